@@ -1,0 +1,1 @@
+"""Metrics, intervals, diagnostics, figures and the report."""

@@ -1,0 +1,1 @@
+"""A small simulated survey, written in the real file formats, with known truth."""

@@ -1,0 +1,1 @@
+"""Spark jobs that turn survey files into Delta tables."""

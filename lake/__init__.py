@@ -1,0 +1,1 @@
+"""What every package shares: survey facts, table contracts, cards and pins, stamp shards."""

@@ -1,0 +1,57 @@
+"""The base of every configuration section: frozen, strict, documented."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lake.errors import ParameterError, invalid
+
+
+class Section(BaseModel):
+    """A frozen group of parameters; unknown keys are errors and the line under a field is its documentation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @classmethod
+    def load(cls, values: Mapping[str, Any], where: str) -> Self:
+        """Build the section from plain values; errors name the parameter as ``<where>.<key>``."""
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise _teach(error, where, cls) from error
+
+    def digest(self) -> str:
+        """Hash of the resolved values, independent of the order of keys."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _teach(error: ValidationError, where: str, section: type[BaseModel]) -> ParameterError:
+    first = error.errors()[0]
+    name = ".".join([where, *(str(part) for part in first["loc"])])
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(sorted(section.model_fields))
+        return invalid(name, f"one of the known parameters ({known})", first["loc"][-1])
+    if first["type"] == "missing":
+        return invalid(name, "given", None)
+    return invalid(name, first["msg"][0].lower() + first["msg"][1:], first.get("input"))
+
+
+class SurveyParams(Section):
+    """What all stages share."""
+
+    name: str
+    """Name of the survey, as shown in reports."""
+    simulated: bool
+    """Whether the pixels are simulated; every page that shows results then says so."""
+    data_root: str = "data"
+    """Folder (or s3:// URI) that holds the lake, cards, cut-outs, checkpoints and partial work."""
+    collection: str = "ls-dr10"
+    """Prefix of every galaxy_id: the release the sources come from."""
+    seed: int = 42
+    """Seed from which every stage derives its own."""

@@ -1,0 +1,28 @@
+"""Errors that say what was expected, what was found and what to do next."""
+
+from __future__ import annotations
+
+
+class DarkHaloError(Exception):
+    """Any failure the user can act on; the command line shows its text without a traceback."""
+
+
+class ParameterError(DarkHaloError, ValueError):
+    """A parameter outside what is allowed."""
+
+
+class DataError(DarkHaloError):
+    """Input data that cannot be used."""
+
+
+class LakeError(DarkHaloError):
+    """The lake and its cards or pins disagree, or a table is missing."""
+
+
+class ContractError(DarkHaloError):
+    """Rows that break their table's contract reached a writer that must not see them."""
+
+
+def invalid(parameter: str, allowed: str, got: object) -> ParameterError:
+    """The one wording of a bad parameter: ``'<parameter>' must be <allowed>, got <value>``."""
+    return ParameterError(f"'{parameter}' must be {allowed}, got {got!r}")

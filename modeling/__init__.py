@@ -1,0 +1,1 @@
+"""Networks: preprocessing, training, checkpoints, scorers."""

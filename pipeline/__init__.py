@@ -1,0 +1,1 @@
+"""Where packages meet: the command line, parameters, one module per stage."""
