@@ -49,9 +49,11 @@ class SurveyParams(Section):
     """Name of the survey, as shown in reports."""
     simulated: bool
     """Whether the pixels are simulated; every page that shows results then says so."""
-    data_root: str = "data"
-    """Folder (or s3:// URI) that holds the lake, cards, cut-outs, checkpoints and partial work."""
-    collection: str = "ls-dr10"
+    collection: str
     """Prefix of every galaxy_id: the release the sources come from."""
-    seed: int = 42
+    seed: int
     """Seed from which every stage derives its own."""
+    data_root: str
+    """Folder that holds cards, cut-outs, checkpoints, partial work and, unless ``lake_uri`` is given, the tables."""
+    lake_uri: str | None
+    """Object-store prefix of the Delta tables (s3://bucket/prefix), or null for ``<data_root>/lake``."""

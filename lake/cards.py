@@ -1,0 +1,146 @@
+"""Cards and pins: what a commit says about a table.
+
+A *card* ``<table>[.<slice>].json`` says what the slice holds (rows, schema hash, fingerprint, where): downstream stages
+depend on it. A *pin* beside it says which Delta version holds it, and what it was made from. A *witness* inside the
+table's own folder vanishes with the table, so that DVC sees the loss.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lake.errors import LakeError
+from lake.root import DataRoot
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a slice of a table holds; equal inputs and code give an equal card."""
+
+    table: str
+    slice: str | None
+    rows: int
+    schema_hash: str
+    fingerprint: str
+    where: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Which Delta version holds a card's content, and its lineage."""
+
+    version: int
+    table_id: str
+    fingerprint: str
+    code: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A card with its pin."""
+
+    card: Card
+    pin: Pin
+
+
+def stem(table: str, slice_name: str | None) -> str:
+    """The name a slice's card and pin share."""
+    return table if slice_name is None else f"{table}.{slice_name}"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small file so that a reader sees all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def publish(root: DataRoot, card: Card, pin: Pin) -> None:
+    """Write pin, witness and, last, the card."""
+    name = stem(card.table, card.slice)
+    write_atomically(root.cards / f"{name}.pin.json", _render(asdict(pin)))
+    if root.lake_uri is None:
+        write_atomically(root.witness(card.table, card.slice), _render({"fingerprint": card.fingerprint}))
+    write_atomically(root.cards / f"{name}.json", _render(asdict(card)))
+
+
+def read_slice(root: DataRoot, table: str, slice_name: str | None = None) -> Slice:
+    """The committed card and pin of one slice."""
+    name = stem(table, slice_name)
+    card, pin = root.cards / f"{name}.json", root.cards / f"{name}.pin.json"
+    if not card.exists() or not pin.exists():
+        raise LakeError(f"table '{name}' has no card in {root.cards}: it has not been made; run `dvc repro`")
+    return parse(card.read_text(), pin.read_text())
+
+
+def slices(root: DataRoot, table: str, at: str | None = None) -> list[Slice]:
+    """All slices of a table, by name; with ``at``, as committed in that git revision."""
+    found = _texts(root, at)
+    mine = [n for n in found if not n.endswith(".pin") and (n == table or n.startswith(f"{table}."))]
+    return [parse(found[name], found[f"{name}.pin"]) for name in sorted(mine) if f"{name}.pin" in found]
+
+
+def tables(root: DataRoot, at: str | None = None) -> list[str]:
+    """Names of the tables that have a card."""
+    return sorted({name.split(".")[0] for name in _texts(root, at)})
+
+
+def distinct(found: list[Slice]) -> list[Slice]:
+    """One slice per ``where``: several models that share injections publish the same rows, and must agree on them."""
+    best: dict[str, Slice] = {}
+    for entry in found:
+        place = json.dumps(dict(entry.card.where), sort_keys=True)
+        known = best.get(place)
+        if known is not None and known.card.fingerprint != entry.card.fingerprint:
+            names = f"'{known.card.slice}' and '{entry.card.slice}'"
+            raise LakeError(f"slices {names} of '{entry.card.table}' claim the same rows but differ; run `dvc repro`")
+        if known is None or entry.pin.version > known.pin.version:
+            best[place] = entry
+    return list(best.values())
+
+
+def parse(card: str, pin: str) -> Slice:
+    """A slice from the texts of its card and pin; they must belong together."""
+    entry = Slice(Card(**json.loads(card)), Pin(**json.loads(pin)))
+    if entry.card.fingerprint != entry.pin.fingerprint:
+        name = stem(entry.card.table, entry.card.slice)
+        raise LakeError(f"card and pin of '{name}' belong to different runs; restore both or run `dvc repro`")
+    return entry
+
+
+def remove(root: DataRoot, table: str, slice_name: str | None) -> None:
+    """Forget a slice, so that the stage that makes it runs again."""
+    name = stem(table, slice_name)
+    for path in (root.cards / f"{name}.json", root.cards / f"{name}.pin.json", root.witness(table, slice_name)):
+        path.unlink(missing_ok=True)
+
+
+def _texts(root: DataRoot, at: str | None) -> dict[str, str]:
+    if at is None:
+        return {p.name.removesuffix(".json"): p.read_text() for p in sorted(root.cards.glob("[!.]*.json"))}
+    folder = root.cards.as_posix()
+    listing = _git("ls-tree", "--name-only", at, f"{folder}/")
+    return {
+        Path(name).name.removesuffix(".json"): _git("show", f"{at}:./{name}")
+        for name in listing.split()
+        if name.endswith(".json")
+    }
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LakeError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _render(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=1, sort_keys=True) + "\n"

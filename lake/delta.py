@@ -1,0 +1,152 @@
+"""Delta tables without a JVM: read pinned versions, write slices."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from lake import cards, contract, tables
+from lake.cards import Card, Pin, Slice
+from lake.errors import LakeError
+from lake.fingerprint import fingerprint
+from lake.root import DataRoot
+from lake.spec import TableSpec
+
+TABLE_PROPERTIES = {
+    "delta.enableDeletionVectors": "false",
+    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": "interval 3650 days",
+    "delta.enableExpiredLogCleanup": "false",
+}
+"""Pinned versions must outlive any clean-up, and delta-rs cannot write deletion vectors."""
+
+Filters = Sequence[tuple[str, str, Any]]
+
+
+def storage_options() -> dict[str, str] | None:
+    """Options of the object store, from the environment (a local endpoint in tests)."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    return {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"} if endpoint else None
+
+
+def where_sql(where: Mapping[str, str]) -> str:
+    """A slice's predicate in SQL."""
+    return " AND ".join(f"{column} = '{value}'" for column, value in sorted(where.items()))
+
+
+def open_pinned(root: DataRoot, entry: Slice) -> DeltaTable:
+    """The Delta table at a pin's version, refusing one that was deleted, recreated or rolled back."""
+    name = cards.stem(entry.card.table, entry.card.slice)
+    try:
+        table = DeltaTable(root.table(entry.card.table), version=entry.pin.version, storage_options=storage_options())
+        table_id = str(table.metadata().id)
+    except (DeltaError, TableNotFoundError, OSError) as error:
+        raise gone(root, entry) from error
+    if table_id != entry.pin.table_id:
+        raise LakeError(
+            f"table '{name}' was recreated since it was pinned (version {entry.pin.version} is another table's); "
+            "run `dhs verify --repair`, then `dvc repro`"
+        )
+    return table
+
+
+def gone(root: DataRoot, entry: Slice) -> LakeError:
+    """The error of a pin whose version the lake no longer holds."""
+    name = cards.stem(entry.card.table, entry.card.slice)
+    return LakeError(
+        f"table '{name}' is pinned at version {entry.pin.version}, which {root.table(entry.card.table)} does not hold; "
+        "run `dhs verify --repair`, then `dvc repro`"
+    )
+
+
+def read(
+    root: DataRoot,
+    name: str,
+    columns: Sequence[str] | None = None,
+    slices: Sequence[str] | None = None,
+    filters: Filters = (),
+    at: str | None = None,
+) -> pa.Table:
+    """Rows of a table at its pinned versions: all slices, or the named ones; ``at`` a git revision."""
+    spec = tables.spec(name)
+    found = cards.slices(root, name, at)
+    if slices is not None:
+        found = [entry for entry in found if entry.card.slice in slices]
+    if not found:
+        wanted = f" slices {list(slices)}" if slices is not None else ""
+        raise LakeError(f"table '{name}'{wanted} has not been made yet; run `dvc repro`")
+    parts = [_read_slice(root, spec, entry, columns, filters) for entry in cards.distinct(found)]
+    return pa.concat_tables(parts)
+
+
+def _read_slice(
+    root: DataRoot, spec: TableSpec, entry: Slice, columns: Sequence[str] | None, filters: Filters
+) -> pa.Table:
+    table = open_pinned(root, entry)
+    conditions = [(column, "=", value) for column, value in entry.card.where.items()] + list(filters)
+    wanted = list(columns or spec.names)
+    rows = table.to_pyarrow_table(columns=wanted, filters=conditions or None)
+    schema = spec.arrow_schema()
+    return rows.select(wanted).cast(pa.schema([pa.field(c, schema.field(c).type) for c in wanted]))
+
+
+def write_slice(
+    root: DataRoot,
+    spec: TableSpec,
+    rows: pa.Table,
+    slice_name: str | None,
+    where: Mapping[str, str],
+    *,
+    code: Mapping[str, str],
+    inputs: Mapping[str, str],
+) -> Card:
+    """Replace one slice of a delta-rs table by rows that all meet its contract, and publish card and pin."""
+    if set(where) != set(spec.slice_by):
+        raise LakeError(f"a slice of '{spec.name}' is given by {list(spec.slice_by)}, got {sorted(where)}")
+    rows = contract.require(spec, rows)
+    card = Card(spec.name, slice_name, rows.num_rows, spec.schema_hash(), fingerprint(rows, spec), dict(where))
+    uri = _ensure_table(root, spec)
+    properties = CommitProperties(custom_metadata={"provenance": json.dumps(dict(code))})
+    write_deltalake(
+        uri,
+        rows,
+        mode="overwrite",
+        predicate=where_sql(where) or None,
+        commit_properties=properties,
+        storage_options=storage_options(),
+    )
+    written = DeltaTable(uri, storage_options=storage_options())
+    pin = Pin(written.version(), str(written.metadata().id), card.fingerprint, dict(code), dict(inputs))
+    cards.publish(root, card, pin)
+    return card
+
+
+def _ensure_table(root: DataRoot, spec: TableSpec) -> str:
+    uri = root.table(spec.name)
+    if DeltaTable.is_deltatable(uri, storage_options=storage_options()):
+        known = DeltaTable(uri, storage_options=storage_options())
+        if [field.name for field in known.schema().fields] != list(spec.names):
+            raise LakeError(f"table '{spec.name}' in the lake has other columns than its contract; delete {uri}")
+        if set(spec.constraints()) <= {
+            name.removeprefix("delta.constraints.") for name in known.metadata().configuration
+        }:
+            return uri
+    else:
+        known = DeltaTable.create(
+            uri,
+            spec.arrow_schema(),
+            partition_by=list(spec.slice_by),
+            configuration=dict(TABLE_PROPERTIES),
+            storage_options=storage_options(),
+        )
+    held = {name.removeprefix("delta.constraints.") for name in known.metadata().configuration}
+    missing = {name: sql for name, sql in spec.constraints().items() if name not in held}
+    if missing:
+        known.alter.add_constraint(missing)
+    return uri

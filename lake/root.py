@@ -1,0 +1,68 @@
+"""Where everything lies under the data root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class DataRoot:
+    """The local data folder and the place of the Delta tables (``<local>/lake`` unless an object store is named)."""
+
+    local: Path
+    lake_uri: str | None = None
+
+    @classmethod
+    def of(cls, local: str | Path, lake_uri: str | None = None) -> DataRoot:
+        return cls(Path(local), lake_uri.replace("s3a://", "s3://").rstrip("/") if lake_uri else None)
+
+    def table(self, name: str) -> str:
+        """Path or URI of a Delta table; absolute when local, so that a server with another folder finds it."""
+        return f"{self.lake_uri}/{name}" if self.lake_uri else str((self.local / "lake" / name).resolve())
+
+    @property
+    def cards(self) -> Path:
+        return self.local / "cards"
+
+    def witness(self, table: str, slice_name: str | None) -> Path:
+        """A file inside the table's folder: when the table is deleted so is it, and DVC sees the output missing."""
+        return self.local / "lake" / table / "_witness" / f"{slice_name or 'whole'}.json"
+
+    def work(self, stage: str, input_hash: str) -> Path:
+        """Folder of a stage's partial work on one set of inputs."""
+        return self.local / "work" / stage / input_hash
+
+    @property
+    def survey(self) -> Path:
+        return self.local / "survey"
+
+    @property
+    def truth(self) -> Path:
+        return self.local / "truth"
+
+    @property
+    def cutouts(self) -> Path:
+        return self.local / "cutouts"
+
+    def checkpoints(self, generation: str) -> Path:
+        return self.local / "checkpoints" / generation
+
+    def grid(self, generation: str) -> Path:
+        return self.local / "grid" / generation
+
+    @property
+    def metrics(self) -> Path:
+        return self.local / "metrics"
+
+    @property
+    def report(self) -> Path:
+        return self.local / "report"
+
+    @property
+    def spark(self) -> Path:
+        return self.local / "spark"
+
+    @property
+    def mlflow_database(self) -> Path:
+        return self.local / "mlflow" / "mlflow.db"

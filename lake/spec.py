@@ -1,0 +1,157 @@
+"""What a table promises: columns with unit, meaning and range, compiled to schemas, SQL rules and documentation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+Type = Literal["string", "int", "bigint", "float", "double", "boolean", "timestamp"]
+Role = Literal["key", "data", "lineage"]
+Engine = Literal["spark", "delta-rs"]
+
+_ARROW: dict[str, pa.DataType] = {
+    "string": pa.string(),
+    "int": pa.int32(),
+    "bigint": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "boolean": pa.bool_(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table's contract; ``low`` and ``high`` are inclusive."""
+
+    name: str
+    type: Type
+    meaning: str
+    unit: str = ""
+    role: Role = "data"
+    nullable: bool = False
+    low: float | None = None
+    high: float | None = None
+    allowed: tuple[str, ...] = ()
+
+    @property
+    def arrow(self) -> pa.Field:
+        return pa.field(self.name, _ARROW[self.type], nullable=self.nullable)
+
+    def rule(self) -> Rule | None:
+        """The row rule of this column, or None where every value of the type is allowed."""
+        tests = self._value_tests()
+        if not tests and self.nullable:
+            return None
+        value = " AND ".join(tests)
+        if self.nullable:
+            sql = f"{self.name} IS NULL OR ({value})"
+        else:
+            sql = f"{self.name} IS NOT NULL" + (f" AND {value}" if value else "")
+        return Rule(f"{self.name}_valid", sql, f"'{self.name}' must be {self.allowed_text()}")
+
+    def _value_tests(self) -> list[str]:
+        tests = []
+        if self.type in ("float", "double"):
+            tests.append(f"NOT isnan({self.name})")
+        if self.low is not None:
+            tests.append(f"{self.name} >= {self._literal(self.low)}")
+        if self.high is not None:
+            tests.append(f"{self.name} <= {self._literal(self.high)}")
+        if self.allowed:
+            tests.append(f"{self.name} IN ({', '.join(repr(value) for value in self.allowed)})")
+        return tests
+
+    def _literal(self, bound: float) -> str:
+        return str(int(bound)) if self.type in ("int", "bigint") else repr(float(bound))
+
+    def allowed_text(self) -> str:
+        """The allowed values in words, for error messages and the data-model page."""
+        parts = [] if self.nullable else ["given"]
+        if self.type in ("float", "double"):
+            parts.append("a number")
+        if self.low is not None or self.high is not None:
+            low = "-inf" if self.low is None else f"{self.low:g}"
+            high = "inf" if self.high is None else f"{self.high:g}"
+            parts.append(f"in [{low}, {high}]")
+        if self.allowed:
+            parts.append("one of " + ", ".join(self.allowed))
+        return ", ".join(parts) or "anything"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition every row must meet, in SQL that Spark, DataFusion and DuckDB read alike (never NULL)."""
+
+    name: str
+    sql: str
+    text: str
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """The contract of one table."""
+
+    name: str
+    meaning: str
+    columns: tuple[Column, ...]
+    engine: Engine
+    slice_by: tuple[str, ...] = ()
+    extra_rules: tuple[Rule, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns if column.role == "key")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def fingerprinted(self) -> tuple[Column, ...]:
+        """Key and data columns: what the fingerprint covers."""
+        return tuple(column for column in self.columns if column.role != "lineage")
+
+    def column(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+    def rules(self) -> tuple[Rule, ...]:
+        own = (column.rule() for column in self.columns)
+        return tuple(rule for rule in own if rule is not None) + self.extra_rules
+
+    def constraints(self) -> dict[str, str]:
+        """Delta CHECK constraints by name; NULL-safe, since CHECK treats NULL as a violation."""
+        return {rule.name: rule.sql for rule in self.rules()}
+
+    def arrow_schema(self) -> pa.Schema:
+        return pa.schema([column.arrow for column in self.columns])
+
+    def ddl(self) -> str:
+        """Spark column list with comments (unit and meaning)."""
+        return ", ".join(
+            f"{c.name} {c.type.upper()} COMMENT '{_quoted(c.meaning + (f' [{c.unit}]' if c.unit else ''))}'"
+            for c in self.columns
+        )
+
+    def schema_hash(self) -> str:
+        """Hash of what readers depend on: names, types, roles and rules, not the prose."""
+        facts = [[c.name, c.type, c.role, c.nullable, c.unit] for c in self.columns]
+        text = json.dumps([facts, self.constraints(), list(self.slice_by)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "\\'")
+
+
+def lineage_columns() -> tuple[Column, ...]:
+    """The columns that say who wrote a row and when; never part of a fingerprint."""
+    return (
+        Column("pipeline_version", "string", "version of the code that wrote the row", role="lineage"),
+        Column("git_commit", "string", "commit of the code that wrote the row", role="lineage"),
+        Column("extracted_at", "timestamp", "when the row was written", role="lineage"),
+    )

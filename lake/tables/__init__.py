@@ -1,0 +1,22 @@
+"""One module per table; each holds its contract as ``SPEC``, loaded on demand so that stages depend on few of them."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from lake.errors import invalid
+from lake.spec import TableSpec
+
+
+def names() -> tuple[str, ...]:
+    """Names of all tables of the lake."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def spec(name: str) -> TableSpec:
+    """The contract of a table."""
+    if name not in names():
+        raise invalid("table", f"one of {', '.join(names())}", name)
+    found: TableSpec = importlib.import_module(f"lake.tables.{name}").SPEC
+    return found

@@ -1,0 +1,60 @@
+"""Contract of ``completeness``."""
+
+from __future__ import annotations
+
+from lake import columns
+from lake.spec import Column, Rule, TableSpec, lineage_columns
+
+
+def _bounds(name: str, meaning: str, unit: str) -> tuple[Column, Column]:
+    return (
+        Column(f"{name}_low", "double", f"{meaning}, lower edge of the cell (null: over all)", unit, nullable=True),
+        Column(f"{name}_high", "double", f"{meaning}, upper edge of the cell (null: over all)", unit, nullable=True),
+    )
+
+
+SPEC = TableSpec(
+    name="completeness",
+    meaning="Completeness of one cell at one threshold in one source-magnitude bin; cell 'marginal' is over all cells",
+    engine="spark",
+    slice_by=("grid_id", "checkpoint_id"),
+    columns=(
+        columns.grid_id(),
+        columns.checkpoint_id(),
+        Column(
+            "weighting_id",
+            "string",
+            "how injections are weighted: the prior they were drawn from, or a target",
+            role="key",
+        ),
+        Column("cell", "string", "cell of the grid, theta_E/PSF/depth indices, or 'marginal'", role="key"),
+        Column("threshold_id", "string", "name of the threshold: p0.3, fpr1e-3, ...", role="key"),
+        Column("source_mag_bin", "string", "source r magnitude bin, or 'all'", role="key"),
+        Column("prior", "string", "name of the prior"),
+        Column("threshold", "double", "threshold on the probability", low=0, high=1),
+        Column("theta_e_arcsec", "double", "Einstein radius (null: over all)", "arcsec", nullable=True, low=0),
+        *_bounds("psf_fwhm_arcsec", "r-band PSF FWHM", "arcsec"),
+        *_bounds("depth_mag", "r-band 5-sigma depth", "mag"),
+        Column("n", "bigint", "scored injections: the denominator", low=0),
+        Column("detected", "bigint", "injections at or above the threshold", low=0),
+        Column("failed", "bigint", "injections that could not be made or scored; in no denominator", low=0),
+        Column("hosts", "bigint", "distinct hosts among the scored injections", low=0),
+        Column("completeness", "double", "detected / n; null in an empty cell", nullable=True, low=0, high=1),
+        *(
+            Column(
+                f"{kind}_{edge}",
+                "double",
+                f"{kind.replace('_', ' ')} % interval, {edge} end",
+                nullable=True,
+                low=0,
+                high=1,
+            )
+            for kind in ("jeffreys_68", "jeffreys_95", "host_clustered_95")
+            for edge in ("low", "high")
+        ),
+        Column("mean_score", "double", "mean raw logit", nullable=True),
+        Column("mean_arc_snr", "double", "mean arc SNR in r", nullable=True),
+        *lineage_columns(),
+    ),
+    extra_rules=(Rule("detected_within_n", "detected <= n", "'detected' must be at most 'n'"),),
+)

@@ -1,0 +1,28 @@
+"""Contract of ``gates``."""
+
+from __future__ import annotations
+
+from lake.spec import Column, TableSpec, lineage_columns
+
+SPEC = TableSpec(
+    name="gates",
+    meaning="One decision of one diagnostic run",
+    engine="delta-rs",
+    slice_by=("run_id",),
+    columns=(
+        Column("run_id", "string", "the run that decided", role="key"),
+        Column("name", "string", "the gate", role="key"),
+        Column(
+            "status",
+            "string",
+            "the decision",
+            allowed=("PASS", "WARN", "FAIL", "GO", "NO-GO", "BORDERLINE", "NOT MEASURED"),
+        ),
+        Column("value", "double", "measured value", nullable=True),
+        Column("low", "double", "lower end of the 95 % interval", nullable=True),
+        Column("high", "double", "upper end of the 95 % interval", nullable=True),
+        Column("threshold", "double", "the gate's threshold", nullable=True),
+        Column("rule", "string", "the rule in words"),
+        *lineage_columns(),
+    ),
+)

@@ -1,0 +1,24 @@
+"""Contract of ``injection_scores``."""
+
+from __future__ import annotations
+
+from lake import columns
+from lake.spec import Column, TableSpec, lineage_columns
+
+SPEC = TableSpec(
+    name="injection_scores",
+    meaning="One model's score of one injection and of its bare host",
+    engine="spark",
+    slice_by=("grid_id", "checkpoint_id"),
+    columns=(
+        columns.grid_id(),
+        Column("injection_id", "string", "the injection within its grid", role="key"),
+        columns.checkpoint_id(),
+        Column("score", "double", "raw logit of host plus arc", nullable=True),
+        Column("host_score", "double", "raw logit of the bare host", nullable=True),
+        Column("probability", "double", "logistic of the score; not calibrated", nullable=True, low=0, high=1),
+        Column("host_probability", "double", "logistic of the host's score", nullable=True, low=0, high=1),
+        Column("status", "string", "scored, or failed and in no denominator", allowed=("scored", "failed")),
+        *lineage_columns(),
+    ),
+)

@@ -1,0 +1,31 @@
+"""Contract of ``negatives``."""
+
+from __future__ import annotations
+
+from lake import columns
+from lake.spec import Column, TableSpec, lineage_columns
+
+SPEC = TableSpec(
+    name="negatives",
+    meaning="A sampled non-lens with its stratum, pool and confuser category",
+    engine="spark",
+    columns=(
+        columns.galaxy_id(),
+        *columns.position(),
+        Column("brickname", "string", "survey brick"),
+        Column("type_bin", "string", "Tractor type of the stratum", allowed=columns.TYPES),
+        Column("nobs_z_bin", "string", "nobs_z bin of the stratum", allowed=("3-5", "6-10", "11+")),
+        Column("pool", "string", "N1 random within the stratum, N2 confusers by catalogue", allowed=("N1", "N2")),
+        Column(
+            "confuser_category",
+            "string",
+            "first catalogue proxy the source meets",
+            nullable=True,
+            allowed=("ring", "edge_on", "blue_clumpy", "large"),
+        ),
+        columns.split(),
+        Column("healpix_128", "bigint", "HEALPix pixel, nside 128, NESTED", low=0),
+        Column("rank", "bigint", "place in the stratum's keyed-hash order, 0 first", low=0),
+        *lineage_columns(),
+    ),
+)

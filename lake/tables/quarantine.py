@@ -1,0 +1,21 @@
+"""Contract of ``quarantine``."""
+
+from __future__ import annotations
+
+from lake.spec import Column, TableSpec, lineage_columns
+
+SPEC = TableSpec(
+    name="quarantine",
+    meaning="A row or file that could not be used, with the reason; nothing is lost silently",
+    engine="spark",
+    slice_by=("stage",),
+    columns=(
+        Column("stage", "string", "stage and slice that rejected it", role="key"),
+        Column("source_file", "string", "file or table it came from", role="key"),
+        Column("row_index", "bigint", "row in the source; -1 for a whole file", role="key", low=-1),
+        Column("target_table", "string", "table it was meant for", role="key"),
+        Column("reason", "string", "the rule it breaks"),
+        Column("record", "string", "its key and values as JSON", nullable=True),
+        *lineage_columns(),
+    ),
+)

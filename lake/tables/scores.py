@@ -1,0 +1,25 @@
+"""Contract of ``scores``."""
+
+from __future__ import annotations
+
+from lake import columns
+from lake.spec import Column, TableSpec, lineage_columns
+
+SPEC = TableSpec(
+    name="scores",
+    meaning="One model's score of one cut-out",
+    engine="delta-rs",
+    slice_by=("checkpoint_id",),
+    columns=(
+        columns.checkpoint_id(),
+        columns.galaxy_id(),
+        Column("cutout_version", "string", "version of the cut-out", role="key"),
+        Column("manifest_id", "string", "manifest the cut-out was taken from"),
+        columns.split(),
+        Column("label", "int", "1 lens candidate, 0 negative", low=0, high=1),
+        Column("score", "double", "raw logit"),
+        Column("probability", "double", "logistic of the raw logit; not calibrated", low=0, high=1),
+        Column("seen_in_training", "boolean", "whether the model or an ancestor trained or selected on this galaxy"),
+        *lineage_columns(),
+    ),
+)

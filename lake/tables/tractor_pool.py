@@ -1,0 +1,24 @@
+"""Contract of ``tractor_pool``."""
+
+from __future__ import annotations
+
+from lake import columns
+from lake.spec import Column, TableSpec, lineage_columns
+
+SPEC = TableSpec(
+    name="tractor_pool",
+    meaning="A source that passed the pool's cuts",
+    engine="spark",
+    columns=(
+        columns.galaxy_id(),
+        Column("brickname", "string", "survey brick"),
+        Column("objid", "bigint", "Tractor object number within the brick", low=0),
+        *columns.position(),
+        *columns.photometry(nullable=False),
+        Column("type_bin", "string", "type as a stratum", allowed=columns.TYPES),
+        *columns.healpix(),
+        columns.split(),
+        *columns.source(),
+        *lineage_columns(),
+    ),
+)
