@@ -1,0 +1,67 @@
+# Two commands to begin with: `make demo` runs the whole pipeline on a simulated survey, `make test` checks the project.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+UV_VERSION := 0.13.8
+DHS := $(VENV)/bin/dhs
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+
+.PHONY: help doctor setup setup-dev demo test check format ui bench lock clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+doctor: ## say what this machine lacks, if anything
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed and '$(PYTHON)' was not found: install it (Debian: apt-get install python3.11; anywhere: pyenv install 3.11), or name it with make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) pipeline/doctor.py
+
+$(VENV)/.runtime: requirements.lock pyproject.toml | doctor
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(VENV)/bin/uv pip sync --quiet --require-hashes requirements.lock
+	$(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.dev && touch $@
+
+$(VENV)/.dev: requirements-dev.lock requirements.lock pyproject.toml | doctor
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(VENV)/bin/uv pip sync --quiet --require-hashes requirements-dev.lock
+	$(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/.runtime
+
+setup: ## make .venv with the locked packages
+	@test -e $(VENV)/.runtime -a $(VENV)/.runtime -nt requirements.lock -a $(VENV)/.runtime -nt pyproject.toml || $(MAKE) --no-print-directory $(VENV)/.runtime
+
+setup-dev: ## the same, with what the checks need
+	@$(MAKE) --no-print-directory $(VENV)/.dev
+
+demo: setup ## run the whole pipeline on the simulated demo survey
+	@$(DHS) demo
+
+test: check ## what a contributor runs: the whole quality gate
+
+check: setup-dev ## formatter, linter, types, import contracts, tests
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+	pytest
+
+format: setup-dev ## format the code
+	ruff format .
+	ruff check --fix .
+
+ui: setup ## open MLflow on the runs of this checkout
+	@$(DHS) ui
+
+bench: setup ## run the benchmarks (minutes; see docs/benchmarks.md)
+	@for file in benchmarks/*.py; do echo "== $$file"; $(VENV)/bin/python $$file || exit 1; done
+
+lock: setup-dev ## resolve the locked versions anew
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --constraint requirements.lock --extra dev pyproject.toml -o requirements-dev.lock
+
+clean: ## remove what was built and computed, except the environment
+	@test ! -x $(DHS) || $(DHS) server stop
+	rm -rf data/lake data/work data/survey data/truth data/cutouts data/checkpoints data/grid data/report data/metrics data/mlflow data/spark data/cards .pytest_cache .mypy_cache .ruff_cache

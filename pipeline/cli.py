@@ -1,0 +1,72 @@
+"""The ``dhs`` command."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+
+import click
+
+from lake.errors import DarkHaloError
+
+_COMMANDS = {
+    "demo": "workflow",
+    "run": "workflow",
+    "train": "workflow",
+    "params": "workflow",
+    "audit": "audit",
+    "candidates": "results",
+    "compare": "results",
+    "tables": "lake",
+    "query": "lake",
+    "sql": "lake",
+    "lineage": "lake",
+    "verify": "lake",
+    "ui": "services",
+    "server": "services",
+    "emr": "services",
+    "doctor": "services",
+}
+
+
+class _Lazy(click.Group):
+    """Commands are imported when they are named, so that ``dhs --help`` answers at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"pipeline.commands.{_COMMANDS[cmd_name]}")
+        found: click.Command = getattr(module, cmd_name)
+        return found
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("-v", "--verbose", is_flag=True, help="Log more, and show the traceback of an error.")
+@click.version_option(package_name="darkhaloscope")
+@click.pass_context
+def dhs(context: click.Context, verbose: bool) -> None:
+    """Dark Halo Scope: which gravitational lenses does a neural lens finder miss?
+
+    Start with `dhs demo`, which runs the whole pipeline on a simulated survey; then look at the tables with
+    `dhs tables` and `dhs query "select ..."`.
+    """
+    context.obj = verbose
+    level = logging.DEBUG if verbose else logging.INFO
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    for name in ("lake", "etl", "injection", "modeling", "analysis", "demo", "pipeline"):
+        logging.getLogger(name).setLevel(level)
+
+
+def main() -> None:
+    """Run the command; a failure the user can act on is one sentence, not a traceback."""
+    try:
+        dhs(standalone_mode=True)
+    except DarkHaloError as error:
+        if "-v" in sys.argv or "--verbose" in sys.argv:
+            raise
+        click.echo(f"dhs: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,84 @@
+"""Commands that look into the lake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_OUT = click.option("--out", type=click.Path(path_type=Path), help="Write the rows to a .parquet, .csv or .fits file.")
+_AT = click.option("--at", metavar="REVISION", help="Tables as pinned in this git revision.")
+
+
+@click.command()
+@click.argument("text", metavar="SQL")
+@_AT
+@_OUT
+def query(text: str, at: str | None, out: Path | None) -> None:
+    """Answer SQL about the lake's tables without starting Spark, in under a second.
+
+    Tables go by their names (see `dhs tables`) and are read at their pinned versions. Example:
+    dhs query "select split, label, count(*) from manifest group by all"
+    """
+    from lake.query import query as answer
+
+    from pipeline.export import deliver
+    from pipeline.params import root
+
+    deliver(answer(root(), text, at=at), out)
+
+
+@click.command()
+@click.argument("text", metavar="SQL")
+@_AT
+@_OUT
+def sql(text: str, at: str | None, out: Path | None) -> None:
+    """Answer Spark SQL about the lake's tables.
+
+    Tables go by their names, at their pinned versions; one table also by version:
+    dhs sql "select count(*) from tractor_pool version as of 3"
+    """
+    from etl.query import sql as answer
+    from etl.session import session
+
+    from pipeline.export import deliver
+    from pipeline.params import root
+
+    place = root()
+    deliver(answer(session(place, "sql", None), place, text, at=at).toArrow(), out)
+
+
+@click.command()
+@_AT
+def tables(at: str | None) -> None:
+    """List the tables: rows, pinned version, meaning."""
+    from pipeline.catalogue import listing
+    from pipeline.params import root
+
+    click.echo(listing(root(), at))
+
+
+@click.command()
+@click.argument("name", metavar="TABLE_OR_RUN")
+def lineage(name: str) -> None:
+    """Walk from a table, a slice (completeness.demo1) or a generation back to files, commits and checkpoints."""
+    from pipeline.lineage import tree
+    from pipeline.params import root
+
+    click.echo(tree(root(), name))
+
+
+@click.command()
+@click.option("--repair", is_flag=True, help="Forget cards of versions that are gone, so that `dvc repro` makes them.")
+@click.option("--deep", is_flag=True, help="Read every row and compare the fingerprints.")
+def verify(repair: bool, deep: bool) -> None:
+    """Compare the pins with the lake."""
+    from pipeline.catalogue import check
+    from pipeline.params import root
+
+    problems = check(root(), repair=repair, deep=deep)
+    for problem in problems:
+        click.echo(problem, err=True)
+    if problems and not repair:
+        raise click.exceptions.Exit(1)
+    click.echo("forgotten; run `dvc repro`" if problems else "every pin is held by the lake")

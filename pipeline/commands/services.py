@@ -1,0 +1,64 @@
+"""Commands about the machine and its services."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+
+@click.command()
+def doctor() -> None:
+    """Say what this machine lacks, if anything."""
+    from pathlib import Path
+
+    from pipeline.doctor import problems
+
+    found = problems(str(Path.cwd()))
+    for problem in found:
+        click.echo(problem, err=True)
+    if found:
+        sys.exit(1)
+    click.echo("Python, Java, disk and memory are as needed")
+
+
+@click.command()
+@click.option("--port", default=5000, show_default=True, help="Local port of the page.")
+def ui(port: int) -> None:
+    """Open the MLflow page on this checkout's runs."""
+    import subprocess
+
+    from lake.errors import DarkHaloError
+    from pipeline.params import root
+
+    database = root().mlflow_database
+    if not database.exists():
+        raise DarkHaloError(f"no runs yet: {database} does not exist; run `dhs demo` first")
+    click.echo(f"MLflow on http://127.0.0.1:{port} (stop with Ctrl-C)")
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    sys.exit(subprocess.run([*command, "--backend-store-uri", f"sqlite:///{database}"], check=False).returncode)
+
+
+@click.group()
+def server() -> None:
+    """The project's own Spark Connect server (started on first need, gone after ten idle minutes)."""
+
+
+@server.command()
+def status() -> None:
+    """Say whether a server runs for this data root."""
+    from etl.session import describe_server
+
+    from pipeline.params import root
+
+    click.echo(describe_server(root()))
+
+
+@server.command()
+def stop() -> None:
+    """Stop the server of this data root."""
+    from etl.session import stop_server
+
+    from pipeline.params import root
+
+    click.echo("stopped" if stop_server(root()) else "no server was running")

@@ -1,0 +1,67 @@
+"""Commands that run stages."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("stage")
+@click.option("--generation", help="The scorer, for stages that run once per model.")
+def run(stage: str, generation: str | None) -> None:
+    """Run one STAGE with the parameters of params.yaml; this is what DVC calls.
+
+    Example: dhs run pool; dhs run grid --generation demo1
+    """
+    from pipeline.stage import run_stage
+
+    run_stage(stage, generation)
+
+
+@click.command()
+@click.argument("generation")
+def train(generation: str) -> None:
+    """Train GENERATION (a key of `train` in params.yaml) and whatever it needs: `dvc repro train@GENERATION`."""
+    from pipeline.reproduce import reproduce
+
+    reproduce(f"train@{generation}")
+
+
+@click.command()
+def demo() -> None:
+    """Run the whole pipeline on the simulated demo survey and say what to look at."""
+    from pipeline import params as parameters
+    from pipeline.reproduce import closing_words, reproduce
+
+    if not parameters.PARAMS_FILE.exists():
+        parameters.write(parameters.resolve("demo"), "demo")
+    reproduce()
+    click.echo(closing_words())
+
+
+@click.group()
+def params() -> None:
+    """Choose and show parameters (base and overlays in params/)."""
+
+
+@params.command()
+@click.argument("name")
+def use(name: str) -> None:
+    """Resolve the parameter set NAME (demo, test, dr10) into params.yaml, checked."""
+    from pipeline import params as parameters
+
+    parameters.write(parameters.resolve(name), name)
+    click.echo(f"params.yaml now holds '{name}'; `dvc repro` runs what that changes")
+
+
+@params.command()
+@click.argument("stage")
+@click.option("--generation", help="The generation, for `train`.")
+def show(stage: str, generation: str | None) -> None:
+    """Show the parameters of STAGE with what each means."""
+    from pipeline import params as parameters
+
+    section = parameters.survey() if stage == "survey" else parameters.section(stage, generation)
+    for name, info in type(section).model_fields.items():
+        click.echo(f"{name}: {getattr(section, name)!r}")
+        click.echo(f"    {' '.join((info.description or '').split())}")

@@ -1,0 +1,174 @@
+"""The context of one stage run: parameters, paths, lock, provenance, and what was read on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from filelock import FileLock, Timeout
+
+from lake import cards, delta, tables
+from lake.cards import Card
+from lake.config import Section, SurveyParams
+from lake.errors import DarkHaloError
+from lake.provenance import git_commit, pipeline_version
+from lake.root import DataRoot
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class RunContext:
+    """What a stage may use; ``slice_name`` is the generation in stages that run once per model."""
+
+    stage: str
+    slice_name: str | None
+    survey: SurveyParams
+    root: DataRoot
+    inputs: dict[str, str] = field(default_factory=dict)
+    _spark: Any = None
+
+    @property
+    def seed(self) -> int:
+        """The stage's own seed, derived from the survey's."""
+        digest = hashlib.sha256(f"{self.survey.seed}/{self.stage}".encode()).digest()
+        return int.from_bytes(digest[:4], "big")
+
+    @property
+    def code(self) -> dict[str, str]:
+        return {"git_commit": git_commit(), "pipeline_version": pipeline_version(), "stage": self.stage}
+
+    @property
+    def spark(self) -> SparkSession:
+        """The stage's Spark session, made on first use."""
+        if self._spark is None:
+            from etl.session import session
+
+            self._spark = session(self.root, self.stage, self.slice_name)
+        return self._spark
+
+    @property
+    def generation(self) -> str:
+        if self.slice_name is None:
+            raise DarkHaloError(f"stage '{self.stage}' runs once per model: say which with --generation")
+        return self.slice_name
+
+    def note_input(self, name: str, value: str) -> None:
+        """Record what the outputs are made from; it goes into their pins."""
+        self.inputs[name] = value
+
+    def read(self, table: str, columns: Sequence[str] | None = None, slices: Sequence[str] | None = None) -> pa.Table:
+        """Rows of a table at its pinned version, without a JVM."""
+        self._note_table(table, slices)
+        return delta.read(self.root, table, columns, slices)
+
+    def read_spark(self, table: str, slices: Sequence[str] | None = None) -> DataFrame:
+        """The same as a Spark frame."""
+        from etl.reader import read
+
+        self._note_table(table, slices)
+        return read(self.spark, self.root, table, slices)
+
+    def write(
+        self, table: str, rows: pa.Table, slice_name: str | None = None, where: Mapping[str, str] | None = None
+    ) -> Card:
+        """Publish a slice of a delta-rs table; lineage columns are added here."""
+        card = delta.write_slice(
+            self.root,
+            tables.spec(table),
+            with_lineage(rows),
+            slice_name,
+            where or {},
+            code=self.code,
+            inputs=self.inputs,
+        )
+        log.info("%s: %s rows, %s", cards.stem(table, slice_name), card.rows, card.fingerprint)
+        return card
+
+    def work(self, *facts: object) -> Path:
+        """Folder of partial work on these inputs; older partial work of the stage is left to be resumed or cleaned."""
+        text = json.dumps([self.slice_name, *facts], sort_keys=True, default=str)
+        folder = self.root.work(self.stage, hashlib.sha256(text.encode()).hexdigest()[:16])
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _note_table(self, table: str, slices: Sequence[str] | None) -> None:
+        for entry in cards.slices(self.root, table):
+            if slices is None or entry.card.slice in slices:
+                name = cards.stem(table, entry.card.slice)
+                self.note_input(f"table:{name}", f"{entry.card.fingerprint}@{entry.pin.version}")
+
+
+def with_lineage(rows: pa.Table) -> pa.Table:
+    """Rows with the lineage columns that every table carries."""
+    stamp = datetime.now(UTC)
+    for name, value, kind in (
+        ("pipeline_version", pipeline_version(), pa.string()),
+        ("git_commit", git_commit(), pa.string()),
+        ("extracted_at", stamp, pa.timestamp("us", tz="UTC")),
+    ):
+        rows = rows.append_column(name, pa.array([value] * rows.num_rows, kind))
+    return rows
+
+
+@contextmanager
+def stage_run(stage: str, generation: str | None, survey: SurveyParams) -> Iterator[RunContext]:
+    """Hold the stage's lock, check the pins against the lake, and log the boundaries of the run."""
+    root = DataRoot.of(survey.data_root, survey.lake_uri)
+    name = cards.stem(stage, generation)
+    with _stage_lock(root, name):
+        forget_lost_tables(root)
+        started = time.perf_counter()
+        log.info("%s: started", name)
+        yield RunContext(stage, generation, survey, root)
+        log.info("%s: done in %.1f s", name, time.perf_counter() - started)
+
+
+def forget_lost_tables(root: DataRoot) -> list[str]:
+    """Remove cards whose pinned version the lake no longer holds, so that DVC makes them again; return their names."""
+    lost = []
+    for table in cards.tables(root):
+        for entry in cards.slices(root, table):
+            try:
+                delta.open_pinned(root, entry)
+            except DarkHaloError as error:
+                log.warning("%s", error)
+                cards.remove(root, table, entry.card.slice)
+                lost.append(cards.stem(table, entry.card.slice))
+    return lost
+
+
+@contextmanager
+def _stage_lock(root: DataRoot, name: str) -> Iterator[None]:
+    folder = root.local / "work"
+    folder.mkdir(parents=True, exist_ok=True)
+    holder = folder / f"{name}.pid"
+    lock = FileLock(folder / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        other = holder.read_text().strip() if holder.exists() else "unknown"
+        raise DarkHaloError(f"stage '{name}' is already running in process {other}; wait for it or stop it") from None
+    try:
+        holder.write_text(str(os.getpid()))
+        yield
+    finally:
+        lock.release()
+
+
+def params_digest(*sections: Section) -> str:
+    """One hash of several sections."""
+    return hashlib.sha256("/".join(s.digest() for s in sections).encode()).hexdigest()[:16]

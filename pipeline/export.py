@@ -1,0 +1,50 @@
+"""Rows to the screen or to a file that astronomers read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pyarrow as pa
+
+from lake.errors import invalid
+
+
+def deliver(rows: pa.Table, out: Path | None) -> None:
+    """Show the rows, or write them to ``out`` by its suffix."""
+    if out is None:
+        click.echo(render(rows))
+        return
+    writers = {".parquet": _parquet, ".csv": _csv, ".fits": _fits}
+    if out.suffix not in writers:
+        raise invalid("out", f"a file ending in {', '.join(writers)}", str(out))
+    writers[out.suffix](rows, out)
+    click.echo(f"{rows.num_rows} rows written to {out}")
+
+
+def render(rows: pa.Table) -> str:
+    """The first rows as text."""
+    import duckdb
+
+    if not rows.num_columns:
+        return "(no columns)"
+    with duckdb.connect() as connection:
+        return str(connection.from_arrow(rows))
+
+
+def _parquet(rows: pa.Table, out: Path) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(rows, out, compression="zstd")
+
+
+def _csv(rows: pa.Table, out: Path) -> None:
+    import pyarrow.csv as pc
+
+    pc.write_csv(rows, out)
+
+
+def _fits(rows: pa.Table, out: Path) -> None:
+    from astropy.table import Table
+
+    Table.from_pandas(rows.to_pandas()).write(out, overwrite=True)

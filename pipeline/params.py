@@ -1,0 +1,151 @@
+"""Parameters: a base and small overlays under ``params/``, resolved into one strict ``params.yaml``.
+
+One section per stage, named like the stage, plus ``survey``; a stage receives those two and nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lake.cards import write_atomically
+from lake.config import Section, SurveyParams
+from lake.errors import ParameterError, invalid
+from lake.root import DataRoot
+
+PARAMS_FILE = Path("params.yaml")
+SOURCES = Path("params")
+
+SECTIONS: dict[str, str] = {
+    "survey": "lake.config:SurveyParams",
+    "demo": "demo.config:DemoParams",
+    "pool": "etl.config:PoolParams",
+    "candidates": "etl.config:CandidatesParams",
+    "negatives": "etl.config:NegativesParams",
+    "cutouts": "etl.config:CutoutsParams",
+    "manifest": "etl.config:ManifestParams",
+    "evaluate": "analysis.config:EvaluateParams",
+    "grid": "injection.config:GridParams",
+    "completeness": "analysis.config:CompletenessParams",
+    "diagnose": "analysis.config:DiagnoseParams",
+    "report": "analysis.config:ReportParams",
+}
+"""Where each section's class lives; ``train`` maps generations to ``modeling.config:TrainParams``."""
+
+
+def section_class(name: str) -> type[Section]:
+    """The class of a section, imported on demand."""
+    if name not in SECTIONS:
+        raise invalid("section", f"one of {', '.join((*SECTIONS, 'train', 'audited'))}", name)
+    module, attribute = SECTIONS[name].split(":")
+    found: type[Section] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def overlays() -> list[str]:
+    """Names of the parameter sets that ``dhs params use`` accepts."""
+    return sorted(path.stem for path in SOURCES.glob("*.yaml") if path.stem != "base")
+
+
+def resolve(overlay: str) -> dict[str, Any]:
+    """The complete, checked parameters of an overlay on the base, as plain values."""
+    if overlay not in overlays():
+        raise invalid("params", f"one of {', '.join(overlays())}", overlay)
+    merged = _merge(_load(SOURCES / "base.yaml"), _load(SOURCES / f"{overlay}.yaml"))
+    unknown = sorted(set(merged) - set(SECTIONS) - {"train", "audited"})
+    if unknown:
+        raise invalid(unknown[0], f"a known section ({', '.join((*SECTIONS, 'train', 'audited'))})", unknown[0])
+    resolved: dict[str, Any] = {}
+    for name in SECTIONS:
+        if merged.get(name) is not None:
+            resolved[name] = section_class(name).load(merged[name], name).model_dump(mode="json")
+    resolved["train"] = _resolve_generations(merged.get("train") or {})
+    resolved["audited"] = list(merged.get("audited") or resolved["train"])
+    return resolved
+
+
+def write(values: Mapping[str, Any], overlay: str) -> None:
+    """Write the resolved parameters to ``params.yaml``."""
+    head = f"# Resolved from params/base.yaml and params/{overlay}.yaml by `dhs params use {overlay}`; edit those.\n"
+    write_atomically(PARAMS_FILE, head + yaml.safe_dump(dict(values), sort_keys=False, width=110))
+
+
+def load_file() -> dict[str, Any]:
+    """The values of ``params.yaml``."""
+    if not PARAMS_FILE.exists():
+        raise ParameterError(f"no {PARAMS_FILE} in {Path.cwd()}: run `dhs params use demo` in the project's folder")
+    return _load(PARAMS_FILE)
+
+
+def survey() -> SurveyParams:
+    """The section that all stages share."""
+    return SurveyParams.load(_section(load_file(), "survey"), "survey")
+
+
+def section(name: str, generation: str | None = None) -> Section:
+    """One stage's parameters; training has one set per generation."""
+    values = load_file()
+    if name != "train":
+        return section_class(name).load(_section(values, name), name)
+    generations = _section(values, "train")
+    if generation not in generations:
+        raise invalid("generation", f"one of {', '.join(generations)}", generation)
+    return _train_class().load(generations[generation], f"train.{generation}")
+
+
+def audited() -> list[str]:
+    """Names of the scorers that are evaluated and audited."""
+    return list(load_file().get("audited") or [])
+
+
+def _resolve_generations(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    from modeling.config import generation_values
+
+    train = _train_class()
+    resolved = {}
+    for name, changes in wanted.items():
+        values = _merge(generation_values(name), changes or {})
+        resolved[name] = train.load(values, f"train.{name}").model_dump(mode="json")
+    return resolved
+
+
+def _train_class() -> type[Section]:
+    from modeling.config import TrainParams
+
+    found: type[Section] = TrainParams
+    return found
+
+
+def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    if not isinstance(values.get(name), Mapping):
+        raise invalid(name, f"a section of {PARAMS_FILE} (run `dhs params use <set>`)", values.get(name))
+    found: Mapping[str, Any] = values[name]
+    return found
+
+
+def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        known = merged.get(key)
+        merged[key] = _merge(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{path} is no valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise invalid(str(path), "a mapping of sections", type(values).__name__)
+    return values
+
+
+def root() -> DataRoot:
+    """The data root that ``params.yaml`` names."""
+    values = survey()
+    return DataRoot.of(values.data_root, values.lake_uri)

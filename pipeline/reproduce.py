@@ -1,0 +1,38 @@
+"""Running the pipeline through DVC, and saying what came out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from lake.errors import DarkHaloError
+from lake.root import DataRoot
+from pipeline import params
+from pipeline.context import forget_lost_tables
+
+
+def reproduce(*targets: str) -> None:
+    """``dvc repro`` after the cards of lost tables are removed, so that DVC sees what is gone."""
+    survey = params.survey()
+    forget_lost_tables(DataRoot.of(survey.data_root, survey.lake_uri))
+    if subprocess.run([sys.executable, "-m", "dvc", "repro", *targets], check=False).returncode:
+        raise DarkHaloError("the pipeline stopped; mend what the lines above name and repeat: it resumes where it was")
+
+
+def closing_words() -> str:
+    """What to look at after a run."""
+    survey = params.survey()
+    report = (DataRoot.of(survey.data_root).report / "index.html").resolve()
+    warning = " (simulated data)" if survey.simulated else ""
+    return f"""
+The report{warning}: {_relative(report)}   (open it in a browser)
+Try next:
+  .venv/bin/dhs tables
+  .venv/bin/dhs query "select theta_e_arcsec, sum(detected), sum(n) from completeness where cell != 'marginal' \
+and threshold_id = 'p0.5' and source_mag_bin = 'all' group by 1 order by 1"
+  .venv/bin/dhs candidates --top 20"""
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

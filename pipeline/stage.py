@@ -1,0 +1,28 @@
+"""Running one stage: parameters in, one call, errors that say what to do."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from lake.errors import invalid
+from pipeline import params, stages
+from pipeline.context import stage_run
+
+WITHOUT_SECTION = ("scores", "history")
+"""Stages that have nothing to choose."""
+
+
+def stage_names() -> list[str]:
+    """All stages, one module each."""
+    return sorted(module.name for module in pkgutil.iter_modules(stages.__path__))
+
+
+def run_stage(stage: str, generation: str | None) -> None:
+    """Run a stage with its section of ``params.yaml`` and ``survey``, and nothing else."""
+    if stage not in stage_names():
+        raise invalid("stage", f"one of {', '.join(stage_names())}", stage)
+    module = importlib.import_module(f"pipeline.stages.{stage}")
+    section = None if stage in WITHOUT_SECTION else params.section(stage, generation)
+    with stage_run(stage, generation, params.survey()) as context:
+        module.run(context, section)
