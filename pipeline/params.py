@@ -92,7 +92,7 @@ def section(name: str, generation: str | None = None) -> Section:
     if name != "train":
         return section_class(name).load(_section(values, name), name)
     generations = _section(values, "train")
-    if generation not in generations:
+    if generation is None or generation not in generations:
         raise invalid("generation", f"one of {', '.join(generations)}", generation)
     return _train_class().load(generations[generation], f"train.{generation}")
 
