@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,12 +71,12 @@ class StampStore:
 def read_npz(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """A stamp (band, y, x) and its ``meta_*`` values from the reference format (``cutout`` (y, x, band) float32)."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             cutout = archive["cutout"]
             meta = {
                 name.removeprefix("meta_"): archive[name].item() for name in archive.files if name.startswith("meta_")
             }
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is no cut-out of the NPZ format: {error}") from error
     if cutout.ndim != 3 or cutout.shape[2] != len(BANDS) or cutout.shape[0] != cutout.shape[1]:
         raise DataError(f"'cutout' in {path} must be (n, n, {len(BANDS)}), got {cutout.shape}")

@@ -34,7 +34,7 @@ def java_problem(answer: str | None) -> str | None:
 def disk_problem(free_gb: float) -> str | None:
     if free_gb >= NEEDED_DISK_GB:
         return None
-    return f"{NEEDED_DISK_GB} GB of free disk are needed and {free_gb:.1f} GB are free here: make room, or use another disk."
+    return f"{NEEDED_DISK_GB} GB of free disk are needed and {free_gb:.1f} GB are free here: make room or use another."
 
 
 def memory_problem(total_gb: float) -> str | None:

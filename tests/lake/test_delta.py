@@ -1,0 +1,142 @@
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from lake import cards, contract, delta, tables
+from lake.errors import ContractError, LakeError
+from lake.root import DataRoot
+
+SPEC = tables.spec("gates")
+
+
+def gate(run: str, name: str, value: float | None = 1.0) -> dict[str, object]:
+    return {
+        "run_id": run,
+        "name": name,
+        "status": "PASS",
+        "value": value,
+        "rule": "a rule",
+        "pipeline_version": "1",
+        "git_commit": "c",
+        "extracted_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+
+
+def rows(*values: dict[str, object]) -> pa.Table:
+    return pa.Table.from_pylist(list(values), schema=SPEC.arrow_schema())
+
+
+def write(root: DataRoot, run: str, *values: dict[str, object]) -> cards.Card:
+    return delta.write_slice(
+        root, SPEC, rows(*values), f"s-{run}", {"run_id": run}, code={"git_commit": "c"}, inputs={}
+    )
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> DataRoot:
+    return DataRoot.of(tmp_path / "data")
+
+
+def test_slices_are_replaced_alone_and_read_together(root: DataRoot) -> None:
+    write(root, "a", gate("a", "x"), gate("a", "y"))
+    write(root, "b", gate("b", "x"))
+    write(root, "a", gate("a", "z"))
+    found = delta.read(root, "gates", ["run_id", "name"]).sort_by([("run_id", "ascending")]).to_pylist()
+    assert found == [{"run_id": "a", "name": "z"}, {"run_id": "b", "name": "x"}]
+    assert delta.read(root, "gates", slices=["s-b"]).num_rows == 1
+
+
+def test_the_same_rows_give_the_same_card(root: DataRoot) -> None:
+    first = write(root, "a", gate("a", "x"), gate("a", "y", None))
+    later = gate("a", "y", None) | {"git_commit": "other"}
+    assert write(root, "a", later, gate("a", "x")) == first
+
+
+def test_readers_see_pinned_versions_not_the_head(root: DataRoot) -> None:
+    write(root, "a", gate("a", "x"))
+    kept = {p.name: p.read_text() for p in root.cards.iterdir()}
+    write(root, "a", gate("a", "x"), gate("a", "y"))
+    for name, text in kept.items():
+        (root.cards / name).write_text(text)
+    assert delta.read(root, "gates").num_rows == 1
+
+
+def test_a_row_that_breaks_the_contract_is_refused(root: DataRoot) -> None:
+    with pytest.raises(ContractError, match=r"1 of 2 rows break the contract.*'y'.*'value' must be a number"):
+        write(root, "a", gate("a", "x"), gate("a", "y", float("nan")))
+    assert not DeltaTable.is_deltatable(root.table("gates"))
+
+
+def test_delta_enforces_the_contract_on_foreign_writers(root: DataRoot) -> None:
+    from deltalake import write_deltalake
+    from deltalake.exceptions import DeltaError
+
+    write(root, "a", gate("a", "x"))
+    with pytest.raises(DeltaError, match="status"):
+        write_deltalake(root.table("gates"), rows(gate("c", "x") | {"status": "MAYBE"}), mode="append")
+
+
+def test_a_lost_table_is_named(root: DataRoot) -> None:
+    write(root, "a", gate("a", "x"))
+    shutil.rmtree(root.table("gates"))
+    with pytest.raises(LakeError, match=r"'gates.s-a' is pinned at version \d+, which .* does not hold"):
+        delta.read(root, "gates")
+    assert not root.witness("gates", "s-a").exists()
+
+
+def test_a_recreated_table_is_not_mistaken_for_the_pinned_one(root: DataRoot) -> None:
+    write(root, "a", gate("a", "x"))
+    kept = {p.name: p.read_text() for p in root.cards.iterdir()}
+    shutil.rmtree(root.table("gates"))
+    write(root, "a", gate("a", "other"))
+    for name, text in kept.items():
+        (root.cards / name).write_text(text)
+    with pytest.raises(LakeError, match="recreated since it was pinned"):
+        delta.read(root, "gates")
+
+
+def test_card_and_pin_of_different_runs_are_refused(root: DataRoot) -> None:
+    write(root, "a", gate("a", "x"))
+    card = (root.cards / "gates.s-a.json").read_text()
+    write(root, "a", gate("a", "y"))
+    (root.cards / "gates.s-a.json").write_text(card)
+    with pytest.raises(LakeError, match="belong to different runs"):
+        delta.read(root, "gates")
+
+
+def test_slices_with_the_same_rows_must_agree(root: DataRoot) -> None:
+    write(root, "a", gate("a", "x"))
+    delta.write_slice(root, SPEC, rows(gate("a", "x")), "twin", {"run_id": "a"}, code={}, inputs={})
+    assert delta.read(root, "gates").num_rows == 1
+    delta.write_slice(root, SPEC, rows(gate("a", "y")), "twin", {"run_id": "a"}, code={}, inputs={})
+    with pytest.raises(LakeError, match="claim the same rows but differ"):
+        delta.read(root, "gates")
+
+
+def test_a_missing_table_says_what_to_run(root: DataRoot) -> None:
+    with pytest.raises(LakeError, match="'gates' has not been made yet; run `dvc repro`"):
+        delta.read(root, "gates")
+
+
+def test_a_wrong_slice_is_refused(root: DataRoot) -> None:
+    with pytest.raises(LakeError, match=r"given by \['run_id'\], got \['name'\]"):
+        delta.write_slice(root, SPEC, rows(gate("a", "x")), "s", {"name": "x"}, code={}, inputs={})
+
+
+def test_audit_names_the_first_broken_rule_and_keeps_counts() -> None:
+    given = rows(gate("a", "x"), gate("a", "x"), gate("a", "y", float("nan")), gate("a", "z") | {"status": "MAYBE"})
+    result = contract.audit(SPEC, given)
+    assert result.kept.num_rows + result.rejected.num_rows == given.num_rows
+    reasons = result.rejected.column("reason").to_pylist()
+    assert reasons[0] == "duplicate key (run_id, name)"
+    assert reasons[1] == "'value' must be a number"
+    assert reasons[2].startswith("'status' must be given, one of PASS")
+
+
+def test_unknown_columns_are_refused() -> None:
+    with pytest.raises(ContractError, match=r"not in the contract \['extra'\]"):
+        contract.audit(SPEC, rows(gate("a", "x")).append_column("extra", pa.array([1])))

@@ -1,0 +1,61 @@
+import hashlib
+
+import healpy
+import numpy as np
+import pytest
+
+from lake.errors import ParameterError
+from lake.healpix import pixel
+from lake.split import SplitParams, pixel_uniform, split_of
+from lake.survey import axis_ratio_from_ellipticity, depth_mag_from_psfdepth, flux_from_magnitude, magnitude_from_flux
+
+PARAMS = SplitParams(seed=42, train_below=0.70, val_below=0.85)
+
+
+def test_pixel_is_healpy_nested_and_marks_bad_coordinates() -> None:
+    ra, dec = np.array([10.0, 359.99, np.nan, 5.0]), np.array([-5.0, 31.0, 0.0, 91.0])
+    found = pixel(ra, dec)
+    assert found[:2].tolist() == healpy.ang2pix(128, ra[:2], dec[:2], nest=True, lonlat=True).tolist()
+    assert found[2:].tolist() == [-1, -1]
+
+
+def test_split_is_the_documented_hash() -> None:
+    number = int.from_bytes(hashlib.sha256(b"12345_42").digest()[:4], "big") / 2**32
+    assert pixel_uniform(12345, 42) == number
+    expected = "train" if number < 0.7 else "val" if number < 0.85 else "test"
+    assert split_of([12345], PARAMS)[0] == expected
+
+
+def test_split_proportions_of_many_pixels() -> None:
+    names, counts = np.unique(split_of(np.arange(40000), PARAMS), return_counts=True)
+    share = dict(zip(names, counts / 40000, strict=True))
+    assert share == pytest.approx({"train": 0.70, "val": 0.15, "test": 0.15}, abs=0.01)
+
+
+def test_no_test_split_where_val_reaches_one() -> None:
+    params = SplitParams(seed=42, train_below=0.70, val_below=1.0)
+    assert set(split_of(np.arange(1000), params)) == {"train", "val"}
+
+
+def test_magnitudes() -> None:
+    assert magnitude_from_flux([1.0, 100.0]) == pytest.approx([22.5, 17.5])
+    assert np.isnan(magnitude_from_flux([0.0, -1.0])).all()
+    assert magnitude_from_flux(flux_from_magnitude(20.3)) == pytest.approx(20.3)
+
+
+def test_depth_is_five_sigma_in_nanomaggies() -> None:
+    sigma = 0.05
+    assert depth_mag_from_psfdepth(1 / sigma**2) == pytest.approx(22.5 - 2.5 * np.log10(5 * sigma))
+    assert np.isnan(depth_mag_from_psfdepth(0.0))
+
+
+def test_axis_ratio() -> None:
+    assert axis_ratio_from_ellipticity(0.0, 0.0) == 1.0
+    assert axis_ratio_from_ellipticity(0.3, 0.4) == pytest.approx(1 / 3)
+
+
+def test_parameters_are_strict_and_teach() -> None:
+    with pytest.raises(ParameterError, match=r"'pool.split.sead' must be one of the known parameters"):
+        SplitParams.load({"seed": 1, "train_below": 0.7, "val_below": 0.8, "sead": 1}, "pool.split")
+    with pytest.raises(ParameterError, match=r"'pool.split.seed' must be .*integer.*, got 'x'"):
+        SplitParams.load({"seed": "x", "train_below": 0.7, "val_below": 0.8}, "pool.split")
