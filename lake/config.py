@@ -42,6 +42,17 @@ def _teach(error: ValidationError, where: str, section: type[BaseModel]) -> Para
     return invalid(name, first["msg"][0].lower() + first["msg"][1:], first.get("input"))
 
 
+class SplitParams(Section):
+    """How the sky is divided into train, val and test."""
+
+    seed: int
+    """Seed of the pixel hash."""
+    train_below: float
+    """Pixels whose hash is below this are training pixels."""
+    val_below: float
+    """Pixels whose hash is at or above ``train_below`` and below this are validation pixels; 1 leaves no test split."""
+
+
 class SurveyParams(Section):
     """What all stages share."""
 
@@ -49,10 +60,14 @@ class SurveyParams(Section):
     """Name of the survey, as shown in reports."""
     simulated: bool
     """Whether the pixels are simulated; every page that shows results then says so."""
+    folder: str
+    """Folder of the input: ``sweeps/*.fits``, ``coadds/``, ``survey-bricks.fits`` and ``candidates.csv``."""
     collection: str
     """Prefix of every galaxy_id: the release the sources come from."""
     seed: int
     """Seed from which every stage derives its own."""
+    split: SplitParams
+    """The spatial split."""
     data_root: str
     """Folder that holds cards, cut-outs, checkpoints, partial work and, unless ``lake_uri`` is given, the tables."""
     lake_uri: str | None

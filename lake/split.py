@@ -7,20 +7,9 @@ import hashlib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lake.config import Section
+from lake.config import SplitParams
 
 SPLITS = ("train", "val", "test")
-
-
-class SplitParams(Section):
-    """How the sky is divided."""
-
-    seed: int
-    """Seed of the pixel hash."""
-    train_below: float
-    """Pixels whose hash is below this are training pixels."""
-    val_below: float
-    """Pixels whose hash is at or above ``train_below`` and below this are validation pixels; 1 leaves no test split."""
 
 
 def pixel_uniform(healpix_128: int, seed: int) -> float:

@@ -4,9 +4,10 @@ import healpy
 import numpy as np
 import pytest
 
+from lake.config import SplitParams
 from lake.errors import ParameterError
 from lake.healpix import pixel
-from lake.split import SplitParams, pixel_uniform, split_of
+from lake.split import pixel_uniform, split_of
 from lake.survey import axis_ratio_from_ellipticity, depth_mag_from_psfdepth, flux_from_magnitude, magnitude_from_flux
 
 PARAMS = SplitParams(seed=42, train_below=0.70, val_below=0.85)
