@@ -1,0 +1,150 @@
+"""Completeness: intervals on the counts that Spark SQL makes, and marginals that cannot be averages.
+
+A row is one cell x threshold x source-magnitude bin of one grid, model and weighting. Failures are counted beside the
+denominator and never in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from analysis.config import CompletenessParams
+from analysis.intervals import NARROW_LEVEL, TABLE_LEVEL, ClusterSums, Interval, clustered, jeffreys
+from analysis.operating import OperatingPoint, operating_points
+from lake import tables
+from lake.errors import DataError
+
+IDENTITY = ("grid_id", "checkpoint_id", "weighting_id", "prior")
+"""What a completeness figure must agree on before it is combined with another."""
+ALL = "all"
+MARGINAL = "marginal"
+HOST_SUMS = ("host_detected_sq", "host_detected_n", "host_n_sq")
+"""Optional input columns: over the hosts of the row, the sums of detected^2, detected * n and n^2."""
+_COUNTS = ("n", "detected", "failed", "hosts")
+
+
+def thresholds(negative_probabilities: np.ndarray, params: CompletenessParams) -> list[OperatingPoint]:
+    """The thresholds of a completeness table, from the valid negatives' probabilities of the validation split."""
+    return operating_points(negative_probabilities, params.fpr_thresholds, params.probability_thresholds, TABLE_LEVEL)
+
+
+def with_intervals(counts: pd.DataFrame) -> pd.DataFrame:
+    """Add completeness, Jeffreys 68 % and 95 % and host-clustered 95 % intervals to rows of counts.
+
+    The clustered interval needs `HOST_SUMS`; without them it is null, unless every host served once.
+    """
+    _check_counts(counts)
+    k, n = counts["detected"].to_numpy(float), counts["n"].to_numpy(float)
+    rows = counts.copy()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rows["completeness"] = np.where(n > 0, k / n, np.nan)
+    _put(rows, "jeffreys_68", jeffreys(k, n, NARROW_LEVEL))
+    _put(rows, "jeffreys_95", jeffreys(k, n, TABLE_LEVEL))
+    _put(rows, "host_clustered_95", _clustered(rows, k, n))
+    return rows
+
+
+def marginal(cells: pd.DataFrame, source_mag_bin: str = ALL) -> pd.DataFrame:
+    """One `marginal` row per threshold: sum(detected) / sum(n) over the cells of one magnitude bin.
+
+    Hosts appear at several Einstein radii, so their sums cannot be added over cells: the clustered interval of a
+    marginal needs a row grouped by host across cells (SQL makes it), and is null here unless each host served once.
+    """
+    require_one_identity(cells)
+    rows = cells[(cells["source_mag_bin"] == source_mag_bin) & (cells["cell"] != MARGINAL)]
+    if rows.empty:
+        raise DataError(f"no cells in source-magnitude bin '{source_mag_bin}': a marginal is formed over that bin only")
+    sums = [_marginal_row(group, str(name)) for name, group in rows.groupby("threshold_id", sort=True)]
+    return with_intervals(pd.DataFrame(sums))
+
+
+def over_axes(cells: pd.DataFrame, keep: Sequence[str], threshold_id: str, source_mag_bin: str = ALL) -> pd.DataFrame:
+    """Completeness along some axes (`theta_e_arcsec`, ...), the other axes summed; one threshold, one magnitude bin."""
+    require_one_identity(cells)
+    chosen = (cells["threshold_id"] == threshold_id) & (cells["source_mag_bin"] == source_mag_bin)
+    rows = cells[chosen & (cells["cell"] != MARGINAL)]
+    held = [name for name in HOST_SUMS if name in rows.columns and "theta_e_arcsec" in keep]
+    grouped = rows.groupby(list(keep), sort=True, dropna=False)[[*_COUNTS, *held]].sum().reset_index()
+    return with_intervals(grouped)
+
+
+def require_one_identity(rows: pd.DataFrame) -> None:
+    """Refuse rows of different grids, models, weightings or priors, and thresholds that changed their value."""
+    for name in IDENTITY:
+        found = sorted(rows[name].astype(str).unique())
+        if len(found) > 1:
+            raise DataError(f"completeness rows of different '{name}' cannot be combined: {', '.join(found)}")
+    values = rows.groupby("threshold_id")["threshold"].nunique()
+    if (values > 1).any():
+        raise DataError(f"threshold '{values.idxmax()}' has more than one value: rows of different runs are mixed")
+
+
+def completeness_table(counts: pd.DataFrame) -> pa.Table:
+    """Rows of the `completeness` table without lineage: cells and marginals with their intervals.
+
+    Marginal rows counted by SQL (hosts grouped across cells) are taken where they are given; else they are summed here.
+    """
+    require_one_identity(counts)
+    _check_bins(counts)
+    whole = counts
+    if not (counts["cell"] == MARGINAL).any():
+        bins = sorted(counts["source_mag_bin"].unique())
+        whole = pd.concat([counts, *(marginal(counts, name) for name in bins)], ignore_index=True)
+    spec = tables.spec("completeness")
+    fields = [column.arrow for column in spec.columns if column.role != "lineage"]
+    rows = with_intervals(whole).reindex(columns=[field.name for field in fields])
+    return pa.Table.from_pandas(rows, schema=pa.schema(fields), preserve_index=False)
+
+
+def _marginal_row(cells: pd.DataFrame, threshold_id: str) -> dict[str, object]:
+    n = int(cells["n"].sum())
+    row: dict[str, object] = {name: cells[name].iloc[0] for name in (*IDENTITY, "threshold", "source_mag_bin")}
+    row |= {"cell": MARGINAL, "threshold_id": threshold_id} | {name: int(cells[name].sum()) for name in _COUNTS}
+    weights = cells["n"].to_numpy(float)
+    for name in ("mean_score", "mean_arc_snr"):
+        if name in cells.columns:
+            filled = cells["n"].to_numpy() > 0
+            row[name] = float(np.sum(weights[filled] * cells[name].to_numpy(float)[filled]) / n) if n else np.nan
+    return row
+
+
+def _clustered(rows: pd.DataFrame, k: np.ndarray, n: np.ndarray) -> Interval:
+    m = rows["hosts"].to_numpy(float)
+    if all(name in rows.columns for name in HOST_SUMS):
+        sums = ClusterSums(m, *(rows[name].to_numpy(float) for name in HOST_SUMS))
+        return _blank_unknown(clustered(k, n, sums, TABLE_LEVEL), np.isnan(sums.n_squared))
+    alone = ClusterSums(m, k, k, n)
+    return _blank_unknown(clustered(k, n, alone, TABLE_LEVEL), m != n)
+
+
+def _blank_unknown(interval: Interval, unknown: np.ndarray) -> Interval:
+    return Interval(np.where(unknown, np.nan, interval.low), np.where(unknown, np.nan, interval.high))
+
+
+def _check_counts(rows: pd.DataFrame) -> None:
+    missing = [name for name in _COUNTS if name not in rows.columns]
+    if missing:
+        raise DataError(f"completeness counts lack {', '.join(missing)}")
+    bad = (rows["detected"] > rows["n"]) | (rows[list(_COUNTS)] < 0).any(axis=1) | (rows["hosts"] > rows["n"])
+    if bad.any():
+        raise DataError(f"{int(bad.sum())} rows break detected <= n, hosts <= n or a count is negative")
+
+
+def _check_bins(counts: pd.DataFrame) -> None:
+    cells = counts[counts["cell"] != MARGINAL]
+    keys = ["cell", "threshold_id"]
+    if cells.duplicated([*keys, "source_mag_bin"]).any():
+        raise DataError("a cell appears twice for one threshold and source-magnitude bin")
+    whole = cells[cells["source_mag_bin"] == ALL].set_index(keys)["n"]
+    parts = cells[cells["source_mag_bin"] != ALL].groupby(keys)["n"].sum()
+    excess = parts.sub(whole.reindex(parts.index)).gt(0)
+    if excess.any():
+        raise DataError(f"source-magnitude bins of {int(excess.sum())} cells hold more injections than bin '{ALL}'")
+
+
+def _put(rows: pd.DataFrame, name: str, interval: Interval) -> None:
+    rows[f"{name}_low"], rows[f"{name}_high"] = interval.low, interval.high

@@ -1,0 +1,103 @@
+"""Parameters of the stages that judge: evaluate, completeness, diagnose, report."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from lake.config import Section
+
+
+class EvaluateParams(Section):
+    """How a model's scores on the test split are measured."""
+
+    bootstrap_replicates: int = Field(ge=1)
+    """Stratified resamples behind the intervals of TPR at FPR and partial AUC."""
+    fpr_points: tuple[float, ...]
+    """False-positive rates at which the true-positive rate is read."""
+    partial_auc_fprs: tuple[float, ...]
+    """Upper false-positive rates of the partial AUC."""
+    tpr_point: float = Field(gt=0, le=1)
+    """True-positive rate at which the false-positive rate is read."""
+    probability_thresholds: tuple[float, ...]
+    """Fixed thresholds on the probability."""
+    calibration_bins: int = Field(ge=2)
+    """Equal-width bins of ECE, MCE and the reliability curve."""
+    positive_region_above: float = Field(ge=0, lt=1)
+    """Calibration is measured a second time on objects above this probability."""
+    saturated_below: float = Field(ge=0, le=1)
+    """Probabilities below count as saturated."""
+    saturated_above: float = Field(ge=0, le=1)
+    """Probabilities above count as saturated."""
+    min_stratum_positives: int = Field(ge=1)
+    """Strata with fewer positives get counts but no AUC."""
+
+
+class CompletenessParams(Section):
+    """How injection outcomes become completeness."""
+
+    probability_thresholds: tuple[float, ...]
+    """Fixed thresholds on the probability."""
+    fpr_thresholds: tuple[float, ...]
+    """False-positive rates whose thresholds are derived from valid negatives of the validation split."""
+    source_mag_edges: tuple[float, ...]
+    """Edges of the source-magnitude bins (r band, AB mag, unlensed, as observed)."""
+
+
+class DiagnoseParams(Section):
+    """Thresholds of the gates and sizes of the samples behind them."""
+
+    probability_thresholds: tuple[float, ...]
+    """Fixed thresholds at which recall is read."""
+    fpr_thresholds: tuple[float, ...]
+    """False-positive rates whose thresholds are used for recall."""
+    max_bad_pixel_fraction: float = Field(ge=0, le=1)
+    """A cut-out with more non-finite or zero pixels than this is bad."""
+    max_bad_cutout_fraction: float = Field(ge=0, le=1)
+    """More bad cut-outs than this fail the masked-pixel gate."""
+    split_fractions: tuple[float, float, float]
+    """Intended shares of train, val and test."""
+    split_tolerance: float = Field(gt=0)
+    """Allowed deviation of a share (or three standard errors over pixels, whichever is wider)."""
+    ks_material_p: float = Field(gt=0, lt=1)
+    """KS p-value below which two distributions differ materially."""
+    ks_cosmetic_p: float = Field(gt=0, lt=1)
+    """KS p-value above which a difference is cosmetic."""
+    comparison_annuli_pixels: tuple[tuple[float, float], tuple[float, float]]
+    """The two normalisation annuli (inner, outer radius) that the annulus comparison measures."""
+    sample_per_class: int = Field(ge=2)
+    """Stamps drawn per label for the diagnostics that read pixels."""
+    probe_gate_auc: float = Field(gt=0.5, lt=1)
+    """Linear-probe AUC above which injections differ from real lenses (a realism gap)."""
+    probe_folds: int = Field(ge=2)
+    """Folds of the linear probe, whole hosts apart."""
+    probe_components: int = Field(ge=1)
+    """Principal components kept before the probe, so that it stays below the number of lenses."""
+    probe_permutations: int = Field(ge=1)
+    """Label permutations behind the probe's p-value."""
+    probe_bootstrap: int = Field(ge=1)
+    """Resamples (whole hosts) behind the probe's interval."""
+    probe_source_mag_max: float
+    """Only injections at least this bright (r band, AB mag) face the probe; the report says so."""
+    core_radius_pixels: float = Field(gt=0)
+    """Radius of the core in the shortcut checks."""
+    core_brightness_tolerance: float = Field(gt=0)
+    """Allowed relative difference of core brightness between classes."""
+    core_auc_max: float = Field(gt=0.5, lt=1)
+    """Largest AUC of a classifier that sees only the core."""
+    profile_auc_max: float = Field(gt=0.5, lt=1)
+    """Largest AUC of a classifier that sees only the radial profile."""
+    normalisation_d_max: float = Field(gt=0)
+    """Largest Cohen d of the normalisation statistics between classes."""
+
+
+class ReportParams(Section):
+    """What the report shows."""
+
+    title: str
+    """Heading of the page."""
+    contact_sheet_rows: int = Field(ge=1)
+    """Hosts shown beside their injections."""
+    candidates_shown: int = Field(ge=0)
+    """Unlisted objects in the candidate table."""
+    headline_threshold_id: str
+    """Threshold of the completeness figure in the heading, e.g. `p0.3` or `fpr1e-3`."""

@@ -1,0 +1,194 @@
+"""Everything the evaluate stage measures on one model's scores of one split."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from analysis import calibration as cal
+from analysis import roc
+from analysis.bootstrap import RankingReplicates, resample_ranking
+from analysis.config import EvaluateParams
+from analysis.intervals import TABLE_LEVEL, clopper_pearson
+from analysis.operating import (
+    OperatingPoint,
+    fpr_at_tpr,
+    fpr_name,
+    operating_points,
+    precision_at,
+    recall_at,
+)
+from analysis.records import Gate, Measure, Outcome
+from lake.errors import DataError
+
+STRATA = ("type_bin", "nobs_z_bin", "psf_bin", "depth_bin", "pool", "confuser_category", "tier")
+_DELONG = "DeLong, interval on the logit scale"
+
+
+def evaluate(objects: pd.DataFrame, params: EvaluateParams, rng: np.random.Generator) -> Outcome:
+    """Measure one model on one split.
+
+    `objects`: one row per valid scored cut-out with `label` (0/1), `score` (logit), `probability`; optionally
+    `seen_in_training` and any of `STRATA`. Curves for figures come back in `arrays` (`roc`, `reliability`).
+    """
+    needed = {"label", "score", "probability"} - set(objects.columns)
+    if needed:
+        raise DataError(f"evaluation needs the columns {', '.join(sorted(needed))}")
+    labels, scores = objects["label"].to_numpy(), objects["score"].to_numpy(float)
+    curve = cal.reliability(labels, objects["probability"], params.calibration_bins, TABLE_LEVEL)
+    measures = [
+        *_ranking(labels, scores, params, rng),
+        *_at_thresholds(objects, params),
+        *_calibration(objects, curve, params),
+        *_strata(objects, params),
+    ]
+    arrays = {"roc": roc.roc_curve(labels, scores), "reliability": curve}
+    return Outcome("evaluation", tuple(measures), tuple(_contamination(objects)), arrays)
+
+
+def thresholds(objects: pd.DataFrame, params: EvaluateParams) -> list[OperatingPoint]:
+    """The operating points of a set of scored objects, on the probability."""
+    negatives = objects.loc[objects["label"] == 0, "probability"]
+    return operating_points(negatives, params.fpr_points, params.probability_thresholds, TABLE_LEVEL)
+
+
+def with_bins(objects: pd.DataFrame, quantiles: int) -> pd.DataFrame:
+    """Add `psf_bin` and `depth_bin`: equal-number bins of psfsize_r and psfdepth_r, named by their edges."""
+    rows = objects.copy()
+    for source, name in (("psfsize_r", "psf_bin"), ("psfdepth_r", "depth_bin")):
+        if source in rows.columns and rows[source].notna().any():
+            rows[name] = pd.qcut(rows[source].astype(float), quantiles, duplicates="drop", precision=2).astype(str)
+    return rows
+
+
+def _ranking(
+    labels: np.ndarray, scores: np.ndarray, params: EvaluateParams, rng: np.random.Generator
+) -> Iterator[Measure]:
+    area = roc.delong(labels, scores, TABLE_LEVEL)
+    n = len(labels)
+    yield Measure("auc", area.auc, area.low, area.high, n, "", _DELONG)
+    yield Measure("auc/standard_error", area.standard_error, n=n, method="DeLong")
+    yield Measure("positives", float(area.positives), n=n)
+    yield Measure("negatives", float(area.negatives), n=n)
+    draws = resample_ranking(
+        labels, scores, params.fpr_points, params.partial_auc_fprs, params.bootstrap_replicates, rng
+    )
+    yield from _bootstrapped(labels, scores, params, draws)
+    rate, _ = fpr_at_tpr(scores[labels == 1], scores[labels == 0], params.tpr_point)
+    low, high = clopper_pearson(round(rate * area.negatives), area.negatives, TABLE_LEVEL)
+    method = "Clopper-Pearson at the threshold found; the threshold's own uncertainty is not included"
+    yield Measure(f"fpr_at_tpr/{params.tpr_point:g}", rate, float(low[0]), float(high[0]), area.negatives, "", method)
+
+
+def _bootstrapped(
+    labels: np.ndarray, scores: np.ndarray, params: EvaluateParams, draws: RankingReplicates
+) -> Iterator[Measure]:
+    how = f"stratified bootstrap, {params.bootstrap_replicates} resamples"
+    negatives = scores[labels == 0]
+    for point in operating_points(negatives, params.fpr_points, (), TABLE_LEVEL):
+        hit, of = recall_at(scores[labels == 1], point.threshold)
+        low, high = draws.interval(draws.tpr_at_fpr[point.target_fpr], TABLE_LEVEL)
+        note = f"{how}, threshold derived anew in each; FPR reached {point.reached_fpr:.2e}"
+        note += "" if point.resolved else f"; not resolved by {point.negatives} negatives"
+        yield Measure(f"tpr_at_fpr/{point.target_fpr:g}", hit / of, low, high, of, "", note)
+    for limit in params.partial_auc_fprs:
+        part = roc.partial_auc(labels, scores, limit)
+        low, high = draws.interval(draws.partial_auc[limit], TABLE_LEVEL)
+        name = f"partial_auc/{fpr_name(limit)[3:]}"
+        yield Measure(f"{name}/mcclish", part.standardised, low, high, len(labels), "", f"McClish 1989; {how}")
+        yield Measure(f"{name}/raw", part.raw, n=len(labels), method="area up to that FPR")
+
+
+def _at_thresholds(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:
+    positive = objects.loc[objects["label"] == 1]
+    negative = objects.loc[objects["label"] == 0, "probability"]
+    for point in thresholds(objects, params):
+        name = point.threshold_id
+        yield Measure(
+            f"threshold/{name}", point.threshold, n=point.negatives, method="on the probability, selected above"
+        )
+        yield Measure(
+            f"fpr/{name}", point.reached_fpr, point.fpr_low, point.fpr_high, point.negatives, "", "Clopper-Pearson"
+        )
+        yield Measure(f"negatives_needed/{name}", float(point.negatives_needed), method="ten above the threshold")
+        yield _share(f"recall/{name}", *recall_at(positive["probability"], point.threshold))
+        yield _share(f"precision/{name}", *precision_at(positive["probability"], negative, point.threshold))
+        if "tier" in positive.columns:
+            for tier, group in positive.groupby("tier"):
+                yield _share(f"recall/tier_{tier}/{name}", *recall_at(group["probability"], point.threshold))
+
+
+def _calibration(objects: pd.DataFrame, curve: cal.Reliability, params: EvaluateParams) -> Iterator[Measure]:
+    y, p = objects["label"].to_numpy(float), objects["probability"].to_numpy(float)
+    n, bins = len(y), f"{params.calibration_bins} equal-width bins"
+    brier, skill = cal.brier(y, p)
+    nll, nll_skill = cal.log_loss(y, p)
+    slope, intercept = cal.cox(y, p)
+    adaptive = cal.adaptive_reliability(y, p, params.calibration_bins, TABLE_LEVEL)
+    values = {
+        "ece": (cal.expected_calibration_error(curve), bins),
+        "mce": (cal.maximum_calibration_error(curve), bins),
+        "ece_adaptive": (cal.expected_calibration_error(adaptive), "bins of equal numbers"),
+        "ece_positive_class": (cal.positive_calibration_error(curve), f"{bins}, weighted by positives"),
+        "mce_positive_class": (cal.positive_maximum_error(curve), f"{bins} that hold a positive"),
+        "brier": (brier, ""),
+        "brier_skill": (skill, "against the base rate"),
+        "log_loss": (nll, "nats per object"),
+        "log_loss_skill": (nll_skill, "against the base rate"),
+        "cox_slope": (slope, "1 is calibrated, below 1 overconfident"),
+        "cox_intercept": (intercept, "0 is calibrated"),
+        "expected_over_observed": (float(p.sum() / y.sum()) if y.sum() else math.nan, "sum of p over positives"),
+        "saturated_share": (
+            cal.saturated_share(p, params.saturated_below, params.saturated_above),
+            f"p < {params.saturated_below:g} or > {params.saturated_above:g}",
+        ),
+    }
+    for name, (value, method) in values.items():
+        yield Measure(f"calibration/{name}", value, n=n, method=method)
+    inside_y, inside_p = cal.region(y, p, params.positive_region_above)
+    if len(inside_y):
+        inside = cal.reliability(inside_y, inside_p, params.calibration_bins, TABLE_LEVEL)
+        name = f"calibration/ece_above_{params.positive_region_above:g}"
+        yield Measure(name, cal.expected_calibration_error(inside), n=len(inside_y), method=bins)
+
+
+def _strata(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:
+    for column in STRATA:
+        if column not in objects.columns:
+            continue
+        for value, group in objects.groupby(column, observed=True):
+            yield from _stratum(f"stratum/{column}={value}", group, params)
+
+
+def _stratum(name: str, group: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:
+    positives = int((group["label"] == 1).sum())
+    negatives = len(group) - positives
+    yield Measure(f"{name}/positives", float(positives), n=len(group))
+    yield Measure(f"{name}/negatives", float(negatives), n=len(group))
+    if min(positives, negatives) >= params.min_stratum_positives:
+        area = roc.delong(group["label"], group["score"], TABLE_LEVEL)
+        yield Measure(f"{name}/auc", area.auc, area.low, area.high, len(group), "", _DELONG)
+    for threshold in params.probability_thresholds:
+        for label, what in ((1, "recall"), (0, "fpr")):
+            chosen = group.loc[group["label"] == label, "probability"]
+            if len(chosen):
+                yield _share(f"{name}/{what}/p{threshold:g}", *recall_at(chosen, threshold))
+
+
+def _share(name: str, hit: int, of: int) -> Measure:
+    if of == 0:
+        return Measure(name, math.nan, n=0, method="no objects")
+    low, high = clopper_pearson(hit, of, TABLE_LEVEL)
+    return Measure(name, hit / of, float(low[0]), float(high[0]), of, "", "Clopper-Pearson")
+
+
+def _contamination(objects: pd.DataFrame) -> Iterator[Gate]:
+    rule = "no scored object was trained or selected on by the model or an ancestor"
+    if "seen_in_training" not in objects.columns:
+        return
+    seen = int(objects["seen_in_training"].astype(bool).sum())
+    nan = math.nan
+    yield Gate("untouched_test_set", "PASS" if seen == 0 else "FAIL", float(seen), nan, nan, 0.0, rule)

@@ -1,0 +1,132 @@
+"""Intervals of proportions: Jeffreys, Clopper-Pearson, and for injections that share hosts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from lake.errors import invalid
+
+Floats = NDArray[np.float64]
+
+TABLE_LEVEL = 0.95
+"""Coverage of every interval stored in `diagnostics`, `gates` and the wide columns of `completeness`."""
+NARROW_LEVEL = 0.68
+"""Coverage of the narrow interval of `completeness`."""
+
+
+class Interval(NamedTuple):
+    """Lower and upper bounds, one per proportion."""
+
+    low: Floats
+    high: Floats
+
+
+class ClusterSums(NamedTuple):
+    """Sums over clusters (hosts) that the variance of a ratio needs; k successes of n trials in each cluster."""
+
+    clusters: Floats
+    k_squared: Floats
+    k_times_n: Floats
+    n_squared: Floats
+
+
+def jeffreys(successes: ArrayLike, trials: ArrayLike, level: float) -> Interval:
+    """Equal-tailed interval under the Jeffreys prior Beta(1/2, 1/2); NaN where there are no trials.
+
+    The lower bound is 0 at k = 0 and the upper bound 1 at k = n (Brown, Cai & DasGupta 2001, section 4.1.2).
+    Counts may be fractional (effective counts).
+    """
+    k, n = _counts(successes, trials)
+    tail = _tail(level)
+    low = np.where(k > 0, stats.beta.ppf(tail, k + 0.5, n - k + 0.5), 0.0)
+    high = np.where(k < n, stats.beta.ppf(1.0 - tail, k + 0.5, n - k + 0.5), 1.0)
+    return _blank_empty(low, high, n)
+
+
+def clopper_pearson(successes: ArrayLike, trials: ArrayLike, level: float) -> Interval:
+    """Exact interval (Clopper & Pearson 1934): covers at least at `level`; NaN where there are no trials."""
+    k, n = _counts(successes, trials)
+    tail = _tail(level)
+    inside_low, inside_high = np.maximum(k, 1e-300), np.maximum(n - k, 1e-300)
+    low = np.where(k > 0, stats.beta.ppf(tail, inside_low, n - k + 1.0), 0.0)
+    high = np.where(k < n, stats.beta.ppf(1.0 - tail, k + 1.0, inside_high), 1.0)
+    return _blank_empty(low, high, n)
+
+
+def cluster_sums(successes: ArrayLike, trials: ArrayLike) -> ClusterSums:
+    """The sums of one group of clusters, from k and n per cluster."""
+    k, n = _counts(successes, trials)
+    k, n = k[n > 0], n[n > 0]
+    one = np.atleast_1d
+    return ClusterSums(one(float(len(n))), one(np.sum(k * k)), one(np.sum(k * n)), one(np.sum(n * n)))
+
+
+def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums) -> Floats:
+    """Variance of k/n with clusters over its binomial variance, at least 1; NaN where all outcomes agree.
+
+    Linearised variance of a ratio estimator: m/(m-1) * sum (k_h - p n_h)^2 / n^2 over m clusters.
+    """
+    k, n = _counts(successes, trials)
+    m = np.asarray(sums.clusters, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = k / n
+        scatter = sums.k_squared - 2.0 * p * sums.k_times_n + p * p * sums.n_squared
+        variance = m / (m - 1.0) * np.maximum(scatter, 0.0) / (n * n)
+        effect = variance / (p * (1.0 - p) / n)
+    unknown = (k <= 0) | (k >= n) | (m < 2)
+    return np.where(unknown, np.nan, np.maximum(effect, 1.0))
+
+
+def clustered(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level: float) -> Interval:
+    """Jeffreys interval on effective counts, for injections that share hosts.
+
+    Korn & Graubard (1998): n_eff = n / deff * (t_{n-1} / t_{m-1})^2 for m clusters, k_eff = p n_eff. Where all outcomes
+    agree, or there is one cluster, nothing is known about the correlation: each cluster then counts as one trial.
+    """
+    k, n = _counts(successes, trials)
+    m = np.asarray(sums.clusters, dtype=np.float64)
+    effect = design_effect(k, n, sums)
+    tail = _tail(level)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = (stats.t.isf(tail, np.maximum(n - 1, 1)) / stats.t.isf(tail, np.maximum(m - 1, 1))) ** 2
+        effective = np.where(np.isnan(effect), np.minimum(m, n), np.minimum(n / effect * freedom, n))
+        p = np.where(n > 0, k / n, np.nan)
+    effective = np.where(n > 0, effective, 0.0)
+    return jeffreys(np.where(n > 0, p * effective, 0.0), effective, level)
+
+
+def cluster_bootstrap(
+    successes: ArrayLike, trials: ArrayLike, level: float, replicates: int, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Percentile interval of sum(k)/sum(n), resampling whole clusters; k and n per cluster."""
+    k, n = _counts(successes, trials)
+    if len(n) == 0 or n.sum() == 0:
+        return float("nan"), float("nan")
+    weights = rng.multinomial(len(n), np.full(len(n), 1.0 / len(n)), size=replicates)
+    ratio = (weights @ k) / np.maximum(weights @ n, 1e-300)
+    tail = _tail(level)
+    low, high = np.quantile(ratio, [tail, 1.0 - tail])
+    return float(low), float(high)
+
+
+def _counts(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats]:
+    k = np.atleast_1d(np.asarray(successes, dtype=np.float64))
+    n = np.atleast_1d(np.asarray(trials, dtype=np.float64))
+    k, n = np.broadcast_arrays(k, n)
+    if np.any(~np.isfinite(k)) or np.any(~np.isfinite(n)) or np.any(k < 0) or np.any(k > n):
+        raise invalid("successes", "finite and between 0 and the number of trials", (k.tolist()[:5], n.tolist()[:5]))
+    return k, n
+
+
+def _tail(level: float) -> float:
+    if not 0.0 < level < 1.0:
+        raise invalid("level", "between 0 and 1 exclusive", level)
+    return (1.0 - level) / 2.0
+
+
+def _blank_empty(low: Floats, high: Floats, n: Floats) -> Interval:
+    return Interval(np.where(n > 0, low, np.nan), np.where(n > 0, high, np.nan))

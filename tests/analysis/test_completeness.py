@@ -1,0 +1,175 @@
+"""Completeness rows: denominators, marginals, refusals, and the contract of the table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.completeness import completeness_table, marginal, over_axes, thresholds, with_intervals
+from analysis.config import CompletenessParams
+from analysis.intervals import jeffreys
+from lake import tables
+from lake.errors import DataError
+
+RATES = {"23-24": 0.119, "24-25": 0.032, "25-26": 0.005}
+
+
+def cells(n=200, failed=3, thetas=(1.0, 1.5), rates=None):
+    """Counts per cell x bin at one threshold, the 'all' bin included; every host served once."""
+    rows = []
+    for i, theta in enumerate(thetas):
+        parts = []
+        for name, rate in (rates or RATES).items():
+            size = n * (i + 1)
+            parts.append({"source_mag_bin": name, "n": size, "detected": round(rate * size), "failed": failed})
+        whole = {key: sum(part[key] for part in parts) for key in ("n", "detected", "failed")}
+        for part in [*parts, {"source_mag_bin": "all", **whole}]:
+            rows.append(
+                {
+                    "grid_id": "g1",
+                    "checkpoint_id": "c1",
+                    "weighting_id": "v1",
+                    "prior": "v1",
+                    "cell": f"{i}/0/0",
+                    "threshold_id": "p0.3",
+                    "threshold": 0.3,
+                    "theta_e_arcsec": theta,
+                    "psf_fwhm_arcsec_low": 0.9,
+                    "psf_fwhm_arcsec_high": 1.05,
+                    "depth_mag_low": 23.5,
+                    "depth_mag_high": 24.0,
+                    "hosts": part["n"],
+                    "mean_score": -2.0 + i,
+                    "mean_arc_snr": 10.0,
+                    **part,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def test_intervals_and_columns():
+    rows = with_intervals(cells())
+    low, high = jeffreys(rows["detected"], rows["n"], 0.95)
+    assert rows["jeffreys_95_low"].to_numpy() == pytest.approx(low)
+    assert rows["jeffreys_95_high"].to_numpy() == pytest.approx(high)
+    assert (rows["jeffreys_68_low"] >= rows["jeffreys_95_low"]).all()
+    assert (rows["completeness"] == rows["detected"] / rows["n"]).all()
+
+
+def test_failures_never_enter_a_denominator():
+    few, many = with_intervals(cells(failed=0)), with_intervals(cells(failed=150))
+    names = ["n", "completeness", "jeffreys_95_low", "jeffreys_95_high"]
+    pd.testing.assert_frame_equal(few[names], many[names])
+
+
+def test_marginal_is_one_ratio_not_an_average_of_bins():
+    """The mistake of the reference: 2.6 % reported where 818 / 110,000 = 0.74 % were detected."""
+    uneven = cells(rates={"23-24": 0.2, "24-25": 0.01})
+    uneven.loc[uneven["source_mag_bin"] == "24-25", "n"] *= 20
+    total = uneven["source_mag_bin"] == "all"
+    parts = uneven[~total].groupby("cell")[["n", "detected"]].sum()
+    for name in ("n", "detected", "hosts"):
+        uneven.loc[total, name] = parts["n" if name == "hosts" else name].to_numpy()
+    row = marginal(uneven).iloc[0]
+    assert row["completeness"] == pytest.approx(parts["detected"].sum() / parts["n"].sum())
+    averaged = (uneven[~total]["detected"] / uneven[~total]["n"]).mean()
+    assert averaged > 2 * row["completeness"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 300), st.floats(0, 1)), min_size=1, max_size=12))
+def test_marginal_is_additive(counts):
+    template = cells().iloc[3]
+    rows = pd.DataFrame(
+        [
+            {**template, "cell": str(i), "n": n, "hosts": n, "detected": int(n * share)}
+            for i, (n, share) in enumerate(counts)
+        ]
+    )
+    row = marginal(rows).iloc[0]
+    assert row["n"] == rows["n"].sum()
+    if row["n"]:
+        assert row["completeness"] == rows["detected"].sum() / rows["n"].sum()
+    else:
+        assert np.isnan(row["completeness"])
+
+
+def test_empty_cell_says_so():
+    rows = cells()
+    rows.loc[0, ["n", "detected", "hosts"]] = 0
+    rows = with_intervals(rows)
+    assert rows.loc[0, ["completeness", "jeffreys_95_low", "host_clustered_95_high"]].isna().all()
+
+
+@pytest.mark.parametrize("name", ["grid_id", "checkpoint_id", "weighting_id", "prior"])
+def test_different_grids_models_and_priors_are_not_combined(name):
+    other = cells().assign(**{name: "other"})
+    with pytest.raises(DataError, match=f"different '{name}' cannot be combined"):
+        marginal(pd.concat([cells(), other]))
+
+
+def test_thresholds_of_different_runs_are_not_combined():
+    with pytest.raises(DataError, match=r"threshold 'p0\.3' has more than one value"):
+        completeness_table(pd.concat([cells(), cells().assign(threshold=0.31, cell="9/0/0")]))
+
+
+def test_a_marginal_over_sub_bins_is_refused():
+    with pytest.raises(DataError, match="no cells in source-magnitude bin 'all'"):
+        marginal(cells().query("source_mag_bin != 'all'"))
+    broken = cells()
+    broken.loc[broken["source_mag_bin"] == "all", "n"] -= 200
+    with pytest.raises(DataError, match="hold more injections than bin 'all'"):
+        completeness_table(broken)
+
+
+def test_impossible_counts_are_refused():
+    with pytest.raises(DataError, match="break detected <= n"):
+        with_intervals(cells().assign(detected=10_000))
+    with pytest.raises(DataError, match="counts lack failed"):
+        with_intervals(cells().drop(columns="failed"))
+
+
+def test_host_sums_widen_the_interval():
+    """Ten injections per host that share its fate: the sums give the interval of hosts, not of injections."""
+    rows = cells(rates={"all": 0.3}, thetas=(1.0,)).iloc[[0]].assign(n=400, detected=120, hosts=40)
+    assert with_intervals(rows)["host_clustered_95_low"].isna().all()
+    shared = rows.assign(host_detected_sq=12 * 100.0, host_detected_n=12 * 100.0, host_n_sq=40 * 100.0)
+    found = with_intervals(shared).iloc[0]
+    low, high = jeffreys(12, 40, 0.95)
+    assert found["host_clustered_95_low"] == pytest.approx(low[0], abs=0.02)
+    assert found["host_clustered_95_high"] == pytest.approx(high[0], abs=0.02)
+
+
+def test_table_meets_its_contract():
+    table = completeness_table(cells())
+    spec = tables.spec("completeness")
+    assert table.column_names == [c.name for c in spec.columns if c.role != "lineage"]
+    frame = table.to_pandas()
+    assert set(frame.loc[frame["cell"] == "marginal", "source_mag_bin"]) == {*RATES, "all"}
+    assert frame.loc[frame["cell"] == "marginal", "theta_e_arcsec"].isna().all()
+    assert not frame.duplicated(list(spec.key)).any()
+
+
+def test_marginals_counted_by_sql_are_kept():
+    counted = cells().query("source_mag_bin == 'all'")
+    given_row = counted.iloc[[0]].assign(cell="marginal", n=600, detected=30, hosts=600, theta_e_arcsec=np.nan)
+    frame = completeness_table(pd.concat([counted, given_row])).to_pandas()
+    assert frame.loc[frame["cell"] == "marginal", "detected"].tolist() == [30]
+
+
+def test_curves_along_one_axis():
+    curve = over_axes(cells(), ["theta_e_arcsec"], "p0.3")
+    assert curve["theta_e_arcsec"].tolist() == [1.0, 1.5]
+    assert curve["n"].tolist() == [600, 1200]
+
+
+def test_thresholds_come_from_valid_negatives():
+    params = CompletenessParams(probability_thresholds=(0.3,), fpr_thresholds=(0.01,), source_mag_edges=(23.0, 24.0))
+    points = thresholds(np.linspace(0, 1, 1001), params)
+    assert [p.threshold_id for p in points] == ["p0.3", "fpr1e-2"]
+    assert points[1].reached_fpr <= 0.01
+    with pytest.raises(DataError, match="not finite"):
+        thresholds(np.array([0.1, np.nan]), params)

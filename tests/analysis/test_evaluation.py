@@ -1,0 +1,92 @@
+"""The evaluation of one model: names, values, and what it refuses to hide."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.config import EvaluateParams
+from analysis.evaluation import evaluate, thresholds, with_bins
+from lake.errors import DataError
+
+PARAMS = EvaluateParams(
+    bootstrap_replicates=200,
+    fpr_points=(1e-3, 1e-2),
+    partial_auc_fprs=(1e-2,),
+    tpr_point=0.85,
+    probability_thresholds=(0.3, 0.5),
+    calibration_bins=15,
+    positive_region_above=0.01,
+    saturated_below=0.01,
+    saturated_above=0.99,
+    min_stratum_positives=10,
+)
+
+
+@pytest.fixture
+def objects():
+    rng = np.random.default_rng(0)
+    label = (np.arange(900) < 150).astype(int)
+    score = rng.normal(size=900) * 1.5 - 2 + 4 * label
+    return pd.DataFrame(
+        {
+            "label": label,
+            "score": score,
+            "probability": 1 / (1 + np.exp(-score)),
+            "seen_in_training": False,
+            "tier": np.where(label == 1, np.where(rng.random(900) < 0.3, "A", "B"), None),
+            "type_bin": rng.choice(["SER", "DEV", "REX"], 900),
+            "psfsize_r": rng.uniform(0.9, 1.8, 900),
+        }
+    )
+
+
+def test_names_and_values(objects):
+    outcome = evaluate(objects, PARAMS, np.random.default_rng(1))
+    names = [m.name for m in outcome.measures]
+    assert len(names) == len(set(names))
+    auc = outcome.measure("auc")
+    assert auc.low < auc.value < auc.high
+    for name in ("tpr_at_fpr/0.01", "partial_auc/1e-2/mcclish", "recall/tier_A/p0.3", "fpr/fpr1e-3", "fpr_at_tpr/0.85"):
+        found = outcome.measure(name)
+        assert found.low <= found.value <= found.high
+    recall = outcome.measure("recall/p0.3")
+    chosen = objects[objects["label"] == 1]
+    assert recall.value == pytest.approx((chosen["probability"] > 0.3).mean())
+    assert outcome.gates[0].status == "PASS"
+    assert set(outcome.arrays) == {"roc", "reliability"}
+
+
+def test_the_same_seed_gives_the_same_rows(objects):
+    first, again = (evaluate(objects, PARAMS, np.random.default_rng(1)).diagnostics_rows("r") for _ in range(2))
+    assert first == again
+
+
+def test_rows_meet_the_contract(objects):
+    from lake import tables
+
+    rows = evaluate(objects, PARAMS, np.random.default_rng(1)).diagnostics_rows("run")
+    names = {c.name for c in tables.spec("diagnostics").columns if c.role != "lineage"}
+    assert set(rows[0]) == names
+    assert not any(isinstance(v, float) and np.isnan(v) for row in rows for v in row.values())
+
+
+def test_a_test_set_that_was_trained_on_fails_its_gate(objects):
+    objects.loc[3, "seen_in_training"] = True
+    gate = evaluate(objects, PARAMS, np.random.default_rng(1)).gates[0]
+    assert (gate.name, gate.status, gate.value) == ("untouched_test_set", "FAIL", 1.0)
+
+
+def test_unresolved_rates_say_so(objects):
+    outcome = evaluate(objects, PARAMS, np.random.default_rng(1))
+    assert "not resolved by 750 negatives" in outcome.measure("tpr_at_fpr/0.001").method
+    assert outcome.measure("negatives_needed/fpr1e-3").value == 10_000
+
+
+def test_bins_and_thresholds(objects):
+    binned = with_bins(objects, 3)
+    assert binned["psf_bin"].nunique() == 3
+    assert [p.threshold_id for p in thresholds(objects, PARAMS)] == ["p0.3", "p0.5", "fpr1e-3", "fpr1e-2"]
+    with pytest.raises(DataError, match="needs the columns probability"):
+        evaluate(objects.drop(columns="probability"), PARAMS, np.random.default_rng(1))

@@ -1,0 +1,120 @@
+"""Intervals against scipy / statsmodels, their edge rules, and coverage when injections share hosts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+from analysis.intervals import (
+    clopper_pearson,
+    cluster_bootstrap,
+    cluster_sums,
+    clustered,
+    design_effect,
+    jeffreys,
+)
+from lake.errors import ParameterError
+
+
+@pytest.mark.parametrize(("k", "n"), [(1, 10), (5, 10), (9, 10), (818, 110_000), (100, 112)])
+def test_intervals_agree_with_statsmodels(k, n):
+    for ours, method in ((jeffreys, "jeffreys"), (clopper_pearson, "beta")):
+        low, high = ours(k, n, 0.95)
+        assert (low[0], high[0]) == pytest.approx(proportion_confint(k, n, alpha=0.05, method=method), rel=1e-10)
+
+
+def test_clopper_pearson_agrees_with_scipy_at_the_edges():
+    for k in (0, 20):
+        expected = stats.binomtest(k, 20).proportion_ci(0.95, method="exact")
+        low, high = clopper_pearson(k, 20, 0.95)
+        assert (low[0], high[0]) == pytest.approx((expected.low, expected.high))
+
+
+def test_jeffreys_edge_rules():
+    low, high = jeffreys([0, 20, 0], [20, 20, 0], 0.95)
+    assert low[0] == 0.0
+    assert high[1] == 1.0
+    assert high[0] == pytest.approx(1.0 - low[1])
+    assert np.isnan(low[2])
+    assert np.isnan(high[2])
+
+
+@given(st.integers(1, 400), st.data())
+def test_intervals_hold_the_estimate_and_mirror(n, data):
+    k = data.draw(st.integers(0, n))
+    for method in (jeffreys, clopper_pearson):
+        low, high = method(k, n, 0.95)
+        mirror_low, mirror_high = method(n - k, n, 0.95)
+        assert 0.0 <= low[0] <= k / n <= high[0] <= 1.0
+        assert low[0] == pytest.approx(1.0 - mirror_high[0], abs=1e-9)
+        narrow_low, narrow_high = method(k, n, 0.68)
+        assert low[0] <= narrow_low[0] <= narrow_high[0] <= high[0]
+        assert mirror_low[0] <= mirror_high[0]
+
+
+def test_reference_tier_a_recall():
+    """Reference: 89.3 % [82.6, 94.0] for 100 of 112 (Wilson or Jeffreys-like there; within half a point here)."""
+    low, high = jeffreys(100, 112, 0.95)
+    assert low[0] == pytest.approx(0.826, abs=0.005)
+    assert high[0] == pytest.approx(0.940, abs=0.005)
+
+
+def test_bad_counts_are_refused():
+    with pytest.raises(ParameterError, match="'successes' must be finite and between 0"):
+        jeffreys(3, 2, 0.95)
+    with pytest.raises(ParameterError, match="'level' must be between 0 and 1"):
+        jeffreys(1, 2, 95)
+
+
+def test_one_injection_per_host_is_binomial():
+    outcomes = np.random.default_rng(1).random(400) < 0.3
+    sums = cluster_sums(outcomes, np.ones(400))
+    low, high = clustered(outcomes.sum(), 400, sums, 0.95)
+    plain = jeffreys(outcomes.sum(), 400, 0.95)
+    assert design_effect(outcomes.sum(), 400, sums)[0] == pytest.approx(1.0, abs=0.01)
+    assert (low[0], high[0]) == pytest.approx((plain.low[0], plain.high[0]), abs=0.002)
+
+
+def test_fully_correlated_hosts_count_once():
+    """Ten injections that all share their host's fate carry the information of one."""
+    hosts = (np.arange(40) < 12).astype(float)
+    sums = cluster_sums(hosts * 10, np.full(40, 10))
+    assert design_effect(120, 400, sums)[0] == pytest.approx(10.0 * 40 / 39, rel=1e-3)
+    low, high = clustered(120, 400, sums, 0.95)
+    plain = jeffreys(12, 40, 0.95)
+    assert (low[0], high[0]) == pytest.approx((plain.low[0], plain.high[0]), abs=0.02)
+
+
+def test_when_all_outcomes_agree_hosts_are_the_sample():
+    low, high = clustered(0, 200, cluster_sums(np.zeros(8), np.full(8, 25)), 0.95)
+    assert low[0] == 0.0
+    assert high[0] == pytest.approx(jeffreys(0, 8, 0.95).high[0])
+
+
+def test_clustered_interval_covers_where_jeffreys_does_not():
+    """60 hosts x 10 injections, hosts scatter in detectability (beta, intra-class correlation 0.3)."""
+    rng = np.random.default_rng(7)
+    truth, rho = 0.2, 0.3
+    a = truth * (1 - rho) / rho
+    covered = np.zeros(2)
+    for _ in range(600):
+        k = rng.binomial(10, rng.beta(a, a * (1 - truth) / truth, 60))
+        for i, (low, high) in enumerate(
+            (jeffreys(k.sum(), 600, 0.95), clustered(k.sum(), 600, cluster_sums(k, np.full(60, 10)), 0.95))
+        ):
+            covered[i] += low[0] <= truth <= high[0]
+    naive, honest = covered / 600
+    assert naive < 0.85
+    assert honest == pytest.approx(0.95, abs=0.03)
+
+
+def test_cluster_bootstrap_agrees_with_the_design_effect():
+    rng = np.random.default_rng(3)
+    k = rng.binomial(10, rng.beta(1, 3, 200))
+    low, high = cluster_bootstrap(k, np.full(200, 10), 0.95, 4000, rng)
+    expected = clustered(k.sum(), 2000, cluster_sums(k, np.full(200, 10)), 0.95)
+    assert (low, high) == pytest.approx((expected.low[0], expected.high[0]), abs=0.006)

@@ -1,0 +1,211 @@
+"""AUC, DeLong, the paired test, partial AUC and operating points against independent computations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_curve as sklearn_curve
+
+from analysis import roc
+from analysis.bootstrap import resample_ranking
+from analysis.operating import (
+    fixed_threshold,
+    fpr_at_tpr,
+    fpr_name,
+    operating_points,
+    probability_name,
+    recall_at,
+    threshold_at_fpr,
+)
+from lake.errors import DataError, ParameterError
+
+
+def sample(rng, positives=80, negatives=300, shift=1.2, decimals=None):
+    labels = np.r_[np.ones(positives, int), np.zeros(negatives, int)]
+    scores = rng.normal(size=len(labels)) + shift * labels
+    return labels, scores if decimals is None else np.round(scores, decimals)
+
+
+def brute_force(positive, negative):
+    """AUC and DeLong variance by the definition, pair by pair."""
+    wins = (positive[:, None] > negative[None, :]) + 0.5 * (positive[:, None] == negative[None, :])
+    v10, v01 = wins.mean(axis=1), wins.mean(axis=0)
+    return wins.mean(), v10.var(ddof=1) / len(v10) + v01.var(ddof=1) / len(v01)
+
+
+@pytest.mark.parametrize("decimals", [None, 1, 0])
+def test_delong_equals_the_definition(decimals):
+    labels, scores = sample(np.random.default_rng(0), decimals=decimals)
+    area, variance = brute_force(scores[labels == 1], scores[labels == 0])
+    found = roc.delong(labels, scores, 0.95)
+    assert found.auc == pytest.approx(area, abs=1e-12)
+    assert found.standard_error**2 == pytest.approx(variance, rel=1e-9)
+    assert found.auc == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+
+
+def test_delong_matches_the_bootstrap():
+    rng = np.random.default_rng(2)
+    labels, scores = sample(rng)
+    draws = resample_ranking(labels, scores, (0.01,), (0.1,), 3000, rng)
+    assert draws.auc.std() == pytest.approx(roc.delong(labels, scores, 0.95).standard_error, rel=0.06)
+
+
+def test_delong_interval_covers():
+    """True AUC of two unit normals one apart: Phi(1 / sqrt 2) = 0.76025."""
+    rng = np.random.default_rng(5)
+    inside = 0
+    for _ in range(400):
+        estimate = roc.delong(*sample(rng, 40, 120, 1.0), 0.95)
+        inside += estimate.low <= 0.76025 <= estimate.high
+    assert inside / 400 == pytest.approx(0.95, abs=0.03)
+
+
+def test_perfect_separation_keeps_an_interval():
+    estimate = roc.delong([0, 0, 0, 1, 1], [1.0, 2, 3, 4, 5], 0.95)
+    assert (estimate.auc, estimate.high) == (1.0, 1.0)
+    assert estimate.low == pytest.approx(0.025**0.5)
+
+
+def test_paired_test_against_the_bootstrap():
+    rng = np.random.default_rng(11)
+    labels, base = sample(rng, 150, 600)
+    better = base + 0.5 * labels + rng.normal(scale=0.5, size=len(labels))
+    test = roc.delong_paired(labels, base, better, 0.95)
+    positive, negative = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
+    differences = []
+    for _ in range(600):
+        rows = np.r_[rng.choice(positive, len(positive)), rng.choice(negative, len(negative))]
+        differences.append(roc.auc(labels[rows], better[rows]) - roc.auc(labels[rows], base[rows]))
+    assert test.standard_error == pytest.approx(np.std(differences), rel=0.12)
+    assert test.difference == pytest.approx(test.auc_b - test.auc_a)
+    assert np.sign(test.z) == np.sign(test.difference)
+
+
+def test_paired_test_of_a_scorer_with_itself():
+    labels, scores = sample(np.random.default_rng(1))
+    test = roc.delong_paired(labels, scores, 3 * scores - 1, 0.95)
+    assert (test.difference, test.standard_error, test.p_value) == (0.0, 0.0, 1.0)
+    assert test.indistinguishable
+
+
+def test_indistinguishable_below_two_standard_errors():
+    common = {"auc_a": 0.9921, "auc_b": 0.9930, "z": 0.35, "p_value": 0.7, "low": 0, "high": 0}
+    assert roc.PairedTest(
+        **common, difference=0.0009, standard_error=0.0026, positives=1, negatives=1
+    ).indistinguishable
+    assert not roc.PairedTest(
+        **common, difference=-0.006, standard_error=0.0026, positives=1, negatives=1
+    ).indistinguishable
+
+
+@pytest.mark.parametrize("limit", [0.001, 0.01, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("decimals", [None, 1])
+def test_partial_auc_equals_sklearn(limit, decimals):
+    labels, scores = sample(np.random.default_rng(4), 60, 900, decimals=decimals)
+    ours = roc.partial_auc(labels, scores, limit)
+    assert ours.standardised == pytest.approx(roc_auc_score(labels, scores, max_fpr=limit), abs=1e-12)
+
+
+def test_curve_equals_sklearn():
+    labels, scores = sample(np.random.default_rng(4), decimals=1)
+    fpr, tpr, _ = sklearn_curve(labels, scores, drop_intermediate=False)
+    ours = roc.roc_curve(labels, scores)
+    assert ours.fpr == pytest.approx(fpr, abs=1e-12)
+    assert ours.tpr == pytest.approx(tpr, abs=1e-12)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.integers(-5, 5), min_size=2, max_size=40),
+    st.lists(st.integers(-5, 5), min_size=2, max_size=40),
+)
+def test_auc_is_invariant_and_antisymmetric(positive, negative):
+    labels = np.r_[np.ones(len(positive)), np.zeros(len(negative))]
+    scores = np.r_[positive, negative].astype(float)
+    area = roc.auc(labels, scores)
+    assert roc.auc(labels, np.exp(scores)) == pytest.approx(area)
+    assert roc.auc(labels, -scores) == pytest.approx(1 - area)
+    assert roc.auc(1 - labels, scores) == pytest.approx(1 - area)
+    estimate = roc.delong(labels, scores, 0.95)
+    assert 0.0 <= estimate.low <= estimate.auc <= estimate.high <= 1.0
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=300), st.sampled_from([1e-4, 1e-3, 0.01, 0.1, 0.5]))
+def test_thresholds_never_exceed_their_rate(scores, fpr):
+    """The lowest threshold that keeps the rate: one distinct score lower would break it."""
+    negatives = np.array(scores, dtype=float)
+    point = threshold_at_fpr(negatives, fpr, 0.95)
+    assert point.reached_fpr <= fpr
+    lower = negatives[negatives < point.threshold]
+    if len(lower):
+        assert (negatives > lower.max()).mean() > fpr or (negatives == point.threshold).sum() == 0
+
+
+def test_threshold_of_a_small_sample_says_so():
+    negatives = np.linspace(0, 1, 700)
+    point = threshold_at_fpr(negatives, 1e-4, 0.95)
+    assert (point.threshold, point.false_positives, point.reached_fpr) == (1.0, 0, 0.0)
+    assert not point.resolved
+    assert point.negatives_needed == 100_000
+    assert point.fpr_high == pytest.approx(1 - 0.025 ** (1 / 700))
+
+
+def test_reference_number_of_negatives():
+    """FPR 1e-4 of 134,149 negatives is 13 objects."""
+    point = threshold_at_fpr(np.random.default_rng(0).random(134_149), 1e-4, 0.95)
+    assert point.false_positives == 13
+    assert point.resolved
+
+
+def test_selection_is_strict_and_names_are_the_tables():
+    assert fixed_threshold([0.2, 0.3, 0.4], 0.3, 0.95).false_positives == 1
+    assert recall_at([0.3, 0.31], 0.3) == (1, 2)
+    names = [p.threshold_id for p in operating_points(np.arange(10) / 10, (1e-3, 1e-4), (0.3,), 0.95)]
+    assert names == ["p0.3", "fpr1e-3", "fpr1e-4"]
+    assert (fpr_name(0.05), probability_name(0.5)) == ("fpr5e-2", "p0.5")
+
+
+def test_fpr_at_tpr():
+    rate, threshold = fpr_at_tpr([1, 2, 3, 4], [0, 1.5, 2, 5], 0.75)
+    assert threshold == pytest.approx(2.0)
+    assert rate == 0.5
+
+
+def test_failed_scores_never_rank():
+    with pytest.raises(DataError, match="not finite: leave failed objects out"):
+        threshold_at_fpr([0.1, np.nan], 0.1, 0.95)
+    with pytest.raises(DataError, match="1 of 3 scores are not finite"):
+        roc.auc([1, 0, 0], [0.1, 0.2, np.inf])
+    with pytest.raises(DataError, match="a ROC needs both classes"):
+        roc.auc([1, 1], [0.1, 0.2])
+    with pytest.raises(ParameterError, match="'labels' must be 0 or 1"):
+        roc.auc([2, 0], [0.1, 0.2])
+    with pytest.raises(ParameterError, match="'max_fpr' must be in"):
+        roc.partial_auc([1, 0], [0.1, 0.2], 0.0)
+
+
+def test_bootstrap_is_deterministic_and_agrees_with_its_point_estimates():
+    labels, scores = sample(np.random.default_rng(9), 100, 800, decimals=1)
+    first = resample_ranking(labels, scores, (0.01, 0.1), (0.1,), 400, np.random.default_rng(1))
+    again = resample_ranking(labels, scores, (0.01, 0.1), (0.1,), 400, np.random.default_rng(1))
+    assert np.array_equal(first.auc, again.auc)
+    assert first.auc.mean() == pytest.approx(roc.auc(labels, scores), abs=0.005)
+    exact = roc.partial_auc(labels, scores, 0.1).standardised
+    assert first.partial_auc[0.1].mean() == pytest.approx(exact, abs=0.01)
+    low, high = first.interval(first.tpr_at_fpr[0.1], 0.95)
+    threshold = threshold_at_fpr(scores[labels == 0], 0.1, 0.95).threshold
+    assert low <= (scores[labels == 1] > threshold).mean() <= high
+
+
+def test_clusters_widen_the_bootstrap():
+    """Each negative scored five times over: the information of one."""
+    rng = np.random.default_rng(3)
+    labels, scores = sample(rng, 60, 100)
+    keep = np.repeat(np.arange(160), 5)
+    plain = resample_ranking(labels[keep], scores[keep], (), (), 800, rng)
+    whole = resample_ranking(labels[keep], scores[keep], (), (), 800, rng, clusters=keep)
+    assert whole.auc.std() > 1.8 * plain.auc.std()
