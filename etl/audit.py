@@ -1,0 +1,116 @@
+"""Judging rows against their table's contract, in Spark."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F  # noqa: N812
+
+from lake import fingerprint, provenance
+from lake.errors import ContractError
+from lake.spec import Column, TableSpec
+
+SOURCE_FILE, ROW_INDEX, REASON = "_source_file", "_row_index", "_reason"
+_ORIGIN_COLUMNS = ((SOURCE_FILE, ROW_INDEX), ("sweep_file", "row_index"))
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Rows judged: how many were good, how many broke which rule, and the fingerprint of the good ones."""
+
+    good: int
+    rejected: Mapping[str, int]
+    fingerprint: str
+
+
+def judge(df: DataFrame, spec: TableSpec, where: Mapping[str, str]) -> DataFrame:
+    """The rows with the contract's columns and types, their origin, and in ``_reason`` the first rule each breaks.
+
+    Of rows that share a key the one of lowest (file, row) is good. ``df`` may carry ``_source_file`` and ``_row_index``
+    beside the contract's columns to say where a row came from; otherwise ``sweep_file`` and ``row_index`` do.
+    Lineage columns and the columns of the slice are filled in where ``df`` lacks them.
+    """
+    file, row = _origin(df, spec)
+    source = _complete(df, spec, where)
+    columns = [F.col(c.name).cast(c.type).alias(c.name) for c in spec.columns]
+    typed = source.select(*columns, file.alias(SOURCE_FILE), row.alias(ROW_INDEX))
+    reasoned = typed.withColumn(REASON, F.expr(reason_sql(spec, where)))
+    order = [F.col(REASON).isNull().desc(), F.col(SOURCE_FILE), F.col(ROW_INDEX), F.expr(fingerprint.row_hash_sql(spec))]
+    rank = F.row_number().over(Window.partitionBy(*spec.key).orderBy(*order))
+    duplicate = f"duplicate key ({', '.join(spec.key)})"
+    reason = F.when(F.col(REASON).isNull() & (F.col("_rank") > 1), duplicate).otherwise(F.col(REASON))
+    kept = [*spec.names, SOURCE_FILE, ROW_INDEX]
+    return reasoned.withColumn("_rank", rank).select(*kept, reason.alias(REASON), _never_cached_twice())
+
+
+def tally(judged: DataFrame, spec: TableSpec) -> Tally:
+    """Count and fingerprint judged rows in one pass."""
+    aggregates = [F.expr(sql) for sql in fingerprint.sql_expressions(spec)]
+    found = judged.groupBy(REASON).agg(*(a.alias(n) for a, n in zip(aggregates, ("n", "total", "bits"), strict=True)))
+    groups = {group[REASON]: group for group in found.collect()}
+    good = groups.pop(None, None)
+    text = fingerprint.render(good["n"], int(good["total"]), good["bits"]) if good else fingerprint.render(0, 0, 0)
+    rejected = {reason: group["n"] for reason, group in sorted(groups.items())}
+    return Tally(good["n"] if good else 0, rejected, text)
+
+
+def rejects(judged: DataFrame, spec: TableSpec) -> DataFrame:
+    """The rejected rows as rows of ``quarantine``, without stage and lineage."""
+    values = F.to_json(F.struct(*(c.name for c in spec.columns if c.role != "lineage")))
+    return judged.where(F.col(REASON).isNotNull()).select(
+        F.col(SOURCE_FILE).alias("source_file"),
+        F.col(ROW_INDEX).alias("row_index"),
+        F.lit(spec.name).alias("target_table"),
+        F.col(REASON).alias("reason"),
+        values.alias("record"),
+    )
+
+
+def reason_sql(spec: TableSpec, where: Mapping[str, str]) -> str:
+    """Spark SQL: the first rule a row breaks, in words, or NULL."""
+    tests = [(f"{c} <=> {literal(v)}", f"'{c}' must be {v}, the slice being written") for c, v in sorted(where.items())]
+    tests += [(rule.sql, rule.text) for rule in spec.rules()]
+    if not tests:
+        return "cast(NULL as string)"
+    return "CASE " + " ".join(f"WHEN NOT ({sql}) THEN {literal(text)}" for sql, text in tests) + " END"
+
+
+def literal(text: str) -> str:
+    """A string literal of Spark SQL."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _complete(df: DataFrame, spec: TableSpec, where: Mapping[str, str]) -> DataFrame:
+    known = {name: F.lit(value) for name, value in where.items()}
+    known |= {
+        "pipeline_version": F.lit(provenance.pipeline_version()),
+        "git_commit": F.lit(provenance.git_commit()),
+        "extracted_at": F.current_timestamp(),
+    }
+    filled = [known[n].alias(n) for n in spec.names if n in known and n not in df.columns]
+    result = df.select("*", *filled)
+    missing = [name for name in spec.names if name not in result.columns]
+    unknown = [name for name in df.columns if name not in (*spec.names, SOURCE_FILE, ROW_INDEX)]
+    if missing or unknown:
+        raise ContractError(f"'{spec.name}': columns missing {missing}, not in the contract {unknown}")
+    return result
+
+
+def _origin(df: DataFrame, spec: TableSpec) -> tuple[F.Column, F.Column]:
+    for file, row in _ORIGIN_COLUMNS:
+        if file in df.columns and row in df.columns:
+            return F.col(file).cast("string"), F.col(row).cast("bigint")
+    return F.lit(f"(rows of {spec.name})"), F.lit(-1).cast("bigint")
+
+
+def _never_cached_twice() -> F.Column:
+    """A literal that makes each judged frame's plan its own.
+
+    A server shares cached frames between sessions by equality of plans, and plans over the same paths are equal even when
+    the files changed: without it a second run could read what a killed one had cached.
+    """
+    return F.lit(uuid.uuid4().hex).alias("_plan")

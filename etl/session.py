@@ -1,0 +1,92 @@
+"""The only place where a Spark session is made."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import uuid
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from etl import server, settings
+from lake.errors import invalid
+from lake.root import DataRoot
+
+log = logging.getLogger(__name__)
+
+_EMR_MARK = Path("/mnt/var/lib/info/job-flow.json")
+_NAMESPACE = uuid.UUID("5f0c3c52-0d6c-5a5e-9a39-2a3c1cf0a5b1")
+
+
+def session(root: DataRoot, stage: str, slice_name: str | None = None) -> SparkSession:
+    """The Spark session of one stage (of one slice), with whatever an earlier, killed client of it left running stopped.
+
+    ``SPARK_REMOTE`` if set; the classic session on EMR or where ``DHS_SPARK=classic``; else the project's own server.
+    """
+    if _classic():
+        return _classic_session(root)
+    remote = os.environ.get("SPARK_REMOTE") or server.address(root.spark)
+    return _connect(remote, session_id(root, stage, slice_name))
+
+
+def session_id(root: DataRoot, stage: str, slice_name: str | None) -> str:
+    """The same for every run of a stage on a data root, so that a second run finds what the first left."""
+    return str(uuid.uuid5(_NAMESPACE, "\n".join((str(root.local.resolve()), root.lake_uri or "", stage, slice_name or ""))))
+
+
+def on_emr() -> bool:
+    """Whether this process runs on an EMR cluster, whose Spark is already configured."""
+    return _EMR_MARK.exists()
+
+
+def _classic() -> bool:
+    wanted = os.environ.get("DHS_SPARK", "")
+    if wanted not in ("", "classic", "connect"):
+        raise invalid("DHS_SPARK", "'classic' or 'connect'", wanted)
+    return wanted == "classic" or (wanted == "" and on_emr())
+
+
+def _connect(remote: str, identity: str) -> SparkSession:
+    url = remote if "session_id=" in remote else f"{remote.rstrip(';')}{'' if '/;' in remote else '/'};session_id={identity}"
+    previous = _create(url)
+    interrupted = previous.interruptAll()
+    if interrupted:
+        log.warning("interrupted %d operations of an earlier run that was killed", len(interrupted))
+    previous.stop()
+    spark = _create(url)
+    for name, value in settings.SESSION.items():
+        spark.conf.set(name, value)
+    return spark
+
+
+def _create(url: str) -> SparkSession:
+    return SparkSession.builder.remote(url).create()
+
+
+def _classic_session(root: DataRoot) -> SparkSession:
+    builder = SparkSession.builder.appName("darkhaloscope")
+    if on_emr():
+        options = {**settings.STATIC, **settings.SESSION}
+        options |= {f"spark.executorEnv.{name}": value for name, value in settings.SINGLE_THREADED.items()}
+    else:
+        options = _local_options(root.spark.resolve())
+        os.environ.update(settings.SINGLE_THREADED)
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    for name, value in options.items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
+def _local_options(folder: Path) -> dict[str, str]:
+    from etl.java import java
+    from etl.jars import delta_jars
+
+    java()
+    (folder / "scratch").mkdir(parents=True, exist_ok=True)
+    return {
+        **settings.local(folder),
+        "spark.driver.memory": settings.memory(),
+        "spark.driver.extraClassPath": os.pathsep.join(str(jar) for jar in delta_jars()),
+    }

@@ -1,0 +1,70 @@
+"""Spark settings: what every session needs, and what a local one adds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lake.errors import invalid
+
+SESSION = {
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.compression.codec": "zstd",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.sources.partitionOverwriteMode": "static",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
+}
+"""Set on every session, whoever started its Spark."""
+
+STATIC = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+"""Set when a Spark is started."""
+
+SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+"""Environment of Python workers: Spark already runs one per core."""
+
+_MOST_CORES = 4
+
+
+def cores() -> int:
+    """Cores a local Spark uses (``DHS_SPARK_CORES``): all, up to four, so that 2 GB of heap suffice."""
+    given = os.environ.get("DHS_SPARK_CORES")
+    if given is None:
+        return min(os.cpu_count() or 1, _MOST_CORES)
+    if not given.isdigit() or int(given) < 1:
+        raise invalid("DHS_SPARK_CORES", "a whole number above 0", given)
+    return int(given)
+
+
+def memory() -> str:
+    """Heap of a local Spark (``DHS_SPARK_MEMORY``)."""
+    return os.environ.get("DHS_SPARK_MEMORY", "2g")
+
+
+def idle_seconds() -> float:
+    """How long a local server waits for its next client before it ends (``DHS_SPARK_IDLE_SECONDS``)."""
+    return float(os.environ.get("DHS_SPARK_IDLE_SECONDS", "600"))
+
+
+def local(folder: Path) -> dict[str, str]:
+    """Settings of a Spark on this machine whose scratch space is ``folder``."""
+    return {
+        **STATIC,
+        **SESSION,
+        "spark.master": f"local[{cores()}]",
+        "spark.app.name": "darkhaloscope",
+        "spark.ui.enabled": "false",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.local.dir": str(folder / "scratch"),
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        "spark.log.level": "WARN",
+        "spark.sql.shuffle.partitions": str(cores()),
+        "spark.databricks.delta.snapshotPartitions": "2",
+        "spark.connect.session.manager.closedSessionsTombstonesSize": "0",
+        "spark.connect.execute.manager.detachedTimeout": "60s",
+    }
