@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812
 
+from etl.table import literal
 from lake import fingerprint, provenance
 from lake.errors import ContractError
-from lake.spec import Column, TableSpec
+from lake.spec import TableSpec
 
 SOURCE_FILE, ROW_INDEX, REASON = "_source_file", "_row_index", "_reason"
 _ORIGIN_COLUMNS = ((SOURCE_FILE, ROW_INDEX), ("sweep_file", "row_index"))
@@ -59,12 +59,11 @@ def tally(judged: DataFrame, spec: TableSpec) -> Tally:
 
 
 def rejects(judged: DataFrame, spec: TableSpec) -> DataFrame:
-    """The rejected rows as rows of ``quarantine``, without stage and lineage."""
+    """The rejected rows with where they came from, their reason and their values as JSON."""
     values = F.to_json(F.struct(*(c.name for c in spec.columns if c.role != "lineage")))
     return judged.where(F.col(REASON).isNotNull()).select(
         F.col(SOURCE_FILE).alias("source_file"),
         F.col(ROW_INDEX).alias("row_index"),
-        F.lit(spec.name).alias("target_table"),
         F.col(REASON).alias("reason"),
         values.alias("record"),
     )
@@ -79,18 +78,18 @@ def reason_sql(spec: TableSpec, where: Mapping[str, str]) -> str:
     return "CASE " + " ".join(f"WHEN NOT ({sql}) THEN {literal(text)}" for sql, text in tests) + " END"
 
 
-def literal(text: str) -> str:
-    """A string literal of Spark SQL."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
-
-def _complete(df: DataFrame, spec: TableSpec, where: Mapping[str, str]) -> DataFrame:
-    known = {name: F.lit(value) for name, value in where.items()}
-    known |= {
+def lineage() -> dict[str, Column]:
+    """The lineage columns of rows written now."""
+    return {
         "pipeline_version": F.lit(provenance.pipeline_version()),
         "git_commit": F.lit(provenance.git_commit()),
         "extracted_at": F.current_timestamp(),
     }
+
+
+def _complete(df: DataFrame, spec: TableSpec, where: Mapping[str, str]) -> DataFrame:
+    known = {name: F.lit(value) for name, value in where.items()} | lineage()
     filled = [known[n].alias(n) for n in spec.names if n in known and n not in df.columns]
     result = df.select("*", *filled)
     missing = [name for name in spec.names if name not in result.columns]
@@ -100,14 +99,14 @@ def _complete(df: DataFrame, spec: TableSpec, where: Mapping[str, str]) -> DataF
     return result
 
 
-def _origin(df: DataFrame, spec: TableSpec) -> tuple[F.Column, F.Column]:
+def _origin(df: DataFrame, spec: TableSpec) -> tuple[Column, Column]:
     for file, row in _ORIGIN_COLUMNS:
         if file in df.columns and row in df.columns:
             return F.col(file).cast("string"), F.col(row).cast("bigint")
     return F.lit(f"(rows of {spec.name})"), F.lit(-1).cast("bigint")
 
 
-def _never_cached_twice() -> F.Column:
+def _never_cached_twice() -> Column:
     """A literal that makes each judged frame's plan its own.
 
     A server shares cached frames between sessions by equality of plans, and plans over the same paths are equal even when

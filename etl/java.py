@@ -45,7 +45,7 @@ MODULE_OPTIONS = (
 QUICK_START = "-XX:TieredStopAtLevel=1"
 """Only the quick compiler: short local jobs gain more from an early start than from optimised code."""
 
-_VERSIONS = (17, 21)
+_VERSION = 17
 _ADVICE = "Java 17 is needed (Debian, Ubuntu: apt install openjdk-17-jre-headless; macOS: brew install openjdk@17)"
 
 
@@ -58,7 +58,7 @@ def java() -> tuple[Path, str]:
         raise DataError(f"{_ADVICE}; {where}")
     text = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
     match = re.search(r'version "(\d+)', text)
-    if match is None or int(match.group(1)) not in _VERSIONS:
+    if match is None or int(match.group(1)) != _VERSION:
         version = match.group(1) if match else "an unknown version"
         raise DataError(f"{_ADVICE}; {found} is {version}, set JAVA_HOME to the right one")
     return Path(found), text.strip()

@@ -1,0 +1,40 @@
+"""Reading tables with Spark, at their pinned versions only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+from pyspark.sql import DataFrame, SparkSession
+
+from etl.table import location
+from lake import cards, delta, tables
+from lake.cards import Slice
+from lake.errors import LakeError
+from lake.root import DataRoot
+
+
+def read(
+    spark: SparkSession, root: DataRoot, name: str, slices: Sequence[str] | None = None, at: str | None = None
+) -> DataFrame:
+    """Rows of a table: all slices, or the named ones; ``at`` a git revision, whose committed pins then count."""
+    spec = tables.spec(name)
+    found = cards.slices(root, name, at)
+    if slices is not None:
+        found = [entry for entry in found if entry.card.slice in slices]
+    if not found:
+        wanted = f" slices {list(slices)}" if slices is not None else ""
+        raise LakeError(f"table '{name}'{wanted} has not been made yet; run `dvc repro`")
+    parts = [_read_slice(spark, root, entry) for entry in cards.distinct(found)]
+    return reduce(DataFrame.unionByName, parts).select(*spec.names)
+
+
+def read_version(spark: SparkSession, root: DataRoot, name: str, version: int) -> DataFrame:
+    """All rows of one version of a table, pinned or not."""
+    return spark.read.format("delta").option("versionAsOf", version).load(location(root, name))
+
+
+def _read_slice(spark: SparkSession, root: DataRoot, entry: Slice) -> DataFrame:
+    delta.open_pinned(root, entry)
+    rows = read_version(spark, root, entry.card.table, entry.pin.version)
+    return rows.where(delta.where_sql(entry.card.where)) if entry.card.where else rows

@@ -1,0 +1,63 @@
+"""The only way Spark writes a table: audited, a whole slice at a time, counted, pinned."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F  # noqa: N812
+
+from etl import audit, table
+from etl.pins import Provenance, pin
+from etl.quarantine import COLUMNS, quarantine
+from lake import cards
+from lake.cards import Card
+from lake.errors import LakeError
+from lake.root import DataRoot
+from lake.spec import TableSpec
+
+log = logging.getLogger(__name__)
+
+
+def publish(
+    df: DataFrame,
+    spec: TableSpec,
+    root: DataRoot,
+    slice_name: str | None,
+    where: Mapping[str, str],
+    provenance: Provenance,
+    rejected: DataFrame | None = None,
+) -> Card:
+    """Replace one slice of a table: the rows that meet ``where``, or the whole table where it has no ``slice_by``.
+
+    Rows that break the contract go to ``quarantine`` with the first rule they break, and with them ``rejected``: rows the
+    job itself could not use (columns source_file, row_index, reason, record). Every row of ``df`` is written or
+    quarantined, else LakeError. Killed anywhere and repeated it gives the same table.
+    """
+    if set(where) != set(spec.slice_by):
+        raise LakeError(f"a slice of '{spec.name}' is given by {list(spec.slice_by)}, got {sorted(where)}")
+    judged = audit.judge(df, spec, where).persist(StorageLevel.DISK_ONLY)
+    try:
+        counts = audit.tally(judged, spec)
+        good = judged.where(F.col(audit.REASON).isNull()).select(*spec.names)
+        written = table.replace(good, spec, root, where, provenance.note)
+        if written.rows != counts.good:
+            raise LakeError(f"'{spec.name}': {counts.good} rows were to be written and {written.rows} were")
+        parts = [(audit.rejects(judged, spec), sum(counts.rejected.values()))]
+        if rejected is not None:
+            parts.append((rejected.select(*COLUMNS), rejected.count()))
+        quarantine(df.sparkSession, parts, spec.name, root, provenance)
+    finally:
+        judged.unpersist()
+    card = Card(spec.name, slice_name, counts.good, spec.schema_hash(), counts.fingerprint, dict(where))
+    pin(card, written, root, provenance)
+    _report(card, counts)
+    return card
+
+
+def _report(card: Card, counts: audit.Tally) -> None:
+    log.info("%s: %d rows written", cards.stem(card.table, card.slice), counts.good)
+    for reason, rows in counts.rejected.items():
+        log.warning("%s: %d rows quarantined: %s", cards.stem(card.table, card.slice), rows, reason)
