@@ -39,7 +39,12 @@ def judge(df: DataFrame, spec: TableSpec, where: Mapping[str, str]) -> DataFrame
     columns = [F.col(c.name).cast(c.type).alias(c.name) for c in spec.columns]
     typed = source.select(*columns, file.alias(SOURCE_FILE), row.alias(ROW_INDEX))
     reasoned = typed.withColumn(REASON, F.expr(reason_sql(spec, where)))
-    order = [F.col(REASON).isNull().desc(), F.col(SOURCE_FILE), F.col(ROW_INDEX), F.expr(fingerprint.row_hash_sql(spec))]
+    order = [
+        F.col(REASON).isNull().desc(),
+        F.col(SOURCE_FILE),
+        F.col(ROW_INDEX),
+        F.expr(fingerprint.row_hash_sql(spec)),
+    ]
     rank = F.row_number().over(Window.partitionBy(*spec.key).orderBy(*order))
     duplicate = f"duplicate key ({', '.join(spec.key)})"
     reason = F.when(F.col(REASON).isNull() & (F.col("_rank") > 1), duplicate).otherwise(F.col(REASON))
@@ -78,7 +83,6 @@ def reason_sql(spec: TableSpec, where: Mapping[str, str]) -> str:
     return "CASE " + " ".join(f"WHEN NOT ({sql}) THEN {literal(text)}" for sql, text in tests) + " END"
 
 
-
 def lineage() -> dict[str, Column]:
     """The lineage columns of rows written now."""
     return {
@@ -109,7 +113,7 @@ def _origin(df: DataFrame, spec: TableSpec) -> tuple[Column, Column]:
 def _never_cached_twice() -> Column:
     """A literal that makes each judged frame's plan its own.
 
-    A server shares cached frames between sessions by equality of plans, and plans over the same paths are equal even when
-    the files changed: without it a second run could read what a killed one had cached.
+    A server shares cached frames between sessions by equality of plans, and plans over the same paths are equal even
+    when the files changed: without it a second run could read what a killed one had cached.
     """
     return F.lit(uuid.uuid4().hex).alias("_plan")

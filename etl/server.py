@@ -1,7 +1,7 @@
 """The project's own Spark Connect server: shared by the stages of a run, gone when idle.
 
-``python -m etl.server <folder>`` is the supervisor. It owns the Java machine (which the kernel kills with it), publishes
-the record, watches the clients' leases and ends when there has been none for a while.
+``python -m etl.server <folder>`` is the supervisor. It owns the Java machine (which the kernel kills with it),
+publishes the record, watches the clients' leases and ends when there has been none for a while.
 """
 
 from __future__ import annotations
@@ -48,17 +48,18 @@ def address(folder: Path) -> str:
     return found.remote
 
 
-def stop(folder: Path) -> None:
-    """End the server of ``folder``, if one lives."""
+def stop(folder: Path) -> bool:
+    """End the server of ``folder``; whether one lived."""
     found = record.living(folder)
     if found is None:
-        return
+        return False
     os.kill(found.pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
     while record.living(folder) is not None:
         if time.monotonic() > deadline:
             raise LakeError(f"the Spark server (process {found.pid}) does not end; kill it")
         time.sleep(0.1)
+    return True
 
 
 def _start(folder: Path) -> Record:
@@ -176,7 +177,7 @@ def _launch(folder: Path, port: int, token: str, classes: Path) -> subprocess.Po
         "SPARK_LOCAL_IP": "127.0.0.1",
     }
     environment.pop("SPARK_REMOTE", None)
-    return subprocess.Popen(command, cwd=folder, env=environment, preexec_fn=_die_with_parent)  # noqa: PLW1509
+    return subprocess.Popen(command, cwd=folder, env=environment, preexec_fn=_die_with_parent)
 
 
 def _die_with_parent() -> None:

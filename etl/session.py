@@ -10,7 +10,9 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from etl import server, settings
+from etl import record, server, settings
+from etl.jars import delta_jars
+from etl.java import java
 from lake.errors import invalid
 from lake.root import DataRoot
 
@@ -21,7 +23,7 @@ _NAMESPACE = uuid.UUID("5f0c3c52-0d6c-5a5e-9a39-2a3c1cf0a5b1")
 
 
 def session(root: DataRoot, stage: str, slice_name: str | None = None) -> SparkSession:
-    """The Spark session of one stage (of one slice), with whatever an earlier, killed client of it left running stopped.
+    """The Spark session of one stage (of one slice); what an earlier, killed client of it left running is stopped.
 
     ``SPARK_REMOTE`` if set; the classic session on EMR or where ``DHS_SPARK=classic``; else the project's own server.
     """
@@ -33,7 +35,8 @@ def session(root: DataRoot, stage: str, slice_name: str | None = None) -> SparkS
 
 def session_id(root: DataRoot, stage: str, slice_name: str | None) -> str:
     """The same for every run of a stage on a data root, so that a second run finds what the first left."""
-    return str(uuid.uuid5(_NAMESPACE, "\n".join((str(root.local.resolve()), root.lake_uri or "", stage, slice_name or ""))))
+    facts = (str(root.local.resolve()), root.lake_uri or "", stage, slice_name or "")
+    return str(uuid.uuid5(_NAMESPACE, "\n".join(facts)))
 
 
 def on_emr() -> bool:
@@ -49,7 +52,8 @@ def _classic() -> bool:
 
 
 def _connect(remote: str, identity: str) -> SparkSession:
-    url = remote if "session_id=" in remote else f"{remote.rstrip(';')}{'' if '/;' in remote else '/'};session_id={identity}"
+    base = remote.rstrip(";") if "/;" in remote else remote.rstrip("/") + "/"
+    url = remote if "session_id=" in remote else f"{base};session_id={identity}"
     previous = _create(url)
     interrupted = previous.interruptAll()
     if interrupted:
@@ -80,9 +84,6 @@ def _classic_session(root: DataRoot) -> SparkSession:
 
 
 def _local_options(folder: Path) -> dict[str, str]:
-    from etl.java import java
-    from etl.jars import delta_jars
-
     java()
     (folder / "scratch").mkdir(parents=True, exist_ok=True)
     return {
@@ -90,3 +91,17 @@ def _local_options(folder: Path) -> dict[str, str]:
         "spark.driver.memory": settings.memory(),
         "spark.driver.extraClassPath": os.pathsep.join(str(jar) for jar in delta_jars()),
     }
+
+
+def describe_server(root: DataRoot) -> str:
+    """One sentence on the project's own server of this data root."""
+    found = record.living(root.spark)
+    if found is None:
+        return f"no Spark server runs for {root.local}; the first Spark stage starts one"
+    users = record.clients(root.spark)
+    return f"a Spark server runs for {root.local}: process {found.pid}, port {found.port}, {users} clients"
+
+
+def stop_server(root: DataRoot) -> bool:
+    """End the project's own server of this data root; whether there was one."""
+    return server.stop(root.spark)

@@ -28,7 +28,9 @@ class Written:
     rows: int
 
 
-def replace(df: DataFrame, spec: TableSpec, root: DataRoot, where: Mapping[str, str], note: Mapping[str, str]) -> Written:
+def replace(
+    df: DataFrame, spec: TableSpec, root: DataRoot, where: Mapping[str, str], note: Mapping[str, object]
+) -> Written:
     """Put ``df`` in place of the rows that meet ``where`` (all rows where it is empty), as one commit.
 
     ``note`` goes into the table's own history.

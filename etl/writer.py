@@ -32,8 +32,8 @@ def publish(
 ) -> Card:
     """Replace one slice of a table: the rows that meet ``where``, or the whole table where it has no ``slice_by``.
 
-    Rows that break the contract go to ``quarantine`` with the first rule they break, and with them ``rejected``: rows the
-    job itself could not use (columns source_file, row_index, reason, record). Every row of ``df`` is written or
+    Rows that break the contract go to ``quarantine`` with the first rule they break, and with them ``rejected``: rows
+    the job itself could not use (columns source_file, row_index, reason, record). Every row of ``df`` is written or
     quarantined, else LakeError. Killed anywhere and repeated it gives the same table.
     """
     if set(where) != set(spec.slice_by):

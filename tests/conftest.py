@@ -1,0 +1,53 @@
+"""What tests of all packages share: one Spark server per run, and the folder of real survey data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lake.root import DataRoot
+
+REAL_DATA = Path(os.environ.get("DHS_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "real"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real survey files (see the README); tests that need it are skipped where it is absent."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"no real survey data: {REAL_DATA} does not exist (set DHS_REAL_DATA)")
+    return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def spark_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Connection string of the run's one Spark server; subprocesses find it in SPARK_REMOTE."""
+    if "SPARK_REMOTE" in os.environ:
+        yield os.environ["SPARK_REMOTE"]
+        return
+    from etl import server
+
+    folder = tmp_path_factory.mktemp("spark")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_REMOTE", server.address(folder))
+        yield os.environ["SPARK_REMOTE"]
+    server.stop(folder)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> DataRoot:
+    """An empty data root."""
+    return DataRoot.of(tmp_path / "data")
+
+
+@pytest.fixture
+def spark(spark_server: str, root: DataRoot) -> Iterator[Any]:
+    """A Spark session on the run's server, of the data root of the ``root`` fixture."""
+    from etl.session import session
+
+    made = session(root, "test")
+    yield made
+    made.stop()
