@@ -98,6 +98,21 @@ class RunContext:
         log.info("%s: %s rows, %s", cards.stem(table, slice_name), card.rows, card.fingerprint)
         return card
 
+    def publish(
+        self,
+        frame: DataFrame,
+        table: str,
+        slice_name: str | None = None,
+        where: Mapping[str, str] | None = None,
+        rejected: DataFrame | None = None,
+    ) -> Card:
+        """Publish a slice of a Spark table; rows that break the contract, and ``rejected``, go to quarantine."""
+        from etl.pins import Provenance
+        from etl.writer import publish
+
+        provenance = Provenance(cards.stem(self.stage, self.slice_name), self.code, self.inputs)
+        return publish(frame, tables.spec(table), self.root, slice_name, where or {}, provenance, rejected)
+
     def work(self, *facts: object) -> Path:
         """Folder of partial work on these inputs; older partial work of the stage is left to be resumed or cleaned."""
         text = json.dumps([self.slice_name, *facts], sort_keys=True, default=str)

@@ -21,7 +21,6 @@ def query(text: str, at: str | None, out: Path | None) -> None:
     dhs query "select split, label, count(*) from manifest group by all"
     """
     from lake.query import query as answer
-
     from pipeline.export import deliver
     from pipeline.params import root
 
@@ -40,7 +39,6 @@ def sql(text: str, at: str | None, out: Path | None) -> None:
     """
     from etl.query import sql as answer
     from etl.session import session
-
     from pipeline.export import deliver
     from pipeline.params import root
 

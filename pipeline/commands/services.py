@@ -48,7 +48,6 @@ def server() -> None:
 def status() -> None:
     """Say whether a server runs for this data root."""
     from etl.session import describe_server
-
     from pipeline.params import root
 
     click.echo(describe_server(root()))
@@ -58,7 +57,6 @@ def status() -> None:
 def stop() -> None:
     """Stop the server of this data root."""
     from etl.session import stop_server
-
     from pipeline.params import root
 
     click.echo("stopped" if stop_server(root()) else "no server was running")

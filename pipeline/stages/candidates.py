@@ -1,0 +1,19 @@
+"""The published candidate list, matched to its Tractor sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from etl import candidates
+from etl.config import CandidatesParams
+from etl.frames import frame
+from pipeline.context import RunContext
+
+
+def run(context: RunContext, params: CandidatesParams) -> None:
+    path = Path(context.survey.folder) / "candidates.csv"
+    listed = candidates.read_list(path)
+    matched = candidates.match(listed.rows, context.read("tractor_near_candidates"), params, context.survey.split)
+    context.note_input("file:candidates", str(path))
+    rejected = frame(context.spark, candidates.quarantined(listed, path.name), "quarantine")
+    context.publish(frame(context.spark, matched, "lens_candidates"), "lens_candidates", rejected=rejected)

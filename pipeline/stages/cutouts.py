@@ -1,0 +1,27 @@
+"""Cut-outs of negatives and matched candidates from the brick coadds, packed into shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from etl import cutouts
+from etl.config import CutoutsParams
+from etl.frames import frame
+from pipeline.context import RunContext
+from pipeline.publishing import published_folder
+
+
+def run(context: RunContext, params: CutoutsParams) -> None:
+    wanted = cutouts.requests(
+        context.read_spark("negatives"),
+        context.read_spark("lens_candidates"),
+        context.read_spark("tractor_near_candidates"),
+    )
+    survey = Path(context.survey.folder)
+    source = context.survey.collection
+    work = context.work(params.digest(), dict(context.inputs))
+    index = cutouts.extract(context.spark, wanted, survey, params, work)
+    with published_folder(context.root.cutouts, work / "shards") as folder:
+        rows = cutouts.assemble(index, work, folder, params, source)
+    context.note_input("files", f"coadds in {survey}/coadds")
+    context.publish(frame(context.spark, rows, "cutouts"), "cutouts")

@@ -1,0 +1,15 @@
+"""Stratified negatives, random (N1) and confusers (N2), sampled from the pool by keyed hash."""
+
+from __future__ import annotations
+
+from etl.config import NegativesParams
+from etl.negatives import sample
+from pipeline.context import RunContext
+
+
+def run(context: RunContext, params: NegativesParams) -> None:
+    pool, near = context.read_spark("tractor_pool"), context.read_spark("tractor_near_candidates")
+    candidates = context.read_spark("lens_candidates")
+    frames = sample(context.spark, pool, near, candidates, params, context.seed)
+    context.publish(frames.negatives, "negatives")
+    context.publish(frames.counts, "ingest_counts", "negatives", {"stage": "negatives"})

@@ -1,0 +1,22 @@
+"""Sweeps to the pool of galaxies, to the sources near listed candidates, and to an account of every row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from etl import pool, sweeps
+from etl.candidates import read_list
+from etl.config import PoolParams
+from pipeline.context import RunContext
+
+
+def run(context: RunContext, params: PoolParams) -> None:
+    survey = context.survey
+    files = sweeps.find(f"{survey.folder}/sweeps")
+    listed = read_list(Path(survey.folder) / "candidates.csv")
+    work = context.work(params.digest(), survey.digest(), [sweeps.identity(name) for name in files])
+    frames = pool.build(context.spark, files, listed.rows, params, survey.split, survey.collection, str(work))
+    context.note_input("files", f"{len(files)} sweeps in {survey.folder}/sweeps")
+    context.publish(frames.pool, "tractor_pool", rejected=frames.quarantine)
+    context.publish(frames.near, "tractor_near_candidates")
+    context.publish(frames.counts, "ingest_counts", "pool", {"stage": "pool"})
