@@ -34,7 +34,8 @@ SECTIONS: dict[str, str] = {
     "diagnose": "analysis.config:DiagnoseParams",
     "report": "analysis.config:ReportParams",
 }
-"""Where each section's class lives; ``train`` maps generations to ``modeling.config:TrainParams``."""
+"""Where each section's class lives. ``train`` maps generations to their parameters and to what they start from, which
+DVC needs as a dependency; ``audited`` lists the scorers whose completeness is measured."""
 
 
 def section_class(name: str) -> type[Section]:
@@ -94,7 +95,9 @@ def section(name: str, generation: str | None = None) -> Section:
     generations = _section(values, "train")
     if generation is None or generation not in generations:
         raise invalid("generation", f"one of {', '.join(generations)}", generation)
-    return _train_class().load(generations[generation], f"train.{generation}")
+    from modeling.config import TrainParams
+
+    return TrainParams.load(_section(generations[generation], "parameters"), f"train.{generation}.parameters")
 
 
 def audited() -> list[str]:
@@ -103,21 +106,18 @@ def audited() -> list[str]:
 
 
 def _resolve_generations(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    from modeling.config import generation_values
+    from modeling.resolve import resolve_generation
 
-    train = _train_class()
     resolved = {}
     for name, changes in wanted.items():
-        values = _merge(generation_values(name), changes or {})
-        resolved[name] = train.load(values, f"train.{name}").model_dump(mode="json")
+        parameters = resolve_generation(name, changes)
+        if parameters.init is not None and parameters.init not in wanted:
+            raise invalid(
+                f"train.{name}.init", f"a generation that is trained too ({', '.join(wanted)})", parameters.init
+            )
+        start = f"data/checkpoints/{parameters.init}" if parameters.init else f"modeling/generations/{name}.yaml"
+        resolved[name] = {"ancestor": start, "parameters": parameters.model_dump(mode="json")}
     return resolved
-
-
-def _train_class() -> type[Section]:
-    from modeling.config import TrainParams
-
-    found: type[Section] = TrainParams
-    return found
 
 
 def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
