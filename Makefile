@@ -7,7 +7,7 @@ DHS := $(VENV)/bin/dhs
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help doctor setup setup-dev demo test check format ui bench lock clean
+.PHONY: help doctor setup setup-dev demo test check format ui bench deps lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -57,6 +57,10 @@ ui: setup ## open MLflow on the runs of this checkout
 
 bench: setup ## run the benchmarks (minutes; see docs/benchmarks.md)
 	@for file in benchmarks/*.py; do echo "== $$file"; $(VENV)/bin/python $$file || exit 1; done
+
+deps: setup-dev ## write the code dependencies of the DVC stages, and the data-model page
+	python -m pipeline.wiring
+	python -m pipeline.datamodel
 
 lock: setup-dev ## resolve the locked versions anew
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade pyproject.toml -o requirements.lock

@@ -1,4 +1,4 @@
-"""Keeping the code dependencies of DVC's stages equal to what the stage modules import: ``python -m pipeline.wiring``."""
+"""Keeps the code dependencies of DVC's stages equal to what the stage modules import: ``make deps``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,49 @@
+"""The data-model page, generated from the table contracts: ``make deps`` writes docs/data-model.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lake import tables
+from lake.spec import Column, TableSpec
+
+PAGE = Path("docs/data-model.md")
+
+_INTRODUCTION = """# Data model
+
+Generated from the contracts in `lake/tables/` by `make deps`; do not edit. Each contract is enforced three times: an
+audit before writing (rows that break it go to `quarantine` with the reason), a Delta CHECK constraint, and the type of
+the column. **Key** columns identify a row; **lineage** columns say who wrote it and when, and are not part of the table's
+fingerprint. A table with *slices* is written one slice at a time (a generation, a grid, a stage), each with its own card.
+"""
+
+
+def page() -> str:
+    """The page as Markdown."""
+    index = [f"- [`{name}`](#{name}): {tables.spec(name).meaning}" for name in tables.names()]
+    return "\n".join([_INTRODUCTION, *index, "", *(_section(tables.spec(name)) for name in tables.names())])
+
+
+def _section(spec: TableSpec) -> str:
+    slices = f" Slices by {', '.join(f'`{name}`' for name in spec.slice_by)}." if spec.slice_by else ""
+    rules = "".join(f"\nAlso: {rule.text}.\n" for rule in spec.extra_rules)
+    rows = [_row(column) for column in spec.columns]
+    head = ["| column | type | unit | meaning | allowed | role |", "|---|---|---|---|---|---|"]
+    written = "Spark" if spec.engine == "spark" else "delta-rs (no JVM)"
+    intro = f"## {spec.name}\n\n{spec.meaning}. Written by {written}.{slices}\n{rules}"
+    return "\n".join([intro, *head, *rows, ""])
+
+
+def _row(column: Column) -> str:
+    allowed = column.allowed_text() + (" or null" if column.nullable else "")
+    cells = (f"`{column.name}`", column.type, column.unit, column.meaning, allowed, column.role)
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page())
+
+
+if __name__ == "__main__":
+    main()
