@@ -1,0 +1,52 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import doctor
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_python_is_named() -> None:
+    assert doctor.python_problem((3, 11)) is None
+    assert "Python 3.11 is needed and this is 3.9" in str(doctor.python_problem((3, 9)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ('openjdk version "17.0.15" 2025-04-15', None),
+        ('java version "1.8.0_391"', "java is version 1"),
+        ('openjdk version "21.0.1"', "java is version 21"),
+        ("Unable to locate a Java Runtime", "java is version unknown"),
+        (None, "no java was found"),
+    ],
+)
+def test_java_is_named(answer: str | None, sentence: str | None) -> None:
+    found = doctor.java_problem(answer)
+    assert (found is None) == (sentence is None)
+    if sentence:
+        assert sentence in str(found)
+        assert "install a JDK 17" in str(found)
+
+
+def test_disk_and_memory_are_named() -> None:
+    assert doctor.disk_problem(100) is None
+    assert "1.0 GB are free" in str(doctor.disk_problem(1.0))
+    assert doctor.memory_problem(16) is None
+    assert "has 2.0 GB" in str(doctor.memory_problem(2.0))
+
+
+def test_runs_on_plain_python_with_nothing_installed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(ROOT / "pipeline" / "doctor.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/nonexistent"},
+    )
+    assert done.returncode == 1
+    assert "no java was found" in done.stderr
+    assert "Traceback" not in done.stderr

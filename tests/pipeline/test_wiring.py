@@ -1,0 +1,56 @@
+"""The stages' names and dependencies stand in several places; these tests hold them together."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import datamodel, wiring
+from pipeline.dependencies import stage_files
+from pipeline.stage import stage_names
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = wiring.stages(ROOT)
+
+
+def test_a_stage_has_one_name_everywhere() -> None:
+    entries = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
+    assert set(STAGES) == set(stage_names())
+    assert set(stage_names()) <= set(entries)
+    for name, body in STAGES.items():
+        assert body["cmd"].split()[:3] == ["dhs", "run", name]
+        assert entries[name]["command"].split()[:3] == ["dhs", "run", name]
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_dependencies_cover_what_the_stage_imports(stage: str) -> None:
+    declared = {dependency for dependency in STAGES[stage]["deps"] if wiring.is_code(dependency)}
+    assert declared == set(stage_files(ROOT, stage)), "run `make deps`"
+
+
+@pytest.mark.parametrize("stage", sorted(set(STAGES) - {"demo"}))
+def test_cards_come_with_pin_and_witness_and_outside_the_cache(stage: str) -> None:
+    outs = [next(iter(out.items())) if isinstance(out, dict) else (out, {}) for out in STAGES[stage]["outs"]]
+    paths = dict(outs)
+    cards = [p for p in paths if p.startswith("data/cards/") and "/checks/" not in p and not p.endswith(".pin.json")]
+    for card in cards:
+        table, _, slice_name = Path(card).name.removesuffix(".json").partition(".")
+        for path in (
+            card,
+            card.replace(".json", ".pin.json"),
+            f"data/lake/{table}/_witness/{slice_name or 'whole'}.json",
+        ):
+            assert paths[path] == {"cache": False}, path
+
+
+def test_the_table_names_of_cards_are_tables() -> None:
+    from lake import tables
+
+    for body in STAGES.values():
+        for dependency in body["deps"]:
+            if dependency.startswith("data/cards/"):
+                assert Path(dependency).name.split(".")[0] in tables.names()
+
+
+def test_data_model_page_is_current() -> None:
+    assert (ROOT / datamodel.PAGE).read_text() == datamodel.page(), "run `make deps`"
