@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F  # noqa: N812
 
 from etl.table import literal
@@ -54,13 +54,15 @@ def judge(df: DataFrame, spec: TableSpec, where: Mapping[str, str]) -> DataFrame
 
 def tally(judged: DataFrame, spec: TableSpec) -> Tally:
     """Count and fingerprint judged rows in one pass."""
-    aggregates = [F.expr(sql) for sql in fingerprint.sql_expressions(spec)]
-    found = judged.groupBy(REASON).agg(*(a.alias(n) for a, n in zip(aggregates, ("n", "total", "bits"), strict=True)))
-    groups = {group[REASON]: group for group in found.collect()}
+    groups = {row[REASON]: row for row in judged.groupBy(REASON).agg(*_aggregates(spec)).collect()}
     good = groups.pop(None, None)
-    text = fingerprint.render(good["n"], int(good["total"]), good["bits"]) if good else fingerprint.render(0, 0, 0)
-    rejected = {reason: group["n"] for reason, group in sorted(groups.items())}
-    return Tally(good["n"] if good else 0, rejected, text)
+    rejected = {reason: int(row["n"]) for reason, row in sorted(groups.items())}
+    return Tally(int(good["n"]), rejected, _render(good)) if good else Tally(0, rejected, fingerprint.render(0, 0, 0))
+
+
+def fingerprinted(rows: DataFrame, spec: TableSpec) -> str:
+    """The fingerprint of rows that meet the contract."""
+    return _render(rows.agg(*_aggregates(spec)).collect()[0])
 
 
 def rejects(judged: DataFrame, spec: TableSpec) -> DataFrame:
@@ -117,3 +119,12 @@ def _never_cached_twice() -> Column:
     when the files changed: without it a second run could read what a killed one had cached.
     """
     return F.lit(uuid.uuid4().hex).alias("_plan")
+
+
+def _aggregates(spec: TableSpec) -> list[Column]:
+    names = ("n", "total", "bits")
+    return [F.expr(sql).alias(name) for sql, name in zip(fingerprint.sql_expressions(spec), names, strict=True)]
+
+
+def _render(row: Row) -> str:
+    return fingerprint.render(int(row["n"]), int(row["total"]), int(row["bits"]))

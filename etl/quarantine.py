@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 
+from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
@@ -33,36 +34,34 @@ def quarantine(
     ``parts`` are frames of ``COLUMNS``, each with its number of rows.
     """
     spec = tables.spec("quarantine")
-    uri = table.location(root, spec.name)
-    table.ensure(spark, spec, uri)
+    held = table.ensure(spark, spec, root)
     mine = {"stage": provenance.stage, "target_table": target}
-    frames = [_complete(frame, spec, mine) for frame, rows in parts if rows]
+    rows = sum(count for _, count in parts)
+    frames = [_complete(frame, spec, mine) for frame, count in parts if count]
     if frames:
-        table.replace(reduce(DataFrame.unionByName, frames), spec, root, mine, provenance.note)
-    elif not _held(spark, uri).where(where_sql(mine)).isEmpty():
-        spark.sql(f"DELETE FROM delta.`{uri}` WHERE {where_sql(mine)}")
-    return _publish(spark, spec, target, sum(rows for _, rows in parts), root, provenance)
+        table.replace(reduce(DataFrame.unionByName, frames), rows, spec, root, mine, provenance.note)
+    elif _count(held, mine):
+        spark.sql(f"DELETE FROM delta.`{table.location(root, spec.name)}` WHERE {where_sql(mine)}")
+    written = table.opened(root, spec.name)
+    if _count(written, mine) != rows:
+        raise LakeError(f"{rows} rejected rows of '{target}' were to be quarantined, and other rows were")
+    return _publish(spark, written, root, provenance)
 
 
-def _publish(
-    spark: SparkSession, spec: TableSpec, target: str, expected: int, root: DataRoot, provenance: Provenance
-) -> Card:
-    uri, where = table.location(root, spec.name), {"stage": provenance.stage}
-    version, table_id = table.head(spark, uri)
-    names = ("n", "total", "bits", "mine")
-    sql = (*fingerprint.sql_expressions(spec), f"count_if(target_table = {table.literal(target)})")
-    rows = _held(spark, uri).where(where_sql(where))
-    tally = rows.agg(*(F.expr(e).alias(n) for e, n in zip(sql, names, strict=True))).collect()[0]
-    if tally["mine"] != expected:
-        raise LakeError(f"{expected} rejected rows of '{target}' were to be quarantined and {tally['mine']} were")
-    text = fingerprint.render(tally["n"], int(tally["total"]), tally["bits"])
-    card = Card(spec.name, provenance.stage, tally["n"], spec.schema_hash(), text, where)
-    pin(card, table.Written(version, table_id, tally["n"]), root, provenance)
+def _publish(spark: SparkSession, written: DeltaTable, root: DataRoot, provenance: Provenance) -> Card:
+    spec, where = tables.spec("quarantine"), {"stage": provenance.stage}
+    text, rows = fingerprint.render(0, 0, 0), _count(written, where)
+    if rows:
+        held = spark.read.format("delta").option("versionAsOf", written.version())
+        text = audit.fingerprinted(held.load(table.location(root, spec.name)).where(where_sql(where)), spec)
+    card = Card(spec.name, provenance.stage, rows, spec.schema_hash(), text, where)
+    pin(card, table.Written(written.version(), str(written.metadata().id), rows), root, provenance)
     return card
 
 
-def _held(spark: SparkSession, uri: str) -> DataFrame:
-    return spark.read.format("delta").load(uri)
+def _count(held: DeltaTable, where: dict[str, str]) -> int:
+    filters = [(column, "=", value) for column, value in where.items()]
+    return int(held.to_pyarrow_table(columns=["row_index"], filters=filters).num_rows)
 
 
 def _complete(rows: DataFrame, spec: TableSpec, mine: dict[str, str]) -> DataFrame:

@@ -18,7 +18,6 @@ from lake.root import DataRoot
 
 log = logging.getLogger(__name__)
 
-_EMR_MARK = Path("/mnt/var/lib/info/job-flow.json")
 _NAMESPACE = uuid.UUID("5f0c3c52-0d6c-5a5e-9a39-2a3c1cf0a5b1")
 
 
@@ -39,16 +38,11 @@ def session_id(root: DataRoot, stage: str, slice_name: str | None) -> str:
     return str(uuid.uuid5(_NAMESPACE, "\n".join(facts)))
 
 
-def on_emr() -> bool:
-    """Whether this process runs on an EMR cluster, whose Spark is already configured."""
-    return _EMR_MARK.exists()
-
-
 def _classic() -> bool:
     wanted = os.environ.get("DHS_SPARK", "")
     if wanted not in ("", "classic", "connect"):
         raise invalid("DHS_SPARK", "'classic' or 'connect'", wanted)
-    return wanted == "classic" or (wanted == "" and on_emr())
+    return wanted == "classic" or (wanted == "" and settings.on_emr())
 
 
 def _connect(remote: str, identity: str) -> SparkSession:
@@ -71,7 +65,7 @@ def _create(url: str) -> SparkSession:
 
 def _classic_session(root: DataRoot) -> SparkSession:
     builder = SparkSession.builder.appName("darkhaloscope")
-    if on_emr():
+    if settings.on_emr():
         options = {**settings.STATIC, **settings.SESSION}
         options |= {f"spark.executorEnv.{name}": value for name, value in settings.SINGLE_THREADED.items()}
     else:

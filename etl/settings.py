@@ -33,6 +33,12 @@ SINGLE_THREADED = {
 """Environment of Python workers: Spark already runs one per core."""
 
 _MOST_CORES = 4
+_EMR_MARK = Path("/mnt/var/lib/info/job-flow.json")
+
+
+def on_emr() -> bool:
+    """Whether this process runs on an EMR cluster, whose Spark is already configured."""
+    return _EMR_MARK.exists()
 
 
 def cores() -> int:

@@ -1,4 +1,7 @@
-"""Delta tables through Spark SQL: made to their contract, replaced a slice at a time."""
+"""Delta tables as Spark writes them: made to their contract, replaced a slice at a time.
+
+What a table says about itself (columns, constraints, commits) is read without Spark, which takes seconds for it.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,19 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from deltalake import DeltaTable
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.utils import AnalysisException
 
-from lake.delta import TABLE_PROPERTIES, where_sql
+from etl.settings import on_emr
+from lake.delta import TABLE_PROPERTIES, storage_options, where_sql
 from lake.errors import LakeError
 from lake.root import DataRoot
 from lake.spec import TableSpec
 
 _CONSTRAINT = "delta.constraints."
-_HISTORY_ROWS = 50
+_COMMITS_SEARCHED = 50
+_ROWS_PER_FILE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -29,52 +35,46 @@ class Written:
 
 
 def replace(
-    df: DataFrame, spec: TableSpec, root: DataRoot, where: Mapping[str, str], note: Mapping[str, object]
+    df: DataFrame, rows: int, spec: TableSpec, root: DataRoot, where: Mapping[str, str], note: Mapping[str, object]
 ) -> Written:
-    """Put ``df`` in place of the rows that meet ``where`` (all rows where it is empty), as one commit.
+    """Put the ``rows`` rows of ``df`` in place of those that meet ``where`` (of all where it is empty), as one commit.
 
     ``note`` goes into the table's own history.
     """
-    spark, uri = df.sparkSession, location(root, spec.name)
-    ensure(spark, spec, uri)
-    _drop_other_constraints(spark, spec, uri)
+    held = ensure(df.sparkSession, spec, root)
+    _drop_other_constraints(df.sparkSession, spec, held, root)
     mark = uuid.uuid4().hex
-    writer = df.write.format("delta").mode("overwrite")
+    files = df.coalesce(rows // _ROWS_PER_FILE + 1)
+    writer = files.write.format("delta").mode("overwrite")
     writer = writer.option("userMetadata", json.dumps({**note, "write": mark}, sort_keys=True))
     if where:
         writer = writer.option("replaceWhere", where_sql(where))
-    writer.save(uri)
-    written = _find_commit(spark, uri, mark)
-    _add_missing_constraints(spark, spec, uri)
+    writer.save(location(root, spec.name))
+    written = _find_commit(opened(root, spec.name), mark)
+    _add_missing_constraints(df.sparkSession, spec, root)
     return written
 
 
 def location(root: DataRoot, name: str) -> str:
-    """Where Spark finds a table; Hadoop outside EMR knows S3 as s3a."""
-    return root.table(name).replace("s3://", "s3a://")
+    """Where Spark finds a table; outside EMR, S3 goes by Hadoop's name."""
+    place = root.table(name)
+    return place if on_emr() else place.replace("s3://", "s3a://")
 
 
-def ensure(spark: SparkSession, spec: TableSpec, uri: str) -> None:
-    """Make the table, in one commit, where it does not exist."""
-    properties = {**TABLE_PROPERTIES, **{f"{_CONSTRAINT}{name}": sql for name, sql in spec.constraints().items()}}
-    listed = ", ".join(f"{literal(name)} = {literal(value)}" for name, value in properties.items())
-    partitions = f"PARTITIONED BY ({', '.join(spec.slice_by)})" if spec.slice_by else ""
-    spark.sql(
-        f"CREATE TABLE IF NOT EXISTS delta.`{uri}` ({spec.ddl()}) USING delta {partitions} "
-        f"COMMENT {literal(spec.meaning)} TBLPROPERTIES ({listed})"
-    )
-    columns = spark.read.format("delta").load(uri).columns
-    if columns != list(spec.names):
-        raise LakeError(f"table '{spec.name}' in the lake has other columns than its contract; delete {uri}")
+def opened(root: DataRoot, name: str) -> DeltaTable:
+    """The table's last version, for its metadata."""
+    return DeltaTable(root.table(name), storage_options=storage_options())
 
 
-def head(spark: SparkSession, uri: str) -> tuple[int, str]:
-    """The table's last version and its identity."""
-    version = spark.sql(f"DESCRIBE HISTORY delta.`{uri}` LIMIT 1").select("version").first()
-    detail = spark.sql(f"DESCRIBE DETAIL delta.`{uri}`").select("id").first()
-    if version is None or detail is None:
-        raise LakeError(f"{uri} has no history")
-    return int(version["version"]), str(detail["id"])
+def ensure(spark: SparkSession, spec: TableSpec, root: DataRoot) -> DeltaTable:
+    """The table, made in one commit where it does not exist."""
+    if not DeltaTable.is_deltatable(root.table(spec.name), storage_options=storage_options()):
+        _create(spark, spec, location(root, spec.name))
+    held = opened(root, spec.name)
+    if [field.name for field in held.schema().fields] != list(spec.names):
+        place = root.table(spec.name)
+        raise LakeError(f"table '{spec.name}' in the lake has other columns than its contract; delete {place}")
+    return held
 
 
 def literal(text: str) -> str:
@@ -82,32 +82,41 @@ def literal(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _find_commit(spark: SparkSession, uri: str, mark: str) -> Written:
-    history = spark.sql(f"DESCRIBE HISTORY delta.`{uri}` LIMIT {_HISTORY_ROWS}")
-    for commit in history.select("version", "userMetadata", "operationMetrics").collect():
-        if mark in (commit["userMetadata"] or ""):
-            rows = int(commit["operationMetrics"].get("numOutputRows", 0))
-            return Written(int(commit["version"]), head(spark, uri)[1], rows)
-    raise LakeError(f"the commit just made is not among the last {_HISTORY_ROWS} of {uri}: another writer is at work")
+def _create(spark: SparkSession, spec: TableSpec, place: str) -> None:
+    properties = {**TABLE_PROPERTIES, **{f"{_CONSTRAINT}{name}": sql for name, sql in spec.constraints().items()}}
+    listed = ", ".join(f"{literal(name)} = {literal(value)}" for name, value in properties.items())
+    partitions = f"PARTITIONED BY ({', '.join(spec.slice_by)})" if spec.slice_by else ""
+    spark.sql(
+        f"CREATE TABLE IF NOT EXISTS delta.`{place}` ({spec.ddl()}) USING delta {partitions} "
+        f"COMMENT {literal(spec.meaning)} TBLPROPERTIES ({listed})"
+    )
 
 
-def _held_constraints(spark: SparkSession, uri: str) -> dict[str, str]:
-    rows = spark.sql(f"SHOW TBLPROPERTIES delta.`{uri}`").collect()
-    return {row["key"].removeprefix(_CONSTRAINT): row["value"] for row in rows if row["key"].startswith(_CONSTRAINT)}
+def _find_commit(held: DeltaTable, mark: str) -> Written:
+    for commit in held.history(_COMMITS_SEARCHED):
+        if mark in commit.get("userMetadata", ""):
+            rows = int(commit["operationMetrics"]["numOutputRows"])
+            return Written(int(commit["version"]), str(held.metadata().id), rows)
+    raise LakeError(f"the commit just made is not among the last {_COMMITS_SEARCHED} of {held.table_uri}")
 
 
-def _drop_other_constraints(spark: SparkSession, spec: TableSpec, uri: str) -> None:
+def _constraints(held: DeltaTable) -> dict[str, str]:
+    properties = held.metadata().configuration
+    return {name.removeprefix(_CONSTRAINT): sql for name, sql in properties.items() if name.startswith(_CONSTRAINT)}
+
+
+def _drop_other_constraints(spark: SparkSession, spec: TableSpec, held: DeltaTable, root: DataRoot) -> None:
     wanted = {name.lower(): sql for name, sql in spec.constraints().items()}
-    for name, sql in _held_constraints(spark, uri).items():
+    for name, sql in _constraints(held).items():
         if wanted.get(name.lower()) != sql:
-            spark.sql(f"ALTER TABLE delta.`{uri}` DROP CONSTRAINT IF EXISTS {name}")
+            spark.sql(f"ALTER TABLE delta.`{location(root, spec.name)}` DROP CONSTRAINT IF EXISTS {name}")
 
 
-def _add_missing_constraints(spark: SparkSession, spec: TableSpec, uri: str) -> None:
-    held = {name.lower() for name in _held_constraints(spark, uri)}
+def _add_missing_constraints(spark: SparkSession, spec: TableSpec, root: DataRoot) -> None:
+    names = {name.lower() for name in _constraints(opened(root, spec.name))}
     for name, sql in spec.constraints().items():
-        if name.lower() not in held:
+        if name.lower() not in names:
             try:
-                spark.sql(f"ALTER TABLE delta.`{uri}` ADD CONSTRAINT {name} CHECK ({sql})")
+                spark.sql(f"ALTER TABLE delta.`{location(root, spec.name)}` ADD CONSTRAINT {name} CHECK ({sql})")
             except AnalysisException as error:
                 raise LakeError(f"other slices of '{spec.name}' break its new rule {name}: make them again") from error

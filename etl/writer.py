@@ -42,7 +42,7 @@ def publish(
     try:
         counts = audit.tally(judged, spec)
         good = judged.where(F.col(audit.REASON).isNull()).select(*spec.names)
-        written = table.replace(good, spec, root, where, provenance.note)
+        written = table.replace(good, counts.good, spec, root, where, provenance.note)
         if written.rows != counts.good:
             raise LakeError(f"'{spec.name}': {counts.good} rows were to be written and {written.rows} were")
         parts = [(audit.rejects(judged, spec), sum(counts.rejected.values()))]
