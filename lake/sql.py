@@ -1,0 +1,65 @@
+"""Which tables of the lake a query names, and at which version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlglot
+from sqlglot import exp
+
+from lake import tables
+from lake.errors import ParameterError, invalid
+
+
+@dataclass(frozen=True)
+class Named:
+    """A table that a query names, at a version or (None) as pinned, and the view that stands for it."""
+
+    table: str
+    version: int | None
+    view: str
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A query whose tables are all known; ``tree`` names the views."""
+
+    tree: exp.Query
+    named: tuple[Named, ...]
+
+
+def parse(text: str) -> Statement:
+    """A Spark SQL query about tables of the lake; ``<table> VERSION AS OF <n>`` becomes a view of its own."""
+    try:
+        tree = sqlglot.parse_one(text, dialect="spark")
+    except sqlglot.errors.ParseError as error:
+        first = error.errors[0]
+        raise ParameterError(f"not understood as SQL (line {first['line']}): {first['description']}") from error
+    if not isinstance(tree, exp.Query):
+        raise invalid("SQL", "a query (SELECT or WITH)", text)
+    own = {cte.alias_or_name.lower() for cte in tree.find_all(exp.CTE)}
+    named: dict[str, Named] = {}
+    for node in list(tree.find_all(exp.Table)):
+        if not isinstance(node.this, exp.Identifier) or node.name.lower() in own:
+            continue
+        found = _resolve(node)
+        named[found.view] = found
+    return Statement(tree, tuple(named.values()))
+
+
+def _resolve(node: exp.Table) -> Named:
+    table = node.name.lower()
+    if node.db or table not in tables.names():
+        raise invalid("table", f"one of {', '.join(tables.names())}", node.sql(dialect="spark"))
+    version = node.args.get("version")
+    if version is None:
+        return Named(table, None, table)
+    number = version.expression.name
+    if version.name.upper() != "VERSION" or not number.isdigit():
+        raise invalid("version", f"given as '{table} VERSION AS OF <number>'", version.sql(dialect="spark"))
+    view = f"{table}_version_{number}"
+    if not node.alias:
+        node.set("alias", exp.TableAlias(this=exp.to_identifier(table)))
+    node.set("this", exp.to_identifier(view))
+    node.set("version", None)
+    return Named(table, int(number), view)
