@@ -88,6 +88,12 @@ class DiagnoseParams(Section):
     """Largest AUC of a classifier that sees only the radial profile."""
     normalisation_d_max: float = Field(gt=0)
     """Largest Cohen d of the normalisation statistics between classes."""
+    profile_rings: int = Field(ge=2)
+    """Rings of the radial profile."""
+    aperture_radius_pixels: float = Field(gt=0)
+    """Radius of the aperture whose flux is compared with the catalogue."""
+    flux_ratio_tolerance: float = Field(gt=0)
+    """Allowed deviation from 1 of the median ratio of aperture to catalogue flux."""
 
 
 class ReportParams(Section):

@@ -1,0 +1,1 @@
+"""The diagnostics: each a function from small tables or arrays to measures and gates."""

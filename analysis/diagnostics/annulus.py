@@ -1,0 +1,67 @@
+"""Diagnostic 3: does the choice of the normalisation annulus matter?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.config import DiagnoseParams
+from analysis.records import Gate, Measure, Outcome, Status
+
+_CORRELATED_P = 0.05
+"""A shift is called correlated below this Spearman p-value, Bonferroni-corrected over PSF and depth."""
+
+
+def annulus_comparison(features: pd.DataFrame, objects: pd.DataFrame, params: DiagnoseParams) -> Outcome:
+    """Median and MAD per stamp (r band) in two annuli: paired differences, KS, correlation with PSF and depth.
+
+    `features` has `annulus0/...` and `annulus1/...` columns (`features.stamp_features`); `objects` the same rows with
+    `label`, `psfsize_r`, `psfdepth_r`, sampled by label.
+    """
+    measures, gates = [], []
+    for quantity in ("median", "mad"):
+        first, second = (features[f"annulus{i}/{quantity}_r"].to_numpy(float) for i in (0, 1))
+        found = list(_compare(quantity, first, second, objects))
+        p = next(m.value for m in found if m.name.endswith("/ks_p"))
+        correlated = any(m.value < _CORRELATED_P / 2 for m in found if m.name.endswith("_p") and "spearman" in m.name)
+        measures += found
+        gates.append(_decide(quantity, p, correlated, params))
+    return Outcome("annulus_comparison", tuple(measures), tuple(gates))
+
+
+def _compare(quantity: str, first: np.ndarray, second: np.ndarray, objects: pd.DataFrame) -> Iterator[Measure]:
+    name, n = f"annulus/{quantity}", len(first)
+    shift = second - first
+    test = stats.ks_2samp(first, second)
+    yield Measure(f"{name}/first", float(np.median(first)), n=n, unit="nMgy", method="median over stamps")
+    yield Measure(f"{name}/second", float(np.median(second)), n=n, unit="nMgy", method="median over stamps")
+    yield Measure(f"{name}/shift", float(np.median(shift)), n=n, unit="nMgy", method="median of paired differences")
+    yield Measure(f"{name}/ks", float(test.statistic), n=n, method="two-sample KS")
+    yield Measure(f"{name}/ks_p", float(test.pvalue), n=n, method="two-sample KS")
+    for column in ("psfsize_r", "psfdepth_r"):
+        known = objects[column].notna().to_numpy()
+        if known.sum() > 2 and np.ptp(shift[known]) > 0 and objects.loc[known, column].nunique() > 1:
+            rank = stats.spearmanr(shift[known], objects.loc[known, column])
+            yield Measure(f"{name}/spearman_{column}", float(rank.statistic), n=int(known.sum()))
+            yield Measure(f"{name}/spearman_{column}_p", float(rank.pvalue), n=int(known.sum()))
+    for label, kind in ((1, "positives"), (0, "negatives")):
+        chosen = shift[objects["label"].to_numpy() == label]
+        if len(chosen):
+            yield Measure(f"{name}/shift_{kind}", float(np.median(chosen)), n=len(chosen), unit="nMgy")
+
+
+def _decide(quantity: str, p: float, correlated: bool, params: DiagnoseParams) -> Gate:
+    cosmetic, material = params.ks_cosmetic_p, params.ks_material_p
+    status: Status = "BORDERLINE"
+    if p > cosmetic:
+        status = "PASS"
+    elif p < material and correlated:
+        status = "GO"
+    rule = (
+        f"cosmetic (PASS) where KS p > {cosmetic:g}; material (GO) where p < {material:g} and the shift correlates "
+        "with PSF or depth; otherwise BORDERLINE, and scoring with the other annulus decides"
+    )
+    return Gate(f"annulus/{quantity}", status, p, np.nan, np.nan, material, rule)

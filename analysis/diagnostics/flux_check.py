@@ -1,0 +1,39 @@
+"""Diagnostic 12: are cut-outs in nanomaggies?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.config import DiagnoseParams
+from analysis.records import Gate, Measure, Outcome, decide
+from lake.survey import BANDS
+
+
+def flux_check(features: pd.DataFrame, catalogue: pd.DataFrame, params: DiagnoseParams) -> Outcome:
+    """Aperture flux over Tractor flux per band; `catalogue` has flux_g, flux_r, flux_z in nMgy for the same rows."""
+    measures: list[Measure] = []
+    gates: list[Gate] = []
+    rule = f"|median ratio of aperture to catalogue flux - 1| < {params.flux_ratio_tolerance:g}"
+    for band in BANDS:
+        flux = catalogue[f"flux_{band}"].to_numpy(float)
+        known = np.isfinite(flux) & (flux > 0)
+        ratio = 10.0 ** features[f"trivial/log_flux_{band}"].to_numpy(float)[known] / flux[known]
+        if len(ratio) == 0:
+            continue
+        low, high = _median_interval(ratio)
+        measure = Measure(
+            f"flux_ratio/{band}", float(np.median(ratio)), low, high, len(ratio), "", "median, order statistics"
+        )
+        inside = abs(measure.value - 1.0) < params.flux_ratio_tolerance
+        measures.append(measure)
+        gates.append(decide(f"flux_ratio/{band}", measure, 1.0, rule, "PASS" if inside else "FAIL"))
+    return Outcome("flux_check", tuple(measures), tuple(gates))
+
+
+def _median_interval(values: np.ndarray) -> tuple[float, float]:
+    """Distribution-free 95 % interval of a median: order statistics at n/2 -+ 0.98 sqrt(n)."""
+    ordered, n = np.sort(values), len(values)
+    half = 0.98 * np.sqrt(n)
+    low, high = int(np.floor(n / 2 - half)), int(np.ceil(n / 2 + half))
+    return float(ordered[max(low, 0)]), float(ordered[min(high, n - 1)])

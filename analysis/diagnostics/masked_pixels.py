@@ -1,0 +1,33 @@
+"""Diagnostic 2: masked pixels of the cut-outs."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from analysis.config import DiagnoseParams
+from analysis.intervals import TABLE_LEVEL, clopper_pearson
+from analysis.records import Measure, Outcome, gate_below, not_measured
+
+
+def masked_pixels(nonfinite_fraction: ArrayLike, zero_fraction: ArrayLike, params: DiagnoseParams) -> Outcome:
+    """Shares of non-finite and of zero pixels, one value per cut-out, and how many cut-outs are bad."""
+    nonfinite, zero = np.asarray(nonfinite_fraction, dtype=float), np.asarray(zero_fraction, dtype=float)
+    bad_limit, share_limit = params.max_bad_pixel_fraction, params.max_bad_cutout_fraction
+    rule = f"at most {share_limit:.0%} of cut-outs have more than {bad_limit:.0%} non-finite or zero pixels"
+    n = len(nonfinite)
+    if n == 0:
+        return Outcome("masked_pixels", (), (not_measured("masked_pixels", share_limit, f"{rule}; no cut-outs"),))
+    bad = int(((nonfinite + zero) > bad_limit).sum())
+    low, high = clopper_pearson(bad, n, TABLE_LEVEL)
+    share = Measure(
+        "masked/bad_cutout_fraction", bad / n, float(low[0]), float(high[0]), n, "", f"Clopper-Pearson; {rule}"
+    )
+    measures = (
+        Measure("masked/nonfinite_mean", float(nonfinite.mean()), n=n),
+        Measure("masked/nonfinite_max", float(nonfinite.max()), n=n),
+        Measure("masked/zero_mean", float(zero.mean()), n=n),
+        Measure("masked/zero_max", float(zero.max()), n=n),
+        share,
+    )
+    return Outcome("masked_pixels", measures, (gate_below("masked_pixels", share, share_limit, rule),))

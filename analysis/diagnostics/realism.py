@@ -1,0 +1,169 @@
+"""Diagnostic 6: can a linear probe tell injections from real lenses? The realism gate beside every completeness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import linalg
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from analysis import roc
+from analysis.bootstrap import resample_ranking
+from analysis.config import DiagnoseParams
+from analysis.intervals import TABLE_LEVEL
+from analysis.records import Measure, Outcome, gate_below, not_measured
+from lake.errors import DataError
+
+Floats = NDArray[np.float64]
+
+
+class Population(NamedTuple):
+    """Features of one group of stamps and the galaxy each was made from."""
+
+    features: Floats
+    """(object, feature): embeddings of the model, or `features.texture_features`."""
+    hosts: ArrayLike
+    """One identifier per object; objects of one host never stand in train and test of a fold."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Cross-validated separability of two populations."""
+
+    auc: float
+    low: float
+    high: float
+    p_value: float
+    null_mean: float
+    frechet_excess: float
+    """Frechet distance in the principal components minus its mean under permuted labels."""
+    frechet_p: float
+    n_a: int
+    n_b: int
+    components: int
+
+
+def linear_probe(a: Population, b: Population, params: DiagnoseParams, rng: np.random.Generator) -> Probe:
+    """Separate b from a: scaled, projected on principal components, logistic regression in folds of whole hosts.
+
+    The AUC pools the out-of-fold scores; its interval resamples hosts, its p-value permutes the labels of whole hosts.
+    The projection is fitted without labels, on both groups.
+    """
+    values = np.concatenate([a.features, b.features]).astype(np.float64)
+    labels = np.r_[np.zeros(len(a.features), int), np.ones(len(b.features), int)]
+    hosts = np.unique(np.r_[np.asarray(a.hosts).astype(str), np.asarray(b.hosts).astype(str)], return_inverse=True)[1]
+    _require(values, labels, params)
+    components = min(params.probe_components, values.shape[1], min(np.bincount(labels)) - 1)
+    projected = PCA(components, random_state=0).fit_transform(StandardScaler().fit_transform(values))
+    projected = projected / projected.std(axis=0)
+    scores = _out_of_fold(projected, labels, hosts, params.probe_folds)
+    draws = resample_ranking(labels, scores, (), (), params.probe_bootstrap, rng, clusters=hosts)
+    low, high = draws.interval(draws.auc, TABLE_LEVEL)
+    auc, distance = roc.auc(labels, scores), frechet(projected[labels == 0], projected[labels == 1])
+    null = [_permuted(projected, labels, hosts, params.probe_folds, rng) for _ in range(params.probe_permutations)]
+    null_auc, null_distance = np.array(null).T
+    return Probe(
+        auc=auc,
+        low=min(low, auc),
+        high=max(high, auc),
+        p_value=float((1 + (null_auc >= auc).sum()) / (1 + len(null_auc))),
+        null_mean=float(null_auc.mean()),
+        frechet_excess=float(distance - null_distance.mean()),
+        frechet_p=float((1 + (null_distance >= distance).sum()) / (1 + len(null_distance))),
+        n_a=len(a.features),
+        n_b=len(b.features),
+        components=components,
+    )
+
+
+def realism_gate(
+    pairs: Mapping[str, tuple[Population, Population]],
+    headline: str,
+    space: str,
+    params: DiagnoseParams,
+    rng: np.random.Generator,
+) -> Outcome:
+    """Probe each named pair and decide on the headline pair (injections against real lenses).
+
+    The other pairs are controls: tier A against tier B, real lenses against matched non-lenses, injections in random
+    against injections in matched hosts; without them the gate cannot tell arcs from host galaxies. `space` names the
+    feature space. A pair with too few objects is left out and the gate says so.
+    """
+    measures: list[Measure] = []
+    for name, (a, b) in pairs.items():
+        if min(len(a.features), len(b.features)) >= 2 * params.probe_folds:
+            measures += _measures(name, linear_probe(a, b, params, rng), space)
+    limit = params.probe_gate_auc
+    what = f"linear-probe AUC of {headline.replace('_', ' ')} in the {space}"
+    rule = f"{what} < {limit:g}; above, completeness is a lower bound"
+    found = [m for m in measures if m.name == f"realism/{headline}/probe_auc"]
+    gate = (
+        gate_below("realism/linear_probe", found[0], limit, rule)
+        if found
+        else not_measured("realism/linear_probe", limit, f"{rule}; too few objects")
+    )
+    return Outcome("realism", tuple(measures), (gate,))
+
+
+def frechet(a: Floats, b: Floats) -> float:
+    """Frechet distance of two Gaussians fitted to the rows (in a space of fewer dimensions than rows)."""
+    cov_a, cov_b = np.atleast_2d(np.cov(a.T)), np.atleast_2d(np.cov(b.T))
+    root = linalg.sqrtm(cov_a @ cov_b)
+    shift = a.mean(axis=0) - b.mean(axis=0)
+    return float(shift @ shift + np.trace(cov_a + cov_b - 2.0 * np.real(root)))
+
+
+def _measures(name: str, probe: Probe, space: str) -> list[Measure]:
+    n = probe.n_a + probe.n_b
+    how = f"{space}, {probe.components} components; {probe.n_a} + {probe.n_b} objects; folds and bootstrap by host"
+    null = f"permuted by host, mean under the null {probe.null_mean:.3f}"
+    return [
+        Measure(f"realism/{name}/probe_auc", probe.auc, probe.low, probe.high, n, "", how),
+        Measure(f"realism/{name}/probe_p", probe.p_value, n=n, method=null),
+        Measure(f"realism/{name}/frechet_excess", probe.frechet_excess, n=n, method="over the permutation mean"),
+        Measure(f"realism/{name}/frechet_p", probe.frechet_p, n=n, method="permuted by host"),
+    ]
+
+
+def _out_of_fold(values: Floats, labels: NDArray[np.int_], hosts: NDArray[np.int_], folds: int) -> Floats:
+    scores = np.empty(len(labels))
+    fold = _folds(labels, hosts, folds)
+    for i in range(folds):
+        test = fold == i
+        model = LogisticRegression(class_weight="balanced", max_iter=500).fit(values[~test], labels[~test])
+        scores[test] = model.decision_function(values[test])
+    return scores
+
+
+def _folds(labels: NDArray[np.int_], hosts: NDArray[np.int_], folds: int) -> NDArray[np.int_]:
+    """Fold of each object: whole hosts, dealt in turn within each label, in a fixed shuffled order."""
+    unique, first = np.unique(hosts, return_index=True)
+    order = np.random.default_rng(0).permutation(len(unique))
+    by_label = order[np.argsort(labels[first][order], kind="stable")]
+    fold = np.empty(len(unique), dtype=np.int64)
+    fold[by_label] = np.arange(len(unique)) % folds
+    return fold[np.searchsorted(unique, hosts)]
+
+
+def _permuted(
+    values: Floats, labels: NDArray[np.int_], hosts: NDArray[np.int_], folds: int, rng: np.random.Generator
+) -> tuple[float, float]:
+    first = np.unique(hosts, return_index=True)[1]
+    shuffled = rng.permutation(labels[first])[hosts]
+    if min(np.bincount(shuffled, minlength=2)) < 2 * folds:
+        return 0.5, 0.0
+    scores = _out_of_fold(values, shuffled, hosts, folds)
+    return roc.auc(shuffled, scores), frechet(values[shuffled == 0], values[shuffled == 1])
+
+
+def _require(values: Floats, labels: NDArray[np.int_], params: DiagnoseParams) -> None:
+    if not np.isfinite(values).all():
+        raise DataError("features of the realism probe must be finite: leave failed stamps out")
+    if min(np.bincount(labels, minlength=2)) < 2 * params.probe_folds:
+        raise DataError(f"the realism probe needs {2 * params.probe_folds} objects in each group")

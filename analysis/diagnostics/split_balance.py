@@ -1,0 +1,97 @@
+"""Diagnostic 1: are the spatial splits balanced, disjoint and complete?"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.config import DiagnoseParams
+from analysis.records import Gate, Measure, Outcome, Status, decide
+
+SPLITS = ("train", "val", "test")
+CONDITIONS = ("psfsize_r", "psfdepth_r")
+_STRATA = ("tier", "type_bin", "nobs_z_bin", "pool")
+
+
+def split_balance(manifest: pd.DataFrame, params: DiagnoseParams) -> Outcome:
+    """Counts, shares, overlaps and observing conditions of the splits of one manifest.
+
+    `manifest`: `galaxy_id`, `split`, `label`, `healpix_128`, `psfsize_r`, `psfdepth_r` and any of tier, type_bin,
+    nobs_z_bin, pool. The unit of shares and KS tests is the HEALPix pixel: neighbours share their seeing.
+    """
+    gates, measures = [], list(_counts(manifest))
+    for build in (_shares, _conditions):
+        found, decisions = build(manifest, params)
+        measures += found
+        gates += decisions
+    gates += [*_overlaps(manifest), _known_pixels(manifest)]
+    return Outcome("split_balance", tuple(measures), tuple(gates))
+
+
+def _counts(manifest: pd.DataFrame) -> Iterator[Measure]:
+    for (split, label), group in manifest.groupby(["split", "label"]):
+        yield Measure(f"split/{split}/{'positives' if label == 1 else 'negatives'}", float(len(group)))
+    for column in _STRATA:
+        if column not in manifest.columns:
+            continue
+        for (split, value, label), group in manifest.groupby(["split", column, "label"], observed=True):
+            kind = "positives" if label == 1 else "negatives"
+            yield Measure(f"split/{split}/{column}={value}/{kind}", float(len(group)))
+
+
+def _shares(manifest: pd.DataFrame, params: DiagnoseParams) -> tuple[list[Measure], list[Gate]]:
+    pixels = manifest.drop_duplicates("healpix_128")
+    total, measures, gates = len(pixels), [], []
+    for split, intended in zip(SPLITS, params.split_fractions, strict=True):
+        share = float((pixels["split"] == split).mean())
+        error = math.sqrt(intended * (1.0 - intended) / total)
+        allowed = max(params.split_tolerance, 3.0 * error)
+        method = "share of the manifest's HEALPix pixels"
+        measure = Measure(f"split/{split}/pixel_share", share, share - error, share + error, total, "", method)
+        rule = f"|share of pixels - {intended:g}| <= {allowed:.3f} (tolerance or three standard errors over pixels)"
+        status: Status = "PASS" if abs(share - intended) <= allowed else "FAIL"
+        measures.append(measure)
+        gates.append(decide(f"split/{split}_share", measure, intended, rule, status))
+    return measures, gates
+
+
+def _conditions(manifest: pd.DataFrame, params: DiagnoseParams) -> tuple[list[Measure], list[Gate]]:
+    pixels = manifest.groupby(["split", "healpix_128"])[list(CONDITIONS)].median().reset_index()
+    measures, gates = [], []
+    for column, (a, b) in itertools.product(CONDITIONS, itertools.combinations(SPLITS, 2)):
+        first, second = (pixels.loc[pixels["split"] == split, column].dropna() for split in (a, b))
+        if len(first) < 2 or len(second) < 2:
+            continue
+        test = stats.ks_2samp(first, second)
+        n = len(first) + len(second)
+        statistic = Measure(f"split/ks_{column}/{a}_{b}", float(test.statistic), n=n, method="one median per pixel")
+        p_value = Measure(f"split/ks_{column}/{a}_{b}/p", float(test.pvalue), n=n, method="two-sample KS")
+        limit = params.ks_material_p
+        rule = f"KS p-value of {column} between {a} and {b} (one value per pixel) >= {limit:g}"
+        measures += [statistic, p_value]
+        gates.append(
+            decide(f"split/{column}_{a}_{b}", p_value, limit, rule, "PASS" if test.pvalue >= limit else "FAIL")
+        )
+    return measures, gates
+
+
+def _overlaps(manifest: pd.DataFrame) -> Iterator[Gate]:
+    for column, what in (("galaxy_id", "galaxies"), ("healpix_128", "HEALPix pixels"), ("cutout_path", "cut-outs")):
+        if column in manifest.columns:
+            known = manifest.dropna(subset=[column])
+            shared = int((known.groupby(column)["split"].nunique() > 1).sum())
+            yield _zero_gate(f"split/shared_{column}", shared, f"no {what} in two splits")
+
+
+def _known_pixels(manifest: pd.DataFrame) -> Gate:
+    missing = int(manifest["healpix_128"].isna().sum()) + int((manifest["healpix_128"].fillna(0) < 0).sum())
+    return _zero_gate("split/healpix_known", missing, "every row has a HEALPix pixel, so that leakage can be checked")
+
+
+def _zero_gate(name: str, found: int, rule: str) -> Gate:
+    return Gate(name, "PASS" if found == 0 else "FAIL", float(found), np.nan, np.nan, 0.0, rule)

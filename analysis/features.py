@@ -1,0 +1,144 @@
+"""Simple measurements of stamps: what a classifier could learn without seeing a lens.
+
+Stamps are (batch, band, y, x) in nMgy, bands g, r, z; non-finite pixels are left out of every mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.config import DiagnoseParams
+from lake.errors import invalid
+from lake.survey import BANDS
+
+Stamps = NDArray[np.float32]
+Floats = NDArray[np.float64]
+_TINY_NMGY = 1e-3
+"""Flux floor of a logarithm or colour (magnitude 30): below any detection of the survey."""
+
+
+def stamp_features(stamps: Stamps, params: DiagnoseParams) -> pd.DataFrame:
+    """One row of named features per stamp: `trivial/...`, `profile/...`, `annulus<i>/...`."""
+    _check(stamps)
+    trivial = trivial_features(stamps, params)
+    profile = radial_profile(stamps, params.profile_rings)
+    columns = {f"profile/{b}{i:02d}": profile[:, j, i] for j, b in enumerate(BANDS) for i in range(profile.shape[2])}
+    for i, annulus in enumerate(params.comparison_annuli_pixels):
+        median, mad = normalisation_statistics(stamps, annulus)
+        for j, band in enumerate(BANDS):
+            columns |= {f"annulus{i}/median_{band}": median[:, j], f"annulus{i}/mad_{band}": mad[:, j]}
+    return pd.concat([trivial, pd.DataFrame(columns)], axis=1)
+
+
+def features_of(batches: Iterable[Stamps], params: DiagnoseParams) -> pd.DataFrame:
+    """Features of many stamps, one batch in memory at a time."""
+    return pd.concat([stamp_features(batch, params) for batch in batches], ignore_index=True)
+
+
+def trivial_features(stamps: Stamps, params: DiagnoseParams) -> pd.DataFrame:
+    """Flux, colours, size, concentration, core brightness, asymmetry and sky noise."""
+    radius = _radius(stamps.shape)
+    aperture, core = radius < params.aperture_radius_pixels, radius < params.core_radius_pixels
+    clean = np.where(np.isfinite(stamps), stamps, 0.0).astype(np.float64)
+    flux = clean[:, :, aperture].sum(axis=2)
+    inner = clean[:, :, core].sum(axis=2)
+    log_flux, core_colour = np.log10(np.maximum(flux, _TINY_NMGY)), np.log10(np.maximum(inner, _TINY_NMGY))
+    turned = clean - clean[:, :, ::-1, ::-1]
+    asymmetry = np.abs(turned[:, :, aperture]).sum(axis=2) / np.maximum(np.abs(clean[:, :, aperture]).sum(axis=2), 1e-9)
+    columns: dict[str, Floats] = {}
+    for j, band in enumerate(BANDS):
+        columns[f"trivial/log_flux_{band}"] = log_flux[:, j]
+        columns[f"trivial/core_mean_{band}"] = inner[:, j] / core.sum()
+        columns[f"trivial/concentration_{band}"] = inner[:, j] / np.maximum(flux[:, j], _TINY_NMGY)
+        columns[f"trivial/asymmetry_{band}"] = asymmetry[:, j]
+    columns["trivial/g_minus_r"] = 2.5 * (log_flux[:, 1] - log_flux[:, 0])
+    columns["trivial/r_minus_z"] = 2.5 * (log_flux[:, 2] - log_flux[:, 1])
+    columns["trivial/core_g_minus_r"] = 2.5 * (core_colour[:, 1] - core_colour[:, 0])
+    columns["trivial/half_light_radius_r"] = half_light_radius(clean[:, 1], params.aperture_radius_pixels)
+    columns["trivial/outer_mad_r"] = _mad(stamps[:, 1][:, radius >= params.aperture_radius_pixels])
+    return pd.DataFrame(columns)
+
+
+def radial_profile(stamps: Stamps, rings: int) -> Floats:
+    """Mean surface brightness in rings of equal width out to the half-width: (batch, band, ring), nMgy/pixel."""
+    radius = _radius(stamps.shape)
+    which = np.floor(radius / (stamps.shape[-1] / 2.0) * rings).astype(int)
+    finite = np.isfinite(stamps)
+    clean = np.where(finite, stamps, 0.0)
+    member = np.stack([which == i for i in range(rings)]).reshape(rings, -1).astype(np.float32).T
+    shape = (*stamps.shape[:2], -1)
+    summed = clean.reshape(shape) @ member
+    count = finite.reshape(shape).astype(np.float32) @ member
+    return np.asarray(summed / np.maximum(count, 1.0), dtype=np.float64)
+
+
+def normalisation_statistics(stamps: Stamps, annulus_pixels: tuple[float, float]) -> tuple[Floats, Floats]:
+    """Median and MAD per stamp and band over r_in <= r < r_out pixels: two (batch, band) arrays, nMgy."""
+    radius = _radius(stamps.shape)
+    inside = (radius >= annulus_pixels[0]) & (radius < annulus_pixels[1])
+    if not inside.any():
+        raise invalid("annulus_pixels", f"inside stamps of {stamps.shape[-1]} pixels", annulus_pixels)
+    values = np.where(np.isfinite(stamps), stamps, np.nan)[:, :, inside].astype(np.float64)
+    values[np.isnan(values).all(axis=2)] = 0.0
+    median = np.nanmedian(values, axis=2)
+    return median, np.nanmedian(np.abs(values - median[:, :, None]), axis=2)
+
+
+def half_light_radius(image: Floats, aperture_pixels: float) -> Floats:
+    """Radius in pixels that holds half of the aperture's positive flux; image is (batch, y, x)."""
+    radius = _radius(image.shape)
+    edges = np.append(0.0, np.arange(0.5, aperture_pixels + 1.0))
+    member = np.stack([radius < edge for edge in edges]).reshape(len(edges), -1).astype(np.float64).T
+    growth = np.maximum(image, 0.0).reshape(len(image), -1) @ member
+    share = growth / np.maximum(growth[:, -1:], 1e-12)
+    above = np.argmax(share >= 0.5, axis=1)
+    rows = np.arange(len(image))
+    before = share[rows, np.maximum(above - 1, 0)]
+    step = np.maximum(share[rows, above] - before, 1e-12)
+    inner, outer = edges[np.maximum(above - 1, 0)], edges[above]
+    return np.where(above > 0, inner + (outer - inner) * (0.5 - before) / step, 0.0)
+
+
+def texture_features(stamps: Stamps) -> Floats:
+    """Shape of the light apart from its amount, for the realism probe: (batch, feature).
+
+    Per band: profile over its own sum, rms of the azimuthal residual per ring over the profile, and power in the finest
+    octave over the total of the residual.
+    """
+    rings = 10
+    profile = radial_profile(stamps, rings)
+    which = np.minimum(np.floor(_radius(stamps.shape) / (stamps.shape[-1] / 2.0) * rings).astype(int), rings - 1)
+    clean = np.where(np.isfinite(stamps), stamps, 0.0)
+    residual = clean - profile[:, :, which].astype(np.float32)
+    scale = np.maximum(np.abs(profile).sum(axis=2, keepdims=True), 1e-9)
+    rms = np.sqrt(np.maximum(radial_profile(residual**2, rings), 0.0))
+    fine = residual - _blurred(residual)
+    roughness = (fine**2).sum(axis=(2, 3)) / np.maximum((residual**2).sum(axis=(2, 3)), 1e-12)
+    blocks = [profile / scale, np.log10(rms / scale + 1e-6), roughness[:, :, None]]
+    return np.concatenate(blocks, axis=2).reshape(len(stamps), -1)
+
+
+def _blurred(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    out = images
+    for axis in (2, 3):
+        out = (np.roll(out, 1, axis) + 2.0 * out + np.roll(out, -1, axis)) / 4.0
+    return out
+
+
+def _radius(shape: tuple[int, ...]) -> Floats:
+    y, x = np.indices(shape[-2:], dtype=np.float64)
+    return np.hypot(x - (shape[-1] - 1) / 2.0, y - (shape[-2] - 1) / 2.0)
+
+
+def _mad(values: NDArray[np.float32]) -> Floats:
+    finite = np.where(np.isfinite(values), values, 0.0).astype(np.float64)
+    return np.asarray(np.median(np.abs(finite - np.median(finite, axis=1, keepdims=True)), axis=1))
+
+
+def _check(stamps: Stamps) -> None:
+    if stamps.ndim != 4 or stamps.shape[1] != len(BANDS):
+        raise invalid("stamps", f"(batch, {len(BANDS)}, y, x)", stamps.shape)

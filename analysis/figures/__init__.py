@@ -1,0 +1,1 @@
+"""Figures as bytes; the only place that draws."""

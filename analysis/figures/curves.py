@@ -1,0 +1,108 @@
+"""Figures of ranking, calibration and training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.calibration import Reliability
+from analysis.figures.style import COLOURS, GREY, Picture, canvas, svg
+from analysis.intervals import TABLE_LEVEL, clopper_pearson
+from analysis.roc import RocCurve
+
+
+def roc_figure(curves: Mapping[str, tuple[RocCurve, int, int]], baseline: RocCurve | None) -> Picture:
+    """ROC on a logarithmic FPR axis; per name the curve, positives and negatives.
+
+    The band is the Clopper-Pearson interval of the true-positive rate at each threshold. The axis starts at one false
+    positive: below, a sample cannot measure a rate.
+    """
+    least = 1.0 / max(negatives for _, _, negatives in curves.values())
+    with canvas(6.4, 4.4) as figure:
+        axes = figure.subplots()
+        for colour, (name, (curve, positives, _)) in zip(COLOURS, curves.items(), strict=False):
+            low, high = clopper_pearson(np.rint(curve.tpr * positives), positives, TABLE_LEVEL)
+            x = np.maximum(curve.fpr, least)
+            axes.plot(x, curve.tpr, color=colour, lw=1.8, label=name, drawstyle="steps-post")
+            axes.fill_between(x, low, high, color=colour, alpha=0.18, step="post", lw=0)
+        if baseline is not None:
+            x = np.maximum(baseline.fpr, least)
+            axes.plot(x, baseline.tpr, color=GREY, lw=1.4, ls="--", label="trivial features", drawstyle="steps-post")
+        chance = np.geomspace(least, 1, 200)
+        axes.plot(chance, chance, color=GREY, lw=0.8, ls=":", label="chance")
+        axes.set(xscale="log", xlim=(least, 1), ylim=(0, 1.02))
+        axes.set(xlabel="false-positive rate", ylabel="true-positive rate (recall)")
+        axes.legend(loc="lower right")
+        return svg(figure, "ROC curves with 95 % bands, logarithmic false-positive rate: " + ", ".join(curves))
+
+
+def reliability_figure(curves: Mapping[str, Reliability]) -> Picture:
+    """Observed share of lenses against predicted probability, with Jeffreys intervals and counts per bin."""
+    with canvas(6.4, 4.6) as figure:
+        axes, counts = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
+        axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
+        width = 1.0 / (len(next(iter(curves.values())).count) * (len(curves) + 0.6))
+        for i, (colour, (name, curve)) in enumerate(zip(COLOURS, curves.items(), strict=False)):
+            held = curve.count > 0
+            spread = np.abs(np.stack([curve.low, curve.high])[:, held] - curve.observed[held])
+            axes.errorbar(
+                curve.predicted[held], curve.observed[held], spread, color=colour, fmt="o-", ms=4, lw=1.2, label=name
+            )
+            centres = (curve.edges[:-1] + curve.edges[1:]) / 2 + (i - (len(curves) - 1) / 2) * width
+            counts.bar(centres, np.maximum(curve.count, 0.7), width, bottom=0.7, color=colour)
+        axes.set(ylabel="observed share of lenses", ylim=(-0.02, 1.02))
+        axes.legend(loc="upper left")
+        counts.set(yscale="log", xlabel="predicted probability", ylabel="objects", xlim=(0, 1))
+        return svg(figure, "Reliability curve with counts per probability bin: " + ", ".join(curves))
+
+
+def score_histograms(scores: Mapping[str, pd.DataFrame], thresholds: Mapping[str, float]) -> Picture:
+    """Logits of positives and negatives per model (`label`, `score`), each normalised, with thresholds (probability)."""
+    with canvas(3.6 * max(len(scores), 1) + 0.6, 3.2) as figure:
+        panels = figure.subplots(1, len(scores), squeeze=False, sharey=True)[0]
+        for axes, (name, frame) in zip(panels, scores.items(), strict=True):
+            low, high = np.quantile(frame["score"], [0.001, 0.999])
+            bins = np.linspace(low, high, 45)
+            for label, colour, kind in ((0, COLOURS[0], "negatives"), (1, COLOURS[1], "listed lenses")):
+                values = frame.loc[frame["label"] == label, "score"]
+                weights = np.full(len(values), 1.0 / max(len(values), 1))
+                axes.hist(
+                    np.clip(values, low, high), bins, weights=weights, histtype="stepfilled", alpha=0.5, color=colour,
+                    label=f"{kind} ({len(values):,})",
+                )  # fmt: skip
+            _mark_thresholds(axes, thresholds, (low, high))
+            axes.set(title=name, xlabel="score (logit)")
+        panels[0].set(ylabel="share of the class per bin")
+        panels[0].legend(loc="upper right")
+        return svg(figure, "Score distributions of listed lenses and negatives: " + ", ".join(scores))
+
+
+def training_figure(epochs: pd.DataFrame) -> Picture:
+    """Loss, validation AUC and learning rate per epoch; rows of `training_epochs`, one line per `generation`."""
+    with canvas(9.6, 3.0) as figure:
+        loss, auc, rate = figure.subplots(1, 3)
+        for colour, (name, rows) in zip(COLOURS, epochs.groupby("generation", sort=True), strict=False):
+            rows = rows.sort_values("epoch")
+            loss.plot(rows["epoch"], rows["train_loss"], color=colour, label=f"{name}, training")
+            if rows["val_loss"].notna().any():
+                loss.plot(rows["epoch"], rows["val_loss"], color=colour, ls="--", label=f"{name}, validation")
+            auc.plot(rows["epoch"], rows["val_auc"], color=colour, marker="o", ms=3, label=str(name))
+            rate.plot(rows["epoch"], rows["learning_rate"], color=colour, label=str(name))
+        loss.set(xlabel="epoch", ylabel="mean loss", title="Loss")
+        auc.set(xlabel="epoch", ylabel="AUC", title="Validation AUC (used for selection)")
+        rate.set(xlabel="epoch", ylabel="learning rate", title="Learning rate")
+        for axes in (loss, auc):
+            axes.legend()
+        return svg(figure, "Training history: loss, validation AUC and learning rate per epoch")
+
+
+def _mark_thresholds(axes: Axes, thresholds: Mapping[str, float], limits: tuple[float, float]) -> None:
+    top = axes.get_ylim()[1]
+    for name, probability in thresholds.items():
+        logit = float(np.log(probability / (1.0 - probability))) if 0 < probability < 1 else np.inf
+        if limits[0] < logit < limits[1]:
+            axes.axvline(logit, color=GREY, lw=0.9, ls="--")
+            axes.text(logit, top, f" {name}", rotation=90, va="top", ha="right", fontsize=7, color=GREY)

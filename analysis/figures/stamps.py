@@ -1,0 +1,67 @@
+"""Colour pictures of stamps: grz composites and contact sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from analysis.figures.style import Picture, canvas, png
+from lake.errors import invalid
+from lake.survey import PIXEL_SCALE_ARCSEC
+
+BAND_SCALES = {"g": 6.0, "r": 3.4, "z": 2.2}
+"""Weights of the bands before the stretch, those of the survey's own viewer (grz of the Legacy Surveys)."""
+STRETCH_NMGY_PER_PIXEL = 0.03
+SOFTENING_Q = 20.0
+
+
+def colour_composite(stamps: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Colour images (batch, y, x, rgb) of stamps (batch, band g r z, y, x) in nMgy.
+
+    Lupton et al. (2004): one asinh stretch of the mean intensity, hue kept, bright pixels scaled back together. The
+    stretch is the same for all stamps, so that brightness can be compared. Missing pixels are black; row 0 stays row 0.
+    """
+    if stamps.ndim != 4 or stamps.shape[1] != 3:
+        raise invalid("stamps", "(batch, 3, y, x)", stamps.shape)
+    weights = np.array(list(BAND_SCALES.values()), dtype=np.float32)[None, :, None, None]
+    scaled = np.where(np.isfinite(stamps), stamps, 0.0) * weights
+    intensity = scaled.mean(axis=1, keepdims=True)
+    positive = np.maximum(intensity, 1e-9)
+    gain = np.arcsinh(SOFTENING_Q * positive / STRETCH_NMGY_PER_PIXEL / 10.0) / np.sqrt(SOFTENING_Q) / positive
+    colours = np.maximum(scaled, 0.0) * gain
+    colours = colours / np.maximum(colours.max(axis=1, keepdims=True), 1.0)
+    rgb = colours[:, ::-1].transpose(0, 2, 3, 1)
+    return np.asarray(np.clip(rgb * 255.0 + 0.5, 0, 255), dtype=np.uint8)
+
+
+def contact_sheet(rows: Sequence[tuple[str, NDArray[np.float32], Sequence[str]]], caption: str) -> Picture:
+    """A sheet of colour stamps: per row a heading, stamps (n, 3, y, x) in nMgy, and one label per stamp.
+
+    A 5 arcsec bar stands in the first stamp. The y axis points up.
+    """
+    if not rows:
+        raise invalid("rows", "at least one row of stamps", len(rows))
+    columns = max(len(stamps) for _, stamps, _ in rows)
+    with canvas(1.18 * columns + 0.9, 1.36 * len(rows) + 0.1) as figure:
+        panels = figure.subplots(len(rows), columns, squeeze=False)
+        for line, (heading, stamps, labels) in zip(panels, rows, strict=True):
+            images = colour_composite(stamps)
+            for i, axes in enumerate(line):
+                axes.axis("off")
+                if i < len(images):
+                    axes.imshow(images[i], origin="lower", interpolation="nearest")
+                    axes.set_title(labels[i], fontsize=6.5, fontweight="normal", pad=2)
+            line[0].text(
+                -0.08, 0.5, heading, rotation=90, fontsize=7.5, ha="right", va="center", transform=line[0].transAxes
+            )
+        _scale_bar(panels[0][0], rows[0][1].shape[-1])
+        return png(figure, caption)
+
+
+def _scale_bar(axes: Axes, size: int) -> None:
+    length = 5.0 / PIXEL_SCALE_ARCSEC
+    axes.plot([0.05 * size, 0.05 * size + length], [0.07 * size] * 2, color="white", lw=1.5)
+    axes.text(0.05 * size + length / 2, 0.1 * size, '5"', color="white", fontsize=6, ha="center", va="bottom")

@@ -1,0 +1,272 @@
+"""Diagnostics and gates on cases whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.diagnostics.annulus import annulus_comparison
+from analysis.diagnostics.flux_check import flux_check
+from analysis.diagnostics.masked_pixels import masked_pixels
+from analysis.diagnostics.real_lenses import real_lens_recall
+from analysis.diagnostics.realism import Population, frechet, linear_probe, realism_gate
+from analysis.diagnostics.split_balance import split_balance
+from analysis.features import features_of
+from analysis.operating import fixed_threshold
+from analysis.records import Gate, Measure, gate_above, gate_below, merge
+from analysis.trivial import baseline, cohen_d, shortcuts
+from lake import tables
+from lake.errors import DataError, ParameterError
+from tests.analysis.conftest import make_stamps
+
+
+def status(outcome, name):
+    return next(gate.status for gate in outcome.gates if gate.name == name)
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+def test_gates_know_their_side():
+    sure, unsure = Measure("x", 0.9, 0.88, 0.92), Measure("x", 0.9, 0.80, 0.95)
+    assert gate_above("g", sure, 0.85, "r").status == "PASS"
+    assert gate_below("g", sure, 0.85, "r").status == "FAIL"
+    assert gate_below("g", sure, 0.85, "r", "WARN").status == "WARN"
+    assert gate_above("g", unsure, 0.85, "r").status == "BORDERLINE"
+    assert gate_above("g", Measure("x", float("nan")), 0.85, "r").status == "NOT MEASURED"
+    with pytest.raises(ParameterError, match="'status' must be one of PASS"):
+        Gate("g", "MAYBE", 0, 0, 0, 0, "r")
+
+
+def test_rows_meet_the_gate_contract():
+    outcome = merge("x", [masked_pixels([], [], params()), masked_pixels([0.0], [0.0], params())])
+    spec = tables.spec("gates")
+    row = outcome.gates_rows("run")[0]
+    assert set(row) == {c.name for c in spec.columns if c.role != "lineage"}
+    assert row["value"] is None
+    assert row["status"] in spec.column("status").allowed
+
+
+# --- masked pixels -----------------------------------------------------------------------------------------------------
+def params():
+    from analysis.config import DiagnoseParams
+
+    return DiagnoseParams.model_construct(max_bad_pixel_fraction=0.05, max_bad_cutout_fraction=0.05)
+
+
+def test_masked_pixels():
+    good = np.zeros(1000)
+    assert status(masked_pixels(good, good + 5e-6, params()), "masked_pixels") == "PASS"
+    bad = good.copy()
+    bad[:100] = 0.5
+    assert status(masked_pixels(bad, good, params()), "masked_pixels") == "FAIL"
+    assert status(masked_pixels([], [], params()), "masked_pixels") == "NOT MEASURED"
+
+
+# --- splits ------------------------------------------------------------------------------------------------------------
+def manifest(seed=0, pixels=120):
+    rng = np.random.default_rng(seed)
+    split = np.repeat(["train", "val", "test"], [84, 18, 18])
+    rows = []
+    for pixel in range(pixels):
+        seeing, depth = rng.normal(1.2, 0.1), rng.normal(200, 20)
+        for i in range(40):
+            rows.append(
+                {
+                    "galaxy_id": f"s:{pixel}_{i}",
+                    "cutout_path": f"bucket#{pixel}_{i}",
+                    "split": split[pixel],
+                    "label": int(i < 7),
+                    "tier": "A" if i < 2 else ("B" if i < 7 else None),
+                    "type_bin": ["SER", "DEV", "REX"][i % 3],
+                    "healpix_128": pixel,
+                    "psfsize_r": seeing,
+                    "psfdepth_r": depth,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def test_balanced_splits_pass(diagnose):
+    outcome = split_balance(manifest(), diagnose)
+    assert {gate.status for gate in outcome.gates} == {"PASS"}
+    assert outcome.measure("split/train/positives").value == 84 * 7
+    assert outcome.measure("split/val/tier=A/positives").value == 18 * 2
+    assert outcome.measure("split/ks_psfsize_r/train_val").n == 84 + 18
+
+
+def test_shared_pixels_and_galaxies_fail(diagnose):
+    rows = manifest()
+    rows.loc[0, "split"] = "test"
+    rows.loc[5, "healpix_128"] = np.nan
+    outcome = split_balance(rows, diagnose)
+    assert status(outcome, "split/shared_healpix_128") == "FAIL"
+    assert status(outcome, "split/shared_galaxy_id") == "PASS"
+    assert status(outcome, "split/healpix_known") == "FAIL"
+
+
+def test_wrong_proportions_and_seeing_fail(diagnose):
+    rows = manifest()
+    moved = rows[rows["healpix_128"].between(0, 50)].index
+    rows.loc[moved, "split"] = "test"
+    rows.loc[rows["split"] == "test", "psfsize_r"] += 0.5
+    outcome = split_balance(rows, diagnose)
+    assert status(outcome, "split/train_share") == "FAIL"
+    assert status(outcome, "split/psfsize_r_train_test") == "FAIL"
+
+
+# --- real lenses -------------------------------------------------------------------------------------------------------
+def test_recall_by_tier_and_leakage():
+    lenses = pd.DataFrame(
+        {
+            "tier": ["A", "A", "A", "B", "B", "B"],
+            "healpix_128": [1, 2, 3, 4, 5, 9],
+            "probability": [0.9, 0.2, np.nan, 0.4, 0.3, 0.99],
+        }
+    )
+    point = fixed_threshold(np.linspace(0, 1, 100), 0.3, 0.95)
+    outcome = real_lens_recall(lenses, [9, 10], [point])
+    assert outcome.measure("recall/tier_A/p0.3").value == 0.5
+    assert outcome.measure("recall/tier_B/p0.3").value == 0.5
+    assert outcome.measure("recall/all/p0.3").n == 4
+    assert outcome.measure("recall/unscored").value == 1
+    assert status(outcome, "recall/leakage_guard") == "FAIL"
+    assert status(real_lens_recall(lenses.iloc[:5], [9, 10], [point]), "recall/leakage_guard") == "PASS"
+
+
+def test_a_lens_without_a_pixel_cannot_be_cleared():
+    lenses = pd.DataFrame({"tier": ["A"], "healpix_128": [np.nan], "probability": [0.9]})
+    outcome = real_lens_recall(lenses, [1], [fixed_threshold([0.1], 0.3, 0.95)])
+    assert status(outcome, "recall/leakage_guard") == "FAIL"
+
+
+def test_reference_interval_of_tier_a():
+    """100 of 112 Tier A: 89.3 %; exact 95 % interval."""
+    lenses = pd.DataFrame({"tier": "A", "healpix_128": range(112), "probability": np.r_[np.ones(100), np.zeros(12)]})
+    found = real_lens_recall(lenses, [-1], [fixed_threshold([0.1], 0.3, 0.95)]).measure("recall/tier_A/p0.3")
+    assert (found.value, found.low, found.high) == pytest.approx((0.893, 0.820, 0.943), abs=1e-3)
+
+
+# --- trivial features --------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def galaxies(diagnose):
+    rng = np.random.default_rng(0)
+    label = rng.random(320) < 0.4
+    flux = np.exp(rng.normal(1.0, 0.5, 320) + 0.9 * label)[:, None] * np.array([0.5, 1.0, 1.6])
+    stamps = make_stamps(rng, flux, rng.uniform(3, 6, 320))
+    split = np.where(np.arange(320) < 200, "train", "test")
+    return features_of([stamps[:160], stamps[160:]], diagnose), label.astype(int), split, flux
+
+
+def test_brighter_lenses_are_found_by_flux_alone(galaxies):
+    features, label, split, _ = galaxies
+    outcome = baseline(features, label, split, seed=1)
+    assert outcome.measure("trivial/auc").value > 0.75
+    assert outcome.measure("trivial/auc").low < outcome.measure("trivial/auc").value
+    again = baseline(features, label, split, seed=1)
+    assert np.array_equal(outcome.arrays["trivial_scores"], again.arrays["trivial_scores"])
+
+
+def test_a_network_is_compared_on_the_same_objects(galaxies):
+    features, label, split, _ = galaxies
+    perfect = label + np.random.default_rng(0).normal(scale=0.2, size=len(label))
+    assert status(baseline(features, label, split, 1, perfect), "beats_trivial_features") == "PASS"
+    noise = np.random.default_rng(0).normal(size=len(label))
+    assert status(baseline(features, label, split, 1, noise), "beats_trivial_features") == "FAIL"
+    with pytest.raises(DataError, match="positives and negatives in both train and test"):
+        baseline(features, np.zeros(len(label), int), split, 1)
+
+
+def test_shortcuts_are_seen_and_their_absence_too(galaxies, diagnose):
+    features, label, split, _ = galaxies
+    outcome = shortcuts(features, label, split, diagnose)
+    assert status(outcome, "shortcut/core_only") == "WARN"
+    assert status(outcome, "shortcut/core_brightness") == "WARN"
+    shuffled = np.random.default_rng(5).permutation(label)
+    fair = shortcuts(features, shuffled, split, diagnose)
+    assert status(fair, "shortcut/core_only") in ("PASS", "BORDERLINE")
+
+
+def test_cohen_d():
+    rng = np.random.default_rng(0)
+    assert cohen_d(rng.normal(0.5, 1, 20_000), rng.normal(0, 1, 20_000)) == pytest.approx(0.5, abs=0.03)
+    assert cohen_d(np.ones(3), np.ones(3)) == 0.0
+
+
+def test_fluxes_are_nanomaggies(galaxies, diagnose):
+    features, _, _, flux = galaxies
+    catalogue = pd.DataFrame(flux, columns=["flux_g", "flux_r", "flux_z"])
+    assert {g.status for g in flux_check(features, catalogue, diagnose).gates} == {"PASS"}
+    wrong = flux_check(features, catalogue * 1e3, diagnose)
+    assert {g.status for g in wrong.gates} == {"FAIL"}
+    assert wrong.measure("flux_ratio/r").value == pytest.approx(1e-3, rel=0.1)
+
+
+def test_annuli_far_from_the_galaxy_agree(diagnose):
+    rng = np.random.default_rng(0)
+    stamps = make_stamps(rng, np.full((60, 3), 10.0), np.full(60, 3.0), noise=0.01)
+    stamps += rng.normal(0, 0.01, 60).astype(np.float32)[:, None, None, None]
+    objects = pd.DataFrame(
+        {"label": np.arange(60) % 2, "psfsize_r": rng.normal(1.2, 0.1, 60), "psfdepth_r": rng.normal(200, 9, 60)}
+    )
+    outcome = annulus_comparison(features_of([stamps], diagnose), objects, diagnose)
+    assert status(outcome, "annulus/median") == "PASS"
+    wide = make_stamps(rng, np.full((60, 3), 400.0), 8.0 + 4.0 * np.linspace(0, 1, 60), noise=0.01)
+    objects["psfsize_r"] = np.linspace(0.9, 1.8, 60)
+    material = annulus_comparison(features_of([wide], diagnose), objects, diagnose)
+    assert status(material, "annulus/median") == "GO"
+    objects["psfsize_r"] = rng.permutation(objects["psfsize_r"])
+    assert (
+        status(annulus_comparison(features_of([wide], diagnose), objects, diagnose), "annulus/median") == "BORDERLINE"
+    )
+
+
+# --- realism -----------------------------------------------------------------------------------------------------------
+def population(rng, n, shift=0.0, per_host=1, prefix="h"):
+    hosts = np.repeat([f"{prefix}{i}" for i in range(n // per_host)], per_host)
+    return Population(rng.normal(size=(n, 12)) + shift, hosts)
+
+
+def test_equal_populations_pass_the_probe(diagnose):
+    rng = np.random.default_rng(1)
+    probe = linear_probe(population(rng, 80, prefix="a"), population(rng, 80, prefix="b"), diagnose, rng)
+    assert probe.auc == pytest.approx(0.5, abs=0.12)
+    assert probe.p_value > 0.04
+    assert probe.low <= probe.auc <= probe.high
+
+
+def test_different_populations_fail_the_probe(diagnose):
+    rng = np.random.default_rng(1)
+    pairs = {
+        "injections_against_listed_lenses": (population(rng, 80, prefix="a"), population(rng, 80, 0.9, prefix="b")),
+        "tier_a_against_tier_b": (population(rng, 80, prefix="a"), population(rng, 60, prefix="b")),
+        "too_few": (population(rng, 3), population(rng, 80)),
+    }
+    outcome = realism_gate(pairs, "injections_against_listed_lenses", "embedding", diagnose, rng)
+    assert status(outcome, "realism/linear_probe") == "FAIL"
+    assert outcome.measure("realism/injections_against_listed_lenses/probe_p").value < 0.06
+    assert not any("too_few" in m.name for m in outcome.measures)
+    absent = realism_gate({}, "injections_against_listed_lenses", "embedding", diagnose, rng)
+    assert status(absent, "realism/linear_probe") == "NOT MEASURED"
+
+
+def test_hosts_are_never_split_between_folds(diagnose):
+    """Ten stamps of each host look alike: a probe with leaking folds would tell pure noise apart."""
+    rng = np.random.default_rng(2)
+
+    def shared(prefix):
+        hosts = np.repeat([f"{prefix}{i}" for i in range(12)], 10)
+        return Population(
+            np.repeat(rng.normal(size=(12, 12)) * 3, 10, axis=0) + rng.normal(size=(120, 12)) * 0.1, hosts
+        )
+
+    probe = linear_probe(shared("a"), shared("b"), diagnose, rng)
+    assert probe.auc < 0.9
+    assert probe.high - probe.low > 0.2
+
+
+def test_frechet_of_known_gaussians():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(40_000, 3)), 2 * rng.normal(size=(40_000, 3)) + np.array([1.0, 0, 0])
+    assert frechet(a, b) == pytest.approx(1.0 + 3 * (1 - 2) ** 2, rel=0.03)
+    with pytest.raises(DataError, match="must be finite"):
+        linear_probe(Population(np.full((40, 12), np.nan), range(40)), population(rng, 40), None, rng)

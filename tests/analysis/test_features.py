@@ -1,0 +1,72 @@
+"""Measurements of stamps against analytic galaxies."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.features import (
+    features_of,
+    half_light_radius,
+    normalisation_statistics,
+    radial_profile,
+    stamp_features,
+    texture_features,
+)
+from lake.errors import ParameterError
+from tests.analysis.conftest import make_stamps
+
+FLUX = np.array([[10.0, 20.0, 40.0], [1.0, 2.0, 3.0]])
+
+
+@pytest.fixture
+def stamps():
+    return make_stamps(np.random.default_rng(0), FLUX, [4.0, 6.0], noise=0.0)
+
+
+def test_flux_and_colour(stamps, diagnose):
+    table = stamp_features(stamps, diagnose)
+    assert 10 ** table["trivial/log_flux_r"].to_numpy() == pytest.approx(FLUX[:, 1], rel=1e-3)
+    assert table["trivial/g_minus_r"].to_numpy() == pytest.approx(2.5 * np.log10(FLUX[:, 1] / FLUX[:, 0]), abs=1e-3)
+    assert table["trivial/asymmetry_r"].to_numpy() == pytest.approx(0, abs=1e-5)
+
+
+def test_half_light_radius_of_a_gaussian(stamps):
+    """A two-dimensional Gaussian holds half of its flux within sigma * sqrt(2 ln 2)."""
+    found = half_light_radius(stamps[:, 1].astype(float), 30.0)
+    assert found == pytest.approx(np.array([4.0, 6.0]) * np.sqrt(2 * np.log(2)), rel=0.05)
+
+
+def test_profile_ignores_missing_pixels(stamps):
+    whole = radial_profile(stamps, 10)
+    holed = stamps.copy()
+    holed[:, :, :, 60:63] = np.nan
+    assert radial_profile(holed, 10)[:, :, 0] == pytest.approx(whole[:, :, 0], rel=1e-6)
+    assert np.isfinite(radial_profile(holed, 10)).all()
+    assert (np.diff(whole[:, 1, :5]) < 0).all()
+
+
+def test_normalisation_statistics_of_noise():
+    sky = np.random.default_rng(1).normal(0.5, 0.1, (2, 3, 101, 101)).astype(np.float32)
+    median, mad = normalisation_statistics(sky, (32.5, 45.0))
+    assert median == pytest.approx(0.5, abs=0.01)
+    assert mad == pytest.approx(0.06745, abs=0.005)
+    sky[0, 1] = np.nan
+    assert normalisation_statistics(sky, (32.5, 45.0))[0][0, 1] == 0.0
+
+
+def test_batches_change_nothing(stamps, diagnose):
+    whole = features_of([stamps], diagnose)
+    parts = features_of([stamps[:1], stamps[1:]], diagnose)
+    assert whole.to_numpy() == pytest.approx(parts.to_numpy())
+
+
+def test_texture_does_not_depend_on_the_flux(stamps):
+    assert texture_features(stamps * 7) == pytest.approx(texture_features(stamps), rel=1e-3, abs=1e-3)
+
+
+def test_bad_stamps_are_refused(diagnose):
+    with pytest.raises(ParameterError, match="'stamps' must be"):
+        stamp_features(np.zeros((2, 101, 101), np.float32), diagnose)
+    with pytest.raises(ParameterError, match="'annulus_pixels' must be inside stamps"):
+        normalisation_statistics(np.zeros((1, 3, 33, 33), np.float32), (32.5, 45.0))
