@@ -72,6 +72,7 @@ def completeness_curves(curves: Mapping[str, pd.DataFrame], title: str) -> Pictu
 
 def _panel(axes: Axes, cells: pd.DataFrame, thetas: Sequence[float], psfs: Sequence[float], top: float) -> AxesImage:
     values = np.full((len(psfs), len(thetas)), np.nan)
+    cell: Any
     for cell in cells.itertuples():
         row, column = psfs.index(cell.psf_fwhm_arcsec_low), thetas.index(cell.theta_e_arcsec)
         values[row, column] = np.nan if cell.n == 0 else cell.completeness * _PERCENT
@@ -81,7 +82,7 @@ def _panel(axes: Axes, cells: pd.DataFrame, thetas: Sequence[float], psfs: Seque
         axes.add_patch(_hatch(column, row))
     image = axes.imshow(values, origin="lower", aspect="auto", cmap="cividis", vmin=0, vmax=top)
     axes.set_xticks(range(len(thetas)), [f"{theta:g}" for theta in thetas])
-    edges = {float(c.psf_fwhm_arcsec_low): float(c.psf_fwhm_arcsec_high) for c in cells.itertuples()}
+    edges = dict(zip(cells["psf_fwhm_arcsec_low"], cells["psf_fwhm_arcsec_high"], strict=True))
     axes.set_yticks(range(len(psfs)), [f"{low:.2f}-{edges[low]:.2f}" if low in edges else f"{low:.2f}" for low in psfs])
     axes.set(xlabel="Einstein radius (arcsec)", ylabel="r PSF FWHM (arcsec)")
     axes.grid(visible=False)

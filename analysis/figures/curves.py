@@ -60,7 +60,7 @@ def reliability_figure(curves: Mapping[str, Reliability]) -> Picture:
 
 
 def score_histograms(scores: Mapping[str, pd.DataFrame], thresholds: Mapping[str, float]) -> Picture:
-    """Logits of positives and negatives per model (`label`, `score`), each normalised, with thresholds (probability)."""
+    """Logits of both classes per model (`label`, `score`), each normalised, with thresholds on the probability."""
     with canvas(3.6 * max(len(scores), 1) + 0.6, 3.2) as figure:
         panels = figure.subplots(1, len(scores), squeeze=False, sharey=True)[0]
         for axes, (name, frame) in zip(panels, scores.items(), strict=True):

@@ -25,7 +25,7 @@ def status(outcome, name):
     return next(gate.status for gate in outcome.gates if gate.name == name)
 
 
-# --- records ---------------------------------------------------------------------------------------------------------
+# --- records ---
 def test_gates_know_their_side():
     sure, unsure = Measure("x", 0.9, 0.88, 0.92), Measure("x", 0.9, 0.80, 0.95)
     assert gate_above("g", sure, 0.85, "r").status == "PASS"
@@ -46,7 +46,7 @@ def test_rows_meet_the_gate_contract():
     assert row["status"] in spec.column("status").allowed
 
 
-# --- masked pixels -----------------------------------------------------------------------------------------------------
+# --- masked pixels ---
 def params():
     from analysis.config import DiagnoseParams
 
@@ -62,7 +62,7 @@ def test_masked_pixels():
     assert status(masked_pixels([], [], params()), "masked_pixels") == "NOT MEASURED"
 
 
-# --- splits ------------------------------------------------------------------------------------------------------------
+# --- splits ---
 def manifest(seed=0, pixels=120):
     rng = np.random.default_rng(seed)
     split = np.repeat(["train", "val", "test"], [84, 18, 18])
@@ -114,7 +114,7 @@ def test_wrong_proportions_and_seeing_fail(diagnose):
     assert status(outcome, "split/psfsize_r_train_test") == "FAIL"
 
 
-# --- real lenses -------------------------------------------------------------------------------------------------------
+# --- real lenses ---
 def test_recall_by_tier_and_leakage():
     lenses = pd.DataFrame(
         {
@@ -146,7 +146,7 @@ def test_reference_interval_of_tier_a():
     assert (found.value, found.low, found.high) == pytest.approx((0.893, 0.820, 0.943), abs=1e-3)
 
 
-# --- trivial features --------------------------------------------------------------------------------------------------
+# --- trivial features ---
 @pytest.fixture(scope="module")
 def galaxies(diagnose):
     rng = np.random.default_rng(0)
@@ -220,7 +220,7 @@ def test_annuli_far_from_the_galaxy_agree(diagnose):
     )
 
 
-# --- realism -----------------------------------------------------------------------------------------------------------
+# --- realism ---
 def population(rng, n, shift=0.0, per_host=1, prefix="h"):
     hosts = np.repeat([f"{prefix}{i}" for i in range(n // per_host)], per_host)
     return Population(rng.normal(size=(n, 12)) + shift, hosts)
