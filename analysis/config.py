@@ -54,8 +54,6 @@ class DiagnoseParams(Section):
     """A cut-out with more non-finite or zero pixels than this is bad."""
     max_bad_cutout_fraction: float = Field(ge=0, le=1)
     """More bad cut-outs than this fail the masked-pixel gate."""
-    split_fractions: tuple[float, float, float]
-    """Intended shares of train, val and test."""
     split_tolerance: float = Field(gt=0)
     """Allowed deviation of a share (or three standard errors over pixels, whichever is wider)."""
     ks_material_p: float = Field(gt=0, lt=1)

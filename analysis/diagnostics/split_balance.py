@@ -18,19 +18,17 @@ CONDITIONS = ("psfsize_r", "psfdepth_r")
 _STRATA = ("tier", "type_bin", "nobs_z_bin", "pool")
 
 
-def split_balance(manifest: pd.DataFrame, params: DiagnoseParams) -> Outcome:
+def split_balance(manifest: pd.DataFrame, fractions: tuple[float, float, float], params: DiagnoseParams) -> Outcome:
     """Counts, shares, overlaps and observing conditions of the splits of one manifest.
 
     `manifest`: `galaxy_id`, `split`, `label`, `healpix_128`, `psfsize_r`, `psfdepth_r` and any of tier, type_bin,
-    nobs_z_bin, pool. The unit of shares and KS tests is the HEALPix pixel: neighbours share their seeing.
+    nobs_z_bin, pool. `fractions`: intended shares of train, val and test (0 where a manifest has no such split). The
+    unit of shares and KS tests is the HEALPix pixel: neighbours share their seeing.
     """
-    gates, measures = [], list(_counts(manifest))
-    for build in (_shares, _conditions):
-        found, decisions = build(manifest, params)
-        measures += found
-        gates += decisions
-    gates += [*_overlaps(manifest), _known_pixels(manifest)]
-    return Outcome("split_balance", tuple(measures), tuple(gates))
+    shares, share_gates = _shares(manifest, fractions, params)
+    conditions, condition_gates = _conditions(manifest, params)
+    gates = (*share_gates, *condition_gates, *_overlaps(manifest), _known_pixels(manifest))
+    return Outcome("split_balance", (*_counts(manifest), *shares, *conditions), gates)
 
 
 def _counts(manifest: pd.DataFrame) -> Iterator[Measure]:
@@ -44,10 +42,12 @@ def _counts(manifest: pd.DataFrame) -> Iterator[Measure]:
             yield Measure(f"split/{split}/{column}={value}/{kind}", float(len(group)))
 
 
-def _shares(manifest: pd.DataFrame, params: DiagnoseParams) -> tuple[list[Measure], list[Gate]]:
+def _shares(
+    manifest: pd.DataFrame, fractions: tuple[float, float, float], params: DiagnoseParams
+) -> tuple[list[Measure], list[Gate]]:
     pixels = manifest.drop_duplicates("healpix_128")
     total, measures, gates = len(pixels), [], []
-    for split, intended in zip(SPLITS, params.split_fractions, strict=True):
+    for split, intended in zip(SPLITS, fractions, strict=True):
         share = float((pixels["split"] == split).mean())
         error = math.sqrt(intended * (1.0 - intended) / total)
         allowed = max(params.split_tolerance, 3.0 * error)

@@ -15,7 +15,6 @@ def diagnose():
         fpr_thresholds=(1e-2,),
         max_bad_pixel_fraction=0.05,
         max_bad_cutout_fraction=0.05,
-        split_fractions=(0.70, 0.15, 0.15),
         split_tolerance=0.02,
         ks_material_p=0.001,
         ks_cosmetic_p=0.05,

@@ -63,6 +63,9 @@ def test_masked_pixels():
 
 
 # --- splits ---
+FRACTIONS = (0.70, 0.15, 0.15)
+
+
 def manifest(seed=0, pixels=120):
     rng = np.random.default_rng(seed)
     split = np.repeat(["train", "val", "test"], [84, 18, 18])
@@ -87,7 +90,7 @@ def manifest(seed=0, pixels=120):
 
 
 def test_balanced_splits_pass(diagnose):
-    outcome = split_balance(manifest(), diagnose)
+    outcome = split_balance(manifest(), FRACTIONS, diagnose)
     assert {gate.status for gate in outcome.gates} == {"PASS"}
     assert outcome.measure("split/train/positives").value == 84 * 7
     assert outcome.measure("split/val/tier=A/positives").value == 18 * 2
@@ -98,7 +101,7 @@ def test_shared_pixels_and_galaxies_fail(diagnose):
     rows = manifest()
     rows.loc[0, "split"] = "test"
     rows.loc[5, "healpix_128"] = np.nan
-    outcome = split_balance(rows, diagnose)
+    outcome = split_balance(rows, FRACTIONS, diagnose)
     assert status(outcome, "split/shared_healpix_128") == "FAIL"
     assert status(outcome, "split/shared_galaxy_id") == "PASS"
     assert status(outcome, "split/healpix_known") == "FAIL"
@@ -109,7 +112,7 @@ def test_wrong_proportions_and_seeing_fail(diagnose):
     moved = rows[rows["healpix_128"].between(0, 50)].index
     rows.loc[moved, "split"] = "test"
     rows.loc[rows["split"] == "test", "psfsize_r"] += 0.5
-    outcome = split_balance(rows, diagnose)
+    outcome = split_balance(rows, FRACTIONS, diagnose)
     assert status(outcome, "split/train_share") == "FAIL"
     assert status(outcome, "split/psfsize_r_train_test") == "FAIL"
 

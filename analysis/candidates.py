@@ -1,0 +1,43 @@
+"""Ranked objects that no candidate list holds."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from lake.errors import invalid
+
+VIEWER = "https://www.legacysurvey.org/viewer?ra={ra:.6f}&dec={dec:.6f}&layer=ls-dr10&zoom=16"
+
+
+def viewer_link(ra_deg: float, dec_deg: float) -> str:
+    """Address of the survey's sky viewer centred on a position."""
+    return VIEWER.format(ra=ra_deg, dec=dec_deg)
+
+
+def ranked_candidates(scores: pd.DataFrame, positions: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """The `limit` best unlisted objects, best first.
+
+    `scores`: rows of `scores` of one model (`label` 0 is unlisted); `positions`: `galaxy_id`, `ra`, `dec` (degrees).
+    `trained_on` marks objects the model was told were no lenses: their score is biased low.
+    """
+    if limit < 0:
+        raise invalid("limit", "0 or more", limit)
+    if scores["checkpoint_id"].nunique() > 1:
+        raise invalid("scores", "of one checkpoint", sorted(scores["checkpoint_id"].unique()))
+    unlisted = scores[scores["label"] == 0].merge(
+        positions[["galaxy_id", "ra", "dec"]], how="inner", on="galaxy_id", validate="many_to_one"
+    )
+    best = unlisted.sort_values(["score", "galaxy_id"], ascending=[False, True]).head(limit).reset_index(drop=True)
+    return pd.DataFrame(
+        {
+            "rank": range(1, len(best) + 1),
+            "galaxy_id": best["galaxy_id"],
+            "ra": best["ra"],
+            "dec": best["dec"],
+            "score": best["score"],
+            "probability": best["probability"],
+            "split": best["split"],
+            "trained_on": best["seen_in_training"].astype(bool),
+            "viewer": [viewer_link(ra, dec) for ra, dec in zip(best["ra"], best["dec"], strict=True)],
+        }
+    )

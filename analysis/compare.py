@@ -1,0 +1,174 @@
+"""Generations side by side: their metrics, and paired tests on the same objects and the same injections."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis import roc
+from analysis.intervals import TABLE_LEVEL
+from analysis.records import Measure, Outcome
+from lake.errors import DataError
+
+INDISTINGUISHABLE = "indistinguishable"
+HEADLINES = (
+    "auc",
+    "trivial/auc",
+    "tpr_at_fpr/0.01",
+    "tpr_at_fpr/0.001",
+    "partial_auc/1e-2/mcclish",
+    "recall/tier_A/p0.3",
+    "calibration/ece",
+    "calibration/ece_above_0.01",
+    "calibration/cox_slope",
+    "calibration/saturated_share",
+)
+
+
+@dataclass(frozen=True)
+class PairedCompleteness:
+    """Difference in completeness of two models on the same injections."""
+
+    n: int
+    hosts: int
+    detected_a: int
+    detected_b: int
+    only_a: int
+    only_b: int
+    difference: float
+    """Completeness of b minus that of a."""
+    low: float
+    high: float
+    """95 % interval, hosts as the sampling unit."""
+    standard_error: float
+    mcnemar_p: float
+    """Exact McNemar test; it takes injections as independent, so that shared hosts make it optimistic."""
+
+    @property
+    def indistinguishable(self) -> bool:
+        """Whether the difference is below two standard errors, whatever its sign."""
+        return abs(self.difference) < 2.0 * self.standard_error or self.difference == 0.0
+
+
+def comparison(measures: Mapping[str, pd.DataFrame], names: tuple[str, ...] = HEADLINES) -> pd.DataFrame:
+    """One row per metric, one column per generation (`value [low, high]`), from rows of `diagnostics`."""
+    rows = []
+    for name in names:
+        row = {"metric": name}
+        for generation, frame in measures.items():
+            found = frame[frame["name"] == name]
+            row[generation] = _text(found.iloc[0]) if len(found) else "not measured"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def paired_auc_tests(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Paired DeLong test of every pair of generations; frames have `galaxy_id`, `label`, `score` of the same split.
+
+    Only objects that both scored are compared, and their number is given. A difference below two standard errors is
+    called indistinguishable, whatever its sign.
+    """
+    return pd.DataFrame([_auc_row(a, b, scores[a], scores[b]) for a, b in itertools.combinations(scores, 2)])
+
+
+def paired_completeness(a: pd.DataFrame, b: pd.DataFrame, threshold_a: float, threshold_b: float) -> PairedCompleteness:
+    """Two models on one grid: frames have `grid_id`, `injection_id`, `galaxy_id` (host), `status`, `probability`.
+
+    Injections that either model could not score are left out of both.
+    """
+    grids = set(a["grid_id"]) | set(b["grid_id"])
+    if len(grids) != 1:
+        raise DataError(f"completeness of different grids cannot be paired: {', '.join(sorted(grids))}")
+    columns = ["injection_id", "galaxy_id", "probability"]
+    both = a.loc[a["status"] == "scored", columns].merge(
+        b.loc[b["status"] == "scored", ["injection_id", "probability"]],
+        how="inner",
+        on="injection_id",
+        suffixes=("_a", "_b"),
+        validate="one_to_one",
+    )
+    if both.empty:
+        raise DataError("the two models share no scored injection")
+    hit_a, hit_b = both["probability_a"] > threshold_a, both["probability_b"] > threshold_b
+    change = hit_b.astype(float) - hit_a.astype(float)
+    difference, error, hosts = _clustered_mean(change.to_numpy(), both["galaxy_id"].to_numpy())
+    half = float(stats.t.isf((1.0 - TABLE_LEVEL) / 2.0, max(hosts - 1, 1))) * error
+    only_a, only_b = int((hit_a & ~hit_b).sum()), int((hit_b & ~hit_a).sum())
+    discordant = only_a + only_b
+    return PairedCompleteness(
+        n=len(both),
+        hosts=hosts,
+        detected_a=int(hit_a.sum()),
+        detected_b=int(hit_b.sum()),
+        only_a=only_a,
+        only_b=only_b,
+        difference=difference,
+        low=difference - half,
+        high=difference + half,
+        standard_error=error,
+        mcnemar_p=float(stats.binomtest(only_b, discordant, 0.5).pvalue) if discordant else 1.0,
+    )
+
+
+def comparison_outcome(tests: pd.DataFrame) -> Outcome:
+    """Rows of `diagnostics` for the paired AUC tests."""
+    return Outcome("comparison", tuple(_measures(tests)))
+
+
+def _measures(tests: pd.DataFrame) -> Iterator[Measure]:
+    for row in tests.to_dict("records"):
+        name = f"paired_auc/{row['a']}_to_{row['b']}"
+        n = int(row["objects"])
+        yield Measure(name, row["difference"], row["low"], row["high"], n, "", f"paired DeLong; {row['verdict']}")
+        yield Measure(f"{name}/p", row["p_value"], n=n, method="paired DeLong, two-sided")
+
+
+def _auc_row(a: str, b: str, first: pd.DataFrame, second: pd.DataFrame) -> dict[str, object]:
+    both = first[["galaxy_id", "label", "score"]].merge(
+        second[["galaxy_id", "label", "score"]],
+        how="inner",
+        on="galaxy_id",
+        suffixes=("_a", "_b"),
+        validate="one_to_one",
+    )
+    if (both["label_a"] != both["label_b"]).any():
+        raise DataError(f"{a} and {b} disagree on the label of a galaxy: they were scored on different manifests")
+    test = roc.delong_paired(both["label_a"], both["score_a"], both["score_b"], TABLE_LEVEL)
+    verdict = INDISTINGUISHABLE if test.indistinguishable else (f"{b} better" if test.difference > 0 else f"{a} better")
+    return {
+        "a": a,
+        "b": b,
+        "auc_a": test.auc_a,
+        "auc_b": test.auc_b,
+        "difference": test.difference,
+        "standard_error": test.standard_error,
+        "low": test.low,
+        "high": test.high,
+        "z": test.z,
+        "p_value": test.p_value,
+        "objects": len(both),
+        "left_out": len(first) + len(second) - 2 * len(both),
+        "verdict": verdict,
+    }
+
+
+def _clustered_mean(values: np.ndarray, clusters: np.ndarray) -> tuple[float, float, int]:
+    codes = np.unique(clusters, return_inverse=True)[1]
+    total, count = np.bincount(codes, values), np.bincount(codes)
+    mean, m = float(values.mean()), len(count)
+    scatter = float(np.sum((total - mean * count) ** 2))
+    error = float(np.sqrt(m / (m - 1) * scatter)) / len(values) if m > 1 else float("nan")
+    return mean, error, m
+
+
+def _text(row: pd.Series) -> str:
+    if pd.isna(row["value"]):
+        return "not defined"
+    if pd.isna(row["low"]):
+        return f"{row['value']:.4f}"
+    return f"{row['value']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"

@@ -1,0 +1,117 @@
+"""Generations compared in pairs, and the ranking of unlisted objects."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import roc
+from analysis.candidates import ranked_candidates, viewer_link
+from analysis.compare import comparison, comparison_outcome, paired_auc_tests, paired_completeness
+from lake.errors import DataError, ParameterError
+
+
+def scored(seed=0, gain=0.0, n=600):
+    base = np.random.default_rng(0)
+    label = (np.arange(n) < 120).astype(int)
+    score = base.normal(size=n) + 1.5 * label + gain * label + 0.2 * np.random.default_rng(seed).normal(size=n)
+    return pd.DataFrame({"galaxy_id": [f"g{i}" for i in range(n)], "label": label, "score": score})
+
+
+def test_small_differences_are_indistinguishable():
+    tests = paired_auc_tests({"demo1": scored(1), "demo2": scored(2), "demo3": scored(3, gain=1.0)})
+    verdicts = dict(zip(tests["a"] + tests["b"], tests["verdict"], strict=True))
+    assert verdicts == {"demo1demo2": "indistinguishable", "demo1demo3": "demo3 better", "demo2demo3": "demo3 better"}
+    assert comparison_outcome(tests).measure("paired_auc/demo1_to_demo3").value > 0
+
+
+def test_pairs_are_matched_by_galaxy_not_by_row():
+    first, second = scored(1), scored(2, gain=0.3)
+    shuffled = second.sample(frac=1.0, random_state=0).iloc[:500]
+    row = paired_auc_tests({"a": first, "b": shuffled}).iloc[0]
+    kept = first.merge(shuffled, on="galaxy_id")
+    assert row["auc_a"] == pytest.approx(roc.auc(kept["label_x"], kept["score_x"]))
+    assert (row["objects"], row["left_out"]) == (500, 100)
+
+
+def test_labels_of_two_manifests_are_refused():
+    other = scored(2)
+    other.loc[0, "label"] = 0
+    with pytest.raises(DataError, match="disagree on the label"):
+        paired_auc_tests({"a": scored(1), "b": other})
+
+
+def injections(probability, hosts=None, grid="g", status="scored"):
+    n = len(probability)
+    return pd.DataFrame(
+        {
+            "grid_id": grid,
+            "injection_id": [f"i{k}" for k in range(n)],
+            "galaxy_id": hosts if hosts is not None else [f"h{k}" for k in range(n)],
+            "status": status,
+            "probability": probability,
+        }
+    )
+
+
+def test_paired_completeness_counts():
+    a, b = injections([0.9, 0.9, 0.1, 0.1]), injections([0.9, 0.1, 0.9, 0.9])
+    found = paired_completeness(a, b, 0.5, 0.5)
+    assert (found.detected_a, found.detected_b, found.only_a, found.only_b) == (2, 3, 1, 2)
+    assert found.difference == 0.25
+    assert found.mcnemar_p == 1.0
+    assert found.indistinguishable
+
+
+def test_failed_injections_leave_both_denominators():
+    a, b = injections([0.9, 0.9, 0.1]), injections([0.9, 0.9, 0.1])
+    b.loc[0, "status"] = "failed"
+    assert paired_completeness(a, b, 0.5, 0.5).n == 2
+
+
+def test_shared_hosts_widen_the_paired_interval():
+    rng = np.random.default_rng(0)
+    flips = np.repeat(rng.random(30) < 0.3, 10)
+    a, b = np.full(300, 0.2), np.where(flips, 0.9, 0.2)
+    alone = paired_completeness(injections(a), injections(b), 0.5, 0.5)
+    hosts = [f"h{k // 10}" for k in range(300)]
+    shared = paired_completeness(injections(a, hosts), injections(b, hosts), 0.5, 0.5)
+    assert shared.difference == alone.difference
+    assert shared.standard_error == pytest.approx(np.sqrt(10) * alone.standard_error, rel=0.05)
+
+
+def test_different_grids_are_not_compared():
+    with pytest.raises(DataError, match="different grids cannot be paired: D03, E04"):
+        paired_completeness(injections([0.5], grid="D03"), injections([0.5], grid="E04"), 0.3, 0.3)
+
+
+def test_comparison_table():
+    rows = pd.DataFrame(
+        [
+            {"name": "auc", "value": 0.9, "low": 0.88, "high": 0.92},
+            {"name": "x", "value": None, "low": None, "high": None},
+        ]
+    )
+    table = comparison({"demo1": rows}, ("auc", "x", "y"))
+    assert table["demo1"].tolist() == ["0.9000 [0.8800, 0.9200]", "not defined", "not measured"]
+
+
+def test_ranking_leaves_listed_objects_out():
+    scores = scored(1, n=200).assign(checkpoint_id="c", probability=0.5, split="test", seen_in_training=False)
+    positions = pd.DataFrame({"galaxy_id": scores["galaxy_id"], "ra": 10.0, "dec": -5.0})
+    best = ranked_candidates(scores, positions, 5)
+    unlisted = scores[scores["label"] == 0]
+    assert best["rank"].tolist() == [1, 2, 3, 4, 5]
+    assert best["score"].iloc[0] == unlisted["score"].max()
+    assert set(best["galaxy_id"]) <= set(unlisted["galaxy_id"])
+    assert best["viewer"].iloc[0] == viewer_link(10, -5)
+    assert viewer_link(10, -5).startswith(
+        "https://www.legacysurvey.org/viewer?ra=10.000000&dec=-5.000000&layer=ls-dr10"
+    )
+
+
+def test_ranking_refuses_two_models():
+    scores = scored(1).assign(checkpoint_id=["a", "b"] * 300, probability=0.5, split="test", seen_in_training=False)
+    with pytest.raises(ParameterError, match="'scores' must be of one checkpoint"):
+        ranked_candidates(scores, scores, 5)
