@@ -1,0 +1,5 @@
+"""``python -m pipeline`` is ``dhs``."""
+
+from pipeline.cli import main
+
+main()
