@@ -68,6 +68,8 @@ class SurveyParams(Section):
     """Seed from which every stage derives its own."""
     split: SplitParams
     """The spatial split."""
+    audit_manifest: str
+    """Manifest whose splits every finder is evaluated and audited on."""
     data_root: str
     """Folder that holds cards, cut-outs, checkpoints, partial work and, unless ``lake_uri`` is given, the tables."""
     lake_uri: str | None

@@ -54,9 +54,7 @@ def overlays() -> list[str]:
 
 def resolve(overlay: str) -> dict[str, Any]:
     """The complete, checked parameters of an overlay on the base, as plain values."""
-    if overlay not in overlays():
-        raise invalid("params", f"one of {', '.join(overlays())}", overlay)
-    merged = _merge(_load(SOURCES / "base.yaml"), _load(SOURCES / f"{overlay}.yaml"))
+    merged = _overlaid(overlay)
     unknown = sorted(set(merged) - set(SECTIONS) - {"train", "audited"})
     if unknown:
         raise invalid(unknown[0], f"a known section ({', '.join((*SECTIONS, 'train', 'audited'))})", unknown[0])
@@ -105,13 +103,23 @@ def audited() -> list[str]:
     return list(load_file().get("audited") or [])
 
 
+def _overlaid(overlay: str) -> dict[str, Any]:
+    if overlay not in overlays():
+        raise invalid("params", f"one of {', '.join(overlays())}", overlay)
+    changes = _load(SOURCES / f"{overlay}.yaml")
+    below = changes.pop("based_on", None)
+    return _merge(_overlaid(below) if below else _load(SOURCES / "base.yaml"), changes)
+
+
 def _resolve_generations(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    from modeling.resolve import resolve_generation
+    from modeling.config import resolve_generation
 
     resolved = {}
     for name, changes in wanted.items():
+        if changes is None:
+            continue
         parameters = resolve_generation(name, changes)
-        if parameters.init is not None and parameters.init not in wanted:
+        if parameters.init is not None and wanted.get(parameters.init) is None:
             raise invalid(
                 f"train.{name}.init", f"a generation that is trained too ({', '.join(wanted)})", parameters.init
             )
