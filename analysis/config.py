@@ -28,6 +28,8 @@ class EvaluateParams(Section):
     """Probabilities below count as saturated."""
     saturated_above: float = Field(ge=0, le=1)
     """Probabilities above count as saturated."""
+    condition_bins: int = Field(ge=2)
+    """Equal-number bins of seeing and of depth, as strata."""
     min_stratum_positives: int = Field(ge=1)
     """Strata with fewer positives get counts but no AUC."""
 

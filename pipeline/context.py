@@ -113,6 +113,11 @@ class RunContext:
         provenance = Provenance(cards.stem(self.stage, self.slice_name), self.code, self.inputs)
         return publish(frame, tables.spec(table), self.root, slice_name, where or {}, provenance, rejected)
 
+    def write_lineage(self, folder: Path) -> None:
+        """Leave beside a folder's blobs what they were made from."""
+        text = json.dumps({"code": self.code, "inputs": self.inputs}, indent=1, sort_keys=True)
+        cards.write_atomically(folder / "lineage.json", text + "\n")
+
     def work(self, *facts: object) -> Path:
         """Folder of partial work on these inputs; older partial work of the stage is left to be resumed or cleaned."""
         text = json.dumps([self.slice_name, *facts], sort_keys=True, default=str)

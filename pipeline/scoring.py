@@ -1,0 +1,49 @@
+"""A scorer's answers on cut-outs, and the identity of scored objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from lake.progress import track
+from lake.stamps import StampStore
+from modeling.checkpoint import Checkpoint
+from modeling.scorer import FINDER, Scorer
+
+CHUNK = 512
+
+
+def score_rows(scorer: Scorer, store: StampStore, rows: pa.Table) -> NDArray[np.float64]:
+    """Logits of the cut-outs that ``rows`` (``shard``, ``shard_row``) point to, in their order."""
+    shard, place = rows["shard"].to_numpy(), rows["shard_row"].to_numpy()
+    starts = range(0, rows.num_rows, CHUNK)
+    parts = [
+        scorer.score(store.get(shard[start : start + CHUNK], place[start : start + CHUNK]))
+        for start in track(starts, "score cut-outs")
+    ]
+    return np.concatenate(parts)
+
+
+def score_table(scorer: Scorer, rows: pa.Table, logits: NDArray[np.float64], seen: NDArray[np.bool_]) -> pa.Table:
+    """Rows of the ``scores`` table, without lineage."""
+    kept = rows.select(["galaxy_id", "cutout_version", "manifest_id", "split", "label"])
+    for name, values in (
+        ("checkpoint_id", pa.array([scorer.scorer_id] * rows.num_rows, pa.string())),
+        ("score", pa.array(logits)),
+        ("probability", pa.array(expit(logits))),
+        ("seen_in_training", pa.array(seen)),
+    ):
+        kept = kept.append_column(name, values)
+    return kept
+
+
+def seen_by(folder: Path, galaxy_ids: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Which galaxies the checkpoint in ``folder``, or an ancestor of it, trained or selected on; none for a finder of
+    somebody else's, whose training set is not known here."""
+    if (folder / FINDER).exists():
+        return np.zeros(len(galaxy_ids), dtype=bool)
+    return Checkpoint.load(folder).has_seen(galaxy_ids)

@@ -1,0 +1,46 @@
+"""Score every cut-out of the audit manifest with one finder, and measure it on the test split."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from analysis.config import EvaluateParams
+from analysis.evaluation import evaluate, with_bins
+from lake.cards import write_atomically
+from lake.stamps import StampStore
+from modeling import tracking
+from modeling.scorer import load_scorer
+from pipeline.context import RunContext
+from pipeline.outcomes import write_outcome
+from pipeline.scoring import score_rows, score_table, seen_by
+
+_STRATA = ["galaxy_id", "type_bin", "nobs_z_bin", "pool", "confuser_category", "tier", "psfsize_r", "psfdepth_r"]
+
+
+def run(context: RunContext, params: EvaluateParams) -> None:
+    generation = context.generation
+    folder = context.root.checkpoints(generation)
+    scorer = load_scorer(folder)
+    context.note_input(f"checkpoint:{generation}", scorer.scorer_id)
+    manifest = context.read("manifest", slices=[context.survey.audit_manifest])
+    logits = score_rows(scorer, StampStore(context.root.cutouts), manifest)
+    scores = score_table(scorer, manifest, logits, seen_by(folder, manifest["galaxy_id"]))
+    context.write("scores", scores, generation, {"checkpoint_id": scorer.scorer_id})
+    outcome = evaluate(_test_objects(scores, manifest, params), params, np.random.default_rng(context.seed))
+    write_outcome(context, outcome, f"evaluate-{generation}")
+    values = {m.name: {"value": m.value, "low": m.low, "high": m.high, "n": m.n} for m in outcome.measures}
+    write_atomically(context.root.metrics / f"{generation}.json", json.dumps(_finite(values), indent=1, sort_keys=True))
+    tracking.log_metrics(context.root, generation, {m.name: m.value for m in outcome.measures})
+
+
+def _test_objects(scores: pa.Table, manifest: pa.Table, params: EvaluateParams) -> pd.DataFrame:
+    objects = scores.to_pandas().merge(manifest.select(_STRATA).to_pandas(), on="galaxy_id", validate="one_to_one")
+    return with_bins(objects[objects["split"] == "test"].reset_index(drop=True), params.condition_bins)
+
+
+def _finite(values: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:
+    return {n: {k: v if np.isfinite(v) else None for k, v in entry.items()} for n, entry in values.items()}

@@ -1,0 +1,56 @@
+"""Train one generation on its manifest; the checkpoint remembers every galaxy it or an ancestor learned or selected on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake import cards
+from lake.stamps import StampStore
+from modeling import tracking
+from modeling.checkpoint import Checkpoint, Manifest, publish, run_id
+from modeling.config import TrainParams
+from modeling.data import load_arrays
+from modeling.log import EpochRow
+from modeling.train import train
+from pipeline.context import RunContext
+
+_COLUMNS = [column.name for column in EpochRow.__dataclass_fields__.values() if column.name not in ("metric",)]
+
+
+def run(context: RunContext, params: TrainParams) -> None:
+    rows = context.read("manifest", slices=[params.manifest])
+    ancestor = Checkpoint.load(context.root.checkpoints(params.init)) if params.init else None
+    if ancestor:
+        context.note_input(f"checkpoint:{params.init}", ancestor.card.checkpoint_id)
+    entry = cards.read_slice(context.root, "manifest", params.manifest)
+    manifest = Manifest(params.manifest, entry.card.fingerprint, entry.pin.version)
+    name = run_id(params, manifest.fingerprint, ancestor)
+    stamps = StampStore(context.root.cutouts)
+    training, validation = (
+        load_arrays(rows.filter(pc.equal(rows["split"], s)), stamps, params) for s in ("train", "val")
+    )
+    with tracking.training_run(context.root, name, params, entry, context.code) as tracker:
+        weights = ancestor.weights() if ancestor else None
+        result = train(params, training, validation, context.work(name), weights, tracker.epoch)
+        folder = context.root.checkpoints(context.generation)
+        checkpoint = publish(result, folder, manifest, training, validation, ancestor)
+        tracker.finish(result, checkpoint)
+    context.write_lineage(folder)
+    context.write(
+        "training_epochs",
+        _epochs(name, context.generation, result.rows),
+        context.generation,
+        {"origin": context.generation},
+    )
+
+
+def _epochs(name: str, generation: str, rows: list[EpochRow]) -> pa.Table:
+    values = [
+        {"run_id": name, "origin": generation, "generation": generation}
+        | {key: value for key, value in asdict(row).items() if key in _COLUMNS}
+        for row in rows
+    ]
+    return pa.Table.from_pylist(values)
