@@ -11,8 +11,8 @@ import click
 def audit(finder: str, name: str) -> None:
     """Measure the completeness of your own finder.
 
-    PACKAGE:OBJECT is importable from here and takes stamps (batch, band, y, x) in nanomaggies, bands g, r, z; it gives one
-    logit per stamp and declares `stamp_pixels`. Example: dhs audit my_finder:finder --name mine
+    PACKAGE:OBJECT is importable from here and takes stamps (batch, band, y, x) in nanomaggies, bands g, r, z; it gives
+    one logit per stamp and declares `stamp_pixels`. Example: dhs audit my_finder:finder --name mine
     """
     from pipeline.audit import enlist
     from pipeline.reproduce import closing_words, reproduce

@@ -1,4 +1,4 @@
-"""Train one generation on its manifest; the checkpoint remembers every galaxy it or an ancestor learned or selected on."""
+"""Train one generation; the checkpoint remembers every galaxy that it or an ancestor trained or selected on."""
 
 from __future__ import annotations
 
