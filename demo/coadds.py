@@ -1,0 +1,72 @@
+"""Brick coadds in the survey's files: tile-compressed FITS, one image per file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from demo.brick import Coadd, Plan
+from lake.survey import BANDS, ZERO_POINT_MAG
+
+TILE = (100, 100)
+QUANTIZE_LEVEL = 8.0
+"""Steps per noise sigma: the dithered quantisation adds 0.07 % to the noise."""
+
+
+def brick_folder(folder: Path, name: str) -> Path:
+    """Where a brick's coadds lie below ``coadds``."""
+    return folder / "coadds" / name[:3] / name
+
+
+def _header(plan: Plan, pixels: int, product: str, band: str) -> fits.Header:
+    brick = plan.brick
+    header = fits.Header()
+    header["SURVEY"] = ("Simulated", "Dark Halo Scope demo: not the real sky")
+    header["BRICKNAM"] = (brick.name, "LegacySurvey brick RRRr[pm]DDd")
+    header["BRICKID"] = (brick.brickid, "LegacySurvey brick id")
+    header["RAMIN"], header["RAMAX"] = brick.ra_edges_deg
+    header["DECMIN"], header["DECMAX"] = brick.dec_edges_deg
+    header["BRICKRA"], header["BRICKDEC"] = brick.ra_deg, brick.dec_deg
+    wcs = brick.wcs(pixels).wcs
+    header["CTYPE1"], header["CTYPE2"] = "RA---TAN", "DEC--TAN"
+    header["CRVAL1"], header["CRVAL2"] = wcs.crval
+    header["CRPIX1"], header["CRPIX2"] = wcs.crpix
+    (header["CD1_1"], header["CD1_2"]), (header["CD2_1"], header["CD2_2"]) = wcs.cd
+    header["EQUINOX"] = 2000.0
+    header["IMTYPE"] = (product, "LegacySurvey image type")
+    if band:
+        header["FILTER"] = (band, "band")
+    if product == "image":
+        header["MAGZERO"] = (ZERO_POINT_MAG, "Magnitude zeropoint")
+        header["BUNIT"] = ("nanomaggy", "AB mag = 22.5 - 2.5*log10(nanomaggy)")
+    if product == "psfsize":
+        header["BUNIT"] = ("arcsec", "PSF FWHM")
+    return header
+
+
+def _write(path: Path, data: NDArray[Any], header: fits.Header, dither_seed: int, **options: Any) -> None:
+    compressed = fits.CompImageHDU(
+        data, header, compression_type="RICE_1", tile_shape=TILE, dither_seed=dither_seed, **options
+    )
+    fits.HDUList([fits.PrimaryHDU(), compressed]).writeto(path, output_verify="silentfix")
+
+
+def write_coadds(folder: Path, plan: Plan, coadd: Coadd) -> None:
+    """Write one brick's files into ``folder``, which exists."""
+    pixels = coadd.maskbits.shape[0]
+    stem = f"legacysurvey-{plan.brick.name}"
+    conditions = plan.conditions
+    for index, band in enumerate(BANDS):
+        if band in (conditions.lost_band, conditions.unobserved_band):
+            continue
+        seed = 1 + (plan.brick.brickid * 3 + index) % 10000
+        size = np.full((pixels, pixels), conditions.psf_fwhm_arcsec[index], dtype=np.float32)
+        for product, data in (("image", coadd.image[index]), ("invvar", coadd.invvar[index]), ("psfsize", size)):
+            lossy = {"quantize_method": 2, "quantize_level": QUANTIZE_LEVEL if product == "image" else 16.0}
+            path = folder / f"{stem}-{product}-{band}.fits.fz"
+            _write(path, data, _header(plan, pixels, product, band), seed, **lossy)
+    _write(folder / f"{stem}-maskbits.fits.fz", coadd.maskbits, _header(plan, pixels, "maskbits", ""), 1)

@@ -1,0 +1,116 @@
+"""What the telescope did in each brick: seeing, depth, exposures, flaws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demo.config import ConditionsParams
+from demo.mixtures import Mixture, psf
+from demo.sky import Brick
+from lake.split import SPLITS
+from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, PSF_FWHM_RELATIVE_TO_R
+
+Floats = NDArray[np.float64]
+
+FWHM_SCATTER = {"g": 0.05, "r": 0.0, "z": 0.05}
+DEPTH_RELATIVE_TO_R_MAG = {"g": 0.4, "r": 0.0, "z": -1.05}
+DEPTH_SCATTER_MAG = {"g": 0.1, "r": 0.0, "z": 0.1}
+ELECTRONS_PER_NMGY_AND_EXPOSURE = 900.0
+"""About a 90 s DECam exposure at zero point 25 (e-/s)."""
+STRIP_EXPOSURES = 0.4
+"""Share of the exposures that a short strip has."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """One brick's observing conditions; arrays are (band)."""
+
+    psf_fwhm_arcsec: Floats
+    depth_mag: Floats
+    nobs: NDArray[np.int64]
+    ebv: float
+    strip: tuple[float, float] | None
+    """x limits of the strip with fewer exposures, as fractions of the width."""
+    bad_pixels: bool
+    bright_star: bool
+    lost_band: str
+    """Band whose image is missing although the catalogue has it, or ''."""
+    unobserved_band: str
+    """Band never observed, or ''."""
+
+    @property
+    def psfs(self) -> tuple[Mixture, ...]:
+        """Effective PSF of each band, in pixels."""
+        return tuple(psf(fwhm / PIXEL_SCALE_ARCSEC) for fwhm in self.psf_fwhm_arcsec)
+
+    @property
+    def pixel_sigma_nmgy(self) -> Floats:
+        """Sky noise per pixel, from ``psfdepth = sum(psf^2) / sigma^2`` (nMgy^-2)."""
+        point_source_sigma = 10 ** ((22.5 - self.depth_mag) / 2.5) / 5
+        return point_source_sigma * np.sqrt([p.squared_integral for p in self.psfs])
+
+    def exposures(self, pixels: int) -> NDArray[np.int64]:
+        """Exposures per (band, column)."""
+        columns = np.repeat(self.nobs[:, None], pixels, axis=1)
+        if self.strip is not None:
+            inside = slice(int(self.strip[0] * pixels), int(self.strip[1] * pixels))
+            columns[:, inside] = np.maximum(1, np.round(self.nobs * STRIP_EXPOSURES))[:, None]
+        if self.unobserved_band:
+            columns[BANDS.index(self.unobserved_band)] = 0
+        return columns
+
+
+def _even(rng: np.random.Generator, count: int) -> Floats:
+    """The mid-quantiles of a uniform distribution in random order: every split sees the same conditions."""
+    return (rng.permutation(count) + 0.5) / count
+
+
+def draw_conditions(params: ConditionsParams, bricks: list[Brick], seed: int) -> list[Conditions]:
+    """Conditions of all bricks, evenly spread within each split."""
+    rng = np.random.default_rng([seed, 2])
+    seeing, depth = np.zeros(len(bricks)), np.zeros(len(bricks))
+    for split in SPLITS:
+        here = np.array([brick.split == split for brick in bricks])
+        seeing[here], depth[here] = _even(rng, int(here.sum())), _even(rng, int(here.sum()))
+    flaws = {name: _even(rng, len(bricks)) for name in ("strip", "bad", "star")}
+    training = np.flatnonzero([brick.split == "train" for brick in bricks])
+    broken = rng.permutation(training)[: params.lost_band_bricks + params.unobserved_band_bricks]
+    lost, unobserved = np.split(broken, [params.lost_band_bricks])
+    return [
+        _one(
+            params,
+            rng,
+            (float(seeing[i]), float(depth[i])),
+            {name: float(value[i]) for name, value in flaws.items()},
+            (str(rng.choice(BANDS)) * (i in lost), str(rng.choice(BANDS)) * (i in unobserved)),
+        )
+        for i in range(len(bricks))
+    ]
+
+
+def _one(
+    params: ConditionsParams,
+    rng: np.random.Generator,
+    quantile: tuple[float, float],
+    flaws: dict[str, float],
+    missing_bands: tuple[str, str],
+) -> Conditions:
+    fwhm = params.psf_fwhm_r_range_arcsec[0] + quantile[0] * np.ptp(params.psf_fwhm_r_range_arcsec)
+    depth = params.depth_r_range_mag[0] + quantile[1] * np.ptp(params.depth_r_range_mag)
+    nobs_z = np.clip(round(2.5 + 10.5 * quantile[1] + rng.normal(0, 1.5)), 3, 18)
+    nobs = np.clip(nobs_z + np.array([*rng.integers(-1, 4, size=2), 0]), 3, 20)
+    start, width = rng.uniform(0.05, 0.75), rng.uniform(0.08, 0.2)
+    return Conditions(
+        psf_fwhm_arcsec=np.array([fwhm * PSF_FWHM_RELATIVE_TO_R[b] * (1 + rng.normal(0, FWHM_SCATTER[b])) for b in BANDS]),
+        depth_mag=np.array([depth + DEPTH_RELATIVE_TO_R_MAG[b] + rng.normal(0, DEPTH_SCATTER_MAG[b]) for b in BANDS]),
+        nobs=nobs.astype(np.int64),
+        ebv=float(rng.uniform(0.02, 0.12)),
+        strip=(start, start + width) if flaws["strip"] < params.short_strip_fraction else None,
+        bad_pixels=flaws["bad"] < params.bad_pixel_fraction,
+        bright_star=flaws["star"] < params.bright_star_fraction,
+        lost_band=missing_bands[0],
+        unobserved_band=missing_bands[1],
+    )

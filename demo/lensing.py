@@ -1,0 +1,188 @@
+"""Lens systems: an early-type host and a lensed source rendered by lenstronomy, which the product does not use elsewhere.
+
+Rays are shot through a grid of four per pixel side; where they land near the source the grid is refined fourfold. The
+result is convolved with the effective PSF (pixel response included) and sampled, not binned, at pixel centres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from lenstronomy.LensModel.lens_model import LensModel
+from lenstronomy.LightModel.light_model import LightModel
+from numpy.typing import NDArray
+from scipy import fft
+
+from demo.conditions import Conditions
+from demo.config import LensParams
+from demo.mixtures import Mixture
+from demo.sources import Source
+from lake.survey import PIXEL_SCALE_ARCSEC, flux_from_magnitude, magnitude_from_flux
+
+Floats = NDArray[np.float64]
+Generator = np.random.Generator
+
+STAMP = 64
+"""Pixels of a lensed image."""
+CENTRE = 32
+"""Pixel of the stamp that lies on the host's pixel."""
+RAYS, REFINEMENT = 4, 4
+"""Rays per pixel side, and the further refinement near the source."""
+SOURCE_REACH = 6.0
+"""Source half-light radii within which rays are refined."""
+
+
+@dataclass(frozen=True)
+class System:
+    """True parameters of one lens system; angles from +x counter-clockwise, positions relative to the host."""
+
+    theta_e_arcsec: float
+    lens_q: float
+    lens_angle_rad: float
+    lens_x_arcsec: float
+    lens_y_arcsec: float
+    shear: float
+    shear_angle_rad: float
+    src_x_arcsec: float
+    src_y_arcsec: float
+    src_radius_arcsec: float
+    src_index: float
+    src_q: float
+    src_angle_rad: float
+    src_g_minus_r: float
+    src_r_minus_z: float
+
+    def models(self) -> tuple[LensModel, list[dict[str, float]], LightModel, list[dict[str, float]]]:
+        """lenstronomy's lens and source with their arguments (unit source amplitude)."""
+        e1, e2 = _ellipticity(self.lens_q, self.lens_angle_rad)
+        shear = self.shear * np.exp(2j * self.shear_angle_rad)
+        centre = {"center_x": self.lens_x_arcsec, "center_y": self.lens_y_arcsec}
+        lens = [
+            {"theta_E": self.theta_e_arcsec, "e1": e1, "e2": e2, **centre},
+            {"gamma1": float(shear.real), "gamma2": float(shear.imag), "ra_0": 0.0, "dec_0": 0.0},
+        ]
+        e1, e2 = _ellipticity(self.src_q, self.src_angle_rad)
+        place = {"center_x": self.src_x_arcsec, "center_y": self.src_y_arcsec}
+        size = {"R_sersic": self.src_radius_arcsec, "n_sersic": self.src_index}
+        source = [{"amp": 1.0, **size, "e1": e1, "e2": e2, **place}]
+        return LensModel(["SIE", "SHEAR"]), lens, LightModel(["SERSIC_ELLIPSE"]), source
+
+
+def _ellipticity(axis_ratio: float, angle: float) -> tuple[float, float]:
+    size = (1 - axis_ratio) / (1 + axis_ratio)
+    return size * float(np.cos(2 * angle)), size * float(np.sin(2 * angle))
+
+
+def draw_system(rng: Generator, params: LensParams, host: Source, theta_e_min_arcsec: float) -> System:
+    """A lens aligned with its host, and a star-forming source close enough to the caustics to form arcs."""
+    low = max(params.theta_e_range_arcsec[0], theta_e_min_arcsec)
+    high = params.theta_e_range_arcsec[1]
+    theta_e = low + (high - low) * rng.beta(1.3, 2.6)
+    offset = theta_e * np.sqrt(rng.uniform(0.08**2, 0.55**2))
+    bearing = rng.uniform(0, 2 * np.pi)
+    return System(
+        theta_e_arcsec=float(theta_e),
+        lens_q=float(np.clip(host.ellipse.axis_ratio + rng.normal(0, 0.05), 0.5, 0.99)),
+        lens_angle_rad=float(host.ellipse.angle + rng.normal(0, 0.1)),
+        lens_x_arcsec=float(rng.normal(0, 0.03)),
+        lens_y_arcsec=float(rng.normal(0, 0.03)),
+        shear=float(min(0.1, abs(rng.normal(0, 0.04)))),
+        shear_angle_rad=float(rng.uniform(0, np.pi)),
+        src_x_arcsec=float(offset * np.cos(bearing)),
+        src_y_arcsec=float(offset * np.sin(bearing)),
+        src_radius_arcsec=float(rng.uniform(0.1, 0.35)),
+        src_index=float(rng.uniform(0.7, 2.2)),
+        src_q=float(rng.uniform(0.4, 1.0)),
+        src_angle_rad=float(rng.uniform(0, np.pi)),
+        src_g_minus_r=float(rng.normal(0.2, 0.2)),
+        src_r_minus_z=float(rng.normal(0.15, 0.2)),
+    )
+
+
+def lensed_light(system: System, sub_pixel: Floats) -> tuple[Floats, float]:
+    """Unconvolved lensed flux per fine cell (y, x) of a source of unit flux, and its magnification.
+
+    ``sub_pixel`` (2) is the host's position relative to the centre of its pixel, in pixels.
+    """
+    lens, lens_arguments, source, source_arguments = system.models()
+    total = float(source.total_flux(source_arguments)[0])
+
+    def brightness(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        source_x, source_y = lens.ray_shooting(x, y, lens_arguments)
+        distance = np.hypot(source_x - system.src_x_arcsec, source_y - system.src_y_arcsec)
+        return source.surface_brightness(source_x, source_y, source_arguments) / total, distance
+
+    light = _adaptive(brightness, sub_pixel, SOURCE_REACH * system.src_radius_arcsec)
+    return light, float(light.sum())
+
+
+def _adaptive(brightness: Callable[[Floats, Floats], tuple[Floats, Floats]], sub_pixel: Floats, reach: float) -> Floats:
+    cells = STAMP * RAYS
+    side = PIXEL_SCALE_ARCSEC / RAYS
+    line = ((np.arange(cells) + 0.5) / RAYS - 0.5 - CENTRE) * PIXEL_SCALE_ARCSEC
+    x, y = (axis.ravel() for axis in np.meshgrid(line - sub_pixel[0] * PIXEL_SCALE_ARCSEC, line - sub_pixel[1] * PIXEL_SCALE_ARCSEC))
+    value, distance = brightness(x, y)
+    near = np.flatnonzero(distance < reach + 2 * side)
+    step = ((np.arange(REFINEMENT) + 0.5) / REFINEMENT - 0.5) * side
+    step_y, step_x = (axis.ravel() for axis in np.meshgrid(step, step, indexing="ij"))
+    fine, _ = brightness((x[near, None] + step_x).ravel(), (y[near, None] + step_y).ravel())
+    value[near] = fine.reshape(near.size, -1).mean(axis=1)
+    return value.reshape(cells, cells) * side**2
+
+
+def observed(light: Floats, psfs: tuple[Mixture, ...]) -> Floats:
+    """Convolve fine-cell light with each band's effective PSF and sample at pixel centres: (band, y, x)."""
+    cells = light.shape[0]
+    spectrum = fft.rfft2(light)
+    along_y = fft.fftfreq(cells, 1 / RAYS)[:, None]
+    along_x = fft.rfftfreq(cells, 1 / RAYS)[None, :]
+    squared = along_y**2 + along_x**2
+    to_centre = np.exp(2j * np.pi * (along_y + along_x) * (0.5 / RAYS))
+    images = []
+    for psf in psfs:
+        transfer = sum(w * np.exp(-2 * np.pi**2 * v * squared) for w, v in zip(psf.weight, psf.variance, strict=True))
+        image = fft.irfft2(spectrum * transfer * to_centre, s=light.shape)
+        images.append(image[RAYS // 2 - 1 :: RAYS, RAYS // 2 - 1 :: RAYS] * RAYS**2)
+    return np.stack(images)
+
+
+@dataclass(frozen=True)
+class LensedImage:
+    """What lensing adds to the images: ``pixels`` (band, y, x) in nMgy, its lower left pixel at ``corner`` (x, y)."""
+
+    pixels: Floats
+    corner: tuple[int, int]
+    truth: dict[str, float]
+
+
+def lens_host(rng: Generator, params: LensParams, host: Source, conditions: Conditions) -> LensedImage:
+    """A lensed source behind ``host`` whose flux is set by the arc's signal-to-noise ratio wanted for the host's role."""
+    seen = host.role != "unlisted_faint"
+    fwhm = float(conditions.psf_fwhm_arcsec[1])
+    system = draw_system(rng, params, host, params.theta_e_over_fwhm_min * fwhm if seen else 0.0)
+    pixel = np.round(host.position).astype(int)
+    light, magnification = lensed_light(system, host.position - pixel)
+    colour = np.array([system.src_g_minus_r, 0.0, -system.src_r_minus_z])
+    image = observed(light, conditions.psfs) * flux_from_magnitude(22.5 + colour)[:, None, None]
+    snr = np.sqrt(np.sum(image**2, axis=(1, 2))) / conditions.pixel_sigma_nmgy
+    limits = {"tier_a": params.arc_snr_tier_a, "unlisted_faint": params.arc_snr_faint}.get(host.role, params.arc_snr_tier_b)
+    flux_r = float(np.exp(rng.uniform(*np.log(limits)))) / float(snr[0])
+    truth = {
+        **asdict(system),
+        "src_mag_r": float(magnitude_from_flux(flux_r)),
+        "magnification": magnification,
+        **{f"arc_snr_{band}": float(value * flux_r) for band, value in zip("grz", snr, strict=True)},
+        **{f"arc_flux_{band}_nmgy": float(v * flux_r) for band, v in zip("grz", image.sum(axis=(1, 2)), strict=True)},
+    }
+    return LensedImage(image * flux_r, (int(pixel[0]) - CENTRE, int(pixel[1]) - CENTRE), truth)
+
+
+def add_stamp(images: Floats, lensed: LensedImage) -> None:
+    """Add a lensed image to ``images`` (band, y, x); parts beyond the edge are lost."""
+    x, y = lensed.corner
+    height, width = images.shape[1:]
+    rows, columns = slice(max(0, y), min(height, y + STAMP)), slice(max(0, x), min(width, x + STAMP))
+    part = lensed.pixels[:, rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
+    images[:, rows, columns] += part

@@ -1,0 +1,115 @@
+"""Which sources a brick holds, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demo import confusers, sources
+from demo.config import DemoParams
+from demo.sources import Source
+from lake.errors import invalid
+from lake.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS
+
+Floats = NDArray[np.float64]
+Generator = np.random.Generator
+Maker = Callable[[Generator, str, Floats], Source]
+
+HOST_TYPES = {"SER": 0.55, "DEV": 0.3, "REX": 0.15}
+"""Catalogue types of lens hosts."""
+NEGATIVE_KINDS: dict[str, dict[Maker, float]] = {
+    "SER": {
+        sources.early: 0.64,
+        sources.disc: 0.12,
+        confusers.ring: 0.06,
+        confusers.edge_on: 0.08,
+        confusers.spiral: 0.06,
+        confusers.merger: 0.04,
+    },
+    "DEV": {sources.early: 0.82, confusers.ring: 0.12, confusers.merger: 0.06},
+    "REX": {sources.early: 0.66, sources.blue: 0.16, confusers.clumpy: 0.18},
+}
+"""What the pool galaxies of each catalogue type truly are."""
+LENS_SEPARATION_ARCSEC = 13.0
+"""Least distance of pool galaxies from lens hosts, just beyond the pool's exclusion radius of 11"."""
+EDGE_MARGIN_PX = STAMP_PIXELS // 2 + 6
+EDGE_SHARE = 0.04
+"""Share of the galaxies that may lie too near the edge for a stamp."""
+MAX_TRIES = 4000
+
+
+class Layout:
+    """Positions taken so far, each with the distance it keeps."""
+
+    def __init__(self, rng: Generator, pixels: int) -> None:
+        self.rng, self.pixels = rng, pixels
+        self.taken = np.zeros((0, 2))
+        self.kept_px = np.zeros(0)
+
+    def place(self, separation_arcsec: float, margin_px: float) -> Floats:
+        """A random free position at least ``margin_px`` from the edge, which then keeps ``separation_arcsec``."""
+        wanted = separation_arcsec / PIXEL_SCALE_ARCSEC
+        for _ in range(MAX_TRIES):
+            position = self.rng.uniform(margin_px, self.pixels - 1 - margin_px, 2)
+            distance = np.hypot(*(self.taken - position).T)
+            if np.all(distance >= np.maximum(self.kept_px, wanted)):
+                self.taken = np.vstack([self.taken, position])
+                self.kept_px = np.append(self.kept_px, wanted)
+                return position
+        raise invalid("demo.sources", "few enough sources to fit a brick", f"no room after {self.kept_px.size}")
+
+    def margin(self) -> float:
+        """Almost always the margin that leaves room for a stamp."""
+        return 4.0 if self.rng.uniform() < EDGE_SHARE else float(EDGE_MARGIN_PX)
+
+
+def populate(rng: Generator, params: DemoParams, roles: list[str], bright_star: bool) -> list[Source]:
+    """All sources of a brick; the hosts of ``roles`` come first."""
+    layout = Layout(rng, params.brick_pixels)
+    found = [_sample_member(rng, layout, role) for role in roles]
+    if bright_star:
+        place = layout.place(LENS_SEPARATION_ARCSEC, 40.0)
+        found.append(sources.star(rng, (12.5, 14.5), place, kind="bright_star"))
+    layout.kept_px[:] = LENS_SEPARATION_ARCSEC / PIXEL_SCALE_ARCSEC
+    separation = params.sources.separation_arcsec
+    for type_ in _negative_types(rng, found, params.sources.negatives_per_lens):
+        make = _pick(rng, NEGATIVE_KINDS[type_])
+        found.append(make(rng, type_, layout.place(separation, layout.margin())))
+    for _ in range(params.sources.exponential):
+        found.append(sources.disc(rng, "EXP", layout.place(separation, 4.0)))
+    for _ in range(params.sources.stars):
+        found.append(sources.star(rng, (16.5, 21.0), layout.place(separation, 4.0)))
+    layout.kept_px = np.minimum(layout.kept_px, 4.0 / PIXEL_SCALE_ARCSEC)
+    for _ in range(params.sources.faint):
+        found.append(sources.faint(rng, (20.1, 21.8), layout.place(4.0, 4.0)))
+    return found
+
+
+def background(rng: Generator, params: DemoParams) -> list[Source]:
+    """Galaxies that are painted and stay below the catalogue's limit."""
+    places = rng.uniform(0, params.brick_pixels - 1, (params.sources.background, 2))
+    return [sources.faint(rng, (22.0, 24.5), place) for place in places]
+
+
+def _sample_member(rng: Generator, layout: Layout, role: str) -> Source:
+    place = layout.place(LENS_SEPARATION_ARCSEC, float(EDGE_MARGIN_PX))
+    type_ = str(rng.choice(list(HOST_TYPES), p=list(HOST_TYPES.values())))
+    if role != "tier_b_false":
+        return sources.early(rng, type_, place).with_role(role)
+    make = (confusers.ring, confusers.spiral, confusers.merger)[int(rng.integers(3))]
+    return make(rng, "DEV" if type_ == "DEV" else "SER", place).with_role(role)
+
+
+def _negative_types(rng: Generator, hosts: list[Source], per_lens: float) -> list[str]:
+    """Catalogue types of the pool galaxies, in proportion to those of the listed objects."""
+    listed = [host.type for host in hosts if host.role.startswith("tier")]
+    types = [type_ for type_ in listed for _ in range(int(per_lens))]
+    types += [type_ for type_ in listed if rng.uniform() < per_lens % 1]
+    return types
+
+
+def _pick(rng: Generator, kinds: dict[Maker, float]) -> Maker:
+    makers = list(kinds)
+    return makers[int(rng.choice(len(makers), p=list(kinds.values())))]

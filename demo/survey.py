@@ -1,0 +1,179 @@
+"""Writes the simulated survey: bricks in parallel, each resumable, then sweeps, candidate list, brick table, truth."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from astropy.io import fits
+
+from demo.brick import Plan, generator, make_scene
+from demo.catalogue import catalogue, columns, flawed, with_arcs
+from demo.coadds import brick_folder, write_coadds
+from demo.conditions import draw_conditions
+from demo.config import DemoParams, LensParams
+from demo.listing import brick_table, listed, outside, to_csv
+from demo.sky import place_bricks, sweep_name
+from demo.truth import brick_truth, lens_truth, source_truth
+from lake.config import SurveyParams
+from lake.errors import DataError
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
+"""Wraps an iterable: (items, description, total); ``lake.progress.track`` fits."""
+PARTS = "parts"
+ROLES = ("tier_a", "tier_b", "tier_b_false", "unlisted", "unlisted_faint")
+
+
+def plan_survey(params: DemoParams, seed: int) -> list[Plan]:
+    """All that is decided before any pixel is made."""
+    bricks = place_bricks(params.sky, params.brick_pixels, seed)
+    conditions = draw_conditions(params.conditions, bricks, seed)
+    rng = np.random.default_rng([seed, 3])
+    roles = _deal(rng, params.lenses, len(bricks))
+    nan_rows = np.bincount(rng.integers(0, len(bricks), params.sources.nan_rows), minlength=len(bricks))
+    return [
+        Plan(brick, state, tuple(parts), int(count))
+        for brick, state, parts, count in zip(bricks, conditions, roles, nan_rows, strict=True)
+    ]
+
+
+def _deal(rng: np.random.Generator, params: LensParams, bricks: int) -> list[list[str]]:
+    """Deal the lens sample to the bricks in turn, so that each holds about as many."""
+    hands: list[list[str]] = [[] for _ in range(bricks)]
+    turn = 0
+    order = rng.permutation(bricks)
+    for role in ROLES:
+        for _ in range(getattr(params, role)):
+            hands[order[turn % bricks]].append(role)
+            turn += 1
+    return hands
+
+
+def make_brick(plan: Plan, params: DemoParams, seed: int, folder: Path) -> str:
+    """Make one brick below ``folder``; its folder appears, by rename, when all of it is written."""
+    final = brick_folder(folder, plan.brick.name)
+    if final.exists():
+        return plan.brick.name
+    scene = make_scene(params, plan, seed)
+    rng = generator(seed, plan, 3)
+    sources = with_arcs(rng, scene)
+    rows = catalogue(rng, plan, scene, sources)
+    sweep = flawed(rng, rows, (params.sources.short_fraction, params.sources.duplicate_fraction), plan.nan_rows)
+    candidates = [
+        listed(rng, source, float(row["RA"]), float(row["DEC"]))
+        for source, row in zip(sources, rows, strict=True)
+        if source.role.startswith("tier")
+    ]
+    part = folder / PARTS / plan.brick.name
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "coadd").mkdir(parents=True)
+    np.save(part / "sweep.npy", sweep)
+    pq.write_table(source_truth(plan, sources, rows), part / "sources.parquet")
+    (part / "lists.json").write_text(json.dumps({"candidates": candidates, "lenses": lens_truth(plan, scene)}))
+    write_coadds(part / "coadd", plan, scene.coadd)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    (part / "coadd").rename(final)
+    return plan.brick.name
+
+
+def write_survey(
+    params: DemoParams, survey_params: SurveyParams, folder: Path, truth_folder: Path, progress: Progress
+) -> None:
+    """Write the survey below ``folder`` and its truth below ``truth_folder``.
+
+    The same parameters give the same bytes, whatever the number of workers; a stopped run goes on where it stopped.
+    """
+    _claim(folder, f"{params.model_copy(update={'workers': 1}).digest()}-{survey_params.seed}")
+    if (folder / "survey-bricks.fits").exists() and not (folder / PARTS).exists():
+        log.info("demo survey: complete already")
+        return
+    plans = plan_survey(params, survey_params.seed)
+    job = partial(make_brick, params=params, seed=survey_params.seed, folder=folder)
+    for _ in progress(_each_brick(job, plans, params.workers), "demo survey", len(plans)):
+        pass
+    _assemble(params, survey_params.seed, plans, folder, truth_folder)
+    log.info("demo survey: %d bricks", len(plans))
+
+
+def _claim(folder: Path, identity: str) -> None:
+    """Refuse a folder that holds a survey of other parameters."""
+    note = folder / "made-from.txt"
+    if note.exists() and note.read_text() != identity:
+        raise DataError(f"{folder} holds a demo survey of other parameters: remove it or choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    _publish(note, identity.encode())
+
+
+def _each_brick(job: Callable[[Plan], str], plans: list[Plan], workers: int) -> Iterator[str]:
+    if workers == 1:
+        yield from map(job, plans)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        pending = [pool.submit(job, plan) for plan in plans]
+        for done in as_completed(pending):
+            yield done.result()
+
+
+def _publish(path: Path, content: bytes) -> None:
+    partial_file = path.with_name(f".{path.name}.part")
+    partial_file.write_bytes(content)
+    partial_file.rename(path)
+
+
+def _write_fits(path: Path, table: fits.BinTableHDU) -> None:
+    partial_file = path.with_name(f".{path.name}.part")
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(partial_file, overwrite=True)
+    partial_file.rename(path)
+
+
+def _write_parquet(path: Path, table: pa.Table) -> None:
+    partial_file = path.with_name(f".{path.name}.part")
+    pq.write_table(table, partial_file)
+    partial_file.rename(path)
+
+
+def _assemble(params: DemoParams, seed: int, plans: list[Plan], folder: Path, truth_folder: Path) -> None:
+    """Gather the bricks' parts into the survey's files; the brick table, last, says that all is there."""
+    parts = [folder / PARTS / plan.brick.name for plan in plans]
+    lists = [json.loads((part / "lists.json").read_text()) for part in parts]
+    _write_sweeps(plans, parts, folder / "sweeps")
+    truth_folder.mkdir(parents=True, exist_ok=True)
+    _write_parquet(truth_folder / "bricks.parquet", brick_truth(plans))
+    sources = pa.concat_tables([pq.read_table(part / "sources.parquet") for part in parts])
+    _write_parquet(truth_folder / "sources.parquet", sources)
+    lenses = pa.Table.from_pylist([record for each in lists for record in each["lenses"]])
+    _write_parquet(truth_folder / "lenses.parquet", lenses)
+    rng = np.random.default_rng([seed, 4])
+    far = outside(rng, params.lenses.outside_footprint, params.sky.ra_range_deg, params.sky.dec_range_deg[1])
+    rows = [*(row for each in lists for row in each["candidates"]), *far]
+    _publish(folder / "candidates.csv", to_csv(rows).encode())
+    _write_fits(folder / "survey-bricks.fits", brick_table([plan.brick for plan in plans]))
+    shutil.rmtree(folder / PARTS)
+
+
+def _write_sweeps(plans: list[Plan], parts: list[Path], folder: Path) -> None:
+    """One file per 10 x 5 degree cell."""
+    folder.mkdir(exist_ok=True)
+    cells: dict[str, list[Any]] = {}
+    for plan, part in zip(plans, parts, strict=True):
+        cells.setdefault(sweep_name(plan.brick.ra_deg, plan.brick.dec_deg), []).append(np.load(part / "sweep.npy"))
+    units = {name: unit for name, _, unit in columns() if unit}
+    for name, rows in sorted(cells.items()):
+        table = fits.BinTableHDU(np.concatenate(rows))
+        for index, column in enumerate(table.columns.names, start=1):
+            if column in units:
+                table.header[f"TUNIT{index}"] = units[column]
+        _write_fits(folder / name, table)
