@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from demo.conditions import ELECTRONS_PER_NMGY_AND_EXPOSURE, Conditions
 from demo.config import DemoParams
-from demo.lensing import LensedImage, add_stamp, lens_host
+from demo.grid import Brick
+from demo.lensing import LensedImage, Telescope, add_stamp, lens_host
 from demo.painting import paint
 from demo.population import background, populate
-from demo.sky import Brick
 from demo.sources import Source
 from lake.survey import BANDS, MASKBITS, PIXEL_SCALE_ARCSEC, magnitude_from_flux
 
@@ -66,8 +66,9 @@ def make_scene(params: DemoParams, plan: Plan, seed: int) -> Scene:
     rng = generator(seed, plan, 1)
     conditions = plan.conditions
     sources = populate(rng, params, list(plan.roles), conditions.bright_star)
+    telescope = Telescope.of(conditions)
     lensed = {
-        index: lens_host(rng, params.lenses, source, conditions)
+        index: lens_host(rng, params.lenses, source, telescope)
         for index, source in enumerate(sources)
         if source.role not in ("field", "tier_b_false")
     }

@@ -66,7 +66,7 @@ def shape_e(ellipse: Ellipse) -> tuple[float, float]:
 def arc_source(host: Source, lensed: LensedImage) -> Source:
     """The brightest image of an arc as the catalogue sees it: a point source with part of the arc's flux."""
     y, x = np.unravel_index(np.argmax(lensed.pixels[1]), lensed.pixels.shape[1:])
-    position = np.array(lensed.corner, dtype=np.float64) + (x, y)
+    position = np.array([lensed.corner[0] + x, lensed.corner[1] + y], dtype=np.float64)
     flux = 0.3 * lensed.pixels.sum(axis=(1, 2))
     nothing = Light(position[None, :], np.zeros((1, 3)), np.zeros((1, flux.size)))
     return Source("arc", "PSF", position, Ellipse(0.0, 1.0, 0.0, 0.0), flux, float(flux[2] * 0.3), 0.0, nothing)

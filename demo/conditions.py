@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demo.config import ConditionsParams
+from demo.grid import Brick
 from demo.mixtures import Mixture, psf
-from demo.sky import Brick
 from lake.split import SPLITS
 from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, PSF_FWHM_RELATIVE_TO_R
 
@@ -104,7 +104,9 @@ def _one(
     nobs = np.clip(nobs_z + np.array([*rng.integers(-1, 4, size=2), 0]), 3, 20)
     start, width = rng.uniform(0.05, 0.75), rng.uniform(0.08, 0.2)
     return Conditions(
-        psf_fwhm_arcsec=np.array([fwhm * PSF_FWHM_RELATIVE_TO_R[b] * (1 + rng.normal(0, FWHM_SCATTER[b])) for b in BANDS]),
+        psf_fwhm_arcsec=np.array(
+            [fwhm * PSF_FWHM_RELATIVE_TO_R[b] * (1 + rng.normal(0, FWHM_SCATTER[b])) for b in BANDS]
+        ),
         depth_mag=np.array([depth + DEPTH_RELATIVE_TO_R_MAG[b] + rng.normal(0, DEPTH_SCATTER_MAG[b]) for b in BANDS]),
         nobs=nobs.astype(np.int64),
         ebv=float(rng.uniform(0.02, 0.12)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pydantic import Field
 
 from lake.config import Section
-from lake.split import SplitParams
 
 
 class SkyParams(Section):
@@ -21,8 +20,6 @@ class SkyParams(Section):
     """Bricks whose HEALPix pixel hashes to the validation split."""
     test_bricks: int = Field(ge=1)
     """Bricks whose HEALPix pixel hashes to the test split."""
-    split: SplitParams
-    """How the manifest will split the sky: the placement must know it."""
 
     @property
     def bricks(self) -> int:

@@ -1,4 +1,4 @@
-"""Lens systems: an early-type host and a lensed source rendered by lenstronomy, which the product does not use elsewhere.
+"""Lens systems: an early-type host and a lensed source rendered by lenstronomy, which the product uses nowhere else.
 
 Rays are shot through a grid of four per pixel side; where they land near the source the grid is refined fourfold. The
 result is convolved with the effective PSF (pixel response included) and sampled, not binned, at pixel centres.
@@ -24,9 +24,9 @@ from lake.survey import PIXEL_SCALE_ARCSEC, flux_from_magnitude, magnitude_from_
 Floats = NDArray[np.float64]
 Generator = np.random.Generator
 
-STAMP = 64
+STAMP = 48
 """Pixels of a lensed image."""
-CENTRE = 32
+CENTRE = 24
 """Pixel of the stamp that lies on the host's pixel."""
 RAYS, REFINEMENT = 4, 4
 """Rays per pixel side, and the further refinement near the source."""
@@ -122,7 +122,10 @@ def _adaptive(brightness: Callable[[Floats, Floats], tuple[Floats, Floats]], sub
     cells = STAMP * RAYS
     side = PIXEL_SCALE_ARCSEC / RAYS
     line = ((np.arange(cells) + 0.5) / RAYS - 0.5 - CENTRE) * PIXEL_SCALE_ARCSEC
-    x, y = (axis.ravel() for axis in np.meshgrid(line - sub_pixel[0] * PIXEL_SCALE_ARCSEC, line - sub_pixel[1] * PIXEL_SCALE_ARCSEC))
+    x, y = (
+        axis.ravel()
+        for axis in np.meshgrid(line - sub_pixel[0] * PIXEL_SCALE_ARCSEC, line - sub_pixel[1] * PIXEL_SCALE_ARCSEC)
+    )
     value, distance = brightness(x, y)
     near = np.flatnonzero(distance < reach + 2 * side)
     step = ((np.arange(REFINEMENT) + 0.5) / REFINEMENT - 0.5) * side
@@ -132,20 +135,37 @@ def _adaptive(brightness: Callable[[Floats, Floats], tuple[Floats, Floats]], sub
     return value.reshape(cells, cells) * side**2
 
 
-def observed(light: Floats, psfs: tuple[Mixture, ...]) -> Floats:
-    """Convolve fine-cell light with each band's effective PSF and sample at pixel centres: (band, y, x)."""
-    cells = light.shape[0]
-    spectrum = fft.rfft2(light)
+def transfers(psfs: tuple[Mixture, ...]) -> NDArray[np.complex128]:
+    """Fourier transform of each band's PSF on the fine grid, with the shift to pixel centres: (band, ky, kx)."""
+    cells = STAMP * RAYS
     along_y = fft.fftfreq(cells, 1 / RAYS)[:, None]
     along_x = fft.rfftfreq(cells, 1 / RAYS)[None, :]
-    squared = along_y**2 + along_x**2
+    falloff = -2 * np.pi**2 * (along_y**2 + along_x**2)
     to_centre = np.exp(2j * np.pi * (along_y + along_x) * (0.5 / RAYS))
-    images = []
-    for psf in psfs:
-        transfer = sum(w * np.exp(-2 * np.pi**2 * v * squared) for w, v in zip(psf.weight, psf.variance, strict=True))
-        image = fft.irfft2(spectrum * transfer * to_centre, s=light.shape)
-        images.append(image[RAYS // 2 - 1 :: RAYS, RAYS // 2 - 1 :: RAYS] * RAYS**2)
-    return np.stack(images)
+    bands = [sum(w * np.exp(v * falloff) for w, v in zip(p.weight, p.variance, strict=True)) for p in psfs]
+    return np.stack(bands) * to_centre
+
+
+def observed(light: Floats, transfer: NDArray[np.complex128]) -> Floats:
+    """Convolve fine-cell light with each band's effective PSF and sample at pixel centres: (band, y, x)."""
+    images = fft.irfft2(fft.rfft2(light) * transfer, s=light.shape)
+    first = RAYS // 2 - 1
+    return np.asarray(images[:, first::RAYS, first::RAYS]) * RAYS**2
+
+
+@dataclass(frozen=True)
+class Telescope:
+    """What one brick's observations do to lensed light."""
+
+    transfer: NDArray[np.complex128]
+    fwhm_r_arcsec: float
+    pixel_sigma_nmgy: Floats
+
+    @staticmethod
+    def of(conditions: Conditions) -> Telescope:
+        """The brick's PSFs and noise."""
+        fwhm = float(conditions.psf_fwhm_arcsec[1])
+        return Telescope(transfers(conditions.psfs), fwhm, conditions.pixel_sigma_nmgy)
 
 
 @dataclass(frozen=True)
@@ -157,17 +177,19 @@ class LensedImage:
     truth: dict[str, float]
 
 
-def lens_host(rng: Generator, params: LensParams, host: Source, conditions: Conditions) -> LensedImage:
-    """A lensed source behind ``host`` whose flux is set by the arc's signal-to-noise ratio wanted for the host's role."""
+def lens_host(rng: Generator, params: LensParams, host: Source, seen_by: Telescope) -> LensedImage:
+    """A lensed source behind ``host`` whose flux gives the arc the signal-to-noise ratio of the host's role."""
     seen = host.role != "unlisted_faint"
-    fwhm = float(conditions.psf_fwhm_arcsec[1])
-    system = draw_system(rng, params, host, params.theta_e_over_fwhm_min * fwhm if seen else 0.0)
+    smallest = params.theta_e_over_fwhm_min * seen_by.fwhm_r_arcsec if seen else 0.0
+    system = draw_system(rng, params, host, smallest)
     pixel = np.round(host.position).astype(int)
     light, magnification = lensed_light(system, host.position - pixel)
     colour = np.array([system.src_g_minus_r, 0.0, -system.src_r_minus_z])
-    image = observed(light, conditions.psfs) * flux_from_magnitude(22.5 + colour)[:, None, None]
-    snr = np.sqrt(np.sum(image**2, axis=(1, 2))) / conditions.pixel_sigma_nmgy
-    limits = {"tier_a": params.arc_snr_tier_a, "unlisted_faint": params.arc_snr_faint}.get(host.role, params.arc_snr_tier_b)
+    image = observed(light, seen_by.transfer) * flux_from_magnitude(22.5 + colour)[:, None, None]
+    snr = np.sqrt(np.sum(image**2, axis=(1, 2))) / seen_by.pixel_sigma_nmgy
+    limits = {"tier_a": params.arc_snr_tier_a, "unlisted_faint": params.arc_snr_faint}.get(
+        host.role, params.arc_snr_tier_b
+    )
     flux_r = float(np.exp(rng.uniform(*np.log(limits)))) / float(snr[0])
     truth = {
         **asdict(system),

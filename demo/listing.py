@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from demo.sky import Brick
+from demo.grid import Brick
 from demo.sources import Source
 
 COLUMNS = ("name", "ra", "dec", "zlens", "type", "grading", "ref")
@@ -37,7 +37,9 @@ def row(ra_deg: float, dec_deg: float, grading: str, redshift: str) -> dict[str,
     return {"name": name, **place, "zlens": redshift, "type": "galaxy", "grading": grading, "ref": REFERENCE}
 
 
-def outside(rng: np.random.Generator, count: int, ra_range: tuple[float, float], north_of_deg: float) -> list[dict[str, Any]]:
+def outside(
+    rng: np.random.Generator, count: int, ra_range: tuple[float, float], north_of_deg: float
+) -> list[dict[str, Any]]:
     """Listed positions north of the survey."""
     places = zip(rng.uniform(*ra_range, count), rng.uniform(north_of_deg + 1, north_of_deg + 3, count), strict=True)
     return [row(float(ra), float(dec), "probable", "") for ra, dec in places]

@@ -101,7 +101,9 @@ def disc(rng: Generator, type_: str, position: Floats) -> Source:
     """A star-forming disc."""
     mag_z = counts_magnitude(rng, 17.6, 19.85)
     radius = float(np.clip(10 ** (0.1 - 0.12 * (mag_z - 19) + rng.normal(0, 0.15)), 0.4, 3.5))
-    ellipse = Ellipse(radius, float(rng.uniform(0.25, 1.0)), float(rng.uniform(0, np.pi)), float(rng.uniform(0.75, 1.75)))
+    ellipse = Ellipse(
+        radius, float(rng.uniform(0.25, 1.0)), float(rng.uniform(0, np.pi)), float(rng.uniform(0.75, 1.75))
+    )
     return galaxy("disc", type_, position, ellipse, blue_colour(rng, mag_z, float(rng.normal(0.7, 0.18))))
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
@@ -17,28 +17,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.io import fits
 
-from demo.brick import Plan, generator, make_scene
-from demo.catalogue import catalogue, columns, flawed, with_arcs
-from demo.coadds import brick_folder, write_coadds
+from demo.brick import Plan
+from demo.catalogue import columns
 from demo.conditions import draw_conditions
 from demo.config import DemoParams, LensParams
-from demo.listing import brick_table, listed, outside, to_csv
-from demo.sky import place_bricks, sweep_name
-from demo.truth import brick_truth, lens_truth, source_truth
-from lake.config import SurveyParams
+from demo.grid import sweep_name
+from demo.listing import brick_table, outside, to_csv
+from demo.making import PARTS, make_brick
+from demo.sky import place_bricks
+from demo.truth import brick_truth
+from lake.config import SplitParams, SurveyParams
 from lake.errors import DataError
+from lake.progress import track
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
-"""Wraps an iterable: (items, description, total); ``lake.progress.track`` fits."""
-PARTS = "parts"
 ROLES = ("tier_a", "tier_b", "tier_b_false", "unlisted", "unlisted_faint")
 
 
-def plan_survey(params: DemoParams, seed: int) -> list[Plan]:
+def plan_survey(params: DemoParams, split: SplitParams, seed: int) -> list[Plan]:
     """All that is decided before any pixel is made."""
-    bricks = place_bricks(params.sky, params.brick_pixels, seed)
+    bricks = place_bricks(params.sky, params.brick_pixels, split, seed)
     conditions = draw_conditions(params.conditions, bricks, seed)
     rng = np.random.default_rng([seed, 3])
     roles = _deal(rng, params.lenses, len(bricks))
@@ -61,50 +60,26 @@ def _deal(rng: np.random.Generator, params: LensParams, bricks: int) -> list[lis
     return hands
 
 
-def make_brick(plan: Plan, params: DemoParams, seed: int, folder: Path) -> str:
-    """Make one brick below ``folder``; its folder appears, by rename, when all of it is written."""
-    final = brick_folder(folder, plan.brick.name)
-    if final.exists():
-        return plan.brick.name
-    scene = make_scene(params, plan, seed)
-    rng = generator(seed, plan, 3)
-    sources = with_arcs(rng, scene)
-    rows = catalogue(rng, plan, scene, sources)
-    sweep = flawed(rng, rows, (params.sources.short_fraction, params.sources.duplicate_fraction), plan.nan_rows)
-    candidates = [
-        listed(rng, source, float(row["RA"]), float(row["DEC"]))
-        for source, row in zip(sources, rows, strict=True)
-        if source.role.startswith("tier")
-    ]
-    part = folder / PARTS / plan.brick.name
-    shutil.rmtree(part, ignore_errors=True)
-    (part / "coadd").mkdir(parents=True)
-    np.save(part / "sweep.npy", sweep)
-    pq.write_table(source_truth(plan, sources, rows), part / "sources.parquet")
-    (part / "lists.json").write_text(json.dumps({"candidates": candidates, "lenses": lens_truth(plan, scene)}))
-    write_coadds(part / "coadd", plan, scene.coadd)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    (part / "coadd").rename(final)
-    return plan.brick.name
-
-
-def write_survey(
-    params: DemoParams, survey_params: SurveyParams, folder: Path, truth_folder: Path, progress: Progress
-) -> None:
+def write_survey(params: DemoParams, survey_params: SurveyParams, folder: Path, truth_folder: Path) -> None:
     """Write the survey below ``folder`` and its truth below ``truth_folder``.
 
     The same parameters give the same bytes, whatever the number of workers; a stopped run goes on where it stopped.
     """
-    _claim(folder, f"{params.model_copy(update={'workers': 1}).digest()}-{survey_params.seed}")
+    _claim(folder, _identity(params, survey_params))
     if (folder / "survey-bricks.fits").exists() and not (folder / PARTS).exists():
         log.info("demo survey: complete already")
         return
-    plans = plan_survey(params, survey_params.seed)
+    plans = plan_survey(params, survey_params.split, survey_params.seed)
     job = partial(make_brick, params=params, seed=survey_params.seed, folder=folder)
-    for _ in progress(_each_brick(job, plans, params.workers), "demo survey", len(plans)):
+    for _ in track(_each_brick(job, plans, params.workers), "demo survey", len(plans)):
         pass
     _assemble(params, survey_params.seed, plans, folder, truth_folder)
     log.info("demo survey: %d bricks", len(plans))
+
+
+def _identity(params: DemoParams, survey_params: SurveyParams) -> str:
+    one_worker = params.model_copy(update={"workers": 1})
+    return f"{one_worker.digest()}-{survey_params.split.digest()}-{survey_params.seed}"
 
 
 def _claim(folder: Path, identity: str) -> None:
