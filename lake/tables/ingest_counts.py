@@ -15,9 +15,9 @@ SPEC = TableSpec(
         Column(
             "outcome",
             "string",
-            "kept, rejected, quarantined, or column_missing (rows then count nothing)",
+            "kept, rejected, quarantined; short (rows wanted that were not there); column_missing, column_derived",
             role="key",
-            allowed=("kept", "rejected", "quarantined", "column_missing", "column_derived"),
+            allowed=("kept", "rejected", "quarantined", "short", "column_missing", "column_derived"),
         ),
         Column("reason", "string", "the cut, the broken rule, or the missing column; '' for kept", role="key"),
         Column("rows", "bigint", "how many", low=0),

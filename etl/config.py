@@ -1,0 +1,129 @@
+"""Parameters of the Spark stages."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from lake.config import Section
+from lake.columns import TYPES
+
+PoolType = Literal["SER", "DEV", "REX", "EXP", "PSF"]
+
+
+class PoolParams(Section):
+    """The cuts of ``tractor_pool``, and how much of the sweeps is read."""
+
+    types: tuple[PoolType, ...]
+    """Tractor types that are kept."""
+    min_nobs: int = Field(ge=0)
+    """Fewest exposures in each of g, r, z."""
+    mag_z_max: float
+    """Sources must be brighter than this in z (AB mag, as observed)."""
+    dec_min_deg: float = Field(ge=-90, le=90)
+    """Southern end of the footprint, exclusive."""
+    dec_max_deg: float = Field(ge=-90, le=90)
+    """Northern end of the footprint, exclusive."""
+    maskbits: tuple[int, ...]
+    """Bits of which none may be set."""
+    exclusion_radius_arcsec: float = Field(gt=0)
+    """Sources this near to a listed lens candidate, or nearer, stay out of the pool."""
+    near_radius_arcsec: float = Field(gt=0)
+    """Sources this near to a listed lens candidate, or nearer, go to ``tractor_near_candidates``."""
+    limit_files: int | None = Field(ge=1)
+    """Read only the first so many sweep files (by name), or null for all."""
+    limit_rows: int | None = Field(ge=1)
+    """Read only the first so many rows, over the files in order, or null for all."""
+    task_mib: int = Field(ge=1)
+    """Bytes of a sweep that one task reads, in MiB."""
+
+
+class CandidatesParams(Section):
+    """How listed lens candidates are matched to Tractor sources."""
+
+    match_radius_arcsec: float = Field(gt=0)
+    """Largest distance between a candidate and its source."""
+    unmatchable_types: tuple[Literal[TYPES], ...]  # type: ignore[valid-type]
+    """Tractor types that are no measured source and cannot be a match."""
+
+
+class ConfuserParams(Section):
+    """Catalogue proxies of galaxies that are mistaken for lenses; the first that a source meets names it."""
+
+    ring_sersic_min: float
+    """Ring proxy: type DEV, or SER with a Sersic index above this ..."""
+    ring_flux_r_min_nmgy: float
+    """... and brighter than this in r."""
+    edge_on_ellipticity_min: float
+    """Edge-on proxy: ellipticity above this ..."""
+    edge_on_radius_min_arcsec: float
+    """... and a half-light radius of at least this."""
+    clumpy_g_minus_r_max: float
+    """Blue clumpy proxy: g - r below this (mag) ..."""
+    clumpy_mag_r_max: float
+    """... and r brighter than this."""
+    large_radius_min_arcsec: float
+    """Large galaxy: half-light radius above this ..."""
+    large_flux_r_min_nmgy: float
+    """... and brighter than this in r."""
+
+
+class NegativesParams(Section):
+    """How negatives are sampled from the pool."""
+
+    per_positive: int = Field(ge=1)
+    """Negatives per matched candidate, in each stratum."""
+    types: tuple[PoolType, ...]
+    """Types that make strata."""
+    nobs_z_bins: tuple[Literal["3-5", "6-10", "11+"], ...]
+    """Bins of nobs_z that make strata."""
+    confuser_fraction: float = Field(ge=0, le=1)
+    """Share of a stratum's negatives that are confusers (pool N2); the others are random (N1)."""
+    confusers: ConfuserParams
+    """What makes a confuser."""
+
+
+class CutoutsParams(Section):
+    """How cut-outs are taken from brick coadds, and which are good enough."""
+
+    stamp_pixels: int = Field(ge=3)
+    """Width and height of a stamp; odd, so that a pixel is its centre."""
+    coadd_pixels: int = Field(ge=3)
+    """Width and height of a brick's coadd (the survey's: 3600)."""
+    buckets: int = Field(ge=1)
+    """Number of stamp shards."""
+    maskbits: tuple[int, ...]
+    """Mask bits that count as masked in ``masked_fraction``."""
+    max_nan_fraction: float = Field(ge=0, le=1)
+    """Cut-outs with a larger share of non-finite pixels are rejected."""
+    core_radius_px: float = Field(gt=0)
+    """No pixel within this distance of the centre may be non-finite."""
+    annulus_px: tuple[float, float]
+    """Inner and outer radius of the annulus in the QA metrics."""
+    outer_px: tuple[float, float]
+    """Inner and outer radius of the outer ring in the QA metrics."""
+
+
+class ManifestSpec(Section):
+    """One named manifest."""
+
+    manifest_id: str
+    """Its name."""
+    merge_test_into_val: bool
+    """Whether the test pixels count as validation (70/30 manifests)."""
+    tier_b_weight: float = Field(gt=0)
+    """Sample weight of Tier B positives; Tier A and negatives have 1."""
+
+
+class ManifestParams(Section):
+    """Which manifests are made, and what they must meet."""
+
+    manifests: tuple[ManifestSpec, ...]
+    """The manifests."""
+    minimum_coverage: float = Field(ge=0, le=1)
+    """Smallest share of the requested cut-outs that must have arrived, in each of positives and negatives."""
+    proportion_tolerance: float = Field(gt=0)
+    """Allowed difference of a split's share of rows from its share of the sky; or 3 standard errors, if that is more."""
+    ks_p_min: float = Field(ge=0, le=1)
+    """Smallest p value of the tests that seeing and depth are alike in the splits."""

@@ -1,0 +1,46 @@
+"""Files by path or URI, local or in an object store, opened alike."""
+
+from __future__ import annotations
+
+import posixpath
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import fs
+
+from lake.errors import DataError
+
+
+def resolve(place: str) -> tuple[fs.FileSystem, str]:
+    """File system and path of a local path or an ``s3://`` / ``s3a://`` URI."""
+    if "://" not in place:
+        return fs.LocalFileSystem(), str(Path(place).resolve())
+    filesystem, path = fs.FileSystem.from_uri(place.replace("s3a://", "s3://", 1))
+    return filesystem, path
+
+
+def open_file(place: str) -> pa.NativeFile:
+    """A file for reading at any position."""
+    filesystem, path = resolve(place)
+    return filesystem.open_input_file(path)
+
+
+def name(place: str) -> str:
+    """The last part of a path or URI."""
+    return posixpath.basename(place.rstrip("/"))
+
+
+def find(folder: str, suffix: str) -> list[str]:
+    """Files of a folder whose names end with ``suffix``, in order of name; a folder without any is an error."""
+    filesystem, path = resolve(folder)
+    entries = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    names = sorted(e.base_name for e in entries if e.type == fs.FileType.File and e.base_name.endswith(suffix))
+    if not names:
+        raise DataError(f"{folder} holds no *{suffix} file")
+    return [f"{folder.rstrip('/')}/{entry}" for entry in names]
+
+
+def exists(place: str) -> bool:
+    """Whether a file is there."""
+    filesystem, path = resolve(place)
+    return filesystem.get_file_info(path).type == fs.FileType.File
