@@ -45,13 +45,15 @@ _SCHEMA = pa.schema(
     ]
 )
 
+_BAD_SCHEMA = pa.schema([("row_index", pa.int64()), ("reason", pa.string()), ("record", pa.string())])
+
 
 @dataclass(frozen=True)
 class CandidateList:
-    """Usable rows of a list (name, ra, dec, grading, z_lens, reference, row_index), and quarantine rows of the others."""
+    """Usable rows of a list, and the others (row_index, reason, record)."""
 
     rows: pa.Table
-    quarantine: pa.Table
+    rejected: pa.Table
 
 
 def read_list(path: Path) -> CandidateList:
@@ -74,9 +76,8 @@ def read_list(path: Path) -> CandidateList:
             names.add(str(parsed["name"]))
             good.append({**parsed, "row_index": index})
         else:
-            bad.append(_quarantined(path.name, index, reason, row))
-    rows = pa.Table.from_pylist(good, schema=_SCHEMA)
-    return CandidateList(rows, table_of(tables.spec("quarantine"), bad))
+            bad.append({"row_index": index, "reason": reason, "record": json.dumps(row, sort_keys=True)})
+    return CandidateList(pa.Table.from_pylist(good, schema=_SCHEMA), pa.Table.from_pylist(bad, schema=_BAD_SCHEMA))
 
 
 def _parse(row: Mapping[str, str | None], names: set[str]) -> tuple[dict[str, object], str | None]:
@@ -101,15 +102,10 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _quarantined(source: str, index: int, reason: str, row: Mapping[str, object]) -> dict[str, object]:
-    return {
-        "stage": STAGE,
-        "source_file": source,
-        "row_index": index,
-        "target_table": "lens_candidates",
-        "reason": reason,
-        "record": json.dumps(dict(row), sort_keys=True),
-    }
+def quarantined(listed: CandidateList, source_file: str) -> pa.Table:
+    """Quarantine rows of a list."""
+    same = {"stage": STAGE, "source_file": source_file, "target_table": "lens_candidates"}
+    return table_of(tables.spec("quarantine"), [{**same, **row} for row in listed.rejected.to_pylist()])
 
 
 def match(listed: pa.Table, near: pa.Table, params: CandidatesParams, split: SplitParams) -> pa.Table:

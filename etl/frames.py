@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
+from lake import tables
 from lake.spec import TableSpec
 
 _SPARK_TYPES = {
@@ -29,6 +30,11 @@ def small_frame(spark: SparkSession, rows: pa.Table) -> DataFrame:
     """A table that fits the driver as a Spark frame of the same columns and types."""
     values = [tuple(row.values()) for row in rows.to_pylist()]
     return spark.createDataFrame(values, ddl(rows.schema))
+
+
+def frame(spark: SparkSession, rows: pa.Table, table: str) -> DataFrame:
+    """Rows of a table's contract, lineage excepted, as a Spark frame."""
+    return small_frame(spark, rows.select(contract_names(tables.spec(table))))
 
 
 def contract_schema(spec: TableSpec) -> pa.Schema:

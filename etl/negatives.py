@@ -58,7 +58,12 @@ class NegativesFrames:
 
 
 def sample(
-    pool: DataFrame, near: DataFrame, candidates: DataFrame, params: NegativesParams, seed: int
+    spark: SparkSession,
+    pool: DataFrame,
+    near: DataFrame,
+    candidates: DataFrame,
+    params: NegativesParams,
+    seed: int,
 ) -> NegativesFrames:
     """Negatives for the matched ``candidates``; a stratum that cannot supply them is named in the log and the counts."""
     drawn = _hashed(pool, params, seed)
@@ -67,8 +72,8 @@ def sample(
         short = stratum.wanted_n1 - stratum.sampled_n1, stratum.wanted_n2 - stratum.sampled_n2
         if any(short):
             log.warning("stratum %s is short of %d random and %d confuser negatives", stratum.name, *short)
-    rows = _drawn(drawn, _limits(pool.sparkSession, supply))
-    counts = small_frame(pool.sparkSession, _counts(supply))
+    rows = _drawn(drawn, _limits(spark, supply))
+    counts = small_frame(spark, _counts(supply))
     return NegativesFrames(rows.select(*contract_names(tables.spec("negatives"))), counts, tuple(supply))
 
 

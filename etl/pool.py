@@ -54,9 +54,9 @@ def build(
     ``listed`` holds name, ra, dec of the lens candidates. Each sweep is read once, into Parquet under ``work``, which a
     repeated run finds. Rows that do not add up are an error.
     """
-    facts = inspect(spark, paths[: params.limit_files])
+    facts = inspect(spark, [storage.absolute(path) for path in paths[: params.limit_files]])
     settings = [params.model_dump(mode="json"), split.model_dump(mode="json"), collection, listed.to_pylist()]
-    staged = f"{work}/rows-{sweeps.input_hash(facts, settings)}"
+    staged = f"{storage.absolute(work)}/rows-{sweeps.input_hash(facts, settings)}"
     tasks = sweeps.plan(facts, params.task_mib << 20, params.limit_rows)
     if not storage.exists(f"{staged}/_SUCCESS"):
         rows = classified(_read(spark, tasks, facts), listed, params, split, collection)
@@ -75,7 +75,7 @@ def build(
 
 def inspect(spark: SparkSession, paths: Sequence[str]) -> pa.Table:
     """Facts of each file, read by the executors."""
-    files = spark.createDataFrame([(path,) for path in paths], "path string").repartition(min(len(paths), 64))
+    files = spark.createDataFrame([(path,) for path in paths], "path string").repartition(max(2, len(paths) // 16))
     found = files.mapInArrow(sweeps.inspect_batches, ddl(sweeps.FACTS_SCHEMA)).collect()
     facts = pa.Table.from_pylist([row.asDict() for row in found], schema=sweeps.FACTS_SCHEMA)
     for fact in facts.filter(pc.is_valid(facts["problem"])).to_pylist():

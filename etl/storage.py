@@ -19,6 +19,11 @@ def resolve(place: str) -> tuple[fs.FileSystem, str]:
     return filesystem, path
 
 
+def absolute(place: str) -> str:
+    """A place that means the same in every process."""
+    return place if "://" in place else str(Path(place).resolve())
+
+
 def open_file(place: str) -> pa.NativeFile:
     """A file for reading at any position."""
     filesystem, path = resolve(place)
@@ -44,3 +49,10 @@ def exists(place: str) -> bool:
     """Whether a file is there."""
     filesystem, path = resolve(place)
     return filesystem.get_file_info(path).type == fs.FileType.File
+
+
+def state(place: str) -> str:
+    """Size and time of change of a file."""
+    filesystem, path = resolve(place)
+    info = filesystem.get_file_info(path)
+    return f"{info.size} {info.mtime_ns}"

@@ -77,6 +77,11 @@ def find(folder: str) -> list[str]:
     return storage.find(folder, ".fits")
 
 
+def identity(path: str) -> str:
+    """Name, size and time of change of a file: enough to tell partial work on it from work on another."""
+    return f"{storage.name(path)} {storage.state(path)}"
+
+
 def inspect(path: str) -> dict[str, object]:
     """What a file holds, as a row of ``FACTS_SCHEMA``; ``problem`` says why it cannot be used."""
     facts: dict[str, object] = {"path": path, "sweep_file": storage.name(path), "rows": 0, "row_bytes": 0}

@@ -19,11 +19,11 @@ _SOURCES = ("negatives", "lens_candidates", "tractor_near_candidates", "tractor_
 def run(context: RunContext, params: ManifestParams) -> None:
     negatives, candidates, near, pool, cutouts = (context.read_spark(name) for name in _SOURCES)
     report = {}
-    requested = negatives.count() + candidates.where("galaxy_id IS NOT NULL").count()
+    requested = manifest.requested(negatives, candidates)
     for wanted in params.manifests:
         name = wanted.manifest_id
         rows = manifest.rows(negatives, candidates, near, pool, cutouts, params, name)
-        checks = manifest.check(rows.toArrow(), requested, params, name)
+        checks = manifest.check(rows.toArrow(), requested, params, name, context.survey.split)
         for check in checks:
             log.info("%s %s: %s (%s)", name, check.name, "passed" if check.passed else "FAILED", check.detail)
         context.publish(rows, "manifest", name, {"manifest_id": name})
