@@ -18,9 +18,10 @@ from etl.config import CandidatesParams
 from etl.frames import table_of
 from etl.near import ARCSEC_PER_RADIAN, chord, unit_vectors
 from lake import tables
+from lake.config import SplitParams
 from lake.errors import DataError
 from lake.healpix import pixel
-from lake.split import SplitParams, split_of
+from lake.split import split_of
 
 STAGE = "candidates"
 TIERS = {"confident": "A", "probable": "B"}
@@ -63,7 +64,9 @@ def read_list(path: Path) -> CandidateList:
             lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"the candidate list {path} cannot be read: {error}") from error
-    headings = {_HEADINGS[h.strip().lower()] for h in (lines[0] if lines else {}) if h and h.strip().lower() in _HEADINGS}
+    headings = {
+        _HEADINGS[h.strip().lower()] for h in (lines[0] if lines else {}) if h and h.strip().lower() in _HEADINGS
+    }
     lacking = [name for name in _REQUIRED if name not in headings]
     if lacking:
         raise DataError(f"the candidate list {path} has no rows or lacks the columns {', '.join(lacking)}")
@@ -83,8 +86,9 @@ def read_list(path: Path) -> CandidateList:
 def _parse(row: Mapping[str, str | None], names: set[str]) -> tuple[dict[str, object], str | None]:
     name, grading = ((row.get(key) or "").strip() for key in ("name", "grading"))
     ra, dec, z_lens = (_number(row.get(key)) for key in ("ra", "dec", "z_lens"))
-    parsed = {"name": name, "grading": grading, "reference": (row.get("reference") or "").strip() or None}
-    parsed |= {"ra": ra, "dec": dec, "z_lens": z_lens if z_lens is not None and z_lens >= 0 else None}
+    parsed: dict[str, object] = {"name": name, "grading": grading, "ra": ra, "dec": dec}
+    parsed["reference"] = (row.get("reference") or "").strip() or None
+    parsed["z_lens"] = z_lens if z_lens is not None and z_lens >= 0 else None
     if not name:
         return parsed, "'name' must be given"
     if ra is None or dec is None or not (0 <= ra <= 360 and abs(dec) <= 90):

@@ -42,7 +42,7 @@ class Bricks:
 
 
 def tangent_pixels(bricks: Bricks, index: NDArray[np.intp], ra_deg: Floats, dec_deg: Floats, pixels: int) -> Floats:
-    """Pixel coordinates (n, 2), x and y from 0, of positions in the coadds of the bricks ``index``, by their TAN plan."""
+    """Pixel coordinates (n, 2), x and y from 0, of positions in the TAN coadds of the bricks ``index``."""
     ra0, dec0 = np.deg2rad(bricks.ra_deg[index]), np.deg2rad(bricks.dec_deg[index])
     ra, dec = np.deg2rad(ra_deg), np.deg2rad(dec_deg)
     cosine = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(ra - ra0)

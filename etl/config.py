@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from lake.config import Section
 from lake.columns import TYPES
+from lake.config import Section
 
 PoolType = Literal["SER", "DEV", "REX", "EXP", "PSF"]
 
@@ -124,6 +124,6 @@ class ManifestParams(Section):
     minimum_coverage: float = Field(ge=0, le=1)
     """Smallest share of the requested cut-outs that must have arrived, in each of positives and negatives."""
     proportion_tolerance: float = Field(gt=0)
-    """Allowed difference of a split's share of rows from its share of the sky; or 3 standard errors, if that is more."""
+    """Allowed difference of a split's share of rows from its share of the sky; 3 standard errors, if that is more."""
     ks_p_min: float = Field(ge=0, le=1)
     """Smallest p value of the tests that seeing and depth are alike in the splits."""

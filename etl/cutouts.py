@@ -1,4 +1,4 @@
-"""Negatives and matched candidates -> stamps: one task per brick, partial files that a repeated run finds, then shards."""
+"""Negatives and matched candidates -> stamps: one task per brick, partial files for a repeated run, then shards."""
 
 from __future__ import annotations
 
@@ -176,8 +176,12 @@ def assemble(index: pa.Table, work: Path, folder: Path, params: CutoutsParams, s
         if not _complete(path, len(members), params.stamp_pixels):
             stamps = (_stamp(work / "bricks" / f"{bricks[i]}.npy", places[i]) for i in members)
             write_shard(path, stamps, len(members), params.stamp_pixels)
-    shards = dict(zip(good["galaxy_id"].to_pylist(), zip(bucket.tolist(), shard_row.tolist(), strict=True), strict=True))
-    log.info("%d cut-outs in %d shards, %d rejected", good.num_rows, len(np.unique(bucket)), index.num_rows - good.num_rows)
+    shards = dict(
+        zip(good["galaxy_id"].to_pylist(), zip(bucket.tolist(), shard_row.tolist(), strict=True), strict=True)
+    )
+    log.info(
+        "%d cut-outs in %d shards, %d rejected", good.num_rows, len(np.unique(bucket)), index.num_rows - good.num_rows
+    )
     return _contract_rows(index, shards, version(params, source))
 
 

@@ -121,8 +121,11 @@ def _data_bytes(header: fits.Header) -> int:
     axes = [int(header[f"NAXIS{i + 1}"]) for i in range(int(header.get("NAXIS", 0)))]
     if not axes:
         return 0
-    return abs(int(header["BITPIX"])) // 8 * int(header.get("GCOUNT", 1)) * (
-        int(header.get("PCOUNT", 0)) + math.prod(axes)
+    return (
+        abs(int(header["BITPIX"]))
+        // 8
+        * int(header.get("GCOUNT", 1))
+        * (int(header.get("PCOUNT", 0)) + math.prod(axes))
     )
 
 

@@ -55,9 +55,7 @@ def table_of(spec: TableSpec, rows: Sequence[dict[str, object]]) -> pa.Table:
 def broken_rule_sql(spec: TableSpec) -> str:
     """Spark SQL: the first rule of the contract that a row breaks, in words, or NULL; lineage is not looked at."""
     lineage = {f"{c.name}_valid" for c in spec.columns if c.role == "lineage"}
-    whens = [
-        f"WHEN NOT ({rule.sql}) THEN '{quoted(rule.text)}'" for rule in spec.rules() if rule.name not in lineage
-    ]
+    whens = [f"WHEN NOT ({rule.sql}) THEN '{quoted(rule.text)}'" for rule in spec.rules() if rule.name not in lineage]
     return f"CASE {' '.join(whens)} END"
 
 

@@ -71,10 +71,23 @@ def rows(
 ) -> DataFrame:
     """Rows of one manifest: every source with a good cut-out, negatives and matched candidates."""
     spec = _named(params, manifest_id)
-    facts = ("galaxy_id", "ra", "dec", "type_bin", "nobs_z_bin", "split", "healpix_128", "psfsize_r", "psfdepth_r", "ebv")
+    facts = (
+        "galaxy_id",
+        "ra",
+        "dec",
+        "type_bin",
+        "nobs_z_bin",
+        "split",
+        "healpix_128",
+        "psfsize_r",
+        "psfdepth_r",
+        "ebv",
+    )
     positives = candidates.where("match_reason = 'matched'").select("galaxy_id", "tier")
     positive_rows = near.select(*facts).join(positives, on="galaxy_id", how="inner")
-    positive_rows = positive_rows.selectExpr("*", "'P' AS pool", "cast(NULL as string) AS confuser_category", "1 AS label")
+    positive_rows = positive_rows.selectExpr(
+        "*", "'P' AS pool", "cast(NULL as string) AS confuser_category", "1 AS label"
+    )
     chosen = negatives.selectExpr(
         "galaxy_id", "pool", "CASE WHEN pool = 'N2' THEN confuser_category END AS confuser_category"
     )
@@ -100,7 +113,9 @@ def check(
 ) -> list[Check]:
     """Checks of a manifest's collected rows; DataError where fewer cut-outs arrived than ``minimum_coverage``."""
     spec = _named(params, manifest_id)
-    columns = {name: _numpy(made, name) for name in ("galaxy_id", "cutout_path", "split", "label", "healpix_128", "tier")}
+    columns = {
+        name: _numpy(made, name) for name in ("galaxy_id", "cutout_path", "split", "label", "healpix_128", "tier")
+    }
     coverage = _coverage(columns["label"], asked, params, manifest_id)
     wanted = _shares(split, spec)
     found = [*coverage, *_proportions(columns, wanted, params), *_overlaps(columns), *_tiers(columns)]
@@ -116,9 +131,7 @@ def _numpy(table: pa.Table, name: str) -> NDArray[np.generic]:
     return table.column(name).to_numpy()
 
 
-def _coverage(
-    label: NDArray[np.generic], asked: Requested, params: ManifestParams, manifest_id: str
-) -> list[Check]:
+def _coverage(label: NDArray[np.generic], asked: Requested, params: ManifestParams, manifest_id: str) -> list[Check]:
     found = []
     for name, value, count in (("positives", 1, asked.positives), ("negatives", 0, asked.negatives)):
         arrived = int((label == value).sum())
@@ -136,10 +149,14 @@ def _coverage(
 def _shares(split: SplitParams, spec: ManifestSpec) -> dict[str, float]:
     train, val = split.train_below, split.val_below - split.train_below
     test = 1.0 - split.val_below
-    return {"train": train, "val": val + test} if spec.merge_test_into_val else {"train": train, "val": val, "test": test}
+    return (
+        {"train": train, "val": val + test} if spec.merge_test_into_val else {"train": train, "val": val, "test": test}
+    )
 
 
-def _proportions(columns: dict[str, NDArray[np.generic]], wanted: dict[str, float], params: ManifestParams) -> list[Check]:
+def _proportions(
+    columns: dict[str, NDArray[np.generic]], wanted: dict[str, float], params: ManifestParams
+) -> list[Check]:
     """Share of rows in each split against its share of the sky; the standard error has pixels as its unit."""
     pixels, place = np.unique(columns["healpix_128"], return_inverse=True)
     in_pixel = np.bincount(place).astype(np.float64)
@@ -147,7 +164,7 @@ def _proportions(columns: dict[str, NDArray[np.generic]], wanted: dict[str, floa
     found = []
     for name, share in wanted.items():
         error = np.sqrt(share * (1 - share) / effective) if effective else np.inf
-        allowed = max(params.proportion_tolerance, _STANDARD_ERRORS * error)
+        allowed = max(params.proportion_tolerance, float(_STANDARD_ERRORS * error))
         value = float((columns["split"] == name).mean())
         detail = f"{value:.3f} of the rows, {share:.3f} +- {allowed:.3f} expected on {len(pixels)} pixels"
         passed = bool(abs(value - share) <= allowed)

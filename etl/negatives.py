@@ -1,7 +1,7 @@
 """``tractor_pool`` -> ``negatives``: strata that follow the positives, random galaxies and confusers, by keyed hash.
 
-A galaxy's place in the order depends on its identifier and the seed alone. A histogram of the hashes gives, per stratum,
-the hash below which there are enough galaxies, so that only few rows are ranked.
+A galaxy's place in the order depends on its identifier and the seed alone. A histogram of the hashes gives, per
+stratum, the hash below which there are enough galaxies, so that only few rows are ranked.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession, Window
-from pyspark.sql import functions as F
+from pyspark.sql import functions as F  # noqa: N812
 
 from etl.config import ConfuserParams, NegativesParams
 from etl.frames import contract_names, in_list, small_frame, table_of
@@ -65,7 +65,7 @@ def sample(
     params: NegativesParams,
     seed: int,
 ) -> NegativesFrames:
-    """Negatives for the matched ``candidates``; a stratum that cannot supply them is named in the log and the counts."""
+    """Negatives for the matched ``candidates``; a stratum that cannot supply them is named in log and counts."""
     drawn = _hashed(pool, params, seed)
     supply = _plan(_histogram(drawn), positives_by_stratum(candidates, near), params)
     for stratum in supply:
@@ -120,10 +120,9 @@ def _bucket(column: str) -> str:
 
 def _histogram(drawn: DataFrame) -> Counter[tuple[str, str, str, int]]:
     """Rows by stratum, pool (N1: all, N2: confusers) and hash bucket."""
-    entries = (
-        f"filter(array(named_struct('pool', 'N1', 'bucket', {_bucket('order_n1')}, 'use', true), "
-        f"named_struct('pool', 'N2', 'bucket', {_bucket('order_n2')}, 'use', confuser_category IS NOT NULL)), x -> x.use)"
-    )
+    random = f"named_struct('pool', 'N1', 'bucket', {_bucket('order_n1')}, 'use', true)"
+    confuser = f"named_struct('pool', 'N2', 'bucket', {_bucket('order_n2')}, 'use', confuser_category IS NOT NULL)"
+    entries = f"filter(array({random}, {confuser}), x -> x.use)"
     found = (
         drawn.selectExpr(*_STRATUM, f"explode({entries}) AS entry")
         .groupBy(*_STRATUM, "entry.pool", "entry.bucket")

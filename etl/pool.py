@@ -11,15 +11,16 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession, Window
-from pyspark.sql import functions as F
+from pyspark.sql import functions as F  # noqa: N812
 
 from etl import near, storage, sweeps
 from etl.config import PoolParams
 from etl.frames import broken_rule_sql, contract_names, ddl, in_list, quoted, small_frame, table_of
 from etl.shapes import RENAMED
 from lake import survey, tables
+from lake.config import SplitParams
 from lake.errors import DataError
-from lake.split import SplitParams, split_sql
+from lake.split import split_sql
 from lake.survey import BANDS
 
 log = logging.getLogger(__name__)
@@ -92,9 +93,7 @@ def _read(spark: SparkSession, tasks: Sequence[sweeps.Task], facts: pa.Table) ->
     return frame.repartition(parts).mapInArrow(sweeps.read_batches, ddl(sweeps.ROWS_SCHEMA))
 
 
-def classified(
-    rows: DataFrame, listed: pa.Table, params: PoolParams, split: SplitParams, collection: str
-) -> DataFrame:
+def classified(rows: DataFrame, listed: pa.Table, params: PoolParams, split: SplitParams, collection: str) -> DataFrame:
     """Rows with derived columns, ``outcome``, ``reason``, ``failed_cut``, ``is_near``.
 
     Of rejected rows that are near no candidate only what is needed to count them is kept.
@@ -115,9 +114,7 @@ def classified(
     needed = "outcome <> 'rejected' OR is_near"
     names = dict.fromkeys([*_ACCOUNT, *contract_names(tables.spec("tractor_near_candidates"))])
     always = ("sweep_file", "row_index", "survey_type", "outcome", "reason", "is_near")
-    return rows.select(
-        *(F.col(n) if n in always else F.expr(f"CASE WHEN {needed} THEN {n} END AS {n}") for n in names)
-    )
+    return rows.select(*(F.col(n) if n in always else F.expr(f"CASE WHEN {needed} THEN {n} END AS {n}") for n in names))
 
 
 def cuts(params: PoolParams) -> dict[str, str]:
@@ -194,7 +191,9 @@ def reconciled(rows: DataFrame, facts: pa.Table, tasks: Sequence[sweeps.Task]) -
     """``ingest_counts`` rows of the stage; a file whose rows do not add up is an error."""
     grouped = rows.groupBy("sweep_file", "outcome", "reason").count().collect()
     found = Counter({(row["sweep_file"], row["outcome"], row["reason"]): row["count"] for row in grouped})
-    renamed = rows.where(f"survey_type IN ({in_list(tuple(RENAMED))})").groupBy("sweep_file", "survey_type").count().collect()
+    renamed = (
+        rows.where(f"survey_type IN ({in_list(tuple(RENAMED))})").groupBy("sweep_file", "survey_type").count().collect()
+    )
     planned: Counter[str] = Counter()
     for task in tasks:
         planned[storage.name(task.path)] += task.stop - task.start

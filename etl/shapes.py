@@ -1,7 +1,7 @@
 """What older releases store otherwise: morphological types that were renamed, and shapes kept per component.
 
-Up to DR8 a source has ``shapedev_*`` (de Vaucouleurs) and ``shapeexp_*`` (exponential) instead of one ``shape_*``, and no
-``sersic``. DEV takes the first; EXP and REX (and SIMP before it) the second; COMP, the sum of both, the one with the
+Up to DR8 a source has ``shapedev_*`` (de Vaucouleurs) and ``shapeexp_*`` (exponential) instead of one ``shape_*``, and
+no ``sersic``. DEV takes the first; EXP and REX (and SIMP before it) the second; COMP, the sum of both, the one with the
 larger share ``fracdev`` of the flux. The index follows from the type: 4 for DEV, 1 for EXP and REX, 0 for PSF; COMP has
 none. SIMP (round exponential of fixed size, until DR4) became REX, and COMP became SER in DR9
 (https://www.legacysurvey.org/dr9/description/).
@@ -19,9 +19,7 @@ RENAMED = {"SIMP": "REX", "COMP": "SER"}
 """Types of older releases and their successors."""
 
 DERIVABLE: dict[str, tuple[str, ...]] = {
-    **{
-        f"shape_{part}": ("type", f"shapedev_{part}", f"shapeexp_{part}", "fracdev") for part in ("r", "e1", "e2")
-    },
+    **{f"shape_{part}": ("type", f"shapedev_{part}", f"shapeexp_{part}", "fracdev") for part in ("r", "e1", "e2")},
     "sersic": ("type", "shapedev_r"),
 }
 """Columns that follow from others, and from which. ``shapedev_r`` marks a release before the Sersic type."""

@@ -141,7 +141,7 @@ def read(task: Task) -> Iterator[pa.RecordBatch]:
         buffer = np.empty(min(ROWS_PER_BATCH, max(1, task.stop - task.start)) * found.row_bytes, dtype=np.uint8)
         for start in range(task.start, task.stop, ROWS_PER_BATCH):
             count = min(ROWS_PER_BATCH, task.stop - start)
-            view = memoryview(buffer)[: count * found.row_bytes]
+            view = memoryview(buffer.data)[: count * found.row_bytes]
             file.seek(found.start + start * found.row_bytes)
             _fill(file, view, task.path)
             raw = np.frombuffer(view, dtype=dtype)
