@@ -1,0 +1,153 @@
+"""The audited completeness report: one self-contained HTML page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+import jinja2
+
+from analysis.figures.style import Picture
+from analysis.reporting import evidence, performance
+from analysis.reporting.facts import limitations, literature_views, reference_view
+from analysis.reporting.inputs import Gallery, GalleryRow, GenerationInputs, ReportInputs
+from analysis.reporting.views import Link, TableView
+
+__all__ = ["Gallery", "GalleryRow", "GenerationInputs", "ReportInputs", "render_report"]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture with its caption."""
+
+    picture: Picture
+    caption: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One section of the page, in reading order: words, tables, pictures."""
+
+    anchor: str
+    title: str
+    words: Sequence[str] = ()
+    items: Sequence[TableView | Shown] = ()
+
+
+def render_report(inputs: ReportInputs) -> str:
+    """The page as HTML: style and pictures inside, no scripts, nothing loaded from elsewhere."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["data_uri"] = data_uri
+    environment.tests["table"] = lambda item: isinstance(item, TableView)
+    environment.tests["link"] = lambda item: isinstance(item, Link)
+    source = resources.files("analysis.reporting").joinpath("page.html").read_text(encoding="utf-8")
+    parts = [part for part in _parts(inputs) if part.items or part.words]
+    page = environment.from_string(source)
+    return page.render(
+        inputs=inputs, headline=performance.headline_view(inputs), parts=parts, notes=limitations(inputs)
+    )
+
+
+def data_uri(picture: Picture) -> str:
+    """The picture as text that stands in the page itself."""
+    return f"data:{picture.media_type};base64,{base64.b64encode(picture.content).decode()}"
+
+
+def _parts(inputs: ReportInputs) -> list[Part]:
+    return [
+        _completeness(inputs),
+        _ranking(inputs),
+        _calibration(inputs),
+        _realism(inputs),
+        Part("stamps", "Injections beside hosts and listed lenses", (), _galleries(inputs)),
+        Part("gates", "Gates", (), [evidence.gate_view(inputs)]),
+        _data(inputs),
+        _training(inputs),
+        Part("candidates", "Unlisted candidates", (), [evidence.candidate_view(inputs)]),
+        Part("context", "Literature, reference system, history", (), _context(inputs)),
+        Part("provenance", "Provenance", (), evidence.provenance_views(inputs)),
+    ]
+
+
+def _completeness(inputs: ReportInputs) -> Part:
+    if all(item.completeness.empty for item in inputs.generations):
+        return Part("completeness", "Completeness", ("No injection grid has been scored yet.",))
+    words = (
+        "Completeness is the share of scored injections with a probability above the threshold. It depends on the "
+        "grid, the prior, the model and the threshold: each figure names them. It stands beside the realism gate, the "
+        "AUC of a linear probe that tells injections from listed lenses: near 0.5 injections look like lenses; where "
+        "the gate fails, completeness is a lower bound.",
+    )
+    threshold = inputs.params.headline_threshold_id
+    caption = (
+        f"Completeness (%) at threshold {threshold} over Einstein radius, r-band PSF FWHM and depth, all source "
+        "magnitudes. Hatched cells hold no host."
+    )
+    items: list[TableView | Shown] = [performance.identity_view(inputs)]
+    items += [Shown(picture, caption) for picture in performance.heat_maps(inputs)]
+    curve = performance.curves(inputs)
+    if curve is not None:
+        items.append(
+            Shown(curve, "Completeness against Einstein radius. Points are shifted sideways to be told apart.")
+        )
+    items += [performance.marginal_view(item) for item in inputs.generations if len(item.completeness)]
+    items += [view for view in [performance.paired_completeness_view(inputs)] if view]
+    return Part("completeness", "Completeness", words, items)
+
+
+def _ranking(inputs: ReportInputs) -> Part:
+    figure, histogram = performance.ranking_figures(inputs)
+    caption = (
+        f"ROC on the {inputs.reported_split} split. Bands: Clopper-Pearson 95 % of the true-positive rate. Dashed: a "
+        "classifier on flux, colours, size and core brightness."
+    )
+    items: list[TableView | Shown] = [Shown(figure, caption)]
+    items += [view for view in [performance.paired_auc_view(inputs)] if view]
+    items.append(Shown(histogram, "Scores of listed lenses and negatives; dashed: thresholds."))
+    prefixes = ("auc", "trivial", "tpr_at_fpr", "partial_auc", "fpr_at_tpr", "threshold", "fpr", "recall", "precision")
+    items.append(performance.metric_view(inputs, "Ranking metrics and operating points", prefixes, folded=True))
+    items.append(performance.metric_view(inputs, "Metrics per stratum", ("stratum",), folded=True))
+    return Part("ranking", "Ranking", (), items)
+
+
+def _calibration(inputs: ReportInputs) -> Part:
+    words = (
+        "Probabilities are the logistic of the score, at the data set's own ratio of negatives to positives, not the "
+        "sky's; they are not calibrated unless a calibrator is named.",
+    )
+    caption = "Reliability. Error bars: Jeffreys 95 %. Below: objects per bin."
+    table = performance.metric_view(inputs, "Calibration", ("calibration",))
+    return Part("calibration", "Calibration", words, [Shown(performance.calibration_figure(inputs), caption), table])
+
+
+def _realism(inputs: ReportInputs) -> Part:
+    view = performance.metric_view(inputs, "Linear probes and Frechet distances", ("realism",))
+    other = performance.metric_view(inputs, "Shortcuts a network could take", ("shortcut",))
+    words = ("Folds, intervals and permutations keep whole hosts together.",) if view.rows else ()
+    return Part("realism", "Realism of the injections, shortcuts", words, [v for v in (view, other) if v.rows])
+
+
+def _galleries(inputs: ReportInputs) -> list[TableView | Shown]:
+    return [Shown(picture, caption) for caption, picture in evidence.gallery_pictures(inputs)]
+
+
+def _data(inputs: ReportInputs) -> Part:
+    items: list[TableView | Shown] = [evidence.split_view(inputs), evidence.strata_view(inputs)]
+    items += [evidence.ingest_view(inputs), evidence.rejection_view(inputs), evidence.quarantine_view(inputs)]
+    prefixes = ("split", "masked", "flux_ratio", "annulus")
+    checks = performance.metric_view(inputs, "Checks of splits and pixels", prefixes, folded=True)
+    return Part("data", "Data", (), [*items, *([checks] if checks.rows else [])])
+
+
+def _training(inputs: ReportInputs) -> Part:
+    items: list[TableView | Shown] = [evidence.generation_view(inputs)]
+    picture = evidence.training_picture(inputs)
+    if picture is not None:
+        items.append(Shown(picture, "Training history. The validation AUC selects the epoch; it is never the result."))
+    return Part("training", "Models and training", (), items)
+
+
+def _context(inputs: ReportInputs) -> list[TableView | Shown]:
+    return [*literature_views(), reference_view(), evidence.history_view(inputs)]

@@ -1,0 +1,87 @@
+"""What the report states by itself: limitations that hold, and the literature it stands beside."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from analysis.reporting.inputs import ReportInputs
+from analysis.reporting.views import TableView, measure
+
+_SIMULATED = (
+    "The sky of this run is simulated. Its numbers measure the procedure, not the performance on a real survey."
+)
+_ALWAYS = (
+    "There is no hold-out of Tier A lenses apart from the spatial split.",
+    "There is no axis of source redshift: size, magnitude and colour priors carry it implicitly.",
+    "The number of lenses implied has not been checked against a lens population model (cross-check: Collett 2015).",
+    "Completeness averaged over a prior is mostly a statement about the prior: read it per source magnitude.",
+    "Injections share hosts, so that cells are not binomial: read the host-clustered intervals; Jeffreys intervals "
+    "beside them are too narrow wherever hosts are used more than once.",
+)
+_NOT_CLEANED = "Negatives are not cleaned: some of them may be unlisted lenses, which inflates the false-positive rate."
+_LOWER_BOUND = (
+    "The realism gate of {name} is {status}: injections differ from listed lenses in its feature space, and "
+    "injection-based completeness is a lower bound, not a calibrated one."
+)
+_UNRESOLVED = (
+    "The threshold {name} of {model} is the extreme of its {n:,} negatives: no false positive remains above it, so "
+    "that its rate is bounded, not measured."
+)
+
+
+def limitations(inputs: ReportInputs) -> list[str]:
+    """The limitations of this very run, the general ones last."""
+    found = [_SIMULATED] if inputs.simulated else []
+    for generation in inputs.generations:
+        gates = generation.gates
+        realism = gates[gates["name"] == "realism/linear_probe"] if len(gates) else gates
+        if len(realism) and realism.iloc[0]["status"] != "PASS":
+            found.append(_LOWER_BOUND.format(name=generation.name, status=realism.iloc[0]["status"]))
+        found += _unresolved(generation.name, generation.diagnostics)
+    return [*found, *_ALWAYS, *(() if inputs.negatives_cleaned else (_NOT_CLEANED,))]
+
+
+def literature_views() -> list[TableView]:
+    """Published completeness and recall figures, with their denominators; same survey and other surveys apart."""
+    headers = ("work", "quantity", "value", "denominator")
+    return [
+        TableView(title, headers, [[row[key] for key in headers] for row in _facts()[key]])
+        for key, title in (
+            ("same_survey", "Works on the Legacy Surveys or DECam imaging"),
+            ("other_surveys", "Works on other surveys"),
+            ("source_priors", "Source populations and selection thresholds in the literature"),
+        )
+    ]
+
+
+def reference_view() -> TableView:
+    """What the reference system recorded; both values stand where its own records disagree."""
+    headers = ("quantity", "value", "record")
+    return TableView(
+        "The reference system's own figures (another data set: the procedure compares, the numbers do not)",
+        headers,
+        [[row[key] for key in headers] for row in _facts()["reference"]],
+    )
+
+
+@cache
+def _facts() -> dict[str, list[dict[str, Any]]]:
+    text = resources.files("analysis.reporting").joinpath("literature.yaml").read_text(encoding="utf-8")
+    loaded: dict[str, list[dict[str, Any]]] = yaml.safe_load(text)
+    return loaded
+
+
+def _unresolved(model: str, diagnostics: Any) -> list[str]:
+    if not len(diagnostics):
+        return []
+    names = [name for name in diagnostics["name"] if str(name).startswith("fpr/fpr")]
+    found = []
+    for name in names:
+        row = measure(diagnostics, name)
+        if row is not None and row["value"] == 0:
+            found.append(_UNRESOLVED.format(name=name.split("/")[1], model=model, n=int(row["n"])))
+    return found

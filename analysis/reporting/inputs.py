@@ -1,0 +1,86 @@
+"""What the report is made from: plain frames, dictionaries and stamps that a stage fills from the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.config import ReportParams
+
+
+@dataclass(frozen=True)
+class GalleryRow:
+    """One row of a contact sheet."""
+
+    heading: str
+    stamps: NDArray[np.float32]
+    """(n, 3, y, x), nMgy, bands g, r, z."""
+    labels: Sequence[str]
+    """One short label per stamp (score, Einstein radius, ...)."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A contact sheet: what it shows, and how the objects were chosen."""
+
+    title: str
+    caption: str
+    rows: Sequence[GalleryRow]
+
+
+@dataclass(frozen=True)
+class GenerationInputs:
+    """One model: everything that was measured on it."""
+
+    name: str
+    checkpoint_id: str
+    facts: Mapping[str, str]
+    """Network, annulus, epochs, initial weights, ...: shown as they are."""
+    scores: pd.DataFrame
+    """Rows of `scores` of the reported split: `galaxy_id`, `label`, `score`, `probability`."""
+    diagnostics: pd.DataFrame
+    """Rows of `diagnostics` of its evaluate and diagnose runs."""
+    gates: pd.DataFrame
+    """Rows of `gates` of the same runs."""
+    completeness: pd.DataFrame
+    """Rows of `completeness`; empty where no grid has run."""
+    injections: pd.DataFrame
+    """`grid_id`, `injection_id`, `galaxy_id` (host), `status`, `probability` per injection; empty where no grid ran."""
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Everything on the page."""
+
+    params: ReportParams
+    survey_name: str
+    simulated: bool
+    reported_split: str
+    """The split behind every ranking metric: `test` where the manifest has one."""
+    calibration_bins: int
+    generations: Sequence[GenerationInputs]
+    manifest: pd.DataFrame
+    """Rows of the manifest the models were trained on."""
+    ingest_counts: pd.DataFrame
+    quarantine: pd.DataFrame
+    training_epochs: pd.DataFrame
+    """Epochs of the generations above."""
+    experiments: pd.DataFrame
+    """The experiment registry, historical rows included."""
+    candidates: pd.DataFrame
+    """`candidates.ranked_candidates` of the last generation."""
+    grids: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Per `grid_id` what it is: axes, host model, injections per cell, ..."""
+    baseline: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """`label`, `score` of the trivial-feature classifier on the reported split."""
+    galleries: Sequence[Gallery] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """Commit, package version, parameters' hash, platform, ...: shown as they are."""
+    tables: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """`table`, `slice`, `version`, `rows`, `fingerprint` of every pinned table."""
+    negatives_cleaned: bool = False
+    """Whether a first-pass model removed suspected lenses from the negatives."""

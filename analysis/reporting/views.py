@@ -1,0 +1,89 @@
+"""Tables of the report as plain cells: numbers with their intervals, formatted once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A table ready for the page."""
+
+    caption: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    """Text, or a `Link`."""
+    folded: bool = False
+    """Shown only when the reader opens it."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A cell that leads elsewhere."""
+
+    text: str
+    address: str
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number in words that fit a table; an em dash where there is none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NaT:
+        return "—"
+    if isinstance(value, float):
+        return f"{int(value):,}" if value.is_integer() and abs(value) >= 1 else f"{value:.{digits}g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def interval(value: Any, low: Any, high: Any, digits: int = 3) -> str:
+    """`0.941 [0.921, 0.956]`."""
+    if _missing(value):
+        return "—"
+    if _missing(low) or _missing(high):
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def percent(value: Any, low: Any = None, high: Any = None, digits: int = 1) -> str:
+    """`41.3 % [38.0, 44.7]`."""
+    if _missing(value):
+        return "—"
+    text = f"{100 * value:.{digits}f} %"
+    return text if _missing(low) or _missing(high) else f"{text} [{100 * low:.{digits}f}, {100 * high:.{digits}f}]"
+
+
+def measure(diagnostics: pd.DataFrame, name: str) -> pd.Series | None:
+    """The row of one measured quantity, or None."""
+    found = diagnostics[diagnostics["name"] == name] if len(diagnostics) else diagnostics
+    return found.iloc[0] if len(found) else None
+
+
+def measured(diagnostics: pd.DataFrame, name: str, as_percent: bool = False, digits: int = 3) -> str:
+    """A measured quantity with its interval, or `not measured`."""
+    row = measure(diagnostics, name)
+    if row is None:
+        return "not measured"
+    if as_percent:
+        return percent(row["value"], row["low"], row["high"])
+    return interval(row["value"], row["low"], row["high"], digits)
+
+
+def frame_view(
+    caption: str, frame: pd.DataFrame, headers: dict[str, str], folded: bool = False, digits: int = 3
+) -> TableView:
+    """A view of some columns of a frame."""
+    rows = [[number(value, digits) for value in row] for row in _records(frame, list(headers))]
+    return TableView(caption, list(headers.values()), rows, folded)
+
+
+def _records(frame: pd.DataFrame, columns: list[str]) -> Iterable[list[Any]]:
+    for row in frame[columns].itertuples(index=False, name=None):
+        yield [value.item() if hasattr(value, "item") else value for value in row]
+
+
+def _missing(value: Any) -> bool:
+    return value is None or bool(pd.isna(value))

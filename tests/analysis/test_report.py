@@ -1,0 +1,130 @@
+"""The report: one page that loads nothing, says what is simulated, and names what each number depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from analysis.report import render_report
+from tests.analysis.report_inputs import make_inputs
+
+_VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Checks nesting and collects what a browser would fetch."""
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.open, self.loads, self.links, self.tags = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        values = dict(attrs)
+        self.loads += [values[key] for key in ("src", "srcset", "poster", "data", "action") if key in values]
+        if tag == "link":
+            self.loads.append(values.get("href"))
+        if tag == "a":
+            self.links.append(values["href"])
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return make_inputs()
+
+
+@pytest.fixture(scope="module")
+def html(inputs):
+    return render_report(inputs)
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    parser = Page()
+    parser.feed(html)
+    parser.close()
+    return parser
+
+
+def test_html_is_well_formed(page):
+    assert page.open == []
+
+
+def test_nothing_is_loaded_from_elsewhere(page, html):
+    assert page.loads
+    assert all(address.startswith("data:image/") for address in page.loads)
+    assert not {"script", "iframe", "object", "link"} & set(page.tags)
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    outside = [link for link in page.links if not link.startswith("#")]
+    assert outside
+    assert all(link.startswith("https://www.legacysurvey.org/viewer?") for link in outside)
+
+
+def test_anchors_lead_somewhere(page, html):
+    for link in page.links:
+        if link.startswith("#"):
+            assert f'id="{link[1:]}"' in html
+
+
+def test_simulated_results_say_so(html, inputs):
+    assert "SIMULATED DATA" in html
+    real = render_report(dataclasses.replace(inputs, simulated=False))
+    assert "SIMULATED" not in real
+    assert "simulated sky" not in real
+
+
+def test_every_completeness_names_what_it_depends_on(html):
+    headline = html[html.index('id="headline"') : html.index('id="completeness"')]
+    for word in ("threshold p0.3", "prior v1", "grid 9f21c0", "realism gate"):
+        assert word in headline
+    assert "0.910 [0.870, 0.940]" in headline
+
+
+def test_marginal_on_the_page_is_the_ratio_of_sums(html, inputs):
+    frame = inputs.generations[0].completeness
+    cells = frame[
+        (frame["cell"] != "marginal") & (frame["threshold_id"] == "p0.3") & (frame["source_mag_bin"] == "all")
+    ]
+    share = cells["detected"].sum() / cells["n"].sum()
+    assert f"{100 * share:.1f} % [" in html
+    assert f"{cells['detected'].sum():,} / {cells['n'].sum():,}" in html
+
+
+def test_generations_are_compared_in_pairs(html):
+    assert "demo2 − demo1" in html
+    assert "indistinguishable" in html
+
+
+def test_what_a_referee_looks_for(html):
+    for text in ("Reliability", "ROC on the test split", "Gates, worst first", "Reconciliation", "Limitations", "Jacobs+19",
+                 "3,755 / 110,000 = 3.41 %", "clamp bug", "Negatives are not cleaned", "lower bound"):  # fmt: skip
+        assert text in html
+
+
+def test_the_same_inputs_give_the_same_page(html, inputs):
+    assert render_report(inputs) == html
+
+
+def test_a_run_without_a_grid_still_has_a_report(inputs):
+    bare = [
+        dataclasses.replace(item, completeness=pd.DataFrame(), injections=pd.DataFrame()) for item in inputs.generations
+    ]
+    html = render_report(dataclasses.replace(inputs, generations=bare, galleries=()))
+    assert "No injection grid has been scored yet." in html
+    assert "no grid" in html
+
+
+def test_text_from_data_is_escaped(inputs):
+    evil = dataclasses.replace(inputs, survey_name="<script>alert(1)</script>")
+    assert not re.search(r"<script", render_report(evil))
