@@ -1,0 +1,112 @@
+"""The whole chain through DVC: it ends, it does nothing twice, it heals, and its tables agree with each other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+
+import pyarrow.compute as pc
+import pytest
+
+from lake import delta
+from lake.root import DataRoot
+from tests.pipeline.checkout import Checkout
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def test_a_second_run_does_nothing(finished: Checkout) -> None:
+    before = finished.digest("cards/*.json")
+    assert "up to date" in finished.run("dvc", "repro").stdout
+    assert finished.digest("cards/*.json") == before
+
+
+def test_every_sweep_row_is_accounted_for(finished: Checkout) -> None:
+    from astropy.io import fits
+
+    counts = delta.read(DataRoot.of(finished.folder / "data"), "ingest_counts", slices=["pool"]).to_pandas()
+    counted = counts[~counts.outcome.str.startswith("column")].groupby("source_file")["rows"].sum()
+    for path in (finished.folder / "data" / "survey" / "sweeps").glob("*.fits"):
+        assert counted[path.name] == fits.getheader(path, 1)["NAXIS2"]
+
+
+def test_scores_injections_and_completeness_agree(finished: Checkout) -> None:
+    root = DataRoot.of(finished.folder / "data")
+    injections, scores = delta.read(root, "injections"), delta.read(root, "injection_scores")
+    assert injections.num_rows == scores.num_rows > 0
+    cells = delta.read(root, "completeness").to_pandas()
+    whole = cells[(cells.source_mag_bin == "all") & (cells.threshold_id == "p0.5")]
+    summed, marginal = whole[whole.cell != "marginal"], whole[whole.cell == "marginal"]
+    scored = pc.sum(pc.equal(scores["status"], "scored")).as_py()
+    assert summed.n.sum() == marginal.n.sum() == scored
+    assert summed.failed.sum() == marginal.failed.sum() == scores.num_rows - scored
+    found = pc.sum(pc.greater(scores["probability"], 0.5)).as_py()
+    assert summed.detected.sum() == marginal.detected.sum() == found
+
+
+def test_no_galaxy_of_the_test_split_was_trained_or_selected_on(finished: Checkout) -> None:
+    scores = delta.read(DataRoot.of(finished.folder / "data"), "scores").to_pandas()
+    assert scores[scores.split != "test"].seen_in_training.all()
+    assert not scores[scores.split == "test"].seen_in_training.any()
+
+
+def test_the_report_is_self_contained_and_says_simulated(finished: Checkout) -> None:
+    page = (finished.folder / "data" / "report" / "index.html").read_text()
+    assert "imulated" in page
+    assert not any(mark in page for mark in ("<script src", "<link rel", 'src="http', "@import"))
+
+
+def test_the_commands_of_the_readme_answer(finished: Checkout) -> None:
+    assert "tractor_pool" in finished.dhs("tables").stdout
+    by_duckdb = finished.dhs("query", "select count(*) as n from manifest", "--out", "n.csv").stdout
+    assert "1 rows written to n.csv" in by_duckdb
+    count = (finished.folder / "n.csv").read_text().splitlines()[1]
+    finished.dhs("sql", "select count(*) as n from manifest", "--out", "spark.csv")
+    assert (finished.folder / "spark.csv").read_text().splitlines()[1] == count
+    finished.dhs("query", "select galaxy_id, ra, dec from tractor_pool", "--out", "pool.fits")
+    from astropy.table import Table
+
+    assert set(Table.read(finished.folder / "pool.fits").colnames) == {"galaxy_id", "ra", "dec"}
+    lineage = finished.dhs("lineage", "completeness").stdout
+    for part in ("checkpoint demo1", "table manifest", "sweeps in data/survey/sweeps", "commit"):
+        assert part in lineage
+    assert (
+        "legacysurvey.org/viewer"
+        in finished.dhs("candidates", "--top", "3", "--out", "c.csv").stdout + (finished.folder / "c.csv").read_text()
+    )
+    assert finished.dhs("verify", "--deep").returncode == 0
+
+
+def test_an_unknown_suffix_and_a_bad_query_are_errors_in_a_sentence(finished: Checkout) -> None:
+    done = finished.dhs("query", "select 1 as one", "--out", "x.xlsx", check=False)
+    assert done.returncode == 1
+    assert "'out' must be a file ending in .parquet, .csv, .fits" in done.stderr
+    done = finished.dhs("query", "select * from nowhere", check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_deleted_table_is_made_again(finished: Checkout, twin: Callable[[], Checkout]) -> None:
+    copy = twin()
+    shutil.rmtree(copy.folder / "data" / "lake" / "negatives")
+    done = copy.dhs("query", "select count(*) from negatives", check=False)
+    assert "does not hold" in done.stderr
+    status = copy.run("dvc", "status", "--json", check=False)
+    assert "negatives" in json.loads(status.stdout)
+    copy.run("dvc", "repro", "negatives")
+    assert copy.cards() == finished.cards()
+
+
+def test_a_table_rolled_back_or_recreated_is_noticed(twin: Callable[[], Checkout]) -> None:
+    copy = twin()
+    log = copy.folder / "data" / "lake" / "negatives" / "_delta_log"
+    for commit in sorted(log.glob("*.json"))[1:]:
+        commit.unlink()
+    for checksum in log.glob("*.crc"):
+        checksum.unlink()
+    done = copy.dhs("verify", check=False)
+    assert done.returncode == 1
+    assert "'negatives' is pinned at version" in done.stderr
+    copy.dhs("verify", "--repair")
+    assert "negatives" in json.loads(copy.run("dvc", "status", "--json", check=False).stdout)

@@ -1,0 +1,106 @@
+"""A stage killed in the middle and run again gives what an uninterrupted run gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.pipeline.checkout import Checkout
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def outs(checkout: Checkout, stage: str, generation: str | None = None) -> dict[str, object]:
+    """The paths a stage writes, from dvc.lock."""
+    locked = yaml.safe_load((checkout.folder / "dvc.lock").read_text())["stages"]
+    name = f"{stage}@{generation}" if generation else stage
+    return {out["path"]: None for out in locked[name]["outs"]}
+
+
+def grown(folder: Path, pattern: str, known: set[str]) -> Callable[[], bool]:
+    """Whether a file that was not there has appeared."""
+    return lambda: any(str(path) not in known for path in folder.glob(pattern))
+
+
+def listing(folder: Path, pattern: str) -> set[str]:
+    return {str(path) for path in folder.glob(pattern)}
+
+
+def clear_work(checkout: Checkout, stage: str) -> None:
+    import shutil
+
+    shutil.rmtree(checkout.folder / "data" / "work" / stage, ignore_errors=True)
+
+
+def test_pool_killed_while_writing(finished: Checkout, twin: Callable[[], Checkout]) -> None:
+    copy = twin()
+    clear_work(copy, "pool")
+    copy.forget(outs(finished, "pool"))
+    table = copy.folder / "data" / "lake" / "tractor_pool"
+    copy.kill_when(("run", "pool"), grown(table, "*.parquet", listing(table, "*.parquet")))
+    assert not (copy.folder / "data" / "cards" / "tractor_pool.json").exists()
+    copy.dhs("run", "pool")
+    assert copy.cards() == finished.cards()
+
+
+def test_cutouts_killed_between_bricks_and_in_a_shard(finished: Checkout, twin: Callable[[], Checkout]) -> None:
+    copy = twin()
+    clear_work(copy, "cutouts")
+    copy.forget(outs(finished, "cutouts"))
+    work = copy.folder / "data" / "work" / "cutouts"
+    copy.kill_when(("run", "cutouts"), lambda: any(work.glob("*/bricks/*.npy")))
+    kept = {str(p): p.stat().st_mtime_ns for p in work.glob("*/bricks/*.parquet")}
+    copy.kill_when(("run", "cutouts"), lambda: any(work.glob("*/shards/*")))
+    copy.dhs("run", "cutouts")
+    assert copy.cards() == finished.cards()
+    assert copy.digest("cutouts/*.npy") == finished.digest("cutouts/*.npy")
+    again = {str(p): p.stat().st_mtime_ns for p in work.glob("*/bricks/*.parquet")}
+    assert kept.items() <= again.items() or not again, "bricks that were done are not done again"
+
+
+def test_train_killed_in_an_epoch(finished: Checkout, twin: Callable[[], Checkout]) -> None:
+    copy = twin()
+    clear_work(copy, "train")
+    copy.forget(outs(finished, "train", "demo1"))
+    log = copy.folder / "killed.log"
+    copy.kill_when(("run", "train", "--generation", "demo1"), lambda: log.exists() and "epoch 1" in log.read_text())
+    copy.dhs("run", "train", "--generation", "demo1")
+    assert copy.cards() == finished.cards()
+    assert copy.digest("checkpoints/demo1/best.safetensors") == finished.digest("checkpoints/demo1/best.safetensors")
+
+
+def test_grid_killed_in_a_batch(finished: Checkout, twin: Callable[[], Checkout]) -> None:
+    copy = twin()
+    clear_work(copy, "grid")
+    copy.forget(outs(finished, "grid", "demo1"))
+    work = copy.folder / "data" / "work" / "grid"
+    copy.kill_when(("run", "grid", "--generation", "demo1"), lambda: any(work.glob("*/batch-*.parquet")))
+    copy.dhs("run", "grid", "--generation", "demo1")
+    copy.dhs("run", "scores", "--generation", "demo1")
+    assert copy.cards() == finished.cards()
+
+
+def test_scores_killed_between_commit_and_card(finished: Checkout, twin: Callable[[], Checkout]) -> None:
+    copy = twin()
+    copy.forget(outs(finished, "scores", "demo1"))
+    log = copy.folder / "data" / "lake" / "injections" / "_delta_log"
+    copy.kill_when(("run", "scores", "--generation", "demo1"), grown(log, "*.json", listing(log, "*.json")))
+    assert not (copy.folder / "data" / "cards" / "injections.demo1.json").exists()
+    copy.dhs("run", "scores", "--generation", "demo1")
+    assert copy.cards() == finished.cards()
+
+
+def test_a_stage_names_the_process_that_runs_it(finished: Checkout, twin: Callable[[], Checkout]) -> None:
+    import fcntl
+
+    copy = twin()
+    (copy.folder / "data" / "work").mkdir(parents=True, exist_ok=True)
+    (copy.folder / "data" / "work" / "candidates.pid").write_text("4711")
+    with (copy.folder / "data" / "work" / "candidates.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = copy.dhs("run", "candidates", check=False)
+    assert done.returncode == 1
+    assert "stage 'candidates' is already running in process 4711" in done.stderr
