@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 NO_BRICK = "no brick holds the whole window"
 OUTSIDE = "the coadd does not hold the whole window"
-_METRICS = (
+METRICS = (
     "nan_fraction", "core_nan_fraction", "masked_fraction", "zero_fraction", "core_mean_r", "annulus_mean_r",
     "outer_mean_r", "mad_r", "asymmetry_r", "radial_gradient_r", "percentile_1_r", "percentile_99_r",
 )  # fmt: skip
@@ -37,7 +37,7 @@ INDEX_SCHEMA = pa.schema(
         *((name, pa.string()) for name in ("galaxy_id", "status", "reason", "brickname")),
         ("brick_row", pa.int64()),
         ("sha256", pa.string()),
-        *((name, pa.float32()) for name in ("x_offset_px", "y_offset_px", *_METRICS)),
+        *((name, pa.float32()) for name in ("x_offset_px", "y_offset_px", *METRICS)),
     ]
 )
 _BRICK_DDL = "brick string, galaxy_id array<string>, ra array<double>, dec array<double>"
@@ -150,7 +150,7 @@ def cut_brick(
 def _row(
     windows: Windows, source: int, metrics: dict[str, NDArray[np.float64]], place: int, reason: str | None
 ) -> dict[str, object]:
-    values = {name: float(metrics[name][place]) for name in _METRICS}
+    values = {name: float(metrics[name][place]) for name in METRICS}
     return {
         "status": "ok" if reason is None else "rejected",
         "reason": reason,

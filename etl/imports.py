@@ -1,0 +1,209 @@
+"""Stamps made elsewhere: the reference system's NPZ folders, and the 46 DES galaxies; judged and packed as our own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from etl import qa
+from etl.config import CutoutsParams
+from etl.cutouts import METRICS
+from etl.frames import table_of
+from lake import tables
+from lake.errors import DataError
+from lake.stamps import bucket_of, read_npz, shard_name, write_shard
+from lake.survey import (
+    BANDS,
+    PIXEL_SCALE_ARCSEC,
+    PIXEL_SCALE_TOLERANCE,
+    PSF_FWHM_RELATIVE_TO_R,
+    ZERO_POINT_MAG,
+    depth_mag_from_psfdepth,
+)
+
+DES_PIXEL_SCALE_ARCSEC = 0.263
+DES_ZERO_POINT_MAG = 30.0
+_DES_COUNT = 46
+_SKY_BEYOND_PX = 38.0
+"""Pixels of a DES stamp farther out than this measure its sky noise."""
+_SIGMA_PER_MAD = 1.4826
+_FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Stamps (n, band, y, x) in nMgy with their ``cutouts`` rows (not yet in a shard) and facts, row by row.
+
+    ``rejected`` holds source_file, row_index, reason and record of what could not be used.
+    """
+
+    stamps: NDArray[np.float32]
+    rows: pa.Table
+    facts: pa.Table
+    rejected: pa.Table
+
+
+_REJECTED = pa.schema(
+    [("source_file", pa.string()), ("row_index", pa.int64()), ("reason", pa.string()), ("record", pa.string())]
+)
+
+
+def import_npz(folder: Path, collection: str, params: CutoutsParams) -> Imported:
+    """Cut-outs of a folder of ``<brick>_<objid>.npz`` files; a bad file is rejected with its reason.
+
+    Facts: galaxy_id, name, ra, dec, tier, pixel_scale_arcsec, source_file.
+    """
+    paths = sorted(folder.glob("*.npz"))
+    if not paths:
+        raise DataError(f"{folder} holds no *.npz file")
+    stamps, facts, bad = [], [], []
+    for path in paths:
+        try:
+            stamp, meta = read_npz(path)
+            facts.append(_npz_facts(path, stamp, meta, collection, params))
+            stamps.append(stamp)
+        except DataError as error:
+            bad.append({"source_file": path.name, "row_index": -1, "reason": str(error), "record": None})
+    size = params.stamp_pixels
+    whole = np.stack(stamps) if stamps else np.empty((0, len(BANDS), size, size), dtype=np.float32)
+    ids = [str(fact["galaxy_id"]) for fact in facts]
+    rows = judged(whole, ids, params, f"npz {collection}")
+    return Imported(whole, rows, pa.Table.from_pylist(facts), pa.Table.from_pylist(bad, schema=_REJECTED))
+
+
+def _npz_facts(
+    path: Path, stamp: NDArray[np.float32], meta: Mapping[str, object], collection: str, params: CutoutsParams
+) -> dict[str, object]:
+    if stamp.shape[-1] != params.stamp_pixels:
+        raise DataError(f"{path.name}: the stamp must be {params.stamp_pixels} px wide, got {stamp.shape[-1]}")
+    lacking = [name for name in ("galaxy_id", "ra", "dec", "pixel_scale") if name not in meta]
+    if lacking:
+        raise DataError(f"{path.name} lacks {', '.join(f'meta_{name}' for name in lacking)}")
+    scale = float(str(meta["pixel_scale"]))
+    _check_scale(scale, path.name)
+    name = str(meta["galaxy_id"])
+    return {
+        "galaxy_id": f"{collection}:{name}",
+        "name": name,
+        "ra": float(str(meta["ra"])),
+        "dec": float(str(meta["dec"])),
+        "tier": str(meta["tier"]) if "tier" in meta else None,
+        "pixel_scale_arcsec": scale,
+        "source_file": path.name,
+    }
+
+
+def load_des_hosts(folder: Path, params: CutoutsParams) -> Imported:
+    """The 46 DES red galaxies as host stamps (46, 3, 91, 91) in nMgy, 0.263" per pixel.
+
+    Their files carry no header: the zero point is 30 by convention, so that a unit is 1e-3 nMgy. The seeing of single
+    images is not known: each gets the mean of the distribution in ``seeing.txt`` in r, and the survey's ratios in g and
+    z. The depth is that of a Gaussian PSF of this width over the noise of the image's outer part.
+    Facts: galaxy_id, name, psfsize_g, psfsize_r, psfsize_z, psfdepth_r, depth_mag_r, sky_sigma_r_nmgy,
+    pixel_scale_arcsec.
+    """
+    _check_scale(DES_PIXEL_SCALE_ARCSEC, "DES")
+    unit_nmgy = 10 ** (-0.4 * (DES_ZERO_POINT_MAG - ZERO_POINT_MAG))
+    stamps = np.stack([_des_band(folder, band) * unit_nmgy for band in BANDS], axis=1).astype(np.float32)
+    fwhm = _mean_seeing(folder / "seeing.txt")
+    sigma = _sky_sigma(stamps[:, BANDS.index("r")])
+    depth = 1.0 / (sigma**2 * noise_pixels(fwhm, DES_PIXEL_SCALE_ARCSEC))
+    ids = [f"des46:{i:03d}" for i in range(len(stamps))]
+    facts = {
+        "galaxy_id": ids,
+        "name": ids,
+        **{f"psfsize_{b}": np.full(len(ids), fwhm * PSF_FWHM_RELATIVE_TO_R[b], dtype=np.float32) for b in BANDS},
+        "psfdepth_r": depth.astype(np.float32),
+        "depth_mag_r": depth_mag_from_psfdepth(depth),
+        "sky_sigma_r_nmgy": sigma,
+        "pixel_scale_arcsec": np.full(len(ids), DES_PIXEL_SCALE_ARCSEC),
+    }
+    rows = judged(stamps, ids, params, "des46")
+    return Imported(stamps, rows, pa.table(facts), pa.Table.from_pylist([], schema=_REJECTED))
+
+
+def noise_pixels(fwhm_arcsec: float, pixel_scale_arcsec: float) -> float:
+    """Pixels whose noise a Gaussian PSF's flux measurement gathers: 4 pi sigma^2."""
+    return float(4 * np.pi * (fwhm_arcsec / pixel_scale_arcsec / _FWHM_PER_SIGMA) ** 2)
+
+
+def _des_band(folder: Path, band: str) -> NDArray[np.float64]:
+    path = folder / f"{band}.fits"
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            values = np.asarray(hdus[0].data, dtype=np.float64)
+    except (OSError, TypeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    if values.ndim != 3 or len(values) != _DES_COUNT or values.shape[1] != values.shape[2]:
+        raise DataError(f"{path} must be ({_DES_COUNT}, n, n), got {values.shape}")
+    return values
+
+
+def _mean_seeing(path: Path) -> float:
+    try:
+        table = np.loadtxt(path, skiprows=1, ndmin=2)
+        return float(np.average(table[:, 0], weights=table[:, 1]))
+    except (OSError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise DataError(f"{path} is no table of seeing and weight: {error}") from error
+
+
+def _sky_sigma(images: NDArray[np.float32]) -> NDArray[np.float64]:
+    centre = (images.shape[-1] - 1) / 2
+    y, x = np.indices(images.shape[1:])
+    sky = images[:, np.hypot(x - centre, y - centre) > _SKY_BEYOND_PX].astype(np.float64)
+    spread = np.abs(sky - np.median(sky, axis=1, keepdims=True))
+    return _SIGMA_PER_MAD * np.asarray(np.median(spread, axis=1))
+
+
+def _check_scale(scale_arcsec: float, what: str) -> None:
+    if abs(scale_arcsec / PIXEL_SCALE_ARCSEC - 1) > PIXEL_SCALE_TOLERANCE:
+        raise DataError(
+            f"{what}: the pixel scale must be within {PIXEL_SCALE_TOLERANCE:.0%} of {PIXEL_SCALE_ARCSEC} arcsec, "
+            f"got {scale_arcsec}"
+        )
+
+
+def judged(stamps: NDArray[np.float32], ids: Sequence[str], params: CutoutsParams, source: str) -> pa.Table:
+    """``cutouts`` rows of stamps (n, band, y, x), in their order, without a place in a shard."""
+    if not len(stamps):
+        return table_of(tables.spec("cutouts"), [])
+    metrics = qa.measure(stamps, None, qa.Rings.of(params, stamps.shape[-1]))
+    why = qa.reasons(stamps, metrics, params)
+    made = hashlib.sha256(f"{source} {stamps.shape[-1]} {params.digest()}".encode()).hexdigest()[:16]
+    rows = [
+        {
+            "galaxy_id": name,
+            "cutout_version": made,
+            "status": "ok" if why[i] is None else "rejected",
+            "reason": why[i],
+            "sha256": hashlib.sha256(stamps[i].astype("<f4").tobytes()).hexdigest(),
+            **{m: float(metrics[m][i]) for m in METRICS if np.isfinite(metrics[m][i])},
+        }
+        for i, name in enumerate(ids)
+    ]
+    return table_of(tables.spec("cutouts"), rows)
+
+
+def pack(imported: Imported, folder: Path, buckets: int) -> pa.Table:
+    """Write the good stamps into shards in ``folder``; ``cutouts`` rows with their places."""
+    rows = imported.rows
+    good = np.array([status == "ok" for status in rows["status"].to_pylist()], dtype=bool)
+    bucket = bucket_of(rows["galaxy_id"], buckets)
+    order = np.argsort(np.array(rows["galaxy_id"].to_pylist()), kind="stable")
+    shard: list[int | None] = [None] * rows.num_rows
+    shard_row: list[int | None] = [None] * rows.num_rows
+    for number in np.unique(bucket[good]):
+        members = [int(i) for i in order if good[i] and bucket[i] == number]
+        pixels = imported.stamps.shape[-1]
+        write_shard(folder / shard_name(int(number)), (imported.stamps[i] for i in members), len(members), pixels)
+        for row, member in enumerate(members):
+            shard[member], shard_row[member] = int(number), row
+    place = {"shard": pa.array(shard, pa.int32()), "shard_row": pa.array(shard_row, pa.int32())}
+    return pa.table([place.get(f.name, rows[f.name]) for f in rows.schema], schema=rows.schema)
