@@ -29,7 +29,6 @@ _START_SECONDS = 300.0
 _STOP_SECONDS = 120.0
 _POLL_SECONDS = 1.0
 _MAIN = "org.apache.spark.sql.connect.service.SparkConnectServer"
-_supervisors: list[subprocess.Popen[bytes]] = []
 
 
 def address(folder: Path) -> str:
@@ -65,32 +64,34 @@ def stop(folder: Path) -> bool:
 def _start(folder: Path) -> Record:
     java()
     log.info("starting a Spark server, recorded in %s", folder / record.RECORD)
-    with (folder / record.LOG).open("wb") as output:
-        supervisor = subprocess.Popen(
-            [sys.executable, "-m", "etl.server", str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=_supervisor_environment(),
-        )
-    _supervisors.append(supervisor)
+    supervisor = _spawn_supervisor(folder)
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         found = record.living(folder)
         if found is not None:
             return found
-        if supervisor.poll() is not None:
+        if os.waitpid(supervisor, os.WNOHANG) != (0, 0):
             raise LakeError(f"the Spark server did not start; {folder / record.LOG} ends:\n{_tail(folder)}")
         time.sleep(0.1)
-    supervisor.terminate()
+    os.kill(supervisor, signal.SIGTERM)
     raise LakeError(f"the Spark server did not start within {_START_SECONDS:.0f} s; see {folder / record.LOG}")
 
 
-def _supervisor_environment() -> dict[str, str]:
+def _spawn_supervisor(folder: Path) -> int:
+    """Start the supervisor in a session of its own, so that it outlives this process and its group; its number."""
     source = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
-    return {**os.environ, "PYTHONPATH": path}
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-m", "etl.server", str(folder)],
+        {**os.environ, "PYTHONPATH": path},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(folder / record.LOG), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
 
 
 def _tail(folder: Path, lines: int = 15) -> str:

@@ -39,7 +39,7 @@ def replace(
 ) -> Written:
     """Put the ``rows`` rows of ``df`` in place of those that meet ``where`` (of all where it is empty), as one commit.
 
-    ``note`` goes into the table's own history.
+    ``note`` goes into the table's own history. Nothing in place of nothing makes no commit.
     """
     held = ensure(df.sparkSession, spec, root)
     _drop_other_constraints(df.sparkSession, spec, held, root)
@@ -50,7 +50,7 @@ def replace(
     if where:
         writer = writer.option("replaceWhere", where_sql(where))
     writer.save(location(root, spec.name))
-    written = _find_commit(opened(root, spec.name), mark)
+    written = _find_commit(opened(root, spec.name), mark, rows)
     _add_missing_constraints(df.sparkSession, spec, root)
     return written
 
@@ -92,11 +92,13 @@ def _create(spark: SparkSession, spec: TableSpec, place: str) -> None:
     )
 
 
-def _find_commit(held: DeltaTable, mark: str) -> Written:
+def _find_commit(held: DeltaTable, mark: str, expected: int) -> Written:
     for commit in held.history(_COMMITS_SEARCHED):
         if mark in commit.get("userMetadata", ""):
             rows = int(commit["operationMetrics"]["numOutputRows"])
             return Written(int(commit["version"]), str(held.metadata().id), rows)
+    if expected == 0:
+        return Written(int(held.version()), str(held.metadata().id), 0)
     raise LakeError(f"the commit just made is not among the last {_COMMITS_SEARCHED} of {held.table_uri}")
 
 

@@ -1,0 +1,215 @@
+"""Publishing: bad rows are quarantined and counted, slices replaced, fingerprints those of the JVM-free definition."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+from hypothesis import HealthCheck, given, settings
+
+from etl import audit, table
+from etl.pins import Provenance
+from etl.reader import read
+from etl.writer import publish
+from lake import cards, delta, tables
+from lake.errors import ContractError, LakeError
+from lake.fingerprint import fingerprint
+from lake.root import DataRoot
+from tests.etl.specs import EVERY_TYPE, MEASURED, every_type_rows
+
+WHO = Provenance("near", {"git_commit": "abc"}, {"sweeps": "1:2:3"})
+
+
+@pytest.fixture(autouse=True)
+def known_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the lake know the test's own contract."""
+    known = tables.spec
+    monkeypatch.setattr(tables, "spec", lambda name: MEASURED if name == MEASURED.name else known(name))
+
+
+def frame(spark: Any, rows: list[tuple[str, float | None, str, int]]) -> Any:
+    return spark.createDataFrame(rows, "name string, x double, _source_file string, _row_index bigint")
+
+
+def quarantined(root: DataRoot) -> dict[tuple[str, int], str]:
+    rows = delta.read(root, "quarantine").to_pylist()
+    return {(row["source_file"], row["row_index"]): row["reason"] for row in rows}
+
+
+def test_broken_rows_are_quarantined_and_the_rest_written(spark: Any, root: DataRoot) -> None:
+    rows = [
+        ("a", 1.0, "f2", 1),
+        ("a", 2.0, "f1", 9),
+        ("b", -1.0, "f1", 2),
+        ("b", 3.0, "f3", 3),
+        ("c", float("nan"), "f1", 4),
+        ("d", None, "f1", 5),
+        (None, 5.0, "f1", 6),
+    ]
+    card = publish(frame(spark, rows), MEASURED, root, "one", {"part": "p:1"}, WHO)
+    held = delta.read(root, MEASURED.name)
+    assert sorted(zip(held["name"].to_pylist(), held["x"].to_pylist(), strict=True)) == [("a", 2.0), ("b", 3.0)]
+    assert card.rows == 2
+    assert card.fingerprint == fingerprint(held, MEASURED)
+    outside = "'x' must be given, a number, in [0, 100]"
+    assert quarantined(root) == {
+        ("f2", 1): "duplicate key (part, name)",
+        ("f1", 2): outside,
+        ("f1", 4): outside,
+        ("f1", 5): outside,
+        ("f1", 6): "'name' must be given",
+    }
+
+
+def test_a_repeated_publish_gives_the_same_table_and_quarantine(spark: Any, root: DataRoot) -> None:
+    rows = [("a", 1.0, "f1", 1), ("a", 1.0, "f1", 2), ("b", 200.0, "f1", 3)]
+    first = publish(frame(spark, rows), MEASURED, root, "one", {"part": "1"}, WHO)
+    before = cards.read_slice(root, "quarantine", "near").card
+    second = publish(frame(spark, rows), MEASURED, root, "one", {"part": "1"}, WHO)
+    assert second == first
+    assert cards.read_slice(root, "quarantine", "near").card == before
+    assert before.rows == 2
+    clean = publish(frame(spark, rows[:1]), MEASURED, root, "one", {"part": "1"}, WHO)
+    assert clean == first
+    assert cards.read_slice(root, "quarantine", "near").card.rows == 0
+
+
+def test_a_slice_leaves_the_others_alone_and_readers_keep_to_their_pins(spark: Any, root: DataRoot) -> None:
+    publish(frame(spark, [("a", 1.0, "f", 1)]), MEASURED, root, "one", {"part": "1"}, WHO)
+    publish(frame(spark, [("b", 2.0, "f", 1)]), MEASURED, root, "two", {"part": "2"}, WHO)
+    publish(frame(spark, [("c", 3.0, "f", 1)]), MEASURED, root, "one", {"part": "1"}, WHO)
+    assert sorted(row["name"] for row in read(spark, root, MEASURED.name).collect()) == ["b", "c"]
+    assert [row["name"] for row in read(spark, root, MEASURED.name, ["two"]).collect()] == ["b"]
+    spark.sql(f"DELETE FROM delta.`{root.table(MEASURED.name)}`")
+    assert read(spark, root, MEASURED.name).count() == 2
+
+
+def test_rows_the_job_could_not_use_are_quarantined_too(spark: Any, root: DataRoot) -> None:
+    lost = spark.createDataFrame(
+        [("bad.fits", -1, "empty file", None)], "source_file string, row_index long, reason string, record string"
+    )
+    rows = frame(spark, [("a", 1.0, "f1", 1), ("b", 101.0, "f1", 2)])
+    publish(rows, MEASURED, root, "one", {"part": "1"}, WHO, rejected=lost)
+    assert quarantined(root)["bad.fits", -1] == "empty file"
+    assert len(quarantined(root)) == 2
+
+
+def test_two_tables_of_a_stage_share_its_quarantine(spark: Any, root: DataRoot) -> None:
+    publish(frame(spark, [("a", -1.0, "f", 1)]), MEASURED, root, "one", {"part": "1"}, WHO)
+    other = spark.createDataFrame([(None, 1)], "name string, count32 int")
+    nulls = {
+        "word": "string",
+        "count64": "bigint",
+        "x32": "float",
+        "x64": "double",
+        "flag": "boolean",
+        "seen_at": "timestamp",
+    }
+    publish(
+        other.selectExpr("*", *(f"cast(null as {t}) {n}" for n, t in nulls.items())), EVERY_TYPE, root, None, {}, WHO
+    )
+    targets = sorted(delta.read(root, "quarantine")["target_table"].to_pylist())
+    assert targets == ["every_type", MEASURED.name]
+
+
+def test_an_empty_frame_makes_an_empty_table(spark: Any, root: DataRoot) -> None:
+    card = publish(frame(spark, []), MEASURED, root, "one", {"part": "1"}, WHO)
+    assert (card.rows, card.fingerprint) == (0, "0:0:0000000000000000")
+    assert read(spark, root, MEASURED.name).count() == 0
+
+
+def test_the_table_carries_its_contract_and_provenance(spark: Any, root: DataRoot) -> None:
+    publish(frame(spark, [("it's", 1.0, "f", 1)]), MEASURED, root, "one", {"part": "1"}, WHO)
+    held = DeltaTable(root.table(MEASURED.name))
+    properties = held.metadata().configuration
+    assert {n: properties[f"delta.constraints.{n}"] for n in MEASURED.constraints()} == MEASURED.constraints()
+    assert properties["delta.enableDeletionVectors"] == "false"
+    assert properties["delta.enableExpiredLogCleanup"] == "false"
+    assert '"git_commit": "abc"' in held.history(1)[0]["userMetadata"]
+    place = root.table(MEASURED.name)
+    with pytest.raises(Exception, match="x_valid"):
+        spark.sql(f"INSERT INTO delta.`{place}` SELECT part, 'z', -1D, '', '', now() FROM delta.`{place}`")
+
+
+def test_a_changed_rule_replaces_the_constraint(spark: Any, root: DataRoot) -> None:
+    from dataclasses import replace
+
+    publish(frame(spark, [("a", 1.0, "f", 1)]), MEASURED, root, "one", {"part": "1"}, WHO)
+    wider = replace(MEASURED, columns=tuple(replace(c, high=1000) if c.name == "x" else c for c in MEASURED.columns))
+    card = publish(frame(spark, [("a", 999.0, "f", 1)]), wider, root, "one", {"part": "1"}, WHO)
+    assert card.rows == 1
+    assert "1000" in DeltaTable(root.table(MEASURED.name)).metadata().configuration["delta.constraints.x_valid"]
+
+
+def test_wrong_columns_and_slices_are_errors(spark: Any, root: DataRoot) -> None:
+    rows = frame(spark, [("a", 1.0, "f", 1)])
+    with pytest.raises(ContractError, match=r"missing \['x'\], not in the contract \['y'\]"):
+        publish(rows.withColumnRenamed("x", "y"), MEASURED, root, "one", {"part": "1"}, WHO)
+    with pytest.raises(LakeError, match=r"given by \['part'\], got \[\]"):
+        publish(rows, MEASURED, root, None, {}, WHO)
+
+
+def test_a_lost_table_is_named(spark: Any, root: DataRoot) -> None:
+    with pytest.raises(LakeError, match="has not been made yet"):
+        read(spark, root, MEASURED.name)
+    publish(frame(spark, [("a", 1.0, "f", 1)]), MEASURED, root, "one", {"part": "1"}, WHO)
+    Path(root.table(MEASURED.name)).rename(root.local / "gone")
+    with pytest.raises(LakeError, match=r"is pinned at version .*dvc repro"):
+        read(spark, root, MEASURED.name)
+
+
+@given(rows=every_type_rows())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_spark_and_arrow_fingerprints_agree(spark: Any, rows: pa.Table) -> None:
+    if rows.num_rows:
+        assert audit.fingerprinted(spark.createDataFrame(rows), EVERY_TYPE) == fingerprint(rows, EVERY_TYPE)
+
+
+def test_reasons_survive_quotes(spark: Any) -> None:
+    text = "it's \\ 'quoted'"
+    assert spark.sql(f"SELECT {table.literal(text)} AS t").first()["t"] == text
+
+
+_CLASSIC = """
+import sys
+from lake.root import DataRoot
+from etl.session import session
+from etl.pins import Provenance
+from etl.writer import publish
+from etl.reader import read
+from tests.etl.specs import MEASURED
+from lake import tables
+known = tables.spec
+tables.spec = lambda name: MEASURED if name == MEASURED.name else known(name)
+root = DataRoot.of(sys.argv[1])
+spark = session(root, "near")
+rows = spark.createDataFrame([("a", 1.0), ("b", -1.0)], "name string, x double")
+card = publish(rows, MEASURED, root, "one", {"part": "1"}, Provenance("near"))
+count = read(spark, root, MEASURED.name).count()
+print(type(spark).__module__, spark.sparkContext.master, card.rows, count, card.fingerprint)
+"""
+
+
+def test_the_classic_session_writes_the_same(spark: Any, root: DataRoot, tmp_path: Path) -> None:
+    here = publish(frame(spark, [("a", 1.0, "f", 1)]), MEASURED, root, "one", {"part": "1"}, WHO)
+    environment = {**os.environ, "DHS_SPARK": "classic", "DHS_SPARK_CORES": "2"}
+    for name in ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED"):
+        environment.pop(name, None)
+    command = [sys.executable, "-c", _CLASSIC, str(tmp_path / "classic")]
+    done = subprocess.run(
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == ["pyspark.sql.session", "local[2]", "1", "1", here.fingerprint]
