@@ -1,0 +1,178 @@
+"""The server's life: shared, replaced when killed, freed of killed clients' work, gone when idle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from etl import jars, java, record, server
+from etl.record import Record
+from etl.session import session_id
+from lake.errors import DataError, LakeError, ParameterError
+from lake.root import DataRoot
+
+_CLIENT = """
+import sys, time
+from lake.root import DataRoot
+from etl.session import session
+spark = session(DataRoot.of(sys.argv[1]), "near", "one")
+"""
+_COUNT = _CLIENT + "print(spark.range(7).count(), flush=True)\n"
+_SLOW = (
+    _CLIENT
+    + """
+def sleepy(batches):
+    for batch in batches:
+        time.sleep(2)
+        yield batch
+print("connected", flush=True)
+rows = spark.range(40).repartition(20).mapInArrow(sleepy, "id long")
+rows.write.format("delta").save(sys.argv[2])
+print("written", flush=True)
+"""
+)
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def start(script: str, *arguments: object, idle_seconds: float = 600) -> subprocess.Popen[str]:
+    environment = {**os.environ, "DHS_SPARK_IDLE_SECONDS": str(idle_seconds), "DHS_SPARK_MEMORY": "1g"}
+    environment["PYTHONPATH"] = str(REPOSITORY)
+    environment.pop("SPARK_REMOTE", None)
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+
+
+def count(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0
+    return output.strip()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataRoot]:
+    made = DataRoot.of(tmp_path_factory.mktemp("served") / "data")
+    yield made
+    server.stop(made.spark)
+
+
+def test_simultaneous_clients_share_one_server_which_is_replaced_when_killed(data: DataRoot) -> None:
+    clients = [start(_COUNT, data.local) for _ in range(2)]
+    assert [count(client) for client in clients] == ["7", "7"]
+    first = record.living(data.spark)
+    assert first is not None
+    assert (data.spark / record.RECORD).stat().st_mode & 0o777 == 0o600
+    machines = psutil.Process(first.pid).children(recursive=True)
+    assert sum(process.name() == "java" for process in machines) == 1
+
+    os.kill(first.pid, signal.SIGKILL)
+    wait_until(lambda: not any(process.is_running() and process.name() == "java" for process in machines))
+    assert record.living(data.spark) is None
+    assert count(start(_COUNT, data.local)) == "7"
+    second = record.living(data.spark)
+    assert second is not None
+    assert second.pid != first.pid
+
+
+def test_what_a_killed_client_left_running_is_stopped_by_the_next(data: DataRoot, tmp_path: Path) -> None:
+    target = tmp_path / "table"
+    victim = start(_SLOW, data.local, target)
+    assert victim.stdout is not None
+    assert victim.stdout.readline().strip() == "connected"
+    wait_until(lambda: any(target.rglob("*.parquet")) or target.exists())
+    victim.kill()
+    victim.communicate()
+    assert count(start(_COUNT, data.local)) == "7"
+    known = list(target.rglob("*.parquet"))
+    time.sleep(6)
+    assert list(target.rglob("*.parquet")) == known
+    assert not list((target / "_delta_log").glob("*.json"))
+
+
+def test_an_idle_server_ends(tmp_path: Path) -> None:
+    data = DataRoot.of(tmp_path / "data")
+    assert count(start(_COUNT, data.local, idle_seconds=1)) == "7"
+    wait_until(lambda: not (data.spark / record.RECORD).exists())
+
+
+def test_a_record_of_a_dead_or_other_process_is_stale(tmp_path: Path) -> None:
+    me = os.getpid()
+    port = server._free_port()
+    for pid, started in ((2**22 + 1, 0.0), (me, 12345.0), (me, record.process_start(me))):
+        record.write(tmp_path, Record(pid, started, port, "secret", "code"))
+        assert record.living(tmp_path) is None
+    (tmp_path / record.RECORD).write_text("{")
+    assert record.living(tmp_path) is None
+
+
+def test_a_lease_lives_as_long_as_its_process(tmp_path: Path) -> None:
+    script = "import sys; from pathlib import Path; from etl import record; record.take_lease(Path(sys.argv[1])); print(1, flush=True); sys.stdin.read()"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        assert record.clients(tmp_path) == 1
+        holder.kill()
+    assert record.clients(tmp_path) == 0
+
+
+def test_a_session_is_known_by_root_stage_and_slice(tmp_path: Path) -> None:
+    one = session_id(DataRoot.of(tmp_path), "pool", None)
+    assert one == session_id(DataRoot.of(tmp_path / "x" / ".."), "pool", None)
+    others = {session_id(DataRoot.of(tmp_path), *facts) for facts in (("pool", "a"), ("near", None))}
+    assert one not in others
+    assert len(others) == 2
+
+
+def test_missing_or_wrong_java_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(DataError, match="Java 17 is needed .*JAVA_HOME"):
+        java.java()
+    fake = tmp_path / "bin" / "java"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
+    fake.chmod(0o755)
+    with pytest.raises(DataError, match="Java 17 is needed .*is 11"):
+        java.java()
+
+
+def test_a_server_that_cannot_start_shows_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DHS_SPARK_MEMORY", "no memory")
+    with pytest.raises(LakeError, match=r"(?s)did not start.*server\.log ends:.*-Xmxno memory"):
+        server.address(tmp_path)
+
+
+def test_jars_are_checked_and_their_absence_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DHS_JARS", str(tmp_path))
+    monkeypatch.setattr(jars, "MAVEN_CENTRAL", (tmp_path / "mirror").as_uri())
+    with pytest.raises(DataError, match="cannot be fetched .*DHS_JARS"):
+        jars.delta_jars()
+    for place in jars.JARS:
+        copy = tmp_path / "mirror" / place
+        copy.parent.mkdir(parents=True)
+        copy.write_bytes(b"not the jar")
+    with pytest.raises(DataError, match="sha256 .* expected .*not used"):
+        jars.delta_jars()
+
+
+def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    from etl import settings
+
+    monkeypatch.setenv("DHS_SPARK_CORES", "many")
+    with pytest.raises(ParameterError, match="'DHS_SPARK_CORES' must be a whole number above 0, got 'many'"):
+        settings.cores()
