@@ -14,7 +14,7 @@ from lake.spec import TableSpec
 
 @dataclass(frozen=True)
 class Audit:
-    """Rows that meet the contract, and those that do not with the first rule each breaks in ``reason``."""
+    """Rows that meet the contract, and those that do not with the first rule each breaks in ``broken_rule``."""
 
     kept: pa.Table
     rejected: pa.Table
@@ -41,19 +41,19 @@ def audit(spec: TableSpec, rows: pa.Table) -> Audit:
     rows = conform(spec, rows).append_column("_place", pa.array(range(rows.num_rows), pa.int64()))
     key = ", ".join(spec.key)
     query = f"""
-        WITH judged AS (SELECT *, {reason_sql(spec)} AS reason FROM rows),
+        WITH judged AS (SELECT *, {reason_sql(spec)} AS broken_rule FROM rows),
         ranked AS (
-            SELECT *, row_number() OVER (PARTITION BY {key}, reason IS NULL ORDER BY _place) AS _rank FROM judged
+            SELECT *, row_number() OVER (PARTITION BY {key}, broken_rule IS NULL ORDER BY _place) AS _rank FROM judged
         )
-        SELECT * EXCLUDE (reason, _rank), CASE WHEN reason IS NULL AND _rank > 1
-               THEN 'duplicate key ({key})' ELSE reason END AS reason
+        SELECT * EXCLUDE (broken_rule, _rank), CASE WHEN broken_rule IS NULL AND _rank > 1
+               THEN 'duplicate key ({key})' ELSE broken_rule END AS broken_rule
         FROM ranked ORDER BY _place
     """
     with duckdb.connect() as connection:
         connection.register("rows", rows)
         judged = connection.sql(query).arrow().read_all()
-    good = judged.column("reason").is_null()
-    kept = judged.filter(good).drop_columns(["reason", "_place"])
+    good = judged.column("broken_rule").is_null()
+    kept = judged.filter(good).drop_columns(["broken_rule", "_place"])
     rejected = judged.filter(pc.invert(good)).drop_columns(["_place"])
     return Audit(conform(spec, kept), rejected)
 
@@ -66,7 +66,7 @@ def require(spec: TableSpec, rows: pa.Table) -> pa.Table:
         row = {name: first[name] for name in spec.key}
         raise ContractError(
             f"'{spec.name}': {result.rejected.num_rows} of {rows.num_rows} rows break the contract; "
-            f"first {row}: {first['reason']}"
+            f"first {row}: {first['broken_rule']}"
         )
     return result.kept
 

@@ -78,7 +78,7 @@ def _understand(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[str, 
     words = {word.lower() for word in _CALL.findall(text)}
     if words <= _ALIKE and not _DIFFERENT.search(text):
         try:
-            found = {name.lower() for name in connection.get_table_names(text)}
+            found = {name.lower() for name in connection.get_table_names(text, qualified=True)}
         except duckdb.Error:
             found = {""}
         if found <= set(tables.names()) and _QUERY.match(text):

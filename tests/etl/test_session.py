@@ -39,6 +39,14 @@ rows.write.format("delta").save(sys.argv[2])
 print("written", flush=True)
 """
 )
+_HOLDER = """
+import sys
+from pathlib import Path
+from etl import record
+record.take_lease(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -120,9 +128,8 @@ def test_a_record_of_a_dead_or_other_process_is_stale(tmp_path: Path) -> None:
 
 
 def test_a_lease_lives_as_long_as_its_process(tmp_path: Path) -> None:
-    script = "import sys; from pathlib import Path; from etl import record; record.take_lease(Path(sys.argv[1])); print(1, flush=True); sys.stdin.read()"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-c", script, str(tmp_path)]
+    command = [sys.executable, "-c", _HOLDER, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
@@ -141,13 +148,13 @@ def test_a_session_is_known_by_root_stage_and_slice(tmp_path: Path) -> None:
 
 def test_missing_or_wrong_java_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(DataError, match="Java 17 is needed .*JAVA_HOME"):
+    with pytest.raises(DataError, match=r"Java 17 is needed .*JAVA_HOME"):
         java.java()
     fake = tmp_path / "bin" / "java"
     fake.parent.mkdir()
     fake.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
     fake.chmod(0o755)
-    with pytest.raises(DataError, match="Java 17 is needed .*is 11"):
+    with pytest.raises(DataError, match=r"Java 17 is needed .*is 11"):
         java.java()
 
 
@@ -160,13 +167,13 @@ def test_a_server_that_cannot_start_shows_its_log(tmp_path: Path, monkeypatch: p
 def test_jars_are_checked_and_their_absence_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DHS_JARS", str(tmp_path))
     monkeypatch.setattr(jars, "MAVEN_CENTRAL", (tmp_path / "mirror").as_uri())
-    with pytest.raises(DataError, match="cannot be fetched .*DHS_JARS"):
+    with pytest.raises(DataError, match=r"cannot be fetched .*DHS_JARS"):
         jars.delta_jars()
     for place in jars.JARS:
         copy = tmp_path / "mirror" / place
         copy.parent.mkdir(parents=True)
         copy.write_bytes(b"not the jar")
-    with pytest.raises(DataError, match="sha256 .* expected .*not used"):
+    with pytest.raises(DataError, match=r"sha256 .* expected .*not used"):
         jars.delta_jars()
 
 
