@@ -20,7 +20,6 @@ LENS_FIELDS = ("strength", "one_minus_q2", "q2", "gamma_u", "gamma_v", "shear")
 COMPONENT_FIELDS = ("u", "v", "auu", "auv", "avv", "power", "steepness", "amplitude", "scale", "cut", "sharpness")
 
 
-
 class Scene(NamedTuple):
     """A batch of lenses and source components, packed for the backend; all float32 but the counts."""
 
@@ -45,7 +44,7 @@ class Scene(NamedTuple):
 
 
 _ZERO, _ONE, _TWO, _EIGHT = (np.float32(value) for value in (0, 1, 2, 8))
-_TINY, _TENTH = np.float32(1e-12), np.float32(0.1)
+_TINY, _TENTH, _QUARTER, _HALF = (np.float32(value) for value in (1e-12, 0.1, 0.25, 0.5))
 _GAUSS = np.float32(0.5 / np.sqrt(3.0))
 _ATAN = tuple(np.float32((-1.0) ** k / (2 * k + 1)) for k in range(6))
 _ATANH = tuple(np.float32(1.0 / (2 * k + 1)) for k in range(6))
@@ -84,11 +83,14 @@ def shoot(us: Any, vs: Any, lens: Any, source_us: Any, source_vs: Any) -> None:
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
-def _look(us: Any, vs: Any, lens: Any, part: Any, width: Any, light: Any, extent: Any) -> None:
-    """Surface brightness at each cell's centre, and its squared source-plane extent over the profile's scale there.
+def _look(us: Any, vs: Any, lens: Any, part: Any, width: Any, seen: Any) -> None:
+    """What a cell shows, into ``seen`` (3, cells): light, extent, error.
 
-    The extent is negative where the whole cell lies beyond the profile's cut.
+    Light is the surface brightness at the centre; extent the squared ratio of the cell's source-plane extent to the
+    profile's scale there, negative where the whole cell lies beyond the profile's cut; error a bound, per area, on what
+    one ray gets wrong, from the brightness at the point of the cell nearest to the component's centre.
     """
+    light, extent, error = seen[0], seen[1], seen[2]
     strength, f2, q2, g1, g2, shear = lens[0], lens[1], lens[2], lens[3], lens[4], lens[5]
     part_u, part_v, auu, auv, avv = part[0], part[1], part[2], part[3], part[4]
     power, steepness, amplitude, scale, cut, sharpness = part[5], part[6], part[7], part[8], part[9], part[10]
@@ -102,69 +104,83 @@ def _look(us: Any, vs: Any, lens: Any, part: Any, width: Any, light: Any, extent
         light[i] = amplitude * _simd.exp2(-x)
         steep = strength / max(_ONE / inverse_psi - width, _TENTH * width)
         span = width * (max(_ONE, steep - _ONE) + shear) * scale
-        relative2 = span * span / radius2
-        slope = sharpness * x
-        outside = radius2 > (cut + span) * (cut + span)
-        extent[i] = -_ONE if outside else relative2 * min(_ONE, slope * slope)
+        radius = np.sqrt(radius2)
+        far = radius + _HALF * span
+        variation = span / far * sharpness * steepness * _simd.exp2(_TWO * power * _simd.log2(far))
+        near = max(radius - span, _TINY)
+        brightest = amplitude * _simd.exp2(-steepness * _simd.exp2(_TWO * power * _simd.log2(near)))
+        relative2 = variation * variation
+        extent[i] = -_ONE if radius > cut + span else relative2
+        error[i] = brightest * min(relative2, _ONE)
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
-def _spread(us: Any, vs: Any, i: int, step: Any, turn: Any, out_u: Any, out_v: Any, place: int) -> None:
-    """Four points at +-step along the stamp's axes round cell ``i``, written from ``place`` on."""
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
+def _spread(u: Any, v: Any, step: Any, turn: Any, out: Any, place: int) -> None:
+    """Four points at +-step along the stamp's axes round (u, v), written from ``place`` on."""
     cu, su = step * turn[0], step * turn[1]
     for k in range(4):
         x = _ONE if k & 1 else -_ONE
         y = _ONE if k & 2 else -_ONE
-        out_u[place + k] = us[i] + x * cu + y * su
-        out_v[place + k] = vs[i] - x * su + y * cu
+        out[0, place + k] = u + x * cu + y * su
+        out[1, place + k] = v - x * su + y * cu
+
+
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+def _sort(count: int, width: Any, turn: Any, last: bool, limits: Any, lists: Any, image: Any) -> Any:
+    """Decide each cell: done with one ray, four rays, or four children; returns the numbers of children and rays.
+
+    ``lists`` are (positions, pixel numbers) of the cells, their children and the rays, and what the cells show. Where a
+    list is full, the cell is done with what there is room for.
+    """
+    cells, where, children, child_where, points, point_where, seen = lists
+    capacity, area = points.shape[1], width * width
+    young, rays = 0, 0
+    for i in range(count):
+        extent = seen[1, i]
+        if extent < _ZERO:
+            continue
+        room = young + 4 <= capacity
+        if extent < limits[0] or seen[2, i] * area < limits[2]:
+            image[where[i]] += seen[0, i] * area
+        elif (extent < limits[1] or last or not room) and rays + 4 <= capacity:
+            _spread(cells[0, i], cells[1, i], _GAUSS * width, turn, points, rays)
+            point_where[rays : rays + 4] = where[i]
+            rays += 4
+        elif room:
+            _spread(cells[0, i], cells[1, i], _QUARTER * width, turn, children, young)
+            child_where[young : young + 4] = where[i]
+            young += 4
+        else:
+            image[where[i]] += seen[0, i] * area
+    return young, rays
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def _integrate(scene: Any, row: int, k: int, count: int, width: Any, work: Any, image: Any) -> int:
     """Add component ``k``'s light over the cells of list 0 to ``image`` (flat, last place: off the stamp).
 
-    ``work`` is (8, capacity) float32 and (3, capacity) int32: lists 0 and 1 hold cells, list 2 rays. Returns the number
-    of rays traced.
+    ``work`` is (9, capacity) float32 and (3, capacity) int32: positions and pixel numbers of two lists of cells and one
+    of rays, and what they show. Returns the number of rays traced.
     """
-    cells, pixels = work
-    lens, turn, part, limits = scene.lenses[row], scene.turns[row], scene.parts[row, k], scene.limits
+    table, pixels = work
+    lens, turn, part = scene.lenses[row], scene.turns[row], scene.parts[row, k]
     levels = scene.levels + int(np.ceil(np.log2(width / scene.scale)))
-    now, rays_traced = 0, 0
-    light, extent = cells[6], cells[7]
-    capacity = cells.shape[1]
+    points, seen = table[4:6], table[6:9]
+    now, traced = 0, 0
     for level in range(levels + 1):
-        us, vs, where = cells[2 * now], cells[2 * now + 1], pixels[now]
-        next_u, next_v, next_where = cells[2 - 2 * now], cells[3 - 2 * now], pixels[1 - now]
-        _look(us[:count], vs[:count], lens, part, width, light, extent)
-        rays_traced += count
-        area = width * width
-        children, rays = 0, 0
-        for i in range(count):
-            if extent[i] < _ZERO:
-                continue
-            if extent[i] < limits[0] or light[i] * area * min(extent[i], _ONE) < limits[2]:
-                image[where[i]] += light[i] * area
-            elif (extent[i] < limits[1] or level == levels or children + 4 > capacity) and rays + 4 <= capacity:
-                _spread(us, vs, i, _GAUSS * width, turn, cells[4], cells[5], rays)
-                for k in range(4):
-                    pixels[2, rays + k] = where[i]
-                rays += 4
-            elif children + 4 <= capacity:
-                _spread(us, vs, i, np.float32(0.25) * width, turn, next_u, next_v, children)
-                for k in range(4):
-                    next_where[children + k] = where[i]
-                children += 4
-            else:
-                image[where[i]] += light[i] * area
-        _look(cells[4, :rays], cells[5, :rays], lens, part, width, light, extent)
-        rays_traced += rays
-        quarter = np.float32(0.25) * area
+        cells, children = table[2 * now : 2 * now + 2], table[2 - 2 * now : 4 - 2 * now]
+        _look(cells[0, :count], cells[1, :count], lens, part, width, seen)
+        lists = (cells, pixels[now], children, pixels[1 - now], points, pixels[2], seen)
+        young, rays = _sort(count, width, turn, level == levels, scene.limits, lists, image)
+        _look(points[0, :rays], points[1, :rays], lens, part, width, seen)
+        quarter = _QUARTER * width * width
         for i in range(rays):
-            image[pixels[2, i]] += light[i] * quarter
-        if children == 0:
+            image[pixels[2, i]] += seen[0, i] * quarter
+        traced += count + rays
+        if young == 0:
             break
-        count, width, now = children, np.float32(0.5) * width, 1 - now
-    return rays_traced
+        count, width, now = young, _HALF * width, 1 - now
+    return traced
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
@@ -224,3 +240,29 @@ def trace(scene: Any, images: Any, rays: Any, work: Any) -> None:
             if scene.reaches[row, k] > half_width - offset:
                 count = _surroundings(scene, row, size, work)
                 rays[row] += _integrate(scene, row, k, count, np.float32(size) * scene.scale, work, image)
+
+
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+def count_images(scene: Any, sources: Any, directions: Any, counts: Any) -> None:
+    """Images of point sources (batch, 2), given in the lens's frame, into ``counts``.
+
+    An isothermal deflection depends on direction alone, so an image at angle phi solves
+    ``(1 - Gamma) e(phi) r = beta + alpha(phi)``: the cross product of the two sides changes sign there, r > 0.
+    ``directions`` (2, steps) are unit vectors over the whole turn.
+    """
+    steps = directions.shape[1]
+    for row in range(counts.size):
+        lens = scene.lenses[row]
+        strength, f2, q2, g1, g2 = lens[0], lens[1], lens[2], lens[3], lens[4]
+        su, sv = sources[row, 0], sources[row, 1]
+        found, before = 0, np.float32(0.0)
+        for i in range(steps + 1):
+            c, s = directions[0, i % steps], directions[1, i % steps]
+            au, av, _ = _isothermal(c, s, q2, f2)
+            right_u, right_v = su + strength * au, sv + strength * av
+            left_u, left_v = c - g1 * c - g2 * s, s - g2 * c + g1 * s
+            cross = left_u * right_v - left_v * right_u
+            if i > 0 and (cross > _ZERO) != (before > _ZERO) and left_u * right_u + left_v * right_v > _ZERO:
+                found += 1
+            before = cross
+        counts[row] = found

@@ -32,8 +32,13 @@ def total_flux(n: ArrayLike, q: ArrayLike, re_major_arcsec: ArrayLike) -> Array:
     """Flux of a profile with ``I(R_e) = 1``: ``2 pi n q Re^2 e^b b^{-2n} Gamma(2n)``, Re on the major axis."""
     n = np.asarray(n, dtype=np.float64)
     b = b_n(n)
-    return 2.0 * np.pi * n * np.asarray(q) * np.square(re_major_arcsec) * np.exp(
-        b - 2.0 * n * np.log(b) + gammaln(2.0 * n)
+    return (
+        2.0
+        * np.pi
+        * n
+        * np.asarray(q)
+        * np.square(re_major_arcsec)
+        * np.exp(b - 2.0 * n * np.log(b) + gammaln(2.0 * n))
     )
 
 

@@ -1,0 +1,88 @@
+"""Configuration of rendering and of the selection-function grid."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from lake.config import Section
+from lake.errors import invalid
+
+
+class Quadrature(Section):
+    """How finely lensed light is integrated over pixels."""
+
+    levels: int = Field(ge=0, le=12)
+    """Most times a pixel is halved."""
+    one_ray_below: PositiveFloat
+    """A cell costs one ray where its source-plane extent over the profile's scale there is below this."""
+    four_rays_below: PositiveFloat
+    """A cell costs four Gauss-Legendre rays below this extent; above, it is split."""
+    negligible_flux: float = Field(ge=0, lt=1)
+    """A cell whose estimated error, as a share of the source's unlensed flux, is below this is not refined."""
+    tail_fraction: float = Field(gt=0, lt=0.01)
+    """Share of a profile's flux that may be cut off its far wings."""
+
+
+class Detectability(Section):
+    """When a lens counts as detectable: a declared denominator, never the default one."""
+
+    sky_sigmas: PositiveFloat
+    """The brightest arc pixel exceeds the sky noise by this factor."""
+    host_ratio: PositiveFloat
+    """An arc pixel above that noise exceeds the host's flux there by this factor."""
+    magnification: PositiveFloat
+    """Least total magnification."""
+
+
+class GridParams(Section):
+    """The selection-function grid: theta_E x PSF x depth, injections per cell, how they are made."""
+
+    theta_e_arcsec: tuple[PositiveFloat, ...] = Field(min_length=1)
+    """Einstein radii of the grid (arcsec)."""
+    psf_edges_arcsec: tuple[PositiveFloat, ...] = Field(min_length=2)
+    """Edges of the cells in the host's r-band PSF FWHM (arcsec)."""
+    depth_edges_mag: tuple[float, ...] = Field(min_length=2)
+    """Edges of the cells in the host's r-band 5-sigma point-source depth (mag)."""
+    per_cell: PositiveInt
+    """Injections per cell."""
+    prior: str
+    """Name of a prior of the registry, or a path to a file with a prior of one's own."""
+    host_model: Literal["IM1", "IM2"]
+    """IM1: random hosts, lens shape independent of them; IM2: early-type hosts, lens shape follows theirs."""
+    max_uses_per_host: PositiveInt
+    """Most injections of one cell into the same host."""
+    host_retries: int = Field(ge=0, le=20)
+    """Other hosts tried after a failed load or injection, before it counts as failed."""
+    max_host_bad_fraction: float = Field(ge=0, lt=1)
+    """A host with a larger share of masked or non-finite pixels is refused."""
+    psf_model: Literal["gaussian", "moffat"]
+    """Profile that carries the host's FWHM."""
+    psf_moffat_beta: float = Field(gt=1.0, le=50.0)
+    """Exponent of the Moffat profile."""
+    psf_includes_pixel: bool
+    """Whether the FWHM describes the effective PSF, pixel response included (as psfsize does)."""
+    poisson_gain_e_per_nmgy: PositiveFloat | None
+    """Gain of the arc's Poisson noise in electrons per nanomaggy; null for none."""
+    core_suppression_radius_arcsec: PositiveFloat | None
+    """Radius round the lens's centre within which the arc's light is suppressed; null for none."""
+    sky_annulus_px: tuple[PositiveFloat, PositiveFloat]
+    """Inner and outer radius (pixels) of the host's annulus whose MAD gives its sky noise."""
+    batch_size: PositiveInt
+    """Injections rendered and scored at once."""
+    threads: PositiveInt
+    """Threads that render."""
+    quadrature: Quadrature
+    """Accuracy of the rendering."""
+    detectability: Detectability
+    """Declared detectability cuts."""
+
+    @model_validator(mode="after")
+    def _edges_increase(self) -> GridParams:
+        for name in ("theta_e_arcsec", "psf_edges_arcsec", "depth_edges_mag", "sky_annulus_px"):
+            values = getattr(self, name)
+            if any(b <= a for a, b in pairwise(values)):
+                raise invalid(name, "strictly increasing", values)
+        return self

@@ -1,0 +1,92 @@
+"""Hosts of a grid: whose own PSF and depth fall into a cell, in keyed-hash order, and what their PSF is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from injection.config import GridParams
+from injection.psf import Psf, fwhm_per_band
+from lake.errors import DataError, invalid
+from lake.hashing import key_hash
+from lake.survey import BANDS, depth_mag_from_psfdepth
+
+Array = NDArray[np.float64]
+
+EARLY_TYPES = ("DEV", "SER")
+"""Tractor types of the LRG-like hosts of IM2."""
+
+
+class Hosts:
+    """Candidate hosts: a table with ``galaxy_id``, ``psfsize_r``, ``psfdepth_r``, and ``psfsize_g``, ``_z`` if known.
+
+    IM2 also needs ``type`` (or ``type_bin``). Rows without a PSF or depth in r cannot be hosts and are left out.
+    """
+
+    def __init__(self, table: pa.Table, host_model: str) -> None:
+        missing = {"galaxy_id", "psfsize_r", "psfdepth_r"} - set(table.column_names)
+        if missing:
+            raise DataError(f"host table lacks {', '.join(sorted(missing))}")
+        if host_model == "IM2":
+            table = table.filter(_early(table))
+        table = table.sort_by("galaxy_id").combine_chunks()
+        usable = (_floats(table, "psfsize_r") > 0) & (_floats(table, "psfdepth_r") > 0)
+        self.table = table.filter(pa.array(usable))
+        self.ids = self.table.column("galaxy_id").combine_chunks()
+        self.psfdepth_r = _floats(self.table, "psfdepth_r")
+        self.depth_mag = depth_mag_from_psfdepth(self.psfdepth_r)
+        self.fwhm_arcsec = _fwhm(self.table)
+        self._row = {galaxy_id: row for row, galaxy_id in enumerate(self.ids.to_pylist())}
+        if len(self._row) != len(self.ids):
+            raise DataError("host table has duplicated galaxy_id")
+
+    def rows_of(self, galaxy_ids: Sequence[str]) -> NDArray[np.int64]:
+        """Rows of hosts by their identifiers."""
+        try:
+            return np.array([self._row[galaxy_id] for galaxy_id in galaxy_ids], dtype=np.int64)
+        except KeyError as error:
+            raise DataError(f"host {error.args[0]} is not in the host table") from error
+
+    def psf(self, rows: NDArray[np.int64], grid: GridParams) -> Psf:
+        """The PSFs of some hosts, in the grid's profile."""
+        fwhm = self.fwhm_arcsec[rows]
+        if grid.psf_model == "gaussian":
+            return Psf.gaussian(fwhm, grid.psf_includes_pixel)
+        return Psf.moffat(fwhm, grid.psf_moffat_beta, grid.psf_includes_pixel)
+
+    def cell(self, psf_edges: tuple[float, float], depth_edges: tuple[float, float]) -> NDArray[np.int64]:
+        """Rows of hosts whose PSF and depth lie in [low, high)."""
+        psf, depth = self.fwhm_arcsec[:, BANDS.index("r")], self.depth_mag
+        inside = (psf >= psf_edges[0]) & (psf < psf_edges[1]) & (depth >= depth_edges[0]) & (depth < depth_edges[1])
+        return np.flatnonzero(inside)
+
+    def ordered(self, rows: NDArray[np.int64], seed: int, cell: str) -> NDArray[np.int64]:
+        """Rows in the keyed-hash order of one cell: any subset of hosts keeps its order."""
+        keys = pc.binary_join_element_wise(self.ids.take(pa.array(rows)), pa.scalar(cell), pa.scalar("|"))
+        return rows[np.argsort(key_hash(seed, keys), kind="stable")]
+
+
+def _floats(table: pa.Table, name: str) -> Array:
+    column = pc.fill_null(table.column(name).cast(pa.float64()), float("nan"))
+    return np.asarray(column.to_numpy(), dtype=np.float64)
+
+
+def _fwhm(table: pa.Table) -> Array:
+    """FWHM (host, band): each band's own where given, else the survey's ratio to r."""
+    fwhm = fwhm_per_band(_floats(table, "psfsize_r"))
+    for index, band in enumerate(BANDS):
+        if f"psfsize_{band}" in table.column_names:
+            own = _floats(table, f"psfsize_{band}")
+            fwhm[:, index] = np.where(own > 0, own, fwhm[:, index])
+    return fwhm
+
+
+def _early(table: pa.Table) -> pa.Array:
+    name = next((name for name in ("type_bin", "type") if name in table.column_names), None)
+    if name is None:
+        raise invalid("host_model", "IM1 where the host table has no column 'type'", "IM2")
+    return pc.is_in(table.column(name), value_set=pa.array(EARLY_TYPES))

@@ -1,0 +1,74 @@
+"""What values an injection's parameters may take; an impossible one is refused by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lake.errors import ParameterError, invalid
+
+RANGES: dict[str, tuple[float, float]] = {
+    "lens_theta_e_arcsec": (0.0, 60.0),
+    "lens_q": (0.01, 1.0),
+    "lens_pa_rad": (-np.pi, np.pi),
+    "lens_x_arcsec": (-60.0, 60.0),
+    "lens_y_arcsec": (-60.0, 60.0),
+    "lens_gamma1": (-0.9, 0.9),
+    "lens_gamma2": (-0.9, 0.9),
+    "src_mag_r": (5.0, 40.0),
+    "src_g_minus_r": (-10.0, 10.0),
+    "src_r_minus_z": (-10.0, 10.0),
+    "src_re_arcsec": (1e-3, 30.0),
+    "src_n": (0.3, 8.0),
+    "src_q": (0.01, 1.0),
+    "src_pa_rad": (-np.pi, np.pi),
+    "src_x_arcsec": (-60.0, 60.0),
+    "src_y_arcsec": (-60.0, 60.0),
+    "src_beta_frac": (0.0, 100.0),
+    "src_clumps": (0, 3),
+    "src_clump_fraction": (0.0, 1.0),
+}
+_OPTIONAL = {"src_n", "src_q"}
+
+
+def allowed(name: str) -> str:
+    low, high = RANGES[name]
+    return f"a finite number in [{low:g}, {high:g}]"
+
+
+def refuse(name: str, value: object) -> ParameterError:
+    """The error of a value outside its parameter's range."""
+    return invalid(name, allowed(name), value)
+
+
+def faults(rows: pa.Table) -> list[str | None]:
+    """Why each row cannot be injected: its first parameter that is missing, non-finite or out of range."""
+    reasons: list[str | None] = [None] * rows.num_rows
+    shear = np.zeros(rows.num_rows)
+    for name, (low, high) in RANGES.items():
+        column = rows.column(name)
+        values = column.to_numpy(zero_copy_only=False).astype(np.float64)
+        bad = ~((values >= low) & (values <= high))
+        if name in _OPTIONAL:
+            bad &= np.asarray(rows.column("src_model")) != "real"
+        for index in np.flatnonzero(bad):
+            reasons[index] = reasons[index] or str(refuse(name, float(values[index])))
+        if name.startswith("lens_gamma"):
+            shear = np.hypot(shear, values)
+    for index in np.flatnonzero(shear >= RANGES["lens_gamma1"][1]):
+        message = invalid("lens_gamma1, lens_gamma2", "a shear below 0.9", float(shear[index]))
+        reasons[index] = reasons[index] or str(message)
+    _clump_faults(rows, reasons)
+    return reasons
+
+
+def _clump_faults(rows: pa.Table, reasons: list[str | None]) -> None:
+    count = rows.column("src_clumps").to_numpy(zero_copy_only=False)
+    for k in (1, 2, 3):
+        for part, low in (("x", -60.0), ("y", -60.0), ("re", 1e-4)):
+            name = f"src_clump{k}_{part}_arcsec"
+            values: NDArray[np.float64] = rows.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
+            for index in np.flatnonzero((count >= k) & ~((values >= low) & (values <= 60.0))):
+                message = invalid(name, f"a finite number in [{low:g}, 60]", float(values[index]))
+                reasons[index] = reasons[index] or str(message)

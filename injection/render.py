@@ -1,0 +1,153 @@
+"""Rendering: lensed source light, PSF-convolved, added to hosts in three bands.
+
+Pixels are integrals of surface brightness (adaptive quadrature, see ``_rays``), never samples; the bands share the
+source's morphology and differ in flux and PSF. Light off the stamp is not convolved back into it.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.fft import irfft2, rfft2
+
+from injection import _pack, _rays
+from injection.config import Quadrature
+from injection.lens import Lens
+from injection.psf import Psf, padded_size, transfer
+from injection.ranges import faults
+from injection.sources import components
+from lake.errors import invalid
+from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, PIXEL_SCALE_TOLERANCE, flux_from_magnitude
+
+Array = NDArray[np.float64]
+Images = NDArray[np.float32]
+
+STANDARD = Quadrature(levels=8, one_ray_below=0.35, four_rays_below=0.9, negligible_flux=1e-4, tail_fraction=1e-5)
+"""Quadrature whose lensed flux is within 0.1 % of the converged one over the widest prior."""
+_CAPACITY = 1 << 16
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Arcs:
+    """Lensed light of a batch of injections; rows that failed are zero and carry a reason."""
+
+    images: Images
+    """(batch, band, y, x) nMgy, after the PSF"""
+    flux_on_stamp: Array
+    """(batch,) lensed flux in the stamp before the PSF, per unlensed flux"""
+    magnification: Array
+    """(batch,) lensed flux, stamp and surroundings (three stamps wide), per unlensed flux"""
+    rays: NDArray[np.int64]
+    """(batch,) rays traced"""
+    reasons: list[str | None]
+    """Why a row failed; None where it did not"""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Hosts with arcs (batch, band, y, x) nMgy; NaN where the injection failed, with the reason in ``arcs``."""
+
+    images: Images
+    arcs: Arcs
+
+
+def band_fluxes(rows: pa.Table) -> Array:
+    """Unlensed source flux (batch, band) in nMgy."""
+    r = rows.column("src_mag_r").to_numpy().astype(np.float64)
+    g = r + rows.column("src_g_minus_r").to_numpy()
+    z = r - rows.column("src_r_minus_z").to_numpy()
+    return flux_from_magnitude(np.stack([g, r, z], axis=1))
+
+
+def trace(
+    rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float = PIXEL_SCALE_ARCSEC
+) -> tuple[Images, NDArray[np.int64]]:
+    """Pixel integrals of lensed light of unit source flux: (batch, y * x + 1), the last value off the stamp; rays."""
+    limits = np.array([quadrature.one_ray_below, quadrature.four_rays_below, quadrature.negligible_flux])
+    scene = _pack.scene(
+        Lens.from_rows(rows), components(rows), pixel_scale_arcsec, quadrature.levels, limits, quadrature.tail_fraction
+    )
+    images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
+    rays = np.zeros(rows.num_rows, dtype=np.int64)
+    work = (np.empty((9, _CAPACITY), np.float32), np.empty((3, _CAPACITY), np.int32))
+    _rays.trace(scene, images, rays, work)
+    return images, rays
+
+
+def convolve(images: Images, psf: Psf, fluxes: Array, pixel_scale_arcsec: float = PIXEL_SCALE_ARCSEC) -> Images:
+    """Images (batch, y, x) of unit flux, convolved with each band's PSF and scaled: (batch, band, y, x)."""
+    pixels = images.shape[-1]
+    size = padded_size(psf, pixels, pixel_scale_arcsec)
+    spectrum = rfft2(images, s=(size, size))[:, None]
+    response = transfer(psf, size, pixels, pixel_scale_arcsec) * fluxes.astype(np.float32)[..., None, None]
+    return irfft2(spectrum * response, s=(size, size), overwrite_x=True)[..., :pixels, :pixels]
+
+
+def render_arcs(
+    rows: pa.Table, psf: Psf, stamp_pixels: int, quadrature: Quadrature = STANDARD, threads: int = 1
+) -> Arcs:
+    """Lensed light of drawn rows on stamps of the survey's pixel scale.
+
+    Rows with impossible parameters or PSFs fail alone; nothing here depends on the batch a row is in.
+    """
+    _check_size(stamp_pixels)
+    reasons = faults(rows)
+    bad_psf = ~(np.isfinite(psf.fwhm_arcsec) & (psf.fwhm_arcsec > 0)).all(axis=1)
+    for index in np.flatnonzero(bad_psf):
+        reasons[index] = reasons[index] or str(
+            invalid("psf fwhm_arcsec", "positive and finite in every band", psf.fwhm_arcsec[index].tolist())
+        )
+    good = np.flatnonzero([reason is None for reason in reasons])
+    arcs = Arcs(
+        np.zeros((rows.num_rows, len(BANDS), stamp_pixels, stamp_pixels), np.float32),
+        np.zeros(rows.num_rows), np.zeros(rows.num_rows), np.zeros(rows.num_rows, np.int64), reasons,
+    )  # fmt: skip
+    chunks = [good[start : start + _CHUNK] for start in range(0, len(good), _CHUNK)]
+    if threads == 1:
+        for chunk in chunks:
+            _render_chunk(rows, psf, quadrature, chunk, arcs)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda chunk: _render_chunk(rows, psf, quadrature, chunk, arcs), chunks))
+    return arcs
+
+
+def _render_chunk(rows: pa.Table, psf: Psf, quadrature: Quadrature, index: NDArray[np.int64], arcs: Arcs) -> None:
+    """Render the rows of one chunk into ``arcs``; the transform's size is each row's own, whatever its company."""
+    part = rows.take(pa.array(index))
+    pixels = arcs.images.shape[-1]
+    flat, arcs.rays[index] = trace(part, pixels, quadrature)
+    sums = flat.sum(axis=1, dtype=np.float64)
+    arcs.magnification[index] = sums
+    arcs.flux_on_stamp[index] = sums - flat[:, -1]
+    images, fluxes = flat[:, :-1].reshape(-1, pixels, pixels), band_fluxes(part)
+    sizes = np.array([padded_size(psf.take([i]), pixels, PIXEL_SCALE_ARCSEC) for i in index])
+    for size in np.unique(sizes):
+        own = np.flatnonzero(sizes == size)
+        arcs.images[index[own]] = convolve(images[own], psf.take(index[own]), fluxes[own])
+
+
+def render(rows: pa.Table, hosts: Images, psf: Psf, quadrature: Quadrature = STANDARD, threads: int = 1) -> Rendered:
+    """Hosts (batch, band, y, x) nMgy with the lensed light of drawn rows added."""
+    if hosts.ndim != 4 or hosts.shape[:2] != (rows.num_rows, len(BANDS)) or hosts.shape[2] != hosts.shape[3]:
+        raise invalid("hosts", f"({rows.num_rows}, {len(BANDS)}, n, n)", hosts.shape)
+    arcs = render_arcs(rows, psf, hosts.shape[-1], quadrature, threads)
+    images = hosts.astype(np.float32) + arcs.images
+    images[[reason is not None for reason in arcs.reasons]] = np.nan
+    return Rendered(images, arcs)
+
+
+def check_pixel_scale(pixel_scale_arcsec: float) -> None:
+    """Refuse stamps whose pixel scale differs from the survey's by more than the tolerance."""
+    if not abs(pixel_scale_arcsec / PIXEL_SCALE_ARCSEC - 1.0) <= PIXEL_SCALE_TOLERANCE:
+        raise invalid("pixel_scale_arcsec", f"within 1 % of {PIXEL_SCALE_ARCSEC}", pixel_scale_arcsec)
+
+
+def _check_size(stamp_pixels: int) -> None:
+    if stamp_pixels < 3 or stamp_pixels % 2 == 0:
+        raise invalid("stamp_pixels", "odd and at least 3", stamp_pixels)

@@ -1,0 +1,206 @@
+"""Inject, score, measure: batches of a planned grid as Arrow tables, without storing pixels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from injection.config import GridParams
+from injection.grid import Plan
+from injection.measure import Sky, measure, sigma_from_annulus, sigma_from_psfdepth
+from injection.priors import draw
+from injection.render import Images, render_arcs
+from injection.schema import BATCH_SCHEMA, MEASURED
+from lake.errors import DarkHaloError, invalid
+from lake.survey import BANDS
+
+log = logging.getLogger(__name__)
+
+
+class Scorer(Protocol):
+    """Anything that gives logits for stamps: a checkpoint of ours or a user's own finder."""
+
+    @property
+    def stamp_pixels(self) -> int:
+        """Side of the stamps it takes."""
+
+    def score(self, stamps: Images) -> ArrayLike:
+        """Logits (batch,) of stamps (batch, band, y, x) in nMgy."""
+
+
+LoadHosts = Callable[[Sequence[str]], Images]
+"""Stamps (batch, band, y, x) nMgy of hosts by galaxy_id; masked pixels are NaN. May raise a DarkHaloError."""
+
+
+def batches(plan: Plan) -> list[pa.Table]:
+    """The plan in pieces of one batch each, in order."""
+    size = plan.grid.batch_size
+    return [plan.rows.slice(start, size) for start in range(0, plan.rows.num_rows, size)]
+
+
+def run(plan: Plan, load_hosts: LoadHosts, scorer: Scorer, start: int = 0) -> Iterator[pa.Table]:
+    """Tables of :data:`BATCH_SCHEMA`, one per batch of the plan, from batch ``start`` on.
+
+    A row's values do not depend on the batch it is in. A host that cannot be loaded or used is replaced by the next of
+    the row's hosts; a row that runs out of hosts, or cannot be rendered or scored, fails with its reason.
+    """
+    for rows in batches(plan)[start:]:
+        yield run_batch(plan, rows, load_hosts, scorer)
+
+
+def run_batch(plan: Plan, rows: pa.Table, load_hosts: LoadHosts, scorer: Scorer) -> pa.Table:
+    """One batch of :func:`run`."""
+    grid = plan.grid
+    for name in ("poisson_gain_e_per_nmgy", "core_suppression_radius_arcsec"):
+        if getattr(grid, name) is not None:
+            raise invalid(f"grid.{name}", "null: this version renders without it", getattr(grid, name))
+    drawn = draw(
+        plan.prior,
+        rows.column("injection_id").combine_chunks(),
+        plan.seed,
+        fixed={"lens_theta_e_arcsec": rows.column("lens_theta_e_arcsec").to_numpy()},
+    )
+    found = _find_hosts(rows, load_hosts, grid, scorer.stamp_pixels)
+    columns = _identity(plan, rows, found)
+    good = np.flatnonzero([reason is None for reason in found.reasons])
+    values, reasons = _inject(plan, drawn.take(pa.array(good)), found.take(good), scorer)
+    for place, index in enumerate(good):
+        found.reasons[index] = reasons[place]
+    scored = np.array([reason is None for reason in found.reasons])
+    for name in MEASURED:
+        columns[name] = _spread(values.get(name), good, scored, BATCH_SCHEMA.field(name).type)
+    columns["status"] = pa.array(np.where(scored, "scored", "failed"))
+    columns["reason"] = pa.array(found.reasons, pa.string())
+    for name in drawn.column_names:
+        columns[name] = drawn.column(name)
+    if not scored.all():
+        log.warning("%d of %d injections failed, first: %s", (~scored).sum(), len(scored), _first(found.reasons))
+    return pa.table([_cast(columns[field.name], field) for field in BATCH_SCHEMA], schema=BATCH_SCHEMA)
+
+
+class _Found:
+    """Hosts found for a batch: stamps, who they are, which attempt, why none was found."""
+
+    def __init__(self, stamps: Images, ids: list[str], attempts: NDArray[np.int32], reasons: list[str | None]) -> None:
+        self.stamps, self.ids, self.attempts, self.reasons = stamps, ids, attempts, reasons
+
+    def take(self, index: NDArray[np.int64]) -> _Found:
+        reasons = [self.reasons[i] for i in index]
+        return _Found(self.stamps[index], [self.ids[i] for i in index], self.attempts[index], reasons)
+
+
+def _find_hosts(rows: pa.Table, load_hosts: LoadHosts, grid: GridParams, stamp_pixels: int) -> _Found:
+    """Load each row's host, or the next of its hosts where that fails."""
+    choices = rows.column("host_ids").to_pylist()
+    count = len(choices)
+    stamps = np.zeros((count, len(BANDS), stamp_pixels, stamp_pixels), np.float32)
+    found = _Found(stamps, [ids[0] for ids in choices], np.zeros(count, np.int32), ["not loaded"] * count)
+    waiting = list(range(count))
+    for attempt in range(1 + grid.host_retries):
+        waiting = [row for row in waiting if attempt < len(choices[row])]
+        if not waiting:
+            break
+        loaded = _load([choices[row][attempt] for row in waiting], load_hosts)
+        still = []
+        for row, stamp in zip(waiting, loaded, strict=True):
+            found.ids[row], found.attempts[row] = choices[row][attempt], attempt
+            reason = _host_fault(stamp, found.ids[row], grid, stamp_pixels)
+            found.reasons[row] = reason
+            if reason is None and not isinstance(stamp, str):
+                found.stamps[row] = stamp
+            else:
+                still.append(row)
+        waiting = still
+    return found
+
+
+def _load(galaxy_ids: list[str], load_hosts: LoadHosts) -> list[Images | str]:
+    """Stamps, or for each host by itself the reason why there is none."""
+    try:
+        return list(load_hosts(galaxy_ids))
+    except DarkHaloError as error:
+        if len(galaxy_ids) == 1:
+            return [str(error)]
+        return [stamp for galaxy_id in galaxy_ids for stamp in _load([galaxy_id], load_hosts)]
+
+
+def _host_fault(stamp: Images | str, galaxy_id: str, grid: GridParams, stamp_pixels: int) -> str | None:
+    if isinstance(stamp, str):
+        return stamp
+    if stamp.shape != (len(BANDS), stamp_pixels, stamp_pixels):
+        return f"host {galaxy_id} has shape {stamp.shape}, the scorer takes {stamp_pixels} pixels in {len(BANDS)} bands"
+    finite = np.isfinite(stamp)
+    for band, share in zip(BANDS, finite.mean(axis=(1, 2)), strict=True):
+        if share == 0.0:
+            return f"host {galaxy_id} has no {band} band"
+    bad = 1.0 - float(finite.all(axis=0).mean())
+    if bad > grid.max_host_bad_fraction:
+        return f"host {galaxy_id} has {bad:.1%} bad pixels"
+    return None
+
+
+def _inject(plan: Plan, drawn: pa.Table, found: _Found, scorer: Scorer) -> tuple[dict[str, Any], list[str | None]]:
+    """Measurements and scores of rows that have a host, and why some of them failed."""
+    if not drawn.num_rows:
+        return {}, []
+    grid, rows = plan.grid, plan.hosts.rows_of(found.ids)
+    psf = plan.hosts.psf(rows, grid)
+    arcs = render_arcs(drawn, psf, scorer.stamp_pixels, grid.quadrature, grid.threads)
+    hosts = found.stamps
+    usable = np.asarray(np.isfinite(hosts).all(axis=1))
+    sky = Sky(
+        sigma_from_psfdepth(plan.hosts.psfdepth_r[rows], psf),
+        sigma_from_annulus(hosts, usable, *grid.sky_annulus_px),
+    )
+    values = measure(drawn, arcs, hosts, usable, psf, sky, grid.detectability)
+    values["score"] = np.asarray(scorer.score(hosts + arcs.images), dtype=np.float64)
+    values["host_score"] = np.asarray(scorer.score(hosts), dtype=np.float64)
+    reasons = list(arcs.reasons)
+    for index in np.flatnonzero(~(np.isfinite(values["score"]) & np.isfinite(values["host_score"]))):
+        reasons[index] = reasons[index] or "the scorer gave no finite score"
+    return values, reasons
+
+
+def _identity(plan: Plan, rows: pa.Table, found: _Found) -> dict[str, Any]:
+    """Columns that say which injection a row is, and into which host."""
+    count = rows.num_rows
+    host = plan.hosts.rows_of(found.ids)
+    columns: dict[str, Any] = {name: rows.column(name) for name in rows.column_names if name != "host_ids"}
+    columns["grid_id"] = pa.array([plan.grid_id] * count)
+    columns["seed"] = np.full(count, plan.seed)
+    columns["prior"] = pa.array([plan.prior.name] * count)
+    columns["host_model"] = pa.array([plan.grid.host_model] * count)
+    columns["galaxy_id"], columns["host_attempt"] = pa.array(found.ids), found.attempts
+    for index, band in enumerate(BANDS):
+        columns[f"host_psf_fwhm_{band}_arcsec"] = plan.hosts.fwhm_arcsec[host, index]
+    columns["host_depth_r_mag"] = plan.hosts.depth_mag[host]
+    fwhm_r = plan.hosts.fwhm_arcsec[host, BANDS.index("r")]
+    columns["theta_e_over_psf"] = rows.column("lens_theta_e_arcsec").to_numpy() / fwhm_r
+    gain = plan.grid.poisson_gain_e_per_nmgy
+    columns["poisson_gain_e_per_nmgy"] = pa.array([gain] * count, pa.float64())
+    return columns
+
+
+def _spread(values: Any, good: NDArray[np.int64], scored: NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
+    """Values of the rows that had a host, on all rows; null where failed or not finite."""
+    full = np.zeros(len(scored), dtype=kind.to_pandas_dtype())
+    known = scored.copy()
+    if values is not None:
+        finite = np.isfinite(np.asarray(values, dtype=np.float64))
+        full[good] = np.where(finite, values, 0)
+        known[good] &= finite
+    return pa.array(full, kind, mask=~known)
+
+
+def _cast(column: Any, field: pa.Field) -> pa.Array:
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else pa.array(column)
+    return array.cast(field.type)
+
+
+def _first(reasons: list[str | None]) -> str:
+    return next((reason for reason in reasons if reason is not None), "")
