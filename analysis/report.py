@@ -10,7 +10,7 @@ from importlib import resources
 import jinja2
 
 from analysis.figures.style import Picture
-from analysis.reporting import evidence, performance
+from analysis.reporting import evidence, performance, selection
 from analysis.reporting.facts import limitations, literature_views, reference_view
 from analysis.reporting.inputs import Gallery, GalleryRow, GenerationInputs, ReportInputs
 from analysis.reporting.views import Link, TableView
@@ -87,13 +87,10 @@ def _completeness(inputs: ReportInputs) -> Part:
     )
     items: list[TableView | Shown] = [performance.identity_view(inputs)]
     items += [Shown(picture, caption) for picture in performance.heat_maps(inputs)]
-    curve = performance.curves(inputs)
-    if curve is not None:
-        items.append(
-            Shown(curve, "Completeness against Einstein radius. Points are shifted sideways to be told apart.")
-        )
+    items += [Shown(picture, words) for words, picture in selection.pictures(inputs)]
     items += [performance.marginal_view(item) for item in inputs.generations if len(item.completeness)]
     items += [view for view in [performance.paired_completeness_view(inputs)] if view]
+    items.append(selection.denominator_view(inputs))
     return Part("completeness", "Completeness", words, items)
 
 

@@ -1,8 +1,9 @@
-"""Figures of completeness: heat maps over the grid's cells and curves along the Einstein radius."""
+"""Figures of completeness: heat maps over the grid's cells, curves along the parameters of the injections."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,84 +20,116 @@ _EMPTY = "#f3f4f6"
 _PERCENT = 100.0
 
 
-def heat_map(rows: pd.DataFrame, threshold_id: str, title: str) -> Picture:
-    """Completeness over Einstein radius and PSF FWHM, one panel per depth bin; rows of the `completeness` table.
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a heat map: the columns `<column>_low` and `<column>_high`, and the label with its unit."""
 
-    Cells without a host are hatched and say so; the number below each percentage is the injections behind it.
-    """
+    column: str
+    label: str
+
+
+THETA_E = Axis("theta_e_arcsec", "Einstein radius (arcsec)")
+PSF_FWHM = Axis("psf_fwhm_arcsec", "r PSF FWHM (arcsec)")
+DEPTH = Axis("depth_mag", "r depth (5 sigma, mag)")
+
+
+def heat_map(rows: pd.DataFrame, threshold_id: str, title: str) -> Picture:
+    """Completeness over Einstein radius and PSF FWHM, one panel per depth bin; rows of the `completeness` table."""
     require_one_identity(rows)
     cells = rows[(rows["threshold_id"] == threshold_id) & (rows["source_mag_bin"] == ALL) & (rows["cell"] != MARGINAL)]
     if cells.empty:
         raise DataError(f"no completeness cells at threshold '{threshold_id}' in source-magnitude bin '{ALL}'")
-    thetas, psfs = sorted(cells["theta_e_arcsec"].unique()), sorted(cells["psf_fwhm_arcsec_low"].unique())
-    depths = sorted(cells["depth_mag_low"].unique())
-    top = max(float(cells["completeness"].max() or 0.0), 0.01) * _PERCENT
-    columns = min(len(depths), 2)
-    lines = -(-len(depths) // columns)
-    with canvas(max(6.4, columns * (1.0 + 0.62 * len(thetas))), lines * (1.0 + 0.42 * len(psfs)) + 0.4) as figure:
-        panels = figure.subplots(lines, columns, squeeze=False)
-        for axes, depth in zip(panels.flat, depths, strict=False):
-            chosen = cells[cells["depth_mag_low"] == depth]
-            image = _panel(axes, chosen, thetas, psfs, top)
-            high = chosen["depth_mag_high"].iloc[0]
-            axes.set_title(f"r depth {depth:.2f}-{high:.2f} mag (5 sigma, point source)", fontsize=9)
-        for axes in panels.flat[len(depths) :]:
-            axes.axis("off")
-        figure.colorbar(image, ax=panels, label="completeness (%)", shrink=0.8)
-        figure.suptitle(title, fontsize=10)
-        return svg(figure, f"Completeness over Einstein radius, PSF FWHM and depth. {title}")
+    theta = cells["theta_e_arcsec"]
+    return heat_panels(
+        cells.assign(theta_e_arcsec_low=theta, theta_e_arcsec_high=theta), THETA_E, PSF_FWHM, DEPTH, title
+    )
 
 
-def completeness_curves(curves: Mapping[str, pd.DataFrame], title: str) -> Picture:
-    """Completeness against Einstein radius; per name rows of `completeness.over_axes(..., ["theta_e_arcsec"])`.
+def heat_panels(cells: pd.DataFrame, x: Axis, y: Axis, panel: Axis, title: str) -> Picture:
+    """Completeness over two axes, one panel per bin of a third; `cells` has `n`, `completeness` and the bins' edges.
 
-    Error bars are host-clustered 95 % intervals where known, Jeffreys otherwise (the legend says which).
+    Cells without injections are hatched and say so; the small number is the injections behind a percentage.
     """
-    with canvas(6.4, 4.0) as figure:
-        axes = figure.subplots()
-        for i, (name, rows) in enumerate(curves.items()):
-            known = rows["host_clustered_95_low"].notna().all()
-            kind = "host_clustered_95" if known else "jeffreys_95"
-            y = rows["completeness"].to_numpy(float)
-            spread = np.abs(np.stack([rows[f"{kind}_low"], rows[f"{kind}_high"]]) - y) * _PERCENT
-            shift = (i - (len(curves) - 1) / 2) * 0.012
-            axes.errorbar(
-                rows["theta_e_arcsec"] + shift, y * _PERCENT, spread, color=COLOURS[i % len(COLOURS)], fmt="o-", ms=4,
-                lw=1.4, capsize=2, label=f"{name} ({'host-clustered' if known else 'Jeffreys'} 95 %)",
-            )  # fmt: skip
-        axes.set(xlabel="Einstein radius (arcsec)", ylabel="completeness (%)", title=title)
-        axes.set_ylim(bottom=0)
-        axes.legend()
-        return svg(figure, f"Completeness against Einstein radius. {title}")
+    xs, ys, panels = (_bins(cells, axis) for axis in (x, y, panel))
+    top = max(float(np.nanmax(cells["completeness"].to_numpy(float), initial=0.0)), 0.01) * _PERCENT
+    columns = min(len(panels), 2)
+    lines = -(-len(panels) // columns)
+    width, height = columns * (1.2 + 0.6 * len(xs)) + 0.8, lines * (1.0 + 0.42 * len(ys)) + 0.4
+    with canvas(max(width, 6.0), height) as figure:
+        grid = figure.subplots(lines, columns, squeeze=False)
+        for axes, low in zip(grid.flat, panels, strict=False):
+            chosen = cells[cells[f"{panel.column}_low"] == low]
+            image = _panel(axes, chosen, list(xs), list(ys), (x, y), top)
+            axes.set_xticks(range(len(xs)), xs.values(), fontsize=8)
+            axes.set_yticks(range(len(ys)), ys.values(), fontsize=8)
+            axes.set(xlabel=x.label, ylabel=y.label)
+            axes.set_title(f"{panel.label}: {panels[low]}", fontsize=9)
+        for axes in grid.flat[len(panels) :]:
+            axes.axis("off")
+        figure.colorbar(image, ax=grid, label="completeness (%)", shrink=0.9)
+        figure.suptitle(title, fontsize=10)
+        return svg(figure, f"Completeness over {x.label}, {y.label} and {panel.label}. {title}")
 
 
-def _panel(axes: Axes, cells: pd.DataFrame, thetas: Sequence[float], psfs: Sequence[float], top: float) -> AxesImage:
-    values = np.full((len(psfs), len(thetas)), np.nan)
+def completeness_curves(views: Mapping[str, Mapping[str, pd.DataFrame]], title: str) -> Picture:
+    """Completeness along several parameters: per axis label and model, rows of `injection_views.along`.
+
+    Points stand at bin centres; bars are host-clustered 95 % intervals.
+    """
+    columns = min(len(views), 3)
+    lines = -(-len(views) // columns)
+    with canvas(3.4 * columns, 2.7 * lines + 0.5) as figure:
+        grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
+        for axes, (label, models) in zip(grid.flat, views.items(), strict=False):
+            for i, (name, rows) in enumerate(models.items()):
+                _curve(axes, rows, COLOURS[i % len(COLOURS)], name, (i - (len(models) - 1) / 2) * 0.12)
+            axes.set(xlabel=label)
+            axes.set_ylim(bottom=0)
+        for axes in grid.flat[len(views) :]:
+            axes.axis("off")
+        for line in grid:
+            line[0].set_ylabel("completeness (%)")
+        figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        return svg(figure, f"Completeness along {', '.join(views)}. {title}")
+
+
+def _curve(axes: Axes, rows: pd.DataFrame, colour: str, name: str, shift: float) -> None:
+    edges = [column[: -len("_low")] for column in rows.columns if column.endswith("_low")]
+    low, high = (rows[f"{edges[0]}_{end}"].to_numpy(float) for end in ("low", "high"))
+    y = rows["completeness"].to_numpy(float)
+    bounds = np.stack([rows["host_clustered_95_low"], rows["host_clustered_95_high"]])
+    spread = np.abs(bounds - y) * _PERCENT
+    x = (low + high) / 2.0 + shift * (high - low)
+    axes.errorbar(x, y * _PERCENT, spread, color=colour, fmt="o-", ms=3.5, lw=1.3, capsize=2, label=name)
+
+
+def _bins(cells: pd.DataFrame, axis: Axis) -> dict[float, str]:
+    low, high = cells[f"{axis.column}_low"].to_numpy(float), cells[f"{axis.column}_high"].to_numpy(float)
+    return {float(a): f"{a:g}" if a == b else f"{a:.2f}-{b:.2f}" for a, b in sorted(set(zip(low, high, strict=True)))}
+
+
+def _panel(
+    axes: Axes, cells: pd.DataFrame, xs: list[float], ys: list[float], axis: tuple[Axis, Axis], top: float
+) -> AxesImage:
+    values = np.full((len(ys), len(xs)), np.nan)
+    columns, rows = (
+        [ticks.index(v) for v in cells[f"{a.column}_low"]] for ticks, a in zip((xs, ys), axis, strict=True)
+    )
     cell: Any
-    for cell in cells.itertuples():
-        row, column = psfs.index(cell.psf_fwhm_arcsec_low), thetas.index(cell.theta_e_arcsec)
+    for column, row, cell in zip(columns, rows, cells.itertuples(), strict=True):
         values[row, column] = np.nan if cell.n == 0 else cell.completeness * _PERCENT
         _label(axes, column, row, cell, top)
     axes.set_facecolor(_EMPTY)
     for row, column in np.argwhere(np.isnan(values)):
-        axes.add_patch(_hatch(column, row))
-    image = axes.imshow(values, origin="lower", aspect="auto", cmap="cividis", vmin=0, vmax=top)
-    axes.set_xticks(range(len(thetas)), [f"{theta:g}" for theta in thetas])
-    edges = dict(zip(cells["psf_fwhm_arcsec_low"], cells["psf_fwhm_arcsec_high"], strict=True))
-    axes.set_yticks(range(len(psfs)), [f"{low:.2f}-{edges[low]:.2f}" if low in edges else f"{low:.2f}" for low in psfs])
-    axes.set(xlabel="Einstein radius (arcsec)", ylabel="r PSF FWHM (arcsec)")
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, hatch="////", edgecolor="#d1d5db", lw=0))
     axes.grid(visible=False)
-    return image
+    return axes.imshow(values, origin="lower", aspect="auto", cmap="cividis", vmin=0, vmax=top)
 
 
 def _label(axes: Axes, x: int, y: int, cell: Any, top: float) -> None:
     if cell.n == 0:
-        axes.text(x, y, "no\nhost", ha="center", va="center", fontsize=6, color="#4b5563")
+        axes.text(x, y, "none", ha="center", va="center", fontsize=6, color="#4b5563")
         return
     colour = "black" if cell.completeness * _PERCENT > 0.55 * top else "white"
-    axes.text(x, y + 0.1, f"{cell.completeness * _PERCENT:.0f}", ha="center", va="center", fontsize=8, color=colour)
+    axes.text(x, y + 0.12, f"{cell.completeness * _PERCENT:.0f}", ha="center", va="center", fontsize=8, color=colour)
     axes.text(x, y - 0.28, f"n {cell.n:,}", ha="center", va="center", fontsize=5.5, color=colour)
-
-
-def _hatch(x: int, y: int) -> Rectangle:
-    return Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch="////", edgecolor="#d1d5db", lw=0)

@@ -24,13 +24,13 @@ def roc_figure(curves: Mapping[str, tuple[RocCurve, int, int]], baseline: RocCur
     with canvas(6.4, 4.4) as figure:
         axes = figure.subplots()
         for colour, (name, (curve, positives, _)) in zip(COLOURS, curves.items(), strict=False):
-            low, high = clopper_pearson(np.rint(curve.tpr * positives), positives, TABLE_LEVEL)
-            x = np.maximum(curve.fpr, least)
-            axes.plot(x, curve.tpr, color=colour, lw=1.8, label=name, drawstyle="steps-post")
+            x, tpr = _visible(curve, least)
+            low, high = clopper_pearson(np.rint(tpr * positives), positives, TABLE_LEVEL)
+            axes.plot(x, tpr, color=colour, lw=1.8, label=name, drawstyle="steps-post")
             axes.fill_between(x, low, high, color=colour, alpha=0.18, step="post", lw=0)
         if baseline is not None:
-            x = np.maximum(baseline.fpr, least)
-            axes.plot(x, baseline.tpr, color=GREY, lw=1.4, ls="--", label="trivial features", drawstyle="steps-post")
+            x, tpr = _visible(baseline, least)
+            axes.plot(x, tpr, color=GREY, lw=1.4, ls="--", label="trivial features", drawstyle="steps-post")
         chance = np.geomspace(least, 1, 200)
         axes.plot(chance, chance, color=GREY, lw=0.8, ls=":", label="chance")
         axes.set(xscale="log", xlim=(least, 1), ylim=(0, 1.02))
@@ -76,7 +76,7 @@ def score_histograms(scores: Mapping[str, pd.DataFrame], thresholds: Mapping[str
             _mark_thresholds(axes, thresholds, (low, high))
             axes.set(title=name, xlabel="score (logit)")
         panels[0].set(ylabel="share of the class per bin")
-        panels[0].legend(loc="upper right")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
         return svg(figure, "Score distributions of listed lenses and negatives: " + ", ".join(scores))
 
 
@@ -97,6 +97,12 @@ def training_figure(epochs: pd.DataFrame) -> Picture:
         for axes in (loss, auc):
             axes.legend()
         return svg(figure, "Training history: loss, validation AUC and learning rate per epoch")
+
+
+def _visible(curve: RocCurve, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a curve from the lowest rate of the axis on; left of it only the last point counts."""
+    first = max(int(np.searchsorted(curve.fpr, least * (1.0 - 1e-9))) - 1, 0)
+    return np.maximum(curve.fpr[first:], least), curve.tpr[first:]
 
 
 def _mark_thresholds(axes: Axes, thresholds: Mapping[str, float], limits: tuple[float, float]) -> None:

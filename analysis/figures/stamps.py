@@ -13,27 +13,25 @@ from lake.errors import invalid
 from lake.survey import PIXEL_SCALE_ARCSEC
 
 BAND_SCALES = {"g": 6.0, "r": 3.4, "z": 2.2}
-"""Weights of the bands before the stretch, those of the survey's own viewer (grz of the Legacy Surveys)."""
-STRETCH_NMGY_PER_PIXEL = 0.03
+PEDESTAL = 0.03
 SOFTENING_Q = 20.0
+"""Weights of the bands, sky level and softening of the survey's own viewer for g, r, z (legacypipe, `sdss_rgb`)."""
 
 
 def colour_composite(stamps: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Colour images (batch, y, x, rgb) of stamps (batch, band g r z, y, x) in nMgy.
+    """Colour images (batch, y, x, rgb) of stamps (batch, band g r z, y, x) in nMgy, as the survey's viewer shows them.
 
-    Lupton et al. (2004): one asinh stretch of the mean intensity, hue kept, bright pixels scaled back together. The
-    stretch is the same for all stamps, so that brightness can be compared. Missing pixels are black; row 0 stays row 0.
+    Lupton et al. (2004): one asinh stretch of the mean intensity, the same for all stamps, so that brightness can be
+    compared; what is brighter than the scale is white, as there. Missing pixels are black; row 0 stays row 0.
     """
     if stamps.ndim != 4 or stamps.shape[1] != 3:
         raise invalid("stamps", "(batch, 3, y, x)", stamps.shape)
     weights = np.array(list(BAND_SCALES.values()), dtype=np.float32)[None, :, None, None]
-    scaled = np.where(np.isfinite(stamps), stamps, 0.0) * weights
-    intensity = scaled.mean(axis=1, keepdims=True)
-    positive = np.maximum(intensity, 1e-9)
-    gain = np.arcsinh(SOFTENING_Q * positive / STRETCH_NMGY_PER_PIXEL / 10.0) / np.sqrt(SOFTENING_Q) / positive
-    colours = np.maximum(scaled, 0.0) * gain
-    colours = colours / np.maximum(colours.max(axis=1, keepdims=True), 1.0)
-    rgb = colours[:, ::-1].transpose(0, 2, 3, 1)
+    known = np.isfinite(stamps)
+    scaled = np.maximum(np.where(known, stamps, 0.0) * weights + PEDESTAL, 0.0)
+    intensity = np.maximum(scaled.mean(axis=1, keepdims=True), 1e-9)
+    colours = scaled * np.arcsinh(SOFTENING_Q * intensity) / np.sqrt(SOFTENING_Q) / intensity
+    rgb = np.where(known, colours, 0.0)[:, ::-1].transpose(0, 2, 3, 1)
     return np.asarray(np.clip(rgb * 255.0 + 0.5, 0, 255), dtype=np.uint8)
 
 

@@ -49,7 +49,8 @@ class GenerationInputs:
     completeness: pd.DataFrame
     """Rows of `completeness`; empty where no grid has run."""
     injections: pd.DataFrame
-    """`grid_id`, `injection_id`, `galaxy_id` (host), `status`, `probability` per injection; empty where no grid ran."""
+    """Rows of `injections` joined with the model's `injection_scores`: `grid_id`, `injection_id`, `galaxy_id` (host),
+    `status`, `probability`, `host_probability`, `detectable` and the parameters; empty where no grid ran."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import pandas as pd
 from analysis import roc
 from analysis.calibration import reliability
 from analysis.compare import INDISTINGUISHABLE, paired_auc_tests, paired_completeness
-from analysis.completeness import ALL, MARGINAL, over_axes
-from analysis.figures.completeness import completeness_curves, heat_map
+from analysis.completeness import ALL, MARGINAL
+from analysis.figures.completeness import heat_map
 from analysis.figures.curves import reliability_figure, roc_figure, score_histograms
 from analysis.figures.style import Picture
 from analysis.intervals import TABLE_LEVEL
@@ -36,7 +36,7 @@ def headline_view(inputs: ReportInputs) -> TableView:
                 measured(item.diagnostics, "trivial/auc"),
                 measured(item.diagnostics, "tpr_at_fpr/0.01", as_percent=True),
                 measured(item.diagnostics, f"recall/tier_A/{threshold}", as_percent=True),
-                "no grid" if marginal is None else _best_interval(marginal),
+                "no grid" if marginal is None else best_interval(marginal),
                 measured(item.diagnostics, PROBE),
             ]
         )
@@ -71,7 +71,7 @@ def marginal_view(item: GenerationInputs) -> TableView:
         if whole is None:
             continue
         cells = [marginal_row(group, str(threshold_id), name) for name in bins]
-        shares = ["—" if cell is None else _best_interval(cell) for cell in cells]
+        shares = ["—" if cell is None else best_interval(cell) for cell in cells]
         counts = f"{int(whole['detected']):,} / {int(whole['n']):,}"
         rows.append(
             [str(threshold_id), number(float(whole["threshold"]), 5), counts, number(int(whole["hosts"])), *shares]
@@ -117,18 +117,6 @@ def heat_maps(inputs: ReportInputs) -> list[Picture]:
         for item in inputs.generations
         if (item.completeness.get("threshold_id", pd.Series(dtype=str)) == threshold).any()
     ]
-
-
-def curves(inputs: ReportInputs) -> Picture | None:
-    """Completeness against Einstein radius of every generation at the headline threshold."""
-    threshold = inputs.params.headline_threshold_id
-    found = {
-        item.name: over_axes(item.completeness, ["theta_e_arcsec"], threshold)
-        for item in inputs.generations
-        if (item.completeness.get("threshold_id", pd.Series(dtype=str)) == threshold).any()
-    }
-    title = f"threshold {threshold}, all source magnitudes, summed over PSF and depth"
-    return completeness_curves(found, title) if found else None
 
 
 def paired_completeness_view(inputs: ReportInputs) -> TableView | None:
@@ -225,11 +213,12 @@ def metric_view(inputs: ReportInputs, caption: str, prefixes: tuple[str, ...], f
     return TableView(caption, headers, rows, folded)
 
 
-def _best_interval(row: pd.Series) -> str:
+def best_interval(row: pd.Series) -> str:
+    """A completeness with its host-clustered interval (h), or the Jeffreys one (j) where hosts are not known."""
     known = not (pd.isna(row["host_clustered_95_low"]) or pd.isna(row["host_clustered_95_high"]))
     kind, mark = ("host_clustered_95", "h") if known else ("jeffreys_95", "j")
     text = percent(row["completeness"], row[f"{kind}_low"], row[f"{kind}_high"])
-    return text if text == "—" else f"{text} {mark}"
+    return text if text == "—" else f"{text}\u00a0{mark}"
 
 
 def _headline_caption(inputs: ReportInputs, threshold: str) -> str:

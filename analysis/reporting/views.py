@@ -9,6 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+_NBSP = "\u00a0"
+_SMALL = 0.01
+
 
 @dataclass(frozen=True)
 class TableView:
@@ -40,20 +43,23 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 def interval(value: Any, low: Any, high: Any, digits: int = 3) -> str:
-    """`0.941 [0.921, 0.956]`."""
+    """`0.941 [0.921, 0.956]`; small values keep significant digits, the bracket stays on one line."""
     if _missing(value):
         return "—"
     if _missing(low) or _missing(high):
-        return f"{value:.{digits}f}"
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        return number(float(value), digits + 1)
+    style = f".{digits}f" if max(abs(value), abs(low), abs(high)) >= _SMALL else ".2e"
+    return f"{value:{style}} [{low:{style}},{_NBSP}{high:{style}}]"
 
 
 def percent(value: Any, low: Any = None, high: Any = None, digits: int = 1) -> str:
     """`41.3 % [38.0, 44.7]`."""
     if _missing(value):
         return "—"
-    text = f"{100 * value:.{digits}f} %"
-    return text if _missing(low) or _missing(high) else f"{text} [{100 * low:.{digits}f}, {100 * high:.{digits}f}]"
+    text = f"{100 * value:.{digits}f}{_NBSP}%"
+    if _missing(low) or _missing(high):
+        return text
+    return f"{text} [{100 * low:.{digits}f},{_NBSP}{100 * high:.{digits}f}]"
 
 
 def measure(diagnostics: pd.DataFrame, name: str) -> pd.Series | None:

@@ -25,6 +25,7 @@ EVALUATE = EvaluateParams(
     positive_region_above=0.01,
     saturated_below=0.01,
     saturated_above=0.99,
+    condition_bins=3,
     min_stratum_positives=10,
 )
 THRESHOLDS = {"p0.3": 0.3, "p0.5": 0.5, "fpr1e-2": 0.83}
@@ -66,6 +67,20 @@ def injections(gain):
     frame["injection_id"] = [f"i{i}" for i in range(len(frame))]
     frame["grid_id"], frame["status"] = "9f21c0", "scored"
     return frame
+
+
+def described(frame):
+    """The columns that a joined row of `injections` and `injection_scores` has."""
+    rng = np.random.default_rng(4)
+    return frame.assign(
+        lens_theta_e_arcsec=frame["theta"],
+        src_mag_r=frame["mag"],
+        src_beta_frac=np.sqrt(rng.uniform(0.01, 1, len(frame))),
+        host_psf_fwhm_r_arcsec=0.95 + 0.15 * frame["psf"],
+        host_depth_r_mag=23.6 + 0.5 * frame["depth"] + 0.01 * frame["galaxy_id"].str[-1].astype(int),
+        host_probability=0.05,
+        detectable=frame["mag"] < 24.5,
+    )
 
 
 def counts(frame, name):
@@ -145,7 +160,7 @@ def generation(name, gain, annulus):
         diagnostics=pd.DataFrame(outcome.diagnostics_rows(name)),
         gates=pd.DataFrame(outcome.gates_rows(name)),
         completeness=completeness_table(counts(placed, name)).to_pandas(),
-        injections=placed,
+        injections=described(placed),
     )
 
 

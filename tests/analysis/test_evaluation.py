@@ -20,6 +20,7 @@ PARAMS = EvaluateParams(
     positive_region_above=0.01,
     saturated_below=0.01,
     saturated_above=0.99,
+    condition_bins=3,
     min_stratum_positives=10,
 )
 
