@@ -25,7 +25,7 @@ _COMMANDS = {
     "verify": "lake",
     "ui": "services",
     "server": "services",
-    "emr": "services",
+    "emr": "emr",
     "doctor": "services",
 }
 

@@ -1,0 +1,57 @@
+"""Stages on EMR."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.group()
+def emr() -> None:
+    """Run Spark stages on a cluster of their own (see docs/emr.md)."""
+
+
+@emr.command()
+@click.argument("stage")
+@click.option("--generation", help="The scorer, for stages that run once per model.")
+@click.option(
+    "--cluster", type=click.Path(path_type=Path, exists=True), required=True, help="YAML file of the cluster."
+)
+@click.option("--limit-files", type=click.IntRange(1), help="Read only the first so many sweep files.")
+@click.option("--limit-rows", type=click.IntRange(1), help="Read only the first so many rows.")
+def submit(stage: str, generation: str | None, cluster: Path, limit_files: int | None, limit_rows: int | None) -> None:
+    """Run STAGE on EMR with the parameters of params.yaml and bring its cards back."""
+    import yaml
+
+    from etl.emr import Submission
+    from etl.emr import submit as run
+    from etl.emr_config import EmrParams
+    from pipeline import params
+
+    values = params.load_file()
+    limits = {"limit_files": limit_files, "limit_rows": limit_rows}
+    given = {name: value for name, value in limits.items() if value is not None}
+    if given:
+        values[stage] = (
+            params.section_class(stage).load({**values.get(stage, {}), **given}, stage).model_dump(mode="json")
+        )
+    survey = params.survey()
+    work = Submission(
+        arguments=("run", stage, *(("--generation", generation) if generation else ())),
+        parameters=yaml.safe_dump(values, sort_keys=False),
+        outputs=cards_of(yaml.safe_load(Path("dvc.yaml").read_text()), stage, generation),
+        inputs=(survey.folder,),
+    )
+    made = run(work, EmrParams.load(yaml.safe_load(cluster.read_text()), str(cluster)), params.root(), Path.cwd())
+    click.echo("\n".join(made))
+
+
+def cards_of(wiring: dict[str, Any], stage: str, generation: str | None) -> list[str]:
+    """Names of the cards (table or table.slice) that ``dvc.yaml`` says a stage makes."""
+    definition = wiring["stages"].get(stage, {})
+    outs = [out if isinstance(out, str) else next(iter(out)) for out in definition.get("outs", [])]
+    names = re.findall(r"^data/cards/(.+?)(?<!\.pin)\.json$", "\n".join(outs), re.MULTILINE)
+    return [re.sub(r"\$\{item[^}]*\}", generation or "", name) for name in names]
