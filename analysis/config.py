@@ -103,6 +103,8 @@ class ReportParams(Section):
     """Heading of the page."""
     contact_sheet_rows: int = Field(ge=1)
     """Hosts shown beside their injections."""
+    calibration_bins: int = Field(ge=2)
+    """Equal-width bins of the reliability curves."""
     candidates_shown: int = Field(ge=0)
     """Unlisted objects in the candidate table."""
     headline_threshold_id: str

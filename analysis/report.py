@@ -17,6 +17,8 @@ from analysis.reporting.views import Link, TableView
 
 __all__ = ["Gallery", "GalleryRow", "GenerationInputs", "ReportInputs", "render_report"]
 
+_RANKING = ("auc", "trivial", "tpr_at_fpr", "partial_auc", "fpr_at_tpr", "threshold", "fpr", "recall", "lens_recall")
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -103,7 +105,18 @@ def _ranking(inputs: ReportInputs) -> Part:
     items: list[TableView | Shown] = [Shown(figure, caption)]
     items += [view for view in [performance.paired_auc_view(inputs)] if view]
     items.append(Shown(histogram, "Scores of listed lenses and negatives; dashed: thresholds."))
-    prefixes = ("auc", "trivial", "tpr_at_fpr", "partial_auc", "fpr_at_tpr", "threshold", "fpr", "recall", "precision")
+    prefixes = (
+        "auc",
+        "trivial",
+        "tpr_at_fpr",
+        "partial_auc",
+        "fpr_at_tpr",
+        "threshold",
+        "fpr",
+        "recall",
+        "lens_recall",
+        "precision",
+    )
     items.append(performance.metric_view(inputs, "Ranking metrics and operating points", prefixes, folded=True))
     items.append(performance.metric_view(inputs, "Metrics per stratum", ("stratum",), folded=True))
     return Part("ranking", "Ranking", (), items)

@@ -27,13 +27,13 @@ def real_lens_recall(lenses: pd.DataFrame, training_pixels: ArrayLike, threshold
     leaking = leaking | unknown
     scored = lenses["probability"].notna().to_numpy()
     measures = [
-        Measure("recall/leaking", float(leaking.sum()), n=len(lenses), method="left out of every recall"),
-        Measure("recall/unscored", float((~scored).sum()), n=len(lenses), method="failed; in no denominator"),
+        Measure("lens_recall/leaking", float(leaking.sum()), n=len(lenses), method="left out of every recall"),
+        Measure("lens_recall/unscored", float((~scored).sum()), n=len(lenses), method="failed; in no denominator"),
         *_by_tier(lenses[scored & ~leaking], thresholds),
     ]
     rule = "no scored lens shares a HEALPix pixel with the training split or was trained or selected on"
     count = float((leaking & scored).sum())
-    guard = Gate("recall/leakage_guard", "PASS" if count == 0 else "FAIL", count, np.nan, np.nan, 0.0, rule)
+    guard = Gate("lens_recall/leakage_guard", "PASS" if count == 0 else "FAIL", count, np.nan, np.nan, 0.0, rule)
     return Outcome("real_lens_recall", tuple(measures), (guard,))
 
 
@@ -43,10 +43,10 @@ def _by_tier(lenses: pd.DataFrame, thresholds: Sequence[OperatingPoint]) -> Iter
         for name, group in groups.items():
             found, of = int((group["probability"] > point.threshold).sum()), len(group)
             if of == 0:
-                yield Measure(f"recall/{name}/{point.threshold_id}", np.nan, n=0, method="no lenses")
+                yield Measure(f"lens_recall/{name}/{point.threshold_id}", np.nan, n=0, method="no lenses")
                 continue
             low, high = clopper_pearson(found, of, TABLE_LEVEL)
             method = f"Clopper-Pearson; p > {point.threshold:.4f}"
             yield Measure(
-                f"recall/{name}/{point.threshold_id}", found / of, float(low[0]), float(high[0]), of, "", method
+                f"lens_recall/{name}/{point.threshold_id}", found / of, float(low[0]), float(high[0]), of, "", method
             )

@@ -52,7 +52,8 @@ class Probe:
 def linear_probe(a: Population, b: Population, params: DiagnoseParams, rng: np.random.Generator) -> Probe:
     """Separate b from a: scaled, projected on principal components, logistic regression in folds of whole hosts.
 
-    The AUC pools the out-of-fold scores; its interval resamples hosts, its p-value permutes the labels of whole hosts.
+    The AUC pools the out-of-fold scores; its interval resamples hosts, its p-value permutes the labels of whole hosts
+    (of each half of a host that stands in both groups).
     The projection is fitted without labels, on both groups.
     """
     values = np.concatenate([a.features, b.features]).astype(np.float64)
@@ -154,8 +155,8 @@ def _folds(labels: NDArray[np.int_], hosts: NDArray[np.int_], folds: int) -> NDA
 def _permuted(
     values: Floats, labels: NDArray[np.int_], hosts: NDArray[np.int_], folds: int, rng: np.random.Generator
 ) -> tuple[float, float]:
-    first = np.unique(hosts, return_index=True)[1]
-    shuffled = rng.permutation(labels[first])[hosts]
+    _, first, block = np.unique(2 * hosts + labels, return_index=True, return_inverse=True)
+    shuffled = rng.permutation(labels[first])[block]
     if min(np.bincount(shuffled, minlength=2)) < 2 * folds:
         return 0.5, 0.0
     scores = _out_of_fold(values, shuffled, hosts, folds)

@@ -33,25 +33,29 @@ PSF_FWHM = Axis("psf_fwhm_arcsec", "r PSF FWHM (arcsec)")
 DEPTH = Axis("depth_mag", "r depth (5 sigma, mag)")
 
 
-def heat_map(rows: pd.DataFrame, threshold_id: str, title: str) -> Picture:
-    """Completeness over Einstein radius and PSF FWHM, one panel per depth bin; rows of the `completeness` table."""
+def heat_map(rows: pd.DataFrame, threshold_id: str, title: str, top: float | None = None) -> Picture:
+    """Completeness over Einstein radius and PSF FWHM, one panel per depth bin; rows of the `completeness` table.
+
+    `top`: completeness at the end of the colour scale, so that maps can share one; None takes the largest shown.
+    """
     require_one_identity(rows)
     cells = rows[(rows["threshold_id"] == threshold_id) & (rows["source_mag_bin"] == ALL) & (rows["cell"] != MARGINAL)]
     if cells.empty:
         raise DataError(f"no completeness cells at threshold '{threshold_id}' in source-magnitude bin '{ALL}'")
     theta = cells["theta_e_arcsec"]
-    return heat_panels(
-        cells.assign(theta_e_arcsec_low=theta, theta_e_arcsec_high=theta), THETA_E, PSF_FWHM, DEPTH, title
-    )
+    cells = cells.assign(theta_e_arcsec_low=theta, theta_e_arcsec_high=theta)
+    return heat_panels(cells, (THETA_E, PSF_FWHM, DEPTH), title, top)
 
 
-def heat_panels(cells: pd.DataFrame, x: Axis, y: Axis, panel: Axis, title: str) -> Picture:
+def heat_panels(cells: pd.DataFrame, axes3: tuple[Axis, Axis, Axis], title: str, top: float | None = None) -> Picture:
     """Completeness over two axes, one panel per bin of a third; `cells` has `n`, `completeness` and the bins' edges.
 
     Cells without injections are hatched and say so; the small number is the injections behind a percentage.
     """
-    xs, ys, panels = (_bins(cells, axis) for axis in (x, y, panel))
-    top = max(float(np.nanmax(cells["completeness"].to_numpy(float), initial=0.0)), 0.01) * _PERCENT
+    x, y, panel = axes3
+    xs, ys, panels = (_bins(cells, axis) for axis in axes3)
+    largest = float(np.nanmax(cells["completeness"].to_numpy(float), initial=0.0))
+    scale = max(largest if top is None else top, 0.01) * _PERCENT
     columns = min(len(panels), 2)
     lines = -(-len(panels) // columns)
     width, height = columns * (1.2 + 0.6 * len(xs)) + 0.8, lines * (1.0 + 0.42 * len(ys)) + 0.4
@@ -59,7 +63,7 @@ def heat_panels(cells: pd.DataFrame, x: Axis, y: Axis, panel: Axis, title: str) 
         grid = figure.subplots(lines, columns, squeeze=False)
         for axes, low in zip(grid.flat, panels, strict=False):
             chosen = cells[cells[f"{panel.column}_low"] == low]
-            image = _panel(axes, chosen, list(xs), list(ys), (x, y), top)
+            image = _panel(axes, chosen, list(xs), list(ys), (x, y), scale)
             axes.set_xticks(range(len(xs)), xs.values(), fontsize=8)
             axes.set_yticks(range(len(ys)), ys.values(), fontsize=8)
             axes.set(xlabel=x.label, ylabel=y.label)
@@ -84,13 +88,18 @@ def completeness_curves(views: Mapping[str, Mapping[str, pd.DataFrame]], title: 
             for i, (name, rows) in enumerate(models.items()):
                 _curve(axes, rows, COLOURS[i % len(COLOURS)], name, (i - (len(models) - 1) / 2) * 0.12)
             axes.set(xlabel=label)
-            axes.set_ylim(bottom=0)
         for axes in grid.flat[len(views) :]:
             axes.axis("off")
+        grid[0][0].set_ylim(0, min(1.03 * _PERCENT * _highest(views), 102.0))
         for line in grid:
             line[0].set_ylabel("completeness (%)")
         figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
         return svg(figure, f"Completeness along {', '.join(views)}. {title}")
+
+
+def _highest(views: Mapping[str, Mapping[str, pd.DataFrame]]) -> float:
+    bounds = [rows["host_clustered_95_high"].max() for models in views.values() for rows in models.values()]
+    return float(np.nanmax(bounds, initial=0.01))
 
 
 def _curve(axes: Axes, rows: pd.DataFrame, colour: str, name: str, shift: float) -> None:

@@ -29,7 +29,7 @@ def pictures(inputs: ReportInputs) -> list[tuple[str, Picture]]:
     """Curves along every parameter, and the plane of Einstein radius, source offset and depth, with their captions."""
     threshold_id = inputs.params.headline_threshold_id
     models = [item for item in inputs.generations if _threshold(item, threshold_id) is not None]
-    found = [_curves(models, threshold_id)] if models else []
+    found = _curves(models, threshold_id)
     return [*found, *(_plane(item, threshold_id) for item in models[-1:] if _varies(item.injections, _PLANE))]
 
 
@@ -63,10 +63,10 @@ def _denominators(injections: pd.DataFrame, threshold: float) -> list[str]:
     return found
 
 
-def _curves(models: list[GenerationInputs], threshold_id: str) -> tuple[str, Picture]:
+def _curves(models: list[GenerationInputs], threshold_id: str) -> list[tuple[str, Picture]]:
     views: dict[str, dict[str, pd.DataFrame]] = {}
     for column, label in PARAMETERS.items():
-        if all(_varies(item.injections, (column,)) for item in models):
+        if models and all(_varies(item.injections, (column,)) for item in models):
             edges = {column: _edges(models[0].injections[column])}
             views[label] = {
                 item.name: along(item.injections, edges, _threshold(item, threshold_id) or 0.0) for item in models
@@ -75,7 +75,8 @@ def _curves(models: list[GenerationInputs], threshold_id: str) -> tuple[str, Pic
         f"Completeness at threshold {threshold_id} along the parameters of the injections, all others summed over "
         "their prior. Bars: host-clustered 95 %; points of different models are shifted sideways."
     )
-    return caption, completeness_curves(views, f"Threshold {threshold_id}, summed over all other parameters")
+    title = f"Threshold {threshold_id}, summed over all other parameters"
+    return [(caption, completeness_curves(views, title))] if views else []
 
 
 def _plane(item: GenerationInputs, threshold_id: str) -> tuple[str, Picture]:
@@ -92,7 +93,7 @@ def _plane(item: GenerationInputs, threshold_id: str) -> tuple[str, Picture]:
     x, y = (Axis(name, PARAMETERS[name]) for name in _PLANE[:2])
     caption = f"{item.name}: completeness (%) at threshold {threshold_id} over Einstein radius, source offset, depth."
     title = f"{item.name}, threshold {threshold_id}"
-    return caption, heat_panels(cells, x, y, Axis("host_depth_r_mag", DEPTH.label), title)
+    return caption, heat_panels(cells, (x, y, Axis("host_depth_r_mag", DEPTH.label)), title)
 
 
 def _varies(rows: pd.DataFrame, columns: tuple[str, ...]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+NOT_MEASURED = "not measured"
 _NBSP = "\u00a0"
 _SMALL = 0.01
 
@@ -72,7 +73,7 @@ def measured(diagnostics: pd.DataFrame, name: str, as_percent: bool = False, dig
     """A measured quantity with its interval, or `not measured`."""
     row = measure(diagnostics, name)
     if row is None:
-        return "not measured"
+        return NOT_MEASURED
     if as_percent:
         return percent(row["value"], row["low"], row["high"])
     return interval(row["value"], row["low"], row["high"], digits)

@@ -238,6 +238,7 @@ def make_inputs(simulated=True):
         params=ReportParams(
             title="Dark Halo Scope",
             contact_sheet_rows=2,
+            calibration_bins=15,
             candidates_shown=5,
             headline_threshold_id=probability_name(0.3),
         ),

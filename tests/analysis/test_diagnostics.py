@@ -128,24 +128,24 @@ def test_recall_by_tier_and_leakage():
     )
     point = fixed_threshold(np.linspace(0, 1, 100), 0.3, 0.95)
     outcome = real_lens_recall(lenses, [9, 10], [point])
-    assert outcome.measure("recall/tier_A/p0.3").value == 0.5
-    assert outcome.measure("recall/tier_B/p0.3").value == 0.5
-    assert outcome.measure("recall/all/p0.3").n == 4
-    assert outcome.measure("recall/unscored").value == 1
-    assert status(outcome, "recall/leakage_guard") == "FAIL"
-    assert status(real_lens_recall(lenses.iloc[:5], [9, 10], [point]), "recall/leakage_guard") == "PASS"
+    assert outcome.measure("lens_recall/tier_A/p0.3").value == 0.5
+    assert outcome.measure("lens_recall/tier_B/p0.3").value == 0.5
+    assert outcome.measure("lens_recall/all/p0.3").n == 4
+    assert outcome.measure("lens_recall/unscored").value == 1
+    assert status(outcome, "lens_recall/leakage_guard") == "FAIL"
+    assert status(real_lens_recall(lenses.iloc[:5], [9, 10], [point]), "lens_recall/leakage_guard") == "PASS"
 
 
 def test_a_lens_without_a_pixel_cannot_be_cleared():
     lenses = pd.DataFrame({"tier": ["A"], "healpix_128": [np.nan], "probability": [0.9]})
     outcome = real_lens_recall(lenses, [1], [fixed_threshold([0.1], 0.3, 0.95)])
-    assert status(outcome, "recall/leakage_guard") == "FAIL"
+    assert status(outcome, "lens_recall/leakage_guard") == "FAIL"
 
 
 def test_reference_interval_of_tier_a():
     """100 of 112 Tier A: 89.3 %; exact 95 % interval."""
     lenses = pd.DataFrame({"tier": "A", "healpix_128": range(112), "probability": np.r_[np.ones(100), np.zeros(12)]})
-    found = real_lens_recall(lenses, [-1], [fixed_threshold([0.1], 0.3, 0.95)]).measure("recall/tier_A/p0.3")
+    found = real_lens_recall(lenses, [-1], [fixed_threshold([0.1], 0.3, 0.95)]).measure("lens_recall/tier_A/p0.3")
     assert (found.value, found.low, found.high) == pytest.approx((0.893, 0.820, 0.943), abs=1e-3)
 
 

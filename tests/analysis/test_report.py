@@ -126,6 +126,12 @@ def test_a_run_without_a_grid_still_has_a_report(inputs):
     assert "no grid" in html
 
 
+def test_injections_without_parameters_still_have_a_report(inputs):
+    known = ["grid_id", "injection_id", "galaxy_id", "status", "probability"]
+    bare = [dataclasses.replace(item, injections=item.injections[known]) for item in inputs.generations]
+    assert "not recorded" in render_report(dataclasses.replace(inputs, generations=bare))
+
+
 def test_text_from_data_is_escaped(inputs):
     evil = dataclasses.replace(inputs, survey_name="<script>alert(1)</script>")
     assert not re.search(r"<script", render_report(evil))
