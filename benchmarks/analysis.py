@@ -1,0 +1,48 @@
+"""Time the statistics at the size of the full survey: `python -m benchmarks.analysis`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from analysis.bootstrap import resample_ranking
+from analysis.intervals import jeffreys
+from analysis.operating import threshold_at_fpr
+from analysis.roc import delong, delong_paired, partial_auc
+
+POSITIVES, NEGATIVES = 1_432, 134_149
+
+
+def seconds(work: Callable[[], object], repeats: int = 3) -> float:
+    """Best wall-clock time of a few runs."""
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def main() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.r_[np.ones(POSITIVES, int), np.zeros(NEGATIVES, int)]
+    scores = rng.normal(size=len(labels)) + 2.5 * labels
+    other = scores + 0.3 * rng.normal(size=len(labels))
+    n = rng.integers(1, 500, 385 * 20)
+    k = rng.binomial(n, 0.04)
+    rows = {
+        "DeLong AUC, 136k": lambda: delong(labels, scores, 0.95),
+        "paired DeLong, 2 x 136k": lambda: delong_paired(labels, scores, other, 0.95),
+        "partial AUC, 136k": lambda: partial_auc(labels, scores, 0.01),
+        "threshold at FPR 1e-4, 134k": lambda: threshold_at_fpr(scores[labels == 0], 1e-4, 0.95),
+        "bootstrap replicate, 136k (of 50)": lambda: resample_ranking(labels, scores, (1e-3,), (0.01,), 50, rng),
+        "Jeffreys, 7,700 cells": lambda: jeffreys(k, n, 0.95),
+    }
+    for name, work in rows.items():
+        print(f"{name:40s} {seconds(work) * 1e3:10.2f} ms")
+
+
+if __name__ == "__main__":
+    main()
