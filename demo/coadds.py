@@ -13,8 +13,11 @@ from demo.brick import Coadd, Plan
 from lake.survey import BANDS, ZERO_POINT_MAG
 
 TILE = (100, 100)
-QUANTIZE_LEVEL = 8.0
-"""Steps per noise sigma: the dithered quantisation adds 0.07 % to the noise."""
+STEPS_PER_SIGMA = 8.0
+"""Quantisation of images: the subtractive dither adds 0.07 % to the noise."""
+INVVAR_STEP, PSFSIZE_STEP = 1e-3, 1e-4
+"""Quantisation of inverse variances (relative to the sky's) and of PSF sizes (arcsec)."""
+DITHER_KEEPS_ZERO, NO_DITHER = 2, -1
 
 
 def brick_folder(folder: Path, name: str) -> Path:
@@ -64,9 +67,16 @@ def write_coadds(folder: Path, plan: Plan, coadd: Coadd) -> None:
         if band in (conditions.lost_band, conditions.unobserved_band):
             continue
         seed = 1 + (plan.brick.brickid * 3 + index) % 10000
+        sigma = float(conditions.pixel_sigma_nmgy[index])
         size = np.full((pixels, pixels), conditions.psf_fwhm_arcsec[index], dtype=np.float32)
-        for product, data in (("image", coadd.image[index]), ("invvar", coadd.invvar[index]), ("psfsize", size)):
-            lossy = {"quantize_method": 2, "quantize_level": QUANTIZE_LEVEL if product == "image" else 16.0}
+        products = (
+            ("image", coadd.image[index], sigma / STEPS_PER_SIGMA, DITHER_KEEPS_ZERO),
+            ("invvar", coadd.invvar[index], INVVAR_STEP / sigma**2, NO_DITHER),
+            ("psfsize", size, PSFSIZE_STEP, NO_DITHER),
+        )
+        for product, data, step, dither in products:
+            # a given step (negative level) keeps flat tiles in RICE: astropy's GZIP fallback would write the time
+            lossy = {"quantize_method": dither, "quantize_level": -step}
             path = folder / f"{stem}-{product}-{band}.fits.fz"
             _write(path, data, _header(plan, pixels, product, band), seed, **lossy)
     _write(folder / f"{stem}-maskbits.fits.fz", coadd.maskbits, _header(plan, pixels, "maskbits", ""), 1)

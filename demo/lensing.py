@@ -1,6 +1,6 @@
 """Lens systems: an early-type host and a lensed source rendered by lenstronomy, which the product uses nowhere else.
 
-Rays are shot through a grid of four per pixel side; where they land near the source the grid is refined fourfold. The
+Rays are shot through a grid of four per pixel side; where they land near the source the grid is refined threefold. The
 result is convolved with the effective PSF (pixel response included) and sampled, not binned, at pixel centres.
 """
 
@@ -28,9 +28,9 @@ STAMP = 48
 """Pixels of a lensed image."""
 CENTRE = 24
 """Pixel of the stamp that lies on the host's pixel."""
-RAYS, REFINEMENT = 4, 4
+RAYS, REFINEMENT = 4, 3
 """Rays per pixel side, and the further refinement near the source."""
-SOURCE_REACH = 6.0
+SOURCE_REACH = 3.0
 """Source half-light radii within which rays are refined."""
 
 
@@ -79,7 +79,7 @@ def draw_system(rng: Generator, params: LensParams, host: Source, theta_e_min_ar
     """A lens aligned with its host, and a star-forming source close enough to the caustics to form arcs."""
     low = max(params.theta_e_range_arcsec[0], theta_e_min_arcsec)
     high = params.theta_e_range_arcsec[1]
-    theta_e = low + (high - low) * rng.beta(1.3, 2.6)
+    theta_e = low + (high - low) * rng.beta(1.4, 2.2)
     offset = theta_e * np.sqrt(rng.uniform(0.08**2, 0.55**2))
     bearing = rng.uniform(0, 2 * np.pi)
     return System(

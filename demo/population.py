@@ -32,8 +32,9 @@ NEGATIVE_KINDS: dict[str, dict[Maker, float]] = {
     "REX": {sources.early: 0.66, sources.blue: 0.16, confusers.clumpy: 0.18},
 }
 """What the pool galaxies of each catalogue type truly are."""
-LENS_SEPARATION_ARCSEC = 13.0
-"""Least distance of pool galaxies from lens hosts, just beyond the pool's exclusion radius of 11"."""
+LENS_SEPARATION_ARCSEC = 14.0
+"""Least distance between lens hosts, beyond the pool's exclusion radius of 11". Other galaxies come as near to a lens
+as to each other: were lenses lonelier, a network could find them by that."""
 EDGE_MARGIN_PX = STAMP_PIXELS // 2 + 6
 EDGE_SHARE = 0.04
 """Share of the galaxies that may lie too near the edge for a stamp."""
@@ -72,8 +73,8 @@ def populate(rng: Generator, params: DemoParams, roles: list[str], bright_star: 
     if bright_star:
         place = layout.place(LENS_SEPARATION_ARCSEC, 40.0)
         found.append(sources.star(rng, (12.5, 14.5), place, kind="bright_star"))
-    layout.kept_px[:] = LENS_SEPARATION_ARCSEC / PIXEL_SCALE_ARCSEC
     separation = params.sources.separation_arcsec
+    layout.kept_px[:] = separation / PIXEL_SCALE_ARCSEC
     for type_ in _negative_types(rng, found, params.sources.negatives_per_lens):
         make = _pick(rng, NEGATIVE_KINDS[type_])
         found.append(make(rng, type_, layout.place(separation, layout.margin())))
