@@ -104,7 +104,7 @@ def _identify(rows: Rows, plan: Plan, position: Floats, pixels: int) -> None:
     brick = plan.brick
     rows["RELEASE"], rows["BRICKID"], rows["BRICKNAME"] = RELEASE, brick.brickid, brick.name
     rows["OBJID"] = np.arange(rows.size)
-    rows["RA"], rows["DEC"] = brick.wcs(pixels).all_pix2world(position[:, 0], position[:, 1], 0)
+    rows["RA"], rows["DEC"] = brick.sky(position, pixels)
     rows["RA_IVAR"] = rows["DEC_IVAR"] = 1e12
     rows["EBV"] = plan.conditions.ebv
     for band, coefficient in EXTINCTION.items():

@@ -10,6 +10,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from demo.brick import Coadd, Plan
+from demo.grid import STEP_DEG
 from lake.survey import BANDS, ZERO_POINT_MAG
 
 TILE = (100, 100)
@@ -34,11 +35,10 @@ def _header(plan: Plan, pixels: int, product: str, band: str) -> fits.Header:
     header["RAMIN"], header["RAMAX"] = brick.ra_edges_deg
     header["DECMIN"], header["DECMAX"] = brick.dec_edges_deg
     header["BRICKRA"], header["BRICKDEC"] = brick.ra_deg, brick.dec_deg
-    wcs = brick.wcs(pixels).wcs
     header["CTYPE1"], header["CTYPE2"] = "RA---TAN", "DEC--TAN"
-    header["CRVAL1"], header["CRVAL2"] = wcs.crval
-    header["CRPIX1"], header["CRPIX2"] = wcs.crpix
-    (header["CD1_1"], header["CD1_2"]), (header["CD2_1"], header["CD2_2"]) = wcs.cd
+    header["CRVAL1"], header["CRVAL2"] = brick.ra_deg, brick.dec_deg
+    header["CRPIX1"] = header["CRPIX2"] = brick.reference_pixel(pixels)
+    header["CD1_1"], header["CD1_2"], header["CD2_1"], header["CD2_2"] = -STEP_DEG, 0.0, 0.0, STEP_DEG
     header["EQUINOX"] = 2000.0
     header["IMTYPE"] = (product, "LegacySurvey image type")
     if band:

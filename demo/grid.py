@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from lake.survey import PIXEL_SCALE_ARCSEC
 
+Floats = NDArray[np.float64]
+
 BRICK_DEG = 0.25
+STEP_DEG = PIXEL_SCALE_ARCSEC / 3600
+"""Size of a pixel."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +30,22 @@ class Brick:
     dec_edges_deg: tuple[float, float]
     split: str
 
-    def wcs(self, pixels: int) -> WCS:
-        """TAN projection of the brick's coadd, as in the survey."""
-        wcs = WCS(naxis=2)
-        wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-        wcs.wcs.crval = [self.ra_deg, self.dec_deg]
-        wcs.wcs.crpix = [pixels / 2 + 0.5, pixels / 2 + 0.5]
-        step = PIXEL_SCALE_ARCSEC / 3600
-        wcs.wcs.cd = [[-step, 0.0], [0.0, step]]
-        wcs.wcs.equinox = 2000.0
-        return wcs
+    def reference_pixel(self, pixels: int) -> float:
+        """FITS CRPIX (one-based) of the coadd, on both axes: its centre."""
+        return pixels / 2 + 0.5
+
+    def sky(self, position_px: Floats, pixels: int) -> tuple[Floats, Floats]:
+        """Right ascension and declination (deg) of zero-based pixel positions (n, 2), by the coadd's TAN projection.
+
+        Calabretta & Greisen (2002), section 5.1.3; x runs west, y north.
+        """
+        plane = np.deg2rad((position_px + 1 - self.reference_pixel(pixels)) * STEP_DEG)
+        west, north = plane[:, 0], plane[:, 1]
+        sin, cos = np.sin(np.deg2rad(self.dec_deg)), np.cos(np.deg2rad(self.dec_deg))
+        towards = cos - north * sin
+        ra = self.ra_deg + np.rad2deg(np.arctan2(-west, towards))
+        dec = np.rad2deg(np.arctan2(sin + north * cos, np.hypot(west, towards)))
+        return ra % 360.0, dec
 
 
 def columns_per_row() -> NDArray[np.int64]:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from lenstronomy.LensModel.lens_model import LensModel
-from lenstronomy.LightModel.light_model import LightModel
+from lenstronomy.LensModel.Profiles.shear import Shear
+from lenstronomy.LensModel.Profiles.sie import SIE
+from lenstronomy.LightModel.Profiles.sersic import SersicElliptic
 from numpy.typing import NDArray
 from scipy import fft
 
@@ -54,20 +55,23 @@ class System:
     src_g_minus_r: float
     src_r_minus_z: float
 
-    def models(self) -> tuple[LensModel, list[dict[str, float]], LightModel, list[dict[str, float]]]:
-        """lenstronomy's lens and source with their arguments (unit source amplitude)."""
+    def ray_shooting(self, x_arcsec: Floats, y_arcsec: Floats) -> tuple[Floats, Floats]:
+        """Source-plane positions of image-plane positions, by lenstronomy's SIE and shear."""
         e1, e2 = _ellipticity(self.lens_q, self.lens_angle_rad)
         shear = self.shear * np.exp(2j * self.shear_angle_rad)
-        centre = {"center_x": self.lens_x_arcsec, "center_y": self.lens_y_arcsec}
-        lens = [
-            {"theta_E": self.theta_e_arcsec, "e1": e1, "e2": e2, **centre},
-            {"gamma1": float(shear.real), "gamma2": float(shear.imag), "ra_0": 0.0, "dec_0": 0.0},
-        ]
+        mass = SIE().derivatives(
+            x_arcsec, y_arcsec, self.theta_e_arcsec, e1, e2, self.lens_x_arcsec, self.lens_y_arcsec
+        )
+        outer = Shear().derivatives(x_arcsec, y_arcsec, float(shear.real), float(shear.imag))
+        return x_arcsec - mass[0] - outer[0], y_arcsec - mass[1] - outer[1]
+
+    def source_brightness(self, x_arcsec: Floats, y_arcsec: Floats) -> Floats:
+        """Surface brightness (arcsec^-2) at source-plane positions, of unit total flux, by lenstronomy's Sersic."""
         e1, e2 = _ellipticity(self.src_q, self.src_angle_rad)
-        place = {"center_x": self.src_x_arcsec, "center_y": self.src_y_arcsec}
-        size = {"R_sersic": self.src_radius_arcsec, "n_sersic": self.src_index}
-        source = [{"amp": 1.0, **size, "e1": e1, "e2": e2, **place}]
-        return LensModel(["SIE", "SHEAR"]), lens, LightModel(["SERSIC_ELLIPSE"]), source
+        profile = SersicElliptic()
+        total = profile.total_flux(1.0, self.src_radius_arcsec, self.src_index, e1, e2)
+        shape = (self.src_radius_arcsec, self.src_index, e1, e2, self.src_x_arcsec, self.src_y_arcsec)
+        return np.asarray(profile.function(x_arcsec, y_arcsec, 1.0, *shape)) / total
 
 
 def _ellipticity(axis_ratio: float, angle: float) -> tuple[float, float]:
@@ -106,13 +110,11 @@ def lensed_light(system: System, sub_pixel: Floats) -> tuple[Floats, float]:
 
     ``sub_pixel`` (2) is the host's position relative to the centre of its pixel, in pixels.
     """
-    lens, lens_arguments, source, source_arguments = system.models()
-    total = float(source.total_flux(source_arguments)[0])
 
     def brightness(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        source_x, source_y = lens.ray_shooting(x, y, lens_arguments)
+        source_x, source_y = system.ray_shooting(x, y)
         distance = np.hypot(source_x - system.src_x_arcsec, source_y - system.src_y_arcsec)
-        return source.surface_brightness(source_x, source_y, source_arguments) / total, distance
+        return system.source_brightness(source_x, source_y), distance
 
     light = _adaptive(brightness, sub_pixel, SOURCE_REACH * system.src_radius_arcsec)
     return light, float(light.sum())
