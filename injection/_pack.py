@@ -15,8 +15,13 @@ _MARGIN = 1.02
 """Head-room on the radius within which a component can have images."""
 
 
-def pack(lens: Lens, parts: Components, tail_fraction: float) -> dict[str, NDArray[np.generic]]:
-    """Per-injection arrays of a :class:`Scene`; components are cut where ``tail_fraction`` of their flux is left."""
+def pack(
+    lens: Lens, parts: Components, pixel_scale_arcsec: float, tail_fraction: float
+) -> dict[str, NDArray[np.generic]]:
+    """Per-injection arrays of a :class:`Scene`; components are cut where ``tail_fraction`` of their flux is left.
+
+    A component's reach, by the largest deflection and shear, also covers pixels whose centre alone is beyond it.
+    """
     shear_u, shear_v = rotated(lens.gamma1, lens.gamma2, 2.0 * lens.pa_rad)
     shear = np.hypot(shear_u, shear_v)
     strength = lens.theta_e_arcsec * np.sqrt(lens.q)
@@ -31,7 +36,7 @@ def pack(lens: Lens, parts: Components, tail_fraction: float) -> dict[str, NDArr
     packed, cut = _components(lens, parts, tail_fraction)
     offset = np.hypot(packed[..., 0], packed[..., 1])
     deflected = largest_deflection(lens.theta_e_arcsec, lens.q)
-    reach = _MARGIN * (offset + cut + deflected[:, None]) / (1.0 - shear)[:, None]
+    reach = _MARGIN * (offset + cut + deflected[:, None]) / (1.0 - shear)[:, None] + pixel_scale_arcsec
     order = np.argsort(parts.fraction <= 0, axis=1, kind="stable")
     return {
         "lenses": np.stack([fields[name] for name in LENS_FIELDS], axis=1).astype(np.float32),
@@ -74,5 +79,5 @@ def scene(
 ) -> Scene:
     """The packed scene of a batch; ``limits`` as in :class:`Scene`, extents not yet squared."""
     squared = np.array([limits[0] ** 2, limits[1] ** 2, limits[2]], dtype=np.float32)
-    packed = pack(lens, parts, tail_fraction)
+    packed = pack(lens, parts, pixel_scale_arcsec, tail_fraction)
     return Scene(**packed, scale=np.float32(pixel_scale_arcsec), levels=levels, limits=squared)  # type: ignore[arg-type]

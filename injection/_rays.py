@@ -129,29 +129,28 @@ def _spread(u: Any, v: Any, step: Any, turn: Any, out: Any, place: int) -> None:
 def _sort(count: int, width: Any, turn: Any, last: bool, limits: Any, lists: Any, image: Any) -> Any:
     """Decide each cell: done with one ray, four rays, or four children; returns the numbers of children and rays.
 
-    ``lists`` are (positions, pixel numbers) of the cells, their children and the rays, and what the cells show. Where a
-    list is full, the cell is done with what there is room for.
+    ``lists`` are (positions, pixel numbers) of the cells, their children and the rays, and what the cells show. Both
+    numbers are -1 where a list is full.
     """
     cells, where, children, child_where, points, point_where, seen = lists
-    capacity, area = points.shape[1], width * width
+    full, area = points.shape[1] - 4, width * width
     young, rays = 0, 0
     for i in range(count):
         extent = seen[1, i]
         if extent < _ZERO:
             continue
-        room = young + 4 <= capacity
+        if max(young, rays) > full:
+            return -1, -1
         if extent < limits[0] or seen[2, i] * area < limits[2]:
             image[where[i]] += seen[0, i] * area
-        elif (extent < limits[1] or last or not room) and rays + 4 <= capacity:
+        elif extent < limits[1] or last:
             _spread(cells[0, i], cells[1, i], _GAUSS * width, turn, points, rays)
             point_where[rays : rays + 4] = where[i]
             rays += 4
-        elif room:
+        else:
             _spread(cells[0, i], cells[1, i], _QUARTER * width, turn, children, young)
             child_where[young : young + 4] = where[i]
             young += 4
-        else:
-            image[where[i]] += seen[0, i] * area
     return young, rays
 
 
@@ -160,7 +159,7 @@ def _integrate(scene: Any, row: int, k: int, count: int, width: Any, work: Any, 
     """Add component ``k``'s light over the cells of list 0 to ``image`` (flat, last place: off the stamp).
 
     ``work`` is (9, capacity) float32 and (3, capacity) int32: positions and pixel numbers of two lists of cells and one
-    of rays, and what they show. Returns the number of rays traced.
+    of rays, and what they show. Returns the number of rays traced, -1 where the work space is too small.
     """
     table, pixels = work
     lens, turn, part = scene.lenses[row], scene.turns[row], scene.parts[row, k]
@@ -172,6 +171,8 @@ def _integrate(scene: Any, row: int, k: int, count: int, width: Any, work: Any, 
         _look(cells[0, :count], cells[1, :count], lens, part, width, seen)
         lists = (cells, pixels[now], children, pixels[1 - now], points, pixels[2], seen)
         young, rays = _sort(count, width, turn, level == levels, scene.limits, lists, image)
+        if young < 0:
+            return -1
         _look(points[0, :rays], points[1, :rays], lens, part, width, seen)
         quarter = _QUARTER * width * width
         for i in range(rays):
@@ -227,19 +228,35 @@ def _surroundings(scene: Any, row: int, size: int, work: Any) -> int:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def trace(scene: Any, images: Any, rays: Any, work: Any) -> None:
-    """Render each injection's lensed light of unit source flux into ``images`` (batch, size^2 + 1) float32."""
-    size = int(np.sqrt(images.shape[1] - 1))
-    half_width = np.float32(0.5 * size) * scene.scale
+    """Render each injection's lensed light of unit source flux into ``images`` (batch, size^2 + 1) float32.
+
+    ``rays`` (batch,) become the numbers of rays traced, -1 where the work space is too small.
+    """
     for row in range(images.shape[0]):
-        image = images[row]
-        image[:] = np.float32(0.0)
+        images[row, :] = np.float32(0.0)
+        rays[row] = 0
         for k in range(scene.counts[row]):
-            count = _stamp_cells(scene, row, k, size, work)
-            rays[row] += _integrate(scene, row, k, count, scene.scale, work, image)
-            offset = max(abs(scene.centres[row, 0]), abs(scene.centres[row, 1]))
-            if scene.reaches[row, k] > half_width - offset:
-                count = _surroundings(scene, row, size, work)
-                rays[row] += _integrate(scene, row, k, count, np.float32(size) * scene.scale, work, image)
+            traced = _trace_component(scene, row, k, work, images[row])
+            if traced < 0:
+                rays[row] = -1
+                break
+            rays[row] += traced
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _trace_component(scene: Any, row: int, k: int, work: Any, image: Any) -> int:
+    """Add one component's light on the stamp and round it; returns the number of rays, -1 where there is no room."""
+    size = int(np.sqrt(image.size - 1))
+    if size * size > work[0].shape[1]:
+        return -1
+    count = _stamp_cells(scene, row, k, size, work)
+    inside = _integrate(scene, row, k, count, scene.scale, work, image)
+    offset = max(abs(scene.centres[row, 0]), abs(scene.centres[row, 1]))
+    if inside < 0 or scene.reaches[row, k] <= np.float32(0.5 * size) * scene.scale - offset:
+        return inside
+    count = _surroundings(scene, row, size, work)
+    outside = _integrate(scene, row, k, count, np.float32(size) * scene.scale, work, image)
+    return inside + outside if outside >= 0 else -1
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")

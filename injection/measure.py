@@ -101,7 +101,7 @@ def measure(
 def image_counts(rows: pa.Table) -> NDArray[np.int32]:
     """Number of images of each source's centre, the central image of the singular lens not counted."""
     lens = Lens.from_rows(rows)
-    packed = _pack.pack(lens, components(rows), 1e-3)
+    packed = _pack.pack(lens, components(rows), PIXEL_SCALE_ARCSEC, 1e-3)
     scene = _rays.Scene(**packed, scale=np.float32(1), levels=0, limits=np.zeros(3, np.float32))  # type: ignore[arg-type]
     dx = rows.column("src_x_arcsec").to_numpy() - lens.x_arcsec
     dy = rows.column("src_y_arcsec").to_numpy() - lens.y_arcsec

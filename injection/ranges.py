@@ -10,7 +10,7 @@ from lake.errors import ParameterError, invalid
 
 RANGES: dict[str, tuple[float, float]] = {
     "lens_theta_e_arcsec": (0.0, 60.0),
-    "lens_q": (0.01, 1.0),
+    "lens_q": (0.05, 1.0),
     "lens_pa_rad": (-np.pi, np.pi),
     "lens_x_arcsec": (-60.0, 60.0),
     "lens_y_arcsec": (-60.0, 60.0),

@@ -30,6 +30,7 @@ STANDARD = Quadrature(levels=8, one_ray_below=0.35, four_rays_below=0.9, negligi
 """Quadrature whose lensed flux is within 0.1 % of the converged one over the widest prior."""
 _CAPACITY = 1 << 16
 _CHUNK = 32
+_PER_ROW = ("lenses", "centres", "turns", "parts", "counts", "reaches")
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,20 @@ def trace(
     )
     images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
     rays = np.zeros(rows.num_rows, dtype=np.int64)
-    work = (np.empty((9, _CAPACITY), np.float32), np.empty((3, _CAPACITY), np.int32))
-    _rays.trace(scene, images, rays, work)
+    capacity = _CAPACITY
+    _rays.trace(scene, images, rays, _work(capacity))
+    for row in np.flatnonzero(rays < 0):
+        one = scene._replace(**{name: getattr(scene, name)[row : row + 1] for name in _PER_ROW})
+        while rays[row] < 0:
+            capacity *= 4
+            _rays.trace(one, images[row : row + 1], rays[row : row + 1], _work(capacity))
+        capacity = _CAPACITY
     return images, rays
+
+
+def _work(capacity: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Work space of the backend for lists of up to ``capacity`` cells."""
+    return np.empty((9, capacity), np.float32), np.empty((3, capacity), np.int32)
 
 
 def convolve(images: Images, psf: Psf, fluxes: Array, pixel_scale_arcsec: float = PIXEL_SCALE_ARCSEC) -> Images:

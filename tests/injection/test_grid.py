@@ -1,0 +1,245 @@
+"""The grid's plan, and the stream that injects, scores and measures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+
+from injection import grid as grids
+from injection import stream
+from injection.config import GridParams
+from injection.render import STANDARD
+from injection.schema import BATCH_SCHEMA, MEASURED
+from lake import tables
+from lake.errors import DataError, ParameterError
+from lake.survey import flux_from_magnitude
+
+PIXELS = 61
+
+
+def params(**changes: Any) -> GridParams:
+    values: dict[str, Any] = {
+        "theta_e_arcsec": [1.0, 2.0],
+        "psf_edges_arcsec": [0.9, 1.2, 1.5, 1.8],
+        "depth_edges_mag": [23.0, 24.0, 25.0],
+        "per_cell": 6,
+        "prior": "v1",
+        "host_model": "IM1",
+        "max_uses_per_host": 2,
+        "host_retries": 5,
+        "max_host_bad_fraction": 0.05,
+        "psf_model": "moffat",
+        "psf_moffat_beta": 3.5,
+        "psf_includes_pixel": True,
+        "poisson_gain_e_per_nmgy": None,
+        "core_suppression_radius_arcsec": None,
+        "sky_annulus_px": [20.0, 29.0],
+        "batch_size": 10,
+        "threads": 1,
+        "quadrature": STANDARD.model_dump(),
+        "detectability": {"sky_sigmas": 5.0, "host_ratio": 1.5, "magnification": 5.0},
+    }
+    return GridParams.load({**values, **changes}, "grid")
+
+
+def hosts_table(count: int = 60, seed: int = 0) -> pa.Table:
+    """Hosts of good seeing or of medium seeing; none of bad seeing."""
+    rng = np.random.default_rng(seed)
+    depth_mag = rng.uniform(23.0, 25.0, count)
+    return pa.table(
+        {
+            "galaxy_id": [f"test:host_{index:03d}" for index in range(count)],
+            "psfsize_r": rng.uniform(0.9, 1.5, count),
+            "psfdepth_r": (5.0 / flux_from_magnitude(depth_mag)) ** 2,
+            "type_bin": ["DEV" if index % 3 else "REX" for index in range(count)],
+        }
+    )
+
+
+def load_hosts(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
+    stamps = []
+    for galaxy_id in galaxy_ids:
+        rng = np.random.default_rng(int(galaxy_id[-3:]))
+        stamps.append(rng.normal(0, 0.02, (3, PIXELS, PIXELS)))
+    return np.array(stamps, dtype=np.float32)
+
+
+class Brightness:
+    """A scorer: the logit is the r-band flux of the stamp."""
+
+    stamp_pixels = PIXELS
+
+    def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.nansum(stamps[:, 1], axis=(1, 2))
+
+
+def run(plan: grids.Plan, load: stream.LoadHosts = load_hosts, scorer: Any = None) -> pa.Table:
+    return pa.concat_tables(stream.run(plan, load, scorer or Brightness())).combine_chunks()
+
+
+def test_every_host_lies_in_its_cell_and_is_used_in_moderation() -> None:
+    plan = grids.plan(params(), hosts_table(), 42)
+    for row in plan.rows.to_pylist():
+        host = plan.hosts.rows_of(row["host_ids"])
+        assert (plan.hosts.fwhm_arcsec[host, 1] >= row["cell_psf_low_arcsec"]).all()
+        assert (plan.hosts.fwhm_arcsec[host, 1] < row["cell_psf_high_arcsec"]).all()
+        assert (plan.hosts.depth_mag[host] >= row["cell_depth_low_mag"]).all()
+        assert (plan.hosts.depth_mag[host] < row["cell_depth_high_mag"]).all()
+    uses = plan.rows.group_by(["cell"]).aggregate([("injection_id", "count")])
+    assert max(uses.column("injection_id_count").to_pylist()) == 6
+    first = [(row["cell"], row["host_ids"][0]) for row in plan.rows.to_pylist()]
+    assert max(first.count(pair) for pair in set(first)) <= 2
+
+
+def test_cells_without_hosts_stay_empty_and_say_so() -> None:
+    plan = grids.plan(params(), hosts_table(), 42)
+    empty = {row["cell"]: row for row in plan.empty.to_pylist()}
+    assert {"t00p2d0", "t00p2d1", "t01p2d0", "t01p2d1"} <= set(empty)
+    assert empty["t00p2d0"]["hosts"] == 0
+    assert empty["t00p2d0"]["reason"].startswith("0 hosts")
+    assert not set(empty) & set(plan.rows.filter(pa.compute.equal(plan.rows["psf_index"], 2))["cell"].to_pylist())
+
+
+def test_few_hosts_give_fewer_injections_not_more_of_the_same() -> None:
+    plan = grids.plan(params(psf_edges_arcsec=[0.9, 1.5], depth_edges_mag=[23.0, 25.0]), hosts_table(2), 1)
+    assert plan.rows.num_rows == 2 * 2 * 2
+    assert plan.empty.column("injections").to_pylist() == [4, 4]
+
+
+def test_the_plan_is_a_function_of_its_inputs_only() -> None:
+    a = grids.plan(params(), hosts_table(), 42)
+    shuffled = hosts_table().take(np.random.default_rng(5).permutation(60))
+    assert grids.plan(params(), shuffled, 42).rows.equals(a.rows)
+    assert grids.plan(params(batch_size=3, threads=2), shuffled, 42).grid_id == a.grid_id
+    for other in (
+        grids.plan(params(per_cell=5), hosts_table(), 42),
+        grids.plan(params(prior="d06"), hosts_table(), 42),
+        grids.plan(params(), hosts_table(seed=1), 42),
+        grids.plan(params(), hosts_table(), 43),
+    ):
+        assert other.grid_id != a.grid_id
+
+
+def test_im2_takes_early_types_only() -> None:
+    plan = grids.plan(params(host_model="IM2"), hosts_table(), 42)
+    assert set(plan.hosts.table.column("type_bin").to_pylist()) == {"DEV"}
+    with pytest.raises(ParameterError, match="'host_model' must be IM1 where"):
+        grids.plan(params(host_model="IM2"), hosts_table().drop_columns("type_bin"), 42)
+
+
+def test_host_tables_are_checked() -> None:
+    with pytest.raises(DataError, match="lacks psfdepth_r"):
+        grids.plan(params(), hosts_table().drop_columns("psfdepth_r"), 42)
+    with pytest.raises(DataError, match="duplicated galaxy_id"):
+        grids.plan(params(), pa.concat_tables([hosts_table(), hosts_table()]), 42)
+
+
+def test_edges_must_increase() -> None:
+    with pytest.raises(ParameterError, match="strictly increasing"):
+        params(psf_edges_arcsec=[1.2, 0.9])
+
+
+def test_batches_have_the_schema_and_meet_the_contract() -> None:
+    out = run(grids.plan(params(), hosts_table(), 42))
+    assert out.schema.equals(BATCH_SCHEMA)
+    assert set(out.column("status").to_pylist()) == {"scored"}
+    for column in tables.spec("injections").columns:
+        if column.name not in out.column_names:
+            continue
+        values = out.column(column.name)
+        assert values.type == column.arrow.type, column.name
+        assert column.nullable or not values.null_count, column.name
+        if column.low is not None and values.null_count < len(values):
+            assert pa.compute.min(values).as_py() >= column.low, column.name
+        if column.high is not None and values.null_count < len(values):
+            assert pa.compute.max(values).as_py() <= column.high, column.name
+
+
+def test_rows_do_not_depend_on_the_batch() -> None:
+    a = run(grids.plan(params(), hosts_table(), 42))
+    b = run(grids.plan(params(batch_size=7, threads=2), hosts_table(), 42))
+    assert a.equals(b)
+
+
+def test_resuming_at_a_batch_gives_its_rows() -> None:
+    plan = grids.plan(params(), hosts_table(), 42)
+    whole = run(plan)
+    rest = pa.concat_tables(stream.run(plan, load_hosts, Brightness(), start=2)).combine_chunks()
+    assert rest.equals(whole.slice(20).combine_chunks())
+
+
+def test_scores_rise_by_the_arc_flux() -> None:
+    out = run(grids.plan(params(), hosts_table(), 42))
+    gained = out.column("score").to_numpy() - out.column("host_score").to_numpy()
+    np.testing.assert_allclose(gained, out.column("arc_flux_r_nmgy").to_numpy(), rtol=2e-3, atol=2e-4)
+
+
+def test_measurements_are_consistent() -> None:
+    out = run(grids.plan(params(), hosts_table(), 42))
+    value = {name: out.column(name).to_numpy() for name in MEASURED if name != "detectable"}
+    lensed = value["magnification"] * flux_from_magnitude(out.column("src_mag_r").to_numpy())
+    np.testing.assert_allclose(value["arc_flux_r_nmgy"], lensed * (1 - value["arc_off_stamp_fraction"]), rtol=0.02)
+    np.testing.assert_allclose(value["sky_sigma_mad_nmgy"], 0.02, rtol=0.15)
+    assert (value["arc_images"] >= 1).all()
+    flags = (value["arc_sky_ratio"] > 5) & (value["arc_host_ratio"] > 1.5) & (value["magnification"] >= 5)
+    np.testing.assert_array_equal(out.column("detectable").to_pylist(), flags)
+
+
+def test_a_broken_host_is_replaced_by_the_next() -> None:
+    plan = grids.plan(params(), hosts_table(), 42)
+    broken = plan.rows.column("host_ids")[0].as_py()[0]
+
+    def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
+        if broken in galaxy_ids:
+            raise DataError(f"{broken} cannot be read")
+        return load_hosts(galaxy_ids)
+
+    out, whole = run(plan, load), run(plan)
+    assert out.column("host_attempt")[0].as_py() == 1
+    assert out.column("galaxy_id")[0].as_py() == plan.rows.column("host_ids")[0].as_py()[1]
+    same = np.array([row["host_ids"][0] != broken for row in plan.rows.to_pylist()])
+    assert out.filter(pa.array(same)).equals(whole.filter(pa.array(same)))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [(lambda stamps: stamps * np.nan, "has no g band"), (lambda stamps: stamps[:, :, 1:, 1:], "has shape")],
+)
+def test_rows_that_run_out_of_hosts_fail_with_a_reason(spoil: Any, reason: str) -> None:
+    plan = grids.plan(params(theta_e_arcsec=[1.0]), hosts_table(), 42)
+    out = run(plan, lambda galaxy_ids: spoil(load_hosts(galaxy_ids)))
+    assert set(out.column("status").to_pylist()) == {"failed"}
+    assert all(reason in text for text in out.column("reason").to_pylist())
+    assert all(out.column(name).null_count == out.num_rows for name in MEASURED)
+    assert out.column("log_prior").null_count == 0
+
+
+def test_bad_pixels_are_tolerated_up_to_the_limit_and_counted() -> None:
+    def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
+        stamps = load_hosts(galaxy_ids)
+        stamps[:, :, :2] = np.nan
+        return stamps
+
+    plan = grids.plan(params(theta_e_arcsec=[1.0]), hosts_table(), 42)
+    out = run(plan, load)
+    np.testing.assert_allclose(out.column("host_masked_fraction").to_numpy(), 2 / PIXELS)
+    strict = run(grids.plan(params(max_host_bad_fraction=0.01), hosts_table(), 42), load)
+    assert "bad pixels" in strict.column("reason")[0].as_py()
+
+
+def test_a_scorer_without_an_answer_fails_its_row_only() -> None:
+    class Moody(Brightness):
+        def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float32]:
+            scores = super().score(stamps)
+            scores[0] = np.nan
+            return scores
+
+    plan = grids.plan(params(), hosts_table(), 42)
+    out = run(plan, scorer=Moody())
+    failed = [reason for reason in out.column("reason").to_pylist() if reason]
+    assert failed == ["the scorer gave no finite score"] * len(stream.batches(plan))

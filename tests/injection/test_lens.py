@@ -1,0 +1,178 @@
+"""The lens against mpmath, lenstronomy and analytic limits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lenstronomy.LensModel.lens_model import LensModel
+
+from injection import _pack, _rays, conventions, images, lens
+from injection.lens import Lens
+from injection.sources import components
+from tests.injection.scenes import REFERENCE, drawn, reference_lens
+
+NAMED = REFERENCE["deflections"]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_deflections_agree_with_mpmath_to_a_micro_arcsecond(name: str) -> None:
+    entry = NAMED[name]
+    model = reference_lens(entry["params"])
+    for point in entry["points"]:
+        ax, ay = lens.deflection(point["x"], point["y"], model)
+        np.testing.assert_allclose((ax, ay), (point["alpha_x"], point["alpha_y"]), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_convergence_and_magnification_agree_with_the_reference(name: str) -> None:
+    entry = NAMED[name]
+    model = reference_lens(entry["params"])
+    for point in entry["points"]:
+        np.testing.assert_allclose(lens.convergence(point["x"], point["y"], model), point["kappa_sie"], rtol=1e-9)
+        np.testing.assert_allclose(lens.magnification(point["x"], point["y"], model), point["mu"], rtol=1e-6)
+
+
+def test_deflections_agree_with_lenstronomy_live_on_fifty_draws() -> None:
+    rows, rng = drawn("v1_wide", 50), np.random.default_rng(1)
+    model, many = LensModel(["SIE", "SHEAR"]), Lens.from_rows(rows)
+    for row in range(50):
+        one = many.row(row)
+        x, y = rng.uniform(-6, 6, (2, 40))
+        theirs = model.alpha(x, y, conventions.lenstronomy_lens(one))
+        np.testing.assert_allclose(lens.deflection(x, y, one), theirs, atol=1e-6)
+
+
+def test_backend_deflects_like_the_public_formula_within_float32() -> None:
+    rows, rng = drawn("v1_wide", 50), np.random.default_rng(2)
+    many = Lens.from_rows(rows)
+    packed = _pack.pack(many, components(rows), 0.262, 1e-5)
+    for row in range(50):
+        one = many.row(row)
+        x, y = rng.uniform(-13, 13, (2, 200))
+        u, v = one.to_frame(x, y)
+        bu, bv = np.empty((2, 200), np.float32)
+        _rays.shoot(u.astype(np.float32), v.astype(np.float32), packed["lenses"][row], bu, bv)
+        bx, by = lens.source_position(x, y, one)
+        ours = np.add(lens.rotated(bu, bv, -one.pa_rad), [[one.x_arcsec], [one.y_arcsec]])
+        np.testing.assert_allclose(ours, (bx, by), atol=1e-5)
+
+
+@pytest.mark.parametrize("q", [0.05, 0.2, 0.9999999, 1.0])
+def test_backend_deflects_flat_and_round_lenses(q: float) -> None:
+    angle = np.linspace(0, 2 * np.pi, 300)
+    u, v = np.cos(angle), np.sin(angle)
+    packed = np.array([np.sqrt(q), 1 - q * q, q * q, 0, 0, 0], np.float32)
+    bu, bv = np.empty((2, 300), np.float32)
+    _rays.shoot(u.astype(np.float32), v.astype(np.float32), packed, bu, bv)
+    au, av = lens.sie_deflection(u, v, 1.0, q)
+    np.testing.assert_allclose((bu, bv), (u - au, v - av), atol=1e-4)
+
+
+def test_round_lens_is_the_sis_to_machine_precision() -> None:
+    au, av = lens.sie_deflection([0.3, -2.0], [0.4, 1.5], 1.3, 1.0)
+    np.testing.assert_allclose(au, 1.3 * np.array([0.6, -0.8]), rtol=1e-15)
+    np.testing.assert_allclose(av, 1.3 * np.array([0.8, 0.6]), rtol=1e-15)
+
+
+@given(q=st.floats(1e-9, 1e-2), x=st.floats(-5, 5), y=st.floats(0.01, 5))
+def test_deflection_is_continuous_towards_the_sis(q: float, x: float, y: float) -> None:
+    near, exact = lens.sie_deflection(x, y, 1.5, 1.0 - q), lens.sie_deflection(x, y, 1.5, 1.0)
+    np.testing.assert_allclose(near, exact, atol=3.0 * q)
+
+
+def test_deflection_is_finite_and_zero_at_the_centre() -> None:
+    assert lens.sie_deflection(0.0, 0.0, 1.5, 0.7) == (0.0, 0.0)
+    assert np.isfinite(lens.sie_deflection(0.0, 1e-300, 1.5, 0.7)).all()
+
+
+@given(
+    q=st.floats(0.1, 1.0), pa=st.floats(-3, 3), g1=st.floats(-0.1, 0.1), g2=st.floats(-0.1, 0.1),
+    x=st.floats(0.2, 4), y=st.floats(0.2, 4),
+)  # fmt: skip
+def test_jacobian_is_the_derivative_of_the_source_position(
+    q: float, pa: float, g1: float, g2: float, x: float, y: float
+) -> None:
+    model, h = Lens.of(1.2, q, pa, 0.05, -0.02, g1, g2), 1e-6
+    plus, minus = (
+        lens.source_position([x + h, x], [y, y + h], model),
+        lens.source_position([x - h, x], [y, y - h], model),
+    )
+    xx, xy = (plus[0] - minus[0]) / (2 * h)
+    yx, yy = (plus[1] - minus[1]) / (2 * h)
+    np.testing.assert_allclose(lens.jacobian(x, y, model), (xx, xy, yy), atol=1e-7)
+    np.testing.assert_allclose(xy, yx, atol=1e-7)
+
+
+def test_pure_shear_magnifies_and_stretches_as_it_must() -> None:
+    entry = REFERENCE["analytic"]["pure_shear_g005"]
+    model = Lens.of(0.0, 1.0, 0.0, 0.0, 0.0, 0.05, 0.0)
+    np.testing.assert_allclose(lens.magnification(1.0, 2.0, model), entry["mu"], rtol=1e-12)
+    xx, _, yy = lens.jacobian(1.0, 2.0, model)
+    np.testing.assert_allclose(xx / yy, entry["axis_ratio"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", REFERENCE["images"])
+def test_point_images_and_magnifications(name: str) -> None:
+    entry = REFERENCE["images"][name]
+    model = reference_lens(NAMED[entry["lens"]]["params"])
+    found = images.point_images(*entry["source"], model)
+    assert len(found.x_arcsec) == entry["n_images"]
+    theirs = sorted(entry["images"], key=lambda image: -abs(image["mu"]))
+    np.testing.assert_allclose(found.x_arcsec, [image["x"] for image in theirs], atol=1e-6)
+    np.testing.assert_allclose(found.y_arcsec, [image["y"] for image in theirs], atol=1e-6)
+    np.testing.assert_allclose(found.magnification, [image["mu"] for image in theirs], rtol=1e-5)
+
+
+@given(x=st.floats(-2, 2), y=st.floats(-2, 2), q=st.floats(0.3, 0.98), g=st.floats(-0.08, 0.08))
+def test_every_image_maps_back_to_its_source(x: float, y: float, q: float, g: float) -> None:
+    model = Lens.of(1.4, q, 0.7, 0.1, -0.1, g, -g / 2)
+    found = images.point_images(x, y, model)
+    assert len(found.x_arcsec) >= 1
+    bx, by = lens.source_position(found.x_arcsec, found.y_arcsec, model)
+    np.testing.assert_allclose(bx, x, atol=1e-9)
+    np.testing.assert_allclose(by, y, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", REFERENCE["caustics"])
+def test_critical_and_caustic_areas(name: str) -> None:
+    entry, model = REFERENCE["caustics"][name], reference_lens(NAMED[name]["params"])
+    np.testing.assert_allclose(
+        images.enclosed_area(*images.critical_curve(model, 4000)), entry["critical_curve_area"], rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        images.enclosed_area(*images.caustic(model, 4000)), entry["tangential_caustic_area"], rtol=1e-3
+    )
+    np.testing.assert_allclose(
+        images.enclosed_area(*images.cut(model, 4000)), entry["cut_pseudocaustic_area"], rtol=1e-4
+    )
+
+
+@given(q=st.floats(0.1, 1.0), pa=st.floats(-3, 3), theta_e=st.floats(0.1, 5))
+def test_critical_curve_without_shear_encloses_pi_theta_e_squared(q: float, pa: float, theta_e: float) -> None:
+    model = Lens.of(theta_e, q, pa, 0, 0, 0, 0)
+    area = images.enclosed_area(*images.critical_curve(model, 3000))
+    np.testing.assert_allclose(area, np.pi * theta_e**2, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("sigma", "zl", "zs"), [(250, 0.5, 2.0), (220, 0.3, 1.5), (300, 0.7, 2.5)])
+def test_einstein_radius_from_velocity_dispersion(sigma: float, zl: float, zs: float) -> None:
+    from astropy.cosmology import FlatLambdaCDM
+
+    expected = REFERENCE["analytic"]["thetaE_from_sigma"][f"sigma{sigma}_zl{zl}_zs{zs}"]
+    found = images.theta_e_from_velocity_dispersion(sigma, zl, zs, FlatLambdaCDM(H0=70, Om0=0.3, Tcmb0=0))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_conventions_round_trip() -> None:
+    model = Lens.of(1.6, 0.55, 1.1, 0.05, -0.08, 0.04, -0.03)
+    back = conventions.from_lenstronomy_lens(conventions.lenstronomy_lens(model))
+    for name in model.__dataclass_fields__:
+        np.testing.assert_allclose(getattr(back, name), getattr(model, name), atol=1e-12)
+    np.testing.assert_allclose(conventions.intermediate_from_major(conventions.major_from_intermediate(2, 0.3), 0.3), 2)
+    b = conventions.keeton_kochanek_b(1.6, 0.55)
+    u, v = model.to_frame(1.0, 0.7)
+    np.testing.assert_allclose(
+        lens.convergence(1.0, 0.7, model), b / (2 * lens.elliptical_radius(u, v, 0.55)), rtol=1e-12
+    )

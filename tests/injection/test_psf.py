@@ -1,0 +1,165 @@
+"""PSFs: profiles, transforms, what the pixel does, kernels of any size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.integrate import quad
+from scipy.signal import fftconvolve
+
+from injection import psf as psfs
+from injection import render
+from injection.psf import Psf
+from lake.errors import DataError, ParameterError
+from lake.survey import PIXEL_SCALE_ARCSEC as SCALE
+from tests.injection.scenes import IMAGES, REFERENCE
+
+MODELS = [
+    Psf.gaussian([[0.9, 1.2, 1.8]], includes_pixel=True),
+    Psf.moffat([[0.9, 1.2, 1.8]], 3.5, includes_pixel=True),
+    Psf.moffat([[0.9, 1.2, 1.8]], 2.6, includes_pixel=True),
+]
+
+
+def star(psf: Psf, pixels: int = 101) -> NDArray[np.float32]:
+    """A unit point source on the central pixel's centre, as a pixel-integrated image, convolved."""
+    image = np.zeros((1, pixels, pixels), np.float32)
+    image[0, pixels // 2, pixels // 2] = 1.0
+    return render.convolve(image, psf, np.ones((1, 3)))[0]
+
+
+@pytest.mark.parametrize("psf", MODELS)
+def test_profiles_have_unit_flux_and_their_fwhm(psf: Psf) -> None:
+    for band in range(3):
+        flux = quad(lambda r, band=band: 2 * np.pi * r * psfs.profile(psf, r)[0, band], 0, np.inf)[0]
+        np.testing.assert_allclose(flux, 1.0, rtol=1e-6)
+        half = psfs.profile(psf, psf.fwhm_arcsec / 2)[0, band]
+        np.testing.assert_allclose(half, psfs.profile(psf, 0.0)[0, band] / 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("psf", MODELS)
+def test_modulation_is_the_transform_of_the_profile(psf: Psf) -> None:
+    from scipy.special import j0
+
+    for k in (0.1, 0.4):
+        for band in range(3):
+            found = quad(
+                lambda r, band=band, k=k: 2 * np.pi * r * j0(2 * np.pi * k * r) * psfs.profile(psf, r)[0, band],
+                0, 60, limit=500,
+            )[0]  # fmt: skip
+            np.testing.assert_allclose(psfs.modulation(psf, k)[0, band], found, atol=3e-4)
+
+
+def test_modulation_of_the_survey_moffat_is_elementary() -> None:
+    psf = Psf.moffat([[1.2]], 3.5, includes_pixel=False)
+    z = 2 * np.pi * psfs.moffat_scale(1.2, 3.5) * 0.37
+    np.testing.assert_allclose(psfs.modulation(psf, 0.37)[0, 0], np.exp(-z) * (1 + z + z * z / 3), rtol=1e-12)
+
+
+@pytest.mark.parametrize("psf", MODELS)
+def test_noise_equivalent_area_is_the_integral(psf: Psf) -> None:
+    for band in range(3):
+        square = quad(lambda r, band=band: 2 * np.pi * r * psfs.profile(psf, r)[0, band] ** 2, 0, np.inf)[0]
+        np.testing.assert_allclose(psfs.effective_area_arcsec2(psf, SCALE)[0, band], 1 / square, rtol=1e-6)
+
+
+def test_survey_fwhm_ratios() -> None:
+    np.testing.assert_allclose(psfs.fwhm_per_band([1.0, 2.0]), [[1.05, 1.0, 0.94], [2.1, 2.0, 1.88]])
+
+
+@pytest.mark.parametrize("psf", MODELS)
+def test_kernels_have_unit_sum_and_are_centred(psf: Psf) -> None:
+    image = star(psf).astype(float)
+    y, x = np.mgrid[-50:51, -50:51]
+    for band in image:
+        np.testing.assert_allclose(band.sum(), 1.0, atol=3e-3)
+        np.testing.assert_allclose((band * x).sum(), 0.0, atol=1e-4)
+        np.testing.assert_allclose((band * y).sum(), 0.0, atol=1e-4)
+
+
+def test_gaussian_second_moments_add_the_pixel_where_it_is_not_included() -> None:
+    y, _ = np.mgrid[-50:51, -50:51]
+    sigma2 = (np.array([1.0, 1.4, 1.8]) / SCALE) ** 2 / (8 * np.log(2))
+    plain = star(Psf.gaussian([[1.0, 1.4, 1.8]], includes_pixel=False)).astype(float)
+    np.testing.assert_allclose((plain * y**2).sum(axis=(1, 2)), sigma2, rtol=1e-3)
+    deconvolved = star(Psf.gaussian([[1.0, 1.4, 1.8]], includes_pixel=True)).astype(float)
+    np.testing.assert_allclose((deconvolved * y**2).sum(axis=(1, 2)), sigma2 - 1 / 12, rtol=1e-3)
+
+
+def test_the_pixel_acts_once_under_a_psf_that_includes_it() -> None:
+    """A Gaussian of 0.7 pixel: its true peak is that of the sum of variances, lower where the pixel acts on it too."""
+    fwhm, sigma = 0.9, 0.7
+    variance = sigma**2 + (fwhm / SCALE) ** 2 / (8 * np.log(2))
+    image = _gaussian(sigma)
+    once = render.convolve(image, Psf.gaussian([[fwhm] * 3], includes_pixel=True), np.ones((1, 3)))[0, 1].max()
+    np.testing.assert_allclose(once, 1 / (2 * np.pi * variance), rtol=2e-3)
+    also = render.convolve(image, Psf.gaussian([[fwhm] * 3], includes_pixel=False), np.ones((1, 3)))[0, 1].max()
+    np.testing.assert_allclose(also, 1 / (2 * np.pi * (variance + 1 / 12)), rtol=2e-3)
+
+
+def _gaussian(sigma: float) -> NDArray[np.float32]:
+    """A Gaussian of unit flux in the stamp's centre, pixel-integrated; sigma in pixels."""
+    from scipy.special import erf
+
+    profile = np.diff(0.5 * erf((np.arange(102) - 50.5) / (np.sqrt(2) * sigma)))
+    return (profile[:, None] * profile[None, :]).astype(np.float32)[None]
+
+
+def test_moffat_kernel_agrees_with_the_reference() -> None:
+    entry = REFERENCE["analytic"]["psf_moffat35_fwhm1p2"]
+    assert IMAGES["psf_fwhm1p2"][25, 25] == pytest.approx(entry["kernel_center"])
+    ours = star(Psf.moffat([[1.2] * 3], 3.5, includes_pixel=False))[1]
+    # the reference's kernel is a mean over each pixel, ours the profile at its centre
+    np.testing.assert_allclose(ours[50, 50], entry["kernel_center"], rtol=0.03)
+
+
+@pytest.mark.parametrize("size", [5, 63, 101, 151, 251])
+def test_kernels_of_any_size_convolve_like_scipy(size: int) -> None:
+    rng = np.random.default_rng(size)
+    kernel = rng.random((1, 3, size, size))
+    kernel /= kernel.sum(axis=(2, 3), keepdims=True)
+    image = rng.random((1, 61, 61)).astype(np.float32)
+    ours = render.convolve(image, Psf.from_image(kernel, SCALE, includes_pixel=False), np.array([[1.0, 2.0, 3.0]]))
+    for band in range(3):
+        full = fftconvolve(image[0], kernel[0, band])
+        middle = full[size // 2 : size // 2 + 61, size // 2 : size // 2 + 61]
+        np.testing.assert_allclose(ours[0, band], (band + 1) * middle, rtol=2e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 50, 50), (1, 3, 51, 49), (1, 3, 0, 0), (3, 51, 51)])
+def test_even_empty_or_flat_kernels_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ParameterError, match="'psf image' must be"):
+        Psf.from_image(np.ones(shape), SCALE, includes_pixel=True)
+
+
+def test_sums_are_normalised_and_recorded_or_refused() -> None:
+    kernel = np.broadcast_to(IMAGES["psf_fwhm1p2"], (1, 3, 51, 51))
+    psf = Psf.from_image(kernel * 1.008, SCALE, includes_pixel=True)
+    assert psf.image is not None
+    assert psf.sums is not None
+    np.testing.assert_allclose(psf.image.sum(axis=(2, 3)), 1.0)
+    np.testing.assert_allclose(psf.sums, 1.008)
+    with pytest.raises(ParameterError, match="sum within 1 %"):
+        Psf.from_image(kernel * 1.02, SCALE, includes_pixel=True)
+    broken = np.array(kernel)
+    broken[0, 0, 3, 3] = np.nan
+    with pytest.raises(DataError, match="must be finite"):
+        Psf.from_image(broken, SCALE, includes_pixel=True)
+
+
+def test_bad_profiles_are_refused() -> None:
+    with pytest.raises(ParameterError, match="'psf_moffat_beta' must be above 1"):
+        Psf.moffat([[1.0]], 1.0, includes_pixel=True)
+    with pytest.raises(ParameterError, match="'psf fwhm_arcsec' must be"):
+        Psf.gaussian([1.0], includes_pixel=True)
+
+
+@given(fwhm=st.floats(0.7, 2.5))
+def test_convolution_conserves_flux(fwhm: float) -> None:
+    image = np.zeros((1, 101, 101), np.float32)
+    image[0, 40:60, 45:55] = 1.0
+    out = render.convolve(image, Psf.gaussian([[fwhm] * 3], includes_pixel=False), np.array([[1.0, 2.0, 0.5]]))
+    np.testing.assert_allclose(out.sum(axis=(2, 3))[0], [200, 400, 100], rtol=1e-4)
