@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from lake.errors import invalid
@@ -26,6 +26,8 @@ class Measure:
     unit: str = ""
     method: str = ""
     """How the value and its interval were formed, in words."""
+    diagnostic: str = ""
+    """The diagnostic it belongs to, where outcomes were merged."""
 
     def row(self) -> dict[str, Any]:
         """Plain values; NaN becomes None, as the tables store it."""
@@ -66,7 +68,9 @@ class Outcome:
 
     def diagnostics_rows(self, run_id: str) -> list[dict[str, Any]]:
         """Rows of the `diagnostics` table, without lineage."""
-        return [{"run_id": run_id, "diagnostic": self.diagnostic, **item.row()} for item in self.measures]
+        return [
+            {"run_id": run_id, **replace(m, diagnostic=m.diagnostic or self.diagnostic).row()} for m in self.measures
+        ]
 
     def gates_rows(self, run_id: str) -> list[dict[str, Any]]:
         """Rows of the `gates` table, without lineage."""
@@ -81,10 +85,14 @@ class Outcome:
 
 
 def merge(diagnostic: str, outcomes: Iterable[Outcome]) -> Outcome:
-    """One outcome from several; names stay as they are."""
+    """One outcome from several: each measure remembers its diagnostic, and no name may occur twice."""
     parts: Sequence[Outcome] = tuple(outcomes)
-    measures = tuple(measure for part in parts for measure in part.measures)
+    measures = tuple(replace(m, diagnostic=m.diagnostic or part.diagnostic) for part in parts for m in part.measures)
     gates = tuple(gate for part in parts for gate in part.gates)
+    for names in ([m.name for m in measures], [gate.name for gate in gates]):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise invalid("outcomes", "free of repeated names", twice)
     arrays = {key: value for part in parts for key, value in part.arrays.items()}
     return Outcome(diagnostic, measures, gates, arrays)
 

@@ -112,17 +112,20 @@ def identity_view(inputs: ReportInputs) -> TableView:
 def heat_maps(inputs: ReportInputs) -> list[Picture]:
     """One heat map per generation at the headline threshold, on one colour scale."""
     threshold = inputs.params.headline_threshold_id
-    shown = {
-        item.name: item.completeness[item.completeness["threshold_id"] == threshold]
-        for item in inputs.generations
-        if len(item.completeness)
-    }
+    shown = {item.name: _shown_cells(item.completeness, threshold) for item in inputs.generations}
     top = max((float(rows["completeness"].max()) for rows in shown.values() if len(rows)), default=0.0)
     return [
         heat_map(item.completeness, threshold, _figure_title(item, threshold), top)
         for item in inputs.generations
-        if len(shown.get(item.name, ()))
+        if len(shown[item.name])
     ]
+
+
+def _shown_cells(rows: pd.DataFrame, threshold_id: str) -> pd.DataFrame:
+    if rows.empty:
+        return rows
+    chosen = (rows["threshold_id"] == threshold_id) & (rows["source_mag_bin"] == ALL) & (rows["cell"] != MARGINAL)
+    return rows[chosen]
 
 
 def paired_completeness_view(inputs: ReportInputs) -> TableView | None:

@@ -48,7 +48,7 @@ def interval(value: Any, low: Any, high: Any, digits: int = 3) -> str:
     if _missing(value):
         return "—"
     if _missing(low) or _missing(high):
-        return number(float(value), digits + 1)
+        return number(float(value), digits)
     style = f".{digits}f" if max(abs(value), abs(low), abs(high)) >= _SMALL else ".2e"
     return f"{value:{style}} [{low:{style}},{_NBSP}{high:{style}}]"
 

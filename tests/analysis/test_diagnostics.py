@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from analysis.diagnostics.annulus import annulus_comparison
 from analysis.diagnostics.flux_check import flux_check
 from analysis.diagnostics.masked_pixels import masked_pixels
 from analysis.diagnostics.real_lenses import real_lens_recall
-from analysis.diagnostics.realism import Population, frechet, linear_probe, realism_gate
+from analysis.diagnostics.realism import Population, frechet, linear_probe, logistic_weights, realism_gate
 from analysis.diagnostics.split_balance import split_balance
 from analysis.features import features_of
 from analysis.operating import fixed_threshold
-from analysis.records import Gate, Measure, gate_above, gate_below, merge
+from analysis.records import Gate, Measure, Outcome, gate_above, gate_below, merge
 from analysis.trivial import baseline, cohen_d, shortcuts
 from lake import tables
 from lake.errors import DataError, ParameterError
@@ -38,12 +39,20 @@ def test_gates_know_their_side():
 
 
 def test_rows_meet_the_gate_contract():
-    outcome = merge("x", [masked_pixels([], [], params()), masked_pixels([0.0], [0.0], params())])
+    outcome = merge("x", [masked_pixels([], [], params())])
     spec = tables.spec("gates")
     row = outcome.gates_rows("run")[0]
     assert set(row) == {c.name for c in spec.columns if c.role != "lineage"}
     assert row["value"] is None
     assert row["status"] in spec.column("status").allowed
+
+
+def test_merged_outcomes_keep_their_diagnostic_and_their_names():
+    parts = [Outcome("a", (Measure("x", 1.0),)), Outcome("b", (Measure("y", 2.0),))]
+    rows = merge("all", parts).diagnostics_rows("run")
+    assert [row["diagnostic"] for row in rows] == ["a", "b"]
+    with pytest.raises(ParameterError, match="free of repeated names"):
+        merge("all", [parts[0], parts[0]])
 
 
 # --- masked pixels ---
@@ -265,6 +274,15 @@ def test_hosts_are_never_split_between_folds(diagnose):
     probe = linear_probe(shared("a"), shared("b"), diagnose, rng)
     assert probe.auc < 0.9
     assert probe.high - probe.low > 0.2
+
+
+def test_logistic_weights_equal_sklearn():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(200, 5))
+    labels = (values[:, 0] + rng.normal(size=200) > 0.8).astype(int)
+    model = LogisticRegression(class_weight="balanced", tol=1e-10).fit(values, labels)
+    expected = np.r_[model.intercept_, model.coef_[0]]
+    assert logistic_weights(values, labels) == pytest.approx(expected, abs=1e-5)
 
 
 def test_frechet_of_known_gaussians():
