@@ -1,12 +1,13 @@
 """Counts of a completeness table in Spark SQL: cell x threshold x source-magnitude bin, with sums over hosts.
 
-Means come from exact decimal sums, so that they are the same however the rows are partitioned. A cell without injections
-has its rows too, with n = 0. Marginal rows group each host over all cells.
+Means come from exact decimal sums, so that they are the same however the rows are partitioned. A cell without
+injections has its rows too, with n = 0. Marginal rows group each host over all cells.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -43,9 +44,9 @@ def summarise(
 ) -> DataFrame:
     """Counts for every planned cell (``CELL_SCHEMA``) and ``marginal``, threshold and magnitude bin.
 
-    ``injections`` and ``injection_scores`` are of one grid and one scorer. An injection is detected when its probability
-    is above the threshold; failed ones are counted beside ``n``. Besides the table's own columns there are the sums over
-    hosts of detected^2, detected * n and n^2.
+    ``injections`` and ``injection_scores`` are of one grid and one scorer. An injection is detected when its
+    probability is above the threshold; failed ones are counted beside ``n``. Besides the table's own columns there are
+    the sums over hosts of detected^2, detected * n and n^2.
     """
     identity = _identity(injections, injection_scores)
     planned = small_frame(spark, cells.select(CELL_SCHEMA.names).cast(CELL_SCHEMA))
@@ -68,7 +69,7 @@ def summarise(
 
 def bin_names(edges: Sequence[float]) -> list[str]:
     """Names of the source-magnitude bins."""
-    return [f"{low:g}-{high:g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    return [f"{low:g}-{high:g}" for low, high in pairwise(edges)]
 
 
 def _identity(injections: DataFrame, scores: DataFrame) -> dict[str, str]:
@@ -96,7 +97,7 @@ def _require_planned(injections: DataFrame, planned: DataFrame) -> None:
 def _bin_sql(edges: Sequence[float]) -> str:
     """Bin of ``src_mag_r``: lower edges belong to their bin, and so does the upper edge of the last one."""
     names = bin_names(edges)
-    bounds = list(zip(edges[:-1], edges[1:], strict=True))
+    bounds = list(pairwise(edges))
     whens = [f"WHEN src_mag_r >= {a}D AND src_mag_r < {b}D THEN '{n}'" for n, (a, b) in zip(names, bounds, strict=True)]
     return f"CASE {' '.join(whens)} WHEN src_mag_r = {edges[-1]}D THEN '{names[-1]}' END"
 

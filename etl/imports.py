@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from etl import qa
 from etl.config import CutoutsParams
-from etl.cutouts import METRICS
+from etl.cutter import METRICS
 from etl.frames import table_of
 from lake import tables
 from lake.errors import DataError
@@ -177,7 +177,7 @@ def judged(stamps: NDArray[np.float32], ids: Sequence[str], params: CutoutsParam
     metrics = qa.measure(stamps, None, qa.Rings.of(params, stamps.shape[-1]))
     why = qa.reasons(stamps, metrics, params)
     made = hashlib.sha256(f"{source} {stamps.shape[-1]} {params.digest()}".encode()).hexdigest()[:16]
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "galaxy_id": name,
             "cutout_version": made,

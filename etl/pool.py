@@ -60,7 +60,7 @@ def build(
     staged = f"{storage.absolute(work)}/rows-{sweeps.input_hash(facts, settings)}"
     tasks = sweeps.plan(facts, params.task_mib << 20, params.limit_rows)
     if not storage.exists(f"{staged}/_SUCCESS"):
-        rows = classified(_read(spark, tasks, facts), listed, params, split, collection)
+        rows = classified(read(spark, tasks, facts), listed, params, split, collection)
         rows.write.mode("overwrite").parquet(staged)
     rows = unique(spark.read.parquet(staged))
     counts = reconciled(rows, facts, tasks)
@@ -84,7 +84,7 @@ def inspect(spark: SparkSession, paths: Sequence[str]) -> pa.Table:
     return facts.sort_by("path")
 
 
-def _read(spark: SparkSession, tasks: Sequence[sweeps.Task], facts: pa.Table) -> DataFrame:
+def read(spark: SparkSession, tasks: Sequence[sweeps.Task], facts: pa.Table) -> DataFrame:
     size = dict(zip(facts["path"].to_pylist(), facts["row_bytes"].to_pylist(), strict=True))
     volume = sum((task.stop - task.start) * size[task.path] for task in tasks)
     rows = [(task.path, task.start, task.stop) for task in tasks]
@@ -189,11 +189,14 @@ def unique(rows: DataFrame) -> DataFrame:
 
 def reconciled(rows: DataFrame, facts: pa.Table, tasks: Sequence[sweeps.Task]) -> pa.Table:
     """``ingest_counts`` rows of the stage; a file whose rows do not add up is an error."""
-    grouped = rows.groupBy("sweep_file", "outcome", "reason").count().collect()
-    found = Counter({(row["sweep_file"], row["outcome"], row["reason"]): row["count"] for row in grouped})
-    renamed = (
-        rows.where(f"survey_type IN ({in_list(tuple(RENAMED))})").groupBy("sweep_file", "survey_type").count().collect()
-    )
+    renamed = F.expr(f"CASE WHEN survey_type IN ({in_list(tuple(RENAMED))}) THEN survey_type END")
+    grouped = rows.groupBy("sweep_file", "outcome", "reason", renamed.alias("renamed")).count().collect()
+    found: Counter[tuple[str, str, str]] = Counter()
+    derived: Counter[tuple[str, str, str]] = Counter()
+    for row in grouped:
+        found[row["sweep_file"], row["outcome"], row["reason"]] += row["count"]
+        if row["renamed"]:
+            derived[row["sweep_file"], "column_derived", f"type {row['renamed']}"] += row["count"]
     planned: Counter[str] = Counter()
     for task in tasks:
         planned[storage.name(task.path)] += task.stop - task.start
@@ -203,7 +206,7 @@ def reconciled(rows: DataFrame, facts: pa.Table, tasks: Sequence[sweeps.Task]) -
     wrong = {file: (planned[file], held[file]) for file in planned | held if planned[file] != held[file]}
     if wrong:
         raise DataError(f"rows read and accounted for differ, by file: {wrong}")
-    found.update({(row["sweep_file"], "column_derived", f"type {row['survey_type']}"): row["count"] for row in renamed})
+    found.update(derived)
     for fact in facts.to_pylist():
         if fact["problem"]:
             found[fact["sweep_file"], "quarantined", fact["problem"]] = fact["rows"]

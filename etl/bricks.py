@@ -1,0 +1,70 @@
+"""The survey's bricks, and which of them holds a window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from etl.near import unit_vectors
+from lake.errors import DataError
+from lake.survey import PIXEL_SCALE_ARCSEC
+
+Floats = NDArray[np.float64]
+_NEIGHBOURS = 9
+
+
+@dataclass(frozen=True)
+class Bricks:
+    """The survey's bricks: names and centres, as in ``survey-bricks.fits``."""
+
+    name: NDArray[np.str_]
+    ra_deg: Floats
+    dec_deg: Floats
+
+    @classmethod
+    def read(cls, path: Path) -> Bricks:
+        try:
+            with fits.open(path) as hdus:
+                table = {name.lower(): np.asarray(hdus[1].data[name]) for name in hdus[1].columns.names}
+            return cls(np.char.strip(table["brickname"].astype(str)), table["ra"], table["dec"])
+        except (OSError, KeyError, IndexError, TypeError) as error:
+            raise DataError(f"{path} is no table of bricks (BRICKNAME, RA, DEC): {error}") from error
+
+
+def tangent_pixels(bricks: Bricks, index: NDArray[np.intp], ra_deg: Floats, dec_deg: Floats, pixels: int) -> Floats:
+    """Pixel coordinates (n, 2), x and y from 0, of positions in the TAN coadds of the bricks ``index``."""
+    ra0, dec0 = np.deg2rad(bricks.ra_deg[index]), np.deg2rad(bricks.dec_deg[index])
+    ra, dec = np.deg2rad(ra_deg), np.deg2rad(dec_deg)
+    cosine = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(ra - ra0)
+    east = np.cos(dec) * np.sin(ra - ra0) / cosine
+    north = (np.cos(dec0) * np.sin(dec) - np.sin(dec0) * np.cos(dec) * np.cos(ra - ra0)) / cosine
+    scale = 180 * 3600 / np.pi / PIXEL_SCALE_ARCSEC
+    middle = (pixels - 1) / 2
+    where = np.stack([middle - east * scale, middle + north * scale], axis=-1)
+    where[cosine <= 0] = np.inf
+    return where
+
+
+def holding_brick(
+    bricks: Bricks, own: NDArray[np.str_], ra_deg: Floats, dec_deg: Floats, stamp_pixels: int, coadd_pixels: int
+) -> NDArray[np.str_]:
+    """Name of the brick whose coadd holds the whole window round each position: the source's own where it does, else
+    the nearest that does, else ''."""
+    half = stamp_pixels // 2
+    count = min(_NEIGHBOURS, len(bricks.name))
+    _, near = cKDTree(unit_vectors(bricks.ra_deg, bricks.dec_deg)).query(unit_vectors(ra_deg, dec_deg), k=count)
+    near = near.reshape(len(ra_deg), count)
+    chosen = np.full(len(ra_deg), "", dtype=bricks.name.dtype)
+    for mine_only in (True, False):
+        for rank in range(count):
+            index = near[:, rank]
+            centre = np.rint(tangent_pixels(bricks, index, ra_deg, dec_deg, coadd_pixels))
+            inside = ((centre >= half) & (centre <= coadd_pixels - 1 - half)).all(axis=1)
+            use = (chosen == "") & inside & ((bricks.name[index] == own) | (not mine_only))
+            chosen[use] = bricks.name[index][use]
+    return chosen

@@ -1,0 +1,101 @@
+"""Small survey files in the real formats, written by astropy, and the parameters tests use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+
+from etl.config import CandidatesParams, CutoutsParams, ManifestParams, NegativesParams, PoolParams
+from lake.config import Section, SplitParams
+from lake.survey import BANDS, PIXEL_SCALE_ARCSEC
+
+SPLIT = SplitParams(seed=42, train_below=0.70, val_below=0.85)
+_BASE = Path(__file__).resolve().parents[2] / "params" / "base.yaml"
+_SECTIONS: dict[str, type[Section]] = {
+    "pool": PoolParams,
+    "candidates": CandidatesParams,
+    "negatives": NegativesParams,
+    "cutouts": CutoutsParams,
+    "manifest": ManifestParams,
+}
+
+
+def params(section: str, **changes: object) -> Any:
+    """A section of the project's base parameters, with changes."""
+    values = yaml.safe_load(_BASE.read_text())[section]
+    return _SECTIONS[section].load({**values, **changes}, section)
+
+
+def sources(count: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Columns of a DR10-style sweep whose rows all pass the pool's cuts."""
+    rng = np.random.default_rng(seed)
+    flux = rng.uniform(20, 200, count).astype(np.float32)
+    columns: dict[str, np.ndarray] = {
+        "RELEASE": np.full(count, 10000, np.int16),
+        "BRICKNAME": np.full(count, "0001p000", "S8"),
+        "OBJID": np.arange(count, dtype=np.int32),
+        "TYPE": rng.choice(np.array(["SER", "DEV", "REX"], "S3"), count),
+        "RA": rng.uniform(0, 10, count),
+        "DEC": rng.uniform(-5, 5, count),
+        "DCHISQ": rng.normal(size=(count, 5)).astype(np.float32),
+        "EBV": rng.uniform(0, 0.1, count).astype(np.float32),
+        "MASKBITS": np.zeros(count, np.int32),
+        "FITBITS": np.zeros(count, np.int16),
+        "SERSIC": rng.uniform(0.5, 6, count).astype(np.float32),
+        "SHAPE_R": rng.uniform(0.3, 3, count).astype(np.float32),
+        "SHAPE_E1": rng.uniform(-0.4, 0.4, count).astype(np.float32),
+        "SHAPE_E2": rng.uniform(-0.4, 0.4, count).astype(np.float32),
+        "FLUX_W1": flux,
+    }
+    for band, ratio in zip("GRZ", (0.3, 0.6, 1.0), strict=True):
+        columns[f"FLUX_{band}"] = (ratio * flux).astype(np.float32)
+        columns[f"NOBS_{band}"] = rng.integers(3, 14, count).astype(np.int16)
+        columns[f"PSFSIZE_{band}"] = rng.uniform(0.9, 1.8, count).astype(np.float32)
+        for kind in ("PSFDEPTH", "GALDEPTH", "MW_TRANSMISSION"):
+            columns[f"{kind}_{band}"] = rng.uniform(0.5, 1, count).astype(np.float32)
+    return columns
+
+
+def write_sweep(path: Path, columns: dict[str, np.ndarray], lower: bool = False) -> Path:
+    """Write a sweep; ``lower`` as the releases with lower-case names."""
+    table = Table({name.lower() if lower else name: values for name, values in columns.items()})
+    table.write(path, overwrite=True)
+    return path
+
+
+def write_brick(survey: Path, name: str, ra_deg: float, dec_deg: float, images: dict[str, np.ndarray]) -> WCS:
+    """Write a brick's coadds: images by band, and under 'maskbits' its mask."""
+    pixels = next(iter(images.values())).shape[0]
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [ra_deg, dec_deg]
+    wcs.wcs.crpix = [pixels / 2 + 0.5, pixels / 2 + 0.5]
+    wcs.wcs.cd = np.array([[-1, 0], [0, 1]]) * PIXEL_SCALE_ARCSEC / 3600
+    folder = survey / "coadds" / name[:3] / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, image in images.items():
+        suffix = f"image-{kind}" if kind in BANDS else kind
+        whole = image.dtype.kind == "i"
+        compressed = fits.CompImageHDU(
+            image, wcs.to_header(), compression_type="RICE_1" if whole else "GZIP_2", quantize_level=0
+        )
+        fits.HDUList([fits.PrimaryHDU(), compressed]).writeto(
+            folder / f"legacysurvey-{name}-{suffix}.fits.fz", overwrite=True
+        )
+    return wcs
+
+
+def write_bricks(survey: Path, bricks: dict[str, tuple[float, float]]) -> None:
+    """Write ``survey-bricks.fits``."""
+    names = list(bricks)
+    ra, dec = (np.array([bricks[name][i] for name in names]) for i in (0, 1))
+    columns = {"BRICKNAME": np.array(names, "S8"), "RA": ra, "DEC": dec}
+    columns |= {"RA1": ra - 0.125, "RA2": ra + 0.125, "DEC1": dec - 0.125, "DEC2": dec + 0.125}
+    survey.mkdir(parents=True, exist_ok=True)
+    Table(columns).write(survey / "survey-bricks.fits", overwrite=True)

@@ -1,0 +1,165 @@
+"""The sweep reader against astropy: every value, every release, every way a file can be bad."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from etl import sweeps
+from lake.errors import DataError
+from lake.healpix import pixel
+from tests.etl.survey_files import sources, write_sweep
+
+
+def read(path: Path) -> pa.Table:
+    facts = sweeps.inspect(str(path))
+    assert facts["problem"] is None
+    return pa.Table.from_batches(list(sweeps.read(sweeps.Task(str(path), 0, int(str(facts["rows"]))))))
+
+
+def assert_same(ours: pa.Array, theirs: np.ndarray) -> None:
+    """Equal value for value; NaN there is null here."""
+    if theirs.dtype.kind == "S":
+        assert ours.to_pylist() == [text.decode().strip() for text in theirs.tolist()]
+        return
+    values = ours.to_numpy(zero_copy_only=False).astype(np.float64)
+    np.testing.assert_array_equal(values, theirs.astype(np.float64))
+
+
+def test_real_sweeps_equal_astropy(real_data: Path) -> None:
+    paths = sorted((real_data / "sweeps").glob("*/sweep-*.fits")) + sorted((real_data / "sweeps").glob("*/tractor-*"))
+    for path in paths:
+        rows, table = read(path), Table.read(path)
+        for name in (*sweeps.NEEDED, *sweeps.OPTIONAL):
+            if name.upper() in table.colnames and name != "type":
+                assert_same(rows[name].combine_chunks(), np.asarray(table[name.upper()]))
+        assert rows["sweep_file"].unique().to_pylist() == [path.name]
+        ra, dec = (np.asarray(table[n], dtype=float) for n in ("RA", "DEC"))
+        np.testing.assert_array_equal(rows["healpix_128"], pixel(ra, dec, 128))
+    assert len(paths) == 14
+
+
+def test_real_dr8_reports_what_it_lacks_and_derives(real_data: Path) -> None:
+    path = real_data / "sweeps" / "desitarget_dr8" / "sweep-320m005-330p000.fits"
+    facts = sweeps.inspect(str(path))
+    assert facts["missing"] == ["psfsize_g", "psfsize_r", "psfsize_z", "fitbits"]
+    assert facts["derived"] == ["shape_r", "shape_e1", "shape_e2", "sersic"]
+    assert facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    rows, table = read(path).to_pylist(), Table.read(path)
+    for row, theirs in zip(rows, table, strict=True):
+        model = {"DEV": "SHAPEDEV_R", "EXP": "SHAPEEXP_R", "REX": "SHAPEEXP_R"}.get(theirs["TYPE"].strip())
+        assert row["shape_r"] == (theirs[model] if model else 0.0)
+        assert row["sersic"] == {"DEV": 4.0, "EXP": 1.0, "REX": 1.0, "PSF": 0.0}[row["type"]]
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_either_case_of_column_names(tmp_path: Path, lower: bool) -> None:
+    columns = sources(7)
+    rows = read(write_sweep(tmp_path / "sweep.fits", columns, lower))
+    assert_same(rows["flux_r"].combine_chunks(), columns["FLUX_R"])
+
+
+def test_types_of_older_releases_get_their_successors(tmp_path: Path) -> None:
+    columns = sources(5)
+    for name in ("SHAPE_R", "SHAPE_E1", "SHAPE_E2", "SERSIC"):
+        del columns[name]
+    for part in ("R", "E1", "E2"):
+        columns[f"SHAPEDEV_{part}"] = np.full(5, 0.5, np.float32)
+        columns[f"SHAPEEXP_{part}"] = np.full(5, 0.25, np.float32)
+    columns["TYPE"] = np.array(["SIMP", "COMP", "COMP", "DEV", "PSF"], "S4")
+    columns["FRACDEV"] = np.array([0, 0.8, 0.2, 1, 0], np.float32)
+    rows = read(write_sweep(tmp_path / "sweep.fits", columns))
+    assert rows["type"].to_pylist() == ["REX", "SER", "SER", "DEV", "PSF"]
+    assert rows["survey_type"].to_pylist() == ["SIMP", "COMP", "COMP", "DEV", "PSF"]
+    assert rows["shape_r"].to_pylist() == [0.25, 0.5, 0.25, 0.5, 0.0]
+    assert rows["sersic"].to_pylist() == [1.0, None, None, 4.0, 0.0]
+
+
+FLOATS = hnp.arrays(np.float32, 6, elements=st.floats(width=32, allow_infinity=False))
+WHOLE = hnp.arrays(np.int16, 6, elements=st.integers(-32768, 32767))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(flux=FLOATS, nobs=WHOLE, name=st.lists(st.text("pm0123456789 ", min_size=1, max_size=8), min_size=6, max_size=6))
+def test_any_values_survive_the_round_trip(tmp_path: Path, flux: np.ndarray, nobs: np.ndarray, name: list[str]) -> None:
+    columns = sources(6) | {"FLUX_G": flux, "NOBS_R": nobs, "BRICKNAME": np.array(name, "S8")}
+    rows = read(write_sweep(tmp_path / "sweep.fits", columns))
+    assert_same(rows["flux_g"].combine_chunks(), flux)
+    assert rows["nobs_r"].to_pylist() == nobs.tolist()
+    assert rows["brickname"].to_pylist() == [text.strip() for text in name]
+
+
+def test_scaled_columns_and_null_values(tmp_path: Path) -> None:
+    columns = sources(3)
+    path = write_sweep(tmp_path / "sweep.fits", columns)
+    with fits.open(path) as hdus:
+        names = hdus[1].columns.names
+        hdus[1].header[f"TZERO{names.index('MASKBITS') + 1}"] = 2**31
+        hdus[1].header[f"TNULL{names.index('FITBITS') + 1}"] = 0
+        hdus[1].header[f"TSCAL{names.index('EBV') + 1}"] = 2.0
+        raw = [hdu.header.tostring() for hdu in hdus]
+    start = len(raw[0]) + len(raw[1])
+    path.write_bytes("".join(raw).encode() + path.read_bytes()[start:])
+    rows = read(path)
+    assert rows["maskbits"].to_pylist() == [2**31] * 3
+    assert rows["fitbits"].null_count == 3
+    np.testing.assert_allclose(rows["ebv"], 2 * columns["EBV"], rtol=1e-6)
+
+
+def test_tasks_cover_each_row_once_and_stop_at_the_limit(tmp_path: Path) -> None:
+    paths = [write_sweep(tmp_path / f"sweep-{i}.fits", sources(10 + i, i)) for i in range(3)]
+    facts = pa.Table.from_pylist([sweeps.inspect(str(p)) for p in paths], schema=sweeps.FACTS_SCHEMA)
+    row_bytes = facts["row_bytes"][0].as_py()
+    tasks = sweeps.plan(facts, 4 * row_bytes, None)
+    spans = [(t.path, i) for t in tasks for i in range(t.start, t.stop)]
+    assert spans == [(str(p), i) for n, p in enumerate(paths) for i in range(10 + n)]
+    limited = sweeps.plan(facts, 4 * row_bytes, 13)
+    assert sum(t.stop - t.start for t in limited) == 13
+    assert {t.path for t in limited} == {str(p) for p in paths[:2]}
+    whole = read(paths[0])
+    parts = pa.concat_tables([pa.Table.from_batches(list(sweeps.read(t))) for t in tasks if t.path == str(paths[0])])
+    assert parts.equals(whole)
+
+
+def test_bad_files_say_why(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path / "good.fits", sources(400))
+    content = path.read_bytes()
+    bad = {
+        "the file is empty": b"",
+        "the file is truncated: a header has no end": content[:4000],
+        "the file is truncated": content[:-5000],
+        "the file is no FITS file": b"this is text" * 300,
+    }
+    for reason, data in bad.items():
+        (tmp_path / "bad.fits").write_bytes(data)
+        assert reason in str(sweeps.inspect(str(tmp_path / "bad.fits"))["problem"])
+    fits.PrimaryHDU(np.zeros((4, 4))).writeto(tmp_path / "image.fits")
+    assert "no binary table" in str(sweeps.inspect(str(tmp_path / "image.fits"))["problem"])
+    lacking = sources(3)
+    del lacking["FLUX_Z"], lacking["TYPE"]
+    facts = sweeps.inspect(str(write_sweep(tmp_path / "lacking.fits", lacking)))
+    assert facts["problem"] == "the needed columns type, flux_z are missing"
+    assert facts["rows"] == 3
+    assert sweeps.inspect(str(tmp_path / "absent.fits"))["problem"]
+
+
+def test_every_truncation_is_seen(tmp_path: Path) -> None:
+    content = write_sweep(tmp_path / "good.fits", sources(20)).read_bytes()
+    padding = len(content) % 2880
+    for length in range(0, len(content) - 2880 - padding, 1440):
+        (tmp_path / "bad.fits").write_bytes(content[:length])
+        assert sweeps.inspect(str(tmp_path / "bad.fits"))["problem"], length
+
+
+def test_a_folder_without_sweeps_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no \*.fits file"):
+        sweeps.find(str(tmp_path))
