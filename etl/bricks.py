@@ -10,6 +10,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from etl.coadds import tangent_plane
 from etl.near import unit_vectors
 from lake.errors import DataError
 from lake.survey import PIXEL_SCALE_ARCSEC
@@ -31,23 +32,17 @@ class Bricks:
         try:
             with fits.open(path) as hdus:
                 table = {name.lower(): np.asarray(hdus[1].data[name]) for name in hdus[1].columns.names}
-            return cls(np.char.strip(table["brickname"].astype(str)), table["ra"], table["dec"])
+            return cls(np.char.strip(table["brickname"].astype(str)), *(table[n].astype(np.float64) for n in ("ra", "dec")))
         except (OSError, KeyError, IndexError, TypeError) as error:
             raise DataError(f"{path} is no table of bricks (BRICKNAME, RA, DEC): {error}") from error
 
 
 def tangent_pixels(bricks: Bricks, index: NDArray[np.intp], ra_deg: Floats, dec_deg: Floats, pixels: int) -> Floats:
     """Pixel coordinates (n, 2), x and y from 0, of positions in the TAN coadds of the bricks ``index``."""
-    ra0, dec0 = np.deg2rad(bricks.ra_deg[index]), np.deg2rad(bricks.dec_deg[index])
-    ra, dec = np.deg2rad(ra_deg), np.deg2rad(dec_deg)
-    cosine = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(ra - ra0)
-    east = np.cos(dec) * np.sin(ra - ra0) / cosine
-    north = (np.cos(dec0) * np.sin(dec) - np.sin(dec0) * np.cos(dec) * np.cos(ra - ra0)) / cosine
+    east, north = tangent_plane(bricks.ra_deg[index], bricks.dec_deg[index], ra_deg, dec_deg)
     scale = 180 * 3600 / np.pi / PIXEL_SCALE_ARCSEC
     middle = (pixels - 1) / 2
-    where = np.stack([middle - east * scale, middle + north * scale], axis=-1)
-    where[cosine <= 0] = np.inf
-    return where
+    return np.stack([middle - east * scale, middle + north * scale], axis=-1)
 
 
 def holding_brick(

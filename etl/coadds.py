@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
-from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from lake.errors import DataError
@@ -29,6 +26,57 @@ def coadd_path(survey: Path, brick: str, kind: str, band: str | None) -> Path:
 
 
 @dataclass(frozen=True)
+class Tan:
+    """A gnomonic projection: reference position, its pixel (from 0), and pixels per degree of the tangent plane."""
+
+    ra_deg: float
+    dec_deg: float
+    x: float
+    y: float
+    to_pixels: Floats
+
+    @classmethod
+    def of(cls, header: fits.Header, name: str) -> Tan:
+        """Projection of a coadd's header; any but TAN at the survey's pixel scale is an error."""
+        kinds = (header.get("CTYPE1"), header.get("CTYPE2"))
+        if kinds != ("RA---TAN", "DEC--TAN"):
+            raise DataError(f"{name}: the projection must be RA---TAN, DEC--TAN, got {kinds}")
+        if "CD1_1" in header:
+            matrix = [[float(header.get(f"CD{i}_{j}", 0.0)) for j in (1, 2)] for i in (1, 2)]
+        else:
+            matrix = [
+                [float(header.get(f"PC{i}_{j}", float(i == j))) * float(header[f"CDELT{i}"]) for j in (1, 2)]
+                for i in (1, 2)
+            ]
+        scale = float(np.sqrt(abs(np.linalg.det(matrix))) * 3600)
+        if abs(scale / PIXEL_SCALE_ARCSEC - 1) > PIXEL_SCALE_TOLERANCE:
+            raise DataError(f"{name}: the pixel scale must be {PIXEL_SCALE_ARCSEC} arcsec, got {scale:.4f}")
+        reference = [float(header[key]) for key in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")]
+        return cls(reference[0], reference[1], reference[2] - 1, reference[3] - 1, np.linalg.inv(np.array(matrix, np.float64)))
+
+    def pixels(self, ra_deg: Floats, dec_deg: Floats) -> tuple[Floats, Floats]:
+        """Pixel coordinates x, y (from 0) of positions."""
+        east, north = tangent_plane(self.ra_deg, self.dec_deg, ra_deg, dec_deg)
+        x, y = self.to_pixels @ np.rad2deg(np.stack([east, north]))
+        return self.x + x, self.y + y
+
+
+def tangent_plane(
+    ra0_deg: float | Floats, dec0_deg: float | Floats, ra_deg: Floats, dec_deg: Floats
+) -> tuple[Floats, Floats]:
+    """Gnomonic coordinates (east, north; radians) of positions about centres; infinite beyond 90 degrees.
+
+    Calabretta & Greisen 2002, A&A 395, 1077, section 5.1.3.
+    """
+    ra0, dec0, ra, dec = (np.deg2rad(v) for v in (ra0_deg, dec0_deg, ra_deg, dec_deg))
+    cosine = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(ra - ra0)
+    ahead = np.where(cosine > 0, cosine, np.nan)
+    east = np.cos(dec) * np.sin(ra - ra0) / ahead
+    north = (np.cos(dec0) * np.sin(dec) - np.sin(dec0) * np.cos(dec) * np.cos(ra - ra0)) / ahead
+    return np.where(cosine > 0, east, np.inf), np.where(cosine > 0, north, np.inf)
+
+
+@dataclass(frozen=True)
 class Windows:
     """Windows of one brick: lower-left corners, sub-pixel offsets of the sources, and the size."""
 
@@ -39,9 +87,9 @@ class Windows:
     size: int
 
     @classmethod
-    def around(cls, wcs: WCS, ra_deg: Floats, dec_deg: Floats, size: int) -> Windows:
+    def around(cls, projection: Tan, ra_deg: Floats, dec_deg: Floats, size: int) -> Windows:
         """Windows whose centre pixel holds the source; the offset is the source minus the centre of that pixel."""
-        x, y = wcs.all_world2pix(ra_deg, dec_deg, 0)
+        x, y = projection.pixels(ra_deg, dec_deg)
         column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
         return cls(column - size // 2, row - size // 2, x - column, y - row, size)
 
@@ -65,17 +113,6 @@ def opened(path: Path) -> Iterator[fits.CompImageHDU | fits.ImageHDU]:
             yield images[0]
     except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError) as error:
         raise DataError(f"{path.name} cannot be read: {error}") from error
-
-
-def projection(header: fits.Header, name: str) -> WCS:
-    """Projection of a coadd; another pixel scale than the survey's is an error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)
-        wcs = WCS(header)
-    scale = float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))) * 3600)
-    if abs(scale / PIXEL_SCALE_ARCSEC - 1) > PIXEL_SCALE_TOLERANCE:
-        raise DataError(f"{name}: the pixel scale must be {PIXEL_SCALE_ARCSEC} arcsec, got {scale:.4f}")
-    return wcs
 
 
 def cut(image: fits.CompImageHDU | fits.ImageHDU, windows: Windows, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -112,7 +149,7 @@ def brick_stamps(
     planes: dict[str, NDArray[np.float32]] = {}
     with opened(reference) as image:
         shape = image.shape
-        windows = Windows.around(projection(image.header, reference.name), ra_deg, dec_deg, size)
+        windows = Windows.around(Tan.of(image.header, reference.name), ra_deg, dec_deg, size)
         inside = windows.inside(shape)
         planes["r"] = cut(image, windows, inside)
     for band in (band for band in BANDS if band != "r"):

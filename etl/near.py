@@ -6,7 +6,6 @@ listed for its own pixel. There is no right-ascension wrap, no margin and no nei
 
 from __future__ import annotations
 
-import healpy
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -30,6 +29,8 @@ def chord(separation_arcsec: float) -> float:
 
 def covering_pixels(ra_deg: np.ndarray, dec_deg: np.ndarray, radius_arcsec: float, nside: int) -> list[np.ndarray]:
     """NESTED pixels that the circle round each position may touch."""
+    import healpy
+
     radius = radius_arcsec / ARCSEC_PER_RADIAN * (1 + 1e-6)
     vectors = unit_vectors(ra_deg, dec_deg)
     own = pixel(ra_deg, dec_deg, nside)

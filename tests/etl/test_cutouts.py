@@ -1,0 +1,225 @@
+"""Cut-outs: pixels equal to the FITS files', the right brick, gates, resumption, shards."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from etl import cutouts, cutter, qa
+from etl.bricks import Bricks, holding_brick, tangent_pixels
+from etl.coadds import Tan, brick_stamps
+from lake import contract, tables
+from lake.errors import DataError
+from lake.stamps import StampStore
+from pipeline.context import with_lineage
+from tests.etl.survey_files import params, write_brick, write_bricks
+
+SIZE = 200
+PARAMS = params("cutouts", stamp_pixels=41, coadd_pixels=SIZE, buckets=3)
+
+
+def noise(seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {band: rng.normal(0.1, 1, (SIZE, SIZE)).astype(np.float32) for band in "grz"}
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, WCS], dict[str, dict[str, np.ndarray]]]:
+    """Two good bricks, one without a g image, one with an empty z image, one with NaN, one with a truncated file."""
+    folder = tmp_path_factory.mktemp("survey")
+    places = {f"100{i}p000": (100 + 0.3 * i, 0.0) for i in range(6)}
+    images = {name: noise(i) for i, name in enumerate(places)}
+    for i, image in enumerate(images.values()):
+        image["maskbits"] = np.random.default_rng(i).integers(0, 1 << 14, (SIZE, SIZE)).astype(np.int32)
+    images["1003p000"]["z"][:] = 0
+    images["1004p000"]["r"][100, 100] = np.nan
+    images["1004p000"]["g"][0:60, 0:60] = np.nan
+    write_bricks(folder, places)
+    wcs = {name: write_brick(folder, name, *places[name], images[name]) for name in places}
+    (folder / "coadds/100/1002p000/legacysurvey-1002p000-image-g.fits.fz").unlink()
+    broken = folder / "coadds/100/1005p000/legacysurvey-1005p000-image-z.fits.fz"
+    broken.write_bytes(broken.read_bytes()[:9000])
+    return folder, wcs, images
+
+
+def sky(wcs: WCS, x: float, y: float) -> tuple[float, float]:
+    ra, dec = wcs.all_pix2world(x, y, 0)
+    return float(ra), float(dec)
+
+
+def test_our_projection_is_astropys(survey: Any) -> None:
+    folder, wcs, _ = survey
+    with fits.open(folder / "coadds/100/1000p000/legacysurvey-1000p000-image-r.fits.fz") as hdus:
+        ours = Tan.of(hdus[1].header, "r")
+    rng = np.random.default_rng(0)
+    ra, dec = 100 + rng.uniform(-0.2, 0.2, 500), rng.uniform(-0.2, 0.2, 500)
+    np.testing.assert_allclose(ours.pixels(ra, dec), wcs["1000p000"].all_world2pix(ra, dec, 0), atol=1e-7)
+    turned = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 359.99, "CRVAL2": 80.0})
+    turned.update({"CRPIX1": 7, "CRPIX2": 9, "CDELT1": -0.262 / 3600, "CDELT2": 0.262 / 3600})
+    turned.update({"PC1_1": 0.8, "PC1_2": 0.6, "PC2_1": -0.6, "PC2_2": 0.8})
+    ra, dec = (359.99 + rng.uniform(-1, 1, 500)) % 360, 80 + rng.uniform(-0.2, 0.2, 500)
+    np.testing.assert_allclose(Tan.of(turned, "x").pixels(ra, dec), WCS(turned).all_world2pix(ra, dec, 0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"CTYPE1": "RA---SIN"}, "projection must be RA---TAN"), ({"CD1_1": -1e-4}, "pixel scale must be 0.262")],
+)
+def test_another_projection_or_scale_is_an_error(survey: Any, change: dict[str, Any], message: str) -> None:
+    header = survey[1]["1000p000"].to_header()
+    header.update({"CD1_1": -0.262 / 3600, "CD2_2": 0.262 / 3600})
+    header.update(change)
+    with pytest.raises(DataError, match=message):
+        Tan.of(header, "coadd")
+
+
+def test_pixels_equal_the_files_and_offsets_say_where_the_source_is(survey: Any) -> None:
+    folder, wcs, images = survey
+    x, y = np.array([60.4, 100.0, 20.49, 179.2]), np.array([77.7, 60.5, 20.0, 179.4])
+    ra, dec = wcs["1001p000"].all_pix2world(x, y, 0)
+    found = brick_stamps(folder, "1001p000", ra, dec, 41, (5, 12))
+    assert found.inside.tolist() == [True] * 4
+    for i in range(4):
+        column, row = round(float(x[i])), round(float(y[i]))
+        window = (slice(row - 20, row + 21), slice(column - 20, column + 21))
+        expected = np.stack([images["1001p000"][b][window] for b in "grz"])
+        np.testing.assert_array_equal(found.stamps[i], expected)
+        np.testing.assert_array_equal(found.masked[i], (images["1001p000"]["maskbits"][window] & (32 | 4096)) != 0)
+        assert found.windows.x_offset_px[i] == pytest.approx(x[i] - column, abs=1e-6)
+        assert found.windows.y_offset_px[i] == pytest.approx(y[i] - row, abs=1e-6)
+
+
+def test_sections_equal_whole_images(survey: Any) -> None:
+    """Few windows are read tile by tile, many from the whole image."""
+    folder, wcs, _ = survey
+    x = np.linspace(21, 178, 30)
+    ra, dec = wcs["1000p000"].all_pix2world(x, x[::-1], 0)
+    many = brick_stamps(folder, "1000p000", ra, dec, 41, (1,)).stamps
+    few = brick_stamps(folder, "1000p000", ra[:2], dec[:2], 41, (1,)).stamps
+    np.testing.assert_array_equal(few, many[:2])
+
+
+def test_a_source_near_an_edge_is_taken_from_the_brick_that_holds_the_window() -> None:
+    step = 90 * 0.262 / 3600
+    bricks = Bricks(np.array(["a", "b", "c"]), np.array([0.0, 360 - step, 180.0]), np.array([0.0, 0.0, 0.0]))
+    x = tangent_pixels(bricks, np.array([0]), np.array([0.0]), np.array([0.0]), SIZE)
+    np.testing.assert_allclose(x, [[99.5, 99.5]])
+    ra = np.array([0.0, 360 - 0.95 * step, 0.5 * step, 90.0])
+    own = np.array(["a", "a", "b", "a"])
+    assert holding_brick(bricks, own, ra, np.zeros(4), 41, SIZE).tolist() == ["a", "b", "a", ""]
+
+
+def requests(spark: Any, wcs: dict[str, WCS]) -> Any:
+    places = [(name, x, y) for name in wcs for x, y in ((60.2, 140.0), (100.3, 99.8), (150, 60))]
+    places.append(("1000p000", 5.0, 100.0))
+    rows = [(f"x:{name}_{i}", *sky(wcs[name], x, y), name) for i, (name, x, y) in enumerate(places)]
+    return spark.createDataFrame(rows, "galaxy_id string, ra double, dec double, brickname string")
+
+
+def test_every_request_ends_as_a_stamp_or_as_a_reason(jobs_spark: Any, survey: Any, tmp_path: Path) -> None:
+    folder, wcs, images = survey
+    wanted = requests(jobs_spark, wcs)
+    index = cutouts.extract(jobs_spark, wanted, folder, PARAMS, tmp_path)
+    reasons = {r["galaxy_id"]: r["reason"] for r in index.to_pylist()}
+    assert len(reasons) == 19
+    by_brick = {name: [v for k, v in reasons.items() if k.startswith(f"x:{name}")] for name in wcs}
+    assert sorted(str(v) for v in by_brick["1000p000"]) == ["None", "None", "None", cutouts.NO_BRICK]
+    assert by_brick["1001p000"] == [None] * 3
+    assert by_brick["1002p000"] == ["legacysurvey-1002p000-image-g.fits.fz is missing"] * 3
+    assert by_brick["1003p000"] == ["no data in band z"] * 3
+    assert sorted(str(v) for v in by_brick["1004p000"]) == [
+        "None", "None", "pixels within 8 px of the centre are not finite",
+    ]  # fmt: skip
+    assert all("image-z.fits.fz cannot be read" in str(v) for v in by_brick["1005p000"])
+    rows = cutouts.assemble(index, tmp_path, tmp_path / "shards", PARAMS, "x")
+    contract.require(tables.spec("cutouts"), with_lineage(rows))
+    good = [r for r in rows.to_pylist() if r["status"] == "ok"]
+    stamps = StampStore(tmp_path / "shards").get([r["shard"] for r in good], [r["shard_row"] for r in good])
+    for row, stamp in zip(good, stamps, strict=True):
+        assert hashlib.sha256(stamp.tobytes()).hexdigest() == row["sha256"]
+        if row["galaxy_id"] == "x:1001p000_3":
+            np.testing.assert_array_equal(stamp[1], images["1001p000"]["r"][120:161, 40:81])
+    assert len(good) == 8
+
+
+def test_an_interrupted_extraction_resumes_and_gives_the_same(jobs_spark: Any, survey: Any, tmp_path: Path) -> None:
+    folder, wcs, _ = survey
+    wanted = requests(jobs_spark, wcs)
+    first = cutouts.extract(jobs_spark, wanted, folder, PARAMS, tmp_path)
+    done = tmp_path / "bricks" / "1001p000.parquet"
+    kept, stamp = (tmp_path / "bricks" / "1000p000.parquet").stat().st_mtime_ns, done.stat().st_mtime_ns
+    done.unlink()
+    (tmp_path / "bricks" / "1001p000.npy").write_bytes(b"half")
+    again = cutouts.extract(jobs_spark, wanted.repartition(3), folder, PARAMS, tmp_path)
+    assert again.equals(first)
+    assert done.stat().st_mtime_ns != stamp
+    assert (tmp_path / "bricks" / "1000p000.parquet").stat().st_mtime_ns == kept
+    rows = [cutouts.assemble(first, tmp_path, tmp_path / "shards", PARAMS, "x") for _ in range(2)]
+    assert rows[0].equals(rows[1])
+
+
+def test_the_cutout_version_is_that_of_source_size_and_settings() -> None:
+    base = cutouts.version(PARAMS, "x")
+    assert base == cutouts.version(PARAMS.model_copy(update={"buckets": 7}), "x")
+    assert len({base, cutouts.version(PARAMS, "y"), cutouts.version(params("cutouts", stamp_pixels=43), "x")}) == 3
+
+
+def test_metrics_against_plain_numpy() -> None:
+    rng = np.random.default_rng(5)
+    stamps = rng.normal(1, 0.3, (3, 3, 101, 101)).astype(np.float32)
+    stamps[1, 1, 3, 3] = np.nan
+    stamps[2, 0, 50, 50] = 0
+    masked = rng.random((3, 101, 101)) < 0.1
+    full = params("cutouts")
+    found = qa.measure(stamps, masked, qa.Rings.of(full, 101))
+    y, x = np.indices((101, 101)) - 50
+    radius = np.hypot(x, y)
+    for i in range(3):
+        r = stamps[i, 1].astype(float)
+        assert found["core_mean_r"][i] == pytest.approx(r[radius < 8].mean())
+        assert found["annulus_mean_r"][i] == pytest.approx(r[(radius >= 4) & (radius < 16)].mean())
+        assert found["outer_mean_r"][i] == pytest.approx(r[(radius >= 16) & (radius < 28)].mean())
+        finite = r[np.isfinite(r)]
+        assert found["mad_r"][i] == pytest.approx(np.median(np.abs(finite - np.median(finite))))
+        assert found["percentile_99_r"][i] == pytest.approx(np.percentile(finite, 99))
+        assert found["masked_fraction"][i] == pytest.approx(masked[i].mean())
+    np.testing.assert_allclose(found["nan_fraction"], [0, 1 / (3 * 101**2), 0])
+    np.testing.assert_allclose(found["zero_fraction"], [0, 0, 1 / (3 * 101**2)])
+    assert qa.reasons(stamps, found, full) == [None, None, None]
+    stamps[0, 2, 50, 57] = np.inf
+    stamps[1, 0, :6] = np.nan
+    stamps[1, 1, :6] = np.nan
+    stamps[1, 2, :6] = np.nan
+    stamps[2, 0], stamps[2, 2] = np.nan, 0
+    found = qa.measure(stamps, masked, qa.Rings.of(full, 101))
+    assert qa.reasons(stamps, found, full) == [
+        "pixels within 8 px of the centre are not finite",
+        "more than 5% of the pixels are not finite",
+        "no data in band g, z",
+    ]
+
+
+def test_a_symmetric_galaxy_has_no_asymmetry() -> None:
+    y, x = np.indices((101, 101)) - 50.0
+    smooth = np.exp(-np.hypot(x, y) / 6)
+    lopsided = smooth * (1 + 0.5 * (x > 0))
+    stamps = np.stack([np.stack([image] * 3) for image in (smooth, lopsided)]).astype(np.float32)
+    found = qa.measure(stamps, None, qa.Rings.of(params("cutouts"), 101))["asymmetry_r"]
+    assert found[0] < 0.08
+    assert found[1] > 0.2
+
+
+def test_a_brick_task_reports_what_it_did(survey: Any, tmp_path: Path) -> None:
+    folder, wcs, _ = survey
+    ra, dec = sky(wcs["1000p000"], 100, 100)
+    task = {"brick": ["1000p000"], "galaxy_id": [["a", "b"]], "ra": [[ra, ra]], "dec": [[dec, dec]]}
+    work = cutter.BrickCutter(str(folder), str(tmp_path), PARAMS)
+    done = pa.Table.from_batches(work(iter(pa.table(task).to_batches())))
+    assert done.to_pylist() == [{"brick": "1000p000", "rows": 2}]
