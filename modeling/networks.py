@@ -1,0 +1,205 @@
+"""Networks by name; every one answers one logit per stamp."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from lake.errors import DataError
+from lake.survey import BANDS
+from modeling.config import NetworkParams
+
+
+BOTTLENECK_BLOCKS = (3, 3, 4)
+"""Blocks per stage of the bottlenecked ResNet: with base width 27, 194,800 parameters (Paper IV: 194,433)."""
+
+
+def build(params: NetworkParams) -> nn.Module:
+    """Make the network: ``forward(x (batch, band, y, x)[, metadata (batch, column)]) -> logits (batch,)``.
+
+    Weights come from torch's global generator (seed it first), or from ImageNet where ``pretrained``.
+    """
+    return _FACTORIES[params.name](params)
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of trainable and frozen parameters."""
+    return sum(p.numel() for p in network.parameters())
+
+
+class OneLogit(nn.Module):
+    """A backbone that answers (batch, 1), read as (batch,); ``head`` names its last layers."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self._head = [head]
+
+    @property
+    def head(self) -> nn.Module:
+        """The layers that learn while the backbone is frozen."""
+        return self._head[0]
+
+    def forward(self, x: Tensor, metadata: Tensor | None = None) -> Tensor:
+        """Logits (batch,) of normalised stamps."""
+        return cast(Tensor, self.backbone(x)).squeeze(1)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut (He et al. 2016), batch-normalised."""
+
+    def __init__(self, inside: int, outside: int, stride: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv2d(inside, outside, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outside),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(outside, outside, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outside),
+        )
+        same = stride == 1 and inside == outside
+        self.shortcut = (
+            nn.Identity()
+            if same
+            else nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same layout; the side divided by the stride."""
+        return torch.relu(self.main(x) + self.shortcut(x))
+
+
+class PreActivationBottleneck(nn.Module):
+    """Pre-activation 1x1 - 3x3 - 1x1 bottleneck as in CMU DeepLens (Lanusse et al. 2018, sec. 3.2)."""
+
+    def __init__(self, inside: int, bottleneck: int, outside: int, stride: int) -> None:
+        super().__init__()
+        self.activate = nn.Sequential(nn.BatchNorm2d(inside), nn.ELU())
+        self.main = nn.Sequential(
+            nn.Conv2d(inside, bottleneck, 1, stride, bias=False),
+            nn.BatchNorm2d(bottleneck),
+            nn.ELU(),
+            nn.Conv2d(bottleneck, bottleneck, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(bottleneck),
+            nn.ELU(),
+            nn.Conv2d(bottleneck, outside, 1),
+        )
+        same = stride == 1 and inside == outside
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inside, outside, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same layout; the side divided by the stride."""
+        activated = self.activate(x)
+        shortcut = x if isinstance(self.shortcut, nn.Identity) else self.shortcut(activated)
+        return self.main(activated) + shortcut
+
+
+def _pixelnet_small(params: NetworkParams) -> OneLogit:
+    """Pixels folded 4x4 into channels, then three basic blocks: made for training on two CPU cores."""
+    width = params.width
+    head = nn.Sequential(nn.Dropout(params.dropout), nn.Linear(width, 1))
+    folded = len(BANDS) * 4 * 4
+    backbone = nn.Sequential(
+        nn.PixelUnshuffle(4),
+        nn.Conv2d(folded, width, 1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+        *(BasicBlock(width, width, 1) for _ in range(3)),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        head,
+    )
+    return OneLogit(backbone, head)
+
+
+def _efficientnet_v2_s(params: NetworkParams) -> OneLogit:
+    weights = torchvision.models.EfficientNet_V2_S_Weights.IMAGENET1K_V1
+    network = _torchvision(torchvision.models.efficientnet_v2_s, weights, params)
+    network.classifier = nn.Sequential(nn.Dropout(params.dropout), nn.Linear(1280, 1))
+    return OneLogit(network, network.classifier)
+
+
+def _resnet18(params: NetworkParams) -> OneLogit:
+    network = _torchvision(torchvision.models.resnet18, torchvision.models.ResNet18_Weights.IMAGENET1K_V1, params)
+    network.fc = _linear_head(512, params.dropout)
+    return OneLogit(network, network.fc)
+
+
+def _resnet18_small(params: NetworkParams) -> OneLogit:
+    """ResNet-18 for 64-pixel stamps: a 3x3 stem without stride, no max-pool."""
+    network = _torchvision(torchvision.models.resnet18, torchvision.models.ResNet18_Weights.IMAGENET1K_V1, params)
+    network.conv1 = nn.Conv2d(len(BANDS), 64, 3, 1, 1, bias=False)
+    network.maxpool = nn.Identity()
+    network.fc = _linear_head(512, params.dropout)
+    return OneLogit(network, network.fc)
+
+
+def _bottlenecked_resnet(params: NetworkParams) -> OneLogit:
+    """CMU DeepLens with a narrow base: channels and stride double from stage to stage, bottlenecks of half the channels."""
+    channels = params.width
+    layers: list[nn.Module] = [nn.Conv2d(len(BANDS), channels, 3, 2, 1, bias=False)]
+    for stage, blocks in enumerate(BOTTLENECK_BLOCKS):
+        outside = params.width * 2**stage
+        for block in range(blocks):
+            stride = 2 if block == 0 and stage > 0 else 1
+            layers.append(PreActivationBottleneck(channels, outside // 2, outside, stride))
+            channels = outside
+    head = _linear_head(channels, params.dropout)
+    layers += [nn.BatchNorm2d(channels), nn.ELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head]
+    return OneLogit(nn.Sequential(*layers), head)
+
+
+class ConvNextWithMetadata(nn.Module):
+    """ConvNeXt-Tiny; observing conditions, where configured, join the pooled features through a small layer."""
+
+    METADATA_FEATURES = 32
+
+    def __init__(self, params: NetworkParams) -> None:
+        super().__init__()
+        weights = torchvision.models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1
+        network = _torchvision(torchvision.models.convnext_tiny, weights, params)
+        self.features, self.pool = network.features, network.avgpool
+        self.norm = nn.Sequential(network.classifier[0], nn.Flatten())
+        columns = len(params.metadata_columns)
+        self.fuse = nn.Sequential(nn.Linear(columns, self.METADATA_FEATURES), nn.GELU()) if columns else None
+        self.head = _linear_head(768 + (self.METADATA_FEATURES if columns else 0), params.dropout)
+
+    def forward(self, x: Tensor, metadata: Tensor | None = None) -> Tensor:
+        """Logits (batch,); ``metadata`` (batch, column) standardised, required where the network was built with it."""
+        features = self.norm(self.pool(self.features(x)))
+        if self.fuse is not None:
+            if metadata is None:
+                raise DataError("this network needs observing conditions beside the pixels, and none were given")
+            features = torch.cat([features, self.fuse(metadata)], dim=1)
+        return self.head(features).squeeze(1)
+
+
+def _linear_head(features: int, dropout: float) -> nn.Module:
+    linear = nn.Linear(features, 1)
+    return nn.Sequential(nn.Dropout(dropout), linear) if dropout else linear
+
+
+def _torchvision(factory: Callable[..., nn.Module], weights: object, params: NetworkParams) -> nn.Module:
+    if not params.pretrained:
+        return factory(weights=None)
+    try:
+        return factory(weights=weights)
+    except OSError as error:
+        raise DataError(
+            f"ImageNet weights of {params.name} cannot be fetched ({error}): put them into torch's hub cache, "
+            "or set network.pretrained: false"
+        ) from error
+
+
+_FACTORIES: dict[str, Callable[[NetworkParams], nn.Module]] = {
+    "pixelnet_small": _pixelnet_small,
+    "efficientnet_v2_s": _efficientnet_v2_s,
+    "resnet18": _resnet18,
+    "resnet18_small": _resnet18_small,
+    "bottlenecked_resnet": _bottlenecked_resnet,
+    "convnext_tiny": ConvNextWithMetadata,
+}

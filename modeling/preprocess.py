@@ -1,0 +1,124 @@
+"""Pixels to network input: robust normalisation over an annulus, then a centre crop.
+
+The radii are measured on the whole stamp, before the crop, so that the sky annulus does not shrink with the input of the
+network. Preprocessing belongs to the model: it is stored in the checkpoint with its radii resolved.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lake.errors import invalid
+from modeling.config import PreprocessingParams
+
+AUTO_ANNULUS = (0.65, 0.90)
+"""Fractions of the half-width ``min(H, W) // 2`` that ``auto`` stands for."""
+MAD_FLOOR = 1e-8
+CPU_CHUNK = 64
+"""Stamps normalised at once on a CPU: what stays in its cache."""
+
+
+def resolved(params: PreprocessingParams, stamp_pixels: int) -> PreprocessingParams:
+    """The same preprocessing with ``auto`` replaced by radii in pixels."""
+    radii = annulus_radii(params, stamp_pixels, stamp_pixels)
+    if params.crop_pixels > stamp_pixels:
+        raise invalid("preprocessing.crop_pixels", f"at most the stamp's {stamp_pixels} pixels", params.crop_pixels)
+    return params.model_copy(update={"annulus": radii})
+
+
+def annulus_radii(params: PreprocessingParams, height: int, width: int) -> tuple[float, float]:
+    """Radii [r_in, r_out) in pixels for stamps of this size."""
+    if params.annulus != "auto":
+        return params.annulus
+    half = min(height, width) // 2
+    return (AUTO_ANNULUS[0] * half, AUTO_ANNULUS[1] * half)
+
+
+def normalise(stamps: Tensor, params: PreprocessingParams) -> Tensor:
+    """Normalise stamps (batch, band, y, x) in nMgy; answers float32 (batch, band, crop, crop), clipped.
+
+    ``x = (x - median) / (MAD + 1e-8)`` per stamp and band, without the Gaussian factor 1.4826. Non-finite pixels are zero
+    before and after.
+    """
+    if stamps.device.type != "cpu" or len(stamps) <= CPU_CHUNK:
+        return _normalise(stamps, params)
+    return torch.cat([_normalise(chunk, params) for chunk in stamps.split(CPU_CHUNK)])
+
+
+def _normalise(stamps: Tensor, params: PreprocessingParams) -> Tensor:
+    x = stamps.to(torch.float32)
+    if params.kind == "residual":
+        x = _finite(x)
+        x = x - azimuthal_median(x)
+    pixels = _finite(_reference_pixels(x, params))
+    centre = median(pixels)
+    spread = median((pixels - centre).abs_())
+    x = _finite(centre_crop(x, params.crop_pixels))
+    x = _finite((x - centre[..., None]) / (spread[..., None] + MAD_FLOOR)).clamp_(-params.clip_range, params.clip_range)
+    return torch.asinh(x) if params.stretch == "asinh" else x
+
+
+def _finite(x: Tensor) -> Tensor:
+    return torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _reference_pixels(x: Tensor, params: PreprocessingParams) -> Tensor:
+    """Pixels (batch, band, n) over which location and scale are measured."""
+    if params.kind == "full":
+        return x.flatten(2)
+    height, width = x.shape[-2:]
+    inside = _annulus_index(height, width, *annulus_radii(params, height, width))
+    if not len(inside):
+        raise invalid("preprocessing.annulus", f"inside a {height} x {width} stamp", params.annulus)
+    return x.flatten(2).index_select(2, inside.to(x.device))
+
+
+def median(values: Tensor) -> Tensor:
+    """Median over the last axis, kept with length one; the mean of the middle two where the count is even.
+
+    On a CPU numpy selects (ten times faster than torch here); both give the exact order statistics.
+    """
+    half, odd = divmod(values.shape[-1], 2)
+    if values.device.type == "cpu":
+        ordered = torch.from_numpy(np.partition(values.numpy(), half, axis=-1))
+    else:
+        ordered = values.sort(dim=-1).values
+    upper = ordered[..., half, None]
+    return upper if odd else (ordered[..., :half].amax(dim=-1, keepdim=True) + upper) / 2
+
+
+def centre_crop(stamps: Tensor, pixels: int) -> Tensor:
+    """Central square of the last two axes, the centre pixel ``N // 2`` kept at ``pixels // 2``; 0 keeps everything."""
+    if pixels == 0:
+        return stamps
+    top, left = (size // 2 - pixels // 2 for size in stamps.shape[-2:])
+    return stamps[..., top : top + pixels, left : left + pixels]
+
+
+def azimuthal_median(stamps: Tensor) -> Tensor:
+    """Per stamp and band, the median in rings one pixel wide about the centre, spread back over the stamp."""
+    height, width = stamps.shape[-2:]
+    ring = radius_pixels(height, width).round().long().flatten()
+    flat, profile = stamps.flatten(2), torch.empty_like(stamps.flatten(2))
+    for index in range(int(ring.max()) + 1):
+        inside = (ring == index).nonzero().squeeze(1).to(stamps.device)
+        profile[..., inside] = median(flat[..., inside])
+    return profile.view_as(stamps)
+
+
+@lru_cache(maxsize=8)
+def radius_pixels(height: int, width: int) -> Tensor:
+    """Distance (y, x) of every pixel from the centre pixel ``(height // 2, width // 2)``."""
+    y = torch.arange(height, dtype=torch.float64) - height // 2
+    x = torch.arange(width, dtype=torch.float64) - width // 2
+    return torch.hypot(y[:, None], x[None, :])
+
+
+@lru_cache(maxsize=8)
+def _annulus_index(height: int, width: int, r_in: float, r_out: float) -> Tensor:
+    radius = radius_pixels(height, width).flatten()
+    return ((radius >= r_in) & (radius < r_out)).nonzero().squeeze(1)
