@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from modeling.config import AugmentationParams
 from modeling.preprocess import radius_pixels
+from modeling.sections import AugmentationParams
+from modeling.seeds import mix
 
 SEED_STRIDE = 1_000_003
 """Of the reference's seed formula ``(seed * 1000003 + i + epoch * N) & 0x7fffffff``."""
@@ -27,15 +28,6 @@ def sample_seeds(seed: int, index: NDArray[np.int64], epoch: int, samples: int) 
     row, repetition = index % samples, index // samples
     base = (seed * SEED_STRIDE + row + epoch * samples) & 0x7FFFFFFF
     return base.astype(np.uint64) | (repetition.astype(np.uint64) << np.uint64(32))
-
-
-def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64: neighbouring seeds give independent bits (Steele, Lea & Flood 2014)."""
-    with np.errstate(over="ignore"):
-        z = values + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
 
 
 def symmetry_codes(params: AugmentationParams, seeds: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -1,189 +1,28 @@
-"""What defines a training run: its parameters, section by section."""
+"""What defines a training run, and the generations that the package ships as overlays on one base."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+import yaml
 
 from lake.config import Section
-
-METADATA_COLUMNS = ("psfsize_g", "psfsize_r", "psfsize_z", "psfdepth_g", "psfdepth_r", "psfdepth_z")
-"""Columns a network may see beside the pixels: observing conditions only, never anything that tells the label."""
-
-
-class PreprocessingParams(Section):
-    """How pixels become network input; stored with every checkpoint and used whenever that checkpoint scores."""
-
-    kind: Literal["raw_robust", "residual", "full"]
-    """raw_robust: per band (x - median) / MAD over the annulus; residual: azimuthal median profile subtracted first;
-    full: median and MAD over the whole stamp."""
-    annulus: Literal["auto"] | tuple[float, float]
-    """Radii [r_in, r_out) in pixels about the stamp centre, or auto: 65-90 % of the half-width."""
-    clip_range: float = Field(gt=0)
-    """Normalised pixels are clipped to +- this value."""
-    crop_pixels: int = Field(ge=0)
-    """Side of the central square given to the network, in pixels; 0 keeps the whole stamp."""
-    stretch: Literal["linear", "asinh"]
-    """Applied after the clip: asinh compresses the bright core, linear leaves it."""
-
-    @field_validator("annulus")
-    @classmethod
-    def _ordered(cls, value: Any) -> Any:
-        if value != "auto" and not 0 <= value[0] < value[1]:
-            raise ValueError("must be auto or [r_in, r_out] with 0 <= r_in < r_out")
-        return value
-
-
-class NetworkParams(Section):
-    """Which network, and how it starts."""
-
-    name: Literal[
-        "pixelnet_small", "efficientnet_v2_s", "resnet18", "resnet18_small", "bottlenecked_resnet", "convnext_tiny"
-    ]
-    """Architecture; all answer one logit."""
-    pretrained: bool
-    """Whether to start from ImageNet weights; where they cannot be had the run stops."""
-    width: int = Field(gt=0)
-    """Channels of the first stage, for the networks of variable width (pixelnet_small, bottlenecked_resnet)."""
-    dropout: float = Field(ge=0, lt=1)
-    """Dropout before the last linear layer."""
-    metadata_columns: tuple[str, ...]
-    """Observing conditions fused with the image features (convnext_tiny only)."""
-
-    @model_validator(mode="after")
-    def _no_leak(self) -> NetworkParams:
-        leaking = [column for column in self.metadata_columns if column not in METADATA_COLUMNS]
-        if leaking:
-            raise ValueError(f"metadata_columns must be among {METADATA_COLUMNS}: {leaking} may tell the label")
-        if self.metadata_columns and self.name != "convnext_tiny":
-            raise ValueError("metadata_columns need network convnext_tiny")
-        return self
-
-
-class AugmentationParams(Section):
-    """Random changes of a training stamp: a function of (seed, sample index, epoch) alone."""
-
-    seed: int
-    """Data-set seed of the augmentation."""
-    hflip: bool
-    """Mirror left-right with probability 1/2."""
-    vflip: bool
-    """Mirror up-down with probability 1/2."""
-    rot90: bool
-    """Rotate by k x 90 degrees, k uniform in 0..3."""
-    core_dropout: float = Field(ge=0, le=1)
-    """Probability that the core is set to zero."""
-    core_radius_pixels: float = Field(gt=0)
-    """Radius of that core."""
-
-
-class OptimiserParams(Section):
-    """AdamW."""
-
-    lr: float = Field(gt=0)
-    """Peak learning rate."""
-    weight_decay: float = Field(ge=0)
-    """Decoupled weight decay."""
-    betas: tuple[float, float]
-    """Decay rates of the two moments."""
-    ema_decay: float = Field(ge=0, lt=1)
-    """Decay per step of the averaged weights that are evaluated and kept; 0 keeps none."""
-
-
-class ScheduleParams(Section):
-    """The learning rate as a pure function of the step."""
-
-    kind: Literal["constant", "step", "cosine"]
-    """constant; step: times gamma at every multiple of step_epochs; cosine: to zero over cosine_epochs."""
-    unit: Literal["epoch", "step"]
-    """Whether the rate changes between epochs only or at every optimiser step."""
-    warmup_epochs: float = Field(ge=0)
-    """Epochs of linear warm-up; 0 for none."""
-    warmup_start: float = Field(gt=0, le=1)
-    """Fraction of the peak rate at which the warm-up starts."""
-    step_epochs: int = Field(gt=0)
-    """Epochs between two drops (kind step)."""
-    gamma: float = Field(gt=0, le=1)
-    """Factor of a drop (kind step)."""
-    cosine_epochs: float = Field(gt=0)
-    """Epochs of the half cosine, counted from the start of the run (kind cosine)."""
-
-
-class LossParams(Section):
-    """Binary cross-entropy on logits and its variants."""
-
-    kind: Literal["bce", "weighted", "focal"]
-    """bce: unweighted mean; weighted: rows count with their tier weight; focal: alpha, gamma."""
-    tier_a_weight: float = Field(ge=0)
-    """Weight of a Tier A lens (kind weighted)."""
-    tier_b_weight: float = Field(ge=0)
-    """Weight of a Tier B lens (kind weighted)."""
-    focal_alpha: float = Field(ge=0, le=1)
-    """Weight of the positive class (kind focal)."""
-    focal_gamma: float = Field(ge=0)
-    """Exponent of the modulating factor (kind focal)."""
-    label_smoothing: float = Field(ge=0, lt=0.5)
-    """Labels become s and 1 - s."""
-
-
-class LoopParams(Section):
-    """How long and in what portions."""
-
-    epochs: int = Field(ge=1)
-    """Epochs of the run."""
-    patience: int = Field(ge=0)
-    """Stop after this many epochs without a better selection metric; 0 never stops early."""
-    batch: int = Field(ge=1)
-    """Stamps per optimiser step (effective batch)."""
-    micro_batch: int = Field(ge=1)
-    """Stamps per forward pass; gradients accumulate up to the effective batch."""
-    positive_fraction: float = Field(ge=0, lt=1)
-    """Share of lenses in every epoch, reached by repeating them; 0 takes every row once."""
-    frozen_epochs: int = Field(ge=0)
-    """Epochs in which only the head learns."""
-    selection: Literal["auc", "tpr@fpr"]
-    """Validation metric that decides which epoch is kept."""
-    selection_fpr: float = Field(gt=0, lt=1)
-    """False-positive rate of the tpr@fpr metric."""
-    save_every_steps: int = Field(ge=0)
-    """Optimiser steps between two saves of the state within an epoch; 0 saves at the end of epochs only."""
-    keep_every_epochs: int = Field(ge=0)
-    """Keep the state of every n-th epoch beside best and last; 0 keeps none."""
-
-    @model_validator(mode="after")
-    def _divides(self) -> LoopParams:
-        if self.batch % self.micro_batch:
-            raise ValueError(f"batch ({self.batch}) must be a multiple of micro_batch ({self.micro_batch})")
-        return self
-
-
-class ExecutionParams(Section):
-    """Where and how fast; not part of what the run means."""
-
-    device: Literal["auto", "cpu", "cuda"]
-    """auto takes a GPU if there is one."""
-    threads: int = Field(ge=1)
-    """CPU threads of the run; part of bitwise reproducibility."""
-    dtype: Literal["auto", "fp32", "bf16"]
-    """Arithmetic of the network; auto decides by a short timing, and the choice is kept with the run."""
-    channels_last: bool
-    """Memory layout of activations; on a CPU the best choice depends on the network."""
-    arrays: Literal["fp16", "fp32"]
-    """Type in which the normalised stamps are held in memory."""
-
-
-class ReferenceParams(Section):
-    """What the reference system reported for a historical generation."""
-
-    status: str
-    """What became of the run."""
-    best_val_auc: float | None
-    """Best validation AUC reported; none where it was not trained."""
-    best_epoch: int | None
-    """Epoch (from 1) of that AUC."""
-    note: str
-    """Where records disagree, or what the overlay cannot say."""
+from lake.errors import ParameterError, invalid
+from modeling.sections import (
+    AugmentationParams,
+    ExecutionParams,
+    LoopParams,
+    LossParams,
+    NetworkParams,
+    OptimiserParams,
+    PreprocessingParams,
+    ReferenceParams,
+    ScheduleParams,
+)
 
 
 class TrainParams(Section):
@@ -220,5 +59,57 @@ class TrainParams(Section):
 
     def science_digest(self) -> str:
         """Hash of what defines the result: everything but device, layout and prose."""
-        kept = self.model_copy(update={"execution": None, "reference": None, "description": ""})
-        return TrainParams.model_construct(**dict(kept)).digest()
+        values = self.model_dump(mode="json", exclude={"execution", "reference", "description"})
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def generations() -> tuple[str, ...]:
+    """Names of the generations the package ships."""
+    folder = resources.files("modeling") / "generations"
+    names = (entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return tuple(sorted(name for name in names if name != "base"))
+
+
+def generation_values(name: str) -> dict[str, Any]:
+    """Plain values of a shipped generation: the base and the overlays along ``based_on``, not yet checked."""
+    return {**_overlay_chain(name), "generation": name}
+
+
+def resolve_generation(name: str, overrides: Mapping[str, Any] | None = None) -> TrainParams:
+    """Parameters of a shipped generation, with ``overrides`` on top (nested mappings, or dotted keys)."""
+    values = generation_values(name)
+    for key, value in (overrides or {}).items():
+        values = _merge(values, _nested(key, value))
+    return TrainParams.load(values, f"train.{name}")
+
+
+def _overlay_chain(name: str) -> dict[str, Any]:
+    if name not in generations():
+        raise invalid("generation", f"one of {', '.join(generations())}", name)
+    overlay = _read(name)
+    parent = overlay.pop("based_on", None)
+    below = _overlay_chain(parent) if parent else _read("base")
+    if parent:
+        below["reference"] = None
+    return _merge(below, overlay)
+
+
+def _read(name: str) -> dict[str, Any]:
+    text = (resources.files("modeling") / "generations" / f"{name}.yaml").read_text(encoding="utf-8")
+    values = yaml.safe_load(text)
+    if not isinstance(values, dict):
+        raise ParameterError(f"generations/{name}.yaml must hold a mapping")
+    return values
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    head, _, rest = key.partition(".")
+    return {head: _nested(rest, value) if rest else value}
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from lake.errors import DataError
 from lake.survey import BANDS
-from modeling.config import NetworkParams
+from modeling.sections import NetworkParams
 
-
+FOLD = 4
+"""Pixels per side that pixelnet_small folds into channels."""
 BOTTLENECK_BLOCKS = (3, 3, 4)
 """Blocks per stage of the bottlenecked ResNet: with base width 27, 194,800 parameters (Paper IV: 194,433)."""
 
 
-def build(params: NetworkParams) -> nn.Module:
+def build(params: NetworkParams) -> LensFinder:
     """Make the network: ``forward(x (batch, band, y, x)[, metadata (batch, column)]) -> logits (batch,)``.
 
     Weights come from torch's global generator (seed it first), or from ImageNet where ``pretrained``.
@@ -31,22 +32,31 @@ def parameter_count(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-class OneLogit(nn.Module):
-    """A backbone that answers (batch, 1), read as (batch,); ``head`` names its last layers."""
+class LensFinder(nn.Module):
+    """Features of a stamp, optionally joined by observing conditions, and a head that answers one logit."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    METADATA_FEATURES = 32
+
+    def __init__(self, features: nn.Module, size: int, params: NetworkParams) -> None:
         super().__init__()
-        self.backbone = backbone
-        self._head = [head]
+        columns = len(params.metadata_columns)
+        self.features = features
+        self.fuse = nn.Sequential(nn.Linear(columns, self.METADATA_FEATURES), nn.GELU()) if columns else None
+        linear = nn.Linear(size + (self.METADATA_FEATURES if columns else 0), 1)
+        self.head = nn.Sequential(nn.Dropout(params.dropout), linear)
 
-    @property
-    def head(self) -> nn.Module:
-        """The layers that learn while the backbone is frozen."""
-        return self._head[0]
+    def embed(self, x: Tensor, metadata: Tensor | None = None) -> Tensor:
+        """Features (batch, feature) before the head."""
+        features = cast(Tensor, self.features(x))
+        if self.fuse is None:
+            return features
+        if metadata is None:
+            raise DataError("this network needs observing conditions beside the pixels, and none were given")
+        return torch.cat([features, self.fuse(metadata)], dim=1)
 
     def forward(self, x: Tensor, metadata: Tensor | None = None) -> Tensor:
-        """Logits (batch,) of normalised stamps."""
-        return cast(Tensor, self.backbone(x)).squeeze(1)
+        """Logits (batch,) of normalised stamps; ``metadata`` (batch, column) where the network was built with it."""
+        return cast(Tensor, self.head(self.embed(x, metadata))).squeeze(1)
 
 
 class BasicBlock(nn.Module):
@@ -98,48 +108,45 @@ class PreActivationBottleneck(nn.Module):
         return self.main(activated) + shortcut
 
 
-def _pixelnet_small(params: NetworkParams) -> OneLogit:
+def _pixelnet_small(params: NetworkParams) -> LensFinder:
     """Pixels folded 4x4 into channels, then three basic blocks: made for training on two CPU cores."""
-    width = params.width
-    head = nn.Sequential(nn.Dropout(params.dropout), nn.Linear(width, 1))
-    folded = len(BANDS) * 4 * 4
-    backbone = nn.Sequential(
-        nn.PixelUnshuffle(4),
-        nn.Conv2d(folded, width, 1, bias=False),
-        nn.BatchNorm2d(width),
+    first, second, third = params.width, 2 * params.width, 3 * params.width
+    layers: list[nn.Module] = [
+        nn.PixelUnshuffle(FOLD),
+        nn.Conv2d(len(BANDS) * FOLD**2, first, 1, bias=False),
+        nn.BatchNorm2d(first),
         nn.ReLU(inplace=True),
-        *(BasicBlock(width, width, 1) for _ in range(3)),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        head,
-    )
-    return OneLogit(backbone, head)
+        BasicBlock(first, first, 1),
+        BasicBlock(first, second, 2),
+        BasicBlock(second, third, 2),
+    ]
+    return LensFinder(_pooled(layers), third, params)
 
 
-def _efficientnet_v2_s(params: NetworkParams) -> OneLogit:
+def _efficientnet_v2_s(params: NetworkParams) -> LensFinder:
     weights = torchvision.models.EfficientNet_V2_S_Weights.IMAGENET1K_V1
     network = _torchvision(torchvision.models.efficientnet_v2_s, weights, params)
-    network.classifier = nn.Sequential(nn.Dropout(params.dropout), nn.Linear(1280, 1))
-    return OneLogit(network, network.classifier)
+    network.classifier = nn.Identity()
+    return LensFinder(network, 1280, params)
 
 
-def _resnet18(params: NetworkParams) -> OneLogit:
+def _resnet18(params: NetworkParams) -> LensFinder:
     network = _torchvision(torchvision.models.resnet18, torchvision.models.ResNet18_Weights.IMAGENET1K_V1, params)
-    network.fc = _linear_head(512, params.dropout)
-    return OneLogit(network, network.fc)
+    network.fc = nn.Identity()
+    return LensFinder(network, 512, params)
 
 
-def _resnet18_small(params: NetworkParams) -> OneLogit:
+def _resnet18_small(params: NetworkParams) -> LensFinder:
     """ResNet-18 for 64-pixel stamps: a 3x3 stem without stride, no max-pool."""
-    network = _torchvision(torchvision.models.resnet18, torchvision.models.ResNet18_Weights.IMAGENET1K_V1, params)
+    finder = _resnet18(params)
+    network = cast(torchvision.models.ResNet, finder.features)
     network.conv1 = nn.Conv2d(len(BANDS), 64, 3, 1, 1, bias=False)
     network.maxpool = nn.Identity()
-    network.fc = _linear_head(512, params.dropout)
-    return OneLogit(network, network.fc)
+    return finder
 
 
-def _bottlenecked_resnet(params: NetworkParams) -> OneLogit:
-    """CMU DeepLens with a narrow base: channels and stride double from stage to stage, bottlenecks of half the channels."""
+def _bottlenecked_resnet(params: NetworkParams) -> LensFinder:
+    """CMU DeepLens with a narrow base: channels and stride double per stage, bottlenecks of half the channels."""
     channels = params.width
     layers: list[nn.Module] = [nn.Conv2d(len(BANDS), channels, 3, 2, 1, bias=False)]
     for stage, blocks in enumerate(BOTTLENECK_BLOCKS):
@@ -148,39 +155,19 @@ def _bottlenecked_resnet(params: NetworkParams) -> OneLogit:
             stride = 2 if block == 0 and stage > 0 else 1
             layers.append(PreActivationBottleneck(channels, outside // 2, outside, stride))
             channels = outside
-    head = _linear_head(channels, params.dropout)
-    layers += [nn.BatchNorm2d(channels), nn.ELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head]
-    return OneLogit(nn.Sequential(*layers), head)
+    return LensFinder(_pooled([*layers, nn.BatchNorm2d(channels), nn.ELU()]), channels, params)
 
 
-class ConvNextWithMetadata(nn.Module):
-    """ConvNeXt-Tiny; observing conditions, where configured, join the pooled features through a small layer."""
-
-    METADATA_FEATURES = 32
-
-    def __init__(self, params: NetworkParams) -> None:
-        super().__init__()
-        weights = torchvision.models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1
-        network = _torchvision(torchvision.models.convnext_tiny, weights, params)
-        self.features, self.pool = network.features, network.avgpool
-        self.norm = nn.Sequential(network.classifier[0], nn.Flatten())
-        columns = len(params.metadata_columns)
-        self.fuse = nn.Sequential(nn.Linear(columns, self.METADATA_FEATURES), nn.GELU()) if columns else None
-        self.head = _linear_head(768 + (self.METADATA_FEATURES if columns else 0), params.dropout)
-
-    def forward(self, x: Tensor, metadata: Tensor | None = None) -> Tensor:
-        """Logits (batch,); ``metadata`` (batch, column) standardised, required where the network was built with it."""
-        features = self.norm(self.pool(self.features(x)))
-        if self.fuse is not None:
-            if metadata is None:
-                raise DataError("this network needs observing conditions beside the pixels, and none were given")
-            features = torch.cat([features, self.fuse(metadata)], dim=1)
-        return self.head(features).squeeze(1)
+def _convnext_tiny(params: NetworkParams) -> LensFinder:
+    weights = torchvision.models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1
+    network = _torchvision(torchvision.models.convnext_tiny, weights, params)
+    norm = cast(nn.Sequential, network.classifier)[0]
+    network.classifier = nn.Sequential(norm, nn.Flatten())
+    return LensFinder(network, 768, params)
 
 
-def _linear_head(features: int, dropout: float) -> nn.Module:
-    linear = nn.Linear(features, 1)
-    return nn.Sequential(nn.Dropout(dropout), linear) if dropout else linear
+def _pooled(layers: list[nn.Module]) -> nn.Module:
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def _torchvision(factory: Callable[..., nn.Module], weights: object, params: NetworkParams) -> nn.Module:
@@ -195,11 +182,11 @@ def _torchvision(factory: Callable[..., nn.Module], weights: object, params: Net
         ) from error
 
 
-_FACTORIES: dict[str, Callable[[NetworkParams], nn.Module]] = {
+_FACTORIES: dict[str, Callable[[NetworkParams], LensFinder]] = {
     "pixelnet_small": _pixelnet_small,
     "efficientnet_v2_s": _efficientnet_v2_s,
     "resnet18": _resnet18,
     "resnet18_small": _resnet18_small,
     "bottlenecked_resnet": _bottlenecked_resnet,
-    "convnext_tiny": ConvNextWithMetadata,
+    "convnext_tiny": _convnext_tiny,
 }

@@ -1,7 +1,7 @@
 """Pixels to network input: robust normalisation over an annulus, then a centre crop.
 
-The radii are measured on the whole stamp, before the crop, so that the sky annulus does not shrink with the input of the
-network. Preprocessing belongs to the model: it is stored in the checkpoint with its radii resolved.
+The radii are measured on the whole stamp, before the crop, so that the sky annulus does not shrink with the input of
+the network. Preprocessing belongs to the model: it is stored in the checkpoint with its radii resolved.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lake.errors import invalid
-from modeling.config import PreprocessingParams
+from modeling.sections import PreprocessingParams
 
 AUTO_ANNULUS = (0.65, 0.90)
 """Fractions of the half-width ``min(H, W) // 2`` that ``auto`` stands for."""
@@ -41,8 +41,8 @@ def annulus_radii(params: PreprocessingParams, height: int, width: int) -> tuple
 def normalise(stamps: Tensor, params: PreprocessingParams) -> Tensor:
     """Normalise stamps (batch, band, y, x) in nMgy; answers float32 (batch, band, crop, crop), clipped.
 
-    ``x = (x - median) / (MAD + 1e-8)`` per stamp and band, without the Gaussian factor 1.4826. Non-finite pixels are zero
-    before and after.
+    ``x = (x - median) / (MAD + 1e-8)`` per stamp and band, without the Gaussian factor 1.4826. Non-finite pixels are
+    zero before and after.
     """
     if stamps.device.type != "cpu" or len(stamps) <= CPU_CHUNK:
         return _normalise(stamps, params)

@@ -1,0 +1,65 @@
+"""The log of a run: one line per epoch, appended, never overwritten."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """What one epoch did."""
+
+    epoch: int
+    """From 1."""
+    train_loss: float
+    val_loss: float
+    val_auc: float
+    best_val_auc: float
+    tpr_at_fpr_1e_4: float
+    tpr_at_fpr_1e_3: float
+    tpr_at_fpr_1e_2: float
+    binary_score_frac: float
+    metric: float
+    """The metric that decides which epoch is kept."""
+    learning_rate: float
+    """Rate of the epoch's last step."""
+    images: int
+    """Training stamps passed."""
+    phase: str
+    epoch_seconds: float
+
+
+class EpochLog:
+    """The rows of a run, in a file of JSON lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.rows = _complete_rows(path)
+
+    def append(self, row: EpochRow) -> None:
+        """Add an epoch; one that is already there (a run killed between log and state) is kept as it is."""
+        if row.epoch <= len(self.rows):
+            return
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(row)) + "\n")
+        self.rows.append(row)
+
+    def until(self, epoch: int) -> list[EpochRow]:
+        """Rows of the epochs up to ``epoch``."""
+        return self.rows[:epoch]
+
+
+def _complete_rows(path: Path) -> list[EpochRow]:
+    """Rows of the lines that were written whole; a torn last line is cut off, so that appending stays clean."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        draft = path.with_suffix(".draft")
+        draft.write_text(whole, encoding="utf-8")
+        draft.replace(path)
+    names = {field.name for field in fields(EpochRow)}
+    return [EpochRow(**{k: v for k, v in json.loads(line).items() if k in names}) for line in whole.splitlines()]

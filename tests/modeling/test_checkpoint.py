@@ -1,0 +1,140 @@
+"""Checkpoints and scorers: round trip, refusals, external finders."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from lake.errors import DataError, ParameterError
+from modeling.checkpoint import Checkpoint, Manifest, publish, run_id
+from modeling.config import TrainParams, resolve_generation
+from modeling.data import TrainingArrays
+from modeling.scorer import CheckpointScorer, ExternalScorer, Scorer, load_scorer
+from modeling.train import train
+from tests.modeling.conftest import SMALL, ring_stamps
+
+MANIFEST = Manifest("audit_70_15_15", "f00d", 3)
+Splits = tuple[TrainingArrays, TrainingArrays]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, small: TrainParams, splits: Splits) -> Checkpoint:
+    result = train(small, *splits, tmp_path / "work")
+    return publish(result, tmp_path / "checkpoints" / "demo1", MANIFEST, *splits)
+
+
+def test_round_trip(checkpoint: Checkpoint, splits: Splits) -> None:
+    again = Checkpoint.load(checkpoint.folder)
+    assert again.card == checkpoint.card
+    assert again.card.preprocessing.annulus == (10.0, 15.0)
+    assert again.has_seen(splits[0].galaxy_ids).all() and again.has_seen(splits[1].galaxy_ids).all()
+    assert not again.has_seen(pa.array(["other:1"])).any()
+    assert {p.name for p in again.folder.iterdir()} == {
+        "best.safetensors", "checkpoint.json", "epoch-0002.safetensors", "epochs.json", "last.safetensors", "seen.parquet",
+    }  # fmt: skip
+
+
+def test_scorer_gives_the_validation_metric(checkpoint: Checkpoint) -> None:
+    from modeling.selection import auc
+
+    stamps, labels = ring_stamps(30, 2)
+    scorer = load_scorer(checkpoint.folder)
+    assert isinstance(scorer, Scorer) and scorer.scorer_id == checkpoint.card.checkpoint_id
+    assert auc(scorer.score(stamps), labels.astype(float)) == checkpoint.card.best_val_auc
+
+
+def test_scores_do_not_depend_on_the_batch(checkpoint: Checkpoint) -> None:
+    stamps, _ = ring_stamps(150, 3)
+    scorer = load_scorer(checkpoint.folder)
+    whole = scorer.score(stamps)
+    parts = np.concatenate([scorer.score(stamps[:1]), scorer.score(stamps[1:90]), scorer.score(stamps[90:])])
+    assert whole.dtype == np.float64 and np.array_equal(whole, parts)
+
+
+def test_changed_preprocessing_is_refused(checkpoint: Checkpoint) -> None:
+    path = checkpoint.folder / "checkpoint.json"
+    values = json.loads(path.read_text())
+    values["preprocessing"]["annulus"] = [8.0, 15.0]
+    path.write_text(json.dumps(values))
+    with pytest.raises(DataError, match="only valid with the preprocessing it was trained with"):
+        load_scorer(checkpoint.folder)
+    values["preprocessing"]["kind"] = "zscore"
+    path.write_text(json.dumps(values))
+    with pytest.raises(ParameterError, match=r"preprocessing.kind' must be"):
+        load_scorer(checkpoint.folder)
+
+
+def test_foreign_radii_are_another_scorer(checkpoint: Checkpoint) -> None:
+    own, foreign = load_scorer(checkpoint.folder), load_scorer(checkpoint.folder, {"annulus": [6.0, 12.0]})
+    stamps, _ = ring_stamps(8, 4)
+    assert own.scorer_id != foreign.scorer_id
+    assert not np.array_equal(own.score(stamps), foreign.score(stamps))
+
+
+def test_pickles_are_never_opened(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (tmp_path / "exploded",))
+
+    (checkpoint.folder / "best.safetensors").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(DataError, match="no safetensors file"):
+        Checkpoint.load(checkpoint.folder)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_stamps_that_do_not_fit_are_refused(checkpoint: Checkpoint) -> None:
+    scorer = load_scorer(checkpoint.folder)
+    assert isinstance(scorer, CheckpointScorer) and scorer.minimum_pixels == 32
+    with pytest.raises(ParameterError, match="'stamps' must be"):
+        scorer.score(np.zeros((2, 3, 20, 20), dtype=np.float32))
+    larger = np.zeros((2, 3, 45, 45), dtype=np.float32)
+    stamps, _ = ring_stamps(2, 5)
+    larger[..., 6:39, 6:39] = stamps
+    assert np.array_equal(scorer.score(larger), scorer.score(stamps))
+    assert scorer.embed(stamps).shape == (2, 24)
+
+
+def test_fine_tune_inherits_weights_and_seen_galaxies(checkpoint: Checkpoint, tmp_path: Path, splits: Splits) -> None:
+    params = resolve_generation("demo2", {**SMALL, "loop": {**SMALL["loop"], "epochs": 1}})
+    with pytest.raises(DataError, match="starts from demo1"):
+        train(params, *splits, tmp_path / "w0")
+    result = train(params, *splits, tmp_path / "w2", checkpoint.weights())
+    other = [
+        TrainingArrays(pa.array([f"n:{i}" for i in range(len(s))]), s.x, s.labels, s.weights, None, 33) for s in splits
+    ]
+    tuned = publish(result, tmp_path / "checkpoints" / "demo2", MANIFEST, other[0], other[1], checkpoint)
+    assert tuned.card.ancestors == (checkpoint.card.checkpoint_id,)
+    assert tuned.has_seen(splits[0].galaxy_ids).all()
+    assert run_id(params, "f00d", checkpoint) == tuned.card.run_id != run_id(params, "beef", checkpoint)
+
+
+def brightness(stamps: np.ndarray) -> np.ndarray:
+    return stamps.mean(axis=(1, 2, 3))
+
+
+class Broken:
+    name, stamp_pixels, version = "broken", 33, "1"
+
+    def score(self, stamps: np.ndarray) -> np.ndarray:
+        return np.full((len(stamps), 2 if len(stamps) > 1 else 1), np.nan)
+
+
+def test_external_finders(tmp_path: Path) -> None:
+    stamps, _ = ring_stamps(3, 1)
+    function = load_scorer(f"{__name__}:brightness")
+    assert isinstance(function, ExternalScorer) and len(function.scorer_id) == 16
+    np.testing.assert_allclose(function.score(stamps), stamps.mean(axis=(1, 2, 3)))
+    (tmp_path / "scorer.json").write_text(json.dumps({"finder": f"{__name__}:Broken", "stamp_pixels": 33}))
+    broken = load_scorer(tmp_path)
+    assert broken.name == "broken"
+    with pytest.raises(DataError, match="must answer 3 logits"):
+        broken.score(stamps)
+    with pytest.raises(DataError, match="cannot be imported"):
+        load_scorer("no.such.package:thing")
+    with pytest.raises(ParameterError, match="'scorer' must be"):
+        load_scorer(tmp_path / "absent")

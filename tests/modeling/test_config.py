@@ -1,0 +1,86 @@
+"""The shipped generations."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from lake.errors import ParameterError
+from modeling.config import TrainParams, generation_values, generations, resolve_generation
+
+HISTORICAL = {
+    "gen1": ("efficientnet_v2_s", 3.88e-4, 160, (20, 32), "step", 64, 512, "bce"),
+    "gen2": ("efficientnet_v2_s", 3.88e-4, 160, (20, 32), "step", 64, 512, "bce"),
+    "gen3": ("efficientnet_v2_s", 3.88e-4, 160, (20, 32), "cosine", 64, 512, "bce"),
+    "gen4": ("efficientnet_v2_s", 5e-5, 60, (20, 32), "cosine", 64, 512, "bce"),
+    "gen5a": ("efficientnet_v2_s", 3.88e-4, 160, "auto", "step", 64, 512, "bce"),
+    "gen5b": ("efficientnet_v2_s", 5e-5, 60, "auto", "cosine", 64, 512, "bce"),
+    "gen5c": ("efficientnet_v2_s", 3.88e-4, 160, "auto", "step", 64, 512, "weighted"),
+    "resnet-gen1": ("bottlenecked_resnet", 5e-4, 160, (20, 32), "step", 128, 2048, "bce"),
+    "resnet-gen2": ("bottlenecked_resnet", 5e-4, 160, "auto", "step", 128, 2048, "bce"),
+    "resnet18": ("resnet18", 5e-4, 160, (20, 32), "step", 64, 512, "bce"),
+    "resnet18_baseline_v1": ("resnet18", 3e-4, 50, (20, 32), "cosine", 256, 256, "weighted"),
+}
+
+
+def test_every_generation_resolves() -> None:
+    for name in generations():
+        params = resolve_generation(name)
+        assert params.generation == name and params.description
+
+
+@pytest.mark.parametrize("name", HISTORICAL)
+def test_historical_generations_follow_the_table(name: str) -> None:
+    p = resolve_generation(name)
+    got = (
+        p.network.name,
+        p.optimiser.lr,
+        p.loop.epochs,
+        p.preprocessing.annulus,
+        p.schedule.kind,
+        p.loop.micro_batch,
+        p.loop.batch,
+        p.loss.kind,
+    )
+    assert got == HISTORICAL[name]
+
+
+def test_reference_figures_are_not_inherited() -> None:
+    assert resolve_generation("gen5b").reference.best_val_auc is None
+    assert resolve_generation("gen2").reference.best_val_auc == 0.9915
+    assert resolve_generation("demo2").reference is None
+
+
+def test_overrides_nested_and_dotted() -> None:
+    params = resolve_generation("demo1", {"loop.epochs": 2, "network": {"width": 8}})
+    assert (params.loop.epochs, params.network.width) == (2, 8)
+
+
+def test_unknown_keys_and_generations_are_errors() -> None:
+    with pytest.raises(ParameterError, match=r"'train.demo1.loop.epoch' must be one of the known parameters"):
+        resolve_generation("demo1", {"loop.epoch": 2})
+    with pytest.raises(ParameterError, match="'generation' must be one of"):
+        resolve_generation("gen9")
+
+
+def test_label_leaking_metadata_is_refused() -> None:
+    with pytest.raises(ParameterError, match="may tell the label"):
+        resolve_generation("sim-gen3", {"network.metadata_columns": ["psfsize_r", "theta_e_arcsec"]})
+
+
+def test_values_survive_yaml() -> None:
+    params = resolve_generation("demo2")
+    again = yaml.safe_load(yaml.safe_dump(params.model_dump(mode="json")))
+    assert TrainParams.load(again, "train.demo2") == params
+    assert generation_values("demo2")["generation"] == "demo2"
+
+
+def test_science_digest_ignores_where_it_runs() -> None:
+    base = resolve_generation("demo1")
+    assert base.science_digest() == resolve_generation("demo1", {"execution.device": "cpu"}).science_digest()
+    assert base.science_digest() != resolve_generation("demo1", {"seed": 43}).science_digest()
+
+
+def test_batch_must_be_whole_micro_batches() -> None:
+    with pytest.raises(ParameterError, match="multiple of micro_batch"):
+        resolve_generation("demo1", {"loop.batch": 100})

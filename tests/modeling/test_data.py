@@ -1,0 +1,63 @@
+"""Training arrays and the order of an epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from lake.errors import DataError, ParameterError
+from lake.stamps import StampStore
+from modeling.config import TrainParams
+from modeling.data import epoch_order, load_arrays
+from modeling.preprocess import normalise
+from tests.modeling.conftest import write_manifest
+
+LABELS = (np.arange(120) % 6 == 0).astype(np.float32)
+
+
+def test_every_row_once(small: TrainParams) -> None:
+    loop = small.loop.model_copy(update={"positive_fraction": 0.0})
+    order = epoch_order(LABELS, loop, 42, 0)
+    assert sorted(order) == list(range(120))
+    assert not np.array_equal(order, epoch_order(LABELS, loop, 42, 1))
+    assert np.array_equal(order, epoch_order(LABELS, loop, 42, 0))
+
+
+def test_balanced_epochs_repeat_lenses_evenly(small: TrainParams) -> None:
+    loop = small.loop.model_copy(update={"positive_fraction": 0.5})
+    order = epoch_order(LABELS, loop, 42, 0)
+    assert len(order) == 120 and len(set(order.tolist())) == 120
+    rows = order % 120
+    counts = np.bincount(rows[LABELS[rows] == 1], minlength=120)[LABELS == 1]
+    assert counts.sum() == 60 and set(counts) == {3}
+
+
+def test_one_class_cannot_be_balanced(small: TrainParams) -> None:
+    loop = small.loop.model_copy(update={"positive_fraction": 0.5})
+    with pytest.raises(DataError, match="one of the classes is empty"):
+        epoch_order(np.zeros(10, dtype=np.float32), loop, 42, 0)
+
+
+def test_arrays_do_not_depend_on_the_order_of_rows(tmp_path: Path, small: TrainParams) -> None:
+    rows = write_manifest(tmp_path, 30, 1)
+    store = StampStore(tmp_path)
+    straight = load_arrays(rows, store, small)
+    shuffled = load_arrays(rows.take(np.random.default_rng(0).permutation(30)), store, small)
+    assert straight.galaxy_ids.equals(shuffled.galaxy_ids)
+    assert torch.equal(straight.x, shuffled.x) and torch.equal(straight.labels, shuffled.labels)
+    stamps = torch.from_numpy(store.get(np.zeros(30), np.arange(30)))
+    assert torch.equal(straight.x, normalise(stamps, small.preprocessing))
+
+
+def test_empty_split_and_missing_metadata(tmp_path: Path, small: TrainParams) -> None:
+    rows = write_manifest(tmp_path, 6, 1)
+    with pytest.raises(DataError, match="no rows"):
+        load_arrays(rows.slice(0, 0), StampStore(tmp_path), small)
+    network = small.network.model_copy(update={"metadata_columns": ("psfdepth_r",)})
+    with pytest.raises(ParameterError, match="columns of the manifest"):
+        load_arrays(rows, StampStore(tmp_path), small.model_copy(update={"network": network}))
+    assert isinstance(rows, pa.Table)

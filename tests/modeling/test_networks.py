@@ -1,0 +1,59 @@
+"""Networks: sizes of the specification, one logit, clear refusal of missing ImageNet weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+
+from lake.errors import DataError
+from modeling.config import resolve_generation
+from modeling.networks import build, parameter_count
+from modeling.sections import NetworkParams
+
+
+@pytest.mark.parametrize(
+    ("generation", "count"),
+    [
+        ("gen1", 20_178_769),
+        ("resnet18", 11_177_025),
+        ("resnet-gen1", 194_800),
+        ("demo1", 222_945),
+    ],
+)
+def test_parameter_counts(generation: str, count: int) -> None:
+    params = resolve_generation(generation).network.model_copy(update={"pretrained": False})
+    assert parameter_count(build(params)) == count
+
+
+@pytest.mark.parametrize("name", ["pixelnet_small", "resnet18_small", "bottlenecked_resnet", "convnext_tiny"])
+def test_one_logit_and_an_embedding(name: str) -> None:
+    params = NetworkParams.load(
+        {"name": name, "pretrained": False, "width": 16, "dropout": 0.1, "metadata_columns": []}, "network"
+    )
+    network = build(params).eval()
+    with torch.inference_mode():
+        x = torch.randn(2, 3, 64, 64)
+        assert network(x).shape == (2,)
+        assert torch.allclose(network.head(network.embed(x)).squeeze(1), network(x))
+
+
+def test_metadata_join_the_features() -> None:
+    params = resolve_generation("sim-gen3").network
+    network = build(params).eval()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        one, other = (network(x, torch.full((2, 2), value)) for value in (0.0, 1.0))
+    assert not torch.equal(one, other)
+    with pytest.raises(DataError, match="observing conditions"):
+        network(x)
+
+
+def test_missing_imagenet_weights_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(**keywords: object) -> torch.nn.Module:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torchvision.models, "resnet18", unreachable)
+    params = resolve_generation("resnet18").network.model_copy(update={"pretrained": True})
+    with pytest.raises(DataError, match="pretrained: false"):
+        build(params)
