@@ -23,6 +23,7 @@ from analysis.operating import (
 )
 from analysis.records import Gate, Measure, Outcome
 from lake.errors import DataError
+from lake.survey import depth_mag_from_psfdepth
 
 STRATA = ("type_bin", "nobs_z_bin", "psf_bin", "depth_bin", "pool", "confuser_category", "tier")
 _DELONG = "DeLong, interval on the logit scale"
@@ -56,12 +57,25 @@ def thresholds(objects: pd.DataFrame, params: EvaluateParams) -> list[OperatingP
 
 
 def with_bins(objects: pd.DataFrame, quantiles: int) -> pd.DataFrame:
-    """Add `psf_bin` and `depth_bin`: equal-number bins of psfsize_r and psfdepth_r, named by their edges."""
+    """Add `psf_bin` (arcsec) and `depth_bin` (5-sigma mag) from psfsize_r and psfdepth_r: bins of equal numbers."""
     rows = objects.copy()
-    for source, name in (("psfsize_r", "psf_bin"), ("psfdepth_r", "depth_bin")):
-        if source in rows.columns and rows[source].notna().any():
-            rows[name] = pd.qcut(rows[source].astype(float), quantiles, duplicates="drop", precision=2).astype(str)
+    if "psfsize_r" in rows.columns:
+        rows["psf_bin"] = _quantile_bins(rows["psfsize_r"].to_numpy(float), quantiles)
+    if "psfdepth_r" in rows.columns:
+        rows["depth_bin"] = _quantile_bins(depth_mag_from_psfdepth(rows["psfdepth_r"].to_numpy(float)), quantiles)
     return rows
+
+
+def _quantile_bins(values: np.ndarray, quantiles: int) -> np.ndarray:
+    """Names `low-high` of bins of equal numbers; None where the value is missing."""
+    names = np.full(len(values), None, dtype=object)
+    known = np.isfinite(values)
+    if known.any():
+        edges = np.unique(np.quantile(values[known], np.linspace(0.0, 1.0, quantiles + 1)))
+        index = np.clip(np.searchsorted(edges, values[known], side="right") - 1, 0, max(len(edges) - 2, 0))
+        ends = np.append(edges, edges[-1])
+        names[known] = [f"{ends[i]:.2f}-{ends[i + 1]:.2f}" for i in index]
+    return names
 
 
 def _ranking(
@@ -160,7 +174,7 @@ def _strata(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:
         if column not in objects.columns:
             continue
         for value, group in objects.groupby(column, observed=True):
-            yield from _stratum(f"stratum/{column}={value}", group, params)
+            yield from _stratum(f"stratum/{column}/{value}", group, params)
 
 
 def _stratum(name: str, group: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:

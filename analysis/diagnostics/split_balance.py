@@ -39,7 +39,7 @@ def _counts(manifest: pd.DataFrame) -> Iterator[Measure]:
             continue
         for (split, value, label), group in manifest.groupby(["split", column, "label"], observed=True):
             kind = "positives" if label == 1 else "negatives"
-            yield Measure(f"split/{split}/{column}={value}/{kind}", float(len(group)))
+            yield Measure(f"split/{split}/{column}/{value}/{kind}", float(len(group)))
 
 
 def _shares(

@@ -102,7 +102,7 @@ def test_balanced_splits_pass(diagnose):
     outcome = split_balance(manifest(), FRACTIONS, diagnose)
     assert {gate.status for gate in outcome.gates} == {"PASS"}
     assert outcome.measure("split/train/positives").value == 84 * 7
-    assert outcome.measure("split/val/tier=A/positives").value == 18 * 2
+    assert outcome.measure("split/val/tier/A/positives").value == 18 * 2
     assert outcome.measure("split/ks_psfsize_r/train_val").n == 84 + 18
 
 

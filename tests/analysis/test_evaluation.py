@@ -88,6 +88,11 @@ def test_unresolved_rates_say_so(objects):
 def test_bins_and_thresholds(objects):
     binned = with_bins(objects, 3)
     assert binned["psf_bin"].nunique() == 3
+    assert binned["psf_bin"].value_counts().min() > 290
+    assert binned["psf_bin"].iloc[0].count("-") == 1
+    gaps = with_bins(objects.assign(psfsize_r=np.nan, psfdepth_r=200.0), 3)
+    assert gaps["psf_bin"].isna().all()
+    assert gaps["depth_bin"].nunique() == 1
     assert [p.threshold_id for p in thresholds(objects, PARAMS)] == ["p0.3", "p0.5", "fpr1e-3", "fpr1e-2"]
     with pytest.raises(DataError, match="needs the columns probability"):
         evaluate(objects.drop(columns="probability"), PARAMS, np.random.default_rng(1))
