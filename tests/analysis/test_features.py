@@ -70,3 +70,16 @@ def test_bad_stamps_are_refused(diagnose):
         stamp_features(np.zeros((2, 101, 101), np.float32), diagnose)
     with pytest.raises(ParameterError, match="'annulus_pixels' must be inside stamps"):
         normalisation_statistics(np.zeros((1, 3, 33, 33), np.float32), (32.5, 45.0))
+
+
+def test_statistics_of_real_candidates(real_data, diagnose):
+    """Three DR10 lens candidates carry the r-band median and MAD that their own pipeline measured on the whole stamp."""
+    files = sorted((real_data / "cutouts" / "dr10_lens_candidates").glob("*.npz"))
+    assert len(files) == 3
+    for file in files:
+        with np.load(file) as archive:
+            stamp = archive["cutout"].transpose(2, 0, 1)[None]
+            expected = (float(archive["meta_median_r"]), float(archive["meta_mad_r"]))
+        assert np.isfinite(stamp_features(stamp, diagnose).to_numpy()).all()
+        median, mad = normalisation_statistics(stamp, (0.0, 100.0))
+        assert (median[0, 1], mad[0, 1]) == pytest.approx(expected, rel=1e-4)
