@@ -32,7 +32,9 @@ class Bricks:
         try:
             with fits.open(path) as hdus:
                 table = {name.lower(): np.asarray(hdus[1].data[name]) for name in hdus[1].columns.names}
-            return cls(np.char.strip(table["brickname"].astype(str)), *(table[n].astype(np.float64) for n in ("ra", "dec")))
+            return cls(
+                np.char.strip(table["brickname"].astype(str)), *(table[n].astype(np.float64) for n in ("ra", "dec"))
+            )
         except (OSError, KeyError, IndexError, TypeError) as error:
             raise DataError(f"{path} is no table of bricks (BRICKNAME, RA, DEC): {error}") from error
 

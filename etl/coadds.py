@@ -52,7 +52,9 @@ class Tan:
         if abs(scale / PIXEL_SCALE_ARCSEC - 1) > PIXEL_SCALE_TOLERANCE:
             raise DataError(f"{name}: the pixel scale must be {PIXEL_SCALE_ARCSEC} arcsec, got {scale:.4f}")
         reference = [float(header[key]) for key in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")]
-        return cls(reference[0], reference[1], reference[2] - 1, reference[3] - 1, np.linalg.inv(np.array(matrix, np.float64)))
+        return cls(
+            reference[0], reference[1], reference[2] - 1, reference[3] - 1, np.linalg.inv(np.array(matrix, np.float64))
+        )
 
     def pixels(self, ra_deg: Floats, dec_deg: Floats) -> tuple[Floats, Floats]:
         """Pixel coordinates x, y (from 0) of positions."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from etl.frames import quoted, small_frame
@@ -48,9 +48,8 @@ def summarise(
     probability is above the threshold; failed ones are counted beside ``n``. Besides the table's own columns there are
     the sums over hosts of detected^2, detected * n and n^2.
     """
-    identity = _identity(injections, injection_scores)
+    identity = _identity(injections, injection_scores, cells)
     planned = small_frame(spark, cells.select(CELL_SCHEMA.names).cast(CELL_SCHEMA))
-    _require_planned(injections, planned)
     limits = spark.createDataFrame(
         [(name, float(value)) for name, value in sorted(thresholds.items())], "threshold_id string, threshold double"
     )
@@ -72,26 +71,27 @@ def bin_names(edges: Sequence[float]) -> list[str]:
     return [f"{low:g}-{high:g}" for low, high in pairwise(edges)]
 
 
-def _identity(injections: DataFrame, scores: DataFrame) -> dict[str, str]:
-    """Grid, scorer and prior; more than one of them, or none, is an error."""
-    found = {**_only(injections, "grid_id"), **_only(scores, "checkpoint_id"), **_only(injections, "prior")}
-    other = _only(scores, "grid_id")["grid_id"]
-    if other != found["grid_id"]:
-        raise DataError(f"injections are of grid {found['grid_id']} and scores of grid {other}")
-    return found
-
-
-def _only(rows: DataFrame, name: str) -> dict[str, str]:
-    values = sorted(str(row[0]) for row in rows.select(name).distinct().collect())
-    if len(values) != 1:
-        raise DataError(f"completeness is of one {name}, got {', '.join(values) or 'no rows'}")
-    return {name: values[0]}
-
-
-def _require_planned(injections: DataFrame, planned: DataFrame) -> None:
-    strays = injections.join(F.broadcast(planned), on=_INDICES, how="left_anti").count()
+def _identity(injections: DataFrame, scores: DataFrame, cells: pa.Table) -> dict[str, str]:
+    """Grid, scorer and prior; more than one of them, none, or an injection in no planned cell is an error."""
+    drawn = injections.groupBy("grid_id", "prior", *_INDICES).count().collect()
+    judged = scores.select("grid_id", "checkpoint_id").distinct().collect()
+    identity = {name: _only(name, drawn) for name in ("grid_id", "prior")}
+    identity["checkpoint_id"] = _only("checkpoint_id", judged)
+    other = _only("grid_id", judged)
+    if other != identity["grid_id"]:
+        raise DataError(f"injections are of grid {identity['grid_id']} and scores of grid {other}")
+    planned = {tuple(cell[name] for name in _INDICES) for cell in cells.select(_INDICES).to_pylist()}
+    strays = sum(row["count"] for row in drawn if tuple(row[name] for name in _INDICES) not in planned)
     if strays:
         raise DataError(f"{strays} injections lie in no planned cell of their grid")
+    return identity
+
+
+def _only(name: str, rows: Sequence[Row]) -> str:
+    values = sorted({str(row[name]) for row in rows})
+    if len(values) != 1:
+        raise DataError(f"completeness is of one {name}, got {', '.join(values) or 'no rows'}")
+    return values[0]
 
 
 def _bin_sql(edges: Sequence[float]) -> str:

@@ -1,0 +1,92 @@
+"""Stamps made elsewhere: three real DR10 candidates, 46 real DES galaxies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from etl import imports
+from lake import contract, tables
+from lake.errors import DataError
+from lake.stamps import StampStore, read_npz, write_npz
+from pipeline.context import with_lineage
+from tests.etl.survey_files import params
+
+PARAMS = params("cutouts")
+META = {"galaxy_id": "0001p000_7", "ra": 1.0, "dec": 2.0, "pixel_scale": 0.262, "tier": "A"}
+
+
+def stamp(pixels: int = 101) -> np.ndarray:
+    return np.random.default_rng(0).normal(1, 0.1, (3, pixels, pixels)).astype(np.float32)
+
+
+def test_real_candidates_have_the_metrics_their_files_state(real_data: Path, tmp_path: Path) -> None:
+    folder = real_data / "cutouts" / "dr10_lens_candidates"
+    found = imports.import_npz(folder, "ls-dr10", PARAMS)
+    assert found.facts["galaxy_id"].to_pylist() == [
+        "ls-dr10:0001m060_2396", "ls-dr10:0003m005_293", "ls-dr10:0006p270_2574",
+    ]  # fmt: skip
+    assert found.rows["status"].to_pylist() == ["ok"] * 3
+    for row, path in zip(found.rows.to_pylist(), sorted(folder.glob("*.npz")), strict=True):
+        meta = read_npz(path)[1]
+        assert row["mad_r"] == pytest.approx(meta["mad_r"], rel=1e-4)
+        assert row["percentile_1_r"] == pytest.approx(meta["percentile_1_r"], rel=1e-4)
+        assert row["percentile_99_r"] == pytest.approx(meta["percentile_99_r"], rel=1e-4)
+    rows = imports.pack(found, tmp_path, 2)
+    contract.require(tables.spec("cutouts"), with_lineage(rows))
+    again = StampStore(tmp_path).get(rows["shard"].to_numpy(), rows["shard_row"].to_numpy())
+    np.testing.assert_array_equal(again, found.stamps)
+
+
+def test_bad_npz_files_are_rejected_by_name(tmp_path: Path) -> None:
+    write_npz(tmp_path / "a.npz", stamp(), META)
+    write_npz(tmp_path / "b.npz", stamp(64), META)
+    write_npz(tmp_path / "c.npz", stamp(), META | {"pixel_scale": 0.3})
+    write_npz(tmp_path / "d.npz", stamp(), {"ra": 1.0, "dec": 2.0})
+    (tmp_path / "e.npz").write_bytes(b"nothing")
+    found = imports.import_npz(tmp_path, "x", PARAMS)
+    assert found.facts["galaxy_id"].to_pylist() == ["x:0001p000_7"]
+    reasons = dict(zip(found.rejected["source_file"].to_pylist(), found.rejected["reason"].to_pylist(), strict=True))
+    assert "must be 101 px wide, got 64" in reasons["b.npz"]
+    assert "pixel scale must be within 1% of 0.262 arcsec, got 0.3" in reasons["c.npz"]
+    assert "lacks meta_galaxy_id, meta_pixel_scale" in reasons["d.npz"]
+    assert "no cut-out of the NPZ format" in reasons["e.npz"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match=r"holds no \*.npz file"):
+        imports.import_npz(tmp_path / "none", "x", PARAMS)
+
+
+def test_real_des_hosts(real_data: Path) -> None:
+    folder = real_data / "cutouts" / "des_grizY_46_hosts"
+    found = imports.load_des_hosts(folder, PARAMS)
+    assert found.stamps.shape == (46, 3, 91, 91)
+    with fits.open(folder / "z.fits") as hdus:
+        np.testing.assert_allclose(found.stamps[:, 2], hdus[0].data * 1e-3, rtol=1e-6)
+    facts = found.facts.to_pylist()
+    assert facts[17]["galaxy_id"] == "des46:017"
+    assert facts[0]["psfsize_r"] == pytest.approx(1.014, abs=1e-3)
+    assert facts[0]["psfsize_z"] == pytest.approx(0.94 * facts[0]["psfsize_r"])
+    assert all(24.0 < fact["depth_mag_r"] < 25.5 for fact in facts)
+    assert all(fact["pixel_scale_arcsec"] == 0.263 for fact in facts)
+
+
+def test_depth_is_that_of_a_matched_filter() -> None:
+    """The noise of a Gaussian-weighted flux over many noise images."""
+    rng = np.random.default_rng(2)
+    sigma = 1.014 / 0.263 / 2.3548
+    y, x = np.indices((61, 61)) - 30
+    psf = np.exp(-(x**2 + y**2) / (2 * sigma**2)) / (2 * np.pi * sigma**2)
+    flux = (rng.normal(0, 0.5, (4000, 61, 61)) * psf).sum(axis=(1, 2)) / (psf**2).sum()
+    expected = 0.5 * np.sqrt(imports.noise_pixels(1.014, 0.263))
+    assert flux.std() == pytest.approx(expected, rel=0.04)
+
+
+def test_des_files_that_are_missing_or_of_another_shape(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"g.fits cannot be read"):
+        imports.load_des_hosts(tmp_path, PARAMS)
+    fits.PrimaryHDU(np.zeros((3, 91, 91), np.float32)).writeto(tmp_path / "g.fits")
+    with pytest.raises(DataError, match=r"must be \(46, n, n\)"):
+        imports.load_des_hosts(tmp_path, PARAMS)

@@ -1,0 +1,150 @@
+"""Manifests: their rows, and checks that must fail when something is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from etl import manifest
+from etl.manifest import Requested
+from lake import contract, tables
+from lake.errors import DataError, ParameterError
+from pipeline.context import with_lineage
+from tests.etl.survey_files import SPLIT, params
+
+PARAMS = params("manifest")
+AUDIT, PARITY = "audit_70_15_15", "parity_70_30"
+_FACTS = (
+    "galaxy_id string, ra double, dec double, type_bin string, nobs_z_bin string, split string, healpix_128 bigint, "
+    "psfsize_r float, psfdepth_r float, ebv float"
+)
+
+
+@pytest.fixture(scope="module")
+def frames(jobs_spark: Any) -> dict[str, Any]:
+    """Two negatives, two positives, one of each without a good cut-out."""
+
+    def facts(names: list[str]) -> Any:
+        rows = [(n, 1.0, 2.0, "SER", "3-5", ("train", "test")[i % 2], i, 1.2, 500.0, 0.05) for i, n in enumerate(names)]
+        return jobs_spark.createDataFrame(rows, _FACTS)
+
+    return {
+        "negatives": jobs_spark.createDataFrame(
+            [("n0", "N1", "ring"), ("n1", "N2", "large"), ("n2", "N1", None)],
+            "galaxy_id string, pool string, confuser_category string",
+        ),
+        "candidates": jobs_spark.createDataFrame(
+            [("p0", "A", "matched"), ("p1", "B", "matched"), (None, "B", "no source within the radius")],
+            "galaxy_id string, tier string, match_reason string",
+        ),
+        "near": facts(["p0", "p1", "other"]),
+        "pool": facts(["n0", "n1", "n2", "n3"]),
+        "cutouts": jobs_spark.createDataFrame(
+            [
+                *((n, "v1", "ok", 7, i) for i, n in enumerate(["n0", "n1", "p0", "p1"])),
+                ("n2", "v1", "rejected", None, None),
+            ],
+            "galaxy_id string, cutout_version string, status string, shard int, shard_row int",
+        ),
+    }  # fmt: skip
+
+
+def made(frames: dict[str, Any], name: str) -> pa.Table:
+    return manifest.rows(**frames, params=PARAMS, manifest_id=name).toArrow()
+
+
+def test_rows_of_both_manifests(frames: dict[str, Any]) -> None:
+    rows = {r["galaxy_id"]: r for r in made(frames, AUDIT).to_pylist()}
+    assert set(rows) == {"n0", "n1", "p0", "p1"}
+    assert rows["p1"]["label"] == 1
+    assert (rows["p1"]["pool"], rows["p1"]["tier"], rows["p1"]["sample_weight"]) == ("P", "B", 0.5)
+    assert (rows["n0"]["pool"], rows["n0"]["confuser_category"], rows["n0"]["sample_weight"]) == ("N1", None, 1.0)
+    assert rows["n1"]["confuser_category"] == "large"
+    assert rows["p1"]["cutout_path"] == "bucket-0007.npy#3"
+    assert {r["split"] for r in rows.values()} == {"train", "test"}
+    parity = {r["galaxy_id"]: r for r in made(frames, PARITY).to_pylist()}
+    assert {r["split"] for r in parity.values()} == {"train", "val"}
+    assert parity["p1"]["sample_weight"] == 1.0
+    contract.require(tables.spec("manifest"), with_lineage(made(frames, AUDIT)))
+
+
+def test_requested_counts_matched_candidates_and_negatives(frames: dict[str, Any]) -> None:
+    assert manifest.requested(frames["negatives"], frames["candidates"]) == Requested(2, 3)
+
+
+def table(pixels: int = 2000, per_pixel: int = 5, seed: int = 0, **changes: Any) -> pa.Table:
+    """A sound manifest: splits by pixel, seeing by pixel."""
+    rng = np.random.default_rng(seed)
+    split = rng.choice(["train", "val", "test"], pixels, p=[0.7, 0.15, 0.15]).astype(object)
+    n = pixels * per_pixel
+    columns: dict[str, Any] = {
+        "galaxy_id": [f"g{i}" for i in range(n)],
+        "cutout_path": [f"s#{i}" for i in range(n)],
+        "split": np.repeat(split, per_pixel),
+        "label": (np.arange(n) % per_pixel == 0).astype(np.int32),
+        "healpix_128": np.repeat(np.arange(pixels), per_pixel),
+        "tier": np.where(np.arange(n) % per_pixel == 0, np.where(np.arange(n) % 2, "A", "B"), None),
+        "psfsize_r": np.repeat(rng.normal(1.2, 0.2, pixels), per_pixel).astype(np.float32),
+        "psfdepth_r": np.repeat(rng.normal(500, 90, pixels), per_pixel).astype(np.float32),
+    }
+    return pa.table({**columns, **changes})
+
+
+def check(rows: pa.Table, name: str = AUDIT) -> dict[str, manifest.Check]:
+    labels = np.asarray(rows["label"])
+    asked = Requested(int(labels.sum()), int((labels == 0).sum()))
+    return {c.name: c for c in manifest.check(rows, asked, PARAMS, name, SPLIT)}
+
+
+def test_a_sound_manifest_passes_every_check() -> None:
+    found = check(table())
+    assert {name.split("/")[0] for name in found} == {"coverage", "proportion", "overlap", "tier", "ks"}
+    assert [name for name, c in found.items() if not c.passed] == []
+    assert found["proportion/train"].n == 2000
+    assert found["ks/psfsize_r/test-train"].n > 1500
+
+
+def test_wrong_proportions_fail_where_there_are_pixels_enough() -> None:
+    rows = table()
+    moved = np.asarray(rows["split"]).astype(object)
+    moved[:3000] = "val"
+    assert not check(rows.set_column(2, "split", pa.array(moved)))["proportion/val"].passed
+    few = check(table(pixels=12))
+    assert few["proportion/train"].passed
+    assert few["proportion/train"].high > 0.9, "three standard errors of twelve pixels"
+
+
+def test_pixels_are_the_unit_whatever_their_rows() -> None:
+    dense = check(table(pixels=100, per_pixel=50))["proportion/train"]
+    sparse = check(table(pixels=100, per_pixel=5))["proportion/train"]
+    assert dense.high == pytest.approx(sparse.high)
+
+
+def test_overlaps_are_seen() -> None:
+    rows = table()
+    pixels = np.asarray(rows["healpix_128"]).copy()
+    split = np.asarray(rows["split"])
+    pixels[np.flatnonzero(split == "val")[0]] = pixels[np.flatnonzero(split == "train")[0]]
+    found = check(rows.set_column(4, "healpix_128", pa.array(pixels)))
+    assert (found["overlap/healpix_128"].value, found["overlap/healpix_128"].passed) == (1.0, False)
+    assert found["overlap/galaxy_id"].passed
+
+
+def test_different_seeing_is_seen_and_neighbours_count_once() -> None:
+    rows = table()
+    split = np.asarray(rows["split"])
+    worse = np.asarray(rows["psfsize_r"]) + np.where(split == "val", 0.1, 0).astype(np.float32)
+    assert not check(rows.set_column(6, "psfsize_r", pa.array(worse)))["ks/psfsize_r/train-val"].passed
+    few = table(pixels=20, per_pixel=500)
+    assert check(few)["ks/psfsize_r/train-val"].n <= 20
+
+
+def test_too_few_cutouts_are_refused() -> None:
+    rows = table()
+    with pytest.raises(DataError, match=r"'audit_70_15_15': 2000 of 4000 positives .* manifest.minimum_coverage"):
+        manifest.check(rows, Requested(4000, 8000), PARAMS, AUDIT, SPLIT)
+    with pytest.raises(ParameterError, match="'manifest_id' must be one of audit_70_15_15, parity_70_30"):
+        manifest.check(rows, Requested(2000, 8000), PARAMS, "other", SPLIT)

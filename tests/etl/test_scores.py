@@ -1,0 +1,218 @@
+"""Ingestion of grid batches and completeness counts, against plain Python."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from etl import completeness, scores
+from lake import contract, tables
+from lake.errors import DataError
+from lake.spec import Column
+from pipeline.context import with_lineage
+
+SPEC = tables.spec("injections")
+THETA, PSF = (0.5, 1.0, 1.5), ((0.9, 1.2), (1.2, 1.5))
+
+
+def sample(column: Column) -> Any:
+    """A value that the contract allows."""
+    if column.allowed:
+        return column.allowed[0]
+    if column.type == "string":
+        return "x"
+    if column.type == "boolean":
+        return True
+    low = column.low if column.low is not None else 0.0
+    value = low + 0.5 * (min(column.high, low + 2) - low) if column.high is not None else low + 1
+    return int(value) if column.type in ("int", "bigint") else float(value)
+
+
+def batch(n: int, seed: int = 0, start: int = 0) -> list[dict[str, Any]]:
+    """Rows of a grid batch: 3 x 2 x 1 cells of which (2, 1) is never filled; some rows failed."""
+    rng = np.random.default_rng(seed)
+    base = {c.name: None if c.nullable else sample(c) for c in SPEC.columns if c.role != "lineage"}
+    rows = []
+    for i in range(start, start + n):
+        theta, psf = int(rng.integers(3)), int(rng.integers(2))
+        psf = 0 if theta == 2 else psf
+        failed = rng.random() < 0.1
+        rows.append(
+            base
+            | {
+                "grid_id": "g", "injection_id": f"i{i:05d}", "galaxy_id": f"h{rng.integers(12)}", "prior": "v1",
+                "theta_e_index": theta, "psf_index": psf, "depth_index": 0, "src_mag_r": float(rng.uniform(23, 26)),
+                "arc_snr": None if failed else float(rng.exponential(10)), "status": "failed" if failed else "scored",
+                "reason": "host unreadable" if failed else None, "score": None if failed else float(rng.normal(-1, 3)),
+                "host_score": None if failed else float(rng.normal(-4, 1)),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    fields = [pa.field(c.name, c.arrow.type) for c in SPEC.columns if c.role != "lineage"]
+    schema = pa.schema([*fields, ("score", pa.float64()), ("host_score", pa.float64())])
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    return str(path)
+
+
+CELLS = pa.Table.from_pylist(
+    [
+        {
+            "cell": f"t{t:02d}p{p}d0", "theta_e_index": t, "psf_index": p, "depth_index": 0, "theta_e_arcsec": THETA[t],
+            "psf_fwhm_arcsec_low": PSF[p][0], "psf_fwhm_arcsec_high": PSF[p][1], "depth_mag_low": 22.5,
+            "depth_mag_high": 23.0,
+        }
+        for t in range(3) for p in range(2)
+    ],
+    schema=completeness.CELL_SCHEMA,
+)  # fmt: skip
+
+
+def test_each_row_has_one_verdict_in_both_tables(jobs_spark: Any, tmp_path: Path) -> None:
+    rows = batch(60)
+    rows[0]["grid_id"] = "other"
+    rows[1]["lens_q"] = 1.5
+    rows[2] |= {"status": "scored", "score": None, "reason": None}
+    rows[3] |= {"status": "scored", "score": float("nan"), "reason": None}
+    rows[4] |= {"status": "scored", "score": 2.0, "host_score": float("inf"), "reason": None}
+    rows[5] |= {"status": "scored", "score": 2.0, "host_score": -800.0, "reason": None}
+    files = [write(tmp_path / "batch-00000.parquet", rows[:30]), write(tmp_path / "batch-00001.parquet", rows[25:])]
+    frames = scores.ingest(jobs_spark, files, "g", "ck")
+    injections = {r["injection_id"]: r for r in frames.injections.toArrow().to_pylist()}
+    scored = {r["injection_id"]: r for r in frames.injection_scores.toArrow().to_pylist()}
+    bad = frames.quarantine.toArrow().to_pylist()
+    assert set(injections) == set(scored) == {f"i{i:05d}" for i in range(2, 60)}
+    assert len(injections) + len(bad) == 65
+    reasons = [(b["source_file"], b["row_index"], b["reason"]) for b in bad]
+    assert ("batch-00000.parquet", 0, "grid_id must be g, the grid of these batches") in reasons
+    assert ("batch-00000.parquet", 1, "'lens_q' must be given, a number, in [0, 1]") in reasons
+    repeated = {("batch-00001.parquet", i, "duplicate key (injection_id)") for i in range(5)}
+    assert repeated <= set(reasons)
+    for i in (2, 3, 4):
+        row, score = injections[f"i{i:05d}"], scored[f"i{i:05d}"]
+        assert (row["status"], row["reason"], score["status"], score["score"]) == (
+            "failed",
+            scores.UNSCORED,
+            "failed",
+            None,
+        )
+    assert scored["i00005"]["probability"] == pytest.approx(1 / (1 + math.exp(-2.0)))
+    assert scored["i00005"]["host_probability"] == 0.0
+    contract.require(SPEC, with_lineage(frames.injections.toArrow()))
+    contract.require(tables.spec("injection_scores"), with_lineage(frames.injection_scores.toArrow()))
+
+
+def test_what_is_no_batch_is_an_error(jobs_spark: Any, tmp_path: Path) -> None:
+    good = write(tmp_path / "batch-00000.parquet", batch(3))
+    (tmp_path / "batch-00001.parquet").write_bytes(Path(good).read_bytes()[:500])
+    with pytest.raises(DataError, match=r"batch-00001.parquet is no grid batch"):
+        scores.ingest(jobs_spark, [good, str(tmp_path / "batch-00001.parquet")], "g", "ck")
+    pq.write_table(pa.table({"grid_id": ["g"]}), tmp_path / "batch-00002.parquet")
+    with pytest.raises(DataError, match="lacks the columns injection_id"):
+        scores.ingest(jobs_spark, [str(tmp_path / "batch-00002.parquet")], "g", "ck")
+    with pytest.raises(DataError, match="no batches"):
+        scores.ingest(jobs_spark, [], "g", "ck")
+
+
+def expected(rows: list[dict[str, Any]], thresholds: dict[str, float]) -> dict[tuple[str, str, str], dict[str, float]]:
+    """Counts in plain Python."""
+    hosts: dict[tuple[str, str, str], dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        cell = f"t{row['theta_e_index']:02d}p{row['psf_index']}d0"
+        mag = f"{int(row['src_mag_r'])}-{int(row['src_mag_r']) + 1}"
+        for key in ((c, m, t) for c in (cell, "marginal") for m in (mag, "all") for t in thresholds):
+            hosts[key][row["galaxy_id"]].append(row)
+    found = {}
+    for key, groups in hosts.items():
+        n, d, failed, score, snr = [], [], 0, [], []
+        for members in groups.values():
+            good = [m for m in members if m["status"] == "scored"]
+            n.append(len(good))
+            d.append(sum(1 / (1 + math.exp(-m["score"])) > thresholds[key[2]] for m in good))
+            failed += len(members) - len(good)
+            score += [m["score"] for m in good]
+            snr += [m["arc_snr"] for m in good]
+        found[key] = {
+            "n": sum(n), "detected": sum(d), "failed": failed, "hosts": sum(1 for x in n if x),
+            "host_detected_sq": sum(x * x for x in d), "host_detected_n": sum(a * b for a, b in zip(d, n, strict=True)),
+            "host_n_sq": sum(x * x for x in n), "mean_score": np.mean(score) if score else None,
+            "mean_arc_snr": np.mean(snr) if snr else None,
+        }  # fmt: skip
+    return found
+
+
+def test_counts_equal_plain_python_and_do_not_depend_on_partitions(jobs_spark: Any, tmp_path: Path) -> None:
+    rows = batch(700, 3)
+    frames = scores.ingest(jobs_spark, [write(tmp_path / "batch-0.parquet", rows)], "g", "ck")
+    thresholds = {"p0.3": 0.3, "fpr1e-3": 0.81}
+    wanted = expected(rows, thresholds)
+    tables_ = []
+    for parts in (1, 9):
+        made = completeness.summarise(
+            jobs_spark, frames.injections.repartition(parts), frames.injection_scores, CELLS, thresholds,
+            [23.0, 24.0, 25.0, 26.0], "v1",
+        )  # fmt: skip
+        tables_.append(
+            sorted(made.toArrow().to_pylist(), key=lambda r: (r["cell"], r["threshold_id"], r["source_mag_bin"]))
+        )
+    assert tables_[0] == tables_[1]
+    assert len(tables_[0]) == (6 + 1) * 4 * 2
+    for row in tables_[0]:
+        truth = wanted.get((row["cell"], row["source_mag_bin"], row["threshold_id"]))
+        if truth is None:
+            assert row["cell"] == "t02p1d0"
+            assert (row["n"], row["detected"], row["failed"], row["hosts"], row["mean_score"]) == (0, 0, 0, 0, None)
+            continue
+        for name, value in truth.items():
+            assert row[name] == (pytest.approx(value, abs=1e-9) if value is not None else None), name
+        assert row["threshold"] == thresholds[row["threshold_id"]]
+        assert (row["theta_e_arcsec"] is None) == (row["cell"] == "marginal")
+    whole = [r for r in tables_[0] if r["cell"] == "marginal" and r["source_mag_bin"] == "all"]
+    assert all(r["n"] + r["failed"] == 700 for r in whole)
+    assert (whole[0]["grid_id"], whole[0]["checkpoint_id"], whole[0]["prior"]) == ("g", "ck", "v1")
+
+
+def test_magnitudes_on_the_edges_and_outside(jobs_spark: Any, tmp_path: Path) -> None:
+    rows = batch(5, 1)
+    for row, mag in zip(rows, (23.0, 24.0, 26.0, 22.0, 27.0), strict=True):
+        row["src_mag_r"] = mag
+    frames = scores.ingest(jobs_spark, [write(tmp_path / "batch-0.parquet", rows)], "g", "ck")
+    edges = [23.0, 24.0, 25.0, 26.0]
+    made = completeness.summarise(
+        jobs_spark, frames.injections, frames.injection_scores, CELLS, {"p": 0.5}, edges, "v1"
+    )
+    marginal = {r["source_mag_bin"]: r["n"] + r["failed"] for r in made.collect() if r["cell"] == "marginal"}
+    assert marginal == {"23-24": 1, "24-25": 1, "25-26": 1, "all": 5}
+
+
+def test_mixed_or_stray_rows_are_errors(jobs_spark: Any, tmp_path: Path) -> None:
+    rows = batch(20, 2)
+    for row in rows[:10]:
+        row["prior"] = "d06"
+    frames = scores.ingest(jobs_spark, [write(tmp_path / "batch-0.parquet", rows)], "g", "ck")
+    call = (CELLS, {"p": 0.5}, [23.0, 26.0], "v1")
+    with pytest.raises(DataError, match="completeness is of one prior, got d06, v1"):
+        completeness.summarise(jobs_spark, frames.injections, frames.injection_scores, *call)
+    one = frames.injections.where("prior = 'v1'")
+    with pytest.raises(DataError, match="lie in no planned cell"):
+        completeness.summarise(jobs_spark, one, frames.injection_scores, CELLS.slice(4), *call[1:])
+    with pytest.raises(DataError, match="completeness is of one grid_id, got no rows"):
+        completeness.summarise(jobs_spark, one.where("false"), frames.injection_scores, *call)
+
+
+def test_an_injection_without_a_score_row_is_failed(jobs_spark: Any, tmp_path: Path) -> None:
+    frames = scores.ingest(jobs_spark, [write(tmp_path / "batch-0.parquet", batch(40, 4))], "g", "ck")
+    fewer = frames.injection_scores.where("injection_id < 'i00030'")
+    made = completeness.summarise(jobs_spark, frames.injections, fewer, CELLS, {"p": 0.5}, [23.0, 26.0], "v1")
+    whole = next(r for r in made.collect() if r["cell"] == "marginal" and r["source_mag_bin"] == "all")
+    assert whole["n"] + whole["failed"] == 40
+    assert whole["failed"] >= 10
