@@ -45,6 +45,8 @@ class Scene(NamedTuple):
 
 _ZERO, _ONE, _TWO, _EIGHT = (np.float32(value) for value in (0, 1, 2, 8))
 _TINY, _TENTH, _QUARTER, _HALF = (np.float32(value) for value in (1e-12, 0.1, 0.25, 0.5))
+_MIDPOINT, _GAUSSIAN = np.float32(1.0 / 12.0), np.float32(1.0 / 500.0)
+"""Error of one ray and of four, relative to the brightness, over the 2nd and 4th power of its change over the cell."""
 _GAUSS = np.float32(0.5 / np.sqrt(3.0))
 _ATAN = tuple(np.float32((-1.0) ** k / (2 * k + 1)) for k in range(6))
 _ATANH = tuple(np.float32(1.0 / (2 * k + 1)) for k in range(6))
@@ -84,13 +86,13 @@ def shoot(us: Any, vs: Any, lens: Any, source_us: Any, source_vs: Any) -> None:
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def _look(us: Any, vs: Any, lens: Any, part: Any, width: Any, seen: Any) -> None:
-    """What a cell shows, into ``seen`` (3, cells): light, extent, error.
+    """What a cell shows, into ``seen`` (3, cells): light, variation, brightest.
 
-    Light is the surface brightness at the centre; extent the squared ratio of the cell's source-plane extent to the
-    profile's scale there, negative where the whole cell lies beyond the profile's cut; error a bound, per area, on what
-    one ray gets wrong, from the brightness at the point of the cell nearest to the component's centre.
+    Light is the surface brightness at the centre; variation the square of the change of its logarithm across the cell,
+    negative where the whole cell lies beyond the profile's cut; brightest a bound on it over the cell, from the point
+    nearest to the component's centre.
     """
-    light, extent, error = seen[0], seen[1], seen[2]
+    light, variation, brightest = seen[0], seen[1], seen[2]
     strength, f2, q2, g1, g2, shear = lens[0], lens[1], lens[2], lens[3], lens[4], lens[5]
     part_u, part_v, auu, auv, avv = part[0], part[1], part[2], part[3], part[4]
     power, steepness, amplitude, scale, cut, sharpness = part[5], part[6], part[7], part[8], part[9], part[10]
@@ -100,18 +102,29 @@ def _look(us: Any, vs: Any, lens: Any, part: Any, width: Any, seen: Any) -> None
         du = u - strength * au - g1 * u - g2 * v - part_u
         dv = v - strength * av - g2 * u + g1 * v - part_v
         radius2 = auu * du * du + auv * du * dv + avv * dv * dv + _TINY
-        x = steepness * _simd.exp2(power * _simd.log2(radius2))
-        light[i] = amplitude * _simd.exp2(-x)
+        light[i] = amplitude * _simd.exp2(-steepness * _simd.exp2(power * _simd.log2(radius2)))
         steep = strength / max(_ONE / inverse_psi - width, _TENTH * width)
         span = width * (max(_ONE, steep - _ONE) + shear) * scale
         radius = np.sqrt(radius2)
-        far = radius + _HALF * span
-        variation = span / far * sharpness * steepness * _simd.exp2(_TWO * power * _simd.log2(far))
-        near = max(radius - span, _TINY)
-        brightest = amplitude * _simd.exp2(-steepness * _simd.exp2(_TWO * power * _simd.log2(near)))
-        relative2 = variation * variation
-        extent[i] = -_ONE if radius > cut + span else relative2
-        error[i] = brightest * min(relative2, _ONE)
+        far, near = radius + _HALF * span, max(radius - span, _TINY)
+        change = span / far * sharpness * steepness * _simd.exp2(_TWO * power * _simd.log2(far))
+        variation[i] = -_ONE if radius > cut + span else change * change
+        brightest[i] = amplitude * _simd.exp2(-steepness * _simd.exp2(_TWO * power * _simd.log2(near)))
+
+
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+def _shine(us: Any, vs: Any, lens: Any, part: Any, light: Any) -> None:
+    """Surface brightness at rays."""
+    strength, f2, q2, g1, g2 = lens[0], lens[1], lens[2], lens[3], lens[4]
+    part_u, part_v, auu, auv, avv = part[0], part[1], part[2], part[3], part[4]
+    power, steepness, amplitude = part[5], part[6], part[7]
+    for i in range(us.size):
+        u, v = us[i], vs[i]
+        au, av, _ = _isothermal(u, v, q2, f2)
+        du = u - strength * au - g1 * u - g2 * v - part_u
+        dv = v - strength * av - g2 * u + g1 * v - part_v
+        radius2 = auu * du * du + auv * du * dv + avv * dv * dv + _TINY
+        light[i] = amplitude * _simd.exp2(-steepness * _simd.exp2(power * _simd.log2(radius2)))
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
@@ -136,14 +149,15 @@ def _sort(count: int, width: Any, turn: Any, last: bool, limits: Any, lists: Any
     full, area = points.shape[1] - 4, width * width
     young, rays = 0, 0
     for i in range(count):
-        extent = seen[1, i]
-        if extent < _ZERO:
+        change2 = seen[1, i]
+        if change2 < _ZERO:
             continue
+        most = seen[2, i] * area
         if max(young, rays) > full:
             return -1, -1
-        if extent < limits[0] or seen[2, i] * area < limits[2]:
+        if change2 < limits[0] or most * min(_MIDPOINT * change2, _ONE) < limits[2]:
             image[where[i]] += seen[0, i] * area
-        elif extent < limits[1] or last:
+        elif change2 < limits[1] or most * min(_GAUSSIAN * change2 * change2, _ONE) < limits[2] or last:
             _spread(cells[0, i], cells[1, i], _GAUSS * width, turn, points, rays)
             point_where[rays : rays + 4] = where[i]
             rays += 4
@@ -173,7 +187,7 @@ def _integrate(scene: Any, row: int, k: int, count: int, width: Any, work: Any, 
         young, rays = _sort(count, width, turn, level == levels, scene.limits, lists, image)
         if young < 0:
             return -1
-        _look(points[0, :rays], points[1, :rays], lens, part, width, seen)
+        _shine(points[0, :rays], points[1, :rays], lens, part, seen[0])
         quarter = _QUARTER * width * width
         for i in range(rays):
             image[pixels[2, i]] += seen[0, i] * quarter

@@ -22,7 +22,7 @@ from lake.survey import BANDS, PSF_FWHM_RELATIVE_TO_R
 Array = NDArray[np.float64]
 
 SUM_TOLERANCE = 0.01
-_WING_FWHM = 6.0
+_WING_FWHM = 4.0
 """Padding of a stamp, in units of the FWHM, for the wings of an analytic profile."""
 _LEAST_PADDING = 27
 
@@ -126,13 +126,16 @@ def effective_area_arcsec2(psf: Psf, pixel_scale_arcsec: float) -> Array:
     return pixel_scale_arcsec**2 / (psf.image**2).sum(axis=(2, 3))
 
 
-def padded_size(psf: Psf, stamp_pixels: int, pixel_scale_arcsec: float) -> int:
-    """Side of the transform in which a stamp and its PSF do not wrap onto each other."""
+def padded_sizes(psf: Psf, stamp_pixels: int, pixel_scale_arcsec: float) -> NDArray[np.int64]:
+    """Side (batch,) of the transform in which a stamp and its PSF do not wrap onto each other."""
     if psf.image is not None:
         kernel = min(psf.image.shape[-1], 2 * stamp_pixels - 1)
-        return int(next_fast_len(stamp_pixels + kernel // 2, real=True))
-    wing = int(np.ceil(_WING_FWHM * float(np.nanmax(psf.fwhm_arcsec)) / pixel_scale_arcsec))
-    return int(next_fast_len(stamp_pixels + min(max(_LEAST_PADDING, wing), stamp_pixels), real=True))
+        size = int(next_fast_len(stamp_pixels + kernel // 2, real=True))
+        return np.full(len(psf.fwhm_arcsec), size)
+    wings = np.nan_to_num(np.ceil(_WING_FWHM * psf.fwhm_arcsec.max(axis=1) / pixel_scale_arcsec), posinf=0.0)
+    padding = np.minimum(np.maximum(wings, _LEAST_PADDING), stamp_pixels).astype(np.int64)
+    unique, place = np.unique(padding, return_inverse=True)
+    return np.array([next_fast_len(stamp_pixels + int(wing), real=True) for wing in unique])[place]
 
 
 def transfer(psf: Psf, size: int, stamp_pixels: int, pixel_scale_arcsec: float) -> NDArray[np.float32]:

@@ -1,0 +1,167 @@
+"""Time and accuracy of injections, this engine beside lenstronomy, on the same draws: `python -m benchmarks.injection`.
+
+Times are processor time of one thread, per injection in three bands with PSF convolution and without noise. Accuracy is
+the lensed flux and the convolved r-band peak against this engine run to convergence (which the tests hold to an
+independent integrator and to reference values).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from lenstronomy.Data.pixel_grid import PixelGrid
+from lenstronomy.Data.psf import PSF
+from lenstronomy.ImSim.image_model import ImageModel
+from lenstronomy.ImSim.Numerics.convolution import PixelKernelConvolution
+from lenstronomy.LensModel.lens_model import LensModel
+from lenstronomy.LightModel.light_model import LightModel
+from lenstronomy.SimulationAPI.sim_api import SimAPI
+from numpy.typing import NDArray
+
+from injection import conventions, render
+from injection.config import Quadrature
+from injection.lens import Lens
+from injection.priors import draw, load_prior
+from injection.psf import Psf, fwhm_per_band
+from injection.sources import components
+from lake.survey import PIXEL_SCALE_ARCSEC
+
+PIXELS, DRAWS, SLOW_DRAWS, FWHM_ARCSEC = 101, 1000, 20, 1.2
+CONVERGED = Quadrature(levels=11, one_ray_below=0.04, four_rays_below=0.2, negligible_flux=1e-9, tail_fraction=1e-6)
+
+Image = NDArray[np.floating[Any]]
+
+
+def rows_and_psf() -> tuple[pa.Table, Psf]:
+    """Draws of the widest prior, and a Gaussian PSF, which every code has."""
+    ids = pa.array([f"benchmark-{k}" for k in range(DRAWS)])
+    fwhm = fwhm_per_band(np.full(DRAWS, FWHM_ARCSEC))
+    return draw(load_prior("v1_wide"), ids, seed=20261121), Psf.gaussian(fwhm, includes_pixel=False)
+
+
+def truth(rows: pa.Table, psf: Psf) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Converged flux on the stamp and r-band peak, of unit source flux."""
+    flux, peak = [], []
+    for start in range(0, rows.num_rows, 20):
+        images, _ = render.trace(rows.slice(start, 20), PIXELS, CONVERGED)
+        square = images[:, :-1].reshape(-1, PIXELS, PIXELS)
+        flux.append(square.sum(axis=(1, 2), dtype=np.float64))
+        seen = render.convolve(square, psf.take(slice(start, start + len(square))), np.ones((len(square), 3)))
+        peak.append(seen[:, 1].max(axis=(1, 2)))
+    return np.concatenate(flux), np.concatenate(peak)
+
+
+def sim_api(rows: pa.Table) -> Iterator[list[Image]]:
+    """lenstronomy as its documentation shows it: a SimAPI per band and injection, 4 x 4 supersampling."""
+    lens, parts = Lens.from_rows(rows), components(rows)
+    for row in range(rows.num_rows):
+        light = conventions.lenstronomy_source(parts, row)
+        kwargs_model = {"lens_model_list": ["SIE", "SHEAR"], "source_light_model_list": ["SERSIC_ELLIPSE"] * len(light)}
+        bands = []
+        for fwhm in fwhm_per_band(FWHM_ARCSEC):
+            band = {
+                "pixel_scale": PIXEL_SCALE_ARCSEC, "exposure_time": 90.0, "magnitude_zero_point": 22.5,
+                "read_noise": 5.0, "ccd_gain": 4.0, "sky_brightness": 21.0, "seeing": fwhm, "num_exposures": 3, "psf_type": "GAUSSIAN",
+            }  # fmt: skip
+            model = SimAPI(PIXELS, band, kwargs_model).image_model_class({"supersampling_factor": 4})
+            bands.append(model.image(conventions.lenstronomy_lens(lens.row(row)), light))
+        yield bands
+
+
+def kernels() -> list[NDArray[np.float64]]:
+    """The bands' Gaussian PSFs as pixel images."""
+    y, x = np.mgrid[-25:26, -25:26] * PIXEL_SCALE_ARCSEC
+    shapes = [np.exp(-4.0 * np.log(2.0) * (x**2 + y**2) / fwhm**2) for fwhm in fwhm_per_band(FWHM_ARCSEC)]
+    return [shape / shape.sum() for shape in shapes]
+
+
+class Reused:
+    """lenstronomy with its classes kept from one injection to the next: the rays once, a convolution per band."""
+
+    def __init__(self, numerics: dict[str, Any]) -> None:
+        corner = -(PIXELS // 2) * PIXEL_SCALE_ARCSEC
+        self.grid = PixelGrid(PIXELS, PIXELS, np.eye(2) * PIXEL_SCALE_ARCSEC, corner, corner)
+        self.convolutions = [PixelKernelConvolution(kernel) for kernel in kernels()]
+        self.numerics, self.models = numerics, dict[int, ImageModel]()
+
+    def images(self, rows: pa.Table) -> Iterator[list[Image]]:
+        lens, parts = Lens.from_rows(rows), components(rows)
+        for row in range(rows.num_rows):
+            light = conventions.lenstronomy_source(parts, row)
+            if len(light) not in self.models:
+                psf = PSF("PIXEL", kernel_point_source=np.pad([[1.0]], 25))
+                lens_model, light_model = LensModel(["SIE", "SHEAR"]), LightModel(["SERSIC_ELLIPSE"] * len(light))
+                self.models[len(light)] = ImageModel(
+                    self.grid, psf, lens_model, light_model, kwargs_numerics=self.numerics
+                )
+            image = self.models[len(light)].image(conventions.lenstronomy_lens(lens.row(row)), light, unconvolved=True)
+            yield [convolution.convolution2d(image) for convolution in self.convolutions]
+
+
+def timed(images: Iterator[list[Image]]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    """Milliseconds per injection after the first, r-band flux and peak of each."""
+    flux, peak, start = [], [], 0.0
+    for count, bands in enumerate(images):
+        if count == 0:
+            start = time.thread_time()
+        flux.append(bands[1].sum())
+        peak.append(bands[1].max())
+    return 1e3 * (time.thread_time() - start) / (len(flux) - 1), np.array(flux), np.array(peak)
+
+
+def ours(rows: pa.Table, psf: Psf) -> tuple[float, render.Arcs]:
+    """Milliseconds per injection, best of three, and the arcs."""
+    render.render_arcs(rows.slice(0, 64), psf.take(slice(0, 64)), PIXELS)
+    best = np.inf
+    for _ in range(3):
+        start = time.thread_time()
+        arcs = render.render_arcs(rows, psf, PIXELS)
+        best = min(best, time.thread_time() - start)
+    return 1e3 * best / rows.num_rows, arcs
+
+
+def report(name: str, milliseconds: float, base: float, errors: tuple[Image, Image]) -> None:
+    text = "  ".join(
+        f"{label} {np.median(e):.2%} / {np.percentile(e, 95):.2%} / {e.max():.2%}"
+        for label, e in zip(("flux", "peak"), errors, strict=True)
+    )
+    print(f"{name:44s} {milliseconds:9.3f} ms {milliseconds / base:8.1f} x   {text}")
+
+
+def main() -> None:
+    rows, psf = rows_and_psf()
+    flux, peak = truth(rows, psf)
+    source = 10 ** (-0.4 * (rows.column("src_mag_r").to_numpy() - 22.5))
+    base, arcs = ours(rows, psf)
+    print(f'{DRAWS} draws of v1_wide, {PIXELS} px, FWHM {FWHM_ARCSEC}"; errors: median / 95 % / largest')
+    ours_peak = arcs.images[:, 1].max(axis=(1, 2)) / source
+    report(
+        f"this engine ({arcs.rays.mean():.0f} rays)", base, base,
+        (np.abs(arcs.flux_on_stamp / flux - 1), np.abs(ours_peak / peak - 1)),
+    )  # fmt: skip
+    few = rows.slice(0, SLOW_DRAWS)
+    others: dict[str, Callable[[], Iterator[list[Image]]]] = {
+        "lenstronomy, SimAPI per band, 4 x 4": lambda: sim_api(few),
+        "lenstronomy, classes reused, 4 x 4": lambda: Reused({"supersampling_factor": 4}).images(few),
+        "lenstronomy, adaptive 4 x 4": lambda: Reused(_adaptive()).images(few),
+    }
+    for name, images in others.items():
+        milliseconds, their_flux, their_peak = timed(images())
+        errors = (np.abs(their_flux / flux[:SLOW_DRAWS] - 1), np.abs(their_peak / peak[:SLOW_DRAWS] - 1))
+        report(name, milliseconds, base, errors)
+
+
+def _adaptive() -> dict[str, Any]:
+    """lenstronomy's adaptive numerics: supersampled within 4 arcsec of the centre only."""
+    half = PIXELS // 2
+    y, x = np.mgrid[-half : half + 1, -half : half + 1] * PIXEL_SCALE_ARCSEC
+    mask = np.hypot(x, y) < 4.0
+    return {"supersampling_factor": 4, "compute_mode": "adaptive", "supersampled_indexes": mask}
+
+
+if __name__ == "__main__":
+    main()
