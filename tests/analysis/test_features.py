@@ -73,7 +73,7 @@ def test_bad_stamps_are_refused(diagnose):
 
 
 def test_statistics_of_real_candidates(real_data, diagnose):
-    """Three DR10 lens candidates carry the r-band median and MAD that their own pipeline measured on the whole stamp."""
+    """Three DR10 lens candidates carry the r-band median and MAD that their own pipeline measured."""
     files = sorted((real_data / "cutouts" / "dr10_lens_candidates").glob("*.npz"))
     assert len(files) == 3
     for file in files:
