@@ -40,60 +40,58 @@ def features_of(batches: Iterable[Stamps], params: DiagnoseParams) -> pd.DataFra
 
 
 def trivial_features(stamps: Stamps, params: DiagnoseParams) -> pd.DataFrame:
-    """Flux, colours, size, concentration, core brightness, asymmetry and sky noise."""
+    """What a catalogue holds: flux and core brightness per band, colours, size, sky noise; no shape of an arc."""
     radius = _radius(stamps.shape)
     aperture, core = radius < params.aperture_radius_pixels, radius < params.core_radius_pixels
-    clean = np.where(np.isfinite(stamps), stamps, 0.0).astype(np.float64)
-    flux = clean[:, :, aperture].sum(axis=2)
-    inner = clean[:, :, core].sum(axis=2)
-    log_flux, core_colour = np.log10(np.maximum(flux, _TINY_NMGY)), np.log10(np.maximum(inner, _TINY_NMGY))
-    turned = clean - clean[:, :, ::-1, ::-1]
-    asymmetry = np.abs(turned[:, :, aperture]).sum(axis=2) / np.maximum(np.abs(clean[:, :, aperture]).sum(axis=2), 1e-9)
+    clean = np.where(np.isfinite(stamps), stamps, np.float32(0))
+    sums = clean.reshape(*stamps.shape[:2], -1) @ np.stack([aperture.ravel(), core.ravel()], axis=1).astype(np.float32)
+    log_flux = np.log10(np.maximum(sums[:, :, 0].astype(np.float64), _TINY_NMGY))
     columns: dict[str, Floats] = {}
     for j, band in enumerate(BANDS):
         columns[f"trivial/log_flux_{band}"] = log_flux[:, j]
-        columns[f"trivial/core_mean_{band}"] = inner[:, j] / core.sum()
-        columns[f"trivial/concentration_{band}"] = inner[:, j] / np.maximum(flux[:, j], _TINY_NMGY)
-        columns[f"trivial/asymmetry_{band}"] = asymmetry[:, j]
+        columns[f"trivial/core_mean_{band}"] = sums[:, j, 1].astype(np.float64) / core.sum()
     columns["trivial/g_minus_r"] = 2.5 * (log_flux[:, 1] - log_flux[:, 0])
     columns["trivial/r_minus_z"] = 2.5 * (log_flux[:, 2] - log_flux[:, 1])
-    columns["trivial/core_g_minus_r"] = 2.5 * (core_colour[:, 1] - core_colour[:, 0])
     columns["trivial/half_light_radius_r"] = half_light_radius(clean[:, 1], params.aperture_radius_pixels)
-    columns["trivial/outer_mad_r"] = _mad(stamps[:, 1][:, radius >= params.aperture_radius_pixels])
+    outside = np.ascontiguousarray(clean[:, 1][:, ~aperture])
+    columns["trivial/outer_mad_r"] = _median_and_mad(outside)[1]
     return pd.DataFrame(columns)
 
 
-def radial_profile(stamps: Stamps, rings: int) -> Floats:
+def radial_profile(stamps: NDArray[np.floating], rings: int) -> Floats:
     """Mean surface brightness in rings of equal width out to the half-width: (batch, band, ring), nMgy/pixel."""
-    radius = _radius(stamps.shape)
-    which = np.floor(radius / (stamps.shape[-1] / 2.0) * rings).astype(int)
-    finite = np.isfinite(stamps)
-    clean = np.where(finite, stamps, 0.0)
-    member = np.stack([which == i for i in range(rings)]).reshape(rings, -1).astype(np.float32).T
-    shape = (*stamps.shape[:2], -1)
-    summed = clean.reshape(shape) @ member
-    count = finite.reshape(shape).astype(np.float32) @ member
-    return np.asarray(summed / np.maximum(count, 1.0), dtype=np.float64)
+    which = np.floor(_radius(stamps.shape) / (stamps.shape[-1] / 2.0) * rings).astype(int).ravel()
+    member = (which[:, None] == np.arange(rings)).astype(np.float32)
+    flat = stamps.reshape(*stamps.shape[:2], -1)
+    finite = np.isfinite(flat)
+    if finite.all():
+        return np.asarray(flat @ member / member.sum(axis=0), dtype=np.float64)
+    summed = np.where(finite, flat, np.float32(0)) @ member
+    return np.asarray(summed / np.maximum(finite.astype(np.float32) @ member, 1.0), dtype=np.float64)
 
 
 def normalisation_statistics(stamps: Stamps, annulus_pixels: tuple[float, float]) -> tuple[Floats, Floats]:
-    """Median and MAD per stamp and band over r_in <= r < r_out pixels: two (batch, band) arrays, nMgy."""
+    """Median and MAD per stamp and band over r_in <= r < r_out pixels: two (batch, band) arrays, nMgy.
+
+    Missing pixels are left out; a band without any pixel gives 0, 0.
+    """
     radius = _radius(stamps.shape)
     inside = (radius >= annulus_pixels[0]) & (radius < annulus_pixels[1])
     if not inside.any():
         raise invalid("annulus_pixels", f"inside stamps of {stamps.shape[-1]} pixels", annulus_pixels)
-    values = np.where(np.isfinite(stamps), stamps, np.nan)[:, :, inside].astype(np.float64)
-    values[np.isnan(values).all(axis=2)] = 0.0
-    median = np.nanmedian(values, axis=2)
-    return median, np.nanmedian(np.abs(values - median[:, :, None]), axis=2)
+    values = stamps.reshape(-1, radius.size)[:, np.flatnonzero(inside.ravel())]
+    median, mad = _median_and_mad(values)
+    for row in np.flatnonzero(~np.isfinite(values).all(axis=1)):
+        kept = values[row][np.isfinite(values[row])]
+        median[row], mad[row] = (m[0] for m in _median_and_mad(kept[None])) if len(kept) else (0.0, 0.0)
+    return median.reshape(stamps.shape[:2]), mad.reshape(stamps.shape[:2])
 
 
-def half_light_radius(image: Floats, aperture_pixels: float) -> Floats:
+def half_light_radius(image: NDArray[np.floating], aperture_pixels: float) -> Floats:
     """Radius in pixels that holds half of the aperture's positive flux; image is (batch, y, x)."""
-    radius = _radius(image.shape)
     edges = np.append(0.0, np.arange(0.5, aperture_pixels + 1.0))
-    member = np.stack([radius < edge for edge in edges]).reshape(len(edges), -1).astype(np.float64).T
-    growth = np.maximum(image, 0.0).reshape(len(image), -1) @ member
+    member = (_radius(image.shape).ravel()[:, None] < edges).astype(np.float32)
+    growth = (np.maximum(image, 0.0).reshape(len(image), -1).astype(np.float32) @ member).astype(np.float64)
     share = growth / np.maximum(growth[:, -1:], 1e-12)
     above = np.argmax(share >= 0.5, axis=1)
     rows = np.arange(len(image))
@@ -134,9 +132,11 @@ def _radius(shape: tuple[int, ...]) -> Floats:
     return np.hypot(x - (shape[-1] - 1) / 2.0, y - (shape[-2] - 1) / 2.0)
 
 
-def _mad(values: NDArray[np.float32]) -> Floats:
-    finite = np.where(np.isfinite(values), values, 0.0).astype(np.float64)
-    return np.asarray(np.median(np.abs(finite - np.median(finite, axis=1, keepdims=True)), axis=1))
+def _median_and_mad(values: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """Row-wise median and median absolute deviation."""
+    median = np.median(values, axis=1, keepdims=True)
+    mad = np.median(np.abs(values - median), axis=1)
+    return median[:, 0].astype(np.float64), mad.astype(np.float64)
 
 
 def _check(stamps: Stamps) -> None:

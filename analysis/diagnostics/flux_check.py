@@ -6,15 +6,19 @@ import numpy as np
 import pandas as pd
 
 from analysis.config import DiagnoseParams
-from analysis.records import Gate, Measure, Outcome, decide
+from analysis.records import Gate, Measure, Outcome, Status, decide
 from lake.survey import BANDS
+
+_UNIT_FACTOR = 2.0
+"""No wrong unit or zero point is nearer to nanomaggies than this."""
 
 
 def flux_check(features: pd.DataFrame, catalogue: pd.DataFrame, params: DiagnoseParams) -> Outcome:
     """Aperture flux over Tractor flux per band; `catalogue` has flux_g, flux_r, flux_z in nMgy for the same rows."""
     measures: list[Measure] = []
     gates: list[Gate] = []
-    rule = f"|median ratio of aperture to catalogue flux - 1| < {params.flux_ratio_tolerance:g}"
+    tolerance = params.flux_ratio_tolerance
+    rule = f"|median ratio - 1| < {tolerance:g}; WARN within a factor of {_UNIT_FACTOR:g} (neighbours in the aperture)"
     for band in BANDS:
         flux = catalogue[f"flux_{band}"].to_numpy(float)
         known = np.isfinite(flux) & (flux > 0)
@@ -25,9 +29,11 @@ def flux_check(features: pd.DataFrame, catalogue: pd.DataFrame, params: Diagnose
         measure = Measure(
             f"flux_ratio/{band}", float(np.median(ratio)), low, high, len(ratio), "", "median, order statistics"
         )
-        inside = abs(measure.value - 1.0) < params.flux_ratio_tolerance
+        status: Status = "PASS" if abs(measure.value - 1.0) < tolerance else "FAIL"
+        if status == "FAIL" and 1.0 / _UNIT_FACTOR < measure.value < _UNIT_FACTOR:
+            status = "WARN"
         measures.append(measure)
-        gates.append(decide(f"flux_ratio/{band}", measure, 1.0, rule, "PASS" if inside else "FAIL"))
+        gates.append(decide(f"flux_ratio/{band}", measure, 1.0, rule, status))
     return Outcome("flux_check", tuple(measures), tuple(gates))
 
 

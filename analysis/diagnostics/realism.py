@@ -62,7 +62,7 @@ def linear_probe(a: Population, b: Population, params: DiagnoseParams, rng: np.r
     labels = np.r_[np.zeros(len(a.features), int), np.ones(len(b.features), int)]
     hosts = np.unique(np.r_[np.asarray(a.hosts).astype(str), np.asarray(b.hosts).astype(str)], return_inverse=True)[1]
     _require(values, labels, params)
-    components = min(params.probe_components, values.shape[1], min(np.bincount(labels)) - 1)
+    components = min(params.probe_components, values.shape[1], int(min(np.bincount(labels))) - 1)
     projected = PCA(components, random_state=0).fit_transform(StandardScaler().fit_transform(values))
     projected = projected / projected.std(axis=0)
     scores = _out_of_fold(projected, labels, hosts, params.probe_folds)

@@ -28,7 +28,9 @@ def test_flux_and_colour(stamps, diagnose):
     table = stamp_features(stamps, diagnose)
     assert 10 ** table["trivial/log_flux_r"].to_numpy() == pytest.approx(FLUX[:, 1], rel=1e-3)
     assert table["trivial/g_minus_r"].to_numpy() == pytest.approx(2.5 * np.log10(FLUX[:, 1] / FLUX[:, 0]), abs=1e-3)
-    assert table["trivial/asymmetry_r"].to_numpy() == pytest.approx(0, abs=1e-5)
+    core = 1 - np.exp(-(8.0**2) / (2 * np.array([4.0, 6.0]) ** 2))
+    pixels = np.sum(np.hypot(*(np.indices((101, 101)) - 50)) < 8)
+    assert table["trivial/core_mean_r"].to_numpy() * pixels == pytest.approx(FLUX[:, 1] * core, rel=0.03)
 
 
 def test_half_light_radius_of_a_gaussian(stamps):
