@@ -1,7 +1,7 @@
 """Checkpoints: a folder of safetensors and JSON that says all about a model and executes nothing when loaded.
 
-``checkpoint.json`` (this module's :class:`CheckpointCard`), ``best.safetensors`` (the weights to score with, in the state
-they come from), ``last.safetensors``, ``epoch-NNNN.safetensors``, ``epochs.json``, and ``seen.parquet``: every galaxy
+``checkpoint.json`` (this module's :class:`CheckpointCard`), ``best.safetensors`` (the weights to score with, in their
+training state), ``last.safetensors``, ``epoch-NNNN.safetensors``, ``epochs.json``, and ``seen.parquet``: every galaxy
 that the model or an ancestor trained or selected on.
 """
 

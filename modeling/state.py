@@ -14,7 +14,7 @@ from typing import Any
 import safetensors
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from lake.errors import DataError
 from modeling.inference import Arithmetic
@@ -71,7 +71,7 @@ class TrainingState:
         if self.ema is not None:
             self.ema.load_state_dict(_under(tensors, "ema."))
         packed = self.optimiser.state_dict()
-        packed["state"] = _moments(_under(tensors, "optimiser."))
+        packed["state"] = _moments(_under(tensors, "optimiser."), list(self.network.parameters()))
         self.optimiser.load_state_dict(packed)
         self.loss_sum = tensors["run.loss_sum"].to(self.loss_sum.device)
         self.step, self.best_metric, self.best_epoch = (
@@ -111,9 +111,11 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _moments(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+def _moments(tensors: dict[str, Tensor], parameters: list[nn.Parameter]) -> dict[int, dict[str, Tensor]]:
+    """State per parameter, in the parameter's memory layout: the fused optimiser walks through both side by side."""
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, moment = name.split(".")
-        moments.setdefault(int(index), {})[moment] = value
+        laid_out = torch.empty_like(parameters[int(index)]).copy_(value) if value.ndim else value
+        moments.setdefault(int(index), {})[moment] = laid_out.detach()
     return moments

@@ -32,11 +32,13 @@ def test_round_trip(checkpoint: Checkpoint, splits: Splits) -> None:
     again = Checkpoint.load(checkpoint.folder)
     assert again.card == checkpoint.card
     assert again.card.preprocessing.annulus == (10.0, 15.0)
-    assert again.has_seen(splits[0].galaxy_ids).all() and again.has_seen(splits[1].galaxy_ids).all()
+    assert again.has_seen(splits[0].galaxy_ids).all()
+    assert again.has_seen(splits[1].galaxy_ids).all()
     assert not again.has_seen(pa.array(["other:1"])).any()
     assert {p.name for p in again.folder.iterdir()} == {
-        "best.safetensors", "checkpoint.json", "epoch-0002.safetensors", "epochs.json", "last.safetensors", "seen.parquet",
-    }  # fmt: skip
+        *("best.safetensors", "last.safetensors", "epoch-0002.safetensors"),
+        *("checkpoint.json", "epochs.json", "seen.parquet"),
+    }
 
 
 def test_scorer_gives_the_validation_metric(checkpoint: Checkpoint) -> None:
@@ -44,7 +46,8 @@ def test_scorer_gives_the_validation_metric(checkpoint: Checkpoint) -> None:
 
     stamps, labels = ring_stamps(30, 2)
     scorer = load_scorer(checkpoint.folder)
-    assert isinstance(scorer, Scorer) and scorer.scorer_id == checkpoint.card.checkpoint_id
+    assert isinstance(scorer, Scorer)
+    assert scorer.scorer_id == checkpoint.card.checkpoint_id
     assert auc(scorer.score(stamps), labels.astype(float)) == checkpoint.card.best_val_auc
 
 
@@ -53,7 +56,8 @@ def test_scores_do_not_depend_on_the_batch(checkpoint: Checkpoint) -> None:
     scorer = load_scorer(checkpoint.folder)
     whole = scorer.score(stamps)
     parts = np.concatenate([scorer.score(stamps[:1]), scorer.score(stamps[1:90]), scorer.score(stamps[90:])])
-    assert whole.dtype == np.float64 and np.array_equal(whole, parts)
+    assert whole.dtype == np.float64
+    assert np.array_equal(whole, parts)
 
 
 def test_changed_preprocessing_is_refused(checkpoint: Checkpoint) -> None:
@@ -89,7 +93,8 @@ def test_pickles_are_never_opened(checkpoint: Checkpoint, tmp_path: Path) -> Non
 
 def test_stamps_that_do_not_fit_are_refused(checkpoint: Checkpoint) -> None:
     scorer = load_scorer(checkpoint.folder)
-    assert isinstance(scorer, CheckpointScorer) and scorer.minimum_pixels == 32
+    assert isinstance(scorer, CheckpointScorer)
+    assert scorer.minimum_pixels == 32
     with pytest.raises(ParameterError, match="'stamps' must be"):
         scorer.score(np.zeros((2, 3, 20, 20), dtype=np.float32))
     larger = np.zeros((2, 3, 45, 45), dtype=np.float32)
@@ -127,7 +132,8 @@ class Broken:
 def test_external_finders(tmp_path: Path) -> None:
     stamps, _ = ring_stamps(3, 1)
     function = load_scorer(f"{__name__}:brightness")
-    assert isinstance(function, ExternalScorer) and len(function.scorer_id) == 16
+    assert isinstance(function, ExternalScorer)
+    assert len(function.scorer_id) == 16
     np.testing.assert_allclose(function.score(stamps), stamps.mean(axis=(1, 2, 3)))
     (tmp_path / "scorer.json").write_text(json.dumps({"finder": f"{__name__}:Broken", "stamp_pixels": 33}))
     broken = load_scorer(tmp_path)

@@ -26,7 +26,8 @@ HISTORICAL = {
 def test_every_generation_resolves() -> None:
     for name in generations():
         params = resolve_generation(name)
-        assert params.generation == name and params.description
+        assert params.generation == name
+        assert params.description
 
 
 @pytest.mark.parametrize("name", HISTORICAL)

@@ -30,10 +30,12 @@ def test_every_row_once(small: TrainParams) -> None:
 def test_balanced_epochs_repeat_lenses_evenly(small: TrainParams) -> None:
     loop = small.loop.model_copy(update={"positive_fraction": 0.5})
     order = epoch_order(LABELS, loop, 42, 0)
-    assert len(order) == 120 and len(set(order.tolist())) == 120
+    assert len(order) == 120
+    assert len(set(order.tolist())) == 120
     rows = order % 120
     counts = np.bincount(rows[LABELS[rows] == 1], minlength=120)[LABELS == 1]
-    assert counts.sum() == 60 and set(counts) == {3}
+    assert counts.sum() == 60
+    assert set(counts) == {3}
 
 
 def test_one_class_cannot_be_balanced(small: TrainParams) -> None:
@@ -48,7 +50,8 @@ def test_arrays_do_not_depend_on_the_order_of_rows(tmp_path: Path, small: TrainP
     straight = load_arrays(rows, store, small)
     shuffled = load_arrays(rows.take(np.random.default_rng(0).permutation(30)), store, small)
     assert straight.galaxy_ids.equals(shuffled.galaxy_ids)
-    assert torch.equal(straight.x, shuffled.x) and torch.equal(straight.labels, shuffled.labels)
+    assert torch.equal(straight.x, shuffled.x)
+    assert torch.equal(straight.labels, shuffled.labels)
     stamps = torch.from_numpy(store.get(np.zeros(30), np.arange(30)))
     assert torch.equal(straight.x, normalise(stamps, small.preprocessing))
 

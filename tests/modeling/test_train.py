@@ -20,7 +20,7 @@ from modeling.data import TrainingArrays
 from modeling.log import EpochLog
 from modeling.state import read
 from modeling.train import train
-from tests.modeling.conftest import SMALL
+from tests.modeling.conftest import SMALL, arrays
 
 Splits = tuple[TrainingArrays, TrainingArrays]
 
@@ -61,7 +61,8 @@ def test_frozen_epochs_leave_the_backbone(tmp_path: Path, small: TrainParams, sp
     first, second = (tensors(tmp_path / f"epoch-000{e}.safetensors") for e in (1, 2))
     name = "network.features.4.main.0.weight"
     start = tensors(tmp_path / "epoch-0001.safetensors")
-    assert "optimiser.0.exp_avg" not in start and "optimiser.0.exp_avg" in second
+    assert "optimiser.0.exp_avg" not in start
+    assert "optimiser.0.exp_avg" in second
     assert not torch.equal(first[name], second[name])
 
 
@@ -90,7 +91,8 @@ def test_a_finished_run_answers_at_once(tmp_path: Path, small: TrainParams, spli
     rows: list[int] = []
     first = train(small, *splits, tmp_path)
     again = train(small, *splits, tmp_path, on_epoch=lambda row: rows.append(row.epoch))
-    assert again.rows == first.rows and rows == [1, 2, 3]
+    assert again.rows == first.rows
+    assert rows == [1, 2, 3]
 
 
 def test_torn_log_line_is_cut(tmp_path: Path, small: TrainParams, splits: Splits) -> None:
@@ -98,51 +100,54 @@ def test_torn_log_line_is_cut(tmp_path: Path, small: TrainParams, splits: Splits
     log = tmp_path / "epochs.jsonl"
     whole = log.read_text()
     log.write_text(whole + '{"epoch": 4, "tra')
-    assert len(EpochLog(log).rows) == 3 and log.read_text() == whole
+    assert len(EpochLog(log).rows) == 3
+    assert log.read_text() == whole
 
 
 CHILD = """
 import sys
 from pathlib import Path
-from modeling.config import resolve_generation
-from modeling.train import train
-from tests.modeling.conftest import SMALL, arrays
-folder = Path(sys.argv[1])
-loop = {**SMALL["loop"], "epochs": 6, "save_every_steps": int(sys.argv[2])}
-params = resolve_generation("demo1", {**SMALL, "loop": loop})
-train(params, arrays(folder / "t", params, 480, 1), arrays(folder / "v", params, 30, 2), folder / "work")
+from tests.modeling.test_train import long_run
+long_run(Path(sys.argv[1]), int(sys.argv[2]))
 """
 
 
-def child(folder: Path, save_every: int) -> subprocess.Popen[bytes]:
+def long_run(folder: Path, save_every: int) -> None:
+    """Train six epochs of 30 steps in ``folder``, or go on with it."""
+    loop = {**SMALL["loop"], "epochs": 6, "save_every_steps": save_every}
+    params = resolve_generation("demo1", {**SMALL, "loop": loop})
+    splits = arrays(folder / "t", params, 480, 1), arrays(folder / "v", params, 30, 2)
+    train(params, *splits, folder / "work")
+
+
+def kill_after(line_count: int, folder: Path, save_every: int) -> list[str]:
+    """Run in a process group of its own, kill it in mid-epoch; answers the log as it was left."""
     root = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", CHILD, str(folder), str(save_every)]
-    return subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    log = folder / "work" / "epochs.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= line_count):
+        time.sleep(0.005)
+    time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    return log.read_text().splitlines()
 
 
 @pytest.mark.parametrize("save_every", [0, 7])
 def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, save_every: int) -> None:
     killed, straight = tmp_path / "killed", tmp_path / "straight"
-    process = child(killed, save_every)
-    log = killed / "work" / "epochs.jsonl"
-    deadline = time.monotonic() + 120
-    while not (log.exists() and log.read_text().count("\n") >= 2):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.005)
-    time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    before = log.read_text().splitlines()
-    assert len(before) < 6
-    assert child(killed, save_every).wait() == 0
-    assert child(straight, save_every).wait() == 0
+    before = kill_after(2, killed, save_every)
+    assert 2 <= len(before) < 6
+    long_run(killed, save_every)
+    long_run(straight, save_every)
     for name in ("state.safetensors", "best.safetensors"):
         assert same(killed / "work" / name, straight / "work" / name)
-    after = log.read_text().splitlines()
+    after, expected = ((f / "work" / "epochs.jsonl").read_text().splitlines() for f in (killed, straight))
     assert after[: len(before)] == before
-    rows = [
-        [{**json.loads(line), "epoch_seconds": 0} for line in (f / "work" / "epochs.jsonl").open()]
-        for f in (killed, straight)
-    ]
-    assert rows[0] == rows[1]
+    assert [timeless(line) for line in after] == [timeless(line) for line in expected]
+
+
+def timeless(line: str) -> dict[str, object]:
+    return {**json.loads(line), "epoch_seconds": 0}
