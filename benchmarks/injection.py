@@ -65,7 +65,8 @@ def sim_api(rows: pa.Table) -> Iterator[list[Image]]:
         for fwhm in fwhm_per_band(FWHM_ARCSEC):
             band = {
                 "pixel_scale": PIXEL_SCALE_ARCSEC, "exposure_time": 90.0, "magnitude_zero_point": 22.5,
-                "read_noise": 5.0, "ccd_gain": 4.0, "sky_brightness": 21.0, "seeing": fwhm, "num_exposures": 3, "psf_type": "GAUSSIAN",
+                "read_noise": 5.0,
+                "ccd_gain": 4.0, "sky_brightness": 21.0, "seeing": fwhm, "num_exposures": 3, "psf_type": "GAUSSIAN",
             }  # fmt: skip
             model = SimAPI(PIXELS, band, kwargs_model).image_model_class({"supersampling_factor": 4})
             bands.append(model.image(conventions.lenstronomy_lens(lens.row(row)), light))

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from injection.config import GridParams
 from injection.psf import Psf, fwhm_per_band
+from injection.render import Images, check_pixel_scale
 from lake.errors import DataError, invalid
 from lake.hashing import key_hash
-from lake.survey import BANDS, depth_mag_from_psfdepth
+from lake.survey import BANDS, ZERO_POINT_MAG, depth_mag_from_psfdepth
 
 Array = NDArray[np.float64]
 
@@ -68,6 +69,15 @@ class Hosts:
         """Rows in the keyed-hash order of one cell: any subset of hosts keeps its order."""
         keys = pc.binary_join_element_wise(self.ids.take(pa.array(rows)), pa.scalar(cell), pa.scalar("|"))
         return rows[np.argsort(key_hash(seed, keys), kind="stable")]
+
+
+def to_nanomaggies(stamps: Images, zero_point_mag: float, pixel_scale_arcsec: float) -> Images:
+    """Stamps of another survey, declared by zero point and pixel scale, in nanomaggies.
+
+    Only a pixel scale within 1 % of the survey's is taken (DES: 0.263); pixels are not resampled.
+    """
+    check_pixel_scale(pixel_scale_arcsec)
+    return (stamps * 10.0 ** (0.4 * (ZERO_POINT_MAG - zero_point_mag))).astype(np.float32)
 
 
 def _floats(table: pa.Table, name: str) -> Array:

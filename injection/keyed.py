@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import pyarrow as pa
 import xxhash
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import qmc
 
 from lake.hashing import hash_long, key_hash
+
+
+class Numbers(Protocol):
+    """Uniform random numbers by the name of the quantity they are for."""
+
+    def uniform(self, name: str) -> NDArray[np.float64]:
+        """A number in (0, 1) per row."""
 
 
 class Keyed:
@@ -24,3 +34,24 @@ class Keyed:
     def uniform(self, name: str) -> NDArray[np.float64]:
         """A number in (0, 1), never its ends, per key."""
         return ((self.words(name) >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+
+
+class Sobol:
+    """Scrambled Sobol numbers at given places of one sequence per seed: evenly spread, the same in any batch."""
+
+    def __init__(self, seed: int, places: ArrayLike, names: tuple[str, ...]) -> None:
+        self._column = {name: column for column, name in enumerate(names)}
+        places = np.asarray(places, dtype=np.int64)
+        unique, back = np.unique(places, return_inverse=True)
+        sequence = qmc.Sobol(len(names), scramble=True, rng=np.random.default_rng(seed))
+        points, at = [], 0
+        for place in unique.tolist():
+            if place > at:
+                sequence.fast_forward(place - at)
+            points.append(sequence.random(1)[0])
+            at = place + 1
+        self._points = np.clip(np.reshape(points, (-1, len(names)))[back], 2.0**-54, 1.0 - 2.0**-53)
+
+    def uniform(self, name: str) -> NDArray[np.float64]:
+        """The coordinate that the quantity called ``name`` has in the sequence."""
+        return self._points[:, self._column[name]]

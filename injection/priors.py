@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from injection.distributions import Distribution
-from injection.keyed import Keyed
+from injection.keyed import Keyed, Numbers, Sobol
 from injection.lens import rotated
 from injection.ranges import RANGES, refuse
 from injection.sources import MAX_CLUMPS
@@ -29,6 +29,12 @@ DIRECT = (
     "src_beta_frac", "src_re_arcsec", "src_n", "src_q",
 )  # fmt: skip
 """Columns that a distribution of the prior with the same name fills."""
+DRAWN = (
+    *DIRECT, "lens_pa_rad", "shear", "shear_pa_rad", "src_pa_rad", "src_azimuth_rad", "src_clumps",
+    "src_clump_fraction",
+    *(f"src_clump{k}_{part}" for k in range(1, MAX_CLUMPS + 1) for part in ("offset", "azimuth_rad", "size")),
+)  # fmt: skip
+"""Names of the random numbers a row takes, one each."""
 _LOG_TURN = -np.log(2.0 * np.pi)
 _LOG_HALF_TURN = -np.log(np.pi)
 
@@ -120,14 +126,21 @@ def _resolved(name: str, values: Mapping[str, Any], registry: Mapping[str, Any])
     return {**_resolved(str(base), registry[base], registry), **own, "name": name}
 
 
-def draw(prior: Prior, ids: pa.Array, seed: int, fixed: Mapping[str, ArrayLike] | None = None) -> pa.Table:
+def draw(
+    prior: Prior,
+    ids: pa.Array,
+    seed: int,
+    fixed: Mapping[str, ArrayLike] | None = None,
+    sobol_places: ArrayLike | None = None,
+) -> pa.Table:
     """Parameters of injections ``ids``: ``injection_id``, ``lens_*``, ``src_*``, ``src_model``, ``log_prior``.
 
     Each value depends on (seed, id, parameter) alone. ``fixed`` gives columns of :data:`DIRECT` from outside, as a grid
-    fixes theta_E; they are then no part of ``log_prior``.
+    fixes theta_E; they are then no part of ``log_prior``. With ``sobol_places`` (one integer per id) values come from
+    those places of a Sobol sequence instead, which covers the prior more evenly.
     """
     fixed = _checked(fixed or {}, len(ids))
-    keyed = Keyed(seed, ids)
+    keyed: Numbers = Keyed(seed, ids) if sobol_places is None else Sobol(seed, sobol_places, DRAWN)
     columns: dict[str, Any] = {"injection_id": ids}
     for name in DIRECT:
         columns[name] = fixed[name] if name in fixed else getattr(prior, name).quantile(keyed.uniform(name))

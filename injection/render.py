@@ -25,6 +25,8 @@ from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, PIXEL_SCALE_TOLERANCE, flux_f
 
 Array = NDArray[np.float64]
 Images = NDArray[np.float32]
+Places = tuple[NDArray[np.int64], NDArray[np.int64], Array]
+"""Rows of a chunk in their batch, and of the whole batch the transforms' sizes and the fluxes."""
 
 STANDARD = Quadrature(levels=8, one_ray_below=0.35, four_rays_below=0.9, negligible_flux=3e-5, tail_fraction=1e-5)
 """Quadrature whose lensed flux is within 0.1 % of the converged one over the widest prior."""

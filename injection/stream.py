@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
+from injection.conditioning import follow_hosts, suppress_core
 from injection.config import GridParams
 from injection.grid import Plan
 from injection.measure import Sky, measure, sigma_from_annulus, sigma_from_psfdepth
+from injection.noise import add_poisson
 from injection.priors import draw
 from injection.render import Images, render_arcs
 from injection.schema import BATCH_SCHEMA, MEASURED
-from lake.errors import DarkHaloError, invalid
+from lake.errors import DarkHaloError
 from lake.survey import BANDS
 
 log = logging.getLogger(__name__)
@@ -56,9 +59,6 @@ def run(plan: Plan, load_hosts: LoadHosts, scorer: Scorer, start: int = 0) -> It
 def run_batch(plan: Plan, rows: pa.Table, load_hosts: LoadHosts, scorer: Scorer) -> pa.Table:
     """One batch of :func:`run`."""
     grid = plan.grid
-    for name in ("poisson_gain_e_per_nmgy", "core_suppression_radius_arcsec"):
-        if getattr(grid, name) is not None:
-            raise invalid(f"grid.{name}", "null: this version renders without it", getattr(grid, name))
     drawn = draw(
         plan.prior,
         rows.column("injection_id").combine_chunks(),
@@ -68,6 +68,8 @@ def run_batch(plan: Plan, rows: pa.Table, load_hosts: LoadHosts, scorer: Scorer)
     found = _find_hosts(rows, load_hosts, grid, scorer.stamp_pixels)
     columns = _identity(plan, rows, found)
     good = np.flatnonzero([reason is None for reason in found.reasons])
+    if grid.host_model == "IM2":
+        drawn = follow_hosts(drawn, plan.prior, found.stamps, plan.seed)
     values, reasons = _inject(plan, drawn.take(pa.array(good)), found.take(good), scorer)
     for place, index in enumerate(good):
         found.reasons[index] = reasons[place]
@@ -151,6 +153,9 @@ def _inject(plan: Plan, drawn: pa.Table, found: _Found, scorer: Scorer) -> tuple
     grid, rows = plan.grid, plan.hosts.rows_of(found.ids)
     psf = plan.hosts.psf(rows, grid)
     arcs = render_arcs(drawn, psf, scorer.stamp_pixels, grid.quadrature, grid.threads)
+    if grid.core_suppression_radius_arcsec is not None:
+        images = suppress_core(arcs.images, drawn, grid.core_suppression_radius_arcsec)
+        arcs = replace(arcs, images=images)
     hosts = found.stamps
     usable = np.asarray(np.isfinite(hosts).all(axis=1))
     sky = Sky(
@@ -158,12 +163,20 @@ def _inject(plan: Plan, drawn: pa.Table, found: _Found, scorer: Scorer) -> tuple
         sigma_from_annulus(hosts, usable, *grid.sky_annulus_px),
     )
     values = measure(drawn, arcs, hosts, usable, psf, sky, grid.detectability)
-    values["score"] = np.asarray(scorer.score(hosts + arcs.images), dtype=np.float64)
+    values["score"] = np.asarray(scorer.score(hosts + _seen(plan, drawn, arcs.images)), dtype=np.float64)
     values["host_score"] = np.asarray(scorer.score(hosts), dtype=np.float64)
     reasons = list(arcs.reasons)
     for index in np.flatnonzero(~(np.isfinite(values["score"]) & np.isfinite(values["host_score"]))):
         reasons[index] = reasons[index] or "the scorer gave no finite score"
     return values, reasons
+
+
+def _seen(plan: Plan, drawn: pa.Table, arcs: Images) -> Images:
+    """Arcs as the scorer sees them: with their Poisson noise where the grid asks for it."""
+    gain = plan.grid.poisson_gain_e_per_nmgy
+    if gain is None:
+        return arcs
+    return add_poisson(arcs, gain, plan.seed, drawn.column("injection_id").combine_chunks())
 
 
 def _identity(plan: Plan, rows: pa.Table, found: _Found) -> dict[str, Any]:
