@@ -1,0 +1,47 @@
+"""Hosts of injections from the lake: validation negatives with their observing conditions, and their stamps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from lake.errors import DataError
+from lake.stamps import StampStore
+from pipeline.context import RunContext
+
+_CONDITIONS = ["galaxy_id", "psfsize_g", "psfsize_r", "psfsize_z", "psfdepth_r", "type", "shape_e1", "shape_e2"]
+
+LoadHosts = Callable[[Sequence[str]], NDArray[np.float32]]
+
+
+def host_table(context: RunContext) -> pa.Table:
+    """Negatives of the validation split with seeing, depth, type and shape, and where their stamps lie."""
+    columns = ["galaxy_id", "shard", "shard_row", "split", "label"]
+    manifest = context.read("manifest", columns, slices=[context.survey.audit_manifest])
+    chosen = manifest.filter(pc.and_(pc.equal(manifest["split"], "val"), pc.equal(manifest["label"], 0)))
+    pool = context.read("tractor_pool", _CONDITIONS)
+    return chosen.select(["galaxy_id", "shard", "shard_row"]).join(pool, "galaxy_id", join_type="inner")
+
+
+def stamp_loader(hosts: pa.Table, store: StampStore) -> LoadHosts:
+    """A function from galaxy_ids to their stamps (batch, band, y, x)."""
+    place = dict(
+        zip(
+            hosts["galaxy_id"].to_pylist(),
+            zip(hosts["shard"].to_pylist(), hosts["shard_row"].to_pylist(), strict=True),
+            strict=True,
+        )
+    )
+
+    def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
+        unknown = [galaxy_id for galaxy_id in galaxy_ids if galaxy_id not in place]
+        if unknown:
+            raise DataError(f"no stamp of host {unknown[0]}")
+        shards, rows = zip(*(place[galaxy_id] for galaxy_id in galaxy_ids), strict=True)
+        return store.get(shards, rows)
+
+    return load

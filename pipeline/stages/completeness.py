@@ -1,0 +1,34 @@
+"""Completeness of one finder: Spark counts, intervals on the small result."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.completeness import completeness_table, thresholds
+from analysis.config import CompletenessParams
+from etl.completeness import summarise
+from etl.frames import frame
+from pipeline.context import RunContext
+
+
+def run(context: RunContext, params: CompletenessParams) -> None:
+    generation = context.generation
+    facts = json.loads((context.root.grid(generation) / "grid.json").read_text())
+    scores = context.read("scores", ["split", "label", "probability"], slices=[generation])
+    hosts = pc.and_(pc.equal(scores["split"], "val"), pc.equal(scores["label"], 0))
+    points = thresholds(scores.filter(hosts)["probability"].to_numpy(), params)
+    counts = summarise(
+        context.spark,
+        context.read_spark("injections", [generation]),
+        context.read_spark("injection_scores", [generation]),
+        pa.Table.from_pylist(facts["cells"]),
+        {point.threshold_id: point.threshold for point in points},
+        params.source_mag_edges,
+        facts["prior"],
+    )
+    rows = completeness_table(counts.toPandas())
+    where = {"grid_id": facts["grid_id"], "checkpoint_id": facts["checkpoint_id"]}
+    context.publish(frame(context.spark, rows, "completeness"), "completeness", generation, where)

@@ -1,0 +1,71 @@
+"""Fill the selection-function grid: inject, preprocess and score as one stream; parameters and scores are kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+from itertools import islice
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from injection.config import GridParams
+from injection.grid import Plan, cells, plan
+from injection.stream import Scorer, batches, run_batch
+from lake.cards import write_atomically
+from lake.progress import track
+from lake.stamps import StampStore
+from modeling import tracking
+from modeling.scorer import load_scorer
+from pipeline.context import RunContext
+from pipeline.hosts import LoadHosts, host_table, stamp_loader
+from pipeline.publishing import published_folder
+
+log = logging.getLogger(__name__)
+
+
+def run(context: RunContext, params: GridParams) -> None:
+    generation = context.generation
+    scorer = load_scorer(context.root.checkpoints(generation))
+    context.note_input(f"checkpoint:{generation}", scorer.scorer_id)
+    hosts = host_table(context)
+    planned = plan(params, hosts, context.seed)
+    load = stamp_loader(hosts, StampStore(context.root.cutouts))
+    work = context.work(planned.grid_id, scorer.scorer_id)
+    fill(planned, load, scorer, work)
+    with published_folder(context.root.grid(generation), work) as folder:
+        write_atomically(folder / "grid.json", json.dumps(facts(planned, scorer.scorer_id), indent=1, sort_keys=True))
+        context.write_lineage(folder)
+    tracking.log_grid(context.root, generation, planned.grid_id, context.root.grid(generation))
+
+
+def fill(planned: Plan, load: LoadHosts, scorer: Scorer, folder: Path) -> None:
+    """Write one file per batch, skipping those that an earlier run finished."""
+    todo = batches(planned)
+    done = 0
+    while (folder / _name(done)).exists():
+        done += 1
+    if done:
+        log.info("grid %s: resuming after %d of %d batches", planned.grid_id, done, len(todo))
+    rest = track(islice(enumerate(todo), done, None), "inject and score", total=len(todo) - done)
+    for number, rows in rest:
+        draft = folder / f".{_name(number)}"
+        pq.write_table(run_batch(planned, rows, load, scorer), draft, compression="zstd")
+        draft.replace(folder / _name(number))
+
+
+def facts(planned: Plan, checkpoint_id: str) -> dict[str, object]:
+    """What a grid is: identity, prior, planned cells, and the cells that hold fewer injections than asked for."""
+    return {
+        "grid_id": planned.grid_id,
+        "checkpoint_id": checkpoint_id,
+        "prior": planned.prior.name,
+        "host_model": planned.grid.host_model,
+        "per_cell": planned.grid.per_cell,
+        "cells": cells(planned.grid).to_pylist(),
+        "short": planned.empty.to_pylist(),
+    }
+
+
+def _name(number: int) -> str:
+    return f"batch-{number:05d}.parquet"
