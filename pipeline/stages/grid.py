@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from itertools import islice
+from itertools import islice, pairwise, product
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from injection.config import GridParams
-from injection.grid import Plan, cells, plan
+from injection.grid import Plan, cell_name, plan
 from injection.stream import Scorer, batches, run_batch
 from lake.cards import write_atomically
 from lake.progress import track
@@ -62,9 +62,28 @@ def facts(planned: Plan, checkpoint_id: str) -> dict[str, object]:
         "prior": planned.prior.name,
         "host_model": planned.grid.host_model,
         "per_cell": planned.grid.per_cell,
-        "cells": cells(planned.grid).to_pylist(),
+        "cells": cells(planned.grid),
         "short": planned.empty.to_pylist(),
     }
+
+
+def cells(grid: GridParams) -> list[dict[str, object]]:
+    """Every planned cell with its name, indices and edges, whether or not it has hosts."""
+    psf, depth = (list(pairwise(edges)) for edges in (grid.psf_edges_arcsec, grid.depth_edges_mag))
+    return [
+        {
+            "cell": cell_name(t, p, d),
+            "theta_e_index": t,
+            "psf_index": p,
+            "depth_index": d,
+            "theta_e_arcsec": theta_e,
+            "psf_fwhm_arcsec_low": psf[p][0],
+            "psf_fwhm_arcsec_high": psf[p][1],
+            "depth_mag_low": depth[d][0],
+            "depth_mag_high": depth[d][1],
+        }
+        for (t, theta_e), p, d in product(enumerate(grid.theta_e_arcsec), range(len(psf)), range(len(depth)))
+    ]
 
 
 def _name(number: int) -> str:

@@ -1,0 +1,106 @@
+"""Diagnostics of one finder and of the data it was judged on, each with its gate; then its line in the registry."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.config import DiagnoseParams
+from analysis.diagnostics.annulus import annulus_comparison
+from analysis.diagnostics.flux_check import flux_check
+from analysis.diagnostics.masked_pixels import masked_pixels
+from analysis.diagnostics.real_lenses import real_lens_recall
+from analysis.diagnostics.realism import realism_gate
+from analysis.diagnostics.split_balance import split_balance
+from analysis.features import features_of
+from analysis.operating import operating_points
+from analysis.records import Outcome, merge
+from analysis.trivial import baseline, shortcuts
+from lake.hashing import key_hash
+from lake.progress import track
+from lake.stamps import StampStore
+from modeling.scorer import load_scorer
+from pipeline.context import RunContext
+from pipeline.injected import populations
+from pipeline.outcomes import write_outcome
+from pipeline.registry import trained_run
+
+_CHUNK = 512
+
+
+def run(context: RunContext, params: DiagnoseParams) -> None:
+    generation = context.generation
+    manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
+    scores = context.read("scores", slices=[generation]).to_pandas()
+    objects = manifest.merge(scores[["galaxy_id", "score", "probability", "seen_in_training"]], on="galaxy_id")
+    store = StampStore(context.root.cutouts)
+    rng = np.random.default_rng(context.seed)
+    outcome = merge(
+        "diagnose",
+        [
+            split_balance(manifest, _fractions(context), params),
+            _masked(context, params),
+            _recall(objects, params),
+            *_pixel_checks(context, objects, store, params),
+            _realism(context, objects, store, params, rng),
+        ],
+    )
+    write_outcome(context, outcome, f"diagnose-{generation}")
+    context.write("experiments", trained_run(context, generation), generation, {"origin": generation})
+
+
+def _fractions(context: RunContext) -> tuple[float, float, float]:
+    split = context.survey.split
+    return (split.train_below, split.val_below - split.train_below, 1.0 - split.val_below)
+
+
+def _masked(context: RunContext, params: DiagnoseParams) -> Outcome:
+    cutouts = context.read("cutouts", ["status", "nan_fraction", "zero_fraction"])
+    good = cutouts.filter(pc.equal(cutouts["status"], "ok"))
+    return masked_pixels(good["nan_fraction"].to_numpy(), good["zero_fraction"].to_numpy(), params)
+
+
+def _recall(objects: pd.DataFrame, params: DiagnoseParams) -> Outcome:
+    negatives = objects[(objects["label"] == 0) & (objects["split"] == "val")]["probability"]
+    points = operating_points(negatives, params.fpr_thresholds, params.probability_thresholds, 0.95)
+    lenses = objects[(objects["label"] == 1) & (objects["split"] == "test")]
+    training = objects.loc[objects["split"] == "train", "healpix_128"].unique()
+    return real_lens_recall(lenses, training, points)
+
+
+def _pixel_checks(
+    context: RunContext, objects: pd.DataFrame, store: StampStore, params: DiagnoseParams
+) -> list[Outcome]:
+    """The checks that read stamps: trivial baseline and shortcuts on train and test, annuli and fluxes on a sample."""
+    chosen = objects[objects["split"].isin(("train", "test"))].reset_index(drop=True)
+    starts = track(range(0, len(chosen), _CHUNK), "measure stamps")
+    shard, row = chosen["shard"].to_numpy(), chosen["shard_row"].to_numpy()
+    features = features_of((store.get(shard[s : s + _CHUNK], row[s : s + _CHUNK]) for s in starts), params)
+    label, split = chosen["label"].to_numpy(), chosen["split"].to_numpy()
+    sample = _sample(chosen, params.sample_per_class, context.seed)
+    fluxes = context.read("tractor_pool", ["galaxy_id", "flux_g", "flux_r", "flux_z"]).to_pandas()
+    known = chosen[["galaxy_id"]].merge(fluxes, on="galaxy_id", how="left")
+    listed = known["flux_r"].notna().to_numpy() & sample
+    return [
+        baseline(features, label, split, context.seed, chosen["score"].to_numpy()),
+        shortcuts(features, label, split, params),
+        annulus_comparison(features[sample].reset_index(drop=True), chosen[sample].reset_index(drop=True), params),
+        flux_check(features[listed].reset_index(drop=True), known[listed].reset_index(drop=True), params),
+    ]
+
+
+def _sample(objects: pd.DataFrame, per_class: int, seed: int) -> np.ndarray:
+    """Mask of up to ``per_class`` objects of each label, by keyed hash."""
+    order = pd.Series(key_hash(seed, pa.array(objects["galaxy_id"])))
+    rank = order.groupby(objects["label"]).rank(method="first")
+    return (rank <= per_class).to_numpy()
+
+
+def _realism(
+    context: RunContext, objects: pd.DataFrame, store: StampStore, params: DiagnoseParams, rng: np.random.Generator
+) -> Outcome:
+    scorer = load_scorer(context.root.checkpoints(context.generation))
+    pairs, space = populations(context, objects, store, scorer, params)
+    return realism_gate(pairs, "injected_vs_real", space, params, rng)
