@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -18,6 +20,7 @@ from analysis.features import features_of
 from analysis.operating import operating_points
 from analysis.records import Outcome, merge
 from analysis.trivial import baseline, shortcuts
+from lake.cards import write_atomically
 from lake.hashing import key_hash
 from lake.progress import track
 from lake.stamps import StampStore
@@ -48,7 +51,17 @@ def run(context: RunContext, params: DiagnoseParams) -> None:
         ],
     )
     write_outcome(context, outcome, f"diagnose-{generation}")
+    _write_baseline(context, outcome, objects[objects["split"] == "test"]["label"])
     context.write("experiments", trained_run(context, generation), generation, {"origin": generation})
+
+
+def _write_baseline(context: RunContext, outcome: Outcome, labels: pd.Series) -> None:
+    """Test scores of the trivial-feature classifier, in the order of the manifest: the report draws its ROC."""
+    rows = [
+        {"label": int(label), "score": float(score)}
+        for label, score in zip(labels, outcome.arrays["trivial_scores"], strict=True)
+    ]
+    write_atomically(context.root.metrics / f"{context.generation}.trivial.json", json.dumps(rows) + "\n")
 
 
 def _fractions(context: RunContext) -> tuple[float, float, float]:
@@ -103,4 +116,4 @@ def _realism(
 ) -> Outcome:
     scorer = load_scorer(context.root.checkpoints(context.generation))
     pairs, space = populations(context, objects, store, scorer, params)
-    return realism_gate(pairs, "injected_vs_real", space, params, rng)
+    return realism_gate(pairs, "injections_against_listed_lenses", space, params, rng)

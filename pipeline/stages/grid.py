@@ -62,6 +62,7 @@ def facts(planned: Plan, checkpoint_id: str) -> dict[str, object]:
         "prior": planned.prior.name,
         "host_model": planned.grid.host_model,
         "per_cell": planned.grid.per_cell,
+        "parameters": planned.grid.model_dump(mode="json"),
         "cells": cells(planned.grid),
         "short": planned.empty.to_pylist(),
     }

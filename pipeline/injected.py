@@ -1,0 +1,84 @@
+"""Injections drawn again as pixels: for the realism gate and for pictures. Only parameters and seeds are stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from analysis.config import DiagnoseParams
+from analysis.diagnostics.realism import Population
+from analysis.features import texture_features
+from injection.config import GridParams
+from injection.hosts import Hosts
+from injection.render import render
+from lake.hashing import key_hash
+from lake.stamps import StampStore
+from modeling.scorer import Scorer
+from pipeline.context import RunContext
+from pipeline.hosts import host_table, stamp_loader
+
+Images = NDArray[np.float32]
+
+
+def grid_params(context: RunContext, generation: str) -> GridParams:
+    """The parameters that a finished grid was filled with."""
+    facts = json.loads((context.root.grid(generation) / "grid.json").read_text())
+    return GridParams.load(facts["parameters"], "grid")
+
+
+def drawn_again(context: RunContext, rows: pa.Table, grid: GridParams, store: StampStore) -> tuple[Images, Images]:
+    """Bare hosts and hosts with arcs (batch, band, y, x) nMgy of rows of ``injections``."""
+    table = host_table(context)
+    hosts = Hosts(table, grid.host_model)
+    ids = rows["galaxy_id"].to_pylist()
+    stamps = stamp_loader(table, store)(ids)
+    images = render(rows, stamps, hosts.psf(hosts.rows_of(ids), grid), grid.quadrature, grid.threads).images
+    return stamps, images
+
+
+def sample(rows: pa.Table, count: int, seed: int) -> pa.Table:
+    """Up to ``count`` scored injections, by keyed hash of their identifier."""
+    scored = rows.filter(pc.equal(rows["status"], "scored"))
+    order = np.argsort(key_hash(seed, scored["injection_id"]), kind="stable")
+    return scored.take(pa.array(order[:count]))
+
+
+def populations(
+    context: RunContext, objects: pd.DataFrame, store: StampStore, scorer: Scorer, params: DiagnoseParams
+) -> tuple[Mapping[str, tuple[Population, Population]], str]:
+    """Pairs of populations for the realism probe, and the space they are compared in.
+
+    Real lenses of the test split against injections into validation negatives; as controls the bare hosts against the
+    injections and against real lenses, and Tier A against Tier B.
+    """
+    generation = context.generation
+    rows = context.read("injections", slices=[generation])
+    bright = rows.filter(pc.less_equal(rows["src_mag_r"], params.probe_source_mag_max))
+    chosen = sample(bright, params.sample_per_class, context.seed)
+    lenses = objects[(objects["label"] == 1) & (objects["split"] == "test")]
+    embed = getattr(scorer, "embed", None)
+    describe = embed or texture_features
+    space = "embedding of the network" if embed else "texture features"
+    real = store.get(lenses["shard"], lenses["shard_row"])
+    bare, injected = drawn_again(context, chosen, grid_params(context, generation), store)
+    hosts = np.asarray(chosen["galaxy_id"].to_pylist())
+    with_arc = Population(describe(injected), hosts)
+    without = Population(describe(bare), hosts)
+    found = Population(describe(real), lenses["galaxy_id"].to_numpy())
+    tier_a = (lenses["tier"] == "A").to_numpy()
+    return {
+        "injections_against_listed_lenses": (with_arc, found),
+        "injections_against_bare_hosts": (with_arc, without),
+        "bare_hosts_against_listed_lenses": (without, found),
+        "tier_a_against_tier_b": (_part(found, tier_a), _part(found, ~tier_a)),
+    }, space
+
+
+def _part(population: Population, mask: NDArray[np.bool_]) -> Population:
+    return Population(population.features[mask], np.asarray(population.hosts)[mask])

@@ -1,0 +1,130 @@
+"""Filling the report from the lake."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+
+import pandas as pd
+
+from analysis.candidates import ranked_candidates
+from analysis.config import ReportParams
+from analysis.reporting.inputs import GenerationInputs, ReportInputs
+from lake import cards
+from lake.provenance import git_commit, pipeline_version
+from lake.stamps import StampStore
+from modeling.checkpoint import Checkpoint
+from modeling.scorer import FINDER
+from pipeline.context import RunContext
+from pipeline.galleries import galleries
+from pipeline.injected import grid_params
+
+_SPLIT = "test"
+_INJECTION_COLUMNS = ["grid_id", "injection_id", "galaxy_id"]
+
+
+def gather(context: RunContext, params: ReportParams) -> ReportInputs:
+    """Everything the page shows, at pinned versions."""
+    names = reported(context)
+    manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
+    generations = [_generation(context, name) for name in names]
+    epochs = context.read("training_epochs").to_pandas()
+    scores = context.read("scores", slices=[names[-1]]).to_pandas()
+    baseline = context.root.metrics / f"{names[-1]}.trivial.json"
+    return ReportInputs(
+        params=params,
+        survey_name=context.survey.name,
+        simulated=context.survey.simulated,
+        reported_split=_SPLIT,
+        calibration_bins=params.calibration_bins,
+        generations=generations,
+        manifest=manifest,
+        ingest_counts=context.read("ingest_counts").to_pandas(),
+        quarantine=context.read("quarantine").to_pandas(),
+        training_epochs=epochs[epochs["origin"].isin(names)],
+        experiments=context.read("experiments").to_pandas(),
+        candidates=ranked_candidates(scores, manifest, params.candidates_shown),
+        grids={item.completeness["grid_id"].iloc[0]: _grid(context, item.name) for item in generations},
+        baseline=pd.read_json(baseline) if baseline.exists() else pd.DataFrame(),
+        galleries=galleries(context, manifest, names[-1], StampStore(context.root.cutouts), params),
+        provenance=_provenance(context),
+        tables=_tables(context),
+    )
+
+
+def reported(context: RunContext) -> list[str]:
+    """The finders whose completeness has been measured, in the order of their names."""
+    return [str(entry.card.slice) for entry in cards.slices(context.root, "completeness")]
+
+
+def _generation(context: RunContext, name: str) -> GenerationInputs:
+    scores = context.read("scores", slices=[name]).to_pandas()
+    runs = [f"evaluate-{name}", f"diagnose-{name}"]
+    injections = context.read("injections", _INJECTION_COLUMNS, slices=[name]).to_pandas()
+    answers = context.read("injection_scores", ["injection_id", "status", "probability"], slices=[name]).to_pandas()
+    return GenerationInputs(
+        name=name,
+        checkpoint_id=str(scores["checkpoint_id"].iloc[0]),
+        facts=_facts(context, name),
+        scores=scores[scores["split"] == _SPLIT],
+        diagnostics=context.read("diagnostics", slices=runs).to_pandas(),
+        gates=context.read("gates", slices=runs).to_pandas(),
+        completeness=context.read("completeness", slices=[name]).to_pandas(),
+        injections=injections.merge(answers, on="injection_id"),
+    )
+
+
+def _facts(context: RunContext, name: str) -> Mapping[str, str]:
+    folder = context.root.checkpoints(name)
+    if (folder / FINDER).exists():
+        return {"kind": "somebody's own finder", **json.loads((folder / FINDER).read_text())}
+    card = Checkpoint.load(folder).card
+    inner, outer = card.preprocessing.annulus
+    return {
+        "network": card.config.network.name,
+        "description": card.config.description,
+        "annulus (pixels)": f"{inner}-{outer}",
+        "starts from": card.config.init or "random weights",
+        "epochs": f"{card.epochs_run}, best {card.best_epoch}",
+        "best validation AUC": f"{card.best_val_auc:.4f}",
+        "manifest": card.manifest_id,
+    }
+
+
+def _grid(context: RunContext, name: str) -> Mapping[str, str]:
+    grid = grid_params(context, name)
+    return {
+        "Einstein radii (arcsec)": ", ".join(f"{value:g}" for value in grid.theta_e_arcsec),
+        "seeing edges (arcsec)": ", ".join(f"{value:g}" for value in grid.psf_edges_arcsec),
+        "depth edges (mag)": ", ".join(f"{value:g}" for value in grid.depth_edges_mag),
+        "injections per cell": str(grid.per_cell),
+        "prior": grid.prior,
+        "host model": grid.host_model,
+        "PSF": f"{grid.psf_model}, the host's own FWHM per band",
+    }
+
+
+def _provenance(context: RunContext) -> Mapping[str, str]:
+    return {
+        "code commit": git_commit(),
+        "package version": pipeline_version(),
+        "survey parameters": context.survey.digest(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def _tables(context: RunContext) -> pd.DataFrame:
+    rows = [
+        {
+            "table": table,
+            "slice": entry.card.slice or "",
+            "version": entry.pin.version,
+            "rows": entry.card.rows,
+            "fingerprint": entry.card.fingerprint,
+        }
+        for table in cards.tables(context.root)
+        for entry in cards.slices(context.root, table)
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,13 @@
+"""One self-contained page with everything that was found, and what it was found with."""
+
+from __future__ import annotations
+
+from analysis.config import ReportParams
+from analysis.report import render_report
+from lake.cards import write_atomically
+from pipeline.context import RunContext
+from pipeline.reporting import gather
+
+
+def run(context: RunContext, params: ReportParams) -> None:
+    write_atomically(context.root.report / "index.html", render_report(gather(context, params)))
