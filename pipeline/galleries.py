@@ -45,7 +45,7 @@ def _injections(
     shown.append(_row("listed lenses", lenses, store))
     return Gallery(
         "Injections beside their hosts and beside listed lenses",
-        f"Injections with arc SNR above 20, by keyed hash; last row: listed lenses of the test split. Scores: {generation}.",
+        f"Injections with arc SNR above 20, by keyed hash; last row: listed test lenses. Scores: {generation}.",
         shown,
     )
 
