@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ class RunContext:
     survey: SurveyParams
     root: DataRoot
     inputs: dict[str, str] = field(default_factory=dict)
+    works: list[Path] = field(default_factory=list)
     _spark: Any = None
 
     @property
@@ -119,10 +121,11 @@ class RunContext:
         cards.write_atomically(folder / "lineage.json", text + "\n")
 
     def work(self, *facts: object) -> Path:
-        """Folder of partial work on these inputs; older partial work of the stage is left to be resumed or cleaned."""
+        """Folder of partial work on these inputs: resumed by a later run, removed when the stage ends well."""
         text = json.dumps([self.slice_name, *facts], sort_keys=True, default=str)
         folder = self.root.work(self.stage, hashlib.sha256(text.encode()).hexdigest()[:16])
         folder.mkdir(parents=True, exist_ok=True)
+        self.works.append(folder)
         return folder
 
     def _note_table(self, table: str, slices: Sequence[str] | None) -> None:
@@ -153,7 +156,10 @@ def stage_run(stage: str, generation: str | None, survey: SurveyParams) -> Itera
         forget_lost_tables(root)
         started = time.perf_counter()
         log.info("%s: started", name)
-        yield RunContext(stage, generation, survey, root)
+        context = RunContext(stage, generation, survey, root)
+        yield context
+        for folder in context.works:
+            shutil.rmtree(folder, ignore_errors=True)
         log.info("%s: done in %.1f s", name, time.perf_counter() - started)
 
 

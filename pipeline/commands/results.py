@@ -25,4 +25,7 @@ def compare() -> None:
     from pipeline.export import deliver
     from pipeline.results import comparison
 
-    deliver(comparison(), None)
+    metrics, tests = comparison()
+    deliver(metrics, None)
+    if tests.num_rows:
+        deliver(tests, None)
