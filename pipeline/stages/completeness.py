@@ -29,6 +29,8 @@ def run(context: RunContext, params: CompletenessParams) -> None:
         params.source_mag_edges,
         facts["prior"],
     )
-    rows = completeness_table(counts.toPandas())
+    collected = counts.toPandas()
+    collected.attrs.clear()  # Spark Connect leaves its plan's metrics there, which Arrow cannot store
+    rows = completeness_table(collected)
     where = {"grid_id": facts["grid_id"], "checkpoint_id": facts["checkpoint_id"]}
     context.publish(frame(context.spark, rows, "completeness"), "completeness", generation, where)
