@@ -2,7 +2,8 @@
 
 A *card* ``<table>[.<slice>].json`` says what the slice holds (rows, schema hash, fingerprint, where): downstream stages
 depend on it. A *pin* beside it says which Delta version holds it, and what it was made from. A *witness* inside the
-table's own folder vanishes with the table, so that DVC sees the loss.
+table's own folder vanishes with the table, so that DVC sees the loss (with tables in an object store it is a plain
+local file, and `dhs verify` is what sees the loss).
 """
 
 from __future__ import annotations
@@ -67,8 +68,7 @@ def publish(root: DataRoot, card: Card, pin: Pin) -> None:
     """Write pin, witness and, last, the card."""
     name = stem(card.table, card.slice)
     write_atomically(root.cards / f"{name}.pin.json", _render(asdict(pin)))
-    if root.lake_uri is None:
-        write_atomically(root.witness(card.table, card.slice), _render({"fingerprint": card.fingerprint}))
+    write_atomically(root.witness(card.table, card.slice), _render({"fingerprint": card.fingerprint}))
     write_atomically(root.cards / f"{name}.json", _render(asdict(card)))
 
 

@@ -32,7 +32,7 @@ def update(root: Path) -> None:
         content = _load(root / name)
         for stage, entry in content["stages"].items():
             body = entry.get("do", entry)
-            data = [dependency for dependency in body["deps"] if not is_code(dependency)]
+            data = [dependency for dependency in body.get("deps") or [] if not is_code(dependency)]
             body["deps"] = data + stage_files(root, stage)
         with (root / name).open("w") as file:
             _yaml().dump(content, file)
