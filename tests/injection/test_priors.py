@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate
 
+from injection import priortable
 from injection.distributions import AreaUniform, HalfNormal, Normal, Uniform
 from injection.priors import DIRECT, draw, load_prior, log_density, prior_names
 from injection.ranges import faults
@@ -163,3 +164,8 @@ def test_row_faults_name_missing_values() -> None:
     reasons = faults(broken)
     assert reasons[0] is None
     assert all(str(reason).startswith("'src_n' must be a finite number in [0.3, 8]") for reason in reasons[1:])
+
+
+def test_the_documentation_shows_the_registry() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "injection.md").read_text()
+    assert priortable.markdown() in page
