@@ -66,13 +66,13 @@ def sample(
     seed: int,
 ) -> NegativesFrames:
     """Negatives for the matched ``candidates``; a stratum that cannot supply them is named in log and counts."""
-    drawn = _hashed(pool, params, seed)
-    supply = _plan(_histogram(drawn), positives_by_stratum(candidates, near), params)
+    hashed = _hashed(pool, params, seed)
+    supply = _plan(_histogram(hashed), positives_by_stratum(candidates, near), params)
     for stratum in supply:
         short = stratum.wanted_n1 - stratum.sampled_n1, stratum.wanted_n2 - stratum.sampled_n2
         if any(short):
             log.warning("stratum %s is short of %d random and %d confuser negatives", stratum.name, *short)
-    rows = _drawn(drawn, _limits(spark, supply))
+    rows = _drawn(hashed, _limits(spark, supply))
     counts = small_frame(spark, _counts(supply))
     return NegativesFrames(rows.select(*contract_names(tables.spec("negatives"))), counts, tuple(supply))
 
@@ -118,13 +118,13 @@ def _bucket(column: str) -> str:
     return f"cast(shiftright({column}, {63 - _BUCKET_BITS}) as int)"
 
 
-def _histogram(drawn: DataFrame) -> Counter[tuple[str, str, str, int]]:
+def _histogram(hashed: DataFrame) -> Counter[tuple[str, str, str, int]]:
     """Rows by stratum, pool (N1: all, N2: confusers) and hash bucket."""
     random = f"named_struct('pool', 'N1', 'bucket', {_bucket('order_n1')}, 'use', true)"
     confuser = f"named_struct('pool', 'N2', 'bucket', {_bucket('order_n2')}, 'use', confuser_category IS NOT NULL)"
     entries = f"filter(array({random}, {confuser}), x -> x.use)"
     found = (
-        drawn.selectExpr(*_STRATUM, f"explode({entries}) AS entry")
+        hashed.selectExpr(*_STRATUM, f"explode({entries}) AS entry")
         .groupBy(*_STRATUM, "entry.pool", "entry.bucket")
         .agg(F.count(F.lit(1)).alias("rows"))
     )
@@ -180,20 +180,28 @@ def _limits(spark: SparkSession, supply: Sequence[Supply]) -> DataFrame:
     )
 
 
-def _drawn(drawn: DataFrame, limits: DataFrame) -> DataFrame:
-    rows = drawn.join(F.broadcast(limits), on=_STRATUM, how="inner")
-    confusers = _first(rows.where("confuser_category IS NOT NULL"), "n2")
-    taken = confusers.select("galaxy_id")
-    random = _first(rows.join(F.broadcast(taken), on="galaxy_id", how="left_anti"), "n1")
-    return confusers.unionByName(random)
+def _drawn(hashed: DataFrame, limits: DataFrame) -> DataFrame:
+    """Each stratum's first confusers in their hash order, then its first galaxies of the others in theirs.
+
+    Only rows whose hash can be among the first are ranked.
+    """
+    rows = hashed.join(F.broadcast(limits), on=_STRATUM, how="inner").withColumn(
+        "_confuser", F.expr(f"confuser_category IS NOT NULL AND {_bucket('order_n2')} <= last_n2")
+    )
+    rows = rows.where(f"_confuser OR {_bucket('order_n1')} <= last_n1")
+    ranked = _ranked(rows, "_confuser", "order_n2").withColumn("_taken", F.expr("_confuser AND rank < sampled_n2"))
+    others = _ranked(ranked.withColumnRenamed("rank", "_rank_n2"), "_taken", "order_n1")
+    return others.where("_taken OR rank < sampled_n1").withColumns(
+        {
+            "rank": F.expr("CASE WHEN _taken THEN _rank_n2 ELSE rank END"),
+            "pool": F.expr("CASE WHEN _taken THEN 'N2' ELSE 'N1' END"),
+        }
+    )
 
 
-def _first(rows: DataFrame, pool: str) -> DataFrame:
-    """The stratum's first rows in hash order, as many as are sampled; only buckets that can hold them are ranked."""
-    order = Window.partitionBy(*_STRATUM).orderBy(f"order_{pool}", "galaxy_id")
-    near_front = rows.where(f"{_bucket(f'order_{pool}')} <= last_{pool}")
-    ranked = near_front.withColumn("rank", F.row_number().over(order).cast("bigint") - 1)
-    return ranked.where(f"rank < sampled_{pool}").withColumn("pool", F.lit(pool.upper()))
+def _ranked(rows: DataFrame, group: str, order: str) -> DataFrame:
+    window = Window.partitionBy(*_STRATUM, group).orderBy(order, "galaxy_id")
+    return rows.withColumn("rank", F.row_number().over(window).cast("bigint") - 1)
 
 
 def _counts(supply: Sequence[Supply]) -> pa.Table:

@@ -177,14 +177,24 @@ def _broken_sql() -> str:
 
 def unique(rows: DataFrame) -> DataFrame:
     """Rows where, of those in a table that share a galaxy_id, all but the lowest (file, row) are quarantined."""
-    in_table = F.expr("outcome <> 'quarantined' AND (outcome = 'kept' OR is_near)")
-    order = Window.partitionBy("_in_table", "galaxy_id").orderBy("sweep_file", "row_index")
-    ranked = rows.withColumn("_in_table", in_table).where("_in_table").withColumn("_rank", F.row_number().over(order))
-    repeated = F.col("_rank") > 1
-    ranked = ranked.withColumn("outcome", F.when(repeated, "quarantined").otherwise(F.col("outcome"))).withColumn(
-        "reason", F.when(repeated, DUPLICATE).otherwise(F.col("reason"))
+    place = ["sweep_file", "row_index"]
+    order = Window.partitionBy("galaxy_id").orderBy(*place)
+    in_table = rows.where("outcome = 'kept' OR (outcome = 'rejected' AND is_near)").select("galaxy_id", *place)
+    repeated = in_table.withColumn("_rank", F.row_number().over(order)).where("_rank > 1").select(*place).collect()
+    if not repeated:
+        return rows
+    log.warning("%d rows repeat a galaxy_id and are quarantined", len(repeated))
+    places = rows.sparkSession.createDataFrame(
+        [(row["sweep_file"], row["row_index"], True) for row in repeated],
+        "sweep_file string, row_index bigint, _repeated boolean",
     )
-    return ranked.drop("_in_table", "_rank").unionByName(rows.where(~in_table))
+    marked = rows.join(F.broadcast(places), on=place, how="left")
+    return marked.withColumns(
+        {
+            "outcome": F.expr("CASE WHEN _repeated THEN 'quarantined' ELSE outcome END"),
+            "reason": F.expr(f"CASE WHEN _repeated THEN '{DUPLICATE}' ELSE reason END"),
+        }
+    ).drop("_repeated")
 
 
 def reconciled(rows: DataFrame, facts: pa.Table, tasks: Sequence[sweeps.Task]) -> pa.Table:

@@ -1,0 +1,105 @@
+"""Times of the Spark jobs on a survey folder: ``python benchmarks/etl.py <survey folder> [parameter set]``.
+
+Each job runs twice on one server; the second time, with everything warm, is what a stage costs.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from etl import candidates, config, cutouts, manifest, negatives, pool, sweeps
+from etl.frames import frame
+from etl.session import session
+from lake.config import SplitParams
+from lake.root import DataRoot
+
+_PARAMS = Path(__file__).resolve().parents[1] / "params" / "base.yaml"
+
+
+class Run:
+    """One pass over all jobs, timed."""
+
+    def __init__(self, spark: Any, survey: Path, values: dict[str, Any]) -> None:
+        self.spark, self.survey, self.values = spark, survey, values
+        self.work = Path(tempfile.mkdtemp())
+        self.seconds: dict[str, float] = {}
+
+    def timed(self, name: str, job: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        result = job()
+        self.seconds[name] = time.perf_counter() - started
+        return result
+
+    def stored(self, made: Any, name: str) -> Any:
+        place = str(self.work / name)
+        made.write.mode("overwrite").parquet(place)
+        return self.spark.read.parquet(place)
+
+    def all(self) -> None:
+        split = SplitParams.load(self.values["survey"]["split"], "survey.split")
+        section = {
+            name: getattr(config, f"{name.capitalize()}Params").load(self.values[name], name)
+            for name in ("pool", "candidates", "negatives", "cutouts", "manifest")
+        }
+        listed = candidates.read_list(self.survey / "candidates.csv").rows
+        files = sweeps.find(str(self.survey / "sweeps"))
+
+        def make_pool() -> dict[str, Any]:
+            made = pool.build(self.spark, files, listed, section["pool"], split, "bench", str(self.work))
+            return {name: self.stored(getattr(made, name), name) for name in ("pool", "near", "counts", "quarantine")}
+
+        held = self.timed("pool", make_pool)
+        near = held["near"].toArrow()
+        matched = self.timed("candidates", lambda: candidates.match(listed, near, section["candidates"], split))
+        found = self.stored(frame(self.spark, matched, "lens_candidates"), "candidates")
+        drawn = self.timed(
+            "negatives",
+            lambda: self.stored(
+                negatives.sample(self.spark, held["pool"], held["near"], found, section["negatives"], 42).negatives,
+                "negatives",
+            ),
+        )
+        wanted = cutouts.requests(drawn, found, held["near"])
+        index = self.timed(
+            "extract", lambda: cutouts.extract(self.spark, wanted, self.survey, section["cutouts"], self.work)
+        )
+        rows = self.timed(
+            "assemble",
+            lambda: cutouts.assemble(index, self.work, self.work / "shards", section["cutouts"], "bench"),
+        )
+        stamps = self.stored(frame(self.spark, rows, "cutouts"), "cutouts")
+        name = section["manifest"].manifests[0].manifest_id
+        made = self.timed(
+            "manifest",
+            lambda: manifest.rows(
+                drawn, found, held["near"], held["pool"], stamps, section["manifest"], name
+            ).toArrow(),
+        )
+        print(f"{len(files)} sweeps, {rows.num_rows} cut-outs, {made.num_rows} manifest rows")
+
+
+def main() -> None:
+    survey = Path(sys.argv[1])
+    values = yaml.safe_load(_PARAMS.read_text())
+    if len(sys.argv) > 2:
+        overlay = yaml.safe_load((_PARAMS.parent / f"{sys.argv[2]}.yaml").read_text())
+        for name, changes in overlay.items():
+            if isinstance(values.get(name), dict) and isinstance(changes, dict):
+                values[name] |= changes
+    spark = session(DataRoot.of(tempfile.mkdtemp()), "benchmark")
+    for label in ("cold", "warm"):
+        run = Run(spark, survey, values)
+        run.all()
+        print(label, {name: f"{seconds:.1f} s" for name, seconds in run.seconds.items()})
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main()
