@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyspark.sql import Column, DataFrame, Row, Window
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F  # noqa: N812
 
 from etl.table import literal
@@ -14,7 +14,8 @@ from lake import fingerprint, provenance
 from lake.errors import ContractError
 from lake.spec import TableSpec
 
-SOURCE_FILE, ROW_INDEX, REASON = "_source_file", "_row_index", "_reason"
+SOURCE_FILE, ROW_INDEX, REASON, PLACE = "_source_file", "_row_index", "_reason", "_place"
+_KEPT = "_kept"
 _ORIGIN_COLUMNS = ((SOURCE_FILE, ROW_INDEX), ("sweep_file", "row_index"))
 
 
@@ -30,26 +31,35 @@ class Tally:
 def judge(df: DataFrame, spec: TableSpec, where: Mapping[str, str]) -> DataFrame:
     """The rows with the contract's columns and types, their origin, and in ``_reason`` the first rule each breaks.
 
-    Of rows that share a key the one of lowest (file, row) is good. ``df`` may carry ``_source_file`` and ``_row_index``
-    beside the contract's columns to say where a row came from; otherwise ``sweep_file`` and ``row_index`` do.
-    Lineage columns and the columns of the slice are filled in where ``df`` lacks them.
+    ``df`` may carry ``_source_file`` and ``_row_index`` beside the contract's columns to say where a row came from;
+    otherwise ``sweep_file`` and ``row_index`` do. Lineage columns and the columns of the slice are filled in where
+    ``df`` lacks them.
     """
     file, row = _origin(df, spec)
-    source = _complete(df, spec, where)
     columns = [F.col(c.name).cast(c.type).alias(c.name) for c in spec.columns]
-    typed = source.select(*columns, file.alias(SOURCE_FILE), row.alias(ROW_INDEX))
-    reasoned = typed.withColumn(REASON, F.expr(reason_sql(spec, where)))
-    order = [
-        F.col(REASON).isNull().desc(),
-        F.col(SOURCE_FILE),
-        F.col(ROW_INDEX),
-        F.expr(fingerprint.row_hash_sql(spec)),
-    ]
-    rank = F.row_number().over(Window.partitionBy(*spec.key).orderBy(*order))
-    duplicate = f"duplicate key ({', '.join(spec.key)})"
-    reason = F.when(F.col(REASON).isNull() & (F.col("_rank") > 1), duplicate).otherwise(F.col(REASON))
-    kept = [*spec.names, SOURCE_FILE, ROW_INDEX]
-    return reasoned.withColumn("_rank", rank).select(*kept, reason.alias(REASON), _never_cached_twice())
+    typed = _complete(df, spec, where).select(*columns, file.alias(SOURCE_FILE), row.alias(ROW_INDEX))
+    place = F.monotonically_increasing_id().alias(PLACE)
+    return typed.select("*", F.expr(reason_sql(spec, where)).alias(REASON), place, _never_cached_twice())
+
+
+def duplicates(judged: DataFrame, spec: TableSpec) -> DataFrame:
+    """Keys that several good rows share, with the place of the row to keep: lowest (file, row), or by content where
+    a row has no origin."""
+    content = F.when(F.col(ROW_INDEX) < 0, F.expr(fingerprint.row_hash_sql(spec)))
+    order = F.struct(SOURCE_FILE, ROW_INDEX, content.alias("content"), PLACE)
+    shared = (
+        judged.where(F.col(REASON).isNull())
+        .groupBy(*spec.key)
+        .agg(F.count("*").alias("n"), F.min(order).alias("first"))
+    )
+    return shared.where("n > 1").select(*spec.key, F.col(f"first.{PLACE}").alias(_KEPT))
+
+
+def reject_duplicates(judged: DataFrame, shared: DataFrame, spec: TableSpec) -> DataFrame:
+    """Judged rows, with the reason of those whose key another row keeps."""
+    surplus = F.col(REASON).isNull() & F.col(_KEPT).isNotNull() & (F.col(PLACE) != F.col(_KEPT))
+    reason = F.when(surplus, f"duplicate key ({', '.join(spec.key)})").otherwise(F.col(REASON))
+    return judged.join(shared, on=list(spec.key), how="left").withColumn(REASON, reason).select(*judged.columns)
 
 
 def tally(judged: DataFrame, spec: TableSpec) -> Tally:

@@ -12,13 +12,15 @@ from pyspark.sql import SparkSession
 
 from etl import record, server, settings
 from etl.jars import delta_jars
-from etl.java import java
+from etl.java import QUICK_START, java
 from lake.errors import invalid
 from lake.root import DataRoot
 
 log = logging.getLogger(__name__)
 
 _NAMESPACE = uuid.UUID("5f0c3c52-0d6c-5a5e-9a39-2a3c1cf0a5b1")
+_sessions: dict[str, SparkSession] = {}
+"""Of this process, by connection string: two clients of one identity would stop each other."""
 
 
 def session(root: DataRoot, stage: str, slice_name: str | None = None) -> SparkSession:
@@ -48,6 +50,9 @@ def _classic() -> bool:
 def _connect(remote: str, identity: str) -> SparkSession:
     base = remote.rstrip(";") if "/;" in remote else remote.rstrip("/") + "/"
     url = remote if "session_id=" in remote else f"{base};session_id={identity}"
+    known = _sessions.get(url)
+    if known is not None and not known.is_stopped:
+        return known
     previous = _create(url)
     interrupted = previous.interruptAll()
     if interrupted:
@@ -56,6 +61,7 @@ def _connect(remote: str, identity: str) -> SparkSession:
     spark = _create(url)
     for name, value in settings.SESSION.items():
         spark.conf.set(name, value)
+    _sessions[url] = spark
     return spark
 
 
@@ -83,6 +89,7 @@ def _local_options(folder: Path) -> dict[str, str]:
     return {
         **settings.local(folder),
         "spark.driver.memory": settings.memory(),
+        "spark.driver.extraJavaOptions": QUICK_START,
         "spark.driver.extraClassPath": os.pathsep.join(str(jar) for jar in delta_jars()),
     }
 

@@ -14,6 +14,7 @@ SESSION = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.sources.partitionOverwriteMode": "static",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.inMemoryColumnarStorage.compressed": "false",
     "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
 }
 """Set on every session, whoever started its Spark."""

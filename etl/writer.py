@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
@@ -38,23 +39,31 @@ def publish(
     """
     if set(where) != set(spec.slice_by):
         raise LakeError(f"a slice of '{spec.name}' is given by {list(spec.slice_by)}, got {sorted(where)}")
-    judged = audit.judge(df, spec, where).persist(StorageLevel.DISK_ONLY)
-    try:
-        counts = audit.tally(judged, spec)
-        good = judged.where(F.col(audit.REASON).isNull()).select(*spec.names)
+    with _stored(audit.judge(df, spec, where)) as judged, _stored(audit.duplicates(judged, spec)) as shared:
+        rows = judged if shared.isEmpty() else audit.reject_duplicates(judged, shared, spec)
+        counts = audit.tally(rows, spec)
+        good = rows.where(F.col(audit.REASON).isNull()).select(*spec.names)
         written = table.replace(good, counts.good, spec, root, where, provenance.note)
         if written.rows != counts.good:
             raise LakeError(f"'{spec.name}': {counts.good} rows were to be written and {written.rows} were")
-        parts = [(audit.rejects(judged, spec), sum(counts.rejected.values()))]
+        parts = [(audit.rejects(rows, spec), sum(counts.rejected.values()))]
         if rejected is not None:
             parts.append((rejected.select(*COLUMNS), rejected.count()))
         quarantine(df.sparkSession, parts, spec.name, root, provenance)
-    finally:
-        judged.unpersist()
     card = Card(spec.name, slice_name, counts.good, spec.schema_hash(), counts.fingerprint, dict(where))
     pin(card, written, root, provenance)
     _report(card, counts)
     return card
+
+
+@contextmanager
+def _stored(rows: DataFrame) -> Iterator[DataFrame]:
+    """Rows that are computed once, however often they are read."""
+    held = rows.persist(StorageLevel.DISK_ONLY)
+    try:
+        yield held
+    finally:
+        held.unpersist()
 
 
 def _report(card: Card, counts: audit.Tally) -> None:
