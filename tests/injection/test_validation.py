@@ -1,0 +1,49 @@
+"""The summary that says whether injections can be believed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from injection import grid as grids
+from injection import validation
+from lake.errors import DataError
+from tests.injection.test_grid import hosts_table, params, run
+
+
+def test_summary_of_a_grid() -> None:
+    out = run(grids.plan(params(), hosts_table(), 42))
+    status = ["failed"] * 3 + out.column("status").to_pylist()[3:]
+    out = out.set_column(out.column_names.index("status"), "status", pa.array(status))
+    found = validation.validate(out, (0.3, 0.999))
+    assert found.failed == 3
+    assert found.injections == out.num_rows - 3
+    probability = 1 / (1 + np.exp(-out.column("score").to_numpy()[3:]))
+    assert found.detected[0.3] == pytest.approx((probability >= 0.3).mean())
+    assert found.score_percentiles[50] == pytest.approx(np.percentile(probability, 50))
+    assert 0.5 < found.noise_ratio_percentiles[50] < 10.0
+    assert set(found.host_false_positives) == {0.3, 0.999}
+
+
+def test_saturation_is_named() -> None:
+    assert validation.saturation(np.full(10, 0.95)) == "high"
+    assert validation.saturation(np.full(10, 0.05)) == "low"
+    assert validation.saturation(np.linspace(0, 1, 11)) is None
+
+
+def test_colours_and_differences() -> None:
+    out = run(grids.plan(params(), hosts_table(), 42))
+    colour = validation.arc_colour(out)
+    np.testing.assert_allclose(colour, out.column("src_g_minus_r").to_numpy(), atol=0.02)
+    assert validation.difference(colour, colour)[1] == pytest.approx(1.0)
+    assert validation.difference(colour, colour + 5.0)[0] == 1.0
+    with pytest.raises(DataError, match="no finite values"):
+        validation.difference(colour, np.array([np.nan]))
+
+
+def test_nothing_scored_is_an_error() -> None:
+    out = run(grids.plan(params(), hosts_table(), 42))
+    none = out.set_column(out.column_names.index("status"), "status", pa.array(["failed"] * out.num_rows))
+    with pytest.raises(DataError, match="no scored injections"):
+        validation.validate(none, (0.3,))
