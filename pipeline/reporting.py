@@ -21,7 +21,11 @@ from pipeline.galleries import galleries
 from pipeline.injected import grid_params
 
 _SPLIT = "test"
-_INJECTION_COLUMNS = ["grid_id", "injection_id", "galaxy_id"]
+_INJECTION_COLUMNS = [
+    *("grid_id", "injection_id", "galaxy_id", "lens_theta_e_arcsec", "src_mag_r", "src_beta_frac", "src_re_arcsec"),
+    *("host_psf_fwhm_r_arcsec", "host_depth_r_mag", "detectable"),
+]
+_ANSWER_COLUMNS = ["injection_id", "status", "probability", "host_probability"]
 
 
 def gather(context: RunContext, params: ReportParams) -> ReportInputs:
@@ -62,7 +66,7 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
     scores = context.read("scores", slices=[name]).to_pandas()
     runs = [f"evaluate-{name}", f"diagnose-{name}"]
     injections = context.read("injections", _INJECTION_COLUMNS, slices=[name]).to_pandas()
-    answers = context.read("injection_scores", ["injection_id", "status", "probability"], slices=[name]).to_pandas()
+    answers = context.read("injection_scores", _ANSWER_COLUMNS, slices=[name]).to_pandas()
     return GenerationInputs(
         name=name,
         checkpoint_id=str(scores["checkpoint_id"].iloc[0]),
@@ -80,11 +84,10 @@ def _facts(context: RunContext, name: str) -> Mapping[str, str]:
     if (folder / FINDER).exists():
         return {"kind": "somebody's own finder", **json.loads((folder / FINDER).read_text())}
     card = Checkpoint.load(folder).card
-    inner, outer = card.preprocessing.annulus
     return {
         "network": card.config.network.name,
         "description": card.config.description,
-        "annulus (pixels)": f"{inner}-{outer}",
+        "annulus (pixels)": str(card.preprocessing.annulus),
         "starts from": card.config.init or "random weights",
         "epochs": f"{card.epochs_run}, best {card.best_epoch}",
         "best validation AUC": f"{card.best_val_auc:.4f}",
