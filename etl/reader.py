@@ -15,7 +15,7 @@ from lake.root import DataRoot
 
 
 def read(
-    spark: SparkSession, root: DataRoot, name: str, slices: Sequence[str] | None = None, at: str | None = None
+    spark: SparkSession, root: DataRoot, name: str, slices: Sequence[str | None] | None = None, at: str | None = None
 ) -> DataFrame:
     """Rows of a table: all slices, or the named ones; ``at`` a git revision, whose committed pins then count."""
     spec = tables.spec(name)

@@ -69,7 +69,7 @@ def read(
     root: DataRoot,
     name: str,
     columns: Sequence[str] | None = None,
-    slices: Sequence[str] | None = None,
+    slices: Sequence[str | None] | None = None,
     filters: Filters = (),
     at: str | None = None,
 ) -> pa.Table:
