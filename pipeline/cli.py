@@ -18,6 +18,8 @@ _COMMANDS = {
     "audit": "audit",
     "candidates": "results",
     "compare": "results",
+    "score": "results",
+    "inject": "results",
     "tables": "lake",
     "query": "lake",
     "sql": "lake",

@@ -72,7 +72,9 @@ class RunContext:
         """Record what the outputs are made from; it goes into their pins."""
         self.inputs[name] = value
 
-    def read(self, table: str, columns: Sequence[str] | None = None, slices: Sequence[str | None] | None = None) -> pa.Table:
+    def read(
+        self, table: str, columns: Sequence[str] | None = None, slices: Sequence[str | None] | None = None
+    ) -> pa.Table:
         """Rows of a table at its pinned version, without a JVM."""
         self._note_table(table, slices)
         return delta.read(self.root, table, columns, slices)

@@ -58,8 +58,10 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
 
 
 def reported(context: RunContext) -> list[str]:
-    """The finders whose completeness has been measured, in the order of their names."""
-    return [str(entry.card.slice) for entry in cards.slices(context.root, "completeness")]
+    """The finders that were evaluated and whose completeness has been measured, in the order of their names."""
+    evaluated = {entry.card.slice for entry in cards.slices(context.root, "scores")}
+    measured = (entry.card.slice for entry in cards.slices(context.root, "completeness"))
+    return [name for name in measured if name is not None and name in evaluated]
 
 
 def _generation(context: RunContext, name: str) -> GenerationInputs:

@@ -29,3 +29,31 @@ def compare() -> None:
     deliver(metrics, None)
     if tests.num_rows:
         deliver(tests, None)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--generation", required=True, help="The scorer.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the rows to a .parquet, .csv or .fits file.")
+def score(folder: Path, generation: str, out: Path | None) -> None:
+    """Score the cut-outs of FOLDER, NPZ files of the reference format (`cutout` (y, x, band) float32 nMgy, `meta_*`)."""
+    from pipeline.export import deliver
+    from pipeline.foreign import score_folder
+
+    deliver(score_folder(folder, generation), out)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--generation", required=True, help="The scorer.")
+@click.option("--per-radius", default=100, show_default=True, help="Injections per Einstein radius of the grid.")
+def inject(folder: Path, generation: str, per_radius: int) -> None:
+    """Inject lenses into the 46 real DES galaxies of FOLDER (g.fits, r.fits, z.fits, seeing.txt) and measure completeness.
+
+    Rows go to `injections`, `injection_scores` and `completeness` under the slice GENERATION-des46, a contact sheet beside
+    the score batches.
+    """
+    from pipeline.foreign import inject_into_des
+
+    name = inject_into_des(folder, generation, per_radius)
+    click.echo(f"done: dhs query \"select * from completeness where cell = 'marginal'\"; picture in data/grid/{name}/")

@@ -17,7 +17,7 @@ from pipeline.context import RunContext
 def run(context: RunContext, params: CompletenessParams) -> None:
     generation = context.generation
     facts = json.loads((context.root.grid(generation) / "grid.json").read_text())
-    scores = context.read("scores", ["split", "label", "probability"], slices=[generation])
+    scores = context.read("scores", ["split", "label", "probability"], slices=[facts["generation"]])
     hosts = pc.and_(pc.equal(scores["split"], "val"), pc.equal(scores["label"], 0))
     points = thresholds(scores.filter(hosts)["probability"].to_numpy(), params)
     counts = summarise(

@@ -34,7 +34,7 @@ def run(context: RunContext, params: GridParams) -> None:
     work = context.work(planned.grid_id, scorer.scorer_id)
     fill(planned, load, scorer, work)
     with published_folder(context.root.grid(generation), work) as folder:
-        write_atomically(folder / "grid.json", json.dumps(facts(planned, scorer.scorer_id), indent=1, sort_keys=True))
+        write_facts(folder, planned, scorer.scorer_id, generation)
         context.write_lineage(folder)
     tracking.log_grid(context.root, generation, planned.grid_id, context.root.grid(generation))
 
@@ -54,18 +54,18 @@ def fill(planned: Plan, load: LoadHosts, scorer: Scorer, folder: Path) -> None:
         draft.replace(folder / _name(number))
 
 
-def facts(planned: Plan, checkpoint_id: str) -> dict[str, object]:
-    """What a grid is: identity, prior, planned cells, and the cells that hold fewer injections than asked for."""
-    return {
+def write_facts(folder: Path, planned: Plan, checkpoint_id: str, generation: str) -> None:
+    """Write ``grid.json``: identity, scorer, parameters, planned cells, and the cells short of injections."""
+    facts = {
         "grid_id": planned.grid_id,
         "checkpoint_id": checkpoint_id,
+        "generation": generation,
         "prior": planned.prior.name,
-        "host_model": planned.grid.host_model,
-        "per_cell": planned.grid.per_cell,
         "parameters": planned.grid.model_dump(mode="json"),
         "cells": cells(planned.grid),
         "short": planned.empty.to_pylist(),
     }
+    write_atomically(folder / "grid.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
 
 
 def cells(grid: GridParams) -> list[dict[str, object]]:
