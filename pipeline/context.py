@@ -130,7 +130,7 @@ class RunContext:
         self.works.append(folder)
         return folder
 
-    def _note_table(self, table: str, slices: Sequence[str] | None) -> None:
+    def _note_table(self, table: str, slices: Sequence[str | None] | None) -> None:
         for entry in cards.slices(self.root, table):
             if slices is None or entry.card.slice in slices:
                 name = cards.stem(table, entry.card.slice)

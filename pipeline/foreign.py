@@ -1,7 +1,8 @@
-"""Stamps that do not come from the survey's coadds: scoring imported cut-outs, injecting into other surveys' galaxies."""
+"""Stamps from elsewhere: scoring imported cut-outs, injecting into another survey's galaxies."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from analysis.config import CompletenessParams
 from analysis.figures.stamps import contact_sheet
 from etl.config import CutoutsParams
 from etl.imports import Imported, import_npz, load_des_hosts
 from injection.config import GridParams
 from injection.grid import Plan, plan
 from injection.hosts import Hosts
+from injection.priors import draw
 from injection.render import render
 from injection.stream import Scorer
 from lake.errors import DataError
@@ -41,10 +44,7 @@ class Sized:
 
 def score_folder(folder: Path, generation: str) -> pa.Table:
     """Scores of the NPZ cut-outs of a folder; a cut-out that cannot be used has its reason instead of a score."""
-    cutouts = params.section("cutouts")
-    if not isinstance(cutouts, CutoutsParams):
-        raise TypeError(type(cutouts))
-    imported = import_npz(folder, params.survey().collection, cutouts)
+    imported = import_npz(folder, params.survey().collection, params.typed(CutoutsParams, "cutouts"))
     scorer = load_scorer(params.root().checkpoints(generation))
     good = np.array([status == "ok" for status in imported.rows["status"].to_pylist()], dtype=bool)
     logits = np.full(len(good), np.nan)
@@ -60,16 +60,14 @@ def inject_into_des(folder: Path, generation: str, per_radius: int) -> str:
     """Inject into the 46 DES galaxies, score, and summarise; the name of the new slices."""
     name = f"{generation}-des46"
     survey = params.survey()
-    cutouts, chosen = params.section("cutouts"), params.section("grid")
-    if not isinstance(cutouts, CutoutsParams) or not isinstance(chosen, GridParams):
-        raise TypeError(type(chosen))
-    hosts = load_des_hosts(folder, cutouts)
+    hosts = load_des_hosts(folder, params.typed(CutoutsParams, "cutouts"))
+    chosen = _one_cell(params.typed(GridParams, "grid"), hosts, per_radius)
     with stage_run("grid", name, survey) as context:
-        _fill(context, generation, hosts, _one_cell(chosen, hosts, per_radius))
+        _fill(context, generation, hosts, chosen)
     with stage_run("scores", name, survey) as context:
         scores.run(context, None)
     with stage_run("completeness", name, survey) as context:
-        completeness.run(context, params.section("completeness"))  # type: ignore[arg-type]
+        completeness.run(context, params.typed(CompletenessParams, "completeness"))
     return name
 
 
@@ -95,13 +93,13 @@ def _fill(context: RunContext, generation: str, hosts: Imported, chosen: GridPar
     place = {galaxy_id: i for i, galaxy_id in enumerate(hosts.facts["galaxy_id"].to_pylist())}
     good = {g for g, status in zip(place, hosts.rows["status"].to_pylist(), strict=True) if status == "ok"}
 
-    def load(galaxy_ids: list[str]) -> NDArray[np.float32]:
+    def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
         bad = [galaxy_id for galaxy_id in galaxy_ids if galaxy_id not in good]
         if bad:
             raise DataError(f"host {bad[0]} failed its quality check")
         return hosts.stamps[[place[galaxy_id] for galaxy_id in galaxy_ids]]
 
-    grid.fill(planned, load, Sized(scorer, hosts.stamps.shape[-1]), work)  # type: ignore[arg-type]
+    grid.fill(planned, load, Sized(scorer, hosts.stamps.shape[-1]), work)
     with published_folder(context.root.grid(context.generation), work) as folder:
         grid.write_facts(folder, planned, scorer.scorer_id, generation)
         context.write_lineage(folder)
@@ -110,8 +108,6 @@ def _fill(context: RunContext, generation: str, hosts: Imported, chosen: GridPar
 
 def _picture(planned: Plan, hosts: Imported, place: dict[str, int]) -> bytes:
     """Hosts and the same hosts with arcs, of some of the injections."""
-    from injection.priors import draw
-
     step = max(planned.rows.num_rows // SHOWN, 1)
     rows = planned.rows.take(pa.array(range(0, planned.rows.num_rows, step)[:SHOWN]))
     drawn = draw(
@@ -133,4 +129,4 @@ def _picture(planned: Plan, hosts: Imported, place: dict[str, int]) -> bytes:
         part = slice(start, start + 8)
         sheet.append(("hosts", bare[part], [""] * len(ids[part])))
         sheet.append(("with arcs", injected[part], labels[part]))
-    return contact_sheet(sheet, f"Real DES galaxies with injected arcs, prior {planned.prior.name}").data
+    return contact_sheet(sheet, f"Real DES galaxies with injected arcs, prior {planned.prior.name}").content

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -16,6 +16,8 @@ from lake.cards import write_atomically
 from lake.config import Section, SurveyParams
 from lake.errors import ParameterError, invalid
 from lake.root import DataRoot
+
+SectionT = TypeVar("SectionT", bound=Section)
 
 PARAMS_FILE = Path("params.yaml")
 SOURCES = Path("params")
@@ -98,9 +100,9 @@ def section(name: str, generation: str | None = None) -> Section:
     return TrainParams.load(_section(generations[generation], "parameters"), f"train.{generation}.parameters")
 
 
-def audited() -> list[str]:
-    """Names of the scorers that are evaluated and audited."""
-    return list(load_file().get("audited") or [])
+def typed(kind: type[SectionT], name: str) -> SectionT:
+    """One stage's parameters as the class that is known to hold them."""
+    return kind.load(_section(load_file(), name), name)
 
 
 def _overlaid(overlay: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def compare() -> None:
 @click.option("--generation", required=True, help="The scorer.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows to a .parquet, .csv or .fits file.")
 def score(folder: Path, generation: str, out: Path | None) -> None:
-    """Score the cut-outs of FOLDER, NPZ files of the reference format (`cutout` (y, x, band) float32 nMgy, `meta_*`)."""
+    """Score the cut-outs of FOLDER: NPZ files with `cutout` (y, x, band) float32 nMgy and `meta_*` values."""
     from pipeline.export import deliver
     from pipeline.foreign import score_folder
 
@@ -48,10 +48,10 @@ def score(folder: Path, generation: str, out: Path | None) -> None:
 @click.option("--generation", required=True, help="The scorer.")
 @click.option("--per-radius", default=100, show_default=True, help="Injections per Einstein radius of the grid.")
 def inject(folder: Path, generation: str, per_radius: int) -> None:
-    """Inject lenses into the 46 real DES galaxies of FOLDER (g.fits, r.fits, z.fits, seeing.txt) and measure completeness.
+    """Inject lenses into the 46 DES galaxies of FOLDER (g.fits, r.fits, z.fits, seeing.txt); measure completeness.
 
-    Rows go to `injections`, `injection_scores` and `completeness` under the slice GENERATION-des46, a contact sheet beside
-    the score batches.
+    Rows go to `injections`, `injection_scores` and `completeness` under the slice GENERATION-des46, a contact sheet
+    beside the score batches.
     """
     from pipeline.foreign import inject_into_des
 
