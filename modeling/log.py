@@ -30,6 +30,13 @@ class EpochRow:
     phase: str
     epoch_seconds: float
 
+    def summary(self) -> str:
+        """One line for logs."""
+        return (
+            f"loss {self.train_loss:.4f} (validation {self.val_loss:.4f}), validation AUC {self.val_auc:.4f}, "
+            f"best {self.best_val_auc:.4f}, {self.images} stamps in {self.epoch_seconds:.1f} s"
+        )
+
 
 class EpochLog:
     """The rows of a run, in a file of JSON lines."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from modeling.run import Run, open_run
 from modeling.schedule import learning_rate, phase
 from modeling.seeds import step_seed
 from modeling.selection import auc, saturated_fraction, selection_metric, tpr_at_fpr
+
+logger = logging.getLogger(__name__)
 
 DROPOUT_STREAM = 101
 CHECK_STEPS = 100
@@ -63,9 +66,11 @@ def train(
             report(row)
         while not run.finished:
             started = time.perf_counter()
+            logger.info("%s epoch %d/%d: step %d of %d", *_position(run))
             train_epoch(run, training)
-            row = evaluate(run, validation)
-            report(run.close_epoch(replace(row, epoch_seconds=time.perf_counter() - started)))
+            row = replace(evaluate(run, validation), epoch_seconds=time.perf_counter() - started)
+            report(run.close_epoch(row))
+            logger.info("%s epoch %d/%d: %s", params.generation, row.epoch, params.loop.epochs, row.summary())
     dtype = str(run.arithmetic.dtype).removeprefix("torch.")
     return TrainResult(params, work, run.rows, run.state.best_epoch, float(run.state.best_metric or 0.0), dtype)
 
@@ -133,6 +138,12 @@ def evaluate(run: Run, validation: TrainingArrays) -> EpochRow:
         phase=phase(run.epoch - 1, params.loop.frozen_epochs, params.schedule),
         epoch_seconds=0.0,
     )
+
+
+def _position(run: Run) -> tuple[str, int, int, int, int]:
+    """Generation, epoch (from 1), epochs, steps done in it, its steps."""
+    done = run.state.step - run.epoch * run.steps_per_epoch
+    return run.params.generation, run.epoch + 1, run.params.loop.epochs, done, run.steps_per_epoch
 
 
 def _freeze(run: Run, head_only: bool) -> None:

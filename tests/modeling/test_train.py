@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import signal
 import subprocess
@@ -18,8 +18,9 @@ from lake.errors import DataError, ParameterError
 from modeling.config import TrainParams, resolve_generation
 from modeling.data import TrainingArrays
 from modeling.log import EpochLog
+from modeling.run import Run
 from modeling.state import read
-from modeling.train import train
+from modeling.train import TrainResult, train
 from tests.modeling.conftest import SMALL, arrays
 
 Splits = tuple[TrainingArrays, TrainingArrays]
@@ -104,50 +105,73 @@ def test_torn_log_line_is_cut(tmp_path: Path, small: TrainParams, splits: Splits
     assert log.read_text() == whole
 
 
+RESUMED = {**SMALL, "loop": {**SMALL["loop"], "epochs": 6}}
+
 CHILD = """
-import sys
+import logging, sys
 from pathlib import Path
-from tests.modeling.test_train import long_run
-long_run(Path(sys.argv[1]), int(sys.argv[2]))
+from tests.modeling.test_train import whole_run
+logging.basicConfig(level=logging.INFO)
+whole_run(Path(sys.argv[1]), int(sys.argv[2]))
 """
 
 
-def long_run(folder: Path, save_every: int) -> None:
-    """Train six epochs of 30 steps in ``folder``, or go on with it."""
-    loop = {**SMALL["loop"], "epochs": 6, "save_every_steps": save_every}
-    params = resolve_generation("demo1", {**SMALL, "loop": loop})
-    splits = arrays(folder / "t", params, 480, 1), arrays(folder / "v", params, 30, 2)
-    train(params, *splits, folder / "work")
+def whole_run(folder: Path, save_every: int) -> TrainResult:
+    """Train, or go on training, six epochs on ring stamps."""
+    params = resolve_generation("demo1", RESUMED)
+    params = params.model_copy(update={"loop": params.loop.model_copy(update={"save_every_steps": save_every})})
+    data = (arrays(folder / "t", params, 480, 1), arrays(folder / "v", params, 30, 2))
+    return train(params, *data, folder / "work")
 
 
-def kill_after(line_count: int, folder: Path, save_every: int) -> list[str]:
-    """Run in a process group of its own, kill it in mid-epoch; answers the log as it was left."""
+def kill_in_epoch_three(folder: Path, save_every: int) -> str:
+    """Start a run in its own process group, SIGKILL it in its third epoch; answers its log."""
     root = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", CHILD, str(folder), str(save_every)]
-    process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
-    log = folder / "work" / "epochs.jsonl"
-    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= line_count):
+    folder.mkdir()
+    text = folder / "child.log"
+    with text.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(folder), str(save_every)],
+            env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+            stderr=out,
+        )
+    deadline = time.monotonic() + 120
+    while "epoch 3/6" not in text.read_text():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, text.read_text()
         time.sleep(0.005)
-    time.sleep(0.02)
+    time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    return log.read_text().splitlines()
+    process.wait()
+    return text.read_text()
 
 
 @pytest.mark.parametrize("save_every", [0, 7])
 def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, save_every: int) -> None:
     killed, straight = tmp_path / "killed", tmp_path / "straight"
-    before = kill_after(2, killed, save_every)
+    assert "demo1 epoch 1/6: step 0 of 30" in kill_in_epoch_three(killed, save_every)
+    log = killed / "work" / "epochs.jsonl"
+    before = log.read_text().splitlines()
     assert 2 <= len(before) < 6
-    long_run(killed, save_every)
-    long_run(straight, save_every)
+    resumed, uninterrupted = whole_run(killed, save_every), whole_run(straight, 0)
     for name in ("state.safetensors", "best.safetensors"):
         assert same(killed / "work" / name, straight / "work" / name)
-    after, expected = ((f / "work" / "epochs.jsonl").read_text().splitlines() for f in (killed, straight))
-    assert after[: len(before)] == before
-    assert [timeless(line) for line in after] == [timeless(line) for line in expected]
+    assert log.read_text().splitlines()[: len(before)] == before
+    rows = [[replace(row, epoch_seconds=0.0) for row in result.rows] for result in (resumed, uninterrupted)]
+    assert rows[0] == rows[1]
 
 
-def timeless(line: str) -> dict[str, object]:
-    return {**json.loads(line), "epoch_seconds": 0}
+def test_saves_within_an_epoch_and_logs_its_start_and_end(
+    tmp_path: Path, small: TrainParams, splits: Splits, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = small.loop.model_copy(update={"save_every_steps": 2, "epochs": 1})
+    saved: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "save", lambda run: saved.append(run.state.step))
+        caplog.set_level(logging.INFO, logger="modeling")
+        train(small.model_copy(update={"loop": loop}), *splits, tmp_path)
+    assert saved == [2, 3]
+    lines = [record.getMessage() for record in caplog.records if "epoch 1/1" in record.getMessage()]
+    assert lines[0] == "demo1 epoch 1/1: step 0 of 3"
+    assert "validation AUC" in lines[1]
