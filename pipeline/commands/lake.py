@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -43,7 +44,7 @@ def sql(text: str, at: str | None, out: Path | None) -> None:
     from pipeline.params import root
 
     place = root()
-    deliver(answer(session(place, "sql", None), place, text, at=at).toArrow(), out)
+    deliver(answer(session(place, "sql", str(os.getpid())), place, text, at=at).toArrow(), out)
 
 
 @click.command()

@@ -23,7 +23,7 @@ _CLIENT = """
 import sys, time
 from lake.root import DataRoot
 from etl.session import session
-spark = session(DataRoot.of(sys.argv[1]), "near", "one")
+spark = session(DataRoot.of(sys.argv[1]), "near", sys.argv[2])
 """
 _COUNT = _CLIENT + "print(spark.range(7).count(), flush=True)\n"
 _SLOW = (
@@ -35,7 +35,7 @@ def sleepy(batches):
         yield batch
 print("connected", flush=True)
 rows = spark.range(40).repartition(20).mapInArrow(sleepy, "id long")
-rows.write.format("delta").save(sys.argv[2])
+rows.write.format("delta").save(sys.argv[3])
 print("written", flush=True)
 """
 )
@@ -79,7 +79,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataRoot]:
 
 
 def test_simultaneous_clients_share_one_server_which_is_replaced_when_killed(data: DataRoot) -> None:
-    clients = [start(_COUNT, data.local) for _ in range(2)]
+    clients = [start(_COUNT, data.local, name) for name in ("one", "two")]
     assert [count(client) for client in clients] == ["7", "7"]
     first = record.living(data.spark)
     assert first is not None
@@ -90,7 +90,7 @@ def test_simultaneous_clients_share_one_server_which_is_replaced_when_killed(dat
     os.kill(first.pid, signal.SIGKILL)
     wait_until(lambda: not any(process.is_running() and process.name() == "java" for process in machines))
     assert record.living(data.spark) is None
-    assert count(start(_COUNT, data.local)) == "7"
+    assert count(start(_COUNT, data.local, "one")) == "7"
     second = record.living(data.spark)
     assert second is not None
     assert second.pid != first.pid
@@ -98,13 +98,13 @@ def test_simultaneous_clients_share_one_server_which_is_replaced_when_killed(dat
 
 def test_what_a_killed_client_left_running_is_stopped_by_the_next(data: DataRoot, tmp_path: Path) -> None:
     target = tmp_path / "table"
-    victim = start(_SLOW, data.local, target)
+    victim = start(_SLOW, data.local, "one", target)
     assert victim.stdout is not None
     assert victim.stdout.readline().strip() == "connected"
     wait_until(lambda: any(target.rglob("*.parquet")) or target.exists())
     victim.kill()
     victim.communicate()
-    assert count(start(_COUNT, data.local)) == "7"
+    assert count(start(_COUNT, data.local, "one")) == "7"
     known = list(target.rglob("*.parquet"))
     time.sleep(6)
     assert list(target.rglob("*.parquet")) == known
@@ -113,7 +113,7 @@ def test_what_a_killed_client_left_running_is_stopped_by_the_next(data: DataRoot
 
 def test_an_idle_server_ends(tmp_path: Path) -> None:
     data = DataRoot.of(tmp_path / "data")
-    assert count(start(_COUNT, data.local, idle_seconds=1)) == "7"
+    assert count(start(_COUNT, data.local, "one", idle_seconds=1)) == "7"
     wait_until(lambda: not (data.spark / record.RECORD).exists())
 
 
