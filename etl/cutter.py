@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from etl import qa
-from etl.coadds import Windows, brick_stamps
+from etl import coadds, qa
+from etl.coadds import Windows, brick_stamps, coadd_path
 from etl.config import CutoutsParams
+from etl.partial import code_hash, state
 from lake.errors import DataError
+from lake.survey import BANDS
 
 OUTSIDE = "the coadd does not hold the whole window"
 METRICS = (
@@ -32,6 +36,7 @@ INDEX_SCHEMA = pa.schema(
 )
 """What a brick's Parquet file holds of each source."""
 
+_MADE_FROM = b"made_from"
 _DONE_SCHEMA = pa.schema([("brick", pa.string()), ("rows", pa.int64())])
 
 
@@ -52,9 +57,10 @@ class BrickCutter:
             yield pa.RecordBatch.from_pylist(done, schema=_DONE_SCHEMA)
 
     def brick(self, brick: str, ids: Sequence[str], ra: NDArray[np.float64], dec: NDArray[np.float64]) -> None:
-        """Cut out one brick's sources, unless their files are there."""
+        """Cut out one brick's sources, unless their files are there and made from the same."""
         place = Path(self.folder) / f"{brick}.parquet"
-        if place.exists() and pq.read_table(place, columns=["galaxy_id"])["galaxy_id"].to_pylist() == list(ids):
+        made_from = self._made_from(brick, ids, ra, dec)
+        if place.exists() and (pq.read_schema(place).metadata or {}).get(_MADE_FROM) == made_from:
             return
         try:
             stamps, rows = cut_brick(Path(self.survey), brick, ra, dec, self.params)
@@ -65,8 +71,17 @@ class BrickCutter:
         complete = [{"galaxy_id": i, "brickname": brick, **row} for i, row in zip(ids, rows, strict=True)]
         _write_stamps(place.with_suffix(".npy"), stamps)
         draft = place.with_suffix(".draft")
-        pq.write_table(pa.Table.from_pylist(complete, schema=INDEX_SCHEMA), draft)
+        schema = INDEX_SCHEMA.with_metadata({_MADE_FROM: made_from})
+        pq.write_table(pa.Table.from_pylist(complete, schema=schema), draft)
         draft.replace(place)
+
+    def _made_from(self, brick: str, ids: Sequence[str], ra: NDArray[np.float64], dec: NDArray[np.float64]) -> bytes:
+        """Hash of what the brick's files are made from: sources, coadds, settings and code."""
+        paths = [coadd_path(Path(self.survey), brick, "image", band) for band in BANDS]
+        paths.append(coadd_path(Path(self.survey), brick, "maskbits", None))
+        code = code_hash([sys.modules[__name__], coadds, qa])
+        facts = [code, self.params.digest(), list(ids), ra.tolist(), dec.tolist(), [state(path) for path in paths]]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest().encode()
 
 
 def _write_stamps(path: Path, stamps: NDArray[np.float32]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812
 
-from etl import near, storage, sweeps
+from etl import fitstable, near, shapes, storage, sweeps
 from etl.config import PoolParams
 from etl.frames import broken_rule_sql, contract_names, ddl, in_list, quoted, small_frame, table_of
-from etl.shapes import RENAMED
+from etl.partial import code_hash
 from lake import survey, tables
 from lake.config import SplitParams
 from lake.errors import DataError
@@ -56,7 +57,7 @@ def build(
     repeated run finds. Rows that do not add up are an error.
     """
     facts = inspect(spark, [storage.absolute(path) for path in paths[: params.limit_files]])
-    settings = [params.model_dump(mode="json"), split.model_dump(mode="json"), collection, listed.to_pylist()]
+    settings = [params.model_dump(mode="json"), split.model_dump(mode="json"), collection, listed.to_pylist(), _code()]
     staged = f"{storage.absolute(work)}/rows-{sweeps.input_hash(facts, settings)}"
     tasks = sweeps.plan(facts, params.task_mib << 20, params.limit_rows)
     if not storage.exists(f"{staged}/_SUCCESS"):
@@ -72,6 +73,11 @@ def build(
         counts=small_frame(spark, counts),
         quarantine=_quarantine(spark, rows, facts),
     )
+
+
+def _code() -> str:
+    held = [tables.spec(name).schema_hash() for name in ("tractor_pool", "tractor_near_candidates")]
+    return " ".join([code_hash([sys.modules[__name__], fitstable, near, shapes, sweeps]), *held])
 
 
 def inspect(spark: SparkSession, paths: Sequence[str]) -> pa.Table:
@@ -199,7 +205,7 @@ def unique(rows: DataFrame) -> DataFrame:
 
 def reconciled(rows: DataFrame, facts: pa.Table, tasks: Sequence[sweeps.Task]) -> pa.Table:
     """``ingest_counts`` rows of the stage; a file whose rows do not add up is an error."""
-    renamed = F.expr(f"CASE WHEN survey_type IN ({in_list(tuple(RENAMED))}) THEN survey_type END")
+    renamed = F.expr(f"CASE WHEN survey_type IN ({in_list(tuple(shapes.RENAMED))}) THEN survey_type END")
     grouped = rows.groupBy("sweep_file", "outcome", "reason", renamed.alias("renamed")).count().collect()
     found: Counter[tuple[str, str, str]] = Counter()
     derived: Counter[tuple[str, str, str]] = Counter()

@@ -165,6 +165,26 @@ def test_an_interrupted_extraction_resumes_and_gives_the_same(jobs_spark: Any, s
     assert rows[0].equals(rows[1])
 
 
+def test_a_brick_is_made_again_when_its_coadds_sources_or_settings_change(survey: Any, tmp_path: Path) -> None:
+    _, wcs, images = survey
+    write_brick(tmp_path / "sky", "1000p000", 100.0, 0.0, images["1000p000"])
+    work = tmp_path / "work"
+    work.mkdir()
+    ra, dec = (np.array([v]) for v in sky(wcs["1000p000"], 100, 100))
+
+    def stamp_time(settings: Any, shift: float = 0.0) -> int:
+        cutter.BrickCutter(str(tmp_path / "sky"), str(work), settings).brick("1000p000", ["a"], ra + shift, dec)
+        return (work / "1000p000.parquet").stat().st_mtime_ns
+
+    times = [stamp_time(PARAMS), stamp_time(PARAMS), stamp_time(PARAMS, 1e-4)]
+    times.append(stamp_time(params("cutouts", stamp_pixels=43, coadd_pixels=SIZE)))
+    before = stamp_time(PARAMS)
+    changed = images["1000p000"] | {"r": images["1000p000"]["r"] + 1}
+    write_brick(tmp_path / "sky", "1000p000", 100.0, 0.0, changed)
+    assert times[0] == times[1] < times[2] < times[3] < before < stamp_time(PARAMS)
+    np.testing.assert_array_equal(np.load(work / "1000p000.npy")[0, 1], changed["r"][80:121, 80:121])
+
+
 def test_the_cutout_version_is_that_of_source_size_and_settings() -> None:
     base = cutouts.version(PARAMS, "x")
     assert base == cutouts.version(PARAMS.model_copy(update={"buckets": 7}), "x")

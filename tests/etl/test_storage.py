@@ -1,0 +1,67 @@
+"""Places: local paths, and an object store behind ``s3://`` and ``s3a://``."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from etl import storage, sweeps
+from lake.errors import DataError
+from tests.etl.survey_files import sources, write_sweep
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """A bucket of a simulated S3 that holds two sweeps and a note."""
+    boto3 = pytest.importorskip("boto3")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    _host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-2",
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    bucket = f"sky-{uuid.uuid4().hex[:8]}"
+    client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-east-2"})
+    for i in (1, 0):
+        path = write_sweep(tmp_path / f"sweep-{i}.fits", sources(9, i))
+        client.upload_file(str(path), bucket, f"dr10/sweep-{i}.fits")
+    client.put_object(Bucket=bucket, Key="dr10/note.txt", Body=b"x")
+    yield f"{bucket}/dr10"
+    server.stop()
+
+
+@pytest.mark.parametrize("scheme", ["s3", "s3a"])
+def test_sweeps_of_an_object_store(bucket: str, tmp_path: Path, scheme: str) -> None:
+    paths = sweeps.find(f"{scheme}://{bucket}")
+    assert [storage.name(path) for path in paths] == ["sweep-0.fits", "sweep-1.fits"]
+    local = tmp_path / "sweep-0.fits"
+    remote_facts, local_facts = sweeps.inspect(paths[0]), sweeps.inspect(str(local))
+    assert remote_facts | {"path": ""} == local_facts | {"path": ""}
+    remote = list(sweeps.read(sweeps.Task(paths[0], 2, 8)))
+    assert remote == list(sweeps.read(sweeps.Task(str(local), 2, 8)))
+    assert storage.exists(paths[0])
+    assert not storage.exists(paths[0] + ".absent")
+    assert sweeps.identity(paths[0]).startswith("sweep-0.fits ")
+    assert sweeps.inspect(f"{scheme}://{bucket}/absent.fits")["problem"]
+
+
+def test_local_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "b.fits").touch()
+    (tmp_path / "a.fits").touch()
+    (tmp_path / "folder.fits").mkdir()
+    assert storage.find(f"{tmp_path}/", ".fits") == [f"{tmp_path}/a.fits", f"{tmp_path}/b.fits"]
+    with pytest.raises(DataError, match=r"holds no \*.csv file"):
+        storage.find(str(tmp_path), ".csv")
+    with pytest.raises(DataError, match="holds no"):
+        storage.find(str(tmp_path / "absent"), ".fits")
+    monkeypatch.chdir(tmp_path)
+    assert storage.absolute("a.fits") == str(tmp_path / "a.fits")
+    assert storage.absolute("s3://sky/a.fits") == "s3://sky/a.fits"
