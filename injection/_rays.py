@@ -43,7 +43,9 @@ class Scene(NamedTuple):
     """squared extents up to which one ray, and four rays, are enough; flux below which a cell is not refined"""
 
 
-_ZERO, _ONE, _TWO, _EIGHT = (np.float32(value) for value in (0, 1, 2, 8))
+_ZERO, _ONE, _TWO, _FOUR = (np.float32(value) for value in (0, 1, 2, 4))
+_FLAT = np.float32(0.76)
+"""1 - q^2 above which a third half-angle step is needed: axis ratios below 0.49."""
 _TINY, _TENTH, _QUARTER, _HALF = (np.float32(value) for value in (1e-12, 0.1, 0.25, 0.5))
 _MIDPOINT, _GAUSSIAN = np.float32(1.0 / 12.0), np.float32(1.0 / 500.0)
 """Error of one ray and of four, relative to the brightness, over the 2nd and 4th power of its change over the cell."""
@@ -63,14 +65,16 @@ def _isothermal(u: Any, v: Any, q2: Any, f2: Any) -> Any:
     a, b = u * inverse_psi, v * inverse_psi
     a = a / (_ONE + np.sqrt(_ONE + f2 * a * a))
     a = a / (_ONE + np.sqrt(_ONE + f2 * a * a))
-    a = a / (_ONE + np.sqrt(_ONE + f2 * a * a))
     b = b / (_ONE + np.sqrt(max(_ONE - f2 * b * b, _ZERO)))
     b = b / (_ONE + np.sqrt(max(_ONE - f2 * b * b, _ZERO)))
-    b = b / (_ONE + np.sqrt(max(_ONE - f2 * b * b, _ZERO)))
+    if f2 > _FLAT:
+        a = _TWO * a / (_ONE + np.sqrt(_ONE + f2 * a * a))
+        b = _TWO * b / (_ONE + np.sqrt(max(_ONE - f2 * b * b, _ZERO)))
+        f2 = _QUARTER * f2
     s, t = f2 * a * a, f2 * b * b
     atan = _ATAN[0] + s * (_ATAN[1] + s * (_ATAN[2] + s * (_ATAN[3] + s * (_ATAN[4] + s * _ATAN[5]))))
     atanh = _ATANH[0] + t * (_ATANH[1] + t * (_ATANH[2] + t * (_ATANH[3] + t * (_ATANH[4] + t * _ATANH[5]))))
-    return _EIGHT * a * atan, _EIGHT * b * atanh, inverse_psi
+    return _FOUR * a * atan, _FOUR * b * atanh, inverse_psi
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
@@ -107,9 +111,11 @@ def _look(us: Any, vs: Any, lens: Any, part: Any, width: Any, seen: Any) -> None
         span = width * (max(_ONE, steep - _ONE) + shear) * scale
         radius = np.sqrt(radius2)
         far, near = radius + _HALF * span, max(radius - span, _TINY)
-        change = span / far * sharpness * steepness * _simd.exp2(_TWO * power * _simd.log2(far))
+        change = span / far * sharpness * steepness * _simd.rough_exp2(_TWO * power * _simd.rough_log2(far))
         variation[i] = -_ONE if radius > cut + span else change * change
-        brightest[i] = amplitude * _simd.exp2(-steepness * _simd.exp2(_TWO * power * _simd.log2(near)))
+        brightest[i] = amplitude * _simd.rough_exp2(
+            -steepness * _simd.rough_exp2(_TWO * power * _simd.rough_log2(near))
+        )
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")

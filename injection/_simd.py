@@ -15,6 +15,11 @@ HALF = np.float32(0.5)
 _SQRT2 = np.float32(np.sqrt(2.0))
 _LOG2 = tuple(np.float32(2.0 / np.log(2.0) / (2 * k + 1)) for k in range(4))
 _EXP2 = tuple(np.float32(np.log(2.0) ** k / np.prod(np.arange(1.0, k + 1))) for k in range(7))
+_NODES = np.polynomial.chebyshev.chebpts1(4)
+_ROUGH_LOG2 = tuple(
+    np.polyfit(1.5 + 0.5 * _NODES, np.log2(1.5 + 0.5 * _NODES) / (0.5 + 0.5 * _NODES), 3)[::-1].astype(np.float32)
+)
+_ROUGH_EXP2 = tuple(np.polyfit(0.5 * _NODES, np.exp2(0.5 * _NODES), 3)[::-1].astype(np.float32))
 _LOWEST = np.float32(-125.0)
 
 
@@ -83,3 +88,20 @@ def exp2(x: Any) -> Any:
     f = x - whole
     series = _EXP2[3] + f * (_EXP2[4] + f * (_EXP2[5] + f * _EXP2[6]))
     return _power_of_two(whole) * (_EXP2[0] + f * (_EXP2[1] + f * (_EXP2[2] + f * series)))
+
+
+@njit(cache=True, fastmath=True, nogil=True, inline="always", error_model="numpy")
+def rough_log2(x: Any) -> Any:
+    """Base-2 logarithm of a positive float32, to 1e-3: for bounds."""
+    m = _mantissa(x)
+    series = _ROUGH_LOG2[1] + m * (_ROUGH_LOG2[2] + m * _ROUGH_LOG2[3])
+    return _exponent(x) + (m - ONE) * (_ROUGH_LOG2[0] + m * series)
+
+
+@njit(cache=True, fastmath=True, nogil=True, inline="always", error_model="numpy")
+def rough_exp2(x: Any) -> Any:
+    """2 to a float32 in (-inf, 126), to 2e-4: for bounds."""
+    x = max(x, _LOWEST)
+    whole = _truncated(x - HALF) if x < ONE - ONE else _truncated(x + HALF)
+    f = x - whole
+    return _power_of_two(whole) * (_ROUGH_EXP2[0] + f * (_ROUGH_EXP2[1] + f * (_ROUGH_EXP2[2] + f * _ROUGH_EXP2[3])))
