@@ -1,4 +1,4 @@
-"""Times of the Spark jobs on a survey folder: ``python benchmarks/etl.py <survey folder> [parameter set]``.
+"""Times of the Spark jobs on a survey folder: ``python -m benchmarks.etl <survey folder> [parameter set]``.
 
 Each job runs twice on one server; the second time, with everything warm, is what a stage costs.
 """
