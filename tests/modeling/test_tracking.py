@@ -21,7 +21,7 @@ import pytest
 from lake.cards import Card, Pin, Slice
 from lake.errors import DataError, LakeError
 from lake.root import DataRoot
-from modeling import tracking
+from modeling import history, tracking
 from modeling.checkpoint import Manifest, publish, run_id
 from modeling.config import TrainParams
 from modeling.data import TrainingArrays
@@ -102,8 +102,8 @@ def test_a_rerun_finds_its_run_and_doubles_no_epoch(root: DataRoot, small: Train
                 tracker.epoch(row(epoch))
     store = RunStore(root)
     run = only(store, run_id="demo1-a", stage="train")
-    history = store.client.get_metric_history(run.info.run_id, "val_auc")
-    assert [point.step for point in history] == [1, 2, 3]
+    points = store.client.get_metric_history(run.info.run_id, "val_auc")
+    assert [point.step for point in points] == [1, 2, 3]
 
 
 def test_other_parameters_are_another_run(root: DataRoot, small: TrainParams) -> None:
@@ -222,15 +222,14 @@ def test_a_moved_data_folder_is_told(root: DataRoot, caplog: pytest.LogCaptureFi
 def test_history_is_imported_once_and_marked(root: DataRoot) -> None:
     store = RunStore(root)
     before = {run.info.run_id for run in store.find({"source": "historical"})}
-    started = time.perf_counter()
     tracking.import_history(root)
-    assert time.perf_counter() - started < 3
     assert {run.info.run_id for run in store.find({"source": "historical"})} == before
     assert len(before) == 26
     gen4 = only(store, source="historical", run_id="gen4")
     assert gen4.data.metrics["best_val_auc"] == 0.9921
     assert len(store.logged(gen4.info.run_id, "val_auc")) == 60
-    assert gen4.info.end_time - gen4.info.start_time == pytest.approx(1000 * 60 * 480, rel=0.1)
+    seconds = sum(row["epoch_seconds"] for row in history.epochs() if row["run_id"] == "gen4")
+    assert gen4.info.end_time - gen4.info.start_time == pytest.approx(1000 * seconds, abs=60)
     d02 = only(store, run_id="D02")
     assert d02.data.tags["status"] == "invalidated"
     assert "73.3 %" in d02.data.tags["disagreements"]
