@@ -15,6 +15,24 @@ _MARGIN = 1.02
 """Head-room on the radius within which a component can have images."""
 
 
+def lens_fields(lens: Lens) -> dict[str, NDArray[np.float32]]:
+    """The lens arrays (batch, ...) of a :class:`Scene`."""
+    shear_u, shear_v = rotated(lens.gamma1, lens.gamma2, 2.0 * lens.pa_rad)
+    fields = {
+        "strength": lens.theta_e_arcsec * np.sqrt(lens.q),
+        "one_minus_q2": 1.0 - lens.q**2,
+        "q2": lens.q**2,
+        "gamma_u": shear_u,
+        "gamma_v": shear_v,
+        "shear": np.hypot(shear_u, shear_v),
+    }
+    return {
+        "lenses": np.stack([fields[name] for name in LENS_FIELDS], axis=1).astype(np.float32),
+        "centres": np.stack([lens.x_arcsec, lens.y_arcsec], axis=1).astype(np.float32),
+        "turns": np.stack([np.cos(lens.pa_rad), np.sin(lens.pa_rad)], axis=1).astype(np.float32),
+    }
+
+
 def pack(
     lens: Lens, parts: Components, pixel_scale_arcsec: float, tail_fraction: float
 ) -> dict[str, NDArray[np.generic]]:
@@ -22,26 +40,14 @@ def pack(
 
     A component's reach, by the largest deflection and shear, also covers pixels whose centre alone is beyond it.
     """
-    shear_u, shear_v = rotated(lens.gamma1, lens.gamma2, 2.0 * lens.pa_rad)
-    shear = np.hypot(shear_u, shear_v)
-    strength = lens.theta_e_arcsec * np.sqrt(lens.q)
-    fields = {
-        "strength": strength,
-        "one_minus_q2": 1.0 - lens.q**2,
-        "q2": lens.q**2,
-        "gamma_u": shear_u,
-        "gamma_v": shear_v,
-        "shear": shear,
-    }
     packed, cut = _components(lens, parts, tail_fraction)
     offset = np.hypot(packed[..., 0], packed[..., 1])
     deflected = largest_deflection(lens.theta_e_arcsec, lens.q)
+    shear = np.hypot(lens.gamma1, lens.gamma2)
     reach = _MARGIN * (offset + cut + deflected[:, None]) / (1.0 - shear)[:, None] + pixel_scale_arcsec
     order = np.argsort(parts.fraction <= 0, axis=1, kind="stable")
     return {
-        "lenses": np.stack([fields[name] for name in LENS_FIELDS], axis=1).astype(np.float32),
-        "centres": np.stack([lens.x_arcsec, lens.y_arcsec], axis=1).astype(np.float32),
-        "turns": np.stack([np.cos(lens.pa_rad), np.sin(lens.pa_rad)], axis=1).astype(np.float32),
+        **lens_fields(lens),
         "parts": np.take_along_axis(packed, order[..., None], axis=1).astype(np.float32),
         "counts": (parts.fraction > 0).sum(axis=1).astype(np.int64),
         "reaches": np.take_along_axis(reach, order, axis=1).astype(np.float32),

@@ -55,7 +55,7 @@ _ATANH = tuple(np.float32(1.0 / (2 * k + 1)) for k in range(6))
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
-def _isothermal(u: Any, v: Any, q2: Any, f2: Any) -> Any:
+def isothermal(u: Any, v: Any, q2: Any, f2: Any) -> Any:
     """Deflection (u, v) of an SIE of unit strength, and 1/psi.
 
     Three half-angle steps, atan(x) = 2 atan(x / (1 + sqrt(1 + x^2))) and the like for atanh, leave arguments so small
@@ -83,7 +83,7 @@ def shoot(us: Any, vs: Any, lens: Any, source_us: Any, source_vs: Any) -> None:
     strength, f2, q2, g1, g2 = lens[0], lens[1], lens[2], lens[3], lens[4]
     for i in range(us.size):
         u, v = us[i], vs[i]
-        au, av, _ = _isothermal(u, v, q2, f2)
+        au, av, _ = isothermal(u, v, q2, f2)
         source_us[i] = u - strength * au - g1 * u - g2 * v
         source_vs[i] = v - strength * av - g2 * u + g1 * v
 
@@ -102,7 +102,7 @@ def _look(us: Any, vs: Any, lens: Any, part: Any, width: Any, seen: Any) -> None
     power, steepness, amplitude, scale, cut, sharpness = part[5], part[6], part[7], part[8], part[9], part[10]
     for i in range(us.size):
         u, v = us[i], vs[i]
-        au, av, inverse_psi = _isothermal(u, v, q2, f2)
+        au, av, inverse_psi = isothermal(u, v, q2, f2)
         du = u - strength * au - g1 * u - g2 * v - part_u
         dv = v - strength * av - g2 * u + g1 * v - part_v
         radius2 = auu * du * du + auv * du * dv + avv * dv * dv + _TINY
@@ -126,7 +126,7 @@ def _shine(us: Any, vs: Any, lens: Any, part: Any, light: Any) -> None:
     power, steepness, amplitude = part[5], part[6], part[7]
     for i in range(us.size):
         u, v = us[i], vs[i]
-        au, av, _ = _isothermal(u, v, q2, f2)
+        au, av, _ = isothermal(u, v, q2, f2)
         du = u - strength * au - g1 * u - g2 * v - part_u
         dv = v - strength * av - g2 * u + g1 * v - part_v
         radius2 = auu * du * du + auv * du * dv + avv * dv * dv + _TINY
@@ -145,7 +145,7 @@ def _spread(u: Any, v: Any, step: Any, turn: Any, out: Any, place: int) -> None:
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
-def _sort(count: int, width: Any, turn: Any, last: bool, limits: Any, lists: Any, image: Any) -> Any:
+def sort(count: int, width: Any, turn: Any, last: bool, limits: Any, lists: Any, image: Any) -> Any:
     """Decide each cell: done with one ray, four rays, or four children; returns the numbers of children and rays.
 
     ``lists`` are (positions, pixel numbers) of the cells, their children and the rays, and what the cells show. Both
@@ -190,7 +190,7 @@ def _integrate(scene: Any, row: int, k: int, count: int, width: Any, work: Any, 
         cells, children = table[2 * now : 2 * now + 2], table[2 - 2 * now : 4 - 2 * now]
         _look(cells[0, :count], cells[1, :count], lens, part, width, seen)
         lists = (cells, pixels[now], children, pixels[1 - now], points, pixels[2], seen)
-        young, rays = _sort(count, width, turn, level == levels, scene.limits, lists, image)
+        young, rays = sort(count, width, turn, level == levels, scene.limits, lists, image)
         if young < 0:
             return -1
         _shine(points[0, :rays], points[1, :rays], lens, part, seen[0])
@@ -205,7 +205,7 @@ def _integrate(scene: Any, row: int, k: int, count: int, width: Any, work: Any, 
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
-def _stamp_cells(scene: Any, row: int, k: int, size: int, work: Any) -> int:
+def stamp_cells(scene: Any, row: int, k: int, size: int, work: Any) -> int:
     """Fill list 0 with the pixels that component ``k`` can reach; returns how many."""
     cells, pixels = work
     scale, centre, turn, reach = scene.scale, scene.centres[row], scene.turns[row], scene.reaches[row, k]
@@ -228,7 +228,7 @@ def _stamp_cells(scene: Any, row: int, k: int, size: int, work: Any) -> int:
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
-def _surroundings(scene: Any, row: int, size: int, work: Any) -> int:
+def surroundings(scene: Any, row: int, size: int, work: Any) -> int:
     """Fill list 0 with the eight stamp-sized cells round the stamp; returns how many."""
     cells, pixels = work
     scale, centre, turn = scene.scale, scene.centres[row], scene.turns[row]
@@ -269,12 +269,12 @@ def _trace_component(scene: Any, row: int, k: int, work: Any, image: Any) -> int
     size = int(np.sqrt(image.size - 1))
     if size * size > work[0].shape[1]:
         return -1
-    count = _stamp_cells(scene, row, k, size, work)
+    count = stamp_cells(scene, row, k, size, work)
     inside = _integrate(scene, row, k, count, scene.scale, work, image)
     offset = max(abs(scene.centres[row, 0]), abs(scene.centres[row, 1]))
     if inside < 0 or scene.reaches[row, k] <= np.float32(0.5 * size) * scene.scale - offset:
         return inside
-    count = _surroundings(scene, row, size, work)
+    count = surroundings(scene, row, size, work)
     outside = _integrate(scene, row, k, count, np.float32(size) * scene.scale, work, image)
     return inside + outside if outside >= 0 else -1
 
@@ -295,7 +295,7 @@ def count_images(scene: Any, sources: Any, directions: Any, counts: Any) -> None
         found, before = 0, np.float32(0.0)
         for i in range(steps + 1):
             c, s = directions[0, i % steps], directions[1, i % steps]
-            au, av, _ = _isothermal(c, s, q2, f2)
+            au, av, _ = isothermal(c, s, q2, f2)
             right_u, right_v = su + strength * au, sv + strength * av
             left_u, left_v = c - g1 * c - g2 * s, s - g2 * c + g1 * s
             cross = left_u * right_v - left_v * right_u

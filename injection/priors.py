@@ -213,10 +213,11 @@ def log_density(prior: Prior, rows: pa.Table, fixed: tuple[str, ...] = ()) -> Ar
         if name not in fixed:
             total = total + getattr(prior, name).log_density(column(name))
     total = total + prior.shear.log_density(np.hypot(column("lens_gamma1"), column("lens_gamma2")))
-    return total + _clump_log_density(prior, column)
+    return total + clump_log_density(prior, column)
 
 
-def _clump_log_density(prior: Prior, column: Callable[[str], Array]) -> Array:
+def clump_log_density(prior: Prior, column: Callable[[str], Array]) -> Array:
+    """The part of :func:`log_density` that clumps make up."""
     count, re, q = column("src_clumps"), column("src_re_arcsec"), column("src_q")
     with np.errstate(divide="ignore"):
         none, some = np.log1p(-prior.clump_probability), np.log(prior.clump_probability / MAX_CLUMPS)

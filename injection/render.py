@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -105,15 +106,44 @@ def convolve(images: Images, psf: Psf, fluxes: Array, pixel_scale_arcsec: float 
     return irfft(lines, n=size, axis=-1)[..., :pixels]
 
 
+class Sources(Protocol):
+    """A kind of source light: how its rows can be wrong, and its lensed pixel integrals."""
+
+    def faults(self, rows: pa.Table) -> list[str | None]:
+        """Why each row cannot be rendered, beyond its parameters' ranges."""
+
+    def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature) -> tuple[Images, NDArray[np.int64]]:
+        """As :func:`trace`."""
+
+
+class Parametric:
+    """Sersic profiles with clumps."""
+
+    def faults(self, rows: pa.Table) -> list[str | None]:
+        real = np.asarray(rows.column("src_model")) == "real"
+        return ["'src_model' real needs a bank of real galaxies" if one else None for one in real]
+
+    def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature) -> tuple[Images, NDArray[np.int64]]:
+        return trace(rows, stamp_pixels, quadrature)
+
+
+PARAMETRIC = Parametric()
+
+
 def render_arcs(
-    rows: pa.Table, psf: Psf, stamp_pixels: int, quadrature: Quadrature = STANDARD, threads: int = 1
+    rows: pa.Table,
+    psf: Psf,
+    stamp_pixels: int,
+    quadrature: Quadrature = STANDARD,
+    threads: int = 1,
+    sources: Sources = PARAMETRIC,
 ) -> Arcs:
     """Lensed light of drawn rows on stamps of the survey's pixel scale.
 
     Rows with impossible parameters or PSFs fail alone; nothing here depends on the batch a row is in.
     """
     _check_size(stamp_pixels)
-    reasons = faults(rows)
+    reasons = [own or other for own, other in zip(faults(rows), sources.faults(rows), strict=True)]
     bad_psf = ~(np.isfinite(psf.fwhm_arcsec) & (psf.fwhm_arcsec > 0)).all(axis=1)
     for index in np.flatnonzero(bad_psf):
         reasons[index] = reasons[index] or str(
@@ -129,7 +159,8 @@ def render_arcs(
 
     def work(index: NDArray[np.int64]) -> None:
         part = rows if len(index) == rows.num_rows else rows.take(pa.array(index))
-        _render_chunk(part, psf, (index, sizes, fluxes), quadrature, arcs)
+        flat, arcs.rays[index] = sources.trace(part, stamp_pixels, quadrature)
+        _convolve_chunk(flat, psf, (index, sizes, fluxes), arcs)
 
     pieces = [piece for piece in np.array_split(good, max(1, -(-len(good) // _CHUNK))) if len(piece)]
     if threads == 1:
@@ -141,17 +172,10 @@ def render_arcs(
     return arcs
 
 
-def _render_chunk(
-    part: pa.Table,
-    psf: Psf,
-    where: tuple[NDArray[np.int64], NDArray[np.int64], Array],
-    quadrature: Quadrature,
-    arcs: Arcs,
-) -> None:
-    """Render some rows into their places of ``arcs``; the transform's size is each row's own, whatever its company."""
+def _convolve_chunk(flat: Images, psf: Psf, where: Places, arcs: Arcs) -> None:
+    """Put traced rows, convolved, into ``arcs``; the transform's size is each row's own, whatever its company."""
     index, sizes, fluxes = where
     pixels = arcs.images.shape[-1]
-    flat, arcs.rays[index] = trace(part, pixels, quadrature)
     sums = flat.sum(axis=1, dtype=np.float64)
     arcs.magnification[index] = sums
     arcs.flux_on_stamp[index] = sums - flat[:, -1]
