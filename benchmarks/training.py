@@ -1,135 +1,125 @@
-"""Speed of training and scoring the demo network, beside a plain torch loop: `python -m benchmarks.training`.
+"""Training and scoring of demo1's network against a plain Dataset and DataLoader: `python -m benchmarks.training`.
 
-The plain loop is what one writes first: a `Dataset` that reads, normalises and flips one stamp at a time, a
-`DataLoader`, the same network and optimiser, validation left out on both sides. One thread is timed in processor time,
-so that other work on the machine counts little; two threads in wall time, so that it must be idle.
+Stamps per second of wall-clock time and, where the machine is shared, of CPU time per thread; the ratio is that to the
+plain loop in the same arithmetic and thread count, timed in the same run.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-import tempfile
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import time
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lake.stamps import StampStore, write_shard
-from lake.survey import STAMP_PIXELS
+from modeling.augment import augment, sample_seeds
 from modeling.config import TrainParams, resolve_generation
-from modeling.data import load_arrays
-from modeling.hardware import DTYPES
 from modeling.inference import Arithmetic, logits_of, threads
-from modeling.networks import build
+from modeling.networks import LensFinder, build
 from modeling.preprocess import normalise
-from modeling.run import open_run
-from modeling.train import train_epoch
 
-ROWS = 1024
-STAMPS_IN_SLOW_RUNS = 256
-REPEATS = 3
+STAMPS, PIXELS, BATCH = 512, 101, 64
 
 
-class PlainStamps(Dataset):
-    """One stamp at a time, from a memory map."""
+class PlainStamps(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """One stamp at a time, normalised and turned when it is asked for."""
 
-    def __init__(self, rows: pa.Table, store: StampStore, params: TrainParams) -> None:
-        self.store, self.params = store, params
-        self.labels = torch.from_numpy(rows["label"].to_numpy().astype(np.float32))
+    def __init__(self, stamps: torch.Tensor, labels: torch.Tensor, params: TrainParams, training: bool) -> None:
+        self._stamps, self._labels, self._params, self._training = stamps, labels, params, training
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self._labels)
 
-    def __getitem__(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
-        x = normalise(torch.from_numpy(self.store.get([0], [row])), self.params.preprocessing)[0]
-        if torch.rand(()) < 0.5:
-            x = x.flip(-1)
-        return torch.rot90(x, int(torch.randint(4, ())), (-2, -1)), self.labels[row]
-
-
-def plain_epoch(rows: pa.Table, store: StampStore, params: TrainParams) -> None:
-    """The loop one writes first."""
-    network = build(params.network).train()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=params.optimiser.lr)
-    loader = DataLoader(PlainStamps(rows, store, params), params.loop.batch, shuffle=True, drop_last=True)
-    for x, y in loader:
-        optimiser.zero_grad()
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(network(x), y)
-        loss.backward()
-        optimiser.step()
-        loss.item()
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x = normalise(self._stamps[index : index + 1], self._params.preprocessing)[0]
+        if self._training:
+            x = torch.rot90(x, int(torch.randint(4, ())), (-2, -1))
+        return x, self._labels[index]
 
 
-def survey(folder: Path, rows: int) -> tuple[pa.Table, StampStore]:
-    """A shard of noise and its manifest rows."""
-    rng = np.random.default_rng(0)
-    stamps = (rng.normal(0, 1, (3, STAMP_PIXELS, STAMP_PIXELS)).astype(np.float32) for _ in range(rows))
-    write_shard(folder / "bucket-0000.npy", stamps, rows, STAMP_PIXELS)
-    table = pa.table(
-        {
-            "galaxy_id": [f"b:{row:06d}" for row in range(rows)],
-            "shard": np.zeros(rows, dtype=np.int32),
-            "shard_row": np.arange(rows, dtype=np.int32),
-            "label": (np.arange(rows) % 6 == 0).astype(np.int32),
-            "sample_weight": np.ones(rows, dtype=np.float32),
-        }
-    )
-    return table, StampStore(folder)
+def step(network: LensFinder, optimiser: torch.optim.Optimizer, logits: torch.Tensor, labels: torch.Tensor) -> None:
+    """One update."""
+    optimiser.zero_grad(set_to_none=True)
+    torch.nn.functional.binary_cross_entropy_with_logits(logits, labels).backward()
+    optimiser.step()
 
 
-def rate(name: str, images: int, number: int, work: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Print and answer the best rate of a few runs, in stamps per second."""
-    clock = time.process_time if number == 1 else time.perf_counter
-    best = float("inf")
-    for _ in range(repeats):
-        started = clock()
+def plain_training(stamps: torch.Tensor, labels: torch.Tensor, params: TrainParams, dtype: torch.dtype) -> None:
+    """An epoch of a plain loop."""
+    network = build(params.network)
+    optimiser = torch.optim.AdamW(network.parameters())
+    for x, y in DataLoader(PlainStamps(stamps, labels, params, training=True), BATCH, shuffle=True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            logits = network(x)
+        step(network, optimiser, logits.float(), y)
+        float(logits.mean())
+
+
+def our_training(x: torch.Tensor, labels: torch.Tensor, params: TrainParams, arithmetic: Arithmetic) -> None:
+    """An epoch as modeling.train runs it, on arrays normalised once for the whole run."""
+    network = arithmetic.place(build(params.network))
+    optimiser = torch.optim.AdamW(network.parameters(), fused=True)
+    for start in range(0, len(x), BATCH):
+        rows = np.arange(start, start + BATCH)
+        seeds = sample_seeds(params.augmentation.seed, rows, 0, len(x))
+        batch = augment(x.index_select(0, torch.from_numpy(rows)), params.augmentation, seeds)
+        step(network, optimiser, arithmetic.forward(network, batch), labels[rows])
+
+
+def plain_scoring(stamps: torch.Tensor, labels: torch.Tensor, params: TrainParams, dtype: torch.dtype) -> None:
+    """Scores of a plain loop."""
+    network = build(params.network).eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        for x, _ in DataLoader(PlainStamps(stamps, labels, params, training=False), BATCH):
+            network(x)
+
+
+def our_scoring(stamps: torch.Tensor, params: TrainParams, arithmetic: Arithmetic) -> None:
+    """Scores as a checkpoint's scorer gives them."""
+    logits_of(arithmetic.place(build(params.network)), arithmetic, normalise(stamps, params.preprocessing))
+
+
+def rates(work: Callable[[], None]) -> tuple[float, float]:
+    """Stamps per second of wall-clock and of CPU time, the best of two runs after a first."""
+    work()
+    best = [0.0, 0.0]
+    for _ in range(2):
+        wall, cpu = time.perf_counter(), time.process_time()
         work()
-        best = min(best, clock() - started)
-    print(f"{name:58s} {images / best:9.0f} stamps/s", flush=True)
-    return images / best
-
-
-def our_rates(rows: pa.Table, store: StampStore, folder: Path, number: int, dtype: str) -> float:
-    """Training and scoring with this many threads; answers the training rate."""
-    params = resolve_generation("demo1", {"execution": {"threads": number, "dtype": dtype, "device": "cpu"}})
-    slow = dtype == "bf16" and "AVX512" not in torch.backends.cpu.get_cpu_capability()
-    arrays = load_arrays(rows.slice(0, STAMPS_IN_SLOW_RUNS) if slow else rows, store, params)
-    images = len(arrays) // params.loop.batch * params.loop.batch
-    repeats = 1 if slow else REPEATS
-    with threads(number):
-        run = open_run(params, arrays, folder / f"{number}-{dtype}", None)
-        arithmetic = Arithmetic(torch.device("cpu"), DTYPES[dtype], params.execution.channels_last)
-        trained = rate(f"train, {dtype}", images, number, partial(train_epoch, run, arrays), repeats)
-        scoring = partial(logits_of, run.state.evaluated, arithmetic, arrays.x)
-        rate(f"score normalised stamps, {dtype}", len(arrays), number, scoring, repeats)
-    return trained
-
-
-def compare(rows: pa.Table, store: StampStore, folder: Path, number: int) -> None:
-    """All rates with this many threads."""
-    print(f"-- threads: {number}")
-    params = resolve_generation("demo1", {"execution": {"threads": number}})
-    stamps = torch.from_numpy(store.get(np.zeros(ROWS), np.arange(ROWS)))
-    with threads(number):
-        rate("normalise", ROWS, number, partial(normalise, stamps, params.preprocessing))
-        plain = rate("train, plain Dataset and DataLoader", ROWS, number, partial(plain_epoch, rows, store, params), 2)
-    ours = our_rates(rows, store, folder, number, "fp32")
-    our_rates(rows, store, folder, number, "bf16")
-    print(f"{'fp32 training, ratio to the plain loop':58s} {ours / plain:9.2f}", flush=True)
+        spent = time.perf_counter() - wall, time.process_time() - cpu
+        best = [max(rate, STAMPS / seconds) for rate, seconds in zip(best, spent, strict=True)]
+    return best[0], best[1]
 
 
 def main() -> None:
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    with tempfile.TemporaryDirectory() as name:
-        rows, store = survey(Path(name), ROWS)
-        for number in [int(word) for word in sys.argv[1:]] or [1, 2]:
-            compare(rows, store, Path(name), number)
+    params = resolve_generation("demo1")
+    stamps = torch.randn(STAMPS, 3, PIXELS, PIXELS, generator=torch.Generator().manual_seed(0))
+    labels = (torch.arange(STAMPS) % 6 == 0).float()
+    x = normalise(stamps, params.preprocessing)
+    print(f"{'':34s} {'stamps/s':>9s} {'per CPU s':>9s} {'plain':>9s} {'ratio':>6s}")
+    for number in (1, 2):
+        for dtype in (torch.float32, torch.bfloat16):
+            arithmetic = Arithmetic(torch.device("cpu"), dtype, channels_last=True)
+            pairs = {
+                "training": (
+                    lambda a=arithmetic: our_training(x, labels, params, a),
+                    lambda d=dtype: plain_training(stamps, labels, params, d),
+                ),
+                "scoring": (
+                    lambda a=arithmetic: our_scoring(stamps, params, a),
+                    lambda d=dtype: plain_scoring(stamps, labels, params, d),
+                ),
+            }
+            for name, (ours, plain) in pairs.items():
+                with threads(number):
+                    (wall, cpu), (plain_wall, plain_cpu) = rates(ours), rates(plain)
+                label = f"{name}, {number} thread(s), {str(dtype).removeprefix('torch.')}"
+                print(f"{label:34s} {wall:9.0f} {cpu:9.0f} {plain_wall:9.0f} {cpu / plain_cpu:6.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Networks by name; every one answers one logit per stamp."""
+"""Networks by name; every one answers one logit per stamp.
+
+Torchvision takes seconds to import, so that only the networks that are built from it import it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from collections.abc import Callable
 from typing import cast
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from lake.errors import DataError
@@ -124,6 +126,8 @@ def _pixelnet_small(params: NetworkParams) -> LensFinder:
 
 
 def _efficientnet_v2_s(params: NetworkParams) -> LensFinder:
+    import torchvision
+
     weights = torchvision.models.EfficientNet_V2_S_Weights.IMAGENET1K_V1
     network = _torchvision(torchvision.models.efficientnet_v2_s, weights, params)
     network.classifier = nn.Identity()
@@ -131,6 +135,8 @@ def _efficientnet_v2_s(params: NetworkParams) -> LensFinder:
 
 
 def _resnet18(params: NetworkParams) -> LensFinder:
+    import torchvision
+
     network = _torchvision(torchvision.models.resnet18, torchvision.models.ResNet18_Weights.IMAGENET1K_V1, params)
     network.fc = nn.Identity()
     return LensFinder(network, 512, params)
@@ -139,9 +145,8 @@ def _resnet18(params: NetworkParams) -> LensFinder:
 def _resnet18_small(params: NetworkParams) -> LensFinder:
     """ResNet-18 for 64-pixel stamps: a 3x3 stem without stride, no max-pool."""
     finder = _resnet18(params)
-    network = cast(torchvision.models.ResNet, finder.features)
-    network.conv1 = nn.Conv2d(len(BANDS), 64, 3, 1, 1, bias=False)
-    network.maxpool = nn.Identity()
+    finder.features.conv1 = nn.Conv2d(len(BANDS), 64, 3, 1, 1, bias=False)
+    finder.features.maxpool = nn.Identity()
     return finder
 
 
@@ -159,6 +164,8 @@ def _bottlenecked_resnet(params: NetworkParams) -> LensFinder:
 
 
 def _convnext_tiny(params: NetworkParams) -> LensFinder:
+    import torchvision
+
     weights = torchvision.models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1
     network = _torchvision(torchvision.models.convnext_tiny, weights, params)
     norm = cast(nn.Sequential, network.classifier)[0]

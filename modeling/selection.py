@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from lake.errors import DataError
 from modeling.sections import LoopParams
@@ -18,8 +17,14 @@ def auc(logits: Array, labels: Array) -> float:
     n_positive, n_negative = int(positive.sum()), int((~positive).sum())
     if not n_positive or not n_negative:
         raise DataError(f"an AUC needs lenses and negatives, got {n_positive} and {n_negative}")
-    rank_sum = float(rankdata(logits)[positive].sum())
+    rank_sum = float(_midranks(logits)[positive].sum())
     return (rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
+
+
+def _midranks(values: Array) -> Array:
+    """Ranks from 1, ties sharing their mean rank."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 def tpr_at_fpr(logits: Array, labels: Array, fpr: float) -> float:
