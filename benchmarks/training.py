@@ -57,7 +57,7 @@ def plain_training(stamps: torch.Tensor, labels: torch.Tensor, params: TrainPara
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             logits = network(x)
         step(network, optimiser, logits.float(), y)
-        float(logits.mean())
+        float(logits.detach().mean())
 
 
 def our_training(x: torch.Tensor, labels: torch.Tensor, params: TrainParams, arithmetic: Arithmetic) -> None:
