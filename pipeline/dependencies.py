@@ -1,7 +1,8 @@
 """Which files of the project a stage's result depends on: what its module imports, followed statically.
 
-Errors, logging, progress and provenance are exempt (they change no result), and so are package ``__init__`` modules,
-which hold nothing. A table named in a stage module brings in that table's contract.
+Errors, logging, tracking, progress and provenance are exempt (they change no result), and so are package ``__init__``
+modules, which hold nothing. A table named in a stage module brings in that table's contract; a file or folder of data
+named in a module beside it is a dependency too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from pathlib import Path
 
 PACKAGES = ("lake", "etl", "injection", "modeling", "analysis", "demo", "pipeline")
 EXEMPT = frozenset(
-    {"lake/errors.py", "lake/progress.py", "lake/provenance.py", "lake/tables/__init__.py", "pipeline/params.py"}
+    {
+        *("lake/errors.py", "lake/progress.py", "lake/provenance.py", "lake/tables/__init__.py", "pipeline/params.py"),
+        *("modeling/tracking.py", "modeling/runstore.py"),
+    }
 )
 
 
@@ -27,7 +31,10 @@ def stage_files(root: Path, stage: str) -> list[str]:
         if path in seen or path.relative_to(root).as_posix() in EXEMPT:
             continue
         seen.add(path)
+        if path.suffix != ".py":
+            continue
         waiting.extend(_imports(root, path))
+        waiting.extend(_named_data(path))
         if path.is_relative_to(root / "pipeline"):
             waiting.extend(_named_tables(root, path))
     return sorted(p.relative_to(root).as_posix() for p in seen if p.name != "__init__.py" or p.stat().st_size > 400)
@@ -66,6 +73,20 @@ def _module_files(root: Path, name: str) -> Iterator[Path]:
     for candidate in (base.with_suffix(".py"), base / "__init__.py"):
         if candidate.exists():
             yield candidate
+
+
+@cache
+def _named_data(path: Path) -> tuple[Path, ...]:
+    """Data files of the package that the module names, alone or within a folder it names."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.strip("."):
+            named = path.parent / node.value
+            if "/" not in node.value and named.suffix in (".yaml", ".csv", ".html") and named.is_file():
+                found.add(named)
+            elif node.value.isidentifier() and named.is_dir() and not (named / "__init__.py").exists():
+                found.update(file for file in named.iterdir() if file.suffix in (".yaml", ".csv"))
+    return tuple(sorted(found))
 
 
 def _named_tables(root: Path, path: Path) -> Iterator[Path]:

@@ -25,15 +25,14 @@ def doctor() -> None:
 @click.command()
 @click.option("--port", default=5000, show_default=True, help="Local port of the page.")
 def ui(port: int) -> None:
-    """Open the MLflow page on this checkout's runs."""
+    """Open the MLflow page on this checkout's runs and on the recorded runs of the reference system."""
     import subprocess
 
-    from lake.errors import DarkHaloError
+    from modeling.tracking import import_history
     from pipeline.params import root
 
+    import_history(root())
     database = root().mlflow_database
-    if not database.exists():
-        raise DarkHaloError(f"no runs yet: {database} does not exist; run `dhs demo` first")
     click.echo(f"MLflow on http://127.0.0.1:{port} (stop with Ctrl-C)")
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
     sys.exit(subprocess.run([*command, "--backend-store-uri", f"sqlite:///{database}"], check=False).returncode)

@@ -7,7 +7,12 @@ from pathlib import Path
 from demo.config import DemoParams
 from demo.survey import write_survey
 from pipeline.context import RunContext
+from pipeline.publishing import published_folder
 
 
 def run(context: RunContext, params: DemoParams) -> None:
-    write_survey(params, context.survey, Path(context.survey.folder), context.root.truth)
+    work = context.work(params.digest(), context.survey.digest())
+    survey, truth = work / "survey", work / "truth"
+    write_survey(params, context.survey, survey, truth)
+    with published_folder(context.root.truth, truth), published_folder(Path(context.survey.folder), survey):
+        pass
