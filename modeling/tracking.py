@@ -114,12 +114,12 @@ def log_grid(root: DataRoot, generation: str, grid_id: str, folder: Path) -> Non
     _log_result(RunStore(root), root, generation, "grid", result)
 
 
-def log_figure(root: DataRoot, generation: str, name: str, png: bytes) -> None:
+def log_figure(root: DataRoot, generation: str, name: str, content: bytes) -> None:
     """Keep a picture with the generation's run."""
-    if not name.endswith(".png") or Path(name).name != name:
-        raise DataError(f"'name' must be a file name that ends in .png, got {name!r}")
+    if not name.endswith((".png", ".svg")) or Path(name).name != name:
+        raise DataError(f"'name' must be a file name that ends in .png or .svg, got {name!r}")
     store = RunStore(root)
-    store.figure(_parent(store, generation), name, png)
+    store.figure(_parent(store, generation), name, content)
 
 
 def import_history(root: DataRoot) -> None:

@@ -19,6 +19,9 @@ EXEMPT = frozenset(
         *("modeling/tracking.py", "modeling/runstore.py"),
     }
 )
+DATA_SUFFIXES = (".yaml", ".csv", ".html")
+RESOLVED = "modeling/generations/"
+"""Overlays of generations: a stage gets them resolved, through params.yaml."""
 
 
 def stage_files(root: Path, stage: str) -> list[str]:
@@ -28,7 +31,8 @@ def stage_files(root: Path, stage: str) -> list[str]:
     waiting = [start]
     while waiting:
         path = waiting.pop()
-        if path in seen or path.relative_to(root).as_posix() in EXEMPT:
+        name = path.relative_to(root).as_posix()
+        if path in seen or name in EXEMPT or name.startswith(RESOLVED):
             continue
         seen.add(path)
         if path.suffix != ".py":
@@ -82,10 +86,10 @@ def _named_data(path: Path) -> tuple[Path, ...]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.strip("."):
             named = path.parent / node.value
-            if "/" not in node.value and named.suffix in (".yaml", ".csv", ".html") and named.is_file():
-                found.add(named)
+            if "/" not in node.value and named.suffix in DATA_SUFFIXES:
+                found.update(path.parent.rglob(node.value))
             elif node.value.isidentifier() and named.is_dir() and not (named / "__init__.py").exists():
-                found.update(file for file in named.iterdir() if file.suffix in (".yaml", ".csv"))
+                found.update(file for file in named.iterdir() if file.suffix in DATA_SUFFIXES)
     return tuple(sorted(found))
 
 

@@ -38,5 +38,5 @@ def run(context: RunContext, params: CompletenessParams) -> None:
     where = {"grid_id": facts["grid_id"], "checkpoint_id": facts["checkpoint_id"]}
     title = f"{generation}: completeness at p > {params.probability_thresholds[0]:g}, prior {facts['prior']}"
     picture = heat_map(rows.to_pandas(), probability_name(params.probability_thresholds[0]), title)
-    tracking.log_figure(context.root, facts["generation"], f"completeness-{facts['grid_id']}.png", picture.content)
+    tracking.log_figure(context.root, facts["generation"], f"completeness-{facts['grid_id']}.svg", picture.content)
     context.publish(frame(context.spark, rows, "completeness"), "completeness", generation, where)

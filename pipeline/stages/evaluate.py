@@ -38,7 +38,7 @@ def run(context: RunContext, params: EvaluateParams) -> None:
     curve = outcome.arrays["roc"]
     counts = (int(outcome.measure("positives").value), int(outcome.measure("negatives").value))
     picture = roc_figure({generation: (curve, *counts)}, None)
-    tracking.log_figure(context.root, generation, "roc.png", picture.content)
+    tracking.log_figure(context.root, generation, "roc.svg", picture.content)
     tracking.log_metrics(context.root, generation, {m.name: m.value for m in outcome.measures})
 
 

@@ -209,7 +209,7 @@ def test_figures_lie_beside_the_database(root: DataRoot) -> None:
     (path,) = (root.mlflow_database.parent / "artifacts").rglob("curve.png")
     assert path.read_bytes() == b"\x89PNG"
     assert path.parent.name == "figures"
-    with pytest.raises(DataError, match=r"ends in \.png"):
+    with pytest.raises(DataError, match=r"ends in \.png or \.svg"):
         tracking.log_figure(fresh, "demo1", "../curve.png", b"")
 
 
