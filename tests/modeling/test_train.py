@@ -105,7 +105,7 @@ def test_torn_log_line_is_cut(tmp_path: Path, small: TrainParams, splits: Splits
     assert log.read_text() == whole
 
 
-RESUMED = {**SMALL, "loop": {**SMALL["loop"], "epochs": 6}}
+RESUMED = {**SMALL, "loop": {**SMALL["loop"], "epochs": 4}}
 
 CHILD = """
 import logging, sys
@@ -117,10 +117,10 @@ whole_run(Path(sys.argv[1]), int(sys.argv[2]))
 
 
 def whole_run(folder: Path, save_every: int) -> TrainResult:
-    """Train, or go on training, six epochs on ring stamps."""
+    """Train, or go on training, four epochs on ring stamps."""
     params = resolve_generation("demo1", RESUMED)
     params = params.model_copy(update={"loop": params.loop.model_copy(update={"save_every_steps": save_every})})
-    data = (arrays(folder / "t", params, 480, 1), arrays(folder / "v", params, 30, 2))
+    data = (arrays(folder / "t", params, 240, 1), arrays(folder / "v", params, 30, 2))
     return train(params, *data, folder / "work")
 
 
@@ -137,7 +137,7 @@ def kill_in_epoch_three(folder: Path, save_every: int) -> str:
             stderr=out,
         )
     deadline = time.monotonic() + 120
-    while "epoch 3/6" not in text.read_text():
+    while "epoch 3/4" not in text.read_text():
         assert time.monotonic() < deadline
         assert process.poll() is None, text.read_text()
         time.sleep(0.005)
@@ -150,10 +150,10 @@ def kill_in_epoch_three(folder: Path, save_every: int) -> str:
 @pytest.mark.parametrize("save_every", [0, 7])
 def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, save_every: int) -> None:
     killed, straight = tmp_path / "killed", tmp_path / "straight"
-    assert "demo1 epoch 1/6: step 0 of 30" in kill_in_epoch_three(killed, save_every)
+    assert "demo1 epoch 1/4: step 0 of 15" in kill_in_epoch_three(killed, save_every)
     log = killed / "work" / "epochs.jsonl"
     before = log.read_text().splitlines()
-    assert 2 <= len(before) < 6
+    assert 2 <= len(before) < 4
     resumed, uninterrupted = whole_run(killed, save_every), whole_run(straight, 0)
     for name in ("state.safetensors", "best.safetensors"):
         assert same(killed / "work" / name, straight / "work" / name)
