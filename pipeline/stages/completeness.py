@@ -9,11 +9,8 @@ import pyarrow.compute as pc
 
 from analysis.completeness import completeness_table, thresholds
 from analysis.config import CompletenessParams
-from analysis.figures.completeness import heat_map
-from analysis.operating import probability_name
 from etl.completeness import summarise
 from etl.frames import frame
-from modeling import tracking
 from pipeline.context import RunContext
 
 
@@ -36,7 +33,4 @@ def run(context: RunContext, params: CompletenessParams) -> None:
     collected.attrs.clear()  # Spark Connect leaves its plan's metrics there, which Arrow cannot store
     rows = completeness_table(collected)
     where = {"grid_id": facts["grid_id"], "checkpoint_id": facts["checkpoint_id"]}
-    title = f"{generation}: completeness at p > {params.probability_thresholds[0]:g}, prior {facts['prior']}"
-    picture = heat_map(rows.to_pandas(), probability_name(params.probability_thresholds[0]), title)
-    tracking.log_figure(context.root, facts["generation"], f"completeness-{facts['grid_id']}.svg", picture.content)
     context.publish(frame(context.spark, rows, "completeness"), "completeness", generation, where)

@@ -10,10 +10,8 @@ import pyarrow as pa
 
 from analysis.config import EvaluateParams
 from analysis.evaluation import evaluate, with_bins
-from analysis.figures.curves import roc_figure
 from lake.cards import write_atomically
 from lake.stamps import StampStore
-from modeling import tracking
 from modeling.scorer import load_scorer
 from pipeline.context import RunContext
 from pipeline.outcomes import write_outcome
@@ -35,11 +33,6 @@ def run(context: RunContext, params: EvaluateParams) -> None:
     write_outcome(context, outcome, f"evaluate-{generation}")
     values = {m.name: {"value": m.value, "low": m.low, "high": m.high, "n": m.n} for m in outcome.measures}
     write_atomically(context.root.metrics / f"{generation}.json", json.dumps(_finite(values), indent=1, sort_keys=True))
-    curve = outcome.arrays["roc"]
-    counts = (int(outcome.measure("positives").value), int(outcome.measure("negatives").value))
-    picture = roc_figure({generation: (curve, *counts)}, None)
-    tracking.log_figure(context.root, generation, "roc.svg", picture.content)
-    tracking.log_metrics(context.root, generation, {m.name: m.value for m in outcome.measures})
 
 
 def _test_objects(scores: pa.Table, manifest: pa.Table, params: EvaluateParams) -> pd.DataFrame:

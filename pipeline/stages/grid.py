@@ -15,7 +15,6 @@ from injection.stream import Scorer, batches, run_batch
 from lake.cards import write_atomically
 from lake.progress import track
 from lake.stamps import StampStore
-from modeling import tracking
 from modeling.scorer import load_scorer
 from pipeline.context import RunContext
 from pipeline.hosts import LoadHosts, host_table, stamp_loader
@@ -36,7 +35,6 @@ def run(context: RunContext, params: GridParams) -> None:
     with published_folder(context.root.grid(generation), work) as folder:
         write_facts(folder, planned, scorer.scorer_id, generation)
         context.write_lineage(folder)
-    tracking.log_grid(context.root, generation, planned.grid_id, context.root.grid(generation))
 
 
 def fill(planned: Plan, load: LoadHosts, scorer: Scorer, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""One self-contained page with everything that was found, and what it was found with."""
+"""One self-contained page with everything that was found, and what it was found with; the same figures in MLflow."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from analysis.config import ReportParams
 from analysis.report import render_report
 from lake.cards import write_atomically
 from pipeline.context import RunContext
+from pipeline.mirror import mirror
 from pipeline.reporting import gather
 
 
 def run(context: RunContext, params: ReportParams) -> None:
-    write_atomically(context.root.report / "index.html", render_report(gather(context, params)))
+    inputs = gather(context, params)
+    mirror(context.root, inputs)
+    write_atomically(context.root.report / "index.html", render_report(inputs))
