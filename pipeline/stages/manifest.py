@@ -22,11 +22,12 @@ def run(context: RunContext, params: ManifestParams) -> None:
     requested = manifest.requested(negatives, candidates)
     for wanted in params.manifests:
         name = wanted.manifest_id
-        rows = manifest.rows(negatives, candidates, near, pool, cutouts, params, name)
+        rows = manifest.rows(negatives, candidates, near, pool, cutouts, params, name).persist()
         checks = manifest.check(rows.toArrow(), requested, params, name, context.survey.split)
         for check in checks:
             log.info("%s %s: %s (%s)", name, check.name, "passed" if check.passed else "FAILED", check.detail)
         context.publish(rows, "manifest", name, {"manifest_id": name})
+        rows.unpersist()
         report[name] = [asdict(check) for check in checks]
     text = json.dumps(report, indent=1, sort_keys=True)
     write_atomically(context.root.cards / "checks" / "manifest.json", text + "\n")
