@@ -19,14 +19,14 @@ doctor: ## say what this machine lacks, if anything
 $(VENV)/.runtime: requirements.lock pyproject.toml | doctor
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(VENV)/bin/uv pip sync --quiet --require-hashes requirements.lock
+	$(VENV)/bin/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock
 	$(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/.dev && touch $@
 
 $(VENV)/.dev: requirements-dev.lock requirements.lock pyproject.toml | doctor
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(VENV)/bin/uv pip sync --quiet --require-hashes requirements-dev.lock
+	$(VENV)/bin/uv pip sync --quiet --compile-bytecode --require-hashes requirements-dev.lock
 	$(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.runtime
 
