@@ -53,12 +53,10 @@ def _connect(remote: str, identity: str) -> SparkSession:
     known = _sessions.get(url)
     if known is not None and not known.is_stopped:
         return known
-    previous = _create(url)
-    interrupted = previous.interruptAll()
+    spark = _create(url)
+    interrupted = spark.interruptAll()
     if interrupted:
         log.warning("interrupted %d operations of an earlier run that was killed", len(interrupted))
-    previous.stop()
-    spark = _create(url)
     for name, value in settings.SESSION.items():
         spark.conf.set(name, value)
     _sessions[url] = spark

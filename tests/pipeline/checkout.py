@@ -46,7 +46,7 @@ class Checkout:
 
     def twin(self, folder: Path) -> Checkout:
         """A copy of this checkout with its data."""
-        shutil.copytree(self.folder, folder, symlinks=True, ignore=shutil.ignore_patterns(".git", "tmp", "spark"))
+        shutil.copytree(self.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("tmp", "spark"))
         return Checkout(folder)
 
     @property

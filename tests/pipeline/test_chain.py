@@ -13,7 +13,7 @@ from lake import delta
 from lake.root import DataRoot
 from tests.pipeline.checkout import Checkout
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 
 def test_a_second_run_does_nothing(finished: Checkout) -> None:

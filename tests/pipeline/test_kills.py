@@ -10,7 +10,7 @@ import yaml
 
 from tests.pipeline.checkout import Checkout
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 def outs(checkout: Checkout, stage: str, generation: str | None = None) -> dict[str, object]:

@@ -13,7 +13,7 @@ from lake import delta
 from lake.root import DataRoot
 from tests.pipeline.checkout import Checkout
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 def test_real_dr10_candidates_are_imported_and_scored(finished: Checkout, real_data: Path, tmp_path: Path) -> None:
