@@ -54,7 +54,7 @@ _ATAN = tuple(np.float32((-1.0) ** k / (2 * k + 1)) for k in range(6))
 _ATANH = tuple(np.float32(1.0 / (2 * k + 1)) for k in range(6))
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
+@njit(fastmath=True, nogil=True, error_model="numpy", inline="always")
 def isothermal(u: Any, v: Any, q2: Any, f2: Any) -> Any:
     """Deflection (u, v) of an SIE of unit strength, and 1/psi.
 
@@ -77,7 +77,7 @@ def isothermal(u: Any, v: Any, q2: Any, f2: Any) -> Any:
     return _FOUR * a * atan, _FOUR * b * atanh, inverse_psi
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+@njit(fastmath=True, nogil=True, error_model="numpy")
 def shoot(us: Any, vs: Any, lens: Any, source_us: Any, source_vs: Any) -> None:
     """Source-plane positions of rays, all in the lens's frame (arcsec, float32)."""
     strength, f2, q2, g1, g2 = lens[0], lens[1], lens[2], lens[3], lens[4]
@@ -88,7 +88,7 @@ def shoot(us: Any, vs: Any, lens: Any, source_us: Any, source_vs: Any) -> None:
         source_vs[i] = v - strength * av - g2 * u + g1 * v
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+@njit(fastmath=True, nogil=True, error_model="numpy")
 def _look(us: Any, vs: Any, lens: Any, part: Any, width: Any, seen: Any) -> None:
     """What a cell shows, into ``seen`` (3, cells): light, variation, brightest.
 
@@ -118,7 +118,7 @@ def _look(us: Any, vs: Any, lens: Any, part: Any, width: Any, seen: Any) -> None
         )
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+@njit(fastmath=True, nogil=True, error_model="numpy")
 def _shine(us: Any, vs: Any, lens: Any, part: Any, light: Any) -> None:
     """Surface brightness at rays."""
     strength, f2, q2, g1, g2 = lens[0], lens[1], lens[2], lens[3], lens[4]
@@ -133,7 +133,7 @@ def _shine(us: Any, vs: Any, lens: Any, part: Any, light: Any) -> None:
         light[i] = amplitude * _simd.exp2(-steepness * _simd.exp2(power * _simd.log2(radius2)))
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
+@njit(fastmath=True, nogil=True, error_model="numpy", inline="always")
 def _spread(u: Any, v: Any, step: Any, turn: Any, out: Any, place: int) -> None:
     """Four points at +-step along the stamp's axes round (u, v), written from ``place`` on."""
     cu, su = step * turn[0], step * turn[1]
@@ -144,7 +144,7 @@ def _spread(u: Any, v: Any, step: Any, turn: Any, out: Any, place: int) -> None:
         out[1, place + k] = v - x * su + y * cu
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+@njit(fastmath=True, nogil=True, error_model="numpy")
 def sort(count: int, width: Any, turn: Any, last: bool, limits: Any, lists: Any, image: Any) -> Any:
     """Decide each cell: done with one ray, four rays, or four children; returns the numbers of children and rays.
 
@@ -174,7 +174,7 @@ def sort(count: int, width: Any, turn: Any, last: bool, limits: Any, lists: Any,
     return young, rays
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+@njit(fastmath=True, nogil=True, error_model="numpy")
 def _integrate(scene: Any, row: int, k: int, count: int, width: Any, work: Any, image: Any) -> int:
     """Add component ``k``'s light over the cells of list 0 to ``image`` (flat, last place: off the stamp).
 
@@ -204,7 +204,7 @@ def _integrate(scene: Any, row: int, k: int, count: int, width: Any, work: Any, 
     return traced
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+@njit(fastmath=True, nogil=True, error_model="numpy")
 def stamp_cells(scene: Any, row: int, k: int, size: int, work: Any) -> int:
     """Fill list 0 with the pixels that component ``k`` can reach; returns how many."""
     cells, pixels = work
@@ -227,7 +227,7 @@ def stamp_cells(scene: Any, row: int, k: int, size: int, work: Any) -> int:
     return count
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+@njit(fastmath=True, nogil=True, error_model="numpy")
 def surroundings(scene: Any, row: int, size: int, work: Any) -> int:
     """Fill list 0 with the eight stamp-sized cells round the stamp; returns how many."""
     cells, pixels = work
@@ -246,7 +246,7 @@ def surroundings(scene: Any, row: int, size: int, work: Any) -> int:
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def trace(scene: Any, images: Any, rays: Any, work: Any) -> None:
     """Render each injection's lensed light of unit source flux into ``images`` (batch, size^2 + 1) float32.
 
@@ -263,7 +263,7 @@ def trace(scene: Any, images: Any, rays: Any, work: Any) -> None:
             rays[row] += traced
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _trace_component(scene: Any, row: int, k: int, work: Any, image: Any) -> int:
     """Add one component's light on the stamp and round it; returns the number of rays, -1 where there is no room."""
     size = int(np.sqrt(image.size - 1))
@@ -279,7 +279,7 @@ def _trace_component(scene: Any, row: int, k: int, work: Any, image: Any) -> int
     return inside + outside if outside >= 0 else -1
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+@njit(fastmath=True, nogil=True, error_model="numpy")
 def count_images(scene: Any, sources: Any, directions: Any, counts: Any) -> None:
     """Images of point sources (batch, 2), given in the lens's frame, into ``counts``.
 
