@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from injection import _rays
+from injection import _cells, _rays
 
 PART_FIELDS = ("u", "v", "along", "across", "centre_x", "centre_y", "brightness")
 """Position in the lens's frame; image pixels per arcsec times cosine and sine of the image's turn; the image's centre;
@@ -29,7 +29,7 @@ def _interpolated(image: Any, x: Any, y: Any) -> Any:
     return low + part_y * (high - low)
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
 def _look(cells: Any, count: int, lens: Any, part: Any, width: Any, source: Any, seen: Any) -> None:
     """What each cell shows, as in ``_rays``: variation is its squared extent in half image pixels."""
     per_arcsec = np.sqrt(part[2] * part[2] + part[3] * part[3])
@@ -59,17 +59,17 @@ def trace(scene: Any, source: Any, work: Any, image: Any) -> int:
     image[:] = _ZERO
     if size * size > work[0].shape[1]:
         return -1
-    count = _rays.stamp_cells(scene, 0, 0, size, work)
+    count = _cells.stamp_cells(scene, 0, 0, size, work)
     inside = _integrate(scene, source, (count, scene.scale), work, image)
     offset = max(abs(scene.centres[0, 0]), abs(scene.centres[0, 1]))
     if inside < 0 or scene.reaches[0, 0] <= np.float32(0.5 * size) * scene.scale - offset:
         return inside
-    count = _rays.surroundings(scene, 0, size, work)
+    count = _cells.surroundings(scene, 0, size, work)
     outside = _integrate(scene, source, (count, np.float32(size) * scene.scale), work, image)
     return inside + outside if outside >= 0 else -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _integrate(scene: Any, source: Any, start: Any, work: Any, image: Any) -> int:
     """Add the source's light over the cells of list 0, ``start`` of them and of a width, level by level."""
     count, width = start

@@ -4,6 +4,8 @@ Cells start as pixels. A cell whose source-plane extent is small against the sca
 one ray; a larger one four Gauss-Legendre rays; a still larger one is split in four and looked at again. Everything
 happens in the lens's frame (origin at its centre, u along its major axis), level by level, over lists that LLVM can
 vectorise. The formulas are those of :mod:`injection.lens` and :mod:`injection.sources`, which tests hold it to.
+Helpers are inlined by force: as functions of their own, each library would hold a copy, optimised differently, and a
+process that compiles would run another copy than one that loads the cache (1e-6 apart).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from injection import _simd
+from injection import _cells, _simd
 
 LENS_FIELDS = ("strength", "one_minus_q2", "q2", "gamma_u", "gamma_v", "shear")
 COMPONENT_FIELDS = ("u", "v", "auu", "auv", "avv", "power", "steepness", "amplitude", "scale", "cut", "sharpness")
@@ -54,7 +56,7 @@ _ATAN = tuple(np.float32((-1.0) ** k / (2 * k + 1)) for k in range(6))
 _ATANH = tuple(np.float32(1.0 / (2 * k + 1)) for k in range(6))
 
 
-@njit(fastmath=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
 def isothermal(u: Any, v: Any, q2: Any, f2: Any) -> Any:
     """Deflection (u, v) of an SIE of unit strength, and 1/psi.
 
@@ -77,7 +79,7 @@ def isothermal(u: Any, v: Any, q2: Any, f2: Any) -> Any:
     return _FOUR * a * atan, _FOUR * b * atanh, inverse_psi
 
 
-@njit(fastmath=True, nogil=True, error_model="numpy")
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def shoot(us: Any, vs: Any, lens: Any, source_us: Any, source_vs: Any) -> None:
     """Source-plane positions of rays, all in the lens's frame (arcsec, float32)."""
     strength, f2, q2, g1, g2 = lens[0], lens[1], lens[2], lens[3], lens[4]
@@ -88,7 +90,7 @@ def shoot(us: Any, vs: Any, lens: Any, source_us: Any, source_vs: Any) -> None:
         source_vs[i] = v - strength * av - g2 * u + g1 * v
 
 
-@njit(fastmath=True, nogil=True, error_model="numpy")
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
 def _look(us: Any, vs: Any, lens: Any, part: Any, width: Any, seen: Any) -> None:
     """What a cell shows, into ``seen`` (3, cells): light, variation, brightest.
 
@@ -118,7 +120,7 @@ def _look(us: Any, vs: Any, lens: Any, part: Any, width: Any, seen: Any) -> None
         )
 
 
-@njit(fastmath=True, nogil=True, error_model="numpy")
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
 def _shine(us: Any, vs: Any, lens: Any, part: Any, light: Any) -> None:
     """Surface brightness at rays."""
     strength, f2, q2, g1, g2 = lens[0], lens[1], lens[2], lens[3], lens[4]
@@ -133,7 +135,7 @@ def _shine(us: Any, vs: Any, lens: Any, part: Any, light: Any) -> None:
         light[i] = amplitude * _simd.exp2(-steepness * _simd.exp2(power * _simd.log2(radius2)))
 
 
-@njit(fastmath=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
 def _spread(u: Any, v: Any, step: Any, turn: Any, out: Any, place: int) -> None:
     """Four points at +-step along the stamp's axes round (u, v), written from ``place`` on."""
     cu, su = step * turn[0], step * turn[1]
@@ -144,7 +146,7 @@ def _spread(u: Any, v: Any, step: Any, turn: Any, out: Any, place: int) -> None:
         out[1, place + k] = v - x * su + y * cu
 
 
-@njit(fastmath=True, nogil=True, error_model="numpy")
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
 def sort(count: int, width: Any, turn: Any, last: bool, limits: Any, lists: Any, image: Any) -> Any:
     """Decide each cell: done with one ray, four rays, or four children; returns the numbers of children and rays.
 
@@ -174,7 +176,7 @@ def sort(count: int, width: Any, turn: Any, last: bool, limits: Any, lists: Any,
     return young, rays
 
 
-@njit(fastmath=True, nogil=True, error_model="numpy")
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
 def _integrate(scene: Any, row: int, k: int, count: int, width: Any, work: Any, image: Any) -> int:
     """Add component ``k``'s light over the cells of list 0 to ``image`` (flat, last place: off the stamp).
 
@@ -204,49 +206,7 @@ def _integrate(scene: Any, row: int, k: int, count: int, width: Any, work: Any, 
     return traced
 
 
-@njit(fastmath=True, nogil=True, error_model="numpy")
-def stamp_cells(scene: Any, row: int, k: int, size: int, work: Any) -> int:
-    """Fill list 0 with the pixels that component ``k`` can reach; returns how many."""
-    cells, pixels = work
-    scale, centre, turn, reach = scene.scale, scene.centres[row], scene.turns[row], scene.reaches[row, k]
-    count = 0
-    half = np.float32(0.5 * (size - 1))
-    for line in range(size):
-        dy = (np.float32(line) - half) * scale - centre[1]
-        if abs(dy) > reach:
-            continue
-        width = np.sqrt(reach * reach - dy * dy)
-        first = max(int(np.ceil((centre[0] - width) / scale + half)), 0)
-        last = min(int(np.floor((centre[0] + width) / scale + half)), size - 1)
-        for col in range(first, last + 1):
-            dx = (np.float32(col) - half) * scale - centre[0]
-            cells[0, count] = turn[0] * dx + turn[1] * dy
-            cells[1, count] = turn[0] * dy - turn[1] * dx
-            pixels[0, count] = line * size + col
-            count += 1
-    return count
-
-
-@njit(fastmath=True, nogil=True, error_model="numpy")
-def surroundings(scene: Any, row: int, size: int, work: Any) -> int:
-    """Fill list 0 with the eight stamp-sized cells round the stamp; returns how many."""
-    cells, pixels = work
-    scale, centre, turn = scene.scale, scene.centres[row], scene.turns[row]
-    count = 0
-    for line in range(-1, 2):
-        for col in range(-1, 2):
-            if line == 0 and col == 0:
-                continue
-            dx = np.float32(col * size) * scale - centre[0]
-            dy = np.float32(line * size) * scale - centre[1]
-            cells[0, count] = turn[0] * dx + turn[1] * dy
-            cells[1, count] = turn[0] * dy - turn[1] * dx
-            pixels[0, count] = size * size
-            count += 1
-    return count
-
-
-@njit(nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def trace(scene: Any, images: Any, rays: Any, work: Any) -> None:
     """Render each injection's lensed light of unit source flux into ``images`` (batch, size^2 + 1) float32.
 
@@ -263,23 +223,23 @@ def trace(scene: Any, images: Any, rays: Any, work: Any) -> None:
             rays[row] += traced
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _trace_component(scene: Any, row: int, k: int, work: Any, image: Any) -> int:
     """Add one component's light on the stamp and round it; returns the number of rays, -1 where there is no room."""
     size = int(np.sqrt(image.size - 1))
     if size * size > work[0].shape[1]:
         return -1
-    count = stamp_cells(scene, row, k, size, work)
+    count = _cells.stamp_cells(scene, row, k, size, work)
     inside = _integrate(scene, row, k, count, scene.scale, work, image)
     offset = max(abs(scene.centres[row, 0]), abs(scene.centres[row, 1]))
     if inside < 0 or scene.reaches[row, k] <= np.float32(0.5 * size) * scene.scale - offset:
         return inside
-    count = surroundings(scene, row, size, work)
+    count = _cells.surroundings(scene, row, size, work)
     outside = _integrate(scene, row, k, count, np.float32(size) * scene.scale, work, image)
     return inside + outside if outside >= 0 else -1
 
 
-@njit(fastmath=True, nogil=True, error_model="numpy")
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def count_images(scene: Any, sources: Any, directions: Any, counts: Any) -> None:
     """Images of point sources (batch, 2), given in the lens's frame, into ``counts``.
 

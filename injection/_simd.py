@@ -68,7 +68,7 @@ def _power_of_two(context: Any, value: Any) -> Any:
     return types.float32(types.float32), code
 
 
-@njit(fastmath=True, nogil=True, inline="always", error_model="numpy")
+@njit(cache=True, fastmath=True, nogil=True, inline="always", error_model="numpy")
 def log2(x: Any) -> Any:
     """Base-2 logarithm of a positive float32, to 2e-7."""
     m = _mantissa(x)
@@ -80,7 +80,7 @@ def log2(x: Any) -> Any:
     return e + t * (_LOG2[0] + s * (_LOG2[1] + s * (_LOG2[2] + s * _LOG2[3])))
 
 
-@njit(fastmath=True, nogil=True, inline="always", error_model="numpy")
+@njit(cache=True, fastmath=True, nogil=True, inline="always", error_model="numpy")
 def exp2(x: Any) -> Any:
     """2 to a float32 in (-inf, 126), to 2e-7; zero-like (2^-125) below -125."""
     x = max(x, _LOWEST)
@@ -90,7 +90,7 @@ def exp2(x: Any) -> Any:
     return _power_of_two(whole) * (_EXP2[0] + f * (_EXP2[1] + f * (_EXP2[2] + f * series)))
 
 
-@njit(fastmath=True, nogil=True, inline="always", error_model="numpy")
+@njit(cache=True, fastmath=True, nogil=True, inline="always", error_model="numpy")
 def rough_log2(x: Any) -> Any:
     """Base-2 logarithm of a positive float32, to 1e-3: for bounds."""
     m = _mantissa(x)
@@ -98,7 +98,7 @@ def rough_log2(x: Any) -> Any:
     return _exponent(x) + (m - ONE) * (_ROUGH_LOG2[0] + m * series)
 
 
-@njit(fastmath=True, nogil=True, inline="always", error_model="numpy")
+@njit(cache=True, fastmath=True, nogil=True, inline="always", error_model="numpy")
 def rough_exp2(x: Any) -> Any:
     """2 to a float32 in (-inf, 126), to 2e-4: for bounds."""
     x = max(x, _LOWEST)

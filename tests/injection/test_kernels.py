@@ -1,0 +1,31 @@
+"""Compiled kernels answer alike whether a process compiled them itself or took them from Numba's cache."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = """
+import hashlib
+from injection import _rays, render
+from tests.injection.scenes import drawn
+images, _ = render.trace(drawn("v1_wide", 4, seed=5), 101, render.STANDARD)
+print(hashlib.sha256(images.tobytes()).hexdigest(), *(sum(stats.values()) for stats in _rays.trace.stats[1:]))
+"""
+
+
+def run(cache: Path) -> tuple[str, int, int]:
+    """Digest of some pixels, and the numbers of kernels taken from the cache and compiled."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)
+    digest, hits, misses = done.stdout.split()
+    return digest, int(hits), int(misses)
+
+
+def test_pixels_do_not_depend_on_whether_kernels_came_from_the_cache(tmp_path: Path) -> None:
+    compiled, loaded = run(tmp_path), run(tmp_path)
+    assert compiled[1:] == (0, 1)
+    assert loaded[1:] == (1, 0)
+    assert compiled[0] == loaded[0]
