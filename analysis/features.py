@@ -6,6 +6,7 @@ Stamps are (batch, band, y, x) in nMgy, bands g, r, z; non-finite pixels are lef
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,12 +45,12 @@ def trivial_features(stamps: Stamps, params: DiagnoseParams) -> pd.DataFrame:
     radius = _radius(stamps.shape)
     aperture, core = radius < params.aperture_radius_pixels, radius < params.core_radius_pixels
     clean = np.where(np.isfinite(stamps), stamps, np.float32(0))
-    sums = clean.reshape(*stamps.shape[:2], -1) @ np.stack([aperture.ravel(), core.ravel()], axis=1).astype(np.float32)
-    log_flux = np.log10(np.maximum(sums[:, :, 0].astype(np.float64), _TINY_NMGY))
+    sums = _sums(clean, np.stack([aperture.ravel(), core.ravel()], axis=1))
+    log_flux = np.log10(np.maximum(sums[:, :, 0], _TINY_NMGY))
     columns: dict[str, Floats] = {}
     for j, band in enumerate(BANDS):
         columns[f"trivial/log_flux_{band}"] = log_flux[:, j]
-        columns[f"trivial/core_mean_{band}"] = sums[:, j, 1].astype(np.float64) / core.sum()
+        columns[f"trivial/core_mean_{band}"] = sums[:, j, 1] / core.sum()
     columns["trivial/g_minus_r"] = 2.5 * (log_flux[:, 1] - log_flux[:, 0])
     columns["trivial/r_minus_z"] = 2.5 * (log_flux[:, 2] - log_flux[:, 1])
     columns["trivial/half_light_radius_r"] = half_light_radius(clean[:, 1], params.aperture_radius_pixels)
@@ -61,13 +62,11 @@ def trivial_features(stamps: Stamps, params: DiagnoseParams) -> pd.DataFrame:
 def radial_profile(stamps: NDArray[np.floating], rings: int) -> Floats:
     """Mean surface brightness in rings of equal width out to the half-width: (batch, band, ring), nMgy/pixel."""
     which = np.floor(_radius(stamps.shape) / (stamps.shape[-1] / 2.0) * rings).astype(int).ravel()
-    member = (which[:, None] == np.arange(rings)).astype(np.float32)
-    flat = stamps.reshape(*stamps.shape[:2], -1)
-    finite = np.isfinite(flat)
+    member = which[:, None] == np.arange(rings)
+    finite = np.isfinite(stamps)
     if finite.all():
-        return np.asarray(flat @ member / member.sum(axis=0), dtype=np.float64)
-    summed = np.where(finite, flat, np.float32(0)) @ member
-    return np.asarray(summed / np.maximum(finite.astype(np.float32) @ member, 1.0), dtype=np.float64)
+        return _sums(stamps, member) / member.sum(axis=0)
+    return _sums(np.where(finite, stamps, 0), member) / np.maximum(_sums(finite, member), 1.0)
 
 
 def normalisation_statistics(stamps: Stamps, annulus_pixels: tuple[float, float]) -> tuple[Floats, Floats]:
@@ -90,8 +89,7 @@ def normalisation_statistics(stamps: Stamps, annulus_pixels: tuple[float, float]
 def half_light_radius(image: NDArray[np.floating], aperture_pixels: float) -> Floats:
     """Radius in pixels that holds half of the aperture's positive flux; image is (batch, y, x)."""
     edges = np.append(0.0, np.arange(0.5, aperture_pixels + 1.0))
-    member = (_radius(image.shape).ravel()[:, None] < edges).astype(np.float32)
-    growth = (np.maximum(image, 0.0).reshape(len(image), -1).astype(np.float32) @ member).astype(np.float64)
+    growth = _sums(np.maximum(image, 0.0), _radius(image.shape).ravel()[:, None] < edges)
     share = growth / np.maximum(growth[:, -1:], 1e-12)
     above = np.argmax(share >= 0.5, axis=1)
     rows = np.arange(len(image))
@@ -125,6 +123,12 @@ def _blurred(images: NDArray[np.float32]) -> NDArray[np.float32]:
     for axis in (2, 3):
         out = (np.roll(out, 1, axis) + 2.0 * out + np.roll(out, -1, axis)) / 4.0
     return out
+
+
+def _sums(images: NDArray[Any], member: NDArray[np.bool_]) -> Floats:
+    """Sums over groups of pixels, ``member`` (pixel, group), in double precision: the same in whatever batch."""
+    flat = images.reshape(*images.shape[:-2], -1).astype(np.float64)
+    return np.asarray(flat @ member.astype(np.float64))
 
 
 def _radius(shape: tuple[int, ...]) -> Floats:
