@@ -37,6 +37,46 @@ class Detectability(Section):
     """Least total magnification."""
 
 
+class PsfCorrection(Section):
+    """Exchange of a stamp's own PSF for a narrower one."""
+
+    fwhm_arcsec: PositiveFloat
+    """FWHM of the Gaussian PSF that the stamp has afterwards."""
+    max_amplification: float = Field(ge=1)
+    """Most that any spatial frequency, its noise included, is amplified."""
+
+
+class StampCleaning(Section):
+    """How stamps of a catalogue become sources."""
+
+    min_snr: PositiveFloat
+    """A galaxy of a lower signal to noise within its footprint is left out."""
+    psf_correction: PsfCorrection | None
+    """What becomes of the catalogue's PSF; null leaves it in the stamp."""
+
+
+class RealSources(Section):
+    """Real galaxies as the sources of injections."""
+
+    path: str
+    """A RealGalaxyCatalog (.fits, its images beside it) or an HDF5 bank (.h5)."""
+    catalogue_colours: bool
+    """Whether a galaxy keeps its catalogue's colours, where known, rather than the prior's."""
+    max_pixel_arcsec: PositiveFloat | None
+    """Largest source-plane size to which a stamp's pixels may be enlarged by the drawn size; null for any."""
+    cleaning: StampCleaning | None
+    """Cleaning of a catalogue's stamps; null for a bank, whose stamps are clean."""
+
+    @model_validator(mode="after")
+    def _cleaned_once(self) -> RealSources:
+        kind = self.path.rsplit(".", 1)[-1].lower()
+        if kind not in ("fits", "h5", "hdf5"):
+            raise invalid("path", "a catalogue (.fits) or a bank (.h5)", self.path)
+        if (kind == "fits") != (self.cleaning is not None):
+            raise invalid("cleaning", "given for a catalogue and null for a bank", self.cleaning)
+        return self
+
+
 class GridParams(Section):
     """The selection-function grid: theta_E x PSF x depth, injections per cell, how they are made."""
 
@@ -50,6 +90,10 @@ class GridParams(Section):
     """Injections per cell."""
     prior: str
     """Name of a prior of the registry, or a path to a file with a prior of one's own."""
+    drawing: Literal["independent", "sobol"]
+    """How parameters are drawn: by a hash per injection, or along one Sobol sequence, which fills the prior evenly."""
+    real_sources: RealSources | None
+    """Real galaxies as sources; null for the prior's profiles."""
     host_model: Literal["IM1", "IM2"]
     """IM1: random hosts, lens shape independent of them; IM2: early-type hosts, lens shape follows theirs."""
     max_uses_per_host: PositiveInt

@@ -10,9 +10,12 @@ from itertools import product
 import numpy as np
 import pyarrow as pa
 
+from injection.banks import load_bank
 from injection.config import GridParams
 from injection.hosts import Hosts
-from injection.priors import Prior, load_prior
+from injection.priors import Prior, draw, load_prior
+from injection.realsources import BankSources
+from injection.render import PARAMETRIC, Sources
 from lake.hashing import key_hash
 
 
@@ -29,6 +32,18 @@ class Plan:
     """One row per injection: identifiers, cell, ``host_ids`` (the host, then those to retry with)"""
     empty: pa.Table
     """Cells with fewer injections than asked for: ``cell``, indices, ``hosts``, ``injections``, ``reason``"""
+    sources: Sources = PARAMETRIC
+    """What the rows' light is rendered with"""
+
+    def drawn(self, rows: pa.Table) -> pa.Table:
+        """Parameters of some of the plan's rows, the same in whatever company: see :func:`injection.priors.draw`."""
+        places = rows.column("sobol_place").to_numpy() if self.grid.drawing == "sobol" else None
+        fixed = {"lens_theta_e_arcsec": rows.column("lens_theta_e_arcsec").to_numpy()}
+        ids = rows.column("injection_id").combine_chunks()
+        found = draw(self.prior, ids, self.seed, fixed, places)
+        if self.grid.real_sources is None or not isinstance(self.sources, BankSources):
+            return found
+        return self.sources.draw(found, self.prior, self.seed, self.grid.real_sources.catalogue_colours)
 
 
 def cell_name(theta_e_index: int, psf_index: int, depth_index: int) -> str:
@@ -42,6 +57,7 @@ def plan(grid: GridParams, hosts_table: pa.Table, seed: int) -> Plan:
     without hosts stays empty and says so.
     """
     prior, hosts = load_prior(grid.prior), Hosts(hosts_table, grid.host_model)
+    sources = grid_sources(grid)
     rows: list[dict[str, object]] = []
     short: list[dict[str, object]] = []
     for t, p, d in product(
@@ -53,7 +69,15 @@ def plan(grid: GridParams, hosts_table: pa.Table, seed: int) -> Plan:
             reason = f"{cell_hosts} hosts in the cell, at most {grid.max_uses_per_host} injections each"
             short.append({**_indices(t, p, d), "hosts": cell_hosts, "injections": len(made), "reason": reason})
     table = pa.Table.from_pylist(rows, schema=PLAN_SCHEMA)
-    return Plan(_grid_id(grid, prior, hosts, seed), grid, prior, seed, hosts, table, _empty(short))
+    grid_id = _grid_id(grid, prior, sources, hosts, seed)
+    return Plan(grid_id, grid, prior, seed, hosts, table, _empty(short), sources)
+
+
+def grid_sources(grid: GridParams) -> Sources:
+    """What the light of a grid's injections is rendered with: profiles, or real galaxies too."""
+    if grid.real_sources is None:
+        return PARAMETRIC
+    return BankSources(load_bank(grid.real_sources), grid.real_sources.max_pixel_arcsec)
 
 
 PLAN_SCHEMA = pa.schema(
@@ -69,6 +93,7 @@ PLAN_SCHEMA = pa.schema(
         ("cell_depth_high_mag", pa.float64()),
         ("lens_theta_e_arcsec", pa.float64()),
         ("host_ids", pa.list_(pa.string())),
+        ("sobol_place", pa.int64()),
     ]
 )
 
@@ -99,11 +124,14 @@ def _cell_rows(
         "lens_theta_e_arcsec": grid.theta_e_arcsec[t],
     }
     count = min(grid.per_cell, len(ids) * grid.max_uses_per_host)
+    shape = (len(grid.theta_e_arcsec), len(grid.psf_edges_arcsec) - 1, len(grid.depth_edges_mag) - 1)
+    first = int(np.ravel_multi_index(index, shape)) * grid.per_cell
     made = [
         {
             **common,
             "injection_id": f"{cell}-{k:04d}",
             "host_ids": [ids[(k + attempt) % len(ids)] for attempt in range(tries)],
+            "sobol_place": first + k,
         }
         for k in range(count)
     ]
@@ -125,9 +153,15 @@ def _empty(short: list[dict[str, object]]) -> pa.Table:
     return pa.Table.from_pylist(short, schema=schema)
 
 
-def _grid_id(grid: GridParams, prior: Prior, hosts: Hosts, seed: int) -> str:
-    """Hash of everything that decides what is injected; how many threads or rows at once does not."""
-    config = grid.model_dump(mode="json", exclude={"threads", "batch_size", "prior"})
+def _grid_id(grid: GridParams, prior: Prior, sources: Sources, hosts: Hosts, seed: int) -> str:
+    """Hash of everything that decides what is injected; how many threads or rows at once does not.
+
+    A prior and a bank count by what is in them, not by where they lie.
+    """
+    config = grid.model_dump(mode="json", exclude={"threads", "batch_size", "prior", "real_sources"})
+    if grid.real_sources is not None and isinstance(sources, BankSources):
+        chosen = grid.real_sources
+        config["real_sources"] = [sources.bank.digest, chosen.catalogue_colours, chosen.max_pixel_arcsec]
     words = key_hash(seed, hosts.ids)
     facts = np.concatenate([hosts.fwhm_arcsec, hosts.psfdepth_r[:, None]], axis=1).astype("<f8").tobytes()
     text = json.dumps([config, prior.model_dump(mode="json", exclude={"meaning"}), seed], sort_keys=True)

@@ -187,11 +187,18 @@ def _convolve_chunk(flat: Images, psf: Psf, where: Places, arcs: Arcs) -> None:
             arcs.images[index[some]] = convolve(images[some], psf.take(index[some]), fluxes[index[some]])
 
 
-def render(rows: pa.Table, hosts: Images, psf: Psf, quadrature: Quadrature = STANDARD, threads: int = 1) -> Rendered:
+def render(
+    rows: pa.Table,
+    hosts: Images,
+    psf: Psf,
+    quadrature: Quadrature = STANDARD,
+    threads: int = 1,
+    sources: Sources = PARAMETRIC,
+) -> Rendered:
     """Hosts (batch, band, y, x) nMgy with the lensed light of drawn rows added."""
     if hosts.ndim != 4 or hosts.shape[:2] != (rows.num_rows, len(BANDS)) or hosts.shape[2] != hosts.shape[3]:
         raise invalid("hosts", f"({rows.num_rows}, {len(BANDS)}, n, n)", hosts.shape)
-    arcs = render_arcs(rows, psf, hosts.shape[-1], quadrature, threads)
+    arcs = render_arcs(rows, psf, hosts.shape[-1], quadrature, threads, sources)
     images = hosts.astype(np.float32) + arcs.images
     images[[reason is not None for reason in arcs.reasons]] = np.nan
     return Rendered(images, arcs)

@@ -16,7 +16,6 @@ from injection.config import GridParams
 from injection.grid import Plan
 from injection.measure import Sky, measure, sigma_from_annulus, sigma_from_psfdepth
 from injection.noise import add_poisson
-from injection.priors import draw
 from injection.render import Images, render_arcs
 from injection.schema import BATCH_SCHEMA, MEASURED
 from lake.errors import DarkHaloError
@@ -35,6 +34,8 @@ class Scorer(Protocol):
     def score(self, stamps: Images) -> ArrayLike:
         """Logits (batch,) of stamps (batch, band, y, x) in nMgy."""
 
+
+_PLAN_ONLY = ("host_ids", "sobol_place")
 
 LoadHosts = Callable[[Sequence[str]], Images]
 """Stamps (batch, band, y, x) nMgy of hosts by galaxy_id; masked pixels are NaN. May raise a DarkHaloError."""
@@ -59,12 +60,7 @@ def run(plan: Plan, load_hosts: LoadHosts, scorer: Scorer, start: int = 0) -> It
 def run_batch(plan: Plan, rows: pa.Table, load_hosts: LoadHosts, scorer: Scorer) -> pa.Table:
     """One batch of :func:`run`."""
     grid = plan.grid
-    drawn = draw(
-        plan.prior,
-        rows.column("injection_id").combine_chunks(),
-        plan.seed,
-        fixed={"lens_theta_e_arcsec": rows.column("lens_theta_e_arcsec").to_numpy()},
-    )
+    drawn = plan.drawn(rows)
     found = _find_hosts(rows, load_hosts, grid, scorer.stamp_pixels)
     columns = _identity(plan, rows, found)
     good = np.flatnonzero([reason is None for reason in found.reasons])
@@ -152,7 +148,7 @@ def _inject(plan: Plan, drawn: pa.Table, found: _Found, scorer: Scorer) -> tuple
         return {}, []
     grid, rows = plan.grid, plan.hosts.rows_of(found.ids)
     psf = plan.hosts.psf(rows, grid)
-    arcs = render_arcs(drawn, psf, scorer.stamp_pixels, grid.quadrature, grid.threads)
+    arcs = render_arcs(drawn, psf, scorer.stamp_pixels, grid.quadrature, grid.threads, plan.sources)
     if grid.core_suppression_radius_arcsec is not None:
         images = suppress_core(arcs.images, drawn, grid.core_suppression_radius_arcsec)
         arcs = replace(arcs, images=images)
@@ -183,7 +179,7 @@ def _identity(plan: Plan, rows: pa.Table, found: _Found) -> dict[str, Any]:
     """Columns that say which injection a row is, and into which host."""
     count = rows.num_rows
     host = plan.hosts.rows_of(found.ids)
-    columns: dict[str, Any] = {name: rows.column(name) for name in rows.column_names if name != "host_ids"}
+    columns: dict[str, Any] = {name: rows.column(name) for name in rows.column_names if name not in _PLAN_ONLY}
     columns["grid_id"] = pa.array([plan.grid_id] * count)
     columns["seed"] = np.full(count, plan.seed)
     columns["prior"] = pa.array([plan.prior.name] * count)

@@ -18,7 +18,6 @@ from etl.imports import Imported, import_npz, load_des_hosts
 from injection.config import GridParams
 from injection.grid import Plan, plan
 from injection.hosts import Hosts
-from injection.priors import draw
 from injection.render import render
 from injection.stream import Scorer
 from lake.errors import DataError
@@ -110,16 +109,12 @@ def _picture(planned: Plan, hosts: Imported, place: dict[str, int]) -> bytes:
     """Hosts and the same hosts with arcs, of some of the injections."""
     step = max(planned.rows.num_rows // SHOWN, 1)
     rows = planned.rows.take(pa.array(range(0, planned.rows.num_rows, step)[:SHOWN]))
-    drawn = draw(
-        planned.prior,
-        rows["injection_id"].combine_chunks(),
-        planned.seed,
-        fixed={"lens_theta_e_arcsec": rows["lens_theta_e_arcsec"].to_numpy()},
-    )
+    drawn = planned.drawn(rows)
     ids = [choices[0] for choices in rows["host_ids"].to_pylist()]
     bare = hosts.stamps[[place[galaxy_id] for galaxy_id in ids]]
     known = Hosts(hosts.facts, planned.grid.host_model)
-    injected = render(drawn, bare, known.psf(known.rows_of(ids), planned.grid), planned.grid.quadrature).images
+    psf = known.psf(known.rows_of(ids), planned.grid)
+    injected = render(drawn, bare, psf, planned.grid.quadrature, sources=planned.sources).images
     labels = [
         f'{t:.2f}" m{m:.1f}'
         for t, m in zip(rows["lens_theta_e_arcsec"].to_pylist(), drawn["src_mag_r"].to_pylist(), strict=True)

@@ -15,6 +15,7 @@ from analysis.config import DiagnoseParams
 from analysis.diagnostics.realism import Population
 from analysis.features import texture_features
 from injection.config import GridParams
+from injection.grid import grid_sources
 from injection.hosts import Hosts
 from injection.render import render
 from lake.hashing import key_hash
@@ -38,8 +39,8 @@ def drawn_again(context: RunContext, rows: pa.Table, grid: GridParams, store: St
     hosts = Hosts(table, grid.host_model)
     ids = rows["galaxy_id"].to_pylist()
     stamps = stamp_loader(table, store)(ids)
-    images = render(rows, stamps, hosts.psf(hosts.rows_of(ids), grid), grid.quadrature, grid.threads).images
-    return stamps, images
+    psf = hosts.psf(hosts.rows_of(ids), grid)
+    return stamps, render(rows, stamps, psf, grid.quadrature, grid.threads, grid_sources(grid)).images
 
 
 def sample(rows: pa.Table, count: int, seed: int) -> pa.Table:

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from injection.banks import SourceBank, Stamp, make_bank
+from injection.config import StampCleaning
 from injection.lens import Lens, source_position
 from injection.priors import draw, load_prior
 from injection.sources import Components
@@ -18,6 +20,8 @@ from lake.survey import PIXEL_SCALE_ARCSEC
 DATA = Path(__file__).parents[1] / "data" / "injection"
 REFERENCE: dict[str, Any] = json.loads((DATA / "reference_values.json").read_text())
 IMAGES = np.load(DATA / "reference_images.npz")
+COSMOS = Path("sources") / "cosmos_btk" / "real_galaxy_catalog_26_extension_example.fits"
+"""Where the real data hold a RealGalaxyCatalog."""
 
 
 def ids(count: int) -> pa.Array:
@@ -64,6 +68,23 @@ def rows(*changes: dict[str, Any]) -> pa.Table:
     """Rows of one mild lens and round source (1 nMgy in each band), each with its changes."""
     wide = drawn("v1", 1).schema
     return pa.Table.from_pylist([{**_BASE, **change} for change in changes], schema=wide)
+
+
+def gaussian_stamp(
+    q: float = 0.5, angle: float = 0.4, sigma_px: float = 5.0, noise: float = 0.001
+) -> NDArray[np.float32]:
+    y, x = np.mgrid[-40:41, -40:41]
+    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+    image = np.exp(-0.5 * (q * u**2 + v**2 / q) / sigma_px**2)
+    return (image + np.random.default_rng(0).normal(0, noise, image.shape)).astype(np.float32)
+
+
+def gaussian_bank(sigma_px: float = 3.0, colour: float = 1.1) -> SourceBank:
+    """Two galaxies: ``one``, flat and of known colour, and ``two``, rounder and smaller."""
+    stamps = {"one": Stamp(gaussian_stamp(), 0.001), "two": Stamp(gaussian_stamp(q=0.9, sigma_px=sigma_px), 0.001)}
+    bank, refused = make_bank(stamps, {"one": (colour, 0.6)}, StampCleaning(min_snr=10.0, psf_correction=None))
+    assert not refused
+    return bank
 
 
 def reference_rows(entry: dict[str, Any]) -> pa.Table:

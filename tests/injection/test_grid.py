@@ -29,6 +29,8 @@ def params(**changes: Any) -> GridParams:
         "depth_edges_mag": [23.0, 24.0, 25.0],
         "per_cell": 6,
         "prior": "v1",
+        "drawing": "independent",
+        "real_sources": None,
         "host_model": "IM1",
         "max_uses_per_host": 2,
         "host_retries": 5,
@@ -137,6 +139,26 @@ def test_host_tables_are_checked() -> None:
         grids.plan(params(), hosts_table().drop_columns("psfdepth_r"), 42)
     with pytest.raises(DataError, match="duplicated galaxy_id"):
         grids.plan(params(), pa.concat_tables([hosts_table(), hosts_table()]), 42)
+
+
+def test_a_sobol_grid_is_even_in_every_cell_and_its_own() -> None:
+    """64 injections a cell: aligned blocks of a Sobol sequence have one value in each 64th of every parameter."""
+    chosen = {"per_cell": 64, "max_uses_per_host": 64, "psf_edges_arcsec": [0.9, 1.5]}
+    even = grids.plan(params(drawing="sobol", **chosen), hosts_table(), 42)
+    plain = grids.plan(params(**chosen), hosts_table(), 42)
+    assert even.grid_id != plain.grid_id
+    out = run(even)
+    assert set(out.column("status").to_pylist()) == {"scored"}
+    magnitudes = {}
+    for cell in sorted(set(out.column("cell").to_pylist())):
+        rows = out.filter(pa.compute.equal(out.column("cell"), cell))
+        magnitudes[cell] = rows.column("src_mag_r").to_numpy()
+        ranks = np.sort((magnitudes[cell] - 23) / 3)
+        assert np.abs(ranks - (np.arange(64) + 0.5) / 64).max() < 1 / 64, cell
+    assert len(magnitudes) == 4
+    assert not np.array_equal(magnitudes["t00p0d0"], magnitudes["t01p0d0"])
+    again = grids.plan(params(drawing="sobol", batch_size=7, threads=2, **chosen), hosts_table(), 42)
+    assert run(again).equals(out)
 
 
 def test_edges_must_increase() -> None:

@@ -1,79 +1,35 @@
-"""Real galaxies as sources: cleaning, flux, lensing against an independent sum of rays, banks, bad input."""
+"""Real galaxies as sources: flux, lensing against an independent sum of rays, drawing, in a grid."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from injection import realsources, render
+from injection import banks, realsources, render
+from injection import grid as grids
+from injection.banks import SourceBank
 from injection.lens import Lens, source_position
 from injection.priors import load_prior
 from injection.psf import Psf
-from injection.realsources import BankSources, SourceBank
+from injection.realsources import BankSources
 from lake.errors import DataError
 from lake.survey import PIXEL_SCALE_ARCSEC
-from tests.injection.scenes import drawn, rows
-
-STEP = 0.03
-
-
-def gaussian_stamp(
-    q: float = 0.5, angle: float = 0.4, sigma_px: float = 5.0, noise: float = 0.001
-) -> NDArray[np.float32]:
-    y, x = np.mgrid[-40:41, -40:41]
-    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
-    image = np.exp(-0.5 * (q * u**2 + v**2 / q) / sigma_px**2)
-    return (image + np.random.default_rng(0).normal(0, noise, image.shape)).astype(np.float32)
+from tests.injection.scenes import COSMOS, drawn, gaussian_bank, rows
+from tests.injection.test_grid import hosts_table, params, run
 
 
 @pytest.fixture(scope="module")
 def bank() -> SourceBank:
-    stamps = {"one": gaussian_stamp(), "two": gaussian_stamp(q=0.9, sigma_px=3.0)}
-    made, refused = realsources.make_bank(stamps, dict.fromkeys(stamps, 0.001), {"one": (1.1, 0.6)}, 10.0)
-    assert not refused
-    return made
+    return gaussian_bank()
 
 
 def real_rows(**changes: object) -> object:
     return rows({"src_model": "real", "src_stamp_id": "one", "src_n": None, "src_q": None, **changes})
-
-
-def test_cleaned_stamps_have_unit_flux_a_centre_and_a_radius(bank: SourceBank) -> None:
-    for image in bank.images:
-        np.testing.assert_allclose(image.sum(), 1.0, rtol=1e-5)
-        assert (image[[0, -1]] == 0).all()
-    np.testing.assert_allclose(bank.centres_px[0], 42.0, atol=0.1)
-    np.testing.assert_allclose(bank.half_light_px[1], 3.0 * np.sqrt(2 * np.log(2)), rtol=0.02)
-
-
-def test_neighbours_and_noise_are_masked() -> None:
-    stamp = gaussian_stamp(q=1.0, sigma_px=3.0)
-    stamp[5:9, 5:9] += 3.0
-    cleaned = realsources.clean(stamp, 0.001, 10.0)
-    assert not isinstance(cleaned, str)
-    assert (cleaned[:14, :14] == 0).all()
-
-
-@pytest.mark.parametrize(
-    ("stamp", "reason"),
-    [
-        (np.zeros((41, 41), np.float32), "nothing significant"),
-        (np.full((41, 41), np.nan, np.float32), "not finite"),
-        (gaussian_stamp(noise=0.001) * 0.001, "nothing significant|below"),
-    ],
-)
-def test_useless_stamps_are_refused_with_a_reason(stamp: NDArray[np.float32], reason: str) -> None:
-    import re
-
-    found = realsources.clean(stamp, 0.01, 10.0)
-    assert isinstance(found, str)
-    assert re.search(reason, found)
-    with pytest.raises(DataError, match="none of 1 source stamps can be used"):
-        realsources.make_bank({"x": stamp}, {"x": 0.01}, {}, 10.0)
 
 
 def test_unlensed_flux_is_one(bank: SourceBank) -> None:
@@ -130,7 +86,7 @@ def test_rows_of_both_kinds_render_together_and_bad_ones_alone(bank: SourceBank)
 
 def test_drawing_real_sources(bank: SourceBank) -> None:
     prior, table = load_prior("v1"), drawn("v1", 200)
-    real = realsources.with_real_sources(table, bank, prior, 5, catalogue_colours=True)
+    real = BankSources(bank).draw(table, prior, 5, catalogue_colours=True)
     assert set(real.column("src_stamp_id").to_pylist()) == {"one", "two"}
     assert real.column("src_n").null_count == 200
     one = np.array(real.column("src_stamp_id").to_pylist()) == "one"
@@ -139,38 +95,88 @@ def test_drawing_real_sources(bank: SourceBank) -> None:
         real.column("src_g_minus_r").to_numpy()[~one], table.column("src_g_minus_r").to_numpy()[~one]
     )
     assert np.isfinite(real.column("log_prior").to_numpy()).all()
-    part = realsources.with_real_sources(table.slice(9, 1), bank, prior, 5, catalogue_colours=True)
+    part = BankSources(bank).draw(table.slice(9, 1), prior, 5, catalogue_colours=True)
     assert part.equals(real.slice(9, 1))
 
 
-def test_banks_round_trip_through_hdf5(bank: SourceBank, tmp_path: Path) -> None:
-    realsources.write_bank(tmp_path / "bank.h5", bank)
-    back = realsources.read_bank(tmp_path / "bank.h5")
-    assert back.ids == bank.ids
-    for ours, theirs in zip(back.images, bank.images, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_array_equal(back.colours, bank.colours)
-    (tmp_path / "empty.h5").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="is no source bank"):
-        realsources.read_bank(tmp_path / "empty.h5")
+def test_stamps_are_not_enlarged_beyond_the_limit(bank: SourceBank) -> None:
+    """Half-light radii are 6.2 and 3.6 pixels: at 0.05" a pixel the galaxies serve sizes up to 0.31" and 0.18"."""
+    prior, table = load_prior("v1_wide"), drawn("v1_wide", 300)
+    limit = BankSources(bank, 0.05)
+    real = limit.draw(table, prior, 5, catalogue_colours=False)
+    size, ids = real.column("src_re_arcsec").to_numpy(), real.column("src_stamp_id").to_pylist()
+    large, small = 0.05 * bank.half_light_px
+    assert {stamp for stamp, re in zip(ids, size, strict=True) if re > large} == {None}
+    assert {stamp for stamp, re in zip(ids, size, strict=True) if small < re <= large} == {"one"}
+    assert {stamp for stamp, re in zip(ids, size, strict=True) if re <= small} == {"one", "two"}
+    free = BankSources(bank).draw(table, prior, 5, catalogue_colours=False)
+    gained = real.column("log_prior").to_numpy() - free.column("log_prior").to_numpy()
+    np.testing.assert_allclose(gained[(size > small) & (size <= large)], np.log(2.0))
+    np.testing.assert_allclose(gained[size <= small], 0.0, atol=1e-12)
+    reasons = limit.faults(real)
+    assert [reason is not None for reason in reasons] == (size > large).tolist()
+    assert str(reasons[int(size.argmax())]).startswith("'src_re_arcsec' must be at most 0.3")
 
 
-def test_the_real_cosmos_catalogue(real_data: Path) -> None:
-    folder = real_data / "sources" / "cosmos_btk"
-    bank, refused = realsources.read_real_galaxy_catalog(folder / "real_galaxy_catalog_26_extension_example.fits", 20.0)
-    assert len(bank.ids) + len(refused) == 100
-    assert len(bank.ids) >= 50
-    assert np.isfinite(bank.colours).any()
-    table = realsources.with_real_sources(drawn("v1", 30), bank, load_prior("v1"), 1, catalogue_colours=True)
-    arcs = render.render_arcs(
-        table, Psf.moffat(np.full((30, 3), 1.2), 3.5, includes_pixel=True), 101, sources=BankSources(bank)
-    )
-    assert arcs.reasons == [None] * 30
-    assert (arcs.magnification > 0.5).all()
+def bank_params(path: Path, **changes: object) -> dict[str, object]:
+    return {"path": str(path), "catalogue_colours": True, "max_pixel_arcsec": None, "cleaning": None, **changes}
 
 
-def test_a_catalogue_without_its_images_is_a_clear_error(real_data: Path) -> None:
-    with pytest.raises(DataError, match=r"real_galaxy_images\.fits, which does not exist"):
-        realsources.read_real_galaxy_catalog(
-            real_data / "sources" / "cosmos_btk" / "real_galaxy_catalog_23.5_example.fits", 20.0
-        )
+def test_a_grid_of_real_galaxies(bank: SourceBank, tmp_path: Path) -> None:
+    banks.write_bank(tmp_path / "bank.h5", bank)
+    chosen = params(real_sources=bank_params(tmp_path / "bank.h5"))
+    plan = grids.plan(chosen, hosts_table(), 42)
+    out = run(plan)
+    assert set(out.column("status").to_pylist()) == {"scored"}
+    assert set(out.column("src_model").to_pylist()) == {"real"}
+    assert set(out.column("src_stamp_id").to_pylist()) == {"one", "two"}
+    one = np.array(out.column("src_stamp_id").to_pylist()) == "one"
+    np.testing.assert_allclose(out.column("src_g_minus_r").to_numpy()[one], 1.1)
+    assert (out.column("arc_snr").to_numpy() > 0).all()
+    assert run(grids.plan(params(real_sources=chosen.real_sources, batch_size=7), hosts_table(), 42)).equals(out)
+
+
+def test_the_grid_id_follows_the_galaxies_not_their_file(bank: SourceBank, tmp_path: Path) -> None:
+    def grid_id(name: str, **changes: object) -> str:
+        chosen = params(real_sources=bank_params(tmp_path / name, **changes))
+        return grids.plan(chosen, hosts_table(), 42).grid_id
+
+    for name, content in (("a.h5", bank), ("b.h5", bank), ("c.h5", gaussian_bank(sigma_px=3.1))):
+        banks.write_bank(tmp_path / name, content)
+    assert grid_id("a.h5") == grid_id("b.h5")
+    others = {
+        grid_id("c.h5"), grid_id("a.h5", catalogue_colours=False), grid_id("a.h5", max_pixel_arcsec=0.05),
+        grids.plan(params(), hosts_table(), 42).grid_id,
+    }  # fmt: skip
+    assert len(others | {grid_id("a.h5")}) == 5
+
+
+def test_injections_that_no_galaxy_serves_fail_alone_in_the_grid(bank: SourceBank, tmp_path: Path) -> None:
+    banks.write_bank(tmp_path / "bank.h5", bank)
+    real = bank_params(tmp_path / "bank.h5", max_pixel_arcsec=0.03)
+    out = run(grids.plan(params(real_sources=real), hosts_table(), 42))
+    served = out.column("src_re_arcsec").to_numpy() <= 0.03 * bank.half_light_px.max()
+    assert served.any()
+    assert not served.all()
+    assert [status == "scored" for status in out.column("status").to_pylist()] == served.tolist()
+
+
+def test_the_grid_says_which_catalogue_or_images_are_missing(real_data: Path) -> None:
+    cleaning = {"min_snr": 20.0, "psf_correction": None}
+    path = real_data / COSMOS.with_name("real_galaxy_catalog_23.5_example.fits")
+    with pytest.raises(DataError, match=r"real_galaxy_images\.fits, which does not exist beside it"):
+        grids.plan(params(real_sources=bank_params(path, cleaning=cleaning)), hosts_table(), 42)
+    with pytest.raises(DataError, match=r"absent\.h5 is no source bank"):
+        grids.plan(params(real_sources=bank_params(Path("absent.h5"))), hosts_table(), 42)
+    with pytest.raises(DataError, match=r"absent\.fits is no RealGalaxyCatalog"):
+        grids.plan(params(real_sources=bank_params(Path("absent.fits"), cleaning=cleaning)), hosts_table(), 42)
+
+
+def test_a_grid_of_the_real_cosmos_catalogue(real_data: Path) -> None:
+    cleaning = {"min_snr": 20.0, "psf_correction": {"fwhm_arcsec": 0.06, "max_amplification": 5.0}}
+    real = bank_params(real_data / COSMOS, cleaning=cleaning, max_pixel_arcsec=0.06)
+    out = run(grids.plan(params(prior="v1", real_sources=real), hosts_table(), 42))
+    good = out.filter(pa.compute.equal(out.column("status"), "scored"))
+    assert good.num_rows > 0.9 * out.num_rows
+    assert len(set(good.column("src_stamp_id").to_pylist())) > 10
+    assert (good.column("magnification").to_numpy() > 0.5).all()

@@ -1,0 +1,184 @@
+"""Banks of real galaxies: a GalSim RealGalaxyCatalog, cleaned, or an HDF5 file of stamps that are clean already."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from injection.cleaning import Array, Images, clean
+from injection.config import RealSources, StampCleaning
+from lake.errors import DataError, invalid
+
+_RINGS_PER_PX = 10
+Reasons = dict[str, str]
+Colours = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class SourceBank:
+    """Cleaned stamps of real galaxies, each of unit flux."""
+
+    ids: tuple[str, ...]
+    images: tuple[Images, ...]
+    """(y, x), sum one, the outermost pixels empty"""
+    centres_px: Array
+    """(galaxy, 2) x, y of the light's centroid"""
+    half_light_px: Array
+    """(galaxy,) circularised half-light radius"""
+    colours: Array
+    """(galaxy, 2) g - r and r - z; NaN where the catalogue has none"""
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Where each galaxy is in the bank."""
+        return {stamp_id: place for place, stamp_id in enumerate(self.ids)}
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of every galaxy's name, pixels and colours."""
+        found = hashlib.sha256("\n".join(self.ids).encode())
+        for image in (*self.images, self.centres_px, self.half_light_px, self.colours):
+            found.update(np.ascontiguousarray(image).tobytes())
+        return found.hexdigest()
+
+
+class Stamp(NamedTuple):
+    """One galaxy as its catalogue has it."""
+
+    image: Images
+    noise: float
+    """standard deviation per pixel"""
+    psf: Array | None = None
+    pixel_arcsec: float | None = None
+
+
+def load_bank(sources: RealSources) -> SourceBank:
+    """The bank that a grid's parameters name."""
+    path = Path(sources.path)
+    if sources.cleaning is None:
+        return read_bank(path)
+    return read_real_galaxy_catalog(path, sources.cleaning)[0]
+
+
+def read_real_galaxy_catalog(path: Path, cleaning: StampCleaning) -> tuple[SourceBank, Reasons]:
+    """The bank of a RealGalaxyCatalog (``<path>``, ``<path>_fits`` beside it if any), and why others were left out."""
+    from astropy.table import Table
+
+    try:
+        catalogue = Table.read(path)
+        colours = _catalogue_colours(path)
+        images = _planes(path, catalogue, "GAL")
+        psfs = _planes(path, catalogue, "PSF") if cleaning.psf_correction else {}
+        rows = {str(row["IDENT"]): row for row in catalogue}
+        stamps = {
+            name: Stamp(
+                image.astype(np.float32), float(np.sqrt(rows[name]["NOISE_VARIANCE"])), psfs.get(name),
+                float(rows[name]["PIXEL_SCALE"]),
+            )
+            for name, image in images.items()
+        }  # fmt: skip
+    except (OSError, KeyError, IndexError) as error:
+        raise DataError(f"{path} is no RealGalaxyCatalog: {error}") from error
+    return make_bank(stamps, colours, cleaning)
+
+
+def _planes(path: Path, catalogue: Any, kind: str) -> dict[str, Array]:
+    """Images of each galaxy, or of its PSF, from the files beside the catalogue."""
+    from astropy.io import fits
+
+    planes: dict[str, Array] = {}
+    for name in sorted(set(catalogue[f"{kind}_FILENAME"])):
+        file = path.parent / str(name).strip()
+        if not file.exists():
+            raise DataError(f"{path} names its images {file.name}, which does not exist beside it")
+        rows = catalogue[catalogue[f"{kind}_FILENAME"] == name]
+        with fits.open(file) as images:
+            planes |= {str(row["IDENT"]): np.array(images[int(row[f"{kind}_HDU"])].data, np.float64) for row in rows}
+    return planes
+
+
+def _catalogue_colours(path: Path) -> Colours:
+    from astropy.table import Table
+
+    beside = path.with_name(path.stem + "_fits" + path.suffix)
+    if not beside.exists():
+        return {}
+    table = Table.read(beside)
+    if not {"HSC_g", "HSC_r", "HSC_z"} <= set(table.colnames):
+        return {}
+    return {str(r["IDENT"]): (float(r["HSC_g"] - r["HSC_r"]), float(r["HSC_r"] - r["HSC_z"])) for r in table}
+
+
+def make_bank(stamps: Mapping[str, Stamp], colours: Colours, cleaning: StampCleaning) -> tuple[SourceBank, Reasons]:
+    """Clean stamps; returns the bank and the reason for each galaxy left out."""
+    kept, refused = [], {}
+    for stamp_id, stamp in stamps.items():
+        cleaned = clean(stamp.image, stamp.noise, cleaning, stamp.psf, stamp.pixel_arcsec)
+        if isinstance(cleaned, str):
+            refused[stamp_id] = cleaned
+        else:
+            kept.append((stamp_id, cleaned))
+    if not kept:
+        raise DataError(f"none of {len(stamps)} source stamps can be used, first: {next(iter(refused.values()), '')}")
+    shapes = [_centre_and_radius(image) for _, image in kept]
+    bank = SourceBank(
+        tuple(stamp_id for stamp_id, _ in kept),
+        tuple(image for _, image in kept),
+        np.array([shape[:2] for shape in shapes]),
+        np.array([shape[2] for shape in shapes]),
+        np.array([colours.get(stamp_id, (np.nan, np.nan)) for stamp_id, _ in kept]),
+    )
+    return bank, refused
+
+
+def _centre_and_radius(image: Images) -> tuple[float, float, float]:
+    """Centroid x, y and half-light radius (pixels); pixels are cut in 25, which a radius of few pixels needs."""
+    y, x = (np.asarray(axis) for axis in np.indices(image.shape))
+    cx, cy = float((image * x).sum()), float((image * y).sum())
+    parts = (np.arange(5) - 2.0) / 5.0
+    radius = np.hypot(x[..., None, None] + parts - cx, y[..., None, None] + parts[:, None] - cy)
+    rings = (radius.ravel() * _RINGS_PER_PX).astype(np.int64)
+    enclosed = np.cumsum(np.bincount(rings, np.repeat(image.ravel().astype(np.float64), 25) / 25.0))
+    outer = (np.arange(len(enclosed)) + 1.0) / _RINGS_PER_PX
+    return cx, cy, float(np.interp(0.5, np.maximum.accumulate(enclosed), outer))
+
+
+def write_bank(path: Path, bank: SourceBank) -> None:
+    """Write a bank as HDF5, one data set per galaxy."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for k, stamp_id in enumerate(bank.ids):
+            data = file.create_dataset(f"images/{stamp_id}", data=bank.images[k])
+            data.attrs["centre_px"] = bank.centres_px[k]
+            data.attrs["half_light_px"] = bank.half_light_px[k]
+            data.attrs["colours"] = bank.colours[k]
+
+
+def read_bank(path: Path) -> SourceBank:
+    """A bank written by :func:`write_bank`."""
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            sets = [(name, data[()], dict(data.attrs)) for name, data in sorted(file["images"].items())]
+    except (OSError, KeyError) as error:
+        raise DataError(f"{path} is no source bank: {error}") from error
+    if not sets:
+        raise DataError(f"{path} is a source bank without galaxies")
+    for name, image, _ in sets:
+        if image.ndim != 2 or not np.isfinite(image).all() or abs(float(image.sum()) - 1.0) > 1e-3:
+            raise invalid(f"{path} images/{name}", "a finite image of unit sum", image.shape)
+    return SourceBank(
+        tuple(name for name, _, _ in sets),
+        tuple(np.asarray(image, np.float32) for _, image, _ in sets),
+        np.array([attributes["centre_px"] for _, _, attributes in sets]),
+        np.array([attributes["half_light_px"] for _, _, attributes in sets]),
+        np.array([attributes["colours"] for _, _, attributes in sets]),
+    )
