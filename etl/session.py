@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -23,15 +24,18 @@ _sessions: dict[str, SparkSession] = {}
 """Of this process, by connection string: two clients of one identity would stop each other."""
 
 
-def session(root: DataRoot, stage: str, slice_name: str | None = None) -> SparkSession:
+def session(
+    root: DataRoot, stage: str, slice_name: str | None = None, compile_queries: bool = True
+) -> SparkSession:
     """The Spark session of one stage (of one slice); what an earlier, killed client of it left running is stopped.
 
     ``SPARK_REMOTE`` if set; the classic session on EMR or where ``DHS_SPARK=classic``; else the project's own server.
     """
+    options = settings.SESSION if compile_queries else settings.SESSION | settings.INTERPRETED
     if _classic():
-        return _classic_session(root)
+        return _classic_session(root, options)
     remote = os.environ.get("SPARK_REMOTE") or server.address(root.spark)
-    return _connect(remote, session_id(root, stage, slice_name))
+    return _connect(remote, session_id(root, stage, slice_name), options)
 
 
 def session_id(root: DataRoot, stage: str, slice_name: str | None) -> str:
@@ -47,7 +51,7 @@ def _classic() -> bool:
     return wanted == "classic" or (wanted == "" and settings.on_emr())
 
 
-def _connect(remote: str, identity: str) -> SparkSession:
+def _connect(remote: str, identity: str, options: Mapping[str, str]) -> SparkSession:
     base = remote.rstrip(";") if "/;" in remote else remote.rstrip("/") + "/"
     url = remote if "session_id=" in remote else f"{base};session_id={identity}"
     known = _sessions.get(url)
@@ -57,7 +61,7 @@ def _connect(remote: str, identity: str) -> SparkSession:
     interrupted = spark.interruptAll()
     if interrupted:
         log.warning("interrupted %d operations of an earlier run that was killed", len(interrupted))
-    for name, value in settings.SESSION.items():
+    for name, value in options.items():
         spark.conf.set(name, value)
     _sessions[url] = spark
     return spark
@@ -67,13 +71,13 @@ def _create(url: str) -> SparkSession:
     return SparkSession.builder.remote(url).create()
 
 
-def _classic_session(root: DataRoot) -> SparkSession:
+def _classic_session(root: DataRoot, session_options: Mapping[str, str]) -> SparkSession:
     builder = SparkSession.builder.appName("darkhaloscope")
     if settings.on_emr():
-        options = {**settings.STATIC, **settings.SESSION}
+        options = {**settings.STATIC, **session_options}
         options |= {f"spark.executorEnv.{name}": value for name, value in settings.SINGLE_THREADED.items()}
     else:
-        options = _local_options(root.spark.resolve())
+        options = {**_local_options(root.spark.resolve()), **session_options}
         os.environ.update(settings.SINGLE_THREADED)
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     for name, value in options.items():

@@ -72,5 +72,7 @@ class SurveyParams(Section):
     """Manifest whose splits every finder is evaluated and audited on."""
     data_root: str
     """Folder that holds cards, cut-outs, checkpoints, partial work and, unless ``lake_uri`` is given, the tables."""
+    compile_queries: bool
+    """Whether Spark compiles its queries; a survey below a million galaxies is over before that pays."""
     lake_uri: str | None
     """Object-store prefix of the Delta tables (s3://bucket/prefix), or null for ``<data_root>/lake``."""

@@ -59,7 +59,7 @@ class RunContext:
         if self._spark is None:
             from etl.session import session
 
-            self._spark = session(self.root, self.stage, self.slice_name)
+            self._spark = session(self.root, self.stage, self.slice_name, self.survey.compile_queries)
         return self._spark
 
     @property

@@ -48,6 +48,6 @@ def spark(spark_server: str, root: DataRoot) -> Iterator[Any]:
     """A Spark session on the run's server, of the data root of the ``root`` fixture."""
     from etl.session import session
 
-    made = session(root, "test")
+    made = session(root, "test", compile_queries=False)
     yield made
     made.stop()

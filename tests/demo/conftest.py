@@ -41,6 +41,7 @@ def survey_params() -> SurveyParams:
         split=SPLIT,
         audit_manifest="audit_70_15_15",
         data_root="data",
+        compile_queries=False,
         lake_uri=None,
     )
 

@@ -15,6 +15,6 @@ def jobs_spark(spark_server: str, tmp_path_factory: pytest.TempPathFactory) -> I
     """One Spark session for all tests of pure transforms."""
     from etl.session import session
 
-    made = session(DataRoot.of(tmp_path_factory.mktemp("jobs")), "jobs")
+    made = session(DataRoot.of(tmp_path_factory.mktemp("jobs")), "jobs", compile_queries=False)
     yield made
     made.stop()

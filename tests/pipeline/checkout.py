@@ -25,7 +25,7 @@ class Checkout:
 
     @classmethod
     def make(cls, folder: Path) -> Checkout:
-        """Copy the project's files (those git knows or would take) and make it a repository of its own."""
+        """Copy the project's files (those git knows or would take) and what was compiled of them; a repository of its own."""
         listed = subprocess.run(
             ["git", "ls-files", "-co", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True, check=True
         )
@@ -35,6 +35,9 @@ class Checkout:
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target)
+        for compiled in PROJECT.glob("[a-z]*/**/__pycache__"):
+            if (folder / compiled.relative_to(PROJECT)).parent.is_dir():
+                shutil.copytree(compiled, folder / compiled.relative_to(PROJECT))
         made = cls(folder)
         for command in (
             ["git", "init", "-q", "-b", "main"],
