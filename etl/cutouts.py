@@ -20,6 +20,7 @@ from etl.cutter import INDEX_SCHEMA, BrickCutter
 from etl.frames import contract_schema
 from lake import tables
 from lake.errors import DataError
+from lake.progress import watch
 from lake.stamps import bucket_of, shard_name, write_shard
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,8 @@ def extract(spark: SparkSession, wanted: DataFrame, survey: Path, params: Cutout
     tasks = [(name, ids[g].tolist(), ra[g].tolist(), dec[g].tolist()) for name, g in groups.items()]
     cutter = BrickCutter(str(survey.resolve()), str(folder), params)
     frame = spark.createDataFrame(tasks, _BRICK_DDL).repartition(max(1, min(len(tasks), 4 + len(tasks) // 32)))
-    done = sum(row["rows"] for row in frame.mapInArrow(cutter, "brick string, rows bigint").collect())
+    with watch(lambda: len(list(folder.glob("*.parquet"))), "cut out bricks", len(names)):
+        done = sum(row["rows"] for row in frame.mapInArrow(cutter, "brick string, rows bigint").collect())
     lost = [{"galaxy_id": i, "status": "rejected", "reason": NO_BRICK} for i in ids[chosen == ""]]
     parts = [pq.read_table(folder / f"{name}.parquet", schema=INDEX_SCHEMA) for name in names]
     index = pa.concat_tables([*parts, pa.Table.from_pylist(lost, schema=INDEX_SCHEMA)]).sort_by("galaxy_id")

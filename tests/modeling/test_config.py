@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
 from lake.errors import ParameterError
+from modeling import generationtable
 from modeling.config import TrainParams, generation_values, generations, resolve_generation
 
 HISTORICAL = {
@@ -85,3 +88,8 @@ def test_science_digest_ignores_where_it_runs() -> None:
 def test_batch_must_be_whole_micro_batches() -> None:
     with pytest.raises(ParameterError, match="multiple of micro_batch"):
         resolve_generation("demo1", {"loop.batch": 100})
+
+
+def test_the_documented_table_is_the_one_that_is_trained() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "training.md"
+    assert generationtable.markdown() in page.read_text(encoding="utf-8")
