@@ -24,9 +24,7 @@ _sessions: dict[str, SparkSession] = {}
 """Of this process, by connection string: two clients of one identity would stop each other."""
 
 
-def session(
-    root: DataRoot, stage: str, slice_name: str | None = None, compile_queries: bool = True
-) -> SparkSession:
+def session(root: DataRoot, stage: str, slice_name: str | None = None, compile_queries: bool = True) -> SparkSession:
     """The Spark session of one stage (of one slice); what an earlier, killed client of it left running is stopped.
 
     ``SPARK_REMOTE`` if set; the classic session on EMR or where ``DHS_SPARK=classic``; else the project's own server.

@@ -25,7 +25,7 @@ class Checkout:
 
     @classmethod
     def make(cls, folder: Path) -> Checkout:
-        """Copy the project's files (those git knows or would take) and what was compiled of them; a repository of its own."""
+        """Copy the project's files (those git knows or would take), with their compiled code, into a new repository."""
         listed = subprocess.run(
             ["git", "ls-files", "-co", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True, check=True
         )
