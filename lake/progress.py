@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ _LOOK_EVERY_S = 0.5
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterable[T]:
     """Iterate with a progress bar; where standard error is no terminal, with a line in the log every minute."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with _bar(description, total) as advance:
         for item in items:
