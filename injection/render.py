@@ -21,7 +21,7 @@ from injection.lens import Lens
 from injection.psf import Psf, padded_sizes, transfer
 from injection.ranges import faults
 from injection.sources import components
-from lake.errors import invalid
+from lake.errors import DarkHaloError, invalid
 from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, PIXEL_SCALE_TOLERANCE, flux_from_magnitude
 
 Array = NDArray[np.float64]
@@ -159,7 +159,9 @@ def render_arcs(
 
     def work(index: NDArray[np.int64]) -> None:
         part = rows if len(index) == rows.num_rows else rows.take(pa.array(index))
-        flat, arcs.rays[index] = sources.trace(part, stamp_pixels, quadrature)
+        flat, arcs.rays[index], failed = traced(sources, part, stamp_pixels, quadrature)
+        for place, reason in failed.items():
+            reasons[index[place]] = reason
         _convolve_chunk(flat, psf, (index, sizes, fluxes), arcs)
 
     pieces = [piece for piece in np.array_split(good, max(1, -(-len(good) // _CHUNK))) if len(piece)]
@@ -170,6 +172,24 @@ def render_arcs(
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, pieces))
     return arcs
+
+
+def traced(
+    sources: Sources, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature
+) -> tuple[Images, NDArray[np.int64], dict[int, str]]:
+    """As ``sources.trace``, and why some rows failed; those are empty and fail alone."""
+    try:
+        images, rays = sources.trace(rows, stamp_pixels, quadrature)
+        failed: dict[int, str] = {}
+    except (DarkHaloError, ArithmeticError) as error:
+        if rows.num_rows == 1:
+            return np.zeros((1, stamp_pixels**2 + 1), np.float32), np.zeros(1, np.int64), {0: str(error)}
+        each = [traced(sources, rows.slice(row, 1), stamp_pixels, quadrature) for row in range(rows.num_rows)]
+        images, rays = (np.concatenate([one[part] for one in each]) for part in (0, 1))
+        failed = {row: one[2][0] for row, one in enumerate(each) if one[2]}
+    for row in np.flatnonzero(~np.isfinite(images.sum(axis=1))):
+        images[row], failed[int(row)] = 0.0, "its lensed light is not finite"
+    return images, rays, failed
 
 
 def _convolve_chunk(flat: Images, psf: Psf, where: Places, arcs: Arcs) -> None:
@@ -195,10 +215,15 @@ def render(
     threads: int = 1,
     sources: Sources = PARAMETRIC,
 ) -> Rendered:
-    """Hosts (batch, band, y, x) nMgy with the lensed light of drawn rows added."""
+    """Hosts (batch, band, y, x) nMgy with the lensed light of drawn rows added.
+
+    Masked host pixels (NaN) stay masked; a host without any pixel in a band fails its row.
+    """
     if hosts.ndim != 4 or hosts.shape[:2] != (rows.num_rows, len(BANDS)) or hosts.shape[2] != hosts.shape[3]:
         raise invalid("hosts", f"({rows.num_rows}, {len(BANDS)}, n, n)", hosts.shape)
     arcs = render_arcs(rows, psf, hosts.shape[-1], quadrature, threads, sources)
+    for row, band in np.argwhere(~np.isfinite(hosts).any(axis=(2, 3))):
+        arcs.reasons[row] = arcs.reasons[row] or f"the host has no {BANDS[band]} band"
     images = hosts.astype(np.float32) + arcs.images
     images[[reason is not None for reason in arcs.reasons]] = np.nan
     return Rendered(images, arcs)

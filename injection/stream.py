@@ -35,6 +35,8 @@ class Scorer(Protocol):
         """Logits (batch,) of stamps (batch, band, y, x) in nMgy."""
 
 
+_REPORTED = 5
+"""Failed injections of a batch that are logged one by one."""
 _PLAN_ONLY = ("host_ids", "sobol_place")
 
 LoadHosts = Callable[[Sequence[str]], Images]
@@ -76,8 +78,7 @@ def run_batch(plan: Plan, rows: pa.Table, load_hosts: LoadHosts, scorer: Scorer)
     columns["reason"] = pa.array(found.reasons, pa.string())
     for name in drawn.column_names:
         columns[name] = drawn.column(name)
-    if not scored.all():
-        log.warning("%d of %d injections failed, first: %s", (~scored).sum(), len(scored), _first(found.reasons))
+    _report(drawn.column("injection_id").to_pylist(), plan.seed, found.reasons)
     return pa.table([_cast(columns[field.name], field) for field in BATCH_SCHEMA], schema=BATCH_SCHEMA)
 
 
@@ -211,5 +212,10 @@ def _cast(column: Any, field: pa.Field) -> pa.Array:
     return array.cast(field.type)
 
 
-def _first(reasons: list[str | None]) -> str:
-    return next((reason for reason in reasons if reason is not None), "")
+def _report(injection_ids: list[str], seed: int, reasons: list[str | None]) -> None:
+    """Log the failed injections of a batch with what draws them again; the table has them all."""
+    failed = [(name, reason) for name, reason in zip(injection_ids, reasons, strict=True) if reason is not None]
+    for name, reason in failed[:_REPORTED]:
+        log.warning("injection %s of seed %d failed: %s", name, seed, reason)
+    if len(failed) > _REPORTED:
+        log.warning("%d more of %d injections failed, see their column 'reason'", len(failed) - _REPORTED, len(reasons))

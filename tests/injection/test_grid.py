@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from injection import grid as grids
-from injection import stream
-from injection.config import GridParams
-from injection.render import STANDARD
+from injection import ranges, stream
+from injection.config import GridParams, Quadrature
+from injection.render import STANDARD, Parametric
 from injection.schema import BATCH_SCHEMA, MEASURED
 from lake import tables
 from lake.errors import DataError, ParameterError
@@ -265,3 +267,69 @@ def test_a_scorer_without_an_answer_fails_its_row_only() -> None:
     out = run(plan, scorer=Moody())
     failed = [reason for reason in out.column("reason").to_pylist() if reason]
     assert failed == ["the scorer gave no finite score"] * len(stream.batches(plan))
+
+
+def test_a_failing_injection_is_reported_with_its_seed_and_takes_nothing_with_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Of three rows one has an impossible parameter, one's source raises an error, one's light is not finite."""
+
+    class Spoilt(Parametric):
+        def faults(self, rows: pa.Table) -> list[str | None]:
+            reason = str(ranges.refuse("src_n", 9.0))
+            return [reason if name == broken[0] else None for name in rows.column("injection_id").to_pylist()]
+
+        def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature) -> Any:
+            names = rows.column("injection_id").to_pylist()
+            if broken[1] in names:
+                raise DataError("the source cannot be read")
+            images, rays = super().trace(rows, stamp_pixels, quadrature)
+            images[[name == broken[2] for name in names]] = np.inf
+            return images, rays
+
+    plan = grids.plan(params(), hosts_table(), 42)
+    broken = plan.rows.column("injection_id").to_pylist()[1:9:3]
+    with caplog.at_level("WARNING"):
+        out = run(replace(plan, sources=Spoilt()))
+    wanted = (
+        "'src_n' must be a finite number in [0.3, 8], got 9.0",
+        "the source cannot be read",
+        "its lensed light is not finite",
+    )
+    lines = [record.getMessage() for record in caplog.records]
+    for name, reason in zip(broken, wanted, strict=True):
+        row = out.filter(pa.compute.equal(out.column("injection_id"), name)).to_pylist()[0]
+        assert (row["status"], row["reason"], row["seed"]) == ("failed", reason, 42)
+        assert row["magnification"] is None
+        assert f"injection {name} of seed 42 failed: {reason}" in lines
+    others = pa.compute.invert(pa.compute.is_in(out.column("injection_id"), pa.array(broken)))
+    assert out.filter(others).equals(run(plan).filter(others))
+
+
+def test_many_failures_are_logged_in_short(caplog: pytest.LogCaptureFixture) -> None:
+    plan = grids.plan(params(theta_e_arcsec=[1.0], batch_size=100), hosts_table(), 42)
+    with caplog.at_level("WARNING"):
+        run(plan, lambda galaxy_ids: load_hosts(galaxy_ids) * np.nan)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 6
+    assert (
+        lines[-1]
+        == f"{plan.rows.num_rows - 5} more of {plan.rows.num_rows} injections failed, see their column 'reason'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda stamps: np.where(np.arange(3)[:, None, None] == 1, np.nan, stamps), "has no r band"),
+        (lambda stamps: stamps[:, :2], r"has shape \(2, 61, 61\), the scorer takes 61 pixels in 3 bands"),
+        (lambda stamps: stamps[:, :, 10:-10, 10:-10], r"has shape \(3, 41, 41\), the scorer takes 61 pixels"),
+        (lambda stamps: np.where(np.arange(61) < 9, np.nan, stamps), r"has 14\.8% bad pixels"),
+    ],
+    ids=["band", "bands", "crop", "pixels"],
+)
+def test_a_host_that_cannot_be_used_says_why(spoil: Any, reason: str) -> None:
+    plan = grids.plan(params(theta_e_arcsec=[1.0], per_cell=1, host_retries=0), hosts_table(), 42)
+    out = run(plan, lambda galaxy_ids: spoil(load_hosts(galaxy_ids)))
+    for row in out.to_pylist():
+        assert re.fullmatch(f"host {row['galaxy_id']} {reason}.*", row["reason"])

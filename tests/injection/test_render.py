@@ -18,6 +18,7 @@ from injection import conventions, render
 from injection.config import Quadrature
 from injection.lens import Lens
 from injection.psf import Psf
+from injection.ranges import RANGES, allowed
 from injection.sources import b_n, components, radius_of_fraction, total_flux
 from lake.errors import ParameterError
 from lake.survey import PIXEL_SCALE_ARCSEC
@@ -264,6 +265,32 @@ def test_impossible_rows_fail_by_name_and_alone() -> None:
     assert np.isfinite(result.images[1]).all()
     alone = render.render(table.slice(1, 1), hosts[:1], psf.take([1]))
     np.testing.assert_array_equal(alone.images[0], result.images[1])
+
+
+OUTSIDE = [
+    (name, value)
+    for name, (low, high) in RANGES.items()
+    for value in (float("nan"), float("inf"), -float("inf"), low - 1.0, high + 1.0)
+    if name != "src_clumps" or np.isfinite(value)
+]
+
+
+@pytest.mark.parametrize(("name", "value"), OUTSIDE)
+def test_every_parameter_is_refused_by_name_and_range(name: str, value: float) -> None:
+    table = rows({name: int(value) if name == "src_clumps" else value}, {})
+    reasons = render.render_arcs(table, Psf.gaussian(np.ones((2, 3)), includes_pixel=True), 11).reasons
+    assert str(reasons[0]).startswith(f"'{name}' must be {allowed(name)}, got ")
+    assert reasons[1] is None
+
+
+def test_hosts_without_a_band_fail_and_masked_pixels_stay_masked() -> None:
+    hosts = np.zeros((2, 3, 101, 101), np.float32)
+    hosts[0, 2] = np.nan
+    hosts[1, 0, 5, 7] = np.nan
+    result = render.render(rows({}, {}), hosts, Psf.gaussian(np.ones((2, 3)), includes_pixel=True))
+    assert result.arcs.reasons == ["the host has no z band", None]
+    assert np.isnan(result.images[0]).all()
+    assert np.argwhere(np.isnan(result.images[1])).tolist() == [[0, 5, 7]]
 
 
 def test_a_bad_psf_fails_its_row_only() -> None:
