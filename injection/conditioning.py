@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from injection.device import Pixels, on_device
 from injection.keyed import Keyed
 from injection.priors import Prior
 from injection.render import Images
@@ -70,8 +71,13 @@ def follow_hosts(rows: pa.Table, prior: Prior, hosts: Images, seed: int) -> pa.T
     return rows
 
 
-def suppress_core(arcs: Images, rows: pa.Table, radius_arcsec: float) -> Images:
+def suppress_core(arcs: Pixels, rows: pa.Table, radius_arcsec: float) -> Pixels:
     """Arcs without the light of pixels whose centre is within ``radius_arcsec`` of the lens's centre."""
+    if on_device(arcs):
+        from injection._torch import measure as torched
+
+        centres = np.stack([rows.column(f"lens_{axis}_arcsec").to_numpy() for axis in "xy"], axis=1)
+        return torched.without_core(arcs, centres / PIXEL_SCALE_ARCSEC, radius_arcsec / PIXEL_SCALE_ARCSEC)
     half = (arcs.shape[-1] - 1) / 2
     y, x = (grid * PIXEL_SCALE_ARCSEC for grid in np.mgrid[-half : half + 1, -half : half + 1])
     centre_x, centre_y = (rows.column(f"lens_{axis}_arcsec").to_numpy()[:, None, None] for axis in "xy")

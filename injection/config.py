@@ -110,6 +110,8 @@ class GridParams(Section):
     """Whether the FWHM describes the effective PSF, pixel response included (as psfsize does)."""
     poisson_gain_e_per_nmgy: PositiveFloat | None
     """Gain of the arc's Poisson noise in electrons per nanomaggy; null for none."""
+    sky_noise: Literal["none", "psfdepth", "annulus"]
+    """Sky noise added to hosts that have none: of the survey's depth, or of the host's own outer annulus."""
     core_suppression_radius_arcsec: PositiveFloat | None
     """Radius round the lens's centre within which the arc's light is suppressed; null for none."""
     sky_annulus_px: tuple[PositiveFloat, PositiveFloat]
@@ -118,6 +120,8 @@ class GridParams(Section):
     """Injections rendered and scored at once."""
     threads: PositiveInt
     """Threads that render."""
+    device: Literal["cpu", "cuda"]
+    """Where stamps are rendered: the processor, or a CUDA GPU, on which they stay until they are scored."""
     quadrature: Quadrature
     """Accuracy of the rendering."""
     detectability: Detectability

@@ -16,6 +16,7 @@ from injection.hosts import Hosts
 from injection.priors import Prior, draw, load_prior
 from injection.realsources import BankSources
 from injection.render import PARAMETRIC, Sources
+from lake.errors import invalid
 from lake.hashing import key_hash
 
 
@@ -58,6 +59,8 @@ def plan(grid: GridParams, hosts_table: pa.Table, seed: int) -> Plan:
     """
     prior, hosts = load_prior(grid.prior), Hosts(hosts_table, grid.host_model)
     sources = grid_sources(grid)
+    if grid.sky_noise == "psfdepth" and np.isnan(hosts.psfdepth).all(axis=0).any():
+        raise invalid("grid.sky_noise", "none or annulus where hosts have no psfdepth in every band", grid.sky_noise)
     rows: list[dict[str, object]] = []
     short: list[dict[str, object]] = []
     for t, p, d in product(
@@ -154,15 +157,15 @@ def _empty(short: list[dict[str, object]]) -> pa.Table:
 
 
 def _grid_id(grid: GridParams, prior: Prior, sources: Sources, hosts: Hosts, seed: int) -> str:
-    """Hash of everything that decides what is injected; how many threads or rows at once does not.
+    """Hash of everything that decides what is injected; how many threads or rows at once, or where, does not.
 
     A prior and a bank count by what is in them, not by where they lie.
     """
-    config = grid.model_dump(mode="json", exclude={"threads", "batch_size", "prior", "real_sources"})
+    config = grid.model_dump(mode="json", exclude={"threads", "batch_size", "device", "prior", "real_sources"})
     if grid.real_sources is not None and isinstance(sources, BankSources):
         chosen = grid.real_sources
         config["real_sources"] = [sources.bank.digest, chosen.catalogue_colours, chosen.max_pixel_arcsec]
     words = key_hash(seed, hosts.ids)
-    facts = np.concatenate([hosts.fwhm_arcsec, hosts.psfdepth_r[:, None]], axis=1).astype("<f8").tobytes()
+    facts = np.concatenate([hosts.fwhm_arcsec, hosts.psfdepth], axis=1).astype("<f8").tobytes()
     text = json.dumps([config, prior.model_dump(mode="json", exclude={"meaning"}), seed], sort_keys=True)
     return hashlib.sha256(text.encode() + words.astype("<u8").tobytes() + facts).hexdigest()[:16]

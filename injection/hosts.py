@@ -23,7 +23,7 @@ EARLY_TYPES = ("DEV", "SER")
 
 
 class Hosts:
-    """Candidate hosts: a table with ``galaxy_id``, ``psfsize_r``, ``psfdepth_r``, and ``psfsize_g``, ``_z`` if known.
+    """Candidate hosts: a table with ``galaxy_id``, ``psfsize_r``, ``psfdepth_r``, and those of g and z if known.
 
     IM2 also needs ``type`` (or ``type_bin``). Rows without a PSF or depth in r cannot be hosts and are left out.
     """
@@ -38,8 +38,8 @@ class Hosts:
         usable = (_floats(table, "psfsize_r") > 0) & (_floats(table, "psfdepth_r") > 0)
         self.table = table.filter(pa.array(usable))
         self.ids = self.table.column("galaxy_id").combine_chunks()
-        self.psfdepth_r = _floats(self.table, "psfdepth_r")
-        self.depth_mag = depth_mag_from_psfdepth(self.psfdepth_r)
+        self.psfdepth = np.stack([_floats(self.table, f"psfdepth_{band}") for band in BANDS], axis=1)
+        self.depth_mag = depth_mag_from_psfdepth(self.psfdepth[:, BANDS.index("r")])
         self.fwhm_arcsec = _fwhm(self.table)
         self._row = {galaxy_id: row for row, galaxy_id in enumerate(self.ids.to_pylist())}
         if len(self._row) != len(self.ids):
@@ -81,6 +81,9 @@ def to_nanomaggies(stamps: Images, zero_point_mag: float, pixel_scale_arcsec: fl
 
 
 def _floats(table: pa.Table, name: str) -> Array:
+    """A column; NaN where there is none."""
+    if name not in table.column_names:
+        return np.full(table.num_rows, np.nan)
     column = pc.fill_null(table.column(name).cast(pa.float64()), float("nan"))
     return np.asarray(column.to_numpy(), dtype=np.float64)
 
@@ -89,9 +92,8 @@ def _fwhm(table: pa.Table) -> Array:
     """FWHM (host, band): each band's own where given, else the survey's ratio to r."""
     fwhm = fwhm_per_band(_floats(table, "psfsize_r"))
     for index, band in enumerate(BANDS):
-        if f"psfsize_{band}" in table.column_names:
-            own = _floats(table, f"psfsize_{band}")
-            fwhm[:, index] = np.where(own > 0, own, fwhm[:, index])
+        own = _floats(table, f"psfsize_{band}")
+        fwhm[:, index] = np.where(own > 0, own, fwhm[:, index])
     return fwhm
 
 

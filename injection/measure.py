@@ -12,19 +12,21 @@ from numpy.typing import NDArray
 
 from injection import _pack, _rays
 from injection.config import Detectability
+from injection.device import Pixels, on_device
 from injection.lens import Lens, rotated
 from injection.psf import Psf, effective_area_arcsec2
-from injection.render import Arcs, Images
+from injection.render import Arcs
 from injection.sources import components
 from lake.survey import BANDS, PIXEL_SCALE_ARCSEC
 
 Array = NDArray[np.float64]
-Usable = NDArray[np.bool_]
 
 R_BAND = BANDS.index("r")
 MAD_TO_SIGMA = 1.482602218505602
 """Standard deviation of a Gaussian over its median absolute deviation."""
 _DIRECTIONS = 720
+_LEAST_SHARE = 0.1
+"""Share of an annulus that must be usable."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +43,24 @@ class Sky:
 
 
 def sigma_from_psfdepth(psfdepth: Array, psf: Psf, pixel_scale_arcsec: float = PIXEL_SCALE_ARCSEC) -> Array:
-    """Noise per pixel, ``sqrt(sum(psf^2) / psfdepth)``, of r-band depths (nMgy^-2); NaN where there is no depth."""
-    area = effective_area_arcsec2(psf, pixel_scale_arcsec)[:, R_BAND]
+    """Noise per pixel, ``sqrt(sum(psf^2) / psfdepth)``, of depths (batch, band) in nMgy^-2; NaN without a depth."""
     known = np.where(psfdepth > 0, psfdepth, np.nan)
-    return np.sqrt(pixel_scale_arcsec**2 / area / known)
+    return np.sqrt(pixel_scale_arcsec**2 / effective_area_arcsec2(psf, pixel_scale_arcsec) / known)
 
 
-def sigma_from_annulus(hosts: Images, usable: Usable, inner_px: float, outer_px: float) -> Array:
-    """Noise per pixel (batch,) from the MAD of the r band in an annulus; NaN where too little of it is usable."""
-    half = (hosts.shape[-1] - 1) / 2
-    y, x = np.mgrid[: hosts.shape[-1], : hosts.shape[-1]] - half
+def sigma_from_annulus(images: Pixels, usable: Pixels, inner_px: float, outer_px: float) -> Array:
+    """Noise per pixel (batch,) from the MAD of one band, (batch, y, x), in an annulus; NaN where little is usable."""
+    if on_device(images):
+        from injection._torch import measure as torched
+
+        deviation, share = torched.annulus_deviation(images, usable, inner_px, outer_px)
+        return np.where(share > _LEAST_SHARE, MAD_TO_SIGMA * deviation, np.nan)
+    half = (images.shape[-1] - 1) / 2
+    y, x = np.mgrid[: images.shape[-1], : images.shape[-1]] - half
     ring = (np.hypot(x, y) >= inner_px) & (np.hypot(x, y) < outer_px)
-    values = np.where(usable[:, ring], hosts[:, R_BAND][:, ring], np.nan).astype(np.float64)
-    enough = np.isfinite(values).sum(axis=1) > 0.1 * ring.sum()
-    sigma = np.full(len(hosts), np.nan)
+    values = np.where(usable[:, ring], images[:, ring], np.nan).astype(np.float64)
+    enough = np.isfinite(values).sum(axis=1) > _LEAST_SHARE * ring.sum()
+    sigma = np.full(len(images), np.nan)
     if enough.any():
         kept = values[enough]
         centre = np.nanmedian(kept, axis=1, keepdims=True)
@@ -63,17 +69,16 @@ def sigma_from_annulus(hosts: Images, usable: Usable, inner_px: float, outer_px:
 
 
 def measure(
-    rows: pa.Table, arcs: Arcs, hosts: Images, usable: Usable, psf: Psf, sky: Sky, cuts: Detectability
+    rows: pa.Table, arcs: Arcs, hosts: Pixels, usable: Pixels, psf: Psf, sky: Sky, cuts: Detectability
 ) -> dict[str, Any]:
     """Measurement columns of rendered rows.
 
-    ``usable`` (batch, y, x) marks host pixels that are finite and unmasked; only they enter SNRs and ratios.
+    ``usable`` (batch, y, x) marks host pixels that are finite and unmasked; only they enter SNRs and ratios. Hosts and
+    it are where the arcs are.
     """
     lens = Lens.from_rows(rows)
     radius = np.stack([lens.theta_e_arcsec, psf.fwhm_arcsec[:, R_BAND], lens.x_arcsec, lens.y_arcsec], axis=1)
-    sums = np.zeros((rows.num_rows, len(_SUMS)))
-    _sums(arcs.images, hosts, usable, sky.sigma, radius / PIXEL_SCALE_ARCSEC, np.float64(cuts.sky_sigmas), sums)
-    value = dict(zip(_SUMS, sums.T, strict=True))
+    value = _summed(arcs.images, hosts, usable, sky.sigma, radius / PIXEL_SCALE_ARCSEC, cuts.sky_sigmas)
     sigma = sky.sigma
     with np.errstate(divide="ignore", invalid="ignore"):
         columns: dict[str, Any] = {
@@ -94,8 +99,22 @@ def measure(
     columns["arc_host_ratio"] = np.where(bright, value["ratio_bright"], value["ratio_brightest"])
     magnified = arcs.magnification >= cuts.magnification
     columns["detectable"] = bright & (columns["arc_host_ratio"] > cuts.host_ratio) & magnified
-    columns["host_masked_fraction"] = 1.0 - usable.mean(axis=(1, 2))
+    columns["host_masked_fraction"] = 1.0 - value["usable"]
     return columns
+
+
+def _summed(
+    arcs: Pixels, hosts: Pixels, usable: Pixels, sigma: Array, places: Array, sky_sigmas: float
+) -> dict[str, Array]:
+    """Sums over the pixels of each injection, where the pixels are, and the share of usable pixels."""
+    if on_device(arcs):
+        from injection._torch import measure as torched
+
+        sums, share = torched.sums(arcs, hosts, usable, sigma, places, sky_sigmas)
+    else:
+        sums, share = np.zeros((len(arcs), len(_SUMS))), usable.mean(axis=(1, 2))
+        _sums(arcs, hosts, usable, sigma, places, np.float64(sky_sigmas), sums)
+    return {**dict(zip(_SUMS, sums.T, strict=True)), "usable": share}
 
 
 def image_counts(rows: pa.Table) -> NDArray[np.int32]:

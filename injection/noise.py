@@ -6,6 +6,7 @@ order or thread it is drawn.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,43 +14,64 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from injection.device import Pixels, like, on_device
 from injection.keyed import Keyed
-from injection.render import Images
 from lake.errors import invalid
 
 Array = NDArray[np.float64]
+Images = NDArray[np.float32]
 
 EXACT_BELOW = 64.0
 """Expected counts below which Poisson quantiles are exact; above, an expansion of the Gaussian one, off by at most one
 count in a few per cent of the draws, its distribution function by less than 1e-3."""
 
 
-def add_poisson(arcs: Images, gain_e_per_nmgy: float, seed: int, injection_ids: pa.Array) -> Images:
+@dataclass(frozen=True)
+class Poisson:
+    """The noise of the arcs' own electrons, and the hosts' inverse variance, which it lowers."""
+
+    gain_e_per_nmgy: float
+    seed: int
+    inverse_variance: Images | None = None
+    """Of the hosts (batch, band, y, x), nMgy^-2, zero where masked; None where it is of no interest"""
+
+
+def add_poisson(arcs: Pixels, gain_e_per_nmgy: float, seed: int, injection_ids: pa.Array) -> Pixels:
     """Arcs (batch, band, y, x) nMgy with the Poisson noise of their own electrons.
 
     Only flux above zero is drawn, so that empty pixels stay empty; a variance of ``flux / gain`` results.
     """
     if not gain_e_per_nmgy > 0:
         raise invalid("poisson_gain_e_per_nmgy", "positive", gain_e_per_nmgy)
+    words = Keyed(seed, injection_ids).words("poisson")
+    if on_device(arcs):
+        from injection._torch import noise as torched
+
+        return torched.add_poisson(arcs, gain_e_per_nmgy, words, EXACT_BELOW)
     out = np.array(arcs, dtype=np.float32)
-    _poisson(out.reshape(len(out), -1), np.float64(gain_e_per_nmgy), Keyed(seed, injection_ids).words("poisson"))
+    _poisson(out.reshape(len(out), -1), np.float64(gain_e_per_nmgy), words)
     return out
 
 
-def add_sky(images: Images, sigma_nmgy: ArrayLike, seed: int, injection_ids: pa.Array) -> Images:
+def add_sky(images: Pixels, sigma_nmgy: ArrayLike, seed: int, injection_ids: pa.Array) -> Pixels:
     """Images with Gaussian noise of (batch, band) deviations (nMgy); for hosts that have no noise of their own."""
     sigma = np.asarray(sigma_nmgy, dtype=np.float64)
     if sigma.shape != images.shape[:2] or not (np.isfinite(sigma) & (sigma >= 0)).all():
         raise invalid("sigma_nmgy", f"{images.shape[:2]}, finite and not negative", sigma.tolist())
+    words = Keyed(seed, injection_ids).words("sky")
+    if on_device(images):
+        from injection._torch import noise as torched
+
+        return torched.add_sky(images, sigma, words)
     out = np.array(images, dtype=np.float32)
-    _gaussian(out.reshape(*out.shape[:2], -1), sigma, Keyed(seed, injection_ids).words("sky"))
+    _gaussian(out.reshape(*out.shape[:2], -1), sigma, words)
     return out
 
 
-def updated_inverse_variance(inverse_variance: ArrayLike, arcs: Images, gain_e_per_nmgy: float) -> Images:
+def updated_inverse_variance(inverse_variance: ArrayLike, arcs: Pixels, gain_e_per_nmgy: float) -> Pixels:
     """Inverse variance (nMgy^-2) of host plus arc: the arc's Poisson variance added; zero stays zero (masked)."""
-    before = np.asarray(inverse_variance, dtype=np.float64)
-    return np.asarray(before / (1.0 + before * np.maximum(arcs, 0.0) / gain_e_per_nmgy), dtype=np.float32)
+    before = like(np.asarray(inverse_variance, dtype=np.float32), arcs)
+    return before / (1.0 + before * (arcs.clip(min=0.0) / np.float32(gain_e_per_nmgy)))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

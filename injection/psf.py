@@ -143,18 +143,18 @@ def transfer(psf: Psf, size: int, stamp_pixels: int, pixel_scale_arcsec: float) 
     pixel = np.sinc(np.fft.fftfreq(size)) if psf.includes_pixel else np.ones(size)
     inverse_pixel = (1.0 / pixel).astype(np.float32)
     if psf.image is not None:
-        kernel = _centred(psf.image, size, stamp_pixels)
+        kernel = centred(psf.image, size, stamp_pixels)
         response = rfft2(kernel) * inverse_pixel[:, None] * inverse_pixel[: size // 2 + 1]
         return response.astype(np.complex64)
     shape = (*psf.fwhm_arcsec.shape, size, size // 2 + 1)
     out = np.empty(shape, dtype=np.float32)
-    table, step = _modulation_table(psf.kind, psf.beta)
-    rates = (_table_scale(psf) / (pixel_scale_arcsec * size * step)).astype(np.float32)
+    table, step = modulation_table(psf.kind, psf.beta)
+    rates = (table_scale(psf) / (pixel_scale_arcsec * size * step)).astype(np.float32)
     _fill_transfer(rates, table, inverse_pixel, out)
     return out
 
 
-def _centred(image: Array, size: int, stamp_pixels: int) -> NDArray[np.float32]:
+def centred(image: Array, size: int, stamp_pixels: int) -> NDArray[np.float32]:
     """PSF images with their centre at [0, 0] of a square of the given size; pixels no stamp can feel are left out."""
     half = min(image.shape[-1] // 2, stamp_pixels - 1)
     middle = image.shape[-1] // 2
@@ -165,7 +165,7 @@ def _centred(image: Array, size: int, stamp_pixels: int) -> NDArray[np.float32]:
     return out
 
 
-def _table_scale(psf: Psf) -> Array:
+def table_scale(psf: Psf) -> Array:
     """Length (arcsec) that makes frequencies dimensionless in the modulation table."""
     return psf.fwhm_arcsec if psf.kind == "gaussian" else moffat_scale(psf.fwhm_arcsec, psf.beta)
 
@@ -174,7 +174,7 @@ _TABLES: dict[tuple[str, float], tuple[NDArray[np.float32], float]] = {}
 _TABLE_POINTS = 4096
 
 
-def _modulation_table(kind: str, beta: float) -> tuple[NDArray[np.float32], float]:
+def modulation_table(kind: str, beta: float) -> tuple[NDArray[np.float32], float]:
     """Modulation of a profile of unit scale at equal steps of frequency, far enough to vanish in float32."""
     if (kind, beta) not in _TABLES:
         one = np.ones((1, 1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +16,19 @@ from numpy.typing import NDArray
 from scipy.fft import fft, ifft, irfft, rfft
 
 from injection import _pack, _rays
+from injection._rays import Scene
 from injection.config import Quadrature
+from injection.device import Pixels, accelerator, like
 from injection.lens import Lens
+from injection.noise import Poisson, add_poisson, updated_inverse_variance
 from injection.psf import Psf, padded_sizes, transfer
 from injection.ranges import faults
 from injection.sources import components
 from lake.errors import DarkHaloError, invalid
 from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, PIXEL_SCALE_TOLERANCE, flux_from_magnitude
+
+if TYPE_CHECKING:
+    import torch
 
 Array = NDArray[np.float64]
 Images = NDArray[np.float32]
@@ -35,6 +41,7 @@ _CAPACITY = 1 << 16
 _CHUNK = 64
 _TRANSFORMED = 4
 """Stamps transformed at once: few enough for the processor's cache."""
+_NOT_FINITE = "its lensed light is not finite"
 _PER_ROW = ("lenses", "centres", "turns", "parts", "counts", "reaches")
 
 
@@ -42,7 +49,7 @@ _PER_ROW = ("lenses", "centres", "turns", "parts", "counts", "reaches")
 class Arcs:
     """Lensed light of a batch of injections; rows that failed are zero and carry a reason."""
 
-    images: Images
+    images: Pixels
     """(batch, band, y, x) nMgy, after the PSF"""
     flux_on_stamp: Array
     """(batch,) lensed flux in the stamp before the PSF, per unlensed flux"""
@@ -58,8 +65,10 @@ class Arcs:
 class Rendered:
     """Hosts with arcs (batch, band, y, x) nMgy; NaN where the injection failed, with the reason in ``arcs``."""
 
-    images: Images
+    images: Pixels
     arcs: Arcs
+    inverse_variance: Pixels | None = None
+    """(batch, band, y, x) nMgy^-2 of the images, where that of the hosts was given"""
 
 
 def band_fluxes(rows: pa.Table) -> Array:
@@ -74,10 +83,7 @@ def trace(
     rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float = PIXEL_SCALE_ARCSEC
 ) -> tuple[Images, NDArray[np.int64]]:
     """Pixel integrals of lensed light of unit source flux: (batch, y * x + 1), the last value off the stamp; rays."""
-    limits = np.array([quadrature.one_ray_below, quadrature.four_rays_below, quadrature.negligible_flux])
-    scene = _pack.scene(
-        Lens.from_rows(rows), components(rows), pixel_scale_arcsec, quadrature.levels, limits, quadrature.tail_fraction
-    )
+    scene = _scene(rows, quadrature, pixel_scale_arcsec)
     images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
     rays = np.zeros(rows.num_rows, dtype=np.int64)
     capacity = _CAPACITY
@@ -89,6 +95,13 @@ def trace(
             _rays.trace(one, images[row : row + 1], rays[row : row + 1], _work(capacity))
         capacity = _CAPACITY
     return images, rays
+
+
+def _scene(rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene:
+    limits = np.array([quadrature.one_ray_below, quadrature.four_rays_below, quadrature.negligible_flux])
+    return _pack.scene(
+        Lens.from_rows(rows), components(rows), pixel_scale_arcsec, quadrature.levels, limits, quadrature.tail_fraction
+    )
 
 
 def _work(capacity: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -137,18 +150,18 @@ def render_arcs(
     quadrature: Quadrature = STANDARD,
     threads: int = 1,
     sources: Sources = PARAMETRIC,
+    device: str = "cpu",
 ) -> Arcs:
     """Lensed light of drawn rows on stamps of the survey's pixel scale.
 
-    Rows with impossible parameters or PSFs fail alone; nothing here depends on the batch a row is in.
+    Rows with impossible parameters or PSFs fail alone; nothing here depends on the batch a row is in. On a GPU
+    (``device`` "cuda") the images stay there, as a torch tensor.
     """
     _check_size(stamp_pixels)
-    reasons = [own or other for own, other in zip(faults(rows), sources.faults(rows), strict=True)]
-    bad_psf = ~(np.isfinite(psf.fwhm_arcsec) & (psf.fwhm_arcsec > 0)).all(axis=1)
-    for index in np.flatnonzero(bad_psf):
-        reasons[index] = reasons[index] or str(
-            invalid("psf fwhm_arcsec", "positive and finite in every band", psf.fwhm_arcsec[index].tolist())
-        )
+    gpu = accelerator(device)
+    reasons = _reasons(rows, psf, sources)
+    if gpu is not None:
+        return _arcs_on(gpu, rows, psf, stamp_pixels, quadrature, sources, reasons)
     good = np.flatnonzero([reason is None for reason in reasons])
     arcs = Arcs(
         np.zeros((rows.num_rows, len(BANDS), stamp_pixels, stamp_pixels), np.float32),
@@ -188,8 +201,52 @@ def traced(
         images, rays = (np.concatenate([one[part] for one in each]) for part in (0, 1))
         failed = {row: one[2][0] for row, one in enumerate(each) if one[2]}
     for row in np.flatnonzero(~np.isfinite(images.sum(axis=1))):
-        images[row], failed[int(row)] = 0.0, "its lensed light is not finite"
+        images[row], failed[int(row)] = 0.0, _NOT_FINITE
     return images, rays, failed
+
+
+def _reasons(rows: pa.Table, psf: Psf, sources: Sources) -> list[str | None]:
+    """Why rows cannot be rendered."""
+    reasons = [own or other for own, other in zip(faults(rows), sources.faults(rows), strict=True)]
+    bad_psf = ~(np.isfinite(psf.fwhm_arcsec) & (psf.fwhm_arcsec > 0)).all(axis=1)
+    for index in np.flatnonzero(bad_psf):
+        reasons[index] = reasons[index] or str(
+            invalid("psf fwhm_arcsec", "positive and finite in every band", psf.fwhm_arcsec[index].tolist())
+        )
+    return reasons
+
+
+def _arcs_on(
+    gpu: torch.device,
+    rows: pa.Table,
+    psf: Psf,
+    stamp_pixels: int,
+    quadrature: Quadrature,
+    sources: Sources,
+    reasons: list[str | None],
+) -> Arcs:
+    """As :func:`render_arcs`, on a torch device; sources that are no profiles are traced on the processor."""
+    from injection._torch import render as torched
+
+    count, good = rows.num_rows, np.flatnonzero([reason is None for reason in reasons])
+    images = torched.zeros((count, len(BANDS), stamp_pixels, stamp_pixels), gpu)
+    arcs = Arcs(images, np.zeros(count), np.zeros(count), np.zeros(count, np.int64), reasons)
+    if len(good):
+        part = rows.take(pa.array(good))
+        if isinstance(sources, Parametric):
+            scene = _scene(part, quadrature, PIXEL_SCALE_ARCSEC)
+            flat, arcs.rays[good], bad = torched.traced(scene, stamp_pixels, gpu)
+            failed = dict.fromkeys(np.flatnonzero(bad).tolist(), _NOT_FINITE)
+        else:
+            pixels, arcs.rays[good], failed = traced(sources, part, stamp_pixels, quadrature)
+            flat = torched.placed(pixels, gpu)
+        for place, reason in failed.items():
+            reasons[good[place]] = reason
+        sizes = padded_sizes(psf, stamp_pixels, PIXEL_SCALE_ARCSEC)[good]
+        arcs.flux_on_stamp[good], arcs.magnification[good] = torched.stamps(
+            flat, psf.take(good), sizes, band_fluxes(part), PIXEL_SCALE_ARCSEC, (images, good)
+        )
+    return arcs
 
 
 def _convolve_chunk(flat: Images, psf: Psf, where: Places, arcs: Arcs) -> None:
@@ -214,6 +271,7 @@ def render(
     quadrature: Quadrature = STANDARD,
     threads: int = 1,
     sources: Sources = PARAMETRIC,
+    device: str = "cpu",
 ) -> Rendered:
     """Hosts (batch, band, y, x) nMgy with the lensed light of drawn rows added.
 
@@ -221,12 +279,24 @@ def render(
     """
     if hosts.ndim != 4 or hosts.shape[:2] != (rows.num_rows, len(BANDS)) or hosts.shape[2] != hosts.shape[3]:
         raise invalid("hosts", f"({rows.num_rows}, {len(BANDS)}, n, n)", hosts.shape)
-    arcs = render_arcs(rows, psf, hosts.shape[-1], quadrature, threads, sources)
+    arcs = render_arcs(rows, psf, hosts.shape[-1], quadrature, threads, sources, device)
     for row, band in np.argwhere(~np.isfinite(hosts).any(axis=(2, 3))):
         arcs.reasons[row] = arcs.reasons[row] or f"the host has no {BANDS[band]} band"
-    images = hosts.astype(np.float32) + arcs.images
-    images[[reason is not None for reason in arcs.reasons]] = np.nan
+    images = like(hosts.astype(np.float32), arcs.images) + arcs.images
+    images[np.flatnonzero([reason is not None for reason in arcs.reasons])] = np.nan
     return Rendered(images, arcs)
+
+
+def with_poisson(rendered: Rendered, rows: pa.Table, poisson: Poisson) -> Rendered:
+    """Rendered hosts with the noise of their arcs' own electrons, and the inverse variance if the hosts' is given."""
+    arcs, before = rendered.arcs.images, poisson.inverse_variance
+    noisy = add_poisson(arcs, poisson.gain_e_per_nmgy, poisson.seed, rows.column("injection_id").combine_chunks())
+    if before is None:
+        return Rendered(rendered.images + (noisy - arcs), rendered.arcs)
+    if before.shape != tuple(arcs.shape) or not (np.isfinite(before) & (before >= 0)).all():
+        raise invalid("inverse_variance", f"{tuple(arcs.shape)}, finite and not negative", before.shape)
+    after = updated_inverse_variance(before, arcs, poisson.gain_e_per_nmgy)
+    return Rendered(rendered.images + (noisy - arcs), rendered.arcs, after)
 
 
 def check_pixel_scale(pixel_scale_arcsec: float) -> None:

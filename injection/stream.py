@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from injection.conditioning import follow_hosts, suppress_core
 from injection.config import GridParams
+from injection.device import Pixels, accelerator, like, on_device
 from injection.grid import Plan
-from injection.measure import Sky, measure, sigma_from_annulus, sigma_from_psfdepth
-from injection.noise import add_poisson
+from injection.measure import R_BAND, Sky, measure, sigma_from_annulus, sigma_from_psfdepth
+from injection.noise import add_poisson, add_sky
 from injection.render import Images, render_arcs
 from injection.schema import BATCH_SCHEMA, MEASURED
 from lake.errors import DarkHaloError
@@ -32,7 +33,10 @@ class Scorer(Protocol):
         """Side of the stamps it takes."""
 
     def score(self, stamps: Images) -> ArrayLike:
-        """Logits (batch,) of stamps (batch, band, y, x) in nMgy."""
+        """Logits (batch,) of stamps (batch, band, y, x) in nMgy.
+
+        A scorer with a ``score_tensor`` is given those of a GPU as a torch tensor there.
+        """
 
 
 _REPORTED = 5
@@ -62,6 +66,7 @@ def run(plan: Plan, load_hosts: LoadHosts, scorer: Scorer, start: int = 0) -> It
 def run_batch(plan: Plan, rows: pa.Table, load_hosts: LoadHosts, scorer: Scorer) -> pa.Table:
     """One batch of :func:`run`."""
     grid = plan.grid
+    accelerator(grid.device)
     drawn = plan.drawn(rows)
     found = _find_hosts(rows, load_hosts, grid, scorer.stamp_pixels)
     columns = _identity(plan, rows, found)
@@ -149,31 +154,49 @@ def _inject(plan: Plan, drawn: pa.Table, found: _Found, scorer: Scorer) -> tuple
         return {}, []
     grid, rows = plan.grid, plan.hosts.rows_of(found.ids)
     psf = plan.hosts.psf(rows, grid)
-    arcs = render_arcs(drawn, psf, scorer.stamp_pixels, grid.quadrature, grid.threads, plan.sources)
+    device, threads = grid.device, grid.threads
+    arcs = render_arcs(drawn, psf, scorer.stamp_pixels, grid.quadrature, threads, plan.sources, device)
     if grid.core_suppression_radius_arcsec is not None:
-        images = suppress_core(arcs.images, drawn, grid.core_suppression_radius_arcsec)
-        arcs = replace(arcs, images=images)
-    hosts = found.stamps
-    usable = np.asarray(np.isfinite(hosts).all(axis=1))
-    sky = Sky(
-        sigma_from_psfdepth(plan.hosts.psfdepth_r[rows], psf),
-        sigma_from_annulus(hosts, usable, *grid.sky_annulus_px),
-    )
+        arcs = replace(arcs, images=suppress_core(arcs.images, drawn, grid.core_suppression_radius_arcsec))
+    hosts = like(found.stamps, arcs.images)
+    usable = (hosts == hosts).all(1)
+    by_depth = sigma_from_psfdepth(plan.hosts.psfdepth[rows], psf)
+    by_host = [sigma_from_annulus(hosts[:, band], usable, *grid.sky_annulus_px) for band in _annulus_bands(grid)]
+    sky = Sky(by_depth[:, R_BAND], by_host[R_BAND if len(by_host) > 1 else 0])
     values = measure(drawn, arcs, hosts, usable, psf, sky, grid.detectability)
-    values["score"] = np.asarray(scorer.score(hosts + _seen(plan, drawn, arcs.images)), dtype=np.float64)
-    values["host_score"] = np.asarray(scorer.score(hosts), dtype=np.float64)
     reasons = list(arcs.reasons)
+    ids = drawn.column("injection_id").combine_chunks()
+    light = arcs.images
+    if grid.poisson_gain_e_per_nmgy is not None:
+        light = add_poisson(light, grid.poisson_gain_e_per_nmgy, plan.seed, ids)
+    if grid.sky_noise != "none":
+        sigma = by_depth if grid.sky_noise == "psfdepth" else np.stack(by_host, axis=1)
+        hosts = add_sky(hosts, _known(sigma, reasons), plan.seed, ids)
+    values["score"], values["host_score"] = _scored(scorer, hosts + light), _scored(scorer, hosts)
     for index in np.flatnonzero(~(np.isfinite(values["score"]) & np.isfinite(values["host_score"]))):
         reasons[index] = reasons[index] or "the scorer gave no finite score"
     return values, reasons
 
 
-def _seen(plan: Plan, drawn: pa.Table, arcs: Images) -> Images:
-    """Arcs as the scorer sees them: with their Poisson noise where the grid asks for it."""
-    gain = plan.grid.poisson_gain_e_per_nmgy
-    if gain is None:
-        return arcs
-    return add_poisson(arcs, gain, plan.seed, drawn.column("injection_id").combine_chunks())
+def _annulus_bands(grid: GridParams) -> list[int]:
+    """Bands whose noise is measured on the host: r, and all where that noise is to be added."""
+    return list(range(len(BANDS))) if grid.sky_noise == "annulus" else [R_BAND]
+
+
+def _known(sigma: NDArray[np.float64], reasons: list[str | None]) -> NDArray[np.float64]:
+    """Sky noise (batch, band), zero in rows that fail for having none."""
+    for index in np.flatnonzero(~np.isfinite(sigma).all(axis=1)):
+        reasons[index] = reasons[index] or f"the host's sky noise is not known in every band: {sigma[index].tolist()}"
+    return np.nan_to_num(sigma)
+
+
+def _scored(scorer: Scorer, stamps: Pixels) -> NDArray[np.float64]:
+    """Logits; stamps on a GPU stay there for a scorer that takes tensors."""
+    if not on_device(stamps):
+        return np.asarray(scorer.score(stamps), dtype=np.float64)
+    score_tensor = getattr(scorer, "score_tensor", None)
+    logits = score_tensor(stamps) if score_tensor is not None else scorer.score(stamps.cpu().numpy())
+    return np.asarray(logits, dtype=np.float64)
 
 
 def _identity(plan: Plan, rows: pa.Table, found: _Found) -> dict[str, Any]:

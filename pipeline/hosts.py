@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 
 from lake.errors import DataError
 from lake.stamps import StampStore
+from lake.survey import BANDS
 from pipeline.context import RunContext
 
-_CONDITIONS = ["galaxy_id", "psfsize_g", "psfsize_r", "psfsize_z", "psfdepth_r", "type", "shape_e1", "shape_e2"]
+_CONDITIONS = [
+    "galaxy_id", *(f"{kind}_{band}" for kind in ("psfsize", "psfdepth") for band in BANDS), "type", "shape_e1",
+    "shape_e2",
+]  # fmt: skip
 
 LoadHosts = Callable[[Sequence[str]], NDArray[np.float32]]
 

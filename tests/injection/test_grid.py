@@ -41,10 +41,12 @@ def params(**changes: Any) -> GridParams:
         "psf_moffat_beta": 3.5,
         "psf_includes_pixel": True,
         "poisson_gain_e_per_nmgy": None,
+        "sky_noise": "none",
         "core_suppression_radius_arcsec": None,
         "sky_annulus_px": [20.0, 29.0],
         "batch_size": 10,
         "threads": 1,
+        "device": "cpu",
         "quadrature": STANDARD.model_dump(),
         "detectability": {"sky_sigmas": 5.0, "host_ratio": 1.5, "magnification": 5.0},
     }
