@@ -52,32 +52,36 @@ def _many(expected: Tensor, key: Tensor, counter: Tensor) -> Tensor:
     return torch.floor(counts).clamp(min=0.0)
 
 
-def _first(expected: Tensor, key: Tensor, counter: Tensor) -> tuple[Tensor, ...]:
-    """Where summing probabilities starts: count, probability of it, their sum; and the quantile looked for."""
-    term = torch.exp(-expected)
-    return torch.zeros_like(expected), term, term, uniform(key, 2 * counter)
+def _first(expected: Tensor, key: Tensor, counter: Tensor) -> tuple[Tensor, Tensor]:
+    """Probability of no count, and the quantile looked for."""
+    return torch.exp(-expected), uniform(key, 2 * counter)
 
 
-def _advanced(count: Tensor, term: Tensor, total: Tensor, u: Tensor, expected: Tensor) -> tuple[Tensor, ...]:
-    """The next few counts; the last tells who has not found his."""
-    for _ in range(_STEPS):
-        go = (u > total) & (count < _MOST_COUNTS)
-        count = torch.where(go, count + 1.0, count)
-        term = torch.where(go, term * (expected / count), term)
-        total = torch.where(go, total + term, total)
-    return count, term, total, (u > total) & (count < _MOST_COUNTS)
+def _advanced(
+    tried: Tensor, count: Tensor, term: Tensor, total: Tensor, u: Tensor, expected: Tensor
+) -> tuple[Tensor, ...]:
+    """The next few counts after ``tried``: what is below the quantile counts, and its probability is summed."""
+    for step in range(1, _STEPS + 1):
+        count = count + (u > total)
+        term = term * (expected / (tried + step))
+        total = total + term
+    return count, term, total
 
 
 def _few(expected: Tensor, key: Tensor, counter: Tensor) -> Tensor:
     """Counts by summing probabilities, where few are expected."""
-    counts = torch.zeros_like(expected)
-    index = torch.arange(len(expected), device=expected.device)
-    count, term, total, u = fused(_first, expected.device)(expected, key, counter)
-    while len(index):
-        count, term, total, on = fused(_advanced, expected.device)(count, term, total, u, expected)
+    device = expected.device
+    counts, index = torch.zeros_like(expected), torch.arange(len(expected), device=device)
+    term, u = fused(_first, device)(expected, key, counter)
+    count, total = torch.zeros_like(term), term.clone()
+    for tried in range(0, _MOST_COUNTS, _STEPS):
+        base = torch.tensor(float(tried), dtype=torch.float64, device=device)
+        count, term, total = fused(_advanced, device)(base, count, term, total, u, expected)
         counts[index] = count
-        left = on.nonzero().squeeze(1)
+        left = (u > total).nonzero().squeeze(1)
         index, count, term, total, u, expected = (x[left] for x in (index, count, term, total, u, expected))
+        if not len(left):
+            break
     return counts
 
 
@@ -91,8 +95,9 @@ def add_poisson(arcs: Tensor, gain: float, words: Words, exact_below: float) -> 
         key, counter = keys[place // pixels], place % pixels
         for some, draw in ((expected < exact_below, _few), (expected >= exact_below, fused(_many, arcs.device))):
             index = some.nonzero().squeeze(1)
-            counts = draw(expected[index], key[index], counter[index])
-            flat.view(-1)[place[index]] = (counts / gain).to(torch.float32)
+            if len(index):
+                counts = draw(expected[index], key[index], counter[index])
+                flat.view(-1)[place[index]] = (counts / gain).to(torch.float32)
     return out
 
 

@@ -140,5 +140,7 @@ def _level(cells: _Cells, rule: tuple[Tensor, Tensor], table: Tensor, sums: Tens
         some = cells.take(torch.nonzero_static(four, size=fours).squeeze(1))
         sums.index_add_(0, some.pixel, fused(four_rays, device)(some.u, some.v, some.which, table, width))
     some = cells.take(torch.nonzero_static(split, size=splits).squeeze(1))
+    if not splits:
+        return some
     u, v = fused(children, device)(some.u, some.v, some.which, table, width)
     return _Cells(u, v, some.pixel.repeat_interleave(4), some.which.repeat_interleave(4))

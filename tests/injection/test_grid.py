@@ -19,7 +19,7 @@ from injection.render import STANDARD, Parametric
 from injection.schema import BATCH_SCHEMA, MEASURED
 from lake import tables
 from lake.errors import DataError, ParameterError
-from lake.survey import flux_from_magnitude
+from lake.survey import PIXEL_SCALE_ARCSEC, flux_from_magnitude
 
 PIXELS = 61
 
@@ -214,6 +214,76 @@ def test_measurements_are_consistent() -> None:
     assert (value["arc_images"] >= 1).all()
     flags = (value["arc_sky_ratio"] > 5) & (value["arc_host_ratio"] > 1.5) & (value["magnification"] >= 5)
     np.testing.assert_array_equal(out.column("detectable").to_pylist(), flags)
+
+
+def test_the_two_estimates_of_the_sky_are_recorded_with_their_disagreement() -> None:
+    """Hosts of twice the depth's noise: the annulus says so, the depth does not."""
+    planned = grids.plan(params(psf_model="gaussian"), hosts_table(), 42)
+
+    def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
+        host = planned.hosts.rows_of(galaxy_ids)
+        sigma = sigma_of(planned.hosts.psfdepth[host, 1], planned.hosts.fwhm_arcsec[host, 1])
+        noise = np.array([np.random.default_rng(row).normal(0, 1, (3, PIXELS, PIXELS)) for row in host])
+        return (2.0 * sigma[:, None, None, None] * noise).astype(np.float32)
+
+    out = run(planned, load)
+    ratio = out.column("sky_sigma_mad_nmgy").to_numpy() / out.column("sky_sigma_psfdepth_nmgy").to_numpy()
+    np.testing.assert_allclose(ratio, 2.0, rtol=0.15)
+
+
+def sigma_of(psfdepth: NDArray[np.float64], fwhm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``sqrt(sum(psf^2) / psfdepth)`` of pixel-summed Gaussian PSFs."""
+    y, x = np.mgrid[-20:21, -20:21] * PIXEL_SCALE_ARCSEC
+    psf = np.exp(-4 * np.log(2) * (x**2 + y**2) / fwhm[:, None, None] ** 2)
+    psf /= psf.sum(axis=(1, 2), keepdims=True)
+    return np.sqrt((psf**2).sum(axis=(1, 2)) / psfdepth)
+
+
+class Spread(Brightness):
+    """A scorer: the logit is the standard deviation of one band."""
+
+    def __init__(self, band: int) -> None:
+        self.band = band
+
+    def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float32]:
+        return stamps[:, self.band].std(axis=(1, 2))
+
+
+@pytest.mark.parametrize("band", [0, 1, 2])
+def test_sky_noise_of_the_depth_is_given_to_hosts_without_noise(band: int) -> None:
+    table = hosts_table()
+    for other, factor in (("g", 4.0), ("z", 0.25)):
+        table = table.append_column(f"psfdepth_{other}", pa.compute.multiply(table["psfdepth_r"], factor))
+    planned = grids.plan(params(sky_noise="psfdepth", psf_model="gaussian"), table, 42)
+
+    def noiseless(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
+        return np.zeros((len(galaxy_ids), 3, PIXELS, PIXELS), np.float32)
+
+    out = run(planned, noiseless, Spread(band))
+    host = planned.hosts.rows_of(out.column("galaxy_id").to_pylist())
+    expected = sigma_of(planned.hosts.psfdepth[host, band], planned.hosts.fwhm_arcsec[host, band])
+    np.testing.assert_allclose(out.column("host_score").to_numpy(), expected, rtol=0.06)
+    assert out.equals(run(grids.plan(params(sky_noise="psfdepth", psf_model="gaussian", batch_size=7), table, 42),
+                          noiseless, Spread(band)))  # fmt: skip
+
+
+def test_sky_noise_of_the_annulus_is_as_much_again() -> None:
+    quiet = run(grids.plan(params(), hosts_table(), 42), scorer=Spread(2)).column("host_score").to_numpy()
+    noisy = run(grids.plan(params(sky_noise="annulus"), hosts_table(), 42), scorer=Spread(2)).column("host_score")
+    np.testing.assert_allclose(noisy.to_numpy() / quiet, np.sqrt(2), rtol=0.08)
+
+
+def test_sky_noise_needs_the_depth_of_every_band() -> None:
+    with pytest.raises(ParameterError, match=r"'grid.sky_noise' must be none or annulus where hosts have no psfdepth"):
+        grids.plan(params(sky_noise="psfdepth"), hosts_table(), 42)
+    table = hosts_table().append_column("psfdepth_g", hosts_table()["psfdepth_r"])
+    unknown = np.where(np.arange(60) % 2, np.nan, hosts_table()["psfdepth_r"].to_numpy())
+    planned = grids.plan(params(sky_noise="psfdepth"), table.append_column("psfdepth_z", pa.array(unknown)), 42)
+    out = run(planned)
+    reasons = out.column("reason").to_pylist()
+    odd = [int(galaxy_id[-3:]) % 2 == 1 for galaxy_id in out.column("galaxy_id").to_pylist()]
+    assert [reason is not None for reason in reasons] == odd
+    assert all(reason is None or "sky noise is not known in every band" in reason for reason in reasons)
 
 
 def test_a_broken_host_is_replaced_by_the_next() -> None:

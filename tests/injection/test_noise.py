@@ -9,7 +9,7 @@ from scipy import stats
 from injection import noise, render
 from injection.psf import Psf
 from lake.errors import ParameterError
-from tests.injection.scenes import drawn, ids
+from tests.injection.scenes import drawn, ids, rows
 
 
 @pytest.mark.parametrize("expected", [0.02, 1.5, 20.0, 63.0, 65.0, 400.0, 1e5])
@@ -25,6 +25,19 @@ def test_counts_follow_the_poisson_distribution(expected: float) -> None:
     values = np.unique(counts)
     found = np.searchsorted(np.sort(counts), values, side="right") / counts.size
     assert np.abs(found - stats.poisson.cdf(values, expected)).max() < 1e-3 + 2 / np.sqrt(counts.size)
+
+
+@pytest.mark.parametrize("expected", [noise.EXACT_BELOW, 65.5, 150.0, 1e4, 1e6])
+def test_the_expansion_for_many_counts_keeps_its_bound(expected: float) -> None:
+    share = (np.arange(50_000) + 0.5) / 50_000
+    z = np.concatenate([stats.norm.ppf(share), np.linspace(-7, -4, 500), np.linspace(4, 7, 500)])
+    ours = np.array([noise._many_counts(expected, value) for value in z])
+    exact = stats.poisson.isf(stats.norm.sf(z), expected)
+    assert np.abs(ours - exact).max() <= 1
+    assert (ours != exact)[: len(share)].mean() <= 0.005
+    counts = np.unique(exact[: len(share)])
+    below = np.searchsorted(ours[: len(share)], counts, side="right") / len(share)
+    assert np.abs(below - stats.poisson.cdf(counts, expected)).max() < 2e-4
 
 
 def test_empty_pixels_stay_empty() -> None:
@@ -68,6 +81,31 @@ def test_inverse_variance_gains_the_arc_and_keeps_masks() -> None:
     arcs = np.array([0.0, 0.3, 0.3, -0.1], np.float32)
     updated = noise.updated_inverse_variance([400.0, 400.0, 0.0, 400.0], arcs, 150.0)
     np.testing.assert_allclose(updated, [400.0, 1 / (1 / 400 + 0.3 / 150), 0.0, 400.0], rtol=1e-6)
+
+
+def test_rendered_hosts_bring_the_inverse_variance_of_their_noise() -> None:
+    table, psf = (
+        rows(*[{"src_mag_r": mag} for mag in (19.0, 20.0, 21.0)]),
+        Psf.gaussian(np.ones((3, 3)), includes_pixel=True),
+    )
+    hosts = np.zeros((3, 3, 61, 61), np.float32)
+    before = np.full(hosts.shape, 2500.0, np.float32)
+    before[:, :, :4] = 0.0
+    result = render.render(table, hosts, psf, poisson=noise.Poisson(150.0, 4, before))
+    arcs = np.maximum(result.arcs.images, 0)
+    seen = before > 0
+    np.testing.assert_allclose(result.inverse_variance[seen], (1 / (1 / 2500 + arcs / 150.0))[seen], rtol=1e-5)
+    assert not result.inverse_variance[~seen].any()
+    bright = result.arcs.images > 0.05
+    pulls = (result.images - result.arcs.images)[bright] / np.sqrt(arcs[bright] / 150.0)
+    np.testing.assert_allclose([pulls.mean(), pulls.std()], [0, 1], atol=5 / np.sqrt(bright.sum()))
+    np.testing.assert_array_equal(
+        result.images, noise.add_poisson(result.arcs.images, 150.0, 4, table.column("injection_id").combine_chunks())
+    )
+    assert render.render(table, hosts, psf, poisson=noise.Poisson(150.0, 4)).inverse_variance is None
+    for bad in (before[:2], np.where(seen, before, np.nan), -before):
+        with pytest.raises(ParameterError, match="'inverse_variance' must be"):
+            render.render(table, hosts, psf, poisson=noise.Poisson(150.0, 4, bad))
 
 
 def test_bad_noise_is_refused() -> None:

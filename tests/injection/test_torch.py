@@ -1,0 +1,255 @@
+"""The engine in torch beside the processor's: pixels, noise, measurements, the grid's stream; on the CPU device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from injection import grid as grids
+from injection import noise, render, stream
+from injection._torch import devices, formulas
+from injection._torch import noise as torch_noise
+from injection._torch import rays as torch_rays
+from injection.conditioning import suppress_core
+from injection.config import Quadrature
+from injection.device import accelerator
+from injection.measure import Sky, measure, sigma_from_annulus
+from injection.psf import Psf, fwhm_per_band
+from injection.schema import MEASURED
+from lake.errors import ParameterError
+from tests.injection.scenes import IMAGES, drawn, ids, rows
+from tests.injection.test_grid import Brightness, hosts_table, load_hosts, params
+
+CPU = torch.device("cpu")
+CORNERS = rows(
+    {"lens_q": 1.0}, {"lens_q": 0.2}, {"lens_theta_e_arcsec": 0.0}, {"src_n": 0.5},
+    {"src_n": 6.0, "src_re_arcsec": 0.5}, {"src_re_arcsec": 0.02},
+    {"src_x_arcsec": 0.0, "src_y_arcsec": 0.0}, {"src_x_arcsec": 12.0},
+    {"lens_x_arcsec": 2.0, "lens_gamma1": 0.1, "lens_gamma2": -0.1},
+)  # fmt: skip
+
+
+@pytest.fixture
+def torch_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked of a GPU runs in torch on the processor."""
+    for module in (render, stream):
+        monkeypatch.setattr(module, "accelerator", lambda device: None if device == "cpu" else CPU)
+
+
+def moffats(count: int) -> Psf:
+    fwhm = np.random.default_rng(1).uniform(0.8, 2.2, count)
+    return Psf.moffat(fwhm_per_band(fwhm), 3.5, includes_pixel=True)
+
+
+def agree(table: pa.Table, psf: Psf) -> None:
+    """Pixels within 1e-5 of each image's peak, fluxes within 1e-5, as good as the same rays."""
+    ours, theirs = (render.render_arcs(table, psf, 101, device=device) for device in ("cpu", "cuda"))
+    assert isinstance(theirs.images, Tensor)
+    peak = ours.images.max(axis=(2, 3))
+    difference = np.abs(theirs.images.numpy() - ours.images).max(axis=(2, 3))
+    assert (difference / peak).max() < 1e-5
+    np.testing.assert_allclose(theirs.magnification, ours.magnification, rtol=1e-5)
+    np.testing.assert_allclose(theirs.flux_on_stamp, ours.flux_on_stamp, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(theirs.rays, ours.rays, rtol=2e-3)
+
+
+@pytest.mark.usefixtures("torch_engine")
+def test_pixels_agree_with_the_processors_engine_over_the_widest_prior() -> None:
+    agree(drawn("v1_wide", 60, seed=29), moffats(60))
+
+
+@pytest.mark.usefixtures("torch_engine")
+@pytest.mark.parametrize("includes_pixel", [True, False])
+@pytest.mark.parametrize("kind", ["gaussian", "moffat", "image"])
+def test_pixels_agree_in_the_corners_with_every_psf(kind: str, includes_pixel: bool) -> None:
+    count = CORNERS.num_rows
+    kernel = np.broadcast_to(IMAGES["psf_fwhm1p2"], (count, 3, 51, 51))
+    psf = {
+        "gaussian": lambda: Psf.gaussian(np.full((count, 3), 1.2), includes_pixel),
+        "moffat": lambda: Psf.moffat(np.full((count, 3), 1.2), 2.5, includes_pixel),
+        "image": lambda: Psf.from_image(kernel, 0.262, includes_pixel),
+    }[kind]()
+    agree(CORNERS, psf)
+
+
+@pytest.mark.usefixtures("torch_engine")
+def test_a_row_is_bit_identical_in_any_batch_order_and_length_of_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, psf = drawn("v1_wide", 12, seed=31), moffats(12)
+    whole = render.render_arcs(table, psf, 101, device="cuda")
+    order = np.array([7, 2, 11])
+    some = render.render_arcs(table.take(pa.array(order)), psf.take(order), 101, device="cuda")
+    assert torch.equal(some.images, whole.images[order])
+    np.testing.assert_array_equal(some.magnification, whole.magnification[order])
+    monkeypatch.setitem(torch_rays.CELLS, "cpu", 1000)
+    short = render.render_arcs(table, psf, 101, device="cuda")
+    assert torch.equal(short.images, whole.images)
+    np.testing.assert_array_equal(short.rays, whole.rays)
+
+
+@pytest.mark.usefixtures("torch_engine")
+def test_lists_stay_within_the_budget_however_many_injections(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget, longest = 30_000, 0
+    looked = torch_rays.classify
+
+    def counted(u: Tensor, *others: Any) -> tuple[Tensor, ...]:
+        nonlocal longest
+        longest = max(longest, len(u))
+        return looked(u, *others)
+
+    monkeypatch.setitem(torch_rays.CELLS, "cpu", budget)
+    monkeypatch.setattr(torch_rays, "classify", counted)
+    fine = Quadrature(levels=10, one_ray_below=0.1, four_rays_below=0.3, negligible_flux=1e-7, tail_fraction=1e-6)
+    arcs = render.render_arcs(drawn("v1_wide", 8, seed=3), moffats(8), 101, fine, device="cuda")
+    assert 10_000 < longest <= budget < arcs.rays.min()
+
+
+@pytest.mark.usefixtures("torch_engine")
+def test_rows_fail_alone_and_other_sources_are_traced_on_the_processor() -> None:
+    class Traced:
+        def faults(self, table: pa.Table) -> list[str | None]:
+            return [None] * table.num_rows
+
+        def trace(self, *scene: Any) -> Any:
+            return render.trace(*scene)
+
+    table, psf = rows({}, {"lens_q": 1.3}, {"src_n": 3.0}), Psf.gaussian(np.full((3, 3), 1.1), includes_pixel=True)
+    ours = render.render_arcs(table, psf, 61)
+    for sources in (render.PARAMETRIC, Traced()):
+        theirs = render.render_arcs(table, psf, 61, sources=sources, device="cuda")
+        assert theirs.reasons == ours.reasons
+        np.testing.assert_allclose(theirs.images.numpy(), ours.images, atol=1e-5 * ours.images.max())
+    hosts = np.ones((3, 3, 61, 61), np.float32)
+    given = noise.Poisson(150.0, 3, hosts)
+    here, there = (render.render(table, hosts, psf, device=device, poisson=given) for device in ("cpu", "cuda"))
+    assert torch.isnan(there.images[1]).all()
+    exact = (there.images.numpy() == here.images) | np.isnan(here.images)
+    assert exact.mean() > 0.999
+    np.testing.assert_allclose(there.inverse_variance.numpy(), here.inverse_variance, rtol=1e-5)
+
+
+def test_noise_is_the_processors_own() -> None:
+    rng = np.random.default_rng(4)
+    arcs = (10.0 ** rng.uniform(-6, 3, (5, 3, 41, 41))).astype(np.float32)
+    arcs[0, 0, 0] = [0.0] * 40 + [-1.0]
+    for gain in (0.5, 150.0):
+        ours, theirs = (noise.add_poisson(x, gain, 11, ids(5)) for x in (arcs, torch.from_numpy(arcs)))
+        np.testing.assert_allclose(theirs.numpy(), ours, rtol=1e-5)
+        assert (theirs.numpy() == ours).mean() > 0.9999
+    sigma = rng.uniform(0.01, 0.1, (5, 3))
+    ours, theirs = (noise.add_sky(x, sigma, 11, ids(5)) for x in (arcs, torch.from_numpy(arcs)))
+    np.testing.assert_allclose(theirs.numpy(), ours, rtol=1e-5)
+
+
+def test_random_words_are_identical_integers() -> None:
+    keys = np.random.default_rng(0).integers(0, 2**64, 200, dtype=np.uint64)
+    ours = [noise._uniform(key, counter) for counter, key in enumerate(keys)]
+    theirs = torch_noise.uniform(torch.from_numpy(keys.view(np.int64)), torch.arange(200))
+    np.testing.assert_array_equal(theirs.numpy(), ours)
+
+
+@pytest.mark.parametrize("core", [False, True])
+def test_measurements_agree(core: bool) -> None:
+    table, psf = drawn("v1", 20, seed=2), moffats(20)
+    arcs = render.render_arcs(table, psf, 61)
+    rng = np.random.default_rng(3)
+    hosts = rng.normal(0.0, 0.02, (20, 3, 61, 61)).astype(np.float32)
+    usable = rng.uniform(size=(20, 61, 61)) > 0.1
+    usable[1] = False
+    there, seen = torch.from_numpy(hosts), torch.from_numpy(usable)
+    sigma = sigma_from_annulus(hosts[:, 1], usable, 20.0, 29.0)
+    np.testing.assert_allclose(sigma_from_annulus(there[:, 1], seen, 20.0, 29.0), sigma, rtol=1e-12)
+    assert np.isnan(sigma[1])
+    images = torch.from_numpy(arcs.images)
+    if core:
+        ours = suppress_core(arcs.images, table, 0.8)
+        theirs = suppress_core(images, table, 0.8)
+        np.testing.assert_array_equal(theirs.numpy(), ours)
+        images = theirs
+    sky, cuts = Sky(np.full(20, 0.02), sigma), params().detectability
+    ours = measure(table, replace(arcs, images=images.numpy()), hosts, usable, psf, sky, cuts)
+    theirs = measure(table, replace(arcs, images=images), there, seen, psf, sky, cuts)
+    assert set(ours) == set(theirs)
+    for name in ours:
+        np.testing.assert_allclose(theirs[name], ours[name], rtol=1e-6, err_msg=name)
+
+
+class OnDevice(Brightness):
+    """A scorer of tensors."""
+
+    def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise AssertionError("stamps left the device")
+
+    def score_tensor(self, stamps: Tensor) -> NDArray[np.float64]:
+        return stamps[:, 1].nan_to_num().sum(dim=(1, 2)).numpy()
+
+
+@pytest.mark.usefixtures("torch_engine")
+@pytest.mark.parametrize("scorer", [OnDevice(), Brightness()])
+def test_the_stream_of_a_device_agrees_with_the_processors(scorer: Any) -> None:
+    chosen = {"poisson_gain_e_per_nmgy": 150.0, "sky_noise": "annulus", "core_suppression_radius_arcsec": 0.3}
+    here, there = (grids.plan(params(device=device, **chosen), hosts_table(), 42) for device in ("cpu", "cuda"))
+    assert here.grid_id == there.grid_id
+    ours = pa.concat_tables(stream.run(here, load_hosts, Brightness()))
+    theirs = pa.concat_tables(stream.run(there, load_hosts, scorer))
+    assert theirs.schema == ours.schema
+    for name in theirs.column_names:
+        if name in MEASURED and name not in ("detectable", "arc_images"):
+            a, b = (table.column(name).to_numpy() for table in (theirs, ours))
+            np.testing.assert_allclose(a, b, rtol=2e-4 if "score" in name else 2e-5, atol=1e-6, err_msg=name)
+        else:
+            assert theirs.column(name).equals(ours.column(name)), name
+
+
+def test_pointwise_parts_compile_whole_and_once_for_lists_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Any] = []
+
+    def backend(graph: Any, _inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    def fused(function: Any, _device: torch.device) -> Any:
+        return kernels.setdefault(function, torch.compile(function, dynamic=True, fullgraph=True, backend=backend))
+
+    kernels: dict[Any, Any] = {}
+    table, psf = drawn("v1_wide", 3, seed=5), moffats(3)
+    monkeypatch.setattr(render, "accelerator", lambda device: CPU)
+    plain = render.render_arcs(table, psf, 101, device="cuda").images
+    noisy = noise.add_poisson(plain, 150.0, 1, ids(3))
+    for module in (torch_rays, torch_noise):
+        monkeypatch.setattr(module, "fused", fused)
+    images = render.render_arcs(table, psf, 101, device="cuda").images
+    assert torch.equal(images, plain)
+    assert torch.equal(noise.add_poisson(images, 150.0, 1, ids(3)), noisy)
+    assert {formulas.classify, formulas.four_rays, formulas.children} < set(kernels)
+    assert len(compiled) <= 2 * len(kernels)
+
+
+def test_only_a_gpu_gets_compiled_kernels() -> None:
+    assert devices.fused(formulas.classify, CPU) is formulas.classify
+    assert devices.fused(formulas.classify, torch.device("cuda")) is not formulas.classify
+
+
+def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert accelerator("cpu") is None
+    for wrong in ("gpu", "cuda:", "cuda:x", "CPU"):
+        with pytest.raises(ParameterError, match="'device' must be cpu, cuda or cuda:<number>, got"):
+            accelerator(wrong)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for asked in (lambda: accelerator("cuda"), lambda: render.render_arcs(rows({}), moffats(1), 61, device="cuda:1")):
+        with pytest.raises(ParameterError, match="'device' must be cpu where torch finds no CUDA GPU"):
+            asked()
+    with pytest.raises(ParameterError, match="no CUDA GPU"):
+        next(stream.run(grids.plan(params(device="cuda"), hosts_table(), 42), load_hosts, Brightness()))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert accelerator("cuda") == torch.device("cuda", 0)
+    assert accelerator("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ParameterError, match="'device' must be cuda:0 to cuda:1 on this machine, got 'cuda:2'"):
+        accelerator("cuda:2")
