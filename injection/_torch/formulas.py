@@ -126,7 +126,7 @@ def _whole(light: Tensor, rays: int) -> Tensor:
 
 
 def classify(u: Tensor, v: Tensor, which: Tensor, table: Tensor, width: Tensor, limits: Tensor) -> tuple[Tensor, ...]:
-    """Look at cells: light of those done with one ray and rays (cell, 2), which need four rays, and which four children.
+    """Look at cells: light of those that one ray does, and rays (cell, 2); which need four rays; which four children.
 
     ``table`` is (fields of :class:`_Part`, component), ``which`` each cell's component; ``limits`` as in a scene's.
     """

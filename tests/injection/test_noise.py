@@ -84,28 +84,26 @@ def test_inverse_variance_gains_the_arc_and_keeps_masks() -> None:
 
 
 def test_rendered_hosts_bring_the_inverse_variance_of_their_noise() -> None:
-    table, psf = (
-        rows(*[{"src_mag_r": mag} for mag in (19.0, 20.0, 21.0)]),
-        Psf.gaussian(np.ones((3, 3)), includes_pixel=True),
-    )
-    hosts = np.zeros((3, 3, 61, 61), np.float32)
+    table = rows(*[{"src_mag_r": mag} for mag in (19.0, 20.0, 21.0)])
+    psf = Psf.gaussian(np.ones((3, 3)), includes_pixel=True)
+    hosts = np.full((3, 3, 61, 61), 0.5, np.float32)
     before = np.full(hosts.shape, 2500.0, np.float32)
     before[:, :, :4] = 0.0
-    result = render.render(table, hosts, psf, poisson=noise.Poisson(150.0, 4, before))
-    arcs = np.maximum(result.arcs.images, 0)
-    seen = before > 0
+    bare = render.render(table, hosts, psf)
+    assert bare.inverse_variance is None
+    result = render.with_poisson(bare, table, noise.Poisson(150.0, 4, before))
+    arcs, seen = np.maximum(result.arcs.images, 0), before > 0
     np.testing.assert_allclose(result.inverse_variance[seen], (1 / (1 / 2500 + arcs / 150.0))[seen], rtol=1e-5)
     assert not result.inverse_variance[~seen].any()
     bright = result.arcs.images > 0.05
-    pulls = (result.images - result.arcs.images)[bright] / np.sqrt(arcs[bright] / 150.0)
+    pulls = (result.images - bare.images)[bright] / np.sqrt(arcs[bright] / 150.0)
     np.testing.assert_allclose([pulls.mean(), pulls.std()], [0, 1], atol=5 / np.sqrt(bright.sum()))
-    np.testing.assert_array_equal(
-        result.images, noise.add_poisson(result.arcs.images, 150.0, 4, table.column("injection_id").combine_chunks())
-    )
-    assert render.render(table, hosts, psf, poisson=noise.Poisson(150.0, 4)).inverse_variance is None
+    noisy = noise.add_poisson(result.arcs.images, 150.0, 4, table.column("injection_id").combine_chunks())
+    np.testing.assert_allclose(result.images, hosts + noisy, rtol=1e-6)
+    assert render.with_poisson(bare, table, noise.Poisson(150.0, 4)).inverse_variance is None
     for bad in (before[:2], np.where(seen, before, np.nan), -before):
         with pytest.raises(ParameterError, match="'inverse_variance' must be"):
-            render.render(table, hosts, psf, poisson=noise.Poisson(150.0, 4, bad))
+            render.with_poisson(bare, table, noise.Poisson(150.0, 4, bad))
 
 
 def test_bad_noise_is_refused() -> None:
