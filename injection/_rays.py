@@ -47,7 +47,8 @@ class Scene(NamedTuple):
 
 _ZERO, _ONE, _TWO, _FOUR = (np.float32(value) for value in (0, 1, 2, 4))
 _FLAT = np.float32(0.76)
-"""1 - q^2 above which a third half-angle step is needed: axis ratios below 0.49."""
+"""1 - q^2 above which lenses are flat: axis ratios below 0.49."""
+_SOFT, _HALF_LN2 = np.float32(1e-30), np.float32(0.5 * np.log(2.0))
 _TINY, _TENTH, _QUARTER, _HALF = (np.float32(value) for value in (1e-12, 0.1, 0.25, 0.5))
 _MIDPOINT, _GAUSSIAN = np.float32(1.0 / 12.0), np.float32(1.0 / 500.0)
 """Error of one ray and of four, relative to the brightness, over the 2nd and 4th power of its change over the cell."""
@@ -60,23 +61,28 @@ _ATANH = tuple(np.float32(1.0 / (2 * k + 1)) for k in range(6))
 def isothermal(u: Any, v: Any, q2: Any, f2: Any) -> Any:
     """Deflection (u, v) of an SIE of unit strength, and 1/psi.
 
-    Three half-angle steps, atan(x) = 2 atan(x / (1 + sqrt(1 + x^2))) and the like for atanh, leave arguments so small
-    that a short series is exact in float32; nothing is divided by f, so that q = 1 is an ordinary value.
+    Half-angle steps, atan(x) = 2 atan(x / (1 + sqrt(1 + x^2))) and the like for atanh, leave arguments so small that a
+    short series is exact in float32; nothing is divided by f, so that q = 1 is an ordinary value. The atanh of a flat
+    lens, unbounded as q goes to 0, is a logarithm of ``(psi + f |v|) / (q r)``.
     """
-    inverse_psi = _ONE / np.sqrt(q2 * u * u + v * v + _TINY)
+    flat, f = f2 > _FLAT, np.sqrt(f2)
+    inverse_psi = _ONE / np.sqrt(q2 * u * u + v * v + (_SOFT if flat else _TINY))
     a, b = u * inverse_psi, v * inverse_psi
+    sine, cosine2 = f * abs(b), (q2 * (u * u + v * v) + _SOFT) * inverse_psi * inverse_psi
     a = a / (_ONE + np.sqrt(_ONE + f2 * a * a))
     a = a / (_ONE + np.sqrt(_ONE + f2 * a * a))
     b = b / (_ONE + np.sqrt(max(_ONE - f2 * b * b, _ZERO)))
     b = b / (_ONE + np.sqrt(max(_ONE - f2 * b * b, _ZERO)))
-    if f2 > _FLAT:
+    if flat:
         a = _TWO * a / (_ONE + np.sqrt(_ONE + f2 * a * a))
-        b = _TWO * b / (_ONE + np.sqrt(max(_ONE - f2 * b * b, _ZERO)))
         f2 = _QUARTER * f2
     s, t = f2 * a * a, f2 * b * b
     atan = _ATAN[0] + s * (_ATAN[1] + s * (_ATAN[2] + s * (_ATAN[3] + s * (_ATAN[4] + s * _ATAN[5]))))
     atanh = _ATANH[0] + t * (_ATANH[1] + t * (_ATANH[2] + t * (_ATANH[3] + t * (_ATANH[4] + t * _ATANH[5]))))
-    return _FOUR * a * atan, _FOUR * b * atanh, inverse_psi
+    along_v = _FOUR * b * atanh
+    if flat:
+        along_v = np.copysign(_HALF_LN2 / f * _simd.log2((_ONE + sine) * (_ONE + sine) / cosine2), v)
+    return _FOUR * a * atan, along_v, inverse_psi
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from injection.lens import Lens
-from injection.sources import Components
+from injection.sources import Components, b_n
 
 Array = NDArray[np.float64]
 
@@ -61,7 +61,7 @@ def from_lenstronomy_lens(kwargs_lens: list[dict[str, float]]) -> Lens:
 def lenstronomy_source(parts: Components, row: int) -> list[dict[str, float]]:
     """``kwargs_lens_light`` of one ``SERSIC_ELLIPSE`` per component, unit total flux, amplitude at R_e.
 
-    lenstronomy uses ``b_n = 1.9992 n - 0.3271``; amplitudes are made for that b_n, so that the total flux agrees.
+    lenstronomy uses ``b_n = 1.9992 n - 0.3271``; radii and amplitudes are made for it, so that the profile agrees.
     """
     from scipy.special import gammaln
 
@@ -69,6 +69,7 @@ def lenstronomy_source(parts: Components, row: int) -> list[dict[str, float]]:
     for k in np.flatnonzero(parts.fraction[row] > 0):
         n, re = parts.n[row, k], parts.re_arcsec[row, k]
         b = 1.9992 * n - 0.3271
+        re = re * (b / b_n(n)) ** n
         flux = 2.0 * np.pi * n * re**2 * np.exp(b - 2.0 * n * np.log(b) + gammaln(2.0 * n))
         e1, e2 = ellipticity(parts.q[row, k], parts.pa_rad[row, k])
         values = {"amp": parts.fraction[row, k] / flux, "R_sersic": re, "n_sersic": n, "e1": e1, "e2": e2}

@@ -18,6 +18,7 @@ from injection.lens import Lens, deflection, magnification, shear_deflection, so
 Array = NDArray[np.float64]
 
 _STEPS = 4096
+_NEAR_AXIS = 256
 _BISECTIONS = 60
 _CENTRE_ARCSEC = 1e-9
 """Distance from the centre at which the direction-only deflection of the SIE is read."""
@@ -43,6 +44,18 @@ def _matched(phi: Array, beta: tuple[float, float], lens: Lens) -> tuple[Array, 
     return left_x * right_y - left_y * right_x, radius
 
 
+def _directions(lens: Lens) -> Array:
+    """Directions round a whole turn between which the lens equation changes sign at most once.
+
+    Even ones, and closer and closer ones towards the major axis, where a flat lens's deflection turns within q.
+    """
+    even = 2.0 * np.pi * (np.arange(_STEPS) + 0.5) / _STEPS
+    near = np.geomspace(0.01 * float(lens.q), 0.1, _NEAR_AXIS)
+    axis = float(lens.pa_rad) + np.concatenate([near, -near, np.pi + near, np.pi - near])
+    found = np.sort(np.mod(np.concatenate([even, axis]), 2.0 * np.pi))
+    return np.append(found, found[0] + 2.0 * np.pi)
+
+
 def _isothermal(phi: Array, lens: Lens) -> tuple[Array, Array]:
     """The SIE's deflection in direction phi."""
     unsheared = Lens.of(lens.theta_e_arcsec, lens.q, lens.pa_rad, 0.0, 0.0, 0.0, 0.0)
@@ -55,7 +68,7 @@ def point_images(source_x_arcsec: float, source_y_arcsec: float, lens: Lens) -> 
     A source on the axis of an unsheared SIS has a ring and no point images: the result is then empty.
     """
     beta = (source_x_arcsec - float(lens.x_arcsec), source_y_arcsec - float(lens.y_arcsec))
-    edges = 2.0 * np.pi * (np.arange(_STEPS + 1) + 0.5) / _STEPS
+    edges = _directions(lens)
     cross, _ = _matched(edges, beta, lens)
     start = np.flatnonzero((cross[:-1] > 0) != (cross[1:] > 0))
     low, high, sign = edges[start], edges[start + 1], cross[start] > 0
@@ -76,9 +89,10 @@ def critical_curve(lens: Lens, steps: int) -> tuple[Array, Array]:
     """The tangential critical curve, as (x, y) (steps,) in arcsec.
 
     ``det A = det M - (2 kappa_1 / r) t^T adj(M) t = 0`` with t across the ray and ``kappa = kappa_1(phi) / r``: linear
-    in r. Shears below 1 only.
+    in r. Shears below 1 only. Steps are even on the unsheared curve, an ellipse of the lens's axis ratio.
     """
-    phi = 2.0 * np.pi * np.arange(steps) / steps
+    turn = 2.0 * np.pi * np.arange(steps) / steps
+    phi = lens.pa_rad + np.arctan2(lens.q * np.sin(turn), np.cos(turn))
     cos, sin = np.cos(phi), np.sin(phi)
     u, v = np.cos(phi - lens.pa_rad), np.sin(phi - lens.pa_rad)
     twice_kappa = lens.theta_e_arcsec / np.sqrt(lens.q * u**2 + v**2 / lens.q)

@@ -70,12 +70,12 @@ def rotated(x: ArrayLike, y: ArrayLike, angle_rad: ArrayLike) -> tuple[Array, Ar
     return cos * x + sin * y, cos * y - sin * x
 
 
-def _over_argument(function: np.ufunc, sign: float, argument: Array) -> Array:
-    """``function(x) / x`` for atan (sign -1) or atanh (sign +1), finite and exact at 0."""
+def _over_argument(function: np.ufunc, second: float, fourth: float, argument: Array) -> Array:
+    """``function(x) / x``, finite and exact at 0, of a function whose series is ``x + second x^3 + fourth x^5``."""
     small = np.abs(argument) < _SERIES_BELOW
     safe = np.where(small, _SERIES_BELOW, argument)
-    square = argument * argument
-    return np.where(small, 1.0 + sign * square / 3.0 + square * square / 5.0, function(safe) / safe)
+    square = np.where(small, argument, 0.0) ** 2
+    return np.where(small, 1.0 + second * square + fourth * square * square, function(safe) / safe)
 
 
 def elliptical_radius(u: ArrayLike, v: ArrayLike, q: ArrayLike) -> Array:
@@ -87,17 +87,18 @@ def sie_deflection(u: ArrayLike, v: ArrayLike, theta_e_arcsec: ArrayLike, q: Arr
     """Deflection (arcsec) of an SIE in its own frame; zero at the centre, the SIS's at q = 1.
 
     ``alpha_u = theta_E sqrt(q)/f atan(f u / psi)``, ``alpha_v = theta_E sqrt(q)/f atanh(f v / psi)``,
-    ``f = sqrt(1 - q^2)`` (Kormann et al. 1994, eq. 27a, with the intermediate-axis radius).
+    ``f = sqrt(1 - q^2)`` (Kormann et al. 1994, eq. 27a, with the intermediate-axis radius). The atanh is evaluated as
+    ``asinh(f v / (q r))``, the same number, which keeps its digits for flat lenses, where ``f v / psi`` comes near 1.
     """
     u, v, q = (np.asarray(value, dtype=np.float64) for value in (u, v, q))
     psi = elliptical_radius(u, v, q)
-    safe = np.where(psi > 0.0, psi, 1.0)
+    centre = psi == 0.0
     f = np.sqrt(1.0 - q * q)
     strength = np.asarray(theta_e_arcsec) * np.sqrt(q)
-    a, b = u / safe, v / safe
-    below_one = np.clip(f * b, -1.0 + 1e-16, 1.0 - 1e-16)
-    return strength * a * _over_argument(np.arctan, -1.0, f * a), strength * b * _over_argument(
-        np.arctanh, 1.0, below_one
+    a, b = u / np.where(centre, 1.0, psi), v / np.where(centre, 1.0, q * np.hypot(u, v))
+    return (
+        strength * a * _over_argument(np.arctan, -1.0 / 3.0, 1.0 / 5.0, f * a),
+        strength * b * _over_argument(np.arcsinh, -1.0 / 6.0, 3.0 / 40.0, f * b),
     )
 
 

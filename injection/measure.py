@@ -27,6 +27,8 @@ MAD_TO_SIGMA = 1.482602218505602
 _DIRECTIONS = 720
 _LEAST_SHARE = 0.1
 """Share of an annulus that must be usable."""
+_NEAR_AXIS = np.geomspace(1e-4, 4e-3, 16)
+"""Angles from the major axis at which images of flat lenses are looked for too."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,9 @@ def image_counts(rows: pa.Table) -> NDArray[np.int32]:
     dx = rows.column("src_x_arcsec").to_numpy() - lens.x_arcsec
     dy = rows.column("src_y_arcsec").to_numpy() - lens.y_arcsec
     sources = np.stack(rotated(dx, dy, lens.pa_rad), axis=1).astype(np.float32)
-    angle = 2.0 * np.pi * (np.arange(_DIRECTIONS) + 0.5) / _DIRECTIONS
+    even, half_turn = 2.0 * np.pi * (np.arange(_DIRECTIONS) + 0.5) / _DIRECTIONS, np.array([[0.0], [np.pi]])
+    near = half_turn + np.concatenate([_NEAR_AXIS, -_NEAR_AXIS])
+    angle = np.sort(np.mod(np.concatenate([even, near.ravel()]), 2.0 * np.pi))
     directions = np.stack([np.cos(angle), np.sin(angle)]).astype(np.float32)
     counts = np.zeros(rows.num_rows, dtype=np.int32)
     _rays.count_images(scene, sources, directions, counts)

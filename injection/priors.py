@@ -17,7 +17,7 @@ from pydantic import Field
 from injection.distributions import Distribution
 from injection.keyed import Keyed, Numbers, Sobol
 from injection.lens import rotated
-from injection.ranges import RANGES, refuse
+from injection.ranges import RANGES, inside, refuse
 from injection.sources import MAX_CLUMPS
 from lake.config import Section
 from lake.errors import DataError, invalid
@@ -158,8 +158,7 @@ def _checked(fixed: Mapping[str, ArrayLike], count: int) -> dict[str, Array]:
         if name not in DIRECT:
             raise invalid("fixed", f"some of {', '.join(DIRECT)}", name)
         column = np.array(np.broadcast_to(np.asarray(values, dtype=np.float64), (count,)))
-        low, high = RANGES[name]
-        bad = ~((column >= low) & (column <= high))
+        bad = ~inside(name, column)
         if bad.any():
             raise refuse(name, float(column[bad][0]))
         checked[name] = column

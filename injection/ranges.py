@@ -10,7 +10,7 @@ from lake.errors import ParameterError, invalid
 
 RANGES: dict[str, tuple[float, float]] = {
     "lens_theta_e_arcsec": (0.0, 60.0),
-    "lens_q": (0.05, 1.0),
+    "lens_q": (0.0, 1.0),
     "lens_pa_rad": (-np.pi, np.pi),
     "lens_x_arcsec": (-60.0, 60.0),
     "lens_y_arcsec": (-60.0, 60.0),
@@ -30,11 +30,19 @@ RANGES: dict[str, tuple[float, float]] = {
     "src_clump_fraction": (0.0, 1.0),
 }
 _OPTIONAL = {"src_n", "src_q"}
+_OPEN = {"lens_q"}
+"""Parameters that come as near to the lower end of their range as one likes, but not to the end itself."""
 
 
 def allowed(name: str) -> str:
     low, high = RANGES[name]
-    return f"a finite number in [{low:g}, {high:g}]"
+    return f"a finite number in {'(' if name in _OPEN else '['}{low:g}, {high:g}]"
+
+
+def inside(name: str, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether values are finite and in their parameter's range."""
+    low, high = RANGES[name]
+    return (values > low if name in _OPEN else values >= low) & (values <= high)
 
 
 def refuse(name: str, value: object) -> ParameterError:
@@ -46,10 +54,10 @@ def faults(rows: pa.Table) -> list[str | None]:
     """Why each row cannot be injected: its first parameter that is missing, non-finite or out of range."""
     reasons: list[str | None] = [None] * rows.num_rows
     shear = np.zeros(rows.num_rows)
-    for name, (low, high) in RANGES.items():
+    for name in RANGES:
         column = rows.column(name)
         values = column.to_numpy(zero_copy_only=False).astype(np.float64)
-        bad = ~((values >= low) & (values <= high))
+        bad = ~inside(name, values)
         if name in _OPTIONAL:
             bad &= np.asarray(rows.column("src_model")) != "real"
         for index in np.flatnonzero(bad):

@@ -10,18 +10,31 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from injection import render
 from injection.banks import SourceBank, Stamp, make_bank
-from injection.config import StampCleaning
+from injection.config import Quadrature, StampCleaning
 from injection.lens import Lens, source_position
 from injection.priors import draw, load_prior
+from injection.psf import Psf
 from injection.sources import Components
 from lake.survey import PIXEL_SCALE_ARCSEC
 
 DATA = Path(__file__).parents[1] / "data" / "injection"
 REFERENCE: dict[str, Any] = json.loads((DATA / "reference_values.json").read_text())
 IMAGES = np.load(DATA / "reference_images.npz")
+FINE = Quadrature(levels=10, one_ray_below=0.1, four_rays_below=0.3, negligible_flux=1e-7, tail_fraction=1e-6)
 COSMOS = Path("sources") / "cosmos_btk" / "real_galaxy_catalog_26_extension_example.fits"
 """Where the real data hold a RealGalaxyCatalog."""
+
+
+def light(table: pa.Table, quadrature: Quadrature = render.STANDARD, pixels: int = 101) -> NDArray[np.float32]:
+    images, _ = render.trace(table, pixels, quadrature)
+    return images[:, :-1].reshape(-1, pixels, pixels)
+
+
+def reference_psf(count: int) -> Psf:
+    kernel = np.broadcast_to(IMAGES["psf_fwhm1p2"], (count, 3, 51, 51))
+    return Psf.from_image(kernel, PIXEL_SCALE_ARCSEC, includes_pixel=False)
 
 
 def ids(count: int) -> pa.Array:

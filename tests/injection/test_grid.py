@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from injection import grid as grids
-from injection import ranges, stream
-from injection.config import GridParams, Quadrature
-from injection.render import STANDARD, Parametric
+from injection import stream
+from injection.config import GridParams
+from injection.render import STANDARD
 from injection.schema import BATCH_SCHEMA, MEASURED
 from lake import tables
 from lake.errors import DataError, ParameterError
@@ -284,124 +282,3 @@ def test_sky_noise_needs_the_depth_of_every_band() -> None:
     odd = [int(galaxy_id[-3:]) % 2 == 1 for galaxy_id in out.column("galaxy_id").to_pylist()]
     assert [reason is not None for reason in reasons] == odd
     assert all(reason is None or "sky noise is not known in every band" in reason for reason in reasons)
-
-
-def test_a_broken_host_is_replaced_by_the_next() -> None:
-    plan = grids.plan(params(), hosts_table(), 42)
-    broken = plan.rows.column("host_ids")[0].as_py()[0]
-
-    def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
-        if broken in galaxy_ids:
-            raise DataError(f"{broken} cannot be read")
-        return load_hosts(galaxy_ids)
-
-    out, whole = run(plan, load), run(plan)
-    assert out.column("host_attempt")[0].as_py() == 1
-    assert out.column("galaxy_id")[0].as_py() == plan.rows.column("host_ids")[0].as_py()[1]
-    same = np.array([row["host_ids"][0] != broken for row in plan.rows.to_pylist()])
-    assert out.filter(pa.array(same)).equals(whole.filter(pa.array(same)))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [(lambda stamps: stamps * np.nan, "has no g band"), (lambda stamps: stamps[:, :, 1:, 1:], "has shape")],
-)
-def test_rows_that_run_out_of_hosts_fail_with_a_reason(spoil: Any, reason: str) -> None:
-    plan = grids.plan(params(theta_e_arcsec=[1.0]), hosts_table(), 42)
-    out = run(plan, lambda galaxy_ids: spoil(load_hosts(galaxy_ids)))
-    assert set(out.column("status").to_pylist()) == {"failed"}
-    assert all(reason in text for text in out.column("reason").to_pylist())
-    assert all(out.column(name).null_count == out.num_rows for name in MEASURED)
-    assert out.column("log_prior").null_count == 0
-
-
-def test_bad_pixels_are_tolerated_up_to_the_limit_and_counted() -> None:
-    def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
-        stamps = load_hosts(galaxy_ids)
-        stamps[:, :, :2] = np.nan
-        return stamps
-
-    plan = grids.plan(params(theta_e_arcsec=[1.0]), hosts_table(), 42)
-    out = run(plan, load)
-    np.testing.assert_allclose(out.column("host_masked_fraction").to_numpy(), 2 / PIXELS)
-    strict = run(grids.plan(params(max_host_bad_fraction=0.01), hosts_table(), 42), load)
-    assert "bad pixels" in strict.column("reason")[0].as_py()
-
-
-def test_a_scorer_without_an_answer_fails_its_row_only() -> None:
-    class Moody(Brightness):
-        def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float32]:
-            scores = super().score(stamps)
-            scores[0] = np.nan
-            return scores
-
-    plan = grids.plan(params(), hosts_table(), 42)
-    out = run(plan, scorer=Moody())
-    failed = [reason for reason in out.column("reason").to_pylist() if reason]
-    assert failed == ["the scorer gave no finite score"] * len(stream.batches(plan))
-
-
-def test_a_failing_injection_is_reported_with_its_seed_and_takes_nothing_with_it(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Of three rows one has an impossible parameter, one's source raises an error, one's light is not finite."""
-
-    class Spoilt(Parametric):
-        def faults(self, rows: pa.Table) -> list[str | None]:
-            reason = str(ranges.refuse("src_n", 9.0))
-            return [reason if name == broken[0] else None for name in rows.column("injection_id").to_pylist()]
-
-        def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature) -> Any:
-            names = rows.column("injection_id").to_pylist()
-            if broken[1] in names:
-                raise DataError("the source cannot be read")
-            images, rays = super().trace(rows, stamp_pixels, quadrature)
-            images[[name == broken[2] for name in names]] = np.inf
-            return images, rays
-
-    plan = grids.plan(params(), hosts_table(), 42)
-    broken = plan.rows.column("injection_id").to_pylist()[1:9:3]
-    with caplog.at_level("WARNING"):
-        out = run(replace(plan, sources=Spoilt()))
-    wanted = (
-        "'src_n' must be a finite number in [0.3, 8], got 9.0",
-        "the source cannot be read",
-        "its lensed light is not finite",
-    )
-    lines = [record.getMessage() for record in caplog.records]
-    for name, reason in zip(broken, wanted, strict=True):
-        row = out.filter(pa.compute.equal(out.column("injection_id"), name)).to_pylist()[0]
-        assert (row["status"], row["reason"], row["seed"]) == ("failed", reason, 42)
-        assert row["magnification"] is None
-        assert f"injection {name} of seed 42 failed: {reason}" in lines
-    others = pa.compute.invert(pa.compute.is_in(out.column("injection_id"), pa.array(broken)))
-    assert out.filter(others).equals(run(plan).filter(others))
-
-
-def test_many_failures_are_logged_in_short(caplog: pytest.LogCaptureFixture) -> None:
-    plan = grids.plan(params(theta_e_arcsec=[1.0], batch_size=100), hosts_table(), 42)
-    with caplog.at_level("WARNING"):
-        run(plan, lambda galaxy_ids: load_hosts(galaxy_ids) * np.nan)
-    lines = [record.getMessage() for record in caplog.records]
-    assert len(lines) == 6
-    assert (
-        lines[-1]
-        == f"{plan.rows.num_rows - 5} more of {plan.rows.num_rows} injections failed, see their column 'reason'"
-    )
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (lambda stamps: np.where(np.arange(3)[:, None, None] == 1, np.nan, stamps), "has no r band"),
-        (lambda stamps: stamps[:, :2], r"has shape \(2, 61, 61\), the scorer takes 61 pixels in 3 bands"),
-        (lambda stamps: stamps[:, :, 10:-10, 10:-10], r"has shape \(3, 41, 41\), the scorer takes 61 pixels"),
-        (lambda stamps: np.where(np.arange(61) < 9, np.nan, stamps), r"has 14\.8% bad pixels"),
-    ],
-    ids=["band", "bands", "crop", "pixels"],
-)
-def test_a_host_that_cannot_be_used_says_why(spoil: Any, reason: str) -> None:
-    plan = grids.plan(params(theta_e_arcsec=[1.0], per_cell=1, host_retries=0), hosts_table(), 42)
-    out = run(plan, lambda galaxy_ids: spoil(load_hosts(galaxy_ids)))
-    for row in out.to_pylist():
-        assert re.fullmatch(f"host {row['galaxy_id']} {reason}.*", row["reason"])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lenstronomy.LensModel.lens_model import LensModel
+from numpy.typing import NDArray
 
 from injection import _pack, _rays, conventions, images, lens
 from injection.lens import Lens
+from injection.measure import image_counts
 from injection.sources import components
-from tests.injection.scenes import REFERENCE, drawn, reference_lens
+from tests.injection.scenes import REFERENCE, drawn, reference_lens, rows
 
 NAMED = REFERENCE["deflections"]
 
@@ -35,8 +38,8 @@ def test_convergence_and_magnification_agree_with_the_reference(name: str) -> No
 
 
 def test_deflections_agree_with_lenstronomy_live_on_fifty_draws() -> None:
-    rows, rng = drawn("v1_wide", 50), np.random.default_rng(1)
-    model, many = LensModel(["SIE", "SHEAR"]), Lens.from_rows(rows)
+    table, rng = drawn("v1_wide", 50), np.random.default_rng(1)
+    model, many = LensModel(["SIE", "SHEAR"]), Lens.from_rows(table)
     for row in range(50):
         one = many.row(row)
         x, y = rng.uniform(-6, 6, (2, 40))
@@ -45,9 +48,9 @@ def test_deflections_agree_with_lenstronomy_live_on_fifty_draws() -> None:
 
 
 def test_backend_deflects_like_the_public_formula_within_float32() -> None:
-    rows, rng = drawn("v1_wide", 50), np.random.default_rng(2)
-    many = Lens.from_rows(rows)
-    packed = _pack.pack(many, components(rows), 0.262, 1e-5)
+    table, rng = drawn("v1_wide", 50), np.random.default_rng(2)
+    many = Lens.from_rows(table)
+    packed = _pack.pack(many, components(table), 0.262, 1e-5)
     for row in range(50):
         one = many.row(row)
         x, y = rng.uniform(-13, 13, (2, 200))
@@ -59,15 +62,41 @@ def test_backend_deflects_like_the_public_formula_within_float32() -> None:
         np.testing.assert_allclose(ours, (bx, by), atol=1e-5)
 
 
-@pytest.mark.parametrize("q", [0.05, 0.2, 0.9999999, 1.0])
-def test_backend_deflects_flat_and_round_lenses(q: float) -> None:
-    angle = np.linspace(0, 2 * np.pi, 300)
-    u, v = np.cos(angle), np.sin(angle)
-    packed = np.array([np.sqrt(q), 1 - q * q, q * q, 0, 0, 0], np.float32)
-    bu, bv = np.empty((2, 300), np.float32)
-    _rays.shoot(u.astype(np.float32), v.astype(np.float32), packed, bu, bv)
-    au, av = lens.sie_deflection(u, v, 1.0, q)
-    np.testing.assert_allclose((bu, bv), (u - au, v - av), atol=1e-4)
+EVERY_Q = [1e-300, 1e-15, 1e-8, 1e-4, 0.01, 0.05, 0.2, 0.48, 0.5, 0.9, 0.9999999, 1.0]
+
+
+def positions_round(q: float, count: int = 400) -> NDArray[np.float32]:
+    """Positions (u, v) of all radii and directions, many of them at the major axis, where a flat lens bends most."""
+    rng = np.random.default_rng(3)
+    near = rng.normal(size=count) * max(q, 1e-9)
+    phi = np.concatenate([rng.uniform(0, 2 * np.pi, count), near, np.pi + near, np.pi / 2 + near])
+    return (10 ** rng.uniform(-3, 1.2, 4 * count) * [np.cos(phi), np.sin(phi)]).astype(np.float32)
+
+
+@pytest.mark.parametrize("q", EVERY_Q)
+def test_deflections_of_any_axis_ratio_agree_with_mpmath(q: float) -> None:
+    """The formula of Kormann et al. as it is printed, in 700 digits."""
+    with mpmath.workdps(700):
+        exact = mpmath.mpf(q)
+        f = mpmath.sqrt(1 - exact**2)
+        for u, v in positions_round(q, 10).T.astype(float):
+            psi, strength = mpmath.sqrt(exact**2 * mpmath.mpf(u) ** 2 + mpmath.mpf(v) ** 2), 3 * mpmath.sqrt(exact)
+            if q == 1.0:
+                expected = strength * u / psi, strength * v / psi
+            else:
+                expected = strength / f * mpmath.atan(f * u / psi), strength / f * mpmath.atanh(f * v / psi)
+            found = lens.sie_deflection(u, v, 3.0, q)
+            np.testing.assert_allclose(np.array(found, float), [float(part) for part in expected], atol=1e-12)
+
+
+@pytest.mark.parametrize("q", EVERY_Q)
+def test_backend_deflects_lenses_of_any_axis_ratio(q: float) -> None:
+    u, v = positions_round(q)
+    packed = _pack.lens_fields(Lens.of(*np.array([[3.0, q, 0, 0, 0, 0, 0]]).T))["lenses"][0]
+    bu, bv = np.empty((2, len(u)), np.float32)
+    _rays.shoot(u, v, packed, bu, bv)
+    au, av = lens.sie_deflection(u.astype(float), v.astype(float), 3.0, q)
+    np.testing.assert_allclose((bu, bv), (u - au, v - av), atol=1e-5)
 
 
 def test_round_lens_is_the_sis_to_machine_precision() -> None:
@@ -125,6 +154,25 @@ def test_point_images_and_magnifications(name: str) -> None:
     np.testing.assert_allclose(found.magnification, [image["mu"] for image in theirs], rtol=1e-5)
 
 
+@pytest.mark.parametrize("q", [1e-4, 0.01, 0.05, 0.2])
+def test_images_of_flat_lenses_map_back_and_are_counted_by_the_backend(q: float) -> None:
+    rng = np.random.default_rng(8)
+    table = rows(*(
+        {"lens_q": q, "src_x_arcsec": x, "src_y_arcsec": y, "lens_pa_rad": 0.7}
+        for x, y in rng.uniform(-0.5, 0.5, (60, 2))
+    ))  # fmt: skip
+    many, counts = Lens.from_rows(table), image_counts(table)
+    places = zip(table["src_x_arcsec"].to_pylist(), table["src_y_arcsec"].to_pylist(), strict=True)
+    agree = 0
+    for row, (x, y) in enumerate(places):
+        found = images.point_images(x, y, many.row(row))
+        bx, by = lens.source_position(found.x_arcsec, found.y_arcsec, many.row(row))
+        np.testing.assert_allclose((bx, by), [[x] * len(bx), [y] * len(by)], atol=1e-9)
+        assert 1 <= len(found.x_arcsec) <= 4
+        agree += counts[row] == len(found.x_arcsec)
+    assert agree >= 58
+
+
 @given(x=st.floats(-2, 2), y=st.floats(-2, 2), q=st.floats(0.3, 0.98), g=st.floats(-0.08, 0.08))
 def test_every_image_maps_back_to_its_source(x: float, y: float, q: float, g: float) -> None:
     model = Lens.of(1.4, q, 0.7, 0.1, -0.1, g, -g / 2)
@@ -149,7 +197,7 @@ def test_critical_and_caustic_areas(name: str) -> None:
     )
 
 
-@given(q=st.floats(0.1, 1.0), pa=st.floats(-3, 3), theta_e=st.floats(0.1, 5))
+@given(q=st.floats(1e-6, 1.0), pa=st.floats(-3, 3), theta_e=st.floats(0.1, 5))
 def test_critical_curve_without_shear_encloses_pi_theta_e_squared(q: float, pa: float, theta_e: float) -> None:
     model = Lens.of(theta_e, q, pa, 0, 0, 0, 0)
     area = images.enclosed_area(*images.critical_curve(model, 3000))
