@@ -23,6 +23,7 @@ _BRIGHTEST = 2.0**24
 """More than a cell can show of a source of unit flux; what is above would not fit into an integer."""
 _SQRT2 = float(np.float32(np.sqrt(2.0)))
 _GAUSS, _QUARTER = float(_rays._GAUSS), 0.25
+_FLAT, _SOFT, _HALF_LN2 = (float(value) for value in (_rays._FLAT, _rays._SOFT, _rays._HALF_LN2))
 _ATAN, _ATANH = ([float(c) for c in series] for series in (_rays._ATAN, _rays._ATANH))
 _LOG2, _EXP2 = ([float(c) for c in series] for series in (_simd._LOG2, _simd._EXP2))
 _ROUGH_LOG2, _ROUGH_EXP2 = ([float(c) for c in series] for series in (_simd._ROUGH_LOG2, _simd._ROUGH_EXP2))
@@ -71,14 +72,17 @@ def _rough_exp2(x: Tensor) -> Tensor:
 
 
 def isothermal(u: Tensor, v: Tensor, q2: Tensor, f2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Deflection (u, v) of an SIE of unit strength, and 1/psi; always three half-angle steps."""
-    inverse_psi = 1.0 / torch.sqrt(q2 * u * u + v * v + 1e-12)
+    """Deflection (u, v) of an SIE of unit strength, and 1/psi; always three half-angle steps, and the logarithm too."""
+    flat, f = f2 > _FLAT, torch.sqrt(f2)
+    inverse_psi = 1.0 / torch.sqrt(q2 * u * u + v * v + torch.where(flat, _SOFT, 1e-12))
     a, b = u * inverse_psi, v * inverse_psi
+    sine, cosine2 = f * b.abs(), (q2 * (u * u + v * v) + _SOFT) * inverse_psi * inverse_psi
+    steep = torch.copysign(_HALF_LN2 / f * _log2((1.0 + sine) * (1.0 + sine) / cosine2), v)
     for half in (1.0, 1.0, 2.0):
         a = half * a / (1.0 + torch.sqrt(1.0 + f2 * a * a))
         b = half * b / (1.0 + torch.sqrt((1.0 - f2 * b * b).clamp(min=0.0)))
     s, t = 0.25 * f2 * a * a, 0.25 * f2 * b * b
-    return 4.0 * a * _series(s, _ATAN), 4.0 * b * _series(t, _ATANH), inverse_psi
+    return 4.0 * a * _series(s, _ATAN), torch.where(flat, steep, 4.0 * b * _series(t, _ATANH)), inverse_psi
 
 
 class _Part(NamedTuple):

@@ -30,7 +30,7 @@ from tests.injection.test_grid import Brightness, hosts_table, load_hosts, param
 
 CPU = torch.device("cpu")
 CORNERS = rows(
-    {"lens_q": 1.0}, {"lens_q": 0.2}, {"lens_theta_e_arcsec": 0.0}, {"src_n": 0.5},
+    {"lens_q": 1.0}, {"lens_q": 0.2}, {"lens_q": 0.01}, {"lens_q": 1e-8}, {"lens_theta_e_arcsec": 0.0}, {"src_n": 0.5},
     {"src_n": 6.0, "src_re_arcsec": 0.5}, {"src_re_arcsec": 0.02},
     {"src_x_arcsec": 0.0, "src_y_arcsec": 0.0}, {"src_x_arcsec": 12.0},
     {"lens_x_arcsec": 2.0, "lens_gamma1": 0.1, "lens_gamma2": -0.1},
