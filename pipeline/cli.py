@@ -21,6 +21,8 @@ _COMMANDS = {
     "compare": "results",
     "score": "results",
     "inject": "results",
+    "render": "injections",
+    "validate-injection": "injections",
     "tables": "lake",
     "query": "lake",
     "sql": "lake",
@@ -43,7 +45,7 @@ class _Lazy(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"pipeline.commands.{_COMMANDS[cmd_name]}")
-        found: click.Command = getattr(module, cmd_name)
+        found: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return found
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
 from numpy.typing import NDArray
 
 from analysis.figures.style import Picture, canvas, png
@@ -16,6 +18,10 @@ BAND_SCALES = {"g": 6.0, "r": 3.4, "z": 2.2}
 PEDESTAL = 0.03
 SOFTENING_Q = 20.0
 """Weights of the bands, sky level and softening of the survey's own viewer for g, r, z (legacypipe, `sdss_rgb`)."""
+
+
+_LETTERS_PER_INCH = 14
+"""Letters of a sheet's title that fit on an inch."""
 
 
 def colour_composite(stamps: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -35,28 +41,45 @@ def colour_composite(stamps: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(rgb * 255.0 + 0.5, 0, 255), dtype=np.uint8)
 
 
-def contact_sheet(rows: Sequence[tuple[str, NDArray[np.float32], Sequence[str]]], caption: str) -> Picture:
+def contact_sheet(
+    rows: Sequence[tuple[str, NDArray[np.float32], Sequence[str]]], caption: str, title: str | None = None
+) -> Picture:
     """A sheet of colour stamps: per row a heading, stamps (n, 3, y, x) in nMgy, and one label per stamp.
 
-    A 5 arcsec bar stands in the first stamp. The y axis points up.
+    A 5 arcsec bar stands in the first stamp. The y axis points up. The title is wrapped to the sheet.
     """
+    width, height = sheet_size(rows)
+    text = "\n".join(line for part in (title or "").splitlines() for line in wrap(part, int(_LETTERS_PER_INCH * width)))
+    with canvas(width, height + 0.18 * len(text.splitlines())) as figure:
+        if text:
+            figure.suptitle(text, fontsize=8.5)
+        draw_sheet(figure, rows)
+        return png(figure, caption)
+
+
+def sheet_size(rows: Sequence[tuple[str, NDArray[np.float32], Sequence[str]]]) -> tuple[float, float]:
+    """Width and height (inches) that a sheet of these rows takes."""
     if not rows:
         raise invalid("rows", "at least one row of stamps", len(rows))
+    label_lines = sum(max((label.count("\n") + 1 if label else 0) for label in labels) for _, _, labels in rows)
+    return 1.18 * max(len(stamps) for _, stamps, _ in rows) + 0.5, 1.2 * len(rows) + 0.12 * label_lines + 0.1
+
+
+def draw_sheet(figure: FigureBase, rows: Sequence[tuple[str, NDArray[np.float32], Sequence[str]]]) -> None:
+    """Draw the rows of a contact sheet into a figure, or a part of one, of :func:`sheet_size`."""
     columns = max(len(stamps) for _, stamps, _ in rows)
-    with canvas(1.18 * columns + 0.9, 1.36 * len(rows) + 0.1) as figure:
-        panels = figure.subplots(len(rows), columns, squeeze=False)
-        for line, (heading, stamps, labels) in zip(panels, rows, strict=True):
-            images = colour_composite(stamps)
-            for i, axes in enumerate(line):
-                axes.axis("off")
-                if i < len(images):
-                    axes.imshow(images[i], origin="lower", interpolation="nearest")
-                    axes.set_title(labels[i], fontsize=6.5, fontweight="normal", pad=2)
-            line[0].text(
-                -0.08, 0.5, heading, rotation=90, fontsize=7.5, ha="right", va="center", transform=line[0].transAxes
-            )
-        _scale_bar(panels[0][0], rows[0][1].shape[-1])
-        return png(figure, caption)
+    panels = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (heading, stamps, labels) in zip(panels, rows, strict=True):
+        images = colour_composite(stamps)
+        for i, axes in enumerate(line):
+            axes.axis("off")
+            if i < len(images):
+                axes.imshow(images[i], origin="lower", interpolation="nearest")
+                axes.set_title(labels[i], fontsize=6.5, fontweight="normal", pad=2)
+        line[0].text(
+            -0.08, 0.5, heading, rotation=90, fontsize=7.5, ha="right", va="center", transform=line[0].transAxes
+        )
+    _scale_bar(panels[0][0], rows[0][1].shape[-1])
 
 
 def _scale_bar(axes: Axes, size: int) -> None:

@@ -1,0 +1,165 @@
+"""Sets of hosts that injections can be shown and checked on: the survey's own, stamps from files, blank sky."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from etl.config import CutoutsParams
+from etl.imports import Imported, import_npz, load_des_hosts, noise_pixels
+from injection.config import GridParams
+from injection.hosts import Hosts
+from injection.measure import sigma_from_annulus
+from injection.noise import add_sky
+from injection.psf import effective_area_arcsec2
+from injection.stream import LoadHosts
+from lake.errors import DataError, invalid
+from lake.stamps import StampStore
+from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, flux_from_magnitude
+from pipeline import params
+from pipeline.context import RunContext
+from pipeline.hosts import host_table, stamp_loader
+
+log = logging.getLogger(__name__)
+
+SURVEY, BLANK = "survey", "none"
+_R = BANDS.index("r")
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Observing conditions of hosts that bring none of their own."""
+
+    psf_fwhm_arcsec: float
+    """r-band FWHM; g and z by the survey's ratios"""
+    depth_mag: tuple[float, float, float]
+    """5-sigma point-source depths of blank sky in g, r, z"""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.psf_fwhm_arcsec < np.inf:
+            raise invalid("psf_fwhm_arcsec", "positive", self.psf_fwhm_arcsec)
+        if not np.isfinite(self.depth_mag).all():
+            raise invalid("depth_mag", "three finite magnitudes (g, r, z)", self.depth_mag)
+
+
+@dataclass(frozen=True)
+class HostSet:
+    """Hosts with their conditions and pixels."""
+
+    name: str
+    """In words, for captions"""
+    hosts: Hosts
+    load: LoadHosts
+    """Stamps (batch, band, y, x) nMgy by galaxy_id"""
+    stamp_pixels: int
+
+    def choose(self, count: int, seed: int, purpose: str) -> list[str]:
+        """``count`` galaxy_ids in keyed-hash order, round and round where there are fewer hosts."""
+        order = self.hosts.ordered(np.arange(len(self.hosts.ids)), seed, purpose)
+        return list(self.hosts.ids.take(pa.array(np.resize(order, count))).to_pylist())
+
+
+def host_set(source: str, grid: GridParams, conditions: Conditions, seed: int) -> HostSet:
+    """The set that ``source`` names: ``survey``, ``none`` (blank sky), a folder (DES or NPZ), one NPZ file."""
+    if source == SURVEY:
+        return _survey(grid)
+    if source == BLANK:
+        return _blank(grid, conditions, seed)
+    cutouts = params.typed(CutoutsParams, "cutouts")
+    path = Path(source)
+    if (path / "g.fits").exists():
+        imported = load_des_hosts(path, cutouts)
+        return _of_stamps(f"DES galaxies ({path.name})", imported, imported.facts, grid)
+    imported = imported_npz(path, cutouts)
+    facts = imported.facts.select(["galaxy_id"])
+    fwhm = conditions.psf_fwhm_arcsec
+    sigma = sigma_from_annulus(
+        imported.stamps, np.asarray(np.isfinite(imported.stamps).all(axis=1)), *grid.sky_annulus_px
+    )
+    facts = facts.append_column("psfsize_r", pa.array(np.full(len(sigma), fwhm)))
+    facts = facts.append_column("psfdepth_r", pa.array(1.0 / (sigma**2 * noise_pixels(fwhm, PIXEL_SCALE_ARCSEC))))
+    return _of_stamps(f'NPZ cut-outs of {path.name}, seeing taken as {fwhm:g}"', imported, facts, grid)
+
+
+def imported_npz(path: Path, cutouts: CutoutsParams) -> Imported:
+    """The cut-outs of an NPZ folder or of one file; some must be readable."""
+    if not path.exists():
+        raise invalid("hosts", f"'{SURVEY}', '{BLANK}', or a folder or file of stamps", str(path))
+    if path.is_file() and path.suffix != ".npz":
+        raise invalid("hosts", "an .npz file where it is a file", str(path))
+    imported = import_npz(path if path.is_dir() else path.parent, params.survey().collection, cutouts)
+    bad = {row["source_file"]: row["reason"] for row in imported.rejected.to_pylist()}
+    if path.is_file() and path.name in bad:
+        raise DataError(bad[path.name])
+    if not imported.facts.num_rows:
+        raise DataError(f"none of the {len(bad)} files of {path} can be used: {next(iter(bad.values()), '')}")
+    if bad and path.is_dir():
+        log.warning("%d of %s's files left out, first: %s", len(bad), path, next(iter(bad.values())))
+    if path.is_dir():
+        return imported
+    one = imported.facts["source_file"].to_pylist().index(path.name)
+    rows = imported.rows.slice(one, 1)
+    return Imported(imported.stamps[one : one + 1], rows, imported.facts.slice(one, 1), imported.rejected.slice(0, 0))
+
+
+def _survey(grid: GridParams) -> HostSet:
+    """Validation negatives of this checkout's lake."""
+    survey = params.survey()
+    context = RunContext("render", None, survey, params.root())
+    table = host_table(context)
+    hosts = Hosts(table, grid.host_model)
+    _some(hosts, f"validation negatives of {survey.collection}")
+    load = stamp_loader(table, StampStore(context.root.cutouts))
+    first = load([hosts.ids[0].as_py()])
+    return HostSet(f"validation negatives of {survey.collection}", hosts, load, first.shape[-1])
+
+
+def _blank(grid: GridParams, conditions: Conditions, seed: int) -> HostSet:
+    """Sky without galaxies: Gaussian noise of each band's depth, one sky per identifier."""
+    ids = [f"blank:{index:04d}" for index in range(1000)]
+    depth = (5.0 / flux_from_magnitude(conditions.depth_mag)) ** 2
+    table = pa.table(
+        {
+            "galaxy_id": ids,
+            "psfsize_r": np.full(len(ids), conditions.psf_fwhm_arcsec),
+            "psfdepth_r": np.full(len(ids), depth[_R]),
+        }
+    )
+    hosts = Hosts(table, grid.host_model)
+    pixels = params.typed(CutoutsParams, "cutouts").stamp_pixels
+    area = effective_area_arcsec2(hosts.psf(np.arange(1), grid), PIXEL_SCALE_ARCSEC)[0]
+    sigma = np.sqrt(PIXEL_SCALE_ARCSEC**2 / area / depth)
+
+    def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
+        empty = np.zeros((len(galaxy_ids), len(BANDS), pixels, pixels), np.float32)
+        return add_sky(empty, np.tile(sigma, (len(galaxy_ids), 1)), seed, pa.array(galaxy_ids))
+
+    depths = ", ".join(f"{band} {mag:g}" for band, mag in zip(BANDS, conditions.depth_mag, strict=True))
+    return HostSet(f'blank sky, seeing {conditions.psf_fwhm_arcsec:g}", depth {depths}', hosts, load, pixels)
+
+
+def _of_stamps(name: str, imported: Imported, facts: pa.Table, grid: GridParams) -> HostSet:
+    """Hosts that passed their quality checks."""
+    good = np.array([status == "ok" for status in imported.rows["status"].to_pylist()], dtype=bool)
+    if not good.all():
+        bad = next(reason for reason in imported.rows["reason"].to_pylist() if reason is not None)
+        log.warning("%d of %d hosts left out, first: %s", (~good).sum(), len(good), bad)
+    hosts = Hosts(facts.filter(pa.array(good)), grid.host_model)
+    _some(hosts, name)
+    place = {galaxy_id: index for index, galaxy_id in enumerate(facts["galaxy_id"].to_pylist())}
+
+    def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
+        return imported.stamps[[place[galaxy_id] for galaxy_id in galaxy_ids]]
+
+    return HostSet(name, hosts, load, imported.stamps.shape[-1])
+
+
+def _some(hosts: Hosts, name: str) -> None:
+    if not len(hosts.ids):
+        raise DataError(f"no usable host among the {name}: each needs a PSF and a depth in r")

@@ -1,0 +1,59 @@
+"""What a command injects: the options of ``dhs render`` and ``dhs validate-injection`` on top of params.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from injection.config import GridParams
+from pipeline import params
+from pipeline.hostsets import Conditions, HostSet, host_set
+from pipeline.sourcebanks import SourceModel, source_model
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything injections are made from, but their parameters."""
+
+    grid: GridParams
+    hosts: HostSet
+    source: SourceModel
+    seed: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Options of a command; None is what params.yaml says."""
+
+    prior: str | None
+    source_model: str
+    min_source_snr: float
+    hosts: str
+    host_model: str | None
+    psf_fwhm: float
+    depth: tuple[float, float, float]
+    psf_model: str | None
+    psf_beta: float | None
+    poisson_gain: float | None
+    core_suppression_radius: float | None
+    seed: int | None
+
+    def setting(self) -> Setting:
+        """The parameters, hosts and sources that the options name; refused by name where they are impossible."""
+        grid = self.grid()
+        seed = params.survey().seed if self.seed is None else self.seed
+        source = source_model(self.source_model, self.min_source_snr)
+        return Setting(grid, host_set(self.hosts, grid, Conditions(self.psf_fwhm, self.depth), seed), source, seed)
+
+    def grid(self) -> GridParams:
+        """The grid's parameters with the options in their place."""
+        given = {
+            "prior": self.prior,
+            "host_model": self.host_model,
+            "psf_model": self.psf_model,
+            "psf_moffat_beta": self.psf_beta,
+            "poisson_gain_e_per_nmgy": self.poisson_gain,
+            "core_suppression_radius_arcsec": self.core_suppression_radius,
+        }
+        own = params.typed(GridParams, "grid").model_dump(mode="json")
+        changes = {name: value for name, value in given.items() if value is not None}
+        return GridParams.load({**own, **changes}, "grid")
