@@ -35,7 +35,9 @@ class Validation:
     detected: dict[float, float]
     """Share of injections at or above each threshold"""
     host_false_positives: dict[float, float]
-    """Share of the bare hosts at or above each threshold"""
+    """Share of the bare hosts, each counted once, at or above each threshold"""
+    hosts: int
+    """Different hosts"""
     noise_ratio_percentiles: dict[int, float]
     """Percentiles of the host's own noise over that of psfdepth"""
 
@@ -45,7 +47,9 @@ def validate(rows: pa.Table, thresholds: tuple[float, ...]) -> Validation:
     scored = rows.filter(pc.equal(rows.column("status"), "scored"))
     if not scored.num_rows:
         raise DataError("no scored injections to validate")
-    probability, host = (expit(scored.column(name).to_numpy()) for name in ("score", "host_score"))
+    probability = expit(scored.column("score").to_numpy())
+    _, once = np.unique(np.asarray(scored.column("galaxy_id")), return_index=True)
+    host = expit(scored.column("host_score").to_numpy()[once])
     return Validation(
         injections=scored.num_rows,
         failed=rows.num_rows - scored.num_rows,
@@ -53,7 +57,8 @@ def validate(rows: pa.Table, thresholds: tuple[float, ...]) -> Validation:
         saturated=saturation(probability),
         detected={threshold: float((probability >= threshold).mean()) for threshold in thresholds},
         host_false_positives={threshold: float((host >= threshold).mean()) for threshold in thresholds},
-        noise_ratio_percentiles=_percentiles(_noise_ratio(scored)),
+        hosts=len(once),
+        noise_ratio_percentiles=_percentiles(noise_ratio(scored)),
     )
 
 
@@ -82,7 +87,8 @@ def difference(injected: Array, real: Array) -> tuple[float, float]:
     return float(result.statistic), float(result.pvalue)
 
 
-def _noise_ratio(rows: pa.Table) -> Array:
+def noise_ratio(rows: pa.Table) -> Array:
+    """The hosts' own noise over that of psfdepth, per row; NaN where one is unknown."""
     depth, own = (_numbers(rows, f"sky_sigma_{origin}_nmgy") for origin in ("psfdepth", "mad"))
     return own / depth
 

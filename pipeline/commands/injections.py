@@ -22,7 +22,7 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
             "--source-model", metavar="parametric|PATH", default="parametric", show_default=True,
             help="Sersic profiles with clumps, or real galaxies: a RealGalaxyCatalog (file or folder), an HDF5 bank.",
         ),
-        click.option("--min-source-snr", default=20.0, show_default=True, help="Least SNR of a catalogue's galaxy."),
+        click.option("--min-source-snr", default=30.0, show_default=True, help="Least SNR of a catalogue's galaxy."),
         click.option(
             "--hosts", metavar="survey|none|PATH", default="survey", show_default=True,
             help="The lake's validation negatives; blank sky; a folder of the 46 DES galaxies; NPZ cut-outs (folder or "

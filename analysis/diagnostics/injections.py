@@ -1,0 +1,198 @@
+"""Validation of injections: whether a set of scored injections can be believed, as measures and gates.
+
+FAIL means that something is broken (saturated scores, inexact light); WARN tells what a reader must know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from analysis.intervals import TABLE_LEVEL, clopper_pearson
+from analysis.records import Gate, Measure, Outcome, not_measured
+from injection.foundarcs import FOUND_SNR, INNER_ARCSEC, OUTER_ARCSEC, FoundArcs
+from injection.validation import SATURATED_ABOVE, SATURATED_BELOW, SATURATED_SHARE, Validation, difference, validate
+
+Array = NDArray[np.float64]
+
+INJECTIONS, LENSES, BARE = "injections", "listed lenses", "bare hosts"
+TOLD_APART_AT = 0.5
+"""Probability at which injections must be found more often than bare hosts."""
+FAILED_SHARE_MAX = 0.05
+NOISE_RATIO = (0.8, 1.25)
+"""Range of the median ratio of the host's noise to that of its depth: coadds are resampled, neighbours add to a MAD."""
+DIFFERS_BELOW_P = 0.001
+FLUX_ERROR_P95_MAX, FLUX_ERROR_MAX = 1e-3, 1e-2
+LENSTRONOMY_MEDIAN_MAX = 5e-3
+REFERENCE: Mapping[str, str] = {
+    f"detected/p{TOLD_APART_AT}": "5.0 %",
+    f"detected_core_suppressed/p{TOLD_APART_AT}": "4.0 %",
+    f"host_false_positives/p{TOLD_APART_AT}": "0.2 % (its 1,000 cut-outs)",
+}
+"""What the reference system measured on its own data: to compare with, never to reproduce."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the validation looks at."""
+
+    rows: pa.Table
+    """Batch tables of injections without core suppression"""
+    suppressed: pa.Table
+    """The same injections with core suppression"""
+    arcs: Mapping[str, FoundArcs]
+    """Arcs found on the stamps of injections, bare hosts and, where there are any, listed lenses"""
+    flux_errors: Array
+    """Relative errors against converged quadrature"""
+    lenstronomy: Array
+    """Relative differences from lenstronomy"""
+
+
+def judge(evidence: Evidence, thresholds: Sequence[float]) -> Outcome:
+    """Every measure and gate; thresholds on the probability."""
+    wanted = tuple(sorted({*thresholds, TOLD_APART_AT}))
+    plain, suppressed = (validate(rows, wanted) for rows in (evidence.rows, evidence.suppressed))
+    light, light_gates = _light(evidence)
+    arcs, arc_gates = _arcs(evidence.arcs)
+    return Outcome(
+        "validate-injection",
+        (*_scores(plain, suppressed, wanted), *arcs, *_noise(plain), *light),
+        (
+            _saturation(evidence.rows),
+            _failures(plain),
+            _told_apart(plain),
+            *arc_gates,
+            _noise_gate(plain),
+            *light_gates,
+        ),
+    )
+
+
+def broken(outcome: Outcome) -> list[str]:
+    """One sentence for each gate that failed."""
+    return [f"{gate.name}: {gate.value:.3g}, {gate.rule}" for gate in outcome.gates if gate.status == "FAIL"]
+
+
+def _scores(plain: Validation, suppressed: Validation, thresholds: Sequence[float]) -> list[Measure]:
+    found = [
+        Measure(f"probability/percentile_{percent}", value, n=plain.injections)
+        for percent, value in plain.score_percentiles.items()
+    ]
+    for name, shares, n in (
+        ("detected", plain.detected, plain.injections),
+        ("detected_core_suppressed", suppressed.detected, suppressed.injections),
+        ("host_false_positives", plain.host_false_positives, plain.hosts),
+    ):
+        found += [_share(f"{name}/p{threshold}", shares[threshold], n) for threshold in thresholds]
+    return found
+
+
+def _share(name: str, share: float, n: int, method: str = "") -> Measure:
+    low, high = clopper_pearson(round(share * n), n, TABLE_LEVEL)
+    return Measure(name, share, float(low), float(high), n, "share", method or "Clopper-Pearson 95 %")
+
+
+def _saturation(rows: pa.Table) -> Gate:
+    scored = np.asarray(rows["status"]) == "scored"
+    probability = expit(rows["score"].to_numpy()[scored])
+    shares = ((probability > SATURATED_ABOVE).mean(), (probability < SATURATED_BELOW).mean())
+    share = float(max(shares))
+    side = f"above {SATURATED_ABOVE}" if shares[0] >= shares[1] else f"below {SATURATED_BELOW}"
+    rule = f"share of injections with probability {side}; over {SATURATED_SHARE:.0%} the scores are saturated"
+    return _gate("saturation", share, SATURATED_SHARE, rule, "PASS" if share <= SATURATED_SHARE else "FAIL")
+
+
+def _failures(plain: Validation) -> Gate:
+    share = plain.failed / (plain.failed + plain.injections)
+    rule = f"share of injections that could not be made or scored, at most {FAILED_SHARE_MAX:.0%}"
+    return _gate("failed_injections", share, FAILED_SHARE_MAX, rule, "PASS" if share <= FAILED_SHARE_MAX else "WARN")
+
+
+def _told_apart(plain: Validation) -> Gate:
+    gain = plain.detected[TOLD_APART_AT] - plain.host_false_positives[TOLD_APART_AT]
+    rule = f"share found less the bare hosts' false-positive rate, at p >= {TOLD_APART_AT}, above 0"
+    return _gate("arcs_raise_scores", gain, 0.0, rule, "PASS" if gain > 0 else "WARN")
+
+
+def _arcs(arcs: Mapping[str, FoundArcs]) -> tuple[list[Measure], list[Gate]]:
+    """Shares with an arc found, and how injections' arcs differ from real ones."""
+    method = f'SNR {FOUND_SNR:g} or more above the galaxy\'s elliptical median, {INNER_ARCSEC}"-{OUTER_ARCSEC}"'
+    measures = []
+    for name, found in arcs.items():
+        key, held = name.replace(" ", "_"), found.found
+        measures.append(_share(f"arcs_found/{key}", float(held.mean()), len(held), method))
+        for quantity, values in (("arc_snr", found.snr[held]), ("arc_g_minus_r", found.g_minus_r[held])):
+            known = values[np.isfinite(values)]
+            middle = float(np.median(known)) if len(known) else np.nan
+            measures.append(Measure(f"{quantity}/{key}/median", middle, n=len(known), method=method))
+    gates = []
+    for quantity in ("snr", "g_minus_r"):
+        measure, gate = _difference(arcs, quantity)
+        measures += [measure] if measure else []
+        gates.append(gate)
+    return measures, gates
+
+
+def _difference(arcs: Mapping[str, FoundArcs], quantity: str) -> tuple[Measure | None, Gate]:
+    name = f"arc_{quantity}_against_real"
+    rule = f"Kolmogorov-Smirnov distance of found arcs from those of listed lenses; WARN where p < {DIFFERS_BELOW_P}"
+    values = {key: _known(getattr(arcs[key], quantity)[arcs[key].found]) for key in (INJECTIONS, LENSES) if key in arcs}
+    if len(values) < 2 or not all(len(one) for one in values.values()):
+        return None, not_measured(name, DIFFERS_BELOW_P, f"{rule}; nothing to compare with")
+    distance, p = difference(*values.values())
+    count = min(len(one) for one in values.values())
+    measure = Measure(f"{name}/p_value", p, n=count, method="two-sample Kolmogorov-Smirnov")
+    return measure, _gate(
+        name, distance, DIFFERS_BELOW_P, f"{rule}: p {p:.2g}", "PASS" if p >= DIFFERS_BELOW_P else "WARN"
+    )
+
+
+def _noise(plain: Validation) -> list[Measure]:
+    method = "MAD of the host's annulus over sqrt(sum(psf^2) / psfdepth)"
+    return [
+        Measure(f"noise_ratio/percentile_{percent}", value, n=plain.injections, method=method)
+        for percent, value in plain.noise_ratio_percentiles.items()
+    ]
+
+
+def _noise_gate(plain: Validation) -> Gate:
+    rule = f"median ratio of the hosts' noise to that of psfdepth, within {NOISE_RATIO[0]}-{NOISE_RATIO[1]}"
+    middle = plain.noise_ratio_percentiles.get(50)
+    if middle is None:
+        return not_measured("noise_against_depth", NOISE_RATIO[1], rule)
+    inside = NOISE_RATIO[0] <= middle <= NOISE_RATIO[1]
+    return _gate("noise_against_depth", middle, NOISE_RATIO[1], rule, "PASS" if inside else "WARN")
+
+
+def _light(evidence: Evidence) -> tuple[list[Measure], list[Gate]]:
+    """Accuracy of the lensed flux."""
+    errors, others = np.abs(evidence.flux_errors), np.abs(evidence.lenstronomy)
+    p95, largest, middle = float(np.percentile(errors, 95)), float(errors.max()), float(np.median(others))
+    measures = [
+        Measure("flux_error/percentile_95", p95, n=len(errors), method="against converged quadrature"),
+        Measure("flux_error/largest", largest, n=len(errors), method="against converged quadrature"),
+        Measure("lenstronomy_difference/median", middle, n=len(others), method="lensed flux, 8 x 8 rays per pixel"),
+        Measure("lenstronomy_difference/largest", float(others.max()), n=len(others), method="the same"),
+    ]
+    exact = p95 <= FLUX_ERROR_P95_MAX and largest <= FLUX_ERROR_MAX
+    rule = f"95 % of flux errors, at most {FLUX_ERROR_P95_MAX:.1%}, the largest ({largest:.2%}) at most {FLUX_ERROR_MAX:.0%}"
+    agree = f"median difference of the flux from lenstronomy's, at most {LENSTRONOMY_MEDIAN_MAX:.1%}"
+    return measures, [
+        _gate("flux_accuracy", p95, FLUX_ERROR_P95_MAX, rule, "PASS" if exact else "FAIL"),
+        _gate(
+            "lenstronomy", middle, LENSTRONOMY_MEDIAN_MAX, agree, "PASS" if middle <= LENSTRONOMY_MEDIAN_MAX else "FAIL"
+        ),
+    ]
+
+
+def _gate(name: str, value: float, threshold: float, rule: str, status: str) -> Gate:
+    return Gate(name, status, value, np.nan, np.nan, threshold, rule)  # type: ignore[arg-type]
+
+
+def _known(values: Array) -> Array:
+    return values[np.isfinite(values)]
