@@ -24,6 +24,7 @@ from lake.errors import DataError
 from modeling.scorer import load_scorer
 from pipeline import params
 from pipeline.context import RunContext, stage_run
+from pipeline.hostsets import one_cell
 from pipeline.publishing import published_folder
 from pipeline.stages import completeness, grid, scores
 
@@ -60,7 +61,8 @@ def inject_into_des(folder: Path, generation: str, per_radius: int) -> str:
     name = f"{generation}-des46"
     survey = params.survey()
     hosts = load_des_hosts(folder, params.typed(CutoutsParams, "cutouts"))
-    chosen = _one_cell(params.typed(GridParams, "grid"), hosts, per_radius)
+    grid_params = params.typed(GridParams, "grid")
+    chosen = one_cell(grid_params, Hosts(hosts.facts, grid_params.host_model), per_radius)
     with stage_run("grid", name, survey) as context:
         _fill(context, generation, hosts, chosen)
     with stage_run("scores", name, survey) as context:
@@ -68,19 +70,6 @@ def inject_into_des(folder: Path, generation: str, per_radius: int) -> str:
     with stage_run("completeness", name, survey) as context:
         completeness.run(context, params.typed(CompletenessParams, "completeness"))
     return name
-
-
-def _one_cell(chosen: GridParams, hosts: Imported, per_radius: int) -> GridParams:
-    """The grid's Einstein radii, in one cell of seeing and depth that holds all hosts."""
-    fwhm, depth = (hosts.facts[name].to_numpy() for name in ("psfsize_r", "depth_mag_r"))
-    uses = -(-per_radius // len(fwhm))
-    changes = {
-        "psf_edges_arcsec": (float(fwhm.min()) * 0.99, float(fwhm.max()) * 1.01),
-        "depth_edges_mag": (float(depth.min()) - 0.01, float(depth.max()) + 0.01),
-        "per_cell": per_radius,
-        "max_uses_per_host": uses,
-    }
-    return GridParams.load({**chosen.model_dump(mode="json"), **changes}, "grid")
 
 
 def _fill(context: RunContext, generation: str, hosts: Imported, chosen: GridParams) -> None:

@@ -12,10 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from etl.config import CutoutsParams
-from etl.imports import Imported, import_npz, load_des_hosts, noise_pixels
+from etl.imports import Imported, import_npz, load_des_hosts
 from injection.config import GridParams
 from injection.hosts import Hosts
-from injection.measure import sigma_from_annulus
+from injection.measure import sigma_from_annulus, sigma_from_psfdepth
 from injection.noise import add_sky
 from injection.psf import effective_area_arcsec2
 from injection.stream import LoadHosts
@@ -77,14 +77,32 @@ def host_set(source: str, grid: GridParams, conditions: Conditions, seed: int) -
         imported = load_des_hosts(path, cutouts)
         return _of_stamps(f"DES galaxies ({path.name})", imported, imported.facts, grid)
     imported = imported_npz(path, cutouts)
+    facts = _with_conditions(imported, conditions.psf_fwhm_arcsec, grid)
+    name = f'NPZ cut-outs of {path.name}, seeing taken as {conditions.psf_fwhm_arcsec:g}"'
+    return _of_stamps(name, imported, facts, grid)
+
+
+def _with_conditions(imported: Imported, fwhm_arcsec: float, grid: GridParams) -> pa.Table:
+    """Facts of cut-outs that bring no conditions: a given seeing, and the depth that their own noise then means."""
     facts = imported.facts.select(["galaxy_id"])
-    fwhm = conditions.psf_fwhm_arcsec
-    sigma = sigma_from_annulus(
-        imported.stamps, np.asarray(np.isfinite(imported.stamps).all(axis=1)), *grid.sky_annulus_px
-    )
-    facts = facts.append_column("psfsize_r", pa.array(np.full(len(sigma), fwhm)))
-    facts = facts.append_column("psfdepth_r", pa.array(1.0 / (sigma**2 * noise_pixels(fwhm, PIXEL_SCALE_ARCSEC))))
-    return _of_stamps(f'NPZ cut-outs of {path.name}, seeing taken as {fwhm:g}"', imported, facts, grid)
+    facts = facts.append_column("psfsize_r", pa.array(np.full(facts.num_rows, fwhm_arcsec)))
+    usable = np.asarray(np.isfinite(imported.stamps).all(axis=1))
+    sigma = sigma_from_annulus(imported.stamps, usable, *grid.sky_annulus_px)
+    unit = Hosts(facts.append_column("psfdepth_r", pa.array(np.ones(facts.num_rows))), "IM1")
+    of_unit_depth = sigma_from_psfdepth(np.ones(1), unit.psf(np.arange(1), grid))
+    return facts.append_column("psfdepth_r", pa.array((of_unit_depth / sigma) ** 2))
+
+
+def one_cell(grid: GridParams, hosts: Hosts, per_radius: int) -> GridParams:
+    """The grid's Einstein radii, ``per_radius`` injections each, in one cell of seeing and depth for all hosts."""
+    fwhm, depth = hosts.fwhm_arcsec[:, _R], hosts.depth_mag
+    changes = {
+        "psf_edges_arcsec": (float(fwhm.min()) * 0.99, float(fwhm.max()) * 1.01),
+        "depth_edges_mag": (float(depth.min()) - 0.01, float(depth.max()) + 0.01),
+        "per_cell": per_radius,
+        "max_uses_per_host": -(-per_radius // len(fwhm)),
+    }
+    return GridParams.load({**grid.model_dump(mode="json"), **changes}, "grid")
 
 
 def imported_npz(path: Path, cutouts: CutoutsParams) -> Imported:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from injection.config import GridParams
+from injection.grid import grid_sources
+from injection.render import Sources
 from pipeline import params
 from pipeline.hostsets import Conditions, HostSet, host_set
-from pipeline.sourcebanks import SourceModel, source_model
+from pipeline.sourcebanks import real_sources
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Setting:
 
     grid: GridParams
     hosts: HostSet
-    source: SourceModel
+    sources: Sources
     seed: int
 
 
@@ -25,7 +28,7 @@ class Choice:
     """Options of a command; None is what params.yaml says."""
 
     prior: str | None
-    source_model: str
+    source_model: str | None
     min_source_snr: float
     hosts: str
     host_model: str | None
@@ -41,8 +44,8 @@ class Choice:
         """The parameters, hosts and sources that the options name; refused by name where they are impossible."""
         grid = self.grid()
         seed = params.survey().seed if self.seed is None else self.seed
-        source = source_model(self.source_model, self.min_source_snr)
-        return Setting(grid, host_set(self.hosts, grid, Conditions(self.psf_fwhm, self.depth), seed), source, seed)
+        sources = grid_sources(grid)
+        return Setting(grid, host_set(self.hosts, grid, Conditions(self.psf_fwhm, self.depth), seed), sources, seed)
 
     def grid(self) -> GridParams:
         """The grid's parameters with the options in their place."""
@@ -55,5 +58,8 @@ class Choice:
             "core_suppression_radius_arcsec": self.core_suppression_radius,
         }
         own = params.typed(GridParams, "grid").model_dump(mode="json")
-        changes = {name: value for name, value in given.items() if value is not None}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if self.source_model is not None:
+            chosen = real_sources(self.source_model, self.min_source_snr)
+            changes["real_sources"] = None if chosen is None else chosen.model_dump(mode="json")
         return GridParams.load({**own, **changes}, "grid")

@@ -43,7 +43,7 @@ def draw_pixels(rows: pa.Table, galaxy_ids: Sequence[str], setting: Setting) -> 
     index = chosen.hosts.rows_of(galaxy_ids)
     hosts = chosen.load(galaxy_ids)
     psf = chosen.hosts.psf(index, grid)
-    arcs = render_arcs(rows, psf, hosts.shape[-1], grid.quadrature, grid.threads, setting.source.sources)
+    arcs = render_arcs(rows, psf, hosts.shape[-1], grid.quadrature, grid.threads, setting.sources)
     if grid.core_suppression_radius_arcsec is not None:
         arcs = replace(arcs, images=suppress_core(arcs.images, rows, grid.core_suppression_radius_arcsec))
     usable = np.asarray(np.isfinite(hosts).all(axis=1))

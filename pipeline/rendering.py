@@ -16,10 +16,12 @@ from analysis.figures.style import Picture
 from injection.conditioning import follow_hosts
 from injection.config import GridParams
 from injection.priors import draw, load_prior
+from injection.realsources import BankSources
 from lake.errors import DataError, invalid
 from lake.survey import PIXEL_SCALE_ARCSEC
 from pipeline.injecting import Setting
 from pipeline.pixels import Pixels, draw_pixels
+from pipeline.sourcebanks import in_words
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ def render_sheet(wanted: Wanted, setting: Setting) -> Picture:
     grid = setting.grid
     facts = [
         f"prior {Path(grid.prior).stem}",
-        setting.source.name,
+        in_words(grid, setting.sources),
         grid.host_model,
         _noise(grid),
         f"seed {setting.seed}",
@@ -69,7 +71,9 @@ def examples(wanted: Wanted, setting: Setting) -> tuple[pa.Table, Pixels]:
     """Drawn parameters and pixels of the examples; each depends on the seed, not on how many there are."""
     prior, seed = load_prior(setting.grid.prior), setting.seed
     ids = pa.array([f"render-{index:04d}" for index in range(wanted.count)])
-    rows = setting.source.dress(draw(prior, ids, seed, fixed=dict(wanted.fixed)), prior, seed)
+    rows = draw(prior, ids, seed, fixed=dict(wanted.fixed))
+    if setting.grid.real_sources is not None and isinstance(setting.sources, BankSources):
+        rows = setting.sources.draw(rows, prior, seed, setting.grid.real_sources.catalogue_colours)
     galaxy_ids = setting.hosts.choose(wanted.count, seed, "render")
     if setting.grid.host_model == "IM2":
         rows = follow_hosts(rows, prior, setting.hosts.load(galaxy_ids), seed)

@@ -1,79 +1,61 @@
-"""Source light of injections by name: the parametric profiles, or a file or folder of real galaxies."""
+"""Real galaxies as sources, named on the command line: a catalogue, the folder of one, or a bank."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
-from injection.priors import Prior
-from injection.realsources import BankSources, SourceBank, read_bank, read_real_galaxy_catalog, with_real_sources
-from injection.render import PARAMETRIC, Sources
+from injection.banks import load_bank
+from injection.config import GridParams, RealSources, StampCleaning
+from injection.realsources import BankSources
+from injection.render import Sources
 from lake.errors import DataError, invalid
-
-log = logging.getLogger(__name__)
 
 PARAMETRIC_NAME = "parametric"
 _BANKS = (".h5", ".hdf5")
 _BESIDE = ("_fits", "_selection")
-"""Endings of the files that lie beside a RealGalaxyCatalog and are none."""
+"""Endings of files that lie beside a RealGalaxyCatalog and are none."""
 
 
-@dataclass(frozen=True)
-class SourceModel:
-    """What lensed galaxies look like."""
+def real_sources(source: str, min_snr: float) -> RealSources | None:
+    """The grid's ``real_sources`` that ``source`` names; None for ``parametric``.
 
-    name: str
-    """In words, for captions"""
-    bank: SourceBank | None
-
-    @property
-    def sources(self) -> Sources:
-        """As the renderer takes it."""
-        return PARAMETRIC if self.bank is None else BankSources(self.bank)
-
-    def dress(self, rows: pa.Table, prior: Prior, seed: int) -> pa.Table:
-        """Drawn rows with sources of this kind; real galaxies bring their catalogue's colours where it has them."""
-        return rows if self.bank is None else with_real_sources(rows, self.bank, prior, seed, catalogue_colours=True)
-
-
-def source_model(source: str, min_snr: float) -> SourceModel:
-    """``parametric``, a GalSim RealGalaxyCatalog (file, or folder of one), or an HDF5 bank.
-
-    ``min_snr``: galaxies of a catalogue whose stamps have less signal to noise are left out.
+    Of a folder, the first catalogue whose images are there. ``min_snr``: galaxies of a catalogue whose stamps have less
+    signal to noise are left out.
     """
     if source == PARAMETRIC_NAME:
-        return SourceModel("Sersic profiles with clumps", None)
+        return None
     path = Path(source)
-    known = path.is_dir() or (path.is_file() and path.suffix in (".fits", *_BANKS))
-    if not known:
+    if path.is_file() and path.suffix in _BANKS:
+        return _made(path, None)
+    if path.is_file() and path.suffix == ".fits":
+        return _made(path, min_snr)
+    if not path.is_dir():
         allowed = f"'{PARAMETRIC_NAME}', a RealGalaxyCatalog (.fits file or folder), or a bank (.h5, .hdf5)"
         raise invalid("source_model", allowed, source)
-    if path.suffix in _BANKS:
-        bank = read_bank(path)
-        return SourceModel(f"{len(bank.ids)} real galaxies of {path.name}", bank)
-    if not path.is_dir():
-        return _catalogue(path, min_snr)
     faults = []
     for file in sorted(path.glob("real_galaxy_catalog*.fits")):
         if file.stem.endswith(_BESIDE):
             continue
+        found = _made(file, min_snr)
         try:
-            return _catalogue(file, min_snr)
+            load_bank(found)
         except DataError as error:
             faults.append(str(error))
+        else:
+            return found
     raise DataError(faults[0] if faults else f"{path} holds no real_galaxy_catalog*.fits")
 
 
-def _catalogue(path: Path, min_snr: float) -> SourceModel:
-    bank, refused = read_real_galaxy_catalog(path, min_snr)
-    if refused:
-        log.info(
-            "%d of %d galaxies left out, first: %s",
-            len(refused),
-            len(refused) + len(bank.ids),
-            next(iter(refused.values())),
-        )
-    return SourceModel(f"{len(bank.ids)} real galaxies of {path.parent.name}/{path.name}", bank)
+def _made(path: Path, min_snr: float | None) -> RealSources:
+    cleaning = (
+        None if min_snr is None else StampCleaning.load({"min_snr": min_snr, "psf_correction": None}, "source_model")
+    )
+    values = {"path": str(path), "catalogue_colours": True, "max_pixel_arcsec": None, "cleaning": cleaning}
+    return RealSources.load(values, "source_model")
+
+
+def in_words(grid: GridParams, sources: Sources) -> str:
+    """What the sources are, for captions."""
+    if grid.real_sources is None or not isinstance(sources, BankSources):
+        return "Sersic profiles with clumps"
+    return f"{len(sources.bank.ids)} real galaxies of {Path(grid.real_sources.path).name}"

@@ -20,13 +20,15 @@ from injection.validation import SATURATED_ABOVE, SATURATED_BELOW, SATURATED_SHA
 
 Array = NDArray[np.float64]
 
-INJECTIONS, LENSES, BARE = "injections", "listed lenses", "bare hosts"
+INJECTIONS, LENSES, BARE = "injections", "real lenses", "bare hosts"
 TOLD_APART_AT = 0.5
 """Probability at which injections must be found more often than bare hosts."""
 FAILED_SHARE_MAX = 0.05
 NOISE_RATIO = (0.8, 1.25)
 """Range of the median ratio of the host's noise to that of its depth: coadds are resampled, neighbours add to a MAD."""
 DIFFERS_BELOW_P = 0.001
+LEAST_ARCS = 20
+"""Found arcs on each side below which distributions are not compared."""
 FLUX_ERROR_P95_MAX, FLUX_ERROR_MAX = 1e-3, 1e-2
 LENSTRONOMY_MEDIAN_MAX = 5e-3
 REFERENCE: Mapping[str, str] = {
@@ -46,7 +48,8 @@ class Evidence:
     suppressed: pa.Table
     """The same injections with core suppression"""
     arcs: Mapping[str, FoundArcs]
-    """Arcs found on the stamps of injections, bare hosts and, where there are any, listed lenses"""
+    """Arcs found on the stamps of injections of a true SNR of ``FOUND_SNR`` or more, of bare hosts and of real
+    lenses; what was not measured is left out"""
     flux_errors: Array
     """Relative errors against converged quadrature"""
     lenstronomy: Array
@@ -94,7 +97,7 @@ def _scores(plain: Validation, suppressed: Validation, thresholds: Sequence[floa
 
 def _share(name: str, share: float, n: int, method: str = "") -> Measure:
     low, high = clopper_pearson(round(share * n), n, TABLE_LEVEL)
-    return Measure(name, share, float(low), float(high), n, "share", method or "Clopper-Pearson 95 %")
+    return Measure(name, share, float(low[0]), float(high[0]), n, "share", method or "Clopper-Pearson 95 %")
 
 
 def _saturation(rows: pa.Table) -> Gate:
@@ -121,7 +124,7 @@ def _told_apart(plain: Validation) -> Gate:
 
 def _arcs(arcs: Mapping[str, FoundArcs]) -> tuple[list[Measure], list[Gate]]:
     """Shares with an arc found, and how injections' arcs differ from real ones."""
-    method = f'SNR {FOUND_SNR:g} or more above the galaxy\'s elliptical median, {INNER_ARCSEC}"-{OUTER_ARCSEC}"'
+    method = f'found: SNR {FOUND_SNR:g} or more above the galaxy\'s elliptical median, {INNER_ARCSEC}"-{OUTER_ARCSEC}"'
     measures = []
     for name, found in arcs.items():
         key, held = name.replace(" ", "_"), found.found
@@ -140,13 +143,13 @@ def _arcs(arcs: Mapping[str, FoundArcs]) -> tuple[list[Measure], list[Gate]]:
 
 def _difference(arcs: Mapping[str, FoundArcs], quantity: str) -> tuple[Measure | None, Gate]:
     name = f"arc_{quantity}_against_real"
-    rule = f"Kolmogorov-Smirnov distance of found arcs from those of listed lenses; WARN where p < {DIFFERS_BELOW_P}"
+    rule = f"Kolmogorov-Smirnov distance of found arcs from those of real lenses; WARN where p < {DIFFERS_BELOW_P}"
     values = {key: _known(getattr(arcs[key], quantity)[arcs[key].found]) for key in (INJECTIONS, LENSES) if key in arcs}
-    if len(values) < 2 or not all(len(one) for one in values.values()):
-        return None, not_measured(name, DIFFERS_BELOW_P, f"{rule}; nothing to compare with")
+    counts = [len(one) for one in values.values()]
+    if len(values) < 2 or min(counts) < LEAST_ARCS:
+        return None, not_measured(name, DIFFERS_BELOW_P, f"{rule}; too few arcs ({LEAST_ARCS} of each are needed)")
     distance, p = difference(*values.values())
-    count = min(len(one) for one in values.values())
-    measure = Measure(f"{name}/p_value", p, n=count, method="two-sample Kolmogorov-Smirnov")
+    measure = Measure(f"{name}/p_value", p, n=min(counts), method="two-sample Kolmogorov-Smirnov")
     return measure, _gate(
         name, distance, DIFFERS_BELOW_P, f"{rule}: p {p:.2g}", "PASS" if p >= DIFFERS_BELOW_P else "WARN"
     )
@@ -180,7 +183,8 @@ def _light(evidence: Evidence) -> tuple[list[Measure], list[Gate]]:
         Measure("lenstronomy_difference/largest", float(others.max()), n=len(others), method="the same"),
     ]
     exact = p95 <= FLUX_ERROR_P95_MAX and largest <= FLUX_ERROR_MAX
-    rule = f"95 % of flux errors, at most {FLUX_ERROR_P95_MAX:.1%}, the largest ({largest:.2%}) at most {FLUX_ERROR_MAX:.0%}"
+    allowed = f"at most {FLUX_ERROR_P95_MAX:.1%}; the largest ({largest:.2g}) at most {FLUX_ERROR_MAX:.0%}"
+    rule = f"95th percentile of the flux's errors, {allowed}"
     agree = f"median difference of the flux from lenstronomy's, at most {LENSTRONOMY_MEDIAN_MAX:.1%}"
     return measures, [
         _gate("flux_accuracy", p95, FLUX_ERROR_P95_MAX, rule, "PASS" if exact else "FAIL"),

@@ -19,7 +19,7 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--prior", metavar="NAME|FILE.yaml", help="Prior of the registry, or a file of your own."),
         click.option(
-            "--source-model", metavar="parametric|PATH", default="parametric", show_default=True,
+            "--source-model", metavar="parametric|PATH",
             help="Sersic profiles with clumps, or real galaxies: a RealGalaxyCatalog (file or folder), an HDF5 bank.",
         ),
         click.option("--min-source-snr", default=30.0, show_default=True, help="Least SNR of a catalogue's galaxy."),
@@ -72,3 +72,40 @@ def render(theta_e: float | None, mag: float | None, count: int, field: float, o
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(picture.content)
     click.echo(f"wrote {out}")
+
+
+@click.command()
+@_what_is_injected
+@click.option("--generation", help="The scorer; by default the first audited.")
+@click.option("--n", "count", default=500, show_default=True, type=click.IntRange(10), help="How many injections.")
+@click.option(
+    "--core-suppression-radius", default=0.5, show_default=True,
+    help="Radius (arcsec) of the core suppression that detection is compared with.",
+)  # fmt: skip
+@click.option(
+    "--lenses", metavar="survey|none|PATH", default="survey", show_default=True,
+    help="Real arcs to compare with: the listed lenses, or NPZ cut-outs (folder or file).",
+)  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; data/validation/GENERATION.")
+def validate_injection(
+    generation: str | None, count: int, core_suppression_radius: float, lenses: str, out: Path | None, **options: Any
+) -> None:
+    """Check whether injections can be believed; exit code 1 where something is broken.
+
+    Scores (percentiles, saturation), detection with and without core suppression, bare hosts, SNR and colour of arcs
+    against real ones, noise, exactness of the light. Leaves validation.png and validation.json.
+    Example: dhs validate-injection --n 1000
+    """
+    from analysis.diagnostics.injections import broken
+    from lake.errors import DataError
+    from pipeline.injecting import Choice
+    from pipeline.params import root
+    from pipeline.validating import table, validate_injections, write
+
+    setting = Choice(**options, core_suppression_radius=None).setting()
+    found = validate_injections(generation, setting, count, core_suppression_radius, lenses)
+    folder = out or root().local / "validation" / str(found.facts["generation"])
+    write(found, folder)
+    click.echo(f"{table(found)}\n\nwrote {folder}/validation.png and validation.json")
+    if problems := broken(found.outcome):
+        raise DataError(f"injections cannot be believed: {'; '.join(problems)}")
