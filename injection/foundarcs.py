@@ -25,6 +25,8 @@ INNER_ARCSEC, OUTER_ARCSEC = 1.2, 3.5
 SMOOTHING_PX = 1.5
 DETECTION_SIGMAS = 3.0
 """A pixel belongs to an arc where the smoothed r-band residual stands this high above the smoothed sky noise."""
+PASSES = 3
+"""Times the galaxy is measured, each time without the arcs found before."""
 FOUND_SNR = 10.0
 """Least SNR of an arc that counts as found: below, the structure of ordinary galaxies gives as much."""
 _G, _R = BANDS.index("g"), BANDS.index("r")
@@ -47,24 +49,35 @@ class FoundArcs:
 
 
 def find_arcs(stamps: Images, sky_annulus_px: tuple[float, float]) -> FoundArcs:
-    """Measure stamps (batch, band, y, x) nMgy; masked pixels are NaN."""
+    """Measure stamps (batch, band, y, x) nMgy; masked pixels are NaN.
+
+    The galaxy's shape and light are measured again with what was found replaced by its model, so that an arc does not
+    pull the ellipses towards it.
+    """
     sigma = sigma_from_annulus(stamps, np.asarray(np.isfinite(stamps).all(axis=1)), *sky_annulus_px)
-    q, angle = host_shapes(stamps)
+    middle, reach = (
+        stamps.shape[-1] // 2,
+        min(int(np.ceil(OUTER_ARCSEC / PIXEL_SCALE_ARCSEC)) + 4, stamps.shape[-1] // 2),
+    )
+    window = (..., slice(middle - reach, middle + reach + 1), slice(middle - reach, middle + reach + 1))
+    parts, without_arcs = stamps[window].astype(np.float64), stamps.astype(np.float32)
     snr, colour = np.full(len(stamps), np.nan), np.full(len(stamps), np.nan)
-    for index in np.flatnonzero(sigma > 0):
-        snr[index], colour[index] = _measure(stamps[index], float(sigma[index]), float(q[index]), float(angle[index]))
+    for _ in range(PASSES):
+        q, angle = host_shapes(without_arcs)
+        for index in np.flatnonzero(sigma > 0):
+            ellipse, radius = _distances(reach, float(q[index]), float(angle[index]))
+            model = np.stack([_galaxy(band, ellipse) for band in without_arcs[index][window].astype(np.float64)])
+            arc = _arc(parts[index, _R] - model[_R], np.isfinite(parts[index]).all(axis=0), radius, float(sigma[index]))
+            snr[index], colour[index] = _strength(parts[index] - model, arc, float(sigma[index]))
+            without_arcs[index][window] = np.where(arc, model, parts[index])
     return FoundArcs(snr, colour)
 
 
-def residual(stamp: Images, q: float, angle: float) -> tuple[Array, Array]:
-    """The middle of a stamp (band, y, x) without the galaxy's light, and the distance of its pixels (arcsec)."""
-    reach = min(int(np.ceil(OUTER_ARCSEC / PIXEL_SCALE_ARCSEC)) + 4, stamp.shape[-1] // 2)
-    middle = stamp.shape[-1] // 2
-    part = stamp[:, middle - reach : middle + reach + 1, middle - reach : middle + reach + 1].astype(np.float64)
+def _distances(reach: int, q: float, angle: float) -> tuple[Array, Array]:
+    """Elliptical radius (pixels) and radius (arcsec) of the pixels of a window."""
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
-    ellipse = np.sqrt(q * u**2 + v**2 / q)
-    return np.stack([band - _galaxy(band, ellipse) for band in part]), np.hypot(x, y) * PIXEL_SCALE_ARCSEC
+    return np.sqrt(q * u**2 + v**2 / q), np.hypot(x, y) * PIXEL_SCALE_ARCSEC
 
 
 def _galaxy(image: Array, ellipse: Array) -> Array:
@@ -79,16 +92,18 @@ def _galaxy(image: Array, ellipse: Array) -> Array:
     return np.asarray(np.interp(ellipse, radii, medians)) if radii else np.zeros_like(image)
 
 
-def _measure(stamp: Images, sigma: float, q: float, angle: float) -> tuple[float, float]:
-    """SNR and colour of one stamp."""
-    left, radius = residual(stamp, q, angle)
-    known = np.isfinite(left).all(axis=0)
-    left = np.where(known, left, 0.0)
-    smooth = gaussian_filter(left[_R], SMOOTHING_PX)
+def _arc(residual_r: Array, known: NDArray[np.bool_], radius: Array, sigma: float) -> NDArray[np.bool_]:
+    """Pixels between the radii where the smoothed residual is significant."""
+    smooth = gaussian_filter(np.where(known, residual_r, 0.0), SMOOTHING_PX)
     threshold = DETECTION_SIGMAS * sigma / (2.0 * np.sqrt(np.pi) * SMOOTHING_PX)
-    arc = (smooth > threshold) & known & (radius >= INNER_ARCSEC) & (radius <= OUTER_ARCSEC)
-    power = float((left[_R][arc] ** 2).sum()) - sigma**2 * int(arc.sum())
+    return np.asarray((smooth > threshold) & known & (radius >= INNER_ARCSEC) & (radius <= OUTER_ARCSEC))
+
+
+def _strength(residual: Array, arc: NDArray[np.bool_], sigma: float) -> tuple[float, float]:
+    """SNR and colour of the light (band, y, x) in an arc's pixels."""
+    g, r = residual[_G][arc], residual[_R][arc]
+    power = float((r**2).sum()) - sigma**2 * r.size
     if power <= 0.0:
         return 0.0, np.nan
-    g, r = (float(left[band][arc].sum()) for band in (_G, _R))
-    return float(np.sqrt(power)) / sigma, float(-2.5 * np.log10(g / r)) if g > 0 and r > 0 else np.nan
+    colour = -2.5 * np.log10(g.sum() / r.sum()) if g.sum() > 0 and r.sum() > 0 else np.nan
+    return float(np.sqrt(power)) / sigma, float(colour)

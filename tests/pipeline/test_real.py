@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,3 +48,18 @@ def test_real_des_galaxies_become_hosts(twin: Callable[[], Checkout], real_data:
     assert marginal.hosts.item() == 46
     assert (copy.folder / "data" / "grid" / "demo1-des46" / "contact-sheet.png").stat().st_size > 50_000
     assert copy.dhs("run", "report").returncode == 0
+
+
+def test_injections_into_the_surveys_own_hosts_are_drawn_and_validated(finished: Checkout, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    finished.dhs("render", "--n", "4", "--host-model", "IM2", "--out", str(sheet))
+    assert sheet.stat().st_size > 50_000
+    done = finished.dhs("validate-injection", "--n", "60", "--out", str(tmp_path), check=False)
+    numbers = json.loads((tmp_path / "validation.json").read_text())
+    failed = [gate["name"] for gate in numbers["gates"] if gate["status"] == "FAIL"]
+    assert done.returncode == (1 if failed else 0)
+    assert set(failed) <= {"saturation"}
+    assert numbers["generation"] == "demo1"
+    found = {measure["name"]: measure for measure in numbers["measures"]}
+    assert found["arcs_found/real_lenses"]["n"] > 20
+    assert found["arcs_found/real_lenses"]["value"] > found["arcs_found/bare_hosts"]["value"]

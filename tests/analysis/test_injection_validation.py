@@ -1,0 +1,120 @@
+"""Judging injections: each gate passes what it should and catches what it should."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from analysis.diagnostics.injections import BARE, INJECTIONS, LENSES, Evidence, broken, judge
+from analysis.figures.validation import Distributions, validation_sheet
+from analysis.records import Gate, Outcome
+from injection.foundarcs import FoundArcs
+
+COUNT = 200
+RNG = np.random.default_rng(0)
+
+
+def logit(probability: Any) -> Any:
+    return np.log(probability) - np.log1p(-np.asarray(probability))
+
+
+def table(probability: Any, host_probability: Any = 0.01, ratio: float = 1.05, failed: int = 0) -> pa.Table:
+    """Batch rows with the columns that are judged; two injections in each host."""
+    status = np.where(np.arange(COUNT) < failed, "failed", "scored")
+    return pa.table(
+        {
+            "status": status,
+            "galaxy_id": [f"h{index // 2:03d}" for index in range(COUNT)],
+            "score": logit(np.broadcast_to(probability, COUNT)),
+            "host_score": logit(np.broadcast_to(host_probability, COUNT)),
+            "sky_sigma_psfdepth_nmgy": np.full(COUNT, 0.01),
+            "sky_sigma_mad_nmgy": np.full(COUNT, 0.01 * ratio),
+        }
+    )
+
+
+def arcs(colour: float = 0.2, snr: float = 20.0, count: int = 100) -> FoundArcs:
+    rng = np.random.default_rng(7)
+    return FoundArcs(rng.normal(snr, 2.0, count), rng.normal(colour, 0.2, count))
+
+
+GOOD = Evidence(
+    table(np.linspace(0.02, 0.98, COUNT)),
+    table(np.linspace(0.02, 0.9, COUNT)),
+    {INJECTIONS: arcs(), BARE: arcs(snr=5.0), LENSES: arcs()},
+    RNG.normal(0, 2e-4, 100),
+    RNG.normal(0, 1e-3, 10),
+)
+
+
+def gate(outcome: Outcome, name: str) -> Gate:
+    return next(one for one in outcome.gates if one.name == name)
+
+
+def test_good_injections_pass_every_gate() -> None:
+    outcome = judge(GOOD, (0.3, 0.7))
+    assert {one.name: one.status for one in outcome.gates if one.status != "PASS"} == {}
+    assert broken(outcome) == []
+    assert outcome.measure("detected/p0.7").value == pytest.approx((np.linspace(0.02, 0.98, COUNT) >= 0.7).mean())
+    assert outcome.measure("detected_core_suppressed/p0.7").value < outcome.measure("detected/p0.7").value
+    assert outcome.measure("probability/percentile_50").value == pytest.approx(0.5)
+    assert outcome.measure("arcs_found/bare_hosts").value < 0.1
+    assert outcome.measure("detected/p0.5").low < 0.5 < outcome.measure("detected/p0.5").high
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "changes"),
+    [
+        ("saturation", "FAIL", {"rows": table(np.where(np.arange(COUNT) < 182, 0.05, 0.5))}),
+        ("saturation", "PASS", {"rows": table(np.where(np.arange(COUNT) < 178, 0.05, 0.5))}),
+        ("saturation", "FAIL", {"rows": table(0.95)}),
+        ("failed_injections", "WARN", {"rows": table(np.linspace(0.02, 0.98, COUNT), failed=12)}),
+        ("arcs_raise_scores", "WARN", {"rows": table(np.linspace(0.02, 0.98, COUNT), host_probability=0.9)}),
+        ("arc_snr_against_real", "WARN", {"arcs": {INJECTIONS: arcs(snr=30.0), BARE: arcs(), LENSES: arcs()}}),
+        ("arc_g_minus_r_against_real", "WARN", {"arcs": {INJECTIONS: arcs(0.6), BARE: arcs(), LENSES: arcs()}}),
+        ("arc_snr_against_real", "NOT MEASURED", {"arcs": {INJECTIONS: arcs(), BARE: arcs()}}),
+        ("arc_snr_against_real", "NOT MEASURED", {"arcs": {INJECTIONS: arcs(), LENSES: arcs(count=5)}}),
+        ("noise_against_depth", "WARN", {"rows": table(np.linspace(0.02, 0.98, COUNT), ratio=1.4)}),
+        ("flux_accuracy", "FAIL", {"flux_errors": np.full(50, 2e-3)}),
+        ("flux_accuracy", "FAIL", {"flux_errors": np.r_[np.zeros(99), 0.02]}),
+        ("lenstronomy", "FAIL", {"lenstronomy": np.full(10, 0.01)}),
+    ],
+)
+def test_each_gate_catches_what_it_is_for(name: str, status: str, changes: dict[str, Any]) -> None:
+    outcome = judge(replace(GOOD, **changes), (0.5,))
+    assert gate(outcome, name).status == status
+    assert [text for text in broken(outcome) if text.startswith(name)] == broken(outcome)
+    assert bool(broken(outcome)) == (status == "FAIL")
+
+
+def test_a_host_counts_once_however_many_injections_it_took() -> None:
+    host = np.where(np.arange(COUNT) < 50, 0.9, 0.1)
+    rows = table(0.5, host_probability=host)
+    names = [f"h{index:03d}" if index < 50 else "other" for index in range(COUNT)]
+    rows = rows.set_column(rows.column_names.index("galaxy_id"), "galaxy_id", pa.array(names))
+    measure = judge(replace(GOOD, rows=rows), (0.5,)).measure("host_false_positives/p0.5")
+    assert measure.value == pytest.approx(50 / 51)
+    assert measure.n == 51
+
+
+def test_the_sheet_repeats_and_shows_stamps() -> None:
+    shown = Distributions(
+        {INJECTIONS: np.linspace(0, 1, 50), BARE: np.zeros(20)},
+        GOOD.arcs,
+        np.full(30, 20.0),
+        np.full(30, 0.2),
+        np.r_[np.full(30, 1.1), np.nan],
+        GOOD.flux_errors,
+        GOOD.lenstronomy,
+    )
+    stamps = np.random.default_rng(0).normal(0, 0.01, (3, 3, 21, 21)).astype(np.float32)
+    pictures = [
+        validation_sheet(shown, judge(GOOD, (0.5,)), [("lowest", stamps, ["a", "b", "c\nd"])], "title")
+        for _ in range(2)
+    ]
+    assert pictures[0].content == pictures[1].content
+    assert pictures[0].content.startswith(b"\x89PNG")

@@ -1,0 +1,256 @@
+"""`dhs render` and `dhs validate-injection` on synthetic hosts: no lake, no Spark, finders known by construction."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from matplotlib.image import imread
+from scipy.integrate import quad
+
+from injection.banks import write_bank
+from lake.errors import DarkHaloError, DataError
+from lake.stamps import write_npz
+from pipeline import cli, params
+from pipeline.injecting import Choice, Setting
+from pipeline.rendering import Wanted, cropped, examples
+from tests.injection.scenes import gaussian_bank
+from tests.pipeline import finders
+from tests.pipeline.checkout import PROJECT
+
+HOSTS, FLAGGED, PIXELS, NOISE = 12, 3, 101, 0.01
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with params.yaml, synthetic hosts, a bank of two galaxies, and finders that need no training."""
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(PROJECT)
+        values = params.resolve("test")
+        patch.chdir(folder)
+        params.write(values, "test")
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[-50:51, -50:51]
+    light = np.exp(-np.hypot(x, y) / 3.0)
+    for index in range(HOSTS):
+        stamp = np.array([0.4, 1.0, 1.8])[:, None, None] * finders.HOST_FLUX_NMGY * light / light.sum()
+        stamp = stamp + rng.normal(0, NOISE, (3, PIXELS, PIXELS))
+        stamp[0, 0, 0] = finders.FLAG_NMGY if index < FLAGGED else 0.0
+        meta = {"galaxy_id": f"h{index:02d}", "ra": 10.0 + index, "dec": 1.0, "pixel_scale": 0.262}
+        (folder / "hosts").mkdir(exist_ok=True)
+        write_npz(folder / "hosts" / f"h{index:02d}.npz", stamp.astype(np.float32), meta)
+    write_bank(folder / "bank.h5", gaussian_bank())
+    for name in ("Flagged", "Brightness", "Certain"):
+        place = folder / "data" / "checkpoints" / name.lower()
+        place.mkdir(parents=True)
+        values = {"finder": f"tests.pipeline.finders:{name}", "stamp_pixels": PIXELS}
+        (place / "scorer.json").write_text(json.dumps(values))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _inside(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+
+
+def dhs(*arguments: str) -> Any:
+    """Run a command in this process; its failure is raised."""
+    return CliRunner().invoke(cli.dhs, arguments, catch_exceptions=False)
+
+
+def setting(**changes: Any) -> Setting:
+    values: dict[str, Any] = {
+        "prior": "v1", "source_model": "parametric", "min_source_snr": 30.0, "hosts": "none", "host_model": None,
+        "psf_fwhm": 1.2, "depth": (24.0, 23.4, 22.5), "psf_model": None, "psf_beta": None, "poisson_gain": None,
+        "core_suppression_radius": None, "seed": 5,
+    }  # fmt: skip
+    return Choice(**{**values, **changes}).setting()
+
+
+@pytest.mark.parametrize(
+    "options", [("--hosts", "none"), ("--hosts", "hosts"), ("--hosts", "hosts/h04.npz", "--source-model", "bank.h5")]
+)
+def test_a_sheet_is_drawn_and_repeats(options: tuple[str, ...], tmp_path: Path) -> None:
+    common = ("render", "--n", "3", "--mag", "22", "--poisson-gain", "150", *options)
+    for name in ("a", "b"):
+        assert dhs(*common, "--out", str(tmp_path / f"{name}.png")).exit_code == 0
+    dhs(*common, "--seed", "7", "--out", str(tmp_path / "other.png"))
+    sheets = [(tmp_path / f"{name}.png").read_bytes() for name in ("a", "b", "other")]
+    assert sheets[0] == sheets[1] != sheets[2]
+    assert imread(tmp_path / "a.png").shape[0] > 300
+
+
+def test_examples_are_what_was_asked_for() -> None:
+    wanted = Wanted(20, {"lens_theta_e_arcsec": 1.5, "src_mag_r": 21.0}, 16.0)
+    rows, pixels = examples(wanted, setting(hosts="hosts"))
+    assert set(rows["lens_theta_e_arcsec"].to_pylist()) == {1.5}
+    flux = pixels.arcs[:, 1].sum(axis=(1, 2), dtype=float)
+    np.testing.assert_allclose(flux, 10 ** (0.4 * 1.5) * pixels.measured["magnification"], rtol=0.02)
+    np.testing.assert_array_equal(pixels.seen, pixels.hosts + pixels.arcs)
+    few, first = examples(Wanted(4, wanted.fixed, 16.0), setting(hosts="hosts"))
+    assert few.equals(rows.slice(0, 4))
+    np.testing.assert_array_equal(first.seen, pixels.seen[:4])
+
+
+def test_signal_to_noise_follows_the_hosts_own_noise() -> None:
+    _, pixels = examples(Wanted(20, {"src_mag_r": 21.0}, 16.0), setting(hosts="hosts", psf_fwhm=1.0))
+    by_hand = np.sqrt((pixels.arcs[:, 1].astype(float) ** 2).sum(axis=(1, 2))) / NOISE
+    np.testing.assert_allclose(pixels.measured["arc_snr"], by_hand, rtol=0.1)
+
+
+def test_blank_sky_has_the_noise_of_its_depth() -> None:
+    """An integral over the Moffat profile says what a point source's error is: independent of the package's formula."""
+    _, pixels = examples(Wanted(30, {}, 16.0), setting())
+    alpha = 1.2 / (2 * np.sqrt(2 ** (1 / 3.5) - 1))
+    for band, (depth, ratio) in enumerate(((24.0, 1.05), (23.4, 1.0), (22.5, 0.94))):
+        scale = alpha * ratio
+        norm = (3.5 - 1) / (np.pi * scale**2)
+        squared, _ = quad(lambda r, s=scale, n=norm: 2 * np.pi * r * (n * (1 + (r / s) ** 2) ** -3.5) ** 2, 0, 50)
+        flux = 10 ** (0.4 * (22.5 - depth))
+        expected = flux / 5.0 * np.sqrt(squared * 0.262**2)
+        np.testing.assert_allclose(pixels.hosts[:, band].std(), expected, rtol=0.01)
+
+
+def test_poisson_noise_and_core_suppression_reach_the_pixels() -> None:
+    wanted = Wanted(6, {"src_mag_r": 20.0}, 16.0)
+    plain, noisy = (examples(wanted, setting(poisson_gain=gain))[1].arcs for gain in (None, 150.0))
+    inside = plain > 0.05
+    np.testing.assert_allclose(((noisy - plain)[inside] ** 2 * 150.0 / plain[inside]).mean(), 1.0, atol=0.1)
+    _, pixels = examples(wanted, setting(core_suppression_radius=1.0))
+    assert (pixels.arcs[:, :, 50, 50] == 0).all()
+    assert pixels.arcs.sum() < plain.sum()
+
+
+def test_real_galaxies_of_a_bank_are_used() -> None:
+    rows, _ = examples(Wanted(8, {}, 16.0), setting(source_model="bank.h5"))
+    assert set(rows["src_stamp_id"].to_pylist()) == {"one", "two"}
+    assert rows["src_n"].null_count == 8
+
+
+def test_a_folder_of_the_real_cosmos_catalogue(real_data: Path) -> None:
+    found = setting(source_model=str(real_data / "sources" / "cosmos_btk"), hosts="none")
+    rows, pixels = examples(Wanted(4, {"src_mag_r": 22.0}, 16.0), found)
+    assert rows["src_stamp_id"].null_count == 0
+    assert pixels.reasons == [None] * 4
+
+
+def test_real_des_galaxies_are_hosts(real_data: Path) -> None:
+    found = setting(hosts=str(real_data / "cutouts" / "des_grizY_46_hosts"))
+    assert len(found.hosts.hosts.ids) == 46
+    _, pixels = examples(Wanted(3, {}, 16.0), found)
+    assert pixels.seen.shape == (3, 3, 91, 91)
+
+
+def test_cropping_keeps_the_centre() -> None:
+    stamps = np.zeros((1, 3, 101, 101), np.float32)
+    stamps[..., 50, 50] = 1.0
+    small = cropped(stamps, 8.0)
+    assert small.shape[-1] == 31
+    assert (small[..., 15, 15] == 1).all()
+    assert cropped(stamps, 1000.0).shape == stamps.shape
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--hosts", "nowhere"), "'hosts' must be 'survey', 'none', or a folder or file of stamps, got 'nowhere'"),
+        (("--hosts", "params.yaml"), "'hosts' must be an .npz file"),
+        (("--hosts", "data"), "holds no"),
+        (("--hosts", "broken"), "none of the 1 files of broken can be used: .*no cut-out"),
+        (("--hosts", "holed"), "no usable host"),
+        (("--prior", "v9"), "'prior' must be one of v1"),
+        (("--source-model", "nowhere"), "'source_model' must be 'parametric'"),
+        (("--source-model", "data"), "holds no real_galaxy_catalog"),
+        (("--theta-e", "-1"), "'lens_theta_e_arcsec' must be a finite number in"),
+        (("--mag", "nan"), "'src_mag_r' must be a finite number"),
+        (("--psf-fwhm", "0"), "'psf_fwhm_arcsec' must be positive"),
+        (("--depth", "24", "nan", "22"), "'depth_mag' must be three finite magnitudes"),
+        (("--psf-beta", "0.5"), "'grid.psf_moffat_beta' must be"),
+        (("--poisson-gain", "-3"), "'grid.poisson_gain_e_per_nmgy' must be"),
+        (("--host-model", "IM2"), "'host_model' must be IM1"),
+        (("--field", "0"), "'field_arcsec' must be positive"),
+        (("--out", "sheet.jpg"), "'out' must be a file ending in .png"),
+    ],
+)
+def test_bad_input_is_named(project: Path, options: tuple[str, ...], message: str) -> None:
+    (project / "broken").mkdir(exist_ok=True)
+    (project / "broken" / "x.npz").write_bytes(b"no archive")
+    _holed(project / "holed")
+    with pytest.raises(DarkHaloError, match=message):
+        dhs("render", "--n", "2", "--hosts", "none", "--out", "x.png", *options)
+
+
+def _holed(folder: Path) -> None:
+    """One cut-out with its middle missing."""
+    folder.mkdir(exist_ok=True)
+    stamp = np.full((3, PIXELS, PIXELS), np.nan, np.float32)
+    meta = {"galaxy_id": "bad", "ra": 1.0, "dec": 1.0, "pixel_scale": 0.262}
+    write_npz(folder / "bad.npz", stamp, meta)
+
+
+def test_a_catalogue_without_its_images_is_named(project: Path, real_data: Path) -> None:
+    name = "real_galaxy_catalog_23.5_example.fits"
+    (project / "alone").mkdir(exist_ok=True)
+    shutil.copy(real_data / "sources" / "cosmos_btk" / name, project / "alone" / name)
+    with pytest.raises(DataError, match=r"names its images real_galaxy_images\.fits, which does not exist"):
+        dhs("render", "--hosts", "none", "--source-model", "alone")
+
+
+def validated(*options: str) -> tuple[Any, dict[str, Any]]:
+    """The command's answer and the numbers it left."""
+    result = CliRunner().invoke(
+        cli.dhs, ["validate-injection", "--n", "72", "--hosts", "hosts", "--lenses", "none", "--out", "out", *options]
+    )
+    return result, json.loads(Path("out/validation.json").read_text())
+
+
+def measure(numbers: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(one for one in numbers["measures"] if one["name"] == name)
+
+
+def test_false_positives_are_those_of_the_finder() -> None:
+    result, numbers = validated("--generation", "flagged")
+    assert result.exit_code == 0, result.output
+    for threshold, share in (("0.3", FLAGGED / HOSTS), ("0.7", FLAGGED / HOSTS)):
+        found = measure(numbers, f"host_false_positives/p{threshold}")
+        assert found["value"] == pytest.approx(share)
+        assert found["n"] == HOSTS
+    assert measure(numbers, "detected/p0.5")["value"] == pytest.approx(FLAGGED / HOSTS, abs=0.01)
+    statuses = {gate["name"]: gate["status"] for gate in numbers["gates"]}
+    assert statuses["arcs_raise_scores"] == "WARN"
+    assert statuses["arc_snr_against_real"] == "NOT MEASURED"
+    assert statuses["flux_accuracy"] == statuses["lenstronomy"] == statuses["noise_against_depth"] == "PASS"
+    assert imread("out/validation.png").shape[0] > 600
+
+
+def test_a_finder_that_sees_light_finds_arcs_and_loses_them_with_their_cores() -> None:
+    options = ("--generation", "brightness", "--prior", "anchored", "--core-suppression-radius", "4")
+    result, numbers = validated(*options, "--lenses", "hosts")
+    assert result.exit_code == 0, result.output
+    assert measure(numbers, "host_false_positives/p0.5")["value"] == 0.0
+    found = measure(numbers, "detected/p0.5")["value"]
+    assert 0.2 < found < 1.0
+    assert measure(numbers, "detected_core_suppressed/p0.5")["value"] == 0.0
+    assert measure(numbers, "noise_ratio/percentile_50")["value"] == pytest.approx(1.0, abs=0.01)
+    assert measure(numbers, "arcs_found/real_lenses")["value"] == 0.0
+    assert "PASS         saturation" in result.output
+    assert "reference" in result.output
+
+
+def test_saturated_scores_end_with_an_error_and_leave_the_numbers() -> None:
+    result, numbers = validated("--generation", "certain")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, DataError)
+    assert "saturation: 1, share of injections with probability above 0.9" in str(result.exception)
+    assert next(gate for gate in numbers["gates"] if gate["name"] == "saturation")["status"] == "FAIL"
+
+
+def test_an_unknown_finder_is_named() -> None:
+    with pytest.raises(DarkHaloError, match=r"'generation' must be one .*\(brightness, certain, flagged\), got 'gen9'"):
+        dhs("validate-injection", "--hosts", "hosts", "--lenses", "none", "--generation", "gen9")
