@@ -54,7 +54,7 @@ def find_arcs(stamps: Images, sky_annulus_px: tuple[float, float]) -> FoundArcs:
     The galaxy's shape and light are measured again with what was found replaced by its model, so that an arc does not
     pull the ellipses towards it.
     """
-    sigma = sigma_from_annulus(stamps, np.asarray(np.isfinite(stamps).all(axis=1)), *sky_annulus_px)
+    sigma = sigma_from_annulus(stamps[:, _R], np.asarray(np.isfinite(stamps).all(axis=1)), *sky_annulus_px)
     middle, reach = (
         stamps.shape[-1] // 2,
         min(int(np.ceil(OUTER_ARCSEC / PIXEL_SCALE_ARCSEC)) + 4, stamps.shape[-1] // 2),

@@ -17,11 +17,10 @@ from injection.config import GridParams
 from injection.hosts import Hosts
 from injection.measure import sigma_from_annulus, sigma_from_psfdepth
 from injection.noise import add_sky
-from injection.psf import effective_area_arcsec2
 from injection.stream import LoadHosts
 from lake.errors import DataError, invalid
 from lake.stamps import StampStore
-from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, flux_from_magnitude
+from lake.survey import BANDS, flux_from_magnitude
 from pipeline import params
 from pipeline.context import RunContext
 from pipeline.hosts import host_table, stamp_loader
@@ -87,9 +86,9 @@ def _with_conditions(imported: Imported, fwhm_arcsec: float, grid: GridParams) -
     facts = imported.facts.select(["galaxy_id"])
     facts = facts.append_column("psfsize_r", pa.array(np.full(facts.num_rows, fwhm_arcsec)))
     usable = np.asarray(np.isfinite(imported.stamps).all(axis=1))
-    sigma = sigma_from_annulus(imported.stamps, usable, *grid.sky_annulus_px)
+    sigma = sigma_from_annulus(imported.stamps[:, _R], usable, *grid.sky_annulus_px)
     unit = Hosts(facts.append_column("psfdepth_r", pa.array(np.ones(facts.num_rows))), "IM1")
-    of_unit_depth = sigma_from_psfdepth(np.ones(1), unit.psf(np.arange(1), grid))
+    of_unit_depth = sigma_from_psfdepth(np.ones((1, len(BANDS))), unit.psf(np.arange(1), grid))[0, _R]
     return facts.append_column("psfdepth_r", pa.array((of_unit_depth / sigma) ** 2))
 
 
@@ -142,21 +141,15 @@ def _blank(grid: GridParams, conditions: Conditions, seed: int) -> HostSet:
     """Sky without galaxies: Gaussian noise of each band's depth, one sky per identifier."""
     ids = [f"blank:{index:04d}" for index in range(1000)]
     depth = (5.0 / flux_from_magnitude(conditions.depth_mag)) ** 2
-    table = pa.table(
-        {
-            "galaxy_id": ids,
-            "psfsize_r": np.full(len(ids), conditions.psf_fwhm_arcsec),
-            "psfdepth_r": np.full(len(ids), depth[_R]),
-        }
-    )
-    hosts = Hosts(table, grid.host_model)
+    columns = {"galaxy_id": ids, "psfsize_r": np.full(len(ids), conditions.psf_fwhm_arcsec)}
+    columns |= {f"psfdepth_{band}": np.full(len(ids), depth[index]) for index, band in enumerate(BANDS)}
+    hosts = Hosts(pa.table(columns), grid.host_model)
     pixels = params.typed(CutoutsParams, "cutouts").stamp_pixels
-    area = effective_area_arcsec2(hosts.psf(np.arange(1), grid), PIXEL_SCALE_ARCSEC)[0]
-    sigma = np.sqrt(PIXEL_SCALE_ARCSEC**2 / area / depth)
+    sigma = sigma_from_psfdepth(depth[None], hosts.psf(np.arange(1), grid))
 
     def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
         empty = np.zeros((len(galaxy_ids), len(BANDS), pixels, pixels), np.float32)
-        return add_sky(empty, np.tile(sigma, (len(galaxy_ids), 1)), seed, pa.array(galaxy_ids))
+        return add_sky(empty, np.repeat(sigma, len(galaxy_ids), axis=0), seed, pa.array(galaxy_ids))
 
     depths = ", ".join(f"{band} {mag:g}" for band, mag in zip(BANDS, conditions.depth_mag, strict=True))
     return HostSet(f'blank sky, seeing {conditions.psf_fwhm_arcsec:g}", depth {depths}', hosts, load, pixels)

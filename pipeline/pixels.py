@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from injection.conditioning import suppress_core
-from injection.measure import Sky, measure, sigma_from_annulus, sigma_from_psfdepth
+from injection.measure import R_BAND, Sky, measure, sigma_from_annulus, sigma_from_psfdepth
 from injection.noise import add_poisson
 from injection.render import render_arcs
 from pipeline.injecting import Setting
@@ -47,8 +47,8 @@ def draw_pixels(rows: pa.Table, galaxy_ids: Sequence[str], setting: Setting) -> 
     if grid.core_suppression_radius_arcsec is not None:
         arcs = replace(arcs, images=suppress_core(arcs.images, rows, grid.core_suppression_radius_arcsec))
     usable = np.asarray(np.isfinite(hosts).all(axis=1))
-    depth = sigma_from_psfdepth(chosen.hosts.psfdepth_r[index], psf)
-    sky = Sky(depth, sigma_from_annulus(hosts, usable, *grid.sky_annulus_px))
+    by_depth = sigma_from_psfdepth(chosen.hosts.psfdepth[index], psf)[:, R_BAND]
+    sky = Sky(by_depth, sigma_from_annulus(hosts[:, R_BAND], usable, *grid.sky_annulus_px))
     measured = measure(rows, arcs, hosts, usable, psf, sky, grid.detectability)
     images = arcs.images
     if grid.poisson_gain_e_per_nmgy is not None:
