@@ -11,6 +11,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from etl import units
 from lake.errors import DataError
 from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, PIXEL_SCALE_TOLERANCE
 
@@ -103,8 +104,8 @@ class Windows:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[fits.CompImageHDU | fits.ImageHDU]:
-    """The image of a coadd file; a missing or unreadable file is an error that names it."""
+def opened(path: Path, unit: str) -> Iterator[fits.CompImageHDU | fits.ImageHDU]:
+    """The image of a coadd file; one that is missing, unreadable or in another unit is an error that names it."""
     if not path.exists():
         raise DataError(f"{path.name} is missing")
     try:
@@ -112,6 +113,9 @@ def opened(path: Path) -> Iterator[fits.CompImageHDU | fits.ImageHDU]:
             images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2]
             if not images:
                 raise DataError(f"{path.name} holds no image")
+            problem = units.fault(path.name, str(images[0].header.get("BUNIT", "")), unit)
+            if problem:
+                raise DataError(problem)
             yield images[0]
     except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError) as error:
         raise DataError(f"{path.name} cannot be read: {error}") from error
@@ -149,23 +153,25 @@ def brick_stamps(
     """Stamps of one brick; the grid is that of its r image, which the other files must share."""
     reference = coadd_path(survey, brick, "image", "r")
     planes: dict[str, NDArray[np.float32]] = {}
-    with opened(reference) as image:
+    with opened(reference, "nMgy") as image:
         shape = image.shape
         windows = Windows.around(Tan.of(image.header, reference.name), ra_deg, dec_deg, size)
         inside = windows.inside(shape)
         planes["r"] = cut(image, windows, inside)
     for band in (band for band in BANDS if band != "r"):
-        planes[band] = _same_grid(coadd_path(survey, brick, "image", band), shape, windows, inside)
+        planes[band] = _same_grid(coadd_path(survey, brick, "image", band), "nMgy", shape, windows, inside)
     mask_path = coadd_path(survey, brick, "maskbits", None)
     masked = None
     if mask_path.exists():
-        bits = _same_grid(mask_path, shape, windows, inside).astype(np.int64)
+        bits = _same_grid(mask_path, "", shape, windows, inside).astype(np.int64)
         masked = (bits & sum(1 << bit for bit in maskbits)) != 0
     return BrickStamps(windows, inside, np.stack([planes[band] for band in BANDS], axis=1), masked)
 
 
-def _same_grid(path: Path, shape: tuple[int, int], windows: Windows, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    with opened(path) as image:
+def _same_grid(
+    path: Path, unit: str, shape: tuple[int, int], windows: Windows, inside: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    with opened(path, unit) as image:
         if image.shape != shape:
             raise DataError(f"{path.name}: the image must be {shape}, as the brick's r image, got {image.shape}")
         return cut(image, windows, inside)

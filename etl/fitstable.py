@@ -23,7 +23,7 @@ _NUMPY = {"L": "S1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", 
 
 @dataclass(frozen=True)
 class Field:
-    """A scalar column: place in a row, NumPy dtype, and the linear scale and null value its header gives."""
+    """A scalar column: place in a row, NumPy dtype, and the linear scale, null value and unit its header gives."""
 
     name: str
     offset: int
@@ -31,6 +31,7 @@ class Field:
     scale: float
     zero: float
     null: int | None
+    unit: str
 
     def decode(self, raw: NDArray[np.void]) -> NDArray[np.generic]:
         """Values in native byte order, scaled as the header says."""
@@ -144,7 +145,8 @@ def _fields(header: fits.Header) -> dict[str, Field]:
             if dtype is not None and (repeat == 1 or code == "A") and name not in fields:
                 scale, zero = float(header.get(f"TSCAL{i}", 1.0)), float(header.get(f"TZERO{i}", 0.0))
                 null = header.get(f"TNULL{i}")
-                fields[name] = Field(name, offset, dtype, scale, zero, None if null is None else int(null))
+                unit = str(header.get(f"TUNIT{i}", ""))
+                fields[name] = Field(name, offset, dtype, scale, zero, None if null is None else int(null), unit)
             offset += math.ceil(repeat / 8) if code == "X" else repeat * _BYTES[code]
     except (KeyError, ValueError) as error:
         raise DataError(f"the table's header cannot be read: {error}") from error

@@ -13,7 +13,7 @@ from etl import audit, table
 from etl.pins import Provenance, pin
 from lake import fingerprint, tables
 from lake.cards import Card
-from lake.delta import where_sql
+from lake.delta import arrow_files, where_sql
 from lake.errors import LakeError
 from lake.root import DataRoot
 from lake.spec import TableSpec
@@ -61,7 +61,7 @@ def _publish(spark: SparkSession, written: DeltaTable, root: DataRoot, provenanc
 
 def _count(held: DeltaTable, where: dict[str, str]) -> int:
     filters = [(column, "=", value) for column, value in where.items()]
-    return int(held.to_pyarrow_table(columns=["row_index"], filters=filters).num_rows)
+    return int(held.to_pyarrow_table(columns=["row_index"], filesystem=arrow_files(held), filters=filters).num_rows)
 
 
 def _complete(rows: DataFrame, spec: TableSpec, mine: dict[str, str]) -> DataFrame:

@@ -9,12 +9,15 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+import grpc
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
+from pyspark.sql.connect.client.retries import DefaultPolicy
 
 from etl import record, server, settings
 from etl.jars import delta_jars
 from etl.java import QUICK_START, java
-from lake.errors import invalid
+from lake.errors import LakeError, invalid
 from lake.root import DataRoot
 
 log = logging.getLogger(__name__)
@@ -32,8 +35,32 @@ def session(root: DataRoot, stage: str, slice_name: str | None = None, compile_q
     options = settings.SESSION if compile_queries else settings.SESSION | settings.INTERPRETED
     if _classic():
         return _classic_session(root, options)
-    remote = os.environ.get("SPARK_REMOTE") or server.address(root.spark)
-    return _connect(remote, session_id(root, stage, slice_name), options)
+    identity = session_id(root, stage, slice_name)
+    given = os.environ.get("SPARK_REMOTE")
+    if given:
+        return _connect(given, identity, options)
+    spark = _connect(server.address(root.spark), identity, options)
+    spark.client.set_retry_policies([_WhileItLives(root.spark)])
+    return spark
+
+
+class _WhileItLives(DefaultPolicy):
+    """Repeat a call that failed for as long as the project's own server lives; Spark's default is ten minutes."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def can_retry(self, e: BaseException) -> bool:
+        return super().can_retry(e) and record.living(self._folder) is not None
+
+
+def explain(root: DataRoot, error: Exception) -> None:
+    """Raise what to do next where an error came of the project's own server having ended."""
+    known = isinstance(error, (PySparkException, grpc.RpcError))
+    if known and not _classic() and "SPARK_REMOTE" not in os.environ and record.living(root.spark) is None:
+        log_file = root.spark / record.LOG
+        raise LakeError(f"the Spark server ended in mid-work (its log: {log_file}); run the stage again") from error
 
 
 def session_id(root: DataRoot, stage: str, slice_name: str | None) -> str:

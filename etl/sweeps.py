@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from etl import storage
+from etl import storage, units
 from etl.fitstable import Field, Layout, layout
 from etl.shapes import DERIVABLE, derive
 from lake.errors import DataError
@@ -95,6 +95,10 @@ def inspect(path: str) -> dict[str, object]:
     lacking = [name for name in NEEDED if name not in found.fields]
     if lacking:
         return facts | {"rows": found.rows, "problem": f"the needed columns {', '.join(lacking)} are missing"}
+    known = [found.fields[name] for name in (*NEEDED, *OPTIONAL) if name in found.fields]
+    faults = [units.fault(f"column {f.name}", f.unit, SPEC.column(f.name).unit) for f in known]
+    if any(faults):
+        return facts | {"rows": found.rows, "problem": "; ".join(fault for fault in faults if fault)}
     absent = [name for name in OPTIONAL if name not in found.fields]
     derived = [name for name in absent if derivable(name, found)]
     missing = [name for name in absent if name not in derived]

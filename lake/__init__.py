@@ -1,1 +1,29 @@
 """What every package shares: survey facts, table contracts, cards and pins, stamp shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lake.root import DataRoot
+
+
+def read(
+    table: str,
+    columns: Sequence[str] | None = None,
+    slices: Sequence[str | None] | None = None,
+    root: DataRoot | str | Path = "data",
+) -> pa.Table:
+    """Rows of a table at its pinned version, as Arrow, without a JVM: ``lake.read("completeness")``.
+
+    ``slices`` chooses generations (or whatever else the table is sliced by); ``root`` is the checkout's data folder, or
+    a :class:`~lake.root.DataRoot` where the tables are in an object store.
+    """
+    from lake import delta
+    from lake.root import DataRoot
+
+    return delta.read(root if isinstance(root, DataRoot) else DataRoot.of(root), table, columns, slices)

@@ -115,7 +115,7 @@ def _select(connection: duckdb.DuckDBPyConnection, spec: TableSpec, table: Delta
         return f"SELECT {columns} WHERE false"
     if "://" in files[0]:
         source = f"arrow_{uuid.uuid4().hex}"
-        connection.register(source, table.to_pyarrow_dataset())
+        connection.register(source, table.to_pyarrow_dataset(filesystem=delta.arrow_files(table)))
     else:
         listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
         source = f"read_parquet([{listed}], hive_partitioning = true, hive_types_autocast = false)"

@@ -32,6 +32,8 @@ EXPERIMENT = "darkhaloscope"
 FINISHED = "FINISHED"
 UNDATED_MS = 86_400_000
 """Start of a run whose records hold no date: MLflow sorts by start, and takes 0 for now."""
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Makes the page show training runs rather than language models."""
 _PER_BATCH, _METRICS_PER_BATCH = 90, 1000
 _PARAM_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 6000, 5000, 36
 
@@ -46,7 +48,7 @@ class RunStore:
         self.client = _open(root.mlflow_database.resolve())
         place = (root.mlflow_database.parent / "artifacts").resolve().as_uri()
         found = self.client.get_experiment_by_name(EXPERIMENT)
-        self.experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT, place)
+        self.experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT, place, _KIND)
         if found and found.artifact_location != place:
             log.warning("the data folder was moved: figures of MLflow runs go to %s", found.artifact_location)
 

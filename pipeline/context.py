@@ -62,6 +62,13 @@ class RunContext:
             self._spark = session(self.root, self.stage, self.slice_name, self.survey.compile_queries)
         return self._spark
 
+    def explain(self, error: Exception) -> None:
+        """Raise what to do next where Spark itself failed."""
+        if self._spark is not None:
+            from etl.session import explain
+
+            explain(self.root, error)
+
     @property
     def generation(self) -> str:
         if self.slice_name is None:
@@ -159,7 +166,11 @@ def stage_run(stage: str, generation: str | None, survey: SurveyParams) -> Itera
         started = time.perf_counter()
         log.info("%s: started", name)
         context = RunContext(stage, generation, survey, root)
-        yield context
+        try:
+            yield context
+        except Exception as error:
+            context.explain(error)
+            raise
         for folder in context.works:
             shutil.rmtree(folder, ignore_errors=True)
         log.info("%s: done in %.1f s", name, time.perf_counter() - started)

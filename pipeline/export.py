@@ -10,10 +10,10 @@ import pyarrow as pa
 from lake.errors import invalid
 
 
-def deliver(rows: pa.Table, out: Path | None) -> None:
-    """Show the rows, or write them to ``out`` by its suffix."""
+def deliver(rows: pa.Table, out: Path | None, whole: bool = False) -> None:
+    """Show the rows, every column of them if ``whole``, or write them to ``out`` by its suffix."""
     if out is None:
-        click.echo(render(rows))
+        click.echo(lines(rows) if whole else render(rows))
         return
     writers = {".parquet": _parquet, ".csv": _csv, ".fits": _fits}
     if out.suffix not in writers:
@@ -30,6 +30,12 @@ def render(rows: pa.Table) -> str:
         return "(no columns)"
     with duckdb.connect() as connection:
         return str(connection.from_arrow(rows))
+
+
+def lines(rows: pa.Table) -> str:
+    """All rows and columns as text, however wide; positions to a thousandth of an arcsecond."""
+    digits = {name: "{:.6f}".format for name in rows.column_names if name in ("ra", "dec")}
+    return str(rows.to_pandas().to_string(index=False, formatters=digits, float_format="{:.4g}".format, na_rep="-"))
 
 
 def _parquet(rows: pa.Table, out: Path) -> None:

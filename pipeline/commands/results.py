@@ -16,7 +16,7 @@ def candidates(generation: str | None, top: int, out: Path | None) -> None:
     from pipeline.export import deliver
     from pipeline.results import ranked_candidates
 
-    deliver(ranked_candidates(generation, top), out)
+    deliver(ranked_candidates(generation, top), out, whole=True)
 
 
 @click.command()
@@ -26,9 +26,10 @@ def compare() -> None:
     from pipeline.results import comparison
 
     metrics, tests = comparison()
-    deliver(metrics, None)
+    deliver(metrics, None, whole=True)
     if tests.num_rows:
-        deliver(tests, None)
+        click.echo()
+        deliver(tests, None, whole=True)
 
 
 @click.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from astropy.wcs import WCS
 
 from etl import cutouts, cutter, qa
 from etl.bricks import Bricks, holding_brick, tangent_pixels
-from etl.coadds import Tan, brick_stamps
+from etl.coadds import Tan, brick_stamps, coadd_path, opened
 from lake import contract, tables
 from lake.errors import DataError
 from lake.stamps import StampStore
@@ -94,6 +95,22 @@ def test_pixels_equal_the_files_and_offsets_say_where_the_source_is(survey: Any)
         np.testing.assert_array_equal(found.masked[i], (images["1001p000"]["maskbits"][window] & (32 | 4096)) != 0)
         assert found.windows.x_offset_px[i] == pytest.approx(x[i] - column, abs=1e-6)
         assert found.windows.y_offset_px[i] == pytest.approx(y[i] - row, abs=1e-6)
+
+
+def test_another_unit_is_an_error(survey: Any, tmp_path: Path) -> None:
+    path = coadd_path(survey[0], "1000p000", "image", "z")
+    shutil.copy(path, tmp_path)
+    with fits.open(tmp_path / path.name, mode="update") as hdus:
+        hdus[1].header["BUNIT"] = "nanomaggy"
+    with opened(tmp_path / path.name, "nMgy") as found:
+        assert found.shape == (SIZE, SIZE)
+    with fits.open(tmp_path / path.name, mode="update") as hdus:
+        hdus[1].header["BUNIT"] = "uJy"
+    with (
+        pytest.raises(DataError, match=r"image-z.fits.fz must be in nMgy, the header says uJy"),
+        opened(tmp_path / path.name, "nMgy"),
+    ):
+        pass
 
 
 def test_sections_equal_whole_images(survey: Any) -> None:

@@ -152,6 +152,19 @@ def test_bad_files_say_why(tmp_path: Path) -> None:
     assert sweeps.inspect(str(tmp_path / "absent.fits"))["problem"]
 
 
+def test_another_unit_is_an_error_and_the_surveys_spellings_are_not(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path / "sweep.fits", sources(3))
+
+    def problem(column: str, unit: str) -> object:
+        with fits.open(path, mode="update") as hdus:
+            hdus[1].header[f"TUNIT{hdus[1].columns.names.index(column) + 1}"] = unit
+        return sweeps.inspect(str(path))["problem"]
+
+    assert problem("FLUX_G", "nanomaggy") is problem("RA", "deg") is problem("PSFDEPTH_R", "1/nanomaggy^2") is None
+    assert problem("PSFSIZE_Z", "pixel") == "column psfsize_z must be in arcsec, the header says pixel"
+    assert "column flux_g must be in nMgy, the header says uJy; " in str(problem("FLUX_G", "uJy"))
+
+
 def test_every_truncation_is_seen(tmp_path: Path) -> None:
     content = write_sweep(tmp_path / "good.fits", sources(20)).read_bytes()
     padding = len(content) % 2880

@@ -1,4 +1,9 @@
 import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -6,6 +11,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+import lake
 from lake import cards, contract, delta, tables
 from lake.errors import ContractError, LakeError
 from lake.root import DataRoot
@@ -115,6 +121,51 @@ def test_slices_with_the_same_rows_must_agree(root: DataRoot) -> None:
     delta.write_slice(root, SPEC, rows(gate("a", "y")), "twin", {"run_id": "a"}, code={}, inputs={})
     with pytest.raises(LakeError, match="claim the same rows but differ"):
         delta.read(root, "gates")
+
+
+def test_the_package_reads_tables_by_name(root: DataRoot) -> None:
+    write(root, "a", gate("a", "x"))
+    assert lake.read("gates", ["name"], root=root.local).to_pylist() == [{"name": "x"}]
+    assert lake.read("gates", slices=["s-a"], root=root).num_rows == 1
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def object_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """A bucket of a simulated S3, in a process of its own: delta-rs holds the interpreter while it waits."""
+    boto3, _ = pytest.importorskip("boto3"), pytest.importorskip("moto.server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with (tmp_path / "moto.log").open("w") as log:
+        server = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while not answers(port):
+            assert time.monotonic() < deadline, (tmp_path / "moto.log").read_text()
+            time.sleep(0.1)
+        boto3.client("s3").create_bucket(Bucket="lake-of-tests")
+        yield "s3://lake-of-tests/tables"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_tables_in_an_object_store(object_store: str, tmp_path: Path) -> None:
+    root = DataRoot.of(tmp_path / "data", object_store)
+    write(root, "a", gate("a", "x"), gate("a", "y"))
+    assert sorted(lake.read("gates", ["name"], root=root)["name"].to_pylist()) == ["x", "y"]
 
 
 def test_a_missing_table_says_what_to_run(root: DataRoot) -> None:

@@ -72,8 +72,15 @@ class Checkout:
 
     def kill_when(self, arguments: tuple[str, ...], condition: Callable[[], bool], patience_s: float = 120) -> None:
         """Start ``dhs ...`` in its own process group, wait for the condition, SIGKILL the group."""
+        process = self.start(*arguments)
+        self.wait_for(process, condition, patience_s)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """``dhs ...`` in its own process group, its output in ``killed.log``."""
         with (self.folder / "killed.log").open("w") as output:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", "pipeline", *arguments],
                 cwd=self.folder,
                 env=self.environment,
@@ -81,15 +88,18 @@ class Checkout:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            deadline = time.monotonic() + patience_s
-            while not condition():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    process.kill()
-                    log = (self.folder / "killed.log").read_text()[-4000:]
-                    raise AssertionError(f"{arguments} ended or stalled before it could be killed:\n{log}")
-                time.sleep(0.005)
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+
+    def wait_for(
+        self, process: subprocess.Popen[bytes], condition: Callable[[], bool], patience_s: float = 120
+    ) -> None:
+        """Wait for the condition while the process runs."""
+        deadline = time.monotonic() + patience_s
+        while not condition():
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                log = (self.folder / "killed.log").read_text()[-4000:]
+                raise AssertionError(f"{process.args} ended or stalled before it could be killed:\n{log}")
+            time.sleep(0.005)
 
     def forget(self, stage_outs: dict[str, object]) -> None:
         """Delete a stage's outputs, as DVC does before it runs the stage."""

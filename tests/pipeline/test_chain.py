@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 
@@ -71,10 +72,8 @@ def test_the_commands_of_the_readme_answer(finished: Checkout) -> None:
     lineage = finished.dhs("lineage", "completeness").stdout
     for part in ("checkpoint demo1", "table manifest", "sweeps in data/survey/sweeps", "commit"):
         assert part in lineage
-    assert (
-        "legacysurvey.org/viewer"
-        in finished.dhs("candidates", "--top", "3", "--out", "c.csv").stdout + (finished.folder / "c.csv").read_text()
-    )
+    ranked = finished.dhs("candidates", "--top", "3").stdout
+    assert len(re.findall(r"https://www\.legacysurvey\.org/viewer\?ra=[\d.]+&dec=-?[\d.]+&", ranked)) == 3
     assert finished.dhs("verify", "--deep").returncode == 0
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +94,25 @@ def test_scores_killed_between_commit_and_card(finished: Checkout, twin: Callabl
     assert not (copy.folder / "data" / "cards" / "injections.demo1.json").exists()
     copy.dhs("run", "scores", "--generation", "demo1")
     assert copy.cards() == finished.cards()
+
+
+def test_the_spark_server_killed_under_a_stage(
+    finished: Checkout, twin: Callable[[], Checkout], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = twin()
+    monkeypatch.delenv("SPARK_REMOTE")
+    copy.forget(outs(finished, "negatives"))
+    log = copy.folder / "data" / "lake" / "negatives" / "_delta_log"
+    known = listing(log, "*.json")
+    stage = copy.start("run", "negatives")
+    copy.wait_for(stage, grown(log, "*.json", known))
+    server = json.loads((copy.folder / "data" / "spark" / "server.json").read_text())
+    os.kill(server["pid"], signal.SIGKILL)
+    assert stage.wait(timeout=60) == 1
+    assert "the Spark server ended in mid-work" in (copy.folder / "killed.log").read_text().splitlines()[-1]
+    copy.dhs("run", "negatives")
+    assert copy.cards() == finished.cards()
+    copy.dhs("server", "stop")
 
 
 def test_a_stage_names_the_process_that_runs_it(finished: Checkout, twin: Callable[[], Checkout]) -> None:
