@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaln
 
 from injection.lens import Lens
 from injection.sources import Components, b_n
@@ -63,16 +64,39 @@ def lenstronomy_source(parts: Components, row: int) -> list[dict[str, float]]:
 
     lenstronomy uses ``b_n = 1.9992 n - 0.3271``; radii and amplitudes are made for it, so that the profile agrees.
     """
-    from scipy.special import gammaln
-
     kwargs = []
     for k in np.flatnonzero(parts.fraction[row] > 0):
-        n, re = parts.n[row, k], parts.re_arcsec[row, k]
-        b = 1.9992 * n - 0.3271
-        re = re * (b / b_n(n)) ** n
-        flux = 2.0 * np.pi * n * re**2 * np.exp(b - 2.0 * n * np.log(b) + gammaln(2.0 * n))
+        n = parts.n[row, k]
+        re = parts.re_arcsec[row, k] * _radius_ratio(n)
+        flux = _lenstronomy_flux(n, re)
         e1, e2 = ellipticity(parts.q[row, k], parts.pa_rad[row, k])
         values = {"amp": parts.fraction[row, k] / flux, "R_sersic": re, "n_sersic": n, "e1": e1, "e2": e2}
         values |= {"center_x": parts.x_arcsec[row, k], "center_y": parts.y_arcsec[row, k]}
         kwargs.append({name: float(value) for name, value in values.items()})
     return kwargs
+
+
+def from_lenstronomy_source(kwargs_light: list[dict[str, float]]) -> tuple[Components, float]:
+    """The source of lenstronomy's ``SERSIC_ELLIPSE`` keywords, made to unit flux, and the total flux it had."""
+    kwargs = {name: np.array([values[name] for values in kwargs_light]) for name in kwargs_light[0]}
+    n, radius = kwargs["n_sersic"], kwargs["R_sersic"]
+    flux = kwargs["amp"] * _lenstronomy_flux(n, radius)
+    q, angle = shape(kwargs["e1"], kwargs["e2"])
+    x, y = kwargs["center_x"], kwargs["center_y"]
+    fields = (flux / flux.sum(), x, y, radius / _radius_ratio(n), n, q, angle)
+    return Components(*(np.asarray(field)[None] for field in fields)), float(flux.sum())
+
+
+def _lenstronomy_b_n(n: ArrayLike) -> Array:
+    return 1.9992 * np.asarray(n) - 0.3271
+
+
+def _radius_ratio(n: ArrayLike) -> Array:
+    """lenstronomy's ``R_sersic`` over the half-light radius of the same profile: not 1, its b_n being approximate."""
+    return (_lenstronomy_b_n(n) / b_n(n)) ** n
+
+
+def _lenstronomy_flux(n: ArrayLike, radius: ArrayLike) -> Array:
+    """Total flux of a profile of amplitude 1 at lenstronomy's ``R_sersic``."""
+    n, b = np.asarray(n), _lenstronomy_b_n(n)
+    return 2.0 * np.pi * n * np.square(radius) * np.exp(b - 2.0 * n * np.log(b) + gammaln(2.0 * n))

@@ -11,10 +11,16 @@ from numpy.typing import NDArray
 
 from injection.config import GridParams
 from injection.psf import Psf, fwhm_per_band
-from injection.render import Images, check_pixel_scale
+from injection.render import Images
 from lake.errors import DataError, invalid
 from lake.hashing import key_hash
-from lake.survey import BANDS, ZERO_POINT_MAG, depth_mag_from_psfdepth
+from lake.survey import (
+    BANDS,
+    PIXEL_SCALE_ARCSEC,
+    PIXEL_SCALE_TOLERANCE,
+    ZERO_POINT_MAG,
+    depth_mag_from_psfdepth,
+)
 
 Array = NDArray[np.float64]
 
@@ -69,6 +75,12 @@ class Hosts:
         """Rows in the keyed-hash order of one cell: any subset of hosts keeps its order."""
         keys = pc.binary_join_element_wise(self.ids.take(pa.array(rows)), pa.scalar(cell), pa.scalar("|"))
         return rows[np.argsort(key_hash(seed, keys), kind="stable")]
+
+
+def check_pixel_scale(pixel_scale_arcsec: float) -> None:
+    """Refuse stamps whose pixel scale differs from the survey's by more than the tolerance."""
+    if not abs(pixel_scale_arcsec / PIXEL_SCALE_ARCSEC - 1.0) <= PIXEL_SCALE_TOLERANCE:
+        raise invalid("pixel_scale_arcsec", f"within 1 % of {PIXEL_SCALE_ARCSEC}", pixel_scale_arcsec)
 
 
 def to_nanomaggies(stamps: Images, zero_point_mag: float, pixel_scale_arcsec: float) -> Images:

@@ -22,6 +22,7 @@ from lake.survey import BANDS, PSF_FWHM_RELATIVE_TO_R
 Array = NDArray[np.float64]
 
 SUM_TOLERANCE = 0.01
+CENTRE_TOLERANCE_PX = 0.5
 _WING_FWHM = 4.0
 """Padding of a stamp, in units of the FWHM, for the wings of an analytic profile."""
 _LEAST_PADDING = 27
@@ -51,7 +52,7 @@ class Psf:
 
     @classmethod
     def from_image(cls, images: ArrayLike, pixel_scale_arcsec: float, includes_pixel: bool) -> Psf:
-        """PSF images (batch, band, y, x): odd, finite, of a sum within 1 % of one, which is then made one."""
+        """PSF images (batch, band, y, x): odd, finite, centred, of a sum within 1 % of one, which is then made one."""
         image: Array = np.array(images, dtype=np.float64)
         if image.ndim != 4 or image.shape[2] != image.shape[3] or image.shape[2] % 2 == 0:
             raise invalid("psf image", "(batch, band, n, n) with odd n", image.shape)
@@ -61,6 +62,7 @@ class Psf:
         if (np.abs(sums - 1.0) > SUM_TOLERANCE).any():
             raise invalid("psf image", "of a sum within 1 % of one", float(sums.flat[np.abs(sums - 1.0).argmax()]))
         image = image / sums[..., None, None]
+        _check_centred(image)
         equivalent = np.sqrt(1.0 / (image**2).sum(axis=(2, 3)) / (4.0 * np.pi))
         fwhm = equivalent * np.sqrt(8.0 * np.log(2.0)) * pixel_scale_arcsec
         return cls("image", fwhm, np.inf, includes_pixel, image, sums)
@@ -70,6 +72,15 @@ class Psf:
         image = None if self.image is None else self.image[index]
         sums = None if self.sums is None else self.sums[index]
         return Psf(self.kind, self.fwhm_arcsec[index], self.beta, self.includes_pixel, image, sums)
+
+
+def _check_centred(image: Array) -> None:
+    """Refuse PSF images of unit sum whose centroid is not on the central pixel: arcs would be moved."""
+    place = np.arange(image.shape[-1]) - image.shape[-1] // 2
+    offset = np.hypot((image * place).sum(axis=(2, 3)), (image * place[:, None]).sum(axis=(2, 3)))
+    if (offset > CENTRE_TOLERANCE_PX).any():
+        allowed = f"centred on its middle pixel within {CENTRE_TOLERANCE_PX:g} pixel"
+        raise invalid("psf image", allowed, float(offset.max()))
 
 
 def _positive(fwhm_arcsec: ArrayLike) -> Array:

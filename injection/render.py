@@ -23,9 +23,9 @@ from injection.lens import Lens
 from injection.noise import Poisson, add_poisson, updated_inverse_variance
 from injection.psf import Psf, padded_sizes, transfer
 from injection.ranges import faults
-from injection.sources import components
+from injection.sources import band_fluxes, components
 from lake.errors import DarkHaloError, invalid
-from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, PIXEL_SCALE_TOLERANCE, flux_from_magnitude
+from lake.survey import BANDS, PIXEL_SCALE_ARCSEC
 
 if TYPE_CHECKING:
     import torch
@@ -69,14 +69,6 @@ class Rendered:
     arcs: Arcs
     inverse_variance: Pixels | None = None
     """(batch, band, y, x) nMgy^-2 of the images, where that of the hosts was given"""
-
-
-def band_fluxes(rows: pa.Table) -> Array:
-    """Unlensed source flux (batch, band) in nMgy."""
-    r = rows.column("src_mag_r").to_numpy().astype(np.float64)
-    g = r + rows.column("src_g_minus_r").to_numpy()
-    z = r - rows.column("src_r_minus_z").to_numpy()
-    return flux_from_magnitude(np.stack([g, r, z], axis=1))
 
 
 def trace(
@@ -297,12 +289,6 @@ def with_poisson(rendered: Rendered, rows: pa.Table, poisson: Poisson) -> Render
         raise invalid("inverse_variance", f"{tuple(arcs.shape)}, finite and not negative", before.shape)
     after = updated_inverse_variance(before, arcs, poisson.gain_e_per_nmgy)
     return Rendered(rendered.images + (noisy - arcs), rendered.arcs, after)
-
-
-def check_pixel_scale(pixel_scale_arcsec: float) -> None:
-    """Refuse stamps whose pixel scale differs from the survey's by more than the tolerance."""
-    if not abs(pixel_scale_arcsec / PIXEL_SCALE_ARCSEC - 1.0) <= PIXEL_SCALE_TOLERANCE:
-        raise invalid("pixel_scale_arcsec", f"within 1 % of {PIXEL_SCALE_ARCSEC}", pixel_scale_arcsec)
 
 
 def _check_size(stamp_pixels: int) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaincinv, gammaln
 
 from injection.lens import rotated
+from lake.survey import flux_from_magnitude
 
 Array = NDArray[np.float64]
 
@@ -78,6 +79,14 @@ class Components:
             radius = np.sqrt(self.q[row, k] * u * u + v * v / self.q[row, k]) / self.re_arcsec[row, k]
             total += centre[k] * np.exp(-b[k] * radius ** (1.0 / self.n[row, k]))
         return total
+
+
+def band_fluxes(rows: pa.Table) -> Array:
+    """Unlensed source flux (batch, band) in nMgy."""
+    r = rows.column("src_mag_r").to_numpy().astype(np.float64)
+    g = r + rows.column("src_g_minus_r").to_numpy()
+    z = r - rows.column("src_r_minus_z").to_numpy()
+    return flux_from_magnitude(np.stack([g, r, z], axis=1))
 
 
 def components(rows: pa.Table) -> Components:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from injection.conditioning import follow_hosts, suppress_core
+from injection.conditioning import follow_hosts
 from injection.config import GridParams
-from injection.device import Pixels, accelerator, like, on_device
+from injection.device import Pixels, accelerator, on_device
 from injection.grid import Plan
-from injection.measure import R_BAND, Sky, measure, sigma_from_annulus, sigma_from_psfdepth
-from injection.noise import add_poisson, add_sky
-from injection.render import Images, render_arcs
+from injection.measure import measure
+from injection.render import Images
 from injection.schema import BATCH_SCHEMA, MEASURED
+from injection.seen import see
 from lake.errors import DarkHaloError
 from lake.survey import BANDS
 
@@ -152,42 +151,15 @@ def _inject(plan: Plan, drawn: pa.Table, found: _Found, scorer: Scorer) -> tuple
     """Measurements and scores of rows that have a host, and why some of them failed."""
     if not drawn.num_rows:
         return {}, []
-    grid, rows = plan.grid, plan.hosts.rows_of(found.ids)
-    psf = plan.hosts.psf(rows, grid)
-    device, threads = grid.device, grid.threads
-    arcs = render_arcs(drawn, psf, scorer.stamp_pixels, grid.quadrature, threads, plan.sources, device)
-    if grid.core_suppression_radius_arcsec is not None:
-        arcs = replace(arcs, images=suppress_core(arcs.images, drawn, grid.core_suppression_radius_arcsec))
-    hosts = like(found.stamps, arcs.images)
-    usable = (hosts == hosts).all(1)
-    by_depth = sigma_from_psfdepth(plan.hosts.psfdepth[rows], psf)
-    by_host = [sigma_from_annulus(hosts[:, band], usable, *grid.sky_annulus_px) for band in _annulus_bands(grid)]
-    sky = Sky(by_depth[:, R_BAND], by_host[R_BAND if len(by_host) > 1 else 0])
-    values = measure(drawn, arcs, hosts, usable, psf, sky, grid.detectability)
-    reasons = list(arcs.reasons)
-    ids = drawn.column("injection_id").combine_chunks()
-    light = arcs.images
-    if grid.poisson_gain_e_per_nmgy is not None:
-        light = add_poisson(light, grid.poisson_gain_e_per_nmgy, plan.seed, ids)
-    if grid.sky_noise != "none":
-        sigma = by_depth if grid.sky_noise == "psfdepth" else np.stack(by_host, axis=1)
-        hosts = add_sky(hosts, _known(sigma, reasons), plan.seed, ids)
-    values["score"], values["host_score"] = _scored(scorer, hosts + light), _scored(scorer, hosts)
+    rows = plan.hosts.rows_of(found.ids)
+    psf = plan.hosts.psf(rows, plan.grid)
+    seen = see(plan.grid, plan.sources, drawn, found.stamps, (psf, plan.hosts.psfdepth[rows]), plan.seed)
+    values = measure(drawn, seen.arcs, seen.hosts, seen.usable, psf, seen.sky, plan.grid.detectability)
+    values["score"], values["host_score"] = _scored(scorer, seen.images), _scored(scorer, seen.bare)
+    reasons = seen.reasons
     for index in np.flatnonzero(~(np.isfinite(values["score"]) & np.isfinite(values["host_score"]))):
         reasons[index] = reasons[index] or "the scorer gave no finite score"
     return values, reasons
-
-
-def _annulus_bands(grid: GridParams) -> list[int]:
-    """Bands whose noise is measured on the host: r, and all where that noise is to be added."""
-    return list(range(len(BANDS))) if grid.sky_noise == "annulus" else [R_BAND]
-
-
-def _known(sigma: NDArray[np.float64], reasons: list[str | None]) -> NDArray[np.float64]:
-    """Sky noise (batch, band), zero in rows that fail for having none."""
-    for index in np.flatnonzero(~np.isfinite(sigma).all(axis=1)):
-        reasons[index] = reasons[index] or f"the host's sky noise is not known in every band: {sigma[index].tolist()}"
-    return np.nan_to_num(sigma)
 
 
 def _scored(scorer: Scorer, stamps: Pixels) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from analysis.features import texture_features
 from injection.config import GridParams
 from injection.grid import grid_sources
 from injection.hosts import Hosts
-from injection.render import render
+from injection.seen import see
 from lake.hashing import key_hash
 from lake.stamps import StampStore
 from modeling.scorer import Scorer
@@ -34,13 +34,14 @@ def grid_params(context: RunContext, generation: str) -> GridParams:
 
 
 def drawn_again(context: RunContext, rows: pa.Table, grid: GridParams, store: StampStore) -> tuple[Images, Images]:
-    """Bare hosts and hosts with arcs (batch, band, y, x) nMgy of rows of ``injections``."""
+    """Bare hosts and hosts with arcs (batch, band, y, x) nMgy of rows of ``injections``, as the finder saw them."""
     table = host_table(context)
     hosts = Hosts(table, grid.host_model)
     ids = rows["galaxy_id"].to_pylist()
-    stamps = stamp_loader(table, store)(ids)
-    psf = hosts.psf(hosts.rows_of(ids), grid)
-    return stamps, render(rows, stamps, psf, grid.quadrature, grid.threads, grid_sources(grid)).images
+    places, here = hosts.rows_of(ids), grid.model_copy(update={"device": "cpu"})
+    conditions = hosts.psf(places, grid), hosts.psfdepth[places]
+    seen = see(here, grid_sources(grid), rows, stamp_loader(table, store)(ids), conditions, context.seed)
+    return seen.bare, seen.images
 
 
 def sample(rows: pa.Table, count: int, seed: int) -> pa.Table:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from injection import render
+from injection.hosts import check_pixel_scale
 from injection.psf import Psf
 from injection.ranges import RANGES, allowed
 from lake.errors import ParameterError
@@ -70,5 +71,5 @@ def test_wrong_shapes_and_scales_are_refused() -> None:
     with pytest.raises(ParameterError, match="'stamp_pixels' must be odd"):
         render.render_arcs(rows({}), psf, 100)
     with pytest.raises(ParameterError, match="'pixel_scale_arcsec' must be within 1 %"):
-        render.check_pixel_scale(0.27)
-    render.check_pixel_scale(0.263)
+        check_pixel_scale(0.27)
+    check_pixel_scale(0.263)

@@ -15,6 +15,7 @@ from injection import stream
 from injection.config import GridParams
 from injection.render import STANDARD
 from injection.schema import BATCH_SCHEMA, MEASURED
+from injection.seen import see
 from lake import tables
 from lake.errors import DataError, ParameterError
 from lake.survey import PIXEL_SCALE_ARCSEC, flux_from_magnitude
@@ -195,6 +196,18 @@ def test_resuming_at_a_batch_gives_its_rows() -> None:
     whole = run(plan)
     rest = pa.concat_tables(stream.run(plan, load_hosts, Brightness(), start=2)).combine_chunks()
     assert rest.equals(whole.slice(20).combine_chunks())
+
+
+@pytest.mark.parametrize("sky_noise", ["none", "annulus"])
+def test_stored_rows_draw_the_pixels_again_that_were_scored(sky_noise: str) -> None:
+    noisy = {"poisson_gain_e_per_nmgy": 150.0, "core_suppression_radius_arcsec": 0.5, "sky_noise": sky_noise}
+    plan = grids.plan(params(host_model="IM2", **noisy), hosts_table(), 42)
+    out = run(plan).take(pa.array([3, 17, 5])).combine_chunks()
+    hosts = plan.hosts.rows_of(out["galaxy_id"].to_pylist())
+    conditions = plan.hosts.psf(hosts, plan.grid), plan.hosts.psfdepth[hosts]
+    seen = see(plan.grid, plan.sources, out, load_hosts(out["galaxy_id"].to_pylist()), conditions, 42)
+    np.testing.assert_array_equal(Brightness().score(seen.images), out["score"].to_numpy())
+    np.testing.assert_array_equal(Brightness().score(seen.bare), out["host_score"].to_numpy())
 
 
 def test_scores_rise_by_the_arc_flux() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lenstronomy.LensModel.lens_model import LensModel
+from lenstronomy.LightModel.light_model import LightModel
 from numpy.typing import NDArray
 
 from injection import _pack, _rays, conventions, images, lens
@@ -224,3 +225,17 @@ def test_conventions_round_trip() -> None:
     np.testing.assert_allclose(
         lens.convergence(1.0, 0.7, model), b / (2 * lens.elliptical_radius(u, v, 0.55)), rtol=1e-12
     )
+
+
+def test_sources_go_to_lenstronomy_and_back_as_the_same_profile() -> None:
+    parts, x = components(drawn("v1_wide", 20)), np.linspace(-1.0, 1.0, 40)
+    light = LightModel(["SERSIC_ELLIPSE"])
+    for row in range(20):
+        kwargs = conventions.lenstronomy_source(parts, row)
+        back, flux = conventions.from_lenstronomy_source([{**one, "amp": 3.0 * one["amp"]} for one in kwargs])
+        np.testing.assert_allclose(flux, 3.0, rtol=1e-12)
+        sx, sy = parts.x_arcsec[row, 0] + x, parts.y_arcsec[row, 0] + 0.3 * x
+        ours = parts.brightness(sx, sy, row)
+        np.testing.assert_allclose(back.brightness(sx, sy, 0), ours, rtol=1e-9)
+        theirs = sum(light.surface_brightness(sx, sy, [one]) for one in kwargs)
+        np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-6 * ours.max())

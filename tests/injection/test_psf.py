@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -150,6 +152,15 @@ def test_sums_are_normalised_and_recorded_or_refused() -> None:
         Psf.from_image(broken, SCALE, includes_pixel=True)
 
 
+def test_kernels_off_centre_are_refused() -> None:
+    kernel = np.array(np.broadcast_to(IMAGES["psf_fwhm1p2"], (1, 3, 51, 51)))
+    kernel[0, 1] = np.roll(kernel[0, 1], 1, axis=0)
+    with pytest.raises(
+        ParameterError, match=r"'psf image' must be centred on its middle pixel within 0\.5 pixel, got 0\.99"
+    ):
+        Psf.from_image(kernel, SCALE, includes_pixel=True)
+
+
 def test_bad_profiles_are_refused() -> None:
     with pytest.raises(ParameterError, match="'psf_moffat_beta' must be above 1"):
         Psf.moffat([[1.0]], 1.0, includes_pixel=True)
@@ -163,3 +174,16 @@ def test_convolution_conserves_flux(fwhm: float) -> None:
     image[0, 40:60, 45:55] = 1.0
     out = render.convolve(image, Psf.gaussian([[fwhm] * 3], includes_pixel=False), np.array([[1.0, 2.0, 0.5]]))
     np.testing.assert_allclose(out.sum(axis=(2, 3))[0], [200, 400, 100], rtol=1e-4)
+
+
+def test_coadd_psfs_of_the_survey_are_taken(real_data: Path) -> None:
+    from astropy.io import fits
+
+    file = real_data / "cutouts" / "pysersic_dr9_image_invvar_psf" / "copsf_59.1067_-30.4848.fits"
+    with fits.open(file) as planes:
+        images = np.stack([plane.data for plane in planes if plane.data is not None])[None]
+    psf = Psf.from_image(images, SCALE, includes_pixel=True)
+    assert images.shape == (1, 3, 63, 63)
+    assert ((psf.fwhm_arcsec > 0.7) & (psf.fwhm_arcsec < 2.5)).all()
+    seen = star(psf).astype(float)
+    np.testing.assert_allclose(seen.sum(axis=(1, 2)), 1.0, atol=0.02)
