@@ -93,7 +93,7 @@ def _lenstronomy_b_n(n: ArrayLike) -> Array:
 
 def _radius_ratio(n: ArrayLike) -> Array:
     """lenstronomy's ``R_sersic`` over the half-light radius of the same profile: not 1, its b_n being approximate."""
-    return (_lenstronomy_b_n(n) / b_n(n)) ** n
+    return (_lenstronomy_b_n(n) / b_n(n)) ** np.asarray(n, dtype=np.float64)
 
 
 def _lenstronomy_flux(n: ArrayLike, radius: ArrayLike) -> Array:
