@@ -1,18 +1,23 @@
-"""Time and accuracy of injections, this engine beside lenstronomy, on the same draws: `python -m benchmarks.injection`.
+"""Time and accuracy of injections, this engine beside others, on the same draws: `python -m benchmarks.injection`.
 
-Times are processor time of one thread, per injection in three bands with PSF convolution and without noise. Accuracy is
-the lensed flux and the convolved r-band peak against this engine run to convergence (which the tests hold to an
-independent integrator and to reference values).
+Times are processor time of one thread, per injection in three bands with PSF convolution and without noise, which is
+timed apart. Accuracy is the lensed flux and the convolved r-band peak against this engine run to convergence (which the
+tests hold to an independent integrator and to reference values). caustics takes part where it is installed
+(`pip install caustics`), a GPU where there is one.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import multiprocessing
+import resource
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from lenstronomy.Data.pixel_grid import PixelGrid
 from lenstronomy.Data.psf import PSF
 from lenstronomy.ImSim.image_model import ImageModel
@@ -22,24 +27,29 @@ from lenstronomy.LightModel.light_model import LightModel
 from lenstronomy.SimulationAPI.sim_api import SimAPI
 from numpy.typing import NDArray
 
-from injection import conventions, render
+from injection import conventions, noise, render
 from injection.config import Quadrature
 from injection.lens import Lens
 from injection.priors import draw, load_prior
 from injection.psf import Psf, fwhm_per_band
-from injection.sources import components
+from injection.sources import components, total_flux
 from lake.survey import PIXEL_SCALE_ARCSEC
+from modeling.config import resolve_generation
+from modeling.hardware import choose_dtype, device_of
+from modeling.inference import Arithmetic, logits_of
+from modeling.networks import build
+from modeling.preprocess import normalise
 
-PIXELS, DRAWS, SLOW_DRAWS, FWHM_ARCSEC = 101, 1000, 20, 1.2
+PIXELS, DRAWS, SLOW_DRAWS, BATCH, FWHM_ARCSEC = 101, 1000, 20, 256, 1.2
 CONVERGED = Quadrature(levels=11, one_ray_below=0.04, four_rays_below=0.2, negligible_flux=1e-9, tail_fraction=1e-6)
 
 Image = NDArray[np.floating[Any]]
 
 
-def rows_and_psf() -> tuple[pa.Table, Psf]:
+def rows_and_psf(first: int = 0, count: int = DRAWS) -> tuple[pa.Table, Psf]:
     """Draws of the widest prior, and a Gaussian PSF, which every code has."""
-    ids = pa.array([f"benchmark-{k}" for k in range(DRAWS)])
-    fwhm = fwhm_per_band(np.full(DRAWS, FWHM_ARCSEC))
+    ids = pa.array([f"benchmark-{k}" for k in range(first, first + count)])
+    fwhm = fwhm_per_band(np.full(count, FWHM_ARCSEC))
     return draw(load_prior("v1_wide"), ids, seed=20261121), Psf.gaussian(fwhm, includes_pixel=False)
 
 
@@ -103,6 +113,43 @@ class Reused:
             yield [convolution.convolution2d(image) for convolution in self.convolutions]
 
 
+class Caustics:
+    """caustics in float64 at 4 x 4: the rays once per injection, then lenstronomy's convolution per band."""
+
+    def __init__(self) -> None:
+        self.convolutions = [PixelKernelConvolution(kernel) for kernel in kernels()]
+        self.simulators = dict[int, Any]()
+
+    def simulator(self, count: int) -> Any:
+        """A simulator of as many source components."""
+        import caustics
+
+        cosmology = caustics.FlatLambdaCDM()
+        masses = [caustics.SIE(cosmology=cosmology), caustics.ExternalShear(cosmology=cosmology)]
+        lens = caustics.SinglePlane(cosmology=cosmology, lenses=masses, z_l=0.5, z_s=1.5)
+        light = [caustics.Sersic() for _ in range(count)]
+        source = light[0] if count == 1 else caustics.LightStack(light)
+        return caustics.LensSource(lens, source, PIXEL_SCALE_ARCSEC, PIXELS, upsample_factor=4)
+
+    def images(self, rows: pa.Table) -> Iterator[list[Image]]:
+        lens, parts = Lens.from_rows(rows), components(rows)
+        for row in range(rows.num_rows):
+            one, present = lens.row(row), np.flatnonzero(parts.fraction[row] > 0)
+            values = [
+                one.x_arcsec, one.y_arcsec, one.q, one.pa_rad, one.theta_e_arcsec,
+                one.x_arcsec, one.y_arcsec, one.gamma1, one.gamma2,
+            ]  # fmt: skip
+            for k in present:
+                n, q, size = parts.n[row, k], parts.q[row, k], parts.re_arcsec[row, k]
+                major = conventions.major_from_intermediate(size, q)
+                bright = PIXEL_SCALE_ARCSEC**2 * parts.fraction[row, k] / total_flux(n, 1.0, size)
+                values += [parts.x_arcsec[row, k], parts.y_arcsec[row, k], q, parts.pa_rad[row, k], n, major, bright]
+            if len(present) not in self.simulators:
+                self.simulators[len(present)] = self.simulator(len(present))
+            image = self.simulators[len(present)](torch.tensor(values, dtype=torch.float64)).numpy()
+            yield [convolution.convolution2d(image) for convolution in self.convolutions]
+
+
 def timed(images: Iterator[list[Image]]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
     """Milliseconds per injection after the first, r-band flux and peak of each."""
     flux, peak, start = [], [], 0.0
@@ -133,7 +180,67 @@ def report(name: str, milliseconds: float, base: float, errors: tuple[Image, Ima
     print(f"{name:44s} {milliseconds:9.3f} ms {milliseconds / base:8.1f} x   {text}")
 
 
+def poisson(arcs: render.Arcs) -> None:
+    """Time of the arcs' Poisson noise, of few and of many electrons per nanomaggy."""
+    ids = pa.array([str(k) for k in range(len(arcs.images))])
+    for gain in (10.0, 150.0, 10_000.0):
+        noise.add_poisson(arcs.images[:8], gain, 1, ids.slice(0, 8))
+        start = time.thread_time()
+        noise.add_poisson(arcs.images, gain, 1, ids)
+        milliseconds = 1e3 * (time.thread_time() - start) / len(ids)
+        print(f"Poisson noise, {gain:g} electrons per nMgy: {milliseconds:.3f} ms")
+
+
+def streamed(count: int) -> tuple[float, float]:
+    """Milliseconds per injection, drawing included, and peak memory (MB) of a process that renders batch by batch."""
+    ours(*rows_and_psf(0, BATCH))
+    start = time.thread_time()
+    for first in range(0, count, BATCH):
+        render.render_arcs(*rows_and_psf(first, min(BATCH, count - first)), PIXELS)
+    spent = 1e3 * (time.thread_time() - start) / count
+    return spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def scaling() -> None:
+    """Time and peak memory of more and more injections, each number in a process of its own."""
+    for count in (1_000, 4_000, 16_000):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            milliseconds, megabytes = pool.apply(streamed, (count,))
+        print(f"{count:6d} injections in batches of {BATCH}: {milliseconds:.3f} ms each, peak {megabytes:.0f} MB")
+
+
+def stream_on(device: str, count: int) -> None:
+    """Injections per second on a device, and the time they take beside the scores of demo1's network."""
+    rows, psf = rows_and_psf(0, count)
+    params = resolve_generation("demo1")
+    execution = params.execution.model_copy(update={"device": device})
+    network = build(params.network)
+    where = device_of(execution)
+    dtype = torch.bfloat16 if choose_dtype(execution, network, PIXELS, 0) == "bf16" else torch.float32
+    arithmetic = Arithmetic(where, dtype, execution.channels_last)
+    placed = arithmetic.place(network)
+    spent = np.full(2, np.inf)
+    for _ in range(4):
+        start = time.perf_counter()
+        stamps = torch.as_tensor(render.render_arcs(rows, psf, PIXELS, device=device).images)
+        _finish(where)
+        injected = time.perf_counter()
+        logits_of(placed, arithmetic, normalise(stamps, params.preprocessing))
+        spent = np.minimum(spent, [injected - start, time.perf_counter() - injected])
+    rates = count / spent
+    print(
+        f"{device}: {rates[0]:.0f} injections/s, {rates[1]:.0f} scores/s; "
+        f"injecting takes {spent[0] / spent[1]:.0%} of the scoring's time"
+    )
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def main() -> None:
+    torch.set_num_threads(1)
     rows, psf = rows_and_psf()
     flux, peak = truth(rows, psf)
     source = 10 ** (-0.4 * (rows.column("src_mag_r").to_numpy() - 22.5))
@@ -150,10 +257,20 @@ def main() -> None:
         "lenstronomy, classes reused, 4 x 4": lambda: Reused({"supersampling_factor": 4}).images(few),
         "lenstronomy, adaptive 4 x 4": lambda: Reused(_adaptive()).images(few),
     }
+    if importlib.util.find_spec("caustics"):
+        others["caustics, 4 x 4"] = lambda: Caustics().images(few)
+    else:
+        print("caustics is not installed: left out")
     for name, images in others.items():
         milliseconds, their_flux, their_peak = timed(images())
         errors = (np.abs(their_flux / flux[:SLOW_DRAWS] - 1), np.abs(their_peak / peak[:SLOW_DRAWS] - 1))
         report(name, milliseconds, base, errors)
+    poisson(arcs)
+    scaling()
+    if torch.cuda.is_available():
+        stream_on("cuda", 8192)
+    else:
+        print("no CUDA GPU: the engine on a device is left out")
 
 
 def _adaptive() -> dict[str, Any]:
