@@ -18,6 +18,7 @@ from injection.config import GridParams
 from injection.grid import grid_sources
 from injection.hosts import Hosts
 from injection.seen import see
+from lake.errors import DataError
 from lake.hashing import key_hash
 from lake.stamps import StampStore
 from modeling.scorer import Scorer
@@ -41,6 +42,9 @@ def drawn_again(context: RunContext, rows: pa.Table, grid: GridParams, store: St
     places, here = hosts.rows_of(ids), grid.model_copy(update={"device": "cpu"})
     conditions = hosts.psf(places, grid), hosts.psfdepth[places]
     seen = see(here, grid_sources(grid), rows, stamp_loader(table, store)(ids), conditions, context.seed)
+    failed = [reason for reason in seen.reasons if reason is not None]
+    if failed:
+        raise DataError(f"{len(failed)} stored injections cannot be drawn again, first: {failed[0]}")
     return seen.bare, seen.images
 
 
