@@ -149,19 +149,25 @@ def padded_sizes(psf: Psf, stamp_pixels: int, pixel_scale_arcsec: float) -> NDAr
     return np.array([next_fast_len(stamp_pixels + int(wing), real=True) for wing in unique])[place]
 
 
-def transfer(psf: Psf, size: int, stamp_pixels: int, pixel_scale_arcsec: float) -> NDArray[np.float32]:
-    """What multiplies the real transform of a pixel-integrated stamp: (batch, band, size, size // 2 + 1)."""
+def filtered(
+    spectrum: NDArray[np.complex64], psf: Psf, fluxes: Array, stamp_pixels: int, pixel_scale_arcsec: float
+) -> NDArray[np.complex64]:
+    """Real transforms (batch, size, size // 2 + 1) of pixel-integrated stamps, as the PSF of each band leaves them.
+
+    Scaled by the bands' ``fluxes`` (batch, band): (batch, band, size, size // 2 + 1).
+    """
+    size = spectrum.shape[1]
     pixel = np.sinc(np.fft.fftfreq(size)) if psf.includes_pixel else np.ones(size)
     inverse_pixel = (1.0 / pixel).astype(np.float32)
+    flux = fluxes.astype(np.float32)
     if psf.image is not None:
-        kernel = centred(psf.image, size, stamp_pixels)
-        response = rfft2(kernel) * inverse_pixel[:, None] * inverse_pixel[: size // 2 + 1]
-        return response.astype(np.complex64)
-    shape = (*psf.fwhm_arcsec.shape, size, size // 2 + 1)
-    out = np.empty(shape, dtype=np.float32)
+        response = rfft2(centred(psf.image, size, stamp_pixels)) * inverse_pixel[:, None]
+        response *= inverse_pixel[: size // 2 + 1] * flux[..., None, None]
+        return np.asarray(spectrum[:, None] * response, dtype=np.complex64)
+    out = np.empty((*fluxes.shape, *spectrum.shape[1:]), dtype=np.complex64)
     table, step = modulation_table(psf.kind, psf.beta)
     rates = (table_scale(psf) / (pixel_scale_arcsec * size * step)).astype(np.float32)
-    _fill_transfer(rates, table, inverse_pixel, out)
+    _filter(rates, flux, table, inverse_pixel, spectrum.view(np.float32), out.view(np.float32))
     return out
 
 
@@ -197,24 +203,31 @@ def modulation_table(kind: str, beta: float) -> tuple[NDArray[np.float32], float
     return _TABLES[kind, beta]
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
-def _fill_transfer(rates: Any, table: Any, inverse_pixel: Any, out: Any) -> None:
-    """Interpolate the modulation at every frequency; ``rates`` are table steps per frequency step."""
-    size, half = out.shape[2], out.shape[3]
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
+def _respond(rate: Any, table: Any, inverse_pixel: Any, response: Any) -> None:
+    """Interpolate the modulation at the frequencies (y, x) >= 0; ``rate`` is table steps per frequency step."""
     last = table.size - 2
+    for j in range(response.shape[0]):
+        for i in range(j, response.shape[0]):
+            place = rate * np.sqrt(np.float32(i * i + j * j))
+            low = min(int(place), last)
+            part = min(place - np.float32(low), np.float32(1.0))
+            value = (table[low] + part * (table[low + 1] - table[low])) * inverse_pixel[i] * inverse_pixel[j]
+            response[j, i] = value
+            response[i, j] = value
+
+
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+def _filter(rates: Any, fluxes: Any, table: Any, inverse_pixel: Any, spectrum: Any, out: Any) -> None:
+    """Multiply spectra by flux and response; complex numbers are pairs of floats along the last axis."""
+    size, half = out.shape[2], out.shape[3] // 2
+    response = np.empty((half, half), np.float32)
     for row in range(out.shape[0]):
         for band in range(out.shape[1]):
-            rate = rates[row, band]
-            for j in range(half):
-                for i in range(j, half):
-                    place = rate * np.sqrt(np.float32(i * i + j * j))
-                    low = min(int(place), last)
-                    part = min(place - np.float32(low), np.float32(1.0))
-                    value = table[low] + part * (table[low + 1] - table[low])
-                    value = value * inverse_pixel[i] * inverse_pixel[j]
-                    out[row, band, j, i] = value
-                    if j > 0:
-                        out[row, band, size - j, i] = value
-                    if i < half and i > 0:
-                        out[row, band, i, j] = value
-                        out[row, band, size - i, j] = value
+            _respond(rates[row, band], table, inverse_pixel, response)
+            for j in range(size):
+                line = response[min(j, size - j)]
+                for i in range(half):
+                    weight = fluxes[row, band] * line[i]
+                    out[row, band, j, 2 * i] = spectrum[row, j, 2 * i] * weight
+                    out[row, band, j, 2 * i + 1] = spectrum[row, j, 2 * i + 1] * weight

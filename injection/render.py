@@ -21,7 +21,7 @@ from injection.config import Quadrature
 from injection.device import Pixels, accelerator, like
 from injection.lens import Lens
 from injection.noise import Poisson, add_poisson, updated_inverse_variance
-from injection.psf import Psf, padded_sizes, transfer
+from injection.psf import Psf, filtered, padded_sizes
 from injection.ranges import faults
 from injection.sources import band_fluxes, components
 from lake.errors import DarkHaloError, invalid
@@ -105,9 +105,9 @@ def convolve(images: Images, psf: Psf, fluxes: Array, pixel_scale_arcsec: float 
     """Images (batch, y, x) of unit flux, convolved with each band's PSF and scaled: (batch, band, y, x)."""
     pixels = images.shape[-1]
     size = int(padded_sizes(psf, pixels, pixel_scale_arcsec).max())
-    spectrum = fft(rfft(images, n=size, axis=-1), n=size, axis=-2)[:, None]
-    response = transfer(psf, size, pixels, pixel_scale_arcsec) * fluxes.astype(np.float32)[..., None, None]
-    lines = ifft(spectrum * response, axis=-2, overwrite_x=True)[..., :pixels, :]
+    spectrum = fft(rfft(images, n=size, axis=-1), n=size, axis=-2)
+    seen = filtered(spectrum, psf, fluxes, pixels, pixel_scale_arcsec)
+    lines = ifft(seen, axis=-2, overwrite_x=True)[..., :pixels, :]
     return irfft(lines, n=size, axis=-1)[..., :pixels]
 
 

@@ -1,4 +1,4 @@
-"""PSFs of :mod:`injection.psf` acting on stamps of a device, by the same transfer functions."""
+"""PSFs of :mod:`injection.psf` acting on stamps of a device, by the same response."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def convolve(
 
 
 def transfer(psf: Psf, size: int, stamp_pixels: int, pixel_scale_arcsec: float, device: torch.device) -> Tensor:
-    """As ``psf.transfer``, on a device: (batch, band, size, size // 2 + 1)."""
+    """What multiplies real transforms, as in ``psf.filtered``: (batch, band, size, size // 2 + 1)."""
     if psf.image is not None:
         kernel = torch.from_numpy(profiles.centred(psf.image, size, stamp_pixels)).to(device)
         response = torch.fft.rfft2(kernel)
