@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,16 @@ from matplotlib.image import imread
 from scipy.integrate import quad
 
 from injection.banks import write_bank
+from injection.grid import plan
+from injection.realsources import BankSources
+from injection.stream import run_batch
 from lake.errors import DarkHaloError, DataError
 from lake.stamps import write_npz
 from pipeline import cli, params
+from pipeline.hostsets import one_cell
 from pipeline.injecting import Choice, Setting
-from pipeline.rendering import Wanted, cropped, examples
+from pipeline.pixels import draw_pixels
+from pipeline.rendering import Wanted, cropped, examples, label, render_sheet
 from tests.injection.scenes import gaussian_bank
 from tests.pipeline import finders
 from tests.pipeline.checkout import PROJECT
@@ -125,6 +131,38 @@ def test_poisson_noise_and_core_suppression_reach_the_pixels() -> None:
     _, pixels = examples(wanted, setting(core_suppression_radius=1.0))
     assert (pixels.arcs[:, :, 50, 50] == 0).all()
     assert pixels.arcs.sum() < plain.sum()
+
+
+def test_pixels_drawn_again_are_those_that_were_scored() -> None:
+    kept: list[Any] = []
+
+    class Keeping(finders.Brightness):
+        def score(self, stamps: Any) -> Any:
+            kept.append(np.array(stamps))
+            return super().score(stamps)
+
+    made = setting(hosts="hosts", poisson_gain=150.0, core_suppression_radius=0.5, source_model="bank.h5")
+    planned = plan(one_cell(made.grid, made.hosts.hosts, 6), made.hosts.hosts.table, made.seed)
+    rows = run_batch(planned, planned.rows, made.hosts.load, Keeping())
+    again = draw_pixels(rows, rows["galaxy_id"].to_pylist(), made)
+    np.testing.assert_array_equal(kept[0], again.seen)
+    np.testing.assert_array_equal(kept[1], again.hosts)
+    np.testing.assert_allclose(again.measured["arc_snr"], rows["arc_snr"].to_numpy(), rtol=1e-12)
+
+
+def test_examples_that_fail_are_named_and_all_failing_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    made = setting(source_model="bank.h5")
+    bank = made.sources.bank
+    nearly = 0.15 / float(bank.half_light_px.max())
+    some = replace(made, sources=BankSources(bank, max_pixel_arcsec=nearly))
+    rows, pixels = examples(Wanted(12, {}, 16.0), some)
+    large = rows["src_re_arcsec"].to_numpy() > 0.15
+    assert 0 < large.sum() < 12
+    assert [text == "failed" for text in label(rows, pixels)] == large.tolist()
+    assert render_sheet(Wanted(12, {}, 16.0), some).content.startswith(b"\x89PNG")
+    assert "injections failed, first: 'src_re_arcsec' must be at most" in caplog.text
+    with pytest.raises(DataError, match="none of 3 injections could be rendered: 'src_re_arcsec'"):
+        render_sheet(Wanted(3, {}, 16.0), replace(made, sources=BankSources(bank, max_pixel_arcsec=1e-6)))
 
 
 def test_real_galaxies_of_a_bank_are_used() -> None:
