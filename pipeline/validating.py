@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from pipeline import params
 from pipeline.foreign import Sized
 from pipeline.hostsets import SURVEY, imported_npz, one_cell
 from pipeline.injecting import Setting
-from pipeline.pixels import Images, draw_pixels
+from pipeline.pixels import Images, Pixels, draw_pixels
 from pipeline.rendering import cropped
 from pipeline.sourcebanks import in_words
 
@@ -129,15 +129,20 @@ def _arcs(scored: pa.Table, setting: Setting) -> dict[str, FoundArcs]:
 
     Only injections whose true SNR could be found: fainter ones would give the structure of their hosts.
     """
-    annulus, found, bare = setting.grid.sky_annulus_px, [], []
+    annulus = setting.grid.sky_annulus_px
     bright = scored.filter(pc.greater_equal(scored["arc_snr"], FOUND_SNR)).combine_chunks()
-    for start in track(range(0, bright.num_rows, _CHUNK), "look for arcs"):
-        part = bright.slice(start, _CHUNK)
-        found.append(find_arcs(draw_pixels(part, part["galaxy_id"].to_pylist(), setting).seen, annulus))
-    hosts = sorted(set(scored["galaxy_id"].to_pylist()))
-    for start in range(0, len(hosts), _CHUNK):
-        bare.append(find_arcs(setting.hosts.load(hosts[start : start + _CHUNK]), annulus))
+    _, once = np.unique(np.asarray(scored["galaxy_id"]), return_index=True)
+    found = [find_arcs(pixels.seen, annulus) for pixels in _drawn(bright, setting, "look for arcs")]
+    bare = [
+        find_arcs(pixels.hosts, annulus) for pixels in _drawn(scored.take(pa.array(once)), setting, "on bare hosts")
+    ]
     return {name: _together(parts) for name, parts in ((INJECTIONS, found), (BARE, bare)) if parts}
+
+
+def _drawn(rows: pa.Table, setting: Setting, words: str) -> Iterator[Pixels]:
+    for start in track(range(0, rows.num_rows, _CHUNK), words):
+        part = rows.slice(start, _CHUNK)
+        yield draw_pixels(part, part["galaxy_id"].to_pylist(), setting)
 
 
 def _together(parts: Sequence[FoundArcs]) -> FoundArcs:
