@@ -128,13 +128,13 @@ def imported_npz(path: Path, cutouts: CutoutsParams) -> Imported:
 def _survey(grid: GridParams) -> HostSet:
     """Validation negatives of this checkout's lake."""
     survey = params.survey()
+    name = f"validation negatives of the {survey.name}{' (simulated data)' if survey.simulated else ''}"
     context = RunContext("render", None, survey, params.root())
     table = host_table(context)
     hosts = Hosts(table, grid.host_model)
-    _some(hosts, f"validation negatives of {survey.collection}")
+    _some(hosts, name)
     load = stamp_loader(table, StampStore(context.root.cutouts))
-    first = load([hosts.ids[0].as_py()])
-    return HostSet(f"validation negatives of {survey.collection}", hosts, load, first.shape[-1])
+    return HostSet(name, hosts, load, load([hosts.ids[0].as_py()]).shape[-1])
 
 
 def _blank(grid: GridParams, conditions: Conditions, seed: int) -> HostSet:
