@@ -20,8 +20,8 @@ SESSION = {
 """Set on every session, whoever started its Spark."""
 
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-"""Queries evaluated without being compiled: a third of the time of a query over few rows, several times that of a
-query over millions."""
+"""Queries evaluated without being compiled: the stages of a survey of a few thousand galaxies take two thirds of the
+time, publishing a million rows almost four times."""
 
 STATIC = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
