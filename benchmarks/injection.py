@@ -127,7 +127,7 @@ class Caustics:
         cosmology = caustics.FlatLambdaCDM()
         masses = [caustics.SIE(cosmology=cosmology), caustics.ExternalShear(cosmology=cosmology)]
         lens = caustics.SinglePlane(cosmology=cosmology, lenses=masses, z_l=0.5, z_s=1.5)
-        light = [caustics.Sersic() for _ in range(count)]
+        light = [caustics.Sersic(name=f"part{k}") for k in range(count)]
         source = light[0] if count == 1 else caustics.LightStack(light)
         return caustics.LensSource(lens, source, PIXEL_SCALE_ARCSEC, PIXELS, upsample_factor=4)
 
@@ -146,7 +146,7 @@ class Caustics:
                 values += [parts.x_arcsec[row, k], parts.y_arcsec[row, k], q, parts.pa_rad[row, k], n, major, bright]
             if len(present) not in self.simulators:
                 self.simulators[len(present)] = self.simulator(len(present))
-            image = self.simulators[len(present)](torch.tensor(values, dtype=torch.float64)).numpy()
+            image = self.simulators[len(present)](torch.from_numpy(np.array(values, dtype=np.float64))).numpy()
             yield [convolution.convolution2d(image) for convolution in self.convolutions]
 
 
