@@ -188,7 +188,7 @@ def table_scale(psf: Psf) -> Array:
 
 
 _TABLES: dict[tuple[str, float], tuple[NDArray[np.float32], float]] = {}
-_TABLE_POINTS = 4096
+_TABLE_POINTS = 8192
 
 
 def modulation_table(kind: str, beta: float) -> tuple[NDArray[np.float32], float]:
@@ -197,7 +197,7 @@ def modulation_table(kind: str, beta: float) -> tuple[NDArray[np.float32], float
         one = np.ones((1, 1))
         unit = one if kind == "gaussian" else one * 2.0 * np.sqrt(2.0 ** (1.0 / beta) - 1.0)
         psf = Psf("gaussian" if kind == "gaussian" else "moffat", unit, beta, includes_pixel=False)
-        last = 2.0 if kind == "gaussian" else 4.0
+        last = 3.0 if kind == "gaussian" else 5.0
         grid = np.linspace(0.0, last, _TABLE_POINTS)
         _TABLES[kind, beta] = (modulation(psf, grid)[0].astype(np.float32), last / (_TABLE_POINTS - 1))
     return _TABLES[kind, beta]

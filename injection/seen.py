@@ -48,7 +48,7 @@ def see(
     if grid.core_suppression_radius_arcsec is not None:
         arcs = replace(arcs, images=suppress_core(arcs.images, drawn, grid.core_suppression_radius_arcsec))
     hosts = like(stamps, arcs.images)
-    usable = (hosts == hosts).all(1)
+    usable = (abs(hosts) < np.inf).all(1)
     by_depth = sigma_from_psfdepth(psfdepth, psf)
     by_host = [sigma_from_annulus(hosts[:, band], usable, *grid.sky_annulus_px) for band in _annulus_bands(grid)]
     sky = Sky(by_depth[:, R_BAND], by_host[R_BAND if len(by_host) > 1 else 0])

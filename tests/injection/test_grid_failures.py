@@ -50,14 +50,19 @@ def test_rows_that_run_out_of_hosts_fail_with_a_reason(spoil: Any, reason: str) 
     assert out.column("log_prior").null_count == 0
 
 
-def test_bad_pixels_are_tolerated_up_to_the_limit_and_counted() -> None:
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_bad_pixels_are_tolerated_up_to_the_limit_and_counted(bad: float) -> None:
     def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
         stamps = load_hosts(galaxy_ids)
-        stamps[:, :, :2] = np.nan
+        stamps[:, :, :2] = bad
         return stamps
 
+    class Tolerant(Brightness):
+        def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float32]:
+            return super().score(np.where(np.isfinite(stamps), stamps, np.nan))
+
     plan = grids.plan(params(theta_e_arcsec=[1.0]), hosts_table(), 42)
-    out = run(plan, load)
+    out = run(plan, load, Tolerant())
     np.testing.assert_allclose(out.column("host_masked_fraction").to_numpy(), 2 / PIXELS)
     strict = run(grids.plan(params(max_host_bad_fraction=0.01), hosts_table(), 42), load)
     assert "bad pixels" in strict.column("reason")[0].as_py()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.integrate import quad
+from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 
 from injection import psf as psfs
@@ -31,6 +32,26 @@ def star(psf: Psf, pixels: int = 101) -> NDArray[np.float32]:
     image = np.zeros((1, pixels, pixels), np.float32)
     image[0, pixels // 2, pixels // 2] = 1.0
     return render.convolve(image, psf, np.ones((1, 3)))[0]
+
+
+@pytest.mark.parametrize("fwhm", [1.2, 1.8, 3.0])
+def test_convolution_is_exact_to_single_precision(fwhm: float) -> None:
+    """Wide PSFs on sharp light: a response that did not vanish would leave the light itself. Moffat wings wrap."""
+    rng = np.random.default_rng(5)
+    image = np.zeros((1, 101, 101), np.float32)
+    image[0, 30:70, 30:70] = rng.exponential(size=(40, 40)) ** 3
+    wide = np.pad(image[0].astype(np.float64), 100)
+    gaussian = Psf.gaussian([[fwhm] * 3], includes_pixel=False)
+    ours = render.convolve(image, gaussian, np.ones((1, 3)))[0, 1]
+    truth = gaussian_filter(wide, fwhm / SCALE / np.sqrt(8 * np.log(2)), truncate=12)[100:201, 100:201]
+    np.testing.assert_allclose(ours, truth, atol=1e-6 * truth.max())
+    moffat = Psf.moffat([[fwhm] * 3], 3.5, includes_pixel=False)
+    size = len(wide)
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)) / SCALE
+    z = 2 * np.pi * psfs.moffat_scale(fwhm, 3.5) * frequency
+    truth = np.fft.irfft2(np.fft.rfft2(wide) * np.exp(-z) * (1 + z + z**2 / 3), s=wide.shape)[100:201, 100:201]
+    ours = render.convolve(image, moffat, np.ones((1, 3)))[0, 1]
+    np.testing.assert_allclose(ours, truth, atol=1e-5 * truth.max())
 
 
 @pytest.mark.parametrize("psf", MODELS)
