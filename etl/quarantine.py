@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 
+import pyarrow as pa
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
@@ -13,11 +14,13 @@ from etl import audit, table
 from etl.pins import Provenance, pin
 from lake import fingerprint, tables
 from lake.cards import Card
-from lake.delta import arrow_files, where_sql
+from lake.delta import arrow_files, replace, storage_options, where_sql
 from lake.errors import LakeError
 from lake.root import DataRoot
 from lake.spec import TableSpec
 
+_MOST_COLLECTED = 200_000
+"""Rejected rows that this process takes into memory (about 1 kB each); more stay in Spark."""
 COLUMNS = ("source_file", "row_index", "reason", "record")
 """What a job says about a row it could not use."""
 
@@ -34,24 +37,46 @@ def quarantine(
     ``parts`` are frames of ``COLUMNS``, each with its number of rows.
     """
     spec = tables.spec("quarantine")
-    held = table.ensure(spark, spec, root)
     mine = {"stage": provenance.stage, "target_table": target}
     rows = sum(count for _, count in parts)
     frames = [_complete(frame, spec, mine) for frame, count in parts if count]
-    if frames:
-        table.replace(reduce(DataFrame.unionByName, frames), rows, spec, root, mine, provenance.note)
-    elif _count(held, mine):
-        spark.sql(f"DELETE FROM delta.`{table.location(root, spec.name)}` WHERE {where_sql(mine)}")
-    written = table.opened(root, spec.name)
-    if _count(written, mine) != rows:
+    if rows <= _MOST_COLLECTED:
+        written = _write_collected(frames, mine, root, provenance)
+    else:
+        written = _write(reduce(DataFrame.unionByName, frames), rows, mine, root, provenance)
+    if _held(written, mine).num_rows != rows:
         raise LakeError(f"{rows} rejected rows of '{target}' were to be quarantined, and other rows were")
     return _publish(spark, written, root, provenance)
 
 
+def _write_collected(
+    frames: Sequence[DataFrame], mine: dict[str, str], root: DataRoot, provenance: Provenance
+) -> DeltaTable:
+    """Few rows, written without Spark, which takes seconds for it."""
+    spec = tables.spec("quarantine")
+    schema = spec.arrow_schema()
+    rows = pa.concat_tables([frame.toArrow().cast(schema) for frame in frames]) if frames else schema.empty_table()
+    uri = root.table(spec.name)
+    if not frames and DeltaTable.is_deltatable(uri, storage_options=storage_options()):
+        held = table.opened(root, spec.name)
+        if not _held(held, mine).num_rows:
+            return held
+    return replace(root, spec, rows, mine, provenance.code)
+
+
+def _write(frame: DataFrame, rows: int, mine: dict[str, str], root: DataRoot, provenance: Provenance) -> DeltaTable:
+    spec = tables.spec("quarantine")
+    table.replace(frame, rows, spec, root, mine, provenance.note)
+    return table.opened(root, spec.name)
+
+
 def _publish(spark: SparkSession, written: DeltaTable, root: DataRoot, provenance: Provenance) -> Card:
+    """Card and pin of all that the stage has quarantined."""
     spec, where = tables.spec("quarantine"), {"stage": provenance.stage}
-    text, rows = fingerprint.render(0, 0, 0), _count(written, where)
-    if rows:
+    rows = _held(written, where).num_rows
+    if rows <= _MOST_COLLECTED:
+        text = fingerprint.fingerprint(_held(written, where, spec.names).cast(spec.arrow_schema()), spec)
+    else:
         held = spark.read.format("delta").option("versionAsOf", written.version())
         text = audit.fingerprinted(held.load(table.location(root, spec.name)).where(where_sql(where)), spec)
     card = Card(spec.name, provenance.stage, rows, spec.schema_hash(), text, where)
@@ -59,9 +84,10 @@ def _publish(spark: SparkSession, written: DeltaTable, root: DataRoot, provenanc
     return card
 
 
-def _count(held: DeltaTable, where: dict[str, str]) -> int:
+def _held(held: DeltaTable, where: dict[str, str], columns: Sequence[str] = ("row_index",)) -> pa.Table:
+    """Columns of the rows that meet ``where``."""
     filters = [(column, "=", value) for column, value in where.items()]
-    return int(held.to_pyarrow_table(columns=["row_index"], filesystem=arrow_files(held), filters=filters).num_rows)
+    return held.to_pyarrow_table(columns=list(columns), filesystem=arrow_files(held), filters=filters)
 
 
 def _complete(rows: DataFrame, spec: TableSpec, mine: dict[str, str]) -> DataFrame:

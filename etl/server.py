@@ -159,7 +159,7 @@ def _launch(folder: Path, port: int, token: str, classes: Path) -> subprocess.Po
     command = [
         str(java()[0]),
         *MODULE_OPTIONS,
-        QUICK_START,
+        *QUICK_START,
         sharing,
         "-Xshare:auto",
         "-Xlog:disable",

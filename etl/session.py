@@ -116,7 +116,7 @@ def _local_options(folder: Path) -> dict[str, str]:
     return {
         **settings.local(folder),
         "spark.driver.memory": settings.memory(),
-        "spark.driver.extraJavaOptions": QUICK_START,
+        "spark.driver.extraJavaOptions": " ".join(QUICK_START),
         "spark.driver.extraClassPath": os.pathsep.join(str(jar) for jar in delta_jars()),
     }
 

@@ -126,20 +126,26 @@ def write_slice(
         raise LakeError(f"a slice of '{spec.name}' is given by {list(spec.slice_by)}, got {sorted(where)}")
     rows = contract.require(spec, rows)
     card = Card(spec.name, slice_name, rows.num_rows, spec.schema_hash(), fingerprint(rows, spec), dict(where))
+    written = replace(root, spec, rows, where, code)
+    pin = Pin(written.version(), str(written.metadata().id), card.fingerprint, dict(code), dict(inputs))
+    cards.publish(root, card, pin)
+    return card
+
+
+def replace(
+    root: DataRoot, spec: TableSpec, rows: pa.Table, where: Mapping[str, str], code: Mapping[str, str]
+) -> DeltaTable:
+    """Put rows in place of those that meet ``where`` (of all where it is empty), as one commit; the table then."""
     uri = _ensure_table(root, spec)
-    properties = CommitProperties(custom_metadata={"provenance": json.dumps(dict(code))})
     write_deltalake(
         uri,
         rows,
         mode="overwrite",
         predicate=where_sql(where) or None,
-        commit_properties=properties,
+        commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(dict(code))}),
         storage_options=storage_options(),
     )
-    written = DeltaTable(uri, storage_options=storage_options())
-    pin = Pin(written.version(), str(written.metadata().id), card.fingerprint, dict(code), dict(inputs))
-    cards.publish(root, card, pin)
-    return card
+    return DeltaTable(uri, storage_options=storage_options())
 
 
 def _ensure_table(root: DataRoot, spec: TableSpec) -> str:

@@ -13,7 +13,7 @@ import pytest
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 
-from etl import audit, table
+from etl import audit, quarantine, table
 from etl.pins import Provenance
 from etl.reader import read
 from etl.writer import publish
@@ -98,6 +98,18 @@ def test_rows_the_job_could_not_use_are_quarantined_too(spark: Any, root: DataRo
     publish(rows, MEASURED, root, "one", {"part": "1"}, WHO, rejected=lost)
     assert quarantined(root)["bad.fits", -1] == "empty file"
     assert len(quarantined(root)) == 2
+
+
+def test_many_rejected_rows_stay_in_spark_and_end_alike(
+    spark: Any, root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = frame(spark, [("a", -1.0, "f", 1), ("b", 1.0, "f", 2), ("c", -2.0, "f", 3)])
+    publish(bad, MEASURED, root, "one", {"part": "1"}, WHO)
+    few, held = cards.read_slice(root, "quarantine", WHO.stage).card, quarantined(root)
+    monkeypatch.setattr(quarantine, "_MOST_COLLECTED", 1)
+    publish(bad, MEASURED, root, "one", {"part": "1"}, WHO)
+    assert cards.read_slice(root, "quarantine", WHO.stage).card == few
+    assert quarantined(root) == held
 
 
 def test_two_tables_of_a_stage_share_its_quarantine(spark: Any, root: DataRoot) -> None:
