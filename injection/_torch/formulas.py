@@ -122,15 +122,14 @@ def _light(u: Tensor, v: Tensor, p: _Part) -> tuple[Tensor, Tensor, Tensor]:
     return p.amplitude * _exp2(-p.steepness * _exp2(p.power * _log2(radius2))), radius2, inverse_psi
 
 
-def _whole(light: Tensor, rays: int) -> Tensor:
-    """Light in whole multiples, and the rays it took, (..., 2) int64."""
+def _whole(light: Tensor) -> tuple[Tensor, Tensor]:
+    """Light of single rays in whole multiples, and what the rays count, int64."""
     known = light < _BRIGHTEST
-    whole = (torch.where(known, light, 0.0) * SCALE).to(torch.int64)
-    return torch.stack([whole, torch.where(known, rays, NOT_FINITE)], dim=-1)
+    return (torch.where(known, light, 0.0) * SCALE).to(torch.int64), torch.where(known, 1, NOT_FINITE)
 
 
 def classify(u: Tensor, v: Tensor, which: Tensor, table: Tensor, width: Tensor, limits: Tensor) -> tuple[Tensor, ...]:
-    """Look at cells: light of those that one ray does, and rays (cell, 2); which need four rays; which four children.
+    """Look at cells: light of those that one ray does, and rays; which need four rays; which four children.
 
     ``table`` is (fields of :class:`_Part`, component), ``which`` each cell's component; ``limits`` as in a scene's.
     """
@@ -148,23 +147,24 @@ def classify(u: Tensor, v: Tensor, which: Tensor, table: Tensor, width: Tensor, 
     one = (change2 < limits[0]) | (most * (change2 / 12.0).clamp(max=1.0) < limits[2])
     four = (change2 < limits[1]) | (most * (change2 * change2 / 500.0).clamp(max=1.0) < limits[2])
     done = torch.where(seen, torch.where(one, light * area, 0.0), torch.where(radius == radius, 0.0, torch.inf))
-    return _whole(done, 1), seen & ~one & four, seen & ~one & ~four
+    return *_whole(done), seen & ~one & four, seen & ~one & ~four
 
 
 def _corners(u: Tensor, v: Tensor, p: _Part, step: Tensor) -> tuple[Tensor, Tensor]:
     """Four points at +-step along the stamp's axes round cells: (cell, 4) each."""
     cu, su = (step * p.cos)[:, None], (step * p.sin)[:, None]
-    x = torch.tensor([-1.0, 1.0, -1.0, 1.0], device=u.device)
-    y = torch.tensor([-1.0, -1.0, 1.0, 1.0], device=u.device)
+    corner = torch.arange(4, device=u.device)
+    x, y = 2.0 * (corner % 2) - 1.0, 2.0 * (corner // 2) - 1.0
     return u[:, None] + x * cu + y * su, v[:, None] - x * su + y * cu
 
 
-def four_rays(u: Tensor, v: Tensor, which: Tensor, table: Tensor, width: Tensor) -> Tensor:
-    """Light of cells by four Gauss-Legendre rays, and rays: (cell, 2)."""
+def four_rays(u: Tensor, v: Tensor, which: Tensor, table: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    """Light of cells by four Gauss-Legendre rays, and rays."""
     p = _part(table, which)
     us, vs = _corners(u, v, p, _GAUSS * width)
     light = _light(us, vs, _Part(*(field[:, None] for field in p)))[0]
-    return _whole(light * (_QUARTER * width * width), 1).sum(dim=1)
+    light, rays = _whole(light * (_QUARTER * width * width))
+    return light.sum(dim=1), rays.sum(dim=1)
 
 
 def children(u: Tensor, v: Tensor, which: Tensor, table: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,11 +48,11 @@ def trace(scene: Scene, size: int, device: torch.device) -> tuple[Tensor, Tensor
     """
     images, rays = [], []
     for rows in _chunks(scene.counts, size, CELLS[device.type]):
-        sums = torch.zeros((rows.stop - rows.start) * (size * size + 1), 2, dtype=torch.int64, device=device)
+        sums = torch.zeros(2, (rows.stop - rows.start) * (size * size + 1), dtype=torch.int64, device=device)
         parts = _parts(scene, rows, size, device)
         for cells, width in ((_stamp(parts, scene, size), 1.0), (_surroundings(parts, scene, size), float(size))):
             _integrate(cells, width, (parts.table, sums), scene)
-        light, traced = sums.view(-1, size * size + 1, 2).unbind(2)
+        light, traced = sums.view(2, -1, size * size + 1)
         images.append((light.to(torch.float64) / SCALE).to(torch.float32))
         rays.append(traced.sum(dim=1))
     return torch.cat(images), torch.cat(rays)
@@ -133,14 +133,20 @@ def _level(cells: _Cells, rule: tuple[Tensor, Tensor], table: Tensor, sums: Tens
     """Add what cells of one width show; the children of those that need them."""
     width, limits = rule
     device = sums.device
-    done, four, split = fused(classify, device)(cells.u, cells.v, cells.which, table, width, limits)
-    sums.index_add_(0, cells.pixel, done)
+    light, rays, four, split = fused(classify, device)(cells.u, cells.v, cells.which, table, width, limits)
+    _add(sums, cells.pixel, light, rays)
     fours, splits = torch.stack([four.sum(), split.sum()]).tolist()
     if fours:
         some = cells.take(torch.nonzero_static(four, size=fours).squeeze(1))
-        sums.index_add_(0, some.pixel, fused(four_rays, device)(some.u, some.v, some.which, table, width))
+        _add(sums, some.pixel, *fused(four_rays, device)(some.u, some.v, some.which, table, width))
     some = cells.take(torch.nonzero_static(split, size=splits).squeeze(1))
     if not splits:
         return some
     u, v = fused(children, device)(some.u, some.v, some.which, table, width)
     return _Cells(u, v, some.pixel.repeat_interleave(4), some.which.repeat_interleave(4))
+
+
+def _add(sums: Tensor, pixel: Tensor, light: Tensor, rays: Tensor) -> None:
+    """Add to pixels' light and rays, which are whole numbers: the order does not matter."""
+    for total, more in zip(sums.unbind(), (light, rays), strict=True):
+        total.index_add_(0, pixel, more)

@@ -252,6 +252,22 @@ def test_pointwise_parts_compile_whole_and_once_for_lists_of_any_length(monkeypa
     assert len(compiled) <= 2 * len(kernels)
 
 
+@pytest.mark.slow
+def test_compiled_kernels_agree_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By torch's own compiler, for the processor."""
+    monkeypatch.setattr(render, "accelerator", lambda device: None if device == "cpu" else CPU)
+    for module in (torch_rays, torch_noise):
+        monkeypatch.setattr(module, "fused", lambda function, _device: devices._compiled(function))
+    table, psf = drawn("v1_wide", 12, seed=37), moffats(12)
+    agree(table, psf)
+    arcs = render.render_arcs(table, psf, 101).images
+    for add in (
+        lambda pixels: noise.add_poisson(pixels, 150.0, 1, ids(12)),
+        lambda pixels: noise.add_sky(pixels, np.full((12, 3), 0.02), 1, ids(12)),
+    ):
+        np.testing.assert_allclose(add(torch.from_numpy(arcs)).numpy(), add(arcs), rtol=1e-5, atol=1e-9)
+
+
 def test_only_a_gpu_gets_compiled_kernels() -> None:
     assert devices.fused(formulas.classify, CPU) is formulas.classify
     assert devices.fused(formulas.classify, torch.device("cuda")) is not formulas.classify
