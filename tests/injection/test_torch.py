@@ -254,7 +254,8 @@ def test_pointwise_parts_compile_whole_and_once_for_lists_of_any_length(monkeypa
 
 @pytest.mark.slow
 def test_compiled_kernels_agree_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By torch's own compiler, for the processor."""
+    """By torch's own compiler, for the processor; what other tests compiled is forgotten first."""
+    torch._dynamo.reset()
     monkeypatch.setattr(render, "accelerator", lambda device: None if device == "cpu" else CPU)
     for module in (torch_rays, torch_noise):
         monkeypatch.setattr(module, "fused", lambda function, _device: devices._compiled(function))
