@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import qmc
 
 from lake.hashing import hash_long, key_hash
 
@@ -40,6 +39,8 @@ class Sobol:
     """Scrambled Sobol numbers at given places of one sequence per seed: evenly spread, the same in any batch."""
 
     def __init__(self, seed: int, places: ArrayLike, names: tuple[str, ...]) -> None:
+        from scipy.stats import qmc  # half a second, for those who draw so
+
         self._column = {name: column for column, name in enumerate(names)}
         places = np.asarray(places, dtype=np.int64)
         unique, back = np.unique(places, return_inverse=True)

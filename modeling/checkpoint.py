@@ -1,6 +1,6 @@
 """Checkpoints: a folder of safetensors and JSON that says all about a model and executes nothing when loaded.
 
-``checkpoint.json`` (this module's :class:`CheckpointCard`), ``best.safetensors`` (the weights to score with, in their
+``checkpoint.json`` (:class:`modeling.card.CheckpointCard`), ``best.safetensors`` (the weights to score with, in their
 training state), ``last.safetensors``, ``epoch-NNNN.safetensors``, ``epochs.json``, and ``seen.parquet``: every galaxy
 that the model or an ancestor trained or selected on.
 """
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lake.cards import write_atomically
-from lake.config import Section
 from lake.errors import DataError
 from lake.provenance import git_commit
+from modeling.card import CARD, CheckpointCard, config_sha256, read_card
 from modeling.config import TrainParams
 from modeling.data import TrainingArrays
 from modeling.preprocess import resolved
@@ -32,46 +32,7 @@ from modeling.sections import PreprocessingParams
 from modeling.state import scoring_weights
 from modeling.train import TrainResult
 
-CARD, EPOCHS, SEEN = "checkpoint.json", "epochs.json", "seen.parquet"
-
-
-class CheckpointCard(Section):
-    """What ``checkpoint.json`` says."""
-
-    checkpoint_id: str
-    """Hash of weights, network and preprocessing: the identity of the model."""
-    run_id: str
-    """The training run."""
-    config: TrainParams
-    """Parameters of the run."""
-    config_sha256: str
-    """SHA-256 of those parameters."""
-    preprocessing: PreprocessingParams
-    """Preprocessing with its radii in pixels; scoring uses it."""
-    stamp_pixels: int
-    """Side of the stamps it was trained on."""
-    dtype: str
-    """Arithmetic it was trained in."""
-    best_epoch: int
-    """Epoch (from 1) whose weights are kept."""
-    best_metric: float
-    """Validation metric of that epoch."""
-    best_val_auc: float
-    """Validation AUC of that epoch."""
-    epochs_run: int
-    """Epochs completed."""
-    manifest_id: str
-    """Manifest it was trained on."""
-    manifest_fingerprint: str
-    """Fingerprint of that manifest."""
-    manifest_version: int
-    """Delta version of the manifest table."""
-    ancestors: tuple[str, ...]
-    """checkpoint_id of every ancestor, nearest first."""
-    seen_sha256: str
-    """SHA-256 of the list of galaxies trained or selected on."""
-    git_commit: str
-    """Commit of the code."""
+EPOCHS, SEEN = "epochs.json", "seen.parquet"
 
 
 @dataclass(frozen=True)
@@ -93,16 +54,7 @@ class Checkpoint:
     @staticmethod
     def load(folder: Path) -> Checkpoint:
         """Read and verify a checkpoint: its configuration, preprocessing and weights must be those it was made with."""
-        path = folder / CARD
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise DataError(f"{path} cannot be read as a checkpoint: {error}") from error
-        card = CheckpointCard.load(values, str(path))
-        if config_sha256(card.config) != card.config_sha256:
-            raise DataError(
-                f"the configuration in {path} is not the one the checkpoint was made with (SHA-256 differs)"
-            )
+        card = read_card(folder)
         checkpoint = Checkpoint(folder, card)
         actual = checkpoint_id(checkpoint.weights(), card.config, card.preprocessing)
         if actual != card.checkpoint_id:
@@ -139,11 +91,6 @@ def checkpoint_id(weights: dict[str, Tensor], params: TrainParams, preprocessing
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def config_sha256(params: TrainParams) -> str:
-    """SHA-256 of the complete parameters."""
-    return hashlib.sha256(json.dumps(params.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def publish(

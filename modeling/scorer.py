@@ -17,13 +17,13 @@ from torch import Tensor
 from lake.config import Section
 from lake.errors import DataError, invalid
 from lake.survey import BANDS, STAMP_PIXELS
+from modeling.card import FINDER
 from modeling.checkpoint import Checkpoint, checkpoint_id
 from modeling.hardware import DTYPES, device_of
 from modeling.inference import Arithmetic, logits_of, threads
 from modeling.networks import build
 from modeling.preprocess import centre_crop, normalise
 
-FINDER = "scorer.json"
 CHUNK = 512
 """Stamps normalised and scored at a time."""
 

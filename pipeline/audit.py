@@ -9,7 +9,8 @@ import yaml
 
 from lake.cards import write_atomically
 from lake.errors import invalid
-from modeling.scorer import FINDER, load_scorer
+from modeling.card import FINDER
+from modeling.scorer import load_scorer
 from pipeline import params
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,11 @@ from injection.seen import see
 from lake.errors import DataError
 from lake.hashing import key_hash
 from lake.stamps import StampStore
-from modeling.scorer import Scorer
 from pipeline.context import RunContext
 from pipeline.hosts import host_table, stamp_loader
+
+if TYPE_CHECKING:
+    from modeling.scorer import Scorer
 
 Images = NDArray[np.float32]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from lake import tables
-from modeling.checkpoint import Checkpoint
-from modeling.scorer import FINDER, load_scorer
+from modeling.card import FINDER, read_card
+from modeling.scorer import load_scorer
 from pipeline.context import RunContext
 
 
@@ -23,7 +23,7 @@ def trained_run(context: RunContext, generation: str) -> pa.Table:
 
 
 def _trained(folder: Path, generation: str) -> dict[str, object]:
-    card = Checkpoint.load(folder).card
+    card = read_card(folder)
     return {
         "run_id": card.run_id,
         "kind": "training",

@@ -14,8 +14,7 @@ from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from lake import cards
 from lake.provenance import git_commit, pipeline_version
 from lake.stamps import StampStore
-from modeling.checkpoint import Checkpoint
-from modeling.scorer import FINDER
+from modeling.card import FINDER, read_card
 from pipeline.context import RunContext
 from pipeline.galleries import galleries
 from pipeline.injected import grid_params
@@ -85,7 +84,7 @@ def _facts(context: RunContext, name: str) -> Mapping[str, str]:
     folder = context.root.checkpoints(name)
     if (folder / FINDER).exists():
         return {"kind": "somebody's own finder", **json.loads((folder / FINDER).read_text())}
-    card = Checkpoint.load(folder).card
+    card = read_card(folder)
     return {
         "network": card.config.network.name,
         "description": card.config.description,

@@ -11,8 +11,9 @@ from scipy.special import expit
 
 from lake.progress import track
 from lake.stamps import StampStore
+from modeling.card import FINDER
 from modeling.checkpoint import Checkpoint
-from modeling.scorer import FINDER, Scorer
+from modeling.scorer import Scorer
 
 CHUNK = 512
 
