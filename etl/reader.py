@@ -8,9 +8,8 @@ from functools import reduce
 from pyspark.sql import DataFrame, SparkSession
 
 from etl.table import location
-from lake import cards, delta, tables
+from lake import delta, tables
 from lake.cards import Slice
-from lake.errors import LakeError
 from lake.root import DataRoot
 
 
@@ -19,13 +18,7 @@ def read(
 ) -> DataFrame:
     """Rows of a table: all slices, or the named ones; ``at`` a git revision, whose committed pins then count."""
     spec = tables.spec(name)
-    found = cards.slices(root, name, at)
-    if slices is not None:
-        found = [entry for entry in found if entry.card.slice in slices]
-    if not found:
-        wanted = f" slices {list(slices)}" if slices is not None else ""
-        raise LakeError(f"table '{name}'{wanted} has not been made yet; run `dvc repro`")
-    parts = [_read_slice(spark, root, entry) for entry in cards.distinct(found)]
+    parts = [_read_slice(spark, root, entry) for entry in delta.chosen(root, name, slices, at)]
     return reduce(DataFrame.unionByName, parts).select(*spec.names)
 
 

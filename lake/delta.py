@@ -90,14 +90,20 @@ def read(
 ) -> pa.Table:
     """Rows of a table at its pinned versions: all slices, or the named ones; ``at`` a git revision."""
     spec = tables.spec(name)
+    return pa.concat_tables(
+        [_read_slice(root, spec, entry, columns, filters) for entry in chosen(root, name, slices, at)]
+    )
+
+
+def chosen(root: DataRoot, name: str, slices: Sequence[str | None] | None, at: str | None) -> list[Slice]:
+    """The slices of a table to read, all or the named ones; slices of the same rows count once."""
     found = cards.slices(root, name, at)
     if slices is not None:
         found = [entry for entry in found if entry.card.slice in slices]
     if not found:
         wanted = f" slices {list(slices)}" if slices is not None else ""
         raise LakeError(f"table '{name}'{wanted} has not been made yet; run `dvc repro`")
-    parts = [_read_slice(root, spec, entry, columns, filters) for entry in cards.distinct(found)]
-    return pa.concat_tables(parts)
+    return cards.distinct(found)
 
 
 def _read_slice(

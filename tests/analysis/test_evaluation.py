@@ -6,23 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.config import EvaluateParams
 from analysis.evaluation import evaluate, thresholds, with_bins
 from lake.errors import DataError
-
-PARAMS = EvaluateParams(
-    bootstrap_replicates=200,
-    fpr_points=(1e-3, 1e-2),
-    partial_auc_fprs=(1e-2,),
-    tpr_point=0.85,
-    probability_thresholds=(0.3, 0.5),
-    calibration_bins=15,
-    positive_region_above=0.01,
-    saturated_below=0.01,
-    saturated_above=0.99,
-    condition_bins=3,
-    min_stratum_positives=10,
-)
+from tests.analysis.report_inputs import EVALUATE as PARAMS
 
 
 @pytest.fixture
