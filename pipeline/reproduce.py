@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+
+import psutil
 
 from lake.errors import DarkHaloError
 from lake.root import DataRoot
@@ -16,8 +19,29 @@ def reproduce(*targets: str) -> None:
     """``dvc repro`` after the cards of lost tables are removed, so that DVC sees what is gone."""
     survey = params.survey()
     forget_lost_tables(DataRoot.of(survey.data_root, survey.lake_uri))
+    forget_dead_locks(Path(".dvc/tmp/rwlock"))
     if subprocess.run([sys.executable, "-m", "dvc", "repro", *targets], check=False).returncode:
         raise DarkHaloError("the pipeline stopped; mend what the lines above name and repeat: it resumes where it was")
+
+
+def forget_dead_locks(held: Path) -> None:
+    """Remove DVC's file of locks where all its holders are dead.
+
+    DVC takes a killed process for alive until its parent has noticed, which in a container may be never.
+    """
+    if not held.exists():
+        return
+    locks = json.loads(held.read_text() or "{}")
+    holders = [*locks.get("write", {}).values(), *(one for many in locks.get("read", {}).values() for one in many)]
+    if not any(_alive(int(holder["pid"])) for holder in holders):
+        held.unlink()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def closing_words() -> str:

@@ -1,0 +1,46 @@
+"""What stands in the way of a repeated run and is cleared away."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.reproduce import forget_dead_locks
+
+
+def locked(path: Path, writer: int, reader: int) -> Path:
+    """DVC's file of locks, as its processes write it."""
+    held = {"write": {"/data/truth": {"pid": writer, "cmd": "dvc"}}, "read": {"/a.py": [{"pid": reader, "cmd": "dvc"}]}}
+    path.write_text(json.dumps(held))
+    return path
+
+
+@pytest.fixture
+def zombie() -> int:
+    """A process that was killed and that its parent has not waited for."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    process.kill()
+    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    yield process.pid
+    process.wait()
+
+
+def test_locks_of_killed_processes_are_forgotten(tmp_path: Path, zombie: int) -> None:
+    path = locked(tmp_path / "rwlock", zombie, 2**22 + 1)
+    forget_dead_locks(path)
+    assert not path.exists()
+    forget_dead_locks(path)
+
+
+def test_locks_of_the_living_are_kept(tmp_path: Path, zombie: int) -> None:
+    path = locked(tmp_path / "rwlock", zombie, os.getpid())
+    forget_dead_locks(path)
+    assert path.exists()
