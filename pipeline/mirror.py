@@ -15,7 +15,8 @@ from modeling import tracking
 
 
 def mirror(root: DataRoot, inputs: ReportInputs) -> None:
-    """Log metrics, grid and figures of every generation of the report."""
+    """Log the reference system's runs, and metrics, grid and figures of every generation of the report."""
+    tracking.import_history(root)
     for item in inputs.generations:
         values = item.diagnostics.dropna(subset=["value"])
         tracking.log_metrics(root, item.name, dict(zip(values["name"], values["value"], strict=True)))
