@@ -1,8 +1,8 @@
 """Which files of the project a stage's result depends on: what its module imports, followed statically.
 
 Errors, logging, tracking, progress, provenance and how Spark is started are exempt (they change no result), and so are
-package ``__init__`` modules, which hold nothing that stages use. A table named in a stage module brings in that table's contract; a file or folder of data
-named in a module beside it is a dependency too.
+package ``__init__`` modules, which hold nothing that stages use. A table named in a stage module brings in that table's
+contract; a file or folder of data named in a module beside it is a dependency too.
 """
 
 from __future__ import annotations
