@@ -1,4 +1,4 @@
-"""Import the recorded runs of the reference system into tables, marked historical; the report mirrors them in MLflow."""
+"""Import the recorded runs of the reference system into tables, marked historical; the report copies them to MLflow."""
 
 from __future__ import annotations
 
