@@ -61,7 +61,7 @@ def _write_collected(
         held = table.opened(root, spec.name)
         if not _held(held, mine).num_rows:
             return held
-    return replace(root, spec, rows, mine, provenance.code)
+    return replace(root, spec, rows, mine, provenance.note)
 
 
 def _write(frame: DataFrame, rows: int, mine: dict[str, str], root: DataRoot, provenance: Provenance) -> DeltaTable:

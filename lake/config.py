@@ -73,6 +73,7 @@ class SurveyParams(Section):
     data_root: str
     """Folder that holds cards, cut-outs, checkpoints, partial work and, unless ``lake_uri`` is given, the tables."""
     compile_queries: bool
-    """Whether Spark compiles its queries; a survey of a few thousand galaxies is over before that pays."""
+    """Whether Spark compiles its queries, adapts them as they run and cuts them into pieces; a survey of a few thousand
+    galaxies is over before that pays."""
     lake_uri: str | None
     """Object-store prefix of the Delta tables (s3://bucket/prefix), or null for ``<data_root>/lake``."""

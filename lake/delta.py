@@ -139,16 +139,19 @@ def write_slice(
 
 
 def replace(
-    root: DataRoot, spec: TableSpec, rows: pa.Table, where: Mapping[str, str], code: Mapping[str, str]
+    root: DataRoot, spec: TableSpec, rows: pa.Table, where: Mapping[str, str], note: Mapping[str, object]
 ) -> DeltaTable:
-    """Put rows in place of those that meet ``where`` (of all where it is empty), as one commit; the table then."""
+    """Put rows in place of those that meet ``where`` (of all where it is empty), as one commit; the table then.
+
+    ``note`` goes into the table's own history.
+    """
     uri = _ensure_table(root, spec)
     write_deltalake(
         uri,
         rows,
         mode="overwrite",
         predicate=where_sql(where) or None,
-        commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(dict(code))}),
+        commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(dict(note))}),
         storage_options=storage_options(),
     )
     return DeltaTable(uri, storage_options=storage_options())

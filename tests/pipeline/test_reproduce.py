@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -23,7 +24,7 @@ def locked(path: Path, writer: int, reader: int) -> Path:
 
 
 @pytest.fixture
-def zombie() -> int:
+def zombie() -> Iterator[int]:
     """A process that was killed and that its parent has not waited for."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     process.kill()
