@@ -83,7 +83,7 @@ def _spawn_supervisor(folder: Path) -> int:
     path = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-m", "etl.server", str(folder)],
+        [sys.executable, "-P", "-m", "etl.server", str(folder)],
         {**os.environ, "PYTHONPATH": path},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

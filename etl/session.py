@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import sys
 import uuid
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import grpc
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.connect.client.retries import DefaultPolicy
+from pyspark.sql.connect.plan import LogicalPlan
 
 from etl import record, server, settings
 from etl.jars import delta_jars
@@ -93,6 +95,10 @@ def _connect(remote: str, identity: str, options: Mapping[str, str]) -> SparkSes
 
 
 def _create(url: str) -> SparkSession:
+    """A client whose plans have numbers of its own: the server remembers plans by number, with the files they listed,
+    and would answer a stage run again from those of its last run.
+    """
+    LogicalPlan._nextPlanId = secrets.randbits(48)
     return SparkSession.builder.remote(url).create()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from etl import jars, java, record, server
@@ -26,6 +29,14 @@ from etl.session import session
 spark = session(DataRoot.of(sys.argv[1]), "near", sys.argv[2])
 """
 _COUNT = _CLIENT + "print(spark.range(7).count(), flush=True)\n"
+_READ = (
+    _CLIENT
+    + """
+rows = spark.read.parquet(sys.argv[3])
+rows.createOrReplaceTempView("numbers")
+print([row.x for row in rows.collect()], spark.sql("select max(x) from numbers").collect()[0][0], flush=True)
+"""
+)
 _SLOW = (
     _CLIENT
     + """
@@ -109,6 +120,14 @@ def test_what_a_killed_client_left_running_is_stopped_by_the_next(data: DataRoot
     time.sleep(6)
     assert list(target.rglob("*.parquet")) == known
     assert not list((target / "_delta_log").glob("*.json"))
+
+
+def test_a_client_run_again_reads_anew(data: DataRoot, tmp_path: Path) -> None:
+    for x in (1, 2):
+        (tmp_path / "table").mkdir()
+        pq.write_table(pa.table({"x": [x]}), tmp_path / "table" / f"{x}.parquet")
+        assert count(start(_READ, data.local, "one", tmp_path / "table")) == f"[{x}] {x}"
+        shutil.rmtree(tmp_path / "table")
 
 
 def test_an_idle_server_ends(tmp_path: Path) -> None:
