@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TypeVar
 
 import pyarrow as pa
 from filelock import FileLock, Timeout
@@ -25,10 +25,9 @@ from lake.errors import DarkHaloError
 from lake.provenance import git_commit, pipeline_version
 from lake.root import DataRoot
 
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
-
 log = logging.getLogger(__name__)
+
+Context = TypeVar("Context", bound="RunContext")
 
 
 @dataclass
@@ -41,7 +40,6 @@ class RunContext:
     root: DataRoot
     inputs: dict[str, str] = field(default_factory=dict)
     works: list[Path] = field(default_factory=list)
-    _spark: Any = None
 
     @property
     def seed(self) -> int:
@@ -53,21 +51,8 @@ class RunContext:
     def code(self) -> dict[str, str]:
         return {"git_commit": git_commit(), "pipeline_version": pipeline_version(), "stage": self.stage}
 
-    @property
-    def spark(self) -> SparkSession:
-        """The stage's Spark session, made on first use."""
-        if self._spark is None:
-            from etl.session import session
-
-            self._spark = session(self.root, self.stage, self.slice_name, self.survey.compile_queries)
-        return self._spark
-
     def explain(self, error: Exception) -> None:
-        """Raise what to do next where Spark itself failed."""
-        if self._spark is not None:
-            from etl.session import explain
-
-            explain(self.root, error)
+        """Raise what to do next where the context knows more than the error says."""
 
     @property
     def generation(self) -> str:
@@ -79,19 +64,19 @@ class RunContext:
         """Record what the outputs are made from; it goes into their pins."""
         self.inputs[name] = value
 
+    def note_table(self, table: str, slices: Sequence[str | None] | None) -> None:
+        """Record the slices of a table that are read."""
+        for entry in cards.slices(self.root, table):
+            if slices is None or entry.card.slice in slices:
+                name = cards.stem(table, entry.card.slice)
+                self.note_input(f"table:{name}", f"{entry.card.fingerprint}@{entry.pin.version}")
+
     def read(
         self, table: str, columns: Sequence[str] | None = None, slices: Sequence[str | None] | None = None
     ) -> pa.Table:
         """Rows of a table at its pinned version, without a JVM."""
-        self._note_table(table, slices)
+        self.note_table(table, slices)
         return delta.read(self.root, table, columns, slices)
-
-    def read_spark(self, table: str, slices: Sequence[str | None] | None = None) -> DataFrame:
-        """The same as a Spark frame."""
-        from etl.reader import read
-
-        self._note_table(table, slices)
-        return read(self.spark, self.root, table, slices)
 
     def write(
         self, table: str, rows: pa.Table, slice_name: str | None = None, where: Mapping[str, str] | None = None
@@ -109,21 +94,6 @@ class RunContext:
         log.info("%s: %s rows, %s", cards.stem(table, slice_name), card.rows, card.fingerprint)
         return card
 
-    def publish(
-        self,
-        frame: DataFrame,
-        table: str,
-        slice_name: str | None = None,
-        where: Mapping[str, str] | None = None,
-        rejected: DataFrame | None = None,
-    ) -> Card:
-        """Publish a slice of a Spark table; rows that break the contract, and ``rejected``, go to quarantine."""
-        from etl.pins import Provenance
-        from etl.writer import publish
-
-        provenance = Provenance(cards.stem(self.stage, self.slice_name), self.code, self.inputs)
-        return publish(frame, tables.spec(table), self.root, slice_name, where or {}, provenance, rejected)
-
     def write_lineage(self, folder: Path) -> None:
         """Leave beside a folder's blobs what they were made from."""
         text = json.dumps({"code": self.code, "inputs": self.inputs}, indent=1, sort_keys=True)
@@ -136,12 +106,6 @@ class RunContext:
         folder.mkdir(parents=True, exist_ok=True)
         self.works.append(folder)
         return folder
-
-    def _note_table(self, table: str, slices: Sequence[str | None] | None) -> None:
-        for entry in cards.slices(self.root, table):
-            if slices is None or entry.card.slice in slices:
-                name = cards.stem(table, entry.card.slice)
-                self.note_input(f"table:{name}", f"{entry.card.fingerprint}@{entry.pin.version}")
 
 
 def with_lineage(rows: pa.Table) -> pa.Table:
@@ -157,7 +121,7 @@ def with_lineage(rows: pa.Table) -> pa.Table:
 
 
 @contextmanager
-def stage_run(stage: str, generation: str | None, survey: SurveyParams) -> Iterator[RunContext]:
+def stage_run(stage: str, generation: str | None, survey: SurveyParams, kind: type[Context]) -> Iterator[Context]:
     """Hold the stage's lock, check the pins against the lake, and log the boundaries of the run."""
     root = DataRoot.of(survey.data_root, survey.lake_uri)
     name = cards.stem(stage, generation)
@@ -165,7 +129,7 @@ def stage_run(stage: str, generation: str | None, survey: SurveyParams) -> Itera
         forget_lost_tables(root)
         started = time.perf_counter()
         log.info("%s: started", name)
-        context = RunContext(stage, generation, survey, root)
+        context = kind(stage, generation, survey, root)
         try:
             yield context
         except Exception as error:

@@ -26,6 +26,7 @@ from pipeline import params
 from pipeline.context import RunContext, stage_run
 from pipeline.hostsets import one_cell
 from pipeline.publishing import published_folder
+from pipeline.sparkrun import SparkRun
 from pipeline.stages import completeness, grid, scores
 
 SHOWN = 24
@@ -63,11 +64,11 @@ def inject_into_des(folder: Path, generation: str, per_radius: int) -> str:
     hosts = load_des_hosts(folder, params.typed(CutoutsParams, "cutouts"))
     grid_params = params.typed(GridParams, "grid")
     chosen = one_cell(grid_params, Hosts(hosts.facts, grid_params.host_model), per_radius)
-    with stage_run("grid", name, survey) as context:
+    with stage_run("grid", name, survey, RunContext) as context:
         _fill(context, generation, hosts, chosen)
-    with stage_run("scores", name, survey) as context:
+    with stage_run("scores", name, survey, SparkRun) as context:
         scores.run(context, None)
-    with stage_run("completeness", name, survey) as context:
+    with stage_run("completeness", name, survey, SparkRun) as context:
         completeness.run(context, params.typed(CompletenessParams, "completeness"))
     return name
 

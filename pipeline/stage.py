@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from typing import get_type_hints
 
 from lake.errors import invalid
 from pipeline import params, stages
@@ -19,10 +20,11 @@ def stage_names() -> list[str]:
 
 
 def run_stage(stage: str, generation: str | None) -> None:
-    """Run a stage with its section of ``params.yaml`` and ``survey``, and nothing else."""
+    """Run a stage with its section of ``params.yaml`` and ``survey``, in the context that its ``run`` asks for."""
     if stage not in stage_names():
         raise invalid("stage", f"one of {', '.join(stage_names())}", stage)
     module = importlib.import_module(f"pipeline.stages.{stage}")
     section = None if stage in WITHOUT_SECTION else params.section(stage, generation)
-    with stage_run(stage, generation, params.survey()) as context:
+    kind = get_type_hints(module.run)["context"]
+    with stage_run(stage, generation, params.survey(), kind) as context:
         module.run(context, section)

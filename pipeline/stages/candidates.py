@@ -7,10 +7,10 @@ from pathlib import Path
 from etl import candidates
 from etl.config import CandidatesParams
 from etl.frames import frame
-from pipeline.context import RunContext
+from pipeline.sparkrun import SparkRun
 
 
-def run(context: RunContext, params: CandidatesParams) -> None:
+def run(context: SparkRun, params: CandidatesParams) -> None:
     path = Path(context.survey.folder) / "candidates.csv"
     listed = candidates.read_list(path)
     matched = candidates.match(listed.rows, context.read("tractor_near_candidates"), params, context.survey.split)

@@ -11,10 +11,10 @@ from analysis.completeness import completeness_table, thresholds
 from analysis.config import CompletenessParams
 from etl.completeness import summarise
 from etl.frames import frame
-from pipeline.context import RunContext
+from pipeline.sparkrun import SparkRun
 
 
-def run(context: RunContext, params: CompletenessParams) -> None:
+def run(context: SparkRun, params: CompletenessParams) -> None:
     generation = context.generation
     facts = json.loads((context.root.grid(generation) / "grid.json").read_text())
     scores = context.read("scores", ["split", "label", "probability"], slices=[facts["generation"]])

@@ -7,11 +7,11 @@ from pathlib import Path
 from etl import cutouts
 from etl.config import CutoutsParams
 from etl.frames import frame
-from pipeline.context import RunContext
 from pipeline.publishing import published_folder
+from pipeline.sparkrun import SparkRun
 
 
-def run(context: RunContext, params: CutoutsParams) -> None:
+def run(context: SparkRun, params: CutoutsParams) -> None:
     wanted = cutouts.requests(
         context.read_spark("negatives"),
         context.read_spark("lens_candidates"),

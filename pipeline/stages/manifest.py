@@ -9,14 +9,14 @@ from dataclasses import asdict
 from etl import manifest
 from etl.config import ManifestParams
 from lake.cards import write_atomically
-from pipeline.context import RunContext
+from pipeline.sparkrun import SparkRun
 
 log = logging.getLogger(__name__)
 
 _SOURCES = ("negatives", "lens_candidates", "tractor_near_candidates", "tractor_pool", "cutouts")
 
 
-def run(context: RunContext, params: ManifestParams) -> None:
+def run(context: SparkRun, params: ManifestParams) -> None:
     negatives, candidates, near, pool, cutouts = (context.read_spark(name) for name in _SOURCES)
     report = {}
     requested = manifest.requested(negatives, candidates)

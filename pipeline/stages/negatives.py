@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from etl.config import NegativesParams
 from etl.negatives import sample
-from pipeline.context import RunContext
+from pipeline.sparkrun import SparkRun
 
 
-def run(context: RunContext, params: NegativesParams) -> None:
+def run(context: SparkRun, params: NegativesParams) -> None:
     pool, near = context.read_spark("tractor_pool"), context.read_spark("tractor_near_candidates")
     candidates = context.read_spark("lens_candidates")
     frames = sample(context.spark, pool, near, candidates, params, context.seed)

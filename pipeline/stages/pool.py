@@ -7,10 +7,10 @@ from pathlib import Path
 from etl import pool, sweeps
 from etl.candidates import read_list
 from etl.config import PoolParams
-from pipeline.context import RunContext
+from pipeline.sparkrun import SparkRun
 
 
-def run(context: RunContext, params: PoolParams) -> None:
+def run(context: SparkRun, params: PoolParams) -> None:
     survey = context.survey
     files = sweeps.find(f"{survey.folder}/sweeps")
     listed = read_list(Path(survey.folder) / "candidates.csv")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from etl.scores import ingest
-from pipeline.context import RunContext
+from pipeline.sparkrun import SparkRun
 
 
-def run(context: RunContext, params: None) -> None:
+def run(context: SparkRun, params: None) -> None:
     generation = context.generation
     folder = context.root.grid(generation)
     facts = json.loads((folder / "grid.json").read_text())
