@@ -106,13 +106,13 @@ def lineage() -> dict[str, Column]:
 
 def _complete(df: DataFrame, spec: TableSpec, where: Mapping[str, str]) -> DataFrame:
     known = {name: F.lit(value) for name, value in where.items()} | lineage()
-    filled = [known[n].alias(n) for n in spec.names if n in known and n not in df.columns]
-    result = df.select("*", *filled)
-    missing = [name for name in spec.names if name not in result.columns]
-    unknown = [name for name in df.columns if name not in (*spec.names, SOURCE_FILE, ROW_INDEX)]
+    given = df.columns
+    filled = [known[n].alias(n) for n in spec.names if n in known and n not in given]
+    missing = [name for name in spec.names if name not in given and name not in known]
+    unknown = [name for name in given if name not in (*spec.names, SOURCE_FILE, ROW_INDEX)]
     if missing or unknown:
         raise ContractError(f"'{spec.name}': columns missing {missing}, not in the contract {unknown}")
-    return result
+    return df.select("*", *filled)
 
 
 def _origin(df: DataFrame, spec: TableSpec) -> tuple[Column, Column]:
