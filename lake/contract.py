@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -38,6 +37,8 @@ def reason_sql(spec: TableSpec) -> str:
 
 def audit(spec: TableSpec, rows: pa.Table) -> Audit:
     """Split rows into kept and rejected; of rows that share a key the first is kept."""
+    import duckdb  # late: see lake.garbage
+
     rows = conform(spec, rows).append_column("_place", pa.array(range(rows.num_rows), pa.int64()))
     key = ", ".join(spec.key)
     query = f"""

@@ -23,6 +23,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from lake import garbage
 from lake.errors import LakeError
 from lake.root import DataRoot
 
@@ -208,6 +209,7 @@ def _client_class() -> Any:
         warnings.simplefilter("ignore")
         from mlflow.store.tracking import sqlalchemy_store  # noqa: F401  (the client would import it later, and warn)
         from mlflow.tracking import MlflowClient
+    garbage.spare_imported()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     return MlflowClient
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import importlib
 import logging
 import os
@@ -11,6 +9,7 @@ import sys
 
 import click
 
+from lake import garbage
 from lake.errors import DarkHaloError
 
 _COMMANDS = {
@@ -35,9 +34,6 @@ _COMMANDS = {
     "emr": "emr",
     "doctor": "services",
 }
-
-
-_OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
 class _Lazy(click.Group):
@@ -75,10 +71,7 @@ def main() -> None:
     """Run the command; a failure the user can act on is one sentence, not a traceback."""
     # Threads that wait without spinning: torch on two busy cores is ten times faster so. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # Imported libraries are a million objects that live to the end: to search them for garbage over and over while they
-    # are imported, and once more at the end, takes a quarter of a short stage's time.
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
-    atexit.register(gc.freeze)
+    garbage.search_seldom()
     try:
         dhs(standalone_mode=True)
     except DarkHaloError as error:

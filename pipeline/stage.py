@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from typing import get_type_hints
 
+from lake import garbage
 from lake.errors import invalid
 from pipeline import params, stages
 from pipeline.context import stage_run
@@ -24,6 +25,7 @@ def run_stage(stage: str, generation: str | None) -> None:
     if stage not in stage_names():
         raise invalid("stage", f"one of {', '.join(stage_names())}", stage)
     module = importlib.import_module(f"pipeline.stages.{stage}")
+    garbage.spare_imported()
     section = None if stage in WITHOUT_SECTION else params.section(stage, generation)
     kind = get_type_hints(module.run)["context"]
     with stage_run(stage, generation, params.survey(), kind) as context:
