@@ -89,6 +89,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataRoot]:
     server.stop(made.spark)
 
 
+def test_an_idle_server_ends(tmp_path: Path) -> None:
+    """The first test here: a server that ends by itself leaves the archive of classes that lets others start fast."""
+    data = DataRoot.of(tmp_path / "data")
+    assert count(start(_COUNT, data.local, "one", idle_seconds=1)) == "7"
+    wait_until(lambda: not (data.spark / record.RECORD).exists())
+
+
 def test_simultaneous_clients_share_one_server_which_is_replaced_when_killed(data: DataRoot) -> None:
     clients = [start(_COUNT, data.local, name) for name in ("one", "two")]
     assert [count(client) for client in clients] == ["7", "7"]
@@ -128,12 +135,6 @@ def test_a_client_run_again_reads_anew(data: DataRoot, tmp_path: Path) -> None:
         pq.write_table(pa.table({"x": [x]}), tmp_path / "table" / f"{x}.parquet")
         assert count(start(_READ, data.local, "one", tmp_path / "table")) == f"[{x}] {x}"
         shutil.rmtree(tmp_path / "table")
-
-
-def test_an_idle_server_ends(tmp_path: Path) -> None:
-    data = DataRoot.of(tmp_path / "data")
-    assert count(start(_COUNT, data.local, "one", idle_seconds=1)) == "7"
-    wait_until(lambda: not (data.spark / record.RECORD).exists())
 
 
 def test_a_record_of_a_dead_or_other_process_is_stale(tmp_path: Path) -> None:
