@@ -33,8 +33,6 @@ EXPERIMENT = "darkhaloscope"
 FINISHED = "FINISHED"
 UNDATED_MS = 86_400_000
 """Start of a run whose records hold no date: MLflow sorts by start, and takes 0 for now."""
-_KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Makes the page show training runs rather than language models."""
 _PER_BATCH, _METRICS_PER_BATCH = 90, 1000
 _PARAM_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 6000, 5000, 36
 
@@ -49,9 +47,17 @@ class RunStore:
         self.client = _open(root.mlflow_database.resolve())
         place = (root.mlflow_database.parent / "artifacts").resolve().as_uri()
         found = self.client.get_experiment_by_name(EXPERIMENT)
-        self.experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT, place, _KIND)
+        self.experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT, place)
         if found and found.artifact_location != place:
             log.warning("the data folder was moved: figures of MLflow runs go to %s", found.artifact_location)
+
+    def page(self, port: int) -> str:
+        """Where the MLflow page on a local port shows the runs, beside charts of their figures.
+
+        Without the kind of work in its address the page opens on language models.
+        """
+        view = "workflowType=machine_learning&compareRunsMode=CHART"
+        return f"http://127.0.0.1:{port}/#/experiments/{self.experiment}/runs?{view}"
 
     def note(self) -> dict[str, str]:
         """Tags of the experiment."""

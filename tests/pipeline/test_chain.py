@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
+import socket
+from collections import Counter
 from collections.abc import Callable
+from urllib.request import Request, urlopen
 
 import pyarrow.compute as pc
 import pytest
@@ -75,6 +80,32 @@ def test_the_commands_of_the_readme_answer(finished: Checkout) -> None:
     ranked = finished.dhs("candidates", "--top", "3").stdout
     assert len(re.findall(r"https://www\.legacysurvey\.org/viewer\?ra=[\d.]+&dec=-?[\d.]+&", ranked)) == 3
     assert finished.dhs("verify", "--deep").returncode == 0
+
+
+def test_the_mlflow_page_serves_these_runs_beside_those_of_the_reference_system(finished: Checkout) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = finished.start("ui", "--port", str(port))
+    try:
+        log = finished.folder / "killed.log"
+        finished.wait_for(process, lambda: "startup complete" in log.read_text())
+        found = re.search(
+            rf"http://127.0.0.1:{port}/#/experiments/(\d+)/runs\?workflowType=machine_learning", log.read_text()
+        )
+        assert found
+        wanted = json.dumps({"experiment_ids": [found[1]]}).encode()
+        request = Request(
+            f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/search", wanted, {"Content-Type": "application/json"}
+        )
+        with urlopen(request, timeout=60) as answer:
+            runs = [run["data"] for run in json.load(answer)["runs"]]
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    sources = Counter(tag["value"] for run in runs for tag in run["tags"] if tag["key"] == "source")
+    assert sources["trained"] >= 4, "the generation, its training, evaluation and grid"
+    assert sources["historical"] > 20
 
 
 def test_an_unknown_suffix_and_a_bad_query_are_errors_in_a_sentence(finished: Checkout) -> None:
