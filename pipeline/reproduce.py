@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,10 @@ def reproduce(*targets: str) -> None:
     survey = params.survey()
     forget_lost_tables(DataRoot.of(survey.data_root, survey.lake_uri))
     forget_dead_locks(Path(".dvc/tmp/rwlock"))
-    if subprocess.run([sys.executable, "-m", "dvc", "repro", *targets], check=False).returncode:
+    # The stages' commands begin with `dhs`, which is found without an activated environment too.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    command = [sys.executable, "-m", "dvc", "repro", *targets]
+    if subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode:
         raise DarkHaloError("the pipeline stopped; mend what the lines above name and repeat: it resumes where it was")
 
 

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from pipeline.dependencies import stage_files
 
 
@@ -33,3 +35,10 @@ def test_imports_are_followed_and_tables_by_name(tmp_path: Path) -> None:
         "lake/tables/gates.py",
         "pipeline/stages/pool.py",
     ]
+
+
+@pytest.mark.parametrize("stage", ["demo", "history", "train", "evaluate", "grid", "diagnose", "report"])
+def test_a_change_in_the_spark_jobs_does_not_train_or_score_again(stage: str) -> None:
+    files = stage_files(Path(__file__).resolve().parents[2], stage)
+    assert f"pipeline/stages/{stage}.py" in files
+    assert not [name for name in files if name.startswith("etl/")]

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.reproduce import forget_dead_locks
+from pipeline.reproduce import forget_dead_locks, reproduce
+from tests.pipeline.checkout import PROJECT
 
 
 def locked(path: Path, writer: int, reader: int) -> Path:
@@ -45,3 +46,14 @@ def test_locks_of_the_living_are_kept(tmp_path: Path, zombie: int) -> None:
     path = locked(tmp_path / "rwlock", zombie, os.getpid())
     forget_dead_locks(path)
     assert path.exists()
+
+
+def test_stages_find_dhs_without_an_activated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
+    stage = {"which": {"cmd": "command -v dhs > found", "outs": [{"found": {"cache": False}}]}}
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": stage}))
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], check=True)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    reproduce()
+    assert Path((tmp_path / "found").read_text().strip()).parent == Path(sys.executable).parent
