@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 from collections.abc import Mapping
 
@@ -12,12 +13,15 @@ from analysis.candidates import ranked_candidates
 from analysis.config import ReportParams
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from lake import cards
+from lake.errors import LakeError
 from lake.provenance import git_commit, pipeline_version
 from lake.stamps import StampStore
 from modeling.card import FINDER, read_card
 from pipeline.context import RunContext
 from pipeline.galleries import galleries
 from pipeline.injected import grid_params
+
+log = logging.getLogger(__name__)
 
 _SPLIT = "test"
 _INJECTION_COLUMNS = [
@@ -57,10 +61,23 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
 
 
 def reported(context: RunContext) -> list[str]:
-    """The finders that were evaluated and whose completeness has been measured, in the order of their names."""
-    evaluated = {entry.card.slice for entry in cards.slices(context.root, "scores")}
-    measured = (entry.card.slice for entry in cards.slices(context.root, "completeness"))
-    return [name for name in measured if name is not None and name in evaluated]
+    """The finders that were evaluated on the manifest as it is and whose completeness has been measured, by name.
+
+    What was measured on an earlier state of the survey stays in the lake, and out of the report.
+    """
+    manifest = cards.stem("manifest", context.survey.audit_manifest)
+    now = cards.read_slice(context.root, "manifest", context.survey.audit_manifest).card.fingerprint
+    evaluated = {e.card.slice: e.pin.inputs.get(f"table:{manifest}", "") for e in cards.slices(context.root, "scores")}
+    measured = [e.card.slice for e in cards.slices(context.root, "completeness") if e.card.slice in evaluated]
+    names = [name for name in measured if name is not None]
+    known = [name for name in names if evaluated[name].split("@")[0] == now]
+    for name in sorted(set(names) - set(known)):
+        log.warning("%s is left out of the report: it was evaluated on another state of %s", name, manifest)
+    if not known:
+        raise LakeError(
+            f"no finder has been audited on '{manifest}' as it is; name some in 'audited' and run `dvc repro`"
+        )
+    return known
 
 
 def _generation(context: RunContext, name: str) -> GenerationInputs:

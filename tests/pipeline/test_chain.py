@@ -10,13 +10,18 @@ import signal
 import socket
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.request import Request, urlopen
 
 import pyarrow.compute as pc
 import pytest
 
-from lake import delta
+from lake import cards, delta
+from lake.errors import LakeError
 from lake.root import DataRoot
+from pipeline import params
+from pipeline.context import RunContext
+from pipeline.reporting import reported
 from tests.pipeline.checkout import Checkout
 
 pytestmark = pytest.mark.timeout(900)
@@ -140,3 +145,20 @@ def test_a_table_rolled_back_or_recreated_is_noticed(twin: Callable[[], Checkout
     assert "'negatives' is pinned at version" in done.stderr
     copy.dhs("verify", "--repair")
     assert "negatives" in json.loads(copy.run("dvc", "status", "--json", check=False).stdout)
+
+
+def test_a_finder_measured_on_an_earlier_state_of_the_survey_is_not_reported(
+    twin: Callable[[], Checkout], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = DataRoot.of(twin().folder / "data")
+    context = RunContext("report", None, params.survey(), root)
+    assert reported(context) == ["demo1"]
+    for table in ("scores", "completeness"):
+        entry = cards.read_slice(root, table, "demo1")
+        inputs = {name: f"1{value}" for name, value in entry.pin.inputs.items()}
+        cards.publish(root, replace(entry.card, slice="older"), replace(entry.pin, inputs=inputs))
+    assert reported(context) == ["demo1"]
+    assert "older is left out of the report" in caplog.text
+    cards.remove(root, "completeness", "demo1")
+    with pytest.raises(LakeError, match=r"no finder has been audited on 'manifest\.audit_70_15_15' as it is"):
+        reported(context)
