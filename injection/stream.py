@@ -62,6 +62,16 @@ def run(plan: Plan, load_hosts: LoadHosts, scorer: Scorer, start: int = 0) -> It
         yield run_batch(plan, rows, load_hosts, scorer)
 
 
+class Sized:
+    """A scorer as it is used on stamps of another side; it must accept them."""
+
+    def __init__(self, scorer: Scorer, stamp_pixels: int) -> None:
+        self.stamp_pixels, self.score = stamp_pixels, scorer.score
+        score_tensor = getattr(scorer, "score_tensor", None)
+        if score_tensor is not None:
+            self.score_tensor = score_tensor
+
+
 def run_batch(plan: Plan, rows: pa.Table, load_hosts: LoadHosts, scorer: Scorer) -> pa.Table:
     """One batch of :func:`run`."""
     grid = plan.grid

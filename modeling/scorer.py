@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import sys
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -135,7 +136,9 @@ class ExternalScorer:
             raise invalid("finder", "a scorer, a class that makes one, or a function of stamps", params.finder)
 
     def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Logits (batch,), as the finder answers them."""
+        """Logits (batch,), as the finder answers them; of larger stamps it is given the middle."""
+        if stamps.shape[-1] > self.stamp_pixels:
+            stamps = np.ascontiguousarray(centre_crop(torch.from_numpy(stamps), self.stamp_pixels).numpy())
         logits = np.asarray(self._score(stamps), dtype=np.float64)
         if logits.shape != (len(stamps),):
             raise DataError(
@@ -166,10 +169,15 @@ def load_scorer(source: str | Path, foreign: dict[str, Any] | None = None) -> Sc
 
 def _imported(path: str) -> Any:
     module_name, _, attribute = path.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise DataError(f"the finder '{path}' cannot be imported: {error}") from error
+        raise DataError(
+            f"the finder '{path}' cannot be imported: {error}; install its package, or put it into {here}"
+        ) from error
     return found() if inspect.isclass(found) else found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from injection.config import GridParams
 from injection.grid import Plan, plan
 from injection.hosts import Hosts
 from injection.render import render
-from injection.stream import Scorer
+from injection.stream import Sized
 from lake.errors import DataError
 from modeling.scorer import load_scorer
 from pipeline import params
@@ -30,17 +29,6 @@ from pipeline.sparkrun import SparkRun
 from pipeline.stages import completeness, grid, scores
 
 SHOWN = 24
-
-
-@dataclass(frozen=True)
-class Sized:
-    """A scorer as it is used on stamps of another side; it must accept them."""
-
-    scorer: Scorer
-    stamp_pixels: int
-
-    def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.asarray(self.scorer.score(stamps), dtype=np.float64)
 
 
 def score_folder(folder: Path, generation: str) -> pa.Table:

@@ -25,7 +25,7 @@ from injection.config import GridParams
 from injection.foundarcs import FOUND_SNR, FoundArcs, find_arcs
 from injection.grid import Plan, plan
 from injection.priors import draw
-from injection.stream import Scorer, batches, run_batch
+from injection.stream import Scorer, Sized, batches, run_batch
 from injection.validation import arc_colour, noise_ratio
 from lake import delta
 from lake.cards import write_atomically
@@ -35,7 +35,6 @@ from lake.progress import track
 from lake.stamps import StampStore
 from modeling.scorer import load_scorer
 from pipeline import params
-from pipeline.foreign import Sized
 from pipeline.hostsets import SURVEY, imported_npz, one_cell
 from pipeline.injecting import Setting
 from pipeline.pixels import Images, Pixels, draw_pixels

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from injection.config import GridParams
 from injection.grid import Plan, cell_name, plan
-from injection.stream import Scorer, batches, run_batch
+from injection.stream import Scorer, Sized, batches, run_batch
 from lake.cards import write_atomically
 from lake.progress import track
 from lake.stamps import StampStore
@@ -31,7 +31,8 @@ def run(context: RunContext, params: GridParams) -> None:
     planned = plan(params, hosts, context.seed)
     load = stamp_loader(hosts, StampStore(context.root.cutouts))
     work = context.work(planned.grid_id, scorer.scorer_id)
-    fill(planned, load, scorer, work)
+    stamp_pixels = load(hosts["galaxy_id"][:1].to_pylist())[0].shape[-1]
+    fill(planned, load, Sized(scorer, stamp_pixels), work)
     with published_folder(context.root.grid(generation), work) as folder:
         write_facts(folder, planned, scorer.scorer_id, generation)
         context.write_lineage(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +141,29 @@ def test_external_finders(tmp_path: Path) -> None:
     assert broken.name == "broken"
     with pytest.raises(DataError, match="must answer 3 logits"):
         broken.score(stamps)
-    with pytest.raises(DataError, match="cannot be imported"):
+    with pytest.raises(DataError, match=r"cannot be imported: .*; install its package, or put it into"):
         load_scorer("no.such.package:thing")
     with pytest.raises(ParameterError, match="'scorer' must be"):
         load_scorer(tmp_path / "absent")
+
+
+def test_a_finder_beside_the_data_is_given_the_middle_of_larger_stamps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = """
+class Corner:
+    stamp_pixels = 4
+
+    def __call__(self, stamps):
+        assert stamps.shape[1:] == (3, 4, 4)
+        return stamps[:, 0, 2, 2]
+
+
+finder = Corner()
+"""
+    (tmp_path / "finder_of_this_folder.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    stamps = np.zeros((2, 3, 9, 9), np.float32)
+    stamps[1, 0, 4, 4] = 5.0
+    np.testing.assert_allclose(load_scorer("finder_of_this_folder:finder").score(stamps), [0.0, 5.0])
