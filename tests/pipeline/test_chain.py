@@ -113,6 +113,41 @@ def test_the_mlflow_page_serves_these_runs_beside_those_of_the_reference_system(
     assert sources["historical"] > 20
 
 
+_THEIR_FINDER = """
+import numpy as np
+
+
+class BlueAround:
+    stamp_pixels = 64
+
+    def __call__(self, stamps):
+        assert stamps.shape[1:] == (3, 64, 64)
+        around = np.nan_to_num(stamps[:, 0])
+        around[:, 28:37, 28:37] = 0
+        return around.sum(axis=(1, 2))
+
+
+finder = BlueAround()
+"""
+
+
+def test_somebody_elses_finder_is_audited_like_ours(twin: Callable[[], Checkout]) -> None:
+    copy = twin()
+    (copy.folder / "their_finder.py").write_text(_THEIR_FINDER)
+    copy.dhs("audit", "their_finder:finder", "--name", "theirs")
+    root = DataRoot.of(copy.folder / "data")
+    rows = {name: delta.read(root, "injection_scores", slices=[name]).to_pandas() for name in ("demo1", "theirs")}
+    assert sorted(rows["theirs"].injection_id) == sorted(rows["demo1"].injection_id)
+    assert (rows["theirs"].status == "scored").all()
+    assert (rows["theirs"].score > rows["theirs"].host_score).mean() > 0.9, "arcs are light around the centre"
+    assert len(delta.read(root, "injections")) == len(rows["theirs"]), "the same injections for both finders"
+    cells = delta.read(root, "completeness", slices=["theirs"]).to_pandas()
+    whole = cells[(cells.source_mag_bin == "all") & (cells.threshold_id == "p0.5") & (cells.cell == "marginal")]
+    assert whole.n.item() == len(rows["theirs"])
+    assert whole.detected.item() == (rows["theirs"].probability > 0.5).sum()
+    assert "theirs" in (copy.folder / "data" / "report" / "index.html").read_text()
+
+
 def test_an_unknown_suffix_and_a_bad_query_are_errors_in_a_sentence(finished: Checkout) -> None:
     done = finished.dhs("query", "select 1 as one", "--out", "x.xlsx", check=False)
     assert done.returncode == 1
