@@ -124,7 +124,7 @@ def test_what_a_killed_client_left_running_is_stopped_by_the_next(data: DataRoot
     victim.communicate()
     assert count(start(_COUNT, data.local, "one")) == "7"
     known = list(target.rglob("*.parquet"))
-    time.sleep(4)
+    time.sleep(6)
     assert list(target.rglob("*.parquet")) == known
     assert not list((target / "_delta_log").glob("*.json"))
 
