@@ -21,7 +21,7 @@ from analysis.operating import (
     precision_at,
     recall_at,
 )
-from analysis.records import Gate, Measure, Outcome
+from analysis.records import Gate, Measure, Outcome, seen_gate
 from lake.errors import DataError
 from lake.survey import depth_mag_from_psfdepth
 
@@ -203,6 +203,4 @@ def _contamination(objects: pd.DataFrame) -> Iterator[Gate]:
     rule = "no scored object was trained or selected on by the model or an ancestor"
     if "seen_in_training" not in objects.columns:
         return
-    seen = int(objects["seen_in_training"].astype(bool).sum())
-    nan = math.nan
-    yield Gate("untouched_test_set", "PASS" if seen == 0 else "FAIL", float(seen), nan, nan, 0.0, rule)
+    yield seen_gate("untouched_test_set", objects["seen_in_training"], rule)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
+import pandas as pd
+
 from lake.errors import invalid
 
 Status = Literal["PASS", "WARN", "FAIL", "GO", "NO-GO", "BORDERLINE", "NOT MEASURED"]
@@ -115,6 +117,15 @@ def decide(name: str, measure: Measure, threshold: float, rule: str, status: Sta
 def not_measured(name: str, threshold: float, rule: str) -> Gate:
     """The gate of a diagnostic that had nothing to measure; the rule says why."""
     return Gate(name, "NOT MEASURED", math.nan, math.nan, math.nan, threshold, rule)
+
+
+def seen_gate(name: str, seen: pd.Series, rule: str) -> Gate:
+    """PASS where none of the objects has been seen by the model; not measured where that is not known of some."""
+    known = seen.astype("boolean")
+    count, unknown = int(known.sum()), int(known.isna().sum())
+    if unknown and not count:
+        return not_measured(name, 0.0, f"{rule}; what the model was trained on is not known of {unknown:,} objects")
+    return Gate(name, "FAIL" if count else "PASS", float(count), math.nan, math.nan, 0.0, rule)
 
 
 def _side(measure: Measure, threshold: float, *, wanted_above: bool, miss: Status) -> Status:

@@ -29,22 +29,22 @@ def score_rows(scorer: Scorer, store: StampStore, rows: pa.Table) -> NDArray[np.
     return np.concatenate(parts)
 
 
-def score_table(scorer: Scorer, rows: pa.Table, logits: NDArray[np.float64], seen: NDArray[np.bool_]) -> pa.Table:
+def score_table(scorer: Scorer, rows: pa.Table, logits: NDArray[np.float64], seen: pa.Array) -> pa.Table:
     """Rows of the ``scores`` table, without lineage."""
     kept = rows.select(["galaxy_id", "cutout_version", "manifest_id", "split", "label"])
     for name, values in (
         ("checkpoint_id", pa.array([scorer.scorer_id] * rows.num_rows, pa.string())),
         ("score", pa.array(logits)),
         ("probability", pa.array(expit(logits))),
-        ("seen_in_training", pa.array(seen)),
+        ("seen_in_training", seen),
     ):
         kept = kept.append_column(name, values)
     return kept
 
 
-def seen_by(folder: Path, galaxy_ids: pa.ChunkedArray) -> NDArray[np.bool_]:
-    """Which galaxies the checkpoint in ``folder``, or an ancestor of it, trained or selected on; none for a finder of
-    somebody else's, whose training set is not known here."""
+def seen_by(folder: Path, galaxy_ids: pa.ChunkedArray) -> pa.Array:
+    """Which galaxies the checkpoint in ``folder``, or an ancestor of it, trained or selected on; null where that is
+    not known, as of every galaxy for somebody else's finder."""
     if (folder / FINDER).exists():
-        return np.zeros(len(galaxy_ids), dtype=bool)
-    return Checkpoint.load(folder).has_seen(galaxy_ids)
+        return pa.nulls(len(galaxy_ids), pa.bool_())
+    return pa.array(Checkpoint.load(folder).has_seen(galaxy_ids))

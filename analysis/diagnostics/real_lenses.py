@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from analysis.intervals import TABLE_LEVEL, clopper_pearson
 from analysis.operating import OperatingPoint
-from analysis.records import Gate, Measure, Outcome
+from analysis.records import Measure, Outcome, seen_gate
 
 
 def real_lens_recall(lenses: pd.DataFrame, training_pixels: ArrayLike, thresholds: Sequence[OperatingPoint]) -> Outcome:
@@ -18,13 +18,14 @@ def real_lens_recall(lenses: pd.DataFrame, training_pixels: ArrayLike, threshold
 
     `lenses`: `tier`, `healpix_128`, `probability` (NaN: not scored, counted apart), perhaps `seen_in_training`.
     Lenses that share a HEALPix pixel with the training split, or were trained or selected on, are counted by the
-    leakage guard and left out of the recall.
+    leakage guard and left out of the recall; where it is not known what the model was trained on, the guard says so.
     """
-    leaking = np.isin(lenses["healpix_128"].to_numpy(), np.asarray(training_pixels))
-    unknown = lenses["healpix_128"].isna().to_numpy()
+    pixels = lenses["healpix_128"]
+    shared = pd.Series(np.isin(pixels.to_numpy(), np.asarray(training_pixels)) | pixels.isna().to_numpy())
+    seen = shared.astype("boolean")
     if "seen_in_training" in lenses.columns:
-        leaking = leaking | lenses["seen_in_training"].fillna(True).to_numpy(bool)
-    leaking = leaking | unknown
+        seen = seen | lenses["seen_in_training"].astype("boolean").reset_index(drop=True)
+    leaking = seen.fillna(False).to_numpy(bool)
     scored = lenses["probability"].notna().to_numpy()
     measures = [
         Measure("lens_recall/leaking", float(leaking.sum()), n=len(lenses), method="left out of every recall"),
@@ -32,8 +33,7 @@ def real_lens_recall(lenses: pd.DataFrame, training_pixels: ArrayLike, threshold
         *_by_tier(lenses[scored & ~leaking], thresholds),
     ]
     rule = "no scored lens shares a HEALPix pixel with the training split or was trained or selected on"
-    count = float((leaking & scored).sum())
-    guard = Gate("lens_recall/leakage_guard", "PASS" if count == 0 else "FAIL", count, np.nan, np.nan, 0.0, rule)
+    guard = seen_gate("lens_recall/leakage_guard", seen[scored], rule)
     return Outcome("real_lens_recall", tuple(measures), (guard,))
 
 

@@ -136,7 +136,7 @@ def candidate_view(inputs: ReportInputs) -> TableView:
             f"{row['score']:.3f}",
             f"{row['probability']:.4f}",
             row["split"],
-            "yes" if row["trained_on"] else "no",
+            "not known" if pd.isna(row["trained_on"]) else "yes" if row["trained_on"] else "no",
             Link("viewer", row["viewer"]),
         ]
         for row in inputs.candidates.head(inputs.params.candidates_shown).to_dict("records")

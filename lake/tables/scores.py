@@ -19,7 +19,12 @@ SPEC = TableSpec(
         Column("label", "int", "1 lens candidate, 0 negative", low=0, high=1),
         Column("score", "double", "raw logit"),
         Column("probability", "double", "logistic of the raw logit; not calibrated", low=0, high=1),
-        Column("seen_in_training", "boolean", "whether the model or an ancestor trained or selected on this galaxy"),
+        Column(
+            "seen_in_training",
+            "boolean",
+            "whether the model or an ancestor trained or selected on this galaxy (null: not known)",
+            nullable=True,
+        ),
         *lineage_columns(),
     ),
 )

@@ -103,6 +103,8 @@ def test_ranking_leaves_listed_objects_out():
     best = ranked_candidates(scores, positions, 5)
     unlisted = scores[scores["label"] == 0]
     assert best["rank"].tolist() == [1, 2, 3, 4, 5]
+    assert not best["trained_on"].any()
+    assert ranked_candidates(scores.assign(seen_in_training=None), positions, 5)["trained_on"].isna().all()
     assert best["score"].iloc[0] == unlisted["score"].max()
     assert set(best["galaxy_id"]) <= set(unlisted["galaxy_id"])
     assert best["viewer"].iloc[0] == viewer_link(10, -5)

@@ -145,6 +145,17 @@ def test_recall_by_tier_and_leakage():
     assert status(real_lens_recall(lenses.iloc[:5], [9, 10], [point]), "lens_recall/leakage_guard") == "PASS"
 
 
+def test_what_an_unknown_training_set_held_is_not_measured():
+    point = fixed_threshold([0.1], 0.3, 0.95)
+    lenses = pd.DataFrame({"tier": "A", "healpix_128": [1, 2, 3], "probability": 0.9, "seen_in_training": None})
+    outcome = real_lens_recall(lenses, [9], [point])
+    assert status(outcome, "lens_recall/leakage_guard") == "NOT MEASURED"
+    assert outcome.measure("lens_recall/all/p0.3").n == 3, "a lens is left out only where it is known to be seen"
+    told = real_lens_recall(lenses.assign(seen_in_training=[True, None, False]), [9], [point])
+    assert status(told, "lens_recall/leakage_guard") == "FAIL"
+    assert told.measure("lens_recall/all/p0.3").n == 2
+
+
 def test_a_lens_without_a_pixel_cannot_be_cleared():
     lenses = pd.DataFrame({"tier": ["A"], "healpix_128": [np.nan], "probability": [0.9]})
     outcome = real_lens_recall(lenses, [1], [fixed_threshold([0.1], 0.3, 0.95)])

@@ -65,6 +65,13 @@ def test_a_test_set_that_was_trained_on_fails_its_gate(objects):
     assert (gate.name, gate.status, gate.value) == ("untouched_test_set", "FAIL", 1.0)
 
 
+def test_an_unknown_training_set_is_no_untouched_test_set(objects):
+    objects["seen_in_training"] = None
+    gate = evaluate(objects, PARAMS, np.random.default_rng(1)).gates[0]
+    assert (gate.name, gate.status) == ("untouched_test_set", "NOT MEASURED")
+    assert "not known of 900 objects" in gate.rule
+
+
 def test_unresolved_rates_say_so(objects):
     outcome = evaluate(objects, PARAMS, np.random.default_rng(1))
     assert "not resolved by 750 negatives" in outcome.measure("tpr_at_fpr/0.001").method

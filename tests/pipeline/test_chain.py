@@ -145,6 +145,12 @@ def test_somebody_elses_finder_is_audited_like_ours(twin: Callable[[], Checkout]
     whole = cells[(cells.source_mag_bin == "all") & (cells.threshold_id == "p0.5") & (cells.cell == "marginal")]
     assert whole.n.item() == len(rows["theirs"])
     assert whole.detected.item() == (rows["theirs"].probability > 0.5).sum()
+    assert delta.read(root, "scores", slices=["theirs"])["seen_in_training"].null_count == len(
+        delta.read(root, "scores", slices=["demo1"])
+    )
+    gates = delta.read(root, "gates", slices=["evaluate-theirs", "diagnose-theirs"]).to_pandas().set_index("name")
+    for name in ("untouched_test_set", "lens_recall/leakage_guard"):
+        assert gates.status[name] == "NOT MEASURED"
     assert "theirs" in (copy.folder / "data" / "report" / "index.html").read_text()
 
 
