@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lake.names import checked_name
+
 
 @dataclass(frozen=True)
 class DataRoot:
@@ -46,10 +48,14 @@ class DataRoot:
         return self.local / "cutouts"
 
     def checkpoints(self, generation: str) -> Path:
-        return self.local / "checkpoints" / generation
+        return self.local / "checkpoints" / checked_name(generation, "generation")
+
+    def finders(self) -> list[str]:
+        """Names of the finders that have a folder of checkpoints."""
+        return sorted(path.name for path in (self.local / "checkpoints").glob("[!.]*") if path.is_dir())
 
     def grid(self, generation: str) -> Path:
-        return self.local / "grid" / generation
+        return self.local / "grid" / checked_name(generation, "generation")
 
     @property
     def metrics(self) -> Path:

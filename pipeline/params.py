@@ -15,6 +15,7 @@ import yaml
 from lake.cards import write_atomically
 from lake.config import Section, SurveyParams
 from lake.errors import ParameterError, invalid
+from lake.names import checked_name
 from lake.root import DataRoot
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -66,7 +67,7 @@ def resolve(overlay: str) -> dict[str, Any]:
             resolved[name] = section_class(name).load(merged[name], name).model_dump(mode="json")
     resolved["train"] = _resolve_generations(merged.get("train") or {})
     resolved["audited"] = list(merged.get("audited") or resolved["train"])
-    return resolved
+    return _with_checked_names(resolved)
 
 
 def write(values: Mapping[str, Any], overlay: str) -> None:
@@ -79,7 +80,7 @@ def load_file() -> dict[str, Any]:
     """The values of ``params.yaml``."""
     if not PARAMS_FILE.exists():
         raise ParameterError(f"no {PARAMS_FILE} in {Path.cwd()}: run `dhs params use demo` in the project's folder")
-    return _load(PARAMS_FILE)
+    return _with_checked_names(_load(PARAMS_FILE))
 
 
 def survey() -> SurveyParams:
@@ -128,6 +129,18 @@ def _resolve_generations(wanted: Mapping[str, Any]) -> dict[str, Any]:
         start = f"data/checkpoints/{parameters.init}" if parameters.init else f"modeling/generations/{name}.yaml"
         resolved[name] = {"ancestor": start, "parameters": parameters.model_dump(mode="json")}
     return resolved
+
+
+def _with_checked_names(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, where every finder's name is one that DVC may put into paths and commands."""
+    for name in values.get("train") or {}:
+        checked_name(name, "train")
+    audited = values.get("audited") or []
+    if not isinstance(audited, list):
+        raise invalid("audited", "a list of names", audited)
+    for name in audited:
+        checked_name(name, "audited")
+    return values
 
 
 def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import get_type_hints
 
 from lake import garbage
 from lake.errors import invalid
+from lake.names import checked_name
 from pipeline import params, stages
 from pipeline.context import stage_run
 
@@ -24,6 +25,8 @@ def run_stage(stage: str, generation: str | None) -> None:
     """Run a stage with its section of ``params.yaml`` and ``survey``, in the context that its ``run`` asks for."""
     if stage not in stage_names():
         raise invalid("stage", f"one of {', '.join(stage_names())}", stage)
+    if generation is not None:
+        checked_name(generation, "generation")
     module = importlib.import_module(f"pipeline.stages.{stage}")
     garbage.spare_imported()
     section = None if stage in WITHOUT_SECTION else params.section(stage, generation)

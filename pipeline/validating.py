@@ -105,8 +105,8 @@ def _finder(generation: str | None) -> tuple[str, Any]:
     """The finder asked for, or the first audited, and its name."""
     audited = [str(name) for name in params.load_file().get("audited") or []]
     name = generation or (audited[0] if audited else None)
-    if name is None or not params.root().checkpoints(name).is_dir():
-        there = sorted(path.name for path in params.root().checkpoints(".").glob("*") if path.is_dir())
+    there = params.root().finders()
+    if name not in there:
         raise invalid("generation", f"one that is trained or enlisted ({', '.join(there) or 'none is yet'})", name)
     return name, load_scorer(params.root().checkpoints(name))
 

@@ -8,14 +8,15 @@ import click
 @click.command()
 @click.argument("stage")
 @click.option("--generation", help="The scorer, for stages that run once per model.")
-def run(stage: str, generation: str | None) -> None:
+@click.option("--named", metavar="STAGE@GENERATION", help="The same by the name of DVC's stage, as DVC_STAGE has it.")
+def run(stage: str, generation: str | None, named: str | None) -> None:
     """Run one STAGE with the parameters of params.yaml; this is what DVC calls.
 
     Example: dhs run pool; dhs run grid --generation demo1
     """
     from pipeline.stage import run_stage
 
-    run_stage(stage, generation)
+    run_stage(stage, generation if named is None else named.partition("@")[2])
 
 
 @click.command()
