@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import operator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from etl.frames import contract_schema
 from lake import tables
 from lake.errors import DataError
 from lake.progress import watch
-from lake.stamps import bucket_of, shard_name, write_shard
+from lake.stamps import bucket_of, shard_name, stamp_hash, write_shard
 
 log = logging.getLogger(__name__)
 
@@ -78,13 +79,13 @@ def assemble(index: pa.Table, work: Path, folder: Path, params: CutoutsParams, s
     """
     good = index.filter(pc.equal(index["status"], "ok")).sort_by("galaxy_id")
     bucket = bucket_of(good["galaxy_id"], params.buckets)
-    bricks, places = good["brickname"].to_pylist(), good["brick_row"].to_pylist()
+    bricks, places, digests = (good[name].to_pylist() for name in ("brickname", "brick_row", "sha256"))
     shard_row = np.zeros(good.num_rows, dtype=np.int64)
     for number in np.unique(bucket):
         members = np.flatnonzero(bucket == number)
         shard_row[members] = np.arange(len(members))
         path = folder / shard_name(int(number))
-        if not _complete(path, len(members), params.stamp_pixels):
+        if not _complete(path, [digests[i] for i in members]):
             stamps = (_stamp(work / "bricks" / f"{bricks[i]}.npy", places[i]) for i in members)
             write_shard(path, stamps, len(members), params.stamp_pixels)
     shards = dict(
@@ -96,8 +97,12 @@ def assemble(index: pa.Table, work: Path, folder: Path, params: CutoutsParams, s
     return _contract_rows(index, shards, version(params, source))
 
 
-def _complete(path: Path, rows: int, pixels: int) -> bool:
-    return path.exists() and np.load(path, mmap_mode="r").shape == (rows, 3, pixels, pixels)
+def _complete(path: Path, digests: list[str]) -> bool:
+    """Whether a shard holds the very stamps of these hashes, in their order."""
+    if not path.exists():
+        return False
+    held = np.load(path, mmap_mode="r")
+    return len(held) == len(digests) and all(map(operator.eq, map(stamp_hash, held), digests))
 
 
 def _stamp(path: Path, row: int) -> NDArray[np.float32]:

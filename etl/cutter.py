@@ -19,6 +19,7 @@ from etl.coadds import Windows, brick_stamps, coadd_path
 from etl.config import CutoutsParams
 from etl.partial import code_hash, state
 from lake.errors import DataError
+from lake.stamps import stamp_hash
 from lake.survey import BANDS
 
 OUTSIDE = "the coadd does not hold the whole window"
@@ -107,8 +108,7 @@ def cut_brick(
     for place, source in enumerate(np.flatnonzero(found.inside)):
         rows[source] = _row(found.windows, int(source), metrics, place, why[place])
         if place in rank:
-            digest = hashlib.sha256(stamps[place].astype("<f4").tobytes()).hexdigest()
-            rows[source] |= {"brick_row": rank[place], "sha256": digest}
+            rows[source] |= {"brick_row": rank[place], "sha256": stamp_hash(stamps[place])}
     return stamps[kept], rows
 
 

@@ -18,7 +18,7 @@ from etl.cutter import METRICS
 from etl.frames import table_of
 from lake import tables
 from lake.errors import DataError
-from lake.stamps import bucket_of, read_npz, shard_name, write_shard
+from lake.stamps import bucket_of, read_npz, shard_name, stamp_hash, write_shard
 from lake.survey import (
     BANDS,
     PIXEL_SCALE_ARCSEC,
@@ -183,7 +183,7 @@ def judged(stamps: NDArray[np.float32], ids: Sequence[str], params: CutoutsParam
             "cutout_version": made,
             "status": "ok" if why[i] is None else "rejected",
             "reason": why[i],
-            "sha256": hashlib.sha256(stamps[i].astype("<f4").tobytes()).hexdigest(),
+            "sha256": stamp_hash(stamps[i]),
             **{m: float(metrics[m][i]) for m in METRICS if np.isfinite(metrics[m][i])},
         }
         for i, name in enumerate(ids)

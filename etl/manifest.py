@@ -18,7 +18,7 @@ from etl.frames import contract_names
 from lake import tables
 from lake.config import SplitParams
 from lake.errors import DataError, invalid
-from lake.stamps import shard_name
+from lake.stamps import PLACE, shard_name
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def rows(
     )
     negative_rows = pool.select(*facts).join(chosen, on="galaxy_id", how="inner")
     negative_rows = negative_rows.selectExpr("*", "cast(NULL as string) AS tier", "0 AS label")
-    stamps = cutouts.where("status = 'ok'").select("galaxy_id", "cutout_version", "shard", "shard_row")
+    stamps = cutouts.where("status = 'ok'").select("galaxy_id", "cutout_version", *PLACE)
     joined = positive_rows.unionByName(negative_rows).join(stamps, on="galaxy_id", how="inner")
     split = "CASE WHEN split = 'test' THEN 'val' ELSE split END" if spec.merge_test_into_val else "split"
     path = f"format_string('{shard_name(0).replace('0000', '%04d')}#%d', shard, shard_row)"

@@ -18,7 +18,7 @@ from injection.measure import measure
 from injection.render import Images
 from injection.schema import BATCH_SCHEMA, MEASURED
 from injection.seen import see
-from lake.errors import DarkHaloError
+from lake.errors import DarkHaloError, ShardError
 from lake.survey import BANDS
 
 log = logging.getLogger(__name__)
@@ -136,6 +136,8 @@ def _load(galaxy_ids: list[str], load_hosts: LoadHosts) -> list[Images | str]:
     """Stamps, or for each host by itself the reason why there is none."""
     try:
         return list(load_hosts(galaxy_ids))
+    except ShardError:
+        raise
     except DarkHaloError as error:
         if len(galaxy_ids) == 1:
             return [str(error)]

@@ -15,6 +15,10 @@ class DataError(DarkHaloError):
     """Input data that cannot be used."""
 
 
+class ShardError(DataError):
+    """A stamp shard that is missing, unreadable, or holds other pixels than the tables name."""
+
+
 class LakeError(DarkHaloError):
     """The lake and its cards or pins disagree, or a table is missing."""
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import ArrayLike, NDArray
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from lake.errors import DataError
+from lake import cards, delta
+from lake.errors import DataError, ShardError
 from lake.hashing import key_hash
+from lake.root import DataRoot
 from lake.survey import BANDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PLACE = ("shard", "shard_row", "sha256")
+"""Columns that say where a stamp lies and which pixels it has."""
 
 BUCKET_SEED = 0
 
@@ -39,33 +51,99 @@ def write_shard(path: Path, stamps: Iterable[NDArray[np.float32]], rows: int, pi
     draft.replace(path)
 
 
+def stamp_hash(stamp: NDArray[np.float32]) -> str:
+    """``sha256`` of a stamp's bytes, little-endian, as the tables hold it."""
+    return hashlib.sha256(np.ascontiguousarray(stamp, dtype="<f4").data).hexdigest()
+
+
 class StampStore:
-    """Stamps of a folder of shards, read through memory maps."""
+    """Stamps of a folder of shards, read through memory maps; what is read is checked against the tables' hashes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._maps: dict[int, NDArray[np.float32]] = {}
 
-    def get(self, shards: ArrayLike, rows: ArrayLike) -> NDArray[np.float32]:
-        """Stamps (batch, band, y, x) at the given shard numbers and rows, in that order."""
-        shard, row = np.asarray(shards, dtype=np.int64), np.asarray(rows, dtype=np.int64)
+    def get(self, rows: pa.Table | pd.DataFrame) -> NDArray[np.float32]:
+        """Stamps (batch, band, y, x) of rows with ``shard``, ``shard_row`` and ``sha256``, in their order.
+
+        ShardError where a shard does not hold the very pixels that a row names: one from another run, or damaged.
+        """
+        shard, row = (rows[name].to_numpy().astype(np.int64) for name in ("shard", "shard_row"))
         if not len(shard):
             raise DataError("no stamps asked for")
-        first = self._map(int(shard[0]))
+        first = self.shard(int(shard[0]))
         out = np.empty((len(shard), *first.shape[1:]), dtype=np.float32)
         for number in np.unique(shard):
             place = np.flatnonzero(shard == number)
             place = place[np.argsort(row[place], kind="stable")]
-            out[place] = self._map(int(number))[row[place]]
+            held = self.shard(int(number))
+            if row[place[0]] < 0 or row[place[-1]] >= len(held) or held.shape[1:] != first.shape[1:]:
+                raise self._other_pixels(int(number))
+            out[place] = held[row[place]]
+        for stamp, number, wanted in zip(out, shard, rows["sha256"].to_numpy(), strict=True):
+            if stamp_hash(stamp) != wanted:
+                raise self._other_pixels(int(number))
         return out
 
-    def _map(self, number: int) -> NDArray[np.float32]:
+    def shard(self, number: int) -> NDArray[np.float32]:
+        """All stamps (row, band, y, x) of one shard, as a memory map."""
         if number not in self._maps:
             path = self.folder / shard_name(number)
-            if not path.exists():
-                raise DataError(f"stamp shard {path} is missing; run `dvc pull` or `dvc repro cutouts`")
-            self._maps[number] = np.load(path, mmap_mode="r")
+            if not path.is_file():
+                raise ShardError(f"stamp shard {path} is missing; run `dvc pull` or `dvc repro cutouts`")
+            try:
+                held = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError, TypeError, OverflowError, EOFError, SyntaxError) as error:
+                raise ShardError(f"stamp shard {path} cannot be read ({error}); run `dvc repro cutouts`") from error
+            if held.dtype != np.dtype("<f4") or held.ndim != 4 or held.shape[1] != len(BANDS):
+                raise self._other_pixels(number)
+            self._maps[number] = held
         return self._maps[number]
+
+    def _other_pixels(self, number: int) -> ShardError:
+        return ShardError(
+            f"stamp shard {self.folder / shard_name(number)} holds other pixels than the tables name; "
+            "run `dvc repro manifest`, which makes cut-outs and manifests agree"
+        )
+
+
+def problems(root: DataRoot) -> list[str]:
+    """What is wrong with the cut-outs' pixels: shards that are gone or changed, manifests that name other pixels.
+
+    Every byte of every shard is read. Nothing is wrong where no cut-outs have been made.
+    """
+    if not cards.slices(root, "cutouts"):
+        return []
+    rows = delta.read(root, "cutouts", ["galaxy_id", "status", *PLACE])
+    good = rows.filter(pc.equal(rows["status"], "ok")).select(["galaxy_id", *PLACE]).combine_chunks()
+    shard = good["shard"].to_numpy()
+    parts = [good.filter(pa.array(shard == number)) for number in np.unique(shard)]
+    with ThreadPoolExecutor() as pool:
+        found = [fault for fault in pool.map(partial(_shard_problem, root.cutouts), parts) if fault]
+    for entry in cards.slices(root, "manifest"):
+        named = delta.read(root, "manifest", ["galaxy_id", *PLACE], slices=[entry.card.slice])
+        same = named.join(good, keys=["galaxy_id", *PLACE], join_type="inner").num_rows
+        if same != named.num_rows:
+            found.append(
+                f"manifest '{entry.card.slice}': {named.num_rows - same} of {named.num_rows} rows name other pixels "
+                "than 'cutouts' holds; run `dvc repro manifest`"
+            )
+    return found
+
+
+def _shard_problem(folder: Path, rows: pa.Table) -> str | None:
+    """What is wrong with the shard that all ``rows`` lie in."""
+    number = rows["shard"][0].as_py()
+    try:
+        held = StampStore(folder).shard(number)
+    except ShardError as error:
+        return str(error)
+    wanted = dict(zip(rows["shard_row"].to_pylist(), rows["sha256"].to_pylist(), strict=True))
+    bad = sum(row >= len(held) or stamp_hash(held[row]) != digest for row, digest in wanted.items())
+    if not bad and len(held) == rows.num_rows:
+        return None
+    path = folder / shard_name(number)
+    return f"stamp shard {path}: {bad} of {rows.num_rows} stamps differ from 'cutouts'; run `dvc repro cutouts`"
 
 
 def read_npz(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:

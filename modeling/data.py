@@ -56,17 +56,17 @@ class TrainingArrays:
 
 
 def load_arrays(rows: pa.Table, stamps: StampStore, params: TrainParams) -> TrainingArrays:
-    """Read and normalise the stamps of manifest rows (``galaxy_id, shard, shard_row, label, sample_weight``, ...)."""
+    """Read and normalise the stamps of manifest rows (``galaxy_id, shard, shard_row, sha256, label,
+    sample_weight``, ...)."""
     if not rows.num_rows:
         raise DataError("the manifest has no rows in this split")
     rows = rows.sort_by("galaxy_id")
-    shard, shard_row = rows["shard"].to_numpy(), rows["shard_row"].to_numpy()
     starts = range(0, rows.num_rows, CHUNK)
     x, side = None, 0
     with threads(params.execution.threads):
         for start in track(starts, "normalise stamps"):
             window = slice(start, start + CHUNK)
-            pixels = stamps.get(shard[window], shard_row[window])
+            pixels = stamps.get(rows.slice(start, CHUNK))
             part = normalise(torch.from_numpy(pixels), params.preprocessing)
             if x is None:
                 side = pixels.shape[-1]

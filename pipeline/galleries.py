@@ -65,7 +65,7 @@ def _errors(test: pd.DataFrame, store: StampStore, generation: str) -> Gallery:
 
 def _row(heading: str, objects: pd.DataFrame, store: StampStore) -> GalleryRow:
     labels = [f"p {value:.3f}" for value in objects["probability"]]
-    return GalleryRow(heading, store.get(objects["shard"], objects["shard_row"]), labels)
+    return GalleryRow(heading, store.get(objects), labels)
 
 
 def _labels(rows: pa.Table) -> list[str]:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lake.errors import DataError
-from lake.stamps import StampStore
+from lake.stamps import PLACE, StampStore
 from lake.survey import BANDS
 from pipeline.context import RunContext
 
@@ -24,28 +24,22 @@ LoadHosts = Callable[[Sequence[str]], NDArray[np.float32]]
 
 def host_table(context: RunContext) -> pa.Table:
     """Negatives of the validation split with seeing, depth, type and shape, and where their stamps lie."""
-    columns = ["galaxy_id", "shard", "shard_row", "split", "label"]
+    columns = ["galaxy_id", *PLACE, "split", "label"]
     manifest = context.read("manifest", columns, slices=[context.survey.audit_manifest])
     chosen = manifest.filter(pc.and_(pc.equal(manifest["split"], "val"), pc.equal(manifest["label"], 0)))
     pool = context.read("tractor_pool", _CONDITIONS)
-    return chosen.select(["galaxy_id", "shard", "shard_row"]).join(pool, "galaxy_id", join_type="inner")
+    return chosen.select(["galaxy_id", *PLACE]).join(pool, "galaxy_id", join_type="inner")
 
 
 def stamp_loader(hosts: pa.Table, store: StampStore) -> LoadHosts:
     """A function from galaxy_ids to their stamps (batch, band, y, x)."""
-    place = dict(
-        zip(
-            hosts["galaxy_id"].to_pylist(),
-            zip(hosts["shard"].to_pylist(), hosts["shard_row"].to_pylist(), strict=True),
-            strict=True,
-        )
-    )
+    place = {galaxy_id: row for row, galaxy_id in enumerate(hosts["galaxy_id"].to_pylist())}
+    places = hosts.select(list(PLACE)).combine_chunks()
 
     def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
         unknown = [galaxy_id for galaxy_id in galaxy_ids if galaxy_id not in place]
         if unknown:
             raise DataError(f"no stamp of host {unknown[0]}")
-        shards, rows = zip(*(place[galaxy_id] for galaxy_id in galaxy_ids), strict=True)
-        return store.get(shards, rows)
+        return store.get(places.take(pa.array([place[galaxy_id] for galaxy_id in galaxy_ids])))
 
     return load

@@ -76,7 +76,7 @@ def populations(
     embed = getattr(scorer, "embed", None)
     describe = embed or texture_features
     space = "embedding of the network" if embed else "texture features"
-    real = store.get(lenses["shard"], lenses["shard_row"])
+    real = store.get(lenses)
     bare, injected = drawn_again(context, chosen, grid_params(context, generation), store)
     hosts = np.asarray(chosen["galaxy_id"].to_pylist())
     with_arc = Population(describe(injected), hosts)

@@ -19,13 +19,9 @@ CHUNK = 512
 
 
 def score_rows(scorer: Scorer, store: StampStore, rows: pa.Table) -> NDArray[np.float64]:
-    """Logits of the cut-outs that ``rows`` (``shard``, ``shard_row``) point to, in their order."""
-    shard, place = rows["shard"].to_numpy(), rows["shard_row"].to_numpy()
+    """Logits of the cut-outs that ``rows`` (``shard``, ``shard_row``, ``sha256``) point to, in their order."""
     starts = range(0, rows.num_rows, CHUNK)
-    parts = [
-        scorer.score(store.get(shard[start : start + CHUNK], place[start : start + CHUNK]))
-        for start in track(starts, "score cut-outs")
-    ]
+    parts = [scorer.score(store.get(rows.slice(start, CHUNK))) for start in track(starts, "score cut-outs")]
     return np.concatenate(parts)
 
 

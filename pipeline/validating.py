@@ -32,7 +32,7 @@ from lake.cards import write_atomically
 from lake.errors import DataError, invalid
 from lake.hashing import key_hash
 from lake.progress import track
-from lake.stamps import StampStore
+from lake.stamps import PLACE, StampStore
 from modeling.scorer import load_scorer
 from pipeline import params
 from pipeline.hostsets import SURVEY, imported_npz, one_cell
@@ -93,12 +93,12 @@ def real_arcs(source: str, count: int, seed: int) -> Images | None:
     if source != SURVEY:
         return imported_npz(Path(source), params.typed(CutoutsParams, "cutouts")).stamps
     root, survey = params.root(), params.survey()
-    rows = delta.read(root, "manifest", ["galaxy_id", "shard", "shard_row", "label"], slices=[survey.audit_manifest])
+    rows = delta.read(root, "manifest", ["galaxy_id", *PLACE, "label"], slices=[survey.audit_manifest])
     listed = rows.filter(pc.equal(rows["label"], 1)).combine_chunks()
     if not listed.num_rows:
         raise DataError(f"manifest {survey.audit_manifest} lists no lens; give cut-outs of some, or '{NO_LENSES}'")
     chosen = listed.take(pa.array(np.argsort(key_hash(seed, listed["galaxy_id"]), kind="stable")[:count]))
-    return StampStore(root.cutouts).get(chosen["shard"].to_numpy(), chosen["shard_row"].to_numpy())
+    return StampStore(root.cutouts).get(chosen)
 
 
 def _finder(generation: str | None) -> tuple[str, Any]:

@@ -17,6 +17,7 @@ SPEC = TableSpec(
         Column("cutout_version", "string", "version of the cut-out"),
         Column("shard", "int", "bucket number of the shard", low=0),
         Column("shard_row", "int", "row in the shard", low=0),
+        Column("sha256", "string", "hash of the stamp's bytes, checked whenever they are read"),
         *columns.position(),
         Column("type_bin", "string", "Tractor type", allowed=columns.TYPES),
         Column("nobs_z_bin", "string", "bin of nobs_z", allowed=("0", "1-2", "3-5", "6-10", "11+")),

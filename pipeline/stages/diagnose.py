@@ -89,8 +89,7 @@ def _pixel_checks(
     """The checks that read stamps: trivial baseline and shortcuts on train and test, annuli and fluxes on a sample."""
     chosen = objects[objects["split"].isin(("train", "test"))].reset_index(drop=True)
     starts = track(range(0, len(chosen), _CHUNK), "measure stamps")
-    shard, row = chosen["shard"].to_numpy(), chosen["shard_row"].to_numpy()
-    features = features_of((store.get(shard[s : s + _CHUNK], row[s : s + _CHUNK]) for s in starts), params)
+    features = features_of((store.get(chosen.iloc[s : s + _CHUNK]) for s in starts), params)
     label, split = chosen["label"].to_numpy(), chosen["split"].to_numpy()
     sample = _sample(chosen, params.sample_per_class, context.seed)
     fluxes = context.read("tractor_pool", ["galaxy_id", "flux_g", "flux_r", "flux_z"]).to_pandas()

@@ -37,7 +37,7 @@ def test_real_candidates_have_the_metrics_their_files_state(real_data: Path, tmp
         assert row["percentile_99_r"] == pytest.approx(meta["percentile_99_r"], rel=1e-4)
     rows = imports.pack(found, tmp_path, 2)
     contract.require(tables.spec("cutouts"), with_lineage(rows))
-    again = StampStore(tmp_path).get(rows["shard"].to_numpy(), rows["shard_row"].to_numpy())
+    again = StampStore(tmp_path).get(rows)
     np.testing.assert_array_equal(again, found.stamps)
 
 

@@ -44,10 +44,10 @@ def frames(jobs_spark: Any) -> dict[str, Any]:
         "pool": facts(["n0", "n1", "n2", "n3"]),
         "cutouts": jobs_spark.createDataFrame(
             [
-                *((n, "v1", "ok", 7, i) for i, n in enumerate(["n0", "n1", "p0", "p1"])),
-                ("n2", "v1", "rejected", None, None),
+                *((n, "v1", "ok", 7, i, f"{i:064x}") for i, n in enumerate(["n0", "n1", "p0", "p1"])),
+                ("n2", "v1", "rejected", None, None, None),
             ],
-            "galaxy_id string, cutout_version string, status string, shard int, shard_row int",
+            "galaxy_id string, cutout_version string, status string, shard int, shard_row int, sha256 string",
         ),
     }  # fmt: skip
 

@@ -17,7 +17,7 @@ from injection import ranges, stream
 from injection.config import Quadrature
 from injection.render import Parametric
 from injection.schema import MEASURED
-from lake.errors import DataError
+from lake.errors import DataError, ShardError
 from tests.injection.test_grid import PIXELS, Brightness, hosts_table, load_hosts, params, run
 
 
@@ -35,6 +35,17 @@ def test_a_broken_host_is_replaced_by_the_next() -> None:
     assert out.column("galaxy_id")[0].as_py() == plan.rows.column("host_ids")[0].as_py()[1]
     same = np.array([row["host_ids"][0] != broken for row in plan.rows.to_pylist()])
     assert out.filter(pa.array(same)).equals(whole.filter(pa.array(same)))
+
+
+def test_shards_of_another_run_stop_the_grid() -> None:
+    """Other pixels than the tables name are no failed injection."""
+    plan = grids.plan(params(), hosts_table(), 42)
+
+    def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
+        raise ShardError("bucket-0000.npy holds other pixels")
+
+    with pytest.raises(ShardError, match="holds other pixels"):
+        run(plan, load)
 
 
 @pytest.mark.parametrize(

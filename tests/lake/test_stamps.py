@@ -1,28 +1,161 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from lake.errors import DataError
-from lake.stamps import StampStore, bucket_of, read_npz, shard_name, write_npz, write_shard
+from lake import delta, tables
+from lake.errors import DataError, ShardError
+from lake.root import DataRoot
+from lake.stamps import (
+    PLACE,
+    StampStore,
+    bucket_of,
+    problems,
+    read_npz,
+    shard_name,
+    stamp_hash,
+    write_npz,
+    write_shard,
+)
+from pipeline.context import with_lineage
 
 
 def stamps(n: int, pixels: int = 9) -> np.ndarray:
     return np.random.default_rng(n).normal(size=(n, 3, pixels, pixels)).astype(np.float32)
 
 
+def rows(shards: list[int], places: list[int], of: list[np.ndarray]) -> pa.Table:
+    """Rows of tables that name these stamps."""
+    digests = [stamp_hash(of[shard][place]) for shard, place in zip(shards, places, strict=True)]
+    return pa.table({"shard": shards, "shard_row": places, "sha256": digests})
+
+
+def written(folder: Path) -> list[np.ndarray]:
+    """Two shards."""
+    made = [stamps(4), stamps(5)]
+    for number, held in enumerate(made):
+        write_shard(folder / shard_name(number), held, len(held), 9)
+    return made
+
+
 def test_store_returns_stamps_in_the_order_asked(tmp_path: Path) -> None:
-    first, second = stamps(4), stamps(5)
-    write_shard(tmp_path / shard_name(0), first, 4, 9)
-    write_shard(tmp_path / shard_name(1), second, 5, 9)
-    got = StampStore(tmp_path).get([1, 0, 1, 0], [4, 0, 2, 3])
-    assert np.array_equal(got, np.stack([second[4], first[0], second[2], first[3]]))
+    first, second = made = written(tmp_path)
+    asked = rows([1, 0, 1, 0], [4, 0, 2, 3], made)
+    wanted = np.stack([second[4], first[0], second[2], first[3]])
+    assert np.array_equal(StampStore(tmp_path).get(asked), wanted)
+    assert np.array_equal(StampStore(tmp_path).get(asked.to_pandas()), wanted)
 
 
 def test_missing_shard_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="run `dvc pull` or `dvc repro cutouts`"):
-        StampStore(tmp_path).get([3], [0])
+        StampStore(tmp_path).get(rows([0], [0], [stamps(1)]))
+
+
+def newer(path: Path) -> None:
+    """The same shape, another galaxy first."""
+    write_shard(path, np.roll(np.load(path), 1, axis=0), 4, 9)
+
+
+def flipped(path: Path) -> None:
+    """One bit of one pixel."""
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+
+
+def shorter(path: Path) -> None:
+    write_shard(path, np.load(path)[:2], 2, 9)
+
+
+def larger_stamps(path: Path) -> None:
+    write_shard(path, stamps(4, 11), 4, 11)
+
+
+def doubles(path: Path) -> None:
+    np.save(path, np.load(path).astype("<f8"))
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-700])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def objects(path: Path) -> None:
+    np.save(path, np.array([{}]), allow_pickle=True)
+
+
+OTHER = "holds other pixels than the tables name; run `dvc repro manifest`"
+UNREADABLE = r"cannot be read \(.*\); run `dvc repro cutouts`"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *((change, OTHER) for change in (newer, flipped, shorter, larger_stamps, doubles)),
+        *((change, UNREADABLE) for change in (cut_short, empty, objects)),
+    ],
+)
+def test_a_shard_with_other_pixels_is_refused(tmp_path: Path, change: Any, message: str) -> None:
+    made = written(tmp_path)
+    change(tmp_path / shard_name(0))
+    with pytest.raises(ShardError, match=message):
+        StampStore(tmp_path).get(rows([0, 1], [3, 0], made))
+    assert np.array_equal(StampStore(tmp_path).get(rows([1], [2], made))[0], made[1][2])
+
+
+def lake_of(root: DataRoot) -> list[np.ndarray]:
+    """A lake whose tables name all stamps of two shards."""
+    made = written(root.cutouts)
+    places = [(shard, place) for shard in (0, 1) for place in range(len(made[shard]))]
+    named = rows([p[0] for p in places], [p[1] for p in places], made)
+    ids = pa.array([f"x:{i}" for i in range(len(places))])
+    same = {"galaxy_id": ids, "cutout_version": pa.array(["v"] * 9), **{n: named[n] for n in PLACE}}
+    put(root, "cutouts", {**same, "status": pa.array(["ok"] * 9)}, None, {})
+    manifest = {"manifest_id": "m", "cutout_path": "s", "ra": 1.0, "dec": 1.0, "type_bin": "SER", "nobs_z_bin": "3-5"}
+    manifest |= {"split": "train", "pool": "N1", "healpix_128": 1, "label": 0, "sample_weight": 1.0}
+    put(root, "manifest", {**same, **{n: pa.array([v] * 9) for n, v in manifest.items()}}, "m", {"manifest_id": "m"})
+    return made
+
+
+def put(root: DataRoot, name: str, columns: dict[str, Any], slice_name: str | None, where: dict[str, str]) -> None:
+    spec = tables.spec(name)
+    schema = spec.arrow_schema()
+    count = len(columns["galaxy_id"])
+    whole = [pa.array(columns[f.name]).cast(f.type) if f.name in columns else pa.nulls(count, f.type) for f in schema]
+    held = pa.table(whole, schema=pa.schema([f.with_nullable(True) for f in schema]))
+    lineage = [name for name in ("pipeline_version", "git_commit", "extracted_at") if name in held.column_names]
+    delta.write_slice(root, spec, with_lineage(held.drop_columns(lineage)), slice_name, where, code={}, inputs={})
+
+
+def test_deep_verification_finds_every_changed_shard_and_stale_manifest(root: DataRoot) -> None:
+    assert problems(root) == []
+    made = lake_of(root)
+    assert problems(root) == []
+    place = root.cutouts / shard_name(0)
+    for change, message in (
+        (newer, "4 of 4 stamps differ from 'cutouts'; run `dvc repro cutouts`"),
+        (flipped, "1 of 4 stamps differ"),
+        (shorter, "2 of 4 stamps differ"),
+        (cut_short, "cannot be read"),
+        (Path.unlink, "is missing; run `dvc pull`"),
+    ):
+        change(place)
+        (found,) = problems(root)
+        assert message in found
+        write_shard(place, made[0], 4, 9)
+    rolled = [np.roll(made[0], 1, axis=0), made[1]]
+    write_shard(place, rolled[0], 4, 9)
+    named = rows([0, 0, 0, 0, 1, 1, 1, 1, 1], [0, 1, 2, 3, 0, 1, 2, 3, 4], rolled)
+    held = {"galaxy_id": pa.array([f"x:{i}" for i in range(9)]), "cutout_version": pa.array(["v"] * 9)}
+    held |= {n: named[n] for n in PLACE} | {"status": pa.array(["ok"] * 9)}
+    put(root, "cutouts", held, None, {})
+    (found,) = problems(root)
+    assert found == "manifest 'm': 4 of 9 rows name other pixels than 'cutouts' holds; run `dvc repro manifest`"
 
 
 def test_buckets_are_even_and_stable() -> None:

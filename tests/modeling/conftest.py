@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from lake.stamps import StampStore, write_shard
+from lake.stamps import StampStore, stamp_hash, write_shard
 from modeling.config import TrainParams, resolve_generation
 from modeling.data import TrainingArrays, load_arrays
 
@@ -45,6 +45,7 @@ def write_manifest(folder: Path, rows: int, seed: int) -> pa.Table:
             "galaxy_id": [f"t{seed}:{row:05d}" for row in range(rows)],
             "shard": np.zeros(rows, dtype=np.int32),
             "shard_row": np.arange(rows, dtype=np.int32),
+            "sha256": [stamp_hash(stamp) for stamp in stamps],
             "label": labels.astype(np.int32),
             "sample_weight": np.where(np.arange(rows) % 6 == 0, 0.5, 1.0).astype(np.float32),
             "psfsize_r": np.full(rows, 1.2, dtype=np.float32),
