@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from etl.emr_config import EmrParams
 from lake import cards, delta
-from lake.errors import DarkHaloError, DataError, LakeError, ParameterError, invalid
+from lake.errors import DarkHaloError, DataError, LakeError, ParameterError, UnreachableError, invalid
 from lake.root import DataRoot
 
 YARN_SHARE = 0.75
@@ -46,6 +46,8 @@ def _check_not_done(root: DataRoot, outputs: Sequence[str]) -> None:
         table, _, slice_name = name.partition(".")
         try:
             delta.open_pinned(root, cards.read_slice(root, table, slice_name or None))
+        except UnreachableError:
+            raise
         except LakeError:
             continue
         done.append(name)

@@ -14,10 +14,12 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from lake.errors import LakeError
 from lake.root import DataRoot
+
+_MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,16 @@ def read_slice(root: DataRoot, table: str, slice_name: str | None = None) -> Sli
     card, pin = root.cards / f"{name}.json", root.cards / f"{name}.pin.json"
     if not card.exists() or not pin.exists():
         raise LakeError(f"table '{name}' has no card in {root.cards}: it has not been made; run `dvc repro`")
-    return parse(card.read_text(), pin.read_text())
+    return parse(root.cards / name, _text(card), _text(pin))
 
 
 def slices(root: DataRoot, table: str, at: str | None = None) -> list[Slice]:
     """All slices of a table, by name; with ``at``, as committed in that git revision."""
     found = _texts(root, at)
     mine = [n for n in found if not n.endswith(".pin") and (n == table or n.startswith(f"{table}."))]
-    return [parse(found[name], found[f"{name}.pin"]) for name in sorted(mine) if f"{name}.pin" in found]
+    return [
+        parse(root.cards / name, found[name], found[f"{name}.pin"]) for name in sorted(mine) if f"{name}.pin" in found
+    ]
 
 
 def tables(root: DataRoot, at: str | None = None) -> list[str]:
@@ -107,13 +111,40 @@ def distinct(found: list[Slice]) -> list[Slice]:
     return list(best.values())
 
 
-def parse(card: str, pin: str) -> Slice:
-    """A slice from the texts of its card and pin; they must belong together."""
-    entry = Slice(Card(**json.loads(card)), Pin(**json.loads(pin)))
+def parse(place: Path, card: str, pin: str) -> Slice:
+    """A slice from the texts of its card and pin, which lie at ``place`` (without suffix) and must belong together."""
+    entry = Slice(Card(**_facts(place, "json", card, Card)), Pin(**_facts(place, "pin.json", pin, Pin)))
     if entry.card.fingerprint != entry.pin.fingerprint:
         name = stem(entry.card.table, entry.card.slice)
         raise LakeError(f"card and pin of '{name}' belong to different runs; restore both or run `dvc repro`")
     return entry
+
+
+def _facts(place: Path, suffix: str, text: str, kind: type[Card] | type[Pin]) -> dict[str, Any]:
+    """The values of a card or pin; what is none, such as a half-merged file, is named with its cure."""
+    file, both = f"{place}.{suffix}", f"{place}.json {place}.pin.json"
+    if any(line.startswith(_MERGE_MARKS) for line in text.splitlines()):
+        raise LakeError(
+            f"{file} holds the marks of a git merge: take one side of card and pin "
+            f"(`git checkout --ours -- {both}`, or --theirs) and run `dvc repro`"
+        )
+    try:
+        values = json.loads(text)
+        held = {name: values[name] for name in get_type_hints(kind)} if isinstance(values, dict) else {}
+    except (ValueError, KeyError, RecursionError):
+        held = {}
+    if not held or len(held) != len(values) or not all(_fits(held[n], t) for n, t in get_type_hints(kind).items()):
+        what = "card" if kind is Card else "pin"
+        raise LakeError(
+            f"{file} is no {what} of a table: restore it (`git checkout -- {both}`), or delete both and run `dvc repro`"
+        )
+    return held
+
+
+def _fits(value: object, kind: Any) -> bool:
+    if get_origin(kind) is Mapping:
+        return isinstance(value, dict) and all(isinstance(entry, str) for entry in value.values())
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def remove(root: DataRoot, table: str, slice_name: str | None) -> None:
@@ -125,7 +156,7 @@ def remove(root: DataRoot, table: str, slice_name: str | None) -> None:
 
 def _texts(root: DataRoot, at: str | None) -> dict[str, str]:
     if at is None:
-        return {p.name.removesuffix(".json"): p.read_text() for p in sorted(root.cards.glob("[!.]*.json"))}
+        return {p.name.removesuffix(".json"): _text(p) for p in sorted(root.cards.glob("[!.]*.json"))}
     folder = root.cards.as_posix()
     listing = _git("ls-tree", "--name-only", at, f"{folder}/")
     return {
@@ -133,6 +164,10 @@ def _texts(root: DataRoot, at: str | None) -> dict[str, str]:
         for name in listing.split()
         if name.endswith(".json")
     }
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace")
 
 
 def _git(*arguments: str) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError
 from pyarrow import fs
 
-from lake import cards, contract, tables
+from lake import cards, contract, held, tables
 from lake.cards import Card, Pin, Slice
 from lake.errors import LakeError
 from lake.fingerprint import fingerprint
@@ -56,28 +56,16 @@ def where_sql(where: Mapping[str, str]) -> str:
 
 
 def open_pinned(root: DataRoot, entry: Slice) -> DeltaTable:
-    """The Delta table at a pin's version, refusing one that was deleted, recreated or rolled back."""
-    name = cards.stem(entry.card.table, entry.card.slice)
+    """The Delta table at a pin's version, refusing one that was deleted, recreated, rolled back or cannot be read."""
     try:
         table = DeltaTable(root.table(entry.card.table), version=entry.pin.version, storage_options=storage_options())
         table_id = str(table.metadata().id)
-    except (DeltaError, TableNotFoundError, OSError) as error:
-        raise gone(root, entry) from error
+    except (DeltaError, OSError) as error:
+        raise held.verdict(root, entry, error) from error
     if table_id != entry.pin.table_id:
-        raise LakeError(
-            f"table '{name}' was recreated since it was pinned (version {entry.pin.version} is another table's); "
-            "run `dhs verify --repair`, then `dvc repro`"
-        )
+        why = f"was recreated since it was pinned (version {entry.pin.version} is another table's)"
+        raise held.lost(root, entry, why)
     return table
-
-
-def gone(root: DataRoot, entry: Slice) -> LakeError:
-    """The error of a pin whose version the lake no longer holds."""
-    name = cards.stem(entry.card.table, entry.card.slice)
-    return LakeError(
-        f"table '{name}' is pinned at version {entry.pin.version}, which {root.table(entry.card.table)} does not hold; "
-        "run `dhs verify --repair`, then `dvc repro`"
-    )
 
 
 def read(

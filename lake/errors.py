@@ -23,6 +23,18 @@ class LakeError(DarkHaloError):
     """The lake and its cards or pins disagree, or a table is missing."""
 
 
+class LostError(LakeError):
+    """The lake was read and does not hold what a pin names: its card may be forgotten."""
+
+
+class DamagedError(LakeError):
+    """What the lake holds was read and cannot be right."""
+
+
+class UnreachableError(LakeError):
+    """The lake could not be read, which says nothing about what it holds: nothing may be forgotten."""
+
+
 class ContractError(DarkHaloError):
     """Rows that break their table's contract reached a writer that must not see them."""
 

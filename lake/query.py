@@ -8,10 +8,10 @@ import uuid
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError
 
 from lake import cards, delta, tables
-from lake.errors import LakeError, ParameterError
+from lake.errors import LakeError, ParameterError, UnreachableError
 from lake.root import DataRoot
 from lake.spec import TableSpec
 
@@ -125,5 +125,7 @@ def _select(connection: duckdb.DuckDBPyConnection, spec: TableSpec, table: Delta
 def _version(root: DataRoot, name: str, version: int) -> DeltaTable:
     try:
         return DeltaTable(root.table(name), version=version, storage_options=delta.storage_options())
-    except (DeltaError, TableNotFoundError, OSError) as error:
+    except DeltaError as error:
         raise LakeError(f"table '{name}' has no version {version} in {root.table(name)}") from error
+    except OSError as error:
+        raise UnreachableError(f"table '{name}' cannot be read in {root.table(name)}: {error}") from error

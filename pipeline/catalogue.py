@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from lake import cards, delta, tables
+from lake import cards, delta, held, tables
 from lake.cards import Slice
-from lake.errors import DarkHaloError
+from lake.errors import DamagedError, DarkHaloError, LakeError, LostError
 from lake.fingerprint import fingerprint
 from lake.root import DataRoot
 
@@ -27,31 +28,59 @@ def listing(root: DataRoot, at: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def check(root: DataRoot, *, repair: bool, deep: bool) -> list[str]:
-    """A sentence for each pin that the lake does not hold; with ``repair`` their cards are forgotten."""
-    problems: dict[str, list[Slice]] = defaultdict(list)
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong, in a sentence, and the slices whose cards may be forgotten so that it is made again."""
+
+    sentence: str
+    forgettable: tuple[Slice, ...] = ()
+    aside: bool = False
+    """Whether their table must be set aside before it can be made again."""
+
+
+def check(root: DataRoot, *, deep: bool) -> list[Finding]:
+    """What disagrees between the pins and the lake; ``deep`` reads every row."""
+    found: list[Finding] = []
     for table in cards.tables(root):
-        for entry in cards.slices(root, table):
-            sentence = _problem(root, entry, deep)
-            if sentence:
-                problems[sentence].append(entry)
-    if repair:
-        for entries in problems.values():
-            for entry in entries:
-                cards.remove(root, entry.card.table, entry.card.slice)
-    return list(problems)
+        try:
+            entries = cards.slices(root, table)
+        except LakeError as error:
+            found.append(Finding(str(error)))
+            continue
+        found.extend(finding for entry in entries if (finding := _judge(root, entry, deep)))
+    return list({finding.sentence: finding for finding in found}.values())
 
 
-def _problem(root: DataRoot, entry: Slice, deep: bool) -> str | None:
+def repair(root: DataRoot, findings: Sequence[Finding]) -> list[Finding]:
+    """Forget the cards of what is gone or damaged, setting damaged tables aside; the findings this cannot mend.
+
+    Nothing is forgotten while a table cannot be read at all.
+    """
+    left = [finding for finding in findings if not finding.forgettable]
+    if left:
+        return list(findings)
+    for table in {entry.card.table for finding in findings if finding.aside for entry in finding.forgettable}:
+        held.set_aside(root, table)
+    for finding in findings:
+        for entry in finding.forgettable:
+            cards.remove(root, entry.card.table, entry.card.slice)
+    return []
+
+
+def _judge(root: DataRoot, entry: Slice, deep: bool) -> Finding | None:
     try:
         delta.open_pinned(root, entry)
         if not deep:
             return None
         rows = delta.read(root, entry.card.table, slices=[entry.card.slice])
+    except LostError as error:
+        return Finding(str(error), (entry,))
+    except DamagedError as error:
+        return Finding(str(error), () if root.lake_uri else tuple(cards.slices(root, entry.card.table)), aside=True)
     except DarkHaloError as error:
-        return str(error)
+        return Finding(str(error))
     found = fingerprint(rows, tables.spec(entry.card.table))
     if found == entry.card.fingerprint:
         return None
     name = cards.stem(entry.card.table, entry.card.slice)
-    return f"table '{name}' has fingerprint {found}, its card says {entry.card.fingerprint}"
+    return Finding(f"table '{name}' has fingerprint {found}, its card says {entry.card.fingerprint}", (entry,))

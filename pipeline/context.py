@@ -19,9 +19,9 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from lake import cards, delta, tables
-from lake.cards import Card
+from lake.cards import Card, Slice
 from lake.config import Section, SurveyParams
-from lake.errors import DarkHaloError
+from lake.errors import DarkHaloError, LostError
 from lake.provenance import git_commit, pipeline_version
 from lake.root import DataRoot
 
@@ -141,17 +141,23 @@ def stage_run(stage: str, generation: str | None, survey: SurveyParams, kind: ty
 
 
 def forget_lost_tables(root: DataRoot) -> list[str]:
-    """Remove cards whose pinned version the lake no longer holds, so that DVC makes them again; return their names."""
-    lost = []
-    for table in cards.tables(root):
-        for entry in cards.slices(root, table):
-            try:
-                delta.open_pinned(root, entry)
-            except DarkHaloError as error:
-                log.warning("%s", error)
-                cards.remove(root, table, entry.card.slice)
-                lost.append(cards.stem(table, entry.card.slice))
-    return lost
+    """Remove cards whose pinned version the lake no longer holds, so that DVC makes them again; return their names.
+
+    Where any pinned table cannot be read, nothing is forgotten and the error is raised.
+    """
+    lost = [entry for table in cards.tables(root) for entry in cards.slices(root, table) if _is_lost(root, entry)]
+    for entry in lost:
+        cards.remove(root, entry.card.table, entry.card.slice)
+    return [cards.stem(entry.card.table, entry.card.slice) for entry in lost]
+
+
+def _is_lost(root: DataRoot, entry: Slice) -> bool:
+    try:
+        delta.open_pinned(root, entry)
+    except LostError as error:
+        log.warning("%s", error)
+        return True
+    return False
 
 
 @contextmanager

@@ -71,13 +71,16 @@ def lineage(name: str) -> None:
 @click.option("--repair", is_flag=True, help="Forget cards of versions that are gone, so that `dvc repro` makes them.")
 @click.option("--deep", is_flag=True, help="Read every row and compare the fingerprints.")
 def verify(repair: bool, deep: bool) -> None:
-    """Compare the pins with the lake."""
-    from pipeline.catalogue import check
+    """Compare the pins with the lake. What cannot be read (a disk or network that is away) is never forgotten."""
+    from pipeline import catalogue
     from pipeline.params import root
 
-    problems = check(root(), repair=repair, deep=deep)
-    for problem in problems:
-        click.echo(problem, err=True)
-    if problems and not repair:
+    findings = catalogue.check(root(), deep=deep)
+    for finding in findings:
+        click.echo(finding.sentence, err=True)
+    if not findings:
+        click.echo("every pin is held by the lake")
+    elif not repair or catalogue.repair(root(), findings):
         raise click.exceptions.Exit(1)
-    click.echo("forgotten; run `dvc repro`" if problems else "every pin is held by the lake")
+    else:
+        click.echo("forgotten; run `dvc repro`")

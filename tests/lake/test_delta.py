@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from deltalake import DeltaTable
 
 import lake
 from lake import cards, contract, delta, tables
-from lake.errors import ContractError, LakeError
+from lake.delta import _ensure_table
+from lake.errors import ContractError, LakeError, LostError, UnreachableError
 from lake.root import DataRoot
 
 SPEC = tables.spec("gates")
@@ -88,6 +90,7 @@ def test_delta_enforces_the_contract_on_foreign_writers(root: DataRoot) -> None:
 
 def test_a_lost_table_is_named(root: DataRoot) -> None:
     write(root, "a", gate("a", "x"))
+    _ensure_table(root, tables.spec("diagnostics"))
     shutil.rmtree(root.table("gates"))
     with pytest.raises(LakeError, match=r"'gates.s-a' is pinned at version \d+, which .* does not hold"):
         delta.read(root, "gates")
@@ -166,6 +169,13 @@ def test_tables_in_an_object_store(object_store: str, tmp_path: Path) -> None:
     root = DataRoot.of(tmp_path / "data", object_store)
     write(root, "a", gate("a", "x"), gate("a", "y"))
     assert sorted(lake.read("gates", ["name"], root=root)["name"].to_pylist()) == ["x", "y"]
+    entry = cards.read_slice(root, "gates", "s-a")
+    with pytest.raises(UnreachableError, match="cannot be read in s3://lake-elsewhere"):
+        delta.open_pinned(DataRoot.of(root.local, "s3://lake-elsewhere/tables"), entry)
+    with pytest.raises(UnreachableError, match=r"holds no table, and .* pins 1"):
+        delta.open_pinned(DataRoot.of(root.local, "s3://lake-of-tests/elsewhere"), entry)
+    with pytest.raises(LostError, match="which s3://lake-of-tests/tables/gates does not hold"):
+        delta.open_pinned(root, replace(entry, pin=replace(entry.pin, version=9)))
 
 
 def test_a_missing_table_says_what_to_run(root: DataRoot) -> None:

@@ -1,0 +1,156 @@
+"""Why a pinned version cannot be opened: the lake lacks it, it is damaged, or the lake cannot be read.
+
+Only a place that was read and does not hold the version lets a card be forgotten. An error of reading (a network or
+disk that is away, too many open files) says nothing about what the lake holds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from lake import cards, tables
+from lake.cards import Slice
+from lake.errors import DamagedError, LakeError, LostError, UnreachableError
+from lake.root import DataRoot
+
+_LOG = "_delta_log"
+_COMMIT = re.compile(r"(\d{20})\.json")
+_CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\..*parquet")
+
+
+def verdict(root: DataRoot, entry: Slice, error: Exception) -> LakeError:
+    """The error to raise where ``error`` came of opening a slice's pinned version."""
+    if isinstance(error, OSError):
+        return unreachable(root, entry, error)
+    try:
+        _refuse_broken_link(root, entry)
+        names = _names(f"{root.table(entry.card.table)}/{_LOG}")
+        _refuse_empty_lake(root)
+        if names is None or _absent(names, entry.pin.version):
+            return lost(root, entry)
+        broken = _unreadable(f"{root.table(entry.card.table)}/{_LOG}", names, entry.pin.version)
+    except (OSError, pa.ArrowException) as failure:
+        return unreachable(root, entry, failure)
+    return unreachable(root, entry, error) if broken is None else damaged(root, entry, broken)
+
+
+def lost(root: DataRoot, entry: Slice, what: str | None = None) -> LostError:
+    """The error of a pin whose version the lake was read for and does not hold."""
+    name, place = cards.stem(entry.card.table, entry.card.slice), root.table(entry.card.table)
+    why = what or f"is pinned at version {entry.pin.version}, which {place} does not hold"
+    return LostError(f"table '{name}' {why}; run `dhs verify --repair`, then `dvc repro`")
+
+
+def damaged(root: DataRoot, entry: Slice, file: str) -> DamagedError:
+    """The error of a table whose log cannot be read back, though its bytes can."""
+    cure = "run `dhs verify --repair`, which sets the table aside, then `dvc repro`"
+    if root.lake_uri:
+        cure = f"delete {root.table(entry.card.table)}, then run `dhs verify --repair` and `dvc repro`"
+    return DamagedError(f"table '{cards.stem(entry.card.table, entry.card.slice)}': {file} is damaged; {cure}")
+
+
+def set_aside(root: DataRoot, table: str) -> None:
+    """Move a local table that cannot be read back out of the way, so that it can be made again."""
+    lake = root.local / "lake"
+    kept = lake / ".damaged"
+    kept.mkdir(exist_ok=True)
+    number = len(list(kept.iterdir())) + 1
+    (lake / table).rename(kept / f"{table}-{number}")
+
+
+def unreachable(root: DataRoot, entry: Slice, error: Exception) -> UnreachableError:
+    """The error of a table of which nothing can be said; nothing that depends on it may be forgotten."""
+    name, place = cards.stem(entry.card.table, entry.card.slice), root.table(entry.card.table)
+    if isinstance(error, UnreachableError):
+        return error
+    return UnreachableError(
+        f"table '{name}' cannot be read in {place} ({_sentence(error)}): mount, connect or permit it and repeat; "
+        "its card is kept"
+    )
+
+
+def _sentence(error: Exception) -> str:
+    """An error in one line, without the terminal colours and call trees of delta-rs."""
+    text = re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if not re.match(r"\s*\d+: ", line)]
+    return " ".join(line for line in lines if line)[:300]
+
+
+def _refuse_broken_link(root: DataRoot, entry: Slice) -> None:
+    for place in (root.local / "lake", root.local / "lake" / entry.card.table):
+        if root.lake_uri is None and place.is_symlink() and not (place.is_dir() and os.listdir(place)):  # noqa: PTH208
+            raise OSError(f"{place} is a link to {place.readlink()}, where nothing is")
+
+
+def _refuse_empty_lake(root: DataRoot) -> None:
+    """A lake without any table, though cards pin some, is more likely a disk that is away than tables deleted."""
+    place = root.lake_uri or str((root.local / "lake").resolve())
+    found = _names(place) or set()
+    if not any(name in found and _is_table(place, name) for name in tables.names()):
+        raise UnreachableError(
+            f"{place} holds no table, and {root.cards} pins {len(cards.tables(root))}: mount or restore it; "
+            f"where it was deleted on purpose, move {root.cards} away and run `dvc repro`"
+        )
+
+
+def _is_table(lake: str, name: str) -> bool:
+    return "://" in lake or (Path(lake) / name / _LOG).is_dir()
+
+
+def _names(place: str) -> set[str] | None:
+    """Names in a folder; None where there is no such folder in a place that can be read."""
+    if "://" not in place:
+        try:
+            return set(os.listdir(place))  # noqa: PTH208 - iterdir() would hide when the error comes
+        except FileNotFoundError:
+            return None
+    files, path = _object_store(place)
+    bucket = path.split("/", 1)[0]
+    if files.get_file_info(bucket).type == fs.FileType.NotFound:
+        raise OSError(f"there is no bucket '{bucket}'")
+    found = files.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return {entry.base_name for entry in found} or None
+
+
+def _object_store(place: str) -> tuple[fs.FileSystem, str]:
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    options = {"endpoint_override": endpoint, "scheme": endpoint.split(":")[0]} if endpoint else {}
+    retries = fs.AwsStandardS3RetryStrategy(max_attempts=2)
+    return fs.S3FileSystem(**options, connect_timeout=10, retry_strategy=retries), place.removeprefix("s3://")
+
+
+def _needed(names: set[str], version: int) -> Iterator[str]:
+    """Commits that a version is made of: those after the last checkpoint that is not later."""
+    checkpoints = (int(match[1]) for name in names if (match := _CHECKPOINT.fullmatch(name)))
+    start = max((number for number in checkpoints if number <= version), default=-1)
+    return (f"{number:020d}.json" for number in range(start + 1, version + 1))
+
+
+def _absent(names: set[str], version: int) -> bool:
+    return any(name not in names for name in _needed(names, version))
+
+
+def _unreadable(log: str, names: set[str], version: int) -> str | None:
+    """The first file of a log that can be read and not be understood."""
+    files: fs.FileSystem
+    files, path = (fs.LocalFileSystem(), log) if "://" not in log else _object_store(log)
+    checkpoints = sorted(name for name in names if _CHECKPOINT.fullmatch(name))
+    for name in [*checkpoints, *_needed(names, version)]:
+        with files.open_input_stream(f"{path}/{name}") as file:
+            content = file.read()
+        try:
+            if name in checkpoints:
+                pq.read_metadata(pa.BufferReader(content))
+            else:
+                all(json.loads(line) for line in content.decode().splitlines())
+        except (ValueError, pa.ArrowException):
+            return f"{log}/{name}"
+    return None

@@ -1,0 +1,213 @@
+"""What is absent is forgotten; what cannot be read is not."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lake import cards, delta, held, tables
+from lake.delta import _ensure_table
+from lake.errors import DamagedError, LakeError, LostError, UnreachableError
+from lake.root import DataRoot
+from pipeline import catalogue
+from pipeline.context import forget_lost_tables
+from tests.lake.test_delta import gate, write
+
+BROKEN: dict[str, Callable[[DataRoot], None]] = {}
+
+
+def failure(function: Callable[[DataRoot], None]) -> Callable[[DataRoot], None]:
+    BROKEN[function.__name__] = function
+    return function
+
+
+def lake_of(root: DataRoot) -> Path:
+    return root.local / "lake"
+
+
+@failure
+def the_lake_is_not_mounted(root: DataRoot) -> None:
+    lake_of(root).rename(root.local / "away")
+    lake_of(root).mkdir()
+
+
+@failure
+def the_lake_is_missing(root: DataRoot) -> None:
+    lake_of(root).rename(root.local / "away")
+
+
+@failure
+def the_lake_is_a_link_to_a_disk_that_is_away(root: DataRoot) -> None:
+    lake_of(root).rename(root.local / "away")
+    lake_of(root).symlink_to(root.local / "disk" / "lake")
+
+
+@failure
+def the_table_is_a_link_to_a_disk_that_is_away(root: DataRoot) -> None:
+    (lake_of(root) / "gates").rename(root.local / "away")
+    (root.local / "disk").mkdir()
+    (lake_of(root) / "gates").symlink_to(root.local / "disk")
+
+
+@failure
+def a_file_lies_where_the_table_was(root: DataRoot) -> None:
+    (lake_of(root) / "gates").rename(root.local / "away")
+    (lake_of(root) / "gates").write_text("")
+
+
+@failure
+def a_file_lies_where_the_log_was(root: DataRoot) -> None:
+    shutil.move(lake_of(root) / "gates" / "_delta_log", root.local / "away")
+    (lake_of(root) / "gates" / "_delta_log").write_text("")
+
+
+@pytest.fixture
+def pinned(root: DataRoot) -> DataRoot:
+    """A lake of two tables, one of them pinned twice."""
+    write(root, "a", gate("a", "x"))
+    write(root, "b", gate("b", "x"))
+    _ensure_table(root, tables.spec("diagnostics"))
+    return root
+
+
+def untouched(root: DataRoot) -> dict[str, str]:
+    return {path.name: path.read_text() for path in root.cards.iterdir()}
+
+
+def refuses_to_forget(root: DataRoot) -> None:
+    before = untouched(root)
+    with pytest.raises(UnreachableError, match=r"mount"):
+        delta.read(root, "gates")
+    with pytest.raises(UnreachableError, match=r"mount"):
+        forget_lost_tables(root)
+    findings = catalogue.check(root, deep=True)
+    assert findings
+    assert catalogue.repair(root, findings) == findings
+    assert untouched(root) == before
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN))
+def test_what_cannot_be_read_is_never_forgotten(pinned: DataRoot, name: str) -> None:
+    BROKEN[name](pinned)
+    refuses_to_forget(pinned)
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """This process may open no further file."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held_open = [os.open(os.devnull, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(held_open[0], 3), limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        os.close(held_open[0])
+
+
+def test_too_many_open_files_are_no_lost_table(pinned: DataRoot) -> None:
+    entry = cards.slices(pinned, "gates")[0]
+    with no_more_files(), pytest.raises(UnreachableError, match="Too many open files"):
+        delta.open_pinned(pinned, entry)
+    assert forget_lost_tables(pinned) == []
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_a_folder_that_may_not_be_listed_is_no_lost_table(
+    pinned: DataRoot, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    shutil.rmtree(pinned.table("gates"))
+    listed = os.listdir
+
+    def listdir(place: object) -> list[str]:
+        if Path(str(place)).parent.name == "gates":
+            raise error
+        return listed(str(place))
+
+    monkeypatch.setattr(held.os, "listdir", listdir)
+    refuses_to_forget(pinned)
+
+
+def test_an_object_store_that_is_away_is_no_lost_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    local = DataRoot.of(tmp_path / "data")
+    write(local, "a", gate("a", "x"))
+    options = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ALLOW_HTTP": "true", "max_retries": "0"}
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setattr(delta, "storage_options", lambda: options | {"AWS_REGION": "us-east-1"})
+    refuses_to_forget(DataRoot.of(tmp_path / "data", "s3://lake-of-tests/tables"))
+
+
+def test_only_what_is_gone_is_forgotten(pinned: DataRoot) -> None:
+    _ensure_table(pinned, tables.spec("diagnostics"))
+    log = Path(pinned.table("gates")) / "_delta_log"
+    last = cards.read_slice(pinned, "gates", "s-b").pin.version
+    (log / f"{last:020d}.json").unlink()
+    with pytest.raises(LostError, match=r"'gates.s-b' is pinned at version \d+, which .* does not hold"):
+        delta.read(pinned, "gates")
+    assert forget_lost_tables(pinned) == ["gates.s-b"]
+    assert [entry.card.slice for entry in cards.slices(pinned, "gates")] == ["s-a"]
+    shutil.rmtree(pinned.table("gates"))
+    findings = catalogue.check(pinned, deep=False)
+    assert catalogue.repair(pinned, findings) == []
+    assert not list(pinned.cards.iterdir())
+
+
+def test_a_damaged_log_is_set_aside_and_the_table_made_again(pinned: DataRoot) -> None:
+    kept = {name: text for name, text in untouched(pinned).items() if ".pin" not in name}
+    first = Path(pinned.table("gates")) / "_delta_log" / f"{0:020d}.json"
+    first.write_bytes(first.read_bytes()[:-40])
+    with pytest.raises(DamagedError, match=r"0\.json is damaged; run `dhs verify --repair`"):
+        delta.read(pinned, "gates")
+    with pytest.raises(DamagedError, match="is damaged"):
+        forget_lost_tables(pinned)
+    assert catalogue.repair(pinned, catalogue.check(pinned, deep=False)) == []
+    assert (pinned.local / "lake" / ".damaged" / "gates-1" / "_delta_log").is_dir()
+    for run in ("a", "b"):
+        write(pinned, run, gate(run, "x"))
+    assert {name: text for name, text in untouched(pinned).items() if ".pin" not in name} == kept
+
+
+MERGED = '<<<<<<< HEAD\n{"a": 1}\n=======\n{"a": 2}\n>>>>>>> theirs\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        (MERGED, r"gates\.s-a\.json holds the marks of a git merge: take one side .*git checkout --ours"),
+        ("", r"gates\.s-a\.json is no card of a table: restore it \(`git checkout"),
+        ("[1]", r"gates\.s-a\.json is no card"),
+        ("{}", r"gates\.s-a\.json is no card"),
+        ("[" * 100_000, r"gates\.s-a\.json is no card"),
+        (
+            '{"table": "gates", "slice": 3, "rows": "1", "schema_hash": "", "fingerprint": "", "where": {}}',
+            "is no card",
+        ),
+        ("\udcff", r"gates\.s-a\.json is no card"),
+    ],
+)
+def test_a_card_that_is_none_is_a_sentence_with_its_cure(pinned: DataRoot, text: str, cure: str) -> None:
+    (pinned.cards / "gates.s-a.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(LakeError, match=cure):
+        delta.read(pinned, "gates")
+    before = untouched_names(pinned)
+    findings = catalogue.check(pinned, deep=False)
+    assert len(findings) == 1
+    assert catalogue.repair(pinned, findings) == findings
+    assert untouched_names(pinned) == before
+
+
+def untouched_names(root: DataRoot) -> list[str]:
+    return sorted(path.name for path in root.cards.iterdir())
+
+
+def test_a_pin_with_marks_of_a_merge_is_named(pinned: DataRoot) -> None:
+    (pinned.cards / "gates.s-a.pin.json").write_text(MERGED)
+    with pytest.raises(LakeError, match=r"gates\.s-a\.pin\.json holds the marks of a git merge"):
+        cards.read_slice(pinned, "gates", "s-a")
