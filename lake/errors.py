@@ -42,3 +42,9 @@ class ContractError(DarkHaloError):
 def invalid(parameter: str, allowed: str, got: object) -> ParameterError:
     """The one wording of a bad parameter: ``'<parameter>' must be <allowed>, got <value>``."""
     return ParameterError(f"'{parameter}' must be {allowed}, got {got!r}")
+
+
+def one_line(error: BaseException, length: int = 300) -> str:
+    """What another library's error says, on one line of at most ``length`` characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= length else f"{text[:length]}..."

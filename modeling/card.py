@@ -5,22 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any, Literal, NoReturn
 
 from lake.config import Section
-from lake.errors import DataError
+from lake.errors import DataError, one_line
 from modeling.config import TrainParams
 from modeling.sections import PreprocessingParams
 
 CARD = "checkpoint.json"
 FINDER = "scorer.json"
 """In the place of a card: the folder stands for somebody's own finder."""
+LARGEST_CARD = 16 * 2**20
+"""Bytes; a card holds a few thousand."""
 
 
 class CheckpointCard(Section):
-    """What ``checkpoint.json`` says."""
+    """What ``checkpoint.json`` says: what the model is and is made from; never when, where or by which commit."""
 
     checkpoint_id: str
-    """Hash of weights, network and preprocessing: the identity of the model."""
+    """Hash of weights, network, preprocessing, stamp side and arithmetic: the identity of the model."""
     run_id: str
     """The training run."""
     config: TrainParams
@@ -31,8 +34,8 @@ class CheckpointCard(Section):
     """Preprocessing with its radii in pixels; scoring uses it."""
     stamp_pixels: int
     """Side of the stamps it was trained on."""
-    dtype: str
-    """Arithmetic it was trained in."""
+    dtype: Literal["float32", "bfloat16"]
+    """Arithmetic it was trained in, and scores in."""
     best_epoch: int
     """Epoch (from 1) whose weights are kept."""
     best_metric: float
@@ -45,29 +48,76 @@ class CheckpointCard(Section):
     """Manifest it was trained on."""
     manifest_fingerprint: str
     """Fingerprint of that manifest."""
-    manifest_version: int
-    """Delta version of the manifest table."""
     ancestors: tuple[str, ...]
     """checkpoint_id of every ancestor, nearest first."""
-    seen_sha256: str
-    """SHA-256 of the list of galaxies trained or selected on."""
-    git_commit: str
-    """Commit of the code."""
+    files: dict[str, str]
+    """SHA-256 of every other file of the folder."""
+    card_sha256: str
+    """SHA-256 of all that stands above."""
+
+    def own_sha256(self) -> str:
+        """What ``card_sha256`` must be."""
+        return _sha256(self.model_dump(mode="json", exclude={"card_sha256"}))
+
+    def sealed(self) -> CheckpointCard:
+        """The same card with its ``card_sha256``."""
+        return self.model_copy(update={"card_sha256": self.own_sha256()})
 
 
 def read_card(folder: Path) -> CheckpointCard:
-    """The card of a checkpoint; its configuration must be the one the checkpoint was made with."""
+    """The card of a checkpoint, every field as it was written when the checkpoint was made."""
     path = folder / CARD
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a checkpoint: {error}") from error
-    card = CheckpointCard.load(values, str(path))
+    card = CheckpointCard.load(_mapping(path), str(path))
     if config_sha256(card.config) != card.config_sha256:
-        raise DataError(f"the configuration in {path} is not the one the checkpoint was made with (SHA-256 differs)")
+        raise altered(path, "the configuration in it is not the one the checkpoint was made with")
+    if card.own_sha256() != card.card_sha256:
+        raise altered(path, "its fields are not those the checkpoint was made with")
     return card
+
+
+def altered(path: Path, what: str) -> DataError:
+    """The error of a file that is not as its checkpoint was made, with the cure."""
+    name = path.parent.name
+    return DataError(
+        f"{path} was altered: {what} (SHA-256 differs); fetch the folder again, or remove it and run `dhs train {name}`"
+    )
 
 
 def config_sha256(params: TrainParams) -> str:
     """SHA-256 of the complete parameters."""
-    return hashlib.sha256(json.dumps(params.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+    return _sha256(params.model_dump(mode="json"))
+
+
+def _sha256(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """The JSON object of a file that may hold anything."""
+    try:
+        if not path.is_file():
+            raise ValueError("no such file" if not path.exists() else "it is no regular file")
+        if path.stat().st_size > LARGEST_CARD:
+            raise ValueError(f"it has more than {LARGEST_CARD} bytes")
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        if not isinstance(values, dict):
+            raise TypeError(f"it holds a {type(values).__name__} in the place of an object")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        reason = "lists within lists without end" if isinstance(error, RecursionError) else one_line(error)
+        raise DataError(
+            f"{path} cannot be read as a checkpoint: {reason}; fetch the folder again, "
+            f"or remove it and run `dhs train {path.parent.name}`"
+        ) from error
+    return values
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError(f"a key is given twice among {', '.join(sorted(values))}")
+    return values
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")

@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lake.cards import write_atomically
-from lake.errors import DataError
-from lake.provenance import git_commit
-from modeling.card import CARD, CheckpointCard, config_sha256, read_card
+from lake.errors import DarkHaloError, DataError, one_line
+from modeling.card import CARD, FINDER, CheckpointCard, altered, config_sha256, read_card
 from modeling.config import TrainParams
 from modeling.data import TrainingArrays
 from modeling.preprocess import resolved
@@ -33,6 +32,7 @@ from modeling.state import scoring_weights
 from modeling.train import TrainResult
 
 EPOCHS, SEEN = "epochs.json", "seen.parquet"
+_SEEN_SCHEMA = pa.schema([("galaxy_id", pa.string()), ("purpose", pa.string()), ("generation", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,6 @@ class Manifest:
 
     manifest_id: str
     fingerprint: str
-    version: int
 
 
 @dataclass(frozen=True)
@@ -53,16 +52,33 @@ class Checkpoint:
 
     @staticmethod
     def load(folder: Path) -> Checkpoint:
-        """Read and verify a checkpoint: its configuration, preprocessing and weights must be those it was made with."""
-        card = read_card(folder)
-        checkpoint = Checkpoint(folder, card)
-        actual = checkpoint_id(checkpoint.weights(), card.config, card.preprocessing)
-        if actual != card.checkpoint_id:
-            raise DataError(
-                f"weights and preprocessing in {folder} give checkpoint {actual}, but {CARD} says "
-                f"{card.checkpoint_id}: a checkpoint is only valid with the preprocessing it was trained with"
-            )
+        """Read a checkpoint and verify what is used of it: card, weights, log, list of galaxies."""
+        checkpoint = Checkpoint(folder, read_card(folder))
+        for name in (BEST, EPOCHS, SEEN):
+            checkpoint.verify(name)
+        actual = checkpoint.identity(checkpoint.weights(), checkpoint.card.preprocessing)
+        if actual != checkpoint.card.checkpoint_id:
+            what = f"weights, network and preprocessing of the folder are checkpoint {actual}, and a checkpoint is only"
+            raise altered(folder / CARD, f"{what} valid with the preprocessing it was trained with")
         return checkpoint
+
+    def verify(self, name: str) -> None:
+        """Refuse a file of the folder that is not the one the checkpoint was made with."""
+        path = self.folder / name
+        if name not in self.card.files:
+            raise altered(self.folder / CARD, f"it does not know {name}")
+        if not path.is_file():
+            raise altered(path, "it is missing, or no regular file")
+        try:
+            actual = _file_sha256(path)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {one_line(error)}") from error
+        if actual != self.card.files[name]:
+            raise altered(path, "its bytes are not those the checkpoint was made with")
+
+    def identity(self, weights: dict[str, Tensor], preprocessing: PreprocessingParams) -> str:
+        """Identity of these weights in this checkpoint's network and arithmetic, fed through ``preprocessing``."""
+        return checkpoint_id(weights, self.card.config, preprocessing, self.card.stamp_pixels, self.card.dtype)
 
     def weights(self) -> dict[str, Tensor]:
         """The weights to score with or to start from."""
@@ -70,11 +86,42 @@ class Checkpoint:
 
     def seen(self) -> pa.Table:
         """Galaxies trained or selected on: ``galaxy_id``, ``purpose`` (train, select), ``generation``."""
-        return pq.read_table(self.folder / SEEN)
+        path = self.folder / SEEN
+        try:
+            if pq.read_metadata(path).num_rows > path.stat().st_size:
+                raise DataError(f"{path} declares more galaxies than it has bytes; fetch the folder again")
+            return pq.read_table(path, schema=_SEEN_SCHEMA)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise DataError(f"{path} is no list of galaxies: {one_line(error)}; fetch the folder again") from error
 
     def has_seen(self, galaxy_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
         """Per galaxy, whether the model or an ancestor trained or selected on it."""
         return pc.is_in(galaxy_ids, value_set=self.seen()["galaxy_id"].unique()).to_numpy(zero_copy_only=False)
+
+
+def problems(folder: Path) -> list[str]:
+    """What is wrong with a checkpoint folder, a sentence per file with its cure; every file is read.
+
+    A folder that stands for somebody else's finder holds nothing that could be compared.
+    """
+    if (folder / FINDER).exists():
+        return []
+    found: list[str] = []
+    try:
+        card = read_card(folder)
+    except DarkHaloError as error:
+        return [str(error)]
+    for name in sorted(card.files):
+        try:
+            Checkpoint(folder, card).verify(name)
+        except DarkHaloError as error:
+            found.append(str(error))
+    if not found:
+        try:
+            Checkpoint.load(folder)
+        except DarkHaloError as error:
+            found.append(str(error))
+    return found
 
 
 def run_id(params: TrainParams, manifest_fingerprint: str, ancestor: Checkpoint | None = None) -> str:
@@ -84,9 +131,16 @@ def run_id(params: TrainParams, manifest_fingerprint: str, ancestor: Checkpoint 
     return f"{params.generation}-{digest[:12]}"
 
 
-def checkpoint_id(weights: dict[str, Tensor], params: TrainParams, preprocessing: PreprocessingParams) -> str:
-    """Hash of the tensors, the network's definition and the preprocessing."""
-    digest = hashlib.sha256(f"{params.network.digest()} {preprocessing.digest()}".encode())
+def checkpoint_id(
+    weights: dict[str, Tensor],
+    params: TrainParams,
+    preprocessing: PreprocessingParams,
+    stamp_pixels: int,
+    dtype: str,
+) -> str:
+    """Hash of what a score depends on: tensors, network, preprocessing, side of the stamps, arithmetic."""
+    facts = f"{params.network.digest()} {preprocessing.digest()} {stamp_pixels} {dtype}"
+    digest = hashlib.sha256(facts.encode())
     for name, value in sorted(weights.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.contiguous().numpy().tobytes())
@@ -114,8 +168,12 @@ def publish(
     pq.write_table(_seen(result.params.generation, training, validation, ancestor), draft / SEEN)
     card = _card(result, draft, manifest, training.stamp_pixels, ancestor)
     write_atomically(draft / CARD, card.model_dump_json(indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
+    former = folder.with_name(f".{folder.name}.former")
+    shutil.rmtree(former, ignore_errors=True)
+    if folder.exists():
+        folder.replace(former)
     draft.replace(folder)
+    shutil.rmtree(former, ignore_errors=True)
     return Checkpoint(folder, card)
 
 
@@ -125,8 +183,9 @@ def _card(
     params = result.params
     preprocessing = resolved(params.preprocessing, stamp_pixels)
     best = result.rows[result.best_epoch - 1]
+    weights = scoring_weights(draft / BEST)
     return CheckpointCard(
-        checkpoint_id=checkpoint_id(scoring_weights(draft / BEST), params, preprocessing),
+        checkpoint_id=checkpoint_id(weights, params, preprocessing, stamp_pixels, result.dtype),
         run_id=run_id(params, manifest.fingerprint, ancestor),
         config=params,
         config_sha256=config_sha256(params),
@@ -139,11 +198,15 @@ def _card(
         epochs_run=len(result.rows),
         manifest_id=manifest.manifest_id,
         manifest_fingerprint=manifest.fingerprint,
-        manifest_version=manifest.version,
         ancestors=(ancestor.card.checkpoint_id, *ancestor.card.ancestors) if ancestor else (),
-        seen_sha256=hashlib.sha256((draft / SEEN).read_bytes()).hexdigest(),
-        git_commit=git_commit(),
-    )
+        files={path.name: _file_sha256(path) for path in sorted(draft.iterdir())},
+        card_sha256="",
+    ).sealed()
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _seen(

@@ -5,13 +5,13 @@ Torchvision takes seconds to import, so that only the networks that are built fr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from lake.errors import DataError
+from lake.errors import DataError, one_line
 from lake.survey import BANDS
 from modeling.sections import NetworkParams
 
@@ -27,6 +27,19 @@ def build(params: NetworkParams) -> LensFinder:
     Weights come from torch's global generator (seed it first), or from ImageNet where ``pretrained``.
     """
     return _FACTORIES[params.name](params)
+
+
+def restored(params: NetworkParams, weights: Mapping[str, Tensor]) -> LensFinder:
+    """The network with these weights; nothing is allocated for what ``params`` says before the weights fit it."""
+    try:
+        with torch.device("meta"):
+            network = build(params.model_copy(update={"pretrained": False}))
+        network.load_state_dict({name: value.clone() for name, value in weights.items()}, assign=True)
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise DataError(
+            f"the weights do not fit network {params.name} of width {params.width}: {one_line(error)}"
+        ) from error
+    return network
 
 
 def parameter_count(network: nn.Module) -> int:
@@ -184,8 +197,8 @@ def _torchvision(factory: Callable[..., nn.Module], weights: object, params: Net
         return factory(weights=weights)
     except OSError as error:
         raise DataError(
-            f"ImageNet weights of {params.name} cannot be fetched ({error}): put them into torch's hub cache, "
-            "or set network.pretrained: false"
+            f"ImageNet weights of {params.name} cannot be fetched ({one_line(error)}): put them into torch's hub "
+            "cache, or set network.pretrained: false (`dhs train NAME network.pretrained=false`)"
         ) from error
 
 

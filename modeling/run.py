@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lake.cards import write_atomically
-from lake.errors import DataError, invalid
+from lake.errors import DataError, invalid, one_line
 from modeling.config import TrainParams
 from modeling.data import TrainingArrays
 from modeling.hardware import DTYPES, choose_dtype, device_of
@@ -102,7 +102,9 @@ def _inherit(network: LensFinder, weights: dict[str, Tensor], params: TrainParam
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise DataError(f"the weights of {params.init} do not fit network {params.network.name}: {error}") from error
+        raise DataError(
+            f"the weights of {params.init} do not fit network {params.network.name}: {one_line(error)}"
+        ) from error
 
 
 def _settled_dtype(params: TrainParams, network: LensFinder, training: TrainingArrays, work: Path) -> str:

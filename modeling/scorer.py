@@ -19,10 +19,10 @@ from lake.config import Section
 from lake.errors import DataError, invalid
 from lake.survey import BANDS, STAMP_PIXELS
 from modeling.card import FINDER
-from modeling.checkpoint import Checkpoint, checkpoint_id
+from modeling.checkpoint import Checkpoint
 from modeling.hardware import DTYPES, device_of
 from modeling.inference import Arithmetic, logits_of, threads
-from modeling.networks import build
+from modeling.networks import restored
 from modeling.preprocess import centre_crop, normalise
 
 CHUNK = 512
@@ -67,14 +67,13 @@ class CheckpointScorer:
             self.preprocessing = type(card.preprocessing).load(values, "preprocessing")
         weights = checkpoint.weights()
         self.name = card.config.generation
-        self.scorer_id = checkpoint_id(weights, card.config, self.preprocessing)
+        self.scorer_id = checkpoint.identity(weights, self.preprocessing)
         self.stamp_pixels = card.stamp_pixels
         if card.config.network.metadata_columns:
             raise DataError(f"{self.name} needs observing conditions beside the pixels; a scorer takes pixels only")
         execution = card.config.execution
         self._threads = execution.threads
-        self._network = build(card.config.network.model_copy(update={"pretrained": False}))
-        self._network.load_state_dict(weights)
+        self._network = restored(card.config.network, weights)
         dtype = DTYPES["bf16" if card.dtype == "bfloat16" else "fp32"]
         self._arithmetic = Arithmetic(device_of(execution), dtype, execution.channels_last)
         self._arithmetic.place(self._network)

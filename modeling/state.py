@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lake.errors import DataError
+from lake.errors import DataError, one_line
 from modeling.inference import Arithmetic
 from modeling.networks import LensFinder
 from modeling.sections import OptimiserParams
@@ -91,12 +91,14 @@ class TrainingState:
 def read(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors whose name starts with ``prefix``, and the counters, of a state file; nothing in it is executed."""
     try:
+        if not path.is_file():
+            raise OSError("no such file" if not path.exists() else "it is no regular file")
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - no mapping
             return {name: file.get_tensor(name) for name in names}, header
-    except (OSError, safetensors.SafetensorError) as error:
-        raise DataError(f"{path} is no safetensors file of a checkpoint: {error}") from error
+    except (OSError, safetensors.SafetensorError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no safetensors file of a checkpoint: {one_line(error)}") from error
 
 
 def scoring_weights(path: Path) -> dict[str, Tensor]:

@@ -62,7 +62,14 @@ def _facts(root: DataRoot, node: str) -> tuple[str, Mapping[str, str]]:
             return "(no longer in the lake)", {}
         commit = entry.pin.code.get("git_commit", "unknown")
         return f"version {entry.pin.version}, {entry.card.rows} rows, commit {commit}", entry.pin.inputs
-    path = root.local / ("checkpoints" if kind == "checkpoint" else "grid") / name / "lineage.json"
+    if kind == "checkpoint":
+        # A checkpoint holds nothing that changes from run to run: what made it is in the pin of its training log.
+        try:
+            pin = cards.read_slice(root, "training_epochs", name).pin
+        except LakeError:
+            return "(no lineage recorded)", {}
+        return f"commit {pin.code.get('git_commit', 'unknown')}", pin.inputs
+    path = root.local / "grid" / name / "lineage.json"
     if not path.exists():
         return "(no lineage recorded)", {}
     recorded = json.loads(path.read_text())

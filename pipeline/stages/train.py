@@ -26,7 +26,7 @@ def run(context: RunContext, params: TrainParams) -> None:
     if ancestor:
         context.note_input(f"checkpoint:{params.init}", ancestor.card.checkpoint_id)
     entry = cards.read_slice(context.root, "manifest", params.manifest)
-    manifest = Manifest(params.manifest, entry.card.fingerprint, entry.pin.version)
+    manifest = Manifest(params.manifest, entry.card.fingerprint)
     name = run_id(params, manifest.fingerprint, ancestor)
     stamps = StampStore(context.root.cutouts)
     training, validation = (
@@ -38,7 +38,6 @@ def run(context: RunContext, params: TrainParams) -> None:
         folder = context.root.checkpoints(context.generation)
         checkpoint = publish(result, folder, manifest, training, validation, ancestor)
         tracker.finish(result, checkpoint)
-    context.write_lineage(folder)
     context.write(
         "training_epochs",
         _epochs(name, context.generation, result.rows),

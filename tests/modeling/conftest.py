@@ -10,10 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from lake.stamps import StampStore, stamp_hash, write_shard
+from modeling.checkpoint import Manifest, publish
 from modeling.config import TrainParams, resolve_generation
 from modeling.data import TrainingArrays, load_arrays
+from modeling.train import train
 
 PIXELS = 33
+MANIFEST = Manifest("audit_70_15_15", "f00d")
 SMALL = {
     "preprocessing": {"annulus": [10.0, 15.0], "crop_pixels": 32},
     "network": {"width": 8},
@@ -68,3 +71,13 @@ def small() -> TrainParams:
 def splits(tmp_path: Path, small: TrainParams) -> tuple[TrainingArrays, TrainingArrays]:
     """Training and validation arrays."""
     return arrays(tmp_path / "train", small, 48, 1), arrays(tmp_path / "val", small, 30, 2)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder, made once; tests that change it work on a copy."""
+    folder = tmp_path_factory.mktemp("trained")
+    params = resolve_generation("demo1", SMALL)
+    splits = arrays(folder / "train", params, 48, 1), arrays(folder / "val", params, 30, 2)
+    result = train(params, *splits, folder / "work")
+    return publish(result, folder / "checkpoints" / "demo1", MANIFEST, *splits).folder

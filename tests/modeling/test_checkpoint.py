@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
+import random
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from lake.errors import DataError, ParameterError
-from modeling.checkpoint import Checkpoint, Manifest, publish, run_id
+from modeling.card import CheckpointCard
+from modeling.checkpoint import Checkpoint, checkpoint_id, problems, publish, run_id
 from modeling.config import TrainParams, resolve_generation
 from modeling.data import TrainingArrays
 from modeling.scorer import CheckpointScorer, ExternalScorer, Scorer, load_scorer
 from modeling.train import train
-from tests.modeling.conftest import SMALL, ring_stamps
+from tests.modeling.conftest import MANIFEST, SMALL, ring_stamps
 
-MANIFEST = Manifest("audit_70_15_15", "f00d", 3)
 Splits = tuple[TrainingArrays, TrainingArrays]
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path, small: TrainParams, splits: Splits) -> Checkpoint:
-    result = train(small, *splits, tmp_path / "work")
-    return publish(result, tmp_path / "checkpoints" / "demo1", MANIFEST, *splits)
+def checkpoint(tmp_path: Path, trained: Path) -> Checkpoint:
+    return Checkpoint.load(Path(shutil.copytree(trained, tmp_path / "checkpoints" / "demo1")))
 
 
 def test_round_trip(checkpoint: Checkpoint, splits: Splits) -> None:
@@ -40,6 +44,88 @@ def test_round_trip(checkpoint: Checkpoint, splits: Splits) -> None:
         *("best.safetensors", "last.safetensors", "epoch-0002.safetensors"),
         *("checkpoint.json", "epochs.json", "seen.parquet"),
     }
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every value of a JSON document with the keys that lead to it."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(inner, (*path, key))
+    else:
+        yield path, value
+
+
+def other(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value * 2 + 1
+    return "fp16" if value is None else {"float32": "bfloat16", "fp32": "bf16"}.get(value, f"{value}x")
+
+
+def test_any_changed_field_of_the_card_is_noticed(checkpoint: Checkpoint) -> None:
+    path = checkpoint.folder / "checkpoint.json"
+    whole = json.loads(path.read_text())
+    fields = list(leaves(whole))
+    assert {("dtype",), ("stamp_pixels",), ("config", "network", "dropout"), ("manifest_fingerprint",)} <= dict(
+        fields
+    ).keys()
+    for keys, value in fields:
+        values = json.loads(json.dumps(whole))
+        inner = values
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = other(value)
+        path.write_text(json.dumps(values))
+        with pytest.raises((DataError, ParameterError), match=r"checkpoint\.json"):
+            Checkpoint.load(checkpoint.folder)
+        assert len(problems(checkpoint.folder)) == 1, keys
+
+
+def test_any_flipped_bit_of_the_files_is_noticed(checkpoint: Checkpoint) -> None:
+    assert problems(checkpoint.folder) == []
+    rng = random.Random(7)
+    for name in ("best.safetensors", "last.safetensors", "epoch-0002.safetensors", "epochs.json", "seen.parquet"):
+        path = checkpoint.folder / name
+        whole = path.read_bytes()
+        for _ in range(8):
+            flipped = bytearray(whole)
+            flipped[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+            path.write_bytes(flipped)
+            (found,) = problems(checkpoint.folder)
+            assert f"{name} was altered" in found
+            assert "remove it and run `dhs train demo1`" in found
+            if name in ("best.safetensors", "epochs.json", "seen.parquet"):
+                with pytest.raises(DataError, match=f"{name} was altered"):
+                    Checkpoint.load(checkpoint.folder)
+        path.unlink()
+        assert f"{name} was altered: it is missing" in problems(checkpoint.folder)[0]
+        path.write_bytes(whole)
+    assert problems(checkpoint.folder) == []
+
+
+def test_a_checkpoint_holds_nothing_but_what_it_is(
+    tmp_path: Path, small: TrainParams, splits: Splits, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lake.provenance.git_commit", lambda: "another commit")
+    again = publish(train(small, *splits, tmp_path / "elsewhere"), tmp_path / "again" / "demo1", MANIFEST, *splits)
+    for path in sorted(checkpoint.folder.iterdir()):
+        assert path.read_bytes() == (again.folder / path.name).read_bytes(), path.name
+
+
+def test_arithmetic_and_stamp_side_are_part_of_the_identity(checkpoint: Checkpoint) -> None:
+    card, weights = checkpoint.card, checkpoint.weights()
+    names = {
+        checkpoint_id(weights, card.config, card.preprocessing, pixels, dtype)
+        for pixels in (33, 35)
+        for dtype in ("float32", "bfloat16")
+    }
+    assert len(names) == 4
+    assert card.checkpoint_id in names
+    reseal(checkpoint.folder, dtype="bfloat16")
+    with pytest.raises(DataError, match="was altered"):
+        load_scorer(checkpoint.folder)
 
 
 def test_scorer_gives_the_validation_metric(checkpoint: Checkpoint) -> None:
@@ -61,11 +147,23 @@ def test_scores_do_not_depend_on_the_batch(checkpoint: Checkpoint) -> None:
     assert np.array_equal(whole, parts)
 
 
+def reseal(folder: Path, **changes: Any) -> None:
+    """Make the card agree with changed files and fields, as somebody would who means it."""
+    path = folder / "checkpoint.json"
+    values = json.loads(path.read_text()) | changes
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in values["files"]}
+    card = CheckpointCard.load(values | {"files": files}, "card")
+    path.write_text(card.sealed().model_dump_json())
+
+
 def test_changed_preprocessing_is_refused(checkpoint: Checkpoint) -> None:
     path = checkpoint.folder / "checkpoint.json"
     values = json.loads(path.read_text())
     values["preprocessing"]["annulus"] = [8.0, 15.0]
     path.write_text(json.dumps(values))
+    with pytest.raises(DataError, match=r"checkpoint\.json was altered: its fields are not those"):
+        load_scorer(checkpoint.folder)
+    reseal(checkpoint.folder)
     with pytest.raises(DataError, match="only valid with the preprocessing it was trained with"):
         load_scorer(checkpoint.folder)
     values["preprocessing"]["kind"] = "zscore"
@@ -87,6 +185,9 @@ def test_pickles_are_never_opened(checkpoint: Checkpoint, tmp_path: Path) -> Non
             return (Path.touch, (tmp_path / "exploded",))
 
     (checkpoint.folder / "best.safetensors").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(DataError, match=r"best\.safetensors was altered"):
+        Checkpoint.load(checkpoint.folder)
+    reseal(checkpoint.folder)
     with pytest.raises(DataError, match="no safetensors file"):
         Checkpoint.load(checkpoint.folder)
     assert not (tmp_path / "exploded").exists()

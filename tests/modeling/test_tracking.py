@@ -70,7 +70,7 @@ def open_run(root: DataRoot, name: str, params: TrainParams) -> Any:
 def test_training_is_followed_from_parameters_to_checkpoint(
     root: DataRoot, small: TrainParams, splits: tuple[TrainingArrays, TrainingArrays], tmp_path: Path
 ) -> None:
-    manifest = Manifest("main", FINGERPRINT, 7)
+    manifest = Manifest("main", FINGERPRINT)
     name = run_id(small, FINGERPRINT)
     with open_run(root, name, small) as tracker:
         result = train(small, *splits, tmp_path / "work", on_epoch=tracker.epoch)
