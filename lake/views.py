@@ -1,0 +1,60 @@
+"""Views: questions that users ask again and again, asked rightly once, under a name that works like a table's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lake import tables
+from lake.errors import invalid
+
+MAIN = "main"
+"""Name of the grid that fills the survey's own galaxies."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A query (read alike by Spark and DuckDB) with the columns of one table."""
+
+    name: str
+    meaning: str
+    table: str
+    """The table whose columns it has."""
+    needs: tuple[str, ...]
+    """The tables it reads."""
+    sql: str
+
+
+_COMPLETENESS_MAIN = View(
+    name="completeness_main",
+    meaning="Rows of completeness that may be compared and summed: one grid, the survey's own, and valid results only",
+    table="completeness",
+    needs=("completeness", "experiments"),
+    sql=f"""SELECT * FROM completeness
+WHERE grid_name = '{MAIN}'
+AND grid_id IN (SELECT max_by(grid_id, extracted_at) FROM completeness WHERE grid_name = '{MAIN}')
+AND weighting_id = prior
+AND generation NOT IN (SELECT origin FROM experiments WHERE origin IS NOT NULL AND status <> 'valid')""",
+)
+_VIEWS = {view.name: view for view in (_COMPLETENESS_MAIN,)}
+
+
+def names() -> tuple[str, ...]:
+    """Names of all views."""
+    return tuple(sorted(_VIEWS))
+
+
+def view(name: str) -> View:
+    """A view by its name."""
+    if name not in _VIEWS:
+        raise invalid("view", f"one of {', '.join(names())}", name)
+    return _VIEWS[name]
+
+
+def named(name: str) -> tuple[str, ...]:
+    """The tables behind a name in a query: those a view needs, or the table itself."""
+    return _VIEWS[name].needs if name in _VIEWS else (name,)
+
+
+def known() -> tuple[str, ...]:
+    """Every name that a query may use: tables and views."""
+    return tuple(sorted((*tables.names(), *names())))
