@@ -18,7 +18,7 @@ from analysis.operating import OperatingPoint, operating_points
 from lake import tables
 from lake.errors import DataError
 
-IDENTITY = ("grid_id", "checkpoint_id", "weighting_id", "prior")
+IDENTITY = ("grid_id", "grid_name", "checkpoint_id", "generation", "weighting_id", "prior")
 """What a completeness figure must agree on before it is combined with another."""
 ALL = "all"
 MARGINAL = "marginal"

@@ -73,10 +73,10 @@ def bin_names(edges: Sequence[float]) -> list[str]:
 
 def _identity(injections: DataFrame, scores: DataFrame, cells: pa.Table) -> dict[str, str]:
     """Grid, scorer and prior; more than one of them, none, or an injection in no planned cell is an error."""
-    drawn = injections.groupBy("grid_id", "prior", *_INDICES).count().collect()
-    judged = scores.select("grid_id", "checkpoint_id").distinct().collect()
-    identity = {name: _only(name, drawn) for name in ("grid_id", "prior")}
-    identity["checkpoint_id"] = _only("checkpoint_id", judged)
+    drawn = injections.groupBy("grid_id", "grid_name", "prior", *_INDICES).count().collect()
+    judged = scores.select("grid_id", "checkpoint_id", "generation").distinct().collect()
+    identity = {name: _only(name, drawn) for name in ("grid_id", "grid_name", "prior")}
+    identity |= {name: _only(name, judged) for name in ("checkpoint_id", "generation")}
     other = _only("grid_id", judged)
     if other != identity["grid_id"]:
         raise DataError(f"injections are of grid {identity['grid_id']} and scores of grid {other}")

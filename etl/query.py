@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, SparkSession
 
 from etl.reader import read, read_version
+from lake import views
 from lake.root import DataRoot
 from lake.sql import parse
 
@@ -16,10 +17,12 @@ def sql(spark: SparkSession, root: DataRoot, text: str, at: str | None = None) -
     """
     statement = parse(text)
     for named in statement.named:
-        if named.version is None:
-            rows = read(spark, root, named.table, at=at)
-        else:
-            rows = read_version(spark, root, named.table, named.version)
-        rows.createOrReplaceTempView(named.view)
+        if named.version is not None:
+            read_version(spark, root, named.table, named.version).createOrReplaceTempView(named.view)
+    pinned = {table for named in statement.named if named.version is None for table in views.named(named.table)}
+    for table in sorted(pinned):
+        read(spark, root, table, at=at).createOrReplaceTempView(table)
+    for name in {named.table for named in statement.named} & set(views.names()):
+        spark.sql(views.view(name).sql).createOrReplaceTempView(name)
     rewritten = any(named.version is not None for named in statement.named)
     return spark.sql(statement.tree.sql(dialect="spark") if rewritten else text)

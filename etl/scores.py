@@ -20,6 +20,16 @@ UNSCORED = "no finite score"
 
 
 @dataclass(frozen=True)
+class GridRun:
+    """Which grid was scored, and by whom: identities, and the names that people know them by."""
+
+    grid_id: str
+    grid_name: str
+    checkpoint_id: str
+    generation: str
+
+
+@dataclass(frozen=True)
 class ScoreFrames:
     """What the stage publishes; ``quarantine`` rows are in neither table."""
 
@@ -28,7 +38,7 @@ class ScoreFrames:
     quarantine: DataFrame
 
 
-def ingest(spark: SparkSession, batches: Sequence[str], grid_id: str, checkpoint_id: str) -> ScoreFrames:
+def ingest(spark: SparkSession, batches: Sequence[str], scored: GridRun) -> ScoreFrames:
     """Tables of the batch files of one grid and one scorer.
 
     A row without a finite score is failed, whatever it says of itself. Of rows with one injection_id the lowest
@@ -36,14 +46,14 @@ def ingest(spark: SparkSession, batches: Sequence[str], grid_id: str, checkpoint
     error, since what it held is not known.
     """
     spec = tables.spec("injections")
-    schema = pa.schema([*contract_schema(spec), *_SCORES])
+    schema = pa.schema([*(field for field in contract_schema(spec) if field.name != "grid_name"), *_SCORES])
     _require_batches(batches, schema)
     rows = spark.read.schema(ddl(schema)).parquet(*(storage.absolute(path) for path in batches))
-    judged = _judged(rows, grid_id)
+    judged = _judged(rows.withColumn("grid_name", F.lit(scored.grid_name)), scored.grid_id)
     good = judged.where("broken IS NULL")
     return ScoreFrames(
         injections=good.select(*contract_names(spec)),
-        injection_scores=_scored(good, checkpoint_id),
+        injection_scores=_scored(good, scored),
         quarantine=judged.where("broken IS NOT NULL").selectExpr(
             "source_file",
             "row_index",
@@ -89,12 +99,14 @@ def _judged(rows: DataFrame, grid_id: str) -> DataFrame:
     return ruled.withColumn("broken", F.when(repeated, "duplicate key (injection_id)").otherwise(F.col("broken")))
 
 
-def _scored(rows: DataFrame, checkpoint_id: str) -> DataFrame:
+def _scored(rows: DataFrame, scored: GridRun) -> DataFrame:
     good = "status = 'scored'"
     return rows.selectExpr(
         "grid_id",
+        "grid_name",
         "injection_id",
-        f"'{quoted(checkpoint_id)}' AS checkpoint_id",
+        f"'{quoted(scored.checkpoint_id)}' AS checkpoint_id",
+        f"'{quoted(scored.generation)}' AS generation",
         f"CASE WHEN {good} THEN score END AS score",
         f"CASE WHEN {good} THEN host_score END AS host_score",
         f"CASE WHEN {good} THEN 1 / (1 + exp(-score)) END AS probability",

@@ -20,10 +20,20 @@ def read(
 ) -> pa.Table:
     """Rows of a table at its pinned version, as Arrow, without a JVM: ``lake.read("completeness")``.
 
-    ``slices`` chooses generations (or whatever else the table is sliced by); ``root`` is the checkout's data folder, or
-    a :class:`~lake.root.DataRoot` where the tables are in an object store.
+    ``table`` may be a view (``completeness_main``), which has no slices. ``slices`` chooses generations (or whatever
+    else the table is sliced by); ``root`` is the checkout's data folder, or a :class:`~lake.root.DataRoot` where the
+    tables are in an object store.
     """
-    from lake import delta
+    from lake import delta, views
+    from lake.errors import invalid
     from lake.root import DataRoot
 
-    return delta.read(root if isinstance(root, DataRoot) else DataRoot.of(root), table, columns, slices)
+    place = root if isinstance(root, DataRoot) else DataRoot.of(root)
+    if table not in views.names():
+        return delta.read(place, table, columns, slices)
+    if slices is not None:
+        raise invalid("slices", f"None of the view '{table}'", slices)
+    from lake.query import read_view
+
+    rows = read_view(place, table)
+    return rows if columns is None else rows.select(list(columns))

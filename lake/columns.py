@@ -78,3 +78,11 @@ def checkpoint_id() -> Column:
 
 def grid_id() -> Column:
     return Column("grid_id", "string", "the injection grid: hash of its cells, prior, hosts and seed", role="key")
+
+
+def generation() -> Column:
+    return Column("generation", "string", "name of the model: the generation trained here, or the finder audited")
+
+
+def grid_name() -> Column:
+    return Column("grid_name", "string", "name of the injection grid: 'main' of this survey, or another host set's")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import uuid
 
@@ -10,8 +11,8 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from lake import cards, delta, tables
-from lake.errors import LakeError, ParameterError, UnreachableError
+from lake import cards, delta, tables, views
+from lake.errors import LakeError, ParameterError, UnreachableError, invalid
 from lake.root import DataRoot
 from lake.spec import TableSpec
 
@@ -25,6 +26,8 @@ _DUCKDB_TYPES = {
     "timestamp": "TIMESTAMPTZ",
 }
 _QUERY = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
+_VERB = re.compile(r"\s*(describe|desc|show|explain)\b(\s+table\b)?(.*)", re.IGNORECASE | re.DOTALL)
+_NO_COLUMN = re.compile(r'column "([^"]+)" not found|does not have a column named "([^"]+)"')
 _CALL = re.compile(r"([A-Za-z_]\w*)\s*\(")
 _DIFFERENT = re.compile(
     r"""["`\[\]{}%]|/[/*]|->|::|\\|\b(interval|date|timestamp|version|rlike|lateral)\b""", re.IGNORECASE
@@ -58,16 +61,80 @@ _ALIKE = {"count", "sum", "avg", "min", "max", "abs", "coalesce", "sqrt", "exp",
 
 
 def query(root: DataRoot, text: str, at: str | None = None) -> pa.Table:
-    """Answer a query (Spark SQL) from pinned versions; ``at`` a git revision, whose committed pins then count."""
+    """Answer a query (Spark SQL) from pinned versions; ``at`` a git revision, whose committed pins then count.
+
+    Besides queries there are ``DESCRIBE <table>``, ``SHOW TABLES`` and ``EXPLAIN <query>``.
+    """
+    text = text.strip().rstrip(";").strip()
+    if not text:
+        raise invalid("SQL", 'a query, such as "select * from manifest" (`dhs tables` lists the tables)', "nothing")
+    told = _VERB.match(text)
+    if told is None:
+        return _answer(root, text, at)
+    verb, subject = told[1].lower(), told[3].strip()
+    if verb == "explain":
+        return _answer(root, subject, at, "EXPLAIN ")
+    if verb == "show":
+        return _shown(subject, text)
+    return _answer(root, subject, at, "DESCRIBE ") if _QUERY.match(subject) else _described(subject)
+
+
+def read_view(root: DataRoot, name: str) -> pa.Table:
+    """All rows of a view, with the types of the table whose columns it has."""
+    schema = tables.spec(views.view(name).table).arrow_schema()
+    rows = _answer(root, f"SELECT * FROM {name}", None)
+    return rows.cast(pa.schema([pa.field(field.name, field.type) for field in schema]))
+
+
+def _answer(root: DataRoot, text: str, at: str | None, verb: str = "") -> pa.Table:
     with duckdb.connect() as connection:
         connection.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'; SET TimeZone = 'UTC'")
         statement, named = _understand(connection, text)
-        for view, (table, version) in named.items():
-            _register(connection, root, view, (table, version), at)
+        _register_all(connection, root, named, at)
         try:
-            return connection.sql(statement).arrow().read_all()
+            return connection.sql(verb + statement).arrow().read_all()
         except duckdb.Error as error:
-            raise ParameterError(f"the query cannot be answered: {error}") from error
+            columns = [c for name, _ in named.values() for c in _spec(name).names]
+            raise ParameterError(f"the query cannot be answered: {_in_words(str(error), columns)}") from error
+
+
+def _shown(subject: str, text: str) -> pa.Table:
+    """The names that a query may use, as ``SHOW TABLES`` answers."""
+    if subject.lower() != "tables":
+        raise invalid("SQL", "a query, DESCRIBE <table>, SHOW TABLES or EXPLAIN <query>", text)
+    made = [(name, "table", tables.spec(name).meaning) for name in tables.names()]
+    made += [(name, "view", views.view(name).meaning) for name in views.names()]
+    return pa.Table.from_pylist(
+        [dict(zip(("name", "kind", "meaning"), row, strict=True)) for row in sorted(made)],
+        pa.schema([(name, pa.string()) for name in ("name", "kind", "meaning")]),
+    )
+
+
+def _described(name: str) -> pa.Table:
+    """Columns of a table or view with what they mean."""
+    if name.lower() not in views.known():
+        raise invalid("table", f"one of {', '.join(views.known())}", name)
+    rows = [
+        {"col_name": c.name, "data_type": c.type, "unit": c.unit, "nullable": c.nullable, "comment": c.meaning}
+        for c in _spec(name.lower()).columns
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def _spec(name: str) -> TableSpec:
+    return tables.spec(views.view(name).table if name in views.names() else name)
+
+
+def _in_words(error: str, columns: list[str]) -> str:
+    """DuckDB's error in one line; of a column that does not exist, the names that are nearest to it."""
+    missing = _NO_COLUMN.search(error)
+    if missing is None:
+        return " ".join(error.split("LINE ")[0].split())
+    name = missing[1] or missing[2]
+    near = difflib.get_close_matches(name.lower(), sorted(set(columns)), cutoff=0.5)
+    near = near or [c for c in sorted(set(columns)) if name.lower() in c]
+    hint = f"near names are {', '.join(near)}" if near else "DESCRIBE <table> lists its columns"
+    return f"there is no column '{name}'; {hint}"
 
 
 def _understand(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[str, dict[str, tuple[str, int | None]]]:
@@ -81,13 +148,26 @@ def _understand(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[str, 
             found = {name.lower() for name in connection.get_table_names(text, qualified=True)}
         except duckdb.Error:
             found = {""}
-        if found <= set(tables.names()) and _QUERY.match(text):
+        if found <= set(views.known()) and _QUERY.match(text):
             return text, {name: (name, None) for name in found}
     from lake.sql import parse
 
     statement = parse(text)
-    views = {named.view: (named.table, named.version) for named in statement.named}
-    return statement.tree.sql(dialect="duckdb"), views
+    named = {one.view: (one.table, one.version) for one in statement.named}
+    return statement.tree.sql(dialect="duckdb"), named
+
+
+def _register_all(
+    connection: duckdb.DuckDBPyConnection, root: DataRoot, named: dict[str, tuple[str, int | None]], at: str | None
+) -> None:
+    """Make every table that the query, or a view in it, names; then the views."""
+    asked = [name for name, _ in named.values() if name in views.names()]
+    needed = {view: source for view, source in named.items() if source[0] not in asked}
+    needed |= {table: (table, None) for name in asked for table in views.view(name).needs}
+    for view, source in needed.items():
+        _register(connection, root, view, source, at)
+    for name in asked:
+        connection.sql(views.view(name).sql).create_view(name)
 
 
 def _register(

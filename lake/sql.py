@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sqlglot
 from sqlglot import exp
 
-from lake import tables
+from lake import tables, views
 from lake.errors import ParameterError, invalid
 
 
@@ -49,9 +49,11 @@ def parse(text: str) -> Statement:
 
 def _resolve(node: exp.Table) -> Named:
     table = node.name.lower()
-    if node.db or table not in tables.names():
-        raise invalid("table", f"one of {', '.join(tables.names())}", node.sql(dialect="spark"))
+    if node.db or table not in views.known():
+        raise invalid("table", f"one of {', '.join(views.known())}", node.sql(dialect="spark"))
     version = node.args.get("version")
+    if version is not None and table not in tables.names():
+        raise invalid("version", f"of a table; the view '{table}' reads pinned versions", version.sql(dialect="spark"))
     if version is None:
         return Named(table, None, table)
     number = version.expression.name

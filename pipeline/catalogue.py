@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lake import cards, delta, held, tables
+from lake import cards, delta, held, tables, views
 from lake.cards import Slice
 from lake.errors import DamagedError, DarkHaloError, LakeError, LostError
 from lake.fingerprint import fingerprint
@@ -25,6 +25,7 @@ def listing(root: DataRoot, at: str | None = None) -> str:
         version = max(entry.pin.version for entry in found)
         named = ", ".join(entry.card.slice for entry in found if entry.card.slice)
         lines.append(f"{name:<24} {rows:>10} {version:>7}  {meaning}" + (f" [{named}]" if named else ""))
+    lines += [f"{name:<24} {'view':>10} {'':>7}  {views.view(name).meaning}" for name in views.names()]
     return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lake import tables
+from lake import tables, views
 from lake.spec import Column, TableSpec
 
 PAGE = Path("docs/data-model.md")
@@ -22,7 +22,15 @@ own card.
 def page() -> str:
     """The page as Markdown."""
     index = [f"- [`{name}`](#{name}): {tables.spec(name).meaning}" for name in tables.names()]
-    return "\n".join([_INTRODUCTION, *index, "", *(_section(tables.spec(name)) for name in tables.names())])
+    index += [f"- [`{name}`](#{name}) (a view): {views.view(name).meaning}" for name in views.names()]
+    sections = [*(_section(tables.spec(name)) for name in tables.names()), *(_view(name) for name in views.names())]
+    return "\n".join([_INTRODUCTION, *index, "", *sections])
+
+
+def _view(name: str) -> str:
+    view = views.view(name)
+    columns = f"A view with the columns of [`{view.table}`](#{view.table}), in `dhs query`, `dhs sql` and `lake.read`"
+    return f"## {name}\n\n{view.meaning}. {columns}:\n\n```sql\n{view.sql}\n```\n"
 
 
 def _section(spec: TableSpec) -> str:

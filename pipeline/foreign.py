@@ -29,6 +29,8 @@ from pipeline.sparkrun import SparkRun
 from pipeline.stages import completeness, grid, scores
 
 SHOWN = 24
+_DES = "des46"
+"""Name of the grid on the 46 DES galaxies."""
 
 
 def score_folder(folder: Path, generation: str) -> pa.Table:
@@ -47,7 +49,7 @@ def score_folder(folder: Path, generation: str) -> pa.Table:
 
 def inject_into_des(folder: Path, generation: str, per_radius: int) -> str:
     """Inject into the 46 DES galaxies, score, and summarise; the name of the new slices."""
-    name = f"{generation}-des46"
+    name = f"{generation}-{_DES}"
     survey = params.survey()
     hosts = load_des_hosts(folder, params.typed(CutoutsParams, "cutouts"))
     grid_params = params.typed(GridParams, "grid")
@@ -78,7 +80,7 @@ def _fill(context: RunContext, generation: str, hosts: Imported, chosen: GridPar
 
     grid.fill(planned, load, Sized(scorer, hosts.stamps.shape[-1]), work)
     with published_folder(context.root.grid(context.generation), work) as folder:
-        grid.write_facts(folder, planned, scorer.scorer_id, generation)
+        grid.write_facts(folder, planned, _DES, scorer.scorer_id, generation)
         context.write_lineage(folder)
         (folder / "contact-sheet.png").write_bytes(_picture(planned, hosts, place))
 

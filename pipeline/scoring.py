@@ -25,11 +25,14 @@ def score_rows(scorer: Scorer, store: StampStore, rows: pa.Table) -> NDArray[np.
     return np.concatenate(parts)
 
 
-def score_table(scorer: Scorer, rows: pa.Table, logits: NDArray[np.float64], seen: pa.Array) -> pa.Table:
+def score_table(
+    scorer: Scorer, generation: str, rows: pa.Table, logits: NDArray[np.float64], seen: pa.Array
+) -> pa.Table:
     """Rows of the ``scores`` table, without lineage."""
     kept = rows.select(["galaxy_id", "cutout_version", "manifest_id", "split", "label"])
     for name, values in (
         ("checkpoint_id", pa.array([scorer.scorer_id] * rows.num_rows, pa.string())),
+        ("generation", pa.array([generation] * rows.num_rows, pa.string())),
         ("score", pa.array(logits)),
         ("probability", pa.array(expit(logits))),
         ("seen_in_training", seen),

@@ -17,10 +17,12 @@ SPEC = TableSpec(
     name="completeness",
     meaning="Completeness of one cell at one threshold in one source-magnitude bin; cell 'marginal' is over all cells",
     engine="spark",
-    slice_by=("grid_id", "checkpoint_id"),
+    slice_by=("grid_id", "checkpoint_id", "generation"),
     columns=(
         columns.grid_id(),
+        columns.grid_name(),
         columns.checkpoint_id(),
+        columns.generation(),
         Column(
             "weighting_id",
             "string",

@@ -17,6 +17,7 @@ def _place(name: str, meaning: str, nullable: bool = False) -> Column:
 
 _WHERE = (
     columns.grid_id(),
+    columns.grid_name(),
     Column("injection_id", "string", "injection within its grid", role="key"),
     Column("seed", "bigint", "run seed: with injection_id it draws the row again alone"),
     Column("prior", "string", "name of the prior"),

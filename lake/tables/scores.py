@@ -9,9 +9,10 @@ SPEC = TableSpec(
     name="scores",
     meaning="One model's score of one cut-out",
     engine="delta-rs",
-    slice_by=("checkpoint_id",),
+    slice_by=("checkpoint_id", "generation"),
     columns=(
         columns.checkpoint_id(),
+        columns.generation(),
         columns.galaxy_id(),
         Column("cutout_version", "string", "version of the cut-out", role="key"),
         Column("manifest_id", "string", "manifest the cut-out was taken from"),

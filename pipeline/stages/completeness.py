@@ -11,6 +11,7 @@ from analysis.completeness import completeness_table, thresholds
 from analysis.config import CompletenessParams
 from etl.completeness import summarise
 from etl.frames import frame
+from lake import tables
 from pipeline.sparkrun import SparkRun
 
 
@@ -32,5 +33,5 @@ def run(context: SparkRun, params: CompletenessParams) -> None:
     collected = counts.toPandas()
     collected.attrs.clear()  # Spark Connect leaves its plan's metrics there, which Arrow cannot store
     rows = completeness_table(collected)
-    where = {"grid_id": facts["grid_id"], "checkpoint_id": facts["checkpoint_id"]}
+    where = {name: facts[name] for name in tables.spec("completeness").slice_by}
     context.publish(frame(context.spark, rows, "completeness"), "completeness", generation, where)

@@ -27,8 +27,9 @@ def run(context: RunContext, params: EvaluateParams) -> None:
     context.note_input(f"checkpoint:{generation}", scorer.scorer_id)
     manifest = context.read("manifest", slices=[context.survey.audit_manifest])
     logits = score_rows(scorer, StampStore(context.root.cutouts), manifest)
-    scores = score_table(scorer, manifest, logits, seen_by(folder, manifest["galaxy_id"]))
-    context.write("scores", scores, generation, {"checkpoint_id": scorer.scorer_id})
+    scores = score_table(scorer, generation, manifest, logits, seen_by(folder, manifest["galaxy_id"]))
+    where = {"checkpoint_id": scorer.scorer_id, "generation": generation}
+    context.write("scores", scores, generation, where)
     outcome = evaluate(_test_objects(scores, manifest, params), params, np.random.default_rng(context.seed))
     write_outcome(context, outcome, f"evaluate-{generation}")
     values = {m.name: {"value": m.value, "low": m.low, "high": m.high, "n": m.n} for m in outcome.measures}

@@ -15,6 +15,7 @@ from injection.stream import Scorer, Sized, batches, run_batch
 from lake.cards import write_atomically
 from lake.progress import track
 from lake.stamps import StampStore
+from lake.views import MAIN
 from modeling.scorer import load_scorer
 from pipeline.context import RunContext
 from pipeline.hosts import LoadHosts, host_table, stamp_loader
@@ -34,7 +35,7 @@ def run(context: RunContext, params: GridParams) -> None:
     stamp_pixels = load(hosts["galaxy_id"][:1].to_pylist())[0].shape[-1]
     fill(planned, load, Sized(scorer, stamp_pixels), work)
     with published_folder(context.root.grid(generation), work) as folder:
-        write_facts(folder, planned, scorer.scorer_id, generation)
+        write_facts(folder, planned, MAIN, scorer.scorer_id, generation)
         context.write_lineage(folder)
 
 
@@ -53,10 +54,11 @@ def fill(planned: Plan, load: LoadHosts, scorer: Scorer, folder: Path) -> None:
         draft.replace(folder / _name(number))
 
 
-def write_facts(folder: Path, planned: Plan, checkpoint_id: str, generation: str) -> None:
+def write_facts(folder: Path, planned: Plan, grid_name: str, checkpoint_id: str, generation: str) -> None:
     """Write ``grid.json``: identity, scorer, parameters, planned cells, and the cells short of injections."""
     facts = {
         "grid_id": planned.grid_id,
+        "grid_name": grid_name,
         "checkpoint_id": checkpoint_id,
         "generation": generation,
         "prior": planned.prior.name,

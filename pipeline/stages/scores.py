@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from etl.scores import ingest
+from etl.scores import GridRun, ingest
+from lake import tables
 from pipeline.sparkrun import SparkRun
 
 
@@ -14,7 +15,8 @@ def run(context: SparkRun, params: None) -> None:
     facts = json.loads((folder / "grid.json").read_text())
     batches = [str(path.resolve()) for path in sorted(folder.glob("batch-*.parquet"))]
     context.note_input(f"grid:{generation}", facts["grid_id"])
-    grid, checkpoint = {"grid_id": facts["grid_id"]}, {"checkpoint_id": facts["checkpoint_id"]}
-    frames = ingest(context.spark, batches, facts["grid_id"], facts["checkpoint_id"])
-    context.publish(frames.injections, "injections", generation, grid, frames.quarantine)
-    context.publish(frames.injection_scores, "injection_scores", generation, grid | checkpoint)
+    scored = GridRun(**{name: facts[name] for name in ("grid_id", "grid_name", "checkpoint_id", "generation")})
+    frames = ingest(context.spark, batches, scored)
+    context.publish(frames.injections, "injections", generation, {"grid_id": scored.grid_id}, frames.quarantine)
+    where = {name: facts[name] for name in tables.spec("injection_scores").slice_by}
+    context.publish(frames.injection_scores, "injection_scores", generation, where)

@@ -107,7 +107,8 @@ def counts(frame, name):
                         }
                         rows.append(keys | edges | sums(cell))
             rows.append(keys | {"cell": "marginal"} | sums(part))
-    same = {"grid_id": "9f21c0", "checkpoint_id": f"c-{name}", "weighting_id": "v1", "prior": "v1"}
+    same = {"grid_id": "9f21c0", "grid_name": "main", "generation": name}
+    same |= {"checkpoint_id": f"c-{name}", "weighting_id": "v1", "prior": "v1"}
     return pd.DataFrame(rows).assign(**same)
 
 

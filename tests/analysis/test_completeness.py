@@ -30,6 +30,8 @@ def cells(n=200, failed=3, thetas=(1.0, 1.5), rates=None):
             rows.append(
                 {
                     "grid_id": "g1",
+                    "grid_name": "main",
+                    "generation": "demo1",
                     "checkpoint_id": "c1",
                     "weighting_id": "v1",
                     "prior": "v1",
@@ -104,7 +106,7 @@ def test_empty_cell_says_so():
     assert rows.loc[0, ["completeness", "jeffreys_95_low", "host_clustered_95_high"]].isna().all()
 
 
-@pytest.mark.parametrize("name", ["grid_id", "checkpoint_id", "weighting_id", "prior"])
+@pytest.mark.parametrize("name", ["grid_id", "grid_name", "checkpoint_id", "generation", "weighting_id", "prior"])
 def test_different_grids_models_and_priors_are_not_combined(name):
     other = cells().assign(**{name: "other"})
     with pytest.raises(DataError, match=f"different '{name}' cannot be combined"):

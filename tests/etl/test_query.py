@@ -100,7 +100,14 @@ def test_a_revision_answers_from_the_pins_committed_then(
         ("DELETE FROM scores", "'SQL' must be a query"),
         ("SELECT FROM WHERE", r"not understood as SQL \(line 1\)"),
         ("SELECT * FROM scores VERSION AS OF 'x'", "'version' must be given as"),
-        ("SELECT missing FROM ingest_counts", "the query cannot be answered: .*missing"),
+        ("SELECT missing FROM ingest_counts", "the query cannot be answered: there is no column 'missing'; DESCRIBE"),
+        ("SELECT sorce_file FROM ingest_counts", r"no column 'sorce_file'; near names are source_file$"),
+        ("SELECT i.stages FROM ingest_counts i", r"no column 'stages'; near names are stage$"),
+        ("SELECT nosuch(rows) FROM ingest_counts", r"^the query cannot be answered: [^\n]*nosuch[^\n]*$"),
+        ("  ; ", "'SQL' must be a query, such as .*, got 'nothing'"),
+        ("DESCRIBE nothing", "'table' must be one of .*completeness_main.*got 'nothing'"),
+        ("SHOW DATABASES", "'SQL' must be a query, DESCRIBE <table>, SHOW TABLES or EXPLAIN <query>"),
+        ("SELECT * FROM completeness_main VERSION AS OF 1", "'version' must be of a table; the view"),
     ],
 )
 def test_what_cannot_be_answered_is_explained(filled: DataRoot, text: str, message: str) -> None:
@@ -116,3 +123,18 @@ def test_a_table_not_made_yet_is_named(root: DataRoot) -> None:
 def test_an_empty_slice_has_the_contracts_columns(root: DataRoot) -> None:
     write(root, "near", {})
     assert query(root, "SELECT * FROM ingest_counts").column_names == list(COUNTS.names)
+
+
+def test_the_names_and_columns_are_told_without_a_query(filled: DataRoot) -> None:
+    shown = {row["name"]: row["kind"] for row in query(filled, "show tables;").to_pylist()}
+    assert shown == dict.fromkeys(tables.names(), "table") | {"completeness_main": "view"}
+    for text in ("describe ingest_counts", "DESC TABLE Ingest_Counts ;"):
+        columns = {row["col_name"]: row for row in query(filled, text).to_pylist()}
+        assert tuple(columns) == COUNTS.names
+        assert columns["rows"]["data_type"] == "bigint"
+        assert columns["rows"]["comment"] == COUNTS.column("rows").meaning
+    assert query(filled, "describe completeness_main").num_rows == len(tables.spec("completeness").columns)
+    planned = query(filled, "explain select sum(rows) from ingest_counts where stage = 'near'").to_pylist()
+    assert "sum" in planned[0]["explain_value"]
+    asked = query(filled, "describe select rows as n from ingest_counts").to_pylist()
+    assert [(row["column_name"], row["column_type"]) for row in asked] == [("n", "BIGINT")]
