@@ -107,5 +107,7 @@ class ReportParams(Section):
     """Equal-width bins of the reliability curves."""
     candidates_shown: int = Field(ge=0)
     """Unlisted objects in the candidate table."""
+    headline_generation: str | None
+    """Model whose candidates and galleries are shown; null: the first of `audited` when the parameters are resolved."""
     headline_threshold_id: str
     """Threshold of the completeness figure in the heading, e.g. `p0.3` or `fpr1e-3`."""

@@ -18,7 +18,7 @@ def read(
     slices: Sequence[str | None] | None = None,
     root: DataRoot | str | Path = "data",
 ) -> pa.Table:
-    """Rows of a table at its pinned version, as Arrow, without a JVM: ``lake.read("completeness")``.
+    """Rows of a table at its pinned version, as Arrow, without a JVM: ``lake.read("completeness_main")``.
 
     ``table`` may be a view (``completeness_main``), which has no slices. ``slices`` chooses generations (or whatever
     else the table is sliced by); ``root`` is the checkout's data folder, or a :class:`~lake.root.DataRoot` where the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +25,8 @@ def galleries(
     scores = context.read("scores", slices=[generation]).to_pandas()
     objects = manifest.merge(scores[["galaxy_id", "probability"]], on="galaxy_id")
     test = objects[objects["split"] == "test"]
-    return [_injections(context, test, generation, store, params), _errors(test, store, generation)]
+    point = _point(context, generation, params)
+    return [_injections(context, test, generation, store, params), errors(test, store, generation, point)]
 
 
 def _injections(
@@ -50,22 +52,39 @@ def _injections(
     )
 
 
-def _errors(test: pd.DataFrame, store: StampStore, generation: str) -> Gallery:
-    lenses, others = test[test["label"] == 1], test[test["label"] == 0]
+def errors(test: pd.DataFrame, store: StampStore, generation: str, point: tuple[str, float]) -> Gallery:
+    """Lenses and negatives on either side of a threshold (name, probability); a row without objects stays empty."""
+    name, threshold = point
+    lenses, above = test[test["label"] == 1], test["probability"] > threshold
+    missed, mistaken = test[(test["label"] == 1) & ~above], test[(test["label"] == 0) & above]
+    counts = (
+        f"{len(missed):,} of {len(lenses):,} listed lenses are missed, {len(mistaken):,} of "
+        f"{int((test['label'] == 0).sum()):,} negatives are mistaken"
+    )
     return Gallery(
         "Found, missed, and mistaken",
-        f"Test split, ordered by the probability of {generation}.",
+        f"Test split, {generation}, threshold {name} (probability above {threshold:.4g}): {counts}. Found and "
+        "mistaken: most probable first; missed: least probable first.",
         [
-            _row("found first", lenses.nlargest(_COLUMNS, "probability"), store),
-            _row("missed", lenses.nsmallest(_COLUMNS, "probability"), store),
-            _row("mistaken", others.nlargest(_COLUMNS, "probability"), store),
+            _row("found", lenses[above[lenses.index]].nlargest(_COLUMNS, "probability"), store),
+            _row("missed", missed.nsmallest(_COLUMNS, "probability"), store),
+            _row("mistaken", mistaken.nlargest(_COLUMNS, "probability"), store),
         ],
     )
 
 
+def _point(context: RunContext, generation: str, params: ReportParams) -> tuple[str, float]:
+    """Name and value of the headline threshold, or of the table's first where the headline's was not derived."""
+    rows = context.read("completeness", ["threshold_id", "threshold"], slices=[generation]).to_pandas()
+    known = dict(sorted(zip(rows["threshold_id"], rows["threshold"], strict=True)))
+    name = params.headline_threshold_id if params.headline_threshold_id in known else next(iter(known))
+    return name, float(known[name])
+
+
 def _row(heading: str, objects: pd.DataFrame, store: StampStore) -> GalleryRow:
     labels = [f"p {value:.3f}" for value in objects["probability"]]
-    return GalleryRow(heading, store.get(objects), labels)
+    stamps = store.get(objects) if len(objects) else np.empty((0, 0, 0, 0), np.float32)
+    return GalleryRow(heading, stamps, labels)
 
 
 def _labels(rows: pa.Table) -> list[str]:

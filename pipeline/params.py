@@ -67,6 +67,8 @@ def resolve(overlay: str) -> dict[str, Any]:
             resolved[name] = section_class(name).load(merged[name], name).model_dump(mode="json")
     resolved["train"] = _resolve_generations(merged.get("train") or {})
     resolved["audited"] = list(merged.get("audited") or resolved["train"])
+    if "report" in resolved and resolved["audited"]:
+        resolved["report"]["headline_generation"] = resolved["report"]["headline_generation"] or resolved["audited"][0]
     return _with_checked_names(resolved)
 
 

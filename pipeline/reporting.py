@@ -20,6 +20,7 @@ from modeling.card import FINDER, read_card
 from pipeline.context import RunContext
 from pipeline.galleries import galleries
 from pipeline.injected import grid_params
+from pipeline.results import shown_first
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,9 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
     manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
     generations = [_generation(context, name) for name in names]
     epochs = context.read("training_epochs").to_pandas()
-    scores = context.read("scores", slices=[names[-1]]).to_pandas()
-    baseline = context.root.metrics / f"{names[-1]}.trivial.json"
+    headline = shown_first(names, params.headline_generation)
+    scores = context.read("scores", slices=[headline]).to_pandas()
+    baseline = context.root.metrics / f"{headline}.trivial.json"
     return ReportInputs(
         params=params,
         survey_name=context.survey.name,
@@ -46,6 +48,7 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
         reported_split=_SPLIT,
         calibration_bins=params.calibration_bins,
         generations=generations,
+        headline=headline,
         manifest=manifest,
         ingest_counts=context.read("ingest_counts").to_pandas(),
         quarantine=context.read("quarantine").to_pandas(),
@@ -54,7 +57,7 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
         candidates=ranked_candidates(scores, manifest, params.candidates_shown),
         grids={item.completeness["grid_id"].iloc[0]: _grid(context, item.name) for item in generations},
         baseline=pd.read_json(baseline) if baseline.exists() else pd.DataFrame(),
-        galleries=galleries(context, manifest, names[-1], StampStore(context.root.cutouts), params),
+        galleries=galleries(context, manifest, headline, StampStore(context.root.cutouts), params),
         provenance=_provenance(context),
         tables=_tables(context),
     )

@@ -52,13 +52,15 @@ def closing_words() -> str:
     """What to look at after a run."""
     survey = params.survey()
     report = (DataRoot.of(survey.data_root).report / "index.html").resolve()
+    headline = params.section("report").model_dump()["headline_generation"]
+    model = f"generation = '{headline}' and " if headline else ""
     warning = " (simulated data)" if survey.simulated else ""
     return f"""
 The report{warning}: {_relative(report)}   (open it in a browser)
 Try next:
   .venv/bin/dhs tables
-  .venv/bin/dhs query "select theta_e_arcsec, sum(detected), sum(n) from completeness where cell != 'marginal' \
-and threshold_id = 'p0.5' and source_mag_bin = 'all' group by 1 order by 1"
+  .venv/bin/dhs query "select theta_e_arcsec, sum(detected), sum(n) from completeness_main where {model}\
+threshold_id = 'p0.5' and source_mag_bin = 'all' and cell != 'marginal' group by 1 order by 1"
   .venv/bin/dhs candidates --top 20"""
 
 

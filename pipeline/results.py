@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import pyarrow as pa
 
 from analysis.candidates import ranked_candidates as ranked
 from analysis.compare import comparison as compared
 from analysis.compare import paired_auc_tests
+from analysis.config import ReportParams
 from lake import cards, delta
 from lake.errors import LakeError, invalid
 from pipeline import params
@@ -16,12 +19,17 @@ from pipeline import params
 def ranked_candidates(generation: str | None, top: int) -> pa.Table:
     """The best unlisted objects of one finder."""
     root, names = params.root(), _scored()
-    name = generation or names[-1]
+    name = generation or shown_first(names, params.typed(ReportParams, "report").headline_generation)
     if name not in names:
         raise invalid("generation", f"one of {', '.join(names)}", name)
     scores = delta.read(root, "scores", slices=[name]).to_pandas()
     positions = delta.read(root, "negatives", ["galaxy_id", "ra", "dec"]).to_pandas()
     return pa.Table.from_pandas(ranked(scores, positions, top), preserve_index=False)
+
+
+def shown_first(names: Sequence[str], wanted: str | None) -> str:
+    """The model that candidates and galleries follow: the declared one, or the first where it has no results."""
+    return names[0] if wanted is None or wanted not in names else wanted
 
 
 def comparison() -> tuple[pa.Table, pa.Table]:

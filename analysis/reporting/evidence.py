@@ -153,8 +153,7 @@ def candidate_view(inputs: ReportInputs) -> TableView:
         "sky",
     )
     note = " Positions of a simulated sky: the viewer shows the real one." if inputs.simulated else ""
-    name = inputs.generations[-1].name if inputs.generations else ""
-    return TableView(f"Unlisted objects that {name} ranks highest.{note}", headers, rows, folded=True)
+    return TableView(f"Unlisted objects that {inputs.headline} ranks highest.{note}", headers, rows, folded=True)
 
 
 def history_view(inputs: ReportInputs) -> TableView:

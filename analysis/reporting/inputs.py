@@ -64,6 +64,8 @@ class ReportInputs:
     """The split behind every ranking metric: `test` where the manifest has one."""
     calibration_bins: int
     generations: Sequence[GenerationInputs]
+    headline: str
+    """The model of the candidates, the galleries and the trivial baseline."""
     manifest: pd.DataFrame
     """Rows of the manifest the models were trained on."""
     ingest_counts: pd.DataFrame
@@ -73,7 +75,7 @@ class ReportInputs:
     experiments: pd.DataFrame
     """The experiment registry, historical rows included."""
     candidates: pd.DataFrame
-    """`candidates.ranked_candidates` of the last generation."""
+    """`candidates.ranked_candidates` of the headline model."""
     grids: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Per `grid_id` what it is: axes, host model, injections per cell, ..."""
     baseline: pd.DataFrame = field(default_factory=pd.DataFrame)

@@ -30,7 +30,14 @@ def pictures(inputs: ReportInputs) -> list[tuple[str, Picture]]:
     threshold_id = inputs.params.headline_threshold_id
     models = [item for item in inputs.generations if _threshold(item, threshold_id) is not None]
     found = _curves(models, threshold_id)
-    return [*found, *(_plane(item, threshold_id) for item in models[-1:] if _varies(item.injections, _PLANE))]
+    return [
+        *found,
+        *(
+            _plane(item, threshold_id)
+            for item in models
+            if item.name == inputs.headline and _varies(item.injections, _PLANE)
+        ),
+    ]
 
 
 def denominator_view(inputs: ReportInputs) -> TableView:

@@ -19,7 +19,9 @@ def query(text: str, at: str | None, out: Path | None) -> None:
     """Answer SQL about the lake's tables without starting Spark, in under a second.
 
     Tables go by their names (see `dhs tables`) and are read at their pinned versions. Example:
-    dhs query "select split, label, count(*) from manifest group by all"
+    dhs query "select split, label, count(*) as n from manifest where manifest_id = 'audit_70_15_15' group by all"
+
+    DESCRIBE TABLE, SHOW TABLES and EXPLAIN work too. To compare or sum completeness, ask the view completeness_main.
     """
     from lake.query import query as answer
     from pipeline.export import deliver

@@ -8,7 +8,7 @@ import click
 
 
 @click.command()
-@click.option("--generation", help="The scorer; by default the last one audited.")
+@click.option("--generation", help="The scorer; by default `report.headline_generation`, the first one audited.")
 @click.option("--top", default=20, show_default=True, help="How many objects.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows to a .parquet, .csv or .fits file.")
 def candidates(generation: str | None, top: int, out: Path | None) -> None:
@@ -57,4 +57,5 @@ def inject(folder: Path, generation: str, per_radius: int) -> None:
     from pipeline.foreign import inject_into_des
 
     name = inject_into_des(folder, generation, per_radius)
-    click.echo(f"done: dhs query \"select * from completeness where cell = 'marginal'\"; picture in data/grid/{name}/")
+    where = f"generation = '{generation}' and grid_name = 'des46' and cell = 'marginal'"
+    click.echo(f'done: dhs query "select * from completeness where {where}"; picture in data/grid/{name}/')

@@ -1,0 +1,39 @@
+"""Which objects a gallery shows, and whose."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from lake.stamps import StampStore
+from pipeline import params
+from pipeline.galleries import errors
+from pipeline.results import shown_first
+
+
+class _Blank:
+    """Answers blank stamps."""
+
+    def get(self, rows: pd.DataFrame) -> Any:
+        assert len(rows), "no stamps asked for"
+        return np.zeros((len(rows), 3, 5, 5), dtype=np.float32)
+
+
+def test_found_and_missed_are_divided_by_the_threshold() -> None:
+    test = pd.DataFrame({"label": [1, 1, 1, 0, 0], "probability": [0.9, 0.3, 0.1, 0.31, 0.2]}, index=[7, 3, 9, 1, 5])
+    store = cast(StampStore, _Blank())
+    shown = {row.heading: list(row.labels) for row in errors(test, store, "demo1", ("p0.3", 0.3)).rows}
+    assert shown == {"found": ["p 0.900"], "missed": ["p 0.100", "p 0.300"], "mistaken": ["p 0.310"]}
+    gallery = errors(test, store, "demo1", ("p0.05", 0.05))
+    assert [len(row.stamps) for row in gallery.rows] == [3, 0, 2], "nothing below the threshold is called missed"
+    assert "demo1, threshold p0.05" in gallery.caption
+    assert "0 of 3 listed lenses are missed, 2 of 2 negatives are mistaken" in gallery.caption
+
+
+def test_galleries_and_candidates_follow_the_declared_model() -> None:
+    declared = params.resolve("demo")["report"]["headline_generation"]
+    assert declared == "demo1", "the first of those audited"
+    assert shown_first(["aaa", "demo1", "theirs"], declared) == "demo1"
+    assert shown_first(["theirs"], declared) == "theirs"
