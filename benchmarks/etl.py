@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from etl import candidates, config, cutouts, manifest, negatives, pool, sweeps
+from etl.candidatelist import read_list
 from etl.frames import frame
 from etl.session import session
 from lake.config import SplitParams
@@ -48,7 +49,7 @@ class Run:
             name: getattr(config, f"{name.capitalize()}Params").load(self.values[name], name)
             for name in ("pool", "candidates", "negatives", "cutouts", "manifest")
         }
-        listed = candidates.read_list(self.survey / "candidates.csv").rows
+        listed = read_list(self.survey / "candidates.csv", self.values["survey"]["grades"]).rows
         files = sweeps.find(str(self.survey / "sweeps"))
 
         def make_pool() -> dict[str, Any]:

@@ -1,109 +1,31 @@
-"""The list of lens candidates (lenscat format) and its match to Tractor sources."""
+"""The match of listed lens candidates to Tractor sources."""
 
 from __future__ import annotations
 
-import csv
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from etl.candidatelist import CandidateList
 from etl.config import CandidatesParams
 from etl.frames import table_of
 from etl.near import ARCSEC_PER_RADIAN, chord, unit_vectors
 from lake import tables
 from lake.config import SplitParams
-from lake.errors import DataError
 from lake.healpix import pixel
 from lake.split import split_of
 
 STAGE = "candidates"
-TIERS = {"confident": "A", "probable": "B"}
 MATCHED = "matched"
 NO_SOURCE = "no source within the radius"
-TAKEN = "source matched by a nearer candidate"
+TAKEN = "source matched by a better graded or nearer candidate"
+AGAIN = "listed again, no better graded, at this position"
 
-_HEADINGS = {
-    "name": "name", "ra": "ra", "ra [deg]": "ra", "dec": "dec", "dec [deg]": "dec", "zlens": "z_lens",
-    "grading": "grading", "ref": "reference",
-}  # fmt: skip
-_REQUIRED = ("name", "ra", "dec", "grading")
-_SCHEMA = pa.schema(
-    [
-        ("name", pa.string()),
-        ("ra", pa.float64()),
-        ("dec", pa.float64()),
-        ("grading", pa.string()),
-        ("z_lens", pa.float64()),
-        ("reference", pa.string()),
-        ("row_index", pa.int64()),
-    ]
-)
-
-_BAD_SCHEMA = pa.schema([("row_index", pa.int64()), ("reason", pa.string()), ("record", pa.string())])
-
-
-@dataclass(frozen=True)
-class CandidateList:
-    """Usable rows of a list, and the others (row_index, reason, record)."""
-
-    rows: pa.Table
-    rejected: pa.Table
-
-
-def read_list(path: Path) -> CandidateList:
-    """Read a lenscat CSV; a file without the needed columns is an error, a bad row goes to the quarantine."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"the candidate list {path} cannot be read: {error}") from error
-    headings = {
-        _HEADINGS[h.strip().lower()] for h in (lines[0] if lines else {}) if h and h.strip().lower() in _HEADINGS
-    }
-    lacking = [name for name in _REQUIRED if name not in headings]
-    if lacking:
-        raise DataError(f"the candidate list {path} has no rows or lacks the columns {', '.join(lacking)}")
-    good, bad = [], []
-    names: set[str] = set()
-    for index, line in enumerate(lines):
-        row = {_HEADINGS[k.strip().lower()]: v for k, v in line.items() if k and k.strip().lower() in _HEADINGS}
-        parsed, reason = _parse(row, names)
-        if reason is None:
-            names.add(str(parsed["name"]))
-            good.append({**parsed, "row_index": index})
-        else:
-            bad.append({"row_index": index, "reason": reason, "record": json.dumps(row, sort_keys=True)})
-    return CandidateList(pa.Table.from_pylist(good, schema=_SCHEMA), pa.Table.from_pylist(bad, schema=_BAD_SCHEMA))
-
-
-def _parse(row: Mapping[str, str | None], names: set[str]) -> tuple[dict[str, object], str | None]:
-    name, grading = ((row.get(key) or "").strip() for key in ("name", "grading"))
-    ra, dec, z_lens = (_number(row.get(key)) for key in ("ra", "dec", "z_lens"))
-    parsed: dict[str, object] = {"name": name, "grading": grading, "ra": ra, "dec": dec}
-    parsed["reference"] = (row.get("reference") or "").strip() or None
-    parsed["z_lens"] = z_lens if z_lens is not None and z_lens >= 0 else None
-    if not name:
-        return parsed, "'name' must be given"
-    if ra is None or dec is None or not (0 <= ra <= 360 and abs(dec) <= 90):
-        return parsed, "coordinates must be numbers in [0, 360] and [-90, 90]"
-    if grading not in TIERS:
-        return parsed, f"'grading' must be one of {', '.join(TIERS)}"
-    return parsed, "duplicate key (name)" if name in names else None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+Rank = tuple[str | None, str]
+"""Tier and identifier of a candidate."""
 
 
 def quarantined(listed: CandidateList, source_file: str) -> pa.Table:
@@ -115,23 +37,31 @@ def quarantined(listed: CandidateList, source_file: str) -> pa.Table:
 def match(listed: pa.Table, near: pa.Table, params: CandidatesParams, split: SplitParams) -> pa.Table:
     """``lens_candidates`` rows: each listed candidate with its nearest source, or why there is none.
 
-    A source that is nearest to two candidates goes to the nearer. ``near`` is ``tractor_near_candidates``.
+    Of positions within ``same_position_arcsec`` the best graded counts; a source that is nearest to two candidates goes
+    to the better graded, then to the nearer. ``near`` is ``tractor_near_candidates``.
     """
     ra, dec = (listed.column(n).to_numpy() for n in ("ra", "dec"))
     measured = np.array([kind not in params.unmatchable_types for kind in near.column("type").to_pylist()], dtype=bool)
+    places = unit_vectors(ra, dec)
     source, separation = nearest(
-        unit_vectors(ra, dec),
+        places,
         unit_vectors(*(near.column(n).to_numpy()[measured] for n in ("ra", "dec"))),
         params.match_radius_arcsec,
     )
     ids = np.array(near.column("galaxy_id").to_pylist(), dtype=object)[measured]
-    reason = _resolve(source, separation, listed.column("name").to_pylist())
+    rank = list(zip(listed.column("tier").to_pylist(), listed.column("candidate_id").to_pylist(), strict=True))
+    fault = [
+        why or (AGAIN if again else None)
+        for why, again in zip(
+            listed.column("fault").to_pylist(), repeated(places, rank, params.same_position_arcsec), strict=True
+        )
+    ]
+    reason = _resolve(source, separation, rank, fault)
     matched = [why == MATCHED for why in reason]
-    grading = listed.column("grading").to_pylist()
     healpix_128 = pixel(ra, dec, 128)
+    kept = ("candidate_id", "name", "ra", "dec", "grading", "tier", "z_lens", "z_lens_text", "reference")
     columns = {
-        **{n: listed.column(n) for n in ("name", "ra", "dec", "grading", "z_lens", "reference")},
-        "tier": [TIERS[grade] for grade in grading],
+        **{n: listed.column(n) for n in kept},
         "galaxy_id": [ids[s] if ok else None for s, ok in zip(source, matched, strict=True)],
         "separation_arcsec": [round(float(d), 6) if ok else None for d, ok in zip(separation, matched, strict=True)],
         "match_reason": reason,
@@ -142,6 +72,18 @@ def match(listed: pa.Table, near: pa.Table, params: CandidatesParams, split: Spl
     spec = tables.spec("lens_candidates")
     schema = table_of(spec, []).schema
     return pa.table({field.name: pa.array(columns[field.name], field.type) for field in schema}, schema=schema)
+
+
+def repeated(places: NDArray[np.float64], rank: Sequence[Rank], radius_arcsec: float) -> list[bool]:
+    """Whether each graded position (n, 3) lies within the radius of one that ranks before it and is no repetition."""
+    again = [False] * len(places)
+    graded = [index for index, (tier, _) in enumerate(rank) if tier is not None]
+    tree = cKDTree(places[graded]) if graded else None
+    for index in sorted(graded, key=lambda each: rank[each]):
+        if tree is not None and not again[index]:
+            for other in tree.query_ball_point(places[index], chord(radius_arcsec)):
+                again[graded[other]] |= graded[other] != index and rank[graded[other]] > rank[index]
+    return again
 
 
 def nearest(
@@ -159,13 +101,15 @@ def nearest(
     return np.where(found, index, -1), separation
 
 
-def _resolve(source: NDArray[np.int64], separation: NDArray[np.float64], names: list[str]) -> list[str]:
-    best: dict[int, tuple[float, str]] = {}
-    for index, distance, name in zip(source, separation, names, strict=True):
-        claim = (float(distance), name)
-        if index >= 0 and (index not in best or claim < best[index]):
-            best[int(index)] = claim
+def _resolve(
+    source: NDArray[np.int64], separation: NDArray[np.float64], rank: Sequence[Rank], fault: Sequence[str | None]
+) -> list[str]:
+    best: dict[int, tuple[str, float, str]] = {}
+    claims = [(str(tier), float(far), name) for (tier, name), far in zip(rank, separation, strict=True)]
+    for index, claim, why in zip(source.tolist(), claims, fault, strict=True):
+        if index >= 0 and why is None and (index not in best or claim < best[index]):
+            best[index] = claim
     return [
-        NO_SOURCE if index < 0 else MATCHED if best[int(index)][1] == name else TAKEN
-        for index, name in zip(source, names, strict=True)
+        why or (NO_SOURCE if index < 0 else MATCHED if best[index] == claim else TAKEN)
+        for index, claim, why in zip(source.tolist(), claims, fault, strict=True)
     ]

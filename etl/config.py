@@ -46,6 +46,8 @@ class CandidatesParams(Section):
     """Largest distance between a candidate and its source."""
     unmatchable_types: tuple[Literal[TYPES], ...]  # type: ignore[valid-type]
     """Tractor types that are no measured source and cannot be a match."""
+    same_position_arcsec: float = Field(ge=0)
+    """Graded positions this near to each other are one candidate; its best grade counts."""
 
 
 class ConfuserParams(Section):

@@ -41,21 +41,21 @@ def covering_pixels(ra_deg: np.ndarray, dec_deg: np.ndarray, radius_arcsec: floa
 
 
 def listing(spark: SparkSession, listed: pa.Table, radius_arcsec: float, nside: int) -> DataFrame:
-    """One row per touched pixel: ``near_pixel`` and the positions ``listed`` (name, x, y, z) that may be near it."""
+    """One row per touched pixel: ``near_pixel`` and the positions ``listed`` (id, x, y, z) that may be near it."""
     ra, dec = (listed.column(n).to_numpy() for n in ("ra", "dec"))
     vectors = unit_vectors(ra, dec)
     by_pixel: dict[int, list[tuple[str, float, float, float]]] = {}
-    for name, vector, pixels in zip(
-        listed.column("name").to_pylist(), vectors, covering_pixels(ra, dec, radius_arcsec, nside), strict=True
+    for candidate_id, vector, pixels in zip(
+        listed.column("candidate_id").to_pylist(), vectors, covering_pixels(ra, dec, radius_arcsec, nside), strict=True
     ):
         for place in pixels:
-            by_pixel.setdefault(int(place), []).append((name, *(float(v) for v in vector)))
-    schema = "near_pixel bigint, listed array<struct<name:string,x:double,y:double,z:double>>"
+            by_pixel.setdefault(int(place), []).append((candidate_id, *(float(v) for v in vector)))
+    schema = "near_pixel bigint, listed array<struct<id:string,x:double,y:double,z:double>>"
     return spark.createDataFrame(sorted(by_pixel.items()), schema)
 
 
 def with_nearest(rows: DataFrame, places: DataFrame, pixel_column: str, radius_arcsec: float) -> DataFrame:
-    """Rows with ``candidate_name`` and ``separation_arcsec`` of the nearest listed position within the radius, or null.
+    """Rows with ``candidate_id`` and ``separation_arcsec`` of the nearest listed position within the radius, or null.
 
     Separations are rounded to 1e-6" so that they do not depend on the last bit of a cosine.
     """
@@ -66,13 +66,13 @@ def with_nearest(rows: DataFrame, places: DataFrame, pixel_column: str, radius_a
     )
     distances = (
         "transform(listed, c -> named_struct('chord', "
-        "sqrt(power(c.x - _place.x, 2) + power(c.y - _place.y, 2) + power(c.z - _place.z, 2)), 'name', c.name))"
+        "sqrt(power(c.x - _place.x, 2) + power(c.y - _place.y, 2) + power(c.z - _place.z, 2)), 'id', c.id))"
     )
     nearest = f"array_min(filter({distances}, c -> c.chord <= {chord(radius_arcsec)!r}D))"
     return (
         joined.withColumn("_place", F.expr(place))
         .withColumn("_nearest", F.expr(nearest))
-        .withColumn("candidate_name", F.col("_nearest.name"))
+        .withColumn("candidate_id", F.col("_nearest.id"))
         .withColumn(
             "separation_arcsec", F.expr(f"round(2 * asin(_nearest.chord / 2) * {float(ARCSEC_PER_RADIAN)!r}D, 6)")
         )

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 STAGE = "pool"
 NEAR_CUT = "near_candidate"
+_PLACE = ["candidate_id", "ra", "dec"]
 DUPLICATE = "duplicate key (galaxy_id)"
 _ACCOUNT = ("sweep_file", "row_index", "galaxy_id", "ra", "dec", "survey_type", "outcome", "reason", "is_near")
 
@@ -53,11 +54,17 @@ def build(
 ) -> PoolFrames:
     """Pool, near table, counts and quarantine of the sweeps at ``paths``.
 
-    ``listed`` holds name, ra, dec of the lens candidates. Each sweep is read once, into Parquet under ``work``, which a
-    repeated run finds. Rows that do not add up are an error.
+    ``listed`` holds candidate_id, ra, dec of the listed positions. Each sweep is read once, into Parquet under
+    ``work``, which a repeated run finds. Rows that do not add up are an error.
     """
     facts = inspect(spark, [storage.absolute(path) for path in paths[: params.limit_files]])
-    settings = [params.model_dump(mode="json"), split.model_dump(mode="json"), collection, listed.to_pylist(), _code()]
+    settings = [
+        params.model_dump(mode="json"),
+        split.model_dump(mode="json"),
+        collection,
+        listed.select(_PLACE).to_pylist(),
+        _code(),
+    ]
     staged = f"{storage.absolute(work)}/rows-{sweeps.input_hash(facts, settings)}"
     tasks = sweeps.plan(facts, params.task_mib << 20, params.limit_rows)
     if not storage.exists(f"{staged}/_SUCCESS"):
@@ -150,7 +157,10 @@ def _derived(rows: DataFrame, split: SplitParams, collection: str) -> DataFrame:
 
     return rows.withColumns(
         {
-            "galaxy_id": F.expr(f"concat('{quoted(collection)}:', brickname, '_', cast(objid as string))"),
+            "galaxy_id": F.expr(
+                f"concat('{quoted(collection)}:', coalesce(concat(cast(release as string), '_'), ''), brickname, '_', "
+                "cast(objid as string))"
+            ),
             **{f"mag_{band}": F.expr(f"cast({magnitude(band)} as float)") for band in BANDS},
             "g_minus_r": F.expr(colour("g", "r")),
             "r_minus_z": F.expr(colour("r", "z")),

@@ -31,7 +31,7 @@ NEEDED = (
 
 OPTIONAL = (
     *(f"{kind}_{band}" for kind in ("psfsize", "psfdepth", "galdepth", "mw_transmission") for band in BANDS),
-    "ebv", "fitbits", "shape_r", "shape_e1", "shape_e2", "sersic",
+    "release", "ebv", "fitbits", "shape_r", "shape_e1", "shape_e2", "sersic",
 )  # fmt: skip
 """Columns that are null where a release lacks them and the survey defines no way to derive them."""
 

@@ -11,7 +11,20 @@ TIERS = ("A", "B")
 
 
 def galaxy_id() -> Column:
-    return Column("galaxy_id", "string", "collection and native identifier, ls-dr10:<brickname>_<objid>", role="key")
+    return Column(
+        "galaxy_id",
+        "string",
+        "collection and native identifier, ls-dr10:<release>_<brickname>_<objid>; no <release> where it is unknown",
+        role="key",
+    )
+
+
+def native_id() -> tuple[Column, ...]:
+    return (
+        Column("release", "bigint", "survey release of the row, 10000 for DR10 south", nullable=True, low=0),
+        Column("brickname", "string", "survey brick"),
+        Column("objid", "bigint", "Tractor object number within the brick and release", low=0),
+    )
 
 
 def position() -> tuple[Column, ...]:

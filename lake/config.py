@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -77,3 +77,6 @@ class SurveyParams(Section):
     galaxies is over before that pays."""
     lake_uri: str | None
     """Object-store prefix of the Delta tables (s3://bucket/prefix), or null for ``<data_root>/lake``."""
+    grades: dict[str, Literal["A", "B"]]
+    """Tiers of the words in the column 'grading' of ``candidates.csv``, in either case: A confirmed by spectroscopy or
+    HST, B graded by eye. A position graded otherwise is no negative, and no lens either."""

@@ -23,6 +23,15 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """Folder of small inputs that must be handled rightly, beside the real data; skipped where it is absent."""
+    folder = REAL_DATA.parent / "cases"
+    if not folder.is_dir():
+        pytest.skip(f"no cases: {folder} does not exist")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def spark_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Connection string of the run's one Spark server; subprocesses find it in SPARK_REMOTE."""
     if "SPARK_REMOTE" in os.environ:

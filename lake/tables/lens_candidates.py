@@ -7,14 +7,24 @@ from lake.spec import Column, TableSpec, lineage_columns
 
 SPEC = TableSpec(
     name="lens_candidates",
-    meaning="A published lens candidate, with its Tractor match or the reason there is none",
+    meaning="A listed position, with its Tractor match or the reason there is none; no source near it is a negative",
     engine="spark",
     columns=(
-        Column("name", "string", "name in the candidate list", role="key"),
+        Column("candidate_id", "string", "name and position in the list, <name>@<ra><dec>", role="key"),
+        Column("name", "string", "name in the list, where it gives one; it may be repeated", nullable=True),
         *columns.position(),
-        Column("grading", "string", "grade in the list", allowed=("confident", "probable")),
-        Column("tier", "string", "A confident (spectroscopy or HST), B visual grade only", allowed=columns.TIERS),
-        Column("z_lens", "double", "redshift of the lens galaxy, where known", nullable=True, low=0),
+        Column("grading", "string", "grade as the list gives it", nullable=True),
+        Column(
+            "tier",
+            "string",
+            "A confident (spectroscopy or HST), B visual grade only; null where the grade is not accepted",
+            nullable=True,
+            allowed=columns.TIERS,
+        ),
+        Column(
+            "z_lens", "double", "redshift of the lens galaxy, where the list gives one number", nullable=True, low=0
+        ),
+        Column("z_lens_text", "string", "that redshift as the list gives it", nullable=True),
         Column("reference", "string", "publication of the candidate", nullable=True),
         Column("galaxy_id", "string", "matched Tractor source", nullable=True),
         Column("separation_arcsec", "double", "distance to the match", "arcsec", nullable=True, low=0),
@@ -22,7 +32,14 @@ SPEC = TableSpec(
             "match_reason",
             "string",
             "'matched', or why there is no match",
-            allowed=("matched", "no source within the radius", "source matched by a nearer candidate"),
+            allowed=(
+                "matched",
+                "no source within the radius",
+                "source matched by a better graded or nearer candidate",
+                "listed again, no better graded, at this position",
+                "no accepted grade",
+                "the row does not fit the heading",
+            ),
         ),
         *columns.healpix(),
         columns.split(),

@@ -11,14 +11,13 @@ SPEC = TableSpec(
     engine="spark",
     columns=(
         columns.galaxy_id(),
-        Column("brickname", "string", "survey brick"),
-        Column("objid", "bigint", "Tractor object number within the brick", low=0),
+        *columns.native_id(),
         *columns.position(),
         *columns.photometry(nullable=True),
         Column("type_bin", "string", "type as a stratum", nullable=True, allowed=columns.TYPES),
         *columns.healpix(),
         columns.split(),
-        Column("candidate_name", "string", "nearest listed candidate"),
+        Column("candidate_id", "string", "nearest listed position"),
         Column("separation_arcsec", "double", "distance to that candidate", "arcsec", low=0),
         Column(
             "failed_cut", "string", "first pool cut the source fails, besides lying near a candidate", nullable=True

@@ -11,8 +11,7 @@ SPEC = TableSpec(
     engine="spark",
     columns=(
         columns.galaxy_id(),
-        Column("brickname", "string", "survey brick"),
-        Column("objid", "bigint", "Tractor object number within the brick", low=0),
+        *columns.native_id(),
         *columns.position(),
         *columns.photometry(nullable=False),
         Column("type_bin", "string", "type as a stratum", allowed=columns.TYPES),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from etl import candidates
+from etl.candidatelist import read_list
 from etl.config import CandidatesParams
 from etl.frames import frame
 from pipeline.sparkrun import SparkRun
@@ -12,7 +13,7 @@ from pipeline.sparkrun import SparkRun
 
 def run(context: SparkRun, params: CandidatesParams) -> None:
     path = Path(context.survey.folder) / "candidates.csv"
-    listed = candidates.read_list(path)
+    listed = read_list(path, context.survey.grades)
     matched = candidates.match(listed.rows, context.read("tractor_near_candidates"), params, context.survey.split)
     context.note_input("file:candidates", str(path))
     rejected = frame(context.spark, candidates.quarantined(listed, path.name), "quarantine")

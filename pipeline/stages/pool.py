@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from etl import pool, sweeps
-from etl.candidates import read_list
+from etl.candidatelist import read_list
 from etl.config import PoolParams
 from pipeline.sparkrun import SparkRun
 
@@ -13,7 +13,7 @@ from pipeline.sparkrun import SparkRun
 def run(context: SparkRun, params: PoolParams) -> None:
     survey = context.survey
     files = sweeps.find(f"{survey.folder}/sweeps")
-    listed = read_list(Path(survey.folder) / "candidates.csv")
+    listed = read_list(Path(survey.folder) / "candidates.csv", survey.grades)
     work = context.work(params.digest(), survey.digest(), [sweeps.identity(name) for name in files])
     frames = pool.build(context.spark, files, listed.rows, params, survey.split, survey.collection, str(work))
     context.note_input("files", f"{len(files)} sweeps in {survey.folder}/sweeps")

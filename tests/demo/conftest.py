@@ -42,6 +42,7 @@ def survey_params() -> SurveyParams:
         audit_manifest="audit_70_15_15",
         data_root="data",
         compile_queries=False,
+        grades={"confident": "A", "probable": "B"},
         lake_uri=None,
     )
 

@@ -23,7 +23,7 @@ from lake.errors import DataError
 from lake.split import split_of
 from tests.etl.survey_files import SPLIT, params, sources, write_sweep
 
-NOBODY = {"name": ["far"], "ra": [180.0], "dec": [80.0]}
+NOBODY = {"candidate_id": ["far"], "ra": [180.0], "dec": [80.0]}
 
 
 def listed(values: Mapping[str, list[Any]] = NOBODY) -> pa.Table:
@@ -85,7 +85,7 @@ def test_derived_columns_equal_python(jobs_spark: Any, tmp_path: Path) -> None:
     assert len(rows) == 50
     mag = {b: survey.magnitude_from_flux(columns[f"FLUX_{b.upper()}"]) for b in (*survey.BANDS, "w1")}
     for i, row in rows.items():
-        assert row["galaxy_id"] == f"ls-dr10:0001p000_{i}"
+        assert row["galaxy_id"] == f"ls-dr10:10000_0001p000_{i}"
         for band in survey.BANDS:
             assert row[f"mag_{band}"] == pytest.approx(mag[band][i], abs=2e-6)
         assert row["g_minus_r"] == pytest.approx(mag["g"][i] - mag["r"][i], abs=2e-6)
@@ -118,7 +118,7 @@ def test_bad_rows_are_quarantined_and_counted(jobs_spark: Any, tmp_path: Path) -
     assert bad["sweep-a.fits", 7]["reason"] == bad["sweep-b.fits", 11]["reason"] == "duplicate key (galaxy_id)"
     assert bad["sweep-c.fits", -1]["reason"] == "the file is empty"
     assert len(bad) == 9
-    assert json.loads(bad["sweep-a.fits", 7]["record"])["galaxy_id"] == "ls-dr10:0001p000_6"
+    assert json.loads(bad["sweep-a.fits", 7]["record"])["galaxy_id"] == "ls-dr10:10000_0001p000_6"
     totals: Counter[tuple[str, str]] = Counter()
     for count in rows_of(frames.counts):
         totals[count["source_file"], count["outcome"]] += count["rows"]
@@ -128,15 +128,41 @@ def test_bad_rows_are_quarantined_and_counted(jobs_spark: Any, tmp_path: Path) -
     assert {r["objid"] for r in rows_of(frames.pool)} == {6, 8, 9, 10, 11} | {100 + i for i in range(11)}
 
 
+def test_the_same_brick_and_objid_in_two_releases_are_two_sources(jobs_spark: Any, tmp_path: Path) -> None:
+    north = sources(3)
+    north["RELEASE"][:] = 9011
+    unknown = {name: values for name, values in sources(3).items() if name != "RELEASE"}
+    for name, columns in (("north", north), ("south", sources(3)), ("unknown", unknown), ("twice", sources(2))):
+        write_sweep(tmp_path / f"sweep-{name}.fits", columns)
+    frames = build(jobs_spark, tmp_path, listed())
+    assert {row["galaxy_id"] for row in rows_of(frames.pool)} == {
+        f"ls-dr10:{release}0001p000_{i}" for release in ("9011_", "10000_", "") for i in range(3)
+    }
+    assert {row["release"] for row in rows_of(frames.pool)} == {9011, 10000, None}
+    bad = rows_of(frames.quarantine)
+    assert {(q["source_file"], q["reason"]) for q in bad} == {("sweep-twice.fits", "duplicate key (galaxy_id)")}
+    missing = [
+        c["source_file"] for c in rows_of(frames.counts) if (c["outcome"], c["reason"]) == ("column_missing", "release")
+    ]
+    assert missing == ["sweep-unknown.fits"]
+
+
+def test_the_cases_of_two_releases(jobs_spark: Any, cases: Path, tmp_path: Path) -> None:
+    for name in ("sweep-041-ns_dup_north.fits", "sweep-042-ns_dup_south.fits"):
+        (tmp_path / name).write_bytes((cases / "sweeps" / name).read_bytes())
+    found = {c["outcome"]: c["rows"] for c in rows_of(build(jobs_spark, tmp_path, listed()).counts)}
+    assert found == {"kept": 20}
+
+
 def test_near_table_and_exclusion(jobs_spark: Any, tmp_path: Path) -> None:
     columns = sources(6)
     columns["RA"][:] = 0.0
     columns["DEC"][:] = [0, 10.9 / 3600, 11.1 / 3600, 1, 2, 3]
     columns["TYPE"][1] = b"PSF"
     write_sweep(tmp_path / "sweep-a.fits", columns)
-    frames = build(jobs_spark, tmp_path, listed({"name": ["b", "a"], "ra": [0.0, 0.0], "dec": [0.0, 3.0]}))
+    frames = build(jobs_spark, tmp_path, listed({"candidate_id": ["b", "a"], "ra": [0.0, 0.0], "dec": [0.0, 3.0]}))
     near_rows = {r["objid"]: r for r in rows_of(frames.near)}
-    assert {i: (r["candidate_name"], r["failed_cut"]) for i, r in near_rows.items()} == {
+    assert {i: (r["candidate_id"], r["failed_cut"]) for i, r in near_rows.items()} == {
         0: ("b", None), 1: ("b", "type"), 5: ("a", None),
     }  # fmt: skip
     assert near_rows[1]["separation_arcsec"] == pytest.approx(10.9, abs=1e-6)
@@ -151,7 +177,7 @@ def test_result_is_the_same_whatever_the_partitions_and_is_resumed(jobs_spark: A
         columns["OBJID"] += 300 * i
         write_sweep(tmp_path / f"sweep-{i}.fits", columns)
     candidates = listed(
-        {"name": [f"c{i}" for i in range(40)], "ra": list(sources(40)["RA"]), "dec": list(sources(40)["DEC"])}
+        {"candidate_id": [f"c{i}" for i in range(40)], "ra": list(sources(40)["RA"]), "dec": list(sources(40)["DEC"])}
     )
     paths = sweeps.find(str(tmp_path))
     results = []
@@ -231,7 +257,7 @@ def test_nearest_equals_a_brute_force(jobs_spark: Any) -> None:
     )
     table = pa.table(
         {
-            "name": [f"c{i:02d}" for i in range(48)],
+            "candidate_id": [f"c{i:02d}" for i in range(48)],
             "ra": listed_.ra.deg.ravel(),
             "dec": listed_.dec.deg.ravel(),
         }
@@ -248,7 +274,7 @@ def test_nearest_equals_a_brute_force(jobs_spark: Any) -> None:
     best = separation.argmin(axis=1)
     for i in range(360):
         inside = separation[i, best[i]] <= 11.0
-        assert found[i]["candidate_name"] == (f"c{best[i]:02d}" if inside else None)
+        assert found[i]["candidate_id"] == (f"c{best[i]:02d}" if inside else None)
         if inside:
             assert found[i]["separation_arcsec"] == pytest.approx(separation[i, best[i]], abs=2e-6)
     assert 0 < sum(separation.min(axis=1) <= 11.0) < 360

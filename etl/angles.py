@@ -1,0 +1,51 @@
+"""Coordinates written as text: decimal degrees, or sexagesimal where hours or degrees can be told apart."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+
+_COLONS = re.compile(r"[+-]?\d{1,3}(:|\s+)\d{1,2}(:|\s+)\d{1,2}(\.\d*)?")
+_LETTERS = re.compile(r"[+-]?\d{1,3}\s*[hd]\s*\d{1,2}\s*m\s*\d{1,2}(\.\d*)?\s*s")
+
+
+def number(text: str | None) -> float | None:
+    """A finite decimal number, or None."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in str(text) else None
+
+
+def right_ascension(text: str | None) -> float | None:
+    """Degrees in [0, 360], or None; sexagesimal text without a letter means hours, and -180 to 0 is 180 to 360."""
+    value = number(text)
+    value = _sexagesimal(text or "", "hourangle") if value is None else value
+    if value is None or not -180 <= value <= 360:
+        return None
+    return value + 360 if value < 0 else value
+
+
+def declination(text: str | None) -> float | None:
+    """Degrees in [-90, 90], or None. Sexagesimal text means degrees."""
+    value = number(text)
+    if value is None and "h" not in (text or ""):
+        value = _sexagesimal(text or "", "deg")
+    return value if value is not None and abs(value) <= 90 else None
+
+
+def _sexagesimal(text: str, unit: str) -> float | None:
+    text = text.strip()
+    if not (_COLONS.fullmatch(text) or _LETTERS.fullmatch(text)):
+        return None
+    from astropy.coordinates import Angle  # late: most lists and sweeps are decimal
+    from astropy.utils.exceptions import AstropyWarning
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", AstropyWarning)
+            return float(Angle(text, unit=unit).deg)
+    except (ValueError, AstropyWarning):  # 24 h or more, 60 minutes or more
+        return None

@@ -1,0 +1,187 @@
+"""Reading candidate lists: every position is kept, every other row has its reason, every file is read or refused."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl import angles, candidates
+from etl.candidatelist import NO_GRADE, RAGGED, CandidateList, read_list
+from lake import contract, tables
+from lake.errors import DataError
+from pipeline.context import with_lineage
+
+GRADES = {"confident": "A", "confirmed": "A", "probable": "B"}
+HEADING = "name,ra,dec,zlens,type,grading,ref\n"
+
+
+def write(folder: Path, text: str | bytes) -> CandidateList:
+    path = folder / "candidates.csv"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return read_list(path, GRADES)
+
+
+def positions(found: CandidateList) -> list[tuple[float, float, str | None]]:
+    return [(row["ra"], row["dec"], row["tier"]) for row in found.rows.to_pylist()]
+
+
+def test_every_row_with_coordinates_is_a_position_whatever_else_is_wrong(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        found = write(
+            tmp_path,
+            HEADING
+            + "a,1.5,2.5,-,galaxy,confident,Ref 1\n,1,2,-,galaxy,Confirmed,R\nb,x,2,-,galaxy,confident,R\n"
+            + "c,1,91,-,galaxy,confident,R\nd,1,3,-,galaxy,perhaps,R\na,1,4,0.5,galaxy,probable,R\n"
+            + "e,nan,2,-,g,probable,R\nf,-0.1,-2,0.7,group,probable,\ng,5,6,-,galaxy,,R\nh,7,8\n"
+            + "i, with a comma,9,10,-,galaxy,confident,R\n,,,,,,\n",
+        )
+    assert positions(found) == [
+        (1.5, 2.5, "A"), (1, 2, "A"), (1, 3, None), (1, 4, "B"), (359.9, -2, "B"), (5, 6, None), (7, 8, None),
+    ]  # fmt: skip
+    assert found.rows["name"].to_pylist() == ["a", None, "d", "a", "f", "g", "h"]
+    assert found.rows["fault"].to_pylist() == [None, None, NO_GRADE, None, None, NO_GRADE, NO_GRADE]
+    assert found.rejected["row_index"].to_pylist() == [2, 3, 6, 10, 11]
+    assert set(found.rejected["reason"].to_pylist()) == {
+        "coordinates must be numbers in [0, 360] and [-90, 90] or sexagesimal"
+    }
+    assert "3 of 7 positions are excluded and no lenses, no accepted grade: '' (2), 'perhaps' (1)" in caplog.text
+    assert "5 rows are quarantined: coordinates must be" in caplog.text
+    quarantine = candidates.quarantined(found, "candidates.csv")
+    contract.require(tables.spec("quarantine"), with_lineage(quarantine))
+
+
+def test_a_row_longer_than_the_heading_is_a_lens_only_where_its_grade_is_in_place(tmp_path: Path) -> None:
+    found = write(tmp_path, HEADING + "a,1,2,-,galaxy,confident,Huang, 2021\nJ1,2,3,4,-,galaxy,confident,R\n")
+    assert positions(found) == [(1, 2, "A"), (2, 3, None)]
+    assert found.rows["fault"].to_pylist() == [None, RAGGED]
+
+
+def test_a_name_is_no_identifier_and_the_better_grade_of_a_repeated_row_wins(tmp_path: Path) -> None:
+    found = write(
+        tmp_path,
+        HEADING + "-,1,2,-,g,probable,x\n-,50,20,-,g,confident,x\n-,1,2,0.3,g,confident,y\n-,1,2,-,g,odd,z\n",
+    )
+    assert positions(found) == [(50, 20, "A"), (1, 2, "A")]
+    assert found.rows["candidate_id"].to_pylist() == ["-@50.00000+20.00000", "-@1.00000+2.00000"]
+    assert found.rejected["row_index"].to_pylist() == [0, 3]
+    assert set(found.rejected["reason"].to_pylist()) == {"the list gives this name and position again"}
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0.49 | 0.49", 0.49), ("0.3?", None), ("0.3 | 0.5", None), ("-1", None), ("L", None), ("0.367 | nan", None),
+     ("0.5", 0.5)],
+)  # fmt: skip
+def test_a_redshift_keeps_its_text(tmp_path: Path, text: str, number: float | None) -> None:
+    row = write(tmp_path, HEADING + f"a,1,2,{text},g,confident,x\n").rows.to_pylist()[0]
+    assert (row["z_lens"], row["z_lens_text"]) == (number, text)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufeff" + HEADING + "a,1,2,-,g,confident,Müller\n",
+        (HEADING + "a,1,2,-,g,confident,Müller\n").encode("latin-1"),
+        HEADING.replace(",", ";") + "a;1;2;-;g;confident;Müller\n",
+        HEADING.replace(",", "\t") + "a\t1\t2\t-\tg\tconfident\tMüller\n",
+        HEADING.replace(",", ", ").replace("\n", "\r\n") + ' a, 1, 2, -, g, confident, "Müller"\r\n\r\n',
+        HEADING.upper().replace("GRADING", "Grade").replace("RA,", "RA [deg],") + "a,1,2,-,g,CONFIDENT,Müller\n",
+        "ref,dec,ra,grading\nMüller,+02:00:00.0,00:04:00.00,confident\n",
+        "ref,dec,ra,grading\nMüller,2d00m00s,0h04m00s,confident\n",
+        "ref,dec,ra,grading\nMüller,2 00 00,1d00m00s,confident\n",
+    ],
+)
+def test_one_list_in_many_forms(tmp_path: Path, content: str | bytes) -> None:
+    row = write(tmp_path, content).rows.to_pylist()[0]
+    assert (row["ra"], row["dec"], row["tier"], row["reference"]) == (pytest.approx(1, abs=1e-12), 2, "A", "Müller")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "lacks the columns ra, dec, grading"),
+        ("name,ra,dec\na,1,2\n", "lacks the columns grading"),
+        (HEADING, "has no rows"),
+        ("ra,RA [deg],dec,grading\n1,1,2,confident\n", "more than one column for ra; leave one"),
+        (b"\xff\xfe\x00\x01", "cannot be read: it is no UTF-8 text; save it as CSV in UTF-8"),
+        (HEADING + 'a,1,2,-,g,confident,"' + "x" * 200_000, "cannot be read: field larger than field limit"),
+        (HEADING + "a,x,2,-,g,confident,r\n", "none of its 1 rows has usable coordinates"),
+        (
+            HEADING + "a,1,2,-,g,A,r\nb,1,3,-,g,A,r\nc,1,3,-,g,,r\n",
+            r"column 'grading' of .*candidates.csv must hold one of confident, confirmed, probable in at least one "
+            r"row, it holds 'A' \(2\), '' \(1\); give those words a tier, A or B, in survey.grades",
+        ),
+    ],
+)
+def test_a_file_that_is_no_list_is_refused_in_one_sentence(tmp_path: Path, content: str | bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        write(tmp_path, content)
+
+
+def test_a_pipe_or_a_folder_in_its_place_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (tmp_path / "pipe.csv", tmp_path, tmp_path / "absent.csv"):
+        with pytest.raises(DataError, match="there is no such file"):
+            read_list(path, GRADES)
+
+
+def test_the_cases(cases: Path) -> None:
+    """Letters are visual grades in some lists and our tiers in others: they need a declared meaning."""
+    folder = cases / "candidates"
+    with pytest.raises(DataError, match=r"it holds 'A' \(1\), 'B' \(1\), 'C' \(1\); give those words a tier"):
+        read_list(folder / "abc.csv", GRADES)
+    assert positions(read_list(folder / "abc.csv", {"a": "B", "B": "B"})) == [(1, 2, "B"), (1, 3, "B"), (1, 4, None)]
+    for name in ("confirmed", "crlf", "spaces"):
+        assert positions(read_list(folder / f"{name}.csv", GRADES)) == [(1, 2, "A")], name
+    assert positions(read_list(folder / "dupnames.csv", GRADES)) == [(1, 2, "A"), (50, 20, "A")]
+    assert positions(read_list(folder / "hms.csv", GRADES)) == [(pytest.approx(150), 2, "A")]
+
+
+def test_real_lists(real_data: Path) -> None:
+    desi = read_list(real_data / "catalogues" / "desi_candidates.csv", GRADES)
+    tiers = desi.rows["tier"].to_pylist()
+    assert (desi.rows.num_rows, tiers.count("A"), tiers.count(None), desi.rejected.num_rows) == (5104, 435, 0, 0)
+    whole = read_list(real_data / "catalogues" / "lenscat_1.1.3" / "catalog.csv", GRADES)
+    assert whole.rows.num_rows + whole.rejected.num_rows == 32_838
+    assert set(whole.rejected["reason"].to_pylist()) == {"the list gives this name and position again"}
+    assert whole.rejected.num_rows == 1, "names repeat 646 times, at other positions"
+    rows = {row["z_lens_text"]: row["z_lens"] for row in whole.rows.to_pylist()}
+    assert (rows["0.49 | 0.49"], rows["0.3?"], rows["0.367 | nan"]) == (0.49, None, None)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    ra=st.integers(0, 359_999_999),
+    dec=st.integers(-89_999_999, 89_999_999),
+    style=st.sampled_from([{"sep": ":"}, {"sep": " "}, {"sep": "hms"}]),
+)
+def test_sexagesimal_coordinates_equal_astropys(ra: int, dec: int, style: dict[str, str]) -> None:
+    place = SkyCoord(ra / 1e6 * u.deg, dec / 1e6 * u.deg)
+    text_ra = place.ra.to_string(unit=u.hourangle, precision=4, **style)
+    text_dec = place.dec.to_string(
+        unit=u.deg, precision=4, alwayssign=True, **{"sep": "dms"} if "hms" in style.values() else style
+    )
+    np.testing.assert_allclose(angles.right_ascension(text_ra), ra / 1e6, rtol=0, atol=2.2e-7)
+    np.testing.assert_allclose(angles.declination(text_dec), dec / 1e6, rtol=0, atol=2e-8)
+
+
+@pytest.mark.parametrize(
+    "text", ["24:00:01", "10:60:00", "10:00:60", "10:00", "361", "1_0", "-200", "", None, "1,5", "ten"]
+)
+def test_what_is_no_right_ascension(text: str | None) -> None:
+    assert angles.right_ascension(text) is None
+
+
+@pytest.mark.parametrize("text", ["91", "-90:00:01", "10h00m00s", "inf", "", None, "10:00:60"])
+def test_what_is_no_declination(text: str | None) -> None:
+    assert angles.declination(text) is None
