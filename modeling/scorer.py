@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import inspect
 import json
-import sys
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,18 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lake.config import Section
 from lake.errors import DataError, invalid
 from lake.survey import BANDS, STAMP_PIXELS
 from modeling.card import FINDER
 from modeling.checkpoint import Checkpoint
+from modeling.finder import ExternalScorer, FinderParams, Output
 from modeling.hardware import DTYPES, device_of
-from modeling.inference import Arithmetic, logits_of, threads
+from modeling.inference import Arithmetic, batch_size, logits_of, threads
 from modeling.networks import restored
 from modeling.preprocess import centre_crop, normalise
 
 CHUNK = 512
-"""Stamps normalised and scored at a time."""
+"""Stamps normalised and scored at a time, where the device does not take more at once."""
 
 
 @runtime_checkable
@@ -36,21 +32,12 @@ class Scorer(Protocol):
     name: str
     scorer_id: str
     stamp_pixels: int
+    conditions: tuple[str, ...]
+    """Observing conditions it needs beside the pixels, by the names of the manifest's columns; most need none."""
 
-    def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Logits (batch,) of stamps (batch, band, y, x)."""
+    def score(self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Logits (batch,) of stamps (batch, band, y, x) and, where it needs them, conditions (batch, column)."""
         ...
-
-
-class FinderParams(Section):
-    """``scorer.json`` of a folder that stands for somebody's own finder."""
-
-    finder: str
-    """Import path ``package:object`` of a scorer, a class that makes one, or a function of stamps."""
-    stamp_pixels: int
-    """Side of the stamps it takes."""
-    version: str | None = None
-    """Its version; the source file's hash where it declares none."""
 
 
 class CheckpointScorer:
@@ -69,8 +56,7 @@ class CheckpointScorer:
         self.name = card.config.generation
         self.scorer_id = checkpoint.identity(weights, self.preprocessing)
         self.stamp_pixels = card.stamp_pixels
-        if card.config.network.metadata_columns:
-            raise DataError(f"{self.name} needs observing conditions beside the pixels; a scorer takes pixels only")
+        self.conditions = card.config.network.metadata_columns
         execution = card.config.execution
         self._threads = execution.threads
         self._network = restored(card.config.network, weights)
@@ -87,28 +73,52 @@ class CheckpointScorer:
         around = 0 if radii == "auto" else 2 * int(np.ceil(radii[1])) - 1
         return max(self.preprocessing.crop_pixels, around)
 
-    def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float64]:
+    def score(self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Logits (batch,); the same for a stamp in any batch (bitwise on one machine and thread count)."""
-        return self.score_tensor(torch.from_numpy(np.ascontiguousarray(stamps)))
+        return self.score_tensor(torch.from_numpy(np.ascontiguousarray(stamps)), conditions)
 
-    def score_tensor(self, stamps: Tensor) -> NDArray[np.float64]:
+    def score_tensor(self, stamps: Tensor, conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Logits (batch,) of a tensor on any device."""
         self._check(tuple(stamps.shape))
+        seen = self._seen_through(conditions, len(stamps))
+        chunk = max(CHUNK, batch_size(self._arithmetic.device))
         parts = [np.empty(0)]
         with threads(self._threads):
-            for chunk in stamps.split(CHUNK):
-                parts.append(logits_of(self._network, self._arithmetic, self._prepared(chunk)).numpy())
+            for start in range(0, len(stamps), chunk):
+                here = slice(start, start + chunk)
+                x, extra = self._prepared(stamps[here]), None if seen is None else seen[here]
+                parts.append(logits_of(self._network, self._arithmetic, x, extra).numpy())
         return np.concatenate(parts)
 
-    def embed(self, stamps: NDArray[np.float32]) -> NDArray[np.float32]:
+    def embed(self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
         """Features (batch, feature) before the last layer."""
         self._check(stamps.shape)
+        seen = self._seen_through(conditions, len(stamps))
         parts = []
         with threads(self._threads), torch.inference_mode():
-            for chunk in torch.from_numpy(np.ascontiguousarray(stamps)).split(CHUNK):
-                x = self._prepared(chunk).to(self._arithmetic.device)
-                parts.append(self._network.eval().embed(x).float().cpu().numpy())
+            for start in range(0, len(stamps), CHUNK):
+                here = slice(start, start + CHUNK)
+                x = self._prepared(torch.from_numpy(np.ascontiguousarray(stamps[here])))
+                extra = None if seen is None else seen[here].to(self._arithmetic.device)
+                parts.append(self._network.eval().embed(x.to(self._arithmetic.device), extra).float().cpu().numpy())
         return np.concatenate(parts)
+
+    def _seen_through(self, conditions: NDArray[np.float64] | None, count: int) -> Tensor | None:
+        """Observing conditions as the network was trained on them: logarithms, float32 (row, column)."""
+        if not self.conditions:
+            return None
+        names = ", ".join(self.conditions)
+        if conditions is None:
+            raise DataError(
+                f"{self.name} needs the observing conditions of each stamp ({names}), which are not known here"
+            )
+        if conditions.shape != (count, len(self.conditions)):
+            raise invalid("conditions", f"({count}, {len(self.conditions)}) for {self.name}", conditions.shape)
+        values = torch.from_numpy(conditions.astype(np.float32))
+        bad = int((~((values > 0) & values.isfinite()).all(dim=1)).sum())
+        if bad:
+            raise DataError(f"{self.name} needs {names}, and {bad} of {count} stamps have none that is positive")
+        return values.log()
 
     def _prepared(self, stamps: Tensor) -> Tensor:
         x = stamps.to(self._arithmetic.device)
@@ -121,68 +131,20 @@ class CheckpointScorer:
             )
 
 
-class ExternalScorer:
-    """A user's own finder: its answers are checked, its identity is its declared version or its source."""
-
-    def __init__(self, params: FinderParams) -> None:
-        finder = _imported(params.finder)
-        self.name = str(getattr(finder, "name", params.finder.replace(":", ".")))
-        self.stamp_pixels = int(getattr(finder, "stamp_pixels", params.stamp_pixels))
-        version = params.version or getattr(finder, "version", None) or _source_hash(finder)
-        self.scorer_id = hashlib.sha256(f"{params.finder} {version}".encode()).hexdigest()[:16]
-        self._score = getattr(finder, "score", finder)
-        if not callable(self._score):
-            raise invalid("finder", "a scorer, a class that makes one, or a function of stamps", params.finder)
-
-    def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Logits (batch,), as the finder answers them; of larger stamps it is given the middle."""
-        if stamps.shape[-1] > self.stamp_pixels:
-            stamps = np.ascontiguousarray(centre_crop(torch.from_numpy(stamps), self.stamp_pixels).numpy())
-        logits = np.asarray(self._score(stamps), dtype=np.float64)
-        if logits.shape != (len(stamps),):
-            raise DataError(
-                f"finder {self.name} must answer {len(stamps)} logits, got an array of shape {logits.shape}"
-            )
-        if not np.isfinite(logits).all():
-            raise DataError(
-                f"finder {self.name} answered {int((~np.isfinite(logits)).sum())} logits that are not finite"
-            )
-        return logits
-
-
-def load_scorer(source: str | Path, foreign: dict[str, Any] | None = None) -> Scorer:
+def load_scorer(
+    source: str | Path, foreign: dict[str, Any] | None = None, output: Output | None = None
+) -> CheckpointScorer | ExternalScorer:
     """A scorer from a checkpoint folder, a folder with ``scorer.json``, or ``package:object``.
 
-    ``foreign`` replaces keys of a checkpoint's preprocessing, on the caller's explicit wish.
+    ``foreign`` replaces keys of a checkpoint's preprocessing, on the caller's explicit wish; ``output`` says what
+    ``package:object`` answers where it does not say so itself.
     """
     folder = Path(source)
     if (folder / FINDER).exists():
         values = json.loads((folder / FINDER).read_text(encoding="utf-8"))
-        return ExternalScorer(FinderParams.load(values, str(folder / FINDER)))
+        return ExternalScorer(FinderParams.load(values, str(folder / FINDER)), STAMP_PIXELS)
     if folder.is_dir():
         return CheckpointScorer(Checkpoint.load(folder), foreign)
     if ":" in str(source):
-        return ExternalScorer(FinderParams(finder=str(source), stamp_pixels=STAMP_PIXELS))
+        return ExternalScorer(FinderParams(finder=str(source), output=output), STAMP_PIXELS)
     raise invalid("scorer", "a checkpoint folder, a folder with scorer.json, or package:object", str(source))
-
-
-def _imported(path: str) -> Any:
-    module_name, _, attribute = path.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise DataError(
-            f"the finder '{path}' cannot be imported: {error}; install its package, or put it into {here}"
-        ) from error
-    return found() if inspect.isclass(found) else found
-
-
-def _source_hash(finder: Any) -> str:
-    described = finder if inspect.isfunction(finder) else type(finder)
-    try:
-        return hashlib.sha256(Path(inspect.getfile(described)).read_bytes()).hexdigest()
-    except (TypeError, OSError) as error:
-        raise DataError(f"finder {finder!r} has no source file to identify it; give it a 'version'") from error

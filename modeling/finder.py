@@ -1,0 +1,274 @@
+"""Somebody's own finder as a scorer: what it declares of itself, what it is given, and what its answers must be."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.special import logit
+from torch import Tensor
+
+from lake.config import Section
+from lake.errors import DataError, invalid
+from modeling.preprocess import centre_crop
+
+Stamps = NDArray[np.float32]
+Output = Literal["logits", "probabilities"]
+
+CHUNK = 512
+"""Stamps that a finder is given at a time, at most."""
+PROBABILITY_CLIP = 1e-15
+"""Probabilities are taken as at least this far from 0 and 1, so that each has a finite logit (within +-34.5)."""
+SUSPECT_ANSWERS = 1000
+"""As many answers within [0, 1], of a finder that does not say what it answers, are taken for probabilities."""
+
+
+class FinderParams(Section):
+    """``scorer.json`` of a folder that stands for somebody's own finder."""
+
+    finder: str
+    """Import path ``package:object`` of a scorer, a class that makes one, a torch module, or a function of stamps."""
+    stamp_pixels: int | None = None
+    """Side of the stamps it takes; none where the finder says it."""
+    version: str | None = None
+    """Its version; the hash of its source file (and of a torch module's weights) where it declares none."""
+    output: Output | None = None
+    """What it answers; none where the finder says it."""
+    identity: str | None = None
+    """The identity it was enlisted with; a finder that is another one by now is refused."""
+
+
+class Contract(Section):
+    """What a finder declares of itself, by attributes of these names."""
+
+    stamp_pixels: Annotated[int, Field(gt=0)] | None = None
+    """Side of the stamps it takes; of larger ones it is given the middle. Without it, it takes those there are."""
+    output: Output | None = None
+    """What it answers: logits, or probabilities, whose logit is then taken."""
+    accepts_nan: bool = False
+    """Whether pixels that were not observed come as NaN; otherwise they are filled."""
+    fill: Annotated[float, Field(allow_inf_nan=False)] | Literal["median"] = 0.0
+    """What fills them: a brightness (nMgy; 0 is the sky), or the median of the observed pixels of the stamp's band."""
+    wants_mask: bool = False
+    """Whether it is given, as a second argument, which pixels were observed: boolean, of the stamps' shape."""
+
+    @classmethod
+    def of(cls, finder: object, params: FinderParams) -> Contract:
+        """The finder's own attributes, completed by what ``params`` says."""
+        found = {name: getattr(finder, name) for name in cls.model_fields if hasattr(finder, name)}
+        declared = {name: value for name, value in found.items() if not callable(value)}  # such as a layer `output`
+        own = declared.get("output")
+        if params.output is not None and own not in (None, params.output):
+            raise invalid("output", f"what the finder declares ('{own}')", params.output)
+        if params.output is not None:
+            declared["output"] = params.output
+        declared.setdefault("stamp_pixels", params.stamp_pixels)
+        return cls.load(declared, params.finder)
+
+
+@dataclass
+class _Range:
+    """Smallest and largest of the answers so far."""
+
+    count: int = 0
+    low: float = np.inf
+    high: float = -np.inf
+
+    def add(self, answers: NDArray[np.float64]) -> None:
+        if len(answers):
+            self.count += len(answers)
+            self.low, self.high = min(self.low, float(answers.min())), max(self.high, float(answers.max()))
+
+    @property
+    def like_probabilities(self) -> bool:
+        return self.count > 0 and self.low >= 0.0 and self.high <= 1.0
+
+
+class ExternalScorer:
+    """A user's own finder: its answers are checked, its identity is its declared version or its source."""
+
+    conditions: tuple[str, ...] = ()
+
+    def __init__(self, params: FinderParams, default_pixels: int) -> None:
+        finder = imported(params.finder)
+        self.contract = Contract.of(finder, params)
+        name = getattr(finder, "name", None)
+        self.name = name if isinstance(name, str) else params.finder.replace(":", ".")
+        self.stamp_pixels = self.contract.stamp_pixels or default_pixels
+        version = params.version or getattr(finder, "version", None) or _source_hash(finder)
+        facts = f"{params.finder} {version} {self.contract.digest()}"
+        self.scorer_id = hashlib.sha256(facts.encode()).hexdigest()[:16]
+        if params.identity is not None and params.identity != self.scorer_id:
+            raise DataError(
+                f"the finder '{params.finder}' is not the one that was enlisted (its version, its source or what it "
+                "declares has changed): restore it, or take this one out by `dhs forget NAME` and audit it anew"
+            )
+        self._call = _callable(finder, params.finder)
+        self._range = _Range()
+
+    def score(self, stamps: Stamps, conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Logits (batch,); of larger stamps the finder is given the middle, of unobserved pixels what it declares."""
+        self._check(stamps.shape)
+        stamps = centre_crop(torch.from_numpy(stamps), min(self.stamp_pixels, stamps.shape[-1])).numpy()
+        parts = [self._logits(stamps[start : start + CHUNK]) for start in range(0, len(stamps), CHUNK)]
+        if self._range.count >= SUSPECT_ANSWERS:
+            self.refuse_undeclared_probabilities()
+        return np.concatenate([np.empty(0), *parts])
+
+    def refuse_undeclared_probabilities(self) -> None:
+        """Raise where nothing says what the finder answers, and all its answers so far may be probabilities."""
+        if self.may_answer_probabilities:
+            raise DataError(
+                f"all of {self._range.count} answers of finder {self.name} lie within [0, 1], as probabilities do, "
+                'where logits are asked for: give the finder an attribute output = "probabilities" (or audit it with '
+                '--output probabilities), or output = "logits" if that is what they are'
+            )
+
+    @property
+    def may_answer_probabilities(self) -> bool:
+        """Whether nothing says what the finder answers, and all its answers so far lie within [0, 1]."""
+        return self.contract.output is None and self._range.like_probabilities
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 4 or shape[2] != shape[3]:
+            raise invalid("stamps", "(batch, band, n, n)", shape)
+        wanted = self.contract.stamp_pixels
+        if wanted is not None and shape[3] < wanted:
+            raise DataError(
+                f"finder {self.name} takes stamps of {wanted} pixels, and those here have {shape[3]}: "
+                "declare a stamp_pixels that is no larger"
+            )
+
+    def _logits(self, stamps: Stamps) -> NDArray[np.float64]:
+        answers = self._answers(stamps)
+        if self.contract.output == "probabilities":
+            if answers.min() < 0.0 or answers.max() > 1.0:
+                raise DataError(
+                    f"finder {self.name} must answer probabilities in [0, 1], as it declares, got values from "
+                    f"{answers.min():g} to {answers.max():g}"
+                )
+            return np.asarray(logit(np.clip(answers, PROBABILITY_CLIP, 1.0 - PROBABILITY_CLIP)))
+        self._range.add(answers)
+        return answers
+
+    def _answers(self, stamps: Stamps) -> NDArray[np.float64]:
+        count, word = len(stamps), self.contract.output or "logits"
+        try:
+            found = self._call(*self._given(stamps))
+        except Exception as error:  # whatever somebody else's code raises
+            said = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise DataError(f"finder {self.name} failed on {count} stamps: {said}") from error
+        numbers = _numbers(found)
+        if isinstance(numbers, str) or numbers.shape not in ((count,), (count, 1)):
+            got = numbers if isinstance(numbers, str) else f"an array of shape {numbers.shape}"
+            raise DataError(f"finder {self.name} must answer {count} {word}, one number for each stamp, got {got}")
+        numbers = numbers.reshape(count)
+        if not np.isfinite(numbers).all():
+            bad = int((~np.isfinite(numbers)).sum())
+            raise DataError(
+                f"finder {self.name} answered {bad} of {count} {word} that are not finite: one finite number for each "
+                "stamp is expected (stamps with unobserved pixels among them)"
+            )
+        return numbers
+
+    def _given(self, stamps: Stamps) -> tuple[NDArray[Any], ...]:
+        """A copy of the stamps, unobserved pixels as the finder wants them, and the mask if it asks for it."""
+        observed = np.isfinite(stamps)
+        if self.contract.accepts_nan:
+            given = np.where(observed, stamps, np.float32(np.nan))
+        elif self.contract.fill == "median":
+            given = np.where(observed, stamps, _band_median(stamps, observed))
+        else:
+            given = np.where(observed, stamps, np.float32(self.contract.fill))
+        return (given, observed) if self.contract.wants_mask else (given,)
+
+
+def _band_median(stamps: Stamps, observed: NDArray[np.bool_]) -> Stamps:
+    """Median (batch, band, 1, 1) of the observed pixels; 0 where there are none."""
+    median = np.zeros((*stamps.shape[:2], 1, 1), np.float32)
+    for row, band in zip(*np.nonzero(~observed.all(axis=(2, 3))), strict=True):
+        pixels = stamps[row, band][observed[row, band]]
+        median[row, band] = np.median(pixels) if len(pixels) else 0.0
+    return median
+
+
+def _numbers(found: Any) -> NDArray[np.float64] | str:
+    """An answer as float64, or in words what it is instead of numbers."""
+    if isinstance(found, Tensor):
+        found = found.detach().to("cpu", torch.float64).numpy()
+    try:
+        answers = np.asarray(found)
+    except ValueError:
+        return f"a {type(found).__name__} of unequal parts"
+    if answers.dtype.kind not in "fiu":
+        return f"{type(found).__name__} with values of type {answers.dtype}"
+    return answers.astype(np.float64)
+
+
+def _callable(finder: Any, path: str) -> Callable[..., Any]:
+    """What answers stamps: the finder's ``score``, a torch module, or the finder itself."""
+    score = getattr(finder, "score", None)
+    if callable(score):
+        return score
+    if isinstance(finder, torch.nn.Module):
+        return _module_call(finder)
+    if not callable(finder):
+        raise invalid("finder", "a scorer, a class that makes one, a torch module, or a function of stamps", path)
+    called: Callable[..., Any] = finder
+    return called
+
+
+def _module_call(module: torch.nn.Module) -> Callable[..., Any]:
+    """A torch module in evaluation mode, given tensors on its own device."""
+    module.eval()
+    weight = next(module.parameters(), torch.empty(0))
+
+    def call(*given: NDArray[Any]) -> Any:
+        with torch.inference_mode():
+            return module(*(torch.from_numpy(part).to(weight.device) for part in given))
+
+    return call
+
+
+def imported(path: str) -> Any:
+    """The object that ``package:object`` names, made where it is a class; found beside the data too."""
+    module_name, _, attribute = path.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"the finder '{path}' cannot be imported: {said}; install its package, or put it into {here}"
+        ) from error
+    try:
+        return found() if inspect.isclass(found) else found
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DataError(f"the finder '{path}' cannot be made: {said}; it is called without arguments") from error
+
+
+def _source_hash(finder: Any) -> str:
+    described = finder if inspect.isfunction(finder) else type(finder)
+    try:
+        digest = hashlib.sha256(Path(inspect.getfile(described)).read_bytes())
+    except (TypeError, OSError) as error:
+        raise DataError(f"finder {finder!r} has no source file to identify it; give it a 'version'") from error
+    if isinstance(finder, torch.nn.Module):
+        digest.update(repr(finder).encode())
+        for name, value in sorted(finder.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
