@@ -122,6 +122,17 @@ def log_figure(root: DataRoot, generation: str, name: str, content: bytes) -> No
     store.figure(_parent(store, generation), name, content)
 
 
+def forget_runs(root: DataRoot, generation: str) -> int:
+    """Delete the runs of a generation that was trained or scored here, as MLflow deletes; how many there were."""
+    if not root.mlflow_database.exists():
+        return 0
+    store = RunStore(root)
+    runs = store.find({"generation": generation, "source": TRAINED})
+    for run in runs:
+        store.delete(run.info.run_id)
+    return len(runs)
+
+
 def import_history(root: DataRoot) -> None:
     """Import the records of the reference system as runs marked historical, once for every state of the records."""
     from modeling import history

@@ -1,31 +1,111 @@
-"""Enlisting somebody's own finder: it is pinned like a checkpoint, and audited like one."""
+"""Somebody's own finder: tried on stamps of this lake, then pinned like a checkpoint, and audited like one."""
 
 from __future__ import annotations
 
 import json
-import re
 
-import yaml
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from scipy.special import expit
 
+from lake import cards, delta
 from lake.cards import write_atomically
-from lake.errors import invalid
+from lake.errors import DarkHaloError, DataError, invalid
+from lake.hashing import key_hash
+from lake.names import checked_name
+from lake.root import DataRoot
+from lake.stamps import StampStore
 from modeling.card import FINDER
+from modeling.finder import CHUNK, SUSPECT_ANSWERS, ExternalScorer, Output
 from modeling.scorer import load_scorer
 from pipeline import params
+from pipeline.forgetting import PER_FINDER, forget
+from pipeline.reproduce import reproduce
+
+TRIED = 64
+"""Stamps a finder is tried on; a quarter of them are those with the most unobserved pixels that the lake has."""
+AGREEMENT = 0.01
+"""By so much in probability may a finder's answers for one stamp differ with the stamps it is given beside it."""
 
 
-def enlist(finder: str, name: str) -> None:
-    """Check the finder, write ``data/checkpoints/<name>/scorer.json``, and add it to what is audited."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise invalid("name", "letters, digits, '-' and '_'", name)
-    values = params.load_file()
-    if name in values["train"]:
+def audit(finder: str, name: str, output: Output | None = None) -> None:
+    """Try the finder, enlist it as ``name``, measure it, and make the report; one that fails is taken out again."""
+    checked_name(name, "name")
+    if name in params.load_file()["train"]:
         raise invalid("name", "one that no trained generation has", name)
-    scorer = load_scorer(finder)
-    facts = {"finder": finder, "stamp_pixels": scorer.stamp_pixels, "version": scorer.scorer_id}
-    write_atomically(params.root().checkpoints(name) / FINDER, json.dumps(facts, indent=1, sort_keys=True) + "\n")
-    if name not in values["audited"]:
-        values["audited"] = [*values["audited"], name]
-        head = params.PARAMS_FILE.read_text().splitlines()[0]
-        body = yaml.safe_dump(values, sort_keys=False, width=110)
-        write_atomically(params.PARAMS_FILE, f"{head}\n{body}")
+    scorer = load_scorer(finder, output=output)
+    if not isinstance(scorer, ExternalScorer):
+        raise invalid("finder", "an import path package:object", finder)
+    root, manifest = params.root(), params.survey().audit_manifest
+    if manifest not in {entry.card.slice for entry in cards.slices(root, "manifest")}:
+        reproduce("manifest")
+    try_out(scorer, root, manifest)
+    former = enlist(scorer, finder, name, root)
+    try:
+        reproduce(*(f"{stage}@{name}" for stage in PER_FINDER))
+    except DarkHaloError as error:
+        _withdraw(former, name, root)
+        raise DarkHaloError(
+            f"{name} could not be measured, and is not audited; nothing else changed ({error})"
+        ) from error
+    reproduce("--single-item", "report")  # alone: what is wrong with another finder does not stand in its way
+
+
+def try_out(scorer: ExternalScorer, root: DataRoot, manifest: str) -> None:
+    """Refuse a finder that cannot answer for stamps of this lake, holes and missing bands included."""
+    rows, store = _in_order_of_trial(root, manifest), StampStore(root.cutouts)
+    some = store.get(rows[:TRIED])
+    answers = scorer.score(some)
+    part = slice(1, len(some) // 2)
+    alone = scorer.score(some[part])
+    apart = float(np.abs(expit(alone) - expit(answers[part])).max(initial=0.0))
+    if apart > AGREEMENT:
+        raise DataError(
+            f"finder {scorer.name} answers for one stamp differently with other stamps beside it (by {apart:.2f} in "
+            "probability): an audit needs one answer for each; put its network into evaluation mode, fix its seeds"
+        )
+    for start in range(TRIED, min(len(rows), SUSPECT_ANSWERS + TRIED), CHUNK):
+        if not scorer.may_answer_probabilities:
+            return
+        scorer.score(store.get(rows[start : start + CHUNK]))
+    scorer.refuse_undeclared_probabilities()
+
+
+def _in_order_of_trial(root: DataRoot, manifest: str) -> pd.DataFrame:
+    """Rows of the manifest by keyed hash, after those that have the most unobserved pixels."""
+    rows = delta.read(
+        root, "manifest", ["galaxy_id", "cutout_version", "shard", "shard_row", "sha256"], slices=[manifest]
+    )
+    holes = delta.read(root, "cutouts", ["galaxy_id", "cutout_version", "nan_fraction"])
+    found = rows.to_pandas().merge(holes.to_pandas(), on=["galaxy_id", "cutout_version"], how="left")
+    if found.empty:
+        raise DataError(f"manifest {manifest} holds no cut-out to try a finder on")
+    found = found.iloc[np.argsort(key_hash(0, pa.array(found["galaxy_id"])), kind="stable")]
+    worst = found.nlargest(TRIED // 4, "nan_fraction")
+    return pd.concat([worst, found.drop(worst.index)], ignore_index=True)
+
+
+def enlist(scorer: ExternalScorer, finder: str, name: str, root: DataRoot) -> str | None:
+    """Write ``data/checkpoints/<name>/scorer.json`` and add the name to what is audited; the former file, if any."""
+    path = root.checkpoints(name) / FINDER
+    former = path.read_text() if path.exists() else None
+    facts = {
+        "finder": finder,
+        "stamp_pixels": scorer.contract.stamp_pixels,
+        "output": scorer.contract.output,
+        "identity": scorer.scorer_id,
+    }
+    known = {key: value for key, value in facts.items() if value is not None}
+    write_atomically(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
+    audited = params.load_file()["audited"]
+    params.set_audited([*audited, *({name} - set(audited))])
+    return former
+
+
+def _withdraw(former: str | None, name: str, root: DataRoot) -> None:
+    """Undo an enlisting: what was enlisted by this name before is so again."""
+    if former is None:
+        forget(name, root)
+    else:
+        write_atomically(root.checkpoints(name) / FINDER, former)

@@ -18,6 +18,7 @@ _COMMANDS = {
     "train": "workflow",
     "params": "workflow",
     "audit": "audit",
+    "forget": "audit",
     "candidates": "results",
     "compare": "results",
     "score": "results",

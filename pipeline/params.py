@@ -6,7 +6,8 @@ One section per stage, named like the stage, plus ``survey``; a stage receives t
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,8 @@ from lake.config import Section, SurveyParams
 from lake.errors import ParameterError, invalid
 from lake.names import checked_name
 from lake.root import DataRoot
+
+log = logging.getLogger(__name__)
 
 SectionT = TypeVar("SectionT", bound=Section)
 
@@ -76,6 +79,37 @@ def write(values: Mapping[str, Any], overlay: str) -> None:
     """Write the resolved parameters to ``params.yaml``."""
     head = f"# Resolved from params/base.yaml and params/{overlay}.yaml by `dhs params use {overlay}`; edit those.\n"
     write_atomically(PARAMS_FILE, head + yaml.safe_dump(dict(values), sort_keys=False, width=110))
+
+
+def use(overlay: str) -> list[str]:
+    """Write the parameters of an overlay; finders that were enlisted here stay audited, and are returned."""
+    from modeling.card import FINDER
+
+    values = resolve(overlay)
+    before = _audited_before()
+    survey = SurveyParams.load(values["survey"], "survey")
+    folders = DataRoot.of(survey.data_root, survey.lake_uri)
+    kept = [n for n in before if n not in values["audited"] and (folders.checkpoints(n) / FINDER).exists()]
+    write({**values, "audited": [*values["audited"], *kept]}, overlay)
+    return kept
+
+
+def _audited_before() -> list[str]:
+    """Names audited by the present file; none where it cannot be read, which is what it is replaced for."""
+    try:
+        return list(load_file().get("audited") or [])
+    except ParameterError as error:
+        if PARAMS_FILE.exists():
+            log.warning("finders that %s enlisted are not kept: %s", PARAMS_FILE, error)
+        return []
+
+
+def set_audited(names: Sequence[str]) -> None:
+    """Change in ``params.yaml`` which scorers are audited, and nothing else."""
+    values = {**load_file(), "audited": list(names)}
+    first = PARAMS_FILE.read_text().partition("\n")[0]
+    head = f"{first}\n" if first.startswith("#") else ""
+    write_atomically(PARAMS_FILE, head + yaml.safe_dump(values, sort_keys=False, width=110))
 
 
 def load_file() -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""Auditing a finder that is not ours."""
+"""Auditing a finder that is not ours, and taking one out again."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import click
 
@@ -8,15 +10,33 @@ import click
 @click.command()
 @click.argument("finder", metavar="PACKAGE:OBJECT")
 @click.option("--name", required=True, help="Name of the finder in tables and the report.")
-def audit(finder: str, name: str) -> None:
+@click.option(
+    "--output", type=click.Choice(["logits", "probabilities"]), help="What the finder answers, if it does not say so."
+)
+def audit(finder: str, name: str, output: Any) -> None:
     """Measure the completeness of your own finder.
 
-    PACKAGE:OBJECT is importable from here and takes stamps (batch, band, y, x) in nanomaggies, bands g, r, z; it gives
-    one logit per stamp and declares `stamp_pixels`. Example: dhs audit my_finder:finder --name mine
+    PACKAGE:OBJECT is importable from here: a function, an object with `score`, a class that makes one, or a torch
+    module. It takes stamps (batch, band, y, x) in nanomaggies, bands g, r, z, and gives one logit per stamp (or
+    probabilities, which it declares). It is tried on stamps of this lake first; one that fails changes nothing.
+    Example: dhs audit my_finder:finder --name mine
     """
-    from pipeline.audit import enlist
-    from pipeline.reproduce import closing_words, reproduce
+    from pipeline import audit as audits
+    from pipeline.reproduce import closing_words
 
-    enlist(finder, name)
-    reproduce()
+    audits.audit(finder, name, output)
     click.echo(closing_words())
+
+
+@click.command()
+@click.argument("name")
+def forget(name: str) -> None:
+    """Take out the finder NAME that `dhs audit` enlisted, with what was measured of it; nothing else changes.
+
+    Example: dhs forget mine
+    """
+    from pipeline import forgetting, params
+
+    for removed in forgetting.forget(name, params.root()):
+        click.echo(f"removed {removed}")
+    click.echo("the report shows it until `dvc repro report` makes it anew")

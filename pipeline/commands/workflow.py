@@ -51,8 +51,9 @@ def use(name: str) -> None:
     """Resolve the parameter set NAME (demo, test, dr10) into params.yaml, checked."""
     from pipeline import params as parameters
 
-    parameters.write(parameters.resolve(name), name)
-    click.echo(f"params.yaml now holds '{name}'; `dvc repro` runs what that changes")
+    kept = parameters.use(name)
+    finders = f" and the finders enlisted here ({', '.join(kept)})" if kept else ""
+    click.echo(f"params.yaml now holds '{name}'{finders}; `dvc repro` runs what that changes")
 
 
 @params.command()

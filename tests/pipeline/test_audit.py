@@ -1,0 +1,140 @@
+"""Auditing is safe: a finder is tried before anything changes, and one that fails leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lake.errors import DarkHaloError, DataError, ParameterError
+from pipeline import audit, params
+from pipeline.forgetting import PER_FINDER, forget
+from tests.pipeline.checkout import PROJECT, Checkout
+
+FINDERS = "tests.pipeline.finders"
+
+
+def state(folder: Path) -> dict[str, bytes | None]:
+    """Every file that an audit might change, and params.yaml."""
+    places = [folder / "params.yaml", *(folder / "data" / name for name in ("cards", "checkpoints", "grid", "metrics"))]
+    files = [path for place in places for path in ([place] if place.is_file() else sorted(place.rglob("*")))]
+    return {str(path): path.read_bytes() if path.is_file() else None for path in files}
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """What DVC is asked to run, which is not run."""
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(audit, "reproduce", lambda *targets: asked.append(targets))
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("finder", "said"),
+    [
+        ("Chances", r'within \[0, 1\].* output = "probabilities"'),
+        ("AfraidOfHoles", r"of 64 logits that are not finite: .* \(stamps with unobserved pixels among them\)"),
+        ("ByCompany", "answers for one stamp differently with other stamps beside it"),
+        ("TooLarge", "takes stamps of 128 pixels, and those here have 101"),
+        ("Absent", "cannot be imported"),
+    ],
+)
+def test_a_finder_that_fails_its_trial_changes_nothing(
+    finished: Checkout, monkeypatch: pytest.MonkeyPatch, runs: list[tuple[str, ...]], finder: str, said: str
+) -> None:
+    monkeypatch.chdir(finished.folder)
+    before = state(finished.folder)
+    with pytest.raises(DataError, match=said):
+        audit.audit(f"{FINDERS}:{finder}", "theirs")
+    assert state(finished.folder) == before
+    assert runs == []
+
+
+def test_the_trial_holds_the_stamps_with_the_most_holes(finished: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished.folder)
+    rows = audit._in_order_of_trial(params.root(), params.survey().audit_manifest)
+    worst = rows["nan_fraction"].nlargest(audit.TRIED // 4).to_numpy()
+    assert worst[0] > 0
+    assert sorted(rows["nan_fraction"][: audit.TRIED // 4]) == sorted(worst)
+    assert not rows["galaxy_id"].duplicated().any()
+
+
+def test_a_finder_that_passes_is_enlisted_measured_and_reported(
+    finished: Checkout, monkeypatch: pytest.MonkeyPatch, runs: list[tuple[str, ...]]
+) -> None:
+    monkeypatch.chdir(finished.folder)
+    before = state(finished.folder)
+    audit.audit(f"{FINDERS}:Chances", "theirs", "probabilities")
+    assert runs == [tuple(f"{stage}@theirs" for stage in PER_FINDER), ("--single-item", "report")]
+    assert params.load_file()["audited"] == ["demo1", "theirs"]
+    facts = json.loads((params.root().checkpoints("theirs") / "scorer.json").read_text())
+    assert facts["output"] == "probabilities"
+    assert audit.load_scorer(params.root().checkpoints("theirs")).scorer_id == facts["identity"]
+    assert forget("theirs", params.root()) == ["'theirs' in params.yaml", "data/checkpoints/theirs"]
+    assert state(finished.folder) == before
+
+
+def test_a_finder_that_fails_on_the_way_is_taken_out_again(finished: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished.folder)
+    before, root = state(finished.folder), params.root()
+
+    def stop(*targets: str) -> None:
+        root.grid("theirs").mkdir(parents=True)
+        (root.cards / "scores.theirs.json").write_text("{}")
+        raise DarkHaloError("the pipeline stopped")
+
+    monkeypatch.setattr(audit, "reproduce", stop)
+    with pytest.raises(DarkHaloError, match="theirs could not be measured, and is not audited; nothing else changed"):
+        audit.audit(f"{FINDERS}:Brightness", "theirs")
+    assert state(finished.folder) == before
+    monkeypatch.setattr(audit, "reproduce", lambda *targets: None)
+    audit.audit(f"{FINDERS}:Brightness", "theirs")
+    enlisted = state(finished.folder)
+    monkeypatch.setattr(audit, "reproduce", stop)
+    with pytest.raises(DarkHaloError, match="could not be measured"):
+        audit.audit(f"{FINDERS}:Certain", "theirs")
+    (root.cards / "scores.theirs.json").unlink()
+    root.grid("theirs").rmdir()
+    assert state(finished.folder) == enlisted, "the finder that had the name before is enlisted again"
+    forget("theirs", root)
+    assert state(finished.folder) == before
+
+
+def test_params_use_keeps_the_finders_that_were_enlisted(
+    finished: Checkout, monkeypatch: pytest.MonkeyPatch, runs: list[tuple[str, ...]]
+) -> None:
+    monkeypatch.chdir(finished.folder)
+    before = state(finished.folder)
+    audit.audit(f"{FINDERS}:Brightness", "theirs")
+    assert params.use("demo") == ["theirs"]
+    assert params.load_file()["audited"] == ["demo1", "demo2", "theirs"]
+    assert params.use("test") == ["theirs"]
+    forget("theirs", params.root())
+    assert params.use("test") == []
+    assert state(finished.folder) == before
+
+
+def test_only_somebody_elses_finder_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    root = params.root()
+    with pytest.raises(ParameterError, match="'name' must be a finder of somebody else's"):
+        forget("demo1", root)
+    with pytest.raises(ParameterError, match="'name' must be one of the finders that are not trained here"):
+        forget("nobody", root)
+    with pytest.raises(ParameterError, match="'name' must be up to 64 letters"):
+        forget("../demo1", root)
+
+
+def test_a_name_that_a_generation_has_is_refused(finished: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished.folder)
+    with pytest.raises(ParameterError, match="'name' must be one that no trained generation has"):
+        audit.audit(f"{FINDERS}:Brightness", "demo1")
+
+
+def test_params_yaml_without_a_head_stays_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(yaml.safe_dump({"audited": ["a"], "train": {}}))
+    params.set_audited(["a", "b"])
+    assert params.load_file() == {"audited": ["a", "b"], "train": {}}
