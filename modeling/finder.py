@@ -19,7 +19,7 @@ from scipy.special import logit
 from torch import Tensor
 
 from lake.config import Section
-from lake.errors import DataError, invalid
+from lake.errors import DataError, invalid, one_line
 from modeling.preprocess import centre_crop
 
 Stamps = NDArray[np.float32]
@@ -166,7 +166,7 @@ class ExternalScorer:
         try:
             found = self._call(*self._given(stamps))
         except Exception as error:  # whatever somebody else's code raises
-            said = f"{type(error).__name__}: {error}".splitlines()[0]
+            said = f"{type(error).__name__}: {one_line(error)}"
             raise DataError(f"finder {self.name} failed on {count} stamps: {said}") from error
         numbers = _numbers(found)
         if isinstance(numbers, str) or numbers.shape not in ((count,), (count, 1)):
@@ -249,14 +249,13 @@ def imported(path: str) -> Any:
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"the finder '{path}' cannot be imported: {said}; install its package, or put it into {here}"
+            f"the finder '{path}' cannot be imported: {one_line(error)}; install its package, or put it into {here}"
         ) from error
     try:
         return found() if inspect.isclass(found) else found
     except Exception as error:
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        said = f"{type(error).__name__}: {one_line(error)}"
         raise DataError(f"the finder '{path}' cannot be made: {said}; it is called without arguments") from error
 
 
