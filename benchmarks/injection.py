@@ -31,7 +31,7 @@ from injection import conventions, noise, render
 from injection.config import Quadrature
 from injection.lens import Lens
 from injection.priors import draw, load_prior
-from injection.psf import Psf, fwhm_per_band
+from injection.psf import Psf, fwhm_nea_per_band
 from injection.sources import components, total_flux
 from lake.survey import PIXEL_SCALE_ARCSEC
 from modeling.config import resolve_generation
@@ -49,7 +49,7 @@ Image = NDArray[np.floating[Any]]
 def rows_and_psf(first: int = 0, count: int = DRAWS) -> tuple[pa.Table, Psf]:
     """Draws of the widest prior, and a Gaussian PSF, which every code has."""
     ids = pa.array([f"benchmark-{k}" for k in range(first, first + count)])
-    fwhm = fwhm_per_band(np.full(count, FWHM_ARCSEC))
+    fwhm = fwhm_nea_per_band(np.full(count, FWHM_ARCSEC))
     return draw(load_prior("v1_wide"), ids, seed=20261121), Psf.gaussian(fwhm, includes_pixel=False)
 
 
@@ -72,7 +72,7 @@ def sim_api(rows: pa.Table) -> Iterator[list[Image]]:
         light = conventions.lenstronomy_source(parts, row)
         kwargs_model = {"lens_model_list": ["SIE", "SHEAR"], "source_light_model_list": ["SERSIC_ELLIPSE"] * len(light)}
         bands = []
-        for fwhm in fwhm_per_band(FWHM_ARCSEC):
+        for fwhm in fwhm_nea_per_band(FWHM_ARCSEC):
             band = {
                 "pixel_scale": PIXEL_SCALE_ARCSEC, "exposure_time": 90.0, "magnitude_zero_point": 22.5,
                 "read_noise": 5.0,
@@ -86,7 +86,7 @@ def sim_api(rows: pa.Table) -> Iterator[list[Image]]:
 def kernels() -> list[NDArray[np.float64]]:
     """The bands' Gaussian PSFs as pixel images."""
     y, x = np.mgrid[-25:26, -25:26] * PIXEL_SCALE_ARCSEC
-    shapes = [np.exp(-4.0 * np.log(2.0) * (x**2 + y**2) / fwhm**2) for fwhm in fwhm_per_band(FWHM_ARCSEC)]
+    shapes = [np.exp(-4.0 * np.log(2.0) * (x**2 + y**2) / fwhm**2) for fwhm in fwhm_nea_per_band(FWHM_ARCSEC)]
     return [shape / shape.sum() for shape in shapes]
 
 

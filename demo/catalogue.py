@@ -152,7 +152,7 @@ def _band(
     observed = (information > 0) * (flux + sigma * rng.standard_normal(flux.size))
     rows[f"NOBS_{name}"] = exposures
     rows[f"FLUX_{name}"], rows[f"FLUX_IVAR_{name}"] = observed, information
-    rows[f"PSFSIZE_{name}"] = (exposures > 0) * conditions.psf_fwhm_arcsec[band]
+    rows[f"PSFSIZE_{name}"] = (exposures > 0) * conditions.psfsize_arcsec[band]
     rows[f"PSFDEPTH_{name}"] = invvar * psf.squared_integral
     rows[f"GALDEPTH_{name}"] = invvar * galaxy.squared_integral
     rows[f"RCHISQ_{name}"], rows[f"FRACIN_{name}"] = 1.0, 1.0

@@ -47,7 +47,7 @@ def _header(plan: Plan, pixels: int, product: str, band: str) -> fits.Header:
         header["MAGZERO"] = (ZERO_POINT_MAG, "Magnitude zeropoint")
         header["BUNIT"] = ("nanomaggy", "AB mag = 22.5 - 2.5*log10(nanomaggy)")
     if product == "psfsize":
-        header["BUNIT"] = ("arcsec", "PSF FWHM")
+        header["BUNIT"] = ("arcsec", "Effective PSF size, FWHM of equal noise area")
     return header
 
 
@@ -68,7 +68,7 @@ def write_coadds(folder: Path, plan: Plan, coadd: Coadd) -> None:
             continue
         seed = 1 + (plan.brick.brickid * 3 + index) % 10000
         sigma = float(conditions.pixel_sigma_nmgy[index])
-        size = np.full((pixels, pixels), conditions.psf_fwhm_arcsec[index], dtype=np.float32)
+        size = np.full((pixels, pixels), conditions.psfsize_arcsec[index], dtype=np.float32)
         products = (
             ("image", coadd.image[index], sigma / STEPS_PER_SIGMA, DITHER_KEEPS_ZERO),
             ("invvar", coadd.invvar[index], INVVAR_STEP / sigma**2, NO_DITHER),

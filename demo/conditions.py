@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 
 from demo.config import ConditionsParams
 from demo.grid import Brick
-from demo.mixtures import Mixture, psf
+from demo.mixtures import Mixture, psf_of_psfsize
 from lake.split import SPLITS
-from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, PSF_FWHM_RELATIVE_TO_R
+from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, PSFSIZE_RELATIVE_TO_R
 
 Floats = NDArray[np.float64]
 
-FWHM_SCATTER = {"g": 0.05, "r": 0.0, "z": 0.05}
+MOFFAT_BETA = {"g": 2.75, "r": 2.7, "z": 2.9}
+"""Wings of the PSFs that are painted: within the range of DECam's coadds, and not what the grid injects with, so that
+closure tests include a PSF that is known by its psfsize alone."""
+PSFSIZE_SCATTER = {"g": 0.05, "r": 0.0, "z": 0.05}
 DEPTH_RELATIVE_TO_R_MAG = {"g": 0.4, "r": 0.0, "z": -1.05}
 DEPTH_SCATTER_MAG = {"g": 0.1, "r": 0.0, "z": 0.1}
 ELECTRONS_PER_NMGY_AND_EXPOSURE = 900.0
@@ -28,7 +31,7 @@ STRIP_EXPOSURES = 0.4
 class Conditions:
     """One brick's observing conditions; arrays are (band)."""
 
-    psf_fwhm_arcsec: Floats
+    psfsize_arcsec: Floats
     depth_mag: Floats
     nobs: NDArray[np.int64]
     ebv: float
@@ -44,7 +47,10 @@ class Conditions:
     @property
     def psfs(self) -> tuple[Mixture, ...]:
         """Effective PSF of each band, in pixels."""
-        return tuple(psf(fwhm / PIXEL_SCALE_ARCSEC) for fwhm in self.psf_fwhm_arcsec)
+        return tuple(
+            psf_of_psfsize(size / PIXEL_SCALE_ARCSEC, MOFFAT_BETA[band])
+            for band, size in zip(BANDS, self.psfsize_arcsec, strict=True)
+        )
 
     @property
     def pixel_sigma_nmgy(self) -> Floats:
@@ -98,14 +104,14 @@ def _one(
     flaws: dict[str, float],
     missing_bands: tuple[str, str],
 ) -> Conditions:
-    fwhm = params.psf_fwhm_r_range_arcsec[0] + quantile[0] * np.ptp(params.psf_fwhm_r_range_arcsec)
+    size = params.psfsize_r_range_arcsec[0] + quantile[0] * np.ptp(params.psfsize_r_range_arcsec)
     depth = params.depth_r_range_mag[0] + quantile[1] * np.ptp(params.depth_r_range_mag)
     nobs_z = np.clip(round(2.5 + 10.5 * quantile[1] + rng.normal(0, 1.5)), 3, 18)
     nobs = np.clip(nobs_z + np.array([*rng.integers(-1, 4, size=2), 0]), 3, 20)
     start, width = rng.uniform(0.05, 0.75), rng.uniform(0.08, 0.2)
     return Conditions(
-        psf_fwhm_arcsec=np.array(
-            [fwhm * PSF_FWHM_RELATIVE_TO_R[b] * (1 + rng.normal(0, FWHM_SCATTER[b])) for b in BANDS]
+        psfsize_arcsec=np.array(
+            [size * PSFSIZE_RELATIVE_TO_R[b] * (1 + rng.normal(0, PSFSIZE_SCATTER[b])) for b in BANDS]
         ),
         depth_mag=np.array([depth + DEPTH_RELATIVE_TO_R_MAG[b] + rng.normal(0, DEPTH_SCATTER_MAG[b]) for b in BANDS]),
         nobs=nobs.astype(np.int64),

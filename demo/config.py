@@ -30,8 +30,8 @@ class SkyParams(Section):
 class ConditionsParams(Section):
     """Seeing, depth and exposure counts, spread evenly over their ranges within each split."""
 
-    psf_fwhm_r_range_arcsec: tuple[float, float]
-    """Range of the r-band seeing."""
+    psfsize_r_range_arcsec: tuple[float, float]
+    """Range of the r-band seeing as the catalogue has it: the FWHM of the Gaussian of the PSF's noise area."""
     depth_r_range_mag: tuple[float, float]
     """Range of the r-band 5-sigma point-source depth (AB)."""
     short_strip_fraction: float = Field(ge=0, le=1)
@@ -63,8 +63,8 @@ class LensParams(Section):
     """Listed positions that lie outside the survey."""
     theta_e_range_arcsec: tuple[float, float]
     """Range of Einstein radii."""
-    theta_e_over_fwhm_min: float = Field(ge=0)
-    """Least Einstein radius in units of the r-band seeing (visible lenses only)."""
+    theta_e_over_psfsize_min: float = Field(ge=0)
+    """Least Einstein radius in units of the r-band psfsize (visible lenses only)."""
     arc_snr_tier_a: tuple[float, float]
     """Range of the g-band arc signal-to-noise ratio of Tier A, drawn evenly in its logarithm."""
     arc_snr_tier_b: tuple[float, float]

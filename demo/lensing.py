@@ -160,14 +160,14 @@ class Telescope:
     """What one brick's observations do to lensed light."""
 
     transfer: NDArray[np.complex128]
-    fwhm_r_arcsec: float
+    psfsize_r_arcsec: float
     pixel_sigma_nmgy: Floats
 
     @staticmethod
     def of(conditions: Conditions) -> Telescope:
         """The brick's PSFs and noise."""
-        fwhm = float(conditions.psf_fwhm_arcsec[1])
-        return Telescope(transfers(conditions.psfs), fwhm, conditions.pixel_sigma_nmgy)
+        size = float(conditions.psfsize_arcsec[1])
+        return Telescope(transfers(conditions.psfs), size, conditions.pixel_sigma_nmgy)
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class LensedImage:
 def lens_host(rng: Generator, params: LensParams, host: Source, seen_by: Telescope) -> LensedImage:
     """A lensed source behind ``host`` whose flux gives the arc the signal-to-noise ratio of the host's role."""
     seen = host.role != "unlisted_faint"
-    smallest = params.theta_e_over_fwhm_min * seen_by.fwhm_r_arcsec if seen else 0.0
+    smallest = params.theta_e_over_psfsize_min * seen_by.psfsize_r_arcsec if seen else 0.0
     system = draw_system(rng, params, host, smallest)
     pixel = np.round(host.position).astype(int)
     light, magnification = lensed_light(system, host.position - pixel)

@@ -16,7 +16,6 @@ from scipy.special import gammaincinv
 
 Floats = NDArray[np.float64]
 
-MOFFAT_BETA = 3.5
 SERSIC_GRID = np.arange(0.5, 6.01, 0.25)
 """Sersic indices that are made; drawn indices are rounded to this grid."""
 
@@ -52,12 +51,12 @@ def _fit(profile: Floats, radius: Floats, sigma: Floats) -> Mixture:
     return Mixture(weight[used] / weight[used].sum(), sigma[used] ** 2)
 
 
-@lru_cache(maxsize=1)
-def moffat() -> Mixture:
-    """Moffat (beta 3.5) of unit FWHM."""
-    alpha = 0.5 / np.sqrt(2 ** (1 / MOFFAT_BETA) - 1)
+@lru_cache(maxsize=8)
+def moffat(beta: float) -> Mixture:
+    """Moffat of unit FWHM."""
+    alpha = 0.5 / np.sqrt(2 ** (1 / beta) - 1)
     radius = np.linspace(0.0, 2.2, 120)
-    profile = (1 + (radius / alpha) ** 2) ** -MOFFAT_BETA
+    profile = (1 + (radius / alpha) ** 2) ** -beta
     return _fit(profile, radius, np.geomspace(0.2, 1.6, 6))
 
 
@@ -86,6 +85,16 @@ def convolved(one: Mixture, other: Mixture) -> Mixture:
     return Mixture(weight, (one.variance[:, None] + other.variance[None, :]).ravel())
 
 
-def psf(fwhm_px: float) -> Mixture:
+def psf(fwhm_px: float, beta: float) -> Mixture:
     """Effective PSF (pixel response included) in pixels."""
-    return moffat().scaled(fwhm_px)
+    return moffat(beta).scaled(fwhm_px)
+
+
+def psf_of_psfsize(psfsize_px: float, beta: float) -> Mixture:
+    """The effective PSF whose ``psfsize`` is given: see :func:`psfsize`."""
+    return psf(psfsize_px / psfsize(moffat(beta)), beta)
+
+
+def psfsize(effective_psf: Mixture) -> float:
+    """As the survey's code has it: ``2.3548 / (2 sqrt(pi))`` over the norm of the PSF, ``sqrt(sum(psf^2))``."""
+    return float(2.0 * np.sqrt(2.0 * np.log(2.0)) / (2.0 * np.sqrt(np.pi * effective_psf.squared_integral)))

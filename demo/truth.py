@@ -63,7 +63,7 @@ def brick_truth(plans: list[Plan]) -> pa.Table:
             f"{name}_{band}": float(values[index])
             for index, band in enumerate(BANDS)
             for name, values in (
-                ("psf_fwhm_arcsec", conditions.psf_fwhm_arcsec),
+                ("psfsize_arcsec", conditions.psfsize_arcsec),
                 ("depth_mag", conditions.depth_mag),
                 ("pixel_sigma_nmgy", conditions.pixel_sigma_nmgy),
                 ("nobs", conditions.nobs),

@@ -23,7 +23,11 @@ CELL_SCHEMA = pa.schema(
         ("cell", pa.string()),
         *((f"{axis}_index", pa.int32()) for axis in ("theta_e", "psf", "depth")),
         ("theta_e_arcsec", pa.float64()),
-        *((f"{axis}_{edge}", pa.float64()) for axis in ("psf_fwhm_arcsec", "depth_mag") for edge in ("low", "high")),
+        *(
+            (f"{axis}_{edge}", pa.float64())
+            for axis in ("psf_fwhm_nea_arcsec", "depth_mag")
+            for edge in ("low", "high")
+        ),
     ]
 )
 """The planned cells of a grid: name, indices, Einstein radius, and edges of seeing and depth."""

@@ -18,12 +18,13 @@ from etl.cutter import METRICS
 from etl.frames import table_of
 from lake import tables
 from lake.errors import DataError
+from lake.psfsize import psfdepth_from_sigma
 from lake.stamps import bucket_of, read_npz, shard_name, stamp_hash, write_shard
 from lake.survey import (
     BANDS,
     PIXEL_SCALE_ARCSEC,
     PIXEL_SCALE_TOLERANCE,
-    PSF_FWHM_RELATIVE_TO_R,
+    PSFSIZE_RELATIVE_TO_R,
     ZERO_POINT_MAG,
     depth_mag_from_psfdepth,
 )
@@ -34,7 +35,6 @@ _DES_COUNT = 46
 _SKY_BEYOND_PX = 38.0
 """Pixels of a DES stamp farther out than this measure its sky noise."""
 _SIGMA_PER_MAD = 1.4826
-_FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ def load_des_hosts(folder: Path, params: CutoutsParams) -> Imported:
 
     Their files carry no header: the zero point is 30 by convention, so that a unit is 1e-3 nMgy. The seeing of single
     images is not known: each gets the mean of the distribution in ``seeing.txt`` in r, and the survey's ratios in g and
-    z. The depth is that of a Gaussian PSF of this width over the noise of the image's outer part.
+    z. That seeing is the FWHM of a Gaussian, as the lens simulations take it that these files come from: a psfsize as
+    it is. The depth follows from it and from the noise of the image's outer part.
     Facts: galaxy_id, name, psfsize_g, psfsize_r, psfsize_z, psfdepth_r, depth_mag_r, sky_sigma_r_nmgy,
     pixel_scale_arcsec.
     """
@@ -114,12 +115,12 @@ def load_des_hosts(folder: Path, params: CutoutsParams) -> Imported:
     stamps = np.stack([_des_band(folder, band) * unit_nmgy for band in BANDS], axis=1).astype(np.float32)
     fwhm = _mean_seeing(folder / "seeing.txt")
     sigma = _sky_sigma(stamps[:, BANDS.index("r")])
-    depth = 1.0 / (sigma**2 * noise_pixels(fwhm, DES_PIXEL_SCALE_ARCSEC))
+    depth = psfdepth_from_sigma(sigma, fwhm, DES_PIXEL_SCALE_ARCSEC)
     ids = [f"des46:{i:03d}" for i in range(len(stamps))]
     facts = {
         "galaxy_id": ids,
         "name": ids,
-        **{f"psfsize_{b}": np.full(len(ids), fwhm * PSF_FWHM_RELATIVE_TO_R[b], dtype=np.float32) for b in BANDS},
+        **{f"psfsize_{b}": np.full(len(ids), fwhm * PSFSIZE_RELATIVE_TO_R[b], dtype=np.float32) for b in BANDS},
         "psfdepth_r": depth.astype(np.float32),
         "depth_mag_r": depth_mag_from_psfdepth(depth),
         "sky_sigma_r_nmgy": sigma,
@@ -127,11 +128,6 @@ def load_des_hosts(folder: Path, params: CutoutsParams) -> Imported:
     }
     rows = judged(stamps, ids, params, "des46")
     return Imported(stamps, rows, pa.table(facts), pa.Table.from_pylist([], schema=_REJECTED))
-
-
-def noise_pixels(fwhm_arcsec: float, pixel_scale_arcsec: float) -> float:
-    """Pixels whose noise a Gaussian PSF's flux measurement gathers: 4 pi sigma^2."""
-    return float(4 * np.pi * (fwhm_arcsec / pixel_scale_arcsec / _FWHM_PER_SIGMA) ** 2)
 
 
 def _des_band(folder: Path, band: str) -> NDArray[np.float64]:

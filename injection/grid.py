@@ -64,7 +64,9 @@ def plan(grid: GridParams, hosts_table: pa.Table, seed: int) -> Plan:
     rows: list[dict[str, object]] = []
     short: list[dict[str, object]] = []
     for t, p, d in product(
-        range(len(grid.theta_e_arcsec)), range(len(grid.psf_edges_arcsec) - 1), range(len(grid.depth_edges_mag) - 1)
+        range(len(grid.theta_e_arcsec)),
+        range(len(grid.psf_fwhm_nea_edges_arcsec) - 1),
+        range(len(grid.depth_edges_mag) - 1),
     ):
         made, cell_hosts = _cell_rows(grid, hosts, seed, (t, p, d))
         rows.extend(made)
@@ -90,8 +92,8 @@ PLAN_SCHEMA = pa.schema(
         ("psf_index", pa.int32()),
         ("depth_index", pa.int32()),
         ("cell", pa.string()),
-        ("cell_psf_low_arcsec", pa.float64()),
-        ("cell_psf_high_arcsec", pa.float64()),
+        ("cell_psf_fwhm_nea_low_arcsec", pa.float64()),
+        ("cell_psf_fwhm_nea_high_arcsec", pa.float64()),
         ("cell_depth_low_mag", pa.float64()),
         ("cell_depth_high_mag", pa.float64()),
         ("lens_theta_e_arcsec", pa.float64()),
@@ -110,7 +112,7 @@ def _cell_rows(
 ) -> tuple[list[dict[str, object]], int]:
     """Plan rows of one cell, and how many hosts it has."""
     t, p, d = index
-    psf = (grid.psf_edges_arcsec[p], grid.psf_edges_arcsec[p + 1])
+    psf = (grid.psf_fwhm_nea_edges_arcsec[p], grid.psf_fwhm_nea_edges_arcsec[p + 1])
     depth = (grid.depth_edges_mag[d], grid.depth_edges_mag[d + 1])
     inside = hosts.cell(psf, depth)
     if not len(inside):
@@ -120,14 +122,14 @@ def _cell_rows(
     tries = min(1 + grid.host_retries, len(ids))
     common = {
         **_indices(t, p, d),
-        "cell_psf_low_arcsec": psf[0],
-        "cell_psf_high_arcsec": psf[1],
+        "cell_psf_fwhm_nea_low_arcsec": psf[0],
+        "cell_psf_fwhm_nea_high_arcsec": psf[1],
         "cell_depth_low_mag": depth[0],
         "cell_depth_high_mag": depth[1],
         "lens_theta_e_arcsec": grid.theta_e_arcsec[t],
     }
     count = min(grid.per_cell, len(ids) * grid.max_uses_per_host)
-    shape = (len(grid.theta_e_arcsec), len(grid.psf_edges_arcsec) - 1, len(grid.depth_edges_mag) - 1)
+    shape = (len(grid.theta_e_arcsec), len(grid.psf_fwhm_nea_edges_arcsec) - 1, len(grid.depth_edges_mag) - 1)
     first = int(np.ravel_multi_index(index, shape)) * grid.per_cell
     made = [
         {
@@ -166,6 +168,6 @@ def _grid_id(grid: GridParams, prior: Prior, sources: Sources, hosts: Hosts, see
         chosen = grid.real_sources
         config["real_sources"] = [sources.bank.digest, chosen.catalogue_colours, chosen.max_pixel_arcsec]
     words = key_hash(seed, hosts.ids)
-    facts = np.concatenate([hosts.fwhm_arcsec, hosts.psfdepth], axis=1).astype("<f8").tobytes()
+    facts = np.concatenate([hosts.fwhm_nea_arcsec, hosts.psfdepth], axis=1).astype("<f8").tobytes()
     text = json.dumps([config, prior.model_dump(mode="json", exclude={"meaning"}), seed], sort_keys=True)
     return hashlib.sha256(text.encode() + words.astype("<u8").tobytes() + facts).hexdigest()[:16]

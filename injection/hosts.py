@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from injection.config import GridParams
-from injection.psf import Psf, fwhm_per_band
+from injection.psf import Psf, fwhm_nea_per_band
 from injection.render import Images
 from lake.errors import DataError, invalid
 from lake.hashing import key_hash
+from lake.psfsize import sigma_from_psfdepth
 from lake.survey import (
     BANDS,
     PIXEL_SCALE_ARCSEC,
@@ -31,7 +32,8 @@ EARLY_TYPES = ("DEV", "SER")
 class Hosts:
     """Candidate hosts: a table with ``galaxy_id``, ``psfsize_r``, ``psfdepth_r``, and those of g and z if known.
 
-    IM2 also needs ``type`` (or ``type_bin``). Rows without a PSF or depth in r cannot be hosts and are left out.
+    ``pixel_scale_arcsec`` is the survey's where the table has no such column. IM2 also needs ``type`` (or
+    ``type_bin``). Rows without a PSF or depth in r cannot be hosts and are left out.
     """
 
     def __init__(self, table: pa.Table, host_model: str) -> None:
@@ -46,7 +48,9 @@ class Hosts:
         self.ids = self.table.column("galaxy_id").combine_chunks()
         self.psfdepth = np.stack([_floats(self.table, f"psfdepth_{band}") for band in BANDS], axis=1)
         self.depth_mag = depth_mag_from_psfdepth(self.psfdepth[:, BANDS.index("r")])
-        self.fwhm_arcsec = _fwhm(self.table)
+        self.fwhm_nea_arcsec = _fwhm_nea(self.table)
+        scale = np.nan_to_num(_floats(self.table, "pixel_scale_arcsec"), nan=PIXEL_SCALE_ARCSEC)[:, None]
+        self.pixel_sigma_nmgy = sigma_from_psfdepth(self.psfdepth, self.fwhm_nea_arcsec, scale)
         self._row = {galaxy_id: row for row, galaxy_id in enumerate(self.ids.to_pylist())}
         if len(self._row) != len(self.ids):
             raise DataError("host table has duplicated galaxy_id")
@@ -59,15 +63,13 @@ class Hosts:
             raise DataError(f"host {error.args[0]} is not in the host table") from error
 
     def psf(self, rows: NDArray[np.int64], grid: GridParams) -> Psf:
-        """The PSFs of some hosts, in the grid's profile."""
-        fwhm = self.fwhm_arcsec[rows]
-        if grid.psf_model == "gaussian":
-            return Psf.gaussian(fwhm, grid.psf_includes_pixel)
-        return Psf.moffat(fwhm, grid.psf_moffat_beta, grid.psf_includes_pixel)
+        """The PSFs of some hosts: the grid's profile with the noise-equivalent area of their psfsize."""
+        width = self.fwhm_nea_arcsec[rows]
+        return Psf.of_area(grid.psf_model, width, grid.psf_moffat_beta, grid.psf_includes_pixel)
 
     def cell(self, psf_edges: tuple[float, float], depth_edges: tuple[float, float]) -> NDArray[np.int64]:
-        """Rows of hosts whose PSF and depth lie in [low, high)."""
-        psf, depth = self.fwhm_arcsec[:, BANDS.index("r")], self.depth_mag
+        """Rows of hosts whose psfsize and depth in r lie in [low, high)."""
+        psf, depth = self.fwhm_nea_arcsec[:, BANDS.index("r")], self.depth_mag
         inside = (psf >= psf_edges[0]) & (psf < psf_edges[1]) & (depth >= depth_edges[0]) & (depth < depth_edges[1])
         return np.flatnonzero(inside)
 
@@ -100,13 +102,13 @@ def _floats(table: pa.Table, name: str) -> Array:
     return np.asarray(column.to_numpy(), dtype=np.float64)
 
 
-def _fwhm(table: pa.Table) -> Array:
-    """FWHM (host, band): each band's own where given, else the survey's ratio to r."""
-    fwhm = fwhm_per_band(_floats(table, "psfsize_r"))
+def _fwhm_nea(table: pa.Table) -> Array:
+    """psfsize (host, band): each band's own where given, else the survey's ratio to r."""
+    width = fwhm_nea_per_band(_floats(table, "psfsize_r"))
     for index, band in enumerate(BANDS):
         own = _floats(table, f"psfsize_{band}")
-        fwhm[:, index] = np.where(own > 0, own, fwhm[:, index])
-    return fwhm
+        width[:, index] = np.where(own > 0, own, width[:, index])
+    return width
 
 
 def _early(table: pa.Table) -> pa.Array:

@@ -14,7 +14,7 @@ from injection import _pack, _rays
 from injection.config import Detectability
 from injection.device import Pixels, on_device
 from injection.lens import Lens, rotated
-from injection.psf import Psf, effective_area_arcsec2
+from injection.psf import Psf
 from injection.render import Arcs
 from injection.sources import components
 from lake.survey import BANDS, PIXEL_SCALE_ARCSEC
@@ -42,12 +42,6 @@ class Sky:
     def sigma(self) -> Array:
         """The depth's noise; the host's own where the depth is unknown."""
         return np.where(np.isfinite(self.from_psfdepth), self.from_psfdepth, self.from_mad)
-
-
-def sigma_from_psfdepth(psfdepth: Array, psf: Psf, pixel_scale_arcsec: float = PIXEL_SCALE_ARCSEC) -> Array:
-    """Noise per pixel, ``sqrt(sum(psf^2) / psfdepth)``, of depths (batch, band) in nMgy^-2; NaN without a depth."""
-    known = np.where(psfdepth > 0, psfdepth, np.nan)
-    return np.sqrt(pixel_scale_arcsec**2 / effective_area_arcsec2(psf, pixel_scale_arcsec) / known)
 
 
 def sigma_from_annulus(images: Pixels, usable: Pixels, inner_px: float, outer_px: float) -> Array:
@@ -79,7 +73,7 @@ def measure(
     it are where the arcs are.
     """
     lens = Lens.from_rows(rows)
-    radius = np.stack([lens.theta_e_arcsec, psf.fwhm_arcsec[:, R_BAND], lens.x_arcsec, lens.y_arcsec], axis=1)
+    radius = np.stack([lens.theta_e_arcsec, psf.fwhm_nea_arcsec[:, R_BAND], lens.x_arcsec, lens.y_arcsec], axis=1)
     value = _summed(arcs.images, hosts, usable, sky.sigma, radius / PIXEL_SCALE_ARCSEC, cuts.sky_sigmas)
     sigma = sky.sigma
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -93,7 +87,7 @@ def measure(
         columns["arc_images"] = image_counts(rows)
         columns["arc_off_stamp_fraction"] = np.clip(1.0 - arcs.flux_on_stamp / arcs.magnification, 0.0, 1.0)
         columns["arc_masked_fraction"] = np.clip(value["masked"] / value["flux_r"], 0.0, 1.0)
-        columns["theta_e_over_psf"] = lens.theta_e_arcsec / psf.fwhm_arcsec[:, R_BAND]
+        columns["theta_e_over_fwhm_nea"] = lens.theta_e_arcsec / psf.fwhm_nea_arcsec[:, R_BAND]
         columns["sky_sigma_psfdepth_nmgy"] = sky.from_psfdepth
         columns["sky_sigma_mad_nmgy"] = sky.from_mad
         columns["arc_sky_ratio"] = value["brightest"] / sigma
@@ -144,7 +138,7 @@ _SUMS = (
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _sums(arcs: Any, hosts: Any, usable: Any, sigmas: Any, places: Any, sky_sigmas: Any, out: Any) -> None:
-    """One pass over each injection's pixels; ``places`` are theta_E, FWHM and lens centre in pixels."""
+    """One pass over each injection's pixels; ``places`` are theta_E, PSF width and lens centre in pixels."""
     for row in range(arcs.shape[0]):
         for band in range(arcs.shape[1]):
             flux, peak = 0.0, 0.0

@@ -1,23 +1,28 @@
 """Point-spread functions per object and band: Gaussian, Moffat, pixel images; and how they act on a rendered stamp.
 
 What the profile means is declared. ``includes_pixel``: it is the effective PSF, the pixel's response included, as a
-survey's FWHM or stored PSF image usually is; a rendered image, whose pixels are integrals already, is then convolved
-with the PSF deconvolved by the pixel, so that the pixel acts once. Otherwise it is the optical PSF and acts as it is.
+stored PSF image usually is; a rendered image, whose pixels are integrals already, is then convolved with the PSF
+deconvolved by the pixel, so that the pixel acts once. Otherwise it is the optical PSF and acts as it is.
+
+A width has a kind: ``fwhm`` is that of the named profile, ``fwhm_nea`` that of the Gaussian with the effective PSF's
+noise-equivalent area, which is the catalogue's ``psfsize`` (see :mod:`lake.psfsize`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.fft import next_fast_len, rfft2
-from scipy.special import gamma, kv
 
+from injection import profiles
 from lake.errors import DataError, invalid
-from lake.survey import BANDS, PSF_FWHM_RELATIVE_TO_R
+from lake.psfsize import area_of_fwhm_nea, fwhm_nea_of_area
+from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, PSFSIZE_RELATIVE_TO_R
 
 Array = NDArray[np.float64]
 
@@ -30,25 +35,79 @@ _LEAST_PADDING = 27
 
 @dataclass(frozen=True)
 class Psf:
-    """PSFs of a batch: analytic with a FWHM (batch, band) in arcsec, or images (batch, band, y, x) of unit sum."""
+    """PSFs of a batch: named profiles, or images (batch, band, y, x) of unit sum."""
 
     kind: Literal["gaussian", "moffat", "image"]
-    fwhm_arcsec: Array
-    beta: float
+    fwhm_nea_arcsec: Array
+    """FWHM (batch, band) of the Gaussian with the noise-equivalent area of the effective PSF, pixel included"""
     includes_pixel: bool
+    fwhm_arcsec: Array
+    """FWHM (batch, band) of the named profile; NaN for images, which have none"""
+    beta: Array
+    """Exponent (band,) of the Moffat profile; infinite for other kinds"""
     image: Array | None = None
     sums: Array | None = None
     """Sums (batch, band) of the images before they were normalised."""
 
-    @classmethod
-    def gaussian(cls, fwhm_arcsec: ArrayLike, includes_pixel: bool) -> Psf:
-        return cls("gaussian", _positive(fwhm_arcsec), np.inf, includes_pixel)
+    @property
+    def named(self) -> profiles.Named:
+        """The kind, where it is a named profile."""
+        if self.kind == "image":
+            raise invalid("psf kind", "gaussian or moffat", self.kind)
+        return self.kind
 
     @classmethod
-    def moffat(cls, fwhm_arcsec: ArrayLike, beta: float, includes_pixel: bool) -> Psf:
-        if not beta > 1.0:
-            raise invalid("psf_moffat_beta", "above 1", beta)
-        return cls("moffat", _positive(fwhm_arcsec), beta, includes_pixel)
+    def gaussian(
+        cls, fwhm_arcsec: ArrayLike, includes_pixel: bool, pixel_scale_arcsec: float = PIXEL_SCALE_ARCSEC
+    ) -> Psf:
+        """Of a FWHM (batch, band)."""
+        return cls._of_width("gaussian", fwhm_arcsec, np.inf, includes_pixel, pixel_scale_arcsec)
+
+    @classmethod
+    def moffat(
+        cls,
+        fwhm_arcsec: ArrayLike,
+        beta: ArrayLike,
+        includes_pixel: bool,
+        pixel_scale_arcsec: float = PIXEL_SCALE_ARCSEC,
+    ) -> Psf:
+        """Of a FWHM (batch, band) and an exponent, one for all bands or (band,)."""
+        return cls._of_width("moffat", fwhm_arcsec, beta, includes_pixel, pixel_scale_arcsec)
+
+    @classmethod
+    def _of_width(
+        cls, kind: profiles.Named, fwhm_arcsec: ArrayLike, beta: ArrayLike, includes_pixel: bool, scale: float
+    ) -> Psf:
+        fwhm = _two_axes("fwhm_arcsec", fwhm_arcsec)
+        betas = _betas(beta, fwhm.shape[1])
+        if includes_pixel:
+            area = profiles.area(kind, fwhm, betas)
+        else:
+            area = profiles.area_with_pixel(kind, fwhm / scale, betas) * scale**2
+        return cls(kind, fwhm_nea_of_area(area), includes_pixel, fwhm, betas)
+
+    @classmethod
+    def of_area(
+        cls,
+        kind: profiles.Named,
+        fwhm_nea_arcsec: ArrayLike,
+        beta: ArrayLike,
+        includes_pixel: bool,
+        pixel_scale_arcsec: float = PIXEL_SCALE_ARCSEC,
+    ) -> Psf:
+        """The named profile whose effective PSF has the noise-equivalent area of ``fwhm_nea`` (batch, band).
+
+        Where the profile is the optical PSF, the pixel's part of the area is taken off.
+        """
+        wanted = _two_axes("fwhm_nea_arcsec", fwhm_nea_arcsec)
+        betas = _betas(np.inf if kind == "gaussian" else beta, wanted.shape[1])
+        if includes_pixel:
+            fwhm = wanted / fwhm_nea_of_area(profiles.area(kind, np.ones(len(betas)), betas))
+        else:
+            fwhm = pixel_scale_arcsec * profiles.width_under_pixel(
+                kind, area_of_fwhm_nea(wanted / pixel_scale_arcsec), betas
+            )
+        return cls(kind, wanted, includes_pixel, fwhm, betas)
 
     @classmethod
     def from_image(cls, images: ArrayLike, pixel_scale_arcsec: float, includes_pixel: bool) -> Psf:
@@ -63,15 +122,27 @@ class Psf:
             raise invalid("psf image", "of a sum within 1 % of one", float(sums.flat[np.abs(sums - 1.0).argmax()]))
         image = image / sums[..., None, None]
         _check_centred(image)
-        equivalent = np.sqrt(1.0 / (image**2).sum(axis=(2, 3)) / (4.0 * np.pi))
-        fwhm = equivalent * np.sqrt(8.0 * np.log(2.0)) * pixel_scale_arcsec
-        return cls("image", fwhm, np.inf, includes_pixel, image, sums)
+        width = fwhm_nea_of_area(_image_areas(image, includes_pixel)) * pixel_scale_arcsec
+        nothing = np.full(image.shape[:2], np.nan)
+        return cls("image", width, includes_pixel, nothing, np.full(image.shape[1], np.inf), image, sums)
+
+    def __len__(self) -> int:
+        return len(self.fwhm_arcsec)
 
     def take(self, index: Any) -> Psf:
         """The PSFs of some rows."""
         image = None if self.image is None else self.image[index]
         sums = None if self.sums is None else self.sums[index]
-        return Psf(self.kind, self.fwhm_arcsec[index], self.beta, self.includes_pixel, image, sums)
+        widths = self.fwhm_nea_arcsec[index], self.includes_pixel, self.fwhm_arcsec[index]
+        return Psf(self.kind, *widths, self.beta, image, sums)
+
+
+def _image_areas(image: Array, includes_pixel: bool) -> Array:
+    """Noise-equivalent areas (batch, band) in pixels of images of unit sum, by Parseval's theorem."""
+    if includes_pixel:
+        return np.asarray(1.0 / (image**2).sum(axis=(2, 3)))
+    pixel = np.sinc(np.fft.fftfreq(image.shape[-1])) ** 2
+    return np.asarray(1.0 / (np.abs(np.fft.fft2(image)) ** 2 * pixel[:, None] * pixel).mean(axis=(2, 3)))
 
 
 def _check_centred(image: Array) -> None:
@@ -83,58 +154,35 @@ def _check_centred(image: Array) -> None:
         raise invalid("psf image", allowed, float(offset.max()))
 
 
-def _positive(fwhm_arcsec: ArrayLike) -> Array:
-    fwhm = np.asarray(fwhm_arcsec, dtype=np.float64)
-    if fwhm.ndim != 2:
-        raise invalid("psf fwhm_arcsec", "(batch, band)", fwhm.shape)
-    return fwhm
+def _two_axes(name: str, width_arcsec: ArrayLike) -> Array:
+    width = np.asarray(width_arcsec, dtype=np.float64)
+    if width.ndim != 2:
+        raise invalid(f"psf {name}", "(batch, band)", width.shape)
+    return width
 
 
-def fwhm_per_band(fwhm_r_arcsec: ArrayLike) -> Array:
-    """FWHM (batch, band) from that in r, where a survey gives no more."""
-    r = np.asarray(fwhm_r_arcsec, dtype=np.float64)
-    return np.stack([r * PSF_FWHM_RELATIVE_TO_R[band] for band in BANDS], axis=-1)
+def _betas(beta: ArrayLike, bands: int) -> Array:
+    """Exponents (band,) of one for all bands, or of one each."""
+    value = np.asarray(beta, dtype=np.float64)
+    if value.shape not in ((), (bands,)) or not (value > 1.0).all():
+        raise invalid("psf_moffat_beta", f"above 1, one number or {bands}", value.tolist())
+    return np.broadcast_to(value, (bands,))
 
 
-def moffat_scale(fwhm_arcsec: ArrayLike, beta: float) -> Array:
-    """Moffat ``alpha`` of a FWHM."""
-    return np.asarray(fwhm_arcsec) / (2.0 * np.sqrt(2.0 ** (1.0 / beta) - 1.0))
+def fwhm_nea_per_band(fwhm_nea_r_arcsec: ArrayLike) -> Array:
+    """``fwhm_nea`` (batch, band) from that in r, where a survey gives no more."""
+    r = np.asarray(fwhm_nea_r_arcsec, dtype=np.float64)
+    return np.stack([r * PSFSIZE_RELATIVE_TO_R[band] for band in BANDS], axis=-1)
 
 
 def profile(psf: Psf, radius_arcsec: ArrayLike) -> Array:
-    """Surface brightness (per arcsec^2) of a unit-flux analytic PSF, (batch, band) broadcast against radii."""
-    radius = np.asarray(radius_arcsec)
-    if psf.kind == "gaussian":
-        variance = psf.fwhm_arcsec**2 / (8.0 * np.log(2.0))
-        return np.exp(-0.5 * radius**2 / variance) / (2.0 * np.pi * variance)
-    scale = moffat_scale(psf.fwhm_arcsec, psf.beta)
-    return (psf.beta - 1.0) / (np.pi * scale**2) * (1.0 + (radius / scale) ** 2) ** -psf.beta
+    """Surface brightness (per arcsec^2) of a unit-flux named profile, (batch, band) broadcast against radii."""
+    return profiles.brightness(psf.named, psf.fwhm_arcsec, psf.beta, radius_arcsec)
 
 
 def modulation(psf: Psf, frequency_per_arcsec: ArrayLike) -> Array:
-    """Fourier transform of :func:`profile`, real and 1 at frequency 0.
-
-    Moffat: ``2^(2-beta) / Gamma(beta-1) z^(beta-1) K_(beta-1)(z)`` with ``z = 2 pi alpha k`` (Matern), which for
-    beta = 3.5 is ``e^-z (1 + z + z^2/3)``.
-    """
-    k = np.asarray(frequency_per_arcsec)
-    if psf.kind == "gaussian":
-        return np.exp(-2.0 * np.pi**2 * psf.fwhm_arcsec**2 / (8.0 * np.log(2.0)) * k**2)
-    z = 2.0 * np.pi * moffat_scale(psf.fwhm_arcsec, psf.beta) * k
-    safe = np.where(z > 1e-9, z, 1.0)
-    order = psf.beta - 1.0
-    return np.where(z > 1e-9, 2.0 ** (1.0 - order) / gamma(order) * safe**order * kv(order, safe), 1.0)
-
-
-def effective_area_arcsec2(psf: Psf, pixel_scale_arcsec: float) -> Array:
-    """Noise-equivalent area ``1 / integral(psf^2)`` (batch, band) in arcsec^2."""
-    if psf.kind == "gaussian":
-        return 4.0 * np.pi * psf.fwhm_arcsec**2 / (8.0 * np.log(2.0))
-    if psf.kind == "moffat":
-        return np.pi * moffat_scale(psf.fwhm_arcsec, psf.beta) ** 2 * (2.0 * psf.beta - 1.0) / (psf.beta - 1.0) ** 2
-    if psf.image is None:
-        raise invalid("psf image", "given for kind 'image'", None)
-    return pixel_scale_arcsec**2 / (psf.image**2).sum(axis=(2, 3))
+    """Fourier transform of :func:`profile`, real and 1 at frequency 0."""
+    return profiles.transform(psf.named, psf.fwhm_arcsec, psf.beta, frequency_per_arcsec)
 
 
 def padded_sizes(psf: Psf, stamp_pixels: int, pixel_scale_arcsec: float) -> NDArray[np.int64]:
@@ -142,7 +190,7 @@ def padded_sizes(psf: Psf, stamp_pixels: int, pixel_scale_arcsec: float) -> NDAr
     if psf.image is not None:
         kernel = min(psf.image.shape[-1], 2 * stamp_pixels - 1)
         size = int(next_fast_len(stamp_pixels + kernel // 2, real=True))
-        return np.full(len(psf.fwhm_arcsec), size)
+        return np.full(len(psf), size)
     wings = np.nan_to_num(np.ceil(_WING_FWHM * psf.fwhm_arcsec.max(axis=1) / pixel_scale_arcsec), posinf=0.0)
     padding = np.minimum(np.maximum(wings, _LEAST_PADDING), stamp_pixels).astype(np.int64)
     unique, place = np.unique(padding, return_inverse=True)
@@ -165,9 +213,9 @@ def filtered(
         response *= inverse_pixel[: size // 2 + 1] * flux[..., None, None]
         return np.asarray(spectrum[:, None] * response, dtype=np.complex64)
     out = np.empty((*fluxes.shape, *spectrum.shape[1:]), dtype=np.complex64)
-    table, step = modulation_table(psf.kind, psf.beta)
-    rates = (table_scale(psf) / (pixel_scale_arcsec * size * step)).astype(np.float32)
-    _filter(rates, flux, table, inverse_pixel, spectrum.view(np.float32), out.view(np.float32))
+    tables, steps = modulation_tables(psf)
+    rates = (table_scale(psf) / (pixel_scale_arcsec * size * steps)).astype(np.float32)
+    _filter(rates, flux, tables, inverse_pixel, spectrum.view(np.float32), out.view(np.float32))
     return out
 
 
@@ -184,23 +232,25 @@ def centred(image: Array, size: int, stamp_pixels: int) -> NDArray[np.float32]:
 
 def table_scale(psf: Psf) -> Array:
     """Length (arcsec) that makes frequencies dimensionless in the modulation table."""
-    return psf.fwhm_arcsec if psf.kind == "gaussian" else moffat_scale(psf.fwhm_arcsec, psf.beta)
+    return psf.fwhm_arcsec if psf.kind == "gaussian" else profiles.moffat_scale(psf.fwhm_arcsec, psf.beta)
 
 
-_TABLES: dict[tuple[str, float], tuple[NDArray[np.float32], float]] = {}
 _TABLE_POINTS = 8192
 
 
-def modulation_table(kind: str, beta: float) -> tuple[NDArray[np.float32], float]:
+def modulation_tables(psf: Psf) -> tuple[NDArray[np.float32], Array]:
+    """Modulation (band, frequency) of each band's profile at unit scale, and the steps (band,) of frequency."""
+    tables = [_modulation_table(psf.named, float(beta)) for beta in psf.beta]
+    return np.stack([values for values, _ in tables]), np.array([step for _, step in tables])
+
+
+@lru_cache(maxsize=32)
+def _modulation_table(kind: profiles.Named, beta: float) -> tuple[NDArray[np.float32], float]:
     """Modulation of a profile of unit scale at equal steps of frequency, far enough to vanish in float32."""
-    if (kind, beta) not in _TABLES:
-        one = np.ones((1, 1))
-        unit = one if kind == "gaussian" else one * 2.0 * np.sqrt(2.0 ** (1.0 / beta) - 1.0)
-        psf = Psf("gaussian" if kind == "gaussian" else "moffat", unit, beta, includes_pixel=False)
-        last = 3.0 if kind == "gaussian" else 5.0
-        grid = np.linspace(0.0, last, _TABLE_POINTS)
-        _TABLES[kind, beta] = (modulation(psf, grid)[0].astype(np.float32), last / (_TABLE_POINTS - 1))
-    return _TABLES[kind, beta]
+    unit = 1.0 if kind == "gaussian" else 2.0 * np.sqrt(2.0 ** (1.0 / beta) - 1.0)
+    last = 3.0 if kind == "gaussian" else 5.0
+    grid = np.linspace(0.0, last, _TABLE_POINTS)
+    return profiles.transform(kind, unit, beta, grid).astype(np.float32), last / (_TABLE_POINTS - 1)
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
@@ -218,13 +268,13 @@ def _respond(rate: Any, table: Any, inverse_pixel: Any, response: Any) -> None:
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
-def _filter(rates: Any, fluxes: Any, table: Any, inverse_pixel: Any, spectrum: Any, out: Any) -> None:
+def _filter(rates: Any, fluxes: Any, tables: Any, inverse_pixel: Any, spectrum: Any, out: Any) -> None:
     """Multiply spectra by flux and response; complex numbers are pairs of floats along the last axis."""
     size, half = out.shape[2], out.shape[3] // 2
     response = np.empty((half, half), np.float32)
     for row in range(out.shape[0]):
         for band in range(out.shape[1]):
-            _respond(rates[row, band], table, inverse_pixel, response)
+            _respond(rates[row, band], tables[band], inverse_pixel, response)
             for j in range(size):
                 line = response[min(j, size - j)]
                 for i in range(half):

@@ -200,6 +200,8 @@ def traced(
 def _reasons(rows: pa.Table, psf: Psf, sources: Sources) -> list[str | None]:
     """Why rows cannot be rendered."""
     reasons = [own or other for own, other in zip(faults(rows), sources.faults(rows), strict=True)]
+    if psf.kind == "image":
+        return reasons
     bad_psf = ~(np.isfinite(psf.fwhm_arcsec) & (psf.fwhm_arcsec > 0)).all(axis=1)
     for index in np.flatnonzero(bad_psf):
         reasons[index] = reasons[index] or str(

@@ -18,10 +18,13 @@ _IDENTITY: tuple[tuple[str, pa.DataType], ...] = (
     ("psf_index", pa.int32()),
     ("depth_index", pa.int32()),
     ("cell", pa.string()),
-    *((f"cell_{edge}", _DOUBLE) for edge in ("psf_low_arcsec", "psf_high_arcsec", "depth_low_mag", "depth_high_mag")),
+    *(
+        (f"cell_{edge}", _DOUBLE)
+        for edge in ("psf_fwhm_nea_low_arcsec", "psf_fwhm_nea_high_arcsec", "depth_low_mag", "depth_high_mag")
+    ),
     ("galaxy_id", pa.string()),
     ("host_attempt", pa.int32()),
-    *((f"host_psf_fwhm_{band}_arcsec", _DOUBLE) for band in BANDS),
+    *((f"host_psf_fwhm_nea_{band}_arcsec", _DOUBLE) for band in BANDS),
     ("host_depth_r_mag", _DOUBLE),
 )
 _DRAWN: tuple[tuple[str, pa.DataType], ...] = (
@@ -36,7 +39,7 @@ _DRAWN: tuple[tuple[str, pa.DataType], ...] = (
     ("src_stamp_id", pa.string()),
     ("log_prior", _DOUBLE),
     ("poisson_gain_e_per_nmgy", _DOUBLE),
-    ("theta_e_over_psf", _DOUBLE),
+    ("theta_e_over_fwhm_nea", _DOUBLE),
 )
 _MEASURED: tuple[tuple[str, pa.DataType], ...] = (
     *((name, _DOUBLE) for name in ("arc_snr", "arc_snr_annulus", "magnification")),

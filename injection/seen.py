@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from injection.conditioning import suppress_core
 from injection.config import GridParams
 from injection.device import Pixels, like
-from injection.measure import R_BAND, Sky, sigma_from_annulus, sigma_from_psfdepth
+from injection.measure import R_BAND, Sky, sigma_from_annulus
 from injection.noise import add_poisson, add_sky
 from injection.psf import Psf
 from injection.render import Arcs, Images, Sources, render_arcs
@@ -42,14 +42,13 @@ class Seen:
 def see(
     grid: GridParams, sources: Sources, drawn: pa.Table, stamps: Images, conditions: tuple[Psf, Array], seed: int
 ) -> Seen:
-    """Drawn rows in their hosts' stamps; ``conditions`` are the hosts' PSFs and depths (batch, band) in nMgy^-2."""
-    psf, psfdepth = conditions
+    """Drawn rows in their hosts' stamps; ``conditions``: their PSFs and their depth's pixel noise (batch, band)."""
+    psf, by_depth = conditions
     arcs = render_arcs(drawn, psf, stamps.shape[-1], grid.quadrature, grid.threads, sources, grid.device)
     if grid.core_suppression_radius_arcsec is not None:
         arcs = replace(arcs, images=suppress_core(arcs.images, drawn, grid.core_suppression_radius_arcsec))
     hosts = like(stamps, arcs.images)
     usable = (abs(hosts) < np.inf).all(1)
-    by_depth = sigma_from_psfdepth(psfdepth, psf)
     by_host = [sigma_from_annulus(hosts[:, band], usable, *grid.sky_annulus_px) for band in _annulus_bands(grid)]
     sky = Sky(by_depth[:, R_BAND], by_host[R_BAND if len(by_host) > 1 else 0])
     reasons, bare, light = list(arcs.reasons), hosts, arcs.images

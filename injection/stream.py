@@ -165,7 +165,7 @@ def _inject(plan: Plan, drawn: pa.Table, found: _Found, scorer: Scorer) -> tuple
         return {}, []
     rows = plan.hosts.rows_of(found.ids)
     psf = plan.hosts.psf(rows, plan.grid)
-    seen = see(plan.grid, plan.sources, drawn, found.stamps, (psf, plan.hosts.psfdepth[rows]), plan.seed)
+    seen = see(plan.grid, plan.sources, drawn, found.stamps, (psf, plan.hosts.pixel_sigma_nmgy[rows]), plan.seed)
     values = measure(drawn, seen.arcs, seen.hosts, seen.usable, psf, seen.sky, plan.grid.detectability)
     values["score"], values["host_score"] = _scored(scorer, seen.images), _scored(scorer, seen.bare)
     reasons = seen.reasons
@@ -194,10 +194,10 @@ def _identity(plan: Plan, rows: pa.Table, found: _Found) -> dict[str, Any]:
     columns["host_model"] = pa.array([plan.grid.host_model] * count)
     columns["galaxy_id"], columns["host_attempt"] = pa.array(found.ids), found.attempts
     for index, band in enumerate(BANDS):
-        columns[f"host_psf_fwhm_{band}_arcsec"] = plan.hosts.fwhm_arcsec[host, index]
+        columns[f"host_psf_fwhm_nea_{band}_arcsec"] = plan.hosts.fwhm_nea_arcsec[host, index]
     columns["host_depth_r_mag"] = plan.hosts.depth_mag[host]
-    fwhm_r = plan.hosts.fwhm_arcsec[host, BANDS.index("r")]
-    columns["theta_e_over_psf"] = rows.column("lens_theta_e_arcsec").to_numpy() / fwhm_r
+    fwhm_nea_r = plan.hosts.fwhm_nea_arcsec[host, BANDS.index("r")]
+    columns["theta_e_over_fwhm_nea"] = rows.column("lens_theta_e_arcsec").to_numpy() / fwhm_nea_r
     gain = plan.grid.poisson_gain_e_per_nmgy
     columns["poisson_gain_e_per_nmgy"] = pa.array([gain] * count, pa.float64())
     return columns

@@ -56,7 +56,17 @@ def photometry(nullable: bool) -> tuple[Column, ...]:
         Column("g_minus_r", "float", "colour, as observed", "mag", nullable=True),
         Column("r_minus_z", "float", "colour, as observed", "mag", nullable=True),
         Column("z_minus_w1", "float", "colour, as observed", "mag", nullable=True),
-        *(Column(f"psfsize_{b}", "float", f"PSF FWHM in {b}", "arcsec", nullable=True, low=0) for b in BANDS),
+        *(
+            Column(
+                f"psfsize_{b}",
+                "float",
+                f"FWHM of the Gaussian with the PSF's noise-equivalent area, in {b}",
+                "arcsec",
+                nullable=True,
+                low=0,
+            )
+            for b in BANDS
+        ),
         *(
             Column(f"psfdepth_{b}", "float", f"point-source inverse variance in {b}", "nMgy^-2", nullable=True, low=0)
             for b in BANDS

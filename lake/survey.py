@@ -12,7 +12,8 @@ STAMP_PIXELS = 101
 PIXEL_SCALE_TOLERANCE = 0.01
 """Stamps within this relative distance of the survey's pixel scale are accepted (DES: 0.263")."""
 
-PSF_FWHM_RELATIVE_TO_R: dict[str, float] = {"g": 1.05, "r": 1.0, "z": 0.94}
+PSFSIZE_RELATIVE_TO_R: dict[str, float] = {"g": 1.05, "r": 1.0, "z": 0.94}
+"""Typical ``psfsize`` (see :mod:`lake.psfsize`) of each band over that in r."""
 
 MASKBITS: dict[str, int] = {
     "BRIGHT": 1,

@@ -15,10 +15,11 @@ from etl.config import CutoutsParams
 from etl.imports import Imported, import_npz, load_des_hosts
 from injection.config import GridParams
 from injection.hosts import Hosts
-from injection.measure import sigma_from_annulus, sigma_from_psfdepth
+from injection.measure import sigma_from_annulus
 from injection.noise import add_sky
 from injection.stream import LoadHosts
 from lake.errors import DataError, invalid
+from lake.psfsize import psfdepth_from_sigma
 from lake.stamps import StampStore
 from lake.survey import BANDS, flux_from_magnitude
 from pipeline import params
@@ -35,14 +36,14 @@ _R = BANDS.index("r")
 class Conditions:
     """Observing conditions of hosts that bring none of their own."""
 
-    psf_fwhm_arcsec: float
-    """r-band FWHM; g and z by the survey's ratios"""
+    psf_fwhm_nea_arcsec: float
+    """psfsize in r; g and z by the survey's ratios"""
     depth_mag: tuple[float, float, float]
     """5-sigma point-source depths of blank sky in g, r, z"""
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.psf_fwhm_arcsec < np.inf:
-            raise invalid("psf_fwhm_arcsec", "positive", self.psf_fwhm_arcsec)
+        if not 0.0 < self.psf_fwhm_nea_arcsec < np.inf:
+            raise invalid("psf_fwhm_nea_arcsec", "positive", self.psf_fwhm_nea_arcsec)
         if not np.isfinite(self.depth_mag).all():
             raise invalid("depth_mag", "three finite magnitudes (g, r, z)", self.depth_mag)
 
@@ -76,30 +77,29 @@ def host_set(source: str, grid: GridParams, conditions: Conditions, seed: int) -
         imported = load_des_hosts(path, cutouts)
         return _of_stamps(f"DES galaxies ({path.name})", imported, imported.facts, grid)
     imported = imported_npz(path, cutouts)
-    facts = _with_conditions(imported, conditions.psf_fwhm_arcsec, grid)
-    name = f'NPZ cut-outs of {path.name}, seeing taken as {conditions.psf_fwhm_arcsec:g}"'
+    facts = _with_conditions(imported, conditions.psf_fwhm_nea_arcsec, grid)
+    name = f'NPZ cut-outs of {path.name}, psfsize taken as {conditions.psf_fwhm_nea_arcsec:g}"'
     return _of_stamps(name, imported, facts, grid)
 
 
-def _with_conditions(imported: Imported, fwhm_arcsec: float, grid: GridParams) -> pa.Table:
-    """Facts of cut-outs that bring no conditions: a given seeing, and the depth that their own noise then means."""
-    facts = imported.facts.select(["galaxy_id"])
-    facts = facts.append_column("psfsize_r", pa.array(np.full(facts.num_rows, fwhm_arcsec)))
+def _with_conditions(imported: Imported, fwhm_nea_arcsec: float, grid: GridParams) -> pa.Table:
+    """Facts of cut-outs that bring no conditions: a given psfsize, and the depth that their own noise then means."""
+    facts = imported.facts.select(["galaxy_id", "pixel_scale_arcsec"])
+    facts = facts.append_column("psfsize_r", pa.array(np.full(facts.num_rows, fwhm_nea_arcsec)))
     usable = np.asarray(np.isfinite(imported.stamps).all(axis=1))
     sigma = sigma_from_annulus(imported.stamps[:, _R], usable, *grid.sky_annulus_px)
-    unit = Hosts(facts.append_column("psfdepth_r", pa.array(np.ones(facts.num_rows))), "IM1")
-    of_unit_depth = sigma_from_psfdepth(np.ones((1, len(BANDS))), unit.psf(np.arange(1), grid))[0, _R]
-    return facts.append_column("psfdepth_r", pa.array((of_unit_depth / sigma) ** 2))
+    depth = psfdepth_from_sigma(sigma, fwhm_nea_arcsec, facts["pixel_scale_arcsec"].to_numpy())
+    return facts.append_column("psfdepth_r", pa.array(depth))
 
 
 def one_cell(grid: GridParams, hosts: Hosts, per_radius: int) -> GridParams:
     """The grid's Einstein radii, ``per_radius`` injections each, in one cell of seeing and depth for all hosts."""
-    fwhm, depth = hosts.fwhm_arcsec[:, _R], hosts.depth_mag
+    width, depth = hosts.fwhm_nea_arcsec[:, _R], hosts.depth_mag
     changes = {
-        "psf_edges_arcsec": (float(fwhm.min()) * 0.99, float(fwhm.max()) * 1.01),
+        "psf_fwhm_nea_edges_arcsec": (float(width.min()) * 0.99, float(width.max()) * 1.01),
         "depth_edges_mag": (float(depth.min()) - 0.01, float(depth.max()) + 0.01),
         "per_cell": per_radius,
-        "max_uses_per_host": -(-per_radius // len(fwhm)),
+        "max_uses_per_host": -(-per_radius // len(width)),
     }
     return GridParams.load({**grid.model_dump(mode="json"), **changes}, "grid")
 
@@ -141,18 +141,18 @@ def _blank(grid: GridParams, conditions: Conditions, seed: int) -> HostSet:
     """Sky without galaxies: Gaussian noise of each band's depth, one sky per identifier."""
     ids = [f"blank:{index:04d}" for index in range(1000)]
     depth = (5.0 / flux_from_magnitude(conditions.depth_mag)) ** 2
-    columns = {"galaxy_id": ids, "psfsize_r": np.full(len(ids), conditions.psf_fwhm_arcsec)}
+    columns = {"galaxy_id": ids, "psfsize_r": np.full(len(ids), conditions.psf_fwhm_nea_arcsec)}
     columns |= {f"psfdepth_{band}": np.full(len(ids), depth[index]) for index, band in enumerate(BANDS)}
     hosts = Hosts(pa.table(columns), grid.host_model)
     pixels = params.typed(CutoutsParams, "cutouts").stamp_pixels
-    sigma = sigma_from_psfdepth(depth[None], hosts.psf(np.arange(1), grid))
+    sigma = hosts.pixel_sigma_nmgy[:1]
 
     def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
         empty = np.zeros((len(galaxy_ids), len(BANDS), pixels, pixels), np.float32)
         return add_sky(empty, np.repeat(sigma, len(galaxy_ids), axis=0), seed, pa.array(galaxy_ids))
 
     depths = ", ".join(f"{band} {mag:g}" for band, mag in zip(BANDS, conditions.depth_mag, strict=True))
-    return HostSet(f'blank sky, seeing {conditions.psf_fwhm_arcsec:g}", depth {depths}', hosts, load, pixels)
+    return HostSet(f'blank sky, psfsize {conditions.psf_fwhm_nea_arcsec:g}", depth {depths}', hosts, load, pixels)
 
 
 def _of_stamps(name: str, imported: Imported, facts: pa.Table, grid: GridParams) -> HostSet:

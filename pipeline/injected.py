@@ -43,7 +43,7 @@ def drawn_again(context: RunContext, rows: pa.Table, grid: GridParams, store: St
     hosts = Hosts(table, grid.host_model)
     ids = rows["galaxy_id"].to_pylist()
     places, here = hosts.rows_of(ids), grid.model_copy(update={"device": "cpu"})
-    conditions = hosts.psf(places, grid), hosts.psfdepth[places]
+    conditions = hosts.psf(places, grid), hosts.pixel_sigma_nmgy[places]
     seen = see(here, grid_sources(grid), rows, stamp_loader(table, store)(ids), conditions, context.seed)
     failed = [reason for reason in seen.reasons if reason is not None]
     if failed:

@@ -32,10 +32,10 @@ class Choice:
     min_source_snr: float
     hosts: str
     host_model: str | None
-    psf_fwhm: float
+    psf_fwhm_nea: float
     depth: tuple[float, float, float]
     psf_model: str | None
-    psf_beta: float | None
+    psf_beta: tuple[float, ...] | None
     poisson_gain: float | None
     core_suppression_radius: float | None
     seed: int | None
@@ -45,7 +45,7 @@ class Choice:
         grid = self.grid()
         seed = params.survey().seed if self.seed is None else self.seed
         sources = grid_sources(grid)
-        return Setting(grid, host_set(self.hosts, grid, Conditions(self.psf_fwhm, self.depth), seed), sources, seed)
+        return Setting(grid, host_set(self.hosts, grid, Conditions(self.psf_fwhm_nea, self.depth), seed), sources, seed)
 
     def grid(self) -> GridParams:
         """The grid's parameters with the options in their place."""

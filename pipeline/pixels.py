@@ -40,7 +40,7 @@ def draw_pixels(rows: pa.Table, galaxy_ids: Sequence[str], setting: Setting) -> 
     """Render rows of drawn parameters into their hosts, as the grid's stream does with the same seed."""
     hosts, grid = setting.hosts.hosts, setting.grid.model_copy(update={"device": "cpu"})
     index = hosts.rows_of(galaxy_ids)
-    conditions = hosts.psf(index, grid), hosts.psfdepth[index]
+    conditions = hosts.psf(index, grid), hosts.pixel_sigma_nmgy[index]
     seen = see(grid, setting.sources, rows, setting.hosts.load(galaxy_ids), conditions, setting.seed)
     measured = measure(rows, seen.arcs, seen.hosts, seen.usable, conditions[0], seen.sky, grid.detectability)
     return Pixels(seen.bare, seen.images, measured, seen.reasons)

@@ -12,10 +12,12 @@ import pandas as pd
 from analysis.candidates import ranked_candidates
 from analysis.config import ReportParams
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
+from injection.config import GridParams
 from lake import cards
 from lake.errors import LakeError
 from lake.provenance import git_commit, pipeline_version
 from lake.stamps import StampStore
+from lake.survey import BANDS
 from modeling.card import FINDER, read_card
 from pipeline.context import RunContext
 from pipeline.galleries import galleries
@@ -27,7 +29,7 @@ log = logging.getLogger(__name__)
 _SPLIT = "test"
 _INJECTION_COLUMNS = [
     *("grid_id", "injection_id", "galaxy_id", "lens_theta_e_arcsec", "src_mag_r", "src_beta_frac", "src_re_arcsec"),
-    *("host_psf_fwhm_r_arcsec", "host_depth_r_mag", "detectable"),
+    *("host_psf_fwhm_nea_r_arcsec", "host_depth_r_mag", "detectable"),
 ]
 _ANSWER_COLUMNS = ["injection_id", "status", "probability", "host_probability"]
 
@@ -120,13 +122,19 @@ def _grid(context: RunContext, name: str) -> Mapping[str, str]:
     grid = grid_params(context, name)
     return {
         "Einstein radii (arcsec)": ", ".join(f"{value:g}" for value in grid.theta_e_arcsec),
-        "seeing edges (arcsec)": ", ".join(f"{value:g}" for value in grid.psf_edges_arcsec),
+        "psfsize edges (arcsec)": ", ".join(f"{value:g}" for value in grid.psf_fwhm_nea_edges_arcsec),
         "depth edges (mag)": ", ".join(f"{value:g}" for value in grid.depth_edges_mag),
         "injections per cell": str(grid.per_cell),
         "prior": grid.prior,
         "host model": grid.host_model,
-        "PSF": f"{grid.psf_model}, the host's own FWHM per band",
+        "PSF": _psf(grid),
     }
+
+
+def _psf(grid: GridParams) -> str:
+    beta = ", ".join(f"{value:g}" for value in grid.psf_moffat_beta)
+    profile = f"Moffat of beta {beta} ({', '.join(BANDS)})" if grid.psf_model == "moffat" else "Gaussian"
+    return f"{profile} with the noise-equivalent area of the host's own psfsize per band"
 
 
 def _provenance(context: RunContext) -> Mapping[str, str]:

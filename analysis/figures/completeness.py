@@ -29,7 +29,7 @@ class Axis:
 
 
 THETA_E = Axis("theta_e_arcsec", "Einstein radius (arcsec)")
-PSF_FWHM = Axis("psf_fwhm_arcsec", "r PSF FWHM (arcsec)")
+PSFSIZE = Axis("psf_fwhm_nea_arcsec", "r psfsize (arcsec)")
 DEPTH = Axis("depth_mag", "r depth (5 sigma, mag)")
 
 
@@ -44,7 +44,7 @@ def heat_map(rows: pd.DataFrame, threshold_id: str, title: str, top: float | Non
         raise DataError(f"no completeness cells at threshold '{threshold_id}' in source-magnitude bin '{ALL}'")
     theta = cells["theta_e_arcsec"]
     cells = cells.assign(theta_e_arcsec_low=theta, theta_e_arcsec_high=theta)
-    return heat_panels(cells, (THETA_E, PSF_FWHM, DEPTH), title, top)
+    return heat_panels(cells, (THETA_E, PSFSIZE, DEPTH), title, top)
 
 
 def heat_panels(cells: pd.DataFrame, axes3: tuple[Axis, Axis, Axis], title: str, top: float | None = None) -> Picture:

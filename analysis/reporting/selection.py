@@ -16,7 +16,7 @@ PARAMETERS = {
     "src_mag_r": "source r magnitude, unlensed",
     "src_beta_frac": "source offset / Einstein radius",
     "src_re_arcsec": "source half-light radius (arcsec)",
-    "host_psf_fwhm_r_arcsec": "r PSF FWHM of the host (arcsec)",
+    "host_psf_fwhm_nea_r_arcsec": "r psfsize of the host (arcsec)",
     "host_depth_r_mag": "r depth of the host (5 sigma, mag)",
 }
 _BINS = 6

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from injection import psf as profiles
+from injection import psf as psfs
 from injection.psf import Psf
 
 Array = NDArray[np.float64]
@@ -49,7 +49,7 @@ def convolve(
 def transfer(psf: Psf, size: int, stamp_pixels: int, pixel_scale_arcsec: float, device: torch.device) -> Tensor:
     """What multiplies real transforms, as in ``psf.filtered``: (batch, band, size, size // 2 + 1)."""
     if psf.image is not None:
-        kernel = torch.from_numpy(profiles.centred(psf.image, size, stamp_pixels)).to(device)
+        kernel = torch.from_numpy(psfs.centred(psf.image, size, stamp_pixels)).to(device)
         response = torch.fft.rfft2(kernel)
     else:
         response = _analytic(psf, size, pixel_scale_arcsec, device)
@@ -60,16 +60,17 @@ def transfer(psf: Psf, size: int, stamp_pixels: int, pixel_scale_arcsec: float, 
 
 
 def _analytic(psf: Psf, size: int, pixel_scale_arcsec: float, device: torch.device) -> Tensor:
-    """Modulation at every frequency, from the table of its profile."""
-    values, step = profiles.modulation_table(psf.kind, psf.beta)
+    """Modulation at every frequency, from the table of each band's profile."""
+    values, steps = psfs.modulation_tables(psf)
     table = torch.from_numpy(values).to(device)
-    rates = profiles.table_scale(psf) / (pixel_scale_arcsec * size * step)
+    rates = psfs.table_scale(psf) / (pixel_scale_arcsec * size * steps)
     frequency = np.minimum(np.arange(size), size - np.arange(size)).astype(np.float32)
     modulus = np.sqrt(frequency[:, None] ** 2 + frequency[: size // 2 + 1] ** 2)
     place = torch.from_numpy(rates.astype(np.float32)).to(device)[..., None, None] * torch.from_numpy(modulus).to(
         device
     )
-    low = place.to(torch.int32).clamp(max=len(values) - 2)
+    low = place.to(torch.int32).clamp(max=values.shape[1] - 2)
     part = (place - low).clamp(max=1.0)
-    below = table[low]
-    return below + part * (table[low + 1] - below)
+    band = torch.arange(len(values), device=device)[:, None, None]
+    below = table[band, low]
+    return below + part * (table[band, low + 1] - below)

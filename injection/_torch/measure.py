@@ -23,14 +23,14 @@ def sums(
 ) -> tuple[Array, Array]:
     """As ``measure._sums``: (batch, sum) float64, and the share of usable pixels.
 
-    ``places`` are theta_E, FWHM and lens centre in pixels.
+    ``places`` are theta_E, PSF width and lens centre in pixels.
     """
     device, axes = arcs.device, (1, 2)
     noise = torch.from_numpy(sigma).to(device)[:, None, None]
-    theta_e, fwhm, x, y = torch.from_numpy(places).to(device).T[:, :, None, None]
+    theta_e, width, x, y = torch.from_numpy(places).to(device).T[:, :, None, None]
     offset = _offsets(arcs.shape[-1], device)
     radius2 = (offset - x) ** 2 + (offset[:, None] - y) ** 2
-    ring = usable & (radius2 >= (theta_e - fwhm).clamp(min=0.0) ** 2) & (radius2 <= (theta_e + fwhm) ** 2)
+    ring = usable & (radius2 >= (theta_e - width).clamp(min=0.0) ** 2) & (radius2 <= (theta_e + width) ** 2)
     light = arcs[:, R_BAND].to(torch.float64)
     seen = torch.where(usable, light, 0.0)
     ratio = torch.where(usable, light / torch.maximum(hosts[:, R_BAND].to(torch.float64), noise), 0.0)

@@ -35,7 +35,7 @@ SPEC = TableSpec(
         Column("prior", "string", "name of the prior"),
         Column("threshold", "double", "threshold on the probability", low=0, high=1),
         Column("theta_e_arcsec", "double", "Einstein radius (null: over all)", "arcsec", nullable=True, low=0),
-        *_bounds("psf_fwhm_arcsec", "r-band PSF FWHM", "arcsec"),
+        *_bounds("psf_fwhm_nea_arcsec", "r-band psfsize", "arcsec"),
         *_bounds("depth_mag", "r-band 5-sigma depth", "mag"),
         Column("n", "bigint", "scored injections: the denominator", low=0),
         Column("detected", "bigint", "injections with a probability above the threshold", low=0),

@@ -24,12 +24,12 @@ _WHERE = (
     Column("host_model", "string", "IM1 random hosts, IM2 LRG-like hosts", allowed=("IM1", "IM2")),
     *(
         Column(f"{axis}_index", "int", f"grid index of {meaning}", low=0)
-        for axis, meaning in (("theta_e", "theta_E"), ("psf", "the host's r PSF FWHM"), ("depth", "the host's r depth"))
+        for axis, meaning in (("theta_e", "theta_E"), ("psf", "the host's r psfsize"), ("depth", "the host's r depth"))
     ),
     Column("galaxy_id", "string", "the host"),
     Column("host_attempt", "int", "0 for the first host, then the number of retries", low=0, high=99),
     *(
-        Column(f"host_psf_fwhm_{b}_arcsec", "double", f"PSF FWHM of the host in {b}", "arcsec", low=0, high=10)
+        Column(f"host_psf_fwhm_nea_{b}_arcsec", "double", f"psfsize of the host in {b}", "arcsec", low=0, high=10)
         for b in BANDS
     ),
     Column("host_depth_r_mag", "double", "the host's 5-sigma point-source depth in r", "mag", low=10, high=35),
@@ -96,7 +96,7 @@ _MEASURED = (
     Column("arc_images", "int", "images of the source's centre (null: failed)", nullable=True, low=0, high=9),
     _measured("arc_off_stamp_fraction", "share of the arc's flux outside the stamp", high=1),
     _measured("arc_masked_fraction", "share of the arc's r flux in masked pixels", high=1),
-    Column("theta_e_over_psf", "double", "theta_E over the r PSF FWHM", low=0),
+    Column("theta_e_over_fwhm_nea", "double", "theta_E over the host's r psfsize", low=0),
     Column("sky_sigma_psfdepth_nmgy", "double", "r pixel noise from psfdepth", "nMgy", nullable=True, low=0),
     Column("sky_sigma_mad_nmgy", "double", "r pixel noise from the host's outer annulus", "nMgy", nullable=True, low=0),
     _measured("arc_sky_ratio", "brightest unmasked r arc pixel over the sky noise"),

@@ -30,14 +30,16 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--host-model", type=click.Choice(["IM1", "IM2"]), help="IM2: the lens is shaped like its host."),
         click.option(
-            "--psf-fwhm", default=1.2, show_default=True, help="r-band FWHM (arcsec) of hosts that do not know theirs."
+            "--psf-fwhm-nea", default=1.2, show_default=True,
+            help="r-band psfsize (arcsec) of hosts that do not know theirs: the FWHM of the Gaussian with the PSF's "
+            "noise-equivalent area.",
         ),
         click.option(
             "--depth", nargs=3, type=float, default=_SURVEY_DEPTHS_MAG, show_default=True, metavar="G R Z",
             help="5-sigma point-source depths (mag) of blank sky.",
         ),
         click.option("--psf-model", type=click.Choice(["moffat", "gaussian"]), help="Profile of the PSF."),
-        click.option("--psf-beta", type=float, help="Exponent of the Moffat profile."),
+        click.option("--psf-beta", nargs=3, type=float, metavar="G R Z", help="Exponents of the Moffat profile."),
         click.option("--poisson-gain", type=float, help="Gain (e-/nMgy) of the arc's Poisson noise."),
         click.option("--seed", type=int, help="By default the survey's."),
     )  # fmt: skip

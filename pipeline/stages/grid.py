@@ -71,7 +71,7 @@ def write_facts(folder: Path, planned: Plan, grid_name: str, checkpoint_id: str,
 
 def cells(grid: GridParams) -> list[dict[str, object]]:
     """Every planned cell with its name, indices and edges, whether or not it has hosts."""
-    psf, depth = (list(pairwise(edges)) for edges in (grid.psf_edges_arcsec, grid.depth_edges_mag))
+    psf, depth = (list(pairwise(edges)) for edges in (grid.psf_fwhm_nea_edges_arcsec, grid.depth_edges_mag))
     return [
         {
             "cell": cell_name(t, p, d),
@@ -79,8 +79,8 @@ def cells(grid: GridParams) -> list[dict[str, object]]:
             "psf_index": p,
             "depth_index": d,
             "theta_e_arcsec": theta_e,
-            "psf_fwhm_arcsec_low": psf[p][0],
-            "psf_fwhm_arcsec_high": psf[p][1],
+            "psf_fwhm_nea_arcsec_low": psf[p][0],
+            "psf_fwhm_nea_arcsec_high": psf[p][1],
             "depth_mag_low": depth[d][0],
             "depth_mag_high": depth[d][1],
         }

@@ -76,7 +76,7 @@ def described(frame):
         lens_theta_e_arcsec=frame["theta"],
         src_mag_r=frame["mag"],
         src_beta_frac=np.sqrt(rng.uniform(0.01, 1, len(frame))),
-        host_psf_fwhm_r_arcsec=0.95 + 0.15 * frame["psf"],
+        host_psf_fwhm_nea_r_arcsec=0.95 + 0.15 * frame["psf"],
         host_depth_r_mag=23.6 + 0.5 * frame["depth"] + 0.01 * frame["galaxy_id"].str[-1].astype(int),
         host_probability=0.05,
         detectable=frame["mag"] < 24.5,
@@ -100,8 +100,8 @@ def counts(frame, name):
                         edges = {
                             "cell": f"{theta}/{psf}/{depth}",
                             "theta_e_arcsec": theta,
-                            "psf_fwhm_arcsec_low": 0.9 + 0.15 * psf,
-                            "psf_fwhm_arcsec_high": 1.05 + 0.15 * psf,
+                            "psf_fwhm_nea_arcsec_low": 0.9 + 0.15 * psf,
+                            "psf_fwhm_nea_arcsec_high": 1.05 + 0.15 * psf,
                             "depth_mag_low": 23.5 + 0.5 * depth,
                             "depth_mag_high": 24.0 + 0.5 * depth,
                         }

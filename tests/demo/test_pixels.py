@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from demo import lensing
+from demo.conditions import MOFFAT_BETA
 from demo.lensing import System, lensed_light, observed, transfers
-from demo.mixtures import moffat, psf, sersic
-from demo.painting import Ellipse, covariance, paint, sersic_light
+from demo.mixtures import moffat, psf, psf_of_psfsize, sersic
+from demo.painting import Ellipse, Light, covariance, paint, sersic_light
 from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, depth_mag_from_psfdepth
 from tests.demo.conftest import Made
 
@@ -41,15 +42,16 @@ SYSTEM = System(
 
 def painted(ellipse: Ellipse, position: NDArray[np.float64], fwhm_px: float, size: int) -> NDArray[np.float64]:
     images = np.zeros((1, size, size))
-    paint(images, sersic_light(position, ellipse, np.ones(1)), (psf(fwhm_px),))
+    paint(images, sersic_light(position, ellipse, np.ones(1)), (psf(fwhm_px, 2.8),))
     return images[0]
 
 
-def test_psf_is_a_moffat_of_the_stated_width() -> None:
+@pytest.mark.parametrize("beta", [*MOFFAT_BETA.values(), 3.5])
+def test_psf_is_a_moffat_of_the_stated_width(beta: float) -> None:
     radius = np.linspace(0, 1.5, 40)
-    alpha = 0.5 / np.sqrt(2 ** (1 / 3.5) - 1)
-    wanted = 2.5 / (np.pi * alpha**2) * (1 + (radius / alpha) ** 2) ** -3.5
-    mixture = moffat()
+    alpha = 0.5 / np.sqrt(2 ** (1 / beta) - 1)
+    wanted = (beta - 1) / (np.pi * alpha**2) * (1 + (radius / alpha) ** 2) ** -beta
+    mixture = moffat(beta)
     value = np.exp(-0.5 * radius[:, None] ** 2 / mixture.variance) @ (mixture.weight / (2 * np.pi * mixture.variance))
     np.testing.assert_allclose(value, wanted, rtol=0.01)
 
@@ -75,7 +77,7 @@ def test_painted_galaxies_agree_with_lenstronomy(index: float) -> None:
     dense = gaussian_filter(dense.reshape(size * fine, size * fine), 2.0 * fine, mode="constant")
     wanted = dense[fine // 2 :: fine, fine // 2 :: fine]
     images = np.zeros((1, size, size))
-    gaussian = dataclasses.replace(moffat(), weight=np.ones(1), variance=np.full(1, 4.0))
+    gaussian = dataclasses.replace(moffat(2.8), weight=np.ones(1), variance=np.full(1, 4.0))
     paint(images, sersic_light(30 + offset, ellipse, np.ones(1)), (gaussian,))
     core = np.s_[15:46, 15:46]
     wanted = wanted[core] / wanted[core].sum() * images[0][core].sum()
@@ -102,7 +104,7 @@ def test_lensed_flux_is_sampled_finely_enough(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(lensing, "REFINEMENT", 12)
     monkeypatch.setattr(lensing, "SOURCE_REACH", 8.0)
     dense, dense_magnification = lensed_light(SYSTEM, sub_pixel)
-    transfer = transfers((psf(4.0),))
+    transfer = transfers((psf(4.0, 2.8),))
     difference = observed(light, transfer) - observed(dense, transfer)
     assert magnification == pytest.approx(dense_magnification, rel=2e-3)
     assert np.abs(difference).max() < 5e-3 * observed(dense, transfer).max()
@@ -113,7 +115,7 @@ def test_lensed_images_are_convolved_and_centred_like_painted_light() -> None:
     system = dataclasses.replace(SYSTEM, theta_e_arcsec=1e-9, shear=0.0, src_radius_arcsec=0.4, src_index=1.0)
     sub_pixel = np.array([0.3, -0.1])
     light, magnification = lensed_light(system, sub_pixel)
-    image = observed(light, transfers((psf(4.5),)))[0]
+    image = observed(light, transfers((psf(4.5, 2.8),)))[0]
     place = lensing.CENTRE + sub_pixel + np.array([system.src_x_arcsec, system.src_y_arcsec]) / PIXEL_SCALE_ARCSEC
     ellipse = Ellipse(0.4 / np.sqrt(system.src_q), system.src_q, system.src_angle_rad, 1.0)
     wanted = painted(ellipse, place, 4.5, lensing.STAMP)
@@ -162,8 +164,16 @@ def sigma(survey: Made, brick: str, band: int) -> float:
     return float(record[f"pixel_sigma_nmgy_{BANDS[band]}"])
 
 
+def star(psfsize_arcsec: float, band: str) -> NDArray[np.float64]:
+    """A painted star of unit flux, off its pixel's centre: the effective PSF as pixels sample it."""
+    images = np.zeros((1, 121, 121))
+    light = Light(np.array([[60.2, 59.7]]), np.zeros((1, 3)), np.ones((1, 1)))
+    paint(images, light, (psf_of_psfsize(psfsize_arcsec / PIXEL_SCALE_ARCSEC, MOFFAT_BETA[band]),))
+    return np.asarray(images[0])
+
+
 def test_noise_is_that_of_psfdepth(survey: Made) -> None:
-    """psfdepth = sum(psf^2) / sigma^2, with sigma measured on the darkest half of the pixels."""
+    """psfdepth = sum(psf^2) / sigma^2 with sigma of the darkest half of the pixels; psfsize is of the same sum."""
     rows = survey.rows()
     for record in survey.table("bricks"):
         if record["short_strip"]:
@@ -171,9 +181,11 @@ def test_noise_is_that_of_psfdepth(survey: Made) -> None:
         image, _ = survey.plane(record["brickname"], "image", "r")
         invvar, _ = survey.plane(record["brickname"], "invvar", "r")
         row = rows[(rows["BRICKNAME"].astype(str) == record["brickname"]) & (rows["PSFDEPTH_R"] > 0)][0]
-        kernel = psf(row["PSFSIZE_R"] / PIXEL_SCALE_ARCSEC)
+        kernel = star(record["psfsize_arcsec_r"], "r")
+        norm = np.sqrt((kernel**2).sum())
         measured = np.nanmedian(np.abs(np.diff(image, axis=0))) / 0.6745 / np.sqrt(2)
-        assert measured**2 * row["PSFDEPTH_R"] == pytest.approx(kernel.squared_integral, rel=0.08)
+        assert row["PSFSIZE_R"] == pytest.approx(2.3548 / (2 * np.sqrt(np.pi)) / norm * PIXEL_SCALE_ARCSEC, rel=2e-3)
+        assert measured**2 * row["PSFDEPTH_R"] == pytest.approx(norm**2, rel=0.08)
         assert np.median(invvar) * measured**2 == pytest.approx(1, rel=0.08)
         assert depth_mag_from_psfdepth(row["PSFDEPTH_R"]) == pytest.approx(record["depth_mag_r"], abs=1e-3)
 
@@ -189,7 +201,7 @@ def test_lenses_shine_where_the_truth_says(survey: Made) -> None:
         record = next(record for record in survey.table("bricks") if record["brickname"] == lens["brickname"])
         images = np.zeros((1, *image.shape))
         ellipse = Ellipse(host["radius_arcsec"], host["axis_ratio"], host["angle_rad"], host["sersic"])
-        kernel = psf(record["psf_fwhm_arcsec_r"] / PIXEL_SCALE_ARCSEC)
+        kernel = psf_of_psfsize(record["psfsize_arcsec_r"] / PIXEL_SCALE_ARCSEC, MOFFAT_BETA["r"])
         paint(images, sersic_light(position, ellipse, np.array([host["flux_r_nmgy"]])), (kernel,))
         y, x = np.indices(image.shape)
         aperture = np.hypot(x - position[0], y - position[1]) < 2.0 * lens["theta_e_arcsec"] / PIXEL_SCALE_ARCSEC

@@ -35,7 +35,7 @@ def test_the_split_hash_gives_the_wanted_counts(plans: list[Plan]) -> None:
 
 
 def test_splits_share_seeing_and_depth(plans: list[Plan]) -> None:
-    for of in (lambda plan: plan.conditions.psf_fwhm_arcsec[1], lambda plan: plan.conditions.depth_mag[1]):
+    for of in (lambda plan: plan.conditions.psfsize_arcsec[1], lambda plan: plan.conditions.depth_mag[1]):
         values = {
             split: [of(plan) for plan in plans if plan.brick.split == split] for split in ("train", "val", "test")
         }

@@ -69,7 +69,7 @@ CELLS = pa.Table.from_pylist(
     [
         {
             "cell": f"t{t:02d}p{p}d0", "theta_e_index": t, "psf_index": p, "depth_index": 0, "theta_e_arcsec": THETA[t],
-            "psf_fwhm_arcsec_low": PSF[p][0], "psf_fwhm_arcsec_high": PSF[p][1], "depth_mag_low": 22.5,
+            "psf_fwhm_nea_arcsec_low": PSF[p][0], "psf_fwhm_nea_arcsec_high": PSF[p][1], "depth_mag_low": 22.5,
             "depth_mag_high": 23.0,
         }
         for t in range(3) for p in range(2)

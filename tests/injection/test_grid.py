@@ -26,7 +26,7 @@ PIXELS = 61
 def params(**changes: Any) -> GridParams:
     values: dict[str, Any] = {
         "theta_e_arcsec": [1.0, 2.0],
-        "psf_edges_arcsec": [0.9, 1.2, 1.5, 1.8],
+        "psf_fwhm_nea_edges_arcsec": [0.9, 1.2, 1.5, 1.8],
         "depth_edges_mag": [23.0, 24.0, 25.0],
         "per_cell": 6,
         "prior": "v1",
@@ -37,7 +37,7 @@ def params(**changes: Any) -> GridParams:
         "host_retries": 5,
         "max_host_bad_fraction": 0.05,
         "psf_model": "moffat",
-        "psf_moffat_beta": 3.5,
+        "psf_moffat_beta": [2.96, 2.84, 2.69],
         "psf_includes_pixel": True,
         "poisson_gain_e_per_nmgy": None,
         "sky_noise": "none",
@@ -91,8 +91,8 @@ def test_every_host_lies_in_its_cell_and_is_used_in_moderation() -> None:
     plan = grids.plan(params(), hosts_table(), 42)
     for row in plan.rows.to_pylist():
         host = plan.hosts.rows_of(row["host_ids"])
-        assert (plan.hosts.fwhm_arcsec[host, 1] >= row["cell_psf_low_arcsec"]).all()
-        assert (plan.hosts.fwhm_arcsec[host, 1] < row["cell_psf_high_arcsec"]).all()
+        assert (plan.hosts.fwhm_nea_arcsec[host, 1] >= row["cell_psf_fwhm_nea_low_arcsec"]).all()
+        assert (plan.hosts.fwhm_nea_arcsec[host, 1] < row["cell_psf_fwhm_nea_high_arcsec"]).all()
         assert (plan.hosts.depth_mag[host] >= row["cell_depth_low_mag"]).all()
         assert (plan.hosts.depth_mag[host] < row["cell_depth_high_mag"]).all()
     uses = plan.rows.group_by(["cell"]).aggregate([("injection_id", "count")])
@@ -111,7 +111,7 @@ def test_cells_without_hosts_stay_empty_and_say_so() -> None:
 
 
 def test_few_hosts_give_fewer_injections_not_more_of_the_same() -> None:
-    plan = grids.plan(params(psf_edges_arcsec=[0.9, 1.5], depth_edges_mag=[23.0, 25.0]), hosts_table(2), 1)
+    plan = grids.plan(params(psf_fwhm_nea_edges_arcsec=[0.9, 1.5], depth_edges_mag=[23.0, 25.0]), hosts_table(2), 1)
     assert plan.rows.num_rows == 2 * 2 * 2
     assert plan.empty.column("injections").to_pylist() == [4, 4]
 
@@ -146,7 +146,7 @@ def test_host_tables_are_checked() -> None:
 
 def test_a_sobol_grid_is_even_in_every_cell_and_its_own() -> None:
     """64 injections a cell: aligned blocks of a Sobol sequence have one value in each 64th of every parameter."""
-    chosen = {"per_cell": 64, "max_uses_per_host": 64, "psf_edges_arcsec": [0.9, 1.5]}
+    chosen = {"per_cell": 64, "max_uses_per_host": 64, "psf_fwhm_nea_edges_arcsec": [0.9, 1.5]}
     even = grids.plan(params(drawing="sobol", **chosen), hosts_table(), 42)
     plain = grids.plan(params(**chosen), hosts_table(), 42)
     assert even.grid_id != plain.grid_id
@@ -166,7 +166,7 @@ def test_a_sobol_grid_is_even_in_every_cell_and_its_own() -> None:
 
 def test_edges_must_increase() -> None:
     with pytest.raises(ParameterError, match="strictly increasing"):
-        params(psf_edges_arcsec=[1.2, 0.9])
+        params(psf_fwhm_nea_edges_arcsec=[1.2, 0.9])
 
 
 def test_batches_have_the_schema_and_meet_the_contract() -> None:
@@ -229,11 +229,11 @@ def test_measurements_are_consistent() -> None:
 
 def test_the_two_estimates_of_the_sky_are_recorded_with_their_disagreement() -> None:
     """Hosts of twice the depth's noise: the annulus says so, the depth does not."""
-    planned = grids.plan(params(psf_model="gaussian"), hosts_table(), 42)
+    planned = grids.plan(params(), hosts_table(), 42)
 
     def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
         host = planned.hosts.rows_of(galaxy_ids)
-        sigma = sigma_of(planned.hosts.psfdepth[host, 1], planned.hosts.fwhm_arcsec[host, 1])
+        sigma = sigma_of(planned.hosts.psfdepth[host, 1], planned.hosts.fwhm_nea_arcsec[host, 1])
         noise = np.array([np.random.default_rng(row).normal(0, 1, (3, PIXELS, PIXELS)) for row in host])
         return (2.0 * sigma[:, None, None, None] * noise).astype(np.float32)
 
@@ -243,7 +243,7 @@ def test_the_two_estimates_of_the_sky_are_recorded_with_their_disagreement() -> 
 
 
 def sigma_of(psfdepth: NDArray[np.float64], fwhm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``sqrt(sum(psf^2) / psfdepth)`` of pixel-summed Gaussian PSFs."""
+    """``sqrt(sum(psf^2) / psfdepth)`` of the pixel-summed Gaussian PSFs that psfsize stands for."""
     y, x = np.mgrid[-20:21, -20:21] * PIXEL_SCALE_ARCSEC
     psf = np.exp(-4 * np.log(2) * (x**2 + y**2) / fwhm[:, None, None] ** 2)
     psf /= psf.sum(axis=(1, 2), keepdims=True)
@@ -265,16 +265,16 @@ def test_sky_noise_of_the_depth_is_given_to_hosts_without_noise(band: int) -> No
     table = hosts_table()
     for other, factor in (("g", 4.0), ("z", 0.25)):
         table = table.append_column(f"psfdepth_{other}", pa.compute.multiply(table["psfdepth_r"], factor))
-    planned = grids.plan(params(sky_noise="psfdepth", psf_model="gaussian"), table, 42)
+    planned = grids.plan(params(sky_noise="psfdepth"), table, 42)
 
     def noiseless(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
         return np.zeros((len(galaxy_ids), 3, PIXELS, PIXELS), np.float32)
 
     out = run(planned, noiseless, Spread(band))
     host = planned.hosts.rows_of(out.column("galaxy_id").to_pylist())
-    expected = sigma_of(planned.hosts.psfdepth[host, band], planned.hosts.fwhm_arcsec[host, band])
+    expected = sigma_of(planned.hosts.psfdepth[host, band], planned.hosts.fwhm_nea_arcsec[host, band])
     np.testing.assert_allclose(out.column("host_score").to_numpy(), expected, rtol=0.06)
-    assert out.equals(run(grids.plan(params(sky_noise="psfdepth", psf_model="gaussian", batch_size=7), table, 42),
+    assert out.equals(run(grids.plan(params(sky_noise="psfdepth", batch_size=7), table, 42),
                           noiseless, Spread(band)))  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,17 +14,19 @@ from scipy.integrate import quad
 from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 
+from injection import profiles, render
 from injection import psf as psfs
-from injection import render
 from injection.psf import Psf
 from lake.errors import DataError, ParameterError
+from lake.psfsize import sigma_from_psfdepth
 from lake.survey import PIXEL_SCALE_ARCSEC as SCALE
-from tests.injection.scenes import IMAGES, REFERENCE
+from tests.injection.scenes import IMAGES, REFERENCE, rows
 
 MODELS = [
     Psf.gaussian([[0.9, 1.2, 1.8]], includes_pixel=True),
     Psf.moffat([[0.9, 1.2, 1.8]], 3.5, includes_pixel=True),
     Psf.moffat([[0.9, 1.2, 1.8]], 2.6, includes_pixel=True),
+    Psf.moffat([[0.9, 1.2, 1.8]], [2.96, 2.84, 2.69], includes_pixel=True),
 ]
 
 
@@ -48,7 +51,7 @@ def test_convolution_is_exact_to_single_precision(fwhm: float) -> None:
     moffat = Psf.moffat([[fwhm] * 3], 3.5, includes_pixel=False)
     size = len(wide)
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)) / SCALE
-    z = 2 * np.pi * psfs.moffat_scale(fwhm, 3.5) * frequency
+    z = 2 * np.pi * profiles.moffat_scale(fwhm, 3.5) * frequency
     truth = np.fft.irfft2(np.fft.rfft2(wide) * np.exp(-z) * (1 + z + z**2 / 3), s=wide.shape)[100:201, 100:201]
     ours = render.convolve(image, moffat, np.ones((1, 3)))[0, 1]
     np.testing.assert_allclose(ours, truth, atol=1e-5 * truth.max())
@@ -78,7 +81,7 @@ def test_modulation_is_the_transform_of_the_profile(psf: Psf) -> None:
 
 def test_modulation_of_the_survey_moffat_is_elementary() -> None:
     psf = Psf.moffat([[1.2]], 3.5, includes_pixel=False)
-    z = 2 * np.pi * psfs.moffat_scale(1.2, 3.5) * 0.37
+    z = 2 * np.pi * profiles.moffat_scale(1.2, 3.5) * 0.37
     np.testing.assert_allclose(psfs.modulation(psf, 0.37)[0, 0], np.exp(-z) * (1 + z + z * z / 3), rtol=1e-12)
 
 
@@ -86,11 +89,76 @@ def test_modulation_of_the_survey_moffat_is_elementary() -> None:
 def test_noise_equivalent_area_is_the_integral(psf: Psf) -> None:
     for band in range(3):
         square = quad(lambda r, band=band: 2 * np.pi * r * psfs.profile(psf, r)[0, band] ** 2, 0, np.inf)[0]
-        np.testing.assert_allclose(psfs.effective_area_arcsec2(psf, SCALE)[0, band], 1 / square, rtol=1e-6)
+        width = np.sqrt(8 * np.log(2) / (4 * np.pi * square))
+        np.testing.assert_allclose(psf.fwhm_nea_arcsec[0, band], width, rtol=1e-6)
+
+
+BETAS = [2.96, 2.84, 2.69]
+OF_AREA: list[tuple[Literal["gaussian", "moffat"], bool]] = [
+    ("gaussian", True), ("gaussian", False), ("moffat", True), ("moffat", False),
+]  # fmt: skip
+
+
+def effective(psf: Psf, row: int, band: int) -> NDArray[np.float64]:
+    """The pixel-sampled effective PSF of a star off its pixel's centre, by astropy's profiles, unit sum."""
+    from astropy.modeling.models import Gaussian2D, Moffat2D
+
+    fwhm, fine = psf.fwhm_arcsec[row, band] / SCALE, 1 if psf.includes_pixel else 9
+    place = ((np.arange(121 * fine) + 0.5) / fine - 0.5) - 60
+    y, x = place[:, None] - 0.31, place - 0.17
+    beta = psf.beta[band]
+    if psf.kind == "moffat":
+        values = Moffat2D(gamma=fwhm / (2 * np.sqrt(2 ** (1 / beta) - 1)), alpha=beta)(x, y)
+    else:
+        values = Gaussian2D(x_stddev=fwhm / 2.354820045, y_stddev=fwhm / 2.354820045)(x, y)
+    pixels = values.reshape(121, fine, 121, fine).mean(axis=(1, 3))
+    return np.asarray(pixels / pixels.sum())
+
+
+@pytest.mark.parametrize(("kind", "includes_pixel"), OF_AREA)
+def test_a_psf_of_a_psfsize_has_its_noise_area_as_the_survey_sums_it(
+    kind: Literal["gaussian", "moffat"], includes_pixel: bool
+) -> None:
+    """psfsize = 2.3548 / (2 sqrt(pi)) / sqrt(sum p^2) of the pixel-sampled effective PSF."""
+    psf = Psf.of_area(kind, [[0.8, 1.2, 1.8], [1.4, 1.0, 0.9]], BETAS, includes_pixel)
+    for row, band in np.ndindex(2, 3):
+        norm = np.sqrt((effective(psf, row, band) ** 2).sum())
+        psfsize = 2.354820045 / (2 * np.sqrt(np.pi)) / norm * SCALE
+        np.testing.assert_allclose(psfsize, psf.fwhm_nea_arcsec[row, band], rtol=1e-3)
+    one = Psf.gaussian if kind == "gaussian" else lambda *given: Psf.moffat(given[0], BETAS, given[1])
+    again = one(psf.fwhm_arcsec, includes_pixel)
+    np.testing.assert_allclose(again.fwhm_nea_arcsec, psf.fwhm_nea_arcsec, rtol=1e-5)
+
+
+def test_the_fwhm_of_a_moffat_is_not_its_psfsize() -> None:
+    """A Moffat of beta 3.5 is 1.2325 times narrower than the Gaussian of its noise area."""
+    psf = Psf.of_area("moffat", [[1.2325]], 3.5, includes_pixel=True)
+    np.testing.assert_allclose(psf.fwhm_arcsec, 1.0, rtol=1e-4)
+    np.testing.assert_array_equal(psf.fwhm_nea_arcsec, 1.2325)
+    image = effective(psf, 0, 0)[None, None, 10:111, 10:111]
+    shown = Psf.from_image(image / image.sum(), SCALE, includes_pixel=True)
+    np.testing.assert_allclose(shown.fwhm_nea_arcsec, 1.2325, rtol=1e-3)
+    assert np.isnan(shown.fwhm_arcsec).all()
+
+
+def test_an_image_of_the_optical_psf_is_as_wide_as_the_pixel_makes_it() -> None:
+    """A Gaussian of 1.4 pixel under a pixel: its area by the variances, which a pixel's shape raises by 1/12."""
+    y, x = np.mgrid[-30:31, -30:31]
+    image = np.exp(-(x**2 + y**2) / (2 * 1.4**2)) / (2 * np.pi * 1.4**2)
+    psf = Psf.from_image(image[None, None] / image.sum(), SCALE, includes_pixel=False)
+    np.testing.assert_allclose(psf.fwhm_nea_arcsec, 2.3548 * np.sqrt(1.4**2 + 1 / 12) * SCALE, rtol=1e-3)
+
+
+def test_widths_that_no_optical_profile_has_fail_alone() -> None:
+    psf = Psf.of_area("moffat", [[1.2, 1.2, 1.2], [0.1, 1.2, 1.2]], BETAS, includes_pixel=False)
+    assert np.isfinite(psf.fwhm_arcsec).all(axis=1).tolist() == [True, False]
+    reasons = render.render_arcs(rows({}, {}), psf, 11).reasons
+    assert reasons[0] is None
+    assert "'psf fwhm_arcsec' must be positive and finite in every band" in str(reasons[1])
 
 
 def test_survey_fwhm_ratios() -> None:
-    np.testing.assert_allclose(psfs.fwhm_per_band([1.0, 2.0]), [[1.05, 1.0, 0.94], [2.1, 2.0, 1.88]])
+    np.testing.assert_allclose(psfs.fwhm_nea_per_band([1.0, 2.0]), [[1.05, 1.0, 0.94], [2.1, 2.0, 1.88]])
 
 
 @pytest.mark.parametrize("psf", MODELS)
@@ -205,6 +273,36 @@ def test_coadd_psfs_of_the_survey_are_taken(real_data: Path) -> None:
         images = np.stack([plane.data for plane in planes if plane.data is not None])[None]
     psf = Psf.from_image(images, SCALE, includes_pixel=True)
     assert images.shape == (1, 3, 63, 63)
-    assert ((psf.fwhm_arcsec > 0.7) & (psf.fwhm_arcsec < 2.5)).all()
+    assert ((psf.fwhm_nea_arcsec > 0.7) & (psf.fwhm_nea_arcsec < 2.5)).all()
     seen = star(psf).astype(float)
     np.testing.assert_allclose(seen.sum(axis=(1, 2)), 1.0, atol=0.02)
+
+
+def test_a_coadd_psf_given_by_psfsize_and_beta_has_its_peak(real_data: Path) -> None:
+    """What a catalogue tells of a real DR9 coadd's PSF, its noise area, gives the peak of the image within 3 %."""
+    from astropy.io import fits
+
+    file = real_data / "cutouts" / "pysersic_dr9_image_invvar_psf" / "copsf_59.1067_-30.4848.fits"
+    with fits.open(file) as planes:
+        images = np.stack([plane.data for plane in planes if plane.data is not None]).astype(float)
+    psfsize = 2.3548 * np.sqrt(1 / (images**2).sum(axis=(1, 2)) / (4 * np.pi)) * SCALE
+    psf = Psf.of_area("moffat", psfsize[None], BETAS, includes_pixel=True)
+    peak = psfs.profile(psf, 0.0)[0] * SCALE**2
+    np.testing.assert_allclose(peak, images.max(axis=(1, 2)), rtol=0.03)
+    too_wide = Psf.moffat(psfsize[None], 3.5, includes_pixel=True)
+    assert (psfs.profile(too_wide, 0.0)[0] * SCALE**2 / images.max(axis=(1, 2)) < 0.7).all()
+
+
+def test_a_real_brick_has_the_noise_of_its_psfdepth(real_data: Path) -> None:
+    """invvar / psfdepth is the noise area in pixels: 44 in this brick, and that of psfsize as a Gaussian's FWHM."""
+    from astropy.io import fits
+
+    stem = real_data / "cutouts" / "decals_coadd_z_obiwan_history"
+    galaxies = fits.getdata(stem / "tractor-1238p245.fits")
+    invvar, depth = (fits.getdata(stem / f"legacysurvey-1238p245-{kind}-z.fits.fz") for kind in ("invvar", "depth"))
+    seen = (invvar > 0) & (depth > 0)
+    assert seen.sum() > 30_000
+    np.testing.assert_allclose(galaxies["psfdepth_z"], np.median(depth[seen]), rtol=1e-5)
+    sigma = sigma_from_psfdepth(galaxies["psfdepth_z"], galaxies["psfsize_z"], SCALE)
+    np.testing.assert_allclose(np.median(invvar[seen]) * sigma**2, 1.0, atol=0.02)
+    np.testing.assert_allclose(np.median(invvar[seen] / depth[seen]), 44.04, atol=0.01)

@@ -22,7 +22,7 @@ from injection.conditioning import suppress_core
 from injection.config import Quadrature
 from injection.device import accelerator
 from injection.measure import Sky, measure, sigma_from_annulus
-from injection.psf import Psf, fwhm_per_band
+from injection.psf import Psf, fwhm_nea_per_band
 from injection.schema import MEASURED
 from lake.errors import ParameterError
 from tests.injection.scenes import IMAGES, drawn, ids, rows
@@ -46,7 +46,7 @@ def torch_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def moffats(count: int) -> Psf:
     fwhm = np.random.default_rng(1).uniform(0.8, 2.2, count)
-    return Psf.moffat(fwhm_per_band(fwhm), 3.5, includes_pixel=True)
+    return Psf.moffat(fwhm_nea_per_band(fwhm), 3.5, includes_pixel=True)
 
 
 def agree(table: pa.Table, psf: Psf) -> None:

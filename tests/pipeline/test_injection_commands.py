@@ -73,7 +73,7 @@ def dhs(*arguments: str) -> Any:
 def setting(**changes: Any) -> Setting:
     values: dict[str, Any] = {
         "prior": "v1", "source_model": "parametric", "min_source_snr": 30.0, "hosts": "none", "host_model": None,
-        "psf_fwhm": 1.2, "depth": (24.0, 23.4, 22.5), "psf_model": None, "psf_beta": None, "poisson_gain": None,
+        "psf_fwhm_nea": 1.2, "depth": (24.0, 23.4, 22.5), "psf_model": None, "psf_beta": None, "poisson_gain": None,
         "core_suppression_radius": None, "seed": 5,
     }  # fmt: skip
     return Choice(**{**values, **changes}).setting()
@@ -109,19 +109,20 @@ def _hosts_of(count: int) -> list[str]:
 
 
 def test_signal_to_noise_follows_the_hosts_own_noise() -> None:
-    _, pixels = examples(Wanted(20, {"src_mag_r": 21.0}, 16.0), setting(hosts="hosts", psf_fwhm=1.0))
+    _, pixels = examples(Wanted(20, {"src_mag_r": 21.0}, 16.0), setting(hosts="hosts", psf_fwhm_nea=1.0))
     by_hand = np.sqrt((pixels.arcs[:, 1].astype(float) ** 2).sum(axis=(1, 2))) / NOISE
     np.testing.assert_allclose(pixels.measured["arc_snr"], by_hand, rtol=0.1)
 
 
-def test_blank_sky_has_the_noise_of_its_depth() -> None:
-    """An integral over the Moffat profile says what a point source's error is: independent of the package's formula."""
-    _, pixels = examples(Wanted(30, {}, 16.0), setting())
-    alpha = 1.2 / (2 * np.sqrt(2 ** (1 / 3.5) - 1))
+@pytest.mark.parametrize("model", ["moffat", "gaussian"])
+def test_blank_sky_has_the_noise_of_its_depth(model: str) -> None:
+    """psfsize is the FWHM of the Gaussian of equal noise area, so that the noise does not depend on the profile."""
+    _, pixels = examples(Wanted(30, {}, 16.0), setting(psf_model=model))
     for band, (depth, ratio) in enumerate(((24.0, 1.05), (23.4, 1.0), (22.5, 0.94))):
-        scale = alpha * ratio
-        norm = (3.5 - 1) / (np.pi * scale**2)
-        squared, _ = quad(lambda r, s=scale, n=norm: 2 * np.pi * r * (n * (1 + (r / s) ** 2) ** -3.5) ** 2, 0, 50)
+        sigma = 1.2 * ratio / 2.35482
+        squared, _ = quad(
+            lambda r, s=sigma: 2 * np.pi * r * (np.exp(-(r**2) / (2 * s**2)) / (2 * np.pi * s**2)) ** 2, 0, 50
+        )
         flux = 10 ** (0.4 * (22.5 - depth))
         expected = flux / 5.0 * np.sqrt(squared * 0.262**2)
         np.testing.assert_allclose(pixels.hosts[:, band].std(), expected, rtol=0.01)
@@ -212,9 +213,9 @@ def test_cropping_keeps_the_centre() -> None:
         (("--source-model", "data"), "holds no real_galaxy_catalog"),
         (("--theta-e", "-1"), "'lens_theta_e_arcsec' must be a finite number in"),
         (("--mag", "nan"), "'src_mag_r' must be a finite number"),
-        (("--psf-fwhm", "0"), "'psf_fwhm_arcsec' must be positive"),
+        (("--psf-fwhm-nea", "0"), "'psf_fwhm_nea_arcsec' must be positive"),
         (("--depth", "24", "nan", "22"), "'depth_mag' must be three finite magnitudes"),
-        (("--psf-beta", "0.5"), "'grid.psf_moffat_beta' must be"),
+        (("--psf-beta", "3", "0.5", "3"), r"'grid.psf_moffat_beta.1' must be"),
         (("--poisson-gain", "-3"), "'grid.poisson_gain_e_per_nmgy' must be"),
         (("--host-model", "IM2"), "'host_model' must be IM1"),
         (("--field", "0"), "'field_arcsec' must be positive"),
