@@ -1,4 +1,4 @@
-"""IM2: the lens's shape follows its host's light, measured on the cut-out itself; and core suppression."""
+"""IM2: the lens's shape follows its host's, as the catalogue has it; and core suppression."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from injection.device import Pixels, on_device
 from injection.keyed import Keyed
 from injection.priors import Prior
-from injection.render import Images
-from lake.survey import BANDS, PIXEL_SCALE_ARCSEC
+from lake.survey import PIXEL_SCALE_ARCSEC, axis_ratio_from_ellipticity
 
 Array = NDArray[np.float64]
 
@@ -21,40 +20,28 @@ Q_SCATTER = 0.05
 Q_RANGE = (0.5, 1.0)
 SHEAR_MAX = 0.08
 """IM2 of the reference: q = clip(q_host + N(0, 0.05), 0.5, 1), position angle of the host, shear U(0, 0.08)."""
-_WINDOW_ARCSEC = 3.0
 
 
-def host_shapes(hosts: Images) -> tuple[Array, Array]:
-    """Axis ratio and position angle (batch,) of hosts from r-band second moments.
+def catalogue_shapes(shape_e1: ArrayLike, shape_e2: ArrayLike) -> tuple[Array, Array]:
+    """Axis ratio and position angle in the stamp's frame of the survey's ellipticities; NaN where there are none.
 
-    Moments are weighted by a round Gaussian of 3 arcsec (sigma 1.5) about the stamp's centre and corrected for that
-    weight's own size; pixels that are not finite count as sky. They see the PSF too, so that axis ratios are those of
-    the observed light. A host without signal is round.
+    Tractor's: ``|e| = (a - b) / (a + b)``, position angle ``atan2(e2, e1) / 2`` from north through east. A stamp's x
+    runs along -RA and its y along Dec, so that its angles, from +x counter-clockwise, are 90 degrees more.
     """
-    light = np.nan_to_num(hosts[:, BANDS.index("r")].astype(np.float64))
-    light = light - np.median(light, axis=(1, 2), keepdims=True)
-    half = (hosts.shape[-1] - 1) / 2
-    y, x = (grid * PIXEL_SCALE_ARCSEC for grid in np.mgrid[-half : half + 1, -half : half + 1])
-    width2 = (_WINDOW_ARCSEC / 2.0) ** 2
-    weighted = light * np.exp(-0.5 * (x**2 + y**2) / width2)
-    total = weighted.sum(axis=(1, 2))
-    known = total > 0
-    safe = np.where(known, total, 1.0)
-    xx, yy, xy = ((weighted * product).sum(axis=(1, 2)) / safe for product in (x * x, y * y, x * y))
-    mean, plus, cross = 0.5 * (xx + yy), 0.5 * (xx - yy), xy
-    spread = np.hypot(plus, cross)
-    long, short = (np.clip(value, 1e-3, 0.95 * width2) for value in (mean + spread, mean - spread))
-    long, short = (value / (1.0 - value / width2) for value in (long, short))
-    return np.where(known, np.sqrt(short / long), 1.0), np.where(known, 0.5 * np.arctan2(cross, plus), 0.0)
+    e1, e2 = (np.asarray(value, dtype=np.float64) for value in (shape_e1, shape_e2))
+    q = axis_ratio_from_ellipticity(e1, e2)
+    known = np.isfinite(q) & (q > 0.0)
+    return np.where(known, q, np.nan), np.where(known, 0.5 * np.pi + 0.5 * np.arctan2(e2, e1), np.nan)
 
 
-def follow_hosts(rows: pa.Table, prior: Prior, hosts: Images, seed: int) -> pa.Table:
+def follow_hosts(rows: pa.Table, prior: Prior, shapes: tuple[Array, Array], seed: int) -> pa.Table:
     """Drawn rows with the lens's axis ratio, position angle and shear of IM2.
 
-    What the host gives is no part of the prior: ``log_prior`` loses the terms of those three.
+    ``shapes`` are the hosts' axis ratios and position angles, see :func:`catalogue_shapes`. What the
+    host gives is no part of the prior: ``log_prior`` loses the terms of those three.
     """
     keyed = Keyed(seed, rows.column("injection_id").combine_chunks())
-    q_host, angle = host_shapes(hosts)
+    q_host, angle = shapes
     q = np.clip(q_host + Q_SCATTER * ndtri(keyed.uniform("im2_lens_q")), *Q_RANGE)
     shear, turn = SHEAR_MAX * keyed.uniform("im2_shear"), np.pi * (keyed.uniform("im2_shear_pa_rad") - 0.5)
     modulus = np.hypot(*(rows.column(f"lens_gamma{k}").to_numpy() for k in (1, 2)))

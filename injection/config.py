@@ -97,7 +97,8 @@ class GridParams(Section):
     real_sources: RealSources | None
     """Real galaxies as sources; null for the prior's profiles."""
     host_model: Literal["IM1", "IM2"]
-    """IM1: random hosts, lens shape independent of them; IM2: early-type hosts, lens shape follows theirs."""
+    """IM1: random hosts, lens shape independent of them; IM2: early-type hosts, lens shape follows theirs
+    in the catalogue."""
     max_uses_per_host: PositiveInt
     """Most injections of one cell into the same host."""
     host_retries: int = Field(ge=0, le=20)

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from injection.conditioning import host_shapes
 from injection.measure import sigma_from_annulus
 from injection.render import Images
 from lake.survey import BANDS, PIXEL_SCALE_ARCSEC
@@ -29,6 +28,7 @@ PASSES = 3
 """Times the galaxy is measured, each time without the arcs found before."""
 FOUND_SNR = 10.0
 """Least SNR of an arc that counts as found: below, the structure of ordinary galaxies gives as much."""
+_WINDOW_ARCSEC = 3.0
 _G, _R = BANDS.index("g"), BANDS.index("r")
 
 
@@ -63,7 +63,7 @@ def find_arcs(stamps: Images, sky_annulus_px: tuple[float, float]) -> FoundArcs:
     parts, without_arcs = stamps[window].astype(np.float64), stamps.astype(np.float32)
     snr, colour = np.full(len(stamps), np.nan), np.full(len(stamps), np.nan)
     for _ in range(PASSES):
-        q, angle = host_shapes(without_arcs)
+        q, angle = observed_shapes(without_arcs)
         for index in np.flatnonzero(sigma > 0):
             ellipse, radius = _distances(reach, float(q[index]), float(angle[index]))
             model = np.stack([_galaxy(band, ellipse) for band in without_arcs[index][window].astype(np.float64)])
@@ -71,6 +71,30 @@ def find_arcs(stamps: Images, sky_annulus_px: tuple[float, float]) -> FoundArcs:
             snr[index], colour[index] = _strength(parts[index] - model, arc, float(sigma[index]))
             without_arcs[index][window] = np.where(arc, model, parts[index])
     return FoundArcs(snr, colour)
+
+
+def observed_shapes(hosts: Images) -> tuple[Array, Array]:
+    """Axis ratio and position angle (batch,) of galaxies' observed light, from r-band second moments.
+
+    Moments are weighted by a round Gaussian of 3 arcsec (sigma 1.5) about the stamp's centre and corrected for that
+    weight's own size; pixels that are not finite count as sky. They see the PSF too: the light's shape, not the
+    galaxy's. A stamp without signal is round.
+    """
+    light = np.nan_to_num(hosts[:, BANDS.index("r")].astype(np.float64))
+    light = light - np.median(light, axis=(1, 2), keepdims=True)
+    half = (hosts.shape[-1] - 1) / 2
+    y, x = (grid * PIXEL_SCALE_ARCSEC for grid in np.mgrid[-half : half + 1, -half : half + 1])
+    width2 = (_WINDOW_ARCSEC / 2.0) ** 2
+    weighted = light * np.exp(-0.5 * (x**2 + y**2) / width2)
+    total = weighted.sum(axis=(1, 2))
+    known = total > 0
+    safe = np.where(known, total, 1.0)
+    xx, yy, xy = ((weighted * product).sum(axis=(1, 2)) / safe for product in (x * x, y * y, x * y))
+    mean, plus, cross = 0.5 * (xx + yy), 0.5 * (xx - yy), xy
+    spread = np.hypot(plus, cross)
+    long, short = (np.clip(value, 1e-3, 0.95 * width2) for value in (mean + spread, mean - spread))
+    long, short = (value / (1.0 - value / width2) for value in (long, short))
+    return np.where(known, np.sqrt(short / long), 1.0), np.where(known, 0.5 * np.arctan2(cross, plus), 0.0)
 
 
 def _distances(reach: int, q: float, angle: float) -> tuple[Array, Array]:

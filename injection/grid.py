@@ -168,6 +168,8 @@ def _grid_id(grid: GridParams, prior: Prior, sources: Sources, hosts: Hosts, see
         chosen = grid.real_sources
         config["real_sources"] = [sources.bank.digest, chosen.catalogue_colours, chosen.max_pixel_arcsec]
     words = key_hash(seed, hosts.ids)
-    facts = np.concatenate([hosts.fwhm_nea_arcsec, hosts.psfdepth], axis=1).astype("<f8").tobytes()
+    shapes = hosts.shapes(np.arange(len(hosts.ids))) if grid.host_model == "IM2" else ()
+    known = [hosts.fwhm_nea_arcsec, hosts.psfdepth, *(shape[:, None] for shape in shapes)]
+    facts = np.concatenate(known, axis=1).astype("<f8").tobytes()
     text = json.dumps([config, prior.model_dump(mode="json", exclude={"meaning"}), seed], sort_keys=True)
     return hashlib.sha256(text.encode() + words.astype("<u8").tobytes() + facts).hexdigest()[:16]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from injection.conditioning import catalogue_shapes
 from injection.config import GridParams
 from injection.psf import Psf, fwhm_nea_per_band
 from injection.render import Images
@@ -32,8 +33,9 @@ EARLY_TYPES = ("DEV", "SER")
 class Hosts:
     """Candidate hosts: a table with ``galaxy_id``, ``psfsize_r``, ``psfdepth_r``, and those of g and z if known.
 
-    ``pixel_scale_arcsec`` is the survey's where the table has no such column. IM2 also needs ``type`` (or
-    ``type_bin``). Rows without a PSF or depth in r cannot be hosts and are left out.
+    ``pixel_scale_arcsec`` is the survey's where the table has no such column. IM2 takes early types only and
+    needs ``type`` (or ``type_bin``), ``shape_e1`` and ``shape_e2``. Rows without a PSF or depth in r, and for IM2
+    without a shape, cannot be hosts and are left out.
     """
 
     def __init__(self, table: pa.Table, host_model: str) -> None:
@@ -41,7 +43,7 @@ class Hosts:
         if missing:
             raise DataError(f"host table lacks {', '.join(sorted(missing))}")
         if host_model == "IM2":
-            table = table.filter(_early(table))
+            table = _shaped(table.filter(_early(table)))
         table = table.sort_by("galaxy_id").combine_chunks()
         usable = (_floats(table, "psfsize_r") > 0) & (_floats(table, "psfdepth_r") > 0)
         self.table = table.filter(pa.array(usable))
@@ -61,6 +63,10 @@ class Hosts:
             return np.array([self._row[galaxy_id] for galaxy_id in galaxy_ids], dtype=np.int64)
         except KeyError as error:
             raise DataError(f"host {error.args[0]} is not in the host table") from error
+
+    def shapes(self, rows: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Axis ratio and position angle of some hosts in their stamps' frame, from the catalogue; NaN if unknown."""
+        return catalogue_shapes(*(_floats(self.table, f"shape_e{k}")[rows] for k in (1, 2)))
 
     def psf(self, rows: NDArray[np.int64], grid: GridParams) -> Psf:
         """The PSFs of some hosts: the grid's profile with the noise-equivalent area of their psfsize."""
@@ -116,3 +122,11 @@ def _early(table: pa.Table) -> pa.Array:
     if name is None:
         raise invalid("host_model", "IM1 where the host table has no column 'type'", "IM2")
     return pc.is_in(table.column(name), value_set=pa.array(EARLY_TYPES))
+
+
+def _shaped(table: pa.Table) -> pa.Table:
+    """Rows with a shape; a moment of the pixels is none, since seeing makes every galaxy rounder."""
+    known = np.isfinite(catalogue_shapes(*(_floats(table, f"shape_e{k}") for k in (1, 2)))[0])
+    if not known.any():
+        raise invalid("host_model", "IM1 where no early-type host has a shape (columns 'shape_e1', 'shape_e2')", "IM2")
+    return table.filter(pa.array(known))

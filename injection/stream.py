@@ -81,7 +81,7 @@ def run_batch(plan: Plan, rows: pa.Table, load_hosts: LoadHosts, scorer: Scorer)
     columns = _identity(plan, rows, found)
     good = np.flatnonzero([reason is None for reason in found.reasons])
     if grid.host_model == "IM2":
-        drawn = follow_hosts(drawn, plan.prior, found.stamps, plan.seed)
+        drawn = follow_hosts(drawn, plan.prior, plan.hosts.shapes(plan.hosts.rows_of(found.ids)), plan.seed)
     values, reasons = _inject(plan, drawn.take(pa.array(good)), found.take(good), scorer)
     for place, index in enumerate(good):
         found.reasons[index] = reasons[place]

@@ -76,7 +76,8 @@ def examples(wanted: Wanted, setting: Setting) -> tuple[pa.Table, Pixels]:
         rows = setting.sources.draw(rows, prior, seed, setting.grid.real_sources.catalogue_colours)
     galaxy_ids = setting.hosts.choose(wanted.count, seed, "render")
     if setting.grid.host_model == "IM2":
-        rows = follow_hosts(rows, prior, setting.hosts.load(galaxy_ids), seed)
+        hosts = setting.hosts.hosts
+        rows = follow_hosts(rows, prior, hosts.shapes(hosts.rows_of(galaxy_ids)), seed)
     return rows, draw_pixels(rows, galaxy_ids, setting)
 
 

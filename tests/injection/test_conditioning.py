@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute
 import pytest
 
-from injection import conditioning, hosts, render
+from injection import conditioning, foundarcs, hosts, render
 from injection.priors import draw, load_prior
 from injection.psf import Psf
 from lake.errors import ParameterError
@@ -24,16 +26,56 @@ def gaussian_host(q: float, angle: float, sigma_arcsec: float = 0.9) -> np.ndarr
 
 
 @pytest.mark.parametrize(("q", "angle"), [(0.6, 0.4), (0.8, -1.2), (0.95, 1.5)])
-def test_shapes_of_hosts_are_recovered(q: float, angle: float) -> None:
-    q_found, angle_found = conditioning.host_shapes(gaussian_host(q, angle)[None])
+def test_shapes_of_observed_light_are_recovered(q: float, angle: float) -> None:
+    q_found, angle_found = foundarcs.observed_shapes(gaussian_host(q, angle)[None])
     np.testing.assert_allclose(q_found, q, atol=0.01)
     np.testing.assert_allclose(np.sin(2 * angle_found), np.sin(2 * angle), atol=0.02)
 
 
+@pytest.mark.parametrize(("q", "north_to_east_deg"), [(0.5, 0.0), (0.7, 40.0), (0.9, 90.0), (0.3, 135.0)])
+def test_catalogue_shapes_turn_into_the_frame_of_the_stamp(q: float, north_to_east_deg: float) -> None:
+    """The major axis laid out on the sky and put into pixels by the WCS of a coadd, whose columns run along -RA."""
+    from astropy import units
+    from astropy.coordinates import SkyCoord
+    from astropy.wcs import WCS
+
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [150.0, 2.0], [51.0, 51.0]
+    wcs.wcs.cd = np.diag([-PIXEL_SCALE_ARCSEC, PIXEL_SCALE_ARCSEC]) / 3600
+    centre = SkyCoord(150.0, 2.0, unit="deg")
+    end = centre.directional_offset_by(north_to_east_deg * units.deg, 5 * units.arcsec)
+    (x0, x1), (y0, y1) = wcs.world_to_pixel(SkyCoord([centre, end]))
+    size, twice = (1 - q) / (1 + q), np.deg2rad(2 * north_to_east_deg)
+    found_q, found_angle = conditioning.catalogue_shapes([size * np.cos(twice)], [size * np.sin(twice)])
+    np.testing.assert_allclose(found_q, q, rtol=1e-12)
+    np.testing.assert_allclose(np.exp(2j * found_angle[0]), np.exp(2j * np.arctan2(y1 - y0, x1 - x0)), atol=1e-4)
+
+
+def test_round_and_unknown_shapes() -> None:
+    q, angle = conditioning.catalogue_shapes([0.0, np.nan, 1.0], [0.0, 0.1, 0.0])
+    assert q[0] == 1.0
+    assert np.isfinite(angle[0])
+    assert np.isnan([*q[1:], *angle[1:]]).all()
+
+
+def test_hosts_of_im2_have_a_shape_or_are_left_out() -> None:
+    table = hosts_table()
+    with pytest.raises(ParameterError, match=r"'host_model' must be IM1 where no early-type host has a shape"):
+        hosts.Hosts(table.drop_columns(["shape_e1"]), "IM2")
+    e1 = np.where(np.arange(60) % 2, np.nan, 0.2)
+    chosen = hosts.Hosts(table.set_column(table.column_names.index("shape_e1"), "shape_e1", pa.array(e1)), "IM2")
+    assert (
+        0
+        < len(chosen.ids)
+        == sum(int(name[-3:]) % 2 == 0 and int(name[-3:]) % 3 > 0 for name in table["galaxy_id"].to_pylist())
+    )
+    assert len(hosts.Hosts(table.drop_columns(["shape_e1"]), "IM1").ids) == 60
+
+
 def test_lenses_of_im2_follow_their_hosts() -> None:
     table, prior = drawn("v1", 300), load_prior("v1")
-    stamps = np.repeat(gaussian_host(0.7, 0.5)[None], 300, axis=0)
-    followed = conditioning.follow_hosts(table, prior, stamps, 4)
+    shapes = np.full(300, 0.7), np.full(300, 0.5)
+    followed = conditioning.follow_hosts(table, prior, shapes, 4)
     q = followed.column("lens_q").to_numpy()
     np.testing.assert_allclose((q.mean(), q.std()), (0.7, 0.05), atol=0.01)
     np.testing.assert_allclose(followed.column("lens_pa_rad").to_numpy(), 0.5, atol=0.02)
@@ -42,7 +84,7 @@ def test_lenses_of_im2_follow_their_hosts() -> None:
     np.testing.assert_allclose(shear.mean(), 0.04, atol=0.004)
     for name in ("src_mag_r", "src_x_arcsec", "lens_theta_e_arcsec"):
         assert followed.column(name).equals(table.column(name))
-    alone = conditioning.follow_hosts(table.slice(7, 1), prior, stamps[:1], 4)
+    alone = conditioning.follow_hosts(table.slice(7, 1), prior, (np.full(1, 0.7), np.full(1, 0.5)), 4)
     assert alone.equals(followed.slice(7, 1))
 
 
@@ -57,9 +99,15 @@ def test_the_grid_runs_with_im2_noise_and_suppression() -> None:
     np.testing.assert_allclose(quiet.column("score").to_numpy(), plain.column("score").to_numpy(), atol=1e-3)
     cored = run(grids.plan(params(core_suppression_radius_arcsec=1.0), hosts_table(), 42))
     assert (cored.column("arc_flux_r_nmgy").to_numpy() < plain.column("arc_flux_r_nmgy").to_numpy()).all()
-    following = run(grids.plan(params(host_model="IM2"), hosts_table(), 42))
+    planned = grids.plan(params(host_model="IM2"), hosts_table(), 42)
+    following = run(planned)
     assert set(following.column("status").to_pylist()) == {"scored"}
-    assert following.column("lens_q").to_numpy().min() >= 0.5
+    q, angle = planned.hosts.shapes(planned.hosts.rows_of(following.column("galaxy_id").to_pylist()))
+    np.testing.assert_allclose(following.column("lens_q").to_numpy(), np.clip(q, 0.5, 1.0), atol=0.2)
+    assert np.corrcoef(following.column("lens_q").to_numpy(), q)[0, 1] > 0.7
+    np.testing.assert_array_equal(following.column("lens_pa_rad").to_numpy(), angle)
+    turned = hosts_table().set_column(4, "shape_e1", pa.compute.negate(hosts_table()["shape_e1"]))
+    assert grids.plan(params(host_model="IM2"), turned, 42).grid_id != planned.grid_id
 
 
 def test_core_suppression_darkens_the_core_only() -> None:
@@ -89,7 +137,7 @@ def test_arcs_go_into_the_real_des_hosts(real_data: Path) -> None:
     result = render.render(table, stamps, Psf.moffat(np.full((len(stamps), 3), 1.1), 3.5, includes_pixel=True))
     assert result.arcs.reasons == [None] * len(stamps)
     np.testing.assert_allclose(result.images, stamps + result.arcs.images)
-    q, _ = conditioning.host_shapes(stamps)
+    q, _ = foundarcs.observed_shapes(stamps)
     assert 0.5 < np.median(q) <= 1.0
 
 

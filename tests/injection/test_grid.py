@@ -62,6 +62,8 @@ def hosts_table(count: int = 60, seed: int = 0) -> pa.Table:
             "psfsize_r": rng.uniform(0.9, 1.5, count),
             "psfdepth_r": (5.0 / flux_from_magnitude(depth_mag)) ** 2,
             "type_bin": ["DEV" if index % 3 else "REX" for index in range(count)],
+            "shape_e1": rng.uniform(-0.3, 0.3, count),
+            "shape_e2": rng.uniform(-0.3, 0.3, count),
         }
     )
 
