@@ -27,7 +27,7 @@ def query(text: str, at: str | None, out: Path | None) -> None:
     from pipeline.export import deliver
     from pipeline.params import root
 
-    deliver(answer(root(), text, at=at), out)
+    deliver(answer(root(), text, at=at), out, whole=text.lower().split()[:1] in (["describe"], ["desc"], ["show"]))
 
 
 @click.command()
@@ -38,7 +38,7 @@ def sql(text: str, at: str | None, out: Path | None) -> None:
     """Answer Spark SQL about the lake's tables.
 
     Tables go by their names, at their pinned versions; one table also by version:
-    dhs sql "select count(*) from tractor_pool version as of 3"
+    dhs sql "select count(*) from tractor_pool version as of 1"
     """
     from etl.query import sql as answer
     from etl.session import session
