@@ -22,6 +22,7 @@ from torch import Tensor
 
 from lake.cards import write_atomically
 from lake.errors import DarkHaloError, DataError, one_line
+from lake.publishing import replace_folder
 from modeling.card import CARD, FINDER, CheckpointCard, altered, config_sha256, read_card
 from modeling.config import TrainParams
 from modeling.data import TrainingArrays
@@ -168,12 +169,7 @@ def publish(
     pq.write_table(_seen(result.params.generation, training, validation, ancestor), draft / SEEN)
     card = _card(result, draft, manifest, training.stamp_pixels, ancestor)
     write_atomically(draft / CARD, card.model_dump_json(indent=1) + "\n")
-    former = folder.with_name(f".{folder.name}.former")
-    shutil.rmtree(former, ignore_errors=True)
-    if folder.exists():
-        folder.replace(former)
-    draft.replace(folder)
-    shutil.rmtree(former, ignore_errors=True)
+    replace_folder(folder, draft)
     return Checkpoint(folder, card)
 
 

@@ -24,6 +24,7 @@ from lake.config import Section, SurveyParams
 from lake.errors import DarkHaloError, LostError
 from lake.provenance import git_commit, pipeline_version
 from lake.root import DataRoot
+from pipeline.publishing import require_places
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ def stage_run(stage: str, generation: str | None, survey: SurveyParams, kind: ty
     """Hold the stage's lock, check the pins against the lake, and log the boundaries of the run."""
     root = DataRoot.of(survey.data_root, survey.lake_uri)
     name = cards.stem(stage, generation)
+    require_places(root, generation)
     with _stage_lock(root, name):
         forget_lost_tables(root)
         started = time.perf_counter()

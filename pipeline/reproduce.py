@@ -14,12 +14,15 @@ from lake.errors import DarkHaloError
 from lake.root import DataRoot
 from pipeline import params
 from pipeline.context import forget_lost_tables
+from pipeline.publishing import require_places
 
 
 def reproduce(*targets: str) -> None:
     """``dvc repro`` after the cards of lost tables are removed, so that DVC sees what is gone."""
     survey = params.survey()
-    forget_lost_tables(DataRoot.of(survey.data_root, survey.lake_uri))
+    root = DataRoot.of(survey.data_root, survey.lake_uri)
+    require_places(root, None)
+    forget_lost_tables(root)
     forget_dead_locks(Path(".dvc/tmp/rwlock"))
     # The stages' commands begin with `dhs`, which is found without an activated environment too.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])

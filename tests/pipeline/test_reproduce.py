@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lake.errors import DataError
 from pipeline.reproduce import forget_dead_locks, reproduce
 from tests.pipeline.checkout import PROJECT
 
@@ -57,3 +58,17 @@ def test_stages_find_dhs_without_an_activated_environment(tmp_path: Path, monkey
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     reproduce()
     assert Path((tmp_path / "found").read_text().strip()).parent == Path(sys.executable).parent
+
+
+def test_a_data_folder_that_dvc_would_refuse_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout, disk = tmp_path / "checkout", tmp_path / "disk"
+    for folder in (checkout / ".dvc", disk):
+        folder.mkdir(parents=True)
+    (checkout / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
+    (checkout / "data").symlink_to(disk)
+    monkeypatch.chdir(checkout)
+    with pytest.raises(DataError, match=r"data is a link out of the repository, which DVC refuses: make it a folder"):
+        reproduce()
+    assert not list(disk.iterdir())

@@ -1,0 +1,97 @@
+"""Putting a finished folder in the place of another: nothing is gone before its successor is there.
+
+The successor is brought beside the target first (copied where it lies on another file system), then the two change
+places by two renames. What a kill between these leaves is put right when the folder is published again. A target that
+is a link stays a link: the folder it points to is replaced, on its own file system.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from lake.errors import DataError
+
+
+def replace_folder(target: Path, draft: Path) -> None:
+    """Put the folder ``draft`` at ``target``; ``draft`` is gone afterwards, and whole until then."""
+    place = settle(target)
+    ready, outgoing = _brought_beside(draft, place), _outgoing(place)
+    if place.exists():
+        place.rename(outgoing)
+    try:
+        ready.rename(place)
+    except OSError:
+        if outgoing.exists():
+            outgoing.rename(place)
+        raise
+    for rest in (outgoing, draft):
+        _remove(rest)
+
+
+def settle(target: Path) -> Path:
+    """Where a target really lies, after what a killed publication left there is put right."""
+    require_place(target)
+    place = target.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    outgoing = _outgoing(place)
+    if outgoing.exists() and not place.exists():
+        outgoing.rename(place)
+    for rest in (outgoing, _incoming(place)):
+        _remove(rest)
+    return place
+
+
+def require_place(target: Path) -> None:
+    """Refuse a target that cannot change places with another folder, before anything is made for it."""
+    place = target.resolve()
+    if target.is_symlink() and not place.parent.is_dir():
+        raise DataError(f"{target} is a link into {place.parent}, which is not there: mount it or remove the link")
+    if place.is_mount():
+        raise DataError(
+            f"{target} is itself a mounted file system, which cannot be replaced by rename: "
+            "make a folder on it and let a link point to that"
+        )
+    if place.exists() and not place.is_dir():
+        raise DataError(f"{target} is a file where a folder is published: move it away")
+
+
+def _brought_beside(draft: Path, place: Path) -> Path:
+    """The draft where a rename to ``place`` works: itself, or a copy on the other file system."""
+    if _rename_works(draft, place):
+        return draft
+    incoming = _incoming(place)
+    shutil.copytree(draft, incoming, symlinks=True)
+    return incoming
+
+
+def _rename_works(draft: Path, place: Path) -> bool:
+    """Whether folders beside the two can be renamed into each other (tried: mounts of one device refuse it too)."""
+    probe, arrived = (path.with_name(f".{path.name}.probe") for path in (draft, place))
+    probe.mkdir(exist_ok=True)
+    try:
+        probe.rename(arrived)
+    except OSError as error:
+        probe.rmdir()
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    arrived.rmdir()
+    return True
+
+
+def _incoming(place: Path) -> Path:
+    return place.with_name(f".{place.name}.incoming")
+
+
+def _outgoing(place: Path) -> Path:
+    return place.with_name(f".{place.name}.outgoing")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        path.unlink()
