@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
@@ -44,10 +45,15 @@ def arrow_files(table: DeltaTable) -> fs.FileSystem:
     """
     place = table.table_uri
     if not place.startswith("s3://"):
-        return fs.SubTreeFileSystem(place.removeprefix("file://"), fs.LocalFileSystem())
+        return fs.SubTreeFileSystem(local_path(place), fs.LocalFileSystem())
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
     options = {"endpoint_override": endpoint, "scheme": endpoint.split(":")[0]} if endpoint else {}
     return fs.SubTreeFileSystem(place.removeprefix("s3://"), fs.S3FileSystem(**options))
+
+
+def local_path(place: str) -> str:
+    """The path of a local file that delta-rs names by a URI, in which spaces and letters beyond ASCII are escaped."""
+    return unquote(place.removeprefix("file://"))
 
 
 def where_sql(where: Mapping[str, str]) -> str:

@@ -197,7 +197,7 @@ def _select(connection: duckdb.DuckDBPyConnection, spec: TableSpec, table: Delta
         source = f"arrow_{uuid.uuid4().hex}"
         connection.register(source, table.to_pyarrow_dataset(filesystem=delta.arrow_files(table)))
     else:
-        listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+        listed = ", ".join("'" + delta.local_path(file).replace("'", "''") + "'" for file in files)
         source = f"read_parquet([{listed}], hive_partitioning = true, hive_types_autocast = false)"
     return f"SELECT {columns} FROM {source} WHERE {where or 'true'}"
 
