@@ -1,25 +1,32 @@
-"""Delta's jars for a local Spark: fetched once from Maven Central, checked, cached."""
+"""Delta's jars for a local Spark: fetched once by Spark's own resolver, checked, cached."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import urllib.error
-import urllib.request
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from lake.errors import DataError
 
-MAVEN_CENTRAL = "https://repo1.maven.org/maven2"
 JARS: dict[str, str] = {
-    "io/delta/delta-spark_2.13/4.0.1/delta-spark_2.13-4.0.1.jar": (
-        "a1e76860b19fe1e6b205a4ea7a9099a2f9575d39bb71d49b3e679b299d0efb91"
-    ),
-    "io/delta/delta-storage/4.0.1/delta-storage-4.0.1.jar": (
-        "ecc42c5aaa51c423312d9e4e48aa4a12b34740bf2c37de0e8f279277ec3d12e4"
-    ),
+    "delta-spark_2.13-4.0.1.jar": "a1e76860b19fe1e6b205a4ea7a9099a2f9575d39bb71d49b3e679b299d0efb91",
+    "delta-storage-4.0.1.jar": "ecc42c5aaa51c423312d9e4e48aa4a12b34740bf2c37de0e8f279277ec3d12e4",
 }
-"""Maven path and sha256 of what pyspark itself does not ship (antlr4 and Spark Connect come with it)."""
+"""Name and sha256 of what pyspark itself does not ship (antlr4 and Spark Connect come with it)."""
+
+_RESOLVE = """
+import sys
+from delta import configure_spark_with_delta_pip
+from pyspark.sql import SparkSession
+builder = SparkSession.builder.master("local[1]")
+for setting in sys.argv[1:]:
+    builder = builder.config(*setting.split("=", 1))
+configure_spark_with_delta_pip(builder).getOrCreate().stop()
+"""
+_PATIENCE_SECONDS = 300
 
 
 def cache() -> Path:
@@ -29,31 +36,46 @@ def cache() -> Path:
 
 def delta_jars() -> list[Path]:
     """Local paths of Delta's jars; ``DHS_JARS`` names a folder that holds them where there is no network."""
-    folder = Path(os.environ["DHS_JARS"]).expanduser() if "DHS_JARS" in os.environ else cache() / "jars"
-    return [_fetch(place, digest, folder) for place, digest in JARS.items()]
+    given = os.environ.get("DHS_JARS")
+    folder = Path(given).expanduser() if given else cache() / "jars"
+    if given is None and not all((folder / name).exists() for name in JARS):
+        _fetch(folder)
+    return [_checked(folder / name) for name in JARS]
 
 
-def _fetch(place: str, digest: str, folder: Path) -> Path:
-    target = folder / place.rsplit("/", 1)[-1]
-    if target.exists() and _sha256(target.read_bytes()) == digest:
-        return target
-    url = f"{MAVEN_CENTRAL}/{place}"
-    try:
-        with urllib.request.urlopen(url, timeout=60) as answer:
-            content = answer.read()
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise DataError(
-            f"Delta's jar {target.name} is not in {folder} and cannot be fetched from {url} ({error}); "
-            "put it there, or set DHS_JARS to a folder that holds it"
-        ) from error
-    if _sha256(content) != digest:
-        raise DataError(f"{url} has sha256 {_sha256(content)}, expected {digest}: not used")
+def _fetch(folder: Path) -> None:
+    """Let Spark resolve and download Delta's packages, and keep the jars whose content is as expected."""
+    fetched = folder / "resolver"
+    settings = {"spark.jars.ivy": str(fetched), "spark.ui.enabled": "false", "spark.driver.host": "127.0.0.1"}
+    settings["spark.driver.bindAddress"] = "127.0.0.1"
+    command = [sys.executable, "-P", "-c", _RESOLVE, *(f"{name}={value}" for name, value in settings.items())]
+    environment = {name: value for name, value in os.environ.items() if name != "SPARK_REMOTE"}
     folder.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    draft.write_bytes(content)
-    draft.replace(target)
-    return target
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, timeout=_PATIENCE_SECONDS
+        )
+        said = done.stderr.strip().splitlines()
+    except subprocess.TimeoutExpired:
+        said = [f"no answer within {_PATIENCE_SECONDS} s"]
+    for name in JARS:
+        found = next((fetched / "jars").glob(f"*_{name}"), None)
+        if found is None:
+            why = next((line for line in reversed(said) if "rror" in line or "not found" in line), "".join(said[-1:]))
+            raise DataError(
+                f"Delta's jar {name} is not in {folder} and Spark could not fetch it ({why.strip()}); "
+                "put it there, or set DHS_JARS to a folder that holds it"
+            )
+        draft = folder / f".{name}.{os.getpid()}"
+        shutil.copyfile(found, draft)
+        draft.replace(folder / name)
+    shutil.rmtree(fetched, ignore_errors=True)
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _checked(jar: Path) -> Path:
+    if not jar.is_file():
+        raise DataError(f"Delta's jar {jar} is missing: put it there, or set DHS_JARS to a folder that holds it")
+    found = hashlib.sha256(jar.read_bytes()).hexdigest()
+    if found != JARS[jar.name]:
+        raise DataError(f"Delta's jar {jar} has sha256 {found}, expected {JARS[jar.name]}: not used; delete it")
+    return jar

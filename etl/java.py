@@ -68,7 +68,7 @@ def spark_home() -> Path:
     """The folder of the installed pyspark, which carries Spark's jars."""
     spec = importlib.util.find_spec("pyspark")
     if spec is None or spec.origin is None:
-        raise DataError("pyspark is not installed; run `make install`")
+        raise DataError("pyspark is not installed; run `make setup`")
     return Path(spec.origin).parent
 
 

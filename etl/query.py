@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from pyspark.sql import DataFrame, SparkSession
 
 from etl.reader import read, read_version
 from lake import views
+from lake.errors import invalid
 from lake.root import DataRoot
 from lake.sql import parse
+
+_EXECUTION = re.compile(r"\b(ScriptTransformation|(?:try_)?reflect\(|java_method\()")
 
 
 def sql(spark: SparkSession, root: DataRoot, text: str, at: str | None = None) -> DataFrame:
@@ -25,4 +30,14 @@ def sql(spark: SparkSession, root: DataRoot, text: str, at: str | None = None) -
     for name in {named.table for named in statement.named} & set(views.names()):
         spark.sql(views.view(name).sql).createOrReplaceTempView(name)
     rewritten = any(named.version is not None for named in statement.named)
-    return spark.sql(statement.tree.sql(dialect="spark") if rewritten else text)
+    answer = spark.sql(statement.tree.sql(dialect="spark") if rewritten else text)
+    _refuse_execution(answer)
+    return answer
+
+
+def _refuse_execution(answer: DataFrame) -> None:
+    """Refuse a plan that runs a program or calls Java, however the text that led to it was written."""
+    plan = answer._explain_string(mode="extended")
+    found = _EXECUTION.search(plan)
+    if found:
+        raise invalid("SQL", "a query that runs no program and calls no Java", found.group(0).strip())

@@ -99,7 +99,16 @@ def _create(url: str) -> SparkSession:
     and would answer a stage run again from those of its last run.
     """
     LogicalPlan._nextPlanId = secrets.randbits(48)
+    _spare_proxy()
     return SparkSession.builder.remote(url).create()
+
+
+def _spare_proxy() -> None:
+    """Keep calls to this machine's own ports away from a proxy of the environment, which cannot reach them."""
+    spared = os.environ.get("no_grpc_proxy") or os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    hosts = [host for host in spared.split(",") if host]
+    own = [host for host in ("localhost", "127.0.0.1") if host not in hosts]
+    os.environ["no_grpc_proxy"] = ",".join([*hosts, *own])
 
 
 def _classic_session(root: DataRoot, session_options: Mapping[str, str]) -> SparkSession:

@@ -14,6 +14,7 @@ SESSION = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.sources.partitionOverwriteMode": "static",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.variable.substitute": "false",
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
     "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
 }
@@ -80,6 +81,7 @@ def local(folder: Path) -> dict[str, str]:
         "spark.master": f"local[{cores()}]",
         "spark.app.name": "darkhaloscope",
         "spark.ui.enabled": "false",
+        "spark.authenticate": "true",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.local.dir": str(folder / "scratch"),

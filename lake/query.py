@@ -25,6 +25,11 @@ _DUCKDB_TYPES = {
     "boolean": "BOOLEAN",
     "timestamp": "TIMESTAMPTZ",
 }
+_SETTINGS = """
+SET default_null_order = 'nulls_first_on_asc_last_on_desc'; SET TimeZone = 'UTC';
+SET autoinstall_known_extensions = false; SET autoload_known_extensions = false; SET lock_configuration = true
+"""
+"""Sorting as Spark does; nothing is fetched or loaded because a query names it."""
 _QUERY = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 _VERB = re.compile(r"\s*(describe|desc|show|explain)\b(\s+table\b)?(.*)", re.IGNORECASE | re.DOTALL)
 _NO_COLUMN = re.compile(r'column "([^"]+)" not found|does not have a column named "([^"]+)"')
@@ -88,10 +93,11 @@ def read_view(root: DataRoot, name: str) -> pa.Table:
 
 def _answer(root: DataRoot, text: str, at: str | None, verb: str = "") -> pa.Table:
     with duckdb.connect() as connection:
-        connection.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'; SET TimeZone = 'UTC'")
+        connection.execute(_SETTINGS)
         statement, named = _understand(connection, text)
         _register_all(connection, root, named, at)
         try:
+            _refuse_all_but_one_query(connection, statement)
             return connection.sql(verb + statement).arrow().read_all()
         except duckdb.Error as error:
             columns = [c for name, _ in named.values() for c in _spec(name).names]
@@ -135,6 +141,13 @@ def _in_words(error: str, columns: list[str]) -> str:
     near = near or [c for c in sorted(set(columns)) if name.lower() in c]
     hint = f"near names are {', '.join(near)}" if near else "DESCRIBE <table> lists its columns"
     return f"there is no column '{name}'; {hint}"
+
+
+def _refuse_all_but_one_query(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    """Only reading: COPY, ATTACH, INSTALL and the like are statements of their own."""
+    found = connection.extract_statements(statement)
+    if len(found) != 1 or found[0].type is not duckdb.StatementType.SELECT:
+        raise invalid("SQL", "one query (SELECT or WITH)", statement)
 
 
 def _understand(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[str, dict[str, tuple[str, int | None]]]:

@@ -10,6 +10,9 @@ from sqlglot import exp
 from lake import tables, views
 from lake.errors import ParameterError, invalid
 
+EXECUTING = ("reflect", "java_method", "try_reflect", "identifier")
+"""Functions of Spark that call any static method of Java, and the clause that makes a name out of text."""
+
 
 @dataclass(frozen=True)
 class Named:
@@ -30,13 +33,8 @@ class Statement:
 
 def parse(text: str) -> Statement:
     """A Spark SQL query about tables of the lake; ``<table> VERSION AS OF <n>`` becomes a view of its own."""
-    try:
-        tree = sqlglot.parse_one(text, dialect="spark")
-    except sqlglot.errors.ParseError as error:
-        first = error.errors[0]
-        raise ParameterError(f"not understood as SQL (line {first['line']}): {first['description']}") from error
-    if not isinstance(tree, exp.Query):
-        raise invalid("SQL", "a query (SELECT or WITH)", text)
+    tree = _tree(text)
+    _refuse_execution(tree)
     own = {cte.alias_or_name.lower() for cte in tree.find_all(exp.CTE)}
     named: dict[str, Named] = {}
     for node in list(tree.find_all(exp.Table)):
@@ -45,6 +43,29 @@ def parse(text: str) -> Statement:
         found = _resolve(node)
         named[found.view] = found
     return Statement(tree, tuple(named.values()))
+
+
+def _tree(text: str) -> exp.Query:
+    try:
+        found = sqlglot.parse(text, dialect="spark")
+    except sqlglot.errors.ParseError as error:
+        first = error.errors[0]
+        raise ParameterError(f"not understood as SQL (line {first['line']}): {first['description']}") from error
+    except (sqlglot.errors.SqlglotError, IndexError, RecursionError) as error:
+        raise ParameterError(f"not understood as SQL: {error}") from error
+    if len(found) != 1 or not isinstance(found[0], exp.Query):
+        raise invalid("SQL", "one query (SELECT or WITH)", text)
+    return found[0]
+
+
+def _refuse_execution(tree: exp.Query) -> None:
+    """Refuse what makes Spark run a program or call Java, and names that only Spark would resolve."""
+    if tree.find(exp.QueryTransform):
+        raise invalid("SQL", "a query that runs no program", "TRANSFORM ... USING")
+    for node in tree.find_all(exp.Func):
+        name = (node.name if isinstance(node, exp.Anonymous) else node.sql_name()).lower()
+        if name in EXECUTING:
+            raise invalid("SQL", "a query without functions that call Java or resolve names at run time", name)
 
 
 def _resolve(node: exp.Table) -> Named:

@@ -10,7 +10,8 @@ import sys
 import click
 
 from lake import garbage
-from lake.errors import DarkHaloError
+from pipeline.edge import explained, report_bug
+from pipeline.home import ensure_home
 
 _COMMANDS = {
     "demo": "workflow",
@@ -73,10 +74,11 @@ def main() -> None:
     # Threads that wait without spinning: torch on two busy cores is ten times faster so. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     garbage.search_seldom()
+    ensure_home()
     try:
         dhs(standalone_mode=True)
-    except DarkHaloError as error:
+    except Exception as error:
         if "-v" in sys.argv or "--verbose" in sys.argv:
             raise
-        click.echo(f"dhs: {error}", err=True)
+        click.echo(f"dhs: {explained(error) or report_bug(error)}", err=True)
         sys.exit(1)

@@ -40,13 +40,21 @@ def sql(text: str, at: str | None, out: Path | None) -> None:
     Tables go by their names, at their pinned versions; one table also by version:
     dhs sql "select count(*) from tractor_pool version as of 1"
     """
+    from pyspark.errors import PySparkException
+
     from etl.query import sql as answer
     from etl.session import session
+    from lake.errors import ParameterError
+    from pipeline.edge import spark_sentence
     from pipeline.export import deliver
     from pipeline.params import root
 
     place = root()
-    deliver(answer(session(place, "sql", str(os.getpid())), place, text, at=at).toArrow(), out)
+    try:
+        rows = answer(session(place, "sql", str(os.getpid())), place, text, at=at).toArrow()
+    except PySparkException as error:
+        raise ParameterError(f"the query cannot be answered: {spark_sentence(error)}") from error
+    deliver(rows, out)
 
 
 @click.command()

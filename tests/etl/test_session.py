@@ -186,15 +186,29 @@ def test_a_server_that_cannot_start_shows_its_log(tmp_path: Path, monkeypatch: p
 
 def test_jars_are_checked_and_their_absence_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DHS_JARS", str(tmp_path))
-    monkeypatch.setattr(jars, "MAVEN_CENTRAL", (tmp_path / "mirror").as_uri())
-    with pytest.raises(DataError, match=r"cannot be fetched .*DHS_JARS"):
+    with pytest.raises(DataError, match=r"delta-spark_2.13-4.0.1.jar is missing: .*DHS_JARS"):
         jars.delta_jars()
-    for place in jars.JARS:
-        copy = tmp_path / "mirror" / place
-        copy.parent.mkdir(parents=True)
-        copy.write_bytes(b"not the jar")
-    with pytest.raises(DataError, match=r"sha256 .* expected .*not used"):
+    for name in jars.JARS:
+        (tmp_path / name).write_bytes(b"not the jar")
+    with pytest.raises(DataError, match=r"delta-spark_2.13-4.0.1.jar has sha256 .* expected .*not used"):
         jars.delta_jars()
+
+
+def test_jars_that_cannot_be_fetched_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DHS_CACHE", str(tmp_path))
+    monkeypatch.delenv("DHS_JARS", raising=False)
+    dead = "-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=9 -Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=9"
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", f"{dead} -Duser.home={tmp_path}")
+    with pytest.raises(DataError, match=r"Spark could not fetch it .*DHS_JARS"):
+        jars.delta_jars()
+
+
+@pytest.mark.slow
+def test_jars_are_fetched_by_sparks_own_resolver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DHS_CACHE", str(tmp_path))
+    monkeypatch.delenv("DHS_JARS", raising=False)
+    assert [jar.name for jar in jars.delta_jars()] == list(jars.JARS)
+    assert not (tmp_path / "jars" / "resolver").exists()
 
 
 def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:

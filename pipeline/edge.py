@@ -1,0 +1,91 @@
+"""The edge of the command line: every failure the user can act on becomes one sentence; a bug leaves its log."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import tempfile
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lake.errors import DarkHaloError
+
+_CURES = {
+    errno.ENOSPC: "the disk is full: make room there and run the command again",
+    errno.EDQUOT: "the disk quota is used up: make room there and run the command again",
+    errno.EROFS: "the file system is read-only: work in a folder that can be written, or remount it",
+    errno.EACCES: "no permission: change its mode or owner, or work in a folder of your own",
+    errno.EPERM: "no permission: change its mode or owner, or work in a folder of your own",
+    errno.ENOENT: "there is no such file or folder: check the path, or run `dvc repro` if the pipeline makes it",
+    errno.ENOTDIR: "a part of the path is a file, not a folder: move that file away",
+    errno.EISDIR: "it is a folder, and a file is needed: name a file",
+    errno.EEXIST: "it exists already: move it away",
+    errno.ENOTEMPTY: "the folder is not empty: move its content away",
+    errno.EBUSY: "it is in use: close what uses it and run the command again",
+    errno.ETXTBSY: "it is in use: close what uses it and run the command again",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n) and run the command again",
+    errno.ENFILE: "too many files are open on this machine: close some and run the command again",
+    errno.ENOMEM: "there is too little memory: raise the limit (ulimit -v) or close other programs",
+    errno.EIO: "the disk or network drive failed while it was read or written: check it and run the command again",
+    errno.ENAMETOOLONG: "the name is too long: use a shorter one",
+    errno.ELOOP: "the links lead in a circle: mend them",
+}
+
+
+def explained(error: BaseException) -> str | None:
+    """The sentence that tells a user what failed and what to do, or None for a bug."""
+    if isinstance(error, DarkHaloError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "there is too little memory: raise the limit (ulimit -v), close other programs or use a larger machine"
+    if type(error).__module__.startswith(("pyspark.", "grpc.")):
+        return f"Spark could not do this: {spark_sentence(error)}"
+    if isinstance(error, OSError):
+        return _os_sentence(error)
+    return None
+
+
+def spark_sentence(error: BaseException) -> str:
+    """The first sentence of what Spark says, without its state codes, plan and Java stack."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    first = re.sub(r"^\([\w.]+\)\s*", "", first)
+    first = re.sub(r"^\[[\w.]+\]\s*", "", first)
+    return re.sub(r"\s*SQLSTATE: \w+.*$", "", first)
+
+
+def report_bug(error: BaseException) -> str:
+    """Write the traceback to a log and return the sentence that says so."""
+    text = "".join(traceback.format_exception(error))
+    name = f"dhs-bug-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}.log"
+    for folder in (Path("data") / "logs", Path(tempfile.gettempdir())):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+        except OSError:
+            continue
+        return (
+            f"this is a bug in dhs ({type(error).__name__}: {_first_line(error)}); "
+            f"please report it with the log {folder / name}"
+        )
+    return f"this is a bug in dhs, and no log could be written; please report this:\n{text}"
+
+
+def _os_sentence(error: OSError) -> str:
+    named = [str(name) for name in (error.filename, error.filename2) if name]
+    cure = _CURES.get(error.errno or 0)
+    if cure is None:
+        cure = f"{error.strerror or _first_line(error)}: check it and run the command again"
+    where = " -> ".join(named) or _path_in(str(error)) or "a file"
+    return f"{where}: {cure}"
+
+
+def _path_in(text: str) -> str | None:
+    """The path that a library put into its message (Arrow: "Failed to open local file '...'")."""
+    found = re.search(r"'(/[^']+)'", text)
+    return found.group(1) if found else None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]
