@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import logging
+import re
+import shlex
 import tempfile
 import time
 import uuid
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS = 30.0
 _LOG_DELAY_SECONDS = 600.0
 _LOG_LINES = 40
+_CARD = re.compile(r"\w[\w.:+-]*\.json")
+"""A key that is written under ``data/cards``: no folders, so that no bucket's content reaches another place."""
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED")
 
 
@@ -108,7 +112,7 @@ def _job_flow(work: Submission, cluster: EmrParams, folder: str, scripts: Mappin
                 "ActionOnFailure": "TERMINATE_CLUSTER",
                 "HadoopJarStep": {
                     "Jar": "command-runner.jar",
-                    "Args": ["bash", "-c", f"aws s3 cp {step} /tmp/step.sh && bash /tmp/step.sh"],
+                    "Args": ["bash", "-c", f"aws s3 cp {shlex.quote(step)} /tmp/step.sh && bash /tmp/step.sh"],
                 },
             }
         ],
@@ -171,6 +175,9 @@ def _fetch_cards(s3: Any, folder: str, root: DataRoot) -> list[str]:
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for entry in page.get("Contents", []):
             name = entry["Key"].removeprefix(prefix)
+            if not _CARD.fullmatch(name):
+                log.warning("left in %s%s: it has not the name of a card", prefix, name)
+                continue
             text = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read().decode()
             write_atomically(root.cards / name, text)
             names.append(name)

@@ -52,16 +52,17 @@ def split(uri: str) -> tuple[str, str]:
 def bootstrap(cluster: EmrParams, wheel_uri: str, digest: str) -> str:
     """Script every node runs first: the wheel, its hash checked, and what it needs."""
     wheel, needed = wheel_uri.rsplit("/", 1)[-1], [f"{name}=={metadata.version(name)}" for name in SHIPPED]
+    python, wheel_uri, wheel = shlex.quote(cluster.python), shlex.quote(wheel_uri), shlex.quote(wheel)
     return "\n".join(
         [
             "#!/bin/bash",
             "set -euo pipefail",
-            f"command -v {cluster.python} >/dev/null || sudo dnf install -y {cluster.python}",
-            f"{cluster.python} -m pip --version >/dev/null 2>&1 || sudo dnf install -y {cluster.python}-pip",
+            f"command -v {python} >/dev/null || sudo dnf install -y {python}",
+            f"{python} -m pip --version >/dev/null 2>&1 || sudo dnf install -y {python}-pip",
             f"cd /tmp && aws s3 cp {wheel_uri} {wheel}",
-            f"echo '{digest}  {wheel}' | sha256sum -c -",
-            f"sudo {cluster.python} -m pip install --quiet {' '.join(needed)}",
-            f"sudo {cluster.python} -m pip install --quiet --no-deps {wheel}",
+            f"printf '%s  %s\\n' {digest} {wheel} | sha256sum --check -",
+            f"sudo {python} -m pip install --quiet {' '.join(needed)}",
+            f"sudo {python} -m pip install --quiet --no-deps {wheel}",
             "",
         ]
     )
@@ -69,18 +70,18 @@ def bootstrap(cluster: EmrParams, wheel_uri: str, digest: str) -> str:
 
 def step(cluster: EmrParams, folder_uri: str, arguments: list[str]) -> str:
     """Script of the one step: the stage in the classic session, on this project's parameters and cards."""
-    python = f"$(command -v {cluster.python})"
+    python, project = f"$(command -v {shlex.quote(cluster.python)})", shlex.quote(f"{folder_uri}/project")
     return "\n".join(
         [
             "#!/bin/bash",
             "set -euo pipefail",
             'folder=$(mktemp -d) && cd "$folder"',
-            f"aws s3 cp --recursive {folder_uri}/project .",
+            f"aws s3 cp --recursive {project} .",
             f"export PYSPARK_PYTHON={python} PYSPARK_DRIVER_PYTHON={python}",
-            f"export AWS_REGION={cluster.region} DHS_COMMIT={shlex.quote(git_commit())} DHS_SPARK=classic",
+            f"export AWS_REGION={shlex.quote(cluster.region)} DHS_COMMIT={shlex.quote(git_commit())} DHS_SPARK=classic",
             f"spark-submit --master yarn --deploy-mode client {' '.join(_spark_options(cluster))} main.py "
             + " ".join(shlex.quote(argument) for argument in arguments),
-            f"aws s3 cp --recursive data/cards {folder_uri}/cards",
+            f"aws s3 cp --recursive data/cards {shlex.quote(f'{folder_uri}/cards')}",
             "",
         ]
     )
@@ -93,4 +94,4 @@ def _spark_options(cluster: EmrParams) -> list[str]:
         "spark.executor.cores": str(cluster.executor_cores),
         "spark.executorEnv.AWS_REGION": cluster.region,
     }
-    return [f"--conf {name}={value}" for name, value in options.items()]
+    return ["--conf " + shlex.quote(f"{name}={value}") for name, value in options.items()]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 from pyspark.errors import PySparkException
+from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 from pyspark.sql.connect.client.retries import DefaultPolicy
 from pyspark.sql.connect.plan import LogicalPlan
@@ -20,11 +21,13 @@ from etl import record, server, settings
 from etl.jars import delta_jars
 from etl.java import QUICK_START, java
 from lake.errors import LakeError, invalid
-from lake.root import DataRoot
+from lake.root import DataRoot, private_folder
 
 log = logging.getLogger(__name__)
 
 _NAMESPACE = uuid.UUID("5f0c3c52-0d6c-5a5e-9a39-2a3c1cf0a5b1")
+_SPARED = "no_grpc_proxy"
+"""The environment's list of hosts that gRPC reaches without a proxy."""
 _sessions: dict[str, SparkSession] = {}
 """Of this process, by connection string: two clients of one identity would stop each other."""
 
@@ -41,8 +44,8 @@ def session(root: DataRoot, stage: str, slice_name: str | None = None, compile_q
     given = os.environ.get("SPARK_REMOTE")
     if given:
         return _connect(given, identity, options)
-    spark = _connect(server.address(root.spark), identity, options)
-    spark.client.set_retry_policies([_WhileItLives(root.spark)])
+    spark = _connect(server.address(_folder(root)), identity, options)
+    spark.client.set_retry_policies([_WhileItLives(_folder(root))])
     return spark
 
 
@@ -60,9 +63,19 @@ class _WhileItLives(DefaultPolicy):
 def explain(root: DataRoot, error: Exception) -> None:
     """Raise what to do next where an error came of the project's own server having ended."""
     known = isinstance(error, (PySparkException, grpc.RpcError))
-    if known and not _classic() and "SPARK_REMOTE" not in os.environ and record.living(root.spark) is None:
-        log_file = root.spark / record.LOG
+    if known and not _classic() and "SPARK_REMOTE" not in os.environ and record.living(_folder(root)) is None:
+        log_file = _folder(root) / record.LOG
         raise LakeError(f"the Spark server ended in mid-work (its log: {log_file}); run the stage again") from error
+
+
+def _folder(root: DataRoot) -> Path:
+    """Where the server of a data root keeps its record and scratch space: beside the data, or, where those can only be
+    read, in a private folder under the system's temporary one.
+    """
+    nearest = next(folder for folder in (root.spark, *root.spark.resolve().parents) if folder.exists())
+    if os.access(nearest, os.W_OK):
+        return root.spark
+    return private_folder() / "spark" / session_id(root, "server", None)
 
 
 def session_id(root: DataRoot, stage: str, slice_name: str | None) -> str:
@@ -100,15 +113,17 @@ def _create(url: str) -> SparkSession:
     """
     LogicalPlan._nextPlanId = secrets.randbits(48)
     _spare_proxy()
+    # Spark would print what the exception says, plan and Java stack included.
+    PySparkLogger.getLogger("SQLQueryContextLogger").disabled = True
     return SparkSession.builder.remote(url).create()
 
 
 def _spare_proxy() -> None:
     """Keep calls to this machine's own ports away from a proxy of the environment, which cannot reach them."""
-    spared = os.environ.get("no_grpc_proxy") or os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    spared = os.environ.get(_SPARED) or os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     hosts = [host for host in spared.split(",") if host]
     own = [host for host in ("localhost", "127.0.0.1") if host not in hosts]
-    os.environ["no_grpc_proxy"] = ",".join([*hosts, *own])
+    os.environ[_SPARED] = ",".join([*hosts, *own])
 
 
 def _classic_session(root: DataRoot, session_options: Mapping[str, str]) -> SparkSession:
@@ -117,7 +132,7 @@ def _classic_session(root: DataRoot, session_options: Mapping[str, str]) -> Spar
         options = {**settings.STATIC, **session_options}
         options |= {f"spark.executorEnv.{name}": value for name, value in settings.SINGLE_THREADED.items()}
     else:
-        options = {**_local_options(root.spark.resolve()), **session_options}
+        options = {**_local_options(_folder(root).resolve()), **session_options}
         os.environ.update(settings.SINGLE_THREADED)
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     for name, value in options.items():
@@ -138,13 +153,13 @@ def _local_options(folder: Path) -> dict[str, str]:
 
 def describe_server(root: DataRoot) -> str:
     """One sentence on the project's own server of this data root."""
-    found = record.living(root.spark)
+    found = record.living(_folder(root))
     if found is None:
         return f"no Spark server runs for {root.local}; the first Spark stage starts one"
-    users = record.clients(root.spark)
+    users = record.clients(_folder(root))
     return f"a Spark server runs for {root.local}: process {found.pid}, port {found.port}, {users} clients"
 
 
 def stop_server(root: DataRoot) -> bool:
     """End the project's own server of this data root; whether there was one."""
-    return server.stop(root.spark)
+    return server.stop(_folder(root))

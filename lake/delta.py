@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
@@ -15,7 +16,7 @@ from pyarrow import fs
 
 from lake import cards, contract, held, tables
 from lake.cards import Card, Pin, Slice
-from lake.errors import LakeError
+from lake.errors import LakeError, invalid
 from lake.fingerprint import fingerprint
 from lake.root import DataRoot
 from lake.spec import TableSpec
@@ -52,12 +53,24 @@ def arrow_files(table: DeltaTable) -> fs.FileSystem:
 
 
 def local_path(place: str) -> str:
-    """The path of a local file that delta-rs names by a URI, in which spaces and letters beyond ASCII are escaped."""
+    """The path behind a URI of delta-rs, in which spaces and letters beyond ASCII are escaped."""
     return unquote(place.removeprefix("file://"))
 
 
+def files(table: DeltaTable) -> list[str]:
+    """Paths of a local table's files, or URIs in an object store. delta-rs escapes the table's folder, not the rest."""
+    place = table.table_uri
+    if not place.startswith("file://"):
+        return list(table.file_uris())
+    escaped = place.removeprefix("file://")
+    return [local_path(place) + name.removeprefix("file://").removeprefix(escaped) for name in table.file_uris()]
+
+
 def where_sql(where: Mapping[str, str]) -> str:
-    """A slice's predicate in SQL."""
+    """A slice's predicate in SQL; a card's text that would end its quotes is refused."""
+    for text in (*where, *where.values()):
+        if not re.fullmatch(r"[\w.:+ -]+", text):
+            raise invalid("where", "made of letters, digits, spaces and . : + - _", text)
     return " AND ".join(f"{column} = '{value}'" for column, value in sorted(where.items()))
 
 

@@ -201,7 +201,7 @@ def _register(
 
 def _select(connection: duckdb.DuckDBPyConnection, spec: TableSpec, table: DeltaTable, where: str) -> str:
     """SELECT of a version's rows. Local files are read by DuckDB itself, others through Arrow (slower to load)."""
-    files = table.file_uris()
+    files = delta.files(table)
     columns = ", ".join(f"CAST({c.name} AS {_DUCKDB_TYPES[c.type]}) AS {c.name}" for c in spec.columns)
     if not files:
         columns = ", ".join(f"CAST(NULL AS {_DUCKDB_TYPES[c.type]}) AS {c.name}" for c in spec.columns)
@@ -210,7 +210,7 @@ def _select(connection: duckdb.DuckDBPyConnection, spec: TableSpec, table: Delta
         source = f"arrow_{uuid.uuid4().hex}"
         connection.register(source, table.to_pyarrow_dataset(filesystem=delta.arrow_files(table)))
     else:
-        listed = ", ".join("'" + delta.local_path(file).replace("'", "''") + "'" for file in files)
+        listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
         source = f"read_parquet([{listed}], hive_partitioning = true, hive_types_autocast = false)"
     return f"SELECT {columns} FROM {source} WHERE {where or 'true'}"
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from lake.errors import LakeError
 from lake.names import checked_name
+
+
+def private_folder() -> Path:
+    """A folder of this user alone under the system's temporary one, for what has no better place."""
+    folder = Path(tempfile.gettempdir()) / f"darkhaloscope-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise LakeError(f"{folder} belongs to somebody else: set TMPDIR to a folder of your own")
+    return folder
 
 
 @dataclass(frozen=True)

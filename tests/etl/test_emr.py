@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +113,30 @@ def test_a_stage_is_shipped_run_and_its_cards_brought_back(
     assert made["AutoTerminate"]
     assert made["Status"]["State"].startswith("TERMINAT")
     assert client.list_steps(ClusterId=job)["Steps"][0]["ActionOnFailure"] == "TERMINATE_CLUSTER"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_key_of_the_bucket_reaches_no_other_place_than_the_cards(
+    aws: boto3.session.Session, cluster: EmrParams, remote_root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = {"cards/../../outside.json": b"{}", "cards/sub/x.json": b"{}", "cards/.hidden.json": b"{}"}
+    ends(monkeypatch, aws, "COMPLETED", {**planted, "cards/ingest_counts.pool.json": b"{}"})
+    before = set(remote_root.local.parent.rglob("*.json"))
+    assert emr.submit(WORK, cluster, remote_root, REPOSITORY) == ["ingest_counts.pool.json"]
+    assert set(remote_root.local.parent.rglob("*.json")) - before == {remote_root.cards / "ingest_counts.pool.json"}
+
+
+def test_fields_of_the_cluster_are_not_run_as_shell(cluster: EmrParams, tmp_path: Path) -> None:
+    mark = tmp_path / "executed"
+    hostile = f"x; touch {mark}; $(touch {mark})"
+    bad = cluster.model_copy(update={"python": hostile, "region": hostile})
+    scripts = emr_code.bootstrap(bad, f"s3://b/{hostile}.whl", "0" * 64) + emr_code.step(bad, f"s3://b/{hostile}", [])
+    for line in scripts.splitlines():
+        if not line.startswith(("cd ", "folder=", "#!")):
+            subprocess.run(["/bin/bash", "-c", line], env={"PATH": str(tmp_path)}, capture_output=True, check=False)
+    step = emr._job_flow(WORK, bad, "s3://b/x", {"bootstrap": "b", "step": hostile})["Steps"][0]
+    subprocess.run(["/bin/bash", "-c", step["HadoopJarStep"]["Args"][2]], env={"PATH": "/bin:/usr/bin"}, check=False)
+    assert not mark.exists()
 
 
 @pytest.mark.usefixtures("quick")

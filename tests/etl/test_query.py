@@ -8,13 +8,16 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyspark.errors import PySparkException
 
 from etl.query import sql
 from lake import tables
-from lake.delta import write_slice
+from lake.delta import read, where_sql, write_slice
 from lake.errors import LakeError, ParameterError
 from lake.query import query
 from lake.root import DataRoot
+from lake.sql import parse
+from pipeline.edge import spark_sentence
 
 COUNTS = tables.spec("ingest_counts")
 
@@ -97,7 +100,13 @@ def test_a_revision_answers_from_the_pins_committed_then(
     [
         ("SELECT * FROM nothing", "'table' must be one of .*got 'nothing'"),
         ("SELECT * FROM other.scores", r"'table' must be one of .*got 'other\.scores'"),
-        ("DELETE FROM scores", "'SQL' must be a query"),
+        ("DELETE FROM scores", "'SQL' must be one query"),
+        ("SELECT 1; SELECT 2", "'SQL' must be one query"),
+        ("SELECT rows FROM ingest_counts; COPY (SELECT 1) TO 'x.csv'", "'SQL' must be one query"),
+        ("ATTACH 'x.db'", "'SQL' must be one query|not understood as SQL"),
+        ("INSTALL httpfs", "'SQL' must be one query|not understood as SQL"),
+        ("SELECT * FROM 'https://example.org/x.csv'", "'table' must be one of"),
+        ("SELECT * FROM read_parquet('https://example.org/x')", "requires the extension httpfs to be loaded"),
         ("SELECT FROM WHERE", r"not understood as SQL \(line 1\)"),
         ("SELECT * FROM scores VERSION AS OF 'x'", "'version' must be given as"),
         ("SELECT missing FROM ingest_counts", "the query cannot be answered: there is no column 'missing'; DESCRIBE"),
@@ -113,6 +122,78 @@ def test_a_revision_answers_from_the_pins_committed_then(
 def test_what_cannot_be_answered_is_explained(filled: DataRoot, text: str, message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         query(filled, text)
+
+
+EXECUTING = (
+    "SELECT TRANSFORM(rows) USING 'touch executed' AS x FROM ingest_counts",
+    "SELECT MAP(rows) USING 'touch executed' AS x FROM ingest_counts",
+    "FROM ingest_counts REDUCE rows USING 'touch executed' AS x",
+    "SELECT reflect('java.lang.System', 'getenv', 'HOME')",
+    "SELECT `reflect`/**/('java.lang.System', 'getenv', 'HOME')",
+    "SELECT try_reflect('java.lang.System', 'getenv', 'HOME')",
+    "SELECT java_method('java.lang.System', 'getenv', 'HOME')",
+    "SELECT * FROM IDENTIFIER('csv.`/etc/hostname`')",
+    "SELECT IDENTIFIER('reflect')('java.lang.System', 'getenv', 'HOME')",
+    "SELECT * FROM csv.`/etc/hostname`",
+    "SELECT * FROM parquet.`data`",
+)
+
+
+@pytest.mark.parametrize("text", EXECUTING)
+def test_no_query_runs_a_program_calls_java_or_names_a_path(text: str) -> None:
+    with pytest.raises(ParameterError, match=r"'SQL' must be|'table' must be|not understood as SQL"):
+        parse(text)
+
+
+def test_spark_refuses_a_plan_that_executes_however_it_was_written(
+    spark: Any, filled: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader of the text is blinded: Spark's own plan is what counts then."""
+    monkeypatch.setattr("lake.sql._refuse_execution", lambda tree: None)
+    with pytest.raises(ParameterError, match=r"'SQL' must be a query that runs no .* got 'ScriptTransformation'"):
+        sql(spark, filled, EXECUTING[0])
+    with pytest.raises(ParameterError, match=r"'SQL' must be a query that runs no .* got 'reflect"):
+        sql(spark, filled, EXECUTING[3])
+
+
+def test_text_of_a_query_is_not_filled_in_from_the_environment(spark: Any, filled: DataRoot) -> None:
+    text = "SELECT '${env:HOME} ${system:user.home} ${spark.app.name}' AS x"
+    assert sql(spark, filled, text).collect()[0]["x"] == "${env:HOME} ${system:user.home} ${spark.app.name}"
+
+
+def test_higher_order_functions_and_columns_named_like_refused_ones_are_answered(filled: DataRoot) -> None:
+    text = "SELECT transform(array(rows), x -> x + 1) AS y, 'reflect(' AS reflect FROM ingest_counts ORDER BY rows"
+    assert query(filled, text)["y"].to_pylist() == [[2], [3], [4]]
+
+
+def test_files_of_ones_own_are_read_beside_the_lake(filled: DataRoot, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("source_file,weight\na,2.5\n")
+    text = f"SELECT rows * weight AS x FROM ingest_counts JOIN read_csv('{tmp_path}/mine.csv') USING (source_file)"
+    assert query(filled, text)["x"].to_pylist() == [2.5]
+
+
+def test_what_spark_says_is_one_sentence(spark: Any, filled: DataRoot) -> None:
+    with pytest.raises(PySparkException) as caught:
+        sql(spark, filled, "SELECT rowss FROM ingest_counts").collect()
+    said = spark_sentence(caught.value)
+    assert said.startswith("A column, variable, or function parameter with name `rowss` cannot be resolved.")
+    assert "`rows`" in said
+    assert "\n" not in said
+    assert "SQLSTATE" not in said
+
+
+def test_a_slices_predicate_cannot_be_left(filled: DataRoot) -> None:
+    with pytest.raises(ParameterError, match="'where' must be made of letters"):
+        where_sql({"stage": "a' OR '1' = '1"})
+
+
+def test_a_path_with_spaces_and_letters_beyond_ascii_is_read(spark: Any, tmp_path: Path) -> None:
+    here = DataRoot.of(tmp_path / "my däta 100%")
+    write(here, "near", {"b": 2})
+    text = "SELECT sum(rows) AS n FROM ingest_counts"
+    assert query(here, text).to_pylist() == [{"n": 2}]
+    assert read(here, "ingest_counts", ["rows"]).to_pylist() == [{"rows": 2}]
+    assert sql(spark, here, text).collect()[0]["n"] == 2
 
 
 def test_a_table_not_made_yet_is_named(root: DataRoot) -> None:
