@@ -2,8 +2,9 @@
 SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
-UV_VERSION := 0.13.8
 DHS := $(VENV)/bin/dhs
+# uv itself, by the hashes of the lock.
+BOOTSTRAP = awk '/^uv==/ {on=1} on {print} on && !/\\$$/ {exit}' requirements.lock | $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r /dev/stdin
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
@@ -18,14 +19,14 @@ doctor: ## say what this machine lacks, if anything
 
 $(VENV)/.runtime: requirements.lock pyproject.toml | doctor
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@test -x $(VENV)/bin/uv || $(BOOTSTRAP)
 	$(VENV)/bin/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock
 	$(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/.dev && touch $@
 
 $(VENV)/.dev: requirements-dev.lock requirements.lock pyproject.toml | doctor
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@test -x $(VENV)/bin/uv || $(BOOTSTRAP)
 	$(VENV)/bin/uv pip sync --quiet --compile-bytecode --require-hashes requirements-dev.lock
 	$(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.runtime

@@ -16,7 +16,8 @@ def git_commit() -> str:
     if declared:
         return declared
     folder = Path(__file__).resolve().parent
-    commit = _git(folder, "rev-parse", "HEAD")
+    held = _git(folder, "ls-files", Path(__file__).name)  # not another project's repository that surrounds this folder
+    commit = _git(folder, "rev-parse", "HEAD") if held else None
     if commit is None:
         return "unknown"
     dirty = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", "*.py")

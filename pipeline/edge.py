@@ -32,6 +32,14 @@ _CURES = {
     errno.ENAMETOOLONG: "the name is too long: use a shorter one",
     errno.ELOOP: "the links lead in a circle: mend them",
 }
+_KINDS = {
+    FileNotFoundError: errno.ENOENT,
+    PermissionError: errno.EACCES,
+    NotADirectoryError: errno.ENOTDIR,
+    IsADirectoryError: errno.EISDIR,
+    FileExistsError: errno.EEXIST,
+}
+"""What an error says by its class where a library raises it without a number."""
 
 
 def explained(error: BaseException) -> str | None:
@@ -74,7 +82,8 @@ def report_bug(error: BaseException) -> str:
 
 def _os_sentence(error: OSError) -> str:
     named = [str(name) for name in (error.filename, error.filename2) if name]
-    cure = _CURES.get(error.errno or 0)
+    number = error.errno or next((n for kind, n in _KINDS.items() if isinstance(error, kind)), 0)
+    cure = _CURES.get(number)
     if cure is None:
         cure = f"{error.strerror or _first_line(error)}: check it and run the command again"
     where = " -> ".join(named) or _path_in(str(error)) or "a file"
@@ -83,7 +92,7 @@ def _os_sentence(error: OSError) -> str:
 
 def _path_in(text: str) -> str | None:
     """The path that a library put into its message (Arrow: "Failed to open local file '...'")."""
-    found = re.search(r"'(/[^']+)'", text)
+    found = re.search(r"'(/[^']+)'", text) or re.search(r"(?:^|\s)(/\S+)", text)
     return found.group(1) if found else None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from lake.cards import write_atomically
 from lake.errors import DarkHaloError
 from lake.root import DataRoot
 from pipeline import params
@@ -24,11 +25,20 @@ def reproduce(*targets: str) -> None:
     require_places(root, None)
     forget_lost_tables(root)
     forget_dead_locks(Path(".dvc/tmp/rwlock"))
+    _allow_no_git()
     # The stages' commands begin with `dhs`, which is found without an activated environment too.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "dvc", "repro", *targets]
     if subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode:
         raise DarkHaloError("the pipeline stopped; mend what the lines above name and repeat: it resumes where it was")
+
+
+def _allow_no_git() -> None:
+    """Let DVC work in a folder that no git repository holds: a tarball of the project."""
+    own = Path(".dvc/config.local")
+    if any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)) or own.exists():
+        return
+    write_atomically(own, "[core]\n    no_scm = true\n")
 
 
 def forget_dead_locks(held: Path) -> None:

@@ -18,13 +18,13 @@ import pytest
 
 from etl import jars, java, record, server
 from etl.record import Record
-from etl.session import session_id
+from etl.session import _folder, session_id
 from lake.errors import DataError, LakeError, ParameterError
-from lake.root import DataRoot
+from lake.root import DataRoot, private_folder
 
 _CLIENT = """
 import sys, time
-from lake.root import DataRoot
+from lake.root import DataRoot, private_folder
 from etl.session import session
 spark = session(DataRoot.of(sys.argv[1]), "near", sys.argv[2])
 """
@@ -61,8 +61,11 @@ sys.stdin.read()
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def start(script: str, *arguments: object, idle_seconds: float = 600) -> subprocess.Popen[str]:
-    environment = {**os.environ, "DHS_SPARK_IDLE_SECONDS": str(idle_seconds), "DHS_SPARK_MEMORY": "1g"}
+DEAD_PROXY = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY"), "http://127.0.0.1:9")
+
+
+def start(script: str, *arguments: object, idle_seconds: float = 600, **more: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "DHS_SPARK_IDLE_SECONDS": str(idle_seconds), "DHS_SPARK_MEMORY": "1g", **more}
     environment["PYTHONPATH"] = str(REPOSITORY)
     environment.pop("SPARK_REMOTE", None)
     command = [sys.executable, "-c", script, *map(str, arguments)]
@@ -97,7 +100,7 @@ def test_an_idle_server_ends(tmp_path: Path) -> None:
 
 
 def test_simultaneous_clients_share_one_server_which_is_replaced_when_killed(data: DataRoot) -> None:
-    clients = [start(_COUNT, data.local, name) for name in ("one", "two")]
+    clients = [start(_COUNT, data.local, "one"), start(_COUNT, data.local, "two", **DEAD_PROXY)]
     assert [count(client) for client in clients] == ["7", "7"]
     first = record.living(data.spark)
     assert first is not None
@@ -156,6 +159,13 @@ def test_a_lease_lives_as_long_as_its_process(tmp_path: Path) -> None:
         assert record.clients(tmp_path) == 1
         holder.kill()
     assert record.clients(tmp_path) == 0
+
+
+def test_data_that_can_only_be_read_has_its_server_elsewhere(data: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etl.session.os.access", lambda path, mode: False)
+    assert _folder(data) == private_folder() / "spark" / session_id(data, "server", None)
+    monkeypatch.undo()
+    assert _folder(data) == data.spark
 
 
 def test_a_session_is_known_by_root_stage_and_slice(tmp_path: Path) -> None:

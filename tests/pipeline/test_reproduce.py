@@ -49,12 +49,15 @@ def test_locks_of_the_living_are_kept(tmp_path: Path, zombie: int) -> None:
     assert path.exists()
 
 
-def test_stages_find_dhs_without_an_activated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tarball_without_git_runs_and_finds_dhs_without_an_activated_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
     stage = {"which": {"cmd": "command -v dhs > found", "outs": [{"found": {"cache": False}}]}}
     (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": stage}))
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], check=True)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text((PROJECT / ".dvc" / "config").read_text())
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     reproduce()
     assert Path((tmp_path / "found").read_text().strip()).parent == Path(sys.executable).parent

@@ -1,0 +1,108 @@
+"""What a user sees when a command fails: one sentence, and a log where it is a bug."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.dataset as ds
+import pytest
+
+from lake.errors import DataError
+from lake.root import private_folder
+from pipeline import cli, edge
+from pipeline.home import ensure_home
+from tests.pipeline.checkout import PROJECT
+
+
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What ``dhs`` prints as it fails."""
+    monkeypatch.setattr(sys, "argv", ["dhs", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", sorted(edge._CURES))
+def test_an_error_of_the_operating_system_names_the_path_and_the_cure(number: int) -> None:
+    error = OSError(number, os.strerror(number), "/data/here", None, "/data/there")
+    assert edge.explained(error) == f"/data/here -> /data/there: {edge._CURES[number]}"
+    assert edge.explained(OSError(number, os.strerror(number))) == f"a file: {edge._CURES[number]}"
+
+
+def test_an_error_of_another_kind_keeps_the_systems_words() -> None:
+    assert edge.explained(OSError(errno.EPROTO, "Protocol error", "x")) == (
+        "x: Protocol error: check it and run the command again"
+    )
+
+
+def test_the_path_of_a_library_that_hides_it_is_found(tmp_path: Path) -> None:
+    missing = tmp_path / "gone.parquet"
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - which kind it is belongs to Arrow
+        ds.dataset([str(missing)], format="parquet").to_table()
+    assert str(edge.explained(caught.value)).startswith(f"{missing}: there is no such file or folder")
+
+
+def test_memory_and_the_projects_own_errors_are_sentences() -> None:
+    assert "too little memory" in str(edge.explained(MemoryError()))
+    assert edge.explained(DataError("the sweep is empty")) == "the sweep is empty"
+    assert edge.explained(ZeroDivisionError("x")) is None
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
+    text = said(monkeypatch, capsys, "render", "--hosts", "none", "--out", "file/arcs.png")
+    assert text == f"dhs: file: {edge._CURES[errno.EEXIST]}\n"
+
+
+def test_a_bug_says_so_and_leaves_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipeline.params.root", lambda: 1 / 0)
+    text = said(monkeypatch, capsys, "tables")
+    assert text.startswith("dhs: this is a bug in dhs (ZeroDivisionError: division by zero); please report it")
+    assert "Traceback" not in text
+    log = Path(text.split("the log ")[1].strip())
+    assert "ZeroDivisionError" in log.read_text()
+    assert "Traceback" in log.read_text()
+    monkeypatch.setattr(sys, "argv", ["dhs", "-v", "tables"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+@pytest.mark.parametrize("home", [None, "", "/proc/none"])
+def test_a_user_without_a_home_gets_a_private_one(home: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if home is None:
+        monkeypatch.delenv("HOME", raising=False)
+    else:
+        monkeypatch.setenv("HOME", home)
+    ensure_home()
+    assert Path(os.environ["HOME"]) == private_folder()
+    assert private_folder().stat().st_mode & 0o777 == 0o700
+
+
+def test_a_home_that_can_be_written_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ensure_home()
+    assert os.environ["HOME"] == str(tmp_path)
+
+
+def test_dhs_runs_without_a_home(tmp_path: Path) -> None:
+    script = "from pipeline.cli import main; main()"
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "PYTHONPATH")}
+    environment["PYTHONPATH"] = str(PROJECT)
+    done = subprocess.run(
+        [sys.executable, "-c", script, "render", "--hosts", "none", "--n", "1", "--out", "a.png"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "no params.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
