@@ -33,9 +33,9 @@ class Validation:
     saturated: str | None
     """``high`` or ``low`` where the scores are saturated"""
     detected: dict[float, float]
-    """Share of injections at or above each threshold"""
+    """Share of injections above each threshold"""
     host_false_positives: dict[float, float]
-    """Share of the bare hosts, each counted once, at or above each threshold"""
+    """Share of the bare hosts, each counted once, above each threshold"""
     hosts: int
     """Different hosts"""
     noise_ratio_percentiles: dict[int, float]
@@ -55,8 +55,8 @@ def validate(rows: pa.Table, thresholds: tuple[float, ...]) -> Validation:
         failed=rows.num_rows - scored.num_rows,
         score_percentiles=_percentiles(probability),
         saturated=saturation(probability),
-        detected={threshold: float((probability >= threshold).mean()) for threshold in thresholds},
-        host_false_positives={threshold: float((host >= threshold).mean()) for threshold in thresholds},
+        detected={threshold: float((probability > threshold).mean()) for threshold in thresholds},
+        host_false_positives={threshold: float((host > threshold).mean()) for threshold in thresholds},
         hosts=len(once),
         noise_ratio_percentiles=_percentiles(noise_ratio(scored)),
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.special import expit
 
@@ -15,15 +17,16 @@ from analysis.figures.stamps import contact_sheet
 from etl.config import CutoutsParams
 from etl.imports import Imported, import_npz, load_des_hosts
 from injection.config import GridParams
-from injection.grid import Plan, plan
+from injection.grid import grid_sources, plan
 from injection.hosts import Hosts
-from injection.render import render
-from injection.stream import Sized
+from injection.stream import LoadHosts, Sized
 from lake.errors import DataError
 from modeling.scorer import load_scorer
 from pipeline import params
 from pipeline.context import RunContext, stage_run
-from pipeline.hostsets import one_cell
+from pipeline.hostsets import HostSet, one_cell
+from pipeline.injecting import Setting
+from pipeline.pixels import Pixels, draw_pixels
 from pipeline.publishing import published_folder
 from pipeline.sparkrun import SparkRun
 from pipeline.stages import completeness, grid, scores
@@ -51,11 +54,13 @@ def inject_into_des(folder: Path, generation: str, per_radius: int) -> str:
     """Inject into the 46 DES galaxies, score, and summarise; the name of the new slices."""
     name = f"{generation}-{_DES}"
     survey = params.survey()
-    hosts = load_des_hosts(folder, params.typed(CutoutsParams, "cutouts"))
+    imported = load_des_hosts(folder, params.typed(CutoutsParams, "cutouts"))
     grid_params = params.typed(GridParams, "grid")
-    chosen = one_cell(grid_params, Hosts(hosts.facts, grid_params.host_model), per_radius)
+    hosts = Hosts(imported.facts, grid_params.host_model)
+    chosen = one_cell(grid_params, hosts, per_radius)
+    into = HostSet("real DES galaxies", hosts, _loader(imported), imported.stamps.shape[-1])
     with stage_run("grid", name, survey, RunContext) as context:
-        _fill(context, generation, hosts, chosen)
+        _fill(context, generation, Setting(chosen, into, grid_sources(chosen), context.seed))
     with stage_run("scores", name, survey, SparkRun) as context:
         scores.run(context, None)
     with stage_run("completeness", name, survey, SparkRun) as context:
@@ -63,45 +68,58 @@ def inject_into_des(folder: Path, generation: str, per_radius: int) -> str:
     return name
 
 
-def _fill(context: RunContext, generation: str, hosts: Imported, chosen: GridParams) -> None:
-    scorer = load_scorer(context.root.checkpoints(generation))
-    context.note_input(f"checkpoint:{generation}", scorer.scorer_id)
-    context.note_input("files", f"{hosts.facts.num_rows} DES galaxies")
-    planned = plan(chosen, hosts.facts, context.seed)
-    work = context.work(planned.grid_id, scorer.scorer_id)
-    place = {galaxy_id: i for i, galaxy_id in enumerate(hosts.facts["galaxy_id"].to_pylist())}
-    good = {g for g, status in zip(place, hosts.rows["status"].to_pylist(), strict=True) if status == "ok"}
+def _loader(imported: Imported) -> LoadHosts:
+    """Stamps by galaxy_id; those that failed their quality check are refused."""
+    place = {galaxy_id: i for i, galaxy_id in enumerate(imported.facts["galaxy_id"].to_pylist())}
+    good = {g for g, status in zip(place, imported.rows["status"].to_pylist(), strict=True) if status == "ok"}
 
     def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
         bad = [galaxy_id for galaxy_id in galaxy_ids if galaxy_id not in good]
         if bad:
             raise DataError(f"host {bad[0]} failed its quality check")
-        return hosts.stamps[[place[galaxy_id] for galaxy_id in galaxy_ids]]
+        return imported.stamps[[place[galaxy_id] for galaxy_id in galaxy_ids]]
 
-    grid.fill(planned, load, Sized(scorer, hosts.stamps.shape[-1]), work)
+    return load
+
+
+def _fill(context: RunContext, generation: str, setting: Setting) -> None:
+    scorer, into = load_scorer(context.root.checkpoints(generation)), setting.hosts
+    context.note_input(f"checkpoint:{generation}", scorer.scorer_id)
+    context.note_input("files", f"{len(into.hosts.ids)} DES galaxies")
+    planned = plan(setting.grid, into.hosts.table, setting.seed)
+    work = context.work(planned.grid_id, scorer.scorer_id)
+    grid.fill(planned, into.load, Sized(scorer, into.stamp_pixels), work)
     with published_folder(context.root.grid(context.generation), work) as folder:
         grid.write_facts(folder, planned, _DES, scorer.scorer_id, generation)
         context.write_lineage(folder)
-        (folder / "contact-sheet.png").write_bytes(_picture(planned, hosts, place))
+        picture = _picture(*scored_examples(folder, setting), planned.prior.name)
+        if picture is not None:
+            (folder / "contact-sheet.png").write_bytes(picture)
 
 
-def _picture(planned: Plan, hosts: Imported, place: dict[str, int]) -> bytes:
-    """Hosts and the same hosts with arcs, of some of the injections."""
-    step = max(planned.rows.num_rows // SHOWN, 1)
-    rows = planned.rows.take(pa.array(range(0, planned.rows.num_rows, step)[:SHOWN]))
-    drawn = planned.drawn(rows)
-    ids = [choices[0] for choices in rows["host_ids"].to_pylist()]
-    bare = hosts.stamps[[place[galaxy_id] for galaxy_id in ids]]
-    known = Hosts(hosts.facts, planned.grid.host_model)
-    psf = known.psf(known.rows_of(ids), planned.grid)
-    injected = render(drawn, bare, psf, planned.grid.quadrature, sources=planned.sources).images
+def scored_examples(folder: Path, setting: Setting) -> tuple[pa.Table, Pixels]:
+    """Some of the scored injections of a filled grid, and the pixels that were scored.
+
+    They are drawn again from the stored rows: hosts after retries, shapes, noise and suppression included.
+    """
+    rows = pa.concat_tables([pq.read_table(path) for path in sorted(folder.glob("batch-*.parquet"))])
+    scored = rows.filter(pc.equal(rows["status"], "scored")).combine_chunks()
+    step = max(scored.num_rows // SHOWN, 1)
+    chosen = scored.take(pa.array(range(0, scored.num_rows, step)[:SHOWN], pa.int64()))
+    return chosen, draw_pixels(chosen, chosen["galaxy_id"].to_pylist(), setting)
+
+
+def _picture(rows: pa.Table, pixels: Pixels, prior: str) -> bytes | None:
+    """Hosts and the same hosts with arcs; None where no injection was scored."""
+    if not rows.num_rows:
+        return None
     labels = [
         f'{t:.2f}" m{m:.1f}'
-        for t, m in zip(rows["lens_theta_e_arcsec"].to_pylist(), drawn["src_mag_r"].to_pylist(), strict=True)
+        for t, m in zip(rows["lens_theta_e_arcsec"].to_pylist(), rows["src_mag_r"].to_pylist(), strict=True)
     ]
     sheet = []
-    for start in range(0, len(ids), 8):
+    for start in range(0, rows.num_rows, 8):
         part = slice(start, start + 8)
-        sheet.append(("hosts", bare[part], [""] * len(ids[part])))
-        sheet.append(("with arcs", injected[part], labels[part]))
-    return contact_sheet(sheet, f"Real DES galaxies with injected arcs, prior {planned.prior.name}").content
+        sheet.append(("hosts", pixels.hosts[part], [""] * len(labels[part])))
+        sheet.append(("with arcs", pixels.seen[part], labels[part]))
+    return contact_sheet(sheet, f"Real DES galaxies with injected arcs, prior {prior}").content

@@ -118,7 +118,7 @@ def _failures(plain: Validation) -> Gate:
 
 def _told_apart(plain: Validation) -> Gate:
     gain = plain.detected[TOLD_APART_AT] - plain.host_false_positives[TOLD_APART_AT]
-    rule = f"share found less the bare hosts' false-positive rate, at p >= {TOLD_APART_AT}, above 0"
+    rule = f"share found less the bare hosts' false-positive rate, at p > {TOLD_APART_AT}, above 0"
     return _gate("arcs_raise_scores", gain, 0.0, rule, "PASS" if gain > 0 else "WARN")
 
 

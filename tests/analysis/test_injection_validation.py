@@ -59,7 +59,7 @@ def test_good_injections_pass_every_gate() -> None:
     outcome = judge(GOOD, (0.3, 0.7))
     assert {one.name: one.status for one in outcome.gates if one.status != "PASS"} == {}
     assert broken(outcome) == []
-    assert outcome.measure("detected/p0.7").value == pytest.approx((np.linspace(0.02, 0.98, COUNT) >= 0.7).mean())
+    assert outcome.measure("detected/p0.7").value == pytest.approx((np.linspace(0.02, 0.98, COUNT) > 0.7).mean())
     assert outcome.measure("detected_core_suppressed/p0.7").value < outcome.measure("detected/p0.7").value
     assert outcome.measure("probability/percentile_50").value == pytest.approx(0.5)
     assert outcome.measure("arcs_found/bare_hosts").value < 0.1

@@ -20,10 +20,19 @@ def test_summary_of_a_grid() -> None:
     assert found.failed == 3
     assert found.injections == out.num_rows - 3
     probability = 1 / (1 + np.exp(-out.column("score").to_numpy()[3:]))
-    assert found.detected[0.3] == pytest.approx((probability >= 0.3).mean())
+    assert found.detected[0.3] == pytest.approx((probability > 0.3).mean())
     assert found.score_percentiles[50] == pytest.approx(np.percentile(probability, 50))
     assert 0.5 < found.noise_ratio_percentiles[50] < 10.0
     assert set(found.host_false_positives) == {0.3, 0.999}
+
+
+def test_a_score_at_the_threshold_is_not_above_it() -> None:
+    """As everywhere: a finder that gives one value to everything finds nothing at that value."""
+    out = run(grids.plan(params(), hosts_table(), 42))
+    for name in ("score", "host_score"):
+        out = out.set_column(out.column_names.index(name), name, pa.array(np.zeros(out.num_rows)))
+    found = validation.validate(out, (0.5, 0.4999))
+    assert found.detected == found.host_false_positives == {0.5: 0.0, 0.4999: 1.0}
 
 
 def test_saturation_is_named() -> None:

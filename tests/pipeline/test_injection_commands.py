@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from matplotlib.image import imread
@@ -16,15 +18,18 @@ from scipy.integrate import quad
 
 from injection.banks import write_bank
 from injection.grid import plan
+from injection.hosts import Hosts
 from injection.realsources import BankSources
 from injection.stream import run_batch
 from lake.errors import DarkHaloError, DataError
 from lake.stamps import write_npz
 from pipeline import cli, params
+from pipeline.foreign import scored_examples
 from pipeline.hostsets import one_cell
 from pipeline.injecting import Choice, Setting
 from pipeline.pixels import draw_pixels
 from pipeline.rendering import Wanted, cropped, examples, label, render_sheet
+from pipeline.stages.grid import fill
 from tests.injection.scenes import gaussian_bank
 from tests.pipeline import finders
 from tests.pipeline.checkout import PROJECT
@@ -154,6 +159,42 @@ def test_pixels_drawn_again_are_those_that_were_scored() -> None:
     np.testing.assert_array_equal(kept[0], again.seen)
     np.testing.assert_array_equal(kept[1], again.hosts)
     np.testing.assert_allclose(again.measured["arc_snr"], rows["arc_snr"].to_numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("host_model", ["IM1", "IM2"])
+def test_the_sheet_of_inject_shows_what_was_scored(host_model: str, tmp_path: Path) -> None:
+    """Noise, suppression, shapes of the hosts and a host that cannot be loaded: all as the finder was shown them."""
+    kept: list[Any] = []
+
+    class Keeping(finders.Brightness):
+        def score(self, stamps: Any) -> Any:
+            kept.append(np.array(stamps))
+            return super().score(stamps)
+
+    made = setting(hosts="hosts", poisson_gain=150.0, core_suppression_radius=0.5)
+    facts, whole = made.hosts.hosts.table, made.hosts.load
+    for name, values in {"type": ["DEV"] * HOSTS, "shape_e1": [0.3] * HOSTS, "shape_e2": [-0.2] * HOSTS}.items():
+        facts = facts.append_column(name, pa.array(values))
+
+    def load(galaxy_ids: Any) -> Any:
+        if any(galaxy_id.endswith("h04") for galaxy_id in galaxy_ids):
+            raise DataError("lost")
+        return whole(galaxy_ids)
+
+    into = replace(made.hosts, hosts=Hosts(facts, host_model), load=load)
+    changes = {"sky_noise": "annulus", "host_model": host_model, "batch_size": 512}
+    grid = one_cell(made.grid.model_copy(update=changes), into.hosts, 12)
+    made = replace(made, grid=grid, hosts=into)
+    fill(plan(grid, facts, made.seed), load, Keeping(), tmp_path)
+    rows, pixels = scored_examples(tmp_path, made)
+    all_rows = pq.read_table(tmp_path / "batch-00000.parquet")
+    assert max(rows["host_attempt"].to_pylist()) == 1
+    order = [all_rows["injection_id"].to_pylist().index(name) for name in rows["injection_id"].to_pylist()]
+    np.testing.assert_array_equal(pixels.seen, kept[0][order])
+    np.testing.assert_array_equal(pixels.hosts, kept[1][order])
+    if host_model == "IM2":
+        angle = 0.5 * np.pi + 0.5 * np.arctan2(-0.2, 0.3)
+        np.testing.assert_allclose(rows["lens_pa_rad"].to_numpy(), angle)
 
 
 def test_examples_that_fail_are_named_and_all_failing_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
