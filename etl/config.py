@@ -114,8 +114,6 @@ class ManifestSpec(Section):
     """Its name."""
     merge_test_into_val: bool
     """Whether the test pixels count as validation (70/30 manifests)."""
-    tier_b_weight: float = Field(gt=0)
-    """Sample weight of Tier B positives; Tier A and negatives have 1."""
 
 
 class ManifestParams(Section):

@@ -102,7 +102,6 @@ def rows(
             "manifest_id": F.lit(manifest_id),
             "split": F.expr(split),
             "cutout_path": F.expr(path),
-            "sample_weight": F.expr(f"cast(CASE WHEN tier = 'B' THEN {spec.tier_b_weight}D ELSE 1.0D END as float)"),
         }
     )
     return made.select(*contract_names(tables.spec("manifest")))

@@ -15,7 +15,7 @@ from lake.errors import ParameterError, invalid
 class Section(BaseModel):
     """A frozen group of parameters; unknown keys are errors and the line under a field is its documentation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     @classmethod
     def load(cls, values: Mapping[str, Any], where: str) -> Self:

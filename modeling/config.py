@@ -77,10 +77,15 @@ def generation_values(name: str) -> dict[str, Any]:
 
 def resolve_generation(name: str, overrides: Mapping[str, Any] | None = None) -> TrainParams:
     """Parameters of a shipped generation, with ``overrides`` on top (nested mappings, or dotted keys)."""
-    values = generation_values(name)
-    for key, value in (overrides or {}).items():
-        values = _merge(values, _nested(key, value))
-    return TrainParams.load(values, f"train.{name}")
+    return TrainParams.load(changed(generation_values(name), overrides or {}), f"train.{name}")
+
+
+def changed(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values with ``overrides`` on top (nested mappings, or dotted keys)."""
+    merged = dict(values)
+    for key, value in overrides.items():
+        merged = _merge(merged, _nested(key, value))
+    return merged
 
 
 def _overlay_chain(name: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from lake.progress import track
 from lake.stamps import StampStore
 from modeling.config import TrainParams
 from modeling.inference import threads
+from modeling.losses import row_weights
 from modeling.preprocess import normalise
 from modeling.sections import LoopParams
 from modeling.seeds import mix, step_seed
@@ -33,7 +34,7 @@ class TrainingArrays:
     labels: Tensor
     """1 for lenses, 0 for negatives, float32 (row,)."""
     weights: Tensor
-    """The manifest's sample_weight, float32 (row,)."""
+    """Weight of a row in the loss, float32 (row,)."""
     metadata: Tensor | None
     """Observing conditions float32 (row, column), logarithms, where the network takes them."""
     stamp_pixels: int
@@ -57,7 +58,7 @@ class TrainingArrays:
 
 def load_arrays(rows: pa.Table, stamps: StampStore, params: TrainParams) -> TrainingArrays:
     """Read and normalise the stamps of manifest rows (``galaxy_id, shard, shard_row, sha256, label,
-    sample_weight``, ...)."""
+    tier``, ...)."""
     if not rows.num_rows:
         raise DataError("the manifest has no rows in this split")
     rows = rows.sort_by("galaxy_id")
@@ -76,7 +77,7 @@ def load_arrays(rows: pa.Table, stamps: StampStore, params: TrainParams) -> Trai
         galaxy_ids=rows["galaxy_id"].combine_chunks(),
         x=x if x is not None else torch.empty(0),
         labels=_column(rows, "label"),
-        weights=_column(rows, "sample_weight"),
+        weights=row_weights(_numbers(rows, "label"), np.array(rows["tier"].to_pylist(), dtype=object), params.loss),
         metadata=_metadata(rows, params.network.metadata_columns),
         stamp_pixels=side,
     )
@@ -85,8 +86,12 @@ def load_arrays(rows: pa.Table, stamps: StampStore, params: TrainParams) -> Trai
 _ARRAY_TYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
 
+def _numbers(rows: pa.Table, name: str) -> NDArray[np.float32]:
+    return np.asarray(rows[name].to_numpy(), dtype=np.float32)
+
+
 def _column(rows: pa.Table, name: str) -> Tensor:
-    return torch.from_numpy(rows[name].to_numpy().astype(np.float32))
+    return torch.from_numpy(_numbers(rows, name).copy())
 
 
 def _metadata(rows: pa.Table, columns: tuple[str, ...]) -> Tensor | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modeling.config import TrainParams, generations, resolve_generation
 
-_HEAD = ("generation", "network", "lr", "epochs", "starts from", "annulus", "schedule", "batch", "loss")
+_HEAD = ("generation", "manifest", "network", "lr", "epochs", "starts from", "annulus", "schedule", "batch", "loss")
 
 
 def markdown() -> str:
@@ -17,6 +17,7 @@ def markdown() -> str:
 def _row(params: TrainParams) -> tuple[str, ...]:
     return (
         f"`{params.generation}`",
+        params.manifest,
         params.network.name + (" *" if params.network.pretrained and params.init is None else ""),
         f"{params.optimiser.lr:g}",
         str(params.loop.epochs),

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from lake.errors import DataError
 from modeling.sections import LossParams
+
+
+def row_weights(labels: NDArray[np.float32], tiers: NDArray[np.object_], params: LossParams) -> Tensor:
+    """Weight of each row (row,), by the tier of a lens and alike for all negatives; ones unless kind is weighted."""
+    weights = np.ones(len(labels), dtype=np.float32)
+    if params.kind == "weighted":
+        lens = labels > 0.5
+        known = {"A": params.tier_a_weight, "B": params.tier_b_weight}
+        unknown = lens & ~np.isin(tiers, list(known))
+        if unknown.any():
+            raise DataError(
+                f"{int(unknown.sum())} of {int(lens.sum())} lenses have no tier A or B, which a weighted loss needs; "
+                "give their grades, or train with loss.kind: bce"
+            )
+        weights[~lens] = params.negative_weight
+        for tier, weight in known.items():
+            weights[lens & (tiers == tier)] = weight
+    return torch.from_numpy(weights)
 
 
 def loss_sum(logits: Tensor, labels: Tensor, weights: Tensor, params: LossParams) -> Tensor:

@@ -5,7 +5,9 @@ Torchvision takes seconds to import, so that only the networks that are built fr
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from typing import cast
 
 import torch
@@ -17,6 +19,8 @@ from modeling.sections import NetworkParams
 
 FOLD = 4
 """Pixels per side that pixelnet_small folds into channels."""
+PATIENCE_S = 60.0
+"""How long a silent server of ImageNet weights is waited for."""
 BOTTLENECK_BLOCKS = (3, 3, 4)
 """Blocks per stage of the bottlenecked ResNet: with base width 27, 194,800 parameters (Paper IV: 194,433)."""
 
@@ -193,13 +197,17 @@ def _pooled(layers: list[nn.Module]) -> nn.Module:
 def _torchvision(factory: Callable[..., nn.Module], weights: object, params: NetworkParams) -> nn.Module:
     if not params.pretrained:
         return factory(weights=None)
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE_S)
     try:
         return factory(weights=weights)
-    except OSError as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         raise DataError(
             f"ImageNet weights of {params.name} cannot be fetched ({one_line(error)}): put them into torch's hub "
             "cache, or set network.pretrained: false (`dhs train NAME network.pretrained=false`)"
         ) from error
+    finally:
+        socket.setdefaulttimeout(patience)
 
 
 _FACTORIES: dict[str, Callable[[NetworkParams], LensFinder]] = {

@@ -114,7 +114,13 @@ class LossParams(Section):
     """Binary cross-entropy on logits and its variants."""
 
     kind: Literal["bce", "weighted", "focal"]
-    """bce: unweighted mean; weighted: rows count with the manifest's sample_weight; focal: alpha, gamma."""
+    """bce: unweighted mean; weighted: rows count with the weight of their tier; focal: alpha, gamma."""
+    tier_a_weight: float = Field(gt=0)
+    """Weight of a Tier A lens (kind weighted)."""
+    tier_b_weight: float = Field(gt=0)
+    """Weight of a Tier B lens (kind weighted)."""
+    negative_weight: float = Field(gt=0)
+    """Weight of a negative (kind weighted)."""
     focal_alpha: float = Field(ge=0, le=1)
     """Weight of the positive class (kind focal)."""
     focal_gamma: float = Field(ge=0)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -18,6 +18,10 @@ from lake.config import Section, SurveyParams
 from lake.errors import ParameterError, invalid
 from lake.names import checked_name
 from lake.root import DataRoot
+from pipeline.strictyaml import read_mapping
+
+if TYPE_CHECKING:
+    from modeling.config import TrainParams
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +95,7 @@ def use(overlay: str) -> list[str]:
     folders = DataRoot.of(survey.data_root, survey.lake_uri)
     kept = [n for n in before if n not in values["audited"] and (folders.checkpoints(n) / FINDER).exists()]
     write({**values, "audited": [*values["audited"], *kept]}, overlay)
+    warn_of_contamination(values, values["audited"])
     return kept
 
 
@@ -106,17 +111,53 @@ def _audited_before() -> list[str]:
 
 def set_audited(names: Sequence[str]) -> None:
     """Change in ``params.yaml`` which scorers are audited, and nothing else."""
-    values = {**load_file(), "audited": list(names)}
-    first = PARAMS_FILE.read_text().partition("\n")[0]
+    save({**load_file(), "audited": list(names)})
+
+
+def save(values: Mapping[str, Any]) -> None:
+    """Write changed values to ``params.yaml``, under the line that says where it came from."""
+    first = PARAMS_FILE.read_text(encoding="utf-8").partition("\n")[0]
     head = f"{first}\n" if first.startswith("#") else ""
-    write_atomically(PARAMS_FILE, head + yaml.safe_dump(values, sort_keys=False, width=110))
+    write_atomically(PARAMS_FILE, head + yaml.safe_dump(dict(values), sort_keys=False, width=110))
+
+
+def generation_entry(parameters: TrainParams) -> dict[str, Any]:
+    """A generation's entry in ``train``: its parameters, and what it starts from as DVC's dependency."""
+    name = parameters.generation
+    start = f"data/checkpoints/{parameters.init}" if parameters.init else f"modeling/generations/{name}.yaml"
+    return {"ancestor": start, "parameters": parameters.model_dump(mode="json")}
+
+
+def warn_of_contamination(values: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Say which of the trained generations select on the test galaxies that finders are audited on."""
+    audit = values["survey"]["audit_manifest"]
+    merged = {spec["manifest_id"] for spec in values["manifest"]["manifests"] if spec["merge_test_into_val"]}
+    for name in names:
+        chain = _ancestry(values["train"], name)
+        guilty = [one for one in chain if values["train"][one]["parameters"]["manifest"] in merged - {audit}]
+        if guilty:
+            log.warning(
+                "%s selects on test galaxies of %s (through the validation split of %s): its test figures will be "
+                "marked as contaminated",
+                name,
+                audit,
+                " and ".join(guilty),
+            )
+
+
+def _ancestry(train: Mapping[str, Any], name: str | None) -> list[str]:
+    chain: list[str] = []
+    while name is not None and name in train and name not in chain:
+        chain.append(name)
+        name = train[name]["parameters"]["init"]
+    return chain
 
 
 def load_file() -> dict[str, Any]:
     """The values of ``params.yaml``."""
     if not PARAMS_FILE.exists():
         raise ParameterError(f"no {PARAMS_FILE} in {Path.cwd()}: run `dhs params use demo` in the project's folder")
-    return _with_checked_names(_load(PARAMS_FILE))
+    return _with_checked_names(read_mapping(PARAMS_FILE))
 
 
 def survey() -> SurveyParams:
@@ -131,7 +172,7 @@ def section(name: str, generation: str | None = None) -> Section:
         return section_class(name).load(_section(values, name), name)
     generations = _section(values, "train")
     if generation is None or generation not in generations:
-        raise invalid("generation", f"one of {', '.join(generations)}", generation)
+        raise invalid("generation", f"one of {', '.join(generations)} (`dhs train NAME` adds another)", generation)
     from modeling.config import TrainParams
 
     return TrainParams.load(_section(generations[generation], "parameters"), f"train.{generation}.parameters")
@@ -145,9 +186,9 @@ def typed(kind: type[SectionT], name: str) -> SectionT:
 def _overlaid(overlay: str) -> dict[str, Any]:
     if overlay not in overlays():
         raise invalid("params", f"one of {', '.join(overlays())}", overlay)
-    changes = _load(SOURCES / f"{overlay}.yaml")
+    changes = read_mapping(SOURCES / f"{overlay}.yaml")
     below = changes.pop("based_on", None)
-    return _merge(_overlaid(below) if below else _load(SOURCES / "base.yaml"), changes)
+    return _merge(_overlaid(below) if below else read_mapping(SOURCES / "base.yaml"), changes)
 
 
 def _resolve_generations(wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,8 +203,7 @@ def _resolve_generations(wanted: Mapping[str, Any]) -> dict[str, Any]:
             raise invalid(
                 f"train.{name}.init", f"a generation that is trained too ({', '.join(wanted)})", parameters.init
             )
-        start = f"data/checkpoints/{parameters.init}" if parameters.init else f"modeling/generations/{name}.yaml"
-        resolved[name] = {"ancestor": start, "parameters": parameters.model_dump(mode="json")}
+        resolved[name] = generation_entry(parameters)
     return resolved
 
 
@@ -192,16 +232,6 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         known = merged.get(key)
         merged[key] = _merge(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
     return merged
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ParameterError(f"{path} is no valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise invalid(str(path), "a mapping of sections", type(values).__name__)
-    return values
 
 
 def root() -> DataRoot:

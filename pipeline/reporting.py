@@ -93,7 +93,7 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
     return GenerationInputs(
         name=name,
         checkpoint_id=str(scores["checkpoint_id"].iloc[0]),
-        facts=_facts(context, name),
+        facts={**_facts(context, name), **contamination(scores[scores["split"] == _SPLIT])},
         scores=scores[scores["split"] == _SPLIT],
         diagnostics=context.read("diagnostics", slices=runs).to_pandas(),
         gates=context.read("gates", slices=runs).to_pandas(),
@@ -116,6 +116,14 @@ def _facts(context: RunContext, name: str) -> Mapping[str, str]:
         "best validation AUC": f"{card.best_val_auc:.4f}",
         "manifest": card.manifest_id,
     }
+
+
+def contamination(tested: pd.DataFrame) -> Mapping[str, str]:
+    """The line that marks test figures of galaxies that the model trained or selected on; none where there are none."""
+    seen = int(tested["seen_in_training"].astype("boolean").sum())
+    if not seen:
+        return {}
+    return {"test figures": f"CONTAMINATED: {seen:,} of {len(tested):,} test galaxies were trained or selected on"}
 
 
 def _grid(context: RunContext, name: str) -> Mapping[str, str]:

@@ -30,6 +30,7 @@ def submit(stage: str, generation: str | None, cluster: Path, limit_files: int |
     from etl.emr import submit as run
     from etl.emr_config import EmrParams
     from pipeline import params
+    from pipeline.strictyaml import read_mapping
 
     values = params.load_file()
     limits = {"limit_files": limit_files, "limit_rows": limit_rows}
@@ -45,7 +46,7 @@ def submit(stage: str, generation: str | None, cluster: Path, limit_files: int |
         outputs=cards_of(yaml.safe_load(Path("dvc.yaml").read_text()), stage, generation),
         inputs=(survey.folder,),
     )
-    made = run(work, EmrParams.load(yaml.safe_load(cluster.read_text()), str(cluster)), params.root(), Path.cwd())
+    made = run(work, EmrParams.load(read_mapping(cluster), str(cluster)), params.root(), Path.cwd())
     click.echo("\n".join(made))
 
 

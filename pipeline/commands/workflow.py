@@ -21,10 +21,17 @@ def run(stage: str, generation: str | None, named: str | None) -> None:
 
 @click.command()
 @click.argument("generation")
-def train(generation: str) -> None:
-    """Train GENERATION (a key of `train` in params.yaml) and whatever it needs: `dvc repro train@GENERATION`."""
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+def train(generation: str, settings: tuple[str, ...]) -> None:
+    """Train GENERATION, any of docs/training.md, after the stages and generations it needs.
+
+    It enters `train` of params.yaml, with whatever settings are given, and DVC runs what is not up to date.
+    Examples: dhs train gen5a-audit; dhs train gen1 network.pretrained=false loop.epochs=20
+    """
+    from pipeline.generations import enlist
     from pipeline.reproduce import reproduce
 
+    enlist(generation, settings)
     reproduce(f"train@{generation}")
 
 

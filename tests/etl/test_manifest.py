@@ -60,14 +60,14 @@ def test_rows_of_both_manifests(frames: dict[str, Any]) -> None:
     rows = {r["galaxy_id"]: r for r in made(frames, AUDIT).to_pylist()}
     assert set(rows) == {"n0", "n1", "p0", "p1"}
     assert rows["p1"]["label"] == 1
-    assert (rows["p1"]["pool"], rows["p1"]["tier"], rows["p1"]["sample_weight"]) == ("P", "B", 0.5)
-    assert (rows["n0"]["pool"], rows["n0"]["confuser_category"], rows["n0"]["sample_weight"]) == ("N1", None, 1.0)
+    assert (rows["p1"]["pool"], rows["p1"]["tier"]) == ("P", "B")
+    assert (rows["n0"]["pool"], rows["n0"]["confuser_category"], rows["n0"]["tier"]) == ("N1", None, None)
     assert rows["n1"]["confuser_category"] == "large"
     assert rows["p1"]["cutout_path"] == "bucket-0007.npy#3"
     assert {r["split"] for r in rows.values()} == {"train", "test"}
     parity = {r["galaxy_id"]: r for r in made(frames, PARITY).to_pylist()}
     assert {r["split"] for r in parity.values()} == {"train", "val"}
-    assert parity["p1"]["sample_weight"] == 1.0
+    assert {name: row["tier"] for name, row in parity.items()} == {name: row["tier"] for name, row in rows.items()}
     contract.require(tables.spec("manifest"), with_lineage(made(frames, AUDIT)))
 
 

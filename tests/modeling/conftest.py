@@ -50,7 +50,7 @@ def write_manifest(folder: Path, rows: int, seed: int) -> pa.Table:
             "shard_row": np.arange(rows, dtype=np.int32),
             "sha256": [stamp_hash(stamp) for stamp in stamps],
             "label": labels.astype(np.int32),
-            "sample_weight": np.where(np.arange(rows) % 6 == 0, 0.5, 1.0).astype(np.float32),
+            "tier": [("B" if row % 6 == 0 else "A") if label else None for row, label in enumerate(labels)],
             "psfsize_r": np.full(rows, 1.2, dtype=np.float32),
         }
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from http.client import IncompleteRead
+
 import pytest
 import torch
 import torchvision
@@ -49,11 +52,19 @@ def test_metadata_join_the_features() -> None:
         network(x)
 
 
-def test_missing_imagenet_weights_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError("no route to host"), RuntimeError("invalid hash value"), IncompleteRead(b""), TimeoutError()]
+)
+def test_missing_imagenet_weights_are_named_with_the_cure(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    waited: list[float | None] = []
+
     def unreachable(**keywords: object) -> torch.nn.Module:
-        raise OSError("no route to host")
+        waited.append(socket.getdefaulttimeout())
+        raise error
 
     monkeypatch.setattr(torchvision.models, "resnet18", unreachable)
     params = resolve_generation("resnet18").network.model_copy(update={"pretrained": True})
-    with pytest.raises(DataError, match="pretrained: false"):
+    with pytest.raises(DataError, match=r"pretrained: false \(`dhs train NAME network\.pretrained=false`\)"):
         build(params)
+    assert waited == [60.0], "a silent server is not waited for for ever"
+    assert socket.getdefaulttimeout() is None

@@ -1,0 +1,146 @@
+"""Every shipped generation becomes part of the pipeline by its name, or is refused in a sentence that says the cure."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lake.errors import ParameterError
+from modeling.config import generations, resolve_generation
+from pipeline import params
+from pipeline.generations import enlist
+from tests.pipeline.checkout import PROJECT
+
+MADE = ("audit_70_15_15", "parity_70_30")
+TRAINABLE = [name for name in generations() if resolve_generation(name).manifest in MADE]
+SIMULATED = sorted(set(generations()) - set(TRAINABLE))
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("params", "dvc.yaml", "demo/dvc.yaml"):
+        target = tmp_path / name
+        target.parent.mkdir(exist_ok=True)
+        (shutil.copytree if (PROJECT / name).is_dir() else shutil.copyfile)(PROJECT / name, target)
+    monkeypatch.chdir(tmp_path)
+    params.write(params.resolve("demo"), "demo")
+    return tmp_path
+
+
+def trained() -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = yaml.safe_load(Path("params.yaml").read_text())["train"]
+    return found
+
+
+def test_the_shipped_generations_are_those_of_the_table_and_their_audit_variants() -> None:
+    assert len([name for name in generations() if not name.endswith("-audit")]) == 24
+    assert [name for name in generations() if name.endswith("-audit")] == [
+        *("gen1-audit", "gen2-audit", "gen3-audit", "gen4-audit", "gen5a-audit", "gen5b-audit")
+    ]
+    assert ["R0", "R1", "R3", "R4", "R5", "R6", *(f"sim-gen{n}" for n in range(1, 6))] == SIMULATED
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_a_generation_brings_what_it_starts_from(project: Path, name: str) -> None:
+    enlist(name)
+    resolved = trained()
+    chain: list[str] = []
+    one: str | None = name
+    while one is not None:
+        chain.append(one)
+        loaded = params.section("train", one)
+        assert loaded == resolve_generation(one)
+        one = resolve_generation(one).init
+        start = f"data/checkpoints/{one}" if one else f"modeling/generations/{chain[-1]}.yaml"
+        assert resolved[chain[-1]]["ancestor"] == start
+    assert set(resolved) == {"demo1", "demo2", *chain}
+    before = Path("params.yaml").read_bytes()
+    enlist(name)
+    assert Path("params.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_a_generation_on_simulated_stamps_says_what_to_run(project: Path, name: str) -> None:
+    before = Path("params.yaml").read_bytes()
+    with pytest.raises(ParameterError, match=rf"no stage here makes: .* `dhs train {name} manifest=audit_70_15_15`"):
+        enlist(name)
+    assert Path("params.yaml").read_bytes() == before
+    enlist(name, ["manifest=audit_70_15_15"])
+    assert params.section("train", name) == resolve_generation(name, {"manifest": "audit_70_15_15"})
+
+
+def test_a_manifest_that_somebody_put_into_the_lake_is_taken(project: Path) -> None:
+    card = Path("data/cards/manifest.paired_baseline.json")
+    card.parent.mkdir(parents=True)
+    card.write_text("{}")
+    enlist("R1")
+    assert params.section("train", "R1") == resolve_generation("R1")
+
+
+def test_dvc_knows_every_one_of_them(project: Path) -> None:
+    from dvc.repo import Repo
+
+    changes = {name: {"manifest": "audit_70_15_15"} if name in SIMULATED else {} for name in generations()}
+    train = {name: params.generation_entry(resolve_generation(name, change)) for name, change in changes.items()}
+    Path("params.yaml").write_text(json.dumps({**params.load_file(), "train": train}))
+    with Repo.init(no_scm=True) as repo:
+        stages = {stage.name: stage for stage in repo.stage.collect("train")}
+    assert set(stages) == {f"train@{name}" for name in generations()}
+    needs = {dep.def_path for dep in stages["train@gen5b-audit"].deps}
+    assert {"data/checkpoints/gen4-audit", "data/cards/manifest.audit_70_15_15.json"} <= needs
+
+
+def test_settings_hold_for_the_named_generation_alone(project: Path) -> None:
+    enlist("gen4-audit", ["loop.epochs=2", "preprocessing.annulus=[8, 15]", ""])
+    changes = {"loop.epochs": 2, "preprocessing.annulus": [8, 15]}
+    assert params.section("train", "gen4-audit") == resolve_generation("gen4-audit", changes)
+    assert params.section("train", "gen2-audit") == resolve_generation("gen2-audit")
+    enlist("gen4-audit", ["loop.epochs=3"])
+    again = resolve_generation("gen4-audit", {**changes, "loop.epochs": 3})
+    assert params.section("train", "gen4-audit") == again, "what was set before stays"
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "sentence"),
+    [
+        ("gen9", "", "'generation' must be one of R0, .*, got 'gen9'"),
+        ("gen1", "epochs", "'setting' must be KEY=VALUE"),
+        ("gen1", "loop.epoch=2", r"'train\.gen1\.loop\.epoch' must be one of the known parameters"),
+        ("gen1", "loop.epochs=[", r"'loop\.epochs' must be given a value in YAML"),
+        ("gen1", "init=gen1", r"'train\.gen1\.init' must be a generation that does not start from itself"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_and_nothing_written(
+    project: Path, name: str, setting: str, sentence: str
+) -> None:
+    before = Path("params.yaml").read_bytes()
+    with pytest.raises(ParameterError, match=sentence):
+        enlist(name, [setting])
+    assert Path("params.yaml").read_bytes() == before
+
+
+def test_mlflow_trains_a_generation_by_its_name() -> None:
+    entry = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]["train"]
+    assert entry["command"] == "dhs train {generation} {setting}"
+    assert set(entry["parameters"]) == {"generation", "setting"}
+
+
+def test_the_real_survey_is_not_trained_on_its_own_test_split(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in params.overlays():
+        resolved = params.resolve(name)
+        params.warn_of_contamination(resolved, resolved["audited"])
+        assert not caplog.records, name
+    assert params.resolve("dr10")["audited"] == ["gen5a-audit"]
+    with caplog.at_level(logging.WARNING):
+        for name, guilty in (("gen5a", "gen5a"), ("gen4", "gen4 and gen2")):
+            enlist(name)
+            assert f"{name} selects on test galaxies of audit_70_15_15" in caplog.text
+            assert f"of {guilty})" in caplog.text
+            caplog.clear()
+        enlist("gen4-audit")
+    assert not caplog.records
