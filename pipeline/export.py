@@ -45,12 +45,18 @@ def _parquet(rows: pa.Table, out: Path) -> None:
 
 
 def _csv(rows: pa.Table, out: Path) -> None:
+    """CSV has no lists: they are written as JSON."""
     import pyarrow.csv as pc
 
+    from pipeline.fitsfile import as_text
+
+    for place, field in enumerate(rows.schema):
+        if pa.types.is_nested(field.type):
+            rows = rows.set_column(place, field.name, as_text(rows.column(place).combine_chunks()))
     pc.write_csv(rows, out)
 
 
 def _fits(rows: pa.Table, out: Path) -> None:
-    from astropy.table import Table
+    from pipeline.fitsfile import write_fits
 
-    Table.from_pandas(rows.to_pandas()).write(out, overwrite=True)
+    write_fits(rows, out)

@@ -1,0 +1,123 @@
+"""Arrow tables as FITS binary tables, of any type that a query gives.
+
+FITS has no null for text and no lists: a null text is written as an empty one, lists and structs as JSON, instants as
+ISO 8601 in UTC, letters beyond ASCII by their number (``\\xe9``). A null number is NaN or the column's TNULL. A column
+of truth values that holds nulls is one of integers (0, 1, TNULL): readers take the null of FITS's own truth values for
+false.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from astropy.io import fits
+
+from lake.errors import invalid
+
+_FORMATS = {"i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
+_LONGEST_INTEGER = 18
+"""Digits that every signed 64-bit integer can hold."""
+
+
+def write_fits(rows: pa.Table, out: Path) -> None:
+    """Write the rows as the first extension of a FITS file, in place of what is there."""
+    if not rows.num_columns:
+        raise invalid("out", "a file for rows that have columns", str(out))
+    names = _distinct(rows.column_names)
+    columns = [_column(name, values.combine_chunks()) for name, values in zip(names, rows.columns, strict=True)]
+    table = fits.BinTableHDU.from_columns(columns)
+    table.header["TIMESYS"] = ("UTC", "time scale of the text that holds instants")
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(out, overwrite=True)
+
+
+def as_text(values: pa.Array) -> pa.Array:
+    """Lists, structs and whatever else files of plain columns cannot hold, as text; null stays null."""
+    if pa.types.is_timestamp(values.type):
+        return pa.array([None if v is None else v.isoformat() for v in _instants(values)], pa.string())
+    if pa.types.is_nested(values.type):
+        return pa.array([None if v is None else json.dumps(v, default=str) for v in values.to_pylist()], pa.string())
+    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+        return pa.array([None if v is None else v.hex() for v in values.to_pylist()], pa.string())
+    return pa.array([None if v is None else str(v) for v in values.to_pylist()], pa.string())
+
+
+def _instants(values: pa.Array) -> list[Any]:
+    """Instants in UTC without their zone, which the header names; to microseconds."""
+    plain = values.cast(pa.timestamp("us", values.type.tz), safe=False)
+    return list(plain.cast(pa.timestamp("us")).to_pylist())
+
+
+def _column(name: str, values: pa.Array) -> fits.Column:
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    for wanted, make in _MAKERS:
+        if wanted(values.type):
+            return make(name, values)
+    return _text(name, as_text(values))
+
+
+def _text(name: str, values: pa.Array) -> fits.Column:
+    held = [(v or "").encode("ascii", "backslashreplace") for v in values.to_pylist()]
+    width = max((len(v) for v in held), default=1) or 1
+    return fits.Column(name, f"{width}A", array=np.array(held, dtype=f"S{width}"))
+
+
+def _integer(name: str, values: pa.Array) -> fits.Column:
+    wide = values.type.bit_width == 64
+    kind = "i8" if wide or pa.types.is_uint32(values.type) else "i4" if values.type.bit_width == 32 else "i2"
+    if pa.types.is_uint16(values.type):
+        kind = "i4"
+    if pa.types.is_uint64(values.type) and (pc.max(values).as_py() or 0) > np.iinfo("i8").max:
+        return _text(name, as_text(values))
+    lowest = int(np.iinfo(kind).min)
+    null = lowest if values.null_count else None
+    plain = pc.fill_null(values.cast(pa.from_numpy_dtype(np.dtype(kind))), lowest) if values.null_count else values
+    return fits.Column(name, _FORMATS[kind], null=null, array=plain.to_numpy(zero_copy_only=False).astype(kind))
+
+
+def _real(name: str, values: pa.Array) -> fits.Column:
+    kind = "f8" if values.type.bit_width > 32 else "f4"
+    return fits.Column(name, _FORMATS[kind], array=values.to_numpy(zero_copy_only=False).astype(kind))
+
+
+def _decimal(name: str, values: pa.Array) -> fits.Column:
+    """Sums of integers come as decimals: integers where they fit, else floating."""
+    digits = max((len(v.as_tuple().digits) for v in values.to_pylist() if v is not None), default=0)
+    if values.type.scale == 0 and digits <= _LONGEST_INTEGER:
+        return _integer(name, values.cast(pa.int64()))
+    return _real(name, values.cast(pa.float64()))
+
+
+def _truth(name: str, values: pa.Array) -> fits.Column:
+    if values.null_count:
+        return _integer(name, values.cast(pa.int16()))
+    return fits.Column(name, "L", array=values.to_numpy(zero_copy_only=False))
+
+
+_MAKERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[str, pa.Array], fits.Column]], ...] = (
+    (pa.types.is_boolean, _truth),
+    (pa.types.is_integer, _integer),
+    (pa.types.is_floating, _real),
+    (pa.types.is_decimal, _decimal),
+    (pa.types.is_string, _text),
+    (pa.types.is_large_string, _text),
+)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Names made distinct, as FITS compares them (without regard to case)."""
+    found: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        candidate, count = name, 1
+        while candidate.lower() in taken:
+            candidate, count = f"{name}_{count}", count + 1
+        taken.add(candidate.lower())
+        found.append(candidate)
+    return found

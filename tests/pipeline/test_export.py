@@ -1,0 +1,117 @@
+"""Rows in files: every table of the lake, and every type that a query gives, comes back as it went."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+import pytest
+from astropy.table import Table
+
+from lake import delta, tables
+from lake.errors import ParameterError
+from lake.root import DataRoot
+from pipeline.export import deliver
+from tests.pipeline.checkout import Checkout
+
+NOON = dt.datetime(2026, 1, 2, 12, 0, 0, 6, tzinfo=dt.UTC)
+
+
+def from_fits(path: Path) -> dict[str, list[Any]]:
+    """The columns as plain values: what is masked or NaN is None."""
+    found = {}
+    held = Table.read(path)
+    for name in held.colnames:
+        mask = getattr(held[name], "mask", np.zeros(len(held), dtype=bool))
+        values = np.asarray(held[name]).tolist()
+        plain = [v.decode("ascii") if isinstance(v, bytes) else v for v in values]
+        found[name] = [None if m or v != v else v for v, m in zip(plain, mask, strict=True)]
+    return found
+
+
+def in_fits(values: pa.ChunkedArray) -> list[Any]:
+    """What a FITS file can hold of an Arrow column: text that is empty comes back as none."""
+    plain = values.to_pylist()
+    if pa.types.is_timestamp(values.type):
+        plain = [None if v is None else v.replace(tzinfo=None).isoformat() for v in plain]
+    return [None if v == "" or v != v else v for v in plain]
+
+
+@pytest.mark.parametrize("name", tables.names())
+def test_every_table_survives_every_format(finished: Checkout, tmp_path: Path, name: str) -> None:
+    rows = delta.read(DataRoot.of(finished.folder / "data"), name)
+    assert rows.num_rows
+    for suffix in ("fits", "csv", "parquet"):
+        deliver(rows, tmp_path / f"rows.{suffix}")
+    back = from_fits(tmp_path / "rows.fits")
+    assert list(back) == list(rows.column_names)
+    for column in rows.column_names:
+        assert back[column] == in_fits(rows[column]), column
+    assert pq.read_table(tmp_path / "rows.parquet").equals(rows)
+    options = pc.ConvertOptions(
+        column_types=rows.schema, strings_can_be_null=True, quoted_strings_can_be_null=False, true_values=["true"]
+    )
+    assert pc.read_csv(tmp_path / "rows.csv", convert_options=options).equals(rows)
+
+
+def everything() -> pa.Table:
+    """Columns of every type that DuckDB and Spark answer with, each with a null."""
+    text = pa.array(["a", None, "caf\u00e9"])
+    return pa.table(
+        {
+            "truth": pa.array([True, None, False]),
+            "byte": pa.array([-5, None, 127], pa.int8()),
+            "unsigned": pa.array([1, None, 2**64 - 1], pa.uint64()),
+            "long": pa.array([2**62 + 1, None, -(2**62)]),
+            "sum": pa.array([Decimal(64), None, Decimal(-7)], pa.decimal128(38, 0)),
+            "price": pa.array([Decimal("1.25"), None, Decimal("-0.50")], pa.decimal128(9, 2)),
+            "text": text,
+            "coded": text.dictionary_encode(),
+            "nothing": pa.nulls(3),
+            "names": pa.array([["x", "y"], None, []], pa.list_(pa.string())),
+            "pair": pa.array([{"a": 1}, None, {"a": 2}]),
+            "day": pa.array([dt.date(2026, 1, 2), None, None]),
+            "instant": pa.array([NOON, None, NOON], pa.timestamp("us", "UTC")),
+            "Text": text,
+            "bytes": pa.array([b"\x00\xff", None, b""]),
+        }
+    )
+
+
+def test_every_type_and_its_null_is_held_by_fits(tmp_path: Path) -> None:
+    for rows in (everything(), everything().slice(0, 0)):
+        deliver(rows, tmp_path / "rows.fits")
+    assert len(Table.read(tmp_path / "rows.fits")) == 0
+    deliver(everything(), tmp_path / "rows.fits")
+    back = from_fits(tmp_path / "rows.fits")
+    assert back["truth"] == [1, None, 0], "what is not known is not false"
+    assert back["byte"] == [-5, None, 127]
+    assert back["unsigned"] == ["1", None, "18446744073709551615"]
+    assert back["long"] == [2**62 + 1, None, -(2**62)]
+    assert back["sum"] == [64, None, -7]
+    assert back["price"] == [1.25, None, -0.5]
+    assert back["text"] == back["coded"] == back["Text_1"] == ["a", None, "caf\\xe9"]
+    assert back["nothing"] == [None, None, None]
+    assert [None if v is None else json.loads(v) for v in back["names"]] == [["x", "y"], None, []]
+    assert [None if v is None else json.loads(v) for v in back["pair"]] == [{"a": 1}, None, {"a": 2}]
+    assert back["day"] == ["2026-01-02", None, None]
+    assert back["instant"] == ["2026-01-02T12:00:00.000006", None, "2026-01-02T12:00:00.000006"]
+    assert back["bytes"] == ["00ff", None, None]
+
+
+def test_lists_are_json_in_csv(tmp_path: Path) -> None:
+    deliver(everything().select(["names", "sum", "truth"]), tmp_path / "rows.csv")
+    held = pc.read_csv(tmp_path / "rows.csv").to_pylist()
+    assert [json.loads(row["names"]) for row in held if row["names"]] == [["x", "y"], []]
+
+
+def test_rows_without_columns_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="'out' must be a file for rows that have columns"):
+        deliver(pa.table({}), tmp_path / "rows.fits")
