@@ -51,25 +51,32 @@ def with_intervals(counts: pd.DataFrame) -> pd.DataFrame:
 def marginal(cells: pd.DataFrame, source_mag_bin: str = ALL) -> pd.DataFrame:
     """One `marginal` row per threshold: sum(detected) / sum(n) over the cells of one magnitude bin.
 
-    Hosts appear at several Einstein radii, so their sums cannot be added over cells: the clustered interval of a
-    marginal needs a row grouped by host across cells (SQL makes it), and is null here unless each host served once.
+    A host serves at several Einstein radii: its cells cannot be added up to hosts. The number of hosts and the
+    clustered interval come from the `marginal` row that SQL counted, where `cells` holds it (each host grouped over all
+    cells); else they are null, unless all cells are of one Einstein radius.
     """
     require_one_identity(cells)
-    rows = cells[(cells["source_mag_bin"] == source_mag_bin) & (cells["cell"] != MARGINAL)]
+    in_bin = cells[cells["source_mag_bin"] == source_mag_bin]
+    rows, counted = in_bin[in_bin["cell"] != MARGINAL], in_bin[in_bin["cell"] == MARGINAL]
     if rows.empty:
         raise DataError(f"no cells in source-magnitude bin '{source_mag_bin}': a marginal is formed over that bin only")
     sums = [_marginal_row(group, str(name)) for name, group in rows.groupby("threshold_id", sort=True)]
-    return with_intervals(pd.DataFrame(sums))
+    return with_intervals(_hosts_as_counted(pd.DataFrame(sums), counted))
 
 
 def over_axes(cells: pd.DataFrame, keep: Sequence[str], threshold_id: str, source_mag_bin: str = ALL) -> pd.DataFrame:
-    """Completeness along some axes (`theta_e_arcsec`, ...), the other axes summed; one threshold, one magnitude bin."""
+    """Completeness along some axes (`theta_e_arcsec`, ...), the other axes summed; one threshold, one magnitude bin.
+
+    A host lies in one bin of seeing and depth, and serves at several Einstein radii: hosts and the clustered interval
+    are null where cells of different radii are summed.
+    """
     require_one_identity(cells)
     chosen = (cells["threshold_id"] == threshold_id) & (cells["source_mag_bin"] == source_mag_bin)
     rows = cells[chosen & (cells["cell"] != MARGINAL)]
-    held = [name for name in HOST_SUMS if name in rows.columns and "theta_e_arcsec" in keep]
-    grouped = rows.groupby(list(keep), sort=True, dropna=False)[[*_COUNTS, *held]].sum().reset_index()
-    return with_intervals(grouped)
+    groups = rows.groupby(list(keep), sort=True, dropna=False)
+    if rows.empty:
+        raise DataError(f"no cells at threshold '{threshold_id}' in source-magnitude bin '{source_mag_bin}'")
+    return with_intervals(pd.DataFrame([dict(zip(keep, at, strict=True)) | _summed(part) for at, part in groups]))
 
 
 def require_one_identity(rows: pd.DataFrame) -> None:
@@ -100,11 +107,19 @@ def completeness_table(counts: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(rows, schema=pa.schema(fields), preserve_index=False)
 
 
+def _summed(cells: pd.DataFrame) -> dict[str, object]:
+    """Counts over some cells; hosts and their sums only where no host can be in two of the cells."""
+    row: dict[str, object] = {name: int(cells[name].sum()) for name in _COUNTS if name != "hosts"}
+    radii = cells["theta_e_arcsec"]
+    apart = len(cells) == 1 or (radii.nunique() == 1 and bool(radii.notna().all()))
+    held = ("hosts", *(name for name in HOST_SUMS if name in cells.columns))
+    return row | {name: float(cells[name].sum(skipna=False)) if apart else np.nan for name in held}
+
+
 def _marginal_row(cells: pd.DataFrame, threshold_id: str) -> dict[str, object]:
-    n = int(cells["n"].sum())
     row: dict[str, object] = {name: cells[name].iloc[0] for name in (*IDENTITY, "threshold", "source_mag_bin")}
-    row |= {"cell": MARGINAL, "threshold_id": threshold_id} | {name: int(cells[name].sum()) for name in _COUNTS}
-    weights = cells["n"].to_numpy(float)
+    row |= {"cell": MARGINAL, "threshold_id": threshold_id} | _summed(cells)
+    n, weights = int(cells["n"].sum()), cells["n"].to_numpy(float)
     for name in ("mean_score", "mean_arc_snr"):
         if name in cells.columns:
             filled = cells["n"].to_numpy() > 0
@@ -112,17 +127,31 @@ def _marginal_row(cells: pd.DataFrame, threshold_id: str) -> dict[str, object]:
     return row
 
 
+def _hosts_as_counted(rows: pd.DataFrame, counted: pd.DataFrame) -> pd.DataFrame:
+    """Take hosts and their sums from rows in which each host was grouped over all cells, where there are such rows."""
+    if counted.empty:
+        return rows
+    known = counted.set_index("threshold_id")
+    counted_n = rows["threshold_id"].map(known["n"])
+    if (counted_n.notna() & (counted_n != rows["n"])).any():
+        raise DataError("marginal rows hold other injections than the cells they are of")
+    for column in ("hosts", *(name for name in HOST_SUMS if name in counted.columns)):
+        rows[column] = rows["threshold_id"].map(known[column]).astype(float)
+    return rows
+
+
 def _clustered(rows: pd.DataFrame, k: np.ndarray, n: np.ndarray) -> Interval:
+    """The interval by hosts; null where hosts or their sums are not known."""
     m = rows["hosts"].to_numpy(float)
     if all(name in rows.columns for name in HOST_SUMS):
-        sums = ClusterSums(m, *(rows[name].to_numpy(float) for name in HOST_SUMS))
-        return _blank_unknown(clustered(k, n, sums, TABLE_LEVEL), np.isnan(sums.n_squared))
-    alone = ClusterSums(m, k, k, n)
-    return _blank_unknown(clustered(k, n, alone, TABLE_LEVEL), m != n)
-
-
-def _blank_unknown(interval: Interval, unknown: np.ndarray) -> Interval:
-    return Interval(np.where(unknown, np.nan, interval.low), np.where(unknown, np.nan, interval.high))
+        facts = [m, *(rows[name].to_numpy(float) for name in HOST_SUMS)]
+        unknown = np.isnan(facts).any(axis=0)
+    else:
+        facts = [m, k, k, n]
+        unknown = m != n
+    known = [np.where(unknown, 0.0, values) for values in (k, n, *facts)]
+    found = clustered(known[0], known[1], ClusterSums(*known[2:]), TABLE_LEVEL)
+    return Interval(np.where(unknown, np.nan, found.low), np.where(unknown, np.nan, found.high))
 
 
 def _check_counts(rows: pd.DataFrame) -> None:

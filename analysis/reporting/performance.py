@@ -74,7 +74,13 @@ def marginal_view(item: GenerationInputs) -> TableView:
         shares = ["—" if cell is None else best_interval(cell) for cell in cells]
         counts = f"{int(whole['detected']):,} / {int(whole['n']):,}"
         rows.append(
-            [str(threshold_id), number(float(whole["threshold"]), 5), counts, number(int(whole["hosts"])), *shares]
+            [
+                str(threshold_id),
+                number(float(whole["threshold"]), 5),
+                counts,
+                number(None if pd.isna(whole["hosts"]) else int(whole["hosts"])),
+                *shares,
+            ]
         )
     failed = int(marginals.loc[marginals["source_mag_bin"] == ALL, "failed"].max())
     caption = (

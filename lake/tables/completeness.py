@@ -40,7 +40,7 @@ SPEC = TableSpec(
         Column("n", "bigint", "scored injections: the denominator", low=0),
         Column("detected", "bigint", "injections with a probability above the threshold", low=0),
         Column("failed", "bigint", "injections that could not be made or scored; in no denominator", low=0),
-        Column("hosts", "bigint", "distinct hosts among the scored injections", low=0),
+        Column("hosts", "bigint", "distinct hosts among the scored injections (null: not known)", nullable=True, low=0),
         Column("completeness", "double", "detected / n; null in an empty cell", nullable=True, low=0, high=1),
         *(
             Column(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from analysis.completeness import completeness_table, marginal, over_axes, thresholds, with_intervals
 from analysis.config import CompletenessParams
-from analysis.intervals import jeffreys
+from analysis.intervals import cluster_sums, clustered, jeffreys
 from lake import tables
 from lake.errors import DataError
 
@@ -166,6 +166,59 @@ def test_curves_along_one_axis():
     curve = over_axes(cells(), ["theta_e_arcsec"], "p0.3")
     assert curve["theta_e_arcsec"].tolist() == [1.0, 1.5]
     assert curve["n"].tolist() == [600, 1200]
+
+
+def recurring(radii=10, hosts=120):
+    """The same hosts at every Einstein radius, each used once per cell; a host finds all of its arcs or none."""
+    hit = np.arange(hosts) < 40
+    one = cells(rates={"all": 0.3}, thetas=(1.0,)).iloc[[0]]
+    sums = {"host_detected_sq": 40, "host_detected_n": 40, "host_n_sq": hosts}
+    row = one.assign(n=hosts, detected=40, hosts=hosts, **sums)
+    rows = pd.concat([row.assign(cell=f"{i}/0/0", theta_e_arcsec=1.0 + 0.1 * i) for i in range(radii)])
+    return rows, clustered(
+        radii * 40, radii * hosts, cluster_sums(radii * hit.astype(float), np.full(hosts, float(radii))), 0.95
+    )
+
+
+def test_hosts_that_recur_over_cells_are_not_counted_as_many():
+    """1,200 injections into 120 hosts are worth 120: [0.254, 0.421], not the [0.307, 0.360] of 1,200 hosts."""
+    rows, right = recurring()
+    bounds = ["host_clustered_95_low", "host_clustered_95_high"]
+    whole = marginal(rows).iloc[0]
+    assert whole[[*bounds, "hosts"]].isna().all(), "cells do not say which hosts they share"
+    counted = rows.iloc[[0]].assign(
+        cell="marginal", n=1200, detected=400, host_detected_sq=40 * 100, host_detected_n=40 * 100, host_n_sq=120 * 100
+    )
+    given_hosts = marginal(pd.concat([rows, counted])).iloc[0]
+    assert given_hosts["hosts"] == 120
+    assert given_hosts[bounds].to_numpy(float) == pytest.approx([right.low[0], right.high[0]])
+    assert given_hosts[bounds].to_numpy(float) == pytest.approx([0.254, 0.421], abs=0.002)
+    along_depth = over_axes(rows, ["depth_mag_low"], "p0.3").iloc[0]
+    assert along_depth[[*bounds, "hosts"]].isna().all()
+    assert along_depth[["n", "detected"]].tolist() == [1200, 400]
+    with pytest.raises(DataError, match="marginal rows hold other injections than the cells they are of"):
+        marginal(pd.concat([rows, counted.assign(n=1100)]))
+
+
+def test_cells_of_one_radius_hold_hosts_of_their_own():
+    """Seeing and depth divide the hosts: at one Einstein radius the cells' hosts and sums add up."""
+    rows, _ = recurring(radii=2)
+    rows = rows.assign(theta_e_arcsec=1.5, depth_mag_low=[23.5, 24.0])
+    point = over_axes(rows, ["theta_e_arcsec"], "p0.3").iloc[0]
+    assert (point["hosts"], point["host_n_sq"]) == (240, 240)
+    alone = clustered(80, 240, cluster_sums(np.arange(240) < 80, np.ones(240)), 0.95)
+    assert point["host_clustered_95_low"] == pytest.approx(alone.low[0])
+    assert marginal(rows).iloc[0]["hosts"] == 240
+    assert marginal(rows.assign(theta_e_arcsec=np.nan))["hosts"].isna().all(), "an unknown radius is not one radius"
+
+
+def test_unknown_hosts_are_null_in_the_table():
+    rows, _ = recurring()
+    frame = completeness_table(rows).to_pandas()
+    assert frame.loc[frame["cell"] == "marginal", "hosts"].isna().all()
+    assert (frame.loc[frame["cell"] != "marginal", "hosts"] == 120).all()
+    with pytest.raises(DataError, match=r"no cells at threshold 'p0\.9'"):
+        over_axes(rows, ["theta_e_arcsec"], "p0.9")
 
 
 def test_thresholds_come_from_valid_negatives():
