@@ -41,7 +41,15 @@ from modeling.networks import build
 from modeling.preprocess import normalise
 
 PIXELS, DRAWS, SLOW_DRAWS, BATCH, FWHM_ARCSEC = 101, 1000, 20, 256, 1.2
-CONVERGED = Quadrature(levels=11, one_ray_below=0.04, four_rays_below=0.2, negligible_flux=1e-9, tail_fraction=1e-6)
+CONVERGED = Quadrature(
+    levels=11,
+    one_ray_below=0.04,
+    four_rays_below=0.2,
+    image_one_ray_below_px=0.2,
+    image_four_rays_below_px=0.4,
+    negligible_flux=1e-9,
+    tail_fraction=1e-6,
+)
 
 Image = NDArray[np.floating[Any]]
 

@@ -20,7 +20,7 @@ _TENTH = np.float32(0.1)
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
 def _interpolated(image: Any, x: Any, y: Any) -> Any:
     """Bilinear value at (x, y); zero off the image, whose outermost pixels are taken to be empty."""
-    if x < _ZERO or y < _ZERO or x > image.shape[1] - 2 or y > image.shape[0] - 2:
+    if x < _ZERO or y < _ZERO or x >= image.shape[1] - 1 or y >= image.shape[0] - 1:
         return _ZERO
     col, row = int(x), int(y)
     part_x, part_y = x - np.float32(col), y - np.float32(row)

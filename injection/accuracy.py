@@ -15,8 +15,16 @@ from lake.survey import PIXEL_SCALE_ARCSEC
 
 Array = NDArray[np.float64]
 
-CONVERGED = Quadrature(levels=11, one_ray_below=0.04, four_rays_below=0.2, negligible_flux=1e-9, tail_fraction=1e-6)
-"""Quadrature whose lensed flux no longer changes at the level of 1e-4."""
+CONVERGED = Quadrature(
+    levels=11,
+    one_ray_below=0.04,
+    four_rays_below=0.2,
+    image_one_ray_below_px=0.2,
+    image_four_rays_below_px=0.4,
+    negligible_flux=1e-9,
+    tail_fraction=1e-6,
+)
+"""Quadrature whose lensed flux no longer changes at the level of 1e-4, for profiles and for real galaxies' images."""
 SUPERSAMPLING = 8
 """Rays per pixel side of lenstronomy: its own flux is then exact to about a per cent for the smallest sources."""
 

@@ -21,6 +21,10 @@ class Quadrature(Section):
     """A cell costs one ray where its source-plane extent over the profile's scale there is below this."""
     four_rays_below: PositiveFloat
     """A cell costs four Gauss-Legendre rays below this extent; above, it is split."""
+    image_one_ray_below_px: PositiveFloat
+    """A cell costs one ray where its extent on a real galaxy's image is below this many of the image's pixels."""
+    image_four_rays_below_px: PositiveFloat
+    """A cell costs four rays below this extent; above, it is split."""
     negligible_flux: float = Field(ge=0, lt=1)
     """A cell whose estimated error, as a share of the source's unlensed flux, is below this is not refined."""
     tail_fraction: float = Field(gt=0, lt=0.01)

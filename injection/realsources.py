@@ -21,9 +21,6 @@ from lake.survey import PIXEL_SCALE_ARCSEC
 
 Array = NDArray[np.float64]
 
-_ONE_RAY_EXTENT, _FOUR_RAYS_EXTENT = 0.25, 1.0
-"""Squared half-extents in image pixels: one ray below an extent of 1 pixel, four below 2."""
-
 
 @dataclass(frozen=True)
 class BankSources:
@@ -142,7 +139,9 @@ def _scene(lens: Lens, place: tuple[float, ...], bank: SourceBank, galaxy: int, 
     extent = np.hypot(*bank.images[galaxy].shape) / per_arcsec
     shear = float(np.hypot(lens.gamma1, lens.gamma2))
     offset = float(np.hypot(u, v)) + float(largest_deflection(lens.theta_e_arcsec, lens.q))
-    limits = np.array([_ONE_RAY_EXTENT, _FOUR_RAYS_EXTENT, 0.1 * quadrature.negligible_flux], np.float32)
+    # the backend compares squares of extents in half pixels
+    one, four = 0.25 * quadrature.image_one_ray_below_px**2, 0.25 * quadrature.image_four_rays_below_px**2
+    limits = np.array([one, four, 0.1 * quadrature.negligible_flux], np.float32)
     return Scene(
         **_pack.lens_fields(Lens.of(*(np.atleast_1d(getattr(lens, name)) for name in lens.__dataclass_fields__))),
         parts=np.array([[[fields[name] for name in _image_rays.PART_FIELDS]]], np.float32),

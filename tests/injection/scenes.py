@@ -22,7 +22,15 @@ from lake.survey import PIXEL_SCALE_ARCSEC
 DATA = Path(__file__).parents[1] / "data" / "injection"
 REFERENCE: dict[str, Any] = json.loads((DATA / "reference_values.json").read_text())
 IMAGES = np.load(DATA / "reference_images.npz")
-FINE = Quadrature(levels=10, one_ray_below=0.1, four_rays_below=0.3, negligible_flux=1e-7, tail_fraction=1e-6)
+FINE = Quadrature(
+    levels=10,
+    one_ray_below=0.1,
+    four_rays_below=0.3,
+    image_one_ray_below_px=0.3,
+    image_four_rays_below_px=0.6,
+    negligible_flux=1e-7,
+    tail_fraction=1e-6,
+)
 COSMOS = Path("sources") / "cosmos_btk" / "real_galaxy_catalog_26_extension_example.fits"
 """Where the real data hold a RealGalaxyCatalog."""
 

@@ -106,7 +106,15 @@ def test_lists_stay_within_the_budget_however_many_injections(monkeypatch: pytes
 
     monkeypatch.setitem(torch_rays.CELLS, "cpu", budget)
     monkeypatch.setattr(torch_rays, "classify", counted)
-    fine = Quadrature(levels=10, one_ray_below=0.1, four_rays_below=0.3, negligible_flux=1e-7, tail_fraction=1e-6)
+    fine = Quadrature(
+        levels=10,
+        one_ray_below=0.1,
+        four_rays_below=0.3,
+        image_one_ray_below_px=0.3,
+        image_four_rays_below_px=0.6,
+        negligible_flux=1e-7,
+        tail_fraction=1e-6,
+    )
     arcs = render.render_arcs(drawn("v1_wide", 8, seed=3), moffats(8), 101, fine, device="cuda")
     assert 10_000 < longest <= budget < arcs.rays.min()
 
