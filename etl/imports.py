@@ -78,6 +78,10 @@ def import_npz(folder: Path, collection: str, params: CutoutsParams) -> Imported
     return Imported(whole, rows, pa.Table.from_pylist(facts), pa.Table.from_pylist(bad, schema=_REJECTED))
 
 
+OBSERVING_CONDITIONS = tuple(f"{kind}_{band}" for kind in ("psfsize", "psfdepth") for band in BANDS)
+"""Values that a file may bring as ``meta_psfsize_r`` and so on, for finders that need them."""
+
+
 def _npz_facts(
     path: Path, stamp: NDArray[np.float32], meta: Mapping[str, object], collection: str, params: CutoutsParams
 ) -> dict[str, object]:
@@ -97,6 +101,7 @@ def _npz_facts(
         "tier": str(meta["tier"]) if "tier" in meta else None,
         "pixel_scale_arcsec": scale,
         "source_file": path.name,
+        **{name: float(str(meta[name])) if name in meta else None for name in OBSERVING_CONDITIONS},
     }
 
 

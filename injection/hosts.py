@@ -73,6 +73,10 @@ class Hosts:
         width = self.fwhm_nea_arcsec[rows]
         return Psf.of_area(grid.psf_model, width, grid.psf_moffat_beta, grid.psf_includes_pixel)
 
+    def conditions(self, names: Sequence[str], rows: NDArray[np.int64]) -> Array:
+        """Observing conditions (row, name) of some hosts, as the host table has them; NaN where it has none."""
+        return np.stack([_floats(self.table, name)[rows] for name in names], axis=1)
+
     def cell(self, psf_edges: tuple[float, float], depth_edges: tuple[float, float]) -> NDArray[np.int64]:
         """Rows of hosts whose psfsize and depth in r lie in [low, high)."""
         psf, depth = self.fwhm_nea_arcsec[:, BANDS.index("r")], self.depth_mag

@@ -34,7 +34,8 @@ class Scorer(Protocol):
     def score(self, stamps: Images) -> ArrayLike:
         """Logits (batch,) of stamps (batch, band, y, x) in nMgy.
 
-        A scorer with a ``score_tensor`` is given those of a GPU as a torch tensor there.
+        A scorer with a ``score_tensor`` is given those of a GPU as a torch tensor there; one that names ``conditions``
+        (columns of the host table) is given the hosts' own as a second argument (batch, column).
         """
 
 
@@ -67,6 +68,7 @@ class Sized:
 
     def __init__(self, scorer: Scorer, stamp_pixels: int) -> None:
         self.stamp_pixels, self.score = stamp_pixels, scorer.score
+        self.conditions: Sequence[str] = getattr(scorer, "conditions", ())
         score_tensor = getattr(scorer, "score_tensor", None)
         if score_tensor is not None:
             self.score_tensor = score_tensor
@@ -167,20 +169,35 @@ def _inject(plan: Plan, drawn: pa.Table, found: _Found, scorer: Scorer) -> tuple
     psf = plan.hosts.psf(rows, plan.grid)
     seen = see(plan.grid, plan.sources, drawn, found.stamps, (psf, plan.hosts.pixel_sigma_nmgy[rows]), plan.seed)
     values = measure(drawn, seen.arcs, seen.hosts, seen.usable, psf, seen.sky, plan.grid.detectability)
-    values["score"], values["host_score"] = _scored(scorer, seen.images), _scored(scorer, seen.bare)
     reasons = seen.reasons
+    names = getattr(scorer, "conditions", ())
+    conditions = plan.hosts.conditions(names, rows) if names else None
+    values["score"], values["host_score"] = (_scored(scorer, x, conditions) for x in (seen.images, seen.bare))
+    if conditions is not None:
+        for index in np.flatnonzero(~_known(conditions)):
+            reasons[index] = reasons[index] or f"host {found.ids[index]} lacks one of {', '.join(names)}"
     for index in np.flatnonzero(~(np.isfinite(values["score"]) & np.isfinite(values["host_score"]))):
         reasons[index] = reasons[index] or "the scorer gave no finite score"
     return values, reasons
 
 
-def _scored(scorer: Scorer, stamps: Pixels) -> NDArray[np.float64]:
-    """Logits; stamps on a GPU stay there for a scorer that takes tensors."""
-    if not on_device(stamps):
-        return np.asarray(scorer.score(stamps), dtype=np.float64)
-    score_tensor = getattr(scorer, "score_tensor", None)
-    logits = score_tensor(stamps) if score_tensor is not None else scorer.score(stamps.cpu().numpy())
-    return np.asarray(logits, dtype=np.float64)
+def _scored(scorer: Scorer, stamps: Pixels, conditions: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Logits, NaN where conditions are needed and not known; stamps on a GPU stay there for a scorer of tensors."""
+    score: Any = scorer.score
+    if on_device(stamps):
+        score = getattr(scorer, "score_tensor", None) or (lambda x, *more: scorer.score(x.cpu().numpy(), *more))
+    if conditions is None:
+        return np.asarray(score(stamps), dtype=np.float64)
+    known = np.flatnonzero(_known(conditions))
+    logits = np.full(len(conditions), np.nan)
+    if len(known):
+        logits[known] = score(stamps[known], conditions[known])
+    return logits
+
+
+def _known(conditions: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Rows whose observing conditions are all positive numbers."""
+    return np.asarray((np.isfinite(conditions) & (conditions > 0)).all(axis=1))
 
 
 def _identity(plan: Plan, rows: pa.Table, found: _Found) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from pipeline.hostsets import HostSet, one_cell
 from pipeline.injecting import Setting
 from pipeline.pixels import Pixels, draw_pixels
 from pipeline.publishing import published_folder
+from pipeline.scoring import conditions_of
 from pipeline.sparkrun import SparkRun
 from pipeline.stages import completeness, grid, scores
 
@@ -41,13 +42,20 @@ def score_folder(folder: Path, generation: str) -> pa.Table:
     imported = import_npz(folder, params.survey().collection, params.typed(CutoutsParams, "cutouts"))
     scorer = load_scorer(params.root().checkpoints(generation))
     good = np.array([status == "ok" for status in imported.rows["status"].to_pylist()], dtype=bool)
+    conditions = conditions_of(imported.facts, scorer.conditions)
+    reasons = imported.rows["reason"]
+    if conditions is not None:
+        known = np.asarray((np.isfinite(conditions) & (conditions > 0)).all(axis=1))
+        lacking = pa.array([f"lacks one of {', '.join(f'meta_{name}' for name in scorer.conditions)}"] * len(known))
+        reasons = pc.if_else(pa.array(good & ~known), lacking, reasons.combine_chunks())
+        good &= known
     logits = np.full(len(good), np.nan)
     if good.any():
-        logits[good] = scorer.score(imported.stamps[good])
+        logits[good] = scorer.score(imported.stamps[good], None if conditions is None else conditions[good])
     facts = imported.facts.select(["galaxy_id", "ra", "dec", "tier"])
     shown = facts.append_column("score", pa.array(logits, mask=~good))
     shown = shown.append_column("probability", pa.array(expit(logits), mask=~good))
-    return shown.append_column("reason", imported.rows["reason"])
+    return shown.append_column("reason", reasons)
 
 
 def inject_into_des(folder: Path, generation: str, per_radius: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,7 @@ from lake.hashing import key_hash
 from lake.stamps import StampStore
 from pipeline.context import RunContext
 from pipeline.hosts import host_table, stamp_loader
+from pipeline.scoring import conditions_of
 
 if TYPE_CHECKING:
     from modeling.scorer import Scorer
@@ -73,15 +74,14 @@ def populations(
     bright = rows.filter(pc.less_equal(rows["src_mag_r"], params.probe_source_mag_max))
     chosen = sample(bright, params.sample_per_class, context.seed)
     lenses = objects[(objects["label"] == 1) & (objects["split"] == "test")]
-    embed = getattr(scorer, "embed", None)
-    describe = embed or texture_features
-    space = "embedding of the network" if embed else "texture features"
-    real = store.get(lenses)
+    space = "embedding of the network" if hasattr(scorer, "embed") else "texture features"
     bare, injected = drawn_again(context, chosen, grid_params(context, generation), store)
     hosts = np.asarray(chosen["galaxy_id"].to_pylist())
-    with_arc = Population(describe(injected), hosts)
-    without = Population(describe(bare), hosts)
-    found = Population(describe(real), lenses["galaxy_id"].to_numpy())
+    of_hosts = _host_conditions(context, hosts, scorer.conditions)
+    with_arc = Population(_described(scorer, injected, of_hosts), hosts)
+    without = Population(_described(scorer, bare, of_hosts), hosts)
+    real = _described(scorer, store.get(lenses), conditions_of(lenses, scorer.conditions))
+    found = Population(real, lenses["galaxy_id"].to_numpy())
     tier_a = (lenses["tier"] == "A").to_numpy()
     return {
         "injections_against_listed_lenses": (with_arc, found),
@@ -89,6 +89,21 @@ def populations(
         "bare_hosts_against_listed_lenses": (without, found),
         "tier_a_against_tier_b": (_part(found, tier_a), _part(found, ~tier_a)),
     }, space
+
+
+def _described(scorer: Scorer, stamps: Images, conditions: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """The finder's own features of stamps, or those of their texture where it has none."""
+    embed = getattr(scorer, "embed", None)
+    return np.asarray(texture_features(stamps) if embed is None else embed(stamps, conditions))
+
+
+def _host_conditions(
+    context: RunContext, galaxy_ids: NDArray[np.str_], names: Sequence[str]
+) -> NDArray[np.float64] | None:
+    """Observing conditions of hosts, in this order; None where the finder needs none."""
+    if not names:
+        return None
+    return conditions_of(host_table(context).to_pandas().set_index("galaxy_id").loc[galaxy_ids], names)
 
 
 def _part(population: Population, mask: NDArray[np.bool_]) -> Population:

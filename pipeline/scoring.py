@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import expit
@@ -15,14 +17,29 @@ from modeling.card import FINDER
 from modeling.checkpoint import Checkpoint
 from modeling.scorer import Scorer
 
-CHUNK = 512
+CHUNK = 1024
+"""Cut-outs read at a time: what a GPU scores at once."""
 
 
 def score_rows(scorer: Scorer, store: StampStore, rows: pa.Table) -> NDArray[np.float64]:
-    """Logits of the cut-outs that ``rows`` (``shard``, ``shard_row``, ``sha256``) point to, in their order."""
-    starts = range(0, rows.num_rows, CHUNK)
-    parts = [scorer.score(store.get(rows.slice(start, CHUNK))) for start in track(starts, "score cut-outs")]
+    """Logits of the cut-outs that ``rows`` (``shard``, ``shard_row``, ``sha256``) point to, in their order.
+
+    ``rows`` also hold the observing conditions that the scorer needs, if it needs any.
+    """
+    parts = []
+    for start in track(range(0, rows.num_rows, CHUNK), "score cut-outs"):
+        chunk = rows.slice(start, CHUNK)
+        parts.append(scorer.score(store.get(chunk), conditions_of(chunk, scorer.conditions)))
     return np.concatenate(parts)
+
+
+def conditions_of(rows: pa.Table | pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64] | None:
+    """Observing conditions (row, name) of rows that hold them; None where none are asked for or some are not held."""
+    held = rows.column_names if isinstance(rows, pa.Table) else list(rows.columns)
+    if not names or not set(names) <= set(held):
+        return None
+    columns = [rows[name].to_pandas() if isinstance(rows, pa.Table) else rows[name] for name in names]
+    return np.stack([column.to_numpy(dtype=np.float64, na_value=np.nan) for column in columns], axis=1)
 
 
 def score_table(

@@ -1,0 +1,110 @@
+"""A finder that needs observing conditions is given each stamp's own: evaluated, in the grid, diagnosed, scoring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from numpy.typing import NDArray
+
+from injection.config import GridParams
+from injection.grid import plan
+from injection.stream import Sized, batches, run_batch
+from lake.errors import DataError
+from lake.stamps import StampStore
+from pipeline import foreign, params
+from pipeline.context import RunContext
+from pipeline.hosts import host_table, stamp_loader
+from pipeline.injected import populations
+from pipeline.scoring import score_rows
+from tests.pipeline.checkout import Checkout
+
+
+class SeesConditions:
+    """Answers what it is told of the observing conditions."""
+
+    name, scorer_id, stamp_pixels = "sees", "sees", 101
+
+    def __init__(self, *conditions: str) -> None:
+        self.conditions = conditions
+
+    def score(self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        if conditions is None:
+            raise DataError("needs the observing conditions of each stamp")
+        assert conditions.shape == (len(stamps), len(self.conditions))
+        return np.log(conditions).sum(axis=1)
+
+    def embed(self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
+        return self.score(stamps, conditions)[:, None].astype(np.float32)
+
+
+@pytest.fixture
+def context(finished: Checkout, monkeypatch: pytest.MonkeyPatch) -> RunContext:
+    monkeypatch.chdir(finished.folder)
+    return RunContext("diagnose", "demo1", params.survey(), params.root())
+
+
+FINDER = SeesConditions("psfsize_r", "psfdepth_r")
+
+
+def test_evaluation_gives_every_cutout_its_own_conditions(context: RunContext) -> None:
+    rows = context.read("manifest", slices=[context.survey.audit_manifest])
+    logits = score_rows(FINDER, StampStore(context.root.cutouts), rows)
+    known = rows.select(["psfsize_r", "psfdepth_r"]).to_pandas().astype(float)
+    np.testing.assert_allclose(logits, np.log(known).sum(axis=1))
+    with pytest.raises(DataError, match="needs the observing conditions"):
+        score_rows(FINDER, StampStore(context.root.cutouts), rows.drop_columns(["psfsize_r"]))
+
+
+def test_the_grid_gives_injections_the_conditions_of_their_hosts(context: RunContext) -> None:
+    hosts = host_table(context)
+    planned = plan(params.typed(GridParams, "grid"), hosts, context.seed)
+    load = stamp_loader(hosts, StampStore(context.root.cutouts))
+    rows = batches(planned)[0].slice(0, 8)
+    found = run_batch(planned, rows, load, Sized(FINDER, 101))  # type: ignore[arg-type]
+    own = hosts.to_pandas().set_index("galaxy_id").loc[found["galaxy_id"].to_pylist()]
+    expected = np.log(own[["psfsize_r", "psfdepth_r"]].astype(float)).sum(axis=1)
+    np.testing.assert_allclose(found["score"].to_numpy(), expected, rtol=1e-6)
+    assert found["host_score"].to_pylist() == found["score"].to_pylist()
+    lost = hosts.set_column(hosts.column_names.index("psfsize_g"), "psfsize_g", pc.multiply(hosts["psfsize_g"], np.nan))
+    planned = plan(params.typed(GridParams, "grid"), lost, context.seed)
+    found = run_batch(planned, rows, load, Sized(SeesConditions("psfsize_r", "psfsize_g"), 101))  # type: ignore[arg-type]
+    assert set(found["status"].to_pylist()) == {"failed"}
+    assert found["reason"][0].as_py() == f"host {found['galaxy_id'][0].as_py()} lacks one of psfsize_r, psfsize_g"
+
+
+def test_diagnostics_embed_with_conditions(context: RunContext) -> None:
+    from analysis.config import DiagnoseParams
+
+    manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
+    values = params.section("diagnose")
+    assert isinstance(values, DiagnoseParams)
+    pairs, space = populations(context, manifest, StampStore(context.root.cutouts), FINDER, values)
+    assert space == "embedding of the network"
+    with_arc, found = pairs["injections_against_listed_lenses"]
+    lenses = manifest[(manifest["label"] == 1) & (manifest["split"] == "test")]
+    np.testing.assert_allclose(
+        found.features[:, 0], np.log(lenses[["psfsize_r", "psfdepth_r"]].astype(float)).sum(axis=1), rtol=1e-6
+    )
+    hosts = host_table(context).to_pandas().set_index("galaxy_id").loc[np.asarray(with_arc.hosts)]
+    np.testing.assert_allclose(
+        with_arc.features[:, 0], np.log(hosts[["psfsize_r", "psfdepth_r"]].astype(float)).sum(axis=1), rtol=1e-6
+    )
+
+
+def test_dhs_score_takes_conditions_from_the_files_or_says_which_lack_them(
+    context: RunContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = context.read("manifest", slices=[context.survey.audit_manifest]).slice(0, 2)
+    stamps = np.nan_to_num(StampStore(context.root.cutouts).get(rows), nan=0.1)
+    for number, extra in enumerate([{"meta_psfsize_r": 1.5, "meta_psfdepth_r": 200.0}, {"meta_psfsize_r": 1.5}]):
+        values = {"galaxy_id": f"g{number}", "ra": 10.0 + number, "dec": 2.0, "pixel_scale": 0.262}
+        meta = {f"meta_{name}": value for name, value in values.items()} | extra
+        np.savez(tmp_path / f"g{number}.npz", cutout=np.moveaxis(stamps[number], 0, -1), **meta)
+    monkeypatch.setattr(foreign, "load_scorer", lambda folder: FINDER)
+    found = foreign.score_folder(tmp_path, "demo1").to_pandas().sort_values("ra")
+    assert found["score"].iloc[0] == pytest.approx(np.log(1.5 * 200.0))
+    assert np.isnan(found["score"].iloc[1])
+    assert found["reason"].tolist() == [None, "lacks one of meta_psfsize_r, meta_psfdepth_r"]
