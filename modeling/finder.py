@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from lake.config import Section
 from lake.errors import DataError, invalid, one_line
+from modeling.card import FINDER
 from modeling.preprocess import centre_crop
 
 Stamps = NDArray[np.float32]
@@ -46,6 +48,20 @@ class FinderParams(Section):
     """What it answers; none where the finder says it."""
     identity: str | None = None
     """The identity it was enlisted with; a finder that is another one by now is refused."""
+    trained_within_arcsec: float = Field(default=1.0, gt=0)
+    """Objects this near to a position that it was trained on count as trained on."""
+
+
+def read_finder(folder: Path) -> FinderParams:
+    """What ``scorer.json`` of a folder says."""
+    path = folder / FINDER
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {one_line(error)}") from error
+    if not isinstance(values, dict):
+        raise DataError(f"{path} must hold one JSON object")
+    return FinderParams.load(values, str(path))
 
 
 class Contract(Section):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,7 +14,7 @@ from lake.errors import DataError, invalid
 from lake.survey import BANDS, STAMP_PIXELS
 from modeling.card import FINDER
 from modeling.checkpoint import Checkpoint
-from modeling.finder import ExternalScorer, FinderParams, Output
+from modeling.finder import ExternalScorer, FinderParams, Output, read_finder
 from modeling.hardware import DTYPES, device_of
 from modeling.inference import Arithmetic, batch_size, logits_of, threads
 from modeling.networks import restored
@@ -141,8 +140,7 @@ def load_scorer(
     """
     folder = Path(source)
     if (folder / FINDER).exists():
-        values = json.loads((folder / FINDER).read_text(encoding="utf-8"))
-        return ExternalScorer(FinderParams.load(values, str(folder / FINDER)), STAMP_PIXELS)
+        return ExternalScorer(read_finder(folder), STAMP_PIXELS)
     if folder.is_dir():
         return CheckpointScorer(Checkpoint.load(folder), foreign)
     if ":" in str(source):

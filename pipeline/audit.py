@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,14 +25,30 @@ from modeling.scorer import load_scorer
 from pipeline import params
 from pipeline.forgetting import PER_FINDER, forget
 from pipeline.reproduce import reproduce
+from pipeline.trainedon import LISTED, csv_text, read_listed
 
 TRIED = 64
 """Stamps a finder is tried on; a quarter of them are those with the most unobserved pixels that the lake has."""
+LARGEST_MATCH_ARCSEC = 60.0
+"""A radius above this would take neighbours on the sky for one object."""
 AGREEMENT = 0.01
 """By so much in probability may a finder's answers for one stamp differ with the stamps it is given beside it."""
 
 
-def audit(finder: str, name: str, output: Output | None = None) -> None:
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a finder was trained on, as its author lists it."""
+
+    path: Path
+    within_arcsec: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.within_arcsec <= LARGEST_MATCH_ARCSEC:
+            raise invalid("within", f"above 0 and at most {LARGEST_MATCH_ARCSEC:g} arcsec", self.within_arcsec)
+        read_listed(self.path)
+
+
+def audit(finder: str, name: str, output: Output | None = None, trained_on: TrainedOn | None = None) -> None:
     """Try the finder, enlist it as ``name``, measure it, and make the report; one that fails is taken out again."""
     checked_name(name, "name")
     if name in params.load_file()["train"]:
@@ -41,7 +60,8 @@ def audit(finder: str, name: str, output: Output | None = None) -> None:
     if manifest not in {entry.card.slice for entry in cards.slices(root, "manifest")}:
         reproduce("manifest")
     try_out(scorer, root, manifest)
-    former = enlist(scorer, finder, name, root)
+    former = _held(root.checkpoints(name))
+    enlist(scorer, finder, name, root, trained_on)
     try:
         reproduce(*(f"{stage}@{name}" for stage in PER_FINDER))
     except DarkHaloError as error:
@@ -86,26 +106,42 @@ def _in_order_of_trial(root: DataRoot, manifest: str) -> pd.DataFrame:
     return pd.concat([worst, found.drop(worst.index)], ignore_index=True)
 
 
-def enlist(scorer: ExternalScorer, finder: str, name: str, root: DataRoot) -> str | None:
-    """Write ``data/checkpoints/<name>/scorer.json`` and add the name to what is audited; the former file, if any."""
-    path = root.checkpoints(name) / FINDER
-    former = path.read_text() if path.exists() else None
+def enlist(scorer: ExternalScorer, finder: str, name: str, root: DataRoot, trained_on: TrainedOn | None) -> None:
+    """Write ``data/checkpoints/<name>/`` (``scorer.json``, the list it was trained on), and have it audited."""
+    folder = root.checkpoints(name)
     facts = {
         "finder": finder,
         "stamp_pixels": scorer.contract.stamp_pixels,
         "output": scorer.contract.output,
         "identity": scorer.scorer_id,
+        "trained_within_arcsec": trained_on.within_arcsec if trained_on else None,
     }
     known = {key: value for key, value in facts.items() if value is not None}
-    write_atomically(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
+    files = {FINDER: json.dumps(known, indent=1, sort_keys=True) + "\n"}
+    if trained_on is not None:
+        files[LISTED] = csv_text(read_listed(trained_on.path))
+    _hold(folder, files)
     audited = params.load_file()["audited"]
     params.set_audited([*audited, *({name} - set(audited))])
-    return former
 
 
-def _withdraw(former: str | None, name: str, root: DataRoot) -> None:
+def _withdraw(former: Mapping[str, str], name: str, root: DataRoot) -> None:
     """Undo an enlisting: what was enlisted by this name before is so again."""
-    if former is None:
-        forget(name, root)
+    if former:
+        _hold(root.checkpoints(name), former)
     else:
-        write_atomically(root.checkpoints(name) / FINDER, former)
+        forget(name, root)
+
+
+def _held(folder: Path) -> Mapping[str, str]:
+    """Contents of the files that stand for a finder."""
+    return {name: (folder / name).read_text() for name in (FINDER, LISTED) if (folder / name).exists()}
+
+
+def _hold(folder: Path, files: Mapping[str, str]) -> None:
+    """Leave these files in the folder, and none of the others that may stand for a finder."""
+    for name in (LISTED, FINDER):
+        if name in files:
+            write_atomically(folder / name, files[name])
+        else:
+            (folder / name).unlink(missing_ok=True)

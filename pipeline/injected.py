@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from lake.errors import DataError
 from lake.hashing import key_hash
 from lake.stamps import StampStore
 from pipeline.context import RunContext
+from pipeline.gridfacts import grid_facts
 from pipeline.hosts import host_table, stamp_loader
 from pipeline.scoring import conditions_of
 
@@ -34,8 +34,7 @@ Images = NDArray[np.float32]
 
 def grid_params(context: RunContext, generation: str) -> GridParams:
     """The parameters that a finished grid was filled with."""
-    facts = json.loads((context.root.grid(generation) / "grid.json").read_text())
-    return GridParams.load(facts["parameters"], "grid")
+    return GridParams.load(grid_facts(context.root, generation)["parameters"], "grid")
 
 
 def drawn_again(context: RunContext, rows: pa.Table, grid: GridParams, store: StampStore) -> tuple[Images, Images]:

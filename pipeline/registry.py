@@ -10,6 +10,7 @@ from lake import tables
 from modeling.card import FINDER, read_card
 from modeling.scorer import load_scorer
 from pipeline.context import RunContext
+from pipeline.trainedon import LISTED, read_listed
 
 
 def trained_run(context: RunContext, generation: str) -> pa.Table:
@@ -41,11 +42,15 @@ def _trained(folder: Path, generation: str) -> dict[str, object]:
 
 def _external(folder: Path, generation: str) -> dict[str, object]:
     scorer = load_scorer(folder)
+    listed = folder / LISTED
+    known = "its training set is not known here"
+    if listed.exists():
+        known = f"{read_listed(listed).num_rows} objects that it was trained on are listed"
     return {
         "run_id": f"audit-{scorer.scorer_id}",
         "kind": "evaluation",
         "generation": generation,
         "checkpoint_id": scorer.scorer_id,
         "network": scorer.name,
-        "key_finding": "audited as somebody's own finder; its training set is not known here",
+        "key_finding": f"audited as somebody's own finder; {known}",
     }

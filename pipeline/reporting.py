@@ -16,17 +16,21 @@ from injection.config import GridParams
 from lake import cards
 from lake.errors import LakeError
 from lake.provenance import git_commit, pipeline_version
+from lake.root import DataRoot
 from lake.stamps import StampStore
 from lake.survey import BANDS
-from modeling.card import FINDER, read_card
+from modeling.card import CARD, FINDER, read_card
 from pipeline.context import RunContext
 from pipeline.galleries import galleries
+from pipeline.gridfacts import GRID
 from pipeline.injected import grid_params
 from pipeline.results import shown_first
 
 log = logging.getLogger(__name__)
 
 _SPLIT = "test"
+_JUDGING = ("evaluate", "diagnose")
+"""Stages that leave diagnostics and gates of a finder."""
 _INJECTION_COLUMNS = [
     *("grid_id", "injection_id", "galaxy_id", "lens_theta_e_arcsec", "src_mag_r", "src_beta_frac", "src_re_arcsec"),
     *("host_psf_fwhm_nea_r_arcsec", "host_depth_r_mag", "detectable"),
@@ -72,12 +76,16 @@ def reported(context: RunContext) -> list[str]:
     """
     manifest = cards.stem("manifest", context.survey.audit_manifest)
     now = cards.read_slice(context.root, "manifest", context.survey.audit_manifest).card.fingerprint
-    evaluated = {e.card.slice: e.pin.inputs.get(f"table:{manifest}", "") for e in cards.slices(context.root, "scores")}
-    measured = [e.card.slice for e in cards.slices(context.root, "completeness") if e.card.slice in evaluated]
-    names = [name for name in measured if name is not None]
-    known = [name for name in names if evaluated[name].split("@")[0] == now]
-    for name in sorted(set(names) - set(known)):
-        log.warning("%s is left out of the report: it was evaluated on another state of %s", name, manifest)
+    known = []
+    for entry in cards.slices(context.root, "scores"):
+        name, on = str(entry.card.slice), entry.pin.inputs.get(f"table:{manifest}", "").split("@")[0]
+        if lacking := _lacking(context.root, name):
+            words = "%s is left out of the report, its run is not complete: there is no %s; `dvc repro` completes it"
+            log.warning(words, name, " and no ".join(lacking))
+        elif on != now:
+            log.warning("%s is left out of the report: it was evaluated on another state of %s", name, manifest)
+        else:
+            known.append(name)
     if not known:
         raise LakeError(
             f"no finder has been audited on '{manifest}' as it is; name some in 'audited' and run `dvc repro`"
@@ -85,9 +93,19 @@ def reported(context: RunContext) -> list[str]:
     return known
 
 
+def _lacking(root: DataRoot, name: str) -> list[str]:
+    """What the report shows of a finder and its run has not made, or has lost."""
+    made = [cards.stem(table, name) for table in ("injections", "injection_scores", "completeness")]
+    made += [cards.stem(table, f"{stage}-{name}") for table in ("diagnostics", "gates") for stage in _JUDGING]
+    folder, grid = root.checkpoints(name), root.grid(name) / GRID
+    lost = [stem for stem in made if not (root.cards / f"{stem}.json").exists()]
+    lost += [str(grid)] if not grid.exists() else []
+    return lost + ([str(folder)] if not ((folder / FINDER).exists() or (folder / CARD).exists()) else [])
+
+
 def _generation(context: RunContext, name: str) -> GenerationInputs:
     scores = context.read("scores", slices=[name]).to_pandas()
-    runs = [f"evaluate-{name}", f"diagnose-{name}"]
+    runs = [f"{stage}-{name}" for stage in _JUDGING]
     injections = context.read("injections", _INJECTION_COLUMNS, slices=[name]).to_pandas()
     answers = context.read("injection_scores", _ANSWER_COLUMNS, slices=[name]).to_pandas()
     return GenerationInputs(
@@ -105,7 +123,8 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
 def _facts(context: RunContext, name: str) -> Mapping[str, str]:
     folder = context.root.checkpoints(name)
     if (folder / FINDER).exists():
-        return {"kind": "somebody's own finder", **json.loads((folder / FINDER).read_text())}
+        facts = json.loads((folder / FINDER).read_text())
+        return {"kind": "somebody's own finder"} | {key: str(value) for key, value in facts.items()}
     card = read_card(folder)
     return {
         "network": card.config.network.name,

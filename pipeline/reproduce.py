@@ -19,7 +19,10 @@ from pipeline.publishing import require_places
 
 
 def reproduce(*targets: str) -> None:
-    """``dvc repro`` after the cards of lost tables are removed, so that DVC sees what is gone."""
+    """``dvc repro`` after the cards of lost tables are removed, so that DVC sees what is gone.
+
+    Of everything, what does not need a stage that fails is run all the same: one finder does not hold up another.
+    """
     survey = params.survey()
     root = DataRoot.of(survey.data_root, survey.lake_uri)
     require_places(root, None)
@@ -28,7 +31,7 @@ def reproduce(*targets: str) -> None:
     _allow_no_git()
     # The stages' commands begin with `dhs`, which is found without an activated environment too.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    command = [sys.executable, "-m", "dvc", "repro", *targets]
+    command = [sys.executable, "-m", "dvc", "repro", *(targets or ["--keep-going"])]
     if subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode:
         raise DarkHaloError("the pipeline stopped; mend what the lines above name and repeat: it resumes where it was")
 

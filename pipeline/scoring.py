@@ -15,7 +15,9 @@ from lake.progress import track
 from lake.stamps import StampStore
 from modeling.card import FINDER
 from modeling.checkpoint import Checkpoint
+from modeling.finder import read_finder
 from modeling.scorer import Scorer
+from pipeline.trainedon import LISTED, read_listed, seen
 
 CHUNK = 1024
 """Cut-outs read at a time: what a GPU scores at once."""
@@ -58,9 +60,12 @@ def score_table(
     return kept
 
 
-def seen_by(folder: Path, galaxy_ids: pa.ChunkedArray) -> pa.Array:
-    """Which galaxies the checkpoint in ``folder``, or an ancestor of it, trained or selected on; null where that is
-    not known, as of every galaxy for somebody else's finder."""
-    if (folder / FINDER).exists():
-        return pa.nulls(len(galaxy_ids), pa.bool_())
-    return pa.array(Checkpoint.load(folder).has_seen(galaxy_ids))
+def seen_by(folder: Path, rows: pa.Table) -> pa.Array:
+    """Which galaxies (``galaxy_id``, ``ra``, ``dec``) the checkpoint in ``folder``, or an ancestor of it, trained or
+    selected on; null where that is not known: of every galaxy for somebody else's finder that brings no list."""
+    if not (folder / FINDER).exists():
+        return pa.array(Checkpoint.load(folder).has_seen(rows["galaxy_id"]))
+    if not (folder / LISTED).exists():
+        return pa.nulls(rows.num_rows, pa.bool_())
+    radius = read_finder(folder).trained_within_arcsec
+    return pa.array(seen(read_listed(folder / LISTED), rows, radius))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,7 +14,19 @@ import click
 @click.option(
     "--output", type=click.Choice(["logits", "probabilities"]), help="What the finder answers, if it does not say so."
 )
-def audit(finder: str, name: str, output: Any) -> None:
+@click.option(
+    "--trained-on",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="LIST.csv",
+    help="What the finder was trained on, by galaxy_id or by ra and dec (degrees); leakage is then measured.",
+)
+@click.option(
+    "--within",
+    default=1.0,
+    show_default=True,
+    help="Objects this near (arcsec) to a listed position are the listed one.",
+)
+def audit(finder: str, name: str, output: Any, trained_on: Path | None, within: float) -> None:
     """Measure the completeness of your own finder.
 
     PACKAGE:OBJECT is importable from here: a function, an object with `score`, a class that makes one, or a torch
@@ -24,7 +37,8 @@ def audit(finder: str, name: str, output: Any) -> None:
     from pipeline import audit as audits
     from pipeline.reproduce import closing_words
 
-    audits.audit(finder, name, output)
+    listed = audits.TrainedOn(trained_on, within) if trained_on else None
+    audits.audit(finder, name, output, listed)
     click.echo(closing_words())
 
 

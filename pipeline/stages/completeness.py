@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -12,12 +10,13 @@ from analysis.config import CompletenessParams
 from etl.completeness import summarise
 from etl.frames import frame
 from lake import tables
+from pipeline.gridfacts import grid_facts
 from pipeline.sparkrun import SparkRun
 
 
 def run(context: SparkRun, params: CompletenessParams) -> None:
     generation = context.generation
-    facts = json.loads((context.root.grid(generation) / "grid.json").read_text())
+    facts = grid_facts(context.root, generation)
     scores = context.read("scores", ["split", "label", "probability"], slices=[facts["generation"]])
     hosts = pc.and_(pc.equal(scores["split"], "val"), pc.equal(scores["label"], 0))
     points = thresholds(scores.filter(hosts)["probability"].to_numpy(), params)

@@ -27,7 +27,7 @@ def run(context: RunContext, params: EvaluateParams) -> None:
     context.note_input(f"checkpoint:{generation}", scorer.scorer_id)
     manifest = context.read("manifest", slices=[context.survey.audit_manifest])
     logits = score_rows(scorer, StampStore(context.root.cutouts), manifest)
-    scores = score_table(scorer, generation, manifest, logits, seen_by(folder, manifest["galaxy_id"]))
+    scores = score_table(scorer, generation, manifest, logits, seen_by(folder, manifest))
     where = {"checkpoint_id": scorer.scorer_id, "generation": generation}
     context.write("scores", scores, generation, where)
     outcome = evaluate(_test_objects(scores, manifest, params), params, np.random.default_rng(context.seed))

@@ -18,6 +18,7 @@ from lake.stamps import StampStore
 from lake.views import MAIN
 from modeling.scorer import load_scorer
 from pipeline.context import RunContext
+from pipeline.gridfacts import GRID
 from pipeline.hosts import LoadHosts, host_table, stamp_loader
 from pipeline.publishing import published_folder
 
@@ -66,7 +67,7 @@ def write_facts(folder: Path, planned: Plan, grid_name: str, checkpoint_id: str,
         "cells": cells(planned.grid),
         "short": planned.empty.to_pylist(),
     }
-    write_atomically(folder / "grid.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
+    write_atomically(folder / GRID, json.dumps(facts, indent=1, sort_keys=True) + "\n")
 
 
 def cells(grid: GridParams) -> list[dict[str, object]]:

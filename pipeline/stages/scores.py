@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 from etl.scores import GridRun, ingest
 from lake import tables
+from pipeline.gridfacts import grid_batches, grid_facts
 from pipeline.sparkrun import SparkRun
 
 
 def run(context: SparkRun, params: None) -> None:
     generation = context.generation
-    folder = context.root.grid(generation)
-    facts = json.loads((folder / "grid.json").read_text())
-    batches = [str(path.resolve()) for path in sorted(folder.glob("batch-*.parquet"))]
+    facts = grid_facts(context.root, generation)
+    batches = [str(path.resolve()) for path in grid_batches(context.root, generation)]
     context.note_input(f"grid:{generation}", facts["grid_id"])
     scored = GridRun(**{name: facts[name] for name in ("grid_id", "grid_name", "checkpoint_id", "generation")})
     frames = ingest(context.spark, batches, scored)

@@ -22,6 +22,7 @@ from lake.root import DataRoot
 from pipeline import params
 from pipeline.context import RunContext
 from pipeline.reporting import reported
+from pipeline.trainedon import LISTED
 from tests.pipeline.checkout import Checkout
 
 pytestmark = pytest.mark.timeout(900)
@@ -131,7 +132,9 @@ finder = BlueAround()
 """
 
 
-def test_somebody_elses_finder_is_audited_like_ours(twin: Callable[[], Checkout]) -> None:
+def test_somebody_elses_finder_is_audited_like_ours_and_forgotten(
+    finished: Checkout, twin: Callable[[], Checkout], caplog: pytest.LogCaptureFixture
+) -> None:
     copy = twin()
     (copy.folder / "their_finder.py").write_text(_THEIR_FINDER)
     copy.dhs("audit", "their_finder:finder", "--name", "theirs")
@@ -152,6 +155,36 @@ def test_somebody_elses_finder_is_audited_like_ours(twin: Callable[[], Checkout]
     for name in ("untouched_test_set", "lens_recall/leakage_guard"):
         assert gates.status[name] == "NOT MEASURED"
     assert "theirs" in (copy.folder / "data" / "report" / "index.html").read_text()
+    _check_that_a_list_measures_leakage(copy, root)
+    context = RunContext("report", None, params.survey(), root)
+    assert reported(context) == ["demo1", "theirs"]
+    shutil.rmtree(root.grid("theirs"))
+    assert reported(context) == ["demo1"]
+    assert (
+        f"its run is not complete: there is no {root.grid('theirs')}/grid.json; `dvc repro` completes it" in caplog.text
+    )
+    stopped = copy.dhs("run", "scores", "--generation", "theirs", check=False)
+    assert "the grid of theirs is gone" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    copy.dhs("forget", "theirs")
+    assert copy.cards() == finished.cards()
+    assert not any(root.local.glob("*/theirs*"))
+    assert "theirs" not in (copy.folder / "params.yaml").read_text()
+
+
+def _check_that_a_list_measures_leakage(copy: Checkout, root: DataRoot) -> None:
+    """A list that names one object of the test split, and another by its position, is what the finder has seen."""
+    columns, name = ["galaxy_id", "ra", "dec", "split"], params.survey().audit_manifest
+    manifest = delta.read(root, "manifest", columns, slices=[name]).to_pandas()
+    test = manifest[manifest["split"] == "test"].head(2)
+    one, other = test.to_dict("records")
+    text = f"galaxy_id,ra,dec\n{one['galaxy_id']},,\n,{other['ra']},{other['dec']}\n"
+    (root.checkpoints("theirs") / LISTED).write_text(text)
+    copy.dhs("run", "evaluate", "--generation", "theirs")
+    scores = delta.read(root, "scores", slices=["theirs"]).to_pandas()
+    assert set(scores[scores["seen_in_training"].astype(bool)]["galaxy_id"]) == set(test["galaxy_id"])
+    gates = delta.read(root, "gates", slices=["evaluate-theirs"]).to_pandas().set_index("name")
+    assert gates.status["untouched_test_set"] == "FAIL"
 
 
 def test_an_unknown_suffix_and_a_bad_query_are_errors_in_a_sentence(finished: Checkout) -> None:
@@ -194,12 +227,16 @@ def test_a_finder_measured_on_an_earlier_state_of_the_survey_is_not_reported(
     root = DataRoot.of(twin().folder / "data")
     context = RunContext("report", None, params.survey(), root)
     assert reported(context) == ["demo1"]
-    for table in ("scores", "completeness"):
-        entry = cards.read_slice(root, table, "demo1")
-        inputs = {name: f"1{value}" for name, value in entry.pin.inputs.items()}
-        cards.publish(root, replace(entry.card, slice="older"), replace(entry.pin, inputs=inputs))
+    for folder in (root.grid("demo1"), root.checkpoints("demo1")):
+        shutil.copytree(folder, folder.with_name("older"))
+    for table in cards.tables(root):
+        for entry in cards.slices(root, table):
+            if entry.card.slice in ("demo1", "evaluate-demo1", "diagnose-demo1"):
+                inputs = {name: f"1{value}" for name, value in entry.pin.inputs.items()}
+                older = entry.card.slice.replace("demo1", "older")
+                cards.publish(root, replace(entry.card, slice=older), replace(entry.pin, inputs=inputs))
     assert reported(context) == ["demo1"]
-    assert "older is left out of the report" in caplog.text
+    assert "older is left out of the report: it was evaluated on another state of" in caplog.text
     cards.remove(root, "completeness", "demo1")
     with pytest.raises(LakeError, match=r"no finder has been audited on 'manifest\.audit_70_15_15' as it is"):
         reported(context)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lake.errors import DataError
+from lake.errors import DarkHaloError, DataError
 from pipeline.reproduce import forget_dead_locks, reproduce
 from tests.pipeline.checkout import PROJECT
 
@@ -61,6 +61,18 @@ def test_a_tarball_without_git_runs_and_finds_dhs_without_an_activated_environme
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     reproduce()
     assert Path((tmp_path / "found").read_text().strip()).parent == Path(sys.executable).parent
+
+
+def test_a_finder_that_fails_does_not_hold_up_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
+    stages = {f"grid{i}": {"cmd": f"touch made{i}{'; false' if i < 2 else ''}", "outs": [f"made{i}"]} for i in range(4)}
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text((PROJECT / ".dvc" / "config").read_text())
+    with pytest.raises(DarkHaloError, match="the pipeline stopped; mend what the lines above name"):
+        reproduce()
+    assert {path.name for path in tmp_path.glob("made*")} == {"made0", "made1", "made2", "made3"}
 
 
 def test_a_data_folder_that_dvc_would_refuse_is_refused_before_any_work(

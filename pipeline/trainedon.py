@@ -1,0 +1,91 @@
+"""What somebody else's finder was trained on, as its author lists it: by galaxy_id or by position."""
+
+from __future__ import annotations
+
+import io
+import logging
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from lake.errors import DataError, one_line
+
+log = logging.getLogger(__name__)
+
+LISTED = "trained_on.csv"
+"""The list, beside ``scorer.json``."""
+_COLUMNS = ("galaxy_id", "ra", "dec")
+
+
+def read_listed(path: Path) -> pa.Table:
+    """The list: ``galaxy_id`` (with or without the collection), or ``ra`` and ``dec`` in degrees, or both, per row."""
+    try:
+        rows = pacsv.read_csv(path, convert_options=pacsv.ConvertOptions(column_types={"galaxy_id": pa.string()}))
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read as a list of training objects: {one_line(error)}") from error
+    held = set(rows.column_names)
+    if "galaxy_id" not in held and not {"ra", "dec"} <= held:
+        raise DataError(f"{path} must have a column galaxy_id, or ra and dec (degrees), got {', '.join(sorted(held))}")
+    columns = [_column(rows, name, path) for name in _COLUMNS]
+    ids, ra, dec = columns
+    placed = pc.and_(_in_range(ra, -180.0, 360.0), _in_range(dec, -90.0, 90.0))
+    named = pc.fill_null(pc.not_equal(ids, ""), False)
+    usable = pc.or_(placed, named)
+    lost = rows.num_rows - pc.sum(usable.cast(pa.int64())).as_py()
+    if lost == rows.num_rows:
+        raise DataError(f"none of the {rows.num_rows} rows of {path} has a galaxy_id or a position in degrees")
+    if lost:
+        log.warning(
+            "%d of %d rows of %s have neither a galaxy_id nor a position: not compared", lost, rows.num_rows, path
+        )
+    nothing = pa.nulls(rows.num_rows, pa.float64())
+    values = [ids, pc.if_else(placed, ra, nothing), pc.if_else(placed, dec, nothing)]
+    return pa.table(dict(zip(_COLUMNS, values, strict=True))).filter(usable)
+
+
+def csv_text(listed: pa.Table) -> str:
+    """The list as it is kept."""
+    buffer = io.BytesIO()
+    pacsv.write_csv(listed, buffer)
+    return buffer.getvalue().decode()
+
+
+def seen(listed: pa.Table, rows: pa.Table, radius_arcsec: float) -> NDArray[np.bool_]:
+    """Which rows (``galaxy_id``, ``ra``, ``dec``) the list names, or has an object within the radius of."""
+    names = listed["galaxy_id"].drop_null().unique()
+    ids = rows["galaxy_id"].combine_chunks()
+    native = pc.replace_substring_regex(ids, r"^[^:]*:", "")
+    found = pc.or_(pc.is_in(ids, value_set=names), pc.is_in(native, value_set=names))
+    hit = np.asarray(found.to_numpy(zero_copy_only=False), dtype=bool)
+    placed = listed.filter(pc.is_valid(listed["ra"]))
+    if placed.num_rows:
+        chord = 2.0 * np.sin(np.radians(radius_arcsec / 3600.0) / 2.0)
+        distance, _ = KDTree(_unit_vectors(placed)).query(
+            _unit_vectors(rows), distance_upper_bound=np.nextafter(chord, 1.0)
+        )
+        hit |= np.isfinite(distance)
+    return hit
+
+
+def _column(rows: pa.Table, name: str, path: Path) -> pa.Array:
+    kind = pa.string() if name == "galaxy_id" else pa.float64()
+    if name not in rows.column_names:
+        return pa.nulls(rows.num_rows, kind)
+    try:
+        return rows[name].combine_chunks().cast(kind)
+    except pa.ArrowException as error:
+        raise DataError(f"column {name} of {path} must hold numbers: {one_line(error)}") from error
+
+
+def _in_range(values: pa.Array, low: float, high: float) -> pa.Array:
+    return pc.fill_null(pc.and_(pc.greater_equal(values, low), pc.less_equal(values, high)), False)
+
+
+def _unit_vectors(rows: pa.Table) -> NDArray[np.float64]:
+    ra, dec = (np.radians(rows[name].to_numpy().astype(np.float64)) for name in ("ra", "dec"))
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
