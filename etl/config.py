@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from lake.columns import TYPES
-from lake.config import Section
+from lake.config import Name, Section
 
 PoolType = Literal["SER", "DEV", "REX", "EXP", "PSF"]
 
@@ -110,7 +110,7 @@ class CutoutsParams(Section):
 class ManifestSpec(Section):
     """One named manifest."""
 
-    manifest_id: str
+    manifest_id: Name
     """Its name."""
     merge_test_into_val: bool
     """Whether the test pixels count as validation (70/30 manifests)."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lake.errors import ParameterError, invalid
+from lake.names import PATTERN
 
 
 class Section(BaseModel):
@@ -42,6 +43,10 @@ def _teach(error: ValidationError, where: str, section: type[BaseModel]) -> Para
     return invalid(name, first["msg"][0].lower() + first["msg"][1:], first.get("input"))
 
 
+Name = Annotated[str, Field(pattern=f"^{PATTERN}$")]
+"""A name that becomes part of paths and slices."""
+
+
 class SplitParams(Section):
     """How the sky is divided into train, val and test."""
 
@@ -68,7 +73,7 @@ class SurveyParams(Section):
     """Seed from which every stage derives its own."""
     split: SplitParams
     """The spatial split."""
-    audit_manifest: str
+    audit_manifest: Name
     """Manifest whose splits every finder is evaluated and audited on."""
     data_root: str
     """Folder that holds cards, cut-outs, checkpoints, partial work and, unless ``lake_uri`` is given, the tables."""

@@ -1,4 +1,4 @@
-"""Names of finders: they become parts of paths, of slices of tables, of stages and of commands."""
+"""Names of finders and manifests: they become parts of paths, of slices of tables, of stages and of commands."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 
 from lake.errors import invalid
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 
 
 def checked_name(name: object, parameter: str) -> str:
     """The name itself, where it is one that a path and a command can hold as it is."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(PATTERN, name):
         raise invalid(parameter, "up to 64 letters, digits, '-' and '_', the first a letter or digit", name)
     return name

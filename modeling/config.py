@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lake.config import Section
+from lake.config import Name, Section
 from lake.errors import ParameterError, invalid
 from modeling.sections import (
     AugmentationParams,
@@ -28,13 +28,13 @@ from modeling.sections import (
 class TrainParams(Section):
     """Everything that defines one generation."""
 
-    generation: str
+    generation: Name
     """Name of the generation; names its checkpoint folder."""
     description: str
     """One sentence for tables and reports."""
-    manifest: str
+    manifest: Name
     """Name of the manifest kind it is trained on."""
-    init: str | None
+    init: Name | None
     """Generation whose best weights it starts from; none starts fresh."""
     seed: int
     """Seed of weights, order and dropout."""

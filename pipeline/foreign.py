@@ -21,6 +21,7 @@ from injection.grid import grid_sources, plan
 from injection.hosts import Hosts
 from injection.stream import LoadHosts, Sized
 from lake.errors import DataError
+from lake.names import checked_name
 from modeling.scorer import load_scorer
 from pipeline import params
 from pipeline.context import RunContext, stage_run
@@ -60,7 +61,7 @@ def score_folder(folder: Path, generation: str) -> pa.Table:
 
 def inject_into_des(folder: Path, generation: str, per_radius: int) -> str:
     """Inject into the 46 DES galaxies, score, and summarise; the name of the new slices."""
-    name = f"{generation}-{_DES}"
+    name = f"{checked_name(generation, 'generation')}-{_DES}"
     survey = params.survey()
     imported = load_des_hosts(folder, params.typed(CutoutsParams, "cutouts"))
     grid_params = params.typed(GridParams, "grid")

@@ -29,9 +29,12 @@ def submit(stage: str, generation: str | None, cluster: Path, limit_files: int |
     from etl.emr import Submission
     from etl.emr import submit as run
     from etl.emr_config import EmrParams
+    from lake.names import checked_name
     from pipeline import params
     from pipeline.strictyaml import read_mapping
 
+    if generation is not None:
+        checked_name(generation, "generation")
     values = params.load_file()
     limits = {"limit_files": limit_files, "limit_rows": limit_rows}
     given = {name: value for name, value in limits.items() if value is not None}

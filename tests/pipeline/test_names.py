@@ -50,6 +50,25 @@ def test_a_name_that_a_path_or_a_command_cannot_hold_is_refused_wherever_it_ente
         params.resolve("demo")
 
 
+@pytest.mark.parametrize("name", ["../x", "a b", "x;touch hacked", "a\n", ""])
+def test_names_of_manifests_are_checked_too(project: Path, name: str) -> None:
+    demo = project / "params" / "demo.yaml"
+    before = demo.read_text()
+    write(demo, survey={**yaml.safe_load(before)["survey"], "audit_manifest": name})
+    with pytest.raises(ParameterError, match=r"'survey.audit_manifest' must be .*match pattern"):
+        params.resolve("demo")
+    demo.write_text(before)
+    manifests = [
+        {
+            **yaml.safe_load((project / "params" / "base.yaml").read_text())["manifest"]["manifests"][0],
+            "manifest_id": name,
+        }
+    ]
+    write(demo, manifest={"manifests": manifests})
+    with pytest.raises(ParameterError, match=r"'manifest.manifests.0.manifest_id' must be .*match pattern"):
+        params.resolve("demo")
+
+
 @pytest.mark.parametrize("name", ["demo1", "gen5a", "sim-gen3", "resnet18_baseline_v1", "7", "a" * 64])
 def test_names_of_today_pass(name: str) -> None:
     assert checked_name(name, "generation") == name
