@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from injection.conditioning import follow_hosts
@@ -56,8 +57,9 @@ def batches(plan: Plan) -> list[pa.Table]:
 def run(plan: Plan, load_hosts: LoadHosts, scorer: Scorer, start: int = 0) -> Iterator[pa.Table]:
     """Tables of :data:`BATCH_SCHEMA`, one per batch of the plan, from batch ``start`` on.
 
-    A row's values do not depend on the batch it is in. A host that cannot be loaded or used is replaced by the next of
-    the row's hosts; a row that runs out of hosts, or cannot be rendered or scored, fails with its reason.
+    A row's values do not depend on the batch it is in. A host that cannot be loaded or used, or whose stamp gets no
+    finite score, is replaced by the next of the row's hosts; a row that runs out of hosts, or cannot be rendered, fails
+    with its reason.
     """
     for rows in batches(plan)[start:]:
         yield run_batch(plan, rows, load_hosts, scorer)
@@ -76,15 +78,30 @@ class Sized:
 
 def run_batch(plan: Plan, rows: pa.Table, load_hosts: LoadHosts, scorer: Scorer) -> pa.Table:
     """One batch of :func:`run`."""
-    grid = plan.grid
-    accelerator(grid.device)
+    accelerator(plan.grid.device)
+    out, again = _attempt(plan, rows, load_hosts, scorer, np.zeros(rows.num_rows, np.int64))
+    while len(again):
+        first = out.column("host_attempt").to_numpy()[again] + 1
+        more, still = _attempt(plan, rows.take(pa.array(again)), load_hosts, scorer, first)
+        place = np.arange(out.num_rows)
+        place[again] = out.num_rows + np.arange(len(again))
+        out = pa.concat_tables([out, more]).combine_chunks().take(pa.array(place))
+        again = again[still]
+    _report(out.column("injection_id").to_pylist(), plan.seed, out.column("reason").to_pylist())
+    return out
+
+
+def _attempt(
+    plan: Plan, rows: pa.Table, load_hosts: LoadHosts, scorer: Scorer, first: NDArray[np.int64]
+) -> tuple[pa.Table, NDArray[np.int64]]:
+    """Rows with their hosts from the ``first`` on, injected and scored, and which of them another host may help."""
     drawn = plan.drawn(rows)
-    found = _find_hosts(rows, load_hosts, grid, scorer.stamp_pixels)
+    found = _find_hosts(rows, load_hosts, plan.grid, scorer.stamp_pixels, first)
     columns = _identity(plan, rows, found)
     good = np.flatnonzero([reason is None for reason in found.reasons])
-    if grid.host_model == "IM2":
+    if plan.grid.host_model == "IM2":
         drawn = follow_hosts(drawn, plan.prior, plan.hosts.shapes(plan.hosts.rows_of(found.ids)), plan.seed)
-    values, reasons = _inject(plan, drawn.take(pa.array(good)), found.take(good), scorer)
+    values, reasons, of_host = _inject(plan, drawn.take(pa.array(good)), found.take(good), scorer)
     for place, index in enumerate(good):
         found.reasons[index] = reasons[place]
     scored = np.array([reason is None for reason in found.reasons])
@@ -94,8 +111,9 @@ def run_batch(plan: Plan, rows: pa.Table, load_hosts: LoadHosts, scorer: Scorer)
     columns["reason"] = pa.array(found.reasons, pa.string())
     for name in drawn.column_names:
         columns[name] = drawn.column(name)
-    _report(drawn.column("injection_id").to_pylist(), plan.seed, found.reasons)
-    return pa.table([_cast(columns[field.name], field) for field in BATCH_SCHEMA], schema=BATCH_SCHEMA)
+    left = found.attempts + 1 < pc.list_value_length(rows.column("host_ids")).to_numpy()
+    again = good[of_host & left[good]]
+    return pa.table([_cast(columns[field.name], field) for field in BATCH_SCHEMA], schema=BATCH_SCHEMA), again
 
 
 class _Found:
@@ -109,9 +127,11 @@ class _Found:
         return _Found(self.stamps[index], [self.ids[i] for i in index], self.attempts[index], reasons)
 
 
-def _find_hosts(rows: pa.Table, load_hosts: LoadHosts, grid: GridParams, stamp_pixels: int) -> _Found:
-    """Load each row's host, or the next of its hosts where that fails."""
-    choices = rows.column("host_ids").to_pylist()
+def _find_hosts(
+    rows: pa.Table, load_hosts: LoadHosts, grid: GridParams, stamp_pixels: int, first: NDArray[np.int64]
+) -> _Found:
+    """Load the ``first`` of each row's hosts, or the next where that fails."""
+    choices = [ids[start:] for ids, start in zip(rows.column("host_ids").to_pylist(), first, strict=True)]
     count = len(choices)
     stamps = np.zeros((count, len(BANDS), stamp_pixels, stamp_pixels), np.float32)
     found = _Found(stamps, [ids[0] for ids in choices], np.zeros(count, np.int32), ["not loaded"] * count)
@@ -123,7 +143,7 @@ def _find_hosts(rows: pa.Table, load_hosts: LoadHosts, grid: GridParams, stamp_p
         loaded = _load([choices[row][attempt] for row in waiting], load_hosts)
         still = []
         for row, stamp in zip(waiting, loaded, strict=True):
-            found.ids[row], found.attempts[row] = choices[row][attempt], attempt
+            found.ids[row], found.attempts[row] = choices[row][attempt], first[row] + attempt
             reason = _host_fault(stamp, found.ids[row], grid, stamp_pixels)
             found.reasons[row] = reason
             if reason is None and not isinstance(stamp, str):
@@ -161,10 +181,12 @@ def _host_fault(stamp: Images | str, galaxy_id: str, grid: GridParams, stamp_pix
     return None
 
 
-def _inject(plan: Plan, drawn: pa.Table, found: _Found, scorer: Scorer) -> tuple[dict[str, Any], list[str | None]]:
-    """Measurements and scores of rows that have a host, and why some of them failed."""
+def _inject(
+    plan: Plan, drawn: pa.Table, found: _Found, scorer: Scorer
+) -> tuple[dict[str, Any], list[str | None], NDArray[np.bool_]]:
+    """Measurements and scores of rows that have a host, why some of them failed, and where that may be the host's."""
     if not drawn.num_rows:
-        return {}, []
+        return {}, [], np.zeros(0, bool)
     rows = plan.hosts.rows_of(found.ids)
     psf = plan.hosts.psf(rows, plan.grid)
     seen = see(plan.grid, plan.sources, drawn, found.stamps, (psf, plan.hosts.pixel_sigma_nmgy[rows]), plan.seed)
@@ -178,7 +200,8 @@ def _inject(plan: Plan, drawn: pa.Table, found: _Found, scorer: Scorer) -> tuple
             reasons[index] = reasons[index] or f"host {found.ids[index]} lacks one of {', '.join(names)}"
     for index in np.flatnonzero(~(np.isfinite(values["score"]) & np.isfinite(values["host_score"]))):
         reasons[index] = reasons[index] or "the scorer gave no finite score"
-    return values, reasons
+    of_host = [why is not None and arc is None for why, arc in zip(reasons, seen.arcs.reasons, strict=True)]
+    return values, reasons, np.array(of_host)
 
 
 def _scored(scorer: Scorer, stamps: Pixels, conditions: NDArray[np.float64] | None) -> NDArray[np.float64]:

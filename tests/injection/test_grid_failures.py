@@ -61,6 +61,35 @@ def test_rows_that_run_out_of_hosts_fail_with_a_reason(spoil: Any, reason: str) 
     assert out.column("log_prior").null_count == 0
 
 
+def test_a_host_whose_stamp_gets_no_score_is_replaced_by_the_next() -> None:
+    """A failed injection is tried again with another host, like a failed load; the row is the one of that host."""
+    plan = grids.plan(params(), hosts_table(), 42)
+    odd = plan.rows.column("host_ids")[0].as_py()[0]
+
+    def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
+        stamps = load_hosts(galaxy_ids)
+        stamps[[galaxy_id == odd for galaxy_id in galaxy_ids], :, 0, 0] = 1e6
+        return stamps
+
+    class Silent(Brightness):
+        def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.where(stamps[:, 1, 0, 0] > 1e5, np.nan, super().score(stamps))
+
+    out, whole = run(plan, load, Silent()), run(plan)
+    assert set(out.column("status").to_pylist()) == {"scored"}
+    uses = np.array([row["host_ids"][0] == odd for row in plan.rows.to_pylist()])
+    assert out.column("host_attempt").to_pylist() == uses.astype(int).tolist()
+    assert out.column("galaxy_id")[0].as_py() == plan.rows.column("host_ids")[0].as_py()[1]
+    assert out.filter(pa.array(~uses)).equals(whole.filter(pa.array(~uses)))
+
+    def unreadable(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
+        if odd in galaxy_ids:
+            raise DataError("lost")
+        return load_hosts(galaxy_ids)
+
+    assert out.equals(run(plan, unreadable))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_bad_pixels_are_tolerated_up_to_the_limit_and_counted(bad: float) -> None:
     def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
