@@ -11,7 +11,7 @@ import jinja2
 
 from analysis.figures.style import Picture
 from analysis.reporting import evidence, performance, selection
-from analysis.reporting.facts import limitations, literature_views, reference_view
+from analysis.reporting.facts import limitations, literature_views, probability_words, reference_view
 from analysis.reporting.inputs import Gallery, GalleryRow, GenerationInputs, ReportInputs
 from analysis.reporting.views import Link, TableView
 
@@ -79,8 +79,9 @@ def _completeness(inputs: ReportInputs) -> Part:
     words = (
         "Completeness is the share of scored injections with a probability above the threshold. It depends on the "
         "grid, the prior, the model and the threshold: each figure names them. It stands beside the realism gate, the "
-        "AUC of a linear probe that tells injections from listed lenses: near 0.5 injections look like lenses; where "
-        "the gate fails, completeness is a lower bound.",
+        "AUC of a linear probe that tells injections from listed lenses: near 0.5 injections in their hosts look like "
+        "lenses in theirs. Where the gate fails, arcs or host galaxies differ, and completeness of injections may lie "
+        "on either side of that of real lenses.",
     )
     threshold = inputs.params.headline_threshold_id
     caption = (
@@ -123,10 +124,7 @@ def _ranking(inputs: ReportInputs) -> Part:
 
 
 def _calibration(inputs: ReportInputs) -> Part:
-    words = (
-        "Probabilities are the logistic of the score, at the data set's own ratio of negatives to positives, not the "
-        "sky's; they are not calibrated unless a calibrator is named.",
-    )
+    words = probability_words(inputs)
     caption = "Reliability. Error bars: Jeffreys 95 %. Below: objects per bin."
     table = performance.metric_view(inputs, "Calibration", ("calibration",))
     return Part("calibration", "Calibration", words, [Shown(performance.calibration_figure(inputs), caption), table])

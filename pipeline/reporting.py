@@ -108,8 +108,11 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
     runs = [f"{stage}-{name}" for stage in _JUDGING]
     injections = context.read("injections", _INJECTION_COLUMNS, slices=[name]).to_pandas()
     answers = context.read("injection_scores", _ANSWER_COLUMNS, slices=[name]).to_pandas()
+    share, origin = lens_share(context, name)
     return GenerationInputs(
         name=name,
+        lens_share=share,
+        lens_share_origin=origin,
         checkpoint_id=str(scores["checkpoint_id"].iloc[0]),
         facts={**_facts(context, name), **contamination(scores[scores["split"] == _SPLIT])},
         scores=scores[scores["split"] == _SPLIT],
@@ -143,6 +146,23 @@ def contamination(tested: pd.DataFrame) -> Mapping[str, str]:
     if not seen:
         return {}
     return {"test figures": f"CONTAMINATED: {seen:,} of {len(tested):,} test galaxies were trained or selected on"}
+
+
+def lens_share(context: RunContext, name: str) -> tuple[float | None, str]:
+    """Share of lenses at which a model learned, from what its checkpoint recorded, and what set it."""
+    folder = context.root.checkpoints(name)
+    if (folder / FINDER).exists():
+        return None, ""
+    card = read_card(folder)
+    loss = card.config.loss.kind
+    moved = "" if loss == "bce" else f", moved by its {loss} loss"
+    if card.config.loop.positive_fraction:
+        return card.config.loop.positive_fraction, f"set by its sampler{moved}"
+    held = {entry.card.slice: entry.card.fingerprint for entry in cards.slices(context.root, "manifest")}
+    if held.get(card.manifest_id) != card.manifest_fingerprint:
+        return None, ""
+    rows = context.read("manifest", ["split", "label"], slices=[card.manifest_id]).to_pandas()
+    return float(rows.loc[rows["split"] == "train", "label"].mean()), f"as in its training split{moved}"
 
 
 def _grid(context: RunContext, name: str) -> Mapping[str, str]:

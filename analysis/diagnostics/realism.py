@@ -104,7 +104,7 @@ def realism_gate(
             measures += _measures(name, linear_probe(a, b, params, rng), space)
     limit = params.probe_gate_auc
     what = f"linear-probe AUC of {headline.replace('_', ' ')} in the {space}"
-    rule = f"{what} < {limit:g}; above, completeness is a lower bound"
+    rule = f"{what} < {limit:g}; above, injections differ from lenses by their arcs or their hosts"
     found = [m for m in measures if m.name == f"realism/{headline}/probe_auc"]
     gate = (
         gate_below("realism/linear_probe", found[0], limit, rule)

@@ -6,9 +6,10 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+import numpy as np
 import yaml
 
-from analysis.reporting.inputs import ReportInputs
+from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.views import TableView, measure
 
 _SIMULATED = (
@@ -23,10 +24,12 @@ _ALWAYS = (
     "beside them are too narrow wherever hosts are used more than once.",
 )
 _NOT_CLEANED = "Negatives are not cleaned: some of them may be unlisted lenses, which inflates the false-positive rate."
-_LOWER_BOUND = (
-    "The realism gate of {name} is {status}: injections differ from listed lenses in its feature space, and "
-    "injection-based completeness is a lower bound, not a calibrated one."
+_REALISM = (
+    "The realism gate of {name} is {status}: a linear probe tells injections from listed lenses in its feature "
+    "space{hosts}. The gate does not say whether arcs or host galaxies differ, nor on which side of the completeness "
+    "of real lenses that of injections lies."
 )
+_HOSTS_ALONE = "realism/bare_hosts_against_listed_lenses/probe_auc"
 _UNRESOLVED = (
     "The threshold {name} of {model} is the extreme of its {n:,} negatives: no false positive remains above it, so "
     "that its rate is bounded, not measured."
@@ -40,9 +43,41 @@ def limitations(inputs: ReportInputs) -> list[str]:
         gates = generation.gates
         realism = gates[gates["name"] == "realism/linear_probe"] if len(gates) else gates
         if len(realism) and realism.iloc[0]["status"] != "PASS":
-            found.append(_LOWER_BOUND.format(name=generation.name, status=realism.iloc[0]["status"]))
+            hosts = measure(generation.diagnostics, _HOSTS_ALONE)
+            apart = "" if hosts is None else f" (AUC of bare hosts against listed lenses: {hosts['value']:.2f})"
+            found.append(_REALISM.format(name=generation.name, status=realism.iloc[0]["status"], hosts=apart))
         found += _unresolved(generation.name, generation.diagnostics)
     return [*found, *_ALWAYS, *(() if inputs.negatives_cleaned else (_NOT_CLEANED,))]
+
+
+def probability_words(inputs: ReportInputs) -> list[str]:
+    """What a probability means: the share of lenses at which each model learned, and what it is at the test split's."""
+    shares = "; ".join(f"{item.name}: {_share_words(item)}" for item in inputs.generations)
+    words = [
+        "Probabilities are the logistic of the score and are not calibrated. They hold, at best, at the share of "
+        f"lenses that the model met while it learned ({shares}), not at the sky's share, which is far smaller.",
+    ]
+    labels = inputs.generations[0].scores["label"].to_numpy() if inputs.generations else np.empty(0)
+    share = float(np.mean(labels == 1)) if len(labels) else 0.0
+    for item in inputs.generations:
+        if item.lens_share is not None and 0.0 < item.lens_share < 1.0 and 0.0 < share < 1.0:
+            here, rare = (at_share(0.5, item.lens_share, other) for other in (share, 1e-3))
+            words.append(
+                f"The {inputs.reported_split} split holds {100 * share:.1f} % lenses: if nothing but the share "
+                f"differs, a probability of 0.5 of {item.name} means {here:.2g} there, and {rare:.2g} where one "
+                "object in a thousand is a lens."
+            )
+    return words
+
+
+def at_share(probability: float, learned: float, share: float) -> float:
+    """A probability that holds at the ``learned`` share of lenses, at another ``share`` (Bayes' rule)."""
+    odds = probability / (1.0 - probability) * (share / (1.0 - share)) / (learned / (1.0 - learned))
+    return odds / (1.0 + odds)
+
+
+def _share_words(item: GenerationInputs) -> str:
+    return "not known" if item.lens_share is None else f"{100 * item.lens_share:.1f} %, {item.lens_share_origin}"
 
 
 def literature_views() -> list[TableView]:

@@ -40,6 +40,10 @@ class GenerationInputs:
     checkpoint_id: str
     facts: Mapping[str, str]
     """Network, annulus, epochs, initial weights, ...: shown as they are."""
+    lens_share: float | None
+    """Share of lenses among the objects of a training epoch: where its probabilities hold; None: not known."""
+    lens_share_origin: str
+    """What set that share, in words."""
     scores: pd.DataFrame
     """Rows of `scores` of the reported split: `galaxy_id`, `label`, `score`, `probability`."""
     diagnostics: pd.DataFrame

@@ -19,7 +19,7 @@ import pytest
 from lake import cards, delta
 from lake.errors import LakeError
 from lake.root import DataRoot
-from pipeline import params
+from pipeline import params, reporting
 from pipeline.context import RunContext
 from pipeline.reporting import reported
 from pipeline.trainedon import LISTED
@@ -112,6 +112,25 @@ def test_the_mlflow_page_serves_these_runs_beside_those_of_the_reference_system(
     sources = Counter(tag["value"] for run in runs for tag in run["tags"] if tag["key"] == "source")
     assert sources["trained"] >= 4, "the generation, its training, evaluation and grid"
     assert sources["historical"] > 20
+
+
+def test_the_share_of_lenses_behind_a_probability_is_what_the_checkpoint_recorded(
+    finished: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(finished.folder)
+    context = RunContext("report", None, params.survey(), params.root())
+    assert reporting.lens_share(context, "demo1") == (0.3, "set by its sampler")
+    card = reporting.read_card(context.root.checkpoints("demo1"))
+    loop = card.config.loop.model_copy(update={"positive_fraction": 0.0})
+    config = card.config.model_copy(update={"loop": loop})
+    monkeypatch.setattr(reporting, "read_card", lambda _: card.model_copy(update={"config": config}))
+    manifest = delta.read(context.root, "manifest", slices=[card.manifest_id]).to_pandas()
+    natural = manifest[manifest.split == "train"].label.mean()
+    assert 0.05 < natural < 0.3
+    assert reporting.lens_share(context, "demo1") == (pytest.approx(natural), "as in its training split")
+    other = {"config": config, "manifest_fingerprint": "0"}
+    monkeypatch.setattr(reporting, "read_card", lambda _: card.model_copy(update=other))
+    assert reporting.lens_share(context, "demo1") == (None, "")
 
 
 _THEIR_FINDER = """
