@@ -71,7 +71,8 @@ def shortcuts(features: pd.DataFrame, labels: ArrayLike, split: ArrayLike, param
     ):
         model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=_ITERATIONS))
         measure = _auc(f"shortcut/{name}_auc", y[test], _fit_score(model, np.arcsinh(values * 100), y, train, test))
-        rule = f"AUC of a logistic classifier that sees only the {name.replace('_', ' ')} < {limit:g}"
+        seen = name.removesuffix("_only").replace("_", " ")
+        rule = f"AUC of a logistic classifier that sees only the {seen} < {limit:g}"
         measures.append(measure)
         gates.append(gate_below(f"shortcut/{name}", measure, limit, rule, miss="WARN"))
     more, more_gates = _class_differences(features, y, core[:, 1], params)

@@ -16,6 +16,7 @@ from pipeline.context import RunContext
 from pipeline.injected import drawn_again, grid_params, sample
 
 _COLUMNS = 8
+_BRIGHT_SNR = 20.0
 
 
 def galleries(
@@ -35,7 +36,8 @@ def _injections(
     rows = context.read("injections", slices=[generation])
     answers = context.read("injection_scores", ["injection_id", "probability"], slices=[generation])
     rows = rows.join(answers, "injection_id")
-    bright = rows.filter(pc.greater(rows["arc_snr"], 20.0))
+    bright = rows.filter(pc.and_(pc.equal(rows["status"], "scored"), pc.greater(rows["arc_snr"], _BRIGHT_SNR)))
+    which = f"Injections with arc SNR above {_BRIGHT_SNR:g}" if bright.num_rows else "Injections of any arc SNR"
     chosen = sample(bright if bright.num_rows else rows, params.contact_sheet_rows * _COLUMNS // 2, context.seed)
     bare, injected = drawn_again(context, chosen, grid_params(context, generation), store)
     shown: list[GalleryRow] = []
@@ -47,7 +49,7 @@ def _injections(
     shown.append(_row("listed lenses", lenses, store))
     return Gallery(
         "Injections beside their hosts and beside listed lenses",
-        f"Injections with arc SNR above 20, by keyed hash; last row: listed test lenses. Scores: {generation}.",
+        f"{which}, drawn at random by their identifiers; last row: listed test lenses. Scores: {generation}.",
         shown,
     )
 

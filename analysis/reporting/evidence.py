@@ -149,7 +149,7 @@ def candidate_view(inputs: ReportInputs) -> TableView:
         "score",
         "probability",
         "split",
-        "trained on as negative",
+        "seen as a negative in training or selection",
         "sky",
     )
     note = " Positions of a simulated sky: the viewer shows the real one." if inputs.simulated else ""

@@ -24,11 +24,12 @@ _ALWAYS = (
     "beside them are too narrow wherever hosts are used more than once.",
 )
 _NOT_CLEANED = "Negatives are not cleaned: some of them may be unlisted lenses, which inflates the false-positive rate."
-_REALISM = (
-    "The realism gate of {name} is {status}: a linear probe tells injections from listed lenses in its feature "
-    "space{hosts}. The gate does not say whether arcs or host galaxies differ, nor on which side of the completeness "
-    "of real lenses that of injections lies."
-)
+_REALISM = {
+    "FAIL": "a linear probe tells injections from listed lenses in its feature space{hosts}. The gate does not say "
+    "whether arcs or host galaxies differ, nor on which side of the completeness of real lenses that of injections is",
+    "BORDERLINE": "the sample does not decide whether injections can be told from listed lenses",
+    "NOT MEASURED": "whether injections look like listed lenses is not known",
+}
 _HOSTS_ALONE = "realism/bare_hosts_against_listed_lenses/probe_auc"
 _UNRESOLVED = (
     "The threshold {name} of {model} is the extreme of its {n:,} negatives: no false positive remains above it, so "
@@ -42,10 +43,12 @@ def limitations(inputs: ReportInputs) -> list[str]:
     for generation in inputs.generations:
         gates = generation.gates
         realism = gates[gates["name"] == "realism/linear_probe"] if len(gates) else gates
-        if len(realism) and realism.iloc[0]["status"] != "PASS":
+        status = str(realism.iloc[0]["status"]) if len(realism) else "PASS"
+        if status in _REALISM:
             hosts = measure(generation.diagnostics, _HOSTS_ALONE)
             apart = "" if hosts is None else f" (AUC of bare hosts against listed lenses: {hosts['value']:.2f})"
-            found.append(_REALISM.format(name=generation.name, status=realism.iloc[0]["status"], hosts=apart))
+            said = _REALISM[status].format(hosts=apart)
+            found.append(f"The realism gate of {generation.name} is {status}: {said}.")
         found += _unresolved(generation.name, generation.diagnostics)
     return [*found, *_ALWAYS, *(() if inputs.negatives_cleaned else (_NOT_CLEANED,))]
 

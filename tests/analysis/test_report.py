@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis.report import render_report
-from analysis.reporting.facts import at_share, literature_views, probability_words, reference_view
+from analysis.reporting.facts import at_share, limitations, literature_views, probability_words, reference_view
 from analysis.reporting.selection import denominator_view, pictures
 from tests.analysis.report_inputs import make_inputs
 
@@ -171,3 +171,22 @@ def test_probabilities_are_said_to_hold_where_the_model_learned_them():
     assert len(words) == 2, "nothing is derived for a model of which it is not known"
     assert "holds 16.7 % lenses: if nothing but the share differs, a probability of 0.5 of demo1 means 0.32" in words[1]
     assert "own ratio" not in render_report(inputs)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("FAIL", "a linear probe tells"),
+        ("BORDERLINE", "does not decide"),
+        ("NOT MEASURED", "is not known"),
+        ("PASS", ""),
+    ],
+)
+def test_what_the_realism_gate_found_is_said_as_it_was_found(status, said):
+    inputs = make_inputs()
+    item = inputs.generations[0]
+    gates = item.gates.assign(status=item.gates["status"].mask(item.gates["name"] == "realism/linear_probe", status))
+    notes = limitations(dataclasses.replace(inputs, generations=(dataclasses.replace(item, gates=gates),)))
+    about = [note for note in notes if note.startswith("The realism gate of demo1")]
+    assert len(about) == (1 if said else 0)
+    assert all(f"is {status}" in note and said in note for note in about)
