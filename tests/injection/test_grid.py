@@ -229,6 +229,21 @@ def test_measurements_are_consistent() -> None:
     np.testing.assert_array_equal(out.column("detectable").to_pylist(), flags)
 
 
+def test_widths_and_depths_of_hosts_are_the_catalogues_whatever_the_profile() -> None:
+    """The noise of a depth and theta_E over the PSF follow from psfsize alone; the arcs' peaks from the profile."""
+    moffat, gaussian = (run(grids.plan(params(psf_model=kind), hosts_table(), 42)) for kind in ("moffat", "gaussian"))
+    host = [int(name[-3:]) for name in moffat.column("galaxy_id").to_pylist()]
+    psfsize, psfdepth = (hosts_table()[name].to_numpy()[host] for name in ("psfsize_r", "psfdepth_r"))
+    for out in (moffat, gaussian):
+        np.testing.assert_allclose(out.column("host_psf_fwhm_nea_r_arcsec").to_numpy(), psfsize)
+        ratio = out.column("lens_theta_e_arcsec").to_numpy() / psfsize
+        np.testing.assert_allclose(out.column("theta_e_over_fwhm_nea").to_numpy(), ratio)
+        expected = sigma_of(psfdepth, psfsize)
+        np.testing.assert_allclose(out.column("sky_sigma_psfdepth_nmgy").to_numpy(), expected, rtol=1e-3)
+    peaks = [out.column("arc_peak_r_nmgy_arcsec2").to_numpy() for out in (moffat, gaussian)]
+    assert 1.05 < np.median(peaks[0] / peaks[1]) < 1.35
+
+
 def test_the_two_estimates_of_the_sky_are_recorded_with_their_disagreement() -> None:
     """Hosts of twice the depth's noise: the annulus says so, the depth does not."""
     planned = grids.plan(params(), hosts_table(), 42)

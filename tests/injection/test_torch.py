@@ -74,7 +74,7 @@ def test_pixels_agree_in_the_corners_with_every_psf(kind: str, includes_pixel: b
     kernel = np.broadcast_to(IMAGES["psf_fwhm1p2"], (count, 3, 51, 51))
     psf = {
         "gaussian": lambda: Psf.gaussian(np.full((count, 3), 1.2), includes_pixel),
-        "moffat": lambda: Psf.moffat(np.full((count, 3), 1.2), 2.5, includes_pixel),
+        "moffat": lambda: Psf.moffat(np.full((count, 3), 1.2), [2.5, 2.84, 3.5], includes_pixel),
         "image": lambda: Psf.from_image(kernel, 0.262, includes_pixel),
     }[kind]()
     agree(CORNERS, psf)
