@@ -30,6 +30,10 @@ _REALISM = {
     "BORDERLINE": "the sample does not decide whether injections can be told from listed lenses",
     "NOT MEASURED": "whether injections look like listed lenses is not known",
 }
+_UNKNOWN_TRAINING = (
+    "What {name} was trained on is not known: listed lenses and negatives of this page may have been among it, and "
+    "every figure of {name} on them may be too good."
+)
 _HOSTS_ALONE = "realism/bare_hosts_against_listed_lenses/probe_auc"
 _UNRESOLVED = (
     "The threshold {name} of {model} is the extreme of its {n:,} negatives: no false positive remains above it, so "
@@ -49,6 +53,9 @@ def limitations(inputs: ReportInputs) -> list[str]:
             apart = "" if hosts is None else f" (AUC of bare hosts against listed lenses: {hosts['value']:.2f})"
             said = _REALISM[status].format(hosts=apart)
             found.append(f"The realism gate of {generation.name} is {status}: {said}.")
+        seen = gates[gates["name"] == "untouched_test_set"] if len(gates) else gates
+        if len(seen) and seen.iloc[0]["status"] == "NOT MEASURED":
+            found.append(_UNKNOWN_TRAINING.format(name=generation.name))
         found += _unresolved(generation.name, generation.diagnostics)
     return [*found, *_ALWAYS, *(() if inputs.negatives_cleaned else (_NOT_CLEANED,))]
 

@@ -190,3 +190,14 @@ def test_what_the_realism_gate_found_is_said_as_it_was_found(status, said):
     about = [note for note in notes if note.startswith("The realism gate of demo1")]
     assert len(about) == (1 if said else 0)
     assert all(f"is {status}" in note and said in note for note in about)
+
+
+def test_a_finder_whose_training_set_is_unknown_is_said_to_be_so():
+    inputs = make_inputs()
+    item = inputs.generations[0]
+    assert not any("trained on is not known" in note for note in limitations(inputs))
+    gates = item.gates.assign(
+        status=item.gates["status"].mask(item.gates["name"] == "untouched_test_set", "NOT MEASURED")
+    )
+    notes = limitations(dataclasses.replace(inputs, generations=(dataclasses.replace(item, gates=gates),)))
+    assert any(note.startswith("What demo1 was trained on is not known") for note in notes)
