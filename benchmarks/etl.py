@@ -67,7 +67,7 @@ class Run:
                 "negatives",
             ),
         )
-        wanted = cutouts.requests(drawn, found, held["near"])
+        wanted = cutouts.requests(drawn, found, held["near"], held["pool"])
         index = self.timed(
             "extract", lambda: cutouts.extract(self.spark, wanted, self.survey, section["cutouts"], self.work)
         )

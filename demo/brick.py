@@ -117,9 +117,9 @@ def _maskbits(model: Floats, sources: list[Source]) -> NDArray[np.int32]:
 
 
 def _spoil(rng: np.random.Generator, image: NDArray[np.float32], invvar: Floats) -> None:
-    """A bad column of one band and a dead patch of all bands."""
+    """A bad column of one band and a dead patch of all bands: no data, which the survey writes as zeros."""
     pixels = image.shape[-1]
     column, band = int(rng.integers(pixels)), int(rng.integers(len(BANDS)))
     x, y = (int(v) for v in rng.integers(pixels // 6, pixels - pixels // 6, 2))
     for part in (np.s_[band, :, column : column + 2], np.s_[:, y : y + pixels // 15, x : x + pixels // 15]):
-        image[part], invvar[part] = np.nan, 0.0
+        image[part], invvar[part] = 0.0, 0.0

@@ -10,8 +10,8 @@ from astropy.io import fits
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from etl.coadds import tangent_plane
 from etl.near import unit_vectors
+from etl.projection import tangent_plane
 from lake.errors import DataError
 from lake.survey import PIXEL_SCALE_ARCSEC
 

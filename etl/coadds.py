@@ -2,81 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
-from etl import units
+from etl import fitslayout, units
+from etl.projection import Tan
 from lake.errors import DataError
-from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, PIXEL_SCALE_TOLERANCE
+from lake.psfsize import psfdepth_from_sigma
+from lake.survey import BANDS, MASKBITS, PIXEL_SCALE_ARCSEC
 
 Floats = NDArray[np.float64]
 _SECTION_SHARE = 0.25
 """Windows that together cover less than this share of an image are read as sections, else the image as a whole."""
+
+_GRID_TOLERANCE_PX = 0.01
+"""Files of a brick whose pixels lie farther apart than this are of different grids."""
+_FAR_PX = 1e9
+"""Where sources on the other side of the sky are put: outside every image."""
+_DEPTH_REACH_PX = 8
+"""The depth at a source is that of the pixels so near to it, along each axis."""
 
 
 def coadd_path(survey: Path, brick: str, kind: str, band: str | None) -> Path:
     """Place of a coadd file below the survey folder."""
     suffix = f"{kind}-{band}" if band else kind
     return survey / "coadds" / brick[:3] / brick / f"legacysurvey-{brick}-{suffix}.fits.fz"
-
-
-@dataclass(frozen=True)
-class Tan:
-    """A gnomonic projection: reference position, its pixel (from 0), and pixels per degree of the tangent plane."""
-
-    ra_deg: float
-    dec_deg: float
-    x: float
-    y: float
-    to_pixels: Floats
-
-    @classmethod
-    def of(cls, header: fits.Header, name: str) -> Tan:
-        """Projection of a coadd's header; any but TAN at the survey's pixel scale is an error."""
-        kinds = (header.get("CTYPE1"), header.get("CTYPE2"))
-        if kinds != ("RA---TAN", "DEC--TAN"):
-            raise DataError(f"{name}: the projection must be RA---TAN, DEC--TAN, got {kinds}")
-        if "CD1_1" in header:
-            matrix = [[float(header.get(f"CD{i}_{j}", 0.0)) for j in (1, 2)] for i in (1, 2)]
-        else:
-            matrix = [
-                [float(header.get(f"PC{i}_{j}", float(i == j))) * float(header[f"CDELT{i}"]) for j in (1, 2)]
-                for i in (1, 2)
-            ]
-        scale = float(np.sqrt(abs(np.linalg.det(matrix))) * 3600)
-        if abs(scale / PIXEL_SCALE_ARCSEC - 1) > PIXEL_SCALE_TOLERANCE:
-            raise DataError(f"{name}: the pixel scale must be {PIXEL_SCALE_ARCSEC} arcsec, got {scale:.4f}")
-        reference = [float(header[key]) for key in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")]
-        return cls(
-            reference[0], reference[1], reference[2] - 1, reference[3] - 1, np.linalg.inv(np.array(matrix, np.float64))
-        )
-
-    def pixels(self, ra_deg: Floats, dec_deg: Floats) -> tuple[Floats, Floats]:
-        """Pixel coordinates x, y (from 0) of positions."""
-        east, north = tangent_plane(self.ra_deg, self.dec_deg, ra_deg, dec_deg)
-        x, y = self.to_pixels @ np.rad2deg(np.stack([east, north]))
-        return self.x + x, self.y + y
-
-
-def tangent_plane(
-    ra0_deg: float | Floats, dec0_deg: float | Floats, ra_deg: Floats, dec_deg: Floats
-) -> tuple[Floats, Floats]:
-    """Gnomonic coordinates (east, north; radians) of positions about centres; infinite beyond 90 degrees.
-
-    Calabretta & Greisen 2002, A&A 395, 1077, section 5.1.3.
-    """
-    ra0, dec0, ra, dec = (np.deg2rad(v) for v in (ra0_deg, dec0_deg, ra_deg, dec_deg))
-    cosine = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(ra - ra0)
-    ahead = np.where(cosine > 0, cosine, np.nan)
-    east = np.cos(dec) * np.sin(ra - ra0) / ahead
-    north = (np.cos(dec0) * np.sin(dec) - np.sin(dec0) * np.cos(dec) * np.cos(ra - ra0)) / ahead
-    return np.where(cosine > 0, east, np.inf), np.where(cosine > 0, north, np.inf)
 
 
 @dataclass(frozen=True)
@@ -92,7 +51,7 @@ class Windows:
     @classmethod
     def around(cls, projection: Tan, ra_deg: Floats, dec_deg: Floats, size: int) -> Windows:
         """Windows whose centre pixel holds the source; the offset is the source minus the centre of that pixel."""
-        x, y = projection.pixels(ra_deg, dec_deg)
+        x, y = (np.clip(place, -_FAR_PX, _FAR_PX) for place in projection.pixels(ra_deg, dec_deg))
         column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
         return cls(column - size // 2, row - size // 2, x - column, y - row, size)
 
@@ -103,22 +62,54 @@ class Windows:
         return found
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Shape (y, x) and projection that all files of a brick must share."""
+
+    shape: tuple[int, int]
+    projection: Tan
+
+    @classmethod
+    def of(cls, image: fits.CompImageHDU | fits.ImageHDU, name: str) -> Grid:
+        return cls(image.shape, Tan.of(image.header, name))
+
+    def check(self, image: fits.CompImageHDU | fits.ImageHDU, name: str) -> None:
+        """Refuse an image whose pixels lie elsewhere on the sky than those of this grid."""
+        if image.shape != self.shape:
+            raise DataError(f"{name}: the image must be {self.shape}, as the brick's r image, got {image.shape}")
+        apart = self.projection.apart_px(Tan.of(image.header, name), max(self.shape))
+        if not apart <= _GRID_TOLERANCE_PX:
+            raise DataError(
+                f"{name}: the pixels must lie as in the brick's r image, they are up to {apart:.3g} px from there"
+            )
+
+
 @contextmanager
 def opened(path: Path, unit: str) -> Iterator[fits.CompImageHDU | fits.ImageHDU]:
     """The image of a coadd file; one that is missing, unreadable or in another unit is an error that names it."""
     if not path.exists():
         raise DataError(f"{path.name} is missing")
     try:
-        with fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:
-            images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2]
-            if not images:
-                raise DataError(f"{path.name} holds no image")
-            problem = units.fault(path.name, str(images[0].header.get("BUNIT", "")), unit)
-            if problem:
-                raise DataError(problem)
-            yield images[0]
-    except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError) as error:
+        count = len(fitslayout.walk(path))
+    except (DataError, OSError) as error:
         raise DataError(f"{path.name} cannot be read: {error}") from error
+    try:
+        with warnings.catch_warnings(), fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+            warnings.simplefilter("ignore", AstropyWarning)
+            yield _first_image([hdus[place] for place in range(count)], path.name, unit)
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file makes astropy and its codecs raise whatever they meet
+        raise DataError(f"{path.name} cannot be read: {error or type(error).__name__}") from error
+
+
+def _first_image(hdus: Sequence[Any], name: str, unit: str) -> fits.CompImageHDU | fits.ImageHDU:
+    images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2]
+    if not images:
+        raise DataError(f"{name} holds no image")
+    if problem := units.fault(name, str(images[0].header.get("BUNIT", "")), unit):
+        raise DataError(problem)
+    return images[0]
 
 
 def cut(image: fits.CompImageHDU | fits.ImageHDU, windows: Windows, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -136,42 +127,114 @@ def cut(image: fits.CompImageHDU | fits.ImageHDU, windows: Windows, keep: NDArra
 
 @dataclass(frozen=True)
 class BrickStamps:
-    """Windows of a brick, which of them its coadds hold whole, and of those the stamps and masks.
+    """Windows of a brick, which of them its coadds hold whole, and of those the stamps, masks and conditions.
 
-    stamps : (n, band, y, x) in nMgy; masked : (n, y, x), whether excluded bits are set, None without a mask file.
+    stamps : (n, band, y, x) in nMgy, NaN where there is no data; masked : (n, y, x), whether excluded bits are set,
+    None without a mask file; psfsize, psfdepth : (n, band) in the catalogue's meaning and units, NaN where they are not
+    asked for or the survey has no such coadds.
     """
 
     windows: Windows
     inside: NDArray[np.bool_]
     stamps: NDArray[np.float32]
     masked: NDArray[np.bool_] | None
+    psfsize: Floats
+    psfdepth: Floats
+
+
+@dataclass(frozen=True)
+class _Brick:
+    """Reads windows of the files of one brick, which must share the grid of its r image."""
+
+    survey: Path
+    name: str
+    grid: Grid
+    windows: Windows
+    inside: NDArray[np.bool_]
+
+    def read(self, kind: str, band: str | None, unit: str) -> NDArray[np.float32] | None:
+        """Windows of one file; None where the brick has none of this kind."""
+        path = coadd_path(self.survey, self.name, kind, band)
+        if not path.exists() and kind != "image":
+            return None
+        with opened(path, unit) as image:
+            self.grid.check(image, path.name)
+            return cut(image, self.windows, self.inside)
+
+    def psfsize(self, band: str, wanted: NDArray[np.bool_]) -> Floats:
+        """PSF size (n,) at the sources, of those ``wanted``, from the brick's map."""
+        path = coadd_path(self.survey, self.name, "psfsize", band)
+        found = np.full(int(self.inside.sum()), np.nan)
+        if not wanted.any() or not path.exists():
+            return found
+        half = self.windows.size // 2
+        centres = replace(self.windows, x0=self.windows.x0 + half, y0=self.windows.y0 + half, size=1)
+        with opened(path, "arcsec") as image:
+            self.grid.check(image, path.name)
+            values = cut(image, centres, self.inside & wanted)[:, 0, 0]
+        found[wanted[self.inside]] = np.where(values > 0, values, np.nan)
+        return found
 
 
 def brick_stamps(
-    survey: Path, brick: str, ra_deg: Floats, dec_deg: Floats, size: int, maskbits: tuple[int, ...]
+    survey: Path,
+    brick: str,
+    ra_deg: Floats,
+    dec_deg: Floats,
+    size: int,
+    maskbits: tuple[int, ...],
+    lacking: NDArray[np.bool_] | None = None,
 ) -> BrickStamps:
-    """Stamps of one brick; the grid is that of its r image, which the other files must share."""
+    """Stamps of one brick; the grid is that of its r image, which the other files must share.
+
+    ``lacking`` marks sources whose seeing and depth are to be taken from the coadds.
+    """
     reference = coadd_path(survey, brick, "image", "r")
-    planes: dict[str, NDArray[np.float32]] = {}
     with opened(reference, "nMgy") as image:
-        shape = image.shape
-        windows = Windows.around(Tan.of(image.header, reference.name), ra_deg, dec_deg, size)
-        inside = windows.inside(shape)
-        planes["r"] = cut(image, windows, inside)
-    for band in (band for band in BANDS if band != "r"):
-        planes[band] = _same_grid(coadd_path(survey, brick, "image", band), "nMgy", shape, windows, inside)
-    mask_path = coadd_path(survey, brick, "maskbits", None)
-    masked = None
-    if mask_path.exists():
-        bits = _same_grid(mask_path, "", shape, windows, inside).astype(np.int64)
-        masked = (bits & sum(1 << bit for bit in maskbits)) != 0
-    return BrickStamps(windows, inside, np.stack([planes[band] for band in BANDS], axis=1), masked)
+        grid = Grid.of(image, reference.name)
+        windows = Windows.around(grid.projection, ra_deg, dec_deg, size)
+        inside = windows.inside(grid.shape)
+    files = _Brick(survey, brick, grid, windows, inside)
+    bits = files.read("maskbits", None, "")
+    if bits is not None and not np.isfinite(bits).all():
+        raise DataError(f"{coadd_path(survey, brick, 'maskbits', None).name} holds values that are no mask bits")
+    flags = None if bits is None else bits.astype(np.int64)
+    asked = np.zeros(len(inside), dtype=bool) if lacking is None else lacking
+    stamps = np.empty((int(inside.sum()), len(BANDS), size, size), dtype=np.float32)
+    psfsize, psfdepth = np.full((2, len(stamps), len(BANDS)), np.nan)
+    for place, band in enumerate(BANDS):
+        stamps[:, place] = files.read("image", band, "nMgy")
+        invvar = files.read("invvar", band, "nMgy^-2")
+        stamps[:, place][_without_data(stamps[:, place], invvar, flags, band)] = np.nan
+        psfsize[:, place] = files.psfsize(band, asked)
+        if invvar is not None:
+            psfdepth[:, place] = _depth(invvar, psfsize[:, place])
+    masked = None if flags is None else (flags & sum(1 << bit for bit in maskbits)) != 0
+    return BrickStamps(windows, inside, stamps, masked, psfsize, psfdepth)
 
 
-def _same_grid(
-    path: Path, unit: str, shape: tuple[int, int], windows: Windows, inside: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    with opened(path, unit) as image:
-        if image.shape != shape:
-            raise DataError(f"{path.name}: the image must be {shape}, as the brick's r image, got {image.shape}")
-        return cut(image, windows, inside)
+def _without_data(
+    image: NDArray[np.float32], invvar: NDArray[np.float32] | None, flags: NDArray[np.int64] | None, band: str
+) -> NDArray[np.bool_]:
+    """Pixels of one band without data. Coadds hold 0 or a patched value there, and no inverse variance; without a map
+    of it the mask tells where every exposure is bad, and zeros tell the rest.
+    """
+    if invvar is not None:
+        return ~(invvar > 0)
+    gone: NDArray[np.bool_] = image == 0
+    if flags is not None:
+        gone |= (flags & (1 << MASKBITS[f"ALLMASK_{band.upper()}"])) != 0
+    return gone
+
+
+def _depth(invvar: NDArray[np.float32], psfsize_arcsec: Floats) -> Floats:
+    """``psfdepth`` (n,) of the pixels next to each source: their inverse variance over the PSF's noise area."""
+    middle, reach = invvar.shape[-1] // 2, _DEPTH_REACH_PX
+    near = invvar[:, middle - reach : middle + reach + 1, middle - reach : middle + reach + 1].reshape(len(invvar), -1)
+    found = np.full(len(invvar), np.nan)
+    for row in np.flatnonzero(np.isfinite(psfsize_arcsec)):
+        known = near[row][near[row] > 0]
+        if known.size:
+            sigma = 1.0 / np.sqrt(np.median(known))
+            found[row] = psfdepth_from_sigma(sigma, psfsize_arcsec[row], PIXEL_SCALE_ARCSEC)
+    return found

@@ -23,19 +23,29 @@ from lake import tables
 from lake.errors import DataError
 from lake.progress import watch
 from lake.stamps import bucket_of, shard_name, stamp_hash, write_shard
+from lake.survey import BANDS
 
 log = logging.getLogger(__name__)
 
 NO_BRICK = "no brick holds the whole window"
-_BRICK_DDL = "brick string, galaxy_id array<string>, ra array<double>, dec array<double>"
+_BRICK_DDL = "brick string, galaxy_id array<string>, ra array<double>, dec array<double>, lacking array<boolean>"
+_COLUMNS = ("galaxy_id", "ra", "dec", "brickname", "lacking")
 
 
-def requests(negatives: DataFrame, candidates: DataFrame, near: DataFrame) -> DataFrame:
-    """Sources to cut out: galaxy_id, ra, dec, brickname of the negatives and of the candidates' matches."""
-    columns = ("galaxy_id", "ra", "dec", "brickname")
+def requests(negatives: DataFrame, candidates: DataFrame, near: DataFrame, pool: DataFrame) -> DataFrame:
+    """Sources to cut out, the negatives and the candidates' matches: galaxy_id, ra, dec, brickname, and whether the
+    catalogue is ``lacking`` their seeing or depth in some band.
+    """
+    lacking = " OR ".join(
+        f"coalesce(psfsize_{band} <= 0, true) OR coalesce(psfdepth_{band} <= 0, true)" for band in BANDS
+    )
+    known = pool.selectExpr("galaxy_id", f"{lacking} AS lacking")
     matched = candidates.where("match_reason = 'matched'").select("galaxy_id").distinct()
-    positives = near.join(matched, on="galaxy_id", how="left_semi").select(*columns)
-    return positives.unionByName(negatives.select(*columns)).dropDuplicates(["galaxy_id"])
+    positives = near.join(matched, on="galaxy_id", how="left_semi").selectExpr(*_COLUMNS[:-1], f"{lacking} AS lacking")
+    others = negatives.join(known, on="galaxy_id", how="left").selectExpr(
+        *_COLUMNS[:-1], "coalesce(lacking, true) AS lacking"
+    )
+    return positives.unionByName(others).dropDuplicates(["galaxy_id"])
 
 
 def version(params: CutoutsParams, source: str) -> str:
@@ -50,16 +60,17 @@ def extract(spark: SparkSession, wanted: DataFrame, survey: Path, params: Cutout
     Each brick leaves ``<work>/bricks/<brick>.npy`` (its good stamps) and ``.parquet`` (its rows), which a repeated run
     does not make again.
     """
-    rows = wanted.select("galaxy_id", "ra", "dec", "brickname").toPandas().sort_values("galaxy_id")
+    rows = wanted.select(*_COLUMNS).toPandas().sort_values("galaxy_id")
     ids, own = rows["galaxy_id"].to_numpy(dtype=object), rows["brickname"].to_numpy(dtype=str)
     ra, dec = rows["ra"].to_numpy(dtype=np.float64), rows["dec"].to_numpy(dtype=np.float64)
+    lacking = rows["lacking"].to_numpy(dtype=bool)
     bricks = Bricks.read(survey / "survey-bricks.fits")
     chosen = holding_brick(bricks, own, ra, dec, params.stamp_pixels, params.coadd_pixels)
     folder = work.resolve() / "bricks"
     folder.mkdir(parents=True, exist_ok=True)
     names = [str(name) for name in np.unique(chosen) if name]
     groups = {name: np.flatnonzero(chosen == name) for name in names}
-    tasks = [(name, ids[g].tolist(), ra[g].tolist(), dec[g].tolist()) for name, g in groups.items()]
+    tasks = [(name, *(facts[g].tolist() for facts in (ids, ra, dec, lacking))) for name, g in groups.items()]
     cutter = BrickCutter(str(survey.resolve()), str(folder), params)
     frame = spark.createDataFrame(tasks, _BRICK_DDL).repartition(max(1, min(len(tasks), 4 + len(tasks) // 32)))
     with watch(lambda: len(list(folder.glob("*.parquet"))), "cut out bricks", len(names)):
@@ -69,7 +80,24 @@ def extract(spark: SparkSession, wanted: DataFrame, survey: Path, params: Cutout
     index = pa.concat_tables([*parts, pa.Table.from_pylist(lost, schema=INDEX_SCHEMA)]).sort_by("galaxy_id")
     if done + len(lost) != len(ids) or index.num_rows != len(ids):
         raise DataError(f"{len(ids)} cut-outs were asked for and {index.num_rows} are accounted for")
+    warn_of_unknown_conditions(index, ids[lacking])
     return index
+
+
+def warn_of_unknown_conditions(index: pa.Table, lacking: NDArray[np.object_]) -> None:
+    """Say by name which galaxies cannot be hosts of injections, and what would make them so."""
+    unknown = pc.or_(pc.is_null(index["psfsize_r"]), pc.is_null(index["psfdepth_r"]))
+    asked = pc.is_in(index["galaxy_id"], value_set=pa.array(lacking, pa.string()))
+    good = pc.equal(index["status"], "ok")
+    without = index.filter(pc.and_(pc.and_(unknown, asked), good))
+    if without.num_rows:
+        total = index.filter(good).num_rows
+        log.warning(
+            "%s of %d galaxies with a good cut-out can be a host of injections, first of the others %s: neither the "
+            "sweeps (psfsize_r, psfdepth_r) nor the coadds (legacysurvey-<brick>-psfsize-r.fits.fz and -invvar-r) hold "
+            "their seeing and depth",
+            total - without.num_rows or "none", total, without["galaxy_id"][0],
+        )  # fmt: skip
 
 
 def assemble(index: pa.Table, work: Path, folder: Path, params: CutoutsParams, source: str) -> pa.Table:

@@ -67,6 +67,7 @@ def import_npz(folder: Path, collection: str, params: CutoutsParams) -> Imported
     for path in paths:
         try:
             stamp, meta = read_npz(path)
+            stamp = without_zeros(stamp)
             facts.append(_npz_facts(path, stamp, meta, collection, params))
             stamps.append(stamp)
         except DataError as error:
@@ -117,7 +118,7 @@ def load_des_hosts(folder: Path, params: CutoutsParams) -> Imported:
     """
     _check_scale(DES_PIXEL_SCALE_ARCSEC, "DES")
     unit_nmgy = 10 ** (-0.4 * (DES_ZERO_POINT_MAG - ZERO_POINT_MAG))
-    stamps = np.stack([_des_band(folder, band) * unit_nmgy for band in BANDS], axis=1).astype(np.float32)
+    stamps = without_zeros(np.stack([_des_band(folder, band) * unit_nmgy for band in BANDS], axis=1).astype(np.float32))
     fwhm = _mean_seeing(folder / "seeing.txt")
     sigma = _sky_sigma(stamps[:, BANDS.index("r")])
     depth = psfdepth_from_sigma(sigma, fwhm, DES_PIXEL_SCALE_ARCSEC)
@@ -169,6 +170,11 @@ def _check_scale(scale_arcsec: float, what: str) -> None:
             f"{what}: the pixel scale must be within {PIXEL_SCALE_TOLERANCE:.0%} of {PIXEL_SCALE_ARCSEC} arcsec, "
             f"got {scale_arcsec}"
         )
+
+
+def without_zeros(stamps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Stamps that bring no weights, NaN where a band is exactly zero: surveys write zeros where they have no data."""
+    return np.where(stamps == 0, np.float32(np.nan), stamps)
 
 
 def judged(stamps: NDArray[np.float32], ids: Sequence[str], params: CutoutsParams, source: str) -> pa.Table:

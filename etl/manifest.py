@@ -14,6 +14,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from scipy import stats
 
 from etl.config import ManifestParams, ManifestSpec
+from etl.cutter import CONDITIONS
 from etl.frames import contract_names
 from lake import tables
 from lake.config import SplitParams
@@ -22,7 +23,7 @@ from lake.stamps import PLACE, shard_name
 
 log = logging.getLogger(__name__)
 
-_CONDITIONS = ("psfsize_r", "psfdepth_r")
+_COMPARED = ("psfsize_r", "psfdepth_r")
 _STANDARD_ERRORS = 3.0
 
 
@@ -79,8 +80,7 @@ def rows(
         "nobs_z_bin",
         "split",
         "healpix_128",
-        "psfsize_r",
-        "psfdepth_r",
+        *CONDITIONS,
         "ebv",
     )
     positives = candidates.where("match_reason = 'matched'").select("galaxy_id", "tier")
@@ -93,13 +93,15 @@ def rows(
     )
     negative_rows = pool.select(*facts).join(chosen, on="galaxy_id", how="inner")
     negative_rows = negative_rows.selectExpr("*", "cast(NULL as string) AS tier", "0 AS label")
-    stamps = cutouts.where("status = 'ok'").select("galaxy_id", "cutout_version", *PLACE)
+    measured = [f"{name} AS coadd_{name}" for name in CONDITIONS]
+    stamps = cutouts.where("status = 'ok'").selectExpr("galaxy_id", "cutout_version", *PLACE, *measured)
     joined = positive_rows.unionByName(negative_rows).join(stamps, on="galaxy_id", how="inner")
     split = "CASE WHEN split = 'test' THEN 'val' ELSE split END" if spec.merge_test_into_val else "split"
     path = f"format_string('{shard_name(0).replace('0000', '%04d')}#%d', shard, shard_row)"
     made = joined.withColumns(
         {
             "manifest_id": F.lit(manifest_id),
+            **{name: F.expr(f"CASE WHEN {name} > 0 THEN {name} ELSE coadd_{name} END") for name in CONDITIONS},
             "split": F.expr(split),
             "cutout_path": F.expr(path),
         }
@@ -118,7 +120,7 @@ def check(
     coverage = _coverage(columns["label"], asked, params, manifest_id)
     wanted = _shares(split, spec)
     found = [*coverage, *_proportions(columns, wanted, params), *_overlaps(columns), *_tiers(columns)]
-    for name in _CONDITIONS:
+    for name in _COMPARED:
         found += _same_conditions(columns, _numpy(made, name), name, params)
     for result in found:
         if not result.passed:

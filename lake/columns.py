@@ -45,17 +45,9 @@ def split() -> Column:
     return Column("split", "string", "spatial split of the pixel", allowed=SPLITS)
 
 
-def photometry(nullable: bool) -> tuple[Column, ...]:
-    """Tractor measurements as observed (no extinction correction)."""
+def conditions() -> tuple[Column, ...]:
+    """Seeing and depth at the source, from the catalogue or, where it has none, from the coadds."""
     return (
-        *(Column(f"nobs_{b}", "int", f"exposures in {b}", nullable=nullable, low=0) for b in BANDS),
-        Column("nobs_z_bin", "string", "bin of nobs_z", nullable=nullable, allowed=("0", "1-2", "3-5", "6-10", "11+")),
-        Column("type", "string", "Tractor morphological type", nullable=nullable, allowed=TYPES),
-        *(Column(f"flux_{b}", "float", f"flux in {b}, as observed", "nMgy", nullable=nullable) for b in (*BANDS, "w1")),
-        *(Column(f"mag_{b}", "float", f"AB magnitude in {b}, as observed", "mag", nullable=True) for b in BANDS),
-        Column("g_minus_r", "float", "colour, as observed", "mag", nullable=True),
-        Column("r_minus_z", "float", "colour, as observed", "mag", nullable=True),
-        Column("z_minus_w1", "float", "colour, as observed", "mag", nullable=True),
         *(
             Column(
                 f"psfsize_{b}",
@@ -71,6 +63,21 @@ def photometry(nullable: bool) -> tuple[Column, ...]:
             Column(f"psfdepth_{b}", "float", f"point-source inverse variance in {b}", "nMgy^-2", nullable=True, low=0)
             for b in BANDS
         ),
+    )
+
+
+def photometry(nullable: bool) -> tuple[Column, ...]:
+    """Tractor measurements as observed (no extinction correction)."""
+    return (
+        *(Column(f"nobs_{b}", "int", f"exposures in {b}", nullable=nullable, low=0) for b in BANDS),
+        Column("nobs_z_bin", "string", "bin of nobs_z", nullable=nullable, allowed=("0", "1-2", "3-5", "6-10", "11+")),
+        Column("type", "string", "Tractor morphological type", nullable=nullable, allowed=TYPES),
+        *(Column(f"flux_{b}", "float", f"flux in {b}, as observed", "nMgy", nullable=nullable) for b in (*BANDS, "w1")),
+        *(Column(f"mag_{b}", "float", f"AB magnitude in {b}, as observed", "mag", nullable=True) for b in BANDS),
+        Column("g_minus_r", "float", "colour, as observed", "mag", nullable=True),
+        Column("r_minus_z", "float", "colour, as observed", "mag", nullable=True),
+        Column("z_minus_w1", "float", "colour, as observed", "mag", nullable=True),
+        *conditions(),
         *(
             Column(f"galdepth_{b}", "float", f"galaxy inverse variance in {b}", "nMgy^-2", nullable=True, low=0)
             for b in BANDS

@@ -14,21 +14,19 @@ from lake.stamps import PLACE, StampStore
 from lake.survey import BANDS
 from pipeline.context import RunContext
 
-_CONDITIONS = [
-    "galaxy_id", *(f"{kind}_{band}" for kind in ("psfsize", "psfdepth") for band in BANDS), "type", "shape_e1",
-    "shape_e2",
-]  # fmt: skip
+_CONDITIONS = [f"{kind}_{band}" for kind in ("psfsize", "psfdepth") for band in BANDS]
+_SHAPES = ["galaxy_id", "type", "shape_e1", "shape_e2"]
 
 LoadHosts = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 def host_table(context: RunContext) -> pa.Table:
     """Negatives of the validation split with seeing, depth, type and shape, and where their stamps lie."""
-    columns = ["galaxy_id", *PLACE, "split", "label"]
+    columns = ["galaxy_id", *PLACE, *_CONDITIONS, "split", "label"]
     manifest = context.read("manifest", columns, slices=[context.survey.audit_manifest])
     chosen = manifest.filter(pc.and_(pc.equal(manifest["split"], "val"), pc.equal(manifest["label"], 0)))
-    pool = context.read("tractor_pool", _CONDITIONS)
-    return chosen.select(["galaxy_id", *PLACE]).join(pool, "galaxy_id", join_type="inner")
+    pool = context.read("tractor_pool", _SHAPES)
+    return chosen.drop_columns(["split", "label"]).join(pool, "galaxy_id", join_type="inner")
 
 
 def stamp_loader(hosts: pa.Table, store: StampStore) -> LoadHosts:

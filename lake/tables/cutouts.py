@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lake import columns
 from lake.spec import Column, TableSpec, lineage_columns
+from lake.survey import BANDS
 
 _MEASURED = {
     "core_mean": "mean r-band flux at r < 8 px",
@@ -31,8 +32,16 @@ SPEC = TableSpec(
         Column("sha256", "string", "hash of the stamp's bytes", nullable=True),
         Column("x_offset_px", "float", "source minus stamp centre along x (columns)", "pixel", nullable=True),
         Column("y_offset_px", "float", "source minus stamp centre along y (rows)", "pixel", nullable=True),
-        Column("nan_fraction", "float", "share of non-finite pixels", nullable=True, low=0, high=1),
-        Column("core_nan_fraction", "float", "share of non-finite pixels at r < 8 px", nullable=True, low=0, high=1),
+        *(
+            Column(f"psfsize_{b}", "float", f"psfsize in {b} from the coadds", "arcsec", nullable=True, low=0)
+            for b in BANDS
+        ),
+        *(
+            Column(f"psfdepth_{b}", "float", f"psfdepth in {b} from the coadds", "nMgy^-2", nullable=True, low=0)
+            for b in BANDS
+        ),
+        Column("nan_fraction", "float", "share of pixels without data", nullable=True, low=0, high=1),
+        Column("core_nan_fraction", "float", "share of pixels without data at r < 8 px", nullable=True, low=0, high=1),
         Column(
             "masked_fraction", "float", "share of pixels under the excluded mask bits", nullable=True, low=0, high=1
         ),

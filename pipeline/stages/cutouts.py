@@ -16,6 +16,7 @@ def run(context: SparkRun, params: CutoutsParams) -> None:
         context.read_spark("negatives"),
         context.read_spark("lens_candidates"),
         context.read_spark("tractor_near_candidates"),
+        context.read_spark("tractor_pool"),
     )
     survey = Path(context.survey.folder)
     source = context.survey.collection

@@ -70,7 +70,7 @@ def write_sweep(path: Path, columns: dict[str, np.ndarray], lower: bool = False)
 
 
 def write_brick(survey: Path, name: str, ra_deg: float, dec_deg: float, images: dict[str, np.ndarray]) -> WCS:
-    """Write a brick's coadds: images by band, and under 'maskbits' its mask."""
+    """Write a brick's coadds: images by band, and 'maskbits', 'invvar-r', 'psfsize-r', ..."""
     pixels = next(iter(images.values())).shape[0]
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]

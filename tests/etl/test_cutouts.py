@@ -16,14 +16,17 @@ from astropy.wcs import WCS
 
 from etl import cutouts, cutter, qa
 from etl.bricks import Bricks, holding_brick, tangent_pixels
-from etl.coadds import Tan, brick_stamps, coadd_path, opened
+from etl.coadds import brick_stamps, coadd_path, opened
+from etl.projection import Tan
 from lake import contract, tables
 from lake.errors import DataError
 from lake.stamps import StampStore
+from lake.survey import MASKBITS
 from pipeline.context import with_lineage
 from tests.etl.survey_files import params, write_brick, write_bricks
 
 SIZE = 200
+NO_DATA = sum(1 << MASKBITS[f"ALLMASK_{band}"] for band in "GRZ")
 PARAMS = params("cutouts", stamp_pixels=41, coadd_pixels=SIZE, buckets=3)
 
 
@@ -39,7 +42,7 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, WC
     places = {f"100{i}p000": (100 + 0.3 * i, 0.0) for i in range(6)}
     images = {name: noise(i) for i, name in enumerate(places)}
     for i, image in enumerate(images.values()):
-        image["maskbits"] = np.random.default_rng(i).integers(0, 1 << 14, (SIZE, SIZE)).astype(np.int32)
+        image["maskbits"] = np.random.default_rng(i).integers(0, 1 << 14, (SIZE, SIZE)).astype(np.int32) & ~NO_DATA
     images["1003p000"]["z"][:] = 0
     images["1004p000"]["r"][100, 100] = np.nan
     images["1004p000"]["g"][0:60, 0:60] = np.nan
@@ -86,14 +89,14 @@ def test_pixels_equal_the_files_and_offsets_say_where_the_source_is(survey: Any)
     folder, wcs, images = survey
     x, y = np.array([60.4, 100.0, 20.49, 179.2]), np.array([77.7, 60.5, 20.0, 179.4])
     ra, dec = wcs["1001p000"].all_pix2world(x, y, 0)
-    found = brick_stamps(folder, "1001p000", ra, dec, 41, (5, 12))
+    found = brick_stamps(folder, "1001p000", ra, dec, 41, (3, 12))
     assert found.inside.tolist() == [True] * 4
     for i in range(4):
         column, row = round(float(x[i])), round(float(y[i]))
         window = (slice(row - 20, row + 21), slice(column - 20, column + 21))
         expected = np.stack([images["1001p000"][b][window] for b in "grz"])
         np.testing.assert_array_equal(found.stamps[i], expected)
-        np.testing.assert_array_equal(found.masked[i], (images["1001p000"]["maskbits"][window] & (32 | 4096)) != 0)
+        np.testing.assert_array_equal(found.masked[i], (images["1001p000"]["maskbits"][window] & (8 | 4096)) != 0)
         assert found.windows.x_offset_px[i] == pytest.approx(x[i] - column, abs=1e-6)
         assert found.windows.y_offset_px[i] == pytest.approx(y[i] - row, abs=1e-6)
 
@@ -112,6 +115,124 @@ def test_another_unit_is_an_error(survey: Any, tmp_path: Path) -> None:
         opened(tmp_path / path.name, "nMgy"),
     ):
         pass
+
+
+def holed(folder: Path, **more: np.ndarray) -> tuple[WCS, dict[str, np.ndarray]]:
+    """A brick with a hole of zeros in g, a patched one in z, and whatever else is given."""
+    images = noise(8)
+    images["g"][90:95, 90:95] = 0
+    images["z"][110:112, 110:112] = 7
+    return write_brick(folder, "1000p000", 100.0, 0.0, {**images, **more}), images
+
+
+def middle_stamp(folder: Path, wcs: WCS, lacking: bool = False) -> Any:
+    ra, dec = (np.array([v]) for v in sky(wcs, 100, 100))
+    return brick_stamps(folder, "1000p000", ra, dec, 41, (1,), np.array([lacking]))
+
+
+def test_pixels_without_inverse_variance_are_missing(tmp_path: Path) -> None:
+    """Zeros in holes, and values patched in from bad pixels: neither is light. A true zero with a weight is data."""
+    weights = {f"invvar-{band}": np.full((SIZE, SIZE), 25.0, np.float32) for band in "grz"}
+    weights["invvar-g"][90:95, 90:95] = 0
+    weights["invvar-z"][110:112, 110:112] = 0
+    wcs, images = holed(tmp_path, **weights)
+    found = middle_stamp(tmp_path, wcs).stamps[0]
+    for place, band in enumerate("grz"):
+        window = images[band][80:121, 80:121]
+        gone = weights[f"invvar-{band}"][80:121, 80:121] == 0
+        assert np.isnan(found[place][gone]).all()
+        np.testing.assert_array_equal(found[place][~gone], window[~gone])
+    weights["invvar-g"][:] = 25.0
+    wcs, images = holed(tmp_path, **weights)
+    assert (middle_stamp(tmp_path, wcs).stamps[0, 0, 10:15, 10:15] == 0).all()
+
+
+def test_without_inverse_variance_the_mask_and_zeros_say_what_is_missing(tmp_path: Path) -> None:
+    bits = np.zeros((SIZE, SIZE), np.int32)
+    bits[110:112, 110:112] = 1 << MASKBITS["ALLMASK_Z"]
+    wcs, _ = holed(tmp_path, maskbits=bits)
+    missing = np.isnan(middle_stamp(tmp_path, wcs).stamps[0])
+    expected = np.zeros((3, 41, 41), bool)
+    expected[0, 10:15, 10:15] = True
+    expected[2, 30:32, 30:32] = True
+    np.testing.assert_array_equal(missing, expected)
+
+
+def test_a_hole_of_zeros_at_the_source_rejects_the_cutout(tmp_path: Path) -> None:
+    images = noise(8)
+    images["z"][97:99, 97:99] = 0
+    wcs = write_brick(tmp_path, "1000p000", 100.0, 0.0, images)
+    ra, dec = (np.array([v, v]) for v in sky(wcs, 100, 100))
+    ra[1] += 40 * 0.262 / 3600
+    stamps, rows = cutter.cut_brick(tmp_path, "1000p000", ra, dec, np.zeros(2, bool), PARAMS)
+    assert [row["reason"] for row in rows] == ["pixels within 8 px of the centre are not finite", None]
+    assert len(stamps) == 1
+
+
+def test_seeing_and_depth_come_from_the_coadds_where_the_catalogue_has_none(tmp_path: Path) -> None:
+    """psfdepth = invvar / (4 pi (psfsize / 2.35482 / 0.262)^2), of the good pixels at the source."""
+    sizes = dict(zip("grz", (1.3, 1.2, 1.1), strict=True))
+    weights = {f"invvar-{band}": np.full((SIZE, SIZE), 900.0, np.float32) for band in "grz"}
+    weights["invvar-r"][95:99] = 0
+    maps = {f"psfsize-{band}": np.full((SIZE, SIZE), size, np.float32) for band, size in sizes.items()}
+    wcs, _ = holed(tmp_path, **weights, **maps)
+    found = middle_stamp(tmp_path, wcs, lacking=True)
+    areas = [4 * np.pi * (size / 2.35482 / 0.262) ** 2 for size in sizes.values()]
+    np.testing.assert_allclose(found.psfsize[0], list(sizes.values()), rtol=1e-6)
+    np.testing.assert_allclose(found.psfdepth[0], 900.0 / np.array(areas), rtol=1e-4)
+    assert np.isnan(middle_stamp(tmp_path, wcs).psfdepth).all()
+    ra, dec = (np.array([v]) for v in sky(wcs, 100, 100))
+    _, (row,) = cutter.cut_brick(tmp_path, "1000p000", ra, dec, np.array([True]), PARAMS)
+    assert row["psfsize_z"] == pytest.approx(1.1)
+    assert row["psfdepth_r"] == pytest.approx(900.0 / areas[1], rel=1e-4)
+    (tmp_path / "coadds/100/1000p000/legacysurvey-1000p000-psfsize-r.fits.fz").unlink()
+    _, (row,) = cutter.cut_brick(tmp_path, "1000p000", ra, dec, np.array([True]), PARAMS)
+    assert "psfsize_r" not in row
+    assert "psfdepth_r" not in row
+
+
+def test_bands_on_different_grids_are_refused_by_name(survey: Any, tmp_path: Path) -> None:
+    _, _, images = survey
+    for change, message in (
+        ({"CRPIX1": 102.5}, r"image-z.fits.fz: the pixels must lie as in the brick's r image, they are up to 2 px"),
+        ({"CRVAL2": 0.01}, "are up to 137 px from there"),
+        ({"PC1_1": -0.2615 / 3600}, r"they are up to 0\.191 px"),
+        ({"CTYPE1": "RA---SIN"}, r"image-z.fits.fz: the projection must be RA---TAN"),
+        ({"CRPIX2": "middle"}, "image-z.fits.fz: CRPIX2 must be a number, got 'middle'"),
+    ):
+        wcs = write_brick(tmp_path, "1000p000", 100.0, 0.0, images["1000p000"])
+        with fits.open(coadd_path(tmp_path, "1000p000", "image", "z"), mode="update") as hdus:
+            hdus[1].header.update(change)
+        with pytest.raises(DataError, match=message):
+            middle_stamp(tmp_path, wcs)
+    write_brick(tmp_path, "1000p000", 100.0, 0.0, {"z": images["1000p000"]["z"][:150]})
+    with pytest.raises(DataError, match=r"image-z.fits.fz: the image must be \(200, 200\), as the brick's r image"):
+        middle_stamp(tmp_path, wcs)
+
+
+def test_what_is_asked_for_says_where_the_catalogue_lacks_conditions(jobs_spark: Any) -> None:
+    names = [f"{kind}_{band}" for kind in ("psfsize", "psfdepth") for band in "grz"]
+    ddl = "galaxy_id string, ra double, dec double, brickname string"
+    rows = [("a", 1.0, 2.0, "b"), ("b", 1.0, 2.0, "b"), ("c", 1.0, 2.0, "b")]
+    known = [(*row, *[1.0] * 6) for row in rows]
+    known[1] = (*rows[1], 1.0, 1.0, 1.0, 0.0, 1.0, 1.0)
+    known[2] = (*rows[2], 1.0, None, 1.0, 1.0, 1.0, 1.0)
+    pool = jobs_spark.createDataFrame(known, f"{ddl}, {', '.join(f'{n} float' for n in names)}")
+    listed = jobs_spark.createDataFrame([("b", "matched"), (None, "none")], "galaxy_id string, match_reason string")
+    negatives = jobs_spark.createDataFrame([rows[0], rows[2]], ddl)
+    found = cutouts.requests(negatives, listed, pool, pool).orderBy("galaxy_id").collect()
+    assert [(row.galaxy_id, row.lacking) for row in found] == [("a", False), ("b", True), ("c", True)]
+
+
+def test_galaxies_that_cannot_be_hosts_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"galaxy_id": name, "status": "ok"} for name in ("x:1", "x:2")]
+    index = pa.Table.from_pylist([*rows, {"galaxy_id": "x:3", "status": "rejected"}], schema=cutter.INDEX_SCHEMA)
+    cutouts.warn_of_unknown_conditions(index, np.array(["x:1", "x:2", "x:3"], dtype=object))
+    assert "none of 2 galaxies with a good cut-out can be a host of injections, first of the others x:1" in caplog.text
+    assert "legacysurvey-<brick>-psfsize-r.fits.fz and -invvar-r" in caplog.text
+    caplog.clear()
+    cutouts.warn_of_unknown_conditions(index, np.array([], dtype=object))
+    assert not caplog.text
 
 
 def test_sections_equal_whole_images(survey: Any) -> None:
@@ -137,8 +258,8 @@ def test_a_source_near_an_edge_is_taken_from_the_brick_that_holds_the_window() -
 def requests(spark: Any, wcs: dict[str, WCS]) -> Any:
     places = [(name, x, y) for name in wcs for x, y in ((60.2, 140.0), (100.3, 99.8), (150, 60))]
     places.append(("1000p000", 5.0, 100.0))
-    rows = [(f"x:{name}_{i}", *sky(wcs[name], x, y), name) for i, (name, x, y) in enumerate(places)]
-    return spark.createDataFrame(rows, "galaxy_id string, ra double, dec double, brickname string")
+    rows = [(f"x:{name}_{i}", *sky(wcs[name], x, y), name, False) for i, (name, x, y) in enumerate(places)]
+    return spark.createDataFrame(rows, "galaxy_id string, ra double, dec double, brickname string, lacking boolean")
 
 
 def test_every_request_ends_as_a_stamp_or_as_a_reason(jobs_spark: Any, survey: Any, tmp_path: Path) -> None:
@@ -191,7 +312,9 @@ def test_a_brick_is_made_again_when_its_coadds_sources_or_settings_change(survey
     ra, dec = (np.array([v]) for v in sky(wcs["1000p000"], 100, 100))
 
     def stamp_time(settings: Any, shift: float = 0.0) -> int:
-        cutter.BrickCutter(str(tmp_path / "sky"), str(work), settings).brick("1000p000", ["a"], ra + shift, dec)
+        cutter.BrickCutter(str(tmp_path / "sky"), str(work), settings).brick(
+            "1000p000", ["a"], ra + shift, dec, dec > 90
+        )
         return (work / "1000p000.parquet").stat().st_mtime_ns
 
     times = [stamp_time(PARAMS), stamp_time(PARAMS), stamp_time(PARAMS, 1e-4)]
@@ -258,6 +381,7 @@ def test_a_brick_task_reports_what_it_did(survey: Any, tmp_path: Path) -> None:
     folder, wcs, _ = survey
     ra, dec = sky(wcs["1000p000"], 100, 100)
     task = {"brick": ["1000p000"], "galaxy_id": [["a", "b"]], "ra": [[ra, ra]], "dec": [[dec, dec]]}
+    task["lacking"] = [[False, True]]
     work = cutter.BrickCutter(str(folder), str(tmp_path), PARAMS)
     done = pa.Table.from_batches(work(iter(pa.table(task).to_batches())))
     assert done.to_pylist() == [{"brick": "1000p000", "rows": 2}]

@@ -59,6 +59,37 @@ def test_bad_npz_files_are_rejected_by_name(tmp_path: Path) -> None:
         imports.import_npz(tmp_path / "none", "x", PARAMS)
 
 
+@pytest.fixture
+def cases(real_data: Path) -> Path:
+    """Small inputs that are easily taken for good ones; they lie beside the real data."""
+    folder = real_data.parent / "cases" / "npz"
+    if not folder.is_dir():
+        pytest.skip(f"no cases: {folder} does not exist")
+    return folder
+
+
+def test_holes_of_zeros_are_missing_pixels(cases: Path) -> None:
+    """A band of zeros, half of every band, 13 % of z at the centre: each is rejected for the pixels it lacks."""
+    found = imports.import_npz(cases, "x", PARAMS)
+    why = dict(zip(found.facts["source_file"].to_pylist(), found.rows["reason"].to_pylist(), strict=True))
+    assert why["a_good.npz"] is None
+    assert why["g_zero_z.npz"] == "no data in band z"
+    assert why["m_half_zero_all_bands.npz"] == "more than 5% of the pixels are not finite"
+    assert why["n_core_zero_z.npz"] == "pixels within 8 px of the centre are not finite"
+    share = dict(zip(why, found.rows["nan_fraction"].to_pylist(), strict=True))
+    assert share["m_half_zero_all_bands.npz"] == pytest.approx(0.495, abs=1e-3)
+    assert share["a_good.npz"] == 0
+
+
+def test_real_dead_pixels_of_the_viewer_are_rejected(real_data: Path) -> None:
+    """Three quarters of g and r are zeros, written as pixels like all others."""
+    with fits.open(real_data / "cutouts/decals_viewer/example_bad_pix.fits") as hdus:
+        cube = hdus[0].data[None, :, :-1, :-1].astype(np.float32)
+    (row,) = imports.judged(imports.without_zeros(cube), ["x:1"], PARAMS, "viewer").to_pylist()
+    assert (row["status"], row["reason"]) == ("rejected", "more than 5% of the pixels are not finite")
+    assert row["nan_fraction"] == pytest.approx((0.757 + 0.728) / 3, abs=2e-3)
+
+
 def test_real_des_hosts(real_data: Path) -> None:
     folder = real_data / "cutouts" / "des_grizY_46_hosts"
     found = imports.load_des_hosts(folder, PARAMS)

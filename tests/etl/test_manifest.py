@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from etl import manifest
+from etl.cutter import CONDITIONS
 from etl.manifest import Requested
 from lake import contract, tables
 from lake.errors import DataError, ParameterError
@@ -19,8 +20,15 @@ PARAMS = params("manifest")
 AUDIT, PARITY = "audit_70_15_15", "parity_70_30"
 _FACTS = (
     "galaxy_id string, ra double, dec double, type_bin string, nobs_z_bin string, split string, healpix_128 bigint, "
-    "psfsize_r float, psfdepth_r float, ebv float"
+    + ", ".join(f"{name} float" for name in CONDITIONS)
+    + ", ebv float"
 )
+
+
+COADDS = (1.5, 1.4, 1.3, 50.0, 40.0, 30.0)
+"""Conditions from the coadds."""
+KNOWN = {"n1": (None, 1.2, 0.0, 500.0, None, 500.0)}
+"""A catalogue row without some of its conditions."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +36,10 @@ def frames(jobs_spark: Any) -> dict[str, Any]:
     """Two negatives, two positives, one of each without a good cut-out."""
 
     def facts(names: list[str]) -> Any:
-        rows = [(n, 1.0, 2.0, "SER", "3-5", ("train", "test")[i % 2], i, 1.2, 500.0, 0.05) for i, n in enumerate(names)]
+        rows = [
+            (n, 1.0, 2.0, "SER", "3-5", ("train", "test")[i % 2], i, *KNOWN.get(n, (1.2,) * 3 + (500.0,) * 3), 0.05)
+            for i, n in enumerate(names)
+        ]
         return jobs_spark.createDataFrame(rows, _FACTS)
 
     return {
@@ -44,10 +55,11 @@ def frames(jobs_spark: Any) -> dict[str, Any]:
         "pool": facts(["n0", "n1", "n2", "n3"]),
         "cutouts": jobs_spark.createDataFrame(
             [
-                *((n, "v1", "ok", 7, i, f"{i:064x}") for i, n in enumerate(["n0", "n1", "p0", "p1"])),
-                ("n2", "v1", "rejected", None, None, None),
+                *((n, "v1", "ok", 7, i, f"{i:064x}", *COADDS) for i, n in enumerate(["n0", "n1", "p0", "p1"])),
+                ("n2", "v1", "rejected", *[None] * 9),
             ],
-            "galaxy_id string, cutout_version string, status string, shard int, shard_row int, sha256 string",
+            "galaxy_id string, cutout_version string, status string, shard int, shard_row int, sha256 string, "
+            + ", ".join(f"{name} float" for name in CONDITIONS),
         ),
     }  # fmt: skip
 
@@ -63,6 +75,9 @@ def test_rows_of_both_manifests(frames: dict[str, Any]) -> None:
     assert (rows["p1"]["pool"], rows["p1"]["tier"]) == ("P", "B")
     assert (rows["n0"]["pool"], rows["n0"]["confuser_category"], rows["n0"]["tier"]) == ("N1", None, None)
     assert rows["n1"]["confuser_category"] == "large"
+    assert [rows["n0"][name] for name in CONDITIONS] == pytest.approx([1.2] * 3 + [500.0] * 3)
+    assert [rows["n1"][name] for name in CONDITIONS] == pytest.approx([1.5, 1.2, 1.3, 500.0, 40.0, 500.0])
+    assert rows["p1"]["sha256"] == f"{3:064x}"
     assert rows["p1"]["cutout_path"] == "bucket-0007.npy#3"
     assert {r["split"] for r in rows.values()} == {"train", "test"}
     parity = {r["galaxy_id"]: r for r in made(frames, PARITY).to_pylist()}

@@ -14,16 +14,17 @@ RAW = PreprocessingParams(kind="raw_robust", annulus="auto", clip_range=10.0, cr
 
 
 def reference(stamps: np.ndarray, r_in: float, r_out: float, clip: float) -> np.ndarray:
-    stamps = np.nan_to_num(stamps.astype(np.float64), nan=0.0)
+    stamps = stamps.astype(np.float64)
     n = stamps.shape[-1]
     y, x = np.mgrid[:n, :n] - n // 2
     inside = (np.hypot(y, x) >= r_in) & (np.hypot(y, x) < r_out)
     out = np.empty_like(stamps)
     for row, stamp in enumerate(stamps):
         for band, image in enumerate(stamp):
-            median = np.median(image[inside])
-            mad = np.median(np.abs(image[inside] - median))
-            out[row, band] = np.clip((image - median) / (mad + 1e-8), -clip, clip)
+            known = image[inside][np.isfinite(image[inside])]
+            median = np.median(known)
+            mad = np.median(np.abs(known - median))
+            out[row, band] = np.clip((np.nan_to_num(image, nan=0.0) - median) / (mad + 1e-8), -clip, clip)
     return out
 
 
@@ -35,6 +36,20 @@ def test_equals_numpy(pixels: int, rows: int) -> None:
     r_in, r_out = 0.65 * (pixels // 2), 0.9 * (pixels // 2)
     got = normalise(torch.from_numpy(stamps), RAW).numpy()
     np.testing.assert_allclose(got, reference(stamps, r_in, r_out, 10.0), atol=2e-5)
+
+
+def test_holes_are_left_out_of_the_statistics() -> None:
+    """A hole over half of the annulus of a stamp on bright sky changes median and MAD no more than fewer pixels do."""
+    stamps = torch.from_numpy(np.random.default_rng(3).normal(5, 1, (2, 3, 101, 101)).astype(np.float32))
+    holed = stamps.clone()
+    holed[1, :, :45] = float("nan")
+    whole, partial = normalise(stamps, RAW), normalise(holed, RAW)
+    assert torch.equal(partial[0], whole[0])
+    assert float((partial[1, :, 45:] - whole[1, :, 45:]).abs().max()) < 0.6
+    assert torch.equal(partial[1, :, 45:].median() < 0.1, torch.tensor(True))
+    residual = RAW.model_copy(update={"kind": "residual"})
+    rings = normalise(holed, residual) - normalise(stamps, residual)
+    assert float(rings[1, :, 46:].abs().max()) < 2.0
 
 
 def test_auto_annulus_scales_with_the_stamp() -> None:
