@@ -1,8 +1,10 @@
-"""Stamps made elsewhere: the reference system's NPZ folders, and the 46 DES galaxies; judged and packed as our own."""
+"""Stamps made elsewhere: folders of cut-outs, and the 46 DES galaxies; judged and packed as our own."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +12,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
-from etl import qa
+from etl import cutoutfiles, fitslayout, qa
 from etl.config import CutoutsParams
 from etl.cutter import METRICS
 from etl.frames import table_of
 from lake import tables
 from lake.errors import DataError
 from lake.psfsize import psfdepth_from_sigma
-from lake.stamps import bucket_of, read_npz, shard_name, stamp_hash, write_shard
+from lake.stamps import bucket_of, shard_name, stamp_hash, write_shard
 from lake.survey import (
     BANDS,
     PIXEL_SCALE_ARCSEC,
@@ -28,6 +31,8 @@ from lake.survey import (
     ZERO_POINT_MAG,
     depth_mag_from_psfdepth,
 )
+
+log = logging.getLogger(__name__)
 
 DES_PIXEL_SCALE_ARCSEC = 0.263
 DES_ZERO_POINT_MAG = 30.0
@@ -55,27 +60,37 @@ _REJECTED = pa.schema(
 )
 
 
-def import_npz(folder: Path, collection: str, params: CutoutsParams) -> Imported:
-    """Cut-outs of a folder of ``<brick>_<objid>.npz`` files; a bad file is rejected with its reason.
+def import_cutouts(place: Path, collection: str, params: CutoutsParams) -> Imported:
+    """Cut-outs of one file, or of a folder and the folders in it: NPZ files, FITS cubes of the survey's viewer.
 
+    Everything that lies there is a row of ``facts`` or, with its reason, of ``rejected``; a warning counts the latter.
+    Of files with the same pixels the first is kept; of those with the same identifier but other pixels the later ones
+    carry their file's name in it.
     Facts: galaxy_id, name, ra, dec, tier, pixel_scale_arcsec, source_file.
     """
-    paths = sorted(folder.glob("*.npz"))
-    if not paths:
-        raise DataError(f"{folder} holds no *.npz file")
+    entries = cutoutfiles.listed(place)
+    if all(entry.fault == cutoutfiles.OTHER_KIND for entry in entries):
+        raise DataError(f"{place} holds no cut-out: no .npz and no .fits file among {len(entries)} files")
     stamps, facts, bad = [], [], []
-    for path in paths:
+    pixels: dict[str, str] = {}
+    for entry in entries:
         try:
-            stamp, meta = read_npz(path)
-            stamp = without_zeros(stamp)
-            facts.append(_npz_facts(path, stamp, meta, collection, params))
-            stamps.append(stamp)
+            stamp, fact = _cutout(entry, collection, params)
+            first = pixels.setdefault(stamp_hash(stamp), entry.name)
+            if first != entry.name:
+                raise DataError(f"{entry.name} has the same pixels as {first}")
         except DataError as error:
-            bad.append({"source_file": path.name, "row_index": -1, "reason": str(error), "record": None})
-    size = params.stamp_pixels
-    whole = np.stack(stamps) if stamps else np.empty((0, len(BANDS), size, size), dtype=np.float32)
-    ids = [str(fact["galaxy_id"]) for fact in facts]
-    rows = judged(whole, ids, params, f"npz {collection}")
+            bad.append({"source_file": entry.name, "row_index": -1, "reason": str(error), "record": None})
+        else:
+            stamps.append(without_zeros(stamp))
+            facts.append(fact)
+    if not facts:
+        raise DataError(f"none of the {len(bad)} files of {place} can be used: {bad[0]['reason']}")
+    if bad:
+        log.warning("%d of %d files of %s are not used, first: %s", len(bad), len(entries), place, bad[0]["reason"])
+    _tell_apart(facts)
+    whole = np.stack(stamps)
+    rows = judged(whole, [str(fact["galaxy_id"]) for fact in facts], params, f"npz {collection}")
     return Imported(whole, rows, pa.Table.from_pylist(facts), pa.Table.from_pylist(bad, schema=_REJECTED))
 
 
@@ -83,27 +98,62 @@ OBSERVING_CONDITIONS = tuple(f"{kind}_{band}" for kind in ("psfsize", "psfdepth"
 """Values that a file may bring as ``meta_psfsize_r`` and so on, for finders that need them."""
 
 
-def _npz_facts(
-    path: Path, stamp: NDArray[np.float32], meta: Mapping[str, object], collection: str, params: CutoutsParams
-) -> dict[str, object]:
-    if stamp.shape[-1] != params.stamp_pixels:
-        raise DataError(f"{path.name}: the stamp must be {params.stamp_pixels} px wide, got {stamp.shape[-1]}")
+def _cutout(
+    entry: cutoutfiles.Entry, collection: str, params: CutoutsParams
+) -> tuple[NDArray[np.float32], dict[str, object]]:
+    """The stamp of one file, cut to size, and its facts."""
+    if entry.fault:
+        raise DataError(f"{entry.name}: {entry.fault}")
+    stamp, meta = cutoutfiles.read(entry.path)
+    size, extra = params.stamp_pixels, stamp.shape[-1] - params.stamp_pixels
+    if extra < 0 or extra % 2:
+        raise DataError(
+            f"{entry.name}: the stamp must be {size} px wide, got {stamp.shape[-1]}; cut out a window of {size} px, or "
+            "of a larger odd number, with the source on its central pixel"
+        )
     lacking = [name for name in ("galaxy_id", "ra", "dec", "pixel_scale") if name not in meta]
     if lacking:
-        raise DataError(f"{path.name} lacks {', '.join(f'meta_{name}' for name in lacking)}")
-    scale = float(str(meta["pixel_scale"]))
-    _check_scale(scale, path.name)
+        raise DataError(f"{entry.name} lacks {', '.join(f'meta_{name}' for name in lacking)}")
+    ra, dec, scale = (_number(meta, name, entry.name) for name in ("ra", "dec", "pixel_scale"))
+    if not (0 <= ra <= 360 and -90 <= dec <= 90):
+        raise DataError(f"{entry.name}: meta_ra and meta_dec must lie in [0, 360] and [-90, 90], got {ra}, {dec}")
+    _check_scale(scale, entry.name)
     name = str(meta["galaxy_id"])
-    return {
+    fact = {
         "galaxy_id": f"{collection}:{name}",
         "name": name,
-        "ra": float(str(meta["ra"])),
-        "dec": float(str(meta["dec"])),
+        "ra": ra,
+        "dec": dec,
         "tier": str(meta["tier"]) if "tier" in meta else None,
         "pixel_scale_arcsec": scale,
-        "source_file": path.name,
-        **{name: float(str(meta[name])) if name in meta else None for name in OBSERVING_CONDITIONS},
+        "source_file": entry.name,
+        **{n: _number(meta, n, entry.name) if n in meta else None for n in OBSERVING_CONDITIONS},
     }
+    inner = slice(extra // 2, extra // 2 + size)
+    return np.ascontiguousarray(stamp[:, inner, inner]), fact
+
+
+def _number(meta: Mapping[str, object], name: str, file: str) -> float:
+    try:
+        value = float(str(meta[name]))
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise DataError(f"{file}: meta_{name} must be a finite number, got {meta[name]!r}")
+    return value
+
+
+def _tell_apart(facts: Sequence[dict[str, object]]) -> None:
+    """Give each of several cut-outs of one identifier its own."""
+    first_of = {fact["galaxy_id"]: fact for fact in reversed(facts)}
+    repeated = [fact for fact in facts if fact is not first_of[fact["galaxy_id"]]]
+    for fact in repeated:
+        fact["galaxy_id"] = f"{fact['galaxy_id']}@{fact['source_file']}"
+    if repeated:
+        first = repeated[0]["source_file"]
+        log.warning(
+            "%d cut-outs repeat a galaxy_id, first: %s; they carry their file's name in it", len(repeated), first
+        )
 
 
 def load_des_hosts(folder: Path, params: CutoutsParams) -> Imported:
@@ -139,21 +189,28 @@ def load_des_hosts(folder: Path, params: CutoutsParams) -> Imported:
 def _des_band(folder: Path, band: str) -> NDArray[np.float64]:
     path = folder / f"{band}.fits"
     try:
-        with fits.open(path, memmap=False) as hdus:
-            values = np.asarray(hdus[0].data, dtype=np.float64)
-    except (OSError, TypeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    if values.ndim != 3 or len(values) != _DES_COUNT or values.shape[1] != values.shape[2]:
-        raise DataError(f"{path} must be ({_DES_COUNT}, n, n), got {values.shape}")
-    return values
+        fitslayout.walk(path)
+        with warnings.catch_warnings(), fits.open(path, memmap=False) as hdus:
+            warnings.simplefilter("ignore", AstropyWarning)
+            shape = tuple(hdus[0].shape)
+            if len(shape) != 3 or shape[0] != _DES_COUNT or shape[1] != shape[2]:
+                raise DataError(f"it must be ({_DES_COUNT}, n, n), got {shape}")
+            return np.asarray(hdus[0].data, dtype=np.float64)
+    except Exception as error:  # a damaged file makes astropy raise whatever it meets
+        raise DataError(f"{path} cannot be read: {error or type(error).__name__}") from error
 
 
 def _mean_seeing(path: Path) -> float:
     try:
+        if not path.is_file():
+            raise ValueError("it is no file")
         table = np.loadtxt(path, skiprows=1, ndmin=2)
-        return float(np.average(table[:, 0], weights=table[:, 1]))
+        mean = float(np.average(table[:, 0], weights=table[:, 1]))
     except (OSError, ValueError, IndexError, ZeroDivisionError) as error:
         raise DataError(f"{path} is no table of seeing and weight: {error}") from error
+    if not 0 < mean < np.inf:
+        raise DataError(f"{path} must give a positive seeing, got {mean}")
+    return mean
 
 
 def _sky_sigma(images: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -165,10 +222,10 @@ def _sky_sigma(images: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _check_scale(scale_arcsec: float, what: str) -> None:
-    if abs(scale_arcsec / PIXEL_SCALE_ARCSEC - 1) > PIXEL_SCALE_TOLERANCE:
+    if not abs(scale_arcsec / PIXEL_SCALE_ARCSEC - 1) <= PIXEL_SCALE_TOLERANCE:
         raise DataError(
             f"{what}: the pixel scale must be within {PIXEL_SCALE_TOLERANCE:.0%} of {PIXEL_SCALE_ARCSEC} arcsec, "
-            f"got {scale_arcsec}"
+            f"got {scale_arcsec}; resample the image"
         )
 
 

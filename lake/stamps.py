@@ -1,14 +1,13 @@
-"""Stamps: packed ``.npy`` shards (n, band, y, x) little-endian float32 nMgy, and the reference system's NPZ format."""
+"""Stamps: packed ``.npy`` shards (n, band, y, x) little-endian float32 nMgy."""
 
 from __future__ import annotations
 
 import hashlib
-import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -144,24 +143,3 @@ def _shard_problem(folder: Path, rows: pa.Table) -> str | None:
         return None
     path = folder / shard_name(number)
     return f"stamp shard {path}: {bad} of {rows.num_rows} stamps differ from 'cutouts'; run `dvc repro cutouts`"
-
-
-def read_npz(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    """A stamp (band, y, x) and its ``meta_*`` values from the reference format (``cutout`` (y, x, band) float32)."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            cutout = archive["cutout"]
-            meta = {
-                name.removeprefix("meta_"): archive[name].item() for name in archive.files if name.startswith("meta_")
-            }
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is no cut-out of the NPZ format: {error}") from error
-    if cutout.ndim != 3 or cutout.shape[2] != len(BANDS) or cutout.shape[0] != cutout.shape[1]:
-        raise DataError(f"'cutout' in {path} must be (n, n, {len(BANDS)}), got {cutout.shape}")
-    return np.ascontiguousarray(cutout.transpose(2, 0, 1), dtype=np.float32), meta
-
-
-def write_npz(path: Path, stamp: NDArray[np.float32], meta: Mapping[str, Any]) -> None:
-    """Write a stamp (band, y, x) in the reference format."""
-    arrays: dict[str, Any] = {f"meta_{name}": np.asarray(value) for name, value in meta.items()}
-    np.savez_compressed(path, cutout=stamp.transpose(1, 2, 0).astype(np.float32), **arrays)

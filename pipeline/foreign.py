@@ -15,7 +15,7 @@ from scipy.special import expit
 from analysis.config import CompletenessParams
 from analysis.figures.stamps import contact_sheet
 from etl.config import CutoutsParams
-from etl.imports import Imported, import_npz, load_des_hosts
+from etl.imports import Imported, import_cutouts, load_des_hosts
 from injection.config import GridParams
 from injection.grid import grid_sources, plan
 from injection.hosts import Hosts
@@ -34,13 +34,17 @@ from pipeline.sparkrun import SparkRun
 from pipeline.stages import completeness, grid, scores
 
 SHOWN = 24
+_SCORED = ("source_file", "status", "galaxy_id", "ra", "dec", "tier", "score", "probability", "reason")
 _DES = "des46"
 """Name of the grid on the 46 DES galaxies."""
 
 
 def score_folder(folder: Path, generation: str) -> pa.Table:
-    """Scores of the NPZ cut-outs of a folder; a cut-out that cannot be used has its reason instead of a score."""
-    imported = import_npz(folder, params.survey().collection, params.typed(CutoutsParams, "cutouts"))
+    """Scores of the cut-outs of a folder, one row per file; a file that cannot be used has its reason instead of one.
+
+    Columns: source_file, status, galaxy_id, ra, dec, tier, score, probability, reason.
+    """
+    imported = import_cutouts(folder, params.survey().collection, params.typed(CutoutsParams, "cutouts"))
     scorer = load_scorer(params.root().checkpoints(generation))
     good = np.array([status == "ok" for status in imported.rows["status"].to_pylist()], dtype=bool)
     conditions = conditions_of(imported.facts, scorer.conditions)
@@ -53,10 +57,14 @@ def score_folder(folder: Path, generation: str) -> pa.Table:
     logits = np.full(len(good), np.nan)
     if good.any():
         logits[good] = scorer.score(imported.stamps[good], None if conditions is None else conditions[good])
-    facts = imported.facts.select(["galaxy_id", "ra", "dec", "tier"])
-    shown = facts.append_column("score", pa.array(logits, mask=~good))
-    shown = shown.append_column("probability", pa.array(expit(logits), mask=~good))
-    return shown.append_column("reason", reasons)
+    read = imported.facts.select(["source_file", "galaxy_id", "ra", "dec", "tier"])
+    read = read.append_column("status", pa.array(np.where(good, "ok", "rejected"))).append_column("reason", reasons)
+    read = read.append_column("score", pa.array(logits, mask=~good))
+    read = read.append_column("probability", pa.array(expit(logits), mask=~good))
+    unread = imported.rejected.select(["source_file", "reason"])
+    unread = unread.append_column("status", pa.array(["not read"] * unread.num_rows, pa.string()))
+    whole = pa.concat_tables([read, unread], promote_options="default").sort_by("source_file")
+    return whole.select(list(_SCORED))
 
 
 def inject_into_des(folder: Path, generation: str, per_radius: int) -> str:

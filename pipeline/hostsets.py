@@ -12,7 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from etl.config import CutoutsParams
-from etl.imports import Imported, import_npz, load_des_hosts
+from etl.cutoutfiles import SUFFIXES
+from etl.imports import Imported, import_cutouts, load_des_hosts
 from injection.config import GridParams
 from injection.hosts import Hosts
 from injection.measure import sigma_from_annulus
@@ -66,7 +67,7 @@ class HostSet:
 
 
 def host_set(source: str, grid: GridParams, conditions: Conditions, seed: int) -> HostSet:
-    """The set that ``source`` names: ``survey``, ``none`` (blank sky), a folder (DES or NPZ), one NPZ file."""
+    """The set that ``source`` names: ``survey``, ``none`` (blank sky), a folder (DES or cut-outs), one file."""
     if source == SURVEY:
         return _survey(grid)
     if source == BLANK:
@@ -76,9 +77,9 @@ def host_set(source: str, grid: GridParams, conditions: Conditions, seed: int) -
     if (path / "g.fits").exists():
         imported = load_des_hosts(path, cutouts)
         return _of_stamps(f"DES galaxies ({path.name})", imported, imported.facts, grid)
-    imported = imported_npz(path, cutouts)
+    imported = imported_cutouts(path, cutouts)
     facts = _with_conditions(imported, conditions.psf_fwhm_nea_arcsec, grid)
-    name = f'NPZ cut-outs of {path.name}, psfsize taken as {conditions.psf_fwhm_nea_arcsec:g}"'
+    name = f'cut-outs of {path.name}, psfsize taken as {conditions.psf_fwhm_nea_arcsec:g}"'
     return _of_stamps(name, imported, facts, grid)
 
 
@@ -104,25 +105,13 @@ def one_cell(grid: GridParams, hosts: Hosts, per_radius: int) -> GridParams:
     return GridParams.load({**grid.model_dump(mode="json"), **changes}, "grid")
 
 
-def imported_npz(path: Path, cutouts: CutoutsParams) -> Imported:
-    """The cut-outs of an NPZ folder or of one file; some must be readable."""
+def imported_cutouts(path: Path, cutouts: CutoutsParams) -> Imported:
+    """The cut-outs of a folder or of one file; some must be readable."""
     if not path.exists():
         raise invalid("hosts", f"'{SURVEY}', '{BLANK}', or a folder or file of stamps", str(path))
-    if path.is_file() and path.suffix != ".npz":
-        raise invalid("hosts", "an .npz file where it is a file", str(path))
-    imported = import_npz(path if path.is_dir() else path.parent, params.survey().collection, cutouts)
-    bad = {row["source_file"]: row["reason"] for row in imported.rejected.to_pylist()}
-    if path.is_file() and path.name in bad:
-        raise DataError(bad[path.name])
-    if not imported.facts.num_rows:
-        raise DataError(f"none of the {len(bad)} files of {path} can be used: {next(iter(bad.values()), '')}")
-    if bad and path.is_dir():
-        log.warning("%d of %s's files left out, first: %s", len(bad), path, next(iter(bad.values())))
-    if path.is_dir():
-        return imported
-    one = imported.facts["source_file"].to_pylist().index(path.name)
-    rows = imported.rows.slice(one, 1)
-    return Imported(imported.stamps[one : one + 1], rows, imported.facts.slice(one, 1), imported.rejected.slice(0, 0))
+    if path.is_file() and path.suffix.lower() not in SUFFIXES:
+        raise invalid("hosts", "an .npz file or a FITS cube where it is a file", str(path))
+    return import_cutouts(path, params.survey().collection, cutouts)
 
 
 def _survey(grid: GridParams) -> HostSet:

@@ -35,7 +35,7 @@ from lake.progress import track
 from lake.stamps import PLACE, StampStore
 from modeling.scorer import load_scorer
 from pipeline import params
-from pipeline.hostsets import SURVEY, imported_npz, one_cell
+from pipeline.hostsets import SURVEY, imported_cutouts, one_cell
 from pipeline.injecting import Setting
 from pipeline.pixels import Images, Pixels, draw_pixels
 from pipeline.rendering import cropped
@@ -87,11 +87,11 @@ def validate_injections(
 
 
 def real_arcs(source: str, count: int, seed: int) -> Images | None:
-    """Cut-outs of real lenses: the survey's listed lenses, a folder or file of NPZ cut-outs; None for ``none``."""
+    """Cut-outs of real lenses: the survey's listed lenses, a folder or file of cut-outs; None for ``none``."""
     if source == NO_LENSES:
         return None
     if source != SURVEY:
-        return imported_npz(Path(source), params.typed(CutoutsParams, "cutouts")).stamps
+        return imported_cutouts(Path(source), params.typed(CutoutsParams, "cutouts")).stamps
     root, survey = params.root(), params.survey()
     rows = delta.read(root, "manifest", ["galaxy_id", *PLACE, "label"], slices=[survey.audit_manifest])
     listed = rows.filter(pc.equal(rows["label"], 1)).combine_chunks()

@@ -25,8 +25,8 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--min-source-snr", default=30.0, show_default=True, help="Least SNR of a catalogue's galaxy."),
         click.option(
             "--hosts", metavar="survey|none|PATH", default="survey", show_default=True,
-            help="The lake's validation negatives; blank sky; a folder of the 46 DES galaxies; NPZ cut-outs (folder or "
-            "file).",
+            help="The lake's validation negatives; blank sky; a folder of the 46 DES galaxies; cut-outs, NPZ or "
+            "FITS cubes (folder or file).",
         ),
         click.option("--host-model", type=click.Choice(["IM1", "IM2"]), help="IM2: the lens is shaped like its host."),
         click.option(
@@ -86,7 +86,7 @@ def render(theta_e: float | None, mag: float | None, count: int, field: float, o
 )  # fmt: skip
 @click.option(
     "--lenses", metavar="survey|none|PATH", default="survey", show_default=True,
-    help="Real arcs to compare with: the listed lenses, or NPZ cut-outs (folder or file).",
+    help="Real arcs to compare with: the listed lenses, or cut-outs, NPZ or FITS cubes (folder or file).",
 )  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; data/validation/GENERATION.")
 def validate_injection(

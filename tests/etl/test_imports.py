@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,8 @@ from astropy.io import fits
 from etl import imports
 from lake import contract, tables
 from lake.errors import DataError
-from lake.stamps import StampStore, read_npz, write_npz
+from lake.npz import read_npz, write_npz
+from lake.stamps import StampStore
 from pipeline.context import with_lineage
 from tests.etl.survey_files import params
 
@@ -25,7 +29,7 @@ def stamp(pixels: int = 101) -> np.ndarray:
 
 def test_real_candidates_have_the_metrics_their_files_state(real_data: Path, tmp_path: Path) -> None:
     folder = real_data / "cutouts" / "dr10_lens_candidates"
-    found = imports.import_npz(folder, "ls-dr10", PARAMS)
+    found = imports.import_cutouts(folder, "ls-dr10", PARAMS)
     assert found.facts["galaxy_id"].to_pylist() == [
         "ls-dr10:0001m060_2396", "ls-dr10:0003m005_293", "ls-dr10:0006p270_2574",
     ]  # fmt: skip
@@ -47,7 +51,7 @@ def test_bad_npz_files_are_rejected_by_name(tmp_path: Path) -> None:
     write_npz(tmp_path / "c.npz", stamp(), META | {"pixel_scale": 0.3})
     write_npz(tmp_path / "d.npz", stamp(), {"ra": 1.0, "dec": 2.0})
     (tmp_path / "e.npz").write_bytes(b"nothing")
-    found = imports.import_npz(tmp_path, "x", PARAMS)
+    found = imports.import_cutouts(tmp_path, "x", PARAMS)
     assert found.facts["galaxy_id"].to_pylist() == ["x:0001p000_7"]
     reasons = dict(zip(found.rejected["source_file"].to_pylist(), found.rejected["reason"].to_pylist(), strict=True))
     assert "must be 101 px wide, got 64" in reasons["b.npz"]
@@ -55,8 +59,8 @@ def test_bad_npz_files_are_rejected_by_name(tmp_path: Path) -> None:
     assert "lacks meta_galaxy_id, meta_pixel_scale" in reasons["d.npz"]
     assert "no cut-out of the NPZ format" in reasons["e.npz"]
     (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match=r"holds no \*.npz file"):
-        imports.import_npz(tmp_path / "none", "x", PARAMS)
+    with pytest.raises(DataError, match=r"holds no cut-out: no \.npz and no \.fits file among 0 files"):
+        imports.import_cutouts(tmp_path / "none", "x", PARAMS)
 
 
 @pytest.fixture
@@ -68,9 +72,77 @@ def cases(real_data: Path) -> Path:
     return folder
 
 
+def test_every_file_of_a_folder_is_a_row_or_is_named(
+    cases: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(cases, folder)
+    (folder / "deep").mkdir()
+    write_npz(folder / "deep" / "UPPER.npz", stamp(105), META)
+    (folder / "deep" / "UPPER.npz").rename(folder / "deep" / "UPPER.NPZ")
+    write_npz(folder / "r_same_id.npz", stamp() + 1, META)
+    shutil.copy(folder / "a_good.npz", folder / "s_copy.npz")
+    write_npz(folder / "t_text.npz", stamp() + 2, META | {"ra": "12h30m"})
+    write_npz(folder / "u_scale.npz", stamp() + 3, META | {"pixel_scale": np.nan})
+    (folder / "v_link.npz").symlink_to(folder / "nothing.npz")
+    (folder / "w_folder.npz").mkdir()
+    os.mkfifo(folder / "x_pipe.npz")
+    (folder / "y_notes.txt").write_text("x")
+    found = imports.import_cutouts(folder, "x", PARAMS)
+    good = dict(zip(found.facts["source_file"].to_pylist(), found.rows["galaxy_id"].to_pylist(), strict=True))
+    bad = dict(zip(found.rejected["source_file"].to_pylist(), found.rejected["reason"].to_pylist(), strict=True))
+    everything = {path.relative_to(folder).as_posix() for path in folder.rglob("*")} - {"deep"}
+    assert set(good) | set(bad) == everything
+    assert good.keys() & bad.keys() == set()
+    assert good["deep/UPPER.NPZ"] == "x:0001p000_7"
+    assert good["r_same_id.npz"] == "x:0001p000_7@r_same_id.npz"
+    chw = found.stamps[list(good).index("c_chw.npz")]
+    with np.load(folder / "c_chw.npz") as held:
+        np.testing.assert_array_equal(chw, held["cutout"])
+    for name, words in {
+        "d_even100.npz": "must be 101 px wide, got 100; cut out a window of 101 px, or of a larger odd number",
+        "h_four_bands.npz": r"must be (n, n, 3), got (101, 101, 4); keep g, r, z",
+        "i_scale.npz": "within 1% of 0.262 arcsec, got 0.168; resample",
+        "p_empty.npz": "no cut-out of the NPZ format",
+        "q_html.npz": "no cut-out of the NPZ format",
+        "s_copy.npz": "has the same pixels as a_good.npz",
+        "t_text.npz": "meta_ra must be a finite number, got '12h30m'",
+        "u_scale.npz": "meta_pixel_scale must be a finite number, got nan",
+        "v_link.npz": "it is a link to nothing",
+        "w_folder.npz": "it is a folder",
+        "x_pipe.npz": "it is no regular file",
+        "y_notes.txt": "it is neither an .npz nor a .fits file",
+    }.items():
+        assert words in bad[name]
+    assert f"{len(bad)} of {len(everything)} files of {folder} are not used, first: d_even100.npz" in caplog.text
+    assert "cut-outs repeat a galaxy_id, first: " in caplog.text
+
+
+def test_a_folder_of_bad_files_is_one_sentence(cases: Path, tmp_path: Path) -> None:
+    for name in ("p_empty.npz", "q_html.npz"):
+        shutil.copy(cases / name, tmp_path / name)
+    with pytest.raises(DataError, match=r"none of the 2 files of .* can be used: .*p_empty.npz is no cut-out"):
+        imports.import_cutouts(tmp_path, "x", PARAMS)
+
+
+def test_real_cubes_of_the_viewer(real_data: Path) -> None:
+    """One has the survey's scale and an odd side: its middle is taken. The others say why they cannot be used."""
+    folder = real_data / "cutouts" / "decals_viewer"
+    found = imports.import_cutouts(folder, "viewer", PARAMS)
+    assert found.facts["galaxy_id"].to_pylist() == ["viewer:temp_small"]
+    assert found.facts["pixel_scale_arcsec"][0].as_py() == pytest.approx(0.262)
+    assert found.facts["ra"][0].as_py() == pytest.approx(146.714208787)
+    with fits.open(folder / "temp_small.fits") as hdus:
+        np.testing.assert_array_equal(found.stamps[0], hdus[0].data[:, 62:163, 62:163])
+    bad = dict(zip(found.rejected["source_file"].to_pylist(), found.rejected["reason"].to_pylist(), strict=True))
+    assert "the pixel scale must be 0.262 arcsec, got 0.1000" in bad["example_a.fits"]
+    assert re.search(r"header declares 2157312 bytes of data, the file holds \d+", bad["example_incomplete.fits"])
+    assert "it must hold a cube (band, n, n)" in bad["gordon_joint_catalog_no_cuts.fits"]
+
+
 def test_holes_of_zeros_are_missing_pixels(cases: Path) -> None:
     """A band of zeros, half of every band, 13 % of z at the centre: each is rejected for the pixels it lacks."""
-    found = imports.import_npz(cases, "x", PARAMS)
+    found = imports.import_cutouts(cases, "x", PARAMS)
     why = dict(zip(found.facts["source_file"].to_pylist(), found.rows["reason"].to_pylist(), strict=True))
     assert why["a_good.npz"] is None
     assert why["g_zero_z.npz"] == "no data in band z"

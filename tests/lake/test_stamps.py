@@ -13,10 +13,8 @@ from lake.stamps import (
     StampStore,
     bucket_of,
     problems,
-    read_npz,
     shard_name,
     stamp_hash,
-    write_npz,
     write_shard,
 )
 from pipeline.context import with_lineage
@@ -163,26 +161,3 @@ def test_buckets_are_even_and_stable() -> None:
     buckets = bucket_of(ids, 8)
     assert np.bincount(buckets, minlength=8) == pytest.approx(1000, rel=0.15)
     assert buckets[17] == bucket_of(ids[17:18], 8)[0]
-
-
-def test_npz_round_trip(tmp_path: Path) -> None:
-    stamp = stamps(1)[0]
-    write_npz(tmp_path / "a.npz", stamp, {"ra": 1.5, "tier": "B"})
-    got, meta = read_npz(tmp_path / "a.npz")
-    assert np.array_equal(got, stamp)
-    assert meta == {"ra": 1.5, "tier": "B"}
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated", b"not an archive"])
-def test_a_broken_npz_is_named(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "broken.npz"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"broken.npz is no cut-out"):
-        read_npz(path)
-
-
-def test_npz_of_another_shape_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "flat.npz"
-    np.savez(path, cutout=np.zeros((5, 5), np.float32))
-    with pytest.raises(DataError, match=r"'cutout' in .*flat.npz must be \(n, n, 3\), got \(5, 5\)"):
-        read_npz(path)

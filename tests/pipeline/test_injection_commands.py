@@ -22,7 +22,7 @@ from injection.hosts import Hosts
 from injection.realsources import BankSources
 from injection.stream import run_batch
 from lake.errors import DarkHaloError, DataError
-from lake.stamps import write_npz
+from lake.npz import write_npz
 from pipeline import cli, params
 from pipeline.foreign import scored_examples
 from pipeline.hostsets import one_cell
