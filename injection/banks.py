@@ -13,9 +13,13 @@ import numpy as np
 
 from injection.cleaning import Array, Images, clean
 from injection.config import RealSources, StampCleaning
-from lake.errors import DataError, invalid
+from lake.errors import DarkHaloError, DataError, invalid
 
 _RINGS_PER_PX = 10
+_MOST_SIDE_PX = 4096
+_MOST_EXPANSION = 100
+"""Bytes of an image for each byte that a compressed data set takes."""
+_UNIT_TOLERANCE = 1e-3
 Reasons = dict[str, str]
 Colours = Mapping[str, tuple[float, float]]
 
@@ -150,10 +154,11 @@ def _centre_and_radius(image: Images) -> tuple[float, float, float]:
 
 
 def write_bank(path: Path, bank: SourceBank) -> None:
-    """Write a bank as HDF5, one data set per galaxy."""
+    """Write a bank as HDF5, one data set per galaxy, with the hash of the whole."""
     import h5py
 
     with h5py.File(path, "w") as file:
+        file.attrs["digest"] = bank.digest
         for k, stamp_id in enumerate(bank.ids):
             data = file.create_dataset(f"images/{stamp_id}", data=bank.images[k])
             data.attrs["centre_px"] = bank.centres_px[k]
@@ -162,23 +167,79 @@ def write_bank(path: Path, bank: SourceBank) -> None:
 
 
 def read_bank(path: Path) -> SourceBank:
-    """A bank written by :func:`write_bank`."""
+    """A bank written by :func:`write_bank`; what its file declares is judged before it is read, no link is followed."""
     import h5py
 
+    if not path.is_file():
+        raise DataError(f"{path} is no source bank: it is no file")
     try:
-        with h5py.File(path) as file:
-            sets = [(name, data[()], dict(data.attrs)) for name, data in sorted(file["images"].items())]
-    except (OSError, KeyError) as error:
-        raise DataError(f"{path} is no source bank: {error}") from error
+        with h5py.File(path, "r") as file:
+            images = file.get("images", getclass=True, getlink=True)
+            if images is not h5py.HardLink or not isinstance(file["images"], h5py.Group):
+                raise DataError(f"{path} is no source bank: it holds no group 'images'")
+            sets = [_bank_entry(file["images"], name, str(path)) for name in sorted(file["images"])]
+            digest = file.attrs.get("digest")
+    except DarkHaloError:
+        raise
+    except Exception as error:  # a damaged file makes HDF5 raise whatever it meets
+        raise DataError(f"{path} is no source bank: {error or type(error).__name__}") from error
     if not sets:
         raise DataError(f"{path} is a source bank without galaxies")
-    for name, image, _ in sets:
-        if image.ndim != 2 or not np.isfinite(image).all() or abs(float(image.sum()) - 1.0) > 1e-3:
-            raise invalid(f"{path} images/{name}", "a finite image of unit sum", image.shape)
-    return SourceBank(
-        tuple(name for name, _, _ in sets),
-        tuple(np.asarray(image, np.float32) for _, image, _ in sets),
-        np.array([attributes["centre_px"] for _, _, attributes in sets]),
-        np.array([attributes["half_light_px"] for _, _, attributes in sets]),
-        np.array([attributes["colours"] for _, _, attributes in sets]),
+    bank = SourceBank(
+        tuple(entry.name for entry in sets),
+        tuple(entry.image for entry in sets),
+        np.array([entry.centre_px for entry in sets]),
+        np.array([entry.half_light_px for entry in sets]),
+        np.array([entry.colours for entry in sets]),
     )
+    if digest != bank.digest:
+        raise DataError(
+            f"{path} does not hold the galaxies whose digest it carries ({digest}); write it again with write_bank"
+        )
+    return bank
+
+
+class _BankEntry(NamedTuple):
+    name: str
+    image: Images
+    centre_px: Array
+    half_light_px: float
+    colours: Array
+
+
+def _bank_entry(images: Any, name: str, path: str) -> _BankEntry:
+    """One galaxy: an image of unit sum kept in the file itself, its centre on it, its radius positive."""
+    import h5py
+
+    what = f"{path} images/{name}"
+    link = images.get(name, getlink=True)
+    if not isinstance(link, h5py.HardLink):
+        raise invalid(what, "an image in the file itself", f"a {type(link).__name__}")
+    data = images[name]
+    kept = isinstance(data, h5py.Dataset) and data.external is None and not data.is_virtual
+    if not kept or data.ndim != 2 or data.dtype.kind not in "fiu":
+        raise invalid(what, "an image (y, x) in the file itself", repr(data))
+    if not 0 < max(data.shape) <= _MOST_SIDE_PX or data.nbytes > _MOST_EXPANSION * data.id.get_storage_size():
+        claimed = f"{data.shape} in {data.id.get_storage_size()} bytes"
+        raise invalid(what, f"at most {_MOST_SIDE_PX} pixels along a side, all of them in the file", claimed)
+    image = data[()]
+    if not np.isfinite(image).all() or abs(float(image.sum()) - 1.0) > _UNIT_TOLERANCE:
+        raise invalid(what, "a finite image of unit sum", data.shape)
+    centre, radius = _attribute(data, "centre_px", 2, what), _attribute(data, "half_light_px", 1, what)
+    if not ((centre >= -0.5) & (centre <= np.array(image.shape[::-1]) - 0.5)).all():
+        raise invalid(f"{what} centre_px", "on the image", centre.tolist())
+    if not 0 < radius[0] <= max(image.shape):
+        raise invalid(f"{what} half_light_px", "positive and within the image", float(radius[0]))
+    return _BankEntry(
+        name, np.asarray(image, np.float32), centre, float(radius[0]), _attribute(data, "colours", 2, what)
+    )
+
+
+def _attribute(data: Any, name: str, count: int, what: str) -> Array:
+    """An attribute of ``count`` numbers, looked at before it is read."""
+    if name not in data.attrs:
+        raise DataError(f"{what} has no attribute '{name}'")
+    held = data.attrs.get_id(name)
+    if int(np.prod(held.shape)) != count or held.dtype.kind not in "fiu":
+        raise invalid(f"{what} {name}", f"{count} numbers", f"{held.shape} {held.dtype}")
+    return np.asarray(data.attrs[name], dtype=np.float64).reshape(count)

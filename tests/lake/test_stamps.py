@@ -161,3 +161,31 @@ def test_buckets_are_even_and_stable() -> None:
     buckets = bucket_of(ids, 8)
     assert np.bincount(buckets, minlength=8) == pytest.approx(1000, rel=0.15)
     assert buckets[17] == bucket_of(ids[17:18], 8)[0]
+
+
+def outcome(folder: Path, asked: pa.Table) -> np.ndarray | str:
+    """The stamps, or why they are refused."""
+    try:
+        return StampStore(folder).get(asked)
+    except ShardError as error:
+        return str(error)
+
+
+def test_mutated_shards_are_refused_or_true(tmp_path: Path) -> None:
+    """Half of the mutations hit the header of the array."""
+    rng, made = np.random.default_rng(11), written(tmp_path)
+    path, asked = tmp_path / shard_name(0), rows([0, 0], [1, 3], made)
+    content, whole = path.read_bytes(), made[0][[1, 3]]
+    refused = 0
+    for _ in range(400):
+        mutant = bytearray(content)
+        for place in rng.integers(0, 128 if rng.random() < 0.5 else len(content), rng.integers(1, 6)):
+            mutant[place] = rng.integers(256)
+        path.write_bytes(mutant[: rng.integers(0, len(content))] if rng.random() < 0.1 else mutant)
+        found = outcome(tmp_path, asked)
+        if isinstance(found, str):
+            assert shard_name(0) in found
+            refused += 1
+        else:
+            assert np.array_equal(found, whole)
+    assert refused > 200
