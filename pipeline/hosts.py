@@ -28,8 +28,8 @@ def host_table(context: RunContext) -> pa.Table:
     known = pc.and_(pc.greater(chosen["psfsize_r"], 0), pc.greater(chosen["psfdepth_r"], 0))
     if chosen.num_rows and not pc.any(known).as_py():
         raise DataError(
-            f"no galaxy can be a host of injections: of {chosen.num_rows} validation negatives none has a psfsize_r and "
-            "a psfdepth_r, from the sweeps or from the coadds (psfsize-r, invvar-r)"
+            f"no galaxy can be a host of injections: of {chosen.num_rows} validation negatives none has a psfsize_r "
+            "and a psfdepth_r, from the sweeps or from the coadds (psfsize-r, invvar-r)"
         )
     pool = context.read("tractor_pool", _SHAPES)
     return chosen.drop_columns(["split", "label"]).join(pool, "galaxy_id", join_type="inner")
