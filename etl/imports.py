@@ -119,7 +119,7 @@ def _cutout(
         raise DataError(f"{entry.name}: meta_ra and meta_dec must lie in [0, 360] and [-90, 90], got {ra}, {dec}")
     _check_scale(scale, entry.name)
     name = str(meta["galaxy_id"])
-    fact = {
+    fact: dict[str, object] = {
         "galaxy_id": f"{collection}:{name}",
         "name": name,
         "ra": ra,
