@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.stats import ks_2samp
 
-from analysis.diagnostics.injections import BARE, INJECTIONS, LENSES, Evidence, broken, judge
+from analysis.diagnostics.injections import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, broken, judge
 from analysis.figures.validation import Distributions, validation_sheet
 from analysis.records import Gate, Outcome
 from injection.foundarcs import FoundArcs
@@ -118,3 +119,22 @@ def test_the_sheet_repeats_and_shows_stamps() -> None:
     ]
     assert pictures[0].content == pictures[1].content
     assert pictures[0].content.startswith(b"\x89PNG")
+
+
+def test_figures_of_the_reference_are_not_exchanged() -> None:
+    """Core suppression raised its detections: 4.0 % as made, 5.0 % suppressed; no bare host was above."""
+    names = ("detected/p0.5", "detected_core_suppressed/p0.5", "host_false_positives/p0.5")
+    assert [REFERENCE[name] for name in names] == ["4.0 %", "5.0 %", "0.0 %"]
+    assert set(names) <= {measure.name for measure in judge(GOOD, (0.5,)).measures}
+
+
+def test_scores_that_rise_are_told_by_pairs() -> None:
+    """Hosts differ far more than an arc adds: unpaired scores overlap, each host's own score rises."""
+    rng = np.random.default_rng(5)
+    hosts = np.repeat(rng.normal(0.0, 3.0, COUNT // 2), 2)
+    raised = table(1 / (1 + np.exp(-hosts - 0.3)), host_probability=1 / (1 + np.exp(-hosts)))
+    assert ks_2samp(raised["score"].to_numpy(), raised["host_score"].to_numpy()).pvalue > 0.05
+    assert gate(judge(replace(GOOD, rows=raised), (0.5,)), "arcs_raise_scores").status == "PASS"
+    one = np.where(np.arange(COUNT) == 0, 0.9, 0.1)
+    lucky = gate(judge(replace(GOOD, rows=table(one, host_probability=0.1)), (0.5,)), "arcs_raise_scores")
+    assert (lucky.status, lucky.value > 0) == ("WARN", True), "one arc found of two hundred raises nothing"
