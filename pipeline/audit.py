@@ -19,7 +19,7 @@ from lake.hashing import key_hash
 from lake.names import checked_name
 from lake.root import DataRoot
 from lake.stamps import StampStore
-from modeling.card import FINDER
+from modeling.card import CARD, FINDER
 from modeling.finder import CHUNK, SUSPECT_ANSWERS, ExternalScorer, Output
 from modeling.scorer import load_scorer
 from pipeline import params
@@ -51,7 +51,7 @@ class TrainedOn:
 def audit(finder: str, name: str, output: Output | None = None, trained_on: TrainedOn | None = None) -> None:
     """Try the finder, enlist it as ``name``, measure it, and make the report; one that fails is taken out again."""
     checked_name(name, "name")
-    if name in params.load_file()["train"]:
+    if name in params.load_file()["train"] or (params.root().checkpoints(name) / CARD).exists():
         raise invalid("name", "one that no trained generation has", name)
     scorer = load_scorer(finder, output=output)
     if not isinstance(scorer, ExternalScorer):

@@ -8,6 +8,7 @@ from pathlib import Path
 from lake.errors import invalid
 from lake.names import checked_name
 from lake.root import DataRoot
+from modeling.card import CARD
 from modeling.tracking import forget_runs
 from pipeline import params, wiring
 
@@ -23,8 +24,8 @@ def forget(name: str, root: DataRoot) -> list[str]:
     """
     checked_name(name, "name")
     values = params.load_file()
-    if name in values["train"]:
-        raise invalid("name", "a finder of somebody else's (`train` in params/ says what is trained here)", name)
+    if name in values["train"] or (root.checkpoints(name) / CARD).exists():
+        raise invalid("name", "a finder of somebody else's, not a network that was trained here", name)
     removed = []
     if name in values["audited"]:
         params.set_audited([other for other in values["audited"] if other != name])

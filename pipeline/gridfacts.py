@@ -9,7 +9,7 @@ from typing import Any
 from lake.errors import LakeError, one_line
 from lake.root import DataRoot
 
-GRID = "grid.json"
+GRID, BATCHES = "grid.json", "batch-*.parquet"
 
 
 def grid_facts(root: DataRoot, generation: str) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def grid_facts(root: DataRoot, generation: str) -> dict[str, Any]:
 
 def grid_batches(root: DataRoot, generation: str) -> list[Path]:
     """The score batches of a finder's grid, in order."""
-    found = sorted(root.grid(generation).glob("batch-*.parquet"))
+    found = sorted(root.grid(generation).glob(BATCHES))
     if not found:
         raise LakeError(
             f"{root.grid(generation)} holds no score batches; `dvc repro grid@{generation}` makes them again"

@@ -22,7 +22,7 @@ from lake.survey import BANDS
 from modeling.card import CARD, FINDER, read_card
 from pipeline.context import RunContext
 from pipeline.galleries import galleries
-from pipeline.gridfacts import GRID
+from pipeline.gridfacts import BATCHES, GRID
 from pipeline.injected import grid_params
 from pipeline.results import shown_first
 
@@ -99,7 +99,7 @@ def _lacking(root: DataRoot, name: str) -> list[str]:
     made += [cards.stem(table, f"{stage}-{name}") for table in ("diagnostics", "gates") for stage in _JUDGING]
     folder, grid = root.checkpoints(name), root.grid(name) / GRID
     lost = [stem for stem in made if not (root.cards / f"{stem}.json").exists()]
-    lost += [str(grid)] if not grid.exists() else []
+    lost += [] if grid.exists() and any(grid.parent.glob(BATCHES)) else [f"whole {grid.parent}"]
     return lost + ([str(folder)] if not ((folder / FINDER).exists() or (folder / CARD).exists()) else [])
 
 

@@ -196,6 +196,16 @@ def test_a_grid_is_logged_once_with_counts_and_inputs(root: DataRoot) -> None:
     assert run.data.tags["commit"] == "c0ffee"
 
 
+def test_runs_of_a_forgotten_finder_are_deleted_and_no_others(root: DataRoot) -> None:
+    assert tracking.forget_runs(DataRoot.of(root.local / "elsewhere"), "theirs") == 0
+    assert not (root.local / "elsewhere").exists(), "no database is made to delete from"
+    for name in ("theirs", "ours"):
+        tracking.log_metrics(root, name, {"auc": 0.9})
+    assert tracking.forget_runs(root, "theirs") == 2, "the finder's own run and its evaluation"
+    assert RunStore(root).find({"generation": "theirs"}) == []
+    assert len(RunStore(root).find({"generation": "ours"})) == 2
+
+
 def test_a_grid_without_batches_is_refused(root: DataRoot, tmp_path: Path) -> None:
     (tmp_path / "grid.json").write_text("{}")
     with pytest.raises(DataError, match="holds no grid batches"):

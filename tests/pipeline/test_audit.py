@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,16 @@ def test_a_name_that_a_generation_has_is_refused(finished: Checkout, monkeypatch
     monkeypatch.chdir(finished.folder)
     with pytest.raises(ParameterError, match="'name' must be one that no trained generation has"):
         audit.audit(f"{FINDERS}:Brightness", "demo1")
+    former = params.root().checkpoints("former")
+    shutil.copytree(params.root().checkpoints("demo1"), former)
+    try:
+        with pytest.raises(ParameterError, match="'name' must be one that no trained generation has"):
+            audit.audit(f"{FINDERS}:Brightness", "former")
+        with pytest.raises(ParameterError, match="not a network that was trained here"):
+            forget("former", params.root())
+        assert (former / "checkpoint.json").exists()
+    finally:
+        shutil.rmtree(former)
 
 
 def test_params_yaml_without_a_head_stays_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
