@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from etl.near import unit_vectors
 from etl.projection import tangent_plane
+from lake import fitslayout
 from lake.errors import DataError
 from lake.survey import PIXEL_SCALE_ARCSEC
 
@@ -30,13 +33,20 @@ class Bricks:
     @classmethod
     def read(cls, path: Path) -> Bricks:
         try:
-            with fits.open(path) as hdus:
+            fitslayout.walk(path)
+            with warnings.catch_warnings(), fits.open(path, memmap=False) as hdus:
+                warnings.simplefilter("ignore", AstropyWarning)
                 table = {name.lower(): np.asarray(hdus[1].data[name]) for name in hdus[1].columns.names}
-            return cls(
+            found = cls(
                 np.char.strip(table["brickname"].astype(str)), *(table[n].astype(np.float64) for n in ("ra", "dec"))
             )
-        except (OSError, KeyError, IndexError, TypeError) as error:
+        except Exception as error:  # a damaged file makes astropy raise whatever it meets
             raise DataError(f"{path} is no table of bricks (BRICKNAME, RA, DEC): {error}") from error
+        placed = (found.ra_deg >= 0) & (found.ra_deg <= 360) & (np.abs(found.dec_deg) <= 90)
+        if not len(placed) or not placed.all():
+            count = f"{int((~placed).sum())} of {len(placed)}"
+            raise DataError(f"{path} must hold bricks at RA 0 to 360 and Dec -90 to 90, {count} are not")
+        return found
 
 
 def tangent_pixels(bricks: Bricks, index: NDArray[np.intp], ra_deg: Floats, dec_deg: Floats, pixels: int) -> Floats:

@@ -14,8 +14,9 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
-from etl import fitslayout, units
+from etl import units
 from etl.projection import Tan
+from lake import fitslayout
 from lake.errors import DataError
 from lake.psfsize import psfdepth_from_sigma
 from lake.survey import BANDS, MASKBITS, PIXEL_SCALE_ARCSEC

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from etl import coadds, fitslayout, projection, qa
+from etl import coadds, projection, qa
 from etl.coadds import Windows, brick_stamps, coadd_path
 from etl.config import CutoutsParams
 from etl.partial import code_hash, state
-from lake import psfsize
+from lake import fitslayout, psfsize
 from lake.errors import DataError
 from lake.stamps import stamp_hash
 from lake.survey import BANDS

@@ -15,11 +15,11 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
-from etl import cutoutfiles, fitslayout, qa
+from etl import cutoutfiles, qa
 from etl.config import CutoutsParams
 from etl.cutter import METRICS
 from etl.frames import table_of
-from lake import tables
+from lake import fitslayout, tables
 from lake.errors import DataError
 from lake.psfsize import psfdepth_from_sigma
 from lake.stamps import bucket_of, shard_name, stamp_hash, write_shard

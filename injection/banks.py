@@ -13,9 +13,12 @@ import numpy as np
 
 from injection.cleaning import Array, Images, clean
 from injection.config import RealSources, StampCleaning
+from lake import fitslayout
 from lake.errors import DarkHaloError, DataError, invalid
 
 _RINGS_PER_PX = 10
+_MOST_IMAGES = 1_000_000
+"""Images of a RealGalaxyCatalog's file that are looked at."""
 _MOST_SIDE_PX = 4096
 _MOST_EXPANSION = 100
 """Bytes of an image for each byte that a compressed data set takes."""
@@ -72,24 +75,37 @@ def load_bank(sources: RealSources) -> SourceBank:
 
 def read_real_galaxy_catalog(path: Path, cleaning: StampCleaning) -> tuple[SourceBank, Reasons]:
     """The bank of a RealGalaxyCatalog (``<path>``, ``<path>_fits`` beside it if any), and why others were left out."""
-    from astropy.table import Table
-
     try:
-        catalogue = Table.read(path)
+        catalogue = _table(path)
         colours = _catalogue_colours(path)
         images = _planes(path, catalogue, "GAL")
         psfs = _planes(path, catalogue, "PSF") if cleaning.psf_correction else {}
         rows = {str(row["IDENT"]): row for row in catalogue}
         stamps = {
             name: Stamp(
-                image.astype(np.float32), float(np.sqrt(rows[name]["NOISE_VARIANCE"])), psfs.get(name),
-                float(rows[name]["PIXEL_SCALE"]),
+                image.astype(np.float32), np.sqrt(_positive(rows[name], "NOISE_VARIANCE")), psfs.get(name),
+                _positive(rows[name], "PIXEL_SCALE"),
             )
             for name, image in images.items()
         }  # fmt: skip
-    except (OSError, KeyError, IndexError) as error:
-        raise DataError(f"{path} is no RealGalaxyCatalog: {error}") from error
+    except Exception as error:  # damaged files make astropy raise whatever it meets
+        raise DataError(f"{path} is no RealGalaxyCatalog: {error or type(error).__name__}") from error
     return make_bank(stamps, colours, cleaning)
+
+
+def _table(path: Path) -> Any:
+    """A FITS table whose layout is sound."""
+    from astropy.table import Table
+
+    fitslayout.walk(path)
+    return Table.read(path)
+
+
+def _positive(row: Any, name: str) -> float:
+    value = float(row[name])
+    if not 0.0 < value < np.inf:
+        raise DataError(f"{name} of {row['IDENT']} must be positive, got {value}")
+    return value
 
 
 def _planes(path: Path, catalogue: Any, kind: str) -> dict[str, Array]:
@@ -102,18 +118,17 @@ def _planes(path: Path, catalogue: Any, kind: str) -> dict[str, Array]:
         if not file.exists():
             raise DataError(f"{path} names its images {file.name}, which does not exist beside it")
         rows = catalogue[catalogue[f"{kind}_FILENAME"] == name]
+        fitslayout.walk(file, _MOST_IMAGES)
         with fits.open(file) as images:
             planes |= {str(row["IDENT"]): np.array(images[int(row[f"{kind}_HDU"])].data, np.float64) for row in rows}
     return planes
 
 
 def _catalogue_colours(path: Path) -> Colours:
-    from astropy.table import Table
-
     beside = path.with_name(path.stem + "_fits" + path.suffix)
     if not beside.exists():
         return {}
-    table = Table.read(beside)
+    table = _table(beside)
     if not {"HSC_g", "HSC_r", "HSC_z"} <= set(table.colnames):
         return {}
     return {str(r["IDENT"]): (float(r["HSC_g"] - r["HSC_r"]), float(r["HSC_r"] - r["HSC_z"])) for r in table}

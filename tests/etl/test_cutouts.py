@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from astropy.wcs import WCS
 
 from etl import cutouts, cutter, qa
@@ -253,6 +255,29 @@ def test_a_source_near_an_edge_is_taken_from_the_brick_that_holds_the_window() -
     ra = np.array([0.0, 360 - 0.95 * step, 0.5 * step, 90.0])
     own = np.array(["a", "a", "b", "a"])
     assert holding_brick(bricks, own, ra, np.zeros(4), 41, SIZE).tolist() == ["a", "b", "a", ""]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"BRICKNAME": ["a"], "RA": [np.nan], "DEC": [0.0]}, "1 of 1 are not"),
+        ({"BRICKNAME": ["a"], "RA": [1.0], "DEC": [95.0]}, "must hold bricks at RA 0 to 360"),
+        ({"BRICKNAME": ["a"], "RA": ["1h"], "DEC": [0.0]}, "is no table of bricks"),
+        ({"BRICKNAME": ["a"], "RA": [1.0]}, "is no table of bricks"),
+    ],
+)
+def test_a_table_of_bricks_that_is_none(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
+    path = tmp_path / "survey-bricks.fits"
+    Table(columns).write(path)
+    with pytest.raises(DataError, match=message):
+        Bricks.read(path)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(DataError, match=r"is no table of bricks .*: its header has no END card"):
+        Bricks.read(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match=r"is no table of bricks .*: it is no file"):
+        Bricks.read(path)
 
 
 def requests(spark: Any, wcs: dict[str, WCS]) -> Any:

@@ -50,14 +50,14 @@ class Unit:
         return value
 
 
-def walk(path: Path) -> list[Unit]:
-    """The HDUs that a file holds whole; DataError, without the file's name, for what is wrong with it."""
+def walk(path: Path, most: int = _MOST_HDUS) -> list[Unit]:
+    """The HDUs, at most so many, that a file holds whole; DataError, without its name, for what is wrong with it."""
     if not path.is_file():
         raise DataError("it is no file")
     total = path.stat().st_size
     found: list[Unit] = []
     with path.open("rb") as file:
-        while (start := _next(found)) < total and len(found) < _MOST_HDUS:
+        while (start := _next(found)) < total and len(found) < most:
             file.seek(start)
             cards = _header(file, b"XTENSION" if found else b"SIMPLE  ")
             if cards is None:

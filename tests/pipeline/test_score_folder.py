@@ -1,0 +1,53 @@
+"""dhs score on a folder: one row per file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lake.npz import write_npz
+from lake.root import DataRoot
+from pipeline import foreign
+from tests.etl.survey_files import params
+
+
+class Finder:
+    """Gives the mean of each stamp."""
+
+    conditions: tuple[str, ...] = ()
+
+    def score(self, stamps: NDArray[np.float32], conditions: object = None) -> NDArray[np.float64]:
+        return np.asarray(np.nanmean(stamps.astype(np.float64), axis=(1, 2, 3)))
+
+
+def test_each_file_has_a_row_with_a_score_or_a_reason(
+    tmp_path: Path, root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta = {"galaxy_id": "1_2", "ra": 10.0, "dec": 2.0, "pixel_scale": 0.262}
+    folder = tmp_path / "mine"
+    (folder / "more").mkdir(parents=True)
+    stamp = np.random.default_rng(0).normal(1, 0.1, (3, 101, 101)).astype(np.float32)
+    hole = stamp + 1
+    hole[:, 50] = 0
+    write_npz(folder / "good.npz", stamp, meta)
+    write_npz(folder / "hole.npz", hole, meta)
+    write_npz(folder / "more" / "good.npz", stamp, meta)
+    (folder / "notes.txt").write_text("x")
+    monkeypatch.setattr(foreign, "load_scorer", lambda folder: Finder())
+    monkeypatch.setattr(foreign.params, "survey", lambda: SimpleNamespace(collection="x"))
+    monkeypatch.setattr(foreign.params, "root", lambda: root)
+    monkeypatch.setattr(foreign.params, "typed", lambda kind, name: params(name))
+    rows = {row["source_file"]: row for row in foreign.score_folder(folder, "any").to_pylist()}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "good.npz": "ok", "hole.npz": "rejected", "more/good.npz": "not read", "notes.txt": "not read",
+    }  # fmt: skip
+    assert rows["good.npz"]["score"] == pytest.approx(1.0, abs=0.01)
+    assert (rows["good.npz"]["galaxy_id"], rows["good.npz"]["reason"]) == ("x:1_2", None)
+    assert (rows["hole.npz"]["galaxy_id"], rows["hole.npz"]["score"]) == ("x:1_2@hole.npz", None)
+    assert rows["hole.npz"]["reason"] == "pixels within 8 px of the centre are not finite"
+    assert rows["more/good.npz"]["reason"] == "more/good.npz has the same pixels as good.npz"
+    assert rows["notes.txt"]["reason"] == "notes.txt: it is neither an .npz nor a .fits file"
