@@ -94,12 +94,20 @@ def read(
     slices: Sequence[str | None] | None = None,
     filters: Filters = (),
     at: str | None = None,
+    ordered: bool = True,
 ) -> pa.Table:
-    """Rows of a table at its pinned versions: all slices, or the named ones; ``at`` a git revision."""
+    """Rows of a table at its pinned versions: all slices, or the named ones; ``at`` a git revision.
+
+    They come in the order of the key, since the order in which files hold them differs from run to run; ``ordered`` is
+    False where rows are many and their order decides nothing.
+    """
     spec = tables.spec(name)
-    return pa.concat_tables(
-        [_read_slice(root, spec, entry, columns, filters) for entry in chosen(root, name, slices, at)]
+    wanted = list(columns or spec.names)
+    needed = [*wanted, *(key for key in spec.key if ordered and key not in wanted)]
+    rows = pa.concat_tables(
+        [_read_slice(root, spec, entry, needed, filters) for entry in chosen(root, name, slices, at)]
     )
+    return rows.sort_by([(key, "ascending") for key in spec.key]).select(wanted) if ordered else rows
 
 
 def chosen(root: DataRoot, name: str, slices: Sequence[str | None] | None, at: str | None) -> list[Slice]:
@@ -114,14 +122,13 @@ def chosen(root: DataRoot, name: str, slices: Sequence[str | None] | None, at: s
 
 
 def _read_slice(
-    root: DataRoot, spec: TableSpec, entry: Slice, columns: Sequence[str] | None, filters: Filters
+    root: DataRoot, spec: TableSpec, entry: Slice, wanted: Sequence[str], filters: Filters
 ) -> pa.Table:
     table = open_pinned(root, entry)
     conditions = [(column, "=", value) for column, value in entry.card.where.items()] + list(filters)
-    wanted = list(columns or spec.names)
-    rows = table.to_pyarrow_table(columns=wanted, filesystem=arrow_files(table), filters=conditions or None)
+    rows = table.to_pyarrow_table(columns=list(wanted), filesystem=arrow_files(table), filters=conditions or None)
     schema = spec.arrow_schema()
-    return rows.select(wanted).cast(pa.schema([pa.field(c, schema.field(c).type) for c in wanted]))
+    return rows.select(list(wanted)).cast(pa.schema([pa.field(c, schema.field(c).type) for c in wanted]))
 
 
 def write_slice(

@@ -73,11 +73,15 @@ class RunContext:
                 self.note_input(f"table:{name}", f"{entry.card.fingerprint}@{entry.pin.version}")
 
     def read(
-        self, table: str, columns: Sequence[str] | None = None, slices: Sequence[str | None] | None = None
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        slices: Sequence[str | None] | None = None,
+        ordered: bool = True,
     ) -> pa.Table:
-        """Rows of a table at its pinned version, without a JVM."""
+        """Rows of a table at its pinned version, without a JVM, in the order of its key unless that decides nothing."""
         self.note_table(table, slices)
-        return delta.read(self.root, table, columns, slices)
+        return delta.read(self.root, table, columns, slices, ordered=ordered)
 
     def write(
         self, table: str, rows: pa.Table, slice_name: str | None = None, where: Mapping[str, str] | None = None

@@ -31,8 +31,8 @@ def host_table(context: RunContext) -> pa.Table:
             f"no galaxy can be a host of injections: of {chosen.num_rows} validation negatives none has a psfsize_r "
             "and a psfdepth_r, from the sweeps or from the coadds (psfsize-r, invvar-r)"
         )
-    pool = context.read("tractor_pool", _SHAPES)
-    return chosen.drop_columns(["split", "label"]).join(pool, "galaxy_id", join_type="inner")
+    pool = context.read("tractor_pool", _SHAPES, ordered=False)
+    return chosen.drop_columns(["split", "label"]).join(pool, "galaxy_id", join_type="inner").sort_by("galaxy_id")
 
 
 def stamp_loader(hosts: pa.Table, store: StampStore) -> LoadHosts:

@@ -92,7 +92,7 @@ def _pixel_checks(
     features = features_of((store.get(chosen.iloc[s : s + _CHUNK]) for s in starts), params)
     label, split = chosen["label"].to_numpy(), chosen["split"].to_numpy()
     sample = _sample(chosen, params.sample_per_class, context.seed)
-    fluxes = context.read("tractor_pool", ["galaxy_id", "flux_g", "flux_r", "flux_z"]).to_pandas()
+    fluxes = context.read("tractor_pool", ["galaxy_id", "flux_g", "flux_r", "flux_z"], ordered=False).to_pandas()
     known = chosen[["galaxy_id"]].merge(fluxes, on="galaxy_id", how="left")
     listed = known["flux_r"].notna().to_numpy() & sample
     return [
