@@ -227,6 +227,7 @@ def _finish(machine: subprocess.Popen[bytes], draft: Path | None, classes: Path)
 
 
 if __name__ == "__main__":
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # files and locks of the process that started this one
     try:
         supervise(Path(sys.argv[1]))
     except (LakeError, DataError) as failure:

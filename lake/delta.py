@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 from pyarrow import fs
@@ -57,13 +58,37 @@ def local_path(place: str) -> str:
     return unquote(place.removeprefix("file://"))
 
 
-def files(table: DeltaTable) -> list[str]:
-    """Paths of a local table's files, or URIs in an object store. delta-rs escapes the table's folder, not the rest."""
-    place = table.table_uri
+def files(table: DeltaTable, where: Mapping[str, str]) -> list[str]:
+    """Paths of a local table's files that hold a slice, or URIs in an object store.
+
+    delta-rs escapes the table's folder, not the rest.
+    """
+    place, found = table.table_uri, table.file_uris(file_pruning_predicate=pruning(where))
     if not place.startswith("file://"):
-        return list(table.file_uris())
+        return list(found)
     escaped = place.removeprefix("file://")
-    return [local_path(place) + name.removeprefix("file://").removeprefix(escaped) for name in table.file_uris()]
+    return [local_path(place) + name.removeprefix("file://").removeprefix(escaped) for name in found]
+
+
+def require_files(root: DataRoot, entry: Slice, table: DeltaTable) -> None:
+    """Refuse a slice of which a data file is missing or has another size than the log says; no row is read."""
+    added = pa.table(table.get_add_actions(flatten=True))
+    for column, value in entry.card.where.items():
+        added = added.filter(pc.equal(pc.cast(added[f"partition.{column}"], pa.string()), value))
+    paths, sizes = added["path"].to_pylist(), added["size_bytes"].to_pylist()
+    try:
+        for path, size, found in zip(paths, sizes, arrow_files(table).get_file_info(paths), strict=True):
+            if found.type == fs.FileType.NotFound:
+                raise held.damaged_data(root, entry, f"{path} is missing")
+            if found.size != size:
+                raise held.damaged_data(root, entry, f"{path} has {found.size} bytes, its log says {size}")
+    except OSError as error:
+        raise held.unreachable(root, entry, error) from error
+
+
+def pruning(where: Mapping[str, str]) -> list[tuple[str, str, str]] | None:
+    """A slice's predicate as delta-rs chooses files by it."""
+    return [(column, "=", value) for column, value in where.items()] or None
 
 
 def where_sql(where: Mapping[str, str]) -> str:
@@ -121,12 +146,13 @@ def chosen(root: DataRoot, name: str, slices: Sequence[str | None] | None, at: s
     return cards.distinct(found)
 
 
-def _read_slice(
-    root: DataRoot, spec: TableSpec, entry: Slice, wanted: Sequence[str], filters: Filters
-) -> pa.Table:
+def _read_slice(root: DataRoot, spec: TableSpec, entry: Slice, wanted: Sequence[str], filters: Filters) -> pa.Table:
     table = open_pinned(root, entry)
     conditions = [(column, "=", value) for column, value in entry.card.where.items()] + list(filters)
-    rows = table.to_pyarrow_table(columns=list(wanted), filesystem=arrow_files(table), filters=conditions or None)
+    try:
+        rows = table.to_pyarrow_table(columns=list(wanted), filesystem=arrow_files(table), filters=conditions or None)
+    except (DeltaError, OSError, pa.ArrowException) as error:
+        raise held.data_verdict(root, entry, error) from error
     schema = spec.arrow_schema()
     return rows.select(list(wanted)).cast(pa.schema([pa.field(c, schema.field(c).type) for c in wanted]))
 

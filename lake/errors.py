@@ -28,7 +28,11 @@ class LostError(LakeError):
 
 
 class DamagedError(LakeError):
-    """What the lake holds was read and cannot be right."""
+    """What the lake holds was read and cannot be right: the slice is made again over it."""
+
+
+class DamagedLogError(DamagedError):
+    """A table's log was read and cannot be right: the table is set aside before it is made again."""
 
 
 class UnreachableError(LakeError):

@@ -6,6 +6,7 @@ disk that is away, too many open files) says nothing about what the lake holds.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from pyarrow import fs
 
 from lake import cards, tables
 from lake.cards import Slice
-from lake.errors import DamagedError, LakeError, LostError, UnreachableError
+from lake.errors import DamagedError, DamagedLogError, LakeError, LostError, UnreachableError
 from lake.root import DataRoot
 
 _LOG = "_delta_log"
@@ -49,12 +50,30 @@ def lost(root: DataRoot, entry: Slice, what: str | None = None) -> LostError:
     return LostError(f"table '{name}' {why}; run `dhs verify --repair`, then `dvc repro`")
 
 
-def damaged(root: DataRoot, entry: Slice, file: str) -> DamagedError:
+def damaged(root: DataRoot, entry: Slice, file: str) -> DamagedLogError:
     """The error of a table whose log cannot be read back, though its bytes can."""
     cure = "run `dhs verify --repair`, which sets the table aside, then `dvc repro`"
     if root.lake_uri:
         cure = f"delete {root.table(entry.card.table)}, then run `dhs verify --repair` and `dvc repro`"
-    return DamagedError(f"table '{cards.stem(entry.card.table, entry.card.slice)}': {file} is damaged; {cure}")
+    return DamagedLogError(f"table '{cards.stem(entry.card.table, entry.card.slice)}': {file} is damaged; {cure}")
+
+
+def data_verdict(root: DataRoot, entry: Slice, error: Exception) -> LakeError:
+    """The error to raise where ``error`` came of reading the rows of a version that could be opened.
+
+    What the operating system refuses has a number and, unless a file is missing, says nothing about the bytes; the
+    rest is a file that was read and not understood.
+    """
+    number = getattr(error, "errno", None)
+    if number is not None and number != errno.ENOENT:
+        return unreachable(root, entry, error)
+    return damaged_data(root, entry, _sentence(error))
+
+
+def damaged_data(root: DataRoot, entry: Slice, what: str) -> DamagedError:
+    """The error of a slice of which data files are missing or damaged."""
+    name = cards.stem(entry.card.table, entry.card.slice)
+    return DamagedError(f"table '{name}' has lost rows ({what}); run `dhs verify --deep --repair`, then `dvc repro`")
 
 
 def set_aside(root: DataRoot, table: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import uuid
+from collections.abc import Mapping
 
 import duckdb
 import pyarrow as pa
@@ -30,6 +31,8 @@ SET default_null_order = 'nulls_first_on_asc_last_on_desc'; SET TimeZone = 'UTC'
 SET autoinstall_known_extensions = false; SET autoload_known_extensions = false; SET lock_configuration = true
 """
 """Sorting as Spark does; nothing is fetched or loaded because a query names it."""
+_OF_FILES = (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException)
+"""Errors that a damaged file causes, among other things."""
 _QUERY = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 _VERB = re.compile(r"\s*(describe|desc|show|explain)\b(\s+table\b)?(.*)", re.IGNORECASE | re.DOTALL)
 _NO_COLUMN = re.compile(r'column "([^"]+)" not found|does not have a column named "([^"]+)"')
@@ -95,11 +98,12 @@ def _answer(root: DataRoot, text: str, at: str | None, verb: str = "") -> pa.Tab
     with duckdb.connect() as connection:
         connection.execute(_SETTINGS)
         statement, named = _understand(connection, text)
-        _register_all(connection, root, named, at)
         try:
+            _register_all(connection, root, named, at)
             _refuse_all_but_one_query(connection, statement)
             return connection.sql(verb + statement).arrow().read_all()
         except duckdb.Error as error:
+            _refuse_lost_rows(root, named, at, whole=isinstance(error, _OF_FILES))
             columns = [c for name, _ in named.values() for c in _spec(name).names]
             raise ParameterError(f"the query cannot be answered: {_in_words(str(error), columns)}") from error
 
@@ -189,30 +193,44 @@ def _register(
     name, version = source
     spec = tables.spec(name)
     if version is not None:
-        parts = [(_version(root, name, version), "")]
+        parts: list[tuple[DeltaTable, Mapping[str, str]]] = [(_version(root, name, version), {})]
     else:
         found = cards.distinct(cards.slices(root, name, at))
-        parts = [(delta.open_pinned(root, part), delta.where_sql(part.card.where)) for part in found]
+        parts = [(delta.open_pinned(root, part), part.card.where) for part in found]
     if not parts:
         raise LakeError(f"table '{name}' has not been made yet; run `dvc repro`")
     selects = [_select(connection, spec, table, where) for table, where in parts]
     connection.sql(" UNION ALL ".join(selects)).create_view(view)
 
 
-def _select(connection: duckdb.DuckDBPyConnection, spec: TableSpec, table: DeltaTable, where: str) -> str:
-    """SELECT of a version's rows. Local files are read by DuckDB itself, others through Arrow (slower to load)."""
-    files = delta.files(table)
+def _refuse_lost_rows(root: DataRoot, named: dict[str, tuple[str, int | None]], at: str | None, *, whole: bool) -> None:
+    """Where a query failed: name the table of which files are missing, or (``whole``: read) damaged, if that is why."""
+    asked = {name for name, _ in named.values()}
+    needed = {table for name in asked for table in (views.view(name).needs if name in views.names() else (name,))}
+    for table in sorted(needed):
+        for part in cards.slices(root, table, at):
+            delta.require_files(root, part, delta.open_pinned(root, part))
+            if whole:
+                delta.read(root, table, slices=[part.card.slice], at=at, ordered=False)
+
+
+def _select(connection: duckdb.DuckDBPyConnection, spec: TableSpec, table: DeltaTable, where: Mapping[str, str]) -> str:
+    """SELECT of a slice's rows. Local files are read by DuckDB itself, others through Arrow (slower to load)."""
+    files = delta.files(table, where)
     columns = ", ".join(f"CAST({c.name} AS {_DUCKDB_TYPES[c.type]}) AS {c.name}" for c in spec.columns)
     if not files:
         columns = ", ".join(f"CAST(NULL AS {_DUCKDB_TYPES[c.type]}) AS {c.name}" for c in spec.columns)
         return f"SELECT {columns} WHERE false"
     if "://" in files[0]:
         source = f"arrow_{uuid.uuid4().hex}"
-        connection.register(source, table.to_pyarrow_dataset(filesystem=delta.arrow_files(table)))
+        files_of = table.to_pyarrow_dataset(
+            file_pruning_predicate=delta.pruning(where), filesystem=delta.arrow_files(table)
+        )
+        connection.register(source, files_of)
     else:
         listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
         source = f"read_parquet([{listed}], hive_partitioning = true, hive_types_autocast = false)"
-    return f"SELECT {columns} FROM {source} WHERE {where or 'true'}"
+    return f"SELECT {columns} FROM {source} WHERE {delta.where_sql(where) or 'true'}"
 
 
 def _version(root: DataRoot, name: str, version: int) -> DeltaTable:

@@ -111,23 +111,40 @@ def problems(root: DataRoot) -> list[str]:
 
     Every byte of every shard is read. Nothing is wrong where no cut-outs have been made.
     """
-    if not cards.slices(root, "cutouts"):
-        return []
-    rows = delta.read(root, "cutouts", ["galaxy_id", "status", *PLACE])
-    good = rows.filter(pc.equal(rows["status"], "ok")).select(["galaxy_id", *PLACE]).combine_chunks()
+    return [*shard_problems(root).values(), *manifest_problems(root).values()]
+
+
+def shard_problems(root: DataRoot) -> dict[Path, str]:
+    """The shards that are gone or changed, each with a sentence; every byte of every shard is read."""
+    good = _good_rows(root)
     shard = good["shard"].to_numpy()
-    parts = [good.filter(pa.array(shard == number)) for number in np.unique(shard)]
+    parts = {number: good.filter(pa.array(shard == number)) for number in np.unique(shard)}
     with ThreadPoolExecutor() as pool:
-        found = [fault for fault in pool.map(partial(_shard_problem, root.cutouts), parts) if fault]
-    for entry in cards.slices(root, "manifest"):
+        found = pool.map(partial(_shard_problem, root.cutouts), parts.values())
+    return {root.cutouts / shard_name(n): fault for n, fault in zip(parts, found, strict=True) if fault}
+
+
+def manifest_problems(root: DataRoot) -> dict[str | None, str]:
+    """The manifests (slices) whose rows name other pixels than ``cutouts`` holds, each with a sentence."""
+    good, found = _good_rows(root), {}
+    for entry in cards.slices(root, "manifest") if good.num_rows else ():
         named = delta.read(root, "manifest", ["galaxy_id", *PLACE], slices=[entry.card.slice])
         same = named.join(good, keys=["galaxy_id", *PLACE], join_type="inner").num_rows
         if same != named.num_rows:
-            found.append(
+            found[entry.card.slice] = (
                 f"manifest '{entry.card.slice}': {named.num_rows - same} of {named.num_rows} rows name other pixels "
                 "than 'cutouts' holds; run `dvc repro manifest`"
             )
     return found
+
+
+def _good_rows(root: DataRoot) -> pa.Table:
+    """Where the pixels of every good cut-out lie; no row where none have been made."""
+    columns = ["galaxy_id", *PLACE]
+    if not cards.slices(root, "cutouts"):
+        return pa.table({name: pa.array([], pa.string()) for name in columns})
+    rows = delta.read(root, "cutouts", ["status", *columns])
+    return rows.filter(pc.equal(rows["status"], "ok")).select(columns).combine_chunks()
 
 
 def _shard_problem(folder: Path, rows: pa.Table) -> str | None:

@@ -78,19 +78,27 @@ def lineage(name: str) -> None:
 
 
 @click.command()
-@click.option("--repair", is_flag=True, help="Forget cards of versions that are gone, so that `dvc repro` makes them.")
-@click.option("--deep", is_flag=True, help="Read every row and compare the fingerprints.")
+@click.option("--repair", is_flag=True, help="Forget what is gone, set aside what is damaged, say what makes it again.")
+@click.option("--deep", is_flag=True, help="Read every byte: tables, stamps, checkpoints, grids, report.")
 def verify(repair: bool, deep: bool) -> None:
-    """Compare the pins with the lake. What cannot be read (a disk or network that is away) is never forgotten."""
-    from pipeline import catalogue
+    """Compare what was made with its cards and checksums; exit code 1 where something is wrong.
+
+    What cannot be read (a disk or network that is away) is never forgotten, and nothing is deleted: damaged files go to
+    `.damaged` under the data folder.
+    """
+    from pipeline import verifying
     from pipeline.params import root
 
-    findings = catalogue.check(root(), deep=deep)
+    findings = verifying.check(root(), deep=deep)
     for finding in findings:
         click.echo(finding.sentence, err=True)
     if not findings:
-        click.echo("every pin is held by the lake")
-    elif not repair or catalogue.repair(root(), findings):
-        raise click.exceptions.Exit(1)
-    else:
-        click.echo("forgotten; run `dvc repro`")
+        click.echo("everything is as it was made" if deep else "every pin is held by the lake")
+        return
+    commands = verifying.repair(root(), findings) if repair else []
+    if commands:
+        click.echo(f"the way is clear; run {', then '.join(f'`{command}`' for command in commands)}")
+        return
+    if not repair and all(finding.mendable for finding in findings):
+        click.echo(f"to make it whole: `dhs verify{' --deep' if deep else ''} --repair`", err=True)
+    raise click.exceptions.Exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from itertools import islice, pairwise, product
 from pathlib import Path
@@ -12,15 +11,14 @@ import pyarrow.parquet as pq
 from injection.config import GridParams
 from injection.grid import Plan, cell_name, plan
 from injection.stream import Scorer, Sized, batches, run_batch
-from lake.cards import write_atomically
 from lake.progress import track
 from lake.stamps import StampStore
 from lake.views import MAIN
 from modeling.scorer import load_scorer
 from pipeline.context import RunContext
-from pipeline.gridfacts import GRID
 from pipeline.hosts import LoadHosts, host_table, stamp_loader
 from pipeline.publishing import published_folder
+from pipeline.seal import write_grid_facts
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +54,7 @@ def fill(planned: Plan, load: LoadHosts, scorer: Scorer, folder: Path) -> None:
 
 
 def write_facts(folder: Path, planned: Plan, grid_name: str, checkpoint_id: str, generation: str) -> None:
-    """Write ``grid.json``: identity, scorer, parameters, planned cells, and the cells short of injections."""
+    """Write ``grid.json``: identity, scorer, parameters, planned cells, cells short of injections, checksums."""
     facts = {
         "grid_id": planned.grid_id,
         "grid_name": grid_name,
@@ -67,7 +65,7 @@ def write_facts(folder: Path, planned: Plan, grid_name: str, checkpoint_id: str,
         "cells": cells(planned.grid),
         "short": planned.empty.to_pylist(),
     }
-    write_atomically(folder / GRID, json.dumps(facts, indent=1, sort_keys=True) + "\n")
+    write_grid_facts(folder, facts)
 
 
 def cells(grid: GridParams) -> list[dict[str, object]]:

@@ -8,9 +8,10 @@ from lake.cards import write_atomically
 from pipeline.context import RunContext
 from pipeline.mirror import mirror
 from pipeline.reporting import gather
+from pipeline.seal import sealed
 
 
 def run(context: RunContext, params: ReportParams) -> None:
     inputs = gather(context, params)
     mirror(context.root, inputs)
-    write_atomically(context.root.report / "index.html", render_report(inputs))
+    write_atomically(context.root.report / "index.html", sealed(render_report(inputs)))

@@ -15,7 +15,7 @@ from lake import cards, delta, held, tables
 from lake.delta import _ensure_table
 from lake.errors import DamagedError, LakeError, LostError, UnreachableError
 from lake.root import DataRoot
-from pipeline import catalogue
+from pipeline import verifying
 from pipeline.context import forget_lost_tables
 from tests.lake.test_delta import gate, write
 
@@ -86,9 +86,9 @@ def refuses_to_forget(root: DataRoot) -> None:
         delta.read(root, "gates")
     with pytest.raises(UnreachableError, match=r"mount"):
         forget_lost_tables(root)
-    findings = catalogue.check(root, deep=True)
+    findings = verifying.check(root, deep=True)
     assert findings
-    assert catalogue.repair(root, findings) == findings
+    assert verifying.repair(root, findings) == []
     assert untouched(root) == before
 
 
@@ -154,8 +154,8 @@ def test_only_what_is_gone_is_forgotten(pinned: DataRoot) -> None:
     assert forget_lost_tables(pinned) == ["gates.s-b"]
     assert [entry.card.slice for entry in cards.slices(pinned, "gates")] == ["s-a"]
     shutil.rmtree(pinned.table("gates"))
-    findings = catalogue.check(pinned, deep=False)
-    assert catalogue.repair(pinned, findings) == []
+    findings = verifying.check(pinned, deep=False)
+    assert verifying.repair(pinned, findings) == ["dvc repro"]
     assert not list(pinned.cards.iterdir())
 
 
@@ -167,7 +167,7 @@ def test_a_damaged_log_is_set_aside_and_the_table_made_again(pinned: DataRoot) -
         delta.read(pinned, "gates")
     with pytest.raises(DamagedError, match="is damaged"):
         forget_lost_tables(pinned)
-    assert catalogue.repair(pinned, catalogue.check(pinned, deep=False)) == []
+    assert verifying.repair(pinned, verifying.check(pinned, deep=False)) == ["dvc repro"]
     assert (pinned.local / "lake" / ".damaged" / "gates-1" / "_delta_log").is_dir()
     for run in ("a", "b"):
         write(pinned, run, gate(run, "x"))
@@ -197,9 +197,9 @@ def test_a_card_that_is_none_is_a_sentence_with_its_cure(pinned: DataRoot, text:
     with pytest.raises(LakeError, match=cure):
         delta.read(pinned, "gates")
     before = untouched_names(pinned)
-    findings = catalogue.check(pinned, deep=False)
+    findings = verifying.check(pinned, deep=False)
     assert len(findings) == 1
-    assert catalogue.repair(pinned, findings) == findings
+    assert verifying.repair(pinned, findings) == []
     assert untouched_names(pinned) == before
 
 

@@ -1,0 +1,146 @@
+"""Whether everything that was made is still what it was, and what makes it whole again.
+
+Tables are held against their cards, shards and manifests against the hashes of ``cutouts``, checkpoints against their
+own card, grids and the report against the checksums they carry.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lake import cards, delta, held, stamps, tables
+from lake.cards import Slice
+from lake.errors import DamagedError, DamagedLogError, DarkHaloError, LakeError, LostError
+from lake.fingerprint import fingerprint
+from lake.root import DataRoot
+from pipeline.seal import grid_problems, page_problems
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong, in a sentence, and what has to go before it can be made again."""
+
+    sentence: str
+    forget: tuple[Slice, ...] = ()
+    """Slices whose cards are forgotten."""
+    table: str | None = None
+    """The table that is set aside."""
+    blobs: tuple[Path, ...] = ()
+    """Files and folders that are set aside."""
+
+    @property
+    def mendable(self) -> bool:
+        return bool(self.forget or self.table or self.blobs)
+
+
+def check(root: DataRoot, *, deep: bool) -> list[Finding]:
+    """What is not as it was made; ``deep`` reads every byte of tables, shards, checkpoints, grids and report."""
+    found = list(_tables(root, deep))
+    if deep:
+        for part in (_pixels, _checkpoints, _grids):
+            found.extend(_told(part, root))
+        found.extend(_blobs(page_problems(root.report / "index.html")))
+    return list({finding.sentence: finding for finding in found}.values())
+
+
+def repair(root: DataRoot, findings: Sequence[Finding]) -> list[str]:
+    """Clear the way for making again what is wrong; the commands that do, none where nothing could be done.
+
+    Damaged bytes are set aside under ``.damaged``, never deleted. Nothing is touched while a finding has no such cure
+    (a table that cannot be read, a card that is none).
+    """
+    if not all(finding.mendable for finding in findings):
+        return []
+    for table in sorted({finding.table for finding in findings if finding.table}):
+        held.set_aside(root, table)
+    for entry in (entry for finding in findings for entry in finding.forget):
+        cards.remove(root, entry.card.table, entry.card.slice)
+    blobs = sorted({blob for finding in findings for blob in finding.blobs})
+    for blob in blobs:
+        _set_aside(root, blob)
+    outs = sorted({_out(root, blob).as_posix() for blob in blobs if blob.parent != root.report})
+    return [*([f"dvc checkout {' '.join(outs)}"] if outs else []), "dvc repro"]
+
+
+def _told(part: Callable[[DataRoot], Iterable[Finding]], root: DataRoot) -> list[Finding]:
+    """The findings of one part, or why it cannot be checked."""
+    try:
+        return list(part(root))
+    except DarkHaloError as error:
+        return [Finding(str(error))] if not isinstance(error, (LostError, DamagedError)) else []
+
+
+def _tables(root: DataRoot, deep: bool) -> Iterator[Finding]:
+    for table in cards.tables(root):
+        try:
+            entries = cards.slices(root, table)
+        except LakeError as error:
+            yield Finding(str(error))
+            continue
+        yield from (finding for entry in entries if (finding := _judge(root, entry, deep)))
+
+
+def _judge(root: DataRoot, entry: Slice, deep: bool) -> Finding | None:
+    try:
+        delta.require_files(root, entry, delta.open_pinned(root, entry))
+        if not deep:
+            return None
+        rows = delta.read(root, entry.card.table, slices=[entry.card.slice], ordered=False)
+    except DamagedLogError as error:
+        if root.lake_uri:
+            return Finding(str(error))
+        return Finding(str(error), tuple(cards.slices(root, entry.card.table)), entry.card.table)
+    except (LostError, DamagedError) as error:
+        return Finding(str(error), (entry,))
+    except DarkHaloError as error:
+        return Finding(str(error))
+    found = fingerprint(rows, tables.spec(entry.card.table))
+    if found == entry.card.fingerprint:
+        return None
+    name = cards.stem(entry.card.table, entry.card.slice)
+    return Finding(f"table '{name}' has fingerprint {found}, its card says {entry.card.fingerprint}", (entry,))
+
+
+def _pixels(root: DataRoot) -> Iterator[Finding]:
+    yield from _blobs(stamps.shard_problems(root))
+    for slice_name, sentence in stamps.manifest_problems(root).items():
+        yield Finding(sentence, (cards.read_slice(root, "manifest", slice_name),))
+
+
+def _checkpoints(root: DataRoot) -> Iterator[Finding]:
+    from modeling import checkpoint  # loading torch takes seconds, and only this part needs it
+
+    for folder in sorted((root.local / "checkpoints").glob("[!.]*")):
+        for sentence in checkpoint.problems(folder):
+            yield Finding(sentence, blobs=(folder,))
+
+
+def _grids(root: DataRoot) -> Iterator[Finding]:
+    for folder in sorted((root.local / "grid").glob("[!.]*")):
+        yield from _blobs(grid_problems(folder))
+
+
+def _blobs(problems: dict[Path, str]) -> Iterator[Finding]:
+    for path, sentence in problems.items():
+        yield Finding(sentence, blobs=(path,))
+
+
+def _out(root: DataRoot, blob: Path) -> Path:
+    """The output of DVC that a file belongs to."""
+    parts = blob.relative_to(root.local).parts
+    return root.local.joinpath(*parts[: 1 if parts[0] == root.cutouts.name else 2])
+
+
+def _set_aside(root: DataRoot, blob: Path) -> None:
+    """Move what is damaged out of the way; what is missing needs no way."""
+    if not blob.exists():
+        return
+    kept = root.local / ".damaged" / blob.relative_to(root.local)
+    number = 1
+    while kept.with_name(f"{kept.name}.{number}").exists():
+        number += 1
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(blob, kept.with_name(f"{kept.name}.{number}"))

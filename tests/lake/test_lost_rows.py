@@ -1,0 +1,64 @@
+"""Data files that are missing or damaged are noticed wherever they are read, and made again over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lake import cards, delta
+from lake.errors import DamagedError
+from lake.query import query
+from lake.root import DataRoot
+from pipeline import verifying
+from tests.lake.test_delta import gate, write
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def flip(path: Path) -> None:
+    """Change one byte of what is packed, which only unpacking can notice."""
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PASS")] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def pinned(root: DataRoot) -> DataRoot:
+    write(root, "a", *(gate("a", f"x{number}") for number in range(3)))
+    write(root, "b", gate("b", "x"))
+    return root
+
+
+def file_of(root: DataRoot, run: str) -> Path:
+    return next((Path(root.table("gates")) / f"run_id={run}").glob("*.parquet"))
+
+
+@pytest.mark.parametrize("harm", [remove, shorten, empty, flip], ids=lambda function: function.__name__)
+def test_lost_rows_are_found_forgotten_and_made_again(pinned: DataRoot, harm: Callable[[Path], None]) -> None:
+    card = cards.read_slice(pinned, "gates", "s-a").card
+    harm(file_of(pinned, "a"))
+    findings = verifying.check(pinned, deep=True)
+    assert [[entry.card.slice for entry in finding.forget] for finding in findings] == [["s-a"]]
+    assert bool(verifying.check(pinned, deep=False)) == (harm is not flip), "a change of length shows without reading"
+    if harm is not flip:
+        with pytest.raises(DamagedError, match=r"'gates\.s-a' has lost rows .*run `dhs verify --deep --repair`"):
+            delta.read(pinned, "gates")
+        with pytest.raises(DamagedError, match=r"'gates\.s-a' has lost rows"):
+            query(pinned, "select * from gates")
+    assert delta.read(pinned, "gates", slices=["s-b"]).num_rows == 1
+    assert verifying.repair(pinned, findings) == ["dvc repro"]
+    assert write(pinned, "a", *(gate("a", f"x{number}") for number in range(3))) == card
+    assert verifying.check(pinned, deep=True) == []
+    assert query(pinned, "select count(*) as n from gates").to_pylist() == [{"n": 4}]

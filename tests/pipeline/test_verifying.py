@@ -1,0 +1,86 @@
+"""Every changed byte of what was made is found, and the commands that are named make it whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lake.root import DataRoot
+from pipeline import seal, verifying
+from tests.pipeline.checkout import Checkout
+
+
+def flip(path: Path) -> None:
+    """Change one byte in the middle of a file whose size and times stay, as a failing disk does."""
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_what_is_broken_is_found_and_the_named_commands_mend_it(
+    finished: Checkout, twin: Callable[[], Checkout], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = twin()
+    monkeypatch.chdir(copy.folder)
+    root = DataRoot.of("data")
+    assert verifying.check(root, deep=True) == []
+    shard, batch = root.cutouts / "bucket-0001.npy", sorted(root.grid("demo1").glob("batch-*.parquet"))[0]
+    seen, page = root.checkpoints("demo1") / "seen.parquet", root.report / "index.html"
+    for path in (shard, batch, seen, page):
+        flip(path)
+    lost = next(Path(root.table("experiments")).glob("origin=reference/*.parquet"), None)
+    lost = lost or sorted(Path(root.table("training_epochs")).rglob("origin=*/*.parquet"))[-1]
+    lost.unlink()
+    findings = verifying.check(root, deep=True)
+    told = "\n".join(finding.sentence for finding in findings)
+    for part in (shard, batch, seen, page):
+        assert str(part) in told
+    assert "has lost rows" in told
+    outs = "data/checkpoints/demo1 data/cutouts data/grid/demo1"
+    assert verifying.repair(root, findings) == [f"dvc checkout {outs}", "dvc repro"]
+    copy.run("dvc", "checkout", *outs.split())
+    (again,) = {finding.card.slice for one in findings for finding in one.forget}
+    stage = "history" if again in ("reference", "history") else f"train@{again}"
+    copy.run("dvc", "repro", "--single-item", stage)
+    assert "report" in json.loads(copy.run("dvc", "status", "--json", check=False).stdout)
+    assert verifying.check(root, deep=True) == []
+    assert copy.cards() == finished.cards()
+    assert copy.digest("cutouts/*.npy") == finished.digest("cutouts/*.npy")
+    assert copy.digest("grid/*/*.parquet") == finished.digest("grid/*/*.parquet")
+
+
+def test_a_grid_knows_its_files(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"batch-{number:05d}.parquet").write_bytes(bytes(range(200)))
+    seal.write_grid_facts(tmp_path, {"grid_id": "g", "width": 0.1})
+    assert seal.grid_problems(tmp_path) == {}
+    flip(tmp_path / "batch-00001.parquet")
+    (tmp_path / "batch-00000.parquet").unlink()
+    assert sorted(path.name for path in seal.grid_problems(tmp_path)) == ["batch-00000.parquet", "batch-00001.parquet"]
+    facts = tmp_path / "grid.json"
+    for text in (facts.read_text().replace("0.1", "0.2"), "{}", "[]", "<<<<<<<", ""):
+        facts.write_text(text)
+        assert list(seal.grid_problems(tmp_path)) == [facts]
+
+
+@pytest.mark.parametrize("page", ["<html>æ\r\n</html>", "", "x\n"])
+def test_a_page_knows_its_text(tmp_path: Path, page: str) -> None:
+    path = tmp_path / "index.html"
+    assert seal.page_problems(path) == {}
+    path.write_bytes(seal.sealed(page).encode())
+    assert seal.page_problems(path) == {}
+    for changed in (
+        path.read_bytes()[:-2],
+        path.read_bytes().replace(b"sha256", b"sha255"),
+        b"",
+        b"a" + path.read_bytes(),
+    ):
+        path.write_bytes(changed)
+        assert list(seal.page_problems(path)) == [path]
+        path.write_bytes(seal.sealed(page).encode())
