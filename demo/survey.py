@@ -28,6 +28,7 @@ from demo.sky import place_bricks
 from demo.truth import brick_truth
 from lake.config import SplitParams, SurveyParams
 from lake.errors import DataError
+from lake.processes import end_with_parent
 from lake.progress import track
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def _each_brick(job: Callable[[Plan], str], plans: list[Plan], workers: int) -> 
         yield from map(job, plans)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         pending = [pool.submit(job, plan) for plan in plans]
         for done in as_completed(pending):
             yield done.result()

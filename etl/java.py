@@ -48,6 +48,8 @@ QUICK_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _VERSION = 17
 _ADVICE = "Java 17 is needed (Debian, Ubuntu: apt install openjdk-17-jre-headless; macOS: brew install openjdk@17)"
 
+_MORE_MEMORY = "give it more memory (raise the limit on address space, `ulimit -v`, or use a larger machine)"
+
 
 def java() -> tuple[Path, str]:
     """The Java executable (``JAVA_HOME``, else the path) and its version text."""
@@ -58,6 +60,8 @@ def java() -> tuple[Path, str]:
         raise DataError(f"{_ADVICE}; {where}")
     text = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
     match = re.search(r'version "(\d+)', text)
+    if "initialization of VM" in text:
+        raise DataError(f"{found} cannot start ({' '.join(text.split())}): {_MORE_MEMORY}")
     if match is None or int(match.group(1)) != _VERSION:
         version = match.group(1) if match else "an unknown version"
         raise DataError(f"{_ADVICE}; {found} is {version}, set JAVA_HOME to the right one")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
+from lake import processes
 
 RECORD = "server.json"
 LOG = "server.log"
@@ -28,7 +28,7 @@ class Record:
     """A running server: its supervisor's identity, its port and secret, and the code its workers loaded."""
 
     pid: int
-    started: float
+    started: str
     port: int
     token: str
     code: str
@@ -47,13 +47,18 @@ def write(folder: Path, record: Record) -> None:
     draft.replace(folder / RECORD)
 
 
-def living(folder: Path) -> Record | None:
-    """The record of a server that answers; None where there is none or it is stale (dead, or its pid reused)."""
+def recorded(folder: Path) -> Record | None:
+    """The record of the last server, living or not."""
     try:
-        record = Record(**json.loads((folder / RECORD).read_text()))
+        return Record(**json.loads((folder / RECORD).read_text()))
     except (FileNotFoundError, json.JSONDecodeError, TypeError):
         return None
-    return record if _same_process(record.pid, record.started) and answers(record.port) else None
+
+
+def living(folder: Path) -> Record | None:
+    """The record of a server that answers; None where there is none or it is stale (dead, or its pid reused)."""
+    found = recorded(folder)
+    return found if found and processes.is_alive(found.pid, found.started) and answers(found.port) else None
 
 
 def answers(port: int) -> bool:
@@ -63,19 +68,6 @@ def answers(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def process_start(pid: int) -> float:
-    """Start time of a process, which tells it from a later one with the same number."""
-    return float(psutil.Process(pid).create_time())
-
-
-def _same_process(pid: int, started: float) -> bool:
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < 1.0
-    except psutil.NoSuchProcess:
-        return False
 
 
 @contextmanager

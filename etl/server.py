@@ -21,6 +21,7 @@ from pathlib import Path
 from etl import record, settings
 from etl.java import MODULE_OPTIONS, QUICK_START, archive, classpath, java, spark_home
 from etl.record import Record
+from lake import processes
 from lake.errors import DataError, LakeError
 
 log = logging.getLogger(__name__)
@@ -43,8 +44,19 @@ def address(folder: Path) -> str:
             found = None
         if found is None:
             found = _start(folder)
+        require_awake(folder, found)
         record.take_lease(folder)
     return found.remote
+
+
+def require_awake(folder: Path, found: Record) -> None:
+    """Refuse a server that was suspended: it takes calls and answers none."""
+    asleep = processes.stopped(found.pid)
+    if asleep is not None:
+        raise LakeError(
+            f"the Spark server of {folder} is suspended: let it go on (`kill -CONT {asleep}`), or end it with "
+            "`dhs server stop` and repeat"
+        )
 
 
 def stop(folder: Path) -> bool:
@@ -53,6 +65,8 @@ def stop(folder: Path) -> bool:
     if found is None:
         return False
     os.kill(found.pid, signal.SIGTERM)
+    while (asleep := processes.stopped(found.pid)) is not None:
+        os.kill(asleep, signal.SIGCONT)
     deadline = time.monotonic() + _STOP_SECONDS
     while record.living(folder) is not None:
         if time.monotonic() > deadline:
@@ -114,7 +128,7 @@ def supervise(folder: Path) -> None:
     try:
         _await_port(machine, port)
         me = os.getpid()
-        record.write(folder, Record(me, record.process_start(me), port, token, record.code_state()))
+        record.write(folder, Record(me, processes.identity(me), port, token, record.code_state()))
         _watch(folder, machine)
     finally:
         (folder / record.RECORD).unlink(missing_ok=True)

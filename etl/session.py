@@ -6,7 +6,10 @@ import logging
 import os
 import secrets
 import sys
+import threading
+import time
 import uuid
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,8 +22,9 @@ from pyspark.sql.connect.plan import LogicalPlan
 
 from etl import record, server, settings
 from etl.jars import delta_jars
-from etl.java import QUICK_START, java
-from lake.errors import LakeError, invalid
+from etl.java import QUICK_START, java, spark_home
+from lake import processes
+from lake.errors import DataError, LakeError, invalid
 from lake.root import DataRoot, private_folder
 
 log = logging.getLogger(__name__)
@@ -28,6 +32,10 @@ log = logging.getLogger(__name__)
 _NAMESPACE = uuid.UUID("5f0c3c52-0d6c-5a5e-9a39-2a3c1cf0a5b1")
 _SPARED = "no_grpc_proxy"
 """The environment's list of hosts that gRPC reaches without a proxy."""
+_POLL_SECONDS = 2.0
+_SUSPENDED_POLLS = 5
+"""A server that is found suspended so often in a row is not waited for any longer."""
+_watched: weakref.WeakSet[SparkSession] = weakref.WeakSet()
 _sessions: dict[str, SparkSession] = {}
 """Of this process, by connection string: two clients of one identity would stop each other."""
 
@@ -39,14 +47,48 @@ def session(root: DataRoot, stage: str, slice_name: str | None = None, compile_q
     """
     options = settings.SESSION if compile_queries else settings.SESSION | settings.INTERPRETED
     if _classic():
+        if not settings.on_emr():
+            _require_s3a(root)
         return _classic_session(root, options)
     identity = session_id(root, stage, slice_name)
     given = os.environ.get("SPARK_REMOTE")
     if given:
         return _connect(given, identity, options)
+    _require_s3a(root)
     spark = _connect(server.address(_folder(root)), identity, options)
     spark.client.set_retry_policies([_WhileItLives(_folder(root))])
+    _watch(spark, _folder(root))
     return spark
+
+
+def _require_s3a(root: DataRoot) -> None:
+    """Refuse tables on S3 where Spark lacks what reads them; elsewhere it brings its own."""
+    jars = spark_home() / "jars"
+    if root.lake_uri is not None and not any(jars.glob("hadoop-aws-*.jar")):
+        raise DataError(
+            f"the Spark of this machine cannot reach {root.lake_uri}: put hadoop-aws and the AWS bundle it names "
+            f"into {jars}, or run the stage on EMR (`dhs emr submit`)"
+        )
+
+
+def _watch(spark: SparkSession, folder: Path) -> None:
+    """Give up the calls of a session whose server stays suspended: they would never end."""
+    if spark in _watched:
+        return
+    _watched.add(spark)
+    threading.Thread(target=_await_suspension, args=(weakref.ref(spark), folder), daemon=True).start()
+
+
+def _await_suspension(session_of: weakref.ref[SparkSession], folder: Path) -> None:
+    seen = 0
+    while (spark := session_of()) is not None and not spark.is_stopped:
+        found = record.recorded(folder)
+        seen = seen + 1 if found is not None and processes.stopped(found.pid) is not None else 0
+        if seen >= _SUSPENDED_POLLS:
+            spark.client._channel.close()
+            return
+        del spark
+        time.sleep(_POLL_SECONDS)
 
 
 class _WhileItLives(DefaultPolicy):
@@ -61,10 +103,16 @@ class _WhileItLives(DefaultPolicy):
 
 
 def explain(root: DataRoot, error: Exception) -> None:
-    """Raise what to do next where an error came of the project's own server having ended."""
-    known = isinstance(error, (PySparkException, grpc.RpcError))
-    if known and not _classic() and "SPARK_REMOTE" not in os.environ and record.living(_folder(root)) is None:
-        log_file = _folder(root) / record.LOG
+    """Raise what to do next where an error came of the project's own server having ended, or being suspended."""
+    if _classic() or "SPARK_REMOTE" in os.environ:
+        return
+    folder, found = _folder(root), record.recorded(_folder(root))
+    if found is not None and processes.is_alive(found.pid, found.started):
+        server.require_awake(folder, found)
+    if "No space left on device" in str(error):
+        raise LakeError(f"the disk of {folder} or of the tables is full: make room and run the stage again") from error
+    if isinstance(error, (PySparkException, grpc.RpcError)) and record.living(folder) is None:
+        log_file = folder / record.LOG
         raise LakeError(f"the Spark server ended in mid-work (its log: {log_file}); run the stage again") from error
 
 

@@ -24,6 +24,9 @@ def java_problem(answer: str | None) -> str | None:
     install = "install a JDK 17 (Debian: apt-get install openjdk-17-jdk-headless) or point JAVA_HOME at one"
     if answer is None:
         return f"Java 17 is needed and no java was found: {install}."
+    if "initialization of VM" in answer:
+        told = " ".join(answer.split())
+        return f"Java cannot start ({told}): raise the limit on address space (ulimit -v) or use a larger machine."
     found = re.search(r'version "(\d+)', answer)
     major = found.group(1) if found else "unknown"
     if major != "17":

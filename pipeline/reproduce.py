@@ -51,9 +51,15 @@ def forget_dead_locks(held: Path) -> None:
     """
     if not held.exists():
         return
-    locks = json.loads(held.read_text() or "{}")
-    holders = [*locks.get("write", {}).values(), *(one for many in locks.get("read", {}).values() for one in many)]
-    if not any(_alive(int(holder["pid"])) for holder in holders):
+    try:
+        locks = json.loads(held.read_text() or "{}")
+        holders = [*locks.get("write", {}).values(), *(one for many in locks.get("read", {}).values() for one in many)]
+        numbers = [int(holder["pid"]) for holder in holders]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DarkHaloError(
+            f"DVC's file of locks {held} is damaged: where no other dvc runs here, delete it and repeat"
+        ) from error
+    if not any(_alive(number) for number in numbers):
         held.unlink()
 
 

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from etl import jars, java, record, server
+from etl import jars, java, record, server, session
 from etl.record import Record
 from etl.session import _folder, session_id
+from lake import processes
 from lake.errors import DataError, LakeError, ParameterError
 from lake.root import DataRoot, private_folder
 
@@ -50,6 +51,23 @@ rows.write.format("delta").save(sys.argv[3])
 print("written", flush=True)
 """
 )
+_SUSPENDED = (
+    """
+import etl.session
+etl.session._POLL_SECONDS = 0.1
+"""
+    + _CLIENT
+    + """
+def endless(batches):
+    time.sleep(600)
+    yield from batches
+print("connected", flush=True)
+try:
+    spark.range(1).mapInArrow(endless, "id long").collect()
+except Exception as error:
+    etl.session.explain(DataRoot.of(sys.argv[1]), error)
+"""
+)
 _HOLDER = """
 import sys
 from pathlib import Path
@@ -64,12 +82,15 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DEAD_PROXY = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY"), "http://127.0.0.1:9")
 
 
-def start(script: str, *arguments: object, idle_seconds: float = 600, **more: str) -> subprocess.Popen[str]:
+def start(
+    script: str, *arguments: object, idle_seconds: float = 600, stderr: bool = False, **more: str
+) -> subprocess.Popen[str]:
     environment = {**os.environ, "DHS_SPARK_IDLE_SECONDS": str(idle_seconds), "DHS_SPARK_MEMORY": "1g", **more}
     environment["PYTHONPATH"] = str(REPOSITORY)
     environment.pop("SPARK_REMOTE", None)
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    told = subprocess.PIPE if stderr else None
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=told, text=True, cwd=REPOSITORY)
 
 
 def count(process: subprocess.Popen[str]) -> str:
@@ -140,10 +161,69 @@ def test_a_client_run_again_reads_anew(data: DataRoot, tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "table")
 
 
+def test_a_suspended_server_is_named_and_not_waited_for(data: DataRoot) -> None:
+    client = start(_SUSPENDED, data.local, "one", stderr=True)
+    assert client.stdout is not None
+    assert client.stdout.readline().strip() == "connected"
+    found = record.living(data.spark)
+    assert found is not None
+    machine = psutil.Process(found.pid).children()[0]
+    machine.suspend()
+    try:
+        _, told = client.communicate(timeout=60)
+        assert f"is suspended: let it go on (`kill -CONT {machine.pid}`)" in told.splitlines()[-1]
+        with pytest.raises(LakeError, match="is suspended"):
+            server.address(data.spark)
+    finally:
+        machine.resume()
+    assert count(start(_COUNT, data.local, "one")) == "7"
+
+
+def fake_java(folder: Path, script: str) -> Path:
+    """A JAVA_HOME whose ``java`` is a shell script."""
+    program = folder / "bin" / "java"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return folder
+
+
+def test_a_server_holds_no_file_of_the_process_that_started_it(tmp_path: Path) -> None:
+    home = fake_java(tmp_path / "java", "[ $1 = -version ] && echo 'version \"17' >&2 || exec sleep 600")
+    command = [sys.executable, "-P", "-m", "etl.server", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "JAVA_HOME": str(home)}
+    with (
+        (tmp_path / "mine").open("w") as mine,
+        subprocess.Popen(command, env=environment, pass_fds=[mine.fileno()]) as supervisor,
+    ):
+        try:
+            wait_until(lambda: bool(psutil.Process(supervisor.pid).children()))
+            held = [entry.path for entry in psutil.Process(supervisor.pid).open_files()]
+            assert str(tmp_path / record.SERVER_LOCK) in held
+            assert str(tmp_path / "mine") not in held
+        finally:
+            supervisor.kill()
+
+
+def test_tables_on_s3_need_their_library(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot reach s3://bucket/lake: put hadoop-aws .* or run the stage on EMR"):
+        session._require_s3a(DataRoot.of(tmp_path, "s3a://bucket/lake"))
+    session._require_s3a(DataRoot.of(tmp_path))
+
+
+def test_a_java_that_lacks_memory_is_not_called_another_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = "echo 'Error occurred during initialization of VM' >&2; echo 'Too little' >&2; exit 1"
+    monkeypatch.setenv("JAVA_HOME", str(fake_java(tmp_path, told)))
+    with pytest.raises(DataError, match=r"cannot start \(Error .* Too little\): .*`ulimit -v`"):
+        java.java()
+
+
 def test_a_record_of_a_dead_or_other_process_is_stale(tmp_path: Path) -> None:
     me = os.getpid()
     port = server._free_port()
-    for pid, started in ((2**22 + 1, 0.0), (me, 12345.0), (me, record.process_start(me))):
+    for pid, started in ((2**22 + 1, "0"), (me, "boot:12345"), (me, processes.identity(me))):
         record.write(tmp_path, Record(pid, started, port, "secret", "code"))
         assert record.living(tmp_path) is None
     (tmp_path / record.RECORD).write_text("{")

@@ -32,6 +32,14 @@ def test_java_is_named(answer: str | None, sentence: str | None) -> None:
         assert "install a JDK 17" in str(found)
 
 
+def test_a_java_without_memory_is_not_told_to_be_installed() -> None:
+    answer = "Error occurred during initialization of VM\nCould not reserve enough space for code cache (245760K)\n"
+    found = str(doctor.java_problem(answer))
+    assert "Java cannot start (Error occurred" in found
+    assert "ulimit -v" in found
+    assert "install" not in found
+
+
 def test_disk_and_memory_are_named() -> None:
     assert doctor.disk_problem(100) is None
     assert "1.0 GB are free" in str(doctor.disk_problem(1.0))

@@ -1,0 +1,71 @@
+"""Processes are told apart whatever the clock says, and workers end with the one they work for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lake import processes
+
+WORKERS = """
+import multiprocessing, os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from lake.processes import end_with_parent
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context, initializer=end_with_parent) as pool:
+        print(*{pool.submit(os.getpid).result() for _ in range(4)}, flush=True)
+        pool.submit(time.sleep, 600).result()
+"""
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    script = tmp_path / "work.py"
+    script.write_text(WORKERS)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout is not None
+        workers = [psutil.Process(int(number)) for number in parent.stdout.readline().split()]
+        assert workers
+        parent.kill()
+    wait_until(lambda: not any(worker.is_running() for worker in workers))
+
+
+def test_a_step_of_the_clock_kills_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    me = os.getpid()
+    known = processes.identity(me)
+    if Path("/proc/self/stat").exists():
+        started = psutil.Process.create_time
+        monkeypatch.setattr(psutil.Process, "create_time", lambda self: started(self) + 3600)
+    assert processes.is_alive(me, known)
+    assert not processes.is_alive(me, f"{known}0")
+    assert not processes.is_alive(2**22 + 1, known)
+    assert processes.identity(os.getppid()) != known
+
+
+def test_a_suspended_process_or_child_is_found() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as child:
+        try:
+            assert processes.stopped(os.getpid()) is None
+            os.kill(child.pid, signal.SIGSTOP)
+            wait_until(lambda: processes.stopped(child.pid) == child.pid)
+            assert processes.stopped(os.getpid()) == child.pid
+        finally:
+            child.kill()
+    assert processes.stopped(child.pid) is None
