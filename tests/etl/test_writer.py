@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from etl.pins import Provenance
 from etl.reader import read
 from etl.writer import publish
 from lake import cards, delta, tables
-from lake.errors import ContractError, LakeError
+from lake.errors import ContractError, DamagedError, LakeError
 from lake.fingerprint import fingerprint
 from lake.root import DataRoot
 from tests.etl.specs import EVERY_TYPE, MEASURED, every_type_rows
@@ -174,6 +175,23 @@ def test_a_lost_table_is_named(spark: Any, root: DataRoot) -> None:
     Path(root.table(MEASURED.name)).rename(root.local / "gone")
     with pytest.raises(LakeError, match=r"is pinned at version .*dvc repro"):
         read(spark, root, MEASURED.name)
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"PAR1")])
+def test_lost_files_are_written_over(spark: Any, root: DataRoot, harm: Callable[[Path], object]) -> None:
+    rows = frame(spark, [("a", 1.0, "f", 1), ("b", 2.0, "f", 2)])
+    card = publish(rows, MEASURED, root, "one", {"part": "1"}, WHO)
+    for path in Path(root.table(MEASURED.name)).rglob("part=1/*.parquet"):
+        harm(path)
+    with pytest.raises(DamagedError, match=rf"'{MEASURED.name}.one' has lost rows .*--deep --repair"):
+        delta.require_files(root, *_opened(root))
+    assert publish(rows, MEASURED, root, "one", {"part": "1"}, WHO) == card
+    delta.require_files(root, *_opened(root))
+
+
+def _opened(root: DataRoot) -> tuple[cards.Slice, DeltaTable]:
+    entry = cards.read_slice(root, MEASURED.name, "one")
+    return entry, delta.open_pinned(root, entry)
 
 
 @given(rows=every_type_rows())
