@@ -102,7 +102,7 @@ def _table(path: Path) -> Any:
 
 
 def _positive(row: Any, name: str) -> float:
-    value = float(row[name])
+    value = float(np.ma.filled(row[name], np.nan))
     if not 0.0 < value < np.inf:
         raise DataError(f"{name} of {row['IDENT']} must be positive, got {value}")
     return value
