@@ -20,28 +20,25 @@ class RankingReplicates:
     """Bootstrap replicates, one row each."""
 
     auc: Floats
-    tpr_at_fpr: dict[float, Floats]
-    """The threshold is derived anew in each replicate, so that its uncertainty is included."""
     partial_auc: dict[float, Floats]
     """McClish-standardised."""
 
     def interval(self, values: Floats, level: float) -> tuple[float, float]:
-        """Percentile interval of one of the metrics."""
+        """Percentile interval of one of the metrics; NaN where all replicates agree, which says nothing."""
         tail = (1.0 - level) / 2.0
         low, high = np.nanquantile(values, [tail, 1.0 - tail])
-        return float(low), float(high)
+        return (float(low), float(high)) if low < high else (float("nan"), float("nan"))
 
 
 def resample_ranking(
     labels: ArrayLike,
     scores: ArrayLike,
-    fprs: tuple[float, ...],
     partial_fprs: tuple[float, ...],
     replicates: int,
     rng: np.random.Generator,
     clusters: ArrayLike | None = None,
 ) -> RankingReplicates:
-    """Replicates of AUC, TPR at FPR and partial AUC.
+    """Replicates of AUC and partial AUC.
 
     Without `clusters` positives and negatives are resampled apart (stratified); with them, whole clusters are drawn
     (HEALPix pixels, hosts), for scores that are correlated within a cluster.
@@ -49,17 +46,15 @@ def resample_ranking(
     labelled(labels, scores)
     y, s = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     _, group = np.unique(-s, return_inverse=True)
-    area, tpr, partial = [], [], []
+    area, partial = [], []
     for weights in _weights(y, clusters, replicates, rng):
         positive, negative = _by_group(weights, y == 1, group), _by_group(weights, y == 0, group)
         for row in range(len(weights)):
-            a, t, p = _metrics(positive[row], negative[row], fprs, partial_fprs)
+            a, p = _metrics(positive[row], negative[row], partial_fprs)
             area.append(a)
-            tpr.append(t)
             partial.append(p)
     return RankingReplicates(
         np.array(area),
-        dict(zip(fprs, np.array(tpr).reshape(replicates, len(fprs)).T, strict=True)),
         dict(zip(partial_fprs, np.array(partial).reshape(replicates, len(partial_fprs)).T, strict=True)),
     )
 
@@ -91,15 +86,11 @@ def _by_group(weights: Floats, members: NDArray[np.bool_], group: NDArray[np.int
     return out
 
 
-def _metrics(
-    positive: Floats, negative: Floats, fprs: tuple[float, ...], partial_fprs: tuple[float, ...]
-) -> tuple[float, list[float], list[float]]:
+def _metrics(positive: Floats, negative: Floats, partial_fprs: tuple[float, ...]) -> tuple[float, list[float]]:
     total_positive, total_negative = positive.sum(), negative.sum()
     if total_positive == 0 or total_negative == 0:
-        return np.nan, [np.nan] * len(fprs), [np.nan] * len(partial_fprs)
+        return np.nan, [np.nan] * len(partial_fprs)
     tpr = np.append(0.0, np.cumsum(positive) / total_positive)
     fpr = np.append(0.0, np.cumsum(negative) / total_negative)
     area = float(np.trapezoid(tpr, fpr))
-    last = np.searchsorted(fpr, np.asarray(fprs) + 1e-12, side="right") - 1
-    partial = [partial_auc_of_curve(fpr, tpr, limit).standardised for limit in partial_fprs]
-    return area, [float(tpr[i]) for i in last], partial
+    return area, [partial_auc_of_curve(fpr, tpr, limit).standardised for limit in partial_fprs]

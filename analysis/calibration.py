@@ -96,22 +96,23 @@ def brier(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
 
 
 def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
-    """Negative log-likelihood per object (nats), and its skill against the base rate."""
+    """Negative log-likelihood per object (nats), and its skill against the base rate; no skill with one class."""
     y, p = _checked(labels, probabilities)
-    base = np.clip(y.mean(), _EPS, 1.0 - _EPS)
-    return _with_skill(_nll(y, p), _nll(y, np.full(len(y), base)))
+    one_class = y.min() == y.max()
+    return _with_skill(_nll(y, p), 0.0 if one_class else _nll(y, np.full(len(y), y.mean())))
 
 
 def cox(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
     """Cox's recalibration slope and intercept: logit P(lens) = intercept + slope * logit p (1 and 0 are ideal).
 
-    A slope below 1 means overconfident scores; NaN where one class is missing.
+    A slope below 1 means overconfident scores. NaN where no finite slope is the best one: a class is missing, all
+    probabilities agree, or some probability separates the classes (Albert & Anderson 1984).
     """
     y, p = _checked(labels, probabilities)
-    if y.min() == y.max():
-        return float("nan"), float("nan")
     p = np.clip(p, _EPS, 1.0 - _EPS)
     logit = np.log(p) - np.log1p(-p)
+    if _separated(logit[y == 0], logit[y == 1]):
+        return float("nan"), float("nan")
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
         t = parameters[0] * logit + parameters[1]
@@ -121,6 +122,13 @@ def cox(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
 
     slope, intercept = optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
     return float(slope), float(intercept)
+
+
+def _separated(negative: Floats, positive: Floats) -> bool:
+    """Whether a class is missing, or one class lies on one side of some value, which both may hold."""
+    if not len(negative) or not len(positive):
+        return True
+    return bool(negative.max() <= positive.min() or positive.max() <= negative.min())
 
 
 def _checked(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:

@@ -11,23 +11,28 @@ import pandas as pd
 from scipy import stats
 
 from analysis import roc
-from analysis.intervals import TABLE_LEVEL
+from analysis.intervals import TABLE_LEVEL, clopper_pearson
 from analysis.records import Measure, Outcome
+from analysis.reporting.thresholds import completeness_words, marginal_row, points
+from analysis.reporting.views import NOT_MEASURABLE
 from lake.errors import DataError
 
 INDISTINGUISHABLE = "indistinguishable"
+_FEWEST_HOSTS = 2
 HEADLINES = (
     "auc",
     "trivial/auc",
-    "tpr_at_fpr/0.01",
-    "tpr_at_fpr/0.001",
+    "trivial/recall_gain/",
+    "tpr_at_fpr/",
+    "fpr/",
+    "recall/tier_A/",
     "partial_auc/1e-2/mcclish",
-    "recall/tier_A/p0.3",
     "calibration/ece",
     "calibration/ece_above_0.01",
     "calibration/cox_slope",
     "calibration/saturated_share",
 )
+"""Names of measures; one that ends in a slash stands for all that begin with it."""
 
 
 @dataclass(frozen=True)
@@ -44,25 +49,46 @@ class PairedCompleteness:
     """Completeness of b minus that of a."""
     low: float
     high: float
-    """95 % interval, hosts as the sampling unit."""
+    """95 % interval, hosts as the sampling unit; NaN with one host."""
     standard_error: float
     mcnemar_p: float
     """Exact McNemar test; it takes injections as independent, so that shared hosts make it optimistic."""
 
     @property
     def indistinguishable(self) -> bool:
-        """Whether the difference is below two standard errors, whatever its sign."""
-        return abs(self.difference) < 2.0 * self.standard_error or self.difference == 0.0
+        """Whether the difference is below two standard errors, its interval holds 0, or neither is known."""
+        small = not abs(self.difference) >= 2.0 * self.standard_error
+        return small or not (self.low > 0.0 or self.high < 0.0)
 
 
 def comparison(measures: Mapping[str, pd.DataFrame], names: tuple[str, ...] = HEADLINES) -> pd.DataFrame:
     """One row per metric, one column per generation (`value [low, high]`), from rows of `diagnostics`."""
+    known = list(dict.fromkeys(name for frame in measures.values() for name in frame["name"]))
+    wanted = [n for name in names for n in ([k for k in known if k.startswith(name)] if name.endswith("/") else [name])]
     rows = []
-    for name in names:
+    for name in wanted:
         row = {"metric": name}
         for generation, frame in measures.items():
             found = frame[frame["name"] == name]
             row[generation] = _text(found.iloc[0]) if len(found) else "not measured"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def completeness_comparison(
+    completeness: Mapping[str, pd.DataFrame], thresholds: Mapping[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """One row per threshold, one column per generation: completeness with the false-positive rate of its threshold.
+
+    From rows of `completeness` (one grid each) and of `thresholds`; a completeness that is not shown gives its reason.
+    """
+    named = {generation: points(frame) for generation, frame in thresholds.items()}
+    rows = []
+    for threshold_id in dict.fromkeys(name for known in named.values() for name in known):
+        row = {"metric": f"completeness/{threshold_id}"}
+        for generation, known in named.items():
+            marginal = marginal_row(completeness[generation], threshold_id)
+            row[generation] = completeness_words(marginal, known.get(threshold_id)).replace("\u00a0", " ")
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -97,7 +123,7 @@ def paired_completeness(a: pd.DataFrame, b: pd.DataFrame, threshold_a: float, th
     hit_a, hit_b = both["probability_a"] > threshold_a, both["probability_b"] > threshold_b
     change = hit_b.astype(float) - hit_a.astype(float)
     difference, error, hosts = _clustered_mean(change.to_numpy(), both["galaxy_id"].to_numpy())
-    half = float(stats.t.isf((1.0 - TABLE_LEVEL) / 2.0, max(hosts - 1, 1))) * error
+    low, high = _change_interval(difference, error, hosts)
     only_a, only_b = int((hit_a & ~hit_b).sum()), int((hit_b & ~hit_a).sum())
     discordant = only_a + only_b
     return PairedCompleteness(
@@ -108,8 +134,8 @@ def paired_completeness(a: pd.DataFrame, b: pd.DataFrame, threshold_a: float, th
         only_a=only_a,
         only_b=only_b,
         difference=difference,
-        low=difference - half,
-        high=difference + half,
+        low=low,
+        high=high,
         standard_error=error,
         mcnemar_p=float(stats.binomtest(only_b, discordant, 0.5).pvalue) if discordant else 1.0,
     )
@@ -166,9 +192,22 @@ def _clustered_mean(values: np.ndarray, clusters: np.ndarray) -> tuple[float, fl
     return mean, error, m
 
 
+def _change_interval(difference: float, error: float, hosts: int) -> tuple[float, float]:
+    """Student's t over hosts; where all hosts agree, Clopper-Pearson's for as many trials as there are hosts."""
+    if hosts < _FEWEST_HOSTS:
+        return float("nan"), float("nan")
+    if error == 0.0:
+        bounds = clopper_pearson(abs(difference) * hosts, hosts, TABLE_LEVEL)
+        low, high = float(bounds.low[0]), float(bounds.high[0])
+        return (-high, high) if difference == 0.0 else (low, high) if difference > 0.0 else (-high, -low)
+    half = float(stats.t.isf((1.0 - TABLE_LEVEL) / 2.0, hosts - 1)) * error
+    return max(difference - half, -1.0), min(difference + half, 1.0)
+
+
 def _text(row: pd.Series) -> str:
     if pd.isna(row["value"]):
-        return "not defined"
+        method = str(row.get("method"))
+        return method if method.startswith(NOT_MEASURABLE) else "not defined"
     if pd.isna(row["low"]):
         return f"{row['value']:.4f}"
     return f"{row['value']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"

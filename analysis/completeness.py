@@ -12,9 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.config import CompletenessParams
 from analysis.intervals import NARROW_LEVEL, TABLE_LEVEL, ClusterSums, Interval, clustered, jeffreys
-from analysis.operating import OperatingPoint, operating_points
 from lake import tables
 from lake.errors import DataError
 
@@ -25,11 +23,6 @@ MARGINAL = "marginal"
 HOST_SUMS = ("host_detected_sq", "host_detected_n", "host_n_sq")
 """Optional input columns: over the hosts of the row, the sums of detected^2, detected * n and n^2."""
 _COUNTS = ("n", "detected", "failed", "hosts")
-
-
-def thresholds(negative_probabilities: np.ndarray, params: CompletenessParams) -> list[OperatingPoint]:
-    """The thresholds of a completeness table, from the valid negatives' probabilities of the validation split."""
-    return operating_points(negative_probabilities, params.fpr_thresholds, params.probability_thresholds, TABLE_LEVEL)
 
 
 def with_intervals(counts: pd.DataFrame) -> pd.DataFrame:

@@ -13,13 +13,17 @@ class EvaluateParams(Section):
     bootstrap_replicates: int = Field(ge=1)
     """Stratified resamples behind the intervals of TPR at FPR and partial AUC."""
     fpr_points: tuple[float, ...]
-    """False-positive rates at which the true-positive rate is read."""
+    """False-positive rates at which the true-positive rate is read, and whose thresholds (`fpr1e-3@val`) are fixed on
+    the validation negatives kept for them; one with fewer than ten negatives expected above is not measurable."""
     partial_auc_fprs: tuple[float, ...]
     """Upper false-positive rates of the partial AUC."""
     tpr_point: float = Field(gt=0, le=1)
     """True-positive rate at which the false-positive rate is read."""
     probability_thresholds: tuple[float, ...]
-    """Fixed thresholds on the probability."""
+    """Fixed thresholds on the probability (`p0.5`)."""
+    selective_fpr_max: float = Field(gt=0, lt=1)
+    """A fixed threshold that lets more of the test negatives through than this is not selective: the report then
+    shows the rate instead of a completeness."""
     calibration_bins: int = Field(ge=2)
     """Equal-width bins of ECE, MCE and the reliability curve."""
     positive_region_above: float = Field(ge=0, lt=1)
@@ -37,10 +41,6 @@ class EvaluateParams(Section):
 class CompletenessParams(Section):
     """How injection outcomes become completeness."""
 
-    probability_thresholds: tuple[float, ...]
-    """Fixed thresholds on the probability."""
-    fpr_thresholds: tuple[float, ...]
-    """False-positive rates whose thresholds are derived from valid negatives of the validation split."""
     source_mag_edges: tuple[float, ...]
     """Edges of the source-magnitude bins (r band, AB mag, unlensed, as observed)."""
 
@@ -48,10 +48,8 @@ class CompletenessParams(Section):
 class DiagnoseParams(Section):
     """Thresholds of the gates and sizes of the samples behind them."""
 
-    probability_thresholds: tuple[float, ...]
-    """Fixed thresholds at which recall is read."""
-    fpr_thresholds: tuple[float, ...]
-    """False-positive rates whose thresholds are used for recall."""
+    trivial_replicates: int = Field(ge=1)
+    """Resamples behind the interval of the gain over trivial features at each false-positive rate."""
     max_bad_pixel_fraction: float = Field(ge=0, le=1)
     """A cut-out with more non-finite or zero pixels than this is bad."""
     max_bad_cutout_fraction: float = Field(ge=0, le=1)
@@ -59,9 +57,9 @@ class DiagnoseParams(Section):
     split_tolerance: float = Field(gt=0)
     """Allowed deviation of a share (or three standard errors over pixels, whichever is wider)."""
     ks_material_p: float = Field(gt=0, lt=1)
-    """KS p-value below which two distributions differ materially."""
+    """p-value below which two distributions (KS), or paired annuli (Wilcoxon), differ materially."""
     ks_cosmetic_p: float = Field(gt=0, lt=1)
-    """KS p-value above which a difference is cosmetic."""
+    """p-value of the paired test above which the choice of the annulus is cosmetic."""
     comparison_annuli_pixels: tuple[tuple[float, float], tuple[float, float]]
     """The two normalisation annuli (inner, outer radius) that the annulus comparison measures."""
     sample_per_class: int = Field(ge=2)
@@ -110,4 +108,4 @@ class ReportParams(Section):
     headline_generation: str | None
     """Model whose candidates and galleries are shown; null: the first of `audited` when the parameters are resolved."""
     headline_threshold_id: str
-    """Threshold of the completeness figure in the heading, e.g. `p0.3` or `fpr1e-3`."""
+    """Threshold of the completeness figures in the heading, e.g. `fpr1e-3@val`: one that the sample can measure."""

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from analysis import calibration as cal
 from analysis import roc
-from analysis.bootstrap import RankingReplicates, resample_ranking
+from analysis.bootstrap import resample_ranking
 from analysis.config import EvaluateParams
 from analysis.intervals import TABLE_LEVEL, clopper_pearson
-from analysis.operating import (
-    OperatingPoint,
-    fpr_at_tpr,
-    fpr_name,
-    operating_points,
-    precision_at,
-    recall_at,
-)
+from analysis.operating import fpr_at_tpr, fpr_name, negatives_needed, precision_at, recall_at, threshold_at_fpr
 from analysis.records import Gate, Measure, Outcome, seen_gate
+from analysis.thresholds import Threshold
+from analysis.uncertain import fpr_interval, tpr_interval
 from lake.errors import DataError
 from lake.survey import depth_mag_from_psfdepth
 
 STRATA = ("type_bin", "nobs_z_bin", "psf_bin", "depth_bin", "pool", "confuser_category", "tier")
 _DELONG = "DeLong, interval on the logit scale"
+_JOINT = "Jeffreys, mixed over the bootstrap distribution of the threshold"
 
 
-def evaluate(objects: pd.DataFrame, params: EvaluateParams, rng: np.random.Generator) -> Outcome:
-    """Measure one model on one split.
+def evaluate(
+    objects: pd.DataFrame, thresholds: Sequence[Threshold], params: EvaluateParams, rng: np.random.Generator
+) -> Outcome:
+    """Measure one model on one split, at thresholds that were fixed on other objects.
 
     `objects`: one row per valid scored cut-out with `label` (0/1), `score` (logit), `probability`; optionally
     `seen_in_training` and any of `STRATA`. Curves for figures come back in `arrays` (`roc`, `reliability`).
@@ -42,18 +40,12 @@ def evaluate(objects: pd.DataFrame, params: EvaluateParams, rng: np.random.Gener
     curve = cal.reliability(labels, objects["probability"], params.calibration_bins, TABLE_LEVEL)
     measures = [
         *_ranking(labels, scores, params, rng),
-        *_at_thresholds(objects, params),
+        *_at_thresholds(objects, thresholds),
         *_calibration(objects, curve, params),
         *_strata(objects, params),
     ]
     arrays = {"roc": roc.roc_curve(labels, scores), "reliability": curve}
     return Outcome("evaluation", tuple(measures), tuple(_contamination(objects)), arrays)
-
-
-def thresholds(objects: pd.DataFrame, params: EvaluateParams) -> list[OperatingPoint]:
-    """The operating points of a set of scored objects, on the probability."""
-    negatives = objects.loc[objects["label"] == 0, "probability"]
-    return operating_points(negatives, params.fpr_points, params.probability_thresholds, TABLE_LEVEL)
 
 
 def with_bins(objects: pd.DataFrame, quantiles: int) -> pd.DataFrame:
@@ -87,52 +79,60 @@ def _ranking(
     yield Measure("auc/standard_error", area.standard_error, n=n, method="DeLong")
     yield Measure("positives", float(area.positives), n=n)
     yield Measure("negatives", float(area.negatives), n=n)
-    draws = resample_ranking(
-        labels, scores, params.fpr_points, params.partial_auc_fprs, params.bootstrap_replicates, rng
-    )
-    yield from _bootstrapped(labels, scores, params, draws)
-    rate, _ = fpr_at_tpr(scores[labels == 1], scores[labels == 0], params.tpr_point)
-    low, high = clopper_pearson(round(rate * area.negatives), area.negatives, TABLE_LEVEL)
-    method = "Clopper-Pearson at the threshold found; the threshold's own uncertainty is not included"
-    yield Measure(f"fpr_at_tpr/{params.tpr_point:g}", rate, float(low[0]), float(high[0]), area.negatives, "", method)
+    yield from _at_rates(labels, scores, params)
+    yield from _partial_areas(labels, scores, params, rng)
 
 
-def _bootstrapped(
-    labels: np.ndarray, scores: np.ndarray, params: EvaluateParams, draws: RankingReplicates
+def _at_rates(labels: np.ndarray, scores: np.ndarray, params: EvaluateParams) -> Iterator[Measure]:
+    """The ROC at the rates asked for: the curve's own thresholds, which are this sample's and have no name."""
+    positives, negatives = scores[labels == 1], scores[labels == 0]
+    for fpr in params.fpr_points:
+        name, needed = f"tpr_at_fpr/{fpr:g}", negatives_needed(fpr)
+        if len(negatives) < needed:
+            refusal = f"not measurable with {len(negatives):,} negatives, needs {needed:,}"
+            yield Measure(name, math.nan, n=len(positives), method=refusal)
+            continue
+        point = threshold_at_fpr(negatives, fpr, TABLE_LEVEL)
+        hit, of = recall_at(positives, point.threshold)
+        low, high = tpr_interval(positives, negatives, fpr, TABLE_LEVEL)
+        yield Measure(name, hit / of, low, high, of, "", f"{_JOINT}; FPR of the curve there {point.reached_fpr:.2e}")
+    rate, _ = fpr_at_tpr(positives, negatives, params.tpr_point)
+    low, high = fpr_interval(positives, negatives, params.tpr_point, TABLE_LEVEL)
+    yield Measure(f"fpr_at_tpr/{params.tpr_point:g}", rate, low, high, len(negatives), "", _JOINT)
+
+
+def _partial_areas(
+    labels: np.ndarray, scores: np.ndarray, params: EvaluateParams, rng: np.random.Generator
 ) -> Iterator[Measure]:
-    how = f"stratified bootstrap, {params.bootstrap_replicates} resamples"
-    negatives = scores[labels == 0]
-    for point in operating_points(negatives, params.fpr_points, (), TABLE_LEVEL):
-        hit, of = recall_at(scores[labels == 1], point.threshold)
-        low, high = draws.interval(draws.tpr_at_fpr[point.target_fpr], TABLE_LEVEL)
-        note = f"{how}, threshold derived anew in each; FPR reached {point.reached_fpr:.2e}"
-        note += "" if point.resolved else f"; not resolved by {point.negatives} negatives"
-        yield Measure(f"tpr_at_fpr/{point.target_fpr:g}", hit / of, low, high, of, "", note)
+    draws = resample_ranking(labels, scores, params.partial_auc_fprs, params.bootstrap_replicates, rng)
+    how = f"McClish 1989; stratified bootstrap, {params.bootstrap_replicates} resamples"
     for limit in params.partial_auc_fprs:
         part = roc.partial_auc(labels, scores, limit)
         low, high = draws.interval(draws.partial_auc[limit], TABLE_LEVEL)
         name = f"partial_auc/{fpr_name(limit)[3:]}"
-        yield Measure(f"{name}/mcclish", part.standardised, low, high, len(labels), "", f"McClish 1989; {how}")
+        yield Measure(f"{name}/mcclish", part.standardised, low, high, len(labels), "", how)
         yield Measure(f"{name}/raw", part.raw, n=len(labels), method="area up to that FPR")
 
 
-def _at_thresholds(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:
+def _at_thresholds(objects: pd.DataFrame, thresholds: Sequence[Threshold]) -> Iterator[Measure]:
     positive = objects.loc[objects["label"] == 1]
     negative = objects.loc[objects["label"] == 0, "probability"]
-    for point in thresholds(objects, params):
+    groups = {"recall": positive}
+    if "tier" in positive.columns:
+        groups |= {f"recall/tier_{tier!s}": group for tier, group in positive.groupby("tier")}
+    for point in thresholds:
         name = point.threshold_id
+        if not point.measurable:
+            for what in ("threshold", "fpr", "precision", *groups):
+                yield Measure(f"{what}/{name}", math.nan, n=point.negatives, method=point.refusal)
+            continue
         yield Measure(
             f"threshold/{name}", point.threshold, n=point.negatives, method="on the probability, selected above"
         )
-        yield Measure(
-            f"fpr/{name}", point.reached_fpr, point.fpr_low, point.fpr_high, point.negatives, "", "Clopper-Pearson"
-        )
-        yield Measure(f"negatives_needed/{name}", float(point.negatives_needed), method="ten above the threshold")
-        yield _share(f"recall/{name}", *recall_at(positive["probability"], point.threshold))
+        yield _share(f"fpr/{name}", point.test_above or 0, point.test_negatives)
         yield _share(f"precision/{name}", *precision_at(positive["probability"], negative, point.threshold))
-        if "tier" in positive.columns:
-            for tier, group in positive.groupby("tier"):
-                yield _share(f"recall/tier_{tier}/{name}", *recall_at(group["probability"], point.threshold))
+        for what, group in groups.items():
+            yield _share(f"{what}/{name}", *recall_at(group["probability"], point.threshold))
 
 
 def _calibration(objects: pd.DataFrame, curve: cal.Reliability, params: EvaluateParams) -> Iterator[Measure]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 from lake.errors import invalid
 
@@ -16,6 +16,7 @@ TABLE_LEVEL = 0.95
 """Coverage of every interval stored in `diagnostics`, `gates` and the wide columns of `completeness`."""
 NARROW_LEVEL = 0.68
 """Coverage of the narrow interval of `completeness`."""
+_HALVINGS = 30
 
 
 class Interval(NamedTuple):
@@ -87,6 +88,11 @@ def clustered(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level:
     Korn & Graubard (1998): n_eff = n / deff * (t_{n-1} / t_{m-1})^2 for m clusters, k_eff = p n_eff. Where all outcomes
     agree, or there is one cluster, nothing is known about the correlation: each cluster then counts as one trial.
     """
+    return jeffreys(*effective_counts(successes, trials, sums, level), level)
+
+
+def effective_counts(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level: float) -> tuple[Floats, Floats]:
+    """Independent successes and trials that say as much as the clustered ones, for an interval at `level`."""
     k, n = _counts(successes, trials)
     m = np.asarray(sums.clusters, dtype=np.float64)
     effect = design_effect(k, n, sums)
@@ -96,21 +102,34 @@ def clustered(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level:
         effective = np.where(np.isnan(effect), np.minimum(m, n), np.minimum(n / effect * freedom, n))
         p = np.where(n > 0, k / n, np.nan)
     effective = np.where(n > 0, effective, 0.0)
-    return jeffreys(np.where(n > 0, p * effective, 0.0), effective, level)
+    return np.where(n > 0, p * effective, 0.0), effective
 
 
-def cluster_bootstrap(
-    successes: ArrayLike, trials: ArrayLike, level: float, replicates: int, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Percentile interval of sum(k)/sum(n), resampling whole clusters; k and n per cluster."""
-    k, n = _counts(successes, trials)
-    if len(n) == 0 or n.sum() == 0:
-        return float("nan"), float("nan")
-    weights = rng.multinomial(len(n), np.full(len(n), 1.0 / len(n)), size=replicates)
-    ratio = (weights @ k) / np.maximum(weights @ n, 1e-300)
+def mixture(successes: Floats, trials: Floats, weights: Floats, level: float) -> Interval:
+    """Interval of a proportion that is counted at an uncertain threshold, one per row.
+
+    `successes` and `trials` are (rows, values of the threshold), effective counts where clusters share outcomes;
+    `weights` (values) are the probabilities of those values. The interval is equal-tailed in the mixture of the
+    Jeffreys posteriors Beta(k + 1/2, n - k + 1/2). It starts at 0 where some value of the threshold has no success and
+    ends at 1 where some has no failure; NaN where there are no trials.
+    """
     tail = _tail(level)
-    low, high = np.quantile(ratio, [tail, 1.0 - tail])
-    return float(low), float(high)
+    empty = np.asarray((trials <= 0).any(axis=1))
+    k, n = np.where(empty[:, None], 0.0, successes), np.where(empty[:, None], 1.0, trials)
+    low, high = (_mixture_quantile(k + 0.5, n - k + 0.5, weights, at) for at in (tail, 1.0 - tail))
+    low = np.where((k <= 0.0).any(axis=1), 0.0, low)
+    high = np.where((k >= n).any(axis=1), 1.0, high)
+    return Interval(np.where(empty, np.nan, low), np.where(empty, np.nan, high))
+
+
+def _mixture_quantile(a: Floats, b: Floats, weights: Floats, at: float) -> Floats:
+    """By bisection on the distribution function: its terms are smooth and rise."""
+    low, high = np.zeros(len(a)), np.ones(len(a))
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        below = special.betainc(a, b, middle[:, None]) @ weights < at
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return (low + high) / 2.0
 
 
 def _counts(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats]:

@@ -19,13 +19,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold derived from negatives."""
+    """A threshold derived from negatives, and the rate that it reaches on the same ones."""
 
-    threshold_id: str
-    """`p0.3` for a fixed probability, `fpr1e-3` for a derived threshold."""
     threshold: float
     target_fpr: float
-    """NaN for a fixed threshold."""
     reached_fpr: float
     fpr_low: float
     fpr_high: float
@@ -41,8 +38,17 @@ class OperatingPoint:
         return self.false_positives > 0
 
 
+LEAST_ABOVE = 10
+"""Negatives expected above a derived threshold, at least; fewer, and it is an extreme of a small sample."""
+
+
+def negatives_needed(fpr: float) -> int:
+    """Negatives that put `LEAST_ABOVE` of them above the threshold at a false-positive rate."""
+    return int(np.ceil(LEAST_ABOVE / fpr - 1e-9))
+
+
 def fpr_name(fpr: float) -> str:
-    """Identifier of a derived threshold: `fpr1e-3`."""
+    """A false-positive rate as a name: `fpr1e-3`."""
     mantissa, exponent = f"{fpr:e}".split("e")
     return f"fpr{float(mantissa):g}e{int(exponent)}"
 
@@ -59,21 +65,10 @@ def threshold_at_fpr(negative_scores: ArrayLike, fpr: float, level: float) -> Op
         raise invalid("fpr", "between 0 and 1 exclusive", fpr)
     allowed = int(np.floor(fpr * len(scores) + 1e-9))
     threshold = float(np.sort(scores)[::-1][allowed])
-    return _point(fpr_name(fpr), threshold, fpr, scores, level)
-
-
-def fixed_threshold(negative_scores: ArrayLike, threshold: float, level: float) -> OperatingPoint:
-    """The false-positive rate of a threshold chosen beforehand."""
-    return _point(probability_name(threshold), threshold, float("nan"), _finite(negative_scores), level)
-
-
-def operating_points(
-    negative_scores: ArrayLike, fprs: tuple[float, ...], probabilities: tuple[float, ...], level: float
-) -> list[OperatingPoint]:
-    """Every threshold a run reports: the fixed ones, then those at each false-positive rate."""
-    scores = _finite(negative_scores)
-    fixed = [fixed_threshold(scores, value, level) for value in probabilities]
-    return fixed + [threshold_at_fpr(scores, value, level) for value in fprs]
+    above = int((scores > threshold).sum())
+    low, high = clopper_pearson(above, len(scores), level)
+    rates = (above / len(scores), float(low[0]), float(high[0]))
+    return OperatingPoint(threshold, fpr, *rates, above, len(scores), negatives_needed(fpr))
 
 
 def recall_at(positive_scores: ArrayLike, threshold: float) -> tuple[int, int]:
@@ -96,17 +91,6 @@ def precision_at(positive_scores: ArrayLike, negative_scores: ArrayLike, thresho
     """Positives among the selected, and the selected, at the sample's own ratio of negatives to positives."""
     true = int((_finite(positive_scores) > threshold).sum())
     return true, true + int((_finite(negative_scores) > threshold).sum())
-
-
-def _point(name: str, threshold: float, target: float, negatives: Floats, level: float) -> OperatingPoint:
-    above = int((negatives > threshold).sum())
-    low, high = clopper_pearson(above, len(negatives), level)
-    reached = above / len(negatives)
-    rate = target if np.isfinite(target) else max(reached, 1.0 / len(negatives))
-    needed = int(np.ceil(10.0 / rate - 1e-9))
-    return OperatingPoint(
-        name, threshold, target, reached, float(low[0]), float(high[0]), above, len(negatives), needed
-    )
 
 
 def _finite(scores: ArrayLike) -> Floats:

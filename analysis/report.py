@@ -11,6 +11,7 @@ import jinja2
 
 from analysis.figures.style import Picture
 from analysis.reporting import evidence, performance, selection
+from analysis.reporting import thresholds as operating
 from analysis.reporting.facts import limitations, literature_views, probability_words, reference_view
 from analysis.reporting.inputs import Gallery, GalleryRow, GenerationInputs, ReportInputs
 from analysis.reporting.views import Link, TableView
@@ -84,11 +85,13 @@ def _completeness(inputs: ReportInputs) -> Part:
         "on either side of that of real lenses.",
     )
     threshold = inputs.params.headline_threshold_id
+    drawn = [item for item in inputs.generations if operating.shown(item, threshold)]
+    rates = "; ".join(f"{item.name} {operating.rate(item, threshold)}" for item in drawn)
     caption = (
-        f"Completeness (%) at threshold {threshold} over Einstein radius, r-band PSF FWHM and depth, all source "
-        "magnitudes. Hatched cells hold no host."
+        f"Completeness (%) at threshold {threshold} ({rates}) over Einstein radius, r-band PSF FWHM and depth, all "
+        "source magnitudes. Hatched cells hold no host."
     )
-    items: list[TableView | Shown] = [performance.identity_view(inputs)]
+    items: list[TableView | Shown] = [performance.identity_view(inputs), operating.threshold_view(inputs)]
     items += [Shown(picture, caption) for picture in performance.heat_maps(inputs)]
     items += [Shown(picture, words) for words, picture in selection.pictures(inputs)]
     items += [performance.marginal_view(item) for item in inputs.generations if len(item.completeness)]
@@ -100,7 +103,8 @@ def _completeness(inputs: ReportInputs) -> Part:
 def _ranking(inputs: ReportInputs) -> Part:
     figure, histogram = performance.ranking_figures(inputs)
     caption = (
-        f"ROC on the {inputs.reported_split} split. Bands: Clopper-Pearson 95 % of the true-positive rate. Dashed: a "
+        f"ROC on the {inputs.reported_split} split. Bands: 95 % of the true-positive rate, the uncertainty of the "
+        "threshold at that rate included; where ten negatives or more lie above it. Dashed: a "
         "classifier on flux, colours, size and core brightness."
     )
     items: list[TableView | Shown] = [Shown(figure, caption)]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from analysis.intervals import clopper_pearson
 from lake.errors import DataError, invalid
 
 Floats = NDArray[np.float64]
@@ -44,8 +45,8 @@ class PairedTest:
 
     @property
     def indistinguishable(self) -> bool:
-        """Whether the difference is below two standard errors, whatever its sign."""
-        return abs(self.difference) < 2.0 * self.standard_error or self.difference == 0.0
+        """Whether the difference is below two standard errors, whatever its sign, or these are not known."""
+        return not abs(self.difference) >= 2.0 * self.standard_error or self.difference == 0.0
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,8 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
 def delong(labels: ArrayLike, scores: ArrayLike, level: float) -> AucEstimate:
     """AUC with DeLong, DeLong & Clarke-Pearson (1988) variance and an interval on the logit scale.
 
-    At AUC 0 or 1 the variance is zero; the bound then is that of as many perfect pairs as the smaller class has
-    members.
+    Where the variance is zero (AUC 0 or 1, all scores tied) or unknown (a class with one member; the standard error is
+    NaN), the interval is Clopper-Pearson's of as many pairs as the smaller class has members.
     """
     positive, negative = labelled(labels, scores)
     v10, v01 = placements(positive, negative)
@@ -126,7 +127,7 @@ def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, l
     b10, b01 = placements(pos_b, neg_b)
     se = float(np.sqrt(_variance(b10 - a10) + _variance(b01 - a01)))
     difference = float(b10.mean() - a10.mean())
-    z = difference / se if se > 0 else (0.0 if difference == 0 else float(np.copysign(np.inf, difference)))
+    z = difference / se if se != 0 else (0.0 if difference == 0 else float(np.copysign(np.inf, difference)))
     half = float(stats.norm.isf((1.0 - level) / 2.0)) * se
     return PairedTest(
         auc_a=float(a10.mean()),
@@ -176,14 +177,14 @@ def _between(fpr: Floats, tpr: Floats, stop: int, at: float) -> float:
 
 
 def _variance(components: Floats) -> float:
-    return float(np.var(components, ddof=1) / len(components)) if len(components) > 1 else 0.0
+    return float(np.var(components, ddof=1) / len(components)) if len(components) > 1 else float("nan")
 
 
 def _logit_interval(area: float, se: float, level: float, smaller_class: int) -> tuple[float, float]:
+    if not se > 0.0:
+        bounds = clopper_pearson(area * smaller_class, smaller_class, level)
+        return float(bounds.low[0]), float(bounds.high[0])
     tail = (1.0 - level) / 2.0
-    if area >= 1.0 or area <= 0.0:
-        bound = tail ** (1.0 / smaller_class)
-        return (bound, 1.0) if area >= 1.0 else (0.0, 1.0 - bound)
     half = float(stats.norm.isf(tail)) * se / (area * (1.0 - area))
     centre = np.log(area / (1.0 - area))
     low, high = 1.0 / (1.0 + np.exp(-(centre - half))), 1.0 / (1.0 + np.exp(-(centre + half)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,22 +17,42 @@ from sklearn.preprocessing import StandardScaler
 from analysis import roc
 from analysis.config import DiagnoseParams
 from analysis.intervals import TABLE_LEVEL
-from analysis.records import Gate, Measure, Outcome, decide, gate_below
+from analysis.operating import fpr_name, negatives_needed, threshold_at_fpr
+from analysis.records import Gate, Measure, Outcome, Status, decide, gate_below, not_measured
 from lake.errors import DataError
 from lake.survey import BANDS
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 _ITERATIONS = 2000
+_CELLS = 4_000_000
+"""Weights of resamples held at once (32 MB)."""
+
+
+@dataclass(frozen=True)
+class Rivalry:
+    """Where a network is compared with the baseline, beside the AUC."""
+
+    fprs: tuple[float, ...]
+    """False-positive rates that thresholds of the run have."""
+    replicates: int
+    """Resamples behind the interval of the gain."""
 
 
 def baseline(
-    features: pd.DataFrame, labels: ArrayLike, split: ArrayLike, seed: int, network_scores: ArrayLike | None = None
+    features: pd.DataFrame,
+    labels: ArrayLike,
+    split: ArrayLike,
+    seed: int,
+    network_scores: ArrayLike | None = None,
+    rivalry: Rivalry = Rivalry((), 1),
 ) -> Outcome:
     """Logistic regression and small gradient boosting on `trivial/` features, fitted on train, measured on test.
 
     With `network_scores` (one per row; only test rows are read) the network is compared on the same objects. The
-    stronger of the two baselines is the one compared. `arrays["trivial_scores"]` holds its test scores.
+    stronger of the two baselines is the one compared: by AUC, and at each false-positive rate of `rivalry`, of which
+    the lowest that can be measured decides with the AUC.
+    `arrays["trivial_scores"]` holds its test scores.
     """
     y, where = np.asarray(labels), np.asarray(split)
     columns = [name for name in features.columns if name.startswith("trivial/")]
@@ -48,8 +70,11 @@ def baseline(
     measures.append(Measure("trivial/auc", found.auc, found.low, found.high, len(y[test]), "", f"the better: {best}"))
     gates: list[Gate] = []
     if network_scores is not None:
-        extra, gate = _against(y[test], scores[best], np.asarray(network_scores, dtype=float)[test])
-        measures, gates = [*measures, extra], [gate]
+        network = np.asarray(network_scores, dtype=float)[test]
+        extra, by_auc = _against(y[test], scores[best], network)
+        gains = list(_gains(y[test], scores[best], network, rivalry, np.random.default_rng(seed)))
+        measures += [extra, *(measure for measure, _ in gains)]
+        gates = [_overall(by_auc, [gate for _, gate in gains]), *(gate for _, gate in gains)]
     return Outcome("trivial_baseline", tuple(measures), tuple(gates), {"trivial_scores": scores[best]})
 
 
@@ -118,6 +143,70 @@ def _against(y: NDArray[np.int_], trivial: Floats, network: Floats) -> tuple[Mea
     area = Measure("auc", own.auc, own.low, own.high, len(y))
     rule = "lower 95 % bound of the network's AUC above the AUC of the better classifier on trivial features"
     return gain, decide("beats_trivial_features", area, test.auc_a, rule, "PASS" if own.low > test.auc_a else "FAIL")
+
+
+def _gains(
+    y: NDArray[np.int_], trivial: Floats, network: Floats, rivalry: Rivalry, rng: np.random.Generator
+) -> Iterator[tuple[Measure, Gate]]:
+    """Per rate the gain in recall over the baseline, each at its own threshold on the same objects, and its gate."""
+    negatives, positives = int((y == 0).sum()), int((y == 1).sum())
+    for fpr in sorted(rivalry.fprs):
+        name, rule = fpr_name(fpr), f"recall at FPR {fpr:g} above that of trivial features; the interval excludes 0"
+        if negatives < negatives_needed(fpr):
+            short = f"{rule}; not measurable with {negatives:,} negatives, needs {negatives_needed(fpr):,}"
+            nothing = Measure(f"trivial/recall_gain/{name}", np.nan, n=positives, method=short)
+            yield nothing, not_measured(f"beats_trivial_features/{name}", 0.0, short)
+            continue
+        gain = gain_at_fpr(y, trivial, network, fpr)
+        draws = _resampled_gains(y, trivial, network, fpr, rivalry.replicates, rng)
+        low, high = np.quantile(draws, [(1.0 - TABLE_LEVEL) / 2.0, (1.0 + TABLE_LEVEL) / 2.0])
+        if low == high:
+            low = high = np.nan
+        how = f"stratified bootstrap, {rivalry.replicates} resamples, both thresholds derived anew in each"
+        measure = Measure(f"trivial/recall_gain/{name}", gain, float(low), float(high), positives, "", how)
+        status: Status = "PASS" if low > 0.0 else "BORDERLINE" if gain >= 0.0 else "FAIL"
+        yield measure, decide(f"beats_trivial_features/{name}", measure, 0.0, rule, status)
+
+
+def gain_at_fpr(labels: NDArray[np.int_], trivial: Floats, network: Floats, fpr: float) -> float:
+    """Recall of the network minus that of the baseline, each at its own threshold."""
+    found = []
+    for scores in (trivial, network):
+        threshold = threshold_at_fpr(scores[labels == 0], fpr, TABLE_LEVEL).threshold
+        found.append(float((scores[labels == 1] > threshold).mean()))
+    return found[1] - found[0]
+
+
+def _resampled_gains(
+    y: NDArray[np.int_], trivial: Floats, network: Floats, fpr: float, replicates: int, rng: np.random.Generator
+) -> Floats:
+    negative, positive = np.flatnonzero(y == 0), np.flatnonzero(y == 1)
+    allowed, step = int(np.floor(fpr * len(negative) + 1e-9)), max(1, _CELLS // len(y))
+    gains = []
+    for start in range(0, replicates, step):
+        rows = min(step, replicates - start)
+        weights = [
+            rng.multinomial(len(part), np.full(len(part), 1.0 / len(part)), rows) for part in (negative, positive)
+        ]
+        recalls = []
+        for scores in (trivial, network):
+            order = np.argsort(-scores[negative], kind="stable")
+            at = (np.cumsum(weights[0][:, order], axis=1) > allowed).argmax(axis=1)
+            thresholds = scores[negative][order][at]
+            hit = scores[positive][None, :] > thresholds[:, None]
+            recalls.append((weights[1] * hit).sum(axis=1) / len(positive))
+        gains.append(recalls[1] - recalls[0])
+    return np.concatenate(gains)
+
+
+def _overall(by_auc: Gate, at_rates: Sequence[Gate]) -> Gate:
+    """PASS only where the network wins by AUC and at the lowest measurable rate; else the worse of the two."""
+    order: tuple[Status, ...] = ("FAIL", "NOT MEASURED", "BORDERLINE", "PASS")
+    measured = [gate for gate in at_rates if gate.status != "NOT MEASURED"]
+    lowest: Status = measured[0].status if measured else "NOT MEASURED"
+    said = f"{measured[0].name.split('/')[1]} {lowest}" if measured else "none"
+    rule = f"{by_auc.rule} ({by_auc.status}), and a higher recall at the lowest measurable FPR ({said})"
+    return replace(by_auc, status=min(by_auc.status, lowest, key=order.index), rule=rule)
 
 
 def _fit_score(model: Any, values: Floats, y: NDArray[np.int_], train: Bools, test: Bools) -> Floats:

@@ -70,17 +70,23 @@ class Conditions:
 
 
 def _even(rng: np.random.Generator, count: int) -> Floats:
-    """The mid-quantiles of a uniform distribution in random order: every split sees the same conditions."""
+    """The mid-quantiles of a uniform distribution in random order: a share of the bricks is exact."""
     return (rng.permutation(count) + 0.5) / count
 
 
+def _spread(rng: np.random.Generator, count: int) -> Floats:
+    """One uniform draw in each of ``count`` equal intervals, in random order: splits see similar conditions, not the
+    same ones."""
+    return (rng.permutation(count) + rng.random(count)) / count
+
+
 def draw_conditions(params: ConditionsParams, bricks: list[Brick], seed: int) -> list[Conditions]:
-    """Conditions of all bricks, evenly spread within each split."""
+    """Conditions of all bricks, spread over their range within each split."""
     rng = np.random.default_rng([seed, 2])
     seeing, depth = np.zeros(len(bricks)), np.zeros(len(bricks))
     for split in SPLITS:
         here = np.array([brick.split == split for brick in bricks])
-        seeing[here], depth[here] = _even(rng, int(here.sum())), _even(rng, int(here.sum()))
+        seeing[here], depth[here] = _spread(rng, int(here.sum())), _spread(rng, int(here.sum()))
     flaws = {name: _even(rng, len(bricks)) for name in ("strip", "bad", "star")}
     training = np.flatnonzero([brick.split == "train" for brick in bricks])
     broken = rng.permutation(training)[: params.lost_band_bricks + params.unobserved_band_bricks]

@@ -8,6 +8,7 @@ from lake.survey import BANDS
 TYPES = ("SER", "DEV", "REX", "EXP", "PSF", "DUP")
 SPLITS = ("train", "val", "test")
 TIERS = ("A", "B")
+NEGATIVE_USES = ("threshold", "host", "test")
 
 
 def galaxy_id() -> Column:

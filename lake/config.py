@@ -56,6 +56,10 @@ class SplitParams(Section):
     """Pixels whose hash is below this are training pixels."""
     val_below: float
     """Pixels whose hash is at or above ``train_below`` and below this are validation pixels; 1 leaves no test split."""
+    threshold_share: float = Field(gt=0, lt=1)
+    """Share of the validation sky whose negatives fix thresholds; those of the rest are hosts of injections."""
+    negatives_nside: Literal[128, 256, 512, 1024, 2048, 4096]
+    """HEALPix nside of the pixels by which the validation negatives are divided."""
 
 
 class SurveyParams(Section):

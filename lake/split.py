@@ -8,14 +8,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lake.config import SplitParams
+from lake.healpix import pixel
 
 SPLITS = ("train", "val", "test")
+THRESHOLD, HOST, TEST = "threshold", "host", "test"
+NEGATIVE_USES = (THRESHOLD, HOST, TEST)
+"""What a negative outside the training split is for: it fixes thresholds, is a host, or tests."""
 
 
 def pixel_uniform(healpix_128: int, seed: int) -> float:
     """The pixel's place in [0, 1): first four bytes of sha256("<pixel>_<seed>"), big-endian."""
-    digest = hashlib.sha256(f"{int(healpix_128)}_{seed}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") / 2**32
+    return _place(f"{int(healpix_128)}_{seed}")
 
 
 def split_of(healpix_128: ArrayLike, params: SplitParams) -> NDArray[np.str_]:
@@ -24,6 +27,30 @@ def split_of(healpix_128: ArrayLike, params: SplitParams) -> NDArray[np.str_]:
     places = np.array([pixel_uniform(int(p), params.seed) for p in pixels])
     edges = np.array([params.train_below, params.val_below])
     return np.array(SPLITS)[np.searchsorted(edges, places, side="right")][inverse]
+
+
+def negative_uses(
+    ra_deg: ArrayLike, dec_deg: ArrayLike, split: ArrayLike, label: ArrayLike, params: SplitParams
+) -> NDArray[np.object_]:
+    """What each row of a manifest is for, one of `NEGATIVE_USES`; None for positives and for training rows.
+
+    Negatives of the validation split are divided by whole pixels of `params.negatives_nside`, by a keyed hash, so that
+    a threshold is never judged, nor an injection made, on the galaxies that fixed it.
+    """
+    pixels, inverse = np.unique(pixel(ra_deg, dec_deg, params.negatives_nside), return_inverse=True)
+    fixing = np.array(
+        [_place(f"{int(p)}_{params.seed}_negatives") < params.threshold_share for p in pixels], dtype=bool
+    )
+    splits, negative = np.asarray(split), np.asarray(label) == 0
+    uses = np.full(len(splits), None, dtype=object)
+    held = negative & (splits == "val")
+    uses[held] = np.where(fixing[inverse], THRESHOLD, HOST)[held]
+    uses[negative & (splits == "test")] = TEST
+    return uses
+
+
+def _place(key: str) -> float:
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") / 2**32
 
 
 def split_sql(column: str, params: SplitParams) -> str:

@@ -1,4 +1,4 @@
-"""Hosts of injections from the lake: validation negatives with their observing conditions, and their stamps."""
+"""Hosts of injections from the lake: negatives kept for them, with their observing conditions, and their stamps."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lake.errors import DataError
+from lake.split import HOST, negative_uses
 from lake.stamps import PLACE, StampStore
 from lake.survey import BANDS
 from pipeline.context import RunContext
@@ -21,18 +22,20 @@ LoadHosts = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 def host_table(context: RunContext) -> pa.Table:
-    """Negatives of the validation split with seeing, depth, type and shape, and where their stamps lie."""
-    columns = ["galaxy_id", *PLACE, *_CONDITIONS, "split", "label"]
+    """Validation negatives that fix no threshold, with seeing, depth, type and shape, and where their stamps lie."""
+    where = ["ra", "dec", "split", "label"]
+    columns = ["galaxy_id", *PLACE, *_CONDITIONS, *where]
     manifest = context.read("manifest", columns, slices=[context.survey.audit_manifest])
-    chosen = manifest.filter(pc.and_(pc.equal(manifest["split"], "val"), pc.equal(manifest["label"], 0)))
+    uses = negative_uses(manifest["ra"], manifest["dec"], manifest["split"], manifest["label"], context.survey.split)
+    chosen = manifest.filter(pa.array(uses == HOST))
     known = pc.and_(pc.greater(chosen["psfsize_r"], 0), pc.greater(chosen["psfdepth_r"], 0))
     if chosen.num_rows and not pc.any(known).as_py():
         raise DataError(
-            f"no galaxy can be a host of injections: of {chosen.num_rows} validation negatives none has a psfsize_r "
-            "and a psfdepth_r, from the sweeps or from the coadds (psfsize-r, invvar-r)"
+            f"no galaxy can be a host of injections: of {chosen.num_rows} validation negatives kept for it none has a "
+            "psfsize_r and a psfdepth_r, from the sweeps or from the coadds (psfsize-r, invvar-r)"
         )
     pool = context.read("tractor_pool", _SHAPES, ordered=False)
-    return chosen.drop_columns(["split", "label"]).join(pool, "galaxy_id", join_type="inner").sort_by("galaxy_id")
+    return chosen.drop_columns(where).join(pool, "galaxy_id", join_type="inner").sort_by("galaxy_id")
 
 
 def stamp_loader(hosts: pa.Table, store: StampStore) -> LoadHosts:

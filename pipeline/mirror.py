@@ -6,10 +6,10 @@ machine, so that one stage does it for all.
 
 from __future__ import annotations
 
-from analysis import roc
 from analysis.figures.completeness import heat_map
 from analysis.figures.curves import roc_figure
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
+from analysis.reporting.thresholds import rate, shown
 from lake.root import DataRoot
 from modeling import tracking
 
@@ -19,18 +19,17 @@ def mirror(root: DataRoot, inputs: ReportInputs) -> None:
     tracking.import_history(root)
     for item in inputs.generations:
         values = item.diagnostics.dropna(subset=["value"])
-        tracking.log_metrics(root, item.name, dict(zip(values["name"], values["value"], strict=True)))
+        names = values["name"].str.replace("@", ":", regex=False)  # MLflow allows no @ in a metric's name
+        tracking.log_metrics(root, item.name, dict(zip(names, values["value"], strict=True)))
         tracking.log_grid(root, item.name, str(item.completeness["grid_id"].iloc[0]), root.grid(item.name))
         for name, content in _figures(item, inputs):
             tracking.log_figure(root, item.name, name, content)
 
 
 def _figures(item: GenerationInputs, inputs: ReportInputs) -> list[tuple[str, bytes]]:
-    labels, scores = item.scores["label"], item.scores["score"]
-    counts = (int((labels == 1).sum()), int((labels == 0).sum()))
     threshold = inputs.params.headline_threshold_id
-    title = f"{item.name}: completeness at {threshold}"
-    return [
-        ("roc.svg", roc_figure({item.name: (roc.roc_curve(labels, scores), *counts)}, None).content),
-        ("completeness.svg", heat_map(item.completeness, threshold, title).content),
-    ]
+    found = [("roc.svg", roc_figure({item.name: (item.scores["label"], item.scores["score"])}, None).content)]
+    if shown(item, threshold):
+        title = f"{item.name}: completeness at {threshold} ({rate(item, threshold)})"
+        found.append(("completeness.svg", heat_map(item.completeness, threshold, title).content))
+    return found

@@ -119,6 +119,7 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
         diagnostics=context.read("diagnostics", slices=runs).to_pandas(),
         gates=context.read("gates", slices=runs).to_pandas(),
         completeness=context.read("completeness", slices=[name]).to_pandas(),
+        thresholds=context.read("thresholds", slices=[name]).to_pandas(),
         injections=injections.merge(answers, on="injection_id"),
     )
 

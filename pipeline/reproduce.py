@@ -16,6 +16,7 @@ from lake.root import DataRoot
 from pipeline import params
 from pipeline.context import forget_lost_tables
 from pipeline.publishing import require_places
+from pipeline.results import headlines
 
 
 def reproduce(*targets: str) -> None:
@@ -74,15 +75,18 @@ def closing_words() -> str:
     """What to look at after a run."""
     survey = params.survey()
     report = (DataRoot.of(survey.data_root).report / "index.html").resolve()
-    headline = params.section("report").model_dump()["headline_generation"]
+    shown = params.section("report").model_dump()
+    headline, threshold_id = shown["headline_generation"], shown["headline_threshold_id"]
     model = f"generation = '{headline}' and " if headline else ""
+    found = "\n".join(headlines())
     warning = " (simulated data)" if survey.simulated else ""
     return f"""
+{found}
 The report{warning}: {_relative(report)}   (open it in a browser)
 Try next:
   .venv/bin/dhs tables
-  .venv/bin/dhs query "select theta_e_arcsec, sum(detected), sum(n) from completeness_main where {model}\
-threshold_id = 'p0.5' and source_mag_bin = 'all' and cell != 'marginal' group by 1 order by 1"
+  .venv/bin/dhs query "select theta_e_arcsec, sum(detected), sum(n), any_value(fpr_reached) from completeness_main \
+where {model}threshold_id = '{threshold_id}' and source_mag_bin = 'all' and cell != 'marginal' group by 1 order by 1"
   .venv/bin/dhs candidates --top 20"""
 
 

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from analysis.candidates import ranked_candidates as ranked
 from analysis.compare import comparison as compared
-from analysis.compare import paired_auc_tests
+from analysis.compare import completeness_comparison, paired_auc_tests
 from analysis.config import ReportParams
+from analysis.reporting.thresholds import completeness_words, marginal_row, points
 from lake import cards, delta
 from lake.errors import LakeError, invalid
 from pipeline import params
@@ -40,9 +41,33 @@ def comparison() -> tuple[pa.Table, pa.Table]:
         runs = [f"evaluate-{name}", f"diagnose-{name}"]
         measures[name] = delta.read(root, "diagnostics", slices=runs).to_pandas()
     scores = {name: _test_scores(name) for name in names}
-    tables = (compared(measures), paired_auc_tests(scores))
+    found = completeness_comparison(*_completeness(names))
+    tables = (pd.concat([compared(measures), found], ignore_index=True), paired_auc_tests(scores))
     metrics, tests = (pa.Table.from_pandas(table, preserve_index=False) for table in tables)
     return metrics, tests
+
+
+def headlines() -> list[str]:
+    """Per finder a line with its completeness, and the false-positive rate that it has to be read with."""
+    names, threshold_id = _scored(), params.typed(ReportParams, "report").headline_threshold_id
+    completeness, thresholds = _completeness(names)
+    lines = []
+    for name in names:
+        point = points(thresholds[name]).get(threshold_id)
+        words = completeness_words(marginal_row(completeness[name], threshold_id), point).replace("\u00a0", " ")
+        lines.append(f"{name}: completeness at {threshold_id}: {words}")
+    return lines
+
+
+def _completeness(names: Sequence[str]) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
+    """Rows of `completeness` and of `thresholds` per finder; none where it has no grid yet."""
+    root = params.root()
+    found = []
+    for table in ("completeness", "thresholds"):
+        held = {str(entry.card.slice) for entry in cards.slices(root, table)}
+        read = {name: delta.read(root, table, slices=[name]).to_pandas() for name in names if name in held}
+        found.append({name: read.get(name, pd.DataFrame()) for name in names})
+    return found[0], found[1]
 
 
 def _test_scores(name: str) -> pd.DataFrame:

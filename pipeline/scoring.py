@@ -11,7 +11,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from lake.config import SplitParams
 from lake.progress import track
+from lake.split import negative_uses
 from lake.stamps import StampStore
 from modeling.card import FINDER
 from modeling.checkpoint import Checkpoint
@@ -45,7 +47,12 @@ def conditions_of(rows: pa.Table | pd.DataFrame, names: Sequence[str]) -> NDArra
 
 
 def score_table(
-    scorer: Scorer, generation: str, rows: pa.Table, logits: NDArray[np.float64], seen: pa.Array
+    scorer: Scorer,
+    generation: str,
+    rows: pa.Table,
+    logits: NDArray[np.float64],
+    seen: pa.Array,
+    split: SplitParams,
 ) -> pa.Table:
     """Rows of the ``scores`` table, without lineage."""
     kept = rows.select(["galaxy_id", "cutout_version", "manifest_id", "split", "label"])
@@ -55,6 +62,7 @@ def score_table(
         ("score", pa.array(logits)),
         ("probability", pa.array(expit(logits))),
         ("seen_in_training", seen),
+        ("negative_use", pa.array(negative_uses(rows["ra"], rows["dec"], rows["split"], rows["label"], split))),
     ):
         kept = kept.append_column(name, values)
     return kept

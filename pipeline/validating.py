@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from analysis.config import CompletenessParams
+from analysis.config import EvaluateParams
 from analysis.diagnostics.injections import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, judge
 from analysis.figures.style import Picture
 from analysis.figures.validation import SUPPRESSED, Distributions, validation_sheet
@@ -81,7 +81,7 @@ def validate_injections(
         arcs[LENSES] = find_arcs(real, plain.grid.sky_annulus_px)
     errors, others = _accuracy(bare, scored, plain)
     evidence = Evidence(rows, without_core, arcs, errors, others)
-    outcome = judge(evidence, params.typed(CompletenessParams, "completeness").probability_thresholds)
+    outcome = judge(evidence, params.typed(EvaluateParams, "evaluate").probability_thresholds)
     facts = _facts(name, bare, plain, {"scorer_id": scorer.scorer_id, "core_suppression_radius_arcsec": radius_arcsec})
     return Validated(facts, outcome, _picture(evidence, outcome, plain, real, facts))
 

@@ -16,7 +16,10 @@ _CORRELATED_P = 0.05
 
 
 def annulus_comparison(features: pd.DataFrame, objects: pd.DataFrame, params: DiagnoseParams) -> Outcome:
-    """Median and MAD per stamp (r band) in two annuli: paired differences, KS, correlation with PSF and depth.
+    """Median and MAD per stamp (r band) in two annuli: paired differences, their correlation with PSF and depth.
+
+    Both annuli are of the same stamps, so that the test is Wilcoxon's signed-rank test of their differences; the
+    two-sample KS distance between the distributions is kept without a p-value, which would take them as independent.
 
     `features` has `annulus0/...` and `annulus1/...` columns (`features.stamp_features`); `objects` the same rows with
     `label`, `psfsize_r`, `psfdepth_r`, sampled by label.
@@ -25,7 +28,7 @@ def annulus_comparison(features: pd.DataFrame, objects: pd.DataFrame, params: Di
     for quantity in ("median", "mad"):
         first, second = (features[f"annulus{i}/{quantity}_r"].to_numpy(float) for i in (0, 1))
         found = list(_compare(quantity, first, second, objects))
-        p = next(m.value for m in found if m.name.endswith("/ks_p"))
+        p = next(m.value for m in found if m.name.endswith("/paired_p"))
         correlated = any(m.value < _CORRELATED_P / 2 for m in found if m.name.endswith("_p") and "spearman" in m.name)
         measures += found
         gates.append(_decide(quantity, p, correlated, params))
@@ -35,12 +38,14 @@ def annulus_comparison(features: pd.DataFrame, objects: pd.DataFrame, params: Di
 def _compare(quantity: str, first: np.ndarray, second: np.ndarray, objects: pd.DataFrame) -> Iterator[Measure]:
     name, n = f"annulus/{quantity}", len(first)
     shift = second - first
-    test = stats.ks_2samp(first, second)
+    moved = np.ptp(shift) > 0.0 or np.any(shift != 0.0)
+    p_value = float(stats.wilcoxon(shift).pvalue) if moved else 1.0
     yield Measure(f"{name}/first", float(np.median(first)), n=n, unit="nMgy", method="median over stamps")
     yield Measure(f"{name}/second", float(np.median(second)), n=n, unit="nMgy", method="median over stamps")
     yield Measure(f"{name}/shift", float(np.median(shift)), n=n, unit="nMgy", method="median of paired differences")
-    yield Measure(f"{name}/ks", float(test.statistic), n=n, method="two-sample KS")
-    yield Measure(f"{name}/ks_p", float(test.pvalue), n=n, method="two-sample KS")
+    distance = float(stats.ks_2samp(first, second).statistic)
+    yield Measure(f"{name}/ks", distance, n=n, method="KS distance; no p-value: the stamps are the same")
+    yield Measure(f"{name}/paired_p", p_value, n=n, method="Wilcoxon signed-rank test of the paired differences")
     for column in ("psfsize_r", "psfdepth_r"):
         known = objects[column].notna().to_numpy()
         if known.sum() > 2 and np.ptp(shift[known]) > 0 and objects.loc[known, column].nunique() > 1:
@@ -61,7 +66,7 @@ def _decide(quantity: str, p: float, correlated: bool, params: DiagnoseParams) -
     elif p < material and correlated:
         status = "GO"
     rule = (
-        f"cosmetic (PASS) where KS p > {cosmetic:g}; material (GO) where p < {material:g} and the shift correlates "
-        "with PSF or depth; otherwise BORDERLINE, and scoring with the other annulus decides"
+        f"cosmetic (PASS) where the paired p > {cosmetic:g}; material (GO) where p < {material:g} and the shift "
+        "correlates with PSF or depth; otherwise BORDERLINE, and scoring with the other annulus decides"
     )
     return Gate(f"annulus/{quantity}", status, p, np.nan, np.nan, material, rule)

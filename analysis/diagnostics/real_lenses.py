@@ -9,11 +9,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from analysis.intervals import TABLE_LEVEL, clopper_pearson
-from analysis.operating import OperatingPoint
 from analysis.records import Measure, Outcome, seen_gate
+from analysis.thresholds import Threshold
 
 
-def real_lens_recall(lenses: pd.DataFrame, training_pixels: ArrayLike, thresholds: Sequence[OperatingPoint]) -> Outcome:
+def real_lens_recall(lenses: pd.DataFrame, training_pixels: ArrayLike, thresholds: Sequence[Threshold]) -> Outcome:
     """Recall by tier with Clopper-Pearson intervals.
 
     `lenses`: `tier`, `healpix_128`, `probability` (NaN: not scored, counted apart), perhaps `seen_in_training`.
@@ -37,10 +37,13 @@ def real_lens_recall(lenses: pd.DataFrame, training_pixels: ArrayLike, threshold
     return Outcome("real_lens_recall", tuple(measures), (guard,))
 
 
-def _by_tier(lenses: pd.DataFrame, thresholds: Sequence[OperatingPoint]) -> Iterator[Measure]:
+def _by_tier(lenses: pd.DataFrame, thresholds: Sequence[Threshold]) -> Iterator[Measure]:
     groups = {"all": lenses} | {f"tier_{tier}": group for tier, group in lenses.groupby("tier")}
     for point in thresholds:
         for name, group in groups.items():
+            if not point.measurable:
+                yield Measure(f"lens_recall/{name}/{point.threshold_id}", np.nan, n=0, method=point.refusal)
+                continue
             found, of = int((group["probability"] > point.threshold).sum()), len(group)
             if of == 0:
                 yield Measure(f"lens_recall/{name}/{point.threshold_id}", np.nan, n=0, method="no lenses")

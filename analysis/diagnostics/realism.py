@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from analysis import roc
 from analysis.bootstrap import resample_ranking
 from analysis.config import DiagnoseParams
-from analysis.intervals import TABLE_LEVEL
+from analysis.intervals import TABLE_LEVEL, clopper_pearson
 from analysis.records import Measure, Outcome, gate_below, not_measured
 from lake.errors import DataError
 
@@ -66,8 +66,12 @@ def linear_probe(a: Population, b: Population, params: DiagnoseParams, rng: np.r
     projected = PCA(components, random_state=0).fit_transform(StandardScaler().fit_transform(values))
     projected = projected / projected.std(axis=0)
     scores = _out_of_fold(projected, labels, hosts, params.probe_folds)
-    draws = resample_ranking(labels, scores, (), (), params.probe_bootstrap, rng, clusters=hosts)
+    draws = resample_ranking(labels, scores, (), params.probe_bootstrap, rng, clusters=hosts)
     low, high = draws.interval(draws.auc, TABLE_LEVEL)
+    if np.isnan(low):
+        alike = min(len(np.unique(hosts[labels == label])) for label in (0, 1))
+        bounds = clopper_pearson(roc.auc(labels, scores) * alike, alike, TABLE_LEVEL)
+        low, high = float(bounds.low[0]), float(bounds.high[0])
     auc, distance = roc.auc(labels, scores), frechet(projected[labels == 0], projected[labels == 1])
     null = [_permuted(projected, labels, hosts, params.probe_folds, rng) for _ in range(params.probe_permutations)]
     null_auc, null_distance = np.array(null).T

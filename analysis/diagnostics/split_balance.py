@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.config import DiagnoseParams
+from analysis.intervals import TABLE_LEVEL, clopper_pearson
 from analysis.records import Gate, Measure, Outcome, Status, decide
 
 SPLITS = ("train", "val", "test")
@@ -51,8 +52,9 @@ def _shares(
         share = float((pixels["split"] == split).mean())
         error = math.sqrt(intended * (1.0 - intended) / total)
         allowed = max(params.split_tolerance, 3.0 * error)
-        method = "share of the manifest's HEALPix pixels"
-        measure = Measure(f"split/{split}/pixel_share", share, share - error, share + error, total, "", method)
+        low, high = clopper_pearson(int((pixels["split"] == split).sum()), total, TABLE_LEVEL)
+        method = "share of the manifest's HEALPix pixels, Clopper-Pearson"
+        measure = Measure(f"split/{split}/pixel_share", share, float(low[0]), float(high[0]), total, "", method)
         rule = f"|share of pixels - {intended:g}| <= {allowed:.3f} (tolerance or three standard errors over pixels)"
         status: Status = "PASS" if abs(share - intended) <= allowed else "FAIL"
         measures.append(measure)

@@ -7,27 +7,32 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from analysis.calibration import Reliability
 from analysis.figures.style import COLOURS, GREY, Picture, canvas, svg
-from analysis.intervals import TABLE_LEVEL, clopper_pearson
-from analysis.roc import RocCurve
+from analysis.intervals import TABLE_LEVEL
+from analysis.roc import RocCurve, labelled, roc_curve
+from analysis.uncertain import roc_band
 
 
-def roc_figure(curves: Mapping[str, tuple[RocCurve, int, int]], baseline: RocCurve | None) -> Picture:
-    """ROC on a logarithmic FPR axis; per name the curve, positives and negatives.
+def roc_figure(models: Mapping[str, tuple[ArrayLike, ArrayLike]], baseline: RocCurve | None) -> Picture:
+    """ROC on a logarithmic FPR axis; per name labels and scores.
 
-    The band is the Clopper-Pearson interval of the true-positive rate at each threshold. The axis starts at one false
-    positive: below, a sample cannot measure a rate.
+    The band is the interval of the true-positive rate at a false-positive rate, the uncertainty of the threshold there
+    included; it begins where ten negatives lie above the threshold. The axis starts at one false positive: below, a
+    sample cannot measure a rate.
     """
-    least = 1.0 / max(negatives for _, _, negatives in curves.values())
+    classes = {name: labelled(labels, scores) for name, (labels, scores) in models.items()}
+    curves = {name: roc_curve(labels, scores) for name, (labels, scores) in models.items()}
+    least = 1.0 / max(len(negative) for _, negative in classes.values())
     with canvas(6.4, 4.4) as figure:
         axes = figure.subplots()
-        for colour, (name, (curve, positives, _)) in zip(COLOURS, curves.items(), strict=False):
+        for colour, (name, curve) in zip(COLOURS, curves.items(), strict=False):
             x, tpr = _visible(curve, least)
-            low, high = clopper_pearson(np.rint(tpr * positives), positives, TABLE_LEVEL)
             axes.plot(x, tpr, color=colour, lw=1.8, label=name, drawstyle="steps-post")
-            axes.fill_between(x, low, high, color=colour, alpha=0.18, step="post", lw=0)
+            rates, low, high = roc_band(*classes[name], TABLE_LEVEL)
+            axes.fill_between(rates, low, high, color=colour, alpha=0.18, lw=0)
         if baseline is not None:
             x, tpr = _visible(baseline, least)
             axes.plot(x, tpr, color=GREY, lw=1.4, ls="--", label="trivial features", drawstyle="steps-post")

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
+from analysis.reporting.thresholds import points
 from analysis.reporting.views import TableView, measure
 
 _SIMULATED = (
@@ -35,10 +36,7 @@ _UNKNOWN_TRAINING = (
     "every figure of {name} on them may be too good."
 )
 _HOSTS_ALONE = "realism/bare_hosts_against_listed_lenses/probe_auc"
-_UNRESOLVED = (
-    "The threshold {name} of {model} is the extreme of its {n:,} negatives: no false positive remains above it, so "
-    "that its rate is bounded, not measured."
-)
+_UNRESOLVED = "The threshold {name} of {model} is {refusal}."
 
 
 def limitations(inputs: ReportInputs) -> list[str]:
@@ -56,7 +54,8 @@ def limitations(inputs: ReportInputs) -> list[str]:
         seen = gates[gates["name"] == "untouched_test_set"] if len(gates) else gates
         if len(seen) and seen.iloc[0]["status"] == "NOT MEASURED":
             found.append(_UNKNOWN_TRAINING.format(name=generation.name))
-        found += _unresolved(generation.name, generation.diagnostics)
+        refused = [point for point in points(generation.thresholds).values() if not point.measurable]
+        found += [_UNRESOLVED.format(name=p.threshold_id, model=generation.name, refusal=p.refusal) for p in refused]
     return [*found, *_ALWAYS, *(() if inputs.negatives_cleaned else (_NOT_CLEANED,))]
 
 
@@ -118,15 +117,3 @@ def _facts() -> dict[str, list[dict[str, Any]]]:
     text = resources.files("analysis.reporting").joinpath("literature.yaml").read_text(encoding="utf-8")
     loaded: dict[str, list[dict[str, Any]]] = yaml.safe_load(text)
     return loaded
-
-
-def _unresolved(model: str, diagnostics: Any) -> list[str]:
-    if not len(diagnostics):
-        return []
-    names = [name for name in diagnostics["name"] if str(name).startswith("fpr/fpr")]
-    found = []
-    for name in names:
-        row = measure(diagnostics, name)
-        if row is not None and row["value"] == 0:
-            found.append(_UNRESOLVED.format(name=name.split("/")[1], model=model, n=int(row["n"])))
-    return found

@@ -52,6 +52,8 @@ class GenerationInputs:
     """Rows of `gates` of the same runs."""
     completeness: pd.DataFrame
     """Rows of `completeness`; empty where no grid has run."""
+    thresholds: pd.DataFrame
+    """Rows of `thresholds`."""
     injections: pd.DataFrame
     """Rows of `injections` joined with the model's `injection_scores`: `grid_id`, `injection_id`, `galaxy_id` (host),
     `status`, `probability`, `host_probability`, `detectable` and the parameters; empty where no grid ran."""

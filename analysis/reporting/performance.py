@@ -16,7 +16,19 @@ from analysis.figures.curves import reliability_figure, roc_figure, score_histog
 from analysis.figures.style import Picture
 from analysis.intervals import TABLE_LEVEL
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
-from analysis.reporting.views import NOT_MEASURED, TableView, interval, measure, measured, number, percent
+from analysis.reporting.thresholds import (
+    INTERVALS,
+    NO_GRID,
+    best_interval,
+    headline,
+    marginal_row,
+    points,
+    rate,
+    refused,
+    shown,
+)
+from analysis.reporting.views import NOT_MEASURED, TableView, interval, measure, measured, number
+from analysis.thresholds import Threshold
 
 PROBE = "realism/injections_against_listed_lenses/probe_auc"
 """The measure every completeness figure stands beside."""
@@ -28,37 +40,27 @@ def headline_view(inputs: ReportInputs) -> TableView:
     threshold = inputs.params.headline_threshold_id
     rows = []
     for item in inputs.generations:
-        marginal = marginal_row(item.completeness, threshold)
         rows.append(
             [
                 item.name,
+                headline(item, threshold),
+                _recall(item, "all", threshold),
+                _recall(item, "tier_A", threshold),
                 measured(item.diagnostics, "auc"),
                 measured(item.diagnostics, "trivial/auc"),
-                measured(item.diagnostics, "tpr_at_fpr/0.01", as_percent=True),
-                _tier_a_recall(item, threshold),
-                "no grid" if marginal is None else best_interval(marginal),
                 measured(item.diagnostics, PROBE),
             ]
         )
     headers = (
         "model",
+        f"completeness, {threshold}",
+        f"recall of listed lenses, {threshold}",
+        f"Tier A recall, {threshold}",
         "AUC",
         "AUC, trivial features",
-        "TPR at FPR 1 %",
-        f"Tier A recall, {threshold}",
-        f"completeness, {threshold}",
         "realism gate: probe AUC",
     )
     return TableView(_headline_caption(inputs, threshold), headers, rows)
-
-
-def marginal_row(completeness: pd.DataFrame, threshold_id: str, source_mag_bin: str = ALL) -> pd.Series | None:
-    """The marginal of one threshold and magnitude bin, or None."""
-    if completeness.empty:
-        return None
-    chosen = (completeness["cell"] == MARGINAL) & (completeness["threshold_id"] == threshold_id)
-    found = completeness[chosen & (completeness["source_mag_bin"] == source_mag_bin)]
-    return found.iloc[0] if len(found) else None
 
 
 def marginal_view(item: GenerationInputs) -> TableView:
@@ -66,29 +68,25 @@ def marginal_view(item: GenerationInputs) -> TableView:
     marginals = item.completeness[item.completeness["cell"] == MARGINAL]
     bins = [ALL, *sorted(set(marginals["source_mag_bin"]) - {ALL})]
     rows = []
-    for threshold_id, group in marginals.groupby("threshold_id", sort=False):
-        whole = marginal_row(group, str(threshold_id))
-        if whole is None:
+    for threshold_id, point in _named(item, marginals).items():
+        whole = marginal_row(marginals, threshold_id)
+        reason = refused(point)
+        if whole is None or reason is not None:
+            rows.append([threshold_id, reason or NO_GRID, rate(item, threshold_id), *["—"] * (len(bins) + 2)])
             continue
-        cells = [marginal_row(group, str(threshold_id), name) for name in bins]
+        cells = [marginal_row(marginals, threshold_id, name) for name in bins]
         shares = ["—" if cell is None else best_interval(cell) for cell in cells]
         counts = f"{int(whole['detected']):,} / {int(whole['n']):,}"
-        rows.append(
-            [
-                str(threshold_id),
-                number(float(whole["threshold"]), 5),
-                counts,
-                number(None if pd.isna(whole["hosts"]) else int(whole["hosts"])),
-                *shares,
-            ]
-        )
+        value = number(float(whole["threshold"]), 5)
+        hosts = number(None if pd.isna(whole["hosts"]) else int(whole["hosts"]))
+        rows.append([threshold_id, value, rate(item, threshold_id), counts, hosts, *shares])
     failed = int(marginals.loc[marginals["source_mag_bin"] == ALL, "failed"].max())
     caption = (
-        f"{item.name}: marginal completeness, sum of detected over sum of scored; 95 % intervals, host-clustered (h) "
-        f"or Jeffreys (j). {failed:,} failed injections are in no denominator."
+        f"{item.name}: marginal completeness, sum of detected over sum of scored; {INTERVALS}. FPR: of the test "
+        f"negatives. {failed:,} failed injections are in no denominator."
     )
     mags = [f"source r {name}" if name != ALL else "all magnitudes" for name in bins]
-    return TableView(caption, ("threshold", "probability >", "detected / scored", "hosts", *mags), rows)
+    return TableView(caption, ("threshold", "probability >", "FPR reached", "detected / scored", "hosts", *mags), rows)
 
 
 def identity_view(inputs: ReportInputs) -> TableView:
@@ -118,12 +116,13 @@ def identity_view(inputs: ReportInputs) -> TableView:
 def heat_maps(inputs: ReportInputs) -> list[Picture]:
     """One heat map per generation at the headline threshold, on one colour scale."""
     threshold = inputs.params.headline_threshold_id
-    shown = {item.name: _shown_cells(item.completeness, threshold) for item in inputs.generations}
-    top = max((float(rows["completeness"].max()) for rows in shown.values() if len(rows)), default=0.0)
+    models = [item for item in inputs.generations if shown(item, threshold)]
+    cells = [_shown_cells(item.completeness, threshold) for item in models]
+    top = max((float(rows["completeness"].max()) for rows in cells if len(rows)), default=0.0)
     return [
         heat_map(item.completeness, threshold, _figure_title(item, threshold), top)
-        for item in inputs.generations
-        if len(shown[item.name])
+        for item, rows in zip(models, cells, strict=True)
+        if len(rows)
     ]
 
 
@@ -142,16 +141,19 @@ def paired_completeness_view(inputs: ReportInputs) -> TableView | None:
             continue
         for name in a.completeness["threshold_id"].unique():
             first, second = marginal_row(a.completeness, name), marginal_row(b.completeness, name)
-            if first is None or second is None:
+            if first is None or second is None or not (shown(a, name) and shown(b, name)):
                 continue
             test = paired_completeness(a.injections, b.injections, first["threshold"], second["threshold"])
             verdict = INDISTINGUISHABLE if test.indistinguishable else "differs"
             change = f"{100 * test.difference:+.2f} pp [{100 * test.low:+.2f}, {100 * test.high:+.2f}]"
             p_value = f"{test.mcnemar_p:.2g}"
-            rows.append(
-                [f"{b.name} − {a.name}", name, f"{test.n:,}", change, test.only_a, test.only_b, p_value, verdict]
-            )
-    headers = ("pair", "threshold", "injections", "change", "only first", "only second", "McNemar p (exact)", "verdict")
+            rates = f"{rate(b, name)}; {rate(a, name)}"
+            pair = f"{b.name} − {a.name}"
+            rows.append([pair, name, rates, f"{test.n:,}", change, test.only_a, test.only_b, p_value, verdict])
+    headers = (
+        *("pair", "threshold", "FPR reached by each", "injections", "change", "only first", "only second"),
+        *("McNemar p (exact)", "verdict"),
+    )
     caption = (
         "Completeness of two models on the same injections; intervals by host. Below two standard errors a change is "
         "called indistinguishable, whatever its sign. McNemar's test takes injections as independent."
@@ -185,15 +187,14 @@ def paired_auc_view(inputs: ReportInputs) -> TableView | None:
 
 def ranking_figures(inputs: ReportInputs) -> list[Picture]:
     """ROC with bands and the trivial baseline; score histograms with the headline thresholds."""
-    found = {}
-    for item in inputs.generations:
-        labels = item.scores["label"].to_numpy()
-        positives = int((labels == 1).sum())
-        found[item.name] = (roc.roc_curve(labels, item.scores["score"]), positives, len(labels) - positives)
+    found = {
+        item.name: (item.scores["label"].to_numpy(), item.scores["score"].to_numpy()) for item in inputs.generations
+    }
     base = inputs.baseline
     baseline = roc.roc_curve(base["label"], base["score"]) if len(base) else None
     first = inputs.generations[0].diagnostics
-    names = [name for name in first["name"] if str(name).startswith("threshold/p")] if len(first) else []
+    known = first.dropna(subset=["value"]) if len(first) else first
+    names = [name for name in known["name"] if str(name).startswith("threshold/")] if len(known) else []
     marks = {str(name).split("/")[1]: float(first.loc[first["name"] == name, "value"].iloc[0]) for name in names}
     return [roc_figure(found, baseline), score_histograms({i.name: i.scores for i in inputs.generations}, marks)]
 
@@ -228,20 +229,20 @@ def metric_view(inputs: ReportInputs, caption: str, prefixes: tuple[str, ...], f
     return TableView(caption, headers, rows, folded)
 
 
-def best_interval(row: pd.Series) -> str:
-    """A completeness with its host-clustered interval (h), or the Jeffreys one (j) where hosts are not known."""
-    known = not (pd.isna(row["host_clustered_95_low"]) or pd.isna(row["host_clustered_95_high"]))
-    kind, mark = ("host_clustered_95", "h") if known else ("jeffreys_95", "j")
-    text = percent(row["completeness"], row[f"{kind}_low"], row[f"{kind}_high"])
-    return text if text == "—" else f"{text}\u00a0{mark}"
-
-
-def _tier_a_recall(item: GenerationInputs, threshold: str) -> str:
+def _recall(item: GenerationInputs, group: str, threshold: str) -> str:
     """The recall behind the leakage guard where it was measured, else that of the whole split."""
-    guarded = measured(item.diagnostics, f"lens_recall/tier_A/{threshold}", as_percent=True)
+    guarded = measured(item.diagnostics, f"lens_recall/{group}/{threshold}", as_percent=True)
     if guarded != NOT_MEASURED:
         return guarded
-    return measured(item.diagnostics, f"recall/tier_A/{threshold}", as_percent=True)
+    tier = "" if group == "all" else f"{group}/"
+    return measured(item.diagnostics, f"recall/{tier}{threshold}", as_percent=True)
+
+
+def _named(item: GenerationInputs, marginals: pd.DataFrame) -> dict[str, Threshold | None]:
+    """Every threshold that the model has a completeness at, or was refused one at."""
+    known = points(item.thresholds)
+    counted = {str(name): None for name in marginals["threshold_id"].unique()}
+    return {**counted, **known}
 
 
 def _headline_caption(inputs: ReportInputs, threshold: str) -> str:
@@ -252,13 +253,14 @@ def _headline_caption(inputs: ReportInputs, threshold: str) -> str:
         labels = inputs.generations[0].scores["label"].to_numpy()
         sizes = f" ({int(np.sum(labels == 1)):,} listed lenses, {int(np.sum(labels == 0)):,} negatives)"
     return (
-        f"Ranking metrics on the {inputs.reported_split} split{sizes}. Completeness: threshold {threshold}, prior "
-        f"{', '.join(priors) or 'none'}, grid {', '.join(grids) or 'none'}, all source magnitudes; 95 % intervals, "
-        "host-clustered (h) or Jeffreys (j)."
+        f"Ranking metrics on the {inputs.reported_split} split{sizes}. Completeness: threshold {threshold}, with the "
+        "false-positive rate that it reaches on test negatives; prior "
+        f"{', '.join(priors) or 'none'}, grid {', '.join(grids) or 'none'}, all source magnitudes; {INTERVALS}."
     )
 
 
 def _figure_title(item: GenerationInputs, threshold: str) -> str:
     first = item.completeness.iloc[0]
     probe = measured(item.diagnostics, PROBE)
-    return f"{item.name}, {threshold}, prior {first['prior']}, grid {first['grid_id']}; realism probe AUC {probe}"
+    where = f"prior {first['prior']}, grid {first['grid_id']}"
+    return f"{item.name}, {threshold} ({rate(item, threshold)}), {where}; realism probe AUC {probe}"

@@ -8,7 +8,7 @@ from analysis.figures.completeness import DEPTH, Axis, completeness_curves, heat
 from analysis.figures.style import Picture
 from analysis.injection_views import along, host_false_positives, midpoints, quantile_edges
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
-from analysis.reporting.performance import best_interval, marginal_row
+from analysis.reporting.thresholds import best_interval, marginal_row, points, rate, refused, shown
 from analysis.reporting.views import TableView
 
 PARAMETERS = {
@@ -28,7 +28,7 @@ _PLANE = ("lens_theta_e_arcsec", "src_beta_frac", "host_depth_r_mag")
 def pictures(inputs: ReportInputs) -> list[tuple[str, Picture]]:
     """Curves along every parameter, and the plane of Einstein radius, source offset and depth, with their captions."""
     threshold_id = inputs.params.headline_threshold_id
-    models = [item for item in inputs.generations if _threshold(item, threshold_id) is not None]
+    models = [i for i in inputs.generations if shown(i, threshold_id) and _threshold(i, threshold_id) is not None]
     found = _curves(models, threshold_id)
     return [
         *found,
@@ -46,9 +46,20 @@ def denominator_view(inputs: ReportInputs) -> TableView:
     for item in inputs.generations:
         for threshold_id in item.completeness.get("threshold_id", pd.Series(dtype=str)).unique():
             threshold = _threshold(item, threshold_id)
-            if threshold is not None:
-                rows.append([item.name, threshold_id, *_denominators(item.injections, threshold)])
-    headers = ("model", "threshold", "all injections", "detectable injections", "bare hosts above the threshold")
+            if threshold is None:
+                continue
+            reason = refused(points(item.thresholds).get(threshold_id))
+            words = _denominators(item.injections, threshold)
+            completeness = [reason, "—"] if reason else words[:2]
+            rows.append([item.name, threshold_id, rate(item, threshold_id), *completeness, words[2]])
+    headers = (
+        "model",
+        "threshold",
+        "FPR reached",
+        "all injections",
+        "detectable injections",
+        "bare hosts above the threshold",
+    )
     caption = (
         "Other denominators. Detectable, a declared option and never the default: an arc pixel above 5 sigma of the "
         "sky, above 1.5 times the lens there, magnification of 5 or more (HOLISMOKES XI). Bare hosts: the same "
@@ -79,8 +90,9 @@ def _curves(models: list[GenerationInputs], threshold_id: str) -> list[tuple[str
                 item.name: along(item.injections, edges, _threshold(item, threshold_id) or 0.0) for item in models
             }
     caption = (
-        f"Completeness at threshold {threshold_id} along the parameters of the injections, all others summed over "
-        "their prior. Bars: host-clustered 95 %; points of different models are shifted sideways."
+        f"Completeness at threshold {threshold_id} ({_rates(models, threshold_id)}) along the parameters of the "
+        "injections, all others summed over their prior. Bars: host-clustered 95 % at the threshold's value; points of "
+        "different models are shifted sideways."
     )
     title = f"Threshold {threshold_id}, summed over all other parameters"
     return [(caption, completeness_curves(views, title))] if views else []
@@ -98,9 +110,16 @@ def _plane(item: GenerationInputs, threshold_id: str) -> tuple[str, Picture]:
         middle = ((cells[f"{theta}_low"] + cells[f"{theta}_high"]) / 2).round(6)
         cells = cells.assign(**{f"{theta}_low": middle, f"{theta}_high": middle})
     x, y = (Axis(name, PARAMETERS[name]) for name in _PLANE[:2])
-    caption = f"{item.name}: completeness (%) at threshold {threshold_id} over Einstein radius, source offset, depth."
+    caption = (
+        f"{item.name}: completeness (%) at threshold {threshold_id} ({rate(item, threshold_id)}) over Einstein radius, "
+        "source offset, depth."
+    )
     title = f"{item.name}, threshold {threshold_id}"
     return caption, heat_panels(cells, (x, y, Axis("host_depth_r_mag", DEPTH.label)), title)
+
+
+def _rates(models: list[GenerationInputs], threshold_id: str) -> str:
+    return "; ".join(f"{item.name} {rate(item, threshold_id)}" for item in models)
 
 
 def _varies(rows: pd.DataFrame, columns: tuple[str, ...]) -> bool:

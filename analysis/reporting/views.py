@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 NOT_MEASURED = "not measured"
+NOT_MEASURABLE = "not measurable"
 _NBSP = "\u00a0"
 _SMALL = 0.01
 
@@ -74,6 +75,8 @@ def measured(diagnostics: pd.DataFrame, name: str, as_percent: bool = False, dig
     row = measure(diagnostics, name)
     if row is None:
         return NOT_MEASURED
+    if _missing(row["value"]) and str(row["method"]).startswith(NOT_MEASURABLE):
+        return str(row["method"])
     if as_percent:
         return percent(row["value"], row["low"], row["high"])
     return interval(row["value"], row["low"], row["high"], digits)

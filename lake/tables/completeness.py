@@ -30,10 +30,17 @@ SPEC = TableSpec(
             role="key",
         ),
         Column("cell", "string", "cell of the grid, theta_E/PSF/depth indices, or 'marginal'", role="key"),
-        Column("threshold_id", "string", "name of the threshold: p0.3, fpr1e-3, ...", role="key"),
+        Column("threshold_id", "string", "name of the threshold, a row of `thresholds`: p0.3, fpr1e-3@val", role="key"),
         Column("source_mag_bin", "string", "source r magnitude bin, or 'all'", role="key"),
         Column("prior", "string", "name of the prior"),
         Column("threshold", "double", "threshold on the probability", low=0, high=1),
+        Column("fpr_reached", "double", "share of test negatives above the threshold", nullable=True, low=0, high=1),
+        Column(
+            "fpr_low", "double", "Clopper-Pearson 95 % interval of fpr_reached, low end", nullable=True, low=0, high=1
+        ),
+        Column(
+            "fpr_high", "double", "Clopper-Pearson 95 % interval of fpr_reached, high end", nullable=True, low=0, high=1
+        ),
         Column("theta_e_arcsec", "double", "Einstein radius (null: over all)", "arcsec", nullable=True, low=0),
         *_bounds("psf_fwhm_nea_arcsec", "r-band psfsize", "arcsec"),
         *_bounds("depth_mag", "r-band 5-sigma depth", "mag"),
@@ -52,6 +59,18 @@ SPEC = TableSpec(
                 high=1,
             )
             for kind in ("jeffreys_68", "jeffreys_95", "host_clustered_95")
+            for edge in ("low", "high")
+        ),
+        *(
+            Column(
+                f"joint_95_{edge}",
+                "double",
+                "95 % interval with the uncertainty of a derived threshold, host-clustered, "
+                f"{edge} end (null: threshold chosen beforehand, or empty cell)",
+                nullable=True,
+                low=0,
+                high=1,
+            )
             for edge in ("low", "high")
         ),
         Column("mean_score", "double", "mean raw logit", nullable=True),

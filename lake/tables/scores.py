@@ -26,6 +26,13 @@ SPEC = TableSpec(
             "whether the model or an ancestor trained or selected on this galaxy (null: not known)",
             nullable=True,
         ),
+        Column(
+            "negative_use",
+            "string",
+            "what a negative outside the training split is for: it fixes thresholds, is a host of injections, or tests",
+            nullable=True,
+            allowed=columns.NEGATIVE_USES,
+        ),
         *lineage_columns(),
     ),
 )

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.completeness import completeness_table, thresholds
+from analysis.completeness import completeness_table
 from analysis.config import CompletenessParams
+from analysis.thresholds import Threshold, bootstrap_thresholds, from_rows
+from analysis.uncertain import joint_intervals
 from etl.completeness import summarise
 from etl.frames import frame
 from lake import tables
+from lake.split import THRESHOLD
 from pipeline.gridfacts import grid_facts
 from pipeline.sparkrun import SparkRun
+
+_INDICES = ["theta_e_index", "psf_index", "depth_index"]
+_FPR = ["fpr_reached", "fpr_low", "fpr_high"]
 
 
 def run(context: SparkRun, params: CompletenessParams) -> None:
     generation = context.generation
     facts = grid_facts(context.root, generation)
-    scores = context.read("scores", ["split", "label", "probability"], slices=[facts["generation"]])
-    hosts = pc.and_(pc.equal(scores["split"], "val"), pc.equal(scores["label"], 0))
-    points = thresholds(scores.filter(hosts)["probability"].to_numpy(), params)
+    stored = context.read("thresholds", slices=[facts["generation"]]).to_pandas()
+    points = [point for point in from_rows(stored) if point.measurable]
     counts = summarise(
         context.spark,
         context.read_spark("injections", [generation]),
@@ -31,6 +39,24 @@ def run(context: SparkRun, params: CompletenessParams) -> None:
     )
     collected = counts.toPandas()
     collected.attrs.clear()  # Spark Connect leaves its plan's metrics there, which Arrow cannot store
-    rows = completeness_table(collected)
+    joint = _joint(context, facts, points, params.source_mag_edges)
+    collected = collected.merge(joint, on=["cell", "source_mag_bin", "threshold_id"], how="left")
+    rows = completeness_table(collected.merge(stored[["threshold_id", *_FPR]], on="threshold_id", how="left"))
     where = {name: facts[name] for name in tables.spec("completeness").slice_by}
     context.publish(frame(context.spark, rows, "completeness"), "completeness", generation, where)
+
+
+def _joint(
+    context: SparkRun, facts: Mapping[str, object], points: Sequence[Threshold], edges: Sequence[float]
+) -> pd.DataFrame:
+    """Intervals with the uncertainty of the derived thresholds, one per row that holds an injection."""
+    scores = context.read("scores", ["negative_use", "probability"], slices=[str(facts["generation"])])
+    fixing = scores.filter(pc.equal(scores["negative_use"], THRESHOLD))["probability"].to_numpy()
+    derived = {p.threshold_id: bootstrap_thresholds(fixing, p.target_fpr) for p in points if p.status == "measured"}
+    columns = ["injection_id", "galaxy_id", "src_mag_r", *_INDICES]
+    injections = context.read("injections", columns, slices=[context.generation])
+    answers = context.read("injection_scores", ["injection_id", "status", "probability"], slices=[context.generation])
+    scored = answers.filter(pc.equal(answers["status"], "scored")).drop_columns("status")
+    names = pa.Table.from_pylist(facts["cells"]).select(["cell", *_INDICES]).to_pandas()
+    rows = injections.join(scored, "injection_id", join_type="inner").to_pandas().merge(names, on=_INDICES)
+    return joint_intervals(rows, derived, edges).drop(columns="n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,9 @@ from analysis.diagnostics.real_lenses import real_lens_recall
 from analysis.diagnostics.realism import realism_gate
 from analysis.diagnostics.split_balance import split_balance
 from analysis.features import features_of
-from analysis.operating import operating_points
 from analysis.records import Outcome, merge
-from analysis.trivial import baseline, shortcuts
+from analysis.thresholds import Threshold, from_rows
+from analysis.trivial import Rivalry, baseline, shortcuts
 from lake.cards import write_atomically
 from lake.hashing import key_hash
 from lake.progress import track
@@ -38,6 +39,7 @@ def run(context: RunContext, params: DiagnoseParams) -> None:
     manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
     scores = context.read("scores", slices=[generation]).to_pandas()
     objects = manifest.merge(scores[["galaxy_id", "score", "probability", "seen_in_training"]], on="galaxy_id")
+    points = from_rows(context.read("thresholds", slices=[generation]).to_pandas())
     store = StampStore(context.root.cutouts)
     rng = np.random.default_rng(context.seed)
     outcome = merge(
@@ -45,8 +47,8 @@ def run(context: RunContext, params: DiagnoseParams) -> None:
         [
             split_balance(manifest, _fractions(context), params),
             _masked(context, params),
-            _recall(objects, params),
-            *_pixel_checks(context, objects, store, params),
+            _recall(objects, points),
+            *_pixel_checks(context, objects, store, points, params),
             _realism(context, objects, store, params, rng),
         ],
     )
@@ -75,16 +77,18 @@ def _masked(context: RunContext, params: DiagnoseParams) -> Outcome:
     return masked_pixels(good["nan_fraction"].to_numpy(), good["zero_fraction"].to_numpy(), params)
 
 
-def _recall(objects: pd.DataFrame, params: DiagnoseParams) -> Outcome:
-    negatives = objects[(objects["label"] == 0) & (objects["split"] == "val")]["probability"]
-    points = operating_points(negatives, params.fpr_thresholds, params.probability_thresholds, 0.95)
+def _recall(objects: pd.DataFrame, points: Sequence[Threshold]) -> Outcome:
     lenses = objects[(objects["label"] == 1) & (objects["split"] == "test")]
     training = objects.loc[objects["split"] == "train", "healpix_128"].unique()
     return real_lens_recall(lenses, training, points)
 
 
 def _pixel_checks(
-    context: RunContext, objects: pd.DataFrame, store: StampStore, params: DiagnoseParams
+    context: RunContext,
+    objects: pd.DataFrame,
+    store: StampStore,
+    points: Sequence[Threshold],
+    params: DiagnoseParams,
 ) -> list[Outcome]:
     """The checks that read stamps: trivial baseline and shortcuts on train and test, annuli and fluxes on a sample."""
     chosen = objects[objects["split"].isin(("train", "test"))].reset_index(drop=True)
@@ -95,8 +99,9 @@ def _pixel_checks(
     fluxes = context.read("tractor_pool", ["galaxy_id", "flux_g", "flux_r", "flux_z"], ordered=False).to_pandas()
     known = chosen[["galaxy_id"]].merge(fluxes, on="galaxy_id", how="left")
     listed = known["flux_r"].notna().to_numpy() & sample
+    rivalry = Rivalry(tuple(p.target_fpr for p in points if p.status == "measured"), params.trivial_replicates)
     return [
-        baseline(features, label, split, context.seed, chosen["score"].to_numpy()),
+        baseline(features, label, split, context.seed, chosen["score"].to_numpy(), rivalry),
         shortcuts(features, label, split, params),
         annulus_comparison(features[sample].reset_index(drop=True), chosen[sample].reset_index(drop=True), params),
         flux_check(features[listed].reset_index(drop=True), known[listed].reset_index(drop=True), params),

@@ -1,4 +1,4 @@
-"""Score every cut-out of the audit manifest with one finder, and measure it on the test split."""
+"""Score every cut-out of the audit manifest with one finder, fix its thresholds, and measure it on the test split."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import json
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from analysis.config import EvaluateParams
 from analysis.evaluation import evaluate, with_bins
+from analysis.thresholds import fix_thresholds, threshold_rows
 from lake.cards import write_atomically
+from lake.split import TEST, THRESHOLD
 from lake.stamps import StampStore
 from modeling.scorer import load_scorer
 from pipeline.context import RunContext
-from pipeline.outcomes import write_outcome
+from pipeline.outcomes import table_of, write_outcome
 from pipeline.scoring import score_rows, score_table, seen_by
 
 _STRATA = ["galaxy_id", "type_bin", "nobs_z_bin", "pool", "confuser_category", "tier", "psfsize_r", "psfdepth_r"]
@@ -27,13 +30,21 @@ def run(context: RunContext, params: EvaluateParams) -> None:
     context.note_input(f"checkpoint:{generation}", scorer.scorer_id)
     manifest = context.read("manifest", slices=[context.survey.audit_manifest])
     logits = score_rows(scorer, StampStore(context.root.cutouts), manifest)
-    scores = score_table(scorer, generation, manifest, logits, seen_by(folder, manifest))
+    seen = seen_by(folder, manifest)
+    scores = score_table(scorer, generation, manifest, logits, seen, context.survey.split)
     where = {"checkpoint_id": scorer.scorer_id, "generation": generation}
     context.write("scores", scores, generation, where)
-    outcome = evaluate(_test_objects(scores, manifest, params), params, np.random.default_rng(context.seed))
+    points = fix_thresholds(_negatives(scores, THRESHOLD), _negatives(scores, TEST), params)
+    rows = threshold_rows(points, scorer.scorer_id, generation)
+    context.write("thresholds", table_of("thresholds", rows), generation, where)
+    outcome = evaluate(_test_objects(scores, manifest, params), points, params, np.random.default_rng(context.seed))
     write_outcome(context, outcome, f"evaluate-{generation}")
     values = {m.name: {"value": m.value, "low": m.low, "high": m.high, "n": m.n} for m in outcome.measures}
     write_atomically(context.root.metrics / f"{generation}.json", json.dumps(_finite(values), indent=1, sort_keys=True))
+
+
+def _negatives(scores: pa.Table, use: str) -> np.ndarray:
+    return np.sort(scores.filter(pc.equal(scores["negative_use"], use))["probability"].to_numpy())
 
 
 def _test_objects(scores: pa.Table, manifest: pa.Table, params: EvaluateParams) -> pd.DataFrame:

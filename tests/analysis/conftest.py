@@ -11,8 +11,7 @@ from analysis.config import DiagnoseParams
 @pytest.fixture(scope="session")
 def diagnose():
     return DiagnoseParams(
-        probability_thresholds=(0.3, 0.5),
-        fpr_thresholds=(1e-2,),
+        trivial_replicates=500,
         max_bad_pixel_fraction=0.05,
         max_bad_cutout_fraction=0.05,
         split_tolerance=0.02,

@@ -10,17 +10,19 @@ from analysis.completeness import completeness_table
 from analysis.config import EvaluateParams, ReportParams
 from analysis.diagnostics.masked_pixels import masked_pixels
 from analysis.evaluation import evaluate
-from analysis.operating import probability_name
 from analysis.records import Gate, Measure, Outcome, gate_below, merge
 from analysis.report import Gallery, GalleryRow, GenerationInputs, ReportInputs
+from analysis.thresholds import bootstrap_thresholds, fix_thresholds, threshold_rows
+from analysis.uncertain import joint_intervals
 from tests.analysis.conftest import make_stamps
 
 EVALUATE = EvaluateParams(
     bootstrap_replicates=100,
-    fpr_points=(1e-3, 1e-2),
+    fpr_points=(1e-3, 5e-2),
     partial_auc_fprs=(1e-2,),
     tpr_point=0.85,
     probability_thresholds=(0.3, 0.5),
+    selective_fpr_max=0.1,
     calibration_bins=15,
     positive_region_above=0.01,
     saturated_below=0.01,
@@ -28,7 +30,8 @@ EVALUATE = EvaluateParams(
     condition_bins=3,
     min_stratum_positives=10,
 )
-THRESHOLDS = {"p0.3": 0.3, "p0.5": 0.5, "fpr1e-2": 0.83}
+FIXING = 1 / (1 + np.exp(-(np.random.default_rng(8).normal(size=400) * 1.36 - 2)))
+"""Probabilities of the negatives that fix thresholds."""
 
 
 def scores(name, gain):
@@ -83,11 +86,16 @@ def described(frame):
     )
 
 
-def counts(frame, name):
+def points(table):
+    """Thresholds of one model: fixed on `FIXING`, judged on the negatives of the reported split."""
+    return fix_thresholds(FIXING, table.loc[table["label"] == 0, "probability"], EVALUATE)
+
+
+def counts(frame, name, thresholds):
     """What the SQL answers: cells x thresholds x magnitude bins with sums over hosts, and marginals."""
     bins = {"23-24": (23, 24), "24-25": (24, 25), "25-26": (25, 26), "all": (0, 99)}
     rows = []
-    for threshold_id, threshold in THRESHOLDS.items():
+    for threshold_id, threshold in thresholds.items():
         for mag_bin, (low, high) in bins.items():
             part = frame[frame["mag"].between(low, high, inclusive="left")].assign(
                 hit=lambda f, t=threshold: f["probability"] > t
@@ -107,9 +115,16 @@ def counts(frame, name):
                         }
                         rows.append(keys | edges | sums(cell))
             rows.append(keys | {"cell": "marginal"} | sums(part))
+    derived = {point_id: bootstrap_thresholds(FIXING, 0.05) for point_id in thresholds if point_id.startswith("fpr")}
+    placed = frame.assign(
+        cell=[f"{t}/{p}/{d}" for t, p, d in zip(frame["theta"], frame["psf"], frame["depth"], strict=True)],
+        src_mag_r=frame["mag"],
+    )
+    joint = joint_intervals(placed, derived, (23.0, 24.0, 25.0, 26.0)).drop(columns="n")
     same = {"grid_id": "9f21c0", "grid_name": "main", "generation": name}
     same |= {"checkpoint_id": f"c-{name}", "weighting_id": "v1", "prior": "v1"}
-    return pd.DataFrame(rows).assign(**same)
+    whole = pd.DataFrame(rows).assign(**same)
+    return whole.merge(joint, on=["cell", "source_mag_bin", "threshold_id"], how="left")
 
 
 def sums(part):
@@ -151,8 +166,12 @@ def generation(name, gain, annulus):
     )
     params = type("P", (), {"max_bad_pixel_fraction": 0.05, "max_bad_cutout_fraction": 0.05})()
     masked = masked_pixels(np.zeros(900), np.full(900, 5e-6), params)
-    outcome = merge("all", [evaluate(table, EVALUATE, np.random.default_rng(0)), extra, masked])
+    named = points(table)
+    outcome = merge("all", [evaluate(table, named, EVALUATE, np.random.default_rng(0)), extra, masked])
     placed = injections(gain)
+    counted = counts(placed, name, {point.threshold_id: point.threshold for point in named if point.measurable})
+    stored = pd.DataFrame(threshold_rows(named, f"c-{name}", name))
+    rates = stored[["threshold_id", "fpr_reached", "fpr_low", "fpr_high"]]
     return GenerationInputs(
         name=name,
         checkpoint_id=f"c-{name}",
@@ -162,7 +181,8 @@ def generation(name, gain, annulus):
         scores=table,
         diagnostics=pd.DataFrame(outcome.diagnostics_rows(name)),
         gates=pd.DataFrame(outcome.gates_rows(name)),
-        completeness=completeness_table(counts(placed, name)).to_pandas(),
+        completeness=completeness_table(counted.merge(rates, on="threshold_id", how="left")).to_pandas(),
+        thresholds=stored,
         injections=described(placed),
     )
 
@@ -244,7 +264,7 @@ def make_inputs(simulated=True):
             calibration_bins=15,
             candidates_shown=5,
             headline_generation="demo2",
-            headline_threshold_id=probability_name(0.3),
+            headline_threshold_id="fpr5e-2@val",
         ),
         survey_name="demo sky",
         simulated=simulated,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
@@ -89,3 +90,20 @@ def test_refusals():
     with pytest.raises(DataError, match="no objects"):
         cal.brier([], [])
     assert np.isnan(cal.cox([1, 1], [0.2, 0.3])).all()
+
+
+def test_a_slope_that_no_finite_value_fits_is_not_given():
+    """Separable or quasi-separable classes (Albert & Anderson 1984), one probability for all; else a logit fit."""
+    nothing = ([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]), ([0, 0, 1, 1], [0.1, 0.5, 0.5, 0.9]), ([0, 1, 0, 1], [0.3] * 4)
+    for y, p in (*nothing, ([1, 1, 0, 0], [0.1, 0.2, 0.8, 0.9])):
+        assert np.isnan(cal.cox(y, p)).all()
+    y, p = np.array([0, 1, 0, 1, 0, 1]), np.array([0.1, 0.2, 0.5, 0.6, 0.7, 0.9])
+    fit = sm.Logit(y, sm.add_constant(np.log(p / (1 - p)))).fit(disp=0)
+    assert cal.cox(y, p) == pytest.approx((fit.params[1], fit.params[0]), abs=1e-4)
+
+
+def test_one_class_has_no_skill():
+    for y in ([1, 1, 1], [0, 0, 0]):
+        value, skill = cal.log_loss(y, [0.2, 0.3, 0.4])
+        assert value == pytest.approx(sklearn_log_loss(y, [0.2, 0.3, 0.4], labels=[0, 1]))
+        assert np.isnan(skill)

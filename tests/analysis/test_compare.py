@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis import roc
 from analysis.candidates import ranked_candidates, viewer_link
-from analysis.compare import comparison, comparison_outcome, paired_auc_tests, paired_completeness
+from analysis.compare import (
+    comparison,
+    comparison_outcome,
+    completeness_comparison,
+    paired_auc_tests,
+    paired_completeness,
+)
 from lake.errors import DataError, ParameterError
+from tests.analysis.report_inputs import generation
 
 
 def scored(seed=0, gain=0.0, n=600):
@@ -95,6 +105,57 @@ def test_comparison_table():
     )
     table = comparison({"demo1": rows}, ("auc", "x", "y"))
     assert table["demo1"].tolist() == ["0.9000 [0.8800, 0.9200]", "not defined", "not measured"]
+
+
+def test_recall_and_rates_are_compared_at_every_threshold():
+    short = "not measurable with 307 negatives, needs 10,000"
+    rows = pd.DataFrame(
+        [
+            {"name": "recall/tier_A/fpr5e-2@val", "value": 0.5, "low": 0.4, "high": 0.6, "method": ""},
+            {"name": "recall/tier_A/fpr1e-3@val", "value": None, "low": None, "high": None, "method": short},
+            {"name": "recall/tier_B/fpr5e-2@val", "value": 0.5, "low": 0.4, "high": 0.6, "method": ""},
+        ]
+    )
+    table = comparison({"demo1": rows}, ("recall/tier_A/",)).set_index("metric")["demo1"]
+    assert table.to_dict() == {
+        "recall/tier_A/fpr5e-2@val": "0.5000 [0.4000, 0.6000]",
+        "recall/tier_A/fpr1e-3@val": short,
+    }
+
+
+def test_compared_completeness_has_the_rate_of_its_threshold():
+    item = generation("demo1", 0.0, "20-32")
+    table = completeness_comparison({"demo1": item.completeness}, {"demo1": item.thresholds})
+    found = table.set_index("metric")["demo1"]
+    assert re.fullmatch(r"[\d.]+ % \[.*\] t at FPR [\d.]+ % \[[\d.]+, [\d.]+\]", found["completeness/fpr5e-2@val"])
+    assert found["completeness/p0.3"].startswith("not selective (FPR ")
+    assert found["completeness/fpr1e-3@val"] == "not measurable with 400 negatives, needs 10,000"
+    bare = completeness_comparison({"demo1": pd.DataFrame()}, {"demo1": item.thresholds})
+    assert bare.set_index("metric")["demo1"]["completeness/fpr5e-2@val"] == "no grid"
+
+
+def test_one_host_measures_no_difference_and_three_no_significant_one():
+    alone = paired_completeness(injections([0.9, 0.1], ["h", "h"]), injections([0.9, 0.9], ["h", "h"]), 0.5, 0.5)
+    assert np.isnan([alone.low, alone.high]).all()
+    assert alone.indistinguishable
+    hosts = ["h0"] * 3 + ["h1"] * 3 + ["h2"] * 3
+    before, after = np.array([0.9, 0.1, 0.1] * 3), np.array([0.9, 0.9, 0.1, 0.9, 0.9, 0.1, 0.9, 0.1, 0.1])
+    found = paired_completeness(injections(before, hosts), injections(after, hosts), 0.5, 0.5)
+    error = np.std([1 / 3, 1 / 3, 0.0], ddof=1) / np.sqrt(3)
+    half = stats.t.ppf(0.975, 2) * error
+    assert (found.low, found.high) == pytest.approx((2 / 9 - half, 2 / 9 + half))
+    assert found.difference == pytest.approx(2.0 * error), "two standard errors, and an interval that holds 0"
+    assert found.indistinguishable
+
+
+def test_no_change_among_few_hosts_is_no_certainty():
+    same = injections(np.full(20, 0.9))
+    found = paired_completeness(same, same, 0.5, 0.5)
+    exact = stats.binomtest(0, 20).proportion_ci(0.95, method="exact")
+    assert (found.low, found.high) == pytest.approx((-exact.high, exact.high))
+    lost = paired_completeness(same, injections(np.full(20, 0.1)), 0.5, 0.5)
+    assert (lost.low, lost.high) == pytest.approx((-1.0, exact.high - 1.0))
+    assert not lost.indistinguishable
 
 
 def test_ranking_leaves_listed_objects_out():

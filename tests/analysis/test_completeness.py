@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.completeness import completeness_table, marginal, over_axes, thresholds, with_intervals
-from analysis.config import CompletenessParams
+from analysis.completeness import completeness_table, marginal, over_axes, with_intervals
 from analysis.intervals import cluster_sums, clustered, jeffreys
 from lake import tables
 from lake.errors import DataError
@@ -219,12 +218,3 @@ def test_unknown_hosts_are_null_in_the_table():
     assert (frame.loc[frame["cell"] != "marginal", "hosts"] == 120).all()
     with pytest.raises(DataError, match=r"no cells at threshold 'p0\.9'"):
         over_axes(rows, ["theta_e_arcsec"], "p0.9")
-
-
-def test_thresholds_come_from_valid_negatives():
-    params = CompletenessParams(probability_thresholds=(0.3,), fpr_thresholds=(0.01,), source_mag_edges=(23.0, 24.0))
-    points = thresholds(np.linspace(0, 1, 1001), params)
-    assert [p.threshold_id for p in points] == ["p0.3", "fpr1e-2"]
-    assert points[1].reached_fpr <= 0.01
-    with pytest.raises(DataError, match="not finite"):
-        thresholds(np.array([0.1, np.nan]), params)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_curve as sklearn_curve
 
 from analysis.diagnostics.annulus import annulus_comparison
 from analysis.diagnostics.flux_check import flux_check
@@ -14,12 +16,13 @@ from analysis.diagnostics.real_lenses import real_lens_recall
 from analysis.diagnostics.realism import Population, frechet, linear_probe, logistic_weights, realism_gate
 from analysis.diagnostics.split_balance import split_balance
 from analysis.features import features_of
-from analysis.operating import fixed_threshold
 from analysis.records import Gate, Measure, Outcome, gate_above, gate_below, merge
-from analysis.trivial import baseline, cohen_d, shortcuts
+from analysis.thresholds import fix_thresholds
+from analysis.trivial import Rivalry, baseline, cohen_d, shortcuts
 from lake import tables
 from lake.errors import DataError, ParameterError
 from tests.analysis.conftest import make_stamps
+from tests.analysis.report_inputs import EVALUATE
 
 
 def status(outcome, name):
@@ -106,6 +109,12 @@ def test_balanced_splits_pass(diagnose):
     assert outcome.measure("split/ks_psfsize_r/train_val").n == 84 + 18
 
 
+def test_shares_have_a_95_percent_interval_of_their_pixels(diagnose):
+    share = split_balance(manifest(), FRACTIONS, diagnose).measure("split/val/pixel_share")
+    exact = stats.binomtest(18, 120).proportion_ci(0.95, method="exact")
+    assert (share.value, share.low, share.high) == pytest.approx((18 / 120, exact.low, exact.high))
+
+
 def test_shared_pixels_and_galaxies_fail(diagnose):
     rows = manifest()
     rows.loc[0, "split"] = "test"
@@ -127,6 +136,11 @@ def test_wrong_proportions_and_seeing_fail(diagnose):
 
 
 # --- real lenses ---
+def fixed(negatives):
+    """The threshold p0.3, judged on some negatives."""
+    return fix_thresholds([], negatives, EVALUATE)[0]
+
+
 def test_recall_by_tier_and_leakage():
     lenses = pd.DataFrame(
         {
@@ -135,7 +149,7 @@ def test_recall_by_tier_and_leakage():
             "probability": [0.9, 0.2, np.nan, 0.4, 0.3, 0.99],
         }
     )
-    point = fixed_threshold(np.linspace(0, 1, 100), 0.3, 0.95)
+    point = fixed(np.linspace(0, 1, 100))
     outcome = real_lens_recall(lenses, [9, 10], [point])
     assert outcome.measure("lens_recall/tier_A/p0.3").value == 0.5
     assert outcome.measure("lens_recall/tier_B/p0.3").value == 0.5
@@ -146,7 +160,7 @@ def test_recall_by_tier_and_leakage():
 
 
 def test_what_an_unknown_training_set_held_is_not_measured():
-    point = fixed_threshold([0.1], 0.3, 0.95)
+    point = fixed([0.1])
     lenses = pd.DataFrame({"tier": "A", "healpix_128": [1, 2, 3], "probability": 0.9, "seen_in_training": None})
     outcome = real_lens_recall(lenses, [9], [point])
     assert status(outcome, "lens_recall/leakage_guard") == "NOT MEASURED"
@@ -158,14 +172,14 @@ def test_what_an_unknown_training_set_held_is_not_measured():
 
 def test_a_lens_without_a_pixel_cannot_be_cleared():
     lenses = pd.DataFrame({"tier": ["A"], "healpix_128": [np.nan], "probability": [0.9]})
-    outcome = real_lens_recall(lenses, [1], [fixed_threshold([0.1], 0.3, 0.95)])
+    outcome = real_lens_recall(lenses, [1], [fixed([0.1])])
     assert status(outcome, "lens_recall/leakage_guard") == "FAIL"
 
 
 def test_reference_interval_of_tier_a():
     """100 of 112 Tier A: 89.3 %; exact 95 % interval."""
     lenses = pd.DataFrame({"tier": "A", "healpix_128": range(112), "probability": np.r_[np.ones(100), np.zeros(12)]})
-    found = real_lens_recall(lenses, [-1], [fixed_threshold([0.1], 0.3, 0.95)]).measure("lens_recall/tier_A/p0.3")
+    found = real_lens_recall(lenses, [-1], [fixed([0.1])]).measure("lens_recall/tier_A/p0.3")
     assert (found.value, found.low, found.high) == pytest.approx((0.893, 0.820, 0.943), abs=1e-3)
 
 
@@ -189,14 +203,47 @@ def test_brighter_lenses_are_found_by_flux_alone(galaxies):
     assert np.array_equal(outcome.arrays["trivial_scores"], again.arrays["trivial_scores"])
 
 
-def test_a_network_is_compared_on_the_same_objects(galaxies):
-    features, label, split, _ = galaxies
+@pytest.fixture(scope="module")
+def rivals():
+    """Labels, splits and one feature that tells lenses at AUC 0.76; half of each class is for training."""
+    rng = np.random.default_rng(2)
+    label = np.repeat([1, 0, 1, 0], [200, 400, 200, 400])
+    return pd.DataFrame({"trivial/flux": label + rng.normal(size=1200)}), label, np.repeat(["train", "test"], 600)
+
+
+def test_a_network_is_compared_on_the_same_objects(rivals):
+    features, label, split = rivals
     perfect = label + np.random.default_rng(0).normal(scale=0.2, size=len(label))
-    assert status(baseline(features, label, split, 1, perfect), "beats_trivial_features") == "PASS"
+    rivalry = Rivalry((0.5, 0.05, 0.001), 300)
+    assert status(baseline(features, label, split, 1, perfect, rivalry), "beats_trivial_features") == "PASS"
     noise = np.random.default_rng(0).normal(size=len(label))
-    assert status(baseline(features, label, split, 1, noise), "beats_trivial_features") == "FAIL"
+    assert status(baseline(features, label, split, 1, noise, rivalry), "beats_trivial_features") == "FAIL"
     with pytest.raises(DataError, match="positives and negatives in both train and test"):
         baseline(features, np.zeros(len(label), int), split, 1)
+
+
+def test_a_network_that_wins_by_auc_and_loses_at_the_rate_reported_does_not_pass(rivals):
+    """The gate of the AUC alone would pass: most lenses rank above most negatives, none above the best of them."""
+    features, label, split = rivals
+    rng = np.random.default_rng(3)
+    network = np.where(label == 1, rng.uniform(0.6, 0.9, 1200), rng.uniform(0.0, 0.7, 1200))
+    network[(label == 0) & (rng.random(1200) < 0.1)] = 1.0
+    outcome = baseline(features, label, split, 1, network, Rivalry((0.05, 0.001), 300))
+    gain, auc = outcome.measure("trivial/recall_gain/fpr5e-2"), outcome.measure("trivial/network_gain")
+    assert auc.low > 0.0
+    assert gain.value < gain.high < 0.0
+    test = split == "test"
+    found = []
+    for scores in (outcome.arrays["trivial_scores"], network[test]):
+        fpr, tpr, _ = sklearn_curve(label[test], scores, drop_intermediate=False)
+        found.append(tpr[fpr <= 0.05].max())
+    assert gain.value == pytest.approx(found[1] - found[0])
+    assert status(outcome, "beats_trivial_features/fpr5e-2") == "FAIL"
+    assert status(outcome, "beats_trivial_features/fpr1e-3") == "NOT MEASURED"
+    assert status(outcome, "beats_trivial_features") == "FAIL"
+    by_auc = baseline(features, label, split, 1, network)
+    assert "PASS" in by_auc.gates[0].rule
+    assert by_auc.gates[0].status == "NOT MEASURED", "no rate was compared"
 
 
 def test_shortcuts_are_seen_and_their_absence_too(galaxies, diagnose):
@@ -241,6 +288,21 @@ def test_annuli_far_from_the_galaxy_agree(diagnose):
     assert (
         status(annulus_comparison(features_of([wide], diagnose), objects, diagnose), "annulus/median") == "BORDERLINE"
     )
+
+
+def test_a_small_shift_of_the_same_stamps_is_seen(diagnose):
+    """Every stamp moves by a tenth of the spread between stamps: a test of paired differences sees it, KS does not."""
+    rng = np.random.default_rng(4)
+    first = rng.normal(0.0, 0.01, 200)
+    columns = {"annulus0/median_r": first, "annulus1/median_r": first + rng.normal(0.001, 0.0005, 200)}
+    columns |= {f"annulus{i}/mad_r": np.full(200, 0.01) for i in (0, 1)}
+    objects = pd.DataFrame({"label": np.arange(200) % 2, "psfsize_r": np.nan, "psfdepth_r": np.nan}, range(200))
+    outcome = annulus_comparison(pd.DataFrame(columns), objects, diagnose)
+    shift = columns["annulus1/median_r"] - first
+    assert outcome.measure("annulus/median/paired_p").value == pytest.approx(stats.wilcoxon(shift).pvalue)
+    assert stats.ks_2samp(first, columns["annulus1/median_r"]).pvalue > 0.05
+    assert status(outcome, "annulus/median") == "BORDERLINE"
+    assert status(outcome, "annulus/mad") == "PASS"
 
 
 # --- realism ---

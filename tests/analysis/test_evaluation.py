@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.evaluation import evaluate, thresholds, with_bins
+from analysis.evaluation import evaluate, with_bins
+from analysis.thresholds import fix_thresholds
 from lake.errors import DataError
 from tests.analysis.report_inputs import EVALUATE as PARAMS
+from tests.analysis.report_inputs import FIXING
 
 
 @pytest.fixture
@@ -29,13 +31,24 @@ def objects():
     )
 
 
+def measured(objects, fixing=FIXING):
+    points = fix_thresholds(fixing, objects.loc[objects["label"] == 0, "probability"], PARAMS)
+    return evaluate(objects, points, PARAMS, np.random.default_rng(1))
+
+
 def test_names_and_values(objects):
-    outcome = evaluate(objects, PARAMS, np.random.default_rng(1))
+    outcome = measured(objects)
     names = [m.name for m in outcome.measures]
     assert len(names) == len(set(names))
     auc = outcome.measure("auc")
     assert auc.low < auc.value < auc.high
-    for name in ("tpr_at_fpr/0.01", "partial_auc/1e-2/mcclish", "recall/tier_A/p0.3", "fpr/fpr1e-3", "fpr_at_tpr/0.85"):
+    for name in (
+        "tpr_at_fpr/0.05",
+        "partial_auc/1e-2/mcclish",
+        "recall/tier_A/p0.3",
+        "fpr/fpr5e-2@val",
+        "fpr_at_tpr/0.85",
+    ):
         found = outcome.measure(name)
         assert found.low <= found.value <= found.high
     recall = outcome.measure("recall/p0.3")
@@ -46,14 +59,14 @@ def test_names_and_values(objects):
 
 
 def test_the_same_seed_gives_the_same_rows(objects):
-    first, again = (evaluate(objects, PARAMS, np.random.default_rng(1)).diagnostics_rows("r") for _ in range(2))
+    first, again = (measured(objects).diagnostics_rows("r") for _ in range(2))
     assert first == again
 
 
 def test_rows_meet_the_contract(objects):
     from lake import tables
 
-    rows = evaluate(objects, PARAMS, np.random.default_rng(1)).diagnostics_rows("run")
+    rows = measured(objects).diagnostics_rows("run")
     names = {c.name for c in tables.spec("diagnostics").columns if c.role != "lineage"}
     assert set(rows[0]) == names
     assert not any(isinstance(v, float) and np.isnan(v) for row in rows for v in row.values())
@@ -61,24 +74,36 @@ def test_rows_meet_the_contract(objects):
 
 def test_a_test_set_that_was_trained_on_fails_its_gate(objects):
     objects.loc[3, "seen_in_training"] = True
-    gate = evaluate(objects, PARAMS, np.random.default_rng(1)).gates[0]
+    gate = measured(objects).gates[0]
     assert (gate.name, gate.status, gate.value) == ("untouched_test_set", "FAIL", 1.0)
 
 
 def test_an_unknown_training_set_is_no_untouched_test_set(objects):
     objects["seen_in_training"] = None
-    gate = evaluate(objects, PARAMS, np.random.default_rng(1)).gates[0]
+    gate = measured(objects).gates[0]
     assert (gate.name, gate.status) == ("untouched_test_set", "NOT MEASURED")
     assert "not known of 900 objects" in gate.rule
 
 
-def test_unresolved_rates_say_so(objects):
-    outcome = evaluate(objects, PARAMS, np.random.default_rng(1))
-    assert "not resolved by 750 negatives" in outcome.measure("tpr_at_fpr/0.001").method
-    assert outcome.measure("negatives_needed/fpr1e-3").value == 10_000
+def test_rates_that_the_sample_cannot_measure_say_so(objects):
+    outcome = measured(objects)
+    for name, negatives in (("tpr_at_fpr/0.001", 750), ("recall/fpr1e-3@val", 400), ("fpr/fpr1e-3@val", 400)):
+        found = outcome.measure(name)
+        assert np.isnan(found.value)
+        assert found.method == f"not measurable with {negatives} negatives, needs 10,000"
 
 
-def test_bins_and_thresholds(objects):
+def test_recall_is_at_the_threshold_that_other_negatives_fixed(objects):
+    """One name, one threshold: not the one that this sample's own negatives would give."""
+    recall = measured(objects, FIXING / 2).measure("recall/fpr5e-2@val")
+    threshold = np.sort(FIXING / 2)[::-1][20]
+    lenses = objects.loc[objects["label"] == 1, "probability"]
+    assert recall.value == pytest.approx((lenses > threshold).mean())
+    own = np.sort(objects.loc[objects["label"] == 0, "probability"])[::-1][37]
+    assert recall.value != pytest.approx((lenses > own).mean())
+
+
+def test_bins_of_equal_numbers(objects):
     binned = with_bins(objects, 3)
     assert binned["psf_bin"].nunique() == 3
     assert binned["psf_bin"].value_counts().min() > 290
@@ -86,6 +111,5 @@ def test_bins_and_thresholds(objects):
     gaps = with_bins(objects.assign(psfsize_r=np.nan, psfdepth_r=200.0), 3)
     assert gaps["psf_bin"].isna().all()
     assert gaps["depth_bin"].nunique() == 1
-    assert [p.threshold_id for p in thresholds(objects, PARAMS)] == ["p0.3", "p0.5", "fpr1e-3", "fpr1e-2"]
     with pytest.raises(DataError, match="needs the columns probability"):
-        evaluate(objects.drop(columns="probability"), PARAMS, np.random.default_rng(1))
+        evaluate(objects.drop(columns="probability"), [], PARAMS, np.random.default_rng(1))

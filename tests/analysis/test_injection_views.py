@@ -23,7 +23,7 @@ def rows():
 def test_views_agree_with_the_table(rows):
     """Summed over PSF and depth, the same injections give the counts of the stored cells."""
     view = along(rows, {"theta": midpoints(rows["theta"])}, 0.3)
-    table = completeness_table(counts(rows, "demo1")).to_pandas()
+    table = completeness_table(counts(rows, "demo1", {"p0.3": 0.3})).to_pandas()
     cells = table.query("cell != 'marginal' and threshold_id == 'p0.3' and source_mag_bin == 'all'")
     stored = cells.groupby("theta_e_arcsec")[["n", "detected"]].sum()
     assert view["n"].tolist() == stored["n"].tolist()

@@ -6,13 +6,16 @@ import dataclasses
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from analysis.report import render_report
 from analysis.reporting.facts import at_share, limitations, literature_views, probability_words, reference_view
 from analysis.reporting.selection import denominator_view, pictures
-from tests.analysis.report_inputs import make_inputs
+from analysis.reporting.thresholds import headline, shown
+from analysis.thresholds import fix_thresholds, threshold_rows
+from tests.analysis.report_inputs import EVALUATE, make_inputs
 
 _VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -100,7 +103,7 @@ def test_simulated_results_say_so(html, bare_html):
 
 def test_every_completeness_names_what_it_depends_on(html):
     headline = html[html.index('id="headline"') : html.index('id="completeness"')]
-    for word in ("threshold p0.3", "prior v1", "grid 9f21c0", "realism gate"):
+    for word in ("threshold fpr5e-2@val", "FPR\u00a0", "prior v1", "grid 9f21c0", "realism gate"):
         assert word in headline
     assert "0.910 [0.870,\u00a00.940]" in headline
 
@@ -108,11 +111,44 @@ def test_every_completeness_names_what_it_depends_on(html):
 def test_marginal_on_the_page_is_the_ratio_of_sums(html, inputs):
     frame = inputs.generations[0].completeness
     cells = frame[
-        (frame["cell"] != "marginal") & (frame["threshold_id"] == "p0.3") & (frame["source_mag_bin"] == "all")
+        (frame["cell"] != "marginal") & (frame["threshold_id"] == "fpr5e-2@val") & (frame["source_mag_bin"] == "all")
     ]
     share = cells["detected"].sum() / cells["n"].sum()
     assert f"{100 * share:.1f}\u00a0% [" in html
     assert f"{cells['detected'].sum():,} / {cells['n'].sum():,}" in html
+
+
+def test_no_completeness_stands_without_the_rate_of_its_threshold(html, inputs):
+    """Every figure in every table and caption: with the rate, or replaced by the reason why there is none."""
+    for item in inputs.generations:
+        stored = item.thresholds.set_index("threshold_id")
+        reached = stored.loc["fpr5e-2@val"]
+        low, high = 100 * reached.fpr_low, 100 * reached.fpr_high
+        rate = f"FPR\u00a0{100 * reached.fpr_reached:.1f}\u00a0% [{low:.1f},\u00a0{high:.1f}]"
+        assert f"at {rate}" in html
+        assert f"{item.name} {rate}" in html, "in the captions of figures"
+        loose = 100 * stored.loc["p0.3"].fpr_reached
+        assert loose > 10.0
+        assert f"not selective (FPR\u00a0{loose:.1f}\u00a0% [" in html
+        row = item.completeness.query("cell == 'marginal' and threshold_id == 'p0.3' and source_mag_bin == 'all'")
+        assert f"{row.detected.item():,} / {row.n.item():,}" not in html
+        assert f"threshold fpr1e-3@val of {item.name} is not measurable with 400 negatives, needs 10,000" in html
+
+
+def test_the_marginal_carries_the_threshold_s_own_uncertainty(html, inputs):
+    row = inputs.generations[0].completeness.query("cell == 'marginal' and threshold_id == 'fpr5e-2@val'").iloc[-1]
+    assert row.joint_95_high - row.joint_95_low > row.host_clustered_95_high - row.host_clustered_95_low
+    assert f"[{100 * row.joint_95_low:.1f},\u00a0{100 * row.joint_95_high:.1f}]\u00a0t" in html
+
+
+def test_a_finder_that_says_yes_to_everything_has_no_completeness(inputs):
+    """An untrained network (AUC one half): 100 % of injections above p0.3, and of the negatives too."""
+    always = np.full(400, 0.6)
+    item = inputs.generations[0]
+    stored = pd.DataFrame(threshold_rows(fix_thresholds(always, always, EVALUATE), item.checkpoint_id, item.name))
+    yes = dataclasses.replace(item, thresholds=stored)
+    assert headline(yes, "p0.3") == "not selective (FPR\u00a0100.0\u00a0% [99.1,\u00a0100.0])"
+    assert not shown(yes, "p0.3")
 
 
 def test_generations_are_compared_in_pairs(html):
@@ -146,7 +182,7 @@ def test_injections_without_parameters_have_denominators_but_no_curves(inputs):
     items = [dataclasses.replace(item, injections=item.injections[known]) for item in inputs.generations]
     bare = dataclasses.replace(inputs, generations=items)
     assert pictures(bare) == []
-    assert {"not recorded"} == {row[3] for row in denominator_view(bare).rows}
+    assert {"not recorded"} == {row[4] for row in denominator_view(bare).rows if "not selective" not in row[3]}
 
 
 def test_figures_of_the_reference_are_those_of_its_records():

@@ -6,21 +6,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_curve
 
 from analysis import roc
 from analysis.bootstrap import resample_ranking
 from analysis.operating import (
-    fixed_threshold,
     fpr_at_tpr,
     fpr_name,
-    operating_points,
     probability_name,
     recall_at,
     threshold_at_fpr,
 )
+from analysis.thresholds import fix_thresholds
 from lake.errors import DataError, ParameterError
+from tests.analysis.report_inputs import EVALUATE
 
 
 def sample(rng, positives=80, negatives=300, shift=1.2, decimals=None):
@@ -49,7 +50,7 @@ def test_delong_equals_the_definition(decimals):
 def test_delong_matches_the_bootstrap():
     rng = np.random.default_rng(2)
     labels, scores = sample(rng)
-    draws = resample_ranking(labels, scores, (0.01,), (0.1,), 3000, rng)
+    draws = resample_ranking(labels, scores, (0.1,), 3000, rng)
     assert draws.auc.std() == pytest.approx(roc.delong(labels, scores, 0.95).standard_error, rel=0.06)
 
 
@@ -162,10 +163,10 @@ def test_reference_number_of_negatives():
 
 
 def test_selection_is_strict_and_names_are_the_tables():
-    assert fixed_threshold([0.2, 0.3, 0.4], 0.3, 0.95).false_positives == 1
+    points = fix_thresholds([0.1] * 100, [0.2, 0.3, 0.4], EVALUATE)
+    assert points[0].test_above == 1
     assert recall_at([0.3, 0.31], 0.3) == (1, 2)
-    names = [p.threshold_id for p in operating_points(np.arange(10) / 10, (1e-3, 1e-4), (0.3,), 0.95)]
-    assert names == ["p0.3", "fpr1e-3", "fpr1e-4"]
+    assert [p.threshold_id for p in points] == ["p0.3", "p0.5", "fpr1e-3@val", "fpr5e-2@val"]
     assert (fpr_name(0.05), probability_name(0.5)) == ("fpr5e-2", "p0.5")
 
 
@@ -190,15 +191,20 @@ def test_failed_scores_never_rank():
 
 def test_bootstrap_is_deterministic_and_agrees_with_its_point_estimates():
     labels, scores = sample(np.random.default_rng(9), 100, 800, decimals=1)
-    first = resample_ranking(labels, scores, (0.01, 0.1), (0.1,), 400, np.random.default_rng(1))
-    again = resample_ranking(labels, scores, (0.01, 0.1), (0.1,), 400, np.random.default_rng(1))
+    first = resample_ranking(labels, scores, (0.1,), 400, np.random.default_rng(1))
+    again = resample_ranking(labels, scores, (0.1,), 400, np.random.default_rng(1))
     assert np.array_equal(first.auc, again.auc)
     assert first.auc.mean() == pytest.approx(roc.auc(labels, scores), abs=0.005)
     exact = roc.partial_auc(labels, scores, 0.1).standardised
     assert first.partial_auc[0.1].mean() == pytest.approx(exact, abs=0.01)
-    low, high = first.interval(first.tpr_at_fpr[0.1], 0.95)
-    threshold = threshold_at_fpr(scores[labels == 0], 0.1, 0.95).threshold
-    assert low <= (scores[labels == 1] > threshold).mean() <= high
+    low, high = first.interval(first.partial_auc[0.1], 0.95)
+    assert low <= exact <= high
+
+
+def test_replicates_that_all_agree_give_no_interval():
+    labels, scores = np.r_[np.ones(20), np.zeros(50)], np.linspace(0, 1, 70)[::-1]
+    draws = resample_ranking(labels, scores, (0.1,), 50, np.random.default_rng(0))
+    assert np.isnan(draws.interval(draws.partial_auc[0.1], 0.95)).all()
 
 
 def test_clusters_widen_the_bootstrap():
@@ -206,6 +212,27 @@ def test_clusters_widen_the_bootstrap():
     rng = np.random.default_rng(3)
     labels, scores = sample(rng, 60, 100)
     keep = np.repeat(np.arange(160), 5)
-    plain = resample_ranking(labels[keep], scores[keep], (), (), 800, rng)
-    whole = resample_ranking(labels[keep], scores[keep], (), (), 800, rng, clusters=keep)
+    plain = resample_ranking(labels[keep], scores[keep], (), 800, rng)
+    whole = resample_ranking(labels[keep], scores[keep], (), 800, rng, clusters=keep)
     assert whole.auc.std() > 1.8 * plain.auc.std()
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores"), [([1, 0], [1, 1]), ([1, 0], [2, 1]), ([1, 0, 0], [1, 1, 1]), ([1, 1, 1, 0, 0], [1.0] * 5)]
+)
+def test_a_handful_of_objects_is_no_certainty(labels, scores):
+    """The interval is the exact one of as many pairs as the smaller class has members, by beta quantiles."""
+    found = roc.delong(labels, scores, 0.95)
+    pairs = min(labels.count(0), labels.count(1))
+    wins = found.auc * pairs
+    low = stats.beta.ppf(0.025, wins, pairs - wins + 1) if wins else 0.0
+    high = stats.beta.ppf(0.975, wins + 1, pairs - wins) if wins < pairs else 1.0
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert found.high - found.low > 0.8
+    assert np.isnan(found.standard_error) == (pairs < 2)
+
+
+def test_a_difference_whose_error_is_unknown_is_indistinguishable():
+    found = roc.delong_paired([1, 0, 0], [1.0, 2.0, 3.0], [3.0, 2.0, 1.0], 0.95)
+    assert np.isnan([found.standard_error, found.z, found.p_value, found.low]).all()
+    assert found.indistinguishable

@@ -17,7 +17,7 @@ from demo.config import DemoParams
 from demo.survey import write_survey
 from lake.config import SplitParams, SurveyParams
 
-SPLIT = SplitParams(seed=42, train_below=0.70, val_below=0.85)
+SPLIT = SplitParams(seed=42, train_below=0.70, val_below=0.85, threshold_share=0.5, negatives_nside=4096)
 
 
 def demo_params(**sections: dict[str, Any]) -> DemoParams:

@@ -41,6 +41,10 @@ def test_splits_share_seeing_and_depth(plans: list[Plan]) -> None:
         }
         assert ks_2samp(values["train"], values["val"]).pvalue > 0.5
         assert ks_2samp(values["train"], values["test"]).pvalue > 0.5
+        assert ks_2samp(values["val"], values["test"]).pvalue > 0.1
+        assert not set(values["val"]) & set(values["test"])
+        shifts = np.sort(values["val"]) - np.sort(values["test"])
+        assert np.abs(shifts).max() > 0.01, "similar, and not the same by construction"
 
 
 def test_noise_follows_from_depth_and_seeing(plans: list[Plan]) -> None:

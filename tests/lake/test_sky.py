@@ -7,10 +7,10 @@ import pytest
 from lake.config import SplitParams
 from lake.errors import ParameterError
 from lake.healpix import pixel
-from lake.split import pixel_uniform, split_of
+from lake.split import negative_uses, pixel_uniform, split_of
 from lake.survey import axis_ratio_from_ellipticity, depth_mag_from_psfdepth, flux_from_magnitude, magnitude_from_flux
 
-PARAMS = SplitParams(seed=42, train_below=0.70, val_below=0.85)
+PARAMS = SplitParams(seed=42, train_below=0.70, val_below=0.85, threshold_share=0.5, negatives_nside=4096)
 
 
 def test_pixel_is_healpy_nested_and_marks_bad_coordinates() -> None:
@@ -34,7 +34,7 @@ def test_split_proportions_of_many_pixels() -> None:
 
 
 def test_no_test_split_where_val_reaches_one() -> None:
-    params = SplitParams(seed=42, train_below=0.70, val_below=1.0)
+    params = SplitParams(seed=42, train_below=0.70, val_below=1.0, threshold_share=0.5, negatives_nside=4096)
     assert set(split_of(np.arange(1000), params)) == {"train", "val"}
 
 
@@ -55,8 +55,31 @@ def test_axis_ratio() -> None:
     assert axis_ratio_from_ellipticity(0.3, 0.4) == pytest.approx(1 / 3)
 
 
+def test_negatives_have_one_use_and_whole_pixels() -> None:
+    """Thresholds, hosts and tests share neither a galaxy nor a pixel; pixels by healpy."""
+    import healpy
+
+    rng = np.random.default_rng(4)
+    ra, dec = rng.uniform(10.0, 14.0, 6000), rng.uniform(-2.0, 2.0, 6000)
+    split = split_of(pixel(ra, dec), PARAMS)
+    label = (rng.random(6000) < 0.2).astype(int)
+    uses = negative_uses(ra, dec, split, label, PARAMS)
+    assert set(uses[(label == 1) | (split == "train")]) == {None}
+    assert set(uses[(label == 0) & (split == "test")]) == {"test"}
+    held = (label == 0) & (split == "val")
+    assert set(uses[held]) == {"threshold", "host"}
+    assert (uses[held] == "threshold").mean() == pytest.approx(0.5, abs=0.08)
+    fine = healpy.ang2pix(4096, ra, dec, nest=True, lonlat=True)
+    pixels = [set(fine[uses == use]) for use in ("threshold", "host", "test")]
+    assert sum(len(one) for one in pixels) == len(set.union(*pixels))
+    alone = [
+        negative_uses(ra[i : i + 1], dec[i : i + 1], split[i : i + 1], label[i : i + 1], PARAMS)[0] for i in (5, 9)
+    ]
+    assert alone == list(uses[[5, 9]]), "a use does not depend on the company"
+
+
 def test_parameters_are_strict_and_teach() -> None:
     with pytest.raises(ParameterError, match=r"'pool.split.sead' must be one of the known parameters"):
-        SplitParams.load({"seed": 1, "train_below": 0.7, "val_below": 0.8, "sead": 1}, "pool.split")
+        SplitParams.load({**PARAMS.model_dump(), "sead": 1}, "pool.split")
     with pytest.raises(ParameterError, match=r"'pool.split.seed' must be .*integer.*, got 'x'"):
-        SplitParams.load({"seed": "x", "train_below": 0.7, "val_below": 0.8}, "pool.split")
+        SplitParams.load({**PARAMS.model_dump(), "seed": "x"}, "pool.split")

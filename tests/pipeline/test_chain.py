@@ -13,11 +13,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from urllib.request import Request, urlopen
 
+import numpy as np
 import pyarrow.compute as pc
 import pytest
 
 from lake import cards, delta
 from lake.errors import LakeError
+from lake.healpix import pixel
 from lake.root import DataRoot
 from pipeline import params, reporting
 from pipeline.context import RunContext
@@ -55,6 +57,47 @@ def test_scores_injections_and_completeness_agree(finished: Checkout) -> None:
     assert summed.failed.sum() == marginal.failed.sum() == scores.num_rows - scored
     found = pc.sum(pc.greater(scores["probability"], 0.5)).as_py()
     assert summed.detected.sum() == marginal.detected.sum() == found
+
+
+def test_thresholds_hosts_and_tests_share_no_galaxy_and_no_pixel(finished: Checkout) -> None:
+    root = DataRoot.of(finished.folder / "data")
+    rows = delta.read(root, "scores").to_pandas().merge(delta.read(root, "manifest").to_pandas(), on="galaxy_id")
+    uses = {name: set(part.galaxy_id) for name, part in rows.groupby("negative_use")}
+    assert set(uses) == {"threshold", "host", "test"}
+    assert set(delta.read(root, "injections")["galaxy_id"].to_pylist()) <= uses["host"]
+    pixels = [set(pixel(part.ra, part.dec, 4096)) for _, part in rows.groupby("negative_use")]
+    assert sum(map(len, pixels)) == len(set.union(*pixels))
+
+
+def test_a_threshold_has_one_value_wherever_it_is_used(finished: Checkout) -> None:
+    """Fixed on one sample, judged on another, and the same in completeness and in the recall of listed lenses."""
+    root = DataRoot.of(finished.folder / "data")
+    points = delta.read(root, "thresholds").to_pandas().set_index("threshold_id")
+    scores = delta.read(root, "scores").to_pandas()
+    negatives = {use: part.probability.to_numpy() for use, part in scores.groupby("negative_use")}
+    refused = points[points.status == "not measurable"]
+    assert refused.index.tolist() == ["fpr5e-2@val"]
+    assert refused.negatives.item() < refused.negatives_needed.item() == 200
+    derived = points.loc["fpr8e-1@val"]
+    assert derived.threshold == np.sort(negatives["threshold"])[::-1][int(0.8 * len(negatives["threshold"]) + 1e-9)]
+    usable = points[points.status != "not measurable"]
+    for name, point in usable.iterrows():
+        assert point.test_above == (negatives["test"] > point.threshold).sum(), name
+        assert point.fpr_reached == point.test_above / len(negatives["test"])
+    cells = delta.read(root, "completeness").to_pandas()
+    assert set(cells.threshold_id) == set(usable.index)
+    for column in ("threshold", "fpr_reached", "fpr_low", "fpr_high"):
+        assert (cells[column] == cells.threshold_id.map(usable[column])).all()
+    joint = cells[cells.threshold_id == "fpr8e-1@val"]
+    assert joint.joint_95_low.isna().equals(joint.n == 0)
+    assert (joint.joint_95_low.dropna() <= joint.completeness.dropna()).all()
+    assert (joint.joint_95_high.dropna() >= joint.completeness.dropna()).all()
+    assert cells[cells.threshold_id == "p0.5"].joint_95_low.isna().all()
+    measures = delta.read(root, "diagnostics").to_pandas().set_index("name")["value"]
+    for name in usable.index:
+        assert measures[f"recall/{name}"] == measures[f"lens_recall/all/{name}"]
+    page = (finished.folder / "data" / "report" / "index.html").read_text()
+    assert f"not measurable with {refused.negatives.item()} negatives, needs 200" in page
 
 
 def test_no_galaxy_of_the_test_split_was_trained_or_selected_on(finished: Checkout) -> None:

@@ -1,0 +1,113 @@
+"""A completeness in words: with its interval and the false-positive rate of its threshold, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from analysis.completeness import ALL, MARGINAL
+from analysis.reporting.inputs import GenerationInputs, ReportInputs
+from analysis.reporting.views import TableView, number, percent
+from analysis.thresholds import Threshold, from_rows
+
+NO_GRID = "no grid"
+UNKNOWN = "FPR not measured"
+_KINDS = (("joint_95", "t"), ("host_clustered_95", "h"), ("jeffreys_95", "j"))
+INTERVALS = (
+    "95 % intervals: host-clustered with the threshold's own uncertainty (t), host-clustered (h) or Jeffreys (j)"
+)
+
+
+def points(thresholds: pd.DataFrame) -> Mapping[str, Threshold]:
+    """The thresholds of one finder by name."""
+    return {point.threshold_id: point for point in from_rows(thresholds)} if len(thresholds) else {}
+
+
+def marginal_row(completeness: pd.DataFrame, threshold_id: str, source_mag_bin: str = ALL) -> pd.Series | None:
+    """The marginal of one threshold and magnitude bin, or None."""
+    if completeness.empty:
+        return None
+    chosen = (completeness["cell"] == MARGINAL) & (completeness["threshold_id"] == threshold_id)
+    found = completeness[chosen & (completeness["source_mag_bin"] == source_mag_bin)]
+    return found.iloc[0] if len(found) else None
+
+
+def best_interval(row: pd.Series) -> str:
+    """A completeness with its widest interval that is known: with the threshold's uncertainty (t), host-clustered (h),
+    or the Jeffreys one (j) where hosts are not known."""
+    for kind, mark in _KINDS:
+        low, high = row.get(f"{kind}_low"), row.get(f"{kind}_high")
+        if not (pd.isna(low) or pd.isna(high)):
+            return f"{percent(row['completeness'], low, high)}\u00a0{mark}"
+    return percent(row["completeness"])
+
+
+def reached(point: Threshold | None) -> str:
+    """The false-positive rate that a threshold reaches on test negatives: `FPR 4.9 % [3.4, 6.9]`."""
+    if point is None or not point.measurable or pd.isna(point.fpr_reached):
+        return UNKNOWN
+    return f"FPR\u00a0{percent(point.fpr_reached, point.fpr_low, point.fpr_high)}"
+
+
+def refused(point: Threshold | None) -> str | None:
+    """Why no completeness is shown at a threshold; None where one is."""
+    if point is None:
+        return None
+    if not point.measurable:
+        return point.refusal
+    return f"not selective ({reached(point)})" if point.status == "not selective" else None
+
+
+def completeness_words(row: pd.Series | None, point: Threshold | None) -> str:
+    """A completeness with the rate of its threshold, or the reason why there is none."""
+    reason = refused(point)
+    if reason is not None:
+        return reason
+    return NO_GRID if row is None else f"{best_interval(row)} at {reached(point)}"
+
+
+def shown(item: GenerationInputs, threshold_id: str) -> bool:
+    """Whether figures of completeness are drawn at a threshold."""
+    return marginal_row(item.completeness, threshold_id) is not None and refused(_point(item, threshold_id)) is None
+
+
+def headline(item: GenerationInputs, threshold_id: str) -> str:
+    """The marginal completeness of one model at one threshold, in words."""
+    return completeness_words(marginal_row(item.completeness, threshold_id), _point(item, threshold_id))
+
+
+def rate(item: GenerationInputs, threshold_id: str) -> str:
+    """The false-positive rate of one of a model's thresholds, in words."""
+    return reached(_point(item, threshold_id))
+
+
+def threshold_view(inputs: ReportInputs) -> TableView:
+    """Every threshold of every model: what fixed it, and what it reaches."""
+    rows = []
+    for item in inputs.generations:
+        for point in points(item.thresholds).values():
+            target = "chosen beforehand" if pd.isna(point.target_fpr) else f"FPR {point.target_fpr:g}"
+            above = "—" if point.above is None else f"{point.above:,} of {point.negatives:,}"
+            value = point.refusal if not point.measurable else number(point.threshold, 5)
+            rate_words = "—" if not point.measurable else reached(point).removeprefix("FPR\u00a0")
+            rows.append([item.name, point.threshold_id, target, value, above, rate_words, f"{point.test_negatives:,}"])
+    headers = (
+        "model",
+        "threshold",
+        "asked for",
+        "probability >",
+        "above, of the negatives that fix thresholds",
+        "FPR reached on test negatives",
+        "test negatives",
+    )
+    caption = (
+        "Thresholds. Those named @val are fixed on validation negatives kept for it, which are neither hosts of "
+        "injections nor test negatives; Clopper-Pearson 95 % intervals. One with fewer than ten negatives expected "
+        "above it is not measurable. Negatives may hold unlisted lenses, which raise the rates."
+    )
+    return TableView(caption, headers, rows)
+
+
+def _point(item: GenerationInputs, threshold_id: str) -> Threshold | None:
+    return points(item.thresholds).get(threshold_id)

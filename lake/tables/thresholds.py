@@ -1,0 +1,68 @@
+"""Contract of ``thresholds``."""
+
+from __future__ import annotations
+
+from lake import columns
+from lake.spec import Column, Rule, TableSpec, lineage_columns
+
+STATUSES = ("fixed", "measured", "not measurable", "not selective")
+
+SPEC = TableSpec(
+    name="thresholds",
+    meaning="A threshold of one finder: the negatives that fixed it, and the false-positive rate it reaches on others",
+    engine="delta-rs",
+    slice_by=("checkpoint_id", "generation"),
+    columns=(
+        columns.checkpoint_id(),
+        columns.generation(),
+        Column(
+            "threshold_id", "string", "p0.3: chosen beforehand; fpr1e-3@val: fixed on validation negatives", role="key"
+        ),
+        Column(
+            "status",
+            "string",
+            "fixed: chosen beforehand; measured: derived; not measurable: too few negatives to derive it; "
+            "not selective: chosen beforehand, and lets too many negatives through",
+            allowed=STATUSES,
+        ),
+        Column(
+            "threshold",
+            "double",
+            "selected above this probability (null: not measurable)",
+            nullable=True,
+            low=0,
+            high=1,
+        ),
+        Column(
+            "target_fpr",
+            "double",
+            "false-positive rate asked for (null: chosen beforehand)",
+            nullable=True,
+            low=0,
+            high=1,
+        ),
+        Column("negatives", "bigint", "validation negatives kept for thresholds", low=0),
+        Column("above", "bigint", "of those, above the threshold (null: not measurable)", nullable=True, low=0),
+        Column(
+            "negatives_needed", "bigint", "negatives that put ten above (null: chosen beforehand)", nullable=True, low=0
+        ),
+        Column("test_negatives", "bigint", "test negatives, which fixed no threshold and are no hosts", low=0),
+        Column("test_above", "bigint", "of those, above the threshold (null: not measurable)", nullable=True, low=0),
+        Column("fpr_reached", "double", "test_above / test_negatives", nullable=True, low=0, high=1),
+        Column(
+            "fpr_low", "double", "Clopper-Pearson 95 % interval of fpr_reached, low end", nullable=True, low=0, high=1
+        ),
+        Column(
+            "fpr_high", "double", "Clopper-Pearson 95 % interval of fpr_reached, high end", nullable=True, low=0, high=1
+        ),
+        *lineage_columns(),
+    ),
+    extra_rules=(
+        Rule(
+            "threshold_unless_not_measurable",
+            "(status = 'not measurable' AND threshold IS NULL) "
+            "OR (status <> 'not measurable' AND threshold IS NOT NULL)",
+            "'threshold' must be given exactly where it can be measured",
+        ),
+    ),
+)

@@ -1,0 +1,175 @@
+"""Thresholds: whose negatives they are, what is refused, and intervals that know the threshold's own uncertainty."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+from analysis.thresholds import bootstrap_thresholds, fix_thresholds, from_rows, threshold_name, threshold_rows
+from analysis.uncertain import fpr_interval, joint_intervals, roc_band, share_interval, tpr_interval
+from lake import delta, tables
+from lake.errors import DataError
+from pipeline.context import with_lineage
+from tests.analysis.report_inputs import EVALUATE
+
+
+def named(fixing, testing, **changes):
+    params = EVALUATE.model_copy(update=changes)
+    return {point.threshold_id: point for point in fix_thresholds(fixing, testing, params)}
+
+
+def test_a_threshold_is_fixed_on_one_sample_and_judged_on_another():
+    rng = np.random.default_rng(0)
+    fixing, testing = rng.random(400), rng.random(1000)
+    point = named(fixing, testing)["fpr5e-2@val"]
+    assert (point.status, point.threshold) == ("measured", np.sort(fixing)[-21])
+    assert (point.negatives, point.above, point.negatives_needed) == (400, 20, 200)
+    above = (testing > point.threshold).sum()
+    assert (point.test_above, point.test_negatives, point.fpr_reached) == (above, 1000, above / 1000)
+    exact = stats.binomtest(int(above), 1000).proportion_ci(0.95, method="exact")
+    assert (point.fpr_low, point.fpr_high) == pytest.approx((exact.low, exact.high))
+
+
+def test_a_rate_with_fewer_than_ten_negatives_expected_above_it_is_refused_by_name():
+    point = named(np.linspace(0, 1, 307), np.linspace(0, 1, 633))["fpr1e-3@val"]
+    assert not point.measurable
+    assert np.isnan(point.threshold)
+    assert point.refusal == "not measurable with 307 negatives, needs 10,000"
+    limit = named(np.linspace(0, 1, 200), [0.5])["fpr5e-2@val"], named(np.linspace(0, 1, 199), [0.5])["fpr5e-2@val"]
+    assert [point.status for point in limit] == ["measured", "not measurable"]
+    assert {point.status for point in named([], [0.5]).values()} == {"fixed", "not measurable", "not selective"}
+
+
+def test_a_fixed_threshold_that_lets_everything_through_is_not_selective():
+    found = named(np.full(300, 0.6), np.full(300, 0.6))
+    assert (found["p0.5"].status, found["p0.5"].fpr_reached, found["p0.5"].fpr_high) == ("not selective", 1.0, 1.0)
+    assert found["p0.5"].fpr_low == pytest.approx(0.025 ** (1 / 300))
+    assert found["fpr5e-2@val"].fpr_reached == 0.0
+    tenth = np.r_[np.ones(30), np.zeros(270)]
+    assert named([], tenth)["p0.5"].status == "fixed", "10 % is the limit, and not above it"
+    assert named([], np.r_[tenth, 1.0])["p0.5"].status == "not selective"
+
+
+def test_rows_meet_the_contract_and_come_back(root):
+    points = fix_thresholds(np.linspace(0, 1, 300), np.linspace(0, 1, 500), EVALUATE)
+    rows = pd.DataFrame(threshold_rows(points, "c1", "demo1"))
+    spec = tables.spec("thresholds")
+    assert set(rows.columns) == {column.name for column in spec.columns if column.role != "lineage"}
+    fields = [column.arrow for column in spec.columns if column.role != "lineage"]
+    stored = with_lineage(pa.Table.from_pylist(rows.replace({np.nan: None}).to_dict("records"), pa.schema(fields)))
+    where = {"checkpoint_id": "c1", "generation": "demo1"}
+    delta.write_slice(root, spec, stored, "demo1", where, code={}, inputs={})
+    back = from_rows(delta.read(root, "thresholds").to_pandas().sample(frac=1.0, random_state=1))
+    assert [p.threshold_id for p in back] == ["p0.3", "p0.5", "fpr5e-2@val", "fpr1e-3@val"]
+    assert {repr(p) for p in back} == {repr(p) for p in points}
+    with pytest.raises(DataError, match="thresholds of different finders are mixed: c1, c2"):
+        from_rows(pd.concat([rows, rows.assign(checkpoint_id="c2")]))
+    with pytest.raises(DataError, match="not finite: leave failed objects out"):
+        fix_thresholds([0.1, np.nan], [0.2], EVALUATE)
+    assert threshold_name(0.05) == "fpr5e-2@val"
+
+
+@pytest.mark.parametrize(("n", "fpr"), [(200, 0.05), (37, 0.3), (400, 0.1)])
+def test_the_bootstrap_of_a_threshold_is_exact(n, fpr):
+    """Against ten thousand resamples, drawn and sorted."""
+    rng = np.random.default_rng(3)
+    sample = rng.normal(size=n)
+    values, weights = bootstrap_thresholds(sample, fpr)
+    drawn = np.sort(rng.choice(sample, (10_000, n)), axis=1)[:, ::-1][:, int(fpr * n + 1e-9)]
+    assert weights.sum() == pytest.approx(1.0)
+    assert np.average(values, weights=weights) == pytest.approx(drawn.mean(), abs=0.01)
+    spread = np.sqrt(np.average((values - np.average(values, weights=weights)) ** 2, weights=weights))
+    assert spread == pytest.approx(drawn.std(), rel=0.05)
+
+
+def test_a_known_threshold_gives_the_jeffreys_interval():
+    for k, n in ((3, 40), (17, 40)):
+        found = share_interval(np.arange(n), np.arange(n) < k, (np.array([0.5]), np.array([1.0])), 0.95)
+        assert found == pytest.approx(proportion_confint(k, n, alpha=0.05, method="jeffreys"), abs=0.004)
+
+
+def test_nothing_found_is_no_certainty():
+    """0 of 127 is not [0, 0], nor 127 of 127 [1, 1]."""
+    negatives = np.linspace(0, 1, 600)
+    low, high = tpr_interval(np.full(127, -1.0), negatives, 0.05, 0.95)
+    assert (low, high) == (0.0, pytest.approx(stats.beta.ppf(0.975, 0.5, 127.5), rel=1e-3))
+    low, high = tpr_interval(np.full(127, 2.0), negatives, 0.05, 0.95)
+    assert (low, high) == (pytest.approx(stats.beta.ppf(0.025, 127.5, 0.5), rel=1e-3), 1.0)
+    assert fpr_interval(np.full(127, 2.0), negatives, 0.85, 0.95)[0] == 0.0
+    assert fpr_interval(np.full(127, 2.0), negatives, 0.85, 0.95)[1] > 1e-4
+
+
+def test_rates_at_a_rate_agree_with_a_drawn_bootstrap():
+    """Both classes resampled, the threshold derived anew each time: the same interval to a point."""
+    rng = np.random.default_rng(5)
+    positive, negative = rng.normal(1.5, 1.0, 300), rng.normal(size=500)
+    draws = [np.mean(rng.choice(positive, 300) > np.sort(rng.choice(negative, 500))[::-1][25]) for _ in range(4000)]
+    assert tpr_interval(positive, negative, 0.05, 0.95) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.012)
+    draws = [np.mean(rng.choice(negative, 500) >= np.sort(rng.choice(positive, 300))[45]) for _ in range(4000)]
+    assert fpr_interval(positive, negative, 0.85, 0.95) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.012)
+
+
+def test_the_band_of_a_roc_begins_where_ten_negatives_lie_above():
+    rng = np.random.default_rng(6)
+    positive, negative = rng.normal(1.5, 1.0, 120), rng.normal(size=400)
+    rates, low, high = roc_band(positive, negative, 0.95)
+    assert rates[0] == pytest.approx(10 / 400)
+    true = stats.norm.sf(stats.norm.isf(rates) - 1.5)
+    assert ((low <= true) & (true <= high)).mean() > 0.9
+    assert len(roc_band(positive, negative[:9], 0.95)[0]) == 0
+
+
+def simulated(rng, negatives, hosts, uses, fpr, correlation):
+    """Injections whose scores share their host's offset; the share above the true threshold is known."""
+    offset = rng.normal(size=hosts) * np.sqrt(correlation)
+    score = 1.0 + np.repeat(offset, uses) + rng.normal(size=hosts * uses) * np.sqrt(1.0 - correlation)
+    fixing = rng.normal(size=negatives)
+    threshold = bootstrap_thresholds(fixing, fpr)
+    low, high = share_interval(np.repeat(np.arange(hosts), uses), score, threshold, 0.95)
+    return low <= stats.norm.sf(stats.norm.isf(fpr) - 1.0) <= high
+
+
+@pytest.mark.parametrize(("negatives", "fpr"), [(300, 0.05)])
+def test_intervals_at_a_derived_threshold_cover(negatives, fpr):
+    rng = np.random.default_rng(11)
+    inside = [simulated(rng, negatives, 80, 4, fpr, 0.3) for _ in range(150)]
+    assert 0.90 <= np.mean(inside) <= 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("above", [6, 10, 15, 50])
+@pytest.mark.parametrize("correlation", [0.0, 0.3])
+@pytest.mark.parametrize("fpr", [0.05, 0.01])
+def test_coverage_over_the_number_of_negatives_above(above, correlation, fpr):
+    rng = np.random.default_rng(above)
+    inside = [simulated(rng, round(above / fpr), 150, 4, fpr, correlation) for _ in range(1500)]
+    assert 0.93 <= np.mean(inside) <= 0.975
+
+
+def test_rows_of_the_table_have_the_interval_of_their_injections():
+    rng = np.random.default_rng(7)
+    rows = pd.DataFrame(
+        {
+            "cell": rng.choice(["0/0/0", "1/0/0"], 400),
+            "galaxy_id": rng.choice([f"h{i}" for i in range(60)], 400),
+            "src_mag_r": rng.uniform(23, 25, 400),
+            "probability": rng.random(400),
+        }
+    )
+    rows.loc[0, "src_mag_r"] = 25.0
+    distribution = bootstrap_thresholds(rng.random(300), 0.1)
+    found = joint_intervals(rows, {"fpr1e-1@val": distribution}, (23.0, 24.0, 25.0))
+    assert len(found) == 3 * 3
+    for (cell, name), part in found.set_index(["cell", "source_mag_bin"]).iterrows():
+        held = rows if cell == "marginal" else rows[rows["cell"] == cell]
+        if name != "all":
+            low, high = (float(edge) for edge in name.split("-"))
+            held = held[(held["src_mag_r"] >= low) & ((held["src_mag_r"] < high) | (high == 25.0))]
+        assert part["n"] == len(held)
+        expected = share_interval(held["galaxy_id"], held["probability"], distribution, 0.95)
+        assert (part["joint_95_low"], part["joint_95_high"]) == pytest.approx(expected)
+    assert joint_intervals(rows.iloc[:0], {"fpr1e-1@val": distribution}, (23.0, 24.0)).empty
