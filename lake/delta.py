@@ -148,10 +148,14 @@ def chosen(root: DataRoot, name: str, slices: Sequence[str | None] | None, at: s
 
 def _read_slice(root: DataRoot, spec: TableSpec, entry: Slice, wanted: Sequence[str], filters: Filters) -> pa.Table:
     table = open_pinned(root, entry)
+    missing = sorted(set(wanted) - {field.name for field in table.schema().fields})
+    if missing:
+        name = cards.stem(entry.card.table, entry.card.slice)
+        raise LakeError(f"table '{name}' was made without {', '.join(missing)}; run `dvc repro`")
     conditions = [(column, "=", value) for column, value in entry.card.where.items()] + list(filters)
     try:
         rows = table.to_pyarrow_table(columns=list(wanted), filesystem=arrow_files(table), filters=conditions or None)
-    except (DeltaError, OSError, pa.ArrowException) as error:
+    except (DeltaError, OSError, pa.ArrowInvalid, pa.ArrowSerializationError) as error:
         raise held.data_verdict(root, entry, error) from error
     schema = spec.arrow_schema()
     return rows.select(list(wanted)).cast(pa.schema([pa.field(c, schema.field(c).type) for c in wanted]))

@@ -6,7 +6,6 @@ disk that is away, too many open files) says nothing about what the lake holds.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -24,6 +23,8 @@ from lake.root import DataRoot
 
 _LOG = "_delta_log"
 _COMMIT = re.compile(r"(\d{20})\.json")
+_UNDERSTOOD = re.compile(r"decompress|corrupt|deserializ|magic bytes", re.IGNORECASE)
+"""What Arrow says of bytes that it has read and cannot unpack."""
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\..*parquet")
 
 
@@ -61,11 +62,12 @@ def damaged(root: DataRoot, entry: Slice, file: str) -> DamagedLogError:
 def data_verdict(root: DataRoot, entry: Slice, error: Exception) -> LakeError:
     """The error to raise where ``error`` came of reading the rows of a version that could be opened.
 
-    What the operating system refuses has a number and, unless a file is missing, says nothing about the bytes; the
-    rest is a file that was read and not understood.
+    A file that is missing, or was read and not understood, is damage. What the operating system or the object store
+    refuses says nothing about the bytes: the one gives a number, the other does not.
     """
-    number = getattr(error, "errno", None)
-    if number is not None and number != errno.ENOENT:
+    if isinstance(error, FileNotFoundError) or not isinstance(error, OSError) or _UNDERSTOOD.search(str(error)):
+        return damaged_data(root, entry, _sentence(error))
+    if error.errno is not None or root.lake_uri is not None:
         return unreachable(root, entry, error)
     return damaged_data(root, entry, _sentence(error))
 

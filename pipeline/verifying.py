@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from lake import cards, delta, held, stamps, tables
 from lake.cards import Slice
 from lake.errors import DamagedError, DamagedLogError, DarkHaloError, LakeError, LostError
@@ -61,8 +63,16 @@ def repair(root: DataRoot, findings: Sequence[Finding]) -> list[str]:
     blobs = sorted({blob for finding in findings for blob in finding.blobs})
     for blob in blobs:
         _set_aside(root, blob)
-    outs = sorted({_out(root, blob).as_posix() for blob in blobs if blob.parent != root.report})
-    return [*([f"dvc checkout {' '.join(outs)}"] if outs else []), "dvc repro"]
+    outs = {_out(root, blob) for blob in blobs if blob.parent != root.report}
+    cached = sorted(out.as_posix() for out in outs if _made_by_dvc(out))
+    return [*([f"dvc checkout {' '.join(cached)}"] if cached else []), "dvc repro"]
+
+
+def _made_by_dvc(out: Path) -> bool:
+    """Whether a stage of the pipeline made an output, so that DVC may hold a copy."""
+    lock = Path("dvc.lock")
+    stages = yaml.safe_load(lock.read_text())["stages"].values() if lock.exists() else ()
+    return any(made["path"] == out.as_posix() for stage in stages for made in stage.get("outs", ()))
 
 
 def _told(part: Callable[[DataRoot], Iterable[Finding]], root: DataRoot) -> list[Finding]:
@@ -111,16 +121,17 @@ def _pixels(root: DataRoot) -> Iterator[Finding]:
 
 
 def _checkpoints(root: DataRoot) -> Iterator[Finding]:
-    from modeling import checkpoint  # loading torch takes seconds, and only this part needs it
-
     for folder in sorted((root.local / "checkpoints").glob("[!.]*")):
+        from modeling import checkpoint  # loading torch takes seconds, and only this part needs it
+
         for sentence in checkpoint.problems(folder):
             yield Finding(sentence, blobs=(folder,))
 
 
 def _grids(root: DataRoot) -> Iterator[Finding]:
     for folder in sorted((root.local / "grid").glob("[!.]*")):
-        yield from _blobs(grid_problems(folder))
+        mine = "" if _made_by_dvc(folder) else "; `dhs inject` makes it again"
+        yield from _blobs({path: f"{told}{mine}" for path, told in grid_problems(folder).items()})
 
 
 def _blobs(problems: dict[Path, str]) -> Iterator[Finding]:

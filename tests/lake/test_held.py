@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,6 +144,36 @@ def test_an_object_store_that_is_away_is_no_lost_table(tmp_path: Path, monkeypat
         monkeypatch.setenv(name, "testing")
     monkeypatch.setattr(delta, "storage_options", lambda: options | {"AWS_REGION": "us-east-1"})
     refuses_to_forget(DataRoot.of(tmp_path / "data", "s3://lake-of-tests/tables"))
+
+
+_REFUSING = """
+import http.server
+class Refusing(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(403)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    do_HEAD = do_GET
+server = http.server.HTTPServer(("127.0.0.1", 0), Refusing)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+def test_a_refusing_object_store_is_no_lost_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(DataRoot.of(tmp_path / "data"), "a", gate("a", "x"))
+    command = [sys.executable, "-c", _REFUSING]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as store:
+        assert store.stdout is not None
+        values = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{int(store.stdout.readline())}", "AWS_DEFAULT_REGION": "r"}
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            values[name] = "testing"
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+        try:
+            refuses_to_forget(DataRoot.of(tmp_path / "data", "s3://lake-of-tests/tables"))
+        finally:
+            store.kill()
 
 
 def test_only_what_is_gone_is_forgotten(pinned: DataRoot) -> None:

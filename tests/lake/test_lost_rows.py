@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
-from lake import cards, delta
-from lake.errors import DamagedError
+from lake import cards, delta, held
+from lake.errors import DamagedError, LakeError, UnreachableError
 from lake.query import query
 from lake.root import DataRoot
 from pipeline import verifying
@@ -62,3 +64,37 @@ def test_lost_rows_are_found_forgotten_and_made_again(pinned: DataRoot, harm: Ca
     assert write(pinned, "a", *(gate("a", f"x{number}") for number in range(3))) == card
     assert verifying.check(pinned, deep=True) == []
     assert query(pinned, "select count(*) as n from gates").to_pylist() == [{"n": 4}]
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (FileNotFoundError(2, "No such file"), True),
+        (OSError("ZSTD decompression failed: Data corruption detected"), True),
+        (pa.ArrowInvalid("Parquet magic bytes not found in footer"), True),
+        (OSError("Corrupt snappy compressed data."), True),
+        (OSError(5, "Input/output error"), False),
+        (OSError(24, "Too many open files"), False),
+        (PermissionError(13, "Permission denied"), False),
+        (OSError("When reading information for key 'x': AWS Error NETWORK_CONNECTION"), False),
+    ],
+)
+def test_only_what_was_read_is_called_lost(pinned: DataRoot, error: Exception, lost: bool) -> None:
+    entry, store = cards.read_slice(pinned, "gates", "s-a"), DataRoot.of(pinned.local, "s3://bucket/lake")
+    assert isinstance(held.data_verdict(store, entry, error), DamagedError if lost else UnreachableError)
+
+
+def test_a_failure_to_read_rows_forgets_nothing(pinned: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*arguments: object, **more: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(DeltaTable, "to_pyarrow_table", away)
+    findings = verifying.check(pinned, deep=True)
+    assert len(findings) == 2
+    assert verifying.repair(pinned, findings) == []
+    assert len(cards.slices(pinned, "gates")) == 2
+
+
+def test_a_table_made_before_a_column_is_not_called_lost(pinned: DataRoot) -> None:
+    with pytest.raises(LakeError, match=r"'gates\.s-a' was made without later; run `dvc repro`"):
+        delta.read(pinned, "gates", ["name", "later"])
