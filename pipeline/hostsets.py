@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from etl.config import CutoutsParams
 from etl.cutoutfiles import SUFFIXES
-from etl.imports import Imported, import_cutouts, load_des_hosts
+from etl.imports import OBSERVING_CONDITIONS, Imported, import_cutouts, load_des_hosts
 from injection.config import GridParams
 from injection.hosts import Hosts
 from injection.measure import sigma_from_annulus
@@ -79,18 +80,21 @@ def host_set(source: str, grid: GridParams, conditions: Conditions, seed: int) -
         return _of_stamps(f"DES galaxies ({path.name})", imported, imported.facts, grid)
     imported = imported_cutouts(path, cutouts)
     facts = _with_conditions(imported, conditions.psf_fwhm_nea_arcsec, grid)
-    name = f'cut-outs of {path.name}, psfsize taken as {conditions.psf_fwhm_nea_arcsec:g}"'
-    return _of_stamps(name, imported, facts, grid)
+    own = imported.facts["psfsize_r"].null_count == 0
+    taken = "" if own else f', psfsize where unknown taken as {conditions.psf_fwhm_nea_arcsec:g}"'
+    return _of_stamps(f"cut-outs of {path.name}{taken}", imported, facts, grid)
 
 
 def _with_conditions(imported: Imported, fwhm_nea_arcsec: float, grid: GridParams) -> pa.Table:
-    """Facts of cut-outs that bring no conditions: a given psfsize, and the depth that their own noise then means."""
-    facts = imported.facts.select(["galaxy_id", "pixel_scale_arcsec"])
-    facts = facts.append_column("psfsize_r", pa.array(np.full(facts.num_rows, fwhm_nea_arcsec)))
+    """Facts of cut-outs with the conditions that they bring; else a given psfsize, and the depth their noise means."""
+    facts = imported.facts
+    known = {name: pc.fill_null(facts[name].cast(pa.float64()), np.nan).to_numpy() for name in OBSERVING_CONDITIONS}
+    known["psfsize_r"] = np.where(known["psfsize_r"] > 0, known["psfsize_r"], fwhm_nea_arcsec)
     usable = np.asarray(np.isfinite(imported.stamps).all(axis=1))
     sigma = sigma_from_annulus(imported.stamps[:, _R], usable, *grid.sky_annulus_px)
-    depth = psfdepth_from_sigma(sigma, fwhm_nea_arcsec, facts["pixel_scale_arcsec"].to_numpy())
-    return facts.append_column("psfdepth_r", pa.array(depth))
+    depth = psfdepth_from_sigma(sigma, known["psfsize_r"], facts["pixel_scale_arcsec"].to_numpy())
+    known["psfdepth_r"] = np.where(known["psfdepth_r"] > 0, known["psfdepth_r"], depth)
+    return pa.table({name: facts[name] for name in ("galaxy_id", "pixel_scale_arcsec")} | known)
 
 
 def one_cell(grid: GridParams, hosts: Hosts, per_radius: int) -> GridParams:

@@ -225,6 +225,24 @@ def test_a_folder_of_the_real_cosmos_catalogue(real_data: Path) -> None:
     assert pixels.reasons == [None] * 4
 
 
+def test_cut_outs_keep_the_conditions_that_they_bring(tmp_path: Path) -> None:
+    """A file's own psfsize and depth win; without them the psfsize is the given one and the depth that of the noise."""
+    stamp = np.random.default_rng(1).normal(0, NOISE, (2, 3, PIXELS, PIXELS)).astype(np.float32)
+    meta = {"galaxy_id": "own", "ra": 1.0, "dec": 1.0, "pixel_scale": 0.262}
+    own = {"psfsize_r": 0.9, "psfsize_g": 1.5, "psfdepth_r": 400.0}
+    write_npz(tmp_path / "own.npz", stamp[0], meta | own)
+    write_npz(tmp_path / "bare.npz", stamp[1], meta | {"galaxy_id": "bare"})
+    found = setting(hosts=str(tmp_path), psf_fwhm_nea=1.3).hosts.hosts
+    bare, brought = found.rows_of(sorted(found.ids.to_pylist()))
+    np.testing.assert_allclose(found.fwhm_nea_arcsec[brought], [1.5, 0.9, 0.9 * 0.94])
+    np.testing.assert_allclose(found.psfdepth[brought, 1], 400.0)
+    np.testing.assert_allclose(found.fwhm_nea_arcsec[bare], [1.3 * 1.05, 1.3, 1.3 * 0.94])
+    np.testing.assert_allclose(found.pixel_sigma_nmgy[bare, 1], NOISE, rtol=0.05)
+    np.testing.assert_allclose(
+        found.psfdepth[bare, 1], 1 / (NOISE**2 * 4 * np.pi * (1.3 / 0.262 / 2.3548) ** 2), rtol=0.1
+    )
+
+
 def test_real_des_galaxies_are_hosts(real_data: Path) -> None:
     found = setting(hosts=str(real_data / "cutouts" / "des_grizY_46_hosts"))
     assert len(found.hosts.hosts.ids) == 46
