@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from lake.config import Section
-from lake.errors import DataError, one_line
+from lake.errors import DataError, ParameterError, one_line
 from modeling.config import TrainParams
 from modeling.sections import PreprocessingParams
 
@@ -67,7 +67,10 @@ class CheckpointCard(Section):
 def read_card(folder: Path) -> CheckpointCard:
     """The card of a checkpoint, every field as it was written when the checkpoint was made."""
     path = folder / CARD
-    card = CheckpointCard.load(_mapping(path), str(path))
+    try:
+        card = CheckpointCard.load(_mapping(path), str(path))
+    except ParameterError as error:
+        raise ParameterError(f"{error}; {_cure(path)}") from error
     if config_sha256(card.config) != card.config_sha256:
         raise altered(path, "the configuration in it is not the one the checkpoint was made with")
     if card.own_sha256() != card.card_sha256:
@@ -77,10 +80,11 @@ def read_card(folder: Path) -> CheckpointCard:
 
 def altered(path: Path, what: str) -> DataError:
     """The error of a file that is not as its checkpoint was made, with the cure."""
-    name = path.parent.name
-    return DataError(
-        f"{path} was altered: {what} (SHA-256 differs); fetch the folder again, or remove it and run `dhs train {name}`"
-    )
+    return DataError(f"{path} was altered: {what} (SHA-256 differs); {_cure(path)}")
+
+
+def _cure(path: Path) -> str:
+    return f"fetch the folder again, or remove it and run `dhs train {path.parent.name}`"
 
 
 def config_sha256(params: TrainParams) -> str:
@@ -105,10 +109,7 @@ def _mapping(path: Path) -> dict[str, Any]:
             raise TypeError(f"it holds a {type(values).__name__} in the place of an object")
     except (OSError, ValueError, TypeError, RecursionError) as error:
         reason = "lists within lists without end" if isinstance(error, RecursionError) else one_line(error)
-        raise DataError(
-            f"{path} cannot be read as a checkpoint: {reason}; fetch the folder again, "
-            f"or remove it and run `dhs train {path.parent.name}`"
-        ) from error
+        raise DataError(f"{path} cannot be read as a checkpoint: {reason}; {_cure(path)}") from error
     return values
 
 

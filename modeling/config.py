@@ -24,6 +24,8 @@ from modeling.sections import (
     ScheduleParams,
 )
 
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 class TrainParams(Section):
     """Everything that defines one generation."""
@@ -101,7 +103,7 @@ def _overlay_chain(name: str) -> dict[str, Any]:
 
 def _read(name: str) -> dict[str, Any]:
     text = (resources.files("modeling") / "generations" / f"{name}.yaml").read_text(encoding="utf-8")
-    values = yaml.safe_load(text)
+    values = yaml.load(text, Loader=_LOADER)
     if not isinstance(values, dict):
         raise ParameterError(f"generations/{name}.yaml must hold a mapping")
     return values

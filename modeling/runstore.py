@@ -1,4 +1,4 @@
-"""The project's runs in MLflow; the only module that imports it (late: that takes seconds).
+"""The project's runs in MLflow.
 
 A run is found again by its tag ``key``: a rerun continues what a killed one left, and the same values logged again
 change nothing.
@@ -9,30 +9,20 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import re
-import shutil
-import sqlite3
 import tempfile
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
-from lake import garbage
-from lake.errors import LakeError
 from lake.root import DataRoot
+from modeling import rundatabase
+from modeling.rundatabase import EXPERIMENT
 
 log = logging.getLogger(__name__)
 
-EXPERIMENT = "darkhaloscope"
 FINISHED = "FINISHED"
-UNDATED_MS = 86_400_000
-"""Start of a run whose records hold no date: MLflow sorts by start, and takes 0 for now."""
 _PER_BATCH, _METRICS_PER_BATCH = 90, 1000
 _PARAM_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 6000, 5000, 36
 
@@ -44,12 +34,27 @@ class RunStore:
     """Runs in the MLflow database of a data root."""
 
     def __init__(self, root: DataRoot) -> None:
-        self.client = _open(root.mlflow_database.resolve())
-        place = (root.mlflow_database.parent / "artifacts").resolve().as_uri()
+        self._database = root.mlflow_database.resolve()
+        self.client = rundatabase.open_client(self._database)
         found = self.client.get_experiment_by_name(EXPERIMENT)
+        place = rundatabase.artifacts(self._database)
         self.experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT, place)
-        if found and found.artifact_location != place:
-            log.warning("the data folder was moved: figures of MLflow runs go to %s", found.artifact_location)
+        if found and found.lifecycle_stage == "deleted":
+            self._restore()
+
+    def _restore(self) -> None:
+        """Take back an experiment that was deleted; of runs that replaced each other the last one stays."""
+        self.client.restore_experiment(self.experiment)
+        log.warning("the experiment '%s' had been deleted in MLflow: it is restored, with its runs", EXPERIMENT)
+        for name in self.note():
+            if not name.startswith("mlflow."):
+                self.set_note(name, "")
+        kept: set[str] = set()
+        for run in sorted(self.find({}), key=lambda run: (run.info.end_time or 0, run.info.start_time), reverse=True):
+            key = run.data.tags.get("key", run.info.run_id)
+            if key in kept:
+                self.delete(run.info.run_id)
+            kept.add(key)
 
     def page(self, port: int) -> str:
         """Where the MLflow page on a local port shows the runs, beside charts of their figures.
@@ -71,11 +76,13 @@ class RunStore:
         wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
         return list(self.client.search_runs([self.experiment], wanted, max_results=5000))
 
-    def run(self, key: str, name: str, tags: Mapping[str, object], parent: str | None = None) -> str:
+    def run(
+        self, key: str, name: str, tags: Mapping[str, object], parent: str | None = None, start_ms: int | None = None
+    ) -> str:
         """Identifier of the run ``key``, made where it is not there."""
         known = self.find({"key": key})
         if not known:
-            return self.create(key, name, tags, parent)
+            return self.create(key, name, tags, parent, start_ms)
         run = str(known[0].info.run_id)
         self.tags(run, tags)
         return run
@@ -93,21 +100,18 @@ class RunStore:
         self.client.delete_run(run)
 
     def close(self, run: str, status: str = FINISHED, end_ms: int | None = None) -> None:
-        self.client.set_terminated(run, status, end_ms)
+        """End a run; one that has finished before keeps its end."""
+        if self.client.get_run(run).info.status != FINISHED:
+            self.client.set_terminated(run, status, end_ms)
 
-    @contextmanager
-    def running(self, run: str) -> Iterator[None]:
-        """Mark the run as running, and as finished, failed or killed when the block ends."""
-        self.client.update_run(run, status="RUNNING")
-        try:
-            yield
-        except KeyboardInterrupt:
-            self.close(run, "KILLED")
-            raise
-        except BaseException:
-            self.close(run, "FAILED")
-            raise
-        self.close(run)
+    def undate(self, ends_ms: Mapping[str, int | None]) -> None:
+        """Runs whose date nobody recorded, with the duration of their log: MLflow's page shows no date for them."""
+        rundatabase.undate(self._database, ends_ms)
+
+    def resume(self, run: str) -> None:
+        """Mark a run that has not finished as running."""
+        if self.client.get_run(run).info.status != FINISHED:
+            self.client.update_run(run, status="RUNNING")
 
     def tags(self, run: str, values: Mapping[str, object]) -> None:
         from mlflow.entities import RunTag
@@ -165,59 +169,14 @@ class RunStore:
 
     def figure(self, run: str, name: str, png: bytes) -> None:
         """A picture among the run's artifacts."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        # The client remembers where a run's artifacts lie, also when the data folder is another one.
+        artifacts = get_artifact_repository(self.client.get_run(run).info.artifact_uri)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / name
             path.write_bytes(png)
-            self.client.log_artifact(run, str(path), "figures")
-
-
-def _open(database: Path) -> Any:
-    """Client of the database, which appears at its place when it is complete."""
-    client_class = _client_class()
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(database.with_suffix(".lock")):
-        if not database.exists():
-            for left in database.parent.glob(".new-*"):
-                shutil.rmtree(left, ignore_errors=True)
-            draft = Path(tempfile.mkdtemp(prefix=".new-", dir=database.parent))
-            client_class(f"sqlite:///{draft / database.name}").search_experiments(max_results=1)
-            (draft / database.name).replace(database)
-            draft.rmdir()
-    _require_sqlite(database)
-    client = client_class(f"sqlite:///{database}")
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.search_experiments(max_results=1)
-    except MlflowException as error:
-        raise LakeError(
-            f"MLflow cannot use {database}: {error}; upgrade it with `mlflow db upgrade sqlite:///{database}`, "
-            "or move it away and run `dvc repro --force`"
-        ) from error
-    return client
-
-
-def _require_sqlite(database: Path) -> None:
-    with closing(sqlite3.connect(database)) as connection:
-        try:
-            connection.execute("SELECT count(*) FROM runs").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise LakeError(
-                f"{database} is no MLflow database ({error}); move it away, the next run makes a new one"
-            ) from error
-
-
-def _client_class() -> Any:
-    """MLflow, imported without its usage reports, its progress notes and the deprecations of what it builds on."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from mlflow.store.tracking import sqlalchemy_store  # noqa: F401  (the client would import it later, and warn)
-        from mlflow.tracking import MlflowClient
-    garbage.spare_imported()
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    return MlflowClient
+            artifacts.log_artifact(str(path), "figures")
 
 
 def _parts(entries: list[Any], size: int) -> Iterator[list[Any]]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,75 +20,135 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake import cards
-from lake.errors import DataError
+from lake.errors import DataError, one_line
 from lake.provenance import git_commit
 from lake.root import DataRoot
-from modeling.runstore import FINISHED, UNDATED_MS, RunStore
+from modeling.runstore import FINISHED, RunStore
 
 if TYPE_CHECKING:
-    from modeling.checkpoint import Checkpoint
+    from modeling.card import CheckpointCard
     from modeling.config import TrainParams
-    from modeling.history import Record
     from modeling.log import EpochRow
-    from modeling.train import TrainResult
+
+log = logging.getLogger(__name__)
 
 TRAINED, HISTORICAL = "trained", "historical"
-_DIGEST = "history_digest"
-_NOT_CURVES = {"epoch", "phase", "best_val_auc"}
+NOT_CURVES = {"epoch", "phase", "best_val_auc"}
 """Of an epoch's row, what is no curve; best_val_auc is kept free for the summary of the run."""
-_NOT_SCIENCE = {"execution", "reference", "description"}
+NOT_SCIENCE = {"execution", "reference", "description"}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a training run is made from: the manifest slice, and the code."""
+
+    fingerprint: str
+    version: int
+    code: Mapping[str, str]
 
 
 class Tracker:
-    """Follows one training run."""
+    """Follows one training run; where MLflow fails it says so once and is silent, and the report adds the run later."""
 
-    def __init__(self, store: RunStore, run: str, parent: str) -> None:
-        self._store, self._run, self._parent = store, run, parent
-        self._logged = store.logged(run, "train_loss")
+    def __init__(self, root: DataRoot, run_id: str, params: TrainParams, origin: Origin) -> None:
+        self._name = params.generation
+        self._lost = False
+        self._logged: dict[int, float] = {}
+        self._attempt(lambda: self._open(root, run_id, params, origin))
+
+    def _open(self, root: DataRoot, run_id: str, params: TrainParams, origin: Origin) -> None:
+        self._store = RunStore(root)
+        self._run, self._parent = open_training(self._store, root, run_id, params, origin)
+        for run in (self._parent, self._run):
+            self._store.resume(run)
+        self._logged = self._store.logged(self._run, "train_loss")
 
     def epoch(self, row: EpochRow) -> None:
         """Log an epoch, unless an earlier attempt did."""
         if self._logged.get(row.epoch) != row.train_loss:
-            values = {key: value for key, value in asdict(row).items() if key not in _NOT_CURVES}
-            self._store.point(self._run, row.epoch, values)
+            self._attempt(lambda: self._store.point(self._run, row.epoch, curves(row)))
 
-    def finish(self, result: TrainResult, checkpoint: Checkpoint) -> None:
+    def finish(self, rows: list[EpochRow], card: CheckpointCard) -> None:
         """Log the epoch whose weights are kept as ``best_*``, and the identity of the checkpoint."""
-        card, best = checkpoint.card, asdict(result.rows[result.best_epoch - 1])
-        kept = {f"best_{key}": best[key] for key in ("val_auc", "val_loss", "binary_score_frac", "metric")}
-        kept |= {f"best_{key}": value for key, value in best.items() if key.startswith("tpr_at_fpr")}
-        kept |= {"best_epoch": result.best_epoch, "epochs_run": len(result.rows)}
-        tags = {"checkpoint_id": card.checkpoint_id, "config_sha256": card.config_sha256, "dtype": result.dtype}
-        tags["ancestors"] = " ".join(card.ancestors) or "none"
-        for run in (self._run, self._parent):
-            self._store.summary(run, kept)
-            self._store.tags(run, tags)
+        self._attempt(lambda: summarise(self._store, (self._run, self._parent), rows, card))
+
+    def end(self, status: str) -> None:
+        """End the run."""
+        self._attempt(lambda: self._store.close(self._run, status))
+        self._attempt(lambda: self._store.close(self._parent, status))
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        if self._lost:
+            return
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - whatever happens to its log, training goes on
+            self._lost = True
+            log.warning(
+                "MLflow does not follow the training of %s: %s; it goes on, and the report adds the run later",
+                self._name,
+                one_line(error),
+            )
 
 
 @contextmanager
-def training_run(
-    root: DataRoot, run_id: str, params: TrainParams, entry: cards.Slice, code: Mapping[str, str]
-) -> Iterator[Tracker]:
-    """The MLflow run of ``run_id`` on the manifest slice ``entry``: a new one, or that of an earlier attempt."""
-    store = RunStore(root)
+def training_run(root: DataRoot, run_id: str, params: TrainParams, origin: Origin) -> Iterator[Tracker]:
+    """The MLflow run of ``run_id``: a new one, or that of an earlier attempt; it ends with the block."""
+    tracker = Tracker(root, run_id, params, origin)
+    try:
+        yield tracker
+    except KeyboardInterrupt:
+        tracker.end("KILLED")
+        raise
+    except BaseException:
+        tracker.end("FAILED")
+        raise
+    tracker.end(FINISHED)
+
+
+def open_training(
+    store: RunStore, root: DataRoot, run_id: str, params: TrainParams, origin: Origin, start_ms: int | None = None
+) -> tuple[str, str]:
+    """A training run and its parent, found or made, with tags, parameters and tables."""
     tags = {
         "generation": params.generation,
         "lineage": params.init or "none",
         "manifest": params.manifest,
-        "data_fingerprint": entry.card.fingerprint,
-        "data_version": entry.pin.version,
-        "commit": code.get("git_commit", "unknown"),
+        "data_fingerprint": origin.fingerprint,
+        "data_version": origin.version,
+        "commit": origin.code.get("git_commit", "unknown"),
         "run_id": run_id,
         "source": TRAINED,
         "mlflow.note.content": params.description,
     }
-    parent = _parent(store, params.generation, tags)
+    parent = parent_run(store, params.generation, tags, start_ms)
     execution = {f"execution.{key}": value for key, value in params.execution.model_dump(mode="json").items()}
-    run = store.run(f"train/{run_id}", f"{params.generation} train", {**tags, **execution, "stage": "train"}, parent)
-    with store.running(run):
-        store.params(run, params.model_dump(mode="json", exclude=_NOT_SCIENCE))
-        _note_tables(store, run, root, {_table_key(entry): f"{entry.card.fingerprint}@{entry.pin.version}"})
-        yield Tracker(store, run, parent)
+    own = {**tags, **execution, "stage": "train"}
+    run = store.run(f"train/{run_id}", f"{params.generation} train", own, parent, start_ms)
+    store.params(run, params.model_dump(mode="json", exclude=NOT_SCIENCE))
+    table = f"table:{cards.stem('manifest', params.manifest)}"
+    _note_tables(store, run, root, {table: f"{origin.fingerprint}@{origin.version}"})
+    return run, parent
+
+
+def curves(row: EpochRow) -> dict[str, float]:
+    """Figures of an epoch that MLflow draws."""
+    return {key: value for key, value in asdict(row).items() if key not in NOT_CURVES}
+
+
+def summarise(
+    store: RunStore, runs: Iterable[str], rows: list[EpochRow], card: CheckpointCard, at_ms: int | None = None
+) -> None:
+    """Log the kept epoch as ``best_*`` figures of runs, and the checkpoint as their tags."""
+    best = asdict(rows[card.best_epoch - 1])
+    kept = {f"best_{key}": best[key] for key in ("val_auc", "val_loss", "binary_score_frac", "metric")}
+    kept |= {f"best_{key}": value for key, value in best.items() if key.startswith("tpr_at_fpr")}
+    kept |= {"best_epoch": card.best_epoch, "epochs_run": len(rows)}
+    tags = {"checkpoint_id": card.checkpoint_id, "config_sha256": card.config_sha256, "dtype": card.dtype}
+    tags["ancestors"] = " ".join(card.ancestors) or "none"
+    for run in runs:
+        store.summary(run, kept, at_ms)
+        store.tags(run, tags)
 
 
 def log_metrics(root: DataRoot, generation: str, metrics: Mapping[str, float]) -> None:
@@ -119,7 +178,9 @@ def log_figure(root: DataRoot, generation: str, name: str, content: bytes) -> No
     if not name.endswith((".png", ".svg")) or Path(name).name != name:
         raise DataError(f"'name' must be a file name that ends in .png or .svg, got {name!r}")
     store = RunStore(root)
-    store.figure(_parent(store, generation), name, content)
+    parent = parent_run(store, generation)
+    store.close(parent)
+    store.figure(parent, name, content)
 
 
 def forget_runs(root: DataRoot, generation: str) -> int:
@@ -133,86 +194,12 @@ def forget_runs(root: DataRoot, generation: str) -> int:
     return len(runs)
 
 
-def import_history(root: DataRoot) -> None:
-    """Import the records of the reference system as runs marked historical, once for every state of the records."""
-    from modeling import history
-    from modeling.config import generations, resolve_generation
-
-    logs: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in history.epochs():
-        logs[row["run_id"]].append(row)
-    params = {name: resolve_generation(name) for name in generations() if name in {r.run_id for r in history.records()}}
-    facts = [[r.model_dump(mode="json") for r in history.records()], logs, {k: v.digest() for k, v in params.items()}]
-    state = json.dumps(facts, sort_keys=True)
-    digest = hashlib.sha256(state.encode()).hexdigest()
-    store = RunStore(root)
-    if store.note().get(_DIGEST) == digest:
-        return
-    for old in store.find({"source": HISTORICAL}):
-        store.delete(old.info.run_id)
-    parents: dict[str, str] = {}
-    for record in history.records():
-        run = _import_record(store, record, parents.get(record.generation))
-        parents.setdefault(record.generation, run)
-        if record.run_id in params:
-            _import_params(store, run, params[record.run_id])
-        _import_log(store, run, record, logs.get(record.run_id, []))
-    store.set_note(_DIGEST, digest)
-
-
-def _import_record(store: RunStore, record: Record, parent: str | None) -> str:
-    tags = {
-        "generation": record.generation,
-        "source": HISTORICAL,
-        "kind": record.kind,
-        "status": record.status,
-        "status_reason": record.status_reason,
-        "lineage": record.ancestor or "none",
-        "run_id": record.run_id,
-        "config_hash": record.config_hash,
-        "network": record.network,
-        "run_date": record.run_date or "not recorded (shown as 1970)",
-        "disagreements": "; ".join(record.disagreements) or None,
-        "mlflow.note.content": record.finding(),
-    }
-    return store.create(f"{HISTORICAL}/{record.run_id}", record.run_id, tags, parent, _start_ms(record))
-
-
-def _import_params(store: RunStore, run: str, params: TrainParams) -> None:
-    note = params.reference.note if params.reference else ""
-    store.tags(run, {"parameters": "as this project's overlay reproduces the run", "parameters_note": note or None})
-    store.params(run, params.model_dump(mode="json", exclude=_NOT_SCIENCE))
-
-
-def _import_log(store: RunStore, run: str, record: Record, rows: list[dict[str, Any]]) -> None:
-    at = _start_ms(record)
-    points = []
-    for row in rows:
-        at += round(1000 * row.get("epoch_seconds", 1.0))
-        values = {k: v for k, v in row.items() if k not in _NOT_CURVES and k != "run_id"}
-        points.append((row["epoch"], at, values))
-    store.points(run, points)
-    figures = {"best_val_auc": record.best_val_auc, "best_epoch": record.best_epoch, "epochs_run": record.epochs_run}
-    prefix = "best_" if record.kind == "training" else ""
-    figures |= {f"{prefix}{key}": value for key, value in record.metrics.items()}
-    store.summary(run, figures, at)
-    store.close(run, FINISHED, at)
-
-
-def _start_ms(record: Record) -> int:
-    if record.run_date is None:
-        return UNDATED_MS
-    return round(
-        datetime(record.run_date.year, record.run_date.month, record.run_date.day, tzinfo=UTC).timestamp() * 1000
-    )
-
-
-def _parent(store: RunStore, generation: str, tags: Mapping[str, object] | None = None) -> str:
-    """The run of a generation that is trained or scored here."""
+def parent_run(
+    store: RunStore, generation: str, tags: Mapping[str, object] | None = None, start_ms: int | None = None
+) -> str:
+    """The run of a generation that is trained or scored here; it lasts as long as its first training."""
     own = {"generation": generation, "source": TRAINED, "stage": "generation"}
-    run = store.run(f"{TRAINED}/{generation}", generation, {**(tags or {}), **own})
-    store.close(run)
-    return run
+    return store.run(f"{TRAINED}/{generation}", generation, {**(tags or {}), **own}, start_ms=start_ms)
 
 
 def _log_result(store: RunStore, root: DataRoot, generation: str, stage: str, result: Mapping[str, Any]) -> None:
@@ -229,7 +216,9 @@ def _log_result(store: RunStore, root: DataRoot, generation: str, stage: str, re
     commit = lineage.get("code", {}).get("git_commit") or git_commit()
     tags = {**_model_facts(root, generation), "generation": generation, "source": TRAINED, "stage": stage}
     tags |= {"commit": commit, "digest": digest}
-    run = store.create(key, f"{generation} {stage}", tags, _parent(store, generation))
+    parent = parent_run(store, generation)
+    store.close(parent)
+    run = store.create(key, f"{generation} {stage}", tags, parent)
     store.params(run, result["params"])
     _note_tables(store, run, root, lineage.get("inputs", {}))
     store.summary(run, result["metrics"])
@@ -274,10 +263,6 @@ def _note_tables(store: RunStore, run: str, root: DataRoot, inputs: Mapping[str,
         fingerprint, _, version = value.rpartition("@")
         if kind == "table" and version.isdigit():
             store.table_input(run, name, root.table(name.split(".")[0]), int(version), fingerprint)
-
-
-def _table_key(entry: cards.Slice) -> str:
-    return f"table:{cards.stem(entry.card.table, entry.card.slice)}"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -6,17 +6,37 @@ machine, so that one stage does it for all.
 
 from __future__ import annotations
 
+import logging
+
 from analysis.figures.completeness import heat_map
 from analysis.figures.curves import roc_figure
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import rate, shown
+from lake.errors import DarkHaloError
 from lake.root import DataRoot
-from modeling import tracking
+from modeling import pastruns, tracking
+from modeling.rundatabase import told
+
+log = logging.getLogger(__name__)
 
 
 def mirror(root: DataRoot, inputs: ReportInputs) -> None:
-    """Log the reference system's runs, and metrics, grid and figures of every generation of the report."""
-    tracking.import_history(root)
+    """Log the reference system's runs, trainings that MLflow missed, and what the report shows of every generation."""
+    with told():
+        pastruns.import_history(root)
+        for name in root.finders():
+            _log_training(root, name)
+        _log_results(root, inputs)
+
+
+def _log_training(root: DataRoot, name: str) -> None:
+    try:
+        pastruns.log_training(root, name)
+    except DarkHaloError as error:
+        log.warning("the training of %s is not in MLflow: %s", name, error)
+
+
+def _log_results(root: DataRoot, inputs: ReportInputs) -> None:
     for item in inputs.generations:
         values = item.diagnostics.dropna(subset=["value"])
         names = values["name"].str.replace("@", ":", regex=False)  # MLflow allows no @ in a metric's name

@@ -28,11 +28,13 @@ def ui(port: int) -> None:
     """Open the MLflow page on this checkout's runs and on the recorded runs of the reference system."""
     import subprocess
 
+    from modeling.pastruns import import_history
+    from modeling.rundatabase import told
     from modeling.runstore import RunStore
-    from modeling.tracking import import_history
     from pipeline.params import root
 
-    import_history(root())
+    with told():
+        import_history(root())
     database = root().mlflow_database
     click.echo(f"The runs, and their figures side by side (stop with Ctrl-C): {RunStore(root()).page(port)}")
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

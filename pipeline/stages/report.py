@@ -13,5 +13,5 @@ from pipeline.seal import sealed
 
 def run(context: RunContext, params: ReportParams) -> None:
     inputs = gather(context, params)
-    mirror(context.root, inputs)
     write_atomically(context.root.report / "index.html", sealed(render_report(inputs)))
+    mirror(context.root, inputs)

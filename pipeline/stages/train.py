@@ -32,12 +32,13 @@ def run(context: RunContext, params: TrainParams) -> None:
     training, validation = (
         load_arrays(rows.filter(pc.equal(rows["split"], s)), stamps, params) for s in ("train", "val")
     )
-    with tracking.training_run(context.root, name, params, entry, context.code) as tracker:
+    origin = tracking.Origin(entry.card.fingerprint, entry.pin.version, context.code)
+    with tracking.training_run(context.root, name, params, origin) as tracker:
         weights = ancestor.weights() if ancestor else None
         result = train(params, training, validation, context.work(name), weights, tracker.epoch)
         folder = context.root.checkpoints(context.generation)
         checkpoint = publish(result, folder, manifest, training, validation, ancestor)
-        tracker.finish(result, checkpoint)
+        tracker.finish(result.rows, checkpoint.card)
     context.write(
         "training_epochs",
         _epochs(name, context.generation, result.rows),

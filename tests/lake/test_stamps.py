@@ -115,7 +115,7 @@ def lake_of(root: DataRoot) -> list[np.ndarray]:
     same = {"galaxy_id": ids, "cutout_version": pa.array(["v"] * 9), **{n: named[n] for n in PLACE}}
     put(root, "cutouts", {**same, "status": pa.array(["ok"] * 9)}, None, {})
     manifest = {"manifest_id": "m", "cutout_path": "s", "ra": 1.0, "dec": 1.0, "type_bin": "SER", "nobs_z_bin": "3-5"}
-    manifest |= {"split": "train", "pool": "N1", "healpix_128": 1, "label": 0, "sample_weight": 1.0}
+    manifest |= {"split": "train", "pool": "N1", "healpix_128": 1, "label": 0}
     put(root, "manifest", {**same, **{n: pa.array([v] * 9) for n, v in manifest.items()}}, "m", {"manifest_id": "m"})
     return made
 

@@ -7,40 +7,47 @@ import logging
 import math
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lake.cards import Card, Pin, Slice
+from lake import delta, tables
 from lake.errors import DataError, LakeError
 from lake.root import DataRoot
-from modeling import history, tracking
+from modeling import history, pastruns, rundatabase, tracking
 from modeling.checkpoint import Manifest, publish, run_id
 from modeling.config import TrainParams
 from modeling.data import TrainingArrays
 from modeling.log import EpochRow
 from modeling.runstore import RunStore, _name
+from modeling.tracking import Origin
 from modeling.train import train
+from pipeline.context import with_lineage
 
 FINGERPRINT = "48:-170141183460469231731687303715884105728:00ffeeddccbbaa99"
-ENTRY = Slice(
-    Card("manifest", "main", 48, "abc", FINGERPRINT, {"manifest_id": "main"}), Pin(7, "id-of-table", FINGERPRINT)
-)
 CODE = {"git_commit": "c0ffee", "pipeline_version": "0.1.0", "stage": "train"}
+ORIGIN = Origin(FINGERPRINT, 7, CODE)
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with the history in it: making one takes seconds."""
     made = DataRoot.of(tmp_path_factory.mktemp("mlflow"))
-    tracking.import_history(made)
+    pastruns.import_history(made)
     return made.mlflow_database
 
 
@@ -64,7 +71,7 @@ def only(store: RunStore, **tags: str) -> Any:
 
 
 def open_run(root: DataRoot, name: str, params: TrainParams) -> Any:
-    return tracking.training_run(root, name, params, ENTRY, CODE)
+    return tracking.training_run(root, name, params, ORIGIN)
 
 
 def test_training_is_followed_from_parameters_to_checkpoint(
@@ -75,7 +82,7 @@ def test_training_is_followed_from_parameters_to_checkpoint(
     with open_run(root, name, small) as tracker:
         result = train(small, *splits, tmp_path / "work", on_epoch=tracker.epoch)
         checkpoint = publish(result, root.checkpoints("demo1"), manifest, *splits)
-        tracker.finish(result, checkpoint)
+        tracker.finish(result.rows, checkpoint.card)
     store = RunStore(root)
     run = only(store, run_id=name, stage="train")
     assert run.info.status == "FINISHED"
@@ -87,7 +94,7 @@ def test_training_is_followed_from_parameters_to_checkpoint(
     assert expected.items() <= run.data.tags.items()
     assert store.logged(run.info.run_id, "train_loss") == {r.epoch: r.train_loss for r in result.rows}
     (dataset,) = (entry.dataset for entry in run.inputs.dataset_inputs)
-    assert (dataset.name, dataset.source_type) == ("manifest.main", "delta_table")
+    assert (dataset.name, dataset.source_type) == ("manifest.audit_70_15_15", "delta_table")
     assert FINGERPRINT.endswith(dataset.digest)
     assert json.loads(dataset.source)["delta_table_version"] == 7
     parent = only(store, stage="generation")
@@ -130,12 +137,10 @@ def test_a_killed_run_is_continued_and_ended(root: DataRoot, small: TrainParams,
         from pathlib import Path
         from lake.root import DataRoot
         from modeling.config import TrainParams
-        from lake.cards import Card, Pin, Slice
         from modeling.log import EpochRow
-        from modeling.tracking import training_run
+        from modeling.tracking import Origin, training_run
         root, params = DataRoot.of(sys.argv[1]), TrainParams.model_validate_json(sys.argv[2])
-        entry = Slice(Card("manifest", "main", 1, "", "1:2:3"), Pin(7, "", "1:2:3"))
-        with training_run(root, "demo1-a", params, entry, {}) as tracker:
+        with training_run(root, "demo1-a", params, Origin("1:2:3", 7, {})) as tracker:
             tracker.epoch(EpochRow(1, 0.5, *[0.9] * 9, 100, "full", 1.5))
             Path(sys.argv[3]).touch()
             time.sleep(600)
@@ -223,16 +228,172 @@ def test_figures_lie_beside_the_database(root: DataRoot) -> None:
         tracking.log_figure(fresh, "demo1", "../curve.png", b"")
 
 
-def test_a_moved_data_folder_is_told(root: DataRoot, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
+def test_a_copied_data_folder_has_its_own_figures(root: DataRoot, caplog: pytest.LogCaptureFixture) -> None:
+    tracking.log_figure(root, "demo1", "first.png", b"first")
+    copy = DataRoot.of(shutil.copytree(root.local, root.local.parent / "a copy é"))
+    before = {path: path.read_bytes() for path in (root.local / "mlflow" / "artifacts").rglob("*") if path.is_file()}
+    with caplog.at_level(logging.INFO):
+        tracking.log_figure(copy, "demo1", "second.png", b"second")
+    assert "the data folder was moved or copied" in caplog.text
+    assert before == {p: p.read_bytes() for p in (root.local / "mlflow" / "artifacts").rglob("*") if p.is_file()}
+    for place, names in ((copy, {"first.png", "second.png"}), (root, {"first.png"})):
+        run = only(RunStore(place), source="trained", stage="generation").info
+        assert run.artifact_uri.startswith((place.mlflow_database.parent / "artifacts").resolve().as_uri())
+        assert {path.name for path in figures(run.artifact_uri)} == names
+    shutil.rmtree(root.local)
+    run = only(RunStore(copy), source="trained", stage="generation").info
+    assert len(list(figures(run.artifact_uri))) == 2
+
+
+def figures(artifact_uri: str) -> Iterator[Path]:
+    return Path(url2pathname(urlsplit(artifact_uri).path)).rglob("*.png")
+
+
+def test_runs_end_once(root: DataRoot, small: TrainParams) -> None:
+    write_grid(root.grid("demo1"))
+
+    def ends() -> dict[str, tuple[int, int, str]]:
+        found = RunStore(root).find({"source": "trained"})
+        return {r.info.run_name: (r.info.start_time, r.info.end_time, r.info.status) for r in found}
+
+    with open_run(root, "demo1-a", small) as tracker:
+        tracker.epoch(row(1))
+        assert {status for *_, status in ends().values()} == {"RUNNING"}
+    tracking.log_metrics(root, "demo1", {"auc": 0.9})
+    tracking.log_grid(root, "demo1", "g1", root.grid("demo1"))
+    first = ends()
+    assert len(first) == 4
+    assert first["demo1"][1] - first["demo1 train"][1] < 1000, "the generation's run lasts as long as its training"
+    time.sleep(0.02)
+    tracking.log_metrics(root, "demo1", {"auc": 0.9})
+    tracking.log_grid(root, "demo1", "g1", root.grid("demo1"))
+    tracking.log_figure(root, "demo1", "roc.svg", b"<svg/>")
+    with open_run(root, "demo1-a", small) as tracker:
+        tracker.epoch(row(1))
+    assert ends() == first
+
+
+@contextmanager
+def held(database: Path) -> Iterator[None]:
+    """The database while another process writes to it."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def test_a_database_in_use_is_told_and_kept(root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rundatabase, "PATIENCE_S", 0.1)
+    with (
+        held(root.mlflow_database),
+        pytest.raises(LakeError, match=r"mlflow\.db is in use by another process .*repeat"),
+    ):
         RunStore(root)
-    assert "the data folder was moved" in caplog.text
+    RunStore(root)
+
+
+def test_a_database_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    odd = DataRoot.of(tmp_path / "data")
+    odd.mlflow_database.mkdir(parents=True)
+    with pytest.raises(LakeError, match=r"mlflow\.db cannot be written to .*permissions"):
+        RunStore(odd)
+
+
+def write_epochs(root: DataRoot, rows: list[EpochRow], small: TrainParams) -> None:
+    """The table that the stage writes at the end of a training."""
+    values = [
+        {"run_id": "r", "origin": "demo1", "generation": "demo1"}
+        | {key: value for key, value in asdict(row).items() if key != "metric"}
+        for row in rows
+    ]
+    table = with_lineage(pa.Table.from_pylist(values))
+    inputs = {f"table:manifest.{small.manifest}": f"{FINGERPRINT}@7"}
+    delta.write_slice(
+        root, tables.spec("training_epochs"), table, "demo1", {"origin": "demo1"}, code=CODE, inputs=inputs
+    )
+
+
+@pytest.mark.parametrize("breaks", ["at once", "in the second epoch"])
+def test_a_training_outlives_its_log_which_the_report_makes_whole(
+    root: DataRoot,
+    small: TrainParams,
+    splits: tuple[TrainingArrays, TrainingArrays],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    breaks: str,
+) -> None:
+    monkeypatch.setattr(rundatabase, "PATIENCE_S", 0.1)
+    name = run_id(small, FINGERPRINT)
+
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    with ExitStack() as stack:
+        if breaks == "at once":
+            stack.enter_context(held(root.mlflow_database))
+        tracker = stack.enter_context(open_run(root, name, small))
+        if breaks != "at once":
+            tracker.epoch(row(1))
+            stack.enter_context(pytest.MonkeyPatch.context()).setattr(RunStore, "point", fail)
+        result = train(small, *splits, tmp_path / "work", on_epoch=tracker.epoch)
+        checkpoint = publish(result, root.checkpoints("demo1"), Manifest(small.manifest, FINGERPRINT), *splits)
+        tracker.finish(result.rows, checkpoint.card)
+    assert caplog.text.count("MLflow does not follow the training of demo1") == 1
+    write_epochs(root, result.rows, small)
+    for _ in range(2):
+        pastruns.log_training(root, "demo1")
+    store = RunStore(root)
+    run = only(store, run_id=name, stage="train")
+    logged = store.logged(run.info.run_id, "val_auc")
+    assert set(logged) == {r.epoch for r in result.rows}
+    assert (run.info.status, run.data.tags["checkpoint_id"]) == ("FINISHED", checkpoint.card.checkpoint_id)
+    assert run.data.metrics["best_val_auc"] == checkpoint.card.best_val_auc
+    assert run.data.tags["commit"] == "c0ffee"
+    spent = sum(r.epoch_seconds for r in result.rows)
+    if breaks == "at once":
+        assert run.info.end_time - run.info.start_time == pytest.approx(1000 * spent, abs=2)
+    else:
+        assert only(store, stage="generation").info.status == "FINISHED"
+
+
+def test_an_unfollowed_training_adds_nothing_without_a_checkpoint(root: DataRoot) -> None:
+    pastruns.log_training(root, "demo1")
+    assert RunStore(root).find({"source": "trained"}) == []
+
+
+def test_a_deleted_experiment_is_restored_with_its_runs(
+    root: DataRoot, small: TrainParams, caplog: pytest.LogCaptureFixture
+) -> None:
+    for value in (0.9, 0.91):
+        tracking.log_metrics(root, "demo1", {"auc": value})
+    store = RunStore(root)
+    store.client.delete_experiment(store.experiment)
+    with open_run(root, "demo1-a", small) as tracker:
+        tracker.epoch(row(1))
+    assert "had been deleted in MLflow: it is restored, with its runs" in caplog.text
+    assert only(RunStore(root), stage="evaluate").data.metrics == {"auc": 0.91}, "what was replaced stays deleted"
+    assert only(RunStore(root), stage="train").info.status == "FINISHED"
+    assert RunStore(root).note()["history_digest"] == "", "the next report imports the history anew"
+
+
+def test_undated_history_has_no_date(root: DataRoot) -> None:
+    runs = {run.data.tags["run_id"]: run for run in RunStore(root).find({"source": "historical"})}
+    dated = {record.run_id for record in history.records() if record.run_date}
+    assert len(dated) == 8
+    for name, run in runs.items():
+        if name in dated:
+            assert datetime.fromtimestamp(run.info.start_time / 1000, UTC).year == 2026
+        else:
+            assert run.info.start_time == 0, "MLflow's page shows a dash for 0"
+            assert run.data.tags["run_date"] == "not recorded"
+    assert runs["gen1"].info.end_time is None, "nothing is known of how long it took"
 
 
 def test_history_is_imported_once_and_marked(root: DataRoot) -> None:
     store = RunStore(root)
     before = {run.info.run_id for run in store.find({"source": "historical"})}
-    tracking.import_history(root)
+    pastruns.import_history(root)
     assert {run.info.run_id for run in store.find({"source": "historical"})} == before
     assert len(before) == 26
     gen4 = only(store, source="historical", run_id="gen4")
@@ -250,7 +411,7 @@ def test_a_history_cut_off_in_mid_import_is_made_whole(root: DataRoot) -> None:
     store = RunStore(root)
     store.delete(only(store, run_id="D05").info.run_id)
     store.set_note("history_digest", "of an older state")
-    tracking.import_history(root)
+    pastruns.import_history(root)
     assert len(store.find({"source": "historical"})) == 26
 
 

@@ -1,0 +1,142 @@
+"""The MLflow database of a data root: opened, followed where the data were moved or copied, or refused in a sentence.
+
+With :mod:`modeling.runstore` the only module that imports MLflow (late: that takes seconds).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sqlite3
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lake import garbage
+from lake.errors import LakeError, one_line
+
+log = logging.getLogger(__name__)
+
+EXPERIMENT = "darkhaloscope"
+PATIENCE_S = 10.0
+"""How long a database that another process writes to is waited for."""
+_IN_USE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
+
+
+def open_client(database: Path) -> Any:
+    """Client of the database, which is made where there is none and appears at its place when it is complete."""
+    client_class = _client_class()
+    try:
+        _make(database, client_class)
+        _follow(database)
+    except sqlite3.Error as error:
+        raise _told(database, error) from error
+    except (OSError, Timeout) as error:
+        raise LakeError(f"MLflow cannot use {database}: {one_line(error)}; see who else uses its folder") from error
+    client = client_class(f"sqlite:///{database}")
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.search_experiments(max_results=1)
+    except MlflowException as error:
+        raise LakeError(
+            f"MLflow cannot use {database}: {one_line(error)}; upgrade it with `mlflow db upgrade sqlite:///{database}`,"
+            " or move it away and run `dvc repro --force report`"
+        ) from error
+    return client
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Whatever MLflow or its database raise in the block, in one sentence."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("mlflow", "sqlalchemy", "sqlite3"):
+            raise
+        raise LakeError(f"MLflow failed ({one_line(error)}); repeat `dvc repro`, which adds what is missing") from error
+
+
+def artifacts(database: Path) -> str:
+    """Where the figures of the runs lie: beside the database."""
+    return (database.parent / "artifacts").as_uri()
+
+
+def undate(database: Path, ends_ms: Mapping[str, int | None]) -> None:
+    """Take the start time from runs whose date nobody recorded, which MLflow's page shows as a dash.
+
+    Their end is the duration of their log, or none. MLflow's client would put the present time in the place of both.
+    """
+    with closing(_connected(database)) as connection, connection:
+        rows = [(end, run) for run, end in ends_ms.items()]
+        connection.executemany("UPDATE runs SET start_time = 0, end_time = ? WHERE run_uuid = ?", rows)
+
+
+def _make(database: Path, client_class: Any) -> None:
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(database.with_suffix(".lock"), timeout=6 * PATIENCE_S):
+        if database.exists():
+            return
+        for left in database.parent.glob(".new-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        draft = Path(tempfile.mkdtemp(prefix=".new-", dir=database.parent))
+        client_class(f"sqlite:///{draft / database.name}").search_experiments(max_results=1)
+        (draft / database.name).replace(database)
+        draft.rmdir()
+
+
+def _follow(database: Path) -> None:
+    """Point the runs to the figures beside the database: MLflow keeps addresses, also of a folder left behind."""
+    with closing(_connected(database)) as connection, connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("SELECT count(*) FROM runs").fetchone()
+        found = connection.execute(
+            "SELECT experiment_id, artifact_location FROM experiments WHERE name = ?", (EXPERIMENT,)
+        ).fetchone()
+        if not found or found[1] == artifacts(database) or not str(found[1]).startswith(("file:", "/")):
+            return
+        experiment, former = found
+        log.info("the data folder was moved or copied: figures of MLflow runs now lie in %s", artifacts(database))
+        connection.execute(
+            "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (artifacts(database), experiment)
+        )
+        connection.execute(
+            "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) "
+            "WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?",
+            (artifacts(database), len(former) + 1, experiment, len(former), former),
+        )
+
+
+def _connected(database: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=PATIENCE_S, isolation_level=None)
+
+
+def _told(database: Path, error: sqlite3.Error) -> LakeError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code in _IN_USE:
+        return LakeError(
+            f"{database} is in use by another process ({error}): wait for it or end it, and repeat; nothing is lost"
+        )
+    if code in _NO_DATABASE:
+        return LakeError(f"{database} is no MLflow database ({error}); move it away, the next run makes a new one")
+    return LakeError(f"{database} cannot be written to ({error}): see to its permissions and its disk, and repeat")
+
+
+def _client_class() -> Any:
+    """MLflow, imported without its usage reports, its progress notes and the deprecations of what it builds on."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow.store.tracking import sqlalchemy_store  # noqa: F401  (the client would import it later, and warn)
+        from mlflow.tracking import MlflowClient
+    garbage.spare_imported()
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    return MlflowClient
