@@ -16,15 +16,11 @@ import pytest
 from lake import processes
 
 WORKERS = """
-import multiprocessing, os, sys, time
-from concurrent.futures import ProcessPoolExecutor
-from lake.processes import end_with_parent
+import time
+from demo.survey import _each_brick
 
 if __name__ == "__main__":
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=context, initializer=end_with_parent) as pool:
-        print(*{pool.submit(os.getpid).result() for _ in range(4)}, flush=True)
-        pool.submit(time.sleep, 600).result()
+    list(_each_brick(time.sleep, [600, 600], 2))
 """
 
 
@@ -35,16 +31,20 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+def test_workers_of_the_demo_survey_end_with_a_killed_parent(tmp_path: Path) -> None:
     script = tmp_path / "work.py"
     script.write_text(WORKERS)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment) as parent:
-        assert parent.stdout is not None
-        workers = [psutil.Process(int(number)) for number in parent.stdout.readline().split()]
-        assert workers
+    with subprocess.Popen([sys.executable, script], env=environment) as parent:
+        own = psutil.Process(parent.pid)
+        wait_until(lambda: len(spawned(own)) == 2)
+        workers = spawned(own)
         parent.kill()
     wait_until(lambda: not any(worker.is_running() for worker in workers))
+
+
+def spawned(parent: psutil.Process) -> list[psutil.Process]:
+    return [child for child in parent.children() if any("spawn_main" in word for word in child.cmdline())]
 
 
 def test_a_step_of_the_clock_kills_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
