@@ -28,6 +28,6 @@ def read_version(spark: SparkSession, root: DataRoot, name: str, version: int) -
 
 
 def _read_slice(spark: SparkSession, root: DataRoot, entry: Slice) -> DataFrame:
-    delta.open_pinned(root, entry)
+    delta.require_files(root, entry, delta.open_pinned(root, entry))
     rows = read_version(spark, root, entry.card.table, entry.pin.version)
     return rows.where(delta.where_sql(entry.card.where)) if entry.card.where else rows
