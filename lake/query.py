@@ -88,10 +88,11 @@ def query(root: DataRoot, text: str, at: str | None = None) -> pa.Table:
 
 
 def read_view(root: DataRoot, name: str) -> pa.Table:
-    """All rows of a view, with the types of the table whose columns it has."""
-    schema = tables.spec(views.view(name).table).arrow_schema()
+    """All rows of a view in the order of the key, with the types of the table whose columns it has."""
+    spec = tables.spec(views.view(name).table)
     rows = _answer(root, f"SELECT * FROM {name}", None)
-    return rows.cast(pa.schema([pa.field(field.name, field.type) for field in schema]))
+    rows = rows.cast(pa.schema([pa.field(field.name, field.type) for field in spec.arrow_schema()]))
+    return rows.sort_by([(key, "ascending") for key in spec.key])
 
 
 def _answer(root: DataRoot, text: str, at: str | None, verb: str = "") -> pa.Table:
@@ -205,8 +206,7 @@ def _register(
 
 def _refuse_lost_rows(root: DataRoot, named: dict[str, tuple[str, int | None]], at: str | None, *, whole: bool) -> None:
     """Where a query failed: name the table of which files are missing, or (``whole``: read) damaged, if that is why."""
-    asked = {name for name, _ in named.values()}
-    needed = {table for name in asked for table in (views.view(name).needs if name in views.names() else (name,))}
+    needed = {table for name, _ in named.values() for table in views.named(name)}
     for table in sorted(needed):
         for part in cards.slices(root, table, at):
             delta.require_files(root, part, delta.open_pinned(root, part))
