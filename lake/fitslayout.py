@@ -7,6 +7,7 @@ HDU carries a checksum it is verified: damaged bytes of a compressed tile decode
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,23 @@ _MOST_HDUS = 64
 _MOST_SIDE = 16_384
 """Pixels along a side of an image; the survey's have 3600."""
 _CHUNK_BLOCKS = 4096
+_LARGEST_PIXEL = 8
+_GZIP = b"\x1f\x8b"
+_FIELD_BYTES = {
+    "L": 1,
+    "B": 1,
+    "A": 1,
+    "I": 2,
+    "J": 4,
+    "K": 8,
+    "E": 4,
+    "D": 8,
+    "C": 8,
+    "M": 16,
+    "P": 8,
+    "Q": 16,
+    "X": 1,
+}
 Cards = Mapping[str, str]
 
 
@@ -64,6 +82,8 @@ def walk(path: Path, most: int = _MOST_HDUS) -> list[Unit]:
                 break
             found.append(_unit(cards, start, file.tell(), total))
             _check_sum(file, found[-1])
+            if cards.get("ZIMAGE") == "T":
+                _check_tile_lengths(file, found[-1])
     return found
 
 
@@ -79,7 +99,7 @@ def _header(file: BinaryIO, first: bytes) -> Cards | None:
         if block == 0 and not text.startswith(first):
             if first == b"XTENSION":
                 return None
-            raise DataError("it is no FITS file")
+            raise DataError("it is packed by gzip: unpack it" if text.startswith(_GZIP) else "it is no FITS file")
         for place in range(0, len(text), _CARD):
             card = text[place : place + _CARD].decode("latin-1")
             if card.rstrip() == "END":
@@ -125,6 +145,26 @@ def _check_tiles(unit: Unit, sides: list[int]) -> None:
         tiles *= -(-side // tile)
     if len(sides) != 2 or sides[1] != tiles:
         raise DataError(f"a compressed image of {tiles} tiles must have as many table rows, got {sides[1:]}")
+
+
+def _check_tile_lengths(file: BinaryIO, unit: Unit) -> None:
+    """No tile may take more bytes than its pixels need unpacked: what a packed tile expands to is bounded by that."""
+    tile = math.prod(unit.whole(f"ZTILE{axis + 1}", 1) for axis in range(unit.whole("ZNAXIS")))
+    width, rows = unit.whole("NAXIS1"), unit.whole("NAXIS2")
+    file.seek(unit.data)
+    table = np.frombuffer(file.read(width * rows), dtype=np.uint8).reshape(rows, width)
+    place = 0
+    for field in range(1, unit.whole("TFIELDS") + 1):
+        form = re.match(r"'(\d*)([A-Z])([A-Z]?)", unit.cards.get(f"TFORM{field}", ""))
+        if form is None or form[2] not in _FIELD_BYTES:
+            raise DataError(f"TFORM{field} must be a format of a table's column, got {unit.cards.get(f'TFORM{field}')}")
+        size = _FIELD_BYTES[form[2]]
+        if form[2] in "PQ" and place + size <= width:
+            half = np.ascontiguousarray(table[:, place : place + size // 2]).view(f">u{size // 2}")
+            longest = int(half.max(initial=0)) * _FIELD_BYTES.get(form[3], 1)
+            if longest > _LARGEST_PIXEL * tile + BLOCK:
+                raise DataError(f"a tile of {tile} pixels takes {longest} bytes")
+        place += int(form[1] or 1) * size
 
 
 def _check_sum(file: BinaryIO, unit: Unit) -> None:

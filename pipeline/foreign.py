@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from scipy.special import expit
 
 from analysis.config import CompletenessParams
 from analysis.figures.stamps import contact_sheet
 from etl.config import CutoutsParams
-from etl.imports import Imported, import_cutouts, load_des_hosts
+from etl.imports import import_cutouts, load_des_hosts
 from injection.config import GridParams
 from injection.grid import grid_sources, plan
-from injection.hosts import Hosts
-from injection.stream import LoadHosts, Sized
-from lake.errors import DataError
+from injection.stream import Sized
 from lake.names import checked_name
 from modeling.scorer import load_scorer
 from pipeline import params
 from pipeline.context import RunContext, stage_run
-from pipeline.hostsets import HostSet, one_cell
+from pipeline.hostsets import of_stamps, one_cell
 from pipeline.injecting import Setting
 from pipeline.pixels import Pixels, draw_pixels
 from pipeline.publishing import published_folder
@@ -73,9 +69,8 @@ def inject_into_des(folder: Path, generation: str, per_radius: int) -> str:
     survey = params.survey()
     imported = load_des_hosts(folder, params.typed(CutoutsParams, "cutouts"))
     grid_params = params.typed(GridParams, "grid")
-    hosts = Hosts(imported.facts, grid_params.host_model)
-    chosen = one_cell(grid_params, hosts, per_radius)
-    into = HostSet("real DES galaxies", hosts, _loader(imported), imported.stamps.shape[-1])
+    into = of_stamps("real DES galaxies", imported, imported.facts, grid_params)
+    chosen = one_cell(grid_params, into.hosts, per_radius)
     with stage_run("grid", name, survey, RunContext) as context:
         _fill(context, generation, Setting(chosen, into, grid_sources(chosen), context.seed))
     with stage_run("scores", name, survey, SparkRun) as context:
@@ -83,20 +78,6 @@ def inject_into_des(folder: Path, generation: str, per_radius: int) -> str:
     with stage_run("completeness", name, survey, SparkRun) as context:
         completeness.run(context, params.typed(CompletenessParams, "completeness"))
     return name
-
-
-def _loader(imported: Imported) -> LoadHosts:
-    """Stamps by galaxy_id; those that failed their quality check are refused."""
-    place = {galaxy_id: i for i, galaxy_id in enumerate(imported.facts["galaxy_id"].to_pylist())}
-    good = {g for g, status in zip(place, imported.rows["status"].to_pylist(), strict=True) if status == "ok"}
-
-    def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
-        bad = [galaxy_id for galaxy_id in galaxy_ids if galaxy_id not in good]
-        if bad:
-            raise DataError(f"host {bad[0]} failed its quality check")
-        return imported.stamps[[place[galaxy_id] for galaxy_id in galaxy_ids]]
-
-    return load
 
 
 def _fill(context: RunContext, generation: str, setting: Setting) -> None:

@@ -77,12 +77,12 @@ def host_set(source: str, grid: GridParams, conditions: Conditions, seed: int) -
     path = Path(source)
     if (path / "g.fits").exists():
         imported = load_des_hosts(path, cutouts)
-        return _of_stamps(f"DES galaxies ({path.name})", imported, imported.facts, grid)
+        return of_stamps(f"DES galaxies ({path.name})", imported, imported.facts, grid)
     imported = imported_cutouts(path, cutouts)
     facts = _with_conditions(imported, conditions.psf_fwhm_nea_arcsec, grid)
     own = imported.facts["psfsize_r"].null_count == 0
     taken = "" if own else f', psfsize where unknown taken as {conditions.psf_fwhm_nea_arcsec:g}"'
-    return _of_stamps(f"cut-outs of {path.name}{taken}", imported, facts, grid)
+    return of_stamps(f"cut-outs of {path.name}{taken}", imported, facts, grid)
 
 
 def _with_conditions(imported: Imported, fwhm_nea_arcsec: float, grid: GridParams) -> pa.Table:
@@ -148,7 +148,7 @@ def _blank(grid: GridParams, conditions: Conditions, seed: int) -> HostSet:
     return HostSet(f'blank sky, psfsize {conditions.psf_fwhm_nea_arcsec:g}", depth {depths}', hosts, load, pixels)
 
 
-def _of_stamps(name: str, imported: Imported, facts: pa.Table, grid: GridParams) -> HostSet:
+def of_stamps(name: str, imported: Imported, facts: pa.Table, grid: GridParams) -> HostSet:
     """Hosts that passed their quality checks."""
     good = np.array([status == "ok" for status in imported.rows["status"].to_pylist()], dtype=bool)
     if not good.all():

@@ -94,6 +94,20 @@ def test_pipes_links_and_devices_are_not_opened(tmp_path: Path) -> None:
             read(tmp_path)
 
 
+def test_a_tile_larger_than_its_pixels_is_not_unpacked(tmp_path: Path) -> None:
+    """Of 60 pixels, 20,000 bytes: what they expand to could be 20 MB, and of a large file as much as one likes."""
+    path = brick(tmp_path)
+    card(path, "NAXIS2", "60")
+    content = bytearray(path.read_bytes())
+    with fits.open(path, disable_image_compression=True) as hdus:
+        place = hdus[1]._data_offset
+        assert hdus[1].header["ZTILE2"] == 1
+    content[place : place + 4] = (20_000).to_bytes(4, "big")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="a tile of 60 pixels takes 20000 bytes"):
+        read(tmp_path)
+
+
 def test_what_follows_the_last_unit_is_not_read(tmp_path: Path) -> None:
     path = brick(tmp_path)
     whole = read(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import shutil
@@ -273,6 +274,9 @@ def test_a_table_of_bricks_that_is_none(tmp_path: Path, columns: dict[str, Any],
         Bricks.read(path)
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(DataError, match=r"is no table of bricks .*: its header has no END card"):
+        Bricks.read(path)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(DataError, match=r"is no table of bricks .*: it is packed by gzip: unpack it"):
         Bricks.read(path)
     path.unlink()
     os.mkfifo(path)
