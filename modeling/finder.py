@@ -31,6 +31,8 @@ CHUNK = 512
 """Stamps that a finder is given at a time, at most."""
 PROBABILITY_CLIP = 1e-15
 """Probabilities are taken as at least this far from 0 and 1, so that each has a finite logit (within +-34.5)."""
+ROUNDING = 1e-6
+"""By so much may a probability of single precision leave [0, 1]."""
 SUSPECT_ANSWERS = 1000
 """As many answers within [0, 1], of a finder that does not say what it answers, are taken for probabilities."""
 
@@ -168,7 +170,7 @@ class ExternalScorer:
     def _logits(self, stamps: Stamps) -> NDArray[np.float64]:
         answers = self._answers(stamps)
         if self.contract.output == "probabilities":
-            if answers.min() < 0.0 or answers.max() > 1.0:
+            if answers.min() < -ROUNDING or answers.max() > 1.0 + ROUNDING:
                 raise DataError(
                     f"finder {self.name} must answer probabilities in [0, 1], as it declares, got values from "
                     f"{answers.min():g} to {answers.max():g}"

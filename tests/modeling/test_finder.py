@@ -123,6 +123,15 @@ def beyond(given: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.linspace(-0.1, 1.2, len(given))
 
 
+def rounded(given: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.resize(np.array([-1e-7, 1.0 + 1.2e-7], np.float32), len(given))
+
+
+def test_a_probability_beyond_1_by_rounding_is_one_that_is_certain() -> None:
+    found = scorer("rounded", output="probabilities", version="1").score(stamps(2))
+    assert np.array_equal(found, scorer("certain", output="probabilities", version="1").score(stamps(2)))
+
+
 def test_declared_probabilities_outside_0_and_1_are_refused() -> None:
     with pytest.raises(DataError, match=r"must answer probabilities in \[0, 1\], as it declares, got .* -0.1 to 1.2"):
         scorer("beyond", output="probabilities", version="1").score(stamps(5))
