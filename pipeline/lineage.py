@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from lake import cards
+from lake import cards, views
 from lake.errors import LakeError
 from lake.root import DataRoot
 
 
 def tree(root: DataRoot, name: str) -> str:
-    """The ancestry of a table, a slice ``table.slice``, or a generation, one line each, indented."""
-    starts = [node for node in _nodes(root) if _matches(node, name)]
+    """The ancestry of a table, a view, a slice ``table.slice``, or a generation, one line each, indented."""
+    starts = [node for node in _nodes(root) if any(_matches(node, own) for own in views.named(name))]
     if not starts:
         known = ", ".join(sorted(node.split(":", 1)[1] for node in _nodes(root)))
         raise LakeError(f"'{name}' is no table or run of this lake; known: {known}")

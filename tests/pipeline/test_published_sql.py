@@ -19,6 +19,7 @@ from lake import cards, delta, tables
 from lake.query import query
 from lake.root import DataRoot
 from pipeline.cli import dhs
+from pipeline.lineage import tree
 from pipeline.reproduce import closing_words
 from tests.pipeline.checkout import PROJECT, Checkout
 
@@ -141,6 +142,13 @@ def test_of_two_main_grids_the_newer_one_is_shown(crowded: DataRoot, tmp_path: P
     delta.write_slice(root, tables.spec("completeness"), rows, "old", where, code={}, inputs={})
     assert "old" in lake.read("completeness", root=root)["generation"].to_pylist()
     assert lake.read("completeness_main", root=root).equals(lake.read("completeness_main", root=crowded))
+
+
+def test_a_view_comes_from_the_tables_it_reads(finished: Checkout) -> None:
+    root = DataRoot.of(finished.folder / "data")
+    lines = tree(root, "completeness_main").splitlines()
+    for start in ("table completeness.demo1", "table experiments.demo1"):
+        assert any(line.startswith(start) for line in lines), start
 
 
 def test_a_view_has_no_slices(crowded: DataRoot) -> None:
