@@ -88,8 +88,8 @@ def _completeness(inputs: ReportInputs) -> Part:
     drawn = [item for item in inputs.generations if operating.shown(item, threshold)]
     rates = "; ".join(f"{item.name} {operating.rate(item, threshold)}" for item in drawn)
     caption = (
-        f"Completeness (%) at threshold {threshold} ({rates}) over Einstein radius, r-band PSF FWHM and depth, all "
-        "source magnitudes. Hatched cells hold no host."
+        f"Completeness (%) at threshold {threshold} ({rates}) over Einstein radius, psfsize and depth in r, all "
+        "source magnitudes. Hatched cells hold no scored injection."
     )
     items: list[TableView | Shown] = [performance.identity_view(inputs), operating.threshold_view(inputs)]
     items += [Shown(picture, caption) for picture in performance.heat_maps(inputs)]

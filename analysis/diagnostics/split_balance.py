@@ -12,7 +12,7 @@ from scipy import stats
 
 from analysis.config import DiagnoseParams
 from analysis.intervals import TABLE_LEVEL, clopper_pearson
-from analysis.records import Gate, Measure, Outcome, Status, decide
+from analysis.records import Gate, Measure, Outcome, Status, decide, not_measured
 
 SPLITS = ("train", "val", "test")
 CONDITIONS = ("psfsize_r", "psfdepth_r")
@@ -76,10 +76,18 @@ def _conditions(manifest: pd.DataFrame, params: DiagnoseParams) -> tuple[list[Me
         limit = params.ks_material_p
         rule = f"KS p-value of {column} between {a} and {b} (one value per pixel) >= {limit:g}"
         measures += [statistic, p_value]
-        gates.append(
-            decide(f"split/{column}_{a}_{b}", p_value, limit, rule, "PASS" if test.pvalue >= limit else "FAIL")
-        )
+        name, least = f"split/{column}_{a}_{b}", _least_p(len(first), len(second))
+        if least >= limit:
+            gates.append(not_measured(name, limit, f"{rule}; of {n} pixels none can lie below {least:.2g}"))
+            continue
+        gates.append(decide(name, p_value, limit, rule, "PASS" if test.pvalue >= limit else "FAIL"))
     return measures, gates
+
+
+def _least_p(first: int, second: int) -> float:
+    """The smallest p-value that a two-sample KS test of so many values can have: one side wholly below the other."""
+    ways = math.lgamma(first + second + 1) - math.lgamma(first + 1) - math.lgamma(second + 1)
+    return min(1.0, 2.0 * math.exp(-ways))
 
 
 def _overlaps(manifest: pd.DataFrame) -> Iterator[Gate]:

@@ -101,7 +101,7 @@ def identity_view(inputs: ReportInputs) -> TableView:
                 [
                     item.name,
                     item.checkpoint_id,
-                    str(grid),
+                    grid_words(first),
                     str(first["prior"]),
                     str(first["weighting_id"]),
                     facts or "—",
@@ -111,6 +111,11 @@ def identity_view(inputs: ReportInputs) -> TableView:
             )
     headers = ("model", "checkpoint", "grid", "prior", "weighting", "grid's facts", "empty cells", "probe AUC")
     return TableView("What every completeness figure below refers to", headers, rows)
+
+
+def grid_words(row: pd.Series) -> str:
+    """A grid as people know it, and its identity."""
+    return f"{row['grid_name']} ({row['grid_id']})"
 
 
 def heat_maps(inputs: ReportInputs) -> list[Picture]:
@@ -247,7 +252,8 @@ def _named(item: GenerationInputs, marginals: pd.DataFrame) -> dict[str, Thresho
 
 def _headline_caption(inputs: ReportInputs, threshold: str) -> str:
     priors = sorted({str(p) for item in inputs.generations for p in item.completeness.get("prior", [])})
-    grids = sorted({str(g) for item in inputs.generations for g in item.completeness.get("grid_id", [])})
+    held = [item.completeness for item in inputs.generations if len(item.completeness)]
+    grids = sorted({grid_words(rows.iloc[0]) for rows in held})
     sizes = ""
     if inputs.generations:
         labels = inputs.generations[0].scores["label"].to_numpy()
@@ -262,5 +268,5 @@ def _headline_caption(inputs: ReportInputs, threshold: str) -> str:
 def _figure_title(item: GenerationInputs, threshold: str) -> str:
     first = item.completeness.iloc[0]
     probe = measured(item.diagnostics, PROBE)
-    where = f"prior {first['prior']}, grid {first['grid_id']}"
+    where = f"prior {first['prior']}, grid {grid_words(first)}"
     return f"{item.name}, {threshold} ({rate(item, threshold)}), {where}; realism probe AUC {probe}"

@@ -135,6 +135,23 @@ def test_wrong_proportions_and_seeing_fail(diagnose):
     assert status(outcome, "split/psfsize_r_train_test") == "FAIL"
 
 
+def test_so_few_pixels_that_no_difference_could_fail_are_not_measured(diagnose):
+    """Three pixels against three cannot reach p below 0.1: a pass would say nothing."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for split, pixels in (("train", 40), ("val", 3), ("test", 3)):
+        for pixel in range(pixels):
+            psf = 1.0 if split == "train" else 1.5 if split == "val" else 2.0
+            rows.append((split, f"{split}{pixel}", psf + 0.1 * rng.random(), 100.0 + rng.random()))
+    manifest = pd.DataFrame(rows, columns=["split", "galaxy_id", "psfsize_r", "psfdepth_r"])
+    manifest["healpix_128"], manifest["label"] = np.arange(len(manifest)), np.arange(len(manifest)) % 2
+    outcome = split_balance(manifest, FRACTIONS, diagnose)
+    assert status(outcome, "split/psfsize_r_val_test") == "NOT MEASURED"
+    assert outcome.measure("split/ks_psfsize_r/val_test/p").value == pytest.approx(0.1)
+    assert status(outcome, "split/psfsize_r_train_val") == "FAIL"
+    assert status(outcome, "split/psfdepth_r_train_val") == "PASS"
+
+
 # --- real lenses ---
 def fixed(negatives):
     """The threshold p0.3, judged on some negatives."""
