@@ -26,6 +26,7 @@ HEADLINES = (
     "tpr_at_fpr/",
     "fpr/",
     "recall/tier_A/",
+    "partial_auc/1e-1/mcclish",
     "partial_auc/1e-2/mcclish",
     "calibration/ece",
     "calibration/ece_above_0.01",

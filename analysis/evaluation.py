@@ -13,7 +13,7 @@ from analysis import roc
 from analysis.bootstrap import resample_ranking
 from analysis.config import EvaluateParams
 from analysis.intervals import TABLE_LEVEL, clopper_pearson
-from analysis.operating import fpr_at_tpr, fpr_name, negatives_needed, precision_at, recall_at, threshold_at_fpr
+from analysis.operating import fpr_at_tpr, fpr_name, not_measurable, precision_at, recall_at, threshold_at_fpr
 from analysis.records import Gate, Measure, Outcome, seen_gate
 from analysis.thresholds import Threshold
 from analysis.uncertain import fpr_interval, tpr_interval
@@ -87,9 +87,8 @@ def _at_rates(labels: np.ndarray, scores: np.ndarray, params: EvaluateParams) ->
     """The ROC at the rates asked for: the curve's own thresholds, which are this sample's and have no name."""
     positives, negatives = scores[labels == 1], scores[labels == 0]
     for fpr in params.fpr_points:
-        name, needed = f"tpr_at_fpr/{fpr:g}", negatives_needed(fpr)
-        if len(negatives) < needed:
-            refusal = f"not measurable with {len(negatives):,} negatives, needs {needed:,}"
+        name = f"tpr_at_fpr/{fpr:g}"
+        if refusal := not_measurable(len(negatives), fpr):
             yield Measure(name, math.nan, n=len(positives), method=refusal)
             continue
         point = threshold_at_fpr(negatives, fpr, TABLE_LEVEL)
@@ -104,12 +103,18 @@ def _at_rates(labels: np.ndarray, scores: np.ndarray, params: EvaluateParams) ->
 def _partial_areas(
     labels: np.ndarray, scores: np.ndarray, params: EvaluateParams, rng: np.random.Generator
 ) -> Iterator[Measure]:
+    negatives = int((labels == 0).sum())
     draws = resample_ranking(labels, scores, params.partial_auc_fprs, params.bootstrap_replicates, rng)
     how = f"McClish 1989; stratified bootstrap, {params.bootstrap_replicates} resamples"
     for limit in params.partial_auc_fprs:
         part = roc.partial_auc(labels, scores, limit)
         low, high = draws.interval(draws.partial_auc[limit], TABLE_LEVEL)
         name = f"partial_auc/{fpr_name(limit)[3:]}"
+        if refusal := not_measurable(negatives, limit):
+            yield from (
+                Measure(f"{name}/{kind}", math.nan, n=len(labels), method=refusal) for kind in ("mcclish", "raw")
+            )
+            continue
         yield Measure(f"{name}/mcclish", part.standardised, low, high, len(labels), "", how)
         yield Measure(f"{name}/raw", part.raw, n=len(labels), method="area up to that FPR")
 

@@ -47,6 +47,12 @@ def negatives_needed(fpr: float) -> int:
     return int(np.ceil(LEAST_ABOVE / fpr - 1e-9))
 
 
+def not_measurable(negatives: int, fpr: float) -> str | None:
+    """Why a sample cannot measure a false-positive rate; None where it can."""
+    needed = negatives_needed(fpr)
+    return f"not measurable with {negatives:,} negatives, needs {needed:,}" if negatives < needed else None
+
+
 def fpr_name(fpr: float) -> str:
     """A false-positive rate as a name: `fpr1e-3`."""
     mantissa, exponent = f"{fpr:e}".split("e")

@@ -17,7 +17,7 @@ from scipy import stats
 
 from analysis.config import EvaluateParams
 from analysis.intervals import TABLE_LEVEL, clopper_pearson
-from analysis.operating import fpr_name, negatives_needed, probability_name, threshold_at_fpr
+from analysis.operating import fpr_name, negatives_needed, not_measurable, probability_name, threshold_at_fpr
 from lake.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -55,7 +55,7 @@ class Threshold:
     @property
     def refusal(self) -> str:
         """Why there is no such threshold."""
-        return f"not measurable with {self.negatives:,} negatives, needs {self.negatives_needed:,}"
+        return not_measurable(self.negatives, self.target_fpr) or ""
 
 
 def threshold_name(fpr: float) -> str:
@@ -133,7 +133,7 @@ def _fixed(value: float, own: Floats, other: Floats, selective_fpr_max: float) -
 def _derived(fpr: float, own: Floats, other: Floats) -> Threshold:
     nan, needed = float("nan"), negatives_needed(fpr)
     name = threshold_name(fpr)
-    if len(own) < needed:
+    if not_measurable(len(own), fpr):
         return Threshold(name, "not measurable", nan, fpr, len(own), None, needed, len(other), None, nan, nan, nan)
     point = threshold_at_fpr(own, fpr, TABLE_LEVEL)
     return _judged(

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from analysis import roc
 from analysis.config import DiagnoseParams
 from analysis.intervals import TABLE_LEVEL
-from analysis.operating import fpr_name, negatives_needed, threshold_at_fpr
+from analysis.operating import fpr_name, not_measurable, threshold_at_fpr
 from analysis.records import Gate, Measure, Outcome, Status, decide, gate_below, not_measured
 from lake.errors import DataError
 from lake.survey import BANDS
@@ -152,9 +152,9 @@ def _gains(
     negatives, positives = int((y == 0).sum()), int((y == 1).sum())
     for fpr in sorted(rivalry.fprs):
         name, rule = fpr_name(fpr), f"recall at FPR {fpr:g} above that of trivial features; the interval excludes 0"
-        if negatives < negatives_needed(fpr):
-            short = f"{rule}; not measurable with {negatives:,} negatives, needs {negatives_needed(fpr):,}"
-            nothing = Measure(f"trivial/recall_gain/{name}", np.nan, n=positives, method=short)
+        if refusal := not_measurable(negatives, fpr):
+            short = f"{rule}; {refusal}"
+            nothing = Measure(f"trivial/recall_gain/{name}", np.nan, n=positives, method=refusal)
             yield nothing, not_measured(f"beats_trivial_features/{name}", 0.0, short)
             continue
         gain = gain_at_fpr(y, trivial, network, fpr)

@@ -19,7 +19,7 @@ from tests.analysis.conftest import make_stamps
 EVALUATE = EvaluateParams(
     bootstrap_replicates=100,
     fpr_points=(1e-3, 5e-2),
-    partial_auc_fprs=(1e-2,),
+    partial_auc_fprs=(1e-2, 5e-2),
     tpr_point=0.85,
     probability_thresholds=(0.3, 0.5),
     selective_fpr_max=0.1,

@@ -44,7 +44,7 @@ def test_names_and_values(objects):
     assert auc.low < auc.value < auc.high
     for name in (
         "tpr_at_fpr/0.05",
-        "partial_auc/1e-2/mcclish",
+        "partial_auc/5e-2/mcclish",
         "recall/tier_A/p0.3",
         "fpr/fpr5e-2@val",
         "fpr_at_tpr/0.85",
@@ -87,6 +87,7 @@ def test_an_unknown_training_set_is_no_untouched_test_set(objects):
 
 def test_rates_that_the_sample_cannot_measure_say_so(objects):
     outcome = measured(objects)
+    assert outcome.measure("partial_auc/1e-2/raw").method == "not measurable with 750 negatives, needs 1,000"
     for name, negatives in (("tpr_at_fpr/0.001", 750), ("recall/fpr1e-3@val", 400), ("fpr/fpr1e-3@val", 400)):
         found = outcome.measure(name)
         assert np.isnan(found.value)
