@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from etl import candidates, config, cutouts, manifest, negatives, pool, sweeps
+from etl import candidates, config, cutouts, manifest, negatives, pool, sweepfiles
 from etl.candidatelist import read_list
 from etl.frames import frame
 from etl.session import session
@@ -50,7 +50,7 @@ class Run:
             for name in ("pool", "candidates", "negatives", "cutouts", "manifest")
         }
         listed = read_list(self.survey / "candidates.csv", self.values["survey"]["grades"]).rows
-        files = sweeps.find(str(self.survey / "sweeps"))
+        files = sweepfiles.find(str(self.survey / "sweeps"))
 
         def make_pool() -> dict[str, Any]:
             made = pool.build(self.spark, files, listed, section["pool"], split, "bench", str(self.work))

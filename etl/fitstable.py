@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
+from etl.fitsheader import Header, Readable, padded, read_header
 from lake.errors import DataError
 
-BLOCK = 2880
-_FORMAT = re.compile(r"^(\d*)([LXBIJKAEDCMPQ])")
+_FORMAT = re.compile(r"(\d*)([LXBIJKAEDCMPQ])")
 _BYTES = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
-_NUMPY = {"L": "S1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
+_NUMPY = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
+_WORDS = {"X": "bits", "C": "complex numbers", "M": "complex numbers", "P": "arrays", "Q": "arrays"}
+_MOST_TABLES = 1000
+_MOST_ROWS = 1 << 40
+_MOST_ROW_BYTES = 1 << 24
+_SIGN = np.uint64(1 << 63)
 
 
 @dataclass(frozen=True)
 class Field:
-    """A scalar column: place in a row, NumPy dtype, and the linear scale, null value and unit its header gives."""
+    """A scalar column: place in a row, format and NumPy dtype, linear scale, null value and unit its header gives."""
 
     name: str
     offset: int
+    code: str
     dtype: str
     scale: float
     zero: float
@@ -39,9 +42,13 @@ class Field:
         native = values.astype(values.dtype.newbyteorder("="))
         if self.scale == 1.0 and self.zero == 0.0:
             return native
-        if self.scale == 1.0 and self.zero == int(self.zero) and native.dtype.kind in "iu":
+        if native.dtype == np.int64 and self.scale == 1.0 and self.zero == 2.0**63:
+            return native.view(np.uint64) ^ _SIGN
+        small = native.dtype.kind in "iu" and native.dtype != np.int64 and abs(self.zero) < 2.0**53
+        if small and self.scale == 1.0 and self.zero.is_integer():
             return native.astype(np.int64) + int(self.zero)
-        return native.astype(np.float64) * self.scale + self.zero
+        with np.errstate(over="ignore"):
+            return native.astype(np.float64) * self.scale + self.zero
 
     def missing(self, raw: NDArray[np.void]) -> NDArray[np.bool_]:
         """Where the raw value is the header's null value."""
@@ -53,12 +60,21 @@ class Field:
 
 @dataclass(frozen=True)
 class Layout:
-    """A binary table in a file: where its rows begin, how many, how long, and its scalar columns by lower-case name."""
+    """A binary table in a file: where its rows begin, how many, how long, and its columns by lower-case name.
+
+    ``faults`` are the columns that are not scalar or whose cards cannot be read, with the reason.
+    """
 
     start: int
     rows: int
     row_bytes: int
     fields: dict[str, Field]
+    faults: dict[str, str]
+
+    @property
+    def end(self) -> int:
+        """Where the rows end."""
+        return self.start + self.rows * self.row_bytes
 
     def dtype(self, names: list[str]) -> np.dtype[np.void]:
         """Structured dtype that sees only the named columns of a row."""
@@ -73,90 +89,79 @@ class Layout:
         )
 
 
-def layout(file: pa.NativeFile) -> Layout:
-    """Layout of the first binary table of a FITS file; a file that is none, or is cut short, is an error."""
-    size = file.size()
+def layout(file: Readable, size: int, too_short: str = "the file is truncated") -> Layout:
+    """Layout of the first binary table of a FITS file of ``size`` bytes; none, or one that is longer, is an error."""
     if size == 0:
         raise DataError("the file is empty")
     place = 0
-    while True:
-        header, start = _header(file, place, size)
-        if header.get("XTENSION", "").strip() == "BINTABLE":
-            break
-        place = start + _padded(_data_bytes(header))
+    for _ in range(_MOST_TABLES):
+        header, start = read_header(file, place)
+        if header.value("XTENSION") is not None and header.text("XTENSION") == "BINTABLE":
+            found = _layout(header, start)
+            if size < found.end:
+                raise DataError(f"{too_short}: {size} bytes of at least {found.end}")
+            return found
+        place = start + padded(header.data_bytes())
         if place >= size:
-            raise DataError("the file holds no binary table, or ends before it")
-    found = Layout(start, int(header["NAXIS2"]), int(header["NAXIS1"]), _fields(header))
-    needed = start + found.rows * found.row_bytes
-    if size < needed:
-        raise DataError(f"the file is truncated: {size} bytes of at least {needed}")
-    return found
+            break
+    raise DataError("the file holds no binary table, or ends before it")
 
 
-def _header(file: pa.NativeFile, place: int, size: int) -> tuple[fits.Header, int]:
-    text = b""
-    file.seek(place)
-    while place < size:
-        block = file.read(BLOCK)
-        place += BLOCK
-        if not text and block[:8] not in (b"SIMPLE  ", b"XTENSION"):
-            raise DataError("the file is no FITS file")
-        text += block
-        if any(text[card : card + 8] == b"END     " for card in range(len(text) - len(block), len(text), 80)):
-            return _parse(text), place
-    raise DataError("the file is truncated: a header has no end")
+def _layout(header: Header, start: int) -> Layout:
+    if header.value("ZTABLE") is True:
+        raise DataError("the table is compressed column by column (ZTABLE); unpack it with funpack")
+    fields, faults = _fields(header)
+    row_bytes = header.whole("NAXIS1", 1, _MOST_ROW_BYTES)
+    return Layout(start, header.whole("NAXIS2", 0, _MOST_ROWS), row_bytes, fields, faults)
 
 
-def _parse(text: bytes) -> fits.Header:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", AstropyWarning)
-            header = fits.Header.fromstring(text)
-            _ = list(header.items())
-    except (ValueError, KeyError, TypeError, fits.VerifyError, AstropyWarning) as error:
-        raise DataError(f"a header cannot be read: {error}") from error
-    return header
-
-
-def _data_bytes(header: fits.Header) -> int:
-    axes = [int(header[f"NAXIS{i + 1}"]) for i in range(int(header.get("NAXIS", 0)))]
-    if not axes:
-        return 0
-    return (
-        abs(int(header["BITPIX"]))
-        // 8
-        * int(header.get("GCOUNT", 1))
-        * (int(header.get("PCOUNT", 0)) + math.prod(axes))
-    )
-
-
-def _padded(size: int) -> int:
-    return -(-size // BLOCK) * BLOCK
-
-
-def _fields(header: fits.Header) -> dict[str, Field]:
+def _fields(header: Header) -> tuple[dict[str, Field], dict[str, str]]:
     fields: dict[str, Field] = {}
+    faults: dict[str, str] = {}
     offset = 0
+    count = header.whole("TFIELDS", 0, 999)
+    names = [_name(header, i) for i in range(1, count + 1)]
+    often = Counter(names)
+    for i, name in enumerate(names, 1):
+        repeat, code = _format(header, i)
+        try:
+            if often[name] > 1:
+                raise DataError(f"there are {often[name]} columns of this name")
+            fields[name] = _field(header, i, name, (offset, repeat, code))
+        except DataError as error:
+            faults[name] = f"column {name}: {error}"
+        offset += math.ceil(repeat / 8) if code == "X" else repeat * _BYTES[code]
+    row_bytes = header.whole("NAXIS1", 0, 1 << 62)
+    if offset != row_bytes:
+        raise DataError(f"the table's columns take {offset} bytes of a row of {row_bytes}")
+    return fields, faults
+
+
+def _name(header: Header, i: int) -> str:
+    """A column's name in lower case; one that cannot be read is none that is looked for."""
     try:
-        for i in range(1, int(header["TFIELDS"]) + 1):
-            name = str(header.get(f"TTYPE{i}", f"col{i}")).strip().lower()
-            repeat, code = _format(str(header[f"TFORM{i}"]).strip())
-            dtype = f"S{repeat}" if code == "A" else _NUMPY.get(code)
-            if dtype is not None and (repeat == 1 or code == "A") and name not in fields:
-                scale, zero = float(header.get(f"TSCAL{i}", 1.0)), float(header.get(f"TZERO{i}", 0.0))
-                null = header.get(f"TNULL{i}")
-                unit = str(header.get(f"TUNIT{i}", ""))
-                fields[name] = Field(name, offset, dtype, scale, zero, None if null is None else int(null), unit)
-            offset += math.ceil(repeat / 8) if code == "X" else repeat * _BYTES[code]
-    except (KeyError, ValueError) as error:
-        raise DataError(f"the table's header cannot be read: {error}") from error
-    if offset != int(header["NAXIS1"]):
-        raise DataError(f"the table's columns take {offset} bytes of a row of {header['NAXIS1']}")
-    return fields
+        return header.text(f"TTYPE{i}", f"col{i}").lower()
+    except DataError:
+        return f"col{i}"
 
 
-def _format(text: str) -> tuple[int, str]:
+def _field(header: Header, i: int, name: str, place: tuple[int, int, str]) -> Field:
+    offset, repeat, code = place
+    if code not in _NUMPY and code != "A":
+        raise DataError(f"it must hold single values, the header says {_WORDS[code]}")
+    if repeat == 0 or (repeat != 1 and code != "A"):
+        raise DataError(f"it must hold single values, the header says {repeat} in each row")
+    scale, zero = (1.0, 0.0) if code in "AL" else (header.real(f"TSCAL{i}", 1.0), header.real(f"TZERO{i}", 0.0))
+    if scale == 0:
+        raise DataError("its scale TSCAL is 0")
+    null = header.whole(f"TNULL{i}", -(1 << 63), (1 << 63) - 1) if code in "BIJK" and f"TNULL{i}" in header else None
+    dtype = f"S{repeat}" if code == "A" else _NUMPY[code]
+    return Field(name, offset, code, dtype, scale, zero, null, header.text(f"TUNIT{i}", ""))
+
+
+def _format(header: Header, i: int) -> tuple[int, str]:
+    text = header.text(f"TFORM{i}")
     match = _FORMAT.match(text)
-    if match is None:
-        raise ValueError(f"TFORM '{text}'")
-    return int(match.group(1) or 1), match.group(2)
+    if match is None or len(match[1]) > 9:
+        raise DataError(f"the header's TFORM{i} must be a format of FITS, got {text!r}")
+    return int(match[1] or 1), match[2]

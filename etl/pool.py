@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812
 
-from etl import fitstable, near, shapes, storage, sweeps
+from etl import fitsheader, fitstable, near, shapes, storage, sweepfiles, sweeps, values
 from etl.config import PoolParams
 from etl.frames import broken_rule_sql, contract_names, ddl, in_list, quoted, small_frame, table_of
 from etl.partial import code_hash
+from etl.sweepfiles import Sweep
 from lake import survey, tables
 from lake.config import SplitParams
 from lake.errors import DataError
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 STAGE = "pool"
 NEAR_CUT = "near_candidate"
+_PRIMARY = sweeps.PRIMARY
 _PLACE = ["candidate_id", "ra", "dec"]
 DUPLICATE = "duplicate key (galaxy_id)"
 _ACCOUNT = ("sweep_file", "row_index", "galaxy_id", "ra", "dec", "survey_type", "outcome", "reason", "is_near")
@@ -45,19 +47,20 @@ class PoolFrames:
 
 def build(
     spark: SparkSession,
-    paths: Sequence[str],
+    files: Sequence[Sweep],
     listed: pa.Table,
     params: PoolParams,
     split: SplitParams,
     collection: str,
     work: str,
 ) -> PoolFrames:
-    """Pool, near table, counts and quarantine of the sweeps at ``paths``.
+    """Pool, near table, counts and quarantine of the files of a folder of sweeps.
 
     ``listed`` holds candidate_id, ra, dec of the listed positions. Each sweep is read once, into Parquet under
     ``work``, which a repeated run finds. Rows that do not add up are an error.
     """
-    facts = inspect(spark, [storage.absolute(path) for path in paths[: params.limit_files]])
+    usable = [sweep for sweep in files if sweep.problem is None]
+    facts = inspect(spark, usable[: params.limit_files] + [sweep for sweep in files if sweep.problem is not None])
     settings = [
         params.model_dump(mode="json"),
         split.model_dump(mode="json"),
@@ -84,24 +87,28 @@ def build(
 
 def _code() -> str:
     held = [tables.spec(name).schema_hash() for name in ("tractor_pool", "tractor_near_candidates")]
-    return " ".join([code_hash([sys.modules[__name__], fitstable, near, shapes, sweeps]), *held])
+    return " ".join(
+        [code_hash([sys.modules[__name__], fitsheader, fitstable, near, shapes, sweepfiles, sweeps, values]), *held]
+    )
 
 
-def inspect(spark: SparkSession, paths: Sequence[str]) -> pa.Table:
+def inspect(spark: SparkSession, files: Sequence[Sweep]) -> pa.Table:
     """Facts of each file, read by the executors."""
-    files = spark.createDataFrame([(path,) for path in paths], "path string").repartition(max(2, len(paths) // 16))
-    found = files.mapInArrow(sweeps.inspect_batches, ddl(sweeps.FACTS_SCHEMA)).collect()
+    rows = [(sweep.name, storage.absolute(sweep.path), sweep.problem) for sweep in files]
+    frame = spark.createDataFrame(rows, "name string, path string, problem string")
+    frame = frame.repartition(max(2, len(rows) // 16))
+    found = frame.mapInArrow(sweeps.inspect_batches, ddl(sweeps.FACTS_SCHEMA)).collect()
     facts = pa.Table.from_pylist([row.asDict() for row in found], schema=sweeps.FACTS_SCHEMA)
     for fact in facts.filter(pc.is_valid(facts["problem"])).to_pylist():
         log.warning("%s is quarantined: %s", fact["path"], fact["problem"])
-    return facts.sort_by("path")
+    return facts.sort_by("sweep_file")
 
 
 def read(spark: SparkSession, tasks: Sequence[sweeps.Task], facts: pa.Table) -> DataFrame:
     size = dict(zip(facts["path"].to_pylist(), facts["row_bytes"].to_pylist(), strict=True))
     volume = sum((task.stop - task.start) * size[task.path] for task in tasks)
-    rows = [(task.path, task.start, task.stop) for task in tasks]
-    frame = spark.createDataFrame(rows, "path string, start bigint, stop bigint")
+    rows = [(task.sweep_file, task.path, task.start, task.stop) for task in tasks]
+    frame = spark.createDataFrame(rows, "sweep_file string, path string, start bigint, stop bigint")
     parts = min(max(1, len(tasks)), max(2, math.ceil(volume / (32 << 20))))
     return frame.repartition(parts).mapInArrow(sweeps.read_batches, ddl(sweeps.ROWS_SCHEMA))
 
@@ -134,6 +141,7 @@ def cuts(params: PoolParams) -> dict[str, str]:
     """The pool's cuts in order: name and the condition that a kept row meets."""
     mask = sum(1 << bit for bit in params.maskbits)
     return {
+        _PRIMARY: f"coalesce({_PRIMARY}, true)",
         "type": f"type IN ({in_list(params.types)})",
         **{f"nobs_{band}": f"nobs_{band} >= {params.min_nobs}" for band in BANDS},
         "mag_z": f"mag_z < {params.mag_z_max}D",
@@ -185,7 +193,8 @@ def _broken_sql() -> str:
     place = "ra IS NULL OR dec IS NULL OR isnan(ra) OR isnan(dec) OR ra < 0 OR ra > 360 OR abs(dec) > 90"
     pool, near_table = (broken_rule_sql(tables.spec(n)) for n in ("tractor_pool", "tractor_near_candidates"))
     return (
-        f"CASE WHEN {place} THEN 'coordinates must be numbers in [0, 360] and [-90, 90]' "
+        "CASE WHEN fault IS NOT NULL THEN fault "
+        f"WHEN {place} THEN 'coordinates must be numbers in [0, 360] and [-90, 90]' "
         "WHEN coalesce(brickname, '') = '' OR objid IS NULL THEN 'brickname and objid must be given' "
         f"WHEN cut IS NULL THEN {pool} WHEN is_near THEN {near_table} END"
     )
@@ -225,7 +234,7 @@ def reconciled(rows: DataFrame, facts: pa.Table, tasks: Sequence[sweeps.Task]) -
             derived[row["sweep_file"], "column_derived", f"type {row['renamed']}"] += row["count"]
     planned: Counter[str] = Counter()
     for task in tasks:
-        planned[storage.name(task.path)] += task.stop - task.start
+        planned[task.sweep_file] += task.stop - task.start
     held: Counter[str] = Counter()
     for (file, _, _), count in found.items():
         held[file] += count
@@ -236,6 +245,8 @@ def reconciled(rows: DataFrame, facts: pa.Table, tasks: Sequence[sweeps.Task]) -
     for fact in facts.to_pylist():
         if fact["problem"]:
             found[fact["sweep_file"], "quarantined", fact["problem"]] = fact["rows"]
+        elif not fact["rows"]:
+            found[fact["sweep_file"], "kept", ""] = 0
         for kind in ("missing", "derived"):
             found.update({(fact["sweep_file"], f"column_{kind}", name): 0 for name in fact[kind]})
     digest = dict(zip(facts["sweep_file"].to_pylist(), facts["sha256"].to_pylist(), strict=True))

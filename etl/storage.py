@@ -8,8 +8,6 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
-from lake.errors import DataError
-
 
 def resolve(place: str) -> tuple[fs.FileSystem, str]:
     """File system and path of a local path or an ``s3://`` / ``s3a://`` URI."""
@@ -33,16 +31,6 @@ def open_file(place: str) -> pa.NativeFile:
 def name(place: str) -> str:
     """The last part of a path or URI."""
     return posixpath.basename(place.rstrip("/"))
-
-
-def find(folder: str, suffix: str) -> list[str]:
-    """Files of a folder whose names end with ``suffix``, in order of name; a folder without any is an error."""
-    filesystem, path = resolve(folder)
-    entries = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
-    names = sorted(e.base_name for e in entries if e.type == fs.FileType.File and e.base_name.endswith(suffix))
-    if not names:
-        raise DataError(f"{folder} holds no *{suffix} file")
-    return [f"{folder.rstrip('/')}/{entry}" for entry in names]
 
 
 def exists(place: str) -> bool:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from etl import storage, units
-from etl.fitstable import Field, Layout, layout
+from etl.fitstable import Layout, layout
 from etl.shapes import DERIVABLE, derive
+from etl.sweepfiles import Opened, Sweep, opened
+from etl.values import Values, fits_type, values, wanted
 from lake.errors import DataError
 from lake.healpix import pixel
 from lake.survey import BANDS
@@ -35,8 +37,14 @@ OPTIONAL = (
 )  # fmt: skip
 """Columns that are null where a release lacks them and the survey defines no way to derive them."""
 
+PRIMARY = "brick_primary"
+"""False in Tractor files where a source belongs to the neighbouring brick; sweeps hold primary sources and lack it."""
+
+_TYPES = {name: SPEC.column(name).arrow.type for name in (*NEEDED, *OPTIONAL)} | {PRIMARY: pa.bool_()}
 ROWS_PER_BATCH = 65_536
-_HASH_CHUNK = 8 << 20
+_BATCH_BYTES = 64 << 20
+_CHUNK = 8 << 20
+_UNREADABLE = (DataError, OSError, EOFError, zlib.error)
 
 FACTS_SCHEMA = pa.schema(
     [
@@ -48,13 +56,15 @@ FACTS_SCHEMA = pa.schema(
         ("derived", pa.list_(pa.string())),
         ("sha256", pa.string()),
         ("problem", pa.string()),
+        ("packed", pa.bool_()),
     ]
 )
 ROWS_SCHEMA = pa.schema(
     [
         ("sweep_file", pa.string()),
         ("row_index", pa.int64()),
-        *((name, SPEC.column(name).arrow.type) for name in (*NEEDED, *OPTIONAL)),
+        *_TYPES.items(),
+        ("fault", pa.string()),
         ("survey_type", pa.string()),
         ("healpix_64", pa.int64()),
         ("healpix_128", pa.int64()),
@@ -67,42 +77,65 @@ ROWS_SCHEMA = pa.schema(
 class Task:
     """A range of rows of one file."""
 
+    sweep_file: str
     path: str
     start: int
     stop: int
 
 
-def find(folder: str) -> list[str]:
-    """Sweep files of a folder, by name."""
-    return storage.find(folder, ".fits")
-
-
-def identity(path: str) -> str:
+def identity(sweep: Sweep) -> str:
     """Name, size and time of change of a file: enough to tell partial work on it from work on another."""
-    return f"{storage.name(path)} {storage.state(path)}"
+    return f"{sweep.name} {sweep.problem or storage.state(sweep.path)}"
 
 
-def inspect(path: str) -> dict[str, object]:
+def inspect(sweep: Sweep) -> dict[str, object]:
     """What a file holds, as a row of ``FACTS_SCHEMA``; ``problem`` says why it cannot be used."""
-    facts: dict[str, object] = {"path": path, "sweep_file": storage.name(path), "rows": 0, "row_bytes": 0}
-    facts |= {"missing": [], "derived": [], "sha256": None, "problem": None}
+    facts: dict[str, object] = {"path": sweep.path, "sweep_file": sweep.name, "rows": 0, "row_bytes": 0}
+    facts |= {"missing": [], "derived": [], "sha256": None, "problem": sweep.problem, "packed": False}
+    if sweep.problem:
+        return facts
     try:
-        with storage.open_file(path) as file:
-            facts["sha256"] = _sha256(file)
-            found = layout(file)
-    except (DataError, OSError) as error:
+        with opened(sweep.path) as file:
+            facts |= {"sha256": _sha256(file), "packed": file.packed}
+            found = _whole(file)
+    except _UNREADABLE as error:
         return facts | {"problem": str(error)}
-    lacking = [name for name in NEEDED if name not in found.fields]
-    if lacking:
-        return facts | {"rows": found.rows, "problem": f"the needed columns {', '.join(lacking)} are missing"}
-    known = [found.fields[name] for name in (*NEEDED, *OPTIONAL) if name in found.fields]
-    faults = [units.fault(f"column {f.name}", f.unit, SPEC.column(f.name).unit) for f in known]
-    if any(faults):
-        return facts | {"rows": found.rows, "problem": "; ".join(fault for fault in faults if fault)}
+    if fault := _fault(found):
+        return facts | {"rows": found.rows, "problem": fault}
     absent = [name for name in OPTIONAL if name not in found.fields]
     derived = [name for name in absent if derivable(name, found)]
     missing = [name for name in absent if name not in derived]
     return facts | {"rows": found.rows, "row_bytes": found.row_bytes, "missing": missing, "derived": derived}
+
+
+def _whole(file: Opened) -> Layout:
+    """The layout of a file that holds all its rows; a packed one is unpacked to its end."""
+    if not file.packed:
+        return layout(file, file.size)
+    found = layout(file, file.size, "the file would unpack to many times its size, or is truncated")
+    length = file.seek(found.start)
+    while part := len(file.read(_CHUNK)):
+        length += part
+        if length > file.size:
+            raise DataError(f"the file unpacks to more than {file.size} bytes")
+    if length < found.end:
+        raise DataError(f"the file is truncated: {length} bytes of at least {found.end}")
+    return found
+
+
+def _fault(found: Layout) -> str | None:
+    """Why a table cannot be used, by column."""
+    sources = {source for each in DERIVABLE.values() for source in each}
+    odd = [fault for name, fault in found.faults.items() if name in _TYPES or name in sources]
+    if odd:
+        return "; ".join(odd)
+    lacking = [name for name in NEEDED if name not in found.fields]
+    if lacking:
+        return f"the needed columns {', '.join(lacking)} are missing"
+    known = [found.fields[name] for name in _TYPES if name in found.fields]
+    faults = [units.fault(f"column {f.name}", f.unit, SPEC.column(f.name).unit) for f in known if f.name != PRIMARY]
+    faults += [None if fits_type(f, _TYPES[f.name]) else f"column {f.name} must be text" for f in known]
+    return "; ".join(fault for fault in faults if fault) or None
 
 
 def derivable(name: str, found: Layout) -> bool:
@@ -111,56 +144,57 @@ def derivable(name: str, found: Layout) -> bool:
 
 
 def plan(facts: pa.Table, task_bytes: int, limit_rows: int | None) -> list[Task]:
-    """Row ranges to read, file by file, at most ``limit_rows`` rows in all."""
+    """Row ranges to read, file by file, at most ``limit_rows`` rows in all; a packed file is one range."""
     left = limit_rows if limit_rows is not None else 1 << 62
     tasks = []
     for fact in facts.to_pylist():
         rows = 0 if fact["problem"] else min(fact["rows"], left)
         left -= rows
-        step = max(1, task_bytes // max(1, fact["row_bytes"]))
-        tasks += [Task(fact["path"], start, min(start + step, rows)) for start in range(0, rows, step)]
+        step = max(1, rows if fact["packed"] else task_bytes // max(1, fact["row_bytes"]))
+        place = fact["sweep_file"], fact["path"]
+        tasks += [Task(*place, start, min(start + step, rows)) for start in range(0, rows, step)]
     return tasks
 
 
 def inspect_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """``mapInArrow`` function: paths -> ``FACTS_SCHEMA``."""
+    """``mapInArrow`` function: sweeps (name, path, problem) -> ``FACTS_SCHEMA``."""
     for batch in batches:
-        rows = [inspect(path) for path in batch.column("path").to_pylist()]
+        rows = [inspect(Sweep(**sweep)) for sweep in batch.select(["name", "path", "problem"]).to_pylist()]
         yield pa.RecordBatch.from_pylist(rows, schema=FACTS_SCHEMA)
 
 
 def read_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """``mapInArrow`` function: tasks (path, start, stop) -> ``ROWS_SCHEMA``."""
+    """``mapInArrow`` function: tasks (sweep_file, path, start, stop) -> ``ROWS_SCHEMA``."""
     for batch in batches:
-        for task in batch.select(["path", "start", "stop"]).to_pylist():
+        for task in batch.select(["sweep_file", "path", "start", "stop"]).to_pylist():
             yield from read(Task(**task))
 
 
 def read(task: Task) -> Iterator[pa.RecordBatch]:
     """Rows of one task, in batches of ``ROWS_SCHEMA``."""
-    with storage.open_file(task.path) as file:
-        found = layout(file)
-        names = _columns_to_read(found)
-        dtype = found.dtype(names)
-        buffer = np.empty(min(ROWS_PER_BATCH, max(1, task.stop - task.start)) * found.row_bytes, dtype=np.uint8)
-        for start in range(task.start, task.stop, ROWS_PER_BATCH):
-            count = min(ROWS_PER_BATCH, task.stop - start)
+    with opened(task.path) as file:
+        found = layout(file, file.size)
+        dtype = found.dtype(_columns_to_read(found))
+        step = max(1, min(ROWS_PER_BATCH, _BATCH_BYTES // found.row_bytes, task.stop - task.start))
+        buffer = np.empty(step * found.row_bytes, dtype=np.uint8)
+        for start in range(task.start, task.stop, step):
+            count = min(step, task.stop - start)
             view = memoryview(buffer.data)[: count * found.row_bytes]
             file.seek(found.start + start * found.row_bytes)
             _fill(file, view, task.path)
             raw = np.frombuffer(view, dtype=dtype)
-            yield _batch(found, raw, storage.name(task.path), start)
+            yield _batch(found, raw, task.sweep_file, start)
 
 
 def _columns_to_read(found: Layout) -> list[str]:
-    names = [name for name in (*NEEDED, *OPTIONAL) if name in found.fields]
+    names = [name for name in _TYPES if name in found.fields]
     for name in OPTIONAL:
         if name not in found.fields and derivable(name, found):
             names += [source for source in DERIVABLE[name] if source not in names]
     return names
 
 
-def _fill(file: pa.NativeFile, view: memoryview, path: str) -> None:
+def _fill(file: Opened, view: memoryview, path: str) -> None:
     done = 0
     while done < len(view):
         read_now = file.readinto(view[done:])
@@ -170,10 +204,11 @@ def _fill(file: pa.NativeFile, view: memoryview, path: str) -> None:
 
 
 def _batch(found: Layout, raw: NDArray[np.void], sweep_file: str, start: int) -> pa.RecordBatch:
-    columns = {name: _values(found.fields[name], raw) for name in raw.dtype.names or ()}
+    held = {n: values(found.fields[n], raw, _TYPES.get(n, pa.float32())) for n in raw.dtype.names or ()}
+    columns = {name: each.array for name, each in held.items()}
     survey_type = columns["type"]
     columns |= derive(columns, [n for n in OPTIONAL if n not in found.fields and derivable(n, found)])
-    columns["survey_type"] = survey_type
+    columns |= {"survey_type": survey_type, "fault": _faults(held, len(raw))}
     ra, dec = (columns[n].to_numpy(zero_copy_only=False).astype(np.float64) for n in ("ra", "dec"))
     ra = np.where((ra >= 0) & (ra <= 360), ra, np.nan)
     for name, nside in (("healpix_64", 64), ("healpix_128", 128), ("healpix_exclusion", EXCLUSION_NSIDE)):
@@ -187,26 +222,22 @@ def _batch(found: Layout, raw: NDArray[np.void], sweep_file: str, start: int) ->
     return pa.RecordBatch.from_arrays(arrays, schema=ROWS_SCHEMA)
 
 
-def _values(field: Field, raw: NDArray[np.void]) -> pa.Array:
-    """A column as Arrow: text trimmed, NaN and the header's null value as null."""
-    values = field.decode(raw)
-    if values.dtype.kind == "S":
-        return pc.utf8_trim_whitespace(_text(values))
-    null = field.missing(raw)
-    return pa.array(values, mask=null if null.any() else None, from_pandas=True)
+def _faults(held: dict[str, Values], rows: int) -> pa.Array:
+    """Of each row, the first column whose value cannot be read, with what it must hold."""
+    bad = {name: each.bad for name, each in held.items() if each.bad is not None}
+    if not bad:
+        return pa.nulls(rows, pa.string())
+    found = np.full(rows, None, dtype=object)
+    for name, where in reversed(bad.items()):
+        found[where] = f"'{name}' must be {wanted(held[name].array.type)}"
+    return pa.array(found, pa.string())
 
 
-def _text(values: NDArray[np.generic]) -> pa.Array:
-    try:
-        return pa.array(values, pa.binary()).cast(pa.string())
-    except pa.ArrowInvalid:
-        return pa.array(np.char.decode(values.astype(np.bytes_), "ascii", "replace").tolist(), pa.string())
-
-
-def _sha256(file: pa.NativeFile) -> str:
+def _sha256(file: Opened) -> str:
     digest = hashlib.sha256()
-    while chunk := file.read(_HASH_CHUNK):
+    while chunk := file.stored.read(_CHUNK):
         digest.update(chunk)
+    file.stored.seek(0)
     return digest.hexdigest()
 
 

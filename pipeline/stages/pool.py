@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from etl import pool, sweeps
+from etl import pool, sweepfiles, sweeps
 from etl.candidatelist import read_list
 from etl.config import PoolParams
 from pipeline.sparkrun import SparkRun
@@ -12,11 +12,11 @@ from pipeline.sparkrun import SparkRun
 
 def run(context: SparkRun, params: PoolParams) -> None:
     survey = context.survey
-    files = sweeps.find(f"{survey.folder}/sweeps")
+    files = sweepfiles.find(f"{survey.folder}/sweeps")
     listed = read_list(Path(survey.folder) / "candidates.csv", survey.grades)
-    work = context.work(params.digest(), survey.digest(), [sweeps.identity(name) for name in files])
+    work = context.work(params.digest(), survey.digest(), [sweeps.identity(sweep) for sweep in files])
     frames = pool.build(context.spark, files, listed.rows, params, survey.split, survey.collection, str(work))
-    context.note_input("files", f"{len(files)} sweeps in {survey.folder}/sweeps")
+    context.note_input("files", f"{sum(sweep.problem is None for sweep in files)} sweeps in {survey.folder}/sweeps")
     context.publish(frames.pool, "tractor_pool", rejected=frames.quarantine)
     context.publish(frames.near, "tractor_near_candidates")
     context.publish(frames.counts, "ingest_counts", "pool", {"stage": "pool"})

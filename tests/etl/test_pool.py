@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from astropy.coordinates import SkyCoord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl import near, pool, sweeps
+from etl import near, pool, sweepfiles, sweeps
 from lake import survey
 from lake.errors import DataError
 from lake.split import split_of
@@ -31,8 +32,16 @@ def listed(values: Mapping[str, list[Any]] = NOBODY) -> pa.Table:
 
 
 def build(spark: Any, folder: Path, candidates: pa.Table, **changes: Any) -> pool.PoolFrames:
-    paths = sweeps.find(str(folder))
-    return pool.build(spark, paths, candidates, params("pool", **changes), SPLIT, "ls-dr10", str(folder / "work"))
+    paths = sweepfiles.find(str(folder))
+    return pool.build(
+        spark,
+        paths,
+        candidates,
+        params("pool", **changes),
+        SPLIT,
+        "ls-dr10",
+        str(folder.with_name(f"{folder.name}-work")),
+    )
 
 
 def rows_of(frame: Any) -> list[dict[str, Any]]:
@@ -67,6 +76,7 @@ def test_a_cut_alone(cut: str, column: str, value: Any) -> None:
     """The order of cuts and their conditions, in plain Python, for one spoilt column each."""
     row = {k: v[0] for k, v in sources(1).items()} | {column: value}
     conditions = {
+        "brick_primary": row.get("BRICK_PRIMARY", True),
         "type": row["TYPE"] in (b"SER", b"DEV", b"REX"),
         **{f"nobs_{b}": row[f"NOBS_{b.upper()}"] >= 3 for b in "grz"},
         "mag_z": survey.magnitude_from_flux(row["FLUX_Z"]) < 20,
@@ -154,6 +164,38 @@ def test_the_cases_of_two_releases(jobs_spark: Any, cases: Path, tmp_path: Path)
     assert found == {"kept": 20}
 
 
+def test_every_file_and_row_is_accounted_for_whatever_is_beside_the_sweeps(jobs_spark: Any, tmp_path: Path) -> None:
+    """Rows of neighbouring bricks (one near a candidate) and infinite fluxes; a packed file, an empty one, others."""
+    columns = sources(8) | {"BRICK_PRIMARY": np.array([False, False] + [True] * 6)}
+    columns["FLUX_G"][2], columns["FLUX_W1"][3], columns["PSFDEPTH_R"][4] = np.inf, -np.inf, np.inf
+    columns["RA"][:2] = 180.0
+    columns["DEC"][:2] = 20.0, 30.0
+    plain = write_sweep(tmp_path / "sweep-a.fits", columns).read_bytes()
+    (tmp_path / "north").mkdir()
+    columns["OBJID"] += 100
+    write_sweep(tmp_path / "north" / "sweep-a.FITS", columns)
+    (tmp_path / "sweep-a.fits.gz").write_bytes(gzip.compress(plain))
+    write_sweep(tmp_path / "sweep-none.fits", sources(0))
+    (tmp_path / "sweep-gone.fits").symlink_to("gone")
+    (tmp_path / "README").write_text("x")
+    frames = build(jobs_spark, tmp_path, listed({"candidate_id": ["a"], "ra": [180.0], "dec": [20.0]}))
+    counts = {(c["source_file"], c["outcome"], c["reason"]): c["rows"] for c in rows_of(frames.counts)}
+    faults = {("quarantined", f"'{name}' must be a finite number"): 1 for name in ("flux_g", "flux_w1", "psfdepth_r")}
+    each = {("rejected", "brick_primary"): 2, **faults}
+    assert {key: rows for key, rows in counts.items() if key[1] != "column_missing"} == {
+        **{("sweep-a.fits", *key): rows for key, rows in (each | {("kept", ""): 3}).items()},
+        **{("north/sweep-a.FITS", *key): rows for key, rows in (each | {("kept", ""): 3}).items()},
+        **{("sweep-a.fits.gz", *key): rows for key, rows in (each | {("quarantined", pool.DUPLICATE): 3}).items()},
+        ("sweep-none.fits", "kept", ""): 0,
+        ("sweep-gone.fits", "quarantined", "a broken link"): 0,
+        ("README", "quarantined", "no FITS table by its name"): 0,
+    }
+    assert rows_of(frames.near) == []
+    assert {q["source_file"]: q["reason"] for q in rows_of(frames.quarantine) if q["row_index"] == -1} == {
+        "sweep-gone.fits": "a broken link", "README": "no FITS table by its name",
+    }  # fmt: skip
+
+
 def test_near_table_and_exclusion(jobs_spark: Any, tmp_path: Path) -> None:
     columns = sources(6)
     columns["RA"][:] = 0.0
@@ -179,11 +221,11 @@ def test_result_is_the_same_whatever_the_partitions_and_is_resumed(jobs_spark: A
     candidates = listed(
         {"candidate_id": [f"c{i}" for i in range(40)], "ra": list(sources(40)["RA"]), "dec": list(sources(40)["DEC"])}
     )
-    paths = sweeps.find(str(tmp_path))
+    paths = sweepfiles.find(str(tmp_path))
     results = []
     for work, order in (("a", paths), ("b", paths[::-1])):
         changed = params("pool", task_mib=1)
-        facts = pool.inspect(jobs_spark, [str(Path(p).resolve()) for p in order])
+        facts = pool.inspect(jobs_spark, order)
         tasks = sweeps.plan(facts, (1 << 20) if work == "a" else 30_000, None)
         rows = pool.classified(pool.read(jobs_spark, tasks, facts), candidates, changed, SPLIT, "x")
         final = pool.unique(rows).orderBy("sweep_file", "row_index", "is_near").toPandas()
@@ -193,7 +235,7 @@ def test_result_is_the_same_whatever_the_partitions_and_is_resumed(jobs_spark: A
     assert (results[0]["reason"] == pool.DUPLICATE).sum() > 100
     frames = build(jobs_spark, tmp_path, candidates)
     before = rows_of(frames.counts)
-    staged = next((tmp_path / "work").glob("rows-*"))
+    staged = next(tmp_path.with_name(f"{tmp_path.name}-work").glob("rows-*"))
     stamp = (staged / "_SUCCESS").stat().st_mtime_ns
     assert rows_of(build(jobs_spark, tmp_path, candidates).counts) == before
     assert (staged / "_SUCCESS").stat().st_mtime_ns == stamp
@@ -210,7 +252,7 @@ def test_limits_prune_what_is_read(jobs_spark: Any, tmp_path: Path) -> None:
 
 def test_rows_that_do_not_add_up_are_an_error(jobs_spark: Any, tmp_path: Path) -> None:
     write_sweep(tmp_path / "sweep-a.fits", sources(5))
-    facts = pool.inspect(jobs_spark, sweeps.find(str(tmp_path)))
+    facts = pool.inspect(jobs_spark, sweepfiles.find(str(tmp_path)))
     tasks = sweeps.plan(facts, 1 << 20, None)
     rows = pool.classified(pool.read(jobs_spark, tasks, facts), listed(), params("pool"), SPLIT, "x")
     with pytest.raises(DataError, match=r"accounted for differ.*sweep-a.fits': \(5, 4\)"):
@@ -220,7 +262,7 @@ def test_rows_that_do_not_add_up_are_an_error(jobs_spark: Any, tmp_path: Path) -
 def test_real_sweeps_reconcile(jobs_spark: Any, real_data: Path, tmp_path: Path) -> None:
     for release in ("desitarget_dr7_history", "desitarget_dr8"):
         folder = real_data / "sweeps" / release
-        paths = sweeps.find(str(folder))
+        paths = sweepfiles.find(str(folder))
         frames = pool.build(jobs_spark, paths, listed(), params("pool"), SPLIT, "ls", str(tmp_path / release))
         totals: Counter[str] = Counter()
         for count in rows_of(frames.counts):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from etl import storage, sweeps
-from lake.errors import DataError
+from etl import storage, sweepfiles, sweeps
+from etl.sweepfiles import Sweep
 from tests.etl.survey_files import sources, write_sweep
 
 
@@ -40,28 +40,22 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("scheme", ["s3", "s3a"])
 def test_sweeps_of_an_object_store(bucket: str, tmp_path: Path, scheme: str) -> None:
-    paths = sweeps.find(f"{scheme}://{bucket}")
-    assert [storage.name(path) for path in paths] == ["sweep-0.fits", "sweep-1.fits"]
+    found = sweepfiles.find(f"{scheme}://{bucket}")
+    assert [sweep.name for sweep in found] == ["note.txt", "sweep-0.fits", "sweep-1.fits"]
+    assert [sweep.problem for sweep in found] == ["no FITS table by its name", None, None]
+    paths = [sweep.path for sweep in found[1:]]
     local = tmp_path / "sweep-0.fits"
-    remote_facts, local_facts = sweeps.inspect(paths[0]), sweeps.inspect(str(local))
+    remote_facts, local_facts = sweeps.inspect(found[1]), sweeps.inspect(Sweep.at(local))
     assert remote_facts | {"path": ""} == local_facts | {"path": ""}
-    remote = list(sweeps.read(sweeps.Task(paths[0], 2, 8)))
-    assert remote == list(sweeps.read(sweeps.Task(str(local), 2, 8)))
+    remote = list(sweeps.read(sweeps.Task(local.name, paths[0], 2, 8)))
+    assert remote == list(sweeps.read(sweeps.Task(local.name, str(local), 2, 8)))
     assert storage.exists(paths[0])
     assert not storage.exists(paths[0] + ".absent")
-    assert sweeps.identity(paths[0]).startswith("sweep-0.fits ")
-    assert sweeps.inspect(f"{scheme}://{bucket}/absent.fits")["problem"]
+    assert sweeps.identity(found[1]).startswith("sweep-0.fits ")
+    assert sweeps.inspect(Sweep("absent.fits", f"{scheme}://{bucket}/absent.fits"))["problem"]
 
 
 def test_local_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "b.fits").touch()
-    (tmp_path / "a.fits").touch()
-    (tmp_path / "folder.fits").mkdir()
-    assert storage.find(f"{tmp_path}/", ".fits") == [f"{tmp_path}/a.fits", f"{tmp_path}/b.fits"]
-    with pytest.raises(DataError, match=r"holds no \*.csv file"):
-        storage.find(str(tmp_path), ".csv")
-    with pytest.raises(DataError, match="holds no"):
-        storage.find(str(tmp_path / "absent"), ".fits")
     monkeypatch.chdir(tmp_path)
     assert storage.absolute("a.fits") == str(tmp_path / "a.fits")
     assert storage.absolute("s3://sky/a.fits") == "s3://sky/a.fits"

@@ -14,16 +14,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from etl import sweeps
+from etl import sweepfiles, sweeps
+from etl.sweepfiles import Sweep
 from lake.errors import DataError
 from lake.healpix import pixel
 from tests.etl.survey_files import sources, write_sweep
 
 
+def inspect(path: Path) -> dict[str, object]:
+    return sweeps.inspect(Sweep.at(path))
+
+
 def read(path: Path) -> pa.Table:
-    facts = sweeps.inspect(str(path))
+    facts = inspect(path)
     assert facts["problem"] is None
-    return pa.Table.from_batches(list(sweeps.read(sweeps.Task(str(path), 0, int(str(facts["rows"]))))))
+    task = sweeps.Task(path.name, str(path), 0, int(str(facts["rows"])))
+    return pa.Table.from_batches(list(sweeps.read(task)))
 
 
 def assert_same(ours: pa.Array, theirs: np.ndarray) -> None:
@@ -50,7 +56,7 @@ def test_real_sweeps_equal_astropy(real_data: Path) -> None:
 
 def test_real_dr8_reports_what_it_lacks_and_derives(real_data: Path) -> None:
     path = real_data / "sweeps" / "desitarget_dr8" / "sweep-320m005-330p000.fits"
-    facts = sweeps.inspect(str(path))
+    facts = inspect(path)
     assert facts["missing"] == ["psfsize_g", "psfsize_r", "psfsize_z", "fitbits"]
     assert facts["derived"] == ["shape_r", "shape_e1", "shape_e2", "sersic"]
     assert facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -117,7 +123,7 @@ def test_scaled_columns_and_null_values(tmp_path: Path) -> None:
 
 def test_tasks_cover_each_row_once_and_stop_at_the_limit(tmp_path: Path) -> None:
     paths = [write_sweep(tmp_path / f"sweep-{i}.fits", sources(10 + i, i)) for i in range(3)]
-    facts = pa.Table.from_pylist([sweeps.inspect(str(p)) for p in paths], schema=sweeps.FACTS_SCHEMA)
+    facts = pa.Table.from_pylist([inspect(p) for p in paths], schema=sweeps.FACTS_SCHEMA)
     row_bytes = facts["row_bytes"][0].as_py()
     tasks = sweeps.plan(facts, 4 * row_bytes, None)
     spans = [(t.path, i) for t in tasks for i in range(t.start, t.stop)]
@@ -141,15 +147,15 @@ def test_bad_files_say_why(tmp_path: Path) -> None:
     }
     for reason, data in bad.items():
         (tmp_path / "bad.fits").write_bytes(data)
-        assert reason in str(sweeps.inspect(str(tmp_path / "bad.fits"))["problem"])
+        assert reason in str(inspect(tmp_path / "bad.fits")["problem"])
     fits.PrimaryHDU(np.zeros((4, 4))).writeto(tmp_path / "image.fits")
-    assert "no binary table" in str(sweeps.inspect(str(tmp_path / "image.fits"))["problem"])
+    assert "no binary table" in str(inspect(tmp_path / "image.fits")["problem"])
     lacking = sources(3)
     del lacking["FLUX_Z"], lacking["TYPE"]
-    facts = sweeps.inspect(str(write_sweep(tmp_path / "lacking.fits", lacking)))
+    facts = inspect(write_sweep(tmp_path / "lacking.fits", lacking))
     assert facts["problem"] == "the needed columns type, flux_z are missing"
     assert facts["rows"] == 3
-    assert sweeps.inspect(str(tmp_path / "absent.fits"))["problem"]
+    assert inspect(tmp_path / "absent.fits")["problem"]
 
 
 def test_another_unit_is_an_error_and_the_surveys_spellings_are_not(tmp_path: Path) -> None:
@@ -158,7 +164,7 @@ def test_another_unit_is_an_error_and_the_surveys_spellings_are_not(tmp_path: Pa
     def problem(column: str, unit: str) -> object:
         with fits.open(path, mode="update") as hdus:
             hdus[1].header[f"TUNIT{hdus[1].columns.names.index(column) + 1}"] = unit
-        return sweeps.inspect(str(path))["problem"]
+        return inspect(path)["problem"]
 
     assert problem("FLUX_G", "nanomaggy") is problem("RA", "deg") is problem("PSFDEPTH_R", "1/nanomaggy^2") is None
     assert problem("PSFSIZE_Z", "pixel") == "column psfsize_z must be in arcsec, the header says pixel"
@@ -170,9 +176,12 @@ def test_every_truncation_is_seen(tmp_path: Path) -> None:
     padding = len(content) % 2880
     for length in range(0, len(content) - 2880 - padding, 1440):
         (tmp_path / "bad.fits").write_bytes(content[:length])
-        assert sweeps.inspect(str(tmp_path / "bad.fits"))["problem"], length
+        assert inspect(tmp_path / "bad.fits")["problem"], length
 
 
 def test_a_folder_without_sweeps_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no \*.fits file"):
-        sweeps.find(str(tmp_path))
+    with pytest.raises(DataError, match=r"holds no FITS table \(\*.fits, \*.fits.gz, \*.fits.fz\)$"):
+        sweepfiles.find(str(tmp_path))
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(DataError, match=r"but 1 other files, such as notes.txt: no FITS table by its name"):
+        sweepfiles.find(str(tmp_path))
