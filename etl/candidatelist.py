@@ -104,13 +104,9 @@ def _text(path: Path) -> str:
 def _cells(text: str, path: Path) -> tuple[list[str], list[list[str]]]:
     """Headings in our names ('' for others) and cells of the rows, by the delimiter that gives the needed columns."""
     lacking = list(_REQUIRED)
+    written = [line.rstrip("\n") for line in io.StringIO(text, newline=None) if line.strip()]
     for delimiter in _DELIMITERS:
-        try:
-            lines = [
-                cells for cells in csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True) if cells
-            ]
-        except csv.Error as error:
-            raise DataError(f"the candidate list {path} cannot be read: {error}") from error
+        lines = [_split(line, delimiter) for line in written]
         headings = [_HEADINGS.get(cell.strip().casefold(), "") for cell in lines[0]] if lines else []
         twice = sorted(name for name, count in Counter(headings).items() if name and count > 1)
         if twice:
@@ -121,6 +117,14 @@ def _cells(text: str, path: Path) -> tuple[list[str], list[list[str]]]:
         lacking = min(lacking, missing, key=len)
     what = f"lacks the columns {', '.join(lacking)}" if lacking else "has no rows"
     raise DataError(f"the candidate list {path} {what}: it must be a CSV file with a heading, columns ra, dec, grading")
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    """Cells of one line; a quote that is not closed, or not at the ends of a cell, is a character like others."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
+    except csv.Error:
+        return line.split(delimiter)
 
 
 def _parsed(headings: Sequence[str], cells: Sequence[str], tiers: Mapping[str, str]) -> dict[str, Any]:

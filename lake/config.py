@@ -70,7 +70,7 @@ class SurveyParams(Section):
     simulated: bool
     """Whether the pixels are simulated; every page that shows results then says so."""
     folder: str
-    """Folder of the input: ``sweeps/*.fits``, ``coadds/``, ``survey-bricks.fits`` and ``candidates.csv``."""
+    """Folder of the input: ``sweeps/`` (FITS tables), ``coadds/``, ``survey-bricks.fits`` and ``candidates.csv``."""
     collection: str
     """Prefix of every galaxy_id: the release the sources come from."""
     seed: int
