@@ -86,6 +86,6 @@ class SurveyParams(Section):
     galaxies is over before that pays."""
     lake_uri: str | None
     """Object-store prefix of the Delta tables (s3://bucket/prefix), or null for ``<data_root>/lake``."""
-    grades: dict[str, Literal["A", "B"]]
+    grades: dict[str, Literal["A", "B"]] = Field(min_length=1)
     """Tiers of the words in the column 'grading' of ``candidates.csv``, in either case: A confirmed by spectroscopy or
     HST, B graded by eye. A position graded otherwise is no negative, and no lens either."""
