@@ -121,8 +121,9 @@ def classified(rows: DataFrame, listed: pa.Table, params: PoolParams, split: Spl
     radius = max(params.near_radius_arcsec, params.exclusion_radius_arcsec)
     places = near.listing(rows.sparkSession, listed, radius, sweeps.EXCLUSION_NSIDE)
     rows = near.with_nearest(_derived(rows, split, collection), places, "healpix_exclusion", radius)
+    is_near = f"separation_arcsec <= {params.near_radius_arcsec}D AND coalesce({_PRIMARY}, true)"
     rows = rows.withColumn("failed_cut", F.expr(_first(cuts(params)))).withColumn(
-        "is_near", F.expr(f"coalesce(separation_arcsec <= {params.near_radius_arcsec}D, false)")
+        "is_near", F.expr(f"coalesce({is_near}, false)")
     )
     excluded = f"separation_arcsec <= {params.exclusion_radius_arcsec}D"
     rows = rows.withColumn("cut", F.expr(f"coalesce(failed_cut, CASE WHEN {excluded} THEN '{NEAR_CUT}' END)"))
