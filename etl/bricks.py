@@ -12,10 +12,9 @@ from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from etl.near import unit_vectors
-from etl.projection import tangent_plane
 from lake import fitslayout
 from lake.errors import DataError
+from lake.sphere import tangent_plane, unit_vectors
 from lake.survey import PIXEL_SCALE_ARCSEC
 
 Floats = NDArray[np.float64]

@@ -12,10 +12,10 @@ from scipy.spatial import cKDTree
 from etl.candidatelist import CandidateList
 from etl.config import CandidatesParams
 from etl.frames import table_of
-from etl.near import ARCSEC_PER_RADIAN, chord, unit_vectors
 from lake import tables
 from lake.config import SplitParams
 from lake.healpix import pixel
+from lake.sphere import ARCSEC_PER_RADIAN, chord, unit_vectors
 from lake.split import split_of
 
 STAGE = "candidates"

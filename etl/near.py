@@ -12,19 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from lake.healpix import pixel
-
-ARCSEC_PER_RADIAN = 180.0 * 3600.0 / np.pi
-
-
-def unit_vectors(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
-    """Directions (n, 3) of positions on the sky."""
-    ra, dec = np.deg2rad(ra_deg), np.deg2rad(dec_deg)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
-
-
-def chord(separation_arcsec: float) -> float:
-    """Length of the chord between two directions this far apart."""
-    return float(2.0 * np.sin(separation_arcsec / ARCSEC_PER_RADIAN / 2.0))
+from lake.sphere import ARCSEC_PER_RADIAN, chord, unit_vectors
 
 
 def covering_pixels(ra_deg: np.ndarray, dec_deg: np.ndarray, radius_arcsec: float, nside: int) -> list[np.ndarray]:

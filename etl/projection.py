@@ -9,6 +9,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from lake.errors import DataError
+from lake.sphere import tangent_plane
 from lake.survey import PIXEL_SCALE_ARCSEC, PIXEL_SCALE_TOLERANCE
 
 Floats = NDArray[np.float64]
@@ -65,18 +66,3 @@ def _number(header: fits.Header, key: str, name: str, default: float | None = No
     if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
         raise DataError(f"{name}: {key} must be a number, got {value!r}")
     return float(value)
-
-
-def tangent_plane(
-    ra0_deg: float | Floats, dec0_deg: float | Floats, ra_deg: Floats, dec_deg: Floats
-) -> tuple[Floats, Floats]:
-    """Gnomonic coordinates (east, north; radians) of positions about centres; infinite beyond 90 degrees.
-
-    Calabretta & Greisen 2002, A&A 395, 1077, section 5.1.3.
-    """
-    ra0, dec0, ra, dec = (np.deg2rad(v) for v in (ra0_deg, dec0_deg, ra_deg, dec_deg))
-    cosine = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(ra - ra0)
-    ahead = np.where(cosine > 0, cosine, np.nan)
-    east = np.cos(dec) * np.sin(ra - ra0) / ahead
-    north = (np.cos(dec0) * np.sin(dec) - np.sin(dec0) * np.cos(dec) * np.cos(ra - ra0)) / ahead
-    return np.where(cosine > 0, east, np.inf), np.where(cosine > 0, north, np.inf)

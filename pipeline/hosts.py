@@ -11,9 +11,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from etl.near import ARCSEC_PER_RADIAN, chord, unit_vectors
-from etl.projection import tangent_plane
 from lake.errors import DataError
+from lake.sphere import ARCSEC_PER_RADIAN, chord, tangent_plane, unit_vectors
 from lake.split import HOST, negative_uses
 from lake.stamps import PLACE, StampStore
 from lake.survey import BANDS, PIXEL_SCALE_ARCSEC
