@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import yaml
 
+from lake import delta
 from lake.errors import ParameterError
+from lake.root import DataRoot
+from modeling.card import read_card
 from modeling.config import generations, resolve_generation
 from pipeline import params
 from pipeline.generations import enlist
-from tests.pipeline.checkout import PROJECT
+from pipeline.reporting import contamination
+from pipeline.scoring import seen_by
+from tests.pipeline.checkout import PROJECT, Checkout
 
 MADE = ("audit_70_15_15", "parity_70_30")
 TRAINABLE = [name for name in generations() if resolve_generation(name).manifest in MADE]
@@ -143,3 +150,24 @@ def test_the_real_survey_is_not_trained_on_its_own_test_split(project: Path, cap
             caplog.clear()
         enlist("gen4-audit")
     assert not caplog.records
+
+
+@pytest.mark.timeout(900)
+def test_a_generation_is_trained_and_its_contaminated_test_figures_are_marked(
+    twin: Callable[[], Checkout],
+) -> None:
+    """One epoch of a small network in the place of resnet18_baseline_v1, whose manifest has no test split."""
+    copy = twin()
+    settings = ("network.name=pixelnet_small", "loop.epochs=1", "loop.batch=32", "loop.micro_batch=32")
+    copy.dhs("train", "resnet18_baseline_v1", *settings)
+    root = DataRoot.of(copy.folder / "data")
+    card = read_card(root.checkpoints("resnet18_baseline_v1"))
+    assert (card.config.loss.kind, card.manifest_id, card.epochs_run) == ("weighted", "parity_70_30", 1)
+    tested = delta.read(root, "manifest", slices=["audit_70_15_15"]).to_pandas().query("split == 'test'")
+    tested["seen_in_training"] = seen_by(root.checkpoints("resnet18_baseline_v1"), pa.chunked_array([tested.galaxy_id]))
+    assert tested.seen_in_training.all()
+    marked = contamination(tested)
+    assert marked == {
+        "test figures": f"CONTAMINATED: {len(tested)} of {len(tested)} test galaxies were trained or selected on"
+    }
+    assert contamination(delta.read(root, "scores", slices=["demo1"]).to_pandas().query("split == 'test'")) == {}
