@@ -84,9 +84,16 @@ def open_run(params: TrainParams, training: TrainingArrays, work: Path, ancestor
     dtype = _settled_dtype(params, network, training, work)
     arithmetic = Arithmetic(device_of(params.execution), DTYPES[dtype], params.execution.channels_last)
     state = TrainingState(network, params.optimiser, arithmetic)
-    run = Run(params, work, arithmetic, state, EpochLog(work / LOG), len(training) // params.loop.batch)
+    try:
+        past = EpochLog(work / LOG)
+    except (OSError, ValueError, TypeError) as error:
+        raise _unreadable(work / LOG, error) from error
+    run = Run(params, work, arithmetic, state, past, len(training) // params.loop.batch)
     if (work / STATE).exists():
-        state.load(work / STATE)
+        try:
+            state.load(work / STATE)
+        except (DataError, KeyError, ValueError, RuntimeError) as error:
+            raise _unreadable(work / STATE, error) from error
         logger.info("%s resumes after step %d (epoch %d)", params.generation, state.step, run.epoch)
     return run
 
@@ -107,13 +114,24 @@ def _inherit(network: LensFinder, weights: dict[str, Tensor], params: TrainParam
         ) from error
 
 
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} of a run that was interrupted cannot be read ({one_line(error)}): delete {path.parent}, and the "
+        "training begins anew"
+    )
+
+
 def _settled_dtype(params: TrainParams, network: LensFinder, training: TrainingArrays, work: Path) -> str:
     """The arithmetic of the run: chosen at its start and kept; the folder refuses another run."""
     identity = {"science": params.science_digest(), "rows": len(training)}
     path = work / RUN
     if path.exists():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        dtype = kept.pop("dtype")
+        try:
+            kept = dict(json.loads(path.read_text(encoding="utf-8")))
+            dtype = kept.pop("dtype")
+            DTYPES[dtype]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise _unreadable(path, error) from error
         if kept != identity:
             raise DataError(f"{work} holds the partial work of another run ({kept}, here {identity}); delete it")
         return str(dtype)

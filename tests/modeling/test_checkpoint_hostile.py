@@ -165,7 +165,8 @@ def test_mutated_folders_are_refused_in_a_sentence(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_many_mutated_folders_are_refused_in_a_sentence(folder: Path) -> None:
-    said = fuzz(folder, 20_000)
-    assert len(said) > 10_000
+    said = fuzz(folder, 4_000)
+    assert len(said) > 2_000
     assert not [text for text in said if "\n" in text]

@@ -105,6 +105,28 @@ def test_torn_log_line_is_cut(tmp_path: Path, small: TrainParams, splits: Splits
     assert log.read_text() == whole
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("run.json", b""),
+        ("run.json", b"[1]"),
+        ("run.json", b'{"science": "x", "rows": 48, "dtype": "fp8"}'),
+        ("epochs.jsonl", b'{"epoch": 1}\n'),
+        ("epochs.jsonl", b"\xff\xfe\n"),
+        ("state.safetensors", b"\0" * 100),
+        ("state.safetensors", b"\x02\0\0\0\0\0\0\0{}"),
+    ],
+)
+def test_a_work_folder_that_was_damaged_is_named(
+    tmp_path: Path, small: TrainParams, splits: Splits, name: str, content: bytes
+) -> None:
+    one = small.model_copy(update={"loop": small.loop.model_copy(update={"epochs": 1, "keep_every_epochs": 0})})
+    train(one, *splits, tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name} of a run that was interrupted cannot be read .*: delete"):
+        train(one, *splits, tmp_path)
+
+
 RESUMED = {**SMALL, "loop": {**SMALL["loop"], "epochs": 4}}
 
 CHILD = """

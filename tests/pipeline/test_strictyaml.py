@@ -132,6 +132,7 @@ def test_mutated_parameters_are_refused_in_a_sentence(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_many_mutated_parameters_are_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said = fuzz(tmp_path, 2000)
