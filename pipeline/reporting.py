@@ -24,7 +24,7 @@ from pipeline.context import RunContext
 from pipeline.galleries import galleries
 from pipeline.gridfacts import BATCHES, GRID
 from pipeline.injected import grid_params
-from pipeline.results import shown_first
+from pipeline.results import contamination, shown_first
 
 log = logging.getLogger(__name__)
 
@@ -139,14 +139,6 @@ def _facts(context: RunContext, name: str) -> Mapping[str, str]:
         "best validation AUC": f"{card.best_val_auc:.4f}",
         "manifest": card.manifest_id,
     }
-
-
-def contamination(tested: pd.DataFrame) -> Mapping[str, str]:
-    """The line that marks test figures of galaxies that the model trained or selected on; none where there are none."""
-    seen = int(tested["seen_in_training"].astype("boolean").sum())
-    if not seen:
-        return {}
-    return {"test figures": f"CONTAMINATED: {seen:,} of {len(tested):,} test galaxies were trained or selected on"}
 
 
 def lens_share(context: RunContext, name: str) -> tuple[float | None, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import pyarrow as pa
@@ -15,6 +16,8 @@ from analysis.reporting.thresholds import completeness_words, marginal_row, poin
 from lake import cards, delta
 from lake.errors import LakeError, invalid
 from pipeline import params
+
+log = logging.getLogger(__name__)
 
 
 def ranked_candidates(generation: str | None, top: int) -> pa.Table:
@@ -41,10 +44,21 @@ def comparison() -> tuple[pa.Table, pa.Table]:
         runs = [f"evaluate-{name}", f"diagnose-{name}"]
         measures[name] = delta.read(root, "diagnostics", slices=runs).to_pandas()
     scores = {name: _test_scores(name) for name in names}
+    for name, tested in scores.items():
+        for what, words in contamination(tested).items():
+            log.warning("%s: %s %s", name, what, words)
     found = completeness_comparison(*_completeness(names))
     tables = (pd.concat([compared(measures), found], ignore_index=True), paired_auc_tests(scores))
     metrics, tests = (pa.Table.from_pandas(table, preserve_index=False) for table in tables)
     return metrics, tests
+
+
+def contamination(tested: pd.DataFrame) -> Mapping[str, str]:
+    """The line that marks test figures of galaxies that the model trained or selected on; none where there are none."""
+    seen = int(tested["seen_in_training"].astype("boolean").sum())
+    if not seen:
+        return {}
+    return {"test figures": f"CONTAMINATED: {seen:,} of {len(tested):,} test galaxies were trained or selected on"}
 
 
 def headlines() -> list[str]:

@@ -19,7 +19,7 @@ from modeling.card import read_card
 from modeling.config import generations, resolve_generation
 from pipeline import params
 from pipeline.generations import enlist
-from pipeline.reporting import contamination
+from pipeline.results import contamination
 from pipeline.scoring import seen_by
 from tests.pipeline.checkout import PROJECT, Checkout
 
