@@ -18,6 +18,7 @@ from lake.errors import ParameterError
 from lake.healpix import pixel
 from lake.split import split_of
 from lake.survey import PIXEL_SCALE_ARCSEC
+from pipeline import params
 from tests.demo.conftest import SPLIT, demo_params
 
 
@@ -45,6 +46,17 @@ def test_splits_share_seeing_and_depth(plans: list[Plan]) -> None:
         assert not set(values["val"]) & set(values["test"])
         shifts = np.sort(values["val"]) - np.sort(values["test"])
         assert np.abs(shifts).max() > 0.01, "similar, and not the same by construction"
+
+
+def test_every_cell_of_the_demos_grid_has_a_validation_brick(plans: list[Plan]) -> None:
+    """The grid's axes are the catalogue's psfsize and depth, which the conditions are drawn in."""
+    grid = params.resolve("demo")["grid"]
+    here = [plan.conditions for plan in plans if plan.brick.split == "val"]
+    size, depth = ([getattr(one, name)[1] for one in here] for name in ("psfsize_arcsec", "depth_mag"))
+    edges = [grid["psf_fwhm_nea_edges_arcsec"], grid["depth_edges_mag"]]
+    counts, *_ = np.histogram2d(size, depth, edges)
+    assert counts.min() >= 1
+    assert counts.sum() == len(here) == 18
 
 
 def test_noise_follows_from_depth_and_seeing(plans: list[Plan]) -> None:
