@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
 
@@ -189,16 +190,29 @@ def replace(
 
     ``note`` goes into the table's own history.
     """
-    uri = _ensure_table(root, spec)
-    write_deltalake(
-        uri,
-        rows,
-        mode="overwrite",
-        predicate=where_sql(where) or None,
-        commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(dict(note))}),
-        storage_options=storage_options(),
-    )
-    return DeltaTable(uri, storage_options=storage_options())
+    with _refusals_of_the_system(root.table(spec.name)):
+        uri = _ensure_table(root, spec)
+        write_deltalake(
+            uri,
+            rows,
+            mode="overwrite",
+            predicate=where_sql(where) or None,
+            commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(dict(note))}),
+            storage_options=storage_options(),
+        )
+        return DeltaTable(uri, storage_options=storage_options())
+
+
+@contextmanager
+def _refusals_of_the_system(place: str) -> Iterator[None]:
+    """Raise what the operating system refused (disk full, read-only) as such: delta-rs tells it in prose only."""
+    try:
+        yield
+    except (DeltaError, OSError) as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), place) from error
 
 
 def _ensure_table(root: DataRoot, spec: TableSpec) -> str:

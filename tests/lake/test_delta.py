@@ -1,3 +1,4 @@
+import re
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 import lake
 from lake import cards, contract, delta, tables
@@ -81,7 +83,6 @@ def test_a_row_that_breaks_the_contract_is_refused(root: DataRoot) -> None:
 
 def test_delta_enforces_the_contract_on_foreign_writers(root: DataRoot) -> None:
     from deltalake import write_deltalake
-    from deltalake.exceptions import DeltaError
 
     write(root, "a", gate("a", "x"))
     with pytest.raises(DeltaError, match="status"):
@@ -201,3 +202,21 @@ def test_audit_names_the_first_broken_rule_and_keeps_counts() -> None:
 def test_unknown_columns_are_refused() -> None:
     with pytest.raises(ContractError, match=r"not in the contract \['extra'\]"):
         contract.audit(SPEC, rows(gate("a", "x")).append_column("extra", pa.array([1])))
+
+
+_FULL = "Generic LocalFileSystem error\n  Unable to copy data to file\n   No space left on device (os error 28)"
+_READ_ONLY = "Failed to parse parquet: External: Unable to open file /x: Read-only file system (os error 30)"
+
+
+@pytest.mark.parametrize(("error", "number"), [(OSError(_FULL), 28), (DeltaError(_READ_ONLY), 30)])
+def test_what_the_system_refuses_to_write_is_said_with_the_place(
+    root: DataRoot, monkeypatch: pytest.MonkeyPatch, error: Exception, number: int
+) -> None:
+    def refuse(*arguments: object, **more: object) -> None:
+        raise error
+
+    monkeypatch.setattr(delta, "write_deltalake", refuse)
+    with pytest.raises(OSError, match=re.escape(root.table("gates"))) as raised:
+        write(root, "a", gate("a", "x"))
+    assert raised.value.errno == number
+    assert not list(root.cards.glob("*"))
