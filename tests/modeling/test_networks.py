@@ -10,7 +10,7 @@ import torch
 import torchvision
 
 from lake.errors import DataError
-from modeling.config import resolve_generation
+from modeling.config import generations, resolve_generation
 from modeling.networks import build, parameter_count
 from modeling.sections import NetworkParams
 
@@ -27,6 +27,17 @@ from modeling.sections import NetworkParams
 def test_parameter_counts(generation: str, count: int) -> None:
     params = resolve_generation(generation).network.model_copy(update={"pretrained": False})
     assert parameter_count(build(params)) == count
+
+
+@pytest.mark.parametrize("generation", generations())
+def test_every_generation_has_a_network_that_takes_its_stamps(generation: str) -> None:
+    params = resolve_generation(generation)
+    with torch.device("meta"):
+        network = build(params.network.model_copy(update={"pretrained": False}))
+        columns = len(params.network.metadata_columns)
+        pixels = params.preprocessing.crop_pixels or 101
+        logits = network(torch.empty(2, 3, pixels, pixels), torch.empty(2, columns) if columns else None)
+    assert logits.shape == (2,)
 
 
 @pytest.mark.parametrize("name", ["pixelnet_small", "resnet18_small", "bottlenecked_resnet", "convnext_tiny"])
