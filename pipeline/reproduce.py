@@ -16,7 +16,7 @@ from lake.root import DataRoot
 from pipeline import params
 from pipeline.context import forget_lost_tables
 from pipeline.publishing import require_places
-from pipeline.results import headlines
+from pipeline.results import headlines, scored, shown_first
 
 
 def reproduce(*targets: str) -> None:
@@ -76,8 +76,8 @@ def closing_words() -> str:
     survey = params.survey()
     report = (DataRoot.of(survey.data_root).report / "index.html").resolve()
     shown = params.section("report").model_dump()
-    headline, threshold_id = shown["headline_generation"], shown["headline_threshold_id"]
-    model = f"generation = '{headline}' and " if headline else ""
+    headline = shown_first(scored(), shown["headline_generation"])
+    model, threshold_id = f"generation = '{headline}' and ", shown["headline_threshold_id"]
     found = "\n".join(headlines())
     warning = " (simulated data)" if survey.simulated else ""
     return f"""

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def ranked_candidates(generation: str | None, top: int) -> pa.Table:
     """The best unlisted objects of one finder."""
-    root, names = params.root(), _scored()
+    root, names = params.root(), scored()
     name = generation or shown_first(names, params.typed(ReportParams, "report").headline_generation)
     if name not in names:
         raise invalid("generation", f"one of {', '.join(names)}", name)
@@ -38,7 +38,7 @@ def shown_first(names: Sequence[str], wanted: str | None) -> str:
 
 def comparison() -> tuple[pa.Table, pa.Table]:
     """Metrics of every finder, and paired DeLong tests on the test split of the audit manifest."""
-    root, names = params.root(), _scored()
+    root, names = params.root(), scored()
     measures = {}
     for name in names:
         runs = [f"evaluate-{name}", f"diagnose-{name}"]
@@ -63,7 +63,7 @@ def contamination(tested: pd.DataFrame) -> Mapping[str, str]:
 
 def headlines() -> list[str]:
     """Per finder a line with its completeness, and the false-positive rate that it has to be read with."""
-    names, threshold_id = _scored(), params.typed(ReportParams, "report").headline_threshold_id
+    names, threshold_id = scored(), params.typed(ReportParams, "report").headline_threshold_id
     completeness, thresholds = _completeness(names)
     lines = []
     for name in names:
@@ -89,7 +89,8 @@ def _test_scores(name: str) -> pd.DataFrame:
     return scores[scores["split"] == "test"]
 
 
-def _scored() -> list[str]:
+def scored() -> list[str]:
+    """Names of the finders that were evaluated."""
     names = [str(entry.card.slice) for entry in cards.slices(params.root(), "scores")]
     if not names:
         raise LakeError("no finder has been evaluated yet; run `dvc repro`")
