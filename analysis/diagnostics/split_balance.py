@@ -78,7 +78,7 @@ def _conditions(manifest: pd.DataFrame, params: DiagnoseParams) -> tuple[list[Me
         measures += [statistic, p_value]
         name, least = f"split/{column}_{a}_{b}", _least_p(len(first), len(second))
         if least >= limit:
-            gates.append(not_measured(name, limit, f"{rule}; of {n} pixels none can lie below {least:.2g}"))
+            gates.append(not_measured(name, limit, f"{rule}; with {n} pixels no p-value lies below {least:.2g}"))
             continue
         gates.append(decide(name, p_value, limit, rule, "PASS" if test.pvalue >= limit else "FAIL"))
     return measures, gates
