@@ -20,9 +20,9 @@ from etl.config import CutoutsParams
 from etl.cutter import INDEX_SCHEMA, BrickCutter
 from etl.frames import contract_schema
 from lake import tables
-from lake.errors import DataError
+from lake.errors import DataError, ShardError
 from lake.progress import watch
-from lake.stamps import bucket_of, shard_name, stamp_hash, write_shard
+from lake.stamps import StampStore, bucket_of, shard_name, stamp_hash, write_shard
 from lake.survey import BANDS
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def assemble(index: pa.Table, work: Path, folder: Path, params: CutoutsParams, s
         members = np.flatnonzero(bucket == number)
         shard_row[members] = np.arange(len(members))
         path = folder / shard_name(int(number))
-        if not _complete(path, [digests[i] for i in members]):
+        if not _complete(folder, int(number), [digests[i] for i in members]):
             stamps = (_stamp(work / "bricks" / f"{bricks[i]}.npy", places[i]) for i in members)
             write_shard(path, stamps, len(members), params.stamp_pixels)
     shards = dict(
@@ -125,11 +125,14 @@ def assemble(index: pa.Table, work: Path, folder: Path, params: CutoutsParams, s
     return _contract_rows(index, shards, version(params, source))
 
 
-def _complete(path: Path, digests: list[str]) -> bool:
+def _complete(folder: Path, number: int, digests: list[str]) -> bool:
     """Whether a shard holds the very stamps of these hashes, in their order."""
-    if not path.exists():
+    if not (folder / shard_name(number)).exists():
         return False
-    held = np.load(path, mmap_mode="r")
+    try:
+        held = StampStore(folder).shard(number)
+    except ShardError:
+        return False
     return len(held) == len(digests) and all(map(operator.eq, map(stamp_hash, held), digests))
 
 

@@ -83,8 +83,16 @@ def median(values: Tensor) -> Tensor:
     than torch here); both give the exact order statistics.
     """
     finite = values.isfinite()
-    if not finite.all():
-        return _median_of(values.masked_fill(~finite, torch.inf), finite.sum(dim=-1, keepdim=True))
+    whole = finite.all(dim=-1)
+    if whole.all():
+        return _median_of_all(values)
+    found = _median_of_all(values.masked_fill(~finite, 0.0))
+    part, holed = finite[~whole], values[~whole]
+    found[~whole] = _median_of_lowest(holed.masked_fill(~part, torch.inf), part.sum(dim=-1, keepdim=True))
+    return found
+
+
+def _median_of_all(values: Tensor) -> Tensor:
     half, odd = divmod(values.shape[-1], 2)
     if values.device.type == "cpu":
         ordered = torch.from_numpy(np.partition(values.numpy(), half, axis=-1))
@@ -94,7 +102,7 @@ def median(values: Tensor) -> Tensor:
     return upper if odd else (ordered[..., :half].amax(dim=-1, keepdim=True) + upper) / 2
 
 
-def _median_of(values: Tensor, count: Tensor) -> Tensor:
+def _median_of_lowest(values: Tensor, count: Tensor) -> Tensor:
     """Median of the ``count`` lowest values of each row."""
     ordered = values.sort(dim=-1).values
     lower, upper = (

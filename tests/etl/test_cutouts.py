@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 from astropy.table import Table
@@ -331,6 +332,26 @@ def test_an_interrupted_extraction_resumes_and_gives_the_same(jobs_spark: Any, s
     assert (tmp_path / "bricks" / "1000p000.parquet").stat().st_mtime_ns == kept
     rows = [cutouts.assemble(first, tmp_path, tmp_path / "shards", PARAMS, "x") for _ in range(2)]
     assert rows[0].equals(rows[1])
+
+
+def test_a_shard_of_another_run_or_half_of_one_is_made_again(survey: Any, tmp_path: Path) -> None:
+    """Partial work is resumed by what it holds, not by its shape."""
+    folder, wcs, _ = survey
+    (tmp_path / "bricks").mkdir()
+    x = np.linspace(25, 170, 12)
+    ra, dec = wcs["1000p000"].all_pix2world(x, x[::-1], 0)
+    ids = [f"x:{i}" for i in range(12)]
+    cutter.BrickCutter(str(folder), str(tmp_path / "bricks"), PARAMS).brick("1000p000", ids, ra, dec, ra > 360)
+    index = pq.read_table(tmp_path / "bricks" / "1000p000.parquet", schema=cutter.INDEX_SCHEMA)
+    rows = cutouts.assemble(index, tmp_path, tmp_path / "shards", PARAMS, "x")
+    one, two, kept = sorted((tmp_path / "shards").glob("*.npy"))
+    times = kept.stat().st_mtime_ns
+    np.save(one, np.load(one)[::-1])
+    two.write_bytes(b"half")
+    assert cutouts.assemble(index, tmp_path, tmp_path / "shards", PARAMS, "x").equals(rows)
+    good = rows.filter(pc.equal(rows["status"], "ok"))
+    assert len(StampStore(tmp_path / "shards").get(good)) == good.num_rows == 12
+    assert kept.stat().st_mtime_ns == times
 
 
 def test_a_brick_is_made_again_when_its_coadds_sources_or_settings_change(survey: Any, tmp_path: Path) -> None:
