@@ -63,6 +63,13 @@ def score_folder(folder: Path, generation: str) -> pa.Table:
     return whole.select(list(_SCORED))
 
 
+def question(generation: str) -> str:
+    """The query that shows what was found of the injections into the 46 DES galaxies."""
+    return (
+        f"select * from completeness where generation = '{generation}' and grid_name = '{_DES}' and cell = 'marginal'"
+    )
+
+
 def inject_into_des(folder: Path, generation: str, per_radius: int) -> str:
     """Inject into the 46 DES galaxies, score, and summarise; the name of the new slices."""
     name = f"{checked_name(generation, 'generation')}-{_DES}"

@@ -58,8 +58,7 @@ def inject(folder: Path, generation: str, per_radius: int) -> None:
     Rows go to `injections`, `injection_scores` and `completeness` under the slice GENERATION-des46, a contact sheet
     beside the score batches.
     """
-    from pipeline.foreign import inject_into_des
+    from pipeline.foreign import inject_into_des, question
 
     name = inject_into_des(folder, generation, per_radius)
-    where = f"generation = '{generation}' and grid_name = 'des46' and cell = 'marginal'"
-    click.echo(f'done: dhs query "select * from completeness where {where}"; picture in data/grid/{name}/')
+    click.echo(f'done: dhs query "{question(generation)}"; picture in data/grid/{name}/')

@@ -19,6 +19,7 @@ from lake import cards, delta, tables
 from lake.query import query
 from lake.root import DataRoot
 from pipeline.cli import dhs
+from pipeline.foreign import question
 from pipeline.lineage import tree
 from pipeline.reproduce import closing_words
 from tests.pipeline.checkout import PROJECT, Checkout
@@ -142,6 +143,12 @@ def test_of_two_main_grids_the_newer_one_is_shown(crowded: DataRoot, tmp_path: P
     delta.write_slice(root, tables.spec("completeness"), rows, "old", where, code={}, inputs={})
     assert "old" in lake.read("completeness", root=root)["generation"].to_pylist()
     assert lake.read("completeness_main", root=root).equals(lake.read("completeness_main", root=crowded))
+
+
+def test_the_query_that_inject_shows_is_about_its_own_rows(finished: Checkout, crowded: DataRoot) -> None:
+    rows = query(crowded, question("demo1")).to_pandas()
+    assert set(zip(rows.generation, rows.grid_name, rows.cell, strict=True)) == {("demo1", "des46", "marginal")}
+    assert not query(DataRoot.of(finished.folder / "data"), question("demo1")).num_rows
 
 
 def test_a_view_comes_from_the_tables_it_reads(finished: Checkout) -> None:
