@@ -120,15 +120,25 @@ def delong(labels: ArrayLike, scores: ArrayLike, level: float) -> AucEstimate:
 
 
 def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, level: float) -> PairedTest:
-    """Test of equal AUC for two scorers of the same objects; positive z means b ranks better."""
+    """Test of equal AUC for two scorers of the same objects; positive z means b ranks better.
+
+    Where every object moves alike the variance is zero and says nothing: the interval is then Clopper-Pearson's of as
+    many pairs as the smaller class has members, p-value and standard error those that their sign test implies.
+    """
     pos_a, neg_a = labelled(labels, scores_a)
     pos_b, neg_b = labelled(labels, scores_b)
     a10, a01 = placements(pos_a, neg_a)
     b10, b01 = placements(pos_b, neg_b)
     se = float(np.sqrt(_variance(b10 - a10) + _variance(b01 - a01)))
     difference = float(b10.mean() - a10.mean())
-    z = difference / se if se != 0 else (0.0 if difference == 0 else float(np.copysign(np.inf, difference)))
     half = float(stats.norm.isf((1.0 - level) / 2.0)) * se
+    low, high, z = difference - half, difference + half, difference / se if se != 0 else 0.0
+    if se == 0 and difference != 0:
+        pairs = min(len(pos_a), len(neg_a))
+        near, far = (float(b[0]) for b in clopper_pearson(abs(difference) * pairs, pairs, level))
+        low, high = (near, far) if difference > 0 else (-far, -near)
+        z = float(np.copysign(stats.norm.isf(0.5**pairs), difference))
+        se = difference / z if z else float("nan")
     return PairedTest(
         auc_a=float(a10.mean()),
         auc_b=float(b10.mean()),
@@ -136,8 +146,8 @@ def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, l
         standard_error=se,
         z=z,
         p_value=float(2.0 * stats.norm.sf(abs(z))),
-        low=difference - half,
-        high=difference + half,
+        low=low,
+        high=high,
         positives=len(pos_a),
         negatives=len(neg_a),
     )

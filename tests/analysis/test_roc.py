@@ -236,3 +236,17 @@ def test_a_difference_whose_error_is_unknown_is_indistinguishable():
     found = roc.delong_paired([1, 0, 0], [1.0, 2.0, 3.0], [3.0, 2.0, 1.0], 0.95)
     assert np.isnan([found.standard_error, found.z, found.p_value, found.low]).all()
     assert found.indistinguishable
+
+
+@pytest.mark.parametrize("pairs", [2, 40])
+def test_a_difference_that_all_objects_share_is_as_sure_as_they_are_many(pairs):
+    """Every lens last for a, first for b: the variance is zero whatever the number; by binomial tests."""
+    labels = np.repeat([1, 0], pairs)
+    found = roc.delong_paired(labels, -1.0 * labels, 1.0 * labels, 0.95)
+    exact = stats.binomtest(pairs, pairs)
+    assert found.difference == 1.0
+    assert found.indistinguishable == (pairs == 2)
+    assert found.p_value == pytest.approx(exact.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(exact.proportion_ci(0.95, method="exact")))
+    back = roc.delong_paired(labels, 1.0 * labels, -1.0 * labels, 0.95)
+    assert (back.low, back.z) == pytest.approx((-1.0, -found.z))
