@@ -23,6 +23,7 @@ DEPTH_RELATIVE_TO_R_MAG = {"g": 0.4, "r": 0.0, "z": -1.05}
 DEPTH_SCATTER_MAG = {"g": 0.1, "r": 0.0, "z": 0.1}
 ELECTRONS_PER_NMGY_AND_EXPOSURE = 900.0
 """About a 90 s DECam exposure at zero point 25 (e-/s)."""
+_PER_INTERVAL = 3
 STRIP_EXPOSURES = 0.4
 """Share of the exposures that a short strip has."""
 
@@ -74,19 +75,20 @@ def _even(rng: np.random.Generator, count: int) -> Floats:
     return (rng.permutation(count) + 0.5) / count
 
 
-def _spread(rng: np.random.Generator, count: int) -> Floats:
-    """One uniform draw in each of ``count`` equal intervals, in random order: splits see similar conditions, not the
+def _spread(rng: np.random.Generator, within: np.random.Generator, count: int) -> Floats:
+    """Uniform draws, about three in each of equal intervals, in random order: splits see similar conditions, not the
     same ones."""
-    return (rng.permutation(count) + rng.random(count)) / count
+    intervals = max(count // _PER_INTERVAL, min(count, 2))
+    return (rng.permutation(count) * intervals // count + within.random(count)) / intervals
 
 
 def draw_conditions(params: ConditionsParams, bricks: list[Brick], seed: int) -> list[Conditions]:
     """Conditions of all bricks, spread over their range within each split."""
-    rng = np.random.default_rng([seed, 2])
+    rng, within = np.random.default_rng([seed, 2]), np.random.default_rng([seed, 2, 1])
     seeing, depth = np.zeros(len(bricks)), np.zeros(len(bricks))
     for split in SPLITS:
         here = np.array([brick.split == split for brick in bricks])
-        seeing[here], depth[here] = _spread(rng, int(here.sum())), _spread(rng, int(here.sum()))
+        seeing[here], depth[here] = (_spread(rng, within, int(here.sum())) for _ in range(2))
     flaws = {name: _even(rng, len(bricks)) for name in ("strip", "bad", "star")}
     training = np.flatnonzero([brick.split == "train" for brick in bricks])
     broken = rng.permutation(training)[: params.lost_band_bricks + params.unobserved_band_bricks]
