@@ -49,7 +49,7 @@ def test_locks_of_the_living_are_kept(tmp_path: Path, zombie: int) -> None:
     assert path.exists()
 
 
-def test_a_tarball_without_git_runs_and_finds_dhs_without_an_activated_environment(
+def test_a_tarball_without_git_runs_without_an_activated_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
