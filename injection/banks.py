@@ -173,7 +173,7 @@ def write_bank(path: Path, bank: SourceBank) -> None:
     import h5py
 
     with h5py.File(path, "w") as file:
-        file.attrs["digest"] = bank.digest
+        file.attrs["digest"] = np.bytes_(bank.digest)
         for k, stamp_id in enumerate(bank.ids):
             data = file.create_dataset(f"images/{stamp_id}", data=bank.images[k])
             data.attrs["centre_px"] = bank.centres_px[k]
@@ -193,7 +193,7 @@ def read_bank(path: Path) -> SourceBank:
             if images is not h5py.HardLink or not isinstance(file["images"], h5py.Group):
                 raise DataError(f"{path} is no source bank: it holds no group 'images'")
             sets = [_bank_entry(file["images"], name, str(path)) for name in sorted(file["images"])]
-            digest = file.attrs.get("digest")
+            digest = _digest(file)
     except DarkHaloError:
         raise
     except Exception as error:  # a damaged file makes HDF5 raise whatever it meets
@@ -248,6 +248,14 @@ def _bank_entry(images: Any, name: str, path: str) -> _BankEntry:
     return _BankEntry(
         name, np.asarray(image, np.float32), centre, float(radius[0]), _attribute(data, "colours", 2, what)
     )
+
+
+def _digest(file: Any) -> str | None:
+    """The digest that a file carries, as text of fixed length: HDF5 can hang on damaged text of variable length."""
+    if "digest" not in file.attrs:
+        return None
+    held = file.attrs.get_id("digest")
+    return file.attrs["digest"].decode("latin-1") if held.shape == () and held.dtype == np.dtype("S64") else None
 
 
 def _attribute(data: Any, name: str, count: int, what: str) -> Array:

@@ -84,6 +84,7 @@ def _set(name: str, value: object) -> Callable[[h5py.File], None]:
         (_set("colours", np.zeros(5)), "colours' must be 2 numbers"),
         (lambda file: file["images/one"].attrs.pop("colours"), "images/one has no attribute 'colours'"),
         (lambda file: file.attrs.pop("digest"), r"whose digest it carries \(None\); write it again"),
+        (lambda file: file.attrs.update(digest="x" * 64), r"whose digest it carries \(None\)"),
         (_set("half_light_px", 3.3), "does not hold the galaxies whose digest it carries"),
     ],
 )
