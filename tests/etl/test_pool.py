@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl import near, pool, sweepfiles, sweeps
+from etl.candidatelist import read_list
 from lake import survey
 from lake.errors import DataError
 from lake.split import split_of
@@ -197,19 +198,22 @@ def test_every_file_and_row_is_accounted_for_whatever_is_beside_the_sweeps(jobs_
 
 
 def test_near_table_and_exclusion(jobs_spark: Any, tmp_path: Path) -> None:
+    """Of a position without an accepted grade as of a graded one of the same name."""
     columns = sources(6)
     columns["RA"][:] = 0.0
     columns["DEC"][:] = [0, 10.9 / 3600, 11.1 / 3600, 1, 2, 3]
     columns["TYPE"][1] = b"PSF"
     write_sweep(tmp_path / "sweep-a.fits", columns)
-    frames = build(jobs_spark, tmp_path, listed({"candidate_id": ["b", "a"], "ra": [0.0, 0.0], "dec": [0.0, 3.0]}))
+    text = "name,ra,dec,grading\nb,0,0,perhaps\nb,0,3,confident\n"
+    (tmp_path / "candidates.csv").write_text(text)
+    frames = build(jobs_spark, tmp_path, read_list(tmp_path / "candidates.csv", {"confident": "A"}).rows)
     near_rows = {r["objid"]: r for r in rows_of(frames.near)}
     assert {i: (r["candidate_id"], r["failed_cut"]) for i, r in near_rows.items()} == {
-        0: ("b", None), 1: ("b", "type"), 5: ("a", None),
+        0: ("b@0.00000+0.00000", None), 1: ("b@0.00000+0.00000", "type"), 5: ("b@0.00000+3.00000", None),
     }  # fmt: skip
     assert near_rows[1]["separation_arcsec"] == pytest.approx(10.9, abs=1e-6)
     assert {r["objid"] for r in rows_of(frames.pool)} == {2, 3, 4}
-    reasons = {c["reason"]: c["rows"] for c in rows_of(frames.counts)}
+    reasons = {c["reason"]: c["rows"] for c in rows_of(frames.counts) if c["rows"]}
     assert reasons == {"": 3, "near_candidate": 2, "type": 1}
 
 
