@@ -90,7 +90,7 @@ def saturated_share(probabilities: ArrayLike, below: float, above: float) -> flo
 
 
 def brier(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
-    """Brier score, and its skill against always answering the base rate."""
+    """Brier score, and its skill against always predicting the base rate."""
     y, p = _checked(labels, probabilities)
     return _with_skill(float(np.mean((p - y) ** 2)), float(y.mean() * (1.0 - y.mean())))
 

@@ -18,7 +18,7 @@ def ranked_candidates(scores: pd.DataFrame, positions: pd.DataFrame, limit: int)
     """The `limit` best unlisted objects, best first.
 
     `scores`: rows of `scores` of one model (`label` 0 is unlisted); `positions`: `galaxy_id`, `ra`, `dec` (degrees).
-    `trained_on` marks objects the model was told were no lenses: their score is biased low (missing: not known).
+    `trained_on` marks objects that the model was told are not lenses: their score is biased low (missing: not known).
     """
     if limit < 0:
         raise invalid("limit", "0 or more", limit)

@@ -33,7 +33,7 @@ HEADLINES = (
     "calibration/cox_slope",
     "calibration/saturated_share",
 )
-"""Names of measures; one that ends in a slash stands for all that begin with it."""
+"""Names of measures; a name that ends in a slash matches all that begin with it."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class PairedCompleteness:
     """95 % interval, hosts as the sampling unit; NaN with one host."""
     standard_error: float
     mcnemar_p: float
-    """Exact McNemar test; it takes injections as independent, so that shared hosts make it optimistic."""
+    """Exact McNemar test; it takes injections as independent, so shared hosts make it optimistic."""
 
     @property
     def indistinguishable(self) -> bool:

@@ -100,7 +100,7 @@ class ReportParams(Section):
     title: str
     """Heading of the page."""
     contact_sheet_rows: int = Field(ge=1)
-    """Hosts shown beside their injections."""
+    """Hosts shown next to their injections."""
     calibration_bins: int = Field(ge=2)
     """Equal-width bins of the reliability curves."""
     candidates_shown: int = Field(ge=0)

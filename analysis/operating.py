@@ -34,7 +34,7 @@ class OperatingPoint:
 
     @property
     def resolved(self) -> bool:
-        """Whether at least one negative stands above the threshold, so that the rate was measured, not bounded."""
+        """Whether at least one negative is above the threshold, so the rate is measured, not bounded."""
         return self.false_positives > 0
 
 

@@ -1,4 +1,4 @@
-"""What every diagnostic answers: measured quantities and decisions, ready for the `diagnostics` and `gates` tables."""
+"""What every diagnostic returns: measured quantities and decisions, ready for the `diagnostics` and `gates` tables."""
 
 from __future__ import annotations
 

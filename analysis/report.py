@@ -54,7 +54,7 @@ def render_report(inputs: ReportInputs) -> str:
 
 
 def data_uri(picture: Picture) -> str:
-    """The picture as text that stands in the page itself."""
+    """The picture as text embedded in the page."""
     return f"data:{picture.media_type};base64,{base64.b64encode(picture.content).decode()}"
 
 
@@ -64,7 +64,7 @@ def _parts(inputs: ReportInputs) -> list[Part]:
         _ranking(inputs),
         _calibration(inputs),
         _realism(inputs),
-        Part("stamps", "Injections beside hosts and listed lenses", (), _galleries(inputs)),
+        Part("stamps", "Injections, their hosts and listed lenses", (), _galleries(inputs)),
         Part("gates", "Gates", (), [evidence.gate_view(inputs)]),
         _data(inputs),
         _training(inputs),
@@ -79,7 +79,7 @@ def _completeness(inputs: ReportInputs) -> Part:
         return Part("completeness", "Completeness", ("No injection grid has been scored yet.",))
     words = (
         "Completeness is the share of scored injections with a probability above the threshold. It depends on the "
-        "grid, the prior, the model and the threshold: each figure names them. It stands beside the realism gate, the "
+        "grid, the prior, the model and the threshold: each figure names them. Read it with the realism gate, the "
         "AUC of a linear probe that tells injections from listed lenses: near 0.5 injections in their hosts look like "
         "lenses in theirs. Where the gate fails, arcs or host galaxies differ, and completeness of injections may lie "
         "on either side of that of real lenses.",

@@ -31,7 +31,7 @@ _CELLS = 4_000_000
 
 @dataclass(frozen=True)
 class Rivalry:
-    """Where a network is compared with the baseline, beside the AUC."""
+    """Where a network is compared with the baseline, besides the AUC."""
 
     fprs: tuple[float, ...]
     """False-positive rates that thresholds of the run have."""
@@ -81,7 +81,7 @@ def baseline(
 def shortcuts(features: pd.DataFrame, labels: ArrayLike, split: ArrayLike, params: DiagnoseParams) -> Outcome:
     """The shortcut gates: core brightness, core-only AUC, radial-profile AUC, Cohen d of normalisation statistics.
 
-    Real lens galaxies are brighter than random ones, so that a WARN on survey data says what the network may lean on;
+    Real lens galaxies are brighter than random ones, so a WARN on survey data says what the network may lean on;
     on simulated training sets with matched hosts it is a fault of the set.
     """
     y, where = np.asarray(labels), np.asarray(split)

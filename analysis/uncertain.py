@@ -60,7 +60,7 @@ def joint_intervals(
 ) -> pd.DataFrame:
     """95 % intervals of every row of a completeness table at derived thresholds, the threshold's uncertainty included.
 
-    `injections`: scored ones, with `cell`, `galaxy_id` (host), `src_mag_r` and `probability`. The answer has `cell`,
+    `injections`: scored ones, with `cell`, `galaxy_id` (host), `src_mag_r` and `probability`. The result has `cell`,
     `source_mag_bin`, `threshold_id`, `n`, and the columns `joint_95_low` and `joint_95_high`.
     """
     groups = list(_groups(injections, edges))

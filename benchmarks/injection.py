@@ -1,4 +1,4 @@
-"""Time and accuracy of injections, this engine beside others, on the same draws: `python -m benchmarks.injection`.
+"""Time and accuracy of injections, this engine and others, on the same draws: `python -m benchmarks.injection`.
 
 Times are processor time of one thread, per injection in three bands with PSF convolution and without noise, which is
 timed apart. Accuracy is the lensed flux and the convolved r-band peak against this engine run to convergence (which the
@@ -218,7 +218,7 @@ def scaling() -> None:
 
 
 def stream_on(device: str, count: int) -> None:
-    """Injections per second on a device, and the time they take beside the scores of demo1's network."""
+    """Injections per second on a device, and the time they take next to scoring with demo1's network."""
     rows, psf = rows_and_psf(0, count)
     params = resolve_generation("demo1")
     execution = params.execution.model_copy(update={"device": device})

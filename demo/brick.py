@@ -22,7 +22,7 @@ SATURATION_NMGY = 60.0
 """Pixel value at which the detector saturates."""
 SATURATION_BITS = {"g": 1 << 2, "r": 1 << 3, "z": 1 << 4}
 MAGNITUDE_BRIGHT = 13.5
-"""Stars brighter than this (r) set BRIGHT beside MEDIUM."""
+"""Stars brighter than this (r) set BRIGHT as well as MEDIUM."""
 
 
 @dataclass(frozen=True)

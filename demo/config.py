@@ -54,7 +54,7 @@ class LensParams(Section):
     tier_b: int = Field(ge=0)
     """Listed lenses graded probable."""
     tier_b_false: int = Field(ge=0)
-    """Listed objects graded probable that are no lens."""
+    """Listed objects graded probable that are not lenses."""
     unlisted: int = Field(ge=0)
     """Lenses that no list knows and that can be seen."""
     unlisted_faint: int = Field(ge=0)

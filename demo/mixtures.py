@@ -1,4 +1,4 @@
-"""Sums of round Gaussians that stand for the Moffat PSF and for Sersic profiles.
+"""Sums of round Gaussians that approximate the Moffat PSF and Sersic profiles.
 
 The Tractor describes galaxies the same way (Hogg & Lang 2013): the convolution of two sums of Gaussians is a sum of
 Gaussians, so a galaxy is painted exactly at any sub-pixel position.

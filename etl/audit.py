@@ -31,9 +31,9 @@ class Tally:
 def judge(df: DataFrame, spec: TableSpec, where: Mapping[str, str]) -> DataFrame:
     """The rows with the contract's columns and types, their origin, and in ``_reason`` the first rule each breaks.
 
-    ``df`` may carry ``_source_file`` and ``_row_index`` beside the contract's columns to say where a row came from;
-    otherwise ``sweep_file`` and ``row_index`` do. Lineage columns and the columns of the slice are filled in where
-    ``df`` lacks them.
+    ``df`` may carry ``_source_file`` and ``_row_index`` in addition to the contract's columns to say where a row came
+    from; otherwise ``sweep_file`` and ``row_index`` do. Lineage columns and the columns of the slice are filled in
+    where ``df`` lacks them.
     """
     file, row = _origin(df, spec)
     columns = [F.col(c.name).cast(c.type).alias(c.name) for c in spec.columns]

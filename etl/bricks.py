@@ -40,11 +40,11 @@ class Bricks:
                 np.char.strip(table["brickname"].astype(str)), *(table[n].astype(np.float64) for n in ("ra", "dec"))
             )
         except Exception as error:  # a damaged file makes astropy raise whatever it meets
-            raise DataError(f"{path} is no table of bricks (BRICKNAME, RA, DEC): {error}") from error
+            raise DataError(f"{path} is not a table of bricks (BRICKNAME, RA, DEC): {error}") from error
         placed = (found.ra_deg >= 0) & (found.ra_deg <= 360) & (np.abs(found.dec_deg) <= 90)
         if not len(placed) or not placed.all():
             count = f"{int((~placed).sum())} of {len(placed)}"
-            raise DataError(f"{path} must hold bricks at RA 0 to 360 and Dec -90 to 90, {count} are not")
+            raise DataError(f"{path} must hold bricks at RA 0 to 360 and Dec -90 to 90, but {count} are outside")
         return found
 
 

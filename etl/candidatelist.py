@@ -1,6 +1,6 @@
-"""Reading a list of lens candidates (lenscat format): each row is a position to keep away from; a graded one is a lens.
+"""Reading a list of lens candidates (lenscat format): negatives keep away from every row; a graded row is a lens.
 
-Names are labels: a list may repeat one or give none. What identifies a candidate is its name and position.
+Names are labels: a list may repeat or omit them. A candidate is identified by its name and position together.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lake.errors import DataError
 log = logging.getLogger(__name__)
 
 NO_GRADE = "no accepted grade"
-RAGGED = "the row does not fit the heading"
+RAGGED = "the row does not fit the header line"
 
 _HEADINGS = {
     "name": "name", "ra": "ra", "ra [deg]": "ra", "ra_deg": "ra", "raj2000": "ra", "dec": "dec", "dec [deg]": "dec",
@@ -34,7 +34,7 @@ _REQUIRED = ("ra", "dec", "grading")
 _DELIMITERS = (",", ";", "\t")
 _MOST_BYTES = 256 << 20
 _NO_PLACE = "coordinates must be numbers in [0, 360] and [-90, 90] or sexagesimal"
-_AGAIN = "the list gives this name and position again"
+_AGAIN = "the list repeats this name and position"
 _SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("candidate_id", "name")),
@@ -50,7 +50,7 @@ _BAD_SCHEMA = pa.schema([("row_index", pa.int64()), ("reason", pa.string()), ("r
 
 @dataclass(frozen=True)
 class CandidateList:
-    """``rows``: every position; one without ``tier`` (``fault`` says why) is kept away from and is no lens.
+    """``rows``: every position; one without ``tier`` (``fault`` says why) is not a lens, but excludes negatives.
     ``rejected``: rows without a position, and repetitions of one (row_index, reason, record)."""
 
     rows: pa.Table
@@ -60,7 +60,7 @@ class CandidateList:
 def read_list(path: Path, grades: Mapping[str, str]) -> CandidateList:
     """Read a list; ``grades`` maps the words of its column 'grading' to tiers A and B.
 
-    DataError where it is no such list, or holds no position or no accepted grade at all.
+    DataError if it is not such a list, or holds no position or no accepted grade.
     """
     tiers = {word.casefold(): tier for word, tier in grades.items()}
     headings, lines = _cells(_text(path), path)
@@ -83,9 +83,9 @@ def read_list(path: Path, grades: Mapping[str, str]) -> CandidateList:
 
 
 def _text(path: Path) -> str:
-    """The file's text: UTF-8, or Latin-1 where it is none."""
+    """The file's text: UTF-8, or else Latin-1."""
     if not path.is_file():
-        raise DataError(f"the candidate list {path} cannot be read: there is no such file")
+        raise DataError(f"the candidate list {path} cannot be read: no such file")
     if path.stat().st_size > _MOST_BYTES:
         raise DataError(f"the candidate list {path} cannot be read: it is larger than {_MOST_BYTES >> 20} MiB")
     try:
@@ -93,16 +93,16 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise DataError(f"the candidate list {path} cannot be read: {error}") from error
     if b"\0" in content:
-        raise DataError(f"the candidate list {path} cannot be read: it is no UTF-8 text; save it as CSV in UTF-8")
+        raise DataError(f"the candidate list {path} cannot be read: it is not UTF-8 text; save it as CSV in UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        log.warning("%s is no UTF-8 text (byte %d) and is read as Latin-1", path, error.start)
+        log.warning("%s is not UTF-8 text (byte %d); it is read as Latin-1", path, error.start)
         return content.decode("latin-1")
 
 
 def _cells(text: str, path: Path) -> tuple[list[str], list[list[str]]]:
-    """Headings in our names ('' for others) and cells of the rows, by the delimiter that gives the needed columns."""
+    """Headings under our names ('' for others) and cells of the rows; the delimiter is the one that fits."""
     lacking = list(_REQUIRED)
     written = [line.rstrip("\n") for line in io.StringIO(text, newline=None) if line.strip()]
     for delimiter in _DELIMITERS:
@@ -110,17 +110,19 @@ def _cells(text: str, path: Path) -> tuple[list[str], list[list[str]]]:
         headings = [_HEADINGS.get(cell.strip().casefold(), "") for cell in lines[0]] if lines else []
         twice = sorted(name for name, count in Counter(headings).items() if name and count > 1)
         if twice:
-            raise DataError(f"the candidate list {path} has more than one column for {', '.join(twice)}; leave one")
+            raise DataError(f"the candidate list {path} has more than one column for {', '.join(twice)}; keep one")
         missing = [name for name in _REQUIRED if name not in headings]
         if not missing and len(lines) > 1:
             return headings, lines[1:]
         lacking = min(lacking, missing, key=len)
     what = f"lacks the columns {', '.join(lacking)}" if lacking else "has no rows"
-    raise DataError(f"the candidate list {path} {what}: it must be a CSV file with a heading, columns ra, dec, grading")
+    raise DataError(
+        f"the candidate list {path} {what}: it must be a CSV file with a header line and the columns ra, dec, grading"
+    )
 
 
 def _split(line: str, delimiter: str) -> list[str]:
-    """Cells of one line; a quote that is not closed, or not at the ends of a cell, is a character like others."""
+    """Cells of one line; a quote that is not closed, or not at the ends of a cell, is an ordinary character."""
     try:
         return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error:
@@ -166,8 +168,8 @@ def _require_lenses(path: Path, rows: Sequence[Mapping[str, Any]], count: int, g
         raise DataError(f"the candidate list {path}: none of its {count} rows has usable coordinates: {_NO_PLACE}")
     if not any(row["tier"] for row in rows):
         raise DataError(
-            f"the column 'grading' of {path} must hold one of {', '.join(grades)} in at least one row, it holds "
-            f"{_words(rows)}; give those words a tier, A or B, in survey.grades"
+            f"the column 'grading' of {path} must hold one of {', '.join(grades)} in at least one row, but holds "
+            f"{_words(rows)}; assign those words a tier, A or B, in survey.grades"
         )
 
 
@@ -180,6 +182,13 @@ def _words(rows: Sequence[Mapping[str, Any]]) -> str:
 def _report(path: Path, rows: Sequence[Mapping[str, Any]], bad: Sequence[Mapping[str, Any]]) -> None:
     for fault, count in Counter(row["fault"] for row in rows if row["fault"]).items():
         words = f": {_words(rows)}" if fault == NO_GRADE else ""
-        log.warning("%s: %d of %d positions are excluded and no lenses, %s%s", path, count, len(rows), fault, words)
+        log.warning(
+            "%s: %d of %d positions are excluded from the negatives and are not lenses: %s%s",
+            path,
+            count,
+            len(rows),
+            fault,
+            words,
+        )
     for reason, count in Counter(row["reason"] for row in bad).items():
         log.warning("%s: %d rows are quarantined: %s", path, count, reason)

@@ -21,8 +21,8 @@ from lake.split import split_of
 STAGE = "candidates"
 MATCHED = "matched"
 NO_SOURCE = "no source within the radius"
-TAKEN = "source matched by a better graded or nearer candidate"
-AGAIN = "listed again, no better graded, at this position"
+TAKEN = "source matched by a better-graded or nearer candidate"
+AGAIN = "repeats a position with an equal or better grade"
 
 Rank = tuple[str | None, str]
 """Tier and identifier of a candidate."""
@@ -37,8 +37,8 @@ def quarantined(listed: CandidateList, source_file: str) -> pa.Table:
 def match(listed: pa.Table, near: pa.Table, params: CandidatesParams, split: SplitParams) -> pa.Table:
     """``lens_candidates`` rows: each listed candidate with its nearest source, or why there is none.
 
-    Of positions within ``same_position_arcsec`` the best graded counts; a source that is nearest to two candidates goes
-    to the better graded, then to the nearer. ``near`` is ``tractor_near_candidates``.
+    Of positions within ``same_position_arcsec`` the best-graded one counts; a source that is nearest to two candidates
+    goes to the better-graded one, then to the nearer. ``near`` is ``tractor_near_candidates``.
     """
     ra, dec = (listed.column(n).to_numpy() for n in ("ra", "dec"))
     measured = np.array([kind not in params.unmatchable_types for kind in near.column("type").to_pylist()], dtype=bool)
@@ -75,7 +75,7 @@ def match(listed: pa.Table, near: pa.Table, params: CandidatesParams, split: Spl
 
 
 def repeated(places: NDArray[np.float64], rank: Sequence[Rank], radius_arcsec: float) -> list[bool]:
-    """Whether each graded position (n, 3) lies within the radius of one that ranks before it and is no repetition."""
+    """Whether each graded position (n, 3) repeats one within the radius that ranks before it and is kept."""
     again = [False] * len(places)
     graded = [index for index, (tier, _) in enumerate(rank) if tier is not None]
     tree = cKDTree(places[graded]) if graded else None

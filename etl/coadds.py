@@ -26,11 +26,11 @@ _SECTION_SHARE = 0.25
 """Windows that together cover less than this share of an image are read as sections, else the image as a whole."""
 
 _GRID_TOLERANCE_PX = 0.01
-"""Files of a brick whose pixels lie farther apart than this are of different grids."""
+"""Files of a brick whose pixels differ by more than this (in pixels) are on different grids."""
 _FAR_PX = 1e9
-"""Where sources on the other side of the sky are put: outside every image."""
+"""Pixel coordinate given to sources on the far side of the sky: outside every image."""
 _DEPTH_REACH_PX = 8
-"""The depth at a source is that of the pixels so near to it, along each axis."""
+"""The depth at a source is taken from the pixels within this distance along each axis."""
 
 
 def coadd_path(survey: Path, brick: str, kind: str, band: str | None) -> Path:
@@ -77,11 +77,11 @@ class Grid:
     def check(self, image: fits.CompImageHDU | fits.ImageHDU, name: str) -> None:
         """Refuse an image whose pixels lie elsewhere on the sky than those of this grid."""
         if image.shape != self.shape:
-            raise DataError(f"{name}: the image must be {self.shape}, as the brick's r image, got {image.shape}")
+            raise DataError(f"{name}: the image must be {self.shape}, like the brick's r image, got {image.shape}")
         apart = self.projection.apart_px(Tan.of(image.header, name), max(self.shape))
         if not apart <= _GRID_TOLERANCE_PX:
             raise DataError(
-                f"{name}: the pixels must lie as in the brick's r image, they are up to {apart:.3g} px from there"
+                f"{name}: the pixel grid must be that of the brick's r image, but is off by up to {apart:.3g} px"
             )
 
 
@@ -107,7 +107,7 @@ def opened(path: Path, unit: str) -> Iterator[fits.CompImageHDU | fits.ImageHDU]
 def _first_image(hdus: Sequence[Any], name: str, unit: str) -> fits.CompImageHDU | fits.ImageHDU:
     images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2]
     if not images:
-        raise DataError(f"{name} holds no image")
+        raise DataError(f"{name} contains no image")
     if problem := units.fault(name, str(images[0].header.get("BUNIT", "")), unit):
         raise DataError(problem)
     return images[0]
@@ -198,7 +198,7 @@ def brick_stamps(
     files = _Brick(survey, brick, grid, windows, inside)
     bits = files.read("maskbits", None, "")
     if bits is not None and not np.isfinite(bits).all():
-        raise DataError(f"{coadd_path(survey, brick, 'maskbits', None).name} holds values that are no mask bits")
+        raise DataError(f"{coadd_path(survey, brick, 'maskbits', None).name} holds values that are not mask bits")
     flags = None if bits is None else bits.astype(np.int64)
     asked = np.zeros(len(inside), dtype=bool) if lacking is None else lacking
     stamps = np.empty((int(inside.sum()), len(BANDS), size, size), dtype=np.float32)

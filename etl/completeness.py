@@ -1,6 +1,6 @@
 """Counts of a completeness table in Spark SQL: cell x threshold x source-magnitude bin, with sums over hosts.
 
-Means come from exact decimal sums, so that they are the same however the rows are partitioned. A cell without
+Means come from exact decimal sums, so they are the same however the rows are partitioned. A cell without
 injections has its rows too, with n = 0. Marginal rows group each host over all cells.
 """
 
@@ -49,8 +49,8 @@ def summarise(
     """Counts for every planned cell (``CELL_SCHEMA``) and ``marginal``, threshold and magnitude bin.
 
     ``injections`` and ``injection_scores`` are of one grid and one scorer. An injection is detected when its
-    probability is above the threshold; failed ones are counted beside ``n``. Besides the table's own columns there are
-    the sums over hosts of detected^2, detected * n and n^2.
+    probability is above the threshold; failed ones are counted apart from ``n``. Besides the table's own columns there
+    are the sums over hosts of detected^2, detected * n and n^2.
     """
     identity = _identity(injections, injection_scores, cells)
     planned = small_frame(spark, cells.select(CELL_SCHEMA.names).cast(CELL_SCHEMA))

@@ -45,7 +45,7 @@ class CandidatesParams(Section):
     match_radius_arcsec: float = Field(gt=0)
     """Largest distance between a candidate and its source."""
     unmatchable_types: tuple[Literal[TYPES], ...]  # type: ignore[valid-type]
-    """Tractor types that are no measured source and cannot be a match."""
+    """Tractor types that are not measured sources and cannot be a match."""
     same_position_arcsec: float = Field(ge=0)
     """Graded positions this near to each other are one candidate; its best grade counts."""
 

@@ -1,4 +1,4 @@
-"""Files of cut-outs from elsewhere: what lies in a folder, and how one is read (NPZ, or a FITS cube of the viewer)."""
+"""Files of cut-outs made elsewhere: what is in a folder, and how each is read (NPZ, or a FITS cube from the viewer)."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SUFFIXES = (".npz", *_CUBE)
 OTHER_KIND = "it is neither an .npz nor a .fits file"
 _MOST_BYTES = 64 << 20
 _OFF_CENTRE_PX = 0.6
-"""A cube whose position is given for a pixel farther than this from its middle is not centred on it."""
+"""A cube whose reference pixel is farther than this (in pixels) from its centre is not centred on its position."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What lies in a folder, by its path below it, and why it is not read."""
+    """A file in a folder, by its path relative to it, and why it is not read."""
 
     name: str
     path: Path
@@ -39,7 +39,7 @@ class Entry:
 
 
 def listed(folder: Path) -> list[Entry]:
-    """Everything in a folder and the folders in it, by name; of a file, itself."""
+    """Everything in a folder and its subfolders, by name; for a file, the file itself."""
     if folder.is_file():
         return [Entry(folder.name, folder, _fault(folder))]
     found = []
@@ -56,21 +56,21 @@ def _fault(path: Path) -> str | None:
     if path.is_dir():
         return "a link to a folder is not followed" if path.is_symlink() else "it is a folder"
     if path.is_symlink() and not path.exists():
-        return "it is a link to nothing"
+        return "it is a broken link"
     if not path.is_file():
-        return "it is no regular file"
+        return "it is not a regular file"
     if path.suffix.lower() not in SUFFIXES:
         return OTHER_KIND
     return None
 
 
 def read(path: Path) -> tuple[NDArray[np.float32], Mapping[str, Any]]:
-    """A stamp (band, y, x) in nMgy and what its file says of it: galaxy_id, ra, dec, pixel_scale, tier, ..."""
+    """A stamp (band, y, x) in nMgy and what its file says about it: galaxy_id, ra, dec, pixel_scale, tier, ..."""
     return read_cube(path) if path.suffix.lower() in _CUBE else read_npz(path)
 
 
 def read_cube(path: Path) -> tuple[NDArray[np.float32], Mapping[str, Any]]:
-    """A cube (band, y, x) of the survey's viewer (`fits-cutout`), its bands as ``BANDS`` names them, else g, r, z."""
+    """A cube (band, y, x) from the survey's viewer (`fits-cutout`), bands as in its card ``BANDS``, else g, r, z."""
     try:
         fitslayout.walk(path)
         with warnings.catch_warnings(), fits.open(path, memmap=False) as hdus:
@@ -83,7 +83,7 @@ def read_cube(path: Path) -> tuple[NDArray[np.float32], Mapping[str, Any]]:
     projection = Tan.of(header, path.name)
     middle = (planes.shape[-1] - 1) / 2
     if max(abs(projection.x - middle), abs(projection.y - middle)) > _OFF_CENTRE_PX:
-        raise DataError(f"{path.name}: its position must be given for the middle of the image (CRPIX1, CRPIX2)")
+        raise DataError(f"{path.name}: its position must be that of the image's centre (CRPIX1, CRPIX2)")
     scale = 3600 / np.sqrt(abs(np.linalg.det(projection.to_pixels)))
     meta = {"galaxy_id": path.stem, "ra": projection.ra_deg % 360, "dec": projection.dec_deg, "pixel_scale": scale}
     return planes, meta
@@ -92,7 +92,7 @@ def read_cube(path: Path) -> tuple[NDArray[np.float32], Mapping[str, Any]]:
 def _planes(hdu: fits.PrimaryHDU) -> NDArray[np.float32]:
     shape = hdu.shape
     if len(shape) != 3 or shape[1] != shape[2] or not shape[1]:
-        raise DataError(f"it must hold a cube (band, n, n), got {tuple(shape)}")
+        raise DataError(f"it must contain a cube (band, n, n), got {tuple(shape)}")
     if int(np.prod(shape)) * 8 > _MOST_BYTES:
         raise DataError(f"a cube of {tuple(shape)} is too large for a cut-out")
     if problem := units.fault("it", str(hdu.header.get("BUNIT", "")), "nMgy"):
@@ -100,7 +100,7 @@ def _planes(hdu: fits.PrimaryHDU) -> NDArray[np.float32]:
     names = str(hdu.header.get("BANDS", "".join(BANDS))).strip()
     if len(names) != shape[0] or not set(BANDS) <= set(names):
         raise DataError(
-            f"its {shape[0]} planes must be the bands {', '.join(BANDS)} and be named by BANDS, got {names}"
+            f"its {shape[0]} planes must be the bands {', '.join(BANDS)}, named by the card BANDS, got {names}"
         )
     with np.errstate(over="ignore"):
         return np.asarray(hdu.data, dtype=np.float32)[[names.index(band) for band in BANDS]]

@@ -85,7 +85,7 @@ def extract(spark: SparkSession, wanted: DataFrame, survey: Path, params: Cutout
 
 
 def warn_of_unknown_conditions(index: pa.Table, lacking: NDArray[np.object_]) -> None:
-    """Say by name which galaxies cannot be hosts of injections, and what would make them so."""
+    """Name the galaxies that cannot be hosts of injections, and what they lack."""
     unknown = pc.or_(pc.is_null(index["psfsize_r"]), pc.is_null(index["psfdepth_r"]))
     asked = pc.is_in(index["galaxy_id"], value_set=pa.array(lacking, pa.string()))
     good = pc.equal(index["status"], "ok")
@@ -93,9 +93,9 @@ def warn_of_unknown_conditions(index: pa.Table, lacking: NDArray[np.object_]) ->
     if without.num_rows:
         total = index.filter(good).num_rows
         log.warning(
-            "%s of %d galaxies with a good cut-out can be a host of injections, first of the others %s: neither the "
-            "sweeps (psfsize_r, psfdepth_r) nor the coadds (legacysurvey-<brick>-psfsize-r.fits.fz and -invvar-r) hold "
-            "their seeing and depth",
+            "%s of %d galaxies with a good cut-out can be hosts of injections; the others (first: %s) cannot: their seeing "
+            "and depth are neither in the sweeps (psfsize_r, psfdepth_r) nor in the coadds "
+            "(legacysurvey-<brick>-psfsize-r.fits.fz and -invvar-r)",
             total - without.num_rows or "none", total, without["galaxy_id"][0],
         )  # fmt: skip
 
@@ -126,7 +126,7 @@ def assemble(index: pa.Table, work: Path, folder: Path, params: CutoutsParams, s
 
 
 def _complete(folder: Path, number: int, digests: list[str]) -> bool:
-    """Whether a shard holds the very stamps of these hashes, in their order."""
+    """Whether a shard holds exactly the stamps with these hashes, in this order."""
     if not (folder / shard_name(number)).exists():
         return False
     try:

@@ -30,7 +30,7 @@ _POLL_SECONDS = 30.0
 _LOG_DELAY_SECONDS = 600.0
 _LOG_LINES = 40
 _CARD = re.compile(r"\w[\w.:+-]*\.json")
-"""A key that is written under ``data/cards``: no folders, so that no bucket's content reaches another place."""
+"""A key that may be written under ``data/cards``: without folders, so nothing in a bucket can reach another place."""
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED")
 
 
@@ -176,7 +176,7 @@ def _fetch_cards(s3: Any, folder: str, root: DataRoot) -> list[str]:
         for entry in page.get("Contents", []):
             name = entry["Key"].removeprefix(prefix)
             if not _CARD.fullmatch(name):
-                log.warning("left in %s%s: it has not the name of a card", prefix, name)
+                log.warning("left in %s%s: its name is not that of a card", prefix, name)
                 continue
             text = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read().decode()
             write_atomically(root.cards / name, text)

@@ -10,7 +10,7 @@ SHIPPED = (
     "astropy", "click", "deltalake", "duckdb", "filelock", "healpy", "numpy", "pandas", "psutil", "pyarrow", "pydantic",
     "pyyaml", "sqlglot", "tqdm", "xxhash",
 )  # fmt: skip
-"""What the bootstrap installs beside the wheel, in this environment's versions; Spark and Delta come with EMR."""
+"""What the bootstrap installs besides the wheel, in this environment's versions; Spark and Delta come with EMR."""
 
 
 class EmrParams(Section):
@@ -37,7 +37,7 @@ class EmrParams(Section):
     executor_memory_gb: int = Field(ge=1)
     """Heap of one executor."""
     executor_overhead_gb: int = Field(ge=1)
-    """Memory of one executor beside the heap: Python workers."""
+    """Memory of one executor outside the heap: Python workers."""
     executor_cores: int = Field(ge=1)
     """Cores of one executor."""
     python: str = "python3.11"

@@ -1,6 +1,6 @@
 """The cards of a FITS header that say where data lie: found in one bounded pass, and checked before anything uses them.
 
-Cards that do not matter here (comments, history, other keywords) are not parsed, so that an odd one does no harm.
+Other cards (comments, history, keywords not needed here) are not parsed, so a malformed one does no harm.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class Header:
         if isinstance(found, fits.card.Undefined):
             return default
         if not isinstance(found, str | int | float):
-            raise DataError(f"the header's {key} must be a text or a number, got {found!r}")
+            raise DataError(f"the header's {key} must be text or a number, got {found!r}")
         return found
 
     def text(self, key: str, default: str | None = None) -> str:
         """A text."""
         found = self.value(key, default)
         if not isinstance(found, str):
-            raise DataError(f"the header's {key} must be a text, got {found!r}")
+            raise DataError(f"the header's {key} must be text, got {found!r}")
         return found.strip()
 
     def whole(self, key: str, low: int, high: int, default: int | None = None) -> int:
@@ -97,16 +97,16 @@ def read_header(file: Readable, place: int) -> tuple[Header, int]:
     for number in range(_MOST_BLOCKS):
         block = file.read(BLOCK)
         if not block and number == 0 and place:
-            raise DataError("the file holds no binary table, or ends before it")
+            raise DataError("the file contains no binary table, or ends before it")
         if number == 0 and block[:8] not in (b"SIMPLE  ", b"XTENSION"):
-            raise DataError("the file is no FITS file")
+            raise DataError("it is not a FITS file")
         for start in range(0, len(block), _CARD):
             card = block[start : start + _CARD]
             if card[:8] == b"END     ":
                 return Header(cards), place + (number + 1) * BLOCK
             found = _CARDS.match(card)
             if found and cards.setdefault(found[1].decode(), card) != card:
-                raise DataError(f"a header gives {found[1].decode()} twice")
+                raise DataError(f"a header contains {found[1].decode()} twice")
         if len(block) < BLOCK:
             raise DataError("the file is truncated: a header has no end")
     raise DataError(f"a header has no end in its first {_MOST_BLOCKS * BLOCK} bytes")

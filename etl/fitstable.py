@@ -90,7 +90,7 @@ class Layout:
 
 
 def layout(file: Readable, size: int, too_short: str = "the file is truncated") -> Layout:
-    """Layout of the first binary table of a FITS file of ``size`` bytes; none, or one that is longer, is an error."""
+    """Layout of the first binary table of a FITS file of ``size`` bytes; an error if it is absent or cut short."""
     if size == 0:
         raise DataError("the file is empty")
     place = 0
@@ -104,7 +104,7 @@ def layout(file: Readable, size: int, too_short: str = "the file is truncated") 
         place = start + padded(header.data_bytes())
         if place >= size:
             break
-    raise DataError("the file holds no binary table, or ends before it")
+    raise DataError("the file contains no binary table, or ends before it")
 
 
 def _layout(header: Header, start: int) -> Layout:
@@ -126,19 +126,19 @@ def _fields(header: Header) -> tuple[dict[str, Field], dict[str, str]]:
         repeat, code = _format(header, i)
         try:
             if often[name] > 1:
-                raise DataError(f"there are {often[name]} columns of this name")
+                raise DataError(f"{often[name]} columns have this name")
             fields[name] = _field(header, i, name, (offset, repeat, code))
         except DataError as error:
             faults[name] = f"column {name}: {error}"
         offset += math.ceil(repeat / 8) if code == "X" else repeat * _BYTES[code]
     row_bytes = header.whole("NAXIS1", 0, 1 << 62)
     if offset != row_bytes:
-        raise DataError(f"the table's columns take {offset} bytes of a row of {row_bytes}")
+        raise DataError(f"the table's columns take {offset} bytes, but a row has {row_bytes}")
     return fields, faults
 
 
 def _name(header: Header, i: int) -> str:
-    """A column's name in lower case; one that cannot be read is none that is looked for."""
+    """A column's name in lower case; one that cannot be read is never one that is looked for."""
     try:
         return header.text(f"TTYPE{i}", f"col{i}").lower()
     except DataError:
@@ -148,9 +148,9 @@ def _name(header: Header, i: int) -> str:
 def _field(header: Header, i: int, name: str, place: tuple[int, int, str]) -> Field:
     offset, repeat, code = place
     if code not in _NUMPY and code != "A":
-        raise DataError(f"it must hold single values, the header says {_WORDS[code]}")
+        raise DataError(f"it must hold single values, but the header declares {_WORDS[code]}")
     if repeat == 0 or (repeat != 1 and code != "A"):
-        raise DataError(f"it must hold single values, the header says {repeat} in each row")
+        raise DataError(f"it must hold single values, but the header declares {repeat} per row")
     scale, zero = (1.0, 0.0) if code in "AL" else (header.real(f"TSCAL{i}", 1.0), header.real(f"TZERO{i}", 0.0))
     if scale == 0:
         raise DataError("its scale TSCAL is 0")
@@ -163,5 +163,5 @@ def _format(header: Header, i: int) -> tuple[int, str]:
     text = header.text(f"TFORM{i}")
     match = _FORMAT.match(text)
     if match is None or len(match[1]) > 9:
-        raise DataError(f"the header's TFORM{i} must be a format of FITS, got {text!r}")
+        raise DataError(f"the header's TFORM{i} must be a FITS format, got {text!r}")
     return int(match[1] or 1), match[2]

@@ -1,4 +1,4 @@
-"""Stamps made elsewhere: folders of cut-outs, and the 46 DES galaxies; judged and packed as our own."""
+"""Stamps made elsewhere: folders of cut-outs, and the 46 DES galaxies; judged and packed like our own."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ _REJECTED = pa.schema(
 
 
 def import_cutouts(place: Path, collection: str, params: CutoutsParams) -> Imported:
-    """Cut-outs of one file, or of a folder and the folders in it: NPZ files, FITS cubes of the survey's viewer.
+    """Cut-outs of one file, or of a folder and its subfolders: NPZ files, FITS cubes from the survey's viewer.
 
-    Everything that lies there is a row of ``facts`` or, with its reason, of ``rejected``; a warning counts the latter.
+    Everything found there is a row of ``facts`` or, with its reason, of ``rejected``; a warning counts the latter.
     Of files with the same pixels the first is kept; of those with the same identifier but other pixels the later ones
     carry their file's name in it.
     Facts: galaxy_id, name, ra, dec, tier, pixel_scale_arcsec, source_file.
     """
     entries = cutoutfiles.listed(place)
     if all(entry.fault == cutoutfiles.OTHER_KIND for entry in entries):
-        raise DataError(f"{place} holds no cut-out: no .npz and no .fits file among {len(entries)} files")
+        raise DataError(f"{place} contains no cut-out: no .npz or .fits file among {len(entries)} files")
     stamps, facts, bad = [], [], []
     pixels: dict[str, str] = {}
     for entry in entries:
@@ -95,7 +95,7 @@ def import_cutouts(place: Path, collection: str, params: CutoutsParams) -> Impor
 
 
 OBSERVING_CONDITIONS = tuple(f"{kind}_{band}" for kind in ("psfsize", "psfdepth") for band in BANDS)
-"""Values that a file may bring as ``meta_psfsize_r`` and so on, for finders that need them."""
+"""Values that a file may carry as ``meta_psfsize_r`` and so on, for finders that need them."""
 
 
 def _cutout(
@@ -144,7 +144,7 @@ def _number(meta: Mapping[str, object], name: str, file: str) -> float:
 
 
 def _tell_apart(facts: Sequence[dict[str, object]]) -> None:
-    """Give each of several cut-outs of one identifier its own."""
+    """Give each of several cut-outs with the same identifier one of its own."""
     first_of = {fact["galaxy_id"]: fact for fact in reversed(facts)}
     repeated = [fact for fact in facts if fact is not first_of[fact["galaxy_id"]]]
     for fact in repeated:
@@ -159,9 +159,9 @@ def _tell_apart(facts: Sequence[dict[str, object]]) -> None:
 def load_des_hosts(folder: Path, params: CutoutsParams) -> Imported:
     """The 46 DES red galaxies as host stamps (46, 3, 91, 91) in nMgy, 0.263" per pixel.
 
-    Their files carry no header: the zero point is 30 by convention, so that a unit is 1e-3 nMgy. The seeing of single
-    images is not known: each gets the mean of the distribution in ``seeing.txt`` in r, and the survey's ratios in g and
-    z. That seeing is the FWHM of a Gaussian, as the lens simulations take it that these files come from: a psfsize as
+    Their files carry no header: the zero point is 30 by convention, so a unit is 1e-3 nMgy. The seeing of single
+    images is not known: each gets the mean of the distribution in ``seeing.txt`` in r, and the survey's ratios to it in
+    g and z. As in the lens simulations these files come from, it is the FWHM of a Gaussian, and so a psfsize as
     it is. The depth follows from it and from the noise of the image's outer part.
     Facts: galaxy_id, name, psfsize_g, psfsize_r, psfsize_z, psfdepth_r, depth_mag_r, sky_sigma_r_nmgy,
     pixel_scale_arcsec.
@@ -203,11 +203,11 @@ def _des_band(folder: Path, band: str) -> NDArray[np.float64]:
 def _mean_seeing(path: Path) -> float:
     try:
         if not path.is_file():
-            raise ValueError("it is no file")
+            raise ValueError("it is not a file")
         table = np.loadtxt(path, skiprows=1, ndmin=2)
         mean = float(np.average(table[:, 0], weights=table[:, 1]))
     except (OSError, ValueError, IndexError, ZeroDivisionError) as error:
-        raise DataError(f"{path} is no table of seeing and weight: {error}") from error
+        raise DataError(f"{path} is not a table of seeing and weight: {error}") from error
     if not 0 < mean < np.inf:
         raise DataError(f"{path} must give a positive seeing, got {mean}")
     return mean
@@ -230,7 +230,7 @@ def _check_scale(scale_arcsec: float, what: str) -> None:
 
 
 def without_zeros(stamps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Stamps that bring no weights, NaN where a band is exactly zero: surveys write zeros where they have no data."""
+    """Stamps without weights, NaN where a band is exactly zero: surveys write zeros where they have no data."""
     return np.where(stamps == 0, np.float32(np.nan), stamps)
 
 

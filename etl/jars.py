@@ -44,7 +44,7 @@ def delta_jars() -> list[Path]:
 
 
 def _fetch(folder: Path) -> None:
-    """Let Spark resolve and download Delta's packages, and keep the jars whose content is as expected."""
+    """Let Spark resolve and download Delta's packages, and keep the jars with the expected content."""
     fetched = folder / "resolver"
     settings = {"spark.jars.ivy": str(fetched), "spark.ui.enabled": "false", "spark.driver.host": "127.0.0.1"}
     settings["spark.driver.bindAddress"] = "127.0.0.1"
@@ -57,14 +57,14 @@ def _fetch(folder: Path) -> None:
         )
         said = done.stderr.strip().splitlines()
     except subprocess.TimeoutExpired:
-        said = [f"no answer within {_PATIENCE_SECONDS} s"]
+        said = [f"no response within {_PATIENCE_SECONDS} s"]
     for name in JARS:
         found = next((fetched / "jars").glob(f"*_{name}"), None)
         if found is None:
             why = next((line for line in reversed(said) if "rror" in line or "not found" in line), "".join(said[-1:]))
             raise DataError(
                 f"Delta's jar {name} is not in {folder} and Spark could not fetch it ({why.strip()}); "
-                "put it there, or set DHS_JARS to a folder that holds it"
+                "put it there, or set DHS_JARS to a folder that contains it"
             )
         draft = folder / f".{name}.{os.getpid()}"
         shutil.copyfile(found, draft)
@@ -74,7 +74,7 @@ def _fetch(folder: Path) -> None:
 
 def _checked(jar: Path) -> Path:
     if not jar.is_file():
-        raise DataError(f"Delta's jar {jar} is missing: put it there, or set DHS_JARS to a folder that holds it")
+        raise DataError(f"Delta's jar {jar} is missing: put it there, or set DHS_JARS to a folder that contains it")
     found = hashlib.sha256(jar.read_bytes()).hexdigest()
     if found != JARS[jar.name]:
         raise DataError(f"Delta's jar {jar} has sha256 {found}, expected {JARS[jar.name]}: not used; delete it")

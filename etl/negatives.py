@@ -1,7 +1,7 @@
 """``tractor_pool`` -> ``negatives``: strata that follow the positives, random galaxies and confusers, by keyed hash.
 
 A galaxy's place in the order depends on its identifier and the seed alone. A histogram of the hashes gives, per
-stratum, the hash below which there are enough galaxies, so that only few rows are ranked.
+stratum, the hash below which there are enough galaxies, so only a few rows are ranked.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ _EXECUTION = re.compile(r"\b(ScriptTransformation|(?:try_)?reflect\(|java_method
 
 
 def sql(spark: SparkSession, root: DataRoot, text: str, at: str | None = None) -> DataFrame:
-    """The answer to a query about tables by name (no paths), each at its pinned version or ``VERSION AS OF <n>``.
+    """The result of a query about tables by name (no paths), each at its pinned version or ``VERSION AS OF <n>``.
 
     ``at`` is a git revision, whose committed pins then count.
     """
@@ -36,8 +36,8 @@ def sql(spark: SparkSession, root: DataRoot, text: str, at: str | None = None) -
 
 
 def _refuse_execution(answer: DataFrame) -> None:
-    """Refuse a plan that runs a program or calls Java, however the text that led to it was written."""
+    """Refuse a plan that runs a program or calls Java, however the query was written."""
     plan = answer._explain_string(mode="extended")
     found = _EXECUTION.search(plan)
     if found:
-        raise invalid("SQL", "a query that runs no program and calls no Java", found.group(0).strip())
+        raise invalid("SQL", "a query that neither runs a program nor calls Java", found.group(0).strip())

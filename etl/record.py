@@ -56,7 +56,7 @@ def recorded(folder: Path) -> Record | None:
 
 
 def living(folder: Path) -> Record | None:
-    """The record of a server that answers; None where there is none or it is stale (dead, or its pid reused)."""
+    """The record of a server that responds; None if there is none or it is stale (dead, or its pid reused)."""
     found = recorded(folder)
     return found if found and processes.is_alive(found.pid, found.started) and answers(found.port) else None
 

@@ -21,7 +21,7 @@ UNSCORED = "no finite score"
 
 @dataclass(frozen=True)
 class GridRun:
-    """Which grid was scored, and by whom: identities, and the names that people know them by."""
+    """Which grid was scored, and by which finder: identities and readable names."""
 
     grid_id: str
     grid_name: str
@@ -42,7 +42,7 @@ def ingest(spark: SparkSession, batches: Sequence[str], scored: GridRun) -> Scor
     """Tables of the batch files of one grid and one scorer.
 
     A row without a finite score is failed, whatever it says of itself. Of rows with one injection_id the lowest
-    (file, row) counts; rows of another grid or outside the contract are quarantined. A file that is no batch is an
+    (file, row) counts; rows of another grid or outside the contract are quarantined. A file that is not a batch is an
     error, since what it held is not known.
     """
     spec = tables.spec("injections")
@@ -71,10 +71,10 @@ def _require_batches(batches: Sequence[str], schema: pa.Schema) -> None:
             with storage.open_file(path) as file:
                 held = pq.read_schema(file)
         except (OSError, pa.ArrowInvalid) as error:
-            raise DataError(f"{path} is no grid batch: {error}") from error
+            raise DataError(f"{path} is not a grid batch: {error}") from error
         lacking = [name for name in schema.names if name not in held.names]
         if lacking:
-            raise DataError(f"{path} is no grid batch: it lacks the columns {', '.join(lacking)}")
+            raise DataError(f"{path} is not a grid batch: it lacks the columns {', '.join(lacking)}")
 
 
 def _judged(rows: DataFrame, grid_id: str) -> DataFrame:

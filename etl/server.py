@@ -50,12 +50,12 @@ def address(folder: Path) -> str:
 
 
 def require_awake(folder: Path, found: Record) -> None:
-    """Refuse a server that was suspended: it takes calls and answers none."""
+    """Refuse a server that is suspended: it accepts calls and never replies."""
     asleep = processes.stopped(found.pid)
     if asleep is not None:
         raise LakeError(
-            f"the Spark server of {folder} is suspended: let it go on (`kill -CONT {asleep}`), or end it with "
-            "`dhs server stop` and repeat"
+            f"the Spark server of {folder} is suspended: resume it (`kill -CONT {asleep}`), or stop it with "
+            "`dhs server stop` and run the command again"
         )
 
 

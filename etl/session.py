@@ -34,7 +34,7 @@ _SPARED = "no_grpc_proxy"
 """The environment's list of hosts that gRPC reaches without a proxy."""
 _POLL_SECONDS = 2.0
 _SUSPENDED_POLLS = 5
-"""A server that is found suspended so often in a row is not waited for any longer."""
+"""A server found suspended this many times in a row is no longer waited for."""
 _watched: weakref.WeakSet[SparkSession] = weakref.WeakSet()
 _sessions: dict[str, SparkSession] = {}
 """Of this process, by connection string: two clients of one identity would stop each other."""
@@ -62,17 +62,17 @@ def session(root: DataRoot, stage: str, slice_name: str | None = None, compile_q
 
 
 def _require_s3a(root: DataRoot) -> None:
-    """Refuse tables on S3 where Spark lacks what reads them; elsewhere it brings its own."""
+    """Refuse tables on S3 if this Spark lacks the jars that read them; EMR's has them."""
     jars = spark_home() / "jars"
     if root.lake_uri is not None and not any(jars.glob("hadoop-aws-*.jar")):
         raise DataError(
-            f"the Spark of this machine cannot reach {root.lake_uri}: put hadoop-aws and the AWS bundle it names "
+            f"Spark on this machine cannot reach {root.lake_uri}: put hadoop-aws and the AWS bundle it names "
             f"into {jars}, or run the stage on EMR (`dhs emr submit`)"
         )
 
 
 def _watch(spark: SparkSession, folder: Path) -> None:
-    """Give up the calls of a session whose server stays suspended: they would never end."""
+    """Abandon the calls of a session whose server stays suspended: they would never end."""
     if spark in _watched:
         return
     _watched.add(spark)
@@ -103,7 +103,7 @@ class _WhileItLives(DefaultPolicy):
 
 
 def explain(root: DataRoot, error: Exception) -> None:
-    """Raise what to do next where an error came of the project's own server having ended, or being suspended."""
+    """Raise what to do next if an error comes from the project's own server having ended or being suspended."""
     if _classic() or "SPARK_REMOTE" in os.environ:
         return
     folder, found = _folder(root), record.recorded(_folder(root))
@@ -113,12 +113,14 @@ def explain(root: DataRoot, error: Exception) -> None:
         raise LakeError(f"the disk of {folder} or of the tables is full: make room and run the stage again") from error
     if isinstance(error, (PySparkException, grpc.RpcError)) and record.living(folder) is None:
         log_file = folder / record.LOG
-        raise LakeError(f"the Spark server ended in mid-work (its log: {log_file}); run the stage again") from error
+        raise LakeError(
+            f"the Spark server died while the stage was running (its log: {log_file}); run the stage again"
+        ) from error
 
 
 def _folder(root: DataRoot) -> Path:
-    """Where the server of a data root keeps its record and scratch space: beside the data, or, where those can only be
-    read, in a private folder under the system's temporary one.
+    """Where the server of a data root keeps its record and scratch space: in the data root, or, if that is read-only,
+    in a private folder under the system's temporary one.
     """
     nearest = next(folder for folder in (root.spark, *root.spark.resolve().parents) if folder.exists())
     if os.access(nearest, os.W_OK):
@@ -157,7 +159,7 @@ def _connect(remote: str, identity: str, options: Mapping[str, str]) -> SparkSes
 
 def _create(url: str) -> SparkSession:
     """A client whose plans have numbers of its own: the server remembers plans by number, with the files they listed,
-    and would answer a stage run again from those of its last run.
+    and would otherwise serve a repeated stage from those of its last run.
     """
     LogicalPlan._nextPlanId = secrets.randbits(48)
     _spare_proxy()
@@ -167,7 +169,7 @@ def _create(url: str) -> SparkSession:
 
 
 def _spare_proxy() -> None:
-    """Keep calls to this machine's own ports away from a proxy of the environment, which cannot reach them."""
+    """Keep calls to this machine's own ports away from the environment's proxy, which cannot reach them."""
     spared = os.environ.get(_SPARED) or os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     hosts = [host for host in spared.split(",") if host]
     own = [host for host in ("localhost", "127.0.0.1") if host not in hosts]

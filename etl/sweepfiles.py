@@ -1,4 +1,4 @@
-"""Files of a folder of sweeps: tables to read, in subfolders too, and all others with the reason they are not read."""
+"""Files of a folder of sweeps: tables to read, in subfolders too, and other files with the reason they are not read."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def find(folder: str) -> list[Sweep]:
     """Files of a folder and its subfolders by name; DataError where none can be read."""
     found = sorted(_remote(folder) if "://" in folder else _local(Path(folder)))
     if not any(sweep.problem is None for sweep in found):
-        raise DataError(f"{folder} holds no FITS table (*.fits, *.fits.gz, *.fits.fz)" + _first(found))
+        raise DataError(f"{folder} contains no FITS table (*.fits, *.fits.gz, *.fits.fz)" + _first(found))
     return found
 
 
@@ -73,7 +73,7 @@ def _local(folder: Path) -> Iterator[Sweep]:
             name = path.relative_to(folder).as_posix()
             shown = os.fsencode(name).decode("utf-8", "replace")
             yield Sweep(
-                shown, str(path), _kind(path) or ("its name is no UTF-8 text" if shown != name else _unusable(name))
+                shown, str(path), _kind(path) or ("its name is not UTF-8 text" if shown != name else _unusable(name))
             )
     for error in failed:
         if error.filename != str(folder):
@@ -83,21 +83,21 @@ def _local(folder: Path) -> Iterator[Sweep]:
 
 
 def _kind(path: Path) -> str | None:
-    """Why an entry is no file that can be opened; a pipe is never opened."""
+    """Why an entry is not a file that can be opened; a pipe is never opened."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return "a broken link"
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
-    return None if stat.S_ISREG(mode) else "no regular file (a pipe, socket or device)"
+    return None if stat.S_ISREG(mode) else "not a regular file (a pipe, socket or device)"
 
 
 def _unusable(name: str) -> str | None:
     if _TABLE.fullmatch(name):
         return None
     packed = _PACKED.fullmatch(name)
-    return f"packed as .{packed[1]}; unpack it or use gzip" if packed else "no FITS table by its name"
+    return f"packed as .{packed[1]}; unpack it or use gzip" if packed else "not a FITS table, by its name"
 
 
 class Opened:

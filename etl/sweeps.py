@@ -38,7 +38,7 @@ OPTIONAL = (
 """Columns that are null where a release lacks them and the survey defines no way to derive them."""
 
 PRIMARY = "brick_primary"
-"""False in Tractor files where a source belongs to the neighbouring brick; sweeps hold primary sources and lack it."""
+"""False in Tractor files if a source belongs to the neighbouring brick; sweeps hold primary sources and lack it."""
 
 _TYPES = {name: SPEC.column(name).arrow.type for name in (*NEEDED, *OPTIONAL)} | {PRIMARY: pa.bool_()}
 ROWS_PER_BATCH = 65_536
@@ -112,7 +112,7 @@ def _whole(file: Opened) -> Layout:
     """The layout of a file that holds all its rows; a packed one is unpacked to its end."""
     if not file.packed:
         return layout(file, file.size)
-    found = layout(file, file.size, "the file would unpack to many times its size, or is truncated")
+    found = layout(file, file.size, "the file unpacks to many times its size, or is truncated")
     length = file.seek(found.start)
     while part := len(file.read(_CHUNK)):
         length += part
@@ -131,7 +131,7 @@ def _fault(found: Layout) -> str | None:
         return "; ".join(odd)
     lacking = [name for name in NEEDED if name not in found.fields]
     if lacking:
-        return f"the needed columns {', '.join(lacking)} are missing"
+        return f"the required columns {', '.join(lacking)} are missing"
     known = [found.fields[name] for name in _TYPES if name in found.fields]
     faults = [units.fault(f"column {f.name}", f.unit, SPEC.column(f.name).unit) for f in known if f.name != PRIMARY]
     faults += [None if fits_type(f, _TYPES[f.name]) else f"column {f.name} must be text" for f in known]
@@ -223,7 +223,7 @@ def _batch(found: Layout, raw: NDArray[np.void], sweep_file: str, start: int) ->
 
 
 def _faults(held: dict[str, Values], rows: int) -> pa.Array:
-    """Of each row, the first column whose value cannot be read, with what it must hold."""
+    """For each row, the first column whose value cannot be read, with what it must hold."""
     bad = {name: each.bad for name, each in held.items() if each.bad is not None}
     if not bad:
         return pa.nulls(rows, pa.string())

@@ -39,7 +39,7 @@ def replace(
 ) -> Written:
     """Put the ``rows`` rows of ``df`` in place of those that meet ``where`` (of all where it is empty), as one commit.
 
-    ``note`` goes into the table's own history. Nothing in place of nothing makes no commit.
+    ``note`` goes into the table's own history. Replacing an empty slice with no rows commits nothing.
     """
     held = ensure(df.sparkSession, spec, root)
     _drop_other_constraints(df.sparkSession, spec, held, root)

@@ -29,7 +29,7 @@ Numbers = NDArray[Any]
 
 @dataclass(frozen=True)
 class Values:
-    """A column's values, null where there is none, and where one is that cannot be read as the type (None: nowhere)."""
+    """A column's values, null where there is none, and which ones cannot be read as the type (None: all can)."""
 
     array: pa.Array
     bad: Mask | None = None
@@ -37,7 +37,7 @@ class Values:
     @classmethod
     def of(cls, found: Numbers, kind: pa.DataType, null: Mask, bad: Mask) -> Values:
         absent = null | bad
-        if absent.any() and found.dtype.kind == "f":  # beside a mask Arrow keeps NaN
+        if absent.any() and found.dtype.kind == "f":  # where a mask is given, Arrow keeps NaN
             absent |= np.isnan(found)
         array = pa.array(found, mask=absent if absent.any() else None, from_pandas=True)
         return cls(array.cast(kind), bad if bad.any() else None)
@@ -92,7 +92,7 @@ def _whole(found: Numbers, null: Mask, kind: pa.DataType) -> Values:
 
 
 def _logical(found: NDArray[np.generic], kind: pa.DataType) -> Values:
-    """Logical values; as a number only false has a meaning, 0: true says neither which bits nor how many."""
+    """Logical values; as a number only false has a meaning, 0: true does not say which bits are set."""
     null, true = found == _UNSET, found == _TRUE
     bad = ~(null | true | (found == _FALSE))
     if not pa.types.is_boolean(kind):

@@ -62,7 +62,7 @@ def isothermal(u: Any, v: Any, q2: Any, f2: Any) -> Any:
     """Deflection (u, v) of an SIE of unit strength, and 1/psi.
 
     Half-angle steps, atan(x) = 2 atan(x / (1 + sqrt(1 + x^2))) and the like for atanh, leave arguments so small that a
-    short series is exact in float32; nothing is divided by f, so that q = 1 is an ordinary value. The atanh of a flat
+    short series is exact in float32; nothing is divided by f, so q = 1 is an ordinary value. The atanh of a flat
     lens, unbounded as q goes to 0, is a logarithm of ``(psi + f |v|) / (q r)``.
     """
     flat, f = f2 > _FLAT, np.sqrt(f2)

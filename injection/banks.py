@@ -74,7 +74,7 @@ def load_bank(sources: RealSources) -> SourceBank:
 
 
 def read_real_galaxy_catalog(path: Path, cleaning: StampCleaning) -> tuple[SourceBank, Reasons]:
-    """The bank of a RealGalaxyCatalog (``<path>``, ``<path>_fits`` beside it if any), and why others were left out."""
+    """The bank of a RealGalaxyCatalog (``<path>``, with ``<path>_fits`` if it exists), and why others were left out."""
     try:
         catalogue = _table(path)
         colours = _catalogue_colours(path)
@@ -89,7 +89,7 @@ def read_real_galaxy_catalog(path: Path, cleaning: StampCleaning) -> tuple[Sourc
             for name, image in images.items()
         }  # fmt: skip
     except Exception as error:  # damaged files make astropy raise whatever it meets
-        raise DataError(f"{path} is no RealGalaxyCatalog: {error or type(error).__name__}") from error
+        raise DataError(f"{path} is not a RealGalaxyCatalog: {error or type(error).__name__}") from error
     return make_bank(stamps, colours, cleaning)
 
 
@@ -109,14 +109,14 @@ def _positive(row: Any, name: str) -> float:
 
 
 def _planes(path: Path, catalogue: Any, kind: str) -> dict[str, Array]:
-    """Images of each galaxy, or of its PSF, from the files beside the catalogue."""
+    """Images of each galaxy, or of its PSF, from the files in the catalogue's folder."""
     from astropy.io import fits
 
     planes: dict[str, Array] = {}
     for name in sorted(set(catalogue[f"{kind}_FILENAME"])):
         file = path.parent / str(name).strip()
         if not file.exists():
-            raise DataError(f"{path} names its images {file.name}, which does not exist beside it")
+            raise DataError(f"{path} names its images {file.name}, which is not in the same folder")
         rows = catalogue[catalogue[f"{kind}_FILENAME"] == name]
         fitslayout.walk(file, _MOST_IMAGES)
         with fits.open(file) as images:
@@ -186,18 +186,18 @@ def read_bank(path: Path) -> SourceBank:
     import h5py
 
     if not path.is_file():
-        raise DataError(f"{path} is no source bank: it is no file")
+        raise DataError(f"{path} is not a source bank: it is not a file")
     try:
         with h5py.File(path, "r") as file:
             images = file.get("images", getclass=True, getlink=True)
             if images is not h5py.HardLink or not isinstance(file["images"], h5py.Group):
-                raise DataError(f"{path} is no source bank: it holds no group 'images'")
+                raise DataError(f"{path} is not a source bank: it holds no group 'images'")
             sets = [_bank_entry(file["images"], name, str(path)) for name in sorted(file["images"])]
             digest = _digest(file)
     except DarkHaloError:
         raise
     except Exception as error:  # a damaged file makes HDF5 raise whatever it meets
-        raise DataError(f"{path} is no source bank: {error or type(error).__name__}") from error
+        raise DataError(f"{path} is not a source bank: {error or type(error).__name__}") from error
     if not sets:
         raise DataError(f"{path} is a source bank without galaxies")
     bank = SourceBank(

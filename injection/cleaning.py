@@ -57,8 +57,8 @@ def corrected(image: Array, psf: Array, pixel_arcsec: float, correction: PsfCorr
 
     Wherever its transform P carries signal it gives way to the narrow Gaussian G of the correction, by
     ``G P* / (|P|^2 + e^2)``: no spatial frequency is amplified more than ``1 / 2e``, the declared limit. A lensed
-    source is seen through the survey's PSF only after lensing, so that its own has to go before, and cannot be taken
-    out of the survey's.
+    source is seen through the survey's PSF only after lensing, so its own PSF has to be removed before, and cannot be
+    taken out of the survey's.
     """
     size = [next_fast_len(a + b, real=True) for a, b in zip(image.shape, psf.shape, strict=True)]
     place = np.ix_(*(np.arange(n) - n // 2 for n in psf.shape))

@@ -26,7 +26,7 @@ def catalogue_shapes(shape_e1: ArrayLike, shape_e2: ArrayLike) -> tuple[Array, A
     """Axis ratio and position angle in the stamp's frame of the survey's ellipticities; NaN where there are none.
 
     Tractor's: ``|e| = (a - b) / (a + b)``, position angle ``atan2(e2, e1) / 2`` from north through east. A stamp's x
-    runs along -RA and its y along Dec, so that its angles, from +x counter-clockwise, are 90 degrees more.
+    runs along -RA and its y along Dec, so its angles, from +x counter-clockwise, are 90 degrees more.
     """
     e1, e2 = (np.asarray(value, dtype=np.float64) for value in (shape_e1, shape_e2))
     q = axis_ratio_from_ellipticity(e1, e2)
@@ -38,7 +38,7 @@ def follow_hosts(rows: pa.Table, prior: Prior, shapes: tuple[Array, Array], seed
     """Drawn rows with the lens's axis ratio, position angle and shear of IM2.
 
     ``shapes`` are the hosts' axis ratios and position angles, see :func:`catalogue_shapes`. What the
-    host gives is no part of the prior: ``log_prior`` loses the terms of those three.
+    host gives is not part of the prior: ``log_prior`` loses the terms of those three.
     """
     keyed = Keyed(seed, rows.column("injection_id").combine_chunks())
     q_host, angle = shapes

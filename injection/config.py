@@ -64,7 +64,7 @@ class RealSources(Section):
     """Real galaxies as the sources of injections."""
 
     path: str
-    """A RealGalaxyCatalog (.fits, its images beside it) or an HDF5 bank (.h5)."""
+    """A RealGalaxyCatalog (.fits, its images in the same folder) or an HDF5 bank (.h5)."""
     catalogue_colours: bool
     """Whether a galaxy keeps its catalogue's colours, where known, rather than the prior's."""
     max_pixel_arcsec: PositiveFloat | None

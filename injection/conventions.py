@@ -62,7 +62,7 @@ def from_lenstronomy_lens(kwargs_lens: list[dict[str, float]]) -> Lens:
 def lenstronomy_source(parts: Components, row: int) -> list[dict[str, float]]:
     """``kwargs_lens_light`` of one ``SERSIC_ELLIPSE`` per component, unit total flux, amplitude at R_e.
 
-    lenstronomy uses ``b_n = 1.9992 n - 0.3271``; radii and amplitudes are made for it, so that the profile agrees.
+    lenstronomy uses ``b_n = 1.9992 n - 0.3271``; radii and amplitudes are computed for it, so the profile agrees.
     """
     kwargs = []
     for k in np.flatnonzero(parts.fraction[row] > 0):

@@ -1,7 +1,7 @@
 """Arcs measured on stamps as on a real lens: without knowing what was injected, or whether anything was.
 
 The light of the galaxy in the middle is taken to be the median along ellipses of its own shape, and what stands above
-it between two radii is an arc. The same holds for real lenses, injections and bare hosts, so that what the method
+it between two radii is an arc. The same holds for real lenses, injections and bare hosts, so what the method
 misses (a complete ring, an arc inside the inner radius) or mistakes (spiral arms, neighbours) is alike in all of them.
 """
 

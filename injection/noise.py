@@ -39,7 +39,7 @@ class Poisson:
 def add_poisson(arcs: Pixels, gain_e_per_nmgy: float, seed: int, injection_ids: pa.Array) -> Pixels:
     """Arcs (batch, band, y, x) nMgy with the Poisson noise of their own electrons.
 
-    Only flux above zero is drawn, so that empty pixels stay empty; a variance of ``flux / gain`` results.
+    Only flux above zero is drawn, so empty pixels stay empty; a variance of ``flux / gain`` results.
     """
     if not gain_e_per_nmgy > 0:
         raise invalid("poisson_gain_e_per_nmgy", "positive", gain_e_per_nmgy)

@@ -228,7 +228,7 @@ def _arcs_on(
     sources: Sources,
     reasons: list[str | None],
 ) -> Arcs:
-    """As :func:`render_arcs`, on a torch device; sources that are no profiles are traced on the processor."""
+    """As :func:`render_arcs`, on a torch device; sources that are not profiles are traced on the CPU."""
     from injection._torch import render as torched
 
     count, good = rows.num_rows, np.flatnonzero([reason is None for reason in reasons])
@@ -253,7 +253,7 @@ def _arcs_on(
 
 
 def _convolve_chunk(flat: Images, psf: Psf, where: Places, arcs: Arcs) -> None:
-    """Put traced rows, convolved, into ``arcs``; the transform's size is each row's own, whatever its company."""
+    """Convolve traced rows into ``arcs``; each row's transform has its own size, whatever else is in the batch."""
     index, sizes, fluxes = where
     pixels = arcs.images.shape[-1]
     sums = flat.sum(axis=1, dtype=np.float64)

@@ -112,7 +112,7 @@ def distinct(found: list[Slice]) -> list[Slice]:
 
 
 def parse(place: Path, card: str, pin: str) -> Slice:
-    """A slice from the texts of its card and pin, which lie at ``place`` (without suffix) and must belong together."""
+    """A slice from the texts of its card and pin, which are at ``place`` (without suffix) and must belong together."""
     entry = Slice(Card(**_facts(place, "json", card, Card)), Pin(**_facts(place, "pin.json", pin, Pin)))
     if entry.card.fingerprint != entry.pin.fingerprint:
         name = stem(entry.card.table, entry.card.slice)
@@ -121,11 +121,11 @@ def parse(place: Path, card: str, pin: str) -> Slice:
 
 
 def _facts(place: Path, suffix: str, text: str, kind: type[Card] | type[Pin]) -> dict[str, Any]:
-    """The values of a card or pin; what is none, such as a half-merged file, is named with its cure."""
+    """The values of a card or pin; anything else, such as a half-merged file, is an error that names the cure."""
     file, both = f"{place}.{suffix}", f"{place}.json {place}.pin.json"
     if any(line.startswith(_MERGE_MARKS) for line in text.splitlines()):
         raise LakeError(
-            f"{file} holds the marks of a git merge: take one side of card and pin "
+            f"{file} contains git merge markers: take one side of card and pin "
             f"(`git checkout --ours -- {both}`, or --theirs) and run `dvc repro`"
         )
     try:
@@ -136,7 +136,8 @@ def _facts(place: Path, suffix: str, text: str, kind: type[Card] | type[Pin]) ->
     if not held or len(held) != len(values) or not all(_fits(held[n], t) for n, t in get_type_hints(kind).items()):
         what = "card" if kind is Card else "pin"
         raise LakeError(
-            f"{file} is no {what} of a table: restore it (`git checkout -- {both}`), or delete both and run `dvc repro`"
+            f"{file} is not a {what} of a table: restore it (`git checkout -- {both}`), "
+            "or delete both and run `dvc repro`"
         )
     return held
 

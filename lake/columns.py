@@ -15,7 +15,7 @@ def galaxy_id() -> Column:
     return Column(
         "galaxy_id",
         "string",
-        "collection and native identifier, ls-dr10:<release>_<brickname>_<objid>; no <release> where it is unknown",
+        "collection and native identifier, ls-dr10:<release>_<brickname>_<objid>; without <release> if unknown",
         role="key",
     )
 
@@ -116,4 +116,6 @@ def generation() -> Column:
 
 
 def grid_name() -> Column:
-    return Column("grid_name", "string", "name of the injection grid: 'main' of this survey, or another host set's")
+    return Column(
+        "grid_name", "string", "name of the injection grid: 'main' for this survey, or that of another host set"
+    )

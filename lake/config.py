@@ -39,7 +39,7 @@ def _teach(error: ValidationError, where: str, section: type[BaseModel]) -> Para
         known = ", ".join(sorted(section.model_fields))
         return invalid(name, f"one of the known parameters ({known})", first["loc"][-1])
     if first["type"] == "missing":
-        return invalid(name, "given", None)
+        return ParameterError(f"'{name}' is missing")
     return invalid(name, first["msg"][0].lower() + first["msg"][1:], first.get("input"))
 
 
@@ -57,9 +57,9 @@ class SplitParams(Section):
     val_below: float
     """Pixels whose hash is at or above ``train_below`` and below this are validation pixels; 1 leaves no test split."""
     threshold_share: float = Field(gt=0, lt=1)
-    """Share of the validation sky whose negatives fix thresholds; those of the rest are hosts of injections."""
+    """Share of the validation sky whose negatives fix thresholds; the others are hosts of injections."""
     negatives_nside: Literal[128, 256, 512, 1024, 2048, 4096]
-    """HEALPix nside of the pixels by which the validation negatives are divided."""
+    """HEALPix nside of the pixels that divide the validation negatives."""
 
 
 class SurveyParams(Section):
@@ -87,5 +87,5 @@ class SurveyParams(Section):
     lake_uri: str | None
     """Object-store prefix of the Delta tables (s3://bucket/prefix), or null for ``<data_root>/lake``."""
     grades: dict[str, Literal["A", "B"]] = Field(min_length=1)
-    """Tiers of the words in the column 'grading' of ``candidates.csv``, in either case: A confirmed by spectroscopy or
-    HST, B graded by eye. A position graded otherwise is no negative, and no lens either."""
+    """Tiers of the words in the column 'grading' of ``candidates.csv`` (case-insensitive): A confirmed by spectroscopy
+    or HST, B graded by eye. A position with any other grade is neither a negative nor a lens."""

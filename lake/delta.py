@@ -93,7 +93,7 @@ def pruning(where: Mapping[str, str]) -> list[tuple[str, str, str]] | None:
 
 
 def where_sql(where: Mapping[str, str]) -> str:
-    """A slice's predicate in SQL; a card's text that would end its quotes is refused."""
+    """A slice's predicate in SQL; text of a card that would close the quotes is refused."""
     for text in (*where, *where.values()):
         if not re.fullmatch(r"[\w.:+ -]+", text):
             raise invalid("where", "made of letters, digits, spaces and . : + - _", text)
@@ -124,8 +124,8 @@ def read(
 ) -> pa.Table:
     """Rows of a table at its pinned versions: all slices, or the named ones; ``at`` a git revision.
 
-    They come in the order of the key, since the order in which files hold them differs from run to run; ``ordered`` is
-    False where rows are many and their order decides nothing.
+    They are in the order of the key, since their order in the files differs from run to run; ``ordered=False`` is for
+    many rows whose order does not matter.
     """
     spec = tables.spec(name)
     wanted = list(columns or spec.names)
@@ -205,7 +205,7 @@ def replace(
 
 @contextmanager
 def _refusals_of_the_system(place: str) -> Iterator[None]:
-    """Raise what the operating system refused (disk full, read-only) as such: delta-rs tells it in prose only."""
+    """Raise an error of the operating system (disk full, read-only) as such: delta-rs only reports it as text."""
     try:
         yield
     except (DeltaError, OSError) as error:

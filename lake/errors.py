@@ -16,7 +16,7 @@ class DataError(DarkHaloError):
 
 
 class ShardError(DataError):
-    """A stamp shard that is missing, unreadable, or holds other pixels than the tables name."""
+    """A stamp shard that is missing, unreadable, or does not hold the pixels that the tables name."""
 
 
 class LakeError(DarkHaloError):
@@ -28,11 +28,11 @@ class LostError(LakeError):
 
 
 class DamagedError(LakeError):
-    """What the lake holds was read and cannot be right: the slice is made again over it."""
+    """What the lake holds was read and is damaged: the slice is remade over it."""
 
 
 class DamagedLogError(DamagedError):
-    """A table's log was read and cannot be right: the table is set aside before it is made again."""
+    """A table's log was read and is damaged: the table is set aside before it is remade."""
 
 
 class UnreachableError(LakeError):
@@ -49,6 +49,6 @@ def invalid(parameter: str, allowed: str, got: object) -> ParameterError:
 
 
 def one_line(error: BaseException, length: int = 300) -> str:
-    """What another library's error says, on one line of at most ``length`` characters."""
+    """The message of another library's error, on one line of at most ``length`` characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= length else f"{text[:length]}..."

@@ -1,4 +1,4 @@
-"""What a FITS file declares of itself, judged before anything is read or allocated on its word.
+"""What a FITS file declares, checked before anything is read or allocated because of it.
 
 Headers are walked card by card up to a limit; sizes must be sizes, and what they add up to must be in the file. Where a
 HDU carries a checksum it is verified: damaged bytes of a compressed tile decode to other pixels without an error.
@@ -69,9 +69,9 @@ class Unit:
 
 
 def walk(path: Path, most: int = _MOST_HDUS) -> list[Unit]:
-    """The HDUs, at most so many, that a file holds whole; DataError, without its name, for what is wrong with it."""
+    """The HDUs, up to a limit, of a complete file; DataError (without the file's name) if something is wrong."""
     if not path.is_file():
-        raise DataError("it is no file")
+        raise DataError("it is not a file")
     total = path.stat().st_size
     found: list[Unit] = []
     with path.open("rb") as file:
@@ -99,7 +99,7 @@ def _header(file: BinaryIO, first: bytes) -> Cards | None:
         if block == 0 and not text.startswith(first):
             if first == b"XTENSION":
                 return None
-            raise DataError("it is packed by gzip: unpack it" if text.startswith(_GZIP) else "it is no FITS file")
+            raise DataError("it is gzip-compressed: unpack it" if text.startswith(_GZIP) else "it is not a FITS file")
         for place in range(0, len(text), _CARD):
             card = text[place : place + _CARD].decode("latin-1")
             if card.rstrip() == "END":
@@ -123,7 +123,7 @@ def _unit(cards: Cards, start: int, data: int, total: int) -> Unit:
     values = unit.whole("PCOUNT", 0) + math.prod(sides) if axes else 0
     size = abs(int(bits)) // 8 * values * unit.whole("GCOUNT", 1)
     if data + size > total:
-        raise DataError(f"its header declares {size} bytes of data, the file holds {total - data}")
+        raise DataError(f"its header declares {size} bytes of data, but the file holds {total - data}")
     if cards.get("ZIMAGE") == "T":
         _check_tiles(unit, sides)
     return Unit(cards, start, data, data + size)
@@ -144,11 +144,11 @@ def _check_tiles(unit: Unit, sides: list[int]) -> None:
             )
         tiles *= -(-side // tile)
     if len(sides) != 2 or sides[1] != tiles:
-        raise DataError(f"a compressed image of {tiles} tiles must have as many table rows, got {sides[1:]}")
+        raise DataError(f"a compressed image of {tiles} tiles must have one table row per tile, got {sides[1:]}")
 
 
 def _check_tile_lengths(file: BinaryIO, unit: Unit) -> None:
-    """No tile may take more bytes than its pixels need unpacked: what a packed tile expands to is bounded by that."""
+    """No tile may take more bytes than its pixels need uncompressed, which bounds what it expands to."""
     tile = math.prod(unit.whole(f"ZTILE{axis + 1}", 1) for axis in range(unit.whole("ZNAXIS")))
     width, rows = unit.whole("NAXIS1"), unit.whole("NAXIS2")
     file.seek(unit.data)
@@ -157,7 +157,7 @@ def _check_tile_lengths(file: BinaryIO, unit: Unit) -> None:
     for field in range(1, unit.whole("TFIELDS") + 1):
         form = re.match(r"'(\d*)([A-Z])([A-Z]?)", unit.cards.get(f"TFORM{field}", ""))
         if form is None or form[2] not in _FIELD_BYTES:
-            raise DataError(f"TFORM{field} must be a format of a table's column, got {unit.cards.get(f'TFORM{field}')}")
+            raise DataError(f"TFORM{field} must be a FITS column format, got {unit.cards.get(f'TFORM{field}')}")
         size = _FIELD_BYTES[form[2]]
         if form[2] in "PQ" and place + size <= width:
             half = np.ascontiguousarray(table[:, place : place + size // 2]).view(f">u{size // 2}")
@@ -182,4 +182,4 @@ def _check_sum(file: BinaryIO, unit: Unit) -> None:
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)
     if total not in (0, 0xFFFFFFFF):
-        raise DataError("its bytes do not agree with its CHECKSUM: the file is damaged")
+        raise DataError("its bytes do not match its CHECKSUM: the file is damaged")

@@ -1,4 +1,4 @@
-"""Short processes that spend no time on searching imported libraries for garbage.
+"""Garbage-collector settings for short processes.
 
 Torch, MLflow and the like are a million objects that live to the end. To search them over and over while they are
 imported, and once more at the end, takes a quarter of a short stage's time.

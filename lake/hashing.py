@@ -1,7 +1,7 @@
 """Keyed hashes that Spark and Python compute alike: the ground of fingerprints and of deterministic sampling.
 
 Spark's ``xxhash64(c1, c2, ...)`` hashes each column with the hash so far as seed (42 at the start) and skips NULLs.
-Everything is hashed here as 8-byte integers, strings after a hash of their own, so that NumPy can do it whole arrays at
+Everything is hashed here as 8-byte integers, strings after a hash of their own, so NumPy can do it whole arrays at
 a time.
 """
 
@@ -35,7 +35,7 @@ def hash_long(values: NDArray[np.int64], seed: NDArray[np.uint64] | np.uint64) -
 
 
 def hash_strings(values: pa.ChunkedArray | pa.Array, seed: int = SPARK_SEED) -> NDArray[np.uint64]:
-    """XXH64 of each string's UTF-8 bytes; the seed itself for NULL, as Spark answers."""
+    """XXH64 of each string's UTF-8 bytes; the seed itself for NULL, as in Spark."""
     encoded = pc.dictionary_encode(values)
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()

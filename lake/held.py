@@ -1,7 +1,7 @@
-"""Why a pinned version cannot be opened: the lake lacks it, it is damaged, or the lake cannot be read.
+"""Why a pinned version cannot be opened: it is not in the lake, it is damaged, or the lake cannot be read.
 
-Only a place that was read and does not hold the version lets a card be forgotten. An error of reading (a network or
-disk that is away, too many open files) says nothing about what the lake holds.
+A card may be forgotten only if the place was read and does not hold the version. A read error (a network or disk that
+is not available, too many open files) says nothing about what the lake holds.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from lake.root import DataRoot
 _LOG = "_delta_log"
 _COMMIT = re.compile(r"(\d{20})\.json")
 _UNDERSTOOD = re.compile(r"decompress|corrupt|deserializ|magic bytes", re.IGNORECASE)
-"""What Arrow says of bytes that it has read and cannot unpack."""
+"""What Arrow says about bytes that it has read and cannot decode."""
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\..*parquet")
 
 
 def verdict(root: DataRoot, entry: Slice, error: Exception) -> LakeError:
-    """The error to raise where ``error`` came of opening a slice's pinned version."""
+    """The error to raise when opening a slice's pinned version fails with ``error``."""
     if isinstance(error, OSError):
         return unreachable(root, entry, error)
     try:
@@ -45,14 +45,14 @@ def verdict(root: DataRoot, entry: Slice, error: Exception) -> LakeError:
 
 
 def lost(root: DataRoot, entry: Slice, what: str | None = None) -> LostError:
-    """The error of a pin whose version the lake was read for and does not hold."""
+    """The error for a pin whose version is not in the lake, which could be read."""
     name, place = cards.stem(entry.card.table, entry.card.slice), root.table(entry.card.table)
     why = what or f"is pinned at version {entry.pin.version}, which {place} does not hold"
     return LostError(f"table '{name}' {why}; run `dhs verify --repair`, then `dvc repro`")
 
 
 def damaged(root: DataRoot, entry: Slice, file: str) -> DamagedLogError:
-    """The error of a table whose log cannot be read back, though its bytes can."""
+    """The error for a table whose log cannot be parsed, though its bytes can be read."""
     cure = "run `dhs verify --repair`, which sets the table aside, then `dvc repro`"
     if root.lake_uri:
         cure = f"delete {root.table(entry.card.table)}, then run `dhs verify --repair` and `dvc repro`"
@@ -60,7 +60,7 @@ def damaged(root: DataRoot, entry: Slice, file: str) -> DamagedLogError:
 
 
 def data_verdict(root: DataRoot, entry: Slice, error: Exception) -> LakeError:
-    """The error to raise where ``error`` came of reading the rows of a version that could be opened.
+    """The error to raise when reading the rows of a version that could be opened fails with ``error``.
 
     A file that is missing, or was read and not understood, is damage. What the operating system or the object store
     refuses says nothing about the bytes: the one gives a number, the other does not.
@@ -73,7 +73,7 @@ def data_verdict(root: DataRoot, entry: Slice, error: Exception) -> LakeError:
 
 
 def damaged_data(root: DataRoot, entry: Slice, what: str) -> DamagedError:
-    """The error of a slice of which data files are missing or damaged."""
+    """The error for a slice with missing or damaged data files."""
     name = cards.stem(entry.card.table, entry.card.slice)
     return DamagedError(f"table '{name}' has lost rows ({what}); run `dhs verify --deep --repair`, then `dvc repro`")
 
@@ -88,12 +88,12 @@ def set_aside(root: DataRoot, table: str) -> None:
 
 
 def unreachable(root: DataRoot, entry: Slice, error: Exception) -> UnreachableError:
-    """The error of a table of which nothing can be said; nothing that depends on it may be forgotten."""
+    """The error for a table whose state is unknown; nothing that depends on it may be forgotten."""
     name, place = cards.stem(entry.card.table, entry.card.slice), root.table(entry.card.table)
     if isinstance(error, UnreachableError):
         return error
     return UnreachableError(
-        f"table '{name}' cannot be read in {place} ({_sentence(error)}): mount, connect or permit it and repeat; "
+        f"table '{name}' cannot be read in {place} ({_sentence(error)}): make it accessible and run the command again; "
         "its card is kept"
     )
 
@@ -108,17 +108,17 @@ def _sentence(error: Exception) -> str:
 def _refuse_broken_link(root: DataRoot, entry: Slice) -> None:
     for place in (root.local / "lake", root.local / "lake" / entry.card.table):
         if root.lake_uri is None and place.is_symlink() and not (place.is_dir() and os.listdir(place)):  # noqa: PTH208
-            raise OSError(f"{place} is a link to {place.readlink()}, where nothing is")
+            raise OSError(f"{place} is a link to {place.readlink()}, which does not exist")
 
 
 def _refuse_empty_lake(root: DataRoot) -> None:
-    """A lake without any table, though cards pin some, is more likely a disk that is away than tables deleted."""
+    """A lake without any table, though cards pin some, more likely means an unmounted disk than deleted tables."""
     place = root.lake_uri or str((root.local / "lake").resolve())
     found = _names(place) or set()
     if not any(name in found and _is_table(place, name) for name in tables.names()):
         raise UnreachableError(
-            f"{place} holds no table, and {root.cards} pins {len(cards.tables(root))}: mount or restore it; "
-            f"where it was deleted on purpose, move {root.cards} away and run `dvc repro`"
+            f"{place} holds no table, but {root.cards} pins {len(cards.tables(root))}: mount or restore it; "
+            f"if it was deleted on purpose, move {root.cards} away and run `dvc repro`"
         )
 
 
@@ -127,7 +127,7 @@ def _is_table(lake: str, name: str) -> bool:
 
 
 def _names(place: str) -> set[str] | None:
-    """Names in a folder; None where there is no such folder in a place that can be read."""
+    """Names in a folder; None if its parent can be read and the folder does not exist."""
     if "://" not in place:
         try:
             return set(os.listdir(place))  # noqa: PTH208 - iterdir() would hide when the error comes
@@ -149,7 +149,7 @@ def _object_store(place: str) -> tuple[fs.FileSystem, str]:
 
 
 def _needed(names: set[str], version: int) -> Iterator[str]:
-    """Commits that a version is made of: those after the last checkpoint that is not later."""
+    """Commits that make up a version: those after the last checkpoint at or before it."""
     checkpoints = (int(match[1]) for name in names if (match := _CHECKPOINT.fullmatch(name)))
     start = max((number for number in checkpoints if number <= version), default=-1)
     return (f"{number:020d}.json" for number in range(start + 1, version + 1))
@@ -160,7 +160,7 @@ def _absent(names: set[str], version: int) -> bool:
 
 
 def _unreadable(log: str, names: set[str], version: int) -> str | None:
-    """The first file of a log that can be read and not be understood."""
+    """The first file of a log that can be read but not parsed."""
     files: fs.FileSystem
     files, path = (fs.LocalFileSystem(), log) if "://" not in log else _object_store(log)
     checkpoints = sorted(name for name in names if _CHECKPOINT.fullmatch(name))

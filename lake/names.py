@@ -10,7 +10,7 @@ PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 
 
 def checked_name(name: object, parameter: str) -> str:
-    """The name itself, where it is one that a path and a command can hold as it is."""
+    """The name itself, if it is safe in a path and in a command."""
     if not isinstance(name, str) or not re.fullmatch(PATTERN, name):
         raise invalid(parameter, "up to 64 letters, digits, '-' and '_', the first a letter or digit", name)
     return name

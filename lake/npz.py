@@ -1,6 +1,6 @@
 """The reference system's NPZ format: one stamp ``cutout`` (y, x, band) float32 nMgy and its ``meta_*`` values.
 
-Files come from anywhere: what an archive declares is judged before it is read, and nothing in it is executed.
+Files may come from anywhere: what an archive declares is checked before it is read, and nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _META = "meta_"
 def read_npz(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """A stamp (band, y, x) and its ``meta_*`` values; ``cutout`` may also be (band, y, x)."""
     if not path.is_file():
-        raise DataError(f"{path} is no cut-out of the NPZ format: it is no file")
+        raise DataError(f"{path} is not a cut-out in the NPZ format: it is not a file")
     try:
         with zipfile.ZipFile(path) as archive:
             cutout, meta = _members(archive)
     except Exception as error:  # a damaged archive makes the decoders raise whatever they meet
-        raise DataError(f"{path} is no cut-out of the NPZ format: {error or type(error).__name__}") from error
+        raise DataError(f"{path} is not a cut-out in the NPZ format: {error or type(error).__name__}") from error
     if cutout.ndim == 3 and cutout.shape[0] == len(BANDS) != cutout.shape[2]:
         cutout = cutout.transpose(1, 2, 0)
     if cutout.ndim != 3 or cutout.shape[2] != len(BANDS) or cutout.shape[0] != cutout.shape[1]:
-        cure = "; keep g, r, z: of g, r, i, z that is cutout[..., [0, 1, 3]]" if cutout.ndim == 3 else ""
+        cure = "; keep g, r, z: for g, r, i, z that is cutout[..., [0, 1, 3]]" if cutout.ndim == 3 else ""
         raise DataError(f"'cutout' in {path} must be (n, n, {len(BANDS)}), got {cutout.shape}{cure}")
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(cutout.transpose(2, 0, 1), dtype=np.float32), meta
@@ -51,10 +51,10 @@ def write_npz(path: Path, stamp: NDArray[np.float32], meta: Mapping[str, Any]) -
 def _members(archive: zipfile.ZipFile) -> tuple[NDArray[Any], dict[str, Any]]:
     entries = archive.infolist()
     if len(entries) > _MOST_MEMBERS:
-        raise ValueError(f"it holds {len(entries)} arrays")
+        raise ValueError(f"it contains {len(entries)} arrays")
     names = {entry.filename.removesuffix(".npy"): entry for entry in entries}
     if "cutout" not in names:
-        raise ValueError("it holds no array 'cutout'")
+        raise ValueError("it contains no array 'cutout'")
     cutout = _array(archive, names["cutout"], "biuf", _MOST_BYTES)
     meta = {}
     for name, entry in names.items():
@@ -79,7 +79,7 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, kinds: str, most: i
             raise ValueError(f"'{entry.filename}' declares the shape {shape}")
         size = math.prod(shape) * kind.itemsize
         if size > most:
-            raise ValueError(f"'{entry.filename}' declares {size} bytes, at most {most} are read")
+            raise ValueError(f"'{entry.filename}' declares {size} bytes, more than the {most} allowed")
         content = file.read(size + 1)
         if len(content) != size:
             raise ValueError(f"'{entry.filename}' must hold the {size} bytes that it declares")

@@ -1,4 +1,4 @@
-"""What processes owe each other: to be told apart whatever the clock says, and to end with the one they work for."""
+"""Processes told apart without relying on the clock, and workers that end with the process they work for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STAT_START = 19
 
 
 def identity(pid: int) -> str:
-    """What tells a process from a later one with the same number; no step of the clock changes it.
+    """What distinguishes a process from a later one with the same number; clock changes do not affect it.
 
     Linux counts ticks since the machine started; elsewhere the time of start is kept as it was. Raises
     psutil.NoSuchProcess where there is none.
@@ -36,7 +36,7 @@ def is_alive(pid: int, known: str) -> bool:
 
 
 def stopped(pid: int) -> int | None:
-    """The first of a process and its children that was suspended (SIGSTOP), and so answers nobody."""
+    """The first of a process and its children that was suspended (SIGSTOP) and so does not respond."""
     try:
         own = psutil.Process(pid)
         return next((p.pid for p in (own, *own.children()) if p.status() == psutil.STATUS_STOPPED), None)
@@ -45,9 +45,9 @@ def stopped(pid: int) -> int | None:
 
 
 def end_with_parent() -> None:
-    """For a worker of :mod:`multiprocessing`: end when the process that started it has ended, however it did.
+    """For a worker of :mod:`multiprocessing`: end when the process that started it has ended, for whatever reason.
 
-    A worker waits for work on a pipe that its siblings hold open too, so that it would wait for ever.
+    A worker waits for work on a pipe that its siblings also hold open, so it would wait for ever.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -20,7 +20,7 @@ _LOOK_EVERY_S = 0.5
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterable[T]:
-    """Iterate with a progress bar; where standard error is no terminal, with a line in the log every minute."""
+    """Iterate with a progress bar; where standard error is not a terminal, with a line in the log every minute."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     with _bar(description, total) as advance:

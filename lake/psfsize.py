@@ -1,8 +1,9 @@
 """What the catalogue's ``psfsize`` and ``psfdepth`` mean, and noise per pixel from them.
 
-``psfsize`` is no profile's FWHM: the survey's coadd code derives it from the noise-equivalent area ``1 / sum(psf^2)``
-of the effective, pixel-sampled PSF as the FWHM of the Gaussian of equal area, ``4 pi sigma^2``. Here it is called
-``fwhm_nea``; ``fwhm`` is the full width of a named profile. ``psfdepth`` is ``1 / (sigma_pixel^2 x area)`` (nMgy^-2).
+``psfsize`` is not the FWHM of a profile: the survey's coadd code derives it from the noise-equivalent area
+``1 / sum(psf^2)`` of the effective, pixel-sampled PSF, as the FWHM of the Gaussian of equal area, ``4 pi sigma^2``.
+Here it is called ``fwhm_nea``; ``fwhm`` is the full width of a named profile. ``psfdepth`` is
+``1 / (sigma_pixel^2 x area)`` (nMgy^-2).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Putting a finished folder in the place of another: nothing is gone before its successor is there.
+"""Replacing a folder by a finished one: the old one is not removed before the new one is there.
 
-The successor is brought beside the target first (copied where it lies on another file system), then the two change
-places by two renames. What a kill between these leaves is put right when the folder is published again. A target that
-is a link stays a link: the folder it points to is replaced, on its own file system.
+The new folder is first brought next to the target (copied if it is on another file system), then the two are swapped by
+two renames. If a kill comes between them, publishing the folder again repairs it. A target that is a link stays a link:
+the folder it points to is replaced, on its own file system.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def replace_folder(target: Path, draft: Path) -> None:
 
 
 def settle(target: Path) -> Path:
-    """Where a target really lies, after what a killed publication left there is put right."""
+    """Where a target really is, after repairing what a killed publication left there."""
     require_place(target)
     place = target.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -45,21 +45,21 @@ def settle(target: Path) -> Path:
 
 
 def require_place(target: Path) -> None:
-    """Refuse a target that cannot change places with another folder, before anything is made for it."""
+    """Refuse a target that cannot be swapped with another folder, before anything is made for it."""
     place = target.resolve()
     if target.is_symlink() and not place.parent.is_dir():
-        raise DataError(f"{target} is a link into {place.parent}, which is not there: mount it or remove the link")
+        raise DataError(f"{target} is a link into {place.parent}, which does not exist: mount it or remove the link")
     if place.is_mount():
         raise DataError(
             f"{target} is itself a mounted file system, which cannot be replaced by rename: "
-            "make a folder on it and let a link point to that"
+            "make a folder on it and a link to that folder"
         )
     if place.exists() and not place.is_dir():
-        raise DataError(f"{target} is a file where a folder is published: move it away")
+        raise DataError(f"{target} is a file, but a folder is published there: move it away")
 
 
 def _brought_beside(draft: Path, place: Path) -> Path:
-    """The draft where a rename to ``place`` works: itself, or a copy on the other file system."""
+    """The draft at a path from which a rename to ``place`` works: itself, or a copy on the other file system."""
     if _rename_works(draft, place):
         return draft
     incoming = _incoming(place)
@@ -68,7 +68,7 @@ def _brought_beside(draft: Path, place: Path) -> Path:
 
 
 def _rename_works(draft: Path, place: Path) -> bool:
-    """Whether folders beside the two can be renamed into each other (tried: mounts of one device refuse it too)."""
+    """Whether a rename between the two folders works (tried out: mounts of the same device refuse it too)."""
     probe, arrived = (path.with_name(f".{path.name}.probe") for path in (draft, place))
     probe.mkdir(exist_ok=True)
     try:

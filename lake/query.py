@@ -1,4 +1,4 @@
-"""SQL about the lake's tables by name, answered without a JVM."""
+"""SQL on the lake's tables by name, without a JVM."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SETTINGS = """
 SET default_null_order = 'nulls_first_on_asc_last_on_desc'; SET TimeZone = 'UTC';
 SET autoinstall_known_extensions = false; SET autoload_known_extensions = false; SET lock_configuration = true
 """
-"""Sorting as Spark does; nothing is fetched or loaded because a query names it."""
+"""Sort as Spark does; never fetch or load an extension because a query names it."""
 _OF_FILES = (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException)
 """Errors that a damaged file causes, among other things."""
 _QUERY = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
@@ -65,11 +65,11 @@ _ALIKE = {"count", "sum", "avg", "min", "max", "abs", "coalesce", "sqrt", "exp",
     "then",
     "else",
 }
-"""Words that may stand before a bracket in a query that Spark and DuckDB read alike."""
+"""Words that may precede a bracket in a query that Spark and DuckDB read alike."""
 
 
 def query(root: DataRoot, text: str, at: str | None = None) -> pa.Table:
-    """Answer a query (Spark SQL) from pinned versions; ``at`` a git revision, whose committed pins then count.
+    """Run a query (Spark SQL) on pinned versions; ``at`` a git revision, whose committed pins then count.
 
     Besides queries there are ``DESCRIBE <table>``, ``SHOW TABLES`` and ``EXPLAIN <query>``.
     """
@@ -106,11 +106,11 @@ def _answer(root: DataRoot, text: str, at: str | None, verb: str = "") -> pa.Tab
         except duckdb.Error as error:
             _refuse_lost_rows(root, named, at, whole=isinstance(error, _OF_FILES))
             columns = [c for name, _ in named.values() for c in _spec(name).names]
-            raise ParameterError(f"the query cannot be answered: {_in_words(str(error), columns)}") from error
+            raise ParameterError(f"the query failed: {_in_words(str(error), columns)}") from error
 
 
 def _shown(subject: str, text: str) -> pa.Table:
-    """The names that a query may use, as ``SHOW TABLES`` answers."""
+    """The names that a query may use, as ``SHOW TABLES`` returns them."""
     if subject.lower() != "tables":
         raise invalid("SQL", "a query, DESCRIBE <table>, SHOW TABLES or EXPLAIN <query>", text)
     made = [(name, "table", tables.spec(name).meaning) for name in tables.names()]
@@ -137,19 +137,19 @@ def _spec(name: str) -> TableSpec:
 
 
 def _in_words(error: str, columns: list[str]) -> str:
-    """DuckDB's error in one line; of a column that does not exist, the names that are nearest to it."""
+    """DuckDB's error on one line; for a column that does not exist, the most similar names."""
     missing = _NO_COLUMN.search(error)
     if missing is None:
         return " ".join(error.split("LINE ")[0].split())
     name = missing[1] or missing[2]
     near = difflib.get_close_matches(name.lower(), sorted(set(columns)), cutoff=0.5)
     near = near or [c for c in sorted(set(columns)) if name.lower() in c]
-    hint = f"near names are {', '.join(near)}" if near else "DESCRIBE <table> lists its columns"
+    hint = f"similar names are {', '.join(near)}" if near else "DESCRIBE <table> lists its columns"
     return f"there is no column '{name}'; {hint}"
 
 
 def _refuse_all_but_one_query(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
-    """Only reading: COPY, ATTACH, INSTALL and the like are statements of their own."""
+    """Read only: COPY, ATTACH, INSTALL and the like are separate statements."""
     found = connection.extract_statements(statement)
     if len(found) != 1 or found[0].type is not duckdb.StatementType.SELECT:
         raise invalid("SQL", "one query (SELECT or WITH)", statement)
@@ -178,7 +178,7 @@ def _understand(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[str, 
 def _register_all(
     connection: duckdb.DuckDBPyConnection, root: DataRoot, named: dict[str, tuple[str, int | None]], at: str | None
 ) -> None:
-    """Make every table that the query, or a view in it, names; then the views."""
+    """Create every table that the query, or a view in it, names; then the views."""
     asked = [name for name, _ in named.values() if name in views.names()]
     needed = {view: source for view, source in named.items() if source[0] not in asked}
     needed |= {table: (table, None) for name in asked for table in views.view(name).needs}
@@ -205,7 +205,7 @@ def _register(
 
 
 def _refuse_lost_rows(root: DataRoot, named: dict[str, tuple[str, int | None]], at: str | None, *, whole: bool) -> None:
-    """Where a query failed: name the table of which files are missing, or (``whole``: read) damaged, if that is why."""
+    """After a failed query: name the table whose files are missing or (``whole``: read) damaged, if any."""
     needed = {table for name, _ in named.values() for table in views.named(name)}
     for table in sorted(needed):
         for part in cards.slices(root, table, at):

@@ -12,11 +12,11 @@ from lake.names import checked_name
 
 
 def private_folder() -> Path:
-    """A folder of this user alone under the system's temporary one, for what has no better place."""
+    """A private folder of this user under the system's temporary one, for files that have no better place."""
     folder = Path(tempfile.gettempdir()) / f"darkhaloscope-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise LakeError(f"{folder} belongs to somebody else: set TMPDIR to a folder of your own")
+        raise LakeError(f"{folder} belongs to another user: set TMPDIR to a folder of your own")
     return folder
 
 
@@ -63,7 +63,7 @@ class DataRoot:
         return self.local / "checkpoints" / checked_name(generation, "generation")
 
     def finders(self) -> list[str]:
-        """Names of the finders that have a folder of checkpoints."""
+        """Names of the finders that have a checkpoint folder."""
         return sorted(path.name for path in (self.local / "checkpoints").glob("[!.]*") if path.is_dir())
 
     def grid(self, generation: str) -> Path:

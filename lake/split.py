@@ -13,7 +13,7 @@ from lake.healpix import pixel
 SPLITS = ("train", "val", "test")
 THRESHOLD, HOST, TEST = "threshold", "host", "test"
 NEGATIVE_USES = (THRESHOLD, HOST, TEST)
-"""What a negative outside the training split is for: it fixes thresholds, is a host, or tests."""
+"""Use of a negative outside the training split: threshold, host or test."""
 
 
 def pixel_uniform(healpix_128: int, seed: int) -> float:
@@ -32,7 +32,7 @@ def split_of(healpix_128: ArrayLike, params: SplitParams) -> NDArray[np.str_]:
 def negative_uses(
     ra_deg: ArrayLike, dec_deg: ArrayLike, split: ArrayLike, label: ArrayLike, params: SplitParams
 ) -> NDArray[np.object_]:
-    """What each row of a manifest is for, one of `NEGATIVE_USES`; None for positives and for training rows.
+    """Use of each row of a manifest, one of `NEGATIVE_USES`; None for positives and for training rows.
 
     Negatives of the validation split are divided by whole pixels of `params.negatives_nside`, by a keyed hash, so that
     a threshold is never judged, nor an injection made, on the galaxies that fixed it.

@@ -11,12 +11,12 @@ from lake import tables, views
 from lake.errors import ParameterError, invalid
 
 EXECUTING = ("reflect", "java_method", "try_reflect", "identifier")
-"""Functions of Spark that call any static method of Java, and the clause that makes a name out of text."""
+"""Spark functions that call any static Java method, and the clause that turns text into a name."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """A table that a query names, at a version or (None) as pinned, and the view that stands for it."""
+    """A table that a query names, at a version or (None) as pinned, and the view in its place."""
 
     table: str
     version: int | None
@@ -59,9 +59,9 @@ def _tree(text: str) -> exp.Query:
 
 
 def _refuse_execution(tree: exp.Query) -> None:
-    """Refuse what makes Spark run a program or call Java, and names that only Spark would resolve."""
+    """Refuse anything that makes Spark run a program or call Java, and names that only Spark would resolve."""
     if tree.find(exp.QueryTransform):
-        raise invalid("SQL", "a query that runs no program", "TRANSFORM ... USING")
+        raise invalid("SQL", "a query that does not run a program", "TRANSFORM ... USING")
     for node in tree.find_all(exp.Func):
         name = (node.name if isinstance(node, exp.Anonymous) else node.sql_name()).lower()
         if name in EXECUTING:
@@ -74,7 +74,9 @@ def _resolve(node: exp.Table) -> Named:
         raise invalid("table", f"one of {', '.join(views.known())}", node.sql(dialect="spark"))
     version = node.args.get("version")
     if version is not None and table not in tables.names():
-        raise invalid("version", f"of a table; the view '{table}' reads pinned versions", version.sql(dialect="spark"))
+        raise invalid(
+            "version", f"that of a table; the view '{table}' reads pinned versions", version.sql(dialect="spark")
+        )
     if version is None:
         return Named(table, None, table)
     number = version.expression.name

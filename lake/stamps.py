@@ -65,7 +65,7 @@ class StampStore:
     def get(self, rows: pa.Table | pd.DataFrame) -> NDArray[np.float32]:
         """Stamps (batch, band, y, x) of rows with ``shard``, ``shard_row`` and ``sha256``, in their order.
 
-        ShardError where a shard does not hold the very pixels that a row names: one from another run, or damaged.
+        ShardError if a shard does not hold exactly the pixels that a row names: it is from another run, or damaged.
         """
         shard, row = (rows[name].to_numpy().astype(np.int64) for name in ("shard", "shard_row"))
         if not len(shard):
@@ -101,21 +101,21 @@ class StampStore:
 
     def _other_pixels(self, number: int) -> ShardError:
         return ShardError(
-            f"stamp shard {self.folder / shard_name(number)} holds other pixels than the tables name; "
-            "run `dvc repro manifest`, which makes cut-outs and manifests agree"
+            f"stamp shard {self.folder / shard_name(number)} does not hold the pixels that the tables name; "
+            "run `dvc repro manifest`, which brings cut-outs and manifests into agreement"
         )
 
 
 def problems(root: DataRoot) -> list[str]:
-    """What is wrong with the cut-outs' pixels: shards that are gone or changed, manifests that name other pixels.
+    """What is wrong with the cut-outs' pixels: missing or changed shards, manifests that name other pixels.
 
-    Every byte of every shard is read. Nothing is wrong where no cut-outs have been made.
+    Every byte of every shard is read. Empty if no cut-outs have been made.
     """
     return [*shard_problems(root).values(), *manifest_problems(root).values()]
 
 
 def shard_problems(root: DataRoot) -> dict[Path, str]:
-    """The shards that are gone or changed, each with a sentence; every byte of every shard is read."""
+    """Missing or changed shards, each with a sentence; every byte of every shard is read."""
     good = _good_rows(root)
     shard = good["shard"].to_numpy()
     parts = {number: good.filter(pa.array(shard == number)) for number in np.unique(shard)}
@@ -139,7 +139,7 @@ def manifest_problems(root: DataRoot) -> dict[str | None, str]:
 
 
 def _good_rows(root: DataRoot) -> pa.Table:
-    """Where the pixels of every good cut-out lie; no row where none have been made."""
+    """Where the pixels of every good cut-out are; no rows if none have been made."""
     columns = ["galaxy_id", *PLACE]
     if not cards.slices(root, "cutouts"):
         return pa.table({name: pa.array([], pa.string()) for name in columns})

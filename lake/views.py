@@ -1,4 +1,4 @@
-"""Views: questions that users ask again and again, asked rightly once, under a name that works like a table's."""
+"""Views: common questions, phrased correctly once, under names that work like tables."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def names() -> tuple[str, ...]:
 
 
 def view(name: str) -> View:
-    """A view by its name."""
+    """A view by name."""
     if name not in _VIEWS:
         raise invalid("view", f"one of {', '.join(names())}", name)
     return _VIEWS[name]
@@ -56,5 +56,5 @@ def named(name: str) -> tuple[str, ...]:
 
 
 def known() -> tuple[str, ...]:
-    """Every name that a query may use: tables and views."""
+    """All names that a query may use: tables and views."""
     return tuple(sorted((*tables.names(), *names())))

@@ -14,7 +14,7 @@ from modeling.sections import PreprocessingParams
 
 CARD = "checkpoint.json"
 FINDER = "scorer.json"
-"""In the place of a card: the folder stands for somebody's own finder."""
+"""In place of a card: the folder is a user's own finder."""
 LARGEST_CARD = 16 * 2**20
 """Bytes; a card holds a few thousand."""
 
@@ -53,7 +53,7 @@ class CheckpointCard(Section):
     files: dict[str, str]
     """SHA-256 of every other file of the folder."""
     card_sha256: str
-    """SHA-256 of all that stands above."""
+    """SHA-256 of all fields above."""
 
     def own_sha256(self) -> str:
         """What ``card_sha256`` must be."""
@@ -100,7 +100,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     """The JSON object of a file that may hold anything."""
     try:
         if not path.is_file():
-            raise ValueError("no such file" if not path.exists() else "it is no regular file")
+            raise ValueError("no such file" if not path.exists() else "it is not a regular file")
         if path.stat().st_size > LARGEST_CARD:
             raise ValueError(f"it has more than {LARGEST_CARD} bytes")
         text = path.read_text(encoding="utf-8")
@@ -121,4 +121,4 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")

@@ -93,7 +93,7 @@ class Checkpoint:
                 raise DataError(f"{path} declares more galaxies than it has bytes; fetch the folder again")
             return pq.read_table(path, schema=_SEEN_SCHEMA)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise DataError(f"{path} is no list of galaxies: {one_line(error)}; fetch the folder again") from error
+            raise DataError(f"{path} is not a list of galaxies: {one_line(error)}; fetch the folder again") from error
 
     def has_seen(self, galaxy_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
         """Per galaxy, whether the model or an ancestor trained or selected on it."""
@@ -103,7 +103,7 @@ class Checkpoint:
 def problems(folder: Path) -> list[str]:
     """What is wrong with a checkpoint folder, a sentence per file with its cure; every file is read.
 
-    A folder that stands for somebody else's finder holds nothing that could be compared.
+    The folder of a user's own finder holds nothing to compare.
     """
     if (folder / FINDER).exists():
         return []

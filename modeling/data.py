@@ -110,7 +110,7 @@ def epoch_order(labels: NDArray[np.float32], params: LoopParams, seed: int, epoc
     """Sample indices in the order epoch ``epoch`` takes them: a function of (seed, epoch) alone.
 
     With ``positive_fraction`` an epoch has as many samples as there are rows, that share of them lenses; the r-th
-    repetition of row ``i`` of ``n`` is ``i + r * n``, so that augmentation tells repetitions apart.
+    repetition of row ``i`` of ``n`` is ``i + r * n``, so augmentation tells repetitions apart.
     """
     rows = len(labels)
     if params.positive_fraction == 0:

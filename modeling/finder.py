@@ -1,4 +1,4 @@
-"""Somebody's own finder as a scorer: what it declares of itself, what it is given, and what its answers must be."""
+"""A user's own finder as a scorer: what it declares, what it is given, and what it must return."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ PROBABILITY_CLIP = 1e-15
 ROUNDING = 1e-6
 """By so much may a probability of single precision leave [0, 1]."""
 SUSPECT_ANSWERS = 1000
-"""As many answers within [0, 1], of a finder that does not say what it answers, are taken for probabilities."""
+"""This many values, all within [0, 1], from a finder that does not declare its output are taken for probabilities."""
 
 
 class FinderParams(Section):
-    """``scorer.json`` of a folder that stands for somebody's own finder."""
+    """``scorer.json`` of the folder of a user's own finder."""
 
     finder: str
     """Import path ``package:object`` of a scorer, a class that makes one, a torch module, or a function of stamps."""
@@ -47,7 +47,7 @@ class FinderParams(Section):
     version: str | None = None
     """Its version; the hash of its source file (and of a torch module's weights) where it declares none."""
     output: Output | None = None
-    """What it answers; none where the finder says it."""
+    """What it returns; none where the finder declares it."""
     identity: str | None = None
     """The identity it was enlisted with; a finder that is another one by now is refused."""
     trained_within_arcsec: float = Field(default=1.0, gt=0)
@@ -70,9 +70,9 @@ class Contract(Section):
     """What a finder declares of itself, by attributes of these names."""
 
     stamp_pixels: Annotated[int, Field(gt=0)] | None = None
-    """Side of the stamps it takes; of larger ones it is given the middle. Without it, it takes those there are."""
+    """Side of the stamps it takes; larger stamps are centre-cropped. Without it, stamps come as they are."""
     output: Output | None = None
-    """What it answers: logits, or probabilities, whose logit is then taken."""
+    """What it returns: logits, or probabilities, whose logit is then taken."""
     accepts_nan: bool = False
     """Whether pixels that were not observed come as NaN; otherwise they are filled."""
     fill: Annotated[float, Field(allow_inf_nan=False)] | Literal["median"] = 0.0
@@ -96,7 +96,7 @@ class Contract(Section):
 
 @dataclass
 class _Range:
-    """Smallest and largest of the answers so far."""
+    """Smallest and largest of the values returned so far."""
 
     count: int = 0
     low: float = np.inf
@@ -113,7 +113,7 @@ class _Range:
 
 
 class ExternalScorer:
-    """A user's own finder: its answers are checked, its identity is its declared version or its source."""
+    """A user's own finder: what it returns is checked; its identity is its declared version or its source."""
 
     conditions: tuple[str, ...] = ()
 
@@ -135,7 +135,7 @@ class ExternalScorer:
         self._range = _Range()
 
     def score(self, stamps: Stamps, conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """Logits (batch,); of larger stamps the finder is given the middle, of unobserved pixels what it declares."""
+        """Logits (batch,); larger stamps are centre-cropped, unobserved pixels filled as the finder declares."""
         self._check(stamps.shape)
         stamps = centre_crop(torch.from_numpy(stamps), min(self.stamp_pixels, stamps.shape[-1])).numpy()
         parts = [self._logits(stamps[start : start + CHUNK]) for start in range(0, len(stamps), CHUNK)]
@@ -144,17 +144,17 @@ class ExternalScorer:
         return np.concatenate([np.empty(0), *parts])
 
     def refuse_undeclared_probabilities(self) -> None:
-        """Raise where nothing says what the finder answers, and all its answers so far may be probabilities."""
+        """Raise where the finder does not declare its output and all values so far may be probabilities."""
         if self.may_answer_probabilities:
             raise DataError(
-                f"all of {self._range.count} answers of finder {self.name} lie within [0, 1], as probabilities do, "
-                'where logits are asked for: give the finder an attribute output = "probabilities" (or audit it with '
+                f"all {self._range.count} values from finder {self.name} lie within [0, 1], as probabilities do, "
+                'but logits are expected: give the finder an attribute output = "probabilities" (or audit it with '
                 '--output probabilities), or output = "logits" if that is what they are'
             )
 
     @property
     def may_answer_probabilities(self) -> bool:
-        """Whether nothing says what the finder answers, and all its answers so far lie within [0, 1]."""
+        """Whether the finder does not declare its output and all values so far lie within [0, 1]."""
         return self.contract.output is None and self._range.like_probabilities
 
     def _check(self, shape: tuple[int, ...]) -> None:
@@ -164,7 +164,7 @@ class ExternalScorer:
         if wanted is not None and shape[3] < wanted:
             raise DataError(
                 f"finder {self.name} takes stamps of {wanted} pixels, and those here have {shape[3]}: "
-                "declare a stamp_pixels that is no larger"
+                "declare a stamp_pixels of at most that"
             )
 
     def _logits(self, stamps: Stamps) -> NDArray[np.float64]:
@@ -172,7 +172,7 @@ class ExternalScorer:
         if self.contract.output == "probabilities":
             if answers.min() < -ROUNDING or answers.max() > 1.0 + ROUNDING:
                 raise DataError(
-                    f"finder {self.name} must answer probabilities in [0, 1], as it declares, got values from "
+                    f"finder {self.name} must return probabilities in [0, 1], as it declares, got values from "
                     f"{answers.min():g} to {answers.max():g}"
                 )
             return np.asarray(logit(np.clip(answers, PROBABILITY_CLIP, 1.0 - PROBABILITY_CLIP)))
@@ -189,13 +189,13 @@ class ExternalScorer:
         numbers = _numbers(found)
         if isinstance(numbers, str) or numbers.shape not in ((count,), (count, 1)):
             got = numbers if isinstance(numbers, str) else f"an array of shape {numbers.shape}"
-            raise DataError(f"finder {self.name} must answer {count} {word}, one number for each stamp, got {got}")
+            raise DataError(f"finder {self.name} must return {count} {word}, one number per stamp, got {got}")
         numbers = numbers.reshape(count)
         if not np.isfinite(numbers).all():
             bad = int((~np.isfinite(numbers)).sum())
             raise DataError(
-                f"finder {self.name} answered {bad} of {count} {word} that are not finite: one finite number for each "
-                "stamp is expected (stamps with unobserved pixels among them)"
+                f"finder {self.name} returned {bad} of {count} {word} that are not finite: one finite number per "
+                "stamp is expected (also for stamps with unobserved pixels)"
             )
         return numbers
 
@@ -221,7 +221,7 @@ def _band_median(stamps: Stamps, observed: NDArray[np.bool_]) -> Stamps:
 
 
 def _numbers(found: Any) -> NDArray[np.float64] | str:
-    """An answer as float64, or in words what it is instead of numbers."""
+    """What a finder returned, as float64, or in words what it is instead of numbers."""
     if isinstance(found, Tensor):
         found = found.detach().to("cpu", torch.float64).numpy()
     try:
@@ -234,7 +234,7 @@ def _numbers(found: Any) -> NDArray[np.float64] | str:
 
 
 def _callable(finder: Any, path: str) -> Callable[..., Any]:
-    """What answers stamps: the finder's ``score``, a torch module, or the finder itself."""
+    """The function that scores stamps: the finder's ``score``, a torch module, or the finder itself."""
     score = getattr(finder, "score", None)
     if callable(score):
         return score
@@ -259,7 +259,7 @@ def _module_call(module: torch.nn.Module) -> Callable[..., Any]:
 
 
 def imported(path: str) -> Any:
-    """The object that ``package:object`` names, made where it is a class; found beside the data too."""
+    """The object that ``package:object`` names, instantiated if it is a class; the current folder is searched too."""
     module_name, _, attribute = path.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:

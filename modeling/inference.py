@@ -15,8 +15,8 @@ from modeling.networks import LensFinder
 BATCH = {"cpu": 64, "cuda": 1024}
 """Stamps per forward pass of a device: on a CPU what its cache holds; a GPU is far from busy below 1,024 (on an H200
 3,275 stamps per second at 64, 53,000 at 1,024). Smaller remainders are padded with zeros: kernels depend on the
-shape of a batch, not on what else is in it, so that a stamp's logit does not depend on its company (bitwise on one
-machine and thread count)."""
+shape of a batch, not on what else is in it, so a stamp's logit does not depend on the rest of the batch (bitwise, on
+one machine and thread count)."""
 
 
 def batch_size(device: torch.device) -> int:

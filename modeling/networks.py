@@ -1,6 +1,6 @@
-"""Networks by name; every one answers one logit per stamp.
+"""Networks by name; each returns one logit per stamp.
 
-Torchvision takes seconds to import, so that only the networks that are built from it import it.
+Torchvision takes seconds to import, so only the networks that are built from it import it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def parameter_count(network: nn.Module) -> int:
 
 
 class LensFinder(nn.Module):
-    """Features of a stamp, optionally joined by observing conditions, and a head that answers one logit."""
+    """Features of a stamp, optionally joined by observing conditions, and a head that returns one logit."""
 
     METADATA_FEATURES = 32
 
@@ -70,7 +70,7 @@ class LensFinder(nn.Module):
         if self.fuse is None:
             return features
         if metadata is None:
-            raise DataError("this network needs observing conditions beside the pixels, and none were given")
+            raise DataError("this network needs observing conditions as well as the pixels, and none were given")
         return torch.cat([features, self.fuse(metadata)], dim=1)
 
     def forward(self, x: Tensor, metadata: Tensor | None = None) -> Tensor:

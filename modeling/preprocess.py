@@ -1,6 +1,6 @@
 """Pixels to network input: robust normalisation over an annulus, then a centre crop.
 
-The radii are measured on the whole stamp, before the crop, so that the sky annulus does not shrink with the input of
+The radii are measured on the whole stamp, before the crop, so the sky annulus does not shrink with the input of
 the network. Preprocessing belongs to the model: it is stored in the checkpoint with its radii resolved.
 """
 
@@ -16,7 +16,7 @@ from lake.errors import invalid
 from modeling.sections import PreprocessingParams
 
 AUTO_ANNULUS = (0.65, 0.90)
-"""Fractions of the half-width ``min(H, W) // 2`` that ``auto`` stands for."""
+"""Fractions of the half-width ``min(H, W) // 2`` that ``auto`` means."""
 MAD_FLOOR = 1e-8
 CPU_CHUNK = 64
 """Stamps normalised at once on a CPU: what stays in its cache."""
@@ -39,7 +39,7 @@ def annulus_radii(params: PreprocessingParams, height: int, width: int) -> tuple
 
 
 def normalise(stamps: Tensor, params: PreprocessingParams) -> Tensor:
-    """Normalise stamps (batch, band, y, x) in nMgy; answers float32 (batch, band, crop, crop), clipped.
+    """Normalise stamps (batch, band, y, x) in nMgy; returns float32 (batch, band, crop, crop), clipped.
 
     ``x = (x - median) / (MAD + 1e-8)`` per stamp and band, without the Gaussian factor 1.4826. Missing pixels (not
     finite) are left out of median and MAD; they are then taken as 0 nMgy.

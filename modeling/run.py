@@ -56,7 +56,7 @@ class Run:
         return self.epoch >= self.params.loop.epochs or bool(patience and self.epoch and waited >= patience)
 
     def close_epoch(self, row: EpochRow) -> EpochRow:
-        """Log the epoch, keep the weights if they are the best, save the state; answers the row as logged."""
+        """Log the epoch, keep the weights if they are the best, save the state; returns the row as logged."""
         self.log.append(row)
         self.state.loss_sum.zero_()
         if self.state.best_metric is None or row.metric > self.state.best_metric:

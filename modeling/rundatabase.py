@@ -65,7 +65,7 @@ def told() -> Iterator[None]:
 
 
 def artifacts(database: Path) -> str:
-    """Where the figures of the runs lie: beside the database."""
+    """Where the artifacts of the runs are: in the database's folder."""
     return (database.parent / "artifacts").as_uri()
 
 
@@ -125,7 +125,7 @@ def _told(database: Path, error: sqlite3.Error) -> LakeError:
             f"{database} is in use by another process ({error}): wait for it or end it, and repeat; nothing is lost"
         )
     if code in _NO_DATABASE:
-        return LakeError(f"{database} is no MLflow database ({error}); move it away, the next run makes a new one")
+        return LakeError(f"{database} is not an MLflow database ({error}); move it away, the next run makes a new one")
     return LakeError(f"{database} cannot be written to ({error}): see to its permissions and its disk, and repeat")
 
 

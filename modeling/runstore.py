@@ -57,7 +57,7 @@ class RunStore:
             kept.add(key)
 
     def page(self, port: int) -> str:
-        """Where the MLflow page on a local port shows the runs, beside charts of their figures.
+        """Where the MLflow page on a local port shows the runs, next to charts of their metrics.
 
         Without the kind of work in its address the page opens on language models.
         """

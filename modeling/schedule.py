@@ -1,4 +1,4 @@
-"""The learning rate: a pure function of the step, so that a resumed run cannot be on another schedule."""
+"""The learning rate: a pure function of the step, so a resumed run cannot follow another schedule."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Scorer(Protocol):
     scorer_id: str
     stamp_pixels: int
     conditions: tuple[str, ...]
-    """Observing conditions it needs beside the pixels, by the names of the manifest's columns; most need none."""
+    """Observing conditions it needs besides the pixels, by the names of the manifest's columns; most need none."""
 
     def score(self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Logits (batch,) of stamps (batch, band, y, x) and, where it needs them, conditions (batch, column)."""
@@ -136,7 +136,7 @@ def load_scorer(
     """A scorer from a checkpoint folder, a folder with ``scorer.json``, or ``package:object``.
 
     ``foreign`` replaces keys of a checkpoint's preprocessing, on the caller's explicit wish; ``output`` says what
-    ``package:object`` answers where it does not say so itself.
+    ``package:object`` returns where it does not declare it itself.
     """
     folder = Path(source)
     if (folder / FINDER).exists():

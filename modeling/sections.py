@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from lake.config import Section
 
 METADATA_COLUMNS = ("psfsize_g", "psfsize_r", "psfsize_z", "psfdepth_g", "psfdepth_r", "psfdepth_z")
-"""Columns a network may see beside the pixels: observing conditions only, never anything that tells the label."""
+"""Columns a network may see besides the pixels: observing conditions only, never anything that tells the label."""
 
 
 class PreprocessingParams(Section):
@@ -41,7 +41,7 @@ class NetworkParams(Section):
     name: Literal[
         "pixelnet_small", "efficientnet_v2_s", "resnet18", "resnet18_small", "bottlenecked_resnet", "convnext_tiny"
     ]
-    """Architecture; all answer one logit."""
+    """Architecture; all return one logit."""
     pretrained: bool
     """Whether to start from ImageNet weights; where they cannot be had the run stops."""
     width: int = Field(gt=0)
@@ -151,7 +151,7 @@ class LoopParams(Section):
     save_every_steps: int = Field(ge=0)
     """Optimiser steps between two saves of the state within an epoch; 0 saves at the end of epochs only."""
     keep_every_epochs: int = Field(ge=0)
-    """Keep the state of every n-th epoch beside best and last; 0 keeps none."""
+    """Keep the state of every n-th epoch besides best and last; 0 keeps none."""
 
     @model_validator(mode="after")
     def _divides(self) -> LoopParams:

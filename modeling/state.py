@@ -92,13 +92,13 @@ def read(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any
     """Tensors whose name starts with ``prefix``, and the counters, of a state file; nothing in it is executed."""
     try:
         if not path.is_file():
-            raise OSError("no such file" if not path.exists() else "it is no regular file")
+            raise OSError("no such file" if not path.exists() else "it is not a regular file")
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - no mapping
             return {name: file.get_tensor(name) for name in names}, header
     except (OSError, safetensors.SafetensorError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no safetensors file of a checkpoint: {one_line(error)}") from error
+        raise DataError(f"{path} is not a safetensors file of a checkpoint: {one_line(error)}") from error
 
 
 def scoring_weights(path: Path) -> dict[str, Tensor]:

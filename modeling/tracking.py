@@ -1,7 +1,7 @@
-"""What was trained and measured here, followed in MLflow beside the figures of the reference system.
+"""What was trained and measured here, followed in MLflow alongside the figures of the reference system.
 
 Per generation a parent run, and below it its training, evaluation and grid; tag ``source`` is ``trained`` or
-``historical``. Runs are identified by what they are made from, so that reruns find theirs.
+``historical``. Runs are identified by what they are made from, so reruns find theirs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 TRAINED, HISTORICAL = "trained", "historical"
 NOT_CURVES = {"epoch", "phase", "best_val_auc"}
-"""Of an epoch's row, what is no curve; best_val_auc is kept free for the summary of the run."""
+"""Of an epoch's row, what is not a curve; best_val_auc is kept free for the summary of the run."""
 NOT_SCIENCE = {"execution", "reference", "description"}
 
 

@@ -32,7 +32,7 @@ TRIED = 64
 LARGEST_MATCH_ARCSEC = 60.0
 """A radius above this would take neighbours on the sky for one object."""
 AGREEMENT = 0.01
-"""By so much in probability may a finder's answers for one stamp differ with the stamps it is given beside it."""
+"""Largest difference in probability allowed for one stamp between batches."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ def audit(finder: str, name: str, output: Output | None = None, trained_on: Trai
         raise DarkHaloError(
             f"{name} could not be measured, and is not audited; nothing else changed ({error})"
         ) from error
-    reproduce("--single-item", "report")  # alone: what is wrong with another finder does not stand in its way
+    reproduce("--single-item", "report")  # alone: a fault of another finder does not block it
 
 
 def try_out(scorer: ExternalScorer, root: DataRoot, manifest: str) -> None:
-    """Refuse a finder that cannot answer for stamps of this lake, holes and missing bands included."""
+    """Refuse a finder that cannot score stamps of this lake, holes and missing bands included."""
     rows, store = _in_order_of_trial(root, manifest), StampStore(root.cutouts)
     some = store.get(rows[:TRIED])
     answers = scorer.score(some)
@@ -82,8 +82,8 @@ def try_out(scorer: ExternalScorer, root: DataRoot, manifest: str) -> None:
     apart = float(np.abs(expit(alone) - expit(answers[part])).max(initial=0.0))
     if apart > AGREEMENT:
         raise DataError(
-            f"finder {scorer.name} answers for one stamp differently with other stamps beside it (by {apart:.2f} in "
-            "probability): an audit needs one answer for each; put its network into evaluation mode, fix its seeds"
+            f"finder {scorer.name} scores a stamp differently in another batch (by {apart:.2f} in "
+            "probability): an audit needs one score per stamp; put its network into evaluation mode, fix its seeds"
         )
     for start in range(TRIED, min(len(rows), SUSPECT_ANSWERS + TRIED), CHUNK):
         if not scorer.may_answer_probabilities:
@@ -134,12 +134,12 @@ def _withdraw(former: Mapping[str, str], name: str, root: DataRoot) -> None:
 
 
 def _held(folder: Path) -> Mapping[str, str]:
-    """Contents of the files that stand for a finder."""
+    """Contents of the files that define a finder."""
     return {name: (folder / name).read_text() for name in (FINDER, LISTED) if (folder / name).exists()}
 
 
 def _hold(folder: Path, files: Mapping[str, str]) -> None:
-    """Leave these files in the folder, and none of the others that may stand for a finder."""
+    """Leave these files in the folder, and no other file that defines a finder."""
     for name in (LISTED, FINDER):
         if name in files:
             write_atomically(folder / name, files[name])

@@ -39,7 +39,7 @@ _COMMANDS = {
 
 
 class _Lazy(click.Group):
-    """Commands are imported when they are named, so that ``dhs --help`` answers at once."""
+    """Commands are imported when they are named, so ``dhs --help`` responds at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

@@ -100,7 +100,7 @@ class RunContext:
         return card
 
     def write_lineage(self, folder: Path) -> None:
-        """Leave beside a folder's blobs what they were made from."""
+        """Record next to a folder's blobs what they were made from."""
         text = json.dumps({"code": self.code, "inputs": self.inputs}, indent=1, sort_keys=True)
         cards.write_atomically(folder / "lineage.json", text + "\n")
 

@@ -2,7 +2,7 @@
 
 Errors, logging, tracking, progress, provenance, garbage collection and how Spark is started are exempt (they change no
 result), and so are package ``__init__`` modules, which hold nothing that stages use. A table named in a stage module
-brings in that table's contract; a file or folder of data named in a module beside it is a dependency too.
+brings in that table's contract; a data file or folder that a module names in its own directory is a dependency too.
 """
 
 from __future__ import annotations

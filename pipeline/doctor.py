@@ -1,4 +1,4 @@
-"""What this machine lacks. Runs on any Python 3 with nothing installed, so that `make` can ask before it installs."""
+"""What this machine lacks. Runs on any Python 3 with nothing installed, so `make` can check before it installs."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _CURES = {
     errno.ENOMEM: "there is too little memory: raise the limit (ulimit -v) or close other programs",
     errno.EIO: "the disk or network drive failed while it was read or written: check it and run the command again",
     errno.ENAMETOOLONG: "the name is too long: use a shorter one",
-    errno.ELOOP: "the links lead in a circle: mend them",
+    errno.ELOOP: "the links lead in a circle: correct them",
 }
 _KINDS = {
     FileNotFoundError: errno.ENOENT,

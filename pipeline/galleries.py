@@ -1,4 +1,4 @@
-"""Pictures of the report: injections beside hosts and listed lenses; what was found, missed and mistaken."""
+"""Pictures of the report: injections next to hosts and listed lenses; what was found, missed and mistaken."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _injections(
     lenses = test[test["label"] == 1].sort_values("galaxy_id").head(_COLUMNS)
     shown.append(_row("listed lenses", lenses, store))
     return Gallery(
-        "Injections beside their hosts and beside listed lenses",
+        "Injections with their hosts and listed lenses",
         f"{which}, drawn at random by their identifiers; last row: listed test lenses. Scores: {generation}.",
         shown,
     )

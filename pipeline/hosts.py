@@ -29,7 +29,7 @@ LoadHosts = Callable[[Sequence[str]], NDArray[np.float32]]
 def host_table(context: RunContext) -> pa.Table:
     """Validation negatives that fix no threshold, with seeing, depth, type and shape, and where their stamps lie.
 
-    One whose stamp holds a listed position is no host: an injected arc would be found beside a lens.
+    One whose stamp holds a listed position is not a host: the injected arc would lie next to a lens.
     """
     where = ["ra", "dec", "split", "label"]
     columns = ["galaxy_id", *PLACE, *_CONDITIONS, *where]
@@ -64,7 +64,7 @@ def without_listed(galaxies: pa.Table, listed: pa.Table, stamp_pixels: int) -> p
     clear = np.ones(len(ra), dtype=bool)
     clear[near[inside]] = False
     if not clear.all():
-        log.info("%d of %d galaxies are no hosts: a listed position lies in their stamp", (~clear).sum(), len(ra))
+        log.info("%d of %d galaxies cannot be hosts: a listed position lies in their stamp", (~clear).sum(), len(ra))
     return galaxies.filter(pa.array(clear))
 
 

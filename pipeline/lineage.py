@@ -15,7 +15,7 @@ def tree(root: DataRoot, name: str) -> str:
     starts = [node for node in _nodes(root) if any(_matches(node, own) for own in views.named(name))]
     if not starts:
         known = ", ".join(sorted(node.split(":", 1)[1] for node in _nodes(root)))
-        raise LakeError(f"'{name}' is no table or run of this lake; known: {known}")
+        raise LakeError(f"'{name}' is neither a table nor a run of this lake; known: {known}")
     lines: list[str] = []
     seen: set[str] = set()
     for start in starts:

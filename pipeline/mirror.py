@@ -1,7 +1,7 @@
-"""Evaluations and grids as MLflow runs beside the training runs: a mirror of the lake, made in one go.
+"""Evaluations and grids as MLflow runs next to the training runs: a mirror of the lake, made in one go.
 
 The tables are the record; MLflow is where generations are compared. Loading its client takes seconds on a small
-machine, so that one stage does it for all.
+machine, so one stage does it for all.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def published_folder(target: Path, draft: Path) -> Iterator[Path]:
 def require_places(root: DataRoot, slice_name: str | None) -> None:
     """Refuse, before any work, folders that could not be published: by rename, or by DVC.
 
-    DVC writes a `.gitignore` beside what it caches, and refuses a folder that a link leads out of the repository.
+    DVC writes a `.gitignore` next to what it caches, and refuses a folder that is a link out of the repository.
     """
     for folder in (root.local, root.checkpoints("any").parent, root.grid("any").parent):
         if folder.is_symlink() and Path(".dvc").is_dir() and not folder.resolve().is_relative_to(Path.cwd().resolve()):

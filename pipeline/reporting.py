@@ -80,8 +80,8 @@ def reported(context: RunContext) -> list[str]:
     for entry in cards.slices(context.root, "scores"):
         name, on = str(entry.card.slice), entry.pin.inputs.get(f"table:{manifest}", "").split("@")[0]
         if lacking := _lacking(context.root, name):
-            words = "%s is left out of the report, its run is not complete: there is no %s; `dvc repro` completes it"
-            log.warning(words, name, " and no ".join(lacking))
+            words = "%s is left out of the report: its run is not complete (missing: %s); `dvc repro` completes it"
+            log.warning(words, name, ", ".join(lacking))
         elif on != now:
             log.warning("%s is left out of the report: it was evaluated on another state of %s", name, manifest)
         else:
@@ -99,7 +99,7 @@ def _lacking(root: DataRoot, name: str) -> list[str]:
     made += [cards.stem(table, f"{stage}-{name}") for table in ("diagnostics", "gates") for stage in _JUDGING]
     folder, grid = root.checkpoints(name), root.grid(name) / GRID
     lost = [stem for stem in made if not (root.cards / f"{stem}.json").exists()]
-    lost += [] if grid.exists() and any(grid.parent.glob(BATCHES)) else [f"whole {grid.parent}"]
+    lost += [] if grid.exists() and any(grid.parent.glob(BATCHES)) else [f"a complete {grid.parent}"]
     return lost + ([str(folder)] if not ((folder / FINDER).exists() or (folder / CARD).exists()) else [])
 
 

@@ -34,7 +34,7 @@ def reproduce(*targets: str) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "dvc", "repro", *(targets or ["--keep-going"])]
     if subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode:
-        raise DarkHaloError("the pipeline stopped; mend what the lines above name and repeat: it resumes where it was")
+        raise DarkHaloError("the pipeline stopped; fix the error above and run it again: it resumes where it stopped")
 
 
 def _allow_no_git() -> None:

@@ -1,4 +1,4 @@
-"""A scorer's answers on cut-outs, and the identity of scored objects."""
+"""Scores of cut-outs, and the identity of scored objects."""
 
 from __future__ import annotations
 

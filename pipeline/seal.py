@@ -15,7 +15,7 @@ _SEAL = re.compile(r"<!-- sha256 of what is above: ([0-9a-f]{64}) -->\n\Z")
 
 
 def write_grid_facts(folder: Path, facts: Mapping[str, object]) -> None:
-    """Write ``grid.json`` with the checksums of the batches beside it and its own."""
+    """Write ``grid.json`` with the checksums of its batches and its own."""
     batches = {path.name: _digest(path.read_bytes()) for path in sorted(folder.glob("batch-*.parquet"))}
     sealed = {**facts, "batches": batches}
     write_atomically(folder / GRID, _text({**sealed, "sha256": _digest(_text(sealed).encode())}))

@@ -13,7 +13,7 @@ from lake.errors import DataError, invalid
 PARAMETRIC_NAME = "parametric"
 _BANKS = (".h5", ".hdf5")
 _BESIDE = ("_fits", "_selection")
-"""Endings of files that lie beside a RealGalaxyCatalog and are none."""
+"""Suffixes of files that belong to a RealGalaxyCatalog and are not one."""
 
 
 def real_sources(source: str, min_snr: float) -> RealSources | None:

@@ -1,6 +1,6 @@
 """Parameter files in YAML, read as the plain values they show: what would be read otherwise than it looks is refused.
 
-No aliases (they can stand for more values than fit into memory, or for themselves), no key twice, no infinities,
+No aliases (they can expand to more values than fit into memory, or to themselves), no key twice, no infinities,
 UTF-8 only, and no more depth or bytes than parameters need.
 """
 
@@ -52,7 +52,7 @@ def parse(text: str) -> Any:
 
 def _text(path: Path) -> str:
     if not path.is_file():
-        raise OSError("it is no regular file" if path.exists() else "no such file")
+        raise OSError("it is not a regular file" if path.exists() else "no such file")
     if path.stat().st_size > LARGEST_FILE:
         raise ValueError(f"it has more than {LARGEST_FILE} bytes")
     content = path.read_bytes()
@@ -69,13 +69,13 @@ class _Strict(_Base):
         for key, _ in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                raise StrictnessError(f"a key that is no text in line {line}")
+                raise StrictnessError(f"a key that is not text in line {line}")
             if key.value in seen:
                 raise StrictnessError(f"the key '{key.value}' twice, again in line {line}")
             seen.add(key.value)
         values: dict[str, Any] = super().construct_mapping(node, deep=True)
         if not all(isinstance(key, str) for key in values):
-            raise StrictnessError(f"a key that is no text after line {node.start_mark.line + 1}; quote it")
+            raise StrictnessError(f"a key that is not text after line {node.start_mark.line + 1}; quote it")
         return values
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:

@@ -18,7 +18,7 @@ from lake.errors import DataError, one_line
 log = logging.getLogger(__name__)
 
 LISTED = "trained_on.csv"
-"""The list, beside ``scorer.json``."""
+"""The list, next to ``scorer.json``."""
 _COLUMNS = ("galaxy_id", "ra", "dec")
 
 

@@ -1,4 +1,4 @@
-"""Diagnostic 6: can a linear probe tell injections from real lenses? The realism gate beside every completeness."""
+"""Diagnostic 6: can a linear probe tell injections from real lenses? The realism gate given with every completeness."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Population(NamedTuple):
     features: Floats
     """(object, feature): embeddings of the model, or `features.texture_features`."""
     hosts: ArrayLike
-    """One identifier per object; objects of one host never stand in train and test of a fold."""
+    """One identifier per object; objects of one host are never in both train and test of a fold."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def linear_probe(a: Population, b: Population, params: DiagnoseParams, rng: np.r
     """Separate b from a: scaled, projected on principal components, logistic regression in folds of whole hosts.
 
     The AUC pools the out-of-fold scores; its interval resamples hosts, its p-value permutes the labels of whole hosts
-    (of each half of a host that stands in both groups).
+    (of each half of a host that is in both groups).
     The projection is fitted without labels, on both groups.
     """
     values = np.concatenate([a.features, b.features]).astype(np.float64)

@@ -100,7 +100,7 @@ def _overlaps(manifest: pd.DataFrame) -> Iterator[Gate]:
 
 def _known_pixels(manifest: pd.DataFrame) -> Gate:
     missing = int(manifest["healpix_128"].isna().sum()) + int((manifest["healpix_128"].fillna(0) < 0).sum())
-    return _zero_gate("split/healpix_known", missing, "every row has a HEALPix pixel, so that leakage can be checked")
+    return _zero_gate("split/healpix_known", missing, "every row has a HEALPix pixel, so leakage can be checked")
 
 
 def _zero_gate(name: str, found: int, rule: str) -> Gate:

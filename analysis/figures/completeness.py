@@ -78,7 +78,7 @@ def heat_panels(cells: pd.DataFrame, axes3: tuple[Axis, Axis, Axis], title: str,
 def completeness_curves(views: Mapping[str, Mapping[str, pd.DataFrame]], title: str) -> Picture:
     """Completeness along several parameters: per axis label and model, rows of `injection_views.along`.
 
-    Points stand at bin centres; bars are host-clustered 95 % intervals.
+    Points are at bin centres; bars are host-clustered 95 % intervals.
     """
     columns = min(len(views), 3)
     lines = -(-len(views) // columns)

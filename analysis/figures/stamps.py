@@ -46,7 +46,7 @@ def contact_sheet(
 ) -> Picture:
     """A sheet of colour stamps: per row a heading, stamps (n, 3, y, x) in nMgy, and one label per stamp.
 
-    A 5 arcsec bar stands in the first stamp. The y axis points up. The title is wrapped to the sheet.
+    A 5 arcsec bar is drawn in the first stamp. The y axis points up. The title is wrapped to the sheet.
     """
     width, height = sheet_size(rows)
     text = "\n".join(line for part in (title or "").splitlines() for line in wrap(part, int(_LETTERS_PER_INCH * width)))

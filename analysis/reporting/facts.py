@@ -1,4 +1,4 @@
-"""What the report states by itself: limitations that hold, and the literature it stands beside."""
+"""What the report states by itself: limitations that hold, and the literature it is compared with."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _ALWAYS = (
     "There is no axis of source redshift: size, magnitude and colour priors carry it implicitly.",
     "The number of lenses implied has not been checked against a lens population model (cross-check: Collett 2015).",
     "Completeness averaged over a prior is mostly a statement about the prior: read it per source magnitude.",
-    "Injections share hosts, so that cells are not binomial: read the host-clustered intervals; Jeffreys intervals "
-    "beside them are too narrow wherever hosts are used more than once.",
+    "Injections share hosts, so cells are not binomial: read the host-clustered intervals; Jeffreys intervals "
+    "are too narrow wherever hosts are used more than once.",
 )
 _NOT_CLEANED = "Negatives are not cleaned: some of them may be unlisted lenses, which inflates the false-positive rate."
 _REALISM = {
@@ -103,7 +103,7 @@ def literature_views() -> list[TableView]:
 
 
 def reference_view() -> TableView:
-    """What the reference system recorded; both values stand where its own records disagree."""
+    """What the reference system recorded; both values are given where its own records disagree."""
     headers = ("quantity", "value", "record")
     return TableView(
         "The reference system's own figures (another data set: the procedure compares, the numbers do not)",

@@ -31,7 +31,7 @@ from analysis.reporting.views import NOT_MEASURED, TableView, interval, measure,
 from analysis.thresholds import Threshold
 
 PROBE = "realism/injections_against_listed_lenses/probe_auc"
-"""The measure every completeness figure stands beside."""
+"""The measure given with every completeness figure."""
 _FEW = 2
 
 

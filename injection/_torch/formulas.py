@@ -1,6 +1,6 @@
 """Pointwise formulas of :mod:`injection._rays` and :mod:`injection._simd` on tensors, one fused kernel each on a GPU.
 
-Every operation acts on each element alone, so that a cell's light does not depend on the list it is in. The elementary
+Every operation acts on each element alone, so a cell's light does not depend on the list it is in. The elementary
 functions are the processor's own polynomials: a GPU's would decide borderline cells otherwise.
 """
 

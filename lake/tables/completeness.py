@@ -34,7 +34,7 @@ SPEC = TableSpec(
         Column("source_mag_bin", "string", "source r magnitude bin, or 'all'", role="key"),
         Column("prior", "string", "name of the prior"),
         Column("threshold", "double", "threshold on the probability", low=0, high=1),
-        Column("fpr_reached", "double", "share of test negatives above the threshold", nullable=True, low=0, high=1),
+        Column("fpr_reached", "double", "fraction of test negatives above the threshold", nullable=True, low=0, high=1),
         Column(
             "fpr_low", "double", "Clopper-Pearson 95 % interval of fpr_reached, low end", nullable=True, low=0, high=1
         ),

@@ -14,7 +14,7 @@ SPEC = TableSpec(
         Column("origin", "string", "slice: 'historical', or the generation that ran"),
         Column("kind", "string", "what ran", allowed=("training", "diagnostic", "evaluation", "injection", "grid")),
         Column("generation", "string", "generation it belongs to", nullable=True),
-        Column("status", "string", "standing of the result", allowed=("valid", "superseded", "invalidated")),
+        Column("status", "string", "status of the result", allowed=("valid", "superseded", "invalidated")),
         Column("status_reason", "string", "why it is not valid", nullable=True),
         Column("source", "string", "historical or trained here", allowed=("historical", "trained")),
         Column("run_date", "string", "date of a historical run, YYYY-MM-DD", nullable=True),

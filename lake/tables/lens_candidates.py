@@ -7,13 +7,13 @@ from lake.spec import Column, TableSpec, lineage_columns
 
 SPEC = TableSpec(
     name="lens_candidates",
-    meaning="A listed position, with its Tractor match or the reason there is none; no source near it is a negative",
+    meaning="A listed position, with its Tractor match or why it has none; sources near it are never negatives",
     engine="spark",
     columns=(
         Column("candidate_id", "string", "name and position in the list, <name>@<ra><dec>", role="key"),
-        Column("name", "string", "name in the list, where it gives one; it may be repeated", nullable=True),
+        Column("name", "string", "name in the list, if any; may be repeated", nullable=True),
         *columns.position(),
-        Column("grading", "string", "grade as the list gives it", nullable=True),
+        Column("grading", "string", "grade as written in the list", nullable=True),
         Column(
             "tier",
             "string",
@@ -22,9 +22,9 @@ SPEC = TableSpec(
             allowed=columns.TIERS,
         ),
         Column(
-            "z_lens", "double", "redshift of the lens galaxy, where the list gives one number", nullable=True, low=0
+            "z_lens", "double", "redshift of the lens galaxy, if the list gives a single number", nullable=True, low=0
         ),
-        Column("z_lens_text", "string", "that redshift as the list gives it", nullable=True),
+        Column("z_lens_text", "string", "that redshift as written in the list", nullable=True),
         Column("reference", "string", "publication of the candidate", nullable=True),
         Column("galaxy_id", "string", "matched Tractor source", nullable=True),
         Column("separation_arcsec", "double", "distance to the match", "arcsec", nullable=True, low=0),
@@ -35,10 +35,10 @@ SPEC = TableSpec(
             allowed=(
                 "matched",
                 "no source within the radius",
-                "source matched by a better graded or nearer candidate",
-                "listed again, no better graded, at this position",
+                "source matched by a better-graded or nearer candidate",
+                "repeats a position with an equal or better grade",
                 "no accepted grade",
-                "the row does not fit the heading",
+                "the row does not fit the header line",
             ),
         ),
         *columns.healpix(),

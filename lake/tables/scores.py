@@ -29,7 +29,7 @@ SPEC = TableSpec(
         Column(
             "negative_use",
             "string",
-            "what a negative outside the training split is for: it fixes thresholds, is a host of injections, or tests",
+            "use of a negative outside the training split: fixing thresholds, host of injections, or test negative",
             nullable=True,
             allowed=columns.NEGATIVE_USES,
         ),

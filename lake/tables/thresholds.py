@@ -9,7 +9,7 @@ STATUSES = ("fixed", "measured", "not measurable", "not selective")
 
 SPEC = TableSpec(
     name="thresholds",
-    meaning="A threshold of one finder: the negatives that fixed it, and the false-positive rate it reaches on others",
+    meaning="A threshold of one finder: the negatives that fix it, and the false-positive rate it reaches on others",
     engine="delta-rs",
     slice_by=("checkpoint_id", "generation"),
     columns=(
@@ -44,9 +44,13 @@ SPEC = TableSpec(
         Column("negatives", "bigint", "validation negatives kept for thresholds", low=0),
         Column("above", "bigint", "of those, above the threshold (null: not measurable)", nullable=True, low=0),
         Column(
-            "negatives_needed", "bigint", "negatives that put ten above (null: chosen beforehand)", nullable=True, low=0
+            "negatives_needed",
+            "bigint",
+            "negatives needed for ten above it (null: chosen beforehand)",
+            nullable=True,
+            low=0,
         ),
-        Column("test_negatives", "bigint", "test negatives, which fixed no threshold and are no hosts", low=0),
+        Column("test_negatives", "bigint", "test negatives, which fix no threshold and are not hosts", low=0),
         Column("test_above", "bigint", "of those, above the threshold (null: not measurable)", nullable=True, low=0),
         Column("fpr_reached", "double", "test_above / test_negatives", nullable=True, low=0, high=1),
         Column(
@@ -62,7 +66,7 @@ SPEC = TableSpec(
             "threshold_unless_not_measurable",
             "(status = 'not measurable' AND threshold IS NULL) "
             "OR (status <> 'not measurable' AND threshold IS NOT NULL)",
-            "'threshold' must be given exactly where it can be measured",
+            "'threshold' must be null exactly when its status is 'not measurable'",
         ),
     ),
 )

@@ -12,7 +12,9 @@ import click
 @click.argument("finder", metavar="PACKAGE:OBJECT")
 @click.option("--name", required=True, help="Name of the finder in tables and the report.")
 @click.option(
-    "--output", type=click.Choice(["logits", "probabilities"]), help="What the finder answers, if it does not say so."
+    "--output",
+    type=click.Choice(["logits", "probabilities"]),
+    help="What the finder returns, if it does not declare it.",
 )
 @click.option(
     "--trained-on",

@@ -16,12 +16,12 @@ _AT = click.option("--at", metavar="REVISION", help="Tables as pinned in this gi
 @_AT
 @_OUT
 def query(text: str, at: str | None, out: Path | None) -> None:
-    """Answer SQL about the lake's tables without starting Spark, in under a second.
+    """Run SQL on the lake's tables without starting Spark, in under a second.
 
-    Tables go by their names (see `dhs tables`) and are read at their pinned versions. Example:
+    Tables are named as in `dhs tables` and read at their pinned versions. Example:
     dhs query "select split, label, count(*) as n from manifest where manifest_id = 'audit_70_15_15' group by all"
 
-    DESCRIBE TABLE, SHOW TABLES and EXPLAIN work too. To compare or sum completeness, ask the view completeness_main.
+    DESCRIBE TABLE, SHOW TABLES and EXPLAIN work too. To compare or sum completeness, use the view completeness_main.
     """
     from lake.query import query as answer
     from pipeline.export import deliver
@@ -35,9 +35,9 @@ def query(text: str, at: str | None, out: Path | None) -> None:
 @_AT
 @_OUT
 def sql(text: str, at: str | None, out: Path | None) -> None:
-    """Answer Spark SQL about the lake's tables.
+    """Run Spark SQL on the lake's tables.
 
-    Tables go by their names, at their pinned versions; one table also by version:
+    Tables are read by name at their pinned versions, or one of them at another version:
     dhs sql "select count(*) from tractor_pool version as of 1"
     """
     from pyspark.errors import PySparkException
@@ -53,7 +53,7 @@ def sql(text: str, at: str | None, out: Path | None) -> None:
     try:
         rows = answer(session(place, "sql", str(os.getpid())), place, text, at=at).toArrow()
     except PySparkException as error:
-        raise ParameterError(f"the query cannot be answered: {spark_sentence(error)}") from error
+        raise ParameterError(f"the query failed: {spark_sentence(error)}") from error
     deliver(rows, out)
 
 

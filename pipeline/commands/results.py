@@ -12,7 +12,7 @@ import click
 @click.option("--top", default=20, show_default=True, help="How many objects.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows to a .parquet, .csv or .fits file.")
 def candidates(generation: str | None, top: int, out: Path | None) -> None:
-    """Rank objects that no candidate list holds by score, with RA, Dec and a link to the survey's viewer."""
+    """Rank objects that are not in the candidate list by score, with RA, Dec and a link to the survey's viewer."""
     from pipeline.export import deliver
     from pipeline.results import ranked_candidates
 
@@ -55,8 +55,8 @@ def score(folder: Path, generation: str, out: Path | None) -> None:
 def inject(folder: Path, generation: str, per_radius: int) -> None:
     """Inject lenses into the 46 DES galaxies of FOLDER (g.fits, r.fits, z.fits, seeing.txt); measure completeness.
 
-    Rows go to `injections`, `injection_scores` and `completeness` under the slice GENERATION-des46, a contact sheet
-    beside the score batches.
+    Rows go to `injections`, `injection_scores` and `completeness` under the slice GENERATION-des46, and a
+    contact sheet goes to the folder of the score batches.
     """
     from pipeline.foreign import inject_into_des, question
 

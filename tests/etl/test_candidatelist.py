@@ -54,7 +54,10 @@ def test_every_row_with_coordinates_is_a_position_whatever_else_is_wrong(
     assert set(found.rejected["reason"].to_pylist()) == {
         "coordinates must be numbers in [0, 360] and [-90, 90] or sexagesimal"
     }
-    assert "3 of 7 positions are excluded and no lenses, no accepted grade: '' (2), 'perhaps' (1)" in caplog.text
+    assert (
+        "3 of 7 positions are excluded from the negatives and are not lenses: no accepted grade: '' (2), 'perhaps' (1)"
+        in caplog.text
+    )
     assert "5 rows are quarantined: coordinates must be" in caplog.text
     quarantine = candidates.quarantined(found, "candidates.csv")
     contract.require(tables.spec("quarantine"), with_lineage(quarantine))
@@ -74,7 +77,7 @@ def test_a_name_is_no_identifier_and_the_better_grade_of_a_repeated_row_wins(tmp
     assert positions(found) == [(50, 20, "A"), (1, 2, "A")]
     assert found.rows["candidate_id"].to_pylist() == ["-@50.00000+20.00000", "-@1.00000+2.00000"]
     assert found.rejected["row_index"].to_pylist() == [0, 3]
-    assert set(found.rejected["reason"].to_pylist()) == {"the list gives this name and position again"}
+    assert set(found.rejected["reason"].to_pylist()) == {"the list repeats this name and position"}
 
 
 @pytest.mark.parametrize(
@@ -112,13 +115,13 @@ def test_one_list_in_many_forms(tmp_path: Path, content: str | bytes) -> None:
         ("", "lacks the columns ra, dec, grading"),
         ("name,ra,dec\na,1,2\n", "lacks the columns grading"),
         (HEADING, "has no rows"),
-        ("ra,RA [deg],dec,grading\n1,1,2,confident\n", "more than one column for ra; leave one"),
-        (b"\xff\xfe\x00\x01", "cannot be read: it is no UTF-8 text; save it as CSV in UTF-8"),
+        ("ra,RA [deg],dec,grading\n1,1,2,confident\n", "more than one column for ra; keep one"),
+        (b"\xff\xfe\x00\x01", "cannot be read: it is not UTF-8 text; save it as CSV in UTF-8"),
         (HEADING + "a,x,2,-,g,confident,r\n", "none of its 1 rows has usable coordinates"),
         (
             HEADING + "a,1,2,-,g,A,r\nb,1,3,-,g,A,r\nc,1,3,-,g,,r\n",
             r"column 'grading' of .*candidates.csv must hold one of confident, confirmed, probable in at least one "
-            r"row, it holds 'A' \(2\), '' \(1\); give those words a tier, A or B, in survey.grades",
+            r"row, but holds 'A' \(2\), '' \(1\); assign those words a tier, A or B, in survey.grades",
         ),
     ],
 )
@@ -137,7 +140,7 @@ def test_a_pipe_or_a_folder_in_its_place_is_not_opened(tmp_path: Path) -> None:
 def test_the_cases(cases: Path) -> None:
     """Letters are visual grades in some lists and our tiers in others: they need a declared meaning."""
     folder = cases / "candidates"
-    with pytest.raises(DataError, match=r"it holds 'A' \(1\), 'B' \(1\), 'C' \(1\); give those words a tier"):
+    with pytest.raises(DataError, match=r"but holds 'A' \(1\), 'B' \(1\), 'C' \(1\); assign those words a tier"):
         read_list(folder / "abc.csv", GRADES)
     assert positions(read_list(folder / "abc.csv", {"a": "B", "B": "B"})) == [(1, 2, "B"), (1, 3, "B"), (1, 4, None)]
     for name in ("confirmed", "crlf", "spaces"):
@@ -152,7 +155,7 @@ def test_real_lists(real_data: Path) -> None:
     assert (desi.rows.num_rows, tiers.count("A"), tiers.count(None), desi.rejected.num_rows) == (5104, 435, 0, 0)
     whole = read_list(real_data / "catalogues" / "lenscat_1.1.3" / "catalog.csv", GRADES)
     assert whole.rows.num_rows + whole.rejected.num_rows == 32_838
-    assert set(whole.rejected["reason"].to_pylist()) == {"the list gives this name and position again"}
+    assert set(whole.rejected["reason"].to_pylist()) == {"the list repeats this name and position"}
     assert whole.rejected.num_rows == 1, "names repeat 646 times, at other positions"
     rows = {row["z_lens_text"]: row["z_lens"] for row in whole.rows.to_pylist()}
     assert (rows["0.49 | 0.49"], rows["0.3?"], rows["0.367 | nan"]) == (0.49, None, None)

@@ -59,7 +59,7 @@ def card(path: Path, key: str, value: str | None) -> None:
         ("PCOUNT", "9" * 18, "its header declares"),
         ("BITPIX", "7", "BITPIX must be one of"),
         ("ZNAXIS1", "100000", "ZNAXIS1 must be at most 16384"),
-        ("ZNAXIS1", "16000", "a compressed image of 16020 tiles must have as many table rows"),
+        ("ZNAXIS1", "16000", "a compressed image of 16020 tiles must have one table row per tile"),
         ("ZTILE1", "100000", "in tiles no larger"),
         ("ZTILE2", "0", "in tiles no larger"),
         ("ZNAXIS", "9", "ZNAXIS must be at most 3"),
@@ -90,7 +90,7 @@ def test_pipes_links_and_devices_are_not_opened(tmp_path: Path) -> None:
     for made in (os.mkfifo, Path.mkdir, lambda place: place.symlink_to("/dev/zero")):
         path.unlink() if path.is_symlink() or not path.is_dir() else path.rmdir()
         made(path)
-        with pytest.raises(DataError, match=r"image-z\.fits\.fz cannot be read: it is no file"):
+        with pytest.raises(DataError, match=r"image-z\.fits\.fz cannot be read: it is not a file"):
             read(tmp_path)
 
 

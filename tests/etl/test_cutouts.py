@@ -198,9 +198,12 @@ def test_seeing_and_depth_come_from_the_coadds_where_the_catalogue_has_none(tmp_
 def test_bands_on_different_grids_are_refused_by_name(survey: Any, tmp_path: Path) -> None:
     _, _, images = survey
     for change, message in (
-        ({"CRPIX1": 102.5}, r"image-z.fits.fz: the pixels must lie as in the brick's r image, they are up to 2 px"),
-        ({"CRVAL2": 0.01}, "are up to 137 px from there"),
-        ({"PC1_1": -0.2615 / 3600}, r"they are up to 0\.191 px"),
+        (
+            {"CRPIX1": 102.5},
+            r"image-z.fits.fz: the pixel grid must be that of the brick's r image, but is off by up to 2 px",
+        ),
+        ({"CRVAL2": 0.01}, "but is off by up to 137 px"),
+        ({"PC1_1": -0.2615 / 3600}, r"is off by up to 0\.191 px"),
         ({"CTYPE1": "RA---SIN"}, r"image-z.fits.fz: the projection must be RA---TAN"),
         ({"CRPIX2": "middle"}, "image-z.fits.fz: CRPIX2 must be a number, got 'middle'"),
     ):
@@ -210,7 +213,7 @@ def test_bands_on_different_grids_are_refused_by_name(survey: Any, tmp_path: Pat
         with pytest.raises(DataError, match=message):
             middle_stamp(tmp_path, wcs)
     write_brick(tmp_path, "1000p000", 100.0, 0.0, {"z": images["1000p000"]["z"][:150]})
-    with pytest.raises(DataError, match=r"image-z.fits.fz: the image must be \(200, 200\), as the brick's r image"):
+    with pytest.raises(DataError, match=r"image-z.fits.fz: the image must be \(200, 200\), like the brick's r image"):
         middle_stamp(tmp_path, wcs)
 
 
@@ -232,7 +235,7 @@ def test_galaxies_that_cannot_be_hosts_are_named(caplog: pytest.LogCaptureFixtur
     rows = [{"galaxy_id": name, "status": "ok"} for name in ("x:1", "x:2")]
     index = pa.Table.from_pylist([*rows, {"galaxy_id": "x:3", "status": "rejected"}], schema=cutter.INDEX_SCHEMA)
     cutouts.warn_of_unknown_conditions(index, np.array(["x:1", "x:2", "x:3"], dtype=object))
-    assert "none of 2 galaxies with a good cut-out can be a host of injections, first of the others x:1" in caplog.text
+    assert "none of 2 galaxies with a good cut-out can be hosts of injections; the others (first: x:1" in caplog.text
     assert "legacysurvey-<brick>-psfsize-r.fits.fz and -invvar-r" in caplog.text
     caplog.clear()
     cutouts.warn_of_unknown_conditions(index, np.array([], dtype=object))
@@ -264,8 +267,8 @@ def test_a_source_near_an_edge_is_taken_from_the_brick_that_holds_the_window() -
     [
         ({"BRICKNAME": ["a"], "RA": [np.nan], "DEC": [0.0]}, "1 of 1 are not"),
         ({"BRICKNAME": ["a"], "RA": [1.0], "DEC": [95.0]}, "must hold bricks at RA 0 to 360"),
-        ({"BRICKNAME": ["a"], "RA": ["1h"], "DEC": [0.0]}, "is no table of bricks"),
-        ({"BRICKNAME": ["a"], "RA": [1.0]}, "is no table of bricks"),
+        ({"BRICKNAME": ["a"], "RA": ["1h"], "DEC": [0.0]}, "is not a table of bricks"),
+        ({"BRICKNAME": ["a"], "RA": [1.0]}, "is not a table of bricks"),
     ],
 )
 def test_a_table_of_bricks_that_is_none(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
@@ -274,14 +277,14 @@ def test_a_table_of_bricks_that_is_none(tmp_path: Path, columns: dict[str, Any],
     with pytest.raises(DataError, match=message):
         Bricks.read(path)
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(DataError, match=r"is no table of bricks .*: its header has no END card"):
+    with pytest.raises(DataError, match=r"is not a table of bricks .*: its header has no END card"):
         Bricks.read(path)
     path.write_bytes(gzip.compress(path.read_bytes()))
-    with pytest.raises(DataError, match=r"is no table of bricks .*: it is packed by gzip: unpack it"):
+    with pytest.raises(DataError, match=r"is not a table of bricks .*: it is gzip-compressed: unpack it"):
         Bricks.read(path)
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(DataError, match=r"is no table of bricks .*: it is no file"):
+    with pytest.raises(DataError, match=r"is not a table of bricks .*: it is not a file"):
         Bricks.read(path)
 
 

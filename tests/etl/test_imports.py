@@ -57,9 +57,9 @@ def test_bad_npz_files_are_rejected_by_name(tmp_path: Path) -> None:
     assert "must be 101 px wide, got 64" in reasons["b.npz"]
     assert "pixel scale must be within 1% of 0.262 arcsec, got 0.3" in reasons["c.npz"]
     assert "lacks meta_galaxy_id, meta_pixel_scale" in reasons["d.npz"]
-    assert "no cut-out of the NPZ format" in reasons["e.npz"]
+    assert "not a cut-out in the NPZ format" in reasons["e.npz"]
     (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match=r"holds no cut-out: no \.npz and no \.fits file among 0 files"):
+    with pytest.raises(DataError, match=r"contains no cut-out: no \.npz or \.fits file among 0 files"):
         imports.import_cutouts(tmp_path / "none", "x", PARAMS)
 
 
@@ -103,14 +103,14 @@ def test_every_file_of_a_folder_is_a_row_or_is_named(
         "d_even100.npz": "must be 101 px wide, got 100; cut out a window of 101 px, or of a larger odd number",
         "h_four_bands.npz": r"must be (n, n, 3), got (101, 101, 4); keep g, r, z",
         "i_scale.npz": "within 1% of 0.262 arcsec, got 0.168; resample",
-        "p_empty.npz": "no cut-out of the NPZ format",
-        "q_html.npz": "no cut-out of the NPZ format",
+        "p_empty.npz": "not a cut-out in the NPZ format",
+        "q_html.npz": "not a cut-out in the NPZ format",
         "s_copy.npz": "has the same pixels as a_good.npz",
         "t_text.npz": "meta_ra must be a finite number, got '12h30m'",
         "u_scale.npz": "meta_pixel_scale must be a finite number, got nan",
-        "v_link.npz": "it is a link to nothing",
+        "v_link.npz": "it is a broken link",
         "w_folder.npz": "it is a folder",
-        "x_pipe.npz": "it is no regular file",
+        "x_pipe.npz": "it is not a regular file",
         "y_notes.txt": "it is neither an .npz nor a .fits file",
     }.items():
         assert words in bad[name]
@@ -121,7 +121,7 @@ def test_every_file_of_a_folder_is_a_row_or_is_named(
 def test_a_folder_of_bad_files_is_one_sentence(cases: Path, tmp_path: Path) -> None:
     for name in ("p_empty.npz", "q_html.npz"):
         shutil.copy(cases / name, tmp_path / name)
-    with pytest.raises(DataError, match=r"none of the 2 files of .* can be used: .*p_empty.npz is no cut-out"):
+    with pytest.raises(DataError, match=r"none of the 2 files of .* can be used: .*p_empty.npz is not a cut-out"):
         imports.import_cutouts(tmp_path, "x", PARAMS)
 
 
@@ -136,8 +136,8 @@ def test_real_cubes_of_the_viewer(real_data: Path) -> None:
         np.testing.assert_array_equal(found.stamps[0], hdus[0].data[:, 62:163, 62:163])
     bad = dict(zip(found.rejected["source_file"].to_pylist(), found.rejected["reason"].to_pylist(), strict=True))
     assert "the pixel scale must be 0.262 arcsec, got 0.1000" in bad["example_a.fits"]
-    assert re.search(r"header declares 2157312 bytes of data, the file holds \d+", bad["example_incomplete.fits"])
-    assert "it must hold a cube (band, n, n)" in bad["gordon_joint_catalog_no_cuts.fits"]
+    assert re.search(r"header declares 2157312 bytes of data, but the file holds \d+", bad["example_incomplete.fits"])
+    assert "it must contain a cube (band, n, n)" in bad["gordon_joint_catalog_no_cuts.fits"]
 
 
 def test_holes_of_zeros_are_missing_pixels(cases: Path) -> None:

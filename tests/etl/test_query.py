@@ -109,14 +109,14 @@ def test_a_revision_answers_from_the_pins_committed_then(
         ("SELECT * FROM read_parquet('https://example.org/x')", "requires the extension httpfs to be loaded"),
         ("SELECT FROM WHERE", r"not understood as SQL \(line 1\)"),
         ("SELECT * FROM scores VERSION AS OF 'x'", "'version' must be given as"),
-        ("SELECT missing FROM ingest_counts", "the query cannot be answered: there is no column 'missing'; DESCRIBE"),
-        ("SELECT sorce_file FROM ingest_counts", r"no column 'sorce_file'; near names are source_file$"),
-        ("SELECT i.stages FROM ingest_counts i", r"no column 'stages'; near names are stage$"),
-        ("SELECT nosuch(rows) FROM ingest_counts", r"^the query cannot be answered: [^\n]*nosuch[^\n]*$"),
+        ("SELECT missing FROM ingest_counts", "the query failed: there is no column 'missing'; DESCRIBE"),
+        ("SELECT sorce_file FROM ingest_counts", r"no column 'sorce_file'; similar names are source_file$"),
+        ("SELECT i.stages FROM ingest_counts i", r"no column 'stages'; similar names are stage$"),
+        ("SELECT nosuch(rows) FROM ingest_counts", r"^the query failed: [^\n]*nosuch[^\n]*$"),
         ("  ; ", "'SQL' must be a query, such as .*, got 'nothing'"),
         ("DESCRIBE nothing", "'table' must be one of .*completeness_main.*got 'nothing'"),
         ("SHOW DATABASES", "'SQL' must be a query, DESCRIBE <table>, SHOW TABLES or EXPLAIN <query>"),
-        ("SELECT * FROM completeness_main VERSION AS OF 1", "'version' must be of a table; the view"),
+        ("SELECT * FROM completeness_main VERSION AS OF 1", "'version' must be that of a table; the view"),
     ],
 )
 def test_what_cannot_be_answered_is_explained(filled: DataRoot, text: str, message: str) -> None:
@@ -150,9 +150,9 @@ def test_spark_refuses_a_plan_that_executes_however_it_was_written(
 ) -> None:
     """The reader of the text is blinded: Spark's own plan is what counts then."""
     monkeypatch.setattr("lake.sql._refuse_execution", lambda tree: None)
-    with pytest.raises(ParameterError, match=r"'SQL' must be a query that runs no .* got 'ScriptTransformation'"):
+    with pytest.raises(ParameterError, match=r"'SQL' must be a query that neither runs .* got 'ScriptTransformation'"):
         sql(spark, filled, EXECUTING[0])
-    with pytest.raises(ParameterError, match=r"'SQL' must be a query that runs no .* got 'reflect"):
+    with pytest.raises(ParameterError, match=r"'SQL' must be a query that neither runs .* got 'reflect"):
         sql(spark, filled, EXECUTING[3])
 
 

@@ -116,7 +116,7 @@ def test_each_row_has_one_verdict_in_both_tables(jobs_spark: Any, tmp_path: Path
 def test_what_is_no_batch_is_an_error(jobs_spark: Any, tmp_path: Path) -> None:
     good = write(tmp_path / "batch-00000.parquet", batch(3))
     (tmp_path / "batch-00001.parquet").write_bytes(Path(good).read_bytes()[:500])
-    with pytest.raises(DataError, match=r"batch-00001.parquet is no grid batch"):
+    with pytest.raises(DataError, match=r"batch-00001.parquet is not a grid batch"):
         scores.ingest(jobs_spark, [good, str(tmp_path / "batch-00001.parquet")], RUN)
     pq.write_table(pa.table({"grid_id": ["g"]}), tmp_path / "batch-00002.parquet")
     with pytest.raises(DataError, match="lacks the columns injection_id"):

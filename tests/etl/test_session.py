@@ -171,7 +171,7 @@ def test_a_suspended_server_is_named_and_not_waited_for(data: DataRoot) -> None:
     machine.suspend()
     try:
         _, told = client.communicate(timeout=60)
-        assert f"is suspended: let it go on (`kill -CONT {machine.pid}`)" in told.splitlines()[-1]
+        assert f"is suspended: resume it (`kill -CONT {machine.pid}`)" in told.splitlines()[-1]
         with pytest.raises(LakeError, match="is suspended"):
             server.address(data.spark)
     finally:

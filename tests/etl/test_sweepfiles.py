@@ -70,9 +70,9 @@ def test_a_folder_is_read_whatever_its_files_are_called_and_the_rest_is_named(tm
         "sweep-d.fits.fz": None,
         "sweep-e.fits.bz2": "packed as .bz2; unpack it or use gzip",
         "sweep-f.fits": "a broken link",
-        "sweep-g.fits": "no regular file (a pipe, socket or device)",
-        "sweep-\ufffd.fits": "its name is no UTF-8 text",
-        "sweep.sha256sum": "no FITS table by its name",
+        "sweep-g.fits": "not a regular file (a pipe, socket or device)",
+        "sweep-\ufffd.fits": "its name is not UTF-8 text",
+        "sweep.sha256sum": "not a FITS table, by its name",
     }
     rows = read(tmp_path / "sweep-a.fits").drop_columns(["sweep_file"])
     for name in ("10.1/sweep-a.FITS", "sweep-b.fits.gz", "sweep-c.fits.gz", "sweep-d.fits.fz"):
@@ -89,7 +89,7 @@ def test_packed_files_are_judged_before_they_are_unpacked(tmp_path: Path) -> Non
         )
     packed = tmp_path / "sweep.fits.gz"
     packed.write_bytes(gzip.compress(head.encode() + bytes(50 << 20)))
-    assert problem(packed).startswith("the file would unpack to many times its size, or is truncated: 67108864 bytes")
+    assert problem(packed).startswith("the file unpacks to many times its size, or is truncated: 67108864 bytes")
     packed.write_bytes(gzip.compress(plain + bytes(70 << 20)))
     assert problem(packed) == "the file unpacks to more than 67108864 bytes"
     whole = gzip.compress(plain)
@@ -143,10 +143,10 @@ def test_columns_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         "twice": table(tmp_path / "d.fits", FLUX_w1=fits.Column("flux_w1", "E", array=np.ones(4))),
     }
     assert {name: problem(path) for name, path in found.items()} == {
-        "array": "column flux_g: it must hold single values, the header says 3 in each row",
-        "bits": "column maskbits: it must hold single values, the header says bits",
+        "array": "column flux_g: it must hold single values, but the header declares 3 per row",
+        "bits": "column maskbits: it must hold single values, but the header declares bits",
         "text": "column type must be text",
-        "twice": "column flux_w1: there are 2 columns of this name",
+        "twice": "column flux_w1: 2 columns have this name",
     }
 
 
@@ -176,14 +176,14 @@ def cards(path: Path, changes: dict[str, bytes]) -> None:
         ("NAXIS2", b"NAXIS2  = 'many    '", "NAXIS2 must be a whole number"),
         ("NAXIS2", b"NAXIS2  =                    T", "NAXIS2 must be a whole number"),
         ("NAXIS2", b"COMMENT", "NAXIS2 must be a whole number"),
-        ("NAXIS1", b"NAXIS1  =           4294967296", "columns take 129 bytes of a row of 4294967296"),
+        ("NAXIS1", b"NAXIS1  =           4294967296", "columns take 129 bytes, but a row has 4294967296"),
         ("TFIELDS", b"TFIELDS =            999999999", r"TFIELDS must be a whole number in \[0, 999\]"),
-        ("TFORM1", b"TFORM1  = '99999999999999999999J'", "TFORM1 must be a format of FITS"),
-        ("TFORM1", b"TFORM1  = 7", "TFORM1 must be a text"),
+        ("TFORM1", b"TFORM1  = '99999999999999999999J'", "TFORM1 must be a FITS format"),
+        ("TFORM1", b"TFORM1  = 7", "TFORM1 must be text"),
         ("TFORM1", b"TFORM1  = \xff\xfe\xfd", "TFORM1 cannot be read"),
         ("TFORM3", b"TFORM3  = '1PJ(4)  '", "columns take|column objid: it must hold single values"),
-        ("TTYPE3", b"TTYPE3  = 'OBJ\xc3D   '", "the needed columns objid are missing"),
-        ("XTENSION", b"XTENSION= 'IMAGE   '", "holds no binary table"),
+        ("TTYPE3", b"TTYPE3  = 'OBJ\xc3D   '", "the required columns objid are missing"),
+        ("XTENSION", b"XTENSION= 'IMAGE   '", "contains no binary table"),
     ],
 )  # fmt: skip
 def test_absurd_cards_are_refused_and_named(tmp_path: Path, key: str, card: bytes, reason: str) -> None:
@@ -223,7 +223,7 @@ def test_a_header_without_an_end_is_given_up_after_its_first_bytes(tmp_path: Pat
 def test_many_empty_parts_before_a_table_are_given_up(tmp_path: Path) -> None:
     part = fits.ImageHDU().header.tostring().encode()
     (tmp_path / "sweep.fits").write_bytes(fits.PrimaryHDU().header.tostring().encode() + part * 2000)
-    assert problem(tmp_path / "sweep.fits") == "the file holds no binary table, or ends before it"
+    assert problem(tmp_path / "sweep.fits") == "the file contains no binary table, or ends before it"
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:

@@ -143,7 +143,7 @@ def test_bad_files_say_why(tmp_path: Path) -> None:
         "the file is empty": b"",
         "the file is truncated: a header has no end": content[:4000],
         "the file is truncated": content[:-5000],
-        "the file is no FITS file": b"this is text" * 300,
+        "it is not a FITS file": b"this is text" * 300,
     }
     for reason, data in bad.items():
         (tmp_path / "bad.fits").write_bytes(data)
@@ -153,7 +153,7 @@ def test_bad_files_say_why(tmp_path: Path) -> None:
     lacking = sources(3)
     del lacking["FLUX_Z"], lacking["TYPE"]
     facts = inspect(write_sweep(tmp_path / "lacking.fits", lacking))
-    assert facts["problem"] == "the needed columns type, flux_z are missing"
+    assert facts["problem"] == "the required columns type, flux_z are missing"
     assert facts["rows"] == 3
     assert inspect(tmp_path / "absent.fits")["problem"]
 
@@ -180,8 +180,8 @@ def test_every_truncation_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_sweeps_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no FITS table \(\*.fits, \*.fits.gz, \*.fits.fz\)$"):
+    with pytest.raises(DataError, match=r"contains no FITS table \(\*.fits, \*.fits.gz, \*.fits.fz\)$"):
         sweepfiles.find(str(tmp_path))
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(DataError, match=r"but 1 other files, such as notes.txt: no FITS table by its name"):
+    with pytest.raises(DataError, match=r"but 1 other files, such as notes.txt: not a FITS table, by its name"):
         sweepfiles.find(str(tmp_path))

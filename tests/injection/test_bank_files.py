@@ -104,16 +104,16 @@ def test_the_group_is_no_link_and_the_file_no_pipe(tmp_path: Path) -> None:
     with pytest.raises(DarkHaloError, match="it holds no group 'images'"):
         banks.read_bank(tmp_path / "link.h5")
     os.mkfifo(tmp_path / "pipe.h5")
-    with pytest.raises(DarkHaloError, match=r"pipe\.h5 is no source bank: it is no file"):
+    with pytest.raises(DarkHaloError, match=r"pipe\.h5 is not a source bank: it is not a file"):
         banks.read_bank(tmp_path / "pipe.h5")
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:7000]), "its header declares .* the file holds"),
+        (lambda path: path.write_bytes(path.read_bytes()[:7000]), "its header declares .* but the file holds"),
         (lambda path: path.write_bytes(b"SIMPLE  =                    T".ljust(80) * 90_000), "has no END card"),
-        (lambda path: (path.unlink(), os.mkfifo(path)), "it is no file"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "it is not a file"),
         (lambda path: _write(path, "NOISE_VARIANCE", -1.0), "NOISE_VARIANCE of .* must be positive, got -1"),
         (lambda path: _write(path, "PIXEL_SCALE", np.nan), "PIXEL_SCALE of .* must be positive, got nan"),
     ],
@@ -128,7 +128,7 @@ def test_catalogues_that_are_no_catalogues(
     path.unlink()
     path.write_bytes(content)
     spoil(path)
-    with pytest.raises(DataError, match=f"is no RealGalaxyCatalog: .*{message}"):
+    with pytest.raises(DataError, match=f"is not a RealGalaxyCatalog: .*{message}"):
         banks.read_real_galaxy_catalog(path, StampCleaning(min_snr=10.0, psf_correction=None))
 
 

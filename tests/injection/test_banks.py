@@ -69,7 +69,7 @@ def test_banks_round_trip_through_hdf5(bank: SourceBank, tmp_path: Path) -> None
         np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(back.colours, bank.colours)
     (tmp_path / "empty.h5").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="is no source bank"):
+    with pytest.raises(DataError, match="is not a source bank"):
         banks.read_bank(tmp_path / "empty.h5")
 
 

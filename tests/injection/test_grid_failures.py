@@ -42,9 +42,9 @@ def test_shards_of_another_run_stop_the_grid() -> None:
     plan = grids.plan(params(), hosts_table(), 42)
 
     def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
-        raise ShardError("bucket-0000.npy holds other pixels")
+        raise ShardError("bucket-0000.npy does not hold the pixels")
 
-    with pytest.raises(ShardError, match="holds other pixels"):
+    with pytest.raises(ShardError, match="does not hold the pixels"):
         run(plan, load)
 
 

@@ -164,11 +164,11 @@ def test_injections_that_no_galaxy_serves_fail_alone_in_the_grid(bank: SourceBan
 def test_the_grid_says_which_catalogue_or_images_are_missing(real_data: Path) -> None:
     cleaning = {"min_snr": 20.0, "psf_correction": None}
     path = real_data / COSMOS.with_name("real_galaxy_catalog_23.5_example.fits")
-    with pytest.raises(DataError, match=r"real_galaxy_images\.fits, which does not exist beside it"):
+    with pytest.raises(DataError, match=r"real_galaxy_images\.fits, which is not in the same folder"):
         grids.plan(params(real_sources=bank_params(path, cleaning=cleaning)), hosts_table(), 42)
-    with pytest.raises(DataError, match=r"absent\.h5 is no source bank"):
+    with pytest.raises(DataError, match=r"absent\.h5 is not a source bank"):
         grids.plan(params(real_sources=bank_params(Path("absent.h5"))), hosts_table(), 42)
-    with pytest.raises(DataError, match=r"absent\.fits is no RealGalaxyCatalog"):
+    with pytest.raises(DataError, match=r"absent\.fits is not a RealGalaxyCatalog"):
         grids.plan(params(real_sources=bank_params(Path("absent.fits"), cleaning=cleaning)), hosts_table(), 42)
 
 

@@ -173,7 +173,7 @@ def test_tables_in_an_object_store(object_store: str, tmp_path: Path) -> None:
     entry = cards.read_slice(root, "gates", "s-a")
     with pytest.raises(UnreachableError, match="cannot be read in s3://lake-elsewhere"):
         delta.open_pinned(DataRoot.of(root.local, "s3://lake-elsewhere/tables"), entry)
-    with pytest.raises(UnreachableError, match=r"holds no table, and .* pins 1"):
+    with pytest.raises(UnreachableError, match=r"holds no table, but .* pins 1"):
         delta.open_pinned(DataRoot.of(root.local, "s3://lake-of-tests/elsewhere"), entry)
     with pytest.raises(LostError, match="which s3://lake-of-tests/tables/gates does not hold"):
         delta.open_pinned(root, replace(entry, pin=replace(entry.pin, version=9)))

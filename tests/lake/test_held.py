@@ -212,16 +212,16 @@ MERGED = '<<<<<<< HEAD\n{"a": 1}\n=======\n{"a": 2}\n>>>>>>> theirs\n'
 @pytest.mark.parametrize(
     ("text", "cure"),
     [
-        (MERGED, r"gates\.s-a\.json holds the marks of a git merge: take one side .*git checkout --ours"),
-        ("", r"gates\.s-a\.json is no card of a table: restore it \(`git checkout"),
-        ("[1]", r"gates\.s-a\.json is no card"),
-        ("{}", r"gates\.s-a\.json is no card"),
-        ("[" * 100_000, r"gates\.s-a\.json is no card"),
+        (MERGED, r"gates\.s-a\.json contains git merge markers: take one side .*git checkout --ours"),
+        ("", r"gates\.s-a\.json is not a card of a table: restore it \(`git checkout"),
+        ("[1]", r"gates\.s-a\.json is not a card"),
+        ("{}", r"gates\.s-a\.json is not a card"),
+        ("[" * 100_000, r"gates\.s-a\.json is not a card"),
         (
             '{"table": "gates", "slice": 3, "rows": "1", "schema_hash": "", "fingerprint": "", "where": {}}',
-            "is no card",
+            "is not a card",
         ),
-        ("\udcff", r"gates\.s-a\.json is no card"),
+        ("\udcff", r"gates\.s-a\.json is not a card"),
     ],
 )
 def test_a_card_that_is_none_is_a_sentence_with_its_cure(pinned: DataRoot, text: str, cure: str) -> None:
@@ -241,5 +241,5 @@ def untouched_names(root: DataRoot) -> list[str]:
 
 def test_a_pin_with_marks_of_a_merge_is_named(pinned: DataRoot) -> None:
     (pinned.cards / "gates.s-a.pin.json").write_text(MERGED)
-    with pytest.raises(LakeError, match=r"gates\.s-a\.pin\.json holds the marks of a git merge"):
+    with pytest.raises(LakeError, match=r"gates\.s-a\.pin\.json contains git merge markers"):
         cards.read_slice(pinned, "gates", "s-a")

@@ -111,10 +111,10 @@ def test_places_that_cannot_be_replaced_are_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="is a file where a folder is published"):
+    with pytest.raises(DataError, match="is a file, but a folder is published there"):
         require_place(tmp_path / "file")
     (tmp_path / "link").symlink_to(tmp_path / "disk" / "cutouts")
-    with pytest.raises(DataError, match=r"is a link into .*disk, which is not there: mount it"):
+    with pytest.raises(DataError, match=r"is a link into .*disk, which does not exist: mount it"):
         require_place(tmp_path / "link")
     monkeypatch.setattr(Path, "is_mount", lambda self: self == tmp_path)
     with pytest.raises(DataError, match="is itself a mounted file system"):

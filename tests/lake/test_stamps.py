@@ -87,7 +87,7 @@ def objects(path: Path) -> None:
     np.save(path, np.array([{}]), allow_pickle=True)
 
 
-OTHER = "holds other pixels than the tables name; run `dvc repro manifest`"
+OTHER = "does not hold the pixels that the tables name; run `dvc repro manifest`"
 UNREADABLE = r"cannot be read \(.*\); run `dvc repro cutouts`"
 
 

@@ -188,7 +188,7 @@ def test_pickles_are_never_opened(checkpoint: Checkpoint, tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"best\.safetensors was altered"):
         Checkpoint.load(checkpoint.folder)
     reseal(checkpoint.folder)
-    with pytest.raises(DataError, match="no safetensors file"):
+    with pytest.raises(DataError, match="is not a safetensors file"):
         Checkpoint.load(checkpoint.folder)
     assert not (tmp_path / "exploded").exists()
 
@@ -240,7 +240,7 @@ def test_external_finders(tmp_path: Path) -> None:
     (tmp_path / "scorer.json").write_text(json.dumps({"finder": f"{__name__}:Broken", "stamp_pixels": 33}))
     broken = load_scorer(tmp_path)
     assert broken.name == "broken"
-    with pytest.raises(DataError, match="must answer 3 logits"):
+    with pytest.raises(DataError, match="must return 3 logits"):
         broken.score(stamps)
     with pytest.raises(DataError, match=r"cannot be imported: .*; install its package, or put it into"):
         load_scorer("no.such.package:thing")

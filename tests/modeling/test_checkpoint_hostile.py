@@ -68,7 +68,7 @@ def test_weights_that_lie_are_refused(folder: Path, kind: str) -> None:
     path = folder / "best.safetensors"
     path.write_bytes(SAFETENSORS[kind](path.read_bytes()))
     reseal(folder)
-    with pytest.raises(DataError, match=r"best\.safetensors (is no safetensors file|holds no network)"):
+    with pytest.raises(DataError, match=r"best\.safetensors (is not a safetensors file|holds no network)"):
         load_scorer(folder)
 
 
@@ -115,7 +115,7 @@ def test_fifos_folders_and_absent_files_are_refused_at_once(folder: Path, name: 
 def test_a_list_of_galaxies_that_is_none_is_refused(folder: Path) -> None:
     (folder / "seen.parquet").write_bytes(b"PAR1" + b"\0" * 100 + b"PAR1")
     reseal(folder)
-    with pytest.raises(DataError, match=r"seen\.parquet is no list of galaxies"):
+    with pytest.raises(DataError, match=r"seen\.parquet is not a list of galaxies"):
         Checkpoint.load(folder).seen()
 
 

@@ -133,12 +133,12 @@ def test_a_probability_beyond_1_by_rounding_is_one_that_is_certain() -> None:
 
 
 def test_declared_probabilities_outside_0_and_1_are_refused() -> None:
-    with pytest.raises(DataError, match=r"must answer probabilities in \[0, 1\], as it declares, got .* -0.1 to 1.2"):
+    with pytest.raises(DataError, match=r"must return probabilities in \[0, 1\], as it declares, got .* -0.1 to 1.2"):
         scorer("beyond", output="probabilities", version="1").score(stamps(5))
 
 
 def test_thousands_of_undeclared_answers_within_0_and_1_are_refused_with_the_cure() -> None:
-    few, cure = scorer("Probabilities"), r'all of 1000 answers .* within \[0, 1\].* output = "probabilities"'
+    few, cure = scorer("Probabilities"), r'all 1000 values from finder .* within \[0, 1\].* output = "probabilities"'
     few.score(stamps(SUSPECT_ANSWERS - 1))
     assert few.may_answer_probabilities
     with pytest.raises(DataError, match=cure):
@@ -168,7 +168,7 @@ class Odd(Base):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (np.zeros((3, 2)), r"must answer 3 logits, one number for each stamp, got an array of shape \(3, 2\)"),
+        (np.zeros((3, 2)), r"must return 3 logits, one number per stamp, got an array of shape \(3, 2\)"),
         (np.zeros(2), r"got an array of shape \(2,\)"),
         (0.5, r"got an array of shape \(\)"),
         (None, "got NoneType with values of type object"),
@@ -176,7 +176,7 @@ class Odd(Base):
         ([True, False, True], "got list with values of type bool"),
         ([1j, 0, 0], "got list with values of type complex128"),
         ([[1.0], [1.0, 2.0], [3.0]], "got a list of unequal parts"),
-        ([1.0, np.nan, np.inf], "answered 2 of 3 logits that are not finite"),
+        ([1.0, np.nan, np.inf], "returned 2 of 3 logits that are not finite"),
     ],
 )
 def test_answers_that_are_not_one_finite_number_each_are_refused(
@@ -278,9 +278,9 @@ def test_the_finders_of_shared_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(load_scorer("finders:PlainNetwork").score(pixels)) == 70
     with pytest.raises(DataError, match="takes stamps of 128 pixels, and those here have 101"):
         load_scorer("finders:TooLarge").score(pixels)
-    with pytest.raises(DataError, match="answered 10 of 70 logits that are not finite"):
+    with pytest.raises(DataError, match="returned 10 of 70 logits that are not finite"):
         load_scorer("finders:SometimesNaN").score(pixels)
     asked = load_scorer("finders:Probabilities")
     asked.score(pixels)
-    with pytest.raises(DataError, match="all of 70 answers"):
+    with pytest.raises(DataError, match="all 70 values from"):
         asked.refuse_undeclared_probabilities()  # type: ignore[union-attr]

@@ -427,7 +427,7 @@ def test_a_broken_database_is_told(content: bytes, tmp_path: Path) -> None:
     broken = DataRoot.of(tmp_path / "data")
     broken.mlflow_database.parent.mkdir(parents=True)
     broken.mlflow_database.write_bytes(content)
-    with pytest.raises(LakeError, match=r"mlflow\.db is no MLflow database"):
+    with pytest.raises(LakeError, match=r"mlflow\.db is not an MLflow database"):
         RunStore(broken)
 
 

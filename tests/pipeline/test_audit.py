@@ -36,8 +36,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     ("finder", "said"),
     [
         ("Chances", r'within \[0, 1\].* output = "probabilities"'),
-        ("AfraidOfHoles", r"of 64 logits that are not finite: .* \(stamps with unobserved pixels among them\)"),
-        ("ByCompany", "answers for one stamp differently with other stamps beside it"),
+        ("AfraidOfHoles", r"of 64 logits that are not finite: .* \(also for stamps with unobserved pixels\)"),
+        ("ByCompany", "scores a stamp differently in another batch"),
         ("TooLarge", "takes stamps of 128 pixels, and those here have 101"),
         ("Absent", "cannot be imported"),
     ],

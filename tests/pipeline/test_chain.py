@@ -222,7 +222,9 @@ def test_somebody_elses_finder_is_audited_like_ours_and_forgotten(
     assert reported(context) == ["demo1", "theirs"]
     shutil.rmtree(root.grid("theirs"))
     assert reported(context) == ["demo1"]
-    assert f"its run is not complete: there is no whole {root.grid('theirs')}; `dvc repro` completes it" in caplog.text
+    assert (
+        f"its run is not complete (missing: a complete {root.grid('theirs')}); `dvc repro` completes it" in caplog.text
+    )
     stopped = copy.dhs("run", "scores", "--generation", "theirs", check=False)
     assert "the grid of theirs is gone" in stopped.stderr
     assert "Traceback" not in stopped.stderr

@@ -101,7 +101,7 @@ def test_a_galaxy_whose_stamp_holds_a_listed_position_is_no_host(caplog: pytest.
         inside[i] = (np.maximum(np.abs(east), np.abs(north)) <= half).any()
     assert kept["galaxy_id"].to_pylist() == [str(i) for i in np.flatnonzero(~inside)]
     assert 20 < inside.sum() < 180
-    assert f"{inside.sum()} of 200 galaxies are no hosts" in caplog.text
+    assert f"{inside.sum()} of 200 galaxies cannot be hosts" in caplog.text
 
 
 def test_without_a_list_all_are_hosts() -> None:

@@ -70,7 +70,7 @@ def test_a_finder_that_fails_does_not_hold_up_another(tmp_path: Path, monkeypatc
     (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": stages}))
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text((PROJECT / ".dvc" / "config").read_text())
-    with pytest.raises(DarkHaloError, match="the pipeline stopped; mend what the lines above name"):
+    with pytest.raises(DarkHaloError, match="the pipeline stopped; fix the error above and run it again"):
         reproduce()
     assert {path.name for path in tmp_path.glob("made*")} == {"made0", "made1", "made2", "made3"}
 

@@ -39,8 +39,8 @@ REFUSED = {
     "a word": (b"pool\n", "must be a mapping of sections, got 'str'"),
     "two documents": (b"a: 1\n---\nb: 2\n", "expected a single document"),
     "object": (b"a: !!python/object/apply:os.system [true]\n", "could not determine a constructor"),
-    "key that is a list": (b"? [a, b]\n: 1\n", "a key that is no text in line 1"),
-    "key that is a number": (b"1: 2\n", "a key that is no text after line 1"),
+    "key that is a list": (b"? [a, b]\n: 1\n", "a key that is not text in line 1"),
+    "key that is a number": (b"1: 2\n", "a key that is not text after line 1"),
     "too large": (b"a: 1\n" * 300_000, "more than 1048576 bytes"),
 }
 
@@ -71,7 +71,7 @@ def test_plain_files_are_read_as_by_any_parser(tmp_path: Path) -> None:
     assert read_mapping(empty) == {}
     with pytest.raises(ParameterError, match=r"none\.yaml cannot be read as parameters: no such file"):
         read_mapping(tmp_path / "none.yaml")
-    with pytest.raises(ParameterError, match="it is no regular file"):
+    with pytest.raises(ParameterError, match="it is not a regular file"):
         read_mapping(tmp_path)
 
 
