@@ -93,7 +93,7 @@ def warn_of_unknown_conditions(index: pa.Table, lacking: NDArray[np.object_]) ->
     if without.num_rows:
         total = index.filter(good).num_rows
         log.warning(
-            "%s of %d galaxies with a good cut-out can be hosts of injections; the others (first: %s) cannot: their seeing "
+            "%s of %d galaxies with a good cut-out can be hosts of injections; the others (first: %s) cannot: seeing "
             "and depth are neither in the sweeps (psfsize_r, psfdepth_r) nor in the coadds "
             "(legacysurvey-<brick>-psfsize-r.fits.fz and -invvar-r)",
             total - without.num_rows or "none", total, without["galaxy_id"][0],
