@@ -85,7 +85,7 @@ def read_list(path: Path, grades: Mapping[str, str]) -> CandidateList:
 def _text(path: Path) -> str:
     """The file's text: UTF-8, or else Latin-1."""
     if not path.is_file():
-        raise DataError(f"the candidate list {path} cannot be read: no such file")
+        raise DataError(f"the candidate list {path} cannot be read: it does not exist or is not a file")
     if path.stat().st_size > _MOST_BYTES:
         raise DataError(f"the candidate list {path} cannot be read: it is larger than {_MOST_BYTES >> 20} MiB")
     try:

@@ -93,8 +93,8 @@ def unreachable(root: DataRoot, entry: Slice, error: Exception) -> UnreachableEr
     if isinstance(error, UnreachableError):
         return error
     return UnreachableError(
-        f"table '{name}' cannot be read in {place} ({_sentence(error)}): mount it, connect or fix permissions and repeat; "
-        "its card is kept"
+        f"table '{name}' cannot be read in {place} ({_sentence(error)}): mount it, connect or fix "
+        "permissions and run the command again; its card is kept"
     )
 
 

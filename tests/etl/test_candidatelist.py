@@ -133,7 +133,7 @@ def test_a_file_that_is_no_list_is_refused_in_one_sentence(tmp_path: Path, conte
 def test_a_pipe_or_a_folder_in_its_place_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     for path in (tmp_path / "pipe.csv", tmp_path, tmp_path / "absent.csv"):
-        with pytest.raises(DataError, match="no such file"):
+        with pytest.raises(DataError, match="does not exist or is not a file"):
             read_list(path, GRADES)
 
 
