@@ -24,7 +24,7 @@ CONVERGED = Quadrature(
     negligible_flux=1e-9,
     tail_fraction=1e-6,
 )
-"""Quadrature whose lensed flux no longer changes at the level of 1e-4, for profiles and for real galaxies' images."""
+"""Quadrature whose lensed flux is converged to 1e-4, for profiles and for images of real galaxies."""
 SUPERSAMPLING = 8
 """Rays per pixel side of lenstronomy: its own flux is then exact to about a per cent for the smallest sources."""
 

@@ -18,10 +18,10 @@ from lake.errors import DarkHaloError, DataError, invalid
 
 _RINGS_PER_PX = 10
 _MOST_IMAGES = 1_000_000
-"""Images of a RealGalaxyCatalog's file that are looked at."""
+"""Most image HDUs that are examined in one file of a RealGalaxyCatalog."""
 _MOST_SIDE_PX = 4096
 _MOST_EXPANSION = 100
-"""Bytes of an image for each byte that a compressed data set takes."""
+"""Largest ratio of uncompressed to compressed bytes of a data set."""
 _UNIT_TOLERANCE = 1e-3
 Reasons = dict[str, str]
 Colours = Mapping[str, tuple[float, float]]
@@ -182,7 +182,7 @@ def write_bank(path: Path, bank: SourceBank) -> None:
 
 
 def read_bank(path: Path) -> SourceBank:
-    """A bank written by :func:`write_bank`; what its file declares is judged before it is read, no link is followed."""
+    """A bank written by :func:`write_bank`; what its file declares is checked before it is read; links are refused."""
     import h5py
 
     if not path.is_file():
@@ -191,7 +191,7 @@ def read_bank(path: Path) -> SourceBank:
         with h5py.File(path, "r") as file:
             images = file.get("images", getclass=True, getlink=True)
             if images is not h5py.HardLink or not isinstance(file["images"], h5py.Group):
-                raise DataError(f"{path} is not a source bank: it holds no group 'images'")
+                raise DataError(f"{path} is not a source bank: it contains no group 'images'")
             sets = [_bank_entry(file["images"], name, str(path)) for name in sorted(file["images"])]
             digest = _digest(file)
     except DarkHaloError:
@@ -208,9 +208,7 @@ def read_bank(path: Path) -> SourceBank:
         np.array([entry.colours for entry in sets]),
     )
     if digest != bank.digest:
-        raise DataError(
-            f"{path} does not hold the galaxies whose digest it carries ({digest}); write it again with write_bank"
-        )
+        raise DataError(f"the galaxies in {path} do not match its digest ({digest}); write it again with write_bank")
     return bank
 
 
@@ -223,7 +221,7 @@ class _BankEntry(NamedTuple):
 
 
 def _bank_entry(images: Any, name: str, path: str) -> _BankEntry:
-    """One galaxy: an image of unit sum kept in the file itself, its centre on it, its radius positive."""
+    """One galaxy: an image of unit sum stored in the file itself, its centre on the image, its radius positive."""
     import h5py
 
     what = f"{path} images/{name}"
@@ -259,7 +257,7 @@ def _digest(file: Any) -> str | None:
 
 
 def _attribute(data: Any, name: str, count: int, what: str) -> Array:
-    """An attribute of ``count`` numbers, looked at before it is read."""
+    """An attribute of ``count`` numbers, checked before it is read."""
     if name not in data.attrs:
         raise DataError(f"{what} has no attribute '{name}'")
     held = data.attrs.get_id(name)

@@ -1,4 +1,4 @@
-"""IM2: the lens's shape follows its host's, as the catalogue has it; and core suppression."""
+"""IM2: the lens's shape follows the catalogue shape of its host; and core suppression."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHEAR_MAX = 0.08
 
 
 def catalogue_shapes(shape_e1: ArrayLike, shape_e2: ArrayLike) -> tuple[Array, Array]:
-    """Axis ratio and position angle in the stamp's frame of the survey's ellipticities; NaN where there are none.
+    """Axis ratio and position angle, in the stamp's frame, from the survey's ellipticities; NaN where there are none.
 
     Tractor's: ``|e| = (a - b) / (a + b)``, position angle ``atan2(e2, e1) / 2`` from north through east. A stamp's x
     runs along -RA and its y along Dec, so its angles, from +x counter-clockwise, are 90 degrees more.

@@ -110,7 +110,7 @@ class GridParams(Section):
     max_host_bad_fraction: float = Field(ge=0, lt=1)
     """A host with a larger share of masked or non-finite pixels is refused."""
     psf_model: Literal["gaussian", "moffat"]
-    """Profile of the PSF, as wide as the noise-equivalent area of the host's psfsize demands."""
+    """Profile of the PSF, with the width that gives the noise-equivalent area of the host's psfsize."""
     psf_moffat_beta: tuple[Annotated[float, Field(gt=1.0, le=50.0)], ...]
     """Exponents of the Moffat profile in g, r, z. The default was measured on the PSFs of one DR9 coadd; DECam's coadds
     have 2.7 to 3.0, and 3.5 makes arcs' peaks 5 to 9 % too faint."""

@@ -77,8 +77,8 @@ def observed_shapes(hosts: Images) -> tuple[Array, Array]:
     """Axis ratio and position angle (batch,) of galaxies' observed light, from r-band second moments.
 
     Moments are weighted by a round Gaussian of 3 arcsec (sigma 1.5) about the stamp's centre and corrected for that
-    weight's own size; pixels that are not finite count as sky. They see the PSF too: the light's shape, not the
-    galaxy's. A stamp without signal is round.
+    weight's own size; pixels that are not finite count as sky. They include the PSF: the observed shape, not the
+    intrinsic one. A stamp without signal is round.
     """
     light = np.nan_to_num(hosts[:, BANDS.index("r")].astype(np.float64))
     light = light - np.median(light, axis=(1, 2), keepdims=True)

@@ -69,7 +69,7 @@ class Hosts:
         return catalogue_shapes(*(_floats(self.table, f"shape_e{k}")[rows] for k in (1, 2)))
 
     def psf(self, rows: NDArray[np.int64], grid: GridParams) -> Psf:
-        """The PSFs of some hosts: the grid's profile with the noise-equivalent area of their psfsize."""
+        """PSFs of some hosts: the grid's profile with the noise-equivalent area of their psfsize."""
         width = self.fwhm_nea_arcsec[rows]
         return Psf.of_area(grid.psf_model, width, grid.psf_moffat_beta, grid.psf_includes_pixel)
 
@@ -113,7 +113,7 @@ def _floats(table: pa.Table, name: str) -> Array:
 
 
 def _fwhm_nea(table: pa.Table) -> Array:
-    """psfsize (host, band): each band's own where given, else the survey's ratio to r."""
+    """psfsize (host, band): each band's own if given, else from r by the survey's ratio."""
     width = fwhm_nea_per_band(_floats(table, "psfsize_r"))
     for index, band in enumerate(BANDS):
         own = _floats(table, f"psfsize_{band}")
@@ -129,7 +129,7 @@ def _early(table: pa.Table) -> pa.Array:
 
 
 def _shaped(table: pa.Table) -> pa.Table:
-    """Rows with a shape; a moment of the pixels is none, since seeing makes every galaxy rounder."""
+    """Rows with a catalogue shape; moments of the pixels do not count, since seeing makes every galaxy rounder."""
     known = np.isfinite(catalogue_shapes(*(_floats(table, f"shape_e{k}") for k in (1, 2)))[0])
     if not known.any():
         raise invalid("host_model", "IM1 where no early-type host has a shape (columns 'shape_e1', 'shape_e2')", "IM2")

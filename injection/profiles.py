@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 Named = Literal["gaussian", "moffat"]
 
 _WIDTHS_PX = np.geomspace(0.2, 200.0, 800)
-"""FWHM (pixels) at which the area under a pixel is tabulated: between them it is interpolated to 1e-5."""
+"""FWHM (pixels) at which the area, pixel included, is tabulated; interpolation is accurate to 1e-5."""
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(96)
 _ANGLES = (np.arange(32) + 0.5) / 32 * np.pi / 4.0
 
@@ -62,12 +62,12 @@ def area(kind: Named, fwhm: ArrayLike, beta: ArrayLike) -> Array:
 
 
 def area_with_pixel(kind: Named, fwhm_px: Array, beta: Array) -> Array:
-    """Area (batch, band) in pixels of a profile convolved with the pixel; NaN for widths off the table."""
+    """Area (batch, band) in pixels of a profile convolved with the pixel; NaN for widths outside the table."""
     return _per_band(fwhm_px, [(np.log(_WIDTHS_PX), _log_areas(kind, float(one))) for one in beta])
 
 
 def width_under_pixel(kind: Named, area_px: Array, beta: Array) -> Array:
-    """FWHM (batch, band) in pixels of the profile that has this area once the pixel acts on it, or NaN."""
+    """FWHM (batch, band) in pixels of the profile that has this area after convolution with the pixel, or NaN."""
     return _per_band(area_px, [(_log_areas(kind, float(one)), np.log(_WIDTHS_PX)) for one in beta])
 
 

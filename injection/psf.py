@@ -51,7 +51,7 @@ class Psf:
 
     @property
     def named(self) -> profiles.Named:
-        """The kind, where it is a named profile."""
+        """The kind, if it is a named profile."""
         if self.kind == "image":
             raise invalid("psf kind", "gaussian or moffat", self.kind)
         return self.kind
@@ -60,7 +60,7 @@ class Psf:
     def gaussian(
         cls, fwhm_arcsec: ArrayLike, includes_pixel: bool, pixel_scale_arcsec: float = PIXEL_SCALE_ARCSEC
     ) -> Psf:
-        """Of a FWHM (batch, band)."""
+        """Gaussian PSF of a FWHM (batch, band)."""
         return cls._of_width("gaussian", fwhm_arcsec, np.inf, includes_pixel, pixel_scale_arcsec)
 
     @classmethod
@@ -71,7 +71,7 @@ class Psf:
         includes_pixel: bool,
         pixel_scale_arcsec: float = PIXEL_SCALE_ARCSEC,
     ) -> Psf:
-        """Of a FWHM (batch, band) and an exponent, one for all bands or (band,)."""
+        """Moffat PSF of a FWHM (batch, band) and an exponent, one for all bands or (band,)."""
         return cls._of_width("moffat", fwhm_arcsec, beta, includes_pixel, pixel_scale_arcsec)
 
     @classmethod
@@ -97,7 +97,7 @@ class Psf:
     ) -> Psf:
         """The named profile whose effective PSF has the noise-equivalent area of ``fwhm_nea`` (batch, band).
 
-        Where the profile is the optical PSF, the pixel's part of the area is taken off.
+        If the profile is the optical PSF, the pixel's part of the area is removed.
         """
         wanted = _two_axes("fwhm_nea_arcsec", fwhm_nea_arcsec)
         betas = _betas(np.inf if kind == "gaussian" else beta, wanted.shape[1])
@@ -162,7 +162,7 @@ def _two_axes(name: str, width_arcsec: ArrayLike) -> Array:
 
 
 def _betas(beta: ArrayLike, bands: int) -> Array:
-    """Exponents (band,) of one for all bands, or of one each."""
+    """Exponents (band,), from one for all bands or one per band."""
     value = np.asarray(beta, dtype=np.float64)
     if value.shape not in ((), (bands,)) or not (value > 1.0).all():
         raise invalid("psf_moffat_beta", f"above 1, one number or {bands}", value.tolist())
@@ -170,7 +170,7 @@ def _betas(beta: ArrayLike, bands: int) -> Array:
 
 
 def fwhm_nea_per_band(fwhm_nea_r_arcsec: ArrayLike) -> Array:
-    """``fwhm_nea`` (batch, band) from that in r, where a survey gives no more."""
+    """``fwhm_nea`` (batch, band) from that in r, for surveys that give only that."""
     r = np.asarray(fwhm_nea_r_arcsec, dtype=np.float64)
     return np.stack([r * PSFSIZE_RELATIVE_TO_R[band] for band in BANDS], axis=-1)
 

@@ -94,7 +94,7 @@ def run_batch(plan: Plan, rows: pa.Table, load_hosts: LoadHosts, scorer: Scorer)
 def _attempt(
     plan: Plan, rows: pa.Table, load_hosts: LoadHosts, scorer: Scorer, first: NDArray[np.int64]
 ) -> tuple[pa.Table, NDArray[np.int64]]:
-    """Rows with their hosts from the ``first`` on, injected and scored, and which of them another host may help."""
+    """Rows with their hosts from the ``first`` on, injected and scored, and which of them another host may rescue."""
     drawn = plan.drawn(rows)
     found = _find_hosts(rows, load_hosts, plan.grid, scorer.stamp_pixels, first)
     columns = _identity(plan, rows, found)
@@ -184,7 +184,7 @@ def _host_fault(stamp: Images | str, galaxy_id: str, grid: GridParams, stamp_pix
 def _inject(
     plan: Plan, drawn: pa.Table, found: _Found, scorer: Scorer
 ) -> tuple[dict[str, Any], list[str | None], NDArray[np.bool_]]:
-    """Measurements and scores of rows that have a host, why some of them failed, and where that may be the host's."""
+    """Measurements and scores of rows that have a host, why some failed, and where the host may be the cause."""
     if not drawn.num_rows:
         return {}, [], np.zeros(0, bool)
     rows = plan.hosts.rows_of(found.ids)
@@ -197,7 +197,7 @@ def _inject(
     values["score"], values["host_score"] = (_scored(scorer, x, conditions) for x in (seen.images, seen.bare))
     if conditions is not None:
         for index in np.flatnonzero(~_known(conditions)):
-            reasons[index] = reasons[index] or f"host {found.ids[index]} lacks one of {', '.join(names)}"
+            reasons[index] = reasons[index] or f"host {found.ids[index]} lacks at least one of {', '.join(names)}"
     for index in np.flatnonzero(~(np.isfinite(values["score"]) & np.isfinite(values["host_score"]))):
         reasons[index] = reasons[index] or "the scorer gave no finite score"
     of_host = [why is not None and arc is None for why, arc in zip(reasons, seen.arcs.reasons, strict=True)]
@@ -205,7 +205,7 @@ def _inject(
 
 
 def _scored(scorer: Scorer, stamps: Pixels, conditions: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """Logits, NaN where conditions are needed and not known; stamps on a GPU stay there for a scorer of tensors."""
+    """Logits, NaN where required conditions are unknown; stamps on a GPU stay there for a scorer of tensors."""
     score: Any = scorer.score
     if on_device(stamps):
         score = getattr(scorer, "score_tensor", None) or (lambda x, *more: scorer.score(x.cpu().numpy(), *more))

@@ -16,11 +16,11 @@ CARD = "checkpoint.json"
 FINDER = "scorer.json"
 """In place of a card: the folder is a user's own finder."""
 LARGEST_CARD = 16 * 2**20
-"""Bytes; a card holds a few thousand."""
+"""Bytes; a real card has a few thousand."""
 
 
 class CheckpointCard(Section):
-    """What ``checkpoint.json`` says: what the model is and is made from; never when, where or by which commit."""
+    """Content of ``checkpoint.json``: what the model is and is made from; never when, where or by which commit."""
 
     checkpoint_id: str
     """Hash of weights, network, preprocessing, stamp side and arithmetic: the identity of the model."""
@@ -35,7 +35,7 @@ class CheckpointCard(Section):
     stamp_pixels: int
     """Side of the stamps it was trained on."""
     dtype: Literal["float32", "bfloat16"]
-    """Arithmetic it was trained in, and scores in."""
+    """Arithmetic that it was trained with and scores with."""
     best_epoch: int
     """Epoch (from 1) whose weights are kept."""
     best_metric: float
@@ -72,14 +72,14 @@ def read_card(folder: Path) -> CheckpointCard:
     except ParameterError as error:
         raise ParameterError(f"{error}; {_cure(path)}") from error
     if config_sha256(card.config) != card.config_sha256:
-        raise altered(path, "the configuration in it is not the one the checkpoint was made with")
+        raise altered(path, "its configuration is not the one the checkpoint was made with")
     if card.own_sha256() != card.card_sha256:
         raise altered(path, "its fields are not those the checkpoint was made with")
     return card
 
 
 def altered(path: Path, what: str) -> DataError:
-    """The error of a file that is not as its checkpoint was made, with the cure."""
+    """The error for a file that differs from its checkpoint, with the cure."""
     return DataError(f"{path} was altered: {what} (SHA-256 differs); {_cure(path)}")
 
 
@@ -106,9 +106,9 @@ def _mapping(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         values = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
         if not isinstance(values, dict):
-            raise TypeError(f"it holds a {type(values).__name__} in the place of an object")
+            raise TypeError(f"it contains a {type(values).__name__} instead of an object")
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        reason = "lists within lists without end" if isinstance(error, RecursionError) else one_line(error)
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else one_line(error)
         raise DataError(f"{path} cannot be read as a checkpoint: {reason}; {_cure(path)}") from error
     return values
 
@@ -116,7 +116,7 @@ def _mapping(path: Path) -> dict[str, Any]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError(f"a key is given twice among {', '.join(sorted(values))}")
+        raise ValueError(f"a key is repeated among {', '.join(sorted(values))}")
     return values
 
 

@@ -53,7 +53,7 @@ class Checkpoint:
 
     @staticmethod
     def load(folder: Path) -> Checkpoint:
-        """Read a checkpoint and verify what is used of it: card, weights, log, list of galaxies."""
+        """Read a checkpoint and verify the parts that are used: card, weights, log, list of galaxies."""
         checkpoint = Checkpoint(folder, read_card(folder))
         for name in (BEST, EPOCHS, SEEN):
             checkpoint.verify(name)
@@ -64,10 +64,10 @@ class Checkpoint:
         return checkpoint
 
     def verify(self, name: str) -> None:
-        """Refuse a file of the folder that is not the one the checkpoint was made with."""
+        """Refuse a file that is not the one the checkpoint was made with."""
         path = self.folder / name
         if name not in self.card.files:
-            raise altered(self.folder / CARD, f"it does not know {name}")
+            raise altered(self.folder / CARD, f"its card does not list {name}")
         if not path.is_file():
             raise altered(path, "it is missing, or no regular file")
         try:
@@ -101,7 +101,7 @@ class Checkpoint:
 
 
 def problems(folder: Path) -> list[str]:
-    """What is wrong with a checkpoint folder, a sentence per file with its cure; every file is read.
+    """What is wrong with a checkpoint folder, one sentence per file with its cure; every file is read.
 
     The folder of a user's own finder holds nothing to compare.
     """
@@ -139,7 +139,7 @@ def checkpoint_id(
     stamp_pixels: int,
     dtype: str,
 ) -> str:
-    """Hash of what a score depends on: tensors, network, preprocessing, side of the stamps, arithmetic."""
+    """Hash of everything a score depends on: tensors, network, preprocessing, stamp side, arithmetic."""
     facts = f"{params.network.digest()} {preprocessing.digest()} {stamp_pixels} {dtype}"
     digest = hashlib.sha256(facts.encode())
     for name, value in sorted(weights.items()):

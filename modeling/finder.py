@@ -28,11 +28,11 @@ Stamps = NDArray[np.float32]
 Output = Literal["logits", "probabilities"]
 
 CHUNK = 512
-"""Stamps that a finder is given at a time, at most."""
+"""Most stamps passed to a finder at a time."""
 PROBABILITY_CLIP = 1e-15
-"""Probabilities are taken as at least this far from 0 and 1, so that each has a finite logit (within +-34.5)."""
+"""Probabilities are clipped this far from 0 and 1, so that each has a finite logit (within +-34.5)."""
 ROUNDING = 1e-6
-"""By so much may a probability of single precision leave [0, 1]."""
+"""Tolerance by which a single-precision probability may leave [0, 1]."""
 SUSPECT_ANSWERS = 1000
 """This many values, all within [0, 1], from a finder that does not declare its output are taken for probabilities."""
 
@@ -43,15 +43,15 @@ class FinderParams(Section):
     finder: str
     """Import path ``package:object`` of a scorer, a class that makes one, a torch module, or a function of stamps."""
     stamp_pixels: int | None = None
-    """Side of the stamps it takes; none where the finder says it."""
+    """Side of the stamps it takes; null if the finder declares it."""
     version: str | None = None
-    """Its version; the hash of its source file (and of a torch module's weights) where it declares none."""
+    """Its version; if it declares none, the hash of its source file (and of a torch module's weights)."""
     output: Output | None = None
-    """What it returns; none where the finder declares it."""
+    """What it returns; null if the finder declares it."""
     identity: str | None = None
-    """The identity it was enlisted with; a finder that is another one by now is refused."""
+    """The identity it was added with; a finder that has changed since is refused."""
     trained_within_arcsec: float = Field(default=1.0, gt=0)
-    """Objects this near to a position that it was trained on count as trained on."""
+    """Objects within this distance of a position that it was trained on count as trained on."""
 
 
 def read_finder(folder: Path) -> FinderParams:
@@ -67,18 +67,18 @@ def read_finder(folder: Path) -> FinderParams:
 
 
 class Contract(Section):
-    """What a finder declares of itself, by attributes of these names."""
+    """What a finder declares, through attributes of these names."""
 
     stamp_pixels: Annotated[int, Field(gt=0)] | None = None
     """Side of the stamps it takes; larger stamps are centre-cropped. Without it, stamps come as they are."""
     output: Output | None = None
     """What it returns: logits, or probabilities, whose logit is then taken."""
     accepts_nan: bool = False
-    """Whether pixels that were not observed come as NaN; otherwise they are filled."""
+    """Whether unobserved pixels are passed as NaN; otherwise they are filled."""
     fill: Annotated[float, Field(allow_inf_nan=False)] | Literal["median"] = 0.0
     """What fills them: a brightness (nMgy; 0 is the sky), or the median of the observed pixels of the stamp's band."""
     wants_mask: bool = False
-    """Whether it is given, as a second argument, which pixels were observed: boolean, of the stamps' shape."""
+    """Whether it receives, as a second argument, which pixels were observed: boolean, of the stamps' shape."""
 
     @classmethod
     def of(cls, finder: object, params: FinderParams) -> Contract:
@@ -128,8 +128,8 @@ class ExternalScorer:
         self.scorer_id = hashlib.sha256(facts.encode()).hexdigest()[:16]
         if params.identity is not None and params.identity != self.scorer_id:
             raise DataError(
-                f"the finder '{params.finder}' is not the one that was enlisted (its version, its source or what it "
-                "declares has changed): restore it, or take this one out by `dhs forget NAME` and audit it anew"
+                f"the finder '{params.finder}' is not the one that was audited (its version, its source or what it "
+                "declares has changed): restore it, or remove it with `dhs forget NAME` and audit it again"
             )
         self._call = _callable(finder, params.finder)
         self._range = _Range()
@@ -163,7 +163,7 @@ class ExternalScorer:
         wanted = self.contract.stamp_pixels
         if wanted is not None and shape[3] < wanted:
             raise DataError(
-                f"finder {self.name} takes stamps of {wanted} pixels, and those here have {shape[3]}: "
+                f"finder {self.name} takes stamps of {wanted} pixels, and these have {shape[3]}: "
                 "declare a stamp_pixels of at most that"
             )
 
@@ -183,7 +183,7 @@ class ExternalScorer:
         count, word = len(stamps), self.contract.output or "logits"
         try:
             found = self._call(*self._given(stamps))
-        except Exception as error:  # whatever somebody else's code raises
+        except Exception as error:  # the user's code may raise anything
             said = f"{type(error).__name__}: {one_line(error)}"
             raise DataError(f"finder {self.name} failed on {count} stamps: {said}") from error
         numbers = _numbers(found)
@@ -200,7 +200,7 @@ class ExternalScorer:
         return numbers
 
     def _given(self, stamps: Stamps) -> tuple[NDArray[Any], ...]:
-        """A copy of the stamps, unobserved pixels as the finder wants them, and the mask if it asks for it."""
+        """A copy of the stamps with unobserved pixels as the finder wants them, and the mask if it wants one."""
         observed = np.isfinite(stamps)
         if self.contract.accepts_nan:
             given = np.where(observed, stamps, np.float32(np.nan))
@@ -227,7 +227,7 @@ def _numbers(found: Any) -> NDArray[np.float64] | str:
     try:
         answers = np.asarray(found)
     except ValueError:
-        return f"a {type(found).__name__} of unequal parts"
+        return f"a {type(found).__name__} of unequal lengths"
     if answers.dtype.kind not in "fiu":
         return f"{type(found).__name__} with values of type {answers.dtype}"
     return answers.astype(np.float64)
@@ -268,13 +268,15 @@ def imported(path: str) -> Any:
         found = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:
         raise DataError(
-            f"the finder '{path}' cannot be imported: {one_line(error)}; install its package, or put it into {here}"
+            f"the finder '{path}' cannot be imported: {one_line(error)}; install its package, or put it in {here}"
         ) from error
     try:
         return found() if inspect.isclass(found) else found
     except Exception as error:
         said = f"{type(error).__name__}: {one_line(error)}"
-        raise DataError(f"the finder '{path}' cannot be made: {said}; it is called without arguments") from error
+        raise DataError(
+            f"the finder '{path}' cannot be created: {said}; its class is called without arguments"
+        ) from error
 
 
 def _source_hash(finder: Any) -> str:
@@ -282,7 +284,9 @@ def _source_hash(finder: Any) -> str:
     try:
         digest = hashlib.sha256(Path(inspect.getfile(described)).read_bytes())
     except (TypeError, OSError) as error:
-        raise DataError(f"finder {finder!r} has no source file to identify it; give it a 'version'") from error
+        raise DataError(
+            f"finder {finder!r} has no source file that would identify it; give it an attribute 'version'"
+        ) from error
     if isinstance(finder, torch.nn.Module):
         digest.update(repr(finder).encode())
         for name, value in sorted(finder.state_dict().items()):

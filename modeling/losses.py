@@ -13,7 +13,7 @@ from modeling.sections import LossParams
 
 
 def row_weights(labels: NDArray[np.float32], tiers: NDArray[np.object_], params: LossParams) -> Tensor:
-    """Weight of each row (row,), by the tier of a lens and alike for all negatives; ones unless kind is weighted."""
+    """Weight of each row (row,): by tier for lenses, the same for all negatives; ones unless kind is weighted."""
     weights = np.ones(len(labels), dtype=np.float32)
     if params.kind == "weighted":
         lens = labels > 0.5

@@ -20,7 +20,7 @@ from modeling.sections import NetworkParams
 FOLD = 4
 """Pixels per side that pixelnet_small folds into channels."""
 PATIENCE_S = 60.0
-"""How long a silent server of ImageNet weights is waited for."""
+"""How long to wait for a server of ImageNet weights that does not respond."""
 BOTTLENECK_BLOCKS = (3, 3, 4)
 """Blocks per stage of the bottlenecked ResNet: with base width 27, 194,800 parameters (Paper IV: 194,433)."""
 
@@ -34,7 +34,7 @@ def build(params: NetworkParams) -> LensFinder:
 
 
 def restored(params: NetworkParams, weights: Mapping[str, Tensor]) -> LensFinder:
-    """The network with these weights; nothing is allocated for what ``params`` says before the weights fit it."""
+    """The network with these weights; nothing is allocated before the weights are known to fit ``params``."""
     try:
         with torch.device("meta"):
             network = build(params.model_copy(update={"pretrained": False}))
@@ -203,7 +203,7 @@ def _torchvision(factory: Callable[..., nn.Module], weights: object, params: Net
         return factory(weights=weights)
     except (OSError, RuntimeError, HTTPException) as error:
         raise DataError(
-            f"ImageNet weights of {params.name} cannot be fetched ({one_line(error)}): put them into torch's hub "
+            f"ImageNet weights of {params.name} cannot be fetched ({one_line(error)}): put them in torch's hub "
             "cache, or set network.pretrained: false (`dhs train NAME network.pretrained=false`)"
         ) from error
     finally:

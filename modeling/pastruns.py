@@ -1,6 +1,6 @@
-"""Runs that MLflow did not see while they ran: those of the reference system, and trainings that it could not follow.
+"""MLflow runs added afterwards: those of the reference system, and trainings that MLflow could not follow.
 
-A run whose date nobody recorded has no start time, and its figures the time since its start.
+A run without a recorded date has no start time, and its metrics carry the time since its start.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DIGEST = "history_digest"
 
 
 def log_training(root: DataRoot, generation: str) -> None:
-    """Make the MLflow run of a finished training whole, from its checkpoint and its table; one that is whole stays."""
+    """Complete the MLflow run of a finished training from its checkpoint and its table; a complete one stays."""
     from modeling.card import CARD, read_card
 
     folder = root.checkpoints(generation)
@@ -66,7 +66,7 @@ def _trained(root: DataRoot, generation: str) -> tuple[list[EpochRow], list[floa
 
 
 def import_history(root: DataRoot) -> None:
-    """Import the records of the reference system as runs marked historical, once for every state of the records."""
+    """Import the records of the reference system as runs marked historical, once per state of the records."""
     from modeling import history
     from modeling.config import generations, resolve_generation
 
@@ -116,7 +116,9 @@ def _import_record(store: RunStore, record: Record, parent: str | None) -> str:
 
 def _import_params(store: RunStore, run: str, params: TrainParams) -> None:
     note = params.reference.note if params.reference else ""
-    store.tags(run, {"parameters": "as this project's overlay reproduces the run", "parameters_note": note or None})
+    store.tags(
+        run, {"parameters": "as in this project's overlay that reproduces the run", "parameters_note": note or None}
+    )
     store.params(run, params.model_dump(mode="json", exclude=NOT_SCIENCE))
 
 

@@ -116,8 +116,8 @@ def _inherit(network: LensFinder, weights: dict[str, Tensor], params: TrainParam
 
 def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(
-        f"{path} of a run that was interrupted cannot be read ({one_line(error)}): delete {path.parent}, and the "
-        "training begins anew"
+        f"{path} of an interrupted run cannot be read ({one_line(error)}): delete {path.parent}, and the "
+        "training starts again from the beginning"
     )
 
 

@@ -1,4 +1,4 @@
-"""The MLflow database of a data root: opened, followed where the data were moved or copied, or refused in a sentence.
+"""The MLflow database of a data root: opened, adapted if the data were moved or copied, or refused in one sentence.
 
 With :mod:`modeling.runstore` the only module that imports MLflow (late: that takes seconds).
 """
@@ -25,13 +25,13 @@ log = logging.getLogger(__name__)
 
 EXPERIMENT = "darkhaloscope"
 PATIENCE_S = 10.0
-"""How long a database that another process writes to is waited for."""
+"""How long to wait for a database that another process is writing to."""
 _IN_USE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
 
 
 def open_client(database: Path) -> Any:
-    """Client of the database, which is made where there is none and appears at its place when it is complete."""
+    """Client of the database; if there is none, it is created and moved into place once complete."""
     client_class = _client_class()
     try:
         _make(database, client_class)
@@ -55,13 +55,15 @@ def open_client(database: Path) -> Any:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Whatever MLflow or its database raise in the block, in one sentence."""
+    """Turn whatever MLflow or its database raise in the block into one sentence."""
     try:
         yield
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("mlflow", "sqlalchemy", "sqlite3"):
             raise
-        raise LakeError(f"MLflow failed ({one_line(error)}); repeat `dvc repro`, which adds what is missing") from error
+        raise LakeError(
+            f"MLflow failed ({one_line(error)}); run `dvc repro` again, which adds what is missing"
+        ) from error
 
 
 def artifacts(database: Path) -> str:
@@ -70,9 +72,9 @@ def artifacts(database: Path) -> str:
 
 
 def undate(database: Path, ends_ms: Mapping[str, int | None]) -> None:
-    """Take the start time from runs whose date nobody recorded, which MLflow's page shows as a dash.
+    """Remove the start time of runs without a recorded date, which MLflow's page then shows as a dash.
 
-    Their end is the duration of their log, or none. MLflow's client would put the present time in the place of both.
+    Their end is the duration of their log, or null. MLflow's client would set both to the present time.
     """
     with closing(_connected(database)) as connection, connection:
         rows = [(end, run) for run, end in ends_ms.items()]
@@ -93,7 +95,7 @@ def _make(database: Path, client_class: Any) -> None:
 
 
 def _follow(database: Path) -> None:
-    """Point the runs to the figures beside the database: MLflow keeps addresses, also of a folder left behind."""
+    """Point the runs to the artifacts in the database's folder; MLflow keeps the paths of the original folder."""
     with closing(_connected(database)) as connection, connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("SELECT count(*) FROM runs").fetchone()
@@ -103,7 +105,7 @@ def _follow(database: Path) -> None:
         if not found or found[1] == artifacts(database) or not str(found[1]).startswith(("file:", "/")):
             return
         experiment, former = found
-        log.info("the data folder was moved or copied: figures of MLflow runs now lie in %s", artifacts(database))
+        log.info("the data folder was moved or copied: artifacts of MLflow runs are now in %s", artifacts(database))
         connection.execute(
             "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (artifacts(database), experiment)
         )
@@ -122,15 +124,20 @@ def _told(database: Path, error: sqlite3.Error) -> LakeError:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code in _IN_USE:
         return LakeError(
-            f"{database} is in use by another process ({error}): wait for it or end it, and repeat; nothing is lost"
+            f"{database} is in use by another process ({error}): wait for it or end it, "
+            "and run the command again; nothing is lost"
         )
     if code in _NO_DATABASE:
-        return LakeError(f"{database} is not an MLflow database ({error}); move it away, the next run makes a new one")
-    return LakeError(f"{database} cannot be written to ({error}): see to its permissions and its disk, and repeat")
+        return LakeError(
+            f"{database} is not an MLflow database ({error}); move it away, and the next run makes a new one"
+        )
+    return LakeError(
+        f"{database} cannot be written to ({error}): check its permissions and its disk, and run the command again"
+    )
 
 
 def _client_class() -> Any:
-    """MLflow, imported without its usage reports, its progress notes and the deprecations of what it builds on."""
+    """MLflow, imported without its telemetry, progress messages and its dependencies' deprecation warnings."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     with warnings.catch_warnings():

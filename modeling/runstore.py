@@ -1,7 +1,7 @@
 """The project's runs in MLflow.
 
-A run is found again by its tag ``key``: a rerun continues what a killed one left, and the same values logged again
-change nothing.
+A run is found again by its tag ``key``: a rerun continues what a killed one left, and logging the same values again
+changes nothing.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class RunStore:
             self._restore()
 
     def _restore(self) -> None:
-        """Take back an experiment that was deleted; of runs that replaced each other the last one stays."""
+        """Restore an experiment that was deleted; of runs that replaced each other the last one stays."""
         self.client.restore_experiment(self.experiment)
         log.warning("the experiment '%s' had been deleted in MLflow: it is restored, with its runs", EXPERIMENT)
         for name in self.note():
@@ -100,12 +100,12 @@ class RunStore:
         self.client.delete_run(run)
 
     def close(self, run: str, status: str = FINISHED, end_ms: int | None = None) -> None:
-        """End a run; one that has finished before keeps its end."""
+        """End a run; one that has already finished keeps its end time."""
         if self.client.get_run(run).info.status != FINISHED:
             self.client.set_terminated(run, status, end_ms)
 
     def undate(self, ends_ms: Mapping[str, int | None]) -> None:
-        """Runs whose date nobody recorded, with the duration of their log: MLflow's page shows no date for them."""
+        """Runs without a recorded date, with the duration of their log: MLflow's page shows no date for them."""
         rundatabase.undate(self._database, ends_ms)
 
     def resume(self, run: str) -> None:
@@ -171,7 +171,7 @@ class RunStore:
         """A picture among the run's artifacts."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        # The client remembers where a run's artifacts lie, also when the data folder is another one.
+        # The client remembers where a run's artifacts are, even when the data folder has changed.
         artifacts = get_artifact_repository(self.client.get_run(run).info.artifact_uri)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / name

@@ -21,7 +21,7 @@ from modeling.networks import restored
 from modeling.preprocess import centre_crop, normalise
 
 CHUNK = 512
-"""Stamps normalised and scored at a time, where the device does not take more at once."""
+"""Stamps normalised and scored at a time, unless the device takes more at once."""
 
 
 @runtime_checkable
@@ -116,7 +116,7 @@ class CheckpointScorer:
         values = torch.from_numpy(conditions.astype(np.float32))
         bad = int((~((values > 0) & values.isfinite()).all(dim=1)).sum())
         if bad:
-            raise DataError(f"{self.name} needs {names}, and {bad} of {count} stamps have none that is positive")
+            raise DataError(f"{self.name} needs {names}, but {bad} of {count} stamps lack positive values of them")
         return values.log()
 
     def _prepared(self, stamps: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ def load_scorer(
 ) -> CheckpointScorer | ExternalScorer:
     """A scorer from a checkpoint folder, a folder with ``scorer.json``, or ``package:object``.
 
-    ``foreign`` replaces keys of a checkpoint's preprocessing, on the caller's explicit wish; ``output`` says what
+    ``foreign`` replaces keys of a checkpoint's preprocessing, at the caller's explicit request; ``output`` says what
     ``package:object`` returns where it does not declare it itself.
     """
     folder = Path(source)

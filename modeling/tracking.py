@@ -40,7 +40,7 @@ NOT_SCIENCE = {"execution", "reference", "description"}
 
 @dataclass(frozen=True)
 class Origin:
-    """What a training run is made from: the manifest slice, and the code."""
+    """What a training run is made from: the manifest slice and the code."""
 
     fingerprint: str
     version: int
@@ -48,7 +48,7 @@ class Origin:
 
 
 class Tracker:
-    """Follows one training run; where MLflow fails it says so once and is silent, and the report adds the run later."""
+    """Follows one training run; if MLflow fails it warns once, and the report adds the run later."""
 
     def __init__(self, root: DataRoot, run_id: str, params: TrainParams, origin: Origin) -> None:
         self._name = params.generation
@@ -82,10 +82,10 @@ class Tracker:
             return
         try:
             action()
-        except Exception as error:  # noqa: BLE001 - whatever happens to its log, training goes on
+        except Exception as error:  # noqa: BLE001 - training continues whatever happens to its log
             self._lost = True
             log.warning(
-                "MLflow does not follow the training of %s: %s; it goes on, and the report adds the run later",
+                "MLflow cannot follow the training of %s: %s; training continues, and the report adds the run later",
                 self._name,
                 one_line(error),
             )
@@ -132,14 +132,14 @@ def open_training(
 
 
 def curves(row: EpochRow) -> dict[str, float]:
-    """Figures of an epoch that MLflow draws."""
+    """Metrics of an epoch that MLflow plots."""
     return {key: value for key, value in asdict(row).items() if key not in NOT_CURVES}
 
 
 def summarise(
     store: RunStore, runs: Iterable[str], rows: list[EpochRow], card: CheckpointCard, at_ms: int | None = None
 ) -> None:
-    """Log the kept epoch as ``best_*`` figures of runs, and the checkpoint as their tags."""
+    """Log the kept epoch as ``best_*`` metrics of runs, and the checkpoint as their tags."""
     best = asdict(rows[card.best_epoch - 1])
     kept = {f"best_{key}": best[key] for key in ("val_auc", "val_loss", "binary_score_frac", "metric")}
     kept |= {f"best_{key}": value for key, value in best.items() if key.startswith("tpr_at_fpr")}
@@ -184,7 +184,7 @@ def log_figure(root: DataRoot, generation: str, name: str, content: bytes) -> No
 
 
 def forget_runs(root: DataRoot, generation: str) -> int:
-    """Delete the runs of a generation that was trained or scored here, as MLflow deletes; how many there were."""
+    """Delete (restorably, as MLflow does) the runs of a generation trained or scored here; return their number."""
     if not root.mlflow_database.exists():
         return 0
     store = RunStore(root)

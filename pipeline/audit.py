@@ -1,4 +1,4 @@
-"""Somebody's own finder: tried on stamps of this lake, then pinned like a checkpoint, and audited like one."""
+"""A user's own finder: tried on stamps of this lake, then pinned and audited like a checkpoint."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from pipeline.reproduce import reproduce
 from pipeline.trainedon import LISTED, csv_text, read_listed
 
 TRIED = 64
-"""Stamps a finder is tried on; a quarter of them are those with the most unobserved pixels that the lake has."""
+"""Stamps a finder is tried on; a quarter of them are those with the most unobserved pixels in the lake."""
 LARGEST_MATCH_ARCSEC = 60.0
-"""A radius above this would take neighbours on the sky for one object."""
+"""A larger radius would confuse neighbours on the sky."""
 AGREEMENT = 0.01
 """Largest difference in probability allowed for one stamp between batches."""
 
@@ -49,7 +49,7 @@ class TrainedOn:
 
 
 def audit(finder: str, name: str, output: Output | None = None, trained_on: TrainedOn | None = None) -> None:
-    """Try the finder, enlist it as ``name``, measure it, and make the report; one that fails is taken out again."""
+    """Try the finder, add it as ``name``, measure it, and make the report; one that fails is removed again."""
     checked_name(name, "name")
     if name in params.load_file()["train"] or (params.root().checkpoints(name) / CARD).exists():
         raise invalid("name", "one that no trained generation has", name)
@@ -67,7 +67,7 @@ def audit(finder: str, name: str, output: Output | None = None, trained_on: Trai
     except DarkHaloError as error:
         _withdraw(former, name, root)
         raise DarkHaloError(
-            f"{name} could not be measured, and is not audited; nothing else changed ({error})"
+            f"{name} could not be measured and is not audited; nothing else changed ({error})"
         ) from error
     reproduce("--single-item", "report")  # alone: a fault of another finder does not block it
 
@@ -93,21 +93,21 @@ def try_out(scorer: ExternalScorer, root: DataRoot, manifest: str) -> None:
 
 
 def _in_order_of_trial(root: DataRoot, manifest: str) -> pd.DataFrame:
-    """Rows of the manifest by keyed hash, after those that have the most unobserved pixels."""
+    """Rows of the manifest by keyed hash, after those with the most unobserved pixels."""
     rows = delta.read(
         root, "manifest", ["galaxy_id", "cutout_version", "shard", "shard_row", "sha256"], slices=[manifest]
     )
     holes = delta.read(root, "cutouts", ["galaxy_id", "cutout_version", "nan_fraction"])
     found = rows.to_pandas().merge(holes.to_pandas(), on=["galaxy_id", "cutout_version"], how="left")
     if found.empty:
-        raise DataError(f"manifest {manifest} holds no cut-out to try a finder on")
+        raise DataError(f"manifest {manifest} contains no cut-out to try a finder on")
     found = found.iloc[np.argsort(key_hash(0, pa.array(found["galaxy_id"])), kind="stable")]
     worst = found.nlargest(TRIED // 4, "nan_fraction")
     return pd.concat([worst, found.drop(worst.index)], ignore_index=True)
 
 
 def enlist(scorer: ExternalScorer, finder: str, name: str, root: DataRoot, trained_on: TrainedOn | None) -> None:
-    """Write ``data/checkpoints/<name>/`` (``scorer.json``, the list it was trained on), and have it audited."""
+    """Write ``data/checkpoints/<name>/`` (``scorer.json``, the list of training objects), and have it audited."""
     folder = root.checkpoints(name)
     facts = {
         "finder": finder,
@@ -126,7 +126,7 @@ def enlist(scorer: ExternalScorer, finder: str, name: str, root: DataRoot, train
 
 
 def _withdraw(former: Mapping[str, str], name: str, root: DataRoot) -> None:
-    """Undo an enlisting: what was enlisted by this name before is so again."""
+    """Undo adding a finder: restore what had this name before."""
     if former:
         _hold(root.checkpoints(name), former)
     else:

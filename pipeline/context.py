@@ -79,7 +79,7 @@ class RunContext:
         slices: Sequence[str | None] | None = None,
         ordered: bool = True,
     ) -> pa.Table:
-        """Rows of a table at its pinned version, without a JVM, in the order of its key unless that decides nothing."""
+        """Rows of a table at its pinned version, without a JVM, in the order of its key unless ``ordered=False``."""
         self.note_table(table, slices)
         return delta.read(self.root, table, columns, slices, ordered=ordered)
 
@@ -147,9 +147,9 @@ def stage_run(stage: str, generation: str | None, survey: SurveyParams, kind: ty
 
 
 def forget_lost_tables(root: DataRoot) -> list[str]:
-    """Remove cards whose pinned version the lake no longer holds, so that DVC makes them again; return their names.
+    """Remove cards whose pinned version is no longer in the lake, so that DVC remakes them; return their names.
 
-    Where any pinned table cannot be read, nothing is forgotten and the error is raised.
+    If any pinned table cannot be read, nothing is forgotten and the error is raised.
     """
     lost = [entry for table in cards.tables(root) for entry in cards.slices(root, table) if _is_lost(root, entry)]
     for entry in lost:

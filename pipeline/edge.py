@@ -1,4 +1,4 @@
-"""The edge of the command line: every failure the user can act on becomes one sentence; a bug leaves its log."""
+"""Error handling of the command line: a failure the user can act on becomes one sentence; a bug leaves a log."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _CURES = {
     errno.EROFS: "the file system is read-only: work in a folder that can be written, or remount it",
     errno.EACCES: "no permission: change its mode or owner, or work in a folder of your own",
     errno.EPERM: "no permission: change its mode or owner, or work in a folder of your own",
-    errno.ENOENT: "there is no such file or folder: check the path, or run `dvc repro` if the pipeline makes it",
-    errno.ENOTDIR: "a part of the path is a file, not a folder: move that file away",
-    errno.EISDIR: "it is a folder, and a file is needed: name a file",
-    errno.EEXIST: "it exists already: move it away",
+    errno.ENOENT: "no such file or folder: check the path, or run `dvc repro` if the pipeline makes it",
+    errno.ENOTDIR: "part of the path is a file, not a folder: move that file away",
+    errno.EISDIR: "it is a folder, but a file is needed: name a file",
+    errno.EEXIST: "it already exists: move it away",
     errno.ENOTEMPTY: "the folder is not empty: move its content away",
-    errno.EBUSY: "it is in use: close what uses it and run the command again",
-    errno.ETXTBSY: "it is in use: close what uses it and run the command again",
+    errno.EBUSY: "it is in use: close the program that uses it and run the command again",
+    errno.ETXTBSY: "it is in use: close the program that uses it and run the command again",
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n) and run the command again",
     errno.ENFILE: "too many files are open on this machine: close some and run the command again",
     errno.ENOMEM: "there is too little memory: raise the limit (ulimit -v) or close other programs",
-    errno.EIO: "the disk or network drive failed while it was read or written: check it and run the command again",
+    errno.EIO: "the disk or network drive failed during a read or write: check it and run the command again",
     errno.ENAMETOOLONG: "the name is too long: use a shorter one",
-    errno.ELOOP: "the links lead in a circle: correct them",
+    errno.ELOOP: "its symbolic links form a loop: correct them",
 }
 _KINDS = {
     FileNotFoundError: errno.ENOENT,
@@ -39,7 +39,7 @@ _KINDS = {
     IsADirectoryError: errno.EISDIR,
     FileExistsError: errno.EEXIST,
 }
-"""What an error says by its class where a library raises it without a number."""
+"""What an error means by its class, if a library raises it without a number."""
 
 
 def explained(error: BaseException) -> str | None:
@@ -56,7 +56,7 @@ def explained(error: BaseException) -> str | None:
 
 
 def spark_sentence(error: BaseException) -> str:
-    """The first sentence of what Spark says, without its state codes, plan and Java stack."""
+    """The first sentence of Spark's message, without its state codes, plan and Java stack."""
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     first = re.sub(r"^\([\w.]+\)\s*", "", first)
     first = re.sub(r"^\[[\w.]+\]\s*", "", first)
@@ -91,7 +91,7 @@ def _os_sentence(error: OSError) -> str:
 
 
 def _path_in(text: str) -> str | None:
-    """The path that a library put into its message (Arrow: "Failed to open local file '...'")."""
+    """The path in a library's message (Arrow: "Failed to open local file '...'")."""
     found = re.search(r"'(/[^']+)'", text) or re.search(r"(?:^|\s)(/\S+)", text)
     return found.group(1) if found else None
 

@@ -1,7 +1,7 @@
-"""Arrow tables as FITS binary tables, of any type that a query gives.
+"""Arrow tables of any column types as FITS binary tables.
 
-FITS has no null for text and no lists: a null text is written as an empty one, lists and structs as JSON, instants as
-ISO 8601 in UTC, letters beyond ASCII by their number (``\\xe9``). A null number is NaN or the column's TNULL. A column
+FITS has no null for text and no lists: a null text is written as an empty one, lists and structs as JSON, times as
+ISO 8601 in UTC, non-ASCII characters by their code (``\\xe9``). A null number is NaN or the column's TNULL. A column
 of truth values that holds nulls is one of integers (0, 1, TNULL): readers take the null of FITS's own truth values for
 false.
 """
@@ -26,18 +26,18 @@ _LONGEST_INTEGER = 18
 
 
 def write_fits(rows: pa.Table, out: Path) -> None:
-    """Write the rows as the first extension of a FITS file, in place of what is there."""
+    """Write the rows as the first extension of a FITS file, replacing any existing file."""
     if not rows.num_columns:
         raise invalid("out", "a file for rows that have columns", str(out))
     names = _distinct(rows.column_names)
     columns = [_column(name, values.combine_chunks()) for name, values in zip(names, rows.columns, strict=True)]
     table = fits.BinTableHDU.from_columns(columns)
-    table.header["TIMESYS"] = ("UTC", "time scale of the text that holds instants")
+    table.header["TIMESYS"] = ("UTC", "time scale of times given as text")
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(out, overwrite=True)
 
 
 def as_text(values: pa.Array) -> pa.Array:
-    """Lists, structs and whatever else files of plain columns cannot hold, as text; null stays null."""
+    """Lists, structs and other values that plain columns cannot hold, as text; null stays null."""
     if pa.types.is_timestamp(values.type):
         return pa.array([None if v is None else v.isoformat() for v in _instants(values)], pa.string())
     if pa.types.is_nested(values.type):
@@ -48,7 +48,7 @@ def as_text(values: pa.Array) -> pa.Array:
 
 
 def _instants(values: pa.Array) -> list[Any]:
-    """Instants in UTC without their zone, which the header names; to microseconds."""
+    """Times in UTC, to microseconds, without their zone, which the header gives."""
     plain = values.cast(pa.timestamp("us", values.type.tz), safe=False)
     return list(plain.cast(pa.timestamp("us")).to_pylist())
 
@@ -87,7 +87,7 @@ def _real(name: str, values: pa.Array) -> fits.Column:
 
 
 def _decimal(name: str, values: pa.Array) -> fits.Column:
-    """Sums of integers come as decimals: integers where they fit, else floating."""
+    """Sums of integers come as decimals: written as integers if they fit, else as floating point."""
     digits = max((len(v.as_tuple().digits) for v in values.to_pylist() if v is not None), default=0)
     if values.type.scale == 0 and digits <= _LONGEST_INTEGER:
         return _integer(name, values.cast(pa.int64()))
@@ -111,7 +111,7 @@ _MAKERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[str, pa.Array], fi
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """Names made distinct, as FITS compares them (without regard to case)."""
+    """Names made distinct as FITS compares them (case-insensitively)."""
     found: list[str] = []
     taken: set[str] = set()
     for name in names:

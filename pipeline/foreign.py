@@ -36,7 +36,7 @@ _DES = "des46"
 
 
 def score_folder(folder: Path, generation: str) -> pa.Table:
-    """Scores of the cut-outs of a folder, one row per file; a file that cannot be used has its reason instead of one.
+    """Scores of the cut-outs of a folder, one row per file; a file that cannot be used has a reason instead of a score.
 
     Columns: source_file, status, galaxy_id, ra, dec, tier, score, probability, reason.
     """
@@ -47,7 +47,9 @@ def score_folder(folder: Path, generation: str) -> pa.Table:
     reasons = imported.rows["reason"]
     if conditions is not None:
         known = np.asarray((np.isfinite(conditions) & (conditions > 0)).all(axis=1))
-        lacking = pa.array([f"lacks one of {', '.join(f'meta_{name}' for name in scorer.conditions)}"] * len(known))
+        lacking = pa.array(
+            [f"lacks at least one of {', '.join(f'meta_{name}' for name in scorer.conditions)}"] * len(known)
+        )
         reasons = pc.if_else(pa.array(good & ~known), lacking, reasons.combine_chunks())
         good &= known
     logits = np.full(len(good), np.nan)

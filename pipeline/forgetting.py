@@ -1,4 +1,4 @@
-"""Taking a finder out: its name in params.yaml, what its stages made, its folder, its runs; everything else stays."""
+"""Removing a finder: its name in params.yaml, what its stages made, its folder, its runs; everything else stays."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ PER_FINDER = ("evaluate", "grid", "scores", "completeness", "diagnose")
 
 
 def forget(name: str, root: DataRoot) -> list[str]:
-    """Take out a finder that is not trained here, or the slices that `dhs inject` left; what was removed.
+    """Remove a finder that is not trained here, or the slices that `dhs inject` left; return what was removed.
 
-    Nothing reads the rows of its slices any more; the tables' history keeps them. Its MLflow runs are deleted as MLflow
-    deletes: they can be restored until `mlflow gc`.
+    The rows of its slices stay in the tables' history, where nothing reads them. Its MLflow runs are deleted as MLflow
+    does it: they can be restored until `mlflow gc`.
     """
     checked_name(name, "name")
     values = params.load_file()
     if name in values["train"] or (root.checkpoints(name) / CARD).exists():
-        raise invalid("name", "a finder of somebody else's, not a network that was trained here", name)
+        raise invalid("name", "a user's own finder, not a network that was trained here", name)
     removed = []
     if name in values["audited"]:
         params.set_audited([other for other in values["audited"] if other != name])

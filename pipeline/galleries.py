@@ -55,13 +55,13 @@ def _injections(
 
 
 def errors(test: pd.DataFrame, store: StampStore, generation: str, point: tuple[str, float]) -> Gallery:
-    """Lenses and negatives on either side of a threshold (name, probability); a row without objects stays empty."""
+    """Lenses and negatives on either side of a threshold (name, probability); a row with no objects stays empty."""
     name, threshold = point
     lenses, above = test[test["label"] == 1], test["probability"] > threshold
     missed, mistaken = test[(test["label"] == 1) & ~above], test[(test["label"] == 0) & above]
     counts = (
         f"{len(missed):,} of {len(lenses):,} listed lenses are missed, {len(mistaken):,} of "
-        f"{int((test['label'] == 0).sum()):,} negatives are mistaken"
+        f"{int((test['label'] == 0).sum()):,} negatives are mistaken for lenses"
     )
     return Gallery(
         "Found, missed, and mistaken",
@@ -76,7 +76,7 @@ def errors(test: pd.DataFrame, store: StampStore, generation: str, point: tuple[
 
 
 def _point(context: RunContext, generation: str, params: ReportParams) -> tuple[str, float]:
-    """Name and value of the headline threshold, or of the table's first where the headline's was not derived."""
+    """Name and value of the headline threshold, or of the first in the table if the headline one was not derived."""
     rows = context.read("completeness", ["threshold_id", "threshold"], slices=[generation]).to_pandas()
     known = dict(sorted(zip(rows["threshold_id"], rows["threshold"], strict=True)))
     name = params.headline_threshold_id if params.headline_threshold_id in known else next(iter(known))

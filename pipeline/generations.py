@@ -1,4 +1,4 @@
-"""Making a shipped generation part of the pipeline: it and what it starts from enter ``train`` of params.yaml."""
+"""Adding a shipped generation to the pipeline: it and what it starts from enter ``train`` in params.yaml."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 
 
 def enlist(name: str, settings: Sequence[str] = ()) -> None:
-    """Add generation ``name`` and its ancestors to params.yaml where they are not there yet.
+    """Add generation ``name`` and its ancestors to params.yaml if they are not there yet.
 
-    ``settings`` are ``key=value`` with a dotted key of the generation's parameters and a value in YAML; they hold for
-    ``name`` alone. A generation that cannot be trained here is refused, and nothing is written then.
+    ``settings`` are ``key=value`` with a dotted key of the generation's parameters and a value in YAML; they apply to
+    ``name`` alone. A generation that cannot be trained here is refused, and nothing is written.
     """
     values = params.load_file()
     train = dict(values.get("train") or {})

@@ -1,4 +1,4 @@
-"""A home for libraries that keep settings and caches there, where the user has none that can be written."""
+"""A home for libraries that keep settings and caches there, if the user has no writable one."""
 
 from __future__ import annotations
 

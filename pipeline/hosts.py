@@ -1,4 +1,4 @@
-"""Hosts of injections from the lake: negatives kept for them, with their observing conditions, and their stamps."""
+"""Hosts of injections from the lake: negatives kept for that purpose, their observing conditions and their stamps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LoadHosts = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 def host_table(context: RunContext) -> pa.Table:
-    """Validation negatives that fix no threshold, with seeing, depth, type and shape, and where their stamps lie.
+    """Validation negatives that fix no threshold, with seeing, depth, type and shape, and where their stamps are.
 
     One whose stamp holds a listed position is not a host: the injected arc would lie next to a lens.
     """
@@ -42,7 +42,7 @@ def host_table(context: RunContext) -> pa.Table:
     known = pc.and_(pc.greater(chosen["psfsize_r"], 0), pc.greater(chosen["psfdepth_r"], 0))
     if chosen.num_rows and not pc.any(known).as_py():
         raise DataError(
-            f"no galaxy can be a host of injections: of {chosen.num_rows} validation negatives kept for it none has a "
+            f"no galaxy can host injections: none of the {chosen.num_rows} validation negatives kept for that has a "
             "psfsize_r and a psfdepth_r, from the sweeps or from the coadds (psfsize-r, invvar-r)"
         )
     pool = context.read("tractor_pool", _SHAPES, ordered=False)

@@ -86,7 +86,7 @@ def host_set(source: str, grid: GridParams, conditions: Conditions, seed: int) -
 
 
 def _with_conditions(imported: Imported, fwhm_nea_arcsec: float, grid: GridParams) -> pa.Table:
-    """Facts of cut-outs with the conditions that they bring; else a given psfsize, and the depth their noise means."""
+    """Facts of cut-outs with their own conditions; else the given psfsize, and the depth from their noise."""
     facts = imported.facts
     known = {name: pc.fill_null(facts[name].cast(pa.float64()), np.nan).to_numpy() for name in OBSERVING_CONDITIONS}
     known["psfsize_r"] = np.where(known["psfsize_r"] > 0, known["psfsize_r"], fwhm_nea_arcsec)
@@ -110,11 +110,11 @@ def one_cell(grid: GridParams, hosts: Hosts, per_radius: int) -> GridParams:
 
 
 def imported_cutouts(path: Path, cutouts: CutoutsParams) -> Imported:
-    """The cut-outs of a folder or of one file; some must be readable."""
+    """The cut-outs of a folder or of one file; at least one must be readable."""
     if not path.exists():
         raise invalid("hosts", f"'{SURVEY}', '{BLANK}', or a folder or file of stamps", str(path))
     if path.is_file() and path.suffix.lower() not in SUFFIXES:
-        raise invalid("hosts", "an .npz file or a FITS cube where it is a file", str(path))
+        raise invalid("hosts", "an .npz file or a FITS cube, if it is a file", str(path))
     return import_cutouts(path, params.survey().collection, cutouts)
 
 

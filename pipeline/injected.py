@@ -91,7 +91,7 @@ def populations(
 
 
 def _described(scorer: Scorer, stamps: Images, conditions: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """The finder's own features of stamps, or those of their texture where it has none."""
+    """The finder's own features of stamps, or texture features if it has none."""
     embed = getattr(scorer, "embed", None)
     return np.asarray(texture_features(stamps) if embed is None else embed(stamps, conditions))
 
@@ -99,7 +99,7 @@ def _described(scorer: Scorer, stamps: Images, conditions: NDArray[np.float64] |
 def _host_conditions(
     context: RunContext, galaxy_ids: NDArray[np.str_], names: Sequence[str]
 ) -> NDArray[np.float64] | None:
-    """Observing conditions of hosts, in this order; None where the finder needs none."""
+    """Observing conditions of hosts, in this order; None if the finder needs none."""
     if not names:
         return None
     return conditions_of(host_table(context).to_pandas().set_index("galaxy_id").loc[galaxy_ids], names)

@@ -63,7 +63,7 @@ def _facts(root: DataRoot, node: str) -> tuple[str, Mapping[str, str]]:
         commit = entry.pin.code.get("git_commit", "unknown")
         return f"version {entry.pin.version}, {entry.card.rows} rows, commit {commit}", entry.pin.inputs
     if kind == "checkpoint":
-        # A checkpoint holds nothing that changes from run to run: what made it is in the pin of its training log.
+        # A checkpoint contains nothing that changes from run to run: what made it is in the pin of its training log.
         try:
             pin = cards.read_slice(root, "training_epochs", name).pin
         except LakeError:

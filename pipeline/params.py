@@ -86,7 +86,7 @@ def write(values: Mapping[str, Any], overlay: str) -> None:
 
 
 def use(overlay: str) -> list[str]:
-    """Write the parameters of an overlay; finders that were enlisted here stay audited, and are returned."""
+    """Write the parameters of an overlay; finders added here stay audited, and are returned."""
     from modeling.card import FINDER
 
     values = resolve(overlay)
@@ -100,12 +100,12 @@ def use(overlay: str) -> list[str]:
 
 
 def _audited_before() -> list[str]:
-    """Names audited by the present file; none where it cannot be read, which is what it is replaced for."""
+    """Names audited by the present file; none if it cannot be read (it is about to be replaced)."""
     try:
         return list(load_file().get("audited") or [])
     except ParameterError as error:
         if PARAMS_FILE.exists():
-            log.warning("finders that %s enlisted are not kept: %s", PARAMS_FILE, error)
+            log.warning("finders that %s lists are not kept: %s", PARAMS_FILE, error)
         return []
 
 
@@ -129,7 +129,7 @@ def generation_entry(parameters: TrainParams) -> dict[str, Any]:
 
 
 def warn_of_contamination(values: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Say which of the trained generations select on the test galaxies that finders are audited on."""
+    """Warn about trained generations that select on the test galaxies that finders are audited on."""
     audit = values["survey"]["audit_manifest"]
     merged = {spec["manifest_id"] for spec in values["manifest"]["manifests"] if spec["merge_test_into_val"]}
     for name in names:
@@ -208,7 +208,7 @@ def _resolve_generations(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_checked_names(values: dict[str, Any]) -> dict[str, Any]:
-    """The values, where every finder's name is one that DVC may put into paths and commands."""
+    """The values, if every finder's name is safe for DVC to put into paths and commands."""
     for name in values.get("train") or {}:
         checked_name(name, "train")
     audited = values.get("audited") or []

@@ -1,4 +1,4 @@
-"""Publishing a folder: it appears whole, in the place of what was there."""
+"""Publishing a folder: it appears complete, in place of the old one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def require_places(root: DataRoot, slice_name: str | None) -> None:
     for folder in (root.local, root.checkpoints("any").parent, root.grid("any").parent):
         if folder.is_symlink() and Path(".dvc").is_dir() and not folder.resolve().is_relative_to(Path.cwd().resolve()):
             raise DataError(
-                f"{folder} is a link out of the repository, which DVC refuses: make it a folder, and let links inside "
+                f"{folder} is a link out of the repository, which DVC refuses: make it a folder, and have links inside "
                 "it (data/lake, data/work, data/cutouts, data/survey) point to the other disk"
             )
     places = [root.cutouts, root.survey, root.truth, root.report]

@@ -45,12 +45,12 @@ def _external(folder: Path, generation: str) -> dict[str, object]:
     listed = folder / LISTED
     known = "its training set is not known here"
     if listed.exists():
-        known = f"{read_listed(listed).num_rows} objects that it was trained on are listed"
+        known = f"{read_listed(listed).num_rows} training objects are listed"
     return {
         "run_id": f"audit-{scorer.scorer_id}",
         "kind": "evaluation",
         "generation": generation,
         "checkpoint_id": scorer.scorer_id,
         "network": scorer.name,
-        "key_finding": f"audited as somebody's own finder; {known}",
+        "key_finding": f"audited as a user's own finder; {known}",
     }

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _SPLIT = "test"
 _JUDGING = ("evaluate", "diagnose")
-"""Stages that leave diagnostics and gates of a finder."""
+"""Stages that write diagnostics and gates of a finder."""
 _INJECTION_COLUMNS = [
     *("grid_id", "injection_id", "galaxy_id", "lens_theta_e_arcsec", "src_mag_r", "src_beta_frac", "src_re_arcsec"),
     *("host_psf_fwhm_nea_r_arcsec", "host_depth_r_mag", "detectable"),
@@ -94,7 +94,7 @@ def reported(context: RunContext) -> list[str]:
 
 
 def _lacking(root: DataRoot, name: str) -> list[str]:
-    """What the report shows of a finder and its run has not made, or has lost."""
+    """What the report needs of a finder that its run has not made, or that is lost."""
     made = [cards.stem(table, name) for table in ("injections", "injection_scores", "completeness")]
     made += [cards.stem(table, f"{stage}-{name}") for table in ("diagnostics", "gates") for stage in _JUDGING]
     folder, grid = root.checkpoints(name), root.grid(name) / GRID
@@ -128,7 +128,7 @@ def _facts(context: RunContext, name: str) -> Mapping[str, str]:
     folder = context.root.checkpoints(name)
     if (folder / FINDER).exists():
         facts = json.loads((folder / FINDER).read_text())
-        return {"kind": "somebody's own finder"} | {key: str(value) for key, value in facts.items()}
+        return {"kind": "a user's own finder"} | {key: str(value) for key, value in facts.items()}
     card = read_card(folder)
     return {
         "network": card.config.network.name,
@@ -142,7 +142,7 @@ def _facts(context: RunContext, name: str) -> Mapping[str, str]:
 
 
 def lens_share(context: RunContext, name: str) -> tuple[float | None, str]:
-    """Share of lenses at which a model learned, from what its checkpoint recorded, and what set it."""
+    """Fraction of lenses that a model was trained at, from its checkpoint's record, and what set it."""
     folder = context.root.checkpoints(name)
     if (folder / FINDER).exists():
         return None, ""

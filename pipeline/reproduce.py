@@ -20,9 +20,9 @@ from pipeline.results import headlines, scored, shown_first
 
 
 def reproduce(*targets: str) -> None:
-    """``dvc repro`` after the cards of lost tables are removed, so that DVC sees what is gone.
+    """``dvc repro`` after removing the cards of lost tables, so that DVC sees what is missing.
 
-    Of everything, what does not need a stage that fails is run all the same: one finder does not hold up another.
+    Stages that do not depend on a failed one still run: one finder does not hold up another.
     """
     survey = params.survey()
     root = DataRoot.of(survey.data_root, survey.lake_uri)
@@ -38,7 +38,7 @@ def reproduce(*targets: str) -> None:
 
 
 def _allow_no_git() -> None:
-    """Let DVC work in a folder that no git repository holds: a tarball of the project."""
+    """Let DVC work in a folder outside any git repository, such as an unpacked tarball of the project."""
     own = Path(".dvc/config.local")
     if any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)) or own.exists():
         return
@@ -58,7 +58,7 @@ def forget_dead_locks(held: Path) -> None:
         numbers = [int(holder["pid"]) for holder in holders]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DarkHaloError(
-            f"DVC's file of locks {held} is damaged: where no other dvc runs here, delete it and repeat"
+            f"DVC's lock file {held} is damaged: if no other dvc is running here, delete it and run the command again"
         ) from error
     if not any(_alive(number) for number in numbers):
         held.unlink()

@@ -32,7 +32,7 @@ def ranked_candidates(generation: str | None, top: int) -> pa.Table:
 
 
 def shown_first(names: Sequence[str], wanted: str | None) -> str:
-    """The model that candidates and galleries follow: the declared one, or the first where it has no results."""
+    """The model shown in candidates and galleries: the declared one, or the first if that has no results."""
     return names[0] if wanted is None or wanted not in names else wanted
 
 
@@ -54,7 +54,7 @@ def comparison() -> tuple[pa.Table, pa.Table]:
 
 
 def contamination(tested: pd.DataFrame) -> Mapping[str, str]:
-    """The line that marks test figures of galaxies that the model trained or selected on; none where there are none."""
+    """The line that marks test figures on galaxies that the model trained or selected on; empty if there are none."""
     seen = int(tested["seen_in_training"].astype("boolean").sum())
     if not seen:
         return {}
@@ -62,7 +62,7 @@ def contamination(tested: pd.DataFrame) -> Mapping[str, str]:
 
 
 def headlines() -> list[str]:
-    """Per finder a line with its completeness, and the false-positive rate that it has to be read with."""
+    """One line per finder with its completeness and the false-positive rate to read it with."""
     names, threshold_id = scored(), params.typed(ReportParams, "report").headline_threshold_id
     completeness, thresholds = _completeness(names)
     lines = []

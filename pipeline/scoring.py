@@ -22,7 +22,7 @@ from modeling.scorer import Scorer
 from pipeline.trainedon import LISTED, read_listed, seen
 
 CHUNK = 1024
-"""Cut-outs read at a time: what a GPU scores at once."""
+"""Cut-outs read at a time: as many as a GPU scores at once."""
 
 
 def score_rows(scorer: Scorer, store: StampStore, rows: pa.Table) -> NDArray[np.float64]:
@@ -38,7 +38,7 @@ def score_rows(scorer: Scorer, store: StampStore, rows: pa.Table) -> NDArray[np.
 
 
 def conditions_of(rows: pa.Table | pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64] | None:
-    """Observing conditions (row, name) of rows that hold them; None where none are asked for or some are not held."""
+    """Observing conditions (row, name); None if none are asked for or the rows lack some of them."""
     held = rows.column_names if isinstance(rows, pa.Table) else list(rows.columns)
     if not names or not set(names) <= set(held):
         return None
@@ -70,7 +70,7 @@ def score_table(
 
 def seen_by(folder: Path, rows: pa.Table) -> pa.Array:
     """Which galaxies (``galaxy_id``, ``ra``, ``dec``) the checkpoint in ``folder``, or an ancestor of it, trained or
-    selected on; null where that is not known: of every galaxy for somebody else's finder that brings no list."""
+    selected on; null where that is not known: for every galaxy if a user's own finder has no list."""
     if not (folder / FINDER).exists():
         return pa.array(Checkpoint.load(folder).has_seen(rows["galaxy_id"]))
     if not (folder / LISTED).exists():

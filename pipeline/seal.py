@@ -1,4 +1,4 @@
-"""Checksums that a grid and a report carry themselves, so that a change of their bytes is noticed."""
+"""Checksums inside a grid and a report, so that changed bytes are noticed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_grid_facts(folder: Path, facts: Mapping[str, object]) -> None:
 
 
 def grid_problems(folder: Path) -> dict[Path, str]:
-    """Files of a grid that are missing or other than they were written, with what is wrong."""
+    """Files of a grid that are missing or changed, with what is wrong."""
     path = folder / GRID
     if not path.exists():
         return {path: f"{path} is missing"}
@@ -33,14 +33,14 @@ def grid_problems(folder: Path) -> dict[Path, str]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         known, batches = False, {}
     if not known:
-        return {path: f"{path} is not as it was written"}
+        return {path: f"{path} has changed since it was written"}
     found = {}
     for name, digest in batches.items():
         batch = folder / name
         if not batch.exists():
             found[batch] = f"{batch} is missing"
         elif _digest(batch.read_bytes()) != digest:
-            found[batch] = f"{batch} is not as it was written"
+            found[batch] = f"{batch} has changed since it was written"
     return found
 
 
@@ -50,14 +50,14 @@ def sealed(page: str) -> str:
 
 
 def page_problems(path: Path) -> dict[Path, str]:
-    """A page whose checksum is gone or wrong, with what is wrong; one that was never made has none."""
+    """What is wrong with a page whose checksum is missing or wrong; nothing if the page was never made."""
     if not path.exists():
         return {}
     text = path.read_bytes().decode(errors="replace")
     seal = _SEAL.search(text)
     if seal and _digest(text[: seal.start() - 1].encode()) == seal[1]:
         return {}
-    return {path: f"{path} is not as it was written"}
+    return {path: f"{path} has changed since it was written"}
 
 
 def _text(facts: Mapping[str, object]) -> str:

@@ -1,7 +1,7 @@
-"""Parameter files in YAML, read as the plain values they show: what would be read otherwise than it looks is refused.
+"""Parameter files in YAML, read as the plain values they show; anything that YAML would read differently is refused.
 
-No aliases (they can expand to more values than fit into memory, or to themselves), no key twice, no infinities,
-UTF-8 only, and no more depth or bytes than parameters need.
+No aliases (they can expand to more values than fit into memory, or to themselves), no repeated keys, no infinities,
+UTF-8 only, and limited depth and size.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class StrictnessError(ValueError):
-    """YAML that would be read otherwise than it looks."""
+    """YAML that would be read differently from how it looks."""
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping that a file holds; ParameterError with the reason where it holds anything else."""
+    """The mapping in a file; ParameterError with the reason if it contains anything else."""
     try:
         values = parse(_text(path))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -62,7 +62,7 @@ def _text(path: Path) -> str:
 
 
 class _Strict(_Base):
-    """The safe loader, for keys that are text and given once, and numbers that are finite."""
+    """The safe loader, restricted to text keys without repetition and to finite numbers."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
         seen: set[str] = set()

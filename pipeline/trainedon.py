@@ -1,4 +1,4 @@
-"""What somebody else's finder was trained on, as its author lists it: by galaxy_id or by position."""
+"""What a user's own finder was trained on, as its author lists it: by galaxy_id or by position."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ def read_listed(path: Path) -> pa.Table:
         raise DataError(f"none of the {rows.num_rows} rows of {path} has a galaxy_id or a position in degrees")
     if lost:
         log.warning(
-            "%d of %d rows of %s have neither a galaxy_id nor a position: not compared", lost, rows.num_rows, path
+            "%d of %d rows of %s have neither a galaxy_id nor a position and are not compared",
+            lost,
+            rows.num_rows,
+            path,
         )
     nothing = pa.nulls(rows.num_rows, pa.float64())
     values = [ids, pc.if_else(placed, ra, nothing), pc.if_else(placed, dec, nothing)]
@@ -56,7 +59,7 @@ def csv_text(listed: pa.Table) -> str:
 
 
 def seen(listed: pa.Table, rows: pa.Table, radius_arcsec: float) -> NDArray[np.bool_]:
-    """Which rows (``galaxy_id``, ``ra``, ``dec``) the list names, or has an object within the radius of."""
+    """Which rows (``galaxy_id``, ``ra``, ``dec``) are in the list by name or within the radius of a listed position."""
     names = listed["galaxy_id"].drop_null().unique()
     ids = rows["galaxy_id"].combine_chunks()
     native = pc.replace_substring_regex(ids, r"^[^:]*:", "")

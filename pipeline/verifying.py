@@ -1,7 +1,7 @@
-"""Whether everything that was made is still what it was, and what makes it whole again.
+"""Checks that everything made is intact, and repairs.
 
-Tables are held against their cards, shards and manifests against the hashes of ``cutouts``, checkpoints against their
-own card, grids and the report against the checksums they carry.
+Tables are compared with their cards, shards and manifests with the hashes in ``cutouts``, checkpoints with their own
+card, grids and the report with the checksums they carry.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.seal import grid_problems, page_problems
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong, in a sentence, and what has to go before it can be made again."""
+    """What is wrong, in a sentence, and what has to be removed before it can be remade."""
 
     sentence: str
     forget: tuple[Slice, ...] = ()
@@ -39,7 +39,7 @@ class Finding:
 
 
 def check(root: DataRoot, *, deep: bool) -> list[Finding]:
-    """What is not as it was made; ``deep`` reads every byte of tables, shards, checkpoints, grids and report."""
+    """What is not intact; ``deep`` reads every byte of tables, shards, checkpoints, grids and report."""
     found = list(_tables(root, deep))
     if deep:
         for part in (_pixels, _checkpoints, _grids):
@@ -49,10 +49,10 @@ def check(root: DataRoot, *, deep: bool) -> list[Finding]:
 
 
 def repair(root: DataRoot, findings: Sequence[Finding]) -> list[str]:
-    """Clear the way for making again what is wrong; the commands that do, none where nothing could be done.
+    """Prepare remaking what is wrong; return the commands that do it, none if nothing can be done.
 
     Damaged bytes are set aside under ``.damaged``, never deleted. Nothing is touched while a finding has no such cure
-    (a table that cannot be read, a card that is none).
+    (a table that cannot be read, a damaged card).
     """
     if not all(finding.mendable for finding in findings):
         return []
@@ -69,7 +69,7 @@ def repair(root: DataRoot, findings: Sequence[Finding]) -> list[str]:
 
 
 def _made_by_dvc(out: Path) -> bool:
-    """Whether a stage of the pipeline made an output, so that DVC may hold a copy."""
+    """Whether a pipeline stage made an output, so that DVC may have a copy."""
     lock = Path("dvc.lock")
     stages = yaml.safe_load(lock.read_text())["stages"].values() if lock.exists() else ()
     return any(made["path"] == out.as_posix() for stage in stages for made in stage.get("outs", ()))
@@ -111,7 +111,7 @@ def _judge(root: DataRoot, entry: Slice, deep: bool) -> Finding | None:
     if found == entry.card.fingerprint:
         return None
     name = cards.stem(entry.card.table, entry.card.slice)
-    return Finding(f"table '{name}' has fingerprint {found}, its card says {entry.card.fingerprint}", (entry,))
+    return Finding(f"table '{name}' has fingerprint {found}, but its card says {entry.card.fingerprint}", (entry,))
 
 
 def _pixels(root: DataRoot) -> Iterator[Finding]:
@@ -130,7 +130,7 @@ def _checkpoints(root: DataRoot) -> Iterator[Finding]:
 
 def _grids(root: DataRoot) -> Iterator[Finding]:
     for folder in sorted((root.local / "grid").glob("[!.]*")):
-        mine = "" if _made_by_dvc(folder) else "; `dhs inject` makes it again"
+        mine = "" if _made_by_dvc(folder) else "; `dhs inject` remakes it"
         yield from _blobs({path: f"{told}{mine}" for path, told in grid_problems(folder).items()})
 
 
@@ -140,13 +140,13 @@ def _blobs(problems: dict[Path, str]) -> Iterator[Finding]:
 
 
 def _out(root: DataRoot, blob: Path) -> Path:
-    """The output of DVC that a file belongs to."""
+    """The DVC output that a file belongs to."""
     parts = blob.relative_to(root.local).parts
     return root.local.joinpath(*parts[: 1 if parts[0] == root.cutouts.name else 2])
 
 
 def _set_aside(root: DataRoot, blob: Path) -> None:
-    """Move what is damaged out of the way; what is missing needs no way."""
+    """Move what is damaged out of the way; what is missing needs nothing."""
     if not blob.exists():
         return
     kept = root.local / ".damaged" / blob.relative_to(root.local)

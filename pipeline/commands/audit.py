@@ -1,4 +1,4 @@
-"""Auditing a finder that is not ours, and taking one out again."""
+"""Auditing a user's own finder, and removing it again."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ import click
     "--trained-on",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="LIST.csv",
-    help="What the finder was trained on, by galaxy_id or by ra and dec (degrees); leakage is then measured.",
+    help="What the finder was trained on: galaxy_id, or ra and dec (degrees); leakage is then measured.",
 )
 @click.option(
     "--within",
     default=1.0,
     show_default=True,
-    help="Objects this near (arcsec) to a listed position are the listed one.",
+    help="Radius (arcsec) within which an object matches a listed position.",
 )
 def audit(finder: str, name: str, output: Any, trained_on: Path | None, within: float) -> None:
     """Measure the completeness of your own finder.
 
-    PACKAGE:OBJECT is importable from here: a function, an object with `score`, a class that makes one, or a torch
-    module. It takes stamps (batch, band, y, x) in nanomaggies, bands g, r, z, and gives one logit per stamp (or
-    probabilities, which it declares). It is tried on stamps of this lake first; one that fails changes nothing.
+    PACKAGE:OBJECT can be imported from here: a function, an object with `score`, a class that makes one, or a torch
+    module. It takes stamps (batch, band, y, x) in nanomaggies, bands g, r, z, and returns one logit per stamp (or
+    a probability, if it declares so). It is tried on stamps of this lake first; one that fails changes nothing.
     Example: dhs audit my_finder:finder --name mine
     """
     from pipeline import audit as audits
@@ -47,7 +47,7 @@ def audit(finder: str, name: str, output: Any, trained_on: Path | None, within: 
 @click.command()
 @click.argument("name")
 def forget(name: str) -> None:
-    """Take out the finder NAME that `dhs audit` enlisted, with what was measured of it; nothing else changes.
+    """Remove the finder NAME that `dhs audit` added, with its results; nothing else changes.
 
     Example: dhs forget mine
     """
@@ -55,4 +55,4 @@ def forget(name: str) -> None:
 
     for removed in forgetting.forget(name, params.root()):
         click.echo(f"removed {removed}")
-    click.echo("the report shows it until `dvc repro report` makes it anew")
+    click.echo("the report still shows it until `dvc repro report` remakes it")

@@ -31,7 +31,7 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--host-model", type=click.Choice(["IM1", "IM2"]), help="IM2: the lens is shaped like its host."),
         click.option(
             "--psf-fwhm-nea", default=1.2, show_default=True,
-            help="r-band psfsize (arcsec) of hosts that do not bring theirs: the FWHM of the Gaussian with the PSF's "
+            help="r-band psfsize (arcsec) of hosts without one: the FWHM of the Gaussian with the PSF's "
             "noise-equivalent area.",
         ),
         click.option(

@@ -78,13 +78,15 @@ def lineage(name: str) -> None:
 
 
 @click.command()
-@click.option("--repair", is_flag=True, help="Forget what is gone, set aside what is damaged, say what makes it again.")
+@click.option(
+    "--repair", is_flag=True, help="Forget what is lost, set aside what is damaged, print the commands that remake it."
+)
 @click.option("--deep", is_flag=True, help="Read every byte: tables, stamps, checkpoints, grids, report.")
 def verify(repair: bool, deep: bool) -> None:
-    """Compare what was made with its cards and checksums; exit code 1 where something is wrong.
+    """Check everything against its cards and checksums; exit code 1 if something is wrong.
 
-    What cannot be read (a disk or network that is away) is never forgotten, and nothing is deleted: damaged files go to
-    `.damaged` under the data folder.
+    What cannot be read (an unmounted disk, a network that is down) is never forgotten, and nothing is deleted: damaged
+    files go to `.damaged` under the data folder.
     """
     from pipeline import verifying
     from pipeline.params import root
@@ -93,12 +95,12 @@ def verify(repair: bool, deep: bool) -> None:
     for finding in findings:
         click.echo(finding.sentence, err=True)
     if not findings:
-        click.echo("everything is as it was made" if deep else "every pin is held by the lake")
+        click.echo("everything is intact" if deep else "every pinned version is in the lake")
         return
     commands = verifying.repair(root(), findings) if repair else []
     if commands:
-        click.echo(f"the way is clear; run {', then '.join(f'`{command}`' for command in commands)}")
+        click.echo(f"ready to remake; run {', then '.join(f'`{command}`' for command in commands)}")
         return
     if not repair and all(finding.mendable for finding in findings):
-        click.echo(f"to make it whole: `dhs verify{' --deep' if deep else ''} --repair`", err=True)
+        click.echo(f"to repair: `dhs verify{' --deep' if deep else ''} --repair`", err=True)
     raise click.exceptions.Exit(1)

@@ -37,10 +37,10 @@ def compare() -> None:
 @click.option("--generation", required=True, help="The scorer.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows to a .parquet, .csv or .fits file.")
 def score(folder: Path, generation: str, out: Path | None) -> None:
-    """Score the cut-outs of FOLDER and the folders in it, one row per file, with the reason where there is no score.
+    """Score the cut-outs in FOLDER and its subfolders, one row per file, with the reason if there is no score.
 
-    NPZ files with `cutout` (y, x, band) float32 nMgy and `meta_*` values; FITS cubes (band, y, x) as the survey's
-    viewer serves them.
+    NPZ files with `cutout` (y, x, band) float32 nMgy and `meta_*` values; FITS cubes (band, y, x) as
+    served by the survey's viewer.
     """
     from pipeline.export import deliver
     from pipeline.foreign import score_folder

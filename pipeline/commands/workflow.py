@@ -8,7 +8,7 @@ import click
 @click.command()
 @click.argument("stage")
 @click.option("--generation", help="The scorer, for stages that run once per model.")
-@click.option("--named", metavar="STAGE@GENERATION", help="The same by the name of DVC's stage, as DVC_STAGE has it.")
+@click.option("--named", metavar="STAGE@GENERATION", help="The same, by the DVC stage name (as in DVC_STAGE).")
 def run(stage: str, generation: str | None, named: str | None) -> None:
     """Run one STAGE with the parameters of params.yaml; this is what DVC calls.
 
@@ -25,7 +25,7 @@ def run(stage: str, generation: str | None, named: str | None) -> None:
 def train(generation: str, settings: tuple[str, ...]) -> None:
     """Train GENERATION, any of docs/training.md, after the stages and generations it needs.
 
-    It enters `train` of params.yaml, with whatever settings are given, and DVC runs what is not up to date.
+    It is added to `train` in params.yaml, with any settings given, and DVC runs what is not up to date.
     Examples: dhs train gen5a-audit; dhs train gen1 network.pretrained=false loop.epochs=20
     """
     from pipeline.generations import enlist
@@ -59,8 +59,8 @@ def use(name: str) -> None:
     from pipeline import params as parameters
 
     kept = parameters.use(name)
-    finders = f" and the finders enlisted here ({', '.join(kept)})" if kept else ""
-    click.echo(f"params.yaml now holds '{name}'{finders}; `dvc repro` runs what that changes")
+    finders = f" and the finders added here ({', '.join(kept)})" if kept else ""
+    click.echo(f"params.yaml now holds '{name}'{finders}; `dvc repro` runs what this changes")
 
 
 @params.command()

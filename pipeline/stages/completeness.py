@@ -49,7 +49,7 @@ def run(context: SparkRun, params: CompletenessParams) -> None:
 def _joint(
     context: SparkRun, facts: Mapping[str, object], points: Sequence[Threshold], edges: Sequence[float]
 ) -> pd.DataFrame:
-    """Intervals with the uncertainty of the derived thresholds, one per row that holds an injection."""
+    """Intervals with the uncertainty of the derived thresholds, one per row that contains an injection."""
     scores = context.read("scores", ["negative_use", "probability"], slices=[str(facts["generation"])])
     fixing = scores.filter(pc.equal(scores["negative_use"], THRESHOLD))["probability"].to_numpy()
     derived = {p.threshold_id: bootstrap_thresholds(fixing, p.target_fpr) for p in points if p.status == "measured"}

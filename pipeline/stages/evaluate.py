@@ -1,4 +1,4 @@
-"""Score every cut-out of the audit manifest with one finder, fix its thresholds, and measure it on the test split."""
+"""Score every cut-out of the audit manifest with one finder, fix its thresholds, and evaluate it on the test split."""
 
 from __future__ import annotations
 

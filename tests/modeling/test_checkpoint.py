@@ -242,7 +242,7 @@ def test_external_finders(tmp_path: Path) -> None:
     assert broken.name == "broken"
     with pytest.raises(DataError, match="must return 3 logits"):
         broken.score(stamps)
-    with pytest.raises(DataError, match=r"cannot be imported: .*; install its package, or put it into"):
+    with pytest.raises(DataError, match=r"cannot be imported: .*; install its package, or put it in"):
         load_scorer("no.such.package:thing")
     with pytest.raises(ParameterError, match="'scorer' must be"):
         load_scorer(tmp_path / "absent")

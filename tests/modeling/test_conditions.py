@@ -53,7 +53,7 @@ def test_conditions_that_are_not_known_are_refused(scorer: CheckpointScorer) -> 
         scorer.score(stamps)
     with pytest.raises(ParameterError, match=r"'conditions' must be \(3, 1\)"):
         scorer.score(stamps, np.ones((3, 2)))
-    with pytest.raises(DataError, match="needs psfsize_r, and 2 of 3 stamps have none that is positive"):
+    with pytest.raises(DataError, match="needs psfsize_r, but 2 of 3 stamps lack positive values"):
         scorer.score(stamps, np.array([[1.2], [0.0], [np.nan]]))
 
 

@@ -154,7 +154,7 @@ def test_what_is_declared_twice_must_agree_and_is_part_of_the_identity() -> None
     assert len(ids) == 3
     own = scorer("Plain").scorer_id
     assert scorer("Plain", identity=own).scorer_id == own
-    with pytest.raises(DataError, match="is not the one that was enlisted"):
+    with pytest.raises(DataError, match="is not the one that was audited"):
         scorer("Plain", identity=own, version="2")
 
 
@@ -175,7 +175,7 @@ class Odd(Base):
         (["a", "b", "c"], "got list with values of type <U1"),
         ([True, False, True], "got list with values of type bool"),
         ([1j, 0, 0], "got list with values of type complex128"),
-        ([[1.0], [1.0, 2.0], [3.0]], "got a list of unequal parts"),
+        ([[1.0], [1.0, 2.0], [3.0]], "got a list of unequal lengths"),
         ([1.0, np.nan, np.inf], "returned 2 of 3 logits that are not finite"),
     ],
 )
@@ -220,9 +220,11 @@ class Undecided(Base):
 
 
 def test_a_finder_that_cannot_be_made_or_asks_for_too_much_is_refused() -> None:
-    with pytest.raises(DataError, match=r"cannot be made: TypeError: .*path.*; it is called without arguments"):
+    with pytest.raises(
+        DataError, match=r"cannot be created: TypeError: .*path.*; its class is called without arguments"
+    ):
         scorer("NeedsPath")
-    with pytest.raises(DataError, match="takes stamps of 10 pixels, and those here have 9"):
+    with pytest.raises(DataError, match="takes stamps of 10 pixels, and these have 9"):
         scorer("Wide").score(stamps(2))
     with pytest.raises(ParameterError, match=rf"'{HERE}:Nowhere.stamp_pixels' must be"):
         scorer("Nowhere")
@@ -276,7 +278,7 @@ def test_the_finders_of_shared_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.zeros((70, 3, 101, 101), np.float32) + stamps(70)[..., :1, :1]
     pixels[3, :, 20:30] = NAN
     assert len(load_scorer("finders:PlainNetwork").score(pixels)) == 70
-    with pytest.raises(DataError, match="takes stamps of 128 pixels, and those here have 101"):
+    with pytest.raises(DataError, match="takes stamps of 128 pixels, and these have 101"):
         load_scorer("finders:TooLarge").score(pixels)
     with pytest.raises(DataError, match="returned 10 of 70 logits that are not finite"):
         load_scorer("finders:SometimesNaN").score(pixels)

@@ -123,7 +123,7 @@ def test_a_work_folder_that_was_damaged_is_named(
     one = small.model_copy(update={"loop": small.loop.model_copy(update={"epochs": 1, "keep_every_epochs": 0})})
     train(one, *splits, tmp_path)
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=rf"{name} of a run that was interrupted cannot be read .*: delete"):
+    with pytest.raises(DataError, match=rf"{name} of an interrupted run cannot be read .*: delete"):
         train(one, *splits, tmp_path)
 
 

@@ -38,7 +38,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         ("Chances", r'within \[0, 1\].* output = "probabilities"'),
         ("AfraidOfHoles", r"of 64 logits that are not finite: .* \(also for stamps with unobserved pixels\)"),
         ("ByCompany", "scores a stamp differently in another batch"),
-        ("TooLarge", "takes stamps of 128 pixels, and those here have 101"),
+        ("TooLarge", "takes stamps of 128 pixels, and these have 101"),
         ("Absent", "cannot be imported"),
     ],
 )
@@ -87,7 +87,7 @@ def test_a_finder_that_fails_on_the_way_is_taken_out_again(finished: Checkout, m
         raise DarkHaloError("the pipeline stopped")
 
     monkeypatch.setattr(audit, "reproduce", stop)
-    with pytest.raises(DarkHaloError, match="theirs could not be measured, and is not audited; nothing else changed"):
+    with pytest.raises(DarkHaloError, match="theirs could not be measured and is not audited; nothing else changed"):
         audit.audit(f"{FINDERS}:Brightness", "theirs")
     assert state(finished.folder) == before
     monkeypatch.setattr(audit, "reproduce", lambda *targets: None)
@@ -120,7 +120,7 @@ def test_params_use_keeps_the_finders_that_were_enlisted(
 def test_only_somebody_elses_finder_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
     root = params.root()
-    with pytest.raises(ParameterError, match="'name' must be a finder of somebody else's"):
+    with pytest.raises(ParameterError, match="'name' must be a user's own finder"):
         forget("demo1", root)
     with pytest.raises(ParameterError, match="'name' must be one of the finders that are not trained here"):
         forget("nobody", root)

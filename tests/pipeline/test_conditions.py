@@ -72,7 +72,9 @@ def test_the_grid_gives_injections_the_conditions_of_their_hosts(context: RunCon
     planned = plan(params.typed(GridParams, "grid"), lost, context.seed)
     found = run_batch(planned, rows, load, Sized(SeesConditions("psfsize_r", "psfsize_g"), 101))  # type: ignore[arg-type]
     assert set(found["status"].to_pylist()) == {"failed"}
-    assert found["reason"][0].as_py() == f"host {found['galaxy_id'][0].as_py()} lacks one of psfsize_r, psfsize_g"
+    assert (
+        found["reason"][0].as_py() == f"host {found['galaxy_id'][0].as_py()} lacks at least one of psfsize_r, psfsize_g"
+    )
 
 
 def test_diagnostics_embed_with_conditions(context: RunContext) -> None:
@@ -107,4 +109,4 @@ def test_dhs_score_takes_conditions_from_the_files_or_says_which_lack_them(
     found = foreign.score_folder(tmp_path, "demo1").to_pandas().sort_values("ra")
     assert found["score"].iloc[0] == pytest.approx(np.log(1.5 * 200.0))
     assert np.isnan(found["score"].iloc[1])
-    assert found["reason"].tolist() == [None, "lacks one of meta_psfsize_r, meta_psfdepth_r"]
+    assert found["reason"].tolist() == [None, "lacks at least one of meta_psfsize_r, meta_psfdepth_r"]

@@ -44,7 +44,7 @@ def test_the_path_of_a_library_that_hides_it_is_found(tmp_path: Path) -> None:
     missing = tmp_path / "gone.parquet"
     with pytest.raises(OSError) as caught:  # noqa: PT011 - which kind it is belongs to Arrow
         ds.dataset([str(missing)], format="parquet").to_table()
-    assert str(edge.explained(caught.value)).startswith(f"{missing}: there is no such file or folder")
+    assert str(edge.explained(caught.value)).startswith(f"{missing}: no such file or folder")
 
 
 def test_memory_and_the_projects_own_errors_are_sentences() -> None:

@@ -29,7 +29,7 @@ def test_found_and_missed_are_divided_by_the_threshold() -> None:
     gallery = errors(test, store, "demo1", ("p0.05", 0.05))
     assert [len(row.stamps) for row in gallery.rows] == [3, 0, 2], "nothing below the threshold is called missed"
     assert "demo1, threshold p0.05" in gallery.caption
-    assert "0 of 3 listed lenses are missed, 2 of 2 negatives are mistaken" in gallery.caption
+    assert "0 of 3 listed lenses are missed, 2 of 2 negatives are mistaken for lenses" in gallery.caption
 
 
 def test_galleries_and_candidates_follow_the_declared_model() -> None:

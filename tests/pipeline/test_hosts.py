@@ -60,7 +60,9 @@ def test_hosts_are_validation_negatives_with_the_manifests_conditions(root: Data
 
 @pytest.mark.parametrize("changes", [{"psfsize_r": None}, {"psfdepth_r": 0.0}])
 def test_no_host_at_all_says_what_is_missing(root: DataRoot, changes: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match=r"of [0-9]+ validation negatives kept for it none has a psfsize_r and a psf"):
+    with pytest.raises(
+        DataError, match=r"none of the [0-9]+ validation negatives kept for that has a psfsize_r and a psf"
+    ):
         host_table(tables(root, **changes))
 
 
