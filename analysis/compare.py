@@ -19,6 +19,7 @@ from lake.errors import DataError
 
 INDISTINGUISHABLE = "indistinguishable"
 _FEWEST_HOSTS = 2
+_RESAMPLES = 1000
 HEADLINES = (
     "auc",
     "trivial/auc",
@@ -37,6 +38,22 @@ HEADLINES = (
 
 
 @dataclass(frozen=True)
+class Fixing:
+    """The negatives that fixed a derived threshold of two models: probabilities of the same galaxies in one order."""
+
+    probability_a: np.ndarray
+    probability_b: np.ndarray
+    target_fpr: float
+
+    def thresholds(self, resample: np.ndarray) -> tuple[float, float]:
+        """Both thresholds of a resample (indices) of the negatives."""
+        rank = int(np.floor(self.target_fpr * len(resample) + 1e-9))
+        place = len(resample) - 1 - rank
+        first, second = self.probability_a[resample], self.probability_b[resample]
+        return float(np.partition(first, place)[place]), float(np.partition(second, place)[place])
+
+
+@dataclass(frozen=True)
 class PairedCompleteness:
     """Difference in completeness of two models on the same injections."""
 
@@ -50,10 +67,11 @@ class PairedCompleteness:
     """Completeness of b minus that of a."""
     low: float
     high: float
-    """95 % interval, hosts as the sampling unit; NaN with one host."""
+    """95 % interval, hosts (and negatives behind derived thresholds) as the sampling units; NaN with one host."""
     standard_error: float
+    """Of hosts and, where the thresholds are derived, of the negatives that fixed them."""
     mcnemar_p: float
-    """Exact McNemar test; it takes injections as independent, so shared hosts make it optimistic."""
+    """Exact McNemar test; it takes injections as independent and thresholds as exact, which makes it optimistic."""
 
     @property
     def indistinguishable(self) -> bool:
@@ -103,10 +121,13 @@ def paired_auc_tests(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame([_auc_row(a, b, scores[a], scores[b]) for a, b in itertools.combinations(scores, 2)])
 
 
-def paired_completeness(a: pd.DataFrame, b: pd.DataFrame, threshold_a: float, threshold_b: float) -> PairedCompleteness:
+def paired_completeness(
+    a: pd.DataFrame, b: pd.DataFrame, threshold_a: float, threshold_b: float, fixing: Fixing | None = None
+) -> PairedCompleteness:
     """Two models on one grid: frames have `grid_id`, `injection_id`, `galaxy_id` (host), `status`, `probability`.
 
-    Injections that either model could not score are left out of both.
+    Injections that either model could not score are left out of both. Derived thresholds come with the negatives that
+    fixed them: their uncertainty is then part of the interval.
     """
     grids = set(a["grid_id"]) | set(b["grid_id"])
     if len(grids) != 1:
@@ -124,6 +145,8 @@ def paired_completeness(a: pd.DataFrame, b: pd.DataFrame, threshold_a: float, th
     hit_a, hit_b = both["probability_a"] > threshold_a, both["probability_b"] > threshold_b
     change = hit_b.astype(float) - hit_a.astype(float)
     difference, error, hosts = _clustered_mean(change.to_numpy(), both["galaxy_id"].to_numpy())
+    if fixing is not None:
+        error = float(np.hypot(error, _threshold_error(both, fixing)))
     low, high = _change_interval(difference, error, hosts)
     only_a, only_b = int((hit_a & ~hit_b).sum()), int((hit_b & ~hit_a).sum())
     discordant = only_a + only_b
@@ -182,6 +205,17 @@ def _auc_row(a: str, b: str, first: pd.DataFrame, second: pd.DataFrame) -> dict[
         "left_out": len(first) + len(second) - 2 * len(both),
         "verdict": verdict,
     }
+
+
+def _threshold_error(both: pd.DataFrame, fixing: Fixing) -> float:
+    """Standard error of the difference from the thresholds alone: both of each resample of the shared negatives."""
+    rng = np.random.default_rng(len(both))
+    first, second = (np.sort(both[f"probability_{side}"].to_numpy(float)) for side in "ab")
+    changes = []
+    for _ in range(_RESAMPLES):
+        cut_a, cut_b = fixing.thresholds(rng.integers(len(fixing.probability_a), size=len(fixing.probability_a)))
+        changes.append(np.searchsorted(first, cut_a, side="right") - np.searchsorted(second, cut_b, side="right"))
+    return float(np.std(changes, ddof=1)) / len(both)
 
 
 def _clustered_mean(values: np.ndarray, clusters: np.ndarray) -> tuple[float, float, int]:

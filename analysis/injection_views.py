@@ -57,6 +57,13 @@ def midpoints(values: pd.Series) -> list[float]:
     return [float(distinct[0] - half[0]), *inner.tolist(), float(distinct[-1] + half[-1])]
 
 
+def at_values(view: pd.DataFrame, column: str, values: pd.Series) -> pd.DataFrame:
+    """A view in bins of `midpoints(values)`, each bin named by the value that it holds, not by its edges."""
+    distinct = np.unique(values.to_numpy(float))
+    held = distinct[np.searchsorted(distinct, view[f"{column}_low"].to_numpy(float))]
+    return view.assign(**{f"{column}_low": held, f"{column}_high": held})
+
+
 def _counts(cell: np.ndarray, hosts: pd.Series, hit: pd.Series) -> pd.DataFrame:
     """Per occupied cell the counts and the sums over its hosts."""
     keyed = pd.DataFrame({"cell": cell, "host": hosts.to_numpy(), "hit": hit.to_numpy()})

@@ -17,6 +17,7 @@ from lake import cards
 from lake.errors import LakeError
 from lake.provenance import git_commit, pipeline_version
 from lake.root import DataRoot
+from lake.split import THRESHOLD
 from lake.stamps import StampStore
 from lake.survey import BANDS
 from modeling.card import CARD, FINDER, read_card
@@ -116,6 +117,7 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
         checkpoint_id=str(scores["checkpoint_id"].iloc[0]),
         facts={**_facts(context, name), **contamination(scores[scores["split"] == _SPLIT])},
         scores=scores[scores["split"] == _SPLIT],
+        fixing=scores.loc[scores["negative_use"] == THRESHOLD, ["galaxy_id", "probability"]],
         diagnostics=context.read("diagnostics", slices=runs).to_pandas(),
         gates=context.read("gates", slices=runs).to_pandas(),
         completeness=context.read("completeness", slices=[name]).to_pandas(),

@@ -78,7 +78,7 @@ def heat_panels(cells: pd.DataFrame, axes3: tuple[Axis, Axis, Axis], title: str,
 def completeness_curves(views: Mapping[str, Mapping[str, pd.DataFrame]], title: str) -> Picture:
     """Completeness along several parameters: per axis label and model, rows of `injection_views.along`.
 
-    Points are at bin centres; bars are host-clustered 95 % intervals.
+    Points are at bin centres, or at the values of a gridded parameter; bars are host-clustered 95 % intervals.
     """
     columns = min(len(views), 3)
     lines = -(-len(views) // columns)
@@ -108,7 +108,8 @@ def _curve(axes: Axes, rows: pd.DataFrame, colour: str, name: str, shift: float)
     y = rows["completeness"].to_numpy(float)
     bounds = np.stack([rows["host_clustered_95_low"], rows["host_clustered_95_high"]])
     spread = np.abs(bounds - y) * _PERCENT
-    x = (low + high) / 2.0 + shift * (high - low)
+    spacing = float(np.median(np.diff(low))) if len(low) > 1 else 1.0
+    x = (low + high) / 2.0 + shift * np.where(high > low, high - low, spacing)
     axes.errorbar(x, y * _PERCENT, spread, color=colour, fmt="o-", ms=3.5, lw=1.3, capsize=2, label=name)
 
 

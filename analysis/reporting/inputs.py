@@ -46,6 +46,8 @@ class GenerationInputs:
     """What set that share, in words."""
     scores: pd.DataFrame
     """Rows of `scores` of the reported split: `galaxy_id`, `label`, `score`, `probability`."""
+    fixing: pd.DataFrame
+    """`galaxy_id` and `probability` of the negatives that fixed its derived thresholds."""
     diagnostics: pd.DataFrame
     """Rows of `diagnostics` of its evaluate and diagnose runs."""
     gates: pd.DataFrame

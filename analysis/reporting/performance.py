@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis import roc
 from analysis.calibration import reliability
-from analysis.compare import INDISTINGUISHABLE, paired_auc_tests, paired_completeness
+from analysis.compare import INDISTINGUISHABLE, Fixing, paired_auc_tests, paired_completeness
 from analysis.completeness import ALL, MARGINAL
 from analysis.figures.completeness import heat_map
 from analysis.figures.curves import reliability_figure, roc_figure, score_histograms
@@ -148,7 +148,8 @@ def paired_completeness_view(inputs: ReportInputs) -> TableView | None:
             first, second = marginal_row(a.completeness, name), marginal_row(b.completeness, name)
             if first is None or second is None or not (shown(a, name) and shown(b, name)):
                 continue
-            test = paired_completeness(a.injections, b.injections, first["threshold"], second["threshold"])
+            fixing = _fixing(a, b, name)
+            test = paired_completeness(a.injections, b.injections, first["threshold"], second["threshold"], fixing)
             verdict = INDISTINGUISHABLE if test.indistinguishable else "differs"
             change = f"{100 * test.difference:+.2f} pp [{100 * test.low:+.2f}, {100 * test.high:+.2f}]"
             p_value = f"{test.mcnemar_p:.2g}"
@@ -160,10 +161,20 @@ def paired_completeness_view(inputs: ReportInputs) -> TableView | None:
         *("McNemar p (exact)", "verdict"),
     )
     caption = (
-        "Completeness of two models on the same injections; intervals by host. Below two standard errors a change is "
-        "called indistinguishable, whatever its sign. McNemar's test takes injections as independent."
+        "Completeness of two models on the same injections; intervals by host, with the uncertainty of derived "
+        "thresholds. Below two standard errors a change is called indistinguishable, whatever its sign. McNemar's test "
+        "takes injections as independent and thresholds as exact."
     )
     return TableView(caption, headers, rows) if rows else None
+
+
+def _fixing(a: GenerationInputs, b: GenerationInputs, name: str) -> Fixing | None:
+    """The negatives that fixed a derived threshold of both models; None for a threshold chosen beforehand."""
+    target = float(a.thresholds.set_index("threshold_id")["target_fpr"].get(name, np.nan))
+    if not np.isfinite(target):
+        return None
+    both = a.fixing.merge(b.fixing, on="galaxy_id", suffixes=("_a", "_b"), validate="one_to_one")
+    return Fixing(both["probability_a"].to_numpy(float), both["probability_b"].to_numpy(float), target)
 
 
 def paired_auc_view(inputs: ReportInputs) -> TableView | None:

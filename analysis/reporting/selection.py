@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.figures.completeness import DEPTH, Axis, completeness_curves, heat_panels
 from analysis.figures.style import Picture
-from analysis.injection_views import along, host_false_positives, midpoints, quantile_edges
+from analysis.injection_views import along, at_values, host_false_positives, midpoints, quantile_edges
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import best_interval, marginal_row, points, rate, refused, shown
 from analysis.reporting.views import TableView
@@ -85,10 +85,8 @@ def _curves(models: list[GenerationInputs], threshold_id: str) -> list[tuple[str
     views: dict[str, dict[str, pd.DataFrame]] = {}
     for column, label in PARAMETERS.items():
         if models and all(_varies(item.injections, (column,)) for item in models):
-            edges = {column: _edges(models[0].injections[column])}
-            views[label] = {
-                item.name: along(item.injections, edges, _threshold(item, threshold_id) or 0.0) for item in models
-            }
+            values = models[0].injections[column]
+            views[label] = {item.name: _along_one(item, column, values, threshold_id) for item in models}
     caption = (
         f"Completeness at threshold {threshold_id} ({_rates(models, threshold_id)}) along the parameters of the "
         "injections, all others summed over their prior. Bars: host-clustered 95 % at the threshold's value; points of "
@@ -96,6 +94,11 @@ def _curves(models: list[GenerationInputs], threshold_id: str) -> list[tuple[str
     )
     title = f"Threshold {threshold_id}, summed over all other parameters"
     return [(caption, completeness_curves(views, title))] if views else []
+
+
+def _along_one(item: GenerationInputs, column: str, values: pd.Series, threshold_id: str) -> pd.DataFrame:
+    view = along(item.injections, {column: _edges(values)}, _threshold(item, threshold_id) or 0.0)
+    return at_values(view, column, values) if values.nunique() <= _GRIDDED else view
 
 
 def _plane(item: GenerationInputs, threshold_id: str) -> tuple[str, Picture]:
@@ -107,8 +110,7 @@ def _plane(item: GenerationInputs, threshold_id: str) -> tuple[str, Picture]:
     }
     cells = along(rows, edges, _threshold(item, threshold_id) or 0.0)
     if rows[theta].nunique() <= _GRIDDED:
-        middle = ((cells[f"{theta}_low"] + cells[f"{theta}_high"]) / 2).round(6)
-        cells = cells.assign(**{f"{theta}_low": middle, f"{theta}_high": middle})
+        cells = at_values(cells, theta, rows[theta])
     x, y = (Axis(name, PARAMETERS[name]) for name in _PLANE[:2])
     caption = (
         f"{item.name}: completeness (%) at threshold {threshold_id} ({rate(item, threshold_id)}) over Einstein radius, "

@@ -179,6 +179,7 @@ def generation(name, gain, annulus):
         lens_share_origin="set by its sampler",
         facts={"network": "cpu_small (235k parameters)", "annulus (pixels)": annulus, "best epoch": "11 of 14"},
         scores=table,
+        fixing=pd.DataFrame({"galaxy_id": np.arange(len(FIXING)), "probability": FIXING}),
         diagnostics=pd.DataFrame(outcome.diagnostics_rows(name)),
         gates=pd.DataFrame(outcome.gates_rows(name)),
         completeness=completeness_table(counted.merge(rates, on="threshold_id", how="left")).to_pandas(),

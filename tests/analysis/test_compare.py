@@ -12,12 +12,14 @@ from scipy import stats
 from analysis import roc
 from analysis.candidates import ranked_candidates, viewer_link
 from analysis.compare import (
+    Fixing,
     comparison,
     comparison_outcome,
     completeness_comparison,
     paired_auc_tests,
     paired_completeness,
 )
+from analysis.operating import threshold_at_fpr
 from lake.errors import DataError, ParameterError
 from tests.analysis.report_inputs import generation
 
@@ -89,6 +91,29 @@ def test_shared_hosts_widen_the_paired_interval():
     shared = paired_completeness(injections(a, hosts), injections(b, hosts), 0.5, 0.5)
     assert shared.difference == alone.difference
     assert shared.standard_error == pytest.approx(np.sqrt(10) * alone.standard_error, rel=0.05)
+
+
+def test_the_uncertainty_of_derived_thresholds_is_in_the_paired_interval():
+    """Against a joint bootstrap of negatives and hosts; without the thresholds the interval is far too narrow."""
+    rng = np.random.default_rng(5)
+    shared = rng.normal(size=300)
+    negatives = [shared + 0.8 * rng.normal(size=300) for _ in range(2)]
+    fixing = Fixing(*(1 / (1 + np.exp(-values)) for values in negatives), 0.05)
+    cuts = fixing.thresholds(np.arange(300))
+    assert cuts == tuple(
+        threshold_at_fpr(p, 0.05, 0.95).threshold for p in (fixing.probability_a, fixing.probability_b)
+    )
+    a, b = (np.clip(cut + 0.2 * rng.normal(size=1000), 0, 1) for cut in cuts)
+    found = paired_completeness(injections(a), injections(b), *cuts, fixing)
+    draws = []
+    for _ in range(2000):
+        one, two = fixing.thresholds(rng.integers(300, size=300))
+        rows = rng.integers(1000, size=1000)
+        draws.append((b[rows] > two).mean() - (a[rows] > one).mean())
+    assert found.standard_error == pytest.approx(np.std(draws), rel=0.1)
+    exact = paired_completeness(injections(a), injections(b), *cuts)
+    assert found.difference == exact.difference
+    assert found.high - found.low > 1.5 * (exact.high - exact.low)
 
 
 def test_different_grids_are_not_compared():

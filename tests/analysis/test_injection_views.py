@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.completeness import completeness_table
-from analysis.injection_views import along, host_false_positives, midpoints
+from analysis.injection_views import along, at_values, host_false_positives, midpoints
 from lake.errors import DataError, ParameterError
 from tests.analysis.report_inputs import counts, injections
 
@@ -23,6 +23,7 @@ def rows():
 def test_views_agree_with_the_table(rows):
     """Summed over PSF and depth, the same injections give the counts of the stored cells."""
     view = along(rows, {"theta": midpoints(rows["theta"])}, 0.3)
+    assert at_values(view, "theta", rows["theta"])["theta_low"].tolist() == sorted(rows["theta"].unique())
     table = completeness_table(counts(rows, "demo1", {"p0.3": 0.3})).to_pandas()
     cells = table.query("cell != 'marginal' and threshold_id == 'p0.3' and source_mag_bin == 'all'")
     stored = cells.groupby("theta_e_arcsec")[["n", "detected"]].sum()
@@ -32,6 +33,13 @@ def test_views_agree_with_the_table(rows):
     whole = along(rows, {"theta": [0, 99]}, 0.3).iloc[0]
     for name in ("n", "detected", "host_clustered_95_low", "host_clustered_95_high"):
         assert whole[name] == pytest.approx(marginal[name])
+
+
+def test_a_gridded_parameter_is_shown_at_its_values_however_uneven_they_are(rows):
+    uneven = rows.assign(theta=rows["theta"].rank(method="dense").map({1.0: 0.75, 2.0: 1.0, 3.0: 1.25}).fillna(2.5))
+    view = at_values(along(uneven, {"theta": midpoints(uneven["theta"])}, 0.3), "theta", uneven["theta"])
+    assert view["theta_high"].tolist() == sorted(uneven["theta"].unique())
+    assert view["n"].tolist() == uneven[uneven["status"] == "scored"].groupby("theta").size().tolist()
 
 
 @settings(max_examples=25, deadline=None)
