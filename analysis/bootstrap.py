@@ -24,7 +24,7 @@ class RankingReplicates:
     """McClish-standardised."""
 
     def interval(self, values: Floats, level: float) -> tuple[float, float]:
-        """Percentile interval of one of the metrics; NaN where all replicates agree, which says nothing."""
+        """Percentile interval of one of the metrics; NaN if all replicates agree, which carries no information."""
         tail = (1.0 - level) / 2.0
         low, high = np.nanquantile(values, [tail, 1.0 - tail])
         return (float(low), float(high)) if low < high else (float("nan"), float("nan"))
@@ -40,8 +40,8 @@ def resample_ranking(
 ) -> RankingReplicates:
     """Replicates of AUC and partial AUC.
 
-    Without `clusters` positives and negatives are resampled apart (stratified); with them, whole clusters are drawn
-    (HEALPix pixels, hosts), for scores that are correlated within a cluster.
+    Without `clusters` positives and negatives are resampled separately (stratified); with them, whole clusters are
+    drawn (HEALPix pixels, hosts), for scores that are correlated within a cluster.
     """
     labelled(labels, scores)
     y, s = np.asarray(labels), np.asarray(scores, dtype=np.float64)

@@ -105,8 +105,8 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]
 def cox(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
     """Cox's recalibration slope and intercept: logit P(lens) = intercept + slope * logit p (1 and 0 are ideal).
 
-    A slope below 1 means overconfident scores. NaN where no finite slope is the best one: a class is missing, all
-    probabilities agree, or some probability separates the classes (Albert & Anderson 1984).
+    A slope below 1 means overconfident scores. NaN if there is no finite maximum-likelihood slope: a class is missing,
+    all probabilities are equal, or some probability separates the classes (Albert & Anderson 1984).
     """
     y, p = _checked(labels, probabilities)
     p = np.clip(p, _EPS, 1.0 - _EPS)
@@ -125,7 +125,7 @@ def cox(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
 
 
 def _separated(negative: Floats, positive: Floats) -> bool:
-    """Whether a class is missing, or one class lies on one side of some value, which both may hold."""
+    """Whether a class is missing, or some value separates the classes (both may contain that value)."""
     if not len(negative) or not len(positive):
         return True
     return bool(negative.max() <= positive.min() or positive.max() <= negative.min())

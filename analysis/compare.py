@@ -75,7 +75,7 @@ class PairedCompleteness:
 
     @property
     def indistinguishable(self) -> bool:
-        """Whether the difference is below two standard errors, its interval holds 0, or neither is known."""
+        """Whether the difference is below two standard errors, its interval contains 0, or neither is known."""
         small = not abs(self.difference) >= 2.0 * self.standard_error
         return small or not (self.low > 0.0 or self.high < 0.0)
 
@@ -99,7 +99,7 @@ def completeness_comparison(
 ) -> pd.DataFrame:
     """One row per threshold, one column per generation: completeness with the false-positive rate of its threshold.
 
-    From rows of `completeness` (one grid each) and of `thresholds`; a completeness that is not shown gives its reason.
+    From rows of `completeness` (one grid each) and of `thresholds`; a completeness that is not shown is a reason.
     """
     named = {generation: points(frame) for generation, frame in thresholds.items()}
     rows = []
@@ -228,7 +228,7 @@ def _clustered_mean(values: np.ndarray, clusters: np.ndarray) -> tuple[float, fl
 
 
 def _change_interval(difference: float, error: float, hosts: int) -> tuple[float, float]:
-    """Student's t over hosts; where all hosts agree, Clopper-Pearson's for as many trials as there are hosts."""
+    """Student's t over hosts; if all hosts agree, Clopper-Pearson for as many trials as there are hosts."""
     if hosts < _FEWEST_HOSTS:
         return float("nan"), float("nan")
     if error == 0.0:

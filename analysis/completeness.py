@@ -44,9 +44,9 @@ def with_intervals(counts: pd.DataFrame) -> pd.DataFrame:
 def marginal(cells: pd.DataFrame, source_mag_bin: str = ALL) -> pd.DataFrame:
     """One `marginal` row per threshold: sum(detected) / sum(n) over the cells of one magnitude bin.
 
-    A host serves at several Einstein radii: its cells cannot be added up to hosts. The number of hosts and the
-    clustered interval come from the `marginal` row that SQL counted, where `cells` holds it (each host grouped over all
-    cells); else they are null, unless all cells are of one Einstein radius.
+    A host is used at several Einstein radii, so hosts of cells cannot be summed. The number of hosts and the
+    clustered interval come from the `marginal` row counted by SQL, if `cells` contains it (each host grouped over all
+    cells); otherwise they are null, unless all cells have the same Einstein radius.
     """
     require_one_identity(cells)
     in_bin = cells[cells["source_mag_bin"] == source_mag_bin]
@@ -60,8 +60,8 @@ def marginal(cells: pd.DataFrame, source_mag_bin: str = ALL) -> pd.DataFrame:
 def over_axes(cells: pd.DataFrame, keep: Sequence[str], threshold_id: str, source_mag_bin: str = ALL) -> pd.DataFrame:
     """Completeness along some axes (`theta_e_arcsec`, ...), the other axes summed; one threshold, one magnitude bin.
 
-    A host lies in one bin of seeing and depth, and serves at several Einstein radii: hosts and the clustered interval
-    are null where cells of different radii are summed.
+    A host is in one bin of seeing and depth, but is used at several Einstein radii: hosts and the clustered interval
+    are null if cells of different radii are summed.
     """
     require_one_identity(cells)
     chosen = (cells["threshold_id"] == threshold_id) & (cells["source_mag_bin"] == source_mag_bin)
@@ -101,7 +101,7 @@ def completeness_table(counts: pd.DataFrame) -> pa.Table:
 
 
 def _summed(cells: pd.DataFrame) -> dict[str, object]:
-    """Counts over some cells; hosts and their sums only where no host can be in two of the cells."""
+    """Counts over some cells; hosts and their sums only if no host can be in two of the cells."""
     row: dict[str, object] = {name: int(cells[name].sum()) for name in _COUNTS if name != "hosts"}
     radii = cells["theta_e_arcsec"]
     apart = len(cells) == 1 or (radii.nunique() == 1 and bool(radii.notna().all()))
@@ -121,20 +121,20 @@ def _marginal_row(cells: pd.DataFrame, threshold_id: str) -> dict[str, object]:
 
 
 def _hosts_as_counted(rows: pd.DataFrame, counted: pd.DataFrame) -> pd.DataFrame:
-    """Take hosts and their sums from rows in which each host was grouped over all cells, where there are such rows."""
+    """Take hosts and their sums from rows in which each host is grouped over all cells, if there are such rows."""
     if counted.empty:
         return rows
     known = counted.set_index("threshold_id")
     counted_n = rows["threshold_id"].map(known["n"])
     if (counted_n.notna() & (counted_n != rows["n"])).any():
-        raise DataError("marginal rows hold other injections than the cells they are of")
+        raise DataError("the marginal rows do not cover the same injections as their cells")
     for column in ("hosts", *(name for name in HOST_SUMS if name in counted.columns)):
         rows[column] = rows["threshold_id"].map(known[column]).astype(float)
     return rows
 
 
 def _clustered(rows: pd.DataFrame, k: np.ndarray, n: np.ndarray) -> Interval:
-    """The interval by hosts; null where hosts or their sums are not known."""
+    """The host-clustered interval; null if hosts or their sums are not known."""
     m = rows["hosts"].to_numpy(float)
     if all(name in rows.columns for name in HOST_SUMS):
         facts = [m, *(rows[name].to_numpy(float) for name in HOST_SUMS)]

@@ -14,7 +14,7 @@ class EvaluateParams(Section):
     """Stratified resamples behind the intervals of TPR at FPR and partial AUC."""
     fpr_points: tuple[float, ...]
     """False-positive rates at which the true-positive rate is read, and whose thresholds (`fpr1e-3@val`) are fixed on
-    the validation negatives kept for them; one with fewer than ten negatives expected above is not measurable."""
+    the validation negatives kept for them; a rate with fewer than ten negatives expected above it is not measurable."""
     partial_auc_fprs: tuple[float, ...]
     """Upper false-positive rates of the partial AUC."""
     tpr_point: float = Field(gt=0, le=1)
@@ -22,7 +22,7 @@ class EvaluateParams(Section):
     probability_thresholds: tuple[float, ...]
     """Fixed thresholds on the probability (`p0.5`)."""
     selective_fpr_max: float = Field(gt=0, lt=1)
-    """A fixed threshold that lets more of the test negatives through than this is not selective: the report then
+    """A fixed threshold exceeded by more than this fraction of the test negatives is not selective: the report then
     shows the rate instead of a completeness."""
     calibration_bins: int = Field(ge=2)
     """Equal-width bins of ECE, MCE and the reliability curve."""
@@ -108,4 +108,4 @@ class ReportParams(Section):
     headline_generation: str | None
     """Model whose candidates and galleries are shown; null: the first of `audited` when the parameters are resolved."""
     headline_threshold_id: str
-    """Threshold of the completeness figures in the heading, e.g. `fpr1e-3@val`: one that the sample can measure."""
+    """Threshold of the headline completeness, e.g. `fpr1e-3@val`; it must be measurable with the sample."""

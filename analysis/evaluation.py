@@ -28,7 +28,7 @@ _JOINT = "Jeffreys, mixed over the bootstrap distribution of the threshold"
 def evaluate(
     objects: pd.DataFrame, thresholds: Sequence[Threshold], params: EvaluateParams, rng: np.random.Generator
 ) -> Outcome:
-    """Measure one model on one split, at thresholds that were fixed on other objects.
+    """Measure one model on one split, at thresholds fixed on other objects.
 
     `objects`: one row per valid scored cut-out with `label` (0/1), `score` (logit), `probability`; optionally
     `seen_in_training` and any of `STRATA`. Curves for figures come back in `arrays` (`roc`, `reliability`).
@@ -84,7 +84,7 @@ def _ranking(
 
 
 def _at_rates(labels: np.ndarray, scores: np.ndarray, params: EvaluateParams) -> Iterator[Measure]:
-    """The ROC at the rates asked for: the curve's own thresholds, which are this sample's and have no name."""
+    """The ROC at the requested rates; its thresholds are those of this sample and have no names."""
     positives, negatives = scores[labels == 1], scores[labels == 0]
     for fpr in params.fpr_points:
         name = f"tpr_at_fpr/{fpr:g}"
@@ -94,7 +94,9 @@ def _at_rates(labels: np.ndarray, scores: np.ndarray, params: EvaluateParams) ->
         point = threshold_at_fpr(negatives, fpr, TABLE_LEVEL)
         hit, of = recall_at(positives, point.threshold)
         low, high = tpr_interval(positives, negatives, fpr, TABLE_LEVEL)
-        yield Measure(name, hit / of, low, high, of, "", f"{_JOINT}; FPR of the curve there {point.reached_fpr:.2e}")
+        yield Measure(
+            name, hit / of, low, high, of, "", f"{_JOINT}; FPR of the curve at that point {point.reached_fpr:.2e}"
+        )
     rate, _ = fpr_at_tpr(positives, negatives, params.tpr_point)
     low, high = fpr_interval(positives, negatives, params.tpr_point, TABLE_LEVEL)
     yield Measure(f"fpr_at_tpr/{params.tpr_point:g}", rate, low, high, len(negatives), "", _JOINT)

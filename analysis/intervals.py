@@ -92,7 +92,7 @@ def clustered(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level:
 
 
 def effective_counts(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level: float) -> tuple[Floats, Floats]:
-    """Independent successes and trials that say as much as the clustered ones, for an interval at `level`."""
+    """Independent successes and trials equivalent to the clustered ones, for an interval at `level`."""
     k, n = _counts(successes, trials)
     m = np.asarray(sums.clusters, dtype=np.float64)
     effect = design_effect(k, n, sums)
@@ -106,12 +106,12 @@ def effective_counts(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums,
 
 
 def mixture(successes: Floats, trials: Floats, weights: Floats, level: float) -> Interval:
-    """Interval of a proportion that is counted at an uncertain threshold, one per row.
+    """Interval of a proportion counted at an uncertain threshold, one per row.
 
     `successes` and `trials` are (rows, values of the threshold), effective counts where clusters share outcomes;
     `weights` (values) are the probabilities of those values. The interval is equal-tailed in the mixture of the
-    Jeffreys posteriors Beta(k + 1/2, n - k + 1/2). It starts at 0 where some value of the threshold has no success and
-    ends at 1 where some has no failure; NaN where there are no trials.
+    Jeffreys posteriors Beta(k + 1/2, n - k + 1/2). It starts at 0 if some value of the threshold has no success and
+    ends at 1 if some has no failure; NaN if there are no trials.
     """
     tail = _tail(level)
     empty = np.asarray((trials <= 0).any(axis=1))
@@ -123,7 +123,7 @@ def mixture(successes: Floats, trials: Floats, weights: Floats, level: float) ->
 
 
 def _mixture_quantile(a: Floats, b: Floats, weights: Floats, at: float) -> Floats:
-    """By bisection on the distribution function: its terms are smooth and rise."""
+    """By bisection on the distribution function, whose terms are smooth and increasing."""
     low, high = np.zeros(len(a)), np.ones(len(a))
     for _ in range(_HALVINGS):
         middle = (low + high) / 2.0

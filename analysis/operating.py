@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold derived from negatives, and the rate that it reaches on the same ones."""
+    """A threshold derived from negatives, and the rate that it reaches on those same negatives."""
 
     threshold: float
     target_fpr: float
@@ -39,16 +39,16 @@ class OperatingPoint:
 
 
 LEAST_ABOVE = 10
-"""Negatives expected above a derived threshold, at least; fewer, and it is an extreme of a small sample."""
+"""Minimum number of negatives expected above a derived threshold; with fewer it is an extreme of a small sample."""
 
 
 def negatives_needed(fpr: float) -> int:
-    """Negatives that put `LEAST_ABOVE` of them above the threshold at a false-positive rate."""
+    """Negatives needed to have `LEAST_ABOVE` of them above the threshold at a false-positive rate."""
     return int(np.ceil(LEAST_ABOVE / fpr - 1e-9))
 
 
 def not_measurable(negatives: int, fpr: float) -> str | None:
-    """Why a sample cannot measure a false-positive rate; None where it can."""
+    """Why a sample cannot measure a false-positive rate; None if it can."""
     needed = negatives_needed(fpr)
     return f"not measurable with {negatives:,} negatives, needs {needed:,}" if negatives < needed else None
 

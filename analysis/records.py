@@ -120,11 +120,13 @@ def not_measured(name: str, threshold: float, rule: str) -> Gate:
 
 
 def seen_gate(name: str, seen: pd.Series, rule: str) -> Gate:
-    """PASS where none of the objects has been seen by the model; not measured where that is not known of some."""
+    """PASS if the model has seen none of the objects; NOT MEASURED if that is unknown for some of them."""
     known = seen.astype("boolean")
     count, unknown = int(known.sum()), int(known.isna().sum())
     if unknown and not count:
-        return not_measured(name, 0.0, f"{rule}; what the model was trained on is not known of {unknown:,} objects")
+        return not_measured(
+            name, 0.0, f"{rule}; for {unknown:,} objects it is not known whether the model was trained on them"
+        )
     return Gate(name, "FAIL" if count else "PASS", float(count), math.nan, math.nan, 0.0, rule)
 
 

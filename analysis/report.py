@@ -80,16 +80,16 @@ def _completeness(inputs: ReportInputs) -> Part:
     words = (
         "Completeness is the share of scored injections with a probability above the threshold. It depends on the "
         "grid, the prior, the model and the threshold: each figure names them. Read it with the realism gate, the "
-        "AUC of a linear probe that tells injections from listed lenses: near 0.5 injections in their hosts look like "
-        "lenses in theirs. Where the gate fails, arcs or host galaxies differ, and completeness of injections may lie "
-        "on either side of that of real lenses.",
+        "AUC of a linear probe that separates injections from listed lenses: near 0.5, injections in their hosts look "
+        "like lenses in theirs. If the gate fails, arcs or host galaxies differ, and the completeness of injections "
+        "may be higher or lower than that of real lenses.",
     )
     threshold = inputs.params.headline_threshold_id
     drawn = [item for item in inputs.generations if operating.shown(item, threshold)]
     rates = "; ".join(f"{item.name} {operating.rate(item, threshold)}" for item in drawn)
     caption = (
-        f"Completeness (%) at threshold {threshold} ({rates}) over Einstein radius, psfsize and depth in r, all "
-        "source magnitudes. Hatched cells hold no scored injection."
+        f"Completeness (%) at threshold {threshold} ({rates}) as a function of Einstein radius, psfsize and depth in r "
+        "for all source magnitudes. Hatched cells contain no scored injection."
     )
     items: list[TableView | Shown] = [performance.identity_view(inputs), operating.threshold_view(inputs)]
     items += [Shown(picture, caption) for picture in performance.heat_maps(inputs)]
@@ -103,9 +103,9 @@ def _completeness(inputs: ReportInputs) -> Part:
 def _ranking(inputs: ReportInputs) -> Part:
     figure, histogram = performance.ranking_figures(inputs)
     caption = (
-        f"ROC on the {inputs.reported_split} split. Bands: 95 % of the true-positive rate, the uncertainty of the "
-        "threshold at that rate included; where ten negatives or more lie above it. Dashed: a "
-        "classifier on flux, colours, size and core brightness."
+        f"ROC on the {inputs.reported_split} split. Bands: 95 % interval of the true-positive rate, including the "
+        "uncertainty of the threshold at that rate, where at least ten negatives are above it. Dashed: a "
+        "classifier trained on flux, colours, size and core brightness."
     )
     items: list[TableView | Shown] = [Shown(figure, caption)]
     items += [view for view in [performance.paired_auc_view(inputs)] if view]

@@ -45,7 +45,7 @@ class PairedTest:
 
     @property
     def indistinguishable(self) -> bool:
-        """Whether the difference is below two standard errors, whatever its sign, or these are not known."""
+        """Whether the difference is below two standard errors, whatever its sign, or they are not known."""
         return not abs(self.difference) >= 2.0 * self.standard_error or self.difference == 0.0
 
 
@@ -109,8 +109,8 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
 def delong(labels: ArrayLike, scores: ArrayLike, level: float) -> AucEstimate:
     """AUC with DeLong, DeLong & Clarke-Pearson (1988) variance and an interval on the logit scale.
 
-    Where the variance is zero (AUC 0 or 1, all scores tied) or unknown (a class with one member; the standard error is
-    NaN), the interval is Clopper-Pearson's of as many pairs as the smaller class has members.
+    If the variance is zero (AUC 0 or 1, all scores tied) or unknown (a class with one member; the standard error is
+    NaN), the interval is the Clopper-Pearson interval for as many pairs as the smaller class has members.
     """
     positive, negative = labelled(labels, scores)
     v10, v01 = placements(positive, negative)

@@ -1,7 +1,8 @@
-"""Thresholds with an identity: fixed once on negatives of their own, judged on others, used everywhere by name.
+"""Named thresholds: fixed once on negatives of their own, measured on others, used everywhere by name.
 
-`p0.3` is chosen beforehand; `fpr1e-3@val` lets the share 1e-3 through of the validation negatives kept for thresholds,
-which are neither hosts of injections nor test negatives. The rate it reaches is measured on the test negatives.
+`p0.3` is chosen beforehand; `fpr1e-3@val` is exceeded by the fraction 1e-3 of the validation negatives kept for
+thresholds, which are neither hosts of injections nor test negatives. The rate it reaches is measured on the test
+negatives.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _OPTIONAL_COUNTS = ("above", "negatives_needed", "test_above")
 
 @dataclass(frozen=True)
 class Threshold:
-    """A row of the table `thresholds`; NaN or None where there is nothing to say."""
+    """A row of the table `thresholds`; NaN or None where a value does not apply."""
 
     threshold_id: str
     status: Status
@@ -66,11 +67,11 @@ def threshold_name(fpr: float) -> str:
 def fix_thresholds(fixing: ArrayLike, testing: ArrayLike, params: EvaluateParams) -> list[Threshold]:
     """Every threshold of a finder, from the probabilities of two disjoint sets of negatives.
 
-    Fewer than ten negatives expected above a derived threshold make it an extreme of a small sample: it is refused.
+    A derived threshold with fewer than ten negatives expected above it is an extreme of a small sample: it is refused.
     """
     own, other = (np.asarray(values, dtype=np.float64) for values in (fixing, testing))
     if not (np.isfinite(own).all() and np.isfinite(other).all()):
-        raise DataError("some probabilities of negatives are not finite: leave failed objects out")
+        raise DataError("some probabilities of negatives are not finite: exclude failed objects")
     chosen = [_fixed(value, own, other, params.selective_fpr_max) for value in params.probability_thresholds]
     return chosen + [_derived(fpr, own, other) for fpr in params.fpr_points]
 
@@ -145,7 +146,7 @@ def _derived(fpr: float, own: Floats, other: Floats) -> Threshold:
 
 
 def _judged(point: Threshold, other: Floats) -> Threshold:
-    """With the rate that it reaches on negatives that did not fix it; unknown without any."""
+    """With the rate that it reaches on negatives that did not fix it; unknown if there are none."""
     if not len(other):
         return point
     above = int((other > point.threshold).sum())

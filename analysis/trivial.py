@@ -31,10 +31,10 @@ _CELLS = 4_000_000
 
 @dataclass(frozen=True)
 class Rivalry:
-    """Where a network is compared with the baseline, besides the AUC."""
+    """Where a network is compared with the baseline, besides by AUC."""
 
     fprs: tuple[float, ...]
-    """False-positive rates that thresholds of the run have."""
+    """False-positive rates of the run's thresholds."""
     replicates: int
     """Resamples behind the interval of the gain."""
 
@@ -50,8 +50,8 @@ def baseline(
     """Logistic regression and small gradient boosting on `trivial/` features, fitted on train, measured on test.
 
     With `network_scores` (one per row; only test rows are read) the network is compared on the same objects. The
-    stronger of the two baselines is the one compared: by AUC, and at each false-positive rate of `rivalry`, of which
-    the lowest that can be measured decides with the AUC.
+    stronger of the two baselines is used: by AUC, and at each false-positive rate of `rivalry`, of which the lowest
+    measurable one decides together with the AUC.
     `arrays["trivial_scores"]` holds its test scores.
     """
     y, where = np.asarray(labels), np.asarray(split)
@@ -97,7 +97,7 @@ def shortcuts(features: pd.DataFrame, labels: ArrayLike, split: ArrayLike, param
         model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=_ITERATIONS))
         measure = _auc(f"shortcut/{name}_auc", y[test], _fit_score(model, np.arcsinh(values * 100), y, train, test))
         seen = name.removesuffix("_only").replace("_", " ")
-        rule = f"AUC of a logistic classifier that sees only the {seen} < {limit:g}"
+        rule = f"AUC of a logistic classifier given only the {seen} < {limit:g}"
         measures.append(measure)
         gates.append(gate_below(f"shortcut/{name}", measure, limit, rule, miss="WARN"))
     more, more_gates = _class_differences(features, y, core[:, 1], params)
@@ -148,7 +148,7 @@ def _against(y: NDArray[np.int_], trivial: Floats, network: Floats) -> tuple[Mea
 def _gains(
     y: NDArray[np.int_], trivial: Floats, network: Floats, rivalry: Rivalry, rng: np.random.Generator
 ) -> Iterator[tuple[Measure, Gate]]:
-    """Per rate the gain in recall over the baseline, each at its own threshold on the same objects, and its gate."""
+    """Per rate, the gain in recall over the baseline, each at its own threshold on the same objects, and a gate."""
     negatives, positives = int((y == 0).sum()), int((y == 1).sum())
     for fpr in sorted(rivalry.fprs):
         name, rule = fpr_name(fpr), f"recall at FPR {fpr:g} above that of trivial features; the interval excludes 0"
@@ -162,7 +162,7 @@ def _gains(
         low, high = np.quantile(draws, [(1.0 - TABLE_LEVEL) / 2.0, (1.0 + TABLE_LEVEL) / 2.0])
         if low == high:
             low = high = np.nan
-        how = f"stratified bootstrap, {rivalry.replicates} resamples, both thresholds derived anew in each"
+        how = f"stratified bootstrap, {rivalry.replicates} resamples, both thresholds rederived in each"
         measure = Measure(f"trivial/recall_gain/{name}", gain, float(low), float(high), positives, "", how)
         status: Status = "PASS" if low > 0.0 else "BORDERLINE" if gain >= 0.0 else "FAIL"
         yield measure, decide(f"beats_trivial_features/{name}", measure, 0.0, rule, status)
@@ -200,7 +200,7 @@ def _resampled_gains(
 
 
 def _overall(by_auc: Gate, at_rates: Sequence[Gate]) -> Gate:
-    """PASS only where the network wins by AUC and at the lowest measurable rate; else the worse of the two."""
+    """PASS only if the network wins by AUC and at the lowest measurable rate; else the worse of the two."""
     order: tuple[Status, ...] = ("FAIL", "NOT MEASURED", "BORDERLINE", "PASS")
     measured = [gate for gate in at_rates if gate.status != "NOT MEASURED"]
     lowest: Status = measured[0].status if measured else "NOT MEASURED"

@@ -1,8 +1,8 @@
-"""Shares above a threshold that is itself uncertain: one that a rate derived from a sample.
+"""Fractions above a threshold that is itself uncertain, because it is derived from a sample at a given rate.
 
-The threshold's uncertainty is its exact bootstrap distribution; at each of its values the share has the Jeffreys
-posterior of its counts, effective counts where injections share hosts. The interval is that of the mixture: a joint
-bootstrap over negatives and injections without its noise, and without its ends [0, 0] where nothing is found.
+The threshold's uncertainty is its exact bootstrap distribution; at each of its values the fraction has the Jeffreys
+posterior of its counts (effective counts if injections share hosts). The interval is that of the mixture: a joint
+bootstrap over negatives and injections without its noise, and without its interval [0, 0] when nothing is found.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BAND_POINTS = 40
 
 
 def share_interval(hosts: ArrayLike, values: ArrayLike, threshold: Distribution, level: float) -> tuple[float, float]:
-    """Interval of the share of `values` above an uncertain threshold; `hosts` names the cluster of each value."""
+    """Interval of the fraction of `values` above an uncertain threshold; `hosts` names the cluster of each value."""
     k, n = _effective(np.unique(np.asarray(hosts), return_inverse=True)[1], np.asarray(values, float), threshold, level)
     low, high = mixture(k[None], n[None], threshold[1], level)
     return float(low[0]), float(high[0])
@@ -39,7 +39,7 @@ def tpr_interval(positive: ArrayLike, negative: ArrayLike, fpr: float, level: fl
 
 
 def roc_band(positive: Floats, negative: Floats, level: float) -> tuple[Floats, Floats, Floats]:
-    """Rates at which ten negatives or more lie above the threshold, and the bounds of the true-positive rate there."""
+    """Rates with at least ten negatives above the threshold, and the bounds of the true-positive rate there."""
     if len(negative) <= LEAST_ABOVE:
         return np.empty(0), np.empty(0), np.empty(0)
     rates = np.geomspace(LEAST_ABOVE / len(negative), 1.0 - 1.0 / len(negative), _BAND_POINTS)
@@ -48,7 +48,7 @@ def roc_band(positive: Floats, negative: Floats, level: float) -> tuple[Floats, 
 
 
 def fpr_interval(positive: ArrayLike, negative: ArrayLike, tpr: float, level: float) -> tuple[float, float]:
-    """Interval of the false-positive rate at the highest threshold that keeps a share `tpr` of the positives."""
+    """Interval of the false-positive rate at the highest threshold that keeps a fraction `tpr` of the positives."""
     mirrored = bootstrap_thresholds(-np.asarray(positive, float), 1.0 - tpr)
     values = -np.asarray(negative, float)
     lost = share_interval(np.arange(len(values)), values, mirrored, level)
@@ -79,7 +79,7 @@ def joint_intervals(
 
 
 def _groups(injections: pd.DataFrame, edges: Sequence[float]) -> Iterator[tuple[str, str, NDArray[np.int64], Floats]]:
-    """Cell, magnitude bin, host codes and probabilities of each row of the table that holds an injection."""
+    """Cell, magnitude bin, host codes and probabilities of each row of the table that contains an injection."""
     mags = injections["src_mag_r"].to_numpy(float)
     bins = np.searchsorted(np.asarray(edges, float), mags, side="right") - 1
     bins = np.where(mags == edges[-1], len(edges) - 2, bins)

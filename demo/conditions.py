@@ -16,8 +16,8 @@ from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, PSFSIZE_RELATIVE_TO_R
 Floats = NDArray[np.float64]
 
 MOFFAT_BETA = {"g": 2.75, "r": 2.7, "z": 2.9}
-"""Wings of the PSFs that are painted: within the range of DECam's coadds, and not what the grid injects with, so that
-closure tests include a PSF that is known by its psfsize alone."""
+"""Moffat exponents of the simulated PSFs: within the range of DECam's coadds, but not those the grid injects with, so
+that closure tests include a PSF that is known by its psfsize alone."""
 PSFSIZE_SCATTER = {"g": 0.05, "r": 0.0, "z": 0.05}
 DEPTH_RELATIVE_TO_R_MAG = {"g": 0.4, "r": 0.0, "z": -1.05}
 DEPTH_SCATTER_MAG = {"g": 0.1, "r": 0.0, "z": 0.1}

@@ -31,7 +31,7 @@ class ConditionsParams(Section):
     """Seeing, depth and exposure counts, spread evenly over their ranges within each split."""
 
     psfsize_r_range_arcsec: tuple[float, float]
-    """Range of the r-band seeing as the catalogue has it: the FWHM of the Gaussian of the PSF's noise area."""
+    """Range of the r-band seeing as in the catalogue: the FWHM of the Gaussian with the PSF's noise-equivalent area."""
     depth_r_range_mag: tuple[float, float]
     """Range of the r-band 5-sigma point-source depth (AB)."""
     short_strip_fraction: float = Field(ge=0, le=1)

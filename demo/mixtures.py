@@ -91,10 +91,10 @@ def psf(fwhm_px: float, beta: float) -> Mixture:
 
 
 def psf_of_psfsize(psfsize_px: float, beta: float) -> Mixture:
-    """The effective PSF whose ``psfsize`` is given: see :func:`psfsize`."""
+    """The effective PSF with a given ``psfsize``: see :func:`psfsize`."""
     return psf(psfsize_px / psfsize(moffat(beta)), beta)
 
 
 def psfsize(effective_psf: Mixture) -> float:
-    """As the survey's code has it: ``2.3548 / (2 sqrt(pi))`` over the norm of the PSF, ``sqrt(sum(psf^2))``."""
+    """As in the survey's code: ``2.3548 / (2 sqrt(pi))`` over the norm of the PSF, ``sqrt(sum(psf^2))``."""
     return float(2.0 * np.sqrt(2.0 * np.log(2.0)) / (2.0 * np.sqrt(np.pi * effective_psf.squared_integral)))

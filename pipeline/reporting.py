@@ -150,7 +150,7 @@ def lens_share(context: RunContext, name: str) -> tuple[float | None, str]:
         return None, ""
     card = read_card(folder)
     loss = card.config.loss.kind
-    moved = "" if loss == "bce" else f", moved by its {loss} loss"
+    moved = "" if loss == "bce" else f", shifted by its {loss} loss"
     if card.config.loop.positive_fraction:
         return card.config.loop.positive_fraction, f"set by its sampler{moved}"
     held = {entry.card.slice: entry.card.fingerprint for entry in cards.slices(context.root, "manifest")}

@@ -19,7 +19,7 @@ def annulus_comparison(features: pd.DataFrame, objects: pd.DataFrame, params: Di
     """Median and MAD per stamp (r band) in two annuli: paired differences, their correlation with PSF and depth.
 
     Both annuli are of the same stamps, so the test is Wilcoxon's signed-rank test of their differences; the
-    two-sample KS distance between the distributions is kept without a p-value, which would take them as independent.
+    two-sample KS distance between the distributions has no p-value, which would assume independence.
 
     `features` has `annulus0/...` and `annulus1/...` columns (`features.stamp_features`); `objects` the same rows with
     `label`, `psfsize_r`, `psfdepth_r`, sampled by label.

@@ -33,8 +33,8 @@ RAISED_BELOW_P = 0.01
 LEAST_ARCS = 20
 """Found arcs on each side below which distributions are not compared."""
 FLUX_ERROR_P95_MAX, FLUX_ERROR_MAX = 1e-3, 1e-2
-"""Of the standard quadrature, measured: 7e-4 at 95 % and 1.4e-3 at most for the widest prior's profiles, 5e-4 and 2e-3
-for real galaxies; 1e-2 at most in the corners of the parameters (Sersic index 8, half-light radius 0.02 arcsec)."""
+"""Measured for the standard quadrature: 7e-4 at the 95th percentile and 1.4e-3 at most for the widest prior's profiles,
+5e-4 and 2e-3 for real galaxies; at most 1e-2 at extreme parameters (n = 8, half-light radius 0.02 arcsec)."""
 LENSTRONOMY_MEDIAN_MAX = 5e-3
 REFERENCE: Mapping[str, str] = {
     f"detected/p{TOLD_APART_AT}": "4.0 %",
@@ -128,8 +128,8 @@ def _told_apart(plain: Validation, rows: pa.Table) -> Gate:
     raised = (scored["score"] - scored["host_score"]).groupby(scored["galaxy_id"]).median()
     p = float(wilcoxon(raised, alternative="greater").pvalue) if (raised != 0).any() else 1.0
     rule = (
-        f"share found less the bare hosts' false-positive rate, at p > {TOLD_APART_AT}, above 0, and scores raised "
-        f"host by host (Wilcoxon, one-sided, p < {RAISED_BELOW_P}): p {p:.2g}"
+        f"detected fraction minus the bare hosts' false-positive rate, at p > {TOLD_APART_AT}, above 0, and scores "
+        f"raised host by host (Wilcoxon, one-sided, p < {RAISED_BELOW_P}): p {p:.2g}"
     )
     return _gate("arcs_raise_scores", gain, 0.0, rule, "PASS" if gain > 0 and p < RAISED_BELOW_P else "WARN")
 

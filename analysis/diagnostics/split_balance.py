@@ -78,14 +78,14 @@ def _conditions(manifest: pd.DataFrame, params: DiagnoseParams) -> tuple[list[Me
         measures += [statistic, p_value]
         name, least = f"split/{column}_{a}_{b}", _least_p(len(first), len(second))
         if least >= limit:
-            gates.append(not_measured(name, limit, f"{rule}; with {n} pixels no p-value lies below {least:.2g}"))
+            gates.append(not_measured(name, limit, f"{rule}; with {n} pixels no p-value can be below {least:.2g}"))
             continue
         gates.append(decide(name, p_value, limit, rule, "PASS" if test.pvalue >= limit else "FAIL"))
     return measures, gates
 
 
 def _least_p(first: int, second: int) -> float:
-    """The smallest p-value that a two-sample KS test of so many values can have: one side wholly below the other."""
+    """The smallest p-value of a two-sample KS test with this many values: one sample entirely below the other."""
     ways = math.lgamma(first + second + 1) - math.lgamma(first + 1) - math.lgamma(second + 1)
     return min(1.0, 2.0 * math.exp(-ways))
 

@@ -19,9 +19,9 @@ from analysis.uncertain import roc_band
 def roc_figure(models: Mapping[str, tuple[ArrayLike, ArrayLike]], baseline: RocCurve | None) -> Picture:
     """ROC on a logarithmic FPR axis; per name labels and scores.
 
-    The band is the interval of the true-positive rate at a false-positive rate, the uncertainty of the threshold there
-    included; it begins where ten negatives lie above the threshold. The axis starts at one false positive: below, a
-    sample cannot measure a rate.
+    The band is the interval of the true-positive rate at a false-positive rate, including the uncertainty of the
+    threshold; it begins where ten negatives are above the threshold. The axis starts at one false positive, below
+    which the sample cannot measure a rate.
     """
     classes = {name: labelled(labels, scores) for name, (labels, scores) in models.items()}
     curves = {name: roc_curve(labels, scores) for name, (labels, scores) in models.items()}

@@ -149,11 +149,11 @@ def candidate_view(inputs: ReportInputs) -> TableView:
         "score",
         "probability",
         "split",
-        "seen as a negative in training or selection",
+        "used as a negative in training or selection",
         "sky",
     )
     note = " Positions of a simulated sky: the viewer shows the real one." if inputs.simulated else ""
-    return TableView(f"Unlisted objects that {inputs.headline} ranks highest.{note}", headers, rows, folded=True)
+    return TableView(f"Unlisted objects ranked highest by {inputs.headline}.{note}", headers, rows, folded=True)
 
 
 def history_view(inputs: ReportInputs) -> TableView:

@@ -17,8 +17,8 @@ _SIMULATED = (
     "The sky of this run is simulated. Its numbers measure the procedure, not the performance on a real survey."
 )
 _ALWAYS = (
-    "There is no hold-out of Tier A lenses apart from the spatial split.",
-    "There is no axis of source redshift: size, magnitude and colour priors carry it implicitly.",
+    "Tier A lenses have no hold-out set other than the spatial split.",
+    "The grid has no source-redshift axis: redshift enters implicitly through the size, magnitude and colour priors.",
     "The number of lenses implied has not been checked against a lens population model (cross-check: Collett 2015).",
     "Completeness averaged over a prior is mostly a statement about the prior: read it per source magnitude.",
     "Injections share hosts, so cells are not binomial: read the host-clustered intervals; Jeffreys intervals "
@@ -26,14 +26,15 @@ _ALWAYS = (
 )
 _NOT_CLEANED = "Negatives are not cleaned: some of them may be unlisted lenses, which inflates the false-positive rate."
 _REALISM = {
-    "FAIL": "a linear probe tells injections from listed lenses in its feature space{hosts}. The gate does not say "
-    "whether arcs or host galaxies differ, nor on which side of the completeness of real lenses that of injections is",
-    "BORDERLINE": "the sample does not decide whether injections can be told from listed lenses",
+    "FAIL": "a linear probe separates injections from listed lenses in its feature space{hosts}. The gate does not say "
+    "whether arcs or host galaxies differ, nor whether the completeness of injections is higher or lower than that of "
+    "real lenses",
+    "BORDERLINE": "the sample cannot decide whether injections can be told apart from listed lenses",
     "NOT MEASURED": "whether injections look like listed lenses is not known",
 }
 _UNKNOWN_TRAINING = (
-    "What {name} was trained on is not known: listed lenses and negatives of this page may have been among it, and "
-    "every figure of {name} on them may be too good."
+    "What {name} was trained on is not known: listed lenses and negatives on this page may have been part of it, and "
+    "every figure of {name} on them may be too optimistic."
 )
 _HOSTS_ALONE = "realism/bare_hosts_against_listed_lenses/probe_auc"
 _UNRESOLVED = "The threshold {name} of {model} is {refusal}."
@@ -60,11 +61,11 @@ def limitations(inputs: ReportInputs) -> list[str]:
 
 
 def probability_words(inputs: ReportInputs) -> list[str]:
-    """What a probability means: the share of lenses at which each model learned, and what it is at the test split's."""
+    """What a probability means: the fraction of lenses in each model's training, and its value for the test split."""
     shares = "; ".join(f"{item.name}: {_share_words(item)}" for item in inputs.generations)
     words = [
-        "Probabilities are the logistic of the score and are not calibrated. They hold, at best, at the share of "
-        f"lenses that the model met while it learned ({shares}), not at the sky's share, which is far smaller.",
+        "Probabilities are the logistic of the score and are not calibrated. They are valid, at best, at the fraction "
+        f"of lenses seen in training ({shares}), not at that on the sky, which is far smaller.",
     ]
     labels = inputs.generations[0].scores["label"].to_numpy() if inputs.generations else np.empty(0)
     share = float(np.mean(labels == 1)) if len(labels) else 0.0
@@ -72,15 +73,15 @@ def probability_words(inputs: ReportInputs) -> list[str]:
         if item.lens_share is not None and 0.0 < item.lens_share < 1.0 and 0.0 < share < 1.0:
             here, rare = (at_share(0.5, item.lens_share, other) for other in (share, 1e-3))
             words.append(
-                f"The {inputs.reported_split} split holds {100 * share:.1f} % lenses: if nothing but the share "
-                f"differs, a probability of 0.5 of {item.name} means {here:.2g} there, and {rare:.2g} where one "
+                f"{100 * share:.1f} % of the {inputs.reported_split} split are lenses: if nothing but that fraction "
+                f"differs, a probability of 0.5 from {item.name} means {here:.2g} there, and {rare:.2g} if one "
                 "object in a thousand is a lens."
             )
     return words
 
 
 def at_share(probability: float, learned: float, share: float) -> float:
-    """A probability that holds at the ``learned`` share of lenses, at another ``share`` (Bayes' rule)."""
+    """A probability valid at the ``learned`` fraction of lenses, converted to another ``share`` (Bayes' rule)."""
     odds = probability / (1.0 - probability) * (share / (1.0 - share)) / (learned / (1.0 - learned))
     return odds / (1.0 + odds)
 

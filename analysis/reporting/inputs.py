@@ -41,9 +41,9 @@ class GenerationInputs:
     facts: Mapping[str, str]
     """Network, annulus, epochs, initial weights, ...: shown as they are."""
     lens_share: float | None
-    """Share of lenses among the objects of a training epoch: where its probabilities hold; None: not known."""
+    """Fraction of lenses in a training epoch, at which its probabilities are valid; None if not known."""
     lens_share_origin: str
-    """What set that share, in words."""
+    """What set that fraction, in words."""
     scores: pd.DataFrame
     """Rows of `scores` of the reported split: `galaxy_id`, `label`, `score`, `probability`."""
     fixing: pd.DataFrame
@@ -73,7 +73,7 @@ class ReportInputs:
     calibration_bins: int
     generations: Sequence[GenerationInputs]
     headline: str
-    """The model of the candidates, the galleries and the trivial baseline."""
+    """The model shown in the candidates, the galleries and the trivial baseline."""
     manifest: pd.DataFrame
     """Rows of the manifest the models were trained on."""
     ingest_counts: pd.DataFrame

@@ -82,8 +82,8 @@ def marginal_view(item: GenerationInputs) -> TableView:
         rows.append([threshold_id, value, rate(item, threshold_id), counts, hosts, *shares])
     failed = int(marginals.loc[marginals["source_mag_bin"] == ALL, "failed"].max())
     caption = (
-        f"{item.name}: marginal completeness, sum of detected over sum of scored; {INTERVALS}. FPR: of the test "
-        f"negatives. {failed:,} failed injections are in no denominator."
+        f"{item.name}: marginal completeness, sum of detected over sum of scored; {INTERVALS}. FPR: on test "
+        f"negatives. {failed:,} failed injections enter no denominator."
     )
     mags = [f"source r {name}" if name != ALL else "all magnitudes" for name in bins]
     return TableView(caption, ("threshold", "probability >", "FPR reached", "detected / scored", "hosts", *mags), rows)
@@ -114,7 +114,7 @@ def identity_view(inputs: ReportInputs) -> TableView:
 
 
 def grid_words(row: pd.Series) -> str:
-    """A grid as people know it, and its identity."""
+    """The name of a grid, and its identity."""
     return f"{row['grid_name']} ({row['grid_id']})"
 
 
@@ -255,7 +255,7 @@ def _recall(item: GenerationInputs, group: str, threshold: str) -> str:
 
 
 def _named(item: GenerationInputs, marginals: pd.DataFrame) -> dict[str, Threshold | None]:
-    """Every threshold that the model has a completeness at, or was refused one at."""
+    """Every threshold at which the model has a completeness, or was refused one."""
     known = points(item.thresholds)
     counted = {str(name): None for name in marginals["threshold_id"].unique()}
     return {**counted, **known}

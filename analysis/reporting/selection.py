@@ -88,9 +88,9 @@ def _curves(models: list[GenerationInputs], threshold_id: str) -> list[tuple[str
             values = models[0].injections[column]
             views[label] = {item.name: _along_one(item, column, values, threshold_id) for item in models}
     caption = (
-        f"Completeness at threshold {threshold_id} ({_rates(models, threshold_id)}) along the parameters of the "
-        "injections, all others summed over their prior. Bars: host-clustered 95 % at the threshold's value; points of "
-        "different models are shifted sideways."
+        f"Completeness at threshold {threshold_id} ({_rates(models, threshold_id)}) as a function of each parameter of "
+        "the injections, summed over all others. Bars: host-clustered 95 % intervals at the threshold's value; points "
+        "of different models are offset horizontally."
     )
     title = f"Threshold {threshold_id}, summed over all other parameters"
     return [(caption, completeness_curves(views, title))] if views else []

@@ -1,4 +1,4 @@
-"""A completeness in words: with its interval and the false-positive rate of its threshold, or why there is none."""
+"""A completeness in words: with its interval and the false-positive rate of its threshold, or the reason for none."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def marginal_row(completeness: pd.DataFrame, threshold_id: str, source_mag_bin: 
 
 
 def best_interval(row: pd.Series) -> str:
-    """A completeness with its widest interval that is known: with the threshold's uncertainty (t), host-clustered (h),
-    or the Jeffreys one (j) where hosts are not known."""
+    """A completeness with its most complete interval: with the threshold's uncertainty (t), host-clustered (h),
+    or Jeffreys (j) if hosts are not known."""
     for kind, mark in _KINDS:
         low, high = row.get(f"{kind}_low"), row.get(f"{kind}_high")
         if not (pd.isna(low) or pd.isna(high)):
@@ -51,7 +51,7 @@ def reached(point: Threshold | None) -> str:
 
 
 def refused(point: Threshold | None) -> str | None:
-    """Why no completeness is shown at a threshold; None where one is."""
+    """Why no completeness is shown at a threshold; None if one is."""
     if point is None:
         return None
     if not point.measurable:
@@ -60,7 +60,7 @@ def refused(point: Threshold | None) -> str | None:
 
 
 def completeness_words(row: pd.Series | None, point: Threshold | None) -> str:
-    """A completeness with the rate of its threshold, or the reason why there is none."""
+    """A completeness with the rate of its threshold, or the reason for none."""
     reason = refused(point)
     if reason is not None:
         return reason
@@ -68,7 +68,7 @@ def completeness_words(row: pd.Series | None, point: Threshold | None) -> str:
 
 
 def shown(item: GenerationInputs, threshold_id: str) -> bool:
-    """Whether figures of completeness are drawn at a threshold."""
+    """Whether completeness is plotted at a threshold."""
     return marginal_row(item.completeness, threshold_id) is not None and refused(_point(item, threshold_id)) is None
 
 
@@ -83,7 +83,7 @@ def rate(item: GenerationInputs, threshold_id: str) -> str:
 
 
 def threshold_view(inputs: ReportInputs) -> TableView:
-    """Every threshold of every model: what fixed it, and what it reaches."""
+    """Every threshold of every model: what fixed it, and the rate it reaches."""
     rows = []
     for item in inputs.generations:
         for point in points(item.thresholds).values():
@@ -102,9 +102,9 @@ def threshold_view(inputs: ReportInputs) -> TableView:
         "test negatives",
     )
     caption = (
-        "Thresholds. Those named @val are fixed on validation negatives kept for it, which are neither hosts of "
-        "injections nor test negatives; Clopper-Pearson 95 % intervals. One with fewer than ten negatives expected "
-        "above it is not measurable. Negatives may hold unlisted lenses, which raise the rates."
+        "Thresholds. Those named @val are fixed on validation negatives kept for this purpose, which are neither hosts "
+        "of injections nor test negatives; Clopper-Pearson 95 % intervals. A threshold with fewer than ten negatives "
+        "expected above it is not measurable. Negatives may include unlisted lenses, which raise the rates."
     )
     return TableView(caption, headers, rows)
 

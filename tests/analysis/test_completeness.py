@@ -195,7 +195,7 @@ def test_hosts_that_recur_over_cells_are_not_counted_as_many():
     along_depth = over_axes(rows, ["depth_mag_low"], "p0.3").iloc[0]
     assert along_depth[[*bounds, "hosts"]].isna().all()
     assert along_depth[["n", "detected"]].tolist() == [1200, 400]
-    with pytest.raises(DataError, match="marginal rows hold other injections than the cells they are of"):
+    with pytest.raises(DataError, match="the marginal rows do not cover the same injections as their cells"):
         marginal(pd.concat([rows, counted.assign(n=1100)]))
 
 

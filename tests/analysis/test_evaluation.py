@@ -82,7 +82,7 @@ def test_an_unknown_training_set_is_no_untouched_test_set(objects):
     objects["seen_in_training"] = None
     gate = measured(objects).gates[0]
     assert (gate.name, gate.status) == ("untouched_test_set", "NOT MEASURED")
-    assert "not known of 900 objects" in gate.rule
+    assert "for 900 objects it is not known" in gate.rule
 
 
 def test_rates_that_the_sample_cannot_measure_say_so(objects):

@@ -205,15 +205,16 @@ def test_probabilities_are_said_to_hold_where_the_model_learned_them():
     words = probability_words(dataclasses.replace(inputs, generations=(inputs.generations[0], outside)))
     assert "demo1: 30.0 %, set by its sampler; demo2: not known" in words[0]
     assert len(words) == 2, "nothing is derived for a model of which it is not known"
-    assert "holds 16.7 % lenses: if nothing but the share differs, a probability of 0.5 of demo1 means 0.32" in words[1]
+    said = "16.7 % of the test split are lenses: if nothing but that fraction differs, a probability of 0.5 from demo1"
+    assert f"{said} means 0.32" in words[1]
     assert "own ratio" not in render_report(inputs)
 
 
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        ("FAIL", "a linear probe tells"),
-        ("BORDERLINE", "does not decide"),
+        ("FAIL", "a linear probe separates"),
+        ("BORDERLINE", "cannot decide"),
         ("NOT MEASURED", "is not known"),
         ("PASS", ""),
     ],

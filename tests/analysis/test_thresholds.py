@@ -68,7 +68,7 @@ def test_rows_meet_the_contract_and_come_back(root):
     assert {repr(p) for p in back} == {repr(p) for p in points}
     with pytest.raises(DataError, match="thresholds of different finders are mixed: c1, c2"):
         from_rows(pd.concat([rows, rows.assign(checkpoint_id="c2")]))
-    with pytest.raises(DataError, match="not finite: leave failed objects out"):
+    with pytest.raises(DataError, match="not finite: exclude failed objects"):
         fix_thresholds([0.1, np.nan], [0.2], EVALUATE)
     assert threshold_name(0.05) == "fpr5e-2@val"
 
