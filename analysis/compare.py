@@ -148,6 +148,8 @@ def paired_completeness(
     if fixing is not None:
         error = float(np.hypot(error, _threshold_error(both, fixing)))
     low, high = _change_interval(difference, error, hosts)
+    if error == 0.0 and difference != 0.0:  # all hosts change alike: as sure as a sign test of so many
+        error = abs(difference) / float(stats.norm.isf(0.5**hosts))
     only_a, only_b = int((hit_a & ~hit_b).sum()), int((hit_b & ~hit_a).sum())
     discordant = only_a + only_b
     return PairedCompleteness(
@@ -221,10 +223,10 @@ def _threshold_error(both: pd.DataFrame, fixing: Fixing) -> float:
 def _clustered_mean(values: np.ndarray, clusters: np.ndarray) -> tuple[float, float, int]:
     codes = np.unique(clusters, return_inverse=True)[1]
     total, count = np.bincount(codes, values), np.bincount(codes)
-    mean, m = float(values.mean()), len(count)
-    scatter = float(np.sum((total - mean * count) ** 2))
-    error = float(np.sqrt(m / (m - 1) * scatter)) / len(values) if m > 1 else float("nan")
-    return mean, error, m
+    n, m = len(values), len(count)
+    scatter = float(np.sum((total * n - total.sum() * count) ** 2))  # of whole numbers: 0 where all hosts agree
+    error = float(np.sqrt(m / (m - 1) * scatter)) / n**2 if m > 1 else float("nan")
+    return float(values.mean()), error, m
 
 
 def _change_interval(difference: float, error: float, hosts: int) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from analysis import roc
 from analysis.bootstrap import resample_ranking
 from analysis.config import EvaluateParams
 from analysis.intervals import TABLE_LEVEL, clopper_pearson
-from analysis.operating import fpr_at_tpr, fpr_name, not_measurable, precision_at, recall_at, threshold_at_fpr
+from analysis.operating import fpr_at_tpr, fpr_name, not_measurable, precision_at, recall_at, threshold_at_fpr, tied
 from analysis.records import Gate, Measure, Outcome, seen_gate
 from analysis.thresholds import Threshold
 from analysis.uncertain import fpr_interval, tpr_interval
@@ -92,6 +92,9 @@ def _at_rates(labels: np.ndarray, scores: np.ndarray, params: EvaluateParams) ->
             yield Measure(name, math.nan, n=len(positives), method=refusal)
             continue
         point = threshold_at_fpr(negatives, fpr, TABLE_LEVEL)
+        if refusal := tied(point):
+            yield Measure(name, math.nan, n=len(positives), method=refusal)
+            continue
         hit, of = recall_at(positives, point.threshold)
         low, high = tpr_interval(positives, negatives, fpr, TABLE_LEVEL)
         yield Measure(

@@ -53,6 +53,20 @@ def not_measurable(negatives: int, fpr: float) -> str | None:
     return f"not measurable with {negatives:,} negatives, needs {needed:,}" if negatives < needed else None
 
 
+def tied(point: OperatingPoint) -> str | None:
+    """Why equal scores leave no threshold at a rate that the sample could measure; None where there is one.
+
+    Answers of few values, or saturated ones, put fewer than ten negatives above the threshold: recall there is near 0
+    whatever the ranking.
+    """
+    return None if point.false_positives >= LEAST_ABOVE else tied_words(point.target_fpr)
+
+
+def tied_words(fpr: float) -> str:
+    """That a false-positive rate cannot be set because scores repeat."""
+    return f"not measurable: too many negatives share one score to let {fpr:g} of them through"
+
+
 def fpr_name(fpr: float) -> str:
     """A false-positive rate as a name: `fpr1e-3`."""
     mantissa, exponent = f"{fpr:e}".split("e")

@@ -18,7 +18,15 @@ from scipy import stats
 
 from analysis.config import EvaluateParams
 from analysis.intervals import TABLE_LEVEL, clopper_pearson
-from analysis.operating import fpr_name, negatives_needed, not_measurable, probability_name, threshold_at_fpr
+from analysis.operating import (
+    fpr_name,
+    negatives_needed,
+    not_measurable,
+    probability_name,
+    threshold_at_fpr,
+    tied,
+    tied_words,
+)
 from lake.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -56,7 +64,7 @@ class Threshold:
     @property
     def refusal(self) -> str:
         """Why there is no such threshold."""
-        return not_measurable(self.negatives, self.target_fpr) or ""
+        return not_measurable(self.negatives, self.target_fpr) or tied_words(self.target_fpr)
 
 
 def threshold_name(fpr: float) -> str:
@@ -67,7 +75,8 @@ def threshold_name(fpr: float) -> str:
 def fix_thresholds(fixing: ArrayLike, testing: ArrayLike, params: EvaluateParams) -> list[Threshold]:
     """Every threshold of a finder, from the probabilities of two disjoint sets of negatives.
 
-    A derived threshold with fewer than ten negatives expected above it is an extreme of a small sample: it is refused.
+    A derived threshold with fewer than ten negatives above it, expected or left by ties, is an extreme of a small sample:
+    it is refused.
     """
     own, other = (np.asarray(values, dtype=np.float64) for values in (fixing, testing))
     if not (np.isfinite(own).all() and np.isfinite(other).all()):
@@ -134,9 +143,12 @@ def _fixed(value: float, own: Floats, other: Floats, selective_fpr_max: float) -
 def _derived(fpr: float, own: Floats, other: Floats) -> Threshold:
     nan, needed = float("nan"), negatives_needed(fpr)
     name = threshold_name(fpr)
+    nothing = Threshold(name, "not measurable", nan, fpr, len(own), None, needed, len(other), None, nan, nan, nan)
     if not_measurable(len(own), fpr):
-        return Threshold(name, "not measurable", nan, fpr, len(own), None, needed, len(other), None, nan, nan, nan)
+        return nothing
     point = threshold_at_fpr(own, fpr, TABLE_LEVEL)
+    if tied(point):
+        return nothing
     return _judged(
         Threshold(
             name, "measured", point.threshold, fpr, len(own), point.false_positives, needed, 0, None, nan, nan, nan

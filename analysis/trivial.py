@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from analysis import roc
 from analysis.config import DiagnoseParams
 from analysis.intervals import TABLE_LEVEL
-from analysis.operating import fpr_name, not_measurable, threshold_at_fpr
+from analysis.operating import fpr_name, not_measurable, threshold_at_fpr, tied
 from analysis.records import Gate, Measure, Outcome, Status, decide, gate_below, not_measured
 from lake.errors import DataError
 from lake.survey import BANDS
@@ -149,10 +149,10 @@ def _gains(
     y: NDArray[np.int_], trivial: Floats, network: Floats, rivalry: Rivalry, rng: np.random.Generator
 ) -> Iterator[tuple[Measure, Gate]]:
     """Per rate, the gain in recall over the baseline, each at its own threshold on the same objects, and a gate."""
-    negatives, positives = int((y == 0).sum()), int((y == 1).sum())
+    positives = int((y == 1).sum())
     for fpr in sorted(rivalry.fprs):
         name, rule = fpr_name(fpr), f"recall at FPR {fpr:g} above that of trivial features; the interval excludes 0"
-        if refusal := not_measurable(negatives, fpr):
+        if refusal := _no_rate(y, trivial, fpr):
             short = f"{rule}; {refusal}"
             nothing = Measure(f"trivial/recall_gain/{name}", np.nan, n=positives, method=refusal)
             yield nothing, not_measured(f"beats_trivial_features/{name}", 0.0, short)
@@ -166,6 +166,15 @@ def _gains(
         measure = Measure(f"trivial/recall_gain/{name}", gain, float(low), float(high), positives, "", how)
         status: Status = "PASS" if low > 0.0 else "BORDERLINE" if gain >= 0.0 else "FAIL"
         yield measure, decide(f"beats_trivial_features/{name}", measure, 0.0, rule, status)
+
+
+def _no_rate(y: NDArray[np.int_], trivial: Floats, fpr: float) -> str | None:
+    """Why there is no recall at a rate to beat: too few negatives, or ties that leave the baseline no threshold.
+
+    A network whose own ties leave it none is compared: it finds nothing at that rate.
+    """
+    negatives = trivial[y == 0]
+    return not_measurable(len(negatives), fpr) or tied(threshold_at_fpr(negatives, fpr, TABLE_LEVEL))
 
 
 def gain_at_fpr(labels: NDArray[np.int_], trivial: Floats, network: Floats, fpr: float) -> float:

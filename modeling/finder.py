@@ -8,6 +8,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -123,7 +124,7 @@ class ExternalScorer:
         name = getattr(finder, "name", None)
         self.name = name if isinstance(name, str) else params.finder.replace(":", ".")
         self.stamp_pixels = self.contract.stamp_pixels or default_pixels
-        version = params.version or getattr(finder, "version", None) or _source_hash(finder)
+        version = params.version or getattr(finder, "version", None) or _source_hash(finder, params.finder)
         facts = f"{params.finder} {version} {self.contract.digest()}"
         self.scorer_id = hashlib.sha256(facts.encode()).hexdigest()[:16]
         if params.identity is not None and params.identity != self.scorer_id:
@@ -183,9 +184,8 @@ class ExternalScorer:
         count, word = len(stamps), self.contract.output or "logits"
         try:
             found = self._call(*self._given(stamps))
-        except Exception as error:  # the user's code may raise anything
-            said = f"{type(error).__name__}: {one_line(error)}"
-            raise DataError(f"finder {self.name} failed on {count} stamps: {said}") from error
+        except (Exception, SystemExit) as error:  # the user's code may raise anything
+            raise DataError(f"finder {self.name} failed on {count} stamps: {_raised(error)}") from error
         numbers = _numbers(found)
         if isinstance(numbers, str) or numbers.shape not in ((count,), (count, 1)):
             got = numbers if isinstance(numbers, str) else f"an array of shape {numbers.shape}"
@@ -224,6 +224,8 @@ def _numbers(found: Any) -> NDArray[np.float64] | str:
     """What a finder returned, as float64, or in words what it is instead of numbers."""
     if isinstance(found, Tensor):
         found = found.detach().to("cpu", torch.float64).numpy()
+    if isinstance(found, np.ma.MaskedArray) and np.ma.is_masked(found):
+        return f"{np.ma.count_masked(found)} masked values"
     try:
         answers = np.asarray(found)
     except ValueError:
@@ -231,6 +233,10 @@ def _numbers(found: Any) -> NDArray[np.float64] | str:
     if answers.dtype.kind not in "fiu":
         return f"{type(found).__name__} with values of type {answers.dtype}"
     return answers.astype(np.float64)
+
+
+def _raised(error: BaseException) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 def _callable(finder: Any, path: str) -> Callable[..., Any]:
@@ -266,27 +272,32 @@ def imported(path: str) -> Any:
         sys.path.append(here)
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script exits where it finds no arguments of its own
         raise DataError(
-            f"the finder '{path}' cannot be imported: {one_line(error)}; install its package, or put it in {here}"
+            f"the finder '{path}' cannot be imported: {_raised(error)}; install its package, or put it in {here}"
         ) from error
     try:
         return found() if inspect.isclass(found) else found
-    except Exception as error:
-        said = f"{type(error).__name__}: {one_line(error)}"
+    except (Exception, SystemExit) as error:
         raise DataError(
-            f"the finder '{path}' cannot be created: {said}; its class is called without arguments"
+            f"the finder '{path}' cannot be created: {_raised(error)}; its class is called without arguments"
         ) from error
 
 
-def _source_hash(finder: Any) -> str:
-    described = finder if inspect.isfunction(finder) else type(finder)
-    try:
-        digest = hashlib.sha256(Path(inspect.getfile(described)).read_bytes())
-    except (TypeError, OSError) as error:
-        raise DataError(
-            f"finder {finder!r} has no source file that would identify it; give it an attribute 'version'"
-        ) from error
+def _source_hash(finder: Any, path: str) -> str:
+    """Hash of the module that ``path`` names and of the file that defines the finder, where that is another.
+
+    Behind a decorator (``torch.no_grad``) or ``functools.partial`` the finder's own file is that of the wrapper.
+    """
+    module = sys.modules.get(path.partition(":")[0])
+    unwrapped = inspect.unwrap(finder) if callable(finder) else finder
+    files = set()
+    for described in (module, unwrapped if inspect.isfunction(unwrapped) else type(finder)):
+        with suppress(TypeError, OSError):
+            files.add(Path(inspect.getfile(described)).read_bytes())
+    if not files:
+        raise DataError(f"finder {finder!r} has no source file that would identify it; give it an attribute 'version'")
+    digest = hashlib.sha256(b"".join(sorted(files)))
     if isinstance(finder, torch.nn.Module):
         digest.update(repr(finder).encode())
         for name, value in sorted(finder.state_dict().items()):

@@ -54,11 +54,14 @@ def comparison() -> tuple[pa.Table, pa.Table]:
 
 
 def contamination(tested: pd.DataFrame) -> Mapping[str, str]:
-    """The line that marks test figures on galaxies that the model trained or selected on; empty if there are none."""
-    seen = int(tested["seen_in_training"].astype("boolean").sum())
-    if not seen:
-        return {}
-    return {"test figures": f"CONTAMINATED: {seen:,} of {len(tested):,} test galaxies were trained or selected on"}
+    """The line that marks test figures of galaxies that the model trained or selected on, or may have."""
+    known = tested["seen_in_training"].astype("boolean")
+    seen, unknown = int(known.sum()), int(known.isna().sum())
+    if seen:
+        return {"test figures": f"CONTAMINATED: {seen:,} of {len(tested):,} test galaxies were trained or selected on"}
+    if unknown:
+        return {"test figures": f"training is not known of {unknown:,} of {len(tested):,} test galaxies"}
+    return {}
 
 
 def headlines() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from modeling.card import FINDER
 from modeling.checkpoint import Checkpoint
 from modeling.finder import read_finder
 from modeling.scorer import Scorer
-from pipeline.trainedon import LISTED, read_listed, seen
+from pipeline.trainedon import LISTED, read_listed, seen, strangers
+
+log = logging.getLogger(__name__)
 
 CHUNK = 1024
 """Cut-outs read at a time: as many as a GPU scores at once."""
@@ -70,10 +73,20 @@ def score_table(
 
 def seen_by(folder: Path, rows: pa.Table) -> pa.Array:
     """Which galaxies (``galaxy_id``, ``ra``, ``dec``) the checkpoint in ``folder``, or an ancestor of it, trained or
-    selected on; null where that is not known: for every galaxy if a user's own finder has no list."""
+    selected on; null where that is not known: if a user's own finder has no list, or one whose identifiers are not
+    those of this lake."""
     if not (folder / FINDER).exists():
         return pa.array(Checkpoint.load(folder).has_seen(rows["galaxy_id"]))
     if not (folder / LISTED).exists():
         return pa.nulls(rows.num_rows, pa.bool_())
-    radius = read_finder(folder).trained_within_arcsec
-    return pa.array(seen(read_listed(folder / LISTED), rows, radius))
+    listed = read_listed(folder / LISTED)
+    hit = seen(listed, rows, read_finder(folder).trained_within_arcsec)
+    foreign = strangers(listed, rows)
+    if foreign:
+        log.warning(
+            "%s: %d objects have only a galaxy_id, and none of these occurs in the manifest: leakage is not measured; "
+            "give their ra and dec",
+            folder / LISTED,
+            foreign,
+        )
+    return pa.array(hit, mask=~hit if foreign else None)

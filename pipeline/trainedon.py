@@ -75,6 +75,15 @@ def seen(listed: pa.Table, rows: pa.Table, radius_arcsec: float) -> NDArray[np.b
     return hit
 
 
+def strangers(listed: pa.Table, rows: pa.Table) -> int:
+    """How many listed objects have an identifier alone, where not one of these is of ``rows``; 0 where one is.
+
+    Such a list does not say that the rows were not trained on: its identifiers may be of another catalogue.
+    """
+    named = listed.filter(pc.is_null(listed["ra"]))
+    return 0 if seen(named, rows, 1.0).any() else named.num_rows
+
+
 def _column(rows: pa.Table, name: str, path: Path) -> pa.Array:
     kind = pa.string() if name == "galaxy_id" else pa.float64()
     if name not in rows.column_names:

@@ -21,7 +21,7 @@ SPEC = TableSpec(
         Column(
             "status",
             "string",
-            "fixed: chosen beforehand; measured: derived; not measurable: too few negatives to derive it; "
+            "fixed: chosen beforehand; measured: derived; not measurable: too few negatives to derive it, or ties; "
             "not selective: chosen beforehand, and lets too many negatives through",
             allowed=STATUSES,
         ),

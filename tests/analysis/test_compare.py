@@ -19,6 +19,7 @@ from analysis.compare import (
     paired_auc_tests,
     paired_completeness,
 )
+from analysis.intervals import clopper_pearson
 from analysis.operating import threshold_at_fpr
 from lake.errors import DataError, ParameterError
 from tests.analysis.report_inputs import generation
@@ -171,6 +172,19 @@ def test_one_host_measures_no_difference_and_three_no_significant_one():
     assert (found.low, found.high) == pytest.approx((2 / 9 - half, 2 / 9 + half))
     assert found.difference == pytest.approx(2.0 * error), "two standard errors, and an interval that holds 0"
     assert found.indistinguishable
+
+
+@pytest.mark.parametrize("uses", [2, 49, 98, 103])
+def test_hosts_that_change_alike_are_as_sure_as_they_are_many(uses):
+    """1 / 49 is no binary number: rounding must not be taken for a standard error."""
+    for count, sure in ((3, False), (12, True)):
+        hosts = np.repeat([f"h{k}" for k in range(count)], uses)
+        after = np.where(np.arange(len(hosts)) % uses == 0, 0.9, 0.1)
+        found = paired_completeness(injections(np.full(len(hosts), 0.1), hosts), injections(after, hosts), 0.5, 0.5)
+        exact = clopper_pearson(count / uses, count, 0.95)
+        assert (found.low, found.high) == pytest.approx((exact.low[0], exact.high[0]))
+        assert found.difference / found.standard_error == pytest.approx(stats.norm.isf(0.5**count))
+        assert found.indistinguishable is not sure
 
 
 def test_no_change_among_few_hosts_is_no_certainty():

@@ -258,6 +258,9 @@ def test_a_network_that_wins_by_auc_and_loses_at_the_rate_reported_does_not_pass
     assert status(outcome, "beats_trivial_features/fpr5e-2") == "FAIL"
     assert status(outcome, "beats_trivial_features/fpr1e-3") == "NOT MEASURED"
     assert status(outcome, "beats_trivial_features") == "FAIL"
+    tied = baseline(features.gt(0.5).astype(float), label, split, 1, network, Rivalry((0.05,), 300))
+    assert np.isnan(tied.measure("trivial/recall_gain/fpr5e-2").value)
+    assert status(tied, "beats_trivial_features/fpr5e-2") == "NOT MEASURED", "a baseline of ties is beaten by nothing"
     by_auc = baseline(features, label, split, 1, network)
     assert "PASS" in by_auc.gates[0].rule
     assert by_auc.gates[0].status == "NOT MEASURED", "no rate was compared"

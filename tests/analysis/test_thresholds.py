@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from scipy import stats
+from scipy.special import expit
 from statsmodels.stats.proportion import proportion_confint
 
 from analysis.thresholds import bootstrap_thresholds, fix_thresholds, from_rows, threshold_name, threshold_rows
@@ -48,10 +49,30 @@ def test_a_fixed_threshold_that_lets_everything_through_is_not_selective():
     found = named(np.full(300, 0.6), np.full(300, 0.6))
     assert (found["p0.5"].status, found["p0.5"].fpr_reached, found["p0.5"].fpr_high) == ("not selective", 1.0, 1.0)
     assert found["p0.5"].fpr_low == pytest.approx(0.025 ** (1 / 300))
-    assert found["fpr5e-2@val"].fpr_reached == 0.0
+    assert not found["fpr5e-2@val"].measurable
     tenth = np.r_[np.ones(30), np.zeros(270)]
     assert named([], tenth)["p0.5"].status == "fixed", "10 % is the limit, and not above it"
     assert named([], np.r_[tenth, 1.0])["p0.5"].status == "not selective"
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        np.full(400, 0.7),
+        np.repeat([0.0, 1.0], [320, 80]),
+        np.repeat([0.2, 0.4, 0.6, 0.8, 1.0], 80),
+        expit(np.linspace(-500, 500, 400)),
+        np.repeat([0.1, 0.9, 0.95], [370, 21, 9]),
+    ],
+)
+def test_ties_leave_no_threshold_rather_than_one_that_nothing_is_above(answers):
+    """The 20 best of 400 cannot be let through where the 21st is as good: recall there would read 0 %."""
+    point = named(answers, answers)["fpr5e-2@val"]
+    assert (point.status, point.above) == ("not measurable", None)
+    assert point.refusal == "not measurable: too many negatives share one score to let 0.05 of them through"
+    (back,) = from_rows(pd.DataFrame(threshold_rows([point], "c1", "demo1")))
+    assert back.refusal == point.refusal
+    assert named(np.repeat([0.1, 0.9, 0.95], [370, 20, 10]), answers)["fpr5e-2@val"].above == 10
 
 
 def test_rows_meet_the_contract_and_come_back(root):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy.special import expit
 
 from lake.errors import DataError, ParameterError
 from modeling import finder as module
-from modeling.finder import PROBABILITY_CLIP, SUSPECT_ANSWERS, ExternalScorer, FinderParams
+from modeling.finder import PROBABILITY_CLIP, SUSPECT_ANSWERS, ExternalScorer, FinderParams, imported
 from modeling.scorer import load_scorer
 from tests.conftest import REAL_DATA
 
@@ -44,6 +45,16 @@ class Base:
 
 class Plain(Base):
     pass
+
+
+class Leaves(Base):
+    def score(self, *given: NDArray[Any]) -> Any:
+        raise SystemExit(3)
+
+
+class MasksOne(Base):
+    def score(self, *given: NDArray[Any]) -> Any:
+        return np.ma.masked_greater(np.arange(len(given[0])), 0)
 
 
 class Faint(Base):
@@ -259,6 +270,44 @@ def test_a_torch_module_is_a_finder_in_evaluation_mode_known_by_its_weights(monk
     changed = load_scorer(f"{HERE}:Network")
     np.testing.assert_allclose(changed.score(pixels), logits + 1.0, rtol=1e-5)
     assert changed.scorer_id != found.scorer_id
+
+
+WRAPPED = """import functools, torch
+@torch.no_grad()
+def decorated(stamps): return stamps[:, 0, 0, 0]
+def plain(stamps, n): return stamps[:, n, 0, 0]
+partial = functools.partial(plain, n=1)
+"""
+
+
+@pytest.mark.parametrize("name", ["decorated", "partial"])
+def test_a_wrapped_finder_is_known_by_its_own_source(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of a decorated function is its decorator's: changes of the finder itself must be noticed."""
+    monkeypatch.syspath_prepend(tmp_path)
+    source = tmp_path / f"wrapped_{name}.py"
+    source.write_text(WRAPPED)
+    found = ExternalScorer(FinderParams(finder=f"wrapped_{name}:{name}"), SIDE)
+    source.write_text(WRAPPED + "# another\n")
+    with pytest.raises(DataError, match="is not the one that was audited"):
+        ExternalScorer(FinderParams(finder=f"wrapped_{name}:{name}", identity=found.scorer_id), SIDE)
+
+
+def test_a_finder_that_ends_the_process_is_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "leaving_script.py").write_text("import sys\nsys.exit('usage: script --weights')\n")
+    with pytest.raises(DataError, match="cannot be imported: SystemExit: usage: script --weights; install"):
+        imported("leaving_script:finder")
+    with pytest.raises(DataError, match="failed on 2 stamps: SystemExit: 3"):
+        scorer("Leaves").score(stamps(2))
+
+
+def test_masked_answers_are_no_answers() -> None:
+    with pytest.raises(DataError, match="one number per stamp, got 1 masked values"):
+        scorer("MasksOne").score(stamps(2))
 
 
 def test_more_stamps_than_a_finder_is_given_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,3 +83,16 @@ def test_what_a_finder_has_seen_is_unknown_without_a_list_and_measured_with_one(
     assert seen_by(tmp_path, ROWS).null_count == ROWS.num_rows
     (tmp_path / LISTED).write_text(f"galaxy_id,ra,dec\nb_2,,\n,10,{1.5 * ARCSEC}\n")
     assert seen_by(tmp_path, ROWS).to_pylist() == [True, True, False, False, False]
+
+
+def test_identifiers_of_another_catalogue_do_not_measure_that_nothing_was_seen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / FINDER).write_text('{"finder": "a.b:c"}')
+    (tmp_path / LISTED).write_text("galaxy_id,ra,dec\nDES J0123,,\n8796,,\n")
+    assert seen_by(tmp_path, ROWS).null_count == ROWS.num_rows
+    assert "2 objects have only a galaxy_id, and none of these occurs in the manifest: leakage is not" in caplog.text
+    (tmp_path / LISTED).write_text("galaxy_id,ra,dec\nDES J0123,,\n8796,10,0\n")
+    assert seen_by(tmp_path, ROWS).to_pylist() == [True, None, None, None, None]
+    (tmp_path / LISTED).write_text("galaxy_id,ra,dec\nDES J0123,200,5\n8796,201,5\n")
+    assert seen_by(tmp_path, ROWS).to_pylist() == [False] * 5
