@@ -289,10 +289,10 @@ def _source_hash(finder: Any, path: str) -> str:
 
     Behind a decorator (``torch.no_grad``) or ``functools.partial`` the finder's own file is that of the wrapper.
     """
-    module = sys.modules.get(path.partition(":")[0])
     unwrapped = inspect.unwrap(finder) if callable(finder) else finder
+    own: Any = unwrapped if inspect.isfunction(unwrapped) else type(finder)
     files = set()
-    for described in (module, unwrapped if inspect.isfunction(unwrapped) else type(finder)):
+    for described in (own, sys.modules.get(path.partition(":")[0], own)):
         with suppress(TypeError, OSError):
             files.add(Path(inspect.getfile(described)).read_bytes())
     if not files:
