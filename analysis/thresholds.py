@@ -75,8 +75,8 @@ def threshold_name(fpr: float) -> str:
 def fix_thresholds(fixing: ArrayLike, testing: ArrayLike, params: EvaluateParams) -> list[Threshold]:
     """Every threshold of a finder, from the probabilities of two disjoint sets of negatives.
 
-    A derived threshold with fewer than ten negatives above it, expected or left by ties, is an extreme of a small sample:
-    it is refused.
+    A derived threshold with fewer than ten negatives above it, expected or left by ties, is an extreme of a small
+    sample: it is refused.
     """
     own, other = (np.asarray(values, dtype=np.float64) for values in (fixing, testing))
     if not (np.isfinite(own).all() and np.isfinite(other).all()):
