@@ -76,7 +76,7 @@ def require_files(root: DataRoot, entry: Slice, table: DeltaTable) -> None:
     added = pa.table(table.get_add_actions(flatten=True))
     for column, value in entry.card.where.items():
         added = added.filter(pc.equal(pc.cast(added[f"partition.{column}"], pa.string()), value))
-    paths, sizes = added["path"].to_pylist(), added["size_bytes"].to_pylist()
+    paths, sizes = [unquote(path) for path in added["path"].to_pylist()], added["size_bytes"].to_pylist()
     try:
         for path, size, found in zip(paths, sizes, arrow_files(table).get_file_info(paths), strict=True):
             if found.type == fs.FileType.NotFound:

@@ -265,7 +265,7 @@ def test_a_source_near_an_edge_is_taken_from_the_brick_that_holds_the_window() -
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"BRICKNAME": ["a"], "RA": [np.nan], "DEC": [0.0]}, "1 of 1 are not"),
+        ({"BRICKNAME": ["a"], "RA": [np.nan], "DEC": [0.0]}, "1 of 1 are outside"),
         ({"BRICKNAME": ["a"], "RA": [1.0], "DEC": [95.0]}, "must hold bricks at RA 0 to 360"),
         ({"BRICKNAME": ["a"], "RA": ["1h"], "DEC": [0.0]}, "is not a table of bricks"),
         ({"BRICKNAME": ["a"], "RA": [1.0]}, "is not a table of bricks"),
