@@ -52,7 +52,9 @@ def marginal(cells: pd.DataFrame, source_mag_bin: str = ALL) -> pd.DataFrame:
     in_bin = cells[cells["source_mag_bin"] == source_mag_bin]
     rows, counted = in_bin[in_bin["cell"] != MARGINAL], in_bin[in_bin["cell"] == MARGINAL]
     if rows.empty:
-        raise DataError(f"no cells in source-magnitude bin '{source_mag_bin}': a marginal is formed over that bin only")
+        raise DataError(
+            f"no cells in source-magnitude bin '{source_mag_bin}': a marginal is computed over that bin only"
+        )
     sums = [_marginal_row(group, str(name)) for name, group in rows.groupby("threshold_id", sort=True)]
     return with_intervals(_hosts_as_counted(pd.DataFrame(sums), counted))
 

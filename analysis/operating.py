@@ -118,5 +118,5 @@ def _finite(scores: ArrayLike) -> Floats:
     if len(values) == 0:
         raise DataError("no scores: an operating point needs at least one valid object")
     if not np.isfinite(values).all():
-        raise DataError(f"{int((~np.isfinite(values)).sum())} scores are not finite: leave failed objects out")
+        raise DataError(f"{int((~np.isfinite(values)).sum())} scores are not finite: exclude failed objects")
     return values

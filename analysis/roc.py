@@ -76,7 +76,7 @@ def labelled(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
     if not np.isin(y, (0, 1)).all():
         raise invalid("labels", "0 or 1", np.unique(y)[:5].tolist())
     if not np.isfinite(s).all():
-        raise DataError(f"{int((~np.isfinite(s)).sum())} of {len(s)} scores are not finite: leave failed objects out")
+        raise DataError(f"{int((~np.isfinite(s)).sum())} of {len(s)} scores are not finite: exclude failed objects")
     positive, negative = s[y == 1], s[y == 0]
     if len(positive) == 0 or len(negative) == 0:
         raise DataError(f"a ROC needs both classes, got {len(positive)} positives and {len(negative)} negatives")

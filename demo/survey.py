@@ -68,7 +68,7 @@ def write_survey(params: DemoParams, survey_params: SurveyParams, folder: Path, 
     """
     _claim(folder, _identity(params, survey_params))
     if (folder / "survey-bricks.fits").exists() and not (folder / PARTS).exists():
-        log.info("demo survey: complete already")
+        log.info("demo survey: already complete")
         return
     plans = plan_survey(params, survey_params.split, survey_params.seed)
     job = partial(make_brick, params=params, seed=survey_params.seed, folder=folder)
@@ -87,7 +87,7 @@ def _claim(folder: Path, identity: str) -> None:
     """Refuse a folder that holds a survey of other parameters."""
     note = folder / "made-from.txt"
     if note.exists() and note.read_text() != identity:
-        raise DataError(f"{folder} holds a demo survey of other parameters: remove it or choose another folder")
+        raise DataError(f"{folder} contains a demo survey with other parameters: remove it or choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     _publish(note, identity.encode())
 

@@ -87,7 +87,7 @@ def _identity(injections: DataFrame, scores: DataFrame, cells: pa.Table) -> dict
     planned = {tuple(cell[name] for name in _INDICES) for cell in cells.select(_INDICES).to_pylist()}
     strays = sum(row["count"] for row in drawn if tuple(row[name] for name in _INDICES) not in planned)
     if strays:
-        raise DataError(f"{strays} injections lie in no planned cell of their grid")
+        raise DataError(f"{strays} injections are outside all planned cells of their grid")
     return identity
 
 

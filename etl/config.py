@@ -32,9 +32,9 @@ class PoolParams(Section):
     near_radius_arcsec: float = Field(gt=0)
     """Sources this near to a listed lens candidate, or nearer, go to ``tractor_near_candidates``."""
     limit_files: int | None = Field(ge=1)
-    """Read only the first so many sweep files (by name), or null for all."""
+    """Read only this many sweep files (in order of name), or null for all."""
     limit_rows: int | None = Field(ge=1)
-    """Read only the first so many rows, over the files in order, or null for all."""
+    """Read only this many rows, taking the files in order, or null for all."""
     task_mib: int = Field(ge=1)
     """Bytes of a sweep that one task reads, in MiB."""
 

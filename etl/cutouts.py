@@ -79,7 +79,7 @@ def extract(spark: SparkSession, wanted: DataFrame, survey: Path, params: Cutout
     parts = [pq.read_table(folder / f"{name}.parquet", schema=INDEX_SCHEMA) for name in names]
     index = pa.concat_tables([*parts, pa.Table.from_pylist(lost, schema=INDEX_SCHEMA)]).sort_by("galaxy_id")
     if done + len(lost) != len(ids) or index.num_rows != len(ids):
-        raise DataError(f"{len(ids)} cut-outs were asked for and {index.num_rows} are accounted for")
+        raise DataError(f"{len(ids)} cut-outs were requested, but {index.num_rows} are accounted for")
     warn_of_unknown_conditions(index, ids[lacking])
     return index
 

@@ -52,9 +52,7 @@ def _check_not_done(root: DataRoot, outputs: Sequence[str]) -> None:
             continue
         done.append(name)
     if outputs and len(done) == len(outputs):
-        raise DarkHaloError(
-            f"already complete: {', '.join(done)}; remove their cards from {root.cards} to make them again"
-        )
+        raise DarkHaloError(f"already complete: {', '.join(done)}; remove their cards from {root.cards} to remake them")
 
 
 def _check_region(aws: Any, cluster: EmrParams) -> None:

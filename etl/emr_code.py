@@ -39,7 +39,7 @@ def upload(s3: Any, content: bytes, uri: str) -> str:
     digest = hashlib.sha256(content).hexdigest()
     stored = hashlib.sha256(s3.get_object(Bucket=bucket, Key=key)["Body"].read()).hexdigest()
     if stored != digest:
-        raise DataError(f"{uri} holds other bytes (sha256 {stored}) than were uploaded ({digest})")
+        raise DataError(f"{uri} does not contain what was uploaded (sha256 {stored}) than were uploaded ({digest})")
     return digest
 
 

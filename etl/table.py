@@ -121,4 +121,4 @@ def _add_missing_constraints(spark: SparkSession, spec: TableSpec, root: DataRoo
             try:
                 spark.sql(f"ALTER TABLE delta.`{location(root, spec.name)}` ADD CONSTRAINT {name} CHECK ({sql})")
             except AnalysisException as error:
-                raise LakeError(f"other slices of '{spec.name}' break its new rule {name}: make them again") from error
+                raise LakeError(f"other slices of '{spec.name}' break its new rule {name}: remake them") from error

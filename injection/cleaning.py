@@ -37,7 +37,7 @@ def clean(
         return f"signal to noise {snr:.1f} is below {cleaning.min_snr:g}"
     if cleaning.psf_correction is not None:
         if psf is None or pixel_arcsec is None:
-            raise DataError("a PSF correction needs the stamps' own PSFs and pixel scale, and there are none")
+            raise DataError("a PSF correction needs the stamps' own PSFs and pixel scale, which are missing")
         image = corrected(image, psf, pixel_arcsec, cleaning.psf_correction)
     inside = np.where(footprint, image, 0.0)
     return (np.pad(inside, 2) / inside.sum()).astype(np.float32)

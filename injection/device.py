@@ -42,7 +42,7 @@ def accelerator(device: str) -> torch.device | None:
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not count:
-        raise invalid("device", "cpu where torch finds no CUDA GPU (set it so, or install NVIDIA's driver)", device)
+        raise invalid("device", "cpu if torch finds no CUDA GPU (or install NVIDIA's driver)", device)
     if int(named[1] or 0) >= count:
         raise invalid("device", f"cuda:0 to cuda:{count - 1} on this machine", device)
     return torch.device("cuda", int(named[1] or 0))

@@ -60,7 +60,7 @@ def plan(grid: GridParams, hosts_table: pa.Table, seed: int) -> Plan:
     prior, hosts = load_prior(grid.prior), Hosts(hosts_table, grid.host_model)
     sources = grid_sources(grid)
     if grid.sky_noise == "psfdepth" and np.isnan(hosts.psfdepth).all(axis=0).any():
-        raise invalid("grid.sky_noise", "none or annulus where hosts have no psfdepth in every band", grid.sky_noise)
+        raise invalid("grid.sky_noise", "none or annulus if hosts lack psfdepth in some band", grid.sky_noise)
     rows: list[dict[str, object]] = []
     short: list[dict[str, object]] = []
     for t, p, d in product(

@@ -124,7 +124,7 @@ def _fwhm_nea(table: pa.Table) -> Array:
 def _early(table: pa.Table) -> pa.Array:
     name = next((name for name in ("type_bin", "type") if name in table.column_names), None)
     if name is None:
-        raise invalid("host_model", "IM1 where the host table has no column 'type'", "IM2")
+        raise invalid("host_model", "IM1 if the host table has no column 'type'", "IM2")
     return pc.is_in(table.column(name), value_set=pa.array(EARLY_TYPES))
 
 
@@ -132,5 +132,5 @@ def _shaped(table: pa.Table) -> pa.Table:
     """Rows with a catalogue shape; moments of the pixels do not count, since seeing makes every galaxy rounder."""
     known = np.isfinite(catalogue_shapes(*(_floats(table, f"shape_e{k}") for k in (1, 2)))[0])
     if not known.any():
-        raise invalid("host_model", "IM1 where no early-type host has a shape (columns 'shape_e1', 'shape_e2')", "IM2")
+        raise invalid("host_model", "IM1 if no early-type host has a shape (columns 'shape_e1', 'shape_e2')", "IM2")
     return table.filter(pa.array(known))

@@ -136,7 +136,7 @@ def _names(place: str) -> set[str] | None:
     files, path = _object_store(place)
     bucket = path.split("/", 1)[0]
     if files.get_file_info(bucket).type == fs.FileType.NotFound:
-        raise OSError(f"there is no bucket '{bucket}'")
+        raise OSError(f"no such bucket: '{bucket}'")
     found = files.get_file_info(fs.FileSelector(path, allow_not_found=True))
     return {entry.base_name for entry in found} or None
 

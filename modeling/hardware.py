@@ -21,7 +21,7 @@ def device_of(params: ExecutionParams) -> torch.device:
     """The device asked for."""
     available = torch.cuda.is_available()
     if params.device == "cuda" and not available:
-        raise invalid("execution.device", "cpu or auto where there is no GPU", params.device)
+        raise invalid("execution.device", "cpu or auto if there is no GPU", params.device)
     return torch.device("cuda" if available and params.device != "cpu" else "cpu")
 
 

@@ -70,7 +70,7 @@ class LensFinder(nn.Module):
         if self.fuse is None:
             return features
         if metadata is None:
-            raise DataError("this network needs observing conditions as well as the pixels, and none were given")
+            raise DataError("this network needs observing conditions as well as the pixels, but none were given")
         return torch.cat([features, self.fuse(metadata)], dim=1)
 
     def forward(self, x: Tensor, metadata: Tensor | None = None) -> Tensor:

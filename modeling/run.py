@@ -102,7 +102,7 @@ def _check(params: TrainParams, training: TrainingArrays, ancestor: dict[str, Te
     if len(training) < params.loop.batch:
         raise invalid("loop.batch", f"at most the {len(training)} training rows", params.loop.batch)
     if (params.init is None) != (ancestor is None):
-        raise DataError(f"generation {params.generation} starts from {params.init or 'no other'}: give those weights")
+        raise DataError(f"generation {params.generation} starts from {params.init or 'no other'}: pass those weights")
 
 
 def _inherit(network: LensFinder, weights: dict[str, Tensor], params: TrainParams) -> None:

@@ -39,7 +39,9 @@ def open_client(database: Path) -> Any:
     except sqlite3.Error as error:
         raise _told(database, error) from error
     except (OSError, Timeout) as error:
-        raise LakeError(f"MLflow cannot use {database}: {one_line(error)}; see who else uses its folder") from error
+        raise LakeError(
+            f"MLflow cannot use {database}: {one_line(error)}; check what else is using its folder"
+        ) from error
     client = client_class(f"sqlite:///{database}")
     from mlflow.exceptions import MlflowException
 

@@ -229,7 +229,7 @@ def _grid_metrics(folder: Path) -> dict[str, float]:
     columns = ["status", "score", "host_score"]
     batches = [pq.read_table(path, columns=columns) for path in sorted(folder.glob("batch-*.parquet"))]
     if not batches:
-        raise DataError(f"{folder} holds no grid batches; run `dvc repro`")
+        raise DataError(f"{folder} contains no grid batches; run `dvc repro`")
     rows = pa.concat_tables(batches)
     scores = np.column_stack([rows[name].to_numpy().astype(float) for name in columns[1:]])
     scored = (rows["status"].to_numpy() == "scored") & np.isfinite(scores).all(axis=1)

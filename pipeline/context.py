@@ -58,7 +58,7 @@ class RunContext:
     @property
     def generation(self) -> str:
         if self.slice_name is None:
-            raise DarkHaloError(f"stage '{self.stage}' runs once per model: say which with --generation")
+            raise DarkHaloError(f"stage '{self.stage}' runs once per model: name it with --generation")
         return self.slice_name
 
     def note_input(self, name: str, value: str) -> None:

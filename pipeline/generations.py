@@ -31,7 +31,7 @@ def enlist(name: str, settings: Sequence[str] = ()) -> None:
     while wanted is not None:
         known = train.get(wanted)
         if wanted in added:
-            raise invalid(f"train.{wanted}.init", "a generation that does not start from itself", wanted)
+            raise invalid(f"train.{wanted}.init", "a generation other than itself", wanted)
         if known is None or changes:
             before = known["parameters"] if known else _shipped(wanted, train)
             parameters = TrainParams.load(changed(before, changes), f"train.{wanted}")
@@ -62,7 +62,7 @@ def _setting(text: str) -> tuple[str, Any]:
     try:
         return key, parse(value)
     except (ValueError, yaml.YAMLError) as error:
-        raise ParameterError(f"'{key}' must be given a value in YAML, got {value!r}: {one_line(error)}") from error
+        raise ParameterError(f"'{key}' must have a value in YAML, got {value!r}: {one_line(error)}") from error
 
 
 def _require_manifest(parameters: TrainParams) -> None:

@@ -55,7 +55,7 @@ def sample(rows: pa.Table, count: int, seed: int) -> pa.Table:
     """Up to ``count`` scored injections, by keyed hash of their identifier."""
     scored = rows.filter(pc.equal(rows["status"], "scored"))
     if not scored.num_rows:
-        raise DataError("no injection that could be drawn was scored; see the column 'reason' of injections")
+        raise DataError("no injection was scored; see the column 'reason' of injections")
     order = np.argsort(key_hash(seed, scored["injection_id"]), kind="stable")
     return scored.take(pa.array(order[:count]))
 

@@ -33,7 +33,7 @@ def _log_training(root: DataRoot, name: str) -> None:
     try:
         pastruns.log_training(root, name)
     except DarkHaloError as error:
-        log.warning("the training of %s is not in MLflow: %s", name, error)
+        log.warning("the training of %s is missing in MLflow: %s", name, error)
 
 
 def _log_results(root: DataRoot, inputs: ReportInputs) -> None:

@@ -14,7 +14,7 @@ from pipeline.trainedon import LISTED, read_listed
 
 
 def trained_run(context: RunContext, generation: str) -> pa.Table:
-    """One row of ``experiments``: our own training run, or the audit of somebody's finder."""
+    """One row of ``experiments``: our own training run, or the audit of a user's own finder."""
     folder = context.root.checkpoints(generation)
     row = _external(folder, generation) if (folder / FINDER).exists() else _trained(folder, generation)
     fields = [column.arrow for column in tables.spec("experiments").columns if column.role != "lineage"]

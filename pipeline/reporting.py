@@ -84,12 +84,12 @@ def reported(context: RunContext) -> list[str]:
             words = "%s is left out of the report: its run is not complete (missing: %s); `dvc repro` completes it"
             log.warning(words, name, ", ".join(lacking))
         elif on != now:
-            log.warning("%s is left out of the report: it was evaluated on another state of %s", name, manifest)
+            log.warning("%s is left out of the report: it was evaluated on a different version of %s", name, manifest)
         else:
             known.append(name)
     if not known:
         raise LakeError(
-            f"no finder has been audited on '{manifest}' as it is; name some in 'audited' and run `dvc repro`"
+            f"no finder has been audited on the current '{manifest}'; name some in 'audited' and run `dvc repro`"
         )
     return known
 

@@ -43,7 +43,7 @@ def real_sources(source: str, min_snr: float) -> RealSources | None:
             faults.append(str(error))
         else:
             return found
-    raise DataError(faults[0] if faults else f"{path} holds no real_galaxy_catalog*.fits")
+    raise DataError(faults[0] if faults else f"{path} contains no real_galaxy_catalog*.fits")
 
 
 def _made(path: Path, min_snr: float | None) -> RealSources:

@@ -107,7 +107,7 @@ def _finder(generation: str | None) -> tuple[str, Any]:
     name = generation or (audited[0] if audited else None)
     there = params.root().finders()
     if name not in there:
-        raise invalid("generation", f"one that is trained or enlisted ({', '.join(there) or 'none is yet'})", name)
+        raise invalid("generation", f"one that is trained or audited here ({', '.join(there) or 'none is yet'})", name)
     return name, load_scorer(params.root().checkpoints(name))
 
 

@@ -192,6 +192,6 @@ def _permuted(
 
 def _require(values: Floats, labels: NDArray[np.int_], params: DiagnoseParams) -> None:
     if not np.isfinite(values).all():
-        raise DataError("features of the realism probe must be finite: leave failed stamps out")
+        raise DataError("features of the realism probe must be finite: exclude failed stamps")
     if min(np.bincount(labels, minlength=2)) < 2 * params.probe_folds:
         raise DataError(f"the realism probe needs {2 * params.probe_folds} objects in each group")

@@ -58,7 +58,7 @@ def reliability_figure(curves: Mapping[str, Reliability]) -> Picture:
             )
             centres = (curve.edges[:-1] + curve.edges[1:]) / 2 + (i - (len(curves) - 1) / 2) * width
             counts.bar(centres, np.maximum(curve.count, 0.7), width, bottom=0.7, color=colour)
-        axes.set(ylabel="observed share of lenses", ylim=(-0.02, 1.02))
+        axes.set(ylabel="observed fraction of lenses", ylim=(-0.02, 1.02))
         axes.legend(loc="upper left")
         counts.set(yscale="log", xlabel="predicted probability", ylabel="objects", xlim=(0, 1))
         return svg(figure, "Reliability curve with counts per probability bin: " + ", ".join(curves))
@@ -80,7 +80,7 @@ def score_histograms(scores: Mapping[str, pd.DataFrame], thresholds: Mapping[str
                 )  # fmt: skip
             _mark_thresholds(axes, thresholds, (low, high))
             axes.set(title=name, xlabel="score (logit)")
-        panels[0].set(ylabel="share of the class per bin")
+        panels[0].set(ylabel="fraction of the class per bin")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
         return svg(figure, "Score distributions of listed lenses and negatives: " + ", ".join(scores))
 

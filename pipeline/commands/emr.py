@@ -18,10 +18,13 @@ def emr() -> None:
 @click.argument("stage")
 @click.option("--generation", help="The scorer, for stages that run once per model.")
 @click.option(
-    "--cluster", type=click.Path(path_type=Path, exists=True), required=True, help="YAML file of the cluster."
+    "--cluster",
+    type=click.Path(path_type=Path, exists=True),
+    required=True,
+    help="YAML file that describes the cluster.",
 )
-@click.option("--limit-files", type=click.IntRange(1), help="Read only the first so many sweep files.")
-@click.option("--limit-rows", type=click.IntRange(1), help="Read only the first so many rows.")
+@click.option("--limit-files", type=click.IntRange(1), help="Read only this many sweep files.")
+@click.option("--limit-rows", type=click.IntRange(1), help="Read only this many rows.")
 def submit(stage: str, generation: str | None, cluster: Path, limit_files: int | None, limit_rows: int | None) -> None:
     """Run STAGE on EMR with the parameters of params.yaml and bring its cards back."""
     import yaml

@@ -17,12 +17,12 @@ _SURVEY_DEPTHS_MAG = (24.0, 23.4, 22.5)
 def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of prior, sources, hosts and noise; those not given are the grid's of params.yaml."""
     options = (
-        click.option("--prior", metavar="NAME|FILE.yaml", help="Prior of the registry, or a file of your own."),
+        click.option("--prior", metavar="NAME|FILE.yaml", help="Prior of the registry, or your own file."),
         click.option(
             "--source-model", metavar="parametric|PATH",
             help="Sersic profiles with clumps, or real galaxies: a RealGalaxyCatalog (file or folder), an HDF5 bank.",
         ),
-        click.option("--min-source-snr", default=30.0, show_default=True, help="Least SNR of a catalogue's galaxy."),
+        click.option("--min-source-snr", default=30.0, show_default=True, help="Minimum SNR of a catalogue galaxy."),
         click.option(
             "--hosts", metavar="survey|none|PATH", default="survey", show_default=True,
             help="The lake's validation negatives; blank sky; a folder of the 46 DES galaxies; cut-outs, NPZ or "
@@ -41,7 +41,7 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--psf-model", type=click.Choice(["moffat", "gaussian"]), help="Profile of the PSF."),
         click.option("--psf-beta", nargs=3, type=float, metavar="G R Z", help="Exponents of the Moffat profile."),
         click.option("--poisson-gain", type=float, help="Gain (e-/nMgy) of the arc's Poisson noise."),
-        click.option("--seed", type=int, help="By default the survey's."),
+        click.option("--seed", type=int, help="Default: the survey's seed."),
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -50,7 +50,9 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @_what_is_injected
-@click.option("--core-suppression-radius", type=float, help="Radius (arcsec) round the lens without arc light.")
+@click.option(
+    "--core-suppression-radius", type=float, help="Radius (arcsec) around the lens within which arc light is removed."
+)
 @click.option("--theta-e", type=float, help="Einstein radius (arcsec) of every example, instead of the prior's.")
 @click.option("--mag", type=float, help="Unlensed r magnitude of every source, instead of the prior's.")
 @click.option("--n", "count", default=16, show_default=True, type=click.IntRange(1, 400), help="How many examples.")
@@ -78,7 +80,7 @@ def render(theta_e: float | None, mag: float | None, count: int, field: float, o
 
 @click.command()
 @_what_is_injected
-@click.option("--generation", help="The scorer; by default the first audited.")
+@click.option("--generation", help="The scorer; by default the first one audited.")
 @click.option("--n", "count", default=500, show_default=True, type=click.IntRange(10), help="How many injections.")
 @click.option(
     "--core-suppression-radius", default=0.5, show_default=True,
@@ -86,13 +88,13 @@ def render(theta_e: float | None, mag: float | None, count: int, field: float, o
 )  # fmt: skip
 @click.option(
     "--lenses", metavar="survey|none|PATH", default="survey", show_default=True,
-    help="Real arcs to compare with: the listed lenses, or cut-outs, NPZ or FITS cubes (folder or file).",
+    help="Real arcs to compare with: the listed lenses; none; or cut-outs, NPZ or FITS cubes (folder or file).",
 )  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; data/validation/GENERATION.")
 def validate_injection(
     generation: str | None, count: int, core_suppression_radius: float, lenses: str, out: Path | None, **options: Any
 ) -> None:
-    """Check whether injections can be believed; exit code 1 where something is broken.
+    """Check whether injections can be trusted; exit code 1 if something is broken.
 
     Scores (percentiles, saturation), detection with and without core suppression, bare hosts, SNR and colour of arcs
     against real ones, noise, exactness of the light. Leaves validation.png and validation.json.
@@ -110,4 +112,4 @@ def validate_injection(
     write(found, folder)
     click.echo(f"{table(found)}\n\nwrote {folder}/validation.png and validation.json")
     if problems := broken(found.outcome):
-        raise DataError(f"injections cannot be believed: {'; '.join(problems)}")
+        raise DataError(f"injections cannot be trusted: {'; '.join(problems)}")

@@ -70,7 +70,7 @@ def tables(at: str | None) -> None:
 @click.command()
 @click.argument("name", metavar="TABLE_OR_RUN")
 def lineage(name: str) -> None:
-    """Walk from a table, a slice (completeness.demo1) or a generation back to files, commits and checkpoints."""
+    """Trace a table, a slice (completeness.demo1) or a generation back to files, commits and checkpoints."""
     from pipeline.lineage import tree
     from pipeline.params import root
 

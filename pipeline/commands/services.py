@@ -9,7 +9,7 @@ import click
 
 @click.command()
 def doctor() -> None:
-    """Say what this machine lacks, if anything."""
+    """Report what this machine lacks, if anything."""
     from pathlib import Path
 
     from pipeline.doctor import problems
@@ -19,13 +19,13 @@ def doctor() -> None:
         click.echo(problem, err=True)
     if found:
         sys.exit(1)
-    click.echo("Python, Java, disk and memory are as needed")
+    click.echo("Python, Java, disk and memory are sufficient")
 
 
 @click.command()
 @click.option("--port", default=5000, show_default=True, help="Local port of the page.")
 def ui(port: int) -> None:
-    """Open the MLflow page on this checkout's runs and on the recorded runs of the reference system."""
+    """Open the MLflow page with this checkout's runs and the recorded runs of the reference system."""
     import subprocess
 
     from modeling.pastruns import import_history
@@ -36,19 +36,19 @@ def ui(port: int) -> None:
     with told():
         import_history(root())
     database = root().mlflow_database
-    click.echo(f"The runs, and their figures side by side (stop with Ctrl-C): {RunStore(root()).page(port)}")
+    click.echo(f"The runs and their metrics side by side (stop with Ctrl-C): {RunStore(root()).page(port)}")
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     sys.exit(subprocess.run([*command, "--backend-store-uri", f"sqlite:///{database}"], check=False).returncode)
 
 
 @click.group()
 def server() -> None:
-    """The project's own Spark Connect server (started on first need, gone after ten idle minutes)."""
+    """The project's own Spark Connect server (started when needed, stops after ten idle minutes)."""
 
 
 @server.command()
 def status() -> None:
-    """Say whether a server runs for this data root."""
+    """Say whether a server is running for this data root."""
     from etl.session import describe_server
     from pipeline.params import root
 

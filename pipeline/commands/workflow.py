@@ -37,7 +37,7 @@ def train(generation: str, settings: tuple[str, ...]) -> None:
 
 @click.command()
 def demo() -> None:
-    """Run the whole pipeline on the simulated demo survey and say what to look at."""
+    """Run the whole pipeline on the simulated demo survey and print what to look at."""
     from pipeline import params as parameters
     from pipeline.reproduce import closing_words, reproduce
 

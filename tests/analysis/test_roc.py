@@ -177,7 +177,7 @@ def test_fpr_at_tpr():
 
 
 def test_failed_scores_never_rank():
-    with pytest.raises(DataError, match="not finite: leave failed objects out"):
+    with pytest.raises(DataError, match="not finite: exclude failed objects"):
         threshold_at_fpr([0.1, np.nan], 0.1, 0.95)
     with pytest.raises(DataError, match="1 of 3 scores are not finite"):
         roc.auc([1, 0, 0], [0.1, 0.2, np.inf])

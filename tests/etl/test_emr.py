@@ -222,7 +222,7 @@ def test_bytes_that_changed_on_the_way_are_noticed(aws: boto3.session.Session, m
         def get_object(self, **request: Any) -> Any:
             return s3.get_object(**request)
 
-    with pytest.raises(DataError, match="holds other bytes"):
+    with pytest.raises(DataError, match="does not contain what was uploaded"):
         emr_code.upload(Corrupting(), b"code", "s3://staging/a/b")
 
 

@@ -206,7 +206,7 @@ def test_mixed_or_stray_rows_are_errors(jobs_spark: Any, tmp_path: Path) -> None
     with pytest.raises(DataError, match="completeness is of one prior, got d06, v1"):
         completeness.summarise(jobs_spark, frames.injections, frames.injection_scores, *call)
     one = frames.injections.where("prior = 'v1'")
-    with pytest.raises(DataError, match="lie in no planned cell"):
+    with pytest.raises(DataError, match="are outside all planned cells"):
         completeness.summarise(jobs_spark, one, frames.injection_scores, CELLS.slice(4), *call[1:])
     with pytest.raises(DataError, match="completeness is of one grid_id, got no rows"):
         completeness.summarise(jobs_spark, one.where("false"), frames.injection_scores, *call)

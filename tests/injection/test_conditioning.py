@@ -60,7 +60,7 @@ def test_round_and_unknown_shapes() -> None:
 
 def test_hosts_of_im2_have_a_shape_or_are_left_out() -> None:
     table = hosts_table()
-    with pytest.raises(ParameterError, match=r"'host_model' must be IM1 where no early-type host has a shape"):
+    with pytest.raises(ParameterError, match=r"'host_model' must be IM1 if no early-type host has a shape"):
         hosts.Hosts(table.drop_columns(["shape_e1"]), "IM2")
     e1 = np.where(np.arange(60) % 2, np.nan, 0.2)
     chosen = hosts.Hosts(table.set_column(table.column_names.index("shape_e1"), "shape_e1", pa.array(e1)), "IM2")

@@ -302,7 +302,7 @@ def test_sky_noise_of_the_annulus_is_as_much_again() -> None:
 
 
 def test_sky_noise_needs_the_depth_of_every_band() -> None:
-    with pytest.raises(ParameterError, match=r"'grid.sky_noise' must be none or annulus where hosts have no psfdepth"):
+    with pytest.raises(ParameterError, match=r"'grid.sky_noise' must be none or annulus if hosts lack psfdepth"):
         grids.plan(params(sky_noise="psfdepth"), hosts_table(), 42)
     table = hosts_table().append_column("psfdepth_g", hosts_table()["psfdepth_r"])
     unknown = np.where(np.arange(60) % 2, np.nan, hosts_table()["psfdepth_r"].to_numpy())

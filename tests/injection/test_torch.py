@@ -289,7 +289,7 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
             accelerator(wrong)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for asked in (lambda: accelerator("cuda"), lambda: render.render_arcs(rows({}), moffats(1), 61, device="cuda:1")):
-        with pytest.raises(ParameterError, match="'device' must be cpu where torch finds no CUDA GPU"):
+        with pytest.raises(ParameterError, match="'device' must be cpu if torch finds no CUDA GPU"):
             asked()
     with pytest.raises(ParameterError, match="no CUDA GPU"):
         next(stream.run(grids.plan(params(device="cuda"), hosts_table(), 42), load_hosts, Brightness()))

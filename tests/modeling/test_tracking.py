@@ -213,7 +213,7 @@ def test_runs_of_a_forgotten_finder_are_deleted_and_no_others(root: DataRoot) ->
 
 def test_a_grid_without_batches_is_refused(root: DataRoot, tmp_path: Path) -> None:
     (tmp_path / "grid.json").write_text("{}")
-    with pytest.raises(DataError, match="holds no grid batches"):
+    with pytest.raises(DataError, match="contains no grid batches"):
         tracking.log_grid(root, "demo1", "g1", tmp_path)
 
 

@@ -298,7 +298,7 @@ def test_a_finder_measured_on_an_earlier_state_of_the_survey_is_not_reported(
                 older = entry.card.slice.replace("demo1", "older")
                 cards.publish(root, replace(entry.card, slice=older), replace(entry.pin, inputs=inputs))
     assert reported(context) == ["demo1"]
-    assert "older is left out of the report: it was evaluated on another state of" in caplog.text
+    assert "older is left out of the report: it was evaluated on a different version of" in caplog.text
     cards.remove(root, "completeness", "demo1")
-    with pytest.raises(LakeError, match=r"no finder has been audited on 'manifest\.audit_70_15_15' as it is"):
+    with pytest.raises(LakeError, match=r"no finder has been audited on the current 'manifest\.audit_70_15_15'"):
         reported(context)

@@ -116,8 +116,8 @@ def test_settings_hold_for_the_named_generation_alone(project: Path) -> None:
         ("gen9", "", "'generation' must be one of R0, .*, got 'gen9'"),
         ("gen1", "epochs", "'setting' must be KEY=VALUE"),
         ("gen1", "loop.epoch=2", r"'train\.gen1\.loop\.epoch' must be one of the known parameters"),
-        ("gen1", "loop.epochs=[", r"'loop\.epochs' must be given a value in YAML"),
-        ("gen1", "init=gen1", r"'train\.gen1\.init' must be a generation that does not start from itself"),
+        ("gen1", "loop.epochs=[", r"'loop\.epochs' must have a value in YAML"),
+        ("gen1", "init=gen1", r"'train\.gen1\.init' must be a generation other than itself"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_and_nothing_written(
