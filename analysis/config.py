@@ -75,15 +75,15 @@ class DiagnoseParams(Section):
     probe_bootstrap: int = Field(ge=1)
     """Resamples (whole hosts) behind the probe's interval."""
     probe_source_mag_max: float
-    """Only injections at least this bright (r band, AB mag) face the probe; the report says so."""
+    """Only injections at least this bright (r band, AB mag) enter the probe; the report says so."""
     core_radius_pixels: float = Field(gt=0)
     """Radius of the core in the shortcut checks."""
     core_brightness_tolerance: float = Field(gt=0)
     """Allowed relative difference of core brightness between classes."""
     core_auc_max: float = Field(gt=0.5, lt=1)
-    """Largest AUC of a classifier that sees only the core."""
+    """Largest AUC of a classifier given only the core."""
     profile_auc_max: float = Field(gt=0.5, lt=1)
-    """Largest AUC of a classifier that sees only the radial profile."""
+    """Largest AUC of a classifier given only the radial profile."""
     normalisation_d_max: float = Field(gt=0)
     """Largest Cohen d of the normalisation statistics between classes."""
     profile_rings: int = Field(ge=2)

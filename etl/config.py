@@ -26,11 +26,11 @@ class PoolParams(Section):
     dec_max_deg: float = Field(ge=-90, le=90)
     """Northern end of the footprint, exclusive."""
     maskbits: tuple[int, ...]
-    """Bits of which none may be set."""
+    """Mask bits none of which may be set."""
     exclusion_radius_arcsec: float = Field(gt=0)
-    """Sources this near to a listed lens candidate, or nearer, stay out of the pool."""
+    """Sources within this distance of a listed lens candidate are excluded from the pool."""
     near_radius_arcsec: float = Field(gt=0)
-    """Sources this near to a listed lens candidate, or nearer, go to ``tractor_near_candidates``."""
+    """Sources within this distance of a listed lens candidate go to ``tractor_near_candidates``."""
     limit_files: int | None = Field(ge=1)
     """Read only this many sweep files (in order of name), or null for all."""
     limit_rows: int | None = Field(ge=1)
@@ -47,7 +47,7 @@ class CandidatesParams(Section):
     unmatchable_types: tuple[Literal[TYPES], ...]  # type: ignore[valid-type]
     """Tractor types that are not measured sources and cannot be a match."""
     same_position_arcsec: float = Field(ge=0)
-    """Graded positions this near to each other are one candidate; its best grade counts."""
+    """Graded positions within this distance of each other are one candidate; its best grade counts."""
 
 
 class ConfuserParams(Section):
@@ -98,7 +98,7 @@ class CutoutsParams(Section):
     maskbits: tuple[int, ...]
     """Mask bits that count as masked in ``masked_fraction``."""
     max_nan_fraction: float = Field(ge=0, le=1)
-    """Cut-outs with a larger share of non-finite pixels are rejected."""
+    """Cut-outs with a larger fraction of non-finite pixels are rejected."""
     core_radius_px: float = Field(gt=0)
     """No pixel within this distance of the centre may be non-finite."""
     annulus_px: tuple[float, float]
@@ -122,8 +122,8 @@ class ManifestParams(Section):
     manifests: tuple[ManifestSpec, ...]
     """The manifests."""
     minimum_coverage: float = Field(ge=0, le=1)
-    """Smallest share of the requested cut-outs that must have arrived, in each of positives and negatives."""
+    """Smallest fraction of the requested cut-outs that must be good, separately for positives and negatives."""
     proportion_tolerance: float = Field(gt=0)
     """Allowed difference of a split's share of rows from its share of the sky; 3 standard errors, if that is more."""
     ks_p_min: float = Field(ge=0, le=1)
-    """Smallest p value of the tests that seeing and depth are alike in the splits."""
+    """Smallest p-value of the tests that seeing and depth have the same distribution in the splits."""

@@ -95,7 +95,7 @@ class GridParams(Section):
     per_cell: PositiveInt
     """Injections per cell."""
     prior: str
-    """Name of a prior of the registry, or a path to a file with a prior of one's own."""
+    """Name of a prior of the registry, or the path of your own prior file."""
     drawing: Literal["independent", "sobol"]
     """How parameters are drawn: by a hash per injection, or along one Sobol sequence, which fills the prior evenly."""
     real_sources: RealSources | None
@@ -108,7 +108,7 @@ class GridParams(Section):
     host_retries: int = Field(ge=0, le=20)
     """Other hosts tried after a failed load or injection, before it counts as failed."""
     max_host_bad_fraction: float = Field(ge=0, lt=1)
-    """A host with a larger share of masked or non-finite pixels is refused."""
+    """A host with a larger fraction of masked or non-finite pixels is refused."""
     psf_model: Literal["gaussian", "moffat"]
     """Profile of the PSF, with the width that gives the noise-equivalent area of the host's psfsize."""
     psf_moffat_beta: tuple[Annotated[float, Field(gt=1.0, le=50.0)], ...]
@@ -120,9 +120,9 @@ class GridParams(Section):
     poisson_gain_e_per_nmgy: PositiveFloat | None
     """Gain of the arc's Poisson noise in electrons per nanomaggy; null for none."""
     sky_noise: Literal["none", "psfdepth", "annulus"]
-    """Sky noise added to hosts that have none: of the survey's depth, or of the host's own outer annulus."""
+    """Sky noise added to hosts that have none: from the survey's depth, or from the host's own outer annulus."""
     core_suppression_radius_arcsec: PositiveFloat | None
-    """Radius round the lens's centre within which the arc's light is suppressed; null for none."""
+    """Radius around the lens's centre within which the arc's light is suppressed; null for none."""
     sky_annulus_px: tuple[PositiveFloat, PositiveFloat]
     """Inner and outer radius (pixels) of the host's annulus whose MAD gives its sky noise."""
     batch_size: PositiveInt
@@ -130,7 +130,7 @@ class GridParams(Section):
     threads: PositiveInt
     """Threads that render."""
     device: Literal["cpu", "cuda"]
-    """Where stamps are rendered: the processor, or a CUDA GPU, on which they stay until they are scored."""
+    """Where stamps are rendered: the CPU, or a CUDA GPU, on which they stay until they are scored."""
     quadrature: Quadrature
     """Accuracy of the rendering."""
     detectability: Detectability

@@ -70,7 +70,7 @@ class SurveyParams(Section):
     simulated: bool
     """Whether the pixels are simulated; every page that shows results then says so."""
     folder: str
-    """Folder of the input: ``sweeps/`` (FITS tables), ``coadds/``, ``survey-bricks.fits`` and ``candidates.csv``."""
+    """Input folder: ``sweeps/`` (FITS tables), ``coadds/``, ``survey-bricks.fits`` and ``candidates.csv``."""
     collection: str
     """Prefix of every galaxy_id: the release the sources come from."""
     seed: int
@@ -82,8 +82,8 @@ class SurveyParams(Section):
     data_root: str
     """Folder that holds cards, cut-outs, checkpoints, partial work and, unless ``lake_uri`` is given, the tables."""
     compile_queries: bool
-    """Whether Spark compiles its queries, adapts them as they run and cuts them into pieces; a survey of a few thousand
-    galaxies is over before that pays."""
+    """Whether Spark compiles its queries, adapts them as they run and cuts them into pieces; for a survey of a few
+    thousand galaxies that does not pay off."""
     lake_uri: str | None
     """Object-store prefix of the Delta tables (s3://bucket/prefix), or null for ``<data_root>/lake``."""
     grades: dict[str, Literal["A", "B"]] = Field(min_length=1)
