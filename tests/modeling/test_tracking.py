@@ -286,7 +286,7 @@ def test_a_database_in_use_is_told_and_kept(root: DataRoot, monkeypatch: pytest.
     monkeypatch.setattr(rundatabase, "PATIENCE_S", 0.1)
     with (
         held(root.mlflow_database),
-        pytest.raises(LakeError, match=r"mlflow\.db is in use by another process .*repeat"),
+        pytest.raises(LakeError, match=r"mlflow\.db is in use by another process .*run the command again"),
     ):
         RunStore(root)
     RunStore(root)
