@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
-from lake.errors import LakeError
+from lake.errors import LakeError, invalid
 from lake.root import DataRoot
 
+_NO_REPOSITORY = 128
 _MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
 
@@ -158,6 +159,7 @@ def remove(root: DataRoot, table: str, slice_name: str | None) -> None:
 def _texts(root: DataRoot, at: str | None) -> dict[str, str]:
     if at is None:
         return {p.name.removesuffix(".json"): _text(p) for p in sorted(root.cards.glob("[!.]*.json"))}
+    at = _commit(at)
     folder = root.cards.as_posix()
     listing = _git("ls-tree", "--name-only", at, f"{folder}/")
     return {
@@ -169,6 +171,17 @@ def _texts(root: DataRoot, at: str | None) -> dict[str, str]:
 
 def _text(path: Path) -> str:
     return path.read_text(errors="replace")
+
+
+def _commit(revision: str) -> str:
+    """The commit of a revision; one that git could take for an option, or that is none, is refused."""
+    named = ["git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]
+    done = subprocess.run(named, capture_output=True, text=True, check=False)
+    if done.returncode == _NO_REPOSITORY and not revision.startswith("-"):
+        raise LakeError("revisions need a git repository, and this folder is in none: work in a clone of the project")
+    if done.returncode or revision.startswith("-"):
+        raise invalid("at", "a commit, branch or tag of this repository (`git log --oneline` lists commits)", revision)
+    return done.stdout.strip()
 
 
 def _git(*arguments: str) -> str:

@@ -38,10 +38,21 @@ def verdict(root: DataRoot, entry: Slice, error: Exception) -> LakeError:
         _refuse_empty_lake(root)
         if names is None or _absent(names, entry.pin.version):
             return lost(root, entry)
-        broken = _unreadable(f"{root.table(entry.card.table)}/{_LOG}", names, entry.pin.version)
+        broken = _broken(f"{root.table(entry.card.table)}/{_LOG}", names, entry.pin.version)
     except (OSError, pa.ArrowException) as failure:
         return unreachable(root, entry, failure)
     return unreachable(root, entry, error) if broken is None else damaged(root, entry, broken)
+
+
+def require_log(root: DataRoot, entry: Slice) -> None:
+    """Refuse a table whose log lacks a commit or holds a damaged one: Spark needs every commit."""
+    log = f"{root.table(entry.card.table)}/{_LOG}"
+    try:
+        broken = _broken(log, _names(log) or set(), entry.pin.version)
+    except (OSError, pa.ArrowException) as failure:
+        raise unreachable(root, entry, failure) from failure
+    if broken is not None:
+        raise damaged(root, entry, broken)
 
 
 def lost(root: DataRoot, entry: Slice, what: str | None = None) -> LostError:
@@ -51,12 +62,12 @@ def lost(root: DataRoot, entry: Slice, what: str | None = None) -> LostError:
     return LostError(f"table '{name}' {why}; run `dhs verify --repair`, then `dvc repro`")
 
 
-def damaged(root: DataRoot, entry: Slice, file: str) -> DamagedLogError:
+def damaged(root: DataRoot, entry: Slice, what: str) -> DamagedLogError:
     """The error for a table whose log cannot be parsed, though its bytes can be read."""
     cure = "run `dhs verify --repair`, which sets the table aside, then `dvc repro`"
     if root.lake_uri:
         cure = f"delete {root.table(entry.card.table)}, then run `dhs verify --repair` and `dvc repro`"
-    return DamagedLogError(f"table '{cards.stem(entry.card.table, entry.card.slice)}': {file} is damaged; {cure}")
+    return DamagedLogError(f"table '{cards.stem(entry.card.table, entry.card.slice)}': {what}; {cure}")
 
 
 def data_verdict(root: DataRoot, entry: Slice, error: Exception) -> LakeError:
@@ -156,11 +167,16 @@ def _needed(names: set[str], version: int) -> Iterator[str]:
 
 
 def _absent(names: set[str], version: int) -> bool:
-    return any(name not in names for name in _needed(names, version))
+    """Whether a log ends before a version (a commit missing further back is damage)."""
+    needed = list(_needed(names, version))
+    return bool(needed) and needed[-1] not in names
 
 
-def _unreadable(log: str, names: set[str], version: int) -> str | None:
-    """The first file of a log that can be read but not parsed."""
+def _broken(log: str, names: set[str], version: int) -> str | None:
+    """What is wrong with the first commit of a log that is missing, or can be read but not parsed."""
+    gap = next((name for name in _needed(names, version) if name not in names), None)
+    if gap is not None:
+        return f"{log}/{gap} is missing"
     files: fs.FileSystem
     files, path = (fs.LocalFileSystem(), log) if "://" not in log else _object_store(log)
     checkpoints = sorted(name for name in names if _CHECKPOINT.fullmatch(name))
@@ -171,7 +187,9 @@ def _unreadable(log: str, names: set[str], version: int) -> str | None:
             if name in checkpoints:
                 pq.read_metadata(pa.BufferReader(content))
             else:
-                all(json.loads(line) for line in content.decode().splitlines())
-        except (ValueError, pa.ArrowException):
-            return f"{log}/{name}"
+                actions = [json.loads(line) for line in content.decode().splitlines()]
+                if not actions or not all(isinstance(action, dict) for action in actions):
+                    raise ValueError("no actions")
+        except (ValueError, RecursionError, pa.ArrowException):
+            return f"{log}/{name} is damaged"
     return None

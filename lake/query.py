@@ -38,7 +38,7 @@ _VERB = re.compile(r"\s*(describe|desc|show|explain)\b(\s+table\b)?(.*)", re.IGN
 _NO_COLUMN = re.compile(r'column "([^"]+)" not found|does not have a column named "([^"]+)"')
 _CALL = re.compile(r"([A-Za-z_]\w*)\s*\(")
 _DIFFERENT = re.compile(
-    r"""["`\[\]{}%]|/[/*]|->|::|\\|\b(interval|date|timestamp|version|rlike|lateral)\b""", re.IGNORECASE
+    r"""["`\[\]{}%]|/[/*]|->|::|\\|\^|\b(interval|date|timestamp|version|rlike|lateral)\b""", re.IGNORECASE
 )
 _ALIKE = {"count", "sum", "avg", "min", "max", "abs", "coalesce", "sqrt", "exp", "lower", "upper"} | {
     "select",
@@ -107,6 +107,10 @@ def _answer(root: DataRoot, text: str, at: str | None, verb: str = "") -> pa.Tab
             _refuse_lost_rows(root, named, at, whole=isinstance(error, _OF_FILES))
             columns = [c for name, _ in named.values() for c in _spec(name).names]
             raise ParameterError(f"the query failed: {_in_words(str(error), columns)}") from error
+        except RuntimeError as error:
+            if str(error) == "Query interrupted":  # what DuckDB makes of Ctrl-C
+                raise KeyboardInterrupt from error
+            raise
 
 
 def _shown(subject: str, text: str) -> pa.Table:
@@ -168,11 +172,11 @@ def _understand(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[str, 
             found = {""}
         if found <= set(views.known()) and _QUERY.match(text):
             return text, {name: (name, None) for name in found}
-    from lake.sql import parse
+    from lake.sql import parse, to_duckdb
 
     statement = parse(text)
     named = {one.view: (one.table, one.version) for one in statement.named}
-    return statement.tree.sql(dialect="duckdb"), named
+    return to_duckdb(statement.tree), named
 
 
 def _register_all(

@@ -13,6 +13,10 @@ from lake.errors import ParameterError, invalid
 EXECUTING = ("reflect", "java_method", "try_reflect", "identifier")
 """Spark functions that call any static Java method, and the clause that turns text into a name."""
 
+_INTEGERS = ("tinyint", "smallint", "int", "bigint")
+_CUT = """CASE WHEN typeof({value}) IN ('FLOAT', 'DOUBLE') OR typeof({value}) LIKE 'DECIMAL%'
+THEN TRY_CAST(trunc(TRY_CAST({value} AS DOUBLE)) AS {kind}) ELSE TRY_CAST({value} AS {kind}) END"""
+
 
 @dataclass(frozen=True)
 class Named:
@@ -35,14 +39,28 @@ def parse(text: str) -> Statement:
     """A Spark SQL query about tables of the lake; ``<table> VERSION AS OF <n>`` becomes a view of its own."""
     tree = _tree(text)
     _refuse_execution(tree)
-    own = {cte.alias_or_name.lower() for cte in tree.find_all(exp.CTE)}
     named: dict[str, Named] = {}
     for node in list(tree.find_all(exp.Table)):
-        if not isinstance(node.this, exp.Identifier) or node.name.lower() in own:
+        if not isinstance(node.this, exp.Identifier) or _is_common(node):
             continue
         found = _resolve(node)
         named[found.view] = found
     return Statement(tree, tuple(named.values()))
+
+
+def to_duckdb(tree: exp.Query) -> str:
+    """The query in DuckDB's SQL; as in Spark, a number loses what follows its point when it becomes an integer."""
+    return tree.transform(_cut_fraction).sql(dialect="duckdb")
+
+
+def _cut_fraction(node: exp.Expr) -> exp.Expr:
+    """A cast to an integer type, which DuckDB would round."""
+    if isinstance(node, exp.Anonymous) and node.name.lower() in _INTEGERS and len(node.expressions) == 1:
+        node = exp.TryCast(this=node.expressions[0], to=exp.DataType.build(node.name))
+    if not isinstance(node, exp.Cast) or not node.to.is_type(*_INTEGERS):
+        return node
+    value, kind = node.this.sql(dialect="duckdb"), node.to.sql(dialect="duckdb")
+    return sqlglot.parse_one(_CUT.format(value=value, kind=kind), dialect="duckdb")
 
 
 def _tree(text: str) -> exp.Query:
@@ -66,6 +84,24 @@ def _refuse_execution(tree: exp.Query) -> None:
         name = (node.name if isinstance(node, exp.Anonymous) else node.sql_name()).lower()
         if name in EXECUTING:
             raise invalid("SQL", "a query without functions that call Java or resolve names at run time", name)
+
+
+def _is_common(node: exp.Table) -> bool:
+    """Whether a name stands for a common table expression that is in scope there."""
+    if node.db:
+        return False
+    inner: exp.Expr = node
+    while (outer := inner.parent) is not None:
+        if isinstance(outer, exp.With):
+            position = outer.expressions.index(inner) + bool(outer.recursive)
+            visible = outer.expressions[:position]
+        else:
+            clause = outer.args.get("with_")
+            visible = clause.expressions if clause is not None and clause is not inner else []
+        if any(cte.alias_or_name.lower() == node.name.lower() for cte in visible):
+            return True
+        inner = outer
+    return False
 
 
 def _resolve(node: exp.Table) -> Named:

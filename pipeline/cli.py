@@ -10,7 +10,7 @@ import sys
 import click
 
 from lake import garbage
-from pipeline.edge import explained, report_bug
+from pipeline.edge import explained, is_panic, report_bug
 from pipeline.home import ensure_home
 
 _COMMANDS = {
@@ -76,8 +76,12 @@ def main() -> None:
     garbage.search_seldom()
     ensure_home()
     try:
+        for argument in sys.argv[1:]:
+            argument.encode()  # one that is not UTF-8 text is told at once, not by whichever library meets it first
         dhs(standalone_mode=True)
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         if "-v" in sys.argv or "--verbose" in sys.argv:
             raise
         click.echo(f"dhs: {explained(error) or report_bug(error)}", err=True)

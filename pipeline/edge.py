@@ -52,7 +52,16 @@ def explained(error: BaseException) -> str | None:
         return f"Spark could not do this: {spark_sentence(error)}"
     if isinstance(error, OSError):
         return _os_sentence(error)
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        return f"{error.object!r} is not UTF-8 text: rename the file, or type the text in UTF-8"
+    if is_panic(error) and (number := re.search(r"code: (\d+)", str(error))):
+        return _os_sentence(OSError(int(number[1]), os.strerror(int(number[1]))))
     return None
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust gave up, which Python does not count among its exceptions."""
+    return type(error).__module__ == "pyo3_runtime"
 
 
 def spark_sentence(error: BaseException) -> str:
@@ -86,8 +95,8 @@ def _os_sentence(error: OSError) -> str:
     cure = _CURES.get(number)
     if cure is None:
         cure = f"{error.strerror or _first_line(error)}: check it and run the command again"
-    where = " -> ".join(named) or _path_in(str(error)) or "a file"
-    return f"{where}: {cure}"
+    where = " -> ".join(named) or _path_in(str(error))
+    return f"{where}: {cure}" if where else cure
 
 
 def _path_in(text: str) -> str | None:

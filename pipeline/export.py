@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -18,8 +21,25 @@ def deliver(rows: pa.Table, out: Path | None, whole: bool = False) -> None:
     writers = {".parquet": _parquet, ".csv": _csv, ".fits": _fits}
     if out.suffix not in writers:
         raise invalid("out", f"a file ending in {', '.join(writers)}", str(out))
-    writers[out.suffix](rows, out)
+    _write(writers[out.suffix], rows, out)
     click.echo(f"{rows.num_rows} rows written to {out}")
+
+
+def _write(writer: Callable[[pa.Table, Path], None], rows: pa.Table, out: Path) -> None:
+    """Write a file beside its place and then move it there, so that one of that name is lost to no failure."""
+    place = Path(os.path.realpath(out))
+    whole = place.is_file() or not place.exists()
+    draft = place.with_name(f".{os.getpid()}.draft{out.suffix}") if whole else out
+    try:
+        writer(rows, draft)
+        if whole:
+            draft.replace(place)
+    except OSError as error:
+        number = error.errno or (errno.ENOENT if isinstance(error, FileNotFoundError) else None)
+        raise (OSError(number, error.strerror or str(error), str(out)) if number else error) from error
+    finally:
+        if whole:
+            draft.unlink(missing_ok=True)
 
 
 def render(rows: pa.Table) -> str:

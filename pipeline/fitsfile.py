@@ -9,6 +9,7 @@ false.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,14 @@ _FORMATS = {"i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
 _LONGEST_INTEGER = 18
 """Digits that every signed 64-bit integer can hold."""
 
+_LONGEST_NAME = 60
+
 
 def write_fits(rows: pa.Table, out: Path) -> None:
     """Write the rows as the first extension of a FITS file, replacing any existing file."""
     if not rows.num_columns:
         raise invalid("out", "a file for rows that have columns", str(out))
-    names = _distinct(rows.column_names)
+    names = _distinct([_plain(name) for name in rows.column_names])
     columns = [_column(name, values.combine_chunks()) for name, values in zip(names, rows.columns, strict=True)]
     table = fits.BinTableHDU.from_columns(columns)
     table.header["TIMESYS"] = ("UTC", "time scale of times given as text")
@@ -108,6 +111,11 @@ _MAKERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[str, pa.Array], fi
     (pa.types.is_string, _text),
     (pa.types.is_large_string, _text),
 )
+
+
+def _plain(name: str) -> str:
+    """A name of the characters that the FITS standard recommends."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", name)[:_LONGEST_NAME]
 
 
 def _distinct(names: list[str]) -> list[str]:

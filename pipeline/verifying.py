@@ -98,6 +98,7 @@ def _judge(root: DataRoot, entry: Slice, deep: bool) -> Finding | None:
         delta.require_files(root, entry, delta.open_pinned(root, entry))
         if not deep:
             return None
+        held.require_log(root, entry)
         rows = delta.read(root, entry.card.table, slices=[entry.card.slice], ordered=False)
     except DamagedLogError as error:
         if root.lake_uri:

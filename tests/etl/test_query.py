@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,11 @@ QUESTIONS = (
     "WITH c AS (SELECT * FROM ingest_counts WHERE stage = 'near') SELECT count(*) AS n FROM c",
     "SELECT sha256, rows FROM ingest_counts ORDER BY sha256, rows LIMIT 2",
     "SELECT percentile(rows, 0.5) AS middle, concat_ws('-', collect_set(outcome)) AS seen FROM ingest_counts",
+    "SELECT cast(rows + 0.7D AS int) AS a, bigint(-1.7) AS b, cast(2.9F AS smallint) AS c, 6 ^ 3 AS d "
+    "FROM ingest_counts ORDER BY rows",
+    "SELECT cast(9007199254740993 AS bigint) AS a, int('3') AS b, cast(true AS int) AS c FROM ingest_counts LIMIT 1",
+    "WITH ingest_counts AS (SELECT rows FROM ingest_counts WHERE rows > 1) SELECT sum(bigint(rows)) AS n "
+    "FROM ingest_counts",
     "SELECT i.rows FROM ingest_counts i JOIN ingest_counts VERSION AS OF 2 old ON i.source_file = old.source_file",
 )
 
@@ -67,8 +73,6 @@ def test_spark_and_duckdb_answer_alike(spark: Any, filled: DataRoot, text: str) 
 
 
 def test_an_earlier_version_is_read_whole(filled: DataRoot) -> None:
-    import re
-
     from deltalake import DeltaTable
 
     last = DeltaTable(filled.table("ingest_counts")).version()
@@ -93,6 +97,13 @@ def test_a_revision_answers_from_the_pins_committed_then(
     text = "SELECT sum(rows) AS n FROM ingest_counts"
     assert query(here, text).to_pylist() == [{"n": 54}]
     assert query(here, text, at="HEAD").to_pylist() == [{"n": 6}]
+    for odd in ("--output=x", "-r", "", "HEAD..HEAD", "HEAD:data", "no such"):
+        with pytest.raises(ParameterError, match=f"'at' must be a commit, branch or tag .* got '{re.escape(odd)}'"):
+            query(here, text, at=odd)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".git", "data"]
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "none"))
+    with pytest.raises(LakeError, match="revisions need a git repository"):
+        query(here, text, at="HEAD")
 
 
 @pytest.mark.parametrize(
@@ -136,6 +147,9 @@ EXECUTING = (
     "SELECT IDENTIFIER('reflect')('java.lang.System', 'getenv', 'HOME')",
     "SELECT * FROM csv.`/etc/hostname`",
     "SELECT * FROM parquet.`data`",
+    "WITH `/etc/hostname` AS (SELECT 1 AS x) SELECT * FROM text.`/etc/hostname`",
+    "SELECT * FROM (WITH c AS (SELECT 1 AS x) SELECT * FROM c) JOIN c",
+    "WITH c AS (SELECT * FROM d), d AS (SELECT 1 AS x) SELECT * FROM c",
 )
 
 
@@ -170,6 +184,15 @@ def test_files_of_ones_own_are_read_beside_the_lake(filled: DataRoot, tmp_path: 
     (tmp_path / "mine.csv").write_text("source_file,weight\na,2.5\n")
     text = f"SELECT rows * weight AS x FROM ingest_counts JOIN read_csv('{tmp_path}/mine.csv') USING (source_file)"
     assert query(filled, text)["x"].to_pylist() == [2.5]
+
+
+def test_ctrl_c_during_a_query_is_no_bug(filled: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(connection: object, statement: str) -> None:
+        raise RuntimeError("Query interrupted")
+
+    monkeypatch.setattr("lake.query._refuse_all_but_one_query", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        query(filled, "SELECT rows FROM ingest_counts")
 
 
 def test_what_spark_says_is_one_sentence(spark: Any, filled: DataRoot) -> None:

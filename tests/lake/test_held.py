@@ -206,6 +206,22 @@ def test_a_damaged_log_is_set_aside_and_the_table_made_again(pinned: DataRoot) -
     assert {name: text for name, text in untouched(pinned).items() if ".pin" not in name} == kept
 
 
+@pytest.mark.parametrize("content", [None, b"", b"[1]\n"])
+def test_a_log_with_a_gap_is_found_though_the_version_opens(pinned: DataRoot, content: bytes | None) -> None:
+    """delta-rs makes do without an early commit; Spark refuses the table."""
+    _ensure_table(pinned, tables.spec("diagnostics"))
+    first = Path(pinned.table("gates")) / "_delta_log" / f"{1:020d}.json"
+    first.unlink()
+    if content is not None:
+        first.write_bytes(content)
+    findings = verifying.check(pinned, deep=True)
+    assert {finding.table for finding in findings} == {"gates"}
+    how = "is missing" if content is None else "is damaged"
+    assert all(f"{first.name} {how}; run `dhs verify --repair`, which sets" in f.sentence for f in findings)
+    assert verifying.repair(pinned, findings) == ["dvc repro"]
+    assert (pinned.local / "lake" / ".damaged" / "gates-1" / "_delta_log").is_dir()
+
+
 MERGED = '<<<<<<< HEAD\n{"a": 1}\n=======\n{"a": 2}\n>>>>>>> theirs\n'
 
 

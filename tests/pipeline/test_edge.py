@@ -31,7 +31,7 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
 def test_an_error_of_the_operating_system_names_the_path_and_the_cure(number: int) -> None:
     error = OSError(number, os.strerror(number), "/data/here", None, "/data/there")
     assert edge.explained(error) == f"/data/here -> /data/there: {edge._CURES[number]}"
-    assert edge.explained(OSError(number, os.strerror(number))) == f"a file: {edge._CURES[number]}"
+    assert edge.explained(OSError(number, os.strerror(number))) == edge._CURES[number]
 
 
 def test_an_error_of_another_kind_keeps_the_systems_words() -> None:
@@ -61,6 +61,25 @@ def test_a_file_that_cannot_be_written_is_one_sentence(
     (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
     text = said(monkeypatch, capsys, "render", "--hosts", "none", "--out", "file/arcs.png")
     assert text == f"dhs: file: {edge._CURES[errno.EEXIST]}\n"
+
+
+def test_an_argument_that_is_not_text_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = said(monkeypatch, capsys, "query", "select '\udcff'")
+    assert text == r"""dhs: "select '\udcff'" is not UTF-8 text: rename the file, or type the text in UTF-8""" + "\n"
+
+
+def test_a_library_in_rust_that_gives_up_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
+
+    def give_up() -> None:
+        raise panic('Failed to create a tokio runtime.: Os { code: 24, kind: Uncategorized, message: "Too many" }')
+
+    monkeypatch.setattr("pipeline.params.root", give_up)
+    assert said(monkeypatch, capsys, "tables") == f"dhs: {edge._CURES[errno.EMFILE]}\n"
 
 
 def test_a_bug_says_so_and_leaves_its_log(

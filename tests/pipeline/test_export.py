@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import json
+import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -115,3 +117,36 @@ def test_lists_are_json_in_csv(tmp_path: Path) -> None:
 def test_rows_without_columns_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="'out' must be a file for rows that have columns"):
         deliver(pa.table({}), tmp_path / "rows.fits")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "fits", "parquet"])
+def test_a_failed_export_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    out = tmp_path / f"rows.{suffix}"
+    out.write_text("precious")
+
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match=f"No space left on device: '{out}'"):
+            deliver(pa.table({"a": [1]}), out)
+    assert out.read_text() == "precious"
+    (tmp_path / f"link.{suffix}").symlink_to(out)
+    deliver(pa.table({"a": [1]}), tmp_path / f"link.{suffix}")
+    assert "precious" not in out.read_text(errors="replace")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"link.{suffix}", out.name]
+
+
+def test_names_that_fits_does_not_allow_are_spelt_so_that_it_does(tmp_path: Path) -> None:
+    names = ["é", " ", "a\nb", "x'y", "b" * 200, "b" * 201, "count_star()"]
+    deliver(pa.table([[1]] * len(names), names=names), tmp_path / "t.fits")
+    assert Table.read(tmp_path / "t.fits").colnames == [
+        "_",
+        "__1",
+        "a_b",
+        "x_y",
+        "b" * 60,
+        "b" * 60 + "_1",
+        "count_star__",
+    ]
