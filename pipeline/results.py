@@ -60,7 +60,7 @@ def contamination(tested: pd.DataFrame) -> Mapping[str, str]:
     if seen:
         return {"test figures": f"CONTAMINATED: {seen:,} of {len(tested):,} test galaxies were trained or selected on"}
     if unknown:
-        return {"test figures": f"training is not known of {unknown:,} of {len(tested):,} test galaxies"}
+        return {"test figures": f"training status is unknown for {unknown:,} of {len(tested):,} test galaxies"}
     return {}
 
 

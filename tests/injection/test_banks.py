@@ -170,7 +170,7 @@ def test_the_real_cosmos_catalogue_with_and_without_its_psf(real_data: Path) -> 
 
 def test_a_catalogue_without_its_images_is_a_clear_error(real_data: Path) -> None:
     path = real_data / COSMOS
-    with pytest.raises(DataError, match=r"real_galaxy_images\.fits, which does not exist"):
+    with pytest.raises(DataError, match=r"real_galaxy_images\.fits, which is not in the same folder"):
         banks.read_real_galaxy_catalog(path.with_name("real_galaxy_catalog_23.5_example.fits"), CLEANING)
 
 
@@ -178,7 +178,7 @@ def test_a_correction_without_the_catalogues_psfs_is_a_clear_error(real_data: Pa
     for name in ("real_galaxy_catalog_26_extension_example.fits", "real_galaxy_images_extension.fits"):
         shutil.copy(real_data / COSMOS.parent / name, tmp_path / name)
     cleaning = StampCleaning(min_snr=20.0, psf_correction=PsfCorrection(fwhm_arcsec=0.06, max_amplification=5.0))
-    with pytest.raises(DataError, match=r"PSF_images_extension\.fits, which does not exist"):
+    with pytest.raises(DataError, match=r"PSF_images_extension\.fits, which is not in the same folder"):
         banks.read_real_galaxy_catalog(tmp_path / COSMOS.name, cleaning)
 
 

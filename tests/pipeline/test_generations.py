@@ -172,5 +172,5 @@ def test_a_generation_is_trained_and_its_contaminated_test_figures_are_marked(
         "test figures": f"CONTAMINATED: {len(tested)} of {len(tested)} test galaxies were trained or selected on"
     }
     unknown = contamination(tested.assign(seen_in_training=None))
-    assert unknown == {"test figures": f"training is not known of {len(tested)} of {len(tested)} test galaxies"}
+    assert unknown == {"test figures": f"training status is unknown for {len(tested)} of {len(tested)} test galaxies"}
     assert contamination(delta.read(root, "scores", slices=["demo1"]).to_pandas().query("split == 'test'")) == {}

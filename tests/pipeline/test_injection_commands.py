@@ -301,7 +301,7 @@ def test_a_catalogue_without_its_images_is_named(project: Path, real_data: Path)
     name = "real_galaxy_catalog_23.5_example.fits"
     (project / "alone").mkdir(exist_ok=True)
     shutil.copy(real_data / "sources" / "cosmos_btk" / name, project / "alone" / name)
-    with pytest.raises(DataError, match=r"names its images real_galaxy_images\.fits, which does not exist"):
+    with pytest.raises(DataError, match=r"names its images real_galaxy_images\.fits, which is not in the same folder"):
         dhs("render", "--hosts", "none", "--source-model", "alone")
 
 
