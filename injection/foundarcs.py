@@ -1,6 +1,6 @@
 """Arcs measured on stamps as on a real lens: without knowing what was injected, or whether anything was.
 
-The light of the galaxy in the middle is taken to be the median along ellipses of its own shape, and what stands above
+The light of the galaxy in the middle is taken to be the median along ellipses of its own shape, and the light above
 it between two radii is an arc. The same holds for real lenses, injections and bare hosts, so what the method
 misses (a complete ring, an arc inside the inner radius) or mistakes (spiral arms, neighbours) is alike in all of them.
 """
@@ -23,7 +23,7 @@ INNER_ARCSEC, OUTER_ARCSEC = 1.2, 3.5
 """Radii between which arcs are looked for: outside the seeing disc, and before neighbours become more likely."""
 SMOOTHING_PX = 1.5
 DETECTION_SIGMAS = 3.0
-"""A pixel belongs to an arc where the smoothed r-band residual stands this high above the smoothed sky noise."""
+"""A pixel belongs to an arc where the smoothed r-band residual is this far above the smoothed sky noise."""
 PASSES = 3
 """Times the galaxy is measured, each time without the arcs found before."""
 FOUND_SNR = 10.0

@@ -1,7 +1,7 @@
 """Cards and pins: what a commit says about a table.
 
 A *card* ``<table>[.<slice>].json`` says what the slice holds (rows, schema hash, fingerprint, where): downstream stages
-depend on it. A *pin* beside it says which Delta version holds it, and what it was made from. A *witness* inside the
+depend on it. A *pin* next to it says which Delta version holds it, and what it was made from. A *witness* inside the
 table's own folder vanishes with the table, so that DVC sees the loss (with tables in an object store it is a plain
 local file, and `dhs verify` is what sees the loss).
 """

@@ -26,7 +26,7 @@ def deliver(rows: pa.Table, out: Path | None, whole: bool = False) -> None:
 
 
 def _write(writer: Callable[[pa.Table, Path], None], rows: pa.Table, out: Path) -> None:
-    """Write a file beside its place and then move it there, so that one of that name is lost to no failure."""
+    """Write to a temporary file, then move it into place, so that a failure does not lose an existing file."""
     place = Path(os.path.realpath(out))
     whole = place.is_file() or not place.exists()
     draft = place.with_name(f".{os.getpid()}.draft{out.suffix}") if whole else out
