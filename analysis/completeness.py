@@ -1,7 +1,7 @@
 """Completeness: intervals on the counts that Spark SQL makes, and marginals that cannot be averages.
 
 A row is one cell x threshold x source-magnitude bin of one grid, model and weighting. Failures are counted apart from
-denominator and never in it.
+the denominator and never in it.
 """
 
 from __future__ import annotations
