@@ -121,6 +121,8 @@ def not_measured(name: str, threshold: float, rule: str) -> Gate:
 
 def seen_gate(name: str, seen: pd.Series, rule: str) -> Gate:
     """PASS if the model has seen none of the objects; NOT MEASURED if that is unknown for some of them."""
+    if seen.empty:
+        return not_measured(name, 0.0, f"{rule}; there is no such object")
     known = seen.astype("boolean")
     count, unknown = int(known.sum()), int(known.isna().sum())
     if unknown and not count:

@@ -12,16 +12,16 @@ import pyarrow as pa
 
 from lake.errors import invalid
 
+SUFFIXES = (".parquet", ".csv", ".fits")
+
 
 def deliver(rows: pa.Table, out: Path | None, whole: bool = False) -> None:
     """Show the rows, every column of them if ``whole``, or write them to ``out`` by its suffix."""
     if out is None:
         click.echo(lines(rows) if whole else render(rows))
         return
-    writers = {".parquet": _parquet, ".csv": _csv, ".fits": _fits}
-    if out.suffix not in writers:
-        raise invalid("out", f"a file ending in {', '.join(writers)}", str(out))
-    _write(writers[out.suffix], rows, out)
+    _check_suffix(out)
+    _write({".parquet": _parquet, ".csv": _csv, ".fits": _fits}[out.suffix], rows, out)
     click.echo(f"{rows.num_rows} rows written to {out}")
 
 
@@ -40,6 +40,20 @@ def _write(writer: Callable[[pa.Table, Path], None], rows: pa.Table, out: Path) 
     finally:
         if whole:
             draft.unlink(missing_ok=True)
+
+
+def checked_out(out: Path | None) -> None:
+    """Refuse a file that cannot be written, before the work that fills it."""
+    if out is None:
+        return
+    _check_suffix(out)
+    if not out.parent.is_dir() or out.is_dir():
+        raise invalid("out", "a file in a folder that exists", str(out))
+
+
+def _check_suffix(out: Path) -> None:
+    if out.suffix not in SUFFIXES:
+        raise invalid("out", f"a file ending in {', '.join(SUFFIXES)}", str(out))
 
 
 def render(rows: pa.Table) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.config import DiagnoseParams
-from analysis.records import Gate, Measure, Outcome, Status, decide
+from analysis.records import Gate, Measure, Outcome, Status, decide, not_measured
 from lake.survey import BANDS
 
 _UNIT_FACTOR = 2.0
@@ -24,6 +24,7 @@ def flux_check(features: pd.DataFrame, catalogue: pd.DataFrame, params: Diagnose
         known = np.isfinite(flux) & (flux > 0)
         ratio = 10.0 ** features[f"trivial/log_flux_{band}"].to_numpy(float)[known] / flux[known]
         if len(ratio) == 0:
+            gates.append(not_measured(f"flux_ratio/{band}", 1.0, f"{rule}; no catalogued flux"))
             continue
         low, high = _median_interval(ratio)
         measure = Measure(

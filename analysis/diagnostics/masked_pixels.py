@@ -18,7 +18,7 @@ def masked_pixels(nonfinite_fraction: ArrayLike, zero_fraction: ArrayLike, param
     n = len(nonfinite)
     if n == 0:
         return Outcome("masked_pixels", (), (not_measured("masked_pixels", share_limit, f"{rule}; no cut-outs"),))
-    bad = int(((nonfinite + zero) > bad_limit).sum())
+    bad = n - int(((nonfinite + zero) <= bad_limit).sum())  # an unknown share is no good one
     low, high = clopper_pearson(bad, n, TABLE_LEVEL)
     share = Measure(
         "masked/bad_cutout_fraction", bad / n, float(low[0]), float(high[0]), n, "", f"Clopper-Pearson; {rule}"

@@ -64,19 +64,20 @@ def _shares(
 
 def _conditions(manifest: pd.DataFrame, params: DiagnoseParams) -> tuple[list[Measure], list[Gate]]:
     pixels = manifest.groupby(["split", "healpix_128"])[list(CONDITIONS)].median().reset_index()
-    measures, gates = [], []
+    measures, gates, held = [], [], set(manifest["split"])
     for column, (a, b) in itertools.product(CONDITIONS, itertools.combinations(SPLITS, 2)):
         first, second = (pixels.loc[pixels["split"] == split, column].dropna() for split in (a, b))
+        name, limit, n = f"split/{column}_{a}_{b}", params.ks_material_p, len(first) + len(second)
+        rule = f"KS p-value of {column} between {a} and {b} (one value per pixel) >= {limit:g}"
         if len(first) < 2 or len(second) < 2:
+            if {a, b} <= held:
+                gates.append(not_measured(name, limit, f"{rule}; one value or none in a split"))
             continue
         test = stats.ks_2samp(first, second)
-        n = len(first) + len(second)
         statistic = Measure(f"split/ks_{column}/{a}_{b}", float(test.statistic), n=n, method="one median per pixel")
         p_value = Measure(f"split/ks_{column}/{a}_{b}/p", float(test.pvalue), n=n, method="two-sample KS")
-        limit = params.ks_material_p
-        rule = f"KS p-value of {column} between {a} and {b} (one value per pixel) >= {limit:g}"
         measures += [statistic, p_value]
-        name, least = f"split/{column}_{a}_{b}", _least_p(len(first), len(second))
+        least = _least_p(len(first), len(second))
         if least >= limit:
             gates.append(not_measured(name, limit, f"{rule}; with {n} pixels no p-value can be below {least:.2g}"))
             continue
@@ -94,6 +95,9 @@ def _overlaps(manifest: pd.DataFrame) -> Iterator[Gate]:
     for column, what in (("galaxy_id", "galaxies"), ("healpix_128", "HEALPix pixels"), ("cutout_path", "cut-outs")):
         if column in manifest.columns:
             known = manifest.dropna(subset=[column])
+            if known.empty:
+                yield not_measured(f"split/shared_{column}", 0.0, f"no {what} in two splits; none is known")
+                continue
             shared = int((known.groupby(column)["split"].nunique() > 1).sum())
             yield _zero_gate(f"split/shared_{column}", shared, f"no {what} in two splits")
 

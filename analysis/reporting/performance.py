@@ -151,7 +151,8 @@ def paired_completeness_view(inputs: ReportInputs) -> TableView | None:
             fixing = _fixing(a, b, name)
             test = paired_completeness(a.injections, b.injections, first["threshold"], second["threshold"], fixing)
             verdict = INDISTINGUISHABLE if test.indistinguishable else "differs"
-            change = f"{100 * test.difference:+.2f} pp [{100 * test.low:+.2f}, {100 * test.high:+.2f}]"
+            change = f"{100 * test.difference:+.2f} pp"
+            change += "" if pd.isna(test.low) else f" [{100 * test.low:+.2f}, {100 * test.high:+.2f}]"
             p_value = f"{test.mcnemar_p:.2g}"
             rates = f"{rate(b, name)}; {rate(a, name)}"
             pair = f"{b.name} − {a.name}"
@@ -186,7 +187,7 @@ def paired_auc_view(inputs: ReportInputs) -> TableView | None:
         [
             f"{row['b']} − {row['a']}",
             interval(row["difference"], row["low"], row["high"], 4),
-            f"{row['standard_error']:.4f}",
+            number(row["standard_error"], 2),
             f"{row['z']:+.2f}",
             f"{row['p_value']:.2g}",
             f"{row['objects']:,}",

@@ -24,9 +24,10 @@ def query(text: str, at: str | None, out: Path | None) -> None:
     DESCRIBE TABLE, SHOW TABLES and EXPLAIN work too. To compare or sum completeness, use the view completeness_main.
     """
     from lake.query import query as answer
-    from pipeline.export import deliver
+    from pipeline.export import checked_out, deliver
     from pipeline.params import root
 
+    checked_out(out)
     deliver(answer(root(), text, at=at), out, whole=text.lower().split()[:1] in (["describe"], ["desc"], ["show"]))
 
 
@@ -46,9 +47,10 @@ def sql(text: str, at: str | None, out: Path | None) -> None:
     from etl.session import session
     from lake.errors import ParameterError
     from pipeline.edge import spark_sentence
-    from pipeline.export import deliver
+    from pipeline.export import checked_out, deliver
     from pipeline.params import root
 
+    checked_out(out)
     place = root()
     try:
         rows = answer(session(place, "sql", str(os.getpid())), place, text, at=at).toArrow()

@@ -13,9 +13,10 @@ import click
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows to a .parquet, .csv or .fits file.")
 def candidates(generation: str | None, top: int, out: Path | None) -> None:
     """Rank objects that are not in the candidate list by score, with RA, Dec and a link to the survey's viewer."""
-    from pipeline.export import deliver
+    from pipeline.export import checked_out, deliver
     from pipeline.results import ranked_candidates
 
+    checked_out(out)
     deliver(ranked_candidates(generation, top), out, whole=True)
 
 
@@ -42,9 +43,10 @@ def score(folder: Path, generation: str, out: Path | None) -> None:
     NPZ files with `cutout` (y, x, band) float32 nMgy and `meta_*` values; FITS cubes (band, y, x) as
     served by the survey's viewer.
     """
-    from pipeline.export import deliver
+    from pipeline.export import checked_out, deliver
     from pipeline.foreign import score_folder
 
+    checked_out(out)
     deliver(score_folder(folder, generation), out)
 
 

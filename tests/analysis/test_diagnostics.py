@@ -152,6 +152,27 @@ def test_so_few_pixels_that_no_difference_could_fail_are_not_measured(diagnose):
     assert status(outcome, "split/psfdepth_r_train_val") == "PASS"
 
 
+def test_a_check_that_has_nothing_to_check_says_so(diagnose):
+    """None of these may pass, nor be left out of the list of gates."""
+    rows = manifest()
+    rows["cutout_path"] = None
+    rows.loc[rows["split"] == "val", "psfsize_r"] = np.nan
+    outcome = split_balance(rows, FRACTIONS, diagnose)
+    assert status(outcome, "split/shared_cutout_path") == "NOT MEASURED"
+    assert status(outcome, "split/psfsize_r_train_val") == "NOT MEASURED"
+    assert status(outcome, "split/psfsize_r_train_test") == "PASS"
+    two = split_balance(rows[rows["split"] != "val"], (0.7, 0.0, 0.3), diagnose)
+    assert "split/psfsize_r_train_val" not in {gate.name for gate in two.gates}, "there is no such split"
+    lenses = pd.DataFrame({"tier": ["A"], "healpix_128": [1], "probability": [np.nan]})
+    assert status(real_lens_recall(lenses, [9], [fixed([0.1])]), "lens_recall/leakage_guard") == "NOT MEASURED"
+    features = pd.DataFrame({f"trivial/log_flux_{band}": [0.0, 0.0] for band in "grz"})
+    fluxes = pd.DataFrame({"flux_g": [1.0, 1.0], "flux_r": [np.nan, 0.0], "flux_z": [1.0, 1.0]})
+    checked = flux_check(features, fluxes, diagnose)
+    assert [status(checked, f"flux_ratio/{band}") for band in "grz"] == ["PASS", "NOT MEASURED", "PASS"]
+    unknown = np.full(100, np.nan)
+    assert status(masked_pixels(unknown, unknown, params()), "masked_pixels") == "FAIL", "unknown pixels are not good"
+
+
 # --- real lenses ---
 def fixed(negatives):
     """The threshold p0.3, judged on some negatives."""

@@ -12,6 +12,7 @@ import pytest
 
 from analysis.report import render_report
 from analysis.reporting.facts import at_share, limitations, literature_views, probability_words, reference_view
+from analysis.reporting.performance import paired_completeness_view
 from analysis.reporting.selection import denominator_view, pictures
 from analysis.reporting.thresholds import headline, shown
 from analysis.thresholds import fix_thresholds, threshold_rows
@@ -154,6 +155,13 @@ def test_a_finder_that_says_yes_to_everything_has_no_completeness(inputs):
 def test_generations_are_compared_in_pairs(html):
     assert "demo2 − demo1" in html
     assert "indistinguishable" in html
+
+
+def test_an_interval_that_one_host_does_not_give_is_left_out(inputs):
+    alone = [dataclasses.replace(i, injections=i.injections.assign(galaxy_id="h")) for i in inputs.generations]
+    view = paired_completeness_view(dataclasses.replace(inputs, generations=alone))
+    assert view is not None
+    assert all(re.fullmatch(r"[+-][\d.]+ pp", row[4]) for row in view.rows)
 
 
 def test_what_a_referee_looks_for(html):

@@ -7,12 +7,27 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from lake.errors import ParameterError
 from lake.npz import write_npz
 from lake.root import DataRoot
 from pipeline import foreign
+from pipeline.cli import dhs
 from tests.etl.survey_files import params
+
+
+@pytest.mark.parametrize(("name", "said"), [("a.txt", "a file ending in"), ("no/a.csv", "a file in a folder")])
+@pytest.mark.parametrize("command", [["score", "{here}", "--generation", "x"], ["query", "select 1"], ["candidates"]])
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, command: list[str], name: str, said: str
+) -> None:
+    """Hours of scoring are not lost to a misspelt folder."""
+    words = [word.format(here=tmp_path) for word in command]
+    found = CliRunner().invoke(dhs, [*words, "--out", str(tmp_path / name)], standalone_mode=False)
+    assert isinstance(found.exception, ParameterError)
+    assert f"'out' must be {said}" in str(found.exception)
 
 
 class Finder:
