@@ -217,8 +217,10 @@ def _sky_sigma(images: NDArray[np.float32]) -> NDArray[np.float64]:
     centre = (images.shape[-1] - 1) / 2
     y, x = np.indices(images.shape[1:])
     sky = images[:, np.hypot(x - centre, y - centre) > _SKY_BEYOND_PX].astype(np.float64)
-    spread = np.abs(sky - np.median(sky, axis=1, keepdims=True))
-    return _SIGMA_PER_MAD * np.asarray(np.median(spread, axis=1))
+    known = np.isfinite(sky).any(axis=1)
+    sky[~known] = 0.0
+    spread = np.abs(sky - np.nanmedian(sky, axis=1, keepdims=True))
+    return np.where(known, _SIGMA_PER_MAD * np.nanmedian(spread, axis=1), np.nan)
 
 
 def _check_scale(scale_arcsec: float, what: str) -> None:

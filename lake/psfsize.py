@@ -35,6 +35,7 @@ def sigma_from_psfdepth(psfdepth: ArrayLike, fwhm_nea_arcsec: ArrayLike, pixel_s
 
 
 def psfdepth_from_sigma(sigma_nmgy: ArrayLike, fwhm_nea_arcsec: ArrayLike, pixel_scale_arcsec: ArrayLike) -> Array:
-    """Depth (nMgy^-2) of a noise per pixel: the inverse of :func:`sigma_from_psfdepth`."""
+    """Depth (nMgy^-2) of a noise per pixel: the inverse of :func:`sigma_from_psfdepth`; NaN where there is no noise."""
+    sigma = np.asarray(sigma_nmgy, dtype=np.float64)
     pixels = area_of_fwhm_nea(np.asarray(fwhm_nea_arcsec, dtype=np.float64) / np.asarray(pixel_scale_arcsec))
-    return np.asarray(1.0 / (np.square(np.asarray(sigma_nmgy, dtype=np.float64)) * pixels))
+    return np.asarray(1.0 / (np.square(np.where(sigma > 0, sigma, np.nan)) * pixels))

@@ -156,6 +156,8 @@ def of_stamps(name: str, imported: Imported, facts: pa.Table, grid: GridParams) 
         log.warning("%d of %d hosts left out, first: %s", (~good).sum(), len(good), bad)
     hosts = Hosts(facts.filter(pa.array(good)), grid.host_model)
     _some(hosts, name)
+    if len(hosts.ids) < good.sum():
+        log.warning("%d of %d hosts left out: no PSF, or no depth in r", good.sum() - len(hosts.ids), len(good))
     place = {galaxy_id: index for index, galaxy_id in enumerate(facts["galaxy_id"].to_pylist())}
 
     def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from astropy.io import fits
 
 from etl import imports
@@ -16,10 +17,12 @@ from lake import contract, tables
 from lake.errors import DataError
 from lake.npz import read_npz, write_npz
 from lake.stamps import StampStore
+from lake.survey import BANDS
 from pipeline.context import with_lineage
 from tests.etl.survey_files import params
 
 PARAMS = params("cutouts")
+BASE = Path(__file__).resolve().parents[2] / "params" / "base.yaml"
 META = {"galaxy_id": "0001p000_7", "ra": 1.0, "dec": 2.0, "pixel_scale": 0.262, "tier": "A"}
 
 
@@ -193,3 +196,28 @@ def test_des_files_that_are_missing_or_of_another_shape(tmp_path: Path) -> None:
     fits.PrimaryHDU(np.zeros((3, 91, 91), np.float32)).writeto(tmp_path / "g.fits")
     with pytest.raises(DataError, match=r"must be \(46, n, n\)"):
         imports.load_des_hosts(tmp_path, PARAMS)
+
+
+def test_holes_of_a_des_host_do_not_take_its_depth_and_a_flat_image_has_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A row of zeros at the edge, a band of one value: the first still measures its noise, the second says nothing."""
+    from injection.config import GridParams
+    from pipeline.hostsets import of_stamps
+
+    rng = np.random.default_rng(0)
+    for band in BANDS:
+        images = rng.normal(0, 20, (46, 91, 91)).astype(np.float32)
+        if band == "r":
+            images[3, 0] = 0
+            images[5] = 7
+        fits.PrimaryHDU(images).writeto(tmp_path / f"{band}.fits")
+    (tmp_path / "seeing.txt").write_text("seeing weight\n1.0 1\n")
+    found = imports.load_des_hosts(tmp_path, PARAMS)
+    sigma = found.facts["sky_sigma_r_nmgy"].to_numpy()
+    assert sigma[3] == pytest.approx(0.02, rel=0.1)
+    assert np.flatnonzero(np.isnan(found.facts["psfdepth_r"].to_numpy())).tolist() == [5]
+    assert found.rows["reason"].null_count == 46
+    grid = GridParams.load(yaml.safe_load(BASE.read_text())["grid"], "grid")
+    assert len(of_stamps("DES galaxies", found, found.facts, grid).hosts.ids) == 45
+    assert "1 of 46 hosts left out: no PSF, or no depth in r" in caplog.text

@@ -27,3 +27,4 @@ def test_widths_and_areas_are_inverse() -> None:
 def test_noise_is_unknown_without_depth_or_width() -> None:
     found = psfsize.sigma_from_psfdepth([0.0, np.nan, 100.0, 100.0, 100.0], [1.0, 1.0, 0.0, np.nan, 1.0], 0.262)
     np.testing.assert_array_equal(np.isfinite(found), [False, False, False, False, True])
+    assert np.isnan(psfsize.psfdepth_from_sigma([0.0, np.nan], 1.0, 0.262)).all(), "no noise is no infinite depth"
