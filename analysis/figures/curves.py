@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ def roc_figure(models: Mapping[str, tuple[ArrayLike, ArrayLike]], baseline: RocC
     least = 1.0 / max(len(negative) for _, negative in classes.values())
     with canvas(6.4, 4.4) as figure:
         axes = figure.subplots()
-        for colour, (name, curve) in zip(COLOURS, curves.items(), strict=False):
+        for colour, (name, curve) in zip(cycle(COLOURS), curves.items(), strict=False):
             x, tpr = _visible(curve, least)
             axes.plot(x, tpr, color=colour, lw=1.8, label=name, drawstyle="steps-post")
             rates, low, high = roc_band(*classes[name], TABLE_LEVEL)
@@ -50,7 +51,7 @@ def reliability_figure(curves: Mapping[str, Reliability]) -> Picture:
         axes, counts = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
         axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
         width = 1.0 / (len(next(iter(curves.values())).count) * (len(curves) + 0.6))
-        for i, (colour, (name, curve)) in enumerate(zip(COLOURS, curves.items(), strict=False)):
+        for i, (colour, (name, curve)) in enumerate(zip(cycle(COLOURS), curves.items(), strict=False)):
             held = curve.count > 0
             spread = np.abs(np.stack([curve.low, curve.high])[:, held] - curve.observed[held])
             axes.errorbar(
@@ -64,8 +65,8 @@ def reliability_figure(curves: Mapping[str, Reliability]) -> Picture:
         return svg(figure, "Reliability curve with counts per probability bin: " + ", ".join(curves))
 
 
-def score_histograms(scores: Mapping[str, pd.DataFrame], thresholds: Mapping[str, float]) -> Picture:
-    """Logits of both classes per model (`label`, `score`), each normalised, with thresholds on the probability."""
+def score_histograms(scores: Mapping[str, pd.DataFrame], thresholds: Mapping[str, Mapping[str, float]]) -> Picture:
+    """Logits of both classes per model (`label`, `score`), each normalised, with its thresholds on the probability."""
     with canvas(3.6 * max(len(scores), 1) + 0.6, 3.2) as figure:
         panels = figure.subplots(1, len(scores), squeeze=False, sharey=True)[0]
         for axes, (name, frame) in zip(panels, scores.items(), strict=True):
@@ -78,7 +79,7 @@ def score_histograms(scores: Mapping[str, pd.DataFrame], thresholds: Mapping[str
                     np.clip(values, low, high), bins, weights=weights, histtype="stepfilled", alpha=0.5, color=colour,
                     label=f"{kind} ({len(values):,})",
                 )  # fmt: skip
-            _mark_thresholds(axes, thresholds, (low, high))
+            _mark_thresholds(axes, thresholds.get(name, {}), (low, high))
             axes.set(title=name, xlabel="score (logit)")
         panels[0].set(ylabel="fraction of the class per bin")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
@@ -89,7 +90,7 @@ def training_figure(epochs: pd.DataFrame) -> Picture:
     """Loss, validation AUC and learning rate per epoch; rows of `training_epochs`, one line per `generation`."""
     with canvas(9.6, 3.0) as figure:
         loss, auc, rate = figure.subplots(1, 3)
-        for colour, (name, rows) in zip(COLOURS, epochs.groupby("generation", sort=True), strict=False):
+        for colour, (name, rows) in zip(cycle(COLOURS), epochs.groupby("generation", sort=True), strict=False):
             rows = rows.sort_values("epoch")
             loss.plot(rows["epoch"], rows["train_loss"], color=colour, label=f"{name}, training")
             if rows["val_loss"].notna().any():

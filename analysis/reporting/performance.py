@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -209,10 +210,10 @@ def ranking_figures(inputs: ReportInputs) -> list[Picture]:
     }
     base = inputs.baseline
     baseline = roc.roc_curve(base["label"], base["score"]) if len(base) else None
-    first = inputs.generations[0].diagnostics
-    known = first.dropna(subset=["value"]) if len(first) else first
-    names = [name for name in known["name"] if str(name).startswith("threshold/")] if len(known) else []
-    marks = {str(name).split("/")[1]: float(first.loc[first["name"] == name, "value"].iloc[0]) for name in names}
+    marks = {
+        item.name: {name: point.threshold for name, point in points(item.thresholds).items() if point.measurable}
+        for item in inputs.generations
+    }
     return [roc_figure(found, baseline), score_histograms({i.name: i.scores for i in inputs.generations}, marks)]
 
 
@@ -237,13 +238,23 @@ def metric_view(inputs: ReportInputs, caption: str, prefixes: tuple[str, ...], f
                 names.append(name)
     rows = []
     for name in names:
-        row = next(found for item in inputs.generations if (found := measure(item.diagnostics, name)) is not None)
-        n = "—" if pd.isna(row["n"]) or not row["n"] else f"{int(row['n']):,}"
-        rows.append(
-            [name, *(measured(i.diagnostics, name, digits=4) for i in inputs.generations), n, row["method"] or ""]
-        )
+        held = {i.name: row for i in inputs.generations if (row := measure(i.diagnostics, name)) is not None}
+        n = {model: "—" if pd.isna(row["n"]) or not row["n"] else f"{int(row['n']):,}" for model, row in held.items()}
+        how = {model: str(row["method"] or "") for model, row in held.items()}
+        values = (measured(i.diagnostics, name, digits=4) for i in inputs.generations)
+        rows.append([name, *values, _of_each(n), _of_each(how)])
     headers = ("quantity", *(item.name for item in inputs.generations), "n", "how")
     return TableView(caption, headers, rows, folded)
+
+
+def _of_each(words: Mapping[str, str]) -> str:
+    """What all models share, or what each has by itself."""
+    models: dict[str, list[str]] = {}
+    for model, word in words.items():
+        models.setdefault(word, []).append(model)
+    if len(models) == 1:
+        return next(iter(models))
+    return "; ".join(f"{', '.join(names)}: {word or '—'}" for word, names in models.items())
 
 
 def _recall(item: GenerationInputs, group: str, threshold: str) -> str:

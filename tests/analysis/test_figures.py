@@ -11,6 +11,7 @@ from analysis.calibration import reliability
 from analysis.figures.completeness import heat_map
 from analysis.figures.curves import reliability_figure, roc_figure
 from analysis.figures.stamps import colour_composite, contact_sheet
+from analysis.figures.style import COLOURS
 from lake.config import Section
 from lake.errors import DataError, ParameterError
 from tests.analysis.conftest import make_stamps
@@ -77,3 +78,12 @@ def test_sections_are_documented_and_choose_nothing_silently(section: type[Secti
     for name, field in section.model_fields.items():
         assert field.description, name
         assert field.default is PydanticUndefined, name
+
+
+def test_models_beyond_the_palette_are_drawn_too():
+    """The eighth curve takes the first colour again rather than being left out."""
+    labels, scores = np.r_[np.ones(20), np.zeros(50)], np.linspace(0, 1, 70)[::-1]
+    for count in (len(COLOURS), len(COLOURS) + 2):
+        models = {f"m{i}": (labels, scores) for i in range(count)}
+        figure = roc_figure(models, None).content.decode().upper()
+        assert figure.count(f"STROKE: {COLOURS[0]}") == 2 * -(-count // len(COLOURS))

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from analysis.report import render_report
+from analysis.reporting import performance
 from analysis.reporting.facts import at_share, limitations, literature_views, probability_words, reference_view
-from analysis.reporting.performance import paired_completeness_view
+from analysis.reporting.performance import metric_view, paired_completeness_view, ranking_figures
 from analysis.reporting.selection import denominator_view, pictures
 from analysis.reporting.thresholds import headline, shown
 from analysis.thresholds import fix_thresholds, threshold_rows
@@ -162,6 +163,34 @@ def test_an_interval_that_one_host_does_not_give_is_left_out(inputs):
     view = paired_completeness_view(dataclasses.replace(inputs, generations=alone))
     assert view is not None
     assert all(re.fullmatch(r"[+-][\d.]+ pp", row[4]) for row in view.rows)
+
+
+def test_what_models_do_not_share_is_said_of_each(inputs):
+    """Their thresholds differ, and so may the number of objects behind a figure of the same name."""
+    first, second = inputs.generations
+    rows = [
+        item.diagnostics.assign(name="x", value=0.5, n=n, method=how).head(1)
+        for item, n, how in ((first, 127, "p > 0.19"), (second, 126, "p > 0.23"))
+    ]
+    apart = [dataclasses.replace(i, diagnostics=row) for i, row in zip((first, second), rows, strict=True)]
+    (found,) = metric_view(dataclasses.replace(inputs, generations=apart), "", ("x",)).rows
+    assert list(found[-2:]) == ["demo1: 127; demo2: 126", "demo1: p > 0.19; demo2: p > 0.23"]
+    alike = [dataclasses.replace(i, diagnostics=rows[0]) for i in apart]
+    (found,) = metric_view(dataclasses.replace(inputs, generations=alike), "", ("x",)).rows
+    assert list(found[-2:]) == ["127", "p > 0.19"]
+
+
+def test_each_model_s_scores_are_marked_at_its_own_thresholds(inputs, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(performance, "score_histograms", lambda scores, marks: drawn.update(marks))
+    first, second = inputs.generations
+    moved = second.thresholds["threshold"].where(second.thresholds["threshold_id"] != "fpr5e-2@val", 0.123)
+    models = [first, dataclasses.replace(second, thresholds=second.thresholds.assign(threshold=moved))]
+    ranking_figures(dataclasses.replace(inputs, generations=models))
+    for item in models:
+        rows = item.thresholds.dropna(subset=["threshold"])
+        assert drawn[item.name] == dict(zip(rows["threshold_id"], rows["threshold"], strict=True))
+    assert drawn["demo1"]["fpr5e-2@val"] != drawn["demo2"]["fpr5e-2@val"] == 0.123
 
 
 def test_what_a_referee_looks_for(html):
