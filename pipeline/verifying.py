@@ -6,6 +6,7 @@ card, grids and the report with the checksums they carry.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,17 +33,19 @@ class Finding:
     """The table that is set aside."""
     blobs: tuple[Path, ...] = ()
     """Files and folders that are set aside."""
+    gone: Path | None = None
+    """An output of the pipeline that is missing outright."""
 
     @property
     def mendable(self) -> bool:
-        return bool(self.forget or self.table or self.blobs)
+        return bool(self.forget or self.table or self.blobs or self.gone)
 
 
 def check(root: DataRoot, *, deep: bool) -> list[Finding]:
     """What is not intact; ``deep`` reads every byte of tables, shards, checkpoints, grids and report."""
     found = list(_tables(root, deep))
     if deep:
-        for part in (_pixels, _checkpoints, _grids):
+        for part in (_pixels, _checkpoints, _grids, _outputs):
             found.extend(_told(part, root))
         found.extend(_blobs(page_problems(root.report / "index.html")))
     return list({finding.sentence: finding for finding in found}.values())
@@ -63,16 +66,42 @@ def repair(root: DataRoot, findings: Sequence[Finding]) -> list[str]:
     blobs = sorted({blob for finding in findings for blob in finding.blobs})
     for blob in blobs:
         _set_aside(root, blob)
-    outs = {_out(root, blob) for blob in blobs if blob.parent != root.report}
-    cached = sorted(out.as_posix() for out in outs if _made_by_dvc(out))
+    outs = {_out(root, blob) for blob in blobs} | {finding.gone for finding in findings if finding.gone}
+    cached = sorted(out.as_posix() for out in outs if _is_cached(root, out))
     return [*([f"dvc checkout {' '.join(cached)}"] if cached else []), "dvc repro"]
 
 
-def _made_by_dvc(out: Path) -> bool:
-    """Whether a pipeline stage made an output, so that DVC may have a copy."""
+def _recorded() -> dict[str, str]:
+    """The outputs that DVC records, with their MD5."""
     lock = Path("dvc.lock")
-    stages = yaml.safe_load(lock.read_text())["stages"].values() if lock.exists() else ()
-    return any(made["path"] == out.as_posix() for stage in stages for made in stage.get("outs", ()))
+    if not lock.exists():
+        return {}
+    try:
+        stages = yaml.load(lock.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"].values()
+        return {str(made["path"]): str(made.get("md5", "")) for stage in stages for made in stage.get("outs", ())}
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise LakeError(
+            f"{lock} is damaged: restore it (`git checkout -- {lock}`), or delete it and run `dvc repro`"
+        ) from error
+
+
+def _is_cached(root: DataRoot, out: Path) -> bool:
+    """Whether DVC may hold a copy of an output."""
+    kinds = (root.cutouts.name, "checkpoints", "grid")
+    return out.relative_to(root.local).parts[0] in kinds and out.as_posix() in _recorded()
+
+
+def _outputs(root: DataRoot) -> Iterator[Finding]:
+    """What the pipeline made and is missing, and figures of a generation that have changed."""
+    for name, digest in _recorded().items():
+        out = Path(name)
+        if not out.is_relative_to(root.local):
+            continue
+        needed = out / "index.html" if out == root.report else out
+        if not needed.exists():
+            yield Finding(f"{needed} is missing, though dvc.lock records it; run `dvc repro`", gone=out)
+        elif out.parent == root.local / "metrics" and hashlib.md5(out.read_bytes()).hexdigest() != digest:
+            yield Finding(f"{out} differs from what dvc.lock records; run `dvc repro`", blobs=(out,))
 
 
 def _told(part: Callable[[DataRoot], Iterable[Finding]], root: DataRoot) -> list[Finding]:
@@ -131,7 +160,7 @@ def _checkpoints(root: DataRoot) -> Iterator[Finding]:
 
 def _grids(root: DataRoot) -> Iterator[Finding]:
     for folder in sorted((root.local / "grid").glob("[!.]*")):
-        mine = "" if _made_by_dvc(folder) else "; `dhs inject` remakes it"
+        mine = "" if _is_cached(root, folder) else "; `dhs inject` remakes it"
         yield from _blobs({path: f"{told}{mine}" for path, told in grid_problems(folder).items()})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from lake import cards, delta, held, tables
 from lake.delta import _ensure_table
 from lake.errors import DamagedError, LakeError, LostError, UnreachableError
+from lake.query import query
 from lake.root import DataRoot
 from pipeline import verifying
 from pipeline.context import forget_lost_tables
@@ -220,6 +222,15 @@ def test_a_log_with_a_gap_is_found_though_the_version_opens(pinned: DataRoot, co
     assert all(f"{first.name} {how}; run `dhs verify --repair`, which sets" in f.sentence for f in findings)
     assert verifying.repair(pinned, findings) == ["dvc repro"]
     assert (pinned.local / "lake" / ".damaged" / "gates-1" / "_delta_log").is_dir()
+
+
+def test_a_card_whose_pin_is_gone_takes_no_rows_with_it(pinned: DataRoot) -> None:
+    pin = pinned.cards / "gates.s-b.pin.json"
+    pin.unlink()
+    told = f"{pin} is missing: restore it (`git checkout -- {pin}`), or delete"
+    with pytest.raises(LakeError, match=re.escape(told)):
+        query(pinned, "SELECT count(*) AS n FROM gates")
+    assert [finding.sentence.startswith(told) for finding in verifying.check(pinned, deep=False)] == [True]
 
 
 MERGED = '<<<<<<< HEAD\n{"a": 1}\n=======\n{"a": 2}\n>>>>>>> theirs\n'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -47,10 +48,47 @@ def test_what_is_broken_is_found_and_the_named_commands_mend_it(
     changed = json.loads(copy.run("dvc", "status", "--json", check=False).stdout)
     assert changed.keys() == {"history", "report"}, "what `dvc repro` makes again"
     run_stage("history", None)
-    assert verifying.check(root, deep=True) == []
+    left = [finding.sentence for finding in verifying.check(root, deep=True)]
+    assert left == [f"{page} is missing, though dvc.lock records it; run `dvc repro`"]
     assert copy.cards() == finished.cards()
     assert copy.digest("cutouts/*.npy") == finished.digest("cutouts/*.npy")
     assert copy.digest("grid/*/*.parquet") == finished.digest("grid/*/*.parquet")
+
+
+def test_outputs_that_are_missing_or_not_as_recorded_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = DataRoot.of("data")
+    names = ["data/metrics/a.json", "data/metrics/b.json", "data/checkpoints/a", "data/cards/gates.a.json", "README.md"]
+    outs = [{"path": name, "md5": hashlib.md5(b"{}").hexdigest()} for name in [*names, "data/report"]]
+    Path("dvc.lock").write_text(json.dumps({"stages": {"x": {"outs": outs}, "y": {"cmd": "z"}}}))
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("{}")
+    root.report.mkdir()
+    (root.report / "index.html").write_text(seal.sealed("page"))
+    Path(names[3]).unlink()
+    assert [f.sentence for f in verifying._outputs(root)] == [
+        f"{names[3]} is missing, though dvc.lock records it; run `dvc repro`"
+    ]
+    Path(names[1]).write_text("[]")
+    for lost in (names[0], names[2], "data/report/index.html", "README.md"):
+        Path(lost).unlink()
+    findings = list(verifying._outputs(root))
+    assert [f.gone and f.gone.as_posix() for f in findings] == [names[0], None, names[2], names[3], "data/report"]
+    assert findings[1].sentence == f"{names[1]} differs from what dvc.lock records; run `dvc repro`"
+    assert verifying.repair(root, findings) == ["dvc checkout data/checkpoints/a", "dvc repro"]
+    assert Path("data/.damaged/metrics/b.json.1").read_text() == "[]"
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"stages: 3", b"stages: {x: {outs: [3]}}", b"a: &a [*a]", b"\xff"])
+def test_a_damaged_lock_file_is_one_sentence(text: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("dvc.lock").write_bytes(text)
+    findings = verifying.check(DataRoot.of("data"), deep=True)
+    assert [f.sentence for f in findings] == [
+        "dvc.lock is damaged: restore it (`git checkout -- dvc.lock`), or delete it and run `dvc repro`"
+    ]
 
 
 def test_a_grid_knows_its_files(tmp_path: Path) -> None:
