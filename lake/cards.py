@@ -89,12 +89,14 @@ def slices(root: DataRoot, table: str, at: str | None = None) -> list[Slice]:
     found = _texts(root, at)
     mine = [n for n in found if not n.endswith(".pin") and (n == table or n.startswith(f"{table}."))]
     alone = [name for name in sorted(mine) if f"{name}.pin" not in found]
-    if alone:  # the pin is written first and removed last: this one was lost, and with it would go rows without a word
+    if alone and (
+        at is not None or not (root.cards / f"{alone[0]}.pin.json").exists()
+    ):  # the pin is written first and removed last: this one was lost, and with it would go rows without a word
         raise LakeError(
             f"{root.cards / alone[0]}.pin.json is missing: restore it (`git checkout -- "
             f"{root.cards / alone[0]}.pin.json`), or delete {root.cards / alone[0]}.json and run `dvc repro`"
         )
-    return [parse(root.cards / name, found[name], found[f"{name}.pin"]) for name in sorted(mine)]
+    return [parse(root.cards / name, found[name], found[f"{name}.pin"]) for name in sorted(mine) if name not in alone]
 
 
 def tables(root: DataRoot, at: str | None = None) -> list[str]:
