@@ -42,7 +42,7 @@ def along(
 
 def host_false_positives(injections: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Share of bare hosts above the threshold (`host_probability`), one row; each host counts once."""
-    hosts = _scored(injections).drop_duplicates("galaxy_id")
+    hosts = _scored(injections).dropna(subset=["host_probability"]).drop_duplicates("galaxy_id")
     hit = int((hosts["host_probability"] > threshold).sum())
     return with_intervals(pd.DataFrame({"n": [len(hosts)], "detected": [hit], "failed": [0], "hosts": [len(hosts)]}))
 

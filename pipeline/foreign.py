@@ -40,8 +40,8 @@ def score_folder(folder: Path, generation: str) -> pa.Table:
 
     Columns: source_file, status, galaxy_id, ra, dec, tier, score, probability, reason.
     """
-    imported = import_cutouts(folder, params.survey().collection, params.typed(CutoutsParams, "cutouts"))
     scorer = load_scorer(params.root().checkpoints(generation))
+    imported = import_cutouts(folder, params.survey().collection, params.typed(CutoutsParams, "cutouts"))
     good = np.array([status == "ok" for status in imported.rows["status"].to_pylist()], dtype=bool)
     conditions = conditions_of(imported.facts, scorer.conditions)
     reasons = imported.rows["reason"]

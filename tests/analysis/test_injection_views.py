@@ -75,6 +75,9 @@ def test_failed_injections_are_left_out(rows):
 def test_each_bare_host_counts_once(rows):
     row = host_false_positives(rows, 0.05).iloc[0]
     assert (row["n"], row["detected"]) == (rows["galaxy_id"].nunique(),) * 2
+    unknown = rows["host_probability"].where(rows["galaxy_id"] != rows["galaxy_id"].iloc[0])
+    row = host_false_positives(rows.assign(host_probability=unknown), 0.05).iloc[0]
+    assert (row["n"], row["completeness"]) == (rows["galaxy_id"].nunique() - 1, 1.0), "an unscored host is no negative"
 
 
 def test_refusals(rows):

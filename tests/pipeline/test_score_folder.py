@@ -30,6 +30,14 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(
     assert f"'out' must be {said}" in str(found.exception)
 
 
+def test_a_generation_that_does_not_exist_is_refused_before_files_are_read(
+    root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign.params, "root", lambda: root)
+    with pytest.raises(ParameterError, match="'scorer' must be a checkpoint folder"):
+        foreign.score_folder(Path("no such folder"), "nobody")
+
+
 class Finder:
     """Gives the mean of each stamp."""
 
