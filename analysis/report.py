@@ -82,7 +82,9 @@ def _completeness(inputs: ReportInputs) -> Part:
         "grid, the prior, the model and the threshold: each figure names them. Read it with the realism gate, the "
         "AUC of a linear probe that separates injections from listed lenses: near 0.5, injections in their hosts look "
         "like lenses in theirs. If the gate fails, arcs or host galaxies differ, and the completeness of injections "
-        "may be higher or lower than that of real lenses.",
+        "may be higher or lower than that of real lenses. A marginal sums detected over scored injections, as many "
+        "planned for every cell: it is an average over the grid, not over the survey's own mix of seeing, "
+        "depth and Einstein radii.",
     )
     threshold = inputs.params.headline_threshold_id
     drawn = [item for item in inputs.generations if operating.shown(item, threshold)]

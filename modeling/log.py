@@ -17,9 +17,10 @@ class EpochRow:
     val_loss: float
     val_auc: float
     best_val_auc: float
-    tpr_at_fpr_1e_4: float
-    tpr_at_fpr_1e_3: float
-    tpr_at_fpr_1e_2: float
+    tpr_at_fpr_1e_4: float | None
+    tpr_at_fpr_1e_3: float | None
+    tpr_at_fpr_1e_2: float | None
+    """None where the validation negatives are too few to measure it."""
     binary_score_frac: float
     metric: float
     """The metric that decides which epoch is kept."""

@@ -10,6 +10,9 @@ from modeling.sections import LoopParams
 
 Array = NDArray[np.float64]
 
+LEAST_ABOVE = 10
+"""Negatives expected above a threshold, at least, for a rate that is reported: fewer make it an extreme of a sample."""
+
 
 def auc(logits: Array, labels: Array) -> float:
     """Area under the ROC curve, ties counted half (Mann-Whitney)."""
@@ -32,6 +35,12 @@ def tpr_at_fpr(logits: Array, labels: Array, fpr: float) -> float:
     negatives = np.sort(logits[labels <= 0.5])[::-1]
     threshold = negatives[min(int(fpr * len(negatives)), len(negatives) - 1)]
     return float((logits[labels > 0.5] > threshold).mean())
+
+
+def measured_tpr(logits: Array, labels: Array, fpr: float) -> float | None:
+    """True-positive rate at ``fpr``; None where fewer than ten negatives are expected above the threshold."""
+    expected = fpr * int((labels <= 0.5).sum())
+    return tpr_at_fpr(logits, labels, fpr) if expected >= LEAST_ABOVE else None
 
 
 def saturated_fraction(logits: Array) -> float:

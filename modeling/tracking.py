@@ -132,8 +132,8 @@ def open_training(
 
 
 def curves(row: EpochRow) -> dict[str, float]:
-    """Metrics of an epoch that MLflow plots."""
-    return {key: value for key, value in asdict(row).items() if key not in NOT_CURVES}
+    """Metrics of an epoch that MLflow plots; those that were not measured are left out."""
+    return {key: value for key, value in asdict(row).items() if key not in NOT_CURVES and value is not None}
 
 
 def summarise(
@@ -142,7 +142,7 @@ def summarise(
     """Log the kept epoch as ``best_*`` metrics of runs, and the checkpoint as their tags."""
     best = asdict(rows[card.best_epoch - 1])
     kept = {f"best_{key}": best[key] for key in ("val_auc", "val_loss", "binary_score_frac", "metric")}
-    kept |= {f"best_{key}": value for key, value in best.items() if key.startswith("tpr_at_fpr")}
+    kept |= {f"best_{k}": value for k, value in best.items() if k.startswith("tpr_at_fpr") and value is not None}
     kept |= {"best_epoch": card.best_epoch, "epochs_run": len(rows)}
     tags = {"checkpoint_id": card.checkpoint_id, "config_sha256": card.config_sha256, "dtype": card.dtype}
     tags["ancestors"] = " ".join(card.ancestors) or "none"

@@ -24,7 +24,7 @@ from modeling.losses import loss_sum
 from modeling.run import Run, open_run
 from modeling.schedule import learning_rate, phase
 from modeling.seeds import step_seed
-from modeling.selection import auc, saturated_fraction, selection_metric, tpr_at_fpr
+from modeling.selection import auc, measured_tpr, saturated_fraction, selection_metric
 
 logger = logging.getLogger(__name__)
 
@@ -128,9 +128,9 @@ def evaluate(run: Run, validation: TrainingArrays) -> EpochRow:
         val_loss=float(loss_sum(logits_tensor, targets, weights, params.loss)) / len(labels),
         val_auc=value,
         best_val_auc=max([value, *(row.val_auc for row in run.log.rows[: run.epoch - 1])]),
-        tpr_at_fpr_1e_4=tpr_at_fpr(logits, labels, 1e-4),
-        tpr_at_fpr_1e_3=tpr_at_fpr(logits, labels, 1e-3),
-        tpr_at_fpr_1e_2=tpr_at_fpr(logits, labels, 1e-2),
+        tpr_at_fpr_1e_4=measured_tpr(logits, labels, 1e-4),
+        tpr_at_fpr_1e_3=measured_tpr(logits, labels, 1e-3),
+        tpr_at_fpr_1e_2=measured_tpr(logits, labels, 1e-2),
         binary_score_frac=saturated_fraction(logits),
         metric=selection_metric(logits, labels, params.loop),
         learning_rate=learning_rate(state.step - 1, run.steps_per_epoch, params.optimiser.lr, params.schedule),

@@ -49,7 +49,7 @@ def headline_view(inputs: ReportInputs) -> TableView:
                 _recall(item, "tier_A", threshold),
                 measured(item.diagnostics, "auc"),
                 measured(item.diagnostics, "trivial/auc"),
-                measured(item.diagnostics, PROBE),
+                probe(item),
             ]
         )
     headers = (
@@ -62,6 +62,13 @@ def headline_view(inputs: ReportInputs) -> TableView:
         "realism gate: probe AUC",
     )
     return TableView(_headline_caption(inputs, threshold), headers, rows)
+
+
+def probe(item: GenerationInputs) -> str:
+    """AUC of the realism probe with the space it was measured in: probes of different spaces are not comparable."""
+    row = measure(item.diagnostics, PROBE)
+    said = measured(item.diagnostics, PROBE)
+    return said if row is None else f"{said}, {str(row['method']).split(',')[0]}"
 
 
 def marginal_view(item: GenerationInputs) -> TableView:
@@ -107,7 +114,7 @@ def identity_view(inputs: ReportInputs) -> TableView:
                     str(first["weighting_id"]),
                     facts or "—",
                     str(empty),
-                    measured(item.diagnostics, PROBE),
+                    probe(item),
                 ]
             )
     headers = ("model", "checkpoint", "grid", "prior", "weighting", "grid's facts", "empty cells", "probe AUC")
@@ -290,6 +297,5 @@ def _headline_caption(inputs: ReportInputs, threshold: str) -> str:
 
 def _figure_title(item: GenerationInputs, threshold: str) -> str:
     first = item.completeness.iloc[0]
-    probe = measured(item.diagnostics, PROBE)
     where = f"prior {first['prior']}, grid {grid_words(first)}"
-    return f"{item.name}, {threshold} ({rate(item, threshold)}), {where}; realism probe AUC {probe}"
+    return f"{item.name}, {threshold} ({rate(item, threshold)}), {where}; realism probe AUC {probe(item)}"

@@ -116,7 +116,7 @@ def _plane(item: GenerationInputs, threshold_id: str) -> tuple[str, Picture]:
         f"{item.name}: completeness (%) at threshold {threshold_id} ({rate(item, threshold_id)}) over Einstein radius, "
         "source offset, depth."
     )
-    title = f"{item.name}, threshold {threshold_id}"
+    title = f"{item.name}, {threshold_id} ({rate(item, threshold_id)})"
     return caption, heat_panels(cells, (x, y, Axis("host_depth_r_mag", DEPTH.label)), title)
 
 

@@ -23,16 +23,24 @@ def doctor() -> None:
 
 
 @click.command()
-@click.option("--port", default=5000, show_default=True, help="Local port of the page.")
+@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="Local port of the page.")
 def ui(port: int) -> None:
     """Open the MLflow page with this checkout's runs and the recorded runs of the reference system."""
+    import socket
     import subprocess
 
+    from lake.errors import invalid
     from modeling.pastruns import import_history
     from modeling.rundatabase import told
     from modeling.runstore import RunStore
     from pipeline.params import root
 
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise invalid("port", f"a free local port ({error.strerror})", port) from error
     with told():
         import_history(root())
     database = root().mlflow_database

@@ -11,7 +11,7 @@ from torchvision.ops import sigmoid_focal_loss
 from lake.errors import DataError
 from modeling.config import TrainParams
 from modeling.losses import loss_sum
-from modeling.selection import auc, saturated_fraction, selection_metric, tpr_at_fpr
+from modeling.selection import auc, measured_tpr, saturated_fraction, selection_metric, tpr_at_fpr
 
 
 def test_auc_equals_scikit_learn_with_ties() -> None:
@@ -47,3 +47,10 @@ def test_losses_against_torch(small: TrainParams) -> None:
     focal = plain.model_copy(update={"kind": "focal"})
     expected = sigmoid_focal_loss(logits, labels, 0.25, 2.0, reduction="sum")
     assert torch.allclose(loss_sum(logits, labels, weights, focal), expected)
+
+
+def test_a_rate_that_the_sample_cannot_measure_is_not_given() -> None:
+    logits, labels = np.r_[np.full(5, 2.0), np.linspace(-3, 1, 999)], np.r_[np.ones(5), np.zeros(999)]
+    assert measured_tpr(logits, labels, 1e-2) is None
+    assert measured_tpr(np.r_[logits, -3.0], np.r_[labels, 0.0], 1e-2) == 1.0
+    assert measured_tpr(logits, labels, 1e-3) is None

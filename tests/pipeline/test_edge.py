@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,15 @@ def test_dhs_runs_without_a_home(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "no params.yaml" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_refused_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        text = said(monkeypatch, capsys, "ui", "--port", str(port))
+    assert text == f"dhs: 'port' must be a free local port (Address already in use), got {port}\n"
