@@ -48,11 +48,18 @@ def listed(folder: Path) -> list[Entry]:
         odd = [name for name in folders if Path(name).suffix.lower() in SUFFIXES]
         for name in (*files, *links, *odd):
             path = Path(place) / name
-            found.append(Entry(path.relative_to(folder).as_posix(), path, _fault(path)))
+            found.append(Entry(_spelt(path.relative_to(folder)), path, _fault(path)))
     return sorted(set(found), key=lambda entry: entry.name)
 
 
+def _spelt(path: Path) -> str:
+    """A path as text; bytes that are none by their number (``\\xff``)."""
+    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
+
+
 def _fault(path: Path) -> str | None:
+    if _spelt(path) != path.as_posix():
+        return "its path is not UTF-8 text"
     if path.is_dir():
         return "a link to a folder is not followed" if path.is_symlink() else "it is a folder"
     if path.is_symlink() and not path.exists():

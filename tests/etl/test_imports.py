@@ -61,6 +61,10 @@ def test_bad_npz_files_are_rejected_by_name(tmp_path: Path) -> None:
     assert "pixel scale must be within 1% of 0.262 arcsec, got 0.3" in reasons["c.npz"]
     assert "lacks meta_galaxy_id, meta_pixel_scale" in reasons["d.npz"]
     assert "not a cut-out in the NPZ format" in reasons["e.npz"]
+    (tmp_path / "e.npz").rename(tmp_path / os.fsdecode(b"x\xff.npz"))
+    found = imports.import_cutouts(tmp_path, "x", PARAMS)
+    assert found.rejected.to_pylist()[-1]["source_file"] == r"x\xff.npz"
+    assert found.rejected.to_pylist()[-1]["reason"] == r"x\xff.npz: its path is not UTF-8 text"
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match=r"contains no cut-out: no \.npz or \.fits file among 0 files"):
         imports.import_cutouts(tmp_path / "none", "x", PARAMS)
