@@ -226,7 +226,7 @@ def test_somebody_elses_finder_is_audited_like_ours_and_forgotten(
         f"its run is not complete (missing: a complete {root.grid('theirs')}); `dvc repro` completes it" in caplog.text
     )
     stopped = copy.dhs("run", "scores", "--generation", "theirs", check=False)
-    assert "the grid of theirs is gone" in stopped.stderr
+    assert "the grid of theirs is missing" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     copy.dhs("forget", "theirs")
     assert copy.cards() == finished.cards()
