@@ -135,7 +135,7 @@ def test_the_plan_is_a_function_of_its_inputs_only() -> None:
 def test_im2_takes_early_types_only() -> None:
     plan = grids.plan(params(host_model="IM2"), hosts_table(), 42)
     assert set(plan.hosts.table.column("type_bin").to_pylist()) == {"DEV"}
-    with pytest.raises(ParameterError, match="'host_model' must be IM1 where"):
+    with pytest.raises(ParameterError, match="'host_model' must be IM1 if"):
         grids.plan(params(host_model="IM2"), hosts_table().drop_columns("type_bin"), 42)
 
 
