@@ -298,4 +298,4 @@ def _headline_caption(inputs: ReportInputs, threshold: str) -> str:
 def _figure_title(item: GenerationInputs, threshold: str) -> str:
     first = item.completeness.iloc[0]
     where = f"prior {first['prior']}, grid {grid_words(first)}"
-    return f"{item.name}, {threshold} ({rate(item, threshold)}), {where}; realism probe AUC {probe(item)}"
+    return f"{item.name}, {threshold} ({rate(item, threshold)}), {where}\nrealism probe AUC {probe(item)}"
