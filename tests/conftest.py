@@ -13,8 +13,8 @@ import pytest
 from lake.root import DataRoot
 
 # The gate tries the same examples in every run; `pytest --hypothesis-profile=explore` looks for new ones.
-hypothesis.settings.register_profile("explore")
-hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None)
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
 REAL_DATA = Path(os.environ.get("DHS_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "real"))
