@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.intervals import clopper_pearson
 from lake.errors import DataError, invalid
+from lake.split import LEAST_ABOVE
 
 Floats = NDArray[np.float64]
 
@@ -36,10 +37,6 @@ class OperatingPoint:
     def resolved(self) -> bool:
         """Whether at least one negative is above the threshold, so the rate is measured, not bounded."""
         return self.false_positives > 0
-
-
-LEAST_ABOVE = 10
-"""Minimum number of negatives expected above a derived threshold; with fewer it is an extreme of a small sample."""
 
 
 def negatives_needed(fpr: float) -> int:

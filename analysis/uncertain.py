@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.completeness import ALL, MARGINAL
 from analysis.intervals import TABLE_LEVEL, ClusterSums, effective_counts, mixture
-from analysis.operating import LEAST_ABOVE
 from analysis.thresholds import bootstrap_thresholds
+from lake.split import LEAST_ABOVE
 
 Floats = NDArray[np.float64]
 Distribution = tuple[Floats, Floats]

@@ -14,6 +14,8 @@ SPLITS = ("train", "val", "test")
 THRESHOLD, HOST, TEST = "threshold", "host", "test"
 NEGATIVE_USES = (THRESHOLD, HOST, TEST)
 """Use of a negative outside the training split: threshold, host or test."""
+LEAST_ABOVE = 10
+"""Negatives expected above a derived threshold, at least; with fewer it is an extreme of a small sample."""
 
 
 def pixel_uniform(healpix_128: int, seed: int) -> float:

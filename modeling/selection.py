@@ -6,12 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.errors import DataError
+from lake.split import LEAST_ABOVE
 from modeling.sections import LoopParams
 
 Array = NDArray[np.float64]
-
-LEAST_ABOVE = 10
-"""Negatives expected above a threshold, at least, for a rate that is reported: fewer make it an extreme of a sample."""
 
 
 def auc(logits: Array, labels: Array) -> float:
@@ -40,7 +38,7 @@ def tpr_at_fpr(logits: Array, labels: Array, fpr: float) -> float:
 def measured_tpr(logits: Array, labels: Array, fpr: float) -> float | None:
     """True-positive rate at ``fpr``; None where fewer than ten negatives are expected above the threshold."""
     expected = fpr * int((labels <= 0.5).sum())
-    return tpr_at_fpr(logits, labels, fpr) if expected >= LEAST_ABOVE else None
+    return tpr_at_fpr(logits, labels, fpr) if expected >= LEAST_ABOVE - 1e-9 else None
 
 
 def saturated_fraction(logits: Array) -> float:
