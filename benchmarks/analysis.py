@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from analysis.bootstrap import resample_ranking
-from analysis.intervals import jeffreys
-from analysis.operating import threshold_at_fpr
-from analysis.roc import delong, delong_paired, partial_auc
+from analysis.statistics.bootstrap import resample_ranking
+from analysis.statistics.intervals import jeffreys
+from analysis.statistics.operating import threshold_at_fpr
+from analysis.statistics.roc import delong, delong_paired, partial_auc
 
 POSITIVES, NEGATIVES = 1_432, 134_149
 

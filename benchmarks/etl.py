@@ -14,10 +14,13 @@ from typing import Any
 
 import yaml
 
-from etl import candidates, config, cutouts, manifest, negatives, pool, sweepfiles
-from etl.candidatelist import read_list
-from etl.frames import frame
-from etl.session import session
+from etl import config
+from etl.catalogues import candidates, negatives, pool
+from etl.cutouts import cutting, manifest
+from etl.files import sweepfiles
+from etl.files.candidatelist import read_list
+from etl.spark.session import session
+from etl.tables.frames import frame
 from lake.config import SplitParams
 from lake.root import DataRoot
 
@@ -67,13 +70,13 @@ class Run:
                 "negatives",
             ),
         )
-        wanted = cutouts.requests(drawn, found, held["near"], held["pool"])
+        wanted = cutting.requests(drawn, found, held["near"], held["pool"])
         index = self.timed(
-            "extract", lambda: cutouts.extract(self.spark, wanted, self.survey, section["cutouts"], self.work)
+            "extract", lambda: cutting.extract(self.spark, wanted, self.survey, section["cutouts"], self.work)
         )
         rows = self.timed(
             "assemble",
-            lambda: cutouts.assemble(index, self.work, self.work / "shards", section["cutouts"], "bench"),
+            lambda: cutting.assemble(index, self.work, self.work / "shards", section["cutouts"], "bench"),
         )
         stamps = self.stored(frame(self.spark, rows, "cutouts"), "cutouts")
         name = section["manifest"].manifests[0].manifest_id

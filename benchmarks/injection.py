@@ -27,18 +27,20 @@ from lenstronomy.LightModel.light_model import LightModel
 from lenstronomy.SimulationAPI.sim_api import SimAPI
 from numpy.typing import NDArray
 
-from injection import conventions, noise, render
 from injection.config import Quadrature
-from injection.lens import Lens
-from injection.priors import draw, load_prior
-from injection.psf import Psf, fwhm_nea_per_band
-from injection.sources import components, total_flux
-from lake.survey import PIXEL_SCALE_ARCSEC
+from injection.engine import render
+from injection.optics import noise
+from injection.optics.psf import Psf, fwhm_nea_per_band
+from injection.priors.registry import draw, load_prior
+from injection.scene import conventions
+from injection.scene.lens import Lens
+from injection.scene.sources import components, total_flux
+from lake.sky.survey import PIXEL_SCALE_ARCSEC
 from modeling.config import resolve_generation
-from modeling.hardware import choose_dtype, device_of
-from modeling.inference import Arithmetic, logits_of
-from modeling.networks import build
-from modeling.preprocess import normalise
+from modeling.networks.factory import build
+from modeling.networks.hardware import choose_dtype, device_of
+from modeling.networks.inference import Arithmetic, logits_of
+from modeling.networks.preprocess import normalise
 
 PIXELS, DRAWS, SLOW_DRAWS, BATCH, FWHM_ARCSEC = 101, 1000, 20, 256, 1.2
 CONVERGED = Quadrature(

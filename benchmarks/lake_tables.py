@@ -16,20 +16,22 @@ from pathlib import Path
 
 import psutil
 
-from etl import audit, record, server, table
-from etl.pins import Provenance
-from etl.reader import read
-from etl.session import session
-from etl.writer import publish
-from lake import delta, tables
+from etl.spark import record, server
+from etl.spark.session import session
+from etl.tables import judge, table
+from etl.tables.pins import Provenance
+from etl.tables.reader import read
+from etl.tables.writer import publish
+from lake import tables
+from lake.contract.fingerprint import fingerprint
+from lake.contract.spec import TableSpec
 from lake.errors import LakeError
-from lake.fingerprint import fingerprint
 from lake.root import DataRoot
-from lake.spec import TableSpec
+from lake.store import delta
 
 _QUERY = """
 import sys
-from lake.query import query
+from lake.store.query import query
 from lake.root import DataRoot
 print(query(DataRoot.of(sys.argv[1]), "select split, count(*), avg(mag_r) from tractor_pool group by split"))
 """
@@ -102,10 +104,10 @@ def main(rows: int) -> None:
         )
         held = read(spark, root, spec.name).persist()
         held.count()
-        audit.fingerprinted(held, spec)
+        judge.fingerprinted(held, spec)
         write = worked(root.spark, lambda: table.replace(held, rows, spec, root, {}, {}))
         scan = worked(root.spark, lambda: held.where("mag_r + mag_g + mag_z < -1e9").count())
-        share = (worked(root.spark, lambda: audit.fingerprinted(held, spec)) - scan) / write
+        share = (worked(root.spark, lambda: judge.fingerprinted(held, spec)) - scan) / write
         arrow = delta.read(root, spec.name)
         results["the same fingerprint without a JVM"] = timed(lambda: fingerprint(arrow, spec))
         command = [sys.executable, "-c", _QUERY, str(root.local)]

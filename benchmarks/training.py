@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from modeling.augment import augment, sample_seeds
 from modeling.config import TrainParams, resolve_generation
-from modeling.inference import Arithmetic, logits_of, threads
-from modeling.networks import LensFinder, build
-from modeling.preprocess import normalise
+from modeling.networks.augment import augment, sample_seeds
+from modeling.networks.factory import LensFinder, build
+from modeling.networks.inference import Arithmetic, logits_of, threads
+from modeling.networks.preprocess import normalise
 
 STAMPS, PIXELS, BATCH = 512, 101, 64
 

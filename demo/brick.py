@@ -14,7 +14,7 @@ from demo.lensing import LensedImage, Telescope, add_stamp, lens_host
 from demo.painting import paint
 from demo.population import background, populate
 from demo.sources import Source
-from lake.survey import BANDS, MASKBITS, PIXEL_SCALE_ARCSEC, magnitude_from_flux
+from lake.sky.survey import BANDS, MASKBITS, PIXEL_SCALE_ARCSEC, magnitude_from_flux
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from demo.brick import Coadd, Plan
 from demo.grid import STEP_DEG
-from lake.survey import BANDS, ZERO_POINT_MAG
+from lake.sky.survey import BANDS, ZERO_POINT_MAG
 
 TILE = (100, 100)
 STEPS_PER_SIGMA = 8.0

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from demo.config import ConditionsParams
 from demo.grid import Brick
 from demo.mixtures import Mixture, psf_of_psfsize
-from lake.split import SPLITS
-from lake.survey import BANDS, PIXEL_SCALE_ARCSEC, PSFSIZE_RELATIVE_TO_R
+from lake.sky.split import SPLITS
+from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC, PSFSIZE_RELATIVE_TO_R
 
 Floats = NDArray[np.float64]
 

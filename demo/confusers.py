@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from demo.painting import Ellipse, Light, covariance, sersic_light
 from demo.sources import Source, blue_colour, counts_magnitude, early_colour, nearest_index
-from lake.survey import PIXEL_SCALE_ARCSEC
+from lake.sky.survey import PIXEL_SCALE_ARCSEC
 
 Floats = NDArray[np.float64]
 Generator = np.random.Generator

@@ -20,7 +20,7 @@ from demo.conditions import Conditions
 from demo.config import LensParams
 from demo.mixtures import Mixture
 from demo.sources import Source
-from lake.survey import PIXEL_SCALE_ARCSEC, flux_from_magnitude, magnitude_from_flux
+from lake.sky.survey import PIXEL_SCALE_ARCSEC, flux_from_magnitude, magnitude_from_flux
 
 Floats = NDArray[np.float64]
 Generator = np.random.Generator

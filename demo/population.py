@@ -11,7 +11,7 @@ from demo import confusers, sources
 from demo.config import DemoParams
 from demo.sources import Source
 from lake.errors import invalid
-from lake.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS
+from lake.sky.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS
 
 Floats = NDArray[np.float64]
 Generator = np.random.Generator

@@ -9,9 +9,9 @@ from demo.config import SkyParams
 from demo.grid import BRICK_DEG, Brick, brick_name, columns_per_row
 from lake.config import SplitParams
 from lake.errors import invalid
-from lake.healpix import pixel
-from lake.split import SPLITS, split_of
-from lake.survey import PIXEL_SCALE_ARCSEC
+from lake.sky.healpix import pixel
+from lake.sky.split import SPLITS, split_of
+from lake.sky.survey import PIXEL_SCALE_ARCSEC
 
 
 def _grid(params: SkyParams) -> list[Brick]:

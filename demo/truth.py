@@ -9,7 +9,7 @@ import pyarrow as pa
 from demo.brick import Plan, Scene
 from demo.catalogue import Rows
 from demo.sources import Source
-from lake.survey import BANDS
+from lake.sky.survey import BANDS
 
 
 def source_truth(plan: Plan, sources: list[Source], rows: Rows) -> pa.Table:

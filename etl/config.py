@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from lake.columns import TYPES
 from lake.config import Name, Section
+from lake.contract.columns import TYPES
 
 PoolType = Literal["SER", "DEV", "REX", "EXP", "PSF"]
 

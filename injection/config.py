@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from lake.config import Section
 from lake.errors import invalid
-from lake.survey import BANDS
+from lake.sky.survey import BANDS
 
 
 class Quadrature(Section):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import xxhash
 from numpy.typing import ArrayLike, NDArray
 
-from lake.hashing import hash_long, key_hash
+from lake.sky.hashing import hash_long, key_hash
 
 
 class Numbers(Protocol):

@@ -24,16 +24,16 @@ def read(
     else the table is sliced by); ``root`` is the checkout's data folder, or a :class:`~lake.root.DataRoot` where the
     tables are in an object store.
     """
-    from lake import delta, views
     from lake.errors import invalid
     from lake.root import DataRoot
+    from lake.store import delta, views
 
     place = root if isinstance(root, DataRoot) else DataRoot.of(root)
     if table not in views.names():
         return delta.read(place, table, columns, slices)
     if slices is not None:
         raise invalid("slices", f"None of the view '{table}'", slices)
-    from lake.query import read_view
+    from lake.store.query import read_view
 
     rows = read_view(place, table)
     return rows if columns is None else rows.select(list(columns))

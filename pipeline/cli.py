@@ -9,9 +9,9 @@ import sys
 
 import click
 
-from lake import garbage
-from pipeline.edge import explained, is_panic, report_bug
-from pipeline.home import ensure_home
+from lake import gc_tuning
+from pipeline.project.edge import explained, is_panic, report_bug
+from pipeline.project.home import ensure_home
 
 _COMMANDS = {
     "demo": "workflow",
@@ -20,7 +20,7 @@ _COMMANDS = {
     "params": "workflow",
     "audit": "audit",
     "forget": "audit",
-    "candidates": "results",
+    "discoveries": "results",
     "compare": "results",
     "score": "results",
     "inject": "results",
@@ -73,7 +73,7 @@ def main() -> None:
     """Run the command; a failure the user can act on is one sentence, not a traceback."""
     # Threads that wait without spinning: torch on two busy cores is ten times faster so. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    garbage.search_seldom()
+    gc_tuning.search_seldom()
     ensure_home()
     try:
         for argument in sys.argv[1:]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lake import tables, views
-from lake.spec import Column, TableSpec
+from lake import tables
+from lake.contract.spec import Column, TableSpec
+from lake.store import views
 
 PAGE = Path("docs/data-model.md")
 

@@ -15,10 +15,10 @@ from pathlib import Path
 PACKAGES = ("lake", "etl", "injection", "modeling", "analysis", "demo", "pipeline")
 EXEMPT = frozenset(
     {
-        *("lake/errors.py", "lake/garbage.py", "lake/progress.py", "lake/provenance.py", "lake/tables/__init__.py"),
-        *("modeling/tracking.py", "modeling/runstore.py", "modeling/rundatabase.py", "modeling/pastruns.py"),
-        *("lake/__init__.py", "pipeline/params.py"),
-        *("etl/jars.py", "etl/java.py", "etl/record.py", "etl/server.py"),
+        *("lake/errors.py", "lake/gc_tuning.py", "lake/progress.py", "lake/provenance.py", "lake/tables/__init__.py"),
+        *(f"modeling/tracking/{name}.py" for name in ("runs", "runstore", "rundatabase", "pastruns")),
+        *("lake/__init__.py", "pipeline/project/params.py"),
+        *(f"etl/spark/{name}.py" for name in ("jars", "java", "record", "server")),
     }
 )
 DATA_SUFFIXES = (".yaml", ".csv", ".html")

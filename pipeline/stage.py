@@ -6,13 +6,14 @@ import importlib
 import pkgutil
 from typing import get_type_hints
 
-from lake import garbage
+from lake import gc_tuning
 from lake.errors import invalid
 from lake.names import checked_name
-from pipeline import params, stages
-from pipeline.context import stage_run
+from pipeline import stages
+from pipeline.project import params
+from pipeline.project.context import stage_run
 
-WITHOUT_SECTION = ("scores", "history")
+WITHOUT_SECTION = ("ingest", "history")
 """Stages that have nothing to choose."""
 
 
@@ -28,7 +29,7 @@ def run_stage(stage: str, generation: str | None) -> None:
     if generation is not None:
         checked_name(generation, "generation")
     module = importlib.import_module(f"pipeline.stages.{stage}")
-    garbage.spare_imported()
+    gc_tuning.spare_imported()
     section = None if stage in WITHOUT_SECTION else params.section(stage, generation)
     kind = get_type_hints(module.run)["context"]
     with stage_run(stage, generation, params.survey(), kind) as context:

@@ -43,7 +43,7 @@ def spark_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if "SPARK_REMOTE" in os.environ:
         yield os.environ["SPARK_REMOTE"]
         return
-    from etl import server
+    from etl.spark import server
 
     folder = tmp_path_factory.mktemp("spark")
     with pytest.MonkeyPatch.context() as patch:
@@ -61,7 +61,7 @@ def root(tmp_path: Path) -> DataRoot:
 @pytest.fixture
 def spark(spark_server: str, root: DataRoot) -> Iterator[Any]:
     """A Spark session on the run's server, of the data root of the ``root`` fixture."""
-    from etl.session import session
+    from etl.spark.session import session
 
     made = session(root, "test", compile_queries=False)
     yield made

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.config import DiagnoseParams
 from analysis.records import Gate, Measure, Outcome, Status, decide, not_measured
-from lake.survey import BANDS
+from lake.sky.survey import BANDS
 
 _UNIT_FACTOR = 2.0
 """No wrong unit or zero point is nearer to nanomaggies than this."""

@@ -15,10 +15,17 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import wilcoxon
 
-from analysis.intervals import TABLE_LEVEL, clopper_pearson
 from analysis.records import Gate, Measure, Outcome, not_measured
-from injection.foundarcs import FOUND_SNR, INNER_ARCSEC, OUTER_ARCSEC, FoundArcs
-from injection.validation import SATURATED_ABOVE, SATURATED_BELOW, SATURATED_SHARE, Validation, difference, validate
+from analysis.statistics.intervals import TABLE_LEVEL, clopper_pearson
+from injection.experiment.arc_finder import FOUND_SNR, INNER_ARCSEC, OUTER_ARCSEC, FoundArcs
+from injection.experiment.validation import (
+    SATURATED_ABOVE,
+    SATURATED_BELOW,
+    SATURATED_SHARE,
+    Validation,
+    difference,
+    validate,
+)
 
 Array = NDArray[np.float64]
 

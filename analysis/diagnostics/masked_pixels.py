@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis.config import DiagnoseParams
-from analysis.intervals import TABLE_LEVEL, clopper_pearson
 from analysis.records import Measure, Outcome, gate_below, not_measured
+from analysis.statistics.intervals import TABLE_LEVEL, clopper_pearson
 
 
 def masked_pixels(nonfinite_fraction: ArrayLike, zero_fraction: ArrayLike, params: DiagnoseParams) -> Outcome:

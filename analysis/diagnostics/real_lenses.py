@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from analysis.intervals import TABLE_LEVEL, clopper_pearson
 from analysis.records import Measure, Outcome, seen_gate
-from analysis.thresholds import Threshold
+from analysis.statistics.intervals import TABLE_LEVEL, clopper_pearson
+from analysis.statistics.thresholds import Threshold
 
 
 def real_lens_recall(lenses: pd.DataFrame, training_pixels: ArrayLike, thresholds: Sequence[Threshold]) -> Outcome:

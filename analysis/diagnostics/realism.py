@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from analysis import roc
-from analysis.bootstrap import resample_ranking
 from analysis.config import DiagnoseParams
-from analysis.intervals import TABLE_LEVEL, clopper_pearson
 from analysis.records import Measure, Outcome, gate_below, not_measured
+from analysis.statistics import roc
+from analysis.statistics.bootstrap import resample_ranking
+from analysis.statistics.intervals import TABLE_LEVEL, clopper_pearson
 from lake.errors import DataError
 
 Floats = NDArray[np.float64]

@@ -11,8 +11,8 @@ import pandas as pd
 from scipy import stats
 
 from analysis.config import DiagnoseParams
-from analysis.intervals import TABLE_LEVEL, clopper_pearson
 from analysis.records import Gate, Measure, Outcome, Status, decide, not_measured
+from analysis.statistics.intervals import TABLE_LEVEL, clopper_pearson
 
 SPLITS = ("train", "val", "test")
 CONDITIONS = ("psfsize_r", "psfdepth_r")

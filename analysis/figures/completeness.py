@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from analysis.completeness import ALL, MARGINAL, require_one_identity
 from analysis.figures.style import COLOURS, Picture, canvas, svg
+from analysis.statistics.completeness import ALL, MARGINAL, require_one_identity
 from lake.errors import DataError
 
 _EMPTY = "#f3f4f6"

@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from analysis.calibration import Reliability
 from analysis.figures.style import COLOURS, GREY, Picture, canvas, svg
-from analysis.intervals import TABLE_LEVEL
-from analysis.roc import RocCurve, labelled, roc_curve
-from analysis.uncertain import roc_band
+from analysis.statistics.calibration import Reliability
+from analysis.statistics.intervals import TABLE_LEVEL
+from analysis.statistics.roc import RocCurve, labelled, roc_curve
+from analysis.statistics.uncertain import roc_band
 
 
 def roc_figure(models: Mapping[str, tuple[ArrayLike, ArrayLike]], baseline: RocCurve | None) -> Picture:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from analysis.figures.style import Picture, canvas, png
 from lake.errors import invalid
-from lake.survey import PIXEL_SCALE_ARCSEC
+from lake.sky.survey import PIXEL_SCALE_ARCSEC
 
 BAND_SCALES = {"g": 6.0, "r": 3.4, "z": 2.2}
 PEDESTAL = 0.03

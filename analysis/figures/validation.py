@@ -20,8 +20,8 @@ from analysis.diagnostics.injections import (
 from analysis.figures.stamps import draw_sheet, sheet_size
 from analysis.figures.style import COLOURS, GREY, Picture, canvas, png
 from analysis.records import Outcome
-from injection.foundarcs import FOUND_SNR, FoundArcs
-from injection.validation import SATURATED_ABOVE, SATURATED_BELOW
+from injection.experiment.arc_finder import FOUND_SNR, FoundArcs
+from injection.experiment.validation import SATURATED_ABOVE, SATURATED_BELOW
 
 Array = NDArray[np.float64]
 

@@ -8,14 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from analysis import roc
-from analysis.calibration import reliability
-from analysis.compare import INDISTINGUISHABLE, Fixing, paired_auc_tests, paired_completeness
-from analysis.completeness import ALL, MARGINAL
 from analysis.figures.completeness import heat_map
 from analysis.figures.curves import reliability_figure, roc_figure, score_histograms
 from analysis.figures.style import Picture
-from analysis.intervals import TABLE_LEVEL
+from analysis.reporting.compare import INDISTINGUISHABLE, Fixing, paired_auc_tests, paired_completeness
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import (
     INTERVALS,
@@ -29,7 +25,11 @@ from analysis.reporting.thresholds import (
     shown,
 )
 from analysis.reporting.views import NOT_MEASURED, TableView, interval, measure, measured, number
-from analysis.thresholds import Threshold
+from analysis.statistics import roc
+from analysis.statistics.calibration import reliability
+from analysis.statistics.completeness import ALL, MARGINAL
+from analysis.statistics.intervals import TABLE_LEVEL
+from analysis.statistics.thresholds import Threshold
 
 PROBE = "realism/injections_against_listed_lenses/probe_auc"
 """The measure given with every completeness figure."""

@@ -6,10 +6,10 @@ import pandas as pd
 
 from analysis.figures.completeness import DEPTH, Axis, completeness_curves, heat_panels
 from analysis.figures.style import Picture
-from analysis.injection_views import along, at_values, host_false_positives, midpoints, quantile_edges
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import best_interval, marginal_row, points, rate, refused, shown
 from analysis.reporting.views import TableView
+from analysis.results.injection_views import along, at_values, host_false_positives, midpoints, quantile_edges
 
 PARAMETERS = {
     "lens_theta_e_arcsec": "Einstein radius (arcsec)",

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from analysis.completeness import ALL, MARGINAL
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.views import TableView, number, percent
-from analysis.thresholds import Threshold, from_rows
+from analysis.statistics.completeness import ALL, MARGINAL
+from analysis.statistics.thresholds import Threshold, from_rows
 
 NO_GRID = "no grid"
 UNKNOWN = "FPR not measured"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
+from lake.contract.spec import TableSpec
 from lake.errors import invalid
-from lake.spec import TableSpec
 
 
 def names() -> tuple[str, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lake import columns
-from lake.spec import Column, TableSpec, lineage_columns
-from lake.survey import BANDS
+from lake.contract import columns
+from lake.contract.spec import Column, TableSpec, lineage_columns
+from lake.sky.survey import BANDS
 
 _MEASURED = {
     "core_mean": "mean r-band flux at r < 8 px",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lake.spec import Column, TableSpec, lineage_columns
+from lake.contract.spec import Column, TableSpec, lineage_columns
 
 SPEC = TableSpec(
     name="diagnostics",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lake import columns
-from lake.spec import Column, Rule, TableSpec, lineage_columns
+from lake.contract import columns
+from lake.contract.spec import Column, Rule, TableSpec, lineage_columns
 
 STATUSES = ("fixed", "measured", "not measurable", "not selective")
 

@@ -36,8 +36,8 @@ def audit(finder: str, name: str, output: Any, trained_on: Path | None, within: 
     a probability, if it declares so). It is tried on stamps of this lake first; one that fails changes nothing.
     Example: dhs audit my_finder:finder --name mine
     """
-    from pipeline import audit as audits
-    from pipeline.reproduce import closing_words
+    from pipeline.verbs import audit as audits
+    from pipeline.verbs.reproduce import closing_words
 
     listed = audits.TrainedOn(trained_on, within) if trained_on else None
     audits.audit(finder, name, output, listed)
@@ -51,7 +51,8 @@ def forget(name: str) -> None:
 
     Example: dhs forget mine
     """
-    from pipeline import forgetting, params
+    from pipeline.project import params
+    from pipeline.verbs import forgetting
 
     for removed in forgetting.forget(name, params.root()):
         click.echo(f"removed {removed}")

@@ -29,12 +29,12 @@ def submit(stage: str, generation: str | None, cluster: Path, limit_files: int |
     """Run STAGE on EMR with the parameters of params.yaml and bring its cards back."""
     import yaml
 
-    from etl.emr import Submission
-    from etl.emr import submit as run
-    from etl.emr_config import EmrParams
+    from etl.emr.config import EmrParams
+    from etl.emr.submission import Submission
+    from etl.emr.submission import submit as run
     from lake.names import checked_name
-    from pipeline import params
-    from pipeline.strictyaml import read_mapping
+    from pipeline.project import params
+    from pipeline.project.strictyaml import read_mapping
 
     if generation is not None:
         checked_name(generation, "generation")

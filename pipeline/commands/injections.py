@@ -64,8 +64,8 @@ def render(theta_e: float | None, mag: float | None, count: int, field: float, o
     Needs no trained network, and with `--hosts none` no lake. Example:
     dhs render --prior v1_wide --hosts none --theta-e 1.5 --mag 22 --out arcs.png
     """
-    from pipeline.injecting import Choice
-    from pipeline.rendering import Wanted, render_sheet
+    from pipeline.experiment.injecting import Choice
+    from pipeline.verbs.rendering import Wanted, render_sheet
 
     if out.suffix != ".png":
         raise invalid("out", "a file ending in .png", str(out))
@@ -102,9 +102,9 @@ def validate_injection(
     """
     from analysis.diagnostics.injections import broken
     from lake.errors import DataError
-    from pipeline.injecting import Choice
-    from pipeline.params import root
-    from pipeline.validating import table, validate_injections, write
+    from pipeline.experiment.injecting import Choice
+    from pipeline.project.params import root
+    from pipeline.verbs.validating import table, validate_injections, write
 
     setting = Choice(**options, core_suppression_radius=None).setting()
     found = validate_injections(generation, setting, count, core_suppression_radius, lenses)

@@ -23,9 +23,9 @@ def query(text: str, at: str | None, out: Path | None) -> None:
 
     DESCRIBE TABLE, SHOW TABLES and EXPLAIN work too. To compare or sum completeness, use the view completeness_main.
     """
-    from lake.query import query as answer
-    from pipeline.export import checked_out, deliver
-    from pipeline.params import root
+    from lake.store.query import query as answer
+    from pipeline.project.params import root
+    from pipeline.verbs.export import checked_out, deliver
 
     checked_out(out)
     deliver(answer(root(), text, at=at), out, whole=text.lower().split()[:1] in (["describe"], ["desc"], ["show"]))
@@ -43,12 +43,12 @@ def sql(text: str, at: str | None, out: Path | None) -> None:
     """
     from pyspark.errors import PySparkException
 
-    from etl.query import sql as answer
-    from etl.session import session
+    from etl.spark.session import session
+    from etl.tables.query import sql as answer
     from lake.errors import ParameterError
-    from pipeline.edge import spark_sentence
-    from pipeline.export import checked_out, deliver
-    from pipeline.params import root
+    from pipeline.project.edge import spark_sentence
+    from pipeline.project.params import root
+    from pipeline.verbs.export import checked_out, deliver
 
     checked_out(out)
     place = root()
@@ -63,8 +63,8 @@ def sql(text: str, at: str | None, out: Path | None) -> None:
 @_AT
 def tables(at: str | None) -> None:
     """List the tables: rows, pinned version, meaning."""
-    from pipeline.catalogue import listing
-    from pipeline.params import root
+    from pipeline.project.params import root
+    from pipeline.verbs.catalogue import listing
 
     click.echo(listing(root(), at))
 
@@ -73,8 +73,8 @@ def tables(at: str | None) -> None:
 @click.argument("name", metavar="TABLE_OR_RUN")
 def lineage(name: str) -> None:
     """Trace a table, a slice (completeness.demo1) or a generation back to files, commits and checkpoints."""
-    from pipeline.lineage import tree
-    from pipeline.params import root
+    from pipeline.project.params import root
+    from pipeline.verbs.lineage import tree
 
     click.echo(tree(root(), name))
 
@@ -90,8 +90,8 @@ def verify(repair: bool, deep: bool) -> None:
     What cannot be read (an unmounted disk, a network that is down) is never forgotten, and nothing is deleted: damaged
     files go to `.damaged` under the data folder.
     """
-    from pipeline import verifying
-    from pipeline.params import root
+    from pipeline.project.params import root
+    from pipeline.verbs import verifying
 
     findings = verifying.check(root(), deep=deep)
     for finding in findings:

@@ -11,10 +11,10 @@ import click
 @click.option("--generation", help="The scorer; by default `report.headline_generation`, the first one audited.")
 @click.option("--top", default=20, show_default=True, help="How many objects.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows to a .parquet, .csv or .fits file.")
-def candidates(generation: str | None, top: int, out: Path | None) -> None:
+def discoveries(generation: str | None, top: int, out: Path | None) -> None:
     """Rank objects that are not in the candidate list by score, with RA, Dec and a link to the survey's viewer."""
-    from pipeline.export import checked_out, deliver
-    from pipeline.results import ranked_candidates
+    from pipeline.reporting.results import ranked_candidates
+    from pipeline.verbs.export import checked_out, deliver
 
     checked_out(out)
     deliver(ranked_candidates(generation, top), out, whole=True)
@@ -23,8 +23,8 @@ def candidates(generation: str | None, top: int, out: Path | None) -> None:
 @click.command()
 def compare() -> None:
     """Compare the generations on the same test galaxies, with paired tests."""
-    from pipeline.export import deliver
-    from pipeline.results import comparison
+    from pipeline.reporting.results import comparison
+    from pipeline.verbs.export import deliver
 
     metrics, tests = comparison()
     deliver(metrics, None, whole=True)
@@ -43,8 +43,8 @@ def score(folder: Path, generation: str, out: Path | None) -> None:
     NPZ files with `cutout` (y, x, band) float32 nMgy and `meta_*` values; FITS cubes (band, y, x) as
     served by the survey's viewer.
     """
-    from pipeline.export import checked_out, deliver
-    from pipeline.foreign import score_folder
+    from pipeline.verbs.export import checked_out, deliver
+    from pipeline.verbs.foreign import score_folder
 
     checked_out(out)
     deliver(score_folder(folder, generation), out)
@@ -60,7 +60,7 @@ def inject(folder: Path, generation: str, per_radius: int) -> None:
     Rows go to `injections`, `injection_scores` and `completeness` under the slice GENERATION-des46, and a
     contact sheet goes to the folder of the score batches.
     """
-    from pipeline.foreign import inject_into_des, question
+    from pipeline.verbs.foreign import inject_into_des, question
 
     name = inject_into_des(folder, generation, per_radius)
     click.echo(f'done: dhs query "{question(generation)}"; picture in data/grid/{name}/')

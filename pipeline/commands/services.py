@@ -30,10 +30,10 @@ def ui(port: int) -> None:
     import subprocess
 
     from lake.errors import invalid
-    from modeling.pastruns import import_history
-    from modeling.rundatabase import told
-    from modeling.runstore import RunStore
-    from pipeline.params import root
+    from modeling.tracking.pastruns import import_history
+    from modeling.tracking.rundatabase import told
+    from modeling.tracking.runstore import RunStore
+    from pipeline.project.params import root
 
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -57,8 +57,8 @@ def server() -> None:
 @server.command()
 def status() -> None:
     """Say whether a server is running for this data root."""
-    from etl.session import describe_server
-    from pipeline.params import root
+    from etl.spark.session import describe_server
+    from pipeline.project.params import root
 
     click.echo(describe_server(root()))
 
@@ -66,7 +66,7 @@ def status() -> None:
 @server.command()
 def stop() -> None:
     """Stop the server of this data root."""
-    from etl.session import stop_server
-    from pipeline.params import root
+    from etl.spark.session import stop_server
+    from pipeline.project.params import root
 
     click.echo("stopped" if stop_server(root()) else "no server was running")

@@ -28,8 +28,8 @@ def train(generation: str, settings: tuple[str, ...]) -> None:
     It is added to `train` in params.yaml, with any settings given, and DVC runs what is not up to date.
     Examples: dhs train gen5a-audit; dhs train gen1 network.pretrained=false loop.epochs=20
     """
-    from pipeline.generations import enlist
-    from pipeline.reproduce import reproduce
+    from pipeline.project.generations import enlist
+    from pipeline.verbs.reproduce import reproduce
 
     enlist(generation, settings)
     reproduce(f"train@{generation}")
@@ -38,8 +38,8 @@ def train(generation: str, settings: tuple[str, ...]) -> None:
 @click.command()
 def demo() -> None:
     """Run the whole pipeline on the simulated demo survey and print what to look at."""
-    from pipeline import params as parameters
-    from pipeline.reproduce import closing_words, reproduce
+    from pipeline.project import params as parameters
+    from pipeline.verbs.reproduce import closing_words, reproduce
 
     if not parameters.PARAMS_FILE.exists():
         parameters.write(parameters.resolve("demo"), "demo")
@@ -56,7 +56,7 @@ def params() -> None:
 @click.argument("name")
 def use(name: str) -> None:
     """Resolve the parameter set NAME (demo, test, dr10) into params.yaml, checked."""
-    from pipeline import params as parameters
+    from pipeline.project import params as parameters
 
     kept = parameters.use(name)
     finders = f" and the finders added here ({', '.join(kept)})" if kept else ""
@@ -68,7 +68,7 @@ def use(name: str) -> None:
 @click.option("--generation", help="The generation, for `train`.")
 def show(stage: str, generation: str | None) -> None:
     """Show the parameters of STAGE with what each means."""
-    from pipeline import params as parameters
+    from pipeline.project import params as parameters
 
     section = parameters.survey() if stage == "survey" else parameters.section(stage, generation)
     for name, info in type(section).model_fields.items():

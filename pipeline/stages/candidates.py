@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from etl import candidates
-from etl.candidatelist import read_list
+from etl.catalogues import candidates
 from etl.config import CandidatesParams
-from etl.frames import frame
-from pipeline.sparkrun import SparkRun
+from etl.files.candidatelist import read_list
+from etl.tables.frames import frame
+from pipeline.project.sparkrun import SparkRun
 
 
 def run(context: SparkRun, params: CandidatesParams) -> None:

@@ -8,16 +8,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.completeness import completeness_table
 from analysis.config import CompletenessParams
-from analysis.thresholds import Threshold, bootstrap_thresholds, from_rows
-from analysis.uncertain import joint_intervals
-from etl.completeness import summarise
-from etl.frames import frame
+from analysis.statistics.completeness import completeness_table
+from analysis.statistics.thresholds import Threshold, bootstrap_thresholds, from_rows
+from analysis.statistics.uncertain import joint_intervals
+from etl.results.completeness import summarise
+from etl.tables.frames import frame
 from lake import tables
-from lake.split import THRESHOLD
-from pipeline.gridfacts import grid_facts
-from pipeline.sparkrun import SparkRun
+from lake.sky.split import THRESHOLD
+from pipeline.project.gridfacts import grid_facts
+from pipeline.project.sparkrun import SparkRun
 
 _INDICES = ["theta_e_index", "psf_index", "depth_index"]
 _FPR = ["fpr_reached", "fpr_low", "fpr_high"]

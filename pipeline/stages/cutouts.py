@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from etl import cutouts
 from etl.config import CutoutsParams
-from etl.frames import frame
-from pipeline.publishing import published_folder
-from pipeline.sparkrun import SparkRun
+from etl.cutouts import cutting
+from etl.tables.frames import frame
+from pipeline.project.publishing import published_folder
+from pipeline.project.sparkrun import SparkRun
 
 
 def run(context: SparkRun, params: CutoutsParams) -> None:
-    wanted = cutouts.requests(
+    wanted = cutting.requests(
         context.read_spark("negatives"),
         context.read_spark("lens_candidates"),
         context.read_spark("tractor_near_candidates"),
@@ -21,8 +21,8 @@ def run(context: SparkRun, params: CutoutsParams) -> None:
     survey = Path(context.survey.folder)
     source = context.survey.collection
     work = context.work(params.digest(), dict(context.inputs))
-    index = cutouts.extract(context.spark, wanted, survey, params, work)
+    index = cutting.extract(context.spark, wanted, survey, params, work)
     with published_folder(context.root.cutouts, work / "shards") as folder:
-        rows = cutouts.assemble(index, work, folder, params, source)
+        rows = cutting.assemble(index, work, folder, params, source)
     context.note_input("files", f"coadds in {survey}/coadds")
     context.publish(frame(context.spark, rows, "cutouts"), "cutouts")

@@ -17,19 +17,19 @@ from analysis.diagnostics.masked_pixels import masked_pixels
 from analysis.diagnostics.real_lenses import real_lens_recall
 from analysis.diagnostics.realism import realism_gate
 from analysis.diagnostics.split_balance import split_balance
-from analysis.features import features_of
 from analysis.records import Outcome, merge
-from analysis.thresholds import Threshold, from_rows
-from analysis.trivial import Rivalry, baseline, shortcuts
-from lake.cards import write_atomically
-from lake.hashing import key_hash
+from analysis.results.features import features_of
+from analysis.results.trivial import Rivalry, baseline, shortcuts
+from analysis.statistics.thresholds import Threshold, from_rows
 from lake.progress import track
-from lake.stamps import StampStore
-from modeling.scorer import load_scorer
-from pipeline.context import RunContext
-from pipeline.injected import populations
-from pipeline.outcomes import write_outcome
-from pipeline.registry import trained_run
+from lake.sky.hashing import key_hash
+from lake.store.cards import write_atomically
+from lake.store.stamps import StampStore
+from modeling.scoring.scorer import load_scorer
+from pipeline.experiment.injected import populations
+from pipeline.project.context import RunContext
+from pipeline.reporting.outcomes import write_outcome
+from pipeline.reporting.registry import trained_run
 
 _CHUNK = 512
 

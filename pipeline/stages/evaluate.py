@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.config import EvaluateParams
-from analysis.evaluation import evaluate, with_bins
-from analysis.thresholds import fix_thresholds, threshold_rows
-from lake.cards import write_atomically
-from lake.split import TEST, THRESHOLD
-from lake.stamps import StampStore
-from modeling.scorer import load_scorer
-from pipeline.context import RunContext
-from pipeline.outcomes import table_of, write_outcome
-from pipeline.scoring import score_rows, score_table, seen_by
+from analysis.results.evaluation import evaluate, with_bins
+from analysis.statistics.thresholds import fix_thresholds, threshold_rows
+from lake.sky.split import TEST, THRESHOLD
+from lake.store.cards import write_atomically
+from lake.store.stamps import StampStore
+from modeling.scoring.scorer import load_scorer
+from pipeline.experiment.scoring import score_rows, score_table, seen_by
+from pipeline.project.context import RunContext
+from pipeline.reporting.outcomes import table_of, write_outcome
 
 _STRATA = ["galaxy_id", "type_bin", "nobs_z_bin", "pool", "confuser_category", "tier", "psfsize_r", "psfdepth_r"]
 
@@ -27,15 +27,15 @@ def run(context: RunContext, params: EvaluateParams) -> None:
     generation = context.generation
     folder = context.root.checkpoints(generation)
     scorer = load_scorer(folder)
-    context.note_input(f"checkpoint:{generation}", scorer.scorer_id)
+    context.note_input(f"checkpoint:{generation}", scorer.checkpoint_id)
     manifest = context.read("manifest", slices=[context.survey.audit_manifest])
     logits = score_rows(scorer, StampStore(context.root.cutouts), manifest)
     seen = seen_by(folder, manifest)
     scores = score_table(scorer, generation, manifest, logits, seen, context.survey.split)
-    where = {"checkpoint_id": scorer.scorer_id, "generation": generation}
+    where = {"checkpoint_id": scorer.checkpoint_id, "generation": generation}
     context.write("scores", scores, generation, where)
     points = fix_thresholds(_negatives(scores, THRESHOLD), _negatives(scores, TEST), params)
-    rows = threshold_rows(points, scorer.scorer_id, generation)
+    rows = threshold_rows(points, scorer.checkpoint_id, generation)
     context.write("thresholds", table_of("thresholds", rows), generation, where)
     outcome = evaluate(_test_objects(scores, manifest, params), points, params, np.random.default_rng(context.seed))
     write_outcome(context, outcome, f"evaluate-{generation}")

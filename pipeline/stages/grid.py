@@ -9,16 +9,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from injection.config import GridParams
-from injection.grid import Plan, cell_name, plan
-from injection.stream import Scorer, Sized, batches, run_batch
+from injection.experiment.grid import Plan, cell_name, plan
+from injection.experiment.stream import Scorer, Sized, batches, run_batch
 from lake.progress import track
-from lake.stamps import StampStore
-from lake.views import MAIN
-from modeling.scorer import load_scorer
-from pipeline.context import RunContext
-from pipeline.hosts import LoadHosts, host_table, stamp_loader
-from pipeline.publishing import published_folder
-from pipeline.seal import write_grid_facts
+from lake.store.stamps import StampStore
+from lake.store.views import MAIN
+from modeling.scoring.scorer import load_scorer
+from pipeline.experiment.hosts import LoadHosts, host_table, stamp_loader
+from pipeline.project.context import RunContext
+from pipeline.project.publishing import published_folder
+from pipeline.project.seal import write_grid_facts
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +26,15 @@ log = logging.getLogger(__name__)
 def run(context: RunContext, params: GridParams) -> None:
     generation = context.generation
     scorer = load_scorer(context.root.checkpoints(generation))
-    context.note_input(f"checkpoint:{generation}", scorer.scorer_id)
+    context.note_input(f"checkpoint:{generation}", scorer.checkpoint_id)
     hosts = host_table(context)
     planned = plan(params, hosts, context.seed)
     load = stamp_loader(hosts, StampStore(context.root.cutouts))
-    work = context.work(planned.grid_id, scorer.scorer_id)
+    work = context.work(planned.grid_id, scorer.checkpoint_id)
     stamp_pixels = load(hosts["galaxy_id"][:1].to_pylist())[0].shape[-1]
     fill(planned, load, Sized(scorer, stamp_pixels), work)
     with published_folder(context.root.grid(generation), work) as folder:
-        write_facts(folder, planned, MAIN, scorer.scorer_id, generation)
+        write_facts(folder, planned, MAIN, scorer.checkpoint_id, generation)
         context.write_lineage(folder)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modeling import history
-from pipeline.context import RunContext
+from modeling.tracking import history
+from pipeline.project.context import RunContext
 
 
 def run(context: RunContext, params: None) -> None:

@@ -6,10 +6,10 @@ import json
 import logging
 from dataclasses import asdict
 
-from etl import manifest
 from etl.config import ManifestParams
-from lake.cards import write_atomically
-from pipeline.sparkrun import SparkRun
+from etl.cutouts import manifest
+from lake.store.cards import write_atomically
+from pipeline.project.sparkrun import SparkRun
 
 log = logging.getLogger(__name__)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from etl.catalogues.negatives import sample
 from etl.config import NegativesParams
-from etl.negatives import sample
-from pipeline.sparkrun import SparkRun
+from pipeline.project.sparkrun import SparkRun
 
 
 def run(context: SparkRun, params: NegativesParams) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from etl import pool, sweepfiles, sweeps
-from etl.candidatelist import read_list
+from etl.catalogues import pool
 from etl.config import PoolParams
-from pipeline.sparkrun import SparkRun
+from etl.files import sweepfiles, sweeps
+from etl.files.candidatelist import read_list
+from pipeline.project.sparkrun import SparkRun
 
 
 def run(context: SparkRun, params: PoolParams) -> None:

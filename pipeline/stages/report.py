@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from analysis.config import ReportParams
-from analysis.report import render_report
-from lake.cards import write_atomically
-from pipeline.context import RunContext
-from pipeline.mirror import mirror
-from pipeline.reporting import gather
-from pipeline.seal import sealed
+from analysis.reporting.report import render_report
+from lake.store.cards import write_atomically
+from pipeline.project.context import RunContext
+from pipeline.project.seal import sealed
+from pipeline.reporting.mirror import mirror
+from pipeline.reporting.report_inputs import gather
 
 
 def run(context: RunContext, params: ReportParams) -> None:

@@ -7,15 +7,15 @@ from dataclasses import asdict
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake import cards
-from lake.stamps import StampStore
-from modeling import tracking
-from modeling.checkpoint import Checkpoint, Manifest, publish, run_id
+from lake.store import cards
+from lake.store.stamps import StampStore
 from modeling.config import TrainParams
-from modeling.data import load_arrays
-from modeling.log import EpochRow
-from modeling.train import train
-from pipeline.context import RunContext
+from modeling.scoring.checkpoint import Checkpoint, Manifest, publish, run_id
+from modeling.tracking import runs
+from modeling.training.data import load_arrays
+from modeling.training.log import EpochRow
+from modeling.training.train import train
+from pipeline.project.context import RunContext
 
 _COLUMNS = [column.name for column in EpochRow.__dataclass_fields__.values() if column.name not in ("metric",)]
 
@@ -32,8 +32,8 @@ def run(context: RunContext, params: TrainParams) -> None:
     training, validation = (
         load_arrays(rows.filter(pc.equal(rows["split"], s)), stamps, params) for s in ("train", "val")
     )
-    origin = tracking.Origin(entry.card.fingerprint, entry.pin.version, context.code)
-    with tracking.training_run(context.root, name, params, origin) as tracker:
+    origin = runs.Origin(entry.card.fingerprint, entry.pin.version, context.code)
+    with runs.training_run(context.root, name, params, origin) as tracker:
         weights = ancestor.weights() if ancestor else None
         result = train(params, training, validation, context.work(name), weights, tracker.epoch)
         folder = context.root.checkpoints(context.generation)

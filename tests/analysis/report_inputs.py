@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.candidates import ranked_candidates
-from analysis.completeness import completeness_table
 from analysis.config import EvaluateParams, ReportParams
 from analysis.diagnostics.masked_pixels import masked_pixels
-from analysis.evaluation import evaluate
 from analysis.records import Gate, Measure, Outcome, gate_below, merge
-from analysis.report import Gallery, GalleryRow, GenerationInputs, ReportInputs
-from analysis.thresholds import bootstrap_thresholds, fix_thresholds, threshold_rows
-from analysis.uncertain import joint_intervals
+from analysis.reporting.report import Gallery, GalleryRow, GenerationInputs, ReportInputs
+from analysis.results.discoveries import ranked_candidates
+from analysis.results.evaluation import evaluate
+from analysis.statistics.completeness import completeness_table
+from analysis.statistics.thresholds import bootstrap_thresholds, fix_thresholds, threshold_rows
+from analysis.statistics.uncertain import joint_intervals
 from tests.analysis.conftest import make_stamps
 
 EVALUATE = EvaluateParams(

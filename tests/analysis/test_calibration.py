@@ -9,7 +9,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from analysis import calibration as cal
+from analysis.statistics import calibration as cal
 from lake.errors import DataError, ParameterError
 
 

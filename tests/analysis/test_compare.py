@@ -9,9 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import roc
-from analysis.candidates import ranked_candidates, viewer_link
-from analysis.compare import (
+from analysis.reporting.compare import (
     Fixing,
     comparison,
     comparison_outcome,
@@ -19,8 +17,10 @@ from analysis.compare import (
     paired_auc_tests,
     paired_completeness,
 )
-from analysis.intervals import clopper_pearson
-from analysis.operating import threshold_at_fpr
+from analysis.results.discoveries import ranked_candidates, viewer_link
+from analysis.statistics import roc
+from analysis.statistics.intervals import clopper_pearson
+from analysis.statistics.operating import threshold_at_fpr
 from lake.errors import DataError, ParameterError
 from tests.analysis.report_inputs import generation
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.completeness import completeness_table, marginal, over_axes, with_intervals
-from analysis.intervals import cluster_sums, clustered, jeffreys
+from analysis.statistics.completeness import completeness_table, marginal, over_axes, with_intervals
+from analysis.statistics.intervals import cluster_sums, clustered, jeffreys
 from lake import tables
 from lake.errors import DataError
 

@@ -15,10 +15,10 @@ from analysis.diagnostics.masked_pixels import masked_pixels
 from analysis.diagnostics.real_lenses import real_lens_recall
 from analysis.diagnostics.realism import Population, frechet, linear_probe, logistic_weights, realism_gate
 from analysis.diagnostics.split_balance import split_balance
-from analysis.features import features_of
 from analysis.records import Gate, Measure, Outcome, gate_above, gate_below, merge
-from analysis.thresholds import fix_thresholds
-from analysis.trivial import Rivalry, baseline, cohen_d, shortcuts
+from analysis.results.features import features_of
+from analysis.results.trivial import Rivalry, baseline, cohen_d, shortcuts
+from analysis.statistics.thresholds import fix_thresholds
 from lake import tables
 from lake.errors import DataError, ParameterError
 from tests.analysis.conftest import make_stamps

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.evaluation import evaluate, with_bins
-from analysis.thresholds import fix_thresholds
+from analysis.results.evaluation import evaluate, with_bins
+from analysis.statistics.thresholds import fix_thresholds
 from lake.errors import DataError
 from tests.analysis.report_inputs import EVALUATE as PARAMS
 from tests.analysis.report_inputs import FIXING

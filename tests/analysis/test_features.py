@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.features import (
+from analysis.results.features import (
     features_of,
     half_light_radius,
     normalisation_statistics,

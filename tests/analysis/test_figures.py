@@ -7,11 +7,11 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from analysis import config
-from analysis.calibration import reliability
 from analysis.figures.completeness import heat_map
 from analysis.figures.curves import reliability_figure, roc_figure
 from analysis.figures.stamps import colour_composite, contact_sheet
 from analysis.figures.style import COLOURS
+from analysis.statistics.calibration import reliability
 from lake.config import Section
 from lake.errors import DataError, ParameterError
 from tests.analysis.conftest import make_stamps

@@ -13,7 +13,7 @@ from scipy.stats import ks_2samp
 from analysis.diagnostics.injections import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, broken, judge
 from analysis.figures.validation import Distributions, validation_sheet
 from analysis.records import Gate, Outcome
-from injection.foundarcs import FoundArcs
+from injection.experiment.arc_finder import FoundArcs
 
 COUNT = 200
 RNG = np.random.default_rng(0)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.completeness import completeness_table
-from analysis.injection_views import along, at_values, host_false_positives, midpoints
+from analysis.results.injection_views import along, at_values, host_false_positives, midpoints
+from analysis.statistics.completeness import completeness_table
 from lake.errors import DataError, ParameterError
 from tests.analysis.report_inputs import counts, injections
 

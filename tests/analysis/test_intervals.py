@@ -9,13 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.intervals import (
-    clopper_pearson,
-    cluster_sums,
-    clustered,
-    design_effect,
-    jeffreys,
-)
+from analysis.statistics.intervals import clopper_pearson, cluster_sums, clustered, design_effect, jeffreys
 from lake.errors import ParameterError
 
 

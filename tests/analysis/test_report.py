@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.report import render_report
 from analysis.reporting import performance
 from analysis.reporting.facts import at_share, limitations, literature_views, probability_words, reference_view
 from analysis.reporting.performance import metric_view, paired_completeness_view, ranking_figures
+from analysis.reporting.report import render_report
 from analysis.reporting.selection import denominator_view, pictures
 from analysis.reporting.thresholds import headline, shown
-from analysis.thresholds import fix_thresholds, threshold_rows
+from analysis.statistics.thresholds import fix_thresholds, threshold_rows
 from tests.analysis.report_inputs import EVALUATE, make_inputs
 
 _VOID = {"meta", "img", "br", "link", "input", "hr"}

@@ -10,16 +10,10 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_curve
 
-from analysis import roc
-from analysis.bootstrap import resample_ranking
-from analysis.operating import (
-    fpr_at_tpr,
-    fpr_name,
-    probability_name,
-    recall_at,
-    threshold_at_fpr,
-)
-from analysis.thresholds import fix_thresholds
+from analysis.statistics import roc
+from analysis.statistics.bootstrap import resample_ranking
+from analysis.statistics.operating import fpr_at_tpr, fpr_name, probability_name, recall_at, threshold_at_fpr
+from analysis.statistics.thresholds import fix_thresholds
 from lake.errors import DataError, ParameterError
 from tests.analysis.report_inputs import EVALUATE
 

@@ -10,11 +10,18 @@ from scipy import stats
 from scipy.special import expit
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.thresholds import bootstrap_thresholds, fix_thresholds, from_rows, threshold_name, threshold_rows
-from analysis.uncertain import fpr_interval, joint_intervals, roc_band, share_interval, tpr_interval
-from lake import delta, tables
+from analysis.statistics.thresholds import (
+    bootstrap_thresholds,
+    fix_thresholds,
+    from_rows,
+    threshold_name,
+    threshold_rows,
+)
+from analysis.statistics.uncertain import fpr_interval, joint_intervals, roc_band, share_interval, tpr_interval
+from lake import tables
 from lake.errors import DataError
-from pipeline.context import with_lineage
+from lake.store import delta
+from pipeline.project.context import with_lineage
 from tests.analysis.report_inputs import EVALUATE
 
 

@@ -15,10 +15,10 @@ from demo.population import populate
 from demo.sources import early
 from demo.survey import plan_survey
 from lake.errors import ParameterError
-from lake.healpix import pixel
-from lake.split import split_of
-from lake.survey import PIXEL_SCALE_ARCSEC
-from pipeline import params
+from lake.sky.healpix import pixel
+from lake.sky.split import split_of
+from lake.sky.survey import PIXEL_SCALE_ARCSEC
+from pipeline.project import params
 from tests.demo.conftest import SPLIT, demo_params
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from injection.conditioning import catalogue_shapes
+from injection.experiment.conditioning import catalogue_shapes
 from tests.demo.conftest import Made
 
 

@@ -22,8 +22,8 @@ from demo.grid import brick_name, columns_per_row, sweep_name
 from demo.listing import COLUMNS
 from demo.survey import write_survey
 from lake.errors import DataError
-from lake.healpix import pixel
-from lake.split import split_of
+from lake.sky.healpix import pixel
+from lake.sky.split import split_of
 from tests.demo.conftest import SPLIT, Made, make, survey_params, tiny_params
 
 

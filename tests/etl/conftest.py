@@ -13,7 +13,7 @@ from lake.root import DataRoot
 @pytest.fixture(scope="session")
 def jobs_spark(spark_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One Spark session for all tests of pure transforms."""
-    from etl.session import session
+    from etl.spark.session import session
 
     made = session(DataRoot.of(tmp_path_factory.mktemp("jobs")), "jobs", compile_queries=False)
     yield made

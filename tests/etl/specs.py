@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from lake.spec import Column, TableSpec, lineage_columns
+from lake.contract.spec import Column, TableSpec, lineage_columns
 
 EVERY_TYPE = TableSpec(
     name="every_type",

@@ -13,7 +13,7 @@ from astropy.wcs import WCS
 
 from etl.config import CandidatesParams, CutoutsParams, ManifestParams, NegativesParams, PoolParams
 from lake.config import Section, SplitParams
-from lake.survey import BANDS, PIXEL_SCALE_ARCSEC
+from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
 
 SPLIT = SplitParams(seed=42, train_below=0.70, val_below=0.85, threshold_share=0.5, negatives_nside=4096)
 _BASE = Path(__file__).resolve().parents[2] / "params" / "base.yaml"

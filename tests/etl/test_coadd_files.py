@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from etl.coadds import brick_stamps, coadd_path
-from lake import fitslayout
+from etl.cutouts.coadds import brick_stamps, coadd_path
 from lake.errors import DataError
+from lake.files import fitslayout
 from tests.etl.survey_files import write_brick
 
 SIZE = 60

@@ -18,15 +18,16 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from etl import cutouts, cutter, qa
-from etl.bricks import Bricks, holding_brick, tangent_pixels
-from etl.coadds import brick_stamps, coadd_path, opened
-from etl.projection import Tan
-from lake import contract, tables
+from etl.cutouts import cutter, cutting, qa
+from etl.cutouts.bricks import Bricks, holding_brick, tangent_pixels
+from etl.cutouts.coadds import brick_stamps, coadd_path, opened
+from etl.cutouts.projection import Tan
+from lake import tables
+from lake.contract import rules
 from lake.errors import DataError
-from lake.stamps import StampStore
-from lake.survey import MASKBITS
-from pipeline.context import with_lineage
+from lake.sky.survey import MASKBITS
+from lake.store.stamps import StampStore
+from pipeline.project.context import with_lineage
 from tests.etl.survey_files import params, write_brick, write_bricks
 
 SIZE = 200
@@ -227,18 +228,18 @@ def test_what_is_asked_for_says_where_the_catalogue_lacks_conditions(jobs_spark:
     pool = jobs_spark.createDataFrame(known, f"{ddl}, {', '.join(f'{n} float' for n in names)}")
     listed = jobs_spark.createDataFrame([("b", "matched"), (None, "none")], "galaxy_id string, match_reason string")
     negatives = jobs_spark.createDataFrame([rows[0], rows[2]], ddl)
-    found = cutouts.requests(negatives, listed, pool, pool).orderBy("galaxy_id").collect()
+    found = cutting.requests(negatives, listed, pool, pool).orderBy("galaxy_id").collect()
     assert [(row.galaxy_id, row.lacking) for row in found] == [("a", False), ("b", True), ("c", True)]
 
 
 def test_galaxies_that_cannot_be_hosts_are_named(caplog: pytest.LogCaptureFixture) -> None:
     rows = [{"galaxy_id": name, "status": "ok"} for name in ("x:1", "x:2")]
     index = pa.Table.from_pylist([*rows, {"galaxy_id": "x:3", "status": "rejected"}], schema=cutter.INDEX_SCHEMA)
-    cutouts.warn_of_unknown_conditions(index, np.array(["x:1", "x:2", "x:3"], dtype=object))
+    cutting.warn_of_unknown_conditions(index, np.array(["x:1", "x:2", "x:3"], dtype=object))
     assert "none of 2 galaxies with a good cut-out can be hosts of injections; the others (first: x:1" in caplog.text
     assert "legacysurvey-<brick>-psfsize-r.fits.fz and -invvar-r" in caplog.text
     caplog.clear()
-    cutouts.warn_of_unknown_conditions(index, np.array([], dtype=object))
+    cutting.warn_of_unknown_conditions(index, np.array([], dtype=object))
     assert not caplog.text
 
 
@@ -298,11 +299,11 @@ def requests(spark: Any, wcs: dict[str, WCS]) -> Any:
 def test_every_request_ends_as_a_stamp_or_as_a_reason(jobs_spark: Any, survey: Any, tmp_path: Path) -> None:
     folder, wcs, images = survey
     wanted = requests(jobs_spark, wcs)
-    index = cutouts.extract(jobs_spark, wanted, folder, PARAMS, tmp_path)
+    index = cutting.extract(jobs_spark, wanted, folder, PARAMS, tmp_path)
     reasons = {r["galaxy_id"]: r["reason"] for r in index.to_pylist()}
     assert len(reasons) == 19
     by_brick = {name: [v for k, v in reasons.items() if k.startswith(f"x:{name}")] for name in wcs}
-    assert sorted(str(v) for v in by_brick["1000p000"]) == ["None", "None", "None", cutouts.NO_BRICK]
+    assert sorted(str(v) for v in by_brick["1000p000"]) == ["None", "None", "None", cutting.NO_BRICK]
     assert by_brick["1001p000"] == [None] * 3
     assert by_brick["1002p000"] == ["legacysurvey-1002p000-image-g.fits.fz is missing"] * 3
     assert by_brick["1003p000"] == ["no data in band z"] * 3
@@ -310,8 +311,8 @@ def test_every_request_ends_as_a_stamp_or_as_a_reason(jobs_spark: Any, survey: A
         "None", "None", "pixels within 8 px of the centre are not finite",
     ]  # fmt: skip
     assert all("image-z.fits.fz cannot be read" in str(v) for v in by_brick["1005p000"])
-    rows = cutouts.assemble(index, tmp_path, tmp_path / "shards", PARAMS, "x")
-    contract.require(tables.spec("cutouts"), with_lineage(rows))
+    rows = cutting.assemble(index, tmp_path, tmp_path / "shards", PARAMS, "x")
+    rules.require(tables.spec("cutouts"), with_lineage(rows))
     good = [r for r in rows.to_pylist() if r["status"] == "ok"]
     stamps = StampStore(tmp_path / "shards").get(rows.filter(pc.equal(rows["status"], "ok")))
     for row, stamp in zip(good, stamps, strict=True):
@@ -324,16 +325,16 @@ def test_every_request_ends_as_a_stamp_or_as_a_reason(jobs_spark: Any, survey: A
 def test_an_interrupted_extraction_resumes_and_gives_the_same(jobs_spark: Any, survey: Any, tmp_path: Path) -> None:
     folder, wcs, _ = survey
     wanted = requests(jobs_spark, wcs)
-    first = cutouts.extract(jobs_spark, wanted, folder, PARAMS, tmp_path)
+    first = cutting.extract(jobs_spark, wanted, folder, PARAMS, tmp_path)
     done = tmp_path / "bricks" / "1001p000.parquet"
     kept, stamp = (tmp_path / "bricks" / "1000p000.parquet").stat().st_mtime_ns, done.stat().st_mtime_ns
     done.unlink()
     (tmp_path / "bricks" / "1001p000.npy").write_bytes(b"half")
-    again = cutouts.extract(jobs_spark, wanted.repartition(3), folder, PARAMS, tmp_path)
+    again = cutting.extract(jobs_spark, wanted.repartition(3), folder, PARAMS, tmp_path)
     assert again.equals(first)
     assert done.stat().st_mtime_ns != stamp
     assert (tmp_path / "bricks" / "1000p000.parquet").stat().st_mtime_ns == kept
-    rows = [cutouts.assemble(first, tmp_path, tmp_path / "shards", PARAMS, "x") for _ in range(2)]
+    rows = [cutting.assemble(first, tmp_path, tmp_path / "shards", PARAMS, "x") for _ in range(2)]
     assert rows[0].equals(rows[1])
 
 
@@ -346,12 +347,12 @@ def test_a_shard_of_another_run_or_half_of_one_is_made_again(survey: Any, tmp_pa
     ids = [f"x:{i}" for i in range(12)]
     cutter.BrickCutter(str(folder), str(tmp_path / "bricks"), PARAMS).brick("1000p000", ids, ra, dec, ra > 360)
     index = pq.read_table(tmp_path / "bricks" / "1000p000.parquet", schema=cutter.INDEX_SCHEMA)
-    rows = cutouts.assemble(index, tmp_path, tmp_path / "shards", PARAMS, "x")
+    rows = cutting.assemble(index, tmp_path, tmp_path / "shards", PARAMS, "x")
     one, two, kept = sorted((tmp_path / "shards").glob("*.npy"))
     times = kept.stat().st_mtime_ns
     np.save(one, np.load(one)[::-1])
     two.write_bytes(b"half")
-    assert cutouts.assemble(index, tmp_path, tmp_path / "shards", PARAMS, "x").equals(rows)
+    assert cutting.assemble(index, tmp_path, tmp_path / "shards", PARAMS, "x").equals(rows)
     good = rows.filter(pc.equal(rows["status"], "ok"))
     assert len(StampStore(tmp_path / "shards").get(good)) == good.num_rows == 12
     assert kept.stat().st_mtime_ns == times
@@ -380,9 +381,9 @@ def test_a_brick_is_made_again_when_its_coadds_sources_or_settings_change(survey
 
 
 def test_the_cutout_version_is_that_of_source_size_and_settings() -> None:
-    base = cutouts.version(PARAMS, "x")
-    assert base == cutouts.version(PARAMS.model_copy(update={"buckets": 7}), "x")
-    assert len({base, cutouts.version(PARAMS, "y"), cutouts.version(params("cutouts", stamp_pixels=43), "x")}) == 3
+    base = cutting.version(PARAMS, "x")
+    assert base == cutting.version(PARAMS.model_copy(update={"buckets": 7}), "x")
+    assert len({base, cutting.version(PARAMS, "y"), cutting.version(params("cutouts", stamp_pixels=43), "x")}) == 3
 
 
 def test_metrics_against_plain_numpy() -> None:

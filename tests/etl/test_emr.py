@@ -18,13 +18,13 @@ import pytest
 import yaml
 from moto import mock_aws
 
-from etl import emr, emr_code
-from etl.emr import Submission
-from etl.emr_config import EmrParams
+from etl.emr import code, submission
+from etl.emr.config import EmrParams
+from etl.emr.submission import Submission
 from lake import tables
-from lake.delta import write_slice
 from lake.errors import DarkHaloError, DataError, ParameterError
 from lake.root import DataRoot
+from lake.store.delta import write_slice
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 REGION = "us-east-2"
@@ -69,9 +69,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         made.write_bytes(b"wheel")
         return made
 
-    monkeypatch.setattr(emr_code, "build_wheel", wheel)
-    monkeypatch.setattr(emr, "_POLL_SECONDS", 0.0)
-    monkeypatch.setattr(emr, "_LOG_DELAY_SECONDS", 0.0)
+    monkeypatch.setattr(code, "build_wheel", wheel)
+    monkeypatch.setattr(submission, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(submission, "_LOG_DELAY_SECONDS", 0.0)
 
 
 def objects(aws: boto3.session.Session) -> dict[str, bytes]:
@@ -89,7 +89,7 @@ def ends(monkeypatch: pytest.MonkeyPatch, aws: boto3.session.Session, state: str
             aws.client("s3").put_object(Bucket="staging", Key=f"{folder}/{key.format(job=job)}", Body=content)
         return state, "s-1"
 
-    monkeypatch.setattr(emr, "_state", answer)
+    monkeypatch.setattr(submission, "_state", answer)
 
 
 @pytest.mark.usefixtures("quick")
@@ -97,7 +97,7 @@ def test_a_stage_is_shipped_run_and_its_cards_brought_back(
     aws: boto3.session.Session, cluster: EmrParams, remote_root: DataRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends(monkeypatch, aws, "COMPLETED", {"cards/ingest_counts.pool.json": b'{"rows": 1}'})
-    assert emr.submit(WORK, cluster, remote_root, REPOSITORY) == ["ingest_counts.pool.json"]
+    assert submission.submit(WORK, cluster, remote_root, REPOSITORY) == ["ingest_counts.pool.json"]
     assert json.loads((remote_root.cards / "ingest_counts.pool.json").read_text()) == {"rows": 1}
 
     stored = {key.split("/", 2)[2]: content for key, content in objects(aws).items()}
@@ -122,7 +122,7 @@ def test_a_key_of_the_bucket_reaches_no_other_place_than_the_cards(
     planted = {"cards/../../outside.json": b"{}", "cards/sub/x.json": b"{}", "cards/.hidden.json": b"{}"}
     ends(monkeypatch, aws, "COMPLETED", {**planted, "cards/ingest_counts.pool.json": b"{}"})
     before = set(remote_root.local.parent.rglob("*.json"))
-    assert emr.submit(WORK, cluster, remote_root, REPOSITORY) == ["ingest_counts.pool.json"]
+    assert submission.submit(WORK, cluster, remote_root, REPOSITORY) == ["ingest_counts.pool.json"]
     assert set(remote_root.local.parent.rglob("*.json")) - before == {remote_root.cards / "ingest_counts.pool.json"}
 
 
@@ -130,11 +130,11 @@ def test_fields_of_the_cluster_are_not_run_as_shell(cluster: EmrParams, tmp_path
     mark = tmp_path / "executed"
     hostile = f"x; touch {mark}; $(touch {mark})"
     bad = cluster.model_copy(update={"python": hostile, "region": hostile})
-    scripts = emr_code.bootstrap(bad, f"s3://b/{hostile}.whl", "0" * 64) + emr_code.step(bad, f"s3://b/{hostile}", [])
+    scripts = code.bootstrap(bad, f"s3://b/{hostile}.whl", "0" * 64) + code.step(bad, f"s3://b/{hostile}", [])
     for line in scripts.splitlines():
         if not line.startswith(("cd ", "folder=", "#!")):
             subprocess.run(["/bin/bash", "-c", line], env={"PATH": str(tmp_path)}, capture_output=True, check=False)
-    step = emr._job_flow(WORK, bad, "s3://b/x", {"bootstrap": "b", "step": hostile})["Steps"][0]
+    step = submission._job_flow(WORK, bad, "s3://b/x", {"bootstrap": "b", "step": hostile})["Steps"][0]
     subprocess.run(["/bin/bash", "-c", step["HadoopJarStep"]["Args"][2]], env={"PATH": "/bin:/usr/bin"}, check=False)
     assert not mark.exists()
 
@@ -148,10 +148,10 @@ def test_a_failed_step_shows_the_end_of_its_log(
     with pytest.raises(
         DarkHaloError, match=r"(?s)run pool: FAILED on cluster .*line 99\nDataError: sweep is truncated"
     ):
-        emr.submit(WORK, cluster, remote_root, REPOSITORY)
+        submission.submit(WORK, cluster, remote_root, REPOSITORY)
     ends(monkeypatch, aws, "FAILED", {})
     with pytest.raises(DarkHaloError, match="no log arrived"):
-        emr.submit(replace(WORK, arguments=("run", "other")), cluster, remote_root, REPOSITORY)
+        submission.submit(replace(WORK, arguments=("run", "other")), cluster, remote_root, REPOSITORY)
 
 
 @pytest.mark.usefixtures("quick")
@@ -160,11 +160,11 @@ def test_a_cluster_that_dies_before_its_step_is_a_failure(
 ) -> None:
     client = aws.client("emr")
     job = client.run_job_flow(
-        **emr._job_flow(WORK, cluster, "s3://staging/x", {"bootstrap": "s3://b", "step": "s3://s"})
+        **submission._job_flow(WORK, cluster, "s3://staging/x", {"bootstrap": "s3://b", "step": "s3://s"})
     )
     client.terminate_job_flows(JobFlowIds=[job["JobFlowId"]])
     with pytest.raises(DarkHaloError, match="ended before its step began"):
-        emr._state(client, job["JobFlowId"])
+        submission._state(client, job["JobFlowId"])
 
 
 @pytest.mark.parametrize(
@@ -181,15 +181,15 @@ def test_a_cluster_that_cannot_work_is_refused(
     cluster: EmrParams, remote_root: DataRoot, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ParameterError, match=message):
-        emr.submit(WORK, cluster.model_copy(update=change), remote_root, REPOSITORY)
+        submission.submit(WORK, cluster.model_copy(update=change), remote_root, REPOSITORY)
 
 
 @pytest.mark.usefixtures("aws")
 def test_places_the_cluster_cannot_reach_are_refused(cluster: EmrParams, remote_root: DataRoot) -> None:
     with pytest.raises(ParameterError, match=r"'survey\.lake_uri' must be an s3:// prefix"):
-        emr.submit(WORK, cluster, DataRoot.of(remote_root.local), REPOSITORY)
+        submission.submit(WORK, cluster, DataRoot.of(remote_root.local), REPOSITORY)
     with pytest.raises(ParameterError, match=r"'input' must be on S3 .*got 'data/survey'"):
-        emr.submit(replace(WORK, inputs=("data/survey",)), cluster, remote_root, REPOSITORY)
+        submission.submit(replace(WORK, inputs=("data/survey",)), cluster, remote_root, REPOSITORY)
 
 
 @pytest.mark.usefixtures("aws")
@@ -198,7 +198,7 @@ def test_missing_credentials_are_said(
 ) -> None:
     monkeypatch.setattr(boto3.session.Session, "get_credentials", lambda self: None)
     with pytest.raises(DataError, match="no AWS credentials"):
-        emr.submit(WORK, cluster, remote_root, REPOSITORY)
+        submission.submit(WORK, cluster, remote_root, REPOSITORY)
 
 
 @pytest.mark.usefixtures("aws")
@@ -208,12 +208,12 @@ def test_what_is_complete_is_not_made_again(cluster: EmrParams, root: DataRoot) 
     write_slice(root, counts, rows, "pool", {"stage": "pool"}, code={}, inputs={})
     elsewhere = DataRoot(root.local, str(root.local.resolve() / "lake"))
     with pytest.raises(DarkHaloError, match=r"already complete: ingest_counts\.pool; remove"):
-        emr.submit(WORK, cluster, elsewhere, REPOSITORY)
+        submission.submit(WORK, cluster, elsewhere, REPOSITORY)
 
 
 def test_bytes_that_changed_on_the_way_are_noticed(aws: boto3.session.Session, monkeypatch: pytest.MonkeyPatch) -> None:
     s3 = aws.client("s3")
-    assert emr_code.upload(s3, b"code", "s3a://staging/a/b") == hashlib.sha256(b"code").hexdigest()
+    assert code.upload(s3, b"code", "s3a://staging/a/b") == hashlib.sha256(b"code").hexdigest()
 
     class Corrupting:
         def put_object(self, **request: Any) -> None:
@@ -223,13 +223,13 @@ def test_bytes_that_changed_on_the_way_are_noticed(aws: boto3.session.Session, m
             return s3.get_object(**request)
 
     with pytest.raises(DataError, match="does not contain what was uploaded"):
-        emr_code.upload(Corrupting(), b"code", "s3://staging/a/b")
+        code.upload(Corrupting(), b"code", "s3://staging/a/b")
 
 
 def test_the_wheel_carries_every_package(tmp_path: Path) -> None:
     import zipfile
 
-    names = zipfile.ZipFile(emr_code.build_wheel(REPOSITORY, tmp_path)).namelist()
-    assert {"lake/tables/scores.py", "etl/session.py", "pipeline/cli.py"} <= set(names)
+    names = zipfile.ZipFile(code.build_wheel(REPOSITORY, tmp_path)).namelist()
+    assert {"lake/tables/scores.py", "etl/spark/session.py", "pipeline/cli.py"} <= set(names)
     with pytest.raises(DataError, match="could not be built"):
-        emr_code.build_wheel(tmp_path / "nothing", tmp_path / "built")
+        code.build_wheel(tmp_path / "nothing", tmp_path / "built")

@@ -12,13 +12,14 @@ import pytest
 import yaml
 from astropy.io import fits
 
-from etl import imports
-from lake import contract, tables
+from etl.cutouts import external_stamps
+from lake import tables
+from lake.contract import rules
 from lake.errors import DataError
-from lake.npz import read_npz, write_npz
-from lake.stamps import StampStore
-from lake.survey import BANDS
-from pipeline.context import with_lineage
+from lake.files.npz import read_npz, write_npz
+from lake.sky.survey import BANDS
+from lake.store.stamps import StampStore
+from pipeline.project.context import with_lineage
 from tests.etl.survey_files import params
 
 PARAMS = params("cutouts")
@@ -32,7 +33,7 @@ def stamp(pixels: int = 101) -> np.ndarray:
 
 def test_real_candidates_have_the_metrics_their_files_state(real_data: Path, tmp_path: Path) -> None:
     folder = real_data / "cutouts" / "dr10_lens_candidates"
-    found = imports.import_cutouts(folder, "ls-dr10", PARAMS)
+    found = external_stamps.import_cutouts(folder, "ls-dr10", PARAMS)
     assert found.facts["galaxy_id"].to_pylist() == [
         "ls-dr10:0001m060_2396", "ls-dr10:0003m005_293", "ls-dr10:0006p270_2574",
     ]  # fmt: skip
@@ -42,8 +43,8 @@ def test_real_candidates_have_the_metrics_their_files_state(real_data: Path, tmp
         assert row["mad_r"] == pytest.approx(meta["mad_r"], rel=1e-4)
         assert row["percentile_1_r"] == pytest.approx(meta["percentile_1_r"], rel=1e-4)
         assert row["percentile_99_r"] == pytest.approx(meta["percentile_99_r"], rel=1e-4)
-    rows = imports.pack(found, tmp_path, 2)
-    contract.require(tables.spec("cutouts"), with_lineage(rows))
+    rows = external_stamps.pack(found, tmp_path, 2)
+    rules.require(tables.spec("cutouts"), with_lineage(rows))
     again = StampStore(tmp_path).get(rows)
     np.testing.assert_array_equal(again, found.stamps)
 
@@ -54,7 +55,7 @@ def test_bad_npz_files_are_rejected_by_name(tmp_path: Path) -> None:
     write_npz(tmp_path / "c.npz", stamp(), META | {"pixel_scale": 0.3})
     write_npz(tmp_path / "d.npz", stamp(), {"ra": 1.0, "dec": 2.0})
     (tmp_path / "e.npz").write_bytes(b"nothing")
-    found = imports.import_cutouts(tmp_path, "x", PARAMS)
+    found = external_stamps.import_cutouts(tmp_path, "x", PARAMS)
     assert found.facts["galaxy_id"].to_pylist() == ["x:0001p000_7"]
     reasons = dict(zip(found.rejected["source_file"].to_pylist(), found.rejected["reason"].to_pylist(), strict=True))
     assert "must be 101 px wide, got 64" in reasons["b.npz"]
@@ -62,12 +63,12 @@ def test_bad_npz_files_are_rejected_by_name(tmp_path: Path) -> None:
     assert "lacks meta_galaxy_id, meta_pixel_scale" in reasons["d.npz"]
     assert "not a cut-out in the NPZ format" in reasons["e.npz"]
     (tmp_path / "e.npz").rename(tmp_path / os.fsdecode(b"x\xff.npz"))
-    found = imports.import_cutouts(tmp_path, "x", PARAMS)
+    found = external_stamps.import_cutouts(tmp_path, "x", PARAMS)
     assert found.rejected.to_pylist()[-1]["source_file"] == r"x\xff.npz"
     assert found.rejected.to_pylist()[-1]["reason"] == r"x\xff.npz: its path is not UTF-8 text"
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match=r"contains no cut-out: no \.npz or \.fits file among 0 files"):
-        imports.import_cutouts(tmp_path / "none", "x", PARAMS)
+        external_stamps.import_cutouts(tmp_path / "none", "x", PARAMS)
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_every_file_of_a_folder_is_a_row_or_is_named(
     (folder / "w_folder.npz").mkdir()
     os.mkfifo(folder / "x_pipe.npz")
     (folder / "y_notes.txt").write_text("x")
-    found = imports.import_cutouts(folder, "x", PARAMS)
+    found = external_stamps.import_cutouts(folder, "x", PARAMS)
     good = dict(zip(found.facts["source_file"].to_pylist(), found.rows["galaxy_id"].to_pylist(), strict=True))
     bad = dict(zip(found.rejected["source_file"].to_pylist(), found.rejected["reason"].to_pylist(), strict=True))
     everything = {path.relative_to(folder).as_posix() for path in folder.rglob("*")} - {"deep"}
@@ -129,13 +130,13 @@ def test_a_folder_of_bad_files_is_one_sentence(cases: Path, tmp_path: Path) -> N
     for name in ("p_empty.npz", "q_html.npz"):
         shutil.copy(cases / name, tmp_path / name)
     with pytest.raises(DataError, match=r"none of the 2 files of .* can be used: .*p_empty.npz is not a cut-out"):
-        imports.import_cutouts(tmp_path, "x", PARAMS)
+        external_stamps.import_cutouts(tmp_path, "x", PARAMS)
 
 
 def test_real_cubes_of_the_viewer(real_data: Path) -> None:
     """One has the survey's scale and an odd side: its middle is taken. The others say why they cannot be used."""
     folder = real_data / "cutouts" / "decals_viewer"
-    found = imports.import_cutouts(folder, "viewer", PARAMS)
+    found = external_stamps.import_cutouts(folder, "viewer", PARAMS)
     assert found.facts["galaxy_id"].to_pylist() == ["viewer:temp_small"]
     assert found.facts["pixel_scale_arcsec"][0].as_py() == pytest.approx(0.262)
     assert found.facts["ra"][0].as_py() == pytest.approx(146.714208787)
@@ -149,7 +150,7 @@ def test_real_cubes_of_the_viewer(real_data: Path) -> None:
 
 def test_holes_of_zeros_are_missing_pixels(cases: Path) -> None:
     """A band of zeros, half of every band, 13 % of z at the centre: each is rejected for the pixels it lacks."""
-    found = imports.import_cutouts(cases, "x", PARAMS)
+    found = external_stamps.import_cutouts(cases, "x", PARAMS)
     why = dict(zip(found.facts["source_file"].to_pylist(), found.rows["reason"].to_pylist(), strict=True))
     assert why["a_good.npz"] is None
     assert why["g_zero_z.npz"] == "no data in band z"
@@ -164,14 +165,14 @@ def test_real_dead_pixels_of_the_viewer_are_rejected(real_data: Path) -> None:
     """Three quarters of g and r are zeros, written as pixels like all others."""
     with fits.open(real_data / "cutouts/decals_viewer/example_bad_pix.fits") as hdus:
         cube = hdus[0].data[None, :, :-1, :-1].astype(np.float32)
-    (row,) = imports.judged(imports.without_zeros(cube), ["x:1"], PARAMS, "viewer").to_pylist()
+    (row,) = external_stamps.judged(external_stamps.without_zeros(cube), ["x:1"], PARAMS, "viewer").to_pylist()
     assert (row["status"], row["reason"]) == ("rejected", "more than 5% of the pixels are not finite")
     assert row["nan_fraction"] == pytest.approx((0.757 + 0.728) / 3, abs=2e-3)
 
 
 def test_real_des_hosts(real_data: Path) -> None:
     folder = real_data / "cutouts" / "des_grizY_46_hosts"
-    found = imports.load_des_hosts(folder, PARAMS)
+    found = external_stamps.load_des_hosts(folder, PARAMS)
     assert found.stamps.shape == (46, 3, 91, 91)
     with fits.open(folder / "z.fits") as hdus:
         np.testing.assert_allclose(found.stamps[:, 2], hdus[0].data * 1e-3, rtol=1e-6)
@@ -185,9 +186,9 @@ def test_real_des_hosts(real_data: Path) -> None:
 
 def test_des_hosts_are_read_back_with_the_noise_they_have(real_data: Path) -> None:
     """Depth is computed and read back by one meaning of psfsize, whatever profile the grid injects with."""
-    from injection.hosts import Hosts
+    from injection.experiment.hosts import Hosts
 
-    found = imports.load_des_hosts(real_data / "cutouts" / "des_grizY_46_hosts", PARAMS)
+    found = external_stamps.load_des_hosts(real_data / "cutouts" / "des_grizY_46_hosts", PARAMS)
     hosts = Hosts(found.facts, "IM1")
     order = hosts.rows_of(found.facts["galaxy_id"].to_pylist())
     sigma = found.facts["sky_sigma_r_nmgy"].to_numpy()
@@ -196,10 +197,10 @@ def test_des_hosts_are_read_back_with_the_noise_they_have(real_data: Path) -> No
 
 def test_des_files_that_are_missing_or_of_another_shape(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"g.fits cannot be read"):
-        imports.load_des_hosts(tmp_path, PARAMS)
+        external_stamps.load_des_hosts(tmp_path, PARAMS)
     fits.PrimaryHDU(np.zeros((3, 91, 91), np.float32)).writeto(tmp_path / "g.fits")
     with pytest.raises(DataError, match=r"must be \(46, n, n\)"):
-        imports.load_des_hosts(tmp_path, PARAMS)
+        external_stamps.load_des_hosts(tmp_path, PARAMS)
 
 
 def test_holes_of_a_des_host_do_not_take_its_depth_and_a_flat_image_has_none(
@@ -207,7 +208,7 @@ def test_holes_of_a_des_host_do_not_take_its_depth_and_a_flat_image_has_none(
 ) -> None:
     """A row of zeros at the edge, a band of one value: the first still measures its noise, the second says nothing."""
     from injection.config import GridParams
-    from pipeline.hostsets import of_stamps
+    from pipeline.experiment.hostsets import of_stamps
 
     rng = np.random.default_rng(0)
     for band in BANDS:
@@ -217,7 +218,7 @@ def test_holes_of_a_des_host_do_not_take_its_depth_and_a_flat_image_has_none(
             images[5] = 7
         fits.PrimaryHDU(images).writeto(tmp_path / f"{band}.fits")
     (tmp_path / "seeing.txt").write_text("seeing weight\n1.0 1\n")
-    found = imports.load_des_hosts(tmp_path, PARAMS)
+    found = external_stamps.load_des_hosts(tmp_path, PARAMS)
     sigma = found.facts["sky_sigma_r_nmgy"].to_numpy()
     assert sigma[3] == pytest.approx(0.02, rel=0.1)
     assert np.flatnonzero(np.isnan(found.facts["psfdepth_r"].to_numpy())).tolist() == [5]

@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from etl import manifest
-from etl.cutter import CONDITIONS
-from etl.manifest import Requested
-from lake import contract, tables
+from etl.cutouts import manifest
+from etl.cutouts.cutter import CONDITIONS
+from etl.cutouts.manifest import Requested
+from lake import tables
+from lake.contract import rules
 from lake.errors import DataError, ParameterError
-from pipeline.context import with_lineage
+from pipeline.project.context import with_lineage
 from tests.etl.survey_files import SPLIT, params
 
 PARAMS = params("manifest")
@@ -83,7 +84,7 @@ def test_rows_of_both_manifests(frames: dict[str, Any]) -> None:
     parity = {r["galaxy_id"]: r for r in made(frames, PARITY).to_pylist()}
     assert {r["split"] for r in parity.values()} == {"train", "val"}
     assert {name: row["tier"] for name, row in parity.items()} == {name: row["tier"] for name, row in rows.items()}
-    contract.require(tables.spec("manifest"), with_lineage(made(frames, AUDIT)))
+    rules.require(tables.spec("manifest"), with_lineage(made(frames, AUDIT)))
 
 
 def test_requested_counts_matched_candidates_and_negatives(frames: dict[str, Any]) -> None:

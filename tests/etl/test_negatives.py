@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from etl import negatives
-from lake.hashing import key_hash
+from etl.catalogues import negatives
+from lake.sky.hashing import key_hash
 from tests.etl.survey_files import params
 
 _POOL = (

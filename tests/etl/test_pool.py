@@ -18,11 +18,12 @@ from astropy.coordinates import SkyCoord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl import near, pool, sweepfiles, sweeps
-from etl.candidatelist import read_list
-from lake import survey
+from etl.catalogues import near, pool
+from etl.files import sweepfiles, sweeps
+from etl.files.candidatelist import read_list
 from lake.errors import DataError
-from lake.split import split_of
+from lake.sky import survey
+from lake.sky.split import split_of
 from tests.etl.survey_files import SPLIT, params, sources, write_sweep
 
 NOBODY = {"candidate_id": ["far"], "ra": [180.0], "dec": [80.0]}

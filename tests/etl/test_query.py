@@ -11,14 +11,14 @@ import pyarrow as pa
 import pytest
 from pyspark.errors import PySparkException
 
-from etl.query import sql
+from etl.tables.query import sql
 from lake import tables
-from lake.delta import read, where_sql, write_slice
 from lake.errors import LakeError, ParameterError
-from lake.query import query
 from lake.root import DataRoot
-from lake.sql import parse
-from pipeline.edge import spark_sentence
+from lake.store.delta import read, where_sql, write_slice
+from lake.store.query import query
+from lake.store.sql import parse
+from pipeline.project.edge import spark_sentence
 
 COUNTS = tables.spec("ingest_counts")
 
@@ -163,7 +163,7 @@ def test_spark_refuses_a_plan_that_executes_however_it_was_written(
     spark: Any, filled: DataRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reader of the text is blinded: Spark's own plan is what counts then."""
-    monkeypatch.setattr("lake.sql._refuse_execution", lambda tree: None)
+    monkeypatch.setattr("lake.store.sql._refuse_execution", lambda tree: None)
     with pytest.raises(ParameterError, match=r"'SQL' must be a query that neither runs .* got 'ScriptTransformation'"):
         sql(spark, filled, EXECUTING[0])
     with pytest.raises(ParameterError, match=r"'SQL' must be a query that neither runs .* got 'reflect"):
@@ -190,7 +190,7 @@ def test_ctrl_c_during_a_query_is_no_bug(filled: DataRoot, monkeypatch: pytest.M
     def interrupted(connection: object, statement: str) -> None:
         raise RuntimeError("Query interrupted")
 
-    monkeypatch.setattr("lake.query._refuse_all_but_one_query", interrupted)
+    monkeypatch.setattr("lake.store.query._refuse_all_but_one_query", interrupted)
     with pytest.raises(KeyboardInterrupt):
         query(filled, "SELECT rows FROM ingest_counts")
 

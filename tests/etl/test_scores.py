@@ -12,14 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from etl import completeness, scores
-from lake import contract, tables
+from etl.results import completeness, ingest
+from lake import tables
+from lake.contract import rules
+from lake.contract.spec import Column
 from lake.errors import DataError
-from lake.spec import Column
-from pipeline.context import with_lineage
+from pipeline.project.context import with_lineage
 
 SPEC = tables.spec("injections")
-RUN = scores.GridRun("g", "main", "ck", "demo1")
+RUN = ingest.GridRun("g", "main", "ck", "demo1")
 THETA, PSF = (0.5, 1.0, 1.5), ((0.9, 1.2), (1.2, 1.5))
 
 
@@ -87,7 +88,7 @@ def test_each_row_has_one_verdict_in_both_tables(jobs_spark: Any, tmp_path: Path
     rows[4] |= {"status": "scored", "score": 2.0, "host_score": float("inf"), "reason": None}
     rows[5] |= {"status": "scored", "score": 2.0, "host_score": -800.0, "reason": None}
     files = [write(tmp_path / "batch-00000.parquet", rows[:30]), write(tmp_path / "batch-00001.parquet", rows[25:])]
-    frames = scores.ingest(jobs_spark, files, RUN)
+    frames = ingest.ingest(jobs_spark, files, RUN)
     injections = {r["injection_id"]: r for r in frames.injections.toArrow().to_pylist()}
     scored = {r["injection_id"]: r for r in frames.injection_scores.toArrow().to_pylist()}
     bad = frames.quarantine.toArrow().to_pylist()
@@ -102,27 +103,27 @@ def test_each_row_has_one_verdict_in_both_tables(jobs_spark: Any, tmp_path: Path
         row, score = injections[f"i{i:05d}"], scored[f"i{i:05d}"]
         assert (row["status"], row["reason"], score["status"], score["score"]) == (
             "failed",
-            scores.UNSCORED,
+            ingest.UNSCORED,
             "failed",
             None,
         )
     assert scored["i00005"]["probability"] == pytest.approx(1 / (1 + math.exp(-2.0)))
     assert scored["i00005"]["host_probability"] == 0.0
     assert {(s["generation"], s["grid_name"]) for s in scored.values()} == {("demo1", "main")}
-    contract.require(SPEC, with_lineage(frames.injections.toArrow()))
-    contract.require(tables.spec("injection_scores"), with_lineage(frames.injection_scores.toArrow()))
+    rules.require(SPEC, with_lineage(frames.injections.toArrow()))
+    rules.require(tables.spec("injection_scores"), with_lineage(frames.injection_scores.toArrow()))
 
 
 def test_what_is_no_batch_is_an_error(jobs_spark: Any, tmp_path: Path) -> None:
     good = write(tmp_path / "batch-00000.parquet", batch(3))
     (tmp_path / "batch-00001.parquet").write_bytes(Path(good).read_bytes()[:500])
     with pytest.raises(DataError, match=r"batch-00001.parquet is not a grid batch"):
-        scores.ingest(jobs_spark, [good, str(tmp_path / "batch-00001.parquet")], RUN)
+        ingest.ingest(jobs_spark, [good, str(tmp_path / "batch-00001.parquet")], RUN)
     pq.write_table(pa.table({"grid_id": ["g"]}), tmp_path / "batch-00002.parquet")
     with pytest.raises(DataError, match="lacks the columns injection_id"):
-        scores.ingest(jobs_spark, [str(tmp_path / "batch-00002.parquet")], RUN)
+        ingest.ingest(jobs_spark, [str(tmp_path / "batch-00002.parquet")], RUN)
     with pytest.raises(DataError, match="no batches"):
-        scores.ingest(jobs_spark, [], RUN)
+        ingest.ingest(jobs_spark, [], RUN)
 
 
 def expected(rows: list[dict[str, Any]], thresholds: dict[str, float]) -> dict[tuple[str, str, str], dict[str, float]]:
@@ -154,7 +155,7 @@ def expected(rows: list[dict[str, Any]], thresholds: dict[str, float]) -> dict[t
 
 def test_counts_equal_plain_python_and_do_not_depend_on_partitions(jobs_spark: Any, tmp_path: Path) -> None:
     rows = batch(700, 3)
-    frames = scores.ingest(jobs_spark, [write(tmp_path / "batch-0.parquet", rows)], RUN)
+    frames = ingest.ingest(jobs_spark, [write(tmp_path / "batch-0.parquet", rows)], RUN)
     thresholds = {"p0.3": 0.3, "fpr1e-3": 0.81}
     wanted = expected(rows, thresholds)
     tables_ = []
@@ -188,7 +189,7 @@ def test_magnitudes_on_the_edges_and_outside(jobs_spark: Any, tmp_path: Path) ->
     rows = batch(5, 1)
     for row, mag in zip(rows, (23.0, 24.0, 26.0, 22.0, 27.0), strict=True):
         row["src_mag_r"] = mag
-    frames = scores.ingest(jobs_spark, [write(tmp_path / "batch-0.parquet", rows)], RUN)
+    frames = ingest.ingest(jobs_spark, [write(tmp_path / "batch-0.parquet", rows)], RUN)
     edges = [23.0, 24.0, 25.0, 26.0]
     made = completeness.summarise(
         jobs_spark, frames.injections, frames.injection_scores, CELLS, {"p": 0.5}, edges, "v1"
@@ -201,7 +202,7 @@ def test_mixed_or_stray_rows_are_errors(jobs_spark: Any, tmp_path: Path) -> None
     rows = batch(20, 2)
     for row in rows[:10]:
         row["prior"] = "d06"
-    frames = scores.ingest(jobs_spark, [write(tmp_path / "batch-0.parquet", rows)], RUN)
+    frames = ingest.ingest(jobs_spark, [write(tmp_path / "batch-0.parquet", rows)], RUN)
     call = (CELLS, {"p": 0.5}, [23.0, 26.0], "v1")
     with pytest.raises(DataError, match="completeness is of one prior, got d06, v1"):
         completeness.summarise(jobs_spark, frames.injections, frames.injection_scores, *call)
@@ -213,7 +214,7 @@ def test_mixed_or_stray_rows_are_errors(jobs_spark: Any, tmp_path: Path) -> None
 
 
 def test_an_injection_without_a_score_row_is_failed(jobs_spark: Any, tmp_path: Path) -> None:
-    frames = scores.ingest(jobs_spark, [write(tmp_path / "batch-0.parquet", batch(40, 4))], RUN)
+    frames = ingest.ingest(jobs_spark, [write(tmp_path / "batch-0.parquet", batch(40, 4))], RUN)
     fewer = frames.injection_scores.where("injection_id < 'i00030'")
     made = completeness.summarise(jobs_spark, frames.injections, fewer, CELLS, {"p": 0.5}, [23.0, 26.0], "v1")
     whole = next(r for r in made.collect() if r["cell"] == "marginal" and r["source_mag_bin"] == "all")

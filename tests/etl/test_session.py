@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from etl import jars, java, record, server, session
-from etl.record import Record
-from etl.session import _folder, session_id
+from etl.spark import jars, java, record, server, session
+from etl.spark.record import Record
+from etl.spark.session import _folder, session_id
 from lake import processes
 from lake.errors import DataError, LakeError, ParameterError
 from lake.root import DataRoot, private_folder
@@ -26,7 +26,7 @@ from lake.root import DataRoot, private_folder
 _CLIENT = """
 import sys, time
 from lake.root import DataRoot, private_folder
-from etl.session import session
+from etl.spark.session import session
 spark = session(DataRoot.of(sys.argv[1]), "near", sys.argv[2])
 """
 _COUNT = _CLIENT + "print(spark.range(7).count(), flush=True)\n"
@@ -53,8 +53,8 @@ print("written", flush=True)
 )
 _SUSPENDED = (
     """
-import etl.session
-etl.session._POLL_SECONDS = 0.1
+import etl.spark.session
+etl.spark.session._POLL_SECONDS = 0.1
 """
     + _CLIENT
     + """
@@ -65,13 +65,13 @@ print("connected", flush=True)
 try:
     spark.range(1).mapInArrow(endless, "id long").collect()
 except Exception as error:
-    etl.session.explain(DataRoot.of(sys.argv[1]), error)
+    etl.spark.session.explain(DataRoot.of(sys.argv[1]), error)
 """
 )
 _HOLDER = """
 import sys
 from pathlib import Path
-from etl import record
+from etl.spark import record
 record.take_lease(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
@@ -190,7 +190,7 @@ def fake_java(folder: Path, script: str) -> Path:
 
 def test_a_server_holds_no_file_of_the_process_that_started_it(tmp_path: Path) -> None:
     home = fake_java(tmp_path / "java", "[ $1 = -version ] && echo 'version \"17' >&2 || exec sleep 600")
-    command = [sys.executable, "-P", "-m", "etl.server", str(tmp_path)]
+    command = [sys.executable, "-P", "-m", "etl.spark.server", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "JAVA_HOME": str(home)}
     with (
         (tmp_path / "mine").open("w") as mine,
@@ -242,7 +242,7 @@ def test_a_lease_lives_as_long_as_its_process(tmp_path: Path) -> None:
 
 
 def test_data_that_can_only_be_read_has_its_server_elsewhere(data: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("etl.session.os.access", lambda path, mode: False)
+    monkeypatch.setattr("etl.spark.session.os.access", lambda path, mode: False)
     assert _folder(data) == private_folder() / "spark" / session_id(data, "server", None)
     monkeypatch.undo()
     assert _folder(data) == data.spark
@@ -302,7 +302,7 @@ def test_jars_are_fetched_by_sparks_own_resolver(tmp_path: Path, monkeypatch: py
 
 
 def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    from etl import settings
+    from etl.spark import settings
 
     monkeypatch.setenv("DHS_SPARK_CORES", "many")
     with pytest.raises(ParameterError, match="'DHS_SPARK_CORES' must be a whole number above 0, got 'many'"):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from etl import storage, sweepfiles, sweeps
-from etl.sweepfiles import Sweep
+from etl.files import storage, sweepfiles, sweeps
+from etl.files.sweepfiles import Sweep
 from tests.etl.survey_files import sources, write_sweep
 
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 from astropy.io import fits
 
-from etl import fitsheader, sweepfiles, sweeps
-from etl.sweepfiles import Sweep
+from etl.files import fitsheader, sweepfiles, sweeps
+from etl.files.sweepfiles import Sweep
 from lake.errors import DataError
 from tests.etl.survey_files import sources, write_sweep
 

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from etl import sweepfiles, sweeps
-from etl.sweepfiles import Sweep
+from etl.files import sweepfiles, sweeps
+from etl.files.sweepfiles import Sweep
 from lake.errors import DataError
-from lake.healpix import pixel
+from lake.sky.healpix import pixel
 from tests.etl.survey_files import sources, write_sweep
 
 

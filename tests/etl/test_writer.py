@@ -14,14 +14,15 @@ import pytest
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 
-from etl import audit, quarantine, table
-from etl.pins import Provenance
-from etl.reader import read
-from etl.writer import publish
-from lake import cards, delta, tables
+from etl.tables import judge, quarantine, table
+from etl.tables.pins import Provenance
+from etl.tables.reader import read
+from etl.tables.writer import publish
+from lake import tables
+from lake.contract.fingerprint import fingerprint
 from lake.errors import ContractError, DamagedError, LakeError
-from lake.fingerprint import fingerprint
 from lake.root import DataRoot
+from lake.store import cards, delta
 from tests.etl.specs import EVERY_TYPE, MEASURED, every_type_rows
 
 WHO = Provenance("near", {"git_commit": "abc"}, {"sweeps": "1:2:3"})
@@ -193,7 +194,7 @@ def test_lost_files_are_written_over(spark: Any, root: DataRoot, harm: Callable[
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_spark_and_arrow_fingerprints_agree(spark: Any, rows: pa.Table) -> None:
     if rows.num_rows:
-        assert audit.fingerprinted(spark.createDataFrame(rows), EVERY_TYPE) == fingerprint(rows, EVERY_TYPE)
+        assert judge.fingerprinted(spark.createDataFrame(rows), EVERY_TYPE) == fingerprint(rows, EVERY_TYPE)
 
 
 def test_reasons_survive_quotes(spark: Any) -> None:
@@ -204,10 +205,10 @@ def test_reasons_survive_quotes(spark: Any) -> None:
 _CLASSIC = """
 import sys
 from lake.root import DataRoot
-from etl.session import session
-from etl.pins import Provenance
-from etl.writer import publish
-from etl.reader import read
+from etl.spark.session import session
+from etl.tables.pins import Provenance
+from etl.tables.writer import publish
+from etl.tables.reader import read
 from tests.etl.specs import MEASURED
 from lake import tables
 known = tables.spec

@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from injection import render
-from injection.banks import SourceBank, Stamp, make_bank
 from injection.config import Quadrature, StampCleaning
-from injection.lens import Lens, source_position
-from injection.priors import draw, load_prior
-from injection.psf import Psf
-from injection.sources import Components
-from lake.survey import PIXEL_SCALE_ARCSEC
+from injection.engine import render
+from injection.galaxies.banks import SourceBank, Stamp, make_bank
+from injection.optics.psf import Psf
+from injection.priors.registry import draw, load_prior
+from injection.scene.lens import Lens, source_position
+from injection.scene.sources import Components
+from lake.sky.survey import PIXEL_SCALE_ARCSEC
 
 DATA = Path(__file__).parents[1] / "data" / "injection"
 REFERENCE: dict[str, Any] = json.loads((DATA / "reference_values.json").read_text())

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.diagnostics.injections import FLUX_ERROR_MAX, FLUX_ERROR_P95_MAX
-from injection import render
-from injection.accuracy import CONVERGED, flux_errors, lenstronomy_differences
-from injection.banks import SourceBank, load_bank
 from injection.config import Quadrature, RealSources, StampCleaning
-from injection.priors import load_prior
-from injection.realsources import BankSources
+from injection.engine import render
+from injection.engine.accuracy import CONVERGED, flux_errors, lenstronomy_differences
+from injection.galaxies.banks import SourceBank, load_bank
+from injection.galaxies.realsources import BankSources
+from injection.priors.registry import load_prior
 from tests.injection.scenes import COSMOS, converged, drawn, gaussian_bank, rows
 
 COARSE = Quadrature(
@@ -34,8 +34,8 @@ def test_the_standard_quadrature_is_exact_and_one_ray_per_pixel_is_not() -> None
 
 
 def test_the_error_is_that_of_an_independent_integration() -> None:
-    from injection.lens import Lens
-    from injection.sources import components
+    from injection.scene.lens import Lens
+    from injection.scene.sources import components
 
     table = drawn("v1_wide", 3, seed=8)
     truth = [converged(Lens.from_rows(table).row(k), components(table), k).sum() for k in range(3)]

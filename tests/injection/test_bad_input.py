@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from injection import render
-from injection.hosts import check_pixel_scale
-from injection.psf import Psf
-from injection.ranges import RANGES, allowed
+from injection.engine import render
+from injection.experiment.hosts import check_pixel_scale
+from injection.optics.psf import Psf
+from injection.scene.ranges import RANGES, allowed
 from lake.errors import ParameterError
 from tests.injection.scenes import rows
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from injection import banks
-from injection.banks import SourceBank
 from injection.config import StampCleaning
+from injection.galaxies import banks
+from injection.galaxies.banks import SourceBank
 from lake.errors import DarkHaloError, DataError
 from tests.injection.scenes import gaussian_bank
 

@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from injection import banks
-from injection.banks import SourceBank, Stamp
-from injection.cleaning import clean, corrected
 from injection.config import PsfCorrection, RealSources, StampCleaning
+from injection.galaxies import banks
+from injection.galaxies.banks import SourceBank, Stamp
+from injection.galaxies.cleaning import clean, corrected
 from lake.errors import DataError, ParameterError
 from tests.injection.scenes import COSMOS, gaussian_bank, gaussian_stamp
 

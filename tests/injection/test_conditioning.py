@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.compute
 import pytest
 
-from injection import conditioning, foundarcs, hosts, render
-from injection.priors import draw, load_prior
-from injection.psf import Psf
+from injection.engine import render
+from injection.experiment import arc_finder, conditioning, hosts
+from injection.optics.psf import Psf
+from injection.priors.registry import draw, load_prior
 from lake.errors import ParameterError
-from lake.survey import PIXEL_SCALE_ARCSEC
+from lake.sky.survey import PIXEL_SCALE_ARCSEC
 from tests.injection.scenes import drawn, ids, rows
 from tests.injection.test_grid import hosts_table, params, run
 
@@ -27,7 +28,7 @@ def gaussian_host(q: float, angle: float, sigma_arcsec: float = 0.9) -> np.ndarr
 
 @pytest.mark.parametrize(("q", "angle"), [(0.6, 0.4), (0.8, -1.2), (0.95, 1.5)])
 def test_shapes_of_observed_light_are_recovered(q: float, angle: float) -> None:
-    q_found, angle_found = foundarcs.observed_shapes(gaussian_host(q, angle)[None])
+    q_found, angle_found = arc_finder.observed_shapes(gaussian_host(q, angle)[None])
     np.testing.assert_allclose(q_found, q, atol=0.01)
     np.testing.assert_allclose(np.sin(2 * angle_found), np.sin(2 * angle), atol=0.02)
 
@@ -89,7 +90,7 @@ def test_lenses_of_im2_follow_their_hosts() -> None:
 
 
 def test_the_grid_runs_with_im2_noise_and_suppression() -> None:
-    from injection import grid as grids
+    from injection.experiment import grid as grids
 
     plain = run(grids.plan(params(), hosts_table(), 42))
     noisy = run(grids.plan(params(poisson_gain_e_per_nmgy=150.0), hosts_table(), 42))
@@ -137,7 +138,7 @@ def test_arcs_go_into_the_real_des_hosts(real_data: Path) -> None:
     result = render.render(table, stamps, Psf.moffat(np.full((len(stamps), 3), 1.1), 3.5, includes_pixel=True))
     assert result.arcs.reasons == [None] * len(stamps)
     np.testing.assert_allclose(result.images, stamps + result.arcs.images)
-    q, _ = foundarcs.observed_shapes(stamps)
+    q, _ = arc_finder.observed_shapes(stamps)
     assert 0.5 < np.median(q) <= 1.0
 
 

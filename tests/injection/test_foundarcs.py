@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from injection.foundarcs import FOUND_SNR, find_arcs
-from lake.survey import PIXEL_SCALE_ARCSEC
+from injection.experiment.arc_finder import FOUND_SNR, find_arcs
+from lake.sky.survey import PIXEL_SCALE_ARCSEC
 
 PIXELS, NOISE = 101, 0.01
 ANNULUS = (32.5, 45.0)

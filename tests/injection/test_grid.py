@@ -10,15 +10,15 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from injection import grid as grids
-from injection import stream
 from injection.config import GridParams
-from injection.render import STANDARD
-from injection.schema import BATCH_SCHEMA, MEASURED
-from injection.seen import see
+from injection.engine.render import STANDARD
+from injection.experiment import grid as grids
+from injection.experiment import stream
+from injection.experiment.observation import see
+from injection.experiment.schema import BATCH_SCHEMA, MEASURED
 from lake import tables
 from lake.errors import DataError, ParameterError
-from lake.survey import PIXEL_SCALE_ARCSEC, flux_from_magnitude
+from lake.sky.survey import PIXEL_SCALE_ARCSEC, flux_from_magnitude
 
 PIXELS = 61
 

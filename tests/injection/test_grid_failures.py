@@ -12,11 +12,12 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from injection import grid as grids
-from injection import ranges, stream
 from injection.config import Quadrature
-from injection.render import Parametric
-from injection.schema import MEASURED
+from injection.engine.render import Parametric
+from injection.experiment import grid as grids
+from injection.experiment import stream
+from injection.experiment.schema import MEASURED
+from injection.scene import ranges
 from lake.errors import DataError, ShardError
 from tests.injection.test_grid import PIXELS, Brightness, hosts_table, load_hosts, params, run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 PROGRAM = """
 import hashlib
-from injection import _rays, render
+from injection.engine import _rays, render
 from tests.injection.scenes import drawn
 images, _ = render.trace(drawn("v1_wide", 4, seed=5), 101, render.STANDARD)
 print(hashlib.sha256(images.tobytes()).hexdigest(), *(sum(stats.values()) for stats in _rays.trace.stats[1:]))

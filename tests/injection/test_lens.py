@@ -11,10 +11,11 @@ from lenstronomy.LensModel.lens_model import LensModel
 from lenstronomy.LightModel.light_model import LightModel
 from numpy.typing import NDArray
 
-from injection import _pack, _rays, conventions, images, lens
-from injection.lens import Lens
-from injection.measure import image_counts
-from injection.sources import components
+from injection.engine import _pack, _rays
+from injection.experiment.measure import image_counts
+from injection.scene import conventions, images, lens
+from injection.scene.lens import Lens
+from injection.scene.sources import components
 from tests.injection.scenes import REFERENCE, drawn, reference_lens, rows
 
 NAMED = REFERENCE["deflections"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from injection import lens, sources
+from injection.scene import lens, sources
 from tests.injection import test_lens, test_render
 
 Array = NDArray[np.float64]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from injection import noise, render
-from injection.psf import Psf
+from injection.engine import render
+from injection.optics import noise
+from injection.optics.psf import Psf
 from lake.errors import ParameterError
 from tests.injection.scenes import drawn, ids, rows
 

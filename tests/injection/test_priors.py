@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate
 
-from injection import priortable
-from injection.distributions import AreaUniform, HalfNormal, Normal, Uniform
-from injection.priors import DIRECT, draw, load_prior, log_density, prior_names
-from injection.ranges import faults
+from injection.priors import priortable
+from injection.priors.distributions import AreaUniform, HalfNormal, Normal, Uniform
+from injection.priors.registry import DIRECT, draw, load_prior, log_density, prior_names
+from injection.scene.ranges import faults
 from lake.errors import DataError, ParameterError
 from tests.injection.scenes import drawn, ids
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from injection import render
-from injection.psf import Psf
-from injection.sources import components
-from lake.survey import PIXEL_SCALE_ARCSEC
+from injection.engine import render
+from injection.optics.psf import Psf
+from injection.scene.sources import components
+from lake.sky.survey import PIXEL_SCALE_ARCSEC
 from tests.injection.scenes import FINE, drawn, light, rows
 
 

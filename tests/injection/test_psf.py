@@ -14,12 +14,13 @@ from scipy.integrate import quad
 from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 
-from injection import profiles, render
-from injection import psf as psfs
-from injection.psf import Psf
+from injection.engine import render
+from injection.optics import profiles
+from injection.optics import psf as psfs
+from injection.optics.psf import Psf
 from lake.errors import DataError, ParameterError
-from lake.psfsize import sigma_from_psfdepth
-from lake.survey import PIXEL_SCALE_ARCSEC as SCALE
+from lake.sky.psfsize import sigma_from_psfdepth
+from lake.sky.survey import PIXEL_SCALE_ARCSEC as SCALE
 from tests.injection.scenes import IMAGES, REFERENCE, rows
 
 MODELS = [

@@ -14,12 +14,13 @@ from lenstronomy.LensModel.lens_model import LensModel
 from lenstronomy.LightModel.light_model import LightModel
 from numpy.typing import NDArray
 
-from injection import conventions, render
-from injection.images import caustic
-from injection.lens import Lens
-from injection.psf import Psf
-from injection.sources import components
-from lake.survey import PIXEL_SCALE_ARCSEC
+from injection.engine import render
+from injection.optics.psf import Psf
+from injection.scene import conventions
+from injection.scene.images import caustic
+from injection.scene.lens import Lens
+from injection.scene.sources import components
+from lake.sky.survey import PIXEL_SCALE_ARCSEC
 from tests.injection.scenes import FINE, converged, drawn, light, reference_psf, rows
 
 Array = NDArray[np.float64]

@@ -10,15 +10,16 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from injection import banks, realsources, render
-from injection import grid as grids
-from injection.banks import SourceBank
-from injection.lens import Lens, source_position
-from injection.priors import load_prior
-from injection.psf import Psf
-from injection.realsources import BankSources
+from injection.engine import render
+from injection.experiment import grid as grids
+from injection.galaxies import banks, realsources
+from injection.galaxies.banks import SourceBank
+from injection.galaxies.realsources import BankSources
+from injection.optics.psf import Psf
+from injection.priors.registry import load_prior
+from injection.scene.lens import Lens, source_position
 from lake.errors import DataError
-from lake.survey import PIXEL_SCALE_ARCSEC
+from lake.sky.survey import PIXEL_SCALE_ARCSEC
 from tests.injection.scenes import COSMOS, drawn, gaussian_bank, rows
 from tests.injection.test_grid import hosts_table, params, run
 

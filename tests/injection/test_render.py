@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from injection import render
-from injection.sources import b_n, components, radius_of_fraction, total_flux
-from lake.survey import PIXEL_SCALE_ARCSEC
+from injection.engine import render
+from injection.scene.sources import b_n, components, radius_of_fraction, total_flux
+from lake.sky.survey import PIXEL_SCALE_ARCSEC
 from tests.injection.scenes import FINE, IMAGES, REFERENCE, drawn, light, reference_psf, reference_rows, rows
 
 EXTENDED = REFERENCE["extended"]

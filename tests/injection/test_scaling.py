@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from injection import noise, render
-from injection.psf import Psf
+from injection.engine import render
+from injection.optics import noise
+from injection.optics.psf import Psf
 from tests.injection.scenes import drawn, ids
 
 PIXELS = 61

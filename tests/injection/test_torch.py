@@ -12,18 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from injection import grid as grids
-from injection import noise, render, stream
-from injection._rays import COMPONENT_FIELDS
-from injection._torch import devices, formulas
-from injection._torch import noise as torch_noise
-from injection._torch import rays as torch_rays
-from injection.conditioning import suppress_core
+from injection import _torch_devices
 from injection.config import Quadrature
 from injection.device import accelerator
-from injection.measure import Sky, measure, sigma_from_annulus
-from injection.psf import Psf, fwhm_nea_per_band
-from injection.schema import MEASURED
+from injection.engine import _torch_formulas, render
+from injection.engine import _torch_rays as torch_rays
+from injection.engine._rays import COMPONENT_FIELDS
+from injection.experiment import grid as grids
+from injection.experiment import stream
+from injection.experiment.conditioning import suppress_core
+from injection.experiment.measure import Sky, measure, sigma_from_annulus
+from injection.experiment.schema import MEASURED
+from injection.optics import _torch_noise as torch_noise
+from injection.optics import noise
+from injection.optics.psf import Psf, fwhm_nea_per_band
 from lake.errors import ParameterError
 from tests.injection.scenes import IMAGES, drawn, ids, rows
 from tests.injection.test_grid import Brightness, hosts_table, load_hosts, params
@@ -256,7 +258,7 @@ def test_pointwise_parts_compile_whole_and_once_for_lists_of_any_length(monkeypa
     images = render.render_arcs(table, psf, 101, device="cuda").images
     assert torch.equal(images, plain)
     assert torch.equal(noise.add_poisson(images, 150.0, 1, ids(3)), noisy)
-    assert {formulas.classify, formulas.four_rays, formulas.children} < set(kernels)
+    assert {_torch_formulas.classify, _torch_formulas.four_rays, _torch_formulas.children} < set(kernels)
     assert len(compiled) <= 2 * len(kernels)
 
 
@@ -266,7 +268,7 @@ def test_compiled_kernels_agree_too(monkeypatch: pytest.MonkeyPatch) -> None:
     torch._dynamo.reset()
     monkeypatch.setattr(render, "accelerator", lambda device: None if device == "cpu" else CPU)
     for module in (torch_rays, torch_noise):
-        monkeypatch.setattr(module, "fused", lambda function, _device: devices._compiled(function))
+        monkeypatch.setattr(module, "fused", lambda function, _device: _torch_devices._compiled(function))
     table, psf = drawn("v1_wide", 12, seed=37), moffats(12)
     agree(table, psf)
     arcs = render.render_arcs(table, psf, 101).images
@@ -278,8 +280,8 @@ def test_compiled_kernels_agree_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_only_a_gpu_gets_compiled_kernels() -> None:
-    assert devices.fused(formulas.classify, CPU) is formulas.classify
-    assert devices.fused(formulas.classify, torch.device("cuda")) is not formulas.classify
+    assert _torch_devices.fused(_torch_formulas.classify, CPU) is _torch_formulas.classify
+    assert _torch_devices.fused(_torch_formulas.classify, torch.device("cuda")) is not _torch_formulas.classify
 
 
 def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from injection import grid as grids
-from injection import validation
+from injection.experiment import grid as grids
+from injection.experiment import validation
 from lake.errors import DataError
 from tests.injection.test_grid import hosts_table, params, run
 

@@ -15,10 +15,12 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 import lake
-from lake import cards, contract, delta, tables
-from lake.delta import _ensure_table
+from lake import tables
+from lake.contract import rules
 from lake.errors import ContractError, LakeError, LostError, UnreachableError
 from lake.root import DataRoot
+from lake.store import cards, delta
+from lake.store.delta import _ensure_table
 
 SPEC = tables.spec("gates")
 
@@ -191,7 +193,7 @@ def test_a_wrong_slice_is_refused(root: DataRoot) -> None:
 
 def test_audit_names_the_first_broken_rule_and_keeps_counts() -> None:
     given = rows(gate("a", "x"), gate("a", "x"), gate("a", "y", float("nan")), gate("a", "z") | {"status": "MAYBE"})
-    result = contract.audit(SPEC, given)
+    result = rules.audit(SPEC, given)
     assert result.kept.num_rows + result.rejected.num_rows == given.num_rows
     reasons = result.rejected.column("broken_rule").to_pylist()
     assert reasons[0] == "duplicate key (run_id, name)"
@@ -201,7 +203,7 @@ def test_audit_names_the_first_broken_rule_and_keeps_counts() -> None:
 
 def test_unknown_columns_are_refused() -> None:
     with pytest.raises(ContractError, match=r"not in the contract \['extra'\]"):
-        contract.audit(SPEC, rows(gate("a", "x")).append_column("extra", pa.array([1])))
+        rules.audit(SPEC, rows(gate("a", "x")).append_column("extra", pa.array([1])))
 
 
 _FULL = "Generic LocalFileSystem error\n  Unable to copy data to file\n   No space left on device (os error 28)"

@@ -4,9 +4,9 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake.fingerprint import fingerprint
-from lake.hashing import as_longs, chain, hash_long, hash_strings, key_hash, uniform
-from lake.spec import Column, TableSpec
+from lake.contract.fingerprint import fingerprint
+from lake.contract.spec import Column, TableSpec
+from lake.sky.hashing import as_longs, chain, hash_long, hash_strings, key_hash, uniform
 
 SPEC = TableSpec(
     "t",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake.errors import ParameterError
-from lake.healpix import pixel
+from lake.sky.healpix import pixel
 
 
 @pytest.mark.parametrize("nside", [1, 2, 64, 128, 8192, 1 << 29])

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from lake import cards, delta, held, tables
-from lake.delta import _ensure_table
+from lake import tables
 from lake.errors import DamagedError, LakeError, LostError, UnreachableError
-from lake.query import query
 from lake.root import DataRoot
-from pipeline import verifying
-from pipeline.context import forget_lost_tables
+from lake.store import cards, delta, held
+from lake.store.delta import _ensure_table
+from lake.store.query import query
+from pipeline.project.context import forget_lost_tables
+from pipeline.verbs import verifying
 from tests.lake.test_delta import gate, write
 
 BROKEN: dict[str, Callable[[DataRoot], None]] = {}

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from lake import cards, delta, held
 from lake.errors import DamagedError, LakeError, UnreachableError
-from lake.query import query
 from lake.root import DataRoot
-from pipeline import verifying
+from lake.store import cards, delta, held
+from lake.store.query import query
+from pipeline.verbs import verifying
 from tests.lake.test_delta import gate, write
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lake import psfsize
+from lake.sky import psfsize
 
 
 def test_depth_is_that_of_a_matched_filter() -> None:

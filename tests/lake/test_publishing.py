@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lake import publishing
 from lake.errors import DataError
-from lake.publishing import replace_folder, require_place
+from lake.files import publishing
+from lake.files.publishing import replace_folder, require_place
 
 SHARED_MEMORY = Path("/dev/shm")
 

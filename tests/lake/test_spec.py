@@ -1,8 +1,8 @@
 import pytest
 
 from lake import tables
+from lake.contract.spec import Column, TableSpec
 from lake.errors import ParameterError
-from lake.spec import Column, TableSpec
 
 
 @pytest.mark.parametrize("name", tables.names())

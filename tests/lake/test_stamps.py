@@ -5,19 +5,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lake import delta, tables
+from lake import tables
 from lake.errors import DataError, ShardError
 from lake.root import DataRoot
-from lake.stamps import (
-    PLACE,
-    StampStore,
-    bucket_of,
-    problems,
-    shard_name,
-    stamp_hash,
-    write_shard,
-)
-from pipeline.context import with_lineage
+from lake.store import delta
+from lake.store.stamps import PLACE, StampStore, bucket_of, problems, shard_name, stamp_hash, write_shard
+from pipeline.project.context import with_lineage
 
 
 def stamps(n: int, pixels: int = 9) -> np.ndarray:

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from lake.stamps import StampStore, stamp_hash, write_shard
-from modeling.checkpoint import Manifest, publish
+from lake.store.stamps import StampStore, stamp_hash, write_shard
 from modeling.config import TrainParams, resolve_generation
-from modeling.data import TrainingArrays, load_arrays
-from modeling.train import train
+from modeling.scoring.checkpoint import Manifest, publish
+from modeling.training.data import TrainingArrays, load_arrays
+from modeling.training.train import train
 
 PIXELS = 33
 MANIFEST = Manifest("audit_70_15_15", "f00d")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from modeling.augment import apply_symmetries, augment, sample_seeds, symmetry_codes
+from modeling.networks.augment import apply_symmetries, augment, sample_seeds, symmetry_codes
 from modeling.sections import AugmentationParams
 
 ALL = AugmentationParams(seed=42, hflip=True, vflip=True, rot90=True, core_dropout=0.0, core_radius_pixels=4.0)

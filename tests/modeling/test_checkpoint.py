@@ -17,12 +17,12 @@ import pyarrow as pa
 import pytest
 
 from lake.errors import DataError, ParameterError
-from modeling.card import CheckpointCard
-from modeling.checkpoint import Checkpoint, checkpoint_id, problems, publish, run_id
 from modeling.config import TrainParams, resolve_generation
-from modeling.data import TrainingArrays
-from modeling.scorer import CheckpointScorer, ExternalScorer, Scorer, load_scorer
-from modeling.train import train
+from modeling.scoring.card import CheckpointCard
+from modeling.scoring.checkpoint import Checkpoint, checkpoint_id, problems, publish, run_id
+from modeling.scoring.scorer import CheckpointScorer, ExternalScorer, Scorer, load_scorer
+from modeling.training.data import TrainingArrays
+from modeling.training.train import train
 from tests.modeling.conftest import MANIFEST, SMALL, ring_stamps
 
 Splits = tuple[TrainingArrays, TrainingArrays]
@@ -129,12 +129,12 @@ def test_arithmetic_and_stamp_side_are_part_of_the_identity(checkpoint: Checkpoi
 
 
 def test_scorer_gives_the_validation_metric(checkpoint: Checkpoint) -> None:
-    from modeling.selection import auc
+    from modeling.training.selection import auc
 
     stamps, labels = ring_stamps(30, 2)
     scorer = load_scorer(checkpoint.folder)
     assert isinstance(scorer, Scorer)
-    assert scorer.scorer_id == checkpoint.card.checkpoint_id
+    assert scorer.checkpoint_id == checkpoint.card.checkpoint_id
     assert auc(scorer.score(stamps), labels.astype(float)) == checkpoint.card.best_val_auc
 
 
@@ -175,7 +175,7 @@ def test_changed_preprocessing_is_refused(checkpoint: Checkpoint) -> None:
 def test_foreign_radii_are_another_scorer(checkpoint: Checkpoint) -> None:
     own, foreign = load_scorer(checkpoint.folder), load_scorer(checkpoint.folder, {"annulus": [6.0, 12.0]})
     stamps, _ = ring_stamps(8, 4)
-    assert own.scorer_id != foreign.scorer_id
+    assert own.checkpoint_id != foreign.checkpoint_id
     assert not np.array_equal(own.score(stamps), foreign.score(stamps))
 
 
@@ -235,7 +235,7 @@ def test_external_finders(tmp_path: Path) -> None:
     stamps, _ = ring_stamps(3, 1)
     function = load_scorer(f"{__name__}:brightness")
     assert isinstance(function, ExternalScorer)
-    assert len(function.scorer_id) == 16
+    assert len(function.checkpoint_id) == 16
     np.testing.assert_allclose(function.score(stamps), stamps.mean(axis=(1, 2, 3)))
     (tmp_path / "scorer.json").write_text(json.dumps({"finder": f"{__name__}:Broken", "stamp_pixels": 33}))
     broken = load_scorer(tmp_path)

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from lake.errors import DataError, ParameterError
-from modeling.checkpoint import Checkpoint
-from modeling.networks import restored
-from modeling.scorer import load_scorer
+from modeling.networks.factory import restored
+from modeling.scoring.checkpoint import Checkpoint
+from modeling.scoring.scorer import load_scorer
 from tests.modeling.test_checkpoint import reseal
 
 SIZES = (0, 1, 7, 2**20, 2**31, 2**40, 2**63, 2**64 - 1)

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from lake.errors import DataError, ParameterError
-from modeling import inference
-from modeling.checkpoint import Manifest, publish
 from modeling.config import TrainParams
-from modeling.inference import Arithmetic, batch_size, logits_of
-from modeling.networks import build
-from modeling.scorer import CheckpointScorer
-from modeling.train import train
+from modeling.networks import inference
+from modeling.networks.factory import build
+from modeling.networks.inference import Arithmetic, batch_size, logits_of
+from modeling.scoring.checkpoint import Manifest, publish
+from modeling.scoring.scorer import CheckpointScorer
+from modeling.training.train import train
 from tests.modeling.conftest import arrays, ring_stamps
 
 ROWS = 150

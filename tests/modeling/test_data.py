@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from lake.errors import DataError, ParameterError
-from lake.stamps import StampStore
+from lake.store.stamps import StampStore
 from modeling.config import TrainParams
-from modeling.data import epoch_order, load_arrays
-from modeling.preprocess import normalise
+from modeling.networks.preprocess import normalise
+from modeling.training.data import epoch_order, load_arrays
 from tests.modeling.conftest import write_manifest
 
 LABELS = (np.arange(120) % 6 == 0).astype(np.float32)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from lake.errors import DataError, ParameterError
-from modeling import finder as module
-from modeling.finder import PROBABILITY_CLIP, SUSPECT_ANSWERS, ExternalScorer, FinderParams, imported
-from modeling.scorer import load_scorer
+from modeling.scoring import finder as module
+from modeling.scoring.finder import PROBABILITY_CLIP, SUSPECT_ANSWERS, ExternalScorer, FinderParams, imported
+from modeling.scoring.scorer import load_scorer
 from tests.conftest import REAL_DATA
 
 SIDE = 9
@@ -161,10 +161,10 @@ def test_thousands_of_undeclared_answers_within_0_and_1_are_refused_with_the_cur
 def test_what_is_declared_twice_must_agree_and_is_part_of_the_identity() -> None:
     with pytest.raises(ParameterError, match=r"'output' must be what the finder declares \('probabilities'\)"):
         scorer("Declared", output="logits")
-    ids = {scorer("Probabilities", output=output).scorer_id for output in (None, "logits", "probabilities")}
+    ids = {scorer("Probabilities", output=output).checkpoint_id for output in (None, "logits", "probabilities")}
     assert len(ids) == 3
-    own = scorer("Plain").scorer_id
-    assert scorer("Plain", identity=own).scorer_id == own
+    own = scorer("Plain").checkpoint_id
+    assert scorer("Plain", identity=own).checkpoint_id == own
     with pytest.raises(DataError, match="is not the one that was audited"):
         scorer("Plain", identity=own, version="2")
 
@@ -269,7 +269,7 @@ def test_a_torch_module_is_a_finder_in_evaluation_mode_known_by_its_weights(monk
     monkeypatch.setattr(module, "imported", lambda path: other)
     changed = load_scorer(f"{HERE}:Network")
     np.testing.assert_allclose(changed.score(pixels), logits + 1.0, rtol=1e-5)
-    assert changed.scorer_id != found.scorer_id
+    assert changed.checkpoint_id != found.checkpoint_id
 
 
 WRAPPED = """import functools, torch
@@ -291,7 +291,7 @@ def test_a_wrapped_finder_is_known_by_its_own_source(
     found = ExternalScorer(FinderParams(finder=f"wrapped_{name}:{name}"), SIDE)
     source.write_text(WRAPPED + "# another\n")
     with pytest.raises(DataError, match="is not the one that was audited"):
-        ExternalScorer(FinderParams(finder=f"wrapped_{name}:{name}", identity=found.scorer_id), SIDE)
+        ExternalScorer(FinderParams(finder=f"wrapped_{name}:{name}", identity=found.checkpoint_id), SIDE)
 
 
 def test_a_finder_that_ends_the_process_is_refused_in_a_sentence(

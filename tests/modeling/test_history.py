@@ -6,9 +6,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from lake import contract, tables
-from modeling import history
-from pipeline.context import with_lineage
+from lake import tables
+from lake.contract import rules
+from modeling.tracking import history
+from pipeline.project.context import with_lineage
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,7 @@ from pipeline.context import with_lineage
     [("training_epochs", history.training_epochs(), 604), ("experiments", history.experiments(), 26)],
 )
 def test_rows_meet_their_contract(table: str, rows: pa.Table, count: int) -> None:
-    assert contract.require(tables.spec(table), with_lineage(rows)).num_rows == count
+    assert rules.require(tables.spec(table), with_lineage(rows)).num_rows == count
 
 
 def of(rows: pa.Table, run_id: str) -> pa.Table:

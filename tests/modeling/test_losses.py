@@ -11,12 +11,12 @@ import torch
 from torch.nn import functional
 
 from lake.errors import DataError
-from lake.stamps import StampStore
+from lake.store.stamps import StampStore
 from modeling.config import TrainParams, generations, resolve_generation
-from modeling.data import TrainingArrays, load_arrays
-from modeling.losses import loss_sum, row_weights
-from modeling.state import read
-from modeling.train import train
+from modeling.training.data import TrainingArrays, load_arrays
+from modeling.training.losses import loss_sum, row_weights
+from modeling.training.state import read
+from modeling.training.train import train
 from tests.modeling.conftest import arrays, write_manifest
 
 LABELS = np.array([1, 1, 0], dtype=np.float32)

@@ -11,7 +11,7 @@ import torchvision
 
 from lake.errors import DataError
 from modeling.config import generations, resolve_generation
-from modeling.networks import build, parameter_count
+from modeling.networks.factory import build, parameter_count
 from modeling.sections import NetworkParams
 
 

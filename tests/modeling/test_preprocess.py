@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lake.errors import ParameterError
-from modeling.preprocess import annulus_radii, azimuthal_median, centre_crop, normalise, resolved
+from modeling.networks.preprocess import annulus_radii, azimuthal_median, centre_crop, normalise, resolved
 from modeling.sections import PreprocessingParams
 
 RAW = PreprocessingParams(kind="raw_robust", annulus="auto", clip_range=10.0, crop_pixels=0, stretch="linear")

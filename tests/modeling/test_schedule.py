@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from modeling.config import resolve_generation
-from modeling.schedule import factor, learning_rate, phase
 from modeling.sections import ScheduleParams
+from modeling.training.schedule import factor, learning_rate, phase
 
 BASE = resolve_generation("gen1").schedule
 

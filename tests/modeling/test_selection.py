@@ -10,8 +10,8 @@ from torchvision.ops import sigmoid_focal_loss
 
 from lake.errors import DataError
 from modeling.config import TrainParams
-from modeling.losses import loss_sum
-from modeling.selection import auc, measured_tpr, saturated_fraction, selection_metric, tpr_at_fpr
+from modeling.training.losses import loss_sum
+from modeling.training.selection import auc, measured_tpr, saturated_fraction, selection_metric, tpr_at_fpr
 
 
 def test_auc_equals_scikit_learn_with_ties() -> None:

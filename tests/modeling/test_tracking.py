@@ -25,18 +25,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lake import delta, tables
+from lake import tables
 from lake.errors import DataError, LakeError
 from lake.root import DataRoot
-from modeling import history, pastruns, rundatabase, tracking
-from modeling.checkpoint import Manifest, publish, run_id
+from lake.store import delta
 from modeling.config import TrainParams
-from modeling.data import TrainingArrays
-from modeling.log import EpochRow
-from modeling.runstore import RunStore, _name
-from modeling.tracking import Origin
-from modeling.train import train
-from pipeline.context import with_lineage
+from modeling.scoring.checkpoint import Manifest, publish, run_id
+from modeling.tracking import history, pastruns, rundatabase, runs
+from modeling.tracking.runs import Origin
+from modeling.tracking.runstore import RunStore, _name
+from modeling.training.data import TrainingArrays
+from modeling.training.log import EpochRow
+from modeling.training.train import train
+from pipeline.project.context import with_lineage
 
 FINGERPRINT = "48:-170141183460469231731687303715884105728:00ffeeddccbbaa99"
 CODE = {"git_commit": "c0ffee", "pipeline_version": "0.1.0", "stage": "train"}
@@ -71,7 +72,7 @@ def only(store: RunStore, **tags: str) -> Any:
 
 
 def open_run(root: DataRoot, name: str, params: TrainParams) -> Any:
-    return tracking.training_run(root, name, params, ORIGIN)
+    return runs.training_run(root, name, params, ORIGIN)
 
 
 def test_training_is_followed_from_parameters_to_checkpoint(
@@ -137,8 +138,8 @@ def test_a_killed_run_is_continued_and_ended(root: DataRoot, small: TrainParams,
         from pathlib import Path
         from lake.root import DataRoot
         from modeling.config import TrainParams
-        from modeling.log import EpochRow
-        from modeling.tracking import Origin, training_run
+        from modeling.training.log import EpochRow
+        from modeling.tracking.runs import Origin, training_run
         root, params = DataRoot.of(sys.argv[1]), TrainParams.model_validate_json(sys.argv[2])
         with training_run(root, "demo1-a", params, Origin("1:2:3", 7, {})) as tracker:
             tracker.epoch(EpochRow(1, 0.5, *[0.9] * 9, 100, "full", 1.5))
@@ -162,18 +163,18 @@ def test_a_killed_run_is_continued_and_ended(root: DataRoot, small: TrainParams,
 
 
 def test_evaluations_replace_what_differs_and_skip_what_is_no_number(root: DataRoot) -> None:
-    tracking.log_metrics(root, "demo1", {"tpr@fpr=1e-3": 0.5, "auc": 0.9, "recall A > 0.3": math.nan})
+    runs.log_metrics(root, "demo1", {"tpr@fpr=1e-3": 0.5, "auc": 0.9, "recall A > 0.3": math.nan})
     first = only(RunStore(root), stage="evaluate")
     assert first.data.metrics == {"tpr_at_fpr_1e-3": 0.5, "auc": 0.9}
-    tracking.log_metrics(root, "demo1", {"tpr@fpr=1e-3": 0.5, "auc": 0.9, "recall A > 0.3": math.nan})
+    runs.log_metrics(root, "demo1", {"tpr@fpr=1e-3": 0.5, "auc": 0.9, "recall A > 0.3": math.nan})
     assert only(RunStore(root), stage="evaluate").info.run_id == first.info.run_id
-    tracking.log_metrics(root, "demo1", {"auc": 0.91})
+    runs.log_metrics(root, "demo1", {"auc": 0.91})
     assert only(RunStore(root), stage="evaluate").data.metrics == {"auc": 0.91}
 
 
 @pytest.mark.parametrize("name", ["tpr@fpr=1e-3", "recall[tier=A]", "fpr, type >= REX", "a/../b", "ok_1.5 %"])
 def test_names_are_made_acceptable(name: str, root: DataRoot) -> None:
-    tracking.log_metrics(root, "demo1", {name: 1.0})
+    runs.log_metrics(root, "demo1", {name: 1.0})
     assert list(only(RunStore(root), stage="evaluate").data.metrics) == [_name(name)]
 
 
@@ -191,7 +192,7 @@ def write_grid(folder: Path) -> None:
 def test_a_grid_is_logged_once_with_counts_and_inputs(root: DataRoot) -> None:
     write_grid(root.grid("demo1"))
     for _ in range(2):
-        tracking.log_grid(root, "demo1", "g1", root.grid("demo1"))
+        runs.log_grid(root, "demo1", "g1", root.grid("demo1"))
     run = only(RunStore(root), stage="grid")
     assert {"injections": 4, "scored": 3, "failed": 1, "cells": 4}.items() <= run.data.metrics.items()
     assert run.data.metrics["mean_score"] == pytest.approx(5 / 3)
@@ -202,11 +203,11 @@ def test_a_grid_is_logged_once_with_counts_and_inputs(root: DataRoot) -> None:
 
 
 def test_runs_of_a_forgotten_finder_are_deleted_and_no_others(root: DataRoot) -> None:
-    assert tracking.forget_runs(DataRoot.of(root.local / "elsewhere"), "theirs") == 0
+    assert runs.forget_runs(DataRoot.of(root.local / "elsewhere"), "theirs") == 0
     assert not (root.local / "elsewhere").exists(), "no database is made to delete from"
     for name in ("theirs", "ours"):
-        tracking.log_metrics(root, name, {"auc": 0.9})
-    assert tracking.forget_runs(root, "theirs") == 2, "the finder's own run and its evaluation"
+        runs.log_metrics(root, name, {"auc": 0.9})
+    assert runs.forget_runs(root, "theirs") == 2, "the finder's own run and its evaluation"
     assert RunStore(root).find({"generation": "theirs"}) == []
     assert len(RunStore(root).find({"generation": "ours"})) == 2
 
@@ -214,26 +215,26 @@ def test_runs_of_a_forgotten_finder_are_deleted_and_no_others(root: DataRoot) ->
 def test_a_grid_without_batches_is_refused(root: DataRoot, tmp_path: Path) -> None:
     (tmp_path / "grid.json").write_text("{}")
     with pytest.raises(DataError, match="contains no grid batches"):
-        tracking.log_grid(root, "demo1", "g1", tmp_path)
+        runs.log_grid(root, "demo1", "g1", tmp_path)
 
 
 def test_figures_lie_beside_the_database(root: DataRoot) -> None:
     fresh = DataRoot.of(root.local)
     RunStore(fresh).client.rename_experiment(RunStore(fresh).experiment, "elsewhere")
-    tracking.log_figure(fresh, "demo1", "curve.png", b"\x89PNG")
+    runs.log_figure(fresh, "demo1", "curve.png", b"\x89PNG")
     (path,) = (root.mlflow_database.parent / "artifacts").rglob("curve.png")
     assert path.read_bytes() == b"\x89PNG"
     assert path.parent.name == "figures"
     with pytest.raises(DataError, match=r"ends in \.png or \.svg"):
-        tracking.log_figure(fresh, "demo1", "../curve.png", b"")
+        runs.log_figure(fresh, "demo1", "../curve.png", b"")
 
 
 def test_a_copied_data_folder_has_its_own_figures(root: DataRoot, caplog: pytest.LogCaptureFixture) -> None:
-    tracking.log_figure(root, "demo1", "first.png", b"first")
+    runs.log_figure(root, "demo1", "first.png", b"first")
     copy = DataRoot.of(shutil.copytree(root.local, root.local.parent / "a copy é"))
     before = {path: path.read_bytes() for path in (root.local / "mlflow" / "artifacts").rglob("*") if path.is_file()}
     with caplog.at_level(logging.INFO):
-        tracking.log_figure(copy, "demo1", "second.png", b"second")
+        runs.log_figure(copy, "demo1", "second.png", b"second")
     assert "the data folder was moved or copied" in caplog.text
     assert before == {p: p.read_bytes() for p in (root.local / "mlflow" / "artifacts").rglob("*") if p.is_file()}
     for place, names in ((copy, {"first.png", "second.png"}), (root, {"first.png"})):
@@ -259,15 +260,15 @@ def test_runs_end_once(root: DataRoot, small: TrainParams) -> None:
     with open_run(root, "demo1-a", small) as tracker:
         tracker.epoch(row(1))
         assert {status for *_, status in ends().values()} == {"RUNNING"}
-    tracking.log_metrics(root, "demo1", {"auc": 0.9})
-    tracking.log_grid(root, "demo1", "g1", root.grid("demo1"))
+    runs.log_metrics(root, "demo1", {"auc": 0.9})
+    runs.log_grid(root, "demo1", "g1", root.grid("demo1"))
     first = ends()
     assert len(first) == 4
     assert first["demo1"][1] - first["demo1 train"][1] < 1000, "the generation's run lasts as long as its training"
     time.sleep(0.02)
-    tracking.log_metrics(root, "demo1", {"auc": 0.9})
-    tracking.log_grid(root, "demo1", "g1", root.grid("demo1"))
-    tracking.log_figure(root, "demo1", "roc.svg", b"<svg/>")
+    runs.log_metrics(root, "demo1", {"auc": 0.9})
+    runs.log_grid(root, "demo1", "g1", root.grid("demo1"))
+    runs.log_figure(root, "demo1", "roc.svg", b"<svg/>")
     with open_run(root, "demo1-a", small) as tracker:
         tracker.epoch(row(1))
     assert ends() == first
@@ -366,7 +367,7 @@ def test_a_deleted_experiment_is_restored_with_its_runs(
     root: DataRoot, small: TrainParams, caplog: pytest.LogCaptureFixture
 ) -> None:
     for value in (0.9, 0.91):
-        tracking.log_metrics(root, "demo1", {"auc": value})
+        runs.log_metrics(root, "demo1", {"auc": value})
     store = RunStore(root)
     store.client.delete_experiment(store.experiment)
     with open_run(root, "demo1-a", small) as tracker:

@@ -16,11 +16,11 @@ import torch
 
 from lake.errors import DataError, ParameterError
 from modeling.config import TrainParams, resolve_generation
-from modeling.data import TrainingArrays
-from modeling.log import EpochLog
-from modeling.run import Run
-from modeling.state import read
-from modeling.train import TrainResult, train
+from modeling.training.data import TrainingArrays
+from modeling.training.log import EpochLog
+from modeling.training.run import Run
+from modeling.training.state import read
+from modeling.training.train import TrainResult, train
 from tests.modeling.conftest import SMALL, arrays
 
 Splits = tuple[TrainingArrays, TrainingArrays]

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from lake.errors import DarkHaloError, DataError, ParameterError
-from pipeline import audit, params
-from pipeline.forgetting import PER_FINDER, forget
+from pipeline.project import params
+from pipeline.verbs import audit
+from pipeline.verbs.forgetting import PER_FINDER, forget
 from tests.pipeline.checkout import PROJECT, Checkout
 
 FINDERS = "tests.pipeline.finders"
@@ -72,7 +73,7 @@ def test_a_finder_that_passes_is_enlisted_measured_and_reported(
     assert params.load_file()["audited"] == ["demo1", "theirs"]
     facts = json.loads((params.root().checkpoints("theirs") / "scorer.json").read_text())
     assert facts["output"] == "probabilities"
-    assert audit.load_scorer(params.root().checkpoints("theirs")).scorer_id == facts["identity"]
+    assert audit.load_scorer(params.root().checkpoints("theirs")).checkpoint_id == facts["identity"]
     assert forget("theirs", params.root()) == ["'theirs' in params.yaml", "data/checkpoints/theirs"]
     assert state(finished.folder) == before
 

@@ -17,14 +17,15 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from lake import cards, delta
 from lake.errors import LakeError
-from lake.healpix import pixel
 from lake.root import DataRoot
-from pipeline import params, reporting
-from pipeline.context import RunContext
-from pipeline.reporting import reported
-from pipeline.trainedon import LISTED
+from lake.sky.healpix import pixel
+from lake.store import cards, delta
+from pipeline.experiment.trainedon import LISTED
+from pipeline.project import params
+from pipeline.project.context import RunContext
+from pipeline.reporting import report_inputs
+from pipeline.reporting.report_inputs import reported
 from tests.pipeline.checkout import Checkout
 
 pytestmark = pytest.mark.timeout(900)
@@ -126,7 +127,7 @@ def test_the_commands_of_the_readme_answer(finished: Checkout) -> None:
     lineage = finished.dhs("lineage", "completeness").stdout
     for part in ("checkpoint demo1", "table manifest", "sweeps in data/survey/sweeps", "commit"):
         assert part in lineage
-    ranked = finished.dhs("candidates", "--top", "3").stdout
+    ranked = finished.dhs("discoveries", "--top", "3").stdout
     assert len(re.findall(r"https://www\.legacysurvey\.org/viewer\?ra=[\d.]+&dec=-?[\d.]+&", ranked)) == 3
     assert finished.dhs("verify", "--deep").returncode == 0
 
@@ -162,18 +163,18 @@ def test_the_share_of_lenses_behind_a_probability_is_what_the_checkpoint_recorde
 ) -> None:
     monkeypatch.chdir(finished.folder)
     context = RunContext("report", None, params.survey(), params.root())
-    assert reporting.lens_share(context, "demo1") == (0.3, "set by its sampler")
-    card = reporting.read_card(context.root.checkpoints("demo1"))
+    assert report_inputs.lens_share(context, "demo1") == (0.3, "set by its sampler")
+    card = report_inputs.read_card(context.root.checkpoints("demo1"))
     loop = card.config.loop.model_copy(update={"positive_fraction": 0.0})
     config = card.config.model_copy(update={"loop": loop})
-    monkeypatch.setattr(reporting, "read_card", lambda _: card.model_copy(update={"config": config}))
+    monkeypatch.setattr(report_inputs, "read_card", lambda _: card.model_copy(update={"config": config}))
     manifest = delta.read(context.root, "manifest", slices=[card.manifest_id]).to_pandas()
     natural = manifest[manifest.split == "train"].label.mean()
     assert 0.05 < natural < 0.3
-    assert reporting.lens_share(context, "demo1") == (pytest.approx(natural), "as in its training split")
+    assert report_inputs.lens_share(context, "demo1") == (pytest.approx(natural), "as in its training split")
     other = {"config": config, "manifest_fingerprint": "0"}
-    monkeypatch.setattr(reporting, "read_card", lambda _: card.model_copy(update=other))
-    assert reporting.lens_share(context, "demo1") == (None, "")
+    monkeypatch.setattr(report_inputs, "read_card", lambda _: card.model_copy(update=other))
+    assert report_inputs.lens_share(context, "demo1") == (None, "")
 
 
 _THEIR_FINDER = """
@@ -225,7 +226,7 @@ def test_somebody_elses_finder_is_audited_like_ours_and_forgotten(
     assert (
         f"its run is not complete (missing: a complete {root.grid('theirs')}); `dvc repro` completes it" in caplog.text
     )
-    stopped = copy.dhs("run", "scores", "--generation", "theirs", check=False)
+    stopped = copy.dhs("run", "ingest", "--generation", "theirs", check=False)
     assert "the grid of theirs is missing" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     copy.dhs("forget", "theirs")

@@ -10,22 +10,23 @@ import pytest
 from numpy.typing import NDArray
 
 from injection.config import GridParams
-from injection.grid import plan
-from injection.stream import Sized, batches, run_batch
+from injection.experiment.grid import plan
+from injection.experiment.stream import Sized, batches, run_batch
 from lake.errors import DataError
-from lake.stamps import StampStore
-from pipeline import foreign, params
-from pipeline.context import RunContext
-from pipeline.hosts import host_table, stamp_loader
-from pipeline.injected import populations
-from pipeline.scoring import score_rows
+from lake.store.stamps import StampStore
+from pipeline.experiment.hosts import host_table, stamp_loader
+from pipeline.experiment.injected import populations
+from pipeline.experiment.scoring import score_rows
+from pipeline.project import params
+from pipeline.project.context import RunContext
+from pipeline.verbs import foreign
 from tests.pipeline.checkout import Checkout
 
 
 class SeesConditions:
     """Answers what it is told of the observing conditions."""
 
-    name, scorer_id, stamp_pixels = "sees", "sees", 101
+    name, checkpoint_id, stamp_pixels = "sees", "sees", 101
 
     def __init__(self, *conditions: str) -> None:
         self.conditions = conditions

@@ -19,9 +19,9 @@ def test_imports_are_followed_and_tables_by_name(tmp_path: Path) -> None:
         {
             "pipeline/stages/pool.py": "from etl import pool\nTABLE = 'gates'\n",
             "etl/__init__.py": "",
-            "etl/pool.py": "def f():\n    from lake.hashing import g\n    'experiments'\n",
+            "etl/catalogues/pool.py": "def f():\n    from lake.hashing import g\n    'experiments'\n",
             "lake/__init__.py": "",
-            "lake/hashing.py": "import lake.errors\nfrom typing import TYPE_CHECKING\n"
+            "lake/sky/hashing.py": "import lake.errors\nfrom typing import TYPE_CHECKING\n"
             "if TYPE_CHECKING:\n    import lake.unused\n",
             "lake/errors.py": "",
             "lake/unused.py": "",
@@ -30,8 +30,8 @@ def test_imports_are_followed_and_tables_by_name(tmp_path: Path) -> None:
         },
     )
     assert stage_files(root, "pool") == [
-        "etl/pool.py",
-        "lake/hashing.py",
+        "etl/catalogues/pool.py",
+        "lake/sky/hashing.py",
         "lake/tables/gates.py",
         "pipeline/stages/pool.py",
     ]

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from pipeline.cli import dhs
 from pipeline.commands.emr import cards_of
-from pipeline.params import _overlaid
+from pipeline.project.params import _overlaid
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -19,15 +19,15 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def test_cards_come_from_the_wiring() -> None:
     wiring = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())
     assert "tractor_pool" in cards_of(wiring, "pool", None)
-    assert "injections.gen1" in cards_of(wiring, "scores", "gen1")
+    assert "injections.gen1" in cards_of(wiring, "ingest", "gen1")
     assert not [name for name in cards_of(wiring, "pool", None) if "pin" in name]
 
 
 def test_limits_reach_the_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import etl.emr
+    from etl.emr import submission
 
     seen: list[Any] = []
-    monkeypatch.setattr(etl.emr, "submit", lambda *arguments: seen.append(arguments) or ["tractor_pool.json"])
+    monkeypatch.setattr(submission, "submit", lambda *arguments: seen.append(arguments) or ["tractor_pool.json"])
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dvc.yaml").write_text((REPOSITORY / "dvc.yaml").read_text())
     (tmp_path / "params").symlink_to(REPOSITORY / "params")

@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.table import Table
 
-from lake import delta, tables
+from lake import tables
 from lake.errors import ParameterError
 from lake.root import DataRoot
-from pipeline.export import deliver
+from lake.store import delta
+from pipeline.verbs.export import deliver
 from tests.pipeline.checkout import Checkout
 
 NOON = dt.datetime(2026, 1, 2, 12, 0, 0, 6, tzinfo=dt.UTC)

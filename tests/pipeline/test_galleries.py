@@ -7,10 +7,10 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from lake.stamps import StampStore
-from pipeline import params
-from pipeline.galleries import errors
-from pipeline.results import shown_first
+from lake.store.stamps import StampStore
+from pipeline.project import params
+from pipeline.reporting.galleries import errors
+from pipeline.reporting.results import shown_first
 
 
 class _Blank:

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lake import delta
 from lake.errors import ParameterError
 from lake.root import DataRoot
-from modeling.card import read_card
+from lake.store import delta
 from modeling.config import generations, resolve_generation
-from pipeline import params
-from pipeline.generations import enlist
-from pipeline.results import contamination
-from pipeline.scoring import seen_by
+from modeling.scoring.card import read_card
+from pipeline.experiment.scoring import seen_by
+from pipeline.project import params
+from pipeline.project.generations import enlist
+from pipeline.reporting.results import contamination
 from tests.pipeline.checkout import PROJECT, Checkout
 
 MADE = ("audit_70_15_15", "parity_70_30")

@@ -14,9 +14,9 @@ from astropy.coordinates import SkyCoord
 
 from lake.errors import DataError
 from lake.root import DataRoot
-from lake.stamps import shard_name, write_shard
-from lake.survey import PIXEL_SCALE_ARCSEC
-from pipeline.hosts import host_table, without_listed
+from lake.sky.survey import PIXEL_SCALE_ARCSEC
+from lake.store.stamps import shard_name, write_shard
+from pipeline.experiment.hosts import host_table, without_listed
 from tests.etl.survey_files import SPLIT
 
 PIXELS = 101

@@ -16,20 +16,21 @@ from click.testing import CliRunner
 from matplotlib.image import imread
 from scipy.integrate import quad
 
-from injection.banks import write_bank
-from injection.grid import plan
-from injection.hosts import Hosts
-from injection.realsources import BankSources
-from injection.stream import run_batch
+from injection.experiment.grid import plan
+from injection.experiment.hosts import Hosts
+from injection.experiment.stream import run_batch
+from injection.galaxies.banks import write_bank
+from injection.galaxies.realsources import BankSources
 from lake.errors import DarkHaloError, DataError
-from lake.npz import write_npz
-from pipeline import cli, params
-from pipeline.foreign import scored_examples
-from pipeline.hostsets import one_cell
-from pipeline.injecting import Choice, Setting
-from pipeline.pixels import draw_pixels
-from pipeline.rendering import Wanted, cropped, examples, label, render_sheet
+from lake.files.npz import write_npz
+from pipeline import cli
+from pipeline.experiment.hostsets import one_cell
+from pipeline.experiment.injecting import Choice, Setting
+from pipeline.experiment.pixels import draw_pixels
+from pipeline.project import params
 from pipeline.stages.grid import fill
+from pipeline.verbs.foreign import scored_examples
+from pipeline.verbs.rendering import Wanted, cropped, examples, label, render_sheet
 from tests.injection.scenes import gaussian_bank
 from tests.pipeline import finders
 from tests.pipeline.checkout import PROJECT

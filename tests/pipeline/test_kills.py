@@ -82,17 +82,17 @@ def test_grid_killed_in_a_batch(finished: Checkout, twin: Callable[[], Checkout]
     work = copy.folder / "data" / "work" / "grid"
     copy.kill_when(("run", "grid", "--generation", "demo1"), lambda: any(work.glob("*/batch-*.parquet")))
     copy.dhs("run", "grid", "--generation", "demo1")
-    copy.dhs("run", "scores", "--generation", "demo1")
+    copy.dhs("run", "ingest", "--generation", "demo1")
     assert copy.cards() == finished.cards()
 
 
 def test_scores_killed_between_commit_and_card(finished: Checkout, twin: Callable[[], Checkout]) -> None:
     copy = twin()
-    copy.forget(outs(finished, "scores", "demo1"))
+    copy.forget(outs(finished, "ingest", "demo1"))
     log = copy.folder / "data" / "lake" / "injections" / "_delta_log"
-    copy.kill_when(("run", "scores", "--generation", "demo1"), grown(log, "*.json", listing(log, "*.json")))
+    copy.kill_when(("run", "ingest", "--generation", "demo1"), grown(log, "*.json", listing(log, "*.json")))
     assert not (copy.folder / "data" / "cards" / "injections.demo1.json").exists()
-    copy.dhs("run", "scores", "--generation", "demo1")
+    copy.dhs("run", "ingest", "--generation", "demo1")
     assert copy.cards() == finished.cards()
 
 

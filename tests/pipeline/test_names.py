@@ -15,8 +15,9 @@ from click.testing import CliRunner
 from lake.errors import ParameterError
 from lake.names import checked_name
 from lake.root import DataRoot
-from pipeline import params, wiring
+from pipeline import wiring
 from pipeline.cli import dhs
+from pipeline.project import params
 from tests.pipeline.checkout import PROJECT
 
 SHELL_WORDS = ("x;touch hacked", "$(touch hacked)", "`touch hacked`", "a\ntouch hacked", "'; touch hacked; '")
@@ -85,7 +86,7 @@ def test_dhs_run_refuses_the_name_that_dvc_gives_it(project: Path) -> None:
 
 
 def test_no_command_holds_what_params_yaml_says() -> None:
-    assert set(PER_FINDER) >= {"train", "evaluate", "grid", "scores", "completeness", "diagnose"}
+    assert set(PER_FINDER) >= {"train", "evaluate", "grid", "ingest", "completeness", "diagnose"}
     for name, body in wiring.stages(PROJECT).items():
         assert "${" not in body["cmd"], f"stage {name} gives a parameter to the shell"
 

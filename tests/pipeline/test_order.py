@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from lake import delta
 from lake.root import DataRoot
+from lake.store import delta
 from pipeline.stage import run_stage
 from tests.lake.test_delta import gate, write
 from tests.pipeline.checkout import Checkout

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from lake.errors import ParameterError
-from pipeline import params
+from pipeline.project import params
 
 
 @pytest.fixture

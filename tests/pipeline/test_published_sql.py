@@ -14,14 +14,15 @@ import pyarrow as pa
 import pytest
 
 import lake
-from etl.query import sql
-from lake import cards, delta, tables
-from lake.query import query
+from etl.tables.query import sql
+from lake import tables
 from lake.root import DataRoot
+from lake.store import cards, delta
+from lake.store.query import query
 from pipeline.cli import dhs
-from pipeline.foreign import question
-from pipeline.lineage import tree
-from pipeline.reproduce import closing_words
+from pipeline.verbs.foreign import question
+from pipeline.verbs.lineage import tree
+from pipeline.verbs.reproduce import closing_words
 from tests.pipeline.checkout import PROJECT, Checkout
 
 pytestmark = pytest.mark.timeout(900)

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pytest
 
-from lake import delta
 from lake.root import DataRoot
+from lake.store import delta
 from tests.pipeline.checkout import Checkout
 
 pytestmark = pytest.mark.timeout(900)

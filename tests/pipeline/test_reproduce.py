@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from lake.errors import DarkHaloError, DataError
-from pipeline.reproduce import forget_dead_locks, reproduce
+from pipeline.verbs.reproduce import forget_dead_locks, reproduce
 from tests.pipeline.checkout import PROJECT
 
 

@@ -11,15 +11,15 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from lake.errors import ParameterError
-from lake.npz import write_npz
+from lake.files.npz import write_npz
 from lake.root import DataRoot
-from pipeline import foreign
 from pipeline.cli import dhs
+from pipeline.verbs import foreign
 from tests.etl.survey_files import params
 
 
 @pytest.mark.parametrize(("name", "said"), [("a.txt", "a file ending in"), ("no/a.csv", "a file in a folder")])
-@pytest.mark.parametrize("command", [["score", "{here}", "--generation", "x"], ["query", "select 1"], ["candidates"]])
+@pytest.mark.parametrize("command", [["score", "{here}", "--generation", "x"], ["query", "select 1"], ["discoveries"]])
 def test_a_file_that_cannot_be_written_is_refused_before_the_work(
     tmp_path: Path, command: list[str], name: str, said: str
 ) -> None:

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from lake.errors import DataError, ParameterError
-from modeling.card import FINDER
-from pipeline.audit import TrainedOn
-from pipeline.scoring import seen_by
-from pipeline.trainedon import LISTED, csv_text, read_listed, seen
+from modeling.scoring.card import FINDER
+from pipeline.experiment.scoring import seen_by
+from pipeline.experiment.trainedon import LISTED, csv_text, read_listed, seen
+from pipeline.verbs.audit import TrainedOn
 
 ARCSEC = 1 / 3600
 ROWS = pa.table(

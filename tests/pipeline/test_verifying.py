@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from lake.root import DataRoot
-from pipeline import seal, verifying
+from pipeline.project import seal
 from pipeline.stage import run_stage
+from pipeline.verbs import verifying
 from tests.pipeline.checkout import Checkout
 
 

@@ -1,0 +1,250 @@
+"""Generations side by side: their metrics, and paired tests on the same objects and the same injections."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.records import Measure, Outcome
+from analysis.reporting.thresholds import completeness_words, marginal_row, points
+from analysis.reporting.views import NOT_MEASURABLE
+from analysis.statistics import roc
+from analysis.statistics.intervals import TABLE_LEVEL, clopper_pearson
+from lake.errors import DataError
+
+INDISTINGUISHABLE = "indistinguishable"
+_FEWEST_HOSTS = 2
+_RESAMPLES = 1000
+HEADLINES = (
+    "auc",
+    "trivial/auc",
+    "trivial/recall_gain/",
+    "tpr_at_fpr/",
+    "fpr/",
+    "recall/tier_A/",
+    "partial_auc/1e-1/mcclish",
+    "partial_auc/1e-2/mcclish",
+    "calibration/ece",
+    "calibration/ece_above_0.01",
+    "calibration/cox_slope",
+    "calibration/saturated_share",
+)
+"""Names of measures; a name that ends in a slash matches all that begin with it."""
+
+
+@dataclass(frozen=True)
+class Fixing:
+    """The negatives that fixed a derived threshold of two models: probabilities of the same galaxies in one order."""
+
+    probability_a: np.ndarray
+    probability_b: np.ndarray
+    target_fpr: float
+
+    def thresholds(self, resample: np.ndarray) -> tuple[float, float]:
+        """Both thresholds of a resample (indices) of the negatives."""
+        rank = int(np.floor(self.target_fpr * len(resample) + 1e-9))
+        place = len(resample) - 1 - rank
+        first, second = self.probability_a[resample], self.probability_b[resample]
+        return float(np.partition(first, place)[place]), float(np.partition(second, place)[place])
+
+
+@dataclass(frozen=True)
+class PairedCompleteness:
+    """Difference in completeness of two models on the same injections."""
+
+    n: int
+    hosts: int
+    detected_a: int
+    detected_b: int
+    only_a: int
+    only_b: int
+    difference: float
+    """Completeness of b minus that of a."""
+    low: float
+    high: float
+    """95 % interval, hosts (and negatives behind derived thresholds) as the sampling units; NaN with one host."""
+    standard_error: float
+    """Of hosts and, where the thresholds are derived, of the negatives that fixed them."""
+    mcnemar_p: float
+    """Exact McNemar test; it takes injections as independent and thresholds as exact, which makes it optimistic."""
+
+    @property
+    def indistinguishable(self) -> bool:
+        """Whether the difference is below two standard errors, its interval contains 0, or neither is known."""
+        small = not abs(self.difference) >= 2.0 * self.standard_error
+        return small or not (self.low > 0.0 or self.high < 0.0)
+
+
+def comparison(measures: Mapping[str, pd.DataFrame], names: tuple[str, ...] = HEADLINES) -> pd.DataFrame:
+    """One row per metric, one column per generation (`value [low, high]`), from rows of `diagnostics`."""
+    known = list(dict.fromkeys(name for frame in measures.values() for name in frame["name"]))
+    wanted = [n for name in names for n in ([k for k in known if k.startswith(name)] if name.endswith("/") else [name])]
+    rows = []
+    for name in wanted:
+        row = {"metric": name}
+        for generation, frame in measures.items():
+            found = frame[frame["name"] == name]
+            row[generation] = _text(found.iloc[0]) if len(found) else "not measured"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def completeness_comparison(
+    completeness: Mapping[str, pd.DataFrame], thresholds: Mapping[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """One row per threshold, one column per generation: completeness with the false-positive rate of its threshold.
+
+    From rows of `completeness` (one grid each) and of `thresholds`; a completeness that is not shown is a reason.
+    """
+    named = {generation: points(frame) for generation, frame in thresholds.items()}
+    rows = []
+    for threshold_id in dict.fromkeys(name for known in named.values() for name in known):
+        row = {"metric": f"completeness/{threshold_id}"}
+        for generation, known in named.items():
+            marginal = marginal_row(completeness[generation], threshold_id)
+            row[generation] = completeness_words(marginal, known.get(threshold_id)).replace("\u00a0", " ")
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def paired_auc_tests(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Paired DeLong test of every pair of generations; frames have `galaxy_id`, `label`, `score` of the same split.
+
+    Only objects that both scored are compared, and their number is given. A difference below two standard errors is
+    called indistinguishable, whatever its sign.
+    """
+    return pd.DataFrame([_auc_row(a, b, scores[a], scores[b]) for a, b in itertools.combinations(scores, 2)])
+
+
+def paired_completeness(
+    a: pd.DataFrame, b: pd.DataFrame, threshold_a: float, threshold_b: float, fixing: Fixing | None = None
+) -> PairedCompleteness:
+    """Two models on one grid: frames have `grid_id`, `injection_id`, `galaxy_id` (host), `status`, `probability`.
+
+    Injections that either model could not score are left out of both. Derived thresholds come with the negatives that
+    fixed them: their uncertainty is then part of the interval.
+    """
+    grids = set(a["grid_id"]) | set(b["grid_id"])
+    if len(grids) != 1:
+        raise DataError(f"completeness of different grids cannot be paired: {', '.join(sorted(grids))}")
+    columns = ["injection_id", "galaxy_id", "probability"]
+    both = a.loc[a["status"] == "scored", columns].merge(
+        b.loc[b["status"] == "scored", ["injection_id", "probability"]],
+        how="inner",
+        on="injection_id",
+        suffixes=("_a", "_b"),
+        validate="one_to_one",
+    )
+    if both.empty:
+        raise DataError("the two models share no scored injection")
+    hit_a, hit_b = both["probability_a"] > threshold_a, both["probability_b"] > threshold_b
+    change = hit_b.astype(float) - hit_a.astype(float)
+    difference, error, hosts = _clustered_mean(change.to_numpy(), both["galaxy_id"].to_numpy())
+    if fixing is not None:
+        error = float(np.hypot(error, _threshold_error(both, fixing)))
+    low, high = _change_interval(difference, error, hosts)
+    if error == 0.0 and difference != 0.0:  # all hosts change alike: as sure as a sign test of so many
+        error = abs(difference) / float(stats.norm.isf(0.5**hosts))
+    only_a, only_b = int((hit_a & ~hit_b).sum()), int((hit_b & ~hit_a).sum())
+    discordant = only_a + only_b
+    return PairedCompleteness(
+        n=len(both),
+        hosts=hosts,
+        detected_a=int(hit_a.sum()),
+        detected_b=int(hit_b.sum()),
+        only_a=only_a,
+        only_b=only_b,
+        difference=difference,
+        low=low,
+        high=high,
+        standard_error=error,
+        mcnemar_p=float(stats.binomtest(only_b, discordant, 0.5).pvalue) if discordant else 1.0,
+    )
+
+
+def comparison_outcome(tests: pd.DataFrame) -> Outcome:
+    """Rows of `diagnostics` for the paired AUC tests."""
+    return Outcome("comparison", tuple(_measures(tests)))
+
+
+def _measures(tests: pd.DataFrame) -> Iterator[Measure]:
+    for row in tests.to_dict("records"):
+        name = f"paired_auc/{row['a']}_to_{row['b']}"
+        n = int(row["objects"])
+        yield Measure(name, row["difference"], row["low"], row["high"], n, "", f"paired DeLong; {row['verdict']}")
+        yield Measure(f"{name}/p", row["p_value"], n=n, method="paired DeLong, two-sided")
+
+
+def _auc_row(a: str, b: str, first: pd.DataFrame, second: pd.DataFrame) -> dict[str, object]:
+    both = first[["galaxy_id", "label", "score"]].merge(
+        second[["galaxy_id", "label", "score"]],
+        how="inner",
+        on="galaxy_id",
+        suffixes=("_a", "_b"),
+        validate="one_to_one",
+    )
+    if (both["label_a"] != both["label_b"]).any():
+        raise DataError(f"{a} and {b} disagree on the label of a galaxy: they were scored on different manifests")
+    test = roc.delong_paired(both["label_a"], both["score_a"], both["score_b"], TABLE_LEVEL)
+    verdict = INDISTINGUISHABLE if test.indistinguishable else (f"{b} better" if test.difference > 0 else f"{a} better")
+    return {
+        "a": a,
+        "b": b,
+        "auc_a": test.auc_a,
+        "auc_b": test.auc_b,
+        "difference": test.difference,
+        "standard_error": test.standard_error,
+        "low": test.low,
+        "high": test.high,
+        "z": test.z,
+        "p_value": test.p_value,
+        "objects": len(both),
+        "left_out": len(first) + len(second) - 2 * len(both),
+        "verdict": verdict,
+    }
+
+
+def _threshold_error(both: pd.DataFrame, fixing: Fixing) -> float:
+    """Standard error of the difference from the thresholds alone: both of each resample of the shared negatives."""
+    rng = np.random.default_rng(len(both))
+    first, second = (np.sort(both[f"probability_{side}"].to_numpy(float)) for side in "ab")
+    changes = []
+    for _ in range(_RESAMPLES):
+        cut_a, cut_b = fixing.thresholds(rng.integers(len(fixing.probability_a), size=len(fixing.probability_a)))
+        changes.append(np.searchsorted(first, cut_a, side="right") - np.searchsorted(second, cut_b, side="right"))
+    return float(np.std(changes, ddof=1)) / len(both)
+
+
+def _clustered_mean(values: np.ndarray, clusters: np.ndarray) -> tuple[float, float, int]:
+    codes = np.unique(clusters, return_inverse=True)[1]
+    total, count = np.bincount(codes, values), np.bincount(codes)
+    n, m = len(values), len(count)
+    scatter = float(np.sum((total * n - total.sum() * count) ** 2))  # of whole numbers: 0 where all hosts agree
+    error = float(np.sqrt(m / (m - 1) * scatter)) / n**2 if m > 1 else float("nan")
+    return float(values.mean()), error, m
+
+
+def _change_interval(difference: float, error: float, hosts: int) -> tuple[float, float]:
+    """Student's t over hosts; if all hosts agree, Clopper-Pearson for as many trials as there are hosts."""
+    if hosts < _FEWEST_HOSTS:
+        return float("nan"), float("nan")
+    if error == 0.0:
+        bounds = clopper_pearson(abs(difference) * hosts, hosts, TABLE_LEVEL)
+        low, high = float(bounds.low[0]), float(bounds.high[0])
+        return (-high, high) if difference == 0.0 else (low, high) if difference > 0.0 else (-high, -low)
+    half = float(stats.t.isf((1.0 - TABLE_LEVEL) / 2.0, hosts - 1)) * error
+    return max(difference - half, -1.0), min(difference + half, 1.0)
+
+
+def _text(row: pd.Series) -> str:
+    if pd.isna(row["value"]):
+        method = str(row.get("method"))
+        return method if method.startswith(NOT_MEASURABLE) else "not defined"
+    if pd.isna(row["low"]):
+        return f"{row['value']:.4f}"
+    return f"{row['value']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"

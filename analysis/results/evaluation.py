@@ -1,0 +1,224 @@
+"""Everything the evaluate stage measures on one model's scores of one split."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.config import EvaluateParams
+from analysis.records import Gate, Measure, Outcome, seen_gate
+from analysis.statistics import calibration as cal
+from analysis.statistics import roc
+from analysis.statistics.bootstrap import resample_ranking
+from analysis.statistics.intervals import TABLE_LEVEL, clopper_pearson
+from analysis.statistics.operating import (
+    fpr_at_tpr,
+    fpr_name,
+    not_measurable,
+    precision_at,
+    recall_at,
+    threshold_at_fpr,
+    tied,
+)
+from analysis.statistics.thresholds import Threshold
+from analysis.statistics.uncertain import fpr_interval, tpr_interval
+from lake.errors import DataError
+from lake.sky.survey import depth_mag_from_psfdepth
+
+STRATA = ("type_bin", "nobs_z_bin", "psf_bin", "depth_bin", "pool", "confuser_category", "tier")
+_DELONG = "DeLong, interval on the logit scale"
+_JOINT = "Jeffreys, mixed over the bootstrap distribution of the threshold"
+
+
+def evaluate(
+    objects: pd.DataFrame, thresholds: Sequence[Threshold], params: EvaluateParams, rng: np.random.Generator
+) -> Outcome:
+    """Measure one model on one split, at thresholds fixed on other objects.
+
+    `objects`: one row per valid scored cut-out with `label` (0/1), `score` (logit), `probability`; optionally
+    `seen_in_training` and any of `STRATA`. Curves for figures come back in `arrays` (`roc`, `reliability`).
+    """
+    needed = {"label", "score", "probability"} - set(objects.columns)
+    if needed:
+        raise DataError(f"evaluation needs the columns {', '.join(sorted(needed))}")
+    labels, scores = objects["label"].to_numpy(), objects["score"].to_numpy(float)
+    curve = cal.reliability(labels, objects["probability"], params.calibration_bins, TABLE_LEVEL)
+    measures = [
+        *_ranking(labels, scores, params, rng),
+        *_at_thresholds(objects, thresholds),
+        *_calibration(objects, curve, params),
+        *_strata(objects, params),
+    ]
+    arrays = {"roc": roc.roc_curve(labels, scores), "reliability": curve}
+    return Outcome("evaluation", tuple(measures), tuple(_contamination(objects)), arrays)
+
+
+def with_bins(objects: pd.DataFrame, quantiles: int) -> pd.DataFrame:
+    """Add `psf_bin` (arcsec) and `depth_bin` (5-sigma mag) from psfsize_r and psfdepth_r: bins of equal numbers."""
+    rows = objects.copy()
+    if "psfsize_r" in rows.columns:
+        rows["psf_bin"] = _quantile_bins(rows["psfsize_r"].to_numpy(float), quantiles)
+    if "psfdepth_r" in rows.columns:
+        rows["depth_bin"] = _quantile_bins(depth_mag_from_psfdepth(rows["psfdepth_r"].to_numpy(float)), quantiles)
+    return rows
+
+
+def _quantile_bins(values: np.ndarray, quantiles: int) -> np.ndarray:
+    """Names `low-high` of bins of equal numbers; None where the value is missing."""
+    names = np.full(len(values), None, dtype=object)
+    known = np.isfinite(values)
+    if known.any():
+        edges = np.unique(np.quantile(values[known], np.linspace(0.0, 1.0, quantiles + 1)))
+        index = np.clip(np.searchsorted(edges, values[known], side="right") - 1, 0, max(len(edges) - 2, 0))
+        ends = np.append(edges, edges[-1])
+        names[known] = [f"{ends[i]:.2f}-{ends[i + 1]:.2f}" for i in index]
+    return names
+
+
+def _ranking(
+    labels: np.ndarray, scores: np.ndarray, params: EvaluateParams, rng: np.random.Generator
+) -> Iterator[Measure]:
+    area = roc.delong(labels, scores, TABLE_LEVEL)
+    n = len(labels)
+    yield Measure("auc", area.auc, area.low, area.high, n, "", _DELONG)
+    yield Measure("auc/standard_error", area.standard_error, n=n, method="DeLong")
+    yield Measure("positives", float(area.positives), n=n)
+    yield Measure("negatives", float(area.negatives), n=n)
+    yield from _at_rates(labels, scores, params)
+    yield from _partial_areas(labels, scores, params, rng)
+
+
+def _at_rates(labels: np.ndarray, scores: np.ndarray, params: EvaluateParams) -> Iterator[Measure]:
+    """The ROC at the requested rates; its thresholds are those of this sample and have no names."""
+    positives, negatives = scores[labels == 1], scores[labels == 0]
+    for fpr in params.fpr_points:
+        name = f"tpr_at_fpr/{fpr:g}"
+        if refusal := not_measurable(len(negatives), fpr):
+            yield Measure(name, math.nan, n=len(positives), method=refusal)
+            continue
+        point = threshold_at_fpr(negatives, fpr, TABLE_LEVEL)
+        if refusal := tied(point):
+            yield Measure(name, math.nan, n=len(positives), method=refusal)
+            continue
+        hit, of = recall_at(positives, point.threshold)
+        low, high = tpr_interval(positives, negatives, fpr, TABLE_LEVEL)
+        yield Measure(
+            name, hit / of, low, high, of, "", f"{_JOINT}; FPR of the curve at that point {point.reached_fpr:.2e}"
+        )
+    rate, _ = fpr_at_tpr(positives, negatives, params.tpr_point)
+    low, high = fpr_interval(positives, negatives, params.tpr_point, TABLE_LEVEL)
+    yield Measure(f"fpr_at_tpr/{params.tpr_point:g}", rate, low, high, len(negatives), "", _JOINT)
+
+
+def _partial_areas(
+    labels: np.ndarray, scores: np.ndarray, params: EvaluateParams, rng: np.random.Generator
+) -> Iterator[Measure]:
+    negatives = int((labels == 0).sum())
+    draws = resample_ranking(labels, scores, params.partial_auc_fprs, params.bootstrap_replicates, rng)
+    how = f"McClish 1989; stratified bootstrap, {params.bootstrap_replicates} resamples"
+    for limit in params.partial_auc_fprs:
+        part = roc.partial_auc(labels, scores, limit)
+        low, high = draws.interval(draws.partial_auc[limit], TABLE_LEVEL)
+        name = f"partial_auc/{fpr_name(limit)[3:]}"
+        if refusal := not_measurable(negatives, limit):
+            yield from (
+                Measure(f"{name}/{kind}", math.nan, n=len(labels), method=refusal) for kind in ("mcclish", "raw")
+            )
+            continue
+        yield Measure(f"{name}/mcclish", part.standardised, low, high, len(labels), "", how)
+        yield Measure(f"{name}/raw", part.raw, n=len(labels), method="area up to that FPR")
+
+
+def _at_thresholds(objects: pd.DataFrame, thresholds: Sequence[Threshold]) -> Iterator[Measure]:
+    positive = objects.loc[objects["label"] == 1]
+    negative = objects.loc[objects["label"] == 0, "probability"]
+    groups = {"recall": positive}
+    if "tier" in positive.columns:
+        groups |= {f"recall/tier_{tier!s}": group for tier, group in positive.groupby("tier")}
+    for point in thresholds:
+        name = point.threshold_id
+        if not point.measurable:
+            for what in ("threshold", "fpr", "precision", *groups):
+                yield Measure(f"{what}/{name}", math.nan, n=point.negatives, method=point.refusal)
+            continue
+        yield Measure(
+            f"threshold/{name}", point.threshold, n=point.negatives, method="on the probability, selected above"
+        )
+        yield _share(f"fpr/{name}", point.test_above or 0, point.test_negatives)
+        yield _share(f"precision/{name}", *precision_at(positive["probability"], negative, point.threshold))
+        for what, group in groups.items():
+            yield _share(f"{what}/{name}", *recall_at(group["probability"], point.threshold))
+
+
+def _calibration(objects: pd.DataFrame, curve: cal.Reliability, params: EvaluateParams) -> Iterator[Measure]:
+    y, p = objects["label"].to_numpy(float), objects["probability"].to_numpy(float)
+    n, bins = len(y), f"{params.calibration_bins} equal-width bins"
+    brier, skill = cal.brier(y, p)
+    nll, nll_skill = cal.log_loss(y, p)
+    slope, intercept = cal.cox(y, p)
+    adaptive = cal.adaptive_reliability(y, p, params.calibration_bins, TABLE_LEVEL)
+    values = {
+        "ece": (cal.expected_calibration_error(curve), bins),
+        "mce": (cal.maximum_calibration_error(curve), bins),
+        "ece_adaptive": (cal.expected_calibration_error(adaptive), "bins of equal numbers"),
+        "ece_positive_class": (cal.positive_calibration_error(curve), f"{bins}, weighted by positives"),
+        "mce_positive_class": (cal.positive_maximum_error(curve), f"{bins} that hold a positive"),
+        "brier": (brier, ""),
+        "brier_skill": (skill, "against the base rate"),
+        "log_loss": (nll, "nats per object"),
+        "log_loss_skill": (nll_skill, "against the base rate"),
+        "cox_slope": (slope, "1 is calibrated, below 1 overconfident"),
+        "cox_intercept": (intercept, "0 is calibrated"),
+        "expected_over_observed": (float(p.sum() / y.sum()) if y.sum() else math.nan, "sum of p over positives"),
+        "saturated_share": (
+            cal.saturated_share(p, params.saturated_below, params.saturated_above),
+            f"p < {params.saturated_below:g} or > {params.saturated_above:g}",
+        ),
+    }
+    for name, (value, method) in values.items():
+        yield Measure(f"calibration/{name}", value, n=n, method=method)
+    inside_y, inside_p = cal.region(y, p, params.positive_region_above)
+    if len(inside_y):
+        inside = cal.reliability(inside_y, inside_p, params.calibration_bins, TABLE_LEVEL)
+        name = f"calibration/ece_above_{params.positive_region_above:g}"
+        yield Measure(name, cal.expected_calibration_error(inside), n=len(inside_y), method=bins)
+
+
+def _strata(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:
+    for column in STRATA:
+        if column not in objects.columns:
+            continue
+        for value, group in objects.groupby(column, observed=True):
+            yield from _stratum(f"stratum/{column}/{value}", group, params)
+
+
+def _stratum(name: str, group: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:
+    positives = int((group["label"] == 1).sum())
+    negatives = len(group) - positives
+    yield Measure(f"{name}/positives", float(positives), n=len(group))
+    yield Measure(f"{name}/negatives", float(negatives), n=len(group))
+    if min(positives, negatives) >= params.min_stratum_positives:
+        area = roc.delong(group["label"], group["score"], TABLE_LEVEL)
+        yield Measure(f"{name}/auc", area.auc, area.low, area.high, len(group), "", _DELONG)
+    for threshold in params.probability_thresholds:
+        for label, what in ((1, "recall"), (0, "fpr")):
+            chosen = group.loc[group["label"] == label, "probability"]
+            if len(chosen):
+                yield _share(f"{name}/{what}/p{threshold:g}", *recall_at(chosen, threshold))
+
+
+def _share(name: str, hit: int, of: int) -> Measure:
+    if of == 0:
+        return Measure(name, math.nan, n=0, method="no objects")
+    low, high = clopper_pearson(hit, of, TABLE_LEVEL)
+    return Measure(name, hit / of, float(low[0]), float(high[0]), of, "", "Clopper-Pearson")
+
+
+def _contamination(objects: pd.DataFrame) -> Iterator[Gate]:
+    rule = "no scored object was trained or selected on by the model or an ancestor"
+    if "seen_in_training" not in objects.columns:
+        return
+    yield seen_gate("untouched_test_set", objects["seen_in_training"], rule)

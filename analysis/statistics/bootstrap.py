@@ -1,0 +1,96 @@
+"""Bootstrap of ranking metrics by weights on the sorted scores: stratified by class, or by cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.statistics.roc import labelled, partial_auc_of_curve
+
+Floats = NDArray[np.float64]
+_CELLS = 4_000_000
+"""Weights held at once (32 MB)."""
+
+
+@dataclass(frozen=True)
+class RankingReplicates:
+    """Bootstrap replicates, one row each."""
+
+    auc: Floats
+    partial_auc: dict[float, Floats]
+    """McClish-standardised."""
+
+    def interval(self, values: Floats, level: float) -> tuple[float, float]:
+        """Percentile interval of one of the metrics; NaN if all replicates agree, which carries no information."""
+        tail = (1.0 - level) / 2.0
+        low, high = np.nanquantile(values, [tail, 1.0 - tail])
+        return (float(low), float(high)) if low < high else (float("nan"), float("nan"))
+
+
+def resample_ranking(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    partial_fprs: tuple[float, ...],
+    replicates: int,
+    rng: np.random.Generator,
+    clusters: ArrayLike | None = None,
+) -> RankingReplicates:
+    """Replicates of AUC and partial AUC.
+
+    Without `clusters` positives and negatives are resampled separately (stratified); with them, whole clusters are
+    drawn (HEALPix pixels, hosts), for scores that are correlated within a cluster.
+    """
+    labelled(labels, scores)
+    y, s = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    _, group = np.unique(-s, return_inverse=True)
+    area, partial = [], []
+    for weights in _weights(y, clusters, replicates, rng):
+        positive, negative = _by_group(weights, y == 1, group), _by_group(weights, y == 0, group)
+        for row in range(len(weights)):
+            a, p = _metrics(positive[row], negative[row], partial_fprs)
+            area.append(a)
+            partial.append(p)
+    return RankingReplicates(
+        np.array(area),
+        dict(zip(partial_fprs, np.array(partial).reshape(replicates, len(partial_fprs)).T, strict=True)),
+    )
+
+
+def _weights(
+    y: NDArray[np.int_], clusters: ArrayLike | None, replicates: int, rng: np.random.Generator
+) -> Iterator[Floats]:
+    step = max(1, _CELLS // len(y))
+    codes = None if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    for start in range(0, replicates, step):
+        rows = min(step, replicates - start)
+        if codes is None:
+            weights = np.empty((rows, len(y)))
+            for value in (0, 1):
+                members = np.flatnonzero(y == value)
+                weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), rows)
+            yield weights
+        else:
+            count = int(codes.max()) + 1
+            yield rng.multinomial(count, np.full(count, 1 / count), rows)[:, codes].astype(np.float64)
+
+
+def _by_group(weights: Floats, members: NDArray[np.bool_], group: NDArray[np.int_]) -> Floats:
+    order = np.argsort(group[members], kind="stable")
+    sorted_group = group[members][order]
+    starts = np.flatnonzero(np.r_[True, sorted_group[1:] != sorted_group[:-1]])
+    out = np.zeros((len(weights), int(group.max()) + 1))
+    out[:, sorted_group[starts]] = np.add.reduceat(weights[:, members][:, order], starts, axis=1)
+    return out
+
+
+def _metrics(positive: Floats, negative: Floats, partial_fprs: tuple[float, ...]) -> tuple[float, list[float]]:
+    total_positive, total_negative = positive.sum(), negative.sum()
+    if total_positive == 0 or total_negative == 0:
+        return np.nan, [np.nan] * len(partial_fprs)
+    tpr = np.append(0.0, np.cumsum(positive) / total_positive)
+    fpr = np.append(0.0, np.cumsum(negative) / total_negative)
+    area = float(np.trapezoid(tpr, fpr))
+    return area, [partial_auc_of_curve(fpr, tpr, limit).standardised for limit in partial_fprs]

@@ -1,0 +1,163 @@
+"""Calibration of probabilities: reliability curve, ECE and MCE, positive region, saturation, Brier, log loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize
+
+from analysis.statistics.intervals import jeffreys
+from lake.errors import DataError, invalid
+
+Floats = NDArray[np.float64]
+_EPS = 1e-12
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """The reliability curve; empty bins hold NaN."""
+
+    edges: Floats
+    count: NDArray[np.int64]
+    positives: NDArray[np.int64]
+    predicted: Floats
+    """Mean probability in the bin."""
+    observed: Floats
+    """Share of positives in the bin."""
+    low: Floats
+    high: Floats
+    """Jeffreys bounds of the share."""
+
+    @property
+    def gap(self) -> Floats:
+        """|observed - predicted| per bin; 0 where the bin is empty."""
+        return np.nan_to_num(np.abs(self.observed - self.predicted))
+
+
+def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int, level: float) -> Reliability:
+    """Reliability in equal-width bins, closed on the right except the first."""
+    y, p = _checked(labels, probabilities)
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    which = np.clip(np.searchsorted(edges, p, side="left") - 1, 0, bins - 1)
+    return _curve(y, p, which, edges, level)
+
+
+def adaptive_reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int, level: float) -> Reliability:
+    """Reliability in bins of equal numbers of objects."""
+    y, p = _checked(labels, probabilities)
+    order = np.argsort(p, kind="stable")
+    which = np.empty(len(p), dtype=np.int64)
+    which[order] = np.arange(len(p)) * bins // len(p)
+    edges = np.quantile(p, np.linspace(0.0, 1.0, bins + 1))
+    return _curve(y, p, which, edges, level)
+
+
+def expected_calibration_error(curve: Reliability) -> float:
+    """ECE: gap averaged over all objects (dominated by negatives near 0 where positives are rare)."""
+    return float(np.average(curve.gap, weights=curve.count))
+
+
+def maximum_calibration_error(curve: Reliability) -> float:
+    """MCE: largest gap of any occupied bin."""
+    return float(curve.gap[curve.count > 0].max())
+
+
+def positive_calibration_error(curve: Reliability) -> float:
+    """Positive-class ECE: gap averaged over the positives, i.e. as the lenses see it; NaN without positives."""
+    if curve.positives.sum() == 0:
+        return float("nan")
+    return float(np.average(curve.gap, weights=curve.positives))
+
+
+def positive_maximum_error(curve: Reliability) -> float:
+    """Positive-class MCE: largest gap of any bin that holds a positive."""
+    held = curve.positives > 0
+    return float(curve.gap[held].max()) if held.any() else float("nan")
+
+
+def region(labels: ArrayLike, probabilities: ArrayLike, above: float) -> tuple[Floats, Floats]:
+    """Labels and probabilities of the objects with p > `above`: where a search actually looks."""
+    y, p = _checked(labels, probabilities)
+    return y[p > above], p[p > above]
+
+
+def saturated_share(probabilities: ArrayLike, below: float, above: float) -> float:
+    """Share of probabilities outside [below, above]."""
+    p = np.asarray(probabilities, dtype=np.float64)
+    return float(np.mean((p < below) | (p > above)))
+
+
+def brier(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
+    """Brier score, and its skill against always predicting the base rate."""
+    y, p = _checked(labels, probabilities)
+    return _with_skill(float(np.mean((p - y) ** 2)), float(y.mean() * (1.0 - y.mean())))
+
+
+def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
+    """Negative log-likelihood per object (nats), and its skill against the base rate; no skill with one class."""
+    y, p = _checked(labels, probabilities)
+    one_class = y.min() == y.max()
+    return _with_skill(_nll(y, p), 0.0 if one_class else _nll(y, np.full(len(y), y.mean())))
+
+
+def cox(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
+    """Cox's recalibration slope and intercept: logit P(lens) = intercept + slope * logit p (1 and 0 are ideal).
+
+    A slope below 1 means overconfident scores. NaN if there is no finite maximum-likelihood slope: a class is missing,
+    all probabilities are equal, or some probability separates the classes (Albert & Anderson 1984).
+    """
+    y, p = _checked(labels, probabilities)
+    p = np.clip(p, _EPS, 1.0 - _EPS)
+    logit = np.log(p) - np.log1p(-p)
+    if _separated(logit[y == 0], logit[y == 1]):
+        return float("nan"), float("nan")
+
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        t = parameters[0] * logit + parameters[1]
+        q = 0.5 * (1.0 + np.tanh(0.5 * t))
+        gradient = np.array([np.mean((q - y) * logit), np.mean(q - y)])
+        return float(np.mean(np.logaddexp(0.0, t) - y * t)), gradient
+
+    slope, intercept = optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
+    return float(slope), float(intercept)
+
+
+def _separated(negative: Floats, positive: Floats) -> bool:
+    """Whether a class is missing, or some value separates the classes (both may contain that value)."""
+    if not len(negative) or not len(positive):
+        return True
+    return bool(negative.max() <= positive.min() or positive.max() <= negative.min())
+
+
+def _checked(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:
+    y, p = np.asarray(labels, dtype=np.float64), np.asarray(probabilities, dtype=np.float64)
+    if y.shape != p.shape or y.ndim != 1:
+        raise invalid("probabilities", f"one per label, shape {y.shape}", p.shape)
+    if len(p) == 0:
+        raise DataError("no objects: calibration needs at least one")
+    if not np.all((p >= 0.0) & (p <= 1.0)):
+        raise invalid("probabilities", "between 0 and 1 (logits must pass through a sigmoid)", (p.min(), p.max()))
+    return y, p
+
+
+def _curve(y: Floats, p: Floats, which: NDArray[np.int64], edges: Floats, level: float) -> Reliability:
+    bins = len(edges) - 1
+    count = np.bincount(which, minlength=bins).astype(np.int64)
+    positives = np.bincount(which, weights=y, minlength=bins).astype(np.int64)
+    summed = np.bincount(which, weights=p, minlength=bins)
+    safe = np.maximum(count, 1)
+    empty = count == 0
+    predicted, observed = np.where(empty, np.nan, summed / safe), np.where(empty, np.nan, positives / safe)
+    low, high = jeffreys(positives, count, level)
+    return Reliability(edges, count, positives, predicted, observed, low, high)
+
+
+def _nll(y: Floats, p: Floats) -> float:
+    p = np.clip(p, _EPS, 1.0 - _EPS)
+    return float(-np.mean(y * np.log(p) + (1.0 - y) * np.log1p(-p)))
+
+
+def _with_skill(value: float, reference: float) -> tuple[float, float]:
+    return value, 1.0 - value / reference if reference > 0 else float("nan")

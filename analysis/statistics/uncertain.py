@@ -1,0 +1,118 @@
+"""Fractions above a threshold that is itself uncertain, because it is derived from a sample at a given rate.
+
+The threshold's uncertainty is its exact bootstrap distribution; at each of its values the fraction has the Jeffreys
+posterior of its counts (effective counts if injections share hosts). The interval is that of the mixture: a joint
+bootstrap over negatives and injections without its noise, and without its interval [0, 0] when nothing is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.statistics.completeness import ALL, MARGINAL
+from analysis.statistics.intervals import TABLE_LEVEL, ClusterSums, effective_counts, mixture
+from analysis.statistics.thresholds import bootstrap_thresholds
+from lake.sky.split import LEAST_ABOVE
+
+Floats = NDArray[np.float64]
+Distribution = tuple[Floats, Floats]
+"""Values of a threshold, and their weights."""
+_BAND_POINTS = 40
+
+
+def share_interval(hosts: ArrayLike, values: ArrayLike, threshold: Distribution, level: float) -> tuple[float, float]:
+    """Interval of the fraction of `values` above an uncertain threshold; `hosts` names the cluster of each value."""
+    k, n = _effective(np.unique(np.asarray(hosts), return_inverse=True)[1], np.asarray(values, float), threshold, level)
+    low, high = mixture(k[None], n[None], threshold[1], level)
+    return float(low[0]), float(high[0])
+
+
+def tpr_interval(positive: ArrayLike, negative: ArrayLike, fpr: float, level: float) -> tuple[float, float]:
+    """Interval of the true-positive rate at a false-positive rate of the same sample."""
+    values = np.asarray(positive, float)
+    return share_interval(np.arange(len(values)), values, bootstrap_thresholds(negative, fpr), level)
+
+
+def roc_band(positive: Floats, negative: Floats, level: float) -> tuple[Floats, Floats, Floats]:
+    """Rates with at least ten negatives above the threshold, and the bounds of the true-positive rate there."""
+    if len(negative) <= LEAST_ABOVE:
+        return np.empty(0), np.empty(0), np.empty(0)
+    rates = np.geomspace(LEAST_ABOVE / len(negative), 1.0 - 1.0 / len(negative), _BAND_POINTS)
+    bounds = np.array([tpr_interval(positive, negative, rate, level) for rate in rates])
+    return rates, bounds[:, 0], bounds[:, 1]
+
+
+def fpr_interval(positive: ArrayLike, negative: ArrayLike, tpr: float, level: float) -> tuple[float, float]:
+    """Interval of the false-positive rate at the highest threshold that keeps a fraction `tpr` of the positives."""
+    mirrored = bootstrap_thresholds(-np.asarray(positive, float), 1.0 - tpr)
+    values = -np.asarray(negative, float)
+    lost = share_interval(np.arange(len(values)), values, mirrored, level)
+    return 1.0 - lost[1], 1.0 - lost[0]
+
+
+def joint_intervals(
+    injections: pd.DataFrame, thresholds: Mapping[str, Distribution], edges: Sequence[float]
+) -> pd.DataFrame:
+    """95 % intervals of every row of a completeness table at derived thresholds, the threshold's uncertainty included.
+
+    `injections`: scored ones, with `cell`, `galaxy_id` (host), `src_mag_r` and `probability`. The result has `cell`,
+    `source_mag_bin`, `threshold_id`, `n`, and the columns `joint_95_low` and `joint_95_high`.
+    """
+    groups = list(_groups(injections, edges))
+    found = []
+    for threshold_id, distribution in thresholds.items():
+        counts = [_effective(codes, values, distribution, TABLE_LEVEL) for _, _, codes, values in groups]
+        if not counts:
+            continue
+        k, n = (np.stack(part) for part in zip(*counts, strict=True))
+        low, high = mixture(k, n, distribution[1], TABLE_LEVEL)
+        keys = [(cell, name, threshold_id, len(values)) for cell, name, _, values in groups]
+        rows = pd.DataFrame(keys, columns=["cell", "source_mag_bin", "threshold_id", "n"])
+        found.append(rows.assign(joint_95_low=low, joint_95_high=high))
+    columns = ["cell", "source_mag_bin", "threshold_id", "n", "joint_95_low", "joint_95_high"]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+
+
+def _groups(injections: pd.DataFrame, edges: Sequence[float]) -> Iterator[tuple[str, str, NDArray[np.int64], Floats]]:
+    """Cell, magnitude bin, host codes and probabilities of each row of the table that contains an injection."""
+    mags = injections["src_mag_r"].to_numpy(float)
+    bins = np.searchsorted(np.asarray(edges, float), mags, side="right") - 1
+    bins = np.where(mags == edges[-1], len(edges) - 2, bins)
+    names = [f"{low:g}-{high:g}" for low, high in pairwise(edges)]
+    parts = {ALL: injections} | {name: injections[bins == i] for i, name in enumerate(names)}
+    for name, part in parts.items():
+        for cell, rows in ((MARGINAL, part), *part.groupby("cell", sort=True)):
+            if len(rows):
+                codes = np.unique(rows["galaxy_id"].to_numpy(str), return_inverse=True)[1]
+                yield str(cell), name, codes, rows["probability"].to_numpy(float)
+
+
+def _effective(
+    codes: NDArray[np.int64], values: Floats, threshold: Distribution, level: float
+) -> tuple[Floats, Floats]:
+    """Effective successes and trials at every value of the threshold; `codes` number the clusters of the values."""
+    cuts, total = threshold[0], float(len(values))
+    above: Floats = (len(values) - np.searchsorted(np.sort(values), cuts, side="right")).astype(np.float64)
+    hosts, whole = np.full(len(cuts), float(len(np.unique(codes)))), np.full(len(cuts), total)
+    if hosts[0] == total:
+        sums = ClusterSums(hosts, above, above, whole)
+    else:
+        sums = ClusterSums(hosts, *_host_sums(codes, values, cuts))
+    return effective_counts(above, whole, sums, level)
+
+
+def _host_sums(codes: NDArray[np.int64], values: Floats, cuts: Floats) -> tuple[Floats, Floats, Floats]:
+    """Over hosts the sums of detected^2, detected * n and n^2, at every cut."""
+    order = np.argsort(cuts)
+    passed = np.searchsorted(cuts[order], values, side="left")  # how many cuts each value lies above
+    size = len(cuts) + 1
+    counted = np.bincount(codes * size + passed, minlength=(int(codes.max()) + 1) * size).reshape(-1, size)
+    above = counted[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:].astype(np.float64)
+    n = counted.sum(axis=1).astype(np.float64)[:, None]
+    back = np.argsort(order)
+    return (above**2).sum(axis=0)[back], (above * n).sum(axis=0)[back], np.full(len(cuts), (n**2).sum())

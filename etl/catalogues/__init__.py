@@ -1,0 +1,1 @@
+"""Catalogues to tables: pool, candidates, negatives. Imports ``etl.files`` and ``etl.tables``."""

@@ -1,0 +1,115 @@
+"""The match of listed lens candidates to Tractor sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from etl.config import CandidatesParams
+from etl.files.candidatelist import CandidateList
+from etl.tables.frames import table_of
+from lake import tables
+from lake.config import SplitParams
+from lake.sky.healpix import pixel
+from lake.sky.sphere import ARCSEC_PER_RADIAN, chord, unit_vectors
+from lake.sky.split import split_of
+
+STAGE = "candidates"
+MATCHED = "matched"
+NO_SOURCE = "no source within the radius"
+TAKEN = "source matched by a better-graded or nearer candidate"
+AGAIN = "repeats a position with an equal or better grade"
+
+Rank = tuple[str | None, str]
+"""Tier and identifier of a candidate."""
+
+
+def quarantined(listed: CandidateList, source_file: str) -> pa.Table:
+    """Quarantine rows of a list."""
+    same = {"stage": STAGE, "source_file": source_file, "target_table": "lens_candidates"}
+    return table_of(tables.spec("quarantine"), [{**same, **row} for row in listed.rejected.to_pylist()])
+
+
+def match(listed: pa.Table, near: pa.Table, params: CandidatesParams, split: SplitParams) -> pa.Table:
+    """``lens_candidates`` rows: each listed candidate with its nearest source, or why there is none.
+
+    Of positions within ``same_position_arcsec`` the best-graded one counts; a source that is nearest to two candidates
+    goes to the better-graded one, then to the nearer. ``near`` is ``tractor_near_candidates``.
+    """
+    ra, dec = (listed.column(n).to_numpy() for n in ("ra", "dec"))
+    measured = np.array([kind not in params.unmatchable_types for kind in near.column("type").to_pylist()], dtype=bool)
+    places = unit_vectors(ra, dec)
+    source, separation = nearest(
+        places,
+        unit_vectors(*(near.column(n).to_numpy()[measured] for n in ("ra", "dec"))),
+        params.match_radius_arcsec,
+    )
+    ids = np.array(near.column("galaxy_id").to_pylist(), dtype=object)[measured]
+    rank = list(zip(listed.column("tier").to_pylist(), listed.column("candidate_id").to_pylist(), strict=True))
+    fault = [
+        why or (AGAIN if again else None)
+        for why, again in zip(
+            listed.column("fault").to_pylist(), repeated(places, rank, params.same_position_arcsec), strict=True
+        )
+    ]
+    reason = _resolve(source, separation, rank, fault)
+    matched = [why == MATCHED for why in reason]
+    healpix_128 = pixel(ra, dec, 128)
+    kept = ("candidate_id", "name", "ra", "dec", "grading", "tier", "z_lens", "z_lens_text", "reference")
+    columns = {
+        **{n: listed.column(n) for n in kept},
+        "galaxy_id": [ids[s] if ok else None for s, ok in zip(source, matched, strict=True)],
+        "separation_arcsec": [round(float(d), 6) if ok else None for d, ok in zip(separation, matched, strict=True)],
+        "match_reason": reason,
+        "healpix_64": pixel(ra, dec, 64),
+        "healpix_128": healpix_128,
+        "split": split_of(healpix_128, split).tolist(),
+    }
+    spec = tables.spec("lens_candidates")
+    schema = table_of(spec, []).schema
+    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in schema}, schema=schema)
+
+
+def repeated(places: NDArray[np.float64], rank: Sequence[Rank], radius_arcsec: float) -> list[bool]:
+    """Whether each graded position (n, 3) repeats one within the radius that ranks before it and is kept."""
+    again = [False] * len(places)
+    graded = [index for index, (tier, _) in enumerate(rank) if tier is not None]
+    tree = cKDTree(places[graded]) if graded else None
+    for index in sorted(graded, key=lambda each: rank[each]):
+        if tree is not None and not again[index]:
+            for other in tree.query_ball_point(places[index], chord(radius_arcsec)):
+                again[graded[other]] |= graded[other] != index and rank[graded[other]] > rank[index]
+    return again
+
+
+def nearest(
+    places: NDArray[np.float64], sources: NDArray[np.float64], radius_arcsec: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Index of the nearest source of each place within the radius (-1: none) and its distance in arcsec.
+
+    places : (n, 3); sources : (m, 3) directions.
+    """
+    if not len(sources) or not len(places):
+        return np.full(len(places), -1), np.full(len(places), np.nan)
+    distance, index = cKDTree(sources).query(places, distance_upper_bound=chord(radius_arcsec) * (1 + 1e-12))
+    found = np.isfinite(distance)
+    separation = np.where(found, 2 * np.arcsin(np.where(found, distance, 0) / 2) * ARCSEC_PER_RADIAN, np.nan)
+    return np.where(found, index, -1), separation
+
+
+def _resolve(
+    source: NDArray[np.int64], separation: NDArray[np.float64], rank: Sequence[Rank], fault: Sequence[str | None]
+) -> list[str]:
+    best: dict[int, tuple[str, float, str]] = {}
+    claims = [(str(tier), float(far), name) for (tier, name), far in zip(rank, separation, strict=True)]
+    for index, claim, why in zip(source.tolist(), claims, fault, strict=True):
+        if index >= 0 and why is None and (index not in best or claim < best[index]):
+            best[index] = claim
+    return [
+        why or (NO_SOURCE if index < 0 else MATCHED if best[index] == claim else TAKEN)
+        for index, claim, why in zip(source.tolist(), claims, fault, strict=True)
+    ]

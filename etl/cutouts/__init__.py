@@ -1,0 +1,4 @@
+"""Stamps from coadds and from elsewhere, and the manifests that name them.
+
+Imports ``etl.files``, ``etl.tables`` and ``etl.spark``.
+"""

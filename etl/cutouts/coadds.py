@@ -1,0 +1,241 @@
+"""Brick coadds: windows of whole pixels from tile-compressed images."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
+from numpy.typing import NDArray
+
+from etl.cutouts.projection import Tan
+from etl.files import units
+from lake.errors import DataError
+from lake.files import fitslayout
+from lake.sky.psfsize import psfdepth_from_sigma
+from lake.sky.survey import BANDS, MASKBITS, PIXEL_SCALE_ARCSEC
+
+Floats = NDArray[np.float64]
+_SECTION_SHARE = 0.25
+"""Windows that together cover less than this share of an image are read as sections, else the image as a whole."""
+
+_GRID_TOLERANCE_PX = 0.01
+"""Files of a brick whose pixels differ by more than this (in pixels) are on different grids."""
+_FAR_PX = 1e9
+"""Pixel coordinate given to sources on the far side of the sky: outside every image."""
+_DEPTH_REACH_PX = 8
+"""The depth at a source is taken from the pixels within this distance along each axis."""
+
+
+def coadd_path(survey: Path, brick: str, kind: str, band: str | None) -> Path:
+    """Place of a coadd file below the survey folder."""
+    suffix = f"{kind}-{band}" if band else kind
+    return survey / "coadds" / brick[:3] / brick / f"legacysurvey-{brick}-{suffix}.fits.fz"
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of one brick: lower-left corners, sub-pixel offsets of the sources, and the size."""
+
+    x0: NDArray[np.int64]
+    y0: NDArray[np.int64]
+    x_offset_px: Floats
+    y_offset_px: Floats
+    size: int
+
+    @classmethod
+    def around(cls, projection: Tan, ra_deg: Floats, dec_deg: Floats, size: int) -> Windows:
+        """Windows whose centre pixel holds the source; the offset is the source minus the centre of that pixel."""
+        x, y = (np.clip(place, -_FAR_PX, _FAR_PX) for place in projection.pixels(ra_deg, dec_deg))
+        column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
+        return cls(column - size // 2, row - size // 2, x - column, y - row, size)
+
+    def inside(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """Whether each window lies whole in an image (y, x)."""
+        top, right = self.y0 + self.size, self.x0 + self.size
+        found: NDArray[np.bool_] = (self.x0 >= 0) & (self.y0 >= 0) & (right <= shape[1]) & (top <= shape[0])
+        return found
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Shape (y, x) and projection that all files of a brick must share."""
+
+    shape: tuple[int, int]
+    projection: Tan
+
+    @classmethod
+    def of(cls, image: fits.CompImageHDU | fits.ImageHDU, name: str) -> Grid:
+        return cls(image.shape, Tan.of(image.header, name))
+
+    def check(self, image: fits.CompImageHDU | fits.ImageHDU, name: str) -> None:
+        """Refuse an image whose pixels lie elsewhere on the sky than those of this grid."""
+        if image.shape != self.shape:
+            raise DataError(f"{name}: the image must be {self.shape}, like the brick's r image, got {image.shape}")
+        apart = self.projection.apart_px(Tan.of(image.header, name), max(self.shape))
+        if not apart <= _GRID_TOLERANCE_PX:
+            raise DataError(
+                f"{name}: the pixel grid must be that of the brick's r image, but is off by up to {apart:.3g} px"
+            )
+
+
+@contextmanager
+def opened(path: Path, unit: str) -> Iterator[fits.CompImageHDU | fits.ImageHDU]:
+    """The image of a coadd file; one that is missing, unreadable or in another unit is an error that names it."""
+    if not path.exists():
+        raise DataError(f"{path.name} is missing")
+    try:
+        count = len(fitslayout.walk(path))
+    except (DataError, OSError) as error:
+        raise DataError(f"{path.name} cannot be read: {error}") from error
+    try:
+        with warnings.catch_warnings(), fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+            warnings.simplefilter("ignore", AstropyWarning)
+            yield _first_image([hdus[place] for place in range(count)], path.name, unit)
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file makes astropy and its codecs raise whatever they meet
+        raise DataError(f"{path.name} cannot be read: {error or type(error).__name__}") from error
+
+
+def _first_image(hdus: Sequence[Any], name: str, unit: str) -> fits.CompImageHDU | fits.ImageHDU:
+    images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2]
+    if not images:
+        raise DataError(f"{name} contains no image")
+    if problem := units.fault(name, str(images[0].header.get("BUNIT", "")), unit):
+        raise DataError(problem)
+    return images[0]
+
+
+def cut(image: fits.CompImageHDU | fits.ImageHDU, windows: Windows, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Windows (n, y, x) of an image in its own values, where ``keep``."""
+    out = np.empty((int(keep.sum()), windows.size, windows.size), dtype=np.float32)
+    if not len(out):
+        return out
+    part = len(out) * windows.size**2 < _SECTION_SHARE * image.shape[0] * image.shape[1]
+    pixels = image.section if part else image.data
+    for row, place in enumerate(np.flatnonzero(keep)):
+        x, y = int(windows.x0[place]), int(windows.y0[place])
+        out[row] = pixels[y : y + windows.size, x : x + windows.size]
+    return out
+
+
+@dataclass(frozen=True)
+class BrickStamps:
+    """Windows of a brick, which of them its coadds hold whole, and of those the stamps, masks and conditions.
+
+    stamps : (n, band, y, x) in nMgy, NaN where there is no data; masked : (n, y, x), whether excluded bits are set,
+    None without a mask file; psfsize, psfdepth : (n, band) in the catalogue's meaning and units, NaN where they are not
+    asked for or the survey has no such coadds.
+    """
+
+    windows: Windows
+    inside: NDArray[np.bool_]
+    stamps: NDArray[np.float32]
+    masked: NDArray[np.bool_] | None
+    psfsize: Floats
+    psfdepth: Floats
+
+
+@dataclass(frozen=True)
+class _Brick:
+    """Reads windows of the files of one brick, which must share the grid of its r image."""
+
+    survey: Path
+    name: str
+    grid: Grid
+    windows: Windows
+    inside: NDArray[np.bool_]
+
+    def read(self, kind: str, band: str | None, unit: str) -> NDArray[np.float32] | None:
+        """Windows of one file; None where the brick has none of this kind."""
+        path = coadd_path(self.survey, self.name, kind, band)
+        if not path.exists() and kind != "image":
+            return None
+        with opened(path, unit) as image:
+            self.grid.check(image, path.name)
+            return cut(image, self.windows, self.inside)
+
+    def psfsize(self, band: str, wanted: NDArray[np.bool_]) -> Floats:
+        """PSF size (n,) at the sources, of those ``wanted``, from the brick's map."""
+        path = coadd_path(self.survey, self.name, "psfsize", band)
+        found = np.full(int(self.inside.sum()), np.nan)
+        if not wanted.any() or not path.exists():
+            return found
+        half = self.windows.size // 2
+        centres = replace(self.windows, x0=self.windows.x0 + half, y0=self.windows.y0 + half, size=1)
+        with opened(path, "arcsec") as image:
+            self.grid.check(image, path.name)
+            values = cut(image, centres, self.inside & wanted)[:, 0, 0]
+        found[wanted[self.inside]] = np.where(values > 0, values, np.nan)
+        return found
+
+
+def brick_stamps(
+    survey: Path,
+    brick: str,
+    ra_deg: Floats,
+    dec_deg: Floats,
+    size: int,
+    maskbits: tuple[int, ...],
+    lacking: NDArray[np.bool_] | None = None,
+) -> BrickStamps:
+    """Stamps of one brick; the grid is that of its r image, which the other files must share.
+
+    ``lacking`` marks sources whose seeing and depth are to be taken from the coadds.
+    """
+    reference = coadd_path(survey, brick, "image", "r")
+    with opened(reference, "nMgy") as image:
+        grid = Grid.of(image, reference.name)
+        windows = Windows.around(grid.projection, ra_deg, dec_deg, size)
+        inside = windows.inside(grid.shape)
+    files = _Brick(survey, brick, grid, windows, inside)
+    bits = files.read("maskbits", None, "")
+    if bits is not None and not np.isfinite(bits).all():
+        raise DataError(f"{coadd_path(survey, brick, 'maskbits', None).name} holds values that are not mask bits")
+    flags = None if bits is None else bits.astype(np.int64)
+    asked = np.zeros(len(inside), dtype=bool) if lacking is None else lacking
+    stamps = np.empty((int(inside.sum()), len(BANDS), size, size), dtype=np.float32)
+    psfsize, psfdepth = np.full((2, len(stamps), len(BANDS)), np.nan)
+    for place, band in enumerate(BANDS):
+        stamps[:, place] = files.read("image", band, "nMgy")
+        invvar = files.read("invvar", band, "nMgy^-2")
+        stamps[:, place][_without_data(stamps[:, place], invvar, flags, band)] = np.nan
+        psfsize[:, place] = files.psfsize(band, asked)
+        if invvar is not None:
+            psfdepth[:, place] = _depth(invvar, psfsize[:, place])
+    masked = None if flags is None else (flags & sum(1 << bit for bit in maskbits)) != 0
+    return BrickStamps(windows, inside, stamps, masked, psfsize, psfdepth)
+
+
+def _without_data(
+    image: NDArray[np.float32], invvar: NDArray[np.float32] | None, flags: NDArray[np.int64] | None, band: str
+) -> NDArray[np.bool_]:
+    """Pixels of one band without data. Coadds hold 0 or a patched value there, and no inverse variance; without a map
+    of it the mask tells where every exposure is bad, and zeros tell the rest.
+    """
+    if invvar is not None:
+        return ~(invvar > 0)
+    gone: NDArray[np.bool_] = image == 0
+    if flags is not None:
+        gone |= (flags & (1 << MASKBITS[f"ALLMASK_{band.upper()}"])) != 0
+    return gone
+
+
+def _depth(invvar: NDArray[np.float32], psfsize_arcsec: Floats) -> Floats:
+    """``psfdepth`` (n,) of the pixels next to each source: their inverse variance over the PSF's noise area."""
+    middle, reach = invvar.shape[-1] // 2, _DEPTH_REACH_PX
+    near = invvar[:, middle - reach : middle + reach + 1, middle - reach : middle + reach + 1].reshape(len(invvar), -1)
+    found = np.full(len(invvar), np.nan)
+    for row in np.flatnonzero(np.isfinite(psfsize_arcsec)):
+        known = near[row][near[row] > 0]
+        if known.size:
+            sigma = 1.0 / np.sqrt(np.median(known))
+            found[row] = psfdepth_from_sigma(sigma, psfsize_arcsec[row], PIXEL_SCALE_ARCSEC)
+    return found

@@ -1,0 +1,139 @@
+"""Cutting out one brick's sources: what a Spark task does, on files alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from etl.config import CutoutsParams
+from etl.cutouts import coadds, projection, qa
+from etl.cutouts.coadds import Windows, brick_stamps, coadd_path
+from etl.spark.partial import code_hash, state
+from lake.errors import DataError
+from lake.files import fitslayout
+from lake.sky import psfsize
+from lake.sky.survey import BANDS
+from lake.store.stamps import stamp_hash
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+OUTSIDE = "the coadd does not hold the whole window"
+METRICS = (
+    "nan_fraction", "core_nan_fraction", "masked_fraction", "zero_fraction", "core_mean_r", "annulus_mean_r",
+    "outer_mean_r", "mad_r", "asymmetry_r", "radial_gradient_r", "percentile_1_r", "percentile_99_r",
+)  # fmt: skip
+CONDITIONS = tuple(f"{kind}_{band}" for kind in ("psfsize", "psfdepth") for band in BANDS)
+INDEX_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("galaxy_id", "status", "reason", "brickname")),
+        ("brick_row", pa.int64()),
+        ("sha256", pa.string()),
+        *((name, pa.float32()) for name in ("x_offset_px", "y_offset_px", *CONDITIONS, *METRICS)),
+    ]
+)
+"""What a brick's Parquet file holds of each source."""
+
+_MADE_FROM = b"made_from"
+_DONE_SCHEMA = pa.schema([("brick", pa.string()), ("rows", pa.int64())])
+
+
+@dataclass(frozen=True)
+class BrickCutter:
+    """``mapInArrow`` function: bricks with their sources -> bricks done; pixels and rows go to files in ``folder``."""
+
+    survey: str
+    folder: str
+    params: CutoutsParams
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            done = []
+            for task in batch.to_pylist():
+                places = tuple(np.array(task[name]) for name in ("ra", "dec", "lacking"))
+                self.brick(task["brick"], task["galaxy_id"], *places)
+                done.append({"brick": task["brick"], "rows": len(task["galaxy_id"])})
+            yield pa.RecordBatch.from_pylist(done, schema=_DONE_SCHEMA)
+
+    def brick(self, brick: str, ids: Sequence[str], ra: Floats, dec: Floats, lacking: Flags) -> None:
+        """Cut out one brick's sources, unless their files are there and made from the same.
+
+        ``lacking`` marks sources whose seeing and depth are to be taken from the coadds.
+        """
+        place = Path(self.folder) / f"{brick}.parquet"
+        made_from = self._made_from(brick, ids, ra, dec, lacking)
+        if place.exists() and (pq.read_schema(place).metadata or {}).get(_MADE_FROM) == made_from:
+            return
+        try:
+            stamps, rows = cut_brick(Path(self.survey), brick, ra, dec, lacking, self.params)
+        except DataError as error:
+            size = self.params.stamp_pixels
+            stamps = np.empty((0, 3, size, size), dtype=np.float32)
+            rows = [{"status": "rejected", "reason": str(error)} for _ in ids]
+        complete = [{"galaxy_id": i, "brickname": brick, **row} for i, row in zip(ids, rows, strict=True)]
+        _write_stamps(place.with_suffix(".npy"), stamps)
+        draft = place.with_suffix(".draft")
+        schema = INDEX_SCHEMA.with_metadata({_MADE_FROM: made_from})
+        pq.write_table(pa.Table.from_pylist(complete, schema=schema), draft)
+        draft.replace(place)
+
+    def _made_from(self, brick: str, ids: Sequence[str], ra: Floats, dec: Floats, lacking: Flags) -> bytes:
+        """Hash of what the brick's files are made from: sources, coadds, settings and code."""
+        kinds = ("image", "invvar", "psfsize")
+        paths = [coadd_path(Path(self.survey), brick, kind, band) for kind in kinds for band in BANDS]
+        paths.append(coadd_path(Path(self.survey), brick, "maskbits", None))
+        code = code_hash([sys.modules[__name__], coadds, fitslayout, projection, psfsize, qa])
+        sources = [list(ids), ra.tolist(), dec.tolist(), lacking.tolist()]
+        facts = [code, self.params.digest(), sources, [state(path) for path in paths]]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest().encode()
+
+
+def _write_stamps(path: Path, stamps: NDArray[np.float32]) -> None:
+    draft = path.with_suffix(".npy.draft")
+    with draft.open("wb") as file:
+        np.save(file, stamps.astype("<f4", copy=False))
+    draft.replace(path)
+
+
+def cut_brick(
+    survey: Path, brick: str, ra: Floats, dec: Floats, lacking: Flags, params: CutoutsParams
+) -> tuple[NDArray[np.float32], list[dict[str, object]]]:
+    """Good stamps (n, band, y, x) of one brick, and a row for each position that says what became of it."""
+    found = brick_stamps(survey, brick, ra, dec, params.stamp_pixels, params.maskbits, lacking)
+    stamps = found.stamps
+    rows: list[dict[str, object]] = [{"status": "rejected", "reason": OUTSIDE} for _ in ra]
+    if not len(stamps):
+        return stamps, rows
+    conditions = np.concatenate([found.psfsize, found.psfdepth], axis=1)
+    metrics = qa.measure(stamps, found.masked, qa.Rings.of(params, params.stamp_pixels))
+    why = qa.reasons(stamps, metrics, params)
+    kept = [place for place, reason in enumerate(why) if reason is None]
+    rank = {place: row for row, place in enumerate(kept)}
+    for place, source in enumerate(np.flatnonzero(found.inside)):
+        rows[source] = _row(found.windows, int(source), metrics, place, why[place])
+        rows[source] |= {n: float(v) for n, v in zip(CONDITIONS, conditions[place], strict=True) if np.isfinite(v)}
+        if place in rank:
+            rows[source] |= {"brick_row": rank[place], "sha256": stamp_hash(stamps[place])}
+    return stamps[kept], rows
+
+
+def _row(
+    windows: Windows, source: int, metrics: dict[str, NDArray[np.float64]], place: int, reason: str | None
+) -> dict[str, object]:
+    values = {name: float(metrics[name][place]) for name in METRICS}
+    return {
+        "status": "ok" if reason is None else "rejected",
+        "reason": reason,
+        "x_offset_px": float(windows.x_offset_px[source]),
+        "y_offset_px": float(windows.y_offset_px[source]),
+        **{name: value if np.isfinite(value) else None for name, value in values.items()},
+    }

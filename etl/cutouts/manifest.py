@@ -1,0 +1,214 @@
+"""Named manifests: which cut-outs a network trains on and is tested on, with the checks of their splits."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F  # noqa: N812
+from scipy import stats
+
+from etl.config import ManifestParams, ManifestSpec
+from etl.cutouts.cutter import CONDITIONS
+from etl.tables.frames import contract_names
+from lake import tables
+from lake.config import SplitParams
+from lake.errors import DataError, invalid
+from lake.store.stamps import PLACE, shard_name
+
+log = logging.getLogger(__name__)
+
+_COMPARED = ("psfsize_r", "psfdepth_r")
+_STANDARD_ERRORS = 3.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a manifest: what was measured, the bounds it must lie in, and on how many objects."""
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    passed: bool
+    n: int
+    detail: str
+
+
+@dataclass(frozen=True)
+class Requested:
+    """How many cut-outs were asked for."""
+
+    positives: int
+    negatives: int
+
+
+def requested(negatives: DataFrame, candidates: DataFrame) -> Requested:
+    """What a complete set of cut-outs would hold."""
+    matched = candidates.where("match_reason = 'matched'").select("galaxy_id").distinct()
+    return Requested(matched.count(), negatives.count())
+
+
+def _named(params: ManifestParams, manifest_id: str) -> ManifestSpec:
+    for spec in params.manifests:
+        if spec.manifest_id == manifest_id:
+            return spec
+    raise invalid("manifest_id", f"one of {', '.join(s.manifest_id for s in params.manifests)}", manifest_id)
+
+
+def rows(
+    negatives: DataFrame,
+    candidates: DataFrame,
+    near: DataFrame,
+    pool: DataFrame,
+    cutouts: DataFrame,
+    params: ManifestParams,
+    manifest_id: str,
+) -> DataFrame:
+    """Rows of one manifest: every source with a good cut-out, negatives and matched candidates."""
+    spec = _named(params, manifest_id)
+    facts = (
+        "galaxy_id",
+        "ra",
+        "dec",
+        "type_bin",
+        "nobs_z_bin",
+        "split",
+        "healpix_128",
+        *CONDITIONS,
+        "ebv",
+    )
+    positives = candidates.where("match_reason = 'matched'").select("galaxy_id", "tier")
+    positive_rows = near.select(*facts).join(positives, on="galaxy_id", how="inner")
+    positive_rows = positive_rows.selectExpr(
+        "*", "'P' AS pool", "cast(NULL as string) AS confuser_category", "1 AS label"
+    )
+    chosen = negatives.selectExpr(
+        "galaxy_id", "pool", "CASE WHEN pool = 'N2' THEN confuser_category END AS confuser_category"
+    )
+    negative_rows = pool.select(*facts).join(chosen, on="galaxy_id", how="inner")
+    negative_rows = negative_rows.selectExpr("*", "cast(NULL as string) AS tier", "0 AS label")
+    measured = [f"{name} AS coadd_{name}" for name in CONDITIONS]
+    stamps = cutouts.where("status = 'ok'").selectExpr("galaxy_id", "cutout_version", *PLACE, *measured)
+    joined = positive_rows.unionByName(negative_rows).join(stamps, on="galaxy_id", how="inner")
+    split = "CASE WHEN split = 'test' THEN 'val' ELSE split END" if spec.merge_test_into_val else "split"
+    path = f"format_string('{shard_name(0).replace('0000', '%04d')}#%d', shard, shard_row)"
+    made = joined.withColumns(
+        {
+            "manifest_id": F.lit(manifest_id),
+            **{name: F.expr(f"CASE WHEN {name} > 0 THEN {name} ELSE coadd_{name} END") for name in CONDITIONS},
+            "split": F.expr(split),
+            "cutout_path": F.expr(path),
+        }
+    )
+    return made.select(*contract_names(tables.spec("manifest")))
+
+
+def check(
+    made: pa.Table, asked: Requested, params: ManifestParams, manifest_id: str, split: SplitParams
+) -> list[Check]:
+    """Checks of a manifest's collected rows; DataError where fewer cut-outs arrived than ``minimum_coverage``."""
+    spec = _named(params, manifest_id)
+    columns = {
+        name: _numpy(made, name) for name in ("galaxy_id", "cutout_path", "split", "label", "healpix_128", "tier")
+    }
+    coverage = _coverage(columns["label"], asked, params, manifest_id)
+    wanted = _shares(split, spec)
+    found = [*coverage, *_proportions(columns, wanted, params), *_overlaps(columns), *_tiers(columns)]
+    for name in _COMPARED:
+        found += _same_conditions(columns, _numpy(made, name), name, params)
+    for result in found:
+        if not result.passed:
+            log.warning("%s: check %s failed: %s", manifest_id, result.name, result.detail)
+    return found
+
+
+def _numpy(table: pa.Table, name: str) -> NDArray[np.generic]:
+    return table.column(name).to_numpy()
+
+
+def _coverage(label: NDArray[np.generic], asked: Requested, params: ManifestParams, manifest_id: str) -> list[Check]:
+    found = []
+    for name, value, count in (("positives", 1, asked.positives), ("negatives", 0, asked.negatives)):
+        arrived = int((label == value).sum())
+        share = arrived / count if count else 0.0
+        detail = f"{arrived} of {count} {name} have a good cut-out"
+        if share < params.minimum_coverage:
+            raise DataError(
+                f"manifest '{manifest_id}': {detail} ({share:.1%}), fewer than manifest.minimum_coverage "
+                f"({params.minimum_coverage:.1%}); complete the cut-outs or lower it"
+            )
+        found.append(Check(f"coverage/{name}", share, params.minimum_coverage, 1.0, True, count, detail))
+    return found
+
+
+def _shares(split: SplitParams, spec: ManifestSpec) -> dict[str, float]:
+    train, val = split.train_below, split.val_below - split.train_below
+    test = 1.0 - split.val_below
+    return (
+        {"train": train, "val": val + test} if spec.merge_test_into_val else {"train": train, "val": val, "test": test}
+    )
+
+
+def _proportions(
+    columns: dict[str, NDArray[np.generic]], wanted: dict[str, float], params: ManifestParams
+) -> list[Check]:
+    """Share of rows in each split against its share of the sky; the standard error has pixels as its unit."""
+    pixels, place = np.unique(columns["healpix_128"], return_inverse=True)
+    in_pixel = np.bincount(place).astype(np.float64)
+    effective = in_pixel.sum() ** 2 / (in_pixel**2).sum() if len(pixels) else 0.0
+    found = []
+    for name, share in wanted.items():
+        error = np.sqrt(share * (1 - share) / effective) if effective else np.inf
+        allowed = max(params.proportion_tolerance, float(_STANDARD_ERRORS * error))
+        value = float((columns["split"] == name).mean())
+        detail = f"{value:.3f} of the rows, {share:.3f} +- {allowed:.3f} expected on {len(pixels)} pixels"
+        passed = bool(abs(value - share) <= allowed)
+        found.append(Check(f"proportion/{name}", value, share - allowed, share + allowed, passed, len(pixels), detail))
+    return found
+
+
+def _overlaps(columns: dict[str, NDArray[np.generic]]) -> list[Check]:
+    found = []
+    for name in ("galaxy_id", "cutout_path", "healpix_128"):
+        values = {s: set(columns[name][columns["split"] == s].tolist()) for s in np.unique(columns["split"])}
+        shared = sum(len(values[a] & values[b]) for a, b in combinations(sorted(values), 2))
+        total = len(set().union(*values.values())) if values else 0
+        found.append(Check(f"overlap/{name}", float(shared), 0.0, 0.0, shared == 0, total, f"{shared} in two splits"))
+    return found
+
+
+def _tiers(columns: dict[str, NDArray[np.generic]]) -> list[Check]:
+    """Positives of each tier in each split: recorded, and none of the splits without any."""
+    found = []
+    for split in np.unique(columns["split"]):
+        for tier in ("A", "B"):
+            count = int(((columns["split"] == split) & (columns["tier"] == tier)).sum())
+            found.append(Check(f"tier/{split}/{tier}", float(count), 1.0, None, count > 0, count, f"{count} positives"))
+    return found
+
+
+def _same_conditions(
+    columns: dict[str, NDArray[np.generic]], values: NDArray[np.generic], name: str, params: ManifestParams
+) -> list[Check]:
+    """Kolmogorov-Smirnov tests of a pixel's median condition between splits: neighbours share their seeing."""
+    medians: dict[str, list[float]] = {}
+    number = values.astype(np.float64)
+    order = np.argsort(columns["healpix_128"], kind="stable")
+    edges = np.flatnonzero(np.diff(columns["healpix_128"][order].astype(np.int64))) + 1
+    for members in np.split(order, edges):
+        known = number[members][np.isfinite(number[members])]
+        if known.size:
+            medians.setdefault(str(columns["split"][members[0]]), []).append(float(np.median(known)))
+    found = []
+    for a, b in combinations(sorted(medians), 2):
+        p = float(stats.ks_2samp(medians[a], medians[b]).pvalue)
+        n = len(medians[a]) + len(medians[b])
+        detail = f"{name} of {len(medians[a])} {a} and {len(medians[b])} {b} pixels, p = {p:.3g}"
+        found.append(Check(f"ks/{name}/{a}-{b}", p, params.ks_p_min, 1.0, p >= params.ks_p_min, n, detail))
+    return found

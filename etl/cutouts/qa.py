@@ -1,0 +1,116 @@
+"""Quality of cut-outs: metrics of many stamps at a time, and the gates a stamp must pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from etl.config import CutoutsParams
+from lake.sky.survey import BANDS
+
+Floats = NDArray[np.float64]
+_R = BANDS.index("r")
+
+
+@dataclass(frozen=True)
+class Rings:
+    """Pixels of a stamp by distance from its centre, as flat index arrays."""
+
+    core: NDArray[np.intp]
+    annulus: NDArray[np.intp]
+    outer: NDArray[np.intp]
+    within: tuple[NDArray[np.intp], ...]
+    """Rings of one pixel, out to the annulus."""
+
+    @classmethod
+    def of(cls, params: CutoutsParams, pixels: int) -> Rings:
+        centre = (pixels - 1) / 2
+        y, x = np.indices((pixels, pixels))
+        radius = np.hypot(x - centre, y - centre).ravel()
+        inner, outer = params.annulus_px, params.outer_px
+
+        def between(low: float, high: float) -> NDArray[np.intp]:
+            return np.flatnonzero((radius >= low) & (radius < high))
+
+        steps = tuple(between(low, low + 1.0) for low in np.arange(0.0, inner[1], 1.0))
+        return cls(between(0.0, params.core_radius_px), between(*inner), between(*outer), steps)
+
+
+def measure(stamps: NDArray[np.float32], masked: NDArray[np.bool_] | None, rings: Rings) -> dict[str, Floats]:
+    """QA metrics of stamps (batch, band, y, x), named as columns of ``cutouts``; NaN where undefined.
+
+    masked : (batch, y, x), whether excluded mask bits are set, or None where the survey gives no mask.
+    Fluxes are of the r band, over its finite pixels.
+    """
+    batch = len(stamps)
+    flat = stamps.reshape(batch, len(BANDS), -1)
+    finite = np.isfinite(flat)
+    r = np.where(finite[:, _R], flat[:, _R], np.nan).astype(np.float64)
+    core, outer = _mean(r[:, rings.core]), _mean(r[:, rings.outer])
+    low, middle, high = _percentiles(r, (1, 50, 99))
+    nothing = np.full(batch, np.nan)
+    return {
+        "nan_fraction": 1.0 - finite.mean(axis=(1, 2)),
+        "core_nan_fraction": 1.0 - finite[:, :, rings.core].mean(axis=(1, 2)),
+        "zero_fraction": (flat == 0).mean(axis=(1, 2)),
+        "masked_fraction": nothing if masked is None else masked.reshape(batch, -1).mean(axis=1),
+        "core_mean_r": core,
+        "annulus_mean_r": _mean(r[:, rings.annulus]),
+        "outer_mean_r": outer,
+        "mad_r": _percentiles(np.abs(r - middle[:, None]), (50,))[0],
+        "asymmetry_r": _asymmetry(r, rings),
+        "radial_gradient_r": core - outer,
+        "percentile_1_r": low,
+        "percentile_99_r": high,
+    }
+
+
+def reasons(stamps: NDArray[np.float32], metrics: dict[str, Floats], params: CutoutsParams) -> list[str | None]:
+    """Why each stamp is rejected, or None: a band without data, too many non-finite pixels, or any in the core."""
+    empty = ~(np.isfinite(stamps) & (stamps != 0)).any(axis=(2, 3))
+    found: list[str | None] = []
+    for row in range(len(stamps)):
+        if empty[row].any():
+            found.append(f"no data in band {', '.join(b for b, gone in zip(BANDS, empty[row], strict=True) if gone)}")
+        elif metrics["nan_fraction"][row] > params.max_nan_fraction:
+            found.append(f"more than {params.max_nan_fraction:.0%} of the pixels are not finite")
+        elif metrics["core_nan_fraction"][row] > 0:
+            found.append(f"pixels within {params.core_radius_px:g} px of the centre are not finite")
+        else:
+            found.append(None)
+    return found
+
+
+def _mean(values: Floats) -> Floats:
+    count = np.isfinite(values).sum(axis=1)
+    total = np.nansum(values, axis=1)
+    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+
+
+def _percentiles(values: Floats, percents: tuple[float, ...]) -> Floats:
+    """Percentiles (percent, batch) of the finite values of each row."""
+    out = np.full((len(percents), len(values)), np.nan)
+    whole = np.isfinite(values).all(axis=1)
+    if whole.any():
+        out[:, whole] = np.percentile(values[whole], percents, axis=1)
+    for row in np.flatnonzero(~whole):
+        some = values[row][np.isfinite(values[row])]
+        if some.size:
+            out[:, row] = np.percentile(some, percents)
+    return out
+
+
+def _asymmetry(r: Floats, rings: Rings) -> Floats:
+    """Root mean square of the light about its azimuthal mean, over the mean, within the annulus' outer radius."""
+    residual, total, count = (np.zeros(len(r)) for _ in range(3))
+    for ring in rings.within:
+        values = r[:, ring]
+        mean = _mean(values)
+        residual += np.nansum((values - mean[:, None]) ** 2, axis=1)
+        total += np.nansum(values, axis=1)
+        count += np.isfinite(values).sum(axis=1)
+    mean_flux = np.divide(total, count, out=np.full(len(r), np.nan), where=count > 0)
+    rms = np.sqrt(np.divide(residual, count, out=np.full(len(r), np.nan), where=count > 0))
+    return np.divide(rms, np.abs(mean_flux), out=np.full(len(r), np.nan), where=np.abs(mean_flux) > 0)

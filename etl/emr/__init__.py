@@ -1,0 +1,1 @@
+"""Running a Spark stage on EMR. Imports only ``etl.config`` and ``lake``."""

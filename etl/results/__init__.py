@@ -1,0 +1,1 @@
+"""Results of grids: injections, scores, completeness. Imports ``etl.tables``."""

@@ -1,0 +1,158 @@
+"""Counts of a completeness table in Spark SQL: cell x threshold x source-magnitude bin, with sums over hosts.
+
+Means come from exact decimal sums, so they are the same however the rows are partitioned. A cell without
+injections has its rows too, with n = 0. Marginal rows group each host over all cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
+
+from etl.tables.frames import quoted, small_frame
+from lake.errors import DataError
+
+ALL = "all"
+MARGINAL = "marginal"
+CELL_SCHEMA = pa.schema(
+    [
+        ("cell", pa.string()),
+        *((f"{axis}_index", pa.int32()) for axis in ("theta_e", "psf", "depth")),
+        ("theta_e_arcsec", pa.float64()),
+        *(
+            (f"{axis}_{edge}", pa.float64())
+            for axis in ("psf_fwhm_nea_arcsec", "depth_mag")
+            for edge in ("low", "high")
+        ),
+    ]
+)
+"""The planned cells of a grid: name, indices, Einstein radius, and edges of seeing and depth."""
+
+_INDICES = ["theta_e_index", "psf_index", "depth_index"]
+_GROUP = ["cell", "source_mag_bin", "threshold_id"]
+_COUNTS = ("n", "detected", "failed", "hosts", "host_detected_sq", "host_detected_n", "host_n_sq")
+
+
+def summarise(
+    spark: SparkSession,
+    injections: DataFrame,
+    injection_scores: DataFrame,
+    cells: pa.Table,
+    thresholds: Mapping[str, float],
+    edges: Sequence[float],
+    weighting_id: str,
+) -> DataFrame:
+    """Counts for every planned cell (``CELL_SCHEMA``) and ``marginal``, threshold and magnitude bin.
+
+    ``injections`` and ``injection_scores`` are of one grid and one scorer. An injection is detected when its
+    probability is above the threshold; failed ones are counted apart from ``n``. Besides the table's own columns there
+    are the sums over hosts of detected^2, detected * n and n^2.
+    """
+    identity = _identity(injections, injection_scores, cells)
+    planned = small_frame(spark, cells.select(CELL_SCHEMA.names).cast(CELL_SCHEMA))
+    limits = spark.createDataFrame(
+        [(name, float(value)) for name, value in sorted(thresholds.items())], "threshold_id string, threshold double"
+    )
+    counted = _per_group(_per_host(_marked(injections, injection_scores, planned, edges), limits))
+    bins = spark.createDataFrame([(name,) for name in (*bin_names(edges), ALL)], "source_mag_bin string")
+    frame = _with_marginal(planned).crossJoin(F.broadcast(bins)).crossJoin(F.broadcast(limits))
+    whole = frame.join(counted, on=_GROUP, how="left")
+    return whole.selectExpr(
+        *(f"'{quoted(value)}' AS {name}" for name, value in {**identity, "weighting_id": weighting_id}.items()),
+        *(*_GROUP, "threshold", *(n for n in CELL_SCHEMA.names if n not in ("cell", *_INDICES))),
+        *(f"coalesce({name}, 0L) AS {name}" for name in _COUNTS),
+        "cast(sum_score as double) / nullif(n, 0) AS mean_score",
+        "cast(sum_snr as double) / nullif(n_snr, 0) AS mean_arc_snr",
+    )
+
+
+def bin_names(edges: Sequence[float]) -> list[str]:
+    """Names of the source-magnitude bins."""
+    return [f"{low:g}-{high:g}" for low, high in pairwise(edges)]
+
+
+def _identity(injections: DataFrame, scores: DataFrame, cells: pa.Table) -> dict[str, str]:
+    """Grid, scorer and prior; more than one of them, none, or an injection in no planned cell is an error."""
+    drawn = injections.groupBy("grid_id", "grid_name", "prior", *_INDICES).count().collect()
+    judged = scores.select("grid_id", "checkpoint_id", "generation").distinct().collect()
+    identity = {name: _only(name, drawn) for name in ("grid_id", "grid_name", "prior")}
+    identity |= {name: _only(name, judged) for name in ("checkpoint_id", "generation")}
+    other = _only("grid_id", judged)
+    if other != identity["grid_id"]:
+        raise DataError(f"injections are of grid {identity['grid_id']} and scores of grid {other}")
+    planned = {tuple(cell[name] for name in _INDICES) for cell in cells.select(_INDICES).to_pylist()}
+    strays = sum(row["count"] for row in drawn if tuple(row[name] for name in _INDICES) not in planned)
+    if strays:
+        raise DataError(f"{strays} injections are outside all planned cells of their grid")
+    return identity
+
+
+def _only(name: str, rows: Sequence[Row]) -> str:
+    values = sorted({str(row[name]) for row in rows})
+    if len(values) != 1:
+        raise DataError(f"completeness is of one {name}, got {', '.join(values) or 'no rows'}")
+    return values[0]
+
+
+def _bin_sql(edges: Sequence[float]) -> str:
+    """Bin of ``src_mag_r``: lower edges belong to their bin, and so does the upper edge of the last one."""
+    names = bin_names(edges)
+    bounds = list(pairwise(edges))
+    whens = [f"WHEN src_mag_r >= {a}D AND src_mag_r < {b}D THEN '{n}'" for n, (a, b) in zip(names, bounds, strict=True)]
+    return f"CASE {' '.join(whens)} WHEN src_mag_r = {edges[-1]}D THEN '{names[-1]}' END"
+
+
+def _marked(injections: DataFrame, scores: DataFrame, planned: DataFrame, edges: Sequence[float]) -> DataFrame:
+    """One row per injection and group it belongs to: its cell or ``marginal``, its magnitude bin or ``all``."""
+    facts = injections.select("injection_id", "galaxy_id", "src_mag_r", "arc_snr", *_INDICES)
+    judged = scores.select("injection_id", "score", "probability", "status")
+    rows = facts.join(judged, on="injection_id", how="left").join(
+        F.broadcast(planned.select("cell", *_INDICES)), on=_INDICES, how="inner"
+    )
+    return rows.selectExpr(
+        "galaxy_id",
+        "coalesce(status = 'scored', false) AS good",
+        "probability",
+        "cast(score as decimal(20,10)) AS score",
+        "cast(arc_snr as decimal(24,10)) AS arc_snr",
+        f"explode(array(cell, '{MARGINAL}')) AS cell",
+        f"{_bin_sql(edges)} AS own_bin",
+    ).selectExpr("*", f"explode(filter(array(own_bin, '{ALL}'), b -> b IS NOT NULL)) AS source_mag_bin")
+
+
+def _per_host(marked: DataFrame, limits: DataFrame) -> DataFrame:
+    return (
+        marked.crossJoin(F.broadcast(limits))
+        .groupBy(*_GROUP, "galaxy_id")
+        .agg(
+            F.expr("count_if(good) AS n"),
+            F.expr("count_if(good AND probability > threshold) AS detected"),
+            F.expr("count_if(NOT good) AS failed"),
+            F.expr("sum(CASE WHEN good THEN score END) AS sum_score"),
+            F.expr("sum(CASE WHEN good THEN arc_snr END) AS sum_snr"),
+            F.expr("count_if(good AND arc_snr IS NOT NULL) AS n_snr"),
+        )
+    )
+
+
+def _per_group(hosts: DataFrame) -> DataFrame:
+    return hosts.groupBy(*_GROUP).agg(
+        *(F.expr(f"sum({name}) AS {name}") for name in ("n", "detected", "failed", "sum_score", "sum_snr", "n_snr")),
+        F.expr("count_if(n > 0) AS hosts"),
+        F.expr("sum(detected * detected) AS host_detected_sq"),
+        F.expr("sum(detected * n) AS host_detected_n"),
+        F.expr("sum(n * n) AS host_n_sq"),
+    )
+
+
+def _with_marginal(planned: DataFrame) -> DataFrame:
+    columns = [name for name in CELL_SCHEMA.names if name not in _INDICES]
+    cells = planned.select(*columns)
+    marginal = cells.limit(1).selectExpr(
+        f"'{MARGINAL}' AS cell", *(f"cast(NULL as double) AS {name}" for name in columns if name != "cell")
+    )
+    return cells.unionByName(marginal)

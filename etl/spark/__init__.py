@@ -1,0 +1,1 @@
+"""The Spark session and the server behind it. Imports only ``lake``."""

@@ -1,0 +1,91 @@
+"""From lenses and components in the public convention to the backend's packed scene. Private; see ``render``."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from injection.engine._rays import COMPONENT_FIELDS, LENS_FIELDS, Scene
+from injection.scene.lens import Lens, largest_deflection, rotated
+from injection.scene.sources import Components, b_n, radius_of_fraction
+
+Array = NDArray[np.float64]
+
+_FLATTEST = 1e-15
+"""Axis ratio whose square float32 still holds; a flatter lens deflects by less than 1e-4 arcsec anyway."""
+_MARGIN = 1.02
+"""Head-room on the radius within which a component can have images."""
+
+
+def lens_fields(lens: Lens) -> dict[str, NDArray[np.float32]]:
+    """The lens arrays (batch, ...) of a :class:`Scene`."""
+    shear_u, shear_v = rotated(lens.gamma1, lens.gamma2, 2.0 * lens.pa_rad)
+    fields = {
+        "strength": lens.theta_e_arcsec * np.sqrt(lens.q),
+        "one_minus_q2": 1.0 - lens.q**2,
+        "q2": np.maximum(lens.q, _FLATTEST) ** 2,
+        "gamma_u": shear_u,
+        "gamma_v": shear_v,
+        "shear": np.hypot(shear_u, shear_v),
+    }
+    return {
+        "lenses": np.stack([fields[name] for name in LENS_FIELDS], axis=1).astype(np.float32),
+        "centres": np.stack([lens.x_arcsec, lens.y_arcsec], axis=1).astype(np.float32),
+        "turns": np.stack([np.cos(lens.pa_rad), np.sin(lens.pa_rad)], axis=1).astype(np.float32),
+    }
+
+
+def pack(
+    lens: Lens, parts: Components, pixel_scale_arcsec: float, tail_fraction: float
+) -> dict[str, NDArray[np.generic]]:
+    """Per-injection arrays of a :class:`Scene`; components are cut where ``tail_fraction`` of their flux is left.
+
+    A component's reach, by the largest deflection and shear, also covers pixels whose centre alone is beyond it.
+    """
+    packed, cut = _components(lens, parts, tail_fraction)
+    offset = np.hypot(packed[..., 0], packed[..., 1])
+    deflected = largest_deflection(lens.theta_e_arcsec, lens.q)
+    shear = np.hypot(lens.gamma1, lens.gamma2)
+    reach = _MARGIN * (offset + cut + deflected[:, None]) / (1.0 - shear)[:, None] + pixel_scale_arcsec
+    order = np.argsort(parts.fraction <= 0, axis=1, kind="stable")
+    return {
+        **lens_fields(lens),
+        "parts": np.take_along_axis(packed, order[..., None], axis=1).astype(np.float32),
+        "counts": (parts.fraction > 0).sum(axis=1).astype(np.int64),
+        "reaches": np.take_along_axis(reach, order, axis=1).astype(np.float32),
+    }
+
+
+def _components(lens: Lens, parts: Components, tail_fraction: float) -> tuple[Array, Array]:
+    """Component fields (batch, component, COMPONENT_FIELDS) and the cut's major-axis radius (arcsec)."""
+    u, v = rotated(
+        parts.x_arcsec - lens.x_arcsec[:, None], parts.y_arcsec - lens.y_arcsec[:, None], lens.pa_rad[:, None]
+    )
+    angle = parts.pa_rad - lens.pa_rad[:, None]
+    cos, sin = np.cos(angle), np.sin(angle)
+    b, cut = b_n(parts.n), radius_of_fraction(parts.n, 1.0 - tail_fraction)
+    size2 = parts.re_arcsec**2
+    fields = {
+        "u": u,
+        "v": v,
+        "auu": (parts.q * cos**2 + sin**2 / parts.q) / size2,
+        "auv": 2.0 * cos * sin * (parts.q - 1.0 / parts.q) / size2,
+        "avv": (parts.q * sin**2 + cos**2 / parts.q) / size2,
+        "power": 0.5 / parts.n,
+        "steepness": b / np.log(2.0),
+        "amplitude": parts.central_brightness(),
+        "scale": 1.0 / (parts.re_arcsec * np.sqrt(parts.q)),
+        "cut": cut,
+        "sharpness": np.log(2.0) / parts.n,
+    }
+    stacked = np.stack([fields[name] for name in COMPONENT_FIELDS], axis=2)
+    return stacked, cut * parts.re_arcsec / np.sqrt(parts.q)
+
+
+def scene(
+    lens: Lens, parts: Components, pixel_scale_arcsec: float, levels: int, limits: Array, tail_fraction: float
+) -> Scene:
+    """The packed scene of a batch; ``limits`` as in :class:`Scene`, extents not yet squared."""
+    squared = np.array([limits[0] ** 2, limits[1] ** 2, limits[2]], dtype=np.float32)
+    packed = pack(lens, parts, pixel_scale_arcsec, tail_fraction)
+    return Scene(**packed, scale=np.float32(pixel_scale_arcsec), levels=levels, limits=squared)  # type: ignore[arg-type]

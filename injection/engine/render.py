@@ -1,0 +1,307 @@
+"""Rendering: lensed source light, PSF-convolved, added to hosts in three bands.
+
+Pixels are integrals of surface brightness (adaptive quadrature, see ``_rays``), never samples; the bands share the
+source's morphology and differ in flux and PSF. Light off the stamp is not convolved back into it.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.fft import fft, ifft, irfft, rfft
+
+from injection.config import Quadrature
+from injection.device import Pixels, accelerator, like
+from injection.engine import _pack, _rays
+from injection.engine._rays import Scene
+from injection.optics.noise import Poisson, add_poisson, updated_inverse_variance
+from injection.optics.psf import Psf, filtered, padded_sizes
+from injection.scene.lens import Lens
+from injection.scene.ranges import faults
+from injection.scene.sources import band_fluxes, components
+from lake.errors import DarkHaloError, invalid
+from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
+
+if TYPE_CHECKING:
+    import torch
+
+Array = NDArray[np.float64]
+Images = NDArray[np.float32]
+Places = tuple[NDArray[np.int64], NDArray[np.int64], Array]
+"""Rows of a chunk in their batch, and of the whole batch the transforms' sizes and the fluxes."""
+
+STANDARD = Quadrature(
+    levels=8,
+    one_ray_below=0.35,
+    four_rays_below=0.9,
+    image_one_ray_below_px=0.75,
+    image_four_rays_below_px=1.5,
+    negligible_flux=3e-5,
+    tail_fraction=1e-5,
+)
+"""Quadrature whose lensed flux is within 0.1 % of the converged one over the widest prior, for real galaxies' images at
+the 95th percentile."""
+_CAPACITY = 1 << 16
+_CHUNK = 64
+_TRANSFORMED = 4
+"""Stamps transformed at once: few enough for the processor's cache."""
+_NOT_FINITE = "its lensed light is not finite"
+_PER_ROW = ("lenses", "centres", "turns", "parts", "counts", "reaches")
+
+
+@dataclass(frozen=True)
+class Arcs:
+    """Lensed light of a batch of injections; rows that failed are zero and carry a reason."""
+
+    images: Pixels
+    """(batch, band, y, x) nMgy, after the PSF"""
+    flux_on_stamp: Array
+    """(batch,) lensed flux in the stamp before the PSF, per unlensed flux"""
+    magnification: Array
+    """(batch,) lensed flux, stamp and surroundings (three stamps wide), per unlensed flux"""
+    rays: NDArray[np.int64]
+    """(batch,) rays traced"""
+    reasons: list[str | None]
+    """Why a row failed; None where it did not"""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Hosts with arcs (batch, band, y, x) nMgy; NaN where the injection failed, with the reason in ``arcs``."""
+
+    images: Pixels
+    arcs: Arcs
+    inverse_variance: Pixels | None = None
+    """(batch, band, y, x) nMgy^-2 of the images, where that of the hosts was given"""
+
+
+def trace(
+    rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float = PIXEL_SCALE_ARCSEC
+) -> tuple[Images, NDArray[np.int64]]:
+    """Pixel integrals of lensed light of unit source flux: (batch, y * x + 1), the last value off the stamp; rays."""
+    scene = _scene(rows, quadrature, pixel_scale_arcsec)
+    images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
+    rays = np.zeros(rows.num_rows, dtype=np.int64)
+    capacity = _CAPACITY
+    _rays.trace(scene, images, rays, _work(capacity))
+    for row in np.flatnonzero(rays < 0):
+        one = scene._replace(**{name: getattr(scene, name)[row : row + 1] for name in _PER_ROW})
+        while rays[row] < 0:
+            capacity *= 4
+            _rays.trace(one, images[row : row + 1], rays[row : row + 1], _work(capacity))
+        capacity = _CAPACITY
+    return images, rays
+
+
+def _scene(rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene:
+    limits = np.array([quadrature.one_ray_below, quadrature.four_rays_below, quadrature.negligible_flux])
+    return _pack.scene(
+        Lens.from_rows(rows), components(rows), pixel_scale_arcsec, quadrature.levels, limits, quadrature.tail_fraction
+    )
+
+
+def _work(capacity: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Work space of the backend for lists of up to ``capacity`` cells."""
+    return np.empty((9, capacity), np.float32), np.empty((3, capacity), np.int32)
+
+
+def convolve(images: Images, psf: Psf, fluxes: Array, pixel_scale_arcsec: float = PIXEL_SCALE_ARCSEC) -> Images:
+    """Images (batch, y, x) of unit flux, convolved with each band's PSF and scaled: (batch, band, y, x)."""
+    pixels = images.shape[-1]
+    size = int(padded_sizes(psf, pixels, pixel_scale_arcsec).max())
+    spectrum = fft(rfft(images, n=size, axis=-1), n=size, axis=-2)
+    seen = filtered(spectrum, psf, fluxes, pixels, pixel_scale_arcsec)
+    lines = ifft(seen, axis=-2, overwrite_x=True)[..., :pixels, :]
+    return irfft(lines, n=size, axis=-1)[..., :pixels]
+
+
+class Sources(Protocol):
+    """A kind of source light: how its rows can be wrong, and its lensed pixel integrals."""
+
+    def faults(self, rows: pa.Table) -> list[str | None]:
+        """Why each row cannot be rendered, beyond its parameters' ranges."""
+
+    def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature) -> tuple[Images, NDArray[np.int64]]:
+        """As :func:`trace`."""
+
+
+class Parametric:
+    """Sersic profiles with clumps."""
+
+    def faults(self, rows: pa.Table) -> list[str | None]:
+        real = np.asarray(rows.column("src_model")) == "real"
+        return ["'src_model' real needs a bank of real galaxies" if one else None for one in real]
+
+    def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature) -> tuple[Images, NDArray[np.int64]]:
+        return trace(rows, stamp_pixels, quadrature)
+
+
+PARAMETRIC = Parametric()
+
+
+def render_arcs(
+    rows: pa.Table,
+    psf: Psf,
+    stamp_pixels: int,
+    quadrature: Quadrature = STANDARD,
+    threads: int = 1,
+    sources: Sources = PARAMETRIC,
+    device: str = "cpu",
+) -> Arcs:
+    """Lensed light of drawn rows on stamps of the survey's pixel scale.
+
+    Rows with impossible parameters or PSFs fail alone; nothing here depends on the batch a row is in. On a GPU
+    (``device`` "cuda") the images stay there, as a torch tensor.
+    """
+    _check_size(stamp_pixels)
+    gpu = accelerator(device)
+    reasons = _reasons(rows, psf, sources)
+    if gpu is not None:
+        return _arcs_on(gpu, rows, psf, stamp_pixels, quadrature, sources, reasons)
+    good = np.flatnonzero([reason is None for reason in reasons])
+    arcs = Arcs(
+        np.zeros((rows.num_rows, len(BANDS), stamp_pixels, stamp_pixels), np.float32),
+        np.zeros(rows.num_rows), np.zeros(rows.num_rows), np.zeros(rows.num_rows, np.int64), reasons,
+    )  # fmt: skip
+    sizes = padded_sizes(psf, stamp_pixels, PIXEL_SCALE_ARCSEC)
+    fluxes = band_fluxes(rows)
+
+    def work(index: NDArray[np.int64]) -> None:
+        part = rows if len(index) == rows.num_rows else rows.take(pa.array(index))
+        flat, arcs.rays[index], failed = traced(sources, part, stamp_pixels, quadrature)
+        for place, reason in failed.items():
+            reasons[index[place]] = reason
+        _convolve_chunk(flat, psf, (index, sizes, fluxes), arcs)
+
+    pieces = [piece for piece in np.array_split(good, max(1, -(-len(good) // _CHUNK))) if len(piece)]
+    if threads == 1:
+        for piece in pieces:
+            work(piece)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, pieces))
+    return arcs
+
+
+def traced(
+    sources: Sources, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature
+) -> tuple[Images, NDArray[np.int64], dict[int, str]]:
+    """As ``sources.trace``, and why some rows failed; those are empty and fail alone."""
+    try:
+        images, rays = sources.trace(rows, stamp_pixels, quadrature)
+        failed: dict[int, str] = {}
+    except (DarkHaloError, ArithmeticError) as error:
+        if rows.num_rows == 1:
+            return np.zeros((1, stamp_pixels**2 + 1), np.float32), np.zeros(1, np.int64), {0: str(error)}
+        each = [traced(sources, rows.slice(row, 1), stamp_pixels, quadrature) for row in range(rows.num_rows)]
+        images, rays = (np.concatenate([one[part] for one in each]) for part in (0, 1))
+        failed = {row: one[2][0] for row, one in enumerate(each) if one[2]}
+    for row in np.flatnonzero(~np.isfinite(images.sum(axis=1))):
+        images[row], failed[int(row)] = 0.0, _NOT_FINITE
+    return images, rays, failed
+
+
+def _reasons(rows: pa.Table, psf: Psf, sources: Sources) -> list[str | None]:
+    """Why rows cannot be rendered."""
+    reasons = [own or other for own, other in zip(faults(rows), sources.faults(rows), strict=True)]
+    if psf.kind == "image":
+        return reasons
+    bad_psf = ~(np.isfinite(psf.fwhm_arcsec) & (psf.fwhm_arcsec > 0)).all(axis=1)
+    for index in np.flatnonzero(bad_psf):
+        reasons[index] = reasons[index] or str(
+            invalid("psf fwhm_arcsec", "positive and finite in every band", psf.fwhm_arcsec[index].tolist())
+        )
+    return reasons
+
+
+def _arcs_on(
+    gpu: torch.device,
+    rows: pa.Table,
+    psf: Psf,
+    stamp_pixels: int,
+    quadrature: Quadrature,
+    sources: Sources,
+    reasons: list[str | None],
+) -> Arcs:
+    """As :func:`render_arcs`, on a torch device; sources that are not profiles are traced on the CPU."""
+    from injection.engine import _torch_render as torched
+
+    count, good = rows.num_rows, np.flatnonzero([reason is None for reason in reasons])
+    images = torched.zeros((count, len(BANDS), stamp_pixels, stamp_pixels), gpu)
+    arcs = Arcs(images, np.zeros(count), np.zeros(count), np.zeros(count, np.int64), reasons)
+    if len(good):
+        part = rows.take(pa.array(good))
+        if isinstance(sources, Parametric):
+            scene = _scene(part, quadrature, PIXEL_SCALE_ARCSEC)
+            flat, arcs.rays[good], bad = torched.traced(scene, stamp_pixels, gpu)
+            failed = dict.fromkeys(np.flatnonzero(bad).tolist(), _NOT_FINITE)
+        else:
+            pixels, arcs.rays[good], failed = traced(sources, part, stamp_pixels, quadrature)
+            flat = torched.placed(pixels, gpu)
+        for place, reason in failed.items():
+            reasons[good[place]] = reason
+        sizes = padded_sizes(psf, stamp_pixels, PIXEL_SCALE_ARCSEC)[good]
+        arcs.flux_on_stamp[good], arcs.magnification[good] = torched.stamps(
+            flat, psf.take(good), sizes, band_fluxes(part), PIXEL_SCALE_ARCSEC, (images, good)
+        )
+    return arcs
+
+
+def _convolve_chunk(flat: Images, psf: Psf, where: Places, arcs: Arcs) -> None:
+    """Convolve traced rows into ``arcs``; each row's transform has its own size, whatever else is in the batch."""
+    index, sizes, fluxes = where
+    pixels = arcs.images.shape[-1]
+    sums = flat.sum(axis=1, dtype=np.float64)
+    arcs.magnification[index] = sums
+    arcs.flux_on_stamp[index] = sums - flat[:, -1]
+    images = flat[:, :-1].reshape(-1, pixels, pixels)
+    for size in np.unique(sizes[index]):
+        own = np.flatnonzero(sizes[index] == size)
+        for start in range(0, len(own), _TRANSFORMED):
+            some = own[start : start + _TRANSFORMED]
+            arcs.images[index[some]] = convolve(images[some], psf.take(index[some]), fluxes[index[some]])
+
+
+def render(
+    rows: pa.Table,
+    hosts: Images,
+    psf: Psf,
+    quadrature: Quadrature = STANDARD,
+    threads: int = 1,
+    sources: Sources = PARAMETRIC,
+    device: str = "cpu",
+) -> Rendered:
+    """Hosts (batch, band, y, x) nMgy with the lensed light of drawn rows added.
+
+    Masked host pixels (NaN) stay masked; a host without any pixel in a band fails its row.
+    """
+    if hosts.ndim != 4 or hosts.shape[:2] != (rows.num_rows, len(BANDS)) or hosts.shape[2] != hosts.shape[3]:
+        raise invalid("hosts", f"({rows.num_rows}, {len(BANDS)}, n, n)", hosts.shape)
+    arcs = render_arcs(rows, psf, hosts.shape[-1], quadrature, threads, sources, device)
+    for row, band in np.argwhere(~np.isfinite(hosts).any(axis=(2, 3))):
+        arcs.reasons[row] = arcs.reasons[row] or f"the host has no {BANDS[band]} band"
+    images = like(hosts.astype(np.float32), arcs.images) + arcs.images
+    images[np.flatnonzero([reason is not None for reason in arcs.reasons])] = np.nan
+    return Rendered(images, arcs)
+
+
+def with_poisson(rendered: Rendered, rows: pa.Table, poisson: Poisson) -> Rendered:
+    """Rendered hosts with the noise of their arcs' own electrons, and the inverse variance if the hosts' is given."""
+    arcs, before = rendered.arcs.images, poisson.inverse_variance
+    noisy = add_poisson(arcs, poisson.gain_e_per_nmgy, poisson.seed, rows.column("injection_id").combine_chunks())
+    if before is None:
+        return Rendered(rendered.images + (noisy - arcs), rendered.arcs)
+    if before.shape != tuple(arcs.shape) or not (np.isfinite(before) & (before >= 0)).all():
+        raise invalid("inverse_variance", f"{tuple(arcs.shape)}, finite and not negative", before.shape)
+    after = updated_inverse_variance(before, arcs, poisson.gain_e_per_nmgy)
+    return Rendered(rendered.images + (noisy - arcs), rendered.arcs, after)
+
+
+def _check_size(stamp_pixels: int) -> None:
+    if stamp_pixels < 3 or stamp_pixels % 2 == 0:
+        raise invalid("stamp_pixels", "odd and at least 3", stamp_pixels)

@@ -1,0 +1,1 @@
+"""The selection-function experiment: hosts, grid, stream, measurements. Imports every other room of ``injection``."""

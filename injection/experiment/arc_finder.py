@@ -1,0 +1,133 @@
+"""Arcs measured on stamps as on a real lens: without knowing what was injected, or whether anything was.
+
+The light of the galaxy in the middle is taken to be the median along ellipses of its own shape, and the light above
+it between two radii is an arc. The same holds for real lenses, injections and bare hosts, so what the method
+misses (a complete ring, an arc inside the inner radius) or mistakes (spiral arms, neighbours) is alike in all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from injection.engine.render import Images
+from injection.experiment.measure import sigma_from_annulus
+from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
+
+Array = NDArray[np.float64]
+
+INNER_ARCSEC, OUTER_ARCSEC = 1.2, 3.5
+"""Radii between which arcs are looked for: outside the seeing disc, and before neighbours become more likely."""
+SMOOTHING_PX = 1.5
+DETECTION_SIGMAS = 3.0
+"""A pixel belongs to an arc where the smoothed r-band residual is this far above the smoothed sky noise."""
+PASSES = 3
+"""Times the galaxy is measured, each time without the arcs found before."""
+FOUND_SNR = 10.0
+"""Least SNR of an arc that counts as found: below, the structure of ordinary galaxies gives as much."""
+_WINDOW_ARCSEC = 3.0
+_G, _R = BANDS.index("g"), BANDS.index("r")
+
+
+@dataclass(frozen=True)
+class FoundArcs:
+    """What was found on each stamp (batch,)."""
+
+    snr: Array
+    """``sqrt(sum(residual^2) - noise) / sigma`` over the arc's pixels in r; 0 where nothing stands out, NaN where the
+    stamp's noise is unknown"""
+    g_minus_r: Array
+    """Colour of the residual; NaN where there is none, or no flux in one of the bands"""
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """Stamps on which an arc stands out."""
+        return np.asarray(self.snr >= FOUND_SNR)
+
+
+def find_arcs(stamps: Images, sky_annulus_px: tuple[float, float]) -> FoundArcs:
+    """Measure stamps (batch, band, y, x) nMgy; masked pixels are NaN.
+
+    The galaxy's shape and light are measured again with what was found replaced by its model, so that an arc does not
+    pull the ellipses towards it.
+    """
+    sigma = sigma_from_annulus(stamps[:, _R], np.asarray(np.isfinite(stamps).all(axis=1)), *sky_annulus_px)
+    middle, reach = (
+        stamps.shape[-1] // 2,
+        min(int(np.ceil(OUTER_ARCSEC / PIXEL_SCALE_ARCSEC)) + 4, stamps.shape[-1] // 2),
+    )
+    window = (..., slice(middle - reach, middle + reach + 1), slice(middle - reach, middle + reach + 1))
+    parts, without_arcs = stamps[window].astype(np.float64), stamps.astype(np.float32)
+    snr, colour = np.full(len(stamps), np.nan), np.full(len(stamps), np.nan)
+    for _ in range(PASSES):
+        q, angle = observed_shapes(without_arcs)
+        for index in np.flatnonzero(sigma > 0):
+            ellipse, radius = _distances(reach, float(q[index]), float(angle[index]))
+            model = np.stack([_galaxy(band, ellipse) for band in without_arcs[index][window].astype(np.float64)])
+            arc = _arc(parts[index, _R] - model[_R], np.isfinite(parts[index]).all(axis=0), radius, float(sigma[index]))
+            snr[index], colour[index] = _strength(parts[index] - model, arc, float(sigma[index]))
+            without_arcs[index][window] = np.where(arc, model, parts[index])
+    return FoundArcs(snr, colour)
+
+
+def observed_shapes(hosts: Images) -> tuple[Array, Array]:
+    """Axis ratio and position angle (batch,) of galaxies' observed light, from r-band second moments.
+
+    Moments are weighted by a round Gaussian of 3 arcsec (sigma 1.5) about the stamp's centre and corrected for that
+    weight's own size; pixels that are not finite count as sky. They include the PSF: the observed shape, not the
+    intrinsic one. A stamp without signal is round.
+    """
+    light = np.nan_to_num(hosts[:, BANDS.index("r")].astype(np.float64))
+    light = light - np.median(light, axis=(1, 2), keepdims=True)
+    half = (hosts.shape[-1] - 1) / 2
+    y, x = (grid * PIXEL_SCALE_ARCSEC for grid in np.mgrid[-half : half + 1, -half : half + 1])
+    width2 = (_WINDOW_ARCSEC / 2.0) ** 2
+    weighted = light * np.exp(-0.5 * (x**2 + y**2) / width2)
+    total = weighted.sum(axis=(1, 2))
+    known = total > 0
+    safe = np.where(known, total, 1.0)
+    xx, yy, xy = ((weighted * product).sum(axis=(1, 2)) / safe for product in (x * x, y * y, x * y))
+    mean, plus, cross = 0.5 * (xx + yy), 0.5 * (xx - yy), xy
+    spread = np.hypot(plus, cross)
+    long, short = (np.clip(value, 1e-3, 0.95 * width2) for value in (mean + spread, mean - spread))
+    long, short = (value / (1.0 - value / width2) for value in (long, short))
+    return np.where(known, np.sqrt(short / long), 1.0), np.where(known, 0.5 * np.arctan2(cross, plus), 0.0)
+
+
+def _distances(reach: int, q: float, angle: float) -> tuple[Array, Array]:
+    """Elliptical radius (pixels) and radius (arcsec) of the pixels of a window."""
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+    return np.sqrt(q * u**2 + v**2 / q), np.hypot(x, y) * PIXEL_SCALE_ARCSEC
+
+
+def _galaxy(image: Array, ellipse: Array) -> Array:
+    """Median along ellipses, between their radii interpolated."""
+    rings = np.rint(ellipse).astype(int)
+    radii, medians = [], []
+    for ring in range(rings.max() + 1):
+        inside = (rings == ring) & np.isfinite(image)
+        if inside.any():
+            radii.append(float(ellipse[inside].mean()))
+            medians.append(float(np.median(image[inside])))
+    return np.asarray(np.interp(ellipse, radii, medians)) if radii else np.zeros_like(image)
+
+
+def _arc(residual_r: Array, known: NDArray[np.bool_], radius: Array, sigma: float) -> NDArray[np.bool_]:
+    """Pixels between the radii where the smoothed residual is significant."""
+    smooth = gaussian_filter(np.where(known, residual_r, 0.0), SMOOTHING_PX)
+    threshold = DETECTION_SIGMAS * sigma / (2.0 * np.sqrt(np.pi) * SMOOTHING_PX)
+    return np.asarray((smooth > threshold) & known & (radius >= INNER_ARCSEC) & (radius <= OUTER_ARCSEC))
+
+
+def _strength(residual: Array, arc: NDArray[np.bool_], sigma: float) -> tuple[float, float]:
+    """SNR and colour of the light (band, y, x) in an arc's pixels."""
+    g, r = residual[_G][arc], residual[_R][arc]
+    power = float((r**2).sum()) - sigma**2 * r.size
+    if power <= 0.0:
+        return 0.0, np.nan
+    colour = -2.5 * np.log10(g.sum() / r.sum()) if g.sum() > 0 and r.sum() > 0 else np.nan
+    return float(np.sqrt(power)) / sigma, float(colour)

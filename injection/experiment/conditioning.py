@@ -1,0 +1,72 @@
+"""IM2: the lens's shape follows the catalogue shape of its host; and core suppression."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
+
+from injection.device import Pixels, on_device
+from injection.keyed import Keyed
+from injection.priors.registry import Prior
+from lake.sky.survey import PIXEL_SCALE_ARCSEC, axis_ratio_from_ellipticity
+
+Array = NDArray[np.float64]
+
+Q_SCATTER = 0.05
+Q_RANGE = (0.5, 1.0)
+SHEAR_MAX = 0.08
+"""IM2 of the reference: q = clip(q_host + N(0, 0.05), 0.5, 1), position angle of the host, shear U(0, 0.08)."""
+
+
+def catalogue_shapes(shape_e1: ArrayLike, shape_e2: ArrayLike) -> tuple[Array, Array]:
+    """Axis ratio and position angle, in the stamp's frame, from the survey's ellipticities; NaN where there are none.
+
+    Tractor's: ``|e| = (a - b) / (a + b)``, position angle ``atan2(e2, e1) / 2`` from north through east. A stamp's x
+    runs along -RA and its y along Dec, so its angles, from +x counter-clockwise, are 90 degrees more.
+    """
+    e1, e2 = (np.asarray(value, dtype=np.float64) for value in (shape_e1, shape_e2))
+    q = axis_ratio_from_ellipticity(e1, e2)
+    known = np.isfinite(q) & (q > 0.0)
+    return np.where(known, q, np.nan), np.where(known, 0.5 * np.pi + 0.5 * np.arctan2(e2, e1), np.nan)
+
+
+def follow_hosts(rows: pa.Table, prior: Prior, shapes: tuple[Array, Array], seed: int) -> pa.Table:
+    """Drawn rows with the lens's axis ratio, position angle and shear of IM2.
+
+    ``shapes`` are the hosts' axis ratios and position angles, see :func:`catalogue_shapes`. What the
+    host gives is not part of the prior: ``log_prior`` loses the terms of those three.
+    """
+    keyed = Keyed(seed, rows.column("injection_id").combine_chunks())
+    q_host, angle = shapes
+    q = np.clip(q_host + Q_SCATTER * ndtri(keyed.uniform("im2_lens_q")), *Q_RANGE)
+    shear, turn = SHEAR_MAX * keyed.uniform("im2_shear"), np.pi * (keyed.uniform("im2_shear_pa_rad") - 0.5)
+    modulus = np.hypot(*(rows.column(f"lens_gamma{k}").to_numpy() for k in (1, 2)))
+    given = prior.lens_q.log_density(rows.column("lens_q").to_numpy()) + prior.shear.log_density(modulus)
+    changes: dict[str, Any] = {
+        "lens_q": q,
+        "lens_pa_rad": angle,
+        "lens_gamma1": shear * np.cos(2 * turn),
+        "lens_gamma2": shear * np.sin(2 * turn),
+        "log_prior": rows.column("log_prior").to_numpy() - given + 2.0 * np.log(np.pi),
+    }
+    for name, values in changes.items():
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array(values))
+    return rows
+
+
+def suppress_core(arcs: Pixels, rows: pa.Table, radius_arcsec: float) -> Pixels:
+    """Arcs without the light of pixels whose centre is within ``radius_arcsec`` of the lens's centre."""
+    if on_device(arcs):
+        from injection.experiment import _torch_measure as torched
+
+        centres = np.stack([rows.column(f"lens_{axis}_arcsec").to_numpy() for axis in "xy"], axis=1)
+        return torched.without_core(arcs, centres / PIXEL_SCALE_ARCSEC, radius_arcsec / PIXEL_SCALE_ARCSEC)
+    half = (arcs.shape[-1] - 1) / 2
+    y, x = (grid * PIXEL_SCALE_ARCSEC for grid in np.mgrid[-half : half + 1, -half : half + 1])
+    centre_x, centre_y = (rows.column(f"lens_{axis}_arcsec").to_numpy()[:, None, None] for axis in "xy")
+    outside = np.hypot(x - centre_x, y - centre_y) >= radius_arcsec
+    return arcs * outside[:, None]

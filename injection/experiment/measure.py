@@ -1,0 +1,177 @@
+"""What is measured of each injection: fluxes, signal to noise, magnification, images, detectability."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numba import njit
+from numpy.typing import NDArray
+
+from injection.config import Detectability
+from injection.device import Pixels, on_device
+from injection.engine import _pack, _rays
+from injection.engine.render import Arcs
+from injection.optics.psf import Psf
+from injection.scene.lens import Lens, rotated
+from injection.scene.sources import components
+from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
+
+Array = NDArray[np.float64]
+
+R_BAND = BANDS.index("r")
+MAD_TO_SIGMA = 1.482602218505602
+"""Standard deviation of a Gaussian over its median absolute deviation."""
+_DIRECTIONS = 720
+_LEAST_SHARE = 0.1
+"""Share of an annulus that must be usable."""
+_NEAR_AXIS = np.geomspace(1e-4, 4e-3, 16)
+"""Angles from the major axis at which images of flat lenses are looked for too."""
+
+
+@dataclass(frozen=True)
+class Sky:
+    """r-band noise per pixel (nMgy) from the survey's depth and from the host itself; NaN where unknown."""
+
+    from_psfdepth: Array
+    from_mad: Array
+
+    @property
+    def sigma(self) -> Array:
+        """The depth's noise; the host's own where the depth is unknown."""
+        return np.where(np.isfinite(self.from_psfdepth), self.from_psfdepth, self.from_mad)
+
+
+def sigma_from_annulus(images: Pixels, usable: Pixels, inner_px: float, outer_px: float) -> Array:
+    """Noise per pixel (batch,) from the MAD of one band, (batch, y, x), in an annulus; NaN where little is usable."""
+    if on_device(images):
+        from injection.experiment import _torch_measure as torched
+
+        deviation, share = torched.annulus_deviation(images, usable, inner_px, outer_px)
+        return np.where(share > _LEAST_SHARE, MAD_TO_SIGMA * deviation, np.nan)
+    half = (images.shape[-1] - 1) / 2
+    y, x = np.mgrid[: images.shape[-1], : images.shape[-1]] - half
+    ring = (np.hypot(x, y) >= inner_px) & (np.hypot(x, y) < outer_px)
+    values = np.where(usable[:, ring], images[:, ring], np.nan).astype(np.float64)
+    enough = np.isfinite(values).sum(axis=1) > _LEAST_SHARE * ring.sum()
+    sigma = np.full(len(images), np.nan)
+    if enough.any():
+        kept = values[enough]
+        centre = np.nanmedian(kept, axis=1, keepdims=True)
+        sigma[enough] = MAD_TO_SIGMA * np.nanmedian(np.abs(kept - centre), axis=1)
+    return sigma
+
+
+def measure(
+    rows: pa.Table, arcs: Arcs, hosts: Pixels, usable: Pixels, psf: Psf, sky: Sky, cuts: Detectability
+) -> dict[str, Any]:
+    """Measurement columns of rendered rows.
+
+    ``usable`` (batch, y, x) marks host pixels that are finite and unmasked; only they enter SNRs and ratios. Hosts and
+    it are where the arcs are.
+    """
+    lens = Lens.from_rows(rows)
+    radius = np.stack([lens.theta_e_arcsec, psf.fwhm_nea_arcsec[:, R_BAND], lens.x_arcsec, lens.y_arcsec], axis=1)
+    value = _summed(arcs.images, hosts, usable, sky.sigma, radius / PIXEL_SCALE_ARCSEC, cuts.sky_sigmas)
+    sigma = sky.sigma
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns: dict[str, Any] = {
+            "arc_snr": np.sqrt(value["square"]) / sigma,
+            "arc_snr_annulus": value["ring"] / (sigma * np.sqrt(value["ring_pixels"])),
+            "magnification": arcs.magnification,
+        }
+        columns |= {f"arc_flux_{b}_nmgy": value[f"flux_{b}"] for b in BANDS}
+        columns |= {f"arc_peak_{b}_nmgy_arcsec2": value[f"peak_{b}"] / PIXEL_SCALE_ARCSEC**2 for b in BANDS}
+        columns["arc_images"] = image_counts(rows)
+        columns["arc_off_stamp_fraction"] = np.clip(1.0 - arcs.flux_on_stamp / arcs.magnification, 0.0, 1.0)
+        columns["arc_masked_fraction"] = np.clip(value["masked"] / value["flux_r"], 0.0, 1.0)
+        columns["theta_e_over_fwhm_nea"] = lens.theta_e_arcsec / psf.fwhm_nea_arcsec[:, R_BAND]
+        columns["sky_sigma_psfdepth_nmgy"] = sky.from_psfdepth
+        columns["sky_sigma_mad_nmgy"] = sky.from_mad
+        columns["arc_sky_ratio"] = value["brightest"] / sigma
+    bright = columns["arc_sky_ratio"] > cuts.sky_sigmas
+    columns["arc_host_ratio"] = np.where(bright, value["ratio_bright"], value["ratio_brightest"])
+    magnified = arcs.magnification >= cuts.magnification
+    columns["detectable"] = bright & (columns["arc_host_ratio"] > cuts.host_ratio) & magnified
+    columns["host_masked_fraction"] = 1.0 - value["usable"]
+    return columns
+
+
+def _summed(
+    arcs: Pixels, hosts: Pixels, usable: Pixels, sigma: Array, places: Array, sky_sigmas: float
+) -> dict[str, Array]:
+    """Sums over the pixels of each injection, where the pixels are, and the share of usable pixels."""
+    if on_device(arcs):
+        from injection.experiment import _torch_measure as torched
+
+        sums, share = torched.sums(arcs, hosts, usable, sigma, places, sky_sigmas)
+    else:
+        sums, share = np.zeros((len(arcs), len(_SUMS))), usable.mean(axis=(1, 2))
+        _sums(arcs, hosts, usable, sigma, places, np.float64(sky_sigmas), sums)
+    return {**dict(zip(_SUMS, sums.T, strict=True)), "usable": share}
+
+
+def image_counts(rows: pa.Table) -> NDArray[np.int32]:
+    """Number of images of each source's centre, the central image of the singular lens not counted."""
+    lens = Lens.from_rows(rows)
+    packed = _pack.pack(lens, components(rows), PIXEL_SCALE_ARCSEC, 1e-3)
+    scene = _rays.Scene(**packed, scale=np.float32(1), levels=0, limits=np.zeros(3, np.float32))  # type: ignore[arg-type]
+    dx = rows.column("src_x_arcsec").to_numpy() - lens.x_arcsec
+    dy = rows.column("src_y_arcsec").to_numpy() - lens.y_arcsec
+    sources = np.stack(rotated(dx, dy, lens.pa_rad), axis=1).astype(np.float32)
+    even, half_turn = 2.0 * np.pi * (np.arange(_DIRECTIONS) + 0.5) / _DIRECTIONS, np.array([[0.0], [np.pi]])
+    near = half_turn + np.concatenate([_NEAR_AXIS, -_NEAR_AXIS])
+    angle = np.sort(np.mod(np.concatenate([even, near.ravel()]), 2.0 * np.pi))
+    directions = np.stack([np.cos(angle), np.sin(angle)]).astype(np.float32)
+    counts = np.zeros(rows.num_rows, dtype=np.int32)
+    _rays.count_images(scene, sources, directions, counts)
+    return counts
+
+
+_SUMS = (
+    "square", "ring", "ring_pixels", "masked", "brightest", "ratio_brightest", "ratio_bright",
+    "flux_g", "flux_r", "flux_z", "peak_g", "peak_r", "peak_z",
+)  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sums(arcs: Any, hosts: Any, usable: Any, sigmas: Any, places: Any, sky_sigmas: Any, out: Any) -> None:
+    """One pass over each injection's pixels; ``places`` are theta_E, PSF width and lens centre in pixels."""
+    for row in range(arcs.shape[0]):
+        for band in range(arcs.shape[1]):
+            flux, peak = 0.0, 0.0
+            for line in arcs[row, band]:
+                for value in line:
+                    flux += value
+                    peak = max(peak, value)
+            out[row, 7 + band], out[row, 10 + band] = flux, peak
+        _arc_sums(
+            arcs[row, R_BAND], hosts[row, R_BAND], usable[row], sigmas[row], sky_sigmas * sigmas[row], places[row],
+            out[row],
+        )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _arc_sums(arc: Any, host: Any, usable: Any, sigma: Any, threshold: Any, place: Any, total: Any) -> None:
+    """The sums of one injection's r band."""
+    half = (arc.shape[0] - 1) / 2
+    inner2, outer2 = max(place[0] - place[1], 0.0) ** 2, (place[0] + place[1]) ** 2
+    for y in range(arc.shape[0]):
+        dy = y - half - place[3]
+        for x in range(arc.shape[1]):
+            light = np.float64(arc[y, x])
+            if not usable[y, x]:
+                total[3] += light
+                continue
+            total[0] += light * light
+            dx = x - half - place[2]
+            if inner2 <= dx * dx + dy * dy <= outer2:
+                total[1] += light
+                total[2] += 1.0
+            ratio = light / max(np.float64(host[y, x]), sigma)
+            if light > total[4]:
+                total[4], total[5] = light, ratio
+            if light > threshold:
+                total[6] = max(total[6], ratio)

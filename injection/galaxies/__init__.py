@@ -1,0 +1,1 @@
+"""Real galaxies as sources. Imports ``injection.engine`` and what it imports."""

@@ -1,0 +1,266 @@
+"""Banks of real galaxies: a GalSim RealGalaxyCatalog, cleaned, or an HDF5 file of stamps that are clean already."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from injection.config import RealSources, StampCleaning
+from injection.galaxies.cleaning import Array, Images, clean
+from lake.errors import DarkHaloError, DataError, invalid
+from lake.files import fitslayout
+
+_RINGS_PER_PX = 10
+_MOST_IMAGES = 1_000_000
+"""Most image HDUs that are examined in one file of a RealGalaxyCatalog."""
+_MOST_SIDE_PX = 4096
+_MOST_EXPANSION = 100
+"""Largest ratio of uncompressed to compressed bytes of a data set."""
+_UNIT_TOLERANCE = 1e-3
+Reasons = dict[str, str]
+Colours = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class SourceBank:
+    """Cleaned stamps of real galaxies, each of unit flux."""
+
+    ids: tuple[str, ...]
+    images: tuple[Images, ...]
+    """(y, x), sum one, the outermost pixels empty"""
+    centres_px: Array
+    """(galaxy, 2) x, y of the light's centroid"""
+    half_light_px: Array
+    """(galaxy,) circularised half-light radius"""
+    colours: Array
+    """(galaxy, 2) g - r and r - z; NaN where the catalogue has none"""
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Where each galaxy is in the bank."""
+        return {stamp_id: place for place, stamp_id in enumerate(self.ids)}
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of every galaxy's name, pixels and colours."""
+        found = hashlib.sha256("\n".join(self.ids).encode())
+        for image in (*self.images, self.centres_px, self.half_light_px, self.colours):
+            found.update(np.ascontiguousarray(image).tobytes())
+        return found.hexdigest()
+
+
+class Stamp(NamedTuple):
+    """One galaxy as its catalogue has it."""
+
+    image: Images
+    noise: float
+    """standard deviation per pixel"""
+    psf: Array | None = None
+    pixel_arcsec: float | None = None
+
+
+def load_bank(sources: RealSources) -> SourceBank:
+    """The bank that a grid's parameters name."""
+    path = Path(sources.path)
+    if sources.cleaning is None:
+        return read_bank(path)
+    return read_real_galaxy_catalog(path, sources.cleaning)[0]
+
+
+def read_real_galaxy_catalog(path: Path, cleaning: StampCleaning) -> tuple[SourceBank, Reasons]:
+    """The bank of a RealGalaxyCatalog (``<path>``, with ``<path>_fits`` if it exists), and why others were left out."""
+    try:
+        catalogue = _table(path)
+        colours = _catalogue_colours(path)
+        images = _planes(path, catalogue, "GAL")
+        psfs = _planes(path, catalogue, "PSF") if cleaning.psf_correction else {}
+        rows = {str(row["IDENT"]): row for row in catalogue}
+        stamps = {
+            name: Stamp(
+                image.astype(np.float32), np.sqrt(_positive(rows[name], "NOISE_VARIANCE")), psfs.get(name),
+                _positive(rows[name], "PIXEL_SCALE"),
+            )
+            for name, image in images.items()
+        }  # fmt: skip
+    except Exception as error:  # damaged files make astropy raise whatever it meets
+        raise DataError(f"{path} is not a RealGalaxyCatalog: {error or type(error).__name__}") from error
+    return make_bank(stamps, colours, cleaning)
+
+
+def _table(path: Path) -> Any:
+    """A FITS table whose layout is sound."""
+    from astropy.table import Table
+
+    fitslayout.walk(path)
+    return Table.read(path)
+
+
+def _positive(row: Any, name: str) -> float:
+    value = float(np.ma.filled(row[name], np.nan))
+    if not 0.0 < value < np.inf:
+        raise DataError(f"{name} of {row['IDENT']} must be positive, got {value}")
+    return value
+
+
+def _planes(path: Path, catalogue: Any, kind: str) -> dict[str, Array]:
+    """Images of each galaxy, or of its PSF, from the files in the catalogue's folder."""
+    from astropy.io import fits
+
+    planes: dict[str, Array] = {}
+    for name in sorted(set(catalogue[f"{kind}_FILENAME"])):
+        file = path.parent / str(name).strip()
+        if not file.exists():
+            raise DataError(f"{path} names its images {file.name}, which is not in the same folder")
+        rows = catalogue[catalogue[f"{kind}_FILENAME"] == name]
+        fitslayout.walk(file, _MOST_IMAGES)
+        with fits.open(file) as images:
+            planes |= {str(row["IDENT"]): np.array(images[int(row[f"{kind}_HDU"])].data, np.float64) for row in rows}
+    return planes
+
+
+def _catalogue_colours(path: Path) -> Colours:
+    beside = path.with_name(path.stem + "_fits" + path.suffix)
+    if not beside.exists():
+        return {}
+    table = _table(beside)
+    if not {"HSC_g", "HSC_r", "HSC_z"} <= set(table.colnames):
+        return {}
+    return {str(r["IDENT"]): (float(r["HSC_g"] - r["HSC_r"]), float(r["HSC_r"] - r["HSC_z"])) for r in table}
+
+
+def make_bank(stamps: Mapping[str, Stamp], colours: Colours, cleaning: StampCleaning) -> tuple[SourceBank, Reasons]:
+    """Clean stamps; returns the bank and the reason for each galaxy left out."""
+    kept, refused = [], {}
+    for stamp_id, stamp in stamps.items():
+        cleaned = clean(stamp.image, stamp.noise, cleaning, stamp.psf, stamp.pixel_arcsec)
+        if isinstance(cleaned, str):
+            refused[stamp_id] = cleaned
+        else:
+            kept.append((stamp_id, cleaned))
+    if not kept:
+        raise DataError(f"none of {len(stamps)} source stamps can be used, first: {next(iter(refused.values()), '')}")
+    shapes = [_centre_and_radius(image) for _, image in kept]
+    bank = SourceBank(
+        tuple(stamp_id for stamp_id, _ in kept),
+        tuple(image for _, image in kept),
+        np.array([shape[:2] for shape in shapes]),
+        np.array([shape[2] for shape in shapes]),
+        np.array([colours.get(stamp_id, (np.nan, np.nan)) for stamp_id, _ in kept]),
+    )
+    return bank, refused
+
+
+def _centre_and_radius(image: Images) -> tuple[float, float, float]:
+    """Centroid x, y and half-light radius (pixels); pixels are cut in 25, which a radius of few pixels needs."""
+    y, x = (np.asarray(axis) for axis in np.indices(image.shape))
+    cx, cy = float((image * x).sum()), float((image * y).sum())
+    parts = (np.arange(5) - 2.0) / 5.0
+    radius = np.hypot(x[..., None, None] + parts - cx, y[..., None, None] + parts[:, None] - cy)
+    rings = (radius.ravel() * _RINGS_PER_PX).astype(np.int64)
+    enclosed = np.cumsum(np.bincount(rings, np.repeat(image.ravel().astype(np.float64), 25) / 25.0))
+    outer = (np.arange(len(enclosed)) + 1.0) / _RINGS_PER_PX
+    return cx, cy, float(np.interp(0.5, np.maximum.accumulate(enclosed), outer))
+
+
+def write_bank(path: Path, bank: SourceBank) -> None:
+    """Write a bank as HDF5, one data set per galaxy, with the hash of the whole."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.attrs["digest"] = np.bytes_(bank.digest)
+        for k, stamp_id in enumerate(bank.ids):
+            data = file.create_dataset(f"images/{stamp_id}", data=bank.images[k])
+            data.attrs["centre_px"] = bank.centres_px[k]
+            data.attrs["half_light_px"] = bank.half_light_px[k]
+            data.attrs["colours"] = bank.colours[k]
+
+
+def read_bank(path: Path) -> SourceBank:
+    """A bank written by :func:`write_bank`; what its file declares is checked before it is read; links are refused."""
+    import h5py
+
+    if not path.is_file():
+        raise DataError(f"{path} is not a source bank: it is not a file")
+    try:
+        with h5py.File(path, "r") as file:
+            images = file.get("images", getclass=True, getlink=True)
+            if images is not h5py.HardLink or not isinstance(file["images"], h5py.Group):
+                raise DataError(f"{path} is not a source bank: it contains no group 'images'")
+            sets = [_bank_entry(file["images"], name, str(path)) for name in sorted(file["images"])]
+            digest = _digest(file)
+    except DarkHaloError:
+        raise
+    except Exception as error:  # a damaged file makes HDF5 raise whatever it meets
+        raise DataError(f"{path} is not a source bank: {error or type(error).__name__}") from error
+    if not sets:
+        raise DataError(f"{path} is a source bank without galaxies")
+    bank = SourceBank(
+        tuple(entry.name for entry in sets),
+        tuple(entry.image for entry in sets),
+        np.array([entry.centre_px for entry in sets]),
+        np.array([entry.half_light_px for entry in sets]),
+        np.array([entry.colours for entry in sets]),
+    )
+    if digest != bank.digest:
+        raise DataError(f"the galaxies in {path} do not match its digest ({digest}); write it again with write_bank")
+    return bank
+
+
+class _BankEntry(NamedTuple):
+    name: str
+    image: Images
+    centre_px: Array
+    half_light_px: float
+    colours: Array
+
+
+def _bank_entry(images: Any, name: str, path: str) -> _BankEntry:
+    """One galaxy: an image of unit sum stored in the file itself, its centre on the image, its radius positive."""
+    import h5py
+
+    what = f"{path} images/{name}"
+    link = images.get(name, getlink=True)
+    if not isinstance(link, h5py.HardLink):
+        raise invalid(what, "an image in the file itself", f"a {type(link).__name__}")
+    data = images[name]
+    kept = isinstance(data, h5py.Dataset) and data.external is None and not data.is_virtual
+    if not kept or data.ndim != 2 or data.dtype.kind not in "fiu":
+        raise invalid(what, "an image (y, x) in the file itself", repr(data))
+    if not 0 < max(data.shape) <= _MOST_SIDE_PX or data.nbytes > _MOST_EXPANSION * data.id.get_storage_size():
+        claimed = f"{data.shape} in {data.id.get_storage_size()} bytes"
+        raise invalid(what, f"at most {_MOST_SIDE_PX} pixels along a side, all of them in the file", claimed)
+    image = data[()]
+    if not np.isfinite(image).all() or abs(float(image.sum()) - 1.0) > _UNIT_TOLERANCE:
+        raise invalid(what, "a finite image of unit sum", data.shape)
+    centre, radius = _attribute(data, "centre_px", 2, what), _attribute(data, "half_light_px", 1, what)
+    if not ((centre >= -0.5) & (centre <= np.array(image.shape[::-1]) - 0.5)).all():
+        raise invalid(f"{what} centre_px", "on the image", centre.tolist())
+    if not 0 < radius[0] <= max(image.shape):
+        raise invalid(f"{what} half_light_px", "positive and within the image", float(radius[0]))
+    return _BankEntry(
+        name, np.asarray(image, np.float32), centre, float(radius[0]), _attribute(data, "colours", 2, what)
+    )
+
+
+def _digest(file: Any) -> str | None:
+    """The digest that a file carries, as text of fixed length: HDF5 can hang on damaged text of variable length."""
+    if "digest" not in file.attrs:
+        return None
+    held = file.attrs.get_id("digest")
+    return file.attrs["digest"].decode("latin-1") if held.shape == () and held.dtype == np.dtype("S64") else None
+
+
+def _attribute(data: Any, name: str, count: int, what: str) -> Array:
+    """An attribute of ``count`` numbers, checked before it is read."""
+    if name not in data.attrs:
+        raise DataError(f"{what} has no attribute '{name}'")
+    held = data.attrs.get_id(name)
+    if int(np.prod(held.shape)) != count or held.dtype.kind not in "fiu":
+        raise invalid(f"{what} {name}", f"{count} numbers", f"{held.shape} {held.dtype}")
+    return np.asarray(data.attrs[name], dtype=np.float64).reshape(count)

@@ -1,0 +1,153 @@
+"""Real galaxies as sources: which galaxy of a bank each injection takes, and its lensed light."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from injection.config import Quadrature
+from injection.engine import _image_rays, _pack
+from injection.engine._rays import Scene
+from injection.engine.render import Images, trace
+from injection.galaxies.banks import SourceBank
+from injection.keyed import Keyed
+from injection.priors.registry import Prior, clump_log_density
+from injection.scene.lens import Lens, largest_deflection, rotated
+from lake.errors import invalid
+from lake.sky.survey import PIXEL_SCALE_ARCSEC
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BankSources:
+    """The sources of ``render_arcs`` where rows may be real galaxies of a bank."""
+
+    bank: SourceBank
+    max_pixel_arcsec: float | None = None
+    """Largest source-plane size to which a stamp's pixels may be enlarged; None for any"""
+
+    def faults(self, rows: pa.Table) -> list[str | None]:
+        models, ids, sizes = (rows.column(f"src_{name}").to_pylist() for name in ("model", "stamp_id", "re_arcsec"))
+        return [
+            self._fault(stamp_id, size) if model == "real" else None
+            for model, stamp_id, size in zip(models, ids, sizes, strict=True)
+        ]
+
+    def _fault(self, stamp_id: str | None, re_arcsec: float) -> str | None:
+        if self.max_pixel_arcsec is not None:
+            radii = self.bank.half_light_px
+            radius = radii[self.bank.places[stamp_id]] if stamp_id in self.bank.places else radii.max()
+            largest = self.max_pixel_arcsec * float(radius)
+            if not re_arcsec <= largest:
+                allowed = f"at most {largest:.3g} for pixels of its stamp of at most {self.max_pixel_arcsec:g} arcsec"
+                return str(invalid("src_re_arcsec", allowed, re_arcsec))
+        return None if stamp_id in self.bank.places else str(invalid("src_stamp_id", "a galaxy of the bank", stamp_id))
+
+    def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature) -> tuple[Images, NDArray[np.int64]]:
+        real = np.asarray(rows.column("src_model")) == "real"
+        images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
+        rays = np.zeros(rows.num_rows, dtype=np.int64)
+        if real.any():
+            images[real], rays[real] = trace_real(rows.filter(pa.array(real)), self.bank, stamp_pixels, quadrature)
+        if not real.all():
+            images[~real], rays[~real] = trace(rows.filter(pa.array(~real)), stamp_pixels, quadrature)
+        return images, rays
+
+    def draw(self, rows: pa.Table, prior: Prior, seed: int, catalogue_colours: bool) -> pa.Table:
+        """Drawn rows with real galaxies for sources, at the drawn size, turn, place and magnitude.
+
+        Any galaxy of the bank alike whose pixels are not enlarged too much; none is left where no galaxy is large
+        enough, and the row fails. Colours are the catalogue's where asked for and known, else the drawn ones.
+        ``log_prior`` loses what no longer applies (index, axis ratio, clumps) and gains the choice of the galaxy.
+        """
+        ids, count = rows.column("injection_id").combine_chunks(), rows.num_rows
+
+        def column(name: str) -> Array:
+            return np.asarray(rows.column(name).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+        chosen, among = self._choose(Keyed(seed, ids).uniform("src_stamp_id"), column("src_re_arcsec"))
+        gone = clump_log_density(prior, column)
+        for name in ("src_n", "src_q"):
+            gone = gone + getattr(prior, name).log_density(column(name))
+        changes: dict[str, pa.Array] = {name: pa.nulls(count, pa.float64()) for name in ("src_n", "src_q")}
+        changes |= {
+            f"src_clump{k}_{part}_arcsec": pa.nulls(count, pa.float64()) for k in (1, 2, 3) for part in ("x", "y", "re")
+        }
+        changes["src_clumps"] = pa.array(np.zeros(count, np.int32))
+        changes["src_clump_fraction"] = pa.array(np.zeros(count))
+        changes["src_model"] = pa.array(["real"] * count)
+        names = [self.bank.ids[place] if number else None for place, number in zip(chosen, among, strict=True)]
+        changes["src_stamp_id"] = pa.array(names, pa.string())
+        changes["log_prior"] = pa.array(column("log_prior") - gone - np.log(np.maximum(among, 1)))
+        if catalogue_colours:
+            for place, name in enumerate(("src_g_minus_r", "src_r_minus_z")):
+                own = self.bank.colours[chosen, place]
+                changes[name] = pa.array(np.where(np.isfinite(own), own, column(name)))
+        for name, values in changes.items():
+            rows = rows.set_column(rows.column_names.index(name), name, values)
+        return rows
+
+    def _choose(self, uniform: Array, re_arcsec: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Place in the bank of each row's galaxy, and among how many it was chosen (0: none is large enough)."""
+        order = np.argsort(-self.bank.half_light_px, kind="stable")
+        smallest = np.zeros(len(re_arcsec)) if self.max_pixel_arcsec is None else re_arcsec / self.max_pixel_arcsec
+        among = np.searchsorted(-self.bank.half_light_px[order], -smallest, side="right")
+        return order[np.minimum((uniform * among).astype(np.int64), np.maximum(among - 1, 0))], among
+
+
+def trace_real(
+    rows: pa.Table, bank: SourceBank, stamp_pixels: int, quadrature: Quadrature
+) -> tuple[Images, NDArray[np.int64]]:
+    """Pixel integrals of lensed real galaxies of unit flux, as ``render.trace`` gives them, and the rays."""
+    lens = Lens.from_rows(rows)
+    images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
+    rays = np.zeros(rows.num_rows, dtype=np.int64)
+    places = [
+        np.asarray(rows.column(f"src_{name}").to_numpy()) for name in ("x_arcsec", "y_arcsec", "re_arcsec", "pa_rad")
+    ]
+    for row, stamp_id in enumerate(rows.column("src_stamp_id").to_pylist()):
+        galaxy = bank.places[stamp_id]
+        scene = _scene(lens.row(row), tuple(float(place[row]) for place in places), bank, galaxy, quadrature)
+        capacity = 1 << 16
+        rays[row] = -1
+        while rays[row] < 0:
+            work = (np.empty((9, capacity), np.float32), np.empty((3, capacity), np.int32))
+            rays[row] = _image_rays.trace(scene, bank.images[galaxy], work, images[row])
+            capacity *= 4
+    return images, rays
+
+
+def _scene(lens: Lens, place: tuple[float, ...], bank: SourceBank, galaxy: int, quadrature: Quadrature) -> Scene:
+    """The backend's scene of one real galaxy."""
+    x, y, half_light, angle = place
+    u, v = rotated(x - lens.x_arcsec, y - lens.y_arcsec, lens.pa_rad)
+    per_arcsec = bank.half_light_px[galaxy] / half_light
+    turn = angle - float(lens.pa_rad)
+    fields = {
+        "u": float(u),
+        "v": float(v),
+        "along": per_arcsec * np.cos(turn),
+        "across": per_arcsec * np.sin(turn),
+        "centre_x": bank.centres_px[galaxy, 0],
+        "centre_y": bank.centres_px[galaxy, 1],
+        "brightness": per_arcsec**2,
+    }
+    extent = np.hypot(*bank.images[galaxy].shape) / per_arcsec
+    shear = float(np.hypot(lens.gamma1, lens.gamma2))
+    offset = float(np.hypot(u, v)) + float(largest_deflection(lens.theta_e_arcsec, lens.q))
+    # the backend compares squares of extents in half pixels
+    one, four = 0.25 * quadrature.image_one_ray_below_px**2, 0.25 * quadrature.image_four_rays_below_px**2
+    limits = np.array([one, four, 0.1 * quadrature.negligible_flux], np.float32)
+    return Scene(
+        **_pack.lens_fields(Lens.of(*(np.atleast_1d(getattr(lens, name)) for name in lens.__dataclass_fields__))),
+        parts=np.array([[[fields[name] for name in _image_rays.PART_FIELDS]]], np.float32),
+        counts=np.ones(1, np.int64),
+        reaches=np.array([[(offset + extent) / (1.0 - shear) + PIXEL_SCALE_ARCSEC]], np.float32),
+        scale=np.float32(PIXEL_SCALE_ARCSEC),
+        levels=quadrature.levels,
+        limits=limits,
+    )

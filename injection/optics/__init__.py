@@ -1,0 +1,1 @@
+"""PSFs and noise. Imports ``injection.scene``."""

@@ -1,0 +1,1 @@
+"""From which distributions injections are drawn. Imports ``injection.scene``."""

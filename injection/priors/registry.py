@@ -1,0 +1,238 @@
+"""Priors of injections: the registry file, drawing by keyed random numbers, log density of what was drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import yaml
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
+
+from injection.keyed import Keyed, Numbers, Sobol
+from injection.priors.distributions import Distribution
+from injection.scene.lens import rotated
+from injection.scene.ranges import RANGES, inside, refuse
+from injection.scene.sources import MAX_CLUMPS
+from lake.config import Section
+from lake.errors import DataError, invalid
+
+Array = NDArray[np.float64]
+
+DIRECT = (
+    "lens_theta_e_arcsec", "lens_q", "lens_x_arcsec", "lens_y_arcsec", "src_mag_r", "src_g_minus_r", "src_r_minus_z",
+    "src_beta_frac", "src_re_arcsec", "src_n", "src_q",
+)  # fmt: skip
+"""Columns that a distribution of the prior with the same name fills."""
+DRAWN = (
+    *DIRECT, "lens_pa_rad", "shear", "shear_pa_rad", "src_pa_rad", "src_azimuth_rad", "src_clumps",
+    "src_clump_fraction",
+    *(f"src_clump{k}_{part}" for k in range(1, MAX_CLUMPS + 1) for part in ("offset", "azimuth_rad", "size")),
+)  # fmt: skip
+"""Names of the random numbers a row takes, one each."""
+_LOG_TURN = -np.log(2.0 * np.pi)
+_LOG_HALF_TURN = -np.log(np.pi)
+
+
+class Prior(Section):
+    """A joint prior: what each ``lens_*`` and ``src_*`` parameter of an injection is drawn from."""
+
+    name: str
+    """Name in the registry."""
+    meaning: str
+    """What the prior is for."""
+    lens_theta_e_arcsec: Distribution
+    """Einstein radius where the grid does not fix it (arcsec)."""
+    lens_q: Distribution
+    """Lens axis ratio."""
+    lens_x_arcsec: Distribution
+    """Lens centre along x (arcsec)."""
+    lens_y_arcsec: Distribution
+    """Lens centre along y (arcsec)."""
+    shear: Distribution
+    """Modulus of the external shear."""
+    src_mag_r: Distribution
+    """Unlensed r magnitude."""
+    src_g_minus_r: Distribution
+    """Colour g - r."""
+    src_r_minus_z: Distribution
+    """Colour r - z."""
+    src_beta_frac: Distribution
+    """Source offset from the lens centre over theta_E."""
+    src_re_arcsec: Distribution
+    """Half-light radius, intermediate axis (arcsec)."""
+    src_n: Distribution
+    """Sersic index."""
+    src_q: Distribution
+    """Source axis ratio."""
+    clump_probability: float = Field(ge=0, le=1)
+    """Probability that a source has clumps; then 1, 2 or 3 alike."""
+    clump_fraction: Distribution
+    """Share of the flux in the clumps."""
+    clump_offset: Distribution
+    """Elliptical radius of a clump over the half-light radius."""
+    clump_size: Distribution
+    """Half-light radius of a clump over that of the source."""
+
+    def model_post_init(self, context: object) -> None:
+        for name in DIRECT:
+            low, high = RANGES[name]
+            support = getattr(self, name).support
+            for edge in support:
+                if np.isfinite(edge) and not low <= edge <= high:
+                    raise refuse(name, edge)
+
+
+def _registry() -> dict[str, Any]:
+    text = resources.files("injection.priors").joinpath("priors.yaml").read_text()
+    return dict(yaml.safe_load(text))
+
+
+def prior_names() -> tuple[str, ...]:
+    """Names of the registry's priors."""
+    return tuple(_registry())
+
+
+@cache
+def load_prior(name_or_path: str) -> Prior:
+    """A prior of the registry, or the one of a file of one's own (same keys, ``base`` may name one of the registry)."""
+    registry = _registry()
+    if name_or_path in registry:
+        return Prior.load(_resolved(name_or_path, registry[name_or_path], registry), f"prior {name_or_path}")
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        raise invalid("prior", f"one of {', '.join(registry)}, or a path to a .yaml file", name_or_path)
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise DataError(f"prior file {path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise invalid("prior", f"a mapping in {path}", values)
+    return Prior.load(_resolved(path.stem, values, registry), f"prior {path}")
+
+
+def _resolved(name: str, values: Mapping[str, Any], registry: Mapping[str, Any]) -> dict[str, Any]:
+    own = dict(values)
+    base = own.pop("base", None)
+    if base is None:
+        return {"name": name, **own}
+    if base not in registry:
+        raise invalid(f"prior {name}.base", f"one of {', '.join(registry)}", base)
+    return {**_resolved(str(base), registry[base], registry), **own, "name": name}
+
+
+def draw(
+    prior: Prior,
+    ids: pa.Array,
+    seed: int,
+    fixed: Mapping[str, ArrayLike] | None = None,
+    sobol_places: ArrayLike | None = None,
+) -> pa.Table:
+    """Parameters of injections ``ids``: ``injection_id``, ``lens_*``, ``src_*``, ``src_model``, ``log_prior``.
+
+    Each value depends on (seed, id, parameter) alone. ``fixed`` gives columns of :data:`DIRECT` from outside, as a grid
+    fixes theta_E; they are then no part of ``log_prior``. With ``sobol_places`` (one integer per id) values come from
+    those places of a Sobol sequence instead, which covers the prior more evenly.
+    """
+    fixed = _checked(fixed or {}, len(ids))
+    keyed: Numbers = Keyed(seed, ids) if sobol_places is None else Sobol(seed, sobol_places, DRAWN)
+    columns: dict[str, Any] = {"injection_id": ids}
+    for name in DIRECT:
+        columns[name] = fixed[name] if name in fixed else getattr(prior, name).quantile(keyed.uniform(name))
+    _lens(columns, prior, keyed.uniform)
+    _source(columns, keyed.uniform)
+    _clumps(columns, prior, keyed.uniform)
+    columns["src_stamp_id"] = pa.nulls(len(ids), pa.string())
+    rows = pa.table(columns)
+    return rows.append_column("log_prior", pa.array(log_density(prior, rows, tuple(fixed))))
+
+
+def _checked(fixed: Mapping[str, ArrayLike], count: int) -> dict[str, Array]:
+    checked = {}
+    for name, values in fixed.items():
+        if name not in DIRECT:
+            raise invalid("fixed", f"some of {', '.join(DIRECT)}", name)
+        column = np.array(np.broadcast_to(np.asarray(values, dtype=np.float64), (count,)))
+        bad = ~inside(name, column)
+        if bad.any():
+            raise refuse(name, float(column[bad][0]))
+        checked[name] = column
+    return checked
+
+
+def _lens(columns: dict[str, Any], prior: Prior, uniform: Callable[[str], Array]) -> None:
+    columns["lens_pa_rad"] = np.pi * (uniform("lens_pa_rad") - 0.5)
+    shear, angle = prior.shear.quantile(uniform("shear")), np.pi * (uniform("shear_pa_rad") - 0.5)
+    columns["lens_gamma1"], columns["lens_gamma2"] = shear * np.cos(2 * angle), shear * np.sin(2 * angle)
+
+
+def _source(columns: dict[str, Any], uniform: Callable[[str], Array]) -> None:
+    columns["src_pa_rad"] = np.pi * (uniform("src_pa_rad") - 0.5)
+    offset = columns["src_beta_frac"] * columns["lens_theta_e_arcsec"]
+    azimuth = 2.0 * np.pi * uniform("src_azimuth_rad")
+    columns["src_x_arcsec"] = columns["lens_x_arcsec"] + offset * np.cos(azimuth)
+    columns["src_y_arcsec"] = columns["lens_y_arcsec"] + offset * np.sin(azimuth)
+
+
+def _clumps(columns: dict[str, Any], prior: Prior, uniform: Callable[[str], Array]) -> None:
+    u = uniform("src_clumps")
+    share = np.where(u < prior.clump_probability, u / max(prior.clump_probability, 1e-300), 1.0)
+    count = np.where(u < prior.clump_probability, 1 + np.minimum((share * MAX_CLUMPS).astype(int), MAX_CLUMPS - 1), 0)
+    columns["src_clumps"] = count.astype(np.int32)
+    columns["src_clump_fraction"] = np.where(count > 0, prior.clump_fraction.quantile(uniform("src_clump_fraction")), 0)
+    re, q = columns["src_re_arcsec"], columns["src_q"]
+    for k in range(1, MAX_CLUMPS + 1):
+        radius = prior.clump_offset.quantile(uniform(f"src_clump{k}_offset"))
+        azimuth = 2.0 * np.pi * uniform(f"src_clump{k}_azimuth_rad")
+        u_axis, v_axis = re * radius * np.cos(azimuth) / np.sqrt(q), re * radius * np.sin(azimuth) * np.sqrt(q)
+        x, y = rotated(u_axis, v_axis, -columns["src_pa_rad"])
+        size = re * prior.clump_size.quantile(uniform(f"src_clump{k}_size"))
+        for part, values in (("x", x), ("y", y), ("re", size)):
+            columns[f"src_clump{k}_{part}_arcsec"] = pa.array(values, mask=count < k)
+    columns["src_model"] = np.where(count > 0, "sersic_clumps", "sersic")
+
+
+def log_density(prior: Prior, rows: pa.Table, fixed: tuple[str, ...] = ()) -> Array:
+    """Log prior density of drawn rows, in the parameters the registry names (angles uniform, clumps as multiples).
+
+    The same function under another prior gives importance weights; ``fixed`` columns are left out. -inf is a row that
+    the prior cannot give.
+    """
+
+    def column(name: str) -> Array:
+        return rows.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
+
+    total = np.full(rows.num_rows, 3 * _LOG_HALF_TURN + _LOG_TURN)
+    for name in DIRECT:
+        if name not in fixed:
+            total = total + getattr(prior, name).log_density(column(name))
+    total = total + prior.shear.log_density(np.hypot(column("lens_gamma1"), column("lens_gamma2")))
+    return total + clump_log_density(prior, column)
+
+
+def clump_log_density(prior: Prior, column: Callable[[str], Array]) -> Array:
+    """The part of :func:`log_density` that clumps make up."""
+    count, re, q = column("src_clumps"), column("src_re_arcsec"), column("src_q")
+    with np.errstate(divide="ignore"):
+        none, some = np.log1p(-prior.clump_probability), np.log(prior.clump_probability / MAX_CLUMPS)
+    total = np.where(count > 0, some + prior.clump_fraction.log_density(column("src_clump_fraction")), none)
+    for k in range(1, MAX_CLUMPS + 1):
+        u, v = rotated(column(f"src_clump{k}_x_arcsec"), column(f"src_clump{k}_y_arcsec"), column("src_pa_rad"))
+        offset = np.sqrt(q * u * u + v * v / q) / re
+        size = column(f"src_clump{k}_re_arcsec") / re
+        part = prior.clump_offset.log_density(_inside(prior.clump_offset, offset))
+        part = part + prior.clump_size.log_density(_inside(prior.clump_size, size)) + _LOG_TURN
+        total = total + np.where(count >= k, part, 0.0)
+    return total
+
+
+def _inside(distribution: Distribution, values: Array) -> Array:
+    """Values recomputed from columns, brought back onto the support where only rounding put them outside."""
+    low, high = distribution.support
+    near = (values > low - 1e-9) & (values < high + 1e-9)
+    return np.where(near, np.clip(values, max(low, 1e-12), high), values)

@@ -1,0 +1,83 @@
+"""The fingerprint of a table's key and data columns: independent of row order, files and engine.
+
+``<rows>:<sum of row hashes>:<xor of row hashes>``. The sum sees duplicates, which cancel in the xor. The hash chains
+over its columns and ends with the masks of its NULLs, so that NULLs moving between columns are seen.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lake.contract.spec import Column, TableSpec
+from lake.sky.hashing import as_longs, chain
+
+_MASK_BITS = 62
+
+
+def fingerprint(table: pa.Table, spec: TableSpec) -> str:
+    """Fingerprint of an Arrow table that holds the columns of ``spec``."""
+    if table.num_rows == 0:
+        return render(0, 0, 0)
+    columns, nulls = [], []
+    for column in spec.fingerprinted:
+        longs, null = as_longs(table.column(column.name))
+        columns.append((longs, null))
+        if column.nullable:
+            nulls.append(table.column(column.name).is_null().to_numpy(zero_copy_only=False).astype(np.int64))
+    never = np.zeros(table.num_rows, dtype=bool)
+    columns += [(mask, never) for mask in _masks(nulls)]
+    hashes = chain(columns)
+    return render(len(hashes), _exact_sum(hashes), int(np.bitwise_xor.reduce(hashes)))
+
+
+def render(rows: int, total: int, xor: int) -> str:
+    """The text of a fingerprint from its three aggregates."""
+    return f"{rows}:{total}:{xor & 0xFFFFFFFFFFFFFFFF:016x}"
+
+
+def row_hash_sql(spec: TableSpec) -> str:
+    """Spark SQL of a row's hash."""
+    parts = [_long_sql(column) for column in spec.fingerprinted]
+    nullable = [column.name for column in spec.fingerprinted if column.nullable]
+    for start in range(0, len(nullable), _MASK_BITS):
+        bits = (
+            f"(CASE WHEN {name} IS NULL THEN {1 << i}L ELSE 0L END)"
+            for i, name in enumerate(nullable[start : start + _MASK_BITS])
+        )
+        parts.append("(" + " + ".join(bits) + ")")
+    return f"xxhash64({', '.join(parts)})"
+
+
+def sql_expressions(spec: TableSpec) -> tuple[str, str, str]:
+    """The three Spark SQL aggregates (rows, sum, xor) whose values :func:`render` turns into the fingerprint."""
+    row = row_hash_sql(spec)
+    return "count(1)", f"coalesce(sum(cast({row} as decimal(38,0))), 0)", f"coalesce(bit_xor({row}), 0L)"
+
+
+def _long_sql(column: Column) -> str:
+    if column.type == "string":
+        return f"xxhash64({column.name})"
+    if column.type in ("float", "double"):
+        return f"cast({column.name} as double) + 0.0D"
+    if column.type == "timestamp":
+        return f"unix_micros({column.name})"
+    return f"cast({column.name} as bigint)"
+
+
+def _masks(nulls: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    masks: list[NDArray[np.int64]] = []
+    for start in range(0, len(nulls), _MASK_BITS):
+        part = nulls[start : start + _MASK_BITS]
+        mask = np.zeros(len(part[0]), dtype=np.int64)
+        for i, bit in enumerate(part):
+            mask |= bit << i
+        masks.append(mask)
+    return masks
+
+
+def _exact_sum(hashes: NDArray[np.int64]) -> int:
+    high = int((hashes >> 32).sum())
+    low = int((hashes & 0xFFFFFFFF).sum())
+    return (high << 32) + low

@@ -1,0 +1,4 @@
+"""Files and folders: publishing, FITS layouts and NPZ.
+
+Imports ``lake.sky`` and the top level.
+"""

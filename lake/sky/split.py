@@ -1,0 +1,64 @@
+"""Spatial splits: whole HEALPix pixels (nside 128, NESTED) go to train, val or test by a keyed hash."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lake.config import SplitParams
+from lake.sky.healpix import pixel
+
+SPLITS = ("train", "val", "test")
+THRESHOLD, HOST, TEST = "threshold", "host", "test"
+NEGATIVE_USES = (THRESHOLD, HOST, TEST)
+"""Use of a negative outside the training split: threshold, host or test."""
+LEAST_ABOVE = 10
+"""Negatives expected above a derived threshold, at least; with fewer it is an extreme of a small sample."""
+
+
+def pixel_uniform(healpix_128: int, seed: int) -> float:
+    """The pixel's place in [0, 1): first four bytes of sha256("<pixel>_<seed>"), big-endian."""
+    return _place(f"{int(healpix_128)}_{seed}")
+
+
+def split_of(healpix_128: ArrayLike, params: SplitParams) -> NDArray[np.str_]:
+    """Split name of each pixel."""
+    pixels, inverse = np.unique(np.asarray(healpix_128, dtype=np.int64), return_inverse=True)
+    places = np.array([pixel_uniform(int(p), params.seed) for p in pixels])
+    edges = np.array([params.train_below, params.val_below])
+    return np.array(SPLITS)[np.searchsorted(edges, places, side="right")][inverse]
+
+
+def negative_uses(
+    ra_deg: ArrayLike, dec_deg: ArrayLike, split: ArrayLike, label: ArrayLike, params: SplitParams
+) -> NDArray[np.object_]:
+    """Use of each row of a manifest, one of `NEGATIVE_USES`; None for positives and for training rows.
+
+    Negatives of the validation split are divided by whole pixels of `params.negatives_nside`, by a keyed hash, so that
+    a threshold is never judged, nor an injection made, on the galaxies that fixed it.
+    """
+    pixels, inverse = np.unique(pixel(ra_deg, dec_deg, params.negatives_nside), return_inverse=True)
+    fixing = np.array(
+        [_place(f"{int(p)}_{params.seed}_negatives") < params.threshold_share for p in pixels], dtype=bool
+    )
+    splits, negative = np.asarray(split), np.asarray(label) == 0
+    uses = np.full(len(splits), None, dtype=object)
+    held = negative & (splits == "val")
+    uses[held] = np.where(fixing[inverse], THRESHOLD, HOST)[held]
+    uses[negative & (splits == "test")] = TEST
+    return uses
+
+
+def _place(key: str) -> float:
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") / 2**32
+
+
+def split_sql(column: str, params: SplitParams) -> str:
+    """The same in Spark SQL."""
+    place = f"cast(conv(substr(sha2(concat({column}, '_{params.seed}'), 256), 1, 8), 16, 10) as double) / 4294967296.0D"
+    return (
+        f"CASE WHEN {place} < {params.train_below}D THEN 'train' "
+        f"WHEN {place} < {params.val_below}D THEN 'val' ELSE 'test' END"
+    )

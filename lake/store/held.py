@@ -1,0 +1,196 @@
+"""Why a pinned version cannot be opened: it is not in the lake, it is damaged, or the lake cannot be read.
+
+A card may be forgotten only if the place was read and does not hold the version. A read error (a network or disk that
+is not available, too many open files) says nothing about what the lake holds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from lake import tables
+from lake.errors import DamagedError, DamagedLogError, LakeError, LostError, UnreachableError
+from lake.root import DataRoot
+from lake.store import cards
+from lake.store.cards import Slice
+
+_LOG = "_delta_log"
+_COMMIT = re.compile(r"(\d{20})\.json")
+_UNDERSTOOD = re.compile(r"decompress|corrupt|deserializ|magic bytes", re.IGNORECASE)
+"""What Arrow says about bytes that it has read and cannot decode."""
+_CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\..*parquet")
+
+
+def verdict(root: DataRoot, entry: Slice, error: Exception) -> LakeError:
+    """The error to raise when opening a slice's pinned version fails with ``error``."""
+    if isinstance(error, OSError):
+        return unreachable(root, entry, error)
+    try:
+        _refuse_broken_link(root, entry)
+        names = _names(f"{root.table(entry.card.table)}/{_LOG}")
+        _refuse_empty_lake(root)
+        if names is None or _absent(names, entry.pin.version):
+            return lost(root, entry)
+        broken = _broken(f"{root.table(entry.card.table)}/{_LOG}", names, entry.pin.version)
+    except (OSError, pa.ArrowException) as failure:
+        return unreachable(root, entry, failure)
+    return unreachable(root, entry, error) if broken is None else damaged(root, entry, broken)
+
+
+def require_log(root: DataRoot, entry: Slice) -> None:
+    """Refuse a table whose log lacks a commit or holds a damaged one: Spark needs every commit."""
+    log = f"{root.table(entry.card.table)}/{_LOG}"
+    try:
+        broken = _broken(log, _names(log) or set(), entry.pin.version)
+    except (OSError, pa.ArrowException) as failure:
+        raise unreachable(root, entry, failure) from failure
+    if broken is not None:
+        raise damaged(root, entry, broken)
+
+
+def lost(root: DataRoot, entry: Slice, what: str | None = None) -> LostError:
+    """The error for a pin whose version is not in the lake, which could be read."""
+    name, place = cards.stem(entry.card.table, entry.card.slice), root.table(entry.card.table)
+    why = what or f"is pinned at version {entry.pin.version}, which {place} does not hold"
+    return LostError(f"table '{name}' {why}; run `dhs verify --repair`, then `dvc repro`")
+
+
+def damaged(root: DataRoot, entry: Slice, what: str) -> DamagedLogError:
+    """The error for a table whose log cannot be parsed, though its bytes can be read."""
+    cure = "run `dhs verify --repair`, which sets the table aside, then `dvc repro`"
+    if root.lake_uri:
+        cure = f"delete {root.table(entry.card.table)}, then run `dhs verify --repair` and `dvc repro`"
+    return DamagedLogError(f"table '{cards.stem(entry.card.table, entry.card.slice)}': {what}; {cure}")
+
+
+def data_verdict(root: DataRoot, entry: Slice, error: Exception) -> LakeError:
+    """The error to raise when reading the rows of a version that could be opened fails with ``error``.
+
+    A file that is missing, or was read and not understood, is damage. What the operating system or the object store
+    refuses says nothing about the bytes: the one gives a number, the other does not.
+    """
+    if isinstance(error, FileNotFoundError) or not isinstance(error, OSError) or _UNDERSTOOD.search(str(error)):
+        return damaged_data(root, entry, _sentence(error))
+    if error.errno is not None or root.lake_uri is not None:
+        return unreachable(root, entry, error)
+    return damaged_data(root, entry, _sentence(error))
+
+
+def damaged_data(root: DataRoot, entry: Slice, what: str) -> DamagedError:
+    """The error for a slice with missing or damaged data files."""
+    name = cards.stem(entry.card.table, entry.card.slice)
+    return DamagedError(f"table '{name}' has lost rows ({what}); run `dhs verify --deep --repair`, then `dvc repro`")
+
+
+def set_aside(root: DataRoot, table: str) -> None:
+    """Move a local table that cannot be read back out of the way, so that it can be made again."""
+    lake = root.local / "lake"
+    kept = lake / ".damaged"
+    kept.mkdir(exist_ok=True)
+    number = len(list(kept.iterdir())) + 1
+    (lake / table).rename(kept / f"{table}-{number}")
+
+
+def unreachable(root: DataRoot, entry: Slice, error: Exception) -> UnreachableError:
+    """The error for a table whose state is unknown; nothing that depends on it may be forgotten."""
+    name, place = cards.stem(entry.card.table, entry.card.slice), root.table(entry.card.table)
+    if isinstance(error, UnreachableError):
+        return error
+    return UnreachableError(
+        f"table '{name}' cannot be read in {place} ({_sentence(error)}): mount it, connect or fix "
+        "permissions and run the command again; its card is kept"
+    )
+
+
+def _sentence(error: Exception) -> str:
+    """An error in one line, without the terminal colours and call trees of delta-rs."""
+    text = re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if not re.match(r"\s*\d+: ", line)]
+    return " ".join(line for line in lines if line)[:300]
+
+
+def _refuse_broken_link(root: DataRoot, entry: Slice) -> None:
+    for place in (root.local / "lake", root.local / "lake" / entry.card.table):
+        if root.lake_uri is None and place.is_symlink() and not (place.is_dir() and os.listdir(place)):  # noqa: PTH208
+            raise OSError(f"{place} is a link to {place.readlink()}, which does not exist")
+
+
+def _refuse_empty_lake(root: DataRoot) -> None:
+    """A lake without any table, though cards pin some, more likely means an unmounted disk than deleted tables."""
+    place = root.lake_uri or str((root.local / "lake").resolve())
+    found = _names(place) or set()
+    if not any(name in found and _is_table(place, name) for name in tables.names()):
+        raise UnreachableError(
+            f"{place} holds no table, but {root.cards} pins {len(cards.tables(root))}: mount or restore it; "
+            f"if it was deleted on purpose, move {root.cards} away and run `dvc repro`"
+        )
+
+
+def _is_table(lake: str, name: str) -> bool:
+    return "://" in lake or (Path(lake) / name / _LOG).is_dir()
+
+
+def _names(place: str) -> set[str] | None:
+    """Names in a folder; None if its parent can be read and the folder does not exist."""
+    if "://" not in place:
+        try:
+            return set(os.listdir(place))  # noqa: PTH208 - iterdir() would hide when the error comes
+        except FileNotFoundError:
+            return None
+    files, path = _object_store(place)
+    bucket = path.split("/", 1)[0]
+    if files.get_file_info(bucket).type == fs.FileType.NotFound:
+        raise OSError(f"no such bucket: '{bucket}'")
+    found = files.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return {entry.base_name for entry in found} or None
+
+
+def _object_store(place: str) -> tuple[fs.FileSystem, str]:
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    options = {"endpoint_override": endpoint, "scheme": endpoint.split(":")[0]} if endpoint else {}
+    retries = fs.AwsStandardS3RetryStrategy(max_attempts=2)
+    return fs.S3FileSystem(**options, connect_timeout=10, retry_strategy=retries), place.removeprefix("s3://")
+
+
+def _needed(names: set[str], version: int) -> Iterator[str]:
+    """Commits that make up a version: those after the last checkpoint at or before it."""
+    checkpoints = (int(match[1]) for name in names if (match := _CHECKPOINT.fullmatch(name)))
+    start = max((number for number in checkpoints if number <= version), default=-1)
+    return (f"{number:020d}.json" for number in range(start + 1, version + 1))
+
+
+def _absent(names: set[str], version: int) -> bool:
+    """Whether a log ends before a version (a commit missing further back is damage)."""
+    needed = list(_needed(names, version))
+    return bool(needed) and needed[-1] not in names
+
+
+def _broken(log: str, names: set[str], version: int) -> str | None:
+    """What is wrong with the first commit of a log that is missing, or can be read but not parsed."""
+    gap = next((name for name in _needed(names, version) if name not in names), None)
+    if gap is not None:
+        return f"{log}/{gap} is missing"
+    files: fs.FileSystem
+    files, path = (fs.LocalFileSystem(), log) if "://" not in log else _object_store(log)
+    checkpoints = sorted(name for name in names if _CHECKPOINT.fullmatch(name))
+    for name in [*checkpoints, *_needed(names, version)]:
+        with files.open_input_stream(f"{path}/{name}") as file:
+            content = file.read()
+        try:
+            if name in checkpoints:
+                pq.read_metadata(pa.BufferReader(content))
+            else:
+                actions = [json.loads(line) for line in content.decode().splitlines()]
+                if not actions or not all(isinstance(action, dict) for action in actions):
+                    raise ValueError("no actions")
+        except (ValueError, RecursionError, pa.ArrowException):
+            return f"{log}/{name} is damaged"
+    return None

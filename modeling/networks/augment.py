@@ -1,0 +1,69 @@
+"""Random changes of training stamps: a function of (data-set seed, sample index, epoch) and of nothing else.
+
+The same stamp in the same epoch is changed the same way whatever the batch, the device or the number of workers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from modeling.networks.preprocess import radius_pixels
+from modeling.sections import AugmentationParams
+from modeling.seeds import mix
+
+SEED_STRIDE = 1_000_003
+"""Of the reference's seed formula ``(seed * 1000003 + i + epoch * N) & 0x7fffffff``."""
+SYMMETRIES = 8
+
+
+def sample_seeds(seed: int, index: NDArray[np.int64], epoch: int, samples: int) -> NDArray[np.uint64]:
+    """Seed of every sample: its index ``i`` in the data set of ``samples`` rows, in this epoch (from 0).
+
+    An index at or beyond ``samples`` means a repetition of row ``i mod samples`` within the epoch; it takes a stream of
+    its own.
+    """
+    row, repetition = index % samples, index // samples
+    base = (seed * SEED_STRIDE + row + epoch * samples) & 0x7FFFFFFF
+    return base.astype(np.uint64) | (repetition.astype(np.uint64) << np.uint64(32))
+
+
+def symmetry_codes(params: AugmentationParams, seeds: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Element of the square's symmetry group per sample: quarter turns k + 4 x (mirrored left-right).
+
+    A mirror up-down is a mirror left-right and half a turn, so flips and turns together are one of eight elements.
+    """
+    bits = mix(seeds)
+    hflip = (bits & np.uint64(1)).astype(np.int64) * params.hflip
+    vflip = (bits >> np.uint64(1) & np.uint64(1)).astype(np.int64) * params.vflip
+    turns = (bits >> np.uint64(2) & np.uint64(3)).astype(np.int64) * params.rot90
+    return (turns + 2 * vflip) % 4 + 4 * (hflip ^ vflip)
+
+
+def augment(x: Tensor, params: AugmentationParams, seeds: NDArray[np.uint64]) -> Tensor:
+    """Change normalised stamps (batch, band, y, x), one seed per stamp."""
+    x = apply_symmetries(x, symmetry_codes(params, seeds))
+    if params.core_dropout > 0:
+        x = _drop_cores(x, params, seeds)
+    return x
+
+
+def apply_symmetries(x: Tensor, codes: NDArray[np.int64]) -> Tensor:
+    """Mirror (codes 4-7) left-right, then turn by ``code % 4`` quarters, each stamp by its own code."""
+    out = torch.empty_like(x)
+    for code in range(SYMMETRIES):
+        chosen = torch.from_numpy(np.flatnonzero(codes == code)).to(x.device)
+        if len(chosen):
+            part = x.index_select(0, chosen)
+            part = part.flip(-1) if code >= 4 else part
+            out.index_copy_(0, chosen, torch.rot90(part, code % 4, (-2, -1)))
+    return out
+
+
+def _drop_cores(x: Tensor, params: AugmentationParams, seeds: NDArray[np.uint64]) -> Tensor:
+    uniform = (mix(seeds ^ np.uint64(0xC04E)) >> np.uint64(11)) * 2.0**-53
+    dropped = torch.from_numpy(uniform < params.core_dropout).to(x.device)
+    core = (radius_pixels(*x.shape[-2:]) < params.core_radius_pixels).to(x.device)
+    return x.masked_fill(dropped[:, None, None, None] & core, 0.0)

@@ -1,0 +1,220 @@
+"""Networks by name; each returns one logit per stamp.
+
+Torchvision takes seconds to import, so only the networks that are built from it import it.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from http.client import HTTPException
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from lake.errors import DataError, one_line
+from lake.sky.survey import BANDS
+from modeling.sections import NetworkParams
+
+FOLD = 4
+"""Pixels per side that pixelnet_small folds into channels."""
+PATIENCE_S = 60.0
+"""How long to wait for a server of ImageNet weights that does not respond."""
+BOTTLENECK_BLOCKS = (3, 3, 4)
+"""Blocks per stage of the bottlenecked ResNet: with base width 27, 194,800 parameters (Paper IV: 194,433)."""
+
+
+def build(params: NetworkParams) -> LensFinder:
+    """Make the network: ``forward(x (batch, band, y, x)[, metadata (batch, column)]) -> logits (batch,)``.
+
+    Weights come from torch's global generator (seed it first), or from ImageNet where ``pretrained``.
+    """
+    return _FACTORIES[params.name](params)
+
+
+def restored(params: NetworkParams, weights: Mapping[str, Tensor]) -> LensFinder:
+    """The network with these weights; nothing is allocated before the weights are known to fit ``params``."""
+    try:
+        with torch.device("meta"):
+            network = build(params.model_copy(update={"pretrained": False}))
+        network.load_state_dict({name: value.clone() for name, value in weights.items()}, assign=True)
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise DataError(
+            f"the weights do not fit network {params.name} of width {params.width}: {one_line(error)}"
+        ) from error
+    return network
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of trainable and frozen parameters."""
+    return sum(p.numel() for p in network.parameters())
+
+
+class LensFinder(nn.Module):
+    """Features of a stamp, optionally joined by observing conditions, and a head that returns one logit."""
+
+    METADATA_FEATURES = 32
+
+    def __init__(self, features: nn.Module, size: int, params: NetworkParams) -> None:
+        super().__init__()
+        columns = len(params.metadata_columns)
+        self.features = features
+        self.fuse = nn.Sequential(nn.Linear(columns, self.METADATA_FEATURES), nn.GELU()) if columns else None
+        linear = nn.Linear(size + (self.METADATA_FEATURES if columns else 0), 1)
+        self.head = nn.Sequential(nn.Dropout(params.dropout), linear)
+
+    def embed(self, x: Tensor, metadata: Tensor | None = None) -> Tensor:
+        """Features (batch, feature) before the head."""
+        features = cast(Tensor, self.features(x))
+        if self.fuse is None:
+            return features
+        if metadata is None:
+            raise DataError("this network needs observing conditions as well as the pixels, but none were given")
+        return torch.cat([features, self.fuse(metadata)], dim=1)
+
+    def forward(self, x: Tensor, metadata: Tensor | None = None) -> Tensor:
+        """Logits (batch,) of normalised stamps; ``metadata`` (batch, column) where the network was built with it."""
+        return cast(Tensor, self.head(self.embed(x, metadata))).squeeze(1)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut (He et al. 2016), batch-normalised."""
+
+    def __init__(self, inside: int, outside: int, stride: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv2d(inside, outside, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outside),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(outside, outside, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outside),
+        )
+        same = stride == 1 and inside == outside
+        self.shortcut = (
+            nn.Identity()
+            if same
+            else nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same layout; the side divided by the stride."""
+        return torch.relu(self.main(x) + self.shortcut(x))
+
+
+class PreActivationBottleneck(nn.Module):
+    """Pre-activation 1x1 - 3x3 - 1x1 bottleneck as in CMU DeepLens (Lanusse et al. 2018, sec. 3.2)."""
+
+    def __init__(self, inside: int, bottleneck: int, outside: int, stride: int) -> None:
+        super().__init__()
+        self.activate = nn.Sequential(nn.BatchNorm2d(inside), nn.ELU())
+        self.main = nn.Sequential(
+            nn.Conv2d(inside, bottleneck, 1, stride, bias=False),
+            nn.BatchNorm2d(bottleneck),
+            nn.ELU(),
+            nn.Conv2d(bottleneck, bottleneck, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(bottleneck),
+            nn.ELU(),
+            nn.Conv2d(bottleneck, outside, 1),
+        )
+        same = stride == 1 and inside == outside
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inside, outside, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same layout; the side divided by the stride."""
+        activated = self.activate(x)
+        shortcut = x if isinstance(self.shortcut, nn.Identity) else self.shortcut(activated)
+        return self.main(activated) + shortcut
+
+
+def _pixelnet_small(params: NetworkParams) -> LensFinder:
+    """Pixels folded 4x4 into channels, then three basic blocks: made for training on two CPU cores."""
+    first, second, third = params.width, 2 * params.width, 3 * params.width
+    layers: list[nn.Module] = [
+        nn.PixelUnshuffle(FOLD),
+        nn.Conv2d(len(BANDS) * FOLD**2, first, 1, bias=False),
+        nn.BatchNorm2d(first),
+        nn.ReLU(inplace=True),
+        BasicBlock(first, first, 1),
+        BasicBlock(first, second, 2),
+        BasicBlock(second, third, 2),
+    ]
+    return LensFinder(_pooled(layers), third, params)
+
+
+def _efficientnet_v2_s(params: NetworkParams) -> LensFinder:
+    import torchvision
+
+    weights = torchvision.models.EfficientNet_V2_S_Weights.IMAGENET1K_V1
+    network = _torchvision(torchvision.models.efficientnet_v2_s, weights, params)
+    network.classifier = nn.Identity()
+    return LensFinder(network, 1280, params)
+
+
+def _resnet18(params: NetworkParams) -> LensFinder:
+    import torchvision
+
+    network = _torchvision(torchvision.models.resnet18, torchvision.models.ResNet18_Weights.IMAGENET1K_V1, params)
+    network.fc = nn.Identity()
+    return LensFinder(network, 512, params)
+
+
+def _resnet18_small(params: NetworkParams) -> LensFinder:
+    """ResNet-18 for 64-pixel stamps: a 3x3 stem without stride, no max-pool."""
+    finder = _resnet18(params)
+    finder.features.conv1 = nn.Conv2d(len(BANDS), 64, 3, 1, 1, bias=False)
+    finder.features.maxpool = nn.Identity()
+    return finder
+
+
+def _bottlenecked_resnet(params: NetworkParams) -> LensFinder:
+    """CMU DeepLens with a narrow base: channels and stride double per stage, bottlenecks of half the channels."""
+    channels = params.width
+    layers: list[nn.Module] = [nn.Conv2d(len(BANDS), channels, 3, 2, 1, bias=False)]
+    for stage, blocks in enumerate(BOTTLENECK_BLOCKS):
+        outside = params.width * 2**stage
+        for block in range(blocks):
+            stride = 2 if block == 0 and stage > 0 else 1
+            layers.append(PreActivationBottleneck(channels, outside // 2, outside, stride))
+            channels = outside
+    return LensFinder(_pooled([*layers, nn.BatchNorm2d(channels), nn.ELU()]), channels, params)
+
+
+def _convnext_tiny(params: NetworkParams) -> LensFinder:
+    import torchvision
+
+    weights = torchvision.models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1
+    network = _torchvision(torchvision.models.convnext_tiny, weights, params)
+    norm = cast(nn.Sequential, network.classifier)[0]
+    network.classifier = nn.Sequential(norm, nn.Flatten())
+    return LensFinder(network, 768, params)
+
+
+def _pooled(layers: list[nn.Module]) -> nn.Module:
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def _torchvision(factory: Callable[..., nn.Module], weights: object, params: NetworkParams) -> nn.Module:
+    if not params.pretrained:
+        return factory(weights=None)
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE_S)
+    try:
+        return factory(weights=weights)
+    except (OSError, RuntimeError, HTTPException) as error:
+        raise DataError(
+            f"ImageNet weights of {params.name} cannot be fetched ({one_line(error)}): put them in torch's hub "
+            "cache, or set network.pretrained: false (`dhs train NAME network.pretrained=false`)"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(patience)
+
+
+_FACTORIES: dict[str, Callable[[NetworkParams], LensFinder]] = {
+    "pixelnet_small": _pixelnet_small,
+    "efficientnet_v2_s": _efficientnet_v2_s,
+    "resnet18": _resnet18,
+    "resnet18_small": _resnet18_small,
+    "bottlenecked_resnet": _bottlenecked_resnet,
+    "convnext_tiny": _convnext_tiny,
+}

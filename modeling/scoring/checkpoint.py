@@ -1,0 +1,217 @@
+"""Checkpoints: a folder of safetensors and JSON that says all about a model and executes nothing when loaded.
+
+``checkpoint.json`` (:class:`modeling.scoring.card.CheckpointCard`), ``best.safetensors`` (the weights to score with, in
+their training state), ``last.safetensors``, ``epoch-NNNN.safetensors``, ``epochs.json``, and ``seen.parquet``: every
+galaxy that the model or an ancestor trained or selected on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lake.errors import DarkHaloError, DataError, one_line
+from lake.files.publishing import replace_folder
+from lake.store.cards import write_atomically
+from modeling.config import TrainParams
+from modeling.networks.preprocess import resolved
+from modeling.scoring.card import CARD, FINDER, CheckpointCard, altered, config_sha256, read_card
+from modeling.sections import PreprocessingParams
+from modeling.training.data import TrainingArrays
+from modeling.training.run import BEST, STATE
+from modeling.training.state import scoring_weights
+from modeling.training.train import TrainResult
+
+EPOCHS, SEEN = "epochs.json", "seen.parquet"
+_SEEN_SCHEMA = pa.schema([("galaxy_id", pa.string()), ("purpose", pa.string()), ("generation", pa.string())])
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The manifest slice a run is trained on."""
+
+    manifest_id: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder, read."""
+
+    folder: Path
+    card: CheckpointCard
+
+    @staticmethod
+    def load(folder: Path) -> Checkpoint:
+        """Read a checkpoint and verify the parts that are used: card, weights, log, list of galaxies."""
+        checkpoint = Checkpoint(folder, read_card(folder))
+        for name in (BEST, EPOCHS, SEEN):
+            checkpoint.verify(name)
+        actual = checkpoint.identity(checkpoint.weights(), checkpoint.card.preprocessing)
+        if actual != checkpoint.card.checkpoint_id:
+            what = f"weights, network and preprocessing of the folder are checkpoint {actual}, and a checkpoint is only"
+            raise altered(folder / CARD, f"{what} valid with the preprocessing it was trained with")
+        return checkpoint
+
+    def verify(self, name: str) -> None:
+        """Refuse a file that is not the one the checkpoint was made with."""
+        path = self.folder / name
+        if name not in self.card.files:
+            raise altered(self.folder / CARD, f"its card does not list {name}")
+        if not path.is_file():
+            raise altered(path, "it is missing, or no regular file")
+        try:
+            actual = _file_sha256(path)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {one_line(error)}") from error
+        if actual != self.card.files[name]:
+            raise altered(path, "its bytes are not those the checkpoint was made with")
+
+    def identity(self, weights: dict[str, Tensor], preprocessing: PreprocessingParams) -> str:
+        """Identity of these weights in this checkpoint's network and arithmetic, fed through ``preprocessing``."""
+        return checkpoint_id(weights, self.card.config, preprocessing, self.card.stamp_pixels, self.card.dtype)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to score with or to start from."""
+        return scoring_weights(self.folder / BEST)
+
+    def seen(self) -> pa.Table:
+        """Galaxies trained or selected on: ``galaxy_id``, ``purpose`` (train, select), ``generation``."""
+        path = self.folder / SEEN
+        try:
+            if pq.read_metadata(path).num_rows > path.stat().st_size:
+                raise DataError(f"{path} declares more galaxies than it has bytes; fetch the folder again")
+            return pq.read_table(path, schema=_SEEN_SCHEMA)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise DataError(f"{path} is not a list of galaxies: {one_line(error)}; fetch the folder again") from error
+
+    def has_seen(self, galaxy_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
+        """Per galaxy, whether the model or an ancestor trained or selected on it."""
+        return pc.is_in(galaxy_ids, value_set=self.seen()["galaxy_id"].unique()).to_numpy(zero_copy_only=False)
+
+
+def problems(folder: Path) -> list[str]:
+    """What is wrong with a checkpoint folder, one sentence per file with its cure; every file is read.
+
+    The folder of a user's own finder holds nothing to compare.
+    """
+    if (folder / FINDER).exists():
+        return []
+    found: list[str] = []
+    try:
+        card = read_card(folder)
+    except DarkHaloError as error:
+        return [str(error)]
+    for name in sorted(card.files):
+        try:
+            Checkpoint(folder, card).verify(name)
+        except DarkHaloError as error:
+            found.append(str(error))
+    if not found:
+        try:
+            Checkpoint.load(folder)
+        except DarkHaloError as error:
+            found.append(str(error))
+    return found
+
+
+def run_id(params: TrainParams, manifest_fingerprint: str, ancestor: Checkpoint | None = None) -> str:
+    """Identity of a run: its parameters, its data and what it starts from; never a clock."""
+    start = ancestor.card.checkpoint_id if ancestor else ""
+    digest = hashlib.sha256(f"{params.science_digest()} {manifest_fingerprint} {start}".encode()).hexdigest()
+    return f"{params.generation}-{digest[:12]}"
+
+
+def checkpoint_id(
+    weights: dict[str, Tensor],
+    params: TrainParams,
+    preprocessing: PreprocessingParams,
+    stamp_pixels: int,
+    dtype: str,
+) -> str:
+    """Hash of everything a score depends on: tensors, network, preprocessing, stamp side, arithmetic."""
+    facts = f"{params.network.digest()} {preprocessing.digest()} {stamp_pixels} {dtype}"
+    digest = hashlib.sha256(facts.encode())
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def publish(
+    result: TrainResult,
+    folder: Path,
+    manifest: Manifest,
+    training: TrainingArrays,
+    validation: TrainingArrays,
+    ancestor: Checkpoint | None = None,
+) -> Checkpoint:
+    """Assemble the checkpoint of a finished run and put it at ``folder`` by rename."""
+    draft = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    shutil.copyfile(result.work / BEST, draft / BEST)
+    shutil.copyfile(result.work / STATE, draft / "last.safetensors")
+    for kept in sorted(result.work.glob("epoch-*.safetensors")):
+        shutil.copyfile(kept, draft / kept.name)
+    rows = [{k: v for k, v in asdict(row).items() if k != "epoch_seconds"} for row in result.rows]
+    write_atomically(draft / EPOCHS, json.dumps(rows, indent=1) + "\n")
+    pq.write_table(_seen(result.params.generation, training, validation, ancestor), draft / SEEN)
+    card = _card(result, draft, manifest, training.stamp_pixels, ancestor)
+    write_atomically(draft / CARD, card.model_dump_json(indent=1) + "\n")
+    replace_folder(folder, draft)
+    return Checkpoint(folder, card)
+
+
+def _card(
+    result: TrainResult, draft: Path, manifest: Manifest, stamp_pixels: int, ancestor: Checkpoint | None
+) -> CheckpointCard:
+    params = result.params
+    preprocessing = resolved(params.preprocessing, stamp_pixels)
+    best = result.rows[result.best_epoch - 1]
+    weights = scoring_weights(draft / BEST)
+    return CheckpointCard(
+        checkpoint_id=checkpoint_id(weights, params, preprocessing, stamp_pixels, result.dtype),
+        run_id=run_id(params, manifest.fingerprint, ancestor),
+        config=params,
+        config_sha256=config_sha256(params),
+        preprocessing=preprocessing,
+        stamp_pixels=stamp_pixels,
+        dtype=result.dtype,
+        best_epoch=result.best_epoch,
+        best_metric=result.best_metric,
+        best_val_auc=best.val_auc,
+        epochs_run=len(result.rows),
+        manifest_id=manifest.manifest_id,
+        manifest_fingerprint=manifest.fingerprint,
+        ancestors=(ancestor.card.checkpoint_id, *ancestor.card.ancestors) if ancestor else (),
+        files={path.name: _file_sha256(path) for path in sorted(draft.iterdir())},
+        card_sha256="",
+    ).sealed()
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _seen(
+    generation: str, training: TrainingArrays, validation: TrainingArrays, ancestor: Checkpoint | None
+) -> pa.Table:
+    parts = [
+        pa.table({"galaxy_id": ids, "purpose": [purpose] * len(ids), "generation": [generation] * len(ids)})
+        for ids, purpose in ((training.galaxy_ids, "train"), (validation.galaxy_ids, "select"))
+    ]
+    if ancestor:
+        parts.append(ancestor.seen())
+    return pa.concat_tables(parts)

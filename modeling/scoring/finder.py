@@ -1,0 +1,306 @@
+"""A user's own finder as a scorer: what it declares, what it is given, and what it must return."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.special import logit
+from torch import Tensor
+
+from lake.config import Section
+from lake.errors import DataError, invalid, one_line
+from modeling.networks.preprocess import centre_crop
+from modeling.scoring.card import FINDER
+
+Stamps = NDArray[np.float32]
+Output = Literal["logits", "probabilities"]
+
+CHUNK = 512
+"""Most stamps passed to a finder at a time."""
+PROBABILITY_CLIP = 1e-15
+"""Probabilities are clipped this far from 0 and 1, so that each has a finite logit (within +-34.5)."""
+ROUNDING = 1e-6
+"""Tolerance by which a single-precision probability may leave [0, 1]."""
+SUSPECT_ANSWERS = 1000
+"""This many values, all within [0, 1], from a finder that does not declare its output are taken for probabilities."""
+
+
+class FinderParams(Section):
+    """``scorer.json`` of the folder of a user's own finder."""
+
+    finder: str
+    """Import path ``package:object`` of a scorer, a class that makes one, a torch module, or a function of stamps."""
+    stamp_pixels: int | None = None
+    """Side of the stamps it takes; null if the finder declares it."""
+    version: str | None = None
+    """Its version; if it declares none, the hash of its source file (and of a torch module's weights)."""
+    output: Output | None = None
+    """What it returns; null if the finder declares it."""
+    identity: str | None = None
+    """The identity it was added with; a finder that has changed since is refused."""
+    trained_within_arcsec: float = Field(default=1.0, gt=0)
+    """Objects within this distance of a position that it was trained on count as trained on."""
+
+
+def read_finder(folder: Path) -> FinderParams:
+    """What ``scorer.json`` of a folder says."""
+    path = folder / FINDER
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {one_line(error)}") from error
+    if not isinstance(values, dict):
+        raise DataError(f"{path} must hold one JSON object")
+    return FinderParams.load(values, str(path))
+
+
+class Contract(Section):
+    """What a finder declares, through attributes of these names."""
+
+    stamp_pixels: Annotated[int, Field(gt=0)] | None = None
+    """Side of the stamps it takes; larger stamps are centre-cropped. Without it, stamps come as they are."""
+    output: Output | None = None
+    """What it returns: logits, or probabilities, whose logit is then taken."""
+    accepts_nan: bool = False
+    """Whether unobserved pixels are passed as NaN; otherwise they are filled."""
+    fill: Annotated[float, Field(allow_inf_nan=False)] | Literal["median"] = 0.0
+    """What fills them: a brightness (nMgy; 0 is the sky), or the median of the observed pixels of the stamp's band."""
+    wants_mask: bool = False
+    """Whether it receives, as a second argument, which pixels were observed: boolean, of the stamps' shape."""
+
+    @classmethod
+    def of(cls, finder: object, params: FinderParams) -> Contract:
+        """The finder's own attributes, completed by what ``params`` says."""
+        found = {name: getattr(finder, name) for name in cls.model_fields if hasattr(finder, name)}
+        declared = {name: value for name, value in found.items() if not callable(value)}  # such as a layer `output`
+        own = declared.get("output")
+        if params.output is not None and own not in (None, params.output):
+            raise invalid("output", f"what the finder declares ('{own}')", params.output)
+        if params.output is not None:
+            declared["output"] = params.output
+        declared.setdefault("stamp_pixels", params.stamp_pixels)
+        return cls.load(declared, params.finder)
+
+
+@dataclass
+class _Range:
+    """Smallest and largest of the values returned so far."""
+
+    count: int = 0
+    low: float = np.inf
+    high: float = -np.inf
+
+    def add(self, answers: NDArray[np.float64]) -> None:
+        if len(answers):
+            self.count += len(answers)
+            self.low, self.high = min(self.low, float(answers.min())), max(self.high, float(answers.max()))
+
+    @property
+    def like_probabilities(self) -> bool:
+        return self.count > 0 and self.low >= 0.0 and self.high <= 1.0
+
+
+class ExternalScorer:
+    """A user's own finder: what it returns is checked; its identity is its declared version or its source."""
+
+    conditions: tuple[str, ...] = ()
+
+    def __init__(self, params: FinderParams, default_pixels: int) -> None:
+        finder = imported(params.finder)
+        self.contract = Contract.of(finder, params)
+        name = getattr(finder, "name", None)
+        self.name = name if isinstance(name, str) else params.finder.replace(":", ".")
+        self.stamp_pixels = self.contract.stamp_pixels or default_pixels
+        version = params.version or getattr(finder, "version", None) or _source_hash(finder, params.finder)
+        facts = f"{params.finder} {version} {self.contract.digest()}"
+        self.checkpoint_id = hashlib.sha256(facts.encode()).hexdigest()[:16]
+        if params.identity is not None and params.identity != self.checkpoint_id:
+            raise DataError(
+                f"the finder '{params.finder}' is not the one that was audited (its version, its source or what it "
+                "declares has changed): restore it, or remove it with `dhs forget NAME` and audit it again"
+            )
+        self._call = _callable(finder, params.finder)
+        self._range = _Range()
+
+    def score(self, stamps: Stamps, conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Logits (batch,); larger stamps are centre-cropped, unobserved pixels filled as the finder declares."""
+        self._check(stamps.shape)
+        stamps = centre_crop(torch.from_numpy(stamps), min(self.stamp_pixels, stamps.shape[-1])).numpy()
+        parts = [self._logits(stamps[start : start + CHUNK]) for start in range(0, len(stamps), CHUNK)]
+        if self._range.count >= SUSPECT_ANSWERS:
+            self.refuse_undeclared_probabilities()
+        return np.concatenate([np.empty(0), *parts])
+
+    def refuse_undeclared_probabilities(self) -> None:
+        """Raise where the finder does not declare its output and all values so far may be probabilities."""
+        if self.may_answer_probabilities:
+            raise DataError(
+                f"all {self._range.count} values from finder {self.name} lie within [0, 1], as probabilities do, "
+                'but logits are expected: give the finder an attribute output = "probabilities" (or audit it with '
+                '--output probabilities), or output = "logits" if that is what they are'
+            )
+
+    @property
+    def may_answer_probabilities(self) -> bool:
+        """Whether the finder does not declare its output and all values so far lie within [0, 1]."""
+        return self.contract.output is None and self._range.like_probabilities
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 4 or shape[2] != shape[3]:
+            raise invalid("stamps", "(batch, band, n, n)", shape)
+        wanted = self.contract.stamp_pixels
+        if wanted is not None and shape[3] < wanted:
+            raise DataError(
+                f"finder {self.name} takes stamps of {wanted} pixels, and these have {shape[3]}: "
+                "declare a stamp_pixels of at most that"
+            )
+
+    def _logits(self, stamps: Stamps) -> NDArray[np.float64]:
+        answers = self._answers(stamps)
+        if self.contract.output == "probabilities":
+            if answers.min() < -ROUNDING or answers.max() > 1.0 + ROUNDING:
+                raise DataError(
+                    f"finder {self.name} must return probabilities in [0, 1], as it declares, got values from "
+                    f"{answers.min():g} to {answers.max():g}"
+                )
+            return np.asarray(logit(np.clip(answers, PROBABILITY_CLIP, 1.0 - PROBABILITY_CLIP)))
+        self._range.add(answers)
+        return answers
+
+    def _answers(self, stamps: Stamps) -> NDArray[np.float64]:
+        count, word = len(stamps), self.contract.output or "logits"
+        try:
+            found = self._call(*self._given(stamps))
+        except (Exception, SystemExit) as error:  # the user's code may raise anything
+            raise DataError(f"finder {self.name} failed on {count} stamps: {_raised(error)}") from error
+        numbers = _numbers(found)
+        if isinstance(numbers, str) or numbers.shape not in ((count,), (count, 1)):
+            got = numbers if isinstance(numbers, str) else f"an array of shape {numbers.shape}"
+            raise DataError(f"finder {self.name} must return {count} {word}, one number per stamp, got {got}")
+        numbers = numbers.reshape(count)
+        if not np.isfinite(numbers).all():
+            bad = int((~np.isfinite(numbers)).sum())
+            raise DataError(
+                f"finder {self.name} returned {bad} of {count} {word} that are not finite: one finite number per "
+                "stamp is expected (also for stamps with unobserved pixels)"
+            )
+        return numbers
+
+    def _given(self, stamps: Stamps) -> tuple[NDArray[Any], ...]:
+        """A copy of the stamps with unobserved pixels as the finder wants them, and the mask if it wants one."""
+        observed = np.isfinite(stamps)
+        if self.contract.accepts_nan:
+            given = np.where(observed, stamps, np.float32(np.nan))
+        elif self.contract.fill == "median":
+            given = np.where(observed, stamps, _band_median(stamps, observed))
+        else:
+            given = np.where(observed, stamps, np.float32(self.contract.fill))
+        return (given, observed) if self.contract.wants_mask else (given,)
+
+
+def _band_median(stamps: Stamps, observed: NDArray[np.bool_]) -> Stamps:
+    """Median (batch, band, 1, 1) of the observed pixels; 0 where there are none."""
+    median = np.zeros((*stamps.shape[:2], 1, 1), np.float32)
+    for row, band in zip(*np.nonzero(~observed.all(axis=(2, 3))), strict=True):
+        pixels = stamps[row, band][observed[row, band]]
+        median[row, band] = np.median(pixels) if len(pixels) else 0.0
+    return median
+
+
+def _numbers(found: Any) -> NDArray[np.float64] | str:
+    """What a finder returned, as float64, or in words what it is instead of numbers."""
+    if isinstance(found, Tensor):
+        found = found.detach().to("cpu", torch.float64).numpy()
+    if isinstance(found, np.ma.MaskedArray) and np.ma.is_masked(found):
+        return f"{np.ma.count_masked(found)} masked values"
+    try:
+        answers = np.asarray(found)
+    except ValueError:
+        return f"a {type(found).__name__} of unequal lengths"
+    if answers.dtype.kind not in "fiu":
+        return f"{type(found).__name__} with values of type {answers.dtype}"
+    return answers.astype(np.float64)
+
+
+def _raised(error: BaseException) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"
+
+
+def _callable(finder: Any, path: str) -> Callable[..., Any]:
+    """The function that scores stamps: the finder's ``score``, a torch module, or the finder itself."""
+    score = getattr(finder, "score", None)
+    if callable(score):
+        return score
+    if isinstance(finder, torch.nn.Module):
+        return _module_call(finder)
+    if not callable(finder):
+        raise invalid("finder", "a scorer, a class that makes one, a torch module, or a function of stamps", path)
+    called: Callable[..., Any] = finder
+    return called
+
+
+def _module_call(module: torch.nn.Module) -> Callable[..., Any]:
+    """A torch module in evaluation mode, given tensors on its own device."""
+    module.eval()
+    weight = next(module.parameters(), torch.empty(0))
+
+    def call(*given: NDArray[Any]) -> Any:
+        with torch.inference_mode():
+            return module(*(torch.from_numpy(part).to(weight.device) for part in given))
+
+    return call
+
+
+def imported(path: str) -> Any:
+    """The object that ``package:object`` names, instantiated if it is a class; the current folder is searched too."""
+    module_name, _, attribute = path.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (Exception, SystemExit) as error:  # a script exits where it finds no arguments of its own
+        raise DataError(
+            f"the finder '{path}' cannot be imported: {_raised(error)}; install its package, or put it in {here}"
+        ) from error
+    try:
+        return found() if inspect.isclass(found) else found
+    except (Exception, SystemExit) as error:
+        raise DataError(
+            f"the finder '{path}' cannot be created: {_raised(error)}; its class is called without arguments"
+        ) from error
+
+
+def _source_hash(finder: Any, path: str) -> str:
+    """Hash of the module that ``path`` names and of the file that defines the finder, where that is another.
+
+    Behind a decorator (``torch.no_grad``) or ``functools.partial`` the finder's own file is that of the wrapper.
+    """
+    unwrapped = inspect.unwrap(finder) if callable(finder) else finder
+    own: Any = unwrapped if inspect.isfunction(unwrapped) else type(finder)
+    files = set()
+    for described in (own, sys.modules.get(path.partition(":")[0], own)):
+        with suppress(TypeError, OSError):
+            files.add(Path(inspect.getfile(described)).read_bytes())
+    if not files:
+        raise DataError(f"finder {finder!r} has no source file that would identify it; give it an attribute 'version'")
+    digest = hashlib.sha256(b"".join(sorted(files)))
+    if isinstance(finder, torch.nn.Module):
+        digest.update(repr(finder).encode())
+        for name, value in sorted(finder.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,148 @@
+"""Scorers: whatever takes stamps in nMgy and gives logits; our checkpoints are one kind, a user's finder another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lake.errors import DataError, invalid
+from lake.sky.survey import BANDS, STAMP_PIXELS
+from modeling.networks.factory import restored
+from modeling.networks.hardware import DTYPES, device_of
+from modeling.networks.inference import Arithmetic, batch_size, logits_of, threads
+from modeling.networks.preprocess import centre_crop, normalise
+from modeling.scoring.card import FINDER
+from modeling.scoring.checkpoint import Checkpoint
+from modeling.scoring.finder import ExternalScorer, FinderParams, Output, read_finder
+
+CHUNK = 512
+"""Stamps normalised and scored at a time, unless the device takes more at once."""
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Takes stamps (batch, band, y, x) float32 nMgy, gives one logit each."""
+
+    name: str
+    checkpoint_id: str
+    stamp_pixels: int
+    conditions: tuple[str, ...]
+    """Observing conditions it needs besides the pixels, by the names of the manifest's columns; most need none."""
+
+    def score(self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Logits (batch,) of stamps (batch, band, y, x) and, where it needs them, conditions (batch, column)."""
+        ...
+
+
+class CheckpointScorer:
+    """A checkpoint with its own preprocessing.
+
+    Another preprocessing than the model's own must be asked for (``foreign``); the scorer then has another identity.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, foreign: dict[str, Any] | None = None) -> None:
+        card = checkpoint.card
+        self.preprocessing = card.preprocessing
+        if foreign:
+            values = {**card.preprocessing.model_dump(), **foreign}
+            self.preprocessing = type(card.preprocessing).load(values, "preprocessing")
+        weights = checkpoint.weights()
+        self.name = card.config.generation
+        self.checkpoint_id = checkpoint.identity(weights, self.preprocessing)
+        self.stamp_pixels = card.stamp_pixels
+        self.conditions = card.config.network.metadata_columns
+        execution = card.config.execution
+        self._threads = execution.threads
+        self._network = restored(card.config.network, weights)
+        dtype = DTYPES["bf16" if card.dtype == "bfloat16" else "fp32"]
+        self._arithmetic = Arithmetic(device_of(execution), dtype, execution.channels_last)
+        self._arithmetic.place(self._network)
+
+    @property
+    def minimum_pixels(self) -> int:
+        """Side of the smallest stamp that holds the annulus and the crop."""
+        if self.preprocessing.crop_pixels == 0:
+            return self.stamp_pixels
+        radii = self.preprocessing.annulus
+        around = 0 if radii == "auto" else 2 * int(np.ceil(radii[1])) - 1
+        return max(self.preprocessing.crop_pixels, around)
+
+    def score(self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Logits (batch,); the same for a stamp in any batch (bitwise on one machine and thread count)."""
+        return self.score_tensor(torch.from_numpy(np.ascontiguousarray(stamps)), conditions)
+
+    def score_tensor(self, stamps: Tensor, conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Logits (batch,) of a tensor on any device."""
+        self._check(tuple(stamps.shape))
+        seen = self._seen_through(conditions, len(stamps))
+        chunk = max(CHUNK, batch_size(self._arithmetic.device))
+        parts = [np.empty(0)]
+        with threads(self._threads):
+            for start in range(0, len(stamps), chunk):
+                here = slice(start, start + chunk)
+                x, extra = self._prepared(stamps[here]), None if seen is None else seen[here]
+                parts.append(logits_of(self._network, self._arithmetic, x, extra).numpy())
+        return np.concatenate(parts)
+
+    def embed(self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
+        """Features (batch, feature) before the last layer."""
+        self._check(stamps.shape)
+        seen = self._seen_through(conditions, len(stamps))
+        parts = []
+        with threads(self._threads), torch.inference_mode():
+            for start in range(0, len(stamps), CHUNK):
+                here = slice(start, start + CHUNK)
+                x = self._prepared(torch.from_numpy(np.ascontiguousarray(stamps[here])))
+                extra = None if seen is None else seen[here].to(self._arithmetic.device)
+                parts.append(self._network.eval().embed(x.to(self._arithmetic.device), extra).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    def _seen_through(self, conditions: NDArray[np.float64] | None, count: int) -> Tensor | None:
+        """Observing conditions as the network was trained on them: logarithms, float32 (row, column)."""
+        if not self.conditions:
+            return None
+        names = ", ".join(self.conditions)
+        if conditions is None:
+            raise DataError(
+                f"{self.name} needs the observing conditions of each stamp ({names}), which are not known here"
+            )
+        if conditions.shape != (count, len(self.conditions)):
+            raise invalid("conditions", f"({count}, {len(self.conditions)}) for {self.name}", conditions.shape)
+        values = torch.from_numpy(conditions.astype(np.float32))
+        bad = int((~((values > 0) & values.isfinite()).all(dim=1)).sum())
+        if bad:
+            raise DataError(f"{self.name} needs {names}, but {bad} of {count} stamps lack positive values of them")
+        return values.log()
+
+    def _prepared(self, stamps: Tensor) -> Tensor:
+        x = stamps.to(self._arithmetic.device)
+        return normalise(centre_crop(x, min(self.stamp_pixels, x.shape[-1])), self.preprocessing)
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 4 or shape[1] != len(BANDS) or shape[2] != shape[3] or shape[3] < self.minimum_pixels:
+            raise invalid(
+                "stamps", f"(batch, {len(BANDS)}, n, n) with n >= {self.minimum_pixels} for {self.name}", shape
+            )
+
+
+def load_scorer(
+    source: str | Path, foreign: dict[str, Any] | None = None, output: Output | None = None
+) -> CheckpointScorer | ExternalScorer:
+    """A scorer from a checkpoint folder, a folder with ``scorer.json``, or ``package:object``.
+
+    ``foreign`` replaces keys of a checkpoint's preprocessing, at the caller's explicit request; ``output`` says what
+    ``package:object`` returns where it does not declare it itself.
+    """
+    folder = Path(source)
+    if (folder / FINDER).exists():
+        return ExternalScorer(read_finder(folder), STAMP_PIXELS)
+    if folder.is_dir():
+        return CheckpointScorer(Checkpoint.load(folder), foreign)
+    if ":" in str(source):
+        return ExternalScorer(FinderParams(finder=str(source), output=output), STAMP_PIXELS)
+    raise invalid("scorer", "a checkpoint folder, a folder with scorer.json, or package:object", str(source))

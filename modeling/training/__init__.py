@@ -1,0 +1,1 @@
+"""Training runs. Imports ``modeling.networks``."""

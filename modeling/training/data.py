@@ -1,0 +1,133 @@
+"""Training arrays: a split of a manifest held in memory, normalised, and the order in which an epoch takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lake.errors import DataError, invalid
+from lake.progress import track
+from lake.store.stamps import StampStore
+from modeling.config import TrainParams
+from modeling.networks.inference import threads
+from modeling.networks.preprocess import normalise
+from modeling.sections import LoopParams
+from modeling.seeds import mix, step_seed
+from modeling.training.losses import row_weights
+
+CHUNK = 512
+"""Stamps read and normalised at a time."""
+
+
+@dataclass(frozen=True)
+class TrainingArrays:
+    """Rows of one split, in the order of their galaxy_id."""
+
+    galaxy_ids: pa.Array
+    x: Tensor
+    """Normalised stamps (row, band, y, x)."""
+    labels: Tensor
+    """1 for lenses, 0 for negatives, float32 (row,)."""
+    weights: Tensor
+    """Weight of a row in the loss, float32 (row,)."""
+    metadata: Tensor | None
+    """Observing conditions float32 (row, column), logarithms, where the network takes them."""
+    stamp_pixels: int
+    """Side of the stamps before the crop."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> TrainingArrays:
+        """The same arrays, pixels and labels on a device."""
+        metadata = None if self.metadata is None else self.metadata.to(device)
+        return TrainingArrays(
+            self.galaxy_ids,
+            self.x.to(device),
+            self.labels.to(device),
+            self.weights.to(device),
+            metadata,
+            self.stamp_pixels,
+        )
+
+
+def load_arrays(rows: pa.Table, stamps: StampStore, params: TrainParams) -> TrainingArrays:
+    """Read and normalise the stamps of manifest rows (``galaxy_id, shard, shard_row, sha256, label,
+    tier``, ...)."""
+    if not rows.num_rows:
+        raise DataError("the manifest has no rows in this split")
+    rows = rows.sort_by("galaxy_id")
+    starts = range(0, rows.num_rows, CHUNK)
+    x, side = None, 0
+    with threads(params.execution.threads):
+        for start in track(starts, "normalise stamps"):
+            window = slice(start, start + CHUNK)
+            pixels = stamps.get(rows.slice(start, CHUNK))
+            part = normalise(torch.from_numpy(pixels), params.preprocessing)
+            if x is None:
+                side = pixels.shape[-1]
+                x = torch.empty((rows.num_rows, *part.shape[1:]), dtype=_ARRAY_TYPES[params.execution.arrays])
+            x[window] = part
+    return TrainingArrays(
+        galaxy_ids=rows["galaxy_id"].combine_chunks(),
+        x=x if x is not None else torch.empty(0),
+        labels=_column(rows, "label"),
+        weights=row_weights(_numbers(rows, "label"), np.array(rows["tier"].to_pylist(), dtype=object), params.loss),
+        metadata=_metadata(rows, params.network.metadata_columns),
+        stamp_pixels=side,
+    )
+
+
+_ARRAY_TYPES = {"fp16": torch.float16, "fp32": torch.float32}
+
+
+def _numbers(rows: pa.Table, name: str) -> NDArray[np.float32]:
+    return np.asarray(rows[name].to_numpy(), dtype=np.float32)
+
+
+def _column(rows: pa.Table, name: str) -> Tensor:
+    return torch.from_numpy(_numbers(rows, name).copy())
+
+
+def _metadata(rows: pa.Table, columns: tuple[str, ...]) -> Tensor | None:
+    if not columns:
+        return None
+    missing = [name for name in columns if name not in rows.column_names]
+    if missing:
+        raise invalid("network.metadata_columns", "columns of the manifest", missing)
+    values = torch.stack([_column(rows, name) for name in columns], dim=1).log()
+    if not torch.isfinite(values).all():
+        raise DataError(f"observing conditions {columns} must be positive in every training row")
+    return values
+
+
+def epoch_order(labels: NDArray[np.float32], params: LoopParams, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Sample indices in the order epoch ``epoch`` takes them: a function of (seed, epoch) alone.
+
+    With ``positive_fraction`` an epoch has as many samples as there are rows, that share of them lenses; the r-th
+    repetition of row ``i`` of ``n`` is ``i + r * n``, so augmentation tells repetitions apart.
+    """
+    rows = len(labels)
+    if params.positive_fraction == 0:
+        return _shuffled(np.arange(rows), seed, epoch, stream=0)
+    wanted = round(params.positive_fraction * rows)
+    lenses = _cycled(np.flatnonzero(labels > 0.5), wanted, rows, seed, epoch)
+    others = _cycled(np.flatnonzero(labels <= 0.5), rows - wanted, rows, seed, epoch)
+    return _shuffled(np.concatenate([lenses, others]), seed, epoch, stream=0)
+
+
+def _cycled(index: NDArray[np.int64], wanted: int, rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    if not len(index):
+        raise DataError("training needs lenses and negatives, and one of the classes is empty")
+    turns = [_shuffled(index, seed, epoch, stream=1 + turn) + turn * rows for turn in range(-(-wanted // len(index)))]
+    return np.concatenate(turns)[:wanted] if turns else index[:0]
+
+
+def _shuffled(index: NDArray[np.int64], seed: int, epoch: int, stream: int) -> NDArray[np.int64]:
+    key = step_seed(seed, epoch, stream)
+    return index[np.argsort(mix(index.astype(np.uint64) ^ np.uint64(key)), kind="stable")]

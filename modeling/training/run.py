@@ -1,0 +1,140 @@
+"""A training run in its work folder: opening, resuming, closing epochs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lake.errors import DataError, invalid, one_line
+from lake.store.cards import write_atomically
+from modeling.config import TrainParams
+from modeling.networks.factory import LensFinder, build
+from modeling.networks.hardware import DTYPES, choose_dtype, device_of
+from modeling.networks.inference import Arithmetic
+from modeling.seeds import step_seed
+from modeling.training.data import TrainingArrays
+from modeling.training.log import EpochLog, EpochRow
+from modeling.training.state import TrainingState
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS_STREAM = 102
+STATE, BEST, LOG, RUN = "state.safetensors", "best.safetensors", "epochs.jsonl", "run.json"
+
+
+@dataclass
+class Run:
+    """What the loop works on."""
+
+    params: TrainParams
+    work: Path
+    arithmetic: Arithmetic
+    state: TrainingState
+    log: EpochLog
+    steps_per_epoch: int
+
+    @property
+    def epoch(self) -> int:
+        """Epochs completed."""
+        return self.state.step // self.steps_per_epoch
+
+    @property
+    def rows(self) -> list[EpochRow]:
+        """Log of the completed epochs."""
+        return self.log.rows[: self.epoch]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs ran, or none was better for as long as the patience lasts."""
+        patience = self.params.loop.patience
+        waited = self.epoch - self.state.best_epoch
+        return self.epoch >= self.params.loop.epochs or bool(patience and self.epoch and waited >= patience)
+
+    def close_epoch(self, row: EpochRow) -> EpochRow:
+        """Log the epoch, keep the weights if they are the best, save the state; returns the row as logged."""
+        self.log.append(row)
+        self.state.loss_sum.zero_()
+        if self.state.best_metric is None or row.metric > self.state.best_metric:
+            self.state.best_metric, self.state.best_epoch = row.metric, row.epoch
+            self.state.save(self.work / BEST)
+        keep = self.params.loop.keep_every_epochs
+        if keep and row.epoch % keep == 0:
+            self.state.save(self.work / f"epoch-{row.epoch:04d}.safetensors")
+        self.save()
+        return self.log.rows[row.epoch - 1]
+
+    def save(self) -> None:
+        """Save the state to resume from."""
+        self.state.save(self.work / STATE)
+
+
+def open_run(params: TrainParams, training: TrainingArrays, work: Path, ancestor: dict[str, Tensor] | None) -> Run:
+    """Start a run in ``work``, or resume the one that is there. Seeds torch's generator."""
+    _check(params, training, ancestor)
+    work.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(step_seed(params.seed, WEIGHTS_STREAM))
+    network = build(params.network)
+    if ancestor is not None:
+        _inherit(network, ancestor, params)
+    dtype = _settled_dtype(params, network, training, work)
+    arithmetic = Arithmetic(device_of(params.execution), DTYPES[dtype], params.execution.channels_last)
+    state = TrainingState(network, params.optimiser, arithmetic)
+    try:
+        past = EpochLog(work / LOG)
+    except (OSError, ValueError, TypeError) as error:
+        raise _unreadable(work / LOG, error) from error
+    run = Run(params, work, arithmetic, state, past, len(training) // params.loop.batch)
+    if (work / STATE).exists():
+        try:
+            state.load(work / STATE)
+        except (DataError, KeyError, ValueError, RuntimeError) as error:
+            raise _unreadable(work / STATE, error) from error
+        logger.info("%s resumes after step %d (epoch %d)", params.generation, state.step, run.epoch)
+    return run
+
+
+def _check(params: TrainParams, training: TrainingArrays, ancestor: dict[str, Tensor] | None) -> None:
+    if len(training) < params.loop.batch:
+        raise invalid("loop.batch", f"at most the {len(training)} training rows", params.loop.batch)
+    if (params.init is None) != (ancestor is None):
+        raise DataError(f"generation {params.generation} starts from {params.init or 'no other'}: pass those weights")
+
+
+def _inherit(network: LensFinder, weights: dict[str, Tensor], params: TrainParams) -> None:
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DataError(
+            f"the weights of {params.init} do not fit network {params.network.name}: {one_line(error)}"
+        ) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} of an interrupted run cannot be read ({one_line(error)}): delete {path.parent}, and the "
+        "training starts again from the beginning"
+    )
+
+
+def _settled_dtype(params: TrainParams, network: LensFinder, training: TrainingArrays, work: Path) -> str:
+    """The arithmetic of the run: chosen at its start and kept; the folder refuses another run."""
+    identity = {"science": params.science_digest(), "rows": len(training)}
+    path = work / RUN
+    if path.exists():
+        try:
+            kept = dict(json.loads(path.read_text(encoding="utf-8")))
+            dtype = kept.pop("dtype")
+            DTYPES[dtype]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise _unreadable(path, error) from error
+        if kept != identity:
+            raise DataError(f"{work} holds the partial work of another run ({kept}, here {identity}); delete it")
+        return str(dtype)
+    dtype = choose_dtype(params.execution, network, training.x.shape[-1], len(params.network.metadata_columns))
+    write_atomically(path, json.dumps({**identity, "dtype": dtype}))
+    return dtype

@@ -1,0 +1,53 @@
+"""Validation metrics that decide which epoch is kept; the test split never enters here."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lake.errors import DataError
+from lake.sky.split import LEAST_ABOVE
+from modeling.sections import LoopParams
+
+Array = NDArray[np.float64]
+
+
+def auc(logits: Array, labels: Array) -> float:
+    """Area under the ROC curve, ties counted half (Mann-Whitney)."""
+    positive = labels > 0.5
+    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+    if not n_positive or not n_negative:
+        raise DataError(f"an AUC needs lenses and negatives, got {n_positive} and {n_negative}")
+    rank_sum = float(_midranks(logits)[positive].sum())
+    return (rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
+
+
+def _midranks(values: Array) -> Array:
+    """Ranks from 1, ties sharing their mean rank."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]
+
+
+def tpr_at_fpr(logits: Array, labels: Array, fpr: float) -> float:
+    """Share of lenses above the lowest threshold that at most the share ``fpr`` of negatives exceed."""
+    negatives = np.sort(logits[labels <= 0.5])[::-1]
+    threshold = negatives[min(int(fpr * len(negatives)), len(negatives) - 1)]
+    return float((logits[labels > 0.5] > threshold).mean())
+
+
+def measured_tpr(logits: Array, labels: Array, fpr: float) -> float | None:
+    """True-positive rate at ``fpr``; None where fewer than ten negatives are expected above the threshold."""
+    expected = fpr * int((labels <= 0.5).sum())
+    return tpr_at_fpr(logits, labels, fpr) if expected >= LEAST_ABOVE - 1e-9 else None
+
+
+def saturated_fraction(logits: Array) -> float:
+    """Share of probabilities below 0.01 or above 0.99."""
+    return float((np.abs(logits) > np.log(99.0)).mean())
+
+
+def selection_metric(logits: Array, labels: Array, params: LoopParams) -> float:
+    """The configured metric; larger is better."""
+    if params.selection == "auc":
+        return auc(logits, labels)
+    return tpr_at_fpr(logits, labels, params.selection_fpr)

@@ -1,0 +1,167 @@
+"""The training loop, in the order of time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lake.errors import DataError
+from lake.progress import track
+from modeling.config import TrainParams
+from modeling.networks.augment import augment, sample_seeds
+from modeling.networks.inference import logits_of, threads
+from modeling.seeds import step_seed
+from modeling.training.data import TrainingArrays, epoch_order
+from modeling.training.log import EpochRow
+from modeling.training.losses import loss_sum
+from modeling.training.run import Run, open_run
+from modeling.training.schedule import learning_rate, phase
+from modeling.training.selection import auc, measured_tpr, saturated_fraction, selection_metric
+
+logger = logging.getLogger(__name__)
+
+DROPOUT_STREAM = 101
+CHECK_STEPS = 100
+"""Optimiser steps between two looks at whether the loss is finite (a look waits for the GPU)."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run; its weights lie in ``work``."""
+
+    params: TrainParams
+    work: Path
+    rows: list[EpochRow]
+    best_epoch: int
+    best_metric: float
+    dtype: str
+
+
+def train(
+    params: TrainParams,
+    training: TrainingArrays,
+    validation: TrainingArrays,
+    work: Path,
+    ancestor: dict[str, Tensor] | None = None,
+    on_epoch: Callable[[EpochRow], None] | None = None,
+) -> TrainResult:
+    """Train, or go on training, in the folder ``work``; killed and resumed equals uninterrupted, bit for bit on a CPU.
+
+    ``ancestor`` holds the weights of generation ``params.init`` (:meth:`Checkpoint.weights`). ``on_epoch`` gets every
+    row, those of epochs before a resumption included.
+    """
+    report = on_epoch or (lambda row: None)
+    with threads(params.execution.threads), torch.random.fork_rng():
+        run = open_run(params, training, work, ancestor)
+        training, validation = training.to(run.arithmetic.device), validation.to(run.arithmetic.device)
+        for row in run.rows:
+            report(row)
+        while not run.finished:
+            started = time.perf_counter()
+            logger.info("%s epoch %d/%d: step %d of %d", *_position(run))
+            train_epoch(run, training)
+            row = replace(evaluate(run, validation), epoch_seconds=time.perf_counter() - started)
+            report(run.close_epoch(row))
+            logger.info("%s epoch %d/%d: %s", params.generation, row.epoch, params.loop.epochs, row.summary())
+    dtype = str(run.arithmetic.dtype).removeprefix("torch.")
+    return TrainResult(params, work, run.rows, run.state.best_epoch, float(run.state.best_metric or 0.0), dtype)
+
+
+def train_epoch(run: Run, training: TrainingArrays) -> None:
+    """Run the epoch's remaining steps; the last rows that fill no batch are dropped."""
+    loop, state, epoch = run.params.loop, run.state, run.epoch
+    order = epoch_order(training.labels.cpu().numpy(), loop, run.params.seed, epoch)
+    head_only = epoch < loop.frozen_epochs
+    state.network.train()
+    _freeze(run, head_only)
+    first = state.step - epoch * run.steps_per_epoch
+    for position in track(range(first, run.steps_per_epoch), f"{run.params.generation} epoch {epoch + 1}"):
+        optimise(run, training, order[position * loop.batch : (position + 1) * loop.batch], epoch)
+        if state.step % CHECK_STEPS == 0:
+            _refuse_non_finite(run, epoch)
+        if loop.save_every_steps and state.step % loop.save_every_steps == 0 and position + 1 < run.steps_per_epoch:
+            run.save()
+    _refuse_non_finite(run, epoch)
+
+
+def optimise(run: Run, training: TrainingArrays, samples: NDArray[np.int64], epoch: int) -> None:
+    """One optimiser step on the given samples, in micro-batches."""
+    params, state = run.params, run.state
+    rate = learning_rate(state.step, run.steps_per_epoch, params.optimiser.lr, params.schedule)
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    torch.manual_seed(step_seed(params.seed, DROPOUT_STREAM, state.step))
+    state.optimiser.zero_grad(set_to_none=True)
+    for start in range(0, len(samples), params.loop.micro_batch):
+        part = samples[start : start + params.loop.micro_batch]
+        rows = torch.from_numpy(part % len(training)).to(run.arithmetic.device)
+        seeds = sample_seeds(params.augmentation.seed, part, epoch, len(training))
+        x = augment(training.x.index_select(0, rows), params.augmentation, seeds)
+        metadata = None if training.metadata is None else training.metadata.index_select(0, rows)
+        logits = run.arithmetic.forward(state.network, x, metadata)
+        loss = loss_sum(logits, training.labels[rows], training.weights[rows], params.loss) / len(samples)
+        loss.backward()
+        state.loss_sum += loss.detach()
+    state.optimiser.step()
+    state.step += 1
+    state.average()
+
+
+def evaluate(run: Run, validation: TrainingArrays) -> EpochRow:
+    """Validation metrics of the epoch that just ended."""
+    params, state = run.params, run.state
+    logits_tensor = logits_of(state.evaluated, run.arithmetic, validation.x, validation.metadata)
+    targets, weights = validation.labels.cpu().double(), validation.weights.cpu().double()
+    logits, labels = logits_tensor.numpy(), targets.numpy()
+    value = auc(logits, labels)
+    return EpochRow(
+        epoch=run.epoch,
+        train_loss=float(state.loss_sum) / run.steps_per_epoch,
+        val_loss=float(loss_sum(logits_tensor, targets, weights, params.loss)) / len(labels),
+        val_auc=value,
+        best_val_auc=max([value, *(row.val_auc for row in run.log.rows[: run.epoch - 1])]),
+        tpr_at_fpr_1e_4=measured_tpr(logits, labels, 1e-4),
+        tpr_at_fpr_1e_3=measured_tpr(logits, labels, 1e-3),
+        tpr_at_fpr_1e_2=measured_tpr(logits, labels, 1e-2),
+        binary_score_frac=saturated_fraction(logits),
+        metric=selection_metric(logits, labels, params.loop),
+        learning_rate=learning_rate(state.step - 1, run.steps_per_epoch, params.optimiser.lr, params.schedule),
+        images=run.steps_per_epoch * params.loop.batch,
+        phase=phase(run.epoch - 1, params.loop.frozen_epochs, params.schedule),
+        epoch_seconds=0.0,
+    )
+
+
+def _position(run: Run) -> tuple[str, int, int, int, int]:
+    """Generation, epoch (from 1), epochs, steps done in it, its steps."""
+    done = run.state.step - run.epoch * run.steps_per_epoch
+    return run.params.generation, run.epoch + 1, run.params.loop.epochs, done, run.steps_per_epoch
+
+
+def _freeze(run: Run, head_only: bool) -> None:
+    """Let only the head learn, with the backbone's batch statistics held too; or everything."""
+    network = run.state.network
+    for parameter in network.parameters():
+        parameter.requires_grad_(not head_only)
+    if head_only:
+        network.eval()
+        head = network.head
+        head.train()
+        for parameter in head.parameters():
+            parameter.requires_grad_(True)
+
+
+def _refuse_non_finite(run: Run, epoch: int) -> None:
+    if not torch.isfinite(run.state.loss_sum):
+        raise DataError(
+            f"the loss of {run.params.generation} is not finite in epoch {epoch + 1} (step {run.state.step}); "
+            "lower optimiser.lr, or look for stamps with bad pixels"
+        )

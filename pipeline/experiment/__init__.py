@@ -1,0 +1,1 @@
+"""Hosts, scorers and injections taken from the lake. Imports ``pipeline.project``."""

@@ -1,0 +1,92 @@
+"""Scores of cut-outs, and the identity of scored objects."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from lake.config import SplitParams
+from lake.progress import track
+from lake.sky.split import negative_uses
+from lake.store.stamps import StampStore
+from modeling.scoring.card import FINDER
+from modeling.scoring.checkpoint import Checkpoint
+from modeling.scoring.finder import read_finder
+from modeling.scoring.scorer import Scorer
+from pipeline.experiment.trainedon import LISTED, read_listed, seen, strangers
+
+log = logging.getLogger(__name__)
+
+CHUNK = 1024
+"""Cut-outs read at a time: as many as a GPU scores at once."""
+
+
+def score_rows(scorer: Scorer, store: StampStore, rows: pa.Table) -> NDArray[np.float64]:
+    """Logits of the cut-outs that ``rows`` (``shard``, ``shard_row``, ``sha256``) point to, in their order.
+
+    ``rows`` also hold the observing conditions that the scorer needs, if it needs any.
+    """
+    parts = []
+    for start in track(range(0, rows.num_rows, CHUNK), "score cut-outs"):
+        chunk = rows.slice(start, CHUNK)
+        parts.append(scorer.score(store.get(chunk), conditions_of(chunk, scorer.conditions)))
+    return np.concatenate(parts)
+
+
+def conditions_of(rows: pa.Table | pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64] | None:
+    """Observing conditions (row, name); None if none are asked for or the rows lack some of them."""
+    held = rows.column_names if isinstance(rows, pa.Table) else list(rows.columns)
+    if not names or not set(names) <= set(held):
+        return None
+    columns = [rows[name].to_pandas() if isinstance(rows, pa.Table) else rows[name] for name in names]
+    return np.stack([column.to_numpy(dtype=np.float64, na_value=np.nan) for column in columns], axis=1)
+
+
+def score_table(
+    scorer: Scorer,
+    generation: str,
+    rows: pa.Table,
+    logits: NDArray[np.float64],
+    seen: pa.Array,
+    split: SplitParams,
+) -> pa.Table:
+    """Rows of the ``scores`` table, without lineage."""
+    kept = rows.select(["galaxy_id", "cutout_version", "manifest_id", "split", "label"])
+    for name, values in (
+        ("checkpoint_id", pa.array([scorer.checkpoint_id] * rows.num_rows, pa.string())),
+        ("generation", pa.array([generation] * rows.num_rows, pa.string())),
+        ("score", pa.array(logits)),
+        ("probability", pa.array(expit(logits))),
+        ("seen_in_training", seen),
+        ("negative_use", pa.array(negative_uses(rows["ra"], rows["dec"], rows["split"], rows["label"], split))),
+    ):
+        kept = kept.append_column(name, values)
+    return kept
+
+
+def seen_by(folder: Path, rows: pa.Table) -> pa.Array:
+    """Which galaxies (``galaxy_id``, ``ra``, ``dec``) the checkpoint in ``folder``, or an ancestor of it, trained or
+    selected on; null where that is not known: if a user's own finder has no list, or one whose identifiers are not
+    those of this lake."""
+    if not (folder / FINDER).exists():
+        return pa.array(Checkpoint.load(folder).has_seen(rows["galaxy_id"]))
+    if not (folder / LISTED).exists():
+        return pa.nulls(rows.num_rows, pa.bool_())
+    listed = read_listed(folder / LISTED)
+    hit = seen(listed, rows, read_finder(folder).trained_within_arcsec)
+    foreign = strangers(listed, rows)
+    if foreign:
+        log.warning(
+            "%s: %d objects have only a galaxy_id, and none of these occurs in the manifest: leakage is not measured; "
+            "give their ra and dec",
+            folder / LISTED,
+            foreign,
+        )
+    return pa.array(hit, mask=~hit if foreign else None)

@@ -1,0 +1,190 @@
+"""The context of one stage run: parameters, paths, lock, provenance, and what was read on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+from filelock import FileLock, Timeout
+
+from lake import tables
+from lake.config import Section, SurveyParams
+from lake.errors import DarkHaloError, LostError
+from lake.provenance import git_commit, pipeline_version
+from lake.root import DataRoot
+from lake.store import cards, delta
+from lake.store.cards import Card, Slice
+from pipeline.project.publishing import require_places
+
+log = logging.getLogger(__name__)
+
+Context = TypeVar("Context", bound="RunContext")
+
+
+@dataclass
+class RunContext:
+    """What a stage may use; ``slice_name`` is the generation in stages that run once per model."""
+
+    stage: str
+    slice_name: str | None
+    survey: SurveyParams
+    root: DataRoot
+    inputs: dict[str, str] = field(default_factory=dict)
+    works: list[Path] = field(default_factory=list)
+
+    @property
+    def seed(self) -> int:
+        """The stage's own seed, derived from the survey's."""
+        digest = hashlib.sha256(f"{self.survey.seed}/{self.stage}".encode()).digest()
+        return int.from_bytes(digest[:4], "big")
+
+    @property
+    def code(self) -> dict[str, str]:
+        return {"git_commit": git_commit(), "pipeline_version": pipeline_version(), "stage": self.stage}
+
+    def explain(self, error: Exception) -> None:
+        """Raise what to do next where the context knows more than the error says."""
+
+    @property
+    def generation(self) -> str:
+        if self.slice_name is None:
+            raise DarkHaloError(f"stage '{self.stage}' runs once per model: name it with --generation")
+        return self.slice_name
+
+    def note_input(self, name: str, value: str) -> None:
+        """Record what the outputs are made from; it goes into their pins."""
+        self.inputs[name] = value
+
+    def note_table(self, table: str, slices: Sequence[str | None] | None) -> None:
+        """Record the slices of a table that are read."""
+        for entry in cards.slices(self.root, table):
+            if slices is None or entry.card.slice in slices:
+                name = cards.stem(table, entry.card.slice)
+                self.note_input(f"table:{name}", f"{entry.card.fingerprint}@{entry.pin.version}")
+
+    def read(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        slices: Sequence[str | None] | None = None,
+        ordered: bool = True,
+    ) -> pa.Table:
+        """Rows of a table at its pinned version, without a JVM, in the order of its key unless ``ordered=False``."""
+        self.note_table(table, slices)
+        return delta.read(self.root, table, columns, slices, ordered=ordered)
+
+    def write(
+        self, table: str, rows: pa.Table, slice_name: str | None = None, where: Mapping[str, str] | None = None
+    ) -> Card:
+        """Publish a slice of a delta-rs table; lineage columns are added here."""
+        card = delta.write_slice(
+            self.root,
+            tables.spec(table),
+            with_lineage(rows),
+            slice_name,
+            where or {},
+            code=self.code,
+            inputs=self.inputs,
+        )
+        log.info("%s: %s rows, %s", cards.stem(table, slice_name), card.rows, card.fingerprint)
+        return card
+
+    def write_lineage(self, folder: Path) -> None:
+        """Record next to a folder's blobs what they were made from."""
+        text = json.dumps({"code": self.code, "inputs": self.inputs}, indent=1, sort_keys=True)
+        cards.write_atomically(folder / "lineage.json", text + "\n")
+
+    def work(self, *facts: object) -> Path:
+        """Folder of partial work on these inputs: resumed by a later run, removed when the stage ends well."""
+        text = json.dumps([self.slice_name, *facts], sort_keys=True, default=str)
+        folder = self.root.work(self.stage, hashlib.sha256(text.encode()).hexdigest()[:16])
+        folder.mkdir(parents=True, exist_ok=True)
+        self.works.append(folder)
+        return folder
+
+
+def with_lineage(rows: pa.Table) -> pa.Table:
+    """Rows with the lineage columns that every table carries."""
+    stamp = datetime.now(UTC)
+    for name, value, kind in (
+        ("pipeline_version", pipeline_version(), pa.string()),
+        ("git_commit", git_commit(), pa.string()),
+        ("extracted_at", stamp, pa.timestamp("us", tz="UTC")),
+    ):
+        rows = rows.append_column(name, pa.array([value] * rows.num_rows, kind))
+    return rows
+
+
+@contextmanager
+def stage_run(stage: str, generation: str | None, survey: SurveyParams, kind: type[Context]) -> Iterator[Context]:
+    """Hold the stage's lock, check the pins against the lake, and log the boundaries of the run."""
+    root = DataRoot.of(survey.data_root, survey.lake_uri)
+    name = cards.stem(stage, generation)
+    require_places(root, generation)
+    with _stage_lock(root, name):
+        forget_lost_tables(root)
+        started = time.perf_counter()
+        log.info("%s: started", name)
+        context = kind(stage, generation, survey, root)
+        try:
+            yield context
+        except Exception as error:
+            context.explain(error)
+            raise
+        for folder in context.works:
+            shutil.rmtree(folder, ignore_errors=True)
+        log.info("%s: done in %.1f s", name, time.perf_counter() - started)
+
+
+def forget_lost_tables(root: DataRoot) -> list[str]:
+    """Remove cards whose pinned version is no longer in the lake, so that DVC remakes them; return their names.
+
+    If any pinned table cannot be read, nothing is forgotten and the error is raised.
+    """
+    lost = [entry for table in cards.tables(root) for entry in cards.slices(root, table) if _is_lost(root, entry)]
+    for entry in lost:
+        cards.remove(root, entry.card.table, entry.card.slice)
+    return [cards.stem(entry.card.table, entry.card.slice) for entry in lost]
+
+
+def _is_lost(root: DataRoot, entry: Slice) -> bool:
+    try:
+        delta.open_pinned(root, entry)
+    except LostError as error:
+        log.warning("%s", error)
+        return True
+    return False
+
+
+@contextmanager
+def _stage_lock(root: DataRoot, name: str) -> Iterator[None]:
+    folder = root.local / "work"
+    folder.mkdir(parents=True, exist_ok=True)
+    holder = folder / f"{name}.pid"
+    lock = FileLock(folder / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        other = holder.read_text().strip() if holder.exists() else "unknown"
+        raise DarkHaloError(f"stage '{name}' is already running in process {other}; wait for it or stop it") from None
+    try:
+        holder.write_text(str(os.getpid()))
+        yield
+    finally:
+        lock.release()
+
+
+def params_digest(*sections: Section) -> str:
+    """One hash of several sections."""
+    return hashlib.sha256("/".join(s.digest() for s in sections).encode()).hexdigest()[:16]

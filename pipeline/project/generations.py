@@ -1,0 +1,76 @@
+"""Adding a shipped generation to the pipeline: it and what it starts from enter ``train`` in params.yaml."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from etl.config import ManifestParams
+from lake.errors import ParameterError, invalid, one_line
+from modeling.config import TrainParams, changed, generation_values, generations
+from pipeline.project import params
+from pipeline.project.strictyaml import parse
+
+log = logging.getLogger(__name__)
+
+
+def enlist(name: str, settings: Sequence[str] = ()) -> None:
+    """Add generation ``name`` and its ancestors to params.yaml if they are not there yet.
+
+    ``settings`` are ``key=value`` with a dotted key of the generation's parameters and a value in YAML; they apply to
+    ``name`` alone. A generation that cannot be trained here is refused, and nothing is written.
+    """
+    values = params.load_file()
+    train = dict(values.get("train") or {})
+    added: dict[str, Any] = {}
+    changes = dict(_setting(text) for text in settings if text)
+    wanted: str | None = name
+    while wanted is not None:
+        known = train.get(wanted)
+        if wanted in added:
+            raise invalid(f"train.{wanted}.init", "a generation other than itself", wanted)
+        if known is None or changes:
+            before = known["parameters"] if known else _shipped(wanted, train)
+            parameters = TrainParams.load(changed(before, changes), f"train.{wanted}")
+        else:
+            parameters = TrainParams.load(known["parameters"], f"train.{wanted}.parameters")
+        _require_manifest(parameters)
+        added[wanted] = params.generation_entry(parameters)
+        wanted, changes = parameters.init, {}
+    ordered = {key: added[key] for key in reversed(added)}
+    new = [key for key, entry in ordered.items() if train.get(key) != entry]
+    if new:
+        values["train"] = {**train, **ordered}
+        params.save(values)
+        log.info("params.yaml: `train` now holds %s", ", ".join(new))
+    params.warn_of_contamination(values, [name])
+
+
+def _shipped(name: str, train: dict[str, Any]) -> dict[str, Any]:
+    if name not in generations():
+        raise invalid("generation", f"one of {', '.join(sorted({*generations(), *train}))}", name)
+    return generation_values(name)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise invalid("setting", "KEY=VALUE, such as network.pretrained=false", text)
+    try:
+        return key, parse(value)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ParameterError(f"'{key}' must have a value in YAML, got {value!r}: {one_line(error)}") from error
+
+
+def _require_manifest(parameters: TrainParams) -> None:
+    made = [spec.manifest_id for spec in params.typed(ManifestParams, "manifest").manifests]
+    card = params.root().cards / f"manifest.{parameters.manifest}.json"
+    if parameters.manifest not in made and not card.exists():
+        name = parameters.generation
+        raise ParameterError(
+            f"generation '{name}' trains on manifest '{parameters.manifest}', which no stage here makes: train it on "
+            f"one of {', '.join(made)}, with `dhs train {name} manifest={made[0]}`"
+        )

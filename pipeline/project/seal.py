@@ -1,0 +1,68 @@
+"""Checksums inside a grid and a report, so that changed bytes are noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from lake.store.cards import write_atomically
+from pipeline.project.gridfacts import GRID
+
+_SEAL = re.compile(r"<!-- sha256 of what is above: ([0-9a-f]{64}) -->\n\Z")
+
+
+def write_grid_facts(folder: Path, facts: Mapping[str, object]) -> None:
+    """Write ``grid.json`` with the checksums of its batches and its own."""
+    batches = {path.name: _digest(path.read_bytes()) for path in sorted(folder.glob("batch-*.parquet"))}
+    sealed = {**facts, "batches": batches}
+    write_atomically(folder / GRID, _text({**sealed, "sha256": _digest(_text(sealed).encode())}))
+
+
+def grid_problems(folder: Path) -> dict[Path, str]:
+    """Files of a grid that are missing or changed, with what is wrong."""
+    path = folder / GRID
+    if not path.exists():
+        return {path: f"{path} is missing"}
+    try:
+        facts = json.loads(path.read_bytes())
+        own, batches = facts.pop("sha256"), facts["batches"]
+        known = _digest(_text(facts).encode()) == own
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        known, batches = False, {}
+    if not known:
+        return {path: f"{path} has changed since it was written"}
+    found = {}
+    for name, digest in batches.items():
+        batch = folder / name
+        if not batch.exists():
+            found[batch] = f"{batch} is missing"
+        elif _digest(batch.read_bytes()) != digest:
+            found[batch] = f"{batch} has changed since it was written"
+    return found
+
+
+def sealed(page: str) -> str:
+    """A page that ends with its own checksum."""
+    return f"{page}\n<!-- sha256 of what is above: {_digest(page.encode())} -->\n"
+
+
+def page_problems(path: Path) -> dict[Path, str]:
+    """What is wrong with a page whose checksum is missing or wrong; nothing if the page was never made."""
+    if not path.exists():
+        return {}
+    text = path.read_bytes().decode(errors="replace")
+    seal = _SEAL.search(text)
+    if seal and _digest(text[: seal.start() - 1].encode()) == seal[1]:
+        return {}
+    return {path: f"{path} has changed since it was written"}
+
+
+def _text(facts: Mapping[str, object]) -> str:
+    return json.dumps(facts, indent=1, sort_keys=True) + "\n"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,1 @@
+"""What the report and MLflow are filled with. Imports ``pipeline.experiment`` and ``pipeline.project``."""

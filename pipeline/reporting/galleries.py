@@ -1,0 +1,96 @@
+"""Pictures of the report: injections next to hosts and listed lenses; what was found, missed and mistaken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.config import ReportParams
+from analysis.reporting.inputs import Gallery, GalleryRow
+from lake.store.stamps import StampStore
+from pipeline.experiment.injected import drawn_again, grid_params, sample
+from pipeline.project.context import RunContext
+
+_COLUMNS = 8
+_BRIGHT_SNR = 20.0
+
+
+def galleries(
+    context: RunContext, manifest: pd.DataFrame, generation: str, store: StampStore, params: ReportParams
+) -> Sequence[Gallery]:
+    """Contact sheets of one finder."""
+    scores = context.read("scores", slices=[generation]).to_pandas()
+    objects = manifest.merge(scores[["galaxy_id", "probability"]], on="galaxy_id")
+    test = objects[objects["split"] == "test"]
+    point = _point(context, generation, params)
+    return [_injections(context, test, generation, store, params), errors(test, store, generation, point)]
+
+
+def _injections(
+    context: RunContext, test: pd.DataFrame, generation: str, store: StampStore, params: ReportParams
+) -> Gallery:
+    rows = context.read("injections", slices=[generation])
+    answers = context.read("injection_scores", ["injection_id", "probability"], slices=[generation])
+    rows = rows.join(answers, "injection_id")
+    bright = rows.filter(pc.and_(pc.equal(rows["status"], "scored"), pc.greater(rows["arc_snr"], _BRIGHT_SNR)))
+    which = f"Injections with arc SNR above {_BRIGHT_SNR:g}" if bright.num_rows else "Injections of any arc SNR"
+    chosen = sample(bright if bright.num_rows else rows, params.contact_sheet_rows * _COLUMNS // 2, context.seed)
+    bare, injected = drawn_again(context, chosen, grid_params(context, generation), store)
+    shown: list[GalleryRow] = []
+    for start in range(0, chosen.num_rows, _COLUMNS):
+        part = slice(start, start + _COLUMNS)
+        shown.append(GalleryRow("hosts", bare[part], [""] * len(bare[part])))
+        shown.append(GalleryRow("with arcs", injected[part], _labels(chosen.slice(start, _COLUMNS))))
+    lenses = test[test["label"] == 1].sort_values("galaxy_id").head(_COLUMNS)
+    shown.append(_row("listed lenses", lenses, store))
+    return Gallery(
+        "Injections with their hosts and listed lenses",
+        f"{which}, drawn at random by their identifiers; last row: listed test lenses. Scores: {generation}.",
+        shown,
+    )
+
+
+def errors(test: pd.DataFrame, store: StampStore, generation: str, point: tuple[str, float]) -> Gallery:
+    """Lenses and negatives on either side of a threshold (name, probability); a row with no objects stays empty."""
+    name, threshold = point
+    lenses, above = test[test["label"] == 1], test["probability"] > threshold
+    missed, mistaken = test[(test["label"] == 1) & ~above], test[(test["label"] == 0) & above]
+    counts = (
+        f"{len(missed):,} of {len(lenses):,} listed lenses are missed, {len(mistaken):,} of "
+        f"{int((test['label'] == 0).sum()):,} negatives are mistaken for lenses"
+    )
+    return Gallery(
+        "Found, missed, and mistaken",
+        f"Test split, {generation}, threshold {name} (probability above {threshold:.4g}): {counts}. Found and "
+        "mistaken: most probable first; missed: least probable first.",
+        [
+            _row("found", lenses[above[lenses.index]].nlargest(_COLUMNS, "probability"), store),
+            _row("missed", missed.nsmallest(_COLUMNS, "probability"), store),
+            _row("mistaken", mistaken.nlargest(_COLUMNS, "probability"), store),
+        ],
+    )
+
+
+def _point(context: RunContext, generation: str, params: ReportParams) -> tuple[str, float]:
+    """Name and value of the headline threshold, or of the first in the table if the headline one was not derived."""
+    rows = context.read("completeness", ["threshold_id", "threshold"], slices=[generation]).to_pandas()
+    known = dict(sorted(zip(rows["threshold_id"], rows["threshold"], strict=True)))
+    name = params.headline_threshold_id if params.headline_threshold_id in known else next(iter(known))
+    return name, float(known[name])
+
+
+def _row(heading: str, objects: pd.DataFrame, store: StampStore) -> GalleryRow:
+    labels = [f"p {value:.3f}" for value in objects["probability"]]
+    stamps = store.get(objects) if len(objects) else np.empty((0, 0, 0, 0), np.float32)
+    return GalleryRow(heading, stamps, labels)
+
+
+def _labels(rows: pa.Table) -> list[str]:
+    return [
+        f'{row["lens_theta_e_arcsec"]:.2f}" m{row["src_mag_r"]:.1f} p {row["probability"]:.3f}'
+        for row in rows.to_pylist()
+    ]

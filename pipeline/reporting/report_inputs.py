@@ -1,0 +1,204 @@
+"""Filling the report from the lake."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+from collections.abc import Mapping
+
+import pandas as pd
+
+from analysis.config import ReportParams
+from analysis.reporting.inputs import GenerationInputs, ReportInputs
+from analysis.results.discoveries import ranked_candidates
+from injection.config import GridParams
+from lake.errors import LakeError
+from lake.provenance import git_commit, pipeline_version
+from lake.root import DataRoot
+from lake.sky.split import THRESHOLD
+from lake.sky.survey import BANDS
+from lake.store import cards
+from lake.store.stamps import StampStore
+from modeling.scoring.card import CARD, FINDER, read_card
+from pipeline.experiment.injected import grid_params
+from pipeline.project.context import RunContext
+from pipeline.project.gridfacts import BATCHES, GRID
+from pipeline.reporting.galleries import galleries
+from pipeline.reporting.results import contamination, shown_first
+
+log = logging.getLogger(__name__)
+
+_SPLIT = "test"
+_JUDGING = ("evaluate", "diagnose")
+"""Stages that write diagnostics and gates of a finder."""
+_INJECTION_COLUMNS = [
+    *("grid_id", "injection_id", "galaxy_id", "lens_theta_e_arcsec", "src_mag_r", "src_beta_frac", "src_re_arcsec"),
+    *("host_psf_fwhm_nea_r_arcsec", "host_depth_r_mag", "detectable"),
+]
+_ANSWER_COLUMNS = ["injection_id", "status", "probability", "host_probability"]
+
+
+def gather(context: RunContext, params: ReportParams) -> ReportInputs:
+    """Everything the page shows, at pinned versions."""
+    names = reported(context)
+    manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
+    generations = [_generation(context, name) for name in names]
+    epochs = context.read("training_epochs").to_pandas()
+    headline = shown_first(names, params.headline_generation)
+    scores = context.read("scores", slices=[headline]).to_pandas()
+    baseline = context.root.metrics / f"{headline}.trivial.json"
+    return ReportInputs(
+        params=params,
+        survey_name=context.survey.name,
+        simulated=context.survey.simulated,
+        reported_split=_SPLIT,
+        calibration_bins=params.calibration_bins,
+        generations=generations,
+        headline=headline,
+        manifest=manifest,
+        ingest_counts=context.read("ingest_counts").to_pandas(),
+        quarantine=context.read("quarantine").to_pandas(),
+        training_epochs=epochs[epochs["origin"].isin(names)],
+        experiments=context.read("experiments").to_pandas(),
+        candidates=ranked_candidates(scores, manifest, params.candidates_shown),
+        grids={item.completeness["grid_id"].iloc[0]: _grid(context, item.name) for item in generations},
+        baseline=pd.read_json(baseline) if baseline.exists() else pd.DataFrame(),
+        galleries=galleries(context, manifest, headline, StampStore(context.root.cutouts), params),
+        provenance=_provenance(context),
+        tables=_tables(context),
+    )
+
+
+def reported(context: RunContext) -> list[str]:
+    """The finders that were evaluated on the manifest as it is and whose completeness has been measured, by name.
+
+    What was measured on an earlier state of the survey stays in the lake, and out of the report.
+    """
+    manifest = cards.stem("manifest", context.survey.audit_manifest)
+    now = cards.read_slice(context.root, "manifest", context.survey.audit_manifest).card.fingerprint
+    known = []
+    for entry in cards.slices(context.root, "scores"):
+        name, on = str(entry.card.slice), entry.pin.inputs.get(f"table:{manifest}", "").split("@")[0]
+        if lacking := _lacking(context.root, name):
+            words = "%s is left out of the report: its run is not complete (missing: %s); `dvc repro` completes it"
+            log.warning(words, name, ", ".join(lacking))
+        elif on != now:
+            log.warning("%s is left out of the report: it was evaluated on a different version of %s", name, manifest)
+        else:
+            known.append(name)
+    if not known:
+        raise LakeError(
+            f"no finder has been audited on the current '{manifest}'; name some in 'audited' and run `dvc repro`"
+        )
+    return known
+
+
+def _lacking(root: DataRoot, name: str) -> list[str]:
+    """What the report needs of a finder that its run has not made, or that is lost."""
+    made = [cards.stem(table, name) for table in ("injections", "injection_scores", "completeness")]
+    made += [cards.stem(table, f"{stage}-{name}") for table in ("diagnostics", "gates") for stage in _JUDGING]
+    folder, grid = root.checkpoints(name), root.grid(name) / GRID
+    lost = [stem for stem in made if not (root.cards / f"{stem}.json").exists()]
+    lost += [] if grid.exists() and any(grid.parent.glob(BATCHES)) else [f"a complete {grid.parent}"]
+    return lost + ([str(folder)] if not ((folder / FINDER).exists() or (folder / CARD).exists()) else [])
+
+
+def _generation(context: RunContext, name: str) -> GenerationInputs:
+    scores = context.read("scores", slices=[name]).to_pandas()
+    runs = [f"{stage}-{name}" for stage in _JUDGING]
+    injections = context.read("injections", _INJECTION_COLUMNS, slices=[name]).to_pandas()
+    answers = context.read("injection_scores", _ANSWER_COLUMNS, slices=[name]).to_pandas()
+    share, origin = lens_share(context, name)
+    return GenerationInputs(
+        name=name,
+        lens_share=share,
+        lens_share_origin=origin,
+        checkpoint_id=str(scores["checkpoint_id"].iloc[0]),
+        facts={**_facts(context, name), **contamination(scores[scores["split"] == _SPLIT])},
+        scores=scores[scores["split"] == _SPLIT],
+        fixing=scores.loc[scores["negative_use"] == THRESHOLD, ["galaxy_id", "probability"]],
+        diagnostics=context.read("diagnostics", slices=runs).to_pandas(),
+        gates=context.read("gates", slices=runs).to_pandas(),
+        completeness=context.read("completeness", slices=[name]).to_pandas(),
+        thresholds=context.read("thresholds", slices=[name]).to_pandas(),
+        injections=injections.merge(answers, on="injection_id"),
+    )
+
+
+def _facts(context: RunContext, name: str) -> Mapping[str, str]:
+    folder = context.root.checkpoints(name)
+    if (folder / FINDER).exists():
+        facts = json.loads((folder / FINDER).read_text())
+        return {"kind": "a user's own finder"} | {key: str(value) for key, value in facts.items()}
+    card = read_card(folder)
+    return {
+        "network": card.config.network.name,
+        "description": card.config.description,
+        "annulus (pixels)": str(card.preprocessing.annulus),
+        "starts from": card.config.init or "random weights",
+        "epochs": f"{card.epochs_run}, best {card.best_epoch}",
+        "best validation AUC": f"{card.best_val_auc:.4f}",
+        "manifest": card.manifest_id,
+    }
+
+
+def lens_share(context: RunContext, name: str) -> tuple[float | None, str]:
+    """Fraction of lenses that a model was trained at, from its checkpoint's record, and what set it."""
+    folder = context.root.checkpoints(name)
+    if (folder / FINDER).exists():
+        return None, ""
+    card = read_card(folder)
+    loss = card.config.loss.kind
+    moved = "" if loss == "bce" else f", shifted by its {loss} loss"
+    if card.config.loop.positive_fraction:
+        return card.config.loop.positive_fraction, f"set by its sampler{moved}"
+    held = {entry.card.slice: entry.card.fingerprint for entry in cards.slices(context.root, "manifest")}
+    if held.get(card.manifest_id) != card.manifest_fingerprint:
+        return None, ""
+    rows = context.read("manifest", ["split", "label"], slices=[card.manifest_id]).to_pandas()
+    return float(rows.loc[rows["split"] == "train", "label"].mean()), f"as in its training split{moved}"
+
+
+def _grid(context: RunContext, name: str) -> Mapping[str, str]:
+    grid = grid_params(context, name)
+    return {
+        "Einstein radii (arcsec)": ", ".join(f"{value:g}" for value in grid.theta_e_arcsec),
+        "psfsize edges (arcsec)": ", ".join(f"{value:g}" for value in grid.psf_fwhm_nea_edges_arcsec),
+        "depth edges (mag)": ", ".join(f"{value:g}" for value in grid.depth_edges_mag),
+        "injections per cell": str(grid.per_cell),
+        "prior": grid.prior,
+        "host model": grid.host_model,
+        "PSF": _psf(grid),
+    }
+
+
+def _psf(grid: GridParams) -> str:
+    beta = ", ".join(f"{value:g}" for value in grid.psf_moffat_beta)
+    profile = f"Moffat of beta {beta} ({', '.join(BANDS)})" if grid.psf_model == "moffat" else "Gaussian"
+    return f"{profile} with the noise-equivalent area of the host's own psfsize per band"
+
+
+def _provenance(context: RunContext) -> Mapping[str, str]:
+    return {
+        "code commit": git_commit(),
+        "package version": pipeline_version(),
+        "survey parameters": context.survey.digest(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def _tables(context: RunContext) -> pd.DataFrame:
+    rows = [
+        {
+            "table": table,
+            "slice": entry.card.slice or "",
+            "version": entry.pin.version,
+            "rows": entry.card.rows,
+            "fingerprint": entry.card.fingerprint,
+        }
+        for table in cards.tables(context.root)
+        for entry in cards.slices(context.root, table)
+    ]
+    return pd.DataFrame(rows)

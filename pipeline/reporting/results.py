@@ -1,0 +1,100 @@
+"""Results as tables for the screen: ranked candidates, generations side by side."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import pyarrow as pa
+
+from analysis.config import ReportParams
+from analysis.reporting.compare import comparison as compared
+from analysis.reporting.compare import completeness_comparison, paired_auc_tests
+from analysis.reporting.thresholds import completeness_words, marginal_row, points
+from analysis.results.discoveries import ranked_candidates as ranked
+from lake.errors import LakeError, invalid
+from lake.store import cards, delta
+from pipeline.project import params
+
+log = logging.getLogger(__name__)
+
+
+def ranked_candidates(generation: str | None, top: int) -> pa.Table:
+    """The best unlisted objects of one finder."""
+    root, names = params.root(), scored()
+    name = generation or shown_first(names, params.typed(ReportParams, "report").headline_generation)
+    if name not in names:
+        raise invalid("generation", f"one of {', '.join(names)}", name)
+    scores = delta.read(root, "scores", slices=[name]).to_pandas()
+    positions = delta.read(root, "negatives", ["galaxy_id", "ra", "dec"]).to_pandas()
+    return pa.Table.from_pandas(ranked(scores, positions, top), preserve_index=False)
+
+
+def shown_first(names: Sequence[str], wanted: str | None) -> str:
+    """The model shown in candidates and galleries: the declared one, or the first if that has no results."""
+    return names[0] if wanted is None or wanted not in names else wanted
+
+
+def comparison() -> tuple[pa.Table, pa.Table]:
+    """Metrics of every finder, and paired DeLong tests on the test split of the audit manifest."""
+    root, names = params.root(), scored()
+    measures = {}
+    for name in names:
+        runs = [f"evaluate-{name}", f"diagnose-{name}"]
+        measures[name] = delta.read(root, "diagnostics", slices=runs).to_pandas()
+    scores = {name: _test_scores(name) for name in names}
+    for name, tested in scores.items():
+        for what, words in contamination(tested).items():
+            log.warning("%s: %s %s", name, what, words)
+    found = completeness_comparison(*_completeness(names))
+    tables = (pd.concat([compared(measures), found], ignore_index=True), paired_auc_tests(scores))
+    metrics, tests = (pa.Table.from_pandas(table, preserve_index=False) for table in tables)
+    return metrics, tests
+
+
+def contamination(tested: pd.DataFrame) -> Mapping[str, str]:
+    """The line that marks test figures of galaxies that the model trained or selected on, or may have."""
+    known = tested["seen_in_training"].astype("boolean")
+    seen, unknown = int(known.sum()), int(known.isna().sum())
+    if seen:
+        return {"test figures": f"CONTAMINATED: {seen:,} of {len(tested):,} test galaxies were trained or selected on"}
+    if unknown:
+        return {"test figures": f"training status is unknown for {unknown:,} of {len(tested):,} test galaxies"}
+    return {}
+
+
+def headlines() -> list[str]:
+    """One line per finder with its completeness and the false-positive rate to read it with."""
+    names, threshold_id = scored(), params.typed(ReportParams, "report").headline_threshold_id
+    completeness, thresholds = _completeness(names)
+    lines = []
+    for name in names:
+        point = points(thresholds[name]).get(threshold_id)
+        words = completeness_words(marginal_row(completeness[name], threshold_id), point).replace("\u00a0", " ")
+        lines.append(f"{name}: completeness at {threshold_id}: {words}")
+    return lines
+
+
+def _completeness(names: Sequence[str]) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
+    """Rows of `completeness` and of `thresholds` per finder; none where it has no grid yet."""
+    root = params.root()
+    found = []
+    for table in ("completeness", "thresholds"):
+        held = {str(entry.card.slice) for entry in cards.slices(root, table)}
+        read = {name: delta.read(root, table, slices=[name]).to_pandas() for name in names if name in held}
+        found.append({name: read.get(name, pd.DataFrame()) for name in names})
+    return found[0], found[1]
+
+
+def _test_scores(name: str) -> pd.DataFrame:
+    scores = delta.read(params.root(), "scores", slices=[name]).to_pandas()
+    return scores[scores["split"] == "test"]
+
+
+def scored() -> list[str]:
+    """Names of the finders that were evaluated."""
+    names = [str(entry.card.slice) for entry in cards.slices(params.root(), "scores")]
+    if not names:
+        raise LakeError("no finder has been evaluated yet; run `dvc repro`")
+    return names

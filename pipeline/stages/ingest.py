@@ -1,0 +1,20 @@
+"""Take one finder's grid batches into ``injections`` and ``injection_scores``."""
+
+from __future__ import annotations
+
+from etl.results.ingest import GridRun, ingest
+from lake import tables
+from pipeline.project.gridfacts import grid_batches, grid_facts
+from pipeline.project.sparkrun import SparkRun
+
+
+def run(context: SparkRun, params: None) -> None:
+    generation = context.generation
+    facts = grid_facts(context.root, generation)
+    batches = [str(path.resolve()) for path in grid_batches(context.root, generation)]
+    context.note_input(f"grid:{generation}", facts["grid_id"])
+    scored = GridRun(**{name: facts[name] for name in ("grid_id", "grid_name", "checkpoint_id", "generation")})
+    frames = ingest(context.spark, batches, scored)
+    context.publish(frames.injections, "injections", generation, {"grid_id": scored.grid_id}, frames.quarantine)
+    where = {name: facts[name] for name in tables.spec("injection_scores").slice_by}
+    context.publish(frames.injection_scores, "injection_scores", generation, where)

@@ -1,0 +1,1 @@
+"""What commands do. Imports every room of ``pipeline`` but ``commands``."""

@@ -1,0 +1,147 @@
+"""A user's own finder: tried on stamps of this lake, then pinned and audited like a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from scipy.special import expit
+
+from lake.errors import DarkHaloError, DataError, invalid
+from lake.names import checked_name
+from lake.root import DataRoot
+from lake.sky.hashing import key_hash
+from lake.store import cards, delta
+from lake.store.cards import write_atomically
+from lake.store.stamps import StampStore
+from modeling.scoring.card import CARD, FINDER
+from modeling.scoring.finder import CHUNK, SUSPECT_ANSWERS, ExternalScorer, Output
+from modeling.scoring.scorer import load_scorer
+from pipeline.experiment.trainedon import LISTED, csv_text, read_listed
+from pipeline.project import params
+from pipeline.verbs.forgetting import PER_FINDER, forget
+from pipeline.verbs.reproduce import reproduce
+
+TRIED = 64
+"""Stamps a finder is tried on; a quarter of them are those with the most unobserved pixels in the lake."""
+LARGEST_MATCH_ARCSEC = 60.0
+"""A larger radius would confuse neighbours on the sky."""
+AGREEMENT = 0.01
+"""Largest difference in probability allowed for one stamp between batches."""
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a finder was trained on, as its author lists it."""
+
+    path: Path
+    within_arcsec: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.within_arcsec <= LARGEST_MATCH_ARCSEC:
+            raise invalid("within", f"above 0 and at most {LARGEST_MATCH_ARCSEC:g} arcsec", self.within_arcsec)
+        read_listed(self.path)
+
+
+def audit(finder: str, name: str, output: Output | None = None, trained_on: TrainedOn | None = None) -> None:
+    """Try the finder, add it as ``name``, measure it, and make the report; one that fails is removed again."""
+    checked_name(name, "name")
+    if name in params.load_file()["train"] or (params.root().checkpoints(name) / CARD).exists():
+        raise invalid("name", "one that no trained generation has", name)
+    scorer = load_scorer(finder, output=output)
+    if not isinstance(scorer, ExternalScorer):
+        raise invalid("finder", "an import path package:object", finder)
+    root, manifest = params.root(), params.survey().audit_manifest
+    if manifest not in {entry.card.slice for entry in cards.slices(root, "manifest")}:
+        reproduce("manifest")
+    try_out(scorer, root, manifest)
+    former = _held(root.checkpoints(name))
+    enlist(scorer, finder, name, root, trained_on)
+    try:
+        reproduce(*(f"{stage}@{name}" for stage in PER_FINDER))
+    except DarkHaloError as error:
+        _withdraw(former, name, root)
+        raise DarkHaloError(
+            f"{name} could not be measured and is not audited; nothing else changed ({error})"
+        ) from error
+    reproduce("--single-item", "report")  # alone: a fault of another finder does not block it
+
+
+def try_out(scorer: ExternalScorer, root: DataRoot, manifest: str) -> None:
+    """Refuse a finder that cannot score stamps of this lake, holes and missing bands included."""
+    rows, store = _in_order_of_trial(root, manifest), StampStore(root.cutouts)
+    some = store.get(rows[:TRIED])
+    answers = scorer.score(some)
+    part = slice(1, len(some) // 2)
+    alone = scorer.score(some[part])
+    apart = float(np.abs(expit(alone) - expit(answers[part])).max(initial=0.0))
+    if apart > AGREEMENT:
+        raise DataError(
+            f"finder {scorer.name} scores a stamp differently in another batch (by {apart:.2f} in "
+            "probability): an audit needs one score per stamp; put its network into evaluation mode, fix its seeds"
+        )
+    for start in range(TRIED, min(len(rows), SUSPECT_ANSWERS + TRIED), CHUNK):
+        if not scorer.may_answer_probabilities:
+            return
+        scorer.score(store.get(rows[start : start + CHUNK]))
+    scorer.refuse_undeclared_probabilities()
+
+
+def _in_order_of_trial(root: DataRoot, manifest: str) -> pd.DataFrame:
+    """Rows of the manifest by keyed hash, after those with the most unobserved pixels."""
+    rows = delta.read(
+        root, "manifest", ["galaxy_id", "cutout_version", "shard", "shard_row", "sha256"], slices=[manifest]
+    )
+    holes = delta.read(root, "cutouts", ["galaxy_id", "cutout_version", "nan_fraction"])
+    found = rows.to_pandas().merge(holes.to_pandas(), on=["galaxy_id", "cutout_version"], how="left")
+    if found.empty:
+        raise DataError(f"manifest {manifest} contains no cut-out to try a finder on")
+    found = found.iloc[np.argsort(key_hash(0, pa.array(found["galaxy_id"])), kind="stable")]
+    worst = found.nlargest(TRIED // 4, "nan_fraction")
+    return pd.concat([worst, found.drop(worst.index)], ignore_index=True)
+
+
+def enlist(scorer: ExternalScorer, finder: str, name: str, root: DataRoot, trained_on: TrainedOn | None) -> None:
+    """Write ``data/checkpoints/<name>/`` (``scorer.json``, the list of training objects), and have it audited."""
+    folder = root.checkpoints(name)
+    facts = {
+        "finder": finder,
+        "stamp_pixels": scorer.contract.stamp_pixels,
+        "output": scorer.contract.output,
+        "identity": scorer.checkpoint_id,
+        "trained_within_arcsec": trained_on.within_arcsec if trained_on else None,
+    }
+    known = {key: value for key, value in facts.items() if value is not None}
+    files = {FINDER: json.dumps(known, indent=1, sort_keys=True) + "\n"}
+    if trained_on is not None:
+        files[LISTED] = csv_text(read_listed(trained_on.path))
+    _hold(folder, files)
+    audited = params.load_file()["audited"]
+    params.set_audited([*audited, *({name} - set(audited))])
+
+
+def _withdraw(former: Mapping[str, str], name: str, root: DataRoot) -> None:
+    """Undo adding a finder: restore what had this name before."""
+    if former:
+        _hold(root.checkpoints(name), former)
+    else:
+        forget(name, root)
+
+
+def _held(folder: Path) -> Mapping[str, str]:
+    """Contents of the files that define a finder."""
+    return {name: (folder / name).read_text() for name in (FINDER, LISTED) if (folder / name).exists()}
+
+
+def _hold(folder: Path, files: Mapping[str, str]) -> None:
+    """Leave these files in the folder, and no other file that defines a finder."""
+    for name in (LISTED, FINDER):
+        if name in files:
+            write_atomically(folder / name, files[name])
+        else:
+            (folder / name).unlink(missing_ok=True)

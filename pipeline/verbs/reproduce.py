@@ -1,0 +1,94 @@
+"""Running the pipeline through DVC, and saying what came out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from lake.errors import DarkHaloError
+from lake.root import DataRoot
+from lake.store.cards import write_atomically
+from pipeline.project import params
+from pipeline.project.context import forget_lost_tables
+from pipeline.project.publishing import require_places
+from pipeline.reporting.results import headlines, scored, shown_first
+
+
+def reproduce(*targets: str) -> None:
+    """``dvc repro`` after removing the cards of lost tables, so that DVC sees what is missing.
+
+    Stages that do not depend on a failed one still run: one finder does not hold up another.
+    """
+    survey = params.survey()
+    root = DataRoot.of(survey.data_root, survey.lake_uri)
+    require_places(root, None)
+    forget_lost_tables(root)
+    forget_dead_locks(Path(".dvc/tmp/rwlock"))
+    _allow_no_git()
+    # The stages' commands begin with `dhs`, which is found without an activated environment too.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    command = [sys.executable, "-m", "dvc", "repro", *(targets or ["--keep-going"])]
+    if subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode:
+        raise DarkHaloError("the pipeline stopped; fix the error above and run it again: it resumes where it stopped")
+
+
+def _allow_no_git() -> None:
+    """Let DVC work in a folder outside any git repository, such as an unpacked tarball of the project."""
+    own = Path(".dvc/config.local")
+    if any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)) or own.exists():
+        return
+    write_atomically(own, "[core]\n    no_scm = true\n")
+
+
+def forget_dead_locks(held: Path) -> None:
+    """Remove DVC's file of locks where all its holders are dead.
+
+    DVC takes a killed process for alive until its parent has noticed, which in a container may be never.
+    """
+    if not held.exists():
+        return
+    try:
+        locks = json.loads(held.read_text() or "{}")
+        holders = [*locks.get("write", {}).values(), *(one for many in locks.get("read", {}).values() for one in many)]
+        numbers = [int(holder["pid"]) for holder in holders]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DarkHaloError(
+            f"DVC's lock file {held} is damaged: if no other dvc is running here, delete it and run the command again"
+        ) from error
+    if not any(_alive(number) for number in numbers):
+        held.unlink()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def closing_words() -> str:
+    """What to look at after a run."""
+    survey = params.survey()
+    report = (DataRoot.of(survey.data_root).report / "index.html").resolve()
+    shown = params.section("report").model_dump()
+    headline = shown_first(scored(), shown["headline_generation"])
+    model, threshold_id = f"generation = '{headline}' and ", shown["headline_threshold_id"]
+    found = "\n".join(headlines())
+    warning = " (simulated data)" if survey.simulated else ""
+    return f"""
+{found}
+The report{warning}: {_relative(report)}   (open it in a browser)
+Try next:
+  .venv/bin/dhs tables
+  .venv/bin/dhs query "select theta_e_arcsec, sum(detected), sum(n), any_value(fpr_reached) from completeness_main \
+where {model}threshold_id = '{threshold_id}' and source_mag_bin = 'all' and cell != 'marginal' group by 1 order by 1"
+  .venv/bin/dhs discoveries --top 20"""
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

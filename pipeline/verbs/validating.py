@@ -1,0 +1,260 @@
+"""Validation of injections with one finder: inject, score, compare with real arcs and other codes, and say so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from analysis.config import EvaluateParams
+from analysis.diagnostics.injections import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, judge
+from analysis.figures.style import Picture
+from analysis.figures.validation import SUPPRESSED, Distributions, validation_sheet
+from analysis.records import Measure, Outcome
+from etl.config import CutoutsParams
+from injection.config import GridParams
+from injection.engine.accuracy import flux_errors, lenstronomy_differences
+from injection.experiment.arc_finder import FOUND_SNR, FoundArcs, find_arcs
+from injection.experiment.grid import Plan, plan
+from injection.experiment.stream import Scorer, Sized, batches, run_batch
+from injection.experiment.validation import arc_colour, noise_ratio
+from injection.priors.registry import draw
+from lake.errors import DataError, invalid
+from lake.progress import track
+from lake.sky.hashing import key_hash
+from lake.store import delta
+from lake.store.cards import write_atomically
+from lake.store.stamps import PLACE, StampStore
+from modeling.scoring.scorer import load_scorer
+from pipeline.experiment.hostsets import SURVEY, imported_cutouts, one_cell
+from pipeline.experiment.injecting import Setting
+from pipeline.experiment.pixels import Images, Pixels, draw_pixels
+from pipeline.experiment.sourcebanks import in_words
+from pipeline.project import params
+from pipeline.verbs.rendering import cropped
+
+NO_LENSES = "none"
+_CHUNK = 128
+_ACCURACY_DRAWS, _LENSTRONOMY_DRAWS = 100, 10
+_SHOWN, _FIELD_ARCSEC = 8, 16.0
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What a validation says."""
+
+    facts: dict[str, Any]
+    """Scorer, prior, hosts, parameters"""
+    outcome: Outcome
+    picture: Picture
+
+
+def validate_injections(
+    generation: str | None, setting: Setting, count: int, radius_arcsec: float, lenses: str
+) -> Validated:
+    """Validate ``count`` injections, spread over the grid's Einstein radii, with one finder.
+
+    ``radius_arcsec``: core suppression of the comparison. ``lenses``: real arcs to compare with, as
+    :func:`real_arcs` takes them.
+    """
+    name, scorer = _finder(generation)
+    real = real_arcs(lenses, count, setting.seed)
+    sized = Sized(scorer, setting.hosts.stamp_pixels)
+    bare, suppressed = (_plan(setting, count, radius) for radius in (None, radius_arcsec))
+    rows, without_core = (_run(one, setting, sized, words) for one, words in (
+        (bare, "inject and score"), (suppressed, "the same with core suppression"),
+    ))  # fmt: skip
+    scored = rows.filter(pc.equal(rows["status"], "scored")).combine_chunks()
+    if not scored.num_rows:
+        raise DataError(f"none of {rows.num_rows} injections was scored: {rows['reason'][0].as_py()}")
+    plain = replace(setting, grid=bare.grid)
+    arcs = _arcs(scored, plain)
+    if real is not None:
+        arcs[LENSES] = find_arcs(real, plain.grid.sky_annulus_px)
+    errors, others = _accuracy(bare, scored, plain)
+    evidence = Evidence(rows, without_core, arcs, errors, others)
+    outcome = judge(evidence, params.typed(EvaluateParams, "evaluate").probability_thresholds)
+    facts = _facts(
+        name, bare, plain, {"checkpoint_id": scorer.checkpoint_id, "core_suppression_radius_arcsec": radius_arcsec}
+    )
+    return Validated(facts, outcome, _picture(evidence, outcome, plain, real, facts))
+
+
+def real_arcs(source: str, count: int, seed: int) -> Images | None:
+    """Cut-outs of real lenses: the survey's listed lenses, a folder or file of cut-outs; None for ``none``."""
+    if source == NO_LENSES:
+        return None
+    if source != SURVEY:
+        return imported_cutouts(Path(source), params.typed(CutoutsParams, "cutouts")).stamps
+    root, survey = params.root(), params.survey()
+    rows = delta.read(root, "manifest", ["galaxy_id", *PLACE, "label"], slices=[survey.audit_manifest])
+    listed = rows.filter(pc.equal(rows["label"], 1)).combine_chunks()
+    if not listed.num_rows:
+        raise DataError(f"manifest {survey.audit_manifest} lists no lens; give cut-outs of some, or '{NO_LENSES}'")
+    chosen = listed.take(pa.array(np.argsort(key_hash(seed, listed["galaxy_id"]), kind="stable")[:count]))
+    return StampStore(root.cutouts).get(chosen)
+
+
+def _finder(generation: str | None) -> tuple[str, Any]:
+    """The finder asked for, or the first audited, and its name."""
+    audited = [str(name) for name in params.load_file().get("audited") or []]
+    name = generation or (audited[0] if audited else None)
+    there = params.root().finders()
+    if name not in there:
+        raise invalid("generation", f"one that is trained or audited here ({', '.join(there) or 'none is yet'})", name)
+    return name, load_scorer(params.root().checkpoints(name))
+
+
+def _plan(setting: Setting, count: int, radius_arcsec: float | None) -> Plan:
+    per_radius = -(-count // len(setting.grid.theta_e_arcsec))
+    values = one_cell(setting.grid, setting.hosts.hosts, per_radius).model_dump(mode="json")
+    grid = GridParams.load({**values, "core_suppression_radius_arcsec": radius_arcsec}, "grid")
+    return plan(grid, setting.hosts.hosts.table, setting.seed)
+
+
+def _run(planned: Plan, setting: Setting, scorer: Scorer, words: str) -> pa.Table:
+    parts = [run_batch(planned, rows, setting.hosts.load, scorer) for rows in track(batches(planned), words)]
+    return pa.concat_tables(parts).combine_chunks()
+
+
+def _arcs(scored: pa.Table, setting: Setting) -> dict[str, FoundArcs]:
+    """Arcs found on the stamps of injections, drawn again, and on the bare hosts, each once.
+
+    Only injections whose true SNR could be found: fainter ones would give the structure of their hosts.
+    """
+    annulus = setting.grid.sky_annulus_px
+    bright = scored.filter(pc.greater_equal(scored["arc_snr"], FOUND_SNR)).combine_chunks()
+    _, once = np.unique(np.asarray(scored["galaxy_id"]), return_index=True)
+    found = [find_arcs(pixels.seen, annulus) for pixels in _drawn(bright, setting, "look for arcs")]
+    bare = [
+        find_arcs(pixels.hosts, annulus) for pixels in _drawn(scored.take(pa.array(once)), setting, "on bare hosts")
+    ]
+    return {name: _together(parts) for name, parts in ((INJECTIONS, found), (BARE, bare)) if parts}
+
+
+def _drawn(rows: pa.Table, setting: Setting, words: str) -> Iterator[Pixels]:
+    for start in track(range(0, rows.num_rows, _CHUNK), words):
+        part = rows.slice(start, _CHUNK)
+        yield draw_pixels(part, part["galaxy_id"].to_pylist(), setting)
+
+
+def _together(parts: Sequence[FoundArcs]) -> FoundArcs:
+    return FoundArcs(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("snr", "g_minus_r")))
+
+
+def _accuracy(planned: Plan, scored: pa.Table, setting: Setting) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Errors of the lensed flux of some injections, and differences from lenstronomy of draws of the prior."""
+    pixels, quadrature = setting.hosts.stamp_pixels, setting.grid.quadrature
+    step = max(scored.num_rows // _ACCURACY_DRAWS, 1)
+    chosen = scored.take(pa.array(range(0, scored.num_rows, step)[:_ACCURACY_DRAWS]))
+    parts = [
+        flux_errors(chosen.slice(start, 10), pixels, quadrature, setting.sources)
+        for start in track(range(0, chosen.num_rows, 10), "integrate to convergence")
+    ]
+    profiles = draw(planned.prior, pa.array([f"lenstronomy-{k}" for k in range(_LENSTRONOMY_DRAWS)]), setting.seed)
+    others = [
+        lenstronomy_differences(profiles.slice(row, 1), pixels, quadrature)
+        for row in track(range(_LENSTRONOMY_DRAWS), "compare with lenstronomy")
+    ]
+    return np.concatenate(parts), np.concatenate(others)
+
+
+def _facts(name: str, planned: Plan, setting: Setting, more: dict[str, Any]) -> dict[str, Any]:
+    grid = setting.grid
+    return {
+        "generation": name,
+        "prior": planned.prior.name,
+        "sources": in_words(grid, setting.sources),
+        "hosts": setting.hosts.name,
+        "injections": planned.rows.num_rows,
+        "seed": setting.seed,
+        **more,
+        "grid": grid.model_dump(mode="json"),
+    }
+
+
+def _picture(
+    evidence: Evidence, outcome: Outcome, setting: Setting, real: Images | None, facts: dict[str, Any]
+) -> Picture:
+    rows = evidence.rows.filter(pc.equal(evidence.rows["status"], "scored")).combine_chunks()
+    _, once = np.unique(np.asarray(rows["galaxy_id"]), return_index=True)
+    suppressed = evidence.suppressed.filter(pc.equal(evidence.suppressed["status"], "scored"))
+    shown = Distributions(
+        {
+            INJECTIONS: expit(rows["score"].to_numpy()),
+            SUPPRESSED: expit(suppressed["score"].to_numpy()),
+            BARE: expit(rows["host_score"].to_numpy()[once]),
+        },
+        evidence.arcs,
+        rows["arc_snr"].to_numpy(),
+        arc_colour(rows),
+        noise_ratio(rows),
+        evidence.flux_errors,
+        evidence.lenstronomy,
+    )
+    what = f"{facts['injections']} injections of prior {facts['prior']}, {facts['sources']}"
+    title = f"{facts['generation']}: {what}\ninto {facts['hosts']}"
+    return validation_sheet(shown, outcome, _gallery(rows, setting, real), title)
+
+
+def _gallery(rows: pa.Table, setting: Setting, real: Images | None) -> list[tuple[str, Images, list[str]]]:
+    """Injections with the highest, the middle and the lowest scores, and real lenses."""
+    order = np.argsort(-rows["score"].to_numpy(), kind="stable")
+    middle = max((len(order) - _SHOWN) // 2, 0)
+    places = {"highest scores": order[:_SHOWN], "middle": order[middle : middle + _SHOWN], "lowest": order[-_SHOWN:]}
+    lines = []
+    for heading, index in places.items():
+        chosen = rows.take(pa.array(index))
+        seen = draw_pixels(chosen, chosen["galaxy_id"].to_pylist(), setting).seen
+        labels = [
+            f"p {expit(row['score']):.3f}  r {row['src_mag_r']:.1f}\n"
+            f'$\\theta_E$ {row["lens_theta_e_arcsec"]:.2f}"  SNR {row["arc_snr"] or np.nan:.0f}'
+            for row in chosen.to_pylist()
+        ]
+        lines.append((heading, cropped(seen, _FIELD_ARCSEC), labels))
+    if real is not None:
+        some = real[:_SHOWN]
+        lines.append((LENSES, cropped(some, _FIELD_ARCSEC), [""] * len(some)))
+    return lines
+
+
+def write(validated: Validated, folder: Path) -> None:
+    """Leave ``validation.json`` and ``validation.png`` in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    outcome = validated.outcome
+    numbers = {
+        **validated.facts,
+        "measures": [measure.row() for measure in outcome.measures],
+        "gates": [gate.row() for gate in outcome.gates],
+    }
+    write_atomically(folder / "validation.json", json.dumps(numbers, indent=1) + "\n")
+    (folder / "validation.png").write_bytes(validated.picture.content)
+
+
+def table(validated: Validated) -> str:
+    """Measures and gates as text."""
+    facts, outcome = validated.facts, validated.outcome
+    lines = [f"{facts['generation']}: {facts['injections']} injections of prior {facts['prior']}, {facts['sources']}"]
+    lines += [f"hosts: {facts['hosts']}; seed {facts['seed']}", ""]
+    lines.append(f"{'measured':42s} {'value':>9s}  {'95 % interval':17s} {'n':>5s}  reference")
+    for measure in outcome.measures:
+        low, high = _number(measure, measure.low), _number(measure, measure.high)
+        interval = "" if np.isnan(measure.low) else f"{low} - {high}"
+        reference = REFERENCE.get(measure.name, "")
+        words = f"{measure.name:42s} {_number(measure, measure.value):>9s}  {interval:17s} {measure.n:5d}  {reference}"
+        lines.append(words.rstrip())
+    lines.append("")
+    lines += [f"{gate.status:12s} {gate.name}: {gate.value:.3g}; {gate.rule}" for gate in outcome.gates]
+    return "\n".join(lines)
+
+
+def _number(measure: Measure, value: float) -> str:
+    return f"{value:.1%}" if measure.unit == "share" else f"{value:.3g}"

@@ -1,0 +1,188 @@
+"""Checks that everything made is intact, and repairs.
+
+Tables are compared with their cards, shards and manifests with the hashes in ``cutouts``, checkpoints with their own
+card, grids and the report with the checksums they carry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from lake import tables
+from lake.contract.fingerprint import fingerprint
+from lake.errors import DamagedError, DamagedLogError, DarkHaloError, LakeError, LostError
+from lake.root import DataRoot
+from lake.store import cards, delta, held, stamps
+from lake.store.cards import Slice
+from pipeline.project.seal import grid_problems, page_problems
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong, in a sentence, and what has to be removed before it can be remade."""
+
+    sentence: str
+    forget: tuple[Slice, ...] = ()
+    """Slices whose cards are forgotten."""
+    table: str | None = None
+    """The table that is set aside."""
+    blobs: tuple[Path, ...] = ()
+    """Files and folders that are set aside."""
+    gone: Path | None = None
+    """An output of the pipeline that is missing outright."""
+
+    @property
+    def mendable(self) -> bool:
+        return bool(self.forget or self.table or self.blobs or self.gone)
+
+
+def check(root: DataRoot, *, deep: bool) -> list[Finding]:
+    """What is not intact; ``deep`` reads every byte of tables, shards, checkpoints, grids and report."""
+    found = list(_tables(root, deep))
+    if deep:
+        for part in (_pixels, _checkpoints, _grids, _outputs):
+            found.extend(_told(part, root))
+        found.extend(_blobs(page_problems(root.report / "index.html")))
+    return list({finding.sentence: finding for finding in found}.values())
+
+
+def repair(root: DataRoot, findings: Sequence[Finding]) -> list[str]:
+    """Prepare remaking what is wrong; return the commands that do it, none if nothing can be done.
+
+    Damaged bytes are set aside under ``.damaged``, never deleted. Nothing is touched while a finding has no such cure
+    (a table that cannot be read, a damaged card).
+    """
+    if not all(finding.mendable for finding in findings):
+        return []
+    for table in sorted({finding.table for finding in findings if finding.table}):
+        held.set_aside(root, table)
+    for entry in (entry for finding in findings for entry in finding.forget):
+        cards.remove(root, entry.card.table, entry.card.slice)
+    blobs = sorted({blob for finding in findings for blob in finding.blobs})
+    for blob in blobs:
+        _set_aside(root, blob)
+    outs = {_out(root, blob) for blob in blobs} | {finding.gone for finding in findings if finding.gone}
+    cached = sorted(out.as_posix() for out in outs if _is_cached(root, out))
+    return [*([f"dvc checkout {' '.join(cached)}"] if cached else []), "dvc repro"]
+
+
+def _recorded() -> dict[str, str]:
+    """The outputs that DVC records, with their MD5."""
+    lock = Path("dvc.lock")
+    if not lock.exists():
+        return {}
+    try:
+        stages = yaml.load(lock.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"].values()
+        return {str(made["path"]): str(made.get("md5", "")) for stage in stages for made in stage.get("outs", ())}
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise LakeError(
+            f"{lock} is damaged: restore it (`git checkout -- {lock}`), or delete it and run `dvc repro`"
+        ) from error
+
+
+def _is_cached(root: DataRoot, out: Path) -> bool:
+    """Whether DVC may hold a copy of an output."""
+    kinds = (root.cutouts.name, "checkpoints", "grid")
+    return out.relative_to(root.local).parts[0] in kinds and out.as_posix() in _recorded()
+
+
+def _outputs(root: DataRoot) -> Iterator[Finding]:
+    """What the pipeline made and is missing, and figures of a generation that have changed."""
+    for name, digest in _recorded().items():
+        out = Path(name)
+        if not out.is_relative_to(root.local):
+            continue
+        needed = out / "index.html" if out == root.report else out
+        if not needed.exists():
+            yield Finding(f"{needed} is missing, though dvc.lock records it; run `dvc repro`", gone=out)
+        elif out.parent == root.local / "metrics" and hashlib.md5(out.read_bytes()).hexdigest() != digest:
+            yield Finding(f"{out} differs from what dvc.lock records; run `dvc repro`", blobs=(out,))
+
+
+def _told(part: Callable[[DataRoot], Iterable[Finding]], root: DataRoot) -> list[Finding]:
+    """The findings of one part, or why it cannot be checked."""
+    try:
+        return list(part(root))
+    except DarkHaloError as error:
+        return [Finding(str(error))] if not isinstance(error, (LostError, DamagedError)) else []
+
+
+def _tables(root: DataRoot, deep: bool) -> Iterator[Finding]:
+    for table in cards.tables(root):
+        try:
+            entries = cards.slices(root, table)
+        except LakeError as error:
+            yield Finding(str(error))
+            continue
+        yield from (finding for entry in entries if (finding := _judge(root, entry, deep)))
+
+
+def _judge(root: DataRoot, entry: Slice, deep: bool) -> Finding | None:
+    try:
+        delta.require_files(root, entry, delta.open_pinned(root, entry))
+        if not deep:
+            return None
+        held.require_log(root, entry)
+        rows = delta.read(root, entry.card.table, slices=[entry.card.slice], ordered=False)
+    except DamagedLogError as error:
+        if root.lake_uri:
+            return Finding(str(error))
+        return Finding(str(error), tuple(cards.slices(root, entry.card.table)), entry.card.table)
+    except (LostError, DamagedError) as error:
+        return Finding(str(error), (entry,))
+    except DarkHaloError as error:
+        return Finding(str(error))
+    found = fingerprint(rows, tables.spec(entry.card.table))
+    if found == entry.card.fingerprint:
+        return None
+    name = cards.stem(entry.card.table, entry.card.slice)
+    return Finding(f"table '{name}' has fingerprint {found}, but its card says {entry.card.fingerprint}", (entry,))
+
+
+def _pixels(root: DataRoot) -> Iterator[Finding]:
+    yield from _blobs(stamps.shard_problems(root))
+    for slice_name, sentence in stamps.manifest_problems(root).items():
+        yield Finding(sentence, (cards.read_slice(root, "manifest", slice_name),))
+
+
+def _checkpoints(root: DataRoot) -> Iterator[Finding]:
+    for folder in sorted((root.local / "checkpoints").glob("[!.]*")):
+        from modeling.scoring import checkpoint  # loading torch takes seconds, and only this part needs it
+
+        for sentence in checkpoint.problems(folder):
+            yield Finding(sentence, blobs=(folder,))
+
+
+def _grids(root: DataRoot) -> Iterator[Finding]:
+    for folder in sorted((root.local / "grid").glob("[!.]*")):
+        mine = "" if _is_cached(root, folder) else "; `dhs inject` remakes it"
+        yield from _blobs({path: f"{told}{mine}" for path, told in grid_problems(folder).items()})
+
+
+def _blobs(problems: dict[Path, str]) -> Iterator[Finding]:
+    for path, sentence in problems.items():
+        yield Finding(sentence, blobs=(path,))
+
+
+def _out(root: DataRoot, blob: Path) -> Path:
+    """The DVC output that a file belongs to."""
+    parts = blob.relative_to(root.local).parts
+    return root.local.joinpath(*parts[: 1 if parts[0] == root.cutouts.name else 2])
+
+
+def _set_aside(root: DataRoot, blob: Path) -> None:
+    """Move what is damaged out of the way; what is missing needs nothing."""
+    if not blob.exists():
+        return
+    kept = root.local / ".damaged" / blob.relative_to(root.local)
+    number = 1
+    while kept.with_name(f"{kept.name}.{number}").exists():
+        number += 1
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(blob, kept.with_name(f"{kept.name}.{number}"))
