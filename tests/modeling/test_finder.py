@@ -262,7 +262,7 @@ def test_a_torch_module_is_a_finder_in_evaluation_mode_known_by_its_weights(monk
     pixels = stamps(6)
     found = load_scorer(f"{HERE}:Network")
     logits = found.score(pixels)
-    np.testing.assert_allclose(logits[2:], found.score(pixels[2:]), rtol=1e-6)
+    np.testing.assert_allclose(logits[2:], found.score(pixels[2:]), rtol=1e-6, atol=1e-7)
     other = Network()
     with torch.no_grad():
         other.output.bias += 1.0
