@@ -14,7 +14,8 @@ from demo.lensing import LensedImage, Telescope, add_stamp, lens_host
 from demo.painting import paint
 from demo.population import background, populate
 from demo.sources import Source
-from lake.sky.survey import BANDS, MASKBITS, PIXEL_SCALE_ARCSEC, magnitude_from_flux
+from lake.sky.photometry import magnitude_from_flux
+from lake.sky.survey import BANDS, MASKBITS, PIXEL_SCALE_ARCSEC
 
 Floats = NDArray[np.float64]
 

@@ -15,7 +15,8 @@ from demo.lensing import CENTRE, LensedImage
 from demo.mixtures import Mixture, convolved, sersic
 from demo.painting import Ellipse, Light
 from demo.sources import Source
-from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC, magnitude_from_flux
+from lake.sky.photometry import magnitude_from_flux
+from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.void]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from demo.brick import Coadd, Plan
 from demo.grid import STEP_DEG
-from lake.sky.survey import BANDS, ZERO_POINT_MAG
+from lake.sky.photometry import NANOMAGGY_MAG
+from lake.sky.survey import BANDS
 
 TILE = (100, 100)
 STEPS_PER_SIGMA = 8.0
@@ -44,7 +45,7 @@ def _header(plan: Plan, pixels: int, product: str, band: str) -> fits.Header:
     if band:
         header["FILTER"] = (band, "band")
     if product == "image":
-        header["MAGZERO"] = (ZERO_POINT_MAG, "Magnitude zeropoint")
+        header["MAGZERO"] = (NANOMAGGY_MAG, "Magnitude zeropoint")
         header["BUNIT"] = ("nanomaggy", "AB mag = 22.5 - 2.5*log10(nanomaggy)")
     if product == "psfsize":
         header["BUNIT"] = ("arcsec", "Effective PSF size, FWHM of equal noise area")

@@ -20,7 +20,8 @@ from demo.conditions import Conditions
 from demo.config import LensParams
 from demo.mixtures import Mixture
 from demo.sources import Source
-from lake.sky.survey import PIXEL_SCALE_ARCSEC, flux_from_magnitude, magnitude_from_flux
+from lake.sky.photometry import flux_from_magnitude, magnitude_from_flux
+from lake.sky.survey import PIXEL_SCALE_ARCSEC
 
 Floats = NDArray[np.float64]
 Generator = np.random.Generator

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from demo.mixtures import SERSIC_GRID
 from demo.painting import Ellipse, Light, sersic_light
-from lake.sky.survey import flux_from_magnitude
+from lake.sky.photometry import flux_from_magnitude
 
 Floats = NDArray[np.float64]
 Generator = np.random.Generator

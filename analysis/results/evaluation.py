@@ -26,7 +26,7 @@ from analysis.statistics.operating import (
 from analysis.statistics.thresholds import Threshold
 from analysis.statistics.uncertain import fpr_interval, tpr_interval
 from lake.errors import DataError
-from lake.sky.survey import depth_mag_from_psfdepth
+from lake.sky.photometry import depth_mag_from_psfdepth
 
 STRATA = ("type_bin", "nobs_z_bin", "psf_bin", "depth_bin", "pool", "confuser_category", "tier")
 _DELONG = "DeLong, interval on the logit scale"

@@ -23,7 +23,7 @@ from etl.tables.frames import broken_rule_sql, contract_names, ddl, in_list, quo
 from lake import tables
 from lake.config import SplitParams
 from lake.errors import DataError
-from lake.sky import survey
+from lake.sky.photometry import NANOMAGGY_MAG
 from lake.sky.split import split_sql
 from lake.sky.survey import BANDS
 
@@ -161,7 +161,7 @@ def _first(conditions: dict[str, str]) -> str:
 def _derived(rows: DataFrame, split: SplitParams, collection: str) -> DataFrame:
     def magnitude(band: str) -> str:
         flux = f"cast(flux_{band} as double)"
-        return f"CASE WHEN {flux} > 0 THEN {survey.ZERO_POINT_MAG}D - 2.5D * log10({flux}) END"
+        return f"CASE WHEN {flux} > 0 THEN {NANOMAGGY_MAG}D - 2.5D * log10({flux}) END"
 
     def colour(blue: str, red: str) -> str:
         return f"cast({magnitude(blue)} - {magnitude(red)} as float)"

@@ -22,15 +22,9 @@ from etl.tables.frames import table_of
 from lake import tables
 from lake.errors import DataError
 from lake.files import fitslayout
+from lake.sky.photometry import NANOMAGGY_MAG, depth_mag_from_psfdepth
 from lake.sky.psfsize import psfdepth_from_sigma
-from lake.sky.survey import (
-    BANDS,
-    PIXEL_SCALE_ARCSEC,
-    PIXEL_SCALE_TOLERANCE,
-    PSFSIZE_RELATIVE_TO_R,
-    ZERO_POINT_MAG,
-    depth_mag_from_psfdepth,
-)
+from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC, PIXEL_SCALE_TOLERANCE, PSFSIZE_RELATIVE_TO_R
 from lake.store.stamps import bucket_of, shard_name, stamp_hash, write_shard
 
 log = logging.getLogger(__name__)
@@ -168,7 +162,7 @@ def load_des_hosts(folder: Path, params: CutoutsParams) -> Imported:
     pixel_scale_arcsec.
     """
     _check_scale(DES_PIXEL_SCALE_ARCSEC, "DES")
-    unit_nmgy = 10 ** (-0.4 * (DES_ZERO_POINT_MAG - ZERO_POINT_MAG))
+    unit_nmgy = 10 ** (-0.4 * (DES_ZERO_POINT_MAG - NANOMAGGY_MAG))
     stamps = without_zeros(np.stack([_des_band(folder, band) * unit_nmgy for band in BANDS], axis=1).astype(np.float32))
     fwhm = _mean_seeing(folder / "seeing.txt")
     sigma = _sky_sigma(stamps[:, BANDS.index("r")])

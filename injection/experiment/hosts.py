@@ -15,8 +15,9 @@ from injection.experiment.conditioning import catalogue_shapes
 from injection.optics.psf import Psf, fwhm_nea_per_band
 from lake.errors import DataError, invalid
 from lake.sky.hashing import key_hash
+from lake.sky.photometry import NANOMAGGY_MAG, depth_mag_from_psfdepth
 from lake.sky.psfsize import sigma_from_psfdepth
-from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC, PIXEL_SCALE_TOLERANCE, ZERO_POINT_MAG, depth_mag_from_psfdepth
+from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC, PIXEL_SCALE_TOLERANCE
 
 Array = NDArray[np.float64]
 
@@ -95,7 +96,7 @@ def to_nanomaggies(stamps: Images, zero_point_mag: float, pixel_scale_arcsec: fl
     Only a pixel scale within 1 % of the survey's is taken (DES: 0.263); pixels are not resampled.
     """
     check_pixel_scale(pixel_scale_arcsec)
-    return (stamps * 10.0 ** (0.4 * (ZERO_POINT_MAG - zero_point_mag))).astype(np.float32)
+    return (stamps * 10.0 ** (0.4 * (NANOMAGGY_MAG - zero_point_mag))).astype(np.float32)
 
 
 def _floats(table: pa.Table, name: str) -> Array:

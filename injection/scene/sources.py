@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaincinv, gammaln
 
 from injection.scene.lens import rotated
-from lake.sky.survey import flux_from_magnitude
+from lake.sky.photometry import flux_from_magnitude
 
 Array = NDArray[np.float64]
 

@@ -5,15 +5,30 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lake.sky.imaging import Imaging, NeaPsf
+from lake.sky.photometry import NANOMAGGY_MAG
+
 BANDS: tuple[str, str, str] = ("g", "r", "z")
 PIXEL_SCALE_ARCSEC = 0.262
-ZERO_POINT_MAG = 22.5
 STAMP_PIXELS = 101
 PIXEL_SCALE_TOLERANCE = 0.01
 """Stamps within this relative distance of the survey's pixel scale are accepted (DES: 0.263")."""
 
 PSFSIZE_RELATIVE_TO_R: dict[str, float] = {"g": 1.05, "r": 1.0, "z": 0.94}
 """Typical ``psfsize`` (see :mod:`lake.sky.psfsize`) of each band over that in r."""
+
+SURVEY = Imaging(
+    name="DESI Legacy Imaging Surveys DR10 south",
+    bands=BANDS,
+    reference_band="r",
+    pixel_scale_arcsec=PIXEL_SCALE_ARCSEC,
+    zero_point_mag=NANOMAGGY_MAG,
+    psf=(NeaPsf(),) * len(BANDS),
+    width_ratios=tuple(PSFSIZE_RELATIVE_TO_R[band] for band in BANDS),
+    noise="psfdepth",
+    picture_weights=(6.0, 3.4, 2.2),
+)
+"""The stamps of the lake; the weights are those of the survey's own viewer (legacypipe, `sdss_rgb`)."""
 
 MASKBITS: dict[str, int] = {
     "BRIGHT": 1,
@@ -24,25 +39,6 @@ MASKBITS: dict[str, int] = {
     "GALAXY": 12,
     "CLUSTER": 13,
 }
-
-
-def magnitude_from_flux(flux_nmgy: ArrayLike) -> NDArray[np.float64]:
-    """AB magnitude of a flux in nanomaggies; NaN where the flux is not positive."""
-    flux = np.asarray(flux_nmgy, dtype=np.float64)
-    positive = np.where(flux > 0, flux, np.nan)
-    return ZERO_POINT_MAG - 2.5 * np.log10(positive)
-
-
-def flux_from_magnitude(mag: ArrayLike) -> NDArray[np.float64]:
-    """Flux in nanomaggies of an AB magnitude."""
-    return 10.0 ** ((ZERO_POINT_MAG - np.asarray(mag, dtype=np.float64)) / 2.5)
-
-
-def depth_mag_from_psfdepth(psfdepth: ArrayLike) -> NDArray[np.float64]:
-    """5-sigma point-source depth (AB mag) from ``psfdepth``, an inverse variance in nanomaggies^-2."""
-    inverse_variance = np.asarray(psfdepth, dtype=np.float64)
-    positive = np.where(inverse_variance > 0, inverse_variance, np.nan)
-    return -2.5 * (np.log10(5.0 / np.sqrt(positive)) - 9.0)
 
 
 def axis_ratio_from_ellipticity(e1: ArrayLike, e2: ArrayLike) -> NDArray[np.float64]:

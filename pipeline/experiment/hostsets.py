@@ -21,8 +21,9 @@ from injection.experiment.measure import sigma_from_annulus
 from injection.experiment.stream import LoadHosts
 from injection.optics.noise import add_sky
 from lake.errors import DataError, invalid
+from lake.sky.photometry import flux_from_magnitude
 from lake.sky.psfsize import psfdepth_from_sigma
-from lake.sky.survey import BANDS, flux_from_magnitude
+from lake.sky.survey import BANDS
 from lake.store.stamps import StampStore
 from pipeline.experiment.hosts import host_table, stamp_loader
 from pipeline.project import params

@@ -19,7 +19,8 @@ from demo.lensing import System, lensed_light, observed, transfers
 from demo.mixtures import moffat, psf, psf_of_psfsize, sersic
 from demo.painting import Ellipse, Light, covariance, paint, sersic_light
 from etl.cutouts.coadds import brick_stamps
-from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC, depth_mag_from_psfdepth
+from lake.sky.photometry import depth_mag_from_psfdepth
+from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
 from tests.demo.conftest import Made
 
 SYSTEM = System(

@@ -23,6 +23,7 @@ from etl.files import sweepfiles, sweeps
 from etl.files.candidatelist import read_list
 from lake.errors import DataError
 from lake.sky import survey
+from lake.sky.photometry import magnitude_from_flux
 from lake.sky.split import split_of
 from tests.etl.survey_files import SPLIT, params, sources, write_sweep
 
@@ -81,7 +82,7 @@ def test_a_cut_alone(cut: str, column: str, value: Any) -> None:
         "brick_primary": row.get("BRICK_PRIMARY", True),
         "type": row["TYPE"] in (b"SER", b"DEV", b"REX"),
         **{f"nobs_{b}": row[f"NOBS_{b.upper()}"] >= 3 for b in "grz"},
-        "mag_z": survey.magnitude_from_flux(row["FLUX_Z"]) < 20,
+        "mag_z": magnitude_from_flux(row["FLUX_Z"]) < 20,
         "dec": -18 < row["DEC"] < 32,
         "maskbits": not any(int(row["MASKBITS"]) >> bit & 1 for bit in (1, 5, 6, 7, 11, 12, 13)),
     }
@@ -95,7 +96,7 @@ def test_derived_columns_equal_python(jobs_spark: Any, tmp_path: Path) -> None:
     write_sweep(tmp_path / "sweep-a.fits", columns)
     rows = {r["objid"]: r for r in rows_of(build(jobs_spark, tmp_path, listed()).pool)}
     assert len(rows) == 50
-    mag = {b: survey.magnitude_from_flux(columns[f"FLUX_{b.upper()}"]) for b in (*survey.BANDS, "w1")}
+    mag = {b: magnitude_from_flux(columns[f"FLUX_{b.upper()}"]) for b in (*survey.BANDS, "w1")}
     for i, row in rows.items():
         assert row["galaxy_id"] == f"ls-dr10:10000_0001p000_{i}"
         for band in survey.BANDS:

@@ -18,7 +18,8 @@ from injection.experiment.observation import see
 from injection.experiment.schema import BATCH_SCHEMA, MEASURED
 from lake import tables
 from lake.errors import DataError, ParameterError
-from lake.sky.survey import PIXEL_SCALE_ARCSEC, flux_from_magnitude
+from lake.sky.photometry import flux_from_magnitude
+from lake.sky.survey import PIXEL_SCALE_ARCSEC
 
 PIXELS = 61
 

@@ -7,13 +7,9 @@ import pytest
 from lake.config import SplitParams
 from lake.errors import ParameterError
 from lake.sky.healpix import pixel
+from lake.sky.photometry import depth_mag_from_psfdepth, flux_from_magnitude, magnitude_from_flux
 from lake.sky.split import negative_uses, pixel_uniform, split_of
-from lake.sky.survey import (
-    axis_ratio_from_ellipticity,
-    depth_mag_from_psfdepth,
-    flux_from_magnitude,
-    magnitude_from_flux,
-)
+from lake.sky.survey import axis_ratio_from_ellipticity
 
 PARAMS = SplitParams(seed=42, train_below=0.70, val_below=0.85, threshold_share=0.5, negatives_nside=4096)
 
