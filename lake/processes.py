@@ -1,17 +1,26 @@
-"""Processes told apart without relying on the clock, and workers that end with the process they work for."""
+"""Processes told apart without relying on the clock, and processes that end with the one they work for.
+
+``python -m lake.processes PID MODULE ...`` runs a module that ends with the process of that number.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
+import subprocess
+import sys
 import threading
-from multiprocessing.connection import wait
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 _STAT_START = 19
 """Place of the start time among the fields after the command in Linux's ``/proc/<pid>/stat`` (proc(5), field 22)."""
+
+_POLL_SECONDS = 0.2
 
 
 def identity(pid: int) -> str:
@@ -44,20 +53,40 @@ def stopped(pid: int) -> int | None:
         return None
 
 
-def end_with_parent() -> None:
-    """For a worker of :mod:`multiprocessing`: end when the process that started it has ended, for whatever reason.
+def run_bound(module: str, *arguments: str, environment: dict[str, str]) -> int:
+    """Run a Python module (as ``python -m``) that ends when this process has ended, for whatever reason; its status."""
+    command = [sys.executable, "-m", __name__, str(os.getpid()), module, *arguments]
+    # Popen alone: subprocess.run would kill the module on Ctrl-C before that has ended what it has started.
+    return subprocess.Popen(command, env={**os.environ, **environment}).wait()
 
-    A worker waits for work on a pipe that its siblings also hold open, so it would wait for ever.
+
+def end_with_parent(pid: int | None = None) -> None:
+    """End when the process that started this one has ended, for whatever reason, and end what this one has started.
+
+    What has a session of its own, such as the shared Spark server, stays. ``pid`` is the number of the starting
+    process, where it is known: it may have ended already.
     """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_await_end, args=(parent.sentinel,), daemon=True).start()
+    worker_of = multiprocessing.parent_process()
+    parent = pid or (os.getppid() if worker_of is None else worker_of.pid)
+    threading.Thread(target=_await_end, args=(parent,), daemon=True).start()
 
 
-def _await_end(sentinel: int) -> None:
-    wait([sentinel])
+def _await_end(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_POLL_SECONDS)
+    own = os.getsid(0)
+    for process in psutil.Process().children(recursive=True):
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getsid(process.pid) == own:
+                process.kill()
     os._exit(1)
 
 
 def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+if __name__ == "__main__":
+    end_with_parent(int(sys.argv[1]))
+    del sys.argv[:2]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -27,9 +27,9 @@ def doctor() -> None:
 def ui(port: int) -> None:
     """Open the MLflow page with this checkout's runs and the recorded runs of the reference system."""
     import socket
-    import subprocess
 
     from lake.errors import invalid
+    from lake.processes import run_bound
     from modeling.tracking.pastruns import import_history
     from modeling.tracking.rundatabase import told
     from modeling.tracking.runstore import RunStore
@@ -43,10 +43,11 @@ def ui(port: int) -> None:
             raise invalid("port", f"a free local port ({error.strerror})", port) from error
     with told():
         import_history(root())
-    database = root().mlflow_database
     click.echo(f"The runs and their metrics side by side (stop with Ctrl-C): {RunStore(root()).page(port)}")
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    sys.exit(subprocess.run([*command, "--backend-store-uri", f"sqlite:///{database}"], check=False).returncode)
+    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    options += ["--backend-store-uri", f"sqlite:///{root().mlflow_database}"]
+    # MLflow's jobs (ten processes) serve language models, of which there are none here.
+    sys.exit(run_bound("mlflow", "ui", *options, environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}))
 
 
 @click.group()

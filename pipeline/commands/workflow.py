@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import click
+
+from lake.processes import end_with_parent
 
 
 @click.command()
@@ -16,6 +20,8 @@ def run(stage: str, generation: str | None, named: str | None) -> None:
     """
     from pipeline.stage import run_stage
 
+    if "DVC_STAGE" in os.environ:
+        end_with_parent()
     run_stage(stage, generation if named is None else named.partition("@")[2])
 
 

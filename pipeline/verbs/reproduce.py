@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 
 from lake.errors import DarkHaloError
+from lake.processes import run_bound
 from lake.root import DataRoot
 from lake.store.cards import write_atomically
 from pipeline.project import params
@@ -32,8 +32,7 @@ def reproduce(*targets: str) -> None:
     _allow_no_git()
     # The stages' commands begin with `dhs`, which is found without an activated environment too.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    command = [sys.executable, "-m", "dvc", "repro", *(targets or ["--keep-going"])]
-    if subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode:
+    if run_bound("dvc", "repro", *(targets or ["--keep-going"]), environment={"PATH": path}):
         raise DarkHaloError("the pipeline stopped; fix the error above and run it again: it resumes where it stopped")
 
 

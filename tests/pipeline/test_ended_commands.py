@@ -1,0 +1,79 @@
+"""Whatever ends a command, nothing that it started goes on."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from tests.pipeline.checkout import Checkout
+
+ENDS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout in which nothing has been run."""
+    made = Checkout.make(tmp_path_factory.mktemp("fresh") / "project")
+    made.dhs("params", "use", "test")
+    return made
+
+
+def family(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+def commands(pid: int) -> str:
+    time.sleep(0.2)
+    found = []
+    for process in family(pid):
+        try:
+            found.append(" ".join(process.cmdline()))
+        except psutil.NoSuchProcess:
+            continue
+    return "\n".join(found)
+
+
+def left_after(checkout: Checkout, command: tuple[str, ...], is_busy: Callable[[int], bool], end: int) -> list[str]:
+    """Start ``dhs ...``, send the signal to that process alone once it is busy, and return what still runs later."""
+    process = checkout.start(*command)
+    checkout.wait_for(process, lambda: is_busy(process.pid))
+    started = family(process.pid)
+    process.send_signal(end)
+    process.wait(timeout=30)
+    _, left = psutil.wait_procs(started, timeout=10)
+    names = [" ".join(one.cmdline()) for one in left]
+    for one in left:
+        one.kill()
+    return names
+
+
+def is_making_bricks(pid: int) -> bool:
+    running = commands(pid)
+    return all(part in running for part in ("dvc repro", "run demo", "spawn_main"))
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_killed_demo_leaves_no_process(fresh: Checkout, end: int) -> None:
+    assert left_after(fresh, ("demo",), is_making_bricks, end) == []
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_ui_leaves_no_process(fresh: Checkout, end: int) -> None:
+    port = "5987"
+    assert left_after(fresh, ("ui", "--port", port), lambda pid: "uvicorn" in commands(pid), end) == []
+
+
+def test_a_stage_ends_with_a_killed_dvc(fresh: Checkout) -> None:
+    process = fresh.start("demo")
+    fresh.wait_for(process, lambda: is_making_bricks(process.pid))
+    started = family(process.pid)
+    next(one for one in started if "repro" in one.cmdline()).kill()
+    process.wait(timeout=30)
+    _, left = psutil.wait_procs(started, timeout=10)
+    for one in left:
+        one.kill()
+    assert [one.name() for one in left] == []
