@@ -57,7 +57,7 @@ ui: setup ## open MLflow on the runs of this checkout
 	@$(DHS) ui
 
 bench: setup ## run the benchmarks (minutes, on an idle machine; after `make demo`)
-	@for name in analysis injection lake_tables training; do echo "== $$name"; $(VENV)/bin/python -m benchmarks.$$name || exit 1; done
+	@for name in analysis gpu injection lake_tables training; do echo "== $$name"; $(VENV)/bin/python -m benchmarks.$$name || exit 1; done
 	@echo "== etl"; $(VENV)/bin/python -m benchmarks.etl data/survey demo
 
 deps: setup-dev ## write the code dependencies of the DVC stages, and the data-model page

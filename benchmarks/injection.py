@@ -3,7 +3,7 @@
 Times are processor time of one thread, per injection in three bands with PSF convolution and without noise, which is
 timed apart. Accuracy is the lensed flux and the convolved r-band peak against this engine run to convergence (which the
 tests hold to an independent integrator and to reference values). caustics takes part where it is installed
-(`pip install caustics`), a GPU where there is one.
+(`pip install caustics`). A GPU is measured by `python -m benchmarks.gpu`.
 """
 
 from __future__ import annotations
@@ -36,11 +36,6 @@ from injection.scene import conventions
 from injection.scene.lens import Lens
 from injection.scene.sources import components, total_flux
 from lake.sky.survey import PIXEL_SCALE_ARCSEC
-from modeling.config import resolve_generation
-from modeling.networks.factory import build
-from modeling.networks.hardware import choose_dtype, device_of
-from modeling.networks.inference import Arithmetic, logits_of
-from modeling.networks.preprocess import normalise
 
 PIXELS, DRAWS, SLOW_DRAWS, BATCH, FWHM_ARCSEC = 101, 1000, 20, 256, 1.2
 CONVERGED = Quadrature(
@@ -219,36 +214,6 @@ def scaling() -> None:
         print(f"{count:6d} injections in batches of {BATCH}: {milliseconds:.3f} ms each, peak {megabytes:.0f} MB")
 
 
-def stream_on(device: str, count: int) -> None:
-    """Injections per second on a device, and the time they take next to scoring with demo1's network."""
-    rows, psf = rows_and_psf(0, count)
-    params = resolve_generation("demo1")
-    execution = params.execution.model_copy(update={"device": device})
-    network = build(params.network)
-    where = device_of(execution)
-    dtype = torch.bfloat16 if choose_dtype(execution, network, PIXELS, 0) == "bf16" else torch.float32
-    arithmetic = Arithmetic(where, dtype, execution.channels_last)
-    placed = arithmetic.place(network)
-    spent = np.full(2, np.inf)
-    for _ in range(4):
-        start = time.perf_counter()
-        stamps = torch.as_tensor(render.render_arcs(rows, psf, PIXELS, device=device).images)
-        _finish(where)
-        injected = time.perf_counter()
-        logits_of(placed, arithmetic, normalise(stamps, params.preprocessing))
-        spent = np.minimum(spent, [injected - start, time.perf_counter() - injected])
-    rates = count / spent
-    print(
-        f"{device}: {rates[0]:.0f} injections/s, {rates[1]:.0f} scores/s; "
-        f"injecting takes {spent[0] / spent[1]:.0%} of the scoring's time"
-    )
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def main() -> None:
     torch.set_num_threads(1)
     rows, psf = rows_and_psf()
@@ -277,10 +242,6 @@ def main() -> None:
         report(name, milliseconds, base, errors)
     poisson(arcs)
     scaling()
-    if torch.cuda.is_available():
-        stream_on("cuda", 8192)
-    else:
-        print("no CUDA GPU: the engine on a device is left out")
 
 
 def _adaptive() -> dict[str, Any]:
