@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -36,11 +37,47 @@ def _teach(error: ValidationError, where: str, section: type[BaseModel]) -> Para
     first = error.errors()[0]
     name = ".".join([where, *(str(part) for part in first["loc"])])
     if first["type"] == "extra_forbidden":
-        known = ", ".join(sorted(section.model_fields))
-        return invalid(name, f"one of the known parameters ({known})", first["loc"][-1])
+        *place, got = first["loc"]
+        known = sorted(_fields(section, place))
+        near = difflib.get_close_matches(str(got), known, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        allowed = f"one of the known parameters ({', '.join(known)})"
+        return ParameterError(f"{invalid(name, allowed, got)}{hint}")
     if first["type"] == "missing":
         return ParameterError(f"'{name}' is missing")
     return invalid(name, first["msg"][0].lower() + first["msg"][1:], first.get("input"))
+
+
+def _fields(section: type[BaseModel], place: Iterable[int | str]) -> Iterable[str]:
+    """Names of the parameters of the section within a section; places in lists are passed over."""
+    for part in place:
+        field = section.model_fields.get(str(part))
+        section = section if field is None else next(_sections(field.annotation), section)
+    return section.model_fields
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Sections that a type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _sections(part)
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values with others on top; mappings are merged key by key, anything else is replaced."""
+    found = dict(below)
+    for key, value in above.items():
+        old = found.get(key)
+        found[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return found
+
+
+def overlaid(name: str, read: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:
+    """Plain values of the base and of the overlays along ``based_on``, with ``name`` on top."""
+    changes = dict(read(name))
+    below = changes.pop("based_on", None)
+    return merged(overlaid(below, read) if below else read("base"), changes)
 
 
 Name = Annotated[str, Field(pattern=f"^{PATTERN}$")]

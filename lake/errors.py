@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class DarkHaloError(Exception):
     """Any failure the user can act on; the command line shows its text without a traceback."""
@@ -46,6 +49,14 @@ class ContractError(DarkHaloError):
 def invalid(parameter: str, allowed: str, got: object) -> ParameterError:
     """The one wording of a bad parameter: ``'<parameter>' must be <allowed>, got <value>``."""
     return ParameterError(f"'{parameter}' must be {allowed}, got {got!r}")
+
+
+def not_one_of(parameter: str, known: Iterable[str], got: object) -> ParameterError:
+    """A name that is not among the known ones; the most similar of them is suggested."""
+    names = list(known)
+    near = difflib.get_close_matches(str(got), names, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return ParameterError(f"'{parameter}' must be one of {', '.join(names)}, got {got!r}{hint}")
 
 
 def one_line(error: BaseException, length: int = 300) -> str:

@@ -53,11 +53,14 @@ def stopped(pid: int) -> int | None:
         return None
 
 
-def run_bound(module: str, *arguments: str, environment: dict[str, str]) -> int:
-    """Run a Python module (as ``python -m``) that ends when this process has ended, for whatever reason; its status."""
+def run_bound(folder: Path, module: str, *arguments: str, environment: dict[str, str]) -> int:
+    """Run a Python module (as ``python -m``) in a folder; it ends when this process has ended, for whatever reason.
+
+    Returns its exit status.
+    """
     command = [sys.executable, "-m", __name__, str(os.getpid()), module, *arguments]
     # Popen alone: subprocess.run would kill the module on Ctrl-C before that has ended what it has started.
-    return subprocess.Popen(command, env={**os.environ, **environment}).wait()
+    return subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}).wait()
 
 
 def end_with_parent(pid: int | None = None) -> None:

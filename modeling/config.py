@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from lake.config import Name, Section
-from lake.errors import ParameterError, invalid
+from lake.config import Name, Section, merged, overlaid
+from lake.errors import not_one_of
 from modeling.sections import (
     AugmentationParams,
     ExecutionParams,
@@ -74,7 +74,9 @@ def generations() -> tuple[str, ...]:
 
 def generation_values(name: str) -> dict[str, Any]:
     """Plain values of a shipped generation: the base and the overlays along ``based_on``, not yet checked."""
-    return {**_overlay_chain(name), "generation": name}
+    if name not in generations():
+        raise not_one_of("generation", generations(), name)
+    return {**overlaid(name, _read), "generation": name}
 
 
 def resolve_generation(name: str, overrides: Mapping[str, Any] | None = None) -> TrainParams:
@@ -84,39 +86,18 @@ def resolve_generation(name: str, overrides: Mapping[str, Any] | None = None) ->
 
 def changed(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Plain values with ``overrides`` on top (nested mappings, or dotted keys)."""
-    merged = dict(values)
+    found = dict(values)
     for key, value in overrides.items():
-        merged = _merge(merged, _nested(key, value))
-    return merged
-
-
-def _overlay_chain(name: str) -> dict[str, Any]:
-    if name not in generations():
-        raise invalid("generation", f"one of {', '.join(generations())}", name)
-    overlay = _read(name)
-    parent = overlay.pop("based_on", None)
-    below = _overlay_chain(parent) if parent else _read("base")
-    if parent:
-        below["reference"] = None
-    return _merge(below, overlay)
+        found = merged(found, _nested(key, value))
+    return found
 
 
 def _read(name: str) -> dict[str, Any]:
+    """One file of the package; figures of the reference system belong to the generation that names them alone."""
     text = (resources.files("modeling") / "generations" / f"{name}.yaml").read_text(encoding="utf-8")
-    values = yaml.load(text, Loader=_LOADER)
-    if not isinstance(values, dict):
-        raise ParameterError(f"generations/{name}.yaml must hold a mapping")
-    return values
+    return {"reference": None, **yaml.load(text, Loader=_LOADER)}
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:
     head, _, rest = key.partition(".")
     return {head: _nested(rest, value) if rest else value}
-
-
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import logging
 import os
@@ -10,6 +11,7 @@ import sys
 import click
 
 from lake import gc_tuning
+from pipeline.commands.opening import PROJECT
 from pipeline.project.edge import explained, is_panic, report_bug
 from pipeline.project.home import ensure_home
 
@@ -46,27 +48,39 @@ class _Lazy(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
-            return None
+            near = difflib.get_close_matches(cmd_name, _COMMANDS, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            ctx.fail(f"No such command '{cmd_name}'.{hint}")
         module = importlib.import_module(f"pipeline.commands.{_COMMANDS[cmd_name]}")
         found: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        _take_project(found)
         return found
+
+
+def _take_project(command: click.Command) -> None:
+    """Give a command, and the commands of a group, the option ``--project``."""
+    if PROJECT not in command.params:
+        command.params.append(PROJECT)
+    for one in command.commands.values() if isinstance(command, click.Group) else ():
+        _take_project(one)
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("-v", "--verbose", is_flag=True, help="Log more, and show the traceback of an error.")
 @click.version_option(package_name="darkhaloscope")
-@click.pass_context
-def dhs(context: click.Context, verbose: bool) -> None:
+def dhs(verbose: bool) -> None:
     """Dark Halo Scope: which gravitational lenses does a neural lens finder miss?
 
     Start with `dhs demo`, which runs the whole pipeline on a simulated survey; then look at the tables with
-    `dhs tables` and `dhs query "select ..."`.
+    `dhs tables` and `dhs query "select ..."`. Every command works in the project's folder and in any folder below it.
     """
-    context.obj = verbose
     level = logging.DEBUG if verbose else logging.INFO
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     for name in ("lake", "etl", "injection", "modeling", "analysis", "demo", "pipeline"):
         logging.getLogger(name).setLevel(level)
+
+
+dhs.params.append(PROJECT)
 
 
 def main() -> None:

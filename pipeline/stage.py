@@ -7,11 +7,12 @@ import pkgutil
 from typing import get_type_hints
 
 from lake import gc_tuning
-from lake.errors import invalid
+from lake.errors import not_one_of
 from lake.names import checked_name
 from pipeline import stages
 from pipeline.project import params
 from pipeline.project.context import stage_run
+from pipeline.project.project import Project
 
 WITHOUT_SECTION = ("ingest", "history")
 """Stages that have nothing to choose."""
@@ -22,15 +23,15 @@ def stage_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(stages.__path__))
 
 
-def run_stage(stage: str, generation: str | None) -> None:
-    """Run a stage with its section of ``params.yaml`` and ``survey``, in the context that its ``run`` asks for."""
+def run_stage(project: Project, stage: str, generation: str | None) -> None:
+    """Run a stage with its section of the parameters and ``survey``, in the context that its ``run`` asks for."""
     if stage not in stage_names():
-        raise invalid("stage", f"one of {', '.join(stage_names())}", stage)
+        raise not_one_of("stage", stage_names(), stage)
     if generation is not None:
         checked_name(generation, "generation")
     module = importlib.import_module(f"pipeline.stages.{stage}")
     gc_tuning.spare_imported()
-    section = None if stage in WITHOUT_SECTION else params.section(stage, generation)
+    section = None if stage in WITHOUT_SECTION else params.section(project, stage, generation)
     kind = get_type_hints(module.run)["context"]
-    with stage_run(stage, generation, params.survey(), kind) as context:
+    with stage_run(stage, generation, project, kind) as context:
         module.run(context, section)

@@ -265,16 +265,14 @@ def _module_call(module: torch.nn.Module) -> Callable[..., Any]:
 
 
 def imported(path: str) -> Any:
-    """The object that ``package:object`` names, instantiated if it is a class; the current folder is searched too."""
+    """The object that ``package:object`` names, instantiated if it is a class."""
     module_name, _, attribute = path.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except (Exception, SystemExit) as error:  # a script exits where it finds no arguments of its own
         raise DataError(
-            f"the finder '{path}' cannot be imported: {_raised(error)}; install its package, or put it in {here}"
+            f"the finder '{path}' cannot be imported: {_raised(error)}; install its package, or put it into the "
+            "project's folder"
         ) from error
     try:
         return found() if inspect.isclass(found) else found

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from pipeline.commands.opening import Typed, project
+
 
 @click.command()
 @click.argument("finder", metavar="PACKAGE:OBJECT")
@@ -18,7 +20,7 @@ import click
 )
 @click.option(
     "--trained-on",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=Typed(exists=True, dir_okay=False),
     metavar="LIST.csv",
     help="What the finder was trained on: galaxy_id, or ra and dec (degrees); leakage is then measured.",
 )
@@ -29,19 +31,21 @@ import click
     help="Radius (arcsec) within which an object matches a listed position.",
 )
 def audit(finder: str, name: str, output: Any, trained_on: Path | None, within: float) -> None:
-    """Measure the completeness of your own finder.
+    """Measure the completeness of your own finder, which takes minutes on the demo survey and hours on a large one.
 
-    PACKAGE:OBJECT can be imported from here: a function, an object with `score`, a class that makes one, or a torch
-    module. It takes stamps (batch, band, y, x) in nanomaggies, bands g, r, z, and returns one logit per stamp (or
-    a probability, if it declares so). It is tried on stamps of this lake first; one that fails changes nothing.
+    PACKAGE:OBJECT is installed, or lies in the project's folder: a function, an object with `score`, a class that
+    makes one, or a torch module. It takes stamps (batch, band, y, x) in nanomaggies, bands g, r, z, and returns one
+    logit per stamp (or a probability, if it declares so). It is tried on stamps of this lake first; one that fails
+    changes nothing.
     Example: dhs audit my_finder:finder --name mine
     """
     from pipeline.verbs import audit as audits
     from pipeline.verbs.reproduce import closing_words
 
     listed = audits.TrainedOn(trained_on, within) if trained_on else None
-    audits.audit(finder, name, output, listed)
-    click.echo(closing_words())
+    place = project()
+    audits.audit(place, finder, name, output, listed)
+    click.echo(closing_words(place))
 
 
 @click.command()
@@ -51,9 +55,8 @@ def forget(name: str) -> None:
 
     Example: dhs forget mine
     """
-    from pipeline.project import params
     from pipeline.verbs import forgetting
 
-    for removed in forgetting.forget(name, params.root()):
+    for removed in forgetting.forget(project(), name):
         click.echo(f"removed {removed}")
     click.echo("the report still shows it until `dvc repro report` remakes it")

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from pipeline.commands.opening import Typed, project
+
 
 @click.group()
 def emr() -> None:
@@ -19,7 +21,7 @@ def emr() -> None:
 @click.option("--generation", help="The scorer, for stages that run once per model.")
 @click.option(
     "--cluster",
-    type=click.Path(path_type=Path, exists=True),
+    type=Typed(exists=True, dir_okay=False),
     required=True,
     help="YAML file that describes the cluster.",
 )
@@ -38,21 +40,21 @@ def submit(stage: str, generation: str | None, cluster: Path, limit_files: int |
 
     if generation is not None:
         checked_name(generation, "generation")
-    values = params.load_file()
+    place = project()
+    values = dict(place.values)
     limits = {"limit_files": limit_files, "limit_rows": limit_rows}
     given = {name: value for name, value in limits.items() if value is not None}
     if given:
         values[stage] = (
             params.section_class(stage).load({**values.get(stage, {}), **given}, stage).model_dump(mode="json")
         )
-    survey = params.survey()
     work = Submission(
         arguments=("run", stage, *(("--generation", generation) if generation else ())),
         parameters=yaml.safe_dump(values, sort_keys=False),
-        outputs=cards_of(yaml.safe_load(Path("dvc.yaml").read_text()), stage, generation),
-        inputs=(survey.folder,),
+        outputs=cards_of(yaml.safe_load((place.folder / "dvc.yaml").read_text()), stage, generation),
+        inputs=(place.survey.folder,),
     )
-    made = run(work, EmrParams.load(read_mapping(cluster), str(cluster)), params.root(), Path.cwd())
+    made = run(work, EmrParams.load(read_mapping(cluster), str(cluster)), place.data, place.folder.resolve())
     click.echo("\n".join(made))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from lake.errors import invalid
+from pipeline.commands.opening import NameOrTyped, Typed, project
 
 _SURVEY_DEPTHS_MAG = (24.0, 23.4, 22.5)
 """Depths that the survey was designed for (Dey et al. 2019), g, r, z."""
@@ -17,14 +18,16 @@ _SURVEY_DEPTHS_MAG = (24.0, 23.4, 22.5)
 def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of prior, sources, hosts and noise; those not given are the grid's of params.yaml."""
     options = (
-        click.option("--prior", metavar="NAME|FILE.yaml", help="Prior of the registry, or your own file."),
         click.option(
-            "--source-model", metavar="parametric|PATH",
+            "--prior", type=NameOrTyped(), metavar="NAME|FILE.yaml", help="Prior of the registry, or your own file."
+        ),
+        click.option(
+            "--source-model", type=NameOrTyped(), metavar="parametric|PATH",
             help="Sersic profiles with clumps, or real galaxies: a RealGalaxyCatalog (file or folder), an HDF5 bank.",
         ),
         click.option("--min-source-snr", default=30.0, show_default=True, help="Minimum SNR of a catalogue galaxy."),
         click.option(
-            "--hosts", metavar="survey|none|PATH", default="survey", show_default=True,
+            "--hosts", type=NameOrTyped(), metavar="survey|none|PATH", default="survey", show_default=True,
             help="The lake's validation negatives; blank sky; a folder of the 46 DES galaxies; cut-outs, NPZ or "
             "FITS cubes (folder or file).",
         ),
@@ -57,7 +60,7 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--mag", type=float, help="Unlensed r magnitude of every source, instead of the prior's.")
 @click.option("--n", "count", default=16, show_default=True, type=click.IntRange(1, 400), help="How many examples.")
 @click.option("--field", default=16.0, show_default=True, help="Side of the pictures (arcsec).")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default="render.png", show_default=True)
+@click.option("--out", type=Typed(dir_okay=False), default="render.png", show_default=True)
 def render(theta_e: float | None, mag: float | None, count: int, field: float, out: Path, **options: Any) -> None:
     """Draw a contact sheet of injections: host, arc, host with arc.
 
@@ -71,6 +74,7 @@ def render(theta_e: float | None, mag: float | None, count: int, field: float, o
         raise invalid("out", "a file ending in .png", str(out))
     given = {"lens_theta_e_arcsec": theta_e, "src_mag_r": mag}
     fixed = {name: value for name, value in given.items() if value is not None}
+    project()
     setting = Choice(**options).setting()
     picture = render_sheet(Wanted(count, fixed, field), setting)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -87,10 +91,10 @@ def render(theta_e: float | None, mag: float | None, count: int, field: float, o
     help="Radius (arcsec) of the core suppression that detection is compared with.",
 )  # fmt: skip
 @click.option(
-    "--lenses", metavar="survey|none|PATH", default="survey", show_default=True,
+    "--lenses", type=NameOrTyped(), metavar="survey|none|PATH", default="survey", show_default=True,
     help="Real arcs to compare with: the listed lenses; none; or cut-outs, NPZ or FITS cubes (folder or file).",
 )  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; data/validation/GENERATION.")
+@click.option("--out", type=Typed(file_okay=False), help="Folder; data/validation/GENERATION.")
 def validate_injection(
     generation: str | None, count: int, core_suppression_radius: float, lenses: str, out: Path | None, **options: Any
 ) -> None:
@@ -103,12 +107,12 @@ def validate_injection(
     from analysis.diagnostics.injections import broken
     from lake.errors import DataError
     from pipeline.experiment.injecting import Choice
-    from pipeline.project.params import root
     from pipeline.verbs.validating import table, validate_injections, write
 
+    place = project()
     setting = Choice(**options, core_suppression_radius=None).setting()
     found = validate_injections(generation, setting, count, core_suppression_radius, lenses)
-    folder = out or root().local / "validation" / str(found.facts["generation"])
+    folder = out or place.data.local / "validation" / str(found.facts["generation"])
     write(found, folder)
     click.echo(f"{table(found)}\n\nwrote {folder}/validation.png and validation.json")
     if problems := broken(found.outcome):

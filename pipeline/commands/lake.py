@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-_OUT = click.option("--out", type=click.Path(path_type=Path), help="Write the rows to a .parquet, .csv or .fits file.")
+from pipeline.commands.opening import Typed, project
+
+_OUT = click.option("--out", type=Typed(), help="Write the rows to a .parquet, .csv or .fits file.")
 _AT = click.option("--at", metavar="REVISION", help="Tables as pinned in this git revision.")
 
 
@@ -24,11 +26,12 @@ def query(text: str, at: str | None, out: Path | None) -> None:
     DESCRIBE TABLE, SHOW TABLES and EXPLAIN work too. To compare or sum completeness, use the view completeness_main.
     """
     from lake.store.query import query as answer
-    from pipeline.project.params import root
     from pipeline.verbs.export import checked_out, deliver
 
     checked_out(out)
-    deliver(answer(root(), text, at=at), out, whole=text.lower().split()[:1] in (["describe"], ["desc"], ["show"]))
+    deliver(
+        answer(project().data, text, at=at), out, whole=text.lower().split()[:1] in (["describe"], ["desc"], ["show"])
+    )
 
 
 @click.command()
@@ -47,11 +50,10 @@ def sql(text: str, at: str | None, out: Path | None) -> None:
     from etl.tables.query import sql as answer
     from lake.errors import ParameterError
     from pipeline.project.edge import spark_sentence
-    from pipeline.project.params import root
     from pipeline.verbs.export import checked_out, deliver
 
     checked_out(out)
-    place = root()
+    place = project().data
     try:
         rows = answer(session(place, "sql", str(os.getpid())), place, text, at=at).toArrow()
     except PySparkException as error:
@@ -63,20 +65,18 @@ def sql(text: str, at: str | None, out: Path | None) -> None:
 @_AT
 def tables(at: str | None) -> None:
     """List the tables: rows, pinned version, meaning."""
-    from pipeline.project.params import root
     from pipeline.verbs.catalogue import listing
 
-    click.echo(listing(root(), at))
+    click.echo(listing(project().data, at))
 
 
 @click.command()
 @click.argument("name", metavar="TABLE_OR_RUN")
 def lineage(name: str) -> None:
     """Trace a table, a slice (completeness.demo1) or a generation back to files, commits and checkpoints."""
-    from pipeline.project.params import root
     from pipeline.verbs.lineage import tree
 
-    click.echo(tree(root(), name))
+    click.echo(tree(project().data, name))
 
 
 @click.command()
@@ -90,16 +90,16 @@ def verify(repair: bool, deep: bool) -> None:
     What cannot be read (an unmounted disk, a network that is down) is never forgotten, and nothing is deleted: damaged
     files go to `.damaged` under the data folder.
     """
-    from pipeline.project.params import root
     from pipeline.verbs import verifying
 
-    findings = verifying.check(root(), deep=deep)
+    place = project()
+    findings = verifying.check(place, deep=deep)
     for finding in findings:
         click.echo(finding.sentence, err=True)
     if not findings:
         click.echo("everything is intact" if deep else "every pinned version is in the lake")
         return
-    commands = verifying.repair(root(), findings) if repair else []
+    commands = verifying.repair(place, findings) if repair else []
     if commands:
         click.echo(f"ready to remake; run {', then '.join(f'`{command}`' for command in commands)}")
         return

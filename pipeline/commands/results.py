@@ -6,18 +6,20 @@ from pathlib import Path
 
 import click
 
+from pipeline.commands.opening import Typed, project
+
 
 @click.command()
 @click.option("--generation", help="The scorer; by default `report.headline_generation`, the first one audited.")
 @click.option("--top", default=20, show_default=True, help="How many objects.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the rows to a .parquet, .csv or .fits file.")
+@click.option("--out", type=Typed(), help="Write the rows to a .parquet, .csv or .fits file.")
 def discoveries(generation: str | None, top: int, out: Path | None) -> None:
     """Rank objects that are not in the candidate list by score, with RA, Dec and a link to the survey's viewer."""
     from pipeline.reporting.results import ranked_candidates
     from pipeline.verbs.export import checked_out, deliver
 
     checked_out(out)
-    deliver(ranked_candidates(generation, top), out, whole=True)
+    deliver(ranked_candidates(project(), generation, top), out, whole=True)
 
 
 @click.command()
@@ -26,7 +28,7 @@ def compare() -> None:
     from pipeline.reporting.results import comparison
     from pipeline.verbs.export import deliver
 
-    metrics, tests = comparison()
+    metrics, tests = comparison(project())
     deliver(metrics, None, whole=True)
     if tests.num_rows:
         click.echo()
@@ -34,9 +36,9 @@ def compare() -> None:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=Typed(exists=True, file_okay=False))
 @click.option("--generation", required=True, help="The scorer.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the rows to a .parquet, .csv or .fits file.")
+@click.option("--out", type=Typed(), help="Write the rows to a .parquet, .csv or .fits file.")
 def score(folder: Path, generation: str, out: Path | None) -> None:
     """Score the cut-outs in FOLDER and its subfolders, one row per file, with the reason if there is no score.
 
@@ -47,11 +49,12 @@ def score(folder: Path, generation: str, out: Path | None) -> None:
     from pipeline.verbs.foreign import score_folder
 
     checked_out(out)
+    project()
     deliver(score_folder(folder, generation), out)
 
 
 @click.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=Typed(exists=True, file_okay=False))
 @click.option("--generation", required=True, help="The scorer.")
 @click.option("--per-radius", default=100, show_default=True, help="Injections per Einstein radius of the grid.")
 def inject(folder: Path, generation: str, per_radius: int) -> None:
@@ -62,5 +65,6 @@ def inject(folder: Path, generation: str, per_radius: int) -> None:
     """
     from pipeline.verbs.foreign import inject_into_des, question
 
+    project()
     name = inject_into_des(folder, generation, per_radius)
     click.echo(f'done: dhs query "{question(generation)}"; picture in data/grid/{name}/')

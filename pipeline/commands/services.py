@@ -6,15 +6,15 @@ import sys
 
 import click
 
+from pipeline.commands.opening import enter, project
+
 
 @click.command()
 def doctor() -> None:
     """Report what this machine lacks, if anything."""
-    from pathlib import Path
-
     from pipeline.doctor import problems
 
-    found = problems(str(Path.cwd()))
+    found = problems(str(enter()))
     for problem in found:
         click.echo(problem, err=True)
     if found:
@@ -33,7 +33,6 @@ def ui(port: int) -> None:
     from modeling.tracking.pastruns import import_history
     from modeling.tracking.rundatabase import told
     from modeling.tracking.runstore import RunStore
-    from pipeline.project.params import root
 
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -41,13 +40,15 @@ def ui(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise invalid("port", f"a free local port ({error.strerror})", port) from error
+    place = project()
     with told():
-        import_history(root())
-    click.echo(f"The runs and their metrics side by side (stop with Ctrl-C): {RunStore(root()).page(port)}")
+        import_history(place.data)
+    click.echo(f"The runs and their metrics side by side (stop with Ctrl-C): {RunStore(place.data).page(port)}")
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    options += ["--backend-store-uri", f"sqlite:///{root().mlflow_database}"]
+    options += ["--backend-store-uri", f"sqlite:///{place.data.mlflow_database.resolve()}"]
     # MLflow's jobs (ten processes) serve language models, of which there are none here.
-    sys.exit(run_bound("mlflow", "ui", *options, environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}))
+    jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    sys.exit(run_bound(place.folder, "mlflow", "ui", *options, environment=jobs))
 
 
 @click.group()
@@ -59,15 +60,13 @@ def server() -> None:
 def status() -> None:
     """Say whether a server is running for this data root."""
     from etl.spark.session import describe_server
-    from pipeline.project.params import root
 
-    click.echo(describe_server(root()))
+    click.echo(describe_server(project().data))
 
 
 @server.command()
 def stop() -> None:
     """Stop the server of this data root."""
     from etl.spark.session import stop_server
-    from pipeline.project.params import root
 
-    click.echo("stopped" if stop_server(root()) else "no server was running")
+    click.echo("stopped" if stop_server(project().data) else "no server was running")

@@ -18,11 +18,12 @@ def run(stage: str, generation: str | None, named: str | None) -> None:
 
     Example: dhs run pool; dhs run grid --generation demo1
     """
+    from pipeline.commands.opening import project
     from pipeline.stage import run_stage
 
     if "DVC_STAGE" in os.environ:
         end_with_parent()
-    run_stage(stage, generation if named is None else named.partition("@")[2])
+    run_stage(project(), stage, generation if named is None else named.partition("@")[2])
 
 
 @click.command()
@@ -34,23 +35,28 @@ def train(generation: str, settings: tuple[str, ...]) -> None:
     It is added to `train` in params.yaml, with any settings given, and DVC runs what is not up to date.
     Examples: dhs train gen5a-audit; dhs train gen1 network.pretrained=false loop.epochs=20
     """
+    from pipeline.commands.opening import project
     from pipeline.project.generations import enlist
     from pipeline.verbs.reproduce import reproduce
 
-    enlist(generation, settings)
-    reproduce(f"train@{generation}")
+    place = project()
+    enlist(place, generation, settings)
+    reproduce(place, f"train@{generation}")
 
 
 @click.command()
 def demo() -> None:
     """Run the whole pipeline on the simulated demo survey and print what to look at."""
+    from pipeline.commands.opening import enter
     from pipeline.project import params as parameters
     from pipeline.verbs.reproduce import closing_words, reproduce
 
-    if not parameters.PARAMS_FILE.exists():
-        parameters.write(parameters.resolve("demo"), "demo")
-    reproduce()
-    click.echo(closing_words())
+    folder = enter()
+    if not (folder / parameters.FILE).exists():
+        parameters.write(folder, parameters.resolve(folder, "demo"), "demo")
+    project = parameters.load(folder)
+    reproduce(project)
+    click.echo(closing_words(project))
 
 
 @click.group()
@@ -62,21 +68,27 @@ def params() -> None:
 @click.argument("name")
 def use(name: str) -> None:
     """Resolve the parameter set NAME (demo, test, dr10) into params.yaml, checked."""
+    from pipeline.commands.opening import enter
     from pipeline.project import params as parameters
 
-    kept = parameters.use(name)
+    kept = parameters.use(enter(), name)
     finders = f" and the finders added here ({', '.join(kept)})" if kept else ""
     click.echo(f"params.yaml now holds '{name}'{finders}; `dvc repro` runs what this changes")
 
 
 @params.command()
-@click.argument("stage")
+@click.argument("section", metavar="STAGE|survey")
 @click.option("--generation", help="The generation, for `train`.")
-def show(stage: str, generation: str | None) -> None:
-    """Show the parameters of STAGE with what each means."""
+def show(section: str, generation: str | None) -> None:
+    """Show the parameters of STAGE, or those that all stages share (survey), with what each means."""
+    from pipeline.commands.opening import project
     from pipeline.project import params as parameters
+    from pipeline.stage import WITHOUT_SECTION
 
-    section = parameters.survey() if stage == "survey" else parameters.section(stage, generation)
-    for name, info in type(section).model_fields.items():
-        click.echo(f"{name}: {getattr(section, name)!r}")
+    if section in WITHOUT_SECTION:
+        click.echo(f"stage '{section}' has no parameters")
+        return
+    found = parameters.section(project(), section, generation)
+    for name, info in type(found).model_fields.items():
+        click.echo(f"{name}: {getattr(found, name)!r}")
         click.echo(f"    {' '.join((info.description or '').split())}")

@@ -121,9 +121,10 @@ def imported_cutouts(path: Path, cutouts: CutoutsParams) -> Imported:
 
 def _survey(grid: GridParams) -> HostSet:
     """Validation negatives of this checkout's lake."""
-    survey = params.survey()
+    project = params.load(Path())
+    survey = project.survey
     name = f"validation negatives of the {survey.name}{' (simulated data)' if survey.simulated else ''}"
-    context = RunContext("render", None, survey, params.root())
+    context = RunContext("render", None, project)
     table = host_table(context)
     hosts = Hosts(table, grid.host_model)
     _some(hosts, name)

@@ -19,12 +19,13 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from lake import tables
-from lake.config import Section, SurveyParams
+from lake.config import SurveyParams
 from lake.errors import DarkHaloError, LostError
 from lake.provenance import git_commit, pipeline_version
 from lake.root import DataRoot
 from lake.store import cards, delta
 from lake.store.cards import Card, Slice
+from pipeline.project.project import Project
 from pipeline.project.publishing import require_places
 
 log = logging.getLogger(__name__)
@@ -38,10 +39,17 @@ class RunContext:
 
     stage: str
     slice_name: str | None
-    survey: SurveyParams
-    root: DataRoot
+    project: Project
     inputs: dict[str, str] = field(default_factory=dict)
     works: list[Path] = field(default_factory=list)
+
+    @property
+    def survey(self) -> SurveyParams:
+        return self.project.survey
+
+    @property
+    def root(self) -> DataRoot:
+        return self.project.data
 
     @property
     def seed(self) -> int:
@@ -127,16 +135,16 @@ def with_lineage(rows: pa.Table) -> pa.Table:
 
 
 @contextmanager
-def stage_run(stage: str, generation: str | None, survey: SurveyParams, kind: type[Context]) -> Iterator[Context]:
+def stage_run(stage: str, generation: str | None, project: Project, kind: type[Context]) -> Iterator[Context]:
     """Hold the stage's lock, check the pins against the lake, and log the boundaries of the run."""
-    root = DataRoot.of(survey.data_root, survey.lake_uri)
+    root = project.data
     name = cards.stem(stage, generation)
-    require_places(root, generation)
+    require_places(project, generation)
     with _stage_lock(root, name):
         forget_lost_tables(root)
         started = time.perf_counter()
         log.info("%s: started", name)
-        context = kind(stage, generation, survey, root)
+        context = kind(stage, generation, project)
         try:
             yield context
         except Exception as error:
@@ -183,8 +191,3 @@ def _stage_lock(root: DataRoot, name: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def params_digest(*sections: Section) -> str:
-    """One hash of several sections."""
-    return hashlib.sha256("/".join(s.digest() for s in sections).encode()).hexdigest()[:16]

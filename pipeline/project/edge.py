@@ -76,7 +76,8 @@ def report_bug(error: BaseException) -> str:
     """Write the traceback to a log and return the sentence that says so."""
     text = "".join(traceback.format_exception(error))
     name = f"dhs-bug-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}.log"
-    for folder in (Path("data") / "logs", Path(tempfile.gettempdir())):
+    own = [Path("data") / "logs"] if Path("data").is_dir() else []
+    for folder in (*own, Path(tempfile.gettempdir())):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)

@@ -9,22 +9,22 @@ from typing import Any
 import yaml
 
 from etl.config import ManifestParams
-from lake.errors import ParameterError, invalid, one_line
+from lake.errors import ParameterError, invalid, not_one_of, one_line
 from modeling.config import TrainParams, changed, generation_values, generations
 from pipeline.project import params
+from pipeline.project.project import Project
 from pipeline.project.strictyaml import parse
 
 log = logging.getLogger(__name__)
 
 
-def enlist(name: str, settings: Sequence[str] = ()) -> None:
-    """Add generation ``name`` and its ancestors to params.yaml if they are not there yet.
+def enlist(project: Project, name: str, settings: Sequence[str] = ()) -> None:
+    """Add generation ``name`` and its ancestors to the project's params.yaml if they are not there yet.
 
     ``settings`` are ``key=value`` with a dotted key of the generation's parameters and a value in YAML; they apply to
     ``name`` alone. A generation that cannot be trained here is refused, and nothing is written.
     """
-    values = params.load_file()
-    train = dict(values.get("train") or {})
+    train = dict(project.values.get("train") or {})
     added: dict[str, Any] = {}
     changes = dict(_setting(text) for text in settings if text)
     wanted: str | None = name
@@ -37,21 +37,21 @@ def enlist(name: str, settings: Sequence[str] = ()) -> None:
             parameters = TrainParams.load(changed(before, changes), f"train.{wanted}")
         else:
             parameters = TrainParams.load(known["parameters"], f"train.{wanted}.parameters")
-        _require_manifest(parameters)
+        _require_manifest(project, parameters)
         added[wanted] = params.generation_entry(parameters)
         wanted, changes = parameters.init, {}
     ordered = {key: added[key] for key in reversed(added)}
     new = [key for key, entry in ordered.items() if train.get(key) != entry]
+    values = {**project.values, "train": {**train, **ordered}}
     if new:
-        values["train"] = {**train, **ordered}
-        params.save(values)
+        params.save(project.folder, values)
         log.info("params.yaml: `train` now holds %s", ", ".join(new))
     params.warn_of_contamination(values, [name])
 
 
 def _shipped(name: str, train: dict[str, Any]) -> dict[str, Any]:
     if name not in generations():
-        raise invalid("generation", f"one of {', '.join(sorted({*generations(), *train}))}", name)
+        raise not_one_of("generation", sorted({*generations(), *train}), name)
     return generation_values(name)
 
 
@@ -65,9 +65,9 @@ def _setting(text: str) -> tuple[str, Any]:
         raise ParameterError(f"'{key}' must have a value in YAML, got {value!r}: {one_line(error)}") from error
 
 
-def _require_manifest(parameters: TrainParams) -> None:
-    made = [spec.manifest_id for spec in params.typed(ManifestParams, "manifest").manifests]
-    card = params.root().cards / f"manifest.{parameters.manifest}.json"
+def _require_manifest(project: Project, parameters: TrainParams) -> None:
+    made = [spec.manifest_id for spec in project.section(ManifestParams, "manifest").manifests]
+    card = project.data.cards / f"manifest.{parameters.manifest}.json"
     if parameters.manifest not in made and not card.exists():
         name = parameters.generation
         raise ParameterError(

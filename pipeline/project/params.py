@@ -1,23 +1,25 @@
-"""Parameters: a base and small overlays under ``params/``, resolved into one strict ``params.yaml``.
+"""``params.yaml``: found, read into a :class:`Project`, resolved from a base and overlays, changed.
 
-One section per stage, named like the stage, plus ``survey``; a stage receives those two and nothing else.
+One section per stage, named like the stage, plus ``survey``; a stage receives those two and nothing else. Commands read
+the file once; the modules below them get the project.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lake.config import Section, SurveyParams
-from lake.errors import ParameterError, invalid
+from lake.config import Section, SurveyParams, overlaid
+from lake.errors import ParameterError, invalid, not_one_of
 from lake.names import checked_name
 from lake.root import DataRoot
 from lake.store.cards import write_atomically
+from pipeline.project.project import Project, SectionT
 from pipeline.project.strictyaml import read_mapping
 
 if TYPE_CHECKING:
@@ -25,10 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SectionT = TypeVar("SectionT", bound=Section)
-
-PARAMS_FILE = Path("params.yaml")
-SOURCES = Path("params")
+FILE = "params.yaml"
+_SOURCES = "params"
 
 SECTIONS: dict[str, str] = {
     "survey": "lake.config:SurveyParams",
@@ -51,20 +51,46 @@ DVC needs as a dependency; ``audited`` lists the scorers whose completeness is m
 def section_class(name: str) -> type[Section]:
     """The class of a section, imported on demand."""
     if name not in SECTIONS:
-        raise invalid("section", f"one of {', '.join((*SECTIONS, 'train', 'audited'))}", name)
+        raise not_one_of("section", (*SECTIONS, "train", "audited"), name)
     module, attribute = SECTIONS[name].split(":")
     found: type[Section] = getattr(importlib.import_module(module), attribute)
     return found
 
 
-def overlays() -> list[str]:
+def is_project(folder: Path) -> bool:
+    """Whether a folder holds parameters, resolved or as sources."""
+    return (folder / FILE).is_file() or (folder / _SOURCES / "base.yaml").is_file()
+
+
+def find(start: Path) -> Path:
+    """The folder of the project that ``start`` lies in: itself or the nearest above it that holds parameters."""
+    place = start.resolve()
+    for folder in (place, *place.parents):
+        if is_project(folder):
+            return folder
+    raise ParameterError(
+        f"no {FILE} in {place} or above it: run `dhs params use demo` in the project's folder, "
+        "or name it with --project"
+    )
+
+
+def load(folder: Path) -> Project:
+    """The project in a folder, with its parameters as they are now."""
+    if not (folder / FILE).exists():
+        raise ParameterError(f"no {FILE} in {folder.resolve()}: run `dhs params use demo` in the project's folder")
+    return Project(folder, _with_checked_names(read_mapping(folder / FILE)))
+
+
+def overlays(folder: Path) -> list[str]:
     """Names of the parameter sets that ``dhs params use`` accepts."""
-    return sorted(path.stem for path in SOURCES.glob("*.yaml") if path.stem != "base")
+    return sorted(path.stem for path in (folder / _SOURCES).glob("*.yaml") if path.stem != "base")
 
 
-def resolve(overlay: str) -> dict[str, Any]:
+def resolve(folder: Path, overlay: str) -> dict[str, Any]:
     """The complete, checked parameters of an overlay on the base, as plain values."""
-    merged = _overlaid(overlay)
+    if overlay not in overlays(folder):
+        raise not_one_of("params", overlays(folder), overlay)
+    merged = overlaid(overlay, lambda name: read_mapping(folder / _SOURCES / f"{name}.yaml"))
     unknown = sorted(set(merged) - set(SECTIONS) - {"train", "audited"})
     if unknown:
         raise invalid(unknown[0], f"a known section ({', '.join((*SECTIONS, 'train', 'audited'))})", unknown[0])
@@ -79,46 +105,51 @@ def resolve(overlay: str) -> dict[str, Any]:
     return _with_checked_names(resolved)
 
 
-def write(values: Mapping[str, Any], overlay: str) -> None:
+def write(folder: Path, values: Mapping[str, Any], overlay: str) -> None:
     """Write the resolved parameters to ``params.yaml``."""
     head = f"# Resolved from params/base.yaml and params/{overlay}.yaml by `dhs params use {overlay}`; edit those.\n"
-    write_atomically(PARAMS_FILE, head + yaml.safe_dump(dict(values), sort_keys=False, width=110))
+    write_atomically(folder / FILE, head + yaml.safe_dump(dict(values), sort_keys=False, width=110))
 
 
-def use(overlay: str) -> list[str]:
+def use(folder: Path, overlay: str) -> list[str]:
     """Write the parameters of an overlay; finders added here stay audited, and are returned."""
     from modeling.scoring.card import FINDER
 
-    values = resolve(overlay)
-    before = _audited_before()
-    survey = SurveyParams.load(values["survey"], "survey")
-    folders = DataRoot.of(survey.data_root, survey.lake_uri)
-    kept = [n for n in before if n not in values["audited"] and (folders.checkpoints(n) / FINDER).exists()]
-    write({**values, "audited": [*values["audited"], *kept]}, overlay)
+    values = resolve(folder, overlay)
+    data = Project(folder, values).data
+    kept = [
+        n for n in _audited_before(folder) if n not in values["audited"] and (data.checkpoints(n) / FINDER).exists()
+    ]
+    write(folder, {**values, "audited": [*values["audited"], *kept]}, overlay)
     warn_of_contamination(values, values["audited"])
     return kept
 
 
-def _audited_before() -> list[str]:
+def _audited_before(folder: Path) -> list[str]:
     """Names audited by the present file; none if it cannot be read (it is about to be replaced)."""
     try:
-        return list(load_file().get("audited") or [])
+        return load(folder).audited
     except ParameterError as error:
-        if PARAMS_FILE.exists():
-            log.warning("finders that %s lists are not kept: %s", PARAMS_FILE, error)
+        if (folder / FILE).exists():
+            log.warning("finders that %s lists are not kept: %s", FILE, error)
         return []
 
 
-def set_audited(names: Sequence[str]) -> None:
-    """Change in ``params.yaml`` which scorers are audited, and nothing else."""
-    save({**load_file(), "audited": list(names)})
+def set_audited(project: Project, add: str | None = None, remove: str | None = None) -> bool:
+    """Change which scorers are audited in ``params.yaml`` as it is now, and nothing else; whether that changed it."""
+    now = load(project.folder)
+    names = [name for name in now.audited if name != remove]
+    names += [add] if add is not None and add not in names else []
+    if names != now.audited:
+        save(project.folder, {**now.values, "audited": names})
+    return names != now.audited
 
 
-def save(values: Mapping[str, Any]) -> None:
+def save(folder: Path, values: Mapping[str, Any]) -> None:
     """Write changed values to ``params.yaml``, under the line that says where it came from."""
-    first = PARAMS_FILE.read_text(encoding="utf-8").partition("\n")[0]
+    first = (folder / FILE).read_text(encoding="utf-8").partition("\n")[0]
     head = f"{first}\n" if first.startswith("#") else ""
-    write_atomically(PARAMS_FILE, head + yaml.safe_dump(dict(values), sort_keys=False, width=110))
+    write_atomically(folder / FILE, head + yaml.safe_dump(dict(values), sort_keys=False, width=110))
 
 
 def generation_entry(parameters: TrainParams) -> dict[str, Any]:
@@ -153,42 +184,15 @@ def _ancestry(train: Mapping[str, Any], name: str | None) -> list[str]:
     return chain
 
 
-def load_file() -> dict[str, Any]:
-    """The values of ``params.yaml``."""
-    if not PARAMS_FILE.exists():
-        raise ParameterError(f"no {PARAMS_FILE} in {Path.cwd()}: run `dhs params use demo` in the project's folder")
-    return _with_checked_names(read_mapping(PARAMS_FILE))
-
-
-def survey() -> SurveyParams:
-    """The section that all stages share."""
-    return SurveyParams.load(_section(load_file(), "survey"), "survey")
-
-
-def section(name: str, generation: str | None = None) -> Section:
+def section(project: Project, name: str, generation: str | None = None) -> Section:
     """One stage's parameters; training has one set per generation."""
-    values = load_file()
     if name != "train":
-        return section_class(name).load(_section(values, name), name)
-    generations = _section(values, "train")
-    if generation is None or generation not in generations:
-        raise invalid("generation", f"one of {', '.join(generations)} (`dhs train NAME` adds another)", generation)
+        return project.section(section_class(name), name)
+    if generation not in project.trained:
+        raise invalid("generation", f"one of {', '.join(project.trained)} (`dhs train NAME` adds another)", generation)
     from modeling.config import TrainParams
 
-    return TrainParams.load(_section(generations[generation], "parameters"), f"train.{generation}.parameters")
-
-
-def typed(kind: type[SectionT], name: str) -> SectionT:
-    """One stage's parameters as the class that is known to hold them."""
-    return kind.load(_section(load_file(), name), name)
-
-
-def _overlaid(overlay: str) -> dict[str, Any]:
-    if overlay not in overlays():
-        raise invalid("params", f"one of {', '.join(overlays())}", overlay)
-    changes = read_mapping(SOURCES / f"{overlay}.yaml")
-    below = changes.pop("based_on", None)
-    return _merge(_overlaid(below) if below else read_mapping(SOURCES / "base.yaml"), changes)
+    return project.section(TrainParams, f"train.{generation}.parameters")
 
 
 def _resolve_generations(wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,22 +223,13 @@ def _with_checked_names(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    if not isinstance(values.get(name), Mapping):
-        raise invalid(name, f"a section of {PARAMS_FILE} (run `dhs params use <set>`)", values.get(name))
-    found: Mapping[str, Any] = values[name]
-    return found
+def survey() -> SurveyParams:
+    return load(Path()).survey
 
 
-def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        known = merged.get(key)
-        merged[key] = _merge(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
-    return merged
+def typed(kind: type[SectionT], name: str) -> SectionT:
+    return load(Path()).section(kind, name)
 
 
 def root() -> DataRoot:
-    """The data root that ``params.yaml`` names."""
-    values = survey()
-    return DataRoot.of(values.data_root, values.lake_uri)
+    return load(Path()).data

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lake.errors import DataError
 from lake.files.publishing import replace_folder, require_place
-from lake.root import DataRoot
+from pipeline.project.project import Project
 
 
 @contextmanager
@@ -19,13 +19,14 @@ def published_folder(target: Path, draft: Path) -> Iterator[Path]:
     replace_folder(target, draft)
 
 
-def require_places(root: DataRoot, slice_name: str | None) -> None:
+def require_places(project: Project, slice_name: str | None) -> None:
     """Refuse, before any work, folders that could not be published: by rename, or by DVC.
 
     DVC writes a `.gitignore` next to what it caches, and refuses a folder that is a link out of the repository.
     """
+    root, repository = project.data, project.folder.resolve()
     for folder in (root.local, root.checkpoints("any").parent, root.grid("any").parent):
-        if folder.is_symlink() and Path(".dvc").is_dir() and not folder.resolve().is_relative_to(Path.cwd().resolve()):
+        if folder.is_symlink() and (repository / ".dvc").is_dir() and not folder.resolve().is_relative_to(repository):
             raise DataError(
                 f"{folder} is a link out of the repository, which DVC refuses: make it a folder, and have links inside "
                 "it (data/lake, data/work, data/cutouts, data/survey) point to the other disk"

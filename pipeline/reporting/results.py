@@ -13,19 +13,20 @@ from analysis.reporting.compare import comparison as compared
 from analysis.reporting.compare import completeness_comparison, paired_auc_tests
 from analysis.reporting.thresholds import completeness_words, marginal_row, points
 from analysis.results.discoveries import ranked_candidates as ranked
-from lake.errors import LakeError, invalid
+from lake.errors import LakeError, not_one_of
+from lake.root import DataRoot
 from lake.store import cards, delta
-from pipeline.project import params
+from pipeline.project.project import Project
 
 log = logging.getLogger(__name__)
 
 
-def ranked_candidates(generation: str | None, top: int) -> pa.Table:
+def ranked_candidates(project: Project, generation: str | None, top: int) -> pa.Table:
     """The best unlisted objects of one finder."""
-    root, names = params.root(), scored()
-    name = generation or shown_first(names, params.typed(ReportParams, "report").headline_generation)
+    root, names = project.data, scored(project.data)
+    name = generation or shown_first(names, project.section(ReportParams, "report").headline_generation)
     if name not in names:
-        raise invalid("generation", f"one of {', '.join(names)}", name)
+        raise not_one_of("generation", names, name)
     scores = delta.read(root, "scores", slices=[name]).to_pandas()
     positions = delta.read(root, "negatives", ["galaxy_id", "ra", "dec"]).to_pandas()
     return pa.Table.from_pandas(ranked(scores, positions, top), preserve_index=False)
@@ -36,18 +37,18 @@ def shown_first(names: Sequence[str], wanted: str | None) -> str:
     return names[0] if wanted is None or wanted not in names else wanted
 
 
-def comparison() -> tuple[pa.Table, pa.Table]:
+def comparison(project: Project) -> tuple[pa.Table, pa.Table]:
     """Metrics of every finder, and paired DeLong tests on the test split of the audit manifest."""
-    root, names = params.root(), scored()
+    root, names = project.data, scored(project.data)
     measures = {}
     for name in names:
         runs = [f"evaluate-{name}", f"diagnose-{name}"]
         measures[name] = delta.read(root, "diagnostics", slices=runs).to_pandas()
-    scores = {name: _test_scores(name) for name in names}
+    scores = {name: _test_scores(root, name) for name in names}
     for name, tested in scores.items():
         for what, words in contamination(tested).items():
             log.warning("%s: %s %s", name, what, words)
-    found = completeness_comparison(*_completeness(names))
+    found = completeness_comparison(*_completeness(root, names))
     tables = (pd.concat([compared(measures), found], ignore_index=True), paired_auc_tests(scores))
     metrics, tests = (pa.Table.from_pandas(table, preserve_index=False) for table in tables)
     return metrics, tests
@@ -64,10 +65,10 @@ def contamination(tested: pd.DataFrame) -> Mapping[str, str]:
     return {}
 
 
-def headlines() -> list[str]:
+def headlines(project: Project) -> list[str]:
     """One line per finder with its completeness and the false-positive rate to read it with."""
-    names, threshold_id = scored(), params.typed(ReportParams, "report").headline_threshold_id
-    completeness, thresholds = _completeness(names)
+    names, threshold_id = scored(project.data), project.section(ReportParams, "report").headline_threshold_id
+    completeness, thresholds = _completeness(project.data, names)
     lines = []
     for name in names:
         point = points(thresholds[name]).get(threshold_id)
@@ -76,9 +77,8 @@ def headlines() -> list[str]:
     return lines
 
 
-def _completeness(names: Sequence[str]) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
+def _completeness(root: DataRoot, names: Sequence[str]) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
     """Rows of `completeness` and of `thresholds` per finder; none where it has no grid yet."""
-    root = params.root()
     found = []
     for table in ("completeness", "thresholds"):
         held = {str(entry.card.slice) for entry in cards.slices(root, table)}
@@ -87,14 +87,14 @@ def _completeness(names: Sequence[str]) -> tuple[dict[str, pd.DataFrame], dict[s
     return found[0], found[1]
 
 
-def _test_scores(name: str) -> pd.DataFrame:
-    scores = delta.read(params.root(), "scores", slices=[name]).to_pandas()
+def _test_scores(root: DataRoot, name: str) -> pd.DataFrame:
+    scores = delta.read(root, "scores", slices=[name]).to_pandas()
     return scores[scores["split"] == "test"]
 
 
-def scored() -> list[str]:
+def scored(root: DataRoot) -> list[str]:
     """Names of the finders that were evaluated."""
-    names = [str(entry.card.slice) for entry in cards.slices(params.root(), "scores")]
+    names = [str(entry.card.slice) for entry in cards.slices(root, "scores")]
     if not names:
         raise LakeError("no finder has been evaluated yet; run `dvc repro`")
     return names

@@ -24,6 +24,7 @@ from modeling.scoring.finder import CHUNK, SUSPECT_ANSWERS, ExternalScorer, Outp
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.trainedon import LISTED, csv_text, read_listed
 from pipeline.project import params
+from pipeline.project.project import Project
 from pipeline.verbs.forgetting import PER_FINDER, forget
 from pipeline.verbs.reproduce import reproduce
 
@@ -48,28 +49,30 @@ class TrainedOn:
         read_listed(self.path)
 
 
-def audit(finder: str, name: str, output: Output | None = None, trained_on: TrainedOn | None = None) -> None:
+def audit(
+    project: Project, finder: str, name: str, output: Output | None = None, trained_on: TrainedOn | None = None
+) -> None:
     """Try the finder, add it as ``name``, measure it, and make the report; one that fails is removed again."""
     checked_name(name, "name")
-    if name in params.load_file()["train"] or (params.root().checkpoints(name) / CARD).exists():
+    root, manifest = project.data, project.survey.audit_manifest
+    if name in project.trained or (root.checkpoints(name) / CARD).exists():
         raise invalid("name", "one that no trained generation has", name)
     scorer = load_scorer(finder, output=output)
     if not isinstance(scorer, ExternalScorer):
         raise invalid("finder", "an import path package:object", finder)
-    root, manifest = params.root(), params.survey().audit_manifest
     if manifest not in {entry.card.slice for entry in cards.slices(root, "manifest")}:
-        reproduce("manifest")
+        reproduce(project, "manifest")
     try_out(scorer, root, manifest)
     former = _held(root.checkpoints(name))
-    enlist(scorer, finder, name, root, trained_on)
+    enlist(project, scorer, finder, name, trained_on)
     try:
-        reproduce(*(f"{stage}@{name}" for stage in PER_FINDER))
+        reproduce(project, *(f"{stage}@{name}" for stage in PER_FINDER))
     except DarkHaloError as error:
-        _withdraw(former, name, root)
+        _withdraw(project, former, name)
         raise DarkHaloError(
             f"{name} could not be measured and is not audited; nothing else changed ({error})"
         ) from error
-    reproduce("--single-item", "report")  # alone: a fault of another finder does not block it
+    reproduce(project, "--single-item", "report")  # alone: a fault of another finder does not block it
 
 
 def try_out(scorer: ExternalScorer, root: DataRoot, manifest: str) -> None:
@@ -106,9 +109,9 @@ def _in_order_of_trial(root: DataRoot, manifest: str) -> pd.DataFrame:
     return pd.concat([worst, found.drop(worst.index)], ignore_index=True)
 
 
-def enlist(scorer: ExternalScorer, finder: str, name: str, root: DataRoot, trained_on: TrainedOn | None) -> None:
+def enlist(project: Project, scorer: ExternalScorer, finder: str, name: str, trained_on: TrainedOn | None) -> None:
     """Write ``data/checkpoints/<name>/`` (``scorer.json``, the list of training objects), and have it audited."""
-    folder = root.checkpoints(name)
+    folder = project.data.checkpoints(name)
     facts = {
         "finder": finder,
         "stamp_pixels": scorer.contract.stamp_pixels,
@@ -121,16 +124,15 @@ def enlist(scorer: ExternalScorer, finder: str, name: str, root: DataRoot, train
     if trained_on is not None:
         files[LISTED] = csv_text(read_listed(trained_on.path))
     _hold(folder, files)
-    audited = params.load_file()["audited"]
-    params.set_audited([*audited, *({name} - set(audited))])
+    params.set_audited(project, add=name)
 
 
-def _withdraw(former: Mapping[str, str], name: str, root: DataRoot) -> None:
+def _withdraw(project: Project, former: Mapping[str, str], name: str) -> None:
     """Undo adding a finder: restore what had this name before."""
     if former:
-        _hold(root.checkpoints(name), former)
+        _hold(project.data.checkpoints(name), former)
     else:
-        forget(name, root)
+        forget(project, name)
 
 
 def _held(folder: Path) -> Mapping[str, str]:

@@ -75,16 +75,16 @@ def question(generation: str) -> str:
 def inject_into_des(folder: Path, generation: str, per_radius: int) -> str:
     """Inject into the 46 DES galaxies, score, and summarise; the name of the new slices."""
     name = f"{checked_name(generation, 'generation')}-{_DES}"
-    survey = params.survey()
+    project = params.load(Path())
     imported = load_des_hosts(folder, params.typed(CutoutsParams, "cutouts"))
     grid_params = params.typed(GridParams, "grid")
     into = of_stamps("real DES galaxies", imported, imported.facts, grid_params)
     chosen = one_cell(grid_params, into.hosts, per_radius)
-    with stage_run("grid", name, survey, RunContext) as context:
+    with stage_run("grid", name, project, RunContext) as context:
         _fill(context, generation, Setting(chosen, into, grid_sources(chosen), context.seed))
-    with stage_run("ingest", name, survey, SparkRun) as context:
+    with stage_run("ingest", name, project, SparkRun) as context:
         ingest.run(context, None)
-    with stage_run("completeness", name, survey, SparkRun) as context:
+    with stage_run("completeness", name, project, SparkRun) as context:
         completeness.run(context, params.typed(CompletenessParams, "completeness"))
     return name
 

@@ -7,31 +7,33 @@ from pathlib import Path
 
 from lake.errors import invalid
 from lake.names import checked_name
-from lake.root import DataRoot
 from modeling.scoring.card import CARD
 from modeling.tracking.runs import forget_runs
 from pipeline import wiring
 from pipeline.project import params
+from pipeline.project.project import Project
 
 PER_FINDER = ("evaluate", "grid", "ingest", "completeness", "diagnose")
 """Stages that measure one finder."""
 
 
-def forget(name: str, root: DataRoot) -> list[str]:
+def forget(project: Project, name: str) -> list[str]:
     """Remove a finder that is not trained here, or the slices that `dhs inject` left; return what was removed.
 
     The rows of its slices stay in the tables' history, where nothing reads them. Its MLflow runs are deleted as MLflow
     does it: they can be restored until `mlflow gc`.
     """
     checked_name(name, "name")
-    values = params.load_file()
-    if name in values["train"] or (root.checkpoints(name) / CARD).exists():
+    root = project.data
+    if name in project.trained or (root.checkpoints(name) / CARD).exists():
         raise invalid("name", "a user's own finder, not a network that was trained here", name)
-    removed = []
-    if name in values["audited"]:
-        params.set_audited([other for other in values["audited"] if other != name])
-        removed.append(f"'{name}' in {params.PARAMS_FILE}")
-    for path in (*_made(name), root.checkpoints(name), root.grid(name), root.local / "validation" / name):
+    removed = [f"'{name}' in {params.FILE}"] if params.set_audited(project, remove=name) else []
+    for path in (
+        *_made(project.folder, name),
+        root.checkpoints(name),
+        root.grid(name),
+        root.local / "validation" / name,
+    ):
         if path.is_dir():
             shutil.rmtree(path)
         elif path.exists():
@@ -40,16 +42,16 @@ def forget(name: str, root: DataRoot) -> list[str]:
             continue
         removed.append(str(path))
     if not removed:
-        there = sorted({*values["audited"], *root.finders()} - set(values["train"]))
+        there = sorted({*project.audited, *root.finders()} - set(project.trained))
         raise invalid("name", f"one of the finders that are not trained here ({', '.join(there) or 'none'})", name)
     if runs := forget_runs(root, name):
         removed.append(f"{runs} runs in MLflow")
     return removed
 
 
-def _made(name: str) -> list[Path]:
+def _made(folder: Path, name: str) -> list[Path]:
     """What DVC knows as outputs of this finder's stages: cards, pins, witnesses, metrics, the grid."""
-    stages = wiring.stages(Path())
+    stages = wiring.stages(folder)
     outs = [out for stage in PER_FINDER for kind in ("outs", "metrics") for out in stages[stage].get(kind) or []]
     paths = [out if isinstance(out, str) else next(iter(out)) for out in outs]
-    return [Path(path.replace("${item.generation}", name)) for path in paths if "${item.generation}" in path]
+    return [folder / path.replace("${item.generation}", name) for path in paths if "${item.generation}" in path]

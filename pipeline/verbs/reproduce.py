@@ -9,37 +9,35 @@ from pathlib import Path
 
 import psutil
 
+from analysis.config import ReportParams
 from lake.errors import DarkHaloError
 from lake.processes import run_bound
-from lake.root import DataRoot
 from lake.store.cards import write_atomically
-from pipeline.project import params
 from pipeline.project.context import forget_lost_tables
+from pipeline.project.project import Project
 from pipeline.project.publishing import require_places
 from pipeline.reporting.results import headlines, scored, shown_first
 
 
-def reproduce(*targets: str) -> None:
+def reproduce(project: Project, *targets: str) -> None:
     """``dvc repro`` after removing the cards of lost tables, so that DVC sees what is missing.
 
     Stages that do not depend on a failed one still run: one finder does not hold up another.
     """
-    survey = params.survey()
-    root = DataRoot.of(survey.data_root, survey.lake_uri)
-    require_places(root, None)
-    forget_lost_tables(root)
-    forget_dead_locks(Path(".dvc/tmp/rwlock"))
-    _allow_no_git()
+    require_places(project, None)
+    forget_lost_tables(project.data)
+    forget_dead_locks(project.folder / ".dvc" / "tmp" / "rwlock")
+    _allow_no_git(project.folder)
     # The stages' commands begin with `dhs`, which is found without an activated environment too.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    if run_bound("dvc", "repro", *(targets or ["--keep-going"]), environment={"PATH": path}):
+    if run_bound(project.folder, "dvc", "repro", *(targets or ["--keep-going"]), environment={"PATH": path}):
         raise DarkHaloError("the pipeline stopped; fix the error above and run it again: it resumes where it stopped")
 
 
-def _allow_no_git() -> None:
+def _allow_no_git(folder: Path) -> None:
     """Let DVC work in a folder outside any git repository, such as an unpacked tarball of the project."""
-    own = Path(".dvc/config.local")
-    if any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)) or own.exists():
+    own, here = folder / ".dvc" / "config.local", folder.resolve()
+    if any((above / ".git").exists() for above in (here, *here.parents)) or own.exists():
         return
     write_atomically(own, "[core]\n    no_scm = true\n")
 
@@ -70,24 +68,19 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def closing_words() -> str:
+def closing_words(project: Project) -> str:
     """What to look at after a run."""
-    survey = params.survey()
-    report = (DataRoot.of(survey.data_root).report / "index.html").resolve()
-    shown = params.section("report").model_dump()
-    headline = shown_first(scored(), shown["headline_generation"])
-    model, threshold_id = f"generation = '{headline}' and ", shown["headline_threshold_id"]
-    found = "\n".join(headlines())
-    warning = " (simulated data)" if survey.simulated else ""
+    report = (project.data.report / "index.html").resolve()
+    shown = project.section(ReportParams, "report")
+    headline = shown_first(scored(project.data), shown.headline_generation)
+    model, threshold_id = f"generation = '{headline}' and ", shown.headline_threshold_id
+    found = "\n".join(headlines(project))
+    warning = " (simulated data)" if project.survey.simulated else ""
     return f"""
 {found}
-The report{warning}: {_relative(report)}   (open it in a browser)
+The report{warning}: {report}   (open it in a browser)
 Try next:
   .venv/bin/dhs tables
   .venv/bin/dhs query "select theta_e_arcsec, sum(detected), sum(n), any_value(fpr_reached) from completeness_main \
 where {model}threshold_id = '{threshold_id}' and source_mag_bin = 'all' and cell != 'marginal' group by 1 order by 1"
   .venv/bin/dhs discoveries --top 20"""
-
-
-def _relative(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -105,7 +105,7 @@ def real_arcs(source: str, count: int, seed: int) -> Images | None:
 
 def _finder(generation: str | None) -> tuple[str, Any]:
     """The finder asked for, or the first audited, and its name."""
-    audited = [str(name) for name in params.load_file().get("audited") or []]
+    audited = params.load(Path()).audited
     name = generation or (audited[0] if audited else None)
     there = params.root().finders()
     if name not in there:

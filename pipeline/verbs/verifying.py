@@ -20,6 +20,7 @@ from lake.errors import DamagedError, DamagedLogError, DarkHaloError, LakeError,
 from lake.root import DataRoot
 from lake.store import cards, delta, held, stamps
 from lake.store.cards import Slice
+from pipeline.project.project import Project
 from pipeline.project.seal import grid_problems, page_problems
 
 
@@ -42,22 +43,24 @@ class Finding:
         return bool(self.forget or self.table or self.blobs or self.gone)
 
 
-def check(root: DataRoot, *, deep: bool) -> list[Finding]:
+def check(project: Project, *, deep: bool) -> list[Finding]:
     """What is not intact; ``deep`` reads every byte of tables, shards, checkpoints, grids and report."""
+    root = project.data
     found = list(_tables(root, deep))
     if deep:
         for part in (_pixels, _checkpoints, _grids, _outputs):
-            found.extend(_told(part, root))
+            found.extend(_told(part, project))
         found.extend(_blobs(page_problems(root.report / "index.html")))
     return list({finding.sentence: finding for finding in found}.values())
 
 
-def repair(root: DataRoot, findings: Sequence[Finding]) -> list[str]:
+def repair(project: Project, findings: Sequence[Finding]) -> list[str]:
     """Prepare remaking what is wrong; return the commands that do it, none if nothing can be done.
 
     Damaged bytes are set aside under ``.damaged``, never deleted. Nothing is touched while a finding has no such cure
     (a table that cannot be read, a damaged card).
     """
+    root = project.data
     if not all(finding.mendable for finding in findings):
         return []
     for table in sorted({finding.table for finding in findings if finding.table}):
@@ -68,34 +71,38 @@ def repair(root: DataRoot, findings: Sequence[Finding]) -> list[str]:
     for blob in blobs:
         _set_aside(root, blob)
     outs = {_out(root, blob) for blob in blobs} | {finding.gone for finding in findings if finding.gone}
-    cached = sorted(out.as_posix() for out in outs if _is_cached(root, out))
+    cached = sorted(out.as_posix() for out in outs if _is_cached(project, out))
     return [*([f"dvc checkout {' '.join(cached)}"] if cached else []), "dvc repro"]
 
 
-def _recorded() -> dict[str, str]:
+def _recorded(project: Project) -> dict[Path, str]:
     """The outputs that DVC records, with their MD5."""
-    lock = Path("dvc.lock")
+    lock = project.folder / "dvc.lock"
     if not lock.exists():
         return {}
     try:
         stages = yaml.load(lock.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"].values()
-        return {str(made["path"]): str(made.get("md5", "")) for stage in stages for made in stage.get("outs", ())}
+        return {
+            project.folder / str(made["path"]): str(made.get("md5", ""))
+            for stage in stages
+            for made in stage.get("outs", ())
+        }
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise LakeError(
             f"{lock} is damaged: restore it (`git checkout -- {lock}`), or delete it and run `dvc repro`"
         ) from error
 
 
-def _is_cached(root: DataRoot, out: Path) -> bool:
+def _is_cached(project: Project, out: Path) -> bool:
     """Whether DVC may hold a copy of an output."""
-    kinds = (root.cutouts.name, "checkpoints", "grid")
-    return out.relative_to(root.local).parts[0] in kinds and out.as_posix() in _recorded()
+    kinds = (project.data.cutouts.name, "checkpoints", "grid")
+    return out.relative_to(project.data.local).parts[0] in kinds and out in _recorded(project)
 
 
-def _outputs(root: DataRoot) -> Iterator[Finding]:
+def _outputs(project: Project) -> Iterator[Finding]:
     """What the pipeline made and is missing, and figures of a generation that have changed."""
-    for name, digest in _recorded().items():
-        out = Path(name)
+    root = project.data
+    for out, digest in _recorded(project).items():
         if not out.is_relative_to(root.local):
             continue
         needed = out / "index.html" if out == root.report else out
@@ -105,10 +112,10 @@ def _outputs(root: DataRoot) -> Iterator[Finding]:
             yield Finding(f"{out} differs from what dvc.lock records; run `dvc repro`", blobs=(out,))
 
 
-def _told(part: Callable[[DataRoot], Iterable[Finding]], root: DataRoot) -> list[Finding]:
+def _told(part: Callable[[Project], Iterable[Finding]], project: Project) -> list[Finding]:
     """The findings of one part, or why it cannot be checked."""
     try:
-        return list(part(root))
+        return list(part(project))
     except DarkHaloError as error:
         return [Finding(str(error))] if not isinstance(error, (LostError, DamagedError)) else []
 
@@ -145,23 +152,24 @@ def _judge(root: DataRoot, entry: Slice, deep: bool) -> Finding | None:
     return Finding(f"table '{name}' has fingerprint {found}, but its card says {entry.card.fingerprint}", (entry,))
 
 
-def _pixels(root: DataRoot) -> Iterator[Finding]:
+def _pixels(project: Project) -> Iterator[Finding]:
+    root = project.data
     yield from _blobs(stamps.shard_problems(root))
     for slice_name, sentence in stamps.manifest_problems(root).items():
         yield Finding(sentence, (cards.read_slice(root, "manifest", slice_name),))
 
 
-def _checkpoints(root: DataRoot) -> Iterator[Finding]:
-    for folder in sorted((root.local / "checkpoints").glob("[!.]*")):
+def _checkpoints(project: Project) -> Iterator[Finding]:
+    for folder in sorted((project.data.local / "checkpoints").glob("[!.]*")):
         from modeling.scoring import checkpoint  # loading torch takes seconds, and only this part needs it
 
         for sentence in checkpoint.problems(folder):
             yield Finding(sentence, blobs=(folder,))
 
 
-def _grids(root: DataRoot) -> Iterator[Finding]:
-    for folder in sorted((root.local / "grid").glob("[!.]*")):
-        mine = "" if _is_cached(root, folder) else "; `dhs inject` remakes it"
+def _grids(project: Project) -> Iterator[Finding]:
+    for folder in sorted((project.data.local / "grid").glob("[!.]*")):
+        mine = "" if _is_cached(project, folder) else "; `dhs inject` remakes it"
         yield from _blobs({path: f"{told}{mine}" for path, told in grid_problems(folder).items()})
 
 

@@ -20,6 +20,7 @@ from lake.sky.split import split_of
 from lake.sky.survey import PIXEL_SCALE_ARCSEC
 from pipeline.project import params
 from tests.demo.conftest import SPLIT, demo_params
+from tests.pipeline.checkout import PROJECT
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_splits_share_seeing_and_depth(plans: list[Plan]) -> None:
 
 def test_every_cell_of_the_demos_grid_has_a_validation_brick(plans: list[Plan]) -> None:
     """The grid's axes are the catalogue's psfsize and depth, which the conditions are drawn in."""
-    grid = params.resolve("demo")["grid"]
+    grid = params.resolve(PROJECT, "demo")["grid"]
     here = [plan.conditions for plan in plans if plan.brick.split == "val"]
     size, depth = ([getattr(one, name)[1] for one in here] for name in ("psfsize_arcsec", "depth_mag"))
     edges = [grid["psf_fwhm_nea_edges_arcsec"], grid["depth_edges_mag"]]

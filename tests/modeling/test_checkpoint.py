@@ -7,7 +7,6 @@ import json
 import pickle
 import random
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -242,7 +241,7 @@ def test_external_finders(tmp_path: Path) -> None:
     assert broken.name == "broken"
     with pytest.raises(DataError, match="must return 3 logits"):
         broken.score(stamps)
-    with pytest.raises(DataError, match=r"cannot be imported: .*; install its package, or put it in"):
+    with pytest.raises(DataError, match=r"cannot be imported: .*; install its package, or put it into the"):
         load_scorer("no.such.package:thing")
     with pytest.raises(ParameterError, match="'scorer' must be"):
         load_scorer(tmp_path / "absent")
@@ -263,8 +262,7 @@ class Corner:
 finder = Corner()
 """
     (tmp_path / "finder_of_this_folder.py").write_text(source)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.syspath_prepend(tmp_path)
     stamps = np.zeros((2, 3, 9, 9), np.float32)
     stamps[1, 0, 4, 4] = 5.0
     np.testing.assert_allclose(load_scorer("finder_of_this_folder:finder").score(stamps), [0.0, 5.0])

@@ -11,6 +11,7 @@ import yaml
 
 from lake.errors import DarkHaloError, DataError, ParameterError
 from pipeline.project import params
+from pipeline.project.project import Project
 from pipeline.verbs import audit
 from pipeline.verbs.forgetting import PER_FINDER, forget
 from tests.pipeline.checkout import PROJECT, Checkout
@@ -29,7 +30,7 @@ def state(folder: Path) -> dict[str, bytes | None]:
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """What DVC is asked to run, which is not run."""
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(audit, "reproduce", lambda *targets: asked.append(targets))
+    monkeypatch.setattr(audit, "reproduce", lambda project, *targets: asked.append(targets))
     return asked
 
 
@@ -46,17 +47,17 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 def test_a_finder_that_fails_its_trial_changes_nothing(
     finished: Checkout, monkeypatch: pytest.MonkeyPatch, runs: list[tuple[str, ...]], finder: str, said: str
 ) -> None:
-    monkeypatch.chdir(finished.folder)
+    project = params.load(finished.folder)
     before = state(finished.folder)
     with pytest.raises(DataError, match=said):
-        audit.audit(f"{FINDERS}:{finder}", "theirs")
+        audit.audit(project, f"{FINDERS}:{finder}", "theirs")
     assert state(finished.folder) == before
     assert runs == []
 
 
 def test_the_trial_holds_the_stamps_with_the_most_holes(finished: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(finished.folder)
-    rows = audit._in_order_of_trial(params.root(), params.survey().audit_manifest)
+    project = params.load(finished.folder)
+    rows = audit._in_order_of_trial(project.data, project.survey.audit_manifest)
     worst = rows["nan_fraction"].nlargest(audit.TRIED // 4).to_numpy()
     assert worst[0] > 0
     assert sorted(rows["nan_fraction"][: audit.TRIED // 4]) == sorted(worst)
@@ -66,87 +67,94 @@ def test_the_trial_holds_the_stamps_with_the_most_holes(finished: Checkout, monk
 def test_a_finder_that_passes_is_enlisted_measured_and_reported(
     finished: Checkout, monkeypatch: pytest.MonkeyPatch, runs: list[tuple[str, ...]]
 ) -> None:
-    monkeypatch.chdir(finished.folder)
+    project = params.load(finished.folder)
     before = state(finished.folder)
-    audit.audit(f"{FINDERS}:Chances", "theirs", "probabilities")
+    audit.audit(project, f"{FINDERS}:Chances", "theirs", "probabilities")
     assert runs == [tuple(f"{stage}@theirs" for stage in PER_FINDER), ("--single-item", "report")]
-    assert params.load_file()["audited"] == ["demo1", "theirs"]
-    facts = json.loads((params.root().checkpoints("theirs") / "scorer.json").read_text())
+    assert params.load(finished.folder).audited == ["demo1", "theirs"]
+    facts = json.loads((project.data.checkpoints("theirs") / "scorer.json").read_text())
     assert facts["output"] == "probabilities"
-    assert audit.load_scorer(params.root().checkpoints("theirs")).checkpoint_id == facts["identity"]
-    assert forget("theirs", params.root()) == ["'theirs' in params.yaml", "data/checkpoints/theirs"]
+    assert audit.load_scorer(project.data.checkpoints("theirs")).checkpoint_id == facts["identity"]
+    assert forget(project, "theirs") == ["'theirs' in params.yaml", str(project.data.checkpoints("theirs"))]
     assert state(finished.folder) == before
 
 
 def test_a_finder_that_fails_on_the_way_is_taken_out_again(finished: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(finished.folder)
-    before, root = state(finished.folder), params.root()
+    project = params.load(finished.folder)
+    before, root = state(finished.folder), project.data
 
-    def stop(*targets: str) -> None:
+    def stop(project: Project, *targets: str) -> None:
         root.grid("theirs").mkdir(parents=True)
         (root.cards / "scores.theirs.json").write_text("{}")
         raise DarkHaloError("the pipeline stopped")
 
     monkeypatch.setattr(audit, "reproduce", stop)
     with pytest.raises(DarkHaloError, match="theirs could not be measured and is not audited; nothing else changed"):
-        audit.audit(f"{FINDERS}:Brightness", "theirs")
+        audit.audit(project, f"{FINDERS}:Brightness", "theirs")
     assert state(finished.folder) == before
-    monkeypatch.setattr(audit, "reproduce", lambda *targets: None)
-    audit.audit(f"{FINDERS}:Brightness", "theirs")
+    monkeypatch.setattr(audit, "reproduce", lambda project, *targets: None)
+    audit.audit(project, f"{FINDERS}:Brightness", "theirs")
     enlisted = state(finished.folder)
     monkeypatch.setattr(audit, "reproduce", stop)
     with pytest.raises(DarkHaloError, match="could not be measured"):
-        audit.audit(f"{FINDERS}:Certain", "theirs")
+        audit.audit(project, f"{FINDERS}:Certain", "theirs")
     (root.cards / "scores.theirs.json").unlink()
     root.grid("theirs").rmdir()
     assert state(finished.folder) == enlisted, "the finder that had the name before is enlisted again"
-    forget("theirs", root)
+    forget(project, "theirs")
     assert state(finished.folder) == before
 
 
 def test_params_use_keeps_the_finders_that_were_enlisted(
     finished: Checkout, monkeypatch: pytest.MonkeyPatch, runs: list[tuple[str, ...]]
 ) -> None:
-    monkeypatch.chdir(finished.folder)
+    project = params.load(finished.folder)
     before = state(finished.folder)
-    audit.audit(f"{FINDERS}:Brightness", "theirs")
-    assert params.use("demo") == ["theirs"]
-    assert params.load_file()["audited"] == ["demo1", "demo2", "theirs"]
-    assert params.use("test") == ["theirs"]
-    forget("theirs", params.root())
-    assert params.use("test") == []
+    audit.audit(project, f"{FINDERS}:Brightness", "theirs")
+    assert params.use(finished.folder, "demo") == ["theirs"]
+    assert params.load(finished.folder).audited == ["demo1", "demo2", "theirs"]
+    assert params.use(finished.folder, "test") == ["theirs"]
+    forget(project, "theirs")
+    assert params.use(finished.folder, "test") == []
     assert state(finished.folder) == before
 
 
-def test_only_somebody_elses_finder_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(PROJECT)
-    root = params.root()
+def test_only_somebody_elses_finder_is_forgotten() -> None:
+    project = params.load(PROJECT)
     with pytest.raises(ParameterError, match="'name' must be a user's own finder"):
-        forget("demo1", root)
+        forget(project, "demo1")
     with pytest.raises(ParameterError, match="'name' must be one of the finders that are not trained here"):
-        forget("nobody", root)
+        forget(project, "nobody")
     with pytest.raises(ParameterError, match="'name' must be up to 64 letters"):
-        forget("../demo1", root)
+        forget(project, "../demo1")
 
 
 def test_a_name_that_a_generation_has_is_refused(finished: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(finished.folder)
+    project = params.load(finished.folder)
     with pytest.raises(ParameterError, match="'name' must be one that no trained generation has"):
-        audit.audit(f"{FINDERS}:Brightness", "demo1")
-    former = params.root().checkpoints("former")
-    shutil.copytree(params.root().checkpoints("demo1"), former)
+        audit.audit(project, f"{FINDERS}:Brightness", "demo1")
+    former = project.data.checkpoints("former")
+    shutil.copytree(project.data.checkpoints("demo1"), former)
     try:
         with pytest.raises(ParameterError, match="'name' must be one that no trained generation has"):
-            audit.audit(f"{FINDERS}:Brightness", "former")
+            audit.audit(project, f"{FINDERS}:Brightness", "former")
         with pytest.raises(ParameterError, match="not a network that was trained here"):
-            forget("former", params.root())
+            forget(project, "former")
         assert (former / "checkpoint.json").exists()
     finally:
         shutil.rmtree(former)
 
 
-def test_params_yaml_without_a_head_stays_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text(yaml.safe_dump({"audited": ["a"], "train": {}}))
-    params.set_audited(["a", "b"])
-    assert params.load_file() == {"audited": ["a", "b"], "train": {}}
+def test_params_yaml_without_a_head_stays_yaml(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"audited": ["a"], "train": {}}))
+    assert params.set_audited(params.load(tmp_path), add="b")
+    assert not params.set_audited(params.load(tmp_path), add="b")
+    assert params.load(tmp_path).values == {"audited": ["a", "b"], "train": {}}
+
+
+def test_what_was_edited_during_an_audit_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"audited": ["a"], "train": {}}))
+    opened = params.load(tmp_path)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"audited": ["a", "c"], "train": {"x": {}}}))
+    params.set_audited(opened, add="b")
+    assert params.load(tmp_path).values == {"audited": ["a", "c", "b"], "train": {"x": {}}}

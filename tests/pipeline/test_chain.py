@@ -161,8 +161,7 @@ def test_the_mlflow_page_serves_these_runs_beside_those_of_the_reference_system(
 def test_the_share_of_lenses_behind_a_probability_is_what_the_checkpoint_recorded(
     finished: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(finished.folder)
-    context = RunContext("report", None, params.survey(), params.root())
+    context = RunContext("report", None, params.load(finished.folder))
     assert report_inputs.lens_share(context, "demo1") == (0.3, "set by its sampler")
     card = report_inputs.read_card(context.root.checkpoints("demo1"))
     loop = card.config.loop.model_copy(update={"positive_fraction": 0.0})
@@ -219,7 +218,7 @@ def test_somebody_elses_finder_is_audited_like_ours_and_forgotten(
         assert gates.status[name] == "NOT MEASURED"
     assert "theirs" in (copy.folder / "data" / "report" / "index.html").read_text()
     _check_that_a_list_measures_leakage(copy, root)
-    context = RunContext("report", None, params.survey(), root)
+    context = RunContext("report", None, params.load(copy.folder))
     assert reported(context) == ["demo1", "theirs"]
     shutil.rmtree(root.grid("theirs"))
     assert reported(context) == ["demo1"]
@@ -237,7 +236,7 @@ def test_somebody_elses_finder_is_audited_like_ours_and_forgotten(
 
 def _check_that_a_list_measures_leakage(copy: Checkout, root: DataRoot) -> None:
     """A list that names one object of the test split, and another by its position, is what the finder has seen."""
-    columns, name = ["galaxy_id", "ra", "dec", "split"], params.survey().audit_manifest
+    columns, name = ["galaxy_id", "ra", "dec", "split"], params.load(copy.folder).survey.audit_manifest
     manifest = delta.read(root, "manifest", columns, slices=[name]).to_pandas()
     test = manifest[manifest["split"] == "test"].head(2)
     one, other = test.to_dict("records")
@@ -287,8 +286,8 @@ def test_a_table_rolled_back_or_recreated_is_noticed(twin: Callable[[], Checkout
 def test_a_finder_measured_on_an_earlier_state_of_the_survey_is_not_reported(
     twin: Callable[[], Checkout], caplog: pytest.LogCaptureFixture
 ) -> None:
-    root = DataRoot.of(twin().folder / "data")
-    context = RunContext("report", None, params.survey(), root)
+    context = RunContext("report", None, params.load(twin().folder))
+    root = context.root
     assert reported(context) == ["demo1"]
     for folder in (root.grid("demo1"), root.checkpoints("demo1")):
         shutil.copytree(folder, folder.with_name("older"))

@@ -42,9 +42,8 @@ class SeesConditions:
 
 
 @pytest.fixture
-def context(finished: Checkout, monkeypatch: pytest.MonkeyPatch) -> RunContext:
-    monkeypatch.chdir(finished.folder)
-    return RunContext("diagnose", "demo1", params.survey(), params.root())
+def context(finished: Checkout) -> RunContext:
+    return RunContext("diagnose", "demo1", params.load(finished.folder))
 
 
 FINDER = SeesConditions("psfsize_r", "psfdepth_r")
@@ -61,7 +60,7 @@ def test_evaluation_gives_every_cutout_its_own_conditions(context: RunContext) -
 
 def test_the_grid_gives_injections_the_conditions_of_their_hosts(context: RunContext) -> None:
     hosts = host_table(context)
-    planned = plan(params.typed(GridParams, "grid"), hosts, context.seed)
+    planned = plan(context.project.section(GridParams, "grid"), hosts, context.seed)
     load = stamp_loader(hosts, StampStore(context.root.cutouts))
     rows = batches(planned)[0].slice(0, 8)
     found = run_batch(planned, rows, load, Sized(FINDER, 101))  # type: ignore[arg-type]
@@ -70,7 +69,7 @@ def test_the_grid_gives_injections_the_conditions_of_their_hosts(context: RunCon
     np.testing.assert_allclose(found["score"].to_numpy(), expected, rtol=1e-6)
     assert found["host_score"].to_pylist() == found["score"].to_pylist()
     lost = hosts.set_column(hosts.column_names.index("psfsize_g"), "psfsize_g", pc.multiply(hosts["psfsize_g"], np.nan))
-    planned = plan(params.typed(GridParams, "grid"), lost, context.seed)
+    planned = plan(context.project.section(GridParams, "grid"), lost, context.seed)
     found = run_batch(planned, rows, load, Sized(SeesConditions("psfsize_r", "psfsize_g"), 101))  # type: ignore[arg-type]
     assert set(found["status"].to_pylist()) == {"failed"}
     assert (
@@ -82,8 +81,7 @@ def test_diagnostics_embed_with_conditions(context: RunContext) -> None:
     from analysis.config import DiagnoseParams
 
     manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
-    values = params.section("diagnose")
-    assert isinstance(values, DiagnoseParams)
+    values = context.project.section(DiagnoseParams, "diagnose")
     pairs, space = populations(context, manifest, StampStore(context.root.cutouts), FINDER, values)
     assert space == "embedding of the network"
     with_arc, found = pairs["injections_against_listed_lenses"]

@@ -80,7 +80,7 @@ def test_a_library_in_rust_that_gives_up_is_one_sentence(
     def give_up() -> None:
         raise panic('Failed to create a tokio runtime.: Os { code: 24, kind: Uncategorized, message: "Too many" }')
 
-    monkeypatch.setattr("pipeline.project.params.root", give_up)
+    monkeypatch.setattr("pipeline.project.params.find", lambda _: give_up())
     assert said(monkeypatch, capsys, "tables") == f"dhs: {edge._CURES[errno.EMFILE]}\n"
 
 
@@ -88,7 +88,7 @@ def test_a_bug_says_so_and_leaves_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pipeline.project.params.root", lambda: 1 / 0)
+    monkeypatch.setattr("pipeline.project.params.find", lambda _: 1 / 0)
     text = said(monkeypatch, capsys, "tables")
     assert text.startswith("dhs: this is a bug in dhs (ZeroDivisionError: division by zero); please report it")
     assert "Traceback" not in text

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from pipeline.cli import dhs
 from pipeline.commands.emr import cards_of
-from pipeline.project.params import _overlaid
+from pipeline.project import params
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -32,7 +32,7 @@ def test_limits_reach_the_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "dvc.yaml").write_text((REPOSITORY / "dvc.yaml").read_text())
     (tmp_path / "params").symlink_to(REPOSITORY / "params")
     (tmp_path / "emr.yaml").write_text((REPOSITORY / "docs/emr.md").read_text().split("```yaml\n")[1].split("```")[0])
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(_overlaid("test")))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.resolve(REPOSITORY, "test")))
     result = CliRunner().invoke(dhs, ["emr", "submit", "pool", "--cluster", "emr.yaml", "--limit-files", "2"])
     assert result.exit_code == 0, result.output
     work = seen[0][0]

@@ -11,6 +11,7 @@ from lake.store.stamps import StampStore
 from pipeline.project import params
 from pipeline.reporting.galleries import errors
 from pipeline.reporting.results import shown_first
+from tests.pipeline.checkout import PROJECT
 
 
 class _Blank:
@@ -33,7 +34,7 @@ def test_found_and_missed_are_divided_by_the_threshold() -> None:
 
 
 def test_galleries_and_candidates_follow_the_declared_model() -> None:
-    declared = params.resolve("demo")["report"]["headline_generation"]
+    declared = params.resolve(PROJECT, "demo")["report"]["headline_generation"]
     assert declared == "demo1", "the first of those audited"
     assert shown_first(["aaa", "demo1", "theirs"], declared) == "demo1"
     assert shown_first(["theirs"], declared) == "theirs"

@@ -52,20 +52,20 @@ def test_the_shipped_generations_are_those_of_the_table_and_their_audit_variants
 
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_a_generation_brings_what_it_starts_from(project: Path, name: str) -> None:
-    enlist(name)
+    enlist(params.load(project), name)
     resolved = trained()
     chain: list[str] = []
     one: str | None = name
     while one is not None:
         chain.append(one)
-        loaded = params.section("train", one)
+        loaded = params.section(params.load(project), "train", one)
         assert loaded == resolve_generation(one)
         one = resolve_generation(one).init
         start = f"data/checkpoints/{one}" if one else f"modeling/generations/{chain[-1]}.yaml"
         assert resolved[chain[-1]]["ancestor"] == start
     assert set(resolved) == {"demo1", "demo2", *chain}
     before = Path("params.yaml").read_bytes()
-    enlist(name)
+    enlist(params.load(project), name)
     assert Path("params.yaml").read_bytes() == before
 
 
@@ -73,18 +73,20 @@ def test_a_generation_brings_what_it_starts_from(project: Path, name: str) -> No
 def test_a_generation_on_simulated_stamps_says_what_to_run(project: Path, name: str) -> None:
     before = Path("params.yaml").read_bytes()
     with pytest.raises(ParameterError, match=rf"no stage here makes: .* `dhs train {name} manifest=audit_70_15_15`"):
-        enlist(name)
+        enlist(params.load(project), name)
     assert Path("params.yaml").read_bytes() == before
-    enlist(name, ["manifest=audit_70_15_15"])
-    assert params.section("train", name) == resolve_generation(name, {"manifest": "audit_70_15_15"})
+    enlist(params.load(project), name, ["manifest=audit_70_15_15"])
+    assert params.section(params.load(project), "train", name) == resolve_generation(
+        name, {"manifest": "audit_70_15_15"}
+    )
 
 
 def test_a_manifest_that_somebody_put_into_the_lake_is_taken(project: Path) -> None:
     card = Path("data/cards/manifest.paired_baseline.json")
     card.parent.mkdir(parents=True)
     card.write_text("{}")
-    enlist("R1")
-    assert params.section("train", "R1") == resolve_generation("R1")
+    enlist(params.load(project), "R1")
+    assert params.section(params.load(project), "train", "R1") == resolve_generation("R1")
 
 
 def test_dvc_knows_every_one_of_them(project: Path) -> None:
@@ -92,7 +94,7 @@ def test_dvc_knows_every_one_of_them(project: Path) -> None:
 
     changes = {name: {"manifest": "audit_70_15_15"} if name in SIMULATED else {} for name in generations()}
     train = {name: params.generation_entry(resolve_generation(name, change)) for name, change in changes.items()}
-    Path("params.yaml").write_text(json.dumps({**params.load_file(), "train": train}))
+    Path("params.yaml").write_text(json.dumps({**params.load(project).values, "train": train}))
     with Repo.init(no_scm=True) as repo:
         stages = {stage.name: stage for stage in repo.stage.collect("train")}
     assert set(stages) == {f"train@{name}" for name in generations()}
@@ -101,13 +103,13 @@ def test_dvc_knows_every_one_of_them(project: Path) -> None:
 
 
 def test_settings_hold_for_the_named_generation_alone(project: Path) -> None:
-    enlist("gen4-audit", ["loop.epochs=2", "preprocessing.annulus=[8, 15]", ""])
+    enlist(params.load(project), "gen4-audit", ["loop.epochs=2", "preprocessing.annulus=[8, 15]", ""])
     changes = {"loop.epochs": 2, "preprocessing.annulus": [8, 15]}
-    assert params.section("train", "gen4-audit") == resolve_generation("gen4-audit", changes)
-    assert params.section("train", "gen2-audit") == resolve_generation("gen2-audit")
-    enlist("gen4-audit", ["loop.epochs=3"])
+    assert params.section(params.load(project), "train", "gen4-audit") == resolve_generation("gen4-audit", changes)
+    assert params.section(params.load(project), "train", "gen2-audit") == resolve_generation("gen2-audit")
+    enlist(params.load(project), "gen4-audit", ["loop.epochs=3"])
     again = resolve_generation("gen4-audit", {**changes, "loop.epochs": 3})
-    assert params.section("train", "gen4-audit") == again, "what was set before stays"
+    assert params.section(params.load(project), "train", "gen4-audit") == again, "what was set before stays"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_what_cannot_be_trained_is_refused_and_nothing_written(
 ) -> None:
     before = Path("params.yaml").read_bytes()
     with pytest.raises(ParameterError, match=sentence):
-        enlist(name, [setting])
+        enlist(params.load(project), name, [setting])
     assert Path("params.yaml").read_bytes() == before
 
 
@@ -136,18 +138,18 @@ def test_mlflow_trains_a_generation_by_its_name() -> None:
 
 
 def test_the_real_survey_is_not_trained_on_its_own_test_split(project: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for name in params.overlays():
-        resolved = params.resolve(name)
+    for name in params.overlays(project):
+        resolved = params.resolve(project, name)
         params.warn_of_contamination(resolved, resolved["audited"])
         assert not caplog.records, name
-    assert params.resolve("dr10")["audited"] == ["gen5a-audit"]
+    assert params.resolve(project, "dr10")["audited"] == ["gen5a-audit"]
     with caplog.at_level(logging.WARNING):
         for name, guilty in (("gen5a", "gen5a"), ("gen4", "gen4 and gen2")):
-            enlist(name)
+            enlist(params.load(project), name)
             assert f"{name} selects on test galaxies of audit_70_15_15" in caplog.text
             assert f"of {guilty})" in caplog.text
             caplog.clear()
-        enlist("gen4-audit")
+        enlist(params.load(project), "gen4-audit")
     assert not caplog.records
 
 

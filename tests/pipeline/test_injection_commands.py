@@ -42,11 +42,7 @@ HOSTS, FLAGGED, PIXELS, NOISE = 12, 3, 101, 0.01
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with params.yaml, synthetic hosts, a bank of two galaxies, and finders that need no training."""
     folder = tmp_path_factory.mktemp("project")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(PROJECT)
-        values = params.resolve("test")
-        patch.chdir(folder)
-        params.write(values, "test")
+    params.write(folder, params.resolve(PROJECT, "test"), "test")
     rng = np.random.default_rng(3)
     y, x = np.mgrid[-50:51, -50:51]
     light = np.exp(-np.hypot(x, y) / 3.0)

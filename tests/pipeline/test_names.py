@@ -45,10 +45,10 @@ def test_a_name_that_a_path_or_a_command_cannot_hold_is_refused_wherever_it_ente
         DataRoot.of("data").grid(name)  # type: ignore[arg-type]
     write(project / "params.yaml", audited=["demo1", name])
     with pytest.raises(ParameterError, match="'audited' must be up to 64 letters"):
-        params.load_file()
+        params.load(project)
     write(project / "params" / "demo.yaml", audited=[name])
     with pytest.raises(ParameterError, match="'audited' must be up to 64 letters"):
-        params.resolve("demo")
+        params.resolve(project, "demo")
 
 
 @pytest.mark.parametrize("name", ["../x", "a b", "x;touch hacked", "a\n", ""])
@@ -57,7 +57,7 @@ def test_names_of_manifests_are_checked_too(project: Path, name: str) -> None:
     before = demo.read_text()
     write(demo, survey={**yaml.safe_load(before)["survey"], "audit_manifest": name})
     with pytest.raises(ParameterError, match=r"'survey.audit_manifest' must be .*match pattern"):
-        params.resolve("demo")
+        params.resolve(project, "demo")
     demo.write_text(before)
     manifests = [
         {
@@ -67,7 +67,7 @@ def test_names_of_manifests_are_checked_too(project: Path, name: str) -> None:
     ]
     write(demo, manifest={"manifests": manifests})
     with pytest.raises(ParameterError, match=r"'manifest.manifests.0.manifest_id' must be .*match pattern"):
-        params.resolve("demo")
+        params.resolve(project, "demo")
 
 
 @pytest.mark.parametrize("name", ["demo1", "gen5a", "sim-gen3", "resnet18_baseline_v1", "7", "a" * 64])

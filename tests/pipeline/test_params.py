@@ -5,14 +5,14 @@ import yaml
 
 from lake.errors import ParameterError
 from pipeline.project import params
+from tests.pipeline.checkout import PROJECT
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for path in params.SOURCES.glob("*.yaml"):
+def project(tmp_path: Path) -> Path:
+    for path in (PROJECT / "params").glob("*.yaml"):
         (tmp_path / "params").mkdir(exist_ok=True)
         (tmp_path / "params" / path.name).write_text(path.read_text())
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -22,43 +22,46 @@ def change(path: Path, section: str, **values: object) -> None:
     path.write_text(yaml.safe_dump(content))
 
 
-@pytest.mark.parametrize("name", params.overlays())
+@pytest.mark.parametrize("name", params.overlays(PROJECT))
 def test_every_parameter_set_resolves_and_loads(project: Path, name: str) -> None:
-    resolved = params.resolve(name)
-    params.write(resolved, name)
-    assert params.load_file() == resolved
+    resolved = params.resolve(project, name)
+    params.write(project, resolved, name)
+    written = params.load(project)
+    assert written.values == resolved
     for section in resolved:
         if section not in ("survey", "train", "audited"):
-            params.section(section)
+            params.section(written, section)
     for generation in resolved["train"]:
-        assert params.section("train", generation).generation == generation  # type: ignore[attr-defined]
+        assert params.section(written, "train", generation).generation == generation  # type: ignore[attr-defined]
 
 
 def test_the_committed_parameters_are_the_demo() -> None:
-    assert params.load_file() == params.resolve("demo"), "run `dhs params use demo`"
+    assert params.load(PROJECT).values == params.resolve(PROJECT, "demo"), "run `dhs params use demo`"
 
 
 def test_an_unknown_key_is_named(project: Path) -> None:
     change(project / "params" / "demo.yaml", "pool", min_nobz=3)
     with pytest.raises(ParameterError, match=r"'pool.min_nobz' must be one of the known parameters \(.*min_nobs"):
-        params.resolve("demo")
+        params.resolve(project, "demo")
 
 
 def test_an_unknown_section_is_named(project: Path) -> None:
     change(project / "params" / "demo.yaml", "pol", min_nobs=3)
     with pytest.raises(ParameterError, match="'pol' must be a known section"):
-        params.resolve("demo")
+        params.resolve(project, "demo")
 
 
 def test_an_unknown_set_names_the_known_ones(project: Path) -> None:
     with pytest.raises(ParameterError, match=r"'params' must be one of demo, .*test, got 'nope'"):
-        params.resolve("nope")
+        params.resolve(project, "nope")
 
 
-def test_missing_file_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ParameterError, match="run `dhs params use demo`"):
-        params.survey()
+def test_a_folder_without_parameters_says_what_to_run(tmp_path: Path) -> None:
+    words = rf"no params.yaml in {tmp_path} or above it: run `dhs params use demo` in the project's folder, or name it"
+    with pytest.raises(ParameterError, match=words):
+        params.find(tmp_path)
+    with pytest.raises(ParameterError, match="run `dhs params use demo` in the project's folder"):
+        params.load(tmp_path)
 
 
 def test_a_generation_whose_ancestor_is_not_trained_is_refused(project: Path) -> None:
@@ -66,4 +69,4 @@ def test_a_generation_whose_ancestor_is_not_trained_is_refused(project: Path) ->
     content["train"] = {"demo2": {}}
     (project / "params" / "demo.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(ParameterError, match=r"'train.demo2.init' must be a generation that is trained too"):
-        params.resolve("demo")
+        params.resolve(project, "demo")

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from lake.errors import DarkHaloError, DataError
+from pipeline.project import params
 from pipeline.verbs.reproduce import forget_dead_locks, reproduce
 from tests.pipeline.checkout import PROJECT
 
@@ -52,26 +53,24 @@ def test_locks_of_the_living_are_kept(tmp_path: Path, zombie: int) -> None:
 def test_a_tarball_without_git_runs_without_an_activated_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
     stage = {"which": {"cmd": "command -v dhs > found", "outs": [{"found": {"cache": False}}]}}
     (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": stage}))
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text((PROJECT / ".dvc" / "config").read_text())
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    reproduce()
+    reproduce(params.load(tmp_path))
     assert Path((tmp_path / "found").read_text().strip()).parent == Path(sys.executable).parent
 
 
 def test_a_finder_that_fails_does_not_hold_up_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
     stages = {f"grid{i}": {"cmd": f"touch made{i}{'; false' if i < 2 else ''}", "outs": [f"made{i}"]} for i in range(4)}
     (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": stages}))
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text((PROJECT / ".dvc" / "config").read_text())
     with pytest.raises(DarkHaloError, match="the pipeline stopped; fix the error above and run it again"):
-        reproduce()
+        reproduce(params.load(tmp_path))
     assert {path.name for path in tmp_path.glob("made*")} == {"made0", "made1", "made2", "made3"}
 
 
@@ -83,7 +82,6 @@ def test_a_data_folder_that_dvc_would_refuse_is_refused_before_any_work(
         folder.mkdir(parents=True)
     (checkout / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
     (checkout / "data").symlink_to(disk)
-    monkeypatch.chdir(checkout)
     with pytest.raises(DataError, match=r"data is a link out of the repository, which DVC refuses: make it a folder"):
-        reproduce()
+        reproduce(params.load(checkout))
     assert not list(disk.iterdir())

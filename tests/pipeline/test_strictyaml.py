@@ -113,19 +113,18 @@ def fuzz(folder: Path, rounds: int) -> list[str]:
             lines = rng.choice(mutations())(lines, rng)
         (folder / "params.yaml").write_text("\n".join(lines), encoding="utf-8")
         try:
-            values = params.load_file()
+            project = params.load(folder)
             for name in params.SECTIONS:
-                params.section(name)
-            for name in values["train"]:
-                params.section("train", name)
-            enlist("demo2")
+                params.section(project, name)
+            for name in project.trained:
+                params.section(project, "train", name)
+            enlist(project, "demo2")
         except ParameterError as error:
             said.append(str(error))
     return said
 
 
-def test_mutated_parameters_are_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_mutated_parameters_are_refused_in_a_sentence(tmp_path: Path) -> None:
     said = fuzz(tmp_path, 25)
     assert len(said) > 8
     assert not [text for text in said if "\n" in text]
@@ -133,8 +132,7 @@ def test_mutated_parameters_are_refused_in_a_sentence(tmp_path: Path, monkeypatc
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_many_mutated_parameters_are_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_many_mutated_parameters_are_refused_in_a_sentence(tmp_path: Path) -> None:
     said = fuzz(tmp_path, 2000)
     assert len(said) > 800
     assert not [text for text in said if "\n" in text]

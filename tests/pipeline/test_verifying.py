@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from lake.root import DataRoot
-from pipeline.project import seal
+from pipeline.project import params, seal
+from pipeline.project.project import Project
 from pipeline.stage import run_stage
 from pipeline.verbs import verifying
-from tests.pipeline.checkout import Checkout
+from tests.pipeline.checkout import PROJECT, Checkout
 
 
 def flip(path: Path) -> None:
@@ -31,25 +31,26 @@ def test_what_is_broken_is_found_and_the_named_commands_mend_it(
 ) -> None:
     copy = twin()
     monkeypatch.chdir(copy.folder)
-    root = DataRoot.of("data")
-    assert verifying.check(root, deep=True) == []
+    project = params.load(Path())
+    root = project.data
+    assert verifying.check(project, deep=True) == []
     shard, batch = root.cutouts / "bucket-0001.npy", sorted(root.grid("demo1").glob("batch-*.parquet"))[0]
     seen, page = root.checkpoints("demo1") / "seen.parquet", root.report / "index.html"
     for path in (shard, batch, seen, page):
         flip(path)
     next(Path(root.table("training_epochs")).glob("origin=historical/*.parquet")).unlink()
-    findings = verifying.check(root, deep=True)
+    findings = verifying.check(project, deep=True)
     told = "\n".join(finding.sentence for finding in findings)
     for part in (shard, batch, seen, page):
         assert str(part) in told
     assert "has lost rows" in told
     outs = "data/checkpoints/demo1 data/cutouts data/grid/demo1"
-    assert verifying.repair(root, findings) == [f"dvc checkout {outs}", "dvc repro"]
+    assert verifying.repair(project, findings) == [f"dvc checkout {outs}", "dvc repro"]
     copy.run("dvc", "checkout", *outs.split())
     changed = json.loads(copy.run("dvc", "status", "--json", check=False).stdout)
     assert changed.keys() == {"history", "report"}, "what `dvc repro` makes again"
-    run_stage("history", None)
-    left = [finding.sentence for finding in verifying.check(root, deep=True)]
+    run_stage(project, "history", None)
+    left = [finding.sentence for finding in verifying.check(project, deep=True)]
     assert left == [f"{page} is missing, though dvc.lock records it; run `dvc repro`"]
     assert copy.cards() == finished.cards()
     assert copy.digest("cutouts/*.npy") == finished.digest("cutouts/*.npy")
@@ -58,7 +59,8 @@ def test_what_is_broken_is_found_and_the_named_commands_mend_it(
 
 def test_outputs_that_are_missing_or_not_as_recorded_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    root = DataRoot.of("data")
+    project = Project(Path(), params.load(PROJECT).values)
+    root = project.data
     names = ["data/metrics/a.json", "data/metrics/b.json", "data/checkpoints/a", "data/cards/gates.a.json", "README.md"]
     outs = [{"path": name, "md5": hashlib.md5(b"{}").hexdigest()} for name in [*names, "data/report"]]
     Path("dvc.lock").write_text(json.dumps({"stages": {"x": {"outs": outs}, "y": {"cmd": "z"}}}))
@@ -68,16 +70,16 @@ def test_outputs_that_are_missing_or_not_as_recorded_are_found(tmp_path: Path, m
     root.report.mkdir()
     (root.report / "index.html").write_text(seal.sealed("page"))
     Path(names[3]).unlink()
-    assert [f.sentence for f in verifying._outputs(root)] == [
+    assert [f.sentence for f in verifying._outputs(project)] == [
         f"{names[3]} is missing, though dvc.lock records it; run `dvc repro`"
     ]
     Path(names[1]).write_text("[]")
     for lost in (names[0], names[2], "data/report/index.html", "README.md"):
         Path(lost).unlink()
-    findings = list(verifying._outputs(root))
+    findings = list(verifying._outputs(project))
     assert [f.gone and f.gone.as_posix() for f in findings] == [names[0], None, names[2], names[3], "data/report"]
     assert findings[1].sentence == f"{names[1]} differs from what dvc.lock records; run `dvc repro`"
-    assert verifying.repair(root, findings) == ["dvc checkout data/checkpoints/a", "dvc repro"]
+    assert verifying.repair(project, findings) == ["dvc checkout data/checkpoints/a", "dvc repro"]
     assert Path("data/.damaged/metrics/b.json.1").read_text() == "[]"
 
 
@@ -86,7 +88,7 @@ def test_a_damaged_lock_file_is_one_sentence(text: bytes, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     Path("dvc.lock").write_bytes(text)
-    findings = verifying.check(DataRoot.of("data"), deep=True)
+    findings = verifying.check(Project(Path(), params.load(PROJECT).values), deep=True)
     assert [f.sentence for f in findings] == [
         "dvc.lock is damaged: restore it (`git checkout -- dvc.lock`), or delete it and run `dvc repro`"
     ]

@@ -1,0 +1,78 @@
+"""Opening the project that a command is about: the only place that reads or changes the working directory."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pipeline.project.project import Project
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None:
+        context.find_root().meta[__name__] = value
+    return value
+
+
+PROJECT = click.Option(
+    ["--project"],
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    callback=_remember,
+    is_eager=True,
+    expose_value=False,
+    help="The project's folder or one below it; by default, that of the working directory.",
+)
+"""An option of ``dhs`` and of every command."""
+
+
+def enter() -> Path:
+    """Make the project's folder the working directory, and return it as a path relative to that.
+
+    DVC, its stages, Spark's server, a user's finder and relative paths in params.yaml are all found from there. Paths
+    that the user typed are absolute by then (:class:`Typed`).
+    """
+    from pipeline.project import params
+
+    folder = params.find(_named() or Path.cwd())
+    os.chdir(folder)
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    return Path()
+
+
+def project() -> Project:
+    """The project of this command, its parameters read; entered."""
+    from pipeline.project import params
+
+    return params.load(enter())
+
+
+class Typed(click.Path):
+    """A path relative to where the user is: as it was typed if they are in the project's folder, else absolute."""
+
+    def __init__(self, **limits: Any) -> None:
+        super().__init__(path_type=Path, **limits)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from pipeline.project import params
+
+        path: Any = super().convert(value, param, ctx)
+        return path if _named() is None and params.is_project(Path.cwd()) else Path.cwd() / path
+
+
+class NameOrTyped(Typed):
+    """A name, or a path that exists."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return str(super().convert(value, param, ctx)) if Path(value).exists() else value
+
+
+def _named() -> Path | None:
+    named: Path | None = click.get_current_context().find_root().meta.get(__name__)
+    return named
