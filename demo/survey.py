@@ -28,6 +28,7 @@ from demo.sky import place_bricks
 from demo.truth import brick_truth
 from lake.config import SplitParams, SurveyParams
 from lake.errors import DataError
+from lake.files import atomic
 from lake.processes import end_with_parent
 from lake.progress import track
 
@@ -88,8 +89,7 @@ def _claim(folder: Path, identity: str) -> None:
     note = folder / "made-from.txt"
     if note.exists() and note.read_text() != identity:
         raise DataError(f"{folder} contains a demo survey with other parameters: remove it or choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    _publish(note, identity.encode())
+    atomic.write_text(note, identity)
 
 
 def _each_brick(job: Callable[[Plan], str], plans: list[Plan], workers: int) -> Iterator[str]:
@@ -103,22 +103,14 @@ def _each_brick(job: Callable[[Plan], str], plans: list[Plan], workers: int) -> 
             yield done.result()
 
 
-def _publish(path: Path, content: bytes) -> None:
-    partial_file = path.with_name(f".{path.name}.part")
-    partial_file.write_bytes(content)
-    partial_file.rename(path)
-
-
 def _write_fits(path: Path, table: fits.BinTableHDU) -> None:
-    partial_file = path.with_name(f".{path.name}.part")
-    fits.HDUList([fits.PrimaryHDU(), table]).writeto(partial_file, overwrite=True)
-    partial_file.rename(path)
+    with atomic.replacing(path) as draft:
+        fits.HDUList([fits.PrimaryHDU(), table]).writeto(draft)
 
 
 def _write_parquet(path: Path, table: pa.Table) -> None:
-    partial_file = path.with_name(f".{path.name}.part")
-    pq.write_table(table, partial_file)
-    partial_file.rename(path)
+    with atomic.replacing(path) as draft:
+        pq.write_table(table, draft)
 
 
 def _assemble(params: DemoParams, seed: int, plans: list[Plan], folder: Path, truth_folder: Path) -> None:
@@ -135,7 +127,7 @@ def _assemble(params: DemoParams, seed: int, plans: list[Plan], folder: Path, tr
     rng = np.random.default_rng([seed, 4])
     far = outside(rng, params.lenses.outside_footprint, params.sky.ra_range_deg, params.sky.dec_range_deg[1])
     rows = [*(row for each in lists for row in each["candidates"]), *far]
-    _publish(folder / "candidates.csv", to_csv(rows).encode())
+    atomic.write_text(folder / "candidates.csv", to_csv(rows))
     _write_fits(folder / "survey-bricks.fits", brick_table([plan.brick for plan in plans]))
     shutil.rmtree(folder / PARTS)
 

@@ -19,7 +19,7 @@ from etl.cutouts import coadds, projection, qa
 from etl.cutouts.coadds import Windows, brick_stamps, coadd_path
 from etl.spark.partial import code_hash, state
 from lake.errors import DataError
-from lake.files import fitslayout
+from lake.files import atomic, fitslayout
 from lake.sky import psfsize
 from lake.sky.survey import BANDS
 from lake.store.stamps import stamp_hash
@@ -80,11 +80,11 @@ class BrickCutter:
             stamps = np.empty((0, 3, size, size), dtype=np.float32)
             rows = [{"status": "rejected", "reason": str(error)} for _ in ids]
         complete = [{"galaxy_id": i, "brickname": brick, **row} for i, row in zip(ids, rows, strict=True)]
-        _write_stamps(place.with_suffix(".npy"), stamps)
-        draft = place.with_suffix(".draft")
+        with atomic.replacing(place.with_suffix(".npy")) as draft, draft.open("wb") as file:
+            np.save(file, stamps.astype("<f4", copy=False))
         schema = INDEX_SCHEMA.with_metadata({_MADE_FROM: made_from})
-        pq.write_table(pa.Table.from_pylist(complete, schema=schema), draft)
-        draft.replace(place)
+        with atomic.replacing(place) as draft:
+            pq.write_table(pa.Table.from_pylist(complete, schema=schema), draft)
 
     def _made_from(self, brick: str, ids: Sequence[str], ra: Floats, dec: Floats, lacking: Flags) -> bytes:
         """Hash of what the brick's files are made from: sources, coadds, settings and code."""
@@ -95,13 +95,6 @@ class BrickCutter:
         sources = [list(ids), ra.tolist(), dec.tolist(), lacking.tolist()]
         facts = [code, self.params.digest(), sources, [state(path) for path in paths]]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest().encode()
-
-
-def _write_stamps(path: Path, stamps: NDArray[np.float32]) -> None:
-    draft = path.with_suffix(".npy.draft")
-    with draft.open("wb") as file:
-        np.save(file, stamps.astype("<f4", copy=False))
-    draft.replace(path)
 
 
 def cut_brick(

@@ -73,7 +73,7 @@ def extract(spark: SparkSession, wanted: DataFrame, survey: Path, params: Cutout
     tasks = [(name, *(facts[g].tolist() for facts in (ids, ra, dec, lacking))) for name, g in groups.items()]
     cutter = BrickCutter(str(survey.resolve()), str(folder), params)
     frame = spark.createDataFrame(tasks, _BRICK_DDL).repartition(max(1, min(len(tasks), 4 + len(tasks) // 32)))
-    with watch(lambda: len(list(folder.glob("*.parquet"))), "cut out bricks", len(names)):
+    with watch(lambda: len(list(folder.glob("[!.]*.parquet"))), "cut out bricks", len(names)):
         done = sum(row["rows"] for row in frame.mapInArrow(cutter, "brick string, rows bigint").collect())
     lost = [{"galaxy_id": i, "status": "rejected", "reason": NO_BRICK} for i in ids[chosen == ""]]
     parts = [pq.read_table(folder / f"{name}.parquet", schema=INDEX_SCHEMA) for name in names]

@@ -21,8 +21,8 @@ from etl.emr import code
 from etl.emr.checks import preflight
 from etl.emr.config import EmrParams
 from lake.errors import DarkHaloError
+from lake.files import atomic
 from lake.root import DataRoot
-from lake.store.cards import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +179,6 @@ def _fetch_cards(s3: Any, folder: str, root: DataRoot) -> list[str]:
                 log.warning("left in %s%s: its name is not that of a card", prefix, name)
                 continue
             text = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read().decode()
-            write_atomically(root.cards / name, text)
+            atomic.write_text(root.cards / name, text)
             names.append(name)
     return sorted(names)

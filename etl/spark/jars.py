@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from lake.errors import DataError
+from lake.files import atomic
 
 JARS: dict[str, str] = {
     "delta-spark_2.13-4.0.1.jar": "a1e76860b19fe1e6b205a4ea7a9099a2f9575d39bb71d49b3e679b299d0efb91",
@@ -66,9 +67,8 @@ def _fetch(folder: Path) -> None:
                 f"Delta's jar {name} is not in {folder} and Spark could not fetch it ({why.strip()}); "
                 "put it there, or set DHS_JARS to a folder that contains it"
             )
-        draft = folder / f".{name}.{os.getpid()}"
-        shutil.copyfile(found, draft)
-        draft.replace(folder / name)
+        with atomic.replacing(folder / name) as draft:
+            shutil.copyfile(found, draft)
     shutil.rmtree(fetched, ignore_errors=True)
 
 

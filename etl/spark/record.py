@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lake import processes
+from lake.files import atomic
 
 RECORD = "server.json"
 LOG = "server.log"
@@ -40,11 +41,9 @@ class Record:
 
 def write(folder: Path, record: Record) -> None:
     """Publish the record, readable by its owner alone since it holds the secret."""
-    draft = folder / f".{RECORD}.{os.getpid()}"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(asdict(record), file)
-    draft.replace(folder / RECORD)
+    with atomic.replacing(folder / RECORD) as draft:
+        draft.touch(0o600)
+        draft.write_text(json.dumps(asdict(record)))
 
 
 def recorded(folder: Path) -> Record | None:

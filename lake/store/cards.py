@@ -9,7 +9,6 @@ local file, and `dhs verify` is what sees the loss).
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from lake.errors import LakeError, invalid
+from lake.files import atomic
 from lake.root import DataRoot
 
 _NO_REPOSITORY = 128
@@ -59,20 +59,12 @@ def stem(table: str, slice_name: str | None) -> str:
     return table if slice_name is None else f"{table}.{slice_name}"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
-    draft.replace(path)
-
-
 def publish(root: DataRoot, card: Card, pin: Pin) -> None:
     """Write pin, witness and, last, the card."""
     name = stem(card.table, card.slice)
-    write_atomically(root.cards / f"{name}.pin.json", _render(asdict(pin)))
-    write_atomically(root.witness(card.table, card.slice), _render({"fingerprint": card.fingerprint}))
-    write_atomically(root.cards / f"{name}.json", _render(asdict(card)))
+    atomic.write_text(root.cards / f"{name}.pin.json", _render(asdict(pin)))
+    atomic.write_text(root.witness(card.table, card.slice), _render({"fingerprint": card.fingerprint}))
+    atomic.write_text(root.cards / f"{name}.json", _render(asdict(card)))
 
 
 def read_slice(root: DataRoot, table: str, slice_name: str | None = None) -> Slice:

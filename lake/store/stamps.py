@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lake.errors import DataError, ShardError
+from lake.files import atomic
 from lake.root import DataRoot
 from lake.sky.hashing import key_hash
 from lake.sky.survey import BANDS
@@ -40,14 +41,12 @@ def shard_name(bucket: int) -> str:
 
 def write_shard(path: Path, stamps: Iterable[NDArray[np.float32]], rows: int, pixels: int) -> None:
     """Write a shard of ``rows`` stamps (band, pixels, pixels) one by one, by rename at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    shard = np.lib.format.open_memmap(draft, mode="w+", dtype="<f4", shape=(rows, len(BANDS), pixels, pixels))
-    for row, stamp in enumerate(stamps):
-        shard[row] = stamp
-    shard.flush()
-    del shard
-    draft.replace(path)
+    with atomic.replacing(path) as draft:
+        shard = np.lib.format.open_memmap(draft, mode="w+", dtype="<f4", shape=(rows, len(BANDS), pixels, pixels))
+        for row, stamp in enumerate(stamps):
+            shard[row] = stamp
+        shard.flush()
+        del shard
 
 
 def stamp_hash(stamp: NDArray[np.float32]) -> str:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lake.errors import DarkHaloError, DataError, one_line
+from lake.files import atomic
 from lake.files.publishing import replace_folder
-from lake.store.cards import write_atomically
 from modeling.config import TrainParams
 from modeling.networks.preprocess import resolved
 from modeling.scoring.card import CARD, FINDER, CheckpointCard, altered, config_sha256, read_card
@@ -165,10 +165,10 @@ def publish(
     for kept in sorted(result.work.glob("epoch-*.safetensors")):
         shutil.copyfile(kept, draft / kept.name)
     rows = [{k: v for k, v in asdict(row).items() if k != "epoch_seconds"} for row in result.rows]
-    write_atomically(draft / EPOCHS, json.dumps(rows, indent=1) + "\n")
+    atomic.write_text(draft / EPOCHS, json.dumps(rows, indent=1) + "\n")
     pq.write_table(_seen(result.params.generation, training, validation, ancestor), draft / SEEN)
     card = _card(result, draft, manifest, training.stamp_pixels, ancestor)
-    write_atomically(draft / CARD, card.model_dump_json(indent=1) + "\n")
+    atomic.write_text(draft / CARD, card.model_dump_json(indent=1) + "\n")
     replace_folder(folder, draft)
     return Checkpoint(folder, card)
 

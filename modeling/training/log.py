@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from lake.files import atomic
+
 
 @dataclass(frozen=True)
 class EpochRow:
@@ -66,8 +68,6 @@ def _complete_rows(path: Path) -> list[EpochRow]:
     text = path.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
-        draft = path.with_suffix(".draft")
-        draft.write_text(whole, encoding="utf-8")
-        draft.replace(path)
+        atomic.write_text(path, whole)
     names = {field.name for field in fields(EpochRow)}
     return [EpochRow(**{k: v for k, v in json.loads(line).items() if k in names}) for line in whole.splitlines()]

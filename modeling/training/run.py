@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lake.errors import DataError, invalid, one_line
-from lake.store.cards import write_atomically
+from lake.files import atomic
 from modeling.config import TrainParams
 from modeling.networks.factory import LensFinder, build
 from modeling.networks.hardware import DTYPES, choose_dtype, device_of
@@ -136,5 +136,5 @@ def _settled_dtype(params: TrainParams, network: LensFinder, training: TrainingA
             raise DataError(f"{work} holds the partial work of another run ({kept}, here {identity}); delete it")
         return str(dtype)
     dtype = choose_dtype(params.execution, network, training.x.shape[-1], len(params.network.metadata_columns))
-    write_atomically(path, json.dumps({**identity, "dtype": dtype}))
+    atomic.write_text(path, json.dumps({**identity, "dtype": dtype}))
     return dtype

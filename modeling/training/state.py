@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lake.errors import DataError, one_line
+from lake.files import atomic
 from modeling.networks.factory import LensFinder
 from modeling.networks.inference import Arithmetic
 from modeling.sections import OptimiserParams
@@ -60,9 +61,8 @@ class TrainingState:
     def save(self, path: Path) -> None:
         """Write the state by rename."""
         counters = {"step": self.step, "best_metric": self.best_metric, "best_epoch": self.best_epoch}
-        draft = path.with_suffix(".draft")
-        save_file(self._tensors(), draft, metadata={HEADER: json.dumps(counters)})
-        draft.replace(path)
+        with atomic.replacing(path) as draft:
+            save_file(self._tensors(), draft, metadata={HEADER: json.dumps(counters)})
 
     def load(self, path: Path) -> None:
         """Continue from a saved state."""

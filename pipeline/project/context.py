@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from lake import tables
 from lake.config import SurveyParams
 from lake.errors import DarkHaloError, LostError
+from lake.files import atomic
 from lake.provenance import git_commit, pipeline_version
 from lake.root import DataRoot
 from lake.store import cards, delta
@@ -111,7 +112,7 @@ class RunContext:
     def write_lineage(self, folder: Path) -> None:
         """Record next to a folder's blobs what they were made from."""
         text = json.dumps({"code": self.code, "inputs": self.inputs}, indent=1, sort_keys=True)
-        cards.write_atomically(folder / "lineage.json", text + "\n")
+        atomic.write_text(folder / "lineage.json", text + "\n")
 
     def work(self, *facts: object) -> Path:
         """Folder of partial work on these inputs: resumed by a later run, removed when the stage ends well."""

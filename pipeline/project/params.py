@@ -16,9 +16,9 @@ import yaml
 
 from lake.config import Section, SurveyParams, overlaid
 from lake.errors import ParameterError, invalid, not_one_of
+from lake.files import atomic
 from lake.names import checked_name
 from lake.root import DataRoot
-from lake.store.cards import write_atomically
 from pipeline.project.project import Project, SectionT
 from pipeline.project.strictyaml import read_mapping
 
@@ -108,7 +108,7 @@ def resolve(folder: Path, overlay: str) -> dict[str, Any]:
 def write(folder: Path, values: Mapping[str, Any], overlay: str) -> None:
     """Write the resolved parameters to ``params.yaml``."""
     head = f"# Resolved from params/base.yaml and params/{overlay}.yaml by `dhs params use {overlay}`; edit those.\n"
-    write_atomically(folder / FILE, head + yaml.safe_dump(dict(values), sort_keys=False, width=110))
+    atomic.write_text(folder / FILE, head + yaml.safe_dump(dict(values), sort_keys=False, width=110))
 
 
 def use(folder: Path, overlay: str) -> list[str]:
@@ -149,7 +149,7 @@ def save(folder: Path, values: Mapping[str, Any]) -> None:
     """Write changed values to ``params.yaml``, under the line that says where it came from."""
     first = (folder / FILE).read_text(encoding="utf-8").partition("\n")[0]
     head = f"{first}\n" if first.startswith("#") else ""
-    write_atomically(folder / FILE, head + yaml.safe_dump(dict(values), sort_keys=False, width=110))
+    atomic.write_text(folder / FILE, head + yaml.safe_dump(dict(values), sort_keys=False, width=110))
 
 
 def generation_entry(parameters: TrainParams) -> dict[str, Any]:

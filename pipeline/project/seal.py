@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from lake.store.cards import write_atomically
+from lake.files import atomic
 from pipeline.project.gridfacts import GRID
 
 _SEAL = re.compile(r"<!-- sha256 of what is above: ([0-9a-f]{64}) -->\n\Z")
@@ -18,7 +18,7 @@ def write_grid_facts(folder: Path, facts: Mapping[str, object]) -> None:
     """Write ``grid.json`` with the checksums of its batches and its own."""
     batches = {path.name: _digest(path.read_bytes()) for path in sorted(folder.glob("batch-*.parquet"))}
     sealed = {**facts, "batches": batches}
-    write_atomically(folder / GRID, _text({**sealed, "sha256": _digest(_text(sealed).encode())}))
+    atomic.write_text(folder / GRID, _text({**sealed, "sha256": _digest(_text(sealed).encode())}))
 
 
 def grid_problems(folder: Path) -> dict[Path, str]:

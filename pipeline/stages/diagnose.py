@@ -21,9 +21,9 @@ from analysis.records import Outcome, merge
 from analysis.results.features import features_of
 from analysis.results.trivial import Rivalry, baseline, shortcuts
 from analysis.statistics.thresholds import Threshold, from_rows
+from lake.files import atomic
 from lake.progress import track
 from lake.sky.hashing import key_hash
-from lake.store.cards import write_atomically
 from lake.store.stamps import StampStore
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.injected import populations
@@ -63,7 +63,7 @@ def _write_baseline(context: RunContext, outcome: Outcome, labels: pd.Series) ->
         {"label": int(label), "score": float(score)}
         for label, score in zip(labels, outcome.arrays["trivial_scores"], strict=True)
     ]
-    write_atomically(context.root.metrics / f"{context.generation}.trivial.json", json.dumps(rows) + "\n")
+    atomic.write_text(context.root.metrics / f"{context.generation}.trivial.json", json.dumps(rows) + "\n")
 
 
 def _fractions(context: RunContext) -> tuple[float, float, float]:

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from analysis.config import EvaluateParams
 from analysis.results.evaluation import evaluate, with_bins
 from analysis.statistics.thresholds import fix_thresholds, threshold_rows
+from lake.files import atomic
 from lake.sky.split import TEST, THRESHOLD
-from lake.store.cards import write_atomically
 from lake.store.stamps import StampStore
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.scoring import score_rows, score_table, seen_by
@@ -40,7 +40,9 @@ def run(context: RunContext, params: EvaluateParams) -> None:
     outcome = evaluate(_test_objects(scores, manifest, params), points, params, np.random.default_rng(context.seed))
     write_outcome(context, outcome, f"evaluate-{generation}")
     values = {m.name: {"value": m.value, "low": m.low, "high": m.high, "n": m.n} for m in outcome.measures}
-    write_atomically(context.root.metrics / f"{generation}.json", json.dumps(_finite(values), indent=1, sort_keys=True))
+    atomic.write_text(
+        context.root.metrics / f"{generation}.json", json.dumps(_finite(values), indent=1, sort_keys=True)
+    )
 
 
 def _negatives(scores: pa.Table, use: str) -> np.ndarray:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from injection.config import GridParams
 from injection.experiment.grid import Plan, cell_name, plan
 from injection.experiment.stream import Scorer, Sized, batches, run_batch
+from lake.files import atomic
 from lake.progress import track
 from lake.store.stamps import StampStore
 from lake.store.views import MAIN
@@ -48,9 +49,8 @@ def fill(planned: Plan, load: LoadHosts, scorer: Scorer, folder: Path) -> None:
         log.info("grid %s: resuming after %d of %d batches", planned.grid_id, done, len(todo))
     rest = track(islice(enumerate(todo), done, None), "inject and score", total=len(todo) - done)
     for number, rows in rest:
-        draft = folder / f".{_name(number)}"
-        pq.write_table(run_batch(planned, rows, load, scorer), draft, compression="zstd")
-        draft.replace(folder / _name(number))
+        with atomic.replacing(folder / _name(number)) as draft:
+            pq.write_table(run_batch(planned, rows, load, scorer), draft, compression="zstd")
 
 
 def write_facts(folder: Path, planned: Plan, grid_name: str, checkpoint_id: str, generation: str) -> None:

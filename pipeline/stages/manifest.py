@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from etl.config import ManifestParams
 from etl.cutouts import manifest
-from lake.store.cards import write_atomically
+from lake.files import atomic
 from pipeline.project.sparkrun import SparkRun
 
 log = logging.getLogger(__name__)
@@ -30,4 +30,4 @@ def run(context: SparkRun, params: ManifestParams) -> None:
         rows.unpersist()
         report[name] = [asdict(check) for check in checks]
     text = json.dumps(report, indent=1, sort_keys=True)
-    write_atomically(context.root.cards / "checks" / "manifest.json", text + "\n")
+    atomic.write_text(context.root.cards / "checks" / "manifest.json", text + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.config import ReportParams
 from analysis.reporting.report import render_report
-from lake.store.cards import write_atomically
+from lake.files import atomic
 from pipeline.project.context import RunContext
 from pipeline.project.seal import sealed
 from pipeline.reporting.mirror import mirror
@@ -13,5 +13,5 @@ from pipeline.reporting.report_inputs import gather
 
 def run(context: RunContext, params: ReportParams) -> None:
     inputs = gather(context, params)
-    write_atomically(context.root.report / "index.html", sealed(render_report(inputs)))
+    atomic.write_text(context.root.report / "index.html", sealed(render_report(inputs)))
     mirror(context.root, inputs)

@@ -13,11 +13,11 @@ import pyarrow as pa
 from scipy.special import expit
 
 from lake.errors import DarkHaloError, DataError, invalid
+from lake.files import atomic
 from lake.names import checked_name
 from lake.root import DataRoot
 from lake.sky.hashing import key_hash
 from lake.store import cards, delta
-from lake.store.cards import write_atomically
 from lake.store.stamps import StampStore
 from modeling.scoring.card import CARD, FINDER
 from modeling.scoring.finder import CHUNK, SUSPECT_ANSWERS, ExternalScorer, Output
@@ -144,6 +144,6 @@ def _hold(folder: Path, files: Mapping[str, str]) -> None:
     """Leave these files in the folder, and no other file that defines a finder."""
     for name in (LISTED, FINDER):
         if name in files:
-            write_atomically(folder / name, files[name])
+            atomic.write_text(folder / name, files[name])
         else:
             (folder / name).unlink(missing_ok=True)

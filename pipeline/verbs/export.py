@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 import pyarrow as pa
 
 from lake.errors import invalid
+from lake.files import atomic
 
 SUFFIXES = (".parquet", ".csv", ".fits")
 
@@ -29,17 +31,12 @@ def _write(writer: Callable[[pa.Table, Path], None], rows: pa.Table, out: Path) 
     """Write to a temporary file, then move it into place, so that a failure does not lose an existing file."""
     place = Path(os.path.realpath(out))
     whole = place.is_file() or not place.exists()
-    draft = place.with_name(f".{os.getpid()}.draft{out.suffix}") if whole else out
     try:
-        writer(rows, draft)
-        if whole:
-            draft.replace(place)
+        with atomic.replacing(place) if whole else nullcontext(out) as draft:
+            writer(rows, draft)
     except OSError as error:
         number = error.errno or (errno.ENOENT if isinstance(error, FileNotFoundError) else None)
         raise (OSError(number, error.strerror or str(error), str(out)) if number else error) from error
-    finally:
-        if whole:
-            draft.unlink(missing_ok=True)
 
 
 def checked_out(out: Path | None) -> None:

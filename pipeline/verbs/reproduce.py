@@ -11,8 +11,8 @@ import psutil
 
 from analysis.config import ReportParams
 from lake.errors import DarkHaloError
+from lake.files import atomic
 from lake.processes import run_bound
-from lake.store.cards import write_atomically
 from pipeline.project.context import forget_lost_tables
 from pipeline.project.project import Project
 from pipeline.project.publishing import require_places
@@ -39,7 +39,7 @@ def _allow_no_git(folder: Path) -> None:
     own, here = folder / ".dvc" / "config.local", folder.resolve()
     if any((above / ".git").exists() for above in (here, *here.parents)) or own.exists():
         return
-    write_atomically(own, "[core]\n    no_scm = true\n")
+    atomic.write_text(own, "[core]\n    no_scm = true\n")
 
 
 def forget_dead_locks(held: Path) -> None:

@@ -28,10 +28,10 @@ from injection.experiment.stream import Scorer, Sized, batches, run_batch
 from injection.experiment.validation import arc_colour, noise_ratio
 from injection.priors.registry import draw
 from lake.errors import DataError, invalid
+from lake.files import atomic
 from lake.progress import track
 from lake.sky.hashing import key_hash
 from lake.store import delta
-from lake.store.cards import write_atomically
 from lake.store.stamps import PLACE, StampStore
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.hostsets import SURVEY, imported_cutouts, one_cell
@@ -235,7 +235,7 @@ def write(validated: Validated, folder: Path) -> None:
         "measures": [measure.row() for measure in outcome.measures],
         "gates": [gate.row() for gate in outcome.gates],
     }
-    write_atomically(folder / "validation.json", json.dumps(numbers, indent=1) + "\n")
+    atomic.write_text(folder / "validation.json", json.dumps(numbers, indent=1) + "\n")
     (folder / "validation.png").write_bytes(validated.picture.content)
 
 

@@ -1,0 +1,29 @@
+"""Replacing a file by a finished one: readers see the old file or all of the new one, and a kill leaves the old one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A hidden path next to ``path``, for the block to write: it takes the place of ``path`` when the block ends well.
+
+    After an error it is removed and ``path`` is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{os.getpid()}.{path.name[-50:]}")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file in UTF-8."""
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
