@@ -49,7 +49,13 @@ class Checkout:
 
     def twin(self, folder: Path) -> Checkout:
         """A copy of this checkout with its data."""
-        shutil.copytree(self.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("tmp", "spark"))
+        left_out = {(self.folder / "data", "spark"), (self.folder / "data", "tmp"), (self.folder / ".dvc", "tmp")}
+        shutil.copytree(
+            self.folder,
+            folder,
+            symlinks=True,
+            ignore=lambda parent, names: [name for name in names if (Path(parent), name) in left_out],
+        )
         return Checkout(folder)
 
     @property
