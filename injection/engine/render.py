@@ -22,7 +22,7 @@ from injection.engine._rays import Scene
 from injection.optics.noise import Poisson, add_poisson, updated_inverse_variance
 from injection.optics.psf import Psf, filtered, padded_sizes
 from injection.scene.lens import Lens
-from injection.scene.ranges import faults
+from injection.scene.ranges import PROFILES, faults
 from injection.scene.sources import band_fluxes, components
 from lake.errors import DarkHaloError, invalid
 from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
@@ -129,16 +129,22 @@ class Sources(Protocol):
     def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature) -> tuple[Images, NDArray[np.int64]]:
         """As :func:`trace`."""
 
+    def scene(self, rows: pa.Table, quadrature: Quadrature) -> Scene | None:
+        """Rows as a GPU traces them; None where the light is traced on the processor alone."""
+
 
 class Parametric:
     """Sersic profiles with clumps."""
 
     def faults(self, rows: pa.Table) -> list[str | None]:
-        real = np.asarray(rows.column("src_model")) == "real"
-        return ["'src_model' real needs a bank of real galaxies" if one else None for one in real]
+        models = rows.column("src_model").to_pylist()
+        return [None if one in PROFILES else str(invalid("src_model", " or ".join(PROFILES), one)) for one in models]
 
     def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature) -> tuple[Images, NDArray[np.int64]]:
         return trace(rows, stamp_pixels, quadrature)
+
+    def scene(self, rows: pa.Table, quadrature: Quadrature) -> Scene | None:
+        return _scene(rows, quadrature, PIXEL_SCALE_ARCSEC)
 
 
 PARAMETRIC = Parametric()
@@ -236,8 +242,8 @@ def _arcs_on(
     arcs = Arcs(images, np.zeros(count), np.zeros(count), np.zeros(count, np.int64), reasons)
     if len(good):
         part = rows.take(pa.array(good))
-        if isinstance(sources, Parametric):
-            scene = _scene(part, quadrature, PIXEL_SCALE_ARCSEC)
+        scene = sources.scene(part, quadrature)
+        if scene is not None:
             flat, arcs.rays[good], bad = torched.traced(scene, stamp_pixels, gpu)
             failed = dict.fromkeys(np.flatnonzero(bad).tolist(), _NOT_FINITE)
         else:

@@ -18,10 +18,6 @@ _IDENTITY: tuple[tuple[str, pa.DataType], ...] = (
     ("psf_index", pa.int32()),
     ("depth_index", pa.int32()),
     ("cell", pa.string()),
-    *(
-        (f"cell_{edge}", _DOUBLE)
-        for edge in ("psf_fwhm_nea_low_arcsec", "psf_fwhm_nea_high_arcsec", "depth_low_mag", "depth_high_mag")
-    ),
     ("galaxy_id", pa.string()),
     ("host_attempt", pa.int32()),
     *((f"host_psf_fwhm_nea_{band}_arcsec", _DOUBLE) for band in BANDS),

@@ -3,58 +3,39 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from injection.config import GridParams
 from injection.device import Pixels, accelerator, on_device
 from injection.engine.render import Images
-from injection.experiment.conditioning import follow_hosts
 from injection.experiment.grid import Plan
-from injection.experiment.measure import measure
-from injection.experiment.observation import see
+from injection.experiment.hostset import LoadStamps
 from injection.experiment.schema import BATCH_SCHEMA, MEASURED
+from injection.experiment.setting import Setting
 from lake.errors import DarkHaloError, ShardError
+from lake.scorer import Scorer
 from lake.sky.survey import BANDS
 
 log = logging.getLogger(__name__)
-
-
-class Scorer(Protocol):
-    """Anything that gives logits for stamps: a checkpoint of ours or a user's own finder."""
-
-    @property
-    def stamp_pixels(self) -> int:
-        """Side of the stamps it takes."""
-
-    def score(self, stamps: Images) -> ArrayLike:
-        """Logits (batch,) of stamps (batch, band, y, x) in nMgy.
-
-        A scorer with a ``score_tensor`` is given those of a GPU as a torch tensor there; one that names ``conditions``
-        (columns of the host table) is given the hosts' own as a second argument (batch, column).
-        """
-
 
 _REPORTED = 5
 """Failed injections of a batch that are logged one by one."""
 _PLAN_ONLY = ("host_ids", "sobol_place")
 
-LoadHosts = Callable[[Sequence[str]], Images]
-"""Stamps (batch, band, y, x) nMgy of hosts by galaxy_id; masked pixels are NaN. May raise a DarkHaloError."""
-
 
 def batches(plan: Plan) -> list[pa.Table]:
     """The plan in pieces of one batch each, in order."""
-    size = plan.grid.batch_size
+    size = plan.setting.grid.batch_size
     return [plan.rows.slice(start, size) for start in range(0, plan.rows.num_rows, size)]
 
 
-def run(plan: Plan, load_hosts: LoadHosts, scorer: Scorer, start: int = 0) -> Iterator[pa.Table]:
+def run(plan: Plan, scorer: Scorer, start: int = 0) -> Iterator[pa.Table]:
     """Tables of :data:`BATCH_SCHEMA`, one per batch of the plan, from batch ``start`` on.
 
     A row's values do not depend on the batch it is in. A host that cannot be loaded or used, or whose stamp gets no
@@ -62,46 +43,33 @@ def run(plan: Plan, load_hosts: LoadHosts, scorer: Scorer, start: int = 0) -> It
     with its reason.
     """
     for rows in batches(plan)[start:]:
-        yield run_batch(plan, rows, load_hosts, scorer)
+        yield run_batch(plan, rows, scorer)
 
 
-class Sized:
-    """A scorer as it is used on stamps of another side; it must accept them."""
-
-    def __init__(self, scorer: Scorer, stamp_pixels: int) -> None:
-        self.stamp_pixels, self.score = stamp_pixels, scorer.score
-        self.conditions: Sequence[str] = getattr(scorer, "conditions", ())
-        score_tensor = getattr(scorer, "score_tensor", None)
-        if score_tensor is not None:
-            self.score_tensor = score_tensor
-
-
-def run_batch(plan: Plan, rows: pa.Table, load_hosts: LoadHosts, scorer: Scorer) -> pa.Table:
+def run_batch(plan: Plan, rows: pa.Table, scorer: Scorer) -> pa.Table:
     """One batch of :func:`run`."""
-    accelerator(plan.grid.device)
-    out, again = _attempt(plan, rows, load_hosts, scorer, np.zeros(rows.num_rows, np.int64))
+    accelerator(plan.setting.grid.device)
+    out, again = _attempt(plan, rows, scorer, np.zeros(rows.num_rows, np.int64))
     while len(again):
         first = out.column("host_attempt").to_numpy()[again] + 1
-        more, still = _attempt(plan, rows.take(pa.array(again)), load_hosts, scorer, first)
+        more, still = _attempt(plan, rows.take(pa.array(again)), scorer, first)
         place = np.arange(out.num_rows)
         place[again] = out.num_rows + np.arange(len(again))
         out = pa.concat_tables([out, more]).combine_chunks().take(pa.array(place))
         again = again[still]
-    _report(out.column("injection_id").to_pylist(), plan.seed, out.column("reason").to_pylist())
+    _report(out.column("injection_id").to_pylist(), plan.setting.seed, out.column("reason").to_pylist())
     return out
 
 
 def _attempt(
-    plan: Plan, rows: pa.Table, load_hosts: LoadHosts, scorer: Scorer, first: NDArray[np.int64]
+    plan: Plan, rows: pa.Table, scorer: Scorer, first: NDArray[np.int64]
 ) -> tuple[pa.Table, NDArray[np.int64]]:
     """Rows with their hosts from the ``first`` on, injected and scored, and which of them another host may rescue."""
-    drawn = plan.drawn(rows)
-    found = _find_hosts(rows, load_hosts, plan.grid, scorer.stamp_pixels, first)
+    found = _find_hosts(rows, plan.setting, first)
+    drawn = plan.setting.parameters(rows.append_column("galaxy_id", pa.array(found.ids)))
     columns = _identity(plan, rows, found)
     good = np.flatnonzero([reason is None for reason in found.reasons])
-    if plan.grid.host_model == "IM2":
-        drawn = follow_hosts(drawn, plan.prior, plan.hosts.shapes(plan.hosts.rows_of(found.ids)), plan.seed)
-    values, reasons, of_host = _inject(plan, drawn.take(pa.array(good)), found.take(good), scorer)
+    values, reasons, of_host = _inject(plan.setting, drawn.take(pa.array(good)), found.stamps[good], scorer)
     for place, index in enumerate(good):
         found.reasons[index] = reasons[place]
     scored = np.array([reason is None for reason in found.reasons])
@@ -116,35 +84,32 @@ def _attempt(
     return pa.table([_cast(columns[field.name], field) for field in BATCH_SCHEMA], schema=BATCH_SCHEMA), again
 
 
+@dataclass
 class _Found:
     """Hosts found for a batch: stamps, who they are, which attempt, why none was found."""
 
-    def __init__(self, stamps: Images, ids: list[str], attempts: NDArray[np.int32], reasons: list[str | None]) -> None:
-        self.stamps, self.ids, self.attempts, self.reasons = stamps, ids, attempts, reasons
-
-    def take(self, index: NDArray[np.int64]) -> _Found:
-        reasons = [self.reasons[i] for i in index]
-        return _Found(self.stamps[index], [self.ids[i] for i in index], self.attempts[index], reasons)
+    stamps: Images
+    ids: list[str]
+    attempts: NDArray[np.int32]
+    reasons: list[str | None]
 
 
-def _find_hosts(
-    rows: pa.Table, load_hosts: LoadHosts, grid: GridParams, stamp_pixels: int, first: NDArray[np.int64]
-) -> _Found:
+def _find_hosts(rows: pa.Table, setting: Setting, first: NDArray[np.int64]) -> _Found:
     """Load the ``first`` of each row's hosts, or the next where that fails."""
     choices = [ids[start:] for ids, start in zip(rows.column("host_ids").to_pylist(), first, strict=True)]
-    count = len(choices)
-    stamps = np.zeros((count, len(BANDS), stamp_pixels, stamp_pixels), np.float32)
+    count, side = len(choices), setting.hosts.stamp_pixels
+    stamps = np.zeros((count, len(BANDS), side, side), np.float32)
     found = _Found(stamps, [ids[0] for ids in choices], np.zeros(count, np.int32), ["not loaded"] * count)
     waiting = list(range(count))
-    for attempt in range(1 + grid.host_retries):
+    for attempt in range(1 + setting.grid.host_retries):
         waiting = [row for row in waiting if attempt < len(choices[row])]
         if not waiting:
             break
-        loaded = _load([choices[row][attempt] for row in waiting], load_hosts)
+        loaded = _load([choices[row][attempt] for row in waiting], setting.hosts.load)
         still = []
         for row, stamp in zip(waiting, loaded, strict=True):
             found.ids[row], found.attempts[row] = choices[row][attempt], first[row] + attempt
-            reason = _host_fault(stamp, found.ids[row], grid, stamp_pixels)
+            reason = _host_fault(stamp, found.ids[row], setting)
             found.reasons[row] = reason
             if reason is None and not isinstance(stamp, str):
                 found.stamps[row] = stamp
@@ -154,7 +119,7 @@ def _find_hosts(
     return found
 
 
-def _load(galaxy_ids: list[str], load_hosts: LoadHosts) -> list[Images | str]:
+def _load(galaxy_ids: list[str], load_hosts: LoadStamps) -> list[Images | str]:
     """Stamps, or for each host by itself the reason why there is none."""
     try:
         return list(load_hosts(galaxy_ids))
@@ -166,41 +131,39 @@ def _load(galaxy_ids: list[str], load_hosts: LoadHosts) -> list[Images | str]:
         return [stamp for galaxy_id in galaxy_ids for stamp in _load([galaxy_id], load_hosts)]
 
 
-def _host_fault(stamp: Images | str, galaxy_id: str, grid: GridParams, stamp_pixels: int) -> str | None:
+def _host_fault(stamp: Images | str, galaxy_id: str, setting: Setting) -> str | None:
     if isinstance(stamp, str):
         return stamp
-    if stamp.shape != (len(BANDS), stamp_pixels, stamp_pixels):
-        return f"host {galaxy_id} has shape {stamp.shape}, the scorer takes {stamp_pixels} pixels in {len(BANDS)} bands"
+    side = setting.hosts.stamp_pixels
+    if stamp.shape != (len(BANDS), side, side):
+        return f"host {galaxy_id} has shape {stamp.shape}, the others have {side} pixels in {len(BANDS)} bands"
     finite = np.isfinite(stamp)
     for band, share in zip(BANDS, finite.mean(axis=(1, 2)), strict=True):
         if share == 0.0:
             return f"host {galaxy_id} has no {band} band"
     bad = 1.0 - float(finite.all(axis=0).mean())
-    if bad > grid.max_host_bad_fraction:
+    if bad > setting.grid.max_host_bad_fraction:
         return f"host {galaxy_id} has {bad:.1%} bad pixels"
     return None
 
 
 def _inject(
-    plan: Plan, drawn: pa.Table, found: _Found, scorer: Scorer
+    setting: Setting, rows: pa.Table, stamps: Images, scorer: Scorer
 ) -> tuple[dict[str, Any], list[str | None], NDArray[np.bool_]]:
     """Measurements and scores of rows that have a host, why some failed, and where the host may be the cause."""
-    if not drawn.num_rows:
+    if not rows.num_rows:
         return {}, [], np.zeros(0, bool)
-    rows = plan.hosts.rows_of(found.ids)
-    psf = plan.hosts.psf(rows, plan.grid)
-    seen = see(plan.grid, plan.sources, drawn, found.stamps, (psf, plan.hosts.pixel_sigma_nmgy[rows]), plan.seed)
-    values = measure(drawn, seen.arcs, seen.hosts, seen.usable, psf, seen.sky, plan.grid.detectability)
-    reasons = seen.reasons
-    names = getattr(scorer, "conditions", ())
-    conditions = plan.hosts.conditions(names, rows) if names else None
-    values["score"], values["host_score"] = (_scored(scorer, x, conditions) for x in (seen.images, seen.bare))
+    drawn = setting.draw(rows, stamps)
+    values, reasons, names = setting.measured(drawn), drawn.reasons, scorer.conditions
+    ids = rows["galaxy_id"].to_pylist()
+    conditions = setting.hosts.conditions(names, setting.hosts.rows_of(ids)) if names else None
+    values["score"], values["host_score"] = (_scored(scorer, x, conditions) for x in (drawn.images, drawn.bare))
     if conditions is not None:
         for index in np.flatnonzero(~_known(conditions)):
-            reasons[index] = reasons[index] or f"host {found.ids[index]} lacks at least one of {', '.join(names)}"
+            reasons[index] = reasons[index] or f"host {ids[index]} lacks at least one of {', '.join(names)}"
     for index in np.flatnonzero(~(np.isfinite(values["score"]) & np.isfinite(values["host_score"]))):
         reasons[index] = reasons[index] or "the scorer gave no finite score"
-    of_host = [why is not None and arc is None for why, arc in zip(reasons, seen.arcs.reasons, strict=True)]
+    of_host = [why is not None and arc is None for why, arc in zip(reasons, drawn.arcs.reasons, strict=True)]
     return values, reasons, np.array(of_host)
 
 
@@ -225,21 +188,20 @@ def _known(conditions: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def _identity(plan: Plan, rows: pa.Table, found: _Found) -> dict[str, Any]:
     """Columns that say which injection a row is, and into which host."""
-    count = rows.num_rows
-    host = plan.hosts.rows_of(found.ids)
+    setting, hosts, count = plan.setting, plan.setting.hosts, rows.num_rows
+    host = hosts.rows_of(found.ids)
     columns: dict[str, Any] = {name: rows.column(name) for name in rows.column_names if name not in _PLAN_ONLY}
     columns["grid_id"] = pa.array([plan.grid_id] * count)
-    columns["seed"] = np.full(count, plan.seed)
-    columns["prior"] = pa.array([plan.prior.name] * count)
-    columns["host_model"] = pa.array([plan.grid.host_model] * count)
+    columns["seed"] = np.full(count, setting.seed)
+    columns["prior"] = pa.array([setting.prior.name] * count)
+    columns["host_model"] = pa.array([setting.grid.host_model] * count)
     columns["galaxy_id"], columns["host_attempt"] = pa.array(found.ids), found.attempts
     for index, band in enumerate(BANDS):
-        columns[f"host_psf_fwhm_nea_{band}_arcsec"] = plan.hosts.fwhm_nea_arcsec[host, index]
-    columns["host_depth_r_mag"] = plan.hosts.depth_mag[host]
-    fwhm_nea_r = plan.hosts.fwhm_nea_arcsec[host, BANDS.index("r")]
+        columns[f"host_psf_fwhm_nea_{band}_arcsec"] = hosts.fwhm_nea_arcsec[host, index]
+    columns["host_depth_r_mag"] = hosts.depth_mag[host]
+    fwhm_nea_r = hosts.fwhm_nea_arcsec[host, BANDS.index("r")]
     columns["theta_e_over_fwhm_nea"] = rows.column("lens_theta_e_arcsec").to_numpy() / fwhm_nea_r
-    gain = plan.grid.poisson_gain_e_per_nmgy
-    columns["poisson_gain_e_per_nmgy"] = pa.array([gain] * count, pa.float64())
+    columns["poisson_gain_e_per_nmgy"] = pa.array([setting.grid.poisson_gain_e_per_nmgy] * count, pa.float64())
     return columns
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from injection.config import Quadrature
 from injection.engine import _image_rays, _pack
@@ -14,7 +16,7 @@ from injection.engine._rays import Scene
 from injection.engine.render import Images, trace
 from injection.galaxies.banks import SourceBank
 from injection.keyed import Keyed
-from injection.priors.registry import Prior, clump_log_density
+from injection.priors.registry import Prior, clump_log_density, draw
 from injection.scene.lens import Lens, largest_deflection, rotated
 from lake.errors import invalid
 from lake.sky.survey import PIXEL_SCALE_ARCSEC
@@ -29,6 +31,21 @@ class BankSources:
     bank: SourceBank
     max_pixel_arcsec: float | None = None
     """Largest source-plane size to which a stamp's pixels may be enlarged; None for any"""
+    catalogue_colours: bool = True
+    """Whether a galaxy keeps its catalogue's colours, where known, rather than the prior's"""
+    path: str = "a bank"
+    """Where the galaxies come from, for captions"""
+
+    @property
+    def identity(self) -> list[object]:
+        """A bank counts by what is in it, not by where it lies."""
+        return [self.bank.digest, self.catalogue_colours, self.max_pixel_arcsec]
+
+    def describe(self) -> str:
+        return f"{len(self.bank.ids)} real galaxies of {Path(self.path).name}"
+
+    def scene(self, rows: pa.Table, quadrature: Quadrature) -> None:
+        """Galaxies are traced on the processor."""
 
     def faults(self, rows: pa.Table) -> list[str | None]:
         models, ids, sizes = (rows.column(f"src_{name}").to_pylist() for name in ("model", "stamp_id", "re_arcsec"))
@@ -57,14 +74,16 @@ class BankSources:
             images[~real], rays[~real] = trace(rows.filter(pa.array(~real)), stamp_pixels, quadrature)
         return images, rays
 
-    def draw(self, rows: pa.Table, prior: Prior, seed: int, catalogue_colours: bool) -> pa.Table:
-        """Drawn rows with real galaxies for sources, at the drawn size, turn, place and magnitude.
+    def draw(
+        self, prior: Prior, ids: pa.Array, seed: int, fixed: Mapping[str, ArrayLike], sobol_places: ArrayLike | None
+    ) -> pa.Table:
+        """Draws of the prior with real galaxies for sources, at the drawn size, turn, place and magnitude.
 
         Any galaxy of the bank alike whose pixels are not enlarged too much; none is left where no galaxy is large
         enough, and the row fails. Colours are the catalogue's where asked for and known, else the drawn ones.
         ``log_prior`` loses what no longer applies (index, axis ratio, clumps) and gains the choice of the galaxy.
         """
-        ids, count = rows.column("injection_id").combine_chunks(), rows.num_rows
+        rows, count = draw(prior, ids, seed, fixed, sobol_places), len(ids)
 
         def column(name: str) -> Array:
             return np.asarray(rows.column(name).to_numpy(zero_copy_only=False), dtype=np.float64)
@@ -83,7 +102,7 @@ class BankSources:
         names = [self.bank.ids[place] if number else None for place, number in zip(chosen, among, strict=True)]
         changes["src_stamp_id"] = pa.array(names, pa.string())
         changes["log_prior"] = pa.array(column("log_prior") - gone - np.log(np.maximum(among, 1)))
-        if catalogue_colours:
+        if self.catalogue_colours:
             for place, name in enumerate(("src_g_minus_r", "src_r_minus_z")):
                 own = self.bank.colours[chosen, place]
                 changes[name] = pa.array(np.where(np.isfinite(own), own, column(name)))

@@ -29,7 +29,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "src_clumps": (0, 3),
     "src_clump_fraction": (0.0, 1.0),
 }
+PROFILES = ("sersic", "sersic_clumps")
+"""Values of ``src_model`` that stand for Sersic profiles."""
 _OPTIONAL = {"src_n", "src_q"}
+"""Parameters that only Sersic profiles need."""
 _OPEN = {"lens_q"}
 """Parameters that come as near to the lower end of their range as one likes, but not to the end itself."""
 
@@ -54,12 +57,13 @@ def faults(rows: pa.Table) -> list[str | None]:
     """Why each row cannot be injected: its first parameter that is missing, non-finite or out of range."""
     reasons: list[str | None] = [None] * rows.num_rows
     shear = np.zeros(rows.num_rows)
+    needed = np.isin(np.asarray(rows.column("src_model")), PROFILES)
     for name in RANGES:
         column = rows.column(name)
         values = column.to_numpy(zero_copy_only=False).astype(np.float64)
         bad = ~inside(name, values)
         if name in _OPTIONAL:
-            bad &= np.asarray(rows.column("src_model")) != "real"
+            bad &= needed | ~np.isnan(values)
         for index in np.flatnonzero(bad):
             reasons[index] = reasons[index] or str(refuse(name, float(values[index])))
         if name.startswith("lens_gamma"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,21 +22,6 @@ from modeling.scoring.finder import ExternalScorer, FinderParams, Output, read_f
 
 CHUNK = 512
 """Stamps normalised and scored at a time, unless the device takes more at once."""
-
-
-@runtime_checkable
-class Scorer(Protocol):
-    """Takes stamps (batch, band, y, x) float32 nMgy, gives one logit each."""
-
-    name: str
-    checkpoint_id: str
-    stamp_pixels: int
-    conditions: tuple[str, ...]
-    """Observing conditions it needs besides the pixels, by the names of the manifest's columns; most need none."""
-
-    def score(self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """Logits (batch,) of stamps (batch, band, y, x) and, where it needs them, conditions (batch, column)."""
-        ...
 
 
 class CheckpointScorer:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lake.errors import invalid
 from pipeline.commands.opening import NameOrTyped, Typed, project
+
+if TYPE_CHECKING:
+    from injection.experiment.setting import Setting
+    from pipeline.project.project import Project
 
 _SURVEY_DEPTHS_MAG = (24.0, 23.4, 22.5)
 """Depths that the survey was designed for (Dey et al. 2019), g, r, z."""
@@ -42,8 +46,13 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
             help="5-sigma point-source depths (mag) of blank sky.",
         ),
         click.option("--psf-model", type=click.Choice(["moffat", "gaussian"]), help="Profile of the PSF."),
-        click.option("--psf-beta", nargs=3, type=float, metavar="G R Z", help="Exponents of the Moffat profile."),
-        click.option("--poisson-gain", type=float, help="Gain (e-/nMgy) of the arc's Poisson noise."),
+        click.option(
+            "--psf-beta", "psf_moffat_beta", nargs=3, type=float, metavar="G R Z",
+            help="Exponents of the Moffat profile.",
+        ),
+        click.option(
+            "--poisson-gain", "poisson_gain_e_per_nmgy", type=float, help="Gain (e-/nMgy) of the arc's Poisson noise."
+        ),
         click.option("--seed", type=int, help="Default: the survey's seed."),
     )  # fmt: skip
     for option in reversed(options):
@@ -51,10 +60,31 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _setting(
+    place: Project,
+    hosts: str,
+    psf_fwhm_nea: float,
+    depth: tuple[float, ...],
+    source_model: str | None,
+    min_source_snr: float,
+    seed: int | None,
+    **changes: Any,
+) -> Setting:
+    """The setting that the options name; the rest are fields of the grid's parameters."""
+    from injection.experiment.hostset import Conditions
+    from pipeline.experiment.injecting import chosen_setting
+
+    conditions = Conditions(psf_fwhm_nea, depth)
+    return chosen_setting(place, hosts, conditions, (source_model, min_source_snr), seed, **changes)
+
+
 @click.command()
 @_what_is_injected
 @click.option(
-    "--core-suppression-radius", type=float, help="Radius (arcsec) around the lens within which arc light is removed."
+    "--core-suppression-radius",
+    "core_suppression_radius_arcsec",
+    type=float,
+    help="Radius (arcsec) around the lens within which arc light is removed.",
 )
 @click.option("--theta-e", type=float, help="Einstein radius (arcsec) of every example, instead of the prior's.")
 @click.option("--mag", type=float, help="Unlensed r magnitude of every source, instead of the prior's.")
@@ -67,16 +97,13 @@ def render(theta_e: float | None, mag: float | None, count: int, field: float, o
     Needs no trained network, and with `--hosts none` no lake. Example:
     dhs render --prior v1_wide --hosts none --theta-e 1.5 --mag 22 --out arcs.png
     """
-    from pipeline.experiment.injecting import Choice
     from pipeline.verbs.rendering import Wanted, render_sheet
 
     if out.suffix != ".png":
         raise invalid("out", "a file ending in .png", str(out))
     given = {"lens_theta_e_arcsec": theta_e, "src_mag_r": mag}
     fixed = {name: value for name, value in given.items() if value is not None}
-    project()
-    setting = Choice(**options).setting()
-    picture = render_sheet(Wanted(count, fixed, field), setting)
+    picture = render_sheet(Wanted(count, fixed, field), _setting(project(), **options))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(picture.content)
     click.echo(f"wrote {out}")
@@ -106,12 +133,11 @@ def validate_injection(
     """
     from analysis.diagnostics.injections import broken
     from lake.errors import DataError
-    from pipeline.experiment.injecting import Choice
-    from pipeline.verbs.validating import table, validate_injections, write
+    from pipeline.verbs.validating import Wanted, table, validate_injections, write
 
     place = project()
-    setting = Choice(**options, core_suppression_radius=None).setting()
-    found = validate_injections(generation, setting, count, core_suppression_radius, lenses)
+    wanted = Wanted(generation, count, core_suppression_radius, lenses)
+    found = validate_injections(place, wanted, _setting(place, **options))
     folder = out or place.data.local / "validation" / str(found.facts["generation"])
     write(found, folder)
     click.echo(f"{table(found)}\n\nwrote {folder}/validation.png and validation.json")

@@ -49,8 +49,7 @@ def score(folder: Path, generation: str, out: Path | None) -> None:
     from pipeline.verbs.foreign import score_folder
 
     checked_out(out)
-    project()
-    deliver(score_folder(folder, generation), out)
+    deliver(score_folder(project(), folder, generation), out)
 
 
 @click.command()
@@ -65,6 +64,5 @@ def inject(folder: Path, generation: str, per_radius: int) -> None:
     """
     from pipeline.verbs.foreign import inject_into_des, question
 
-    project()
-    name = inject_into_des(folder, generation, per_radius)
+    name = inject_into_des(project(), folder, generation, per_radius)
     click.echo(f'done: dhs query "{question(generation)}"; picture in data/grid/{name}/')

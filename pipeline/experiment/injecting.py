@@ -1,65 +1,79 @@
-"""What a command injects: the options of ``dhs render`` and ``dhs validate-injection`` on top of params.yaml."""
+"""The setting that a command injects in: its options on top of params.yaml."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from injection.config import GridParams
-from injection.engine.render import Sources
-from injection.experiment.grid import grid_sources
-from pipeline.experiment.hostsets import Conditions, HostSet, host_set
-from pipeline.experiment.sourcebanks import real_sources
-from pipeline.project import params
+from injection.config import GridParams, RealSources, StampCleaning
+from injection.experiment.hostset import Conditions
+from injection.experiment.setting import Setting
+from injection.galaxies.banks import load_bank
+from lake.errors import DataError, invalid
+from pipeline.experiment.hostsets import host_set
+from pipeline.project.project import Project
+
+PARAMETRIC_NAME = "parametric"
+_BANKS = (".h5", ".hdf5")
+_BESIDE = ("_fits", "_selection")
+"""Suffixes of files that belong to a RealGalaxyCatalog and are not one."""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Everything injections are made from, but their parameters."""
+def chosen_setting(
+    project: Project,
+    hosts: str,
+    conditions: Conditions,
+    sources: tuple[str | None, float],
+    seed: int | None,
+    **changes: Any,
+) -> Setting:
+    """The setting that options name; what is impossible is refused by name.
 
-    grid: GridParams
-    hosts: HostSet
-    sources: Sources
-    seed: int
+    ``sources``: the source model and the least signal to noise of a catalogue's galaxies. ``changes`` are fields of
+    ``GridParams``; None leaves what params.yaml says, here and for the source model and the seed.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    if sources[0] is not None:
+        chosen = real_sources(sources[0], sources[1])
+        given["real_sources"] = None if chosen is None else chosen.model_dump(mode="json")
+    grid = GridParams.load({**project.section(GridParams, "grid").model_dump(mode="json"), **given}, "grid")
+    seed = project.survey.seed if seed is None else seed
+    return Setting.of(grid, host_set(project, hosts, grid, conditions, seed), seed)
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Options of a command; None is what params.yaml says."""
+def real_sources(source: str, min_snr: float) -> RealSources | None:
+    """The grid's ``real_sources`` that ``source`` names; None for ``parametric``.
 
-    prior: str | None
-    source_model: str | None
-    min_source_snr: float
-    hosts: str
-    host_model: str | None
-    psf_fwhm_nea: float
-    depth: tuple[float, float, float]
-    psf_model: str | None
-    psf_beta: tuple[float, ...] | None
-    poisson_gain: float | None
-    core_suppression_radius: float | None
-    seed: int | None
+    Of a folder, the first catalogue whose images are there. ``min_snr``: galaxies of a catalogue whose stamps have less
+    signal to noise are left out.
+    """
+    if source == PARAMETRIC_NAME:
+        return None
+    path = Path(source)
+    if path.is_file() and path.suffix in _BANKS:
+        return _made(path, None)
+    if path.is_file() and path.suffix == ".fits":
+        return _made(path, min_snr)
+    if not path.is_dir():
+        allowed = f"'{PARAMETRIC_NAME}', a RealGalaxyCatalog (.fits file or folder), or a bank (.h5, .hdf5)"
+        raise invalid("source_model", allowed, source)
+    faults = []
+    for file in sorted(path.glob("real_galaxy_catalog*.fits")):
+        if file.stem.endswith(_BESIDE):
+            continue
+        found = _made(file, min_snr)
+        try:
+            load_bank(found)
+        except DataError as error:
+            faults.append(str(error))
+        else:
+            return found
+    raise DataError(faults[0] if faults else f"{path} contains no real_galaxy_catalog*.fits")
 
-    def setting(self) -> Setting:
-        """The parameters, hosts and sources that the options name; refused by name where they are impossible."""
-        grid = self.grid()
-        seed = params.survey().seed if self.seed is None else self.seed
-        sources = grid_sources(grid)
-        return Setting(grid, host_set(self.hosts, grid, Conditions(self.psf_fwhm_nea, self.depth), seed), sources, seed)
 
-    def grid(self) -> GridParams:
-        """The grid's parameters with the options in their place."""
-        given = {
-            "prior": self.prior,
-            "host_model": self.host_model,
-            "psf_model": self.psf_model,
-            "psf_moffat_beta": self.psf_beta,
-            "poisson_gain_e_per_nmgy": self.poisson_gain,
-            "core_suppression_radius_arcsec": self.core_suppression_radius,
-        }
-        own = params.typed(GridParams, "grid").model_dump(mode="json")
-        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        if self.source_model is not None:
-            chosen = real_sources(self.source_model, self.min_source_snr)
-            changes["real_sources"] = None if chosen is None else chosen.model_dump(mode="json")
-        return GridParams.load({**own, **changes}, "grid")
+def _made(path: Path, min_snr: float | None) -> RealSources:
+    cleaning = (
+        None if min_snr is None else StampCleaning.load({"min_snr": min_snr, "psf_correction": None}, "source_model")
+    )
+    values = {"path": str(path), "catalogue_colours": True, "max_pixel_arcsec": None, "cleaning": cleaning}
+    return RealSources.load(values, "source_model")

@@ -14,12 +14,12 @@ from scipy.special import expit
 
 from lake.config import SplitParams
 from lake.progress import track
+from lake.scorer import Scorer
 from lake.sky.split import negative_uses
 from lake.store.stamps import StampStore
 from modeling.scoring.card import FINDER
 from modeling.scoring.checkpoint import Checkpoint
 from modeling.scoring.finder import read_finder
-from modeling.scoring.scorer import Scorer
 from pipeline.experiment.trainedon import LISTED, read_listed, seen, strangers
 
 log = logging.getLogger(__name__)

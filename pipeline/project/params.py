@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lake.config import Section, SurveyParams, overlaid
+from lake.config import Section, overlaid
 from lake.errors import ParameterError, invalid, not_one_of
 from lake.files import atomic
 from lake.names import checked_name
-from lake.root import DataRoot
-from pipeline.project.project import Project, SectionT
+from pipeline.project.project import Project
 from pipeline.project.strictyaml import read_mapping
 
 if TYPE_CHECKING:
@@ -221,15 +220,3 @@ def _with_checked_names(values: dict[str, Any]) -> dict[str, Any]:
     for name in audited:
         checked_name(name, "audited")
     return values
-
-
-def survey() -> SurveyParams:
-    return load(Path()).survey
-
-
-def typed(kind: type[SectionT], name: str) -> SectionT:
-    return load(Path()).section(kind, name)
-
-
-def root() -> DataRoot:
-    return load(Path()).data

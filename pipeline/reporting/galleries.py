@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from analysis.config import ReportParams
 from analysis.reporting.inputs import Gallery, GalleryRow
 from lake.store.stamps import StampStore
-from pipeline.experiment.injected import drawn_again, grid_params, sample
+from pipeline.experiment.grids import sample, scored_setting
+from pipeline.experiment.sheets import WIDTH, lines
 from pipeline.project.context import RunContext
 
-_COLUMNS = 8
 _BRIGHT_SNR = 20.0
 
 
@@ -27,10 +27,10 @@ def galleries(
     objects = manifest.merge(scores[["galaxy_id", "probability"]], on="galaxy_id")
     test = objects[objects["split"] == "test"]
     point = _point(context, generation, params)
-    return [_injections(context, test, generation, store, params), errors(test, store, generation, point)]
+    return [injected(context, test, generation, store, params), errors(test, store, generation, point)]
 
 
-def _injections(
+def injected(
     context: RunContext, test: pd.DataFrame, generation: str, store: StampStore, params: ReportParams
 ) -> Gallery:
     rows = context.read("injections", slices=[generation])
@@ -38,14 +38,11 @@ def _injections(
     rows = rows.join(answers, "injection_id")
     bright = rows.filter(pc.and_(pc.equal(rows["status"], "scored"), pc.greater(rows["arc_snr"], _BRIGHT_SNR)))
     which = f"Injections with arc SNR above {_BRIGHT_SNR:g}" if bright.num_rows else "Injections of any arc SNR"
-    chosen = sample(bright if bright.num_rows else rows, params.contact_sheet_rows * _COLUMNS // 2, context.seed)
-    bare, injected = drawn_again(context, chosen, grid_params(context, generation), store)
-    shown: list[GalleryRow] = []
-    for start in range(0, chosen.num_rows, _COLUMNS):
-        part = slice(start, start + _COLUMNS)
-        shown.append(GalleryRow("hosts", bare[part], [""] * len(bare[part])))
-        shown.append(GalleryRow("with arcs", injected[part], _labels(chosen.slice(start, _COLUMNS))))
-    lenses = test[test["label"] == 1].sort_values("galaxy_id").head(_COLUMNS)
+    chosen = sample(bright if bright.num_rows else rows, params.contact_sheet_rows * WIDTH // 2, context.seed)
+    drawn = scored_setting(context, generation, chosen).again(chosen)
+    planes = {"hosts": drawn.bare, "with arcs": drawn.images}
+    shown = [GalleryRow(*line) for line in lines(planes, _labels(chosen), "with arcs")]
+    lenses = test[test["label"] == 1].sort_values("galaxy_id").head(WIDTH)
     shown.append(_row("listed lenses", lenses, store))
     return Gallery(
         "Injections with their hosts and listed lenses",
@@ -68,9 +65,9 @@ def errors(test: pd.DataFrame, store: StampStore, generation: str, point: tuple[
         f"Test split, {generation}, threshold {name} (probability above {threshold:.4g}): {counts}. Found and "
         "mistaken: most probable first; missed: least probable first.",
         [
-            _row("found", lenses[above[lenses.index]].nlargest(_COLUMNS, "probability"), store),
-            _row("missed", missed.nsmallest(_COLUMNS, "probability"), store),
-            _row("mistaken", mistaken.nlargest(_COLUMNS, "probability"), store),
+            _row("found", lenses[above[lenses.index]].nlargest(WIDTH, "probability"), store),
+            _row("missed", missed.nsmallest(WIDTH, "probability"), store),
+            _row("mistaken", mistaken.nlargest(WIDTH, "probability"), store),
         ],
     )
 

@@ -21,7 +21,7 @@ from lake.sky.survey import BANDS
 from lake.store import cards
 from lake.store.stamps import StampStore
 from modeling.scoring.card import CARD, FINDER, read_card
-from pipeline.experiment.injected import grid_params
+from pipeline.experiment.grids import grid_params
 from pipeline.project.context import RunContext
 from pipeline.project.gridfacts import BATCHES, GRID
 from pipeline.reporting.galleries import galleries
@@ -161,7 +161,7 @@ def lens_share(context: RunContext, name: str) -> tuple[float | None, str]:
 
 
 def _grid(context: RunContext, name: str) -> Mapping[str, str]:
-    grid = grid_params(context, name)
+    grid = grid_params(context.root, name)
     return {
         "Einstein radii (arcsec)": ", ".join(f"{value:g}" for value in grid.theta_e_arcsec),
         "psfsize edges (arcsec)": ", ".join(f"{value:g}" for value in grid.psf_fwhm_nea_edges_arcsec),

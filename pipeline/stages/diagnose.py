@@ -26,7 +26,7 @@ from lake.progress import track
 from lake.sky.hashing import key_hash
 from lake.store.stamps import StampStore
 from modeling.scoring.scorer import load_scorer
-from pipeline.experiment.injected import populations
+from pipeline.experiment.realism import populations
 from pipeline.project.context import RunContext
 from pipeline.reporting.outcomes import write_outcome
 from pipeline.reporting.registry import trained_run

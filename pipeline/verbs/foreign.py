@@ -15,19 +15,19 @@ from analysis.figures.stamps import contact_sheet
 from etl.config import CutoutsParams
 from etl.cutouts.external_stamps import import_cutouts, load_des_hosts
 from injection.config import GridParams
-from injection.experiment.grid import grid_sources, plan
-from injection.experiment.stream import Sized
+from injection.experiment.grid import one_cell
+from injection.experiment.setting import Drawn, Setting
 from lake.names import checked_name
 from modeling.scoring.scorer import load_scorer
-from pipeline.experiment.hostsets import of_stamps, one_cell
-from pipeline.experiment.injecting import Setting
-from pipeline.experiment.pixels import Pixels, draw_pixels
+from pipeline.experiment.grids import fill_grid
+from pipeline.experiment.hostsets import of_stamps
 from pipeline.experiment.scoring import conditions_of
-from pipeline.project import params
+from pipeline.experiment.sheets import lines
 from pipeline.project.context import RunContext, stage_run
-from pipeline.project.publishing import published_folder
+from pipeline.project.gridfacts import BATCHES
+from pipeline.project.project import Project
 from pipeline.project.sparkrun import SparkRun
-from pipeline.stages import completeness, grid, ingest
+from pipeline.stages import completeness, ingest
 
 SHOWN = 24
 _SCORED = ("source_file", "status", "galaxy_id", "ra", "dec", "tier", "score", "probability", "reason")
@@ -35,13 +35,13 @@ _DES = "des46"
 """Name of the grid on the 46 DES galaxies."""
 
 
-def score_folder(folder: Path, generation: str) -> pa.Table:
+def score_folder(project: Project, folder: Path, generation: str) -> pa.Table:
     """Scores of the cut-outs of a folder, one row per file; a file that cannot be used has a reason instead of a score.
 
     Columns: source_file, status, galaxy_id, ra, dec, tier, score, probability, reason.
     """
-    scorer = load_scorer(params.root().checkpoints(generation))
-    imported = import_cutouts(folder, params.survey().collection, params.typed(CutoutsParams, "cutouts"))
+    scorer = load_scorer(project.data.checkpoints(generation))
+    imported = import_cutouts(folder, project.survey.collection, project.section(CutoutsParams, "cutouts"))
     good = np.array([status == "ok" for status in imported.rows["status"].to_pylist()], dtype=bool)
     conditions = conditions_of(imported.facts, scorer.conditions)
     reasons = imported.rows["reason"]
@@ -72,51 +72,36 @@ def question(generation: str) -> str:
     )
 
 
-def inject_into_des(folder: Path, generation: str, per_radius: int) -> str:
+def inject_into_des(project: Project, folder: Path, generation: str, per_radius: int) -> str:
     """Inject into the 46 DES galaxies, score, and summarise; the name of the new slices."""
     name = f"{checked_name(generation, 'generation')}-{_DES}"
-    project = params.load(Path())
-    imported = load_des_hosts(folder, params.typed(CutoutsParams, "cutouts"))
-    grid_params = params.typed(GridParams, "grid")
-    into = of_stamps("real DES galaxies", imported, imported.facts, grid_params)
-    chosen = one_cell(grid_params, into.hosts, per_radius)
+    imported = load_des_hosts(folder, project.section(CutoutsParams, "cutouts"))
+    grid = project.section(GridParams, "grid")
+    hosts = of_stamps("real DES galaxies", imported, imported.facts, grid.host_model)
     with stage_run("grid", name, project, RunContext) as context:
-        _fill(context, generation, Setting(chosen, into, grid_sources(chosen), context.seed))
+        context.note_input("files", f"{len(hosts.ids)} DES galaxies")
+        setting = Setting.of(one_cell(grid, hosts, per_radius), hosts, context.seed)
+        fill_grid(context, setting, _DES, generation, lambda filled: _picture(*scored_examples(filled, setting)))
     with stage_run("ingest", name, project, SparkRun) as context:
         ingest.run(context, None)
     with stage_run("completeness", name, project, SparkRun) as context:
-        completeness.run(context, params.typed(CompletenessParams, "completeness"))
+        completeness.run(context, project.section(CompletenessParams, "completeness"))
     return name
 
 
-def _fill(context: RunContext, generation: str, setting: Setting) -> None:
-    scorer, into = load_scorer(context.root.checkpoints(generation)), setting.hosts
-    context.note_input(f"checkpoint:{generation}", scorer.checkpoint_id)
-    context.note_input("files", f"{len(into.hosts.ids)} DES galaxies")
-    planned = plan(setting.grid, into.hosts.table, setting.seed)
-    work = context.work(planned.grid_id, scorer.checkpoint_id)
-    grid.fill(planned, into.load, Sized(scorer, into.stamp_pixels), work)
-    with published_folder(context.root.grid(context.generation), work) as folder:
-        grid.write_facts(folder, planned, _DES, scorer.checkpoint_id, generation)
-        context.write_lineage(folder)
-        picture = _picture(*scored_examples(folder, setting), planned.prior.name)
-        if picture is not None:
-            (folder / "contact-sheet.png").write_bytes(picture)
-
-
-def scored_examples(folder: Path, setting: Setting) -> tuple[pa.Table, Pixels]:
+def scored_examples(folder: Path, setting: Setting) -> tuple[pa.Table, Drawn]:
     """Some of the scored injections of a filled grid, and the pixels that were scored.
 
     They are drawn again from the stored rows: hosts after retries, shapes, noise and suppression included.
     """
-    rows = pa.concat_tables([pq.read_table(path) for path in sorted(folder.glob("batch-*.parquet"))])
+    rows = pa.concat_tables([pq.read_table(path) for path in sorted(folder.glob(BATCHES))])
     scored = rows.filter(pc.equal(rows["status"], "scored")).combine_chunks()
     step = max(scored.num_rows // SHOWN, 1)
     chosen = scored.take(pa.array(range(0, scored.num_rows, step)[:SHOWN], pa.int64()))
-    return chosen, draw_pixels(chosen, chosen["galaxy_id"].to_pylist(), setting)
+    return chosen, setting.again(chosen)
 
 
-def _picture(rows: pa.Table, pixels: Pixels, prior: str) -> bytes | None:
+def _picture(rows: pa.Table, drawn: Drawn) -> bytes | None:
     """Hosts and the same hosts with arcs; None where no injection was scored."""
     if not rows.num_rows:
         return None
@@ -124,9 +109,5 @@ def _picture(rows: pa.Table, pixels: Pixels, prior: str) -> bytes | None:
         f'{t:.2f}" m{m:.1f}'
         for t, m in zip(rows["lens_theta_e_arcsec"].to_pylist(), rows["src_mag_r"].to_pylist(), strict=True)
     ]
-    sheet = []
-    for start in range(0, rows.num_rows, 8):
-        part = slice(start, start + 8)
-        sheet.append(("hosts", pixels.hosts[part], [""] * len(labels[part])))
-        sheet.append(("with arcs", pixels.seen[part], labels[part]))
-    return contact_sheet(sheet, f"Real DES galaxies with injected arcs, prior {prior}").content
+    sheet = lines({"hosts": drawn.bare, "with arcs": drawn.images}, labels, "with arcs")
+    return contact_sheet(sheet, f"Real DES galaxies with injected arcs, prior {rows['prior'][0].as_py()}").content

@@ -19,27 +19,25 @@ from analysis.diagnostics.injections import BARE, INJECTIONS, LENSES, REFERENCE,
 from analysis.figures.style import Picture
 from analysis.figures.validation import SUPPRESSED, Distributions, validation_sheet
 from analysis.records import Measure, Outcome
-from etl.config import CutoutsParams
 from injection.config import GridParams
 from injection.engine.accuracy import flux_errors, lenstronomy_differences
 from injection.experiment.arc_finder import FOUND_SNR, FoundArcs, find_arcs
-from injection.experiment.grid import Plan, plan
-from injection.experiment.stream import Scorer, Sized, batches, run_batch
+from injection.experiment.grid import Plan, one_cell, plan
+from injection.experiment.setting import Drawn, Setting
+from injection.experiment.stream import batches, run_batch
 from injection.experiment.validation import arc_colour, noise_ratio
 from injection.priors.registry import draw
 from lake.errors import DataError, invalid
 from lake.files import atomic
 from lake.progress import track
+from lake.scorer import Scorer
 from lake.sky.hashing import key_hash
 from lake.store import delta
 from lake.store.stamps import PLACE, StampStore
 from modeling.scoring.scorer import load_scorer
-from pipeline.experiment.hostsets import SURVEY, imported_cutouts, one_cell
-from pipeline.experiment.injecting import Setting
-from pipeline.experiment.pixels import Images, Pixels, draw_pixels
-from pipeline.experiment.sourcebanks import in_words
-from pipeline.project import params
-from pipeline.verbs.rendering import cropped
+from pipeline.experiment.hostsets import SURVEY, imported_cutouts
+from pipeline.experiment.sheets import Images, Line, cropped
+from pipeline.project.project import Project
 
 NO_LENSES = "none"
 _CHUNK = 128
@@ -57,71 +55,81 @@ class Validated:
     picture: Picture
 
 
-def validate_injections(
-    generation: str | None, setting: Setting, count: int, radius_arcsec: float, lenses: str
-) -> Validated:
-    """Validate ``count`` injections, spread over the grid's Einstein radii, with one finder.
+@dataclass(frozen=True)
+class Wanted:
+    """What is validated."""
 
-    ``radius_arcsec``: core suppression of the comparison. ``lenses``: real arcs to compare with, as
-    :func:`real_arcs` takes them.
-    """
-    name, scorer = _finder(generation)
-    real = real_arcs(lenses, count, setting.seed)
-    sized = Sized(scorer, setting.hosts.stamp_pixels)
-    bare, suppressed = (_plan(setting, count, radius) for radius in (None, radius_arcsec))
-    rows, without_core = (_run(one, setting, sized, words) for one, words in (
+    generation: str | None
+    """The finder; None is the first one audited"""
+    count: int
+    """Injections, spread over the grid's Einstein radii"""
+    radius_arcsec: float
+    """Core suppression of the comparison"""
+    lenses: str
+    """Real arcs to compare with, as :func:`real_arcs` takes them"""
+
+
+def validate_injections(project: Project, wanted: Wanted, setting: Setting) -> Validated:
+    """Validate injections with one finder."""
+    name, scorer = _finder(project, wanted.generation)
+    real = real_arcs(project, wanted.lenses, wanted.count, setting.seed)
+    bare, suppressed = (_plan(setting, wanted.count, radius) for radius in (None, wanted.radius_arcsec))
+    rows, without_core = (_run(one, scorer, words) for one, words in (
         (bare, "inject and score"), (suppressed, "the same with core suppression"),
     ))  # fmt: skip
     scored = rows.filter(pc.equal(rows["status"], "scored")).combine_chunks()
     if not scored.num_rows:
         raise DataError(f"none of {rows.num_rows} injections was scored: {rows['reason'][0].as_py()}")
-    plain = replace(setting, grid=bare.grid)
+    plain = bare.setting
     arcs = _arcs(scored, plain)
     if real is not None:
         arcs[LENSES] = find_arcs(real, plain.grid.sky_annulus_px)
-    errors, others = _accuracy(bare, scored, plain)
+    errors, others = _accuracy(scored, plain)
     evidence = Evidence(rows, without_core, arcs, errors, others)
-    outcome = judge(evidence, params.typed(EvaluateParams, "evaluate").probability_thresholds)
+    outcome = judge(evidence, project.section(EvaluateParams, "evaluate").probability_thresholds)
     facts = _facts(
-        name, bare, plain, {"checkpoint_id": scorer.checkpoint_id, "core_suppression_radius_arcsec": radius_arcsec}
+        name,
+        bare,
+        plain,
+        {"checkpoint_id": scorer.checkpoint_id, "core_suppression_radius_arcsec": wanted.radius_arcsec},
     )
     return Validated(facts, outcome, _picture(evidence, outcome, plain, real, facts))
 
 
-def real_arcs(source: str, count: int, seed: int) -> Images | None:
+def real_arcs(project: Project, source: str, count: int, seed: int) -> Images | None:
     """Cut-outs of real lenses: the survey's listed lenses, a folder or file of cut-outs; None for ``none``."""
     if source == NO_LENSES:
         return None
     if source != SURVEY:
-        return imported_cutouts(Path(source), params.typed(CutoutsParams, "cutouts")).stamps
-    root, survey = params.root(), params.survey()
-    rows = delta.read(root, "manifest", ["galaxy_id", *PLACE, "label"], slices=[survey.audit_manifest])
+        return imported_cutouts(project, Path(source)).stamps
+    root, manifest = project.data, project.survey.audit_manifest
+    rows = delta.read(root, "manifest", ["galaxy_id", *PLACE, "label"], slices=[manifest])
     listed = rows.filter(pc.equal(rows["label"], 1)).combine_chunks()
     if not listed.num_rows:
-        raise DataError(f"manifest {survey.audit_manifest} lists no lens; give cut-outs of some, or '{NO_LENSES}'")
+        raise DataError(f"manifest {manifest} lists no lens; give cut-outs of some, or '{NO_LENSES}'")
     chosen = listed.take(pa.array(np.argsort(key_hash(seed, listed["galaxy_id"]), kind="stable")[:count]))
     return StampStore(root.cutouts).get(chosen)
 
 
-def _finder(generation: str | None) -> tuple[str, Any]:
+def _finder(project: Project, generation: str | None) -> tuple[str, Any]:
     """The finder asked for, or the first audited, and its name."""
-    audited = params.load(Path()).audited
+    audited = project.audited
     name = generation or (audited[0] if audited else None)
-    there = params.root().finders()
+    there = project.data.finders()
     if name not in there:
         raise invalid("generation", f"one that is trained or audited here ({', '.join(there) or 'none is yet'})", name)
-    return name, load_scorer(params.root().checkpoints(name))
+    return name, load_scorer(project.data.checkpoints(name))
 
 
 def _plan(setting: Setting, count: int, radius_arcsec: float | None) -> Plan:
     per_radius = -(-count // len(setting.grid.theta_e_arcsec))
-    values = one_cell(setting.grid, setting.hosts.hosts, per_radius).model_dump(mode="json")
+    values = one_cell(setting.grid, setting.hosts, per_radius).model_dump(mode="json")
     grid = GridParams.load({**values, "core_suppression_radius_arcsec": radius_arcsec}, "grid")
-    return plan(grid, setting.hosts.hosts.table, setting.seed)
+    return plan(replace(setting, grid=grid))
 
 
-def _run(planned: Plan, setting: Setting, scorer: Scorer, words: str) -> pa.Table:
-    parts = [run_batch(planned, rows, setting.hosts.load, scorer) for rows in track(batches(planned), words)]
+def _run(planned: Plan, scorer: Scorer, words: str) -> pa.Table:
+    parts = [run_batch(planned, rows, scorer) for rows in track(batches(planned), words)]
     return pa.concat_tables(parts).combine_chunks()
 
 
@@ -133,24 +141,21 @@ def _arcs(scored: pa.Table, setting: Setting) -> dict[str, FoundArcs]:
     annulus = setting.grid.sky_annulus_px
     bright = scored.filter(pc.greater_equal(scored["arc_snr"], FOUND_SNR)).combine_chunks()
     _, once = np.unique(np.asarray(scored["galaxy_id"]), return_index=True)
-    found = [find_arcs(pixels.seen, annulus) for pixels in _drawn(bright, setting, "look for arcs")]
-    bare = [
-        find_arcs(pixels.hosts, annulus) for pixels in _drawn(scored.take(pa.array(once)), setting, "on bare hosts")
-    ]
+    found = [find_arcs(drawn.images, annulus) for drawn in _drawn(bright, setting, "look for arcs")]
+    bare = [find_arcs(drawn.bare, annulus) for drawn in _drawn(scored.take(pa.array(once)), setting, "on bare hosts")]
     return {name: _together(parts) for name, parts in ((INJECTIONS, found), (BARE, bare)) if parts}
 
 
-def _drawn(rows: pa.Table, setting: Setting, words: str) -> Iterator[Pixels]:
+def _drawn(rows: pa.Table, setting: Setting, words: str) -> Iterator[Drawn]:
     for start in track(range(0, rows.num_rows, _CHUNK), words):
-        part = rows.slice(start, _CHUNK)
-        yield draw_pixels(part, part["galaxy_id"].to_pylist(), setting)
+        yield setting.again(rows.slice(start, _CHUNK))
 
 
 def _together(parts: Sequence[FoundArcs]) -> FoundArcs:
     return FoundArcs(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("snr", "g_minus_r")))
 
 
-def _accuracy(planned: Plan, scored: pa.Table, setting: Setting) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _accuracy(scored: pa.Table, setting: Setting) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Errors of the lensed flux of some injections, and differences from lenstronomy of draws of the prior."""
     pixels, quadrature = setting.hosts.stamp_pixels, setting.grid.quadrature
     step = max(scored.num_rows // _ACCURACY_DRAWS, 1)
@@ -159,7 +164,7 @@ def _accuracy(planned: Plan, scored: pa.Table, setting: Setting) -> tuple[NDArra
         flux_errors(chosen.slice(start, 10), pixels, quadrature, setting.sources)
         for start in track(range(0, chosen.num_rows, 10), "integrate to convergence")
     ]
-    profiles = draw(planned.prior, pa.array([f"lenstronomy-{k}" for k in range(_LENSTRONOMY_DRAWS)]), setting.seed)
+    profiles = draw(setting.prior, pa.array([f"lenstronomy-{k}" for k in range(_LENSTRONOMY_DRAWS)]), setting.seed)
     others = [
         lenstronomy_differences(profiles.slice(row, 1), pixels, quadrature)
         for row in track(range(_LENSTRONOMY_DRAWS), "compare with lenstronomy")
@@ -171,8 +176,8 @@ def _facts(name: str, planned: Plan, setting: Setting, more: dict[str, Any]) -> 
     grid = setting.grid
     return {
         "generation": name,
-        "prior": planned.prior.name,
-        "sources": in_words(grid, setting.sources),
+        "prior": setting.prior.name,
+        "sources": setting.sources.describe(),
         "hosts": setting.hosts.name,
         "injections": planned.rows.num_rows,
         "seed": setting.seed,
@@ -205,21 +210,20 @@ def _picture(
     return validation_sheet(shown, outcome, _gallery(rows, setting, real), title)
 
 
-def _gallery(rows: pa.Table, setting: Setting, real: Images | None) -> list[tuple[str, Images, list[str]]]:
+def _gallery(rows: pa.Table, setting: Setting, real: Images | None) -> list[Line]:
     """Injections with the highest, the middle and the lowest scores, and real lenses."""
     order = np.argsort(-rows["score"].to_numpy(), kind="stable")
     middle = max((len(order) - _SHOWN) // 2, 0)
     places = {"highest scores": order[:_SHOWN], "middle": order[middle : middle + _SHOWN], "lowest": order[-_SHOWN:]}
-    lines = []
+    lines: list[Line] = []
     for heading, index in places.items():
         chosen = rows.take(pa.array(index))
-        seen = draw_pixels(chosen, chosen["galaxy_id"].to_pylist(), setting).seen
         labels = [
             f"p {expit(row['score']):.3f}  r {row['src_mag_r']:.1f}\n"
             f'$\\theta_E$ {row["lens_theta_e_arcsec"]:.2f}"  SNR {row["arc_snr"] or np.nan:.0f}'
             for row in chosen.to_pylist()
         ]
-        lines.append((heading, cropped(seen, _FIELD_ARCSEC), labels))
+        lines.append((heading, cropped(setting.again(chosen).images, _FIELD_ARCSEC), labels))
     if real is not None:
         some = real[:_SHOWN]
         lines.append((LENSES, cropped(some, _FIELD_ARCSEC), [""] * len(some)))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from astropy.io import fits
 
 from etl.cutouts import external_stamps
@@ -186,10 +185,11 @@ def test_real_des_hosts(real_data: Path) -> None:
 
 def test_des_hosts_are_read_back_with_the_noise_they_have(real_data: Path) -> None:
     """Depth is computed and read back by one meaning of psfsize, whatever profile the grid injects with."""
-    from injection.experiment.hosts import Hosts
+    from injection.experiment.hostset import HostSet, in_memory
 
     found = external_stamps.load_des_hosts(real_data / "cutouts" / "des_grizY_46_hosts", PARAMS)
-    hosts = Hosts(found.facts, "IM1")
+    load = in_memory(found.stamps, found.facts["galaxy_id"].to_pylist())
+    hosts = HostSet("DES", found.facts, load, 91, "IM1")
     order = hosts.rows_of(found.facts["galaxy_id"].to_pylist())
     sigma = found.facts["sky_sigma_r_nmgy"].to_numpy()
     np.testing.assert_allclose(hosts.pixel_sigma_nmgy[order, 1], sigma, rtol=1e-5)
@@ -207,7 +207,6 @@ def test_holes_of_a_des_host_do_not_take_its_depth_and_a_flat_image_has_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A row of zeros at the edge, a band of one value: the first still measures its noise, the second says nothing."""
-    from injection.config import GridParams
     from pipeline.experiment.hostsets import of_stamps
 
     rng = np.random.default_rng(0)
@@ -223,6 +222,5 @@ def test_holes_of_a_des_host_do_not_take_its_depth_and_a_flat_image_has_none(
     assert sigma[3] == pytest.approx(0.02, rel=0.1)
     assert np.flatnonzero(np.isnan(found.facts["psfdepth_r"].to_numpy())).tolist() == [5]
     assert found.rows["reason"].null_count == 46
-    grid = GridParams.load(yaml.safe_load(BASE.read_text())["grid"], "grid")
-    assert len(of_stamps("DES galaxies", found, found.facts, grid).hosts.ids) == 45
+    assert len(of_stamps("DES galaxies", found, found.facts, "IM1").ids) == 45
     assert "1 of 46 hosts left out: no PSF, or no depth in r" in caplog.text

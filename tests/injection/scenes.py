@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from injection.config import Quadrature, StampCleaning
+from injection.config import GridParams, Quadrature, StampCleaning
 from injection.engine import render
+from injection.experiment import grid as grids
+from injection.experiment import stream
+from injection.experiment.hostset import HostSet, LoadStamps
+from injection.experiment.setting import Setting
 from injection.galaxies.banks import SourceBank, Stamp, make_bank
 from injection.optics.psf import Psf
 from injection.priors.registry import draw, load_prior
 from injection.scene.lens import Lens, source_position
 from injection.scene.sources import Components
+from lake.sky.photometry import flux_from_magnitude
 from lake.sky.survey import PIXEL_SCALE_ARCSEC
 
 DATA = Path(__file__).parents[1] / "data" / "injection"
@@ -172,3 +178,84 @@ def _near(x: Any, y: Any, width: float, lens: Lens, parts: Components, row: int)
 def _children(values: Any, width: float, down: bool = False) -> NDArray[np.float64]:
     steps = np.array([-1, -1, 1, 1] if down else [-1, 1, -1, 1]) * width / 4
     return (values[:, None] + steps).ravel()
+
+
+PIXELS = 61
+"""Side of the stamps of test hosts."""
+
+
+def params(**changes: Any) -> GridParams:
+    values: dict[str, Any] = {
+        "theta_e_arcsec": [1.0, 2.0],
+        "psf_fwhm_nea_edges_arcsec": [0.9, 1.2, 1.5, 1.8],
+        "depth_edges_mag": [23.0, 24.0, 25.0],
+        "per_cell": 6,
+        "prior": "v1",
+        "drawing": "independent",
+        "real_sources": None,
+        "host_model": "IM1",
+        "max_uses_per_host": 2,
+        "host_retries": 5,
+        "max_host_bad_fraction": 0.05,
+        "psf_model": "moffat",
+        "psf_moffat_beta": [2.96, 2.84, 2.69],
+        "psf_includes_pixel": True,
+        "poisson_gain_e_per_nmgy": None,
+        "sky_noise": "none",
+        "core_suppression_radius_arcsec": None,
+        "sky_annulus_px": [20.0, 29.0],
+        "batch_size": 10,
+        "threads": 1,
+        "device": "cpu",
+        "quadrature": render.STANDARD.model_dump(),
+        "detectability": {"sky_sigmas": 5.0, "host_ratio": 1.5, "magnification": 5.0},
+    }
+    return GridParams.load({**values, **changes}, "grid")
+
+
+def hosts_table(count: int = 60, seed: int = 0) -> pa.Table:
+    """Hosts of good seeing or of medium seeing; none of bad seeing."""
+    rng = np.random.default_rng(seed)
+    depth_mag = rng.uniform(23.0, 25.0, count)
+    return pa.table(
+        {
+            "galaxy_id": [f"test:host_{index:03d}" for index in range(count)],
+            "psfsize_r": rng.uniform(0.9, 1.5, count),
+            "psfdepth_r": (5.0 / flux_from_magnitude(depth_mag)) ** 2,
+            "type_bin": ["DEV" if index % 3 else "REX" for index in range(count)],
+            "shape_e1": rng.uniform(-0.3, 0.3, count),
+            "shape_e2": rng.uniform(-0.3, 0.3, count),
+        }
+    )
+
+
+def load_hosts(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
+    stamps = []
+    for galaxy_id in galaxy_ids:
+        rng = np.random.default_rng(int(galaxy_id[-3:]))
+        stamps.append(rng.normal(0, 0.02, (3, PIXELS, PIXELS)))
+    return np.array(stamps, dtype=np.float32)
+
+
+class Brightness:
+    """A scorer: the logit is the r-band flux of the stamp."""
+
+    name, checkpoint_id, stamp_pixels, conditions = "brightness", "brightness", PIXELS, ()
+
+    def score(self, stamps: NDArray[np.float32], conditions: object = None) -> NDArray[np.float32]:
+        return np.nansum(stamps[:, 1], axis=(1, 2))
+
+
+def host_set(table: pa.Table | None = None, load: LoadStamps = load_hosts, host_model: str = "IM1") -> HostSet:
+    return HostSet("test hosts", hosts_table() if table is None else table, load, PIXELS, host_model)
+
+
+def planned(table: pa.Table | None = None, load: LoadStamps = load_hosts, seed: int = 42, **changes: Any) -> grids.Plan:
+    """A small grid over test hosts; ``changes`` are of its parameters."""
+    grid = params(**changes)
+    return grids.plan(Setting.of(grid, host_set(table, load, grid.host_model), seed))
+
+
+def run(plan: grids.Plan, scorer: Any = None) -> pa.Table:
+    """All batches of a plan, injected and scored."""
+    return pa.concat_tables(stream.run(plan, scorer or Brightness())).combine_chunks()

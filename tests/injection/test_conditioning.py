@@ -10,13 +10,12 @@ import pyarrow.compute
 import pytest
 
 from injection.engine import render
-from injection.experiment import arc_finder, conditioning, hosts
+from injection.experiment import arc_finder, conditioning
 from injection.optics.psf import Psf
 from injection.priors.registry import draw, load_prior
 from lake.errors import ParameterError
 from lake.sky.survey import PIXEL_SCALE_ARCSEC
-from tests.injection.scenes import drawn, ids, rows
-from tests.injection.test_grid import hosts_table, params, run
+from tests.injection.scenes import drawn, host_set, hosts_table, ids, planned, rows, run
 
 
 def gaussian_host(q: float, angle: float, sigma_arcsec: float = 0.9) -> np.ndarray:
@@ -62,15 +61,17 @@ def test_round_and_unknown_shapes() -> None:
 def test_hosts_of_im2_have_a_shape_or_are_left_out() -> None:
     table = hosts_table()
     with pytest.raises(ParameterError, match=r"'host_model' must be IM1 if no early-type host has a shape"):
-        hosts.Hosts(table.drop_columns(["shape_e1"]), "IM2")
+        host_set(table.drop_columns(["shape_e1"]), host_model="IM2")
     e1 = np.where(np.arange(60) % 2, np.nan, 0.2)
-    chosen = hosts.Hosts(table.set_column(table.column_names.index("shape_e1"), "shape_e1", pa.array(e1)), "IM2")
+    chosen = host_set(
+        table.set_column(table.column_names.index("shape_e1"), "shape_e1", pa.array(e1)), host_model="IM2"
+    )
     assert (
         0
         < len(chosen.ids)
         == sum(int(name[-3:]) % 2 == 0 and int(name[-3:]) % 3 > 0 for name in table["galaxy_id"].to_pylist())
     )
-    assert len(hosts.Hosts(table.drop_columns(["shape_e1"]), "IM1").ids) == 60
+    assert len(host_set(table.drop_columns(["shape_e1"])).ids) == 60
 
 
 def test_lenses_of_im2_follow_their_hosts() -> None:
@@ -90,25 +91,23 @@ def test_lenses_of_im2_follow_their_hosts() -> None:
 
 
 def test_the_grid_runs_with_im2_noise_and_suppression() -> None:
-    from injection.experiment import grid as grids
-
-    plain = run(grids.plan(params(), hosts_table(), 42))
-    noisy = run(grids.plan(params(poisson_gain_e_per_nmgy=150.0), hosts_table(), 42))
+    plain = run(planned())
+    noisy = run(planned(poisson_gain_e_per_nmgy=150.0))
     assert noisy.column("host_score").equals(plain.column("host_score"))
     assert not noisy.column("score").equals(plain.column("score"))
-    quiet = run(grids.plan(params(poisson_gain_e_per_nmgy=1e12), hosts_table(), 42))
+    quiet = run(planned(poisson_gain_e_per_nmgy=1e12))
     np.testing.assert_allclose(quiet.column("score").to_numpy(), plain.column("score").to_numpy(), atol=1e-3)
-    cored = run(grids.plan(params(core_suppression_radius_arcsec=1.0), hosts_table(), 42))
+    cored = run(planned(core_suppression_radius_arcsec=1.0))
     assert (cored.column("arc_flux_r_nmgy").to_numpy() < plain.column("arc_flux_r_nmgy").to_numpy()).all()
-    planned = grids.plan(params(host_model="IM2"), hosts_table(), 42)
-    following = run(planned)
+    plan = planned(host_model="IM2")
+    following = run(plan)
     assert set(following.column("status").to_pylist()) == {"scored"}
-    q, angle = planned.hosts.shapes(planned.hosts.rows_of(following.column("galaxy_id").to_pylist()))
+    q, angle = plan.setting.hosts.shapes(plan.setting.hosts.rows_of(following.column("galaxy_id").to_pylist()))
     np.testing.assert_allclose(following.column("lens_q").to_numpy(), np.clip(q, 0.5, 1.0), atol=0.2)
     assert np.corrcoef(following.column("lens_q").to_numpy(), q)[0, 1] > 0.7
     np.testing.assert_array_equal(following.column("lens_pa_rad").to_numpy(), angle)
     turned = hosts_table().set_column(4, "shape_e1", pa.compute.negate(hosts_table()["shape_e1"]))
-    assert grids.plan(params(host_model="IM2"), turned, 42).grid_id != planned.grid_id
+    assert planned(turned, host_model="IM2").grid_id != plan.grid_id
 
 
 def test_core_suppression_darkens_the_core_only() -> None:
@@ -121,19 +120,12 @@ def test_core_suppression_darkens_the_core_only() -> None:
     np.testing.assert_array_equal(cored[0][:, ~inside], arcs[0][:, ~inside])
 
 
-def test_hosts_of_another_survey_are_converted_by_declaration() -> None:
-    stamps = np.full((2, 3, 91, 91), 1000.0, np.float32)
-    np.testing.assert_allclose(hosts.to_nanomaggies(stamps, 30.0, 0.263), 1.0, rtol=1e-6)
-    with pytest.raises(ParameterError, match="'pixel_scale_arcsec' must be within 1 %"):
-        hosts.to_nanomaggies(stamps, 30.0, 0.3)
-
-
 def test_arcs_go_into_the_real_des_hosts(real_data: Path) -> None:
     from astropy.io import fits
 
     folder = real_data / "cutouts" / "des_grizY_46_hosts"
     stack = np.stack([fits.getdata(folder / f"{band}.fits").astype(np.float32) for band in "grz"], axis=1)
-    stamps = hosts.to_nanomaggies(stack, 30.0, 0.263)
+    stamps = stack / 1000  # zero point 30
     table = drawn("v1", len(stamps))
     result = render.render(table, stamps, Psf.moffat(np.full((len(stamps), 3), 1.1), 3.5, includes_pixel=True))
     assert result.arcs.reasons == [None] * len(stamps)

@@ -3,101 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from injection.config import GridParams
-from injection.engine.render import STANDARD
 from injection.experiment import grid as grids
 from injection.experiment import stream
-from injection.experiment.observation import see
 from injection.experiment.schema import BATCH_SCHEMA, MEASURED
 from lake import tables
 from lake.errors import DataError, ParameterError
 from lake.sky.photometry import flux_from_magnitude
 from lake.sky.survey import PIXEL_SCALE_ARCSEC
-
-PIXELS = 61
-
-
-def params(**changes: Any) -> GridParams:
-    values: dict[str, Any] = {
-        "theta_e_arcsec": [1.0, 2.0],
-        "psf_fwhm_nea_edges_arcsec": [0.9, 1.2, 1.5, 1.8],
-        "depth_edges_mag": [23.0, 24.0, 25.0],
-        "per_cell": 6,
-        "prior": "v1",
-        "drawing": "independent",
-        "real_sources": None,
-        "host_model": "IM1",
-        "max_uses_per_host": 2,
-        "host_retries": 5,
-        "max_host_bad_fraction": 0.05,
-        "psf_model": "moffat",
-        "psf_moffat_beta": [2.96, 2.84, 2.69],
-        "psf_includes_pixel": True,
-        "poisson_gain_e_per_nmgy": None,
-        "sky_noise": "none",
-        "core_suppression_radius_arcsec": None,
-        "sky_annulus_px": [20.0, 29.0],
-        "batch_size": 10,
-        "threads": 1,
-        "device": "cpu",
-        "quadrature": STANDARD.model_dump(),
-        "detectability": {"sky_sigmas": 5.0, "host_ratio": 1.5, "magnification": 5.0},
-    }
-    return GridParams.load({**values, **changes}, "grid")
-
-
-def hosts_table(count: int = 60, seed: int = 0) -> pa.Table:
-    """Hosts of good seeing or of medium seeing; none of bad seeing."""
-    rng = np.random.default_rng(seed)
-    depth_mag = rng.uniform(23.0, 25.0, count)
-    return pa.table(
-        {
-            "galaxy_id": [f"test:host_{index:03d}" for index in range(count)],
-            "psfsize_r": rng.uniform(0.9, 1.5, count),
-            "psfdepth_r": (5.0 / flux_from_magnitude(depth_mag)) ** 2,
-            "type_bin": ["DEV" if index % 3 else "REX" for index in range(count)],
-            "shape_e1": rng.uniform(-0.3, 0.3, count),
-            "shape_e2": rng.uniform(-0.3, 0.3, count),
-        }
-    )
-
-
-def load_hosts(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
-    stamps = []
-    for galaxy_id in galaxy_ids:
-        rng = np.random.default_rng(int(galaxy_id[-3:]))
-        stamps.append(rng.normal(0, 0.02, (3, PIXELS, PIXELS)))
-    return np.array(stamps, dtype=np.float32)
-
-
-class Brightness:
-    """A scorer: the logit is the r-band flux of the stamp."""
-
-    stamp_pixels = PIXELS
-
-    def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.nansum(stamps[:, 1], axis=(1, 2))
-
-
-def run(plan: grids.Plan, load: stream.LoadHosts = load_hosts, scorer: Any = None) -> pa.Table:
-    return pa.concat_tables(stream.run(plan, load, scorer or Brightness())).combine_chunks()
+from tests.injection.scenes import PIXELS, Brightness, hosts_table, params, planned, run
 
 
 def test_every_host_lies_in_its_cell_and_is_used_in_moderation() -> None:
-    plan = grids.plan(params(), hosts_table(), 42)
+    plan = planned()
+    hosts, cells = plan.setting.hosts, {cell["cell"]: cell for cell in grids.cells(plan.setting.grid)}
     for row in plan.rows.to_pylist():
-        host = plan.hosts.rows_of(row["host_ids"])
-        assert (plan.hosts.fwhm_nea_arcsec[host, 1] >= row["cell_psf_fwhm_nea_low_arcsec"]).all()
-        assert (plan.hosts.fwhm_nea_arcsec[host, 1] < row["cell_psf_fwhm_nea_high_arcsec"]).all()
-        assert (plan.hosts.depth_mag[host] >= row["cell_depth_low_mag"]).all()
-        assert (plan.hosts.depth_mag[host] < row["cell_depth_high_mag"]).all()
+        host, cell = hosts.rows_of(row["host_ids"]), cells[row["cell"]]
+        assert (hosts.fwhm_nea_arcsec[host, 1] >= cell["psf_fwhm_nea_arcsec_low"]).all()
+        assert (hosts.fwhm_nea_arcsec[host, 1] < cell["psf_fwhm_nea_arcsec_high"]).all()
+        assert (hosts.depth_mag[host] >= cell["depth_mag_low"]).all()
+        assert (hosts.depth_mag[host] < cell["depth_mag_high"]).all()
     uses = plan.rows.group_by(["cell"]).aggregate([("injection_id", "count")])
     assert max(uses.column("injection_id_count").to_pylist()) == 6
     first = [(row["cell"], row["host_ids"][0]) for row in plan.rows.to_pylist()]
@@ -105,7 +35,7 @@ def test_every_host_lies_in_its_cell_and_is_used_in_moderation() -> None:
 
 
 def test_cells_without_hosts_stay_empty_and_say_so() -> None:
-    plan = grids.plan(params(), hosts_table(), 42)
+    plan = planned()
     empty = {row["cell"]: row for row in plan.empty.to_pylist()}
     assert {"t00p2d0", "t00p2d1", "t01p2d0", "t01p2d1"} <= set(empty)
     assert empty["t00p2d0"]["hosts"] == 0
@@ -114,44 +44,44 @@ def test_cells_without_hosts_stay_empty_and_say_so() -> None:
 
 
 def test_few_hosts_give_fewer_injections_not_more_of_the_same() -> None:
-    plan = grids.plan(params(psf_fwhm_nea_edges_arcsec=[0.9, 1.5], depth_edges_mag=[23.0, 25.0]), hosts_table(2), 1)
+    plan = planned(hosts_table(2), seed=1, psf_fwhm_nea_edges_arcsec=[0.9, 1.5], depth_edges_mag=[23.0, 25.0])
     assert plan.rows.num_rows == 2 * 2 * 2
     assert plan.empty.column("injections").to_pylist() == [4, 4]
 
 
 def test_the_plan_is_a_function_of_its_inputs_only() -> None:
-    a = grids.plan(params(), hosts_table(), 42)
+    a = planned()
     shuffled = hosts_table().take(np.random.default_rng(5).permutation(60))
-    assert grids.plan(params(), shuffled, 42).rows.equals(a.rows)
-    assert grids.plan(params(batch_size=3, threads=2), shuffled, 42).grid_id == a.grid_id
+    assert planned(shuffled).rows.equals(a.rows)
+    assert planned(shuffled, batch_size=3, threads=2).grid_id == a.grid_id
     for other in (
-        grids.plan(params(per_cell=5), hosts_table(), 42),
-        grids.plan(params(prior="d06"), hosts_table(), 42),
-        grids.plan(params(), hosts_table(seed=1), 42),
-        grids.plan(params(), hosts_table(), 43),
+        planned(per_cell=5),
+        planned(prior="d06"),
+        planned(hosts_table(seed=1)),
+        planned(seed=43),
     ):
         assert other.grid_id != a.grid_id
 
 
 def test_im2_takes_early_types_only() -> None:
-    plan = grids.plan(params(host_model="IM2"), hosts_table(), 42)
-    assert set(plan.hosts.table.column("type_bin").to_pylist()) == {"DEV"}
+    plan = planned(host_model="IM2")
+    assert set(plan.setting.hosts.table.column("type_bin").to_pylist()) == {"DEV"}
     with pytest.raises(ParameterError, match="'host_model' must be IM1 if"):
-        grids.plan(params(host_model="IM2"), hosts_table().drop_columns("type_bin"), 42)
+        planned(hosts_table().drop_columns("type_bin"), host_model="IM2")
 
 
 def test_host_tables_are_checked() -> None:
     with pytest.raises(DataError, match="lacks psfdepth_r"):
-        grids.plan(params(), hosts_table().drop_columns("psfdepth_r"), 42)
+        planned(hosts_table().drop_columns("psfdepth_r"))
     with pytest.raises(DataError, match="duplicated galaxy_id"):
-        grids.plan(params(), pa.concat_tables([hosts_table(), hosts_table()]), 42)
+        planned(pa.concat_tables([hosts_table(), hosts_table()]))
 
 
 def test_a_sobol_grid_is_even_in_every_cell_and_its_own() -> None:
     """64 injections a cell: aligned blocks of a Sobol sequence have one value in each 64th of every parameter."""
     chosen = {"per_cell": 64, "max_uses_per_host": 64, "psf_fwhm_nea_edges_arcsec": [0.9, 1.5]}
-    even = grids.plan(params(drawing="sobol", **chosen), hosts_table(), 42)
-    plain = grids.plan(params(**chosen), hosts_table(), 42)
+    even = planned(drawing="sobol", **chosen)
+    plain = planned(**chosen)
     assert even.grid_id != plain.grid_id
     out = run(even)
     assert set(out.column("status").to_pylist()) == {"scored"}
@@ -163,7 +93,7 @@ def test_a_sobol_grid_is_even_in_every_cell_and_its_own() -> None:
         assert np.abs(ranks - (np.arange(64) + 0.5) / 64).max() < 1 / 64, cell
     assert len(magnitudes) == 4
     assert not np.array_equal(magnitudes["t00p0d0"], magnitudes["t01p0d0"])
-    again = grids.plan(params(drawing="sobol", batch_size=7, threads=2, **chosen), hosts_table(), 42)
+    again = planned(drawing="sobol", batch_size=7, threads=2, **chosen)
     assert run(again).equals(out)
 
 
@@ -173,7 +103,7 @@ def test_edges_must_increase() -> None:
 
 
 def test_batches_have_the_schema_and_meet_the_contract() -> None:
-    out = run(grids.plan(params(), hosts_table(), 42))
+    out = run(planned())
     assert out.schema.equals(BATCH_SCHEMA)
     assert set(out.column("status").to_pylist()) == {"scored"}
     for column in tables.spec("injections").columns:
@@ -189,38 +119,36 @@ def test_batches_have_the_schema_and_meet_the_contract() -> None:
 
 
 def test_rows_do_not_depend_on_the_batch() -> None:
-    a = run(grids.plan(params(), hosts_table(), 42))
-    b = run(grids.plan(params(batch_size=7, threads=2), hosts_table(), 42))
+    a = run(planned())
+    b = run(planned(batch_size=7, threads=2))
     assert a.equals(b)
 
 
 def test_resuming_at_a_batch_gives_its_rows() -> None:
-    plan = grids.plan(params(), hosts_table(), 42)
+    plan = planned()
     whole = run(plan)
-    rest = pa.concat_tables(stream.run(plan, load_hosts, Brightness(), start=2)).combine_chunks()
+    rest = pa.concat_tables(stream.run(plan, Brightness(), start=2)).combine_chunks()
     assert rest.equals(whole.slice(20).combine_chunks())
 
 
 @pytest.mark.parametrize("sky_noise", ["none", "annulus"])
 def test_stored_rows_draw_the_pixels_again_that_were_scored(sky_noise: str) -> None:
     noisy = {"poisson_gain_e_per_nmgy": 150.0, "core_suppression_radius_arcsec": 0.5, "sky_noise": sky_noise}
-    plan = grids.plan(params(host_model="IM2", **noisy), hosts_table(), 42)
+    plan = planned(host_model="IM2", **noisy)
     out = run(plan).take(pa.array([3, 17, 5])).combine_chunks()
-    hosts = plan.hosts.rows_of(out["galaxy_id"].to_pylist())
-    conditions = plan.hosts.psf(hosts, plan.grid), plan.hosts.psfdepth[hosts]
-    seen = see(plan.grid, plan.sources, out, load_hosts(out["galaxy_id"].to_pylist()), conditions, 42)
-    np.testing.assert_array_equal(Brightness().score(seen.images), out["score"].to_numpy())
-    np.testing.assert_array_equal(Brightness().score(seen.bare), out["host_score"].to_numpy())
+    drawn = plan.setting.again(out)
+    np.testing.assert_array_equal(Brightness().score(drawn.images), out["score"].to_numpy())
+    np.testing.assert_array_equal(Brightness().score(drawn.bare), out["host_score"].to_numpy())
 
 
 def test_scores_rise_by_the_arc_flux() -> None:
-    out = run(grids.plan(params(), hosts_table(), 42))
+    out = run(planned())
     gained = out.column("score").to_numpy() - out.column("host_score").to_numpy()
     np.testing.assert_allclose(gained, out.column("arc_flux_r_nmgy").to_numpy(), rtol=2e-3, atol=2e-4)
 
 
 def test_measurements_are_consistent() -> None:
-    out = run(grids.plan(params(), hosts_table(), 42))
+    out = run(planned())
     value = {name: out.column(name).to_numpy() for name in MEASURED if name != "detectable"}
     lensed = value["magnification"] * flux_from_magnitude(out.column("src_mag_r").to_numpy())
     np.testing.assert_allclose(value["arc_flux_r_nmgy"], lensed * (1 - value["arc_off_stamp_fraction"]), rtol=0.02)
@@ -232,7 +160,7 @@ def test_measurements_are_consistent() -> None:
 
 def test_widths_and_depths_of_hosts_are_the_catalogues_whatever_the_profile() -> None:
     """The noise of a depth and theta_E over the PSF follow from psfsize alone; the arcs' peaks from the profile."""
-    moffat, gaussian = (run(grids.plan(params(psf_model=kind), hosts_table(), 42)) for kind in ("moffat", "gaussian"))
+    moffat, gaussian = (run(planned(psf_model=kind)) for kind in ("moffat", "gaussian"))
     host = [int(name[-3:]) for name in moffat.column("galaxy_id").to_pylist()]
     psfsize, psfdepth = (hosts_table()[name].to_numpy()[host] for name in ("psfsize_r", "psfdepth_r"))
     for out in (moffat, gaussian):
@@ -247,15 +175,15 @@ def test_widths_and_depths_of_hosts_are_the_catalogues_whatever_the_profile() ->
 
 def test_the_two_estimates_of_the_sky_are_recorded_with_their_disagreement() -> None:
     """Hosts of twice the depth's noise: the annulus says so, the depth does not."""
-    planned = grids.plan(params(), hosts_table(), 42)
+    hosts = planned().setting.hosts
 
     def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
-        host = planned.hosts.rows_of(galaxy_ids)
-        sigma = sigma_of(planned.hosts.psfdepth[host, 1], planned.hosts.fwhm_nea_arcsec[host, 1])
+        host = hosts.rows_of(galaxy_ids)
+        sigma = sigma_of(hosts.psfdepth[host, 1], hosts.fwhm_nea_arcsec[host, 1])
         noise = np.array([np.random.default_rng(row).normal(0, 1, (3, PIXELS, PIXELS)) for row in host])
         return (2.0 * sigma[:, None, None, None] * noise).astype(np.float32)
 
-    out = run(planned, load)
+    out = run(planned(load=load))
     ratio = out.column("sky_sigma_mad_nmgy").to_numpy() / out.column("sky_sigma_psfdepth_nmgy").to_numpy()
     np.testing.assert_allclose(ratio, 2.0, rtol=0.15)
 
@@ -274,7 +202,7 @@ class Spread(Brightness):
     def __init__(self, band: int) -> None:
         self.band = band
 
-    def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float32]:
+    def score(self, stamps: NDArray[np.float32], conditions: object = None) -> NDArray[np.float32]:
         return stamps[:, self.band].std(axis=(1, 2))
 
 
@@ -283,32 +211,30 @@ def test_sky_noise_of_the_depth_is_given_to_hosts_without_noise(band: int) -> No
     table = hosts_table()
     for other, factor in (("g", 4.0), ("z", 0.25)):
         table = table.append_column(f"psfdepth_{other}", pa.compute.multiply(table["psfdepth_r"], factor))
-    planned = grids.plan(params(sky_noise="psfdepth"), table, 42)
 
     def noiseless(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
         return np.zeros((len(galaxy_ids), 3, PIXELS, PIXELS), np.float32)
 
-    out = run(planned, noiseless, Spread(band))
-    host = planned.hosts.rows_of(out.column("galaxy_id").to_pylist())
-    expected = sigma_of(planned.hosts.psfdepth[host, band], planned.hosts.fwhm_nea_arcsec[host, band])
+    plan = planned(table, noiseless, sky_noise="psfdepth")
+    out, hosts = run(plan, Spread(band)), plan.setting.hosts
+    host = hosts.rows_of(out.column("galaxy_id").to_pylist())
+    expected = sigma_of(hosts.psfdepth[host, band], hosts.fwhm_nea_arcsec[host, band])
     np.testing.assert_allclose(out.column("host_score").to_numpy(), expected, rtol=0.06)
-    assert out.equals(run(grids.plan(params(sky_noise="psfdepth", batch_size=7), table, 42),
-                          noiseless, Spread(band)))  # fmt: skip
+    assert out.equals(run(planned(table, noiseless, sky_noise="psfdepth", batch_size=7), Spread(band)))
 
 
 def test_sky_noise_of_the_annulus_is_as_much_again() -> None:
-    quiet = run(grids.plan(params(), hosts_table(), 42), scorer=Spread(2)).column("host_score").to_numpy()
-    noisy = run(grids.plan(params(sky_noise="annulus"), hosts_table(), 42), scorer=Spread(2)).column("host_score")
+    quiet = run(planned(), scorer=Spread(2)).column("host_score").to_numpy()
+    noisy = run(planned(sky_noise="annulus"), scorer=Spread(2)).column("host_score")
     np.testing.assert_allclose(noisy.to_numpy() / quiet, np.sqrt(2), rtol=0.08)
 
 
 def test_sky_noise_needs_the_depth_of_every_band() -> None:
     with pytest.raises(ParameterError, match=r"'grid.sky_noise' must be none or annulus if hosts lack psfdepth"):
-        grids.plan(params(sky_noise="psfdepth"), hosts_table(), 42)
+        planned(sky_noise="psfdepth")
     table = hosts_table().append_column("psfdepth_g", hosts_table()["psfdepth_r"])
     unknown = np.where(np.arange(60) % 2, np.nan, hosts_table()["psfdepth_r"].to_numpy())
-    planned = grids.plan(params(sky_noise="psfdepth"), table.append_column("psfdepth_z", pa.array(unknown)), 42)
-    out = run(planned)
+    out = run(planned(table.append_column("psfdepth_z", pa.array(unknown)), sky_noise="psfdepth"))
     reasons = out.column("reason").to_pylist()
     odd = [int(galaxy_id[-3:]) % 2 == 1 for galaxy_id in out.column("galaxy_id").to_pylist()]
     assert [reason is not None for reason in reasons] == odd

@@ -13,17 +13,16 @@ import pytest
 from numpy.typing import NDArray
 
 from injection.config import Quadrature
-from injection.engine.render import Parametric
-from injection.experiment import grid as grids
 from injection.experiment import stream
 from injection.experiment.schema import MEASURED
+from injection.galaxies.models import Profiles
 from injection.scene import ranges
 from lake.errors import DataError, ShardError
-from tests.injection.test_grid import PIXELS, Brightness, hosts_table, load_hosts, params, run
+from tests.injection.scenes import PIXELS, Brightness, load_hosts, planned, run
 
 
 def test_a_broken_host_is_replaced_by_the_next() -> None:
-    plan = grids.plan(params(), hosts_table(), 42)
+    plan = planned()
     broken = plan.rows.column("host_ids")[0].as_py()[0]
 
     def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
@@ -31,7 +30,7 @@ def test_a_broken_host_is_replaced_by_the_next() -> None:
             raise DataError(f"{broken} cannot be read")
         return load_hosts(galaxy_ids)
 
-    out, whole = run(plan, load), run(plan)
+    out, whole = run(planned(load=load)), run(plan)
     assert out.column("host_attempt")[0].as_py() == 1
     assert out.column("galaxy_id")[0].as_py() == plan.rows.column("host_ids")[0].as_py()[1]
     same = np.array([row["host_ids"][0] != broken for row in plan.rows.to_pylist()])
@@ -40,13 +39,12 @@ def test_a_broken_host_is_replaced_by_the_next() -> None:
 
 def test_shards_of_another_run_stop_the_grid() -> None:
     """Other pixels than the tables name are no failed injection."""
-    plan = grids.plan(params(), hosts_table(), 42)
 
     def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
         raise ShardError("bucket-0000.npy does not hold the pixels")
 
     with pytest.raises(ShardError, match="does not hold the pixels"):
-        run(plan, load)
+        run(planned(load=load))
 
 
 @pytest.mark.parametrize(
@@ -54,8 +52,7 @@ def test_shards_of_another_run_stop_the_grid() -> None:
     [(lambda stamps: stamps * np.nan, "has no g band"), (lambda stamps: stamps[:, :, 1:, 1:], "has shape")],
 )
 def test_rows_that_run_out_of_hosts_fail_with_a_reason(spoil: Any, reason: str) -> None:
-    plan = grids.plan(params(theta_e_arcsec=[1.0]), hosts_table(), 42)
-    out = run(plan, lambda galaxy_ids: spoil(load_hosts(galaxy_ids)))
+    out = run(planned(load=lambda galaxy_ids: spoil(load_hosts(galaxy_ids)), theta_e_arcsec=[1.0]))
     assert set(out.column("status").to_pylist()) == {"failed"}
     assert all(reason in text for text in out.column("reason").to_pylist())
     assert all(out.column(name).null_count == out.num_rows for name in MEASURED)
@@ -64,7 +61,7 @@ def test_rows_that_run_out_of_hosts_fail_with_a_reason(spoil: Any, reason: str) 
 
 def test_a_host_whose_stamp_gets_no_score_is_replaced_by_the_next() -> None:
     """A failed injection is tried again with another host, like a failed load; the row is the one of that host."""
-    plan = grids.plan(params(), hosts_table(), 42)
+    plan = planned()
     odd = plan.rows.column("host_ids")[0].as_py()[0]
 
     def load(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
@@ -73,10 +70,10 @@ def test_a_host_whose_stamp_gets_no_score_is_replaced_by_the_next() -> None:
         return stamps
 
     class Silent(Brightness):
-        def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float32]:
+        def score(self, stamps: NDArray[np.float32], conditions: object = None) -> NDArray[np.float32]:
             return np.where(stamps[:, 1, 0, 0] > 1e5, np.nan, super().score(stamps))
 
-    out, whole = run(plan, load, Silent()), run(plan)
+    out, whole = run(planned(load=load), Silent()), run(plan)
     assert set(out.column("status").to_pylist()) == {"scored"}
     uses = np.array([row["host_ids"][0] == odd for row in plan.rows.to_pylist()])
     assert out.column("host_attempt").to_pylist() == uses.astype(int).tolist()
@@ -88,7 +85,7 @@ def test_a_host_whose_stamp_gets_no_score_is_replaced_by_the_next() -> None:
             raise DataError("lost")
         return load_hosts(galaxy_ids)
 
-    assert out.equals(run(plan, unreadable))
+    assert out.equals(run(planned(load=unreadable)))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -99,24 +96,23 @@ def test_bad_pixels_are_tolerated_up_to_the_limit_and_counted(bad: float) -> Non
         return stamps
 
     class Tolerant(Brightness):
-        def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float32]:
+        def score(self, stamps: NDArray[np.float32], conditions: object = None) -> NDArray[np.float32]:
             return super().score(np.where(np.isfinite(stamps), stamps, np.nan))
 
-    plan = grids.plan(params(theta_e_arcsec=[1.0]), hosts_table(), 42)
-    out = run(plan, load, Tolerant())
+    out = run(planned(load=load, theta_e_arcsec=[1.0]), Tolerant())
     np.testing.assert_allclose(out.column("host_masked_fraction").to_numpy(), 2 / PIXELS)
-    strict = run(grids.plan(params(max_host_bad_fraction=0.01), hosts_table(), 42), load)
+    strict = run(planned(load=load, max_host_bad_fraction=0.01))
     assert "bad pixels" in strict.column("reason")[0].as_py()
 
 
 def test_a_scorer_without_an_answer_fails_its_row_only() -> None:
     class Moody(Brightness):
-        def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float32]:
+        def score(self, stamps: NDArray[np.float32], conditions: object = None) -> NDArray[np.float32]:
             scores = super().score(stamps)
             scores[0] = np.nan
             return scores
 
-    plan = grids.plan(params(), hosts_table(), 42)
+    plan = planned()
     out = run(plan, scorer=Moody())
     failed = [reason for reason in out.column("reason").to_pylist() if reason]
     assert failed == ["the scorer gave no finite score"] * len(stream.batches(plan))
@@ -127,7 +123,7 @@ def test_a_failing_injection_is_reported_with_its_seed_and_takes_nothing_with_it
 ) -> None:
     """Of three rows one has an impossible parameter, one's source raises an error, one's light is not finite."""
 
-    class Spoilt(Parametric):
+    class Spoilt(Profiles):
         def faults(self, rows: pa.Table) -> list[str | None]:
             reason = str(ranges.refuse("src_n", 9.0))
             return [reason if name == broken[0] else None for name in rows.column("injection_id").to_pylist()]
@@ -140,10 +136,10 @@ def test_a_failing_injection_is_reported_with_its_seed_and_takes_nothing_with_it
             images[[name == broken[2] for name in names]] = np.inf
             return images, rays
 
-    plan = grids.plan(params(), hosts_table(), 42)
+    plan = planned()
     broken = plan.rows.column("injection_id").to_pylist()[1:9:3]
     with caplog.at_level("WARNING"):
-        out = run(replace(plan, sources=Spoilt()))
+        out = run(replace(plan, setting=replace(plan.setting, sources=Spoilt())))
     wanted = (
         "'src_n' must be a finite number in [0.3, 8], got 9.0",
         "the source cannot be read",
@@ -160,9 +156,9 @@ def test_a_failing_injection_is_reported_with_its_seed_and_takes_nothing_with_it
 
 
 def test_many_failures_are_logged_in_short(caplog: pytest.LogCaptureFixture) -> None:
-    plan = grids.plan(params(theta_e_arcsec=[1.0], batch_size=100), hosts_table(), 42)
+    plan = planned(load=lambda galaxy_ids: load_hosts(galaxy_ids) * np.nan, theta_e_arcsec=[1.0], batch_size=100)
     with caplog.at_level("WARNING"):
-        run(plan, lambda galaxy_ids: load_hosts(galaxy_ids) * np.nan)
+        run(plan)
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 6
     assert (
@@ -175,14 +171,14 @@ def test_many_failures_are_logged_in_short(caplog: pytest.LogCaptureFixture) -> 
     ("spoil", "reason"),
     [
         (lambda stamps: np.where(np.arange(3)[:, None, None] == 1, np.nan, stamps), "has no r band"),
-        (lambda stamps: stamps[:, :2], r"has shape \(2, 61, 61\), the scorer takes 61 pixels in 3 bands"),
-        (lambda stamps: stamps[:, :, 10:-10, 10:-10], r"has shape \(3, 41, 41\), the scorer takes 61 pixels"),
+        (lambda stamps: stamps[:, :2], r"has shape \(2, 61, 61\), the others have 61 pixels in 3 bands"),
+        (lambda stamps: stamps[:, :, 10:-10, 10:-10], r"has shape \(3, 41, 41\), the others have 61 pixels"),
         (lambda stamps: np.where(np.arange(61) < 9, np.nan, stamps), r"has 14\.8% bad pixels"),
     ],
     ids=["band", "bands", "crop", "pixels"],
 )
 def test_a_host_that_cannot_be_used_says_why(spoil: Any, reason: str) -> None:
-    plan = grids.plan(params(theta_e_arcsec=[1.0], per_cell=1, host_retries=0), hosts_table(), 42)
-    out = run(plan, lambda galaxy_ids: spoil(load_hosts(galaxy_ids)))
+    chosen = {"theta_e_arcsec": [1.0], "per_cell": 1, "host_retries": 0}
+    out = run(planned(load=lambda galaxy_ids: spoil(load_hosts(galaxy_ids)), **chosen))
     for row in out.to_pylist():
         assert re.fullmatch(f"host {row['galaxy_id']} {reason}.*", row["reason"])

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from injection.engine import render
-from injection.experiment import grid as grids
 from injection.galaxies import banks, realsources
 from injection.galaxies.banks import SourceBank
 from injection.galaxies.realsources import BankSources
@@ -20,8 +19,7 @@ from injection.priors.registry import load_prior
 from injection.scene.lens import Lens, source_position
 from lake.errors import DataError
 from lake.sky.survey import PIXEL_SCALE_ARCSEC
-from tests.injection.scenes import COSMOS, drawn, gaussian_bank, rows
-from tests.injection.test_grid import hosts_table, params, run
+from tests.injection.scenes import COSMOS, drawn, gaussian_bank, ids, planned, rows, run
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +80,12 @@ def test_rows_of_both_kinds_render_together_and_bad_ones_alone(bank: SourceBank)
     alone = render.render_arcs(table.slice(1, 1), psf.take([1]), 101, sources=BankSources(bank))
     np.testing.assert_array_equal(alone.images[0], arcs.images[1])
     without = render.render_arcs(table, psf, 101)
-    assert "needs a bank" in str(without.reasons[1])
+    assert without.reasons[1] == "'src_model' must be sersic or sersic_clumps, got 'real'"
 
 
 def test_drawing_real_sources(bank: SourceBank) -> None:
     prior, table = load_prior("v1"), drawn("v1", 200)
-    real = BankSources(bank).draw(table, prior, 5, catalogue_colours=True)
+    real = BankSources(bank).draw(prior, ids(200), 7, {}, None)
     assert set(real.column("src_stamp_id").to_pylist()) == {"one", "two"}
     assert real.column("src_n").null_count == 200
     one = np.array(real.column("src_stamp_id").to_pylist()) == "one"
@@ -96,21 +94,21 @@ def test_drawing_real_sources(bank: SourceBank) -> None:
         real.column("src_g_minus_r").to_numpy()[~one], table.column("src_g_minus_r").to_numpy()[~one]
     )
     assert np.isfinite(real.column("log_prior").to_numpy()).all()
-    part = BankSources(bank).draw(table.slice(9, 1), prior, 5, catalogue_colours=True)
+    part = BankSources(bank).draw(prior, ids(200).slice(9, 1), 7, {}, None)
     assert part.equals(real.slice(9, 1))
 
 
 def test_stamps_are_not_enlarged_beyond_the_limit(bank: SourceBank) -> None:
     """Half-light radii are 6.2 and 3.6 pixels: at 0.05" a pixel the galaxies serve sizes up to 0.31" and 0.18"."""
-    prior, table = load_prior("v1_wide"), drawn("v1_wide", 300)
-    limit = BankSources(bank, 0.05)
-    real = limit.draw(table, prior, 5, catalogue_colours=False)
-    size, ids = real.column("src_re_arcsec").to_numpy(), real.column("src_stamp_id").to_pylist()
+    prior = load_prior("v1_wide")
+    limit = BankSources(bank, 0.05, catalogue_colours=False)
+    real = limit.draw(prior, ids(300), 7, {}, None)
+    size, stamps = real.column("src_re_arcsec").to_numpy(), real.column("src_stamp_id").to_pylist()
     large, small = 0.05 * bank.half_light_px
-    assert {stamp for stamp, re in zip(ids, size, strict=True) if re > large} == {None}
-    assert {stamp for stamp, re in zip(ids, size, strict=True) if small < re <= large} == {"one"}
-    assert {stamp for stamp, re in zip(ids, size, strict=True) if re <= small} == {"one", "two"}
-    free = BankSources(bank).draw(table, prior, 5, catalogue_colours=False)
+    assert {stamp for stamp, re in zip(stamps, size, strict=True) if re > large} == {None}
+    assert {stamp for stamp, re in zip(stamps, size, strict=True) if small < re <= large} == {"one"}
+    assert {stamp for stamp, re in zip(stamps, size, strict=True) if re <= small} == {"one", "two"}
+    free = BankSources(bank, catalogue_colours=False).draw(prior, ids(300), 7, {}, None)
     gained = real.column("log_prior").to_numpy() - free.column("log_prior").to_numpy()
     np.testing.assert_allclose(gained[(size > small) & (size <= large)], np.log(2.0))
     np.testing.assert_allclose(gained[size <= small], 0.0, atol=1e-12)
@@ -125,29 +123,27 @@ def bank_params(path: Path, **changes: object) -> dict[str, object]:
 
 def test_a_grid_of_real_galaxies(bank: SourceBank, tmp_path: Path) -> None:
     banks.write_bank(tmp_path / "bank.h5", bank)
-    chosen = params(real_sources=bank_params(tmp_path / "bank.h5"))
-    plan = grids.plan(chosen, hosts_table(), 42)
-    out = run(plan)
+    chosen = bank_params(tmp_path / "bank.h5")
+    out = run(planned(real_sources=chosen))
     assert set(out.column("status").to_pylist()) == {"scored"}
     assert set(out.column("src_model").to_pylist()) == {"real"}
     assert set(out.column("src_stamp_id").to_pylist()) == {"one", "two"}
     one = np.array(out.column("src_stamp_id").to_pylist()) == "one"
     np.testing.assert_allclose(out.column("src_g_minus_r").to_numpy()[one], 1.1)
     assert (out.column("arc_snr").to_numpy() > 0).all()
-    assert run(grids.plan(params(real_sources=chosen.real_sources, batch_size=7), hosts_table(), 42)).equals(out)
+    assert run(planned(real_sources=chosen, batch_size=7)).equals(out)
 
 
 def test_the_grid_id_follows_the_galaxies_not_their_file(bank: SourceBank, tmp_path: Path) -> None:
     def grid_id(name: str, **changes: object) -> str:
-        chosen = params(real_sources=bank_params(tmp_path / name, **changes))
-        return grids.plan(chosen, hosts_table(), 42).grid_id
+        return planned(real_sources=bank_params(tmp_path / name, **changes)).grid_id
 
     for name, content in (("a.h5", bank), ("b.h5", bank), ("c.h5", gaussian_bank(sigma_px=3.1))):
         banks.write_bank(tmp_path / name, content)
     assert grid_id("a.h5") == grid_id("b.h5")
     others = {
         grid_id("c.h5"), grid_id("a.h5", catalogue_colours=False), grid_id("a.h5", max_pixel_arcsec=0.05),
-        grids.plan(params(), hosts_table(), 42).grid_id,
+        planned().grid_id,
     }  # fmt: skip
     assert len(others | {grid_id("a.h5")}) == 5
 
@@ -155,7 +151,7 @@ def test_the_grid_id_follows_the_galaxies_not_their_file(bank: SourceBank, tmp_p
 def test_injections_that_no_galaxy_serves_fail_alone_in_the_grid(bank: SourceBank, tmp_path: Path) -> None:
     banks.write_bank(tmp_path / "bank.h5", bank)
     real = bank_params(tmp_path / "bank.h5", max_pixel_arcsec=0.03)
-    out = run(grids.plan(params(real_sources=real), hosts_table(), 42))
+    out = run(planned(real_sources=real))
     served = out.column("src_re_arcsec").to_numpy() <= 0.03 * bank.half_light_px.max()
     assert served.any()
     assert not served.all()
@@ -166,17 +162,17 @@ def test_the_grid_says_which_catalogue_or_images_are_missing(real_data: Path) ->
     cleaning = {"min_snr": 20.0, "psf_correction": None}
     path = real_data / COSMOS.with_name("real_galaxy_catalog_23.5_example.fits")
     with pytest.raises(DataError, match=r"real_galaxy_images\.fits, which is not in the same folder"):
-        grids.plan(params(real_sources=bank_params(path, cleaning=cleaning)), hosts_table(), 42)
+        planned(real_sources=bank_params(path, cleaning=cleaning))
     with pytest.raises(DataError, match=r"absent\.h5 is not a source bank"):
-        grids.plan(params(real_sources=bank_params(Path("absent.h5"))), hosts_table(), 42)
+        planned(real_sources=bank_params(Path("absent.h5")))
     with pytest.raises(DataError, match=r"absent\.fits is not a RealGalaxyCatalog"):
-        grids.plan(params(real_sources=bank_params(Path("absent.fits"), cleaning=cleaning)), hosts_table(), 42)
+        planned(real_sources=bank_params(Path("absent.fits"), cleaning=cleaning))
 
 
 def test_a_grid_of_the_real_cosmos_catalogue(real_data: Path) -> None:
     cleaning = {"min_snr": 20.0, "psf_correction": {"fwhm_arcsec": 0.06, "max_amplification": 5.0}}
     real = bank_params(real_data / COSMOS, cleaning=cleaning, max_pixel_arcsec=0.06)
-    out = run(grids.plan(params(prior="v1", real_sources=real), hosts_table(), 42))
+    out = run(planned(prior="v1", real_sources=real))
     good = out.filter(pa.compute.equal(out.column("status"), "scored"))
     assert good.num_rows > 0.9 * out.num_rows
     assert len(set(good.column("src_stamp_id").to_pylist())) > 10

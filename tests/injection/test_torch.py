@@ -18,7 +18,6 @@ from injection.device import accelerator
 from injection.engine import _torch_formulas, render
 from injection.engine import _torch_rays as torch_rays
 from injection.engine._rays import COMPONENT_FIELDS
-from injection.experiment import grid as grids
 from injection.experiment import stream
 from injection.experiment.conditioning import suppress_core
 from injection.experiment.measure import Sky, measure, sigma_from_annulus
@@ -27,8 +26,7 @@ from injection.optics import _torch_noise as torch_noise
 from injection.optics import noise
 from injection.optics.psf import Psf, fwhm_nea_per_band
 from lake.errors import ParameterError
-from tests.injection.scenes import IMAGES, drawn, ids, rows
-from tests.injection.test_grid import Brightness, hosts_table, load_hosts, params
+from tests.injection.scenes import IMAGES, Brightness, drawn, ids, params, planned, rows
 
 CPU = torch.device("cpu")
 CORNERS = rows(
@@ -214,7 +212,7 @@ def test_measurements_agree(core: bool) -> None:
 class OnDevice(Brightness):
     """A scorer of tensors."""
 
-    def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float32]:
+    def score(self, stamps: NDArray[np.float32], conditions: object = None) -> NDArray[np.float32]:
         raise AssertionError("stamps left the device")
 
     def score_tensor(self, stamps: Tensor) -> NDArray[np.float64]:
@@ -225,10 +223,10 @@ class OnDevice(Brightness):
 @pytest.mark.parametrize("scorer", [OnDevice(), Brightness()])
 def test_the_stream_of_a_device_agrees_with_the_processors(scorer: Any) -> None:
     chosen = {"poisson_gain_e_per_nmgy": 150.0, "sky_noise": "annulus", "core_suppression_radius_arcsec": 0.3}
-    here, there = (grids.plan(params(device=device, **chosen), hosts_table(), 42) for device in ("cpu", "cuda"))
+    here, there = (planned(device=device, **chosen) for device in ("cpu", "cuda"))
     assert here.grid_id == there.grid_id
-    ours = pa.concat_tables(stream.run(here, load_hosts, Brightness()))
-    theirs = pa.concat_tables(stream.run(there, load_hosts, scorer))
+    ours = pa.concat_tables(stream.run(here, Brightness()))
+    theirs = pa.concat_tables(stream.run(there, scorer))
     assert theirs.schema == ours.schema
     for name in theirs.column_names:
         if name in MEASURED and name not in ("detectable", "arc_images"):
@@ -294,7 +292,7 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(ParameterError, match="'device' must be cpu if torch finds no CUDA GPU"):
             asked()
     with pytest.raises(ParameterError, match="no CUDA GPU"):
-        next(stream.run(grids.plan(params(device="cuda"), hosts_table(), 42), load_hosts, Brightness()))
+        next(stream.run(planned(device="cuda"), Brightness()))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert accelerator("cuda") == torch.device("cuda", 0)

@@ -6,14 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from injection.experiment import grid as grids
 from injection.experiment import validation
 from lake.errors import DataError
-from tests.injection.test_grid import hosts_table, params, run
+from tests.injection.scenes import planned, run
 
 
 def test_summary_of_a_grid() -> None:
-    out = run(grids.plan(params(), hosts_table(), 42))
+    out = run(planned())
     status = ["failed"] * 3 + out.column("status").to_pylist()[3:]
     out = out.set_column(out.column_names.index("status"), "status", pa.array(status))
     found = validation.validate(out, (0.3, 0.999))
@@ -28,7 +27,7 @@ def test_summary_of_a_grid() -> None:
 
 def test_a_score_at_the_threshold_is_not_above_it() -> None:
     """As everywhere: a finder that gives one value to everything finds nothing at that value."""
-    out = run(grids.plan(params(), hosts_table(), 42))
+    out = run(planned())
     for name in ("score", "host_score"):
         out = out.set_column(out.column_names.index(name), name, pa.array(np.zeros(out.num_rows)))
     found = validation.validate(out, (0.5, 0.4999))
@@ -42,7 +41,7 @@ def test_saturation_is_named() -> None:
 
 
 def test_colours_and_differences() -> None:
-    out = run(grids.plan(params(), hosts_table(), 42))
+    out = run(planned())
     colour = validation.arc_colour(out)
     np.testing.assert_allclose(colour, out.column("src_g_minus_r").to_numpy(), atol=0.02)
     assert validation.difference(colour, colour)[1] == pytest.approx(1.0)
@@ -52,7 +51,7 @@ def test_colours_and_differences() -> None:
 
 
 def test_nothing_scored_is_an_error() -> None:
-    out = run(grids.plan(params(), hosts_table(), 42))
+    out = run(planned())
     none = out.set_column(out.column_names.index("status"), "status", pa.array(["failed"] * out.num_rows))
     with pytest.raises(DataError, match="no scored injections"):
         validation.validate(none, (0.3,))

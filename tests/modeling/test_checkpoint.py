@@ -16,10 +16,11 @@ import pyarrow as pa
 import pytest
 
 from lake.errors import DataError, ParameterError
+from lake.scorer import Scorer
 from modeling.config import TrainParams, resolve_generation
 from modeling.scoring.card import CheckpointCard
 from modeling.scoring.checkpoint import Checkpoint, checkpoint_id, problems, publish, run_id
-from modeling.scoring.scorer import CheckpointScorer, ExternalScorer, Scorer, load_scorer
+from modeling.scoring.scorer import CheckpointScorer, ExternalScorer, load_scorer
 from modeling.training.data import TrainingArrays
 from modeling.training.train import train
 from tests.modeling.conftest import MANIFEST, SMALL, ring_stamps

@@ -14,7 +14,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.project import params
+from pipeline.project.project import Project
+
 PROJECT = Path(__file__).resolve().parents[2]
+
+
+def project_in(folder: Path, **survey: object) -> Project:
+    """The small survey's parameters, with changes of the survey's section, in an empty folder."""
+    values = params.resolve(PROJECT, "test")
+    return Project(folder, {**values, "survey": {**values["survey"], **survey}})
 
 
 @dataclass(frozen=True)

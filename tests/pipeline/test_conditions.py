@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 
 from injection.config import GridParams
 from injection.experiment.grid import plan
-from injection.experiment.stream import Sized, batches, run_batch
+from injection.experiment.hostset import HostSet
+from injection.experiment.stream import batches, run_batch
 from lake.errors import DataError
 from lake.store.stamps import StampStore
-from pipeline.experiment.hosts import host_table, stamp_loader
-from pipeline.experiment.injected import populations
+from pipeline.experiment.grids import survey_setting
+from pipeline.experiment.realism import populations
 from pipeline.experiment.scoring import score_rows
 from pipeline.project import params
 from pipeline.project.context import RunContext
@@ -59,18 +61,18 @@ def test_evaluation_gives_every_cutout_its_own_conditions(context: RunContext) -
 
 
 def test_the_grid_gives_injections_the_conditions_of_their_hosts(context: RunContext) -> None:
-    hosts = host_table(context)
-    planned = plan(context.project.section(GridParams, "grid"), hosts, context.seed)
-    load = stamp_loader(hosts, StampStore(context.root.cutouts))
+    setting = survey_setting(context, context.project.section(GridParams, "grid"), context.seed)
+    hosts = setting.hosts.table
+    planned = plan(setting)
     rows = batches(planned)[0].slice(0, 8)
-    found = run_batch(planned, rows, load, Sized(FINDER, 101))  # type: ignore[arg-type]
+    found = run_batch(planned, rows, FINDER)
     own = hosts.to_pandas().set_index("galaxy_id").loc[found["galaxy_id"].to_pylist()]
     expected = np.log(own[["psfsize_r", "psfdepth_r"]].astype(float)).sum(axis=1)
     np.testing.assert_allclose(found["score"].to_numpy(), expected, rtol=1e-6)
     assert found["host_score"].to_pylist() == found["score"].to_pylist()
     lost = hosts.set_column(hosts.column_names.index("psfsize_g"), "psfsize_g", pc.multiply(hosts["psfsize_g"], np.nan))
-    planned = plan(context.project.section(GridParams, "grid"), lost, context.seed)
-    found = run_batch(planned, rows, load, Sized(SeesConditions("psfsize_r", "psfsize_g"), 101))  # type: ignore[arg-type]
+    without = HostSet("hosts", lost, setting.hosts.load, 101, "IM1")
+    found = run_batch(plan(replace(setting, hosts=without)), rows, SeesConditions("psfsize_r", "psfsize_g"))
     assert set(found["status"].to_pylist()) == {"failed"}
     assert (
         found["reason"][0].as_py() == f"host {found['galaxy_id'][0].as_py()} lacks at least one of psfsize_r, psfsize_g"
@@ -89,7 +91,12 @@ def test_diagnostics_embed_with_conditions(context: RunContext) -> None:
     np.testing.assert_allclose(
         found.features[:, 0], np.log(lenses[["psfsize_r", "psfdepth_r"]].astype(float)).sum(axis=1), rtol=1e-6
     )
-    hosts = host_table(context).to_pandas().set_index("galaxy_id").loc[np.asarray(with_arc.hosts)]
+    hosts = (
+        survey_setting(context, context.project.section(GridParams, "grid"), 1)
+        .hosts.table.to_pandas()
+        .set_index("galaxy_id")
+        .loc[np.asarray(with_arc.hosts)]
+    )
     np.testing.assert_allclose(
         with_arc.features[:, 0], np.log(hosts[["psfsize_r", "psfdepth_r"]].astype(float)).sum(axis=1), rtol=1e-6
     )
@@ -105,7 +112,7 @@ def test_dhs_score_takes_conditions_from_the_files_or_says_which_lack_them(
         meta = {f"meta_{name}": value for name, value in values.items()} | extra
         np.savez(tmp_path / f"g{number}.npz", cutout=np.moveaxis(stamps[number], 0, -1), **meta)
     monkeypatch.setattr(foreign, "load_scorer", lambda folder: FINDER)
-    found = foreign.score_folder(tmp_path, "demo1").to_pandas().sort_values("ra")
+    found = foreign.score_folder(context.project, tmp_path, "demo1").to_pandas().sort_values("ra")
     assert found["score"].iloc[0] == pytest.approx(np.log(1.5 * 200.0))
     assert np.isnan(found["score"].iloc[1])
     assert found["reason"].tolist() == [None, "lacks at least one of meta_psfsize_r, meta_psfdepth_r"]

@@ -16,7 +16,7 @@ from lake.errors import DataError
 from lake.root import DataRoot
 from lake.sky.survey import PIXEL_SCALE_ARCSEC
 from lake.store.stamps import shard_name, write_shard
-from pipeline.experiment.hosts import host_table, without_listed
+from pipeline.experiment.hostsets import survey_hosts, without_listed
 from tests.etl.survey_files import SPLIT
 
 PIXELS = 101
@@ -26,7 +26,7 @@ CONDITIONS = [f"{kind}_{band}" for kind in ("psfsize", "psfdepth") for band in "
 class Tables:
     """What a stage reads."""
 
-    survey = SimpleNamespace(audit_manifest="m", split=SPLIT)
+    survey = SimpleNamespace(audit_manifest="m", split=SPLIT, name="test survey", simulated=True)
 
     def __init__(self, held: dict[str, pa.Table], root: DataRoot) -> None:
         self.held, self.root = held, root
@@ -47,6 +47,10 @@ def tables(root: DataRoot, listed: tuple[float, float] = (0.0, 80.0), **changes:
     write_shard(root.cutouts / shard_name(0), iter([np.zeros((3, PIXELS, PIXELS), np.float32)]), 1, PIXELS)
     held = {"manifest": pa.Table.from_pylist(rows), "tractor_pool": pa.Table.from_pylist(shapes)}
     return Tables(held | {"lens_candidates": pa.table({"ra": [listed[0]], "dec": [listed[1]]})}, root)
+
+
+def host_table(held: Tables) -> pa.Table:
+    return survey_hosts(SimpleNamespace(survey=held.survey, data=held.root), held.read, "IM1").table  # type: ignore[arg-type]
 
 
 def test_hosts_are_validation_negatives_with_the_manifests_conditions(root: DataRoot) -> None:

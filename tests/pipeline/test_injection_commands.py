@@ -16,26 +16,27 @@ from click.testing import CliRunner
 from matplotlib.image import imread
 from scipy.integrate import quad
 
-from injection.experiment.grid import plan
-from injection.experiment.hosts import Hosts
+from injection.experiment.grid import one_cell, plan
+from injection.experiment.hostset import Conditions, HostSet
+from injection.experiment.setting import Setting
 from injection.experiment.stream import run_batch
 from injection.galaxies.banks import write_bank
 from injection.galaxies.realsources import BankSources
 from lake.errors import DarkHaloError, DataError
 from lake.files.npz import write_npz
 from pipeline import cli
-from pipeline.experiment.hostsets import one_cell
-from pipeline.experiment.injecting import Choice, Setting
-from pipeline.experiment.pixels import draw_pixels
+from pipeline.experiment.grids import fill
+from pipeline.experiment.injecting import chosen_setting
+from pipeline.experiment.sheets import cropped
 from pipeline.project import params
-from pipeline.stages.grid import fill
 from pipeline.verbs.foreign import scored_examples
-from pipeline.verbs.rendering import Wanted, cropped, examples, label, render_sheet
+from pipeline.verbs.rendering import Wanted, examples, label, render_sheet
 from tests.injection.scenes import gaussian_bank
 from tests.pipeline import finders
 from tests.pipeline.checkout import PROJECT
 
 HOSTS, FLAGGED, PIXELS, NOISE = 12, 3, 101, 0.01
+NOISY = {"poisson_gain_e_per_nmgy": 150.0, "core_suppression_radius_arcsec": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +74,16 @@ def dhs(*arguments: str) -> Any:
 
 
 def setting(**changes: Any) -> Setting:
-    values: dict[str, Any] = {
-        "prior": "v1", "source_model": "parametric", "min_source_snr": 30.0, "hosts": "none", "host_model": None,
-        "psf_fwhm_nea": 1.2, "depth": (24.0, 23.4, 22.5), "psf_model": None, "psf_beta": None, "poisson_gain": None,
-        "core_suppression_radius": None, "seed": 5,
-    }  # fmt: skip
-    return Choice(**{**values, **changes}).setting()
+    given: dict[str, Any] = {
+        "hosts": "none",
+        "psf_fwhm_nea": 1.2,
+        "source_model": "parametric",
+        "prior": "v1",
+    } | changes
+    conditions = Conditions(given.pop("psf_fwhm_nea"), (24.0, 23.4, 22.5))
+    return chosen_setting(
+        params.load(Path()), given.pop("hosts"), conditions, (given.pop("source_model"), 30.0), 5, **given
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,14 +101,15 @@ def test_a_sheet_is_drawn_and_repeats(options: tuple[str, ...], tmp_path: Path) 
 
 def test_examples_are_what_was_asked_for() -> None:
     wanted = Wanted(20, {"lens_theta_e_arcsec": 1.5, "src_mag_r": 21.0}, 16.0)
-    rows, pixels = examples(wanted, setting(hosts="hosts"))
+    drawn = examples(wanted, setting(hosts="hosts"))
+    rows, made = drawn.rows, setting(hosts="hosts")
     assert set(rows["lens_theta_e_arcsec"].to_pylist()) == {1.5}
-    flux = pixels.arcs[:, 1].sum(axis=(1, 2), dtype=float)
-    np.testing.assert_allclose(flux, 10 ** (0.4 * 1.5) * pixels.measured["magnification"], rtol=0.02)
-    np.testing.assert_array_equal(pixels.hosts, setting(hosts="hosts").hosts.load(_hosts_of(20)))
-    few, first = examples(Wanted(4, wanted.fixed, 16.0), setting(hosts="hosts"))
-    assert few.equals(rows.slice(0, 4))
-    np.testing.assert_array_equal(first.seen, pixels.seen[:4])
+    flux = drawn.added[:, 1].sum(axis=(1, 2), dtype=float)
+    np.testing.assert_allclose(flux, 10 ** (0.4 * 1.5) * made.measured(drawn)["magnification"], rtol=0.02)
+    np.testing.assert_array_equal(drawn.bare, made.hosts.load(_hosts_of(20)))
+    few = examples(Wanted(4, wanted.fixed, 16.0), made)
+    assert few.rows.equals(rows.slice(0, 4))
+    np.testing.assert_array_equal(few.images, drawn.images[:4])
 
 
 def _hosts_of(count: int) -> list[str]:
@@ -111,15 +117,16 @@ def _hosts_of(count: int) -> list[str]:
 
 
 def test_signal_to_noise_follows_the_hosts_own_noise() -> None:
-    _, pixels = examples(Wanted(20, {"src_mag_r": 21.0}, 16.0), setting(hosts="hosts", psf_fwhm_nea=1.0))
-    by_hand = np.sqrt((pixels.arcs[:, 1].astype(float) ** 2).sum(axis=(1, 2))) / NOISE
-    np.testing.assert_allclose(pixels.measured["arc_snr"], by_hand, rtol=0.1)
+    made = setting(hosts="hosts", psf_fwhm_nea=1.0)
+    drawn = examples(Wanted(20, {"src_mag_r": 21.0}, 16.0), made)
+    by_hand = np.sqrt((drawn.added[:, 1].astype(float) ** 2).sum(axis=(1, 2))) / NOISE
+    np.testing.assert_allclose(made.measured(drawn)["arc_snr"], by_hand, rtol=0.1)
 
 
 @pytest.mark.parametrize("model", ["moffat", "gaussian"])
 def test_blank_sky_has_the_noise_of_its_depth(model: str) -> None:
     """psfsize is the FWHM of the Gaussian of equal noise area, so that the noise does not depend on the profile."""
-    _, pixels = examples(Wanted(30, {}, 16.0), setting(psf_model=model))
+    drawn = examples(Wanted(30, {}, 16.0), setting(psf_model=model))
     for band, (depth, ratio) in enumerate(((24.0, 1.05), (23.4, 1.0), (22.5, 0.94))):
         sigma = 1.2 * ratio / 2.35482
         squared, _ = quad(
@@ -127,49 +134,50 @@ def test_blank_sky_has_the_noise_of_its_depth(model: str) -> None:
         )
         flux = 10 ** (0.4 * (22.5 - depth))
         expected = flux / 5.0 * np.sqrt(squared * 0.262**2)
-        np.testing.assert_allclose(pixels.hosts[:, band].std(), expected, rtol=0.01)
+        np.testing.assert_allclose(drawn.bare[:, band].std(), expected, rtol=0.01)
 
 
 def test_poisson_noise_and_core_suppression_reach_the_pixels() -> None:
     wanted = Wanted(6, {"src_mag_r": 20.0}, 16.0)
-    plain, noisy = (examples(wanted, setting(poisson_gain=gain))[1].arcs for gain in (None, 150.0))
+    plain, noisy = (examples(wanted, setting(poisson_gain_e_per_nmgy=gain)).added for gain in (None, 150.0))
     inside = plain > 0.05
     np.testing.assert_allclose(((noisy - plain)[inside] ** 2 * 150.0 / plain[inside]).mean(), 1.0, atol=0.1)
-    _, pixels = examples(wanted, setting(core_suppression_radius=1.0))
-    assert (pixels.arcs[:, :, 50, 50] == 0).all()
-    assert pixels.arcs.sum() < plain.sum()
+    cored = examples(wanted, setting(core_suppression_radius_arcsec=1.0)).added
+    assert (cored[:, :, 50, 50] == 0).all()
+    assert cored.sum() < plain.sum()
+
+
+class Keeping(finders.Brightness):
+    """Keeps the pixels that it is given."""
+
+    conditions = ()
+
+    def __init__(self, kept: list[Any]) -> None:
+        self.kept = kept
+
+    def score(self, stamps: Any) -> Any:
+        self.kept.append(np.array(stamps))
+        return super().score(stamps)
 
 
 def test_pixels_drawn_again_are_those_that_were_scored() -> None:
     kept: list[Any] = []
-
-    class Keeping(finders.Brightness):
-        def score(self, stamps: Any) -> Any:
-            kept.append(np.array(stamps))
-            return super().score(stamps)
-
-    made = setting(hosts="hosts", poisson_gain=150.0, core_suppression_radius=0.5, source_model="bank.h5")
+    made = setting(hosts="hosts", **NOISY, source_model="bank.h5")
     made = replace(made, grid=made.grid.model_copy(update={"sky_noise": "annulus"}))
-    planned = plan(one_cell(made.grid, made.hosts.hosts, 6), made.hosts.hosts.table, made.seed)
-    rows = run_batch(planned, planned.rows, made.hosts.load, Keeping())
-    again = draw_pixels(rows, rows["galaxy_id"].to_pylist(), made)
-    np.testing.assert_array_equal(kept[0], again.seen)
-    np.testing.assert_array_equal(kept[1], again.hosts)
-    np.testing.assert_allclose(again.measured["arc_snr"], rows["arc_snr"].to_numpy(), rtol=1e-12)
+    planned = plan(replace(made, grid=one_cell(made.grid, made.hosts, 6)))
+    rows = run_batch(planned, planned.rows, Keeping(kept))
+    again = made.again(rows)
+    np.testing.assert_array_equal(kept[0], again.images)
+    np.testing.assert_array_equal(kept[1], again.bare)
+    np.testing.assert_allclose(made.measured(again)["arc_snr"], rows["arc_snr"].to_numpy(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("host_model", ["IM1", "IM2"])
 def test_the_sheet_of_inject_shows_what_was_scored(host_model: str, tmp_path: Path) -> None:
     """Noise, suppression, shapes of the hosts and a host that cannot be loaded: all as the finder was shown them."""
     kept: list[Any] = []
-
-    class Keeping(finders.Brightness):
-        def score(self, stamps: Any) -> Any:
-            kept.append(np.array(stamps))
-            return super().score(stamps)
-
-    made = setting(hosts="hosts", poisson_gain=150.0, core_suppression_radius=0.5)
-    facts, whole = made.hosts.hosts.table, made.hosts.load
+    made = setting(hosts="hosts", **NOISY)
+    facts, whole = made.hosts.table, made.hosts.load
     for name, values in {"type": ["DEV"] * HOSTS, "shape_e1": [0.3] * HOSTS, "shape_e2": [-0.2] * HOSTS}.items():
         facts = facts.append_column(name, pa.array(values))
 
@@ -178,17 +186,16 @@ def test_the_sheet_of_inject_shows_what_was_scored(host_model: str, tmp_path: Pa
             raise DataError("lost")
         return whole(galaxy_ids)
 
-    into = replace(made.hosts, hosts=Hosts(facts, host_model), load=load)
+    into = HostSet("hosts", facts, load, PIXELS, host_model)
     changes = {"sky_noise": "annulus", "host_model": host_model, "batch_size": 512}
-    grid = one_cell(made.grid.model_copy(update=changes), into.hosts, 12)
-    made = replace(made, grid=grid, hosts=into)
-    fill(plan(grid, facts, made.seed), load, Keeping(), tmp_path)
-    rows, pixels = scored_examples(tmp_path, made)
+    made = replace(made, grid=one_cell(made.grid.model_copy(update=changes), into, 12), hosts=into)
+    fill(plan(made), Keeping(kept), tmp_path)
+    rows, drawn = scored_examples(tmp_path, made)
     all_rows = pq.read_table(tmp_path / "batch-00000.parquet")
     assert max(rows["host_attempt"].to_pylist()) == 1
     order = [all_rows["injection_id"].to_pylist().index(name) for name in rows["injection_id"].to_pylist()]
-    np.testing.assert_array_equal(pixels.seen, kept[0][order])
-    np.testing.assert_array_equal(pixels.hosts, kept[1][order])
+    np.testing.assert_array_equal(drawn.images, kept[0][order])
+    np.testing.assert_array_equal(drawn.bare, kept[1][order])
     if host_model == "IM2":
         angle = 0.5 * np.pi + 0.5 * np.arctan2(-0.2, 0.3)
         np.testing.assert_allclose(rows["lens_pa_rad"].to_numpy(), angle)
@@ -199,10 +206,10 @@ def test_examples_that_fail_are_named_and_all_failing_is_an_error(caplog: pytest
     bank = made.sources.bank
     nearly = 0.15 / float(bank.half_light_px.max())
     some = replace(made, sources=BankSources(bank, max_pixel_arcsec=nearly))
-    rows, pixels = examples(Wanted(12, {}, 16.0), some)
-    large = rows["src_re_arcsec"].to_numpy() > 0.15
+    drawn = examples(Wanted(12, {}, 16.0), some)
+    large = drawn.rows["src_re_arcsec"].to_numpy() > 0.15
     assert 0 < large.sum() < 12
-    assert [text == "failed" for text in label(rows, pixels)] == large.tolist()
+    assert [text == "failed" for text in label(drawn, some)] == large.tolist()
     assert render_sheet(Wanted(12, {}, 16.0), some).content.startswith(b"\x89PNG")
     assert "injections failed, first: 'src_re_arcsec' must be at most" in caplog.text
     with pytest.raises(DataError, match="none of 3 injections could be rendered: 'src_re_arcsec'"):
@@ -210,16 +217,16 @@ def test_examples_that_fail_are_named_and_all_failing_is_an_error(caplog: pytest
 
 
 def test_real_galaxies_of_a_bank_are_used() -> None:
-    rows, _ = examples(Wanted(8, {}, 16.0), setting(source_model="bank.h5"))
+    rows = examples(Wanted(8, {}, 16.0), setting(source_model="bank.h5")).rows
     assert set(rows["src_stamp_id"].to_pylist()) == {"one", "two"}
     assert rows["src_n"].null_count == 8
 
 
 def test_a_folder_of_the_real_cosmos_catalogue(real_data: Path) -> None:
     found = setting(source_model=str(real_data / "sources" / "cosmos_btk"), hosts="none")
-    rows, pixels = examples(Wanted(4, {"src_mag_r": 22.0}, 16.0), found)
-    assert rows["src_stamp_id"].null_count == 0
-    assert pixels.reasons == [None] * 4
+    drawn = examples(Wanted(4, {"src_mag_r": 22.0}, 16.0), found)
+    assert drawn.rows["src_stamp_id"].null_count == 0
+    assert drawn.reasons == [None] * 4
 
 
 def test_cut_outs_keep_the_conditions_that_they_bring(tmp_path: Path) -> None:
@@ -229,7 +236,7 @@ def test_cut_outs_keep_the_conditions_that_they_bring(tmp_path: Path) -> None:
     own = {"psfsize_r": 0.9, "psfsize_g": 1.5, "psfdepth_r": 400.0}
     write_npz(tmp_path / "own.npz", stamp[0], meta | own)
     write_npz(tmp_path / "bare.npz", stamp[1], meta | {"galaxy_id": "bare"})
-    found = setting(hosts=str(tmp_path), psf_fwhm_nea=1.3).hosts.hosts
+    found = setting(hosts=str(tmp_path), psf_fwhm_nea=1.3).hosts
     bare, brought = found.rows_of(sorted(found.ids.to_pylist()))
     np.testing.assert_allclose(found.fwhm_nea_arcsec[brought], [1.5, 0.9, 0.9 * 0.94])
     np.testing.assert_allclose(found.psfdepth[brought, 1], 400.0)
@@ -242,9 +249,8 @@ def test_cut_outs_keep_the_conditions_that_they_bring(tmp_path: Path) -> None:
 
 def test_real_des_galaxies_are_hosts(real_data: Path) -> None:
     found = setting(hosts=str(real_data / "cutouts" / "des_grizY_46_hosts"))
-    assert len(found.hosts.hosts.ids) == 46
-    _, pixels = examples(Wanted(3, {}, 16.0), found)
-    assert pixels.seen.shape == (3, 3, 91, 91)
+    assert len(found.hosts.ids) == 46
+    assert examples(Wanted(3, {}, 16.0), found).images.shape == (3, 3, 91, 91)
 
 
 def test_cropping_keeps_the_centre() -> None:
@@ -270,7 +276,7 @@ def test_cropping_keeps_the_centre() -> None:
         (("--theta-e", "-1"), "'lens_theta_e_arcsec' must be a finite number in"),
         (("--mag", "nan"), "'src_mag_r' must be a finite number"),
         (("--psf-fwhm-nea", "0"), "'psf_fwhm_nea_arcsec' must be positive"),
-        (("--depth", "24", "nan", "22"), "'depth_mag' must be three finite magnitudes"),
+        (("--depth", "24", "nan", "22"), "'depth_mag' must be a finite magnitude in each band"),
         (("--psf-beta", "3", "0.5", "3"), r"'grid.psf_moffat_beta.1' must be"),
         (("--poisson-gain", "-3"), "'grid.poisson_gain_e_per_nmgy' must be"),
         (("--host-model", "IM2"), "'host_model' must be IM1"),

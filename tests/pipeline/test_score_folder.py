@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +11,9 @@ from numpy.typing import NDArray
 
 from lake.errors import ParameterError
 from lake.files.npz import write_npz
-from lake.root import DataRoot
 from pipeline.cli import dhs
 from pipeline.verbs import foreign
-from tests.etl.survey_files import params
+from tests.pipeline.checkout import project_in
 
 
 @pytest.mark.parametrize(("name", "said"), [("a.txt", "a file ending in"), ("no/a.csv", "a file in a folder")])
@@ -31,11 +29,10 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(
 
 
 def test_a_generation_that_does_not_exist_is_refused_before_files_are_read(
-    root: DataRoot, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(foreign.params, "root", lambda: root)
     with pytest.raises(ParameterError, match="'scorer' must be a checkpoint folder"):
-        foreign.score_folder(Path("no such folder"), "nobody")
+        foreign.score_folder(project_in(tmp_path), Path("no such folder"), "nobody")
 
 
 class Finder:
@@ -47,9 +44,7 @@ class Finder:
         return np.asarray(np.nanmean(stamps.astype(np.float64), axis=(1, 2, 3)))
 
 
-def test_each_file_has_a_row_with_a_score_or_a_reason(
-    tmp_path: Path, root: DataRoot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_file_has_a_row_with_a_score_or_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     meta = {"galaxy_id": "1_2", "ra": 10.0, "dec": 2.0, "pixel_scale": 0.262}
     folder = tmp_path / "mine"
     (folder / "more").mkdir(parents=True)
@@ -61,10 +56,8 @@ def test_each_file_has_a_row_with_a_score_or_a_reason(
     write_npz(folder / "more" / "good.npz", stamp, meta)
     (folder / "notes.txt").write_text("x")
     monkeypatch.setattr(foreign, "load_scorer", lambda folder: Finder())
-    monkeypatch.setattr(foreign.params, "survey", lambda: SimpleNamespace(collection="x"))
-    monkeypatch.setattr(foreign.params, "root", lambda: root)
-    monkeypatch.setattr(foreign.params, "typed", lambda kind, name: params(name))
-    rows = {row["source_file"]: row for row in foreign.score_folder(folder, "any").to_pylist()}
+    project = project_in(tmp_path, collection="x")
+    rows = {row["source_file"]: row for row in foreign.score_folder(project, folder, "any").to_pylist()}
     assert {name: row["status"] for name, row in rows.items()} == {
         "good.npz": "ok", "hole.npz": "rejected", "more/good.npz": "not read", "notes.txt": "not read",
     }  # fmt: skip

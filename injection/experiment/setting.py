@@ -1,0 +1,141 @@
+"""The setting of injections: their parameters and their pixels are drawn here, for the grid and for every picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from injection.config import GridParams
+from injection.device import Pixels, like
+from injection.engine.render import Arcs, Images, render_arcs
+from injection.experiment.conditioning import follow_hosts, suppress_core
+from injection.experiment.hostset import HostSet
+from injection.experiment.measure import R_BAND, Sky, measure, sigma_from_annulus
+from injection.galaxies.models import SourceModel, source_model
+from injection.optics.noise import add_poisson, add_sky
+from injection.optics.psf import Psf
+from injection.priors.registry import DIRECT, Prior, load_prior
+from lake.errors import DataError
+from lake.sky.survey import BANDS
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pixels of a batch of injections (batch, band, y, x) nMgy, where they were rendered, and what they are made of."""
+
+    rows: pa.Table
+    arcs: Arcs
+    """Light of the arcs without noise, the core suppressed"""
+    hosts: Pixels
+    """Hosts as they were loaded"""
+    bare: Pixels
+    """The hosts with the sky noise that is added to them"""
+    images: Pixels
+    """The same with the arcs and their own noise: what a finder is shown"""
+    usable: Pixels
+    """(batch, y, x) pixels that are not masked"""
+    psf: Psf
+    sky: Sky
+    reasons: list[str | None]
+    """Why an injection failed, whose image is then the bare host; None where it did not"""
+
+    @property
+    def added(self) -> Pixels:
+        """What was added to the bare hosts: the arcs with their noise."""
+        return self.images - self.bare
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything that injections are made from, but which of them are made."""
+
+    grid: GridParams
+    hosts: HostSet
+    sources: SourceModel
+    seed: int
+
+    @classmethod
+    def of(cls, grid: GridParams, hosts: HostSet, seed: int) -> Setting:
+        """The setting with the source model that the parameters name."""
+        return cls(grid, hosts, source_model(grid), seed)
+
+    @property
+    def prior(self) -> Prior:
+        return load_prior(self.grid.prior)
+
+    def on_cpu(self) -> Setting:
+        """The same setting rendered on the processor, for pictures."""
+        return replace(self, grid=self.grid.model_copy(update={"device": "cpu"}))
+
+    def parameters(self, rows: pa.Table) -> pa.Table:
+        """Drawn ``lens_*`` and ``src_*`` parameters of rows, one row each, whichever are asked for.
+
+        ``rows`` have ``injection_id`` and the host's ``galaxy_id``; columns of ``injection.priors.registry.DIRECT``
+        fix those parameters, and ``sobol_place`` is the row's place in the sequence where the grid draws along one.
+        """
+        ids, galaxies = (rows[name].combine_chunks() for name in ("injection_id", "galaxy_id"))
+        fixed = {name: rows[name].to_numpy() for name in DIRECT if name in rows.column_names}
+        along = self.grid.drawing == "sobol" and "sobol_place" in rows.column_names
+        places = rows["sobol_place"].to_numpy() if along else None
+        drawn = self.sources.draw(self.prior, ids, self.seed, fixed, places)
+        if self.grid.host_model == "IM2":
+            shapes = self.hosts.shapes(self.hosts.rows_of(galaxies.to_pylist()))
+            drawn = follow_hosts(drawn, self.prior, shapes, self.seed)
+        return drawn.append_column("galaxy_id", galaxies)
+
+    def draw(self, rows: pa.Table, stamps: Images | None = None) -> Drawn:
+        """Pixels of rows of drawn parameters, with the suppression and noise that the grid asks for.
+
+        Each row's pixels depend on the row, its host and the seed alone: rows stored by the grid give the pixels that
+        were scored, bit for bit on the same device. ``stamps`` are the hosts' (batch, band, y, x) if already loaded.
+        """
+        grid, ids = self.grid, rows["injection_id"].combine_chunks()
+        galaxies = rows["galaxy_id"].to_pylist()
+        stamps = self.hosts.load(galaxies) if stamps is None else stamps
+        places = self.hosts.rows_of(galaxies)
+        psf, by_depth = self.hosts.psf(places, grid), self.hosts.pixel_sigma_nmgy[places]
+        arcs = render_arcs(rows, psf, stamps.shape[-1], grid.quadrature, grid.threads, self.sources, grid.device)
+        if grid.core_suppression_radius_arcsec is not None:
+            arcs = replace(arcs, images=suppress_core(arcs.images, rows, grid.core_suppression_radius_arcsec))
+        hosts = like(stamps, arcs.images)
+        usable = (abs(hosts) < np.inf).all(1)
+        by_host = [sigma_from_annulus(hosts[:, band], usable, *grid.sky_annulus_px) for band in _annulus_bands(grid)]
+        sky = Sky(by_depth[:, R_BAND], by_host[R_BAND if len(by_host) > 1 else 0])
+        reasons, bare, light = list(arcs.reasons), hosts, arcs.images
+        if grid.poisson_gain_e_per_nmgy is not None:
+            light = add_poisson(light, grid.poisson_gain_e_per_nmgy, self.seed, ids)
+        if grid.sky_noise != "none":
+            sigma = by_depth if grid.sky_noise == "psfdepth" else np.stack(by_host, axis=1)
+            bare = add_sky(hosts, _known(sigma, reasons), self.seed, ids)
+        return Drawn(rows, arcs, hosts, bare, bare + light, usable, psf, sky, reasons)
+
+    def again(self, rows: pa.Table) -> Drawn:
+        """Stored rows drawn again on the processor; DataError where one cannot be, since it was scored once."""
+        drawn = self.on_cpu().draw(rows)
+        failed = [reason for reason in drawn.reasons if reason is not None]
+        if failed:
+            raise DataError(f"{len(failed)} stored injections cannot be drawn again, first: {failed[0]}")
+        return drawn
+
+    def measured(self, drawn: Drawn) -> dict[str, Any]:
+        """Columns of ``injection.experiment.measure.measure``, one value per injection."""
+        of = drawn
+        return measure(of.rows, of.arcs, of.hosts, of.usable, of.psf, of.sky, self.grid.detectability)
+
+
+def _annulus_bands(grid: GridParams) -> list[int]:
+    """Bands whose noise is measured on the host: r, and all where that noise is to be added."""
+    return list(range(len(BANDS))) if grid.sky_noise == "annulus" else [R_BAND]
+
+
+def _known(sigma: Array, reasons: list[str | None]) -> Array:
+    """Sky noise (batch, band), zero in rows that fail for having none."""
+    for index in np.flatnonzero(~np.isfinite(sigma).all(axis=1)):
+        reasons[index] = reasons[index] or f"the host's sky noise is not known in every band: {sigma[index].tolist()}"
+    return np.nan_to_num(sigma)

@@ -1,0 +1,57 @@
+"""Source models: how the light of injections is drawn, named, identified and rendered.
+
+A model is one class with the methods of :class:`SourceModel`; whatever draws, plans, scores or shows injections asks
+only for those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import pyarrow as pa
+from numpy.typing import ArrayLike
+
+from injection.config import GridParams
+from injection.engine.render import Parametric, Sources
+from injection.galaxies.banks import load_bank
+from injection.galaxies.realsources import BankSources
+from injection.priors.registry import Prior, draw
+
+
+class SourceModel(Sources, Protocol):
+    """The light of the sources of a set of injections."""
+
+    @property
+    def identity(self) -> Any:
+        """What decides the light, besides parameters and prior, as JSON values: part of a grid's identity."""
+
+    def describe(self) -> str:
+        """The model in words, for captions."""
+
+    def draw(
+        self, prior: Prior, ids: pa.Array, seed: int, fixed: Mapping[str, ArrayLike], sobol_places: ArrayLike | None
+    ) -> pa.Table:
+        """Parameters of injections ``ids``, as ``injection.priors.registry.draw`` gives them."""
+
+
+class Profiles(Parametric):
+    """Sersic profiles with clumps, as the prior draws them."""
+
+    identity = None
+
+    def describe(self) -> str:
+        return "Sersic profiles with clumps"
+
+    def draw(
+        self, prior: Prior, ids: pa.Array, seed: int, fixed: Mapping[str, ArrayLike], sobol_places: ArrayLike | None
+    ) -> pa.Table:
+        return draw(prior, ids, seed, fixed, sobol_places)
+
+
+def source_model(grid: GridParams) -> SourceModel:
+    """The model that a grid's parameters name."""
+    if grid.real_sources is None:
+        return Profiles()
+    chosen = grid.real_sources
+    return BankSources(load_bank(chosen), chosen.max_pixel_arcsec, chosen.catalogue_colours, chosen.path)

@@ -1,0 +1,105 @@
+"""Grids of injections: filling one with a finder's scores, and the setting that a filled one was drawn in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from injection.config import GridParams
+from injection.experiment.grid import Plan, cells, plan
+from injection.experiment.setting import Setting
+from injection.experiment.stream import batches, run_batch
+from lake.errors import DataError
+from lake.files import atomic
+from lake.progress import track
+from lake.root import DataRoot
+from lake.scorer import Scorer
+from lake.sky.hashing import key_hash
+from modeling.scoring.scorer import load_scorer
+from pipeline.experiment.hostsets import survey_hosts
+from pipeline.project.context import RunContext
+from pipeline.project.gridfacts import grid_facts
+from pipeline.project.publishing import published_folder
+from pipeline.project.seal import write_grid_facts
+
+log = logging.getLogger(__name__)
+
+
+def survey_setting(context: RunContext, grid: GridParams, seed: int) -> Setting:
+    """The setting of injections into the survey's own hosts."""
+    return Setting.of(grid, survey_hosts(context.project, context.read, grid.host_model), seed)
+
+
+def grid_params(root: DataRoot, generation: str) -> GridParams:
+    """The parameters that a finished grid was filled with."""
+    return GridParams.load(grid_facts(root, generation)["parameters"], "grid")
+
+
+def scored_setting(context: RunContext, generation: str, rows: pa.Table) -> Setting:
+    """The setting that stored rows of a finder's grid were drawn and scored in."""
+    return survey_setting(context, grid_params(context.root, generation), rows["seed"][0].as_py())
+
+
+def sample(rows: pa.Table, count: int, seed: int) -> pa.Table:
+    """Up to ``count`` scored injections, by keyed hash of their identifier."""
+    scored = rows.filter(pc.equal(rows["status"], "scored"))
+    if not scored.num_rows:
+        raise DataError("no injection was scored; see the column 'reason' of injections")
+    order = np.argsort(key_hash(seed, scored["injection_id"]), kind="stable")
+    return scored.take(pa.array(order[:count]))
+
+
+def fill_grid(
+    context: RunContext,
+    setting: Setting,
+    grid_name: str,
+    generation: str,
+    picture: Callable[[Path], bytes | None] = lambda folder: None,
+) -> None:
+    """Score a setting's grid with a finder and publish the batches; ``picture`` is drawn from them, and goes along."""
+    scorer = load_scorer(context.root.checkpoints(generation))
+    context.note_input(f"checkpoint:{generation}", scorer.checkpoint_id)
+    planned = plan(setting)
+    work = context.work(planned.grid_id, scorer.checkpoint_id)
+    fill(planned, scorer, work)
+    facts = {
+        "grid_id": planned.grid_id,
+        "grid_name": grid_name,
+        "checkpoint_id": scorer.checkpoint_id,
+        "generation": generation,
+        "prior": setting.prior.name,
+        "parameters": setting.grid.model_dump(mode="json"),
+        "cells": cells(setting.grid),
+        "short": planned.empty.to_pylist(),
+    }
+    with published_folder(context.root.grid(context.generation), work) as folder:
+        write_grid_facts(folder, facts)
+        context.write_lineage(folder)
+        content = picture(folder)
+        if content is not None:
+            (folder / "contact-sheet.png").write_bytes(content)
+
+
+def fill(planned: Plan, scorer: Scorer, folder: Path) -> None:
+    """Write one file per batch, skipping those that an earlier run finished."""
+    todo = batches(planned)
+    done = 0
+    while (folder / _name(done)).exists():
+        done += 1
+    if done:
+        log.info("grid %s: resuming after %d of %d batches", planned.grid_id, done, len(todo))
+    rest = track(islice(enumerate(todo), done, None), "inject and score", total=len(todo) - done)
+    for number, rows in rest:
+        with atomic.replacing(folder / _name(number)) as draft:
+            pq.write_table(run_batch(planned, rows, scorer), draft, compression="zstd")
+
+
+def _name(number: int) -> str:
+    return f"batch-{number:05d}.parquet"

@@ -1,0 +1,73 @@
+"""A source model is one class: the grid, stored rows and pictures ask for nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from injection.config import Quadrature
+from injection.engine import render
+from injection.experiment.grid import plan
+from injection.priors.registry import Prior, draw
+from tests.injection.scenes import Brightness, planned, run
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Two Gaussian galaxies of equal flux, one on either side of the drawn position."""
+
+    separation_arcsec: float
+
+    @property
+    def identity(self) -> list[object]:
+        return ["pairs", self.separation_arcsec]
+
+    def describe(self) -> str:
+        return f'pairs {self.separation_arcsec:g}" apart'
+
+    def draw(
+        self, prior: Prior, ids: pa.Array, seed: int, fixed: Mapping[str, ArrayLike], sobol_places: ArrayLike | None
+    ) -> pa.Table:
+        rows = draw(prior, ids, seed, fixed, sobol_places)
+        for name, value in (("src_n", None), ("src_model", "pairs"), ("src_clumps", 0)):
+            field = rows.schema.field(name)
+            rows = rows.set_column(rows.column_names.index(name), field, pa.array([value] * len(ids), field.type))
+        return rows
+
+    def faults(self, rows: pa.Table) -> list[str | None]:
+        return [None if size < 0.2 else "too large for a pair" for size in rows["src_re_arcsec"].to_pylist()]
+
+    def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature) -> Any:
+        halves = [render.trace(self._half(rows, sign), stamp_pixels, quadrature) for sign in (-1, 1)]
+        images: NDArray[np.float32] = (halves[0][0] + halves[1][0]) / np.float32(2)
+        return images, halves[0][1] + halves[1][1]
+
+    def scene(self, rows: pa.Table, quadrature: Quadrature) -> None:
+        return None
+
+    def _half(self, rows: pa.Table, sign: int) -> pa.Table:
+        x = rows["src_x_arcsec"].to_numpy() + sign * self.separation_arcsec / 2
+        for name, values in (("src_x_arcsec", x), ("src_n", np.full(len(x), 0.5))):
+            rows = rows.set_column(rows.column_names.index(name), name, pa.array(values))
+        return rows
+
+
+def test_a_third_model_is_one_class_in_plan_grid_and_picture() -> None:
+    chosen = planned(poisson_gain_e_per_nmgy=150.0)
+    grid = plan(replace(chosen.setting, sources=Pairs(0.2)))
+    assert len({chosen.grid_id, grid.grid_id, plan(replace(chosen.setting, sources=Pairs(0.3))).grid_id}) == 3
+    out = run(grid)
+    assert set(out["src_model"].to_pylist()) == {"pairs"}
+    assert out["src_n"].null_count == out.num_rows
+    large = out["src_re_arcsec"].to_numpy() >= 0.2
+    assert 0 < large.sum() < out.num_rows
+    assert [reason == "too large for a pair" for reason in out["reason"].to_pylist()] == large.tolist()
+    scored = out.filter(pa.array(~large)).combine_chunks()
+    np.testing.assert_array_equal(Brightness().score(grid.setting.again(scored).images), scored["score"].to_numpy())
+    together = run(plan(replace(chosen.setting, sources=Pairs(0.0)))).filter(pa.array(~large))
+    assert (together["arc_flux_r_nmgy"].to_numpy() != scored["arc_flux_r_nmgy"].to_numpy()).all()
