@@ -31,10 +31,6 @@ class Measure:
     diagnostic: str = ""
     """The diagnostic it belongs to, where outcomes were merged."""
 
-    def row(self) -> dict[str, Any]:
-        """Plain values; NaN becomes None, as the tables store it."""
-        return {key: _plain(value) for key, value in asdict(self).items()}
-
 
 @dataclass(frozen=True)
 class Gate:
@@ -53,10 +49,6 @@ class Gate:
         if self.status not in get_args(Status):
             raise invalid("status", f"one of {', '.join(get_args(Status))}", self.status)
 
-    def row(self) -> dict[str, Any]:
-        """Plain values; NaN becomes None."""
-        return {key: _plain(value) for key, value in asdict(self).items()}
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -70,13 +62,12 @@ class Outcome:
 
     def diagnostics_rows(self, run_id: str) -> list[dict[str, Any]]:
         """Rows of the `diagnostics` table, without lineage."""
-        return [
-            {"run_id": run_id, **replace(m, diagnostic=m.diagnostic or self.diagnostic).row()} for m in self.measures
-        ]
+        known = (replace(m, diagnostic=m.diagnostic or self.diagnostic) for m in self.measures)
+        return [plain({"run_id": run_id, **asdict(item)}) for item in known]
 
     def gates_rows(self, run_id: str) -> list[dict[str, Any]]:
         """Rows of the `gates` table, without lineage."""
-        return [{"run_id": run_id, **item.row()} for item in self.gates]
+        return [plain({"run_id": run_id, **asdict(item)}) for item in self.gates]
 
     def measure(self, name: str) -> Measure:
         """The measure of that name."""
@@ -100,13 +91,16 @@ def merge(diagnostic: str, outcomes: Iterable[Outcome]) -> Outcome:
 
 
 def gate_below(name: str, measure: Measure, threshold: float, rule: str, miss: Status = "FAIL") -> Gate:
-    """PASS where the quantity lies below the threshold; BORDERLINE where its interval holds the threshold."""
-    return decide(name, measure, threshold, rule, _side(measure, threshold, wanted_above=False, miss=miss))
+    """PASS where the quantity is below the threshold, BORDERLINE where its interval holds the threshold.
 
-
-def gate_above(name: str, measure: Measure, threshold: float, rule: str, miss: Status = "FAIL") -> Gate:
-    """PASS where the quantity reaches the threshold; BORDERLINE where its interval holds the threshold."""
-    return decide(name, measure, threshold, rule, _side(measure, threshold, wanted_above=True, miss=miss))
+    Without a value or an interval it is NOT MEASURED; a quantity that has no interval by nature takes :func:`decide`.
+    """
+    status: Status = "PASS" if measure.value < threshold else miss
+    if any(math.isnan(bound) for bound in (measure.value, measure.low, measure.high)):
+        status = "NOT MEASURED"
+    elif measure.low < threshold < measure.high:
+        status = "BORDERLINE"
+    return decide(name, measure, threshold, rule, status)
 
 
 def decide(name: str, measure: Measure, threshold: float, rule: str, status: Status) -> Gate:
@@ -132,16 +126,6 @@ def seen_gate(name: str, seen: pd.Series, rule: str) -> Gate:
     return Gate(name, "FAIL" if count else "PASS", float(count), math.nan, math.nan, 0.0, rule)
 
 
-def _side(measure: Measure, threshold: float, *, wanted_above: bool, miss: Status) -> Status:
-    if math.isnan(measure.value):
-        return "NOT MEASURED"
-    if measure.low < threshold < measure.high:
-        return "BORDERLINE"
-    above = measure.value >= threshold
-    return "PASS" if above == wanted_above else miss
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value
+def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as tables store it: NaN becomes None."""
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}

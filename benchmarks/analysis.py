@@ -36,7 +36,7 @@ def main() -> None:
         "DeLong AUC, 136k": lambda: delong(labels, scores, 0.95),
         "paired DeLong, 2 x 136k": lambda: delong_paired(labels, scores, other, 0.95),
         "partial AUC, 136k": lambda: partial_auc(labels, scores, 0.01),
-        "threshold at FPR 1e-4, 134k": lambda: threshold_at_fpr(scores[labels == 0], 1e-4, 0.95),
+        "threshold at FPR 1e-4, 134k": lambda: threshold_at_fpr(scores[labels == 0], 1e-4),
         "bootstrap replicate, 136k (of 50)": lambda: resample_ranking(labels, scores, (0.01,), 50, rng),
         "Jeffreys, 7,700 cells": lambda: jeffreys(k, n, 0.95),
     }

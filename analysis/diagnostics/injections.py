@@ -16,7 +16,7 @@ from scipy.special import expit
 from scipy.stats import wilcoxon
 
 from analysis.records import Gate, Measure, Outcome, not_measured
-from analysis.statistics.intervals import TABLE_LEVEL, clopper_pearson
+from analysis.statistics.intervals import share
 from injection.experiment.arc_finder import FOUND_SNR, INNER_ARCSEC, OUTER_ARCSEC, FoundArcs
 from injection.experiment.validation import (
     SATURATED_ABOVE,
@@ -103,13 +103,10 @@ def _scores(plain: Validation, suppressed: Validation, thresholds: Sequence[floa
         ("detected_core_suppressed", suppressed.detected, suppressed.injections),
         ("host_false_positives", plain.host_false_positives, plain.hosts),
     ):
-        found += [_share(f"{name}/p{threshold}", shares[threshold], n) for threshold in thresholds]
+        for threshold in thresholds:
+            hit = round(shares[threshold] * n)
+            found.append(share(f"{name}/p{threshold}", hit, n, "Clopper-Pearson 95 %", "share"))
     return found
-
-
-def _share(name: str, share: float, n: int, method: str = "") -> Measure:
-    low, high = clopper_pearson(round(share * n), n, TABLE_LEVEL)
-    return Measure(name, share, float(low[0]), float(high[0]), n, "share", method or "Clopper-Pearson 95 %")
 
 
 def _saturation(rows: pa.Table) -> Gate:
@@ -147,7 +144,7 @@ def _arcs(arcs: Mapping[str, FoundArcs]) -> tuple[list[Measure], list[Gate]]:
     measures = []
     for name, found in arcs.items():
         key, held = name.replace(" ", "_"), found.found
-        measures.append(_share(f"arcs_found/{key}", float(held.mean()), len(held), method))
+        measures.append(share(f"arcs_found/{key}", int(held.sum()), len(held), method, "share"))
         for quantity, values in (("arc_snr", found.snr[held]), ("arc_g_minus_r", found.g_minus_r[held])):
             known = values[np.isfinite(values)]
             middle = float(np.median(known)) if len(known) else np.nan

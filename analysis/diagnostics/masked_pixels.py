@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from analysis.config import DiagnoseParams
 from analysis.records import Measure, Outcome, gate_below, not_measured
-from analysis.statistics.intervals import TABLE_LEVEL, clopper_pearson
+from analysis.statistics import intervals
 
 
 def masked_pixels(nonfinite_fraction: ArrayLike, zero_fraction: ArrayLike, params: DiagnoseParams) -> Outcome:
@@ -19,10 +19,7 @@ def masked_pixels(nonfinite_fraction: ArrayLike, zero_fraction: ArrayLike, param
     if n == 0:
         return Outcome("masked_pixels", (), (not_measured("masked_pixels", share_limit, f"{rule}; no cut-outs"),))
     bad = n - int(((nonfinite + zero) <= bad_limit).sum())  # an unknown share is no good one
-    low, high = clopper_pearson(bad, n, TABLE_LEVEL)
-    share = Measure(
-        "masked/bad_cutout_fraction", bad / n, float(low[0]), float(high[0]), n, "", f"Clopper-Pearson; {rule}"
-    )
+    share = intervals.share("masked/bad_cutout_fraction", bad, n, f"Clopper-Pearson; {rule}")
     measures = (
         Measure("masked/nonfinite_mean", float(nonfinite.mean()), n=n),
         Measure("masked/nonfinite_max", float(nonfinite.max()), n=n),

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from analysis.records import Measure, Outcome, seen_gate
-from analysis.statistics.intervals import TABLE_LEVEL, clopper_pearson
+from analysis.statistics.intervals import share
 from analysis.statistics.thresholds import Threshold
 
 
@@ -44,12 +44,8 @@ def _by_tier(lenses: pd.DataFrame, thresholds: Sequence[Threshold]) -> Iterator[
             if not point.measurable:
                 yield Measure(f"lens_recall/{name}/{point.threshold_id}", np.nan, n=0, method=point.refusal)
                 continue
-            found, of = int((group["probability"] > point.threshold).sum()), len(group)
-            if of == 0:
-                yield Measure(f"lens_recall/{name}/{point.threshold_id}", np.nan, n=0, method="no lenses")
-                continue
-            low, high = clopper_pearson(found, of, TABLE_LEVEL)
-            method = f"Clopper-Pearson; p > {point.threshold:.4f}"
-            yield Measure(
-                f"lens_recall/{name}/{point.threshold_id}", found / of, float(low[0]), float(high[0]), of, "", method
+            found, method = (
+                int((group["probability"] > point.threshold).sum()),
+                f"Clopper-Pearson; p > {point.threshold:.4f}",
             )
+            yield share(f"lens_recall/{name}/{point.threshold_id}", found, len(group), method, empty="no lenses")

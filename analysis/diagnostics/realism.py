@@ -15,7 +15,7 @@ from analysis.config import DiagnoseParams
 from analysis.records import Measure, Outcome, gate_below, not_measured
 from analysis.statistics import roc
 from analysis.statistics.bootstrap import resample_ranking
-from analysis.statistics.intervals import TABLE_LEVEL, clopper_pearson
+from analysis.statistics.intervals import TABLE_LEVEL, exact
 from lake.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -70,8 +70,7 @@ def linear_probe(a: Population, b: Population, params: DiagnoseParams, rng: np.r
     low, high = draws.interval(draws.auc, TABLE_LEVEL)
     if np.isnan(low):
         alike = min(len(np.unique(hosts[labels == label])) for label in (0, 1))
-        bounds = clopper_pearson(roc.auc(labels, scores) * alike, alike, TABLE_LEVEL)
-        low, high = float(bounds.low[0]), float(bounds.high[0])
+        low, high = exact(roc.auc(labels, scores) * alike, alike)
     auc, distance = roc.auc(labels, scores), frechet(projected[labels == 0], projected[labels == 1])
     null = [_permuted(projected, labels, hosts, params.probe_folds, rng) for _ in range(params.probe_permutations)]
     null_auc, null_distance = np.array(null).T

@@ -12,7 +12,7 @@ from scipy import stats
 
 from analysis.config import DiagnoseParams
 from analysis.records import Gate, Measure, Outcome, Status, decide, not_measured
-from analysis.statistics.intervals import TABLE_LEVEL, clopper_pearson
+from analysis.statistics import intervals
 
 SPLITS = ("train", "val", "test")
 CONDITIONS = ("psfsize_r", "psfdepth_r")
@@ -49,14 +49,12 @@ def _shares(
     pixels = manifest.drop_duplicates("healpix_128")
     total, measures, gates = len(pixels), [], []
     for split, intended in zip(SPLITS, fractions, strict=True):
-        share = float((pixels["split"] == split).mean())
         error = math.sqrt(intended * (1.0 - intended) / total)
         allowed = max(params.split_tolerance, 3.0 * error)
-        low, high = clopper_pearson(int((pixels["split"] == split).sum()), total, TABLE_LEVEL)
         method = "share of the manifest's HEALPix pixels, Clopper-Pearson"
-        measure = Measure(f"split/{split}/pixel_share", share, float(low[0]), float(high[0]), total, "", method)
+        measure = intervals.share(f"split/{split}/pixel_share", int((pixels["split"] == split).sum()), total, method)
         rule = f"|share of pixels - {intended:g}| <= {allowed:.3f} (tolerance or three standard errors over pixels)"
-        status: Status = "PASS" if abs(share - intended) <= allowed else "FAIL"
+        status: Status = "PASS" if abs(measure.value - intended) <= allowed else "FAIL"
         measures.append(measure)
         gates.append(decide(f"split/{split}_share", measure, intended, rule, status))
     return measures, gates

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.records import Measure, Outcome
 from analysis.reporting.thresholds import completeness_words, marginal_row, points
 from analysis.reporting.views import NOT_MEASURABLE
 from analysis.statistics import roc
-from analysis.statistics.intervals import TABLE_LEVEL, clopper_pearson
+from analysis.statistics.intervals import TABLE_LEVEL, exact
 from lake.errors import DataError
 
 INDISTINGUISHABLE = "indistinguishable"
@@ -59,8 +58,6 @@ class PairedCompleteness:
 
     n: int
     hosts: int
-    detected_a: int
-    detected_b: int
     only_a: int
     only_b: int
     difference: float
@@ -155,8 +152,6 @@ def paired_completeness(
     return PairedCompleteness(
         n=len(both),
         hosts=hosts,
-        detected_a=int(hit_a.sum()),
-        detected_b=int(hit_b.sum()),
         only_a=only_a,
         only_b=only_b,
         difference=difference,
@@ -165,19 +160,6 @@ def paired_completeness(
         standard_error=error,
         mcnemar_p=float(stats.binomtest(only_b, discordant, 0.5).pvalue) if discordant else 1.0,
     )
-
-
-def comparison_outcome(tests: pd.DataFrame) -> Outcome:
-    """Rows of `diagnostics` for the paired AUC tests."""
-    return Outcome("comparison", tuple(_measures(tests)))
-
-
-def _measures(tests: pd.DataFrame) -> Iterator[Measure]:
-    for row in tests.to_dict("records"):
-        name = f"paired_auc/{row['a']}_to_{row['b']}"
-        n = int(row["objects"])
-        yield Measure(name, row["difference"], row["low"], row["high"], n, "", f"paired DeLong; {row['verdict']}")
-        yield Measure(f"{name}/p", row["p_value"], n=n, method="paired DeLong, two-sided")
 
 
 def _auc_row(a: str, b: str, first: pd.DataFrame, second: pd.DataFrame) -> dict[str, object]:
@@ -234,8 +216,7 @@ def _change_interval(difference: float, error: float, hosts: int) -> tuple[float
     if hosts < _FEWEST_HOSTS:
         return float("nan"), float("nan")
     if error == 0.0:
-        bounds = clopper_pearson(abs(difference) * hosts, hosts, TABLE_LEVEL)
-        low, high = float(bounds.low[0]), float(bounds.high[0])
+        low, high = exact(abs(difference) * hosts, hosts)
         return (-high, high) if difference == 0.0 else (low, high) if difference > 0.0 else (-high, -low)
     half = float(stats.t.isf((1.0 - TABLE_LEVEL) / 2.0, hosts - 1)) * error
     return max(difference - half, -1.0), min(difference + half, 1.0)

@@ -13,7 +13,7 @@ from analysis.records import Gate, Measure, Outcome, seen_gate
 from analysis.statistics import calibration as cal
 from analysis.statistics import roc
 from analysis.statistics.bootstrap import resample_ranking
-from analysis.statistics.intervals import TABLE_LEVEL, clopper_pearson
+from analysis.statistics.intervals import TABLE_LEVEL, share
 from analysis.statistics.operating import (
     fpr_at_tpr,
     fpr_name,
@@ -99,7 +99,7 @@ def _at_rates(labels: np.ndarray, scores: np.ndarray, params: EvaluateParams) ->
         if refusal := not_measurable(len(negatives), fpr):
             yield Measure(name, math.nan, n=len(positives), method=refusal)
             continue
-        point = threshold_at_fpr(negatives, fpr, TABLE_LEVEL)
+        point = threshold_at_fpr(negatives, fpr)
         if refusal := tied(point):
             yield Measure(name, math.nan, n=len(positives), method=refusal)
             continue
@@ -147,10 +147,10 @@ def _at_thresholds(objects: pd.DataFrame, thresholds: Sequence[Threshold]) -> It
         yield Measure(
             f"threshold/{name}", point.threshold, n=point.negatives, method="on the probability, selected above"
         )
-        yield _share(f"fpr/{name}", point.test_above or 0, point.test_negatives)
-        yield _share(f"precision/{name}", *precision_at(positive["probability"], negative, point.threshold))
+        yield share(f"fpr/{name}", point.test_above or 0, point.test_negatives)
+        yield share(f"precision/{name}", *precision_at(positive["probability"], negative, point.threshold))
         for what, group in groups.items():
-            yield _share(f"{what}/{name}", *recall_at(group["probability"], point.threshold))
+            yield share(f"{what}/{name}", *recall_at(group["probability"], point.threshold))
 
 
 def _calibration(objects: pd.DataFrame, curve: cal.Reliability, params: EvaluateParams) -> Iterator[Measure]:
@@ -161,11 +161,11 @@ def _calibration(objects: pd.DataFrame, curve: cal.Reliability, params: Evaluate
     slope, intercept = cal.cox(y, p)
     adaptive = cal.adaptive_reliability(y, p, params.calibration_bins, TABLE_LEVEL)
     values = {
-        "ece": (cal.expected_calibration_error(curve), bins),
-        "mce": (cal.maximum_calibration_error(curve), bins),
-        "ece_adaptive": (cal.expected_calibration_error(adaptive), "bins of equal numbers"),
-        "ece_positive_class": (cal.positive_calibration_error(curve), f"{bins}, weighted by positives"),
-        "mce_positive_class": (cal.positive_maximum_error(curve), f"{bins} that hold a positive"),
+        "ece": (cal.calibration_error(curve, curve.count), bins),
+        "mce": (cal.maximum_error(curve, curve.count), bins),
+        "ece_adaptive": (cal.calibration_error(adaptive, adaptive.count), "bins of equal numbers"),
+        "ece_positive_class": (cal.calibration_error(curve, curve.positives), f"{bins}, weighted by positives"),
+        "mce_positive_class": (cal.maximum_error(curve, curve.positives), f"{bins} that hold a positive"),
         "brier": (brier, ""),
         "brier_skill": (skill, "against the base rate"),
         "log_loss": (nll, "nats per object"),
@@ -184,7 +184,7 @@ def _calibration(objects: pd.DataFrame, curve: cal.Reliability, params: Evaluate
     if len(inside_y):
         inside = cal.reliability(inside_y, inside_p, params.calibration_bins, TABLE_LEVEL)
         name = f"calibration/ece_above_{params.positive_region_above:g}"
-        yield Measure(name, cal.expected_calibration_error(inside), n=len(inside_y), method=bins)
+        yield Measure(name, cal.calibration_error(inside, inside.count), n=len(inside_y), method=bins)
 
 
 def _strata(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:
@@ -207,14 +207,7 @@ def _stratum(name: str, group: pd.DataFrame, params: EvaluateParams) -> Iterator
         for label, what in ((1, "recall"), (0, "fpr")):
             chosen = group.loc[group["label"] == label, "probability"]
             if len(chosen):
-                yield _share(f"{name}/{what}/p{threshold:g}", *recall_at(chosen, threshold))
-
-
-def _share(name: str, hit: int, of: int) -> Measure:
-    if of == 0:
-        return Measure(name, math.nan, n=0, method="no objects")
-    low, high = clopper_pearson(hit, of, TABLE_LEVEL)
-    return Measure(name, hit / of, float(low[0]), float(high[0]), of, "", "Clopper-Pearson")
+                yield share(f"{name}/{what}/p{threshold:g}", *recall_at(chosen, threshold))
 
 
 def _contamination(objects: pd.DataFrame) -> Iterator[Gate]:

@@ -118,11 +118,8 @@ def _class_differences(
         "shortcut/core_brightness_difference", abs(positive / negative - 1.0), n=len(y), method="r band, means"
     )
     limit = params.core_brightness_tolerance
-    gates = [
-        gate_below(
-            "shortcut/core_brightness", ratio, limit, f"|mean core of positives / negatives - 1| < {limit:g}", "WARN"
-        )
-    ]
+    rule = f"|mean core of positives / negatives - 1| < {limit:g}"
+    gates = [decide("shortcut/core_brightness", ratio, limit, rule, "PASS" if ratio.value < limit else "WARN")]
     names = [name for name in features.columns if name.startswith("annulus0/")]
     d = {name: cohen_d(features.loc[y == 1, name].to_numpy(), features.loc[y == 0, name].to_numpy()) for name in names}
     measures = [
@@ -132,7 +129,10 @@ def _class_differences(
     worst = max(d, key=lambda name: abs(d[name]))
     largest = Measure(worst, abs(d[worst]), n=len(y))
     rule = f"largest |Cohen d| of the annulus median and MAD between classes < {params.normalisation_d_max:g}"
-    gates.append(gate_below("shortcut/normalisation", largest, params.normalisation_d_max, rule, "WARN"))
+    small = largest.value < params.normalisation_d_max
+    gates.append(
+        decide("shortcut/normalisation", largest, params.normalisation_d_max, rule, "PASS" if small else "WARN")
+    )
     return measures, gates
 
 
@@ -174,14 +174,14 @@ def _no_rate(y: NDArray[np.int_], trivial: Floats, fpr: float) -> str | None:
     A network whose own ties leave it none is compared: it finds nothing at that rate.
     """
     negatives = trivial[y == 0]
-    return not_measurable(len(negatives), fpr) or tied(threshold_at_fpr(negatives, fpr, TABLE_LEVEL))
+    return not_measurable(len(negatives), fpr) or tied(threshold_at_fpr(negatives, fpr))
 
 
 def gain_at_fpr(labels: NDArray[np.int_], trivial: Floats, network: Floats, fpr: float) -> float:
     """Recall of the network minus that of the baseline, each at its own threshold."""
     found = []
     for scores in (trivial, network):
-        threshold = threshold_at_fpr(scores[labels == 0], fpr, TABLE_LEVEL).threshold
+        threshold = threshold_at_fpr(scores[labels == 0], fpr).threshold
         found.append(float((scores[labels == 1] > threshold).mean()))
     return found[1] - found[0]
 

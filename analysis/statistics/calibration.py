@@ -54,27 +54,15 @@ def adaptive_reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int,
     return _curve(y, p, which, edges, level)
 
 
-def expected_calibration_error(curve: Reliability) -> float:
-    """ECE: gap averaged over all objects (dominated by negatives near 0 where positives are rare)."""
-    return float(np.average(curve.gap, weights=curve.count))
+def calibration_error(curve: Reliability, weights: NDArray[np.int64]) -> float:
+    """The gap averaged with weights: `count` gives the ECE (dominated by negatives near 0 where lenses are rare),
+    `positives` the error as the lenses see it; NaN if all are 0."""
+    return float(np.average(curve.gap, weights=weights)) if weights.any() else float("nan")
 
 
-def maximum_calibration_error(curve: Reliability) -> float:
-    """MCE: largest gap of any occupied bin."""
-    return float(curve.gap[curve.count > 0].max())
-
-
-def positive_calibration_error(curve: Reliability) -> float:
-    """Positive-class ECE: gap averaged over the positives, i.e. as the lenses see it; NaN without positives."""
-    if curve.positives.sum() == 0:
-        return float("nan")
-    return float(np.average(curve.gap, weights=curve.positives))
-
-
-def positive_maximum_error(curve: Reliability) -> float:
-    """Positive-class MCE: largest gap of any bin that holds a positive."""
-    held = curve.positives > 0
-    return float(curve.gap[held].max()) if held.any() else float("nan")
+def maximum_error(curve: Reliability, weights: NDArray[np.int64]) -> float:
+    """The largest gap of the bins with a positive weight (MCE for `count`); NaN if there is none."""
+    return float(curve.gap[weights > 0].max()) if weights.any() else float("nan")
 
 
 def region(labels: ArrayLike, probabilities: ArrayLike, above: float) -> tuple[Floats, Floats]:

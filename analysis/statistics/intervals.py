@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
+from analysis.records import Measure
 from lake.errors import invalid
 
 Floats = NDArray[np.float64]
@@ -58,12 +59,17 @@ def clopper_pearson(successes: ArrayLike, trials: ArrayLike, level: float) -> In
     return _blank_empty(low, high, n)
 
 
-def cluster_sums(successes: ArrayLike, trials: ArrayLike) -> ClusterSums:
-    """The sums of one group of clusters, from k and n per cluster."""
-    k, n = _counts(successes, trials)
-    k, n = k[n > 0], n[n > 0]
-    one = np.atleast_1d
-    return ClusterSums(one(float(len(n))), one(np.sum(k * k)), one(np.sum(k * n)), one(np.sum(n * n)))
+def exact(successes: float, trials: float, level: float = TABLE_LEVEL) -> tuple[float, float]:
+    """Clopper-Pearson bounds of one proportion."""
+    low, high = clopper_pearson(successes, trials, level)
+    return float(low[0]), float(high[0])
+
+
+def share(
+    name: str, hit: int, of: int, method: str = "Clopper-Pearson", unit: str = "", empty: str = "no objects"
+) -> Measure:
+    """A fraction of objects with its exact interval; not defined if there are none."""
+    return Measure(name, hit / of, *exact(hit, of), of, unit, method) if of else Measure(name, np.nan, method=empty)
 
 
 def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums) -> Floats:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics.intervals import clopper_pearson
 from lake.errors import DataError, invalid
 from lake.sky.split import LEAST_ABOVE
 
@@ -25,18 +24,7 @@ class OperatingPoint:
     threshold: float
     target_fpr: float
     reached_fpr: float
-    fpr_low: float
-    fpr_high: float
-    """Clopper-Pearson bounds of the rate reached."""
     false_positives: int
-    negatives: int
-    negatives_needed: int
-    """Negatives that would put ten above the threshold; fewer, and the threshold is an extreme of a small sample."""
-
-    @property
-    def resolved(self) -> bool:
-        """Whether at least one negative is above the threshold, so the rate is measured, not bounded."""
-        return self.false_positives > 0
 
 
 def negatives_needed(fpr: float) -> int:
@@ -75,7 +63,7 @@ def probability_name(threshold: float) -> str:
     return f"p{threshold:g}"
 
 
-def threshold_at_fpr(negative_scores: ArrayLike, fpr: float, level: float) -> OperatingPoint:
+def threshold_at_fpr(negative_scores: ArrayLike, fpr: float) -> OperatingPoint:
     """Lowest threshold that lets at most a share `fpr` of the negatives through."""
     scores = _finite(negative_scores)
     if not 0.0 < fpr < 1.0:
@@ -83,9 +71,7 @@ def threshold_at_fpr(negative_scores: ArrayLike, fpr: float, level: float) -> Op
     allowed = int(np.floor(fpr * len(scores) + 1e-9))
     threshold = float(np.sort(scores)[::-1][allowed])
     above = int((scores > threshold).sum())
-    low, high = clopper_pearson(above, len(scores), level)
-    rates = (above / len(scores), float(low[0]), float(high[0]))
-    return OperatingPoint(threshold, fpr, *rates, above, len(scores), negatives_needed(fpr))
+    return OperatingPoint(threshold, fpr, above / len(scores), above)
 
 
 def recall_at(positive_scores: ArrayLike, threshold: float) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from analysis.statistics.intervals import clopper_pearson
+from analysis.statistics.intervals import exact
 from lake.errors import DataError, invalid
 
 Floats = NDArray[np.float64]
@@ -24,7 +24,6 @@ class AucEstimate:
     high: float
     positives: int
     negatives: int
-    level: float
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,6 @@ class PairedTest:
     p_value: float
     low: float
     high: float
-    positives: int
-    negatives: int
 
     @property
     def indistinguishable(self) -> bool:
@@ -116,7 +113,7 @@ def delong(labels: ArrayLike, scores: ArrayLike, level: float) -> AucEstimate:
     v10, v01 = placements(positive, negative)
     area, se = float(v10.mean()), float(np.sqrt(_variance(v10) + _variance(v01)))
     low, high = _logit_interval(area, se, level, min(len(positive), len(negative)))
-    return AucEstimate(area, se, low, high, len(positive), len(negative), level)
+    return AucEstimate(area, se, low, high, len(positive), len(negative))
 
 
 def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, level: float) -> PairedTest:
@@ -135,7 +132,7 @@ def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, l
     low, high, z = difference - half, difference + half, difference / se if se != 0 else 0.0
     if se == 0 and difference != 0:
         pairs = min(len(pos_a), len(neg_a))
-        near, far = (float(b[0]) for b in clopper_pearson(abs(difference) * pairs, pairs, level))
+        near, far = exact(abs(difference) * pairs, pairs, level)
         low, high = (near, far) if difference > 0 else (-far, -near)
         z = float(np.copysign(stats.norm.isf(0.5**pairs), difference))
         se = difference / z if z else float("nan")
@@ -148,8 +145,6 @@ def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, l
         p_value=float(2.0 * stats.norm.sf(abs(z))),
         low=low,
         high=high,
-        positives=len(pos_a),
-        negatives=len(neg_a),
     )
 
 
@@ -192,8 +187,7 @@ def _variance(components: Floats) -> float:
 
 def _logit_interval(area: float, se: float, level: float, smaller_class: int) -> tuple[float, float]:
     if not se > 0.0:
-        bounds = clopper_pearson(area * smaller_class, smaller_class, level)
-        return float(bounds.low[0]), float(bounds.high[0])
+        return exact(area * smaller_class, smaller_class, level)
     tail = (1.0 - level) / 2.0
     half = float(stats.norm.isf(tail)) * se / (area * (1.0 - area))
     centre = np.log(area / (1.0 - area))

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from analysis.config import EvaluateParams
-from analysis.statistics.intervals import TABLE_LEVEL, clopper_pearson
+from analysis.records import plain
+from analysis.statistics.intervals import exact
 from analysis.statistics.operating import (
     fpr_name,
     negatives_needed,
@@ -88,7 +89,7 @@ def fix_thresholds(fixing: ArrayLike, testing: ArrayLike, params: EvaluateParams
 def threshold_rows(thresholds: Iterable[Threshold], checkpoint_id: str, generation: str) -> list[dict[str, Any]]:
     """Rows of the table, without lineage; NaN becomes None."""
     shared = {"checkpoint_id": checkpoint_id, "generation": generation}
-    return [{**shared, **{k: _plain(v) for k, v in asdict(one).items()}} for one in thresholds]
+    return [plain({**shared, **asdict(one)}) for one in thresholds]
 
 
 def from_rows(rows: pd.DataFrame) -> list[Threshold]:
@@ -119,24 +120,9 @@ def bootstrap_thresholds(fixing: ArrayLike, target_fpr: float) -> tuple[Floats, 
 
 
 def _fixed(value: float, own: Floats, other: Floats, selective_fpr_max: float) -> Threshold:
-    nan = float("nan")
-    point = _judged(
-        Threshold(
-            probability_name(value),
-            "fixed",
-            value,
-            nan,
-            len(own),
-            int((own > value).sum()),
-            None,
-            0,
-            None,
-            nan,
-            nan,
-            nan,
-        ),
-        other,
-    )
+    nan, above = float("nan"), int((own > value).sum())
+    unjudged = Threshold(probability_name(value), "fixed", value, nan, len(own), above, None, 0, None, nan, nan, nan)
+    point = _judged(unjudged, other)
     return replace(point, status="not selective") if point.fpr_reached > selective_fpr_max else point
 
 
@@ -146,15 +132,13 @@ def _derived(fpr: float, own: Floats, other: Floats) -> Threshold:
     nothing = Threshold(name, "not measurable", nan, fpr, len(own), None, needed, len(other), None, nan, nan, nan)
     if not_measurable(len(own), fpr):
         return nothing
-    point = threshold_at_fpr(own, fpr, TABLE_LEVEL)
+    point = threshold_at_fpr(own, fpr)
     if tied(point):
         return nothing
-    return _judged(
-        Threshold(
-            name, "measured", point.threshold, fpr, len(own), point.false_positives, needed, 0, None, nan, nan, nan
-        ),
-        other,
+    found = replace(
+        nothing, status="measured", threshold=point.threshold, above=point.false_positives, test_negatives=0
     )
+    return _judged(found, other)
 
 
 def _judged(point: Threshold, other: Floats) -> Threshold:
@@ -162,22 +146,12 @@ def _judged(point: Threshold, other: Floats) -> Threshold:
     if not len(other):
         return point
     above = int((other > point.threshold).sum())
-    low, high = clopper_pearson(above, len(other), TABLE_LEVEL)
-    return replace(
-        point,
-        test_negatives=len(other),
-        test_above=above,
-        fpr_reached=above / len(other),
-        fpr_low=float(low[0]),
-        fpr_high=float(high[0]),
-    )
+    low, high = exact(above, len(other))
+    point = replace(point, test_negatives=len(other), test_above=above)
+    return replace(point, fpr_reached=above / len(other), fpr_low=low, fpr_high=high)
 
 
 def _from_row(row: Mapping[Any, Any]) -> Threshold:
     kept = {field.name: row[field.name] for field in fields(Threshold)}
     counts = {name: None if pd.isna(kept[name]) else int(kept[name]) for name in _OPTIONAL_COUNTS}
     return Threshold(**{**kept, **counts})
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and np.isnan(value) else value

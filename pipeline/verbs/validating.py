@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from analysis.config import EvaluateParams
 from analysis.diagnostics.injections import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, judge
 from analysis.figures.style import Picture
 from analysis.figures.validation import SUPPRESSED, Distributions, validation_sheet
-from analysis.records import Measure, Outcome
+from analysis.records import Measure, Outcome, plain
 from injection.config import GridParams
 from injection.engine.accuracy import flux_errors, lenstronomy_differences
 from injection.experiment.arc_finder import FOUND_SNR, FoundArcs, find_arcs
@@ -236,8 +236,8 @@ def write(validated: Validated, folder: Path) -> None:
     outcome = validated.outcome
     numbers = {
         **validated.facts,
-        "measures": [measure.row() for measure in outcome.measures],
-        "gates": [gate.row() for gate in outcome.gates],
+        "measures": [plain(asdict(measure)) for measure in outcome.measures],
+        "gates": [plain(asdict(gate)) for gate in outcome.gates],
     }
     atomic.write_text(folder / "validation.json", json.dumps(numbers, indent=1) + "\n")
     (folder / "validation.png").write_bytes(validated.picture.content)

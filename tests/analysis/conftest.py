@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.config import DiagnoseParams
+from analysis.statistics.intervals import ClusterSums
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +34,14 @@ def diagnose():
         profile_rings=10,
         aperture_radius_pixels=30.0,
         flux_ratio_tolerance=0.10,
+    )
+
+
+def cluster_sums(k, n):
+    """The sums that a clustered interval needs, of one group of clusters with k of n in each."""
+    k, n = np.asarray(k, float), np.asarray(n, float)
+    return ClusterSums(
+        *(np.atleast_1d(float(value)) for value in (len(n), (k * k).sum(), (k * n).sum(), (n * n).sum()))
     )
 
 

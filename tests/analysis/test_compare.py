@@ -12,7 +12,6 @@ from scipy import stats
 from analysis.reporting.compare import (
     Fixing,
     comparison,
-    comparison_outcome,
     completeness_comparison,
     paired_auc_tests,
     paired_completeness,
@@ -36,7 +35,6 @@ def test_small_differences_are_indistinguishable():
     tests = paired_auc_tests({"demo1": scored(1), "demo2": scored(2), "demo3": scored(3, gain=1.0)})
     verdicts = dict(zip(tests["a"] + tests["b"], tests["verdict"], strict=True))
     assert verdicts == {"demo1demo2": "indistinguishable", "demo1demo3": "demo3 better", "demo2demo3": "demo3 better"}
-    assert comparison_outcome(tests).measure("paired_auc/demo1_to_demo3").value > 0
 
 
 def test_pairs_are_matched_by_galaxy_not_by_row():
@@ -71,7 +69,7 @@ def injections(probability, hosts=None, grid="g", status="scored"):
 def test_paired_completeness_counts():
     a, b = injections([0.9, 0.9, 0.1, 0.1]), injections([0.9, 0.1, 0.9, 0.9])
     found = paired_completeness(a, b, 0.5, 0.5)
-    assert (found.detected_a, found.detected_b, found.only_a, found.only_b) == (2, 3, 1, 2)
+    assert (found.only_a, found.only_b) == (1, 2)
     assert found.difference == 0.25
     assert found.mcnemar_p == 1.0
     assert found.indistinguishable
@@ -101,9 +99,7 @@ def test_the_uncertainty_of_derived_thresholds_is_in_the_paired_interval():
     negatives = [shared + 0.8 * rng.normal(size=300) for _ in range(2)]
     fixing = Fixing(*(1 / (1 + np.exp(-values)) for values in negatives), 0.05)
     cuts = fixing.thresholds(np.arange(300))
-    assert cuts == tuple(
-        threshold_at_fpr(p, 0.05, 0.95).threshold for p in (fixing.probability_a, fixing.probability_b)
-    )
+    assert cuts == tuple(threshold_at_fpr(p, 0.05).threshold for p in (fixing.probability_a, fixing.probability_b))
     a, b = (np.clip(cut + 0.2 * rng.normal(size=1000), 0, 1) for cut in cuts)
     found = paired_completeness(injections(a), injections(b), *cuts, fixing)
     draws = []

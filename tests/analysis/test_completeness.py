@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.statistics.completeness import completeness_table, marginal, over_axes, with_intervals
-from analysis.statistics.intervals import cluster_sums, clustered, jeffreys
+from analysis.statistics.completeness import completeness_table, with_intervals
+from analysis.statistics.intervals import clustered, jeffreys
 from lake import tables
 from lake.errors import DataError
+from tests.analysis.conftest import cluster_sums
 
 RATES = {"23-24": 0.119, "24-25": 0.032, "25-26": 0.005}
 
@@ -51,6 +52,19 @@ def cells(n=200, failed=3, thetas=(1.0, 1.5), rates=None):
     return pd.DataFrame(rows)
 
 
+def counted(rows):
+    """The cells with their marginals, as SQL counts them; every host served once."""
+    sums = rows.groupby(["threshold_id", "source_mag_bin"], as_index=False)[["n", "detected", "failed", "hosts"]].sum()
+    same = rows[["grid_id", "grid_name", "generation", "checkpoint_id", "weighting_id", "prior", "threshold"]].iloc[0]
+    return pd.concat([rows, sums.assign(cell="marginal", **same)], ignore_index=True)
+
+
+def marginal(rows, name="all"):
+    """The marginal of one magnitude bin as the table holds it."""
+    frame = completeness_table(rows).to_pandas()
+    return frame[(frame["cell"] == "marginal") & (frame["source_mag_bin"] == name)].iloc[0]
+
+
 def test_intervals_and_columns():
     rows = with_intervals(cells())
     low, high = jeffreys(rows["detected"], rows["n"], 0.95)
@@ -66,7 +80,7 @@ def test_failures_never_enter_a_denominator():
     pd.testing.assert_frame_equal(few[names], many[names])
 
 
-def test_marginal_is_one_ratio_not_an_average_of_bins():
+def test_a_marginal_is_one_ratio_not_an_average_of_bins():
     """The mistake of the reference: 2.6 % reported where 818 / 110,000 = 0.74 % were detected."""
     uneven = cells(rates={"23-24": 0.2, "24-25": 0.01})
     uneven.loc[uneven["source_mag_bin"] == "24-25", "n"] *= 20
@@ -74,7 +88,7 @@ def test_marginal_is_one_ratio_not_an_average_of_bins():
     parts = uneven[~total].groupby("cell")[["n", "detected"]].sum()
     for name in ("n", "detected", "hosts"):
         uneven.loc[total, name] = parts["n" if name == "hosts" else name].to_numpy()
-    row = marginal(uneven).iloc[0]
+    row = marginal(counted(uneven))
     assert row["completeness"] == pytest.approx(parts["detected"].sum() / parts["n"].sum())
     averaged = (uneven[~total]["detected"] / uneven[~total]["n"]).mean()
     assert averaged > 2 * row["completeness"]
@@ -90,7 +104,7 @@ def test_marginal_is_additive(counts):
             for i, (n, share) in enumerate(counts)
         ]
     )
-    row = marginal(rows).iloc[0]
+    row = marginal(counted(rows))
     assert row["n"] == rows["n"].sum()
     if row["n"]:
         assert row["completeness"] == rows["detected"].sum() / rows["n"].sum()
@@ -109,7 +123,7 @@ def test_empty_cell_says_so():
 def test_different_grids_models_and_priors_are_not_combined(name):
     other = cells().assign(**{name: "other"})
     with pytest.raises(DataError, match=f"different '{name}' cannot be combined"):
-        marginal(pd.concat([cells(), other]))
+        completeness_table(pd.concat([cells(), other]))
 
 
 def test_thresholds_of_different_runs_are_not_combined():
@@ -118,12 +132,19 @@ def test_thresholds_of_different_runs_are_not_combined():
 
 
 def test_a_marginal_over_sub_bins_is_refused():
-    with pytest.raises(DataError, match="no cells in source-magnitude bin 'all'"):
-        marginal(cells().query("source_mag_bin != 'all'"))
-    broken = cells()
+    broken = counted(cells())
     broken.loc[broken["source_mag_bin"] == "all", "n"] -= 200
     with pytest.raises(DataError, match="hold more injections than bin 'all'"):
         completeness_table(broken)
+
+
+@pytest.mark.parametrize("column", ["n", "detected"])
+def test_a_marginal_that_does_not_count_its_cells_is_refused(column):
+    rows = counted(cells())
+    rows.loc[rows["cell"] == "marginal", column] -= 1
+    for wrong in (rows, cells(), counted(cells()).query("source_mag_bin != 'all' or cell != 'marginal'")):
+        with pytest.raises(DataError, match="the marginal rows do not count the same injections as their cells"):
+            completeness_table(wrong)
 
 
 def test_impossible_counts_are_refused():
@@ -145,26 +166,13 @@ def test_host_sums_widen_the_interval():
 
 
 def test_table_meets_its_contract():
-    table = completeness_table(cells())
+    table = completeness_table(counted(cells()))
     spec = tables.spec("completeness")
     assert table.column_names == [c.name for c in spec.columns if c.role != "lineage"]
     frame = table.to_pandas()
     assert set(frame.loc[frame["cell"] == "marginal", "source_mag_bin"]) == {*RATES, "all"}
     assert frame.loc[frame["cell"] == "marginal", "theta_e_arcsec"].isna().all()
     assert not frame.duplicated(list(spec.key)).any()
-
-
-def test_marginals_counted_by_sql_are_kept():
-    counted = cells().query("source_mag_bin == 'all'")
-    given_row = counted.iloc[[0]].assign(cell="marginal", n=600, detected=30, hosts=600, theta_e_arcsec=np.nan)
-    frame = completeness_table(pd.concat([counted, given_row])).to_pandas()
-    assert frame.loc[frame["cell"] == "marginal", "detected"].tolist() == [30]
-
-
-def test_curves_along_one_axis():
-    curve = over_axes(cells(), ["theta_e_arcsec"], "p0.3")
-    assert curve["theta_e_arcsec"].tolist() == [1.0, 1.5]
-    assert curve["n"].tolist() == [600, 1200]
 
 
 def recurring(radii=10, hosts=120):
@@ -182,39 +190,16 @@ def recurring(radii=10, hosts=120):
 def test_hosts_that_recur_over_cells_are_not_counted_as_many():
     """1,200 injections into 120 hosts are worth 120: [0.254, 0.421], not the [0.307, 0.360] of 1,200 hosts."""
     rows, right = recurring()
-    bounds = ["host_clustered_95_low", "host_clustered_95_high"]
-    whole = marginal(rows).iloc[0]
-    assert whole[[*bounds, "hosts"]].isna().all(), "cells do not say which hosts they share"
-    counted = rows.iloc[[0]].assign(
-        cell="marginal", n=1200, detected=400, host_detected_sq=40 * 100, host_detected_n=40 * 100, host_n_sq=120 * 100
-    )
-    given_hosts = marginal(pd.concat([rows, counted])).iloc[0]
-    assert given_hosts["hosts"] == 120
-    assert given_hosts[bounds].to_numpy(float) == pytest.approx([right.low[0], right.high[0]])
-    assert given_hosts[bounds].to_numpy(float) == pytest.approx([0.254, 0.421], abs=0.002)
-    along_depth = over_axes(rows, ["depth_mag_low"], "p0.3").iloc[0]
-    assert along_depth[[*bounds, "hosts"]].isna().all()
-    assert along_depth[["n", "detected"]].tolist() == [1200, 400]
-    with pytest.raises(DataError, match="the marginal rows do not cover the same injections as their cells"):
-        marginal(pd.concat([rows, counted.assign(n=1100)]))
+    sums = {"host_detected_sq": 40 * 100, "host_detected_n": 40 * 100, "host_n_sq": 120 * 100}
+    whole = rows.iloc[[0]].assign(cell="marginal", n=1200, detected=400, failed=30, **sums)
+    found = marginal(pd.concat([rows, whole]))
+    assert found["hosts"] == 120
+    bounds = found[["host_clustered_95_low", "host_clustered_95_high"]].to_numpy(float)
+    assert bounds == pytest.approx([right.low[0], right.high[0]])
+    assert bounds == pytest.approx([0.254, 0.421], abs=0.002)
 
 
-def test_cells_of_one_radius_hold_hosts_of_their_own():
-    """Seeing and depth divide the hosts: at one Einstein radius the cells' hosts and sums add up."""
-    rows, _ = recurring(radii=2)
-    rows = rows.assign(theta_e_arcsec=1.5, depth_mag_low=[23.5, 24.0])
-    point = over_axes(rows, ["theta_e_arcsec"], "p0.3").iloc[0]
-    assert (point["hosts"], point["host_n_sq"]) == (240, 240)
-    alone = clustered(80, 240, cluster_sums(np.arange(240) < 80, np.ones(240)), 0.95)
-    assert point["host_clustered_95_low"] == pytest.approx(alone.low[0])
-    assert marginal(rows).iloc[0]["hosts"] == 240
-    assert marginal(rows.assign(theta_e_arcsec=np.nan))["hosts"].isna().all(), "an unknown radius is not one radius"
-
-
-def test_unknown_hosts_are_null_in_the_table():
+def test_unknown_hosts_have_no_clustered_interval():
     rows, _ = recurring()
-    frame = completeness_table(rows).to_pandas()
-    assert frame.loc[frame["cell"] == "marginal", "hosts"].isna().all()
-    assert (frame.loc[frame["cell"] != "marginal", "hosts"] == 120).all()
-    with pytest.raises(DataError, match=r"no cells at threshold 'p0\.9'"):
-        over_axes(rows, ["theta_e_arcsec"], "p0.9")
+    unknown = rows.assign(hosts=np.nan, host_detected_sq=np.nan, host_detected_n=np.nan, host_n_sq=np.nan)
+    assert with_intervals(unknown)["host_clustered_95_low"].isna().all()

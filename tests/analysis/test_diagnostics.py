@@ -15,7 +15,7 @@ from analysis.diagnostics.masked_pixels import masked_pixels
 from analysis.diagnostics.real_lenses import real_lens_recall
 from analysis.diagnostics.realism import Population, frechet, linear_probe, logistic_weights, realism_gate
 from analysis.diagnostics.split_balance import split_balance
-from analysis.records import Gate, Measure, Outcome, gate_above, gate_below, merge
+from analysis.records import Gate, Measure, Outcome, gate_below, merge
 from analysis.results.features import features_of
 from analysis.results.trivial import Rivalry, baseline, cohen_d, shortcuts
 from analysis.statistics.thresholds import fix_thresholds
@@ -32,13 +32,18 @@ def status(outcome, name):
 # --- records ---
 def test_gates_know_their_side():
     sure, unsure = Measure("x", 0.9, 0.88, 0.92), Measure("x", 0.9, 0.80, 0.95)
-    assert gate_above("g", sure, 0.85, "r").status == "PASS"
+    assert gate_below("g", sure, 0.95, "r").status == "PASS"
     assert gate_below("g", sure, 0.85, "r").status == "FAIL"
     assert gate_below("g", sure, 0.85, "r", "WARN").status == "WARN"
-    assert gate_above("g", unsure, 0.85, "r").status == "BORDERLINE"
-    assert gate_above("g", Measure("x", float("nan")), 0.85, "r").status == "NOT MEASURED"
+    assert gate_below("g", unsure, 0.85, "r").status == "BORDERLINE"
+    assert gate_below("g", Measure("x", float("nan")), 0.85, "r").status == "NOT MEASURED"
     with pytest.raises(ParameterError, match="'status' must be one of PASS"):
         Gate("g", "MAYBE", 0, 0, 0, 0, "r")
+
+
+@pytest.mark.parametrize("bounds", [{}, {"low": 0.4}, {"high": 0.6}])
+def test_a_value_whose_interval_is_not_known_decides_nothing(bounds):
+    assert gate_below("g", Measure("x", 0.5, **bounds), 0.85, "r").status == "NOT MEASURED"
 
 
 def test_rows_meet_the_gate_contract():

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.statistics.intervals import clopper_pearson, cluster_sums, clustered, design_effect, jeffreys
+from analysis.statistics.intervals import clopper_pearson, clustered, design_effect, jeffreys
 from lake.errors import ParameterError
+from tests.analysis.conftest import cluster_sums
 
 
 @pytest.mark.parametrize(("k", "n"), [(1, 10), (5, 10), (9, 10), (818, 110_000), (100, 112)])
