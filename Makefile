@@ -60,7 +60,7 @@ bench: setup ## run the benchmarks (minutes, on an idle machine; after `make dem
 	@for name in analysis gpu injection lake_tables training; do echo "== $$name"; $(VENV)/bin/python -m benchmarks.$$name || exit 1; done
 	@echo "== etl"; $(VENV)/bin/python -m benchmarks.etl data/survey demo
 
-deps: setup-dev ## write the code dependencies of the DVC stages, and the data-model page
+deps: setup-dev ## write MLproject and the data-model page
 	python -m pipeline.wiring
 	python -m pipeline.datamodel
 
@@ -70,4 +70,4 @@ lock: setup-dev ## resolve the locked versions anew
 
 clean: ## remove what was built and computed, except the environment
 	@test ! -x $(DHS) || $(DHS) server stop
-	rm -rf data/lake data/work data/survey data/truth data/cutouts data/checkpoints data/grid data/report data/metrics data/mlflow data/spark data/cards data/.damaged .pytest_cache .mypy_cache .ruff_cache
+	rm -rf data/lake data/work data/survey data/truth data/cutouts data/checkpoints data/grid data/report data/metrics data/mlflow data/spark data/cards data/code data/.damaged .pytest_cache .mypy_cache .ruff_cache

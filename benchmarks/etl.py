@@ -79,7 +79,7 @@ class Run:
             lambda: cutting.assemble(index, self.work, self.work / "shards", section["cutouts"], "bench"),
         )
         stamps = self.stored(frame(self.spark, rows, "cutouts"), "cutouts")
-        name = section["manifest"].manifests[0].manifest_id
+        name = next(iter(section["manifest"].manifests))
         made = self.timed(
             "manifest",
             lambda: manifest.rows(

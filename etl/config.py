@@ -110,8 +110,6 @@ class CutoutsParams(Section):
 class ManifestSpec(Section):
     """One named manifest."""
 
-    manifest_id: Name
-    """Its name."""
     merge_test_into_val: bool
     """Whether the test pixels count as validation (70/30 manifests)."""
 
@@ -119,8 +117,8 @@ class ManifestSpec(Section):
 class ManifestParams(Section):
     """Which manifests are made, and what they must meet."""
 
-    manifests: tuple[ManifestSpec, ...]
-    """The manifests."""
+    manifests: dict[Name, ManifestSpec]
+    """The manifests, by name."""
     minimum_coverage: float = Field(ge=0, le=1)
     """Smallest fraction of the requested cut-outs that must be good, separately for positives and negatives."""
     proportion_tolerance: float = Field(gt=0)

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from lake import gc_tuning
 from lake.errors import not_one_of
 from lake.names import checked_name
 from pipeline import stages
-from pipeline.project import params
-from pipeline.project.context import stage_run
 from pipeline.project.project import Project
-
-WITHOUT_SECTION = ("ingest", "history")
-"""Stages that have nothing to choose."""
 
 
 def stage_names() -> list[str]:
@@ -24,14 +19,25 @@ def stage_names() -> list[str]:
 
 
 def run_stage(project: Project, stage: str, generation: str | None) -> None:
-    """Run a stage with its section of the parameters and ``survey``, in the context that its ``run`` asks for."""
+    """Run a stage with what its ``run`` asks for: the project, or a context and the stage's parameters."""
     if stage not in stage_names():
         raise not_one_of("stage", stage_names(), stage)
     if generation is not None:
         checked_name(generation, "generation")
     module = importlib.import_module(f"pipeline.stages.{stage}")
     gc_tuning.spare_imported()
-    section = None if stage in WITHOUT_SECTION else params.section(project, stage, generation)
-    kind = get_type_hints(module.run)["context"]
-    with stage_run(stage, generation, project, kind) as context:
-        module.run(context, section)
+    wanted = get_type_hints(module.run)
+    if "context" in wanted:
+        _run_in_context(module.run, wanted, project, stage, generation)
+    else:
+        module.run(project)
+
+
+def _run_in_context(run: Any, wanted: dict[str, Any], project: Project, stage: str, generation: str | None) -> None:
+    from pipeline.project import params  # stages that run every time need neither
+    from pipeline.project.context import stage_run
+
+    has_section = wanted["params"] is not type(None)
+    section = params.section(project, stage, generation) if has_section else None
+    with stage_run(stage, generation, project, wanted["context"]) as context:
+        run(context, section)

@@ -1,53 +1,73 @@
-"""Keeps the code dependencies of DVC's stages equal to what the stage modules import: ``make deps``."""
+"""What DVC's files say of the stages, and MLproject, which ``make deps`` derives from it."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+import yaml
 
-from pipeline.dependencies import PACKAGES, stage_files
+from lake.errors import not_one_of
 
-FILES = ("dvc.yaml", "demo/dvc.yaml")
+FILES = ("demo/dvc.yaml", "dvc.yaml")
+MLPROJECT = Path("MLproject")
+
+_INTRODUCTION = """\
+# `mlflow run . -e train --env-manager local -P generation=NAME` trains any generation of docs/training.md after what it
+# needs; `mlflow run . -e <stage> --env-manager local` runs a stage in the environment that `make setup` made.
+# Written by `make deps` from dvc.yaml.
+name: darkhaloscope
+
+entry_points:
+"""
+_DEFAULTS = {"generation": "demo1", "setting": '""', "manifest": "audit_70_15_15"}
 
 
 def stages(root: Path) -> dict[str, dict[str, Any]]:
     """The body of every stage of every DVC file, by stage name."""
-    found: dict[str, dict[str, Any]] = {}
-    for name in FILES:
-        for stage, body in _load(root / name)["stages"].items():
-            found[stage] = body.get("do", body)
-    return found
+    found = [yaml.safe_load((root / name).read_text(encoding="utf-8"))["stages"] for name in FILES]
+    return {stage: body.get("do", body) for held in found for stage, body in held.items()}
 
 
-def is_code(dependency: str) -> bool:
-    """Whether a dependency is a file of the project (and not data)."""
-    return dependency.split("/")[0] in PACKAGES
+def outputs(body: dict[str, Any], name: str | None) -> list[str]:
+    """Paths of what a stage makes, metrics included, for the finder or manifest ``name``."""
+    outs = [out for kind in ("outs", "metrics") for out in body.get(kind) or []]
+    paths = [out if isinstance(out, str) else next(iter(out)) for out in outs]
+    return [re.sub(r"\$\{(item\.\w+|key)\}", name or "", path) for path in paths]
 
 
-def update(root: Path) -> None:
-    """Write the code dependencies into the DVC files."""
-    for name in FILES:
-        content = _load(root / name)
-        for stage, entry in content["stages"].items():
-            body = entry.get("do", entry)
-            data = [dependency for dependency in body.get("deps") or [] if not is_code(dependency)]
-            body["deps"] = data + stage_files(root, stage)
-        with (root / name).open("w") as file:
-            _yaml().dump(content, file)
+def cards(root: Path, stage: str, name: str | None) -> list[str]:
+    """Names of the cards (table or table.slice) that a stage makes."""
+    bodies = stages(root)
+    if stage not in bodies:
+        raise not_one_of("stage", list(bodies), stage)
+    found = (re.fullmatch(r"data/cards/([^/]+?)(?<!\.pin)\.json", path) for path in outputs(bodies[stage], name))
+    return [match[1] for match in found if match]
 
 
-def _load(path: Path) -> Any:
-    return _yaml().load(path.read_text())
+def made_for(root: Path, finder: str) -> list[Path]:
+    """What the stages that measure one finder make for it."""
+    bodies = [body for body in stages(root).values() if "matrix" in body]
+    return [root / path for body in bodies for path in outputs(body, finder) if path not in outputs(body, None)]
 
 
-def _yaml() -> YAML:
-    yaml = YAML()
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = 120
-    return yaml
+def mlproject(root: Path) -> str:
+    """The text of MLproject: one entry point for each stage."""
+    return _INTRODUCTION + "".join(_entry(stage, body) for stage, body in stages(root).items())
+
+
+def _entry(stage: str, body: dict[str, Any]) -> str:
+    command, names = f"dhs run {stage}", []
+    if stage == "train":  # trains what the generation starts from, too
+        command, names = "dhs train {generation} {setting}", ["generation", "setting"]
+    elif "--named" in body["cmd"]:
+        names = ["generation" if "matrix" in body else stage]
+        command += f" --{names[0]} {{{names[0]}}}"
+    parameters = [f"      {name}: {{type: string, default: {_DEFAULTS[name]}}}" for name in names]
+    lines = [f"  {stage}:", *(["    parameters:", *parameters] if names else []), f'    command: "{command}"', ""]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    update(Path(__file__).resolve().parent.parent)
+    MLPROJECT.write_text(mlproject(Path()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from etl.catalogues import near
 from etl.config import PoolParams
-from etl.files import fitsheader, fitstable, shapes, storage, sweepfiles, sweeps, values
+from etl.files import shapes, storage, sweeps
 from etl.files.sweepfiles import Sweep
-from etl.spark.partial import code_hash
 from etl.tables.frames import broken_rule_sql, contract_names, ddl, in_list, quoted, small_frame, table_of
 from lake import tables
 from lake.config import SplitParams
@@ -68,7 +66,7 @@ def build(
         split.model_dump(mode="json"),
         collection,
         listed.select(_PLACE).to_pylist(),
-        _code(),
+        [tables.spec(name).schema_hash() for name in ("tractor_pool", "tractor_near_candidates")],
     ]
     staged = f"{storage.absolute(work)}/rows-{sweeps.input_hash(facts, settings)}"
     tasks = sweeps.plan(facts, params.task_mib << 20, params.limit_rows)
@@ -84,13 +82,6 @@ def build(
         ),
         counts=small_frame(spark, counts),
         quarantine=_quarantine(spark, rows, facts),
-    )
-
-
-def _code() -> str:
-    held = [tables.spec(name).schema_hash() for name in ("tractor_pool", "tractor_near_candidates")]
-    return " ".join(
-        [code_hash([sys.modules[__name__], fitsheader, fitstable, near, shapes, sweepfiles, sweeps, values]), *held]
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from etl.config import CutoutsParams
-from etl.cutouts import coadds, projection, qa
+from etl.cutouts import qa
 from etl.cutouts.coadds import Windows, brick_stamps, coadd_path
-from etl.spark.partial import code_hash, state
 from lake.errors import DataError
-from lake.files import atomic, fitslayout
-from lake.sky import psfsize
+from lake.files import atomic
 from lake.sky.survey import BANDS
 from lake.store.stamps import stamp_hash
 
@@ -87,14 +84,21 @@ class BrickCutter:
             pq.write_table(pa.Table.from_pylist(complete, schema=schema), draft)
 
     def _made_from(self, brick: str, ids: Sequence[str], ra: Floats, dec: Floats, lacking: Flags) -> bytes:
-        """Hash of what the brick's files are made from: sources, coadds, settings and code."""
+        """Hash of what the brick's files are made from: sources, coadds and settings."""
         kinds = ("image", "invvar", "psfsize")
         paths = [coadd_path(Path(self.survey), brick, kind, band) for kind in kinds for band in BANDS]
         paths.append(coadd_path(Path(self.survey), brick, "maskbits", None))
-        code = code_hash([sys.modules[__name__], coadds, fitslayout, projection, psfsize, qa])
         sources = [list(ids), ra.tolist(), dec.tolist(), lacking.tolist()]
-        facts = [code, self.params.digest(), sources, [state(path) for path in paths]]
+        facts = [self.params.digest(), sources, [_state(path) for path in paths]]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest().encode()
+
+
+def _state(path: Path) -> str:
+    """Name, size and time of change of a file, or that it is absent."""
+    if not path.exists():
+        return f"{path.name} absent"
+    facts = path.stat()
+    return f"{path.name} {facts.st_size} {facts.st_mtime_ns}"
 
 
 def cut_brick(

@@ -55,10 +55,9 @@ def requested(negatives: DataFrame, candidates: DataFrame) -> Requested:
 
 
 def _named(params: ManifestParams, manifest_id: str) -> ManifestSpec:
-    for spec in params.manifests:
-        if spec.manifest_id == manifest_id:
-            return spec
-    raise invalid("manifest_id", f"one of {', '.join(s.manifest_id for s in params.manifests)}", manifest_id)
+    if manifest_id not in params.manifests:
+        raise invalid("manifest_id", f"one of {', '.join(params.manifests)}", manifest_id)
+    return params.manifests[manifest_id]
 
 
 def rows(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -18,7 +16,7 @@ def emr() -> None:
 
 @emr.command()
 @click.argument("stage")
-@click.option("--generation", help="The scorer, for stages that run once per model.")
+@click.option("--generation", "--manifest", help="The scorer or manifest, for stages that run once for each.")
 @click.option(
     "--cluster",
     type=Typed(exists=True, dir_okay=False),
@@ -35,6 +33,7 @@ def submit(stage: str, generation: str | None, cluster: Path, limit_files: int |
     from etl.emr.submission import Submission
     from etl.emr.submission import submit as run
     from lake.names import checked_name
+    from pipeline import wiring
     from pipeline.project import params
     from pipeline.project.strictyaml import read_mapping
 
@@ -51,16 +50,8 @@ def submit(stage: str, generation: str | None, cluster: Path, limit_files: int |
     work = Submission(
         arguments=("run", stage, *(("--generation", generation) if generation else ())),
         parameters=yaml.safe_dump(values, sort_keys=False),
-        outputs=cards_of(yaml.safe_load((place.folder / "dvc.yaml").read_text()), stage, generation),
+        outputs=wiring.cards(place.folder, stage, generation),
         inputs=(place.survey.folder,),
     )
     made = run(work, EmrParams.load(read_mapping(cluster), str(cluster)), place.data, place.folder.resolve())
     click.echo("\n".join(made))
-
-
-def cards_of(wiring: dict[str, Any], stage: str, generation: str | None) -> list[str]:
-    """Names of the cards (table or table.slice) that ``dvc.yaml`` says a stage makes."""
-    definition = wiring["stages"].get(stage, {})
-    outs = [out if isinstance(out, str) else next(iter(out)) for out in definition.get("outs", [])]
-    names = re.findall(r"^data/cards/(.+?)(?<!\.pin)\.json$", "\n".join(outs), re.MULTILINE)
-    return [re.sub(r"\$\{item[^}]*\}", generation or "", name) for name in names]

@@ -11,12 +11,12 @@ from lake.processes import end_with_parent
 
 @click.command()
 @click.argument("stage")
-@click.option("--generation", help="The scorer, for stages that run once per model.")
+@click.option("--generation", "--manifest", help="The scorer or manifest, for stages that run once for each.")
 @click.option("--named", metavar="STAGE@GENERATION", help="The same, by the DVC stage name (as in DVC_STAGE).")
 def run(stage: str, generation: str | None, named: str | None) -> None:
     """Run one STAGE with the parameters of params.yaml; this is what DVC calls.
 
-    Example: dhs run pool; dhs run grid --generation demo1
+    Example: dhs run pool; dhs run grid --generation demo1; dhs run manifest --manifest audit_70_15_15
     """
     from pipeline.commands.opening import project
     from pipeline.stage import run_stage

@@ -66,7 +66,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _require_manifest(project: Project, parameters: TrainParams) -> None:
-    made = [spec.manifest_id for spec in project.section(ManifestParams, "manifest").manifests]
+    made = list(project.section(ManifestParams, "manifest").manifests)
     card = project.data.cards / f"manifest.{parameters.manifest}.json"
     if parameters.manifest not in made and not card.exists():
         name = parameters.generation

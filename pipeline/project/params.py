@@ -153,15 +153,14 @@ def save(folder: Path, values: Mapping[str, Any]) -> None:
 
 def generation_entry(parameters: TrainParams) -> dict[str, Any]:
     """A generation's entry in ``train``: its parameters, and what it starts from as DVC's dependency."""
-    name = parameters.generation
-    start = f"data/checkpoints/{parameters.init}" if parameters.init else f"modeling/generations/{name}.yaml"
+    start = f"data/checkpoints/{parameters.init}" if parameters.init else "data/code/nothing.json"
     return {"ancestor": start, "parameters": parameters.model_dump(mode="json")}
 
 
 def warn_of_contamination(values: Mapping[str, Any], names: Iterable[str]) -> None:
     """Warn about trained generations that select on the test galaxies that finders are audited on."""
     audit = values["survey"]["audit_manifest"]
-    merged = {spec["manifest_id"] for spec in values["manifest"]["manifests"] if spec["merge_test_into_val"]}
+    merged = {name for name, spec in values["manifest"]["manifests"].items() if spec["merge_test_into_val"]}
     for name in names:
         chain = _ancestry(values["train"], name)
         guilty = [one for one in chain if values["train"][one]["parameters"]["manifest"] in merged - {audit}]

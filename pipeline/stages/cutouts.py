@@ -7,6 +7,7 @@ from pathlib import Path
 from etl.config import CutoutsParams
 from etl.cutouts import cutting
 from etl.tables.frames import frame
+from pipeline.project.codecards import Code
 from pipeline.project.publishing import published_folder
 from pipeline.project.sparkrun import SparkRun
 
@@ -20,7 +21,7 @@ def run(context: SparkRun, params: CutoutsParams) -> None:
     )
     survey = Path(context.survey.folder)
     source = context.survey.collection
-    work = context.work(params.digest(), dict(context.inputs))
+    work = context.work(params.digest(), dict(context.inputs), Code().hash("etl/cutouts/cutter.py"))
     index = cutting.extract(context.spark, wanted, survey, params, work)
     with published_folder(context.root.cutouts, work / "shards") as folder:
         rows = cutting.assemble(index, work, folder, params, source)

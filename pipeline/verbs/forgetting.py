@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 from lake.errors import invalid
 from lake.names import checked_name
@@ -12,9 +11,6 @@ from modeling.tracking.runs import forget_runs
 from pipeline import wiring
 from pipeline.project import params
 from pipeline.project.project import Project
-
-PER_FINDER = ("evaluate", "grid", "ingest", "completeness", "diagnose")
-"""Stages that measure one finder."""
 
 
 def forget(project: Project, name: str) -> list[str]:
@@ -28,12 +24,8 @@ def forget(project: Project, name: str) -> list[str]:
     if name in project.trained or (root.checkpoints(name) / CARD).exists():
         raise invalid("name", "a user's own finder, not a network that was trained here", name)
     removed = [f"'{name}' in {params.FILE}"] if params.set_audited(project, remove=name) else []
-    for path in (
-        *_made(project.folder, name),
-        root.checkpoints(name),
-        root.grid(name),
-        root.local / "validation" / name,
-    ):
+    folders = (root.checkpoints(name), root.grid(name), root.local / "validation" / name)
+    for path in (*wiring.made_for(project.folder, name), *folders):
         if path.is_dir():
             shutil.rmtree(path)
         elif path.exists():
@@ -47,11 +39,3 @@ def forget(project: Project, name: str) -> list[str]:
     if runs := forget_runs(root, name):
         removed.append(f"{runs} runs in MLflow")
     return removed
-
-
-def _made(folder: Path, name: str) -> list[Path]:
-    """What DVC knows as outputs of this finder's stages: cards, pins, witnesses, metrics, the grid."""
-    stages = wiring.stages(folder)
-    outs = [out for stage in PER_FINDER for kind in ("outs", "metrics") for out in stages[stage].get(kind) or []]
-    paths = [out if isinstance(out, str) else next(iter(out)) for out in outs]
-    return [folder / path.replace("${item.generation}", name) for path in paths if "${item.generation}" in path]

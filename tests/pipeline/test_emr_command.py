@@ -9,18 +9,21 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from lake.errors import ParameterError
 from pipeline.cli import dhs
-from pipeline.commands.emr import cards_of
 from pipeline.project import params
+from pipeline.wiring import FILES, cards
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_cards_come_from_the_wiring() -> None:
-    wiring = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())
-    assert "tractor_pool" in cards_of(wiring, "pool", None)
-    assert "injections.gen1" in cards_of(wiring, "ingest", "gen1")
-    assert not [name for name in cards_of(wiring, "pool", None) if "pin" in name]
+    assert "tractor_pool" in cards(REPOSITORY, "pool", None)
+    assert "injections.gen1" in cards(REPOSITORY, "ingest", "gen1")
+    assert cards(REPOSITORY, "manifest", "mine") == ["manifest.mine", "quarantine.manifest.mine"]
+    assert not [name for name in cards(REPOSITORY, "pool", None) if "pin" in name]
+    with pytest.raises(ParameterError, match=r"'stage' must be one of demo, code, pool, .*, got 'pol'"):
+        cards(REPOSITORY, "pol", None)
 
 
 def test_limits_reach_the_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +32,9 @@ def test_limits_reach_the_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyP
     seen: list[Any] = []
     monkeypatch.setattr(submission, "submit", lambda *arguments: seen.append(arguments) or ["tractor_pool.json"])
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "dvc.yaml").write_text((REPOSITORY / "dvc.yaml").read_text())
+    for name in FILES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text((REPOSITORY / name).read_text())
     (tmp_path / "params").symlink_to(REPOSITORY / "params")
     (tmp_path / "emr.yaml").write_text((REPOSITORY / "docs/emr.md").read_text().split("```yaml\n")[1].split("```")[0])
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.resolve(REPOSITORY, "test")))

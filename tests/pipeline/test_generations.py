@@ -61,7 +61,7 @@ def test_a_generation_brings_what_it_starts_from(project: Path, name: str) -> No
         loaded = params.section(params.load(project), "train", one)
         assert loaded == resolve_generation(one)
         one = resolve_generation(one).init
-        start = f"data/checkpoints/{one}" if one else f"modeling/generations/{chain[-1]}.yaml"
+        start = f"data/checkpoints/{one}" if one else "data/code/nothing.json"
         assert resolved[chain[-1]]["ancestor"] == start
     assert set(resolved) == {"demo1", "demo2", *chain}
     before = Path("params.yaml").read_bytes()
