@@ -10,7 +10,7 @@ import yaml
 
 from lake.errors import not_one_of
 
-FILES = ("demo/dvc.yaml", "dvc.yaml")
+FILES = ("params/demo/dvc.yaml", "dvc.yaml")
 MLPROJECT = Path("MLproject")
 
 _INTRODUCTION = """\
@@ -46,9 +46,14 @@ def cards(root: Path, stage: str, name: str | None) -> list[str]:
     return [match[1] for match in found if match]
 
 
+def per_finder(root: Path) -> dict[str, dict[str, Any]]:
+    """The stages that measure one finder."""
+    return {stage: body for stage, body in stages(root).items() if "matrix" in body}
+
+
 def made_for(root: Path, finder: str) -> list[Path]:
     """What the stages that measure one finder make for it."""
-    bodies = [body for body in stages(root).values() if "matrix" in body]
+    bodies = per_finder(root).values()
     return [root / path for body in bodies for path in outputs(body, finder) if path not in outputs(body, None)]
 
 

@@ -83,9 +83,9 @@ def show(section: str, generation: str | None) -> None:
     """Show the parameters of STAGE, or those that all stages share (survey), with what each means."""
     from pipeline.commands.opening import project
     from pipeline.project import params as parameters
-    from pipeline.stage import WITHOUT_SECTION
+    from pipeline.stage import stage_names
 
-    if section in WITHOUT_SECTION:
+    if section in set(stage_names()) - {"train", *parameters.SECTIONS}:
         click.echo(f"stage '{section}' has no parameters")
         return
     found = parameters.section(project(), section, generation)

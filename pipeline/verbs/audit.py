@@ -25,8 +25,9 @@ from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.trainedon import LISTED, csv_text, read_listed
 from pipeline.project import params
 from pipeline.project.project import Project
-from pipeline.verbs.forgetting import PER_FINDER, forget
+from pipeline.verbs.forgetting import forget
 from pipeline.verbs.reproduce import reproduce
+from pipeline.wiring import per_finder
 
 TRIED = 64
 """Stamps a finder is tried on; a quarter of them are those with the most unobserved pixels in the lake."""
@@ -66,7 +67,7 @@ def audit(
     former = _held(root.checkpoints(name))
     enlist(project, scorer, finder, name, trained_on)
     try:
-        reproduce(project, *(f"{stage}@{name}" for stage in PER_FINDER))
+        reproduce(project, *(f"{stage}@{name}" for stage in per_finder(project.folder)))
     except DarkHaloError as error:
         _withdraw(project, former, name)
         raise DarkHaloError(

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from lake.errors import ParameterError
 from pipeline.cli import dhs
 from pipeline.project import params
-from pipeline.wiring import FILES, cards
+from pipeline.wiring import cards
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -32,9 +32,7 @@ def test_limits_reach_the_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyP
     seen: list[Any] = []
     monkeypatch.setattr(submission, "submit", lambda *arguments: seen.append(arguments) or ["tractor_pool.json"])
     monkeypatch.chdir(tmp_path)
-    for name in FILES:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text((REPOSITORY / name).read_text())
+    (tmp_path / "dvc.yaml").write_text((REPOSITORY / "dvc.yaml").read_text())
     (tmp_path / "params").symlink_to(REPOSITORY / "params")
     (tmp_path / "emr.yaml").write_text((REPOSITORY / "docs/emr.md").read_text().split("```yaml\n")[1].split("```")[0])
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.resolve(REPOSITORY, "test")))

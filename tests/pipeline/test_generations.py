@@ -29,7 +29,7 @@ SIMULATED = sorted(set(generations()) - set(TRAINABLE))
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("params", "params.yaml", "dvc.yaml", "demo/dvc.yaml"):
+    for name in ("params", "params.yaml", "dvc.yaml"):
         target = tmp_path / name
         target.parent.mkdir(exist_ok=True)
         (shutil.copytree if (PROJECT / name).is_dir() else shutil.copyfile)(PROJECT / name, target)

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from pipeline import datamodel, wiring
+from pipeline.project import params
 from pipeline.project.codecards import PACKAGES
 from pipeline.stage import stage_names
 
@@ -26,6 +27,12 @@ def test_a_stage_has_one_name_everywhere() -> None:
 def test_a_stage_depends_on_its_code_card_and_on_no_other_code(stage: str) -> None:
     of_code = [d for d in STAGES[stage]["deps"] if d.split("/")[0] in PACKAGES or d.startswith("data/code/")]
     assert of_code == (sorted(PACKAGES) if stage == "code" else [f"data/code/{stage}.json"])
+
+
+@pytest.mark.parametrize("stage", sorted(set(STAGES) - {"code"}))
+def test_a_stage_depends_on_what_it_is_given_of_the_parameters(stage: str) -> None:
+    own = {"train": ["train.${key}.parameters"], **{name: [name] for name in params.SECTIONS}}.get(stage, [])
+    assert STAGES[stage]["params"] == [*own, "survey"]
 
 
 @pytest.mark.parametrize("stage", sorted(set(STAGES) - {"demo", "code"}))
