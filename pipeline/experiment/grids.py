@@ -23,7 +23,7 @@ from lake.root import DataRoot
 from lake.scorer import Scorer
 from lake.sky.hashing import key_hash
 from modeling.scoring.scorer import load_scorer
-from pipeline.experiment.hostsets import survey_hosts
+from pipeline.experiment.surveyhosts import survey_hosts
 from pipeline.project.context import RunContext
 from pipeline.project.gridfacts import grid_facts
 from pipeline.project.publishing import published_folder

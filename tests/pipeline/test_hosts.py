@@ -16,7 +16,7 @@ from lake.errors import DataError
 from lake.root import DataRoot
 from lake.sky.survey import PIXEL_SCALE_ARCSEC
 from lake.store.stamps import shard_name, write_shard
-from pipeline.experiment.hostsets import survey_hosts, without_listed
+from pipeline.experiment.surveyhosts import survey_hosts, without_listed
 from tests.etl.survey_files import SPLIT
 
 PIXELS = 101
