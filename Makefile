@@ -1,6 +1,6 @@
 # Two commands to begin with: `make demo` runs the whole pipeline on a simulated survey, `make test` checks the project.
 SHELL := /bin/bash
-PYTHON ?= python3.11
+PYTHON ?= $(notdir $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version))) python3.11))
 VENV := .venv
 DHS := $(VENV)/bin/dhs
 # uv itself, by the hashes of the lock.
@@ -14,7 +14,7 @@ help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 doctor: ## say what this machine lacks, if anything
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed and '$(PYTHON)' was not found: install it (Debian: apt-get install python3.11; anywhere: pyenv install 3.11), or name it with make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11, 3.12 or 3.13 is needed and '$(PYTHON)' was not found: install one (Debian: apt-get install python3.11; anywhere: pyenv install 3.11), or name it with make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) pipeline/doctor.py
 
 $(VENV)/.runtime: requirements.lock pyproject.toml | doctor

@@ -13,10 +13,13 @@ NEEDED_MEMORY_GB = 6
 
 
 def python_problem(version: tuple[int, int]) -> str | None:
-    if version == (3, 11):
+    if (3, 11) <= version <= (3, 13):
         return None
     found = ".".join(str(part) for part in version)
-    return f"Python 3.11 is needed and this is {found}: install it, or name it with `make PYTHON=/path/to/python3.11`."
+    return (
+        f"Python 3.11, 3.12 or 3.13 is needed and this is {found}: "
+        "install one, or name it with `make PYTHON=/path/to/python3`."
+    )
 
 
 def java_problem(answer: str | None) -> str | None:

@@ -10,8 +10,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_python_is_named() -> None:
-    assert doctor.python_problem((3, 11)) is None
-    assert "Python 3.11 is needed and this is 3.9" in str(doctor.python_problem((3, 9)))
+    assert [doctor.python_problem((3, minor)) for minor in (11, 12, 13)] == [None] * 3
+    for version in ((3, 10), (3, 14)):
+        problem = str(doctor.python_problem(version))
+        assert f"Python 3.11, 3.12 or 3.13 is needed and this is 3.{version[1]}" in problem
 
 
 @pytest.mark.parametrize(
