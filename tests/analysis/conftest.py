@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from analysis.config import DiagnoseParams
-from analysis.statistics.intervals import ClusterSums
+from analysis.results.features import features_of
+from tests.analysis.galaxies import make_stamps
 
 
 @pytest.fixture(scope="session")
@@ -37,18 +38,11 @@ def diagnose():
     )
 
 
-def cluster_sums(k, n):
-    """The sums that a clustered interval needs, of one group of clusters with k of n in each."""
-    k, n = np.asarray(k, float), np.asarray(n, float)
-    return ClusterSums(
-        *(np.atleast_1d(float(value)) for value in (len(n), (k * k).sum(), (k * n).sum(), (n * n).sum()))
-    )
-
-
-def make_stamps(rng, flux_nmgy, sigma_px, noise=0.002, size=101):
-    """Round Gaussian galaxies (batch, band, y, x): flux per band (batch, 3) in nMgy."""
-    y, x = np.indices((size, size)) - (size - 1) / 2
-    sigma = np.asarray(sigma_px, float)[:, None, None]
-    shape = np.exp(-(x**2 + y**2) / (2 * sigma**2)) / (2 * np.pi * sigma**2)
-    image = np.asarray(flux_nmgy, float)[:, :, None, None] * shape[:, None]
-    return (image + rng.normal(scale=noise, size=image.shape)).astype(np.float32)
+@pytest.fixture(scope="session")
+def galaxies(diagnose):
+    rng = np.random.default_rng(0)
+    label = rng.random(320) < 0.4
+    flux = np.exp(rng.normal(1.0, 0.5, 320) + 0.9 * label)[:, None] * np.array([0.5, 1.0, 1.6])
+    stamps = make_stamps(rng, flux, rng.uniform(3, 6, 320))
+    split = np.where(np.arange(320) < 200, "train", "test")
+    return features_of([stamps[:160], stamps[160:]], diagnose), label.astype(int), split, flux

@@ -14,7 +14,7 @@ from analysis.results.evaluation import evaluate
 from analysis.statistics.completeness import completeness_table
 from analysis.statistics.thresholds import bootstrap_thresholds, fix_thresholds, threshold_rows
 from analysis.statistics.uncertain import joint_intervals
-from tests.analysis.conftest import make_stamps
+from tests.analysis.galaxies import make_stamps
 
 EVALUATE = EvaluateParams(
     bootstrap_replicates=100,

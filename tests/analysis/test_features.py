@@ -14,7 +14,7 @@ from analysis.results.features import (
     texture_features,
 )
 from lake.errors import ParameterError
-from tests.analysis.conftest import make_stamps
+from tests.analysis.galaxies import make_stamps
 
 FLUX = np.array([[10.0, 20.0, 40.0], [1.0, 2.0, 3.0]])
 

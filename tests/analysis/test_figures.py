@@ -14,8 +14,8 @@ from analysis.figures.style import COLOURS
 from analysis.statistics.calibration import reliability
 from lake.config import Section
 from lake.errors import DataError, ParameterError
-from tests.analysis.conftest import make_stamps
-from tests.analysis.test_completeness import cells
+from tests.analysis.cells import cells
+from tests.analysis.galaxies import make_stamps
 
 
 def test_colour_of_a_galaxy_follows_its_bands():

@@ -11,7 +11,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from analysis.statistics.intervals import clopper_pearson, clustered, design_effect, jeffreys
 from lake.errors import ParameterError
-from tests.analysis.conftest import cluster_sums
+from tests.analysis.cells import cluster_sums
 
 
 @pytest.mark.parametrize(("k", "n"), [(1, 10), (5, 10), (9, 10), (818, 110_000), (100, 112)])

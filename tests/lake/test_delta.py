@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,31 +20,7 @@ from lake.errors import ContractError, LakeError, LostError, UnreachableError
 from lake.root import DataRoot
 from lake.store import cards, delta
 from lake.store.delta import _ensure_table
-
-SPEC = tables.spec("gates")
-
-
-def gate(run: str, name: str, value: float | None = 1.0) -> dict[str, object]:
-    return {
-        "run_id": run,
-        "name": name,
-        "status": "PASS",
-        "value": value,
-        "rule": "a rule",
-        "pipeline_version": "1",
-        "git_commit": "c",
-        "extracted_at": datetime(2026, 1, 1, tzinfo=UTC),
-    }
-
-
-def rows(*values: dict[str, object]) -> pa.Table:
-    return pa.Table.from_pylist(list(values), schema=SPEC.arrow_schema())
-
-
-def write(root: DataRoot, run: str, *values: dict[str, object]) -> cards.Card:
-    return delta.write_slice(
-        root, SPEC, rows(*values), f"s-{run}", {"run_id": run}, code={"git_commit": "c"}, inputs={}
-    )
+from tests.lake.gates import SPEC, gate, rows, write
 
 
 @pytest.fixture

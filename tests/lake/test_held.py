@@ -22,7 +22,7 @@ from lake.store.delta import _ensure_table
 from lake.store.query import query
 from pipeline.project.context import forget_lost_tables
 from pipeline.verbs import verifying
-from tests.lake.test_delta import gate, write
+from tests.lake.gates import gate, write
 
 BROKEN: dict[str, Callable[[DataRoot], None]] = {}
 

@@ -14,7 +14,7 @@ from lake.root import DataRoot
 from lake.store import cards, delta, held
 from lake.store.query import query
 from pipeline.verbs import verifying
-from tests.lake.test_delta import gate, write
+from tests.lake.gates import gate, write
 
 
 def remove(path: Path) -> None:

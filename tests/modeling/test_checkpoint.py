@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 import random
@@ -18,11 +17,11 @@ import pytest
 from lake.errors import DataError, ParameterError
 from lake.scorer import Scorer
 from modeling.config import TrainParams, resolve_generation
-from modeling.scoring.card import CheckpointCard
 from modeling.scoring.checkpoint import Checkpoint, checkpoint_id, problems, publish, run_id
 from modeling.scoring.scorer import CheckpointScorer, ExternalScorer, load_scorer
 from modeling.training.data import TrainingArrays
 from modeling.training.train import train
+from tests.modeling.checkpoints import reseal
 from tests.modeling.conftest import MANIFEST, SMALL, ring_stamps
 
 Splits = tuple[TrainingArrays, TrainingArrays]
@@ -145,15 +144,6 @@ def test_scores_do_not_depend_on_the_batch(checkpoint: Checkpoint) -> None:
     parts = np.concatenate([scorer.score(stamps[:1]), scorer.score(stamps[1:90]), scorer.score(stamps[90:])])
     assert whole.dtype == np.float64
     assert np.array_equal(whole, parts)
-
-
-def reseal(folder: Path, **changes: Any) -> None:
-    """Make the card agree with changed files and fields, as somebody would who means it."""
-    path = folder / "checkpoint.json"
-    values = json.loads(path.read_text()) | changes
-    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in values["files"]}
-    card = CheckpointCard.load(values | {"files": files}, "card")
-    path.write_text(card.sealed().model_dump_json())
 
 
 def test_changed_preprocessing_is_refused(checkpoint: Checkpoint) -> None:

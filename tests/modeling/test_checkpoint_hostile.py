@@ -17,7 +17,7 @@ from lake.errors import DataError, ParameterError
 from modeling.networks.factory import restored
 from modeling.scoring.checkpoint import Checkpoint
 from modeling.scoring.scorer import load_scorer
-from tests.modeling.test_checkpoint import reseal
+from tests.modeling.checkpoints import reseal
 
 SIZES = (0, 1, 7, 2**20, 2**31, 2**40, 2**63, 2**64 - 1)
 """Absurd lengths of a header."""

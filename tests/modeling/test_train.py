@@ -20,8 +20,9 @@ from modeling.training.data import TrainingArrays
 from modeling.training.log import EpochLog
 from modeling.training.run import Run
 from modeling.training.state import read
-from modeling.training.train import TrainResult, train
-from tests.modeling.conftest import SMALL, arrays
+from modeling.training.train import train
+from tests.modeling.conftest import SMALL
+from tests.modeling.runs import whole_run
 
 Splits = tuple[TrainingArrays, TrainingArrays]
 
@@ -127,23 +128,13 @@ def test_a_work_folder_that_was_damaged_is_named(
         train(one, *splits, tmp_path)
 
 
-RESUMED = {**SMALL, "loop": {**SMALL["loop"], "epochs": 4}}
-
 CHILD = """
 import logging, sys
 from pathlib import Path
-from tests.modeling.test_train import whole_run
+from tests.modeling.runs import whole_run
 logging.basicConfig(level=logging.INFO)
 whole_run(Path(sys.argv[1]), int(sys.argv[2]))
 """
-
-
-def whole_run(folder: Path, save_every: int) -> TrainResult:
-    """Train, or go on training, four epochs on ring stamps."""
-    params = resolve_generation("demo1", RESUMED)
-    params = params.model_copy(update={"loop": params.loop.model_copy(update={"save_every_steps": save_every})})
-    data = (arrays(folder / "t", params, 240, 1), arrays(folder / "v", params, 30, 2))
-    return train(params, *data, folder / "work")
 
 
 def kill_in_epoch_three(folder: Path, save_every: int) -> str:

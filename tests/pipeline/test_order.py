@@ -14,7 +14,7 @@ import torch
 from lake.root import DataRoot
 from lake.store import delta
 from pipeline.stage import run_stage
-from tests.lake.test_delta import gate, write
+from tests.lake.gates import gate, write
 from tests.pipeline.checkout import Checkout
 
 

@@ -1,0 +1,44 @@
+"""Gates, measures and outcomes."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis.diagnostics.masked_pixels import masked_pixels
+from analysis.records import Gate, Measure, Outcome, gate_below, merge
+from lake import tables
+from lake.errors import ParameterError
+from tests.analysis.outcomes import masked_params
+
+
+def test_gates_know_their_side():
+    sure, unsure = Measure("x", 0.9, 0.88, 0.92), Measure("x", 0.9, 0.80, 0.95)
+    assert gate_below("g", sure, 0.95, "r").status == "PASS"
+    assert gate_below("g", sure, 0.85, "r").status == "FAIL"
+    assert gate_below("g", sure, 0.85, "r", "WARN").status == "WARN"
+    assert gate_below("g", unsure, 0.85, "r").status == "BORDERLINE"
+    assert gate_below("g", Measure("x", float("nan")), 0.85, "r").status == "NOT MEASURED"
+    with pytest.raises(ParameterError, match="'status' must be one of PASS"):
+        Gate("g", "MAYBE", 0, 0, 0, 0, "r")
+
+
+@pytest.mark.parametrize("bounds", [{}, {"low": 0.4}, {"high": 0.6}])
+def test_a_value_whose_interval_is_not_known_decides_nothing(bounds):
+    assert gate_below("g", Measure("x", 0.5, **bounds), 0.85, "r").status == "NOT MEASURED"
+
+
+def test_rows_meet_the_gate_contract():
+    outcome = merge("x", [masked_pixels([], [], masked_params())])
+    spec = tables.spec("gates")
+    row = outcome.gates_rows("run")[0]
+    assert set(row) == {c.name for c in spec.columns if c.role != "lineage"}
+    assert row["value"] is None
+    assert row["status"] in spec.column("status").allowed
+
+
+def test_merged_outcomes_keep_their_diagnostic_and_their_names():
+    parts = [Outcome("a", (Measure("x", 1.0),)), Outcome("b", (Measure("y", 2.0),))]
+    rows = merge("all", parts).diagnostics_rows("run")
+    assert [row["diagnostic"] for row in rows] == ["a", "b"]
+    with pytest.raises(ParameterError, match="free of repeated names"):
+        merge("all", [parts[0], parts[0]])

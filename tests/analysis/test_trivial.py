@@ -1,0 +1,83 @@
+"""What trivial features tell, and whether a network beats them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_curve as sklearn_curve
+
+from analysis.results.trivial import Rivalry, baseline, cohen_d, shortcuts
+from lake.errors import DataError
+from tests.analysis.outcomes import status
+
+
+def test_brighter_lenses_are_found_by_flux_alone(galaxies):
+    features, label, split, _ = galaxies
+    outcome = baseline(features, label, split, seed=1)
+    assert outcome.measure("trivial/auc").value > 0.75
+    assert outcome.measure("trivial/auc").low < outcome.measure("trivial/auc").value
+    again = baseline(features, label, split, seed=1)
+    assert np.array_equal(outcome.arrays["trivial_scores"], again.arrays["trivial_scores"])
+
+
+@pytest.fixture(scope="module")
+def rivals():
+    """Labels, splits and one feature that tells lenses at AUC 0.76; half of each class is for training."""
+    rng = np.random.default_rng(2)
+    label = np.repeat([1, 0, 1, 0], [200, 400, 200, 400])
+    return pd.DataFrame({"trivial/flux": label + rng.normal(size=1200)}), label, np.repeat(["train", "test"], 600)
+
+
+def test_a_network_is_compared_on_the_same_objects(rivals):
+    features, label, split = rivals
+    perfect = label + np.random.default_rng(0).normal(scale=0.2, size=len(label))
+    rivalry = Rivalry((0.5, 0.05, 0.001), 300)
+    assert status(baseline(features, label, split, 1, perfect, rivalry), "beats_trivial_features") == "PASS"
+    noise = np.random.default_rng(0).normal(size=len(label))
+    assert status(baseline(features, label, split, 1, noise, rivalry), "beats_trivial_features") == "FAIL"
+    with pytest.raises(DataError, match="positives and negatives in both train and test"):
+        baseline(features, np.zeros(len(label), int), split, 1)
+
+
+def test_a_network_that_wins_by_auc_and_loses_at_the_rate_reported_does_not_pass(rivals):
+    """The gate of the AUC alone would pass: most lenses rank above most negatives, none above the best of them."""
+    features, label, split = rivals
+    rng = np.random.default_rng(3)
+    network = np.where(label == 1, rng.uniform(0.6, 0.9, 1200), rng.uniform(0.0, 0.7, 1200))
+    network[(label == 0) & (rng.random(1200) < 0.1)] = 1.0
+    outcome = baseline(features, label, split, 1, network, Rivalry((0.05, 0.001), 300))
+    gain, auc = outcome.measure("trivial/recall_gain/fpr5e-2"), outcome.measure("trivial/network_gain")
+    assert auc.low > 0.0
+    assert gain.value < gain.high < 0.0
+    test = split == "test"
+    found = []
+    for scores in (outcome.arrays["trivial_scores"], network[test]):
+        fpr, tpr, _ = sklearn_curve(label[test], scores, drop_intermediate=False)
+        found.append(tpr[fpr <= 0.05].max())
+    assert gain.value == pytest.approx(found[1] - found[0])
+    assert status(outcome, "beats_trivial_features/fpr5e-2") == "FAIL"
+    assert status(outcome, "beats_trivial_features/fpr1e-3") == "NOT MEASURED"
+    assert status(outcome, "beats_trivial_features") == "FAIL"
+    tied = baseline(features.gt(0.5).astype(float), label, split, 1, network, Rivalry((0.05,), 300))
+    assert np.isnan(tied.measure("trivial/recall_gain/fpr5e-2").value)
+    assert status(tied, "beats_trivial_features/fpr5e-2") == "NOT MEASURED", "a baseline of ties is beaten by nothing"
+    by_auc = baseline(features, label, split, 1, network)
+    assert "PASS" in by_auc.gates[0].rule
+    assert by_auc.gates[0].status == "NOT MEASURED", "no rate was compared"
+
+
+def test_shortcuts_are_seen_and_their_absence_too(galaxies, diagnose):
+    features, label, split, _ = galaxies
+    outcome = shortcuts(features, label, split, diagnose)
+    assert status(outcome, "shortcut/core_only") == "WARN"
+    assert status(outcome, "shortcut/core_brightness") == "WARN"
+    shuffled = np.random.default_rng(5).permutation(label)
+    fair = shortcuts(features, shuffled, split, diagnose)
+    assert status(fair, "shortcut/core_only") in ("PASS", "BORDERLINE")
+
+
+def test_cohen_d():
+    rng = np.random.default_rng(0)
+    assert cohen_d(rng.normal(0.5, 1, 20_000), rng.normal(0, 1, 20_000)) == pytest.approx(0.5, abs=0.03)
+    assert cohen_d(np.ones(3), np.ones(3)) == 0.0

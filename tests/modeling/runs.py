@@ -1,0 +1,19 @@
+"""A training that a process of its own can run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modeling.config import resolve_generation
+from modeling.training.train import TrainResult, train
+from tests.modeling.conftest import SMALL, arrays
+
+RESUMED = {**SMALL, "loop": {**SMALL["loop"], "epochs": 4}}
+
+
+def whole_run(folder: Path, save_every: int) -> TrainResult:
+    """Train, or go on training, four epochs on ring stamps."""
+    params = resolve_generation("demo1", RESUMED)
+    params = params.model_copy(update={"loop": params.loop.model_copy(update={"save_every_steps": save_every})})
+    data = (arrays(folder / "t", params, 240, 1), arrays(folder / "v", params, 30, 2))
+    return train(params, *data, folder / "work")
