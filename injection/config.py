@@ -100,6 +100,8 @@ class GridParams(Section):
     """How parameters are drawn: by a hash per injection, or along one Sobol sequence, which fills the prior evenly."""
     real_sources: RealSources | None
     """Real galaxies as sources; null for the prior's profiles."""
+    source_model: Annotated[str, Field(pattern="^[^:]+:[^:]+$")] | None
+    """A source model of your own, ``package:object``; null for profiles or the galaxies of ``real_sources``."""
     host_model: Literal["IM1", "IM2"]
     """IM1: random hosts, lens shape independent of them; IM2: early-type hosts, lens shape follows theirs
     in the catalogue."""
@@ -144,4 +146,6 @@ class GridParams(Section):
             values = getattr(self, name)
             if any(b <= a for a, b in pairwise(values)):
                 raise invalid(name, "strictly increasing", values)
+        if self.source_model is not None and self.real_sources is not None:
+            raise invalid("source_model", "null where real_sources is given", self.source_model)
         return self

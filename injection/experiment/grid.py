@@ -143,7 +143,9 @@ def _grid_id(setting: Setting) -> str:
     A prior and a source model count by what is in them, not by where they lie.
     """
     grid, hosts, seed = setting.grid, setting.hosts, setting.seed
-    config = grid.model_dump(mode="json", exclude={"threads", "batch_size", "device", "prior", "real_sources"})
+    config = grid.model_dump(
+        mode="json", exclude={"threads", "batch_size", "device", "prior", "real_sources", "source_model"}
+    )
     if setting.sources.identity is not None:
         config["real_sources"] = setting.sources.identity
     words = key_hash(seed, hosts.ids)

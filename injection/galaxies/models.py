@@ -17,6 +17,10 @@ from injection.engine.render import Parametric, Sources
 from injection.galaxies.banks import load_bank
 from injection.galaxies.realsources import BankSources
 from injection.priors.registry import Prior, draw
+from lake.errors import DataError
+from lake.plugins import imported
+
+_METHODS = ("identity", "describe", "draw", "faults", "trace", "scene")
 
 
 class SourceModel(Sources, Protocol):
@@ -51,6 +55,12 @@ class Profiles(Parametric):
 
 def source_model(grid: GridParams) -> SourceModel:
     """The model that a grid's parameters name."""
+    if grid.source_model is not None:
+        own: SourceModel = imported(grid.source_model, "source model")
+        lacking = [name for name in _METHODS if not hasattr(own, name)]
+        if lacking:
+            raise DataError(f"the source model '{grid.source_model}' lacks {', '.join(lacking)}")
+        return own
     if grid.real_sources is None:
         return Profiles()
     chosen = grid.real_sources

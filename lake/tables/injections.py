@@ -46,7 +46,7 @@ _LENS = (
 )
 
 _SOURCE = (
-    Column("src_model", "string", "model of the source's light", allowed=("sersic", "sersic_clumps", "real")),
+    Column("src_model", "string", "model of the source's light: sersic, sersic_clumps, real, or one of your own"),
     Column("src_mag_r", "double", "unlensed r magnitude, as observed", "mag", low=5, high=40),
     Column("src_g_minus_r", "double", "colour, as observed", "mag", low=-10, high=10),
     Column("src_r_minus_z", "double", "colour, as observed", "mag", low=-10, high=10),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import json
 import sys
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from lake.config import Section
 from lake.errors import DataError, invalid, one_line
+from lake.plugins import imported, raised
 from modeling.networks.preprocess import centre_crop
 from modeling.scoring.card import FINDER
 
@@ -119,7 +119,7 @@ class ExternalScorer:
     conditions: tuple[str, ...] = ()
 
     def __init__(self, params: FinderParams, default_pixels: int) -> None:
-        finder = imported(params.finder)
+        finder = imported(params.finder, "finder")
         self.contract = Contract.of(finder, params)
         name = getattr(finder, "name", None)
         self.name = name if isinstance(name, str) else params.finder.replace(":", ".")
@@ -185,7 +185,7 @@ class ExternalScorer:
         try:
             found = self._call(*self._given(stamps))
         except (Exception, SystemExit) as error:  # the user's code may raise anything
-            raise DataError(f"finder {self.name} failed on {count} stamps: {_raised(error)}") from error
+            raise DataError(f"finder {self.name} failed on {count} stamps: {raised(error)}") from error
         numbers = _numbers(found)
         if isinstance(numbers, str) or numbers.shape not in ((count,), (count, 1)):
             got = numbers if isinstance(numbers, str) else f"an array of shape {numbers.shape}"
@@ -235,10 +235,6 @@ def _numbers(found: Any) -> NDArray[np.float64] | str:
     return answers.astype(np.float64)
 
 
-def _raised(error: BaseException) -> str:
-    return f"{type(error).__name__}: {one_line(error)}"
-
-
 def _callable(finder: Any, path: str) -> Callable[..., Any]:
     """The function that scores stamps: the finder's ``score``, a torch module, or the finder itself."""
     score = getattr(finder, "score", None)
@@ -262,24 +258,6 @@ def _module_call(module: torch.nn.Module) -> Callable[..., Any]:
             return module(*(torch.from_numpy(part).to(weight.device) for part in given))
 
     return call
-
-
-def imported(path: str) -> Any:
-    """The object that ``package:object`` names, instantiated if it is a class."""
-    module_name, _, attribute = path.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (Exception, SystemExit) as error:  # a script exits where it finds no arguments of its own
-        raise DataError(
-            f"the finder '{path}' cannot be imported: {_raised(error)}; install its package, or put it into the "
-            "project's folder"
-        ) from error
-    try:
-        return found() if inspect.isclass(found) else found
-    except (Exception, SystemExit) as error:
-        raise DataError(
-            f"the finder '{path}' cannot be created: {_raised(error)}; its class is called without arguments"
-        ) from error
 
 
 def _source_hash(finder: Any, path: str) -> str:

@@ -26,8 +26,9 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
             "--prior", type=NameOrTyped(), metavar="NAME|FILE.yaml", help="Prior of the registry, or your own file."
         ),
         click.option(
-            "--source-model", type=NameOrTyped(), metavar="parametric|PATH",
-            help="Sersic profiles with clumps, or real galaxies: a RealGalaxyCatalog (file or folder), an HDF5 bank.",
+            "--source-model", type=NameOrTyped(), metavar="parametric|PATH|package:object",
+            help="Sersic profiles with clumps; real galaxies: a RealGalaxyCatalog (file or folder), an HDF5 bank; or a "
+            "model of your own.",
         ),
         click.option("--min-source-snr", default=30.0, show_default=True, help="Minimum SNR of a catalogue galaxy."),
         click.option(

@@ -34,11 +34,18 @@ def chosen_setting(
     """
     given = {name: value for name, value in changes.items() if value is not None}
     if sources[0] is not None:
-        chosen = real_sources(sources[0], sources[1])
-        given["real_sources"] = None if chosen is None else chosen.model_dump(mode="json")
+        given |= _sources(sources[0], sources[1])
     grid = GridParams.load({**project.section(GridParams, "grid").model_dump(mode="json"), **given}, "grid")
     seed = project.survey.seed if seed is None else seed
     return Setting.of(grid, host_set(project, hosts, grid, conditions, seed), seed)
+
+
+def _sources(source: str, min_snr: float) -> dict[str, Any]:
+    """The grid's ``real_sources`` and ``source_model`` that an option names."""
+    if ":" in source and not Path(source).exists():
+        return {"real_sources": None, "source_model": source}
+    chosen = real_sources(source, min_snr)
+    return {"real_sources": None if chosen is None else chosen.model_dump(mode="json"), "source_model": None}
 
 
 def real_sources(source: str, min_snr: float) -> RealSources | None:
@@ -55,7 +62,9 @@ def real_sources(source: str, min_snr: float) -> RealSources | None:
     if path.is_file() and path.suffix == ".fits":
         return _made(path, min_snr)
     if not path.is_dir():
-        allowed = f"'{PARAMETRIC_NAME}', a RealGalaxyCatalog (.fits file or folder), or a bank (.h5, .hdf5)"
+        allowed = (
+            f"'{PARAMETRIC_NAME}', a RealGalaxyCatalog (.fits file or folder), a bank (.h5, .hdf5), package:object"
+        )
         raise invalid("source_model", allowed, source)
     faults = []
     for file in sorted(path.glob("real_galaxy_catalog*.fits")):

@@ -193,6 +193,7 @@ def params(**changes: Any) -> GridParams:
         "prior": "v1",
         "drawing": "independent",
         "real_sources": None,
+        "source_model": None,
         "host_model": "IM1",
         "max_uses_per_host": 2,
         "host_retries": 5,

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from numpy.typing import ArrayLike, NDArray
 
 from injection.config import Quadrature
 from injection.engine import render
 from injection.experiment.grid import plan
 from injection.priors.registry import Prior, draw
+from lake.errors import DataError, ParameterError
 from tests.injection.scenes import Brightness, planned, run
 
 
@@ -21,7 +23,7 @@ from tests.injection.scenes import Brightness, planned, run
 class Pairs:
     """Two Gaussian galaxies of equal flux, one on either side of the drawn position."""
 
-    separation_arcsec: float
+    separation_arcsec: float = 0.2
 
     @property
     def identity(self) -> list[object]:
@@ -59,7 +61,8 @@ class Pairs:
 
 def test_a_third_model_is_one_class_in_plan_grid_and_picture() -> None:
     chosen = planned(poisson_gain_e_per_nmgy=150.0)
-    grid = plan(replace(chosen.setting, sources=Pairs(0.2)))
+    grid = planned(poisson_gain_e_per_nmgy=150.0, source_model="tests.injection.test_models:Pairs")
+    assert grid.grid_id == plan(replace(chosen.setting, sources=Pairs(0.2))).grid_id
     assert len({chosen.grid_id, grid.grid_id, plan(replace(chosen.setting, sources=Pairs(0.3))).grid_id}) == 3
     out = run(grid)
     assert set(out["src_model"].to_pylist()) == {"pairs"}
@@ -71,3 +74,15 @@ def test_a_third_model_is_one_class_in_plan_grid_and_picture() -> None:
     np.testing.assert_array_equal(Brightness().score(grid.setting.again(scored).images), scored["score"].to_numpy())
     together = run(plan(replace(chosen.setting, sources=Pairs(0.0)))).filter(pa.array(~large))
     assert (together["arc_flux_r_nmgy"].to_numpy() != scored["arc_flux_r_nmgy"].to_numpy()).all()
+
+
+def test_a_model_that_cannot_be_used_is_refused() -> None:
+    with pytest.raises(DataError, match=r"the source model 'no\.such:Model' cannot be imported: ModuleNotFoundError"):
+        planned(source_model="no.such:Model")
+    with pytest.raises(DataError, match="the source model 'decimal:Decimal' lacks identity, describe, draw"):
+        planned(source_model="decimal:Decimal")
+    with pytest.raises(ParameterError, match=r"'grid\.source_model' must be"):
+        planned(source_model="pairs")
+    real = {"path": "bank.h5", "catalogue_colours": True, "max_pixel_arcsec": None, "cleaning": None}
+    with pytest.raises(ParameterError, match="'source_model' must be null where real_sources is given"):
+        planned(source_model="a:b", real_sources=real)

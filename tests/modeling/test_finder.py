@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from lake.errors import DataError, ParameterError
+from lake.plugins import imported
 from modeling.scoring import finder as module
-from modeling.scoring.finder import PROBABILITY_CLIP, SUSPECT_ANSWERS, ExternalScorer, FinderParams, imported
+from modeling.scoring.finder import PROBABILITY_CLIP, SUSPECT_ANSWERS, ExternalScorer, FinderParams
 from modeling.scoring.scorer import load_scorer
 from tests.conftest import REAL_DATA
 
@@ -266,7 +267,7 @@ def test_a_torch_module_is_a_finder_in_evaluation_mode_known_by_its_weights(monk
     other = Network()
     with torch.no_grad():
         other.output.bias += 1.0
-    monkeypatch.setattr(module, "imported", lambda path: other)
+    monkeypatch.setattr(module, "imported", lambda path, what: other)
     changed = load_scorer(f"{HERE}:Network")
     np.testing.assert_allclose(changed.score(pixels), logits + 1.0, rtol=1e-5)
     assert changed.checkpoint_id != found.checkpoint_id
@@ -300,7 +301,7 @@ def test_a_finder_that_ends_the_process_is_refused_in_a_sentence(
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "leaving_script.py").write_text("import sys\nsys.exit('usage: script --weights')\n")
     with pytest.raises(DataError, match="cannot be imported: SystemExit: usage: script --weights; install"):
-        imported("leaving_script:finder")
+        imported("leaving_script:finder", "finder")
     with pytest.raises(DataError, match="failed on 2 stamps: SystemExit: 3"):
         scorer("Leaves").score(stamps(2))
 
