@@ -18,10 +18,13 @@ import yaml
 
 from benchmarks.gpu.made_up import GPU, about, checked, finder, settle, stamps
 from injection.config import GridParams
-from injection.engine.render import render_arcs
-from injection.experiment import observation, stream
-from injection.experiment.grid import Plan, plan
-from lake.sky.survey import BANDS, flux_from_magnitude
+from injection.experiment import grid as grids
+from injection.experiment import setting, stream
+from injection.experiment.grid import Plan
+from injection.experiment.hostset import HostSet
+from injection.experiment.setting import Setting
+from lake.sky.photometry import flux_from_magnitude
+from lake.sky.survey import BANDS
 from lake.store.stamps import StampStore, shard_name, stamp_hash, write_shard
 from modeling.scoring.scorer import CheckpointScorer
 
@@ -86,8 +89,9 @@ class Clock:
     def running(self) -> Iterator[None]:
         """Clock the stream's own calls."""
         with (
-            patch.object(observation, "render_arcs", self.around("rendering", observation.render_arcs)),
-            patch.object(stream, "measure", self.around("measuring", stream.measure)),
+            patch.object(setting, "render_arcs", self.around("rendering", setting.render_arcs)),
+            patch.object(setting, "measure", self.around("measuring", setting.measure)),
+            patch.object(stream, "_load", self.around("loading hosts", stream._load)),
             patch.object(stream, "_scored", self.around("scoring", stream._scored)),
         ):
             yield
@@ -104,11 +108,16 @@ def records() -> Iterator[dict[str, Any]]:
         def load(galaxy_ids: Sequence[str]) -> np.ndarray:
             return store.get(places.take(pa.array([rows[each] for each in galaxy_ids])))
 
+        def plan(device: str, threads: int, batch: int) -> Plan:
+            grid = grid_params(device, threads, batch)
+            hosts = HostSet("made-up", table, load, scorer.stamp_pixels, grid.host_model)
+            return grids.plan(Setting.of(grid, hosts, 1))
+
         rates: list[float] = []
         for engine, threads, batch in (*PROCESSOR, *TORCH):
             if engine == "cuda" and len(rates) == len(PROCESSOR):
-                yield from _agreement(plan(grid_params("cpu", CORES, batch), table, 1), load, scorer)
-            record = _engine(plan(grid_params(engine, threads, batch), table, 1), load, scorer)
+                yield from _agreement(plan("cpu", CORES, batch), scorer)
+            record = _engine(plan(engine, threads, batch), scorer)
             rates.append(record["injections_per_s"])
             record["ratio"] = rates[-1] / rates[0]
             record["what"] += f"; {record['ratio']:.2f} times the first"
@@ -117,15 +126,15 @@ def records() -> Iterator[dict[str, Any]]:
             yield {"what": "the torch engine and its agreement with the processor's were not run: no GPU"}
 
 
-def _engine(planned: Plan, load: Callable[..., Any], scorer: CheckpointScorer) -> dict[str, Any]:
-    grid, clock, done = planned.grid, Clock(), 0
+def _engine(planned: Plan, scorer: CheckpointScorer) -> dict[str, Any]:
+    grid, clock, done = planned.setting.grid, Clock(), 0
     todo = stream.batches(planned)
-    stream.run_batch(planned, todo[0], load, scorer)
+    stream.run_batch(planned, todo[0], scorer)
     settle()
     start = time.perf_counter()
     with clock.running():
         for rows in todo[1:]:
-            stream.run_batch(planned, rows, clock.around("loading hosts", load), scorer)
+            stream.run_batch(planned, rows, scorer)
             done += rows.num_rows
             if time.perf_counter() - start > SECONDS:
                 break
@@ -142,16 +151,18 @@ def _engine(planned: Plan, load: Callable[..., Any], scorer: CheckpointScorer) -
     }  # fmt: skip
 
 
-def _agreement(planned: Plan, load: Callable[..., Any], scorer: CheckpointScorer) -> Iterator[dict[str, Any]]:
+def _agreement(planned: Plan, scorer: CheckpointScorer) -> Iterator[dict[str, Any]]:
     """Pixels of both engines for the same draws, and what the stream makes of them."""
-    rows = stream.batches(planned)[0]
-    there = replace(planned, grid=planned.grid.model_copy(update={"device": "cuda"}))
-    psf = planned.hosts.psf(planned.hosts.rows_of([ids[0] for ids in rows["host_ids"].to_pylist()]), planned.grid)
-    drawn, spent, arcs = planned.drawn(rows), {}, {}
-    for device in ("cpu", "cuda"):
+    rows, here = stream.batches(planned)[0], planned.setting
+    there = replace(here, grid=here.grid.model_copy(update={"device": "cuda"}))
+    hosts = pa.array([ids[0] for ids in rows["host_ids"].to_pylist()])
+    drawn = here.parameters(rows.append_column("galaxy_id", hosts))
+    spent, arcs = {}, {}
+    for each in (here, there):
         start = time.perf_counter()
-        arcs[device] = render_arcs(drawn, psf, scorer.stamp_pixels, planned.grid.quadrature, CORES, device=device)
-        spent[device] = time.perf_counter() - start
+        arcs[each.grid.device] = each.draw(drawn).arcs
+        settle()
+        spent[each.grid.device] = time.perf_counter() - start
     what = f"the torch engine's first {rows.num_rows} injections took {spent['cuda']:.1f} s, with compiling its kernels"
     yield {"what": what, "first_s": spent["cuda"]}
     cpu, gpu = arcs["cpu"], arcs["cuda"]
@@ -161,7 +172,7 @@ def _agreement(planned: Plan, load: Callable[..., Any], scorer: CheckpointScorer
         f"{rows.num_rows} injections: pixels of both engines differ by {largest:.1e} of the peak at most, "
         f"which is within {LARGEST_DIFFERENCE:g}", largest <= LARGEST_DIFFERENCE, largest_difference=largest,
     )  # fmt: skip
-    ours, theirs = (stream.run_batch(each, rows, load, scorer) for each in (planned, there))
+    ours, theirs = (stream.run_batch(replace(planned, setting=each), rows, scorer) for each in (here, there))
     scores = [table["score"].to_numpy() for table in (ours, theirs)]
     score = float(abs(scores[0] - scores[1]).max())
     what = f"the stream's logits differ by {score:.1e} at most between the engines"

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from benchmarks.gpu.made_up import DEVICE, GPU, about, checked, finder, peak_gib, seconds, shuffled, stamps
+from lake.scorer import Scorer
 from modeling.networks import inference
 from modeling.networks.factory import LensFinder, restored
 from modeling.networks.hardware import DTYPES
 from modeling.networks.preprocess import normalise
 from modeling.scoring.checkpoint import Checkpoint
-from modeling.scoring.scorer import CheckpointScorer, Scorer
+from modeling.scoring.scorer import CheckpointScorer
 
 BATCHES = (64, 256, 1024, 2048) if GPU else (4, 8)
 MOST = 8192 if GPU else 20
