@@ -30,14 +30,15 @@ from numpy.typing import NDArray
 from injection.config import Quadrature
 from injection.engine import render
 from injection.optics import noise
-from injection.optics.psf import Psf, fwhm_nea_per_band
+from injection.optics.psf import Psf
 from injection.priors.registry import draw, load_prior
 from injection.scene import conventions
 from injection.scene.lens import Lens
 from injection.scene.sources import components, total_flux
-from lake.sky.survey import PIXEL_SCALE_ARCSEC
+from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
 
 PIXELS, DRAWS, SLOW_DRAWS, BATCH, FWHM_ARCSEC = 101, 1000, 20, 256, 1.2
+BAND_FWHMS_ARCSEC = FWHM_ARCSEC * np.array(SURVEY.width_ratios)
 CONVERGED = Quadrature(
     levels=11,
     one_ray_below=0.04,
@@ -54,15 +55,15 @@ Image = NDArray[np.floating[Any]]
 def rows_and_psf(first: int = 0, count: int = DRAWS) -> tuple[pa.Table, Psf]:
     """Draws of the widest prior, and a Gaussian PSF, which every code has."""
     ids = pa.array([f"benchmark-{k}" for k in range(first, first + count)])
-    fwhm = fwhm_nea_per_band(np.full(count, FWHM_ARCSEC))
-    return draw(load_prior("v1_wide"), ids, seed=20261121), Psf.gaussian(fwhm, includes_pixel=False)
+    fwhm = np.tile(BAND_FWHMS_ARCSEC, (count, 1))
+    return draw(load_prior("v1_wide"), ids, 20261121, SURVEY), Psf.gaussian(fwhm, includes_pixel=False, imaging=SURVEY)
 
 
 def truth(rows: pa.Table, psf: Psf) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Converged flux on the stamp and r-band peak, of unit source flux."""
     flux, peak = [], []
     for start in range(0, rows.num_rows, 20):
-        images, _ = render.trace(rows.slice(start, 20), PIXELS, CONVERGED)
+        images, _ = render.trace(rows.slice(start, 20), PIXELS, CONVERGED, SURVEY.pixel_scale_arcsec)
         square = images[:, :-1].reshape(-1, PIXELS, PIXELS)
         flux.append(square.sum(axis=(1, 2), dtype=np.float64))
         seen = render.convolve(square, psf.take(slice(start, start + len(square))), np.ones((len(square), 3)))
@@ -77,7 +78,7 @@ def sim_api(rows: pa.Table) -> Iterator[list[Image]]:
         light = conventions.lenstronomy_source(parts, row)
         kwargs_model = {"lens_model_list": ["SIE", "SHEAR"], "source_light_model_list": ["SERSIC_ELLIPSE"] * len(light)}
         bands = []
-        for fwhm in fwhm_nea_per_band(FWHM_ARCSEC):
+        for fwhm in BAND_FWHMS_ARCSEC:
             band = {
                 "pixel_scale": PIXEL_SCALE_ARCSEC, "exposure_time": 90.0, "magnitude_zero_point": 22.5,
                 "read_noise": 5.0,
@@ -91,7 +92,7 @@ def sim_api(rows: pa.Table) -> Iterator[list[Image]]:
 def kernels() -> list[NDArray[np.float64]]:
     """The bands' Gaussian PSFs as pixel images."""
     y, x = np.mgrid[-25:26, -25:26] * PIXEL_SCALE_ARCSEC
-    shapes = [np.exp(-4.0 * np.log(2.0) * (x**2 + y**2) / fwhm**2) for fwhm in fwhm_nea_per_band(FWHM_ARCSEC)]
+    shapes = [np.exp(-4.0 * np.log(2.0) * (x**2 + y**2) / fwhm**2) for fwhm in BAND_FWHMS_ARCSEC]
     return [shape / shape.sum() for shape in shapes]
 
 

@@ -9,7 +9,6 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from lake.config import Section
 from lake.errors import invalid
-from lake.sky.survey import BANDS
 
 
 class Quadrature(Section):
@@ -88,10 +87,10 @@ class GridParams(Section):
     theta_e_arcsec: tuple[PositiveFloat, ...] = Field(min_length=1)
     """Einstein radii of the grid (arcsec)."""
     psf_fwhm_nea_edges_arcsec: tuple[PositiveFloat, ...] = Field(min_length=2)
-    """Edges of the cells in the host's r-band psfsize (arcsec): the FWHM of the Gaussian with the PSF's
+    """Edges of the cells in the host's psfsize in the reference band (arcsec): the FWHM of the Gaussian with the PSF's
     noise-equivalent area."""
     depth_edges_mag: tuple[float, ...] = Field(min_length=2)
-    """Edges of the cells in the host's r-band 5-sigma point-source depth (mag)."""
+    """Edges of the cells in the host's 5-sigma point-source depth in the reference band (mag)."""
     per_cell: PositiveInt
     """Injections per cell."""
     prior: str
@@ -113,9 +112,9 @@ class GridParams(Section):
     """A host with a larger fraction of masked or non-finite pixels is refused."""
     psf_model: Literal["gaussian", "moffat"]
     """Profile of the PSF, with the width that gives the noise-equivalent area of the host's psfsize."""
-    psf_moffat_beta: tuple[Annotated[float, Field(gt=1.0, le=50.0)], ...]
-    """Exponents of the Moffat profile in g, r, z. The default was measured on the PSFs of one DR9 coadd; DECam's coadds
-    have 2.7 to 3.0, and 3.5 makes arcs' peaks 5 to 9 % too faint."""
+    psf_moffat_beta: tuple[Annotated[float, Field(gt=1.0, le=50.0)], ...] = Field(min_length=1)
+    """Exponents of the Moffat profile, one per band of the hosts. The default was measured on the PSFs of one DR9
+    coadd; DECam's coadds have 2.7 to 3.0, and 3.5 makes arcs' peaks 5 to 9 % too faint."""
     psf_includes_pixel: bool
     """Whether the profile is the effective PSF, pixel response included, or the optical one, on which the pixel acts;
     psfsize is that of the effective PSF in both cases."""
@@ -140,8 +139,6 @@ class GridParams(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> GridParams:
-        if len(self.psf_moffat_beta) != len(BANDS):
-            raise invalid("psf_moffat_beta", f"one number per band ({', '.join(BANDS)})", self.psf_moffat_beta)
         for name in ("theta_e_arcsec", "psf_fwhm_nea_edges_arcsec", "depth_edges_mag", "sky_annulus_px"):
             values = getattr(self, name)
             if any(b <= a for a, b in pairwise(values)):

@@ -26,6 +26,7 @@ from injection.experiment.validation import (
     difference,
     validate,
 )
+from lake.sky.imaging import Imaging
 
 Array = NDArray[np.float64]
 
@@ -62,6 +63,8 @@ class Evidence:
     arcs: Mapping[str, FoundArcs]
     """Arcs found on the stamps of injections of a true SNR of ``FOUND_SNR`` or more, of bare hosts and of real
     lenses; what was not measured is left out"""
+    imaging: Imaging
+    """Of the stamps"""
     flux_errors: Array
     """Relative errors against converged quadrature"""
     lenstronomy: Array
@@ -73,7 +76,7 @@ def judge(evidence: Evidence, thresholds: Sequence[float]) -> Outcome:
     wanted = tuple(sorted({*thresholds, TOLD_APART_AT}))
     plain, suppressed = (validate(rows, wanted) for rows in (evidence.rows, evidence.suppressed))
     light, light_gates = _light(evidence)
-    arcs, arc_gates = _arcs(evidence.arcs)
+    arcs, arc_gates = _arcs(evidence.arcs, evidence.imaging)
     return Outcome(
         "validate-injection",
         (*_scores(plain, suppressed, wanted), *arcs, *_noise(plain), *light),
@@ -138,27 +141,26 @@ def _told_apart(plain: Validation, rows: pa.Table) -> Gate:
     return _gate("arcs_raise_scores", gain, 0.0, rule, "PASS" if gain > 0 and p < RAISED_BELOW_P else "WARN")
 
 
-def _arcs(arcs: Mapping[str, FoundArcs]) -> tuple[list[Measure], list[Gate]]:
+def _arcs(arcs: Mapping[str, FoundArcs], imaging: Imaging) -> tuple[list[Measure], list[Gate]]:
     """Shares with an arc found, and how injections' arcs differ from real ones."""
     method = f'found: SNR {FOUND_SNR:g} or more above the galaxy\'s elliptical median, {INNER_ARCSEC}"-{OUTER_ARCSEC}"'
-    measures = []
+    measures, colour = [], imaging.arc_colour_name
     for name, found in arcs.items():
         key, held = name.replace(" ", "_"), found.found
         measures.append(share(f"arcs_found/{key}", int(held.sum()), len(held), method, "share"))
-        for quantity, values in (("arc_snr", found.snr[held]), ("arc_g_minus_r", found.g_minus_r[held])):
+        for quantity, values in (("arc_snr", found.snr[held]), (f"arc_{colour}", found.colour[held])):
             known = values[np.isfinite(values)]
             middle = float(np.median(known)) if len(known) else np.nan
             measures.append(Measure(f"{quantity}/{key}/median", middle, n=len(known), method=method))
     gates = []
-    for quantity in ("snr", "g_minus_r"):
-        measure, gate = _difference(arcs, quantity)
+    for quantity, name in (("snr", "snr"), ("colour", colour)):
+        measure, gate = _difference(arcs, quantity, f"arc_{name}_against_real")
         measures += [measure] if measure else []
         gates.append(gate)
     return measures, gates
 
 
-def _difference(arcs: Mapping[str, FoundArcs], quantity: str) -> tuple[Measure | None, Gate]:
-    name = f"arc_{quantity}_against_real"
+def _difference(arcs: Mapping[str, FoundArcs], quantity: str, name: str) -> tuple[Measure | None, Gate]:
     rule = f"Kolmogorov-Smirnov distance of found arcs from those of real lenses; WARN where p < {DIFFERS_BELOW_P}"
     values = {key: _known(getattr(arcs[key], quantity)[arcs[key].found]) for key in (INJECTIONS, LENSES) if key in arcs}
     counts = [len(one) for one in values.values()]

@@ -22,6 +22,7 @@ from analysis.figures.style import COLOURS, GREY, Picture, canvas, png
 from analysis.records import Outcome
 from injection.experiment.arc_finder import FOUND_SNR, FoundArcs
 from injection.experiment.validation import SATURATED_ABOVE, SATURATED_BELOW
+from lake.sky.imaging import Imaging
 
 Array = NDArray[np.float64]
 
@@ -38,11 +39,13 @@ class Distributions:
     """By kind of stamp"""
     arcs: Mapping[str, FoundArcs]
     true_snr: Array
-    true_g_minus_r: Array
+    true_colour: Array
     """What was injected"""
     noise_ratio: Array
     flux_error: Array
     lenstronomy: Array
+    imaging: Imaging
+    """Of the stamps"""
 
 
 def validation_sheet(
@@ -110,15 +113,25 @@ def _snr(axes: Axes, shown: Distributions) -> None:
     _steps(axes, shown.true_snr, bins, TRUE, ls="--")
     axes.axvline(FOUND_SNR, color=GREY, lw=0.8, ls=":")
     axes.set_xscale("log")
-    _name(axes, "Arc SNR, measured on the stamps", "arc SNR in r (none: first bin)", "share of stamps")
+    _name(
+        axes,
+        "Arc SNR, measured on the stamps",
+        f"arc SNR in {shown.imaging.reference_band} (none: first bin)",
+        "share of stamps",
+    )
 
 
 def _colours(axes: Axes, shown: Distributions) -> None:
     bins = np.linspace(-1.5, 2.5, 33)
     for name, found in shown.arcs.items():
-        _steps(axes, found.g_minus_r[found.found], bins, name)
-    _steps(axes, shown.true_g_minus_r, bins, TRUE, ls="--")
-    _name(axes, f"Colour of arcs with SNR of {FOUND_SNR:g} or more", "arc g - r (mag)", "share of arcs")
+        _steps(axes, found.colour[found.found], bins, name)
+    _steps(axes, shown.true_colour, bins, TRUE, ls="--")
+    _name(
+        axes,
+        f"Colour of arcs with SNR of {FOUND_SNR:g} or more",
+        f"arc {' - '.join(shown.imaging.bands[band] for band in shown.imaging.arc_colour)} (mag)",
+        "share of arcs",
+    )
 
 
 def _accuracy(axes: Axes, shown: Distributions) -> None:

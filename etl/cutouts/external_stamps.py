@@ -22,15 +22,26 @@ from etl.tables.frames import table_of
 from lake import tables
 from lake.errors import DataError
 from lake.files import fitslayout
-from lake.sky.photometry import NANOMAGGY_MAG, depth_mag_from_psfdepth
+from lake.sky.imaging import Imaging
+from lake.sky.photometry import depth_mag_from_psfdepth
 from lake.sky.psfsize import psfdepth_from_sigma
-from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC, PIXEL_SCALE_TOLERANCE, PSFSIZE_RELATIVE_TO_R
+from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC, PIXEL_SCALE_TOLERANCE, PSFSIZE_RELATIVE_TO_R, SURVEY
 from lake.store.stamps import bucket_of, shard_name, stamp_hash, write_shard
 
 log = logging.getLogger(__name__)
 
-DES_PIXEL_SCALE_ARCSEC = 0.263
-DES_ZERO_POINT_MAG = 30.0
+DES = Imaging(
+    name="DES",
+    bands=BANDS,
+    reference_band="r",
+    pixel_scale_arcsec=0.263,
+    zero_point_mag=30.0,
+    psf=SURVEY.psf,
+    width_ratios=SURVEY.width_ratios,
+    noise="pixel_sigma",
+    picture_weights=SURVEY.picture_weights,
+)
+"""The stamps of the DES galaxies: DECam's bands, on DES's own pixels; their noise is measured on them."""
 _DES_COUNT = 46
 _SKY_BEYOND_PX = 38.0
 """Pixels of a DES stamp farther out than this measure its sky noise."""
@@ -48,6 +59,7 @@ class Imported:
     rows: pa.Table
     facts: pa.Table
     rejected: pa.Table
+    imaging: Imaging = SURVEY
 
 
 _REJECTED = pa.schema(
@@ -161,12 +173,12 @@ def load_des_hosts(folder: Path, params: CutoutsParams) -> Imported:
     Facts: galaxy_id, name, psfsize_g, psfsize_r, psfsize_z, psfdepth_r, depth_mag_r, sky_sigma_r_nmgy,
     pixel_scale_arcsec.
     """
-    _check_scale(DES_PIXEL_SCALE_ARCSEC, "DES")
-    unit_nmgy = 10 ** (-0.4 * (DES_ZERO_POINT_MAG - NANOMAGGY_MAG))
-    stamps = without_zeros(np.stack([_des_band(folder, band) * unit_nmgy for band in BANDS], axis=1).astype(np.float32))
+    unit_nmgy = DES.nanomaggies_per_unit
+    planes = [_des_band(folder, band) * unit_nmgy for band in DES.bands]
+    stamps = without_zeros(np.stack(planes, axis=1).astype(np.float32))
     fwhm = _mean_seeing(folder / "seeing.txt")
-    sigma = _sky_sigma(stamps[:, BANDS.index("r")])
-    depth = psfdepth_from_sigma(sigma, fwhm, DES_PIXEL_SCALE_ARCSEC)
+    sigma = _sky_sigma(stamps[:, DES.reference])
+    depth = psfdepth_from_sigma(sigma, fwhm, DES.pixel_scale_arcsec)
     ids = [f"des46:{i:03d}" for i in range(len(stamps))]
     facts = {
         "galaxy_id": ids,
@@ -175,10 +187,10 @@ def load_des_hosts(folder: Path, params: CutoutsParams) -> Imported:
         "psfdepth_r": depth.astype(np.float32),
         "depth_mag_r": depth_mag_from_psfdepth(depth),
         "sky_sigma_r_nmgy": sigma,
-        "pixel_scale_arcsec": np.full(len(ids), DES_PIXEL_SCALE_ARCSEC),
+        "pixel_scale_arcsec": np.full(len(ids), DES.pixel_scale_arcsec),
     }
     rows = judged(stamps, ids, params, "des46")
-    return Imported(stamps, rows, pa.table(facts), pa.Table.from_pylist([], schema=_REJECTED))
+    return Imported(stamps, rows, pa.table(facts), pa.Table.from_pylist([], schema=_REJECTED), DES)
 
 
 def _des_band(folder: Path, band: str) -> NDArray[np.float64]:

@@ -44,11 +44,10 @@ def stamps(
     psf: Psf,
     sizes: NDArray[np.int64],
     fluxes: Array,
-    pixel_scale_arcsec: float,
     out: tuple[Tensor, NDArray[np.int64]],
 ) -> tuple[Array, Array]:
     """Put stamps, after the PSF, into rows of ``out``; flux on the stamp and in all, per unlensed flux."""
     sums = flat.sum(dim=1, dtype=torch.float64)
     pixels = round((flat.shape[1] - 1) ** 0.5)
-    convolve(flat[:, :-1].view(-1, pixels, pixels), psf, sizes, fluxes, pixel_scale_arcsec, out)
+    convolve(flat[:, :-1].view(-1, pixels, pixels), psf, sizes, fluxes, out)
     return (sums - flat[:, -1]).cpu().numpy(), sums.cpu().numpy()

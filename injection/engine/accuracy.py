@@ -11,7 +11,6 @@ from injection.engine.render import Images, Sources, trace
 from injection.scene import conventions
 from injection.scene.lens import Lens
 from injection.scene.sources import components
-from lake.sky.survey import PIXEL_SCALE_ARCSEC
 
 Array = NDArray[np.float64]
 
@@ -29,13 +28,19 @@ SUPERSAMPLING = 8
 """Rays per pixel side of lenstronomy: its own flux is then exact to about a per cent for the smallest sources."""
 
 
-def flux_errors(rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, sources: Sources) -> Array:
+def flux_errors(
+    rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float, sources: Sources
+) -> Array:
     """Relative errors of the lensed flux on the stamp before the PSF, against the converged quadrature."""
-    ours, truth = (_fluxes(sources.trace(rows, stamp_pixels, how)[0]) for how in (quadrature, CONVERGED))
+    ours, truth = (
+        _fluxes(sources.trace(rows, stamp_pixels, how, pixel_scale_arcsec)[0]) for how in (quadrature, CONVERGED)
+    )
     return ours / truth - 1.0
 
 
-def lenstronomy_differences(rows: pa.Table, stamp_pixels: int, quadrature: Quadrature) -> Array:
+def lenstronomy_differences(
+    rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
+) -> Array:
     """Relative differences of the lensed flux on the stamp from lenstronomy's; parametric sources only."""
     from lenstronomy.Data.pixel_grid import PixelGrid
     from lenstronomy.Data.psf import PSF
@@ -43,8 +48,8 @@ def lenstronomy_differences(rows: pa.Table, stamp_pixels: int, quadrature: Quadr
     from lenstronomy.LensModel.lens_model import LensModel
     from lenstronomy.LightModel.light_model import LightModel
 
-    corner = -(stamp_pixels // 2) * PIXEL_SCALE_ARCSEC
-    grid = PixelGrid(stamp_pixels, stamp_pixels, np.eye(2) * PIXEL_SCALE_ARCSEC, corner, corner)
+    corner = -(stamp_pixels - 1) / 2 * pixel_scale_arcsec
+    grid = PixelGrid(stamp_pixels, stamp_pixels, np.eye(2) * pixel_scale_arcsec, corner, corner)
     numerics = {"supersampling_factor": SUPERSAMPLING, "supersampling_convolution": False}
     lens, parts = Lens.from_rows(rows), components(rows)
     theirs = np.empty(rows.num_rows)
@@ -53,7 +58,7 @@ def lenstronomy_differences(rows: pa.Table, stamp_pixels: int, quadrature: Quadr
         models = LensModel(["SIE", "SHEAR"]), LightModel(["SERSIC_ELLIPSE"] * len(light))
         model = ImageModel(grid, PSF(psf_type="NONE"), *models, kwargs_numerics=numerics)
         theirs[row] = model.image(conventions.lenstronomy_lens(lens.row(row)), light).sum()
-    return _fluxes(trace(rows, stamp_pixels, quadrature)[0]) / theirs - 1.0
+    return _fluxes(trace(rows, stamp_pixels, quadrature, pixel_scale_arcsec)[0]) / theirs - 1.0
 
 
 def _fluxes(images: Images) -> Array:

@@ -1,4 +1,4 @@
-"""Rendering: lensed source light, PSF-convolved, added to hosts in three bands.
+"""Rendering: lensed source light, PSF-convolved, added to hosts in their bands.
 
 Pixels are integrals of surface brightness (adaptive quadrature, see ``_rays``), never samples; the bands share the
 source's morphology and differ in flux and PSF. Light off the stamp is not convolved back into it.
@@ -19,13 +19,13 @@ from injection.config import Quadrature
 from injection.device import Pixels, accelerator, like
 from injection.engine import _pack, _rays
 from injection.engine._rays import Scene
+from injection.optics.filtering import filtered, padded_sizes
 from injection.optics.noise import Poisson, add_poisson, updated_inverse_variance
-from injection.optics.psf import Psf, filtered, padded_sizes
+from injection.optics.psf import Psf
 from injection.scene.lens import Lens
 from injection.scene.ranges import PROFILES, faults
 from injection.scene.sources import band_fluxes, components
 from lake.errors import DarkHaloError, invalid
-from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +81,7 @@ class Rendered:
 
 
 def trace(
-    rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float = PIXEL_SCALE_ARCSEC
+    rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
 ) -> tuple[Images, NDArray[np.int64]]:
     """Pixel integrals of lensed light of unit source flux: (batch, y * x + 1), the last value off the stamp; rays."""
     scene = _scene(rows, quadrature, pixel_scale_arcsec)
@@ -110,12 +110,12 @@ def _work(capacity: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     return np.empty((9, capacity), np.float32), np.empty((3, capacity), np.int32)
 
 
-def convolve(images: Images, psf: Psf, fluxes: Array, pixel_scale_arcsec: float = PIXEL_SCALE_ARCSEC) -> Images:
+def convolve(images: Images, psf: Psf, fluxes: Array) -> Images:
     """Images (batch, y, x) of unit flux, convolved with each band's PSF and scaled: (batch, band, y, x)."""
     pixels = images.shape[-1]
-    size = int(padded_sizes(psf, pixels, pixel_scale_arcsec).max())
+    size = int(padded_sizes(psf, pixels).max())
     spectrum = fft(rfft(images, n=size, axis=-1), n=size, axis=-2)
-    seen = filtered(spectrum, psf, fluxes, pixels, pixel_scale_arcsec)
+    seen = filtered(spectrum, psf, fluxes, pixels)
     lines = ifft(seen, axis=-2, overwrite_x=True)[..., :pixels, :]
     return irfft(lines, n=size, axis=-1)[..., :pixels]
 
@@ -126,10 +126,12 @@ class Sources(Protocol):
     def faults(self, rows: pa.Table) -> list[str | None]:
         """Why each row cannot be rendered, beyond its parameters' ranges."""
 
-    def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature) -> tuple[Images, NDArray[np.int64]]:
+    def trace(
+        self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
+    ) -> tuple[Images, NDArray[np.int64]]:
         """As :func:`trace`."""
 
-    def scene(self, rows: pa.Table, quadrature: Quadrature) -> Scene | None:
+    def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene | None:
         """Rows as a GPU traces them; None where the light is traced on the processor alone."""
 
 
@@ -140,11 +142,13 @@ class Parametric:
         models = rows.column("src_model").to_pylist()
         return [None if one in PROFILES else str(invalid("src_model", " or ".join(PROFILES), one)) for one in models]
 
-    def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature) -> tuple[Images, NDArray[np.int64]]:
-        return trace(rows, stamp_pixels, quadrature)
+    def trace(
+        self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
+    ) -> tuple[Images, NDArray[np.int64]]:
+        return trace(rows, stamp_pixels, quadrature, pixel_scale_arcsec)
 
-    def scene(self, rows: pa.Table, quadrature: Quadrature) -> Scene | None:
-        return _scene(rows, quadrature, PIXEL_SCALE_ARCSEC)
+    def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene | None:
+        return _scene(rows, quadrature, pixel_scale_arcsec)
 
 
 PARAMETRIC = Parametric()
@@ -159,7 +163,7 @@ def render_arcs(
     sources: Sources = PARAMETRIC,
     device: str = "cpu",
 ) -> Arcs:
-    """Lensed light of drawn rows on stamps of the survey's pixel scale.
+    """Lensed light of drawn rows on stamps of the PSF's imaging: its bands, its pixel scale.
 
     Rows with impossible parameters or PSFs fail alone; nothing here depends on the batch a row is in. On a GPU
     (``device`` "cuda") the images stay there, as a torch tensor.
@@ -171,15 +175,15 @@ def render_arcs(
         return _arcs_on(gpu, rows, psf, stamp_pixels, quadrature, sources, reasons)
     good = np.flatnonzero([reason is None for reason in reasons])
     arcs = Arcs(
-        np.zeros((rows.num_rows, len(BANDS), stamp_pixels, stamp_pixels), np.float32),
+        np.zeros((rows.num_rows, len(psf.imaging.bands), stamp_pixels, stamp_pixels), np.float32),
         np.zeros(rows.num_rows), np.zeros(rows.num_rows), np.zeros(rows.num_rows, np.int64), reasons,
     )  # fmt: skip
-    sizes = padded_sizes(psf, stamp_pixels, PIXEL_SCALE_ARCSEC)
-    fluxes = band_fluxes(rows)
+    sizes = padded_sizes(psf, stamp_pixels)
+    fluxes = band_fluxes(rows, psf.imaging)
 
     def work(index: NDArray[np.int64]) -> None:
         part = rows if len(index) == rows.num_rows else rows.take(pa.array(index))
-        flat, arcs.rays[index], failed = traced(sources, part, stamp_pixels, quadrature)
+        flat, arcs.rays[index], failed = traced(sources, part, stamp_pixels, quadrature, psf.imaging.pixel_scale_arcsec)
         for place, reason in failed.items():
             reasons[index[place]] = reason
         _convolve_chunk(flat, psf, (index, sizes, fluxes), arcs)
@@ -195,16 +199,17 @@ def render_arcs(
 
 
 def traced(
-    sources: Sources, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature
+    sources: Sources, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
 ) -> tuple[Images, NDArray[np.int64], dict[int, str]]:
     """As ``sources.trace``, and why some rows failed; those are empty and fail alone."""
+    how = stamp_pixels, quadrature, pixel_scale_arcsec
     try:
-        images, rays = sources.trace(rows, stamp_pixels, quadrature)
+        images, rays = sources.trace(rows, *how)
         failed: dict[int, str] = {}
     except (DarkHaloError, ArithmeticError) as error:
         if rows.num_rows == 1:
             return np.zeros((1, stamp_pixels**2 + 1), np.float32), np.zeros(1, np.int64), {0: str(error)}
-        each = [traced(sources, rows.slice(row, 1), stamp_pixels, quadrature) for row in range(rows.num_rows)]
+        each = [traced(sources, rows.slice(row, 1), *how) for row in range(rows.num_rows)]
         images, rays = (np.concatenate([one[part] for one in each]) for part in (0, 1))
         failed = {row: one[2][0] for row, one in enumerate(each) if one[2]}
     for row in np.flatnonzero(~np.isfinite(images.sum(axis=1))):
@@ -215,12 +220,11 @@ def traced(
 def _reasons(rows: pa.Table, psf: Psf, sources: Sources) -> list[str | None]:
     """Why rows cannot be rendered."""
     reasons = [own or other for own, other in zip(faults(rows), sources.faults(rows), strict=True)]
-    if psf.kind == "image":
-        return reasons
-    bad_psf = ~(np.isfinite(psf.fwhm_arcsec) & (psf.fwhm_arcsec > 0)).all(axis=1)
+    widths = psf.fwhm_arcsec[:, psf.named]
+    bad_psf = ~(np.isfinite(widths) & (widths > 0)).all(axis=1)
     for index in np.flatnonzero(bad_psf):
         reasons[index] = reasons[index] or str(
-            invalid("psf fwhm_arcsec", "positive and finite in every band", psf.fwhm_arcsec[index].tolist())
+            invalid("psf fwhm_arcsec", "positive and finite in every band", widths[index].tolist())
         )
     return reasons
 
@@ -238,22 +242,23 @@ def _arcs_on(
     from injection.engine import _torch_render as torched
 
     count, good = rows.num_rows, np.flatnonzero([reason is None for reason in reasons])
-    images = torched.zeros((count, len(BANDS), stamp_pixels, stamp_pixels), gpu)
+    images = torched.zeros((count, len(psf.imaging.bands), stamp_pixels, stamp_pixels), gpu)
     arcs = Arcs(images, np.zeros(count), np.zeros(count), np.zeros(count, np.int64), reasons)
+    scale = psf.imaging.pixel_scale_arcsec
     if len(good):
         part = rows.take(pa.array(good))
-        scene = sources.scene(part, quadrature)
+        scene = sources.scene(part, quadrature, scale)
         if scene is not None:
             flat, arcs.rays[good], bad = torched.traced(scene, stamp_pixels, gpu)
             failed = dict.fromkeys(np.flatnonzero(bad).tolist(), _NOT_FINITE)
         else:
-            pixels, arcs.rays[good], failed = traced(sources, part, stamp_pixels, quadrature)
+            pixels, arcs.rays[good], failed = traced(sources, part, stamp_pixels, quadrature, scale)
             flat = torched.placed(pixels, gpu)
         for place, reason in failed.items():
             reasons[good[place]] = reason
-        sizes = padded_sizes(psf, stamp_pixels, PIXEL_SCALE_ARCSEC)[good]
+        sizes = padded_sizes(psf, stamp_pixels)[good]
         arcs.flux_on_stamp[good], arcs.magnification[good] = torched.stamps(
-            flat, psf.take(good), sizes, band_fluxes(part), PIXEL_SCALE_ARCSEC, (images, good)
+            flat, psf.take(good), sizes, band_fluxes(part, psf.imaging), (images, good)
         )
     return arcs
 
@@ -286,11 +291,12 @@ def render(
 
     Masked host pixels (NaN) stay masked; a host without any pixel in a band fails its row.
     """
-    if hosts.ndim != 4 or hosts.shape[:2] != (rows.num_rows, len(BANDS)) or hosts.shape[2] != hosts.shape[3]:
-        raise invalid("hosts", f"({rows.num_rows}, {len(BANDS)}, n, n)", hosts.shape)
+    bands = psf.imaging.bands
+    if hosts.ndim != 4 or hosts.shape[:2] != (rows.num_rows, len(bands)) or hosts.shape[2] != hosts.shape[3]:
+        raise invalid("hosts", f"({rows.num_rows}, {len(bands)}, n, n)", hosts.shape)
     arcs = render_arcs(rows, psf, hosts.shape[-1], quadrature, threads, sources, device)
     for row, band in np.argwhere(~np.isfinite(hosts).any(axis=(2, 3))):
-        arcs.reasons[row] = arcs.reasons[row] or f"the host has no {BANDS[band]} band"
+        arcs.reasons[row] = arcs.reasons[row] or f"the host has no {bands[band]} band"
     images = like(hosts.astype(np.float32), arcs.images) + arcs.images
     images[np.flatnonzero([reason is not None for reason in arcs.reasons])] = np.nan
     return Rendered(images, arcs)
@@ -309,5 +315,5 @@ def with_poisson(rendered: Rendered, rows: pa.Table, poisson: Poisson) -> Render
 
 
 def _check_size(stamp_pixels: int) -> None:
-    if stamp_pixels < 3 or stamp_pixels % 2 == 0:
-        raise invalid("stamp_pixels", "odd and at least 3", stamp_pixels)
+    if stamp_pixels < 3:
+        raise invalid("stamp_pixels", "at least 3", stamp_pixels)

@@ -7,11 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lake.sky.survey import BANDS
-
 Array = NDArray[np.float64]
-
-R_BAND = BANDS.index("r")
 
 
 def _offsets(size: int, device: torch.device) -> Tensor:
@@ -19,7 +15,7 @@ def _offsets(size: int, device: torch.device) -> Tensor:
 
 
 def sums(
-    arcs: Tensor, hosts: Tensor, usable: Tensor, sigma: Array, places: Array, sky_sigmas: float
+    reference: int, arcs: Tensor, hosts: Tensor, usable: Tensor, sigma: Array, places: Array, sky_sigmas: float
 ) -> tuple[Array, Array]:
     """As ``measure._sums``: (batch, sum) float64, and the share of usable pixels.
 
@@ -31,9 +27,9 @@ def sums(
     offset = _offsets(arcs.shape[-1], device)
     radius2 = (offset - x) ** 2 + (offset[:, None] - y) ** 2
     ring = usable & (radius2 >= (theta_e - width).clamp(min=0.0) ** 2) & (radius2 <= (theta_e + width) ** 2)
-    light = arcs[:, R_BAND].to(torch.float64)
+    light = arcs[:, reference].to(torch.float64)
     seen = torch.where(usable, light, 0.0)
-    ratio = torch.where(usable, light / torch.maximum(hosts[:, R_BAND].to(torch.float64), noise), 0.0)
+    ratio = torch.where(usable, light / torch.maximum(hosts[:, reference].to(torch.float64), noise), 0.0)
     brightest, where = seen.flatten(1).max(dim=1)
     at_brightest = torch.where(brightest > 0, ratio.flatten(1).gather(1, where[:, None]).squeeze(1), 0.0)
     bright = torch.where(seen > sky_sigmas * noise, ratio, 0.0).amax(dim=axes)

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from injection.engine.render import Images
 from injection.experiment.measure import sigma_from_annulus
-from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
+from lake.sky.imaging import Imaging
 
 Array = NDArray[np.float64]
 
@@ -23,13 +23,12 @@ INNER_ARCSEC, OUTER_ARCSEC = 1.2, 3.5
 """Radii between which arcs are looked for: outside the seeing disc, and before neighbours become more likely."""
 SMOOTHING_PX = 1.5
 DETECTION_SIGMAS = 3.0
-"""A pixel belongs to an arc where the smoothed r-band residual is this far above the smoothed sky noise."""
+"""A pixel belongs to an arc where the reference band's smoothed residual is this far above the smoothed sky noise."""
 PASSES = 3
 """Times the galaxy is measured, each time without the arcs found before."""
 FOUND_SNR = 10.0
 """Least SNR of an arc that counts as found: below, the structure of ordinary galaxies gives as much."""
 _WINDOW_ARCSEC = 3.0
-_G, _R = BANDS.index("g"), BANDS.index("r")
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,10 @@ class FoundArcs:
     """What was found on each stamp (batch,)."""
 
     snr: Array
-    """``sqrt(sum(residual^2) - noise) / sigma`` over the arc's pixels in r; 0 where nothing stands out, NaN where the
-    stamp's noise is unknown"""
-    g_minus_r: Array
-    """Colour of the residual; NaN where there is none, or no flux in one of the bands"""
+    """``sqrt(sum(residual^2) - noise) / sigma`` over the arc's pixels in the reference band; 0 where nothing stands
+    out, NaN where the stamp's noise is unknown"""
+    colour: Array
+    """Colour (``imaging.arc_colour``) of the residual; NaN where there is none, or no flux in one of the bands"""
 
     @property
     def found(self) -> NDArray[np.bool_]:
@@ -48,42 +47,42 @@ class FoundArcs:
         return np.asarray(self.snr >= FOUND_SNR)
 
 
-def find_arcs(stamps: Images, sky_annulus_px: tuple[float, float]) -> FoundArcs:
-    """Measure stamps (batch, band, y, x) nMgy; masked pixels are NaN.
+def find_arcs(stamps: Images, sky_annulus_px: tuple[float, float], imaging: Imaging) -> FoundArcs:
+    """Measure stamps (batch, band, y, x) nMgy of this imaging; masked pixels are NaN.
 
     The galaxy's shape and light are measured again with what was found replaced by its model, so that an arc does not
     pull the ellipses towards it.
     """
-    sigma = sigma_from_annulus(stamps[:, _R], np.asarray(np.isfinite(stamps).all(axis=1)), *sky_annulus_px)
-    middle, reach = (
-        stamps.shape[-1] // 2,
-        min(int(np.ceil(OUTER_ARCSEC / PIXEL_SCALE_ARCSEC)) + 4, stamps.shape[-1] // 2),
-    )
-    window = (..., slice(middle - reach, middle + reach + 1), slice(middle - reach, middle + reach + 1))
+    place, scale, pixels = imaging.reference, imaging.pixel_scale_arcsec, stamps.shape[-1]
+    sigma = sigma_from_annulus(stamps[:, place], np.asarray(np.isfinite(stamps).all(axis=1)), *sky_annulus_px)
+    side = min(2 * (int(np.ceil(OUTER_ARCSEC / scale)) + 4) + pixels % 2, pixels)
+    inner = slice((pixels - side) // 2, (pixels + side) // 2)
+    window = (..., inner, inner)
     parts, without_arcs = stamps[window].astype(np.float64), stamps.astype(np.float32)
     snr, colour = np.full(len(stamps), np.nan), np.full(len(stamps), np.nan)
     for _ in range(PASSES):
-        q, angle = observed_shapes(without_arcs)
+        q, angle = observed_shapes(without_arcs, imaging)
         for index in np.flatnonzero(sigma > 0):
-            ellipse, radius = _distances(reach, float(q[index]), float(angle[index]))
+            ellipse, radius = _distances(side, scale, float(q[index]), float(angle[index]))
             model = np.stack([_galaxy(band, ellipse) for band in without_arcs[index][window].astype(np.float64)])
-            arc = _arc(parts[index, _R] - model[_R], np.isfinite(parts[index]).all(axis=0), radius, float(sigma[index]))
-            snr[index], colour[index] = _strength(parts[index] - model, arc, float(sigma[index]))
+            known, noise = np.isfinite(parts[index]).all(axis=0), float(sigma[index])
+            arc = _arc(parts[index, place] - model[place], known, radius, noise)
+            snr[index], colour[index] = _strength(parts[index] - model, arc, noise, imaging)
             without_arcs[index][window] = np.where(arc, model, parts[index])
     return FoundArcs(snr, colour)
 
 
-def observed_shapes(hosts: Images) -> tuple[Array, Array]:
-    """Axis ratio and position angle (batch,) of galaxies' observed light, from r-band second moments.
+def observed_shapes(hosts: Images, imaging: Imaging) -> tuple[Array, Array]:
+    """Axis ratio and position angle (batch,) of galaxies' observed light, from second moments in the reference band.
 
     Moments are weighted by a round Gaussian of 3 arcsec (sigma 1.5) about the stamp's centre and corrected for that
     weight's own size; pixels that are not finite count as sky. They include the PSF: the observed shape, not the
     intrinsic one. A stamp without signal is round.
     """
-    light = np.nan_to_num(hosts[:, BANDS.index("r")].astype(np.float64))
+    light = np.nan_to_num(hosts[:, imaging.reference].astype(np.float64))
     light = light - np.median(light, axis=(1, 2), keepdims=True)
     half = (hosts.shape[-1] - 1) / 2
-    y, x = (grid * PIXEL_SCALE_ARCSEC for grid in np.mgrid[-half : half + 1, -half : half + 1])
+    y, x = (grid * imaging.pixel_scale_arcsec for grid in np.mgrid[-half : half + 1, -half : half + 1])
     width2 = (_WINDOW_ARCSEC / 2.0) ** 2
     weighted = light * np.exp(-0.5 * (x**2 + y**2) / width2)
     total = weighted.sum(axis=(1, 2))
@@ -97,11 +96,11 @@ def observed_shapes(hosts: Images) -> tuple[Array, Array]:
     return np.where(known, np.sqrt(short / long), 1.0), np.where(known, 0.5 * np.arctan2(cross, plus), 0.0)
 
 
-def _distances(reach: int, q: float, angle: float) -> tuple[Array, Array]:
+def _distances(side: int, scale: float, q: float, angle: float) -> tuple[Array, Array]:
     """Elliptical radius (pixels) and radius (arcsec) of the pixels of a window."""
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
     u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
-    return np.sqrt(q * u**2 + v**2 / q), np.hypot(x, y) * PIXEL_SCALE_ARCSEC
+    return np.sqrt(q * u**2 + v**2 / q), np.hypot(x, y) * scale
 
 
 def _galaxy(image: Array, ellipse: Array) -> Array:
@@ -116,18 +115,19 @@ def _galaxy(image: Array, ellipse: Array) -> Array:
     return np.asarray(np.interp(ellipse, radii, medians)) if radii else np.zeros_like(image)
 
 
-def _arc(residual_r: Array, known: NDArray[np.bool_], radius: Array, sigma: float) -> NDArray[np.bool_]:
+def _arc(residual: Array, known: NDArray[np.bool_], radius: Array, sigma: float) -> NDArray[np.bool_]:
     """Pixels between the radii where the smoothed residual is significant."""
-    smooth = gaussian_filter(np.where(known, residual_r, 0.0), SMOOTHING_PX)
+    smooth = gaussian_filter(np.where(known, residual, 0.0), SMOOTHING_PX)
     threshold = DETECTION_SIGMAS * sigma / (2.0 * np.sqrt(np.pi) * SMOOTHING_PX)
     return np.asarray((smooth > threshold) & known & (radius >= INNER_ARCSEC) & (radius <= OUTER_ARCSEC))
 
 
-def _strength(residual: Array, arc: NDArray[np.bool_], sigma: float) -> tuple[float, float]:
+def _strength(residual: Array, arc: NDArray[np.bool_], sigma: float, imaging: Imaging) -> tuple[float, float]:
     """SNR and colour of the light (band, y, x) in an arc's pixels."""
-    g, r = residual[_G][arc], residual[_R][arc]
-    power = float((r**2).sum()) - sigma**2 * r.size
+    light = residual[imaging.reference][arc]
+    blue, red = (float(residual[band][arc].sum()) for band in imaging.arc_colour)
+    power = float((light**2).sum()) - sigma**2 * light.size
     if power <= 0.0:
         return 0.0, np.nan
-    colour = -2.5 * np.log10(g.sum() / r.sum()) if g.sum() > 0 and r.sum() > 0 else np.nan
+    colour = -2.5 * np.log10(blue / red) if blue > 0 and red > 0 else np.nan
     return float(np.sqrt(power)) / sigma, float(colour)

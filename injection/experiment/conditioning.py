@@ -12,7 +12,6 @@ from scipy.special import ndtri
 from injection.device import Pixels, on_device
 from injection.keyed import Keyed
 from injection.priors.registry import Prior
-from lake.sky.survey import PIXEL_SCALE_ARCSEC, axis_ratio_from_ellipticity
 
 Array = NDArray[np.float64]
 
@@ -29,7 +28,8 @@ def catalogue_shapes(shape_e1: ArrayLike, shape_e2: ArrayLike) -> tuple[Array, A
     runs along -RA and its y along Dec, so its angles, from +x counter-clockwise, are 90 degrees more.
     """
     e1, e2 = (np.asarray(value, dtype=np.float64) for value in (shape_e1, shape_e2))
-    q = axis_ratio_from_ellipticity(e1, e2)
+    e = np.hypot(e1, e2)
+    q = (1.0 - e) / (1.0 + e)
     known = np.isfinite(q) & (q > 0.0)
     return np.where(known, q, np.nan), np.where(known, 0.5 * np.pi + 0.5 * np.arctan2(e2, e1), np.nan)
 
@@ -58,15 +58,15 @@ def follow_hosts(rows: pa.Table, prior: Prior, shapes: tuple[Array, Array], seed
     return rows
 
 
-def suppress_core(arcs: Pixels, rows: pa.Table, radius_arcsec: float) -> Pixels:
+def suppress_core(arcs: Pixels, rows: pa.Table, radius_arcsec: float, pixel_scale_arcsec: float) -> Pixels:
     """Arcs without the light of pixels whose centre is within ``radius_arcsec`` of the lens's centre."""
     if on_device(arcs):
         from injection.experiment import _torch_measure as torched
 
         centres = np.stack([rows.column(f"lens_{axis}_arcsec").to_numpy() for axis in "xy"], axis=1)
-        return torched.without_core(arcs, centres / PIXEL_SCALE_ARCSEC, radius_arcsec / PIXEL_SCALE_ARCSEC)
+        return torched.without_core(arcs, centres / pixel_scale_arcsec, radius_arcsec / pixel_scale_arcsec)
     half = (arcs.shape[-1] - 1) / 2
-    y, x = (grid * PIXEL_SCALE_ARCSEC for grid in np.mgrid[-half : half + 1, -half : half + 1])
+    y, x = (grid * pixel_scale_arcsec for grid in np.mgrid[-half : half + 1, -half : half + 1])
     centre_x, centre_y = (rows.column(f"lens_{axis}_arcsec").to_numpy()[:, None, None] for axis in "xy")
     outside = np.hypot(x - centre_x, y - centre_y) >= radius_arcsec
     return arcs * outside[:, None]

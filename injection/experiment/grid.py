@@ -14,8 +14,10 @@ import pyarrow as pa
 from injection.config import GridParams
 from injection.experiment.hostset import HostSet
 from injection.experiment.setting import Setting
+from injection.optics.psf import exponents
 from lake.errors import invalid
 from lake.sky.hashing import key_hash
+from lake.sky.survey import identity
 
 INDICES = ("theta_e_index", "psf_index", "depth_index")
 
@@ -74,9 +76,12 @@ def plan(setting: Setting) -> Plan:
     """Lay out the grid over the hosts.
 
     Each cell takes its hosts in its own keyed-hash order, round and round, up to ``max_uses_per_host`` times; a cell
-    without hosts stays empty and says so.
+    without hosts stays empty and says so. A prior that does not know the hosts' bands is refused.
     """
     grid, hosts = setting.grid, setting.hosts
+    setting.prior.direct(hosts.imaging)
+    if grid.psf_model == "moffat":
+        exponents(grid.psf_moffat_beta, hosts.imaging)
     if grid.sky_noise == "psfdepth" and np.isnan(hosts.psfdepth).all(axis=0).any():
         raise invalid("grid.sky_noise", "none or annulus if hosts lack psfdepth in some band", grid.sky_noise)
     rows: list[dict[str, Any]] = []
@@ -152,5 +157,8 @@ def _grid_id(setting: Setting) -> str:
     shapes = hosts.shapes(np.arange(len(hosts.ids))) if grid.host_model == "IM2" else ()
     known = [hosts.fwhm_nea_arcsec, hosts.psfdepth, *(shape[:, None] for shape in shapes)]
     facts = np.concatenate(known, axis=1).astype("<f8").tobytes()
+    if (own := identity(hosts.imaging)) is not None:
+        config["imaging"] = own
+        facts += hosts.psf_images
     text = json.dumps([config, setting.prior.model_dump(mode="json", exclude={"meaning"}), seed], sort_keys=True)
     return hashlib.sha256(text.encode() + words.astype("<u8").tobytes() + facts).hexdigest()[:16]

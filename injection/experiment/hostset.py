@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,14 +14,13 @@ from numpy.typing import NDArray
 from injection.config import GridParams
 from injection.engine.render import Images
 from injection.experiment.conditioning import catalogue_shapes
+from injection.optics import declared
 from injection.optics.noise import add_sky
 from injection.optics.psf import Psf
 from lake.errors import DataError, invalid
 from lake.sky.hashing import key_hash
 from lake.sky.imaging import Imaging
 from lake.sky.photometry import depth_mag_from_psfdepth, flux_from_magnitude
-from lake.sky.psfsize import sigma_from_psfdepth
-from lake.sky.survey import SURVEY
 
 Array = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ class Conditions:
     """Observing conditions of hosts that bring none of their own."""
 
     psf_fwhm_nea_arcsec: float
-    """psfsize in r; g and z by the survey's ratios"""
+    """psfsize in the reference band; the others by the imaging's ratios"""
     depth_mag: tuple[float, ...]
     """5-sigma point-source depth of blank sky in each band"""
 
@@ -52,40 +52,31 @@ class Conditions:
 class HostSet:
     """Galaxies (or blank sky) to inject into: their observing conditions, and their stamps by identifier.
 
-    ``imaging`` declares bands, pixels, PSF and noise. ``table`` has ``galaxy_id``, ``psfsize_<band>`` and
-    ``psfdepth_<band>``, at least those of the reference band; a host's own ``pixel_scale_arcsec`` may differ a little
-    from the declared one. Of a set for IM2 only early types are hosts, and the table needs ``type`` (or ``type_bin``),
-    ``shape_e1`` and ``shape_e2``. Rows without a PSF or depth in the reference band, and for IM2 without a shape, are
-    left out. ``stamp_pixels`` is the side of the stamps that ``load`` returns, ``name`` says in words what they are.
+    ``imaging`` declares bands, pixels, PSF and noise; ``table`` has ``galaxy_id`` and the columns of PSF and noise that
+    it names (those of other bands than the reference if known). Of a set for IM2 only early types are hosts, and the
+    table needs ``type`` (or ``type_bin``), ``shape_e1`` and ``shape_e2``. Rows without a PSF or noise in the reference
+    band, and for IM2 without a shape, are left out. ``stamp_pixels`` is the side of the stamps that ``load`` returns,
+    and ``name`` says in words what the hosts are.
     """
 
     def __init__(
-        self,
-        name: str,
-        table: pa.Table,
-        load: LoadStamps,
-        stamp_pixels: int,
-        host_model: str,
-        imaging: Imaging = SURVEY,
+        self, name: str, table: pa.Table, load: LoadStamps, stamp_pixels: int, host_model: str, imaging: Imaging
     ) -> None:
-        reference = imaging.reference_band
-        missing = {"galaxy_id", f"psfsize_{reference}", f"psfdepth_{reference}"} - set(table.column_names)
-        if missing:
-            raise DataError(f"host table lacks {', '.join(sorted(missing))}")
+        good = declared.usable(table, imaging)
+        table = table.filter(pa.array(good))
         if host_model == "IM2":
             table = _shaped(table.filter(_early(table)))
         table = table.sort_by("galaxy_id").combine_chunks()
-        usable = (_floats(table, f"psfsize_{reference}") > 0) & (_floats(table, f"psfdepth_{reference}") > 0)
-        self.name, self.load, self.stamp_pixels, self.imaging = name, load, stamp_pixels, imaging
-        self.table = table.filter(pa.array(usable))
+        self.name, self.imaging, self.load, self.stamp_pixels = name, imaging, load, stamp_pixels
+        self.table = table
         self.ids = self.table.column("galaxy_id").combine_chunks()
         if not len(self.ids):
-            raise DataError(f"no usable host among the {name}: each needs a PSF and a depth in {reference}")
-        self.psfdepth = np.stack([_floats(self.table, f"psfdepth_{band}") for band in imaging.bands], axis=1)
+            raise DataError(
+                f"no usable host among the {name}: each needs a PSF and a depth in {imaging.reference_band}"
+            )
+        self.fwhm_nea_arcsec = declared.widths(table, imaging)
+        self.pixel_sigma_nmgy, self.psfdepth = declared.noise(table, imaging, self.fwhm_nea_arcsec)
         self.depth_mag = depth_mag_from_psfdepth(self.psfdepth[:, imaging.reference])
-        self.fwhm_nea_arcsec = _fwhm_nea(self.table, imaging)
-        scale = np.nan_to_num(_floats(self.table, "pixel_scale_arcsec"), nan=imaging.pixel_scale_arcsec)[:, None]
-        self.pixel_sigma_nmgy = sigma_from_psfdepth(self.psfdepth, self.fwhm_nea_arcsec, scale)
         self._row = {galaxy_id: row for row, galaxy_id in enumerate(self.ids.to_pylist())}
         if len(self._row) != len(self.ids):
             raise DataError("host table has duplicated galaxy_id")
@@ -99,16 +90,22 @@ class HostSet:
 
     def shapes(self, rows: NDArray[np.int64]) -> tuple[Array, Array]:
         """Axis ratio and position angle of some hosts in their stamps' frame, from the catalogue; NaN if unknown."""
-        return catalogue_shapes(*(_floats(self.table, f"shape_e{k}")[rows] for k in (1, 2)))
+        return catalogue_shapes(*(declared.floats(self.table, f"shape_e{k}")[rows] for k in (1, 2)))
 
     def psf(self, rows: NDArray[np.int64], grid: GridParams) -> Psf:
-        """PSFs of some hosts: the grid's profile with the noise-equivalent area of their psfsize."""
-        width = self.fwhm_nea_arcsec[rows]
-        return Psf.of_area(grid.psf_model, width, grid.psf_moffat_beta, grid.psf_includes_pixel)
+        """PSFs of some hosts; where only a psfsize is known, the grid's profile of that noise-equivalent area."""
+        return declared.psf_of(self.table.take(pa.array(rows)), self.imaging, self.fwhm_nea_arcsec[rows], grid)
+
+    @property
+    def psf_images(self) -> bytes:
+        """Pixels of the PSF images that the hosts come with."""
+        columns = [self.table.column(name) for name in self.imaging.psf_columns if name in self.table.column_names]
+        images = [column.combine_chunks().flatten() for column in columns if pa.types.is_nested(column.type)]
+        return b"".join(np.asarray(pixels, dtype="<f8").tobytes() for pixels in images)
 
     def conditions(self, names: Sequence[str], rows: NDArray[np.int64]) -> Array:
         """Observing conditions (row, name) of some hosts, as the host table has them; NaN where it has none."""
-        return np.stack([_floats(self.table, name)[rows] for name in names], axis=1)
+        return np.stack([declared.floats(self.table, name)[rows] for name in names], axis=1)
 
     def cell(self, psf_edges: tuple[float, float], depth_edges: tuple[float, float]) -> NDArray[np.int64]:
         """Rows of hosts whose psfsize and depth in the reference band lie in [low, high)."""
@@ -133,44 +130,25 @@ def in_memory(stamps: Images, galaxy_ids: Sequence[str]) -> LoadStamps:
     return lambda wanted: stamps[[place[galaxy_id] for galaxy_id in wanted]]
 
 
-def blank_sky(
-    conditions: Conditions, stamp_pixels: int, host_model: str, seed: int, imaging: Imaging = SURVEY
-) -> HostSet:
+def blank_sky(conditions: Conditions, stamp_pixels: int, host_model: str, seed: int, imaging: Imaging) -> HostSet:
     """Sky without galaxies: Gaussian noise of each band's depth, one sky per identifier."""
-    bands, ids = imaging.bands, [f"blank:{index:04d}" for index in range(_BLANK_SKIES)]
-    if len(conditions.depth_mag) != len(bands):
-        raise invalid("depth_mag", f"one per band ({', '.join(bands)})", conditions.depth_mag)
-    width, depth = conditions.psf_fwhm_nea_arcsec, (5.0 / flux_from_magnitude(conditions.depth_mag)) ** 2
-    columns = {"galaxy_id": ids, f"psfsize_{imaging.reference_band}": np.full(len(ids), width)}
-    columns |= {f"psfdepth_{band}": np.full(len(ids), depth[index]) for index, band in enumerate(bands)}
+    if len(conditions.depth_mag) != len(imaging.bands):
+        raise invalid("depth_mag", f"one per band ({', '.join(imaging.bands)})", conditions.depth_mag)
+    ids, count = [f"blank:{index:04d}" for index in range(_BLANK_SKIES)], _BLANK_SKIES
+    depth = (5.0 / flux_from_magnitude(conditions.depth_mag)) ** 2
+    columns: dict[str, Any] = {"galaxy_id": ids}
+    columns[imaging.psf_columns[imaging.reference]] = np.full(count, conditions.psf_fwhm_nea_arcsec)
+    columns |= {name: np.full(count, value) for name, value in zip(imaging.noise_columns, depth, strict=True)}
 
     def load(galaxy_ids: Sequence[str]) -> Images:
-        empty = np.zeros((len(galaxy_ids), len(bands), stamp_pixels, stamp_pixels), np.float32)
+        empty = np.zeros((len(galaxy_ids), len(imaging.bands), stamp_pixels, stamp_pixels), np.float32)
         sigma = np.repeat(hosts.pixel_sigma_nmgy[:1], len(galaxy_ids), axis=0)
         return add_sky(empty, sigma, seed, pa.array(galaxy_ids))
 
-    depths = ", ".join(f"{band} {mag:g}" for band, mag in zip(bands, conditions.depth_mag, strict=True))
-    name = f'blank sky, psfsize {width:g}", depth {depths}'
+    depths = ", ".join(f"{band} {mag:g}" for band, mag in zip(imaging.bands, conditions.depth_mag, strict=True))
+    name = f'blank sky, psfsize {conditions.psf_fwhm_nea_arcsec:g}", depth {depths}'
     hosts = HostSet(name, pa.table(columns), load, stamp_pixels, host_model, imaging)
     return hosts
-
-
-def _floats(table: pa.Table, name: str) -> Array:
-    """A column; NaN where there is none."""
-    if name not in table.column_names:
-        return np.full(table.num_rows, np.nan)
-    column = pc.fill_null(table.column(name).cast(pa.float64()), float("nan"))
-    return np.asarray(column.to_numpy(), dtype=np.float64)
-
-
-def _fwhm_nea(table: pa.Table, imaging: Imaging) -> Array:
-    """psfsize (host, band): each band's own if given, else from the reference band's by the declared ratios."""
-    ratios = np.full(len(imaging.bands), np.nan) if imaging.width_ratios is None else np.array(imaging.width_ratios)
-    width = _floats(table, f"psfsize_{imaging.reference_band}")[:, None] * ratios
-    for index, band in enumerate(imaging.bands):
-        own = _floats(table, f"psfsize_{band}")
-        width[:, index] = np.where(own > 0, own, width[:, index])
-    return width
 
 
 def _early(table: pa.Table) -> pa.Array:
@@ -182,7 +160,7 @@ def _early(table: pa.Table) -> pa.Array:
 
 def _shaped(table: pa.Table) -> pa.Table:
     """Rows with a catalogue shape; moments of the pixels do not count, since seeing makes every galaxy rounder."""
-    known = np.isfinite(catalogue_shapes(*(_floats(table, f"shape_e{k}") for k in (1, 2)))[0])
+    known = np.isfinite(catalogue_shapes(*(declared.floats(table, f"shape_e{k}") for k in (1, 2)))[0])
     if not known.any():
         raise invalid("host_model", "IM1 if no early-type host has a shape (columns 'shape_e1', 'shape_e2')", "IM2")
     return table.filter(pa.array(known))

@@ -17,11 +17,10 @@ from injection.engine.render import Arcs
 from injection.optics.psf import Psf
 from injection.scene.lens import Lens, rotated
 from injection.scene.sources import components
-from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
+from lake.sky.imaging import Imaging
 
 Array = NDArray[np.float64]
 
-R_BAND = BANDS.index("r")
 MAD_TO_SIGMA = 1.482602218505602
 """Standard deviation of a Gaussian over its median absolute deviation."""
 _DIRECTIONS = 720
@@ -33,7 +32,7 @@ _NEAR_AXIS = np.geomspace(1e-4, 4e-3, 16)
 
 @dataclass(frozen=True)
 class Sky:
-    """r-band noise per pixel (nMgy) from the survey's depth and from the host itself; NaN where unknown."""
+    """Noise per pixel (nMgy) of the reference band, as declared and from the host itself; NaN where unknown."""
 
     from_psfdepth: Array
     from_mad: Array
@@ -72,22 +71,22 @@ def measure(
     ``usable`` (batch, y, x) marks host pixels that are finite and unmasked; only they enter SNRs and ratios. Hosts and
     it are where the arcs are.
     """
-    lens = Lens.from_rows(rows)
-    radius = np.stack([lens.theta_e_arcsec, psf.fwhm_nea_arcsec[:, R_BAND], lens.x_arcsec, lens.y_arcsec], axis=1)
-    value = _summed(arcs.images, hosts, usable, sky.sigma, radius / PIXEL_SCALE_ARCSEC, cuts.sky_sigmas)
-    sigma = sky.sigma
+    lens, imaging, sigma = Lens.from_rows(rows), psf.imaging, sky.sigma
+    scale, width = imaging.pixel_scale_arcsec, psf.fwhm_nea_arcsec[:, imaging.reference]
+    places = np.stack([lens.theta_e_arcsec, width, lens.x_arcsec, lens.y_arcsec], axis=1) / scale
+    value = _summed(imaging, arcs.images, hosts, usable, sigma, places, cuts.sky_sigmas)
     with np.errstate(divide="ignore", invalid="ignore"):
         columns: dict[str, Any] = {
             "arc_snr": np.sqrt(value["square"]) / sigma,
             "arc_snr_annulus": value["ring"] / (sigma * np.sqrt(value["ring_pixels"])),
             "magnification": arcs.magnification,
         }
-        columns |= {f"arc_flux_{b}_nmgy": value[f"flux_{b}"] for b in BANDS}
-        columns |= {f"arc_peak_{b}_nmgy_arcsec2": value[f"peak_{b}"] / PIXEL_SCALE_ARCSEC**2 for b in BANDS}
+        columns |= {f"arc_flux_{b}_nmgy": value[f"flux_{b}"] for b in imaging.bands}
+        columns |= {f"arc_peak_{b}_nmgy_arcsec2": value[f"peak_{b}"] / scale**2 for b in imaging.bands}
         columns["arc_images"] = image_counts(rows)
         columns["arc_off_stamp_fraction"] = np.clip(1.0 - arcs.flux_on_stamp / arcs.magnification, 0.0, 1.0)
-        columns["arc_masked_fraction"] = np.clip(value["masked"] / value["flux_r"], 0.0, 1.0)
-        columns["theta_e_over_fwhm_nea"] = lens.theta_e_arcsec / psf.fwhm_nea_arcsec[:, R_BAND]
+        columns["arc_masked_fraction"] = np.clip(value["masked"] / value[f"flux_{imaging.reference_band}"], 0.0, 1.0)
+        columns["theta_e_over_fwhm_nea"] = lens.theta_e_arcsec / width
         columns["sky_sigma_psfdepth_nmgy"] = sky.from_psfdepth
         columns["sky_sigma_mad_nmgy"] = sky.from_mad
         columns["arc_sky_ratio"] = value["brightest"] / sigma
@@ -100,23 +99,24 @@ def measure(
 
 
 def _summed(
-    arcs: Pixels, hosts: Pixels, usable: Pixels, sigma: Array, places: Array, sky_sigmas: float
+    imaging: Imaging, arcs: Pixels, hosts: Pixels, usable: Pixels, sigma: Array, places: Array, sky_sigmas: float
 ) -> dict[str, Array]:
     """Sums over the pixels of each injection, where the pixels are, and the share of usable pixels."""
     if on_device(arcs):
         from injection.experiment import _torch_measure as torched
 
-        sums, share = torched.sums(arcs, hosts, usable, sigma, places, sky_sigmas)
+        sums, share = torched.sums(imaging.reference, arcs, hosts, usable, sigma, places, sky_sigmas)
     else:
-        sums, share = np.zeros((len(arcs), len(_SUMS))), usable.mean(axis=(1, 2))
-        _sums(arcs, hosts, usable, sigma, places, np.float64(sky_sigmas), sums)
-    return {**dict(zip(_SUMS, sums.T, strict=True)), "usable": share}
+        sums, share = np.zeros((len(arcs), len(_SUMS) + 2 * len(imaging.bands))), usable.mean(axis=(1, 2))
+        _sums(imaging.reference, arcs, hosts, usable, np.stack([sigma, sky_sigmas * sigma], axis=1), places, sums)
+    names = (*_SUMS, *(f"{what}_{band}" for what in ("flux", "peak") for band in imaging.bands))
+    return {**dict(zip(names, sums.T, strict=True)), "usable": share}
 
 
 def image_counts(rows: pa.Table) -> NDArray[np.int32]:
     """Number of images of each source's centre, the central image of the singular lens not counted."""
     lens = Lens.from_rows(rows)
-    packed = _pack.pack(lens, components(rows), PIXEL_SCALE_ARCSEC, 1e-3)
+    packed = _pack.pack(lens, components(rows), 1.0, 1e-3)
     scene = _rays.Scene(**packed, scale=np.float32(1), levels=0, limits=np.zeros(3, np.float32))  # type: ignore[arg-type]
     dx = rows.column("src_x_arcsec").to_numpy() - lens.x_arcsec
     dy = rows.column("src_y_arcsec").to_numpy() - lens.y_arcsec
@@ -130,32 +130,35 @@ def image_counts(rows: pa.Table) -> NDArray[np.int32]:
     return counts
 
 
-_SUMS = (
-    "square", "ring", "ring_pixels", "masked", "brightest", "ratio_brightest", "ratio_bright",
-    "flux_g", "flux_r", "flux_z", "peak_g", "peak_r", "peak_z",
-)  # fmt: skip
+_SUMS = ("square", "ring", "ring_pixels", "masked", "brightest", "ratio_brightest", "ratio_bright")
+"""Sums over the reference band; the flux and the peak of every band follow."""
+_FIRST_FLUX = len(_SUMS)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sums(arcs: Any, hosts: Any, usable: Any, sigmas: Any, places: Any, sky_sigmas: Any, out: Any) -> None:
-    """One pass over each injection's pixels; ``places`` are theta_E, PSF width and lens centre in pixels."""
+def _sums(reference: Any, arcs: Any, hosts: Any, usable: Any, noise: Any, places: Any, out: Any) -> None:
+    """One pass over each injection's pixels.
+
+    ``noise`` are sigma and detection threshold; ``places`` are theta_E, PSF width and lens centre in pixels.
+    """
+    bands = arcs.shape[1]
     for row in range(arcs.shape[0]):
-        for band in range(arcs.shape[1]):
+        for band in range(bands):
             flux, peak = 0.0, 0.0
             for line in arcs[row, band]:
                 for value in line:
                     flux += value
                     peak = max(peak, value)
-            out[row, 7 + band], out[row, 10 + band] = flux, peak
+            out[row, _FIRST_FLUX + band], out[row, _FIRST_FLUX + bands + band] = flux, peak
         _arc_sums(
-            arcs[row, R_BAND], hosts[row, R_BAND], usable[row], sigmas[row], sky_sigmas * sigmas[row], places[row],
+            arcs[row, reference], hosts[row, reference], usable[row], noise[row, 0], noise[row, 1], places[row],
             out[row],
         )  # fmt: skip
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _arc_sums(arc: Any, host: Any, usable: Any, sigma: Any, threshold: Any, place: Any, total: Any) -> None:
-    """The sums of one injection's r band."""
+    """The sums of one injection's reference band."""
     half = (arc.shape[0] - 1) / 2
     inner2, outer2 = max(place[0] - place[1], 0.0) ** 2, (place[0] + place[1]) ** 2
     for y in range(arc.shape[0]):

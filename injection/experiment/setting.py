@@ -14,13 +14,12 @@ from injection.device import Pixels, like
 from injection.engine.render import Arcs, Images, render_arcs
 from injection.experiment.conditioning import follow_hosts, suppress_core
 from injection.experiment.hostset import HostSet
-from injection.experiment.measure import R_BAND, Sky, measure, sigma_from_annulus
+from injection.experiment.measure import Sky, measure, sigma_from_annulus
 from injection.galaxies.models import SourceModel, source_model
 from injection.optics.noise import add_poisson, add_sky
 from injection.optics.psf import Psf
-from injection.priors.registry import DIRECT, Prior, load_prior
+from injection.priors.registry import Prior, load_prior
 from lake.errors import DataError
-from lake.sky.survey import BANDS
 
 Array = NDArray[np.float64]
 
@@ -76,14 +75,15 @@ class Setting:
     def parameters(self, rows: pa.Table) -> pa.Table:
         """Drawn ``lens_*`` and ``src_*`` parameters of rows, one row each, whichever are asked for.
 
-        ``rows`` have ``injection_id`` and the host's ``galaxy_id``; columns of ``injection.priors.registry.DIRECT``
+        ``rows`` have ``injection_id`` and the host's ``galaxy_id``; columns of the prior's ``direct``
         fix those parameters, and ``sobol_place`` is the row's place in the sequence where the grid draws along one.
         """
+        imaging = self.hosts.imaging
         ids, galaxies = (rows[name].combine_chunks() for name in ("injection_id", "galaxy_id"))
-        fixed = {name: rows[name].to_numpy() for name in DIRECT if name in rows.column_names}
+        fixed = {name: rows[name].to_numpy() for name in self.prior.direct(imaging) if name in rows.column_names}
         along = self.grid.drawing == "sobol" and "sobol_place" in rows.column_names
         places = rows["sobol_place"].to_numpy() if along else None
-        drawn = self.sources.draw(self.prior, ids, self.seed, fixed, places)
+        drawn = self.sources.draw(self.prior, ids, self.seed, imaging, fixed, places)
         if self.grid.host_model == "IM2":
             shapes = self.hosts.shapes(self.hosts.rows_of(galaxies.to_pylist()))
             drawn = follow_hosts(drawn, self.prior, shapes, self.seed)
@@ -102,11 +102,13 @@ class Setting:
         psf, by_depth = self.hosts.psf(places, grid), self.hosts.pixel_sigma_nmgy[places]
         arcs = render_arcs(rows, psf, stamps.shape[-1], grid.quadrature, grid.threads, self.sources, grid.device)
         if grid.core_suppression_radius_arcsec is not None:
-            arcs = replace(arcs, images=suppress_core(arcs.images, rows, grid.core_suppression_radius_arcsec))
+            scale = self.hosts.imaging.pixel_scale_arcsec
+            arcs = replace(arcs, images=suppress_core(arcs.images, rows, grid.core_suppression_radius_arcsec, scale))
         hosts = like(stamps, arcs.images)
         usable = (abs(hosts) < np.inf).all(1)
-        by_host = [sigma_from_annulus(hosts[:, band], usable, *grid.sky_annulus_px) for band in _annulus_bands(grid)]
-        sky = Sky(by_depth[:, R_BAND], by_host[R_BAND if len(by_host) > 1 else 0])
+        by_host = [sigma_from_annulus(hosts[:, band], usable, *grid.sky_annulus_px) for band in self._annulus_bands]
+        reference = self.hosts.imaging.reference
+        sky = Sky(by_depth[:, reference], by_host[self._annulus_bands.index(reference)])
         reasons, bare, light = list(arcs.reasons), hosts, arcs.images
         if grid.poisson_gain_e_per_nmgy is not None:
             light = add_poisson(light, grid.poisson_gain_e_per_nmgy, self.seed, ids)
@@ -114,6 +116,12 @@ class Setting:
             sigma = by_depth if grid.sky_noise == "psfdepth" else np.stack(by_host, axis=1)
             bare = add_sky(hosts, _known(sigma, reasons), self.seed, ids)
         return Drawn(rows, arcs, hosts, bare, bare + light, usable, psf, sky, reasons)
+
+    @property
+    def _annulus_bands(self) -> list[int]:
+        """Bands whose noise is measured on the host: the reference band, and all where that noise is to be added."""
+        imaging = self.hosts.imaging
+        return list(range(len(imaging.bands))) if self.grid.sky_noise == "annulus" else [imaging.reference]
 
     def again(self, rows: pa.Table) -> Drawn:
         """Stored rows drawn again on the processor; DataError where one cannot be, since it was scored once."""
@@ -127,11 +135,6 @@ class Setting:
         """Columns of ``injection.experiment.measure.measure``, one value per injection."""
         of = drawn
         return measure(of.rows, of.arcs, of.hosts, of.usable, of.psf, of.sky, self.grid.detectability)
-
-
-def _annulus_bands(grid: GridParams) -> list[int]:
-    """Bands whose noise is measured on the host: r, and all where that noise is to be added."""
-    return list(range(len(BANDS))) if grid.sky_noise == "annulus" else [R_BAND]
 
 
 def _known(sigma: Array, reasons: list[str | None]) -> Array:

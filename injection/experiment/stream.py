@@ -16,11 +16,10 @@ from injection.device import Pixels, accelerator, on_device
 from injection.engine.render import Images
 from injection.experiment.grid import Plan
 from injection.experiment.hostset import LoadStamps
-from injection.experiment.schema import BATCH_SCHEMA, MEASURED
+from injection.experiment.schema import batch_schema, measured
 from injection.experiment.setting import Setting
 from lake.errors import DarkHaloError, ShardError
 from lake.scorer import Scorer
-from lake.sky.survey import BANDS
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ def batches(plan: Plan) -> list[pa.Table]:
 
 
 def run(plan: Plan, scorer: Scorer, start: int = 0) -> Iterator[pa.Table]:
-    """Tables of :data:`BATCH_SCHEMA`, one per batch of the plan, from batch ``start`` on.
+    """Tables of ``schema.batch_schema``, one per batch of the plan, from batch ``start`` on.
 
     A row's values do not depend on the batch it is in. A host that cannot be loaded or used, or whose stamp gets no
     finite score, is replaced by the next of the row's hosts; a row that runs out of hosts, or cannot be rendered, fails
@@ -73,15 +72,17 @@ def _attempt(
     for place, index in enumerate(good):
         found.reasons[index] = reasons[place]
     scored = np.array([reason is None for reason in found.reasons])
-    for name in MEASURED:
-        columns[name] = _spread(values.get(name), good, scored, BATCH_SCHEMA.field(name).type)
+    imaging = plan.setting.hosts.imaging
+    schema = batch_schema(imaging)
+    for name, kind in measured(imaging):
+        columns[name] = _spread(values.get(name), good, scored, kind)
     columns["status"] = pa.array(np.where(scored, "scored", "failed"))
     columns["reason"] = pa.array(found.reasons, pa.string())
     for name in drawn.column_names:
         columns[name] = drawn.column(name)
     left = found.attempts + 1 < pc.list_value_length(rows.column("host_ids")).to_numpy()
     again = good[of_host & left[good]]
-    return pa.table([_cast(columns[field.name], field) for field in BATCH_SCHEMA], schema=BATCH_SCHEMA), again
+    return pa.table([_cast(columns[field.name], field) for field in schema], schema=schema), again
 
 
 @dataclass
@@ -98,7 +99,7 @@ def _find_hosts(rows: pa.Table, setting: Setting, first: NDArray[np.int64]) -> _
     """Load the ``first`` of each row's hosts, or the next where that fails."""
     choices = [ids[start:] for ids, start in zip(rows.column("host_ids").to_pylist(), first, strict=True)]
     count, side = len(choices), setting.hosts.stamp_pixels
-    stamps = np.zeros((count, len(BANDS), side, side), np.float32)
+    stamps = np.zeros((count, len(setting.hosts.imaging.bands), side, side), np.float32)
     found = _Found(stamps, [ids[0] for ids in choices], np.zeros(count, np.int32), ["not loaded"] * count)
     waiting = list(range(count))
     for attempt in range(1 + setting.grid.host_retries):
@@ -134,11 +135,11 @@ def _load(galaxy_ids: list[str], load_hosts: LoadStamps) -> list[Images | str]:
 def _host_fault(stamp: Images | str, galaxy_id: str, setting: Setting) -> str | None:
     if isinstance(stamp, str):
         return stamp
-    side = setting.hosts.stamp_pixels
-    if stamp.shape != (len(BANDS), side, side):
-        return f"host {galaxy_id} has shape {stamp.shape}, the others have {side} pixels in {len(BANDS)} bands"
+    side, bands = setting.hosts.stamp_pixels, setting.hosts.imaging.bands
+    if stamp.shape != (len(bands), side, side):
+        return f"host {galaxy_id} has shape {stamp.shape}, the others have {side} pixels in {len(bands)} bands"
     finite = np.isfinite(stamp)
-    for band, share in zip(BANDS, finite.mean(axis=(1, 2)), strict=True):
+    for band, share in zip(bands, finite.mean(axis=(1, 2)), strict=True):
         if share == 0.0:
             return f"host {galaxy_id} has no {band} band"
     bad = 1.0 - float(finite.all(axis=0).mean())
@@ -196,11 +197,11 @@ def _identity(plan: Plan, rows: pa.Table, found: _Found) -> dict[str, Any]:
     columns["prior"] = pa.array([setting.prior.name] * count)
     columns["host_model"] = pa.array([setting.grid.host_model] * count)
     columns["galaxy_id"], columns["host_attempt"] = pa.array(found.ids), found.attempts
-    for index, band in enumerate(BANDS):
+    for index, band in enumerate(hosts.imaging.bands):
         columns[f"host_psf_fwhm_nea_{band}_arcsec"] = hosts.fwhm_nea_arcsec[host, index]
-    columns["host_depth_r_mag"] = hosts.depth_mag[host]
-    fwhm_nea_r = hosts.fwhm_nea_arcsec[host, BANDS.index("r")]
-    columns["theta_e_over_fwhm_nea"] = rows.column("lens_theta_e_arcsec").to_numpy() / fwhm_nea_r
+    columns[f"host_depth_{hosts.imaging.reference_band}_mag"] = hosts.depth_mag[host]
+    width = hosts.fwhm_nea_arcsec[host, hosts.imaging.reference]
+    columns["theta_e_over_fwhm_nea"] = rows.column("lens_theta_e_arcsec").to_numpy() / width
     columns["poisson_gain_e_per_nmgy"] = pa.array([setting.grid.poisson_gain_e_per_nmgy] * count, pa.float64())
     return columns
 

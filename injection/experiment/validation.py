@@ -12,6 +12,7 @@ from scipy.special import expit
 from scipy.stats import ks_2samp
 
 from lake.errors import DataError
+from lake.sky.imaging import Imaging
 
 Array = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ class Validation:
 
 
 def validate(rows: pa.Table, thresholds: tuple[float, ...]) -> Validation:
-    """Summarise batch tables (see ``schema.BATCH_SCHEMA``); failed rows are counted and enter nothing else."""
+    """Summarise batch tables (see ``schema.batch_schema``); failed rows are counted and enter nothing else."""
     scored = rows.filter(pc.equal(rows.column("status"), "scored"))
     if not scored.num_rows:
         raise DataError("no scored injections to validate")
@@ -71,11 +72,11 @@ def saturation(probability: Array) -> str | None:
     return None
 
 
-def arc_colour(rows: pa.Table) -> Array:
-    """g - r of the arcs from their lensed fluxes; NaN where there is none."""
-    g, r = (_numbers(rows, f"arc_flux_{band}_nmgy") for band in "gr")
+def arc_colour(rows: pa.Table, imaging: Imaging) -> Array:
+    """Colour (``imaging.arc_colour``) of the arcs from their lensed fluxes; NaN where there is none."""
+    blue, red = (_numbers(rows, f"arc_flux_{imaging.bands[band]}_nmgy") for band in imaging.arc_colour)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return -2.5 * np.log10(np.where((g > 0) & (r > 0), g / r, np.nan))
+        return -2.5 * np.log10(np.where((blue > 0) & (red > 0), blue / red, np.nan))
 
 
 def difference(injected: Array, real: Array) -> tuple[float, float]:

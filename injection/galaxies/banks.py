@@ -23,6 +23,8 @@ _MOST_SIDE_PX = 4096
 _MOST_EXPANSION = 100
 """Largest ratio of uncompressed to compressed bytes of a data set."""
 _UNIT_TOLERANCE = 1e-3
+BANK_COLOURS = ("g_minus_r", "r_minus_z")
+"""Colours that banks hold, from the HSC magnitudes of a RealGalaxyCatalog."""
 Reasons = dict[str, str]
 Colours = Mapping[str, tuple[float, float]]
 
@@ -39,7 +41,7 @@ class SourceBank:
     half_light_px: Array
     """(galaxy,) circularised half-light radius"""
     colours: Array
-    """(galaxy, 2) g - r and r - z; NaN where the catalogue has none"""
+    """(galaxy, colour) :data:`BANK_COLOURS`; NaN where the catalogue has none"""
 
     @cached_property
     def places(self) -> dict[str, int]:

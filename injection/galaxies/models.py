@@ -19,6 +19,7 @@ from injection.galaxies.realsources import BankSources
 from injection.priors.registry import Prior, draw
 from lake.errors import DataError
 from lake.plugins import imported
+from lake.sky.imaging import Imaging
 
 _METHODS = ("identity", "describe", "draw", "faults", "trace", "scene")
 
@@ -34,7 +35,13 @@ class SourceModel(Sources, Protocol):
         """The model in words, for captions."""
 
     def draw(
-        self, prior: Prior, ids: pa.Array, seed: int, fixed: Mapping[str, ArrayLike], sobol_places: ArrayLike | None
+        self,
+        prior: Prior,
+        ids: pa.Array,
+        seed: int,
+        imaging: Imaging,
+        fixed: Mapping[str, ArrayLike],
+        sobol_places: ArrayLike | None,
     ) -> pa.Table:
         """Parameters of injections ``ids``, as ``injection.priors.registry.draw`` gives them."""
 
@@ -48,9 +55,15 @@ class Profiles(Parametric):
         return "Sersic profiles with clumps"
 
     def draw(
-        self, prior: Prior, ids: pa.Array, seed: int, fixed: Mapping[str, ArrayLike], sobol_places: ArrayLike | None
+        self,
+        prior: Prior,
+        ids: pa.Array,
+        seed: int,
+        imaging: Imaging,
+        fixed: Mapping[str, ArrayLike],
+        sobol_places: ArrayLike | None,
     ) -> pa.Table:
-        return draw(prior, ids, seed, fixed, sobol_places)
+        return draw(prior, ids, seed, imaging, fixed, sobol_places)
 
 
 def source_model(grid: GridParams) -> SourceModel:

@@ -14,12 +14,12 @@ from injection.config import Quadrature
 from injection.engine import _image_rays, _pack
 from injection.engine._rays import Scene
 from injection.engine.render import Images, trace
-from injection.galaxies.banks import SourceBank
+from injection.galaxies.banks import BANK_COLOURS, SourceBank
 from injection.keyed import Keyed
 from injection.priors.registry import Prior, clump_log_density, draw
 from injection.scene.lens import Lens, largest_deflection, rotated
 from lake.errors import invalid
-from lake.sky.survey import PIXEL_SCALE_ARCSEC
+from lake.sky.imaging import Imaging
 
 Array = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ class BankSources:
     def describe(self) -> str:
         return f"{len(self.bank.ids)} real galaxies of {Path(self.path).name}"
 
-    def scene(self, rows: pa.Table, quadrature: Quadrature) -> None:
+    def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> None:
         """Galaxies are traced on the processor."""
 
     def faults(self, rows: pa.Table) -> list[str | None]:
@@ -64,18 +64,27 @@ class BankSources:
                 return str(invalid("src_re_arcsec", allowed, re_arcsec))
         return None if stamp_id in self.bank.places else str(invalid("src_stamp_id", "a galaxy of the bank", stamp_id))
 
-    def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature) -> tuple[Images, NDArray[np.int64]]:
+    def trace(
+        self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
+    ) -> tuple[Images, NDArray[np.int64]]:
+        how = stamp_pixels, quadrature, pixel_scale_arcsec
         real = np.asarray(rows.column("src_model")) == "real"
         images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
         rays = np.zeros(rows.num_rows, dtype=np.int64)
         if real.any():
-            images[real], rays[real] = trace_real(rows.filter(pa.array(real)), self.bank, stamp_pixels, quadrature)
+            images[real], rays[real] = trace_real(rows.filter(pa.array(real)), self.bank, *how)
         if not real.all():
-            images[~real], rays[~real] = trace(rows.filter(pa.array(~real)), stamp_pixels, quadrature)
+            images[~real], rays[~real] = trace(rows.filter(pa.array(~real)), *how)
         return images, rays
 
     def draw(
-        self, prior: Prior, ids: pa.Array, seed: int, fixed: Mapping[str, ArrayLike], sobol_places: ArrayLike | None
+        self,
+        prior: Prior,
+        ids: pa.Array,
+        seed: int,
+        imaging: Imaging,
+        fixed: Mapping[str, ArrayLike],
+        sobol_places: ArrayLike | None,
     ) -> pa.Table:
         """Draws of the prior with real galaxies for sources, at the drawn size, turn, place and magnitude.
 
@@ -83,7 +92,7 @@ class BankSources:
         enough, and the row fails. Colours are the catalogue's where asked for and known, else the drawn ones.
         ``log_prior`` loses what no longer applies (index, axis ratio, clumps) and gains the choice of the galaxy.
         """
-        rows, count = draw(prior, ids, seed, fixed, sobol_places), len(ids)
+        rows, count = draw(prior, ids, seed, imaging, fixed, sobol_places), len(ids)
 
         def column(name: str) -> Array:
             return np.asarray(rows.column(name).to_numpy(zero_copy_only=False), dtype=np.float64)
@@ -103,9 +112,10 @@ class BankSources:
         changes["src_stamp_id"] = pa.array(names, pa.string())
         changes["log_prior"] = pa.array(column("log_prior") - gone - np.log(np.maximum(among, 1)))
         if self.catalogue_colours:
-            for place, name in enumerate(("src_g_minus_r", "src_r_minus_z")):
-                own = self.bank.colours[chosen, place]
-                changes[name] = pa.array(np.where(np.isfinite(own), own, column(name)))
+            for place, colour in enumerate(BANK_COLOURS):
+                if colour in imaging.colours:
+                    own = self.bank.colours[chosen, place]
+                    changes[f"src_{colour}"] = pa.array(np.where(np.isfinite(own), own, column(f"src_{colour}")))
         for name, values in changes.items():
             rows = rows.set_column(rows.column_names.index(name), name, values)
         return rows
@@ -119,7 +129,7 @@ class BankSources:
 
 
 def trace_real(
-    rows: pa.Table, bank: SourceBank, stamp_pixels: int, quadrature: Quadrature
+    rows: pa.Table, bank: SourceBank, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
 ) -> tuple[Images, NDArray[np.int64]]:
     """Pixel integrals of lensed real galaxies of unit flux, as ``render.trace`` gives them, and the rays."""
     lens = Lens.from_rows(rows)
@@ -130,7 +140,9 @@ def trace_real(
     ]
     for row, stamp_id in enumerate(rows.column("src_stamp_id").to_pylist()):
         galaxy = bank.places[stamp_id]
-        scene = _scene(lens.row(row), tuple(float(place[row]) for place in places), bank, galaxy, quadrature)
+        scene = _scene(
+            lens.row(row), tuple(float(place[row]) for place in places), bank, galaxy, quadrature, pixel_scale_arcsec
+        )
         capacity = 1 << 16
         rays[row] = -1
         while rays[row] < 0:
@@ -140,7 +152,14 @@ def trace_real(
     return images, rays
 
 
-def _scene(lens: Lens, place: tuple[float, ...], bank: SourceBank, galaxy: int, quadrature: Quadrature) -> Scene:
+def _scene(
+    lens: Lens,
+    place: tuple[float, ...],
+    bank: SourceBank,
+    galaxy: int,
+    quadrature: Quadrature,
+    pixel_scale_arcsec: float,
+) -> Scene:
     """The backend's scene of one real galaxy."""
     x, y, half_light, angle = place
     u, v = rotated(x - lens.x_arcsec, y - lens.y_arcsec, lens.pa_rad)
@@ -165,8 +184,8 @@ def _scene(lens: Lens, place: tuple[float, ...], bank: SourceBank, galaxy: int, 
         **_pack.lens_fields(Lens.of(*(np.atleast_1d(getattr(lens, name)) for name in lens.__dataclass_fields__))),
         parts=np.array([[[fields[name] for name in _image_rays.PART_FIELDS]]], np.float32),
         counts=np.ones(1, np.int64),
-        reaches=np.array([[(offset + extent) / (1.0 - shear) + PIXEL_SCALE_ARCSEC]], np.float32),
-        scale=np.float32(PIXEL_SCALE_ARCSEC),
+        reaches=np.array([[(offset + extent) / (1.0 - shear) + pixel_scale_arcsec]], np.float32),
+        scale=np.float32(pixel_scale_arcsec),
         levels=quadrature.levels,
         limits=limits,
     )

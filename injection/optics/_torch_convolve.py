@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from injection.optics import psf as psfs
+from injection.optics.filtering import centred, inverse_pixels, responses
 from injection.optics.psf import Psf
 
 Array = NDArray[np.float64]
@@ -21,7 +21,6 @@ def convolve(
     psf: Psf,
     sizes: NDArray[np.int64],
     fluxes: Array,
-    pixel_scale_arcsec: float,
     out: tuple[Tensor, NDArray[np.int64]],
 ) -> None:
     """Images (batch, y, x) of unit flux with each band's PSF, scaled, into rows of ``out`` (batch, band, y, x).
@@ -39,36 +38,41 @@ def convolve(
             some[: len(index)] = images[place]
             filled = np.concatenate([index, np.repeat(index[-1:], count - len(index))])
             flux = torch.from_numpy(fluxes[filled].astype(np.float32)).to(images.device)
-            response = transfer(psf.take(filled), size, pixels, pixel_scale_arcsec, images.device)
+            response = transfer(psf.take(filled), size, pixels, images.device)
             spectrum = torch.fft.rfft2(some, s=(size, size))[:, None] * (response * flux[..., None, None])
             lines = torch.fft.ifft(spectrum, dim=-2)[..., :pixels, :]
             seen = torch.fft.irfft(lines, n=size, dim=-1)[: len(index), ..., :pixels]
             stamps[torch.from_numpy(rows[index]).to(stamps.device)] = seen
 
 
-def transfer(psf: Psf, size: int, stamp_pixels: int, pixel_scale_arcsec: float, device: torch.device) -> Tensor:
-    """What multiplies real transforms, as in ``psf.filtered``: (batch, band, size, size // 2 + 1)."""
-    if psf.image is not None:
-        kernel = torch.from_numpy(psfs.centred(psf.image, size, stamp_pixels)).to(device)
-        response = torch.fft.rfft2(kernel)
-    else:
-        response = _analytic(psf, size, pixel_scale_arcsec, device)
-    if not psf.includes_pixel:
+def transfer(psf: Psf, size: int, stamp_pixels: int, device: torch.device) -> Tensor:
+    """What multiplies real transforms, as in ``filtering.filtered``: (batch, band, size, size // 2 + 1)."""
+    named = len(psf.named) == len(psf.bands)
+    response = _analytic(psf, size, device) if named else _with_images(psf, size, stamp_pixels, device)
+    if not any(band.includes_pixel for band in psf.bands):
         return response
-    inverse_pixel = torch.from_numpy((1.0 / np.sinc(np.fft.fftfreq(size))).astype(np.float32)).to(device)
-    return response * inverse_pixel[:, None] * inverse_pixel[: size // 2 + 1]
+    inverse_pixel = torch.from_numpy(inverse_pixels(psf, size)).to(device)
+    return response * inverse_pixel[:, :, None] * inverse_pixel[:, None, : size // 2 + 1]
 
 
-def _analytic(psf: Psf, size: int, pixel_scale_arcsec: float, device: torch.device) -> Tensor:
-    """Modulation at every frequency, from the table of each band's profile."""
-    values, steps = psfs.modulation_tables(psf)
+def _with_images(psf: Psf, size: int, stamp_pixels: int, device: torch.device) -> Tensor:
+    """Transforms of the bands' PSFs, some or all of them images."""
+    out = torch.empty((len(psf), len(psf.bands), size, size // 2 + 1), dtype=torch.complex64, device=device)
+    for index, band in enumerate(psf.bands):
+        if band.image is not None:
+            out[:, index] = torch.fft.rfft2(torch.from_numpy(centred(band.image, size, stamp_pixels)).to(device))
+    if len(psf.named):
+        out[:, torch.from_numpy(psf.named).to(device)] = _analytic(psf, size, device).to(torch.complex64)
+    return out
+
+
+def _analytic(psf: Psf, size: int, device: torch.device) -> Tensor:
+    """Modulation of the named bands at every frequency, from the table of each band's profile."""
+    values, rates = responses(psf, size)
     table = torch.from_numpy(values).to(device)
-    rates = psfs.table_scale(psf) / (pixel_scale_arcsec * size * steps)
     frequency = np.minimum(np.arange(size), size - np.arange(size)).astype(np.float32)
     modulus = np.sqrt(frequency[:, None] ** 2 + frequency[: size // 2 + 1] ** 2)
-    place = torch.from_numpy(rates.astype(np.float32)).to(device)[..., None, None] * torch.from_numpy(modulus).to(
-        device
-    )
+    place = torch.from_numpy(rates).to(device)[..., None, None] * torch.from_numpy(modulus).to(device)
     low = place.to(torch.int32).clamp(max=values.shape[1] - 2)
     part = (place - low).clamp(max=1.0)
     band = torch.arange(len(values), device=device)[:, None, None]

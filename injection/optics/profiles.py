@@ -61,23 +61,20 @@ def area(kind: Named, fwhm: ArrayLike, beta: ArrayLike) -> Array:
     return np.asarray(np.pi * moffat_scale(fwhm, beta) ** 2 * (2.0 * beta - 1.0) / (beta - 1.0) ** 2)
 
 
-def area_with_pixel(kind: Named, fwhm_px: Array, beta: Array) -> Array:
-    """Area (batch, band) in pixels of a profile convolved with the pixel; NaN for widths outside the table."""
-    return _per_band(fwhm_px, [(np.log(_WIDTHS_PX), _log_areas(kind, float(one))) for one in beta])
+def area_with_pixel(kind: Named, fwhm_px: Array, beta: float) -> Array:
+    """Area (batch,) in pixels of a profile convolved with the pixel; NaN for widths outside the table."""
+    return _looked_up(fwhm_px, np.log(_WIDTHS_PX), _log_areas(kind, beta))
 
 
-def width_under_pixel(kind: Named, area_px: Array, beta: Array) -> Array:
-    """FWHM (batch, band) in pixels of the profile that has this area after convolution with the pixel, or NaN."""
-    return _per_band(area_px, [(_log_areas(kind, float(one)), np.log(_WIDTHS_PX)) for one in beta])
+def width_under_pixel(kind: Named, area_px: Array, beta: float) -> Array:
+    """FWHM (batch,) in pixels of the profile that has this area after convolution with the pixel, or NaN."""
+    return _looked_up(area_px, _log_areas(kind, beta), np.log(_WIDTHS_PX))
 
 
-def _per_band(values: Array, tables: list[tuple[Array, Array]]) -> Array:
+def _looked_up(values: Array, logs: Array, others: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(values)
-    found = [
-        np.interp(logs[:, band], one, other, left=np.nan, right=np.nan) for band, (one, other) in enumerate(tables)
-    ]
-    return np.exp(np.stack(found, axis=1))
+        found = np.interp(np.log(values), logs, others, left=np.nan, right=np.nan)
+    return np.asarray(np.exp(found))
 
 
 @lru_cache(maxsize=32)

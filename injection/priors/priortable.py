@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from injection.priors.registry import DIRECT, load_prior, prior_names
+from injection.priors.registry import LENS, SHAPE, load_prior, prior_names
 
-_FIELDS = (*DIRECT, "shear", "clump_fraction", "clump_offset", "clump_size")
+_OTHERS = ("shear", "clump_fraction", "clump_offset", "clump_size")
 
 
 def markdown() -> str:
@@ -13,7 +13,9 @@ def markdown() -> str:
     lines = ["| parameter | " + " | ".join(f"`{prior.name}`" for prior in priors) + " |"]
     lines.append("|---" * (1 + len(priors)) + "|")
     lines.append("| | " + " | ".join(prior.meaning for prior in priors) + " |")
-    for name in _FIELDS:
-        lines.append(f"| `{name}` | " + " | ".join(getattr(prior, name).text() for prior in priors) + " |")
+    light = dict.fromkeys(name for prior in priors for name in prior.light)
+    for name in (*LENS, *light, *SHAPE, *_OTHERS):
+        texts = [getattr(prior, name).text() if hasattr(prior, name) else "" for prior in priors]
+        lines.append(f"| `{name}` | " + " | ".join(texts) + " |")
     lines.append("| `clump_probability` | " + " | ".join(f"{prior.clump_probability:g}" for prior in priors) + " |")
     return "\n".join(lines)

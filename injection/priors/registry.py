@@ -12,35 +12,38 @@ import numpy as np
 import pyarrow as pa
 import yaml
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from injection.keyed import Keyed, Numbers, Sobol
 from injection.priors.distributions import Distribution
 from injection.scene.lens import rotated
-from injection.scene.ranges import RANGES, inside, refuse
+from injection.scene.ranges import inside, is_light, limits, refuse
 from injection.scene.sources import MAX_CLUMPS
 from lake.config import Section
 from lake.errors import DataError, invalid
+from lake.sky.imaging import Imaging
 
 Array = NDArray[np.float64]
 
-DIRECT = (
-    "lens_theta_e_arcsec", "lens_q", "lens_x_arcsec", "lens_y_arcsec", "src_mag_r", "src_g_minus_r", "src_r_minus_z",
-    "src_beta_frac", "src_re_arcsec", "src_n", "src_q",
-)  # fmt: skip
-"""Columns that a distribution of the prior with the same name fills."""
-DRAWN = (
-    *DIRECT, "lens_pa_rad", "shear", "shear_pa_rad", "src_pa_rad", "src_azimuth_rad", "src_clumps",
-    "src_clump_fraction",
+LENS = ("lens_theta_e_arcsec", "lens_q", "lens_x_arcsec", "lens_y_arcsec")
+SHAPE = ("src_beta_frac", "src_re_arcsec", "src_n", "src_q")
+_OTHERS = (
+    "lens_pa_rad", "shear", "shear_pa_rad", "src_pa_rad", "src_azimuth_rad", "src_clumps", "src_clump_fraction",
     *(f"src_clump{k}_{part}" for k in range(1, MAX_CLUMPS + 1) for part in ("offset", "azimuth_rad", "size")),
 )  # fmt: skip
-"""Names of the random numbers a row takes, one each."""
 _LOG_TURN = -np.log(2.0 * np.pi)
 _LOG_HALF_TURN = -np.log(np.pi)
 
 
 class Prior(Section):
-    """A joint prior: what each ``lens_*`` and ``src_*`` parameter of an injection is drawn from."""
+    """A joint prior: what each ``lens_*`` and ``src_*`` parameter of an injection is drawn from.
+
+    Its further fields are the light of the sources, for as many bands as it knows: unlensed magnitudes
+    ``src_mag_<band>`` and colours ``src_<bluer>_minus_<redder>``.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Distribution]
 
     name: str
     """Name in the registry."""
@@ -56,12 +59,6 @@ class Prior(Section):
     """Lens centre along y (arcsec)."""
     shear: Distribution
     """Modulus of the external shear."""
-    src_mag_r: Distribution
-    """Unlensed r magnitude."""
-    src_g_minus_r: Distribution
-    """Colour g - r."""
-    src_r_minus_z: Distribution
-    """Colour r - z."""
     src_beta_frac: Distribution
     """Source offset from the lens centre over theta_E."""
     src_re_arcsec: Distribution
@@ -79,13 +76,35 @@ class Prior(Section):
     clump_size: Distribution
     """Half-light radius of a clump over that of the source."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name in values:
+            if name not in cls.model_fields and not is_light(name):
+                known = ", ".join(sorted((*cls.model_fields, "src_mag_<band>", "src_<bluer>_minus_<redder>")))
+                raise invalid(f"prior {values['name']}.{name}", f"one of the known parameters ({known})", name)
+        return values
+
     def model_post_init(self, context: object) -> None:
-        for name in DIRECT:
-            low, high = RANGES[name]
+        for name in (*LENS, *self.light, *SHAPE):
+            low, high = limits(name)
             support = getattr(self, name).support
             for edge in support:
                 if np.isfinite(edge) and not low <= edge <= high:
                     raise refuse(name, edge)
+
+    @property
+    def light(self) -> tuple[str, ...]:
+        """Magnitudes and colours that it knows."""
+        return tuple(self.__pydantic_extra__)
+
+    def direct(self, imaging: Imaging) -> tuple[str, ...]:
+        """Columns of injections that the prior's distributions of the same names fill; it must know the bands."""
+        lacking = [name for name in imaging.source_columns if name not in self.light]
+        if lacking:
+            allowed = f"one with {', '.join(imaging.source_columns)}, for the bands of {imaging.name}"
+            raise invalid("prior", allowed, f"{self.name} with {', '.join(self.light)}")
+        return (*LENS, *imaging.source_columns, *SHAPE)
 
 
 def _registry() -> dict[str, Any]:
@@ -130,33 +149,35 @@ def draw(
     prior: Prior,
     ids: pa.Array,
     seed: int,
+    imaging: Imaging,
     fixed: Mapping[str, ArrayLike] | None = None,
     sobol_places: ArrayLike | None = None,
 ) -> pa.Table:
     """Parameters of injections ``ids``: ``injection_id``, ``lens_*``, ``src_*``, ``src_model``, ``log_prior``.
 
-    Each value depends on (seed, id, parameter) alone. ``fixed`` gives columns of :data:`DIRECT` from outside, as a grid
-    fixes theta_E; they are then no part of ``log_prior``. With ``sobol_places`` (one integer per id) values come from
-    those places of a Sobol sequence instead, which covers the prior more evenly.
+    Each value depends on (seed, id, parameter) alone. ``fixed`` gives columns of ``prior.direct`` from outside, as a
+    grid fixes theta_E; they are then no part of ``log_prior``. With ``sobol_places`` (one integer per id) values come
+    from those places of a Sobol sequence instead, which covers the prior more evenly.
     """
-    fixed = _checked(fixed or {}, len(ids))
-    keyed: Numbers = Keyed(seed, ids) if sobol_places is None else Sobol(seed, sobol_places, DRAWN)
+    direct = prior.direct(imaging)
+    fixed = _checked(fixed or {}, direct, len(ids))
+    keyed: Numbers = Keyed(seed, ids) if sobol_places is None else Sobol(seed, sobol_places, (*direct, *_OTHERS))
     columns: dict[str, Any] = {"injection_id": ids}
-    for name in DIRECT:
+    for name in direct:
         columns[name] = fixed[name] if name in fixed else getattr(prior, name).quantile(keyed.uniform(name))
     _lens(columns, prior, keyed.uniform)
     _source(columns, keyed.uniform)
     _clumps(columns, prior, keyed.uniform)
     columns["src_stamp_id"] = pa.nulls(len(ids), pa.string())
     rows = pa.table(columns)
-    return rows.append_column("log_prior", pa.array(log_density(prior, rows, tuple(fixed))))
+    return rows.append_column("log_prior", pa.array(log_density(prior, rows, imaging, tuple(fixed))))
 
 
-def _checked(fixed: Mapping[str, ArrayLike], count: int) -> dict[str, Array]:
+def _checked(fixed: Mapping[str, ArrayLike], direct: tuple[str, ...], count: int) -> dict[str, Array]:
     checked = {}
     for name, values in fixed.items():
-        if name not in DIRECT:
-            raise invalid("fixed", f"some of {', '.join(DIRECT)}", name)
+        if name not in direct:
+            raise invalid("fixed", f"some of {', '.join(direct)}", name)
         column = np.array(np.broadcast_to(np.asarray(values, dtype=np.float64), (count,)))
         bad = ~inside(name, column)
         if bad.any():
@@ -197,7 +218,7 @@ def _clumps(columns: dict[str, Any], prior: Prior, uniform: Callable[[str], Arra
     columns["src_model"] = np.where(count > 0, "sersic_clumps", "sersic")
 
 
-def log_density(prior: Prior, rows: pa.Table, fixed: tuple[str, ...] = ()) -> Array:
+def log_density(prior: Prior, rows: pa.Table, imaging: Imaging, fixed: tuple[str, ...] = ()) -> Array:
     """Log prior density of drawn rows, in the parameters the registry names (angles uniform, clumps as multiples).
 
     The same function under another prior gives importance weights; ``fixed`` columns are left out. -inf is a row that
@@ -208,7 +229,7 @@ def log_density(prior: Prior, rows: pa.Table, fixed: tuple[str, ...] = ()) -> Ar
         return rows.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
 
     total = np.full(rows.num_rows, 3 * _LOG_HALF_TURN + _LOG_TURN)
-    for name in DIRECT:
+    for name in prior.direct(imaging):
         if name not in fixed:
             total = total + getattr(prior, name).log_density(column(name))
     total = total + prior.shear.log_density(np.hypot(column("lens_gamma1"), column("lens_gamma2")))

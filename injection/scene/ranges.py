@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -16,9 +18,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "lens_y_arcsec": (-60.0, 60.0),
     "lens_gamma1": (-0.9, 0.9),
     "lens_gamma2": (-0.9, 0.9),
-    "src_mag_r": (5.0, 40.0),
-    "src_g_minus_r": (-10.0, 10.0),
-    "src_r_minus_z": (-10.0, 10.0),
     "src_re_arcsec": (1e-3, 30.0),
     "src_n": (0.3, 8.0),
     "src_q": (0.01, 1.0),
@@ -29,6 +28,12 @@ RANGES: dict[str, tuple[float, float]] = {
     "src_clumps": (0, 3),
     "src_clump_fraction": (0.0, 1.0),
 }
+"""Of the parameters that every injection has; see :func:`limits` for its light."""
+_LIGHT: dict[re.Pattern[str], tuple[float, float]] = {
+    re.compile("src_mag_[A-Za-z0-9]+"): (5.0, 40.0),
+    re.compile("src_[A-Za-z0-9]+_minus_[A-Za-z0-9]+"): (-10.0, 10.0),
+}
+"""Of magnitudes and colours, whatever the bands."""
 PROFILES = ("sersic", "sersic_clumps")
 """Values of ``src_model`` that stand for Sersic profiles."""
 _OPTIONAL = {"src_n", "src_q"}
@@ -37,14 +42,25 @@ _OPEN = {"lens_q"}
 """Parameters that come as near to the lower end of their range as one likes, but not to the end itself."""
 
 
+def is_light(name: str) -> bool:
+    """Whether a parameter is a magnitude or a colour of the source."""
+    return any(pattern.fullmatch(name) for pattern in _LIGHT)
+
+
+def limits(name: str) -> tuple[float, float]:
+    """Ends of a parameter's range."""
+    light = (limit for pattern, limit in _LIGHT.items() if pattern.fullmatch(name))
+    return RANGES[name] if name in RANGES else next(light)
+
+
 def allowed(name: str) -> str:
-    low, high = RANGES[name]
+    low, high = limits(name)
     return f"a finite number in {'(' if name in _OPEN else '['}{low:g}, {high:g}]"
 
 
 def inside(name: str, values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether values are finite and in their parameter's range."""
-    low, high = RANGES[name]
+    low, high = limits(name)
     return (values > low if name in _OPEN else values >= low) & (values <= high)
 
 
@@ -58,7 +74,7 @@ def faults(rows: pa.Table) -> list[str | None]:
     reasons: list[str | None] = [None] * rows.num_rows
     shear = np.zeros(rows.num_rows)
     needed = np.isin(np.asarray(rows.column("src_model")), PROFILES)
-    for name in RANGES:
+    for name in (*RANGES, *filter(is_light, rows.column_names)):
         column = rows.column(name)
         values = column.to_numpy(zero_copy_only=False).astype(np.float64)
         bad = ~inside(name, values)

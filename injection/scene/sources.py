@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaincinv, gammaln
 
 from injection.scene.lens import rotated
+from lake.sky.imaging import Imaging
 from lake.sky.photometry import flux_from_magnitude
 
 Array = NDArray[np.float64]
@@ -81,12 +82,15 @@ class Components:
         return total
 
 
-def band_fluxes(rows: pa.Table) -> Array:
-    """Unlensed source flux (batch, band) in nMgy."""
-    r = rows.column("src_mag_r").to_numpy().astype(np.float64)
-    g = r + rows.column("src_g_minus_r").to_numpy()
-    z = r - rows.column("src_r_minus_z").to_numpy()
-    return flux_from_magnitude(np.stack([g, r, z], axis=1))
+def band_fluxes(rows: pa.Table, imaging: Imaging) -> Array:
+    """Unlensed source flux (batch, band) in nMgy, from the columns ``imaging.source_columns``."""
+    magnitude, *colours = (rows.column(name).to_numpy().astype(np.float64) for name in imaging.source_columns)
+    found = {imaging.reference: magnitude}
+    for band in range(imaging.reference, 0, -1):
+        found[band - 1] = found[band] + colours[band - 1]
+    for band in range(imaging.reference, len(colours)):
+        found[band + 1] = found[band] - colours[band]
+    return flux_from_magnitude(np.stack([found[band] for band in range(len(imaging.bands))], axis=1))
 
 
 def components(rows: pa.Table) -> Components:

@@ -6,6 +6,7 @@ declaration among others.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, field_validator, model_validator
@@ -16,16 +17,20 @@ from lake.sky.photometry import NANOMAGGY_MAG
 
 
 class ImagePsf(Section):
-    """The PSF of a band is an image of each host: column ``psf_image_<band>``, (y, x) in one list, an odd side."""
+    """The PSF of a band is an image of each host, (y, x) of an odd side, as one list."""
 
     kind: Literal["image"] = "image"
     """Name of the kind."""
     includes_pixel: bool
     """Whether the images contain the response of the pixel."""
 
+    def column(self, band: str) -> str:
+        """Column of a host table that has it."""
+        return f"psf_image_{band}"
+
 
 class NeaPsf(Section):
-    """The PSF of a band is known by the FWHM of the Gaussian of its noise-equivalent area: column ``psfsize_<band>``.
+    """The PSF of a band is known by the FWHM (arcsec) of the Gaussian of its noise-equivalent area.
 
     Its profile is not known: a grid assumes one of that area.
     """
@@ -33,9 +38,13 @@ class NeaPsf(Section):
     kind: Literal["fwhm_nea"] = "fwhm_nea"
     """Name of the kind."""
 
+    def column(self, band: str) -> str:
+        """Column of a host table that has it."""
+        return f"psfsize_{band}"
+
 
 class ProfilePsf(Section):
-    """The PSF of a band is a named profile of each host's true FWHM: column ``psf_fwhm_<band>_arcsec``."""
+    """The PSF of a band is a named profile of each host's true FWHM (arcsec)."""
 
     kind: Literal["fwhm"] = "fwhm"
     """Name of the kind."""
@@ -51,6 +60,10 @@ class ProfilePsf(Section):
         if (self.profile == "moffat") != (self.beta is not None):
             raise invalid("beta", "given for a moffat and null for a gaussian", self.beta)
         return self
+
+    def column(self, band: str) -> str:
+        """Column of a host table that has it."""
+        return f"psf_fwhm_{band}_arcsec"
 
 
 BandPsf = Annotated[ImagePsf | NeaPsf | ProfilePsf, Field(discriminator="kind")]
@@ -73,8 +86,8 @@ class Imaging(Section):
     psf: tuple[BandPsf, ...]
     """What is known of the PSF, per band."""
     width_ratios: tuple[PositiveFloat, ...] | None
-    """Typical PSF width of each band over that of the reference band, for hosts of which only that is known; null where
-    each band's must be."""
+    """Typical ``fwhm_nea`` of each band over that of the reference band, for hosts of which only that is known; null
+    where each band's must be."""
     noise: Literal["psfdepth", "pixel_sigma"]
     """What is known of the noise: point-source inverse variance (``psfdepth_<band>``, nMgy^-2), or the standard
     deviation of a pixel (``sky_sigma_<band>_nmgy``)."""
@@ -96,12 +109,47 @@ class Imaging(Section):
             values = getattr(self, name)
             if values is not None and len(values) != len(self.bands):
                 raise invalid(name, f"one per band ({', '.join(self.bands)})", values)
+        if self.width_ratios is not None and any(psf.kind != "fwhm_nea" for psf in self.psf):
+            raise invalid("width_ratios", "null unless every PSF is of the kind fwhm_nea", self.width_ratios)
         return self
 
     @property
     def reference(self) -> int:
         """Place of the reference band."""
         return self.bands.index(self.reference_band)
+
+    @property
+    def psf_columns(self) -> tuple[str, ...]:
+        """Columns of a host table that have the PSF of each band."""
+        return tuple(psf.column(band) for psf, band in zip(self.psf, self.bands, strict=True))
+
+    @property
+    def noise_columns(self) -> tuple[str, ...]:
+        """Columns of a host table that have the noise of each band."""
+        template = "psfdepth_{}" if self.noise == "psfdepth" else "sky_sigma_{}_nmgy"
+        return tuple(template.format(band) for band in self.bands)
+
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """Names of the colours of neighbouring bands: ``g_minus_r``, ``r_minus_z``."""
+        return tuple(f"{blue}_minus_{red}" for blue, red in pairwise(self.bands))
+
+    @property
+    def arc_colour(self) -> tuple[int, int]:
+        """Places of the bands, bluer and redder, in which arcs' colours are measured: the reference band and its bluer
+        neighbour, or the redder one if it has none; the same band twice (no colour) if it is the only one."""
+        redder = max(self.reference, min(1, len(self.bands) - 1))
+        return max(redder - 1, 0), redder
+
+    @property
+    def arc_colour_name(self) -> str:
+        """Name of that colour: ``g_minus_r``."""
+        return "_minus_".join(self.bands[band] for band in self.arc_colour)
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """Columns of a source's unlensed light: its magnitude in the reference band, its colours."""
+        return (f"src_mag_{self.reference_band}", *(f"src_{colour}" for colour in self.colours))
 
     @property
     def nanomaggies_per_unit(self) -> float:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from lake.sky.imaging import Imaging, NeaPsf
 from lake.sky.photometry import NANOMAGGY_MAG
 
@@ -41,7 +38,6 @@ MASKBITS: dict[str, int] = {
 }
 
 
-def axis_ratio_from_ellipticity(e1: ArrayLike, e2: ArrayLike) -> NDArray[np.float64]:
-    """Axis ratio b/a from the survey's ellipticity components ``shape_e1``, ``shape_e2``."""
-    e = np.hypot(np.asarray(e1, dtype=np.float64), np.asarray(e2, dtype=np.float64))
-    return (1.0 - e) / (1.0 + e)
+def identity(imaging: Imaging) -> str | None:
+    """What tells an imaging from others in identifiers; None for the lake's own, whose identifiers are of their own."""
+    return None if imaging == SURVEY else imaging.digest()

@@ -15,9 +15,10 @@ from etl.cutouts.external_stamps import OBSERVING_CONDITIONS, Imported, import_c
 from etl.cutouts.stampfiles import SUFFIXES
 from injection.config import GridParams
 from injection.experiment.hostset import Conditions, HostSet, blank_sky, in_memory
-from injection.experiment.measure import R_BAND, sigma_from_annulus
+from injection.experiment.measure import sigma_from_annulus
 from lake.errors import invalid
 from lake.sky.psfsize import psfdepth_from_sigma
+from lake.sky.survey import SURVEY as IMAGING
 from lake.store import delta
 from pipeline.experiment.surveyhosts import survey_hosts
 from pipeline.project.project import Project
@@ -33,7 +34,7 @@ def host_set(project: Project, source: str, grid: GridParams, conditions: Condit
         return survey_hosts(project, partial(delta.read, project.data), grid.host_model)
     cutouts = project.section(CutoutsParams, "cutouts")
     if source == BLANK:
-        return blank_sky(conditions, cutouts.stamp_pixels, grid.host_model, seed)
+        return blank_sky(conditions, cutouts.stamp_pixels, grid.host_model, seed, IMAGING)
     path = Path(source)
     if (path / "g.fits").exists():
         imported = load_des_hosts(path, cutouts)
@@ -61,9 +62,11 @@ def of_stamps(name: str, imported: Imported, facts: pa.Table, host_model: str) -
         bad = next(reason for reason in imported.rows["reason"].to_pylist() if reason is not None)
         log.warning("%d of %d hosts left out, first: %s", (~good).sum(), len(good), bad)
     load = in_memory(imported.stamps, facts["galaxy_id"].to_pylist())
-    hosts = HostSet(name, facts.filter(pa.array(good)), load, imported.stamps.shape[-1], host_model)
+    side, imaging = imported.stamps.shape[-1], imported.imaging
+    hosts = HostSet(name, facts.filter(pa.array(good)), load, side, host_model, imaging)
     if len(hosts.ids) < good.sum():
-        log.warning("%d of %d hosts left out: no PSF, or no depth in r", good.sum() - len(hosts.ids), len(good))
+        lost, band = good.sum() - len(hosts.ids), imaging.reference_band
+        log.warning("%d of %d hosts left out: no PSF, or no depth in %s", lost, len(good), band)
     return hosts
 
 
@@ -73,7 +76,7 @@ def _with_conditions(imported: Imported, fwhm_nea_arcsec: float, grid: GridParam
     known = {name: pc.fill_null(facts[name].cast(pa.float64()), np.nan).to_numpy() for name in OBSERVING_CONDITIONS}
     known["psfsize_r"] = np.where(known["psfsize_r"] > 0, known["psfsize_r"], fwhm_nea_arcsec)
     usable = np.asarray(np.isfinite(imported.stamps).all(axis=1))
-    sigma = sigma_from_annulus(imported.stamps[:, R_BAND], usable, *grid.sky_annulus_px)
+    sigma = sigma_from_annulus(imported.stamps[:, imported.imaging.reference], usable, *grid.sky_annulus_px)
     depth = psfdepth_from_sigma(sigma, known["psfsize_r"], facts["pixel_scale_arcsec"].to_numpy())
     known["psfdepth_r"] = np.where(known["psfdepth_r"] > 0, known["psfdepth_r"], depth)
     return pa.table({name: facts[name] for name in ("galaxy_id", "pixel_scale_arcsec")} | known)

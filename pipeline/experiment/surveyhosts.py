@@ -15,7 +15,7 @@ from injection.experiment.hostset import HostSet
 from lake.errors import DataError
 from lake.sky.sphere import ARCSEC_PER_RADIAN, chord, tangent_plane, unit_vectors
 from lake.sky.split import HOST, negative_uses
-from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
+from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC, SURVEY
 from lake.store.stamps import PLACE, StampStore
 from pipeline.project.project import Project
 
@@ -57,7 +57,7 @@ def survey_hosts(project: Project, read: Read, host_model: str) -> HostSet:
     def load(galaxy_ids: Sequence[str]) -> Images:
         return store.get(places.take(pa.array([place[galaxy_id] for galaxy_id in galaxy_ids])))
 
-    return HostSet(name, table, load, pixels, host_model)
+    return HostSet(name, table, load, pixels, host_model, SURVEY)
 
 
 def without_listed(galaxies: pa.Table, listed: pa.Table, stamp_pixels: int) -> pa.Table:

@@ -26,7 +26,7 @@ class Wanted:
 
     count: int
     fixed: Mapping[str, float]
-    """Columns of ``injection.priors.registry.DIRECT`` that are not drawn"""
+    """Columns of the prior's ``direct`` that are not drawn"""
     field_arcsec: float
     """Side of the pictures"""
 

@@ -32,6 +32,7 @@ from lake.files import atomic
 from lake.progress import track
 from lake.scorer import Scorer
 from lake.sky.hashing import key_hash
+from lake.sky.survey import SURVEY as IMAGING
 from lake.store import delta
 from lake.store.stamps import PLACE, StampStore
 from modeling.scoring.scorer import load_scorer
@@ -83,9 +84,9 @@ def validate_injections(project: Project, wanted: Wanted, setting: Setting) -> V
     plain = bare.setting
     arcs = _arcs(scored, plain)
     if real is not None:
-        arcs[LENSES] = find_arcs(real, plain.grid.sky_annulus_px)
+        arcs[LENSES] = find_arcs(real, plain.grid.sky_annulus_px, IMAGING)
     errors, others = _accuracy(scored, plain)
-    evidence = Evidence(rows, without_core, arcs, errors, others)
+    evidence = Evidence(rows, without_core, arcs, setting.hosts.imaging, errors, others)
     outcome = judge(evidence, project.section(EvaluateParams, "evaluate").probability_thresholds)
     facts = _facts(
         name,
@@ -138,11 +139,11 @@ def _arcs(scored: pa.Table, setting: Setting) -> dict[str, FoundArcs]:
 
     Only injections whose true SNR could be found: fainter ones would give the structure of their hosts.
     """
-    annulus = setting.grid.sky_annulus_px
+    how = setting.grid.sky_annulus_px, setting.hosts.imaging
     bright = scored.filter(pc.greater_equal(scored["arc_snr"], FOUND_SNR)).combine_chunks()
     _, once = np.unique(np.asarray(scored["galaxy_id"]), return_index=True)
-    found = [find_arcs(drawn.images, annulus) for drawn in _drawn(bright, setting, "look for arcs")]
-    bare = [find_arcs(drawn.bare, annulus) for drawn in _drawn(scored.take(pa.array(once)), setting, "on bare hosts")]
+    found = [find_arcs(drawn.images, *how) for drawn in _drawn(bright, setting, "look for arcs")]
+    bare = [find_arcs(drawn.bare, *how) for drawn in _drawn(scored.take(pa.array(once)), setting, "on bare hosts")]
     return {name: _together(parts) for name, parts in ((INJECTIONS, found), (BARE, bare)) if parts}
 
 
@@ -152,21 +153,23 @@ def _drawn(rows: pa.Table, setting: Setting, words: str) -> Iterator[Drawn]:
 
 
 def _together(parts: Sequence[FoundArcs]) -> FoundArcs:
-    return FoundArcs(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("snr", "g_minus_r")))
+    return FoundArcs(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("snr", "colour")))
 
 
 def _accuracy(scored: pa.Table, setting: Setting) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Errors of the lensed flux of some injections, and differences from lenstronomy of draws of the prior."""
-    pixels, quadrature = setting.hosts.stamp_pixels, setting.grid.quadrature
+    imaging = setting.hosts.imaging
+    how = setting.hosts.stamp_pixels, setting.grid.quadrature, imaging.pixel_scale_arcsec
     step = max(scored.num_rows // _ACCURACY_DRAWS, 1)
     chosen = scored.take(pa.array(range(0, scored.num_rows, step)[:_ACCURACY_DRAWS]))
     parts = [
-        flux_errors(chosen.slice(start, 10), pixels, quadrature, setting.sources)
+        flux_errors(chosen.slice(start, 10), *how, setting.sources)
         for start in track(range(0, chosen.num_rows, 10), "integrate to convergence")
     ]
-    profiles = draw(setting.prior, pa.array([f"lenstronomy-{k}" for k in range(_LENSTRONOMY_DRAWS)]), setting.seed)
+    ids = pa.array([f"lenstronomy-{k}" for k in range(_LENSTRONOMY_DRAWS)])
+    profiles = draw(setting.prior, ids, setting.seed, imaging)
     others = [
-        lenstronomy_differences(profiles.slice(row, 1), pixels, quadrature)
+        lenstronomy_differences(profiles.slice(row, 1), *how)
         for row in track(range(_LENSTRONOMY_DRAWS), "compare with lenstronomy")
     ]
     return np.concatenate(parts), np.concatenate(others)
@@ -200,10 +203,11 @@ def _picture(
         },
         evidence.arcs,
         rows["arc_snr"].to_numpy(),
-        arc_colour(rows),
+        arc_colour(rows, setting.hosts.imaging),
         noise_ratio(rows),
         evidence.flux_errors,
         evidence.lenstronomy,
+        setting.hosts.imaging,
     )
     what = f"{facts['injections']} injections of prior {facts['prior']}, {facts['sources']}"
     title = f"{facts['generation']}: {what}\ninto {facts['hosts']}"

@@ -14,6 +14,7 @@ from analysis.diagnostics.injections import BARE, INJECTIONS, LENSES, REFERENCE,
 from analysis.figures.validation import Distributions, validation_sheet
 from analysis.records import Gate, Outcome
 from injection.experiment.arc_finder import FoundArcs
+from lake.sky.survey import SURVEY
 
 COUNT = 200
 RNG = np.random.default_rng(0)
@@ -47,6 +48,7 @@ GOOD = Evidence(
     table(np.linspace(0.02, 0.98, COUNT)),
     table(np.linspace(0.02, 0.9, COUNT)),
     {INJECTIONS: arcs(), BARE: arcs(snr=5.0), LENSES: arcs()},
+    SURVEY,
     RNG.normal(0, 2e-4, 100),
     RNG.normal(0, 1e-3, 10),
 )
@@ -111,6 +113,7 @@ def test_the_sheet_repeats_and_shows_stamps() -> None:
         np.r_[np.full(30, 1.1), np.nan],
         GOOD.flux_errors,
         GOOD.lenstronomy,
+        SURVEY,
     )
     stamps = np.random.default_rng(0).normal(0, 0.01, (3, 3, 21, 21)).astype(np.float32)
     pictures = [

@@ -189,7 +189,7 @@ def test_des_hosts_are_read_back_with_the_noise_they_have(real_data: Path) -> No
 
     found = external_stamps.load_des_hosts(real_data / "cutouts" / "des_grizY_46_hosts", PARAMS)
     load = in_memory(found.stamps, found.facts["galaxy_id"].to_pylist())
-    hosts = HostSet("DES", found.facts, load, 91, "IM1")
+    hosts = HostSet("DES", found.facts, load, 91, "IM1", found.imaging)
     order = hosts.rows_of(found.facts["galaxy_id"].to_pylist())
     sigma = found.facts["sky_sigma_r_nmgy"].to_numpy()
     np.testing.assert_allclose(hosts.pixel_sigma_nmgy[order, 1], sigma, rtol=1e-5)

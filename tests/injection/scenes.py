@@ -23,7 +23,7 @@ from injection.priors.registry import draw, load_prior
 from injection.scene.lens import Lens, source_position
 from injection.scene.sources import Components
 from lake.sky.photometry import flux_from_magnitude
-from lake.sky.survey import PIXEL_SCALE_ARCSEC
+from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
 
 DATA = Path(__file__).parents[1] / "data" / "injection"
 REFERENCE: dict[str, Any] = json.loads((DATA / "reference_values.json").read_text())
@@ -42,13 +42,13 @@ COSMOS = Path("sources") / "cosmos_btk" / "real_galaxy_catalog_26_extension_exam
 
 
 def light(table: pa.Table, quadrature: Quadrature = render.STANDARD, pixels: int = 101) -> NDArray[np.float32]:
-    images, _ = render.trace(table, pixels, quadrature)
+    images, _ = render.trace(table, pixels, quadrature, PIXEL_SCALE_ARCSEC)
     return images[:, :-1].reshape(-1, pixels, pixels)
 
 
 def reference_psf(count: int) -> Psf:
     kernel = np.broadcast_to(IMAGES["psf_fwhm1p2"], (count, 3, 51, 51))
-    return Psf.from_image(kernel, PIXEL_SCALE_ARCSEC, includes_pixel=False)
+    return Psf.from_image(kernel, includes_pixel=False, imaging=SURVEY)
 
 
 def ids(count: int) -> pa.Array:
@@ -56,7 +56,7 @@ def ids(count: int) -> pa.Array:
 
 
 def drawn(prior: str, count: int, seed: int = 7) -> pa.Table:
-    return draw(load_prior(prior), ids(count), seed)
+    return draw(load_prior(prior), ids(count), seed, SURVEY)
 
 
 def reference_lens(params: dict[str, float]) -> Lens:
@@ -248,7 +248,7 @@ class Brightness:
 
 
 def host_set(table: pa.Table | None = None, load: LoadStamps = load_hosts, host_model: str = "IM1") -> HostSet:
-    return HostSet("test hosts", hosts_table() if table is None else table, load, PIXELS, host_model)
+    return HostSet("test hosts", hosts_table() if table is None else table, load, PIXELS, host_model, SURVEY)
 
 
 def planned(table: pa.Table | None = None, load: LoadStamps = load_hosts, seed: int = 42, **changes: Any) -> grids.Plan:

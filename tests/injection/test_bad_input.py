@@ -9,12 +9,13 @@ from injection.engine import render
 from injection.optics.psf import Psf
 from injection.scene.ranges import RANGES, allowed
 from lake.errors import ParameterError
+from lake.sky.survey import SURVEY
 from tests.injection.scenes import rows
 
 
 def test_impossible_rows_fail_by_name_and_alone() -> None:
     table = rows({"lens_q": 1.3}, {}, {"src_re_arcsec": float("nan")}, {"lens_gamma1": 0.8, "lens_gamma2": 0.8})
-    psf = Psf.gaussian(np.array([[1.0] * 3] * 4), includes_pixel=False)
+    psf = Psf.gaussian(np.array([[1.0] * 3] * 4), includes_pixel=False, imaging=SURVEY)
     hosts = np.zeros((4, 3, 101, 101), np.float32)
     result = render.render(table, hosts, psf)
     reasons = result.arcs.reasons
@@ -41,7 +42,7 @@ OUTSIDE = [
 @pytest.mark.parametrize(("name", "value"), OUTSIDE)
 def test_every_parameter_is_refused_by_name_and_range(name: str, value: float) -> None:
     table = rows({name: int(value) if name == "src_clumps" else value}, {})
-    reasons = render.render_arcs(table, Psf.gaussian(np.ones((2, 3)), includes_pixel=True), 11).reasons
+    reasons = render.render_arcs(table, Psf.gaussian(np.ones((2, 3)), includes_pixel=True, imaging=SURVEY), 11).reasons
     assert str(reasons[0]).startswith(f"'{name}' must be {allowed(name)}, got ")
     assert reasons[1] is None
 
@@ -50,22 +51,22 @@ def test_hosts_without_a_band_fail_and_masked_pixels_stay_masked() -> None:
     hosts = np.zeros((2, 3, 101, 101), np.float32)
     hosts[0, 2] = np.nan
     hosts[1, 0, 5, 7] = np.nan
-    result = render.render(rows({}, {}), hosts, Psf.gaussian(np.ones((2, 3)), includes_pixel=True))
+    result = render.render(rows({}, {}), hosts, Psf.gaussian(np.ones((2, 3)), includes_pixel=True, imaging=SURVEY))
     assert result.arcs.reasons == ["the host has no z band", None]
     assert np.isnan(result.images[0]).all()
     assert np.argwhere(np.isnan(result.images[1])).tolist() == [[0, 5, 7]]
 
 
 def test_a_bad_psf_fails_its_row_only() -> None:
-    psf = Psf.gaussian(np.array([[1.0, np.nan, 1.0], [1.0, 1.0, 1.0]]), includes_pixel=False)
+    psf = Psf.gaussian(np.array([[1.0, np.nan, 1.0], [1.0, 1.0, 1.0]]), includes_pixel=False, imaging=SURVEY)
     arcs = render.render_arcs(rows({}, {}), psf, 101)
     assert arcs.reasons[1] is None
     assert "psf fwhm_arcsec" in str(arcs.reasons[0])
 
 
 def test_wrong_shapes_are_refused() -> None:
-    psf = Psf.gaussian(np.ones((1, 3)), includes_pixel=False)
+    psf = Psf.gaussian(np.ones((1, 3)), includes_pixel=False, imaging=SURVEY)
     with pytest.raises(ParameterError, match="'hosts' must be"):
         render.render(rows({}), np.zeros((1, 2, 101, 101), np.float32), psf)
-    with pytest.raises(ParameterError, match="'stamp_pixels' must be odd"):
-        render.render_arcs(rows({}), psf, 100)
+    with pytest.raises(ParameterError, match="'stamp_pixels' must be at least 3"):
+        render.render_arcs(rows({}), psf, 2)

@@ -14,7 +14,7 @@ from injection.experiment import arc_finder, conditioning
 from injection.optics.psf import Psf
 from injection.priors.registry import draw, load_prior
 from lake.errors import ParameterError
-from lake.sky.survey import PIXEL_SCALE_ARCSEC
+from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
 from tests.injection.scenes import drawn, host_set, hosts_table, ids, planned, rows, run
 
 
@@ -27,7 +27,7 @@ def gaussian_host(q: float, angle: float, sigma_arcsec: float = 0.9) -> np.ndarr
 
 @pytest.mark.parametrize(("q", "angle"), [(0.6, 0.4), (0.8, -1.2), (0.95, 1.5)])
 def test_shapes_of_observed_light_are_recovered(q: float, angle: float) -> None:
-    q_found, angle_found = arc_finder.observed_shapes(gaussian_host(q, angle)[None])
+    q_found, angle_found = arc_finder.observed_shapes(gaussian_host(q, angle)[None], SURVEY)
     np.testing.assert_allclose(q_found, q, atol=0.01)
     np.testing.assert_allclose(np.sin(2 * angle_found), np.sin(2 * angle), atol=0.02)
 
@@ -112,8 +112,8 @@ def test_the_grid_runs_with_im2_noise_and_suppression() -> None:
 
 def test_core_suppression_darkens_the_core_only() -> None:
     table = rows({"lens_x_arcsec": 0.5})
-    arcs = render.render_arcs(table, Psf.gaussian(np.ones((1, 3)), includes_pixel=True), 101).images
-    cored = conditioning.suppress_core(arcs, table, 0.8)
+    arcs = render.render_arcs(table, Psf.gaussian(np.ones((1, 3)), includes_pixel=True, imaging=SURVEY), 101).images
+    cored = conditioning.suppress_core(arcs, table, 0.8, PIXEL_SCALE_ARCSEC)
     y, x = np.mgrid[-50:51, -50:51] * PIXEL_SCALE_ARCSEC
     inside = np.hypot(x - 0.5, y) < 0.8
     assert (cored[0][:, inside] == 0).all()
@@ -127,17 +127,19 @@ def test_arcs_go_into_the_real_des_hosts(real_data: Path) -> None:
     stack = np.stack([fits.getdata(folder / f"{band}.fits").astype(np.float32) for band in "grz"], axis=1)
     stamps = stack / 1000  # zero point 30
     table = drawn("v1", len(stamps))
-    result = render.render(table, stamps, Psf.moffat(np.full((len(stamps), 3), 1.1), 3.5, includes_pixel=True))
+    result = render.render(
+        table, stamps, Psf.moffat(np.full((len(stamps), 3), 1.1), 3.5, includes_pixel=True, imaging=SURVEY)
+    )
     assert result.arcs.reasons == [None] * len(stamps)
     np.testing.assert_allclose(result.images, stamps + result.arcs.images)
-    q, _ = arc_finder.observed_shapes(stamps)
+    q, _ = arc_finder.observed_shapes(stamps, SURVEY)
     assert 0.5 < np.median(q) <= 1.0
 
 
 def test_sobol_draws_are_even_and_the_same_in_any_batch() -> None:
     prior = load_prior("v1")
-    even = draw(prior, ids(256), 5, sobol_places=np.arange(256))
-    part = draw(prior, ids(256).slice(100, 3), 5, sobol_places=[100, 101, 102])
+    even = draw(prior, ids(256), 5, SURVEY, sobol_places=np.arange(256))
+    part = draw(prior, ids(256).slice(100, 3), 5, SURVEY, sobol_places=[100, 101, 102])
     assert part.equals(even.slice(100, 3).combine_chunks())
     ranks = np.sort((even.column("src_mag_r").to_numpy() - 23) / 3)
     assert np.abs(ranks - (np.arange(256) + 0.5) / 256).max() < 1 / 256 + 1e-9

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from injection.experiment.arc_finder import FOUND_SNR, find_arcs
-from lake.sky.survey import PIXEL_SCALE_ARCSEC
+from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
 
 PIXELS, NOISE = 101, 0.01
 ANNULUS = (32.5, 45.0)
@@ -36,16 +36,16 @@ def stamps(arc_flux_r: float, g_minus_r: float, count: int = 12) -> NDArray[np.f
 
 @pytest.mark.parametrize("colour", [0.0, 1.0])
 def test_snr_and_colour_of_known_arcs_come_back(colour: float) -> None:
-    found = find_arcs(stamps(4.0, colour), ANNULUS)
+    found = find_arcs(stamps(4.0, colour), ANNULUS, SURVEY)
     truth = 4.0 * np.sqrt(((blob(2.0, 0.0, 0.6) + blob(-1.0, 1.5, 0.4)) ** 2).sum()) / NOISE
     assert found.found.all()
     np.testing.assert_allclose(np.median(found.snr), truth, rtol=0.15)
-    np.testing.assert_allclose(np.median(found.g_minus_r), colour, atol=0.2)
-    assert np.std(found.g_minus_r) < 0.15
+    np.testing.assert_allclose(np.median(found.colour), colour, atol=0.2)
+    assert np.std(found.colour) < 0.15
 
 
 def test_a_smooth_galaxy_has_no_arc() -> None:
-    found = find_arcs(stamps(0.0, 0.0), ANNULUS)
+    found = find_arcs(stamps(0.0, 0.0), ANNULUS, SURVEY)
     assert not found.found.any()
     assert (found.snr < FOUND_SNR / 2).all()
 
@@ -53,19 +53,19 @@ def test_a_smooth_galaxy_has_no_arc() -> None:
 def test_an_arc_is_found_whatever_the_masked_pixels_say_elsewhere() -> None:
     holed = stamps(4.0, 0.5)
     holed[:, :, 50:55, 30:36] = np.nan
-    assert find_arcs(holed, ANNULUS).found.all()
+    assert find_arcs(holed, ANNULUS, SURVEY).found.all()
 
 
 def test_a_masked_arc_is_not_found() -> None:
     hidden = stamps(4.0, 0.5)
     hidden[:, :, (np.hypot(_X, _Y) > 1.0) & (np.hypot(_X, _Y) < 4.0)] = np.nan
-    assert not find_arcs(hidden, ANNULUS).found.any()
+    assert not find_arcs(hidden, ANNULUS, SURVEY).found.any()
 
 
 def test_a_stamp_of_unknown_noise_is_not_measured() -> None:
     empty = stamps(4.0, 0.5, count=2)
     empty[0, :, np.hypot(_X, _Y) > 8.0] = np.nan
-    found = find_arcs(empty, ANNULUS)
+    found = find_arcs(empty, ANNULUS, SURVEY)
     assert np.isnan(found.snr[0])
     assert not found.found[0]
     assert found.found[1]

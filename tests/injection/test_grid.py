@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from injection.experiment import grid as grids
 from injection.experiment import stream
-from injection.experiment.schema import BATCH_SCHEMA, MEASURED
+from injection.experiment.schema import batch_schema, measured
 from lake import tables
 from lake.errors import DataError, ParameterError
 from lake.sky.photometry import flux_from_magnitude
-from lake.sky.survey import PIXEL_SCALE_ARCSEC
+from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
 from tests.injection.scenes import PIXELS, Brightness, hosts_table, params, planned, run
 
 
@@ -104,7 +104,7 @@ def test_edges_must_increase() -> None:
 
 def test_batches_have_the_schema_and_meet_the_contract() -> None:
     out = run(planned())
-    assert out.schema.equals(BATCH_SCHEMA)
+    assert out.schema.equals(batch_schema(SURVEY))
     assert set(out.column("status").to_pylist()) == {"scored"}
     for column in tables.spec("injections").columns:
         if column.name not in out.column_names:
@@ -149,7 +149,7 @@ def test_scores_rise_by_the_arc_flux() -> None:
 
 def test_measurements_are_consistent() -> None:
     out = run(planned())
-    value = {name: out.column(name).to_numpy() for name in MEASURED if name != "detectable"}
+    value = {name: out.column(name).to_numpy() for name in dict(measured(SURVEY)) if name != "detectable"}
     lensed = value["magnification"] * flux_from_magnitude(out.column("src_mag_r").to_numpy())
     np.testing.assert_allclose(value["arc_flux_r_nmgy"], lensed * (1 - value["arc_off_stamp_fraction"]), rtol=0.02)
     np.testing.assert_allclose(value["sky_sigma_mad_nmgy"], 0.02, rtol=0.15)

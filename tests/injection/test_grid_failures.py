@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from injection.config import Quadrature
 from injection.experiment import stream
-from injection.experiment.schema import MEASURED
+from injection.experiment.schema import measured
 from injection.galaxies.models import Profiles
 from injection.scene import ranges
 from lake.errors import DataError, ShardError
+from lake.sky.survey import SURVEY
 from tests.injection.scenes import PIXELS, Brightness, load_hosts, planned, run
 
 
@@ -55,7 +55,7 @@ def test_rows_that_run_out_of_hosts_fail_with_a_reason(spoil: Any, reason: str) 
     out = run(planned(load=lambda galaxy_ids: spoil(load_hosts(galaxy_ids)), theta_e_arcsec=[1.0]))
     assert set(out.column("status").to_pylist()) == {"failed"}
     assert all(reason in text for text in out.column("reason").to_pylist())
-    assert all(out.column(name).null_count == out.num_rows for name in MEASURED)
+    assert all(out.column(name).null_count == out.num_rows for name in dict(measured(SURVEY)))
     assert out.column("log_prior").null_count == 0
 
 
@@ -128,11 +128,11 @@ def test_a_failing_injection_is_reported_with_its_seed_and_takes_nothing_with_it
             reason = str(ranges.refuse("src_n", 9.0))
             return [reason if name == broken[0] else None for name in rows.column("injection_id").to_pylist()]
 
-        def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature) -> Any:
+        def trace(self, rows: pa.Table, *how: Any) -> Any:
             names = rows.column("injection_id").to_pylist()
             if broken[1] in names:
                 raise DataError("the source cannot be read")
-            images, rays = super().trace(rows, stamp_pixels, quadrature)
+            images, rays = super().trace(rows, *how)
             images[[name == broken[2] for name in names]] = np.inf
             return images, rays
 

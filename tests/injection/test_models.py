@@ -16,6 +16,7 @@ from injection.engine import render
 from injection.experiment.grid import plan
 from injection.priors.registry import Prior, draw
 from lake.errors import DataError, ParameterError
+from lake.sky.imaging import Imaging
 from tests.injection.scenes import Brightness, planned, run
 
 
@@ -33,9 +34,15 @@ class Pairs:
         return f'pairs {self.separation_arcsec:g}" apart'
 
     def draw(
-        self, prior: Prior, ids: pa.Array, seed: int, fixed: Mapping[str, ArrayLike], sobol_places: ArrayLike | None
+        self,
+        prior: Prior,
+        ids: pa.Array,
+        seed: int,
+        imaging: Imaging,
+        fixed: Mapping[str, ArrayLike],
+        sobol_places: ArrayLike | None,
     ) -> pa.Table:
-        rows = draw(prior, ids, seed, fixed, sobol_places)
+        rows = draw(prior, ids, seed, imaging, fixed, sobol_places)
         for name, value in (("src_n", None), ("src_model", "pairs"), ("src_clumps", 0)):
             field = rows.schema.field(name)
             rows = rows.set_column(rows.column_names.index(name), field, pa.array([value] * len(ids), field.type))
@@ -44,12 +51,12 @@ class Pairs:
     def faults(self, rows: pa.Table) -> list[str | None]:
         return [None if size < 0.2 else "too large for a pair" for size in rows["src_re_arcsec"].to_pylist()]
 
-    def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature) -> Any:
-        halves = [render.trace(self._half(rows, sign), stamp_pixels, quadrature) for sign in (-1, 1)]
+    def trace(self, rows: pa.Table, *how: Any) -> Any:
+        halves = [render.trace(self._half(rows, sign), *how) for sign in (-1, 1)]
         images: NDArray[np.float32] = (halves[0][0] + halves[1][0]) / np.float32(2)
         return images, halves[0][1] + halves[1][1]
 
-    def scene(self, rows: pa.Table, quadrature: Quadrature) -> None:
+    def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> None:
         return None
 
     def _half(self, rows: pa.Table, sign: int) -> pa.Table:

@@ -10,6 +10,7 @@ from injection.engine import render
 from injection.optics import noise
 from injection.optics.psf import Psf
 from lake.errors import ParameterError
+from lake.sky.survey import SURVEY
 from tests.injection.scenes import drawn, ids, rows
 
 
@@ -55,7 +56,9 @@ def test_noise_variance_is_flux_over_gain() -> None:
 
 
 def test_infinite_gain_gives_the_noiseless_arc() -> None:
-    arcs = render.render_arcs(drawn("v1", 2), Psf.gaussian(np.ones((2, 3)), includes_pixel=True), 101).images
+    arcs = render.render_arcs(
+        drawn("v1", 2), Psf.gaussian(np.ones((2, 3)), includes_pixel=True, imaging=SURVEY), 101
+    ).images
     np.testing.assert_allclose(noise.add_poisson(arcs, 1e12, 3, ids(2)), arcs, atol=1e-6)
 
 
@@ -86,7 +89,7 @@ def test_inverse_variance_gains_the_arc_and_keeps_masks() -> None:
 
 def test_rendered_hosts_bring_the_inverse_variance_of_their_noise() -> None:
     table = rows(*[{"src_mag_r": mag} for mag in (19.0, 20.0, 21.0)])
-    psf = Psf.gaussian(np.ones((3, 3)), includes_pixel=True)
+    psf = Psf.gaussian(np.ones((3, 3)), includes_pixel=True, imaging=SURVEY)
     hosts = np.full((3, 3, 61, 61), 0.5, np.float32)
     before = np.full(hosts.shape, 2500.0, np.float32)
     before[:, :, :4] = 0.0

@@ -13,9 +13,10 @@ from scipy import integrate
 
 from injection.priors import priortable
 from injection.priors.distributions import AreaUniform, HalfNormal, Normal, Uniform
-from injection.priors.registry import DIRECT, draw, load_prior, log_density, prior_names
+from injection.priors.registry import draw, load_prior, log_density, prior_names
 from injection.scene.ranges import faults
 from lake.errors import DataError, ParameterError
+from lake.sky.survey import SURVEY
 from tests.injection.scenes import drawn, ids
 
 SPEC = {
@@ -70,15 +71,15 @@ def test_the_source_offset_is_beta_frac_times_theta_e() -> None:
 @given(start=st.integers(0, 90), count=st.integers(1, 10))
 def test_any_row_drawn_alone_is_the_same(start: int, count: int) -> None:
     whole = drawn("v1", 100, seed=3)
-    part = draw(load_prior("v1"), ids(100).slice(start, count), 3)
+    part = draw(load_prior("v1"), ids(100).slice(start, count), 3, SURVEY)
     assert part.equals(whole.slice(start, count).combine_chunks())
 
 
 def test_seed_and_id_both_matter_and_parameters_are_independent() -> None:
     a, b = drawn("v1", 50, seed=1), drawn("v1", 50, seed=2)
     assert not a.column("lens_q").equals(b.column("lens_q"))
-    table = np.stack([drawn("v1", 5000).column(name).to_numpy() for name in DIRECT])
-    assert np.abs(np.corrcoef(table) - np.eye(len(DIRECT))).max() < 0.05
+    table = np.stack([drawn("v1", 5000).column(name).to_numpy() for name in load_prior("v1").direct(SURVEY)])
+    assert np.abs(np.corrcoef(table) - np.eye(len(table))).max() < 0.05
 
 
 def test_common_random_numbers_across_priors() -> None:
@@ -90,7 +91,7 @@ def test_common_random_numbers_across_priors() -> None:
 
 def test_fixed_columns_are_taken_and_left_out_of_the_density() -> None:
     theta_e = np.linspace(0.5, 3.0, 20)
-    free, fixed = drawn("v1", 20), draw(load_prior("v1"), ids(20), 7, fixed={"lens_theta_e_arcsec": theta_e})
+    free, fixed = drawn("v1", 20), draw(load_prior("v1"), ids(20), 7, SURVEY, fixed={"lens_theta_e_arcsec": theta_e})
     np.testing.assert_array_equal(fixed.column("lens_theta_e_arcsec").to_numpy(), theta_e)
     difference = free.column("log_prior").to_numpy() - fixed.column("log_prior").to_numpy()
     np.testing.assert_allclose(difference, -np.log(2.5), rtol=1e-9)
@@ -98,14 +99,14 @@ def test_fixed_columns_are_taken_and_left_out_of_the_density() -> None:
 
 def test_impossible_fixed_values_are_refused_by_name() -> None:
     with pytest.raises(ParameterError, match="'lens_q' must be a finite number in"):
-        draw(load_prior("v1"), ids(2), 7, fixed={"lens_q": [0.5, 1.5]})
+        draw(load_prior("v1"), ids(2), 7, SURVEY, fixed={"lens_q": [0.5, 1.5]})
     with pytest.raises(ParameterError, match="'fixed' must be some of"):
-        draw(load_prior("v1"), ids(2), 7, fixed={"lens_pa_rad": 0.0})
+        draw(load_prior("v1"), ids(2), 7, SURVEY, fixed={"lens_pa_rad": 0.0})
 
 
 def test_importance_weights_of_a_narrower_prior_have_mean_one() -> None:
     rows = drawn("v1", 40000)
-    weight = np.exp(log_density(load_prior("anchored"), rows) - rows.column("log_prior").to_numpy())
+    weight = np.exp(log_density(load_prior("anchored"), rows, SURVEY) - rows.column("log_prior").to_numpy())
     np.testing.assert_allclose(weight.mean(), 1.0, atol=0.1)
     outside = rows.column("src_mag_r").to_numpy() > 25.0
     assert (weight[outside] == 0).all()
@@ -130,7 +131,7 @@ def test_a_prior_of_ones_own(tmp_path: Path) -> None:
     path.write_text("base: v1\nmeaning: mine\nsrc_n: {kind: uniform, low: 3.9, high: 4.1}\n")
     prior = load_prior(str(path))
     assert prior.name == "mine"
-    assert draw(prior, ids(5), 1).column("src_n").to_numpy().min() > 3.9
+    assert draw(prior, ids(5), 1, SURVEY).column("src_n").to_numpy().min() > 3.9
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from injection.engine import render
 from injection.optics.psf import Psf
 from injection.scene.sources import components
-from lake.sky.survey import PIXEL_SCALE_ARCSEC
+from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
 from tests.injection.scenes import FINE, drawn, light, rows
 
 
@@ -55,7 +55,9 @@ def test_mirroring_everything_mirrors_the_image(scene: dict[str, float]) -> None
 
 def unlensed_flux(scene: dict[str, float], n: float, size: float) -> float:
     none = {"lens_theta_e_arcsec": 0.0, "lens_gamma1": 0.0, "lens_gamma2": 0.0}
-    flux = render.trace(rows({**scene, **none, "src_n": n, "src_re_arcsec": size}), 101, render.STANDARD)[0]
+    flux = render.trace(
+        rows({**scene, **none, "src_n": n, "src_re_arcsec": size}), 101, render.STANDARD, PIXEL_SCALE_ARCSEC
+    )[0]
     return float(flux.sum(dtype=float))
 
 
@@ -77,7 +79,7 @@ def test_without_a_lens_most_sources_keep_their_flux_to_two_in_a_thousand() -> N
 @settings(max_examples=15)
 @given(mag=st.floats(18, 26))
 def test_arcs_are_linear_in_flux(mag: float) -> None:
-    psf = Psf.moffat(np.full((2, 3), 1.2), 3.5, includes_pixel=True)
+    psf = Psf.moffat(np.full((2, 3), 1.2), 3.5, includes_pixel=True, imaging=SURVEY)
     arcs = render.render_arcs(rows({"src_mag_r": mag}, {"src_mag_r": 22.5}), psf, 101)
     factor = 10 ** (-0.4 * (mag - 22.5))
     np.testing.assert_allclose(arcs.images[0], factor * arcs.images[1], rtol=1e-4, atol=1e-7 * factor)
@@ -86,7 +88,7 @@ def test_arcs_are_linear_in_flux(mag: float) -> None:
 @pytest.fixture(scope="module")
 def batch() -> tuple[pa.Table, Psf, render.Arcs]:
     table = drawn("v1_wide", 70)
-    psf = Psf.moffat(np.random.default_rng(0).uniform(0.8, 3.0, (70, 3)), 3.5, includes_pixel=True)
+    psf = Psf.moffat(np.random.default_rng(0).uniform(0.8, 3.0, (70, 3)), 3.5, includes_pixel=True, imaging=SURVEY)
     return table, psf, render.render_arcs(table, psf, 101, threads=2)
 
 
@@ -107,5 +109,5 @@ def test_clumps_conserve_the_source_flux() -> None:
     unlensed = table.set_column(1, "lens_theta_e_arcsec", pa.array(np.zeros(40)))
     for name in ("lens_gamma1", "lens_gamma2"):
         unlensed = unlensed.set_column(unlensed.column_names.index(name), name, pa.array(np.zeros(40)))
-    flux = render.trace(unlensed, 101, render.STANDARD)[0].sum(axis=1, dtype=float)
+    flux = render.trace(unlensed, 101, render.STANDARD, PIXEL_SCALE_ARCSEC)[0].sum(axis=1, dtype=float)
     np.testing.assert_allclose(flux, 1.0, rtol=3e-3)

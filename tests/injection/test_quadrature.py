@@ -20,7 +20,7 @@ from injection.scene import conventions
 from injection.scene.images import caustic
 from injection.scene.lens import Lens
 from injection.scene.sources import components
-from lake.sky.survey import PIXEL_SCALE_ARCSEC
+from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
 from tests.injection.scenes import FINE, converged, drawn, light, reference_psf, rows
 
 Array = NDArray[np.float64]
@@ -167,7 +167,7 @@ def test_light_off_the_stamp_is_in_the_total() -> None:
     """A source whose image straddles the stamp's edge, against a stamp three times as wide."""
     table = rows(CORNERS["at the stamp's edge"])
     wide = converged(Lens.from_rows(table).row(0), components(table), 0, pixels=303)
-    flat = render.trace(table, 101, render.STANDARD)[0][0].astype(float)
+    flat = render.trace(table, 101, render.STANDARD, PIXEL_SCALE_ARCSEC)[0][0].astype(float)
     assert 0.1 < flat[-1] / flat.sum() < 0.9
     np.testing.assert_allclose(flat.sum(), wide.sum(), rtol=2e-3)
     np.testing.assert_allclose(flat[-1], wide.sum() - wide[101:202, 101:202].sum(), rtol=5e-3)
@@ -187,6 +187,6 @@ def test_sources_on_a_caustic_agree_with_a_converged_integration(q: float) -> No
 
 def test_convolution_with_a_survey_psf_keeps_the_accuracy_of_the_smallest_sources() -> None:
     table = rows(*({"src_re_arcsec": 0.02, "src_n": n} for n in (0.5, 1.0, 4.0)))
-    psf = Psf.moffat(np.full((3, 3), 0.9), 3.5, includes_pixel=True)
+    psf = Psf.moffat(np.full((3, 3), 0.9), 3.5, includes_pixel=True, imaging=SURVEY)
     ours, fine = (render.convolve(light(table, how), psf, np.ones((3, 3))) for how in (render.STANDARD, FINE))
     np.testing.assert_allclose(ours.max(axis=(2, 3)), fine.max(axis=(2, 3)), rtol=1e-3)

@@ -18,7 +18,7 @@ from injection.optics.psf import Psf
 from injection.priors.registry import load_prior
 from injection.scene.lens import Lens, source_position
 from lake.errors import DataError
-from lake.sky.survey import PIXEL_SCALE_ARCSEC
+from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
 from tests.injection.scenes import COSMOS, drawn, gaussian_bank, ids, planned, rows, run
 
 
@@ -33,14 +33,14 @@ def real_rows(**changes: object) -> object:
 
 def test_unlensed_flux_is_one(bank: SourceBank) -> None:
     table = real_rows(lens_theta_e_arcsec=0.0, src_re_arcsec=0.4, src_pa_rad=0.7)
-    images, _ = realsources.trace_real(table, bank, 101, render.STANDARD)
+    images, _ = realsources.trace_real(table, bank, 101, render.STANDARD, 0.262)
     np.testing.assert_allclose(images.sum(dtype=float), 1.0, rtol=2e-3)
 
 
 @pytest.mark.parametrize("place", [(0.2, 0.1), (0.7, -0.5), (0.0, 0.0)])
 def test_lensed_image_agrees_with_a_brute_sum_of_rays(bank: SourceBank, place: tuple[float, float]) -> None:
     table = real_rows(src_x_arcsec=place[0], src_y_arcsec=place[1], src_re_arcsec=0.3, src_pa_rad=0.7, lens_gamma1=0.04)
-    ours, _ = realsources.trace_real(table, bank, 101, render.STANDARD)
+    ours, _ = realsources.trace_real(table, bank, 101, render.STANDARD, 0.262)
     truth = brute(table, bank)
     np.testing.assert_allclose(ours[0, :-1].sum(dtype=float), truth.sum(), rtol=2e-3)
     np.testing.assert_allclose(ours[0, :-1].reshape(101, 101), truth, atol=0.01 * truth.max())
@@ -73,7 +73,7 @@ def test_rows_of_both_kinds_render_together_and_bad_ones_alone(bank: SourceBank)
         {}, {"src_model": "real", "src_stamp_id": "two", "src_n": None, "src_q": None},
         {"src_model": "real", "src_stamp_id": "nine", "src_n": None, "src_q": None},
     )  # fmt: skip
-    psf = Psf.gaussian(np.ones((3, 3)), includes_pixel=True)
+    psf = Psf.gaussian(np.ones((3, 3)), includes_pixel=True, imaging=SURVEY)
     arcs = render.render_arcs(table, psf, 101, sources=BankSources(bank))
     assert arcs.reasons[:2] == [None, None]
     assert "'src_stamp_id' must be a galaxy of the bank, got 'nine'" in str(arcs.reasons[2])
@@ -85,7 +85,7 @@ def test_rows_of_both_kinds_render_together_and_bad_ones_alone(bank: SourceBank)
 
 def test_drawing_real_sources(bank: SourceBank) -> None:
     prior, table = load_prior("v1"), drawn("v1", 200)
-    real = BankSources(bank).draw(prior, ids(200), 7, {}, None)
+    real = BankSources(bank).draw(prior, ids(200), 7, SURVEY, {}, None)
     assert set(real.column("src_stamp_id").to_pylist()) == {"one", "two"}
     assert real.column("src_n").null_count == 200
     one = np.array(real.column("src_stamp_id").to_pylist()) == "one"
@@ -94,7 +94,7 @@ def test_drawing_real_sources(bank: SourceBank) -> None:
         real.column("src_g_minus_r").to_numpy()[~one], table.column("src_g_minus_r").to_numpy()[~one]
     )
     assert np.isfinite(real.column("log_prior").to_numpy()).all()
-    part = BankSources(bank).draw(prior, ids(200).slice(9, 1), 7, {}, None)
+    part = BankSources(bank).draw(prior, ids(200).slice(9, 1), 7, SURVEY, {}, None)
     assert part.equals(real.slice(9, 1))
 
 
@@ -102,13 +102,13 @@ def test_stamps_are_not_enlarged_beyond_the_limit(bank: SourceBank) -> None:
     """Half-light radii are 6.2 and 3.6 pixels: at 0.05" a pixel the galaxies serve sizes up to 0.31" and 0.18"."""
     prior = load_prior("v1_wide")
     limit = BankSources(bank, 0.05, catalogue_colours=False)
-    real = limit.draw(prior, ids(300), 7, {}, None)
+    real = limit.draw(prior, ids(300), 7, SURVEY, {}, None)
     size, stamps = real.column("src_re_arcsec").to_numpy(), real.column("src_stamp_id").to_pylist()
     large, small = 0.05 * bank.half_light_px
     assert {stamp for stamp, re in zip(stamps, size, strict=True) if re > large} == {None}
     assert {stamp for stamp, re in zip(stamps, size, strict=True) if small < re <= large} == {"one"}
     assert {stamp for stamp, re in zip(stamps, size, strict=True) if re <= small} == {"one", "two"}
-    free = BankSources(bank, catalogue_colours=False).draw(prior, ids(300), 7, {}, None)
+    free = BankSources(bank, catalogue_colours=False).draw(prior, ids(300), 7, SURVEY, {}, None)
     gained = real.column("log_prior").to_numpy() - free.column("log_prior").to_numpy()
     np.testing.assert_allclose(gained[(size > small) & (size <= large)], np.log(2.0))
     np.testing.assert_allclose(gained[size <= small], 0.0, atol=1e-12)

@@ -10,13 +10,14 @@ import numpy as np
 from injection.engine import render
 from injection.optics import noise
 from injection.optics.psf import Psf
+from lake.sky.survey import SURVEY
 from tests.injection.scenes import drawn, ids
 
 PIXELS = 61
 
 
 def rendered(count: int) -> render.Arcs:
-    psf = Psf.gaussian(np.full((count, 3), 1.2), includes_pixel=True)
+    psf = Psf.gaussian(np.full((count, 3), 1.2), includes_pixel=True, imaging=SURVEY)
     return render.render_arcs(drawn("v1_wide", count), psf, PIXELS)
 
 

@@ -21,11 +21,13 @@ from injection.engine._rays import COMPONENT_FIELDS
 from injection.experiment import stream
 from injection.experiment.conditioning import suppress_core
 from injection.experiment.measure import Sky, measure, sigma_from_annulus
-from injection.experiment.schema import MEASURED
+from injection.experiment.schema import measured
 from injection.optics import _torch_noise as torch_noise
 from injection.optics import noise
-from injection.optics.psf import Psf, fwhm_nea_per_band
+from injection.optics.psf import Psf
 from lake.errors import ParameterError
+from lake.sky.survey import PIXEL_SCALE_ARCSEC as SCALE
+from lake.sky.survey import SURVEY
 from tests.injection.scenes import IMAGES, Brightness, drawn, ids, params, planned, rows
 
 CPU = torch.device("cpu")
@@ -46,7 +48,7 @@ def torch_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def moffats(count: int) -> Psf:
     fwhm = np.random.default_rng(1).uniform(0.8, 2.2, count)
-    return Psf.moffat(fwhm_nea_per_band(fwhm), 3.5, includes_pixel=True)
+    return Psf.moffat(fwhm[:, None] * np.array(SURVEY.width_ratios), 3.5, includes_pixel=True, imaging=SURVEY)
 
 
 def agree(table: pa.Table, psf: Psf) -> None:
@@ -73,9 +75,9 @@ def test_pixels_agree_in_the_corners_with_every_psf(kind: str, includes_pixel: b
     count = CORNERS.num_rows
     kernel = np.broadcast_to(IMAGES["psf_fwhm1p2"], (count, 3, 51, 51))
     psf = {
-        "gaussian": lambda: Psf.gaussian(np.full((count, 3), 1.2), includes_pixel),
-        "moffat": lambda: Psf.moffat(np.full((count, 3), 1.2), [2.5, 2.84, 3.5], includes_pixel),
-        "image": lambda: Psf.from_image(kernel, 0.262, includes_pixel),
+        "gaussian": lambda: Psf.gaussian(np.full((count, 3), 1.2), includes_pixel, SURVEY),
+        "moffat": lambda: Psf.moffat(np.full((count, 3), 1.2), [2.5, 2.84, 3.5], includes_pixel, SURVEY),
+        "image": lambda: Psf.from_image(kernel, includes_pixel, SURVEY),
     }[kind]()
     agree(CORNERS, psf)
 
@@ -128,7 +130,13 @@ def test_rows_fail_alone_and_other_sources_are_traced_on_the_processor() -> None
         def trace(self, *scene: Any) -> Any:
             return render.trace(*scene)
 
-    table, psf = rows({}, {"lens_q": 1.3}, {"src_n": 3.0}), Psf.gaussian(np.full((3, 3), 1.1), includes_pixel=True)
+        def scene(self, *rows: Any) -> None:
+            return None
+
+    table, psf = (
+        rows({}, {"lens_q": 1.3}, {"src_n": 3.0}),
+        Psf.gaussian(np.full((3, 3), 1.1), includes_pixel=True, imaging=SURVEY),
+    )
     ours = render.render_arcs(table, psf, 61)
     for sources in (render.PARAMETRIC, Traced()):
         theirs = render.render_arcs(table, psf, 61, sources=sources, device="cuda")
@@ -155,7 +163,7 @@ def test_light_that_is_not_finite_fails_its_row_only(monkeypatch: pytest.MonkeyP
         return scene
 
     monkeypatch.setattr(render._pack, "scene", spoiled)
-    psf = Psf.gaussian(np.full((4, 3), 1.1), includes_pixel=True)
+    psf = Psf.gaussian(np.full((4, 3), 1.1), includes_pixel=True, imaging=SURVEY)
     arcs = render.render_arcs(rows({}, {}, {}, {}), psf, 61, device="cuda")
     assert arcs.reasons == ["its lensed light is not finite"] * 3 + [None]
     assert not arcs.images[:3].any()
@@ -197,8 +205,8 @@ def test_measurements_agree(core: bool) -> None:
     assert np.isnan(sigma[1])
     images = torch.from_numpy(arcs.images)
     if core:
-        ours = suppress_core(arcs.images, table, 0.8)
-        theirs = suppress_core(images, table, 0.8)
+        ours = suppress_core(arcs.images, table, 0.8, SCALE)
+        theirs = suppress_core(images, table, 0.8, SCALE)
         np.testing.assert_array_equal(theirs.numpy(), ours)
         images = theirs
     sky, cuts = Sky(np.full(20, 0.02), sigma), params().detectability
@@ -229,7 +237,7 @@ def test_the_stream_of_a_device_agrees_with_the_processors(scorer: Any) -> None:
     theirs = pa.concat_tables(stream.run(there, scorer))
     assert theirs.schema == ours.schema
     for name in theirs.column_names:
-        if name in MEASURED and name not in ("detectable", "arc_images"):
+        if name in dict(measured(SURVEY)) and name not in ("detectable", "arc_images"):
             a, b = (table.column(name).to_numpy() for table in (theirs, ours))
             np.testing.assert_allclose(a, b, rtol=2e-4 if "score" in name else 2e-5, atol=1e-6, err_msg=name)
         else:

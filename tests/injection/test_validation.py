@@ -8,6 +8,7 @@ import pytest
 
 from injection.experiment import validation
 from lake.errors import DataError
+from lake.sky.survey import SURVEY
 from tests.injection.scenes import planned, run
 
 
@@ -42,7 +43,7 @@ def test_saturation_is_named() -> None:
 
 def test_colours_and_differences() -> None:
     out = run(planned())
-    colour = validation.arc_colour(out)
+    colour = validation.arc_colour(out, SURVEY)
     np.testing.assert_allclose(colour, out.column("src_g_minus_r").to_numpy(), atol=0.02)
     assert validation.difference(colour, colour)[1] == pytest.approx(1.0)
     assert validation.difference(colour, colour + 5.0)[0] == 1.0

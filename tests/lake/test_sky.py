@@ -9,7 +9,6 @@ from lake.errors import ParameterError
 from lake.sky.healpix import pixel
 from lake.sky.photometry import depth_mag_from_psfdepth, flux_from_magnitude, magnitude_from_flux
 from lake.sky.split import negative_uses, pixel_uniform, split_of
-from lake.sky.survey import axis_ratio_from_ellipticity
 
 PARAMS = SplitParams(seed=42, train_below=0.70, val_below=0.85, threshold_share=0.5, negatives_nside=4096)
 
@@ -49,11 +48,6 @@ def test_depth_is_five_sigma_in_nanomaggies() -> None:
     sigma = 0.05
     assert depth_mag_from_psfdepth(1 / sigma**2) == pytest.approx(22.5 - 2.5 * np.log10(5 * sigma))
     assert np.isnan(depth_mag_from_psfdepth(0.0))
-
-
-def test_axis_ratio() -> None:
-    assert axis_ratio_from_ellipticity(0.0, 0.0) == 1.0
-    assert axis_ratio_from_ellipticity(0.3, 0.4) == pytest.approx(1 / 3)
 
 
 def test_negatives_have_one_use_and_whole_pixels() -> None:

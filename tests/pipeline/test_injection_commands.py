@@ -24,6 +24,7 @@ from injection.galaxies.banks import write_bank
 from injection.galaxies.realsources import BankSources
 from lake.errors import DarkHaloError, DataError
 from lake.files.npz import write_npz
+from lake.sky.survey import SURVEY
 from pipeline import cli
 from pipeline.experiment.grids import fill
 from pipeline.experiment.injecting import chosen_setting
@@ -186,7 +187,7 @@ def test_the_sheet_of_inject_shows_what_was_scored(host_model: str, tmp_path: Pa
             raise DataError("lost")
         return whole(galaxy_ids)
 
-    into = HostSet("hosts", facts, load, PIXELS, host_model)
+    into = HostSet("hosts", facts, load, PIXELS, host_model, SURVEY)
     changes = {"sky_noise": "annulus", "host_model": host_model, "batch_size": 512}
     made = replace(made, grid=one_cell(made.grid.model_copy(update=changes), into, 12), hosts=into)
     fill(plan(made), Keeping(kept), tmp_path)

@@ -1,0 +1,133 @@
+"""How PSFs act on pixel-integrated stamps: the response of each band at every frequency of a transform."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.fft import next_fast_len, rfft2
+
+from injection.optics import profiles
+from injection.optics.psf import BandPsf, Psf
+
+Array = NDArray[np.float64]
+
+_WING_FWHM = 4.0
+"""Padding of a stamp, in units of the FWHM, for the wings of an analytic profile."""
+_LEAST_PADDING = 27
+
+
+def padded_sizes(psf: Psf, stamp_pixels: int) -> NDArray[np.int64]:
+    """Side (batch,) of the transform in which a stamp and its PSFs do not wrap onto each other."""
+    padding = np.max([_padding(band, stamp_pixels, psf.imaging.pixel_scale_arcsec) for band in psf.bands], axis=0)
+    unique, place = np.unique(padding, return_inverse=True)
+    return np.array([next_fast_len(stamp_pixels + int(wing), real=True) for wing in unique])[place]
+
+
+def _padding(band: BandPsf, stamp_pixels: int, pixel_scale_arcsec: float) -> NDArray[np.int64]:
+    """Pixels (batch,) round a stamp that the PSF of one band needs."""
+    if band.image is not None:
+        return np.full(len(band.image), min(band.image.shape[-1], 2 * stamp_pixels - 1) // 2)
+    wings = np.nan_to_num(np.ceil(_WING_FWHM * band.fwhm_arcsec / pixel_scale_arcsec), posinf=0.0)
+    return np.minimum(np.maximum(wings, _LEAST_PADDING), stamp_pixels).astype(np.int64)
+
+
+def filtered(spectrum: NDArray[np.complex64], psf: Psf, fluxes: Array, stamp_pixels: int) -> NDArray[np.complex64]:
+    """Real transforms (batch, size, size // 2 + 1) of pixel-integrated stamps, as the PSF of each band leaves them.
+
+    Scaled by the bands' ``fluxes`` (batch, band): (batch, band, size, size // 2 + 1).
+    """
+    size, flux = spectrum.shape[1], fluxes.astype(np.float32)
+    inverse_pixel = inverse_pixels(psf, size)
+    out = np.empty((*fluxes.shape, *spectrum.shape[1:]), dtype=np.complex64)
+    for index, band in enumerate(psf.bands):
+        if band.image is not None:
+            response = rfft2(centred(band.image, size, stamp_pixels)) * inverse_pixel[index, :, None]
+            response *= inverse_pixel[index, : size // 2 + 1] * flux[:, index, None, None]
+            out[:, index] = spectrum * response
+    named = psf.named
+    if len(named):
+        tables, rates = responses(psf, size)
+        _filter(named, rates, flux, tables, inverse_pixel, spectrum.view(np.float32), out.view(np.float32))
+    return out
+
+
+def inverse_pixels(psf: Psf, size: int) -> NDArray[np.float32]:
+    """What takes the pixel out of each band's response (band, size) along one axis; one where it does not contain it.
+
+    The rendered pixels are integrals already: under a PSF that includes the pixel, it would act twice.
+    """
+    inside = np.array([band.includes_pixel for band in psf.bands])[:, None]
+    return np.where(inside, 1.0 / np.sinc(np.fft.fftfreq(size)), 1.0).astype(np.float32)
+
+
+def centred(image: Array, size: int, stamp_pixels: int) -> NDArray[np.float32]:
+    """PSF images (batch, y, x) centred on [0, 0] of a square of ``size``, without pixels that no stamp can feel."""
+    half = min(image.shape[-1] // 2, stamp_pixels - 1)
+    middle = image.shape[-1] // 2
+    crop = image[..., middle - half : middle + half + 1, middle - half : middle + half + 1]
+    out = np.zeros((len(image), size, size), dtype=np.float32)
+    place = np.arange(-half, half + 1) % size
+    out[:, place[:, None], place[None, :]] += crop
+    return out
+
+
+def responses(psf: Psf, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Modulation (named band, frequency) of the profiles at unit scale, and table steps (batch, named band) per step of
+    frequency of a transform of ``size``."""
+    named = [psf.bands[index] for index in psf.named]
+    tables = [_modulation_table(band.profile, band.beta) for band in named]
+    scales = np.stack([_table_scale(band) for band in named], axis=1)
+    steps = np.array([step for _, step in tables])
+    rates = (scales / (psf.imaging.pixel_scale_arcsec * size * steps)).astype(np.float32)
+    return np.stack([values for values, _ in tables]), rates
+
+
+def _table_scale(band: BandPsf) -> Array:
+    """Length (arcsec) that makes frequencies dimensionless in the modulation table."""
+    return band.fwhm_arcsec if band.kind == "gaussian" else profiles.moffat_scale(band.fwhm_arcsec, [band.beta])
+
+
+_TABLE_POINTS = 8192
+
+
+@lru_cache(maxsize=32)
+def _modulation_table(kind: profiles.Named, beta: float) -> tuple[NDArray[np.float32], float]:
+    """Modulation of a profile of unit scale at equal steps of frequency, far enough to vanish in float32."""
+    unit = 1.0 if kind == "gaussian" else 2.0 * np.sqrt(2.0 ** (1.0 / beta) - 1.0)
+    last = 3.0 if kind == "gaussian" else 5.0
+    grid = np.linspace(0.0, last, _TABLE_POINTS)
+    return profiles.transform(kind, unit, beta, grid).astype(np.float32), last / (_TABLE_POINTS - 1)
+
+
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
+def _respond(rate: Any, table: Any, inverse_pixel: Any, response: Any) -> None:
+    """Interpolate the modulation at the frequencies (y, x) >= 0; ``rate`` is table steps per frequency step."""
+    last = table.size - 2
+    for j in range(response.shape[0]):
+        for i in range(j, response.shape[0]):
+            place = rate * np.sqrt(np.float32(i * i + j * j))
+            low = min(int(place), last)
+            part = min(place - np.float32(low), np.float32(1.0))
+            value = (table[low] + part * (table[low + 1] - table[low])) * inverse_pixel[i] * inverse_pixel[j]
+            response[j, i] = value
+            response[i, j] = value
+
+
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+def _filter(named: Any, rates: Any, fluxes: Any, tables: Any, inverse_pixels: Any, spectrum: Any, out: Any) -> None:
+    """Multiply spectra by flux and response of the ``named`` bands; complex numbers are pairs of floats."""
+    size, half = out.shape[2], out.shape[3] // 2
+    response = np.empty((half, half), np.float32)
+    for row in range(out.shape[0]):
+        for place, band in enumerate(named):
+            _respond(rates[row, place], tables[place], inverse_pixels[band], response)
+            for j in range(size):
+                line = response[min(j, size - j)]
+                for i in range(half):
+                    weight = fluxes[row, band] * line[i]
+                    out[row, band, j, 2 * i] = spectrum[row, j, 2 * i] * weight
+                    out[row, band, j, 2 * i + 1] = spectrum[row, j, 2 * i + 1] * weight
