@@ -103,7 +103,7 @@ class SurveyParams(Section):
     """What all stages share."""
 
     name: str
-    """Name of the survey, as shown in reports."""
+    """Name of the survey, as shown in reports. Tables belong to the survey of this name and are read for no other."""
     simulated: bool
     """Whether the pixels are simulated; every page that shows results then says so."""
     folder: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lake.errors import LakeError
@@ -22,14 +22,21 @@ def private_folder() -> Path:
 
 @dataclass(frozen=True)
 class DataRoot:
-    """The local data folder and the place of the Delta tables (``<local>/lake`` unless an object store is named)."""
+    """The local data folder, the place of the Delta tables (``<local>/lake`` unless an object store is named), and the
+    survey whose tables are read (those of any where it is None)."""
 
     local: Path
     lake_uri: str | None = None
+    survey_name: str | None = None
 
     @classmethod
-    def of(cls, local: str | Path, lake_uri: str | None = None) -> DataRoot:
-        return cls(Path(local), lake_uri.replace("s3a://", "s3://").rstrip("/") if lake_uri else None)
+    def of(cls, local: str | Path, lake_uri: str | None = None, survey_name: str | None = None) -> DataRoot:
+        return cls(Path(local), lake_uri.replace("s3a://", "s3://").rstrip("/") if lake_uri else None, survey_name)
+
+    @property
+    def of_any_survey(self) -> DataRoot:
+        """The same place, with the tables of every survey."""
+        return replace(self, survey_name=None)
 
     def table(self, name: str) -> str:
         """Path or URI of a Delta table; absolute when local, so that a server with another folder finds it."""

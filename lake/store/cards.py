@@ -9,8 +9,9 @@ local file, and `dhs verify` is what sees the loss).
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
@@ -19,6 +20,8 @@ from lake.errors import LakeError, invalid
 from lake.files import atomic
 from lake.root import DataRoot
 
+SURVEY = "survey"
+"""The input by which a pin says whose rows it pins; rows without one belong to every survey."""
 _NO_REPOSITORY = 128
 _MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
@@ -73,11 +76,38 @@ def read_slice(root: DataRoot, table: str, slice_name: str | None = None) -> Sli
     card, pin = root.cards / f"{name}.json", root.cards / f"{name}.pin.json"
     if not card.exists() or not pin.exists():
         raise LakeError(f"table '{name}' has no card in {root.cards}: it has not been made; run `dvc repro`")
-    return parse(root.cards / name, _text(card), _text(pin))
+    found = parse(root.cards / name, _text(card), _text(pin))
+    if not _belongs(root, found):
+        raise missing(root, f"'{name}'", [found])
+    return found
 
 
 def slices(root: DataRoot, table: str, at: str | None = None) -> list[Slice]:
-    """All slices of a table, by name; with ``at``, as committed in that git revision."""
+    """The slices of a table that belong to the root's survey, by name; ``at`` a git revision: as committed there."""
+    return [entry for entry in _every_slice(root, table, at) if _belongs(root, entry)]
+
+
+def foreign(root: DataRoot, table: str, at: str | None = None) -> list[Slice]:
+    """The slices of a table that were made for another survey than the root's."""
+    return [entry for entry in _every_slice(root, table, at) if not _belongs(root, entry)]
+
+
+def missing(root: DataRoot, what: str, made: Iterable[Slice]) -> LakeError:
+    """The error of rows that have not been made, or that were ``made`` for another survey."""
+    others = sorted({f"'{entry.pin.inputs[SURVEY]}'" for entry in made})
+    if not others:
+        return LakeError(f"table {what} has not been made yet; run `dvc repro`")
+    return LakeError(
+        f"table {what} was made for the survey {' and '.join(others)}, and params.yaml names '{root.survey_name}': "
+        "run `dvc repro` to make it for that, or return to the other with `dhs params use`"
+    )
+
+
+def _belongs(root: DataRoot, entry: Slice) -> bool:
+    return root.survey_name is None or entry.pin.inputs.get(SURVEY, root.survey_name) == root.survey_name
+
+
+def _every_slice(root: DataRoot, table: str, at: str | None) -> list[Slice]:
     found = _texts(root, at)
     mine = [n for n in found if not n.endswith(".pin") and (n == table or n.startswith(f"{table}."))]
     alone = [name for name in sorted(mine) if f"{name}.pin" not in found]
@@ -92,8 +122,9 @@ def slices(root: DataRoot, table: str, at: str | None = None) -> list[Slice]:
 
 
 def tables(root: DataRoot, at: str | None = None) -> list[str]:
-    """Names of the tables that have a card."""
-    return sorted({name.split(".")[0] for name in _texts(root, at)})
+    """Names of the tables that have a card that belongs to the root's survey."""
+    names = sorted({name.split(".")[0] for name in _texts(root, at)})
+    return names if root.survey_name is None else [name for name in names if slices(root, name, at)]
 
 
 def distinct(found: list[Slice]) -> list[Slice]:
@@ -157,11 +188,11 @@ def remove(root: DataRoot, table: str, slice_name: str | None) -> None:
 def _texts(root: DataRoot, at: str | None) -> dict[str, str]:
     if at is None:
         return {p.name.removesuffix(".json"): _text(p) for p in sorted(root.cards.glob("[!.]*.json"))}
-    at = _commit(at)
-    folder = root.cards.as_posix()
-    listing = _git("ls-tree", "--name-only", at, f"{folder}/")
+    place = next(folder for folder in (root.cards, *root.cards.resolve().parents) if folder.is_dir())
+    at, folder = _commit(place, at), os.path.relpath(root.cards, place)
+    listing = _git(place, "ls-tree", "--name-only", at, f"{folder}/")
     return {
-        Path(name).name.removesuffix(".json"): _git("show", f"{at}:./{name}")
+        Path(name).name.removesuffix(".json"): _git(place, "show", f"{at}:./{name}")
         for name in listing.split()
         if name.endswith(".json")
     }
@@ -171,9 +202,9 @@ def _text(path: Path) -> str:
     return path.read_text(errors="replace")
 
 
-def _commit(revision: str) -> str:
+def _commit(place: Path, revision: str) -> str:
     """The commit of a revision; one that git could take for an option, or that is none, is refused."""
-    named = ["git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]
+    named = ["git", "-C", str(place), "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]
     done = subprocess.run(named, capture_output=True, text=True, check=False)
     if done.returncode == _NO_REPOSITORY and not revision.startswith("-"):
         raise LakeError("revisions need a git repository, and this folder is in none: work in a clone of the project")
@@ -182,8 +213,8 @@ def _commit(revision: str) -> str:
     return done.stdout.strip()
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+def _git(place: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(place), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise LakeError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout

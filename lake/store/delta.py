@@ -145,7 +145,8 @@ def chosen(root: DataRoot, name: str, slices: Sequence[str | None] | None, at: s
         found = [entry for entry in found if entry.card.slice in slices]
     if not found:
         wanted = f" slices {list(slices)}" if slices is not None else ""
-        raise LakeError(f"table '{name}'{wanted} has not been made yet; run `dvc repro`")
+        made = [one for one in cards.foreign(root, name, at) if slices is None or one.card.slice in slices]
+        raise cards.missing(root, f"'{name}'{wanted}", made)
     return cards.distinct(found)
 
 

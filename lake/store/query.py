@@ -201,10 +201,8 @@ def _register(
     if version is not None:
         parts: list[tuple[DeltaTable, Mapping[str, str]]] = [(_version(root, name, version), {})]
     else:
-        found = cards.distinct(cards.slices(root, name, at))
+        found = delta.chosen(root, name, None, at)
         parts = [(delta.open_pinned(root, part), part.card.where) for part in found]
-    if not parts:
-        raise LakeError(f"table '{name}' has not been made yet; run `dvc repro`")
     selects = [_select(connection, spec, table, where) for table, where in parts]
     connection.sql(" UNION ALL ".join(selects)).create_view(view)
 

@@ -145,7 +145,7 @@ def stage_run(stage: str, generation: str | None, project: Project, kind: type[C
         forget_lost_tables(root)
         started = time.perf_counter()
         log.info("%s: started", name)
-        context = kind(stage, generation, project)
+        context = kind(stage, generation, project, {cards.SURVEY: project.survey.name})
         try:
             yield context
         except Exception as error:
@@ -161,6 +161,7 @@ def forget_lost_tables(root: DataRoot) -> list[str]:
 
     If any pinned table cannot be read, nothing is forgotten and the error is raised.
     """
+    root = root.of_any_survey
     lost = [entry for table in cards.tables(root) for entry in cards.slices(root, table) if _is_lost(root, entry)]
     for entry in lost:
         cards.remove(root, entry.card.table, entry.card.slice)

@@ -30,8 +30,8 @@ class Project:
 
     @cached_property
     def data(self) -> DataRoot:
-        """Where cards, tables and blobs lie."""
-        return DataRoot.of(self.folder / self.survey.data_root, self.survey.lake_uri)
+        """Where cards, tables and blobs lie; tables made for another survey are not read."""
+        return DataRoot.of(self.folder / self.survey.data_root, self.survey.lake_uri, self.survey.name)
 
     @property
     def audited(self) -> list[str]:

@@ -13,7 +13,7 @@ from analysis.reporting.compare import comparison as compared
 from analysis.reporting.compare import completeness_comparison, paired_auc_tests
 from analysis.reporting.thresholds import completeness_words, marginal_row, points
 from analysis.results.discoveries import ranked_candidates as ranked
-from lake.errors import LakeError, not_one_of
+from lake.errors import not_one_of
 from lake.root import DataRoot
 from lake.store import cards, delta
 from pipeline.project.project import Project
@@ -96,5 +96,5 @@ def scored(root: DataRoot) -> list[str]:
     """Names of the finders that were evaluated."""
     names = [str(entry.card.slice) for entry in cards.slices(root, "scores")]
     if not names:
-        raise LakeError("no finder has been evaluated yet; run `dvc repro`")
+        raise cards.missing(root, "'scores'", cards.foreign(root, "scores"))
     return names

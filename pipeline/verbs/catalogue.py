@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from lake import tables
 from lake.root import DataRoot
 from lake.store import cards, views
@@ -21,4 +23,11 @@ def listing(root: DataRoot, at: str | None = None) -> str:
         named = ", ".join(entry.card.slice for entry in found if entry.card.slice)
         lines.append(f"{name:<24} {rows:>10} {version:>7}  {meaning}" + (f" [{named}]" if named else ""))
     lines += [f"{name:<24} {'view':>10} {'':>7}  {views.view(name).meaning}" for name in views.names()]
+    others = Counter(
+        entry.pin.inputs[cards.SURVEY] for name in tables.names() for entry in cards.foreign(root, name, at)
+    )
+    lines += [
+        f"not read: {count} tables or slices of the survey '{name}'; params.yaml names '{root.survey_name}'"
+        for name, count in sorted(others.items())
+    ]
     return "\n".join(lines)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from lake.errors import LakeError
+from lake.errors import LakeError, not_one_of
 from lake.root import DataRoot
 from lake.store import cards, views
 
 
 def tree(root: DataRoot, name: str) -> str:
-    """The ancestry of a table, a view, a slice ``table.slice``, or a generation, one line each, indented."""
+    """The ancestry of a table, a view, a slice ``table.slice``, or a generation, one line each, indented.
+
+    Of any survey: each table names its own.
+    """
+    root = root.of_any_survey
     starts = [node for node in _nodes(root) if any(_matches(node, own) for own in views.named(name))]
     if not starts:
-        known = ", ".join(sorted(node.split(":", 1)[1] for node in _nodes(root)))
-        raise LakeError(f"'{name}' is neither a table nor a run of this lake; known: {known}")
+        raise not_one_of("name", sorted({node.split(":", 1)[1] for node in _nodes(root)}), name)
     lines: list[str] = []
     seen: set[str] = set()
     for start in starts:

@@ -45,7 +45,7 @@ class Finding:
 
 def check(project: Project, *, deep: bool) -> list[Finding]:
     """What is not intact; ``deep`` reads every byte of tables, shards, checkpoints, grids and report."""
-    root = project.data
+    root = project.data.of_any_survey
     found = list(_tables(root, deep))
     if deep:
         for part in (_pixels, _checkpoints, _grids, _outputs):
@@ -153,7 +153,7 @@ def _judge(root: DataRoot, entry: Slice, deep: bool) -> Finding | None:
 
 
 def _pixels(project: Project) -> Iterator[Finding]:
-    root = project.data
+    root = project.data.of_any_survey
     yield from _blobs(stamps.shard_problems(root))
     for slice_name, sentence in stamps.manifest_problems(root).items():
         yield Finding(sentence, (cards.read_slice(root, "manifest", slice_name),))

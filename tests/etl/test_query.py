@@ -97,6 +97,9 @@ def test_a_revision_answers_from_the_pins_committed_then(
     text = "SELECT sum(rows) AS n FROM ingest_counts"
     assert query(here, text).to_pylist() == [{"n": 54}]
     assert query(here, text, at="HEAD").to_pylist() == [{"n": 6}]
+    with monkeypatch.context() as elsewhere:
+        elsewhere.chdir("/")
+        assert query(filled, text, at="HEAD").to_pylist() == [{"n": 6}], "the repository is that of the cards"
     for odd in ("--output=x", "-r", "", "HEAD..HEAD", "HEAD:data", "no such"):
         with pytest.raises(ParameterError, match=f"'at' must be a commit, branch or tag .* got '{re.escape(odd)}'"):
             query(here, text, at=odd)

@@ -23,6 +23,7 @@ from lake.store.query import query
 from pipeline.project.context import forget_lost_tables
 from pipeline.verbs import verifying
 from tests.lake.gates import gate, write
+from tests.pipeline.checkout import project_of
 
 BROKEN: dict[str, Callable[[DataRoot], None]] = {}
 
@@ -91,9 +92,9 @@ def refuses_to_forget(root: DataRoot) -> None:
         delta.read(root, "gates")
     with pytest.raises(UnreachableError, match=r"mount"):
         forget_lost_tables(root)
-    findings = verifying.check(root, deep=True)
+    findings = verifying.check(project_of(root), deep=True)
     assert findings
-    assert verifying.repair(root, findings) == []
+    assert verifying.repair(project_of(root), findings) == []
     assert untouched(root) == before
 
 
@@ -189,8 +190,8 @@ def test_only_what_is_gone_is_forgotten(pinned: DataRoot) -> None:
     assert forget_lost_tables(pinned) == ["gates.s-b"]
     assert [entry.card.slice for entry in cards.slices(pinned, "gates")] == ["s-a"]
     shutil.rmtree(pinned.table("gates"))
-    findings = verifying.check(pinned, deep=False)
-    assert verifying.repair(pinned, findings) == ["dvc repro"]
+    findings = verifying.check(project_of(pinned), deep=False)
+    assert verifying.repair(project_of(pinned), findings) == ["dvc repro"]
     assert not list(pinned.cards.iterdir())
 
 
@@ -202,7 +203,7 @@ def test_a_damaged_log_is_set_aside_and_the_table_made_again(pinned: DataRoot) -
         delta.read(pinned, "gates")
     with pytest.raises(DamagedError, match="is damaged"):
         forget_lost_tables(pinned)
-    assert verifying.repair(pinned, verifying.check(pinned, deep=False)) == ["dvc repro"]
+    assert verifying.repair(project_of(pinned), verifying.check(project_of(pinned), deep=False)) == ["dvc repro"]
     assert (pinned.local / "lake" / ".damaged" / "gates-1" / "_delta_log").is_dir()
     for run in ("a", "b"):
         write(pinned, run, gate(run, "x"))
@@ -217,11 +218,11 @@ def test_a_log_with_a_gap_is_found_though_the_version_opens(pinned: DataRoot, co
     first.unlink()
     if content is not None:
         first.write_bytes(content)
-    findings = verifying.check(pinned, deep=True)
+    findings = verifying.check(project_of(pinned), deep=True)
     assert {finding.table for finding in findings} == {"gates"}
     how = "is missing" if content is None else "is damaged"
     assert all(f"{first.name} {how}; run `dhs verify --repair`, which sets" in f.sentence for f in findings)
-    assert verifying.repair(pinned, findings) == ["dvc repro"]
+    assert verifying.repair(project_of(pinned), findings) == ["dvc repro"]
     assert (pinned.local / "lake" / ".damaged" / "gates-1" / "_delta_log").is_dir()
 
 
@@ -231,7 +232,7 @@ def test_a_card_whose_pin_is_gone_takes_no_rows_with_it(pinned: DataRoot) -> Non
     told = f"{pin} is missing: restore it (`git checkout -- {pin}`), or delete"
     with pytest.raises(LakeError, match=re.escape(told)):
         query(pinned, "SELECT count(*) AS n FROM gates")
-    assert [finding.sentence.startswith(told) for finding in verifying.check(pinned, deep=False)] == [True]
+    assert [finding.sentence.startswith(told) for finding in verifying.check(project_of(pinned), deep=False)] == [True]
 
 
 MERGED = '<<<<<<< HEAD\n{"a": 1}\n=======\n{"a": 2}\n>>>>>>> theirs\n'
@@ -257,9 +258,9 @@ def test_a_card_that_is_none_is_a_sentence_with_its_cure(pinned: DataRoot, text:
     with pytest.raises(LakeError, match=cure):
         delta.read(pinned, "gates")
     before = untouched_names(pinned)
-    findings = verifying.check(pinned, deep=False)
+    findings = verifying.check(project_of(pinned), deep=False)
     assert len(findings) == 1
-    assert verifying.repair(pinned, findings) == []
+    assert verifying.repair(project_of(pinned), findings) == []
     assert untouched_names(pinned) == before
 
 

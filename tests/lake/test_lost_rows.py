@@ -15,6 +15,7 @@ from lake.store import cards, delta, held
 from lake.store.query import query
 from pipeline.verbs import verifying
 from tests.lake.gates import gate, write
+from tests.pipeline.checkout import project_of
 
 
 def remove(path: Path) -> None:
@@ -51,18 +52,20 @@ def file_of(root: DataRoot, run: str) -> Path:
 def test_lost_rows_are_found_forgotten_and_made_again(pinned: DataRoot, harm: Callable[[Path], None]) -> None:
     card = cards.read_slice(pinned, "gates", "s-a").card
     harm(file_of(pinned, "a"))
-    findings = verifying.check(pinned, deep=True)
+    findings = verifying.check(project_of(pinned), deep=True)
     assert [[entry.card.slice for entry in finding.forget] for finding in findings] == [["s-a"]]
-    assert bool(verifying.check(pinned, deep=False)) == (harm is not flip), "a change of length shows without reading"
+    assert bool(verifying.check(project_of(pinned), deep=False)) == (harm is not flip), (
+        "a change of length shows without reading"
+    )
     if harm is not flip:
         with pytest.raises(DamagedError, match=r"'gates\.s-a' has lost rows .*run `dhs verify --deep --repair`"):
             delta.read(pinned, "gates")
         with pytest.raises(DamagedError, match=r"'gates\.s-a' has lost rows"):
             query(pinned, "select * from gates")
     assert delta.read(pinned, "gates", slices=["s-b"]).num_rows == 1
-    assert verifying.repair(pinned, findings) == ["dvc repro"]
+    assert verifying.repair(project_of(pinned), findings) == ["dvc repro"]
     assert write(pinned, "a", *(gate("a", f"x{number}") for number in range(3))) == card
-    assert verifying.check(pinned, deep=True) == []
+    assert verifying.check(project_of(pinned), deep=True) == []
     assert query(pinned, "select count(*) as n from gates").to_pylist() == [{"n": 4}]
 
 
@@ -89,9 +92,9 @@ def test_a_failure_to_read_rows_forgets_nothing(pinned: DataRoot, monkeypatch: p
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(DeltaTable, "to_pyarrow_table", away)
-    findings = verifying.check(pinned, deep=True)
+    findings = verifying.check(project_of(pinned), deep=True)
     assert len(findings) == 2
-    assert verifying.repair(pinned, findings) == []
+    assert verifying.repair(project_of(pinned), findings) == []
     assert len(cards.slices(pinned, "gates")) == 2
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lake.root import DataRoot
 from pipeline.project import params
 from pipeline.project.project import Project
 
@@ -24,6 +25,11 @@ def project_in(folder: Path, **survey: object) -> Project:
     """The small survey's parameters, with changes of the survey's section, in an empty folder."""
     values = params.resolve(PROJECT, "test")
     return Project(folder, {**values, "survey": {**values["survey"], **survey}})
+
+
+def project_of(root: DataRoot) -> Project:
+    """The same with the data of ``root``."""
+    return project_in(root.local.parent, data_root=str(root.local), lake_uri=root.lake_uri)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from lake.root import DataRoot
 from lake.store import cards, delta
 from lake.store.query import query
 from pipeline.cli import dhs
+from pipeline.project import params
 from pipeline.verbs.foreign import question
 from pipeline.verbs.lineage import tree
 from pipeline.verbs.reproduce import closing_words
@@ -45,10 +46,7 @@ def helps(command: click.Command, name: str) -> Iterator[str]:
 def published(folder: Path) -> dict[str, str]:
     """Every query shown, with the command it is shown for."""
     pages = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
-    texts = [*(page.read_text() for page in pages), *helps(dhs, "dhs")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        texts.append(closing_words())
+    texts = [*(page.read_text() for page in pages), *helps(dhs, "dhs"), closing_words(params.load(folder))]
     found = {}
     for text in texts:
         found |= {" ".join(one[2].split()): one[1] for one in _COMMAND.finditer(text) if "..." not in one[2]}

@@ -1,0 +1,75 @@
+"""Parameters and the working directory are read at the edge: by commands, and by nothing below them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.checkout import PROJECT
+
+PACKAGES = ("lake", "etl", "injection", "modeling", "analysis", "demo", "pipeline")
+MODULES = sorted(path for package in PACKAGES for path in (PROJECT / package).rglob("*.py"))
+FOLDER_CALLS = {"cwd", "getcwd", "chdir", "fchdir"}
+READERS = {"load", "find", "read_mapping"}
+"""What reads or finds ``params.yaml``."""
+YAML = {
+    "pipeline/project/params.py": "params.yaml",
+    "pipeline/project/strictyaml.py": "how it is read",
+    "pipeline/project/generations.py": "values that a user types",
+    "pipeline/commands/emr.py": "a cluster that a user names",
+    "pipeline/verbs/verifying.py": "DVC's record of outputs",
+    "modeling/config.py": "the package's generations",
+    "modeling/tracking/history.py": "the package's recorded runs",
+    "analysis/reporting/facts.py": "the package's words",
+    "injection/priors/registry.py": "priors of the package or of a user",
+}
+"""The modules that import YAML, and what they read with it."""
+
+
+def name(path: Path) -> str:
+    return path.relative_to(PROJECT).as_posix()
+
+
+def called(path: Path) -> Iterator[tuple[str, str]]:
+    """Calls of a module as (what it is called on, name)."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            function = node.func
+            if isinstance(function, ast.Attribute):
+                yield ast.unparse(function.value), function.attr
+            elif isinstance(function, ast.Name):
+                yield "", function.id
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(str(node.module))
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_the_working_directory_is_read_in_one_module() -> None:
+    found = {name(path) for path in MODULES if FOLDER_CALLS & {called_name for _, called_name in called(path)}}
+    assert found == {"pipeline/commands/opening.py"}
+
+
+def test_yaml_is_read_where_it_is_listed() -> None:
+    assert {name(path) for path in MODULES if imported(path) & {"yaml", "ruamel.yaml"}} - {"pipeline/wiring.py"} == set(
+        YAML
+    )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_parameters_are_loaded_by_commands_alone(path: Path) -> None:
+    if path.is_relative_to(PROJECT / "pipeline" / "commands") or path == PROJECT / "pipeline" / "project" / "params.py":
+        return
+    if "pipeline.project.params" in imported(path):
+        assert not {one for place, one in called(path) if place == "params"} & READERS
+    assert "pipeline.project.strictyaml.read_mapping" not in imported(path)
