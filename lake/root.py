@@ -81,6 +81,14 @@ class DataRoot:
         return self.local / "metrics"
 
     @property
+    def plots(self) -> Path:
+        return self.local / "plots"
+
+    @property
+    def baselines(self) -> Path:
+        return self.local / "baselines"
+
+    @property
     def report(self) -> Path:
         return self.local / "report"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
@@ -33,14 +34,20 @@ def marginal_row(completeness: pd.DataFrame, threshold_id: str, source_mag_bin: 
     return found.iloc[0] if len(found) else None
 
 
-def best_interval(row: pd.Series) -> str:
-    """A completeness with its most complete interval: with the threshold's uncertainty (t), host-clustered (h),
-    or Jeffreys (j) if hosts are not known."""
+def interval_of(row: pd.Series) -> tuple[float, float, str]:
+    """The most complete 95 % interval of a completeness and its mark: with the threshold's uncertainty (t),
+    host-clustered (h), or Jeffreys (j) if hosts are not known; NaN where there is none."""
     for kind, mark in _KINDS:
         low, high = row.get(f"{kind}_low"), row.get(f"{kind}_high")
         if not (pd.isna(low) or pd.isna(high)):
-            return f"{percent(row['completeness'], low, high)}\u00a0{mark}"
-    return percent(row["completeness"])
+            return float(low), float(high), mark
+    return math.nan, math.nan, ""
+
+
+def best_interval(row: pd.Series) -> str:
+    """A completeness with its most complete interval and the interval's mark."""
+    low, high, mark = interval_of(row)
+    return f"{percent(row['completeness'], low, high)}\u00a0{mark}".rstrip("\u00a0")
 
 
 def reached(point: Threshold | None) -> str:

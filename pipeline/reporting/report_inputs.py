@@ -47,7 +47,7 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
     epochs = context.read("training_epochs").to_pandas()
     headline = shown_first(names, params.headline_generation)
     scores = context.read("scores", slices=[headline]).to_pandas()
-    baseline = context.root.metrics / f"{headline}.trivial.json"
+    baseline = context.root.baselines / f"{headline}.json"
     return ReportInputs(
         params=params,
         survey_name=context.survey.name,

@@ -63,7 +63,7 @@ def _write_baseline(context: RunContext, outcome: Outcome, labels: pd.Series) ->
         {"label": int(label), "score": float(score)}
         for label, score in zip(labels, outcome.arrays["trivial_scores"], strict=True)
     ]
-    atomic.write_text(context.root.metrics / f"{context.generation}.trivial.json", json.dumps(rows) + "\n")
+    atomic.write_text(context.root.baselines / f"{context.generation}.json", json.dumps(rows) + "\n")
 
 
 def _fractions(context: RunContext) -> tuple[float, float, float]:

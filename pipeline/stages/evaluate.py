@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -12,7 +10,6 @@ import pyarrow.compute as pc
 from analysis.config import EvaluateParams
 from analysis.results.evaluation import evaluate, with_bins
 from analysis.statistics.thresholds import fix_thresholds, threshold_rows
-from lake.files import atomic
 from lake.sky.split import TEST, THRESHOLD
 from lake.store.stamps import StampStore
 from modeling.scoring.scorer import load_scorer
@@ -39,10 +36,6 @@ def run(context: RunContext, params: EvaluateParams) -> None:
     context.write("thresholds", table_of("thresholds", rows), generation, where)
     outcome = evaluate(_test_objects(scores, manifest, params), points, params, np.random.default_rng(context.seed))
     write_outcome(context, outcome, f"evaluate-{generation}")
-    values = {m.name: {"value": m.value, "low": m.low, "high": m.high, "n": m.n} for m in outcome.measures}
-    atomic.write_text(
-        context.root.metrics / f"{generation}.json", json.dumps(_finite(values), indent=1, sort_keys=True)
-    )
 
 
 def _negatives(scores: pa.Table, use: str) -> np.ndarray:
@@ -52,7 +45,3 @@ def _negatives(scores: pa.Table, use: str) -> np.ndarray:
 def _test_objects(scores: pa.Table, manifest: pa.Table, params: EvaluateParams) -> pd.DataFrame:
     objects = scores.to_pandas().merge(manifest.select(_STRATA).to_pandas(), on="galaxy_id", validate="one_to_one")
     return with_bins(objects[objects["split"] == "test"].reset_index(drop=True), params.condition_bins)
-
-
-def _finite(values: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:
-    return {n: {k: v if np.isfinite(v) else None for k, v in entry.items()} for n, entry in values.items()}

@@ -1,11 +1,17 @@
-"""One self-contained page with everything that was found, and what it was found with; the same figures in MLflow."""
+"""One self-contained page with everything that was found, and what it was found with; the same figures in MLflow and
+as DVC's metrics and plots."""
 
 from __future__ import annotations
 
+import json
+
 from analysis.config import ReportParams
+from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.report import render_report
+from analysis.reporting.summary import curves, metrics
 from lake.files import atomic
 from pipeline.project.context import RunContext
+from pipeline.project.publishing import published_folder
 from pipeline.project.seal import sealed
 from pipeline.reporting.mirror import mirror
 from pipeline.reporting.report_inputs import gather
@@ -14,4 +20,17 @@ from pipeline.reporting.report_inputs import gather
 def run(context: RunContext, params: ReportParams) -> None:
     inputs = gather(context, params)
     atomic.write_text(context.root.report / "index.html", sealed(render_report(inputs)))
+    _write_summary(context, inputs)
     mirror(context.root, inputs)
+
+
+def _write_summary(context: RunContext, inputs: ReportInputs) -> None:
+    """One file of metrics per generation, one file per kind of curve."""
+    names = [item.name for item in inputs.generations]
+    with published_folder(context.root.metrics, context.work("metrics", names)) as folder:
+        for item in inputs.generations:
+            found = metrics(item, inputs.params.headline_threshold_id)
+            (folder / f"{item.name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    with published_folder(context.root.plots, context.work("plots")) as folder:
+        for name, frame in curves(inputs).items():
+            frame.to_csv(folder / f"{name}.csv", index=False)

@@ -24,7 +24,7 @@ def forget(project: Project, name: str) -> list[str]:
     if name in project.trained or (root.checkpoints(name) / CARD).exists():
         raise invalid("name", "a user's own finder, not a network that was trained here", name)
     removed = [f"'{name}' in {params.FILE}"] if params.set_audited(project, remove=name) else []
-    folders = (root.checkpoints(name), root.grid(name), root.local / "validation" / name)
+    folders = (root.checkpoints(name), root.grid(name), root.local / "validation" / name, root.metrics / f"{name}.json")
     for path in (*wiring.made_for(project.folder, name), *folders):
         if path.is_dir():
             shutil.rmtree(path)

@@ -7,6 +7,7 @@ card, grids and the report with the checksums they carry.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from lake.store import cards, delta, held, stamps
 from lake.store.cards import Slice
 from pipeline.project.project import Project
 from pipeline.project.seal import grid_problems, page_problems
+
+_FIGURES = ("metrics", "plots", "baselines")
+"""Small outputs that DVC does not cache."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +112,17 @@ def _outputs(project: Project) -> Iterator[Finding]:
         needed = out / "index.html" if out == root.report else out
         if not needed.exists():
             yield Finding(f"{needed} is missing, though dvc.lock records it; run `dvc repro`", gone=out)
-        elif out.parent == root.local / "metrics" and hashlib.md5(out.read_bytes()).hexdigest() != digest:
+        elif out.relative_to(root.local).parts[0] in _FIGURES and _digest(out) != digest:
             yield Finding(f"{out} differs from what dvc.lock records; run `dvc repro`", blobs=(out,))
+
+
+def _digest(out: Path) -> str:
+    """MD5 of a file or folder, as DVC forms it."""
+    if out.is_file():
+        return hashlib.md5(out.read_bytes()).hexdigest()
+    files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    listed = json.dumps([{"md5": _digest(out / name), "relpath": name} for name in files])
+    return f"{hashlib.md5(listed.encode()).hexdigest()}.dir"
 
 
 def _told(part: Callable[[Project], Iterable[Finding]], project: Project) -> list[Finding]:

@@ -61,7 +61,13 @@ def test_outputs_that_are_missing_or_not_as_recorded_are_found(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     project = Project(Path(), params.load(PROJECT).values)
     root = project.data
-    names = ["data/metrics/a.json", "data/metrics/b.json", "data/checkpoints/a", "data/cards/gates.a.json", "README.md"]
+    names = [
+        "data/baselines/a.json",
+        "data/baselines/b.json",
+        "data/checkpoints/a",
+        "data/cards/gates.a.json",
+        "README.md",
+    ]
     outs = [{"path": name, "md5": hashlib.md5(b"{}").hexdigest()} for name in [*names, "data/report"]]
     Path("dvc.lock").write_text(json.dumps({"stages": {"x": {"outs": outs}, "y": {"cmd": "z"}}}))
     for name in names:
@@ -80,7 +86,7 @@ def test_outputs_that_are_missing_or_not_as_recorded_are_found(tmp_path: Path, m
     assert [f.gone and f.gone.as_posix() for f in findings] == [names[0], None, names[2], names[3], "data/report"]
     assert findings[1].sentence == f"{names[1]} differs from what dvc.lock records; run `dvc repro`"
     assert verifying.repair(project, findings) == ["dvc checkout data/checkpoints/a", "dvc repro"]
-    assert Path("data/.damaged/metrics/b.json.1").read_text() == "[]"
+    assert Path("data/.damaged/baselines/b.json.1").read_text() == "[]"
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{", b"stages: 3", b"stages: {x: {outs: [3]}}", b"a: &a [*a]", b"\xff"])

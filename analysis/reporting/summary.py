@@ -1,0 +1,86 @@
+"""What `dvc metrics show` and `dvc plots show` print: a dozen numbers a generation, and its curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from analysis.reporting.inputs import GenerationInputs, ReportInputs
+from analysis.reporting.thresholds import interval_of, marginal_row, points, refused
+from analysis.statistics import roc
+from analysis.statistics.completeness import ALL, MARGINAL
+from analysis.statistics.intervals import TABLE_LEVEL, jeffreys
+
+_ROC_POINTS = 200
+_DIGITS = 6
+_OUTCOMES = {"passed": ("PASS", "GO"), "warned": ("WARN", "BORDERLINE"), "failed": ("FAIL", "NO-GO")}
+"""Statuses of gates, by the metric that counts them."""
+
+
+def metrics(item: GenerationInputs, threshold_id: str) -> dict[str, float | int | str]:
+    """Metrics of one generation; what could not be measured is left out.
+
+    Ranking on the test split, completeness at one threshold with the false-positive rate that it reaches, and gates
+    by outcome.
+    """
+    found = {**_ranking(item.diagnostics), **_completeness(item, threshold_id)}
+    gates = {f"gates_{name}": int(item.gates["status"].isin(statuses).sum()) for name, statuses in _OUTCOMES.items()}
+    rounded = {name: round(v, _DIGITS) if isinstance(v, float) else v for name, v in found.items() if not pd.isna(v)}
+    return {**rounded, **gates}
+
+
+def curves(inputs: ReportInputs) -> Mapping[str, pd.DataFrame]:
+    """Curves of all generations by file name, one row per point: `roc`, `completeness` and `epochs`."""
+    threshold_id = inputs.params.headline_threshold_id
+    epochs = inputs.training_epochs.sort_values(["generation", "epoch"])
+    found = {
+        "roc": pd.concat([_roc(item) for item in inputs.generations]),
+        "completeness": pd.concat([_by_radius(item, threshold_id) for item in inputs.generations]),
+        "epochs": epochs[["generation", "epoch", "train_loss", "val_loss", "val_auc"]],
+    }
+    return {name: frame.round(_DIGITS) for name, frame in found.items()}
+
+
+def _ranking(diagnostics: pd.DataFrame) -> dict[str, float]:
+    rows = diagnostics.drop_duplicates("name").set_index("name")
+    auc = {
+        f"auc{end}": float(rows[column]["auc"]) for end, column in (("", "value"), ("_low", "low"), ("_high", "high"))
+    }
+    return auc | {name: float(rows["value"][name]) for name in rows.index if name.startswith("tpr_at_fpr/")}
+
+
+def _completeness(item: GenerationInputs, threshold_id: str) -> dict[str, float | int | str]:
+    row, point = marginal_row(item.completeness, threshold_id), points(item.thresholds).get(threshold_id)
+    if row is None or point is None or refused(point) is not None:
+        return {"threshold": threshold_id}
+    low, high, _ = interval_of(row)
+    return {
+        "threshold": threshold_id,
+        "completeness": float(row["completeness"]),
+        "completeness_low": low,
+        "completeness_high": high,
+        "fpr_reached": float(row["fpr_reached"]),
+        "injections": int(row["n"]),
+    }
+
+
+def _roc(item: GenerationInputs) -> pd.DataFrame:
+    """At most some hundred points: the rates of the sample on a logarithmic axis that begins at one false positive."""
+    curve = roc.roc_curve(item.scores["label"], item.scores["score"])
+    rates = np.geomspace(1.0 / int((item.scores["label"] == 0).sum()), 1.0, _ROC_POINTS)
+    place = np.searchsorted(curve.fpr, rates, side="right") - 1
+    frame = pd.DataFrame({"generation": item.name, "fpr": curve.fpr[place], "tpr": curve.tpr[place]})
+    return frame.drop_duplicates(ignore_index=True)
+
+
+def _by_radius(item: GenerationInputs, threshold_id: str) -> pd.DataFrame:
+    """Completeness over all seeings, depths and magnitudes, with its Jeffreys interval."""
+    rows = item.completeness
+    chosen = (rows["threshold_id"] == threshold_id) & (rows["source_mag_bin"] == ALL) & (rows["cell"] != MARGINAL)
+    sums = rows[chosen & (refused(points(item.thresholds).get(threshold_id)) is None)]
+    sums = sums.groupby("theta_e_arcsec", as_index=False)[["detected", "n"]].sum()
+    low, high = jeffreys(sums["detected"], sums["n"], TABLE_LEVEL)
+    shares = sums["detected"] / sums["n"].where(sums["n"] > 0)
+    return sums.assign(generation=item.name, threshold=threshold_id, completeness=shares, low=low, high=high)
