@@ -1,11 +1,14 @@
-"""SQL on the lake's tables by name, without a JVM."""
+"""SQL in DuckDB's dialect on the lake's tables by name, without a JVM."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -18,6 +21,12 @@ from lake.errors import LakeError, ParameterError, UnreachableError, invalid
 from lake.root import DataRoot
 from lake.store import cards, delta, views
 
+FILE_FUNCTIONS = ("read_csv", "read_parquet", "read_json")
+"""What reads a user's own files."""
+_FUNCTIONS = {*FILE_FUNCTIONS, "range", "generate_series", "unnest", "repeat", "json_each", "json_tree"}
+"""Table functions that a query may call: others read any file, run text as SQL, or change settings."""
+_READING = ("SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE")
+"""What queries are made of; others change something."""
 _DUCKDB_TYPES = {
     "string": "VARCHAR",
     "int": "INTEGER",
@@ -29,63 +38,42 @@ _DUCKDB_TYPES = {
 }
 _SETTINGS = """
 SET default_null_order = 'nulls_first_on_asc_last_on_desc'; SET TimeZone = 'UTC';
-SET autoinstall_known_extensions = false; SET autoload_known_extensions = false; SET lock_configuration = true
+SET autoinstall_known_extensions = false; SET autoload_known_extensions = false;
+SET python_enable_replacements = false; SET lock_configuration = true
 """
-"""Sort as Spark does; never fetch or load an extension because a query names it."""
+"""Sort as Spark does; never fetch or load an extension, nor read a Python variable, because a query names it."""
 _OF_FILES = (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException)
 """Errors that a damaged file causes, among other things."""
-_QUERY = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
-_VERB = re.compile(r"\s*(describe|desc|show|explain)\b(\s+table\b)?(.*)", re.IGNORECASE | re.DOTALL)
 _NO_COLUMN = re.compile(r'column "([^"]+)" not found|does not have a column named "([^"]+)"')
-_CALL = re.compile(r"([A-Za-z_]\w*)\s*\(")
-_DIFFERENT = re.compile(
-    r"""["`\[\]{}%]|/[/*]|->|::|\\|\^|\b(interval|date|timestamp|version|rlike|lateral)\b""", re.IGNORECASE
-)
-_ALIKE = {"count", "sum", "avg", "min", "max", "abs", "coalesce", "sqrt", "exp", "lower", "upper"} | {
-    "select",
-    "from",
-    "where",
-    "and",
-    "or",
-    "not",
-    "in",
-    "as",
-    "on",
-    "by",
-    "over",
-    "filter",
-    "exists",
-    "union",
-    "all",
-    "having",
-    "distinct",
-    "between",
-    "join",
-    "with",
-    "when",
-    "then",
-    "else",
-}
-"""Words that may precede a bracket in a query that Spark and DuckDB read alike."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table in a query, at a version or (None) as pinned."""
+
+    table: str
+    version: int | None = None
 
 
 def query(root: DataRoot, text: str, at: str | None = None) -> pa.Table:
-    """Run a query (Spark SQL) on pinned versions; ``at`` a git revision, whose committed pins then count.
+    """Run one query on pinned versions; ``at`` a git revision, whose committed pins then count.
 
-    Besides queries there are ``DESCRIBE <table>``, ``SHOW TABLES`` and ``EXPLAIN <query>``.
+    ``<table> AT (VERSION => <n>)`` is another version of a table. ``SHOW TABLES`` and ``DESCRIBE <table>`` tell names
+    and columns with what they mean; ``EXPLAIN [ANALYZE] <query>`` is DuckDB's. Nothing can be written or fetched.
     """
     text = text.strip().rstrip(";").strip()
-    if not text:
-        raise invalid("SQL", 'a query, such as "select * from manifest" (`dhs tables` lists the tables)', "nothing")
-    told = _VERB.match(text)
-    if told is None:
-        return _answer(root, text, at)
-    verb, subject = told[1].lower(), told[3].strip()
-    if verb == "explain":
-        return _answer(root, subject, at, "EXPLAIN ")
-    if verb == "show":
-        return _shown(subject, text)
-    return _answer(root, subject, at, "DESCRIBE ") if _QUERY.match(subject) else _described(subject)
+    match text.lower().split():
+        case []:
+            raise invalid("SQL", 'a query, such as "select * from manifest" (`dhs tables` lists the tables)', "nothing")
+        case ["show", "tables"]:
+            return _shown()
+        case ["describe" | "desc", name] | ["describe" | "desc", "table", name]:
+            return described(name)
+        case ["explain", "analyze", *_]:
+            return _answer(root, text.split(maxsplit=2)[-1], at, "EXPLAIN ANALYZE ")
+        case ["explain", *_]:
+            return _answer(root, text.split(maxsplit=1)[-1], at, "EXPLAIN ")
+    return _answer(root, text, at)
 
 
 def read_view(root: DataRoot, name: str) -> pa.Table:
@@ -96,17 +84,39 @@ def read_view(root: DataRoot, name: str) -> pa.Table:
     return rows.sort_by([(key, "ascending") for key in spec.key])
 
 
+def described(name: str) -> pa.Table:
+    """Columns of a table or view with what they mean."""
+    rows = [
+        {"col_name": c.name, "data_type": c.type, "unit": c.unit, "nullable": c.nullable, "comment": c.meaning}
+        for c in spec_of(name).columns
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def spec_of(name: str) -> TableSpec:
+    """The contract of a table, or of the table whose columns a view has."""
+    if name not in views.known():
+        raise invalid("table", f"one of {', '.join(views.known())}", name)
+    return tables.spec(views.view(name).table if name in views.names() else name)
+
+
+def _shown() -> pa.Table:
+    """The names that a query may use."""
+    made = [(name, "table", tables.spec(name).meaning) for name in tables.names()]
+    made += [(name, "view", views.view(name).meaning) for name in views.names()]
+    return pa.Table.from_pylist([dict(zip(("name", "kind", "meaning"), row, strict=True)) for row in sorted(made)])
+
+
 def _answer(root: DataRoot, text: str, at: str | None, verb: str = "") -> pa.Table:
     with duckdb.connect() as connection:
         connection.execute(_SETTINGS)
-        statement, named = _understand(connection, text)
+        statement, sources = _understood(connection, text)
         try:
-            _register_all(connection, root, named, at)
-            _refuse_all_but_one_query(connection, statement)
-            return connection.sql(verb + statement).arrow().read_all()
+            _register_all(connection, root, sources, at)
+            return connection.sql(verb + statement).to_arrow_table()
         except duckdb.Error as error:
-            _refuse_lost_rows(root, named, at, whole=isinstance(error, _OF_FILES))
-            columns = [c for name, _ in named.values() for c in _spec(name).names]
+            _refuse_lost_rows(root, sources, at, whole=isinstance(error, _OF_FILES))
+            columns = [c for source in sources.values() for c in spec_of(source.table).names]
             raise ParameterError(f"the query failed: {_in_words(str(error), columns)}") from error
         except RuntimeError as error:
             if str(error) == "Query interrupted":  # what DuckDB makes of Ctrl-C
@@ -114,31 +124,63 @@ def _answer(root: DataRoot, text: str, at: str | None, verb: str = "") -> pa.Tab
             raise
 
 
-def _shown(subject: str, text: str) -> pa.Table:
-    """The names that a query may use, as ``SHOW TABLES`` returns them."""
-    if subject.lower() != "tables":
-        raise invalid("SQL", "a query, DESCRIBE <table>, SHOW TABLES or EXPLAIN <query>", text)
-    made = [(name, "table", tables.spec(name).meaning) for name in tables.names()]
-    made += [(name, "view", views.view(name).meaning) for name in views.names()]
-    return pa.Table.from_pylist(
-        [dict(zip(("name", "kind", "meaning"), row, strict=True)) for row in sorted(made)],
-        pa.schema([(name, pa.string()) for name in ("name", "kind", "meaning")]),
-    )
+def _understood(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[str, dict[str, Source]]:
+    """A statement and the tables it names, after DuckDB's own parser; what is not one plain query is refused."""
+    tree = json.loads(connection.execute("SELECT json_serialize_sql($1)", [text]).fetchall()[0][0])
+    if tree["error"] and tree["error_type"] == "not implemented":
+        raise invalid("SQL", "one query (SELECT, FROM or WITH)", text)
+    if tree["error"]:
+        raise ParameterError(f"not understood as DuckDB's SQL: {tree['error_message']} (`dhs sql` speaks Spark's)")
+    if len(tree["statements"]) != 1:
+        raise invalid("SQL", "one query", text)
+    nodes = list(_nodes(tree))
+    _refuse_all_but_reading(nodes)
+    common = {entry["key"].lower() for node in nodes if "cte_map" in node for entry in node["cte_map"]["map"]}
+    named = [node for node in nodes if node.get("type") == "BASE_TABLE"]
+    sources = dict(_source(node) for node in named if node["table_name"].lower() not in common - set(views.known()))
+    if all(source.version is None for source in sources.values()):
+        return text, sources
+    return str(connection.execute("SELECT json_deserialize_sql($1)", [json.dumps(tree)]).fetchall()[0][0]), sources
 
 
-def _described(name: str) -> pa.Table:
-    """Columns of a table or view with what they mean."""
-    if name.lower() not in views.known():
-        raise invalid("table", f"one of {', '.join(views.known())}", name)
-    rows = [
-        {"col_name": c.name, "data_type": c.type, "unit": c.unit, "nullable": c.nullable, "comment": c.meaning}
-        for c in _spec(name.lower()).columns
-    ]
-    return pa.Table.from_pylist(rows)
+def _refuse_all_but_reading(nodes: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what writes from within a query (``WITH x AS (COPY ...)``), and table functions that are not known."""
+    for node in nodes:
+        kind = str(node.get("type"))
+        if kind.endswith("_NODE") and kind not in _READING:
+            raise invalid("SQL", "a query that only reads", kind.removesuffix("_NODE").removesuffix("_QUERY"))
+        if kind == "TABLE_FUNCTION" and (name := node["function"]["function_name"].lower()) not in _FUNCTIONS:
+            raise invalid("SQL", f"about tables and files ({', '.join(FILE_FUNCTIONS)})", name)
 
 
-def _spec(name: str) -> TableSpec:
-    return tables.spec(views.view(name).table if name in views.names() else name)
+def _source(node: dict[str, Any]) -> tuple[str, Source]:
+    """The view that a table in a query becomes and what it shows; a version is written into the node."""
+    name, place = node["table_name"].lower(), [node["catalog_name"], node["schema_name"], node["table_name"]]
+    if any(place[:2]) or name not in views.known():
+        raise invalid("table", f"one of {', '.join(views.known())}", ".".join(part for part in place if part))
+    clause = node["at_clause"]
+    if clause is None:
+        return name, Source(name)
+    if name not in tables.names():
+        raise invalid("version", f"that of a table; the view '{name}' reads pinned versions", f"{name} AT")
+    number = clause["expr"].get("literal", {}).get("text", "")
+    if clause["unit"].upper() != "VERSION" or not number.isdigit():
+        raise invalid("version", f"given as '{name} AT (VERSION => <number>)'", number or clause["unit"])
+    view = f"{name}_version_{number}"
+    node.update(table_name=view, qualified_name={"path": [view]}, at_clause=None, alias=node["alias"] or name)
+    return view, Source(name, int(number))
+
+
+def _nodes(tree: object) -> Iterator[dict[str, Any]]:
+    """Every object of a parsed statement."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            yield node
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)
 
 
 def _in_words(error: str, columns: list[str]) -> str:
@@ -153,63 +195,33 @@ def _in_words(error: str, columns: list[str]) -> str:
     return f"there is no column '{name}'; {hint}"
 
 
-def _refuse_all_but_one_query(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
-    """Read only: COPY, ATTACH, INSTALL and the like are separate statements."""
-    found = connection.extract_statements(statement)
-    if len(found) != 1 or found[0].type is not duckdb.StatementType.SELECT:
-        raise invalid("SQL", "one query (SELECT or WITH)", statement)
-
-
-def _understand(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[str, dict[str, tuple[str, int | None]]]:
-    """DuckDB's SQL of a query, and the views it needs: name to (table, version).
-
-    What Spark and DuckDB read alike is not translated, since loading the translator takes most of a second.
-    """
-    words = {word.lower() for word in _CALL.findall(text)}
-    if words <= _ALIKE and not _DIFFERENT.search(text):
-        try:
-            found = {name.lower() for name in connection.get_table_names(text, qualified=True)}
-        except duckdb.Error:
-            found = {""}
-        if found <= set(views.known()) and _QUERY.match(text):
-            return text, {name: (name, None) for name in found}
-    from lake.store.sql import parse, to_duckdb
-
-    statement = parse(text)
-    named = {one.view: (one.table, one.version) for one in statement.named}
-    return to_duckdb(statement.tree), named
-
-
 def _register_all(
-    connection: duckdb.DuckDBPyConnection, root: DataRoot, named: dict[str, tuple[str, int | None]], at: str | None
+    connection: duckdb.DuckDBPyConnection, root: DataRoot, sources: Mapping[str, Source], at: str | None
 ) -> None:
     """Create every table that the query, or a view in it, names; then the views."""
-    asked = [name for name, _ in named.values() if name in views.names()]
-    needed = {view: source for view, source in named.items() if source[0] not in asked}
-    needed |= {table: (table, None) for name in asked for table in views.view(name).needs}
+    asked = [name for name in sources if name in views.names()]
+    needed = {view: source for view, source in sources.items() if view not in asked}
+    needed |= {table: Source(table) for name in asked for table in views.view(name).needs}
     for view, source in needed.items():
         _register(connection, root, view, source, at)
     for name in asked:
         connection.sql(views.view(name).sql).create_view(name)
 
 
-def _register(
-    connection: duckdb.DuckDBPyConnection, root: DataRoot, view: str, source: tuple[str, int | None], at: str | None
-) -> None:
-    name, version = source
-    spec = tables.spec(name)
-    if version is not None:
-        parts: list[tuple[DeltaTable, Mapping[str, str]]] = [(_version(root, name, version), {})]
+def _register(connection: duckdb.DuckDBPyConnection, root: DataRoot, view: str, source: Source, at: str | None) -> None:
+    spec = tables.spec(source.table)
+    if source.version is not None:
+        parts: list[tuple[DeltaTable, Mapping[str, str]]] = [(_version(root, source.table, source.version), {})]
     else:
-        found = delta.chosen(root, name, None, at)
+        found = delta.chosen(root, source.table, None, at)
         parts = [(delta.open_pinned(root, part), part.card.where) for part in found]
     selects = [_select(connection, spec, table, where) for table, where in parts]
     connection.sql(" UNION ALL ".join(selects)).create_view(view)
 
 
-def _refuse_lost_rows(root: DataRoot, named: dict[str, tuple[str, int | None]], at: str | None, *, whole: bool) -> None:
+def _refuse_lost_rows(root: DataRoot, sources: Mapping[str, Source], at: str | None, *, whole: bool) -> None:
     """After a failed query: name the table whose files are missing or (``whole``: read) damaged, if any."""
-    needed = {table for name, _ in named.values() for table in views.named(name)}
+    needed = {table for source in sources.values() for table in views.named(source.table)}
     for table in sorted(needed):
         for part in cards.slices(root, table, at):
             delta.require_files(root, part, delta.open_pinned(root, part))

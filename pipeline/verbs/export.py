@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import decimal
 import errno
+import json
+import math
 import os
+import shutil
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
 import pyarrow as pa
 
 from lake.errors import invalid
 from lake.files import atomic
+from pipeline.verbs.texttable import as_text, table_text
 
 SUFFIXES = (".parquet", ".csv", ".fits")
 
 
-def deliver(rows: pa.Table, out: Path | None, whole: bool = False) -> None:
-    """Show the rows, every column of them if ``whole``, or write them to ``out`` by its suffix."""
+def deliver(rows: pa.Table, out: Path | None, short: bool = False, style: str = "table") -> None:
+    """Show the rows as a table (numbers of four digits if ``short``), CSV or JSON, or write them to ``out``."""
     if out is None:
-        click.echo(lines(rows) if whole else render(rows))
+        if style == "table":
+            click.echo(table_text(rows, short, _width()))
+        else:
+            click.echo({"csv": _csv_text, "json": _json_text}[style](rows), nl=False)
         return
     _check_suffix(out)
     _write({".parquet": _parquet, ".csv": _csv, ".fits": _fits}[out.suffix], rows, out)
@@ -53,20 +63,9 @@ def _check_suffix(out: Path) -> None:
         raise invalid("out", f"a file ending in {', '.join(SUFFIXES)}", str(out))
 
 
-def render(rows: pa.Table) -> str:
-    """The first rows as text."""
-    import duckdb
-
-    if not rows.num_columns:
-        return "(no columns)"
-    with duckdb.connect() as connection:
-        return str(connection.from_arrow(rows))
-
-
-def lines(rows: pa.Table) -> str:
-    """All rows and columns as text, however wide; positions to a thousandth of an arcsecond."""
-    digits = {name: "{:.6f}".format for name in rows.column_names if name in ("ra", "dec")}
-    return str(rows.to_pandas().to_string(index=False, formatters=digits, float_format="{:.4g}".format, na_rep="-"))
+def _width() -> int | None:
+    """Characters in a line of the terminal; None where the output goes to a file or a program."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _parquet(rows: pa.Table, out: Path) -> None:
@@ -75,16 +74,43 @@ def _parquet(rows: pa.Table, out: Path) -> None:
     pq.write_table(rows, out, compression="zstd")
 
 
-def _csv(rows: pa.Table, out: Path) -> None:
+def _csv(rows: pa.Table, out: Path | pa.NativeFile) -> None:
     """CSV has no lists: they are written as JSON."""
     import pyarrow.csv as pc
-
-    from pipeline.verbs.fitsfile import as_text
 
     for place, field in enumerate(rows.schema):
         if pa.types.is_nested(field.type):
             rows = rows.set_column(place, field.name, as_text(rows.column(place).combine_chunks()))
     pc.write_csv(rows, out)
+
+
+def _csv_text(rows: pa.Table) -> str:
+    sink = pa.BufferOutputStream()
+    _csv(rows, sink)
+    return str(sink.getvalue().to_pybytes().decode())
+
+
+def _json_text(rows: pa.Table) -> str:
+    """A JSON array, one row a line."""
+    return "[" + ",\n ".join(json.dumps(_plain(row)) for row in rows.to_pylist()) + "]\n"
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: times as ISO 8601, bytes as hexadecimal digits, null for what is not a number."""
+    match value:
+        case dict():
+            return {name: _plain(one) for name, one in value.items()}
+        case list():
+            return [_plain(one) for one in value]
+        case float():
+            return value if math.isfinite(value) else None
+        case decimal.Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case bytes():
+            return value.hex()
+        case None | bool() | int() | str():
+            return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def _fits(rows: pa.Table, out: Path) -> None:

@@ -8,11 +8,9 @@ false.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +18,7 @@ import pyarrow.compute as pc
 from astropy.io import fits
 
 from lake.errors import invalid
+from pipeline.verbs.texttable import as_text
 
 _FORMATS = {"i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
 _LONGEST_INTEGER = 18
@@ -37,23 +36,6 @@ def write_fits(rows: pa.Table, out: Path) -> None:
     table = fits.BinTableHDU.from_columns(columns)
     table.header["TIMESYS"] = ("UTC", "time scale of times given as text")
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(out, overwrite=True)
-
-
-def as_text(values: pa.Array) -> pa.Array:
-    """Lists, structs and other values that plain columns cannot hold, as text; null stays null."""
-    if pa.types.is_timestamp(values.type):
-        return pa.array([None if v is None else v.isoformat() for v in _instants(values)], pa.string())
-    if pa.types.is_nested(values.type):
-        return pa.array([None if v is None else json.dumps(v, default=str) for v in values.to_pylist()], pa.string())
-    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
-        return pa.array([None if v is None else v.hex() for v in values.to_pylist()], pa.string())
-    return pa.array([None if v is None else str(v) for v in values.to_pylist()], pa.string())
-
-
-def _instants(values: pa.Array) -> list[Any]:
-    """Times in UTC, to microseconds, without their zone, which the header gives."""
-    plain = values.cast(pa.timestamp("us", values.type.tz), safe=False)
-    return list(plain.cast(pa.timestamp("us")).to_pylist())
 
 
 def _column(name: str, values: pa.Array) -> fits.Column:

@@ -1,0 +1,84 @@
+"""Rows of any column types as text for the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+SHOWN = 40
+"""Rows of a longer table that are shown."""
+
+
+def table_text(rows: pa.Table, short: bool = False, width: int | None = None) -> str:
+    """Rows as text, every column of them; below each other where a line is wider than ``width`` characters.
+
+    Of more than 40 rows the first 40, unless ``short``: then all of them, numbers with four digits, positions to a
+    thousandth of an arcsecond.
+    """
+    if not rows.num_columns:
+        return "(no columns)"
+    if rows.column_names == ["explain_key", "explain_value"]:
+        return "".join(rows.column(1).to_pylist()).rstrip()
+    shown = rows if short else rows.slice(0, SHOWN)
+    columns = [_cells(name, shown.column(place), short) for place, name in enumerate(rows.column_names)]
+    numbers = [pa.types.is_integer(t) or pa.types.is_floating(t) or pa.types.is_decimal(t) for t in rows.schema.types]
+    widths = [max(map(len, cells)) for cells in columns]
+    for place, cells in enumerate(columns):
+        columns[place] = [
+            f"{cell:>{widths[place]}}" if numbers[place] else f"{cell:<{widths[place]}}" for cell in cells
+        ]
+    lines = ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
+    if width is not None and sum(widths) + 2 * (len(widths) - 1) > width:
+        lines = _below_each_other(columns)
+    return "\n".join(lines) if short else "\n".join([*lines, *_count(rows)])
+
+
+def _below_each_other(columns: Sequence[Sequence[str]]) -> list[str]:
+    names = max(len(cells[0].strip()) for cells in columns)
+    return [
+        line
+        for row in range(1, len(columns[0]))
+        for line in (f"-- row {row}", *(f"{cells[0].strip():<{names}}  {cells[row].strip()}" for cells in columns))
+    ]
+
+
+def _count(rows: pa.Table) -> list[str]:
+    count = f"{rows.num_rows:,} row{'' if rows.num_rows == 1 else 's'}"
+    return [f"({count}{'' if rows.num_rows <= SHOWN else f', {SHOWN} shown; --format csv and --out give all'})"]
+
+
+def _cells(name: str, values: pa.ChunkedArray, short: bool) -> list[str]:
+    """A column's name and its values as text, without line breaks."""
+    if short and pa.types.is_floating(values.type):
+        digits = "{:.6f}" if name in ("ra", "dec") else "{:.4g}"
+        texts = [None if v is None else digits.format(v) for v in values.to_pylist()]
+    else:
+        texts = _texts(values).to_pylist()
+    return [name, *("-" if text is None else text.replace("\n", " ") for text in texts)]
+
+
+def _texts(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Values of any type as text; null stays null."""
+    if pa.types.is_nested(values.type) or pa.types.is_binary(values.type) or pa.types.is_timestamp(values.type):
+        return as_text(values.combine_chunks())
+    return values.cast(pa.string())
+
+
+def as_text(values: pa.Array) -> pa.Array:
+    """Lists, structs and other values that plain columns cannot hold, as text; null stays null."""
+    if pa.types.is_timestamp(values.type):
+        return pa.array([None if v is None else v.isoformat() for v in _instants(values)], pa.string())
+    if pa.types.is_nested(values.type):
+        return pa.array([None if v is None else json.dumps(v, default=str) for v in values.to_pylist()], pa.string())
+    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+        return pa.array([None if v is None else v.hex() for v in values.to_pylist()], pa.string())
+    return pa.array([None if v is None else str(v) for v in values.to_pylist()], pa.string())
+
+
+def _instants(values: pa.Array) -> list[Any]:
+    """Times in UTC, to microseconds, without their zone, which the header gives."""
+    plain = values.cast(pa.timestamp("us", values.type.tz), safe=False)
+    return list(plain.cast(pa.timestamp("us")).to_pylist())
