@@ -29,6 +29,7 @@ _COMMANDS = {
     "render": "injections",
     "validate-injection": "injections",
     "tables": "lake",
+    "describe": "lake",
     "query": "lake",
     "sql": "lake",
     "lineage": "lake",

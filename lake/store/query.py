@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -55,9 +56,10 @@ class Source:
     version: int | None = None
 
 
-def query(root: DataRoot, text: str, at: str | None = None) -> pa.Table:
+def query(root: DataRoot, text: str, at: str | None = None, files: str | Path = "") -> pa.Table:
     """Run one query on pinned versions; ``at`` a git revision, whose committed pins then count.
 
+    ``files`` is the folder in which relative paths of ``read_csv`` and the like begin: by default the working one.
     ``<table> AT (VERSION => <n>)`` is another version of a table. ``SHOW TABLES`` and ``DESCRIBE <table>`` tell names
     and columns with what they mean; ``EXPLAIN [ANALYZE] <query>`` is DuckDB's. Nothing can be written or fetched.
     """
@@ -70,16 +72,16 @@ def query(root: DataRoot, text: str, at: str | None = None) -> pa.Table:
         case ["describe" | "desc", name] | ["describe" | "desc", "table", name]:
             return described(name)
         case ["explain", "analyze", *_]:
-            return _answer(root, text.split(maxsplit=2)[-1], at, "EXPLAIN ANALYZE ")
+            return _answer(root, text.split(maxsplit=2)[-1], at, files, "EXPLAIN ANALYZE ")
         case ["explain", *_]:
-            return _answer(root, text.split(maxsplit=1)[-1], at, "EXPLAIN ")
-    return _answer(root, text, at)
+            return _answer(root, text.split(maxsplit=1)[-1], at, files, "EXPLAIN ")
+    return _answer(root, text, at, files)
 
 
 def read_view(root: DataRoot, name: str) -> pa.Table:
     """All rows of a view in the order of the key, with the types of the table whose columns it has."""
     spec = tables.spec(views.view(name).table)
-    rows = _answer(root, f"SELECT * FROM {name}", None)
+    rows = _answer(root, f"SELECT * FROM {name}")
     rows = rows.cast(pa.schema([pa.field(field.name, field.type) for field in spec.arrow_schema()]))
     return rows.sort_by([(key, "ascending") for key in spec.key])
 
@@ -107,9 +109,9 @@ def _shown() -> pa.Table:
     return pa.Table.from_pylist([dict(zip(("name", "kind", "meaning"), row, strict=True)) for row in sorted(made)])
 
 
-def _answer(root: DataRoot, text: str, at: str | None, verb: str = "") -> pa.Table:
+def _answer(root: DataRoot, text: str, at: str | None = None, files: str | Path = "", verb: str = "") -> pa.Table:
     with duckdb.connect() as connection:
-        connection.execute(_SETTINGS)
+        connection.execute("SET file_search_path = '{}';".format(str(files).replace("'", "''")) + _SETTINGS)
         statement, sources = _understood(connection, text)
         try:
             _register_all(connection, root, sources, at)

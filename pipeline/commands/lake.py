@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -11,34 +12,59 @@ from pipeline.commands.opening import Typed, project
 
 _OUT = click.option("--out", type=Typed(), help="Write the rows to a .parquet, .csv or .fits file.")
 _AT = click.option("--at", metavar="REVISION", help="Tables as pinned in this git revision.")
+_FORMAT = click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How rows are printed.",
+)
 
 
 @click.command()
-@click.argument("text", metavar="SQL")
+@click.argument("text", metavar="[SQL]", required=False)
 @_AT
 @_OUT
-def query(text: str, at: str | None, out: Path | None) -> None:
-    """Run SQL on the lake's tables without starting Spark, in under a second.
+@_FORMAT
+def query(text: str | None, at: str | None, out: Path | None, style: str) -> None:
+    """Run SQL (DuckDB's) on the lake's tables without starting Spark, in under a second.
 
     Tables are named as in `dhs tables` and read at their pinned versions. Example:
     dhs query "select split, label, count(*) as n from manifest where manifest_id = 'audit_70_15_15' group by all"
 
-    DESCRIBE TABLE, SHOW TABLES and EXPLAIN work too. To compare or sum completeness, use the view completeness_main.
+    Without SQL it reads queries from standard input, or from you: a small shell. Another version of a table is
+    `tractor_pool at (version => 1)`. DESCRIBE TABLE, SHOW TABLES and EXPLAIN work too. To compare or sum completeness,
+    use the view completeness_main.
     """
-    from lake.store.query import query as answer
+    from lake.errors import invalid
+    from lake.store.query import query as run
     from pipeline.verbs.export import checked_out, deliver
+    from pipeline.verbs.shell import converse, statements
 
     checked_out(out)
-    deliver(
-        answer(project().data, text, at=at), out, whole=text.lower().split()[:1] in (["describe"], ["desc"], ["show"])
-    )
+    here, data = Path.cwd(), project().data
+
+    def answer(one: str) -> None:
+        names_only = one.lower().split()[:1] in (["describe"], ["desc"], ["show"])
+        deliver(run(data, one, at, files=here), out, short=names_only, style=style)
+
+    if text is None and out is None and sys.stdin.isatty():
+        converse(answer)
+        return
+    texts = [text] if text is not None else list(statements("" if sys.stdin.isatty() else sys.stdin.read())) or [""]
+    if out is not None and len(texts) > 1:
+        raise invalid("SQL", "one query with --out", f"{len(texts)} queries")
+    for one in texts:
+        answer(one)
 
 
 @click.command()
 @click.argument("text", metavar="SQL")
 @_AT
 @_OUT
-def sql(text: str, at: str | None, out: Path | None) -> None:
+@_FORMAT
+def sql(text: str, at: str | None, out: Path | None, style: str) -> None:
     """Run Spark SQL on the lake's tables.
 
     Tables are read by name at their pinned versions, or one of them at another version:
@@ -58,7 +84,17 @@ def sql(text: str, at: str | None, out: Path | None) -> None:
         rows = answer(session(place, "sql", str(os.getpid())), place, text, at=at).toArrow()
     except PySparkException as error:
         raise ParameterError(f"the query failed: {spark_sentence(error)}") from error
-    deliver(rows, out)
+    deliver(rows, out, style=style)
+
+
+@click.command()
+@click.argument("name", metavar="TABLE")
+@_AT
+def describe(name: str, at: str | None) -> None:
+    """Describe a table or view: its columns with units and meaning, its slices, pins, and what they were made from."""
+    from pipeline.verbs.catalogue import description
+
+    click.echo(description(project().data, name, at))
 
 
 @click.command()

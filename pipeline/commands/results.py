@@ -19,7 +19,7 @@ def discoveries(generation: str | None, top: int, out: Path | None) -> None:
     from pipeline.verbs.export import checked_out, deliver
 
     checked_out(out)
-    deliver(ranked_candidates(project(), generation, top), out, whole=True)
+    deliver(ranked_candidates(project(), generation, top), out, short=True)
 
 
 @click.command()
@@ -29,10 +29,10 @@ def compare() -> None:
     from pipeline.verbs.export import deliver
 
     metrics, tests = comparison(project())
-    deliver(metrics, None, whole=True)
+    deliver(metrics, None, short=True)
     if tests.num_rows:
         click.echo()
-        deliver(tests, None, whole=True)
+        deliver(tests, None, short=True)
 
 
 @click.command()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from lake.errors import DarkHaloError
 from lake.store import views
+from pipeline.project.edge import explained
 
 PROMPTS = ("dhs> ", "...> ")
 GREETING = "SQL on the lake's tables (DuckDB). A query ends with ; or an empty line. \\tables  \\describe TABLE  \\quit"
@@ -35,8 +35,11 @@ def converse(answer: Callable[[str], None]) -> None:
                     answer(text)
             except KeyboardInterrupt:
                 click.echo()
-            except (DarkHaloError, OSError) as error:
-                click.echo(f"dhs: {error}", err=True)
+            except Exception as error:
+                said = explained(error)
+                if said is None:
+                    raise
+                click.echo(f"dhs: {said}", err=True)
 
 
 def statements(text: str) -> Iterator[str]:
@@ -45,7 +48,7 @@ def statements(text: str) -> Iterator[str]:
 
     with duckdb.connect() as connection:
         try:
-            yield from [one.query.strip().rstrip(";") for one in connection.extract_statements(text)]
+            yield from [one.query.strip().rstrip("; \n") for one in connection.extract_statements(text)]
         except duckdb.Error:
             yield text  # what is wrong with it is told when it is run
 
@@ -63,7 +66,7 @@ def _typed() -> str | None:
         if not lines and first.lower() in _ENDS:
             return None
         if not lines and first in _SHORT:
-            return f"{_SHORT[first]} {rest.strip()}"
+            return f"{_SHORT[first]} {rest}".strip()
         lines.append(line)
         if not line.strip() or line.rstrip().endswith(";"):
             return "\n".join(lines).strip().rstrip(";").strip()
@@ -82,6 +85,7 @@ def _history() -> Iterator[None]:
         readline.read_history_file(path)
     readline.set_history_length(_HISTORY_LINES)
     readline.set_completer(_completed)
+    readline.set_completer_delims(" \t\n,()=")
     readline.parse_and_bind("tab: complete")
     try:
         yield

@@ -13,9 +13,9 @@ SHOWN = 40
 
 
 def table_text(rows: pa.Table, short: bool = False, width: int | None = None) -> str:
-    """Rows as text, every column of them; below each other where a line is wider than ``width`` characters.
+    """Rows as text with every column; values below each other where a line is longer than ``width`` characters.
 
-    Of more than 40 rows the first 40, unless ``short``: then all of them, numbers with four digits, positions to a
+    Of more than 40 rows the first 40. If ``short``, all rows, one a line: numbers have four digits, positions are to a
     thousandth of an arcsecond.
     """
     if not rows.num_columns:
@@ -31,7 +31,7 @@ def table_text(rows: pa.Table, short: bool = False, width: int | None = None) ->
             f"{cell:>{widths[place]}}" if numbers[place] else f"{cell:<{widths[place]}}" for cell in cells
         ]
     lines = ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
-    if width is not None and sum(widths) + 2 * (len(widths) - 1) > width:
+    if not short and width is not None and sum(widths) + 2 * (len(widths) - 1) > width:
         lines = _below_each_other(columns)
     return "\n".join(lines) if short else "\n".join([*lines, *_count(rows)])
 

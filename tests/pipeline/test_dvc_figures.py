@@ -38,7 +38,7 @@ def test_commits_that_hold_the_figures_are_compared(twin: Callable[[], Checkout]
     path = copy.folder / "data/metrics/demo1.json"
     numbers = json.loads(path.read_text())
     path.write_text(json.dumps(numbers | {"auc": numbers["auc"] - 0.25}))
-    (change,) = json.loads(copy.run("dvc", "metrics", "diff", "--json").stdout)["diff"].values()
+    (change,) = json.loads(copy.run("dvc", "metrics", "diff", "--json").stdout).values()
     assert change["auc"]["diff"] == pytest.approx(-0.25)
     both = copy.run("dvc", "plots", "diff", "HEAD", "--json").stdout
     assert {"workspace", "HEAD"} <= {

@@ -22,6 +22,7 @@ from lake.errors import ParameterError
 from lake.root import DataRoot
 from lake.store import delta
 from pipeline.verbs.export import deliver
+from pipeline.verbs.texttable import table_text
 from tests.pipeline.checkout import Checkout
 
 NOON = dt.datetime(2026, 1, 2, 12, 0, 0, 6, tzinfo=dt.UTC)
@@ -151,3 +152,59 @@ def test_names_that_fits_does_not_allow_are_spelt_so_that_it_does(tmp_path: Path
         "b" * 60 + "_1",
         "count_star__",
     ]
+
+
+def test_a_table_on_the_screen_has_every_column() -> None:
+    rows = everything().append_column("threshold_id", pa.array(["fpr1e-3@val", None, "p0.5"]))
+    lines = table_text(rows).splitlines()
+    assert lines[0].split() == rows.column_names
+    assert lines[-1] == "(3 rows)"
+    assert len(lines) == 5
+    assert "fpr1e-3@val" in lines[1]
+    assert set(lines[2].split()) == {"-"}, "null"
+    narrow = table_text(rows, width=80).splitlines()
+    assert narrow[0] == "-- row 1"
+    assert [line.split()[0] for line in narrow[1 : 1 + rows.num_columns]] == rows.column_names
+    assert table_text(rows, width=len(lines[1]) + 50).splitlines() == lines
+    assert table_text(pa.table({})) == "(no columns)"
+
+
+def test_a_long_table_says_how_many_rows_it_has() -> None:
+    rows = pa.table({"ra": np.arange(1234) / 7, "x": np.arange(1234) / 3e-5})
+    lines = table_text(rows).splitlines()
+    assert len(lines) == 42
+    assert lines[-1] == "(1,234 rows, 40 shown; --format csv and --out give all)"
+    assert lines[2].split() == ["0.14285714285714285", "33333.333333333336"]
+    whole = table_text(rows, short=True).splitlines()
+    assert len(whole) == 1235
+    assert whole[2].split() == ["0.142857", "3.333e+04"]
+
+
+def test_numbers_of_single_precision_have_no_digits_they_lack() -> None:
+    assert table_text(pa.table({"x": pa.array([0.65], pa.float32())})).splitlines()[1] == "0.65"
+
+
+def test_rows_are_printed_as_csv_and_json(capsys: pytest.CaptureFixture[str]) -> None:
+    deliver(everything().append_column("x", pa.array([1.5, float("nan"), None])), None, style="json")
+    rows = json.loads(capsys.readouterr().out)
+    assert rows[0] | {"nothing": 0} == {
+        "truth": True,
+        "byte": -5,
+        "unsigned": 1,
+        "long": 2**62 + 1,
+        "sum": 64,
+        "price": 1.25,
+        "text": "a",
+        "coded": "a",
+        "nothing": 0,
+        "names": ["x", "y"],
+        "pair": {"a": 1},
+        "day": "2026-01-02",
+        "instant": "2026-01-02T12:00:00.000006+00:00",
+        "Text": "a",
+        "bytes": "00ff",
+        "x": 1.5,
+    }
+    assert set(rows[1].values()) == {None}, "JSON has no NaN"
+    deliver(everything().select(["names", "sum"]), None, style="csv")
+    assert capsys.readouterr().out.splitlines()[:2] == ['"names","sum"', '"[""x"", ""y""]",64']
