@@ -18,7 +18,7 @@ from injection.experiment.measure import Sky, measure, sigma_from_annulus
 from injection.galaxies.models import SourceModel, source_model
 from injection.optics.noise import add_poisson, add_sky
 from injection.optics.psf import Psf
-from injection.priors.registry import Prior, load_prior
+from injection.priors.registry import Prior, draw, load_prior
 from lake.errors import DataError
 
 Array = NDArray[np.float64]
@@ -83,7 +83,8 @@ class Setting:
         fixed = {name: rows[name].to_numpy() for name in self.prior.direct(imaging) if name in rows.column_names}
         along = self.grid.drawing == "sobol" and "sobol_place" in rows.column_names
         places = rows["sobol_place"].to_numpy() if along else None
-        drawn = self.sources.draw(self.prior, ids, self.seed, imaging, fixed, places)
+        drawn = draw(self.prior, ids, self.seed, imaging, fixed, places)
+        drawn = self.sources.draw(drawn, self.prior, self.seed)
         if self.grid.host_model == "IM2":
             shapes = self.hosts.shapes(self.hosts.rows_of(galaxies.to_pylist()))
             drawn = follow_hosts(drawn, self.prior, shapes, self.seed)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from injection.device import Pixels, accelerator, on_device
@@ -48,10 +46,11 @@ def run(plan: Plan, scorer: Scorer, start: int = 0) -> Iterator[pa.Table]:
 def run_batch(plan: Plan, rows: pa.Table, scorer: Scorer) -> pa.Table:
     """One batch of :func:`run`."""
     accelerator(plan.setting.grid.device)
-    out, again = _attempt(plan, rows, scorer, np.zeros(rows.num_rows, np.int64))
+    out, again = _attempt(plan, rows, 0, scorer)
+    attempt = 0
     while len(again):
-        first = out.column("host_attempt").to_numpy()[again] + 1
-        more, still = _attempt(plan, rows.take(pa.array(again)), scorer, first)
+        attempt += 1
+        more, still = _attempt(plan, rows.take(pa.array(again)), attempt, scorer)
         place = np.arange(out.num_rows)
         place[again] = out.num_rows + np.arange(len(again))
         out = pa.concat_tables([out, more]).combine_chunks().take(pa.array(place))
@@ -60,64 +59,39 @@ def run_batch(plan: Plan, rows: pa.Table, scorer: Scorer) -> pa.Table:
     return out
 
 
-def _attempt(
-    plan: Plan, rows: pa.Table, scorer: Scorer, first: NDArray[np.int64]
-) -> tuple[pa.Table, NDArray[np.int64]]:
-    """Rows with their hosts from the ``first`` on, injected and scored, and which of them another host may rescue."""
-    found = _find_hosts(rows, plan.setting, first)
-    drawn = plan.setting.parameters(rows.append_column("galaxy_id", pa.array(found.ids)))
-    columns = _identity(plan, rows, found)
-    good = np.flatnonzero([reason is None for reason in found.reasons])
-    values, reasons, of_host = _inject(plan.setting, drawn.take(pa.array(good)), found.stamps[good], scorer)
+def _attempt(plan: Plan, rows: pa.Table, attempt: int, scorer: Scorer) -> tuple[pa.Table, NDArray[np.int64]]:
+    """Rows injected into one of their hosts and scored, and which of them another host may rescue."""
+    setting, choices = plan.setting, rows.column("host_ids").to_pylist()
+    ids = [hosts[attempt] for hosts in choices]
+    stamps, reasons = _host_stamps(setting, ids)
+    drawn = setting.parameters(rows.append_column("galaxy_id", pa.array(ids)))
+    columns = {**_identity(plan, rows, ids, attempt), **{name: drawn.column(name) for name in drawn.column_names}}
+    good = np.flatnonzero([reason is None for reason in reasons])
+    of_host = np.array([reason is not None for reason in reasons])
+    values, faults, of_host[good] = _inject(setting, drawn.take(pa.array(good)), stamps[good], scorer)
     for place, index in enumerate(good):
-        found.reasons[index] = reasons[place]
-    scored = np.array([reason is None for reason in found.reasons])
-    imaging = plan.setting.hosts.imaging
-    schema = batch_schema(imaging)
-    for name, kind in measured(imaging):
+        reasons[index] = faults[place]
+    scored = np.array([reason is None for reason in reasons])
+    for name, kind in measured(setting.hosts.imaging):
         columns[name] = _spread(values.get(name), good, scored, kind)
     columns["status"] = pa.array(np.where(scored, "scored", "failed"))
-    columns["reason"] = pa.array(found.reasons, pa.string())
-    for name in drawn.column_names:
-        columns[name] = drawn.column(name)
-    left = found.attempts + 1 < pc.list_value_length(rows.column("host_ids")).to_numpy()
-    again = good[of_host & left[good]]
-    return pa.table([_cast(columns[field.name], field) for field in schema], schema=schema), again
+    columns["reason"] = pa.array(reasons, pa.string())
+    left = np.array([attempt + 1 < len(hosts) for hosts in choices])
+    schema = batch_schema(setting.hosts.imaging)
+    table = pa.table([_cast(columns[field.name], field) for field in schema], schema=schema)
+    return table, np.flatnonzero(of_host & left)
 
 
-@dataclass
-class _Found:
-    """Hosts found for a batch: stamps, who they are, which attempt, why none was found."""
-
-    stamps: Images
-    ids: list[str]
-    attempts: NDArray[np.int32]
-    reasons: list[str | None]
-
-
-def _find_hosts(rows: pa.Table, setting: Setting, first: NDArray[np.int64]) -> _Found:
-    """Load the ``first`` of each row's hosts, or the next where that fails."""
-    choices = [ids[start:] for ids, start in zip(rows.column("host_ids").to_pylist(), first, strict=True)]
-    count, side = len(choices), setting.hosts.stamp_pixels
-    stamps = np.zeros((count, len(setting.hosts.imaging.bands), side, side), np.float32)
-    found = _Found(stamps, [ids[0] for ids in choices], np.zeros(count, np.int32), ["not loaded"] * count)
-    waiting = list(range(count))
-    for attempt in range(1 + setting.grid.host_retries):
-        waiting = [row for row in waiting if attempt < len(choices[row])]
-        if not waiting:
-            break
-        loaded = _load([choices[row][attempt] for row in waiting], setting.hosts.load)
-        still = []
-        for row, stamp in zip(waiting, loaded, strict=True):
-            found.ids[row], found.attempts[row] = choices[row][attempt], first[row] + attempt
-            reason = _host_fault(stamp, found.ids[row], setting)
-            found.reasons[row] = reason
-            if reason is None and not isinstance(stamp, str):
-                found.stamps[row] = stamp
-            else:
-                still.append(row)
-        waiting = still
-    return found
+def _host_stamps(setting: Setting, galaxy_ids: list[str]) -> tuple[Images, list[str | None]]:
+    """Stamps (batch, band, y, x) of hosts, and why some cannot be used; those are zero."""
+    side, bands = setting.hosts.stamp_pixels, setting.hosts.imaging.bands
+    stamps = np.zeros((len(galaxy_ids), len(bands), side, side), np.float32)
+    reasons: list[str | None] = []
+    for row, (galaxy_id, loaded) in enumerate(zip(galaxy_ids, _load(galaxy_ids, setting.hosts.load), strict=True)):
+        reasons.append(_host_fault(loaded, galaxy_id, setting))
+        if reasons[row] is None:
+            stamps[row] = loaded
+    return stamps, reasons
 
 
 def _load(galaxy_ids: list[str], load_hosts: LoadStamps) -> list[Images | str]:
@@ -187,16 +161,16 @@ def _known(conditions: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray((np.isfinite(conditions) & (conditions > 0)).all(axis=1))
 
 
-def _identity(plan: Plan, rows: pa.Table, found: _Found) -> dict[str, Any]:
+def _identity(plan: Plan, rows: pa.Table, ids: list[str], attempt: int) -> dict[str, Any]:
     """Columns that say which injection a row is, and into which host."""
     setting, hosts, count = plan.setting, plan.setting.hosts, rows.num_rows
-    host = hosts.rows_of(found.ids)
+    host = hosts.rows_of(ids)
     columns: dict[str, Any] = {name: rows.column(name) for name in rows.column_names if name not in _PLAN_ONLY}
     columns["grid_id"] = pa.array([plan.grid_id] * count)
     columns["seed"] = np.full(count, setting.seed)
     columns["prior"] = pa.array([setting.prior.name] * count)
     columns["host_model"] = pa.array([setting.grid.host_model] * count)
-    columns["galaxy_id"], columns["host_attempt"] = pa.array(found.ids), found.attempts
+    columns["galaxy_id"], columns["host_attempt"] = pa.array(ids), np.full(count, attempt)
     for index, band in enumerate(hosts.imaging.bands):
         columns[f"host_psf_fwhm_nea_{band}_arcsec"] = hosts.fwhm_nea_arcsec[host, index]
     columns[f"host_depth_{hosts.imaging.reference_band}_mag"] = hosts.depth_mag[host]

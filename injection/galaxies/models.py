@@ -6,20 +6,17 @@ only for those.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import pyarrow as pa
-from numpy.typing import ArrayLike
 
 from injection.config import GridParams
 from injection.engine.render import Parametric, Sources
 from injection.galaxies.banks import load_bank
 from injection.galaxies.realsources import BankSources
-from injection.priors.registry import Prior, draw
+from injection.priors.registry import Prior
 from lake.errors import DataError
 from lake.plugins import imported
-from lake.sky.imaging import Imaging
 
 _METHODS = ("identity", "describe", "draw", "faults", "trace", "scene")
 
@@ -34,16 +31,11 @@ class SourceModel(Sources, Protocol):
     def describe(self) -> str:
         """The model in words, for captions."""
 
-    def draw(
-        self,
-        prior: Prior,
-        ids: pa.Array,
-        seed: int,
-        imaging: Imaging,
-        fixed: Mapping[str, ArrayLike],
-        sobol_places: ArrayLike | None,
-    ) -> pa.Table:
-        """Parameters of injections ``ids``, as ``injection.priors.registry.draw`` gives them."""
+    def draw(self, rows: pa.Table, prior: Prior, seed: int) -> pa.Table:
+        """Draws of the prior (``injection.priors.registry.draw``) with the model's own parameters in their place.
+
+        A row's parameters depend on its ``injection_id`` and the seed alone; ``log_prior`` is that of what is drawn.
+        """
 
 
 class Profiles(Parametric):
@@ -54,16 +46,8 @@ class Profiles(Parametric):
     def describe(self) -> str:
         return "Sersic profiles with clumps"
 
-    def draw(
-        self,
-        prior: Prior,
-        ids: pa.Array,
-        seed: int,
-        imaging: Imaging,
-        fixed: Mapping[str, ArrayLike],
-        sobol_places: ArrayLike | None,
-    ) -> pa.Table:
-        return draw(prior, ids, seed, imaging, fixed, sobol_places)
+    def draw(self, rows: pa.Table, prior: Prior, seed: int) -> pa.Table:
+        return rows
 
 
 def source_model(grid: GridParams) -> SourceModel:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from injection.config import Quadrature
 from injection.engine import _image_rays, _pack
@@ -16,10 +15,9 @@ from injection.engine._rays import Scene
 from injection.engine.render import Images, trace
 from injection.galaxies.banks import BANK_COLOURS, SourceBank
 from injection.keyed import Keyed
-from injection.priors.registry import Prior, clump_log_density, draw
+from injection.priors.registry import Prior, clump_log_density
 from injection.scene.lens import Lens, largest_deflection, rotated
 from lake.errors import invalid
-from lake.sky.imaging import Imaging
 
 Array = NDArray[np.float64]
 
@@ -77,22 +75,14 @@ class BankSources:
             images[~real], rays[~real] = trace(rows.filter(pa.array(~real)), *how)
         return images, rays
 
-    def draw(
-        self,
-        prior: Prior,
-        ids: pa.Array,
-        seed: int,
-        imaging: Imaging,
-        fixed: Mapping[str, ArrayLike],
-        sobol_places: ArrayLike | None,
-    ) -> pa.Table:
+    def draw(self, rows: pa.Table, prior: Prior, seed: int) -> pa.Table:
         """Draws of the prior with real galaxies for sources, at the drawn size, turn, place and magnitude.
 
         Any galaxy of the bank alike whose pixels are not enlarged too much; none is left where no galaxy is large
         enough, and the row fails. Colours are the catalogue's where asked for and known, else the drawn ones.
         ``log_prior`` loses what no longer applies (index, axis ratio, clumps) and gains the choice of the galaxy.
         """
-        rows, count = draw(prior, ids, seed, imaging, fixed, sobol_places), len(ids)
+        ids, count = rows.column("injection_id").combine_chunks(), rows.num_rows
 
         def column(name: str) -> Array:
             return np.asarray(rows.column(name).to_numpy(zero_copy_only=False), dtype=np.float64)
@@ -113,9 +103,9 @@ class BankSources:
         changes["log_prior"] = pa.array(column("log_prior") - gone - np.log(np.maximum(among, 1)))
         if self.catalogue_colours:
             for place, colour in enumerate(BANK_COLOURS):
-                if colour in imaging.colours:
+                if (name := f"src_{colour}") in rows.column_names:
                     own = self.bank.colours[chosen, place]
-                    changes[f"src_{colour}"] = pa.array(np.where(np.isfinite(own), own, column(f"src_{colour}")))
+                    changes[name] = pa.array(np.where(np.isfinite(own), own, column(name)))
         for name, values in changes.items():
             rows = rows.set_column(rows.column_names.index(name), name, values)
         return rows

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from injection.config import Quadrature
 from injection.engine import render
 from injection.experiment.grid import plan
-from injection.priors.registry import Prior, draw
+from injection.priors.registry import Prior
 from lake.errors import DataError, ParameterError
-from lake.sky.imaging import Imaging
 from tests.injection.scenes import Brightness, planned, run
 
 
@@ -33,19 +31,10 @@ class Pairs:
     def describe(self) -> str:
         return f'pairs {self.separation_arcsec:g}" apart'
 
-    def draw(
-        self,
-        prior: Prior,
-        ids: pa.Array,
-        seed: int,
-        imaging: Imaging,
-        fixed: Mapping[str, ArrayLike],
-        sobol_places: ArrayLike | None,
-    ) -> pa.Table:
-        rows = draw(prior, ids, seed, imaging, fixed, sobol_places)
+    def draw(self, rows: pa.Table, prior: Prior, seed: int) -> pa.Table:
         for name, value in (("src_n", None), ("src_model", "pairs"), ("src_clumps", 0)):
             field = rows.schema.field(name)
-            rows = rows.set_column(rows.column_names.index(name), field, pa.array([value] * len(ids), field.type))
+            rows = rows.set_column(rows.column_names.index(name), field, pa.array([value] * rows.num_rows, field.type))
         return rows
 
     def faults(self, rows: pa.Table) -> list[str | None]:

@@ -19,7 +19,7 @@ from injection.priors.registry import load_prior
 from injection.scene.lens import Lens, source_position
 from lake.errors import DataError
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
-from tests.injection.scenes import COSMOS, drawn, gaussian_bank, ids, planned, rows, run
+from tests.injection.scenes import COSMOS, drawn, gaussian_bank, planned, rows, run
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_rows_of_both_kinds_render_together_and_bad_ones_alone(bank: SourceBank)
 
 def test_drawing_real_sources(bank: SourceBank) -> None:
     prior, table = load_prior("v1"), drawn("v1", 200)
-    real = BankSources(bank).draw(prior, ids(200), 7, SURVEY, {}, None)
+    real = BankSources(bank).draw(table, prior, 7)
     assert set(real.column("src_stamp_id").to_pylist()) == {"one", "two"}
     assert real.column("src_n").null_count == 200
     one = np.array(real.column("src_stamp_id").to_pylist()) == "one"
@@ -94,21 +94,21 @@ def test_drawing_real_sources(bank: SourceBank) -> None:
         real.column("src_g_minus_r").to_numpy()[~one], table.column("src_g_minus_r").to_numpy()[~one]
     )
     assert np.isfinite(real.column("log_prior").to_numpy()).all()
-    part = BankSources(bank).draw(prior, ids(200).slice(9, 1), 7, SURVEY, {}, None)
+    part = BankSources(bank).draw(table.slice(9, 1), prior, 7)
     assert part.equals(real.slice(9, 1))
 
 
 def test_stamps_are_not_enlarged_beyond_the_limit(bank: SourceBank) -> None:
     """Half-light radii are 6.2 and 3.6 pixels: at 0.05" a pixel the galaxies serve sizes up to 0.31" and 0.18"."""
-    prior = load_prior("v1_wide")
+    prior, table = load_prior("v1_wide"), drawn("v1_wide", 300)
     limit = BankSources(bank, 0.05, catalogue_colours=False)
-    real = limit.draw(prior, ids(300), 7, SURVEY, {}, None)
+    real = limit.draw(table, prior, 7)
     size, stamps = real.column("src_re_arcsec").to_numpy(), real.column("src_stamp_id").to_pylist()
     large, small = 0.05 * bank.half_light_px
     assert {stamp for stamp, re in zip(stamps, size, strict=True) if re > large} == {None}
     assert {stamp for stamp, re in zip(stamps, size, strict=True) if small < re <= large} == {"one"}
     assert {stamp for stamp, re in zip(stamps, size, strict=True) if re <= small} == {"one", "two"}
-    free = BankSources(bank, catalogue_colours=False).draw(prior, ids(300), 7, SURVEY, {}, None)
+    free = BankSources(bank, catalogue_colours=False).draw(table, prior, 7)
     gained = real.column("log_prior").to_numpy() - free.column("log_prior").to_numpy()
     np.testing.assert_allclose(gained[(size > small) & (size <= large)], np.log(2.0))
     np.testing.assert_allclose(gained[size <= small], 0.0, atol=1e-12)
