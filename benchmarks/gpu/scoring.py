@@ -36,12 +36,21 @@ def network_of(checkpoint: Checkpoint) -> LensFinder:
     return network.to(memory_format=torch.channels_last).eval()
 
 
+def decided(network: LensFinder) -> None:
+    """Large random weights in the head: a network of a few steps gives all stamps one logit, which compares nothing."""
+    weight = network.head[1].weight
+    with torch.no_grad():
+        weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(4)))
+
+
 def records() -> Iterator[dict[str, Any]]:
     """Rates by batch size, and whether a stamp's logit depends on the rest of its batch."""
     yield about()
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = finder(Path(folder))
         scorer, network = CheckpointScorer(checkpoint), network_of(checkpoint)
+        for each in (scorer._network, network):
+            decided(each)
         dtype = DTYPES["bf16" if checkpoint.card.dtype == "bfloat16" else "fp32"]
         everything, logits = stamps(MOST), {}
         peak_gib()
@@ -56,6 +65,7 @@ def records() -> Iterator[dict[str, Any]]:
         base = logits[BATCHES[-1]][:few]
         differ = max(float(abs(found[:few] - base).max()) for found in logits.values())
         spread = float(base.std())
+        yield checked("logits differ between stamps", spread > 0.0, logit_std=spread)
         what = f"logits between batch sizes differ by {differ:.2e} at most, their standard deviation is {spread:.2e}"
         yield {"what": what, "largest_difference": differ, "logit_std": spread}
 
