@@ -15,7 +15,7 @@ from modeling.networks.factory import LensFinder
 BATCH = {"cpu": 64, "cuda": 1024}
 """Stamps per forward pass of a device: on a CPU what its cache holds; a GPU is far from busy below 1,024
 (EfficientNetV2-S on an H100, stamps from the host's memory: 3,285 per second at 64, 23,230 at 1,024, 26,527 at 2,048).
-Smaller remainders are padded with zeros: kernels depend on the shape of a batch, not on what else is in it, so a stamp's
+Remainders are padded with zeros: kernels depend on the shape of a batch, not on what else is in it, so a stamp's
 logit does not depend on the rest of the batch (bitwise, on one machine and thread count)."""
 
 
