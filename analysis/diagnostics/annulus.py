@@ -10,24 +10,27 @@ from scipy import stats
 
 from analysis.config import DiagnoseParams
 from analysis.records import Gate, Measure, Outcome, Status
+from lake.sky.imaging import Imaging
 
 _CORRELATED_P = 0.05
 """A shift is called correlated below this Spearman p-value, Bonferroni-corrected over PSF and depth."""
 
 
-def annulus_comparison(features: pd.DataFrame, objects: pd.DataFrame, params: DiagnoseParams) -> Outcome:
-    """Median and MAD per stamp (r band) in two annuli: paired differences, their correlation with PSF and depth.
+def annulus_comparison(
+    features: pd.DataFrame, objects: pd.DataFrame, imaging: Imaging, params: DiagnoseParams
+) -> Outcome:
+    """Median and MAD per stamp in two annuli, in the reference band: paired differences, correlation with conditions.
 
     Both annuli are of the same stamps, so the test is Wilcoxon's signed-rank test of their differences; the
     two-sample KS distance between the distributions has no p-value, which would assume independence.
 
     `features` has `annulus0/...` and `annulus1/...` columns (`features.stamp_features`); `objects` the same rows with
-    `label`, `psfsize_r`, `psfdepth_r`, sampled by label.
+    `label`, `psfsize_<band>`, `psfdepth_<band>`, sampled by label.
     """
-    measures, gates = [], []
+    measures, gates, band = [], [], imaging.reference_band
     for quantity in ("median", "mad"):
-        first, second = (features[f"annulus{i}/{quantity}_r"].to_numpy(float) for i in (0, 1))
-        found = list(_compare(quantity, first, second, objects))
+        first, second = (features[f"annulus{i}/{quantity}_{band}"].to_numpy(float) for i in (0, 1))
+        found = list(_compare(quantity, first, second, objects, band))
         p = next(m.value for m in found if m.name.endswith("/paired_p"))
         correlated = any(m.value < _CORRELATED_P / 2 for m in found if m.name.endswith("_p") and "spearman" in m.name)
         measures += found
@@ -35,7 +38,9 @@ def annulus_comparison(features: pd.DataFrame, objects: pd.DataFrame, params: Di
     return Outcome("annulus_comparison", tuple(measures), tuple(gates))
 
 
-def _compare(quantity: str, first: np.ndarray, second: np.ndarray, objects: pd.DataFrame) -> Iterator[Measure]:
+def _compare(
+    quantity: str, first: np.ndarray, second: np.ndarray, objects: pd.DataFrame, band: str
+) -> Iterator[Measure]:
     name, n = f"annulus/{quantity}", len(first)
     shift = second - first
     moved = np.ptp(shift) > 0.0 or np.any(shift != 0.0)
@@ -46,7 +51,7 @@ def _compare(quantity: str, first: np.ndarray, second: np.ndarray, objects: pd.D
     distance = float(stats.ks_2samp(first, second).statistic)
     yield Measure(f"{name}/ks", distance, n=n, method="KS distance; no p-value: the stamps are the same")
     yield Measure(f"{name}/paired_p", p_value, n=n, method="Wilcoxon signed-rank test of the paired differences")
-    for column in ("psfsize_r", "psfdepth_r"):
+    for column in (f"psfsize_{band}", f"psfdepth_{band}"):
         known = objects[column].notna().to_numpy()
         if known.sum() > 2 and np.ptp(shift[known]) > 0 and objects.loc[known, column].nunique() > 1:
             rank = stats.spearmanr(shift[known], objects.loc[known, column])

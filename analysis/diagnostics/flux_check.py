@@ -7,19 +7,19 @@ import pandas as pd
 
 from analysis.config import DiagnoseParams
 from analysis.records import Gate, Measure, Outcome, Status, decide, not_measured
-from lake.sky.survey import BANDS
+from lake.sky.imaging import Imaging
 
 _UNIT_FACTOR = 2.0
 """No wrong unit or zero point is nearer to nanomaggies than this."""
 
 
-def flux_check(features: pd.DataFrame, catalogue: pd.DataFrame, params: DiagnoseParams) -> Outcome:
-    """Aperture flux over Tractor flux per band; `catalogue` has flux_g, flux_r, flux_z in nMgy for the same rows."""
+def flux_check(features: pd.DataFrame, catalogue: pd.DataFrame, imaging: Imaging, params: DiagnoseParams) -> Outcome:
+    """Aperture flux over Tractor flux per band; `catalogue` has `flux_<band>` in nMgy for the same rows."""
     measures: list[Measure] = []
     gates: list[Gate] = []
     tolerance = params.flux_ratio_tolerance
     rule = f"|median ratio - 1| < {tolerance:g}; WARN within a factor of {_UNIT_FACTOR:g} (neighbours in the aperture)"
-    for band in BANDS:
+    for band in imaging.bands:
         flux = catalogue[f"flux_{band}"].to_numpy(float)
         known = np.isfinite(flux) & (flux > 0)
         ratio = 10.0 ** features[f"trivial/log_flux_{band}"].to_numpy(float)[known] / flux[known]

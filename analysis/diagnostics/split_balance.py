@@ -13,21 +13,23 @@ from scipy import stats
 from analysis.config import DiagnoseParams
 from analysis.records import Gate, Measure, Outcome, Status, decide, not_measured
 from analysis.statistics import intervals
+from lake.sky.imaging import Imaging
 
 SPLITS = ("train", "val", "test")
-CONDITIONS = ("psfsize_r", "psfdepth_r")
 _STRATA = ("tier", "type_bin", "nobs_z_bin", "pool")
 
 
-def split_balance(manifest: pd.DataFrame, fractions: tuple[float, float, float], params: DiagnoseParams) -> Outcome:
+def split_balance(
+    manifest: pd.DataFrame, fractions: tuple[float, float, float], imaging: Imaging, params: DiagnoseParams
+) -> Outcome:
     """Counts, shares, overlaps and observing conditions of the splits of one manifest.
 
-    `manifest`: `galaxy_id`, `split`, `label`, `healpix_128`, `psfsize_r`, `psfdepth_r` and any of tier, type_bin,
-    nobs_z_bin, pool. `fractions`: intended shares of train, val and test (0 where a manifest has no such split). The
-    unit of shares and KS tests is the HEALPix pixel: neighbours share their seeing.
+    `manifest`: `galaxy_id`, `split`, `label`, `healpix_128`, `psfsize_<band>` and `psfdepth_<band>` of the reference
+    band, and any of tier, type_bin, nobs_z_bin, pool. `fractions`: intended shares of train, val and test (0 where a
+    manifest has no such split). The unit of shares and KS tests is the HEALPix pixel: neighbours share their seeing.
     """
     shares, share_gates = _shares(manifest, fractions, params)
-    conditions, condition_gates = _conditions(manifest, params)
+    conditions, condition_gates = _conditions(manifest, imaging.reference_band, params)
     gates = (*share_gates, *condition_gates, *_overlaps(manifest), _known_pixels(manifest))
     return Outcome("split_balance", (*_counts(manifest), *shares, *conditions), gates)
 
@@ -60,10 +62,11 @@ def _shares(
     return measures, gates
 
 
-def _conditions(manifest: pd.DataFrame, params: DiagnoseParams) -> tuple[list[Measure], list[Gate]]:
-    pixels = manifest.groupby(["split", "healpix_128"])[list(CONDITIONS)].median().reset_index()
+def _conditions(manifest: pd.DataFrame, band: str, params: DiagnoseParams) -> tuple[list[Measure], list[Gate]]:
+    columns = [f"psfsize_{band}", f"psfdepth_{band}"]
+    pixels = manifest.groupby(["split", "healpix_128"])[columns].median().reset_index()
     measures, gates, held = [], [], set(manifest["split"])
-    for column, (a, b) in itertools.product(CONDITIONS, itertools.combinations(SPLITS, 2)):
+    for column, (a, b) in itertools.product(columns, itertools.combinations(SPLITS, 2)):
         first, second = (pixels.loc[pixels["split"] == split, column].dropna() for split in (a, b))
         name, limit, n = f"split/{column}_{a}_{b}", params.ks_material_p, len(first) + len(second)
         rule = f"KS p-value of {column} between {a} and {b} (one value per pixel) >= {limit:g}"

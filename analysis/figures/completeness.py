@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from analysis.figures.style import COLOURS, Picture, canvas, svg
 from analysis.statistics.completeness import ALL, MARGINAL, require_one_identity
 from lake.errors import DataError
+from lake.sky.imaging import Imaging
 
 _EMPTY = "#f3f4f6"
 _PERCENT = 100.0
@@ -29,11 +30,17 @@ class Axis:
 
 
 THETA_E = Axis("theta_e_arcsec", "Einstein radius (arcsec)")
-PSFSIZE = Axis("psf_fwhm_nea_arcsec", "r psfsize (arcsec)")
-DEPTH = Axis("depth_mag", "r depth (5 sigma, mag)")
 
 
-def heat_map(rows: pd.DataFrame, threshold_id: str, title: str, top: float | None = None) -> Picture:
+def psfsize(imaging: Imaging) -> Axis:
+    return Axis("psf_fwhm_nea_arcsec", f"{imaging.reference_band} psfsize (arcsec)")
+
+
+def depth(imaging: Imaging) -> Axis:
+    return Axis("depth_mag", f"{imaging.reference_band} depth (5 sigma, mag)")
+
+
+def heat_map(rows: pd.DataFrame, threshold_id: str, imaging: Imaging, title: str, top: float | None = None) -> Picture:
     """Completeness over Einstein radius and PSF FWHM, one panel per depth bin; rows of the `completeness` table.
 
     `top`: completeness at the end of the colour scale, so that maps can share one; None takes the largest shown.
@@ -44,7 +51,7 @@ def heat_map(rows: pd.DataFrame, threshold_id: str, title: str, top: float | Non
         raise DataError(f"no completeness cells at threshold '{threshold_id}' in source-magnitude bin '{ALL}'")
     theta = cells["theta_e_arcsec"]
     cells = cells.assign(theta_e_arcsec_low=theta, theta_e_arcsec_high=theta)
-    return heat_panels(cells, (THETA_E, PSFSIZE, DEPTH), title, top)
+    return heat_panels(cells, (THETA_E, psfsize(imaging), depth(imaging)), title, top)
 
 
 def heat_panels(cells: pd.DataFrame, axes3: tuple[Axis, Axis, Axis], title: str, top: float | None = None) -> Picture:

@@ -1,4 +1,4 @@
-"""Colour pictures of stamps: grz composites and contact sheets."""
+"""Colour pictures of stamps: composites of their bands, and contact sheets."""
 
 from __future__ import annotations
 
@@ -12,39 +12,43 @@ from numpy.typing import NDArray
 
 from analysis.figures.style import Picture, canvas, png
 from lake.errors import invalid
-from lake.sky.survey import PIXEL_SCALE_ARCSEC
+from lake.sky.imaging import Imaging
 
-BAND_SCALES = {"g": 6.0, "r": 3.4, "z": 2.2}
 PEDESTAL = 0.03
 SOFTENING_Q = 20.0
-"""Weights of the bands, sky level and softening of the survey's own viewer for g, r, z (legacypipe, `sdss_rgb`)."""
+"""Sky level and softening of the Legacy Surveys' viewer (legacypipe, `sdss_rgb`)."""
 
 
+Line = tuple[str, NDArray[np.float32], Sequence[str]]
+"""Heading, stamps (n, band, y, x) and their labels."""
 _LETTERS_PER_INCH = 14
 """Letters of a sheet's title that fit on an inch."""
 
 
-def colour_composite(stamps: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Colour images (batch, y, x, rgb) of stamps (batch, band g r z, y, x) in nMgy, as the survey's viewer shows them.
+def colour_composite(stamps: NDArray[np.float32], imaging: Imaging) -> NDArray[np.uint8]:
+    """Colour images (batch, y, x, rgb) of stamps (batch, band, y, x) in nMgy, as the Legacy Surveys' viewer shows them.
+
+    Red is the reddest band, blue the bluest, green what lies between: the middle band, or the mean of two.
 
     Lupton et al. (2004): one asinh stretch of the mean intensity, the same for all stamps, so that brightness can be
     compared; what is brighter than the scale is white, as there. Missing pixels are black; row 0 stays row 0.
     """
-    if stamps.ndim != 4 or stamps.shape[1] != 3:
-        raise invalid("stamps", "(batch, 3, y, x)", stamps.shape)
-    weights = np.array(list(BAND_SCALES.values()), dtype=np.float32)[None, :, None, None]
+    count = len(imaging.bands)
+    if stamps.ndim != 4 or stamps.shape[1] != count:
+        raise invalid("stamps", f"(batch, {count}, y, x)", stamps.shape)
+    weights = np.array(imaging.picture_weights, dtype=np.float32)[None, :, None, None]
     known = np.isfinite(stamps)
     scaled = np.maximum(np.where(known, stamps, 0.0) * weights + PEDESTAL, 0.0)
     intensity = np.maximum(scaled.mean(axis=1, keepdims=True), 1e-9)
     colours = scaled * np.arcsinh(SOFTENING_Q * intensity) / np.sqrt(SOFTENING_Q) / intensity
-    rgb = np.where(known, colours, 0.0)[:, ::-1].transpose(0, 2, 3, 1)
+    shown, bands = np.where(known, colours, 0.0), np.arange(count)
+    channels = [np.maximum(1.0 - np.abs(bands - place), 0.0) for place in np.linspace(count - 1, 0, 3)]
+    rgb = np.tensordot(shown, np.array(channels, dtype=shown.dtype), axes=(1, 1))
     return np.asarray(np.clip(rgb * 255.0 + 0.5, 0, 255), dtype=np.uint8)
 
 
-def contact_sheet(
-    rows: Sequence[tuple[str, NDArray[np.float32], Sequence[str]]], caption: str, title: str | None = None
-) -> Picture:
-    """A sheet of colour stamps: per row a heading, stamps (n, 3, y, x) in nMgy, and one label per stamp.
+def contact_sheet(rows: Sequence[Line], caption: str, imaging: Imaging, title: str | None = None) -> Picture:
+    """A sheet of colour stamps: per row a heading, stamps (n, band, y, x) in nMgy, and one label per stamp.
 
     A 5 arcsec bar is drawn in the first stamp. The y axis points up. The title is wrapped to the sheet.
     """
@@ -53,11 +57,11 @@ def contact_sheet(
     with canvas(width, height + 0.18 * len(text.splitlines())) as figure:
         if text:
             figure.suptitle(text, fontsize=8.5)
-        draw_sheet(figure, rows)
+        draw_sheet(figure, rows, imaging)
         return png(figure, caption)
 
 
-def sheet_size(rows: Sequence[tuple[str, NDArray[np.float32], Sequence[str]]]) -> tuple[float, float]:
+def sheet_size(rows: Sequence[Line]) -> tuple[float, float]:
     """Width and height (inches) that a sheet of these rows takes."""
     if not rows:
         raise invalid("rows", "at least one row of stamps", len(rows))
@@ -65,12 +69,12 @@ def sheet_size(rows: Sequence[tuple[str, NDArray[np.float32], Sequence[str]]]) -
     return 1.18 * max(len(stamps) for _, stamps, _ in rows) + 0.5, 1.2 * len(rows) + 0.12 * label_lines + 0.1
 
 
-def draw_sheet(figure: FigureBase, rows: Sequence[tuple[str, NDArray[np.float32], Sequence[str]]]) -> None:
+def draw_sheet(figure: FigureBase, rows: Sequence[Line], imaging: Imaging) -> None:
     """Draw the rows of a contact sheet into a figure, or a part of one, of :func:`sheet_size`."""
     columns = max(len(stamps) for _, stamps, _ in rows)
     panels = figure.subplots(len(rows), columns, squeeze=False)
     for line, (heading, stamps, labels) in zip(panels, rows, strict=True):
-        images = colour_composite(stamps)
+        images = colour_composite(stamps, imaging)
         for i, axes in enumerate(line):
             axes.axis("off")
             if i < len(images):
@@ -79,10 +83,10 @@ def draw_sheet(figure: FigureBase, rows: Sequence[tuple[str, NDArray[np.float32]
         line[0].text(
             -0.08, 0.5, heading, rotation=90, fontsize=7.5, ha="right", va="center", transform=line[0].transAxes
         )
-    _scale_bar(panels[0][0], rows[0][1].shape[-1])
+    _scale_bar(panels[0][0], rows[0][1].shape[-1], imaging.pixel_scale_arcsec)
 
 
-def _scale_bar(axes: Axes, size: int) -> None:
-    length = 5.0 / PIXEL_SCALE_ARCSEC
+def _scale_bar(axes: Axes, size: int, pixel_scale_arcsec: float) -> None:
+    length = 5.0 / pixel_scale_arcsec
     axes.plot([0.05 * size, 0.05 * size + length], [0.07 * size] * 2, color="white", lw=1.5)
     axes.text(0.05 * size + length / 2, 0.1 * size, '5"', color="white", fontsize=6, ha="center", va="bottom")

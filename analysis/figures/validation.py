@@ -17,7 +17,7 @@ from analysis.diagnostics.injections import (
     LENSES,
     NOISE_RATIO,
 )
-from analysis.figures.stamps import draw_sheet, sheet_size
+from analysis.figures.stamps import Line, draw_sheet, sheet_size
 from analysis.figures.style import COLOURS, GREY, Picture, canvas, png
 from analysis.records import Outcome
 from injection.experiment.arc_finder import FOUND_SNR, FoundArcs
@@ -51,7 +51,7 @@ class Distributions:
 def validation_sheet(
     shown: Distributions,
     outcome: Outcome,
-    gallery: Sequence[tuple[str, NDArray[np.float32], Sequence[str]]],
+    gallery: Sequence[Line],
     title: str,
 ) -> Picture:
     """Scores, detection, arcs against real ones, noise and accuracy; below, rows of a contact sheet."""
@@ -70,7 +70,7 @@ def validation_sheet(
             _headroom(axes)
             axes.legend(fontsize=6.5, loc="upper right")
             axes.tick_params(labelsize=8)
-        draw_sheet(below, gallery)
+        draw_sheet(below, gallery, shown.imaging)
         return png(figure, f"Validation of injections: {title}")
 
 

@@ -121,7 +121,7 @@ def gallery_pictures(inputs: ReportInputs) -> list[tuple[str, Picture]]:
     for gallery in inputs.galleries:
         rows = [(row.heading, row.stamps, row.labels) for row in gallery.rows if len(row.stamps)]
         if rows:
-            found.append((gallery.caption, contact_sheet(rows, gallery.title)))
+            found.append((gallery.caption, contact_sheet(rows, gallery.title, inputs.imaging)))
     return found
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.config import ReportParams
+from lake.sky.imaging import Imaging
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class GalleryRow:
 
     heading: str
     stamps: NDArray[np.float32]
-    """(n, 3, y, x), nMgy, bands g, r, z."""
+    """(n, band, y, x), nMgy, in the bands of the report's imaging."""
     labels: Sequence[str]
     """One short label per stamp (score, Einstein radius, ...)."""
 
@@ -68,6 +69,8 @@ class ReportInputs:
     params: ReportParams
     survey_name: str
     simulated: bool
+    imaging: Imaging
+    """Of the stamps shown, and of the hosts of the grids."""
     reported_split: str
     """The split behind every ranking metric: `test` where the manifest has one."""
     calibration_bins: int

@@ -133,7 +133,7 @@ def heat_maps(inputs: ReportInputs) -> list[Picture]:
     cells = [_shown_cells(item.completeness, threshold) for item in models]
     top = max((float(rows["completeness"].max()) for rows in cells if len(rows)), default=0.0)
     return [
-        heat_map(item.completeness, threshold, _figure_title(item, threshold), top)
+        heat_map(item.completeness, threshold, inputs.imaging, _figure_title(item, threshold), top)
         for item, rows in zip(models, cells, strict=True)
         if len(rows)
     ]

@@ -4,38 +4,48 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.figures.completeness import DEPTH, Axis, completeness_curves, heat_panels
+from analysis.figures.completeness import Axis, completeness_curves, depth, heat_panels
 from analysis.figures.style import Picture
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import best_interval, marginal_row, points, rate, refused, shown
 from analysis.reporting.views import TableView
 from analysis.results.injection_views import along, at_values, host_false_positives, midpoints, quantile_edges
+from lake.sky.imaging import Imaging
 
-PARAMETERS = {
-    "lens_theta_e_arcsec": "Einstein radius (arcsec)",
-    "src_mag_r": "source r magnitude, unlensed",
-    "src_beta_frac": "source offset / Einstein radius",
-    "src_re_arcsec": "source half-light radius (arcsec)",
-    "host_psf_fwhm_nea_r_arcsec": "r psfsize of the host (arcsec)",
-    "host_depth_r_mag": "r depth of the host (5 sigma, mag)",
-}
 _BINS = 6
 _GRIDDED = 15
 """A column with at most so many distinct values is gridded: each value is its own bin."""
-_PLANE = ("lens_theta_e_arcsec", "src_beta_frac", "host_depth_r_mag")
+_THETA_E, _OFFSET = "lens_theta_e_arcsec", "src_beta_frac"
+
+
+def parameters(imaging: Imaging) -> dict[str, str]:
+    """Columns of injections into hosts of this imaging along which completeness is shown, and their labels."""
+    band = imaging.reference_band
+    return {
+        _THETA_E: "Einstein radius (arcsec)",
+        f"src_mag_{band}": f"source {band} magnitude, unlensed",
+        _OFFSET: "source offset / Einstein radius",
+        "src_re_arcsec": "source half-light radius (arcsec)",
+        f"host_psf_fwhm_nea_{band}_arcsec": f"{band} psfsize of the host (arcsec)",
+        _depth(imaging): f"{band} depth of the host (5 sigma, mag)",
+    }
+
+
+def _depth(imaging: Imaging) -> str:
+    return f"host_depth_{imaging.reference_band}_mag"
 
 
 def pictures(inputs: ReportInputs) -> list[tuple[str, Picture]]:
     """Curves along every parameter, and the plane of Einstein radius, source offset and depth, with their captions."""
-    threshold_id = inputs.params.headline_threshold_id
+    threshold_id, imaging = inputs.params.headline_threshold_id, inputs.imaging
     models = [i for i in inputs.generations if shown(i, threshold_id) and _threshold(i, threshold_id) is not None]
-    found = _curves(models, threshold_id)
+    found = _curves(models, threshold_id, imaging)
     return [
         *found,
         *(
-            _plane(item, threshold_id)
+            _plane(item, threshold_id, imaging)
             for item in models
-            if item.name == inputs.headline and _varies(item.injections, _PLANE)
+            if item.name == inputs.headline and _varies(item.injections, (_THETA_E, _OFFSET, _depth(imaging)))
         ),
     ]
 
@@ -81,9 +91,9 @@ def _denominators(injections: pd.DataFrame, threshold: float) -> list[str]:
     return found
 
 
-def _curves(models: list[GenerationInputs], threshold_id: str) -> list[tuple[str, Picture]]:
+def _curves(models: list[GenerationInputs], threshold_id: str, imaging: Imaging) -> list[tuple[str, Picture]]:
     views: dict[str, dict[str, pd.DataFrame]] = {}
-    for column, label in PARAMETERS.items():
+    for column, label in parameters(imaging).items():
         if models and all(_varies(item.injections, (column,)) for item in models):
             values = models[0].injections[column]
             views[label] = {item.name: _along_one(item, column, values, threshold_id) for item in models}
@@ -101,23 +111,23 @@ def _along_one(item: GenerationInputs, column: str, values: pd.Series, threshold
     return at_values(view, column, values) if values.nunique() <= _GRIDDED else view
 
 
-def _plane(item: GenerationInputs, threshold_id: str) -> tuple[str, Picture]:
-    rows, theta = item.injections, "lens_theta_e_arcsec"
+def _plane(item: GenerationInputs, threshold_id: str, imaging: Imaging) -> tuple[str, Picture]:
+    rows, third, labels = item.injections, _depth(imaging), parameters(imaging)
     edges = {
-        theta: _edges(rows[theta]),
-        "src_beta_frac": quantile_edges(rows["src_beta_frac"], 4),
-        "host_depth_r_mag": quantile_edges(rows["host_depth_r_mag"], 2),
+        _THETA_E: _edges(rows[_THETA_E]),
+        _OFFSET: quantile_edges(rows[_OFFSET], 4),
+        third: quantile_edges(rows[third], 2),
     }
     cells = along(rows, edges, _threshold(item, threshold_id) or 0.0)
-    if rows[theta].nunique() <= _GRIDDED:
-        cells = at_values(cells, theta, rows[theta])
-    x, y = (Axis(name, PARAMETERS[name]) for name in _PLANE[:2])
+    if rows[_THETA_E].nunique() <= _GRIDDED:
+        cells = at_values(cells, _THETA_E, rows[_THETA_E])
+    x, y = (Axis(name, labels[name]) for name in (_THETA_E, _OFFSET))
     caption = (
         f"{item.name}: completeness (%) at threshold {threshold_id} ({rate(item, threshold_id)}) over Einstein radius, "
         "source offset, depth."
     )
     title = f"{item.name}, {threshold_id} ({rate(item, threshold_id)})"
-    return caption, heat_panels(cells, (x, y, Axis("host_depth_r_mag", DEPTH.label)), title)
+    return caption, heat_panels(cells, (x, y, Axis(third, depth(imaging).label)), title)
 
 
 def _rates(models: list[GenerationInputs], threshold_id: str) -> str:

@@ -26,6 +26,7 @@ from analysis.statistics.operating import (
 from analysis.statistics.thresholds import Threshold
 from analysis.statistics.uncertain import fpr_interval, tpr_interval
 from lake.errors import DataError
+from lake.sky.imaging import Imaging
 from lake.sky.photometry import depth_mag_from_psfdepth
 
 STRATA = ("type_bin", "nobs_z_bin", "psf_bin", "depth_bin", "pool", "confuser_category", "tier")
@@ -56,13 +57,14 @@ def evaluate(
     return Outcome("evaluation", tuple(measures), tuple(_contamination(objects)), arrays)
 
 
-def with_bins(objects: pd.DataFrame, quantiles: int) -> pd.DataFrame:
-    """Add `psf_bin` (arcsec) and `depth_bin` (5-sigma mag) from psfsize_r and psfdepth_r: bins of equal numbers."""
+def with_bins(objects: pd.DataFrame, imaging: Imaging, quantiles: int) -> pd.DataFrame:
+    """Add `psf_bin` (arcsec) and `depth_bin` (5-sigma mag) of the reference band: bins of equal numbers."""
     rows = objects.copy()
-    if "psfsize_r" in rows.columns:
-        rows["psf_bin"] = _quantile_bins(rows["psfsize_r"].to_numpy(float), quantiles)
-    if "psfdepth_r" in rows.columns:
-        rows["depth_bin"] = _quantile_bins(depth_mag_from_psfdepth(rows["psfdepth_r"].to_numpy(float)), quantiles)
+    size, depth = (f"{kind}_{imaging.reference_band}" for kind in ("psfsize", "psfdepth"))
+    if size in rows.columns:
+        rows["psf_bin"] = _quantile_bins(rows[size].to_numpy(float), quantiles)
+    if depth in rows.columns:
+        rows["depth_bin"] = _quantile_bins(depth_mag_from_psfdepth(rows[depth].to_numpy(float)), quantiles)
     return rows
 
 

@@ -1,6 +1,6 @@
 """Simple measurements of stamps: what a classifier could learn without seeing a lens.
 
-Stamps are (batch, band, y, x) in nMgy, bands g, r, z; non-finite pixels are left out of every mean.
+Stamps are (batch, band, y, x) in nMgy, in the bands of their imaging; non-finite pixels are left out of every mean.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.config import DiagnoseParams
 from lake.errors import invalid
-from lake.sky.survey import BANDS
+from lake.sky.imaging import Imaging
 
 Stamps = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -22,25 +22,27 @@ _TINY_NMGY = 1e-3
 """Flux floor of a logarithm or colour (magnitude 30): below any detection of the survey."""
 
 
-def stamp_features(stamps: Stamps, params: DiagnoseParams) -> pd.DataFrame:
+def stamp_features(stamps: Stamps, imaging: Imaging, params: DiagnoseParams) -> pd.DataFrame:
     """One row of named features per stamp: `trivial/...`, `profile/...`, `annulus<i>/...`."""
-    _check(stamps)
-    trivial = trivial_features(stamps, params)
+    bands = imaging.bands
+    if stamps.ndim != 4 or stamps.shape[1] != len(bands):
+        raise invalid("stamps", f"(batch, {len(bands)}, y, x)", stamps.shape)
+    trivial = trivial_features(stamps, imaging, params)
     profile = radial_profile(stamps, params.profile_rings)
-    columns = {f"profile/{b}{i:02d}": profile[:, j, i] for j, b in enumerate(BANDS) for i in range(profile.shape[2])}
+    columns = {f"profile/{b}{i:02d}": profile[:, j, i] for j, b in enumerate(bands) for i in range(profile.shape[2])}
     for i, annulus in enumerate(params.comparison_annuli_pixels):
         median, mad = normalisation_statistics(stamps, annulus)
-        for j, band in enumerate(BANDS):
+        for j, band in enumerate(bands):
             columns |= {f"annulus{i}/median_{band}": median[:, j], f"annulus{i}/mad_{band}": mad[:, j]}
     return pd.concat([trivial, pd.DataFrame(columns)], axis=1)
 
 
-def features_of(batches: Iterable[Stamps], params: DiagnoseParams) -> pd.DataFrame:
+def features_of(batches: Iterable[Stamps], imaging: Imaging, params: DiagnoseParams) -> pd.DataFrame:
     """Features of many stamps, one batch in memory at a time."""
-    return pd.concat([stamp_features(batch, params) for batch in batches], ignore_index=True)
+    return pd.concat([stamp_features(batch, imaging, params) for batch in batches], ignore_index=True)
 
 
-def trivial_features(stamps: Stamps, params: DiagnoseParams) -> pd.DataFrame:
+def trivial_features(stamps: Stamps, imaging: Imaging, params: DiagnoseParams) -> pd.DataFrame:
     """What a catalogue holds: flux and core brightness per band, colours, size, sky noise; no shape of an arc."""
     radius = _radius(stamps.shape)
     aperture, core = radius < params.aperture_radius_pixels, radius < params.core_radius_pixels
@@ -48,14 +50,14 @@ def trivial_features(stamps: Stamps, params: DiagnoseParams) -> pd.DataFrame:
     sums = _sums(clean, np.stack([aperture.ravel(), core.ravel()], axis=1))
     log_flux = np.log10(np.maximum(sums[:, :, 0], _TINY_NMGY))
     columns: dict[str, Floats] = {}
-    for j, band in enumerate(BANDS):
+    for j, band in enumerate(imaging.bands):
         columns[f"trivial/log_flux_{band}"] = log_flux[:, j]
         columns[f"trivial/core_mean_{band}"] = sums[:, j, 1] / core.sum()
-    columns["trivial/g_minus_r"] = 2.5 * (log_flux[:, 1] - log_flux[:, 0])
-    columns["trivial/r_minus_z"] = 2.5 * (log_flux[:, 2] - log_flux[:, 1])
-    columns["trivial/half_light_radius_r"] = half_light_radius(clean[:, 1], params.aperture_radius_pixels)
-    outside = np.ascontiguousarray(clean[:, 1][:, ~aperture])
-    columns["trivial/outer_mad_r"] = _median_and_mad(outside)[1]
+    for j, colour in enumerate(imaging.colours):
+        columns[f"trivial/{colour}"] = 2.5 * (log_flux[:, j + 1] - log_flux[:, j])
+    band, image = imaging.reference_band, clean[:, imaging.reference]
+    columns[f"trivial/half_light_radius_{band}"] = half_light_radius(image, params.aperture_radius_pixels)
+    columns[f"trivial/outer_mad_{band}"] = _median_and_mad(np.ascontiguousarray(image[:, ~aperture]))[1]
     return pd.DataFrame(columns)
 
 
@@ -141,8 +143,3 @@ def _median_and_mad(values: NDArray[np.float32]) -> tuple[Floats, Floats]:
     median = np.median(values, axis=1, keepdims=True)
     mad = np.median(np.abs(values - median), axis=1)
     return median[:, 0].astype(np.float64), mad.astype(np.float64)
-
-
-def _check(stamps: Stamps) -> None:
-    if stamps.ndim != 4 or stamps.shape[1] != len(BANDS):
-        raise invalid("stamps", f"(batch, {len(BANDS)}, y, x)", stamps.shape)

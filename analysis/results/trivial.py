@@ -20,7 +20,7 @@ from analysis.statistics import roc
 from analysis.statistics.intervals import TABLE_LEVEL
 from analysis.statistics.operating import fpr_name, not_measurable, threshold_at_fpr, tied
 from lake.errors import DataError
-from lake.sky.survey import BANDS
+from lake.sky.imaging import Imaging
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -78,7 +78,9 @@ def baseline(
     return Outcome("trivial_baseline", tuple(measures), tuple(gates), {"trivial_scores": scores[best]})
 
 
-def shortcuts(features: pd.DataFrame, labels: ArrayLike, split: ArrayLike, params: DiagnoseParams) -> Outcome:
+def shortcuts(
+    features: pd.DataFrame, labels: ArrayLike, split: ArrayLike, imaging: Imaging, params: DiagnoseParams
+) -> Outcome:
     """The shortcut gates: core brightness, core-only AUC, radial-profile AUC, Cohen d of normalisation statistics.
 
     Real lens galaxies are brighter than random ones, so a WARN on survey data says what the network may lean on;
@@ -87,7 +89,7 @@ def shortcuts(features: pd.DataFrame, labels: ArrayLike, split: ArrayLike, param
     y, where = np.asarray(labels), np.asarray(split)
     train, test = where == "train", where == "test"
     _require_classes(y, train, test)
-    core = features[[f"trivial/core_mean_{band}" for band in BANDS]].to_numpy(float)
+    core = features[[f"trivial/core_mean_{band}" for band in imaging.bands]].to_numpy(float)
     profile = features[[name for name in features.columns if name.startswith("profile/")]].to_numpy(float)
     gates, measures = [], []
     for name, values, limit in (
@@ -100,7 +102,7 @@ def shortcuts(features: pd.DataFrame, labels: ArrayLike, split: ArrayLike, param
         rule = f"AUC of a logistic classifier given only the {seen} < {limit:g}"
         measures.append(measure)
         gates.append(gate_below(f"shortcut/{name}", measure, limit, rule, miss="WARN"))
-    more, more_gates = _class_differences(features, y, core[:, 1], params)
+    more, more_gates = _class_differences(features, y, imaging, params)
     return Outcome("shortcuts", (*measures, *more), (*gates, *more_gates))
 
 
@@ -111,11 +113,13 @@ def cohen_d(a: Floats, b: Floats) -> float:
 
 
 def _class_differences(
-    features: pd.DataFrame, y: NDArray[np.int_], core_r: Floats, params: DiagnoseParams
+    features: pd.DataFrame, y: NDArray[np.int_], imaging: Imaging, params: DiagnoseParams
 ) -> tuple[list[Measure], list[Gate]]:
-    positive, negative = core_r[y == 1].mean(), core_r[y == 0].mean()
+    band = imaging.reference_band
+    core = features[f"trivial/core_mean_{band}"].to_numpy(float)
+    positive, negative = core[y == 1].mean(), core[y == 0].mean()
     ratio = Measure(
-        "shortcut/core_brightness_difference", abs(positive / negative - 1.0), n=len(y), method="r band, means"
+        "shortcut/core_brightness_difference", abs(positive / negative - 1.0), n=len(y), method=f"{band} band, means"
     )
     limit = params.core_brightness_tolerance
     rule = f"|mean core of positives / negatives - 1| < {limit:g}"

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from analysis.statistics.completeness import ALL, MARGINAL
 from analysis.statistics.intervals import TABLE_LEVEL, ClusterSums, effective_counts, mixture
 from analysis.statistics.thresholds import bootstrap_thresholds
+from lake.sky.imaging import Imaging
 from lake.sky.split import LEAST_ABOVE
 
 Floats = NDArray[np.float64]
@@ -56,14 +57,15 @@ def fpr_interval(positive: ArrayLike, negative: ArrayLike, tpr: float, level: fl
 
 
 def joint_intervals(
-    injections: pd.DataFrame, thresholds: Mapping[str, Distribution], edges: Sequence[float]
+    injections: pd.DataFrame, thresholds: Mapping[str, Distribution], edges: Sequence[float], imaging: Imaging
 ) -> pd.DataFrame:
     """95 % intervals of every row of a completeness table at derived thresholds, the threshold's uncertainty included.
 
-    `injections`: scored ones, with `cell`, `galaxy_id` (host), `src_mag_r` and `probability`. The result has `cell`,
-    `source_mag_bin`, `threshold_id`, `n`, and the columns `joint_95_low` and `joint_95_high`.
+    `injections`: scored ones, with `cell`, `galaxy_id` (host), the source's magnitude in the reference band and
+    `probability`. The result has `cell`, `source_mag_bin`, `threshold_id`, `n`, `joint_95_low` and `joint_95_high`.
     """
-    groups = list(_groups(injections, edges))
+    magnitudes = injections[imaging.source_columns[0]].to_numpy(float)
+    groups = list(_groups(injections, magnitudes, edges))
     found = []
     for threshold_id, distribution in thresholds.items():
         counts = [_effective(codes, values, distribution, TABLE_LEVEL) for _, _, codes, values in groups]
@@ -78,9 +80,10 @@ def joint_intervals(
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
 
 
-def _groups(injections: pd.DataFrame, edges: Sequence[float]) -> Iterator[tuple[str, str, NDArray[np.int64], Floats]]:
+def _groups(
+    injections: pd.DataFrame, mags: Floats, edges: Sequence[float]
+) -> Iterator[tuple[str, str, NDArray[np.int64], Floats]]:
     """Cell, magnitude bin, host codes and probabilities of each row of the table that contains an injection."""
-    mags = injections["src_mag_r"].to_numpy(float)
     bins = np.searchsorted(np.asarray(edges, float), mags, side="right") - 1
     bins = np.where(mags == edges[-1], len(edges) - 2, bins)
     names = [f"{low:g}-{high:g}" for low, high in pairwise(edges)]

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from etl.tables.frames import quoted, small_frame
 from lake.errors import DataError
+from lake.sky.survey import SURVEY
 
 ALL = "all"
 MARGINAL = "marginal"
@@ -32,6 +33,7 @@ CELL_SCHEMA = pa.schema(
 )
 """The planned cells of a grid: name, indices, Einstein radius, and edges of seeing and depth."""
 
+_MAG = SURVEY.source_columns[0]
 _INDICES = ["theta_e_index", "psf_index", "depth_index"]
 _GROUP = ["cell", "source_mag_bin", "threshold_id"]
 _COUNTS = ("n", "detected", "failed", "hosts", "host_detected_sq", "host_detected_n", "host_n_sq")
@@ -99,16 +101,16 @@ def _only(name: str, rows: Sequence[Row]) -> str:
 
 
 def _bin_sql(edges: Sequence[float]) -> str:
-    """Bin of ``src_mag_r``: lower edges belong to their bin, and so does the upper edge of the last one."""
+    """Bin of the source magnitude: lower edges belong to their bin, and so does the upper edge of the last one."""
     names = bin_names(edges)
     bounds = list(pairwise(edges))
-    whens = [f"WHEN src_mag_r >= {a}D AND src_mag_r < {b}D THEN '{n}'" for n, (a, b) in zip(names, bounds, strict=True)]
-    return f"CASE {' '.join(whens)} WHEN src_mag_r = {edges[-1]}D THEN '{names[-1]}' END"
+    whens = [f"WHEN {_MAG} >= {a}D AND {_MAG} < {b}D THEN '{n}'" for n, (a, b) in zip(names, bounds, strict=True)]
+    return f"CASE {' '.join(whens)} WHEN {_MAG} = {edges[-1]}D THEN '{names[-1]}' END"
 
 
 def _marked(injections: DataFrame, scores: DataFrame, planned: DataFrame, edges: Sequence[float]) -> DataFrame:
     """One row per injection and group it belongs to: its cell or ``marginal``, its magnitude bin or ``all``."""
-    facts = injections.select("injection_id", "galaxy_id", "src_mag_r", "arc_snr", *_INDICES)
+    facts = injections.select("injection_id", "galaxy_id", _MAG, "arc_snr", *_INDICES)
     judged = scores.select("injection_id", "score", "probability", "status")
     rows = facts.join(judged, on="injection_id", how="left").join(
         F.broadcast(planned.select("cell", *_INDICES)), on=_INDICES, how="inner"

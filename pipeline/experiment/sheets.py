@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.errors import invalid
-from lake.sky.survey import PIXEL_SCALE_ARCSEC
 
 Images = NDArray[np.float32]
 Line = tuple[str, Images, list[str]]
@@ -30,10 +29,11 @@ def lines(planes: Mapping[str, Images], labels: Sequence[str], labelled: str) ->
     return sheet
 
 
-def cropped(stamps: Images, side_arcsec: float) -> Images:
-    """The middle of stamps (batch, band, y, x), an odd number of pixels wide, or all of them if they are smaller."""
+def cropped(stamps: Images, side_arcsec: float, pixel_scale_arcsec: float) -> Images:
+    """The middle of stamps (batch, band, y, x), or all of them if they are smaller."""
     if not side_arcsec > 0:
         raise invalid("field_arcsec", "positive", side_arcsec)
-    middle = stamps.shape[-1] // 2
-    half = min(int(side_arcsec / PIXEL_SCALE_ARCSEC / 2), middle)
-    return stamps[..., middle - half : middle + half + 1, middle - half : middle + half + 1]
+    pixels = stamps.shape[-1]
+    side = min(2 * int(side_arcsec / pixel_scale_arcsec / 2) + pixels % 2, pixels)
+    inner = slice((pixels - side) // 2, (pixels + side) // 2)
+    return stamps[..., inner, inner]

@@ -51,5 +51,5 @@ def _figures(item: GenerationInputs, inputs: ReportInputs) -> list[tuple[str, by
     found = [("roc.svg", roc_figure({item.name: (item.scores["label"], item.scores["score"])}, None).content)]
     if shown(item, threshold):
         title = f"{item.name}: completeness at {threshold} ({rate(item, threshold)})"
-        found.append(("completeness.svg", heat_map(item.completeness, threshold, title).content))
+        found.append(("completeness.svg", heat_map(item.completeness, threshold, inputs.imaging, title).content))
     return found

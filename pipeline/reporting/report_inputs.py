@@ -17,7 +17,7 @@ from lake.errors import LakeError
 from lake.provenance import git_commit, pipeline_version
 from lake.root import DataRoot
 from lake.sky.split import THRESHOLD
-from lake.sky.survey import BANDS
+from lake.sky.survey import BANDS, SURVEY
 from lake.store import cards
 from lake.store.stamps import StampStore
 from modeling.scoring.card import CARD, FINDER, read_card
@@ -49,6 +49,7 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
     scores = context.read("scores", slices=[headline]).to_pandas()
     baseline = context.root.baselines / f"{headline}.json"
     return ReportInputs(
+        imaging=SURVEY,
         params=params,
         survey_name=context.survey.name,
         simulated=context.survey.simulated,

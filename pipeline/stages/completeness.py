@@ -16,6 +16,7 @@ from etl.results.completeness import summarise
 from etl.tables.frames import frame
 from lake import tables
 from lake.sky.split import THRESHOLD
+from lake.sky.survey import SURVEY
 from pipeline.project.gridfacts import grid_facts
 from pipeline.project.sparkrun import SparkRun
 
@@ -59,4 +60,4 @@ def _joint(
     scored = answers.filter(pc.equal(answers["status"], "scored")).drop_columns("status")
     names = pa.Table.from_pylist(facts["cells"]).select(["cell", *_INDICES]).to_pandas()
     rows = injections.join(scored, "injection_id", join_type="inner").to_pandas().merge(names, on=_INDICES)
-    return joint_intervals(rows, derived, edges).drop(columns="n")
+    return joint_intervals(rows, derived, edges, SURVEY).drop(columns="n")

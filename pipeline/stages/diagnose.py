@@ -24,6 +24,7 @@ from analysis.statistics.thresholds import Threshold, from_rows
 from lake.files import atomic
 from lake.progress import track
 from lake.sky.hashing import key_hash
+from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.realism import populations
@@ -45,7 +46,7 @@ def run(context: RunContext, params: DiagnoseParams) -> None:
     outcome = merge(
         "diagnose",
         [
-            split_balance(manifest, _fractions(context), params),
+            split_balance(manifest, _fractions(context), SURVEY, params),
             _masked(context, params),
             _recall(objects, points),
             *_pixel_checks(context, objects, store, points, params),
@@ -93,18 +94,22 @@ def _pixel_checks(
     """The checks that read stamps: trivial baseline and shortcuts on train and test, annuli and fluxes on a sample."""
     chosen = objects[objects["split"].isin(("train", "test"))].reset_index(drop=True)
     starts = track(range(0, len(chosen), _CHUNK), "measure stamps")
-    features = features_of((store.get(chosen.iloc[s : s + _CHUNK]) for s in starts), params)
+    features = features_of((store.get(chosen.iloc[s : s + _CHUNK]) for s in starts), SURVEY, params)
     label, split = chosen["label"].to_numpy(), chosen["split"].to_numpy()
     sample = _sample(chosen, params.sample_per_class, context.seed)
-    fluxes = context.read("tractor_pool", ["galaxy_id", "flux_g", "flux_r", "flux_z"], ordered=False).to_pandas()
+    fluxes = context.read(
+        "tractor_pool", ["galaxy_id", *(f"flux_{band}" for band in SURVEY.bands)], ordered=False
+    ).to_pandas()
     known = chosen[["galaxy_id"]].merge(fluxes, on="galaxy_id", how="left")
-    listed = known["flux_r"].notna().to_numpy() & sample
+    listed = known[f"flux_{SURVEY.reference_band}"].notna().to_numpy() & sample
     rivalry = Rivalry(tuple(p.target_fpr for p in points if p.status == "measured"), params.trivial_replicates)
     return [
         baseline(features, label, split, context.seed, chosen["score"].to_numpy(), rivalry),
-        shortcuts(features, label, split, params),
-        annulus_comparison(features[sample].reset_index(drop=True), chosen[sample].reset_index(drop=True), params),
-        flux_check(features[listed].reset_index(drop=True), known[listed].reset_index(drop=True), params),
+        shortcuts(features, label, split, SURVEY, params),
+        annulus_comparison(
+            features[sample].reset_index(drop=True), chosen[sample].reset_index(drop=True), SURVEY, params
+        ),
+        flux_check(features[listed].reset_index(drop=True), known[listed].reset_index(drop=True), SURVEY, params),
     ]
 
 

@@ -11,6 +11,7 @@ from analysis.config import EvaluateParams
 from analysis.results.evaluation import evaluate, with_bins
 from analysis.statistics.thresholds import fix_thresholds, threshold_rows
 from lake.sky.split import TEST, THRESHOLD
+from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.scoring import score_rows, score_table, seen_by
@@ -44,4 +45,4 @@ def _negatives(scores: pa.Table, use: str) -> np.ndarray:
 
 def _test_objects(scores: pa.Table, manifest: pa.Table, params: EvaluateParams) -> pd.DataFrame:
     objects = scores.to_pandas().merge(manifest.select(_STRATA).to_pandas(), on="galaxy_id", validate="one_to_one")
-    return with_bins(objects[objects["split"] == "test"].reset_index(drop=True), params.condition_bins)
+    return with_bins(objects[objects["split"] == "test"].reset_index(drop=True), SURVEY, params.condition_bins)

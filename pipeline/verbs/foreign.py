@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def inject_into_des(project: Project, folder: Path, generation: str, per_radius:
     with stage_run("grid", name, project, RunContext) as context:
         context.note_input("files", f"{len(hosts.ids)} DES galaxies")
         setting = Setting.of(one_cell(grid, hosts, per_radius), hosts, context.seed)
-        fill_grid(context, setting, _DES, generation, lambda filled: _picture(*scored_examples(filled, setting)))
+        fill_grid(context, setting, _DES, generation, partial(_picture, setting))
     with stage_run("ingest", name, project, SparkRun) as context:
         ingest.run(context, None)
     with stage_run("completeness", name, project, SparkRun) as context:
@@ -101,13 +102,16 @@ def scored_examples(folder: Path, setting: Setting) -> tuple[pa.Table, Drawn]:
     return chosen, setting.again(chosen)
 
 
-def _picture(rows: pa.Table, drawn: Drawn) -> bytes | None:
-    """Hosts and the same hosts with arcs; None where no injection was scored."""
+def _picture(setting: Setting, folder: Path) -> bytes | None:
+    """Hosts and the same hosts with arcs of a filled grid; None where no injection was scored."""
+    rows, drawn = scored_examples(folder, setting)
+    imaging = setting.hosts.imaging
     if not rows.num_rows:
         return None
     labels = [
         f'{t:.2f}" m{m:.1f}'
-        for t, m in zip(rows["lens_theta_e_arcsec"].to_pylist(), rows["src_mag_r"].to_pylist(), strict=True)
+        for t, m in zip(*(rows[n].to_pylist() for n in ("lens_theta_e_arcsec", imaging.source_columns[0])), strict=True)
     ]
     sheet = lines({"hosts": drawn.bare, "with arcs": drawn.images}, labels, "with arcs")
-    return contact_sheet(sheet, f"Real DES galaxies with injected arcs, prior {rows['prior'][0].as_py()}").content
+    caption = f"Real DES galaxies with injected arcs, prior {rows['prior'][0].as_py()}"
+    return contact_sheet(sheet, caption, imaging).content

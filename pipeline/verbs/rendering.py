@@ -40,7 +40,9 @@ def render_sheet(wanted: Wanted, setting: Setting) -> Picture:
     if failed:
         log.warning("%d of %d injections failed, first: %s", len(failed), wanted.count, failed[0])
     planes = {"host": drawn.bare, "arc": drawn.added, "host + arc": drawn.images}
-    planes = {heading: cropped(stamps, wanted.field_arcsec) for heading, stamps in planes.items()}
+    imaging = setting.hosts.imaging
+    how = wanted.field_arcsec, imaging.pixel_scale_arcsec
+    planes = {heading: cropped(stamps, *how) for heading, stamps in planes.items()}
     grid = setting.grid
     facts = [
         f"prior {Path(grid.prior).stem}",
@@ -50,7 +52,7 @@ def render_sheet(wanted: Wanted, setting: Setting) -> Picture:
         f"seed {setting.seed}",
     ]
     title = f"Injections into {setting.hosts.name}\n{'; '.join(facts)}"
-    return contact_sheet(lines(planes, label(drawn, setting), "host"), title.replace("\n", ": "), title)
+    return contact_sheet(lines(planes, label(drawn, setting), "host"), title.replace("\n", ": "), imaging, title)
 
 
 def examples(wanted: Wanted, setting: Setting) -> Drawn:
@@ -68,12 +70,13 @@ def examples(wanted: Wanted, setting: Setting) -> Drawn:
 
 def label(drawn: Drawn, setting: Setting) -> list[str]:
     """Einstein radius and source magnitude; magnification and signal to noise of the arc; or that it failed."""
-    theta, mag = (drawn.rows[name].to_numpy() for name in ("lens_theta_e_arcsec", "src_mag_r"))
+    imaging = setting.hosts.imaging
+    theta, mag = (drawn.rows[name].to_numpy() for name in ("lens_theta_e_arcsec", imaging.source_columns[0]))
     measured = setting.measured(drawn)
     return [
         "failed"
         if reason is not None
-        else f'$\\theta_E$ {theta[i]:.2f}"  r {mag[i]:.1f}\n'
+        else f'$\\theta_E$ {theta[i]:.2f}"  {imaging.reference_band} {mag[i]:.1f}\n'
         f"$\\mu$ {measured['magnification'][i]:.1f}  SNR {measured['arc_snr'][i]:.0f}"
         for i, reason in enumerate(drawn.reasons)
     ]

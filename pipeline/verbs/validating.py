@@ -216,6 +216,7 @@ def _picture(
 
 def _gallery(rows: pa.Table, setting: Setting, real: Images | None) -> list[Line]:
     """Injections with the highest, the middle and the lowest scores, and real lenses."""
+    imaging = setting.hosts.imaging
     order = np.argsort(-rows["score"].to_numpy(), kind="stable")
     middle = max((len(order) - _SHOWN) // 2, 0)
     places = {"highest scores": order[:_SHOWN], "middle": order[middle : middle + _SHOWN], "lowest": order[-_SHOWN:]}
@@ -223,14 +224,16 @@ def _gallery(rows: pa.Table, setting: Setting, real: Images | None) -> list[Line
     for heading, index in places.items():
         chosen = rows.take(pa.array(index))
         labels = [
-            f"p {expit(row['score']):.3f}  r {row['src_mag_r']:.1f}\n"
+            f"p {expit(row['score']):.3f}  {imaging.reference_band} {row[imaging.source_columns[0]]:.1f}\n"
             f'$\\theta_E$ {row["lens_theta_e_arcsec"]:.2f}"  SNR {row["arc_snr"] or np.nan:.0f}'
             for row in chosen.to_pylist()
         ]
-        lines.append((heading, cropped(setting.again(chosen).images, _FIELD_ARCSEC), labels))
+        lines.append(
+            (heading, cropped(setting.again(chosen).images, _FIELD_ARCSEC, imaging.pixel_scale_arcsec), labels)
+        )
     if real is not None:
         some = real[:_SHOWN]
-        lines.append((LENSES, cropped(some, _FIELD_ARCSEC), [""] * len(some)))
+        lines.append((LENSES, cropped(some, _FIELD_ARCSEC, IMAGING.pixel_scale_arcsec), [""] * len(some)))
     return lines
 
 

@@ -14,6 +14,7 @@ from analysis.results.evaluation import evaluate
 from analysis.statistics.completeness import completeness_table
 from analysis.statistics.thresholds import bootstrap_thresholds, fix_thresholds, threshold_rows
 from analysis.statistics.uncertain import joint_intervals
+from lake.sky.survey import SURVEY
 from tests.analysis.galaxies import make_stamps
 
 EVALUATE = EvaluateParams(
@@ -120,7 +121,7 @@ def counts(frame, name, thresholds):
         cell=[f"{t}/{p}/{d}" for t, p, d in zip(frame["theta"], frame["psf"], frame["depth"], strict=True)],
         src_mag_r=frame["mag"],
     )
-    joint = joint_intervals(placed, derived, (23.0, 24.0, 25.0, 26.0)).drop(columns="n")
+    joint = joint_intervals(placed, derived, (23.0, 24.0, 25.0, 26.0), SURVEY).drop(columns="n")
     same = {"grid_id": "9f21c0", "grid_name": "main", "generation": name}
     same |= {"checkpoint_id": f"c-{name}", "weighting_id": "v1", "prior": "v1"}
     whole = pd.DataFrame(rows).assign(**same)
@@ -269,6 +270,7 @@ def make_inputs(simulated=True):
         ),
         survey_name="demo sky",
         simulated=simulated,
+        imaging=SURVEY,
         reported_split="test",
         calibration_bins=15,
         generations=generations,

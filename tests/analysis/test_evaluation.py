@@ -9,6 +9,7 @@ import pytest
 from analysis.results.evaluation import evaluate, with_bins
 from analysis.statistics.thresholds import fix_thresholds
 from lake.errors import DataError
+from lake.sky.survey import SURVEY
 from tests.analysis.report_inputs import EVALUATE as PARAMS
 from tests.analysis.report_inputs import FIXING
 
@@ -105,11 +106,11 @@ def test_recall_is_at_the_threshold_that_other_negatives_fixed(objects):
 
 
 def test_bins_of_equal_numbers(objects):
-    binned = with_bins(objects, 3)
+    binned = with_bins(objects, SURVEY, 3)
     assert binned["psf_bin"].nunique() == 3
     assert binned["psf_bin"].value_counts().min() > 290
     assert binned["psf_bin"].iloc[0].count("-") == 1
-    gaps = with_bins(objects.assign(psfsize_r=np.nan, psfdepth_r=200.0), 3)
+    gaps = with_bins(objects.assign(psfsize_r=np.nan, psfdepth_r=200.0), SURVEY, 3)
     assert gaps["psf_bin"].isna().all()
     assert gaps["depth_bin"].nunique() == 1
     with pytest.raises(DataError, match="needs the columns probability"):

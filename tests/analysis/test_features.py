@@ -14,6 +14,7 @@ from analysis.results.features import (
     texture_features,
 )
 from lake.errors import ParameterError
+from lake.sky.survey import SURVEY
 from tests.analysis.galaxies import make_stamps
 
 FLUX = np.array([[10.0, 20.0, 40.0], [1.0, 2.0, 3.0]])
@@ -25,7 +26,7 @@ def stamps():
 
 
 def test_flux_and_colour(stamps, diagnose):
-    table = stamp_features(stamps, diagnose)
+    table = stamp_features(stamps, SURVEY, diagnose)
     assert 10 ** table["trivial/log_flux_r"].to_numpy() == pytest.approx(FLUX[:, 1], rel=1e-3)
     assert table["trivial/g_minus_r"].to_numpy() == pytest.approx(2.5 * np.log10(FLUX[:, 1] / FLUX[:, 0]), abs=1e-3)
     core = 1 - np.exp(-(8.0**2) / (2 * np.array([4.0, 6.0]) ** 2))
@@ -58,8 +59,8 @@ def test_normalisation_statistics_of_noise():
 
 
 def test_batches_change_nothing(stamps, diagnose):
-    whole = features_of([stamps], diagnose)
-    parts = features_of([stamps[:1], stamps[1:]], diagnose)
+    whole = features_of([stamps], SURVEY, diagnose)
+    parts = features_of([stamps[:1], stamps[1:]], SURVEY, diagnose)
     assert whole.to_numpy() == pytest.approx(parts.to_numpy())
 
 
@@ -69,7 +70,7 @@ def test_texture_does_not_depend_on_the_flux(stamps):
 
 def test_bad_stamps_are_refused(diagnose):
     with pytest.raises(ParameterError, match="'stamps' must be"):
-        stamp_features(np.zeros((2, 101, 101), np.float32), diagnose)
+        stamp_features(np.zeros((2, 101, 101), np.float32), SURVEY, diagnose)
     with pytest.raises(ParameterError, match="'annulus_pixels' must be inside stamps"):
         normalisation_statistics(np.zeros((1, 3, 33, 33), np.float32), (32.5, 45.0))
 
@@ -82,6 +83,6 @@ def test_statistics_of_real_candidates(real_data, diagnose):
         with np.load(file) as archive:
             stamp = archive["cutout"].transpose(2, 0, 1)[None]
             expected = (float(archive["meta_median_r"]), float(archive["meta_mad_r"]))
-        assert np.isfinite(stamp_features(stamp, diagnose).to_numpy()).all()
+        assert np.isfinite(stamp_features(stamp, SURVEY, diagnose).to_numpy()).all()
         median, mad = normalisation_statistics(stamp, (0.0, 100.0))
         assert (median[0, 1], mad[0, 1]) == pytest.approx(expected, rel=1e-4)

@@ -14,6 +14,7 @@ from analysis.figures.style import COLOURS
 from analysis.statistics.calibration import reliability
 from lake.config import Section
 from lake.errors import DataError, ParameterError
+from lake.sky.survey import SURVEY
 from tests.analysis.cells import cells
 from tests.analysis.galaxies import make_stamps
 
@@ -21,7 +22,7 @@ from tests.analysis.galaxies import make_stamps
 def test_colour_of_a_galaxy_follows_its_bands():
     rng = np.random.default_rng(0)
     red, blue = make_stamps(rng, [[0.2, 1.0, 3.0], [3.0, 1.0, 0.5]], [3.0, 3.0], noise=0.0)
-    images = colour_composite(np.stack([red, blue])).astype(int)
+    images = colour_composite(np.stack([red, blue]), SURVEY).astype(int)
     centre = images[:, 56, 50]
     assert centre[0, 0] > centre[0, 2]
     assert centre[1, 2] > centre[1, 0]
@@ -30,26 +31,26 @@ def test_colour_of_a_galaxy_follows_its_bands():
 def test_rows_stay_where_they_are():
     stamps = np.zeros((1, 3, 21, 21), np.float32)
     stamps[0, :, 3, 15] = 1.0
-    image = colour_composite(stamps)[0].astype(int).sum(axis=2)
+    image = colour_composite(stamps, SURVEY)[0].astype(int).sum(axis=2)
     assert np.unravel_index(image.argmax(), image.shape) == (3, 15)
 
 
 def test_brightness_is_comparable_between_stamps():
     alone = make_stamps(np.random.default_rng(0), [[1.0, 1.0, 1.0]], [3.0], noise=0.0)
     pair = np.concatenate([alone, alone * 50])
-    assert np.array_equal(colour_composite(pair)[0], colour_composite(alone)[0])
+    assert np.array_equal(colour_composite(pair, SURVEY)[0], colour_composite(alone, SURVEY)[0])
 
 
 def test_missing_pixels_are_black():
     stamps = np.full((1, 3, 9, 9), np.nan, np.float32)
-    assert not colour_composite(stamps).any()
+    assert not colour_composite(stamps, SURVEY).any()
     with pytest.raises(ParameterError, match="'stamps' must be"):
-        colour_composite(stamps[0])
+        colour_composite(stamps[0], SURVEY)
 
 
 def test_sheets_and_figures_repeat_byte_for_byte():
     stamps = make_stamps(np.random.default_rng(0), np.full((3, 3), 5.0), [3.0, 3.5, 4.0])
-    sheet = [contact_sheet([("hosts", stamps, ["a", "b", "c"])], "hosts").content for _ in range(2)]
+    sheet = [contact_sheet([("hosts", stamps, ["a", "b", "c"])], "hosts", SURVEY).content for _ in range(2)]
     assert sheet[0] == sheet[1]
     assert sheet[0].startswith(b"\x89PNG")
     labels, scores = np.r_[np.ones(20), np.zeros(50)], np.linspace(0, 1, 70)[::-1]
@@ -58,17 +59,17 @@ def test_sheets_and_figures_repeat_byte_for_byte():
     assert b"<svg" in drawn[0]
     assert reliability_figure({"demo1": reliability(labels, scores, 15, 0.95)}).alt
     with pytest.raises(ParameterError, match="'rows' must be at least one row"):
-        contact_sheet([], "none")
+        contact_sheet([], "none", SURVEY)
 
 
 def test_heat_maps_refuse_mixed_grids_and_absent_thresholds():
     rows = cells().assign(completeness=0.1)
-    assert heat_map(rows, "p0.3", "demo").media_type == "image/svg+xml"
+    assert heat_map(rows, "p0.3", SURVEY, "demo").media_type == "image/svg+xml"
     with pytest.raises(DataError, match="no completeness cells at threshold 'p0\\.9'"):
-        heat_map(rows, "p0.9", "demo")
+        heat_map(rows, "p0.9", SURVEY, "demo")
     rows.loc[0, "grid_id"] = "other"
     with pytest.raises(DataError, match="different 'grid_id' cannot be combined"):
-        heat_map(rows, "p0.3", "demo")
+        heat_map(rows, "p0.3", SURVEY, "demo")
 
 
 @pytest.mark.parametrize(

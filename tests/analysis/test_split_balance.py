@@ -8,11 +8,12 @@ import pytest
 from scipy import stats
 
 from analysis.diagnostics.split_balance import split_balance
+from lake.sky.survey import SURVEY
 from tests.analysis.outcomes import FRACTIONS, manifest, status
 
 
 def test_balanced_splits_pass(diagnose):
-    outcome = split_balance(manifest(), FRACTIONS, diagnose)
+    outcome = split_balance(manifest(), FRACTIONS, SURVEY, diagnose)
     assert {gate.status for gate in outcome.gates} == {"PASS"}
     assert outcome.measure("split/train/positives").value == 84 * 7
     assert outcome.measure("split/val/tier/A/positives").value == 18 * 2
@@ -20,7 +21,7 @@ def test_balanced_splits_pass(diagnose):
 
 
 def test_shares_have_a_95_percent_interval_of_their_pixels(diagnose):
-    share = split_balance(manifest(), FRACTIONS, diagnose).measure("split/val/pixel_share")
+    share = split_balance(manifest(), FRACTIONS, SURVEY, diagnose).measure("split/val/pixel_share")
     exact = stats.binomtest(18, 120).proportion_ci(0.95, method="exact")
     assert (share.value, share.low, share.high) == pytest.approx((18 / 120, exact.low, exact.high))
 
@@ -29,7 +30,7 @@ def test_shared_pixels_and_galaxies_fail(diagnose):
     rows = manifest()
     rows.loc[0, "split"] = "test"
     rows.loc[5, "healpix_128"] = np.nan
-    outcome = split_balance(rows, FRACTIONS, diagnose)
+    outcome = split_balance(rows, FRACTIONS, SURVEY, diagnose)
     assert status(outcome, "split/shared_healpix_128") == "FAIL"
     assert status(outcome, "split/shared_galaxy_id") == "PASS"
     assert status(outcome, "split/healpix_known") == "FAIL"
@@ -40,7 +41,7 @@ def test_wrong_proportions_and_seeing_fail(diagnose):
     moved = rows[rows["healpix_128"].between(0, 50)].index
     rows.loc[moved, "split"] = "test"
     rows.loc[rows["split"] == "test", "psfsize_r"] += 0.5
-    outcome = split_balance(rows, FRACTIONS, diagnose)
+    outcome = split_balance(rows, FRACTIONS, SURVEY, diagnose)
     assert status(outcome, "split/train_share") == "FAIL"
     assert status(outcome, "split/psfsize_r_train_test") == "FAIL"
 
@@ -55,7 +56,7 @@ def test_so_few_pixels_that_no_difference_could_fail_are_not_measured(diagnose):
             rows.append((split, f"{split}{pixel}", psf + 0.1 * rng.random(), 100.0 + rng.random()))
     manifest = pd.DataFrame(rows, columns=["split", "galaxy_id", "psfsize_r", "psfdepth_r"])
     manifest["healpix_128"], manifest["label"] = np.arange(len(manifest)), np.arange(len(manifest)) % 2
-    outcome = split_balance(manifest, FRACTIONS, diagnose)
+    outcome = split_balance(manifest, FRACTIONS, SURVEY, diagnose)
     assert status(outcome, "split/psfsize_r_val_test") == "NOT MEASURED"
     assert outcome.measure("split/ks_psfsize_r/val_test/p").value == pytest.approx(0.1)
     assert status(outcome, "split/psfsize_r_train_val") == "FAIL"

@@ -13,6 +13,7 @@ from analysis.diagnostics.masked_pixels import masked_pixels
 from analysis.diagnostics.real_lenses import real_lens_recall
 from analysis.diagnostics.split_balance import split_balance
 from analysis.results.features import features_of
+from lake.sky.survey import SURVEY
 from tests.analysis.galaxies import make_stamps
 from tests.analysis.outcomes import FRACTIONS, fixed, manifest, masked_params, status
 
@@ -29,8 +30,8 @@ def test_masked_pixels():
 def test_fluxes_are_nanomaggies(galaxies, diagnose):
     features, _, _, flux = galaxies
     catalogue = pd.DataFrame(flux, columns=["flux_g", "flux_r", "flux_z"])
-    assert {g.status for g in flux_check(features, catalogue, diagnose).gates} == {"PASS"}
-    wrong = flux_check(features, catalogue * 1e3, diagnose)
+    assert {g.status for g in flux_check(features, catalogue, SURVEY, diagnose).gates} == {"PASS"}
+    wrong = flux_check(features, catalogue * 1e3, SURVEY, diagnose)
     assert {g.status for g in wrong.gates} == {"FAIL"}
     assert wrong.measure("flux_ratio/r").value == pytest.approx(1e-3, rel=0.1)
 
@@ -42,15 +43,16 @@ def test_annuli_far_from_the_galaxy_agree(diagnose):
     objects = pd.DataFrame(
         {"label": np.arange(60) % 2, "psfsize_r": rng.normal(1.2, 0.1, 60), "psfdepth_r": rng.normal(200, 9, 60)}
     )
-    outcome = annulus_comparison(features_of([stamps], diagnose), objects, diagnose)
+    outcome = annulus_comparison(features_of([stamps], SURVEY, diagnose), objects, SURVEY, diagnose)
     assert status(outcome, "annulus/median") == "PASS"
     wide = make_stamps(rng, np.full((60, 3), 400.0), 8.0 + 4.0 * np.linspace(0, 1, 60), noise=0.01)
     objects["psfsize_r"] = np.linspace(0.9, 1.8, 60)
-    material = annulus_comparison(features_of([wide], diagnose), objects, diagnose)
+    material = annulus_comparison(features_of([wide], SURVEY, diagnose), objects, SURVEY, diagnose)
     assert status(material, "annulus/median") == "GO"
     objects["psfsize_r"] = rng.permutation(objects["psfsize_r"])
     assert (
-        status(annulus_comparison(features_of([wide], diagnose), objects, diagnose), "annulus/median") == "BORDERLINE"
+        status(annulus_comparison(features_of([wide], SURVEY, diagnose), objects, SURVEY, diagnose), "annulus/median")
+        == "BORDERLINE"
     )
 
 
@@ -61,7 +63,7 @@ def test_a_small_shift_of_the_same_stamps_is_seen(diagnose):
     columns = {"annulus0/median_r": first, "annulus1/median_r": first + rng.normal(0.001, 0.0005, 200)}
     columns |= {f"annulus{i}/mad_r": np.full(200, 0.01) for i in (0, 1)}
     objects = pd.DataFrame({"label": np.arange(200) % 2, "psfsize_r": np.nan, "psfdepth_r": np.nan}, range(200))
-    outcome = annulus_comparison(pd.DataFrame(columns), objects, diagnose)
+    outcome = annulus_comparison(pd.DataFrame(columns), objects, SURVEY, diagnose)
     shift = columns["annulus1/median_r"] - first
     assert outcome.measure("annulus/median/paired_p").value == pytest.approx(stats.wilcoxon(shift).pvalue)
     assert stats.ks_2samp(first, columns["annulus1/median_r"]).pvalue > 0.05
@@ -74,17 +76,17 @@ def test_a_check_that_has_nothing_to_check_says_so(diagnose):
     rows = manifest()
     rows["cutout_path"] = None
     rows.loc[rows["split"] == "val", "psfsize_r"] = np.nan
-    outcome = split_balance(rows, FRACTIONS, diagnose)
+    outcome = split_balance(rows, FRACTIONS, SURVEY, diagnose)
     assert status(outcome, "split/shared_cutout_path") == "NOT MEASURED"
     assert status(outcome, "split/psfsize_r_train_val") == "NOT MEASURED"
     assert status(outcome, "split/psfsize_r_train_test") == "PASS"
-    two = split_balance(rows[rows["split"] != "val"], (0.7, 0.0, 0.3), diagnose)
+    two = split_balance(rows[rows["split"] != "val"], (0.7, 0.0, 0.3), SURVEY, diagnose)
     assert "split/psfsize_r_train_val" not in {gate.name for gate in two.gates}, "there is no such split"
     lenses = pd.DataFrame({"tier": ["A"], "healpix_128": [1], "probability": [np.nan]})
     assert status(real_lens_recall(lenses, [9], [fixed([0.1])]), "lens_recall/leakage_guard") == "NOT MEASURED"
     features = pd.DataFrame({f"trivial/log_flux_{band}": [0.0, 0.0] for band in "grz"})
     fluxes = pd.DataFrame({"flux_g": [1.0, 1.0], "flux_r": [np.nan, 0.0], "flux_z": [1.0, 1.0]})
-    checked = flux_check(features, fluxes, diagnose)
+    checked = flux_check(features, fluxes, SURVEY, diagnose)
     assert [status(checked, f"flux_ratio/{band}") for band in "grz"] == ["PASS", "NOT MEASURED", "PASS"]
     unknown = np.full(100, np.nan)
     assert status(masked_pixels(unknown, unknown, masked_params()), "masked_pixels") == "FAIL", (

@@ -20,6 +20,7 @@ from analysis.statistics.thresholds import (
 from analysis.statistics.uncertain import fpr_interval, joint_intervals, roc_band, share_interval, tpr_interval
 from lake import tables
 from lake.errors import DataError
+from lake.sky.survey import SURVEY
 from lake.store import delta
 from pipeline.project.context import with_lineage
 from tests.analysis.report_inputs import EVALUATE
@@ -190,7 +191,7 @@ def test_rows_of_the_table_have_the_interval_of_their_injections():
     )
     rows.loc[0, "src_mag_r"] = 25.0
     distribution = bootstrap_thresholds(rng.random(300), 0.1)
-    found = joint_intervals(rows, {"fpr1e-1@val": distribution}, (23.0, 24.0, 25.0))
+    found = joint_intervals(rows, {"fpr1e-1@val": distribution}, (23.0, 24.0, 25.0), SURVEY)
     assert len(found) == 3 * 3
     for (cell, name), part in found.set_index(["cell", "source_mag_bin"]).iterrows():
         held = rows if cell == "marginal" else rows[rows["cell"] == cell]
@@ -200,4 +201,4 @@ def test_rows_of_the_table_have_the_interval_of_their_injections():
         assert part["n"] == len(held)
         expected = share_interval(held["galaxy_id"], held["probability"], distribution, 0.95)
         assert (part["joint_95_low"], part["joint_95_high"]) == pytest.approx(expected)
-    assert joint_intervals(rows.iloc[:0], {"fpr1e-1@val": distribution}, (23.0, 24.0)).empty
+    assert joint_intervals(rows.iloc[:0], {"fpr1e-1@val": distribution}, (23.0, 24.0), SURVEY).empty

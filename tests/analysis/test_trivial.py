@@ -9,6 +9,7 @@ from sklearn.metrics import roc_curve as sklearn_curve
 
 from analysis.results.trivial import Rivalry, baseline, cohen_d, shortcuts
 from lake.errors import DataError
+from lake.sky.survey import SURVEY
 from tests.analysis.outcomes import status
 
 
@@ -69,11 +70,11 @@ def test_a_network_that_wins_by_auc_and_loses_at_the_rate_reported_does_not_pass
 
 def test_shortcuts_are_seen_and_their_absence_too(galaxies, diagnose):
     features, label, split, _ = galaxies
-    outcome = shortcuts(features, label, split, diagnose)
+    outcome = shortcuts(features, label, split, SURVEY, diagnose)
     assert status(outcome, "shortcut/core_only") == "WARN"
     assert status(outcome, "shortcut/core_brightness") == "WARN"
     shuffled = np.random.default_rng(5).permutation(label)
-    fair = shortcuts(features, shuffled, split, diagnose)
+    fair = shortcuts(features, shuffled, split, SURVEY, diagnose)
     assert status(fair, "shortcut/core_only") in ("PASS", "BORDERLINE")
 
 

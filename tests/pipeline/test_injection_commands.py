@@ -257,10 +257,10 @@ def test_real_des_galaxies_are_hosts(real_data: Path) -> None:
 def test_cropping_keeps_the_centre() -> None:
     stamps = np.zeros((1, 3, 101, 101), np.float32)
     stamps[..., 50, 50] = 1.0
-    small = cropped(stamps, 8.0)
+    small = cropped(stamps, 8.0, 0.262)
     assert small.shape[-1] == 31
     assert (small[..., 15, 15] == 1).all()
-    assert cropped(stamps, 1000.0).shape == stamps.shape
+    assert cropped(stamps, 1000.0, 0.262).shape == stamps.shape
 
 
 @pytest.mark.parametrize(
