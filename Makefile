@@ -1,4 +1,4 @@
-# Two commands to begin with: `make demo` runs the whole pipeline on a simulated survey, `make test` checks the project.
+# Two commands to begin with: `make demo` runs the whole pipeline on a simulated survey, `make test` checks the project (`make quick` in two minutes).
 SHELL := /bin/bash
 PYTHON ?= $(notdir $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version))) python3.11))
 VENV := .venv
@@ -8,7 +8,7 @@ BOOTSTRAP = awk '/^uv==/ {on=1} on {print} on && !/\\$$/ {exit}' requirements.lo
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help doctor setup setup-dev demo test check format ui bench deps lock clean
+.PHONY: help doctor setup setup-dev demo test quick lint format ui bench deps lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,14 +40,17 @@ setup-dev: ## the same, with what the checks need
 demo: setup ## run the whole pipeline on the simulated demo survey
 	@$(DHS) demo
 
-test: check ## what a contributor runs: the whole quality gate
+test: lint ## the whole quality gate: formatter, linter, types, import contracts, tests
+	pytest
 
-check: setup-dev ## formatter, linter, types, import contracts, tests
+quick: lint ## the gate without the tests that need Spark or the whole chain, for use all day
+	pytest -m "not slow and not whole_system"
+
+lint: setup-dev ## formatter, linter, types, import contracts
 	ruff format --check .
 	ruff check .
 	mypy
 	lint-imports
-	pytest
 
 format: setup-dev ## format the code
 	ruff format .

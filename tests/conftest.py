@@ -19,6 +19,17 @@ hypothesis.settings.load_profile("repeatable")
 
 REAL_DATA = Path(os.environ.get("DHS_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "real"))
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make quick` leaves out: every test that uses the fixture ``whole_system``, itself or through another."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "whole_system" in item.fixturenames:
+            item.add_marker(pytest.mark.whole_system)
+
+
+@pytest.fixture(scope="session")
+def whole_system() -> None:
+    """For fixtures and tests that start Spark or run the chain."""
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
@@ -38,7 +49,7 @@ def cases() -> Path:
 
 
 @pytest.fixture(scope="session")
-def spark_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def spark_server(whole_system: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Connection string of the run's one Spark server; subprocesses find it in SPARK_REMOTE."""
     if "SPARK_REMOTE" in os.environ:
         yield os.environ["SPARK_REMOTE"]

@@ -107,12 +107,13 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataRoot]:
+def data(whole_system: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataRoot]:
     made = DataRoot.of(tmp_path_factory.mktemp("served") / "data")
     yield made
     server.stop(made.spark)
 
 
+@pytest.mark.usefixtures("whole_system")
 def test_an_idle_server_ends(tmp_path: Path) -> None:
     """The first test here: a server that ends by itself leaves the archive of classes that lets others start fast."""
     data = DataRoot.of(tmp_path / "data")

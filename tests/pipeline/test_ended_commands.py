@@ -15,7 +15,7 @@ ENDS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def fresh(whole_system: None, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A checkout in which nothing has been run."""
     made = Checkout.make(tmp_path_factory.mktemp("fresh") / "project")
     made.dhs("params", "use", "test")
