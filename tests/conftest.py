@@ -20,7 +20,7 @@ hypothesis.settings.load_profile("repeatable")
 REAL_DATA = Path(os.environ.get("DHS_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "real"))
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make quick` leaves out: every test that uses the fixture ``whole_system``, itself or through another."""
+    """Mark what `make quick` leaves out: tests that use the fixture ``whole_system``, directly or through others."""
     for item in items:
         if isinstance(item, pytest.Function) and "whole_system" in item.fixturenames:
             item.add_marker(pytest.mark.whole_system)
