@@ -19,6 +19,7 @@ hypothesis.settings.load_profile("repeatable")
 
 REAL_DATA = Path(os.environ.get("DHS_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "real"))
 
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what `make quick` leaves out: tests that use the fixture ``whole_system``, directly or through others."""
     for item in items:

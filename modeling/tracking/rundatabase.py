@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,14 +73,13 @@ def artifacts(database: Path) -> str:
     return (database.parent / "artifacts").as_uri()
 
 
-def undate(database: Path, ends_ms: Mapping[str, int | None]) -> None:
-    """Remove the start time of runs without a recorded date, which MLflow's page then shows as a dash.
+def undate(database: Path, run: str, end_ms: int | None) -> None:
+    """Remove the start time of a run without a recorded date, which MLflow's page then shows as a dash.
 
-    Their end is the duration of their log, or null. MLflow's client would set both to the present time.
+    Its end is the duration of its log, or null. MLflow's client would set both to the present time.
     """
     with closing(_connected(database)) as connection, connection:
-        rows = [(end, run) for run, end in ends_ms.items()]
-        connection.executemany("UPDATE runs SET start_time = 0, end_time = ? WHERE run_uuid = ?", rows)
+        connection.execute("UPDATE runs SET start_time = 0, end_time = ? WHERE run_uuid = ?", (end_ms, run))
 
 
 def _make(database: Path, client_class: Any) -> None:

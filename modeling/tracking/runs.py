@@ -6,24 +6,21 @@ Per generation a parent run, and below it its training, evaluation and grid; tag
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.dataset as ds
 
 from lake.errors import DataError, one_line
 from lake.provenance import git_commit
 from lake.root import DataRoot
 from lake.store import cards
-from modeling.tracking.runstore import FINISHED, RunStore
+from modeling.tracking.runstore import FINISHED, Entry, RunStore
 
 if TYPE_CHECKING:
     from modeling.config import TrainParams
@@ -58,24 +55,30 @@ class Tracker:
 
     def _open(self, root: DataRoot, run_id: str, params: TrainParams, origin: Origin) -> None:
         self._store = RunStore(root)
-        self._run, self._parent = open_training(self._store, root, run_id, params, origin)
-        for run in (self._parent, self._run):
-            self._store.resume(run)
-        self._logged = self._store.logged(self._run, "train_loss")
+        parent = self._store.open(generation_entry(params.generation, origin_tags(run_id, params, origin)))
+        run = self._store.open(training_entry(run_id, params, origin, parent))
+        self._runs = (run, parent)
+        self._logged = self._store.logged(run, "train_loss")
 
     def epoch(self, row: EpochRow) -> None:
         """Log an epoch, unless an earlier attempt did."""
         if self._logged.get(row.epoch) != row.train_loss:
-            self._attempt(lambda: self._store.point(self._run, row.epoch, curves(row)))
+            self._attempt(lambda: self._store.point(self._runs[0], row.epoch, curves(row)))
 
     def finish(self, rows: list[EpochRow], card: CheckpointCard) -> None:
         """Log the epoch whose weights are kept as ``best_*``, and the identity of the checkpoint."""
-        self._attempt(lambda: summarise(self._store, (self._run, self._parent), rows, card))
+        self._on_runs(lambda run: self._store.summarise(run, *summary(rows, card)))
 
     def end(self, status: str) -> None:
         """End the run."""
-        self._attempt(lambda: self._store.close(self._run, status))
-        self._attempt(lambda: self._store.close(self._parent, status))
+        self._on_runs(lambda run: self._store.close(run, status))
+
+    def _on_runs(self, action: Callable[[str], None]) -> None:
+        def on_each() -> None:
+            for run in self._runs:
+                action(run)
+
+        self._attempt(on_each)
 
     def _attempt(self, action: Callable[[], None]) -> None:
         if self._lost:
@@ -106,11 +109,29 @@ def training_run(root: DataRoot, run_id: str, params: TrainParams, origin: Origi
     tracker.end(FINISHED)
 
 
-def open_training(
-    store: RunStore, root: DataRoot, run_id: str, params: TrainParams, origin: Origin, start_ms: int | None = None
-) -> tuple[str, str]:
-    """A training run and its parent, found or made, with tags, parameters and tables."""
-    tags = {
+def generation_entry(generation: str, tags: Mapping[str, object] | None = None, start_ms: int | None = None) -> Entry:
+    """The run of a generation that is trained or scored here; it lasts as long as its first training."""
+    own = {"generation": generation, "source": TRAINED, "stage": "generation"}
+    return Entry(f"{TRAINED}/{generation}", generation, {**(tags or {}), **own}, start_ms=start_ms)
+
+
+def training_entry(run_id: str, params: TrainParams, origin: Origin, parent: str, start_ms: int | None = None) -> Entry:
+    """A training run as it begins: tags, parameters and the manifest it reads."""
+    execution = {f"execution.{key}": value for key, value in params.execution.model_dump(mode="json").items()}
+    return Entry(
+        f"train/{run_id}",
+        f"{params.generation} train",
+        {**origin_tags(run_id, params, origin), **execution, "stage": "train"},
+        params.model_dump(mode="json", exclude=NOT_SCIENCE),
+        {f"table:{cards.stem('manifest', params.manifest)}": f"{origin.fingerprint}@{origin.version}"},
+        parent=parent,
+        start_ms=start_ms,
+    )
+
+
+def origin_tags(run_id: str, params: TrainParams, origin: Origin) -> dict[str, object]:
+    """What a training run and its generation's run have in common."""
+    return {
         "generation": params.generation,
         "lineage": params.init or "none",
         "manifest": params.manifest,
@@ -121,14 +142,6 @@ def open_training(
         "source": TRAINED,
         "mlflow.note.content": params.description,
     }
-    parent = parent_run(store, params.generation, tags, start_ms)
-    execution = {f"execution.{key}": value for key, value in params.execution.model_dump(mode="json").items()}
-    own = {**tags, **execution, "stage": "train"}
-    run = store.run(f"train/{run_id}", f"{params.generation} train", own, parent, start_ms)
-    store.params(run, params.model_dump(mode="json", exclude=NOT_SCIENCE))
-    table = f"table:{cards.stem('manifest', params.manifest)}"
-    _note_tables(store, run, root, {table: f"{origin.fingerprint}@{origin.version}"})
-    return run, parent
 
 
 def curves(row: EpochRow) -> dict[str, float]:
@@ -136,41 +149,31 @@ def curves(row: EpochRow) -> dict[str, float]:
     return {key: value for key, value in asdict(row).items() if key not in NOT_CURVES and value is not None}
 
 
-def summarise(
-    store: RunStore, runs: Iterable[str], rows: list[EpochRow], card: CheckpointCard, at_ms: int | None = None
-) -> None:
-    """Log the kept epoch as ``best_*`` metrics of runs, and the checkpoint as their tags."""
+def summary(rows: list[EpochRow], card: CheckpointCard) -> tuple[dict[str, float], dict[str, object]]:
+    """The kept epoch as ``best_*`` metrics, and the checkpoint as tags."""
     best = asdict(rows[card.best_epoch - 1])
     kept = {f"best_{key}": best[key] for key in ("val_auc", "val_loss", "binary_score_frac", "metric")}
     kept |= {f"best_{k}": value for k, value in best.items() if k.startswith("tpr_at_fpr") and value is not None}
     kept |= {"best_epoch": card.best_epoch, "epochs_run": len(rows)}
-    tags = {"checkpoint_id": card.checkpoint_id, "config_sha256": card.config_sha256, "dtype": card.dtype}
-    tags["ancestors"] = " ".join(card.ancestors) or "none"
-    for run in runs:
-        store.summary(run, kept, at_ms)
-        store.tags(run, tags)
+    tags = {name: getattr(card, name) for name in ("checkpoint_id", "config_sha256", "dtype")}
+    return kept, {**tags, "ancestors": " ".join(card.ancestors) or "none"}
 
 
 def log_metrics(root: DataRoot, generation: str, metrics: Mapping[str, float]) -> None:
     """Keep the figures of an evaluation in the generation's run ``evaluate``; those not finite are left out."""
-    store = RunStore(root)
-    lineage = _slice_lineage(root, "scores", generation)
     figures = {name: float(value) for name, value in metrics.items()}
-    result = {"metrics": figures, "params": _model_facts(root, generation), "lineage": lineage}
-    _log_result(store, root, generation, "evaluate", result)
+    pin = _read_json(root.cards / f"{cards.stem('scores', generation)}.pin.json")
+    _log_result(root, generation, "evaluate", _model_facts(root, generation), figures, pin)
 
 
 def log_grid(root: DataRoot, generation: str, grid_id: str, folder: Path) -> None:
     """Keep parameters, counts and mean scores of a selection-function grid in the generation's run ``grid``."""
     facts = json.loads((folder / "grid.json").read_text(encoding="utf-8"))
     params = {key: value for key, value in facts.items() if not isinstance(value, list)}
-    metrics = _grid_metrics(folder)
-    metrics |= {
-        name: float(len(facts[key])) for key, name in (("cells", "cells"), ("short", "cells_short")) if key in facts
-    }
+    figures = _grid_figures(folder)
+    figures |= {name: len(facts[key]) for key, name in (("cells", "cells"), ("short", "cells_short")) if key in facts}
     lineage = _read_json(folder / "lineage.json")
-    result = {"metrics": metrics, "params": {**params, "grid_id": grid_id}, "lineage": lineage}
-    _log_result(RunStore(root), root, generation, "grid", result)
+    _log_result(root, generation, "grid", {**params, "grid_id": grid_id}, figures, lineage)
 
 
 def log_figure(root: DataRoot, generation: str, name: str, content: bytes) -> None:
@@ -178,9 +181,7 @@ def log_figure(root: DataRoot, generation: str, name: str, content: bytes) -> No
     if not name.endswith((".png", ".svg")) or Path(name).name != name:
         raise DataError(f"'name' must be a file name that ends in .png or .svg, got {name!r}")
     store = RunStore(root)
-    parent = parent_run(store, generation)
-    store.close(parent)
-    store.figure(parent, name, content)
+    store.figure(_finished_parent(store, generation), name, content)
 
 
 def forget_runs(root: DataRoot, generation: str) -> int:
@@ -194,75 +195,49 @@ def forget_runs(root: DataRoot, generation: str) -> int:
     return len(runs)
 
 
-def parent_run(
-    store: RunStore, generation: str, tags: Mapping[str, object] | None = None, start_ms: int | None = None
-) -> str:
-    """The run of a generation that is trained or scored here; it lasts as long as its first training."""
-    own = {"generation": generation, "source": TRAINED, "stage": "generation"}
-    return store.run(f"{TRAINED}/{generation}", generation, {**(tags or {}), **own}, start_ms=start_ms)
-
-
-def _log_result(store: RunStore, root: DataRoot, generation: str, stage: str, result: Mapping[str, Any]) -> None:
-    """Log a finished result as one run; a result that differs from the logged one takes its place."""
-    key = f"{stage}/{generation}"
-    state = {name: result[name] for name in ("metrics", "params")}
-    digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
-    known = store.find({"key": key})
-    if any(run.data.tags.get("digest") == digest and run.info.status == FINISHED for run in known):
-        return
-    for old in known:
-        store.delete(old.info.run_id)
-    lineage = result["lineage"]
-    commit = lineage.get("code", {}).get("git_commit") or git_commit()
+def _log_result(
+    root: DataRoot,
+    generation: str,
+    stage: str,
+    params: Mapping[str, object],
+    figures: Mapping[str, float],
+    lineage: Mapping[str, Any],
+) -> None:
+    """Keep a finished result as one run, with the code and the tables that it was made from."""
+    store = RunStore(root)
     tags = {**_model_facts(root, generation), "generation": generation, "source": TRAINED, "stage": stage}
-    tags |= {"commit": commit, "digest": digest}
-    parent = parent_run(store, generation)
+    tags["commit"] = lineage.get("code", {}).get("git_commit") or git_commit()
+    parent = _finished_parent(store, generation)
+    inputs = lineage.get("inputs", {})
+    store.keep(Entry(f"{stage}/{generation}", f"{generation} {stage}", tags, params, inputs, figures, parent=parent))
+
+
+def _finished_parent(store: RunStore, generation: str) -> str:
+    parent = store.open(generation_entry(generation))
     store.close(parent)
-    run = store.create(key, f"{generation} {stage}", tags, parent)
-    store.params(run, result["params"])
-    _note_tables(store, run, root, lineage.get("inputs", {}))
-    store.summary(run, result["metrics"])
-    store.close(run)
+    return parent
 
 
-def _grid_metrics(folder: Path) -> dict[str, float]:
-    columns = ["status", "score", "host_score"]
-    batches = [pq.read_table(path, columns=columns) for path in sorted(folder.glob("batch-*.parquet"))]
+def _grid_figures(folder: Path) -> dict[str, float]:
+    batches = sorted(str(path) for path in folder.glob("batch-*.parquet"))
     if not batches:
         raise DataError(f"{folder} contains no grid batches; run `dvc repro`")
-    rows = pa.concat_tables(batches)
-    scores = np.column_stack([rows[name].to_numpy().astype(float) for name in columns[1:]])
-    scored = (rows["status"].to_numpy() == "scored") & np.isfinite(scores).all(axis=1)
-    counts = {"injections": float(len(scored)), "scored": float(scored.sum()), "failed": float((~scored).sum())}
-    if not scored.any():
-        return counts
-    mean, host = scores[scored].mean(axis=0)
-    return counts | {"mean_score": float(mean), "mean_host_score": float(host), "mean_score_gain": float(mean - host)}
+    rows = ds.dataset(batches).to_table(columns=["status", "score", "host_score"]).to_pandas()
+    scored = rows[rows["status"] == "scored"].dropna()
+    counts = {"injections": len(rows), "scored": len(scored), "failed": len(rows) - len(scored)}
+    if scored.empty:
+        return dict(counts)
+    mean, host = float(scored["score"].mean()), float(scored["host_score"].mean())
+    return counts | {"mean_score": mean, "mean_host_score": host, "mean_score_gain": mean - host}
 
 
 def _model_facts(root: DataRoot, generation: str) -> dict[str, str]:
     """Which model a result belongs to, where the generation is a checkpoint of this project."""
     card = _read_json(root.checkpoints(generation) / "checkpoint.json")
-    names = ("checkpoint_id", "run_id", "manifest_fingerprint")
-    facts = {name: str(card[name]) for name in names if name in card}
-    if card:
-        facts["lineage"] = card["config"]["init"] or "none"
-        facts["data_fingerprint"] = facts.pop("manifest_fingerprint")
-    return facts
-
-
-def _slice_lineage(root: DataRoot, table: str, slice_name: str) -> dict[str, Any]:
-    pin = _read_json(root.cards / f"{cards.stem(table, slice_name)}.pin.json")
-    return {name: pin.get(name, {}) for name in ("code", "inputs")}
-
-
-def _note_tables(store: RunStore, run: str, root: DataRoot, inputs: Mapping[str, str]) -> None:
-    """Tables among the recorded inputs, ``table:<name>`` -> ``<fingerprint>@<version>``, as datasets of the run."""
-    for key, value in inputs.items():
-        kind, _, name = key.partition(":")
-        fingerprint, _, version = value.rpartition("@")
-        if kind == "table" and version.isdigit():
-            store.table_input(run, name, root.table(name.split(".")[0]), int(version), fingerprint)
+    if not card:
+        return {}
+    facts = {name: str(card[name]) for name in ("checkpoint_id", "run_id")}
+    return facts | {"data_fingerprint": card["manifest_fingerprint"], "lineage": card["config"]["init"] or "none"}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -6,13 +6,15 @@ changes nothing.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +32,38 @@ Point = tuple[int, int, Mapping[str, float]]
 """Figures of one step: (step, time in ms since 1970, values)."""
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A run as MLflow shows it."""
+
+    key: str
+    """What identifies it."""
+    name: str
+    tags: Mapping[str, object]
+    params: Mapping[str, object] = field(default_factory=dict)
+    tables: Mapping[str, str] = field(default_factory=dict)
+    """Recorded inputs: ``table:<name>`` -> ``<fingerprint>@<version>``; other kinds are left out."""
+    figures: Mapping[str, float | None] = field(default_factory=dict)
+    """Metrics of the whole run."""
+    points: Sequence[Point] = ()
+    """Metrics of its steps."""
+    parent: str | None = None
+    start_ms: int | None = None
+    """Since 1970; now where it is None, unknown where it is 0."""
+    end_ms: int | None = None
+
+    def digest(self) -> str:
+        """SHA-256 of what is shown; the commit is not part of it, since any commit may give the same figures."""
+        tags = {name: value for name, value in self.tags.items() if name != "commit"}
+        shown = [tags, self.params, self.figures, self.points, self.parent]
+        return hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode()).hexdigest()
+
+
 class RunStore:
     """Runs in the MLflow database of a data root."""
 
     def __init__(self, root: DataRoot) -> None:
+        self._root = root
         self._database = root.mlflow_database.resolve()
         self.client = rundatabase.open_client(self._database)
         found = self.client.get_experiment_by_name(EXPERIMENT)
@@ -46,9 +76,6 @@ class RunStore:
         """Restore an experiment that was deleted; of runs that replaced each other the last one stays."""
         self.client.restore_experiment(self.experiment)
         log.warning("the experiment '%s' had been deleted in MLflow: it is restored, with its runs", EXPERIMENT)
-        for name in self.note():
-            if not name.startswith("mlflow."):
-                self.set_note(name, "")
         kept: set[str] = set()
         for run in sorted(self.find({}), key=lambda run: (run.info.end_time or 0, run.info.start_time), reverse=True):
             key = run.data.tags.get("key", run.info.run_id)
@@ -64,37 +91,46 @@ class RunStore:
         view = "workflowType=machine_learning&compareRunsMode=CHART"
         return f"http://127.0.0.1:{port}/#/experiments/{self.experiment}/runs?{view}"
 
-    def note(self) -> dict[str, str]:
-        """Tags of the experiment."""
-        return dict(self.client.get_experiment(self.experiment).tags)
-
-    def set_note(self, name: str, value: str) -> None:
-        self.client.set_experiment_tag(self.experiment, name, value)
-
     def find(self, tags: Mapping[str, str]) -> list[Any]:
         """Runs that carry all these tags."""
         wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
         return list(self.client.search_runs([self.experiment], wanted, max_results=5000))
 
-    def run(
-        self, key: str, name: str, tags: Mapping[str, object], parent: str | None = None, start_ms: int | None = None
-    ) -> str:
-        """Identifier of the run ``key``, made where it is not there."""
-        known = self.find({"key": key})
-        if not known:
-            return self.create(key, name, tags, parent, start_ms)
-        run = str(known[0].info.run_id)
-        self.tags(run, tags)
+    def open(self, entry: Entry) -> str:
+        """Identifier of the run of an entry, found or made, with its tags, parameters and tables; it is running."""
+        known = self.find({"key": entry.key})
+        if known:
+            run = str(known[0].info.run_id)
+            if known[0].info.status != FINISHED:
+                self.client.update_run(run, status="RUNNING")
+            self.tags(run, entry.tags)
+        else:
+            tags = _texts({**entry.tags, "key": entry.key, "mlflow.parentRunId": entry.parent})
+            made = self.client.create_run(self.experiment, entry.start_ms, tags, run_name=entry.name)
+            run = str(made.info.run_id)
+        self.params(run, entry.params)
+        self._tables(run, entry.tables)
         return run
 
-    def create(
-        self, key: str, name: str, tags: Mapping[str, object], parent: str | None = None, start_ms: int | None = None
-    ) -> str:
-        """A new run, which is running until it is closed."""
-        texts = _texts(tags) | {"key": key}
-        if parent:
-            texts["mlflow.parentRunId"] = parent
-        return str(self.client.create_run(self.experiment, start_ms, texts, run_name=name).info.run_id)
+    def keep(self, entry: Entry, known: list[Any] | None = None) -> str:
+        """Identifier of the finished run of an entry; it takes the place of ``known`` runs (searched by default).
+
+        A run that is complete and the same stays as it is.
+        """
+        digest = entry.digest()
+        known = self.find({"key": entry.key}) if known is None else known
+        for run in known:
+            if run.data.tags.get("digest") == digest and run.info.status == FINISHED:
+                return str(run.info.run_id)
+        for run in known:
+            self.delete(run.info.run_id)
+        made = self.open(entry)
+        self.points(made, entry.points)
+        self.summarise(made, entry.figures, {"digest": digest}, entry.end_ms)
+        self.close(made, end_ms=entry.end_ms)
+        if entry.start_ms == 0:
+            rundatabase.undate(self._database, made, entry.end_ms or None)
+        return made
 
     def delete(self, run: str) -> None:
         self.client.delete_run(run)
@@ -103,15 +139,6 @@ class RunStore:
         """End a run; one that has already finished keeps its end time."""
         if self.client.get_run(run).info.status != FINISHED:
             self.client.set_terminated(run, status, end_ms)
-
-    def undate(self, ends_ms: Mapping[str, int | None]) -> None:
-        """Runs without a recorded date, with the duration of their log: MLflow's page shows no date for them."""
-        rundatabase.undate(self._database, ends_ms)
-
-    def resume(self, run: str) -> None:
-        """Mark a run that has not finished as running."""
-        if self.client.get_run(run).info.status != FINISHED:
-            self.client.update_run(run, status="RUNNING")
 
     def tags(self, run: str, values: Mapping[str, object]) -> None:
         from mlflow.entities import RunTag
@@ -129,11 +156,14 @@ class RunStore:
         for part in _parts(entries, _PER_BATCH):
             self.client.log_batch(run, params=part)
 
-    def summary(self, run: str, values: Mapping[str, float | None], at_ms: int | None = None) -> None:
-        """Figures of the whole run; missing ones and those already there are skipped."""
+    def summarise(
+        self, run: str, figures: Mapping[str, float | None], tags: Mapping[str, object], at_ms: int | None = None
+    ) -> None:
+        """Figures and tags of the whole run; figures that are missing or already there are skipped."""
         known = self.client.get_run(run).data.metrics
-        changed = {key: value for key, value in values.items() if value is not None and known.get(_name(key)) != value}
+        changed = {key: value for key, value in figures.items() if value is not None and known.get(_name(key)) != value}
         self.points(run, [(0, _now_ms() if at_ms is None else at_ms, changed)])
+        self.tags(run, tags)
 
     def points(self, run: str, points: Iterable[Point]) -> None:
         """Figures of steps; those that are not finite are left out."""
@@ -157,15 +187,23 @@ class RunStore:
         history = self.client.get_metric_history(run, metric)
         return {m.step: m.value for m in sorted(history, key=lambda m: m.timestamp)}
 
-    def table_input(self, run: str, name: str, path: str, version: int, fingerprint: str) -> None:
-        """A pinned table as an input of the run; the digest is the fingerprint, or the part of it that fits."""
+    def _tables(self, run: str, inputs: Mapping[str, str]) -> None:
+        """The tables among recorded inputs, as datasets of the run; a digest is the part of a fingerprint that fits."""
         from mlflow.data.delta_dataset_source import DeltaDatasetSource
         from mlflow.data.meta_dataset import MetaDataset
         from mlflow.entities import DatasetInput
 
-        source = DeltaDatasetSource(path=path, delta_table_version=version)
-        dataset = MetaDataset(source, name=name, digest=fingerprint[-_DIGEST_LENGTH:])
-        self.client.log_inputs(run, datasets=[DatasetInput(dataset._to_mlflow_entity())])
+        datasets = []
+        for key, value in inputs.items():
+            kind, _, name = key.partition(":")
+            fingerprint, _, version = value.rpartition("@")
+            if kind == "table" and version.isdigit():
+                place = self._root.table(name.split(".")[0])
+                source = DeltaDatasetSource(path=place, delta_table_version=int(version))
+                dataset = MetaDataset(source, name=name, digest=fingerprint[-_DIGEST_LENGTH:])
+                datasets.append(DatasetInput(dataset._to_mlflow_entity()))
+        if datasets:
+            self.client.log_inputs(run, datasets=datasets)
 
     def figure(self, run: str, name: str, png: bytes) -> None:
         """A picture among the run's artifacts."""

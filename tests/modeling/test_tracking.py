@@ -375,7 +375,6 @@ def test_a_deleted_experiment_is_restored_with_its_runs(
     assert "had been deleted in MLflow: it is restored, with its runs" in caplog.text
     assert only(RunStore(root), stage="evaluate").data.metrics == {"auc": 0.91}, "what was replaced stays deleted"
     assert only(RunStore(root), stage="train").info.status == "FINISHED"
-    assert RunStore(root).note()["history_digest"] == "", "the next report imports the history anew"
 
 
 def test_undated_history_has_no_date(root: DataRoot) -> None:
@@ -411,7 +410,6 @@ def test_history_is_imported_once_and_marked(root: DataRoot) -> None:
 def test_a_history_cut_off_in_mid_import_is_made_whole(root: DataRoot) -> None:
     store = RunStore(root)
     store.delete(only(store, run_id="D05").info.run_id)
-    store.set_note("history_digest", "of an older state")
     pastruns.import_history(root)
     assert len(store.find({"source": "historical"})) == 26
 
