@@ -26,13 +26,14 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
             "--prior", type=NameOrTyped(), metavar="NAME|FILE.yaml", help="Prior of the registry, or your own file."
         ),
         click.option(
-            "--source-model", type=NameOrTyped(), metavar="parametric|PATH|package:object",
+            "--source-model", type=NameOrTyped("parametric"), metavar="parametric|PATH|package:object",
             help="Sersic profiles with clumps; real galaxies: a RealGalaxyCatalog (file or folder), an HDF5 bank; or a "
             "model of your own.",
         ),
         click.option("--min-source-snr", default=30.0, show_default=True, help="Minimum SNR of a catalogue galaxy."),
         click.option(
-            "--hosts", type=NameOrTyped(), metavar="survey|none|PATH", default="survey", show_default=True,
+            "--hosts", type=NameOrTyped("survey", "none"), metavar="survey|none|PATH", default="survey",
+            show_default=True,
             help="The lake's validation negatives; blank sky; a folder of the 46 DES galaxies; cut-outs, NPZ or "
             "FITS cubes (folder or file).",
         ),
@@ -119,7 +120,7 @@ def render(theta_e: float | None, mag: float | None, count: int, field: float, o
     help="Radius (arcsec) of the core suppression that detection is compared with.",
 )  # fmt: skip
 @click.option(
-    "--lenses", type=NameOrTyped(), metavar="survey|none|PATH", default="survey", show_default=True,
+    "--lenses", type=NameOrTyped("survey", "none"), metavar="survey|none|PATH", default="survey", show_default=True,
     help="Real arcs to compare with: the listed lenses; none; or cut-outs, NPZ or FITS cubes (folder or file).",
 )  # fmt: skip
 @click.option("--out", type=Typed(file_okay=False), help="Folder; data/validation/GENERATION.")

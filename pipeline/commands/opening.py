@@ -67,10 +67,16 @@ class Typed(click.Path):
 
 
 class NameOrTyped(Typed):
-    """A name, or a path that exists."""
+    """One of the names, whatever files there are; else a path that exists; else the text as it is."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.names = names
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return str(super().convert(value, param, ctx)) if Path(value).exists() else value
+        if value in self.names or not Path(value).exists():
+            return value
+        return str(super().convert(value, param, ctx))
 
 
 def _named() -> Path | None:

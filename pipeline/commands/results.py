@@ -15,11 +15,11 @@ from pipeline.commands.opening import Typed, project
 @click.option("--out", type=Typed(), help="Write the rows to a .parquet, .csv or .fits file.")
 def discoveries(generation: str | None, top: int, out: Path | None) -> None:
     """Rank objects that are not in the candidate list by score, with RA, Dec and a link to the survey's viewer."""
-    from pipeline.reporting.results import ranked_candidates
+    from pipeline.reporting import results
     from pipeline.verbs.export import checked_out, deliver
 
     checked_out(out)
-    deliver(ranked_candidates(project(), generation, top), out, short=True)
+    deliver(results.discoveries(project(), generation, top), out, short=True)
 
 
 @click.command()

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 from filelock import FileLock, Timeout
@@ -28,6 +28,9 @@ from lake.store import cards, delta
 from lake.store.cards import Card, Slice
 from pipeline.project.project import Project
 from pipeline.project.publishing import require_places
+
+if TYPE_CHECKING:
+    from analysis.records import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -94,12 +97,20 @@ class RunContext:
         return delta.read(self.root, table, columns, slices, ordered=ordered)
 
     def write(
-        self, table: str, rows: pa.Table, slice_name: str | None = None, where: Mapping[str, str] | None = None
+        self,
+        table: str,
+        rows: pa.Table | Sequence[Mapping[str, object]],
+        slice_name: str | None = None,
+        where: Mapping[str, str] | None = None,
     ) -> Card:
-        """Publish a slice of a delta-rs table; lineage columns are added here."""
+        """Publish a slice of a delta-rs table; lineage columns are added here. What plain ``rows`` lack is null."""
+        spec = tables.spec(table)
+        if not isinstance(rows, pa.Table):
+            own = pa.schema([column.arrow for column in spec.columns if column.role != "lineage"])
+            rows = pa.Table.from_pylist([dict(row) for row in rows], schema=own)
         card = delta.write_slice(
             self.root,
-            tables.spec(table),
+            spec,
             with_lineage(rows),
             slice_name,
             where or {},
@@ -108,6 +119,12 @@ class RunContext:
         )
         log.info("%s: %s rows, %s", cards.stem(table, slice_name), card.rows, card.fingerprint)
         return card
+
+    def write_outcome(self, outcome: Outcome, run_id: str) -> None:
+        """Publish the measures and gates of one run as the slices of its name."""
+        where = {"run_id": run_id}
+        self.write("diagnostics", outcome.diagnostics_rows(run_id), run_id, where)
+        self.write("gates", outcome.gates_rows(run_id), run_id, where)
 
     def write_lineage(self, folder: Path) -> None:
         """Record next to a folder's blobs what they were made from."""

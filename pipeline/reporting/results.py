@@ -9,10 +9,9 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.config import ReportParams
-from analysis.reporting.compare import comparison as compared
-from analysis.reporting.compare import completeness_comparison, paired_auc_tests
+from analysis.reporting import compare
 from analysis.reporting.thresholds import completeness_words, marginal_row, points
-from analysis.results.discoveries import ranked_candidates as ranked
+from analysis.results.discoveries import ranked_candidates
 from lake.errors import not_one_of
 from lake.root import DataRoot
 from lake.store import cards, delta
@@ -21,7 +20,7 @@ from pipeline.project.project import Project
 log = logging.getLogger(__name__)
 
 
-def ranked_candidates(project: Project, generation: str | None, top: int) -> pa.Table:
+def discoveries(project: Project, generation: str | None, top: int) -> pa.Table:
     """The best unlisted objects of one finder."""
     root, names = project.data, scored(project.data)
     name = generation or shown_first(names, project.section(ReportParams, "report").headline_generation)
@@ -29,7 +28,7 @@ def ranked_candidates(project: Project, generation: str | None, top: int) -> pa.
         raise not_one_of("generation", names, name)
     scores = delta.read(root, "scores", slices=[name]).to_pandas()
     positions = delta.read(root, "negatives", ["galaxy_id", "ra", "dec"]).to_pandas()
-    return pa.Table.from_pandas(ranked(scores, positions, top), preserve_index=False)
+    return pa.Table.from_pandas(ranked_candidates(scores, positions, top), preserve_index=False)
 
 
 def shown_first(names: Sequence[str], wanted: str | None) -> str:
@@ -48,8 +47,8 @@ def comparison(project: Project) -> tuple[pa.Table, pa.Table]:
     for name, tested in scores.items():
         for what, words in contamination(tested).items():
             log.warning("%s: %s %s", name, what, words)
-    found = completeness_comparison(*_completeness(root, names))
-    tables = (pd.concat([compared(measures), found], ignore_index=True), paired_auc_tests(scores))
+    found = compare.completeness_comparison(*_completeness(root, names))
+    tables = (pd.concat([compare.comparison(measures), found], ignore_index=True), compare.paired_auc_tests(scores))
     metrics, tests = (pa.Table.from_pandas(table, preserve_index=False) for table in tables)
     return metrics, tests
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,11 +27,11 @@ from lake.progress import track
 from lake.sky.hashing import key_hash
 from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
+from modeling.scoring.card import FINDER, read_card
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.realism import populations
+from pipeline.experiment.trainedon import LISTED, read_listed
 from pipeline.project.context import RunContext
-from pipeline.reporting.outcomes import write_outcome
-from pipeline.reporting.registry import trained_run
 
 _CHUNK = 512
 
@@ -53,9 +54,12 @@ def run(context: RunContext, params: DiagnoseParams) -> None:
             _realism(context, objects, store, params, rng),
         ],
     )
-    write_outcome(context, outcome, f"diagnose-{generation}")
+    context.write_outcome(outcome, f"diagnose-{generation}")
     _write_baseline(context, outcome, objects[objects["split"] == "test"]["label"])
-    context.write("experiments", trained_run(context, generation), generation, {"origin": generation})
+    folder = context.root.checkpoints(generation)
+    line = _audited(folder) if (folder / FINDER).exists() else _trained(folder)
+    own = {"origin": generation, "generation": generation, "status": "valid", "source": "trained", **line}
+    context.write("experiments", [own], generation, {"origin": generation})
 
 
 def _write_baseline(context: RunContext, outcome: Outcome, labels: pd.Series) -> None:
@@ -126,3 +130,36 @@ def _realism(
     scorer = load_scorer(context.root.checkpoints(context.generation))
     pairs, space = populations(context, objects, store, scorer, params)
     return realism_gate(pairs, "injections_against_listed_lenses", space, params, rng)
+
+
+def _trained(folder: Path) -> dict[str, object]:
+    """The registry's line of our own training run."""
+    card = read_card(folder)
+    return {
+        "run_id": card.run_id,
+        "kind": "training",
+        "config_hash": card.config_sha256[:16],
+        "checkpoint_id": card.checkpoint_id,
+        "manifest_fingerprint": card.manifest_fingerprint,
+        "network": card.config.network.name,
+        "best_val_auc": card.best_val_auc,
+        "best_epoch": card.best_epoch,
+        "epochs_run": card.epochs_run,
+        "key_finding": f"best validation AUC {card.best_val_auc:.4f} at epoch {card.best_epoch}",
+    }
+
+
+def _audited(folder: Path) -> dict[str, object]:
+    """The registry's line of the audit of a user's own finder."""
+    scorer = load_scorer(folder)
+    listed = folder / LISTED
+    known = "its training set is not known here"
+    if listed.exists():
+        known = f"{read_listed(listed).num_rows} training objects are listed"
+    return {
+        "run_id": f"audit-{scorer.checkpoint_id}",
+        "kind": "evaluation",
+        "checkpoint_id": scorer.checkpoint_id,
+        "network": scorer.name,
+        "key_finding": f"audited as a user's own finder; {known}",
+    }

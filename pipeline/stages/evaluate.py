@@ -16,7 +16,6 @@ from lake.store.stamps import StampStore
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.scoring import score_rows, score_table, seen_by
 from pipeline.project.context import RunContext
-from pipeline.reporting.outcomes import table_of, write_outcome
 
 _STRATA = ["galaxy_id", "type_bin", "nobs_z_bin", "pool", "confuser_category", "tier", "psfsize_r", "psfdepth_r"]
 
@@ -34,9 +33,9 @@ def run(context: RunContext, params: EvaluateParams) -> None:
     context.write("scores", scores, generation, where)
     points = fix_thresholds(_negatives(scores, THRESHOLD), _negatives(scores, TEST), params)
     rows = threshold_rows(points, scorer.checkpoint_id, generation)
-    context.write("thresholds", table_of("thresholds", rows), generation, where)
+    context.write("thresholds", rows, generation, where)
     outcome = evaluate(_test_objects(scores, manifest, params), points, params, np.random.default_rng(context.seed))
-    write_outcome(context, outcome, f"evaluate-{generation}")
+    context.write_outcome(outcome, f"evaluate-{generation}")
 
 
 def _negatives(scores: pa.Table, use: str) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.store import cards
@@ -47,10 +46,9 @@ def run(context: RunContext, params: TrainParams) -> None:
     )
 
 
-def _epochs(name: str, generation: str, rows: list[EpochRow]) -> pa.Table:
-    values = [
+def _epochs(name: str, generation: str, rows: list[EpochRow]) -> list[dict[str, object]]:
+    return [
         {"run_id": name, "origin": generation, "generation": generation}
         | {key: value for key, value in asdict(row).items() if key in _COLUMNS}
         for row in rows
     ]
-    return pa.Table.from_pylist(values)

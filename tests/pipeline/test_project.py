@@ -2,80 +2,94 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from lake.root import DataRoot
 from lake.store import cards
+from pipeline import cli
 from pipeline.project import params
-from tests.pipeline.checkout import Checkout
+from pipeline.stage import stage_names
+from tests.pipeline.checkout import PROJECT, Checkout
 
 
-def dhs(checkout: Checkout, place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A project whose stage ``history`` has run, which needs neither Spark nor any other stage."""
+    made = Checkout(tmp_path_factory.mktemp("small") / "project")
+    shutil.copytree(PROJECT / "params", made.folder / "params")
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copyfile(PROJECT / name, made.folder / name)
+    (made.folder / "docs" / "notes").mkdir(parents=True)
+    dhs(made.folder, "run", "history")
+    return made
+
+
+def dhs(place: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """``dhs ...`` in a folder, its output captured."""
-    command = [sys.executable, "-m", "pipeline", *arguments]
-    return subprocess.run(command, cwd=place, env=checkout.environment, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-P", "-m", "pipeline", *arguments]
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done
 
 
-@pytest.fixture
-def places(finished: Checkout, tmp_path: Path) -> dict[Path, list[str]]:
+def places(project: Path, outside: Path) -> dict[Path, list[str]]:
     """A folder below the project's and one outside, with the options that name the project there."""
-    below = finished.folder / "docs" / "notes"
-    below.mkdir(exist_ok=True)
-    return {below: [], tmp_path: ["--project", str(finished.folder)]}
+    return {project / "docs" / "notes": [], outside: ["--project", os.path.relpath(project, outside)]}
 
 
 @pytest.mark.parametrize(
     "command",
     [
         ("tables",),
-        ("query", "select count(*) as n from manifest"),
-        ("lineage", "completeness.demo1"),
+        ("query", "select count(*) as n from experiments"),
+        ("lineage", "experiments"),
         ("verify",),
         ("params", "show", "grid"),
-        ("discoveries", "--top", "3"),
-        ("compare",),
+        ("server", "status"),
     ],
 )
-def test_commands_say_the_same_everywhere(
-    finished: Checkout, places: dict[Path, list[str]], command: tuple[str, ...]
-) -> None:
-    home = finished.dhs(*command)
-    assert home.stdout.strip()
-    for place, option in places.items():
-        for there in (dhs(finished, place, *option, *command), dhs(finished, place, *command, *option)):
-            assert (there.returncode, there.stdout) == (0, home.stdout), there.stderr
+def test_commands_say_the_same_everywhere(small: Checkout, tmp_path: Path, command: tuple[str, ...]) -> None:
+    home = dhs(small.folder, *command).stdout
+    assert home.strip()
+    for place, option in places(small.folder, tmp_path).items():
+        assert dhs(place, *option, *command).stdout == home
+        assert dhs(place, *command, *option).stdout == home
 
 
-def test_paths_that_the_user_types_start_where_they_are(finished: Checkout, places: dict[Path, list[str]]) -> None:
-    for place, option in places.items():
-        done = dhs(finished, place, "render", "--n", "2", "--out", "sheets/arcs.png", *option)
-        assert done.returncode == 0, done.stderr
+def test_paths_that_the_user_types_start_where_they_are(small: Checkout, tmp_path: Path) -> None:
+    for place, option in places(small.folder, tmp_path).items():
+        (place / "own.yaml").write_text("base: v1_wide\n")
+        (place / "none").mkdir()
+        sheet = ("--prior", "own.yaml", "--hosts", "none", "--n", "1", "--out", "sheets/arcs.png")
+        dhs(place, "render", *sheet, *option)
         assert (place / "sheets" / "arcs.png").exists()
-        done = dhs(finished, place, "query", "select 1 as one", "--out", "one.csv", *option)
-        assert (place / "one.csv").read_text().split() == ['"one"', "1"]
-    assert not (finished.folder / "one.csv").exists()
-    assert not (finished.folder / "sheets").exists()
+        dhs(place, "query", "select count(*) as n from experiments", "--out", "count.csv", *option)
+        assert (place / "count.csv").read_text().split() == ['"n"', "26"]
+    assert not (small.folder / "count.csv").exists()
+    assert not (small.folder / "sheets").exists()
 
 
-def test_a_stage_runs_in_the_projects_folder(twin: Callable[[], Checkout], tmp_path: Path) -> None:
-    copy = twin()
-    (copy.folder / "docs" / "notes").mkdir()
-    pin = copy.folder / "data" / "cards" / "experiments.historical.pin.json"
-    for place, option in ((copy.folder / "docs" / "notes", []), (tmp_path, ["--project", "twin"])):
-        pin.unlink()
-        done = dhs(copy, place, "run", "history", *option)
-        assert done.returncode == 0, done.stderr
-        assert pin.exists()
+def test_a_stage_runs_in_the_projects_folder(small: Checkout, tmp_path: Path) -> None:
+    root = DataRoot.of(small.folder / "data")
+    for place, option in places(small.folder, tmp_path).items():
+        cards.remove(root, "experiments", "historical")
+        dhs(place, "run", "history", *option)
+        assert len(cards.slices(root, "experiments")) == 1
         assert not (place / "data").exists()
 
 
-def test_without_a_project_the_error_says_what_to_do(finished: Checkout, tmp_path: Path) -> None:
+def test_without_a_project_the_error_says_what_to_do(tmp_path: Path) -> None:
     for command in (("tables",), ("params", "use", "demo"), ("demo",), ("run", "pool")):
-        done = dhs(finished, tmp_path, *command)
+        done = dhs(tmp_path, *command, check=False)
         assert done.returncode == 1
         assert done.stderr == (
             f"dhs: no params.yaml in {tmp_path} or above it: run `dhs params use demo` in the project's folder, or "
@@ -83,28 +97,40 @@ def test_without_a_project_the_error_says_what_to_do(finished: Checkout, tmp_pat
         )
 
 
-def test_mistyped_names_get_a_suggestion(finished: Checkout) -> None:
-    for command, said in (
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
         (("tabels",), "No such command 'tabels'. Did you mean 'tables'?"),
-        (("lineage", "manifset"), "did you mean 'manifest"),
+        (("lineage", "experimnts"), "did you mean 'experiments"),
         (("run", "evaluat"), "did you mean 'evaluate'?"),
         (("params", "use", "dem"), "did you mean 'demo'?"),
         (("params", "show", "girds"), "did you mean 'grid'?"),
         (("train", "demo1", "loop.epoch=3"), "epochs, "),
         (("train", "demo1", "loop.epoch=3"), "got 'epoch'; did you mean 'epochs'?"),
-    ):
-        done = finished.dhs(*command, check=False)
-        assert done.returncode
-        assert said in done.stderr
+    ],
+)
+def test_a_mistyped_name_gets_a_suggestion(small: Checkout, command: tuple[str, ...], said: str) -> None:
+    assert said in dhs(small.folder, *command, check=False).stderr
 
 
-def test_every_stage_shows_its_parameters_or_says_that_it_has_none(finished: Checkout) -> None:
-    from pipeline.stage import WITHOUT_SECTION, stage_names
-
+def test_every_stage_shows_its_parameters_or_says_that_it_has_none(
+    small: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small.folder)
     for stage in stage_names():
         option = ["--generation", "demo1"] if stage == "train" else []
-        told = finished.dhs("params", "show", stage, *option).stdout
-        assert told == f"stage '{stage}' has no parameters\n" if stage in WITHOUT_SECTION else ": " in told
+        done = CliRunner().invoke(cli.dhs, ["params", "show", stage, *option])
+        assert done.exit_code == 0
+        assert done.output == f"stage '{stage}' has no parameters\n" or ": " in done.output
+    assert CliRunner().invoke(cli.dhs, ["params", "show", "ingest"]).output == "stage 'ingest' has no parameters\n"
+
+
+def test_results_are_shown_everywhere(finished: Checkout, tmp_path: Path) -> None:
+    (finished.folder / "docs" / "notes").mkdir(exist_ok=True)
+    for command in (("discoveries", "--top", "3"), ("compare",)):
+        home = finished.dhs(*command).stdout
+        for place, option in places(finished.folder, tmp_path).items():
+            assert dhs(place, *command, *option).stdout == home
 
 
 def test_tables_name_the_survey_they_were_made_for(finished: Checkout) -> None:
