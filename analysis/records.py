@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from lake.errors import invalid
+from lake.errors import invalid, not_one_of
 
 Status = Literal["PASS", "WARN", "FAIL", "GO", "NO-GO", "BORDERLINE", "NOT MEASURED"]
 """PASS / FAIL of a requirement, WARN where it only informs, GO / NO-GO where a finding decides the next step,
@@ -74,7 +74,7 @@ class Outcome:
         for item in self.measures:
             if item.name == name:
                 return item
-        raise invalid("name", f"one of {', '.join(m.name for m in self.measures)}", name)
+        raise not_one_of("name", [m.name for m in self.measures], name)
 
 
 def merge(diagnostic: str, outcomes: Iterable[Outcome]) -> Outcome:

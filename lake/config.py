@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lake.errors import ParameterError, invalid
+from lake.errors import ParameterError, did_you_mean, invalid
 from lake.names import PATTERN
 
 
@@ -39,10 +38,8 @@ def _teach(error: ValidationError, where: str, section: type[BaseModel]) -> Para
     if first["type"] == "extra_forbidden":
         *place, got = first["loc"]
         known = sorted(_fields(section, place))
-        near = difflib.get_close_matches(str(got), known, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
         allowed = f"one of the known parameters ({', '.join(known)})"
-        return ParameterError(f"{invalid(name, allowed, got)}{hint}")
+        return ParameterError(f"{invalid(name, allowed, got)}{did_you_mean(got, known)}")
     if first["type"] == "missing":
         return ParameterError(f"'{name}' is missing")
     return invalid(name, first["msg"][0].lower() + first["msg"][1:], first.get("input"))

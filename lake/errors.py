@@ -54,9 +54,14 @@ def invalid(parameter: str, allowed: str, got: object) -> ParameterError:
 def not_one_of(parameter: str, known: Iterable[str], got: object) -> ParameterError:
     """A name that is not among the known ones; the most similar of them is suggested."""
     names = list(known)
-    near = difflib.get_close_matches(str(got), names, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    return ParameterError(f"'{parameter}' must be one of {', '.join(names)}, got {got!r}{hint}")
+    allowed = f"one of {', '.join(names)}"
+    return ParameterError(f"{invalid(parameter, allowed, got)}{did_you_mean(got, names)}")
+
+
+def did_you_mean(got: object, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the most similar known one, or nothing."""
+    near = difflib.get_close_matches(str(got), list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def one_line(error: BaseException, length: int = 300) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import logging
 import os
@@ -11,6 +10,7 @@ import sys
 import click
 
 from lake import gc_tuning
+from lake.errors import did_you_mean
 from pipeline.commands.opening import PROJECT
 from pipeline.project.edge import explained, is_panic, report_bug
 from pipeline.project.home import ensure_home
@@ -49,9 +49,7 @@ class _Lazy(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
-            near = difflib.get_close_matches(cmd_name, _COMMANDS, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            ctx.fail(f"No such command '{cmd_name}'.{hint}")
+            ctx.fail(f"no such command '{cmd_name}'{did_you_mean(cmd_name, _COMMANDS)}")
         module = importlib.import_module(f"pipeline.commands.{_COMMANDS[cmd_name]}")
         found: click.Command = getattr(module, cmd_name.replace("-", "_"))
         _take_project(found)

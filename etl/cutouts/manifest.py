@@ -18,7 +18,7 @@ from etl.cutouts.cutter import CONDITIONS
 from etl.tables.frames import contract_names
 from lake import tables
 from lake.config import SplitParams
-from lake.errors import DataError, invalid
+from lake.errors import DataError, not_one_of
 from lake.store.stamps import PLACE, shard_name
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def requested(negatives: DataFrame, candidates: DataFrame) -> Requested:
 
 def _named(params: ManifestParams, manifest_id: str) -> ManifestSpec:
     if manifest_id not in params.manifests:
-        raise invalid("manifest_id", f"one of {', '.join(params.manifests)}", manifest_id)
+        raise not_one_of("manifest_id", params.manifests, manifest_id)
     return params.manifests[manifest_id]
 
 

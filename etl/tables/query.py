@@ -14,7 +14,7 @@ from sqlglot import exp
 from etl.spark.session import session
 from etl.tables.reader import read, read_version
 from lake import tables
-from lake.errors import ParameterError, invalid
+from lake.errors import ParameterError, invalid, not_one_of
 from lake.root import DataRoot
 from lake.store import cards, views
 
@@ -122,7 +122,7 @@ def _is_common(node: exp.Table) -> bool:
 def _resolve(node: exp.Table) -> Named:
     table = node.name.lower()
     if node.db or table not in views.known():
-        raise invalid("table", f"one of {', '.join(views.known())}", node.sql(dialect="spark"))
+        raise not_one_of("table", views.known(), node.sql(dialect="spark"))
     version = node.args.get("version")
     if version is not None and table not in tables.names():
         raise invalid(

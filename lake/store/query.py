@@ -18,7 +18,7 @@ from deltalake.exceptions import DeltaError
 
 from lake import tables
 from lake.contract.spec import TableSpec
-from lake.errors import LakeError, ParameterError, UnreachableError, invalid
+from lake.errors import LakeError, ParameterError, UnreachableError, invalid, not_one_of
 from lake.root import DataRoot
 from lake.store import cards, delta, views
 
@@ -98,7 +98,7 @@ def described(name: str) -> pa.Table:
 def spec_of(name: str) -> TableSpec:
     """The contract of a table, or of the table whose columns a view has."""
     if name not in views.known():
-        raise invalid("table", f"one of {', '.join(views.known())}", name)
+        raise not_one_of("table", views.known(), name)
     return tables.spec(views.view(name).table if name in views.names() else name)
 
 
@@ -159,7 +159,7 @@ def _source(node: dict[str, Any]) -> tuple[str, Source]:
     """The view that a table in a query becomes and what it shows; a version is written into the node."""
     name, place = node["table_name"].lower(), [node["catalog_name"], node["schema_name"], node["table_name"]]
     if any(place[:2]) or name not in views.known():
-        raise invalid("table", f"one of {', '.join(views.known())}", ".".join(part for part in place if part))
+        raise not_one_of("table", views.known(), ".".join(part for part in place if part))
     clause = node["at_clause"]
     if clause is None:
         return name, Source(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lake import tables
-from lake.errors import invalid
+from lake.errors import not_one_of
 
 MAIN = "main"
 """Name of the grid that fills the survey's own galaxies."""
@@ -46,7 +46,7 @@ def names() -> tuple[str, ...]:
 def view(name: str) -> View:
     """A view by name."""
     if name not in _VIEWS:
-        raise invalid("view", f"one of {', '.join(names())}", name)
+        raise not_one_of("view", names(), name)
     return _VIEWS[name]
 
 

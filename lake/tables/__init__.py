@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 
 from lake.contract.spec import TableSpec
-from lake.errors import invalid
+from lake.errors import not_one_of
 
 
 def names() -> tuple[str, ...]:
@@ -17,6 +17,6 @@ def names() -> tuple[str, ...]:
 def spec(name: str) -> TableSpec:
     """The contract of a table."""
     if name not in names():
-        raise invalid("table", f"one of {', '.join(names())}", name)
+        raise not_one_of("table", names(), name)
     found: TableSpec = importlib.import_module(f"lake.tables.{name}").SPEC
     return found

@@ -137,7 +137,9 @@ def verify(repair: bool, deep: bool) -> None:
         return
     commands = verifying.repair(place, findings) if repair else []
     if commands:
-        click.echo(f"ready to remake; run {', then '.join(f'`{command}`' for command in commands)}")
+        click.echo(
+            f"ready to remake; in the project's folder run {', then '.join(f'`{command}`' for command in commands)}"
+        )
         return
     if not repair and all(finding.mendable for finding in findings):
         click.echo(f"to repair: `dhs verify{' --deep' if deep else ''} --repair`", err=True)

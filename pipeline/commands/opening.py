@@ -1,4 +1,4 @@
-"""Opening the project that a command is about: the only place that reads or changes the working directory."""
+"""Opening the project that a command is about, which becomes the working directory; paths as the user typed them."""
 
 from __future__ import annotations
 

@@ -55,9 +55,10 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-def test_the_working_directory_is_read_in_one_module() -> None:
+def test_the_working_directory_is_read_by_commands_and_changed_once() -> None:
     found = {name(path) for path in MODULES if FOLDER_CALLS & {called_name for _, called_name in called(path)}}
-    assert found == {"pipeline/commands/opening.py"}
+    assert {one for one in found if not one.startswith("pipeline/commands/")} == set()
+    assert [name(path) for path in MODULES if ("os", "chdir") in called(path)] == ["pipeline/commands/opening.py"]
 
 
 def test_yaml_is_read_where_it_is_listed() -> None:

@@ -100,8 +100,9 @@ def test_without_a_project_the_error_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (("tabels",), "No such command 'tabels'. Did you mean 'tables'?"),
+        (("tabels",), "no such command 'tabels'; did you mean 'tables'?"),
         (("lineage", "experimnts"), "did you mean 'experiments"),
+        (("query", "select * from experimnts"), "did you mean 'experiments'?"),
         (("run", "evaluat"), "did you mean 'evaluate'?"),
         (("params", "use", "dem"), "did you mean 'demo'?"),
         (("params", "show", "girds"), "did you mean 'grid'?"),
