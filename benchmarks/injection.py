@@ -28,7 +28,7 @@ from lenstronomy.SimulationAPI.sim_api import SimAPI
 from numpy.typing import NDArray
 
 from injection.config import Quadrature
-from injection.engine import render
+from injection.engine import render, tracing
 from injection.optics import noise
 from injection.optics.psf import Psf
 from injection.priors.registry import draw, load_prior
@@ -63,7 +63,7 @@ def truth(rows: pa.Table, psf: Psf) -> tuple[NDArray[np.float64], NDArray[np.flo
     """Converged flux on the stamp and r-band peak, of unit source flux."""
     flux, peak = [], []
     for start in range(0, rows.num_rows, 20):
-        images, _ = render.trace(rows.slice(start, 20), PIXELS, CONVERGED, SURVEY.pixel_scale_arcsec)
+        images, _ = tracing.trace(rows.slice(start, 20), PIXELS, CONVERGED, SURVEY.pixel_scale_arcsec)
         square = images[:, :-1].reshape(-1, PIXELS, PIXELS)
         flux.append(square.sum(axis=(1, 2), dtype=np.float64))
         seen = render.convolve(square, psf.take(slice(start, start + len(square))), np.ones((len(square), 3)))

@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from injection.config import Quadrature
-from injection.engine.render import Images, Sources, trace
+from injection.engine.tracing import Images, SourceModel, trace
 from injection.scene import conventions
 from injection.scene.lens import Lens
 from injection.scene.sources import components
@@ -29,7 +29,7 @@ SUPERSAMPLING = 8
 
 
 def flux_errors(
-    rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float, sources: Sources
+    rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float, sources: SourceModel
 ) -> Array:
     """Relative errors of the lensed flux on the stamp before the PSF, against the converged quadrature."""
     ours, truth = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -17,21 +17,18 @@ from scipy.fft import fft, ifft, irfft, rfft
 
 from injection.config import Quadrature
 from injection.device import Pixels, accelerator, like
-from injection.engine import _pack, _rays
-from injection.engine._rays import Scene
+from injection.engine.tracing import NOT_FINITE, PARAMETRIC, Images, SourceModel, traced
 from injection.optics.filtering import filtered, padded_sizes
 from injection.optics.noise import Poisson, add_poisson, updated_inverse_variance
 from injection.optics.psf import Psf
-from injection.scene.lens import Lens
-from injection.scene.ranges import PROFILES, faults
-from injection.scene.sources import band_fluxes, components
-from lake.errors import DarkHaloError, invalid
+from injection.scene.ranges import faults
+from injection.scene.sources import band_fluxes
+from lake.errors import invalid
 
 if TYPE_CHECKING:
     import torch
 
 Array = NDArray[np.float64]
-Images = NDArray[np.float32]
 Places = tuple[NDArray[np.int64], NDArray[np.int64], Array]
 """Rows of a chunk in their batch, and of the whole batch the transforms' sizes and the fluxes."""
 
@@ -46,12 +43,9 @@ STANDARD = Quadrature(
 )
 """Quadrature whose lensed flux is within 0.1 % of the converged one over the widest prior, for real galaxies' images at
 the 95th percentile."""
-_CAPACITY = 1 << 16
 _CHUNK = 64
 _TRANSFORMED = 4
 """Stamps transformed at once: few enough for the processor's cache."""
-_NOT_FINITE = "its lensed light is not finite"
-_PER_ROW = ("lenses", "centres", "turns", "parts", "counts", "reaches")
 
 
 @dataclass(frozen=True)
@@ -80,36 +74,6 @@ class Rendered:
     """(batch, band, y, x) nMgy^-2 of the images, where that of the hosts was given"""
 
 
-def trace(
-    rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
-) -> tuple[Images, NDArray[np.int64]]:
-    """Pixel integrals of lensed light of unit source flux: (batch, y * x + 1), the last value off the stamp; rays."""
-    scene = _scene(rows, quadrature, pixel_scale_arcsec)
-    images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
-    rays = np.zeros(rows.num_rows, dtype=np.int64)
-    capacity = _CAPACITY
-    _rays.trace(scene, images, rays, _work(capacity))
-    for row in np.flatnonzero(rays < 0):
-        one = scene._replace(**{name: getattr(scene, name)[row : row + 1] for name in _PER_ROW})
-        while rays[row] < 0:
-            capacity *= 4
-            _rays.trace(one, images[row : row + 1], rays[row : row + 1], _work(capacity))
-        capacity = _CAPACITY
-    return images, rays
-
-
-def _scene(rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene:
-    limits = np.array([quadrature.one_ray_below, quadrature.four_rays_below, quadrature.negligible_flux])
-    return _pack.scene(
-        Lens.from_rows(rows), components(rows), pixel_scale_arcsec, quadrature.levels, limits, quadrature.tail_fraction
-    )
-
-
-def _work(capacity: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Work space of the backend for lists of up to ``capacity`` cells."""
-    return np.empty((9, capacity), np.float32), np.empty((3, capacity), np.int32)
-
-
 def convolve(images: Images, psf: Psf, fluxes: Array) -> Images:
     """Images (batch, y, x) of unit flux, convolved with each band's PSF and scaled: (batch, band, y, x)."""
     pixels = images.shape[-1]
@@ -120,47 +84,13 @@ def convolve(images: Images, psf: Psf, fluxes: Array) -> Images:
     return irfft(lines, n=size, axis=-1)[..., :pixels]
 
 
-class Sources(Protocol):
-    """A kind of source light: how its rows can be wrong, and its lensed pixel integrals."""
-
-    def faults(self, rows: pa.Table) -> list[str | None]:
-        """Why each row cannot be rendered, beyond its parameters' ranges."""
-
-    def trace(
-        self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
-    ) -> tuple[Images, NDArray[np.int64]]:
-        """As :func:`trace`."""
-
-    def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene | None:
-        """Rows as a GPU traces them; None where the light is traced on the processor alone."""
-
-
-class Parametric:
-    """Sersic profiles with clumps."""
-
-    def faults(self, rows: pa.Table) -> list[str | None]:
-        models = rows.column("src_model").to_pylist()
-        return [None if one in PROFILES else str(invalid("src_model", " or ".join(PROFILES), one)) for one in models]
-
-    def trace(
-        self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
-    ) -> tuple[Images, NDArray[np.int64]]:
-        return trace(rows, stamp_pixels, quadrature, pixel_scale_arcsec)
-
-    def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene | None:
-        return _scene(rows, quadrature, pixel_scale_arcsec)
-
-
-PARAMETRIC = Parametric()
-
-
 def render_arcs(
     rows: pa.Table,
     psf: Psf,
     stamp_pixels: int,
     quadrature: Quadrature = STANDARD,
     threads: int = 1,
-    sources: Sources = PARAMETRIC,
+    sources: SourceModel = PARAMETRIC,
     device: str = "cpu",
 ) -> Arcs:
     """Lensed light of drawn rows on stamps of the PSF's imaging: its bands, its pixel scale.
@@ -198,26 +128,7 @@ def render_arcs(
     return arcs
 
 
-def traced(
-    sources: Sources, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
-) -> tuple[Images, NDArray[np.int64], dict[int, str]]:
-    """As ``sources.trace``, and why some rows failed; those are empty and fail alone."""
-    how = stamp_pixels, quadrature, pixel_scale_arcsec
-    try:
-        images, rays = sources.trace(rows, *how)
-        failed: dict[int, str] = {}
-    except (DarkHaloError, ArithmeticError) as error:
-        if rows.num_rows == 1:
-            return np.zeros((1, stamp_pixels**2 + 1), np.float32), np.zeros(1, np.int64), {0: str(error)}
-        each = [traced(sources, rows.slice(row, 1), *how) for row in range(rows.num_rows)]
-        images, rays = (np.concatenate([one[part] for one in each]) for part in (0, 1))
-        failed = {row: one[2][0] for row, one in enumerate(each) if one[2]}
-    for row in np.flatnonzero(~np.isfinite(images.sum(axis=1))):
-        images[row], failed[int(row)] = 0.0, _NOT_FINITE
-    return images, rays, failed
-
-
-def _reasons(rows: pa.Table, psf: Psf, sources: Sources) -> list[str | None]:
+def _reasons(rows: pa.Table, psf: Psf, sources: SourceModel) -> list[str | None]:
     """Why rows cannot be rendered."""
     reasons = [own or other for own, other in zip(faults(rows), sources.faults(rows), strict=True)]
     widths = psf.fwhm_arcsec[:, psf.named]
@@ -235,7 +146,7 @@ def _arcs_on(
     psf: Psf,
     stamp_pixels: int,
     quadrature: Quadrature,
-    sources: Sources,
+    sources: SourceModel,
     reasons: list[str | None],
 ) -> Arcs:
     """As :func:`render_arcs`, on a torch device; sources that are not profiles are traced on the CPU."""
@@ -250,7 +161,7 @@ def _arcs_on(
         scene = sources.scene(part, quadrature, scale)
         if scene is not None:
             flat, arcs.rays[good], bad = torched.traced(scene, stamp_pixels, gpu)
-            failed = dict.fromkeys(np.flatnonzero(bad).tolist(), _NOT_FINITE)
+            failed = dict.fromkeys(np.flatnonzero(bad).tolist(), NOT_FINITE)
         else:
             pixels, arcs.rays[good], failed = traced(sources, part, stamp_pixels, quadrature, scale)
             flat = torched.placed(pixels, gpu)
@@ -284,7 +195,7 @@ def render(
     psf: Psf,
     quadrature: Quadrature = STANDARD,
     threads: int = 1,
-    sources: Sources = PARAMETRIC,
+    sources: SourceModel = PARAMETRIC,
     device: str = "cpu",
 ) -> Rendered:
     """Hosts (batch, band, y, x) nMgy with the lensed light of drawn rows added.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from injection.engine.render import Images
+from injection.engine.tracing import Images
 from injection.experiment.measure import sigma_from_annulus
 from lake.sky.imaging import Imaging
 

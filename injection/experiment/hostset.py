@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from injection.config import GridParams
-from injection.engine.render import Images
+from injection.engine.tracing import Images
 from injection.experiment.conditioning import catalogue_shapes
 from injection.optics import declared
 from injection.optics.noise import add_sky

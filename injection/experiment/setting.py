@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from injection.config import GridParams
 from injection.device import Pixels, like
-from injection.engine.render import Arcs, Images, render_arcs
+from injection.engine.render import Arcs, render_arcs
+from injection.engine.tracing import Images, SourceModel
 from injection.experiment.conditioning import follow_hosts, suppress_core
 from injection.experiment.hostset import HostSet
 from injection.experiment.measure import Sky, measure, sigma_from_annulus
-from injection.galaxies.models import SourceModel, source_model
+from injection.galaxies.models import source_model
 from injection.optics.noise import add_poisson, add_sky
 from injection.optics.psf import Psf
 from injection.priors.registry import Prior, draw, load_prior

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from injection.device import Pixels, accelerator, on_device
-from injection.engine.render import Images
+from injection.engine.tracing import Images
 from injection.experiment.grid import Plan
 from injection.experiment.hostset import LoadStamps
 from injection.experiment.schema import batch_schema, measured

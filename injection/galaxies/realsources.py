@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from injection.config import Quadrature
 from injection.engine import _image_rays, _pack
 from injection.engine._rays import Scene
-from injection.engine.render import Images, trace
+from injection.engine.tracing import Images, trace
 from injection.galaxies.banks import BANK_COLOURS, SourceBank
 from injection.keyed import Keyed
 from injection.priors.registry import Prior, clump_log_density
@@ -121,7 +121,7 @@ class BankSources:
 def trace_real(
     rows: pa.Table, bank: SourceBank, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
 ) -> tuple[Images, NDArray[np.int64]]:
-    """Pixel integrals of lensed real galaxies of unit flux, as ``render.trace`` gives them, and the rays."""
+    """Pixel integrals of lensed real galaxies of unit flux, as ``tracing.trace`` gives them, and the rays."""
     lens = Lens.from_rows(rows)
     images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
     rays = np.zeros(rows.num_rows, dtype=np.int64)

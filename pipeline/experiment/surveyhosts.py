@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.spatial import cKDTree
 
-from injection.engine.render import Images
+from injection.engine.tracing import Images
 from injection.experiment.hostset import HostSet
 from lake.errors import DataError
 from lake.sky.sphere import ARCSEC_PER_RADIAN, chord, tangent_plane, unit_vectors

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from injection.config import GridParams, Quadrature, StampCleaning
-from injection.engine import render
+from injection.engine import render, tracing
 from injection.experiment import grid as grids
 from injection.experiment import stream
 from injection.experiment.hostset import HostSet, LoadStamps
@@ -42,7 +42,7 @@ COSMOS = Path("sources") / "cosmos_btk" / "real_galaxy_catalog_26_extension_exam
 
 
 def light(table: pa.Table, quadrature: Quadrature = render.STANDARD, pixels: int = 101) -> NDArray[np.float32]:
-    images, _ = render.trace(table, pixels, quadrature, PIXEL_SCALE_ARCSEC)
+    images, _ = tracing.trace(table, pixels, quadrature, PIXEL_SCALE_ARCSEC)
     return images[:, :-1].reshape(-1, pixels, pixels)
 
 

@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from analysis.diagnostics.injections import FLUX_ERROR_MAX, FLUX_ERROR_P95_MAX
 from injection.config import Quadrature, RealSources, StampCleaning
-from injection.engine import render
+from injection.engine import render, tracing
 from injection.engine.accuracy import CONVERGED, flux_errors, lenstronomy_differences
 from injection.galaxies.banks import SourceBank, load_bank
 from injection.galaxies.realsources import BankSources
-from injection.priors.registry import load_prior
+from injection.priors.registry import draw, load_prior
 from lake.sky.survey import PIXEL_SCALE_ARCSEC as SCALE
 from lake.sky.survey import SURVEY
 from tests.injection.scenes import COSMOS, converged, drawn, gaussian_bank, ids, rows
@@ -31,8 +31,8 @@ COARSE = Quadrature(
 
 def test_the_standard_quadrature_is_exact_and_one_ray_per_pixel_is_not() -> None:
     table = drawn("v1_wide", 12, seed=4)
-    assert np.abs(flux_errors(table, 101, render.STANDARD, SCALE, render.PARAMETRIC)).max() < 1e-3
-    assert np.abs(flux_errors(table, 101, COARSE, SCALE, render.PARAMETRIC)).max() > 1e-2
+    assert np.abs(flux_errors(table, 101, render.STANDARD, SCALE, tracing.PARAMETRIC)).max() < 1e-3
+    assert np.abs(flux_errors(table, 101, COARSE, SCALE, tracing.PARAMETRIC)).max() > 1e-2
 
 
 def test_the_error_is_that_of_an_independent_integration() -> None:
@@ -41,8 +41,8 @@ def test_the_error_is_that_of_an_independent_integration() -> None:
 
     table = drawn("v1_wide", 3, seed=8)
     truth = [converged(Lens.from_rows(table).row(k), components(table), k).sum() for k in range(3)]
-    ours = render.trace(table, 101, COARSE, SCALE)[0][:, :-1].sum(axis=1, dtype=float)
-    found = flux_errors(table, 101, COARSE, SCALE, render.PARAMETRIC)
+    ours = tracing.trace(table, 101, COARSE, SCALE)[0][:, :-1].sum(axis=1, dtype=float)
+    found = flux_errors(table, 101, COARSE, SCALE, tracing.PARAMETRIC)
     np.testing.assert_allclose(found, ours / truth - 1.0, atol=5e-4)
 
 
@@ -54,7 +54,9 @@ def test_real_galaxies_are_checked_too() -> None:
 def unlensed(count: int, bank: SourceBank) -> pa.Table:
     """Rows of real galaxies behind a lens without mass, well inside the stamp."""
     nothing = {"lens_theta_e_arcsec": 0.0, "lens_gamma1": 0.0, "lens_gamma2": 0.0}
-    table = BankSources(bank, catalogue_colours=False).draw(load_prior("v1"), ids(count), 2, SURVEY, {}, None)
+    table = BankSources(bank, catalogue_colours=False).draw(
+        draw(load_prior("v1"), ids(count), 2, SURVEY), load_prior("v1"), 2
+    )
     for name, value in nothing.items():
         table = table.set_column(table.column_names.index(name), name, pa.array(np.full(count, value)))
     return table

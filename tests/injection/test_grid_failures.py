@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+from injection.engine.tracing import Parametric
 from injection.experiment import stream
 from injection.experiment.schema import measured
-from injection.galaxies.models import Profiles
 from injection.scene import ranges
 from lake.errors import DataError, ShardError
 from lake.sky.survey import SURVEY
@@ -123,7 +123,7 @@ def test_a_failing_injection_is_reported_with_its_seed_and_takes_nothing_with_it
 ) -> None:
     """Of three rows one has an impossible parameter, one's source raises an error, one's light is not finite."""
 
-    class Spoilt(Profiles):
+    class Spoilt(Parametric):
         def faults(self, rows: pa.Table) -> list[str | None]:
             reason = str(ranges.refuse("src_n", 9.0))
             return [reason if name == broken[0] else None for name in rows.column("injection_id").to_pylist()]

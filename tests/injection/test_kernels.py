@@ -9,9 +9,9 @@ from pathlib import Path
 
 PROGRAM = """
 import hashlib
-from injection.engine import _rays, render
+from injection.engine import _rays, render, tracing
 from tests.injection.scenes import drawn
-images, _ = render.trace(drawn("v1_wide", 4, seed=5), 101, render.STANDARD, 0.262)
+images, _ = tracing.trace(drawn("v1_wide", 4, seed=5), 101, render.STANDARD, 0.262)
 print(hashlib.sha256(images.tobytes()).hexdigest(), *(sum(stats.values()) for stats in _rays.trace.stats[1:]))
 """
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from injection.config import Quadrature
-from injection.engine import render
+from injection.engine import tracing
 from injection.experiment.grid import plan
 from injection.priors.registry import Prior
 from lake.errors import DataError, ParameterError
@@ -41,7 +41,7 @@ class Pairs:
         return [None if size < 0.2 else "too large for a pair" for size in rows["src_re_arcsec"].to_pylist()]
 
     def trace(self, rows: pa.Table, *how: Any) -> Any:
-        halves = [render.trace(self._half(rows, sign), *how) for sign in (-1, 1)]
+        halves = [tracing.trace(self._half(rows, sign), *how) for sign in (-1, 1)]
         images: NDArray[np.float32] = (halves[0][0] + halves[1][0]) / np.float32(2)
         return images, halves[0][1] + halves[1][1]
 

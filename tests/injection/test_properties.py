@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from injection.engine import render
+from injection.engine import render, tracing
 from injection.optics.psf import Psf
 from injection.scene.sources import components
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
@@ -55,7 +55,7 @@ def test_mirroring_everything_mirrors_the_image(scene: dict[str, float]) -> None
 
 def unlensed_flux(scene: dict[str, float], n: float, size: float) -> float:
     none = {"lens_theta_e_arcsec": 0.0, "lens_gamma1": 0.0, "lens_gamma2": 0.0}
-    flux = render.trace(
+    flux = tracing.trace(
         rows({**scene, **none, "src_n": n, "src_re_arcsec": size}), 101, render.STANDARD, PIXEL_SCALE_ARCSEC
     )[0]
     return float(flux.sum(dtype=float))
@@ -109,5 +109,5 @@ def test_clumps_conserve_the_source_flux() -> None:
     unlensed = table.set_column(1, "lens_theta_e_arcsec", pa.array(np.zeros(40)))
     for name in ("lens_gamma1", "lens_gamma2"):
         unlensed = unlensed.set_column(unlensed.column_names.index(name), name, pa.array(np.zeros(40)))
-    flux = render.trace(unlensed, 101, render.STANDARD, PIXEL_SCALE_ARCSEC)[0].sum(axis=1, dtype=float)
+    flux = tracing.trace(unlensed, 101, render.STANDARD, PIXEL_SCALE_ARCSEC)[0].sum(axis=1, dtype=float)
     np.testing.assert_allclose(flux, 1.0, rtol=3e-3)

@@ -14,7 +14,7 @@ from lenstronomy.LensModel.lens_model import LensModel
 from lenstronomy.LightModel.light_model import LightModel
 from numpy.typing import NDArray
 
-from injection.engine import render
+from injection.engine import render, tracing
 from injection.optics.psf import Psf
 from injection.scene import conventions
 from injection.scene.images import caustic
@@ -167,7 +167,7 @@ def test_light_off_the_stamp_is_in_the_total() -> None:
     """A source whose image straddles the stamp's edge, against a stamp three times as wide."""
     table = rows(CORNERS["at the stamp's edge"])
     wide = converged(Lens.from_rows(table).row(0), components(table), 0, pixels=303)
-    flat = render.trace(table, 101, render.STANDARD, PIXEL_SCALE_ARCSEC)[0][0].astype(float)
+    flat = tracing.trace(table, 101, render.STANDARD, PIXEL_SCALE_ARCSEC)[0][0].astype(float)
     assert 0.1 < flat[-1] / flat.sum() < 0.9
     np.testing.assert_allclose(flat.sum(), wide.sum(), rtol=2e-3)
     np.testing.assert_allclose(flat[-1], wide.sum() - wide[101:202, 101:202].sum(), rtol=5e-3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from injection.engine import render
+from injection.engine import render, tracing
 from injection.scene.sources import b_n, components, radius_of_fraction, total_flux
 from lake.sky.survey import PIXEL_SCALE_ARCSEC
 from tests.injection.scenes import FINE, IMAGES, REFERENCE, drawn, light, reference_psf, reference_rows, rows
@@ -16,7 +16,7 @@ EXTENDED = REFERENCE["extended"]
 @pytest.mark.parametrize("name", EXTENDED)
 def test_lensed_flux_and_image_agree_with_the_reference(name: str) -> None:
     table = reference_rows(EXTENDED[name])
-    flat, _ = render.trace(table, 101, render.STANDARD, PIXEL_SCALE_ARCSEC)
+    flat, _ = tracing.trace(table, 101, render.STANDARD, PIXEL_SCALE_ARCSEC)
     image = flat[0, :-1].reshape(101, 101)
     np.testing.assert_allclose(image.sum(dtype=float), EXTENDED[name]["truth_flux_in_frame"], rtol=1e-3)
     np.testing.assert_allclose(flat.sum(dtype=float), EXTENDED[name]["truth_total_magnification_wide_401px"], rtol=1e-3)
@@ -35,7 +35,7 @@ def test_without_a_lens_the_flux_is_the_unlensed_one() -> None:
     table = rows(
         {"lens_theta_e_arcsec": 0.0}, {"lens_theta_e_arcsec": 1e-6}, {"lens_theta_e_arcsec": 0.0, "src_n": 0.5}
     )
-    flux = render.trace(table, 101, render.STANDARD, PIXEL_SCALE_ARCSEC)[0].sum(axis=1, dtype=float)
+    flux = tracing.trace(table, 101, render.STANDARD, PIXEL_SCALE_ARCSEC)[0].sum(axis=1, dtype=float)
     np.testing.assert_allclose(flux, 1.0, rtol=1e-3)
 
 
@@ -54,7 +54,7 @@ def test_index_one_half_is_a_gaussian() -> None:
 
 def test_pure_shear_magnifies_flux() -> None:
     table = rows({"lens_theta_e_arcsec": 0.0, "lens_gamma1": 0.05})
-    flux = render.trace(table, 101, render.STANDARD, PIXEL_SCALE_ARCSEC)[0].sum(dtype=float)
+    flux = tracing.trace(table, 101, render.STANDARD, PIXEL_SCALE_ARCSEC)[0].sum(dtype=float)
     np.testing.assert_allclose(flux, REFERENCE["analytic"]["pure_shear_g005"]["mu"], rtol=1e-3)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from injection import _torch_devices
 from injection.config import Quadrature
 from injection.device import accelerator
-from injection.engine import _torch_formulas, render
+from injection.engine import _torch_formulas, render, tracing
 from injection.engine import _torch_rays as torch_rays
 from injection.engine._rays import COMPONENT_FIELDS
 from injection.experiment import stream
@@ -128,7 +128,7 @@ def test_rows_fail_alone_and_other_sources_are_traced_on_the_processor() -> None
             return [None] * table.num_rows
 
         def trace(self, *scene: Any) -> Any:
-            return render.trace(*scene)
+            return tracing.trace(*scene)
 
         def scene(self, *rows: Any) -> None:
             return None
@@ -138,7 +138,7 @@ def test_rows_fail_alone_and_other_sources_are_traced_on_the_processor() -> None
         Psf.gaussian(np.full((3, 3), 1.1), includes_pixel=True, imaging=SURVEY),
     )
     ours = render.render_arcs(table, psf, 61)
-    for sources in (render.PARAMETRIC, Traced()):
+    for sources in (tracing.PARAMETRIC, Traced()):
         theirs = render.render_arcs(table, psf, 61, sources=sources, device="cuda")
         assert theirs.reasons == ours.reasons
         np.testing.assert_allclose(theirs.images.numpy(), ours.images, atol=1e-5 * ours.images.max())

@@ -1,0 +1,129 @@
+"""Source models, and the lensed pixel integrals of their light.
+
+A model is one class with the methods of :class:`SourceModel`; whatever draws, plans, renders, scores or shows
+injections asks only for those.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from injection.config import Quadrature
+from injection.engine import _pack, _rays
+from injection.engine._rays import Scene
+from injection.priors.registry import Prior
+from injection.scene.lens import Lens
+from injection.scene.ranges import PROFILES
+from injection.scene.sources import components
+from lake.errors import DarkHaloError, invalid
+
+Images = NDArray[np.float32]
+Traced = tuple[Images, NDArray[np.int64]]
+
+_CAPACITY = 1 << 16
+_PER_ROW = ("lenses", "centres", "turns", "parts", "counts", "reaches")
+NOT_FINITE = "its lensed light is not finite"
+
+
+class SourceModel(Protocol):
+    """The light of the sources of a set of injections."""
+
+    @property
+    def identity(self) -> Any:
+        """What decides the light, besides parameters and prior, as JSON values: part of a grid's identity."""
+
+    def describe(self) -> str:
+        """The model in words, for captions."""
+
+    def draw(self, rows: pa.Table, prior: Prior, seed: int) -> pa.Table:
+        """Draws of the prior (``injection.priors.registry.draw``) with the model's own parameters in their place.
+
+        A row's parameters depend on its ``injection_id`` and the seed alone; ``log_prior`` is that of what is drawn.
+        """
+
+    def faults(self, rows: pa.Table) -> list[str | None]:
+        """Why each row cannot be rendered, beyond its parameters' ranges."""
+
+    def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float) -> Traced:
+        """As :func:`trace`."""
+
+    def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene | None:
+        """Rows as a GPU traces them; None where the light is traced on the processor alone."""
+
+
+class Parametric:
+    """Sersic profiles with clumps, as the prior draws them."""
+
+    identity = None
+
+    def describe(self) -> str:
+        return "Sersic profiles with clumps"
+
+    def draw(self, rows: pa.Table, prior: Prior, seed: int) -> pa.Table:
+        return rows
+
+    def faults(self, rows: pa.Table) -> list[str | None]:
+        models = rows.column("src_model").to_pylist()
+        return [None if one in PROFILES else str(invalid("src_model", " or ".join(PROFILES), one)) for one in models]
+
+    def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float) -> Traced:
+        return trace(rows, stamp_pixels, quadrature, pixel_scale_arcsec)
+
+    def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene | None:
+        return _scene(rows, quadrature, pixel_scale_arcsec)
+
+
+PARAMETRIC = Parametric()
+
+
+def trace(
+    rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
+) -> tuple[Images, NDArray[np.int64]]:
+    """Pixel integrals of lensed light of unit source flux: (batch, y * x + 1), the last value off the stamp; rays."""
+    scene = _scene(rows, quadrature, pixel_scale_arcsec)
+    images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
+    rays = np.zeros(rows.num_rows, dtype=np.int64)
+    capacity = _CAPACITY
+    _rays.trace(scene, images, rays, _work(capacity))
+    for row in np.flatnonzero(rays < 0):
+        one = scene._replace(**{name: getattr(scene, name)[row : row + 1] for name in _PER_ROW})
+        while rays[row] < 0:
+            capacity *= 4
+            _rays.trace(one, images[row : row + 1], rays[row : row + 1], _work(capacity))
+        capacity = _CAPACITY
+    return images, rays
+
+
+def _scene(rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene:
+    limits = np.array([quadrature.one_ray_below, quadrature.four_rays_below, quadrature.negligible_flux])
+    return _pack.scene(
+        Lens.from_rows(rows), components(rows), pixel_scale_arcsec, quadrature.levels, limits, quadrature.tail_fraction
+    )
+
+
+def _work(capacity: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Work space of the backend for lists of up to ``capacity`` cells."""
+    return np.empty((9, capacity), np.float32), np.empty((3, capacity), np.int32)
+
+
+def traced(
+    sources: SourceModel, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
+) -> tuple[Images, NDArray[np.int64], dict[int, str]]:
+    """As ``sources.trace``, and why some rows failed; those are empty and fail alone."""
+    how = stamp_pixels, quadrature, pixel_scale_arcsec
+    try:
+        images, rays = sources.trace(rows, *how)
+        failed: dict[int, str] = {}
+    except (DarkHaloError, ArithmeticError) as error:
+        if rows.num_rows == 1:
+            return np.zeros((1, stamp_pixels**2 + 1), np.float32), np.zeros(1, np.int64), {0: str(error)}
+        each = [traced(sources, rows.slice(row, 1), *how) for row in range(rows.num_rows)]
+        images, rays = (np.concatenate([one[part] for one in each]) for part in (0, 1))
+        failed = {row: one[2][0] for row, one in enumerate(each) if one[2]}
+    for row in np.flatnonzero(~np.isfinite(images.sum(axis=1))):
+        images[row], failed[int(row)] = 0.0, NOT_FINITE
+    return images, rays, failed
