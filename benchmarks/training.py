@@ -51,7 +51,7 @@ def step(network: LensFinder, optimiser: torch.optim.Optimizer, logits: torch.Te
 
 def plain_training(stamps: torch.Tensor, labels: torch.Tensor, params: TrainParams, dtype: torch.dtype) -> None:
     """An epoch of a plain loop."""
-    network = build(params.network)
+    network = build(params.network, 3)
     optimiser = torch.optim.AdamW(network.parameters())
     for x, y in DataLoader(PlainStamps(stamps, labels, params, training=True), BATCH, shuffle=True):
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
@@ -62,7 +62,7 @@ def plain_training(stamps: torch.Tensor, labels: torch.Tensor, params: TrainPara
 
 def our_training(x: torch.Tensor, labels: torch.Tensor, params: TrainParams, arithmetic: Arithmetic) -> None:
     """An epoch as modeling.train runs it, on arrays normalised once for the whole run."""
-    network = arithmetic.place(build(params.network))
+    network = arithmetic.place(build(params.network, 3))
     optimiser = torch.optim.AdamW(network.parameters(), fused=True)
     for start in range(0, len(x), BATCH):
         rows = np.arange(start, start + BATCH)
@@ -73,7 +73,7 @@ def our_training(x: torch.Tensor, labels: torch.Tensor, params: TrainParams, ari
 
 def plain_scoring(stamps: torch.Tensor, labels: torch.Tensor, params: TrainParams, dtype: torch.dtype) -> None:
     """Scores of a plain loop."""
-    network = build(params.network).eval()
+    network = build(params.network, 3).eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         for x, _ in DataLoader(PlainStamps(stamps, labels, params, training=False), BATCH):
             network(x)
@@ -81,7 +81,7 @@ def plain_scoring(stamps: torch.Tensor, labels: torch.Tensor, params: TrainParam
 
 def our_scoring(stamps: torch.Tensor, params: TrainParams, arithmetic: Arithmetic) -> None:
     """Scores as a checkpoint's scorer gives them."""
-    logits_of(arithmetic.place(build(params.network)), arithmetic, normalise(stamps, params.preprocessing))
+    logits_of(arithmetic.place(build(params.network, 3)), arithmetic, normalise(stamps, params.preprocessing))
 
 
 def rates(work: Callable[[], None]) -> tuple[float, float]:

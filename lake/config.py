@@ -26,9 +26,9 @@ class Section(BaseModel):
         except ValidationError as error:
             raise _teach(error, where, cls) from error
 
-    def digest(self) -> str:
-        """Hash of the resolved values, independent of the order of keys."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+    def digest(self, exclude: set[str] | None = None) -> str:
+        """Hash of the resolved values but the excluded ones, independent of the order of keys."""
+        text = json.dumps(self.model_dump(mode="json", exclude=exclude), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

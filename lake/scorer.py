@@ -7,6 +7,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from lake.errors import invalid
+from lake.sky.imaging import Imaging
+
 
 @runtime_checkable
 class Scorer(Protocol):
@@ -17,10 +20,24 @@ class Scorer(Protocol):
 
     name: str
     checkpoint_id: str
-    stamp_pixels: int
     conditions: tuple[str, ...]
     """Observing conditions it needs besides the pixels, by the names of the manifest's columns; most need none."""
+
+    @property
+    def stamp_pixels(self) -> int | None:
+        """Side of the stamps it takes, larger ones being centre-cropped; None: any."""
+
+    @property
+    def bands(self) -> tuple[str, ...] | None:
+        """Bands of the stamps it takes, in order; None: it does not say."""
 
     def score(self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Logits (batch,) of stamps (batch, band, y, x) and, where it needs them, conditions (batch, column)."""
         ...
+
+
+def check_bands(scorer: Scorer, imaging: Imaging) -> None:
+    """Refuse stamps of other bands than those that a scorer takes."""
+    if scorer.bands not in (None, imaging.bands):
+        takes = ", ".join(scorer.bands or ())
+        raise invalid(f"bands of {scorer.name}", f"those of {imaging.name} ({', '.join(imaging.bands)})", takes)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from lake.config import Section
 
-METADATA_COLUMNS = ("psfsize_g", "psfsize_r", "psfsize_z", "psfdepth_g", "psfdepth_r", "psfdepth_z")
+METADATA_COLUMNS = re.compile("(psfsize|psfdepth)_[A-Za-z0-9]+")
 """Columns a network may see besides the pixels: observing conditions only, never anything that tells the label."""
 
 
@@ -53,9 +54,11 @@ class NetworkParams(Section):
 
     @model_validator(mode="after")
     def _no_leak(self) -> NetworkParams:
-        leaking = [column for column in self.metadata_columns if column not in METADATA_COLUMNS]
+        leaking = [column for column in self.metadata_columns if not METADATA_COLUMNS.fullmatch(column)]
         if leaking:
-            raise ValueError(f"metadata_columns must be among {METADATA_COLUMNS}: {leaking} may tell the label")
+            raise ValueError(
+                f"metadata_columns must be psfsize_<band> or psfdepth_<band>: {leaking} may tell the label"
+            )
         if self.metadata_columns and self.name != "convnext_tiny":
             raise ValueError("metadata_columns need network convnext_tiny")
         return self

@@ -24,7 +24,7 @@ from injection.experiment.grid import Plan
 from injection.experiment.hostset import HostSet
 from injection.experiment.setting import Setting
 from lake.sky.photometry import flux_from_magnitude
-from lake.sky.survey import BANDS
+from lake.sky.survey import BANDS, SURVEY
 from lake.store.stamps import StampStore, shard_name, stamp_hash, write_shard
 from modeling.scoring.scorer import CheckpointScorer
 
@@ -110,7 +110,7 @@ def records() -> Iterator[dict[str, Any]]:
 
         def plan(device: str, threads: int, batch: int) -> Plan:
             grid = grid_params(device, threads, batch)
-            hosts = HostSet("made-up", table, load, scorer.stamp_pixels, grid.host_model)
+            hosts = HostSet("made-up", table, load, scorer.stamp_pixels, grid.host_model, SURVEY)
             return grids.plan(Setting.of(grid, hosts, 1))
 
         rates: list[float] = []

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from lake.sky.survey import SURVEY
 from modeling.config import TrainParams, resolve_generation
 from modeling.networks.preprocess import normalise
 from modeling.scoring.checkpoint import Checkpoint, Manifest, publish
@@ -56,7 +57,7 @@ def arrays(count: int, settings: TrainParams) -> TrainingArrays:
     )
     labels = (torch.arange(count) % 6 == 0).float()
     ids = pa.array([f"made-up:{row}" for row in range(count)])
-    return TrainingArrays(ids, x, labels, torch.ones(count), None, PIXELS)
+    return TrainingArrays(ids, x, labels, torch.ones(count), None, PIXELS, SURVEY.bands)
 
 
 def finder(folder: Path) -> Checkpoint:

@@ -32,7 +32,7 @@ def plain(network: LensFinder, x: torch.Tensor, batch: int, dtype: torch.dtype) 
 
 def network_of(checkpoint: Checkpoint) -> LensFinder:
     """The checkpoint's network on the device, in eval mode."""
-    network = restored(checkpoint.card.config.network, checkpoint.weights()).to(DEVICE)
+    network = restored(checkpoint.card.config.network, 3, checkpoint.weights()).to(DEVICE)
     return network.to(memory_format=torch.channels_last).eval()
 
 

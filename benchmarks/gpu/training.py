@@ -22,7 +22,7 @@ ROWS, BATCH, MICRO_BATCHES = (4096, 512, (64, 512)) if GPU else (16, 8, (4, 8))
 
 def plain_epoch(settings: TrainParams, held: TrainingArrays, dtype: torch.dtype) -> Callable[[], None]:
     """An epoch of a plain loop: rows held on the device, each micro-batch turned as a whole."""
-    network = build(settings.network).to(DEVICE).to(memory_format=torch.channels_last).train()
+    network = build(settings.network, 3).to(DEVICE).to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.AdamW(network.parameters(), fused=True)
     loss = torch.nn.BCEWithLogitsLoss(reduction="sum")
 
@@ -53,7 +53,7 @@ def records() -> Iterator[dict[str, Any]]:
             peak_gib()
             ours = steps / seconds(lambda run=run: train_epoch(run, held))
             memory = peak_gib()
-        dtype = choose_dtype(settings.execution, build(settings.network), held.stamp_pixels, 0)
+        dtype = choose_dtype(settings.execution, build(settings.network, 3), tuple(held.x.shape[1:]), 0)
         plain = steps / seconds(plain_epoch(settings, held, DTYPES[dtype]))
         what = (
             f"micro-batch {micro_batch:3d}: {ours:.2f} steps/s of {BATCH} ({ours * BATCH:.0f} stamps/s), "

@@ -17,7 +17,7 @@ from injection.experiment.hostset import LoadStamps
 from injection.experiment.schema import batch_schema, measured
 from injection.experiment.setting import Setting
 from lake.errors import DarkHaloError, ShardError
-from lake.scorer import Scorer
+from lake.scorer import Scorer, check_bands
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ def run(plan: Plan, scorer: Scorer, start: int = 0) -> Iterator[pa.Table]:
 def run_batch(plan: Plan, rows: pa.Table, scorer: Scorer) -> pa.Table:
     """One batch of :func:`run`."""
     accelerator(plan.setting.grid.device)
+    check_bands(scorer, plan.setting.hosts.imaging)
     out, again = _attempt(plan, rows, 0, scorer)
     attempt = 0
     while len(again):

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from lake.errors import DataError, one_line
-from lake.sky.survey import BANDS
 from modeling.sections import NetworkParams
 
 FOLD = 4
@@ -25,23 +24,25 @@ BOTTLENECK_BLOCKS = (3, 3, 4)
 """Blocks per stage of the bottlenecked ResNet: with base width 27, 194,800 parameters (Paper IV: 194,433)."""
 
 
-def build(params: NetworkParams) -> LensFinder:
-    """Make the network: ``forward(x (batch, band, y, x)[, metadata (batch, column)]) -> logits (batch,)``.
+def build(params: NetworkParams, bands: int) -> LensFinder:
+    """Make the network for stamps of so many bands.
+
+    ``forward(x (batch, band, y, x)[, metadata (batch, column)]) -> logits (batch,)``.
 
     Weights come from torch's global generator (seed it first), or from ImageNet where ``pretrained``.
     """
-    return _FACTORIES[params.name](params)
+    return _FACTORIES[params.name](params, bands)
 
 
-def restored(params: NetworkParams, weights: Mapping[str, Tensor]) -> LensFinder:
+def restored(params: NetworkParams, bands: int, weights: Mapping[str, Tensor]) -> LensFinder:
     """The network with these weights; nothing is allocated before the weights are known to fit ``params``."""
     try:
         with torch.device("meta"):
-            network = build(params.model_copy(update={"pretrained": False}))
+            network = build(params.model_copy(update={"pretrained": False}), bands)
         network.load_state_dict({name: value.clone() for name, value in weights.items()}, assign=True)
     except (RuntimeError, TypeError, OverflowError) as error:
         raise DataError(
-            f"the weights do not fit network {params.name} of width {params.width}: {one_line(error)}"
+            f"the weights do not fit network {params.name} of width {params.width} for {bands} bands: {one_line(error)}"
         ) from error
     return network
 
@@ -127,12 +128,12 @@ class PreActivationBottleneck(nn.Module):
         return self.main(activated) + shortcut
 
 
-def _pixelnet_small(params: NetworkParams) -> LensFinder:
+def _pixelnet_small(params: NetworkParams, bands: int) -> LensFinder:
     """Pixels folded 4x4 into channels, then three basic blocks: made for training on two CPU cores."""
     first, second, third = params.width, 2 * params.width, 3 * params.width
     layers: list[nn.Module] = [
         nn.PixelUnshuffle(FOLD),
-        nn.Conv2d(len(BANDS) * FOLD**2, first, 1, bias=False),
+        nn.Conv2d(bands * FOLD**2, first, 1, bias=False),
         nn.BatchNorm2d(first),
         nn.ReLU(inplace=True),
         BasicBlock(first, first, 1),
@@ -142,35 +143,38 @@ def _pixelnet_small(params: NetworkParams) -> LensFinder:
     return LensFinder(_pooled(layers), third, params)
 
 
-def _efficientnet_v2_s(params: NetworkParams) -> LensFinder:
+def _efficientnet_v2_s(params: NetworkParams, bands: int) -> LensFinder:
     import torchvision
 
     weights = torchvision.models.EfficientNet_V2_S_Weights.IMAGENET1K_V1
     network = _torchvision(torchvision.models.efficientnet_v2_s, weights, params)
+    stem = cast(nn.Sequential, cast(nn.Sequential, network.features)[0])
+    stem[0] = _for_bands(cast(nn.Conv2d, stem[0]), bands)
     network.classifier = nn.Identity()
     return LensFinder(network, 1280, params)
 
 
-def _resnet18(params: NetworkParams) -> LensFinder:
+def _resnet18(params: NetworkParams, bands: int) -> LensFinder:
     import torchvision
 
     network = _torchvision(torchvision.models.resnet18, torchvision.models.ResNet18_Weights.IMAGENET1K_V1, params)
+    network.conv1 = _for_bands(cast(nn.Conv2d, network.conv1), bands)
     network.fc = nn.Identity()
     return LensFinder(network, 512, params)
 
 
-def _resnet18_small(params: NetworkParams) -> LensFinder:
+def _resnet18_small(params: NetworkParams, bands: int) -> LensFinder:
     """ResNet-18 for 64-pixel stamps: a 3x3 stem without stride, no max-pool."""
-    finder = _resnet18(params)
-    finder.features.conv1 = nn.Conv2d(len(BANDS), 64, 3, 1, 1, bias=False)
+    finder = _resnet18(params, bands)
+    finder.features.conv1 = nn.Conv2d(bands, 64, 3, 1, 1, bias=False)
     finder.features.maxpool = nn.Identity()
     return finder
 
 
-def _bottlenecked_resnet(params: NetworkParams) -> LensFinder:
+def _bottlenecked_resnet(params: NetworkParams, bands: int) -> LensFinder:
     """CMU DeepLens with a narrow base: channels and stride double per stage, bottlenecks of half the channels."""
     channels = params.width
-    layers: list[nn.Module] = [nn.Conv2d(len(BANDS), channels, 3, 2, 1, bias=False)]
+    layers: list[nn.Module] = [nn.Conv2d(bands, channels, 3, 2, 1, bias=False)]
     for stage, blocks in enumerate(BOTTLENECK_BLOCKS):
         outside = params.width * 2**stage
         for block in range(blocks):
@@ -180,11 +184,13 @@ def _bottlenecked_resnet(params: NetworkParams) -> LensFinder:
     return LensFinder(_pooled([*layers, nn.BatchNorm2d(channels), nn.ELU()]), channels, params)
 
 
-def _convnext_tiny(params: NetworkParams) -> LensFinder:
+def _convnext_tiny(params: NetworkParams, bands: int) -> LensFinder:
     import torchvision
 
     weights = torchvision.models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1
     network = _torchvision(torchvision.models.convnext_tiny, weights, params)
+    stem = cast(nn.Sequential, cast(nn.Sequential, network.features)[0])
+    stem[0] = _for_bands(cast(nn.Conv2d, stem[0]), bands)
     norm = cast(nn.Sequential, network.classifier)[0]
     network.classifier = nn.Sequential(norm, nn.Flatten())
     return LensFinder(network, 768, params)
@@ -192,6 +198,19 @@ def _convnext_tiny(params: NetworkParams) -> LensFinder:
 
 def _pooled(layers: list[nn.Module]) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def _for_bands(stem: nn.Conv2d, bands: int) -> nn.Conv2d:
+    """A network's first convolution for so many bands: each new band starts from the mean over the old ones, scaled so
+    that the same light in all bands gives the same response."""
+    if stem.in_channels == bands:
+        return stem
+    made = nn.Conv2d(bands, stem.out_channels, stem.kernel_size, stem.stride, stem.padding, bias=stem.bias is not None)  # type: ignore[arg-type]
+    mean = stem.weight.detach().mean(dim=1, keepdim=True) * (stem.in_channels / bands)
+    made.weight = nn.Parameter(mean.repeat(1, bands, 1, 1))
+    if stem.bias is not None:
+        made.bias = nn.Parameter(stem.bias.detach().clone())
+    return made
 
 
 def _torchvision(factory: Callable[..., nn.Module], weights: object, params: NetworkParams) -> nn.Module:
@@ -210,7 +229,7 @@ def _torchvision(factory: Callable[..., nn.Module], weights: object, params: Net
         socket.setdefaulttimeout(patience)
 
 
-_FACTORIES: dict[str, Callable[[NetworkParams], LensFinder]] = {
+_FACTORIES: dict[str, Callable[[NetworkParams, int], LensFinder]] = {
     "pixelnet_small": _pixelnet_small,
     "efficientnet_v2_s": _efficientnet_v2_s,
     "resnet18": _resnet18,

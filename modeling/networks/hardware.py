@@ -25,8 +25,8 @@ def device_of(params: ExecutionParams) -> torch.device:
     return torch.device("cuda" if available and params.device != "cpu" else "cpu")
 
 
-def choose_dtype(params: ExecutionParams, network: LensFinder, pixels: int, metadata_columns: int) -> str:
-    """``fp32`` or ``bf16``; ``auto`` times a forward pass where the hardware has bf16 units at all."""
+def choose_dtype(params: ExecutionParams, network: LensFinder, shape: tuple[int, ...], metadata_columns: int) -> str:
+    """``fp32`` or ``bf16``; ``auto`` times a forward pass of stamps (band, y, x) where there are bf16 units at all."""
     if params.dtype != "auto":
         return params.dtype
     device = device_of(params)
@@ -34,7 +34,7 @@ def choose_dtype(params: ExecutionParams, network: LensFinder, pixels: int, meta
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     if "AVX512" not in torch.backends.cpu.get_cpu_capability():
         return "fp32"
-    x = torch.zeros(TIMED_STAMPS, 3, pixels, pixels)
+    x = torch.zeros(TIMED_STAMPS, *shape)
     metadata = torch.zeros(TIMED_STAMPS, metadata_columns) if metadata_columns else None
     seconds = {}
     for name, dtype in DTYPES.items():

@@ -34,6 +34,8 @@ class CheckpointCard(Section):
     """Preprocessing with its radii in pixels; scoring uses it."""
     stamp_pixels: int
     """Side of the stamps it was trained on."""
+    bands: tuple[str, ...]
+    """Bands of those stamps, in order."""
     dtype: Literal["float32", "bfloat16"]
     """Arithmetic that it was trained with and scores with."""
     best_epoch: int

@@ -167,16 +167,16 @@ def publish(
     rows = [{k: v for k, v in asdict(row).items() if k != "epoch_seconds"} for row in result.rows]
     atomic.write_text(draft / EPOCHS, json.dumps(rows, indent=1) + "\n")
     pq.write_table(_seen(result.params.generation, training, validation, ancestor), draft / SEEN)
-    card = _card(result, draft, manifest, training.stamp_pixels, ancestor)
+    card = _card(result, draft, manifest, training, ancestor)
     atomic.write_text(draft / CARD, card.model_dump_json(indent=1) + "\n")
     replace_folder(folder, draft)
     return Checkpoint(folder, card)
 
 
 def _card(
-    result: TrainResult, draft: Path, manifest: Manifest, stamp_pixels: int, ancestor: Checkpoint | None
+    result: TrainResult, draft: Path, manifest: Manifest, training: TrainingArrays, ancestor: Checkpoint | None
 ) -> CheckpointCard:
-    params = result.params
+    params, stamp_pixels = result.params, training.stamp_pixels
     preprocessing = resolved(params.preprocessing, stamp_pixels)
     best = result.rows[result.best_epoch - 1]
     weights = scoring_weights(draft / BEST)
@@ -187,6 +187,7 @@ def _card(
         config_sha256=config_sha256(params),
         preprocessing=preprocessing,
         stamp_pixels=stamp_pixels,
+        bands=training.bands,
         dtype=result.dtype,
         best_epoch=result.best_epoch,
         best_metric=result.best_metric,

@@ -72,6 +72,8 @@ class Contract(Section):
 
     stamp_pixels: Annotated[int, Field(gt=0)] | None = None
     """Side of the stamps it takes; larger stamps are centre-cropped. Without it, stamps come as they are."""
+    bands: tuple[str, ...] | None = None
+    """Bands of the stamps it takes, in order; stamps of other bands are refused. Without it, any are passed."""
     output: Output | None = None
     """What it returns: logits, or probabilities, whose logit is then taken."""
     accepts_nan: bool = False
@@ -118,14 +120,16 @@ class ExternalScorer:
 
     conditions: tuple[str, ...] = ()
 
-    def __init__(self, params: FinderParams, default_pixels: int) -> None:
+    def __init__(self, params: FinderParams) -> None:
         finder = imported(params.finder, "finder")
         self.contract = Contract.of(finder, params)
         name = getattr(finder, "name", None)
         self.name = name if isinstance(name, str) else params.finder.replace(":", ".")
-        self.stamp_pixels = self.contract.stamp_pixels or default_pixels
+        self.stamp_pixels = self.contract.stamp_pixels
+        self.bands = self.contract.bands
         version = params.version or getattr(finder, "version", None) or _source_hash(finder, params.finder)
-        facts = f"{params.finder} {version} {self.contract.digest()}"
+        undeclared = {"bands"} if self.bands is None else set()
+        facts = f"{params.finder} {version} {self.contract.digest(undeclared)}"
         self.checkpoint_id = hashlib.sha256(facts.encode()).hexdigest()[:16]
         if params.identity is not None and params.identity != self.checkpoint_id:
             raise DataError(
@@ -138,7 +142,7 @@ class ExternalScorer:
     def score(self, stamps: Stamps, conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Logits (batch,); larger stamps are centre-cropped, unobserved pixels filled as the finder declares."""
         self._check(stamps.shape)
-        stamps = centre_crop(torch.from_numpy(stamps), min(self.stamp_pixels, stamps.shape[-1])).numpy()
+        stamps = centre_crop(torch.from_numpy(stamps), self.stamp_pixels or 0).numpy()
         parts = [self._logits(stamps[start : start + CHUNK]) for start in range(0, len(stamps), CHUNK)]
         if self._range.count >= SUSPECT_ANSWERS:
             self.refuse_undeclared_probabilities()

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lake.errors import DataError, invalid
-from lake.sky.survey import BANDS, STAMP_PIXELS
 from modeling.networks.factory import restored
 from modeling.networks.hardware import DTYPES, device_of
 from modeling.networks.inference import Arithmetic, batch_size, logits_of, threads
@@ -40,10 +39,11 @@ class CheckpointScorer:
         self.name = card.config.generation
         self.checkpoint_id = checkpoint.identity(weights, self.preprocessing)
         self.stamp_pixels = card.stamp_pixels
+        self.bands = card.bands
         self.conditions = card.config.network.metadata_columns
         execution = card.config.execution
         self._threads = execution.threads
-        self._network = restored(card.config.network, weights)
+        self._network = restored(card.config.network, len(card.bands), weights)
         dtype = DTYPES["bf16" if card.dtype == "bfloat16" else "fp32"]
         self._arithmetic = Arithmetic(device_of(execution), dtype, execution.channels_last)
         self._arithmetic.place(self._network)
@@ -109,10 +109,9 @@ class CheckpointScorer:
         return normalise(centre_crop(x, min(self.stamp_pixels, x.shape[-1])), self.preprocessing)
 
     def _check(self, shape: tuple[int, ...]) -> None:
-        if len(shape) != 4 or shape[1] != len(BANDS) or shape[2] != shape[3] or shape[3] < self.minimum_pixels:
-            raise invalid(
-                "stamps", f"(batch, {len(BANDS)}, n, n) with n >= {self.minimum_pixels} for {self.name}", shape
-            )
+        count = len(self.bands)
+        if len(shape) != 4 or shape[1] != count or shape[2] != shape[3] or shape[3] < self.minimum_pixels:
+            raise invalid("stamps", f"(batch, {count}, n, n) with n >= {self.minimum_pixels} for {self.name}", shape)
 
 
 def load_scorer(
@@ -125,9 +124,9 @@ def load_scorer(
     """
     folder = Path(source)
     if (folder / FINDER).exists():
-        return ExternalScorer(read_finder(folder), STAMP_PIXELS)
+        return ExternalScorer(read_finder(folder))
     if folder.is_dir():
         return CheckpointScorer(Checkpoint.load(folder), foreign)
     if ":" in str(source):
-        return ExternalScorer(FinderParams(finder=str(source), output=output), STAMP_PIXELS)
+        return ExternalScorer(FinderParams(finder=str(source), output=output))
     raise invalid("scorer", "a checkpoint folder, a folder with scorer.json, or package:object", str(source))

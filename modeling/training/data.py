@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lake.errors import DataError, invalid
 from lake.progress import track
+from lake.sky.imaging import Imaging
 from lake.store.stamps import StampStore
 from modeling.config import TrainParams
 from modeling.networks.inference import threads
@@ -39,6 +40,8 @@ class TrainingArrays:
     """Observing conditions float32 (row, column), logarithms, where the network takes them."""
     stamp_pixels: int
     """Side of the stamps before the crop."""
+    bands: tuple[str, ...]
+    """Bands of the stamps, in order."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,12 +56,12 @@ class TrainingArrays:
             self.weights.to(device),
             metadata,
             self.stamp_pixels,
+            self.bands,
         )
 
 
-def load_arrays(rows: pa.Table, stamps: StampStore, params: TrainParams) -> TrainingArrays:
-    """Read and normalise the stamps of manifest rows (``galaxy_id, shard, shard_row, sha256, label,
-    tier``, ...)."""
+def load_arrays(rows: pa.Table, stamps: StampStore, params: TrainParams, imaging: Imaging) -> TrainingArrays:
+    """Read and normalise the stamps of manifest rows (``galaxy_id, shard, shard_row, sha256, label, tier``, ...)."""
     if not rows.num_rows:
         raise DataError("the manifest has no rows in this split")
     rows = rows.sort_by("galaxy_id")
@@ -80,6 +83,7 @@ def load_arrays(rows: pa.Table, stamps: StampStore, params: TrainParams) -> Trai
         weights=row_weights(_numbers(rows, "label"), np.array(rows["tier"].to_pylist(), dtype=object), params.loss),
         metadata=_metadata(rows, params.network.metadata_columns),
         stamp_pixels=side,
+        bands=imaging.bands,
     )
 
 

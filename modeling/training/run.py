@@ -78,7 +78,7 @@ def open_run(params: TrainParams, training: TrainingArrays, work: Path, ancestor
     _check(params, training, ancestor)
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(step_seed(params.seed, WEIGHTS_STREAM))
-    network = build(params.network)
+    network = build(params.network, training.x.shape[1])
     if ancestor is not None:
         _inherit(network, ancestor, params)
     dtype = _settled_dtype(params, network, training, work)
@@ -135,6 +135,6 @@ def _settled_dtype(params: TrainParams, network: LensFinder, training: TrainingA
         if kept != identity:
             raise DataError(f"{work} holds the partial work of another run ({kept}, here {identity}); delete it")
         return str(dtype)
-    dtype = choose_dtype(params.execution, network, training.x.shape[-1], len(params.network.metadata_columns))
+    dtype = choose_dtype(params.execution, network, tuple(training.x.shape[1:]), len(params.network.metadata_columns))
     atomic.write_text(path, json.dumps({**identity, "dtype": dtype}))
     return dtype

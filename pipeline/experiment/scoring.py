@@ -14,8 +14,9 @@ from scipy.special import expit
 
 from lake.config import SplitParams
 from lake.progress import track
-from lake.scorer import Scorer
+from lake.scorer import Scorer, check_bands
 from lake.sky.split import negative_uses
+from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
 from modeling.scoring.card import FINDER
 from modeling.scoring.checkpoint import Checkpoint
@@ -33,6 +34,7 @@ def score_rows(scorer: Scorer, store: StampStore, rows: pa.Table) -> NDArray[np.
 
     ``rows`` also hold the observing conditions that the scorer needs, if it needs any.
     """
+    check_bands(scorer, SURVEY)
     parts = []
     for start in track(range(0, rows.num_rows, CHUNK), "score cut-outs"):
         chunk = rows.slice(start, CHUNK)

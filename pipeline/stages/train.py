@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import pyarrow.compute as pc
 
+from lake.sky.survey import SURVEY
 from lake.store import cards
 from lake.store.stamps import StampStore
 from modeling.config import TrainParams
@@ -29,7 +30,7 @@ def run(context: RunContext, params: TrainParams) -> None:
     name = run_id(params, manifest.fingerprint, ancestor)
     stamps = StampStore(context.root.cutouts)
     training, validation = (
-        load_arrays(rows.filter(pc.equal(rows["split"], s)), stamps, params) for s in ("train", "val")
+        load_arrays(rows.filter(pc.equal(rows["split"], s)), stamps, params, SURVEY) for s in ("train", "val")
     )
     origin = runs.Origin(entry.card.fingerprint, entry.pin.version, context.code)
     with runs.training_run(context.root, name, params, origin) as tracker:

@@ -16,7 +16,9 @@ from lake.errors import DarkHaloError, DataError, invalid
 from lake.files import atomic
 from lake.names import checked_name
 from lake.root import DataRoot
+from lake.scorer import check_bands
 from lake.sky.hashing import key_hash
+from lake.sky.survey import SURVEY
 from lake.store import cards, delta
 from lake.store.stamps import StampStore
 from modeling.scoring.card import CARD, FINDER
@@ -78,6 +80,7 @@ def audit(
 
 def try_out(scorer: ExternalScorer, root: DataRoot, manifest: str) -> None:
     """Refuse a finder that cannot score stamps of this lake, holes and missing bands included."""
+    check_bands(scorer, SURVEY)
     rows, store = _in_order_of_trial(root, manifest), StampStore(root.cutouts)
     some = store.get(rows[:TRIED])
     answers = scorer.score(some)

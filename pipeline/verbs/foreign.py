@@ -19,6 +19,7 @@ from injection.config import GridParams
 from injection.experiment.grid import one_cell
 from injection.experiment.setting import Drawn, Setting
 from lake.names import checked_name
+from lake.scorer import check_bands
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.grids import fill_grid
 from pipeline.experiment.hostsets import of_stamps
@@ -43,6 +44,7 @@ def score_folder(project: Project, folder: Path, generation: str) -> pa.Table:
     """
     scorer = load_scorer(project.data.checkpoints(generation))
     imported = import_cutouts(folder, project.survey.collection, project.section(CutoutsParams, "cutouts"))
+    check_bands(scorer, imported.imaging)
     good = np.array([status == "ok" for status in imported.rows["status"].to_pylist()], dtype=bool)
     conditions = conditions_of(imported.facts, scorer.conditions)
     reasons = imported.rows["reason"]

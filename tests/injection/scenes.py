@@ -241,7 +241,7 @@ def load_hosts(galaxy_ids: Sequence[str]) -> NDArray[np.float32]:
 class Brightness:
     """A scorer: the logit is the r-band flux of the stamp."""
 
-    name, checkpoint_id, stamp_pixels, conditions = "brightness", "brightness", PIXELS, ()
+    name, checkpoint_id, stamp_pixels, bands, conditions = "brightness", "brightness", PIXELS, None, ()
 
     def score(self, stamps: NDArray[np.float32], conditions: object = None) -> NDArray[np.float32]:
         return np.nansum(stamps[:, 1], axis=(1, 2))

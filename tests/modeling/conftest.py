@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore, stamp_hash, write_shard
 from modeling.config import TrainParams, resolve_generation
 from modeling.scoring.checkpoint import Manifest, publish
@@ -58,7 +59,7 @@ def write_manifest(folder: Path, rows: int, seed: int) -> pa.Table:
 
 def arrays(folder: Path, params: TrainParams, rows: int, seed: int) -> TrainingArrays:
     """Training arrays of ring stamps."""
-    return load_arrays(write_manifest(folder, rows, seed), StampStore(folder), params)
+    return load_arrays(write_manifest(folder, rows, seed), StampStore(folder), params, SURVEY)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 
 from lake.errors import DataError, ParameterError
 from lake.scorer import Scorer
+from lake.sky.survey import SURVEY
 from modeling.config import TrainParams, resolve_generation
 from modeling.scoring.checkpoint import Checkpoint, checkpoint_id, problems, publish, run_id
 from modeling.scoring.scorer import CheckpointScorer, ExternalScorer, load_scorer
@@ -202,7 +203,8 @@ def test_fine_tune_inherits_weights_and_seen_galaxies(checkpoint: Checkpoint, tm
         train(params, *splits, tmp_path / "w0")
     result = train(params, *splits, tmp_path / "w2", checkpoint.weights())
     other = [
-        TrainingArrays(pa.array([f"n:{i}" for i in range(len(s))]), s.x, s.labels, s.weights, None, 33) for s in splits
+        TrainingArrays(pa.array([f"n:{i}" for i in range(len(s))]), s.x, s.labels, s.weights, None, 33, SURVEY.bands)
+        for s in splits
     ]
     tuned = publish(result, tmp_path / "checkpoints" / "demo2", MANIFEST, other[0], other[1], checkpoint)
     assert tuned.card.ancestors == (checkpoint.card.checkpoint_id,)

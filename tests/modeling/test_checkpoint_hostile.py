@@ -124,7 +124,7 @@ def test_a_network_of_absurd_width_is_never_allocated(folder: Path) -> None:
     for width in (10**9, 10**30):
         network = checkpoint.card.config.network.model_copy(update={"width": width})
         with pytest.raises(DataError, match=rf"do not fit network pixelnet_small of width {width}"):
-            restored(network, checkpoint.weights())
+            restored(network, 3, checkpoint.weights())
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:

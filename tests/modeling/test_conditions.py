@@ -94,7 +94,7 @@ def test_every_forward_pass_has_the_one_size_of_its_device(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_logit_depends_on_no_other_stamp_of_a_gpus_batch(small: TrainParams) -> None:
-    network = build(small.network)
+    network = build(small.network, 3)
     arithmetic = Arithmetic(torch.device("cuda"), torch.float32, False)
     arithmetic.place(network)
     x = torch.rand(1500, 3, 32, 32)

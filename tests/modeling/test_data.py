@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lake.errors import DataError, ParameterError
+from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
 from modeling.config import TrainParams
 from modeling.networks.preprocess import normalise
@@ -47,8 +48,8 @@ def test_one_class_cannot_be_balanced(small: TrainParams) -> None:
 def test_arrays_do_not_depend_on_the_order_of_rows(tmp_path: Path, small: TrainParams) -> None:
     rows = write_manifest(tmp_path, 30, 1)
     store = StampStore(tmp_path)
-    straight = load_arrays(rows, store, small)
-    shuffled = load_arrays(rows.take(np.random.default_rng(0).permutation(30)), store, small)
+    straight = load_arrays(rows, store, small, SURVEY)
+    shuffled = load_arrays(rows.take(np.random.default_rng(0).permutation(30)), store, small, SURVEY)
     assert straight.galaxy_ids.equals(shuffled.galaxy_ids)
     assert torch.equal(straight.x, shuffled.x)
     assert torch.equal(straight.labels, shuffled.labels)
@@ -59,8 +60,8 @@ def test_arrays_do_not_depend_on_the_order_of_rows(tmp_path: Path, small: TrainP
 def test_empty_split_and_missing_metadata(tmp_path: Path, small: TrainParams) -> None:
     rows = write_manifest(tmp_path, 6, 1)
     with pytest.raises(DataError, match="no rows"):
-        load_arrays(rows.slice(0, 0), StampStore(tmp_path), small)
+        load_arrays(rows.slice(0, 0), StampStore(tmp_path), small, SURVEY)
     network = small.network.model_copy(update={"metadata_columns": ("psfdepth_r",)})
     with pytest.raises(ParameterError, match="columns of the manifest"):
-        load_arrays(rows, StampStore(tmp_path), small.model_copy(update={"network": network}))
+        load_arrays(rows, StampStore(tmp_path), small.model_copy(update={"network": network}), SURVEY)
     assert isinstance(rows, pa.Table)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from scipy.special import expit
 
 from lake.errors import DataError, ParameterError
 from lake.plugins import imported
+from lake.scorer import check_bands
+from lake.sky.survey import SURVEY
 from modeling.scoring import finder as module
-from modeling.scoring.finder import PROBABILITY_CLIP, SUSPECT_ANSWERS, ExternalScorer, FinderParams
+from modeling.scoring.finder import PROBABILITY_CLIP, SUSPECT_ANSWERS, Contract, ExternalScorer, FinderParams
 from modeling.scoring.scorer import load_scorer
 from tests.conftest import REAL_DATA
 
@@ -32,7 +36,7 @@ def stamps(rows: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 def scorer(finder: str, **values: Any) -> ExternalScorer:
-    return ExternalScorer(FinderParams(finder=f"{HERE}:{finder}", **values), SIDE)
+    return ExternalScorer(FinderParams(finder=f"{HERE}:{finder}", **values))
 
 
 class Base:
@@ -289,10 +293,10 @@ def test_a_wrapped_finder_is_known_by_its_own_source(
     monkeypatch.syspath_prepend(tmp_path)
     source = tmp_path / f"wrapped_{name}.py"
     source.write_text(WRAPPED)
-    found = ExternalScorer(FinderParams(finder=f"wrapped_{name}:{name}"), SIDE)
+    found = ExternalScorer(FinderParams(finder=f"wrapped_{name}:{name}"))
     source.write_text(WRAPPED + "# another\n")
     with pytest.raises(DataError, match="is not the one that was audited"):
-        ExternalScorer(FinderParams(finder=f"wrapped_{name}:{name}", identity=found.checkpoint_id), SIDE)
+        ExternalScorer(FinderParams(finder=f"wrapped_{name}:{name}", identity=found.checkpoint_id))
 
 
 def test_a_finder_that_ends_the_process_is_refused_in_a_sentence(
@@ -336,3 +340,33 @@ def test_the_finders_of_shared_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     asked.score(pixels)
     with pytest.raises(DataError, match="all 70 values from"):
         asked.refuse_undeclared_probabilities()  # type: ignore[union-attr]
+
+
+class Infrared:
+    bands = ("g", "r", "i")
+    version = "1"
+
+    def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.zeros(len(stamps), np.float32)
+
+
+class Anything(Infrared):
+    bands = None  # type: ignore[assignment]
+
+
+def test_a_finder_is_not_given_bands_that_it_did_not_ask_for() -> None:
+    with pytest.raises(
+        ParameterError, match=r"'bands of .*Infrared' must be those of DESI .* \(g, r, z\), got 'g, r, i'"
+    ):
+        check_bands(scorer("Infrared"), SURVEY)
+    check_bands(scorer("Infrared"), SURVEY.model_copy(update={"bands": ("g", "r", "i")}))
+    check_bands(scorer("Anything"), SURVEY)
+
+
+def test_bands_that_a_finder_does_not_declare_are_no_part_of_its_identity() -> None:
+    """A finder that was added before it could declare them is still the one that was audited."""
+    facts = Contract().model_dump(mode="json", exclude={"bands"})
+    old = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    known = hashlib.sha256(f"{HERE}:Anything 1 {old}".encode()).hexdigest()[:16]
+    assert scorer("Anything").checkpoint_id == known
+    assert scorer("Infrared").checkpoint_id != hashlib.sha256(f"{HERE}:Infrared 1 {old}".encode()).hexdigest()[:16]

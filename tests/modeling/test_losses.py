@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from lake.errors import DataError
+from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
 from modeling.config import TrainParams, generations, resolve_generation
 from modeling.training.data import TrainingArrays, load_arrays
@@ -53,7 +54,7 @@ def test_unweighted_losses_know_no_tiers() -> None:
 
 
 def final(folder: Path, params: TrainParams, rows: pa.Table, validation: TrainingArrays) -> dict[str, torch.Tensor]:
-    train(params, load_arrays(rows, StampStore(folder.parent / "stamps"), params), validation, folder)
+    train(params, load_arrays(rows, StampStore(folder.parent / "stamps"), params, SURVEY), validation, folder)
     return read(folder / "state.safetensors")[0]
 
 

@@ -11,7 +11,7 @@ import torchvision
 
 from lake.errors import DataError
 from modeling.config import generations, resolve_generation
-from modeling.networks.factory import build, parameter_count
+from modeling.networks.factory import _for_bands, build, parameter_count, restored
 from modeling.sections import NetworkParams
 
 
@@ -26,14 +26,14 @@ from modeling.sections import NetworkParams
 )
 def test_parameter_counts(generation: str, count: int) -> None:
     params = resolve_generation(generation).network.model_copy(update={"pretrained": False})
-    assert parameter_count(build(params)) == count
+    assert parameter_count(build(params, 3)) == count
 
 
 @pytest.mark.parametrize("generation", generations())
 def test_every_generation_has_a_network_that_takes_its_stamps(generation: str) -> None:
     params = resolve_generation(generation)
     with torch.device("meta"):
-        network = build(params.network.model_copy(update={"pretrained": False}))
+        network = build(params.network.model_copy(update={"pretrained": False}), 3)
         columns = len(params.network.metadata_columns)
         pixels = params.preprocessing.crop_pixels or 101
         logits = network(torch.empty(2, 3, pixels, pixels), torch.empty(2, columns) if columns else None)
@@ -45,7 +45,7 @@ def test_one_logit_and_an_embedding(name: str) -> None:
     params = NetworkParams.load(
         {"name": name, "pretrained": False, "width": 16, "dropout": 0.1, "metadata_columns": []}, "network"
     )
-    network = build(params).eval()
+    network = build(params, 3).eval()
     with torch.inference_mode():
         x = torch.randn(2, 3, 64, 64)
         assert network(x).shape == (2,)
@@ -54,7 +54,7 @@ def test_one_logit_and_an_embedding(name: str) -> None:
 
 def test_metadata_join_the_features() -> None:
     params = resolve_generation("sim-gen3").network
-    network = build(params).eval()
+    network = build(params, 3).eval()
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         one, other = (network(x, torch.full((2, 2), value)) for value in (0.0, 1.0))
@@ -76,6 +76,32 @@ def test_missing_imagenet_weights_are_named_with_the_cure(monkeypatch: pytest.Mo
     monkeypatch.setattr(torchvision.models, "resnet18", unreachable)
     params = resolve_generation("resnet18").network.model_copy(update={"pretrained": True})
     with pytest.raises(DataError, match=r"pretrained: false \(`dhs train NAME network\.pretrained=false`\)"):
-        build(params)
+        build(params, 3)
     assert waited == [60.0], "a silent server is not waited for for ever"
     assert socket.getdefaulttimeout() is None
+
+
+@pytest.mark.parametrize(
+    "name", ["pixelnet_small", "resnet18", "resnet18_small", "bottlenecked_resnet", "convnext_tiny"]
+)
+def test_networks_take_as_many_bands_as_their_stamps_have(name: str) -> None:
+    params = NetworkParams.load(
+        {"name": name, "pretrained": False, "width": 16, "dropout": 0.1, "metadata_columns": []}, "network"
+    )
+    torch.manual_seed(1)
+    network = build(params, 2).eval()
+    assert network(torch.zeros(3, 2, 64, 64)).shape == (3,)
+    with pytest.raises(RuntimeError):
+        network(torch.zeros(3, 3, 64, 64))
+    with pytest.raises(DataError, match=f"do not fit network {name} of width 16 for 3 bands"):
+        restored(params, 3, network.state_dict())
+
+
+def test_a_stem_for_other_bands_keeps_what_it_learned_of_light() -> None:
+    """The same light in every band gives the response that three such bands gave."""
+    stem = torch.nn.Conv2d(3, 5, 3, 2, 1)
+    light = torch.rand(2, 1, 9, 9)
+    for bands in (2, 5):
+        made = _for_bands(stem, bands)
+        torch.testing.assert_close(made(light.expand(-1, bands, -1, -1)), stem(light.expand(-1, 3, -1, -1)))
+    assert _for_bands(stem, 3) is stem

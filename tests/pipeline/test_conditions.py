@@ -29,7 +29,7 @@ from tests.pipeline.checkout import Checkout
 class SeesConditions:
     """Answers what it is told of the observing conditions."""
 
-    name, checkpoint_id, stamp_pixels = "sees", "sees", 101
+    name, checkpoint_id, stamp_pixels, bands = "sees", "sees", 101, None
 
     def __init__(self, *conditions: str) -> None:
         self.conditions = conditions

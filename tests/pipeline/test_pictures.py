@@ -37,7 +37,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 class Keeping:
     """A finder that keeps what it is given, to be scored or described."""
 
-    name, checkpoint_id, stamp_pixels, conditions = NAME, "kept", PIXELS, ()
+    name, checkpoint_id, stamp_pixels, bands, conditions = NAME, "kept", PIXELS, None, ()
 
     def __init__(self) -> None:
         self.kept: list[np.ndarray] = []
