@@ -45,53 +45,21 @@ class CompletenessParams(Section):
     """Edges of the source-magnitude bins (r band, AB mag, unlensed, as observed)."""
 
 
-class DiagnoseParams(Section):
-    """Thresholds of the gates and sizes of the samples behind them."""
+class DiagnosticParams(Section):
+    """What more than one diagnostic reads; the parameters of one are in its module, see ``analysis.diagnostics``."""
 
-    trivial_replicates: int = Field(ge=1)
-    """Resamples behind the interval of the gain over trivial features at each false-positive rate."""
-    max_bad_pixel_fraction: float = Field(ge=0, le=1)
-    """A cut-out with more non-finite or zero pixels than this is bad."""
-    max_bad_cutout_fraction: float = Field(ge=0, le=1)
-    """More bad cut-outs than this fail the masked-pixel gate."""
-    split_tolerance: float = Field(gt=0)
-    """Allowed deviation of a share (or three standard errors over pixels, whichever is wider)."""
-    ks_material_p: float = Field(gt=0, lt=1)
-    """p-value below which two distributions (KS), or paired annuli (Wilcoxon), differ materially."""
-    ks_cosmetic_p: float = Field(gt=0, lt=1)
-    """p-value of the paired test above which the choice of the annulus is cosmetic."""
-    comparison_annuli_pixels: tuple[tuple[float, float], tuple[float, float]]
-    """The two normalisation annuli (inner, outer radius) that the annulus comparison measures."""
     sample_per_class: int = Field(ge=2)
     """Stamps drawn per label for the diagnostics that read pixels."""
-    probe_gate_auc: float = Field(gt=0.5, lt=1)
-    """Linear-probe AUC above which injections differ from real lenses (a realism gap)."""
-    probe_folds: int = Field(ge=2)
-    """Folds of the linear probe, whole hosts apart."""
-    probe_components: int = Field(ge=1)
-    """Principal components kept before the probe, so that it stays below the number of lenses."""
-    probe_permutations: int = Field(ge=1)
-    """Label permutations behind the probe's p-value."""
-    probe_bootstrap: int = Field(ge=1)
-    """Resamples (whole hosts) behind the probe's interval."""
-    probe_source_mag_max: float
-    """Only injections at least this bright (r band, AB mag) enter the probe; the report says so."""
+    ks_material_p: float = Field(gt=0, lt=1)
+    """p-value below which two distributions (KS), or paired annuli (Wilcoxon), differ materially."""
+    comparison_annuli_pixels: tuple[tuple[float, float], tuple[float, float]]
+    """The two normalisation annuli (inner, outer radius) that the annulus comparison measures."""
     core_radius_pixels: float = Field(gt=0)
     """Radius of the core in the shortcut checks."""
-    core_brightness_tolerance: float = Field(gt=0)
-    """Allowed relative difference of core brightness between classes."""
-    core_auc_max: float = Field(gt=0.5, lt=1)
-    """Largest AUC of a classifier given only the core."""
-    profile_auc_max: float = Field(gt=0.5, lt=1)
-    """Largest AUC of a classifier given only the radial profile."""
-    normalisation_d_max: float = Field(gt=0)
-    """Largest Cohen d of the normalisation statistics between classes."""
     profile_rings: int = Field(ge=2)
     """Rings of the radial profile."""
     aperture_radius_pixels: float = Field(gt=0)
     """Radius of the aperture whose flux is compared with the catalogue."""
-    flux_ratio_tolerance: float = Field(gt=0)
-    """Allowed deviation from 1 of the median ratio of aperture to catalogue flux."""
 
 
 class ReportParams(Section):

@@ -1,4 +1,4 @@
-"""Diagnostic 3: does the choice of the normalisation annulus matter?"""
+"""Diagnostic: does the choice of the normalisation annulus matter?"""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 from scipy import stats
 
-from analysis.config import DiagnoseParams
+from analysis.config import DiagnosticParams
+from analysis.diagnostics.subject import Subject
 from analysis.records import Gate, Measure, Outcome, Status
 from lake.sky.imaging import Imaging
 
@@ -16,9 +18,20 @@ _CORRELATED_P = 0.05
 """A shift is called correlated below this Spearman p-value, Bonferroni-corrected over PSF and depth."""
 
 
-def annulus_comparison(
-    features: pd.DataFrame, objects: pd.DataFrame, imaging: Imaging, params: DiagnoseParams
-) -> Outcome:
+class Params(DiagnosticParams):
+    """When the annulus does not matter."""
+
+    ks_cosmetic_p: float = Field(0.05, gt=0, lt=1)
+    """p-value of the paired test above which the choice of the annulus is cosmetic."""
+
+
+def diagnose(subject: Subject, params: Params) -> Outcome:
+    """Both annuli of the sampled stamps."""
+    features, objects = subject.of_sample(subject.features, subject.learned)
+    return annulus_comparison(features, objects, subject.imaging, params)
+
+
+def annulus_comparison(features: pd.DataFrame, objects: pd.DataFrame, imaging: Imaging, params: Params) -> Outcome:
     """Median and MAD per stamp in two annuli, in the reference band: paired differences, correlation with conditions.
 
     Both annuli are of the same stamps, so the test is Wilcoxon's signed-rank test of their differences; the
@@ -63,7 +76,7 @@ def _compare(
             yield Measure(f"{name}/shift_{kind}", float(np.median(chosen)), n=len(chosen), unit="nMgy")
 
 
-def _decide(quantity: str, p: float, correlated: bool, params: DiagnoseParams) -> Gate:
+def _decide(quantity: str, p: float, correlated: bool, params: Params) -> Gate:
     cosmetic, material = params.ks_cosmetic_p, params.ks_material_p
     status: Status = "BORDERLINE"
     if p > cosmetic:

@@ -1,11 +1,13 @@
-"""Diagnostic 12: are cut-outs in nanomaggies?"""
+"""Diagnostic: are cut-outs in nanomaggies?"""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
-from analysis.config import DiagnoseParams
+from analysis.config import DiagnosticParams
+from analysis.diagnostics.subject import Subject
 from analysis.records import Gate, Measure, Outcome, Status, decide, not_measured
 from lake.sky.imaging import Imaging
 
@@ -13,7 +15,22 @@ _UNIT_FACTOR = 2.0
 """No wrong unit or zero point is nearer to nanomaggies than this."""
 
 
-def flux_check(features: pd.DataFrame, catalogue: pd.DataFrame, imaging: Imaging, params: DiagnoseParams) -> Outcome:
+class Params(DiagnosticParams):
+    """The agreement with catalogue fluxes."""
+
+    flux_ratio_tolerance: float = Field(0.10, gt=0)
+    """Allowed deviation from 1 of the median ratio of aperture to catalogue flux."""
+
+
+def diagnose(subject: Subject, params: Params) -> Outcome:
+    """The sampled stamps that have a catalogue flux in the reference band."""
+    known = subject.learned[["galaxy_id"]].merge(subject.fluxes, on="galaxy_id", how="left")
+    features, fluxes = subject.of_sample(subject.features, known)
+    listed = fluxes[f"flux_{subject.imaging.reference_band}"].notna().to_numpy()
+    return flux_check(features[listed], fluxes[listed], subject.imaging, params)
+
+
+def flux_check(features: pd.DataFrame, catalogue: pd.DataFrame, imaging: Imaging, params: Params) -> Outcome:
     """Aperture flux over Tractor flux per band; `catalogue` has `flux_<band>` in nMgy for the same rows."""
     measures: list[Measure] = []
     gates: list[Gate] = []

@@ -1,4 +1,4 @@
-"""Diagnostic 7: how many listed lenses does the model find, and were they kept from training?"""
+"""Diagnostic: how many listed lenses does the model find, and were they kept from training?"""
 
 from __future__ import annotations
 
@@ -8,9 +8,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from analysis.config import DiagnosticParams
+from analysis.diagnostics.subject import Subject
 from analysis.records import Measure, Outcome, seen_gate
 from analysis.statistics.intervals import share
 from analysis.statistics.thresholds import Threshold
+
+
+def diagnose(subject: Subject, params: DiagnosticParams) -> Outcome:
+    """The listed lenses of the test split."""
+    objects = subject.objects
+    training = objects.loc[objects["split"] == "train", "healpix_128"].unique()
+    lenses = objects[(objects["label"] == 1) & (objects["split"] == "test")]
+    return real_lens_recall(lenses, training, subject.thresholds)
 
 
 def real_lens_recall(lenses: pd.DataFrame, training_pixels: ArrayLike, thresholds: Sequence[Threshold]) -> Outcome:

@@ -1,4 +1,4 @@
-"""Diagnostic 6: can a linear probe tell injections from real lenses? The realism gate given with every completeness."""
+"""Diagnostic: can a linear probe tell injections from real lenses? The realism gate given with every completeness."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from analysis.config import DiagnoseParams
+from analysis.config import DiagnosticParams
+from analysis.diagnostics.subject import Subject
 from analysis.records import Measure, Outcome, gate_below, not_measured
 from analysis.statistics import roc
 from analysis.statistics.bootstrap import resample_ranking
@@ -21,6 +23,8 @@ from lake.errors import DataError
 Floats = NDArray[np.float64]
 _NEWTON_STEPS = 30
 _CONVERGED = 1e-6
+HEADLINE = "injections_against_listed_lenses"
+"""The pair that decides the gate."""
 _LEAST_CURVATURE = 1e-6
 """Keeps a Newton step finite where a group is perfectly separated."""
 
@@ -51,7 +55,30 @@ class Probe:
     components: int
 
 
-def linear_probe(a: Population, b: Population, params: DiagnoseParams, rng: np.random.Generator) -> Probe:
+class Params(DiagnosticParams):
+    """The linear probe."""
+
+    probe_gate_auc: float = Field(0.85, gt=0.5, lt=1)
+    """Linear-probe AUC above which injections differ from real lenses (a realism gap)."""
+    probe_folds: int = Field(5, ge=2)
+    """Folds of the linear probe, whole hosts apart."""
+    probe_components: int = Field(20, ge=1)
+    """Principal components kept before the probe, so that it stays below the number of lenses."""
+    probe_permutations: int = Field(1000, ge=1)
+    """Label permutations behind the probe's p-value."""
+    probe_bootstrap: int = Field(1000, ge=1)
+    """Resamples (whole hosts) behind the probe's interval."""
+    probe_source_mag_max: float = 24.0
+    """Only injections at least this bright (r band, AB mag) enter the probe; the report says so."""
+
+
+def diagnose(subject: Subject, params: Params) -> Outcome:
+    """Injections against listed lenses, with the controls."""
+    pairs, space = subject.populations(params)
+    return realism_gate(pairs, HEADLINE, space, params, np.random.default_rng(subject.seed))
+
+
+def linear_probe(a: Population, b: Population, params: Params, rng: np.random.Generator) -> Probe:
     """Separate b from a: scaled, projected on principal components, logistic regression in folds of whole hosts.
 
     The AUC pools the out-of-fold scores; its interval resamples hosts, its p-value permutes the labels of whole hosts
@@ -92,7 +119,7 @@ def realism_gate(
     pairs: Mapping[str, tuple[Population, Population]],
     headline: str,
     space: str,
-    params: DiagnoseParams,
+    params: Params,
     rng: np.random.Generator,
 ) -> Outcome:
     """Probe each named pair and decide on the headline pair (injections against real lenses).
@@ -189,7 +216,7 @@ def _permuted(
     return roc.auc(shuffled, scores), frechet(values[shuffled == 0], values[shuffled == 1])
 
 
-def _require(values: Floats, labels: NDArray[np.int_], params: DiagnoseParams) -> None:
+def _require(values: Floats, labels: NDArray[np.int_], params: Params) -> None:
     if not np.isfinite(values).all():
         raise DataError("features of the realism probe must be finite: exclude failed stamps")
     if min(np.bincount(labels, minlength=2)) < 2 * params.probe_folds:

@@ -1,4 +1,4 @@
-"""Diagnostic 1: are the spatial splits balanced, disjoint and complete?"""
+"""Diagnostic: are the spatial splits balanced, disjoint and complete?"""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 from scipy import stats
 
-from analysis.config import DiagnoseParams
+from analysis.config import DiagnosticParams
+from analysis.diagnostics.subject import Subject
 from analysis.records import Gate, Measure, Outcome, Status, decide, not_measured
 from analysis.statistics import intervals
 from lake.sky.imaging import Imaging
@@ -19,8 +21,20 @@ SPLITS = ("train", "val", "test")
 _STRATA = ("tier", "type_bin", "nobs_z_bin", "pool")
 
 
+class Params(DiagnosticParams):
+    """The balance of the splits."""
+
+    split_tolerance: float = Field(0.02, gt=0)
+    """Allowed deviation of a share (or three standard errors over pixels, whichever is wider)."""
+
+
+def diagnose(subject: Subject, params: Params) -> Outcome:
+    """The splits of the audit manifest."""
+    return split_balance(subject.manifest, subject.fractions, subject.imaging, params)
+
+
 def split_balance(
-    manifest: pd.DataFrame, fractions: tuple[float, float, float], imaging: Imaging, params: DiagnoseParams
+    manifest: pd.DataFrame, fractions: tuple[float, float, float], imaging: Imaging, params: Params
 ) -> Outcome:
     """Counts, shares, overlaps and observing conditions of the splits of one manifest.
 
@@ -46,7 +60,7 @@ def _counts(manifest: pd.DataFrame) -> Iterator[Measure]:
 
 
 def _shares(
-    manifest: pd.DataFrame, fractions: tuple[float, float, float], params: DiagnoseParams
+    manifest: pd.DataFrame, fractions: tuple[float, float, float], params: Params
 ) -> tuple[list[Measure], list[Gate]]:
     pixels = manifest.drop_duplicates("healpix_128")
     total, measures, gates = len(pixels), [], []
@@ -62,7 +76,7 @@ def _shares(
     return measures, gates
 
 
-def _conditions(manifest: pd.DataFrame, band: str, params: DiagnoseParams) -> tuple[list[Measure], list[Gate]]:
+def _conditions(manifest: pd.DataFrame, band: str, params: Params) -> tuple[list[Measure], list[Gate]]:
     columns = [f"psfsize_{band}", f"psfdepth_{band}"]
     pixels = manifest.groupby(["split", "healpix_128"])[columns].median().reset_index()
     measures, gates, held = [], [], set(manifest["split"])

@@ -9,7 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from analysis.diagnostics.injections import (
+from analysis.figures.stamps import Line, draw_sheet, sheet_size
+from analysis.figures.style import COLOURS, GREY, Picture, canvas, png
+from analysis.records import Outcome
+from analysis.results.validation import (
     BARE,
     FLUX_ERROR_MAX,
     FLUX_ERROR_P95_MAX,
@@ -17,9 +20,6 @@ from analysis.diagnostics.injections import (
     LENSES,
     NOISE_RATIO,
 )
-from analysis.figures.stamps import Line, draw_sheet, sheet_size
-from analysis.figures.style import COLOURS, GREY, Picture, canvas, png
-from analysis.records import Outcome
 from injection.experiment.arc_finder import FOUND_SNR, FoundArcs
 from injection.experiment.validation import SATURATED_ABOVE, SATURATED_BELOW
 from lake.sky.imaging import Imaging

@@ -18,7 +18,13 @@ from analysis.reporting.views import Link, TableView
 
 __all__ = ["Gallery", "GalleryRow", "GenerationInputs", "ReportInputs", "render_report"]
 
-_RANKING = ("auc", "trivial", "tpr_at_fpr", "partial_auc", "fpr_at_tpr", "threshold", "fpr", "recall", "lens_recall")
+_RANKING = (
+    *("positives", "negatives", "auc", "trivial", "tpr_at_fpr", "partial_auc", "fpr_at_tpr", "threshold", "fpr"),
+    *("recall", "lens_recall", "precision"),
+)
+_DATA = ("split", "masked", "flux_ratio", "annulus")
+_PLACED = (*_RANKING, *_DATA, "stratum", "calibration", "realism", "shortcut")
+"""Groups of measures (the first part of their names) that have their place on the page."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ def _parts(inputs: ReportInputs) -> list[Part]:
         _ranking(inputs),
         _calibration(inputs),
         _realism(inputs),
+        _others(inputs),
         Part("stamps", "Injections, their hosts and listed lenses", (), _galleries(inputs)),
         Part("gates", "Gates", (), [evidence.gate_view(inputs)]),
         _data(inputs),
@@ -112,19 +119,7 @@ def _ranking(inputs: ReportInputs) -> Part:
     items: list[TableView | Shown] = [Shown(figure, caption)]
     items += [view for view in [performance.paired_auc_view(inputs)] if view]
     items.append(Shown(histogram, "Scores of listed lenses and negatives; dashed: thresholds."))
-    prefixes = (
-        "auc",
-        "trivial",
-        "tpr_at_fpr",
-        "partial_auc",
-        "fpr_at_tpr",
-        "threshold",
-        "fpr",
-        "recall",
-        "lens_recall",
-        "precision",
-    )
-    items.append(performance.metric_view(inputs, "Ranking metrics and operating points", prefixes, folded=True))
+    items.append(performance.metric_view(inputs, "Ranking metrics and operating points", _RANKING, folded=True))
     items.append(performance.metric_view(inputs, "Metrics per stratum", ("stratum",), folded=True))
     return Part("ranking", "Ranking", (), items)
 
@@ -143,6 +138,14 @@ def _realism(inputs: ReportInputs) -> Part:
     return Part("realism", "Realism of the injections, shortcuts", words, [v for v in (view, other) if v.rows])
 
 
+def _others(inputs: ReportInputs) -> Part:
+    """Every group of measures that has no place of its own: a diagnostic needs no line here to be shown."""
+    names = {str(name).split("/")[0] for item in inputs.generations for name in item.diagnostics["name"]}
+    groups = tuple(sorted(names - set(_PLACED)))
+    items = [performance.metric_view(inputs, f"Measures of '{group}'", (group,)) for group in groups]
+    return Part("others", "Other diagnostics", (), items)
+
+
 def _galleries(inputs: ReportInputs) -> list[TableView | Shown]:
     return [Shown(picture, caption) for caption, picture in evidence.gallery_pictures(inputs)]
 
@@ -150,8 +153,7 @@ def _galleries(inputs: ReportInputs) -> list[TableView | Shown]:
 def _data(inputs: ReportInputs) -> Part:
     items: list[TableView | Shown] = [evidence.split_view(inputs), evidence.strata_view(inputs)]
     items += [evidence.ingest_view(inputs), evidence.rejection_view(inputs), evidence.quarantine_view(inputs)]
-    prefixes = ("split", "masked", "flux_ratio", "annulus")
-    checks = performance.metric_view(inputs, "Checks of splits and pixels", prefixes, folded=True)
+    checks = performance.metric_view(inputs, "Checks of splits and pixels", _DATA, folded=True)
     return Part("data", "Data", (), [*items, *([checks] if checks.rows else [])])
 
 

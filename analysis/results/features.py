@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.config import DiagnoseParams
+from analysis.config import DiagnosticParams
 from lake.errors import invalid
 from lake.sky.imaging import Imaging
 
@@ -22,7 +22,7 @@ _TINY_NMGY = 1e-3
 """Flux floor of a logarithm or colour (magnitude 30): below any detection of the survey."""
 
 
-def stamp_features(stamps: Stamps, imaging: Imaging, params: DiagnoseParams) -> pd.DataFrame:
+def stamp_features(stamps: Stamps, imaging: Imaging, params: DiagnosticParams) -> pd.DataFrame:
     """One row of named features per stamp: `trivial/...`, `profile/...`, `annulus<i>/...`."""
     bands = imaging.bands
     if stamps.ndim != 4 or stamps.shape[1] != len(bands):
@@ -37,12 +37,12 @@ def stamp_features(stamps: Stamps, imaging: Imaging, params: DiagnoseParams) -> 
     return pd.concat([trivial, pd.DataFrame(columns)], axis=1)
 
 
-def features_of(batches: Iterable[Stamps], imaging: Imaging, params: DiagnoseParams) -> pd.DataFrame:
+def features_of(batches: Iterable[Stamps], imaging: Imaging, params: DiagnosticParams) -> pd.DataFrame:
     """Features of many stamps, one batch in memory at a time."""
     return pd.concat([stamp_features(batch, imaging, params) for batch in batches], ignore_index=True)
 
 
-def trivial_features(stamps: Stamps, imaging: Imaging, params: DiagnoseParams) -> pd.DataFrame:
+def trivial_features(stamps: Stamps, imaging: Imaging, params: DiagnosticParams) -> pd.DataFrame:
     """What a catalogue holds: flux and core brightness per band, colours, size, sky noise; no shape of an arc."""
     radius = _radius(stamps.shape)
     aperture, core = radius < params.aperture_radius_pixels, radius < params.core_radius_pixels

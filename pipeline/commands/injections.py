@@ -133,7 +133,7 @@ def validate_injection(
     against real ones, noise, exactness of the light. Leaves validation.png and validation.json.
     Example: dhs validate-injection --n 1000
     """
-    from analysis.diagnostics.injections import broken
+    from analysis.results.validation import broken
     from lake.errors import DataError
     from pipeline.verbs.validating import Wanted, table, validate_injections, write
 

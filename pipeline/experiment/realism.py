@@ -10,8 +10,7 @@ import pandas as pd
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from analysis.config import DiagnoseParams
-from analysis.diagnostics.realism import Population
+from analysis.diagnostics.realism import HEADLINE, Params, Population
 from analysis.results.features import texture_features
 from lake.scorer import Scorer
 from lake.store.stamps import StampStore
@@ -21,7 +20,7 @@ from pipeline.project.context import RunContext
 
 
 def populations(
-    context: RunContext, objects: pd.DataFrame, store: StampStore, scorer: Scorer, params: DiagnoseParams
+    context: RunContext, objects: pd.DataFrame, store: StampStore, scorer: Scorer, params: Params
 ) -> tuple[Mapping[str, tuple[Population, Population]], str]:
     """Pairs of populations for the realism probe, and the space they are compared in.
 
@@ -43,7 +42,7 @@ def populations(
     found = Population(real, lenses["galaxy_id"].to_numpy())
     tier_a = (lenses["tier"] == "A").to_numpy()
     return {
-        "injections_against_listed_lenses": (with_arc, found),
+        HEADLINE: (with_arc, found),
         "injections_against_bare_hosts": (with_arc, without),
         "bare_hosts_against_listed_lenses": (without, found),
         "tier_a_against_tier_b": (_part(found, tier_a), _part(found, ~tier_a)),

@@ -26,6 +26,8 @@ EXEMPT = frozenset(
     }
 )
 DATA_SUFFIXES = (".yaml", ".csv", ".html")
+_LISTS_MODULES = "iter_modules"
+"""What a module calls to find its neighbours, on all of which it then depends; ``pipeline`` only names stages so."""
 RESOLVED = "modeling/generations/"
 """Overlays of generations: a stage gets them resolved, through params.yaml."""
 
@@ -75,6 +77,8 @@ class Code:
             needed = [*self._imported(source), *self._quoted_data(path, source)]
             if path.is_relative_to(self.root / "pipeline"):
                 needed += self._quoted_tables(source)
+            elif _LISTS_MODULES in source.words:
+                needed += sorted(path.parent.glob("*.py"))
             self._read[path] = (source, needed)
         return self._read[path]
 
@@ -159,6 +163,8 @@ class _Walk:
                 self.words.add(word)
             return
         else:
+            if isinstance(node, ast.Attribute) and node.attr == _LISTS_MODULES:
+                self.words.add(node.attr)
             return
         self.imports.update(name for name in names if name.split(".")[0] in PACKAGES)
 

@@ -40,7 +40,7 @@ SECTIONS: dict[str, str] = {
     "evaluate": "analysis.config:EvaluateParams",
     "grid": "injection.config:GridParams",
     "completeness": "analysis.config:CompletenessParams",
-    "diagnose": "analysis.config:DiagnoseParams",
+    "diagnose": "analysis.diagnostics.discovery:DiagnoseParams",
     "report": "analysis.config:ReportParams",
 }
 """Where each section's class lives. ``train`` maps generations to their parameters and to what they start from, which

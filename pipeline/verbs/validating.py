@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from analysis.config import EvaluateParams
-from analysis.diagnostics.injections import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, judge
 from analysis.figures.style import Picture
 from analysis.figures.validation import SUPPRESSED, Distributions, validation_sheet
 from analysis.records import Measure, Outcome, plain
+from analysis.results.validation import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, judge
 from injection.config import GridParams
 from injection.engine.accuracy import flux_errors, lenstronomy_differences
 from injection.experiment.arc_finder import FOUND_SNR, FoundArcs, find_arcs

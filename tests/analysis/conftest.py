@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.config import DiagnoseParams
+from analysis.diagnostics.discovery import DiagnoseParams
 from analysis.results.features import features_of
 from lake.sky.survey import SURVEY
 from tests.analysis.galaxies import make_stamps

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from analysis.diagnostics.masked_pixels import Params
 from analysis.statistics.thresholds import fix_thresholds
 from tests.analysis.report_inputs import EVALUATE
 
@@ -45,6 +46,4 @@ def fixed(negatives):
 
 
 def masked_params():
-    from analysis.config import DiagnoseParams
-
-    return DiagnoseParams.model_construct(max_bad_pixel_fraction=0.05, max_bad_cutout_fraction=0.05)
+    return Params.model_construct(max_bad_pixel_fraction=0.05, max_bad_cutout_fraction=0.05)

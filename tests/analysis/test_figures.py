@@ -7,6 +7,7 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from analysis import config
+from analysis.diagnostics.discovery import DiagnoseParams, found
 from analysis.figures.completeness import heat_map
 from analysis.figures.curves import reliability_figure, roc_figure
 from analysis.figures.stamps import colour_composite, contact_sheet
@@ -73,12 +74,19 @@ def test_heat_maps_refuse_mixed_grids_and_absent_thresholds():
 
 
 @pytest.mark.parametrize(
-    "section", [config.EvaluateParams, config.CompletenessParams, config.DiagnoseParams, config.ReportParams]
+    "section", [config.EvaluateParams, config.CompletenessParams, config.DiagnosticParams, config.ReportParams]
 )
 def test_sections_are_documented_and_choose_nothing_silently(section: type[Section]):
     for name, field in section.model_fields.items():
         assert field.description, name
         assert field.default is PydanticUndefined, name
+
+
+def test_the_parameters_of_a_diagnostic_are_documented_and_belong_to_it_alone():
+    owned = [name for module in found() for name in vars(getattr(module, "Params", object)).get("__annotations__", {})]
+    assert len(owned) == len(set(owned)) > 0
+    assert set(DiagnoseParams.model_fields) == {*owned, *config.DiagnosticParams.model_fields}
+    assert all(field.description for field in DiagnoseParams.model_fields.values())
 
 
 def test_models_beyond_the_palette_are_drawn_too():

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 from scipy.stats import ks_2samp
 
-from analysis.diagnostics.injections import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, broken, judge
 from analysis.figures.validation import Distributions, validation_sheet
 from analysis.records import Gate, Outcome
+from analysis.results.validation import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, broken, judge
 from injection.experiment.arc_finder import FoundArcs
 from lake.sky.survey import SURVEY
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_curve as sklearn_curve
 
-from analysis.results.trivial import Rivalry, baseline, cohen_d, shortcuts
+from analysis.diagnostics.shortcuts import cohen_d, shortcuts
+from analysis.diagnostics.trivial import Rivalry, baseline
 from lake.errors import DataError
 from lake.sky.survey import SURVEY
 from tests.analysis.outcomes import status

@@ -60,6 +60,20 @@ def test_imports_are_followed_and_tables_by_name(tmp_path: Path) -> None:
     ]
 
 
+def test_a_module_that_lists_its_neighbours_depends_on_them(tmp_path: Path) -> None:
+    files = {
+        "pipeline/stages/diagnose.py": "from analysis.diagnostics import discovery\n",
+        "analysis/diagnostics/discovery.py": "import pkgutil\nFOUND = pkgutil.iter_modules(['.'])\n",
+        "analysis/diagnostics/annulus.py": "CODE = 1",
+        "analysis/other.py": "CODE = 1",
+    }
+    assert list(Code(project(tmp_path, files)).card("pipeline/stages/diagnose.py")) == [
+        "analysis/diagnostics/annulus.py",
+        "analysis/diagnostics/discovery.py",
+        "pipeline/stages/diagnose.py",
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "changes"),
     [

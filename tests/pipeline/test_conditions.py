@@ -81,7 +81,7 @@ def test_the_grid_gives_injections_the_conditions_of_their_hosts(context: RunCon
 
 
 def test_diagnostics_embed_with_conditions(context: RunContext) -> None:
-    from analysis.config import DiagnoseParams
+    from analysis.diagnostics.discovery import DiagnoseParams
 
     manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
     values = context.project.section(DiagnoseParams, "diagnose")

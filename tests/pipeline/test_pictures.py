@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.config import DiagnoseParams, ReportParams
+from analysis.config import ReportParams
+from analysis.diagnostics.discovery import DiagnoseParams
 from injection.config import GridParams
 from injection.experiment.grid import Plan
 from injection.experiment.setting import Setting

@@ -1,4 +1,4 @@
-"""What simple measurements achieve: the baseline a network must beat, and the shortcuts a data set must not offer."""
+"""Diagnostic: what simple measurements achieve, the baseline that a network must beat."""
 
 from __future__ import annotations
 
@@ -9,24 +9,32 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from analysis.config import DiagnoseParams
-from analysis.records import Gate, Measure, Outcome, Status, decide, gate_below, not_measured
+from analysis.config import DiagnosticParams
+from analysis.diagnostics.subject import Subject
+from analysis.records import Gate, Measure, Outcome, Status, decide, not_measured
 from analysis.statistics import roc
 from analysis.statistics.intervals import TABLE_LEVEL
 from analysis.statistics.operating import fpr_name, not_measurable, threshold_at_fpr, tied
 from lake.errors import DataError
-from lake.sky.imaging import Imaging
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 _ITERATIONS = 2000
 _CELLS = 4_000_000
 """Weights of resamples held at once (32 MB)."""
+
+
+class Params(DiagnosticParams):
+    """The comparison with trivial features."""
+
+    trivial_replicates: int = Field(2000, ge=1)
+    """Resamples behind the interval of the gain over trivial features at each false-positive rate."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,13 @@ class Rivalry:
     """False-positive rates of the run's thresholds."""
     replicates: int
     """Resamples behind the interval of the gain."""
+
+
+def diagnose(subject: Subject, params: Params) -> Outcome:
+    """The network against the baseline, on the same test objects."""
+    rows, fprs = subject.learned, tuple(p.target_fpr for p in subject.thresholds if p.status == "measured")
+    label, split, score = (rows[name].to_numpy() for name in ("label", "split", "score"))
+    return baseline(subject.features, label, split, subject.seed, score, Rivalry(fprs, params.trivial_replicates))
 
 
 def baseline(
@@ -52,19 +67,19 @@ def baseline(
     With `network_scores` (one per row; only test rows are read) the network is compared on the same objects. The
     stronger of the two baselines is used: by AUC, and at each false-positive rate of `rivalry`, of which the lowest
     measurable one decides together with the AUC.
-    `arrays["trivial_scores"]` holds its test scores.
+    `arrays` hold `trivial_labels` and `trivial_scores` of the test objects.
     """
     y, where = np.asarray(labels), np.asarray(split)
     columns = [name for name in features.columns if name.startswith("trivial/")]
     train, test = where == "train", where == "test"
-    _require_classes(y, train, test)
+    require_classes(y, train, test)
     values = features[columns].to_numpy(float)
     models = {
-        "logistic": make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=_ITERATIONS)),
+        "logistic": logistic(),
         "boosting": GradientBoostingClassifier(n_estimators=100, max_depth=3, subsample=0.5, random_state=seed),
     }
-    scores = {name: _fit_score(model, values, y, train, test) for name, model in models.items()}
-    measures = [_auc(f"trivial/{name}/auc", y[test], found) for name, found in scores.items()]
+    scores = {name: fit_score(model, values, y, train, test) for name, model in models.items()}
+    measures = [auc_of(f"trivial/{name}/auc", y[test], found) for name, found in scores.items()]
     best = max(scores, key=lambda name: roc.auc(y[test], scores[name]))
     found = roc.delong(y[test], scores[best], TABLE_LEVEL)
     measures.append(Measure("trivial/auc", found.auc, found.low, found.high, len(y[test]), "", f"the better: {best}"))
@@ -75,69 +90,9 @@ def baseline(
         gains = list(_gains(y[test], scores[best], network, rivalry, np.random.default_rng(seed)))
         measures += [extra, *(measure for measure, _ in gains)]
         gates = [_overall(by_auc, [gate for _, gate in gains]), *(gate for _, gate in gains)]
-    return Outcome("trivial_baseline", tuple(measures), tuple(gates), {"trivial_scores": scores[best]})
-
-
-def shortcuts(
-    features: pd.DataFrame, labels: ArrayLike, split: ArrayLike, imaging: Imaging, params: DiagnoseParams
-) -> Outcome:
-    """The shortcut gates: core brightness, core-only AUC, radial-profile AUC, Cohen d of normalisation statistics.
-
-    Real lens galaxies are brighter than random ones, so a WARN on survey data says what the network may lean on;
-    on simulated training sets with matched hosts it is a fault of the set.
-    """
-    y, where = np.asarray(labels), np.asarray(split)
-    train, test = where == "train", where == "test"
-    _require_classes(y, train, test)
-    core = features[[f"trivial/core_mean_{band}" for band in imaging.bands]].to_numpy(float)
-    profile = features[[name for name in features.columns if name.startswith("profile/")]].to_numpy(float)
-    gates, measures = [], []
-    for name, values, limit in (
-        ("core_only", core, params.core_auc_max),
-        ("radial_profile", profile, params.profile_auc_max),
-    ):
-        model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=_ITERATIONS))
-        measure = _auc(f"shortcut/{name}_auc", y[test], _fit_score(model, np.arcsinh(values * 100), y, train, test))
-        seen = name.removesuffix("_only").replace("_", " ")
-        rule = f"AUC of a logistic classifier given only the {seen} < {limit:g}"
-        measures.append(measure)
-        gates.append(gate_below(f"shortcut/{name}", measure, limit, rule, miss="WARN"))
-    more, more_gates = _class_differences(features, y, imaging, params)
-    return Outcome("shortcuts", (*measures, *more), (*gates, *more_gates))
-
-
-def cohen_d(a: Floats, b: Floats) -> float:
-    """Difference of the means over the pooled standard deviation."""
-    pooled = ((len(a) - 1) * np.var(a, ddof=1) + (len(b) - 1) * np.var(b, ddof=1)) / (len(a) + len(b) - 2)
-    return float((np.mean(a) - np.mean(b)) / np.sqrt(pooled)) if pooled > 0 else 0.0
-
-
-def _class_differences(
-    features: pd.DataFrame, y: NDArray[np.int_], imaging: Imaging, params: DiagnoseParams
-) -> tuple[list[Measure], list[Gate]]:
-    band = imaging.reference_band
-    core = features[f"trivial/core_mean_{band}"].to_numpy(float)
-    positive, negative = core[y == 1].mean(), core[y == 0].mean()
-    ratio = Measure(
-        "shortcut/core_brightness_difference", abs(positive / negative - 1.0), n=len(y), method=f"{band} band, means"
+    return Outcome(
+        "trivial_baseline", tuple(measures), tuple(gates), {"trivial_labels": y[test], "trivial_scores": scores[best]}
     )
-    limit = params.core_brightness_tolerance
-    rule = f"|mean core of positives / negatives - 1| < {limit:g}"
-    gates = [decide("shortcut/core_brightness", ratio, limit, rule, "PASS" if ratio.value < limit else "WARN")]
-    names = [name for name in features.columns if name.startswith("annulus0/")]
-    d = {name: cohen_d(features.loc[y == 1, name].to_numpy(), features.loc[y == 0, name].to_numpy()) for name in names}
-    measures = [
-        ratio,
-        *(Measure(f"shortcut/cohen_d/{name.split('/')[1]}", value, n=len(y)) for name, value in d.items()),
-    ]
-    worst = max(d, key=lambda name: abs(d[name]))
-    largest = Measure(worst, abs(d[worst]), n=len(y))
-    rule = f"largest |Cohen d| of the annulus median and MAD between classes < {params.normalisation_d_max:g}"
-    small = largest.value < params.normalisation_d_max
-    gates.append(
-        decide("shortcut/normalisation", largest, params.normalisation_d_max, rule, "PASS" if small else "WARN")
-    )
-    return measures, gates
 
 
 def _against(y: NDArray[np.int_], trivial: Floats, network: Floats) -> tuple[Measure, Gate]:
@@ -222,17 +177,25 @@ def _overall(by_auc: Gate, at_rates: Sequence[Gate]) -> Gate:
     return replace(by_auc, status=min(by_auc.status, lowest, key=order.index), rule=rule)
 
 
-def _fit_score(model: Any, values: Floats, y: NDArray[np.int_], train: Bools, test: Bools) -> Floats:
+def logistic() -> Any:
+    """Logistic regression on scaled features, balanced classes."""
+    return make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=_ITERATIONS))
+
+
+def fit_score(model: Any, values: Floats, y: NDArray[np.int_], train: Bools, test: Bools) -> Floats:
+    """Probabilities of the test rows from a model fitted on the training rows."""
     model.fit(values[train], y[train])
     return np.asarray(model.predict_proba(values[test])[:, 1], dtype=np.float64)
 
 
-def _auc(name: str, y: NDArray[np.int_], scores: Floats) -> Measure:
+def auc_of(name: str, y: NDArray[np.int_], scores: Floats) -> Measure:
+    """The AUC of test scores as a measure."""
     area = roc.delong(y, scores, TABLE_LEVEL)
     return Measure(name, area.auc, area.low, area.high, len(y), "", "fitted on train, DeLong on test")
 
 
-def _require_classes(y: NDArray[np.int_], *parts: NDArray[np.bool_]) -> None:
+def require_classes(y: NDArray[np.int_], *parts: NDArray[np.bool_]) -> None:
+    """Refuse parts that do not hold both classes."""
     for part in parts:
         if len(np.unique(y[part])) < 2:
             raise DataError("the trivial baseline needs positives and negatives in both train and test")

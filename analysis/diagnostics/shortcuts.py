@@ -1,0 +1,93 @@
+"""Diagnostic: the shortcuts that a data set must not offer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
+
+from analysis.config import DiagnosticParams
+from analysis.diagnostics.subject import Subject
+from analysis.diagnostics.trivial import Floats, auc_of, fit_score, logistic, require_classes
+from analysis.records import Gate, Measure, Outcome, decide, gate_below
+from lake.sky.imaging import Imaging
+
+
+class Params(DiagnosticParams):
+    """How far classes may differ."""
+
+    core_brightness_tolerance: float = Field(0.10, gt=0)
+    """Allowed relative difference of core brightness between classes."""
+    core_auc_max: float = Field(0.55, gt=0.5, lt=1)
+    """Largest AUC of a classifier given only the core."""
+    profile_auc_max: float = Field(0.60, gt=0.5, lt=1)
+    """Largest AUC of a classifier given only the radial profile."""
+    normalisation_d_max: float = Field(0.1, gt=0)
+    """Largest Cohen d of the normalisation statistics between classes."""
+
+
+def diagnose(subject: Subject, params: Params) -> Outcome:
+    """The shortcuts of the training and test rows."""
+    rows = subject.learned
+    return shortcuts(subject.features, rows["label"].to_numpy(), rows["split"].to_numpy(), subject.imaging, params)
+
+
+def shortcuts(features: pd.DataFrame, labels: ArrayLike, split: ArrayLike, imaging: Imaging, params: Params) -> Outcome:
+    """The shortcut gates: core brightness, core-only AUC, radial-profile AUC, Cohen d of normalisation statistics.
+
+    Real lens galaxies are brighter than random ones, so a WARN on survey data says what the network may lean on;
+    on simulated training sets with matched hosts it is a fault of the set.
+    """
+    y, where = np.asarray(labels), np.asarray(split)
+    train, test = where == "train", where == "test"
+    require_classes(y, train, test)
+    core = features[[f"trivial/core_mean_{band}" for band in imaging.bands]].to_numpy(float)
+    profile = features[[name for name in features.columns if name.startswith("profile/")]].to_numpy(float)
+    gates, measures = [], []
+    for name, values, limit in (
+        ("core_only", core, params.core_auc_max),
+        ("radial_profile", profile, params.profile_auc_max),
+    ):
+        model = logistic()
+        measure = auc_of(f"shortcut/{name}_auc", y[test], fit_score(model, np.arcsinh(values * 100), y, train, test))
+        seen = name.removesuffix("_only").replace("_", " ")
+        rule = f"AUC of a logistic classifier given only the {seen} < {limit:g}"
+        measures.append(measure)
+        gates.append(gate_below(f"shortcut/{name}", measure, limit, rule, miss="WARN"))
+    more, more_gates = _class_differences(features, y, imaging, params)
+    return Outcome("shortcuts", (*measures, *more), (*gates, *more_gates))
+
+
+def cohen_d(a: Floats, b: Floats) -> float:
+    """Difference of the means over the pooled standard deviation."""
+    pooled = ((len(a) - 1) * np.var(a, ddof=1) + (len(b) - 1) * np.var(b, ddof=1)) / (len(a) + len(b) - 2)
+    return float((np.mean(a) - np.mean(b)) / np.sqrt(pooled)) if pooled > 0 else 0.0
+
+
+def _class_differences(
+    features: pd.DataFrame, y: NDArray[np.int_], imaging: Imaging, params: Params
+) -> tuple[list[Measure], list[Gate]]:
+    band = imaging.reference_band
+    core = features[f"trivial/core_mean_{band}"].to_numpy(float)
+    positive, negative = core[y == 1].mean(), core[y == 0].mean()
+    ratio = Measure(
+        "shortcut/core_brightness_difference", abs(positive / negative - 1.0), n=len(y), method=f"{band} band, means"
+    )
+    limit = params.core_brightness_tolerance
+    rule = f"|mean core of positives / negatives - 1| < {limit:g}"
+    gates = [decide("shortcut/core_brightness", ratio, limit, rule, "PASS" if ratio.value < limit else "WARN")]
+    names = [name for name in features.columns if name.startswith("annulus0/")]
+    d = {name: cohen_d(features.loc[y == 1, name].to_numpy(), features.loc[y == 0, name].to_numpy()) for name in names}
+    measures = [
+        ratio,
+        *(Measure(f"shortcut/cohen_d/{name.split('/')[1]}", value, n=len(y)) for name, value in d.items()),
+    ]
+    worst = max(d, key=lambda name: abs(d[name]))
+    largest = Measure(worst, abs(d[worst]), n=len(y))
+    rule = f"largest |Cohen d| of the annulus median and MAD between classes < {params.normalisation_d_max:g}"
+    small = largest.value < params.normalisation_d_max
+    gates.append(
+        decide("shortcut/normalisation", largest, params.normalisation_d_max, rule, "PASS" if small else "WARN")
+    )
+    return measures, gates

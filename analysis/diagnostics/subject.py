@@ -1,0 +1,62 @@
+"""What a diagnostic looks at: one finder and the data it was judged on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from analysis.config import DiagnosticParams
+from analysis.results.features import Stamps, features_of
+from analysis.statistics.thresholds import Threshold
+from lake.progress import track
+from lake.sky.hashing import key_hash
+from lake.sky.imaging import Imaging
+
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Frames of the lake; stamps are measured when a diagnostic first asks for it."""
+
+    manifest: pd.DataFrame
+    """Rows of the audit manifest."""
+    objects: pd.DataFrame
+    """The same with the finder's `score`, `probability` and `seen_in_training`."""
+    cutouts: pd.DataFrame
+    """`nan_fraction` and `zero_fraction` of every good cut-out."""
+    fluxes: pd.DataFrame
+    """`galaxy_id` and its catalogue fluxes `flux_<band>` (nMgy)."""
+    thresholds: Sequence[Threshold]
+    imaging: Imaging
+    """What the stamps are: bands, reference band, pixels."""
+    fractions: tuple[float, float, float]
+    """Shares of train, val and test that were intended."""
+    seed: int
+    params: DiagnosticParams
+    stamps: Callable[[pd.DataFrame], Stamps]
+    """Stamps (row, band, y, x) of rows of the manifest, nMgy."""
+    populations: Callable[[Any], tuple[Mapping[str, Any], str]]
+    """Pairs of populations for the realism probe, given its parameters, and the space they are compared in."""
+
+    @cached_property
+    def learned(self) -> pd.DataFrame:
+        """The objects of the training and the test split."""
+        return self.objects[self.objects["split"].isin(("train", "test"))].reset_index(drop=True)
+
+    @cached_property
+    def features(self) -> pd.DataFrame:
+        """Features of the stamps of `learned`, row by row."""
+        starts = track(range(0, len(self.learned), _CHUNK), "measure stamps")
+        return features_of((self.stamps(self.learned.iloc[s : s + _CHUNK]) for s in starts), self.imaging, self.params)
+
+    def of_sample(self, *frames: pd.DataFrame) -> list[pd.DataFrame]:
+        """The rows of frames parallel to `learned` that are in the sample: so many of each label, by keyed hash."""
+        order = pd.Series(key_hash(self.seed, pa.array(self.learned["galaxy_id"])))
+        rank = order.groupby(self.learned["label"]).rank(method="first")
+        return [frame[(rank <= self.params.sample_per_class).to_numpy()].reset_index(drop=True) for frame in frames]

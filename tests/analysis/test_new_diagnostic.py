@@ -1,0 +1,68 @@
+"""A new diagnostic is one module: its parameters, rows and place on the page come by themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import pandas as pd
+import pytest
+
+from analysis import diagnostics
+from analysis.diagnostics import discovery
+from analysis.diagnostics.subject import Subject
+from analysis.reporting.report import render_report
+from lake.sky.survey import SURVEY
+from tests.analysis.report_inputs import make_inputs
+
+MODULE = '''
+from pydantic import Field
+from analysis.config import DiagnosticParams
+from analysis.records import Measure, Outcome, gate_below
+
+class Params(DiagnosticParams):
+    zeropoint_error_max: float = Field(0.02, gt=0)
+    """Largest error of the zero point (mag)."""
+
+def diagnose(subject, params):
+    error = Measure("zeropoint/error", float(subject.manifest["error"].median()), 0.009, 0.011, len(subject.manifest))
+    return Outcome("zeropoint", (error,), (gate_below("zeropoint", error, params.zeropoint_error_max, "small"),))
+'''
+
+
+@pytest.fixture
+def added(tmp_path, monkeypatch):
+    (tmp_path / "zeropoint.py").write_text(MODULE)
+    monkeypatch.setattr(diagnostics, "__path__", [*diagnostics.__path__, str(tmp_path)])
+    yield next(module for module in discovery.found() if module.__name__.endswith(".zeropoint"))
+    del diagnostics.zeropoint, sys.modules["analysis.diagnostics.zeropoint"]
+
+
+def subject(params):
+    manifest, nothing = pd.DataFrame({"error": [0.0, 0.01, 0.3]}), pd.DataFrame()
+    return Subject(manifest, nothing, nothing, nothing, (), SURVEY, (0.7, 0.15, 0.15), 1, params, None, None)
+
+
+def test_its_parameters_join_the_section_with_their_values(added, diagnose):
+    section = discovery.section(discovery.found())
+    assert section.load(diagnose.model_dump(), "diagnose").zeropoint_error_max == 0.02
+    assert (
+        section.load({**diagnose.model_dump(), "zeropoint_error_max": 0.001}, "diagnose").zeropoint_error_max == 0.001
+    )
+
+
+def test_its_rows_are_written_and_its_group_is_shown(added, diagnose):
+    params = discovery.section([added]).load({**diagnose.model_dump(include=SHARED), "zeropoint_error_max": 0.001}, "x")
+    outcome = discovery.run([added], subject(params))
+    (gate,) = outcome.gates_rows("diagnose-demo1")
+    assert (gate["name"], gate["status"], gate["value"]) == ("zeropoint", "FAIL", 0.01)
+    inputs = make_inputs()
+    item = inputs.generations[0]
+    rows = pd.concat([item.diagnostics, pd.DataFrame(outcome.diagnostics_rows("diagnose-demo1"))])
+    html = render_report(dataclasses.replace(inputs, generations=[dataclasses.replace(item, diagnostics=rows)]))
+    assert "Other diagnostics" in html
+    assert "zeropoint/error" in html
+    assert "Other diagnostics" not in render_report(inputs)
+
+
+SHARED = set(discovery.DiagnosticParams.model_fields)
