@@ -73,4 +73,4 @@ lock: setup-dev ## resolve the locked versions anew
 
 clean: ## remove what was built and computed, except the environment
 	@test ! -x $(DHS) || $(DHS) server stop
-	rm -rf data/lake data/work data/survey data/truth data/cutouts data/checkpoints data/grid data/report data/metrics data/plots data/baselines data/mlflow data/spark data/cards data/code data/.damaged .pytest_cache .mypy_cache .ruff_cache
+	rm -rf data/lake data/work data/survey data/truth data/cutouts data/checkpoints data/grid data/report data/metrics data/plots data/baselines data/mlflow data/spark data/cards data/code data/listing data/.damaged .pytest_cache .mypy_cache .ruff_cache

@@ -60,6 +60,8 @@ def extract(spark: SparkSession, wanted: DataFrame, survey: Path, params: Cutout
     Each brick leaves ``<work>/bricks/<brick>.npy`` (its good stamps) and ``.parquet`` (its rows), which a repeated run
     does not make again.
     """
+    if not (survey / "coadds").is_dir():
+        raise DataError(f"{survey / 'coadds'} is missing: put the survey's coadds there")
     rows = wanted.select(*_COLUMNS).toPandas().sort_values("galaxy_id")
     ids, own = rows["galaxy_id"].to_numpy(dtype=object), rows["brickname"].to_numpy(dtype=str)
     ra, dec = rows["ra"].to_numpy(dtype=np.float64), rows["dec"].to_numpy(dtype=np.float64)

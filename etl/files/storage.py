@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,6 +38,14 @@ def exists(place: str) -> bool:
     """Whether a file is there."""
     filesystem, path = resolve(place)
     return filesystem.get_file_info(path).type == fs.FileType.File
+
+
+def files(place: str) -> Iterator[tuple[str, fs.FileInfo]]:
+    """Files below a folder or prefix, with their names below it; none if it is missing."""
+    filesystem, path = resolve(place)
+    for info in filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=True)):
+        if info.type == fs.FileType.File:
+            yield info.path.removeprefix(path).lstrip("/"), info
 
 
 def state(place: str) -> str:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import gzip
 import os
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from pyarrow import fs
-
-from etl.files import storage
+from etl.files import storage, tree
 from lake.errors import DataError
 
 _TABLE = re.compile(r".*\.(fits?|fts)(\.gz|\.fz)?", re.IGNORECASE | re.DOTALL)
@@ -40,7 +37,7 @@ class Sweep:
 
 def find(folder: str) -> list[Sweep]:
     """Files of a folder and its subfolders by name; DataError where none can be read."""
-    found = sorted(_remote(folder) if "://" in folder else _local(Path(folder)))
+    found = sorted(_remote(folder) if "://" in folder else _local(folder))
     if not any(sweep.problem is None for sweep in found):
         raise DataError(f"{folder} contains no FITS table (*.fits, *.fits.gz, *.fits.fz)" + _first(found))
     return found
@@ -51,46 +48,16 @@ def _first(found: list[Sweep]) -> str:
 
 
 def _remote(folder: str) -> Iterator[Sweep]:
-    filesystem, path = storage.resolve(folder)
-    for entry in filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=True)):
-        if entry.type == fs.FileType.File:
-            name = entry.path.removeprefix(path).lstrip("/")
-            yield Sweep(name, f"{folder.rstrip('/')}/{name}", _unusable(name))
+    for name, _ in storage.files(folder):
+        yield Sweep(name, f"{folder.rstrip('/')}/{name}", _unusable(name))
 
 
-def _local(folder: Path) -> Iterator[Sweep]:
-    """Files of a folder on disk; links are followed, each folder once."""
-    failed: list[OSError] = []
-    been: set[str] = set()
-    for place, below, files in os.walk(folder, followlinks=True, onerror=failed.append):
-        real = os.path.realpath(place)
-        if real in been:
-            below.clear()
-            continue
-        been.add(real)
-        for file in files:
-            path = Path(place) / file
-            name = path.relative_to(folder).as_posix()
-            shown = os.fsencode(name).decode("utf-8", "replace")
-            yield Sweep(
-                shown, str(path), _kind(path) or ("its name is not UTF-8 text" if shown != name else _unusable(name))
-            )
-    for error in failed:
-        if error.filename != str(folder):
-            yield Sweep(
-                os.path.relpath(error.filename, folder), str(error.filename), f"the folder cannot be read: {error}"
-            )
-
-
-def _kind(path: Path) -> str | None:
-    """Why an entry is not a file that can be opened; a pipe is never opened."""
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return "a broken link"
-    except OSError as error:
-        return f"it cannot be read: {error.strerror}"
-    return None if stat.S_ISREG(mode) else "not a regular file (a pipe, socket or device)"
+def _local(folder: str) -> Iterator[Sweep]:
+    """Files of a folder on disk."""
+    for entry in tree.entries(folder):
+        shown = os.fsencode(entry.name).decode("utf-8", "replace")
+        odd_name = "its name is not UTF-8 text" if shown != entry.name else _unusable(shown)
+        yield Sweep(shown, entry.path, entry.problem or odd_name)
 
 
 def _unusable(name: str) -> str | None:

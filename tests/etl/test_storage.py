@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from etl.files import storage, sweepfiles, sweeps
+from etl.files import listing, storage, sweepfiles, sweeps
 from etl.files.sweepfiles import Sweep
 from tests.etl.survey_files import sources, write_sweep
 
@@ -53,6 +54,10 @@ def test_sweeps_of_an_object_store(bucket: str, tmp_path: Path, scheme: str) -> 
     assert not storage.exists(paths[0] + ".absent")
     assert sweeps.identity(found[1]).startswith("sweep-0.fits ")
     assert sweeps.inspect(Sweep("absent.fits", f"{scheme}://{bucket}/absent.fits"))["problem"]
+    listing.write(f"{scheme}://{bucket}", tmp_path / "listing", tmp_path / "memory")
+    lines = [json.loads(line) for line in (tmp_path / "listing").read_text().splitlines()]
+    assert [name for name, _, _ in lines] == [sweep.name for sweep in found]
+    assert lines[1][1] == local.stat().st_size
 
 
 def test_local_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,101 @@
+"""Listings of the survey's folders, which DVC hashes in their place: it fails on a broken link and hangs on a pipe.
+
+A file is hashed again only if its size, time of change or inode changed. Hashes are kept line by line as they are
+taken: a first run that was killed resumes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import xxhash
+
+from etl.files import tree
+from etl.files.tree import Entry
+from lake.files import atomic
+
+_CHUNK = 4 << 20
+_THREADS = 8
+
+
+def write(folder: str, target: Path, memory: Path) -> None:
+    """Write a line for each file below ``folder``: its name, and its size in bytes and hash, or why it is not read.
+
+    Of files in an object store, the time of change stands for the hash. ``target`` is left alone if nothing changed;
+    ``memory`` holds the hashes of earlier runs.
+    """
+    text = _text(_remote(folder) if "://" in folder else _local(folder, memory))
+    if not target.exists() or target.read_text(encoding="ascii") != text:
+        atomic.write_text(target, text)
+
+
+def _remote(folder: str) -> list[list[object]]:
+    from etl.files import storage  # imports Arrow, which local folders do not need
+
+    return sorted([name, facts.size, facts.mtime_ns] for name, facts in storage.files(folder))
+
+
+def _local(folder: str, memory: Path) -> Iterator[list[object]]:
+    found = list(tree.entries(folder))
+    known = _remembered(memory)
+    changed = [entry for entry in found if entry.state and known.get(entry.name, ((), ""))[0] != _state(entry)]
+    unread = {}
+    if changed:
+        for entry, digest, problem in _hashed(changed, memory):
+            known[entry.name] = (_state(entry), digest)
+            unread[entry.name] = problem
+        kept = ([entry.name, *known[entry.name]] for entry in found if entry.state and not unread.get(entry.name))
+        atomic.write_text(memory, _text(kept))
+    for entry in found:
+        if problem := entry.problem or unread.get(entry.name):
+            yield [entry.name, problem]
+        elif entry.state:
+            yield [entry.name, entry.state.st_size, known[entry.name][1]]
+
+
+def _hashed(entries: list[Entry], memory: Path) -> Iterator[tuple[Entry, str, str | None]]:
+    """Hash of each file, or why it cannot be read; hashes are added to ``memory`` as they come."""
+    from multiprocessing.pool import ThreadPool  # most runs hash nothing
+
+    from lake.progress import track
+
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    with ThreadPool(_THREADS) as threads, memory.open("a", encoding="ascii", buffering=1) as lines:
+        results = threads.imap(_hash, (entry.path for entry in entries))
+        for entry, (digest, problem) in zip(entries, track(results, "hash the survey", len(entries)), strict=True):
+            if problem is None:
+                lines.write(_text([[entry.name, _state(entry), digest]]))
+            yield entry, digest, problem
+
+
+def _hash(path: str) -> tuple[str, str | None]:
+    digest = xxhash.xxh3_128()
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        return "", f"it cannot be read: {error.strerror}"
+    return digest.hexdigest(), None
+
+
+def _remembered(memory: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    known = {}
+    for line in memory.read_text(encoding="ascii").splitlines() if memory.exists() else ():
+        try:
+            name, state, digest = json.loads(line)
+        except ValueError:  # a kill cut the line short
+            continue
+        known[name] = (tuple(state), digest)
+    return known
+
+
+def _state(entry: Entry) -> tuple[int, ...]:
+    state = entry.state
+    return (state.st_size, state.st_mtime_ns, state.st_ino) if state else ()
+
+
+def _text(lines: Iterable[object]) -> str:
+    return "".join(f"{json.dumps(line)}\n" for line in lines)

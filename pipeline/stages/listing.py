@@ -1,0 +1,18 @@
+"""List the survey's files, at every run: stages depend on the listings, and run again when a file's content changed."""
+
+from __future__ import annotations
+
+import hashlib
+
+from etl.files import listing
+from pipeline.project.project import Project
+
+FOLDERS = ("sweeps", "coadds")
+
+
+def run(project: Project) -> None:
+    survey = project.survey.folder
+    for name in FOLDERS:
+        folder = f"{survey if '://' in survey else project.folder / survey}/{name}"
+        memory = project.data.work("listing", f"{hashlib.sha256(folder.encode()).hexdigest()[:16]}.jsonl")
+        listing.write(folder, project.data.local / "listing" / f"{name}.jsonl", memory)

@@ -1,0 +1,91 @@
+"""What lies in the survey's folders never stops DVC, and a stage runs again only when a file's content changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lake.root import DataRoot
+from lake.store import delta
+from tests.pipeline.checkout import PROJECT, Checkout
+
+pytestmark = pytest.mark.timeout(600)
+
+NOT_REGULAR = "not a regular file (a pipe, socket or device)"
+
+
+def ran(done: str) -> list[str]:
+    """Stages that `dvc repro` ran."""
+    return re.findall(r"Running stage '([^']+)'", done)
+
+
+def disturb(sweeps: Path) -> dict[str, str]:
+    """Put odd files into a folder; the reason that each is not read."""
+    (sweeps / "gone.fits").symlink_to(sweeps / "nowhere")
+    os.mkfifo(sweeps / "pipe.fits")
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(str(sweeps / "socket.fits"))
+    (sweeps / "memory.fits").symlink_to("/proc/self/mem")
+    (sweeps / "again").symlink_to(sweeps)
+    return {"gone.fits": "a broken link", "pipe.fits": NOT_REGULAR, "socket.fits": NOT_REGULAR}
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Checkout:
+    """A project with the real stage `listing`, and a stage `pool` that only depends on it."""
+    folder = tmp_path / "p"
+    for name in ("sweeps", "coadds"):
+        (tmp_path / "disk" / name).mkdir(parents=True)
+    (tmp_path / "disk" / "candidates.csv").write_text("ra,dec\n")
+    (tmp_path / "disk" / "sweeps" / "a.fits").write_bytes(b"one")
+    folder.mkdir()
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc" / "config").write_text("[core]\n  no_scm = true\n  analytics = false\n")
+    values = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    (folder / "params.yaml").write_text(
+        yaml.safe_dump({**values, "survey": {**values["survey"], "folder": str(tmp_path / "disk")}})
+    )
+    stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+    deps = [path for path in stages["pool"]["deps"] if not path.startswith("data/code")]
+    pool = {"cmd": "echo made > pool", "deps": deps, "outs": ["pool"]}
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"listing": stages["listing"], "pool": pool}}))
+    return Checkout(folder)
+
+
+def test_odd_files_do_not_stop_dvc_and_only_content_runs_a_stage_again(small: Checkout, tmp_path: Path) -> None:
+    sweeps = tmp_path / "disk" / "sweeps"
+    disturb(sweeps)
+    assert ran(small.run("dvc", "repro").stdout) == ["listing", "pool"]
+    assert ran(small.run("dvc", "repro").stdout) == ["listing"]
+    (sweeps / "a.fits").touch()
+    assert ran(small.run("dvc", "repro").stdout) == ["listing"]
+    (tmp_path / "disk" / "coadds" / "image.fits").touch()
+    assert ran(small.run("dvc", "repro").stdout) == ["listing"]
+    (sweeps / "a.fits").write_bytes(b"onf")
+    assert ran(small.run("dvc", "repro").stdout) == ["listing", "pool"]
+    (sweeps / "gone.fits").unlink()
+    assert ran(small.run("dvc", "repro", "pool").stdout) == ["listing", "pool"]
+
+
+def test_dvc_counts_odd_files_of_a_survey_on_another_disk(twin: Callable[[], Checkout], tmp_path: Path) -> None:
+    copy = twin()
+    disk = tmp_path / "disk"
+    shutil.copytree(copy.folder / "data" / "survey", disk)
+    (copy.folder / "data" / "mine").symlink_to(disk)
+    values = yaml.safe_load((copy.folder / "params.yaml").read_text())
+    values["survey"]["folder"] = "data/mine"
+    (copy.folder / "params.yaml").write_text(yaml.safe_dump(values))
+    reasons = disturb(disk / "sweeps")
+    done = copy.run("dvc", "repro", "pool")
+    assert ran(done.stdout) == ["listing", "pool"]
+    counts = delta.read(DataRoot.of(copy.folder / "data"), "ingest_counts", slices=["pool"]).to_pandas()
+    found = counts[counts["source_file"].isin([*reasons, "memory.fits"])].set_index("source_file")
+    assert found["reason"].drop("memory.fits").to_dict() == reasons
+    assert set(found["outcome"]) == {"quarantined"}
