@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from lake.config import Section, overlaid
 from lake.errors import ParameterError, invalid, not_one_of
 from lake.files import atomic
 from lake.names import checked_name
+from pipeline.project.codecards import PROJECT
 from pipeline.project.project import Project
 from pipeline.project.strictyaml import read_mapping
 
@@ -29,20 +31,22 @@ log = logging.getLogger(__name__)
 FILE = "params.yaml"
 _SOURCES = "params"
 
-SECTIONS: dict[str, str] = {
-    "survey": "lake.config:SurveyParams",
-    "demo": "demo.config:DemoParams",
-    "pool": "etl.config:PoolParams",
-    "candidates": "etl.config:CandidatesParams",
-    "negatives": "etl.config:NegativesParams",
-    "cutouts": "etl.config:CutoutsParams",
-    "manifest": "etl.config:ManifestParams",
-    "evaluate": "analysis.config:EvaluateParams",
-    "grid": "injection.config:GridParams",
-    "completeness": "analysis.config:CompletenessParams",
-    "diagnose": "analysis.diagnostics.discovery:DiagnoseParams",
-    "report": "analysis.config:ReportParams",
-}
+_GIVEN = re.compile(r"^def run\([^)]*\bparams: (\w+Params)\b", re.MULTILINE)
+
+
+def _sections() -> dict[str, str]:
+    """Where each section's class is, as the stages' ``run`` names it; to import the stages would take seconds."""
+    found = {"survey": "lake.config:SurveyParams"}
+    for stage in sorted((PROJECT / "pipeline" / "stages").glob("*.py")):
+        text = stage.read_text(encoding="utf-8")
+        for kind in _GIVEN.findall(text):
+            module = re.findall(rf"^from ([\w.]+) import (?:[(][^)]*|.*)\b{kind}\b", text, re.MULTILINE)[0]
+            found[stage.stem] = f"{module}:{kind}"
+    del found["train"]
+    return {**found, "diagnose": "analysis.diagnostics.discovery:DiagnoseParams"}  # gathered from the diagnostics
+
+
+SECTIONS = _sections()
 """Where each section's class lives. ``train`` maps generations to their parameters and to what they start from, which
 DVC needs as a dependency; ``audited`` lists the scorers whose completeness is measured."""
 
@@ -94,8 +98,8 @@ def resolve(folder: Path, overlay: str) -> dict[str, Any]:
     if unknown:
         raise invalid(unknown[0], f"a known section ({', '.join((*SECTIONS, 'train', 'audited'))})", unknown[0])
     resolved: dict[str, Any] = {}
-    for name in SECTIONS:
-        if merged.get(name) is not None:
+    for name in merged:
+        if name in SECTIONS and merged[name] is not None:
             resolved[name] = section_class(name).load(merged[name], name).model_dump(mode="json")
     resolved["train"] = _resolve_generations(merged.get("train") or {})
     resolved["audited"] = list(merged.get("audited") or resolved["train"])
