@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -41,25 +42,28 @@ class Source(NamedTuple):
 
 
 class Code:
-    """The project's code below ``root``; what ``known`` holds by a file's content is not parsed again."""
+    """The project's code below ``root``; what ``known`` holds by a file's content is not parsed again.
+
+    Another version of Python or of this module parses everything again.
+    """
 
     def __init__(self, root: Path = PROJECT, known: dict[str, Source] | None = None) -> None:
         self.root = root
+        self.reader = _digest(sys.version.encode() + Path(__file__).read_bytes())
         self.known = known or {}
         self.sources: dict[str, Source] = {}
         """What was used of ``known``, and what was read."""
-        self._read: dict[Path, tuple[Source, list[Path]]] = {}
-        self._listed: dict[Path, frozenset[str]] = {}
+        self._read: dict[str, tuple[Source, list[str]]] = {}
+        self._listed: dict[str, frozenset[str]] = {}
 
     def card(self, start: str) -> dict[str, str]:
         """Path and hash of every file that ``start`` depends on, itself included; paths are relative to the root."""
         seen: dict[str, str] = {}
-        waiting = [self.root / start]
+        waiting = [start]
         while waiting:
-            path = waiting.pop()
-            name = path.relative_to(self.root).as_posix()
+            name = waiting.pop()
             if name not in seen and name not in EXEMPT and not name.startswith(RESOLVED):
-                source, needed = self._file(path)
+                source, needed = self._file(name)
                 seen[name] = source.hash
                 waiting += needed
         return {name: seen[name] for name in sorted(seen) if seen[name]}
@@ -68,43 +72,49 @@ class Code:
         """One hash of :meth:`card`, for partial work that only the same code may resume."""
         return _digest(json.dumps(self.card(start)).encode())
 
-    def _file(self, path: Path) -> tuple[Source, list[Path]]:
+    def _file(self, name: str) -> tuple[Source, list[str]]:
         """A file's source and the files that it needs."""
-        if path not in self._read:
-            content = path.read_bytes()
-            key = f"{path.suffix} {_digest(content)}"
-            source = self.sources[key] = self.known.get(key) or _source(path, content)
-            needed = [*self._imported(source), *self._quoted_data(path, source)]
-            if path.is_relative_to(self.root / "pipeline"):
+        if name not in self._read:
+            content = (self.root / name).read_bytes()
+            key = f"{Path(name).suffix} {_digest(content)} {self.reader}"
+            source = self.sources[key] = self.known.get(key) or _source(name, content)
+            needed = [*self._imported(source), *self._quoted_data(name, source)]
+            if name.startswith("pipeline/"):
                 needed += self._quoted_tables(source)
             elif _LISTS_MODULES in source.words:
-                needed += sorted(path.parent.glob("*.py"))
-            self._read[path] = (source, needed)
-        return self._read[path]
+                folder = name.rpartition("/")[0]
+                needed += [f"{folder}/{entry}" for entry in self._entries(folder) if entry.endswith(".py")]
+            self._read[name] = (source, needed)
+        return self._read[name]
 
-    def _imported(self, source: Source) -> Iterator[Path]:
+    def _imported(self, source: Source) -> Iterator[str]:
         """Modules, and the packages that they lie in."""
-        for name in source.imports:
-            base = self.root.joinpath(*name.split("."))
-            packages = [folder / "__init__.py" for folder in (base, *base.parents) if folder.is_relative_to(self.root)]
-            yield from (path for path in (base.with_suffix(".py"), *packages) if path.exists())
+        for dotted in source.imports:
+            parts = dotted.split(".")
+            packages = ["/".join([*parts[:depth], "__init__.py"]) for depth in range(1, len(parts) + 1)]
+            yield from (name for name in ("/".join(parts) + ".py", *packages) if self._exists(name))
 
-    def _quoted_data(self, path: Path, source: Source) -> Iterator[Path]:
+    def _quoted_data(self, name: str, source: Source) -> Iterator[str]:
         """Data files that the module names, or whose folder it names, next to itself or at the top of its package."""
-        top = self.root / path.relative_to(self.root).parts[0]
-        for folder in {path.parent, top}:
-            for named in (folder / word for word in self._entries(folder).intersection(source.words)):
-                held = [named / entry for entry in self._entries(named)] if named.is_dir() else [named]
-                if named / "__init__.py" not in held:
-                    yield from (file for file in held if file.suffix in DATA_SUFFIXES)
+        for folder in {name.rpartition("/")[0], name.partition("/")[0]}:
+            for word in self._entries(folder).intersection(source.words):
+                named = f"{folder}/{word}"
+                held = [f"{named}/{entry}" for entry in self._entries(named)] or [named]
+                if f"{named}/__init__.py" not in held:
+                    yield from (file for file in held if file.endswith(DATA_SUFFIXES))
 
-    def _quoted_tables(self, source: Source) -> Iterator[Path]:
-        folder = self.root / "lake" / "tables"
-        yield from (folder / name for name in self._entries(folder).intersection(f"{word}.py" for word in source.words))
+    def _quoted_tables(self, source: Source) -> Iterator[str]:
+        contracts = (f"lake/tables/{word}.py" for word in source.words)
+        yield from (name for name in contracts if self._exists(name))
 
-    def _entries(self, folder: Path) -> frozenset[str]:
+    def _exists(self, name: str) -> bool:
+        folder, _, file = name.rpartition("/")
+        return file in self._entries(folder)
+
+    def _entries(self, folder: str) -> frozenset[str]:
         if folder not in self._listed:
-            self._listed[folder] = frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()
+            place = self.root / folder
+            self._listed[folder] = frozenset(path.name for path in place.iterdir()) if place.is_dir() else frozenset()
         return self._listed[folder]
 
 
@@ -112,11 +122,11 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _source(path: Path, content: bytes) -> Source:
-    if path.suffix != ".py":
+def _source(name: str, content: bytes) -> Source:
+    if not name.endswith(".py"):
         return Source(_digest(content), [], [])
     walk = _Walk()
-    body = ast.parse(content, str(path)).body
+    body = ast.parse(content, name).body
     walk.value(body, runs=True)
     text = "\0".join(walk.parts).encode()
     return Source(_digest(text) if len(walk.parts) > 1 else "", sorted(walk.imports), sorted(walk.words))

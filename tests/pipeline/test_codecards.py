@@ -130,6 +130,10 @@ def test_a_known_file_is_not_parsed_again(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("ast.parse", lambda content, name: read.append(Path(name).name) or parse(content, name))
     again = Code(root, first.sources).card("pipeline/stages/pool.py")
     assert read == ["b.py"]
+    other = Code(root, first.sources)
+    other.reader = "another version"
+    assert other.card("pipeline/stages/pool.py") == again
+    assert read == ["b.py", "pool.py", "b.py", "a.py"]
     assert {name for name in card if again[name] != card[name]} == {"etl/b.py"}
 
 
