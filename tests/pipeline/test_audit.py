@@ -13,7 +13,8 @@ from lake.errors import DarkHaloError, DataError, ParameterError
 from pipeline.project import params
 from pipeline.project.project import Project
 from pipeline.verbs import audit
-from pipeline.verbs.forgetting import PER_FINDER, forget
+from pipeline.verbs.forgetting import forget
+from pipeline.wiring import per_finder
 from tests.pipeline.checkout import PROJECT, Checkout
 
 FINDERS = "tests.pipeline.finders"
@@ -70,7 +71,7 @@ def test_a_finder_that_passes_is_enlisted_measured_and_reported(
     project = params.load(finished.folder)
     before = state(finished.folder)
     audit.audit(project, f"{FINDERS}:Chances", "theirs", "probabilities")
-    assert runs == [tuple(f"{stage}@theirs" for stage in PER_FINDER), ("--single-item", "report")]
+    assert runs == [tuple(f"{stage}@theirs" for stage in per_finder(project.folder)), ("--single-item", "report")]
     assert params.load(finished.folder).audited == ["demo1", "theirs"]
     facts = json.loads((project.data.checkpoints("theirs") / "scorer.json").read_text())
     assert facts["output"] == "probabilities"
