@@ -1,39 +1,21 @@
-"""What every package shares: survey facts, table contracts, cards and pins, stamp shards."""
+"""What every package shares: survey facts, table contracts, cards and pins, stamp shards.
+
+For a user: ``lake.read``, ``lake.query`` and ``lake.spark`` (:mod:`lake.api`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from lake.api import query, read, spark
 
-    from lake.root import DataRoot
+__all__ = ["query", "read", "spark"]
 
 
-def read(
-    table: str,
-    columns: Sequence[str] | None = None,
-    slices: Sequence[str | None] | None = None,
-    root: DataRoot | str | Path = "data",
-) -> pa.Table:
-    """Rows of a table at its pinned version, as Arrow, without a JVM: ``lake.read("completeness_main")``.
-
-    ``table`` may be a view (``completeness_main``), which has no slices. ``slices`` chooses generations (or whatever
-    else the table is sliced by); ``root`` is the checkout's data folder, or a :class:`~lake.root.DataRoot` where the
-    tables are in an object store.
-    """
-    from lake.errors import invalid
-    from lake.root import DataRoot
-    from lake.store import delta, views
-
-    place = root if isinstance(root, DataRoot) else DataRoot.of(root)
-    if table not in views.names():
-        return delta.read(place, table, columns, slices)
-    if slices is not None:
-        raise invalid("slices", f"None of the view '{table}'", slices)
-    from lake.store.query import read_view
-
-    rows = read_view(place, table)
-    return rows if columns is None else rows.select(list(columns))
+def __getattr__(name: str) -> Any:
+    """Load what users call when it is first called: importing any module of the lake costs nothing more."""
+    if name in __all__:
+        return getattr(import_module("lake.api"), name)
+    raise AttributeError(f"module 'lake' has no attribute '{name}'")

@@ -20,6 +20,12 @@ def private_folder() -> Path:
     return folder
 
 
+def nearest_with(start: Path, *names: str) -> Path | None:
+    """The folder, ``start`` or the nearest above it, that has one of these files."""
+    place = start.resolve()
+    return next((one for one in (place, *place.parents) if any((one / name).is_file() for name in names)), None)
+
+
 @dataclass(frozen=True)
 class DataRoot:
     """The local data folder, the place of the Delta tables (``<local>/lake`` unless an object store is named), and the

@@ -19,6 +19,7 @@ from lake.config import Section, overlaid
 from lake.errors import ParameterError, invalid, not_one_of
 from lake.files import atomic
 from lake.names import checked_name
+from lake.root import nearest_with
 from pipeline.project.codecards import PROJECT
 from pipeline.project.project import Project
 from pipeline.project.strictyaml import read_mapping
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 FILE = "params.yaml"
 _SOURCES = "params"
+_PARAMETERS = (FILE, f"{_SOURCES}/base.yaml")
 
 _GIVEN = re.compile(r"^def run\([^)]*\bparams: (\w+Params)\b", re.MULTILINE)
 
@@ -62,19 +64,18 @@ def section_class(name: str) -> type[Section]:
 
 def is_project(folder: Path) -> bool:
     """Whether a folder holds parameters, resolved or as sources."""
-    return (folder / FILE).is_file() or (folder / _SOURCES / "base.yaml").is_file()
+    return nearest_with(folder, *_PARAMETERS) == folder.resolve()
 
 
 def find(start: Path) -> Path:
     """The folder of the project that ``start`` lies in: itself or the nearest above it that holds parameters."""
-    place = start.resolve()
-    for folder in (place, *place.parents):
-        if is_project(folder):
-            return folder
-    raise ParameterError(
-        f"no {FILE} in {place} or above it: run `dhs params use demo` in the project's folder, "
-        "or name it with --project"
-    )
+    folder = nearest_with(start, *_PARAMETERS)
+    if folder is None:
+        raise ParameterError(
+            f"no {FILE} in {start.resolve()} or above it: run `dhs params use demo` in the project's folder, "
+            "or name it with --project"
+        )
+    return folder
 
 
 def load(folder: Path) -> Project:

@@ -48,7 +48,7 @@ def statements(text: str) -> Iterator[str]:
 
     with duckdb.connect() as connection:
         try:
-            yield from [one.query.strip().rstrip("; \n") for one in connection.extract_statements(text)]
+            yield from [one.query.strip() for one in connection.extract_statements(text)]
         except duckdb.Error:
             yield text  # what is wrong with it is told when it is run
 

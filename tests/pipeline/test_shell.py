@@ -74,7 +74,7 @@ def test_a_bug_ends_it(typing: Typing) -> None:
 
 def test_queries_of_a_text_are_told_apart() -> None:
     text = "select ';' as a -- ;\n;\nshow tables;\n\ndescribe gates"
-    assert list(shell.statements(text)) == ["select ';' as a -- ;", "show tables", "describe gates"]
+    assert list(shell.statements(text)) == ["select ';' as a -- ;\n;", "show tables;", "describe gates"]
     assert list(shell.statements("selec 1; select 2")) == ["selec 1; select 2"]
     assert list(shell.statements(" \n")) == []
 

@@ -1,0 +1,78 @@
+"""The lake in Python: tables and views by name, at their pinned versions.
+
+Without ``root``, the lake is that of the project in the working directory or the nearest folder above it; ``root`` is a
+data folder, or a :class:`~lake.root.DataRoot` where the tables are in an object store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from lake.errors import ParameterError, invalid
+from lake.root import DataRoot, nearest_with
+from lake.store import delta, views
+from lake.store import query as sql
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Place = DataRoot | str | Path | None
+
+
+def read(
+    table: str,
+    columns: Sequence[str] | None = None,
+    slices: Sequence[str | None] | None = None,
+    root: Place = None,
+) -> pa.Table:
+    """Rows of a table or view as Arrow, in the order of the key, without a JVM: ``lake.read("completeness_main")``.
+
+    ``slices`` chooses generations (or whatever else the table is sliced by); a view has none. LakeError where the rows
+    have not been made or cannot be read.
+    """
+    place = _place(root)
+    if table not in views.names():
+        return delta.read(place, table, columns, slices)
+    if slices is not None:
+        raise invalid("slices", f"None of the view '{table}'", slices)
+    rows = sql.read_view(place, table)
+    return rows if columns is None else rows.select(list(columns))
+
+
+def query(text: str, at: str | None = None, root: Place = None) -> pa.Table:
+    """The result of a query in DuckDB's SQL as Arrow, without a JVM; ``at`` a git revision, whose pins then count.
+
+    ``lake.query("select split, count(*) as n from manifest group by all").to_pandas()``. ParameterError where the query
+    fails; see :func:`lake.store.query.query` for what it may contain.
+    """
+    return sql.query(_place(root), text, at)
+
+
+def spark(root: Place = None) -> SparkSession:
+    """A Spark session in which all tables and views have their names: ``lake.spark().table("tractor_pool")``.
+
+    Java 17 is needed; tables made later are not in it. This is the one import of ``etl`` in ``lake``: only here, when
+    it is called.
+    """
+    from etl.tables.query import lake_session
+
+    return lake_session(_place(root))
+
+
+def _place(root: Place) -> DataRoot:
+    if root is not None:
+        return root if isinstance(root, DataRoot) else DataRoot.of(root)
+    import yaml
+
+    from lake.config import SurveyParams
+
+    folder = nearest_with(Path.cwd(), "params.yaml")
+    if folder is None:
+        raise ParameterError(f"no params.yaml in {Path.cwd()} or above it: name the data folder, root='.../data'")
+    found = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    survey = SurveyParams.load(found["survey"], "survey")
+    return DataRoot.of(folder / survey.data_root, survey.lake_uri, survey.name)
