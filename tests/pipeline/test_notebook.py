@@ -40,7 +40,7 @@ def test_the_notebook_shows_what_the_tables_hold(shown: list[Any], finished: Che
     assert len(axes.lines) == completeness["generation"].nunique()
     assert (missed["probability"] < 0.5).all()
     assert missed["arc_snr"].is_monotonic_decreasing
-    assert scores["count"].sum() == delta.read(root, "scores").num_rows
+    assert scores["count"].sum() == delta.read(root, "scores", slices=["demo1"]).num_rows
     assert by_type["n"].sum() == delta.read(root, "tractor_pool").num_rows
 
 
