@@ -98,7 +98,7 @@ def test_real_galaxies_pass_the_gate_of_validation(real_data: Path) -> None:
     sources = BankSources(bank, catalogue_colours=False)
     exact = sources.trace(unlensed(8, bank), 101, CONVERGED, SCALE)[0].sum(axis=1, dtype=float)
     np.testing.assert_allclose(exact, 1.0, atol=3e-4)
-    table = sources.draw(load_prior("v1_wide"), ids(12), 7, SURVEY, {}, None)
+    table = sources.draw(drawn("v1_wide", 12), load_prior("v1_wide"), 7)
     errors = np.abs(flux_errors(table, 101, render.STANDARD, SCALE, sources))
     assert np.percentile(errors, 95) < FLUX_ERROR_P95_MAX
     assert errors.max() < FLUX_ERROR_MAX

@@ -194,9 +194,11 @@ def test_the_sheet_of_inject_shows_what_was_scored(host_model: str, tmp_path: Pa
     rows, drawn = scored_examples(tmp_path, made)
     all_rows = pq.read_table(tmp_path / "batch-00000.parquet")
     assert max(rows["host_attempt"].to_pylist()) == 1
-    order = [all_rows["injection_id"].to_pylist().index(name) for name in rows["injection_id"].to_pylist()]
-    np.testing.assert_array_equal(drawn.images, kept[0][order])
-    np.testing.assert_array_equal(drawn.bare, kept[1][order])
+    rounds = np.argsort(all_rows["host_attempt"].to_numpy(), kind="stable")
+    scored = all_rows["injection_id"].take(pa.array(rounds)).to_pylist()
+    order = [scored.index(name) for name in rows["injection_id"].to_pylist()]
+    np.testing.assert_array_equal(drawn.images, np.concatenate(kept[0::2])[order])
+    np.testing.assert_array_equal(drawn.bare, np.concatenate(kept[1::2])[order])
     if host_model == "IM2":
         angle = 0.5 * np.pi + 0.5 * np.arctan2(-0.2, 0.3)
         np.testing.assert_allclose(rows["lens_pa_rad"].to_numpy(), angle)
