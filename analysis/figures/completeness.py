@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from analysis.figures.style import COLOURS, Picture, canvas, svg
-from analysis.statistics.completeness import ALL, MARGINAL, require_one_identity
+from analysis.statistics.completeness import ALL, MARGINAL, interval_of, require_one_identity
 from lake.errors import DataError
 from lake.sky.imaging import Imaging
 
@@ -55,9 +54,10 @@ def heat_map(rows: pd.DataFrame, threshold_id: str, imaging: Imaging, title: str
 
 
 def heat_panels(cells: pd.DataFrame, axes3: tuple[Axis, Axis, Axis], title: str, top: float | None = None) -> Picture:
-    """Completeness over two axes, one panel per bin of a third; `cells` has `n`, `completeness` and the bins' edges.
+    """Completeness over two axes, one panel per bin of a third; `cells` have intervals, and edges of their bins.
 
-    Cells without injections are hatched and say so; the small number is the injections behind a percentage.
+    Below each percentage are its most complete 95 % interval, and the injections and hosts behind it. Cells without
+    injections are hatched and say so.
     """
     x, y, panel = axes3
     xs, ys, panels = (_bins(cells, axis) for axis in axes3)
@@ -65,7 +65,7 @@ def heat_panels(cells: pd.DataFrame, axes3: tuple[Axis, Axis, Axis], title: str,
     scale = max(largest if top is None else top, 0.01) * _PERCENT
     columns = min(len(panels), 2)
     lines = -(-len(panels) // columns)
-    width, height = columns * (1.2 + 0.6 * len(xs)) + 0.8, lines * (1.0 + 0.42 * len(ys)) + 0.4
+    width, height = columns * (1.2 + 0.72 * len(xs)) + 0.8, lines * (1.0 + 0.52 * len(ys)) + 0.4
     with canvas(max(width, 6.0), height) as figure:
         grid = figure.subplots(lines, columns, squeeze=False)
         for axes, low in zip(grid.flat, panels, strict=False):
@@ -132,9 +132,8 @@ def _panel(
     columns, rows = (
         [ticks.index(v) for v in cells[f"{a.column}_low"]] for ticks, a in zip((xs, ys), axis, strict=True)
     )
-    cell: Any
-    for column, row, cell in zip(columns, rows, cells.itertuples(), strict=True):
-        values[row, column] = np.nan if cell.n == 0 else cell.completeness * _PERCENT
+    for column, row, (_, cell) in zip(columns, rows, cells.iterrows(), strict=True):
+        values[row, column] = np.nan if cell["n"] == 0 else cell["completeness"] * _PERCENT
         _label(axes, column, row, cell, top)
     axes.set_facecolor(_EMPTY)
     for row, column in np.argwhere(np.isnan(values)):
@@ -143,10 +142,14 @@ def _panel(
     return axes.imshow(values, origin="lower", aspect="auto", cmap="cividis", vmin=0, vmax=top)
 
 
-def _label(axes: Axes, x: int, y: int, cell: Any, top: float) -> None:
-    if cell.n == 0:
+def _label(axes: Axes, x: int, y: int, cell: pd.Series, top: float) -> None:
+    if cell["n"] == 0:
         axes.text(x, y, "none", ha="center", va="center", fontsize=6, color="#4b5563")
         return
-    colour = "black" if cell.completeness * _PERCENT > 0.55 * top else "white"
-    axes.text(x, y + 0.12, f"{cell.completeness * _PERCENT:.0f}", ha="center", va="center", fontsize=8, color=colour)
-    axes.text(x, y - 0.28, f"n {cell.n:,}", ha="center", va="center", fontsize=5.5, color=colour)
+    share = cell["completeness"] * _PERCENT
+    low, high, _ = interval_of(cell)
+    hosts = "?" if pd.isna(cell["hosts"]) else f"{int(cell['hosts']):,}"
+    colour = "black" if share > 0.55 * top else "white"
+    small = (f"{low * _PERCENT:.0f}-{high * _PERCENT:.0f}", -0.06), (f"n {int(cell['n']):,}, {hosts} h.", -0.32)
+    for text, below, size in ((f"{share:.0f}", 0.23, 8.0), *((*each, 5.5) for each in small)):
+        axes.text(x, y + below, text, ha="center", va="center", fontsize=size, color=colour)

@@ -23,8 +23,8 @@ _ALWAYS = (
     "Completeness averaged over a prior is mostly a statement about the prior: read it per source magnitude.",
     "Injections share hosts, so cells are not binomial: read the host-clustered intervals; Jeffreys intervals "
     "are too narrow wherever hosts are used more than once.",
+    "Negatives are not cleaned: some of them may be unlisted lenses, which inflates the false-positive rate.",
 )
-_NOT_CLEANED = "Negatives are not cleaned: some of them may be unlisted lenses, which inflates the false-positive rate."
 _REALISM = {
     "FAIL": "a linear probe separates injections from listed lenses in its feature space{hosts}. The gate does not say "
     "whether arcs or host galaxies differ, nor whether the completeness of injections is higher or lower than that of "
@@ -57,7 +57,7 @@ def limitations(inputs: ReportInputs) -> list[str]:
             found.append(_UNKNOWN_TRAINING.format(name=generation.name))
         refused = [point for point in points(generation.thresholds).values() if not point.measurable]
         found += [_UNRESOLVED.format(name=p.threshold_id, model=generation.name, refusal=p.refusal) for p in refused]
-    return [*found, *_ALWAYS, *(() if inputs.negatives_cleaned else (_NOT_CLEANED,))]
+    return [*found, *_ALWAYS]
 
 
 def probability_words(inputs: ReportInputs) -> list[str]:
@@ -73,7 +73,7 @@ def probability_words(inputs: ReportInputs) -> list[str]:
         if item.lens_share is not None and 0.0 < item.lens_share < 1.0 and 0.0 < share < 1.0:
             here, rare = (at_share(0.5, item.lens_share, other) for other in (share, 1e-3))
             words.append(
-                f"{100 * share:.1f} % of the {inputs.reported_split} split are lenses: if nothing but that fraction "
+                f"{100 * share:.1f} % of the test split are lenses: if nothing but that fraction "
                 f"differs, a probability of 0.5 from {item.name} means {here:.2g} there, and {rare:.2g} if one "
                 "object in a thousand is a lens."
             )

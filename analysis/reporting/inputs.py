@@ -71,9 +71,6 @@ class ReportInputs:
     simulated: bool
     imaging: Imaging
     """Of the stamps shown, and of the hosts of the grids."""
-    reported_split: str
-    """The split behind every ranking metric: `test` where the manifest has one."""
-    calibration_bins: int
     generations: Sequence[GenerationInputs]
     headline: str
     """The model shown in the candidates, the galleries and the trivial baseline."""
@@ -96,5 +93,3 @@ class ReportInputs:
     """Commit, package version, parameters' hash, platform, ...: shown as they are."""
     tables: pd.DataFrame = field(default_factory=pd.DataFrame)
     """`table`, `slice`, `version`, `rows`, `fingerprint` of every pinned table."""
-    negatives_cleaned: bool = False
-    """Whether a first-pass model removed suspected lenses from the negatives."""

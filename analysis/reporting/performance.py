@@ -91,7 +91,8 @@ def marginal_view(item: GenerationInputs) -> TableView:
     failed = int(marginals.loc[marginals["source_mag_bin"] == ALL, "failed"].max())
     caption = (
         f"{item.name}: marginal completeness, sum of detected over sum of scored; {INTERVALS}. FPR: on test "
-        f"negatives. {failed:,} failed injections enter no denominator."
+        f"negatives. {failed:,} failed injections enter no denominator. —: no scored injection of that magnitude, or "
+        "no such threshold."
     )
     mags = [f"source r {name}" if name != ALL else "all magnitudes" for name in bins]
     return TableView(caption, ("threshold", "probability >", "FPR reached", "detected / scored", "hosts", *mags), rows)
@@ -229,7 +230,7 @@ def calibration_figure(inputs: ReportInputs) -> Picture:
     return reliability_figure(
         {
             item.name: reliability(
-                item.scores["label"], item.scores["probability"], inputs.calibration_bins, TABLE_LEVEL
+                item.scores["label"], item.scores["probability"], inputs.params.calibration_bins, TABLE_LEVEL
             )
             for item in inputs.generations
         }
@@ -289,7 +290,7 @@ def _headline_caption(inputs: ReportInputs, threshold: str) -> str:
         labels = inputs.generations[0].scores["label"].to_numpy()
         sizes = f" ({int(np.sum(labels == 1)):,} listed lenses, {int(np.sum(labels == 0)):,} negatives)"
     return (
-        f"Ranking metrics on the {inputs.reported_split} split{sizes}. Completeness: threshold {threshold}, with the "
+        f"Ranking metrics on the test split{sizes}. Completeness: threshold {threshold}, with the "
         "false-positive rate that it reaches on test negatives; prior "
         f"{', '.join(priors) or 'none'}, grid {', '.join(grids) or 'none'}, all source magnitudes; {INTERVALS}."
     )

@@ -13,10 +13,8 @@ from analysis.figures.style import Picture
 from analysis.reporting import evidence, performance, selection
 from analysis.reporting import thresholds as operating
 from analysis.reporting.facts import limitations, literature_views, probability_words, reference_view
-from analysis.reporting.inputs import Gallery, GalleryRow, GenerationInputs, ReportInputs
+from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.views import Link, TableView
-
-__all__ = ["Gallery", "GalleryRow", "GenerationInputs", "ReportInputs", "render_report"]
 
 _RANKING = (
     *("positives", "negatives", "auc", "trivial", "tpr_at_fpr", "partial_auc", "fpr_at_tpr", "threshold", "fpr"),
@@ -98,7 +96,7 @@ def _completeness(inputs: ReportInputs) -> Part:
     rates = "; ".join(f"{item.name} {operating.rate(item, threshold)}" for item in drawn)
     caption = (
         f"Completeness (%) at threshold {threshold} ({rates}) as a function of Einstein radius, psfsize and depth in r "
-        "for all source magnitudes. Hatched cells contain no scored injection."
+        "for all source magnitudes. Small: 95 % interval, injections (n) and hosts (h.). Hatched: no scored injection."
     )
     items: list[TableView | Shown] = [performance.identity_view(inputs), operating.threshold_view(inputs)]
     items += [Shown(picture, caption) for picture in performance.heat_maps(inputs)]
@@ -112,7 +110,7 @@ def _completeness(inputs: ReportInputs) -> Part:
 def _ranking(inputs: ReportInputs) -> Part:
     figure, histogram = performance.ranking_figures(inputs)
     caption = (
-        f"ROC on the {inputs.reported_split} split. Bands: 95 % interval of the true-positive rate, including the "
+        "ROC on the test split. Bands: 95 % interval of the true-positive rate, including the "
         "uncertainty of the threshold at that rate, where at least ten negatives are above it. Dashed: a "
         "classifier trained on flux, colours, size and core brightness."
     )

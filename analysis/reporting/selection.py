@@ -124,7 +124,7 @@ def _plane(item: GenerationInputs, threshold_id: str, imaging: Imaging) -> tuple
     x, y = (Axis(name, labels[name]) for name in (_THETA_E, _OFFSET))
     caption = (
         f"{item.name}: completeness (%) at threshold {threshold_id} ({rate(item, threshold_id)}) over Einstein radius, "
-        "source offset, depth."
+        "source offset, depth. Small: 95 % interval, injections (n) and hosts (h.)."
     )
     title = f"{item.name}, {threshold_id} ({rate(item, threshold_id)})"
     return caption, heat_panels(cells, (x, y, Axis(third, depth(imaging).label)), title)

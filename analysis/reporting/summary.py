@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
-from analysis.reporting.thresholds import interval_of, marginal_row, points, refused
+from analysis.reporting.thresholds import marginal_row, points, refused
 from analysis.statistics import roc
-from analysis.statistics.completeness import ALL, MARGINAL
+from analysis.statistics.completeness import ALL, MARGINAL, interval_of
 from analysis.statistics.intervals import TABLE_LEVEL, jeffreys
 
 _ROC_POINTS = 200

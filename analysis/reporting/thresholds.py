@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import pandas as pd
 
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.views import TableView, number, percent
-from analysis.statistics.completeness import ALL, MARGINAL
+from analysis.statistics.completeness import ALL, MARGINAL, interval_of
 from analysis.statistics.thresholds import Threshold, from_rows
 
 NO_GRID = "no grid"
 UNKNOWN = "FPR not measured"
-_KINDS = (("joint_95", "t"), ("host_clustered_95", "h"), ("jeffreys_95", "j"))
 INTERVALS = (
     "95 % intervals: host-clustered with the threshold's own uncertainty (t), host-clustered (h) or Jeffreys (j)"
 )
@@ -32,16 +30,6 @@ def marginal_row(completeness: pd.DataFrame, threshold_id: str, source_mag_bin: 
     chosen = (completeness["cell"] == MARGINAL) & (completeness["threshold_id"] == threshold_id)
     found = completeness[chosen & (completeness["source_mag_bin"] == source_mag_bin)]
     return found.iloc[0] if len(found) else None
-
-
-def interval_of(row: pd.Series) -> tuple[float, float, str]:
-    """The most complete 95 % interval of a completeness and its mark: with the threshold's uncertainty (t),
-    host-clustered (h), or Jeffreys (j) if hosts are not known; NaN where there is none."""
-    for kind, mark in _KINDS:
-        low, high = row.get(f"{kind}_low"), row.get(f"{kind}_high")
-        if not (pd.isna(low) or pd.isna(high)):
-            return float(low), float(high), mark
-    return math.nan, math.nan, ""
 
 
 def best_interval(row: pd.Series) -> str:

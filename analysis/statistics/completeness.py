@@ -6,6 +6,8 @@ the denominator and never in it.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -21,6 +23,8 @@ MARGINAL = "marginal"
 HOST_SUMS = ("host_detected_sq", "host_detected_n", "host_n_sq")
 """Optional input columns: over the hosts of the row, the sums of detected^2, detected * n and n^2."""
 _COUNTS = ("n", "detected", "failed", "hosts")
+_KINDS = (("joint_95", "t"), ("host_clustered_95", "h"), ("jeffreys_95", "j"))
+"""Intervals of a row, the most complete first, and their marks."""
 
 
 def with_intervals(counts: pd.DataFrame) -> pd.DataFrame:
@@ -37,6 +41,16 @@ def with_intervals(counts: pd.DataFrame) -> pd.DataFrame:
     _put(rows, "jeffreys_95", jeffreys(k, n, TABLE_LEVEL))
     _put(rows, "host_clustered_95", _clustered(rows, k, n))
     return rows
+
+
+def interval_of(row: pd.Series) -> tuple[float, float, str]:
+    """The most complete 95 % interval of a completeness and its mark: with the threshold's uncertainty (t),
+    host-clustered (h), or Jeffreys (j) if hosts are not known; NaN where there is none."""
+    for kind, mark in _KINDS:
+        low, high = row.get(f"{kind}_low"), row.get(f"{kind}_high")
+        if not (pd.isna(low) or pd.isna(high)):
+            return float(low), float(high), mark
+    return math.nan, math.nan, ""
 
 
 def require_one_identity(rows: pd.DataFrame) -> None:

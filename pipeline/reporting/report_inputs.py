@@ -53,8 +53,6 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
         params=params,
         survey_name=context.survey.name,
         simulated=context.survey.simulated,
-        reported_split=_SPLIT,
-        calibration_bins=params.calibration_bins,
         generations=generations,
         headline=headline,
         manifest=manifest,

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from analysis.config import ReportParams
 from analysis.reporting import compare
-from analysis.reporting.thresholds import completeness_words, marginal_row, points
+from analysis.reporting.thresholds import INTERVALS, completeness_words, marginal_row, points
 from analysis.results.discoveries import ranked_candidates
 from lake.errors import not_one_of
 from lake.root import DataRoot
@@ -65,7 +65,7 @@ def contamination(tested: pd.DataFrame) -> Mapping[str, str]:
 
 
 def headlines(project: Project) -> list[str]:
-    """One line per finder with its completeness and the false-positive rate to read it with."""
+    """One line per finder with its completeness and false-positive rate; then a line on the marks of intervals."""
     names, threshold_id = scored(project.data), project.section(ReportParams, "report").headline_threshold_id
     completeness, thresholds = _completeness(project.data, names)
     lines = []
@@ -73,7 +73,7 @@ def headlines(project: Project) -> list[str]:
         point = points(thresholds[name]).get(threshold_id)
         words = completeness_words(marginal_row(completeness[name], threshold_id), point).replace("\u00a0", " ")
         lines.append(f"{name}: completeness at {threshold_id}: {words}")
-    return lines
+    return [*lines, f"({INTERVALS})"]
 
 
 def _completeness(root: DataRoot, names: Sequence[str]) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:

@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.config import EvaluateParams, ReportParams
 from analysis.diagnostics.masked_pixels import masked_pixels
 from analysis.records import Gate, Measure, Outcome, gate_below, merge
-from analysis.reporting.report import Gallery, GalleryRow, GenerationInputs, ReportInputs
+from analysis.reporting.inputs import Gallery, GalleryRow, GenerationInputs, ReportInputs
 from analysis.results.discoveries import ranked_candidates
 from analysis.results.evaluation import evaluate
 from analysis.statistics.completeness import completeness_table
@@ -271,8 +271,6 @@ def make_inputs(simulated=True):
         survey_name="demo sky",
         simulated=simulated,
         imaging=SURVEY,
-        reported_split="test",
-        calibration_bins=15,
         generations=generations,
         headline="demo2",
         manifest=manifest(),

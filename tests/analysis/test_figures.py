@@ -8,11 +8,13 @@ from pydantic_core import PydanticUndefined
 
 from analysis import config
 from analysis.diagnostics.discovery import DiagnoseParams, found
+from analysis.figures import completeness as figures
 from analysis.figures.completeness import heat_map
 from analysis.figures.curves import reliability_figure, roc_figure
 from analysis.figures.stamps import colour_composite, contact_sheet
 from analysis.figures.style import COLOURS
 from analysis.statistics.calibration import reliability
+from analysis.statistics.completeness import with_intervals
 from lake.config import Section
 from lake.errors import DataError, ParameterError
 from lake.sky.survey import SURVEY
@@ -63,8 +65,19 @@ def test_sheets_and_figures_repeat_byte_for_byte():
         contact_sheet([], "none", SURVEY)
 
 
+def test_a_cell_of_a_heat_map_shows_its_interval_injections_and_hosts(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "svg", lambda figure, alt: drawn.extend(figure.axes))
+    rows = with_intervals(cells())
+    heat_map(rows, "p0.3", SURVEY, "demo")
+    texts = {text.get_text() for axes in drawn for text in axes.texts}
+    for _, row in rows[rows["source_mag_bin"] == "all"].iterrows():
+        low, high = (100 * row[f"host_clustered_95_{end}"] for end in ("low", "high"))
+        assert {f"{low:.0f}-{high:.0f}", f"n {row['n']:,}, {row['hosts']:,.0f} h."} <= texts
+
+
 def test_heat_maps_refuse_mixed_grids_and_absent_thresholds():
-    rows = cells().assign(completeness=0.1)
+    rows = with_intervals(cells())
     assert heat_map(rows, "p0.3", SURVEY, "demo").media_type == "image/svg+xml"
     with pytest.raises(DataError, match="no completeness cells at threshold 'p0\\.9'"):
         heat_map(rows, "p0.9", SURVEY, "demo")
