@@ -37,6 +37,13 @@ def test_a_second_run_does_nothing(finished: Checkout) -> None:
     assert finished.digest("cards/*.json") == before
 
 
+def test_a_docstring_runs_no_stage_again(twin: Callable[[], Checkout]) -> None:
+    copy = twin()
+    module = copy.folder / "lake" / "sky" / "hashing.py"
+    module.write_text(module.read_text().replace('"""', '"""In other words: ', 1) + "\n# and a comment\n")
+    assert re.findall("Running stage '([^']+)'", copy.run("dvc", "repro").stdout) == ["code", "listing"]
+
+
 def test_every_sweep_row_is_accounted_for(finished: Checkout) -> None:
     from astropy.io import fits
 

@@ -37,6 +37,30 @@ def disturb(sweeps: Path) -> dict[str, str]:
     return {"gone.fits": "a broken link", "pipe.fits": NOT_REGULAR, "socket.fits": NOT_REGULAR}
 
 
+def test_new_manifests_generations_and_finders_are_stages_without_an_edit_of_dvc_yaml(tmp_path: Path) -> None:
+    values = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    values["manifest"]["manifests"]["mine"] = {"merge_test_into_val": False}
+    values["train"]["other"] = {
+        "ancestor": "data/checkpoints/demo1",
+        "parameters": {**values["train"]["demo1"]["parameters"], "manifest": "mine"},
+    }
+    values["audited"] += ["other", "theirs"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    (tmp_path / "dvc.yaml").write_text((PROJECT / "dvc.yaml").read_text())
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[core]\n  no_scm = true\n  analytics = false\n")
+    edges = Checkout(tmp_path).run("dvc", "dag", "--dot").stdout
+    for early, late in (
+        ("code", "manifest@mine"),
+        ("cutouts", "manifest@mine"),
+        ("manifest@mine", "train@other"),
+        ("train@demo1", "train@other"),
+        ("train@other", "evaluate@other"),
+        ("grid@theirs", "ingest@theirs"),
+    ):
+        assert f'"{early}" -> "{late}"' in edges
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Checkout:
     """A project with the real stage `listing`, and a stage `pool` that only depends on it."""
