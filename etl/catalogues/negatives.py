@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession, Window
@@ -220,8 +220,3 @@ def _counts(supply: Sequence[Supply]) -> pa.Table:
             if n or o == "kept"
         ]
     return table_of(tables.spec("ingest_counts"), rows)
-
-
-def supply_table(supply: Sequence[Supply]) -> pa.Table:
-    """The supply of each stratum as a table for reports."""
-    return pa.Table.from_pylist([asdict(stratum) for stratum in supply]).drop_columns(["last_n1", "last_n2"])

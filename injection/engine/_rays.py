@@ -85,17 +85,6 @@ def isothermal(u: Any, v: Any, q2: Any, f2: Any) -> Any:
     return _FOUR * a * atan, along_v, inverse_psi
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
-def shoot(us: Any, vs: Any, lens: Any, source_us: Any, source_vs: Any) -> None:
-    """Source-plane positions of rays, all in the lens's frame (arcsec, float32)."""
-    strength, f2, q2, g1, g2 = lens[0], lens[1], lens[2], lens[3], lens[4]
-    for i in range(us.size):
-        u, v = us[i], vs[i]
-        au, av, _ = isothermal(u, v, q2, f2)
-        source_us[i] = u - strength * au - g1 * u - g2 * v
-        source_vs[i] = v - strength * av - g2 * u + g1 * v
-
-
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
 def _look(us: Any, vs: Any, lens: Any, part: Any, width: Any, seen: Any) -> None:
     """What a cell shows, into ``seen`` (3, cells): light, variation, brightest.

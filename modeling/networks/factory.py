@@ -47,11 +47,6 @@ def restored(params: NetworkParams, bands: int, weights: Mapping[str, Tensor]) -
     return network
 
 
-def parameter_count(network: nn.Module) -> int:
-    """Number of trainable and frozen parameters."""
-    return sum(p.numel() for p in network.parameters())
-
-
 class LensFinder(nn.Module):
     """Features of a stamp, optionally joined by observing conditions, and a head that returns one logit."""
 

@@ -56,10 +56,6 @@ class EpochLog:
             file.write(json.dumps(asdict(row)) + "\n")
         self.rows.append(row)
 
-    def until(self, epoch: int) -> list[EpochRow]:
-        """Rows of the epochs up to ``epoch``."""
-        return self.rows[:epoch]
-
 
 def _complete_rows(path: Path) -> list[EpochRow]:
     """Rows of the lines that were written whole; a torn last line is cut off, so that appending stays clean."""

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from injection.engine import render, tracing
 from injection.optics.psf import Psf
 from injection.scene import conventions
-from injection.scene.images import caustic
 from injection.scene.lens import Lens
 from injection.scene.sources import components
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
+from tests.injection.images import caustic
 from tests.injection.scenes import FINE, converged, drawn, light, reference_psf, rows
 
 Array = NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""Images of a point source, critical curves and caustics of an SIE with shear; Einstein radius of a galaxy.
+"""Images of a point source, critical curves and caustics of an SIE with shear.
 
 An isothermal deflection depends on direction alone, so everything here is one equation in the angle phi round the
 lens's centre. With ``e = (cos phi, sin phi)`` and ``M = 1 - Gamma``, the lens equation is
@@ -8,7 +8,6 @@ lens's centre. With ``e = (cos phi, sin phi)`` and ``M = 1 - Gamma``, the lens e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -116,16 +115,3 @@ def enclosed_area(x: ArrayLike, y: ArrayLike) -> float:
     """Area of a closed polygon (shoelace), positive whatever its sense."""
     x, y = np.asarray(x), np.asarray(y)
     return float(0.5 * abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))))
-
-
-def theta_e_from_velocity_dispersion(
-    sigma_km_s: ArrayLike, lens_redshift: ArrayLike, source_redshift: ArrayLike, cosmology: Any
-) -> Array:
-    """Einstein radius (arcsec) of an isothermal galaxy: ``4 pi (sigma / c)^2 D_ls / D_s`` (astropy cosmology)."""
-    from astropy import constants, units
-
-    behind = cosmology.angular_diameter_distance(lens_redshift, source_redshift)
-    ratio = behind / cosmology.angular_diameter_distance(source_redshift)
-    speed = (np.asarray(sigma_km_s) * units.km / units.s / constants.c).to_value(units.dimensionless_unscaled)
-    radians = 4.0 * np.pi * speed**2 * ratio.to_value(units.dimensionless_unscaled)
-    return np.asarray((radians * units.rad).to_value(units.arcsec), dtype=np.float64)
