@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from lake import tables
 from lake.config import SurveyParams
+from lake.contract.spec import lineage_columns
 from lake.errors import DarkHaloError, LostError
 from lake.files import atomic
 from lake.provenance import git_commit, pipeline_version
@@ -106,7 +107,8 @@ class RunContext:
         """Publish a slice of a delta-rs table; lineage columns are added here. What plain ``rows`` lack is null."""
         spec = tables.spec(table)
         if not isinstance(rows, pa.Table):
-            own = pa.schema([column.arrow for column in spec.columns if column.role != "lineage"])
+            added = {column.name for column in lineage_columns()}
+            own = pa.schema([column.arrow for column in spec.columns if column.name not in added])
             rows = pa.Table.from_pylist([dict(row) for row in rows], schema=own)
         card = delta.write_slice(
             self.root,

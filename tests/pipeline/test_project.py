@@ -13,11 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from lake.root import DataRoot
-from lake.store import cards
+from lake.store import cards, delta
 from pipeline import cli
 from pipeline.project import params
+from pipeline.project.context import RunContext, stage_run
 from pipeline.stage import stage_names
-from tests.pipeline.checkout import PROJECT, Checkout
+from tests.pipeline.checkout import PROJECT, Checkout, project_in
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +133,17 @@ def test_results_are_shown_everywhere(finished: Checkout, tmp_path: Path) -> Non
         home = finished.dhs(*command).stdout
         for place, option in places(finished.folder, tmp_path).items():
             assert dhs(place, *command, *option).stdout == home
+
+
+def test_plain_rows_are_written_whole_with_lineage_and_survey(tmp_path: Path) -> None:
+    project = project_in(tmp_path)
+    epoch = {"run_id": "r", "epoch": 1, "origin": "demo1", "generation": "demo1", "epoch_seconds": 2.5}
+    with stage_run("train", "demo1", project, RunContext) as context:
+        context.write("training_epochs", [epoch], "demo1", {"origin": "demo1"})
+    (row,) = delta.read(project.data, "training_epochs").to_pylist()
+    assert epoch.items() <= row.items()
+    assert (row["val_auc"], row["pipeline_version"]) == (None, context.code["pipeline_version"])
+    assert cards.read_slice(project.data, "training_epochs", "demo1").pin.inputs == {"survey": project.survey.name}
 
 
 def test_tables_name_the_survey_they_were_made_for(finished: Checkout) -> None:
