@@ -59,12 +59,12 @@ def baseline(
     labels: ArrayLike,
     split: ArrayLike,
     seed: int,
-    network_scores: ArrayLike | None = None,
-    rivalry: Rivalry = Rivalry((), 1),
+    network_scores: ArrayLike,
+    rivalry: Rivalry,
 ) -> Outcome:
     """Logistic regression and small gradient boosting on `trivial/` features, fitted on train, measured on test.
 
-    With `network_scores` (one per row; only test rows are read) the network is compared on the same objects. The
+    The network (`network_scores`: one per row; only test rows are read) is compared on the same objects. The
     stronger of the two baselines is used: by AUC, and at each false-positive rate of `rivalry`, of which the lowest
     measurable one decides together with the AUC.
     `arrays` hold `trivial_labels` and `trivial_scores` of the test objects.
@@ -83,16 +83,13 @@ def baseline(
     best = max(scores, key=lambda name: roc.auc(y[test], scores[name]))
     found = roc.delong(y[test], scores[best], TABLE_LEVEL)
     measures.append(Measure("trivial/auc", found.auc, found.low, found.high, len(y[test]), "", f"the better: {best}"))
-    gates: list[Gate] = []
-    if network_scores is not None:
-        network = np.asarray(network_scores, dtype=float)[test]
-        extra, by_auc = _against(y[test], scores[best], network)
-        gains = list(_gains(y[test], scores[best], network, rivalry, np.random.default_rng(seed)))
-        measures += [extra, *(measure for measure, _ in gains)]
-        gates = [_overall(by_auc, [gate for _, gate in gains]), *(gate for _, gate in gains)]
-    return Outcome(
-        "trivial_baseline", tuple(measures), tuple(gates), {"trivial_labels": y[test], "trivial_scores": scores[best]}
-    )
+    network = np.asarray(network_scores, dtype=float)[test]
+    extra, by_auc = _against(y[test], scores[best], network)
+    gains = list(_gains(y[test], scores[best], network, rivalry, np.random.default_rng(seed)))
+    measures += [extra, *(measure for measure, _ in gains)]
+    gates = (_overall(by_auc, [gate for _, gate in gains]), *(gate for _, gate in gains))
+    arrays = {"trivial_labels": y[test], "trivial_scores": scores[best]}
+    return Outcome("trivial_baseline", tuple(measures), gates, arrays)
 
 
 def _against(y: NDArray[np.int_], trivial: Floats, network: Floats) -> tuple[Measure, Gate]:

@@ -54,15 +54,13 @@ def canvas(width_in: float, height_in: float) -> Iterator[Figure]:
 
 def png(figure: Figure, alt: str) -> Picture:
     """The figure as PNG; the same figure gives the same bytes."""
-    return Picture(_save(figure, "png", {"Software": None}), "image/png", alt)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return Picture(buffer.getvalue(), "image/png", alt)
 
 
 def svg(figure: Figure, alt: str) -> Picture:
     """The figure as SVG; the same figure gives the same bytes."""
-    return Picture(_save(figure, "svg", {"Date": None, "Creator": None}), "image/svg+xml", alt)
-
-
-def _save(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, metadata=metadata)
-    return buffer.getvalue()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return Picture(buffer.getvalue(), "image/svg+xml", alt)

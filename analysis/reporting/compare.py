@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -174,21 +174,8 @@ def _auc_row(a: str, b: str, first: pd.DataFrame, second: pd.DataFrame) -> dict[
         raise DataError(f"{a} and {b} disagree on the label of a galaxy: they were scored on different manifests")
     test = roc.delong_paired(both["label_a"], both["score_a"], both["score_b"], TABLE_LEVEL)
     verdict = INDISTINGUISHABLE if test.indistinguishable else (f"{b} better" if test.difference > 0 else f"{a} better")
-    return {
-        "a": a,
-        "b": b,
-        "auc_a": test.auc_a,
-        "auc_b": test.auc_b,
-        "difference": test.difference,
-        "standard_error": test.standard_error,
-        "low": test.low,
-        "high": test.high,
-        "z": test.z,
-        "p_value": test.p_value,
-        "objects": len(both),
-        "left_out": len(first) + len(second) - 2 * len(both),
-        "verdict": verdict,
-    }
+    counted = {"objects": len(both), "left_out": len(first) + len(second) - 2 * len(both)}
+    return {"a": a, "b": b, **asdict(test), **counted, "verdict": verdict}
 
 
 def _threshold_error(both: pd.DataFrame, fixing: Fixing) -> float:

@@ -38,11 +38,8 @@ def strata_view(inputs: ReportInputs) -> TableView:
     manifest = inputs.manifest
     rows = []
     for (type_bin, nobs), part in manifest.groupby(["type_bin", "nobs_z_bin"], observed=True):
-        cells = [
-            f"{int(((part['split'] == split) & (part['label'] == 1)).sum()):,} + "
-            f"{int(((part['split'] == split) & (part['label'] == 0)).sum()):,}"
-            for split in _SPLITS
-        ]
+        held = {split: part.loc[part["split"] == split, "label"] for split in _SPLITS}
+        cells = [f"{int((label == 1).sum()):,} + {int((label == 0).sum()):,}" for label in held.values()]
         rows.append([str(type_bin), str(nobs), *cells])
     headers = ("type", "exposures in z", *(f"{split}: positives + negatives" for split in _SPLITS))
     return TableView("Strata", headers, rows, folded=True)
@@ -50,35 +47,26 @@ def strata_view(inputs: ReportInputs) -> TableView:
 
 def ingest_view(inputs: ReportInputs) -> TableView:
     """Per stage: rows read = kept + rejected + quarantined, and the reasons."""
-    counts = inputs.ingest_counts
-    counts = counts[counts["outcome"].isin(["kept", "rejected", "quarantined"])]
+    counts, outcomes = inputs.ingest_counts, ("kept", "rejected", "quarantined")
+    counts = counts[counts["outcome"].isin(outcomes)]
     rows = []
     for stage, part in counts.groupby("stage", sort=False):
-        total = int(part["rows"].sum())
-        sums = {
-            name: int(part.loc[part["outcome"] == name, "rows"].sum()) for name in ("kept", "rejected", "quarantined")
-        }
-        rows.append(
-            [str(stage), f"{part['source_file'].nunique():,}", f"{total:,}", *(f"{v:,}" for v in sums.values())]
-        )
-    headers = ("stage", "inputs", "rows in", "kept", "rejected", "quarantined")
+        sums = [int(part.loc[part["outcome"] == name, "rows"].sum()) for name in outcomes]
+        rows.append([str(stage), *(f"{value:,}" for value in (part["source_file"].nunique(), sum(sums), *sums))])
+    headers = ("stage", "inputs", "rows in", *outcomes)
     return TableView("Reconciliation: every row read is kept, rejected by a named cut, or quarantined", headers, rows)
 
 
-def rejection_view(inputs: ReportInputs) -> TableView:
-    """Rows per reason."""
-    counts = inputs.ingest_counts
-    lost = counts[counts["outcome"] != "kept"]
-    summed = lost.groupby(["stage", "outcome", "reason"], sort=True)["rows"].sum().reset_index()
-    headers = {"stage": "stage", "outcome": "outcome", "reason": "reason", "rows": "rows"}
-    return frame_view("Rejections and quarantine by reason", summed, headers, folded=True)
-
-
-def quarantine_view(inputs: ReportInputs) -> TableView:
-    """Quarantined rows per stage and reason."""
-    summed = inputs.quarantine.groupby(["stage", "reason"], sort=True).size().reset_index(name="rows")
-    headers = {"stage": "stage", "reason": "reason", "rows": "rows"}
-    return frame_view("Quarantine: rows and files that could not be used", summed, headers, folded=True)
+def reason_views(inputs: ReportInputs) -> list[TableView]:
+    """Rows that were lost, and rows and files that could not be used, by stage and reason."""
+    lost = inputs.ingest_counts[inputs.ingest_counts["outcome"] != "kept"]
+    summed = lost.groupby(["stage", "outcome", "reason"])["rows"].sum().reset_index()
+    unusable = inputs.quarantine.groupby(["stage", "reason"]).size().reset_index(name="rows")
+    captions = "Rejections and quarantine by reason", "Quarantine: rows and files that could not be used"
+    return [
+        frame_view(caption, frame, {name: name for name in frame.columns}, folded=True)
+        for caption, frame in zip(captions, (summed, unusable), strict=True)
+    ]
 
 
 def gate_view(inputs: ReportInputs) -> TableView:
@@ -88,16 +76,8 @@ def gate_view(inputs: ReportInputs) -> TableView:
     for item in inputs.generations:
         for gate in item.gates.to_dict("records"):
             bounds = "" if pd.isna(gate["low"]) else f" [{number(gate['low'])}, {number(gate['high'])}]"
-            rows.append(
-                [
-                    gate["status"],
-                    item.name,
-                    gate["name"],
-                    number(gate["value"]) + bounds,
-                    number(gate["threshold"]),
-                    gate["rule"],
-                ]
-            )
+            measured, limit = number(gate["value"]) + bounds, number(gate["threshold"])
+            rows.append([gate["status"], item.name, gate["name"], measured, limit, gate["rule"]])
     rows.sort(key=lambda row: (order.index(row[0]), row[2], row[1]))
     return TableView("Gates, worst first", ("decision", "model", "gate", "measured", "threshold", "rule"), rows)
 

@@ -63,18 +63,20 @@ def data_uri(picture: Picture) -> str:
 
 
 def _parts(inputs: ReportInputs) -> list[Part]:
+    galleries = [Shown(picture, caption) for caption, picture in evidence.gallery_pictures(inputs)]
+    context = [*literature_views(), reference_view(), evidence.history_view(inputs)]
     return [
         _completeness(inputs),
         _ranking(inputs),
         _calibration(inputs),
         _realism(inputs),
         _others(inputs),
-        Part("stamps", "Injections, their hosts and listed lenses", (), _galleries(inputs)),
+        Part("stamps", "Injections, their hosts and listed lenses", (), galleries),
         Part("gates", "Gates", (), [evidence.gate_view(inputs)]),
         _data(inputs),
         _training(inputs),
         Part("candidates", "Unlisted candidates", (), [evidence.candidate_view(inputs)]),
-        Part("context", "Literature, reference system, history", (), _context(inputs)),
+        Part("context", "Literature, reference system, history", (), context),
         Part("provenance", "Provenance", (), evidence.provenance_views(inputs)),
     ]
 
@@ -144,13 +146,9 @@ def _others(inputs: ReportInputs) -> Part:
     return Part("others", "Other diagnostics", (), items)
 
 
-def _galleries(inputs: ReportInputs) -> list[TableView | Shown]:
-    return [Shown(picture, caption) for caption, picture in evidence.gallery_pictures(inputs)]
-
-
 def _data(inputs: ReportInputs) -> Part:
     items: list[TableView | Shown] = [evidence.split_view(inputs), evidence.strata_view(inputs)]
-    items += [evidence.ingest_view(inputs), evidence.rejection_view(inputs), evidence.quarantine_view(inputs)]
+    items += [evidence.ingest_view(inputs), *evidence.reason_views(inputs)]
     checks = performance.metric_view(inputs, "Checks of splits and pixels", _DATA, folded=True)
     return Part("data", "Data", (), [*items, *([checks] if checks.rows else [])])
 
@@ -161,7 +159,3 @@ def _training(inputs: ReportInputs) -> Part:
     if picture is not None:
         items.append(Shown(picture, "Training history. The validation AUC selects the epoch; it is never the result."))
     return Part("training", "Models and training", (), items)
-
-
-def _context(inputs: ReportInputs) -> list[TableView | Shown]:
-    return [*literature_views(), reference_view(), evidence.history_view(inputs)]

@@ -9,11 +9,6 @@ from lake.errors import invalid
 VIEWER = "https://www.legacysurvey.org/viewer?ra={ra:.6f}&dec={dec:.6f}&layer=ls-dr10&zoom=16"
 
 
-def viewer_link(ra_deg: float, dec_deg: float) -> str:
-    """Address of the survey's sky viewer centred on a position."""
-    return VIEWER.format(ra=ra_deg, dec=dec_deg)
-
-
 def ranked_candidates(scores: pd.DataFrame, positions: pd.DataFrame, limit: int) -> pd.DataFrame:
     """The `limit` best unlisted objects, best first.
 
@@ -38,6 +33,6 @@ def ranked_candidates(scores: pd.DataFrame, positions: pd.DataFrame, limit: int)
             "probability": best["probability"],
             "split": best["split"],
             "trained_on": best["seen_in_training"].astype("boolean"),
-            "viewer": [viewer_link(ra, dec) for ra, dec in zip(best["ra"], best["dec"], strict=True)],
+            "viewer": [VIEWER.format(ra=ra, dec=dec) for ra, dec in zip(best["ra"], best["dec"], strict=True)],
         }
     )

@@ -35,10 +35,10 @@ class PairedTest:
     difference: float
     """auc_b - auc_a."""
     standard_error: float
-    z: float
-    p_value: float
     low: float
     high: float
+    z: float
+    p_value: float
 
     @property
     def indistinguishable(self) -> bool:
@@ -80,20 +80,15 @@ def labelled(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
     return positive, negative
 
 
-def midranks(values: Floats) -> Floats:
-    """Ranks from 1, ties sharing their mean rank."""
-    return np.asarray(stats.rankdata(values, method="average"), dtype=np.float64)
-
-
 def placements(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
     """DeLong's structural components: share of negatives below each positive, of positives above each negative.
 
     Sun & Xu (2014): midranks make them O(n log n); ties count one half.
     """
     m, n = len(positive), len(negative)
-    ranks = midranks(np.concatenate([positive, negative]))
-    v10 = (ranks[:m] - midranks(positive)) / n
-    v01 = 1.0 - (ranks[m:] - midranks(negative)) / m
+    ranks = stats.rankdata(np.concatenate([positive, negative]))
+    v10 = (ranks[:m] - stats.rankdata(positive)) / n
+    v01 = 1.0 - (ranks[m:] - stats.rankdata(negative)) / m
     return v10, v01
 
 
@@ -136,16 +131,8 @@ def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, l
         low, high = (near, far) if difference > 0 else (-far, -near)
         z = float(np.copysign(stats.norm.isf(0.5**pairs), difference))
         se = difference / z if z else float("nan")
-    return PairedTest(
-        auc_a=float(a10.mean()),
-        auc_b=float(b10.mean()),
-        difference=difference,
-        standard_error=se,
-        z=z,
-        p_value=float(2.0 * stats.norm.sf(abs(z))),
-        low=low,
-        high=high,
-    )
+    areas = float(a10.mean()), float(b10.mean())
+    return PairedTest(*areas, difference, se, low, high, z, p_value=float(2.0 * stats.norm.sf(abs(z))))
 
 
 def roc_curve(labels: ArrayLike, scores: ArrayLike) -> RocCurve:

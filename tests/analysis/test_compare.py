@@ -16,7 +16,7 @@ from analysis.reporting.compare import (
     paired_auc_tests,
     paired_completeness,
 )
-from analysis.results.discoveries import ranked_candidates, viewer_link
+from analysis.results.discoveries import VIEWER, ranked_candidates
 from analysis.statistics import roc
 from analysis.statistics.intervals import clopper_pearson
 from analysis.statistics.operating import threshold_at_fpr
@@ -203,8 +203,8 @@ def test_ranking_leaves_listed_objects_out():
     assert ranked_candidates(scores.assign(seen_in_training=None), positions, 5)["trained_on"].isna().all()
     assert best["score"].iloc[0] == unlisted["score"].max()
     assert set(best["galaxy_id"]) <= set(unlisted["galaxy_id"])
-    assert best["viewer"].iloc[0] == viewer_link(10, -5)
-    assert viewer_link(10, -5).startswith(
+    assert best["viewer"].iloc[0] == VIEWER.format(ra=10, dec=-5)
+    assert VIEWER.format(ra=10, dec=-5).startswith(
         "https://www.legacysurvey.org/viewer?ra=10.000000&dec=-5.000000&layer=ls-dr10"
     )
 

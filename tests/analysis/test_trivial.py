@@ -13,13 +13,16 @@ from lake.errors import DataError
 from lake.sky.survey import SURVEY
 from tests.analysis.outcomes import status
 
+NOWHERE = Rivalry((), 1)
+"""No false-positive rate at which to compare."""
+
 
 def test_brighter_lenses_are_found_by_flux_alone(galaxies):
     features, label, split, _ = galaxies
-    outcome = baseline(features, label, split, seed=1)
+    outcome = baseline(features, label, split, 1, label, NOWHERE)
     assert outcome.measure("trivial/auc").value > 0.75
     assert outcome.measure("trivial/auc").low < outcome.measure("trivial/auc").value
-    again = baseline(features, label, split, seed=1)
+    again = baseline(features, label, split, 1, label, NOWHERE)
     assert np.array_equal(outcome.arrays["trivial_scores"], again.arrays["trivial_scores"])
 
 
@@ -39,7 +42,7 @@ def test_a_network_is_compared_on_the_same_objects(rivals):
     noise = np.random.default_rng(0).normal(size=len(label))
     assert status(baseline(features, label, split, 1, noise, rivalry), "beats_trivial_features") == "FAIL"
     with pytest.raises(DataError, match="positives and negatives in both train and test"):
-        baseline(features, np.zeros(len(label), int), split, 1)
+        baseline(features, np.zeros(len(label), int), split, 1, label, NOWHERE)
 
 
 def test_a_network_that_wins_by_auc_and_loses_at_the_rate_reported_does_not_pass(rivals):
@@ -64,7 +67,7 @@ def test_a_network_that_wins_by_auc_and_loses_at_the_rate_reported_does_not_pass
     tied = baseline(features.gt(0.5).astype(float), label, split, 1, network, Rivalry((0.05,), 300))
     assert np.isnan(tied.measure("trivial/recall_gain/fpr5e-2").value)
     assert status(tied, "beats_trivial_features/fpr5e-2") == "NOT MEASURED", "a baseline of ties is beaten by nothing"
-    by_auc = baseline(features, label, split, 1, network)
+    by_auc = baseline(features, label, split, 1, network, NOWHERE)
     assert "PASS" in by_auc.gates[0].rule
     assert by_auc.gates[0].status == "NOT MEASURED", "no rate was compared"
 
