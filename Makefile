@@ -8,7 +8,7 @@ BOOTSTRAP = awk '/^uv==/ {on=1} on {print} on && !/\\$$/ {exit}' requirements.lo
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help doctor setup setup-dev demo test quick lint format ui bench deps lock clean
+.PHONY: help doctor setup setup-dev demo test quick quick-pixels quick-tables lint format ui bench deps lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -43,8 +43,17 @@ demo: setup ## run the whole pipeline on the simulated demo survey
 test: lint ## the whole quality gate: formatter, linter, types, import contracts, tests
 	pytest
 
-quick: lint ## the gate without the tests that need Spark or the whole chain, for use all day
-	pytest -m "not slow and not whole_system"
+QUICK := pytest -m "not slow and not whole_system"
+PIXELS := tests/injection tests/modeling
+
+quick: setup-dev ## the gate without the tests that need Spark or the whole chain, for use all day
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target lint quick-pixels quick-tables
+
+quick-pixels:
+	$(QUICK) $(PIXELS)
+
+quick-tables:
+	$(QUICK) $(addprefix --ignore=,$(PIXELS))
 
 lint: setup-dev ## formatter, linter, types, import contracts
 	ruff format --check .
