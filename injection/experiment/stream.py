@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,19 +31,13 @@ def batches(plan: Plan) -> list[pa.Table]:
     return [plan.rows.slice(start, size) for start in range(0, plan.rows.num_rows, size)]
 
 
-def run(plan: Plan, scorer: Scorer, start: int = 0) -> Iterator[pa.Table]:
-    """Tables of ``schema.batch_schema``, one per batch of the plan, from batch ``start`` on.
+def run_batch(plan: Plan, rows: pa.Table, scorer: Scorer) -> pa.Table:
+    """Some rows of a plan, injected, scored and measured: a table of ``schema.batch_schema``.
 
     A row's values do not depend on the batch it is in. A host that cannot be loaded or used, or whose stamp gets no
     finite score, is replaced by the next of the row's hosts; a row that runs out of hosts, or cannot be rendered, fails
     with its reason.
     """
-    for rows in batches(plan)[start:]:
-        yield run_batch(plan, rows, scorer)
-
-
-def run_batch(plan: Plan, rows: pa.Table, scorer: Scorer) -> pa.Table:
-    """One batch of :func:`run`."""
     accelerator(plan.setting.grid.device)
     check_bands(scorer, plan.setting.hosts.imaging)
     out, again = _attempt(plan, rows, 0, scorer)

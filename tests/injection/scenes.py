@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from injection.config import GridParams, Quadrature, StampCleaning
 from injection.engine import render, tracing
 from injection.experiment import grid as grids
-from injection.experiment import stream
 from injection.experiment.hostset import HostSet, LoadStamps
 from injection.experiment.setting import Setting
+from injection.experiment.stream import batches, run_batch
 from injection.galaxies.banks import SourceBank, Stamp, make_bank
 from injection.optics.psf import Psf
 from injection.priors.registry import draw, load_prior
@@ -259,4 +259,5 @@ def planned(table: pa.Table | None = None, load: LoadStamps = load_hosts, seed: 
 
 def run(plan: grids.Plan, scorer: Any = None) -> pa.Table:
     """All batches of a plan, injected and scored."""
-    return pa.concat_tables(stream.run(plan, scorer or Brightness())).combine_chunks()
+    scorer = scorer or Brightness()
+    return pa.concat_tables([run_batch(plan, rows, scorer) for rows in batches(plan)]).combine_chunks()

@@ -28,7 +28,7 @@ from injection.optics.psf import Psf
 from lake.errors import ParameterError
 from lake.sky.survey import PIXEL_SCALE_ARCSEC as SCALE
 from lake.sky.survey import SURVEY
-from tests.injection.scenes import IMAGES, Brightness, drawn, ids, params, planned, rows
+from tests.injection.scenes import IMAGES, Brightness, drawn, ids, params, planned, rows, run
 
 CPU = torch.device("cpu")
 CORNERS = rows(
@@ -233,8 +233,8 @@ def test_the_stream_of_a_device_agrees_with_the_processors(scorer: Any) -> None:
     chosen = {"poisson_gain_e_per_nmgy": 150.0, "sky_noise": "annulus", "core_suppression_radius_arcsec": 0.3}
     here, there = (planned(device=device, **chosen) for device in ("cpu", "cuda"))
     assert here.grid_id == there.grid_id
-    ours = pa.concat_tables(stream.run(here, Brightness()))
-    theirs = pa.concat_tables(stream.run(there, scorer))
+    ours = run(here)
+    theirs = run(there, scorer)
     assert theirs.schema == ours.schema
     for name in theirs.column_names:
         if name in dict(measured(SURVEY)) and name not in ("detectable", "arc_images"):
@@ -300,7 +300,7 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(ParameterError, match="'device' must be cpu if torch finds no CUDA GPU"):
             asked()
     with pytest.raises(ParameterError, match="no CUDA GPU"):
-        next(stream.run(planned(device="cuda"), Brightness()))
+        run(planned(device="cuda"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert accelerator("cuda") == torch.device("cuda", 0)

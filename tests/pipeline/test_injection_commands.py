@@ -88,7 +88,13 @@ def setting(**changes: Any) -> Setting:
 
 
 @pytest.mark.parametrize(
-    "options", [("--hosts", "none"), ("--hosts", "hosts"), ("--hosts", "hosts/h04.npz", "--source-model", "bank.h5")]
+    "options",
+    [
+        ("--hosts", "none"),
+        ("--hosts", "hosts"),
+        ("--hosts", "hosts/h04.npz", "--source-model", "bank.h5"),
+        ("--hosts", "none", "--source-model", "tests.injection.test_models:Pairs"),
+    ],
 )
 def test_a_sheet_is_drawn_and_repeats(options: tuple[str, ...], tmp_path: Path) -> None:
     common = ("render", "--n", "3", "--mag", "22", "--poisson-gain", "150", *options)
@@ -151,7 +157,7 @@ def test_poisson_noise_and_core_suppression_reach_the_pixels() -> None:
 class Keeping(finders.Brightness):
     """Keeps the pixels that it is given."""
 
-    conditions = ()
+    bands, conditions, name = None, (), "keeping"
 
     def __init__(self, kept: list[Any]) -> None:
         self.kept = kept

@@ -38,6 +38,7 @@ def test_a_generation_that_does_not_exist_is_refused_before_files_are_read(
 class Finder:
     """Gives the mean of each stamp."""
 
+    name, bands = "mean", None
     conditions: tuple[str, ...] = ()
 
     def score(self, stamps: NDArray[np.float32], conditions: object = None) -> NDArray[np.float64]:
