@@ -42,7 +42,7 @@ class CompletenessParams(Section):
     """How injection outcomes become completeness."""
 
     source_mag_edges: tuple[float, ...]
-    """Edges of the source-magnitude bins (r band, AB mag, unlensed, as observed)."""
+    """Edges of the source-magnitude bins (reference band, AB mag, unlensed, as observed)."""
 
 
 class DiagnosticParams(Section):

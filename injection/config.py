@@ -113,8 +113,8 @@ class GridParams(Section):
     psf_model: Literal["gaussian", "moffat"]
     """Profile of the PSF, with the width that gives the noise-equivalent area of the host's psfsize."""
     psf_moffat_beta: tuple[Annotated[float, Field(gt=1.0, le=50.0)], ...] = Field(min_length=1)
-    """Exponents of the Moffat profile, one per band of the hosts. The default was measured on the PSFs of one DR9
-    coadd; DECam's coadds have 2.7 to 3.0, and 3.5 makes arcs' peaks 5 to 9 % too faint."""
+    """Exponents of the Moffat profile, one per band of the hosts or one for all. The default was measured on the
+    PSFs of one DR9 coadd; DECam's coadds have 2.7 to 3.0, and 3.5 makes arcs' peaks 5 to 9 % too faint."""
     psf_includes_pixel: bool
     """Whether the profile is the effective PSF, pixel response included, or the optical one, on which the pixel acts;
     psfsize is that of the effective PSF in both cases."""

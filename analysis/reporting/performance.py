@@ -30,6 +30,7 @@ from analysis.statistics.calibration import reliability
 from analysis.statistics.completeness import ALL, MARGINAL
 from analysis.statistics.intervals import TABLE_LEVEL
 from analysis.statistics.thresholds import Threshold
+from lake.sky.imaging import Imaging
 
 PROBE = "realism/injections_against_listed_lenses/probe_auc"
 """The measure given with every completeness figure."""
@@ -71,7 +72,7 @@ def probe(item: GenerationInputs) -> str:
     return said if row is None else f"{said}, {str(row['method']).split(',')[0]}"
 
 
-def marginal_view(item: GenerationInputs) -> TableView:
+def marginal_view(item: GenerationInputs, imaging: Imaging) -> TableView:
     """Marginal completeness per threshold and source-magnitude bin."""
     marginals = item.completeness[item.completeness["cell"] == MARGINAL]
     bins = [ALL, *sorted(set(marginals["source_mag_bin"]) - {ALL})]
@@ -94,7 +95,7 @@ def marginal_view(item: GenerationInputs) -> TableView:
         f"negatives. {failed:,} failed injections enter no denominator. —: no scored injection of that magnitude, or "
         "no such threshold."
     )
-    mags = [f"source r {name}" if name != ALL else "all magnitudes" for name in bins]
+    mags = [f"source {imaging.reference_band} {name}" if name != ALL else "all magnitudes" for name in bins]
     return TableView(caption, ("threshold", "probability >", "FPR reached", "detected / scored", "hosts", *mags), rows)
 
 

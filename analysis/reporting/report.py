@@ -96,14 +96,16 @@ def _completeness(inputs: ReportInputs) -> Part:
     threshold = inputs.params.headline_threshold_id
     drawn = [item for item in inputs.generations if operating.shown(item, threshold)]
     rates = "; ".join(f"{item.name} {operating.rate(item, threshold)}" for item in drawn)
+    band = inputs.imaging.reference_band
     caption = (
-        f"Completeness (%) at threshold {threshold} ({rates}) as a function of Einstein radius, psfsize and depth in r "
-        "for all source magnitudes. Small: 95 % interval, injections (n) and hosts (h.). Hatched: no scored injection."
+        f"Completeness (%) at threshold {threshold} ({rates}) as a function of Einstein radius, psfsize and depth in "
+        f"{band} for all source magnitudes. Small: 95 % interval, injections (n) and hosts (h.). Hatched: no scored "
+        "injection."
     )
     items: list[TableView | Shown] = [performance.identity_view(inputs), operating.threshold_view(inputs)]
     items += [Shown(picture, caption) for picture in performance.heat_maps(inputs)]
     items += [Shown(picture, words) for words, picture in selection.pictures(inputs)]
-    items += [performance.marginal_view(item) for item in inputs.generations if len(item.completeness)]
+    items += [performance.marginal_view(item, inputs.imaging) for item in inputs.generations if len(item.completeness)]
     items += [view for view in [performance.paired_completeness_view(inputs)] if view]
     items.append(selection.denominator_view(inputs))
     return Part("completeness", "Completeness", words, items)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from injection.config import GridParams
 from injection.experiment.hostset import HostSet
 from injection.experiment.setting import Setting
-from injection.optics.psf import exponents
+from injection.optics.declared import assumed_exponents
 from lake.errors import invalid
 from lake.sky.hashing import key_hash
 from lake.sky.survey import identity
@@ -76,12 +76,11 @@ def plan(setting: Setting) -> Plan:
     """Lay out the grid over the hosts.
 
     Each cell takes its hosts in its own keyed-hash order, round and round, up to ``max_uses_per_host`` times; a cell
-    without hosts stays empty and says so. A prior that does not know the hosts' bands is refused.
+    without hosts stays empty and says so. A prior or a PSF profile for other bands than the hosts' is refused.
     """
     grid, hosts = setting.grid, setting.hosts
     setting.prior.direct(hosts.imaging)
-    if grid.psf_model == "moffat":
-        exponents(grid.psf_moffat_beta, hosts.imaging)
+    assumed_exponents(hosts.imaging, grid)
     if grid.sky_noise == "psfdepth" and np.isnan(hosts.psfdepth).all(axis=0).any():
         raise invalid("grid.sky_noise", "none or annulus if hosts lack psfdepth in some band", grid.sky_noise)
     rows: list[dict[str, Any]] = []

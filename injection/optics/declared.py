@@ -69,10 +69,17 @@ def _known_psf(table: pa.Table, imaging: Imaging, declared: ImagePsf | ProfilePs
     return BandPsf.of_width(declared.profile, floats(table, column), beta, declared.includes_pixel, scale)
 
 
+def assumed_exponents(imaging: Imaging, grid: GridParams) -> list[float]:
+    """Exponents of the grid's profile in each band, infinite where no profile has to be assumed or it is a Gaussian."""
+    if grid.psf_model == "gaussian" or all(psf.kind != "fwhm_nea" for psf in imaging.psf):
+        return exponents(np.inf, imaging)
+    return exponents(grid.psf_moffat_beta, imaging)
+
+
 def psf_of(table: pa.Table, imaging: Imaging, fwhm_nea_arcsec: Array, grid: GridParams) -> Psf:
     """PSFs of hosts with their :func:`widths`; where a band's width is all that is known, the grid's profile."""
     profile, scale = grid.psf_model, imaging.pixel_scale_arcsec
-    betas = exponents(np.inf if profile == "gaussian" else grid.psf_moffat_beta, imaging)
+    betas = assumed_exponents(imaging, grid)
     return Psf(
         imaging,
         tuple(

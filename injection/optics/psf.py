@@ -163,7 +163,7 @@ class Psf:
 def exponents(beta: ArrayLike, imaging: Imaging) -> list[float]:
     """Exponents of the bands, from one for all or one per band; infinite is a Gaussian."""
     value, count = np.asarray(beta, dtype=np.float64), len(imaging.bands)
-    if value.shape not in ((), (count,)) or not (value > 1.0).all():
+    if value.shape not in ((), (1,), (count,)) or not (value > 1.0).all():
         allowed = f"above 1, one number per band ({', '.join(imaging.bands)}) or one for all"
         raise invalid("psf_moffat_beta", allowed, value.tolist())
     return [float(one) for one in np.broadcast_to(value, (count,))]

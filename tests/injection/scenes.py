@@ -127,7 +127,12 @@ def reference_rows(entry: dict[str, Any]) -> pa.Table:
 
 
 def converged(
-    lens: Lens, parts: Components, row: int, pixels: int = 101, tolerance: float = 2e-6
+    lens: Lens,
+    parts: Components,
+    row: int,
+    pixels: int = 101,
+    tolerance: float = 2e-6,
+    scale: float = PIXEL_SCALE_ARCSEC,
 ) -> NDArray[np.float64]:
     """Pixel integrals of lensed light of unit source flux, (y, x): plain float64, public formulas, fixed refinement.
 
@@ -135,11 +140,11 @@ def converged(
     than their own source-plane diagonal are always split.
     """
     half = (pixels - 1) / 2
-    y, x = (g.ravel() * PIXEL_SCALE_ARCSEC for g in np.mgrid[-half : half + 1, -half : half + 1])
-    where, width, image = np.arange(pixels**2), PIXEL_SCALE_ARCSEC, np.zeros(pixels**2)
+    y, x = (g.ravel() * scale for g in np.mgrid[-half : half + 1, -half : half + 1])
+    where, width, image = np.arange(pixels**2), scale, np.zeros(pixels**2)
     for _ in range(14):
         coarse, fine = (_gauss(x, y, width, order, lens, parts, row) for order in (2, 3))
-        done = (np.abs(fine - coarse) < tolerance * 4.0 ** -np.log2(PIXEL_SCALE_ARCSEC / width)) & ~_near(
+        done = (np.abs(fine - coarse) < tolerance * 4.0 ** -np.log2(scale / width)) & ~_near(
             x, y, width, lens, parts, row
         )
         np.add.at(image, where[done], fine[done])
