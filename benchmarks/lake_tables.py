@@ -19,7 +19,6 @@ import psutil
 from etl.spark import record, server
 from etl.spark.session import session
 from etl.tables import judge, table
-from etl.tables.pins import Provenance
 from etl.tables.reader import read
 from etl.tables.writer import publish
 from lake import tables
@@ -28,6 +27,7 @@ from lake.contract.spec import TableSpec
 from lake.errors import LakeError
 from lake.root import DataRoot
 from lake.store import delta
+from lake.store.writing import Provenance, Target
 
 _QUERY = """
 import sys
@@ -82,7 +82,7 @@ def interpreted_share(root: DataRoot, spec: TableSpec, rows: int) -> float:
     for compiled in (True, False):
         spark = session(root, f"compiled-{compiled}-{rows}", compile_queries=compiled)
         frame = spark.range(rows).selectExpr(*columns(spec))
-        spent[compiled] = worked(root.spark, partial(publish, frame, spec, root, None, {}, Provenance("bench")))
+        spent[compiled] = worked(root.spark, partial(publish, frame, Target(root, spec, None, {}, Provenance("bench"))))
     return spent[False] / spent[True]
 
 
@@ -97,17 +97,17 @@ def main(rows: int) -> None:
         spark = session(root, "bench")
         results["session, warm, with a first answer"] = timed(lambda: session(root, "second").range(1).count())
         frame = spark.range(rows).selectExpr(*columns(spec))
-        who = Provenance("bench")
-        publish(frame.limit(100), spec, root, None, {}, who)
-        results[f"publish, {rows} rows: audit, write, quarantine, card"] = timed(
-            lambda: publish(frame, spec, root, None, {}, who)
-        )
+        target = Target(root, spec, None, {}, Provenance("bench"))
+        publish(frame.limit(100), target)
+        results[f"publish, {rows} rows: judge, write, quarantine, card"] = timed(lambda: publish(frame, target))
+        results[f"publish, {rows} rows judged by the job"] = timed(lambda: publish(frame, target, judged=rows))
         held = read(spark, root, spec.name).persist()
         held.count()
-        judge.fingerprinted(held, spec)
-        write = worked(root.spark, lambda: table.replace(held, rows, spec, root, {}, {}))
+        prints = held.agg(*judge.aggregates(spec))
+        prints.collect()
+        write = worked(root.spark, lambda: table.replace(held, rows, spec, root, {}, target.who))
         scan = worked(root.spark, lambda: held.where("mag_r + mag_g + mag_z < -1e9").count())
-        share = (worked(root.spark, lambda: judge.fingerprinted(held, spec)) - scan) / write
+        share = (worked(root.spark, prints.collect) - scan) / write
         arrow = delta.read(root, spec.name)
         results["the same fingerprint without a JVM"] = timed(lambda: fingerprint(arrow, spec))
         command = [sys.executable, "-c", _QUERY, str(root.local)]

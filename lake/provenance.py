@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
+
+
+def lineage() -> dict[str, object]:
+    """Values of the lineage columns of rows written now."""
+    return {"pipeline_version": pipeline_version(), "git_commit": git_commit(), "extracted_at": datetime.now(UTC)}
 
 
 @lru_cache(maxsize=1)

@@ -16,8 +16,9 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812
 
 from etl.config import ConfuserParams, NegativesParams
-from etl.tables.frames import contract_names, in_list, small_frame, table_of
+from etl.tables.frames import contract_names, table_of
 from lake import tables
+from lake.contract.rules import in_list
 from lake.sky.hashing import key_hash_sql
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class NegativesFrames:
     """The sample, its counts, and what each stratum could supply."""
 
     negatives: DataFrame
-    counts: DataFrame
+    counts: pa.Table
     supply: tuple[Supply, ...]
 
 
@@ -73,8 +74,7 @@ def sample(
         if any(short):
             log.warning("stratum %s is short of %d random and %d confuser negatives", stratum.name, *short)
     rows = _drawn(hashed, _limits(spark, supply))
-    counts = small_frame(spark, _counts(supply))
-    return NegativesFrames(rows.select(*contract_names(tables.spec("negatives"))), counts, tuple(supply))
+    return NegativesFrames(rows.select(*contract_names(tables.spec("negatives"))), _counts(supply), tuple(supply))
 
 
 def positives_by_stratum(candidates: DataFrame, near: DataFrame) -> dict[tuple[str, str], int]:
@@ -105,7 +105,7 @@ def _hashed(pool: DataFrame, params: NegativesParams, seed: int) -> DataFrame:
         return f"shiftrightunsigned({key_hash_sql(seed, f'''concat('{name}/', galaxy_id)''')}, 1)"
 
     return pool.where(
-        f"type_bin IN ({in_list(params.types)}) AND nobs_z_bin IN ({in_list(params.nobs_z_bins)})"
+        f"type_bin IN ({in_list(params.types, 'spark')}) AND nobs_z_bin IN ({in_list(params.nobs_z_bins, 'spark')})"
     ).selectExpr(
         *("galaxy_id", "ra", "dec", "brickname", "split", "healpix_128", *_STRATUM),
         f"{confuser_sql(params.confusers)} AS confuser_category",

@@ -10,16 +10,18 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from etl.catalogues import near
 from etl.config import PoolParams
 from etl.files import shapes, storage, sweeps
 from etl.files.sweepfiles import Sweep
-from etl.tables.frames import broken_rule_sql, contract_names, ddl, in_list, quoted, small_frame, table_of
+from etl.tables import judge
+from etl.tables.frames import contract_names, ddl, small_frame, table_of
 from lake import tables
 from lake.config import SplitParams
+from lake.contract.rules import ORIGIN, duplicate_reason, in_list, literal, reason_sql
 from lake.errors import DataError
 from lake.sky.photometry import NANOMAGGY_MAG
 from lake.sky.split import split_sql
@@ -31,17 +33,17 @@ STAGE = "pool"
 NEAR_CUT = "near_candidate"
 _PRIMARY = sweeps.PRIMARY
 _PLACE = ["candidate_id", "ra", "dec"]
-DUPLICATE = "duplicate key (galaxy_id)"
 _ACCOUNT = ("sweep_file", "row_index", "galaxy_id", "ra", "dec", "survey_type", "outcome", "reason", "is_near")
 
 
 @dataclass(frozen=True)
 class PoolFrames:
-    """What the stage publishes; ``counts`` and ``quarantine`` are slices of shared tables."""
+    """What the stage publishes: good rows without duplicates; ``counts`` and ``quarantine`` are of shared tables."""
 
     pool: DataFrame
-    near: DataFrame
-    counts: DataFrame
+    pool_rows: int
+    near: pa.Table
+    counts: pa.Table
     quarantine: DataFrame
 
 
@@ -75,12 +77,12 @@ def build(
         rows.write.mode("overwrite").parquet(staged)
     rows = unique(spark.read.parquet(staged))
     counts = reconciled(rows, facts, tasks)
+    near_table = tables.spec("tractor_near_candidates")
     return PoolFrames(
         pool=rows.where("outcome = 'kept'").select(*contract_names(tables.spec("tractor_pool"))),
-        near=rows.where("is_near AND outcome <> 'quarantined'").select(
-            *contract_names(tables.spec("tractor_near_candidates"))
-        ),
-        counts=small_frame(spark, counts),
+        pool_rows=pc.sum(counts.filter(pc.equal(counts["outcome"], "kept"))["rows"]).as_py() or 0,
+        near=rows.where("is_near AND outcome <> 'quarantined'").select(*contract_names(near_table)).toArrow(),
+        counts=counts,
         quarantine=_quarantine(spark, rows, facts),
     )
 
@@ -136,7 +138,7 @@ def cuts(params: PoolParams) -> dict[str, str]:
     mask = sum(1 << bit for bit in params.maskbits)
     return {
         _PRIMARY: f"coalesce({_PRIMARY}, true)",
-        "type": f"type IN ({in_list(params.types)})",
+        "type": f"type IN ({in_list(params.types, 'spark')})",
         **{f"nobs_{band}": f"nobs_{band} >= {params.min_nobs}" for band in BANDS},
         "mag_z": f"mag_z < {params.mag_z_max}D",
         "dec": f"dec > {params.dec_min_deg}D AND dec < {params.dec_max_deg}D",
@@ -157,10 +159,11 @@ def _derived(rows: DataFrame, split: SplitParams, collection: str) -> DataFrame:
     def colour(blue: str, red: str) -> str:
         return f"cast({magnitude(blue)} - {magnitude(red)} as float)"
 
+    name = literal(f"{collection}:", "spark")
     return rows.withColumns(
         {
             "galaxy_id": F.expr(
-                f"concat('{quoted(collection)}:', coalesce(concat(cast(release as string), '_'), ''), brickname, '_', "
+                f"concat({name}, coalesce(concat(cast(release as string), '_'), ''), brickname, '_', "
                 "cast(objid as string))"
             ),
             **{f"mag_{band}": F.expr(f"cast({magnitude(band)} as float)") for band in BANDS},
@@ -185,7 +188,9 @@ def nobs_bin_sql(column: str) -> str:
 def _broken_sql() -> str:
     """Why a row can be in neither table: no position or identity, or a rule of the table it belongs to."""
     place = "ra IS NULL OR dec IS NULL OR isnan(ra) OR isnan(dec) OR ra < 0 OR ra > 360 OR abs(dec) > 90"
-    pool, near_table = (broken_rule_sql(tables.spec(n)) for n in ("tractor_pool", "tractor_near_candidates"))
+    pool, near_table = (
+        reason_sql(tables.spec(n), "spark", lineage=False) for n in ("tractor_pool", "tractor_near_candidates")
+    )
     return (
         "CASE WHEN fault IS NOT NULL THEN fault "
         f"WHEN {place} THEN 'coordinates must be numbers in [0, 360] and [-90, 90]' "
@@ -196,29 +201,19 @@ def _broken_sql() -> str:
 
 def unique(rows: DataFrame) -> DataFrame:
     """Rows where, of those in a table that share a galaxy_id, all but the lowest (file, row) are quarantined."""
-    place = ["sweep_file", "row_index"]
-    order = Window.partitionBy("galaxy_id").orderBy(*place)
-    in_table = rows.where("outcome = 'kept' OR (outcome = 'rejected' AND is_near)").select("galaxy_id", *place)
-    repeated = in_table.withColumn("_rank", F.row_number().over(order)).where("_rank > 1").select(*place).collect()
-    if not repeated:
+    key, order = ["galaxy_id"], F.struct(*ORIGIN)
+    in_table = F.expr("outcome = 'kept' OR (outcome = 'rejected' AND is_near)")
+    shared = judge.duplicates(rows.where(in_table), key, order).persist()
+    if shared.isEmpty():
         return rows
-    log.warning("%d rows repeat a galaxy_id and are quarantined", len(repeated))
-    places = rows.sparkSession.createDataFrame(
-        [(row["sweep_file"], row["row_index"], True) for row in repeated],
-        "sweep_file string, row_index bigint, _repeated boolean",
-    )
-    marked = rows.join(F.broadcast(places), on=place, how="left")
-    return marked.withColumns(
-        {
-            "outcome": F.expr("CASE WHEN _repeated THEN 'quarantined' ELSE outcome END"),
-            "reason": F.expr(f"CASE WHEN _repeated THEN '{DUPLICATE}' ELSE reason END"),
-        }
-    ).drop("_repeated")
+    log.warning("%d galaxy_ids are repeated: all but the first row of each are quarantined", shared.count())
+    changes = {"outcome": F.lit("quarantined"), "reason": F.lit(duplicate_reason(key))}
+    return judge.reject_duplicates(rows, shared, key, order, in_table, changes)
 
 
 def reconciled(rows: DataFrame, facts: pa.Table, tasks: Sequence[sweeps.Task]) -> pa.Table:
     """``ingest_counts`` rows of the stage; a file whose rows do not add up is an error."""
-    renamed = F.expr(f"CASE WHEN survey_type IN ({in_list(tuple(shapes.RENAMED))}) THEN survey_type END")
+    renamed = F.expr(f"CASE WHEN survey_type IN ({in_list(tuple(shapes.RENAMED), 'spark')}) THEN survey_type END")
     grouped = rows.groupBy("sweep_file", "outcome", "reason", renamed.alias("renamed")).count().collect()
     found: Counter[tuple[str, str, str]] = Counter()
     derived: Counter[tuple[str, str, str]] = Counter()

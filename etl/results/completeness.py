@@ -13,7 +13,8 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from etl.tables.frames import quoted, small_frame
+from etl.tables.frames import small_frame
+from lake.contract.rules import literal
 from lake.errors import DataError
 from lake.sky.survey import SURVEY
 
@@ -64,7 +65,7 @@ def summarise(
     frame = _with_marginal(planned).crossJoin(F.broadcast(bins)).crossJoin(F.broadcast(limits))
     whole = frame.join(counted, on=_GROUP, how="left")
     return whole.selectExpr(
-        *(f"'{quoted(value)}' AS {name}" for name, value in {**identity, "weighting_id": weighting_id}.items()),
+        *(f"{literal(value, 'spark')} AS {name}" for name, value in {**identity, "weighting_id": weighting_id}.items()),
         *(*_GROUP, "threshold", *(n for n in CELL_SCHEMA.names if n not in ("cell", *_INDICES))),
         *(f"coalesce({name}, 0L) AS {name}" for name in _COUNTS),
         "cast(sum_score as double) / nullif(n, 0) AS mean_score",

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from etl.files import storage
-from etl.tables.frames import broken_rule_sql, contract_names, contract_schema, ddl, quoted
+from etl.tables import judge
+from etl.tables.frames import contract_names, contract_schema, ddl
 from lake import tables
+from lake.contract.rules import duplicate_reason, literal, reason_sql
 from lake.errors import DataError
 
 _SCORES = pa.schema([("score", pa.float64()), ("host_score", pa.float64())])
 UNSCORED = "no finite score"
+_KEY = ["injection_id"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,9 @@ class GridRun:
 
 @dataclass(frozen=True)
 class ScoreFrames:
-    """What the stage publishes; ``quarantine`` rows are in neither table."""
+    """What the stage publishes: ``rows`` good ones without duplicates in each table; ``quarantine`` is in neither."""
 
+    rows: int
     injections: DataFrame
     injection_scores: DataFrame
     quarantine: DataFrame
@@ -49,15 +53,19 @@ def ingest(spark: SparkSession, batches: Sequence[str], scored: GridRun) -> Scor
     schema = pa.schema([*(field for field in contract_schema(spec) if field.name != "grid_name"), *_SCORES])
     _require_batches(batches, schema)
     rows = spark.read.schema(ddl(schema)).parquet(*(storage.absolute(path) for path in batches))
-    judged = _judged(rows.withColumn("grid_name", F.lit(scored.grid_name)), scored.grid_id)
-    good = judged.where("broken IS NULL")
+    judged = _judged(rows.withColumn("grid_name", F.lit(scored.grid_name)), scored.grid_id).persist()
+    found = judge.count(judged, _KEY)
+    if found.repeated:
+        judged = _unique(judged)
+    good = judged.where(f"{judge.REASON} IS NULL")
     return ScoreFrames(
+        rows=found.good,
         injections=good.select(*contract_names(spec)),
         injection_scores=_scored(good, scored),
-        quarantine=judged.where("broken IS NOT NULL").selectExpr(
+        quarantine=judged.where(f"{judge.REASON} IS NOT NULL").selectExpr(
             "source_file",
             "row_index",
-            "broken AS reason",
+            f"{judge.REASON} AS reason",
             "to_json(named_struct('grid_id', grid_id, 'injection_id', injection_id, 'galaxy_id', galaxy_id)) AS record",
         ),
     )
@@ -78,7 +86,7 @@ def _require_batches(batches: Sequence[str], schema: pa.Schema) -> None:
 
 
 def _judged(rows: DataFrame, grid_id: str) -> DataFrame:
-    """Rows with their origin, their status by the scores they hold, and in ``broken`` why they cannot be used."""
+    """Rows with their origin, their status by the scores they hold, and in ``_reason`` why they cannot be used."""
     finite = (
         "coalesce(NOT isnan(score) AND NOT isnan(host_score) AND abs(score) < 1e9 AND abs(host_score) < 1e9, false)"
     )
@@ -90,13 +98,18 @@ def _judged(rows: DataFrame, grid_id: str) -> DataFrame:
             "status": F.expr("CASE WHEN status = 'scored' AND NOT _finite THEN 'failed' ELSE status END"),
         }
     )
-    other = f"'grid_id must be {quoted(grid_id)}, the grid of these batches'"
-    rule = broken_rule_sql(tables.spec("injections"))
-    broken = f"CASE WHEN NOT (grid_id <=> '{quoted(grid_id)}') THEN {other} ELSE {rule} END"
-    ruled = status.withColumn("broken", F.expr(broken))
-    order = Window.partitionBy("injection_id", F.col("broken").isNull()).orderBy("source_file", "row_index")
-    repeated = F.col("broken").isNull() & (F.row_number().over(order) > 1)
-    return ruled.withColumn("broken", F.when(repeated, "duplicate key (injection_id)").otherwise(F.col("broken")))
+    grid = literal(grid_id, "spark")
+    other = literal(f"grid_id must be {grid_id}, the grid of these batches", "spark")
+    rule = reason_sql(tables.spec("injections"), "spark", lineage=False)
+    return status.withColumn(judge.REASON, F.expr(f"CASE WHEN NOT (grid_id <=> {grid}) THEN {other} ELSE {rule} END"))
+
+
+def _unique(judged: DataFrame) -> DataFrame:
+    """Judged rows, with the reason of those good ones whose injection_id a row before them holds."""
+    order, good = F.struct("source_file", "row_index"), F.col(judge.REASON).isNull()
+    shared = judge.duplicates(judged.where(good), _KEY, order)
+    changes = {judge.REASON: F.lit(duplicate_reason(_KEY))}
+    return judge.reject_duplicates(judged, shared, _KEY, order, good, changes)
 
 
 def _scored(rows: DataFrame, scored: GridRun) -> DataFrame:
@@ -105,8 +118,8 @@ def _scored(rows: DataFrame, scored: GridRun) -> DataFrame:
         "grid_id",
         "grid_name",
         "injection_id",
-        f"'{quoted(scored.checkpoint_id)}' AS checkpoint_id",
-        f"'{quoted(scored.generation)}' AS generation",
+        f"{literal(scored.checkpoint_id, 'spark')} AS checkpoint_id",
+        f"{literal(scored.generation, 'spark')} AS generation",
         f"CASE WHEN {good} THEN score END AS score",
         f"CASE WHEN {good} THEN host_score END AS host_score",
         f"CASE WHEN {good} THEN 1 / (1 + exp(-score)) END AS probability",

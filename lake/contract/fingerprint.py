@@ -18,8 +18,18 @@ _MASK_BITS = 62
 
 def fingerprint(table: pa.Table, spec: TableSpec) -> str:
     """Fingerprint of an Arrow table that holds the columns of ``spec``."""
+    return of_hashes(row_hashes(table, spec))
+
+
+def of_hashes(hashes: NDArray[np.int64]) -> str:
+    """Fingerprint of rows with these hashes."""
+    return render(len(hashes), _exact_sum(hashes), int(np.bitwise_xor.reduce(hashes)))
+
+
+def row_hashes(table: pa.Table, spec: TableSpec) -> NDArray[np.int64]:
+    """Hash of each row (rows,)."""
     if table.num_rows == 0:
-        return render(0, 0, 0)
+        return np.empty(0, dtype=np.int64)
     columns, nulls = [], []
     for column in spec.fingerprinted:
         longs, null = as_longs(table.column(column.name))
@@ -28,8 +38,7 @@ def fingerprint(table: pa.Table, spec: TableSpec) -> str:
             nulls.append(table.column(column.name).is_null().to_numpy(zero_copy_only=False).astype(np.int64))
     never = np.zeros(table.num_rows, dtype=bool)
     columns += [(mask, never) for mask in _masks(nulls)]
-    hashes = chain(columns)
-    return render(len(hashes), _exact_sum(hashes), int(np.bitwise_xor.reduce(hashes)))
+    return chain(columns)
 
 
 def render(rows: int, total: int, xor: int) -> str:

@@ -1,14 +1,27 @@
-"""Checking Arrow rows against a table's contract, with the same SQL that Delta enforces."""
+"""A table's contract, compiled for the engines that judge rows by it, and applied to Arrow rows.
+
+Delta's CHECK takes the rules as they are (``TableSpec.constraints``); Spark and DuckDB get one expression that names
+the first rule a row breaks.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake import provenance
+from lake.contract.fingerprint import row_hashes
 from lake.contract.spec import TableSpec
 from lake.errors import ContractError
+
+Dialect = Literal["spark", "duckdb"]
+ORIGIN = ("sweep_file", "row_index")
+"""Columns of a table that say which file and row a row came from."""
 
 
 @dataclass(frozen=True)
@@ -19,49 +32,92 @@ class Audit:
     rejected: pa.Table
 
 
-def conform(spec: TableSpec, rows: pa.Table) -> pa.Table:
-    """The table's columns in order and type; a missing or unknown column is an error."""
-    missing = [name for name in spec.names if name not in rows.column_names]
-    unknown = [name for name in rows.column_names if name not in spec.names]
-    if missing or unknown:
-        raise ContractError(f"'{spec.name}': columns missing {missing}, not in the contract {unknown}")
+def literal(text: str, dialect: Dialect) -> str:
+    """A string literal: Spark escapes by a backslash, DuckDB doubles quotes."""
+    if dialect == "spark":
+        return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "'" + text.replace("'", "''") + "'"
+
+
+def in_list(values: Sequence[str], dialect: Dialect) -> str:
+    """String literals with commas between them."""
+    return ", ".join(literal(value, dialect) for value in values)
+
+
+def reason_sql(spec: TableSpec, dialect: Dialect, where: Mapping[str, str] | None = None, lineage: bool = True) -> str:
+    """The first rule a row breaks, in words, or NULL; ``where`` is the slice that it must belong to.
+
+    Without ``lineage``, for rows in which the writer has yet to fill it in.
+    """
+    skipped = {f"{c.name}_valid" for c in spec.columns if c.role == "lineage" and not lineage}
+    tests = [
+        (f"{name} IS NOT DISTINCT FROM {literal(value, dialect)}", f"'{name}' must be {value}, the slice being written")
+        for name, value in sorted((where or {}).items())
+    ]
+    tests += [(rule.sql, rule.text) for rule in spec.rules() if rule.name not in skipped]
+    whens = " ".join(f"WHEN NOT ({sql}) THEN {literal(text, dialect)}" for sql, text in tests)
+    return f"CASE {whens} END" if whens else "CAST(NULL AS STRING)"
+
+
+def duplicate_reason(key: Sequence[str]) -> str:
+    """Why a row is rejected whose key another row keeps."""
+    return f"duplicate key ({', '.join(key)})"
+
+
+def conform(spec: TableSpec, rows: pa.Table, where: Mapping[str, str] | None = None) -> pa.Table:
+    """The table's columns in order and type; a missing or unknown column is an error.
+
+    Lineage and the columns of the slice are filled in where ``rows`` lack them.
+    """
+    for name, value in {**(where or {}), **provenance.lineage()}.items():
+        if name in spec.names and name not in rows.column_names:
+            rows = rows.append_column(name, pa.repeat(pa.scalar(value, spec.column(name).arrow.type), rows.num_rows))
+    require_names(spec, rows.column_names)
     fields = [pa.field(c.name, c.arrow.type) for c in spec.columns]
     return rows.select(list(spec.names)).cast(pa.schema(fields))
 
 
-def reason_sql(spec: TableSpec) -> str:
-    """CASE expression: the first rule a row breaks, in words, or NULL."""
-    whens = " ".join(f"WHEN NOT ({rule.sql}) THEN '{_quoted(rule.text)}'" for rule in spec.rules())
-    return f"CASE {whens} END" if whens else "CAST(NULL AS STRING)"
+def require_names(spec: TableSpec, names: Sequence[str]) -> None:
+    """Refuse columns other than those of the contract."""
+    missing = [name for name in spec.names if name not in names]
+    unknown = [name for name in names if name not in spec.names]
+    if missing or unknown:
+        raise ContractError(f"'{spec.name}': columns missing {missing}, not in the contract {unknown}")
 
 
-def audit(spec: TableSpec, rows: pa.Table) -> Audit:
-    """Split rows into kept and rejected; of rows that share a key the first is kept."""
-    import duckdb  # late: see lake.garbage
+def audit(spec: TableSpec, rows: pa.Table, where: Mapping[str, str] | None = None) -> Audit:
+    """Split rows into kept and rejected; of rows that share a key the lowest (file, row) is kept.
 
-    rows = conform(spec, rows).append_column("_place", pa.array(range(rows.num_rows), pa.int64()))
+    Where rows have no origin, their content decides, which does not depend on their order.
+    """
+    import duckdb  # late: see lake.gc_tuning
+
+    rows = conform(spec, rows, where)
     key = ", ".join(spec.key)
+    order = ORIGIN if set(ORIGIN) <= set(spec.names) else ("_content",)
+    judged = rows.append_column("_content", pa.array(row_hashes(rows, spec)))
+    judged = judged.append_column("_place", pa.array(np.arange(rows.num_rows)))
     query = f"""
-        WITH judged AS (SELECT *, {reason_sql(spec)} AS broken_rule FROM rows),
+        WITH judged AS (SELECT *, {reason_sql(spec, "duckdb", where)} AS broken_rule FROM rows),
         ranked AS (
-            SELECT *, row_number() OVER (PARTITION BY {key}, broken_rule IS NULL ORDER BY _place) AS _rank FROM judged
+            SELECT _place, broken_rule, row_number() OVER (
+                PARTITION BY {key}, broken_rule IS NULL ORDER BY {", ".join(order)}, _place
+            ) AS _rank FROM judged
         )
-        SELECT * EXCLUDE (broken_rule, _rank), CASE WHEN broken_rule IS NULL AND _rank > 1
-               THEN 'duplicate key ({key})' ELSE broken_rule END AS broken_rule
+        SELECT CASE WHEN broken_rule IS NULL AND _rank > 1
+               THEN {literal(duplicate_reason(spec.key), "duckdb")} ELSE broken_rule END AS broken_rule
         FROM ranked ORDER BY _place
     """
     with duckdb.connect() as connection:
-        connection.register("rows", rows)
-        judged = connection.sql(query).arrow().read_all()
-    good = judged.column("broken_rule").is_null()
-    kept = judged.filter(good).drop_columns(["broken_rule", "_place"])
-    rejected = judged.filter(pc.invert(good)).drop_columns(["_place"])
-    return Audit(conform(spec, kept), rejected)
+        connection.register("rows", judged)
+        broken = connection.sql(query).arrow().read_all()["broken_rule"]
+    good = pc.is_null(broken)
+    return Audit(rows.filter(good), rows.append_column("broken_rule", broken).filter(pc.invert(good)))
 
 
-def require(spec: TableSpec, rows: pa.Table) -> pa.Table:
+def require(spec: TableSpec, rows: pa.Table, where: Mapping[str, str] | None = None) -> pa.Table:
     """The rows, conformed, where all of them must meet the contract."""
-    result = audit(spec, rows)
+    result = audit(spec, rows, where)
     if result.rejected.num_rows:
         first = result.rejected.slice(0, 1).to_pylist()[0]
         row = {name: first[name] for name in spec.key}
@@ -70,7 +126,3 @@ def require(spec: TableSpec, rows: pa.Table) -> pa.Table:
             f"first {row}: {first['broken_rule']}"
         )
     return result.kept
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")

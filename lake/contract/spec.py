@@ -130,22 +130,11 @@ class TableSpec:
     def arrow_schema(self) -> pa.Schema:
         return pa.schema([column.arrow for column in self.columns])
 
-    def ddl(self) -> str:
-        """Spark column list with comments (unit and meaning)."""
-        return ", ".join(
-            f"{c.name} {c.type.upper()} COMMENT '{_quoted(c.meaning + (f' [{c.unit}]' if c.unit else ''))}'"
-            for c in self.columns
-        )
-
     def schema_hash(self) -> str:
         """Hash of what readers depend on: names, types, roles and rules, not the prose."""
         facts = [[c.name, c.type, c.role, c.nullable, c.unit] for c in self.columns]
         text = json.dumps([facts, self.constraints(), list(self.slice_by)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "\\'")
 
 
 def lineage_columns() -> tuple[Column, ...]:

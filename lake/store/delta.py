@@ -1,37 +1,25 @@
-"""Delta tables without a JVM: read pinned versions, write slices."""
+"""Reading Delta tables at their pinned versions, without a JVM."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from pyarrow import fs
 
 from lake import tables
-from lake.contract import rules
-from lake.contract.fingerprint import fingerprint
 from lake.contract.spec import TableSpec
 from lake.errors import LakeError, invalid
 from lake.root import DataRoot
 from lake.store import cards, held
-from lake.store.cards import Card, Pin, Slice
-
-TABLE_PROPERTIES = {
-    "delta.enableDeletionVectors": "false",
-    "delta.logRetentionDuration": "interval 3650 days",
-    "delta.deletedFileRetentionDuration": "interval 3650 days",
-    "delta.enableExpiredLogCleanup": "false",
-}
-"""Pinned versions must outlive any clean-up, and delta-rs cannot write deletion vectors."""
+from lake.store.cards import Slice
 
 Filters = Sequence[tuple[str, str, Any]]
 
@@ -163,81 +151,3 @@ def _read_slice(root: DataRoot, spec: TableSpec, entry: Slice, wanted: Sequence[
         raise held.data_verdict(root, entry, error) from error
     schema = spec.arrow_schema()
     return rows.select(list(wanted)).cast(pa.schema([pa.field(c, schema.field(c).type) for c in wanted]))
-
-
-def write_slice(
-    root: DataRoot,
-    spec: TableSpec,
-    rows: pa.Table,
-    slice_name: str | None,
-    where: Mapping[str, str],
-    *,
-    code: Mapping[str, str],
-    inputs: Mapping[str, str],
-) -> Card:
-    """Replace one slice of a delta-rs table by rows that all meet its contract, and publish card and pin."""
-    if set(where) != set(spec.slice_by):
-        raise LakeError(f"a slice of '{spec.name}' is given by {list(spec.slice_by)}, got {sorted(where)}")
-    rows = rules.require(spec, rows)
-    card = Card(spec.name, slice_name, rows.num_rows, spec.schema_hash(), fingerprint(rows, spec), dict(where))
-    written = replace(root, spec, rows, where, code)
-    pin = Pin(written.version(), str(written.metadata().id), card.fingerprint, dict(code), dict(inputs))
-    cards.publish(root, card, pin)
-    return card
-
-
-def replace(
-    root: DataRoot, spec: TableSpec, rows: pa.Table, where: Mapping[str, str], note: Mapping[str, object]
-) -> DeltaTable:
-    """Put rows in place of those that meet ``where`` (of all where it is empty), as one commit; the table then.
-
-    ``note`` goes into the table's own history.
-    """
-    with _refusals_of_the_system(root.table(spec.name)):
-        uri = _ensure_table(root, spec)
-        write_deltalake(
-            uri,
-            rows,
-            mode="overwrite",
-            predicate=where_sql(where) or None,
-            commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(dict(note))}),
-            storage_options=storage_options(),
-        )
-        return DeltaTable(uri, storage_options=storage_options())
-
-
-@contextmanager
-def _refusals_of_the_system(place: str) -> Iterator[None]:
-    """Raise an error of the operating system (disk full, read-only) as such: delta-rs only reports it as text."""
-    try:
-        yield
-    except (DeltaError, OSError) as error:
-        number = re.search(r"\(os error (\d+)\)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), place) from error
-
-
-def _ensure_table(root: DataRoot, spec: TableSpec) -> str:
-    uri = root.table(spec.name)
-    if DeltaTable.is_deltatable(uri, storage_options=storage_options()):
-        known = DeltaTable(uri, storage_options=storage_options())
-        if [field.name for field in known.schema().fields] != list(spec.names):
-            raise LakeError(f"table '{spec.name}' in the lake has other columns than its contract; delete {uri}")
-        if set(spec.constraints()) <= {
-            name.removeprefix("delta.constraints.") for name in known.metadata().configuration
-        }:
-            return uri
-    else:
-        known = DeltaTable.create(
-            uri,
-            spec.arrow_schema(),
-            partition_by=list(spec.slice_by),
-            configuration=dict(TABLE_PROPERTIES),
-            storage_options=storage_options(),
-        )
-    held = {name.removeprefix("delta.constraints.") for name in known.metadata().configuration}
-    missing = {name: sql for name, sql in spec.constraints().items() if name not in held}
-    if missing:
-        known.alter.add_constraint(missing)
-    return uri

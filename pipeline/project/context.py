@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,8 +24,9 @@ from lake.errors import DarkHaloError, LostError
 from lake.files import atomic
 from lake.provenance import git_commit, pipeline_version
 from lake.root import DataRoot
-from lake.store import cards, delta
+from lake.store import cards, delta, writing
 from lake.store.cards import Card, Slice
+from lake.store.writing import Provenance, Target
 from pipeline.project.project import Project
 from pipeline.project.publishing import require_places
 
@@ -66,6 +66,11 @@ class RunContext:
     def code(self) -> dict[str, str]:
         return {"git_commit": git_commit(), "pipeline_version": pipeline_version(), "stage": self.stage}
 
+    def target(self, table: str, slice_name: str | None, where: Mapping[str, str] | None) -> Target:
+        """The slice of a table that this stage replaces."""
+        who = Provenance(cards.stem(self.stage, self.slice_name), self.code, self.inputs)
+        return Target(self.root, tables.spec(table), slice_name, where or {}, who)
+
     def explain(self, error: Exception) -> None:
         """Raise what to do next where the context knows more than the error says."""
 
@@ -104,21 +109,9 @@ class RunContext:
         slice_name: str | None = None,
         where: Mapping[str, str] | None = None,
     ) -> Card:
-        """Publish a slice of a delta-rs table; lineage columns are added here. What plain ``rows`` lack is null."""
-        spec = tables.spec(table)
-        if not isinstance(rows, pa.Table):
-            added = {column.name for column in lineage_columns()}
-            own = pa.schema([column.arrow for column in spec.columns if column.name not in added])
-            rows = pa.Table.from_pylist([dict(row) for row in rows], schema=own)
-        card = delta.write_slice(
-            self.root,
-            spec,
-            with_lineage(rows),
-            slice_name,
-            where or {},
-            code=self.code,
-            inputs=self.inputs,
-        )
+        """Publish a slice of a table whose rows all meet its contract; what plain ``rows`` lack is null."""
+        target = self.target(table, slice_name, where)
+        card = writing.write_slice(target, rows if isinstance(rows, pa.Table) else target.spec.table(rows))
         log.info("%s: %s rows, %s", cards.stem(table, slice_name), card.rows, card.fingerprint)
         return card
 
@@ -140,18 +133,6 @@ class RunContext:
         folder.mkdir(parents=True, exist_ok=True)
         self.works.append(folder)
         return folder
-
-
-def with_lineage(rows: pa.Table) -> pa.Table:
-    """Rows with the lineage columns that every table carries."""
-    stamp = datetime.now(UTC)
-    for name, value, kind in (
-        ("pipeline_version", pipeline_version(), pa.string()),
-        ("git_commit", git_commit(), pa.string()),
-        ("extracted_at", stamp, pa.timestamp("us", tz="UTC")),
-    ):
-        rows = rows.append_column(name, pa.array([value] * rows.num_rows, kind))
-    return rows
 
 
 @contextmanager

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from etl.spark import session
 from etl.tables import reader, writer
-from etl.tables.pins import Provenance
-from lake import tables
-from lake.store import cards
+from lake.store import quarantine
 from lake.store.cards import Card
 from pipeline.project.context import RunContext
 
@@ -36,15 +35,22 @@ class SparkRun(RunContext):
 
     def publish(
         self,
-        frame: DataFrame,
+        rows: DataFrame | pa.Table,
         table: str,
         slice_name: str | None = None,
         where: Mapping[str, str] | None = None,
-        rejected: DataFrame | None = None,
+        rejected: DataFrame | pa.Table | None = None,
+        judged: int | None = None,
     ) -> Card:
-        """Publish a slice of a Spark table; rows that break the contract, and ``rejected``, go to quarantine."""
-        provenance = Provenance(cards.stem(self.stage, self.slice_name), self.code, self.inputs)
-        return writer.publish(frame, tables.spec(table), self.root, slice_name, where or {}, provenance, rejected)
+        """Publish a slice of a table, by the engine that holds its rows.
+
+        Rows that break the contract, and ``rejected``, which is of the same kind as ``rows``, go to quarantine.
+        ``judged``: see :func:`etl.tables.writer.publish`.
+        """
+        target = self.target(table, slice_name, where)
+        if isinstance(rows, pa.Table):
+            return quarantine.publish(target, rows, rejected)
+        return writer.publish(rows, target, rejected, judged)
 
     def explain(self, error: Exception) -> None:
         """Raise what to do next where Spark itself failed."""

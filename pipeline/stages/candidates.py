@@ -7,7 +7,6 @@ from pathlib import Path
 from etl.catalogues import candidates
 from etl.config import CandidatesParams
 from etl.files.candidatelist import read_list
-from etl.tables.frames import frame
 from pipeline.project.sparkrun import SparkRun
 
 
@@ -16,5 +15,4 @@ def run(context: SparkRun, params: CandidatesParams) -> None:
     listed = read_list(path, context.survey.grades)
     matched = candidates.match(listed.rows, context.read("tractor_near_candidates"), params, context.survey.split)
     context.note_input("file:candidates", str(path))
-    rejected = frame(context.spark, candidates.quarantined(listed, path.name), "quarantine")
-    context.publish(frame(context.spark, matched, "lens_candidates"), "lens_candidates", rejected=rejected)
+    context.publish(matched, "lens_candidates", rejected=candidates.quarantined(listed, path.name))

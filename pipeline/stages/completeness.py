@@ -13,7 +13,6 @@ from analysis.statistics.completeness import completeness_table
 from analysis.statistics.thresholds import Threshold, bootstrap_thresholds, from_rows
 from analysis.statistics.uncertain import joint_intervals
 from etl.results.completeness import summarise
-from etl.tables.frames import frame
 from lake import tables
 from lake.sky.split import THRESHOLD
 from lake.sky.survey import SURVEY
@@ -44,7 +43,7 @@ def run(context: SparkRun, params: CompletenessParams) -> None:
     collected = collected.merge(joint, on=["cell", "source_mag_bin", "threshold_id"], how="left")
     rows = completeness_table(collected.merge(stored[["threshold_id", *_FPR]], on="threshold_id", how="left"))
     where = {name: facts[name] for name in tables.spec("completeness").slice_by}
-    context.publish(frame(context.spark, rows, "completeness"), "completeness", generation, where)
+    context.publish(rows, "completeness", generation, where)
 
 
 def _joint(

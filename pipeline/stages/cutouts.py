@@ -6,7 +6,6 @@ from pathlib import Path
 
 from etl.config import CutoutsParams
 from etl.cutouts import cutting
-from etl.tables.frames import frame
 from pipeline.project.codecards import Code
 from pipeline.project.publishing import published_folder
 from pipeline.project.sparkrun import SparkRun
@@ -26,4 +25,4 @@ def run(context: SparkRun, params: CutoutsParams) -> None:
     with published_folder(context.root.cutouts, work / "shards") as folder:
         rows = cutting.assemble(index, work, folder, params, source)
     context.note_input("files", f"coadds in {survey}/coadds")
-    context.publish(frame(context.spark, rows, "cutouts"), "cutouts")
+    context.publish(rows, "cutouts")

@@ -15,6 +15,7 @@ def run(context: SparkRun, params: None) -> None:
     context.note_input(f"grid:{generation}", facts["grid_id"])
     scored = GridRun(**{name: facts[name] for name in ("grid_id", "grid_name", "checkpoint_id", "generation")})
     frames = ingest(context.spark, batches, scored)
-    context.publish(frames.injections, "injections", generation, {"grid_id": scored.grid_id}, frames.quarantine)
+    of_grid = {"grid_id": scored.grid_id}
+    context.publish(frames.injections, "injections", generation, of_grid, frames.quarantine, frames.rows)
     where = {name: facts[name] for name in tables.spec("injection_scores").slice_by}
-    context.publish(frames.injection_scores, "injection_scores", generation, where)
+    context.publish(frames.injection_scores, "injection_scores", generation, where, judged=frames.rows)

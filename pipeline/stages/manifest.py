@@ -19,12 +19,11 @@ _SOURCES = ("negatives", "lens_candidates", "tractor_near_candidates", "tractor_
 def run(context: SparkRun, params: ManifestParams) -> None:
     name = context.generation
     negatives, candidates, near, pool, cutouts = (context.read_spark(source) for source in _SOURCES)
-    rows = manifest.rows(negatives, candidates, near, pool, cutouts, params, name).persist()
+    rows = manifest.rows(negatives, candidates, near, pool, cutouts, params, name).toArrow()
     requested = manifest.requested(negatives, candidates)
-    checks = manifest.check(rows.toArrow(), requested, params, name, context.survey.split)
+    checks = manifest.check(rows, requested, params, name, context.survey.split)
     for check in checks:
         log.info("%s %s: %s (%s)", name, check.name, "passed" if check.passed else "FAILED", check.detail)
     context.publish(rows, "manifest", name, {"manifest_id": name})
-    rows.unpersist()
     text = json.dumps([asdict(check) for check in checks], indent=1)
     atomic.write_text(context.root.cards / "checks" / f"manifest.{name}.json", text + "\n")

@@ -20,6 +20,6 @@ def run(context: SparkRun, params: PoolParams) -> None:
     work = context.work(params.digest(), survey.digest(), [sweeps.identity(sweep) for sweep in files], code)
     frames = pool.build(context.spark, files, listed.rows, params, survey.split, survey.collection, str(work))
     context.note_input("files", f"{sum(sweep.problem is None for sweep in files)} sweeps in {survey.folder}/sweeps")
-    context.publish(frames.pool, "tractor_pool", rejected=frames.quarantine)
+    context.publish(frames.pool, "tractor_pool", rejected=frames.quarantine, judged=frames.pool_rows)
     context.publish(frames.near, "tractor_near_candidates")
     context.publish(frames.counts, "ingest_counts", "pool", {"stage": "pool"})

@@ -21,8 +21,8 @@ from analysis.statistics.uncertain import fpr_interval, joint_intervals, roc_ban
 from lake import tables
 from lake.errors import DataError
 from lake.sky.survey import SURVEY
-from lake.store import delta
-from pipeline.project.context import with_lineage
+from lake.store import delta, writing
+from lake.store.writing import Provenance, Target
 from tests.analysis.report_inputs import EVALUATE
 
 
@@ -89,9 +89,9 @@ def test_rows_meet_the_contract_and_come_back(root):
     spec = tables.spec("thresholds")
     assert set(rows.columns) == {column.name for column in spec.columns if column.role != "lineage"}
     fields = [column.arrow for column in spec.columns if column.role != "lineage"]
-    stored = with_lineage(pa.Table.from_pylist(rows.replace({np.nan: None}).to_dict("records"), pa.schema(fields)))
+    stored = pa.Table.from_pylist(rows.replace({np.nan: None}).to_dict("records"), pa.schema(fields))
     where = {"checkpoint_id": "c1", "generation": "demo1"}
-    delta.write_slice(root, spec, stored, "demo1", where, code={}, inputs={})
+    writing.write_slice(Target(root, spec, "demo1", where, Provenance("test")), stored)
     back = from_rows(delta.read(root, "thresholds").to_pandas().sample(frac=1.0, random_state=1))
     assert [p.threshold_id for p in back] == ["p0.3", "p0.5", "fpr5e-2@val", "fpr1e-3@val"]
     assert {repr(p) for p in back} == {repr(p) for p in points}

@@ -19,7 +19,6 @@ from etl.files.candidatelist import NO_GRADE, RAGGED, CandidateList, read_list
 from lake import tables
 from lake.contract import rules
 from lake.errors import DataError
-from pipeline.project.context import with_lineage
 
 GRADES = {"confident": "A", "confirmed": "A", "probable": "B"}
 HEADING = "name,ra,dec,zlens,type,grading,ref\n"
@@ -62,7 +61,7 @@ def test_every_row_with_coordinates_is_a_position_whatever_else_is_wrong(
     )
     assert "5 rows are quarantined: coordinates must be" in caplog.text
     quarantine = candidates.quarantined(found, "candidates.csv")
-    rules.require(tables.spec("quarantine"), with_lineage(quarantine))
+    rules.require(tables.spec("quarantine"), quarantine)
 
 
 def test_a_row_longer_than_the_heading_is_a_lens_only_where_its_grade_is_in_place(tmp_path: Path) -> None:

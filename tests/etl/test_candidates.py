@@ -10,7 +10,6 @@ from etl.catalogues.candidates import AGAIN, MATCHED, NO_SOURCE, TAKEN
 from etl.files.candidatelist import NO_GRADE
 from lake import tables
 from lake.contract import rules
-from pipeline.project.context import with_lineage
 from tests.etl.survey_files import SPLIT, params
 
 ARCSEC = 1 / 3600
@@ -47,7 +46,7 @@ def test_nearest_source_of_any_type_matches_and_the_nearer_candidate_wins() -> N
     assert made["galaxy_id"].to_pylist() == ["g0", None, None, "g3"]
     np.testing.assert_allclose(made["separation_arcsec"][0].as_py(), 0.36, atol=1e-5)
     assert made["tier"].to_pylist() == ["A", "B", "A", "B"]
-    rules.require(tables.spec("lens_candidates"), with_lineage(made))
+    rules.require(tables.spec("lens_candidates"), made)
 
 
 def test_no_sources_at_all() -> None:
@@ -61,7 +60,7 @@ def test_the_better_grade_of_one_position_wins_and_then_the_better_grade_of_one_
     made = candidates.match(places, near([0.0, 10.0], [0.0, 0.0], ["SER", "DEV"]), params("candidates"), SPLIT)
     assert made["match_reason"].to_pylist() == [AGAIN, MATCHED, TAKEN, MATCHED]
     assert made["galaxy_id"].to_pylist() == [None, "g0", None, "g1"]
-    rules.require(tables.spec("lens_candidates"), with_lineage(made))
+    rules.require(tables.spec("lens_candidates"), made)
 
 
 def test_a_chain_of_near_positions_is_not_one_candidate() -> None:
@@ -75,4 +74,4 @@ def test_an_ungraded_position_stays_in_the_table_and_takes_no_source() -> None:
     places = listed([0.0, 0.1 * ARCSEC], [0.0, 0.0], "-B")
     made = candidates.match(places, near([0.0], [0.0], ["SER"]), params("candidates"), SPLIT)
     assert made["match_reason"].to_pylist() == [NO_GRADE, MATCHED]
-    rules.require(tables.spec("lens_candidates"), with_lineage(made))
+    rules.require(tables.spec("lens_candidates"), made)

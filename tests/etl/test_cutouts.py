@@ -27,7 +27,6 @@ from lake.contract import rules
 from lake.errors import DataError
 from lake.sky.survey import MASKBITS
 from lake.store.stamps import StampStore
-from pipeline.project.context import with_lineage
 from tests.etl.survey_files import params, write_brick, write_bricks
 
 SIZE = 200
@@ -312,7 +311,7 @@ def test_every_request_ends_as_a_stamp_or_as_a_reason(jobs_spark: Any, survey: A
     ]  # fmt: skip
     assert all("image-z.fits.fz cannot be read" in str(v) for v in by_brick["1005p000"])
     rows = cutting.assemble(index, tmp_path, tmp_path / "shards", PARAMS, "x")
-    rules.require(tables.spec("cutouts"), with_lineage(rows))
+    rules.require(tables.spec("cutouts"), rows)
     good = [r for r in rows.to_pylist() if r["status"] == "ok"]
     stamps = StampStore(tmp_path / "shards").get(rows.filter(pc.equal(rows["status"], "ok")))
     for row, stamp in zip(good, stamps, strict=True):

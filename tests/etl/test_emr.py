@@ -24,7 +24,8 @@ from etl.emr.submission import Submission
 from lake import tables
 from lake.errors import DarkHaloError, DataError, ParameterError
 from lake.root import DataRoot
-from lake.store.delta import write_slice
+from lake.store import writing
+from lake.store.writing import Provenance, Target
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 REGION = "us-east-2"
@@ -205,7 +206,7 @@ def test_missing_credentials_are_said(
 def test_what_is_complete_is_not_made_again(cluster: EmrParams, root: DataRoot) -> None:
     counts = tables.spec("ingest_counts")
     rows = pa.table({name: [] for name in counts.names}, schema=counts.arrow_schema())
-    write_slice(root, counts, rows, "pool", {"stage": "pool"}, code={}, inputs={})
+    writing.write_slice(Target(root, counts, "pool", {"stage": "pool"}, Provenance("test")), rows)
     elsewhere = DataRoot(root.local, str(root.local.resolve() / "lake"))
     with pytest.raises(DarkHaloError, match=r"already complete: ingest_counts\.pool; remove"):
         submission.submit(WORK, cluster, elsewhere, REPOSITORY)

@@ -27,6 +27,7 @@ from lake.sky.photometry import magnitude_from_flux
 from lake.sky.split import split_of
 from tests.etl.survey_files import SPLIT, params, sources, write_sweep
 
+DUPLICATE = "duplicate key (galaxy_id)"
 NOBODY = {"candidate_id": ["far"], "ra": [180.0], "dec": [80.0]}
 
 
@@ -48,7 +49,8 @@ def build(spark: Any, folder: Path, candidates: pa.Table, **changes: Any) -> poo
 
 
 def rows_of(frame: Any) -> list[dict[str, Any]]:
-    return [row.asDict() for row in frame.collect()]
+    found: list[dict[str, Any]] = (frame if isinstance(frame, pa.Table) else frame.toArrow()).to_pylist()
+    return found
 
 
 def test_each_row_is_counted_by_the_first_cut_that_rejects_it(jobs_spark: Any, tmp_path: Path) -> None:
@@ -188,7 +190,7 @@ def test_every_file_and_row_is_accounted_for_whatever_is_beside_the_sweeps(jobs_
     assert {key: rows for key, rows in counts.items() if key[1] != "column_missing"} == {
         **{("sweep-a.fits", *key): rows for key, rows in (each | {("kept", ""): 3}).items()},
         **{("north/sweep-a.FITS", *key): rows for key, rows in (each | {("kept", ""): 3}).items()},
-        **{("sweep-a.fits.gz", *key): rows for key, rows in (each | {("quarantined", pool.DUPLICATE): 3}).items()},
+        **{("sweep-a.fits.gz", *key): rows for key, rows in (each | {("quarantined", DUPLICATE): 3}).items()},
         ("sweep-none.fits", "kept", ""): 0,
         ("sweep-gone.fits", "quarantined", "a broken link"): 0,
         ("README", "quarantined", "not a FITS table, by its name"): 0,
@@ -238,7 +240,7 @@ def test_result_is_the_same_whatever_the_partitions_and_is_resumed(jobs_spark: A
         results.append(final)
     columns_ = sorted(results[0].columns)
     assert results[0][columns_].equals(results[1][columns_])
-    assert (results[0]["reason"] == pool.DUPLICATE).sum() > 100
+    assert (results[0]["reason"] == DUPLICATE).sum() > 100
     frames = build(jobs_spark, tmp_path, candidates)
     before = rows_of(frames.counts)
     staged = next(tmp_path.with_name(f"{tmp_path.name}-work").glob("rows-*"))

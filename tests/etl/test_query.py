@@ -15,8 +15,10 @@ from etl.tables.query import parse, sql
 from lake import tables
 from lake.errors import LakeError, ParameterError
 from lake.root import DataRoot
-from lake.store.delta import read, where_sql, write_slice
+from lake.store import writing
+from lake.store.delta import read, where_sql
 from lake.store.query import query
+from lake.store.writing import Provenance, Target
 from pipeline.project.edge import spark_sentence
 
 COUNTS = tables.spec("ingest_counts")
@@ -35,8 +37,9 @@ def write(root: DataRoot, stage: str, rows: dict[str, int]) -> None:
         "git_commit": ["c"] * len(rows),
         "extracted_at": [0] * len(rows),
     }
-    write_slice(
-        root, COUNTS, pa.table(values, schema=COUNTS.arrow_schema()), stage, {"stage": stage}, code={}, inputs={}
+    writing.write_slice(
+        Target(root, COUNTS, stage, {"stage": stage}, Provenance("test")),
+        pa.table(values, schema=COUNTS.arrow_schema()),
     )
 
 

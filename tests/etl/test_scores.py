@@ -17,7 +17,6 @@ from lake import tables
 from lake.contract import rules
 from lake.contract.spec import Column
 from lake.errors import DataError
-from pipeline.project.context import with_lineage
 
 SPEC = tables.spec("injections")
 RUN = ingest.GridRun("g", "main", "ck", "demo1")
@@ -110,8 +109,8 @@ def test_each_row_has_one_verdict_in_both_tables(jobs_spark: Any, tmp_path: Path
     assert scored["i00005"]["probability"] == pytest.approx(1 / (1 + math.exp(-2.0)))
     assert scored["i00005"]["host_probability"] == 0.0
     assert {(s["generation"], s["grid_name"]) for s in scored.values()} == {("demo1", "main")}
-    rules.require(SPEC, with_lineage(frames.injections.toArrow()))
-    rules.require(tables.spec("injection_scores"), with_lineage(frames.injection_scores.toArrow()))
+    rules.require(SPEC, frames.injections.toArrow())
+    rules.require(tables.spec("injection_scores"), frames.injection_scores.toArrow())
 
 
 def test_what_is_no_batch_is_an_error(jobs_spark: Any, tmp_path: Path) -> None:

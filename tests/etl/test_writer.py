@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,20 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 
-from etl.tables import judge, quarantine, table
-from etl.tables.pins import Provenance
+from etl.tables import judge, writer
 from etl.tables.reader import read
 from etl.tables.writer import publish
 from lake import tables
+from lake.contract import rules
 from lake.contract.fingerprint import fingerprint
 from lake.errors import ContractError, DamagedError, LakeError
 from lake.root import DataRoot
-from lake.store import cards, delta
+from lake.store import cards, delta, quarantine
+from lake.store.writing import Provenance, Target
 from tests.etl.specs import EVERY_TYPE, MEASURED, every_type_rows
 
 WHO = Provenance("near", {"git_commit": "abc"}, {"sweeps": "1:2:3"})
@@ -54,7 +57,7 @@ def test_broken_rows_are_quarantined_and_the_rest_written(spark: Any, root: Data
         ("d", None, "f1", 5),
         (None, 5.0, "f1", 6),
     ]
-    card = publish(frame(spark, rows), MEASURED, root, "one", {"part": "p:1"}, WHO)
+    card = publish(frame(spark, rows), Target(root, MEASURED, "one", {"part": "p:1"}, WHO))
     held = delta.read(root, MEASURED.name)
     assert sorted(zip(held["name"].to_pylist(), held["x"].to_pylist(), strict=True)) == [("a", 2.0), ("b", 3.0)]
     assert card.rows == 2
@@ -71,21 +74,21 @@ def test_broken_rows_are_quarantined_and_the_rest_written(spark: Any, root: Data
 
 def test_a_repeated_publish_gives_the_same_table_and_quarantine(spark: Any, root: DataRoot) -> None:
     rows = [("a", 1.0, "f1", 1), ("a", 1.0, "f1", 2), ("b", 200.0, "f1", 3)]
-    first = publish(frame(spark, rows), MEASURED, root, "one", {"part": "1"}, WHO)
+    first = publish(frame(spark, rows), Target(root, MEASURED, "one", {"part": "1"}, WHO))
     before = cards.read_slice(root, "quarantine", "near").card
-    second = publish(frame(spark, rows), MEASURED, root, "one", {"part": "1"}, WHO)
+    second = publish(frame(spark, rows), Target(root, MEASURED, "one", {"part": "1"}, WHO))
     assert second == first
     assert cards.read_slice(root, "quarantine", "near").card == before
     assert before.rows == 2
-    clean = publish(frame(spark, rows[:1]), MEASURED, root, "one", {"part": "1"}, WHO)
+    clean = publish(frame(spark, rows[:1]), Target(root, MEASURED, "one", {"part": "1"}, WHO))
     assert clean == first
     assert cards.read_slice(root, "quarantine", "near").card.rows == 0
 
 
 def test_a_slice_leaves_the_others_alone_and_readers_keep_to_their_pins(spark: Any, root: DataRoot) -> None:
-    publish(frame(spark, [("a", 1.0, "f", 1)]), MEASURED, root, "one", {"part": "1"}, WHO)
-    publish(frame(spark, [("b", 2.0, "f", 1)]), MEASURED, root, "two", {"part": "2"}, WHO)
-    publish(frame(spark, [("c", 3.0, "f", 1)]), MEASURED, root, "one", {"part": "1"}, WHO)
+    publish(frame(spark, [("a", 1.0, "f", 1)]), Target(root, MEASURED, "one", {"part": "1"}, WHO))
+    publish(frame(spark, [("b", 2.0, "f", 1)]), Target(root, MEASURED, "two", {"part": "2"}, WHO))
+    publish(frame(spark, [("c", 3.0, "f", 1)]), Target(root, MEASURED, "one", {"part": "1"}, WHO))
     assert sorted(row["name"] for row in read(spark, root, MEASURED.name).collect()) == ["b", "c"]
     assert [row["name"] for row in read(spark, root, MEASURED.name, ["two"]).collect()] == ["b"]
     spark.sql(f"DELETE FROM delta.`{root.table(MEASURED.name)}`")
@@ -97,7 +100,7 @@ def test_rows_the_job_could_not_use_are_quarantined_too(spark: Any, root: DataRo
         [("bad.fits", -1, "empty file", None)], "source_file string, row_index long, reason string, record string"
     )
     rows = frame(spark, [("a", 1.0, "f1", 1), ("b", 101.0, "f1", 2)])
-    publish(rows, MEASURED, root, "one", {"part": "1"}, WHO, rejected=lost)
+    publish(rows, Target(root, MEASURED, "one", {"part": "1"}, WHO), rejected=lost)
     assert quarantined(root)["bad.fits", -1] == "empty file"
     assert len(quarantined(root)) == 2
 
@@ -106,16 +109,46 @@ def test_many_rejected_rows_stay_in_spark_and_end_alike(
     spark: Any, root: DataRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = frame(spark, [("a", -1.0, "f", 1), ("b", 1.0, "f", 2), ("c", -2.0, "f", 3)])
-    publish(bad, MEASURED, root, "one", {"part": "1"}, WHO)
+    publish(bad, Target(root, MEASURED, "one", {"part": "1"}, WHO))
     few, held = cards.read_slice(root, "quarantine", WHO.stage).card, quarantined(root)
-    monkeypatch.setattr(quarantine, "_MOST_COLLECTED", 1)
-    publish(bad, MEASURED, root, "one", {"part": "1"}, WHO)
+    monkeypatch.setattr(writer, "_MOST_COLLECTED", 1)
+    publish(bad, Target(root, MEASURED, "one", {"part": "1"}, WHO))
     assert cards.read_slice(root, "quarantine", WHO.stage).card == few
     assert quarantined(root) == held
 
 
+def test_arrow_rows_are_judged_and_quarantined_as_those_of_spark(spark: Any, root: DataRoot, tmp_path: Path) -> None:
+    given = [("a", 2.0), ("a", 1.0), ("b", -1.0), ("c", None), (None, 5.0), ("d", 4.0)]
+    rows = pa.table({"name": [name for name, _ in given], "x": [x for _, x in given]})
+    other = DataRoot.of(tmp_path / "other")
+    card = quarantine.publish(Target(other, MEASURED, "one", {"part": "1"}, WHO), rows)
+    assert publish(spark.createDataFrame(rows), Target(root, MEASURED, "one", {"part": "1"}, WHO)) == card
+    assert card.rows == 2
+    for columns in (["source_file", "row_index", "reason"], ["record"]):
+        here, there = (delta.read(place, "quarantine", columns, ordered=False).to_pylist() for place in (root, other))
+        assert sorted(here, key=str) == sorted(map(json_alike, there), key=str)
+
+
+def json_alike(row: dict[str, Any]) -> dict[str, Any]:
+    """A record as Spark writes JSON: without spaces."""
+    return {n: json.dumps(json.loads(v), separators=(",", ":")) if n == "record" else v for n, v in row.items()}
+
+
+def test_rows_judged_by_the_job_are_counted_and_fingerprinted_as_they_are_written(spark: Any, root: DataRoot) -> None:
+    rows = frame(spark, [("a", 1.0, "f", 1), ("b", 2.0, "f", 2)])
+    target = Target(root, MEASURED, "one", {"part": "1"}, WHO)
+    card = publish(rows, target, judged=2)
+    assert card == publish(rows, target)
+    with pytest.raises(LakeError, match=r"3 rows of .* were to be written and 2 were"):
+        publish(rows, target, judged=3)
+    assert cards.read_slice(root, MEASURED.name, "one").card == card
+    broken = frame(spark, [("a", -1.0, "f", 1)])
+    with pytest.raises(Exception, match="x_valid"):
+        publish(broken, target, judged=1)
+
+
 def test_two_tables_of_a_stage_share_its_quarantine(spark: Any, root: DataRoot) -> None:
-    publish(frame(spark, [("a", -1.0, "f", 1)]), MEASURED, root, "one", {"part": "1"}, WHO)
+    publish(frame(spark, [("a", -1.0, "f", 1)]), Target(root, MEASURED, "one", {"part": "1"}, WHO))
     other = spark.createDataFrame([(None, 1)], "name string, count32 int")
     nulls = {
         "word": "string",
@@ -125,24 +158,26 @@ def test_two_tables_of_a_stage_share_its_quarantine(spark: Any, root: DataRoot) 
         "flag": "boolean",
         "seen_at": "timestamp",
     }
-    publish(
-        other.selectExpr("*", *(f"cast(null as {t}) {n}" for n, t in nulls.items())), EVERY_TYPE, root, None, {}, WHO
-    )
+    empty = other.selectExpr("*", *(f"cast(null as {t}) {n}" for n, t in nulls.items()))
+    publish(empty, Target(root, EVERY_TYPE, None, {}, WHO))
     targets = sorted(delta.read(root, "quarantine")["target_table"].to_pylist())
     assert targets == ["every_type", MEASURED.name]
 
 
 def test_an_empty_frame_makes_an_empty_table(spark: Any, root: DataRoot) -> None:
-    card = publish(frame(spark, []), MEASURED, root, "one", {"part": "1"}, WHO)
+    card = publish(frame(spark, []), Target(root, MEASURED, "one", {"part": "1"}, WHO))
     assert (card.rows, card.fingerprint) == (0, "0:0:0000000000000000")
     assert read(spark, root, MEASURED.name).count() == 0
 
 
 def test_the_table_carries_its_contract_and_provenance(spark: Any, root: DataRoot) -> None:
-    publish(frame(spark, [("it's", 1.0, "f", 1)]), MEASURED, root, "one", {"part": "1"}, WHO)
+    publish(frame(spark, [("it's", 1.0, "f", 1)]), Target(root, MEASURED, "one", {"part": "1"}, WHO))
     held = DeltaTable(root.table(MEASURED.name))
     properties = held.metadata().configuration
-    assert {n: properties[f"delta.constraints.{n}"] for n in MEASURED.constraints()} == MEASURED.constraints()
+    held_rules = {n.rsplit("_", 1)[0]: sql for n, sql in properties.items() if n.startswith("delta.constraints.")}
+    assert set(held_rules) == {f"delta.constraints.{name}" for name in MEASURED.constraints()}
+    assert "x <= 100" in held_rules["delta.constraints.x_valid"]
+    assert held.schema().fields[2].metadata == {"comment": "number"}
     assert properties["delta.enableDeletionVectors"] == "false"
     assert properties["delta.enableExpiredLogCleanup"] == "false"
     assert '"git_commit": "abc"' in held.history(1)[0]["userMetadata"]
@@ -154,25 +189,26 @@ def test_the_table_carries_its_contract_and_provenance(spark: Any, root: DataRoo
 def test_a_changed_rule_replaces_the_constraint(spark: Any, root: DataRoot) -> None:
     from dataclasses import replace
 
-    publish(frame(spark, [("a", 1.0, "f", 1)]), MEASURED, root, "one", {"part": "1"}, WHO)
+    publish(frame(spark, [("a", 1.0, "f", 1)]), Target(root, MEASURED, "one", {"part": "1"}, WHO))
     wider = replace(MEASURED, columns=tuple(replace(c, high=1000) if c.name == "x" else c for c in MEASURED.columns))
-    card = publish(frame(spark, [("a", 999.0, "f", 1)]), wider, root, "one", {"part": "1"}, WHO)
+    card = publish(frame(spark, [("a", 999.0, "f", 1)]), Target(root, wider, "one", {"part": "1"}, WHO))
     assert card.rows == 1
-    assert "1000" in DeltaTable(root.table(MEASURED.name)).metadata().configuration["delta.constraints.x_valid"]
+    properties = DeltaTable(root.table(MEASURED.name)).metadata().configuration
+    assert ["1000" in sql for name, sql in properties.items() if "x_valid" in name] == [True]
 
 
 def test_wrong_columns_and_slices_are_errors(spark: Any, root: DataRoot) -> None:
     rows = frame(spark, [("a", 1.0, "f", 1)])
     with pytest.raises(ContractError, match=r"missing \['x'\], not in the contract \['y'\]"):
-        publish(rows.withColumnRenamed("x", "y"), MEASURED, root, "one", {"part": "1"}, WHO)
+        publish(rows.withColumnRenamed("x", "y"), Target(root, MEASURED, "one", {"part": "1"}, WHO))
     with pytest.raises(LakeError, match=r"given by \['part'\], got \[\]"):
-        publish(rows, MEASURED, root, None, {}, WHO)
+        Target(root, MEASURED, None, {}, WHO)
 
 
 def test_a_lost_table_is_named(spark: Any, root: DataRoot) -> None:
     with pytest.raises(LakeError, match="has not been made yet"):
         read(spark, root, MEASURED.name)
-    publish(frame(spark, [("a", 1.0, "f", 1)]), MEASURED, root, "one", {"part": "1"}, WHO)
+    publish(frame(spark, [("a", 1.0, "f", 1)]), Target(root, MEASURED, "one", {"part": "1"}, WHO))
     Path(root.table(MEASURED.name)).rename(root.local / "gone")
     with pytest.raises(LakeError, match=r"is pinned at version .*dvc repro"):
         read(spark, root, MEASURED.name)
@@ -181,12 +217,12 @@ def test_a_lost_table_is_named(spark: Any, root: DataRoot) -> None:
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"PAR1")])
 def test_lost_files_are_written_over(spark: Any, root: DataRoot, harm: Callable[[Path], object]) -> None:
     rows = frame(spark, [("a", 1.0, "f", 1), ("b", 2.0, "f", 2)])
-    card = publish(rows, MEASURED, root, "one", {"part": "1"}, WHO)
+    card = publish(rows, Target(root, MEASURED, "one", {"part": "1"}, WHO))
     for path in Path(root.table(MEASURED.name)).rglob("part=1/*.parquet"):
         harm(path)
     with pytest.raises(DamagedError, match=rf"'{MEASURED.name}.one' has lost rows .*--deep --repair"):
         read(spark, root, MEASURED.name)
-    assert publish(rows, MEASURED, root, "one", {"part": "1"}, WHO) == card
+    assert publish(rows, Target(root, MEASURED, "one", {"part": "1"}, WHO)) == card
     assert read(spark, root, MEASURED.name).count() == 2
 
 
@@ -194,19 +230,21 @@ def test_lost_files_are_written_over(spark: Any, root: DataRoot, harm: Callable[
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_spark_and_arrow_fingerprints_agree(spark: Any, rows: pa.Table) -> None:
     if rows.num_rows:
-        assert judge.fingerprinted(spark.createDataFrame(rows), EVERY_TYPE) == fingerprint(rows, EVERY_TYPE)
+        found = spark.createDataFrame(rows).agg(*judge.aggregates(EVERY_TYPE)).collect()[0]
+        assert judge.fingerprinted(found) == fingerprint(rows, EVERY_TYPE)
 
 
 def test_reasons_survive_quotes(spark: Any) -> None:
     text = "it's \\ 'quoted'"
-    assert spark.sql(f"SELECT {table.literal(text)} AS t").first()["t"] == text
+    assert spark.sql(f"SELECT {rules.literal(text, 'spark')} AS t").first()["t"] == text
+    assert duckdb.sql(f"SELECT {rules.literal(text, 'duckdb')}").fetchone() == (text,)
 
 
 _CLASSIC = """
 import sys
 from lake.root import DataRoot
 from etl.spark.session import session
-from etl.tables.pins import Provenance
+from lake.store.writing import Provenance, Target
 from etl.tables.writer import publish
 from etl.tables.reader import read
 from tests.etl.specs import MEASURED
@@ -216,14 +254,14 @@ tables.spec = lambda name: MEASURED if name == MEASURED.name else known(name)
 root = DataRoot.of(sys.argv[1])
 spark = session(root, "near")
 rows = spark.createDataFrame([("a", 1.0)], "name string, x double")
-card = publish(rows, MEASURED, root, "one", {"part": "1"}, Provenance("near"))
+card = publish(rows, Target(root, MEASURED, "one", {"part": "1"}, Provenance("near")))
 count = read(spark, root, MEASURED.name).count()
 print(type(spark).__module__, spark.sparkContext.master, card.rows, count, card.fingerprint)
 """
 
 
 def test_the_classic_session_writes_the_same(spark: Any, root: DataRoot, tmp_path: Path) -> None:
-    here = publish(frame(spark, [("a", 1.0, "f", 1)]), MEASURED, root, "one", {"part": "1"}, WHO)
+    here = publish(frame(spark, [("a", 1.0, "f", 1)]), Target(root, MEASURED, "one", {"part": "1"}, WHO))
     environment = {**os.environ, "DHS_SPARK": "classic", "DHS_SPARK_CORES": "2"}
     for name in ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED"):
         environment.pop(name, None)

@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from lake import tables
 from lake.root import DataRoot
-from lake.store import cards, delta
+from lake.store import cards, writing
+from lake.store.writing import Provenance, Target
 
 SPEC = tables.spec("gates")
 
@@ -31,6 +32,6 @@ def rows(*values: dict[str, object]) -> pa.Table:
 
 
 def write(root: DataRoot, run: str, *values: dict[str, object]) -> cards.Card:
-    return delta.write_slice(
-        root, SPEC, rows(*values), f"s-{run}", {"run_id": run}, code={"git_commit": "c"}, inputs={}
+    return writing.write_slice(
+        Target(root, SPEC, f"s-{run}", {"run_id": run}, Provenance("test", {"git_commit": "c"}, {})), rows(*values)
     )

@@ -18,8 +18,8 @@ from lake import tables
 from lake.contract import rules
 from lake.errors import ContractError, LakeError, LostError, UnreachableError
 from lake.root import DataRoot
-from lake.store import cards, delta
-from lake.store.delta import _ensure_table
+from lake.store import cards, delta, writing
+from lake.store.writing import Provenance, Target
 from tests.lake.gates import SPEC, gate, rows, write
 
 
@@ -68,7 +68,7 @@ def test_delta_enforces_the_contract_on_foreign_writers(root: DataRoot) -> None:
 
 def test_a_lost_table_is_named(root: DataRoot) -> None:
     write(root, "a", gate("a", "x"))
-    _ensure_table(root, tables.spec("diagnostics"))
+    writing.made(root, tables.spec("diagnostics"))
     shutil.rmtree(root.table("gates"))
     with pytest.raises(LakeError, match=r"'gates.s-a' is pinned at version \d+, which .* does not hold"):
         delta.read(root, "gates")
@@ -97,9 +97,9 @@ def test_card_and_pin_of_different_runs_are_refused(root: DataRoot) -> None:
 
 def test_slices_with_the_same_rows_must_agree(root: DataRoot) -> None:
     write(root, "a", gate("a", "x"))
-    delta.write_slice(root, SPEC, rows(gate("a", "x")), "twin", {"run_id": "a"}, code={}, inputs={})
+    writing.write_slice(Target(root, SPEC, "twin", {"run_id": "a"}, Provenance("test")), rows(gate("a", "x")))
     assert delta.read(root, "gates").num_rows == 1
-    delta.write_slice(root, SPEC, rows(gate("a", "y")), "twin", {"run_id": "a"}, code={}, inputs={})
+    writing.write_slice(Target(root, SPEC, "twin", {"run_id": "a"}, Provenance("test")), rows(gate("a", "y")))
     with pytest.raises(LakeError, match="claim the same rows but differ"):
         delta.read(root, "gates")
 
@@ -163,7 +163,7 @@ def test_a_missing_table_says_what_to_run(root: DataRoot) -> None:
 
 def test_a_wrong_slice_is_refused(root: DataRoot) -> None:
     with pytest.raises(LakeError, match=r"given by \['run_id'\], got \['name'\]"):
-        delta.write_slice(root, SPEC, rows(gate("a", "x")), "s", {"name": "x"}, code={}, inputs={})
+        writing.write_slice(Target(root, SPEC, "s", {"name": "x"}, Provenance("test")), rows(gate("a", "x")))
 
 
 def test_audit_names_the_first_broken_rule_and_keeps_counts() -> None:
@@ -192,7 +192,7 @@ def test_what_the_system_refuses_to_write_is_said_with_the_place(
     def refuse(*arguments: object, **more: object) -> None:
         raise error
 
-    monkeypatch.setattr(delta, "write_deltalake", refuse)
+    monkeypatch.setattr(writing, "write_deltalake", refuse)
     with pytest.raises(OSError, match=re.escape(root.table("gates"))) as raised:
         write(root, "a", gate("a", "x"))
     assert raised.value.errno == number

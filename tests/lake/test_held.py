@@ -17,8 +17,7 @@ import pytest
 from lake import tables
 from lake.errors import DamagedError, LakeError, LostError, UnreachableError
 from lake.root import DataRoot
-from lake.store import cards, delta, held
-from lake.store.delta import _ensure_table
+from lake.store import cards, delta, held, writing
 from lake.store.query import query
 from pipeline.project.context import forget_lost_tables
 from pipeline.verbs import verifying
@@ -78,7 +77,7 @@ def pinned(root: DataRoot) -> DataRoot:
     """A lake of two tables, one of them pinned twice."""
     write(root, "a", gate("a", "x"))
     write(root, "b", gate("b", "x"))
-    _ensure_table(root, tables.spec("diagnostics"))
+    writing.made(root, tables.spec("diagnostics"))
     return root
 
 
@@ -181,7 +180,7 @@ def test_a_refusing_object_store_is_no_lost_table(tmp_path: Path, monkeypatch: p
 
 
 def test_only_what_is_gone_is_forgotten(pinned: DataRoot) -> None:
-    _ensure_table(pinned, tables.spec("diagnostics"))
+    writing.made(pinned, tables.spec("diagnostics"))
     log = Path(pinned.table("gates")) / "_delta_log"
     last = cards.read_slice(pinned, "gates", "s-b").pin.version
     (log / f"{last:020d}.json").unlink()
@@ -213,7 +212,7 @@ def test_a_damaged_log_is_set_aside_and_the_table_made_again(pinned: DataRoot) -
 @pytest.mark.parametrize("content", [None, b"", b"[1]\n"])
 def test_a_log_with_a_gap_is_found_though_the_version_opens(pinned: DataRoot, content: bytes | None) -> None:
     """delta-rs makes do without an early commit; Spark refuses the table."""
-    _ensure_table(pinned, tables.spec("diagnostics"))
+    writing.made(pinned, tables.spec("diagnostics"))
     first = Path(pinned.table("gates")) / "_delta_log" / f"{1:020d}.json"
     first.unlink()
     if content is not None:

@@ -8,9 +8,9 @@ import pytest
 from lake import tables
 from lake.errors import DataError, ShardError
 from lake.root import DataRoot
-from lake.store import delta
+from lake.store import writing
 from lake.store.stamps import PLACE, StampStore, bucket_of, problems, shard_name, stamp_hash, write_shard
-from pipeline.project.context import with_lineage
+from lake.store.writing import Provenance, Target
 
 
 def stamps(n: int, pixels: int = 9) -> np.ndarray:
@@ -120,7 +120,7 @@ def put(root: DataRoot, name: str, columns: dict[str, Any], slice_name: str | No
     whole = [pa.array(columns[f.name]).cast(f.type) if f.name in columns else pa.nulls(count, f.type) for f in schema]
     held = pa.table(whole, schema=pa.schema([f.with_nullable(True) for f in schema]))
     lineage = [name for name in ("pipeline_version", "git_commit", "extracted_at") if name in held.column_names]
-    delta.write_slice(root, spec, with_lineage(held.drop_columns(lineage)), slice_name, where, code={}, inputs={})
+    writing.write_slice(Target(root, spec, slice_name, where, Provenance("test")), held.drop_columns(lineage))
 
 
 def test_deep_verification_finds_every_changed_shard_and_stale_manifest(root: DataRoot) -> None:

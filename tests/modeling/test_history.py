@@ -9,7 +9,6 @@ import pytest
 from lake import tables
 from lake.contract import rules
 from modeling.tracking import history
-from pipeline.project.context import with_lineage
 
 
 @pytest.mark.parametrize(
@@ -17,7 +16,7 @@ from pipeline.project.context import with_lineage
     [("training_epochs", history.training_epochs(), 604), ("experiments", history.experiments(), 26)],
 )
 def test_rows_meet_their_contract(table: str, rows: pa.Table, count: int) -> None:
-    assert rules.require(tables.spec(table), with_lineage(rows)).num_rows == count
+    assert rules.require(tables.spec(table), rows).num_rows == count
 
 
 def of(rows: pa.Table, run_id: str) -> pa.Table:

@@ -28,7 +28,8 @@ import pytest
 from lake import tables
 from lake.errors import DataError, LakeError
 from lake.root import DataRoot
-from lake.store import delta
+from lake.store import writing
+from lake.store.writing import Provenance, Target
 from modeling.config import TrainParams
 from modeling.scoring.checkpoint import Manifest, publish, run_id
 from modeling.tracking import history, pastruns, rundatabase, runs
@@ -37,7 +38,6 @@ from modeling.tracking.runstore import RunStore, _name
 from modeling.training.data import TrainingArrays
 from modeling.training.log import EpochRow
 from modeling.training.train import train
-from pipeline.project.context import with_lineage
 
 FINGERPRINT = "48:-170141183460469231731687303715884105728:00ffeeddccbbaa99"
 CODE = {"git_commit": "c0ffee", "pipeline_version": "0.1.0", "stage": "train"}
@@ -307,10 +307,11 @@ def write_epochs(root: DataRoot, rows: list[EpochRow], small: TrainParams) -> No
         | {key: value for key, value in asdict(row).items() if key != "metric"}
         for row in rows
     ]
-    table = with_lineage(pa.Table.from_pylist(values))
+    table = pa.Table.from_pylist(values)
     inputs = {f"table:manifest.{small.manifest}": f"{FINGERPRINT}@7"}
-    delta.write_slice(
-        root, tables.spec("training_epochs"), table, "demo1", {"origin": "demo1"}, code=CODE, inputs=inputs
+    writing.write_slice(
+        Target(root, tables.spec("training_epochs"), "demo1", {"origin": "demo1"}, Provenance("test", CODE, inputs)),
+        table,
     )
 
 

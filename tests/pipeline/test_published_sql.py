@@ -17,8 +17,9 @@ import lake
 from etl.tables.query import sql
 from lake import tables
 from lake.root import DataRoot
-from lake.store import cards, delta
+from lake.store import cards, delta, writing
 from lake.store.query import query
+from lake.store.writing import Provenance, Target
 from pipeline.cli import dhs
 from pipeline.project import params
 from pipeline.verbs.foreign import question
@@ -70,7 +71,7 @@ def copied(root: DataRoot, table: str, new: str, **values: str) -> None:
     if where == entry.card.where:
         cards.publish(root, replace(entry.card, slice=new), entry.pin)
     else:
-        delta.write_slice(root, tables.spec(table), rows, new, where, code={}, inputs={})
+        writing.write_slice(Target(root, tables.spec(table), new, where, Provenance("test")), rows)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_of_two_main_grids_the_newer_one_is_shown(crowded: DataRoot, tmp_path: P
     early = pa.array([0] * len(rows), rows.schema.field("extracted_at").type)
     rows = rows.set_column(place, rows.schema.field("extracted_at"), early)
     where = {**entry.card.where, "grid_id": "old", "generation": "old"}
-    delta.write_slice(root, tables.spec("completeness"), rows, "old", where, code={}, inputs={})
+    writing.write_slice(Target(root, tables.spec("completeness"), "old", where, Provenance("test")), rows)
     assert "old" in lake.read("completeness", root=root)["generation"].to_pylist()
     assert lake.read("completeness_main", root=root).equals(lake.read("completeness_main", root=crowded))
 

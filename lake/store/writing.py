@@ -1,0 +1,178 @@
+"""Writing Delta tables: made to their contract by delta-rs, replaced a slice at a time, pinned."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError
+
+from lake.contract import rules
+from lake.contract.fingerprint import fingerprint
+from lake.contract.spec import TableSpec
+from lake.errors import LakeError
+from lake.root import DataRoot
+from lake.store import cards
+from lake.store.cards import Card, Pin
+from lake.store.delta import storage_options, where_sql
+
+log = logging.getLogger(__name__)
+
+TABLE_PROPERTIES = {
+    "delta.enableDeletionVectors": "false",
+    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": "interval 3650 days",
+    "delta.enableExpiredLogCleanup": "false",
+}
+"""Pinned versions must outlive any clean-up, and delta-rs cannot write deletion vectors."""
+_CONSTRAINT = "delta.constraints."
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Who writes: the stage (with its slice, ``scores.demo1``), its code, and the inputs it read, by name."""
+
+    stage: str
+    code: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def note(self) -> dict[str, object]:
+        """What goes into the table's own history."""
+        return {"stage": self.stage, "code": dict(self.code), "inputs": dict(self.inputs)}
+
+
+@dataclass(frozen=True)
+class Target:
+    """The slice of a table that one run replaces (the rows that meet ``where``, or all), and who replaces it."""
+
+    root: DataRoot
+    spec: TableSpec
+    slice_name: str | None
+    where: Mapping[str, str]
+    who: Provenance
+
+    def __post_init__(self) -> None:
+        if set(self.where) != set(self.spec.slice_by):
+            given = sorted(self.where)
+            raise LakeError(f"a slice of '{self.spec.name}' is given by {list(self.spec.slice_by)}, got {given}")
+
+
+def write_slice(target: Target, rows: pa.Table) -> Card:
+    """Replace one slice of a table by rows that all meet its contract, and publish card and pin."""
+    kept = rules.require(target.spec, rows, target.where)
+    table = replace(target.root, target.spec, kept, target.where, target.who)
+    return pin(target, table, fingerprint(kept, target.spec))
+
+
+def pin(target: Target, table: DeltaTable, text: str) -> Card:
+    """Publish card and pin of rows with the fingerprint ``text``, which ``table`` holds at its version."""
+    spec, who = target.spec, target.who
+    card = Card(spec.name, target.slice_name, int(text.partition(":")[0]), spec.schema_hash(), text, dict(target.where))
+    held = Pin(int(table.version()), str(table.metadata().id), text, dict(who.code), dict(who.inputs))
+    cards.publish(target.root, card, held)
+    return card
+
+
+def report(target: Target, good: int, rejected: Mapping[str, int]) -> None:
+    """Log how many rows are written, and how many are quarantined for which reason."""
+    name = cards.stem(target.spec.name, target.slice_name)
+    log.info("%s: %d rows written", name, good)
+    for reason, rows in sorted(rejected.items()):
+        log.warning("%s: %d rows quarantined: %s", name, rows, reason)
+
+
+def replace(root: DataRoot, spec: TableSpec, rows: pa.Table, where: Mapping[str, str], who: Provenance) -> DeltaTable:
+    """Put rows in place of those that meet ``where`` (of all where it is empty), as one commit; the table then."""
+    with _refusals_of_the_system(root.table(spec.name)), enforced(root, spec):
+        write_deltalake(
+            root.table(spec.name),
+            rows,
+            mode="overwrite",
+            predicate=where_sql(where) or None,
+            commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(who.note)}),
+            storage_options=storage_options(),
+        )
+        return opened(root, spec)
+
+
+def opened(root: DataRoot, spec: TableSpec) -> DeltaTable:
+    """The last version of a table that exists."""
+    return DeltaTable(root.table(spec.name), storage_options=storage_options())
+
+
+@contextmanager
+def enforced(root: DataRoot, spec: TableSpec) -> Iterator[None]:
+    """A table that exists, with its contract's constraints, for the block to write.
+
+    Rules that changed are dropped before the block and added after it, since it may replace the rows that break them.
+    """
+    wanted = {_constraint_name(name, sql): sql for name, sql in spec.constraints().items()}
+    table = made(root, spec)
+    for name in _constraints(table) - set(wanted):
+        table.alter.drop_constraint(name, raise_if_not_exists=False)
+    yield
+    table = opened(root, spec)
+    missing = {name: sql for name, sql in wanted.items() if name not in _constraints(table)}
+    if missing:
+        _add_constraints(table, spec, missing)
+
+
+def made(root: DataRoot, spec: TableSpec) -> DeltaTable:
+    """The table, made where it does not exist."""
+    uri = root.table(spec.name)
+    if not DeltaTable.is_deltatable(uri, storage_options=storage_options()):
+        comments = ({"comment": c.meaning + (f" [{c.unit}]" if c.unit else "")} for c in spec.columns)
+        fields = [pa.field(c.name, c.arrow.type, metadata=m) for c, m in zip(spec.columns, comments, strict=True)]
+        table = DeltaTable.create(
+            uri,
+            pa.schema(fields),
+            mode="ignore",
+            partition_by=list(spec.slice_by),
+            description=spec.meaning,
+            configuration=dict(TABLE_PROPERTIES),
+            storage_options=storage_options(),
+        )
+        _add_constraints(table, spec, {_constraint_name(n, sql): sql for n, sql in spec.constraints().items()})
+    table = opened(root, spec)
+    if [field.name for field in table.schema().fields] != list(spec.names):
+        raise LakeError(f"table '{spec.name}' in the lake has other columns than its contract; delete {uri}")
+    return table
+
+
+def _constraints(table: DeltaTable) -> set[str]:
+    return {n.removeprefix(_CONSTRAINT) for n in table.metadata().configuration if n.startswith(_CONSTRAINT)}
+
+
+def _constraint_name(name: str, sql: str) -> str:
+    """A name that changes with the rule: engines store its text each in their own way."""
+    return f"{name}_{hashlib.sha256(sql.encode()).hexdigest()[:8]}".lower()
+
+
+def _add_constraints(table: DeltaTable, spec: TableSpec, constraints: dict[str, str]) -> None:
+    try:
+        table.alter.add_constraint(constraints)
+    except DeltaError as error:
+        raise LakeError(
+            f"other slices of '{spec.name}' break its new rules {', '.join(constraints)}: remake them"
+        ) from error
+
+
+@contextmanager
+def _refusals_of_the_system(place: str) -> Iterator[None]:
+    """Raise an error of the operating system (disk full, read-only) as such: delta-rs only reports it as text."""
+    try:
+        yield
+    except (DeltaError, OSError) as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), place) from error
