@@ -1,6 +1,7 @@
 """Times of the Spark jobs on a survey folder: ``python -m benchmarks.etl <survey folder> [parameter set]``.
 
-Each job runs twice on one server; the second time, with everything warm, is what a stage costs.
+Each job runs twice on one server, and its tables are published as a stage does it; the second time, with everything
+warm, is what a stage costs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import yaml
 
 from etl import config
@@ -20,9 +22,12 @@ from etl.cutouts import cutting, manifest
 from etl.files import sweepfiles
 from etl.files.candidatelist import read_list
 from etl.spark.session import session
-from etl.tables.frames import frame
+from etl.tables import reader, writer
+from lake import tables
 from lake.config import SplitParams
 from lake.root import DataRoot
+from lake.store import delta, quarantine
+from lake.store.writing import Provenance, Target
 
 _PARAMS = Path(__file__).resolve().parents[1] / "params" / "base.yaml"
 
@@ -33,6 +38,7 @@ class Run:
     def __init__(self, spark: Any, survey: Path, values: dict[str, Any]) -> None:
         self.spark, self.survey, self.values = spark, survey, values
         self.work = Path(tempfile.mkdtemp())
+        self.root = DataRoot.of(self.work / "data")
         self.seconds: dict[str, float] = {}
 
     def timed(self, name: str, job: Callable[[], Any]) -> Any:
@@ -41,10 +47,15 @@ class Run:
         self.seconds[name] = time.perf_counter() - started
         return result
 
-    def stored(self, made: Any, name: str) -> Any:
-        place = str(self.work / name)
-        made.write.mode("overwrite").parquet(place)
-        return self.spark.read.parquet(place)
+    def published(self, made: Any, name: str, **more: Any) -> Any:
+        """Publish rows of Arrow or Spark as a stage does, and read them back in Spark."""
+        spec = tables.spec(name)
+        target = Target(self.root, spec, None, {"stage": "pool"} if spec.slice_by else {}, Provenance("pool"))
+        if isinstance(made, pa.Table):
+            quarantine.publish(target, made)
+        else:
+            writer.publish(made, target, **more)
+        return reader.read(self.spark, self.root, name)
 
     def all(self) -> None:
         split = SplitParams.load(self.values["survey"]["split"], "survey.split")
@@ -57,15 +68,21 @@ class Run:
 
         def make_pool() -> dict[str, Any]:
             made = pool.build(self.spark, files, listed, section["pool"], split, "bench", str(self.work))
-            return {name: self.stored(getattr(made, name), name) for name in ("pool", "near", "counts", "quarantine")}
+            self.published(made.counts, "ingest_counts")
+            return {
+                "pool": self.published(made.pool, "tractor_pool", rejected=made.quarantine, judged=made.pool_rows),
+                "near": self.published(made.near, "tractor_near_candidates"),
+            }
 
         held = self.timed("pool", make_pool)
-        near = held["near"].toArrow()
-        matched = self.timed("candidates", lambda: candidates.match(listed, near, section["candidates"], split))
-        found = self.stored(frame(self.spark, matched, "lens_candidates"), "candidates")
+        near = delta.read(self.root, "tractor_near_candidates")
+        found = self.timed(
+            "candidates",
+            lambda: self.published(candidates.match(listed, near, section["candidates"], split), "lens_candidates"),
+        )
         drawn = self.timed(
             "negatives",
-            lambda: self.stored(
+            lambda: self.published(
                 negatives.sample(self.spark, held["pool"], held["near"], found, section["negatives"], 42).negatives,
                 "negatives",
             ),
@@ -78,7 +95,7 @@ class Run:
             "assemble",
             lambda: cutting.assemble(index, self.work, self.work / "shards", section["cutouts"], "bench"),
         )
-        stamps = self.stored(frame(self.spark, rows, "cutouts"), "cutouts")
+        stamps = self.timed("publish cut-outs", lambda: self.published(rows, "cutouts"))
         name = next(iter(section["manifest"].manifests))
         made = self.timed(
             "manifest",

@@ -203,12 +203,13 @@ def unique(rows: DataFrame) -> DataFrame:
     """Rows where, of those in a table that share a galaxy_id, all but the lowest (file, row) are quarantined."""
     key, order = ["galaxy_id"], F.struct(*ORIGIN)
     in_table = F.expr("outcome = 'kept' OR (outcome = 'rejected' AND is_near)")
-    shared = judge.duplicates(rows.where(in_table), key, order).persist()
-    if shared.isEmpty():
+    shared = judge.duplicates(rows.where(in_table), key, order).toArrow()
+    if not shared.num_rows:
         return rows
-    log.warning("%d galaxy_ids are repeated: all but the first row of each are quarantined", shared.count())
+    log.warning("%d galaxy_ids are repeated; all but the first row of each are quarantined", shared.num_rows)
     changes = {"outcome": F.lit("quarantined"), "reason": F.lit(duplicate_reason(key))}
-    return judge.reject_duplicates(rows, shared, key, order, in_table, changes)
+    broadcast = F.broadcast(rows.sparkSession.createDataFrame(shared))
+    return judge.reject_duplicates(rows, broadcast, key, order, in_table, changes)
 
 
 def reconciled(rows: DataFrame, facts: pa.Table, tasks: Sequence[sweeps.Task]) -> pa.Table:

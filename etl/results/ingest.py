@@ -53,7 +53,7 @@ def ingest(spark: SparkSession, batches: Sequence[str], scored: GridRun) -> Scor
     schema = pa.schema([*(field for field in contract_schema(spec) if field.name != "grid_name"), *_SCORES])
     _require_batches(batches, schema)
     rows = spark.read.schema(ddl(schema)).parquet(*(storage.absolute(path) for path in batches))
-    judged = _judged(rows.withColumn("grid_name", F.lit(scored.grid_name)), scored.grid_id).persist()
+    judged = _judged(rows.withColumn("grid_name", F.lit(scored.grid_name)), scored.grid_id)
     found = judge.count(judged, _KEY)
     if found.repeated:
         judged = _unique(judged)

@@ -15,6 +15,7 @@ from etl.tables import judge, table
 from lake import tables
 from lake.contract import fingerprint, rules
 from lake.contract.spec import TableSpec
+from lake.errors import LakeError
 from lake.root import DataRoot
 from lake.store import quarantine, writing
 from lake.store.cards import Card
@@ -64,6 +65,8 @@ def _written(
     observed = good.select(*spec.names).observe(seen, *judge.aggregates(spec))
     written = table.replace(observed, rows, spec, target.root, target.where, target.who)
     text = judge.fingerprinted(seen.get) if rows else fingerprint.render(0, 0, 0)
+    if not text.startswith(f"{rows}:"):  # a task that Spark ran twice would be counted twice
+        raise LakeError(f"'{spec.name}': {rows} rows were written, but the fingerprint is {text}; run the stage again")
     _quarantine(parts, spec.name, target.root, target.who)
     writing.report(target, rows, reasons)
     return writing.pin(target, written, text)

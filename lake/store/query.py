@@ -17,6 +17,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lake import tables
+from lake.contract.rules import in_list
 from lake.contract.spec import TableSpec
 from lake.errors import LakeError, ParameterError, UnreachableError, invalid, not_one_of
 from lake.root import DataRoot
@@ -245,8 +246,7 @@ def _select(connection: duckdb.DuckDBPyConnection, spec: TableSpec, table: Delta
         )
         connection.register(source, files_of)
     else:
-        listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-        source = f"read_parquet([{listed}], hive_partitioning = true, hive_types_autocast = false)"
+        source = f"read_parquet([{in_list(files, 'duckdb')}], hive_partitioning = true, hive_types_autocast = false)"
     return f"SELECT {columns} FROM {source} WHERE {delta.where_sql(where) or 'true'}"
 
 

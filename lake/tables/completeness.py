@@ -16,7 +16,7 @@ def _bounds(name: str, meaning: str, unit: str) -> tuple[Column, Column]:
 SPEC = TableSpec(
     name="completeness",
     meaning="Completeness of one cell at one threshold in one source-magnitude bin; cell 'marginal' is over all cells",
-    engine="spark",
+    engine="delta-rs",
     slice_by=("grid_id", "checkpoint_id", "generation"),
     columns=(
         columns.grid_id(),

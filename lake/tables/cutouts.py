@@ -20,7 +20,7 @@ _MEASURED = {
 SPEC = TableSpec(
     name="cutouts",
     meaning="An extracted cut-out: where its pixels are, QA metrics, status",
-    engine="spark",
+    engine="delta-rs",
     columns=(
         columns.galaxy_id(),
         Column("cutout_version", "string", "hash of source, size and extraction settings", role="key"),

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from lake.store import writing
+from lake.store.writing import Provenance, Target
 from lake.errors import LakeError
 from lake.root import DataRoot
 from lake.store import cards, delta
@@ -20,7 +22,7 @@ def mine(root: DataRoot) -> DataRoot:
     """The root of one survey; the table of gates holds a slice of it, one of another, and one of none."""
     for run, survey in (("a", "mine"), ("b", "theirs"), ("c", None)):
         inputs = {} if survey is None else {cards.SURVEY: survey}
-        delta.write_slice(root, SPEC, rows(gate(run, "x")), run, {"run_id": run}, code={}, inputs=inputs)
+        writing.write_slice(Target(root, SPEC, run, {"run_id": run}, Provenance("test", {}, inputs)), rows(gate(run, "x")))
     return replace(root, survey_name="mine")
 
 
