@@ -11,7 +11,6 @@ from scipy.spatial import cKDTree
 
 from etl.config import CandidatesParams
 from etl.files.candidatelist import CandidateList
-from etl.tables.frames import table_of
 from lake import tables
 from lake.config import SplitParams
 from lake.sky.healpix import pixel
@@ -31,7 +30,7 @@ Rank = tuple[str | None, str]
 def quarantined(listed: CandidateList, source_file: str) -> pa.Table:
     """Quarantine rows of a list."""
     same = {"stage": STAGE, "source_file": source_file, "target_table": "lens_candidates"}
-    return table_of(tables.spec("quarantine"), [{**same, **row} for row in listed.rejected.to_pylist()])
+    return tables.spec("quarantine").table([{**same, **row} for row in listed.rejected.to_pylist()])
 
 
 def match(listed: pa.Table, near: pa.Table, params: CandidatesParams, split: SplitParams) -> pa.Table:
@@ -70,7 +69,7 @@ def match(listed: pa.Table, near: pa.Table, params: CandidatesParams, split: Spl
         "split": split_of(healpix_128, split).tolist(),
     }
     spec = tables.spec("lens_candidates")
-    schema = table_of(spec, []).schema
+    schema = spec.table([]).schema
     return pa.table({field.name: pa.array(columns[field.name], field.type) for field in schema}, schema=schema)
 
 

@@ -16,7 +16,6 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812
 
 from etl.config import ConfuserParams, NegativesParams
-from etl.tables.frames import contract_names, table_of
 from lake import tables
 from lake.contract.rules import in_list
 from lake.sky.hashing import key_hash_sql
@@ -74,7 +73,7 @@ def sample(
         if any(short):
             log.warning("stratum %s is short of %d random and %d confuser negatives", stratum.name, *short)
     rows = _drawn(hashed, _limits(spark, supply))
-    return NegativesFrames(rows.select(*contract_names(tables.spec("negatives"))), _counts(supply), tuple(supply))
+    return NegativesFrames(rows.select(*tables.spec("negatives").row_schema().names), _counts(supply), tuple(supply))
 
 
 def positives_by_stratum(candidates: DataFrame, near: DataFrame) -> dict[tuple[str, str], int]:
@@ -219,4 +218,4 @@ def _counts(supply: Sequence[Supply]) -> pa.Table:
             for o, r, n in outcomes
             if n or o == "kept"
         ]
-    return table_of(tables.spec("ingest_counts"), rows)
+    return tables.spec("ingest_counts").table(rows)

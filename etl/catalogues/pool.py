@@ -18,7 +18,7 @@ from etl.config import PoolParams
 from etl.files import shapes, storage, sweeps
 from etl.files.sweepfiles import Sweep
 from etl.tables import judge
-from etl.tables.frames import contract_names, ddl, small_frame, table_of
+from etl.tables.frames import ddl, small_frame
 from lake import tables
 from lake.config import SplitParams
 from lake.contract.rules import ORIGIN, duplicate_reason, in_list, literal, reason_sql
@@ -79,9 +79,9 @@ def build(
     counts = reconciled(rows, facts, tasks)
     near_table = tables.spec("tractor_near_candidates")
     return PoolFrames(
-        pool=rows.where("outcome = 'kept'").select(*contract_names(tables.spec("tractor_pool"))),
+        pool=rows.where("outcome = 'kept'").select(*tables.spec("tractor_pool").row_schema().names),
         pool_rows=pc.sum(counts.filter(pc.equal(counts["outcome"], "kept"))["rows"]).as_py() or 0,
-        near=rows.where("is_near AND outcome <> 'quarantined'").select(*contract_names(near_table)).toArrow(),
+        near=rows.where("is_near AND outcome <> 'quarantined'").select(*near_table.row_schema().names).toArrow(),
         counts=counts,
         quarantine=_quarantine(spark, rows, facts),
     )
@@ -128,7 +128,7 @@ def classified(rows: DataFrame, listed: pa.Table, params: PoolParams, split: Spl
         F.expr("CASE WHEN broken IS NOT NULL THEN 'quarantined' WHEN cut IS NOT NULL THEN 'rejected' ELSE 'kept' END"),
     ).withColumn("reason", F.expr("coalesce(broken, cut, '')"))
     needed = "outcome <> 'rejected' OR is_near"
-    names = dict.fromkeys([*_ACCOUNT, *contract_names(tables.spec("tractor_near_candidates"))])
+    names = dict.fromkeys([*_ACCOUNT, *tables.spec("tractor_near_candidates").row_schema().names])
     always = ("sweep_file", "row_index", "survey_type", "outcome", "reason", "is_near")
     return rows.select(*(F.col(n) if n in always else F.expr(f"CASE WHEN {needed} THEN {n} END AS {n}") for n in names))
 
@@ -244,11 +244,11 @@ def reconciled(rows: DataFrame, facts: pa.Table, tasks: Sequence[sweeps.Task]) -
         {"stage": STAGE, "source_file": f, "outcome": o, "reason": r, "rows": n, "sha256": digest[f]}
         for (f, o, r), n in sorted(found.items())
     ]
-    return table_of(tables.spec("ingest_counts"), counted)
+    return tables.spec("ingest_counts").table(counted)
 
 
 def _quarantine(spark: SparkSession, rows: DataFrame, facts: pa.Table) -> DataFrame:
-    columns = contract_names(tables.spec("quarantine"))
+    columns = tables.spec("quarantine").row_schema().names
     bad_files = [
         {
             "stage": STAGE,
@@ -269,5 +269,5 @@ def _quarantine(spark: SparkSession, rows: DataFrame, facts: pa.Table) -> DataFr
         "reason",
         "to_json(named_struct('galaxy_id', galaxy_id, 'ra', ra, 'dec', dec, 'type', survey_type)) AS record",
     )
-    files = small_frame(spark, table_of(tables.spec("quarantine"), bad_files))
+    files = small_frame(spark, tables.spec("quarantine").table(bad_files))
     return bad_rows.unionByName(files).select(*columns)

@@ -18,7 +18,6 @@ from pyspark.sql import DataFrame, SparkSession
 from etl.config import CutoutsParams
 from etl.cutouts.bricks import Bricks, holding_brick
 from etl.cutouts.cutter import INDEX_SCHEMA, BrickCutter
-from etl.tables.frames import contract_schema
 from lake import tables
 from lake.errors import DataError, ShardError
 from lake.progress import watch
@@ -150,5 +149,5 @@ def _contract_rows(index: pa.Table, shards: dict[str, tuple[int, int]], cutout_v
         "shard": pa.array([shard for shard, _ in places], pa.int32()),
         "shard_row": pa.array([row for _, row in places], pa.int32()),
     }
-    schema = contract_schema(tables.spec("cutouts"))
+    schema = tables.spec("cutouts").row_schema()
     return pa.table([made[f.name] if f.name in made else index[f.name] for f in schema], schema=schema)

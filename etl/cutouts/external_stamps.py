@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from etl.config import CutoutsParams
 from etl.cutouts import qa, stampfiles
 from etl.cutouts.cutter import METRICS
-from etl.tables.frames import table_of
 from lake import tables
 from lake.errors import DataError
 from lake.files import fitslayout
@@ -246,7 +245,7 @@ def without_zeros(stamps: NDArray[np.float32]) -> NDArray[np.float32]:
 def judged(stamps: NDArray[np.float32], ids: Sequence[str], params: CutoutsParams, source: str) -> pa.Table:
     """``cutouts`` rows of stamps (n, band, y, x), in their order, without a place in a shard."""
     if not len(stamps):
-        return table_of(tables.spec("cutouts"), [])
+        return tables.spec("cutouts").table([])
     metrics = qa.measure(stamps, None, qa.Rings.of(params, stamps.shape[-1]))
     why = qa.reasons(stamps, metrics, params)
     made = hashlib.sha256(f"{source} {stamps.shape[-1]} {params.digest()}".encode()).hexdigest()[:16]
@@ -261,7 +260,7 @@ def judged(stamps: NDArray[np.float32], ids: Sequence[str], params: CutoutsParam
         }
         for i, name in enumerate(ids)
     ]
-    return table_of(tables.spec("cutouts"), rows)
+    return tables.spec("cutouts").table(rows)
 
 
 def pack(imported: Imported, folder: Path, buckets: int) -> pa.Table:

@@ -15,7 +15,6 @@ from scipy import stats
 
 from etl.config import ManifestParams, ManifestSpec
 from etl.cutouts.cutter import CONDITIONS
-from etl.tables.frames import contract_names
 from lake import tables
 from lake.config import SplitParams
 from lake.errors import DataError, not_one_of
@@ -105,7 +104,7 @@ def rows(
             "cutout_path": F.expr(path),
         }
     )
-    return made.select(*contract_names(tables.spec("manifest")))
+    return made.select(*tables.spec("manifest").row_schema().names)
 
 
 def check(

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from etl.files import storage
 from etl.tables import judge
-from etl.tables.frames import contract_names, contract_schema, ddl
+from etl.tables.frames import ddl
 from lake import tables
 from lake.contract.rules import duplicate_reason, literal, reason_sql
 from lake.errors import DataError
@@ -50,7 +50,7 @@ def ingest(spark: SparkSession, batches: Sequence[str], scored: GridRun) -> Scor
     error, since what it held is not known.
     """
     spec = tables.spec("injections")
-    schema = pa.schema([*(field for field in contract_schema(spec) if field.name != "grid_name"), *_SCORES])
+    schema = pa.schema([*(field for field in spec.row_schema() if field.name != "grid_name"), *_SCORES])
     _require_batches(batches, schema)
     rows = spark.read.schema(ddl(schema)).parquet(*(storage.absolute(path) for path in batches))
     judged = _judged(rows.withColumn("grid_name", F.lit(scored.grid_name)), scored.grid_id)
@@ -60,7 +60,7 @@ def ingest(spark: SparkSession, batches: Sequence[str], scored: GridRun) -> Scor
     good = judged.where(f"{judge.REASON} IS NULL")
     return ScoreFrames(
         rows=found.good,
-        injections=good.select(*contract_names(spec)),
+        injections=good.select(*spec.row_schema().names),
         injection_scores=_scored(good, scored),
         quarantine=judged.where(f"{judge.REASON} IS NOT NULL").selectExpr(
             "source_file",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -129,6 +130,14 @@ class TableSpec:
 
     def arrow_schema(self) -> pa.Schema:
         return pa.schema([column.arrow for column in self.columns])
+
+    def row_schema(self) -> pa.Schema:
+        """Arrow schema of what a job makes: all columns but lineage, which the writer adds; none is judged yet."""
+        return pa.schema([pa.field(c.name, c.arrow.type) for c in self.columns if c.role != "lineage"])
+
+    def table(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:
+        """Rows given by name as an Arrow table of ``row_schema``; what is not given is null."""
+        return pa.Table.from_pylist([dict(row) for row in rows], schema=self.row_schema())
 
     def schema_hash(self) -> str:
         """Hash of what readers depend on: names, types, roles and rules, not the prose."""

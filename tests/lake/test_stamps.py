@@ -7,6 +7,8 @@ import pytest
 
 from lake.store import writing
 from lake.store.writing import Provenance, Target
+from lake.store import writing
+from lake.store.writing import Provenance, Target
 from lake import tables
 from lake.errors import DataError, ShardError
 from lake.root import DataRoot
