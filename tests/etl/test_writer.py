@@ -237,7 +237,7 @@ def test_spark_and_arrow_fingerprints_agree(spark: Any, rows: pa.Table) -> None:
 def test_reasons_survive_quotes(spark: Any) -> None:
     text = "it's \\ 'quoted'"
     assert spark.sql(f"SELECT {rules.literal(text, 'spark')} AS t").first()["t"] == text
-    assert duckdb.sql(f"SELECT {rules.literal(text, 'duckdb')}").fetchone() == (text,)
+    assert duckdb.sql(f"SELECT {rules.literal(text, 'duckdb')}").fetchall() == [(text,)]
 
 
 _CLASSIC = """
