@@ -55,7 +55,7 @@ def test_numbers_follow_the_positives_and_shortage_is_told(jobs_spark: Any) -> N
     supply = {s.name: s for s in frames.supply}
     assert (supply["SER 11+"].wanted_n1, supply["SER 11+"].sampled_n1) == (34, 30)
     assert (supply["SER 11+"].wanted_n2, supply["SER 11+"].sampled_n2) == (6, 0)
-    counts = {(r["source_file"], r["outcome"], r["reason"]): r["rows"] for r in frames.counts.collect()}
+    counts = {(r["source_file"], r["outcome"], r["reason"]): r["rows"] for r in frames.counts.to_pylist()}
     assert counts["tractor_pool SER 11+", "short", "N1"] == 4
     assert counts["tractor_pool SER 11+", "short", "N2"] == 6
     assert counts["tractor_pool REX 3-5", "kept", ""] == 100
