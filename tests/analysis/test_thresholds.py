@@ -18,8 +18,6 @@ from analysis.statistics.thresholds import (
     threshold_rows,
 )
 from analysis.statistics.uncertain import fpr_interval, joint_intervals, roc_band, share_interval, tpr_interval
-from lake.store import writing
-from lake.store.writing import Provenance, Target
 from lake import tables
 from lake.errors import DataError
 from lake.sky.survey import SURVEY

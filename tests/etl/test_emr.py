@@ -21,8 +21,6 @@ from moto import mock_aws
 from etl.emr import code, submission
 from etl.emr.config import EmrParams
 from etl.emr.submission import Submission
-from lake.store import writing
-from lake.store.writing import Provenance, Target
 from lake import tables
 from lake.errors import DarkHaloError, DataError, ParameterError
 from lake.root import DataRoot

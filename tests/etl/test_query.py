@@ -12,8 +12,6 @@ import pytest
 from pyspark.errors import PySparkException
 
 from etl.tables.query import parse, sql
-from lake.store import writing
-from lake.store.writing import Provenance, Target
 from lake import tables
 from lake.errors import LakeError, ParameterError
 from lake.root import DataRoot

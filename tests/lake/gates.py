@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from lake.store import writing
-from lake.store.writing import Provenance, Target
 from lake import tables
 from lake.root import DataRoot
 from lake.store import cards, writing

@@ -14,10 +14,6 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 import lake
-from lake.store import writing
-from lake.store.writing import Provenance, Target
-from lake.store import writing
-from lake.store.writing import Provenance, Target
 from lake import tables
 from lake.contract import rules
 from lake.errors import ContractError, LakeError, LostError, UnreachableError

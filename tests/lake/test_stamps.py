@@ -5,10 +5,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lake.store import writing
-from lake.store.writing import Provenance, Target
-from lake.store import writing
-from lake.store.writing import Provenance, Target
 from lake import tables
 from lake.errors import DataError, ShardError
 from lake.root import DataRoot

@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from lake.store import writing
-from lake.store.writing import Provenance, Target
 from lake.errors import LakeError
 from lake.root import DataRoot
-from lake.store import cards, delta
+from lake.store import cards, delta, writing
 from lake.store.query import query
+from lake.store.writing import Provenance, Target
 from pipeline.verbs.catalogue import listing
 from pipeline.verbs.lineage import tree
 from tests.lake.gates import SPEC, gate, rows
@@ -22,7 +21,9 @@ def mine(root: DataRoot) -> DataRoot:
     """The root of one survey; the table of gates holds a slice of it, one of another, and one of none."""
     for run, survey in (("a", "mine"), ("b", "theirs"), ("c", None)):
         inputs = {} if survey is None else {cards.SURVEY: survey}
-        writing.write_slice(Target(root, SPEC, run, {"run_id": run}, Provenance("test", {}, inputs)), rows(gate(run, "x")))
+        writing.write_slice(
+            Target(root, SPEC, run, {"run_id": run}, Provenance("test", {}, inputs)), rows(gate(run, "x"))
+        )
     return replace(root, survey_name="mine")
 
 

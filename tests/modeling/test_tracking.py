@@ -25,8 +25,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lake.store import writing
-from lake.store.writing import Provenance, Target
 from lake import tables
 from lake.errors import DataError, LakeError
 from lake.root import DataRoot

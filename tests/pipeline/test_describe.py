@@ -7,11 +7,11 @@ import re
 import pyarrow as pa
 import pytest
 
-from lake.store import writing
-from lake.store.writing import Provenance, Target
 from lake import tables
 from lake.errors import ParameterError
 from lake.root import DataRoot
+from lake.store import writing
+from lake.store.writing import Provenance, Target
 from pipeline.verbs.catalogue import description
 
 COUNTS = tables.spec("ingest_counts")
@@ -22,7 +22,10 @@ def write(root: DataRoot, stage: str, rows: int) -> None:
     values |= {"stage": [stage], "outcome": ["kept"], "rows": [rows], "sha256": [None]}
     made = pa.table(values, schema=COUNTS.arrow_schema())
     where = {"stage": stage}
-    writing.write_slice(Target(root, COUNTS, stage, where, Provenance("test", {"git_commit": "c0ffee"}, {"file:sweep.fits": "123@4"})), made)
+    writing.write_slice(
+        Target(root, COUNTS, stage, where, Provenance("test", {"git_commit": "c0ffee"}, {"file:sweep.fits": "123@4"})),
+        made,
+    )
 
 
 def types() -> list[tuple[str, str]]:

@@ -15,8 +15,6 @@ import pytest
 
 import lake
 from etl.tables.query import sql
-from lake.store import writing
-from lake.store.writing import Provenance, Target
 from lake import tables
 from lake.root import DataRoot
 from lake.store import cards, delta, writing
