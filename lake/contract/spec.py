@@ -132,8 +132,9 @@ class TableSpec:
         return pa.schema([column.arrow for column in self.columns])
 
     def row_schema(self) -> pa.Schema:
-        """Arrow schema of what a job makes: all columns but lineage, which the writer adds; none is judged yet."""
-        return pa.schema([pa.field(c.name, c.arrow.type) for c in self.columns if c.role != "lineage"])
+        """Arrow schema of what a job makes, not judged yet: all columns but those that the writer fills in."""
+        filled = {column.name for column in lineage_columns()}
+        return pa.schema([pa.field(c.name, c.arrow.type) for c in self.columns if c.name not in filled])
 
     def table(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:
         """Rows given by name as an Arrow table of ``row_schema``; what is not given is null."""

@@ -19,7 +19,6 @@ from filelock import FileLock, Timeout
 
 from lake import tables
 from lake.config import SurveyParams
-from lake.contract.spec import lineage_columns
 from lake.errors import DarkHaloError, LostError
 from lake.files import atomic
 from lake.provenance import git_commit, pipeline_version
