@@ -31,7 +31,7 @@ def require_places(project: Project, slice_name: str | None) -> None:
                 f"{folder} is a link out of the repository, which DVC refuses: make it a folder, and have links inside "
                 "it (data/lake, data/work, data/cutouts, data/survey) point to the other disk"
             )
-    places = [root.cutouts, root.survey, root.truth, root.report]
+    places = [root.cutouts, root.survey, root.truth, root.report, root.metrics, root.plots]
     if slice_name is not None:
         places += [root.checkpoints(slice_name), root.grid(slice_name)]
     for place in places:
