@@ -40,27 +40,19 @@ _FEW = 2
 def headline_view(inputs: ReportInputs) -> TableView:
     """One row per generation: the numbers a reader takes away, each with what it depends on."""
     threshold = inputs.params.headline_threshold_id
-    rows = []
-    for item in inputs.generations:
-        rows.append(
-            [
-                item.name,
-                headline(item, threshold),
-                _recall(item, "all", threshold),
-                _recall(item, "tier_A", threshold),
-                measured(item.diagnostics, "auc"),
-                measured(item.diagnostics, "trivial/auc"),
-                probe(item),
-            ]
-        )
+    rows = [
+        [
+            item.name,
+            headline(item, threshold),
+            *(_recall(item, group, threshold) for group in ("all", "tier_A")),
+            *(measured(item.diagnostics, name) for name in ("auc", "trivial/auc")),
+            probe(item),
+        ]
+        for item in inputs.generations
+    ]
     headers = (
-        "model",
-        f"completeness, {threshold}",
-        f"recall of listed lenses, {threshold}",
-        f"Tier A recall, {threshold}",
-        "AUC",
-        "AUC, trivial features",
-        "realism gate: probe AUC",
+        *("model", f"completeness, {threshold}", f"recall of listed lenses, {threshold}"),
+        *(f"Tier A recall, {threshold}", "AUC", "AUC, trivial features", "realism gate: probe AUC"),
     )
     return TableView(_headline_caption(inputs, threshold), headers, rows)
 
@@ -107,18 +99,8 @@ def identity_view(inputs: ReportInputs) -> TableView:
             facts = "; ".join(f"{key} {value}" for key, value in inputs.grids.get(str(grid), {}).items())
             first = group.iloc[0]
             empty = int(((group["source_mag_bin"] == ALL) & (group["n"] == 0)).sum() / group["threshold_id"].nunique())
-            rows.append(
-                [
-                    item.name,
-                    item.checkpoint_id,
-                    grid_words(first),
-                    str(first["prior"]),
-                    str(first["weighting_id"]),
-                    facts or "—",
-                    str(empty),
-                    probe(item),
-                ]
-            )
+            which = item.name, item.checkpoint_id, grid_words(first), str(first["prior"]), str(first["weighting_id"])
+            rows.append([*which, facts or "—", str(empty), probe(item)])
     headers = ("model", "checkpoint", "grid", "prior", "weighting", "grid's facts", "empty cells", "probe AUC")
     return TableView("What every completeness figure below refers to", headers, rows)
 
@@ -214,9 +196,7 @@ def paired_auc_view(inputs: ReportInputs) -> TableView | None:
 
 def ranking_figures(inputs: ReportInputs) -> list[Picture]:
     """ROC with bands and the trivial baseline; score histograms with the headline thresholds."""
-    found = {
-        item.name: (item.scores["label"].to_numpy(), item.scores["score"].to_numpy()) for item in inputs.generations
-    }
+    found = {item.name: (item.scores["label"], item.scores["score"]) for item in inputs.generations}
     base = inputs.baseline
     baseline = roc.roc_curve(base["label"], base["score"]) if len(base) else None
     marks = {
@@ -228,14 +208,10 @@ def ranking_figures(inputs: ReportInputs) -> list[Picture]:
 
 def calibration_figure(inputs: ReportInputs) -> Picture:
     """Reliability curves of every generation."""
-    return reliability_figure(
-        {
-            item.name: reliability(
-                item.scores["label"], item.scores["probability"], inputs.params.calibration_bins, TABLE_LEVEL
-            )
-            for item in inputs.generations
-        }
-    )
+    bins = inputs.params.calibration_bins
+    tested = {item.name: item.scores for item in inputs.generations}
+    curves = {name: reliability(rows["label"], rows["probability"], bins, TABLE_LEVEL) for name, rows in tested.items()}
+    return reliability_figure(curves)
 
 
 def metric_view(inputs: ReportInputs, caption: str, prefixes: tuple[str, ...], folded: bool = False) -> TableView:

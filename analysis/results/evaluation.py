@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.config import EvaluateParams
-from analysis.records import Gate, Measure, Outcome, seen_gate
+from analysis.records import Measure, Outcome, seen_gate
 from analysis.statistics import calibration as cal
 from analysis.statistics import roc
 from analysis.statistics.bootstrap import resample_ranking
@@ -54,7 +54,10 @@ def evaluate(
         *_strata(objects, params),
     ]
     arrays = {"roc": roc.roc_curve(labels, scores), "reliability": curve}
-    return Outcome("evaluation", tuple(measures), tuple(_contamination(objects)), arrays)
+    rule = "no scored object was trained or selected on by the model or an ancestor"
+    known = "seen_in_training" in objects.columns
+    gates = (seen_gate("untouched_test_set", objects["seen_in_training"], rule),) if known else ()
+    return Outcome("evaluation", tuple(measures), gates, arrays)
 
 
 def with_bins(objects: pd.DataFrame, imaging: Imaging, quantiles: int) -> pd.DataFrame:
@@ -210,10 +213,3 @@ def _stratum(name: str, group: pd.DataFrame, params: EvaluateParams) -> Iterator
             chosen = group.loc[group["label"] == label, "probability"]
             if len(chosen):
                 yield share(f"{name}/{what}/p{threshold:g}", *recall_at(chosen, threshold))
-
-
-def _contamination(objects: pd.DataFrame) -> Iterator[Gate]:
-    rule = "no scored object was trained or selected on by the model or an ancestor"
-    if "seen_in_training" not in objects.columns:
-        return
-    yield seen_gate("untouched_test_set", objects["seen_in_training"], rule)
