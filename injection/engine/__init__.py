@@ -1,1 +1,1 @@
-"""The renderer: lensed light integrated over pixels. Imports ``injection.scene`` and ``injection.optics``."""
+"""Source models, and lensed light integrated over pixels. Imports ``priors``, ``optics`` and ``scene``."""

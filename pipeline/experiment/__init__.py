@@ -1,1 +1,1 @@
-"""Hosts, scorers and injections taken from the lake. Imports ``pipeline.project``."""
+"""Settings, host sets and scores of the lake, for stages, commands and the report. Imports ``pipeline.project``."""

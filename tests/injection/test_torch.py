@@ -154,7 +154,7 @@ def test_rows_fail_alone_and_other_sources_are_traced_on_the_processor() -> None
 
 @pytest.mark.usefixtures("torch_engine")
 def test_light_that_is_not_finite_fails_its_row_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    packed = render._pack.scene
+    packed = tracing._pack.scene
 
     def spoiled(*arguments: Any) -> Any:
         scene = packed(*arguments)
@@ -162,7 +162,7 @@ def test_light_that_is_not_finite_fails_its_row_only(monkeypatch: pytest.MonkeyP
             scene.parts[row, :, COMPONENT_FIELDS.index(field)] = value
         return scene
 
-    monkeypatch.setattr(render._pack, "scene", spoiled)
+    monkeypatch.setattr(tracing._pack, "scene", spoiled)
     psf = Psf.gaussian(np.full((4, 3), 1.1), includes_pixel=True, imaging=SURVEY)
     arcs = render.render_arcs(rows({}, {}, {}, {}), psf, 61, device="cuda")
     assert arcs.reasons == ["its lensed light is not finite"] * 3 + [None]
