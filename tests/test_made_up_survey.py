@@ -30,7 +30,6 @@ from injection.experiment.grid import Plan, plan
 from injection.experiment.hostset import HostSet
 from injection.experiment.schema import batch_schema
 from injection.experiment.setting import Setting
-from injection.experiment.stream import run
 from injection.experiment.validation import arc_colour
 from injection.scene.lens import Lens
 from injection.scene.sources import components
@@ -43,7 +42,7 @@ from modeling.scoring.finder import ExternalScorer, FinderParams
 from modeling.scoring.scorer import CheckpointScorer, load_scorer
 from modeling.training.data import TrainingArrays
 from modeling.training.train import train
-from tests.injection.scenes import converged, params
+from tests.injection.scenes import converged, params, run
 
 SIDE, SCALE, HOSTS, FINE = 64, 0.168, 12, 3
 SIGMA = {"g": 0.004, "i": 0.010}
@@ -174,7 +173,7 @@ def effective_width(kind: str, host: int, band: str) -> float:
 @pytest.mark.parametrize("kind", KINDS)
 def test_fluxes_widths_and_signal_to_noise_are_those_of_an_independent_computation(kind: str, tmp_path: Path) -> None:
     grid = made_up(kind, tmp_path)
-    out = pa.concat_tables(run(grid, finder())).combine_chunks()
+    out = run(grid, finder())
     assert out.schema.equals(batch_schema(grid.setting.hosts.imaging))
     assert set(out["reason"].to_pylist()) == {None}
     drawn = grid.setting.again(out)
@@ -240,7 +239,7 @@ def test_a_network_of_two_bands_scores_them_and_completeness_follows(tmp_path: P
     declared = grid.setting.hosts.imaging
     scorer = checkpoint(grid, tmp_path)
     assert scorer.bands == ("g", "i")
-    out = pa.concat_tables(run(grid, scorer)).combine_chunks()
+    out = run(grid, scorer)
     seen = grid.setting.again(out).images
     with torch.inference_mode():
         own = scorer._network.eval()(torch.from_numpy(np.stack([normalised(stamp) for stamp in seen])))
@@ -266,7 +265,7 @@ def test_what_is_for_other_bands_is_refused(tmp_path: Path) -> None:
     scorer.bands = SURVEY.bands
     refusal = r"'bands of demo1' must be those of made-up survey \(g, i\), got 'g, r, z'"
     with pytest.raises(ParameterError, match=refusal):
-        next(run(grid, scorer))
+        run(grid, scorer)
     hosts = grid.setting.hosts
     refusal = "'prior' must be one with src_mag_i, src_g_minus_i, for the bands of made-up survey"
     with pytest.raises(ParameterError, match=refusal):
@@ -286,7 +285,7 @@ def test_the_same_hosts_with_other_pixels_are_another_grid(tmp_path: Path) -> No
 
 def test_arcs_features_and_pictures_take_even_stamps_of_two_bands(tmp_path: Path) -> None:
     grid = made_up("fwhm", tmp_path)
-    out = pa.concat_tables(run(grid, finder())).combine_chunks()
+    out = run(grid, finder())
     drawn, declared = grid.setting.again(out), grid.setting.hosts.imaging
     found = find_arcs(drawn.images, (22.0, 31.0), declared)
     snr = out["arc_snr"].to_numpy()
