@@ -48,7 +48,7 @@ def test_what_is_broken_is_found_and_the_named_commands_mend_it(
     assert verifying.repair(project, findings) == [f"dvc checkout {outs}", "dvc repro"]
     copy.run("dvc", "checkout", *outs.split())
     changed = json.loads(copy.run("dvc", "status", "--json", check=False).stdout)
-    assert changed.keys() == {"history", "report"}, "what `dvc repro` makes again"
+    assert changed.keys() - {"listing"} == {"history", "report"}, "what `dvc repro` makes again; it lists every time"
     run_stage(project, "history", None)
     left = [finding.sentence for finding in verifying.check(project, deep=True)]
     assert left == [f"{page} is missing, though dvc.lock records it; run `dvc repro`"]
