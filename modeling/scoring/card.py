@@ -9,6 +9,7 @@ from typing import Any, Literal, NoReturn
 
 from lake.config import Section
 from lake.errors import DataError, ParameterError, one_line
+from lake.sky.survey import SURVEY
 from modeling.config import TrainParams
 from modeling.sections import PreprocessingParams
 
@@ -34,8 +35,8 @@ class CheckpointCard(Section):
     """Preprocessing with its radii in pixels; scoring uses it."""
     stamp_pixels: int
     """Side of the stamps it was trained on."""
-    bands: tuple[str, ...]
-    """Bands of those stamps, in order."""
+    bands: tuple[str, ...] = SURVEY.bands
+    """Bands of those stamps, in order; checkpoints older than this field were all trained on the survey's."""
     dtype: Literal["float32", "bfloat16"]
     """Arithmetic that it was trained with and scores with."""
     best_epoch: int
@@ -59,7 +60,7 @@ class CheckpointCard(Section):
 
     def own_sha256(self) -> str:
         """What ``card_sha256`` must be."""
-        return _sha256(self.model_dump(mode="json", exclude={"card_sha256"}))
+        return _sha256(self.model_dump(mode="json", exclude={"card_sha256"} | ({"bands"} - self.model_fields_set)))
 
     def sealed(self) -> CheckpointCard:
         """The same card with its ``card_sha256``."""

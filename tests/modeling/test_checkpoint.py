@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import random
@@ -81,6 +82,16 @@ def test_any_changed_field_of_the_card_is_noticed(checkpoint: Checkpoint) -> Non
         with pytest.raises((DataError, ParameterError), match=r"checkpoint\.json"):
             Checkpoint.load(checkpoint.folder)
         assert len(problems(checkpoint.folder)) == 1, keys
+
+
+def test_a_checkpoint_older_than_declared_bands_saw_the_survey_s(checkpoint: Checkpoint) -> None:
+    path = checkpoint.folder / "checkpoint.json"
+    values = json.loads(path.read_text())
+    del values["bands"], values["card_sha256"]
+    values["card_sha256"] = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps(values))
+    assert Checkpoint.load(checkpoint.folder).card.bands == ("g", "r", "z")
+    assert problems(checkpoint.folder) == []
 
 
 def test_any_flipped_bit_of_the_files_is_noticed(checkpoint: Checkpoint) -> None:
