@@ -17,6 +17,10 @@ doctor: ## say what this machine lacks, if anything
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11, 3.12 or 3.13 is needed and '$(PYTHON)' was not found: install one (Debian: apt-get install python3.11; anywhere: pyenv install 3.11), or name it with make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) pipeline/doctor.py
 
+VERSION = -c 'import sys; print(*sys.version_info[:2], sep=".")'
+SAME_PYTHON = @test "$(origin PYTHON)" = file -o ! -x $(VENV)/bin/python || test "$$($(PYTHON) $(VERSION))" = "$$($(VENV)/bin/python $(VERSION))" \
+	|| { echo "$(VENV) was made with Python $$($(VENV)/bin/python $(VERSION)): delete it (rm -rf $(VENV)) to use $(PYTHON)" >&2; exit 1; }
+
 $(VENV)/.runtime: requirements.lock pyproject.toml | doctor
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(VENV)/bin/uv || $(BOOTSTRAP)
@@ -32,9 +36,11 @@ $(VENV)/.dev: requirements-dev.lock requirements.lock pyproject.toml | doctor
 	@touch $@ $(VENV)/.runtime
 
 setup: ## make .venv with the locked packages
+	$(SAME_PYTHON)
 	@test -e $(VENV)/.runtime -a $(VENV)/.runtime -nt requirements.lock -a $(VENV)/.runtime -nt pyproject.toml || $(MAKE) --no-print-directory $(VENV)/.runtime
 
 setup-dev: ## the same, with what the checks need
+	$(SAME_PYTHON)
 	@$(MAKE) --no-print-directory $(VENV)/.dev
 
 demo: setup ## run the whole pipeline on the simulated demo survey

@@ -21,6 +21,8 @@ _STAT_START = 19
 """Place of the start time among the fields after the command in Linux's ``/proc/<pid>/stat`` (proc(5), field 22)."""
 
 _POLL_SECONDS = 0.2
+_PATIENCE_SECONDS = 5.0
+"""Within which a module that Ctrl-C interrupts should end by itself."""
 
 
 def identity(pid: int) -> str:
@@ -56,11 +58,21 @@ def stopped(pid: int) -> int | None:
 def run_bound(folder: Path, module: str, *arguments: str, environment: dict[str, str]) -> int:
     """Run a Python module (as ``python -m``) in a folder; it ends when this process has ended, for whatever reason.
 
-    Returns its exit status.
+    Returns its exit status. On Ctrl-C the module has ended, with what it started, before KeyboardInterrupt is raised.
     """
     command = [sys.executable, "-m", __name__, str(os.getpid()), module, *arguments]
     # Popen alone: subprocess.run would kill the module on Ctrl-C before that has ended what it has started.
-    return subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}).wait()
+    process = subprocess.Popen(command, cwd=folder, env={**os.environ, **environment})
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE_SECONDS)
+        if process.poll() is None:
+            _kill_started(process.pid)
+            process.kill()
+            process.wait()
+        raise
 
 
 def end_with_parent(pid: int | None = None) -> None:
@@ -77,12 +89,17 @@ def end_with_parent(pid: int | None = None) -> None:
 def _await_end(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_POLL_SECONDS)
+    _kill_started(os.getpid())
+    os._exit(1)
+
+
+def _kill_started(pid: int) -> None:
+    """Kill what a process started, but not what has a session of its own."""
     own = os.getsid(0)
-    for process in psutil.Process().children(recursive=True):
+    for process in psutil.Process(pid).children(recursive=True):
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
             if os.getsid(process.pid) == own:
                 process.kill()
-    os._exit(1)
 
 
 def _boot() -> str:

@@ -12,8 +12,6 @@ import click
 from lake import gc_tuning
 from lake.errors import did_you_mean
 from pipeline.commands.opening import PROJECT
-from pipeline.project.edge import explained, is_panic, report_bug
-from pipeline.project.home import ensure_home
 
 _COMMANDS = {
     "demo": "workflow",
@@ -87,15 +85,31 @@ def main() -> None:
     # Threads that wait without spinning: torch on two busy cores is ten times faster so. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     gc_tuning.search_seldom()
-    ensure_home()
+    _ensure_home()
     try:
         for argument in sys.argv[1:]:
-            argument.encode()  # one that is not UTF-8 text is told at once, not by whichever library meets it first
+            argument.encode()  # refuses text that is not UTF-8 here, before some library meets it
         dhs(standalone_mode=True)
+    except SystemExit:
+        raise
     except BaseException as error:
+        from pipeline.project.edge import explained, is_panic, report_bug
+
         if not isinstance(error, Exception) and not is_panic(error):
             raise
         if "-v" in sys.argv or "--verbose" in sys.argv:
             raise
         click.echo(f"dhs: {explained(error) or report_bug(error)}", err=True)
         sys.exit(1)
+
+
+def _ensure_home() -> None:
+    """Point ``HOME`` to a private temporary folder if it is unset or cannot be written.
+
+    Astropy, matplotlib, Numba, DVC and git fail or warn without one; child processes inherit it.
+    """
+    home = os.environ.get("HOME")
+    if not home or not os.access(home, os.W_OK | os.X_OK):
+        from lake.root import private_folder
+
+        os.environ["HOME"] = str(private_folder())

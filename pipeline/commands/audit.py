@@ -55,8 +55,8 @@ def forget(name: str) -> None:
 
     Example: dhs forget mine
     """
-    from pipeline.verbs import forgetting
+    from pipeline.verbs import audit as audits
 
-    for removed in forgetting.forget(project(), name):
+    for removed in audits.forget(project(), name):
         click.echo(f"removed {removed}")
     click.echo("the report still shows it until `dvc repro report` remakes it")

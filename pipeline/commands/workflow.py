@@ -6,8 +6,6 @@ import os
 
 import click
 
-from lake.processes import end_with_parent
-
 
 @click.command()
 @click.argument("stage")
@@ -18,6 +16,7 @@ def run(stage: str, generation: str | None, named: str | None) -> None:
 
     Example: dhs run pool; dhs run grid --generation demo1; dhs run manifest --manifest audit_70_15_15
     """
+    from lake.processes import end_with_parent
     from pipeline.commands.opening import project
     from pipeline.stage import run_stage
 

@@ -1,9 +1,9 @@
-"""A user's own finder: tried on stamps of this lake, then pinned and audited like a checkpoint."""
+"""A user's own finder: tried on stamps of this lake, pinned and audited like a checkpoint, and removed again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +24,12 @@ from lake.store.stamps import StampStore
 from modeling.scoring.card import CARD, FINDER
 from modeling.scoring.finder import CHUNK, SUSPECT_ANSWERS, ExternalScorer, Output
 from modeling.scoring.scorer import load_scorer
+from modeling.tracking.runs import forget_runs
+from pipeline import wiring
 from pipeline.experiment.trainedon import LISTED, csv_text, read_listed
 from pipeline.project import params
 from pipeline.project.project import Project
-from pipeline.verbs.forgetting import forget
 from pipeline.verbs.reproduce import reproduce
-from pipeline.wiring import per_finder
 
 TRIED = 64
 """Stamps a finder is tried on; a quarter of them are those with the most unobserved pixels in the lake."""
@@ -56,9 +56,8 @@ def audit(
     project: Project, finder: str, name: str, output: Output | None = None, trained_on: TrainedOn | None = None
 ) -> None:
     """Try the finder, add it as ``name``, measure it, and make the report; one that fails is removed again."""
-    checked_name(name, "name")
     root, manifest = project.data, project.survey.audit_manifest
-    if name in project.trained or (root.checkpoints(name) / CARD).exists():
+    if _is_ours(project, name):
         raise invalid("name", "one that no trained generation has", name)
     scorer = load_scorer(finder, output=output)
     if not isinstance(scorer, ExternalScorer):
@@ -66,16 +65,54 @@ def audit(
     if manifest not in {entry.card.slice for entry in cards.slices(root, "manifest")}:
         reproduce(project, "manifest")
     try_out(scorer, root, manifest)
-    former = _held(root.checkpoints(name))
-    enlist(project, scorer, finder, name, trained_on)
+    folder = root.checkpoints(name)
+    former = {file: (folder / file).read_text() for file in (FINDER, LISTED) if (folder / file).exists()}
+    _hold(folder, _definition(scorer, finder, trained_on))
+    params.set_audited(project, add=name)
     try:
-        reproduce(project, *(f"{stage}@{name}" for stage in per_finder(project.folder)))
-    except DarkHaloError as error:
-        _withdraw(project, former, name)
+        reproduce(project, *(f"{stage}@{name}" for stage in wiring.per_finder(project.folder)))
+    except (DarkHaloError, KeyboardInterrupt) as error:
+        if former:
+            _hold(folder, former)
+        else:
+            forget(project, name)
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise DarkHaloError(
             f"{name} could not be measured and is not audited; nothing else changed ({error})"
         ) from error
     reproduce(project, "--single-item", "report")  # alone: a fault of another finder does not block it
+
+
+def _is_ours(project: Project, name: str) -> bool:
+    """Whether the name is that of a network that was trained here."""
+    checked_name(name, "name")
+    return name in project.trained or (project.data.checkpoints(name) / CARD).exists()
+
+
+def forget(project: Project, name: str) -> list[str]:
+    """Remove a finder that is not trained here, or the slices that `dhs inject` left; return what was removed.
+
+    The rows of its slices stay in the tables' history, where nothing reads them. Its MLflow runs are deleted as MLflow
+    does it: they can be restored until `mlflow gc`.
+    """
+    root = project.data
+    if _is_ours(project, name):
+        raise invalid("name", "a user's own finder, not a network that was trained here", name)
+    removed = [f"'{name}' in {params.FILE}"] if params.set_audited(project, remove=name) else []
+    folders = (root.checkpoints(name), root.grid(name), root.local / "validation" / name, root.metrics / f"{name}.json")
+    for path in filter(Path.exists, (*wiring.made_for(project.folder, name), *folders)):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        removed.append(str(path))
+    if not removed:
+        there = sorted({*project.audited, *root.finders()} - set(project.trained))
+        raise invalid("name", f"one of the finders that are not trained here ({', '.join(there) or 'none'})", name)
+    if runs := forget_runs(root, name):
+        removed.append(f"{runs} runs in MLflow")
+    return removed
 
 
 def try_out(scorer: ExternalScorer, root: DataRoot, manifest: str) -> None:
@@ -113,9 +150,8 @@ def _in_order_of_trial(root: DataRoot, manifest: str) -> pd.DataFrame:
     return pd.concat([worst, found.drop(worst.index)], ignore_index=True)
 
 
-def enlist(project: Project, scorer: ExternalScorer, finder: str, name: str, trained_on: TrainedOn | None) -> None:
-    """Write ``data/checkpoints/<name>/`` (``scorer.json``, the list of training objects), and have it audited."""
-    folder = project.data.checkpoints(name)
+def _definition(scorer: ExternalScorer, finder: str, trained_on: TrainedOn | None) -> dict[str, str]:
+    """The files that define a finder: ``scorer.json``, and the list of training objects if there is one."""
     facts = {
         "finder": finder,
         "stamp_pixels": scorer.contract.stamp_pixels,
@@ -124,27 +160,11 @@ def enlist(project: Project, scorer: ExternalScorer, finder: str, name: str, tra
         "trained_within_arcsec": trained_on.within_arcsec if trained_on else None,
     }
     known = {key: value for key, value in facts.items() if value is not None}
-    files = {FINDER: json.dumps(known, indent=1, sort_keys=True) + "\n"}
-    if trained_on is not None:
-        files[LISTED] = csv_text(read_listed(trained_on.path))
-    _hold(folder, files)
-    params.set_audited(project, add=name)
+    listed = {LISTED: csv_text(read_listed(trained_on.path))} if trained_on else {}
+    return {FINDER: json.dumps(known, indent=1, sort_keys=True) + "\n", **listed}
 
 
-def _withdraw(project: Project, former: Mapping[str, str], name: str) -> None:
-    """Undo adding a finder: restore what had this name before."""
-    if former:
-        _hold(project.data.checkpoints(name), former)
-    else:
-        forget(project, name)
-
-
-def _held(folder: Path) -> Mapping[str, str]:
-    """Contents of the files that define a finder."""
-    return {name: (folder / name).read_text() for name in (FINDER, LISTED) if (folder / name).exists()}
-
-
-def _hold(folder: Path, files: Mapping[str, str]) -> None:
+def _hold(folder: Path, files: dict[str, str]) -> None:
     """Leave these files in the folder, and no other file that defines a finder."""
     for name in (LISTED, FINDER):
         if name in files:

@@ -69,3 +69,29 @@ def test_a_suspended_process_or_child_is_found() -> None:
         finally:
             child.kill()
     assert processes.stopped(child.pid) is None
+
+
+def test_ctrl_c_is_raised_once_the_module_and_what_it_started_have_ended(tmp_path: Path) -> None:
+    (tmp_path / "stubborn.py").write_text(
+        "import pathlib, signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "pathlib.Path('started').write_text(str(child.pid))\n"
+        "time.sleep(60)\n"
+    )
+    (tmp_path / "runner.py").write_text(
+        "import pathlib, psutil\n"
+        "from lake import processes\n"
+        "processes._PATIENCE_SECONDS = 0.5\n"
+        "try:\n"
+        "    processes.run_bound(pathlib.Path(), 'stubborn', environment={})\n"
+        "except KeyboardInterrupt:\n"
+        "    left = [one for one in psutil.Process().children(recursive=True) if one.status() != 'zombie']\n"
+        "    pathlib.Path('left').write_text(repr(left))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{Path.cwd()}{os.pathsep}{tmp_path}"}
+    process = subprocess.Popen([sys.executable, "runner.py"], cwd=tmp_path, env=environment)
+    wait_until((tmp_path / "started").exists)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=30)
+    assert (tmp_path / "left").read_text() == "[]"

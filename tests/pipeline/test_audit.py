@@ -13,7 +13,7 @@ from lake.errors import DarkHaloError, DataError, ParameterError
 from pipeline.project import params
 from pipeline.project.project import Project
 from pipeline.verbs import audit
-from pipeline.verbs.forgetting import forget
+from pipeline.verbs.audit import forget
 from pipeline.wiring import per_finder
 from tests.pipeline.checkout import PROJECT, Checkout
 
@@ -103,6 +103,22 @@ def test_a_finder_that_fails_on_the_way_is_taken_out_again(finished: Checkout, m
     root.grid("theirs").rmdir()
     assert state(finished.folder) == enlisted, "the finder that had the name before is enlisted again"
     forget(project, "theirs")
+    assert state(finished.folder) == before
+
+
+def test_a_finder_whose_audit_is_interrupted_is_taken_out_again(
+    finished: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = params.load(finished.folder)
+    before = state(finished.folder)
+
+    def interrupt(project: Project, *targets: str) -> None:
+        (project.data.cards / "scores.theirs.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(audit, "reproduce", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        audit.audit(project, f"{FINDERS}:Brightness", "theirs")
     assert state(finished.folder) == before
 
 

@@ -60,3 +60,17 @@ def test_runs_on_plain_python_with_nothing_installed() -> None:
     assert done.returncode == 1
     assert "no java was found" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_make_refuses_a_python_other_than_that_of_the_environment(tmp_path: Path) -> None:
+    old = tmp_path / ".venv" / "bin" / "python"
+    old.parent.mkdir(parents=True)
+    old.write_text("#!/bin/sh\necho 3.10\n")
+    old.chmod(0o755)
+    makefile = str(ROOT / "Makefile")
+    done = subprocess.run(
+        ["make", "-f", makefile, "setup", f"PYTHON={sys.executable}"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert f".venv was made with Python 3.10: delete it (rm -rf .venv) to use {sys.executable}" in done.stderr

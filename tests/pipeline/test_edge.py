@@ -16,7 +16,6 @@ from lake.errors import DataError
 from lake.root import private_folder
 from pipeline import cli
 from pipeline.project import edge
-from pipeline.project.home import ensure_home
 from tests.pipeline.checkout import PROJECT
 
 
@@ -106,14 +105,14 @@ def test_a_user_without_a_home_gets_a_private_one(home: str | None, monkeypatch:
         monkeypatch.delenv("HOME", raising=False)
     else:
         monkeypatch.setenv("HOME", home)
-    ensure_home()
+    cli._ensure_home()
     assert Path(os.environ["HOME"]) == private_folder()
     assert private_folder().stat().st_mode & 0o777 == 0o700
 
 
 def test_a_home_that_can_be_written_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    ensure_home()
+    cli._ensure_home()
     assert os.environ["HOME"] == str(tmp_path)
 
 
