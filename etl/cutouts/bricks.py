@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
@@ -31,16 +28,11 @@ class Bricks:
 
     @classmethod
     def read(cls, path: Path) -> Bricks:
-        try:
-            fitslayout.walk(path)
-            with warnings.catch_warnings(), fits.open(path, memmap=False) as hdus:
-                warnings.simplefilter("ignore", AstropyWarning)
-                table = {name.lower(): np.asarray(hdus[1].data[name]) for name in hdus[1].columns.names}
+        with fitslayout.opened(path, f"{path} is not a table of bricks (BRICKNAME, RA, DEC)") as hdus:
+            table = hdus[1].data
             found = cls(
                 np.char.strip(table["brickname"].astype(str)), *(table[n].astype(np.float64) for n in ("ra", "dec"))
             )
-        except Exception as error:  # a damaged file makes astropy raise whatever it meets
-            raise DataError(f"{path} is not a table of bricks (BRICKNAME, RA, DEC): {error}") from error
         placed = (found.ra_deg >= 0) & (found.ra_deg <= 360) & (np.abs(found.dec_deg) <= 90)
         if not len(placed) or not placed.all():
             count = f"{int((~placed).sum())} of {len(placed)}"

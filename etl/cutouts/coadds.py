@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
 from etl.cutouts.projection import Tan
@@ -90,27 +87,13 @@ def opened(path: Path, unit: str) -> Iterator[fits.CompImageHDU | fits.ImageHDU]
     """The image of a coadd file; one that is missing, unreadable or in another unit is an error that names it."""
     if not path.exists():
         raise DataError(f"{path.name} is missing")
-    try:
-        count = len(fitslayout.walk(path))
-    except (DataError, OSError) as error:
-        raise DataError(f"{path.name} cannot be read: {error}") from error
-    try:
-        with warnings.catch_warnings(), fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
-            warnings.simplefilter("ignore", AstropyWarning)
-            yield _first_image([hdus[place] for place in range(count)], path.name, unit)
-    except DataError:
-        raise
-    except Exception as error:  # a damaged file makes astropy and its codecs raise whatever they meet
-        raise DataError(f"{path.name} cannot be read: {error or type(error).__name__}") from error
-
-
-def _first_image(hdus: Sequence[Any], name: str, unit: str) -> fits.CompImageHDU | fits.ImageHDU:
-    images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2]
-    if not images:
-        raise DataError(f"{name} contains no image")
-    if problem := units.fault(name, str(images[0].header.get("BUNIT", "")), unit):
-        raise DataError(problem)
-    return images[0]
+    with fitslayout.opened(path, f"{path.name} cannot be read") as hdus:
+        image = next((hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2), None)
+        if image is None:
+            raise DataError(f"{path.name} contains no image")
+        if problem := units.fault(path.name, str(image.header.get("BUNIT", "")), unit):
+            raise DataError(problem)
+        yield image
 
 
 def cut(image: fits.CompImageHDU | fits.ImageHDU, windows: Windows, keep: NDArray[np.bool_]) -> NDArray[np.float32]:

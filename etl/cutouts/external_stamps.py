@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
 from etl.config import CutoutsParams
@@ -25,7 +22,7 @@ from lake.sky.imaging import Imaging
 from lake.sky.photometry import depth_mag_from_psfdepth
 from lake.sky.psfsize import psfdepth_from_sigma
 from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC, PIXEL_SCALE_TOLERANCE, PSFSIZE_RELATIVE_TO_R, SURVEY
-from lake.store.stamps import bucket_of, shard_name, stamp_hash, write_shard
+from lake.store.stamps import stamp_hash
 
 log = logging.getLogger(__name__)
 
@@ -194,16 +191,11 @@ def load_des_hosts(folder: Path, params: CutoutsParams) -> Imported:
 
 def _des_band(folder: Path, band: str) -> NDArray[np.float64]:
     path = folder / f"{band}.fits"
-    try:
-        fitslayout.walk(path)
-        with warnings.catch_warnings(), fits.open(path, memmap=False) as hdus:
-            warnings.simplefilter("ignore", AstropyWarning)
-            shape = tuple(hdus[0].shape)
-            if len(shape) != 3 or shape[0] != _DES_COUNT or shape[1] != shape[2]:
-                raise DataError(f"it must be ({_DES_COUNT}, n, n), got {shape}")
-            return np.asarray(hdus[0].data, dtype=np.float64)
-    except Exception as error:  # a damaged file makes astropy raise whatever it meets
-        raise DataError(f"{path} cannot be read: {error or type(error).__name__}") from error
+    with fitslayout.opened(path, f"{path} cannot be read") as hdus:
+        shape = tuple(hdus[0].shape)
+        if len(shape) != 3 or shape[0] != _DES_COUNT or shape[1] != shape[2]:
+            raise ValueError(f"it must be ({_DES_COUNT}, n, n), got {shape}")
+        return np.asarray(hdus[0].data, dtype=np.float64)
 
 
 def _mean_seeing(path: Path) -> float:
@@ -261,21 +253,3 @@ def judged(stamps: NDArray[np.float32], ids: Sequence[str], params: CutoutsParam
         for i, name in enumerate(ids)
     ]
     return tables.spec("cutouts").table(rows)
-
-
-def pack(imported: Imported, folder: Path, buckets: int) -> pa.Table:
-    """Write the good stamps into shards in ``folder``; ``cutouts`` rows with their places."""
-    rows = imported.rows
-    good = np.array([status == "ok" for status in rows["status"].to_pylist()], dtype=bool)
-    bucket = bucket_of(rows["galaxy_id"], buckets)
-    order = np.argsort(np.array(rows["galaxy_id"].to_pylist()), kind="stable")
-    shard: list[int | None] = [None] * rows.num_rows
-    shard_row: list[int | None] = [None] * rows.num_rows
-    for number in np.unique(bucket[good]):
-        members = [int(i) for i in order if good[i] and bucket[i] == number]
-        pixels = imported.stamps.shape[-1]
-        write_shard(folder / shard_name(int(number)), (imported.stamps[i] for i in members), len(members), pixels)
-        for row, member in enumerate(members):
-            shard[member], shard_row[member] = int(number), row
-    place = {"shard": pa.array(shard, pa.int32()), "shard_row": pa.array(shard_row, pa.int32())}
-    return pa.table([place.get(f.name, rows[f.name]) for f in rows.schema], schema=rows.schema)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
 from etl.cutouts.projection import Tan
@@ -78,15 +76,8 @@ def read(path: Path) -> tuple[NDArray[np.float32], Mapping[str, Any]]:
 
 def read_cube(path: Path) -> tuple[NDArray[np.float32], Mapping[str, Any]]:
     """A cube (band, y, x) from the survey's viewer (`fits-cutout`), bands as in its card ``BANDS``, else g, r, z."""
-    try:
-        fitslayout.walk(path)
-        with warnings.catch_warnings(), fits.open(path, memmap=False) as hdus:
-            warnings.simplefilter("ignore", AstropyWarning)
-            header, planes = hdus[0].header, _planes(hdus[0])
-    except DataError as error:
-        raise DataError(f"{path.name} cannot be read: {error}") from error
-    except Exception as error:  # a damaged file makes astropy raise whatever it meets
-        raise DataError(f"{path.name} cannot be read: {error or type(error).__name__}") from error
+    with fitslayout.opened(path, f"{path.name} cannot be read") as hdus:
+        header, planes = hdus[0].header, _planes(hdus[0])
     projection = Tan.of(header, path.name)
     middle = (planes.shape[-1] - 1) / 2
     if max(abs(projection.x - middle), abs(projection.y - middle)) > _OFF_CENTRE_PX:
@@ -97,16 +88,17 @@ def read_cube(path: Path) -> tuple[NDArray[np.float32], Mapping[str, Any]]:
 
 
 def _planes(hdu: fits.PrimaryHDU) -> NDArray[np.float32]:
+    """The bands of a cube; ValueError if it is not one."""
     shape = hdu.shape
     if len(shape) != 3 or shape[1] != shape[2] or not shape[1]:
-        raise DataError(f"it must contain a cube (band, n, n), got {tuple(shape)}")
+        raise ValueError(f"it must contain a cube (band, n, n), got {tuple(shape)}")
     if int(np.prod(shape)) * 8 > _MOST_BYTES:
-        raise DataError(f"a cube of {tuple(shape)} is too large for a cut-out")
+        raise ValueError(f"a cube of {tuple(shape)} is too large for a cut-out")
     if problem := units.fault("it", str(hdu.header.get("BUNIT", "")), "nMgy"):
-        raise DataError(problem)
+        raise ValueError(problem)
     names = str(hdu.header.get("BANDS", "".join(BANDS))).strip()
     if len(names) != shape[0] or not set(BANDS) <= set(names):
-        raise DataError(
+        raise ValueError(
             f"its {shape[0]} planes must be the bands {', '.join(BANDS)}, named by the card BANDS, got {names}"
         )
     with np.errstate(over="ignore"):

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import logging
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError
 
-from etl.emr import code
-from etl.emr.checks import preflight
-from etl.emr.config import EmrParams
-from lake.errors import DarkHaloError
+from etl.emr.cluster import EmrParams, preflight
+from lake.errors import DarkHaloError, DataError
 from lake.files import atomic
+from lake.provenance import git_commit
 from lake.root import DataRoot
 
 log = logging.getLogger(__name__)
@@ -30,8 +34,15 @@ _POLL_SECONDS = 30.0
 _LOG_DELAY_SECONDS = 600.0
 _LOG_LINES = 40
 _CARD = re.compile(r"\w[\w.:+-]*\.json")
-"""A key that may be written under ``data/cards``: without folders, so nothing in a bucket can reach another place."""
+"""A key that may be written under ``data/cards``: without folders, so nothing in a bucket reaches another place."""
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED")
+
+_MAIN = "from pipeline.cli import main\n\nmain()\n"
+_SHIPPED = (
+    "astropy", "click", "deltalake", "duckdb", "filelock", "healpy", "numpy", "pandas", "psutil", "pyarrow", "pydantic",
+    "pyyaml", "sqlglot", "tqdm", "xxhash",
+)  # fmt: skip
+"""Packages that the bootstrap installs, in this environment's versions; Spark and Delta come with EMR."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +60,10 @@ class Submission:
 
 
 def submit(work: Submission, cluster: EmrParams, root: DataRoot, source: Path) -> list[str]:
-    """Run a stage on a cluster of its own and bring its cards back; their names.
+    """Run a stage on a cluster of its own and bring its cards back; returns their names.
 
-    ``source`` is the project's folder, from which the wheel is built. The cluster ends with the step, however it ends.
-    Raises with the end of the step's log where it fails.
+    ``source`` is the project's folder, from which the wheel is built. The cluster ends with the step, whether that
+    succeeds or fails. DarkHaloError with the end of the step's log if it fails.
     """
     aws = boto3.session.Session(region_name=cluster.region)
     preflight(aws, cluster, root, work.outputs, work.inputs)
@@ -69,27 +80,96 @@ def _upload_project(
     s3: Any, work: Submission, cluster: EmrParams, root: DataRoot, source: Path, folder: str
 ) -> Mapping[str, str]:
     with tempfile.TemporaryDirectory() as built:
-        wheel = code.build_wheel(source, Path(built))
+        wheel = _build_wheel(source, Path(built))
         wheel_uri = f"{folder}/code/{wheel.name}"
-        digest = code.upload(s3, wheel.read_bytes(), wheel_uri)
+        digest = _upload(s3, wheel.read_bytes(), wheel_uri)
     scripts = {"bootstrap": f"{folder}/code/bootstrap.sh", "step": f"{folder}/code/step.sh"}
     files = {
-        scripts["bootstrap"]: code.bootstrap(cluster, wheel_uri, digest),
-        scripts["step"]: code.step(cluster, folder, list(work.arguments)),
-        f"{folder}/project/main.py": code.MAIN,
+        scripts["bootstrap"]: _bootstrap(cluster, wheel_uri, digest),
+        scripts["step"]: _step(cluster, folder, work.arguments),
+        f"{folder}/project/main.py": _MAIN,
         f"{folder}/project/params.yaml": work.parameters,
     }
     files |= {f"{folder}/project/data/cards/{p.name}": p.read_text() for p in sorted(root.cards.glob("[!.]*.json"))}
     for uri, text in files.items():
-        code.upload(s3, text.encode(), uri)
+        _upload(s3, text.encode(), uri)
     return scripts
 
 
-def _job_flow(work: Submission, cluster: EmrParams, folder: str, scripts: Mapping[str, str]) -> dict[str, Any]:
-    def group(role: str, kind: str, count: int) -> dict[str, Any]:
-        return {"InstanceRole": role, "InstanceType": kind, "InstanceCount": count, "Market": "ON_DEMAND"}
+def _build_wheel(source: Path, folder: Path) -> Path:
+    """Build the project's wheel into ``folder``, from a copy: files of an earlier build must not be shipped."""
+    copy = folder / "source"
+    if not source.is_dir():
+        raise DataError(f"the wheel could not be built: {source} is not a folder")
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns(".*", "data", "build", "dist", "*.egg-info", "mlruns"))
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder)]
+    done = subprocess.run([*command, str(copy)], capture_output=True, text=True, check=False)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        raise DataError(f"the wheel could not be built:\n{done.stderr[-2000:]}")
+    return wheels[0]
 
-    step = scripts["step"]
+
+def _upload(s3: Any, content: bytes, uri: str) -> str:
+    """Store bytes, read them back, and return their sha256; a difference is an error."""
+    bucket, key = _split(uri)
+    s3.put_object(Bucket=bucket, Key=key, Body=content)
+    digest = hashlib.sha256(content).hexdigest()
+    stored = hashlib.sha256(s3.get_object(Bucket=bucket, Key=key)["Body"].read()).hexdigest()
+    if stored != digest:
+        raise DataError(f"{uri} does not contain what was uploaded (sha256 {stored}, expected {digest})")
+    return digest
+
+
+def _split(uri: str) -> tuple[str, str]:
+    """Bucket and key of an s3:// or s3a:// URI."""
+    bucket, _, key = uri.split("://", 1)[1].partition("/")
+    return bucket, key
+
+
+def _bootstrap(cluster: EmrParams, wheel_uri: str, digest: str) -> str:
+    """The script that every node runs first: it checks the wheel's hash and installs it with what it needs."""
+    needed = " ".join(f"{name}=={metadata.version(name)}" for name in _SHIPPED)
+    python, uri, wheel = (shlex.quote(text) for text in (cluster.python, wheel_uri, wheel_uri.rsplit("/", 1)[-1]))
+    return f"""#!/bin/bash
+set -euo pipefail
+command -v {python} >/dev/null || sudo dnf install -y {python}
+{python} -m pip --version >/dev/null 2>&1 || sudo dnf install -y {python}-pip
+cd /tmp && aws s3 cp {uri} {wheel}
+printf '%s  %s\\n' {digest} {wheel} | sha256sum --check -
+sudo {python} -m pip install --quiet {needed}
+sudo {python} -m pip install --quiet --no-deps {wheel}
+"""
+
+
+def _step(cluster: EmrParams, folder_uri: str, arguments: Sequence[str]) -> str:
+    """The script of the one step: the stage in the classic session, with this project's parameters and cards."""
+    python, region = f"$(command -v {shlex.quote(cluster.python)})", shlex.quote(cluster.region)
+    options = {
+        "spark.executor.memory": f"{cluster.executor_memory_gb}g",
+        "spark.executor.memoryOverhead": f"{cluster.executor_overhead_gb}g",
+        "spark.executor.cores": str(cluster.executor_cores),
+        "spark.executorEnv.AWS_REGION": cluster.region,
+    }
+    settings = " ".join(f"--conf {shlex.quote(f'{name}={value}')}" for name, value in options.items())
+    return f"""#!/bin/bash
+set -euo pipefail
+folder=$(mktemp -d) && cd "$folder"
+aws s3 cp --recursive {shlex.quote(f"{folder_uri}/project")} .
+export PYSPARK_PYTHON={python} PYSPARK_DRIVER_PYTHON={python}
+export AWS_REGION={region} DHS_COMMIT={shlex.quote(git_commit())} DHS_SPARK=classic
+spark-submit --master yarn --deploy-mode client {settings} main.py {shlex.join(arguments)}
+aws s3 cp --recursive data/cards {shlex.quote(f"{folder_uri}/cards")}
+"""
+
+
+def _job_flow(work: Submission, cluster: EmrParams, folder: str, scripts: Mapping[str, str]) -> dict[str, Any]:
+    command = f"aws s3 cp {shlex.quote(scripts['step'])} /tmp/step.sh && bash /tmp/step.sh"
+    step = {"Jar": "command-runner.jar", "Args": ["bash", "-c", command]}
+    groups = [
+        {"InstanceRole": "MASTER", "InstanceType": cluster.primary_type, "InstanceCount": 1},
+        {"InstanceRole": "CORE", "InstanceType": cluster.core_type, "InstanceCount": cluster.core_count},
+    ]
     return {
         "Name": f"darkhaloscope {work.name}",
         "ReleaseLabel": cluster.release,
@@ -97,25 +177,13 @@ def _job_flow(work: Submission, cluster: EmrParams, folder: str, scripts: Mappin
         "Applications": [{"Name": "Spark"}],
         "Configurations": [{"Classification": "delta-defaults", "Properties": {"delta.enabled": "true"}}],
         "Instances": {
-            "InstanceGroups": [
-                group("MASTER", cluster.primary_type, 1),
-                group("CORE", cluster.core_type, cluster.core_count),
-            ],
+            "InstanceGroups": groups,
             "Ec2SubnetId": cluster.subnet_id,
             "KeepJobFlowAliveWhenNoSteps": False,
             "TerminationProtected": False,
         },
         "BootstrapActions": [{"Name": "code", "ScriptBootstrapAction": {"Path": scripts["bootstrap"]}}],
-        "Steps": [
-            {
-                "Name": work.name,
-                "ActionOnFailure": "TERMINATE_CLUSTER",
-                "HadoopJarStep": {
-                    "Jar": "command-runner.jar",
-                    "Args": ["bash", "-c", f"aws s3 cp {shlex.quote(step)} /tmp/step.sh && bash /tmp/step.sh"],
-                },
-            }
-        ],
+        "Steps": [{"Name": work.name, "ActionOnFailure": "TERMINATE_CLUSTER", "HadoopJarStep": step}],
         "ServiceRole": cluster.service_role,
         "JobFlowRole": cluster.instance_profile,
         "VisibleToAllUsers": True,
@@ -123,7 +191,7 @@ def _job_flow(work: Submission, cluster: EmrParams, folder: str, scripts: Mappin
 
 
 def _await(emr: Any, s3: Any, job: str, work: Submission, cluster: EmrParams, folder: str) -> None:
-    """Wait for the step; whatever ends the wait ends the cluster."""
+    """Wait for the step. The cluster ends when the wait ends, for whatever reason."""
     deadline = time.monotonic() + cluster.step_hours_max * 3600
     try:
         state, step = _state(emr, job)
@@ -152,17 +220,15 @@ def _state(emr: Any, job: str) -> tuple[str, str]:
 
 def _log_end(s3: Any, prefix: str) -> str:
     """The last lines of a step's logs, which EMR delivers some minutes after the end."""
-    bucket, key = code.split(prefix)
+    bucket, key = _split(prefix)
     deadline = time.monotonic() + _LOG_DELAY_SECONDS
     while True:
         for name in ("stderr.gz", "stdout.gz", "controller.gz"):
             try:
-                text = gzip.decompress(s3.get_object(Bucket=bucket, Key=key + name)["Body"].read()).decode(
-                    "utf-8", "replace"
-                )
+                packed = s3.get_object(Bucket=bucket, Key=key + name)["Body"].read()
             except ClientError:
                 continue
-            if text.strip():
+            if (text := gzip.decompress(packed).decode("utf-8", "replace")).strip():
                 return "\n".join(text.splitlines()[-_LOG_LINES:])
         if time.monotonic() > deadline:
             return f"(no log arrived in {prefix} within {_LOG_DELAY_SECONDS / 60:.0f} minutes)"
@@ -170,7 +236,7 @@ def _log_end(s3: Any, prefix: str) -> str:
 
 
 def _fetch_cards(s3: Any, folder: str, root: DataRoot) -> list[str]:
-    bucket, prefix = code.split(f"{folder}/cards/")
+    bucket, prefix = _split(f"{folder}/cards/")
     names = []
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for entry in page.get("Contents", []):

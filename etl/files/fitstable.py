@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from etl.files.fitsheader import Header, Readable, padded, read_header
 from lake.errors import DataError
+from lake.files.fitslayout import FIELD_BYTES
 
 _FORMAT = re.compile(r"(\d*)([LXBIJKAEDCMPQ])")
-_BYTES = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
 _NUMPY = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 _WORDS = {"X": "bits", "C": "complex numbers", "M": "complex numbers", "P": "arrays", "Q": "arrays"}
 _MOST_TABLES = 1000
@@ -130,7 +130,7 @@ def _fields(header: Header) -> tuple[dict[str, Field], dict[str, str]]:
             fields[name] = _field(header, i, name, (offset, repeat, code))
         except DataError as error:
             faults[name] = f"column {name}: {error}"
-        offset += math.ceil(repeat / 8) if code == "X" else repeat * _BYTES[code]
+        offset += math.ceil(repeat / 8) if code == "X" else repeat * FIELD_BYTES[code]
     row_bytes = header.whole("NAXIS1", 0, 1 << 62)
     if offset != row_bytes:
         raise DataError(f"the table's columns take {offset} bytes, but a row has {row_bytes}")

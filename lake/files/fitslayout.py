@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
 
 from lake.errors import DataError
 
@@ -27,21 +31,8 @@ _MOST_SIDE = 16_384
 _CHUNK_BLOCKS = 4096
 _LARGEST_PIXEL = 8
 _GZIP = b"\x1f\x8b"
-_FIELD_BYTES = {
-    "L": 1,
-    "B": 1,
-    "A": 1,
-    "I": 2,
-    "J": 4,
-    "K": 8,
-    "E": 4,
-    "D": 8,
-    "C": 8,
-    "M": 16,
-    "P": 8,
-    "Q": 16,
-    "X": 1,
-}
+FIELD_BYTES = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16, "X": 1}
+"""Bytes of one value by the code of its FITS column format; an array descriptor (P, Q) counts by itself."""
 Cards = Mapping[str, str]
 
 
@@ -66,6 +57,27 @@ class Unit:
         if value < 0:
             raise DataError(f"{keyword} must be a whole number of at least 0, got {text}")
         return value
+
+
+@contextmanager
+def opened(path: Path, fault: str) -> Iterator[list[Any]]:
+    """The HDUs of a complete file, as astropy's objects.
+
+    What is wrong with the file, or goes wrong while it is read, becomes a DataError that begins with ``fault``;
+    DataErrors of the caller pass.
+    """
+    try:
+        count = len(walk(path))
+    except (DataError, OSError) as error:
+        raise DataError(f"{fault}: {error}") from error
+    try:
+        with warnings.catch_warnings(), fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+            warnings.simplefilter("ignore", AstropyWarning)
+            yield [hdus[place] for place in range(count)]
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file makes astropy and its codecs raise whatever they meet
+        raise DataError(f"{fault}: {error or type(error).__name__}") from error
 
 
 def walk(path: Path, most: int = _MOST_HDUS) -> list[Unit]:
@@ -156,12 +168,12 @@ def _check_tile_lengths(file: BinaryIO, unit: Unit) -> None:
     place = 0
     for field in range(1, unit.whole("TFIELDS") + 1):
         form = re.match(r"'(\d*)([A-Z])([A-Z]?)", unit.cards.get(f"TFORM{field}", ""))
-        if form is None or form[2] not in _FIELD_BYTES:
+        if form is None or form[2] not in FIELD_BYTES:
             raise DataError(f"TFORM{field} must be a FITS column format, got {unit.cards.get(f'TFORM{field}')}")
-        size = _FIELD_BYTES[form[2]]
+        size = FIELD_BYTES[form[2]]
         if form[2] in "PQ" and place + size <= width:
             half = np.ascontiguousarray(table[:, place : place + size // 2]).view(f">u{size // 2}")
-            longest = int(half.max(initial=0)) * _FIELD_BYTES.get(form[3], 1)
+            longest = int(half.max(initial=0)) * FIELD_BYTES.get(form[3], 1)
             if longest > _LARGEST_PIXEL * tile + BLOCK:
                 raise DataError(f"a tile of {tile} pixels takes {longest} bytes")
         place += int(form[1] or 1) * size

@@ -29,7 +29,7 @@ def submit(stage: str, generation: str | None, cluster: Path, limit_files: int |
     """Run STAGE on EMR with the parameters of params.yaml and bring its cards back."""
     import yaml
 
-    from etl.emr.config import EmrParams
+    from etl.emr.cluster import EmrParams
     from etl.emr.submission import Submission
     from etl.emr.submission import submit as run
     from lake.names import checked_name

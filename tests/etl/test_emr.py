@@ -18,8 +18,8 @@ import pytest
 import yaml
 from moto import mock_aws
 
-from etl.emr import code, submission
-from etl.emr.config import EmrParams
+from etl.emr import submission
+from etl.emr.cluster import EmrParams
 from etl.emr.submission import Submission
 from lake import tables
 from lake.errors import DarkHaloError, DataError, ParameterError
@@ -70,7 +70,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         made.write_bytes(b"wheel")
         return made
 
-    monkeypatch.setattr(code, "build_wheel", wheel)
+    monkeypatch.setattr(submission, "_build_wheel", wheel)
     monkeypatch.setattr(submission, "_POLL_SECONDS", 0.0)
     monkeypatch.setattr(submission, "_LOG_DELAY_SECONDS", 0.0)
 
@@ -131,7 +131,9 @@ def test_fields_of_the_cluster_are_not_run_as_shell(cluster: EmrParams, tmp_path
     mark = tmp_path / "executed"
     hostile = f"x; touch {mark}; $(touch {mark})"
     bad = cluster.model_copy(update={"python": hostile, "region": hostile})
-    scripts = code.bootstrap(bad, f"s3://b/{hostile}.whl", "0" * 64) + code.step(bad, f"s3://b/{hostile}", [])
+    scripts = submission._bootstrap(bad, f"s3://b/{hostile}.whl", "0" * 64) + submission._step(
+        bad, f"s3://b/{hostile}", []
+    )
     for line in scripts.splitlines():
         if not line.startswith(("cd ", "folder=", "#!")):
             subprocess.run(["/bin/bash", "-c", line], env={"PATH": str(tmp_path)}, capture_output=True, check=False)
@@ -214,7 +216,7 @@ def test_what_is_complete_is_not_made_again(cluster: EmrParams, root: DataRoot) 
 
 def test_bytes_that_changed_on_the_way_are_noticed(aws: boto3.session.Session, monkeypatch: pytest.MonkeyPatch) -> None:
     s3 = aws.client("s3")
-    assert code.upload(s3, b"code", "s3a://staging/a/b") == hashlib.sha256(b"code").hexdigest()
+    assert submission._upload(s3, b"code", "s3a://staging/a/b") == hashlib.sha256(b"code").hexdigest()
 
     class Corrupting:
         def put_object(self, **request: Any) -> None:
@@ -224,13 +226,13 @@ def test_bytes_that_changed_on_the_way_are_noticed(aws: boto3.session.Session, m
             return s3.get_object(**request)
 
     with pytest.raises(DataError, match="does not contain what was uploaded"):
-        code.upload(Corrupting(), b"code", "s3://staging/a/b")
+        submission._upload(Corrupting(), b"code", "s3://staging/a/b")
 
 
 def test_the_wheel_carries_every_package(tmp_path: Path) -> None:
     import zipfile
 
-    names = zipfile.ZipFile(code.build_wheel(REPOSITORY, tmp_path)).namelist()
+    names = zipfile.ZipFile(submission._build_wheel(REPOSITORY, tmp_path)).namelist()
     assert {"lake/tables/scores.py", "etl/spark/session.py", "pipeline/cli.py"} <= set(names)
     with pytest.raises(DataError, match="could not be built"):
-        code.build_wheel(tmp_path / "nothing", tmp_path / "built")
+        submission._build_wheel(tmp_path / "nothing", tmp_path / "built")
