@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+import scipy
 from pydantic import Field
-from scipy import stats
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
@@ -57,17 +57,17 @@ def _compare(
     name, n = f"annulus/{quantity}", len(first)
     shift = second - first
     moved = np.ptp(shift) > 0.0 or np.any(shift != 0.0)
-    p_value = float(stats.wilcoxon(shift).pvalue) if moved else 1.0
+    p_value = float(scipy.stats.wilcoxon(shift).pvalue) if moved else 1.0
     yield Measure(f"{name}/first", float(np.median(first)), n=n, unit="nMgy", method="median over stamps")
     yield Measure(f"{name}/second", float(np.median(second)), n=n, unit="nMgy", method="median over stamps")
     yield Measure(f"{name}/shift", float(np.median(shift)), n=n, unit="nMgy", method="median of paired differences")
-    distance = float(stats.ks_2samp(first, second).statistic)
+    distance = float(scipy.stats.ks_2samp(first, second).statistic)
     yield Measure(f"{name}/ks", distance, n=n, method="KS distance; no p-value: the stamps are the same")
     yield Measure(f"{name}/paired_p", p_value, n=n, method="Wilcoxon signed-rank test of the paired differences")
     for column in (f"psfsize_{band}", f"psfdepth_{band}"):
         known = objects[column].notna().to_numpy()
         if known.sum() > 2 and np.ptp(shift[known]) > 0 and objects.loc[known, column].nunique() > 1:
-            rank = stats.spearmanr(shift[known], objects.loc[known, column])
+            rank = scipy.stats.spearmanr(shift[known], objects.loc[known, column])
             yield Measure(f"{name}/spearman_{column}", float(rank.statistic), n=int(known.sum()))
             yield Measure(f"{name}/spearman_{column}_p", float(rank.pvalue), n=int(known.sum()))
     for label, kind in ((1, "positives"), (0, "negatives")):

@@ -9,8 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
-from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
@@ -85,6 +83,9 @@ def linear_probe(a: Population, b: Population, params: Params, rng: np.random.Ge
     (of each half of a host that is in both groups).
     The projection is fitted without labels, on both groups.
     """
+    from sklearn.decomposition import PCA  # imported here: parameters are read without it
+    from sklearn.preprocessing import StandardScaler
+
     values = np.concatenate([a.features, b.features]).astype(np.float64)
     labels = np.r_[np.zeros(len(a.features), int), np.ones(len(b.features), int)]
     hosts = np.unique(np.r_[np.asarray(a.hosts).astype(str), np.asarray(b.hosts).astype(str)], return_inverse=True)[1]

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+import scipy
 from pydantic import Field
-from scipy import stats
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
@@ -88,7 +88,7 @@ def _conditions(manifest: pd.DataFrame, band: str, params: Params) -> tuple[list
             if {a, b} <= held:
                 gates.append(not_measured(name, limit, f"{rule}; one value or none in a split"))
             continue
-        test = stats.ks_2samp(first, second)
+        test = scipy.stats.ks_2samp(first, second)
         statistic = Measure(f"split/ks_{column}/{a}_{b}", float(test.statistic), n=n, method="one median per pixel")
         p_value = Measure(f"split/ks_{column}/{a}_{b}/p", float(test.pvalue), n=n, method="two-sample KS")
         measures += [statistic, p_value]

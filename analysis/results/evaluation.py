@@ -11,18 +11,9 @@ import pandas as pd
 from analysis.config import EvaluateParams
 from analysis.records import Measure, Outcome, seen_gate
 from analysis.statistics import calibration as cal
-from analysis.statistics import roc
+from analysis.statistics import operating, roc
 from analysis.statistics.bootstrap import resample_ranking
 from analysis.statistics.intervals import TABLE_LEVEL, share
-from analysis.statistics.operating import (
-    fpr_at_tpr,
-    fpr_name,
-    not_measurable,
-    precision_at,
-    recall_at,
-    threshold_at_fpr,
-    tied,
-)
 from analysis.statistics.thresholds import Threshold
 from analysis.statistics.uncertain import fpr_interval, tpr_interval
 from lake.errors import DataError
@@ -40,24 +31,22 @@ def evaluate(
     """Measure one model on one split, at thresholds fixed on other objects.
 
     `objects`: one row per valid scored cut-out with `label` (0/1), `score` (logit), `probability`; optionally
-    `seen_in_training` and any of `STRATA`. Curves for figures come back in `arrays` (`roc`, `reliability`).
+    `seen_in_training` and any of `STRATA`.
     """
     needed = {"label", "score", "probability"} - set(objects.columns)
     if needed:
         raise DataError(f"evaluation needs the columns {', '.join(sorted(needed))}")
     labels, scores = objects["label"].to_numpy(), objects["score"].to_numpy(float)
-    curve = cal.reliability(labels, objects["probability"], params.calibration_bins, TABLE_LEVEL)
     measures = [
         *_ranking(labels, scores, params, rng),
         *_at_thresholds(objects, thresholds),
-        *_calibration(objects, curve, params),
+        *_calibration(objects, params),
         *_strata(objects, params),
     ]
-    arrays = {"roc": roc.roc_curve(labels, scores), "reliability": curve}
     rule = "no scored object was trained or selected on by the model or an ancestor"
     known = "seen_in_training" in objects.columns
     gates = (seen_gate("untouched_test_set", objects["seen_in_training"], rule),) if known else ()
-    return Outcome("evaluation", tuple(measures), gates, arrays)
+    return Outcome("evaluation", tuple(measures), gates)
 
 
 def with_bins(objects: pd.DataFrame, imaging: Imaging, quantiles: int) -> pd.DataFrame:
@@ -101,19 +90,15 @@ def _at_rates(labels: np.ndarray, scores: np.ndarray, params: EvaluateParams) ->
     positives, negatives = scores[labels == 1], scores[labels == 0]
     for fpr in params.fpr_points:
         name = f"tpr_at_fpr/{fpr:g}"
-        if refusal := not_measurable(len(negatives), fpr):
-            yield Measure(name, math.nan, n=len(positives), method=refusal)
+        if why := operating.refusal(negatives, fpr):
+            yield Measure(name, math.nan, n=len(positives), method=why)
             continue
-        point = threshold_at_fpr(negatives, fpr)
-        if refusal := tied(point):
-            yield Measure(name, math.nan, n=len(positives), method=refusal)
-            continue
-        hit, of = recall_at(positives, point.threshold)
+        point = operating.threshold_at_fpr(negatives, fpr)
+        hit, of = operating.recall_at(positives, point.threshold)
         low, high = tpr_interval(positives, negatives, fpr, TABLE_LEVEL)
-        yield Measure(
-            name, hit / of, low, high, of, "", f"{_JOINT}; FPR of the curve at that point {point.reached_fpr:.2e}"
-        )
-    rate, _ = fpr_at_tpr(positives, negatives, params.tpr_point)
+        how = f"{_JOINT}; FPR of the curve at that point {point.reached_fpr:.2e}"
+        yield Measure(name, hit / of, low, high, of, "", how)
+    rate, _ = operating.fpr_at_tpr(positives, negatives, params.tpr_point)
     low, high = fpr_interval(positives, negatives, params.tpr_point, TABLE_LEVEL)
     yield Measure(f"fpr_at_tpr/{params.tpr_point:g}", rate, low, high, len(negatives), "", _JOINT)
 
@@ -125,14 +110,13 @@ def _partial_areas(
     draws = resample_ranking(labels, scores, params.partial_auc_fprs, params.bootstrap_replicates, rng)
     how = f"McClish 1989; stratified bootstrap, {params.bootstrap_replicates} resamples"
     for limit in params.partial_auc_fprs:
+        name = f"partial_auc/{operating.fpr_name(limit)[3:]}"
+        if why := operating.not_measurable(negatives, limit):
+            for kind in ("mcclish", "raw"):
+                yield Measure(f"{name}/{kind}", math.nan, n=len(labels), method=why)
+            continue
         part = roc.partial_auc(labels, scores, limit)
         low, high = draws.interval(draws.partial_auc[limit], TABLE_LEVEL)
-        name = f"partial_auc/{fpr_name(limit)[3:]}"
-        if refusal := not_measurable(negatives, limit):
-            yield from (
-                Measure(f"{name}/{kind}", math.nan, n=len(labels), method=refusal) for kind in ("mcclish", "raw")
-            )
-            continue
         yield Measure(f"{name}/mcclish", part.standardised, low, high, len(labels), "", how)
         yield Measure(f"{name}/raw", part.raw, n=len(labels), method="area up to that FPR")
 
@@ -149,21 +133,21 @@ def _at_thresholds(objects: pd.DataFrame, thresholds: Sequence[Threshold]) -> It
             for what in ("threshold", "fpr", "precision", *groups):
                 yield Measure(f"{what}/{name}", math.nan, n=point.negatives, method=point.refusal)
             continue
-        yield Measure(
-            f"threshold/{name}", point.threshold, n=point.negatives, method="on the probability, selected above"
-        )
+        how = "on the probability, selected above"
+        yield Measure(f"threshold/{name}", point.threshold, n=point.negatives, method=how)
         yield share(f"fpr/{name}", point.test_above or 0, point.test_negatives)
-        yield share(f"precision/{name}", *precision_at(positive["probability"], negative, point.threshold))
+        yield share(f"precision/{name}", *operating.precision_at(positive["probability"], negative, point.threshold))
         for what, group in groups.items():
-            yield share(f"{what}/{name}", *recall_at(group["probability"], point.threshold))
+            yield share(f"{what}/{name}", *operating.recall_at(group["probability"], point.threshold))
 
 
-def _calibration(objects: pd.DataFrame, curve: cal.Reliability, params: EvaluateParams) -> Iterator[Measure]:
+def _calibration(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:
     y, p = objects["label"].to_numpy(float), objects["probability"].to_numpy(float)
     n, bins = len(y), f"{params.calibration_bins} equal-width bins"
     brier, skill = cal.brier(y, p)
     nll, nll_skill = cal.log_loss(y, p)
     slope, intercept = cal.cox(y, p)
+    curve = cal.reliability(y, p, params.calibration_bins, TABLE_LEVEL)
     adaptive = cal.adaptive_reliability(y, p, params.calibration_bins, TABLE_LEVEL)
     values = {
         "ece": (cal.calibration_error(curve, curve.count), bins),
@@ -185,17 +169,15 @@ def _calibration(objects: pd.DataFrame, curve: cal.Reliability, params: Evaluate
     }
     for name, (value, method) in values.items():
         yield Measure(f"calibration/{name}", value, n=n, method=method)
-    inside_y, inside_p = cal.region(y, p, params.positive_region_above)
-    if len(inside_y):
-        inside = cal.reliability(inside_y, inside_p, params.calibration_bins, TABLE_LEVEL)
+    looked_at = p > params.positive_region_above
+    if looked_at.any():
+        inside = cal.reliability(y[looked_at], p[looked_at], params.calibration_bins, TABLE_LEVEL)
         name = f"calibration/ece_above_{params.positive_region_above:g}"
-        yield Measure(name, cal.calibration_error(inside, inside.count), n=len(inside_y), method=bins)
+        yield Measure(name, cal.calibration_error(inside, inside.count), n=int(looked_at.sum()), method=bins)
 
 
 def _strata(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:
-    for column in STRATA:
-        if column not in objects.columns:
-            continue
+    for column in [name for name in STRATA if name in objects.columns]:
         for value, group in objects.groupby(column, observed=True):
             yield from _stratum(f"stratum/{column}/{value}", group, params)
 
@@ -212,4 +194,6 @@ def _stratum(name: str, group: pd.DataFrame, params: EvaluateParams) -> Iterator
         for label, what in ((1, "recall"), (0, "fpr")):
             chosen = group.loc[group["label"] == label, "probability"]
             if len(chosen):
-                yield share(f"{name}/{what}/p{threshold:g}", *recall_at(chosen, threshold))
+                yield share(
+                    f"{name}/{what}/{operating.probability_name(threshold)}", *operating.recall_at(chosen, threshold)
+                )

@@ -47,7 +47,7 @@ def resample_ranking(
     y, s = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     _, group = np.unique(-s, return_inverse=True)
     area, partial = [], []
-    for weights in _weights(y, clusters, replicates, rng):
+    for weights in resampled_weights(y, clusters, replicates, rng):
         positive, negative = _by_group(weights, y == 1, group), _by_group(weights, y == 0, group)
         for row in range(len(weights)):
             a, p = _metrics(positive[row], negative[row], partial_fprs)
@@ -59,22 +59,27 @@ def resample_ranking(
     )
 
 
-def _weights(
+def resampled_weights(
     y: NDArray[np.int_], clusters: ArrayLike | None, replicates: int, rng: np.random.Generator
 ) -> Iterator[Floats]:
+    """Weights (replicate, object) of resamples, some replicates at a time."""
     step = max(1, _CELLS // len(y))
     codes = None if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
     for start in range(0, replicates, step):
         rows = min(step, replicates - start)
-        if codes is None:
-            weights = np.empty((rows, len(y)))
-            for value in (0, 1):
-                members = np.flatnonzero(y == value)
-                weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), rows)
-            yield weights
-        else:
-            count = int(codes.max()) + 1
-            yield rng.multinomial(count, np.full(count, 1 / count), rows)[:, codes].astype(np.float64)
+        if codes is not None:
+            yield _draws(int(codes.max()) + 1, rows, rng)[:, codes]
+            continue
+        weights = np.empty((rows, len(y)))
+        for value in (0, 1):
+            members = np.flatnonzero(y == value)
+            weights[:, members] = _draws(len(members), rows, rng)
+        yield weights
+
+
+def _draws(count: int, rows: int, rng: np.random.Generator) -> Floats:
+    """How often each of `count` items is drawn, in each of some resamples of as many."""
+    return rng.multinomial(count, np.full(count, 1 / count), rows).astype(np.float64)
 
 
 def _by_group(weights: Floats, members: NDArray[np.bool_], group: NDArray[np.int_]) -> Floats:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize
 
 from analysis.statistics.intervals import jeffreys
 from lake.errors import DataError, invalid
@@ -65,12 +65,6 @@ def maximum_error(curve: Reliability, weights: NDArray[np.int64]) -> float:
     return float(curve.gap[weights > 0].max()) if weights.any() else float("nan")
 
 
-def region(labels: ArrayLike, probabilities: ArrayLike, above: float) -> tuple[Floats, Floats]:
-    """Labels and probabilities of the objects with p > `above`: where a search actually looks."""
-    y, p = _checked(labels, probabilities)
-    return y[p > above], p[p > above]
-
-
 def saturated_share(probabilities: ArrayLike, below: float, above: float) -> float:
     """Share of probabilities outside [below, above]."""
     p = np.asarray(probabilities, dtype=np.float64)
@@ -108,7 +102,7 @@ def cox(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
         gradient = np.array([np.mean((q - y) * logit), np.mean(q - y)])
         return float(np.mean(np.logaddexp(0.0, t) - y * t)), gradient
 
-    slope, intercept = optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
+    slope, intercept = scipy.optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
     return float(slope), float(intercept)
 
 

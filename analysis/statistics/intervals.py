@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
 
 from analysis.records import Measure
 from lake.errors import invalid
@@ -44,8 +44,8 @@ def jeffreys(successes: ArrayLike, trials: ArrayLike, level: float) -> Interval:
     """
     k, n = _counts(successes, trials)
     tail = _tail(level)
-    low = np.where(k > 0, stats.beta.ppf(tail, k + 0.5, n - k + 0.5), 0.0)
-    high = np.where(k < n, stats.beta.ppf(1.0 - tail, k + 0.5, n - k + 0.5), 1.0)
+    low = np.where(k > 0, scipy.stats.beta.ppf(tail, k + 0.5, n - k + 0.5), 0.0)
+    high = np.where(k < n, scipy.stats.beta.ppf(1.0 - tail, k + 0.5, n - k + 0.5), 1.0)
     return _blank_empty(low, high, n)
 
 
@@ -54,8 +54,8 @@ def clopper_pearson(successes: ArrayLike, trials: ArrayLike, level: float) -> In
     k, n = _counts(successes, trials)
     tail = _tail(level)
     inside_low, inside_high = np.maximum(k, 1e-300), np.maximum(n - k, 1e-300)
-    low = np.where(k > 0, stats.beta.ppf(tail, inside_low, n - k + 1.0), 0.0)
-    high = np.where(k < n, stats.beta.ppf(1.0 - tail, k + 1.0, inside_high), 1.0)
+    low = np.where(k > 0, scipy.stats.beta.ppf(tail, inside_low, n - k + 1.0), 0.0)
+    high = np.where(k < n, scipy.stats.beta.ppf(1.0 - tail, k + 1.0, inside_high), 1.0)
     return _blank_empty(low, high, n)
 
 
@@ -104,7 +104,7 @@ def effective_counts(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums,
     effect = design_effect(k, n, sums)
     tail = _tail(level)
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = (stats.t.isf(tail, np.maximum(n - 1, 1)) / stats.t.isf(tail, np.maximum(m - 1, 1))) ** 2
+        freedom = (scipy.stats.t.isf(tail, np.maximum(n - 1, 1)) / scipy.stats.t.isf(tail, np.maximum(m - 1, 1))) ** 2
         effective = np.where(np.isnan(effect), np.minimum(m, n), np.minimum(n / effect * freedom, n))
         p = np.where(n > 0, k / n, np.nan)
     effective = np.where(n > 0, effective, 0.0)
@@ -133,7 +133,7 @@ def _mixture_quantile(a: Floats, b: Floats, weights: Floats, at: float) -> Float
     low, high = np.zeros(len(a)), np.ones(len(a))
     for _ in range(_HALVINGS):
         middle = (low + high) / 2.0
-        below = special.betainc(a, b, middle[:, None]) @ weights < at
+        below = scipy.special.betainc(a, b, middle[:, None]) @ weights < at
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return (low + high) / 2.0
 

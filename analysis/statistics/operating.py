@@ -22,7 +22,6 @@ class OperatingPoint:
     """A threshold derived from negatives, and the rate that it reaches on those same negatives."""
 
     threshold: float
-    target_fpr: float
     reached_fpr: float
     false_positives: int
 
@@ -38,18 +37,20 @@ def not_measurable(negatives: int, fpr: float) -> str | None:
     return f"not measurable with {negatives:,} negatives, needs {needed:,}" if negatives < needed else None
 
 
-def tied(point: OperatingPoint) -> str | None:
-    """Why equal scores leave no threshold at a rate that the sample could measure; None where there is one.
-
-    Answers of few values, or saturated ones, put fewer than ten negatives above the threshold: recall there is near 0
-    whatever the ranking.
-    """
-    return None if point.false_positives >= LEAST_ABOVE else tied_words(point.target_fpr)
-
-
-def tied_words(fpr: float) -> str:
+def tied(fpr: float) -> str:
     """That a false-positive rate cannot be set because scores repeat."""
     return f"not measurable: too many negatives share one score to let {fpr:g} of them through"
+
+
+def refusal(negative_scores: ArrayLike, fpr: float) -> str | None:
+    """Why a sample of negatives gives no threshold at a false-positive rate; None if it gives one.
+
+    There are too few negatives, or too many of them share a score: with saturated scores, or scores of few values,
+    fewer than ten negatives are above the threshold, and the recall there is near 0 for any ranking.
+    """
+    scores = _finite(negative_scores)
+    few = not_measurable(len(scores), fpr)
+    return few or (None if threshold_at_fpr(scores, fpr).false_positives >= LEAST_ABOVE else tied(fpr))
 
 
 def fpr_name(fpr: float) -> str:
@@ -71,7 +72,7 @@ def threshold_at_fpr(negative_scores: ArrayLike, fpr: float) -> OperatingPoint:
     allowed = int(np.floor(fpr * len(scores) + 1e-9))
     threshold = float(np.sort(scores)[::-1][allowed])
     above = int((scores > threshold).sum())
-    return OperatingPoint(threshold, fpr, above / len(scores), above)
+    return OperatingPoint(threshold, above / len(scores), above)
 
 
 def recall_at(positive_scores: ArrayLike, threshold: float) -> tuple[int, int]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from analysis.statistics.intervals import exact
 from lake.errors import DataError, invalid
@@ -86,9 +86,9 @@ def placements(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
     Sun & Xu (2014): midranks make them O(n log n); ties count one half.
     """
     m, n = len(positive), len(negative)
-    ranks = stats.rankdata(np.concatenate([positive, negative]))
-    v10 = (ranks[:m] - stats.rankdata(positive)) / n
-    v01 = 1.0 - (ranks[m:] - stats.rankdata(negative)) / m
+    ranks = scipy.stats.rankdata(np.concatenate([positive, negative]))
+    v10 = (ranks[:m] - scipy.stats.rankdata(positive)) / n
+    v01 = 1.0 - (ranks[m:] - scipy.stats.rankdata(negative)) / m
     return v10, v01
 
 
@@ -123,16 +123,16 @@ def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, l
     b10, b01 = placements(pos_b, neg_b)
     se = float(np.sqrt(_variance(b10 - a10) + _variance(b01 - a01)))
     difference = float(b10.mean() - a10.mean())
-    half = float(stats.norm.isf((1.0 - level) / 2.0)) * se
+    half = float(scipy.stats.norm.isf((1.0 - level) / 2.0)) * se
     low, high, z = difference - half, difference + half, difference / se if se != 0 else 0.0
     if se == 0 and difference != 0:
         pairs = min(len(pos_a), len(neg_a))
         near, far = exact(abs(difference) * pairs, pairs, level)
         low, high = (near, far) if difference > 0 else (-far, -near)
-        z = float(np.copysign(stats.norm.isf(0.5**pairs), difference))
+        z = float(np.copysign(scipy.stats.norm.isf(0.5**pairs), difference))
         se = difference / z if z else float("nan")
     areas = float(a10.mean()), float(b10.mean())
-    return PairedTest(*areas, difference, se, low, high, z, p_value=float(2.0 * stats.norm.sf(abs(z))))
+    return PairedTest(*areas, difference, se, low, high, z, p_value=float(2.0 * scipy.stats.norm.sf(abs(z))))
 
 
 def roc_curve(labels: ArrayLike, scores: ArrayLike) -> RocCurve:
@@ -176,7 +176,7 @@ def _logit_interval(area: float, se: float, level: float, smaller_class: int) ->
     if not se > 0.0:
         return exact(area * smaller_class, smaller_class, level)
     tail = (1.0 - level) / 2.0
-    half = float(stats.norm.isf(tail)) * se / (area * (1.0 - area))
+    half = float(scipy.stats.norm.isf(tail)) * se / (area * (1.0 - area))
     centre = np.log(area / (1.0 - area))
     low, high = 1.0 / (1.0 + np.exp(-(centre - half))), 1.0 / (1.0 + np.exp(-(centre + half)))
     return float(low), float(high)

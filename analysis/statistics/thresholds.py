@@ -13,21 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from analysis.config import EvaluateParams
 from analysis.records import plain
+from analysis.statistics import operating
 from analysis.statistics.intervals import exact
-from analysis.statistics.operating import (
-    fpr_name,
-    negatives_needed,
-    not_measurable,
-    probability_name,
-    threshold_at_fpr,
-    tied,
-    tied_words,
-)
 from lake.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -65,12 +57,12 @@ class Threshold:
     @property
     def refusal(self) -> str:
         """Why there is no such threshold."""
-        return not_measurable(self.negatives, self.target_fpr) or tied_words(self.target_fpr)
+        return operating.not_measurable(self.negatives, self.target_fpr) or operating.tied(self.target_fpr)
 
 
 def threshold_name(fpr: float) -> str:
     """Identifier of a derived threshold with the sample that fixes it: `fpr1e-3@val`."""
-    return f"{fpr_name(fpr)}@{SAMPLE}"
+    return f"{operating.fpr_name(fpr)}@{SAMPLE}"
 
 
 def fix_thresholds(fixing: ArrayLike, testing: ArrayLike, params: EvaluateParams) -> list[Threshold]:
@@ -113,7 +105,7 @@ def bootstrap_thresholds(fixing: ArrayLike, target_fpr: float) -> tuple[Floats, 
     ordered = np.sort(np.asarray(fixing, dtype=np.float64))[::-1]
     n = len(ordered)
     rank = min(int(np.floor(target_fpr * n + 1e-9)) + 1, n)
-    reached = stats.binom.sf(rank - 1, n, np.arange(n + 1) / n)
+    reached = scipy.stats.binom.sf(rank - 1, n, np.arange(n + 1) / n)
     weights = np.diff(reached)
     kept = weights > _NEGLIGIBLE
     return ordered[kept], weights[kept] / weights[kept].sum()
@@ -121,24 +113,20 @@ def bootstrap_thresholds(fixing: ArrayLike, target_fpr: float) -> tuple[Floats, 
 
 def _fixed(value: float, own: Floats, other: Floats, selective_fpr_max: float) -> Threshold:
     nan, above = float("nan"), int((own > value).sum())
-    unjudged = Threshold(probability_name(value), "fixed", value, nan, len(own), above, None, 0, None, nan, nan, nan)
+    name = operating.probability_name(value)
+    unjudged = Threshold(name, "fixed", value, nan, len(own), above, None, 0, None, nan, nan, nan)
     point = _judged(unjudged, other)
     return replace(point, status="not selective") if point.fpr_reached > selective_fpr_max else point
 
 
 def _derived(fpr: float, own: Floats, other: Floats) -> Threshold:
-    nan, needed = float("nan"), negatives_needed(fpr)
-    name = threshold_name(fpr)
+    name, nan, needed = threshold_name(fpr), float("nan"), operating.negatives_needed(fpr)
     nothing = Threshold(name, "not measurable", nan, fpr, len(own), None, needed, len(other), None, nan, nan, nan)
-    if not_measurable(len(own), fpr):
+    if len(own) < needed or operating.refusal(own, fpr):
         return nothing
-    point = threshold_at_fpr(own, fpr)
-    if tied(point):
-        return nothing
-    found = replace(
-        nothing, status="measured", threshold=point.threshold, above=point.false_positives, test_negatives=0
-    )
-    return _judged(found, other)
+    point = operating.threshold_at_fpr(own, fpr)
+    found = replace(nothing, status="measured", threshold=point.threshold, above=point.false_positives)
+    return _judged(replace(found, test_negatives=0), other)
 
 
 def _judged(point: Threshold, other: Floats) -> Threshold:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 import sys
 
 import pandas as pd
@@ -66,3 +67,12 @@ def test_its_rows_are_written_and_its_group_is_shown(added, diagnose):
 
 
 SHARED = set(discovery.DiagnosticParams.model_fields)
+
+
+def test_parameters_are_read_without_heavy_libraries():
+    """Every `dhs` command reads parameters: scikit-learn and scipy.stats would add more than a second to each."""
+    code = (
+        "import sys, analysis.diagnostics.discovery\n"
+        "print(*{'sklearn', 'scipy.stats', 'matplotlib', 'torch'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == ""

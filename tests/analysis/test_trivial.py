@@ -8,21 +8,25 @@ import pytest
 from sklearn.metrics import roc_curve as sklearn_curve
 
 from analysis.diagnostics.shortcuts import cohen_d, shortcuts
-from analysis.diagnostics.trivial import Rivalry, baseline
+from analysis.diagnostics.trivial import baseline
 from lake.errors import DataError
 from lake.sky.survey import SURVEY
 from tests.analysis.outcomes import status
 
-NOWHERE = Rivalry((), 1)
+NOWHERE = {"fprs": (), "replicates": 1, "seed": 1}
 """No false-positive rate at which to compare."""
+
+
+def at(*fprs):
+    return {"fprs": fprs, "replicates": 300, "seed": 1}
 
 
 def test_brighter_lenses_are_found_by_flux_alone(galaxies):
     features, label, split, _ = galaxies
-    outcome = baseline(features, label, split, 1, label, NOWHERE)
+    outcome = baseline(features, label, split, label, **NOWHERE)
     assert outcome.measure("trivial/auc").value > 0.75
     assert outcome.measure("trivial/auc").low < outcome.measure("trivial/auc").value
-    again = baseline(features, label, split, 1, label, NOWHERE)
+    again = baseline(features, label, split, label, **NOWHERE)
     assert np.array_equal(outcome.arrays["trivial_scores"], again.arrays["trivial_scores"])
 
 
@@ -37,12 +41,12 @@ def rivals():
 def test_a_network_is_compared_on_the_same_objects(rivals):
     features, label, split = rivals
     perfect = label + np.random.default_rng(0).normal(scale=0.2, size=len(label))
-    rivalry = Rivalry((0.5, 0.05, 0.001), 300)
-    assert status(baseline(features, label, split, 1, perfect, rivalry), "beats_trivial_features") == "PASS"
+    rates = at(0.5, 0.05, 0.001)
+    assert status(baseline(features, label, split, perfect, **rates), "beats_trivial_features") == "PASS"
     noise = np.random.default_rng(0).normal(size=len(label))
-    assert status(baseline(features, label, split, 1, noise, rivalry), "beats_trivial_features") == "FAIL"
+    assert status(baseline(features, label, split, noise, **rates), "beats_trivial_features") == "FAIL"
     with pytest.raises(DataError, match="positives and negatives in both train and test"):
-        baseline(features, np.zeros(len(label), int), split, 1, label, NOWHERE)
+        baseline(features, np.zeros(len(label), int), split, label, **NOWHERE)
 
 
 def test_a_network_that_wins_by_auc_and_loses_at_the_rate_reported_does_not_pass(rivals):
@@ -51,7 +55,7 @@ def test_a_network_that_wins_by_auc_and_loses_at_the_rate_reported_does_not_pass
     rng = np.random.default_rng(3)
     network = np.where(label == 1, rng.uniform(0.6, 0.9, 1200), rng.uniform(0.0, 0.7, 1200))
     network[(label == 0) & (rng.random(1200) < 0.1)] = 1.0
-    outcome = baseline(features, label, split, 1, network, Rivalry((0.05, 0.001), 300))
+    outcome = baseline(features, label, split, network, **at(0.05, 0.001))
     gain, auc = outcome.measure("trivial/recall_gain/fpr5e-2"), outcome.measure("trivial/network_gain")
     assert auc.low > 0.0
     assert gain.value < gain.high < 0.0
@@ -64,10 +68,10 @@ def test_a_network_that_wins_by_auc_and_loses_at_the_rate_reported_does_not_pass
     assert status(outcome, "beats_trivial_features/fpr5e-2") == "FAIL"
     assert status(outcome, "beats_trivial_features/fpr1e-3") == "NOT MEASURED"
     assert status(outcome, "beats_trivial_features") == "FAIL"
-    tied = baseline(features.gt(0.5).astype(float), label, split, 1, network, Rivalry((0.05,), 300))
+    tied = baseline(features.gt(0.5).astype(float), label, split, network, **at(0.05))
     assert np.isnan(tied.measure("trivial/recall_gain/fpr5e-2").value)
     assert status(tied, "beats_trivial_features/fpr5e-2") == "NOT MEASURED", "a baseline of ties is beaten by nothing"
-    by_auc = baseline(features, label, split, 1, network, NOWHERE)
+    by_auc = baseline(features, label, split, network, **NOWHERE)
     assert "PASS" in by_auc.gates[0].rule
     assert by_auc.gates[0].status == "NOT MEASURED", "no rate was compared"
 
