@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from demo.conditions import ELECTRONS_PER_NMGY_AND_EXPOSURE, Conditions
 from demo.config import DemoParams
 from demo.grid import Brick
-from demo.lensing import LensedImage, Telescope, add_stamp, lens_host
+from demo.lensing import LensedImage, add_stamp, lens_host, transfers
+from demo.mixtures import Floats
 from demo.painting import paint
 from demo.population import background, populate
 from demo.sources import Source
 from lake.sky.photometry import magnitude_from_flux
 from lake.sky.survey import BANDS, MASKBITS, PIXEL_SCALE_ARCSEC
-
-Floats = NDArray[np.float64]
 
 SATURATION_NMGY = 60.0
 """Pixel value at which the detector saturates."""
@@ -67,9 +66,9 @@ def make_scene(params: DemoParams, plan: Plan, seed: int) -> Scene:
     rng = generator(seed, plan, 1)
     conditions = plan.conditions
     sources = populate(rng, params, list(plan.roles), conditions.bright_star)
-    telescope = Telescope.of(conditions)
+    transfer = transfers(conditions.psfs)
     lensed = {
-        index: lens_host(rng, params.lenses, source, telescope)
+        index: lens_host(rng, params.lenses, source, conditions, transfer)
         for index, source in enumerate(sources)
         if source.role not in ("field", "tier_b_false")
     }

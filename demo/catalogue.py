@@ -11,14 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demo.brick import Plan, Scene
-from demo.lensing import CENTRE, LensedImage
-from demo.mixtures import Mixture, convolved, sersic
-from demo.painting import Ellipse, Light
-from demo.sources import Source
+from demo.lensing import CENTRE, ellipticity
+from demo.mixtures import Floats, Mixture, convolved, sersic
+from demo.sources import Source, point
 from lake.sky.photometry import magnitude_from_flux
 from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
 
-Floats = NDArray[np.float64]
 Rows = NDArray[np.void]
 
 RELEASE = 10000
@@ -26,61 +24,32 @@ GALAXY_DEPTH_RADIUS_ARCSEC = 0.45
 """The survey's galdepth is that of a round exponential of this half-light radius."""
 EXTINCTION = {"G": 3.214, "R": 2.165, "I": 1.592, "Z": 1.211, "W1": 0.184, "W2": 0.113, "W3": 0.0241, "W4": 0.00910}
 """A / E(B-V) of the survey (DECam and WISE)."""
-TYPES = {
-    "int16": ">i2",
-    "int32": ">i4",
-    "int64": ">i8",
-    "float32": ">f4",
-    "float64": ">f8",
-    "uint8": "u1",
-    "boolean": "?",
-    "float32[5]": (">f4", (5,)),
-    "char[8]": "S8",
-    "char[3]": "S3",
-    "char[2]": "S2",
-}
 
 
 @lru_cache(maxsize=1)
 def columns() -> tuple[tuple[str, str, str], ...]:
-    """Name, type, unit of each sweep column, in order."""
+    """Name, NumPy type and unit of each sweep column, in order."""
     text = (Path(__file__).parent / "sweep_columns.csv").read_text().splitlines()
     return tuple((row["name"], row["dtype"], row["unit"]) for row in csv.DictReader(text))
 
 
 def sweep_dtype() -> np.dtype[Any]:
     """Big-endian record type of a sweep row."""
-    parts: list[Any] = []
-    for name, type_, _ in columns():
-        code = TYPES[type_]
-        parts.append((name, *code) if isinstance(code, tuple) else (name, code))
-    return np.dtype(parts)
-
-
-def shape_e(ellipse: Ellipse) -> tuple[float, float]:
-    """Tractor's ``shape_e1``, ``shape_e2``; the position angle runs from north (+y) through east (-x)."""
-    size = (1 - ellipse.axis_ratio) / (1 + ellipse.axis_ratio)
-    twice = 2 * (ellipse.angle - np.pi / 2)
-    return size * float(np.cos(twice)), size * float(np.sin(twice))
-
-
-def arc_source(host: Source, lensed: LensedImage) -> Source:
-    """The brightest image of an arc as the catalogue sees it: a point source with part of the arc's flux."""
-    y, x = np.unravel_index(np.argmax(lensed.pixels[1]), lensed.pixels.shape[1:])
-    position = np.array([lensed.corner[0] + x, lensed.corner[1] + y], dtype=np.float64)
-    flux = 0.3 * lensed.pixels.sum(axis=(1, 2))
-    nothing = Light(position[None, :], np.zeros((1, 3)), np.zeros((1, flux.size)))
-    return Source("arc", "PSF", position, Ellipse(0.0, 1.0, 0.0, 0.0), flux, float(flux[2] * 0.3), 0.0, nothing)
+    return np.dtype([(name, dtype) for name, dtype, _ in columns()])
 
 
 def with_arcs(rng: np.random.Generator, scene: Scene) -> list[Source]:
-    """All catalogued sources; some well separated arcs have a row of their own."""
+    """All catalogued sources; some well separated arcs have a row of their own.
+
+    The catalogue has the brightest image of such an arc as a point source with part of the arc's flux.
+    """
     arcs = []
-    for index, lensed in scene.lensed.items():
+    for lensed in scene.lensed.values():
         peak = np.array(np.unravel_index(np.argmax(lensed.pixels[1]), lensed.pixels.shape[1:])[::-1])
         apart = np.hypot(*(peak - CENTRE)) * PIXEL_SCALE_ARCSEC
         if rng.uniform() < 0.4 and apart > 1.6 and lensed.truth["arc_snr_r"] > 20:
-            arcs.append(arc_source(scene.sources[index], lensed))
+            position = np.array(lensed.corner, dtype=np.float64) + peak
+            arcs.append(point("arc", position, 0.3 * lensed.pixels.sum(axis=(1, 2)), 0.3))
     return [*scene.sources, *arcs]
 
 
@@ -130,7 +99,9 @@ def _shapes(rng: np.random.Generator, rows: Rows, sources: list[Source]) -> None
         if source.type == "SER":
             row["SERSIC"], row["SERSIC_IVAR"] = np.clip(shape.index + 0.1 * noise[1], 0.5, 6.0), 1e2
         if source.type != "REX":
-            row["SHAPE_E1"], row["SHAPE_E2"] = np.array(shape_e(shape)) + 0.01 * noise[2:]
+            # Tractor's position angle runs from north (+y) through east (-x)
+            true = ellipticity(shape.axis_ratio, shape.angle - np.pi / 2)
+            row["SHAPE_E1"], row["SHAPE_E2"] = np.array(true) + 0.01 * noise[2:]
             row["SHAPE_E1_IVAR"] = row["SHAPE_E2_IVAR"] = 1e4
 
 
@@ -157,13 +128,8 @@ def _band(
     rows[f"PSFDEPTH_{name}"] = invvar * psf.squared_integral
     rows[f"GALDEPTH_{name}"] = invvar * galaxy.squared_integral
     rows[f"RCHISQ_{name}"], rows[f"FRACIN_{name}"] = 1.0, 1.0
-    fiber = np.array([_within(convolved(psf, profile), 0.75 / PIXEL_SCALE_ARCSEC) for profile in profiles])
+    fiber = np.array([convolved(psf, profile).within(0.75 / PIXEL_SCALE_ARCSEC) for profile in profiles])
     rows[f"FIBERFLUX_{name}"] = rows[f"FIBERTOTFLUX_{name}"] = observed * fiber
-
-
-def _within(profile: Mixture, radius_px: float) -> float:
-    """Share of the light within a radius."""
-    return float(profile.weight @ -np.expm1(-0.5 * radius_px**2 / profile.variance))
 
 
 def _infrared(rng: np.random.Generator, rows: Rows, flux_w1: Floats) -> None:

@@ -5,22 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from demo.config import ConditionsParams
 from demo.grid import Brick
-from demo.mixtures import Mixture, psf_of_psfsize
+from demo.mixtures import Floats, Mixture, psf_of_psfsize
 from lake.sky.split import SPLITS
 from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC, PSFSIZE_RELATIVE_TO_R
-
-Floats = NDArray[np.float64]
 
 MOFFAT_BETA = {"g": 2.75, "r": 2.7, "z": 2.9}
 """Moffat exponents of the simulated PSFs: within the range of DECam's coadds, but not those the grid injects with, so
 that closure tests include a PSF that is known by its psfsize alone."""
-PSFSIZE_SCATTER = {"g": 0.05, "r": 0.0, "z": 0.05}
-DEPTH_RELATIVE_TO_R_MAG = {"g": 0.4, "r": 0.0, "z": -1.05}
-DEPTH_SCATTER_MAG = {"g": 0.1, "r": 0.0, "z": 0.1}
+PSFSIZE_SCATTER = (0.05, 0.0, 0.05)
+DEPTH_RELATIVE_TO_R_MAG = (0.4, 0.0, -1.05)
+DEPTH_SCATTER_MAG = (0.1, 0.0, 0.1)
 ELECTRONS_PER_NMGY_AND_EXPOSURE = 900.0
 """About a 90 s DECam exposure at zero point 25 (e-/s)."""
 _PER_INTERVAL = 3
@@ -70,14 +69,14 @@ class Conditions:
         return columns
 
 
-def _even(rng: np.random.Generator, count: int) -> Floats:
-    """The mid-quantiles of a uniform distribution in random order: a share of the bricks is exact."""
+def _even(rng: Generator, count: int) -> Floats:
+    """The mid-quantiles of a uniform distribution in random order: any share of the bricks is met exactly."""
     return (rng.permutation(count) + 0.5) / count
 
 
-def _spread(rng: np.random.Generator, within: np.random.Generator, count: int) -> Floats:
-    """Uniform draws, about three in each of equal intervals, in random order: splits see similar conditions, not the
-    same ones."""
+def _spread(rng: Generator, within: Generator, count: int) -> Floats:
+    """Uniform draws in random order, about three in each of equal intervals: splits get similar conditions, not equal
+    ones."""
     intervals = max(count // _PER_INTERVAL, min(count, 2))
     return (rng.permutation(count) * intervals // count + within.random(count)) / intervals
 
@@ -89,44 +88,35 @@ def draw_conditions(params: ConditionsParams, bricks: list[Brick], seed: int) ->
     for split in SPLITS:
         here = np.array([brick.split == split for brick in bricks])
         seeing[here], depth[here] = (_spread(rng, within, int(here.sum())) for _ in range(2))
-    flaws = {name: _even(rng, len(bricks)) for name in ("strip", "bad", "star")}
+    shares = (params.short_strip_fraction, params.bad_pixel_fraction, params.bright_star_fraction)
+    flaws = np.stack([_even(rng, len(bricks)) < share for share in shares], axis=1)
     training = np.flatnonzero([brick.split == "train" for brick in bricks])
     broken = rng.permutation(training)[: params.lost_band_bricks + params.unobserved_band_bricks]
-    lost, unobserved = np.split(broken, [params.lost_band_bricks])
-    return [
-        _one(
-            params,
-            rng,
-            (float(seeing[i]), float(depth[i])),
-            {name: float(value[i]) for name, value in flaws.items()},
-            (str(rng.choice(BANDS)) * (i in lost), str(rng.choice(BANDS)) * (i in unobserved)),
-        )
-        for i in range(len(bricks))
-    ]
+    without = np.split(broken, [params.lost_band_bricks])
+    found = []
+    for i in range(len(bricks)):
+        missing = [str(rng.choice(BANDS)) * (i in chosen) for chosen in without]
+        found.append(_one(params, rng, (seeing[i], depth[i]), flaws[i].tolist(), missing))
+    return found
 
 
 def _one(
-    params: ConditionsParams,
-    rng: np.random.Generator,
-    quantile: tuple[float, float],
-    flaws: dict[str, float],
-    missing_bands: tuple[str, str],
+    params: ConditionsParams, rng: Generator, quantile: tuple[float, float], flaws: list[bool], missing: list[str]
 ) -> Conditions:
     size = params.psfsize_r_range_arcsec[0] + quantile[0] * np.ptp(params.psfsize_r_range_arcsec)
     depth = params.depth_r_range_mag[0] + quantile[1] * np.ptp(params.depth_r_range_mag)
     nobs_z = np.clip(round(2.5 + 10.5 * quantile[1] + rng.normal(0, 1.5)), 3, 18)
     nobs = np.clip(nobs_z + np.array([*rng.integers(-1, 4, size=2), 0]), 3, 20)
     start, width = rng.uniform(0.05, 0.75), rng.uniform(0.08, 0.2)
+    short_strip, bad_pixels, bright_star = flaws
     return Conditions(
-        psfsize_arcsec=np.array(
-            [size * PSFSIZE_RELATIVE_TO_R[b] * (1 + rng.normal(0, PSFSIZE_SCATTER[b])) for b in BANDS]
-        ),
-        depth_mag=np.array([depth + DEPTH_RELATIVE_TO_R_MAG[b] + rng.normal(0, DEPTH_SCATTER_MAG[b]) for b in BANDS]),
+        psfsize_arcsec=size * np.array([*PSFSIZE_RELATIVE_TO_R.values()]) * (1 + rng.normal(0, PSFSIZE_SCATTER)),
+        depth_mag=depth + np.array(DEPTH_RELATIVE_TO_R_MAG) + rng.normal(0, DEPTH_SCATTER_MAG),
         nobs=nobs.astype(np.int64),
-        ebv=float(rng.uniform(0.02, 0.12)),
-        strip=(start, start + width) if flaws["strip"] < params.short_strip_fraction else None,
-        bad_pixels=flaws["bad"] < params.bad_pixel_fraction,
-        bright_star=flaws["star"] < params.bright_star_fraction,
-        lost_band=missing_bands[0],
-        unobserved_band=missing_bands[1],
+        ebv=rng.uniform(0.02, 0.12),
+        strip=(start, start + width) if short_strip else None,
+        bad_pixels=bad_pixels,
+        bright_star=bright_star,
+        lost_band=missing[0],
+        unobserved_band=missing[1],
     )

@@ -21,11 +21,6 @@ class SkyParams(Section):
     test_bricks: int = Field(ge=1)
     """Bricks whose HEALPix pixel hashes to the test split."""
 
-    @property
-    def bricks(self) -> int:
-        """Number of bricks."""
-        return self.train_bricks + self.val_bricks + self.test_bricks
-
 
 class ConditionsParams(Section):
     """Seeing, depth and exposure counts, spread evenly over their ranges within each split."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.random import Generator
 
+from demo.mixtures import Floats
 from demo.painting import Ellipse, Light, covariance, sersic_light
 from demo.sources import Source, blue_colour, counts_magnitude, early_colour, nearest_index
 from lake.sky.survey import PIXEL_SCALE_ARCSEC
-
-Floats = NDArray[np.float64]
-Generator = np.random.Generator
 
 
 def _blobs(centre: Floats, offset_arcsec: Floats, sigma_arcsec: float, share: Floats, flux: Floats) -> Light:

@@ -6,25 +6,22 @@ result is convolved with the effective PSF (pixel response included) and sampled
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from lenstronomy.LensModel.Profiles.shear import Shear
 from lenstronomy.LensModel.Profiles.sie import SIE
 from lenstronomy.LightModel.Profiles.sersic import SersicElliptic
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import fft
 
 from demo.conditions import Conditions
 from demo.config import LensParams
-from demo.mixtures import Mixture
+from demo.mixtures import Floats, Mixture
 from demo.sources import Source
 from lake.sky.photometry import flux_from_magnitude, magnitude_from_flux
-from lake.sky.survey import PIXEL_SCALE_ARCSEC
-
-Floats = NDArray[np.float64]
-Generator = np.random.Generator
+from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
 
 STAMP = 48
 """Pixels of a lensed image."""
@@ -58,7 +55,7 @@ class System:
 
     def ray_shooting(self, x_arcsec: Floats, y_arcsec: Floats) -> tuple[Floats, Floats]:
         """Source-plane positions of image-plane positions, by lenstronomy's SIE and shear."""
-        e1, e2 = _ellipticity(self.lens_q, self.lens_angle_rad)
+        e1, e2 = ellipticity(self.lens_q, self.lens_angle_rad)
         shear = self.shear * np.exp(2j * self.shear_angle_rad)
         mass = SIE().derivatives(
             x_arcsec, y_arcsec, self.theta_e_arcsec, e1, e2, self.lens_x_arcsec, self.lens_y_arcsec
@@ -68,14 +65,15 @@ class System:
 
     def source_brightness(self, x_arcsec: Floats, y_arcsec: Floats) -> Floats:
         """Surface brightness (arcsec^-2) at source-plane positions, of unit total flux, by lenstronomy's Sersic."""
-        e1, e2 = _ellipticity(self.src_q, self.src_angle_rad)
+        e1, e2 = ellipticity(self.src_q, self.src_angle_rad)
         profile = SersicElliptic()
         total = profile.total_flux(1.0, self.src_radius_arcsec, self.src_index, e1, e2)
         shape = (self.src_radius_arcsec, self.src_index, e1, e2, self.src_x_arcsec, self.src_y_arcsec)
         return np.asarray(profile.function(x_arcsec, y_arcsec, 1.0, *shape)) / total
 
 
-def _ellipticity(axis_ratio: float, angle: float) -> tuple[float, float]:
+def ellipticity(axis_ratio: float, angle: float) -> tuple[float, float]:
+    """Components e1, e2 of the ellipticity (1 - q) / (1 + q) of an axis at ``angle`` (radians)."""
     size = (1 - axis_ratio) / (1 + axis_ratio)
     return size * float(np.cos(2 * angle)), size * float(np.sin(2 * angle))
 
@@ -111,31 +109,19 @@ def lensed_light(system: System, sub_pixel: Floats) -> tuple[Floats, float]:
 
     ``sub_pixel`` (2) is the host's position relative to the centre of its pixel, in pixels.
     """
-
-    def brightness(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        source_x, source_y = system.ray_shooting(x, y)
-        distance = np.hypot(source_x - system.src_x_arcsec, source_y - system.src_y_arcsec)
-        return system.source_brightness(source_x, source_y), distance
-
-    light = _adaptive(brightness, sub_pixel, SOURCE_REACH * system.src_radius_arcsec)
-    return light, float(light.sum())
-
-
-def _adaptive(brightness: Callable[[Floats, Floats], tuple[Floats, Floats]], sub_pixel: Floats, reach: float) -> Floats:
-    cells = STAMP * RAYS
-    side = PIXEL_SCALE_ARCSEC / RAYS
+    cells, side = STAMP * RAYS, PIXEL_SCALE_ARCSEC / RAYS
     line = ((np.arange(cells) + 0.5) / RAYS - 0.5 - CENTRE) * PIXEL_SCALE_ARCSEC
-    x, y = (
-        axis.ravel()
-        for axis in np.meshgrid(line - sub_pixel[0] * PIXEL_SCALE_ARCSEC, line - sub_pixel[1] * PIXEL_SCALE_ARCSEC)
-    )
-    value, distance = brightness(x, y)
-    near = np.flatnonzero(distance < reach + 2 * side)
+    x, y = (axis.ravel() for axis in np.meshgrid(*(line - shift * PIXEL_SCALE_ARCSEC for shift in sub_pixel)))
+    source_x, source_y = system.ray_shooting(x, y)
+    value = system.source_brightness(source_x, source_y)
+    distance = np.hypot(source_x - system.src_x_arcsec, source_y - system.src_y_arcsec)
+    near = np.flatnonzero(distance < SOURCE_REACH * system.src_radius_arcsec + 2 * side)
     step = ((np.arange(REFINEMENT) + 0.5) / REFINEMENT - 0.5) * side
     step_y, step_x = (axis.ravel() for axis in np.meshgrid(step, step, indexing="ij"))
-    fine, _ = brightness((x[near, None] + step_x).ravel(), (y[near, None] + step_y).ravel())
-    value[near] = fine.reshape(near.size, -1).mean(axis=1)
-    return value.reshape(cells, cells) * side**2
+    rays = system.ray_shooting((x[near, None] + step_x).ravel(), (y[near, None] + step_y).ravel())
+    value[near] = system.source_brightness(*rays).reshape(near.size, -1).mean(axis=1)
+    light = value.reshape(cells, cells) * side**2
+    return light, float(light.sum())
 
 
 def transfers(psfs: tuple[Mixture, ...]) -> NDArray[np.complex128]:
@@ -157,21 +143,6 @@ def observed(light: Floats, transfer: NDArray[np.complex128]) -> Floats:
 
 
 @dataclass(frozen=True)
-class Telescope:
-    """What one brick's observations do to lensed light."""
-
-    transfer: NDArray[np.complex128]
-    psfsize_r_arcsec: float
-    pixel_sigma_nmgy: Floats
-
-    @staticmethod
-    def of(conditions: Conditions) -> Telescope:
-        """The brick's PSFs and noise."""
-        size = float(conditions.psfsize_arcsec[1])
-        return Telescope(transfers(conditions.psfs), size, conditions.pixel_sigma_nmgy)
-
-
-@dataclass(frozen=True)
 class LensedImage:
     """What lensing adds to the images: ``pixels`` (band, y, x) in nMgy, its lower left pixel at ``corner`` (x, y)."""
 
@@ -180,26 +151,30 @@ class LensedImage:
     truth: dict[str, float]
 
 
-def lens_host(rng: Generator, params: LensParams, host: Source, seen_by: Telescope) -> LensedImage:
-    """A lensed source behind ``host`` whose flux gives the arc the signal-to-noise ratio of the host's role."""
+def lens_host(
+    rng: Generator, params: LensParams, host: Source, conditions: Conditions, transfer: NDArray[np.complex128]
+) -> LensedImage:
+    """A lensed source behind ``host`` whose flux gives the arc the signal-to-noise ratio of the host's role.
+
+    ``transfer`` is that of the brick's PSFs (:func:`transfers`).
+    """
     seen = host.role != "unlisted_faint"
-    smallest = params.theta_e_over_psfsize_min * seen_by.psfsize_r_arcsec if seen else 0.0
+    smallest = params.theta_e_over_psfsize_min * float(conditions.psfsize_arcsec[1]) if seen else 0.0
     system = draw_system(rng, params, host, smallest)
     pixel = np.round(host.position).astype(int)
     light, magnification = lensed_light(system, host.position - pixel)
     colour = np.array([system.src_g_minus_r, 0.0, -system.src_r_minus_z])
-    image = observed(light, seen_by.transfer) * flux_from_magnitude(22.5 + colour)[:, None, None]
-    snr = np.sqrt(np.sum(image**2, axis=(1, 2))) / seen_by.pixel_sigma_nmgy
-    limits = {"tier_a": params.arc_snr_tier_a, "unlisted_faint": params.arc_snr_faint}.get(
-        host.role, params.arc_snr_tier_b
-    )
+    image = observed(light, transfer) * flux_from_magnitude(22.5 + colour)[:, None, None]
+    snr = np.sqrt(np.sum(image**2, axis=(1, 2))) / conditions.pixel_sigma_nmgy
+    ranges = {"tier_a": params.arc_snr_tier_a, "unlisted_faint": params.arc_snr_faint}
+    limits = ranges.get(host.role, params.arc_snr_tier_b)
     flux_r = float(np.exp(rng.uniform(*np.log(limits)))) / float(snr[0])
     truth = {
         **asdict(system),
         "src_mag_r": float(magnitude_from_flux(flux_r)),
         "magnification": magnification,
-        **{f"arc_snr_{band}": float(value * flux_r) for band, value in zip("grz", snr, strict=True)},
-        **{f"arc_flux_{band}_nmgy": float(v * flux_r) for band, v in zip("grz", image.sum(axis=(1, 2)), strict=True)},
+        **{f"arc_snr_{band}": float(value * flux_r) for band, value in zip(BANDS, snr, strict=True)},
+        **{f"arc_flux_{band}_nmgy": float(v * flux_r) for band, v in zip(BANDS, image.sum(axis=(1, 2)), strict=True)},
     }
     return LensedImage(image * flux_r, (int(pixel[0]) - CENTRE, int(pixel[1]) - CENTRE), truth)
 

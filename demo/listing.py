@@ -1,4 +1,4 @@
-"""The candidate list in the lenscat format, and the survey's brick table."""
+"""The candidate list in the lenscat format, the survey's brick table, and the truth for tests and closure checks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import io
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from astropy.io import fits
 
+from demo.brick import Plan, Scene
+from demo.catalogue import Rows
+from demo.conditions import Conditions
 from demo.grid import Brick
 from demo.sources import Source
+from lake.sky.survey import BANDS
 
 COLUMNS = ("name", "ra", "dec", "zlens", "type", "grading", "ref")
 GRADING = {"tier_a": "confident", "tier_b": "probable", "tier_b_false": "probable"}
@@ -19,15 +24,10 @@ POSITION_ERROR_ARCSEC = 0.1
 
 
 def listed(rng: np.random.Generator, source: Source, ra_deg: float, dec_deg: float) -> dict[str, Any]:
-    """The list's row of a source; a lens redshift is given for most."""
-    offset = rng.normal(0, POSITION_ERROR_ARCSEC / 3600, 2)
-    known = rng.uniform() < 0.94
-    return row(
-        ra_deg + offset[0] / np.cos(np.deg2rad(dec_deg)),
-        dec_deg + offset[1],
-        GRADING[source.role],
-        f"{source.redshift:.4f}" if known else "",
-    )
+    """The list's row of a source; most rows have a lens redshift."""
+    east, north = rng.normal(0, POSITION_ERROR_ARCSEC / 3600, 2)
+    redshift = f"{source.redshift:.4f}" if rng.uniform() < 0.94 else ""
+    return row(ra_deg + east / np.cos(np.deg2rad(dec_deg)), dec_deg + north, GRADING[source.role], redshift)
 
 
 def row(ra_deg: float, dec_deg: float, grading: str, redshift: str) -> dict[str, Any]:
@@ -55,18 +55,70 @@ def to_csv(rows: list[dict[str, Any]]) -> str:
 
 
 def brick_table(bricks: list[Brick]) -> fits.BinTableHDU:
-    """survey-bricks in the official columns."""
-    values = [
-        ("BRICKNAME", "8A", [b.name for b in bricks]),
-        ("BRICKID", "J", [b.brickid for b in bricks]),
-        ("BRICKQ", "I", [b.row % 2 * 2 + b.column % 2 for b in bricks]),
-        ("BRICKROW", "J", [b.row for b in bricks]),
-        ("BRICKCOL", "J", [b.column for b in bricks]),
-        ("RA", "D", [b.ra_deg for b in bricks]),
-        ("DEC", "D", [b.dec_deg for b in bricks]),
-        ("RA1", "D", [b.ra_edges_deg[0] for b in bricks]),
-        ("RA2", "D", [b.ra_edges_deg[1] for b in bricks]),
-        ("DEC1", "D", [b.dec_edges_deg[0] for b in bricks]),
-        ("DEC2", "D", [b.dec_edges_deg[1] for b in bricks]),
+    """The table ``survey-bricks`` with the official columns."""
+    names = ["BRICKNAME", "BRICKID", "BRICKQ", "BRICKROW", "BRICKCOL", "RA", "DEC", "RA1", "RA2", "DEC1", "DEC2"]
+    dtype = np.dtype(list(zip(names, ["S8", "i4", "i2", "i4", "i4", *["f8"] * 6], strict=True)))
+    rows = []
+    for b in bricks:
+        place = (b.ra_deg, b.dec_deg, *b.ra_edges_deg, *b.dec_edges_deg)
+        rows.append((b.name, b.brickid, b.row % 2 * 2 + b.column % 2, b.row, b.column, *place))
+    return fits.BinTableHDU(np.array(rows, dtype))
+
+
+def source_truth(plan: Plan, sources: list[Source], rows: Rows) -> pa.Table:
+    """One row per catalogued source: what it is, where, its true fluxes and shape."""
+    records = [
+        {
+            "brickname": plan.brick.name,
+            "objid": index,
+            "kind": source.kind,
+            "role": source.role,
+            "type": source.type,
+            "is_lens": source.role in ("tier_a", "tier_b", "unlisted", "unlisted_faint"),
+            "ra": float(row["RA"]),
+            "dec": float(row["DEC"]),
+            "x_px": float(source.position[0]),
+            "y_px": float(source.position[1]),
+            **{f"flux_{band}_nmgy": float(v) for band, v in zip(BANDS, source.flux_nmgy, strict=True)},
+            "radius_arcsec": source.ellipse.radius_arcsec,
+            "axis_ratio": source.ellipse.axis_ratio,
+            "angle_rad": source.ellipse.angle,
+            "sersic": source.ellipse.index,
+            "redshift": source.redshift,
+        }
+        for index, (source, row) in enumerate(zip(sources, rows, strict=False))
     ]
-    return fits.BinTableHDU.from_columns([fits.Column(name, code, array=data) for name, code, data in values])
+    return pa.Table.from_pylist(records)
+
+
+def lens_truth(plan: Plan, scene: Scene) -> list[dict[str, Any]]:
+    """One record per lens system, keyed by its host's brickname and objid."""
+    return [
+        {
+            "brickname": plan.brick.name,
+            "objid": index,
+            "role": scene.sources[index].role,
+            "x_px": float(scene.sources[index].position[0]),
+            "y_px": float(scene.sources[index].position[1]),
+            "redshift": scene.sources[index].redshift,
+            **lensed.truth,
+        }
+        for index, lensed in scene.lensed.items()
+    ]
+
+
+def brick_truth(plans: list[Plan]) -> pa.Table:
+    """One row per brick: split and observing conditions."""
+    return pa.Table.from_pylist([_brick_record(plan.brick, plan.conditions) for plan in plans])
+
+
+def _brick_record(brick: Brick, conditions: Conditions) -> dict[str, Any]:
+    by_band = ("psfsize_arcsec", "depth_mag", "pixel_sigma_nmgy", "nobs")
+    flaws = ("bad_pixels", "bright_star", "lost_band", "unobserved_band")
+    return {
+        "brickname": brick.name,
+        "split": brick.split,
+        **{f"{name}_{b}": float(getattr(conditions, name)[i]) for i, b in enumerate(BANDS) for name in by_band},
+        "short_strip": conditions.strip is not None,
+        **{name: getattr(conditions, name) for name in flaws},
+    }

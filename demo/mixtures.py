@@ -37,10 +37,9 @@ class Mixture:
         pairs = self.variance[:, None] + self.variance[None, :]
         return float(np.sum(np.outer(self.weight, self.weight) / (2 * np.pi * pairs)))
 
-    @property
-    def mean_variance(self) -> float:
-        """Weighted mean of the variances."""
-        return float(self.weight @ self.variance)
+    def within(self, radius: float) -> float:
+        """Share of the light within a radius."""
+        return float(self.weight @ -np.expm1(-0.5 * radius**2 / self.variance))
 
 
 def _fit(profile: Floats, radius: Floats, sigma: Floats) -> Mixture:
@@ -69,14 +68,7 @@ def sersic(index: float) -> Mixture:
     kept = exponent < 25.0
     sigma = np.geomspace(0.02, 5.0, 18) if index > 1 else np.geomspace(0.08, 1.6, 18)
     fitted = _fit(np.exp(-exponent[kept]), radius[kept], sigma)
-    return fitted.scaled(1 / _half_light_radius(fitted))
-
-
-def _half_light_radius(mixture: Mixture) -> float:
-    def excess(radius: float) -> float:
-        return float(mixture.weight @ -np.expm1(-0.5 * radius**2 / mixture.variance)) - 0.5
-
-    return float(brentq(excess, 0.1, 3.0, xtol=1e-12))
+    return fitted.scaled(1 / brentq(lambda radius: fitted.within(radius) - 0.5, 0.1, 3.0, xtol=1e-12))
 
 
 def convolved(one: Mixture, other: Mixture) -> Mixture:
@@ -85,16 +77,11 @@ def convolved(one: Mixture, other: Mixture) -> Mixture:
     return Mixture(weight, (one.variance[:, None] + other.variance[None, :]).ravel())
 
 
-def psf(fwhm_px: float, beta: float) -> Mixture:
-    """Effective PSF (pixel response included) in pixels."""
-    return moffat(beta).scaled(fwhm_px)
-
-
 def psf_of_psfsize(psfsize_px: float, beta: float) -> Mixture:
-    """The effective PSF with a given ``psfsize``: see :func:`psfsize`."""
-    return psf(psfsize_px / psfsize(moffat(beta)), beta)
+    """Effective PSF (pixel response included) in pixels: a Moffat with the given ``psfsize``.
 
-
-def psfsize(effective_psf: Mixture) -> float:
-    """As in the survey's code: ``2.3548 / (2 sqrt(pi))`` over the norm of the PSF, ``sqrt(sum(psf^2))``."""
-    return float(2.0 * np.sqrt(2.0 * np.log(2.0)) / (2.0 * np.sqrt(np.pi * effective_psf.squared_integral)))
+    As in the survey's code, psfsize is ``2.3548 / (2 sqrt(pi))`` over the norm of the PSF, ``sqrt(sum(psf^2))``.
+    """
+    norm = np.sqrt(np.pi * moffat(beta).squared_integral)
+    of_unit_fwhm = float(2.0 * np.sqrt(2.0 * np.log(2.0)) / (2.0 * norm))
+    return moffat(beta).scaled(psfsize_px / of_unit_fwhm)

@@ -8,10 +8,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from demo.mixtures import Mixture, sersic
+from demo.mixtures import Floats, Mixture, sersic
 from lake.sky.survey import PIXEL_SCALE_ARCSEC
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.random import Generator
 
 from demo import confusers, sources
 from demo.config import DemoParams
+from demo.mixtures import Floats
 from demo.sources import Source
 from lake.errors import invalid
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS
 
-Floats = NDArray[np.float64]
-Generator = np.random.Generator
 Maker = Callable[[Generator, str, Floats], Source]
 
 HOST_TYPES = {"SER": 0.55, "DEV": 0.3, "REX": 0.15}
@@ -98,17 +98,16 @@ def _sample_member(rng: Generator, layout: Layout, role: str) -> Source:
     place = layout.place(LENS_SEPARATION_ARCSEC, float(EDGE_MARGIN_PX))
     type_ = str(rng.choice(list(HOST_TYPES), p=list(HOST_TYPES.values())))
     if role != "tier_b_false":
-        return sources.early(rng, type_, place).with_role(role)
+        return replace(sources.early(rng, type_, place), role=role)
     make = (confusers.ring, confusers.spiral, confusers.merger)[int(rng.integers(3))]
-    return make(rng, "DEV" if type_ == "DEV" else "SER", place).with_role(role)
+    return replace(make(rng, "DEV" if type_ == "DEV" else "SER", place), role=role)
 
 
 def _negative_types(rng: Generator, hosts: list[Source], per_lens: float) -> list[str]:
     """Catalogue types of the pool galaxies, in proportion to those of the listed objects."""
     listed = [host.type for host in hosts if host.role.startswith("tier")]
     types = [type_ for type_ in listed for _ in range(int(per_lens))]
-    types += [type_ for type_ in listed if rng.uniform() < per_lens % 1]
-    return types
+    return types + [type_ for type_ in listed if rng.uniform() < per_lens % 1]
 
 
 def _pick(rng: Generator, kinds: dict[Maker, float]) -> Maker:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.random import Generator
 
-from demo.mixtures import SERSIC_GRID
+from demo.mixtures import SERSIC_GRID, Floats
 from demo.painting import Ellipse, Light, sersic_light
 from lake.sky.photometry import flux_from_magnitude
-
-Floats = NDArray[np.float64]
-Generator = np.random.Generator
 
 CATALOGUE_INDEX = {"DEV": 4.0, "EXP": 1.0, "REX": 1.0}
 """Sersic index that a Tractor type implies."""
@@ -37,10 +34,6 @@ class Source:
     light: Light
     role: str = "field"
     """field, or its part in the lens sample: tier_a, tier_b, tier_b_false, unlisted, unlisted_faint."""
-
-    def with_role(self, role: str) -> Source:
-        """The same source with another part in the lens sample."""
-        return replace(self, role=role)
 
 
 def fluxes(mag_z: float, g_minus_r: float, r_minus_z: float) -> Floats:
@@ -129,5 +122,11 @@ def star(rng: Generator, mag_r_limits: tuple[float, float], position: Floats, ki
     r_minus_z = 0.6 * g_minus_r + max(0.0, g_minus_r - 1.2) * 3 + rng.normal(0, 0.04)
     mag_r = counts_magnitude(rng, *mag_r_limits, slope=0.2)
     flux = fluxes(mag_r - r_minus_z, g_minus_r, r_minus_z)
+    return point(kind, position, flux, 0.5)
+
+
+def point(kind: str, position: Floats, flux: Floats, w1_over_z: float) -> Source:
+    """A point source of fluxes (band) in nMgy, with so much W1 flux for its z flux."""
     light = Light(position[None, :], np.zeros((1, 3)), flux[None, :])
-    return Source(kind, "PSF", position, Ellipse(0.0, 1.0, 0.0, 0.0), flux, float(flux[2] * 0.5), 0.0, light)
+    ellipse = Ellipse(0.0, 1.0, 0.0, 0.0)
+    return Source(kind, "PSF", position, ellipse, flux, float(flux[2] * w1_over_z), 0.0, light)

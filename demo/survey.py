@@ -1,4 +1,4 @@
-"""Writes the simulated survey: bricks in parallel, each resumable, then sweeps, candidate list, brick table, truth."""
+"""Write the simulated survey: bricks in parallel, each resumable, then sweeps, truth, candidate list, brick table."""
 
 from __future__ import annotations
 
@@ -17,15 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.io import fits
 
-from demo.brick import Plan
-from demo.catalogue import columns
+from demo.brick import Plan, generator, make_scene
+from demo.catalogue import catalogue, columns, flawed, with_arcs
+from demo.coadds import brick_folder, write_coadds
 from demo.conditions import draw_conditions
 from demo.config import DemoParams, LensParams
-from demo.grid import sweep_name
-from demo.listing import brick_table, outside, to_csv
-from demo.making import PARTS, make_brick
-from demo.sky import place_bricks
-from demo.truth import brick_truth
+from demo.grid import place_bricks, sweep_name
+from demo.listing import brick_table, brick_truth, lens_truth, listed, outside, source_truth, to_csv
 from lake.config import SplitParams, SurveyParams
 from lake.errors import DataError
 from lake.files import atomic
@@ -34,11 +32,13 @@ from lake.progress import track
 
 log = logging.getLogger(__name__)
 
+BRICKS, PARTS = "survey-bricks.fits", "parts"
+"""The brick table, and the folder of what finished bricks leave for the survey's common files."""
 ROLES = ("tier_a", "tier_b", "tier_b_false", "unlisted", "unlisted_faint")
 
 
 def plan_survey(params: DemoParams, split: SplitParams, seed: int) -> list[Plan]:
-    """All that is decided before any pixel is made."""
+    """Decide everything about the bricks before any pixel is made."""
     bricks = place_bricks(params.sky, params.brick_pixels, split, seed)
     conditions = draw_conditions(params.conditions, bricks, seed)
     rng = np.random.default_rng([seed, 3])
@@ -51,24 +51,23 @@ def plan_survey(params: DemoParams, split: SplitParams, seed: int) -> list[Plan]
 
 
 def _deal(rng: np.random.Generator, params: LensParams, bricks: int) -> list[list[str]]:
-    """Deal the lens sample to the bricks in turn, so that each holds about as many."""
+    """Deal the lens sample to the bricks in turn: each holds about as many."""
     hands: list[list[str]] = [[] for _ in range(bricks)]
-    turn = 0
     order = rng.permutation(bricks)
-    for role in ROLES:
-        for _ in range(getattr(params, role)):
-            hands[order[turn % bricks]].append(role)
-            turn += 1
+    deck = [role for role in ROLES for _ in range(getattr(params, role))]
+    for turn, role in enumerate(deck):
+        hands[order[turn % bricks]].append(role)
     return hands
 
 
 def write_survey(params: DemoParams, survey_params: SurveyParams, folder: Path, truth_folder: Path) -> None:
     """Write the survey below ``folder`` and its truth below ``truth_folder``.
 
-    The same parameters give the same bytes, whatever the number of workers; a stopped run goes on where it stopped.
+    The same parameters give the same bytes with any number of workers; a stopped run continues where it stopped.
     """
     _claim(folder, _identity(params, survey_params))
-    if (folder / "survey-bricks.fits").exists() and not (folder / PARTS).exists():
+    if (folder / BRICKS).exists():
+        shutil.rmtree(folder / PARTS, ignore_errors=True)
         log.info("demo survey: already complete")
         return
     plans = plan_survey(params, survey_params.split, survey_params.seed)
@@ -103,32 +102,50 @@ def _each_brick(job: Callable[[Plan], str], plans: list[Plan], workers: int) -> 
             yield done.result()
 
 
-def _write_fits(path: Path, table: fits.BinTableHDU) -> None:
-    with atomic.replacing(path) as draft:
-        fits.HDUList([fits.PrimaryHDU(), table]).writeto(draft)
-
-
-def _write_parquet(path: Path, table: pa.Table) -> None:
-    with atomic.replacing(path) as draft:
-        pq.write_table(table, draft)
+def make_brick(plan: Plan, params: DemoParams, seed: int, folder: Path) -> str:
+    """Make one brick below ``folder``; its folder appears, by rename, when everything in it is written."""
+    final = brick_folder(folder, plan.brick.name)
+    if final.exists():
+        return plan.brick.name
+    scene = make_scene(params, plan, seed)
+    rng = generator(seed, plan, 3)
+    sources = with_arcs(rng, scene)
+    rows = catalogue(rng, plan, scene, sources)
+    sweep = flawed(rng, rows, (params.sources.short_fraction, params.sources.duplicate_fraction), plan.nan_rows)
+    candidates = [
+        listed(rng, source, float(row["RA"]), float(row["DEC"]))
+        for source, row in zip(sources, rows, strict=True)
+        if source.role.startswith("tier")
+    ]
+    part = folder / PARTS / plan.brick.name
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "coadd").mkdir(parents=True)
+    np.save(part / "sweep.npy", sweep)
+    pq.write_table(source_truth(plan, sources, rows), part / "sources.parquet")
+    (part / "lists.json").write_text(json.dumps({"candidates": candidates, "lenses": lens_truth(plan, scene)}))
+    write_coadds(part / "coadd", plan, scene.coadd)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    (part / "coadd").rename(final)
+    return plan.brick.name
 
 
 def _assemble(params: DemoParams, seed: int, plans: list[Plan], folder: Path, truth_folder: Path) -> None:
-    """Gather the bricks' parts into the survey's files; the brick table, last, says that all is there."""
+    """Gather the bricks' parts into the survey's files; the brick table, written last, marks a complete survey."""
     parts = [folder / PARTS / plan.brick.name for plan in plans]
     lists = [json.loads((part / "lists.json").read_text()) for part in parts]
     _write_sweeps(plans, parts, folder / "sweeps")
     truth_folder.mkdir(parents=True, exist_ok=True)
-    _write_parquet(truth_folder / "bricks.parquet", brick_truth(plans))
+    pq.write_table(brick_truth(plans), truth_folder / "bricks.parquet")
     sources = pa.concat_tables([pq.read_table(part / "sources.parquet") for part in parts])
-    _write_parquet(truth_folder / "sources.parquet", sources)
+    pq.write_table(sources, truth_folder / "sources.parquet")
     lenses = pa.Table.from_pylist([record for each in lists for record in each["lenses"]])
-    _write_parquet(truth_folder / "lenses.parquet", lenses)
+    pq.write_table(lenses, truth_folder / "lenses.parquet")
     rng = np.random.default_rng([seed, 4])
     far = outside(rng, params.lenses.outside_footprint, params.sky.ra_range_deg, params.sky.dec_range_deg[1])
     rows = [*(row for each in lists for row in each["candidates"]), *far]
     atomic.write_text(folder / "candidates.csv", to_csv(rows))
-    _write_fits(folder / "survey-bricks.fits", brick_table([plan.brick for plan in plans]))
+    with atomic.replacing(folder / BRICKS) as draft:
+        brick_table([plan.brick for plan in plans]).writeto(draft)
     shutil.rmtree(folder / PARTS)
 
 
@@ -139,9 +156,9 @@ def _write_sweeps(plans: list[Plan], parts: list[Path], folder: Path) -> None:
     for plan, part in zip(plans, parts, strict=True):
         cells.setdefault(sweep_name(plan.brick.ra_deg, plan.brick.dec_deg), []).append(np.load(part / "sweep.npy"))
     units = {name: unit for name, _, unit in columns() if unit}
-    for name, rows in sorted(cells.items()):
+    for name, rows in cells.items():
         table = fits.BinTableHDU(np.concatenate(rows))
         for index, column in enumerate(table.columns.names, start=1):
             if column in units:
                 table.header[f"TUNIT{index}"] = units[column]
-        _write_fits(folder / name, table)
+        table.writeto(folder / name, overwrite=True)

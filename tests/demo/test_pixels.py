@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from demo import lensing
 from demo.conditions import MOFFAT_BETA
 from demo.lensing import System, lensed_light, observed, transfers
-from demo.mixtures import moffat, psf, psf_of_psfsize, sersic
+from demo.mixtures import moffat, psf_of_psfsize, sersic
 from demo.painting import Ellipse, Light, covariance, paint, sersic_light
 from etl.cutouts.coadds import brick_stamps
 from lake.sky.photometry import depth_mag_from_psfdepth
@@ -44,7 +44,7 @@ SYSTEM = System(
 
 def painted(ellipse: Ellipse, position: NDArray[np.float64], fwhm_px: float, size: int) -> NDArray[np.float64]:
     images = np.zeros((1, size, size))
-    paint(images, sersic_light(position, ellipse, np.ones(1)), (psf(fwhm_px, 2.8),))
+    paint(images, sersic_light(position, ellipse, np.ones(1)), (moffat(2.8).scaled(fwhm_px),))
     return images[0]
 
 
@@ -106,7 +106,7 @@ def test_lensed_flux_is_sampled_finely_enough(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(lensing, "REFINEMENT", 12)
     monkeypatch.setattr(lensing, "SOURCE_REACH", 8.0)
     dense, dense_magnification = lensed_light(SYSTEM, sub_pixel)
-    transfer = transfers((psf(4.0, 2.8),))
+    transfer = transfers((moffat(2.8).scaled(4.0),))
     difference = observed(light, transfer) - observed(dense, transfer)
     assert magnification == pytest.approx(dense_magnification, rel=2e-3)
     assert np.abs(difference).max() < 5e-3 * observed(dense, transfer).max()
@@ -117,7 +117,7 @@ def test_lensed_images_are_convolved_and_centred_like_painted_light() -> None:
     system = dataclasses.replace(SYSTEM, theta_e_arcsec=1e-9, shear=0.0, src_radius_arcsec=0.4, src_index=1.0)
     sub_pixel = np.array([0.3, -0.1])
     light, magnification = lensed_light(system, sub_pixel)
-    image = observed(light, transfers((psf(4.5, 2.8),)))[0]
+    image = observed(light, transfers((moffat(2.8).scaled(4.5),)))[0]
     place = lensing.CENTRE + sub_pixel + np.array([system.src_x_arcsec, system.src_y_arcsec]) / PIXEL_SCALE_ARCSEC
     ellipse = Ellipse(0.4 / np.sqrt(system.src_q), system.src_q, system.src_angle_rad, 1.0)
     wanted = painted(ellipse, place, 4.5, lensing.STAMP)
@@ -126,7 +126,7 @@ def test_lensed_images_are_convolved_and_centred_like_painted_light() -> None:
 
 
 def isolated(survey: Made) -> list[dict[str, Any]]:
-    """Well exposed sources far from others, from lenses and from the edge, that are no star."""
+    """Well exposed sources far from others, from lenses and from the edge, that are not stars."""
     found = []
     truth = survey.table("sources")
     for record in truth:
