@@ -1,1 +1,1 @@
-"""Metrics, intervals, diagnostics, figures and the report."""
+"""Metrics, intervals, diagnostics, figures and the report. Imports ``injection`` and ``lake``."""

@@ -1,1 +1,1 @@
-"""Spark jobs that turn survey files into Delta tables."""
+"""Spark jobs that turn survey files into Delta tables. Imports ``lake``."""

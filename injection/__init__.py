@@ -1,1 +1,1 @@
-"""Lensed galaxies: priors, ray-tracing and PSFs, rendered into survey stamps."""
+"""Lensed galaxies: priors, ray-tracing and PSFs, rendered into survey stamps. Imports ``lake``."""

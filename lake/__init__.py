@@ -1,4 +1,4 @@
-"""What every package shares: survey facts, table contracts, cards and pins, stamp shards.
+"""What every package shares: survey facts, table contracts, cards and pins, stamp shards. Imports no package.
 
 For a user: ``lake.read``, ``lake.query`` and ``lake.spark`` (:mod:`lake.api`).
 """

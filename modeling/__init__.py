@@ -1,1 +1,1 @@
-"""Networks: preprocessing, training, checkpoints, scorers."""
+"""Networks: preprocessing, training, checkpoints, scorers. Imports ``lake``."""

@@ -1,1 +1,1 @@
-"""Where packages meet: the command line, parameters, one module per stage."""
+"""Where packages meet: the command line, parameters, one module per stage. Imports every package."""

@@ -1,5 +1,6 @@
-"""The diagnostics: every module here with ``diagnose(subject, params) -> Outcome`` is one, with ``Params`` of its own.
+"""The diagnostics, one module each. Imports ``analysis.results`` and ``analysis.statistics``.
 
-A new one needs no other edit: its parameters join the section ``diagnose`` (with the defaults of its class), its rows
-the tables, and the report shows its group. Imports results, statistics and records.
+A module with ``diagnose(subject, params) -> Outcome`` is a diagnostic; its parameters are its class ``Params``. A new one
+needs no other edit: the section ``diagnose`` takes its parameters with their defaults, the tables take its rows, and the
+report shows its group.
 """

@@ -1,1 +1,1 @@
-"""What the report says and shows; `analysis.reporting.report` puts it on one page."""
+"""What the report says. Imports ``analysis.figures``, ``analysis.results``, ``analysis.statistics``."""

@@ -1,4 +1,1 @@
-"""Stamps from coadds and from elsewhere, and the manifests that name them.
-
-Imports ``etl.files``, ``etl.tables`` and ``etl.spark``.
-"""
+"""Stamps from coadds and from elsewhere, and the manifests that name them. Imports ``etl.files``."""

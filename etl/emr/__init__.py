@@ -1,1 +1,1 @@
-"""Running a Spark stage on EMR. Imports only ``etl.config`` and ``lake``."""
+"""Running a Spark stage on EMR. Imports only ``lake``."""

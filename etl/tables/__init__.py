@@ -1,1 +1,1 @@
-"""Spark's one way to read and write the lake's tables. Imports ``etl.spark``."""
+"""How Spark reads and writes the lake's tables. Imports ``etl.spark``."""

@@ -1,1 +1,1 @@
-"""Source models, and lensed light integrated over pixels. Imports ``priors``, ``optics`` and ``scene``."""
+"""Lensed light integrated over pixels. Imports ``injection.scene``, ``injection.priors``, ``injection.optics``."""

@@ -1,1 +1,1 @@
-"""Real galaxies as sources. Imports ``injection.engine`` and what it imports."""
+"""Real galaxies as sources. Imports ``injection.engine``, ``injection.scene``, ``injection.priors``."""

@@ -1,1 +1,1 @@
-"""PSFs and noise. Imports ``injection.scene``."""
+"""PSFs and noise. Imports only ``lake``."""

@@ -1,1 +1,1 @@
-"""What tables promise: columns, rules, fingerprints. Imports ``lake.sky`` and the top level."""
+"""What tables promise: columns, rules, fingerprints. Imports ``lake.sky``."""

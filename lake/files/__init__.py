@@ -1,4 +1,1 @@
-"""Files and folders: publishing, FITS layouts and NPZ.
-
-Imports ``lake.sky`` and the top level.
-"""
+"""Files and folders: publishing, FITS layouts and NPZ. Imports ``lake.sky``."""

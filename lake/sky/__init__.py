@@ -1,1 +1,1 @@
-"""What the survey fixes, and geometry on the sky. Imports only ``lake``'s top level."""
+"""What the survey fixes, and geometry on the sky. Imports no other room of ``lake``."""

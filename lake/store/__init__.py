@@ -1,1 +1,1 @@
-"""Cards, pins, and Delta tables read and written without a JVM; SQL on them. Imports all other rooms of ``lake``."""
+"""Cards, pins, and Delta tables read and written without a JVM; SQL on them. Imports every other room of ``lake``."""

@@ -1,4 +1,4 @@
-"""One module per table; each holds its contract as ``SPEC``, loaded on demand so that stages depend on few of them."""
+"""One module per table, with its contract as ``SPEC``, loaded on demand. Imports ``lake.contract`` and ``lake.sky``."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Networks and their input. Imports only ``modeling``'s top level and ``lake``."""
+"""Networks and their input. Imports only ``lake``."""

@@ -1,4 +1,1 @@
-"""Checkpoints and scorers: whatever takes stamps and returns logits.
-
-Imports ``modeling.training`` and ``modeling.networks``.
-"""
+"""Checkpoints and scorers. Imports ``modeling.training`` and ``modeling.networks``."""

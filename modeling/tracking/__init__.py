@@ -1,1 +1,1 @@
-"""Runs in MLflow, and what the reference system recorded. The only place that imports MLflow."""
+"""Runs in MLflow, and what the reference system recorded. Imports ``modeling.scoring`` and ``modeling.training``."""

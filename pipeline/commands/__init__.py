@@ -1,1 +1,1 @@
-"""The commands of ``dhs``; modules stay light, heavy imports happen when a command runs."""
+"""The commands of ``dhs``, which import when they run. Imports every room of ``pipeline`` but ``stages``."""

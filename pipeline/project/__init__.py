@@ -1,1 +1,1 @@
-"""Parameters, paths and the context of a run. Imported by every other room of ``pipeline``."""
+"""Parameters, paths and the context of a run. Imports no other room of ``pipeline``."""

@@ -1,1 +1,1 @@
-"""One module per pipeline stage, named like the stage."""
+"""One module per stage. Imports ``pipeline.project``, ``pipeline.experiment``, ``pipeline.reporting``."""

@@ -1,0 +1,122 @@
+"""Folders say what they import, and the map in docs/architecture.md names every folder and module."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.project.codecards import PACKAGES
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = sorted(
+    path.parent.relative_to(ROOT).as_posix() for name in PACKAGES for path in (ROOT / name).rglob("__init__.py")
+)
+PAGE = (ROOT / "docs/architecture.md").read_text()
+EXCEPTIONS = {("lake", "etl")}
+"""``lake.spark()``, for users: see lake/api.py."""
+
+
+def _room(module: str, siblings: bool) -> str | None:
+    """``package.room`` of a module that lies in one, or its package."""
+    parts = module.split(".")
+    if parts[0] not in PACKAGES:
+        return None
+    if not siblings:
+        return parts[0]
+    return ".".join(parts[:2]) if "/".join(parts[:2]) in ROOMS else None
+
+
+def _imported(room: str) -> set[str]:
+    """Packages that a package imports, or rooms of its own package that a room imports."""
+    siblings = "/" in room
+    files = (ROOT / room).rglob("*.py")
+    found = {_room(module, siblings) for file in files for module in _modules(ast.parse(file.read_text()))}
+    inside = {name for name in found if name is not None and (not siblings or name.split(".")[0] == room.split("/")[0])}
+    return inside - {room.replace("/", ".")} - {there for here, there in EXCEPTIONS if here == room}
+
+
+def _modules(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{each.name}" for each in node.names)
+
+
+def _stated(room: str) -> set[str]:
+    """What the first line of a folder says that it imports."""
+    first = (ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text())) or "").partition("\n")[0]
+    said = first.partition("Imports ")[2]
+    assert said, f"{room}/__init__.py must say in its first line what it imports"
+    package = room.split("/")[0]
+    others = {each.replace("/", ".") for each in ROOMS if each.split("/")[0] == package and "/" in each} - {
+        room.replace("/", ".")
+    }
+    if said.startswith("every package"):
+        return set(PACKAGES) - {room}
+    if said.startswith("every"):
+        return others - {f"{package}.{name}" for name in re.findall(r"but ``(\w+)``", said)}
+    if said.startswith("no "):
+        return set()
+    named = set(re.findall(r"``([\w.]+)``", said))
+    return named - {"lake"} if "/" in room else named
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_folder_says_which_folders_it_imports(room: str) -> None:
+    assert _stated(room) == _imported(room)
+
+
+OF_ONE_KIND = ("lake/tables", "pipeline/stages")
+"""Rooms whose modules are named like what they are of, a table or a stage."""
+ROWS = {row[1]: row for row in re.findall(r"^(\| `([\w/]+)` \| (.+) \| (.*) \|)$", PAGE, re.MULTILINE)}
+
+
+def test_the_map_has_every_room() -> None:
+    assert set(ROWS) == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", sorted(set(ROOMS) - set(OF_ONE_KIND)))
+def test_the_map_has_every_module_of_a_room(room: str) -> None:
+    named = set(re.findall(r"`(\w+)`", ROWS[room][2]))
+    modules = {path.stem for path in (ROOT / room).glob("*.py") if not path.stem.startswith("_")}
+    assert modules <= named, f"docs/architecture.md lacks {sorted(modules - named)}"
+
+
+@pytest.mark.parametrize("room", sorted(set(ROOMS)))
+def test_the_map_says_what_a_room_imports(room: str) -> None:
+    package, cell = room.split("/")[0], ROWS[room][3]
+    if "/" not in room:
+        said = set(PACKAGES) - {room} if cell == "all packages" else set(re.findall(r"`(\w+)`", cell))
+    elif cell.startswith("all"):
+        left = cell.partition(" but ")[2]
+        said = {each.replace("/", ".") for each in ROOMS if each.startswith(f"{package}/")}
+        said -= {room.replace("/", "."), f"{package}.{left}"}
+    else:
+        said = {f"{package}.{name}" for name in re.findall(r"\w+", cell) if name != "none"}
+    assert said == _imported(room)
+
+
+def test_the_map_names_things_that_exist() -> None:
+    dotted = re.findall(r"`((?:lake|etl|injection|modeling|analysis|pipeline)(?:\.\w+)+)`", PAGE)
+    assert len(dotted) > 30
+    assert not [name for name in dotted if not _exists(name)]
+
+
+def _exists(dotted: str) -> bool:
+    """Whether a module or folder, or a name in one, is there."""
+    parts = dotted.split(".")
+    for depth in range(len(parts), 0, -1):
+        place = ROOT.joinpath(*parts[:depth])
+        file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if file.is_file():
+            return _names(file) >= set(parts[depth:])
+    return False
+
+
+def _names(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    made = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.alias)}
+    return made | {node.id for node in nodes if isinstance(node, ast.Name)}
