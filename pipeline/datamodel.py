@@ -12,11 +12,11 @@ PAGE = Path("docs/data-model.md")
 
 _INTRODUCTION = """# Data model
 
-Generated from the contracts in `lake/tables/` by `make deps`; do not edit. Each contract is enforced three times: an
-audit before writing (rows that break it go to `quarantine` with the reason), a Delta CHECK constraint, and the type of
-the column. **Key** columns identify a row; **lineage** columns say who wrote it and when, and are not part of the
-table's fingerprint. A table with *slices* is written one slice at a time (a generation, a grid, a stage), each with its
-own card.
+Generated from the contracts in `lake/tables/` by `make deps`; do not edit. Each contract is enforced three times:
+rows are judged before they are written (those that break it go to `quarantine` with the reason), by Delta CHECK
+constraints, and by the type of each column. **Key** columns identify a row; **lineage** columns say who wrote it and
+when, and are not part of the table's fingerprint. A table with *slices* is written one slice at a time (a generation,
+a grid, a stage), each with its own card.
 """
 
 
