@@ -34,7 +34,7 @@ def flux_check(features: pd.DataFrame, catalogue: pd.DataFrame, imaging: Imaging
     """Aperture flux over Tractor flux per band; `catalogue` has `flux_<band>` in nMgy for the same rows."""
     measures: list[Measure] = []
     gates: list[Gate] = []
-    tolerance = params.flux_ratio_tolerance
+    method, tolerance = "median, order statistics", params.flux_ratio_tolerance
     rule = f"|median ratio - 1| < {tolerance:g}; WARN within a factor of {_UNIT_FACTOR:g} (neighbours in the aperture)"
     for band in imaging.bands:
         flux = catalogue[f"flux_{band}"].to_numpy(float)
@@ -43,10 +43,8 @@ def flux_check(features: pd.DataFrame, catalogue: pd.DataFrame, imaging: Imaging
         if len(ratio) == 0:
             gates.append(not_measured(f"flux_ratio/{band}", 1.0, f"{rule}; no catalogued flux"))
             continue
-        low, high = _median_interval(ratio)
-        measure = Measure(
-            f"flux_ratio/{band}", float(np.median(ratio)), low, high, len(ratio), "", "median, order statistics"
-        )
+        middle, bounds = float(np.median(ratio)), _median_interval(ratio)
+        measure = Measure(f"flux_ratio/{band}", middle, *bounds, len(ratio), "", method)
         status: Status = "PASS" if abs(measure.value - 1.0) < tolerance else "FAIL"
         if status == "FAIL" and 1.0 / _UNIT_FACTOR < measure.value < _UNIT_FACTOR:
             status = "WARN"

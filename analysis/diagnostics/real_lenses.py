@@ -54,8 +54,6 @@ def _by_tier(lenses: pd.DataFrame, thresholds: Sequence[Threshold]) -> Iterator[
             if not point.measurable:
                 yield Measure(f"lens_recall/{name}/{point.threshold_id}", np.nan, n=0, method=point.refusal)
                 continue
-            found, method = (
-                int((group["probability"] > point.threshold).sum()),
-                f"Clopper-Pearson; p > {point.threshold:.4f}",
-            )
-            yield share(f"lens_recall/{name}/{point.threshold_id}", found, len(group), method, empty="no lenses")
+            found, how = int((group["probability"] > point.threshold).sum()), f"p > {point.threshold:.4f}"
+            what, method = f"lens_recall/{name}/{point.threshold_id}", f"Clopper-Pearson; {how}"
+            yield share(what, found, len(group), method, empty="no lenses")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -36,23 +35,6 @@ class Population(NamedTuple):
     """One identifier per object; objects of one host are never in both train and test of a fold."""
 
 
-@dataclass(frozen=True)
-class Probe:
-    """Cross-validated separability of two populations."""
-
-    auc: float
-    low: float
-    high: float
-    p_value: float
-    null_mean: float
-    frechet_excess: float
-    """Frechet distance in the principal components minus its mean under permuted labels."""
-    frechet_p: float
-    n_a: int
-    n_b: int
-    components: int
-
-
 class Params(DiagnosticParams):
     """The linear probe."""
 
@@ -76,12 +58,15 @@ def diagnose(subject: Subject, params: Params) -> Outcome:
     return realism_gate(pairs, HEADLINE, space, params, np.random.default_rng(subject.seed))
 
 
-def linear_probe(a: Population, b: Population, params: Params, rng: np.random.Generator) -> Probe:
+def linear_probe(
+    name: str, a: Population, b: Population, space: str, params: Params, rng: np.random.Generator
+) -> list[Measure]:
     """Separate b from a: scaled, projected on principal components, logistic regression in folds of whole hosts.
 
-    The AUC pools the out-of-fold scores; its interval resamples hosts, its p-value permutes the labels of whole hosts
-    (of each half of a host that is in both groups).
-    The projection is fitted without labels, on both groups.
+    `probe_auc` pools the out-of-fold scores; its interval resamples hosts, `probe_p` permutes the labels of whole
+    hosts (of each half of a host that is in both groups). `frechet_excess` is the Frechet distance in the principal
+    components minus its mean under permuted labels. The projection is fitted without labels, on both groups. Raises
+    a DataError if a feature is not finite.
     """
     from sklearn.decomposition import PCA  # imported here: parameters are read without it
     from sklearn.preprocessing import StandardScaler
@@ -89,31 +74,36 @@ def linear_probe(a: Population, b: Population, params: Params, rng: np.random.Ge
     values = np.concatenate([a.features, b.features]).astype(np.float64)
     labels = np.r_[np.zeros(len(a.features), int), np.ones(len(b.features), int)]
     hosts = np.unique(np.r_[np.asarray(a.hosts).astype(str), np.asarray(b.hosts).astype(str)], return_inverse=True)[1]
-    _require(values, labels, params)
+    if not np.isfinite(values).all():
+        raise DataError("features of the realism probe must be finite: exclude failed stamps")
     components = min(params.probe_components, values.shape[1], int(min(np.bincount(labels))) - 1)
     projected = PCA(components, random_state=0).fit_transform(StandardScaler().fit_transform(values))
     projected = projected / projected.std(axis=0)
     scores = _out_of_fold(projected, labels, hosts, params.probe_folds)
     draws = resample_ranking(labels, scores, (), params.probe_bootstrap, rng, clusters=hosts)
     low, high = draws.interval(draws.auc, TABLE_LEVEL)
+    auc, distance = roc.auc(labels, scores), frechet(projected[labels == 0], projected[labels == 1])
     if np.isnan(low):
         alike = min(len(np.unique(hosts[labels == label])) for label in (0, 1))
-        low, high = exact(roc.auc(labels, scores) * alike, alike)
-    auc, distance = roc.auc(labels, scores), frechet(projected[labels == 0], projected[labels == 1])
+        low, high = exact(auc * alike, alike)
     null = [_permuted(projected, labels, hosts, params.probe_folds, rng) for _ in range(params.probe_permutations)]
     null_auc, null_distance = np.array(null).T
-    return Probe(
-        auc=auc,
-        low=min(low, auc),
-        high=max(high, auc),
-        p_value=float((1 + (null_auc >= auc).sum()) / (1 + len(null_auc))),
-        null_mean=float(null_auc.mean()),
-        frechet_excess=float(distance - null_distance.mean()),
-        frechet_p=float((1 + (null_distance >= distance).sum()) / (1 + len(null_distance))),
-        n_a=len(a.features),
-        n_b=len(b.features),
-        components=components,
-    )
+    sizes = f"{len(a.features)} + {len(b.features)} objects"
+    how = f"{space}, {components} components; {sizes}; folds and bootstrap by host"
+    by_chance = f"permuted by host, mean under the null {null_auc.mean():.3f}"
+    excess, over = float(distance - null_distance.mean()), "over the permutation mean"
+    group, n = f"realism/{name}", len(labels)
+    return [
+        Measure(f"{group}/probe_auc", auc, min(low, auc), max(high, auc), n, "", how),
+        Measure(f"{group}/probe_p", _p_value(null_auc, auc), n=n, method=by_chance),
+        Measure(f"{group}/frechet_excess", excess, n=n, method=over),
+        Measure(f"{group}/frechet_p", _p_value(null_distance, distance), n=n, method="permuted by host"),
+    ]
+
+
+def _p_value(null: Floats, value: float) -> float:
+    """Share of values under the null that are at least as large, counting the value itself."""
+    return float((1 + (null >= value).sum()) / (1 + len(null)))
 
 
 def realism_gate(
@@ -132,16 +122,14 @@ def realism_gate(
     measures: list[Measure] = []
     for name, (a, b) in pairs.items():
         if min(len(a.features), len(b.features)) >= 2 * params.probe_folds:
-            measures += _measures(name, linear_probe(a, b, params, rng), space)
+            measures += linear_probe(name, a, b, space, params, rng)
     limit = params.probe_gate_auc
     what = f"linear-probe AUC of {headline.replace('_', ' ')} in the {space}"
     rule = f"{what} < {limit:g}; above, injections differ from lenses by their arcs or their hosts"
     found = [m for m in measures if m.name == f"realism/{headline}/probe_auc"]
-    gate = (
-        gate_below("realism/linear_probe", found[0], limit, rule)
-        if found
-        else not_measured("realism/linear_probe", limit, f"{rule}; too few objects")
-    )
+    gate = not_measured("realism/linear_probe", limit, f"{rule}; too few objects")
+    if found:
+        gate = gate_below("realism/linear_probe", found[0], limit, rule)
     return Outcome("realism", tuple(measures), (gate,))
 
 
@@ -151,18 +139,6 @@ def frechet(a: Floats, b: Floats) -> float:
     root = np.sqrt(np.maximum(np.real(np.linalg.eigvals(cov_a @ cov_b)), 0.0)).sum()
     shift = a.mean(axis=0) - b.mean(axis=0)
     return float(shift @ shift + np.trace(cov_a + cov_b) - 2.0 * root)
-
-
-def _measures(name: str, probe: Probe, space: str) -> list[Measure]:
-    n = probe.n_a + probe.n_b
-    how = f"{space}, {probe.components} components; {probe.n_a} + {probe.n_b} objects; folds and bootstrap by host"
-    null = f"permuted by host, mean under the null {probe.null_mean:.3f}"
-    return [
-        Measure(f"realism/{name}/probe_auc", probe.auc, probe.low, probe.high, n, "", how),
-        Measure(f"realism/{name}/probe_p", probe.p_value, n=n, method=null),
-        Measure(f"realism/{name}/frechet_excess", probe.frechet_excess, n=n, method="over the permutation mean"),
-        Measure(f"realism/{name}/frechet_p", probe.frechet_p, n=n, method="permuted by host"),
-    ]
 
 
 def _out_of_fold(values: Floats, labels: NDArray[np.int_], hosts: NDArray[np.int_], folds: int) -> Floats:
@@ -215,10 +191,3 @@ def _permuted(
         return 0.5, 0.0
     scores = _out_of_fold(values, shuffled, hosts, folds)
     return roc.auc(shuffled, scores), frechet(values[shuffled == 0], values[shuffled == 1])
-
-
-def _require(values: Floats, labels: NDArray[np.int_], params: Params) -> None:
-    if not np.isfinite(values).all():
-        raise DataError("features of the realism probe must be finite: exclude failed stamps")
-    if min(np.bincount(labels, minlength=2)) < 2 * params.probe_folds:
-        raise DataError(f"the realism probe needs {2 * params.probe_folds} objects in each group")

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.diagnostics.trivial import Floats, auc_of, fit_score, logistic, require_classes
-from analysis.records import Gate, Measure, Outcome, decide, gate_below
+from analysis.diagnostics.trivial import FITTED, Floats, fit_score, logistic, require_classes
+from analysis.records import Gate, Measure, Outcome, Status, decide, gate_below
+from analysis.statistics.roc import auc_measure
 from lake.sky.imaging import Imaging
 
 
@@ -49,8 +50,8 @@ def shortcuts(features: pd.DataFrame, labels: ArrayLike, split: ArrayLike, imagi
         ("core_only", core, params.core_auc_max),
         ("radial_profile", profile, params.profile_auc_max),
     ):
-        model = logistic()
-        measure = auc_of(f"shortcut/{name}_auc", y[test], fit_score(model, np.arcsinh(values * 100), y, train, test))
+        scores = fit_score(logistic(), np.arcsinh(values * 100), y, train, test)
+        measure = auc_measure(f"shortcut/{name}_auc", y[test], scores, FITTED)
         seen = name.removesuffix("_only").replace("_", " ")
         rule = f"AUC of a logistic classifier given only the {seen} < {limit:g}"
         measures.append(measure)
@@ -71,23 +72,16 @@ def _class_differences(
     band = imaging.reference_band
     core = features[f"trivial/core_mean_{band}"].to_numpy(float)
     positive, negative = core[y == 1].mean(), core[y == 0].mean()
-    ratio = Measure(
-        "shortcut/core_brightness_difference", abs(positive / negative - 1.0), n=len(y), method=f"{band} band, means"
-    )
+    n, how = len(y), f"{band} band, means"
+    ratio = Measure("shortcut/core_brightness_difference", abs(positive / negative - 1.0), n=n, method=how)
     limit = params.core_brightness_tolerance
     rule = f"|mean core of positives / negatives - 1| < {limit:g}"
     gates = [decide("shortcut/core_brightness", ratio, limit, rule, "PASS" if ratio.value < limit else "WARN")]
     names = [name for name in features.columns if name.startswith("annulus0/")]
     d = {name: cohen_d(features.loc[y == 1, name].to_numpy(), features.loc[y == 0, name].to_numpy()) for name in names}
-    measures = [
-        ratio,
-        *(Measure(f"shortcut/cohen_d/{name.split('/')[1]}", value, n=len(y)) for name, value in d.items()),
-    ]
-    worst = max(d, key=lambda name: abs(d[name]))
-    largest = Measure(worst, abs(d[worst]), n=len(y))
-    rule = f"largest |Cohen d| of the annulus median and MAD between classes < {params.normalisation_d_max:g}"
-    small = largest.value < params.normalisation_d_max
-    gates.append(
-        decide("shortcut/normalisation", largest, params.normalisation_d_max, rule, "PASS" if small else "WARN")
-    )
-    return measures, gates
+    measures = [Measure(f"shortcut/cohen_d/{name.split('/')[1]}", value, n=n) for name, value in d.items()]
+    largest, limit = max(abs(value) for value in d.values()), params.normalisation_d_max
+    rule = f"largest |Cohen d| of the annulus median and MAD between classes < {limit:g}"
+    status: Status = "PASS" if largest < limit else "WARN"
+    gates.append(decide("shortcut/normalisation", Measure("", largest), limit, rule, status))
+    return [ratio, *measures], gates

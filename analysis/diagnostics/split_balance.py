@@ -49,13 +49,11 @@ def split_balance(
 
 
 def _counts(manifest: pd.DataFrame) -> Iterator[Measure]:
-    for (split, label), group in manifest.groupby(["split", "label"]):
-        yield Measure(f"split/{split}/{'positives' if label == 1 else 'negatives'}", float(len(group)))
-    for column in _STRATA:
-        if column not in manifest.columns:
-            continue
-        for (split, value, label), group in manifest.groupby(["split", column, "label"], observed=True):
-            kind = "positives" if label == 1 else "negatives"
+    kinds = manifest["label"].map({1: "positives", 0: "negatives"})
+    for (split, kind), group in manifest.groupby(["split", kinds]):
+        yield Measure(f"split/{split}/{kind}", float(len(group)))
+    for column in [name for name in _STRATA if name in manifest.columns]:
+        for (split, value, kind), group in manifest.groupby(["split", column, kinds], observed=True):
             yield Measure(f"split/{split}/{column}/{value}/{kind}", float(len(group)))
 
 

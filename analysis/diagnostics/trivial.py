@@ -23,6 +23,8 @@ from lake.errors import DataError
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 _ITERATIONS = 2000
+FITTED = "fitted on train, DeLong on test"
+"""How classifiers of features are measured."""
 
 
 class Params(DiagnosticParams):
@@ -67,9 +69,9 @@ def baseline(
     }
     scores = {name: fit_score(model, values, y, train, test) for name, model in models.items()}
     y, network = y[test], np.asarray(network_scores, dtype=float)[test]
-    measures = [auc_of(f"trivial/{name}/auc", y, found) for name, found in scores.items()]
+    measures = [roc.auc_measure(f"trivial/{name}/auc", y, found, FITTED) for name, found in scores.items()]
     best = max(scores, key=lambda name: roc.auc(y, scores[name]))
-    measures.append(auc_of("trivial/auc", y, scores[best], f"the better: {best}"))
+    measures.append(roc.auc_measure("trivial/auc", y, scores[best], f"the better: {best}"))
     gain, by_auc = _against(y, scores[best], network)
     at_rates = list(_gains(y, scores[best], network, fprs, replicates, np.random.default_rng(seed)))
     gates = [gate for _, gate in at_rates]
@@ -80,7 +82,7 @@ def baseline(
 
 def _against(y: NDArray[np.int_], trivial: Floats, network: Floats) -> tuple[Measure, Gate]:
     test = roc.delong_paired(y, trivial, network, TABLE_LEVEL)
-    own = auc_of("auc", y, network)
+    own = roc.auc_measure("auc", y, network, "")
     gain = Measure("trivial/network_gain", test.difference, test.low, test.high, len(y), "", "paired DeLong")
     rule = "lower 95 % bound of the network's AUC above the AUC of the better classifier on trivial features"
     return gain, decide("beats_trivial_features", own, test.auc_a, rule, "PASS" if own.low > test.auc_a else "FAIL")
@@ -154,12 +156,6 @@ def fit_score(model: Any, values: Floats, y: NDArray[np.int_], train: Bools, tes
     """Probabilities of the test rows from a model fitted on the training rows."""
     model.fit(values[train], y[train])
     return np.asarray(model.predict_proba(values[test])[:, 1], dtype=np.float64)
-
-
-def auc_of(name: str, y: NDArray[np.int_], scores: Floats, method: str = "fitted on train, DeLong on test") -> Measure:
-    """The AUC of test scores as a measure."""
-    area = roc.delong(y, scores, TABLE_LEVEL)
-    return Measure(name, area.auc, area.low, area.high, len(y), "", method)
 
 
 def require_classes(y: NDArray[np.int_], *parts: Bools) -> None:

@@ -12,7 +12,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from analysis.figures.style import COLOURS, Picture, canvas, svg
-from analysis.statistics.completeness import ALL, MARGINAL, interval_of, require_one_identity
+from analysis.statistics.completeness import ALL, cells_at, interval_of, require_one_identity
 from lake.errors import DataError
 from lake.sky.imaging import Imaging
 
@@ -28,15 +28,8 @@ class Axis:
     label: str
 
 
-THETA_E = Axis("theta_e_arcsec", "Einstein radius (arcsec)")
-
-
-def psfsize(imaging: Imaging) -> Axis:
-    return Axis("psf_fwhm_nea_arcsec", f"{imaging.reference_band} psfsize (arcsec)")
-
-
-def depth(imaging: Imaging) -> Axis:
-    return Axis("depth_mag", f"{imaging.reference_band} depth (5 sigma, mag)")
+def depth_label(imaging: Imaging) -> str:
+    return f"{imaging.reference_band} depth (5 sigma, mag)"
 
 
 def heat_map(rows: pd.DataFrame, threshold_id: str, imaging: Imaging, title: str, top: float | None = None) -> Picture:
@@ -45,12 +38,14 @@ def heat_map(rows: pd.DataFrame, threshold_id: str, imaging: Imaging, title: str
     `top`: completeness at the end of the colour scale, so that maps can share one; None takes the largest shown.
     """
     require_one_identity(rows)
-    cells = rows[(rows["threshold_id"] == threshold_id) & (rows["source_mag_bin"] == ALL) & (rows["cell"] != MARGINAL)]
+    cells = cells_at(rows, threshold_id)
     if cells.empty:
         raise DataError(f"no completeness cells at threshold '{threshold_id}' in source-magnitude bin '{ALL}'")
     theta = cells["theta_e_arcsec"]
     cells = cells.assign(theta_e_arcsec_low=theta, theta_e_arcsec_high=theta)
-    return heat_panels(cells, (THETA_E, psfsize(imaging), depth(imaging)), title, top)
+    x = Axis("theta_e_arcsec", "Einstein radius (arcsec)")
+    y = Axis("psf_fwhm_nea_arcsec", f"{imaging.reference_band} psfsize (arcsec)")
+    return heat_panels(cells, (x, y, Axis("depth_mag", depth_label(imaging))), title, top)
 
 
 def heat_panels(cells: pd.DataFrame, axes3: tuple[Axis, Axis, Axis], title: str, top: float | None = None) -> Picture:

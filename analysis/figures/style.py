@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,11 +37,16 @@ _RC: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure: bytes, what they are, and words for those who cannot see it."""
+    """A drawn figure: bytes, their type, and words for those who cannot see it."""
 
     content: bytes
     media_type: Literal["image/png", "image/svg+xml"]
     alt: str
+
+    @property
+    def data_uri(self) -> str:
+        """The picture as text that a page can hold."""
+        return f"data:{self.media_type};base64,{base64.b64encode(self.content).decode()}"
 
 
 @contextmanager

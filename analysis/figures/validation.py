@@ -12,14 +12,7 @@ from numpy.typing import NDArray
 from analysis.figures.stamps import Line, draw_sheet, sheet_size
 from analysis.figures.style import COLOURS, GREY, Picture, canvas, png
 from analysis.records import Outcome
-from analysis.results.validation import (
-    BARE,
-    FLUX_ERROR_MAX,
-    FLUX_ERROR_P95_MAX,
-    INJECTIONS,
-    LENSES,
-    NOISE_RATIO,
-)
+from analysis.results.validation import BARE, FLUX_ERROR_MAX, FLUX_ERROR_P95_MAX, INJECTIONS, LENSES, NOISE_RATIO
 from injection.experiment.arc_finder import FOUND_SNR, FoundArcs
 from injection.experiment.validation import SATURATED_ABOVE, SATURATED_BELOW
 from lake.sky.imaging import Imaging
@@ -48,12 +41,7 @@ class Distributions:
     """Of the stamps"""
 
 
-def validation_sheet(
-    shown: Distributions,
-    outcome: Outcome,
-    gallery: Sequence[Line],
-    title: str,
-) -> Picture:
+def validation_sheet(shown: Distributions, outcome: Outcome, gallery: Sequence[Line], title: str) -> Picture:
     """Scores, detection, arcs against real ones, noise and accuracy; below, rows of a contact sheet."""
     width, sheet_height = sheet_size(gallery)
     with canvas(width, _HEIGHT_IN + sheet_height) as figure:
@@ -113,12 +101,8 @@ def _snr(axes: Axes, shown: Distributions) -> None:
     _steps(axes, shown.true_snr, bins, TRUE, ls="--")
     axes.axvline(FOUND_SNR, color=GREY, lw=0.8, ls=":")
     axes.set_xscale("log")
-    _name(
-        axes,
-        "Arc SNR, measured on the stamps",
-        f"arc SNR in {shown.imaging.reference_band} (none: first bin)",
-        "share of stamps",
-    )
+    x = f"arc SNR in {shown.imaging.reference_band} (none: first bin)"
+    _name(axes, "Arc SNR, measured on the stamps", x, "share of stamps")
 
 
 def _colours(axes: Axes, shown: Distributions) -> None:
@@ -126,12 +110,8 @@ def _colours(axes: Axes, shown: Distributions) -> None:
     for name, found in shown.arcs.items():
         _steps(axes, found.colour[found.found], bins, name)
     _steps(axes, shown.true_colour, bins, TRUE, ls="--")
-    _name(
-        axes,
-        f"Colour of arcs with SNR of {FOUND_SNR:g} or more",
-        f"arc {' - '.join(shown.imaging.bands[band] for band in shown.imaging.arc_colour)} (mag)",
-        "share of arcs",
-    )
+    x = f"arc {' - '.join(shown.imaging.bands[band] for band in shown.imaging.arc_colour)} (mag)"
+    _name(axes, f"Colour of arcs with SNR of {FOUND_SNR:g} or more", x, "share of arcs")
 
 
 def _accuracy(axes: Axes, shown: Distributions) -> None:

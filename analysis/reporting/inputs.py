@@ -5,23 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.config import ReportParams
+from analysis.figures.stamps import Line
 from lake.sky.imaging import Imaging
-
-
-@dataclass(frozen=True)
-class GalleryRow:
-    """One row of a contact sheet."""
-
-    heading: str
-    stamps: NDArray[np.float32]
-    """(n, band, y, x), nMgy, in the bands of the report's imaging."""
-    labels: Sequence[str]
-    """One short label per stamp (score, Einstein radius, ...)."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +18,8 @@ class Gallery:
 
     title: str
     caption: str
-    rows: Sequence[GalleryRow]
+    rows: Sequence[Line]
+    """Stamps in nMgy, in the bands of the report's imaging; a row without stamps is not shown."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +72,7 @@ class ReportInputs:
     experiments: pd.DataFrame
     """The experiment registry, historical rows included."""
     candidates: pd.DataFrame
-    """`candidates.ranked_candidates` of the headline model."""
+    """`discoveries.ranked_candidates` of the headline model."""
     grids: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Per `grid_id` what it is: axes, host model, injections per cell, ..."""
     baseline: pd.DataFrame = field(default_factory=pd.DataFrame)

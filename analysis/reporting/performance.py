@@ -10,7 +10,6 @@ import pandas as pd
 
 from analysis.figures.completeness import heat_map
 from analysis.figures.curves import reliability_figure, roc_figure, score_histograms
-from analysis.figures.style import Picture
 from analysis.reporting.compare import INDISTINGUISHABLE, Fixing, paired_auc_tests, paired_completeness
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import (
@@ -21,20 +20,19 @@ from analysis.reporting.thresholds import (
     marginal_row,
     points,
     rate,
+    rates,
     refused,
     shown,
 )
-from analysis.reporting.views import NOT_MEASURED, TableView, interval, measure, measured, number
+from analysis.reporting.views import NOT_MEASURED, Shown, TableView, interval, measure, measured, number
 from analysis.statistics import roc
 from analysis.statistics.calibration import reliability
-from analysis.statistics.completeness import ALL, MARGINAL
+from analysis.statistics.completeness import ALL, MARGINAL, cells_at
 from analysis.statistics.intervals import TABLE_LEVEL
-from analysis.statistics.thresholds import Threshold
 from lake.sky.imaging import Imaging
 
 PROBE = "realism/injections_against_listed_lenses/probe_auc"
 """The measure given with every completeness figure."""
-_FEW = 2
 
 
 def headline_view(inputs: ReportInputs) -> TableView:
@@ -68,19 +66,20 @@ def marginal_view(item: GenerationInputs, imaging: Imaging) -> TableView:
     """Marginal completeness per threshold and source-magnitude bin."""
     marginals = item.completeness[item.completeness["cell"] == MARGINAL]
     bins = [ALL, *sorted(set(marginals["source_mag_bin"]) - {ALL})]
+    named = points(item.thresholds)
     rows = []
-    for threshold_id, point in _named(item, marginals).items():
+    for threshold_id in dict.fromkeys([*marginals["threshold_id"], *named]):
         whole = marginal_row(marginals, threshold_id)
-        reason = refused(point)
+        reason = refused(named.get(threshold_id))
         if whole is None or reason is not None:
             rows.append([threshold_id, reason or NO_GRID, rate(item, threshold_id), *["—"] * (len(bins) + 2)])
             continue
         cells = [marginal_row(marginals, threshold_id, name) for name in bins]
         shares = ["—" if cell is None else best_interval(cell) for cell in cells]
-        counts = f"{int(whole['detected']):,} / {int(whole['n']):,}"
-        value = number(float(whole["threshold"]), 5)
+        counted = f"{int(whole['detected']):,} / {int(whole['n']):,}"
         hosts = number(None if pd.isna(whole["hosts"]) else int(whole["hosts"]))
-        rows.append([threshold_id, value, rate(item, threshold_id), counts, hosts, *shares])
+        value = number(float(whole["threshold"]), 5)
+        rows.append([threshold_id, value, rate(item, threshold_id), counted, hosts, *shares])
     failed = int(marginals.loc[marginals["source_mag_bin"] == ALL, "failed"].max())
     caption = (
         f"{item.name}: marginal completeness, sum of detected over sum of scored; {INTERVALS}. FPR: on test "
@@ -110,24 +109,22 @@ def grid_words(row: pd.Series) -> str:
     return f"{row['grid_name']} ({row['grid_id']})"
 
 
-def heat_maps(inputs: ReportInputs) -> list[Picture]:
+def heat_maps(inputs: ReportInputs) -> list[Shown]:
     """One heat map per generation at the headline threshold, on one colour scale."""
-    threshold = inputs.params.headline_threshold_id
+    threshold, band = inputs.params.headline_threshold_id, inputs.imaging.reference_band
     models = [item for item in inputs.generations if shown(item, threshold)]
-    cells = [_shown_cells(item.completeness, threshold) for item in models]
+    caption = (
+        f"Completeness (%) at threshold {threshold} ({rates(models, threshold)}) as a function of Einstein radius, "
+        f"psfsize and depth in {band} for all source magnitudes. Small: 95 % interval, injections (n) and hosts (h.). "
+        "Hatched: no scored injection."
+    )
+    cells = [cells_at(item.completeness, threshold) for item in models]
     top = max((float(rows["completeness"].max()) for rows in cells if len(rows)), default=0.0)
     return [
-        heat_map(item.completeness, threshold, inputs.imaging, _figure_title(item, threshold), top)
+        Shown(heat_map(item.completeness, threshold, inputs.imaging, _figure_title(item, threshold), top), caption)
         for item, rows in zip(models, cells, strict=True)
         if len(rows)
     ]
-
-
-def _shown_cells(rows: pd.DataFrame, threshold_id: str) -> pd.DataFrame:
-    if rows.empty:
-        return rows
-    chosen = (rows["threshold_id"] == threshold_id) & (rows["source_mag_bin"] == ALL) & (rows["cell"] != MARGINAL)
-    return rows[chosen]
 
 
 def paired_completeness_view(inputs: ReportInputs) -> TableView | None:
@@ -145,10 +142,9 @@ def paired_completeness_view(inputs: ReportInputs) -> TableView | None:
             verdict = INDISTINGUISHABLE if test.indistinguishable else "differs"
             change = f"{100 * test.difference:+.2f} pp"
             change += "" if pd.isna(test.low) else f" [{100 * test.low:+.2f}, {100 * test.high:+.2f}]"
-            p_value = f"{test.mcnemar_p:.2g}"
-            rates = f"{rate(b, name)}; {rate(a, name)}"
-            pair = f"{b.name} − {a.name}"
-            rows.append([pair, name, rates, f"{test.n:,}", change, test.only_a, test.only_b, p_value, verdict])
+            reached = f"{rate(b, name)}; {rate(a, name)}"
+            counted = f"{test.n:,}", change, test.only_a, test.only_b
+            rows.append([f"{b.name} − {a.name}", name, reached, *counted, f"{test.mcnemar_p:.2g}", verdict])
     headers = (
         *("pair", "threshold", "FPR reached by each", "injections", "change", "only first", "only second"),
         *("McNemar p (exact)", "verdict"),
@@ -172,57 +168,55 @@ def _fixing(a: GenerationInputs, b: GenerationInputs, name: str) -> Fixing | Non
 
 def paired_auc_view(inputs: ReportInputs) -> TableView | None:
     """Paired DeLong tests between generations."""
-    if len(inputs.generations) < _FEW:
-        return None
     tests = paired_auc_tests({item.name: item.scores for item in inputs.generations})
-    rows = [
-        [
-            f"{row['b']} − {row['a']}",
-            interval(row["difference"], row["low"], row["high"], 4),
-            number(row["standard_error"], 2),
-            f"{row['z']:+.2f}",
-            f"{row['p_value']:.2g}",
-            f"{row['objects']:,}",
-            row["verdict"],
-        ]
-        for row in tests.to_dict("records")
-    ]
+    rows = []
+    for row in tests.to_dict("records"):
+        difference = interval(row["difference"], row["low"], row["high"], 4)
+        z, p, objects = f"{row['z']:+.2f}", f"{row['p_value']:.2g}", f"{row['objects']:,}"
+        pair = f"{row['b']} − {row['a']}"
+        rows.append([pair, difference, number(row["standard_error"], 2), z, p, objects, row["verdict"]])
     caption = (
         "Paired DeLong tests of the AUC on the same objects. A difference below two standard errors is called "
         "indistinguishable, whatever its sign."
     )
-    return TableView(caption, ("pair", "difference in AUC", "standard error", "z", "p", "objects", "verdict"), rows)
+    headers = ("pair", "difference in AUC", "standard error", "z", "p", "objects", "verdict")
+    return TableView(caption, headers, rows) if rows else None
 
 
-def ranking_figures(inputs: ReportInputs) -> list[Picture]:
+def ranking_figures(inputs: ReportInputs) -> list[Shown]:
     """ROC with bands and the trivial baseline; score histograms with the headline thresholds."""
-    found = {item.name: (item.scores["label"], item.scores["score"]) for item in inputs.generations}
+    scores = {item.name: item.scores for item in inputs.generations}
     base = inputs.baseline
     baseline = roc.roc_curve(base["label"], base["score"]) if len(base) else None
     marks = {
         item.name: {name: point.threshold for name, point in points(item.thresholds).items() if point.measurable}
         for item in inputs.generations
     }
-    return [roc_figure(found, baseline), score_histograms({i.name: i.scores for i in inputs.generations}, marks)]
+    caption = (
+        "ROC on the test split. Bands: 95 % interval of the true-positive rate, including the "
+        "uncertainty of the threshold at that rate, where at least ten negatives are above it. Dashed: a "
+        "classifier trained on flux, colours, size and core brightness."
+    )
+    ranked = {name: (rows["label"], rows["score"]) for name, rows in scores.items()}
+    return [
+        Shown(roc_figure(ranked, baseline), caption),
+        Shown(score_histograms(scores, marks), "Scores of listed lenses and negatives; dashed: thresholds."),
+    ]
 
 
-def calibration_figure(inputs: ReportInputs) -> Picture:
+def calibration_figure(inputs: ReportInputs) -> Shown:
     """Reliability curves of every generation."""
     bins = inputs.params.calibration_bins
     tested = {item.name: item.scores for item in inputs.generations}
     curves = {name: reliability(rows["label"], rows["probability"], bins, TABLE_LEVEL) for name, rows in tested.items()}
-    return reliability_figure(curves)
+    return Shown(reliability_figure(curves), "Reliability. Error bars: Jeffreys 95 %. Below: objects per bin.")
 
 
 def metric_view(inputs: ReportInputs, caption: str, prefixes: tuple[str, ...], folded: bool = False) -> TableView:
     """Every measure under some prefixes: one row per name, one column per generation."""
-    names: list[str] = []
-    for item in inputs.generations:
-        for name in item.diagnostics.get("name", pd.Series(dtype=str)):
-            if name not in names and any(name == p or name.startswith(f"{p}/") for p in prefixes):
-                names.append(name)
+    found = (name for item in inputs.generations for name in item.diagnostics.get("name", ()))
     rows = []
-    for name in names:
+    for name in dict.fromkeys(name for name in found if any(f"{name}/".startswith(f"{p}/") for p in prefixes)):
         held = {i.name: row for i in inputs.generations if (row := measure(i.diagnostics, name)) is not None}
         n = {model: "—" if pd.isna(row["n"]) or not row["n"] else f"{int(row['n']):,}" for model, row in held.items()}
         how = {model: str(row["method"] or "") for model, row in held.items()}
@@ -251,16 +245,9 @@ def _recall(item: GenerationInputs, group: str, threshold: str) -> str:
     return measured(item.diagnostics, f"recall/{tier}{threshold}", as_percent=True)
 
 
-def _named(item: GenerationInputs, marginals: pd.DataFrame) -> dict[str, Threshold | None]:
-    """Every threshold at which the model has a completeness, or was refused one."""
-    known = points(item.thresholds)
-    counted = {str(name): None for name in marginals["threshold_id"].unique()}
-    return {**counted, **known}
-
-
 def _headline_caption(inputs: ReportInputs, threshold: str) -> str:
-    priors = sorted({str(p) for item in inputs.generations for p in item.completeness.get("prior", [])})
     held = [item.completeness for item in inputs.generations if len(item.completeness)]
+    priors = sorted({str(prior) for rows in held for prior in rows["prior"]})
     grids = sorted({grid_words(rows.iloc[0]) for rows in held})
     sizes = ""
     if inputs.generations:

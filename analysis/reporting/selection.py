@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.figures.completeness import Axis, completeness_curves, depth, heat_panels
-from analysis.figures.style import Picture
+from analysis.figures.completeness import Axis, completeness_curves, depth_label, heat_panels
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
-from analysis.reporting.thresholds import best_interval, marginal_row, points, rate, refused, shown
-from analysis.reporting.views import TableView
+from analysis.reporting.thresholds import best_interval, marginal_row, points, rate, rates, refused, shown
+from analysis.reporting.views import Shown, TableView
 from analysis.results.injection_views import along, at_values, host_false_positives, midpoints, quantile_edges
 from lake.sky.imaging import Imaging
 
@@ -35,19 +34,13 @@ def _depth(imaging: Imaging) -> str:
     return f"host_depth_{imaging.reference_band}_mag"
 
 
-def pictures(inputs: ReportInputs) -> list[tuple[str, Picture]]:
+def pictures(inputs: ReportInputs) -> list[Shown]:
     """Curves along every parameter, and the plane of Einstein radius, source offset and depth, with their captions."""
     threshold_id, imaging = inputs.params.headline_threshold_id, inputs.imaging
     models = [i for i in inputs.generations if shown(i, threshold_id) and _threshold(i, threshold_id) is not None]
-    found = _curves(models, threshold_id, imaging)
-    return [
-        *found,
-        *(
-            _plane(item, threshold_id, imaging)
-            for item in models
-            if item.name == inputs.headline and _varies(item.injections, (_THETA_E, _OFFSET, _depth(imaging)))
-        ),
-    ]
+    plane = (_THETA_E, _OFFSET, _depth(imaging))
+    drawn = [item for item in models if item.name == inputs.headline and _varies(item.injections, plane)]
+    return [*_curves(models, threshold_id, imaging), *(_plane(item, threshold_id, imaging) for item in drawn)]
 
 
 def denominator_view(inputs: ReportInputs) -> TableView:
@@ -59,17 +52,13 @@ def denominator_view(inputs: ReportInputs) -> TableView:
             if threshold is None:
                 continue
             reason = refused(points(item.thresholds).get(threshold_id))
-            words = _denominators(item.injections, threshold)
-            completeness = [reason, "—"] if reason else words[:2]
-            rows.append([item.name, threshold_id, rate(item, threshold_id), *completeness, words[2]])
+            *words, hosts = _denominators(item.injections, threshold)
+            words = [reason, "—"] if reason else words
+            rows.append([item.name, threshold_id, rate(item, threshold_id), *words, hosts])
     headers = (
-        "model",
-        "threshold",
-        "FPR reached",
-        "all injections",
-        "detectable injections",
+        "model", "threshold", "FPR reached", "all injections", "detectable injections",
         "bare hosts above the threshold",
-    )
+    )  # fmt: skip
     caption = (
         "Other denominators. Detectable, a declared option and never the default: an arc pixel above 5 sigma of the "
         "sky, above 1.5 times the lens there, magnification of 5 or more (HOLISMOKES XI). Bare hosts: the same "
@@ -80,30 +69,28 @@ def denominator_view(inputs: ReportInputs) -> TableView:
 
 def _denominators(injections: pd.DataFrame, threshold: float) -> list[str]:
     every = {"probability": [-1.0, 2.0]}
-    found = [best_interval(along(injections, every, threshold).iloc[0])]
+    found = [best_interval(along(injections, every, threshold).iloc[0]), "not recorded", "not recorded"]
     if "detectable" in injections.columns:
         row = along(injections, every, threshold, detectable_only=True).iloc[0]
-        found.append(f"{best_interval(row)} of {int(row['n']):,}" if row["n"] else "none is detectable")
-    else:
-        found.append("not recorded")
-    hosts = "host_probability" in injections.columns
-    found.append(best_interval(host_false_positives(injections, threshold).iloc[0]) if hosts else "not recorded")
+        found[1] = f"{best_interval(row)} of {int(row['n']):,}" if row["n"] else "none is detectable"
+    if "host_probability" in injections.columns:
+        found[2] = best_interval(host_false_positives(injections, threshold).iloc[0])
     return found
 
 
-def _curves(models: list[GenerationInputs], threshold_id: str, imaging: Imaging) -> list[tuple[str, Picture]]:
+def _curves(models: list[GenerationInputs], threshold_id: str, imaging: Imaging) -> list[Shown]:
     views: dict[str, dict[str, pd.DataFrame]] = {}
     for column, label in parameters(imaging).items():
         if models and all(_varies(item.injections, (column,)) for item in models):
             values = models[0].injections[column]
             views[label] = {item.name: _along_one(item, column, values, threshold_id) for item in models}
     caption = (
-        f"Completeness at threshold {threshold_id} ({_rates(models, threshold_id)}) as a function of each parameter of "
+        f"Completeness at threshold {threshold_id} ({rates(models, threshold_id)}) as a function of each parameter of "
         "the injections, summed over all others. Bars: host-clustered 95 % intervals at the threshold's value; points "
         "of different models are offset horizontally."
     )
     title = f"Threshold {threshold_id}, summed over all other parameters"
-    return [(caption, completeness_curves(views, title))] if views else []
+    return [Shown(completeness_curves(views, title), caption)] if views else []
 
 
 def _along_one(item: GenerationInputs, column: str, values: pd.Series, threshold_id: str) -> pd.DataFrame:
@@ -111,27 +98,20 @@ def _along_one(item: GenerationInputs, column: str, values: pd.Series, threshold
     return at_values(view, column, values) if values.nunique() <= _GRIDDED else view
 
 
-def _plane(item: GenerationInputs, threshold_id: str, imaging: Imaging) -> tuple[str, Picture]:
+def _plane(item: GenerationInputs, threshold_id: str, imaging: Imaging) -> Shown:
     rows, third, labels = item.injections, _depth(imaging), parameters(imaging)
-    edges = {
-        _THETA_E: _edges(rows[_THETA_E]),
-        _OFFSET: quantile_edges(rows[_OFFSET], 4),
-        third: quantile_edges(rows[third], 2),
-    }
+    radii = rows[_THETA_E]
+    edges = {_THETA_E: _edges(radii), _OFFSET: quantile_edges(rows[_OFFSET], 4), third: quantile_edges(rows[third], 2)}
     cells = along(rows, edges, _threshold(item, threshold_id) or 0.0)
-    if rows[_THETA_E].nunique() <= _GRIDDED:
-        cells = at_values(cells, _THETA_E, rows[_THETA_E])
+    if radii.nunique() <= _GRIDDED:
+        cells = at_values(cells, _THETA_E, radii)
     x, y = (Axis(name, labels[name]) for name in (_THETA_E, _OFFSET))
+    at = f"{threshold_id} ({rate(item, threshold_id)})"
     caption = (
-        f"{item.name}: completeness (%) at threshold {threshold_id} ({rate(item, threshold_id)}) over Einstein radius, "
-        "source offset, depth. Small: 95 % interval, injections (n) and hosts (h.)."
+        f"{item.name}: completeness (%) at threshold {at} over Einstein radius, source offset, depth. Small: 95 % "
+        "interval, injections (n) and hosts (h.)."
     )
-    title = f"{item.name}, {threshold_id} ({rate(item, threshold_id)})"
-    return caption, heat_panels(cells, (x, y, Axis(third, depth(imaging).label)), title)
-
-
-def _rates(models: list[GenerationInputs], threshold_id: str) -> str:
-    return "; ".join(f"{item.name} {rate(item, threshold_id)}" for item in models)
+    return Shown(heat_panels(cells, (x, y, Axis(third, depth_label(imaging))), f"{item.name}, {at}"), caption)
 
 
 def _varies(rows: pd.DataFrame, columns: tuple[str, ...]) -> bool:

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import marginal_row, points, refused
 from analysis.statistics import roc
-from analysis.statistics.completeness import ALL, MARGINAL, interval_of
+from analysis.statistics.completeness import cells_at, interval_of
 from analysis.statistics.intervals import TABLE_LEVEL, jeffreys
 
 _ROC_POINTS = 200
@@ -45,15 +45,15 @@ def curves(inputs: ReportInputs) -> Mapping[str, pd.DataFrame]:
 
 def _ranking(diagnostics: pd.DataFrame) -> dict[str, float]:
     rows = diagnostics.drop_duplicates("name").set_index("name")
-    auc = {
-        f"auc{end}": float(rows[column]["auc"]) for end, column in (("", "value"), ("_low", "low"), ("_high", "high"))
-    }
-    return auc | {name: float(rows["value"][name]) for name in rows.index if name.startswith("tpr_at_fpr/")}
+    area = {"auc": "value", "auc_low": "low", "auc_high": "high"}
+    rates = [name for name in rows.index if name.startswith("tpr_at_fpr/")]
+    found = {name: rows[column]["auc"] for name, column in area.items()} | {name: rows["value"][name] for name in rates}
+    return {name: float(value) for name, value in found.items()}
 
 
 def _completeness(item: GenerationInputs, threshold_id: str) -> dict[str, float | int | str]:
     row, point = marginal_row(item.completeness, threshold_id), points(item.thresholds).get(threshold_id)
-    if row is None or point is None or refused(point) is not None:
+    if row is None or point is None or refused(point):
         return {"threshold": threshold_id}
     low, high, _ = interval_of(row)
     return {
@@ -77,9 +77,8 @@ def _roc(item: GenerationInputs) -> pd.DataFrame:
 
 def _by_radius(item: GenerationInputs, threshold_id: str) -> pd.DataFrame:
     """Completeness over all seeings, depths and magnitudes, with its Jeffreys interval."""
-    rows = item.completeness
-    chosen = (rows["threshold_id"] == threshold_id) & (rows["source_mag_bin"] == ALL) & (rows["cell"] != MARGINAL)
-    sums = rows[chosen & (refused(points(item.thresholds).get(threshold_id)) is None)]
+    cells = cells_at(item.completeness, threshold_id)
+    sums = cells.head(0) if refused(points(item.thresholds).get(threshold_id)) else cells
     sums = sums.groupby("theta_e_arcsec", as_index=False)[["detected", "n"]].sum()
     low, high = jeffreys(sums["detected"], sums["n"], TABLE_LEVEL)
     shares = sums["detected"] / sums["n"].where(sums["n"] > 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
@@ -56,15 +56,12 @@ def refused(point: Threshold | None) -> str | None:
 
 def completeness_words(row: pd.Series | None, point: Threshold | None) -> str:
     """A completeness with the rate of its threshold, or the reason for none."""
-    reason = refused(point)
-    if reason is not None:
-        return reason
-    return NO_GRID if row is None else f"{best_interval(row)} at {reached(point)}"
+    return refused(point) or (NO_GRID if row is None else f"{best_interval(row)} at {reached(point)}")
 
 
 def shown(item: GenerationInputs, threshold_id: str) -> bool:
     """Whether completeness is plotted at a threshold."""
-    return marginal_row(item.completeness, threshold_id) is not None and refused(_point(item, threshold_id)) is None
+    return marginal_row(item.completeness, threshold_id) is not None and not refused(_point(item, threshold_id))
 
 
 def headline(item: GenerationInputs, threshold_id: str) -> str:
@@ -77,6 +74,11 @@ def rate(item: GenerationInputs, threshold_id: str) -> str:
     return reached(_point(item, threshold_id))
 
 
+def rates(items: Iterable[GenerationInputs], threshold_id: str) -> str:
+    """The rates of several models."""
+    return "; ".join(f"{item.name} {rate(item, threshold_id)}" for item in items)
+
+
 def threshold_view(inputs: ReportInputs) -> TableView:
     """Every threshold of every model: what fixed it, and the rate it reaches."""
     rows = []
@@ -84,18 +86,13 @@ def threshold_view(inputs: ReportInputs) -> TableView:
         for point in points(item.thresholds).values():
             target = "chosen beforehand" if pd.isna(point.target_fpr) else f"FPR {point.target_fpr:g}"
             above = "—" if point.above is None else f"{point.above:,} of {point.negatives:,}"
-            value = point.refusal if not point.measurable else number(point.threshold, 5)
-            rate_words = "—" if not point.measurable else reached(point).removeprefix("FPR\u00a0")
-            rows.append([item.name, point.threshold_id, target, value, above, rate_words, f"{point.test_negatives:,}"])
+            value = number(point.threshold, 5) if point.measurable else point.refusal
+            reach = reached(point).removeprefix("FPR\u00a0") if point.measurable else "—"
+            rows.append([item.name, point.threshold_id, target, value, above, reach, f"{point.test_negatives:,}"])
     headers = (
-        "model",
-        "threshold",
-        "asked for",
-        "probability >",
-        "above, of the negatives that fix thresholds",
-        "FPR reached on test negatives",
-        "test negatives",
-    )
+        "model", "threshold", "asked for", "probability >", "above, of the negatives that fix thresholds",
+        "FPR reached on test negatives", "test negatives",
+    )  # fmt: skip
     caption = (
         "Thresholds. Those named @val are fixed on validation negatives kept for this purpose, which are neither hosts "
         "of injections nor test negatives; Clopper-Pearson 95 % intervals. A threshold with fewer than ten negatives "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+
+from analysis.figures.style import Picture
 
 NOT_MEASURED = "not measured"
 NOT_MEASURABLE = "not measurable"
@@ -28,6 +30,14 @@ class TableView:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A picture with its caption."""
+
+    picture: Picture
+    caption: str
+
+
+@dataclass(frozen=True)
 class Link:
     """A cell that leads elsewhere."""
 
@@ -44,24 +54,27 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def counts(*values: int) -> list[str]:
+    """Whole numbers with a comma after each thousand."""
+    return [f"{value:,}" for value in values]
+
+
 def interval(value: Any, low: Any, high: Any, digits: int = 3) -> str:
     """`0.941 [0.921, 0.956]`; small values keep significant digits, the bracket stays on one line."""
-    if _missing(value):
+    if pd.isna(value):
         return "—"
-    if _missing(low) or _missing(high):
+    if pd.isna(low) or pd.isna(high):
         return number(float(value), digits)
     style = f".{digits}f" if max(abs(value), abs(low), abs(high)) >= _SMALL else ".2e"
     return f"{value:{style}} [{low:{style}},{_NBSP}{high:{style}}]"
 
 
-def percent(value: Any, low: Any = None, high: Any = None, digits: int = 1) -> str:
+def percent(value: Any, low: Any = None, high: Any = None) -> str:
     """`41.3 % [38.0, 44.7]`."""
-    if _missing(value):
+    if pd.isna(value):
         return "—"
-    text = f"{100 * value:.{digits}f}{_NBSP}%"
-    if _missing(low) or _missing(high):
-        return text
-    return f"{text} [{100 * low:.{digits}f},{_NBSP}{100 * high:.{digits}f}]"
+    text = f"{100 * value:.1f}{_NBSP}%"
+    return text if pd.isna(low) or pd.isna(high) else f"{text} [{100 * low:.1f},{_NBSP}{100 * high:.1f}]"
 
 
 def measure(diagnostics: pd.DataFrame, name: str) -> pd.Series | None:
@@ -75,25 +88,14 @@ def measured(diagnostics: pd.DataFrame, name: str, as_percent: bool = False, dig
     row = measure(diagnostics, name)
     if row is None:
         return NOT_MEASURED
-    if _missing(row["value"]) and str(row["method"]).startswith(NOT_MEASURABLE):
+    if pd.isna(row["value"]) and str(row["method"]).startswith(NOT_MEASURABLE):
         return str(row["method"])
     if as_percent:
         return percent(row["value"], row["low"], row["high"])
     return interval(row["value"], row["low"], row["high"], digits)
 
 
-def frame_view(
-    caption: str, frame: pd.DataFrame, headers: dict[str, str], folded: bool = False, digits: int = 3
-) -> TableView:
-    """A view of some columns of a frame."""
-    rows = [[number(value, digits) for value in row] for row in _records(frame, list(headers))]
-    return TableView(caption, list(headers.values()), rows, folded)
-
-
-def _records(frame: pd.DataFrame, columns: list[str]) -> Iterable[list[Any]]:
-    for row in frame[columns].itertuples(index=False, name=None):
-        yield [value.item() if hasattr(value, "item") else value for value in row]
-
-
-def _missing(value: Any) -> bool:
-    return value is None or bool(pd.isna(value))
+def frame_view(caption: str, frame: pd.DataFrame, digits: int = 3) -> TableView:
+    """A folded view of a frame."""
+    plain = ([v.item() if hasattr(v, "item") else v for v in row] for row in frame.itertuples(index=False, name=None))
+    return TableView(caption, list(frame.columns), [[number(v, digits) for v in row] for row in plain], folded=True)

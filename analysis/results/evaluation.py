@@ -188,8 +188,7 @@ def _stratum(name: str, group: pd.DataFrame, params: EvaluateParams) -> Iterator
     yield Measure(f"{name}/positives", float(positives), n=len(group))
     yield Measure(f"{name}/negatives", float(negatives), n=len(group))
     if min(positives, negatives) >= params.min_stratum_positives:
-        area = roc.delong(group["label"], group["score"], TABLE_LEVEL)
-        yield Measure(f"{name}/auc", area.auc, area.low, area.high, len(group), "", _DELONG)
+        yield roc.auc_measure(f"{name}/auc", group["label"], group["score"], _DELONG)
     for threshold in params.probability_thresholds:
         for label, what in ((1, "recall"), (0, "fpr")):
             chosen = group.loc[group["label"] == label, "probability"]

@@ -15,17 +15,11 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import wilcoxon
 
-from analysis.records import Gate, Measure, Outcome, not_measured
+from analysis.records import Gate, Measure, Outcome, Status, not_measured
 from analysis.statistics.intervals import share
+from injection.experiment import validation
 from injection.experiment.arc_finder import FOUND_SNR, INNER_ARCSEC, OUTER_ARCSEC, FoundArcs
-from injection.experiment.validation import (
-    SATURATED_ABOVE,
-    SATURATED_BELOW,
-    SATURATED_SHARE,
-    Validation,
-    difference,
-    validate,
-)
+from injection.experiment.validation import SATURATED_ABOVE, SATURATED_BELOW, SATURATED_SHARE, Validation
 from lake.sky.imaging import Imaging
 
 Array = NDArray[np.float64]
@@ -74,21 +68,14 @@ class Evidence:
 def judge(evidence: Evidence, thresholds: Sequence[float]) -> Outcome:
     """Every measure and gate; thresholds on the probability."""
     wanted = tuple(sorted({*thresholds, TOLD_APART_AT}))
-    plain, suppressed = (validate(rows, wanted) for rows in (evidence.rows, evidence.suppressed))
+    plain, suppressed = (validation.validate(rows, wanted) for rows in (evidence.rows, evidence.suppressed))
     light, light_gates = _light(evidence)
     arcs, arc_gates = _arcs(evidence.arcs, evidence.imaging)
-    return Outcome(
-        "validate-injection",
-        (*_scores(plain, suppressed, wanted), *arcs, *_noise(plain), *light),
-        (
-            _saturation(evidence.rows),
-            _failures(plain),
-            _told_apart(plain, evidence.rows),
-            *arc_gates,
-            _noise_gate(plain),
-            *light_gates,
-        ),
-    )
+    method = "MAD of the host's annulus over sqrt(sum(psf^2) / psfdepth)"
+    noise = _percentiles("noise_ratio", plain.noise_ratio_percentiles, plain.injections, method)
+    of_scores = _saturation(evidence.rows), _failures(plain), _told_apart(plain, evidence.rows)
+    measures = (*_scores(plain, suppressed, wanted), *arcs, *noise, *light)
+    return Outcome("validate-injection", measures, (*of_scores, *arc_gates, _noise_gate(plain), *light_gates))
 
 
 def broken(outcome: Outcome) -> list[str]:
@@ -97,10 +84,7 @@ def broken(outcome: Outcome) -> list[str]:
 
 
 def _scores(plain: Validation, suppressed: Validation, thresholds: Sequence[float]) -> list[Measure]:
-    found = [
-        Measure(f"probability/percentile_{percent}", value, n=plain.injections)
-        for percent, value in plain.score_percentiles.items()
-    ]
+    found = _percentiles("probability", plain.score_percentiles, plain.injections)
     for name, shares, n in (
         ("detected", plain.detected, plain.injections),
         ("detected_core_suppressed", suppressed.detected, suppressed.injections),
@@ -116,16 +100,15 @@ def _saturation(rows: pa.Table) -> Gate:
     scored = np.asarray(rows["status"]) == "scored"
     probability = expit(rows["score"].to_numpy()[scored])
     shares = ((probability > SATURATED_ABOVE).mean(), (probability < SATURATED_BELOW).mean())
-    share = float(max(shares))
     side = f"above {SATURATED_ABOVE}" if shares[0] >= shares[1] else f"below {SATURATED_BELOW}"
     rule = f"share of injections with probability {side}; over {SATURATED_SHARE:.0%} the scores are saturated"
-    return _gate("saturation", share, SATURATED_SHARE, rule, "PASS" if share <= SATURATED_SHARE else "FAIL")
+    return _gate("saturation", float(max(shares)), SATURATED_SHARE, rule, max(shares) <= SATURATED_SHARE, "FAIL")
 
 
 def _failures(plain: Validation) -> Gate:
     share = plain.failed / (plain.failed + plain.injections)
     rule = f"share of injections that could not be made or scored, at most {FAILED_SHARE_MAX:.0%}"
-    return _gate("failed_injections", share, FAILED_SHARE_MAX, rule, "PASS" if share <= FAILED_SHARE_MAX else "WARN")
+    return _gate("failed_injections", share, FAILED_SHARE_MAX, rule, share <= FAILED_SHARE_MAX, "WARN")
 
 
 def _told_apart(plain: Validation, rows: pa.Table) -> Gate:
@@ -138,7 +121,7 @@ def _told_apart(plain: Validation, rows: pa.Table) -> Gate:
         f"detected fraction minus the bare hosts' false-positive rate, at p > {TOLD_APART_AT}, above 0, and scores "
         f"raised host by host (Wilcoxon, one-sided, p < {RAISED_BELOW_P}): p {p:.2g}"
     )
-    return _gate("arcs_raise_scores", gain, 0.0, rule, "PASS" if gain > 0 and p < RAISED_BELOW_P else "WARN")
+    return _gate("arcs_raise_scores", gain, 0.0, rule, gain > 0 and p < RAISED_BELOW_P, "WARN")
 
 
 def _arcs(arcs: Mapping[str, FoundArcs], imaging: Imaging) -> tuple[list[Measure], list[Gate]]:
@@ -149,7 +132,7 @@ def _arcs(arcs: Mapping[str, FoundArcs], imaging: Imaging) -> tuple[list[Measure
         key, held = name.replace(" ", "_"), found.found
         measures.append(share(f"arcs_found/{key}", int(held.sum()), len(held), method, "share"))
         for quantity, values in (("arc_snr", found.snr[held]), (f"arc_{colour}", found.colour[held])):
-            known = values[np.isfinite(values)]
+            known = _known(values)
             middle = float(np.median(known)) if len(known) else np.nan
             measures.append(Measure(f"{quantity}/{key}/median", middle, n=len(known), method=method))
     gates = []
@@ -166,19 +149,13 @@ def _difference(arcs: Mapping[str, FoundArcs], quantity: str, name: str) -> tupl
     counts = [len(one) for one in values.values()]
     if len(values) < 2 or min(counts) < LEAST_ARCS:
         return None, not_measured(name, DIFFERS_BELOW_P, f"{rule}; too few arcs ({LEAST_ARCS} of each are needed)")
-    distance, p = difference(*values.values())
+    distance, p = validation.difference(*values.values())
     measure = Measure(f"{name}/p_value", p, n=min(counts), method="two-sample Kolmogorov-Smirnov")
-    return measure, _gate(
-        name, distance, DIFFERS_BELOW_P, f"{rule}: p {p:.2g}", "PASS" if p >= DIFFERS_BELOW_P else "WARN"
-    )
+    return measure, _gate(name, distance, DIFFERS_BELOW_P, f"{rule}: p {p:.2g}", p >= DIFFERS_BELOW_P, "WARN")
 
 
-def _noise(plain: Validation) -> list[Measure]:
-    method = "MAD of the host's annulus over sqrt(sum(psf^2) / psfdepth)"
-    return [
-        Measure(f"noise_ratio/percentile_{percent}", value, n=plain.injections, method=method)
-        for percent, value in plain.noise_ratio_percentiles.items()
-    ]
+def _percentiles(name: str, values: Mapping[int, float], n: int, method: str = "") -> list[Measure]:
+    return [Measure(f"{name}/percentile_{at}", value, n=n, method=method) for at, value in values.items()]
 
 
 def _noise_gate(plain: Validation) -> Gate:
@@ -187,7 +164,7 @@ def _noise_gate(plain: Validation) -> Gate:
     if middle is None:
         return not_measured("noise_against_depth", NOISE_RATIO[1], rule)
     inside = NOISE_RATIO[0] <= middle <= NOISE_RATIO[1]
-    return _gate("noise_against_depth", middle, NOISE_RATIO[1], rule, "PASS" if inside else "WARN")
+    return _gate("noise_against_depth", middle, NOISE_RATIO[1], rule, inside, "WARN")
 
 
 def _light(evidence: Evidence) -> tuple[list[Measure], list[Gate]]:
@@ -205,15 +182,13 @@ def _light(evidence: Evidence) -> tuple[list[Measure], list[Gate]]:
     rule = f"95th percentile of the flux's errors, {allowed}"
     agree = f"median difference of the flux from lenstronomy's, at most {LENSTRONOMY_MEDIAN_MAX:.1%}"
     return measures, [
-        _gate("flux_accuracy", p95, FLUX_ERROR_P95_MAX, rule, "PASS" if exact else "FAIL"),
-        _gate(
-            "lenstronomy", middle, LENSTRONOMY_MEDIAN_MAX, agree, "PASS" if middle <= LENSTRONOMY_MEDIAN_MAX else "FAIL"
-        ),
+        _gate("flux_accuracy", p95, FLUX_ERROR_P95_MAX, rule, exact, "FAIL"),
+        _gate("lenstronomy", middle, LENSTRONOMY_MEDIAN_MAX, agree, middle <= LENSTRONOMY_MEDIAN_MAX, "FAIL"),
     ]
 
 
-def _gate(name: str, value: float, threshold: float, rule: str, status: str) -> Gate:
-    return Gate(name, status, value, np.nan, np.nan, threshold, rule)  # type: ignore[arg-type]
+def _gate(name: str, value: float, threshold: float, rule: str, passed: bool, otherwise: Status) -> Gate:
+    return Gate(name, "PASS" if passed else otherwise, value, np.nan, np.nan, threshold, rule)
 
 
 def _known(values: Array) -> Array:

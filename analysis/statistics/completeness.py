@@ -53,6 +53,14 @@ def interval_of(row: pd.Series) -> tuple[float, float, str]:
     return math.nan, math.nan, ""
 
 
+def cells_at(rows: pd.DataFrame, threshold_id: str) -> pd.DataFrame:
+    """The cells at one threshold, summed over source magnitudes; none of an empty table."""
+    if rows.empty:
+        return rows
+    chosen = (rows["threshold_id"] == threshold_id) & (rows["source_mag_bin"] == ALL)
+    return rows[chosen & (rows["cell"] != MARGINAL)]
+
+
 def require_one_identity(rows: pd.DataFrame) -> None:
     """Refuse rows of different grids, models, weightings or priors, and thresholds that changed their value."""
     for name in IDENTITY:

@@ -8,7 +8,8 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics.intervals import exact
+from analysis.records import Measure
+from analysis.statistics.intervals import TABLE_LEVEL, exact
 from lake.errors import DataError, invalid
 
 Floats = NDArray[np.float64]
@@ -57,9 +58,8 @@ class RocCurve:
 
 @dataclass(frozen=True)
 class PartialAuc:
-    """Area below the ROC curve up to a false-positive rate."""
+    """Area below the ROC curve up to a maximum false-positive rate."""
 
-    max_fpr: float
     raw: float
     standardised: float
     """McClish (1989): 0.5 for a random ranking, 1 for a perfect one."""
@@ -111,6 +111,12 @@ def delong(labels: ArrayLike, scores: ArrayLike, level: float) -> AucEstimate:
     return AucEstimate(area, se, low, high, len(positive), len(negative))
 
 
+def auc_measure(name: str, labels: ArrayLike, scores: ArrayLike, method: str) -> Measure:
+    """The AUC as a measure, with its 95 % interval."""
+    area = delong(labels, scores, TABLE_LEVEL)
+    return Measure(name, area.auc, area.low, area.high, area.positives + area.negatives, "", method)
+
+
 def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, level: float) -> PairedTest:
     """Test of equal AUC for two scorers of the same objects; positive z means b ranks better.
 
@@ -160,7 +166,7 @@ def partial_auc_of_curve(fpr: Floats, tpr: Floats, max_fpr: float) -> PartialAuc
     y = np.append(tpr[:stop], edge)
     raw = float(np.trapezoid(y, x))
     least = 0.5 * max_fpr**2
-    return PartialAuc(max_fpr, raw, 0.5 * (1.0 + (raw - least) / (max_fpr - least)))
+    return PartialAuc(raw, 0.5 * (1.0 + (raw - least) / (max_fpr - least)))
 
 
 def _between(fpr: Floats, tpr: Floats, stop: int, at: float) -> float:

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.config import ReportParams
-from analysis.reporting.inputs import Gallery, GalleryRow
+from analysis.reporting.inputs import Gallery
 from lake.store.stamps import StampStore
 from pipeline.experiment.grids import sample, scored_setting
-from pipeline.experiment.sheets import WIDTH, lines
+from pipeline.experiment.sheets import WIDTH, Line, lines
 from pipeline.project.context import RunContext
 
 _BRIGHT_SNR = 20.0
@@ -41,13 +41,11 @@ def injected(
     chosen = sample(bright if bright.num_rows else rows, params.contact_sheet_rows * WIDTH // 2, context.seed)
     drawn = scored_setting(context, generation, chosen).again(chosen)
     planes = {"hosts": drawn.bare, "with arcs": drawn.images}
-    shown = [GalleryRow(*line) for line in lines(planes, _labels(chosen), "with arcs")]
     lenses = test[test["label"] == 1].sort_values("galaxy_id").head(WIDTH)
-    shown.append(_row("listed lenses", lenses, store))
     return Gallery(
         "Injections with their hosts and listed lenses",
         f"{which}, drawn at random by their identifiers; last row: listed test lenses. Scores: {generation}.",
-        shown,
+        [*lines(planes, _labels(chosen), "with arcs"), _row("listed lenses", lenses, store)],
     )
 
 
@@ -80,10 +78,10 @@ def _point(context: RunContext, generation: str, params: ReportParams) -> tuple[
     return name, float(known[name])
 
 
-def _row(heading: str, objects: pd.DataFrame, store: StampStore) -> GalleryRow:
+def _row(heading: str, objects: pd.DataFrame, store: StampStore) -> Line:
     labels = [f"p {value:.3f}" for value in objects["probability"]]
     stamps = store.get(objects) if len(objects) else np.empty((0, 0, 0, 0), np.float32)
-    return GalleryRow(heading, stamps, labels)
+    return heading, stamps, labels
 
 
 def _labels(rows: pa.Table) -> list[str]:

@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.config import EvaluateParams, ReportParams
 from analysis.diagnostics.masked_pixels import masked_pixels
 from analysis.records import Gate, Measure, Outcome, gate_below, merge
-from analysis.reporting.inputs import Gallery, GalleryRow, GenerationInputs, ReportInputs
+from analysis.reporting.inputs import Gallery, GenerationInputs, ReportInputs
 from analysis.results.discoveries import ranked_candidates
 from analysis.results.evaluation import evaluate
 from analysis.statistics.completeness import completeness_table
@@ -217,8 +217,8 @@ def galleries():
             [0.10, 0.07, 0.04]
         )[:, None, None].astype(np.float32)
     rows = (
-        GalleryRow("hosts", hosts, [f"p {0.01 * i:.2f}" for i in range(6)]),
-        GalleryRow("injected", rings, [f'{0.5 + 0.5 * i:.1f}", p {0.1 + 0.15 * i:.2f}' for i in range(6)]),
+        ("hosts", hosts, [f"p {0.01 * i:.2f}" for i in range(6)]),
+        ("injected", rings, [f'{0.5 + 0.5 * i:.1f}", p {0.1 + 0.15 * i:.2f}' for i in range(6)]),
     )
     return (Gallery("Hosts and the same hosts with an injected arc", "Drawn at random by injection identifier.", rows),)
 

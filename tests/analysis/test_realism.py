@@ -16,12 +16,19 @@ def population(rng, n, shift=0.0, per_host=1, prefix="h"):
     return Population(rng.normal(size=(n, 12)) + shift, hosts)
 
 
+def probed(a, b, params, rng):
+    """AUC of the probe, and its p-value."""
+    area, p_value, *_ = linear_probe("pair", a, b, "embedding", params, rng)
+    assert (area.name, p_value.name) == ("realism/pair/probe_auc", "realism/pair/probe_p")
+    return area, p_value
+
+
 def test_equal_populations_pass_the_probe(diagnose):
     rng = np.random.default_rng(1)
-    probe = linear_probe(population(rng, 80, prefix="a"), population(rng, 80, prefix="b"), diagnose, rng)
-    assert probe.auc == pytest.approx(0.5, abs=0.12)
-    assert probe.p_value > 0.04
-    assert probe.low <= probe.auc <= probe.high
+    area, p_value = probed(population(rng, 80, prefix="a"), population(rng, 80, prefix="b"), diagnose, rng)
+    assert area.value == pytest.approx(0.5, abs=0.12)
+    assert p_value.value > 0.04
+    assert area.low <= area.value <= area.high
 
 
 def test_different_populations_fail_the_probe(diagnose):
@@ -49,9 +56,9 @@ def test_hosts_are_never_split_between_folds(diagnose):
             np.repeat(rng.normal(size=(12, 12)) * 3, 10, axis=0) + rng.normal(size=(120, 12)) * 0.1, hosts
         )
 
-    probe = linear_probe(shared("a"), shared("b"), diagnose, rng)
-    assert probe.auc < 0.9
-    assert probe.high - probe.low > 0.2
+    area, _ = probed(shared("a"), shared("b"), diagnose, rng)
+    assert area.value < 0.9
+    assert area.high - area.low > 0.2
 
 
 def test_logistic_weights_equal_sklearn():
@@ -68,4 +75,4 @@ def test_frechet_of_known_gaussians():
     a, b = rng.normal(size=(40_000, 3)), 2 * rng.normal(size=(40_000, 3)) + np.array([1.0, 0, 0])
     assert frechet(a, b) == pytest.approx(1.0 + 3 * (1 - 2) ** 2, rel=0.03)
     with pytest.raises(DataError, match="must be finite"):
-        linear_probe(Population(np.full((40, 12), np.nan), range(40)), population(rng, 40), None, rng)
+        probed(Population(np.full((40, 12), np.nan), range(40)), population(rng, 40), None, rng)

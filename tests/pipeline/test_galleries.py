@@ -25,10 +25,10 @@ class _Blank:
 def test_found_and_missed_are_divided_by_the_threshold() -> None:
     test = pd.DataFrame({"label": [1, 1, 1, 0, 0], "probability": [0.9, 0.3, 0.1, 0.31, 0.2]}, index=[7, 3, 9, 1, 5])
     store = cast(StampStore, _Blank())
-    shown = {row.heading: list(row.labels) for row in errors(test, store, "demo1", ("p0.3", 0.3)).rows}
+    shown = {heading: list(labels) for heading, _, labels in errors(test, store, "demo1", ("p0.3", 0.3)).rows}
     assert shown == {"found": ["p 0.900"], "missed": ["p 0.100", "p 0.300"], "mistaken": ["p 0.310"]}
     gallery = errors(test, store, "demo1", ("p0.05", 0.05))
-    assert [len(row.stamps) for row in gallery.rows] == [3, 0, 2], "nothing below the threshold is called missed"
+    assert [len(stamps) for _, stamps, _ in gallery.rows] == [3, 0, 2], "nothing below the threshold is called missed"
     assert "demo1, threshold p0.05" in gallery.caption
     assert "0 of 3 listed lenses are missed, 2 of 2 negatives are mistaken for lenses" in gallery.caption
 

@@ -144,7 +144,7 @@ def test_the_gallery_shows_the_scored_pixels(
     pairs = list(zip(shown.rows[:-1:2], shown.rows[1:-1:2], strict=True))
     assert pairs
     for hosts, arcs in pairs:
-        assert [by_pixels[stamp.tobytes()] for stamp in arcs.stamps] == [stamp.tobytes() for stamp in hosts.stamps]
+        assert [by_pixels[stamp.tobytes()] for stamp in arcs[1]] == [stamp.tobytes() for stamp in hosts[1]]
 
 
 def test_sheets_show_the_scored_pixels(filled: tuple[Setting, dict[str, Pair]], root: DataRoot) -> None:
