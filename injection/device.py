@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lake.errors import invalid
 
@@ -22,13 +21,22 @@ def on_device(pixels: Pixels) -> bool:
     return not isinstance(pixels, np.ndarray)
 
 
-def like(array: NDArray[Any], pixels: Pixels) -> Pixels:
+def like(array: Pixels, pixels: Pixels) -> Pixels:
     """An array where ``pixels`` are."""
-    if not on_device(pixels):
+    if on_device(array) or not on_device(pixels):
         return array
     import torch
 
     return torch.from_numpy(array).to(pixels.device)
+
+
+def zeros(shape: tuple[int, ...], gpu: torch.device | None) -> Pixels:
+    """Pixels without light, float32, on a GPU or (None) the processor."""
+    if gpu is None:
+        return np.zeros(shape, np.float32)
+    import torch
+
+    return torch.zeros(shape, dtype=torch.float32, device=gpu)
 
 
 def accelerator(device: str) -> torch.device | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from injection._torch_devices import CELLS, fused
 from injection.engine._rays import Scene
-from injection.engine._torch_formulas import SCALE, children, classify, four_rays
+from injection.engine._torch_formulas import NOT_FINITE, SCALE, children, classify, four_rays
 
 
 class _Cells(NamedTuple):
@@ -39,12 +39,11 @@ class _Parts(NamedTuple):
     """Numbers of the components whose light may leave the stamp."""
 
 
-def trace(scene: Scene, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def trace(scene: Scene, size: int, device: torch.device) -> tuple[Tensor, NDArray[np.int64], NDArray[np.int64]]:
     """Each injection's lensed light of unit source flux, (batch, size^2 + 1) float32 as in ``_rays.trace``, and rays.
 
-    A row whose light is not finite counts ``NOT_FINITE`` rays or more.
-
-    The same for an injection in any batch: cells are computed each by itself and summed as integers.
+    Also returns the rows whose light is not finite, which are left empty. An injection is the same in any batch: each
+    cell is computed by itself, and cells are summed as integers.
     """
     images, rays = [], []
     for rows in _chunks(scene.counts, size, CELLS[device.type]):
@@ -55,7 +54,10 @@ def trace(scene: Scene, size: int, device: torch.device) -> tuple[Tensor, Tensor
         light, traced = sums.view(2, -1, size * size + 1)
         images.append((light.to(torch.float64) / SCALE).to(torch.float32))
         rays.append(traced.sum(dim=1))
-    return torch.cat(images), torch.cat(rays)
+    flat, counts = torch.cat(images), torch.cat(rays)
+    bad = counts >= NOT_FINITE
+    flat[bad], counts[bad] = 0.0, 0
+    return flat, counts.cpu().numpy(), np.flatnonzero(bad.cpu().numpy())
 
 
 def _chunks(counts: NDArray[np.int64], size: int, most: int) -> Iterator[slice]:

@@ -1,14 +1,15 @@
-"""Rendering: lensed source light, PSF-convolved, added to hosts in their bands.
+"""Rendering: lensed source light in the bands of a survey, convolved with the PSF.
 
-Pixels are integrals of surface brightness (adaptive quadrature, see ``_rays``), never samples; the bands share the
-source's morphology and differ in flux and PSF. Light off the stamp is not convolved back into it.
+Pixels are integrals of surface brightness (adaptive quadrature, see ``_rays``), never samples. The bands share the
+source's morphology and differ in flux and PSF. Light outside the stamp is not convolved back into it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -16,17 +17,13 @@ from numpy.typing import NDArray
 from scipy.fft import fft, ifft, irfft, rfft
 
 from injection.config import Quadrature
-from injection.device import Pixels, accelerator, like
-from injection.engine.tracing import NOT_FINITE, PARAMETRIC, Images, SourceModel, traced
+from injection.device import Pixels, accelerator, like, on_device, zeros
+from injection.engine.tracing import PARAMETRIC, Images, SourceModel, traced
 from injection.optics.filtering import filtered, padded_sizes
-from injection.optics.noise import Poisson, add_poisson, updated_inverse_variance
 from injection.optics.psf import Psf
 from injection.scene.ranges import faults
 from injection.scene.sources import band_fluxes
 from lake.errors import invalid
-
-if TYPE_CHECKING:
-    import torch
 
 Array = NDArray[np.float64]
 Places = tuple[NDArray[np.int64], NDArray[np.int64], Array]
@@ -64,16 +61,6 @@ class Arcs:
     """Why a row failed; None where it did not"""
 
 
-@dataclass(frozen=True)
-class Rendered:
-    """Hosts with arcs (batch, band, y, x) nMgy; NaN where the injection failed, with the reason in ``arcs``."""
-
-    images: Pixels
-    arcs: Arcs
-    inverse_variance: Pixels | None = None
-    """(batch, band, y, x) nMgy^-2 of the images, where that of the hosts was given"""
-
-
 def convolve(images: Images, psf: Psf, fluxes: Array) -> Images:
     """Images (batch, y, x) of unit flux, convolved with each band's PSF and scaled: (batch, band, y, x)."""
     pixels = images.shape[-1]
@@ -95,33 +82,30 @@ def render_arcs(
 ) -> Arcs:
     """Lensed light of drawn rows on stamps of the PSF's imaging: its bands, its pixel scale.
 
-    Rows with impossible parameters or PSFs fail alone; nothing here depends on the batch a row is in. On a GPU
-    (``device`` "cuda") the images stay there, as a torch tensor.
+    Rows with impossible parameters or PSFs fail alone; a row does not depend on the rest of the batch. On a GPU
+    (``device`` "cuda") the images stay there, as a torch tensor; sources without a ``scene`` are traced on the CPU.
     """
-    _check_size(stamp_pixels)
-    gpu = accelerator(device)
+    if stamp_pixels < 3:
+        raise invalid("stamp_pixels", "at least 3", stamp_pixels)
+    gpu, count, scale = accelerator(device), rows.num_rows, psf.imaging.pixel_scale_arcsec
     reasons = _reasons(rows, psf, sources)
-    if gpu is not None:
-        return _arcs_on(gpu, rows, psf, stamp_pixels, quadrature, sources, reasons)
-    good = np.flatnonzero([reason is None for reason in reasons])
-    arcs = Arcs(
-        np.zeros((rows.num_rows, len(psf.imaging.bands), stamp_pixels, stamp_pixels), np.float32),
-        np.zeros(rows.num_rows), np.zeros(rows.num_rows), np.zeros(rows.num_rows, np.int64), reasons,
-    )  # fmt: skip
-    sizes = padded_sizes(psf, stamp_pixels)
-    fluxes = band_fluxes(rows, psf.imaging)
+    images = zeros((count, len(psf.imaging.bands), stamp_pixels, stamp_pixels), gpu)
+    arcs = Arcs(images, np.zeros(count), np.zeros(count), np.zeros(count, np.int64), reasons)
+    sizes, fluxes = padded_sizes(psf, stamp_pixels), band_fluxes(rows, psf.imaging)
 
     def work(index: NDArray[np.int64]) -> None:
-        part = rows if len(index) == rows.num_rows else rows.take(pa.array(index))
-        flat, arcs.rays[index], failed = traced(sources, part, stamp_pixels, quadrature, psf.imaging.pixel_scale_arcsec)
+        part = rows if len(index) == count else rows.take(pa.array(index))
+        flat, arcs.rays[index], failed = traced(sources, part, stamp_pixels, quadrature, scale, gpu)
         for place, reason in failed.items():
             reasons[index[place]] = reason
-        _convolve_chunk(flat, psf, (index, sizes, fluxes), arcs)
+        _convolve_chunk(like(flat, images), psf, (index, sizes, fluxes), arcs)
 
-    pieces = [piece for piece in np.array_split(good, max(1, -(-len(good) // _CHUNK))) if len(piece)]
-    if threads == 1:
+    good = np.flatnonzero([reason is None for reason in reasons])
+    pieces = [good] if gpu is not None else np.array_split(good, max(1, -(-len(good) // _CHUNK)))
+    if len(pieces) == 1 or threads == 1:
         for piece in pieces:
-            work(piece)
+            if len(piece):
+                work(piece)
     else:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, pieces))
@@ -140,91 +124,22 @@ def _reasons(rows: pa.Table, psf: Psf, sources: SourceModel) -> list[str | None]
     return reasons
 
 
-def _arcs_on(
-    gpu: torch.device,
-    rows: pa.Table,
-    psf: Psf,
-    stamp_pixels: int,
-    quadrature: Quadrature,
-    sources: SourceModel,
-    reasons: list[str | None],
-) -> Arcs:
-    """As :func:`render_arcs`, on a torch device; sources that are not profiles are traced on the CPU."""
-    from injection.engine import _torch_render as torched
-
-    count, good = rows.num_rows, np.flatnonzero([reason is None for reason in reasons])
-    images = torched.zeros((count, len(psf.imaging.bands), stamp_pixels, stamp_pixels), gpu)
-    arcs = Arcs(images, np.zeros(count), np.zeros(count), np.zeros(count, np.int64), reasons)
-    scale = psf.imaging.pixel_scale_arcsec
-    if len(good):
-        part = rows.take(pa.array(good))
-        scene = sources.scene(part, quadrature, scale)
-        if scene is not None:
-            flat, arcs.rays[good], bad = torched.traced(scene, stamp_pixels, gpu)
-            failed = dict.fromkeys(np.flatnonzero(bad).tolist(), NOT_FINITE)
-        else:
-            pixels, arcs.rays[good], failed = traced(sources, part, stamp_pixels, quadrature, scale)
-            flat = torched.placed(pixels, gpu)
-        for place, reason in failed.items():
-            reasons[good[place]] = reason
-        sizes = padded_sizes(psf, stamp_pixels)[good]
-        arcs.flux_on_stamp[good], arcs.magnification[good] = torched.stamps(
-            flat, psf.take(good), sizes, band_fluxes(part, psf.imaging), (images, good)
-        )
-    return arcs
-
-
-def _convolve_chunk(flat: Images, psf: Psf, where: Places, arcs: Arcs) -> None:
+def _convolve_chunk(flat: Pixels, psf: Psf, where: Places, arcs: Arcs) -> None:
     """Convolve traced rows into ``arcs``; each row's transform has its own size, whatever else is in the batch."""
     index, sizes, fluxes = where
     pixels = arcs.images.shape[-1]
-    sums = flat.sum(axis=1, dtype=np.float64)
-    arcs.magnification[index] = sums
-    arcs.flux_on_stamp[index] = sums - flat[:, -1]
+    together, act = _TRANSFORMED, cast("Callable[..., Pixels]", convolve)
+    if on_device(flat):
+        from injection.optics import _torch_convolve as torched
+
+        together, act = torched.TRANSFORMED[flat.device.type], torched.convolve
+        arcs.magnification[index], arcs.flux_on_stamp[index] = torched.summed(flat)
+    else:
+        arcs.magnification[index] = flat.sum(axis=1, dtype=np.float64)
+        arcs.flux_on_stamp[index] = arcs.magnification[index] - flat[:, -1]
     images = flat[:, :-1].reshape(-1, pixels, pixels)
     for size in np.unique(sizes[index]):
         own = np.flatnonzero(sizes[index] == size)
-        for start in range(0, len(own), _TRANSFORMED):
-            some = own[start : start + _TRANSFORMED]
-            arcs.images[index[some]] = convolve(images[some], psf.take(index[some]), fluxes[index[some]])
-
-
-def render(
-    rows: pa.Table,
-    hosts: Images,
-    psf: Psf,
-    quadrature: Quadrature = STANDARD,
-    threads: int = 1,
-    sources: SourceModel = PARAMETRIC,
-    device: str = "cpu",
-) -> Rendered:
-    """Hosts (batch, band, y, x) nMgy with the lensed light of drawn rows added.
-
-    Masked host pixels (NaN) stay masked; a host without any pixel in a band fails its row.
-    """
-    bands = psf.imaging.bands
-    if hosts.ndim != 4 or hosts.shape[:2] != (rows.num_rows, len(bands)) or hosts.shape[2] != hosts.shape[3]:
-        raise invalid("hosts", f"({rows.num_rows}, {len(bands)}, n, n)", hosts.shape)
-    arcs = render_arcs(rows, psf, hosts.shape[-1], quadrature, threads, sources, device)
-    for row, band in np.argwhere(~np.isfinite(hosts).any(axis=(2, 3))):
-        arcs.reasons[row] = arcs.reasons[row] or f"the host has no {bands[band]} band"
-    images = like(hosts.astype(np.float32), arcs.images) + arcs.images
-    images[np.flatnonzero([reason is not None for reason in arcs.reasons])] = np.nan
-    return Rendered(images, arcs)
-
-
-def with_poisson(rendered: Rendered, rows: pa.Table, poisson: Poisson) -> Rendered:
-    """Rendered hosts with the noise of their arcs' own electrons, and the inverse variance if the hosts' is given."""
-    arcs, before = rendered.arcs.images, poisson.inverse_variance
-    noisy = add_poisson(arcs, poisson.gain_e_per_nmgy, poisson.seed, rows.column("injection_id").combine_chunks())
-    if before is None:
-        return Rendered(rendered.images + (noisy - arcs), rendered.arcs)
-    if before.shape != tuple(arcs.shape) or not (np.isfinite(before) & (before >= 0)).all():
-        raise invalid("inverse_variance", f"{tuple(arcs.shape)}, finite and not negative", before.shape)
-    after = updated_inverse_variance(before, arcs, poisson.gain_e_per_nmgy)
-    return Rendered(rendered.images + (noisy - arcs), rendered.arcs, after)
-
-
-def _check_size(stamp_pixels: int) -> None:
-    if stamp_pixels < 3:
-        raise invalid("stamp_pixels", "at least 3", stamp_pixels)
+        for start in range(0, len(own), together):
+            some = own[start : start + together]
+            arcs.images[index[some]] = act(images[some], psf.take(index[some]), fluxes[index[some]])

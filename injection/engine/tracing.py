@@ -6,13 +6,14 @@ injections asks only for those.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from injection.config import Quadrature
+from injection.device import Pixels
 from injection.engine import _pack, _rays
 from injection.engine._rays import Scene
 from injection.priors.registry import Prior
@@ -21,12 +22,15 @@ from injection.scene.ranges import PROFILES
 from injection.scene.sources import components
 from lake.errors import DarkHaloError, invalid
 
+if TYPE_CHECKING:
+    import torch
+
 Images = NDArray[np.float32]
 Traced = tuple[Images, NDArray[np.int64]]
 
 _CAPACITY = 1 << 16
 _PER_ROW = ("lenses", "centres", "turns", "parts", "counts", "reaches")
-NOT_FINITE = "its lensed light is not finite"
+_NOT_FINITE = "its lensed light is not finite"
 
 
 class SourceModel(Protocol):
@@ -111,9 +115,20 @@ def _work(capacity: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
 
 
 def traced(
-    sources: SourceModel, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
-) -> tuple[Images, NDArray[np.int64], dict[int, str]]:
-    """As ``sources.trace``, and why some rows failed; those are empty and fail alone."""
+    sources: SourceModel,
+    rows: pa.Table,
+    stamp_pixels: int,
+    quadrature: Quadrature,
+    pixel_scale_arcsec: float,
+    gpu: torch.device | None = None,
+) -> tuple[Pixels, NDArray[np.int64], dict[int, str]]:
+    """As ``sources.trace``, on a GPU if the model has a scene, and why some rows failed; those are left empty."""
+    scene = None if gpu is None else sources.scene(rows, quadrature, pixel_scale_arcsec)
+    if gpu is not None and scene is not None:
+        from injection.engine import _torch_rays
+
+        light, counts, bad = _torch_rays.trace(scene, stamp_pixels, gpu)
+        return light, counts, dict.fromkeys(bad.tolist(), _NOT_FINITE)
     how = stamp_pixels, quadrature, pixel_scale_arcsec
     try:
         images, rays = sources.trace(rows, *how)
@@ -125,5 +140,5 @@ def traced(
         images, rays = (np.concatenate([one[part] for one in each]) for part in (0, 1))
         failed = {row: one[2][0] for row, one in enumerate(each) if one[2]}
     for row in np.flatnonzero(~np.isfinite(images.sum(axis=1))):
-        images[row], failed[int(row)] = 0.0, NOT_FINITE
+        images[row], failed[int(row)] = 0.0, _NOT_FINITE
     return images, rays, failed

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from injection.optics.filtering import centred, inverse_pixels, responses
+from injection.optics.filtering import centred, inverse_pixels, padded_sizes, responses
 from injection.optics.psf import Psf
 
 Array = NDArray[np.float64]
@@ -16,33 +16,24 @@ TRANSFORMED = {"cpu": 4, "cuda": 256}
 """Stamps transformed together; always so many, since a library may transform other numbers of them otherwise."""
 
 
-def convolve(
-    images: Tensor,
-    psf: Psf,
-    sizes: NDArray[np.int64],
-    fluxes: Array,
-    out: tuple[Tensor, NDArray[np.int64]],
-) -> None:
-    """Images (batch, y, x) of unit flux with each band's PSF, scaled, into rows of ``out`` (batch, band, y, x).
+def summed(flat: Tensor) -> tuple[Array, Array]:
+    """Sums of pixel integrals (batch, y * x + 1), in all and without the last one, which is off the stamp."""
+    sums = flat.sum(dim=1, dtype=torch.float64)
+    return sums.cpu().numpy(), (sums - flat[:, -1]).cpu().numpy()
 
-    ``sizes`` (batch,) are the sides of the transforms, each row's own.
-    """
-    pixels, count = images.shape[-1], TRANSFORMED[images.device.type]
-    stamps, rows = out
-    for size in np.unique(sizes).tolist():
-        own = np.flatnonzero(sizes == size)
-        for start in range(0, len(own), count):
-            index = own[start : start + count]
-            place = torch.from_numpy(index).to(images.device)
-            some = images.new_zeros(count, pixels, pixels)
-            some[: len(index)] = images[place]
-            filled = np.concatenate([index, np.repeat(index[-1:], count - len(index))])
-            flux = torch.from_numpy(fluxes[filled].astype(np.float32)).to(images.device)
-            response = transfer(psf.take(filled), size, pixels, images.device)
-            spectrum = torch.fft.rfft2(some, s=(size, size))[:, None] * (response * flux[..., None, None])
-            lines = torch.fft.ifft(spectrum, dim=-2)[..., :pixels, :]
-            seen = torch.fft.irfft(lines, n=size, dim=-1)[: len(index), ..., :pixels]
-            stamps[torch.from_numpy(rows[index]).to(stamps.device)] = seen
+
+def convolve(images: Tensor, psf: Psf, fluxes: Array) -> Tensor:
+    """As ``render.convolve``, of at most :data:`TRANSFORMED` images (batch, y, x)."""
+    pixels, count = images.shape[-1], len(images)
+    size = int(padded_sizes(psf, pixels).max())
+    filled = np.minimum(np.arange(TRANSFORMED[images.device.type]), count - 1)
+    some = images.new_zeros(len(filled), pixels, pixels)
+    some[:count] = images
+    flux = torch.from_numpy(fluxes[filled].astype(np.float32)).to(images.device)
+    response = transfer(psf.take(filled), size, pixels, images.device)
+    spectrum = torch.fft.rfft2(some, s=(size, size))[:, None] * (response * flux[..., None, None])
+    lines = torch.fft.ifft(spectrum, dim=-2)[..., :pixels, :]
+    return torch.fft.irfft(lines, n=size, dim=-1)[:count, ..., :pixels]
 
 
 def transfer(psf: Psf, size: int, stamp_pixels: int, device: torch.device) -> Tensor:

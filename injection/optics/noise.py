@@ -6,7 +6,6 @@ order or thread it is drawn.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,16 +23,6 @@ Images = NDArray[np.float32]
 EXACT_BELOW = 64.0
 """Expected counts below which Poisson quantiles are exact; above, an expansion of the Gaussian one: one count off in
 0.5 % of the draws or fewer, never more to 7 sigma, its distribution function within 2e-4."""
-
-
-@dataclass(frozen=True)
-class Poisson:
-    """The noise of the arcs' own electrons, and the hosts' inverse variance, which it lowers."""
-
-    gain_e_per_nmgy: float
-    seed: int
-    inverse_variance: Images | None = None
-    """Of the hosts (batch, band, y, x), nMgy^-2, zero where masked; None where it is of no interest"""
 
 
 def add_poisson(arcs: Pixels, gain_e_per_nmgy: float, seed: int, injection_ids: pa.Array) -> Pixels:
@@ -69,8 +58,14 @@ def add_sky(images: Pixels, sigma_nmgy: ArrayLike, seed: int, injection_ids: pa.
 
 
 def updated_inverse_variance(inverse_variance: ArrayLike, arcs: Pixels, gain_e_per_nmgy: float) -> Pixels:
-    """Inverse variance (nMgy^-2) of host plus arc: the arc's Poisson variance added; zero stays zero (masked)."""
-    before = like(np.asarray(inverse_variance, dtype=np.float32), arcs)
+    """Inverse variance (nMgy^-2) of host plus arc, both (batch, band, y, x): the arc's Poisson variance is added.
+
+    Masked pixels, of inverse variance zero, stay zero.
+    """
+    before = np.asarray(inverse_variance, dtype=np.float32)
+    if before.shape != tuple(arcs.shape) or not (np.isfinite(before) & (before >= 0)).all():
+        raise invalid("inverse_variance", f"{tuple(arcs.shape)}, finite and not negative", before.shape)
+    before = like(before, arcs)
     return before / (1.0 + before * (arcs.clip(min=0.0) / np.float32(gain_e_per_nmgy)))
 
 

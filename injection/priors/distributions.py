@@ -1,4 +1,4 @@
-"""One-dimensional prior distributions: quantile function, log density, description."""
+"""One-dimensional prior distributions: quantile function and log density."""
 
 from __future__ import annotations
 
@@ -45,9 +45,6 @@ class Uniform(_Interval):
         x = np.asarray(x)
         return np.where((x >= self.low) & (x <= self.high), -np.log(self.high - self.low), -np.inf)
 
-    def text(self) -> str:
-        return f"U({self.low:g}, {self.high:g})"
-
 
 class AreaUniform(_Interval):
     """Flat in area: ``sqrt(U(low^2, high^2))``."""
@@ -62,9 +59,6 @@ class AreaUniform(_Interval):
         x = np.asarray(x, dtype=np.float64)
         inside = (x >= self.low) & (x <= self.high) & (x > 0)
         return np.where(inside, np.log(2.0 * np.where(inside, x, 1.0) / (self.high**2 - self.low**2)), -np.inf)
-
-    def text(self) -> str:
-        return f"sqrt(U({self.low:g}^2, {self.high:g}^2))"
 
 
 class Normal(Section):
@@ -87,9 +81,6 @@ class Normal(Section):
     def log_density(self, x: ArrayLike) -> Array:
         return -0.5 * ((np.asarray(x) - self.mean) / self.sigma) ** 2 - np.log(self.sigma * np.sqrt(2.0 * np.pi))
 
-    def text(self) -> str:
-        return f"N({self.mean:g}, {self.sigma:g})"
-
 
 class HalfNormal(Section):
     """Absolute value of a Gaussian about 0."""
@@ -110,9 +101,6 @@ class HalfNormal(Section):
         x = np.asarray(x)
         inside = -0.5 * (x / self.sigma) ** 2 - np.log(self.sigma * np.sqrt(0.5 * np.pi))
         return np.where(x >= 0, inside, -np.inf)
-
-    def text(self) -> str:
-        return f"half-normal {self.sigma:g}"
 
 
 Distribution = Annotated[Uniform | AreaUniform | Normal | HalfNormal, Field(discriminator="kind")]
