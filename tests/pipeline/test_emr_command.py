@@ -22,7 +22,7 @@ def test_cards_come_from_the_wiring() -> None:
     assert "injections.gen1" in cards(REPOSITORY, "ingest", "gen1")
     assert cards(REPOSITORY, "manifest", "mine") == ["manifest.mine", "quarantine.manifest.mine"]
     assert not [name for name in cards(REPOSITORY, "pool", None) if "pin" in name]
-    with pytest.raises(ParameterError, match=r"'stage' must be one of demo, code, pool, .*, got 'pol'"):
+    with pytest.raises(ParameterError, match=r"'stage' must be one of demo, code, listing, pool, .*, got 'pol'"):
         cards(REPOSITORY, "pol", None)
 
 
