@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from lake.contract.spec import Column
+from lake.contract.spec import Column, Type
 from lake.sky.survey import BANDS
 
 TYPES = ("SER", "DEV", "REX", "EXP", "PSF", "DUP")
 SPLITS = ("train", "val", "test")
 TIERS = ("A", "B")
 NEGATIVE_USES = ("threshold", "host", "test")
+
+
+def share(name: str, meaning: str, kind: Type = "double") -> Column:
+    """A share or probability, in [0, 1] or null."""
+    return Column(name, kind, meaning, nullable=True, low=0, high=1)
+
+
+def interval(name: str, meaning: str, note: str = "") -> tuple[Column, Column]:
+    """Both ends of an interval of a share."""
+    low, high = (share(f"{name}_{end}", f"{meaning}, {end} end{note}") for end in ("low", "high"))
+    return low, high
+
+
+def per_band(
+    name: str, kind: Type, meaning: str, unit: str = "", low: float | None = 0, nullable: bool = True
+) -> tuple[Column, ...]:
+    """A column for each band, ``<name>_<band>``; ``{}`` in the meaning is the band."""
+    return tuple(Column(f"{name}_{b}", kind, meaning.format(b), unit, nullable=nullable, low=low) for b in BANDS)
 
 
 def galaxy_id() -> Column:
@@ -49,42 +67,26 @@ def split() -> Column:
 def conditions() -> tuple[Column, ...]:
     """Seeing and depth at the source, from the catalogue or, where it has none, from the coadds."""
     return (
-        *(
-            Column(
-                f"psfsize_{b}",
-                "float",
-                f"FWHM of the Gaussian with the PSF's noise-equivalent area, in {b}",
-                "arcsec",
-                nullable=True,
-                low=0,
-            )
-            for b in BANDS
-        ),
-        *(
-            Column(f"psfdepth_{b}", "float", f"point-source inverse variance in {b}", "nMgy^-2", nullable=True, low=0)
-            for b in BANDS
-        ),
+        *per_band("psfsize", "float", "FWHM of the Gaussian with the PSF's noise-equivalent area, in {}", "arcsec"),
+        *per_band("psfdepth", "float", "point-source inverse variance in {}", "nMgy^-2"),
     )
 
 
 def photometry(nullable: bool) -> tuple[Column, ...]:
     """Tractor measurements as observed (no extinction correction)."""
     return (
-        *(Column(f"nobs_{b}", "int", f"exposures in {b}", nullable=nullable, low=0) for b in BANDS),
+        *per_band("nobs", "int", "exposures in {}", nullable=nullable),
         Column("nobs_z_bin", "string", "bin of nobs_z", nullable=nullable, allowed=("0", "1-2", "3-5", "6-10", "11+")),
         Column("type", "string", "Tractor morphological type", nullable=nullable, allowed=TYPES),
         *(Column(f"flux_{b}", "float", f"flux in {b}, as observed", "nMgy", nullable=nullable) for b in (*BANDS, "w1")),
-        *(Column(f"mag_{b}", "float", f"AB magnitude in {b}, as observed", "mag", nullable=True) for b in BANDS),
+        *per_band("mag", "float", "AB magnitude in {}, as observed", "mag", low=None),
         Column("g_minus_r", "float", "colour, as observed", "mag", nullable=True),
         Column("r_minus_z", "float", "colour, as observed", "mag", nullable=True),
         Column("z_minus_w1", "float", "colour, as observed", "mag", nullable=True),
         *conditions(),
-        *(
-            Column(f"galdepth_{b}", "float", f"galaxy inverse variance in {b}", "nMgy^-2", nullable=True, low=0)
-            for b in BANDS
-        ),
+        *per_band("galdepth", "float", "galaxy inverse variance in {}", "nMgy^-2"),
         Column("ebv", "float", "Galactic reddening E(B-V)", "mag", nullable=True),
-        *(Column(f"mw_transmission_{b}", "float", f"Galactic transmission in {b}", nullable=True) for b in BANDS),
+        *per_band("mw_transmission", "float", "Galactic transmission in {}", low=None),
         Column("maskbits", "bigint", "survey mask bits at the source", nullable=True, low=0),
         Column("fitbits", "bigint", "Tractor fit bits", nullable=True, low=0),
         Column("shape_r", "float", "half-light radius, major axis", "arcsec", nullable=True, low=0),

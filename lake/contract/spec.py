@@ -100,7 +100,7 @@ class TableSpec:
     name: str
     meaning: str
     columns: tuple[Column, ...]
-    engine: Engine
+    engine: Engine = "delta-rs"
     slice_by: tuple[str, ...] = ()
     extra_rules: tuple[Rule, ...] = ()
 

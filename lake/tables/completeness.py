@@ -16,7 +16,6 @@ def _bounds(name: str, meaning: str, unit: str) -> tuple[Column, Column]:
 SPEC = TableSpec(
     name="completeness",
     meaning="Completeness of one cell at one threshold in one source-magnitude bin; cell 'marginal' is over all cells",
-    engine="delta-rs",
     slice_by=("grid_id", "checkpoint_id", "generation"),
     columns=(
         columns.grid_id(),
@@ -26,7 +25,7 @@ SPEC = TableSpec(
         Column(
             "weighting_id",
             "string",
-            "how injections are weighted: the prior they were drawn from, or a target",
+            "weights of the injections: the prior they are drawn from, or a target",
             role="key",
         ),
         Column("cell", "string", "cell of the grid, theta_E/PSF/depth indices, or 'marginal'", role="key"),
@@ -34,13 +33,8 @@ SPEC = TableSpec(
         Column("source_mag_bin", "string", "source r magnitude bin, or 'all'", role="key"),
         Column("prior", "string", "name of the prior"),
         Column("threshold", "double", "threshold on the probability", low=0, high=1),
-        Column("fpr_reached", "double", "fraction of test negatives above the threshold", nullable=True, low=0, high=1),
-        Column(
-            "fpr_low", "double", "Clopper-Pearson 95 % interval of fpr_reached, low end", nullable=True, low=0, high=1
-        ),
-        Column(
-            "fpr_high", "double", "Clopper-Pearson 95 % interval of fpr_reached, high end", nullable=True, low=0, high=1
-        ),
+        columns.share("fpr_reached", "fraction of test negatives above the threshold"),
+        *columns.interval("fpr", "Clopper-Pearson 95 % interval of fpr_reached"),
         Column("theta_e_arcsec", "double", "Einstein radius (null: over all)", "arcsec", nullable=True, low=0),
         *_bounds("psf_fwhm_nea_arcsec", "r-band psfsize", "arcsec"),
         *_bounds("depth_mag", "r-band 5-sigma depth", "mag"),
@@ -48,30 +42,14 @@ SPEC = TableSpec(
         Column("detected", "bigint", "injections with a probability above the threshold", low=0),
         Column("failed", "bigint", "injections that could not be made or scored; in no denominator", low=0),
         Column("hosts", "bigint", "distinct hosts among the scored injections (null: not known)", nullable=True, low=0),
-        Column("completeness", "double", "detected / n; null in an empty cell", nullable=True, low=0, high=1),
-        *(
-            Column(
-                f"{kind}_{edge}",
-                "double",
-                f"{kind.replace('_', ' ')} % interval, {edge} end",
-                nullable=True,
-                low=0,
-                high=1,
-            )
-            for kind in ("jeffreys_68", "jeffreys_95", "host_clustered_95")
-            for edge in ("low", "high")
-        ),
-        *(
-            Column(
-                f"joint_95_{edge}",
-                "double",
-                "95 % interval with the uncertainty of a derived threshold, host-clustered, "
-                f"{edge} end (null: threshold chosen beforehand, or empty cell)",
-                nullable=True,
-                low=0,
-                high=1,
-            )
-            for edge in ("low", "high")
+        columns.share("completeness", "detected / n; null in an empty cell"),
+        *columns.interval("jeffreys_68", "jeffreys 68 % interval"),
+        *columns.interval("jeffreys_95", "jeffreys 95 % interval"),
+        *columns.interval("host_clustered_95", "host clustered 95 % interval"),
+        *columns.interval(
+            "joint_95",
+            "95 % interval with the uncertainty of a derived threshold, host-clustered",
+            " (null: threshold chosen beforehand, or empty cell)",
         ),
         Column("mean_score", "double", "mean raw logit", nullable=True),
         Column("mean_arc_snr", "double", "mean arc SNR in r", nullable=True),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from lake.contract import columns
 from lake.contract.spec import Column, TableSpec, lineage_columns
-from lake.sky.survey import BANDS
 
 _MEASURED = {
     "core_mean": "mean r-band flux at r < 8 px",
@@ -20,7 +19,6 @@ _MEASURED = {
 SPEC = TableSpec(
     name="cutouts",
     meaning="An extracted cut-out: where its pixels are, QA metrics, status",
-    engine="delta-rs",
     columns=(
         columns.galaxy_id(),
         Column("cutout_version", "string", "hash of source, size and extraction settings", role="key"),
@@ -32,20 +30,12 @@ SPEC = TableSpec(
         Column("sha256", "string", "hash of the stamp's bytes", nullable=True),
         Column("x_offset_px", "float", "source minus stamp centre along x (columns)", "pixel", nullable=True),
         Column("y_offset_px", "float", "source minus stamp centre along y (rows)", "pixel", nullable=True),
-        *(
-            Column(f"psfsize_{b}", "float", f"psfsize in {b} from the coadds", "arcsec", nullable=True, low=0)
-            for b in BANDS
-        ),
-        *(
-            Column(f"psfdepth_{b}", "float", f"psfdepth in {b} from the coadds", "nMgy^-2", nullable=True, low=0)
-            for b in BANDS
-        ),
-        Column("nan_fraction", "float", "share of pixels without data", nullable=True, low=0, high=1),
-        Column("core_nan_fraction", "float", "share of pixels without data at r < 8 px", nullable=True, low=0, high=1),
-        Column(
-            "masked_fraction", "float", "share of pixels under the excluded mask bits", nullable=True, low=0, high=1
-        ),
-        Column("zero_fraction", "float", "share of pixels that are exactly zero", nullable=True, low=0, high=1),
+        *columns.per_band("psfsize", "float", "psfsize in {} from the coadds", "arcsec"),
+        *columns.per_band("psfdepth", "float", "psfdepth in {} from the coadds", "nMgy^-2"),
+        columns.share("nan_fraction", "share of pixels without data", "float"),
+        columns.share("core_nan_fraction", "share of pixels without data at r < 8 px", "float"),
+        columns.share("masked_fraction", "share of pixels under the excluded mask bits", "float"),
+        columns.share("zero_fraction", "share of pixels that are exactly zero", "float"),
         *(
             Column(f"{name}_r", "float", meaning, "nMgy" if name != "asymmetry" else "", nullable=True)
             for name, meaning in _MEASURED.items()

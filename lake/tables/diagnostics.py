@@ -7,7 +7,6 @@ from lake.contract.spec import Column, TableSpec, lineage_columns
 SPEC = TableSpec(
     name="diagnostics",
     meaning="One measured quantity of one diagnostic run",
-    engine="delta-rs",
     slice_by=("run_id",),
     columns=(
         Column("run_id", "string", "the run that measured it", role="key"),

@@ -7,7 +7,6 @@ from lake.contract.spec import Column, TableSpec, lineage_columns
 SPEC = TableSpec(
     name="experiments",
     meaning="The experiment registry: one run with its status and key finding, historical runs included",
-    engine="delta-rs",
     slice_by=("origin",),
     columns=(
         Column("run_id", "string", "identifier of the run", role="key"),

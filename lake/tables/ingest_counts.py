@@ -7,7 +7,6 @@ from lake.contract.spec import Column, TableSpec, lineage_columns
 SPEC = TableSpec(
     name="ingest_counts",
     meaning="How many rows of an input ended where: kept, rejected by a cut, quarantined; they add up to the rows read",
-    engine="delta-rs",
     slice_by=("stage",),
     columns=(
         Column("stage", "string", "stage that read the input", role="key"),

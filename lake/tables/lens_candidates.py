@@ -8,7 +8,6 @@ from lake.contract.spec import Column, TableSpec, lineage_columns
 SPEC = TableSpec(
     name="lens_candidates",
     meaning="A listed position, with its Tractor match or why it has none; sources near it are never negatives",
-    engine="delta-rs",
     columns=(
         Column("candidate_id", "string", "name and position in the list, <name>@<ra><dec>", role="key"),
         Column("name", "string", "name in the list, if any; may be repeated", nullable=True),

@@ -8,7 +8,6 @@ from lake.contract.spec import Column, TableSpec, lineage_columns
 SPEC = TableSpec(
     name="manifest",
     meaning="A training row of a named manifest",
-    engine="delta-rs",
     slice_by=("manifest_id",),
     columns=(
         Column("manifest_id", "string", "name of the manifest", role="key"),

@@ -7,7 +7,6 @@ from lake.contract.spec import Column, TableSpec, lineage_columns
 SPEC = TableSpec(
     name="quarantine",
     meaning="A row or file that could not be used, with the reason; nothing is lost silently",
-    engine="delta-rs",
     slice_by=("stage",),
     columns=(
         Column("stage", "string", "stage and slice that rejected it", role="key"),

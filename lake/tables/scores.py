@@ -8,7 +8,6 @@ from lake.contract.spec import Column, TableSpec, lineage_columns
 SPEC = TableSpec(
     name="scores",
     meaning="One model's score of one cut-out",
-    engine="delta-rs",
     slice_by=("checkpoint_id", "generation"),
     columns=(
         columns.checkpoint_id(),

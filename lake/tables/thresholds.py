@@ -10,7 +10,6 @@ STATUSES = ("fixed", "measured", "not measurable", "not selective")
 SPEC = TableSpec(
     name="thresholds",
     meaning="A threshold of one finder: the negatives that fix it, and the false-positive rate it reaches on others",
-    engine="delta-rs",
     slice_by=("checkpoint_id", "generation"),
     columns=(
         columns.checkpoint_id(),
@@ -25,22 +24,8 @@ SPEC = TableSpec(
             "not selective: chosen beforehand, and lets too many negatives through",
             allowed=STATUSES,
         ),
-        Column(
-            "threshold",
-            "double",
-            "selected above this probability (null: not measurable)",
-            nullable=True,
-            low=0,
-            high=1,
-        ),
-        Column(
-            "target_fpr",
-            "double",
-            "false-positive rate asked for (null: chosen beforehand)",
-            nullable=True,
-            low=0,
-            high=1,
-        ),
+        columns.share("threshold", "selected above this probability (null: not measurable)"),
+        columns.share("target_fpr", "false-positive rate asked for (null: chosen beforehand)"),
         Column("negatives", "bigint", "validation negatives kept for thresholds", low=0),
         Column("above", "bigint", "of those, above the threshold (null: not measurable)", nullable=True, low=0),
         Column(
@@ -52,13 +37,8 @@ SPEC = TableSpec(
         ),
         Column("test_negatives", "bigint", "test negatives, which fix no threshold and are not hosts", low=0),
         Column("test_above", "bigint", "of those, above the threshold (null: not measurable)", nullable=True, low=0),
-        Column("fpr_reached", "double", "test_above / test_negatives", nullable=True, low=0, high=1),
-        Column(
-            "fpr_low", "double", "Clopper-Pearson 95 % interval of fpr_reached, low end", nullable=True, low=0, high=1
-        ),
-        Column(
-            "fpr_high", "double", "Clopper-Pearson 95 % interval of fpr_reached, high end", nullable=True, low=0, high=1
-        ),
+        columns.share("fpr_reached", "test_above / test_negatives"),
+        *columns.interval("fpr", "Clopper-Pearson 95 % interval of fpr_reached"),
         *lineage_columns(),
     ),
     extra_rules=(

@@ -8,7 +8,6 @@ from lake.contract.spec import Column, TableSpec, lineage_columns
 SPEC = TableSpec(
     name="tractor_near_candidates",
     meaning="A source near a listed lens candidate, uncut, with the first cut it fails",
-    engine="delta-rs",
     columns=(
         columns.galaxy_id(),
         *columns.native_id(),

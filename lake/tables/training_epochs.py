@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from lake.contract.columns import share
 from lake.contract.spec import Column, TableSpec, lineage_columns
 
 SPEC = TableSpec(
     name="training_epochs",
     meaning="One epoch of one training run, historical ones included",
-    engine="delta-rs",
     slice_by=("origin",),
     columns=(
         Column("run_id", "string", "the training run", role="key"),
@@ -16,19 +16,12 @@ SPEC = TableSpec(
         Column("generation", "string", "generation"),
         Column("train_loss", "double", "mean training loss", nullable=True),
         Column("val_loss", "double", "mean validation loss", nullable=True),
-        Column("val_auc", "double", "validation AUC", nullable=True, low=0, high=1),
-        Column("best_val_auc", "double", "best validation AUC so far", nullable=True, low=0, high=1),
-        Column("tpr_at_fpr_1e_4", "double", "true-positive rate at FPR 1e-4", nullable=True, low=0, high=1),
-        Column("tpr_at_fpr_1e_3", "double", "true-positive rate at FPR 1e-3", nullable=True, low=0, high=1),
-        Column("tpr_at_fpr_1e_2", "double", "true-positive rate at FPR 1e-2", nullable=True, low=0, high=1),
-        Column(
-            "binary_score_frac",
-            "double",
-            "share of saturated scores (p < 0.01 or > 0.99)",
-            nullable=True,
-            low=0,
-            high=1,
-        ),
+        share("val_auc", "validation AUC"),
+        share("best_val_auc", "best validation AUC so far"),
+        share("tpr_at_fpr_1e_4", "true-positive rate at FPR 1e-4"),
+        share("tpr_at_fpr_1e_3", "true-positive rate at FPR 1e-3"),
+        share("tpr_at_fpr_1e_2", "true-positive rate at FPR 1e-2"),
+        share("binary_score_frac", "share of saturated scores (p < 0.01 or > 0.99)"),
         Column("learning_rate", "double", "learning rate of the epoch", nullable=True, low=0),
         Column("images", "bigint", "training images passed in the epoch", nullable=True, low=0),
         Column("phase", "string", "phase of the schedule", nullable=True),
