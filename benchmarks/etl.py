@@ -22,7 +22,7 @@ from etl.cutouts import cutting, manifest
 from etl.files import sweepfiles
 from etl.files.candidatelist import read_list
 from etl.spark.session import session
-from etl.tables import reader, writer
+from etl.tables import table, writer
 from lake import tables
 from lake.config import SplitParams
 from lake.root import DataRoot
@@ -55,7 +55,7 @@ class Run:
             quarantine.publish(target, made)
         else:
             writer.publish(made, target, **more)
-        return reader.read(self.spark, self.root, name)
+        return table.read(self.spark, self.root, name)
 
     def all(self) -> None:
         split = SplitParams.load(self.values["survey"]["split"], "survey.split")

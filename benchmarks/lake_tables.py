@@ -19,7 +19,7 @@ import psutil
 from etl.spark import record, server
 from etl.spark.session import session
 from etl.tables import judge, table
-from etl.tables.reader import read
+from etl.tables.table import read
 from etl.tables.writer import publish
 from lake import tables
 from lake.contract.fingerprint import fingerprint

@@ -42,19 +42,13 @@ def match(listed: pa.Table, near: pa.Table, params: CandidatesParams, split: Spl
     ra, dec = (listed.column(n).to_numpy() for n in ("ra", "dec"))
     measured = np.array([kind not in params.unmatchable_types for kind in near.column("type").to_pylist()], dtype=bool)
     places = unit_vectors(ra, dec)
-    source, separation = nearest(
-        places,
-        unit_vectors(*(near.column(n).to_numpy()[measured] for n in ("ra", "dec"))),
-        params.match_radius_arcsec,
-    )
+    sources = unit_vectors(*(near.column(n).to_numpy()[measured] for n in ("ra", "dec")))
+    source, separation = nearest(places, sources, params.match_radius_arcsec)
     ids = np.array(near.column("galaxy_id").to_pylist(), dtype=object)[measured]
     rank = list(zip(listed.column("tier").to_pylist(), listed.column("candidate_id").to_pylist(), strict=True))
-    fault = [
-        why or (AGAIN if again else None)
-        for why, again in zip(
-            listed.column("fault").to_pylist(), repeated(places, rank, params.same_position_arcsec), strict=True
-        )
-    ]
+    repeats = repeated(places, rank, params.same_position_arcsec)
+    faults = listed.column("fault").to_pylist()
+    fault = [why or (AGAIN if again else None) for why, again in zip(faults, repeats, strict=True)]
     reason = _resolve(source, separation, rank, fault)
     matched = [why == MATCHED for why in reason]
     healpix_128 = pixel(ra, dec, 128)
@@ -68,9 +62,7 @@ def match(listed: pa.Table, near: pa.Table, params: CandidatesParams, split: Spl
         "healpix_128": healpix_128,
         "split": split_of(healpix_128, split).tolist(),
     }
-    spec = tables.spec("lens_candidates")
-    schema = spec.table([]).schema
-    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in schema}, schema=schema)
+    return pa.table(columns, schema=tables.spec("lens_candidates").row_schema())
 
 
 def repeated(places: NDArray[np.float64], rank: Sequence[Rank], radius_arcsec: float) -> list[bool]:

@@ -29,15 +29,13 @@ _BUCKET_BITS = 8
 
 @dataclass(frozen=True)
 class Supply:
-    """What a stratum was asked for and could give; ``last_n1``, ``last_n2`` are hash buckets that hold enough rows."""
+    """Rows wanted of a stratum, available and sampled; ``last_n1``, ``last_n2`` are the last hash buckets needed."""
 
     type_bin: str
     nobs_z_bin: str
-    positives: int
     wanted_n1: int
     wanted_n2: int
     available: int
-    available_confusers: int
     sampled_n1: int
     sampled_n2: int
     last_n1: int
@@ -50,20 +48,14 @@ class Supply:
 
 @dataclass(frozen=True)
 class NegativesFrames:
-    """The sample, its counts, and what each stratum could supply."""
+    """The sample, and its rows of ``ingest_counts``."""
 
     negatives: DataFrame
     counts: pa.Table
-    supply: tuple[Supply, ...]
 
 
 def sample(
-    spark: SparkSession,
-    pool: DataFrame,
-    near: DataFrame,
-    candidates: DataFrame,
-    params: NegativesParams,
-    seed: int,
+    spark: SparkSession, pool: DataFrame, near: DataFrame, candidates: DataFrame, params: NegativesParams, seed: int
 ) -> NegativesFrames:
     """Negatives for the matched ``candidates``; a stratum that cannot supply them is named in log and counts."""
     hashed = _hashed(pool, params, seed)
@@ -73,7 +65,7 @@ def sample(
         if any(short):
             log.warning("stratum %s is short of %d random and %d confuser negatives", stratum.name, *short)
     rows = _drawn(hashed, _limits(spark, supply))
-    return NegativesFrames(rows.select(*tables.spec("negatives").row_schema().names), _counts(supply), tuple(supply))
+    return NegativesFrames(rows.select(*tables.spec("negatives").row_schema().names), _counts(supply))
 
 
 def positives_by_stratum(candidates: DataFrame, near: DataFrame) -> dict[tuple[str, str], int]:
@@ -131,9 +123,7 @@ def _histogram(hashed: DataFrame) -> Counter[tuple[str, str, str, int]]:
 
 
 def _plan(
-    histogram: Counter[tuple[str, str, str, int]],
-    positives: Mapping[tuple[str, str], int],
-    params: NegativesParams,
+    histogram: Counter[tuple[str, str, str, int]], positives: Mapping[tuple[str, str], int], params: NegativesParams
 ) -> list[Supply]:
     plan = []
     for kind in params.types:
@@ -143,21 +133,9 @@ def _plan(
             wanted_n2 = round(params.confuser_fraction * wanted)
             sampled_n2 = min(wanted_n2, sum(count["N2"]))
             sampled_n1 = min(wanted - wanted_n2, sum(count["N1"]) - sampled_n2)
-            plan.append(
-                Supply(
-                    kind,
-                    nobs,
-                    positives=positives.get((kind, nobs), 0),
-                    wanted_n1=wanted - wanted_n2,
-                    wanted_n2=wanted_n2,
-                    available=sum(count["N1"]),
-                    available_confusers=sum(count["N2"]),
-                    sampled_n1=sampled_n1,
-                    sampled_n2=sampled_n2,
-                    last_n1=_last(count["N1"], sampled_n1 + sampled_n2),
-                    last_n2=_last(count["N2"], sampled_n2),
-                )
-            )
+            last = _last(count["N1"], sampled_n1 + sampled_n2), _last(count["N2"], sampled_n2)
+            supply = wanted - wanted_n2, wanted_n2, sum(count["N1"]), sampled_n1, sampled_n2
+            plan.append(Supply(kind, nobs, *supply, *last))
     return plan
 
 
@@ -173,10 +151,8 @@ def _last(counts: Sequence[int], wanted: int) -> int:
 
 def _limits(spark: SparkSession, supply: Sequence[Supply]) -> DataFrame:
     rows = [(s.type_bin, s.nobs_z_bin, s.sampled_n1, s.sampled_n2, s.last_n1, s.last_n2) for s in supply]
-    return spark.createDataFrame(
-        rows,
-        "type_bin string, nobs_z_bin string, sampled_n1 bigint, sampled_n2 bigint, last_n1 int, last_n2 int",
-    )
+    schema = "type_bin string, nobs_z_bin string, sampled_n1 bigint, sampled_n2 bigint, last_n1 int, last_n2 int"
+    return spark.createDataFrame(rows, schema)
 
 
 def _drawn(hashed: DataFrame, limits: DataFrame) -> DataFrame:

@@ -18,7 +18,7 @@ from etl.config import PoolParams
 from etl.files import shapes, storage, sweeps
 from etl.files.sweepfiles import Sweep
 from etl.tables import judge
-from etl.tables.frames import ddl, small_frame
+from etl.tables.table import ddl
 from lake import tables
 from lake.config import SplitParams
 from lake.contract.rules import ORIGIN, duplicate_reason, in_list, literal, reason_sql
@@ -248,19 +248,12 @@ def reconciled(rows: DataFrame, facts: pa.Table, tasks: Sequence[sweeps.Task]) -
 
 
 def _quarantine(spark: SparkSession, rows: DataFrame, facts: pa.Table) -> DataFrame:
-    columns = tables.spec("quarantine").row_schema().names
     bad_files = [
-        {
-            "stage": STAGE,
-            "source_file": fact["sweep_file"],
-            "row_index": -1,
-            "target_table": "tractor_pool",
-            "reason": fact["problem"],
-            "record": None,
-        }
+        {"source_file": fact["sweep_file"], "row_index": -1, "target_table": "tractor_pool", "reason": fact["problem"]}
         for fact in facts.to_pylist()
         if fact["problem"]
     ]
+    files = tables.spec("quarantine").table([{"stage": STAGE, **row} for row in bad_files])
     bad_rows = rows.where("outcome = 'quarantined'").selectExpr(
         f"'{STAGE}' AS stage",
         "sweep_file AS source_file",
@@ -269,5 +262,5 @@ def _quarantine(spark: SparkSession, rows: DataFrame, facts: pa.Table) -> DataFr
         "reason",
         "to_json(named_struct('galaxy_id', galaxy_id, 'ra', ra, 'dec', dec, 'type', survey_type)) AS record",
     )
-    files = small_frame(spark, tables.spec("quarantine").table(bad_files))
-    return bad_rows.unionByName(files).select(*columns)
+    whole = bad_rows.unionByName(spark.createDataFrame(files, ddl(files.schema)))
+    return whole.select(*files.column_names)

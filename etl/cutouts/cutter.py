@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from etl.config import CutoutsParams
 from etl.cutouts import qa
-from etl.cutouts.coadds import Windows, brick_stamps, coadd_path
+from etl.cutouts.coadds import brick_stamps, coadd_path
 from lake.errors import DataError
 from lake.files import atomic
 from lake.sky.survey import BANDS
@@ -106,31 +106,15 @@ def cut_brick(
 ) -> tuple[NDArray[np.float32], list[dict[str, object]]]:
     """Good stamps (n, band, y, x) of one brick, and a row for each position that says what became of it."""
     found = brick_stamps(survey, brick, ra, dec, params.stamp_pixels, params.maskbits, lacking)
-    stamps = found.stamps
-    rows: list[dict[str, object]] = [{"status": "rejected", "reason": OUTSIDE} for _ in ra]
-    if not len(stamps):
-        return stamps, rows
     conditions = np.concatenate([found.psfsize, found.psfdepth], axis=1)
-    metrics = qa.measure(stamps, found.masked, qa.Rings.of(params, params.stamp_pixels))
-    why = qa.reasons(stamps, metrics, params)
-    kept = [place for place, reason in enumerate(why) if reason is None]
-    rank = {place: row for row, place in enumerate(kept)}
+    verdicts = qa.judged(found.stamps, found.masked, params)
+    rows: list[dict[str, object]] = [{"status": "rejected", "reason": OUTSIDE} for _ in ra]
+    kept: list[int] = []
     for place, source in enumerate(np.flatnonzero(found.inside)):
-        rows[source] = _row(found.windows, int(source), metrics, place, why[place])
-        rows[source] |= {n: float(v) for n, v in zip(CONDITIONS, conditions[place], strict=True) if np.isfinite(v)}
-        if place in rank:
-            rows[source] |= {"brick_row": rank[place], "sha256": stamp_hash(stamps[place])}
-    return stamps[kept], rows
-
-
-def _row(
-    windows: Windows, source: int, metrics: dict[str, NDArray[np.float64]], place: int, reason: str | None
-) -> dict[str, object]:
-    values = {name: float(metrics[name][place]) for name in METRICS}
-    return {
-        "status": "ok" if reason is None else "rejected",
-        "reason": reason,
-        "x_offset_px": float(windows.x_offset_px[source]),
-        "y_offset_px": float(windows.y_offset_px[source]),
-        **{name: value if np.isfinite(value) else None for name, value in values.items()},
-    }
+        x, y = found.windows.x_offset_px[source], found.windows.y_offset_px[source]
+        known = {n: float(v) for n, v in zip(CONDITIONS, conditions[place], strict=True) if np.isfinite(v)}
+        rows[source] = {**verdicts[place], "x_offset_px": float(x), "y_offset_px": float(y), **known}
+        if verdicts[place]["status"] == "ok":
+            rows[source] |= {"brick_row": len(kept), "sha256": stamp_hash(found.stamps[place])}
+            kept.append(place)
+    return found.stamps[kept], rows

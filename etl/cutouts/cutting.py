@@ -109,21 +109,21 @@ def assemble(index: pa.Table, work: Path, folder: Path, params: CutoutsParams, s
     good = index.filter(pc.equal(index["status"], "ok")).sort_by("galaxy_id")
     bucket = bucket_of(good["galaxy_id"], params.buckets)
     bricks, places, digests = (good[name].to_pylist() for name in ("brickname", "brick_row", "sha256"))
-    shard_row = np.zeros(good.num_rows, dtype=np.int64)
+    shard_row = np.zeros(good.num_rows, dtype=np.int32)
     for number in np.unique(bucket):
         members = np.flatnonzero(bucket == number)
         shard_row[members] = np.arange(len(members))
-        path = folder / shard_name(int(number))
         if not _complete(folder, int(number), [digests[i] for i in members]):
-            stamps = (_stamp(work / "bricks" / f"{bricks[i]}.npy", places[i]) for i in members)
-            write_shard(path, stamps, len(members), params.stamp_pixels)
-    shards = dict(
-        zip(good["galaxy_id"].to_pylist(), zip(bucket.tolist(), shard_row.tolist(), strict=True), strict=True)
-    )
+            stamps = (np.load(work / "bricks" / f"{bricks[i]}.npy", mmap_mode="r")[places[i]] for i in members)
+            write_shard(folder / shard_name(int(number)), stamps, len(members), params.stamp_pixels)
     log.info(
         "%d cut-outs in %d shards, %d rejected", good.num_rows, len(np.unique(bucket)), index.num_rows - good.num_rows
     )
-    return _contract_rows(index, shards, version(params, source))
+    held = pa.table({"galaxy_id": good["galaxy_id"], "shard": bucket.astype(np.int32), "shard_row": shard_row})
+    rows = index.join(held, "galaxy_id").sort_by("galaxy_id")
+    rows = rows.append_column("cutout_version", pa.repeat(version(params, source), rows.num_rows))
+    schema = tables.spec("cutouts").row_schema()
+    return rows.select(schema.names).cast(schema)
 
 
 def _complete(folder: Path, number: int, digests: list[str]) -> bool:
@@ -135,19 +135,3 @@ def _complete(folder: Path, number: int, digests: list[str]) -> bool:
     except ShardError:
         return False
     return len(held) == len(digests) and all(map(operator.eq, map(stamp_hash, held), digests))
-
-
-def _stamp(path: Path, row: int) -> NDArray[np.float32]:
-    stamp: NDArray[np.float32] = np.load(path, mmap_mode="r")[row]
-    return stamp
-
-
-def _contract_rows(index: pa.Table, shards: dict[str, tuple[int, int]], cutout_version: str) -> pa.Table:
-    places = [shards.get(i, (None, None)) for i in index["galaxy_id"].to_pylist()]
-    made = {
-        "cutout_version": pa.array([cutout_version] * index.num_rows, pa.string()),
-        "shard": pa.array([shard for shard, _ in places], pa.int32()),
-        "shard_row": pa.array([row for _, row in places], pa.int32()),
-    }
-    schema = tables.spec("cutouts").row_schema()
-    return pa.table([made[f.name] if f.name in made else index[f.name] for f in schema], schema=schema)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from etl.config import CutoutsParams
 from etl.cutouts import qa, stampfiles
-from etl.cutouts.cutter import METRICS
 from lake import tables
 from lake.errors import DataError
 from lake.files import fitslayout
@@ -236,20 +235,11 @@ def without_zeros(stamps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def judged(stamps: NDArray[np.float32], ids: Sequence[str], params: CutoutsParams, source: str) -> pa.Table:
     """``cutouts`` rows of stamps (n, band, y, x), in their order, without a place in a shard."""
-    if not len(stamps):
-        return tables.spec("cutouts").table([])
-    metrics = qa.measure(stamps, None, qa.Rings.of(params, stamps.shape[-1]))
-    why = qa.reasons(stamps, metrics, params)
     made = hashlib.sha256(f"{source} {stamps.shape[-1]} {params.digest()}".encode()).hexdigest()[:16]
-    rows: list[dict[str, object]] = [
-        {
-            "galaxy_id": name,
-            "cutout_version": made,
-            "status": "ok" if why[i] is None else "rejected",
-            "reason": why[i],
-            "sha256": stamp_hash(stamps[i]),
-            **{m: float(metrics[m][i]) for m in METRICS if np.isfinite(metrics[m][i])},
-        }
-        for i, name in enumerate(ids)
-    ]
-    return tables.spec("cutouts").table(rows)
+    verdicts = qa.judged(stamps, None, params)
+    return tables.spec("cutouts").table(
+        [
+            {"galaxy_id": name, "cutout_version": made, "sha256": stamp_hash(stamp), **verdict}
+            for name, stamp, verdict in zip(ids, stamps, verdicts, strict=True)
+        ]
+    )

@@ -70,17 +70,7 @@ def rows(
 ) -> DataFrame:
     """Rows of one manifest: every source with a good cut-out, negatives and matched candidates."""
     spec = _named(params, manifest_id)
-    facts = (
-        "galaxy_id",
-        "ra",
-        "dec",
-        "type_bin",
-        "nobs_z_bin",
-        "split",
-        "healpix_128",
-        *CONDITIONS,
-        "ebv",
-    )
+    facts = ("galaxy_id", "ra", "dec", "type_bin", "nobs_z_bin", "split", "healpix_128", *CONDITIONS, "ebv")
     positives = candidates.where("match_reason = 'matched'").select("galaxy_id", "tier")
     positive_rows = near.select(*facts).join(positives, on="galaxy_id", how="inner")
     positive_rows = positive_rows.selectExpr(

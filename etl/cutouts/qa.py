@@ -83,6 +83,18 @@ def reasons(stamps: NDArray[np.float32], metrics: dict[str, Floats], params: Cut
     return found
 
 
+def judged(
+    stamps: NDArray[np.float32], masked: NDArray[np.bool_] | None, params: CutoutsParams
+) -> list[dict[str, object]]:
+    """Status, reason and metrics of each stamp, named as columns of ``cutouts``; undefined metrics are left out."""
+    metrics = measure(stamps, masked, Rings.of(params, stamps.shape[-1]))
+    found: list[dict[str, object]] = []
+    for row, why in enumerate(reasons(stamps, metrics, params)):
+        known = {name: float(values[row]) for name, values in metrics.items() if np.isfinite(values[row])}
+        found.append({"status": "ok" if why is None else "rejected", "reason": why, **known})
+    return found
+
+
 def _mean(values: Floats) -> Floats:
     count = np.isfinite(values).sum(axis=1)
     total = np.nansum(values, axis=1)

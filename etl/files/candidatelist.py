@@ -181,14 +181,9 @@ def _words(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _report(path: Path, rows: Sequence[Mapping[str, Any]], bad: Sequence[Mapping[str, Any]]) -> None:
     for fault, count in Counter(row["fault"] for row in rows if row["fault"]).items():
-        words = f": {_words(rows)}" if fault == NO_GRADE else ""
+        why = f"{fault}: {_words(rows)}" if fault == NO_GRADE else fault
         log.warning(
-            "%s: %d of %d positions are excluded from the negatives and are not lenses: %s%s",
-            path,
-            count,
-            len(rows),
-            fault,
-            words,
+            "%s: %d of %d positions are excluded from the negatives and are not lenses: %s", path, count, len(rows), why
         )
     for reason, count in Counter(row["reason"] for row in bad).items():
         log.warning("%s: %d rows are quarantined: %s", path, count, reason)

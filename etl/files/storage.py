@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,11 +26,6 @@ def open_file(place: str) -> pa.NativeFile:
     """A file for reading at any position."""
     filesystem, path = resolve(place)
     return filesystem.open_input_file(path)
-
-
-def name(place: str) -> str:
-    """The last part of a path or URI."""
-    return posixpath.basename(place.rstrip("/"))
 
 
 def exists(place: str) -> bool:

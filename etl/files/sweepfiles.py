@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, cast
 
 from etl.files import storage, tree
@@ -28,11 +27,6 @@ class Sweep:
     name: str
     path: str
     problem: str | None = None
-
-    @classmethod
-    def at(cls, path: Path) -> Sweep:
-        """A file by itself."""
-        return cls(path.name, str(path))
 
 
 def find(folder: str) -> list[Sweep]:

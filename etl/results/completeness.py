@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from etl.tables.frames import small_frame
+from etl.tables.table import ddl
 from lake.contract.rules import literal
 from lake.errors import DataError
 from lake.sky.survey import SURVEY
@@ -56,7 +56,7 @@ def summarise(
     are the sums over hosts of detected^2, detected * n and n^2.
     """
     identity = _identity(injections, injection_scores, cells)
-    planned = small_frame(spark, cells.select(CELL_SCHEMA.names).cast(CELL_SCHEMA))
+    planned = spark.createDataFrame(cells.select(CELL_SCHEMA.names).cast(CELL_SCHEMA), ddl(CELL_SCHEMA))
     limits = spark.createDataFrame(
         [(name, float(value)) for name, value in sorted(thresholds.items())], "threshold_id string, threshold double"
     )

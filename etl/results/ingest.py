@@ -12,7 +12,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from etl.files import storage
 from etl.tables import judge
-from etl.tables.frames import ddl
+from etl.tables.table import ddl
 from lake import tables
 from lake.contract.rules import duplicate_reason, literal, reason_sql
 from lake.errors import DataError

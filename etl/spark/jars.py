@@ -31,7 +31,7 @@ _PATIENCE_SECONDS = 300
 
 
 def cache() -> Path:
-    """Folder of what is fetched or built once per machine."""
+    """Folder of files that are fetched or built once per machine."""
     return Path(os.environ.get("DHS_CACHE", "~/.cache/darkhaloscope")).expanduser()
 
 
@@ -47,9 +47,8 @@ def delta_jars() -> list[Path]:
 def _fetch(folder: Path) -> None:
     """Let Spark resolve and download Delta's packages, and keep the jars with the expected content."""
     fetched = folder / "resolver"
-    settings = {"spark.jars.ivy": str(fetched), "spark.ui.enabled": "false", "spark.driver.host": "127.0.0.1"}
-    settings["spark.driver.bindAddress"] = "127.0.0.1"
-    command = [sys.executable, "-P", "-c", _RESOLVE, *(f"{name}={value}" for name, value in settings.items())]
+    local = ("spark.ui.enabled=false", "spark.driver.host=127.0.0.1", "spark.driver.bindAddress=127.0.0.1")
+    command = [sys.executable, "-P", "-c", _RESOLVE, f"spark.jars.ivy={fetched}", *local]
     environment = {name: value for name, value in os.environ.items() if name != "SPARK_REMOTE"}
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 from etl.spark.jars import cache, delta_jars
 from lake.errors import DataError
 
+_OPENED = (
+    "java.base/java.lang", "java.base/java.lang.invoke", "java.base/java.lang.reflect", "java.base/java.io",
+    "java.base/java.net", "java.base/java.nio", "java.base/java.util", "java.base/java.util.concurrent",
+    "java.base/java.util.concurrent.atomic", "java.base/jdk.internal.ref", "java.base/sun.nio.ch",
+    "java.base/sun.nio.cs", "java.base/sun.security.action", "java.base/sun.util.calendar",
+    "java.security.jgss/sun.security.krb5",
+)  # fmt: skip
 MODULE_OPTIONS = (
     "-XX:+IgnoreUnrecognizedVMOptions",
     "--add-modules=jdk.incubator.vector",
-    *(
-        f"--add-opens={package}=ALL-UNNAMED"
-        for package in (
-            "java.base/java.lang",
-            "java.base/java.lang.invoke",
-            "java.base/java.lang.reflect",
-            "java.base/java.io",
-            "java.base/java.net",
-            "java.base/java.nio",
-            "java.base/java.util",
-            "java.base/java.util.concurrent",
-            "java.base/java.util.concurrent.atomic",
-            "java.base/jdk.internal.ref",
-            "java.base/sun.nio.ch",
-            "java.base/sun.nio.cs",
-            "java.base/sun.security.action",
-            "java.base/sun.util.calendar",
-            "java.security.jgss/sun.security.krb5",
-        )
-    ),
+    *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED),
     "-Djdk.reflect.useDirectMethodHandle=false",
     "-Dio.netty.tryReflectionSetAccessible=true",
 )
@@ -56,7 +44,7 @@ def java() -> tuple[Path, str]:
     home = os.environ.get("JAVA_HOME")
     found = shutil.which(str(Path(home) / "bin" / "java")) if home else shutil.which("java")
     if found is None:
-        where = f"JAVA_HOME={home} holds none" if home else "none is on the path"
+        where = f"JAVA_HOME={home} contains none" if home else "none is on the path"
         raise DataError(f"{_ADVICE}; {where}")
     text = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
     match = re.search(r'version "(\d+)', text)
@@ -69,11 +57,8 @@ def java() -> tuple[Path, str]:
 
 
 def spark_home() -> Path:
-    """The folder of the installed pyspark, which carries Spark's jars."""
-    spec = importlib.util.find_spec("pyspark")
-    if spec is None or spec.origin is None:
-        raise DataError("pyspark is not installed; run `make setup`")
-    return Path(spec.origin).parent
+    """The folder of the installed pyspark, which contains Spark's jars."""
+    return Path(str(metadata.distribution("pyspark").locate_file("pyspark")))
 
 
 def classpath() -> list[Path]:
@@ -82,9 +67,9 @@ def classpath() -> list[Path]:
 
 
 def archive(version: str, jars: Sequence[Path]) -> Path:
-    """Where the archive of loaded classes lies that belongs to this Java and these jars.
+    """Place of the archive of loaded classes for this Java and these jars.
 
-    With it Spark starts several times faster; the first server writes it when it ends.
+    With it Spark starts several times faster. The first server writes it when it ends.
     """
     facts = [version, *QUICK_START, *(f"{jar} {jar.stat().st_mtime_ns} {jar.stat().st_size}" for jar in jars)]
     name = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]

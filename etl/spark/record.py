@@ -1,4 +1,4 @@
-"""What a Spark server and its clients leave on disk so that they find each other: a record, locks, leases."""
+"""Files by which a Spark server and its clients find each other: a record, locks and leases."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write(folder: Path, record: Record) -> None:
 
 
 def recorded(folder: Path) -> Record | None:
-    """The record of the last server, living or not."""
+    """The record of the last server, whether it runs or not."""
     try:
         return Record(**json.loads((folder / RECORD).read_text()))
     except (FileNotFoundError, json.JSONDecodeError, TypeError):
@@ -55,7 +55,7 @@ def recorded(folder: Path) -> Record | None:
 
 
 def living(folder: Path) -> Record | None:
-    """The record of a server that responds; None if there is none or it is stale (dead, or its pid reused)."""
+    """The record of a server that responds; None if there is none or it died (its pid may be reused)."""
     found = recorded(folder)
     return found if found and processes.is_alive(found.pid, found.started) and answers(found.port) else None
 
@@ -72,12 +72,9 @@ def answers(port: int) -> bool:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a file lock; the kernel frees it when its holder dies."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def try_lock(path: Path) -> int | None:
@@ -118,7 +115,7 @@ def clients(folder: Path) -> int:
 
 
 def code_state() -> str:
-    """State of the source files that Python workers import: a server that loaded other code is replaced."""
+    """Hash of the source files that Python workers import: a server that loaded other code is replaced."""
     root = Path(__file__).resolve().parents[2]
     facts = [
         f"{path} {path.stat().st_mtime_ns} {path.stat().st_size}"

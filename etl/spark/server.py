@@ -1,6 +1,6 @@
-"""The project's own Spark Connect server: shared by the stages of a run, gone when idle.
+"""The project's own Spark Connect server: shared by the stages of a run, stopped when idle.
 
-``python -m etl.server <folder>`` is the supervisor. It owns the Java machine (which the kernel kills with it),
+``python -m etl.spark.server <folder>`` is the supervisor. It owns the Java machine (which the kernel kills with it),
 publishes the record, watches the clients' leases and ends when there has been none for a while.
 """
 
@@ -33,7 +33,7 @@ _MAIN = "org.apache.spark.sql.connect.service.SparkConnectServer"
 
 
 def address(folder: Path) -> str:
-    """Connection string of the server of ``folder``, started where none lives; this process then holds a lease."""
+    """Connection string of the server of ``folder``, which is started if none runs; this process then holds a lease."""
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with record.locked(folder / record.START_LOCK):
@@ -42,8 +42,7 @@ def address(folder: Path) -> str:
             log.info("the Spark server runs older code: starting a new one")
             stop(folder)
             found = None
-        if found is None:
-            found = _start(folder)
+        found = found or _start(folder)
         require_awake(folder, found)
         record.take_lease(folder)
     return found.remote
@@ -51,8 +50,7 @@ def address(folder: Path) -> str:
 
 def require_awake(folder: Path, found: Record) -> None:
     """Refuse a server that is suspended: it accepts calls and never replies."""
-    asleep = processes.stopped(found.pid)
-    if asleep is not None:
+    if (asleep := processes.stopped(found.pid)) is not None:
         raise LakeError(
             f"the Spark server of {folder} is suspended: resume it (`kill -CONT {asleep}`), or stop it with "
             "`dhs server stop` and run the command again"
@@ -60,9 +58,8 @@ def require_awake(folder: Path, found: Record) -> None:
 
 
 def stop(folder: Path) -> bool:
-    """End the server of ``folder``; whether one lived."""
-    found = record.living(folder)
-    if found is None:
+    """End the server of ``folder``; returns whether one ran."""
+    if (found := record.living(folder)) is None:
         return False
     os.kill(found.pid, signal.SIGTERM)
     while (asleep := processes.stopped(found.pid)) is not None:
@@ -81,8 +78,7 @@ def _start(folder: Path) -> Record:
     supervisor = _spawn_supervisor(folder)
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
-        found = record.living(folder)
-        if found is not None:
+        if (found := record.living(folder)) is not None:
             return found
         if os.waitpid(supervisor, os.WNOHANG) != (0, 0):
             raise LakeError(f"the Spark server did not start; {folder / record.LOG} ends:\n{_tail(folder)}")
@@ -139,8 +135,7 @@ def supervise(folder: Path) -> None:
 def _await_turn(folder: Path) -> int | None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
-        lock = record.try_lock(folder / record.SERVER_LOCK)
-        if lock is not None:
+        if (lock := record.try_lock(folder / record.SERVER_LOCK)) is not None:
             return lock
         if record.living(folder) is not None:
             return None
@@ -170,19 +165,9 @@ def _launch(folder: Path, port: int, token: str, classes: Path) -> subprocess.Po
     else:
         classes.parent.mkdir(parents=True, exist_ok=True)
         sharing = f"-XX:ArchiveClassesAtExit={classes}"
-    command = [
-        str(java()[0]),
-        *MODULE_OPTIONS,
-        *QUICK_START,
-        sharing,
-        "-Xshare:auto",
-        "-Xlog:disable",
-        f"-Xmx{settings.memory()}",
-        *(f"-D{name}={value}" for name, value in options.items()),
-        "-cp",
-        os.pathsep.join(str(jar) for jar in classpath()),
-        _MAIN,
-    ]
+    defined = (f"-D{name}={value}" for name, value in options.items())
+    machine = (*MODULE_OPTIONS, *QUICK_START, sharing, "-Xshare:auto", "-Xlog:disable", f"-Xmx{settings.memory()}")
+    jars = os.pathsep.join(str(jar) for jar in classpath())
     environment = {
         **os.environ,
         **settings.SINGLE_THREADED,
@@ -192,6 +177,7 @@ def _launch(folder: Path, port: int, token: str, classes: Path) -> subprocess.Po
         "SPARK_LOCAL_IP": "127.0.0.1",
     }
     environment.pop("SPARK_REMOTE", None)
+    command = [str(java()[0]), *machine, *defined, "-cp", jars, _MAIN]
     return subprocess.Popen(command, cwd=folder, env=environment, preexec_fn=_die_with_parent)
 
 

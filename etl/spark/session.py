@@ -41,9 +41,10 @@ _sessions: dict[str, SparkSession] = {}
 
 
 def session(root: DataRoot, stage: str, slice_name: str | None = None, compile_queries: bool = True) -> SparkSession:
-    """The Spark session of one stage (of one slice); what an earlier, killed client of it left running is stopped.
+    """The Spark session of one stage (of one slice). It stops what an earlier client, which was killed, left running.
 
-    ``SPARK_REMOTE`` if set; the classic session on EMR or where ``DHS_SPARK=classic``; else the project's own server.
+    It is that of ``SPARK_REMOTE`` if set, the classic one on EMR or with ``DHS_SPARK=classic``, and otherwise one of
+    the project's own server.
     """
     options = settings.SESSION if compile_queries else settings.SESSION | settings.INTERPRETED
     if _classic():
@@ -51,8 +52,7 @@ def session(root: DataRoot, stage: str, slice_name: str | None = None, compile_q
             _require_s3a(root)
         return _classic_session(root, options)
     identity = session_id(root, stage, slice_name)
-    given = os.environ.get("SPARK_REMOTE")
-    if given:
+    if given := os.environ.get("SPARK_REMOTE"):
         return _connect(given, identity, options)
     _require_s3a(root)
     spark = _connect(server.address(_folder(root)), identity, options)
@@ -72,7 +72,7 @@ def _require_s3a(root: DataRoot) -> None:
 
 
 def _watch(spark: SparkSession, folder: Path) -> None:
-    """Abandon the calls of a session whose server stays suspended: they would never end."""
+    """Abandon the calls of a session whose server remains suspended: they would never end."""
     if spark in _watched:
         return
     _watched.add(spark)
@@ -103,7 +103,7 @@ class _WhileItLives(DefaultPolicy):
 
 
 def explain(root: DataRoot, error: Exception) -> None:
-    """Raise what to do next if an error comes from the project's own server having ended or being suspended."""
+    """Raise an error that says what to do next if the project's own server has ended or is suspended."""
     if _classic() or "SPARK_REMOTE" in os.environ:
         return
     folder, found = _folder(root), record.recorded(_folder(root))
@@ -112,15 +112,13 @@ def explain(root: DataRoot, error: Exception) -> None:
     if "No space left on device" in str(error):
         raise LakeError(f"the disk of {folder} or of the tables is full: make room and run the stage again") from error
     if isinstance(error, (PySparkException, grpc.RpcError)) and record.living(folder) is None:
-        log_file = folder / record.LOG
-        raise LakeError(
-            f"the Spark server died while the stage was running (its log: {log_file}); run the stage again"
-        ) from error
+        told = f"its log: {folder / record.LOG}"
+        raise LakeError(f"the Spark server died while the stage was running ({told}); run the stage again") from error
 
 
 def _folder(root: DataRoot) -> Path:
-    """Where the server of a data root keeps its record and scratch space: in the data root, or, if that is read-only,
-    in a private folder under the system's temporary one.
+    """Folder of the record and scratch space of a data root's server: in the data root or, if that is read-only, a
+    private one in the system's temporary folder.
     """
     nearest = next(folder for folder in (root.spark, *root.spark.resolve().parents) if folder.exists())
     if os.access(nearest, os.W_OK):
@@ -129,7 +127,7 @@ def _folder(root: DataRoot) -> Path:
 
 
 def session_id(root: DataRoot, stage: str, slice_name: str | None) -> str:
-    """The same for every run of a stage on a data root, so that a second run finds what the first left."""
+    """The same for every run of a stage on a data root: a second run finds what the first left."""
     facts = (str(root.local.resolve()), root.lake_uri or "", stage, slice_name or "")
     return str(uuid.uuid5(_NAMESPACE, "\n".join(facts)))
 
@@ -148,8 +146,7 @@ def _connect(remote: str, identity: str, options: Mapping[str, str]) -> SparkSes
     if known is not None and not known.is_stopped:
         return known
     spark = _create(url)
-    interrupted = spark.interruptAll()
-    if interrupted:
+    if interrupted := spark.interruptAll():
         log.warning("interrupted %d operations of an earlier run that was killed", len(interrupted))
     for name, value in options.items():
         spark.conf.set(name, value)
@@ -211,5 +208,5 @@ def describe_server(root: DataRoot) -> str:
 
 
 def stop_server(root: DataRoot) -> bool:
-    """End the project's own server of this data root; whether there was one."""
+    """End the project's own server of this data root; returns whether there was one."""
     return server.stop(_folder(root))

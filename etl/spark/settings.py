@@ -18,7 +18,7 @@ SESSION = {
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
     "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
 }
-"""Set on every session, whoever started its Spark."""
+"""Set on every session, wherever its Spark was started."""
 
 INTERPRETED = {
     "spark.sql.codegen.wholeStage": "false",
@@ -27,8 +27,8 @@ INTERPRETED = {
     "spark.sql.shuffle.partitions": "1",
     "spark.databricks.delta.snapshotPartitions": "1",
 }
-"""Queries run as planned and in one piece, neither compiled nor planned anew: the stages of a survey of a few thousand
-galaxies take two thirds of the time, publishing a million rows almost four times."""
+"""Queries run as planned and in one piece, neither compiled nor planned again: the stages of a survey of a few thousand
+galaxies take two thirds of the time, but publishing a million rows takes almost four times as long."""
 
 STATIC = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -36,12 +36,9 @@ STATIC = {
 }
 """Set when a Spark is started."""
 
-SINGLE_THREADED = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-}
+SINGLE_THREADED = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
 """Environment of Python workers: Spark already runs one per core."""
 
 _MOST_CORES = 4

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from sqlglot import exp
 
 from etl.spark.session import session
-from etl.tables.reader import read, read_version
+from etl.tables.table import read, read_version
 from lake import tables
 from lake.errors import ParameterError, invalid, not_one_of
 from lake.root import DataRoot

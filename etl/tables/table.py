@@ -1,4 +1,4 @@
-"""A slice of a Delta table replaced by Spark.
+"""Tables in Spark: read at their pinned versions only, and replaced slice by slice.
 
 What a table says about itself (columns, constraints, commits) is read without Spark, which takes seconds for it.
 """
@@ -7,21 +7,53 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 
+import pyarrow as pa
 from deltalake import DeltaTable
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 from etl.spark.settings import on_emr
+from lake import tables
 from lake.contract.spec import TableSpec
 from lake.errors import LakeError
 from lake.root import DataRoot
-from lake.store import writing
-from lake.store.delta import where_sql
+from lake.store import delta, writing
+from lake.store.cards import Slice
 from lake.store.writing import Provenance
 
 _COMMITS_SEARCHED = 50
 _ROWS_PER_FILE = 1_000_000
+_SPARK_TYPES = {
+    pa.string(): "string", pa.int32(): "int", pa.int64(): "bigint", pa.float32(): "float", pa.float64(): "double",
+    pa.bool_(): "boolean", pa.list_(pa.string()): "array<string>",
+}  # fmt: skip
+
+
+def ddl(schema: pa.Schema) -> str:
+    """Spark column list of an Arrow schema."""
+    return ", ".join(f"{field.name} {_SPARK_TYPES[field.type]}" for field in schema)
+
+
+def read(
+    spark: SparkSession, root: DataRoot, name: str, slices: Sequence[str | None] | None = None, at: str | None = None
+) -> DataFrame:
+    """Rows of a table: all slices, or the named ones; ``at`` a git revision, whose committed pins then count."""
+    spec = tables.spec(name)
+    parts = [_read_slice(spark, root, entry) for entry in delta.chosen(root, name, slices, at)]
+    return reduce(DataFrame.unionByName, parts).select(*spec.names)
+
+
+def read_version(spark: SparkSession, root: DataRoot, name: str, version: int) -> DataFrame:
+    """All rows of one version of a table, pinned or not."""
+    return spark.read.format("delta").option("versionAsOf", version).load(location(root, name))
+
+
+def _read_slice(spark: SparkSession, root: DataRoot, entry: Slice) -> DataFrame:
+    delta.require_files(root, entry, delta.open_pinned(root, entry))
+    rows = read_version(spark, root, entry.card.table, entry.pin.version)
+    return rows.where(delta.where_sql(entry.card.where)) if entry.card.where else rows
 
 
 def replace(
@@ -36,7 +68,7 @@ def replace(
     writer = df.coalesce(rows // _ROWS_PER_FILE + 1).write.format("delta").mode("overwrite")
     writer = writer.option("userMetadata", json.dumps({**who.note, "write": mark}, sort_keys=True))
     if where:
-        writer = writer.option("replaceWhere", where_sql(where))
+        writer = writer.option("replaceWhere", delta.where_sql(where))
     with writing.enforced(root, spec):
         writer.save(location(root, spec.name))
         return _require_commit(writing.opened(root, spec), mark, rows)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -40,12 +39,6 @@ def read_npz(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
         raise DataError(f"'cutout' in {path} must be (n, n, {len(BANDS)}), got {cutout.shape}{cure}")
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(cutout.transpose(2, 0, 1), dtype=np.float32), meta
-
-
-def write_npz(path: Path, stamp: NDArray[np.float32], meta: Mapping[str, Any]) -> None:
-    """Write a stamp (band, y, x) in the reference format."""
-    arrays: dict[str, Any] = {f"{_META}{name}": np.asarray(value) for name, value in meta.items()}
-    np.savez_compressed(path, cutout=stamp.transpose(1, 2, 0).astype(np.float32), **arrays)
 
 
 def _members(archive: zipfile.ZipFile) -> tuple[NDArray[Any], dict[str, Any]]:

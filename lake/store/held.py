@@ -23,7 +23,6 @@ from lake.store import cards
 from lake.store.cards import Slice
 
 _LOG = "_delta_log"
-_COMMIT = re.compile(r"(\d{20})\.json")
 _UNDERSTOOD = re.compile(r"decompress|corrupt|deserializ|magic bytes", re.IGNORECASE)
 """What Arrow says about bytes that it has read and cannot decode."""
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\..*parquet")

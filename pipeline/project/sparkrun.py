@@ -9,7 +9,8 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from etl.spark import session
-from etl.tables import reader, writer
+from etl.tables import writer
+from etl.tables.table import read
 from lake.store import quarantine
 from lake.store.cards import Card
 from pipeline.project.context import RunContext
@@ -31,7 +32,7 @@ class SparkRun(RunContext):
     def read_spark(self, table: str, slices: Sequence[str | None] | None = None) -> DataFrame:
         """Rows of a table at its pinned version as a Spark frame."""
         self.note_table(table, slices)
-        return reader.read(self.spark, self.root, table, slices)
+        return read(self.spark, self.root, table, slices)
 
     def publish(
         self,

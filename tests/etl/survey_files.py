@@ -12,6 +12,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from etl.config import CandidatesParams, CutoutsParams, ManifestParams, NegativesParams, PoolParams
+from etl.files.sweepfiles import Sweep
 from lake.config import Section, SplitParams
 from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
 
@@ -24,6 +25,11 @@ _SECTIONS: dict[str, type[Section]] = {
     "cutouts": CutoutsParams,
     "manifest": ManifestParams,
 }
+
+
+def sweep_of(path: Path) -> Sweep:
+    """A sweep file by itself."""
+    return Sweep(path.name, str(path))
 
 
 def params(section: str, **changes: object) -> Any:

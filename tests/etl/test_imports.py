@@ -13,9 +13,10 @@ from astropy.io import fits
 
 from etl.cutouts import external_stamps
 from lake.errors import DataError
-from lake.files.npz import read_npz, write_npz
+from lake.files.npz import read_npz
 from lake.sky.survey import BANDS
 from tests.etl.survey_files import params
+from tests.npzfiles import write_npz
 
 PARAMS = params("cutouts")
 BASE = Path(__file__).resolve().parents[2] / "params" / "base.yaml"

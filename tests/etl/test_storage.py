@@ -11,7 +11,7 @@ import pytest
 
 from etl.files import listing, storage, sweepfiles, sweeps
 from etl.files.sweepfiles import Sweep
-from tests.etl.survey_files import sources, write_sweep
+from tests.etl.survey_files import sources, sweep_of, write_sweep
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_sweeps_of_an_object_store(bucket: str, tmp_path: Path, scheme: str) -> 
     assert [sweep.problem for sweep in found] == ["not a FITS table, by its name", None, None]
     paths = [sweep.path for sweep in found[1:]]
     local = tmp_path / "sweep-0.fits"
-    remote_facts, local_facts = sweeps.inspect(found[1]), sweeps.inspect(Sweep.at(local))
+    remote_facts, local_facts = sweeps.inspect(found[1]), sweeps.inspect(sweep_of(local))
     assert remote_facts | {"path": ""} == local_facts | {"path": ""}
     remote = list(sweeps.read(sweeps.Task(local.name, paths[0], 2, 8)))
     assert remote == list(sweeps.read(sweeps.Task(local.name, str(local), 2, 8)))

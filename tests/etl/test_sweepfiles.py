@@ -16,20 +16,19 @@ import pytest
 from astropy.io import fits
 
 from etl.files import fitsheader, sweepfiles, sweeps
-from etl.files.sweepfiles import Sweep
 from lake.errors import DataError
-from tests.etl.survey_files import sources, write_sweep
+from tests.etl.survey_files import sources, sweep_of, write_sweep
 
 CARD = 80
 _CODES = {"i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
 
 
 def problem(path: Path) -> str:
-    return str(sweeps.inspect(Sweep.at(path))["problem"])
+    return str(sweeps.inspect(sweep_of(path))["problem"])
 
 
 def read(path: Path) -> pa.Table:
-    facts = sweeps.inspect(Sweep.at(path))
+    facts = sweeps.inspect(sweep_of(path))
     assert facts["problem"] is None, facts["problem"]
     facts_table = pa.Table.from_pylist([facts], schema=sweeps.FACTS_SCHEMA)
     batches = [batch for task in sweeps.plan(facts_table, 4000, None) for batch in sweeps.read(task)]
@@ -278,7 +277,7 @@ def fuzz(folder: Path, count: int, seed: int) -> tuple[int, int, int]:
     refused = both = 0
     for _ in range(count):
         path.write_bytes(mutated(content, rng))
-        facts = sweeps.inspect(Sweep.at(path))
+        facts = sweeps.inspect(sweep_of(path))
         if facts["problem"]:
             refused += 1
         else:

@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from etl.files import sweepfiles, sweeps
-from etl.files.sweepfiles import Sweep
 from lake.errors import DataError
 from lake.sky.healpix import pixel
-from tests.etl.survey_files import sources, write_sweep
+from tests.etl.survey_files import sources, sweep_of, write_sweep
 
 
 def inspect(path: Path) -> dict[str, object]:
-    return sweeps.inspect(Sweep.at(path))
+    return sweeps.inspect(sweep_of(path))
 
 
 def read(path: Path) -> pa.Table:

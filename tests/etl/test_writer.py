@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 
 from etl.tables import judge, writer
-from etl.tables.reader import read
+from etl.tables.table import read
 from etl.tables.writer import publish
 from lake import tables
 from lake.contract import rules
@@ -246,7 +246,7 @@ from lake.root import DataRoot
 from etl.spark.session import session
 from lake.store.writing import Provenance, Target
 from etl.tables.writer import publish
-from etl.tables.reader import read
+from etl.tables.table import read
 from tests.etl.specs import MEASURED
 from lake import tables
 known = tables.spec

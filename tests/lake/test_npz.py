@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from lake.errors import DataError
-from lake.files.npz import read_npz, write_npz
+from lake.files.npz import read_npz
+from tests.npzfiles import write_npz
 
 
 def stamps(n: int, pixels: int = 9) -> np.ndarray:

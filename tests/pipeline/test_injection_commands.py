@@ -23,7 +23,6 @@ from injection.experiment.stream import run_batch
 from injection.galaxies.banks import write_bank
 from injection.galaxies.realsources import BankSources
 from lake.errors import DarkHaloError, DataError
-from lake.files.npz import write_npz
 from lake.sky.survey import SURVEY
 from pipeline import cli
 from pipeline.experiment.grids import fill
@@ -33,6 +32,7 @@ from pipeline.project import params
 from pipeline.verbs.foreign import scored_examples
 from pipeline.verbs.rendering import Wanted, examples, label, render_sheet
 from tests.injection.scenes import gaussian_bank
+from tests.npzfiles import write_npz
 from tests.pipeline import finders
 from tests.pipeline.checkout import PROJECT
 

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from lake.errors import ParameterError
-from lake.files.npz import write_npz
 from pipeline.cli import dhs
 from pipeline.verbs import foreign
+from tests.npzfiles import write_npz
 from tests.pipeline.checkout import project_in
 
 
