@@ -83,14 +83,14 @@ class NegativesParams(Section):
     confuser_fraction: float = Field(ge=0, le=1)
     """Share of a stratum's negatives that are confusers (pool N2); the others are random (N1)."""
     confusers: ConfuserParams
-    """What makes a confuser."""
+    """The criteria of a confuser."""
 
 
 class CutoutsParams(Section):
     """How cut-outs are taken from brick coadds, and which are good enough."""
 
     stamp_pixels: int = Field(ge=3)
-    """Width and height of a stamp; odd, so that a pixel is its centre."""
+    """Width and height of a stamp (pixels); odd, with a pixel at its centre."""
     coadd_pixels: int = Field(ge=3)
     """Width and height of a brick's coadd (the survey's: 3600)."""
     buckets: int = Field(ge=1)

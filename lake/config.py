@@ -97,7 +97,7 @@ class SplitParams(Section):
 
 
 class SurveyParams(Section):
-    """What all stages share."""
+    """Parameters that all stages share."""
 
     name: str
     """Name of the survey, as shown in reports. Tables belong to the survey of this name and are read for no other."""
@@ -114,7 +114,7 @@ class SurveyParams(Section):
     audit_manifest: Name
     """Manifest whose splits every finder is evaluated and audited on."""
     data_root: str
-    """Folder that holds cards, cut-outs, checkpoints, partial work and, unless ``lake_uri`` is given, the tables."""
+    """Folder of cards, cut-outs, checkpoints, partial work and, unless ``lake_uri`` is given, the tables."""
     compile_queries: bool
     """Whether Spark compiles its queries, adapts them as they run and cuts them into pieces; for a survey of a few
     thousand galaxies that does not pay off."""

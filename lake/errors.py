@@ -19,7 +19,7 @@ class DataError(DarkHaloError):
 
 
 class ShardError(DataError):
-    """A stamp shard that is missing, unreadable, or does not hold the pixels that the tables name."""
+    """A stamp shard that is missing, unreadable, or has other pixels than the tables name."""
 
 
 class LakeError(DarkHaloError):
@@ -27,11 +27,11 @@ class LakeError(DarkHaloError):
 
 
 class LostError(LakeError):
-    """The lake was read and does not hold what a pin names: its card may be forgotten."""
+    """The lake was read and lacks the version that a pin names: its card may be forgotten."""
 
 
 class DamagedError(LakeError):
-    """What the lake holds was read and is damaged: the slice is remade over it."""
+    """The data were read and are damaged: the slice is remade over them."""
 
 
 class DamagedLogError(DamagedError):
@@ -39,7 +39,7 @@ class DamagedLogError(DamagedError):
 
 
 class UnreachableError(LakeError):
-    """The lake could not be read, which says nothing about what it holds: nothing may be forgotten."""
+    """The lake could not be read, so its content is not known: nothing may be forgotten."""
 
 
 class ContractError(DarkHaloError):

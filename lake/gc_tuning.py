@@ -20,9 +20,9 @@ def search_seldom() -> None:
 
 
 def spare_imported() -> None:
-    """Leave what is there by now out of every later search, the one at the end of the process included.
+    """Exclude all present objects from every later search, including that at the end of the process.
 
-    Not once DuckDB is there, which reports what is not collected at the end as leaked: it is imported late.
+    Not if DuckDB is loaded, which reports objects that are not collected at the end as leaked: it is imported late.
     """
     if "duckdb" not in sys.modules:
         gc.freeze()

@@ -28,5 +28,5 @@ def imported(path: str, what: str) -> Any:
 
 
 def raised(error: BaseException) -> str:
-    """What a user's code raised, in one line."""
+    """An error of a user's code, in one line."""
     return f"{type(error).__name__}: {one_line(error)}"

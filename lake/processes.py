@@ -1,4 +1,4 @@
-"""Processes told apart without relying on the clock, and processes that end with the one they work for.
+"""Identities of processes that do not rely on the clock, and processes that end with their parent.
 
 ``python -m lake.processes PID MODULE ...`` runs a module that ends with the process of that number.
 """

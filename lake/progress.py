@@ -54,7 +54,7 @@ def watch(count: Callable[[], int], description: str, total: int) -> Iterator[No
 
 @contextmanager
 def _bar(description: str, total: int | None) -> Iterator[Callable[[int], object]]:
-    """What to call with the number of items done."""
+    """A function to call with the number of items done."""
     if sys.stderr.isatty():
         with tqdm(desc=description, total=total, mininterval=_LOOK_EVERY_S, dynamic_ncols=True) as bar:
             yield bar.update

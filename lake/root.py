@@ -1,4 +1,4 @@
-"""Where everything lies under the data root."""
+"""Places of all files under the data root."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DataRoot:
         return replace(self, survey_name=None)
 
     def table(self, name: str) -> str:
-        """Path or URI of a Delta table; absolute when local, so that a server with another folder finds it."""
+        """Path or URI of a Delta table; absolute if local, for a server with another working directory."""
         return f"{self.lake_uri}/{name}" if self.lake_uri else str((self.local / "lake" / name).resolve())
 
     @property

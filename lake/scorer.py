@@ -21,7 +21,7 @@ class Scorer(Protocol):
     name: str
     checkpoint_id: str
     conditions: tuple[str, ...]
-    """Observing conditions it needs besides the pixels, by the names of the manifest's columns; most need none."""
+    """Observing conditions it needs in addition to the pixels, by the manifest's column names; most need none."""
 
     @property
     def stamp_pixels(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Which sources lie near a listed position: by HEALPix pixel of the few, then by chord length.
+"""Sources near a listed position: found by the HEALPix pixels round the positions, then by chord length.
 
 The pixels that a circle round each position touches are listed once and broadcast; a source looks only at the positions
 listed for its own pixel. There is no right-ascension wrap, no margin and no neighbour search.

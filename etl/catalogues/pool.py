@@ -38,7 +38,7 @@ _ACCOUNT = ("sweep_file", "row_index", "galaxy_id", "ra", "dec", "survey_type", 
 
 @dataclass(frozen=True)
 class PoolFrames:
-    """What the stage publishes: good rows without duplicates; ``counts`` and ``quarantine`` are of shared tables."""
+    """The stage's tables: good rows without duplicates, and rows of the shared tables of counts and quarantine."""
 
     pool: DataFrame
     pool_rows: int
@@ -111,7 +111,7 @@ def read(spark: SparkSession, tasks: Sequence[sweeps.Task], facts: pa.Table) -> 
 def classified(rows: DataFrame, listed: pa.Table, params: PoolParams, split: SplitParams, collection: str) -> DataFrame:
     """Rows with derived columns, ``outcome``, ``reason``, ``failed_cut``, ``is_near``.
 
-    Of rejected rows that are near no candidate only what is needed to count them is kept.
+    Rejected rows that are not near a candidate keep only the columns needed to count them.
     """
     radius = max(params.near_radius_arcsec, params.exclusion_radius_arcsec)
     places = near.listing(rows.sparkSession, listed, radius, sweeps.EXCLUSION_NSIDE)

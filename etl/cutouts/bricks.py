@@ -1,4 +1,4 @@
-"""The survey's bricks, and which of them holds a window."""
+"""The survey's bricks, and the search for one that contains a window."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def tangent_pixels(bricks: Bricks, index: NDArray[np.intp], ra_deg: Floats, dec_
 def holding_brick(
     bricks: Bricks, own: NDArray[np.str_], ra_deg: Floats, dec_deg: Floats, stamp_pixels: int, coadd_pixels: int
 ) -> NDArray[np.str_]:
-    """Name of the brick whose coadd holds the whole window round each position: the source's own where it does, else
-    the nearest that does, else ''."""
+    """Name of the brick whose coadd contains the whole window round each position: the source's own if it does, or
+    the nearest that does, or ''."""
     half = stamp_pixels // 2
     count = min(_NEIGHBOURS, len(bricks.name))
     _, near = cKDTree(unit_vectors(bricks.ra_deg, bricks.dec_deg)).query(unit_vectors(ra_deg, dec_deg), k=count)

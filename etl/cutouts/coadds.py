@@ -48,13 +48,13 @@ class Windows:
 
     @classmethod
     def around(cls, projection: Tan, ra_deg: Floats, dec_deg: Floats, size: int) -> Windows:
-        """Windows whose centre pixel holds the source; the offset is the source minus the centre of that pixel."""
+        """Windows whose central pixel contains the source; offsets are source minus centre of that pixel (pixels)."""
         x, y = (np.clip(place, -_FAR_PX, _FAR_PX) for place in projection.pixels(ra_deg, dec_deg))
         column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
         return cls(column - size // 2, row - size // 2, x - column, y - row, size)
 
     def inside(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Whether each window lies whole in an image (y, x)."""
+        """Whether each window is completely inside an image (y, x)."""
         top, right = self.y0 + self.size, self.x0 + self.size
         found: NDArray[np.bool_] = (self.x0 >= 0) & (self.y0 >= 0) & (right <= shape[1]) & (top <= shape[0])
         return found
@@ -72,7 +72,7 @@ class Grid:
         return cls(image.shape, Tan.of(image.header, name))
 
     def check(self, image: fits.CompImageHDU | fits.ImageHDU, name: str) -> None:
-        """Refuse an image whose pixels lie elsewhere on the sky than those of this grid."""
+        """Refuse an image whose shape or projection differs from this grid's."""
         if image.shape != self.shape:
             raise DataError(f"{name}: the image must be {self.shape}, like the brick's r image, got {image.shape}")
         apart = self.projection.apart_px(Tan.of(image.header, name), max(self.shape))
@@ -111,7 +111,7 @@ def cut(image: fits.CompImageHDU | fits.ImageHDU, windows: Windows, keep: NDArra
 
 @dataclass(frozen=True)
 class BrickStamps:
-    """Windows of a brick, which of them its coadds hold whole, and of those the stamps, masks and conditions.
+    """Windows of a brick, those that its coadds contain completely, and the stamps, masks and conditions of these.
 
     stamps : (n, band, y, x) in nMgy, NaN where there is no data; masked : (n, y, x), whether excluded bits are set,
     None without a mask file; psfsize, psfdepth : (n, band) in the catalogue's meaning and units, NaN where they are not

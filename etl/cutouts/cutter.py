@@ -38,7 +38,7 @@ INDEX_SCHEMA = pa.schema(
         *((name, pa.float32()) for name in ("x_offset_px", "y_offset_px", *CONDITIONS, *METRICS)),
     ]
 )
-"""What a brick's Parquet file holds of each source."""
+"""Columns of a brick's Parquet file, one row per source."""
 
 _MADE_FROM = b"made_from"
 _DONE_SCHEMA = pa.schema([("brick", pa.string()), ("rows", pa.int64())])

@@ -54,7 +54,7 @@ def version(params: CutoutsParams, source: str) -> str:
 
 
 def extract(spark: SparkSession, wanted: DataFrame, survey: Path, params: CutoutsParams, work: Path) -> pa.Table:
-    """Cut out what is ``wanted`` and judge it; the index (``INDEX_SCHEMA``) of all of it, ordered by galaxy_id.
+    """Cut out and judge the sources ``wanted``; returns an index (``INDEX_SCHEMA``) of all of them, by galaxy_id.
 
     Each brick leaves ``<work>/bricks/<brick>.npy`` (its good stamps) and ``.parquet`` (its rows), which a repeated run
     does not make again.
@@ -104,7 +104,7 @@ def warn_of_unknown_conditions(index: pa.Table, lacking: NDArray[np.object_]) ->
 def assemble(index: pa.Table, work: Path, folder: Path, params: CutoutsParams, source: str) -> pa.Table:
     """Pack the good stamps into shards in ``folder``, each ordered by galaxy_id; ``cutouts`` rows, lineage excepted.
 
-    A shard that an earlier run finished is left as it is.
+    A shard that an earlier run finished is not written again.
     """
     good = index.filter(pc.equal(index["status"], "ok")).sort_by("galaxy_id")
     bucket = bucket_of(good["galaxy_id"], params.buckets)

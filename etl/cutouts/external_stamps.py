@@ -47,7 +47,7 @@ _SIGMA_PER_MAD = 1.4826
 class Imported:
     """Stamps (n, band, y, x) in nMgy with their ``cutouts`` rows (not yet in a shard) and facts, row by row.
 
-    ``rejected`` holds source_file, row_index, reason and record of what could not be used.
+    ``rejected`` has source_file, row_index, reason and record of each file that could not be used.
     """
 
     stamps: NDArray[np.float32]
@@ -146,7 +146,7 @@ def _number(meta: Mapping[str, object], name: str, file: str) -> float:
 
 
 def _tell_apart(facts: Sequence[dict[str, object]]) -> None:
-    """Give each of several cut-outs with the same identifier one of its own."""
+    """Make the identifiers of the cut-outs unique."""
     first_of = {fact["galaxy_id"]: fact for fact in reversed(facts)}
     repeated = [fact for fact in facts if fact is not first_of[fact["galaxy_id"]]]
     for fact in repeated:

@@ -28,7 +28,7 @@ _STANDARD_ERRORS = 3.0
 
 @dataclass(frozen=True)
 class Check:
-    """One check of a manifest: what was measured, the bounds it must lie in, and on how many objects."""
+    """One check of a manifest: the measured value, its bounds, and the number of objects."""
 
     name: str
     value: float | None
@@ -48,7 +48,7 @@ class Requested:
 
 
 def requested(negatives: DataFrame, candidates: DataFrame) -> Requested:
-    """What a complete set of cut-outs would hold."""
+    """Number of positives and negatives in a complete set of cut-outs."""
     matched = candidates.where("match_reason = 'matched'").select("galaxy_id").distinct()
     return Requested(matched.count(), negatives.count())
 

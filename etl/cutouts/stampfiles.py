@@ -1,4 +1,4 @@
-"""Files of cut-outs made elsewhere: what is in a folder, and how each is read (NPZ, or a FITS cube from the viewer)."""
+"""Cut-outs made elsewhere: the files of a folder, and reading one (NPZ, or a FITS cube from the viewer)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coordinates written as text: decimal degrees, or sexagesimal where hours or degrees can be told apart."""
+"""Coordinates written as text: decimal degrees, or sexagesimal if hours and degrees can be distinguished."""
 
 from __future__ import annotations
 

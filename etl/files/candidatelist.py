@@ -60,7 +60,7 @@ class CandidateList:
 def read_list(path: Path, grades: Mapping[str, str]) -> CandidateList:
     """Read a list; ``grades`` maps the words of its column 'grading' to tiers A and B.
 
-    DataError if it is not such a list, or holds no position or no accepted grade.
+    DataError if it is not such a list, or has no position or no accepted grade.
     """
     tiers = {word.casefold(): tier for word, tier in grades.items()}
     headings, lines = _cells(_text(path), path)

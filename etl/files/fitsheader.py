@@ -1,4 +1,4 @@
-"""The cards of a FITS header that say where data lie: found in one bounded pass, and checked before anything uses them.
+"""The cards of a FITS header that locate the data: found in one bounded pass, and checked before they are used.
 
 Other cards (comments, history, keywords not needed here) are not parsed, so a malformed one does no harm.
 """
@@ -33,7 +33,7 @@ class Readable(Protocol):
 
 
 class Header:
-    """Cards by keyword; what a card holds is checked when it is asked for."""
+    """Cards by keyword; a value is checked when it is asked for."""
 
     def __init__(self, cards: Mapping[str, bytes]) -> None:
         self._cards = cards

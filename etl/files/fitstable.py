@@ -1,4 +1,4 @@
-"""Where the columns of a FITS binary table lie in its bytes, so that a reader can stream and pick."""
+"""Offsets of the columns of a FITS binary table, for reading only some rows and columns."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ _THREADS = 8
 def write(folder: str, target: Path, memory: Path) -> None:
     """Write a line for each file below ``folder``: its name, and its size in bytes and hash, or why it is not read.
 
-    Of files in an object store, the time of change stands for the hash. ``target`` is left alone if nothing changed;
-    ``memory`` holds the hashes of earlier runs.
+    For files in an object store, the time of change replaces the hash. ``target`` is not written if nothing changed;
+    ``memory`` is the file of the hashes of earlier runs.
     """
     text = _text(_remote(folder) if "://" in folder else _local(folder, memory))
     if not target.exists() or target.read_text(encoding="ascii") != text:

@@ -1,4 +1,4 @@
-"""What older releases store otherwise: morphological types that were renamed, and shapes kept per component.
+"""Differences of older releases: morphological types that were renamed, and shapes per component.
 
 Up to DR8 a source has ``shapedev_*`` (de Vaucouleurs) and ``shapeexp_*`` (exponential) instead of one ``shape_*``, and
 no ``sersic``. DEV takes the first; EXP and REX (and SIMP before it) the second; COMP, the sum of both, the one with the

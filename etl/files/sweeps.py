@@ -1,4 +1,4 @@
-"""Reading Tractor sweeps: streamed in row ranges, only the columns the lake keeps, bad files told apart by reason."""
+"""Reading Tractor sweeps in row ranges, only the columns that the lake keeps; bad files are reported with reasons."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OPTIONAL = (
 """Columns that are null where a release lacks them and the survey defines no way to derive them."""
 
 PRIMARY = "brick_primary"
-"""False in Tractor files if a source belongs to the neighbouring brick; sweeps hold primary sources and lack it."""
+"""False in Tractor files if a source belongs to the neighbouring brick. Sweeps lack it: their sources are primary."""
 
 _TYPES = {name: SPEC.column(name).arrow.type for name in (*NEEDED, *OPTIONAL)} | {PRIMARY: pa.bool_()}
 ROWS_PER_BATCH = 65_536
@@ -89,7 +89,7 @@ def identity(sweep: Sweep) -> str:
 
 
 def inspect(sweep: Sweep) -> dict[str, object]:
-    """What a file holds, as a row of ``FACTS_SCHEMA``; ``problem`` says why it cannot be used."""
+    """Facts of a file, as a row of ``FACTS_SCHEMA``; ``problem`` says why it cannot be used."""
     facts: dict[str, object] = {"path": sweep.path, "sweep_file": sweep.name, "rows": 0, "row_bytes": 0}
     facts |= {"missing": [], "derived": [], "sha256": None, "problem": sweep.problem, "packed": False}
     if sweep.problem:
@@ -109,7 +109,7 @@ def inspect(sweep: Sweep) -> dict[str, object]:
 
 
 def _whole(file: Opened) -> Layout:
-    """The layout of a file that holds all its rows; a packed one is unpacked to its end."""
+    """The layout of a file, checked to contain all its rows; a packed one is unpacked to its end."""
     if not file.packed:
         return layout(file, file.size)
     found = layout(file, file.size, "the file unpacks to many times its size, or is truncated")
@@ -223,7 +223,7 @@ def _batch(found: Layout, raw: NDArray[np.void], sweep_file: str, start: int) ->
 
 
 def _faults(held: dict[str, Values], rows: int) -> pa.Array:
-    """For each row, the first column whose value cannot be read, with what it must hold."""
+    """For each row, the first column whose value cannot be read, and the values it must have."""
     bad = {name: each.bad for name, each in held.items() if each.bad is not None}
     if not bad:
         return pa.nulls(rows, pa.string())
@@ -242,6 +242,6 @@ def _sha256(file: Opened) -> str:
 
 
 def input_hash(facts: pa.Table, settings: Sequence[object]) -> str:
-    """Hash of what the files hold and how they are read."""
+    """Hash of the files' contents and of the settings."""
     held = [[f["sweep_file"], f["sha256"], f["problem"]] for f in facts.to_pylist()]
     return hashlib.sha256(json.dumps([held, list(settings)], sort_keys=True).encode()).hexdigest()[:16]

@@ -1,6 +1,6 @@
 """A column of a FITS table as the lake's type: what can be read exactly is, and rows that cannot are marked.
 
-Text may hold numbers and coordinates, floats may hold whole numbers, logicals may hold a mask without bits.
+Text may contain numbers and coordinates, floats may be whole numbers, logicals may be a mask without bits.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class Values:
 
 
 def wanted(kind: pa.DataType) -> str:
-    """What a column of a type must hold, in words."""
+    """The values that a column of a type must have, in words."""
     if pa.types.is_boolean(kind):
         return "true or false"
     return "a whole number that fits" if pa.types.is_integer(kind) else "a finite number"
 
 
 def fits_type(field: Field, kind: pa.DataType) -> bool:
-    """Whether a column can hold values of a type at all: text is needed where text is wanted."""
+    """Whether a column can have values of a type: a text column must be text."""
     return field.code == "A" or not pa.types.is_string(kind)
 
 

@@ -1,6 +1,6 @@
 """Counts of a completeness table in Spark SQL: cell x threshold x source-magnitude bin, with sums over hosts.
 
-Means come from exact decimal sums, so they are the same however the rows are partitioned. A cell without
+Means come from exact decimal sums, so they do not depend on how the rows are partitioned. A cell without
 injections has its rows too, with n = 0. Marginal rows group each host over all cells.
 """
 

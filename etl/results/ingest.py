@@ -34,7 +34,7 @@ class GridRun:
 
 @dataclass(frozen=True)
 class ScoreFrames:
-    """What the stage publishes: ``rows`` good ones without duplicates in each table; ``quarantine`` is in neither."""
+    """The stage's tables: ``rows`` good rows without duplicates in each; those of ``quarantine`` are in neither."""
 
     rows: int
     injections: DataFrame
@@ -45,7 +45,7 @@ class ScoreFrames:
 def ingest(spark: SparkSession, batches: Sequence[str], scored: GridRun) -> ScoreFrames:
     """Tables of the batch files of one grid and one scorer.
 
-    A row without a finite score is failed, whatever it says of itself. Of rows with one injection_id the lowest
+    A row without a finite score is failed, whatever its status says. Of rows with one injection_id the lowest
     (file, row) counts; rows of another grid or outside the contract are quarantined. A file that is not a batch is an
     error, since what it held is not known.
     """
@@ -86,7 +86,7 @@ def _require_batches(batches: Sequence[str], schema: pa.Schema) -> None:
 
 
 def _judged(rows: DataFrame, grid_id: str) -> DataFrame:
-    """Rows with their origin, their status by the scores they hold, and in ``_reason`` why they cannot be used."""
+    """Rows with their origin, their status according to their scores, and in ``_reason`` why they cannot be used."""
     finite = (
         "coalesce(NOT isnan(score) AND NOT isnan(host_score) AND abs(score) < 1e9 AND abs(host_score) < 1e9, false)"
     )
@@ -105,7 +105,7 @@ def _judged(rows: DataFrame, grid_id: str) -> DataFrame:
 
 
 def _unique(judged: DataFrame) -> DataFrame:
-    """Judged rows, with the reason of those good ones whose injection_id a row before them holds."""
+    """Judged rows; good ones that repeat the injection_id of an earlier row get a reason."""
     order, good = F.struct("source_file", "row_index"), F.col(judge.REASON).isNull()
     shared = judge.duplicates(judged.where(good), _KEY, order)
     changes = {judge.REASON: F.lit(duplicate_reason(_KEY))}

@@ -36,7 +36,7 @@ def cache() -> Path:
 
 
 def delta_jars() -> list[Path]:
-    """Local paths of Delta's jars; ``DHS_JARS`` names a folder that holds them where there is no network."""
+    """Local paths of Delta's jars; ``DHS_JARS`` names a folder that contains them if there is no network."""
     given = os.environ.get("DHS_JARS")
     folder = Path(given).expanduser() if given else cache() / "jars"
     if given is None and not all((folder / name).exists() for name in JARS):

@@ -40,7 +40,7 @@ class Record:
 
 
 def write(folder: Path, record: Record) -> None:
-    """Publish the record, readable by its owner alone since it holds the secret."""
+    """Publish the record, readable by its owner alone since it contains the secret."""
     with atomic.replacing(folder / RECORD) as draft:
         draft.touch(0o600)
         draft.write_text(json.dumps(asdict(record)))
@@ -78,7 +78,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def try_lock(path: Path) -> int | None:
-    """Descriptor of a lock taken without waiting, or None where another process holds it."""
+    """Descriptor of a lock taken without waiting, or None if another process has it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,7 +89,7 @@ def try_lock(path: Path) -> int | None:
 
 
 def take_lease(folder: Path) -> None:
-    """Tell the server that this process uses it, until the process ends however it ends."""
+    """Tell the server that this process uses it, until the process ends for whatever reason."""
     path = folder / "leases" / f"{os.getpid()}.lease"
     if path in _leases and path.exists():
         return
@@ -100,7 +100,7 @@ def take_lease(folder: Path) -> None:
 
 
 def clients(folder: Path) -> int:
-    """How many other processes hold a lease; leases of the dead are cleared."""
+    """Number of other processes with a lease; leases of dead processes are removed."""
     alive = 0
     for path in (folder / "leases").glob("*.lease"):
         if path in _leases:

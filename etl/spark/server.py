@@ -88,7 +88,7 @@ def _start(folder: Path) -> Record:
 
 
 def _spawn_supervisor(folder: Path) -> int:
-    """Start the supervisor in a session of its own, so that it outlives this process and its group; its number."""
+    """Start the supervisor in a session of its own, in which it outlives this process; returns its pid."""
     source = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
     return os.posix_spawn(

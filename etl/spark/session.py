@@ -155,7 +155,7 @@ def _connect(remote: str, identity: str, options: Mapping[str, str]) -> SparkSes
 
 
 def _create(url: str) -> SparkSession:
-    """A client whose plans have numbers of its own: the server remembers plans by number, with the files they listed,
+    """A client with plan numbers of its own: the server caches plans by number, with the files they listed,
     and would otherwise serve a repeated stage from those of its last run.
     """
     LogicalPlan._nextPlanId = secrets.randbits(48)

@@ -51,7 +51,7 @@ def on_emr() -> bool:
 
 
 def cores() -> int:
-    """Cores a local Spark uses (``DHS_SPARK_CORES``): all, up to four, so that 2 GB of heap suffice."""
+    """Cores a local Spark uses (``DHS_SPARK_CORES``): all, up to four, for which 2 GB of heap suffice."""
     given = os.environ.get("DHS_SPARK_CORES")
     if given is None:
         return min(os.cpu_count() or 1, _MOST_CORES)

@@ -70,7 +70,7 @@ def count(judged: DataFrame, key: Sequence[str]) -> Count:
 
 
 def place(spec: TableSpec) -> Column:
-    """What decides which of the rows with one key is kept: lowest (file, row), or content where a row has no origin."""
+    """Order of rows with one key, of which the first is kept: by (file, row), or by content if there is no origin."""
     content = F.when(F.col(ROW_INDEX) < 0, F.expr(fingerprint.row_hash_sql(spec)))
     return F.struct(SOURCE_FILE, ROW_INDEX, content.alias("content"), _PLACE)
 

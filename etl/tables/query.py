@@ -102,7 +102,7 @@ def _refuse_execution_in_text(tree: exp.Query) -> None:
 
 
 def _is_common(node: exp.Table) -> bool:
-    """Whether a name stands for a common table expression that is in scope there."""
+    """Whether a name is that of a common table expression in scope."""
     if node.db:
         return False
     inner: exp.Expr = node

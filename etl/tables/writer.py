@@ -89,7 +89,7 @@ def _quarantine(parts: Sequence[tuple[DataFrame, int]], target: str, root: DataR
 
 @contextmanager
 def _stored(rows: DataFrame) -> Iterator[DataFrame]:
-    """Rows that are computed once, however often they are read."""
+    """Rows that are computed once and may be read several times."""
     held = rows.persist(StorageLevel.DISK_ONLY)
     try:
         yield held

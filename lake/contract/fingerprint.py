@@ -1,7 +1,7 @@
 """The fingerprint of a table's key and data columns: independent of row order, files and engine.
 
 ``<rows>:<sum of row hashes>:<xor of row hashes>``. The sum sees duplicates, which cancel in the xor. The hash chains
-over its columns and ends with the masks of its NULLs, so that NULLs moving between columns are seen.
+over its columns and ends with the masks of its NULLs, which shows NULLs that move between columns.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MASK_BITS = 62
 
 
 def fingerprint(table: pa.Table, spec: TableSpec) -> str:
-    """Fingerprint of an Arrow table that holds the columns of ``spec``."""
+    """Fingerprint of an Arrow table with the columns of ``spec``."""
     return of_hashes(row_hashes(table, spec))
 
 

@@ -1,4 +1,4 @@
-"""What a table promises: columns with unit, meaning and range, compiled to schemas, SQL rules and documentation."""
+"""The contract of a table: columns with unit, meaning and range, compiled to schemas, SQL rules and documentation."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class TableSpec:
         return pa.schema([pa.field(c.name, c.arrow.type) for c in self.columns if c.name not in filled])
 
     def table(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:
-        """Rows given by name as an Arrow table of ``row_schema``; what is not given is null."""
+        """Rows given by name as an Arrow table of ``row_schema``; columns that are not given are null."""
         return pa.Table.from_pylist([dict(row) for row in rows], schema=self.row_schema())
 
     def schema_hash(self) -> str:

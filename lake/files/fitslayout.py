@@ -1,4 +1,4 @@
-"""What a FITS file declares, checked before anything is read or allocated because of it.
+"""Sizes that a FITS file declares, checked before anything is read or allocated because of them.
 
 Headers are walked card by card up to a limit; sizes must be sizes, and what they add up to must be in the file. Where a
 HDU carries a checksum it is verified: damaged bytes of a compressed tile decode to other pixels without an error.
@@ -63,7 +63,7 @@ class Unit:
 def opened(path: Path, fault: str) -> Iterator[list[Any]]:
     """The HDUs of a complete file, as astropy's objects.
 
-    What is wrong with the file, or goes wrong while it is read, becomes a DataError that begins with ``fault``;
+    Faults of the file and errors while it is read are raised as a DataError that begins with ``fault``;
     DataErrors of the caller pass.
     """
     try:

@@ -1,7 +1,7 @@
 """Keyed hashes that Spark and Python compute alike: the ground of fingerprints and of deterministic sampling.
 
 Spark's ``xxhash64(c1, c2, ...)`` hashes each column with the hash so far as seed (42 at the start) and skips NULLs.
-Everything is hashed here as 8-byte integers, strings after a hash of their own, so NumPy can do it whole arrays at
+Everything is hashed here as 8-byte integers (strings are hashed first), so NumPy can do it whole arrays at
 a time.
 """
 
@@ -84,7 +84,7 @@ def key_hash_sql(seed: int, column: str) -> str:
 
 
 def uniform(seed: int, keys: pa.ChunkedArray | pa.Array) -> NDArray[np.float64]:
-    """A number in [0, 1) per key, the same wherever and in whatever company the key is drawn."""
+    """A number in [0, 1) per key, which does not depend on the other keys."""
     return (key_hash(seed, keys) >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 

@@ -1,6 +1,6 @@
 """Sky pixels: HEALPix, NESTED (Gorski et al. 2005, ApJ 622, 759, section 4.1 and the HEALPix C++ library's loc2pix).
 
-Written out in NumPy because importing healpy costs every process a second or more; a test holds the two together.
+Written in NumPy because importing healpy costs every process a second or more; a test compares the two.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a set of stamps declares about itself: bands, pixels, units, PSF and noise.
+"""The imaging of a set of stamps: bands, pixels, units, PSF and noise.
 
 Injection, measurement and scoring take all of it from here. The survey of the lake (:mod:`lake.sky.survey`) is one
 declaration among others.
@@ -84,12 +84,12 @@ class Imaging(Section):
     zero_point_mag: float
     """AB magnitude of one unit of the pixels as they are stored; stamps are in nanomaggies once they are loaded."""
     psf: tuple[BandPsf, ...]
-    """What is known of the PSF, per band."""
+    """The known properties of the PSF, per band."""
     width_ratios: tuple[PositiveFloat, ...] | None
     """Typical ``fwhm_nea`` of each band over that of the reference band, for hosts of which only that is known; null
     where each band's must be."""
     noise: Literal["psfdepth", "pixel_sigma"]
-    """What is known of the noise: point-source inverse variance (``psfdepth_<band>``, nMgy^-2), or the standard
+    """The measure of the noise: point-source inverse variance (``psfdepth_<band>``, nMgy^-2), or the standard
     deviation of a pixel (``sky_sigma_<band>_nmgy``)."""
     picture_weights: tuple[PositiveFloat, ...]
     """Weights of the bands in colour pictures."""

@@ -1,4 +1,4 @@
-"""What the catalogue's ``psfsize`` and ``psfdepth`` mean, and noise per pixel from them.
+"""Meaning of the catalogue's ``psfsize`` and ``psfdepth``, and the noise per pixel that follows from them.
 
 ``psfsize`` is not the FWHM of a profile: the survey's coadd code derives it from the noise-equivalent area
 ``1 / sum(psf^2)`` of the effective, pixel-sampled PSF, as the FWHM of the Gaussian of equal area, ``4 pi sigma^2``.

@@ -1,4 +1,4 @@
-"""What the survey fixes: DESI Legacy Imaging Surveys DR10 south (DECam g, r, z)."""
+"""Constants of the DESI Legacy Imaging Surveys DR10 south (DECam g, r, z)."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ MASKBITS: dict[str, int] = {
 
 
 def identity(imaging: Imaging) -> str | None:
-    """What tells an imaging from others in identifiers; None for the lake's own, whose identifiers are of their own."""
+    """Hash that distinguishes an imaging in identifiers; None for the lake's own."""
     return None if imaging == SURVEY else imaging.digest()

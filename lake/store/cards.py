@@ -28,7 +28,7 @@ _MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
 @dataclass(frozen=True)
 class Card:
-    """What a slice of a table holds; equal inputs and code give an equal card."""
+    """The content of a slice of a table; equal inputs and code give an equal card."""
 
     table: str
     slice: str | None
@@ -40,7 +40,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Pin:
-    """Which Delta version holds a card's content, and its lineage."""
+    """The Delta version with a card's content, and its lineage."""
 
     version: int
     table_id: str
@@ -179,7 +179,7 @@ def _fits(value: object, kind: Any) -> bool:
 
 
 def remove(root: DataRoot, table: str, slice_name: str | None) -> None:
-    """Forget a slice, so that the stage that makes it runs again."""
+    """Forget a slice: the stage that makes it will run again."""
     name = stem(table, slice_name)
     for path in (root.cards / f"{name}.json", root.cards / f"{name}.pin.json", root.witness(table, slice_name)):
         path.unlink(missing_ok=True)

@@ -50,7 +50,7 @@ def local_path(place: str) -> str:
 
 
 def files(table: DeltaTable, where: Mapping[str, str]) -> list[str]:
-    """Paths of a local table's files that hold a slice, or URIs in an object store.
+    """Paths of the files of a slice of a local table, or URIs in an object store.
 
     delta-rs escapes the table's folder, not the rest.
     """

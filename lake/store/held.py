@@ -45,7 +45,7 @@ def verdict(root: DataRoot, entry: Slice, error: Exception) -> LakeError:
 
 
 def require_log(root: DataRoot, entry: Slice) -> None:
-    """Refuse a table whose log lacks a commit or holds a damaged one: Spark needs every commit."""
+    """Refuse a table whose log lacks a commit or has a damaged one: Spark needs every commit."""
     log = f"{root.table(entry.card.table)}/{_LOG}"
     try:
         broken = _broken(log, _names(log) or set(), entry.pin.version)
@@ -90,7 +90,7 @@ def damaged_data(root: DataRoot, entry: Slice, what: str) -> DamagedError:
 
 
 def set_aside(root: DataRoot, table: str) -> None:
-    """Move a local table that cannot be read back out of the way, so that it can be made again."""
+    """Move a local table that cannot be read into ``.damaged``, to make it again."""
     lake = root.local / "lake"
     kept = lake / ".damaged"
     kept.mkdir(exist_ok=True)
@@ -173,7 +173,7 @@ def _absent(names: set[str], version: int) -> bool:
 
 
 def _broken(log: str, names: set[str], version: int) -> str | None:
-    """What is wrong with the first commit of a log that is missing, or can be read but not parsed."""
+    """The fault of the first commit of a log that is missing or damaged, or None."""
     gap = next((name for name in _needed(names, version) if name not in names), None)
     if gap is not None:
         return f"{log}/{gap} is missing"

@@ -26,7 +26,7 @@ from lake.store.delta import arrow_files
 from lake.store.writing import Provenance, Target
 
 COLUMNS = ("source_file", "row_index", "reason", "record")
-"""What a job says about a row it could not use."""
+"""Columns of a row that a job could not use."""
 
 
 def publish(target: Target, rows: pa.Table, rejected: pa.Table | None = None) -> Card:
@@ -98,6 +98,6 @@ def _held(table: DeltaTable, where: Mapping[str, str]) -> ds.Dataset:
 
 
 def _record(values: Mapping[str, object]) -> str:
-    """Values as JSON, without nulls; what is not a number as text."""
+    """Values as JSON, without nulls; numbers that JSON lacks as text."""
     odd = {n: str(v) for n, v in values.items() if isinstance(v, float) and not math.isfinite(v)}
     return json.dumps({name: odd.get(name, value) for name, value in values.items() if value is not None})

@@ -24,11 +24,11 @@ from lake.root import DataRoot
 from lake.store import cards, delta, views
 
 FILE_FUNCTIONS = ("read_csv", "read_parquet", "read_json")
-"""What reads a user's own files."""
+"""Functions that read a user's own files."""
 _FUNCTIONS = {*FILE_FUNCTIONS, "range", "generate_series", "unnest", "repeat", "json_each", "json_tree"}
 """Table functions that a query may call: others read any file, run text as SQL, or change settings."""
 _READING = ("SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE")
-"""What queries are made of; others change something."""
+"""Nodes of a query that only reads."""
 _DUCKDB_TYPES = {
     "string": "VARCHAR",
     "int": "INTEGER",

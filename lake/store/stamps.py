@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PLACE = ("shard", "shard_row", "sha256")
-"""Columns that say where a stamp lies and which pixels it has."""
+"""Columns of the place and the hash of a stamp."""
 
 BUCKET_SEED = 0
 
@@ -55,7 +55,7 @@ def stamp_hash(stamp: NDArray[np.float32]) -> str:
 
 
 class StampStore:
-    """Stamps of a folder of shards, read through memory maps; what is read is checked against the tables' hashes."""
+    """Stamps of a folder of shards, read through memory maps and checked against the tables' hashes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -64,7 +64,7 @@ class StampStore:
     def get(self, rows: pa.Table | pd.DataFrame) -> NDArray[np.float32]:
         """Stamps (batch, band, y, x) of rows with ``shard``, ``shard_row`` and ``sha256``, in their order.
 
-        ShardError if a shard does not hold exactly the pixels that a row names: it is from another run, or damaged.
+        ShardError if a shard has other pixels than a row names: it is from another run, or damaged.
         """
         shard, row = (rows[name].to_numpy().astype(np.int64) for name in ("shard", "shard_row"))
         if not len(shard):
@@ -106,7 +106,7 @@ class StampStore:
 
 
 def problems(root: DataRoot) -> list[str]:
-    """What is wrong with the cut-outs' pixels: missing or changed shards, manifests that name other pixels.
+    """Problems of the cut-outs' pixels: missing or changed shards, manifests that name other pixels.
 
     Every byte of every shard is read. Empty if no cut-outs have been made.
     """
@@ -147,7 +147,7 @@ def _good_rows(root: DataRoot) -> pa.Table:
 
 
 def _shard_problem(folder: Path, rows: pa.Table) -> str | None:
-    """What is wrong with the shard that all ``rows`` lie in."""
+    """The problem of the shard that contains all ``rows``, or None."""
     number = rows["shard"][0].as_py()
     try:
         held = StampStore(folder).shard(number)

@@ -46,7 +46,7 @@ class Provenance:
 
     @property
     def note(self) -> dict[str, object]:
-        """What goes into the table's own history."""
+        """The entry in the table's own history."""
         return {"stage": self.stage, "code": dict(self.code), "inputs": dict(self.inputs)}
 
 
@@ -127,7 +127,7 @@ def enforced(root: DataRoot, spec: TableSpec) -> Iterator[None]:
 
 
 def made(root: DataRoot, spec: TableSpec) -> DeltaTable:
-    """The table, made where it does not exist."""
+    """The table, which is made if it does not exist."""
     uri = root.table(spec.name)
     if not DeltaTable.is_deltatable(uri, storage_options=storage_options()):
         comments = ({"comment": c.meaning + (f" [{c.unit}]" if c.unit else "")} for c in spec.columns)
