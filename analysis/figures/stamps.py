@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 
 import numpy as np
@@ -21,6 +21,8 @@ SOFTENING_Q = 20.0
 
 Line = tuple[str, NDArray[np.float32], Sequence[str]]
 """Heading, stamps (n, band, y, x) and their labels."""
+WIDTH = 8
+"""Injections side by side in a sheet."""
 _LETTERS_PER_INCH = 14
 """Letters of a sheet's title that fit on an inch."""
 
@@ -45,6 +47,30 @@ def colour_composite(stamps: NDArray[np.float32], imaging: Imaging) -> NDArray[n
     channels = [np.maximum(1.0 - np.abs(bands - place), 0.0) for place in np.linspace(count - 1, 0, 3)]
     rgb = np.tensordot(shown, np.array(channels, dtype=shown.dtype), axes=(1, 1))
     return np.asarray(np.clip(rgb * 255.0 + 0.5, 0, 255), dtype=np.uint8)
+
+
+def lines(planes: Mapping[str, NDArray[np.float32]], labels: Sequence[str], labelled: str) -> list[Line]:
+    """Rows of a sheet of injections: for every eight of them one row per plane.
+
+    ``planes`` are stamps (batch, band, y, x) by their heading; the labels go under the plane ``labelled``.
+    """
+    sheet: list[Line] = []
+    for start in range(0, len(labels), WIDTH):
+        part = slice(start, start + WIDTH)
+        for heading, stamps in planes.items():
+            own = list(labels[part])
+            sheet.append((heading, stamps[part], own if heading == labelled else [""] * len(own)))
+    return sheet
+
+
+def cropped(stamps: NDArray[np.float32], side_arcsec: float, pixel_scale_arcsec: float) -> NDArray[np.float32]:
+    """The middle of stamps (batch, band, y, x), or all of them if they are smaller."""
+    if not side_arcsec > 0:
+        raise invalid("field_arcsec", "positive", side_arcsec)
+    pixels = stamps.shape[-1]
+    side = min(2 * int(side_arcsec / pixel_scale_arcsec / 2) + pixels % 2, pixels)
+    inner = slice((pixels - side) // 2, (pixels + side) // 2)
+    return stamps[..., inner, inner]
 
 
 def contact_sheet(rows: Sequence[Line], caption: str, imaging: Imaging, title: str | None = None) -> Picture:

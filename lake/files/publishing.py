@@ -10,9 +10,19 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lake.errors import DataError
+
+
+@contextmanager
+def published_folder(target: Path, draft: Path) -> Iterator[Path]:
+    """Fill the folder ``draft``, which takes the place of ``target`` when the block ends well."""
+    draft.mkdir(parents=True, exist_ok=True)
+    yield draft
+    replace_folder(target, draft)
 
 
 def replace_folder(target: Path, draft: Path) -> None:

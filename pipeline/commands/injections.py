@@ -74,7 +74,7 @@ def _setting(
 ) -> Setting:
     """The setting that the options name; the rest are fields of the grid's parameters."""
     from injection.experiment.hostset import Conditions
-    from pipeline.experiment.injecting import chosen_setting
+    from pipeline.experiment.choosing import chosen_setting
 
     conditions = Conditions(psf_fwhm_nea, depth)
     return chosen_setting(place, hosts, conditions, (source_model, min_source_snr), seed, **changes)

@@ -110,7 +110,7 @@ def tables(at: str | None) -> None:
 @click.argument("name", metavar="TABLE_OR_RUN")
 def lineage(name: str) -> None:
     """Trace a table, a slice (completeness.demo1) or a generation back to files, commits and checkpoints."""
-    from pipeline.verbs.lineage import tree
+    from pipeline.verbs.catalogue import tree
 
     click.echo(tree(project().data, name))
 

@@ -18,6 +18,7 @@ from injection.experiment.setting import Setting
 from injection.experiment.stream import batches, run_batch
 from lake.errors import DataError
 from lake.files import atomic
+from lake.files.publishing import published_folder
 from lake.progress import track
 from lake.root import DataRoot
 from lake.scorer import Scorer
@@ -25,9 +26,7 @@ from lake.sky.hashing import key_hash
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.surveyhosts import survey_hosts
 from pipeline.project.context import RunContext
-from pipeline.project.gridfacts import grid_facts
-from pipeline.project.publishing import published_folder
-from pipeline.project.seal import write_grid_facts
+from pipeline.project.outputs import grid_facts, write_grid_facts
 
 log = logging.getLogger(__name__)
 

@@ -1,10 +1,8 @@
-"""Scores of cut-outs, and the identity of scored objects."""
+"""Scores of cut-outs."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,12 +16,6 @@ from lake.scorer import Scorer, check_bands
 from lake.sky.split import negative_uses
 from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
-from modeling.scoring.card import FINDER
-from modeling.scoring.checkpoint import Checkpoint
-from modeling.scoring.finder import read_finder
-from pipeline.experiment.trainedon import LISTED, read_listed, seen, strangers
-
-log = logging.getLogger(__name__)
 
 CHUNK = 1024
 """Cut-outs read at a time: as many as a GPU scores at once."""
@@ -71,24 +63,3 @@ def score_table(
     ):
         kept = kept.append_column(name, values)
     return kept
-
-
-def seen_by(folder: Path, rows: pa.Table) -> pa.Array:
-    """Which galaxies (``galaxy_id``, ``ra``, ``dec``) the checkpoint in ``folder``, or an ancestor of it, trained or
-    selected on; null where that is not known: if a user's own finder has no list, or one whose identifiers are not
-    those of this lake."""
-    if not (folder / FINDER).exists():
-        return pa.array(Checkpoint.load(folder).has_seen(rows["galaxy_id"]))
-    if not (folder / LISTED).exists():
-        return pa.nulls(rows.num_rows, pa.bool_())
-    listed = read_listed(folder / LISTED)
-    hit = seen(listed, rows, read_finder(folder).trained_within_arcsec)
-    foreign = strangers(listed, rows)
-    if foreign:
-        log.warning(
-            "%s: %d objects have only a galaxy_id, and none of these occurs in the manifest: leakage is not measured; "
-            "give their ra and dec",
-            folder / LISTED,
-            foreign,
-        )
-    return pa.array(hit, mask=~hit if foreign else None)

@@ -1,4 +1,4 @@
-"""What a user's own finder was trained on, as its author lists it: by galaxy_id or by position."""
+"""Which galaxies a finder was trained on: those of our own checkpoints, those that a finder's author lists."""
 
 from __future__ import annotations
 
@@ -14,12 +14,37 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from lake.errors import DataError, one_line
+from lake.sky.sphere import chord, unit_vectors
+from modeling.scoring.card import FINDER
+from modeling.scoring.checkpoint import Checkpoint
+from modeling.scoring.finder import read_finder
 
 log = logging.getLogger(__name__)
 
 LISTED = "trained_on.csv"
 """The list, next to ``scorer.json``."""
 _COLUMNS = ("galaxy_id", "ra", "dec")
+
+
+def seen_by(folder: Path, rows: pa.Table) -> pa.Array:
+    """Which galaxies (``galaxy_id``, ``ra``, ``dec``) the checkpoint in ``folder``, or an ancestor of it, trained or
+    selected on; null where that is not known: if a user's own finder has no list, or one whose identifiers are not
+    those of this lake."""
+    if not (folder / FINDER).exists():
+        return pa.array(Checkpoint.load(folder).has_seen(rows["galaxy_id"]))
+    if not (folder / LISTED).exists():
+        return pa.nulls(rows.num_rows, pa.bool_())
+    listed = read_listed(folder / LISTED)
+    hit = seen(listed, rows, read_finder(folder).trained_within_arcsec)
+    foreign = strangers(listed, rows)
+    if foreign:
+        log.warning(
+            "%s: %d objects have only a galaxy_id, and none of these occurs in the manifest: leakage is not measured; "
+            "give their ra and dec",
+            folder / LISTED,
+            foreign,
+        )
+    return pa.array(hit, mask=~hit if foreign else None)
 
 
 def read_listed(path: Path) -> pa.Table:
@@ -67,10 +92,8 @@ def seen(listed: pa.Table, rows: pa.Table, radius_arcsec: float) -> NDArray[np.b
     hit = np.asarray(found.to_numpy(zero_copy_only=False), dtype=bool)
     placed = listed.filter(pc.is_valid(listed["ra"]))
     if placed.num_rows:
-        chord = 2.0 * np.sin(np.radians(radius_arcsec / 3600.0) / 2.0)
-        distance, _ = KDTree(_unit_vectors(placed)).query(
-            _unit_vectors(rows), distance_upper_bound=np.nextafter(chord, 1.0)
-        )
+        reach = np.nextafter(chord(radius_arcsec), 1.0)
+        distance, _ = KDTree(_directions(placed)).query(_directions(rows), distance_upper_bound=reach)
         hit |= np.isfinite(distance)
     return hit
 
@@ -98,6 +121,5 @@ def _in_range(values: pa.Array, low: float, high: float) -> pa.Array:
     return pc.fill_null(pc.and_(pc.greater_equal(values, low), pc.less_equal(values, high)), False)
 
 
-def _unit_vectors(rows: pa.Table) -> NDArray[np.float64]:
-    ra, dec = (np.radians(rows[name].to_numpy().astype(np.float64)) for name in ("ra", "dec"))
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+def _directions(rows: pa.Table) -> NDArray[np.float64]:
+    return unit_vectors(*(rows[name].to_numpy().astype(np.float64) for name in ("ra", "dec")))

@@ -19,15 +19,15 @@ from filelock import FileLock, Timeout
 
 from lake import tables
 from lake.config import SurveyParams
-from lake.errors import DarkHaloError, LostError
+from lake.errors import DarkHaloError, DataError, LostError
 from lake.files import atomic
+from lake.files.publishing import require_place
 from lake.provenance import git_commit, pipeline_version
 from lake.root import DataRoot
 from lake.store import cards, delta, writing
 from lake.store.cards import Card, Slice
 from lake.store.writing import Provenance, Target
 from pipeline.project.project import Project
-from pipeline.project.publishing import require_places
 
 if TYPE_CHECKING:
     from analysis.records import Outcome
@@ -153,6 +153,25 @@ def stage_run(stage: str, generation: str | None, project: Project, kind: type[C
         for folder in context.works:
             shutil.rmtree(folder, ignore_errors=True)
         log.info("%s: done in %.1f s", name, time.perf_counter() - started)
+
+
+def require_places(project: Project, slice_name: str | None) -> None:
+    """Refuse, before any work, folders that could not be published: by rename, or by DVC.
+
+    DVC writes a `.gitignore` next to what it caches, and refuses a folder that is a link out of the repository.
+    """
+    root, repository = project.data, project.folder.resolve()
+    for folder in (root.local, root.checkpoints("any").parent, root.grid("any").parent):
+        if folder.is_symlink() and (repository / ".dvc").is_dir() and not folder.resolve().is_relative_to(repository):
+            raise DataError(
+                f"{folder} is a link out of the repository, which DVC refuses: make it a folder, and have links inside "
+                "it (data/lake, data/work, data/cutouts, data/survey) point to the other disk"
+            )
+    places = [root.cutouts, root.survey, root.truth, root.report, root.metrics, root.plots]
+    if slice_name is not None:
+        places += [root.checkpoints(slice_name), root.grid(slice_name)]
+    for place in places:
+        require_place(place)
 
 
 def forget_lost_tables(root: DataRoot) -> list[str]:

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.config import ReportParams
+from analysis.figures.stamps import WIDTH, Line, lines
 from analysis.reporting.inputs import Gallery
 from lake.store.stamps import StampStore
 from pipeline.experiment.grids import sample, scored_setting
-from pipeline.experiment.sheets import WIDTH, Line, lines
 from pipeline.project.context import RunContext
 
 _BRIGHT_SNR = 20.0

@@ -23,7 +23,7 @@ from lake.store.stamps import StampStore
 from modeling.scoring.card import CARD, FINDER, read_card
 from pipeline.experiment.grids import grid_params
 from pipeline.project.context import RunContext
-from pipeline.project.gridfacts import BATCHES, GRID
+from pipeline.project.outputs import BATCHES, GRID
 from pipeline.reporting.galleries import galleries
 from pipeline.reporting.results import contamination, shown_first
 

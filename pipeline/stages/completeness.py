@@ -16,7 +16,7 @@ from etl.results.completeness import summarise
 from lake import tables
 from lake.sky.split import THRESHOLD
 from lake.sky.survey import SURVEY
-from pipeline.project.gridfacts import grid_facts
+from pipeline.project.outputs import grid_facts
 from pipeline.project.sparkrun import SparkRun
 
 _INDICES = ["theta_e_index", "psf_index", "depth_index"]

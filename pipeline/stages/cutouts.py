@@ -6,8 +6,8 @@ from pathlib import Path
 
 from etl.config import CutoutsParams
 from etl.cutouts import cutting
+from lake.files.publishing import published_folder
 from pipeline.project.codecards import Code
-from pipeline.project.publishing import published_folder
 from pipeline.project.sparkrun import SparkRun
 
 

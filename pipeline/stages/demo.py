@@ -6,8 +6,8 @@ from pathlib import Path
 
 from demo.config import DemoParams
 from demo.survey import write_survey
+from lake.files.publishing import published_folder
 from pipeline.project.context import RunContext
-from pipeline.project.publishing import published_folder
 
 
 def run(context: RunContext, params: DemoParams) -> None:

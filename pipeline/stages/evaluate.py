@@ -14,7 +14,8 @@ from lake.sky.split import TEST, THRESHOLD
 from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
 from modeling.scoring.scorer import load_scorer
-from pipeline.experiment.scoring import score_rows, score_table, seen_by
+from pipeline.experiment.scoring import score_rows, score_table
+from pipeline.experiment.trainedon import seen_by
 from pipeline.project.context import RunContext
 
 _STRATA = ["galaxy_id", "type_bin", "nobs_z_bin", "pool", "confuser_category", "tier", "psfsize_r", "psfdepth_r"]

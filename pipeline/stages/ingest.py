@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from etl.results.ingest import GridRun, ingest
 from lake import tables
-from pipeline.project.gridfacts import grid_batches, grid_facts
+from pipeline.project.outputs import grid_batches, grid_facts
 from pipeline.project.sparkrun import SparkRun
 
 

@@ -10,9 +10,9 @@ from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.report import render_report
 from analysis.reporting.summary import curves, metrics
 from lake.files import atomic
+from lake.files.publishing import published_folder
 from pipeline.project.context import RunContext
-from pipeline.project.publishing import published_folder
-from pipeline.project.seal import sealed
+from pipeline.project.outputs import sealed
 from pipeline.reporting.mirror import mirror
 from pipeline.reporting.report_inputs import gather
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from scipy.special import expit
 
 from analysis.config import CompletenessParams
-from analysis.figures.stamps import contact_sheet
+from analysis.figures.stamps import contact_sheet, lines
 from etl.config import CutoutsParams
 from etl.cutouts.external_stamps import import_cutouts, load_des_hosts
 from injection.config import GridParams
@@ -21,12 +21,11 @@ from injection.experiment.setting import Drawn, Setting
 from lake.names import checked_name
 from lake.scorer import check_bands
 from modeling.scoring.scorer import load_scorer
+from pipeline.experiment.choosing import of_stamps
 from pipeline.experiment.grids import fill_grid
-from pipeline.experiment.hostsets import of_stamps
 from pipeline.experiment.scoring import conditions_of
-from pipeline.experiment.sheets import lines
 from pipeline.project.context import RunContext, stage_run
-from pipeline.project.gridfacts import BATCHES
+from pipeline.project.outputs import BATCHES
 from pipeline.project.project import Project
 from pipeline.project.sparkrun import SparkRun
 from pipeline.stages import completeness, ingest

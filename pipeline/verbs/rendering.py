@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from analysis.figures.stamps import contact_sheet
+from analysis.figures.stamps import contact_sheet, cropped, lines
 from analysis.figures.style import Picture
 from injection.config import GridParams
 from injection.experiment.setting import Drawn, Setting
 from lake.errors import DataError
-from pipeline.experiment.sheets import cropped, lines
 
 log = logging.getLogger(__name__)
 

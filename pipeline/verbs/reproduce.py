@@ -13,9 +13,8 @@ from analysis.config import ReportParams
 from lake.errors import DarkHaloError
 from lake.files import atomic
 from lake.processes import run_bound
-from pipeline.project.context import forget_lost_tables
+from pipeline.project.context import forget_lost_tables, require_places
 from pipeline.project.project import Project
-from pipeline.project.publishing import require_places
 from pipeline.reporting.results import headlines, scored, shown_first
 
 

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from analysis.config import EvaluateParams
+from analysis.figures.stamps import Line, cropped
 from analysis.figures.style import Picture
 from analysis.figures.validation import SUPPRESSED, Distributions, validation_sheet
 from analysis.records import Measure, Outcome, plain
 from analysis.results.validation import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, judge
 from injection.config import GridParams
 from injection.engine.accuracy import flux_errors, lenstronomy_differences
+from injection.engine.tracing import Images
 from injection.experiment.arc_finder import FOUND_SNR, FoundArcs, find_arcs
 from injection.experiment.grid import Plan, one_cell, plan
 from injection.experiment.setting import Drawn, Setting
@@ -36,8 +38,7 @@ from lake.sky.survey import SURVEY as IMAGING
 from lake.store import delta
 from lake.store.stamps import PLACE, StampStore
 from modeling.scoring.scorer import load_scorer
-from pipeline.experiment.hostsets import SURVEY, imported_cutouts
-from pipeline.experiment.sheets import Images, Line, cropped
+from pipeline.experiment.choosing import SURVEY, imported_cutouts
 from pipeline.project.project import Project
 
 NO_LENSES = "none"

@@ -21,8 +21,8 @@ from lake.errors import DamagedError, DamagedLogError, DarkHaloError, LakeError,
 from lake.root import DataRoot
 from lake.store import cards, delta, held, stamps
 from lake.store.cards import Slice
+from pipeline.project.outputs import grid_problems, page_problems
 from pipeline.project.project import Project
-from pipeline.project.seal import grid_problems, page_problems
 
 _FIGURES = ("metrics", "plots", "baselines")
 """Small outputs that DVC does not cache."""

@@ -200,7 +200,7 @@ def test_holes_of_a_des_host_do_not_take_its_depth_and_a_flat_image_has_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A row of zeros at the edge, a band of one value: the first still measures its noise, the second says nothing."""
-    from pipeline.experiment.hostsets import of_stamps
+    from pipeline.experiment.choosing import of_stamps
 
     rng = np.random.default_rng(0)
     for band in BANDS:

@@ -16,7 +16,7 @@ from lake.root import DataRoot
 from lake.store import delta
 from modeling.config import generations, resolve_generation
 from modeling.scoring.card import read_card
-from pipeline.experiment.scoring import seen_by
+from pipeline.experiment.trainedon import seen_by
 from pipeline.project import params
 from pipeline.project.generations import enlist
 from pipeline.reporting.results import contamination

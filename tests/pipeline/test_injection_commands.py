@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from matplotlib.image import imread
 from scipy.integrate import quad
 
+from analysis.figures.stamps import cropped
 from injection.experiment.grid import one_cell, plan
 from injection.experiment.hostset import Conditions, HostSet
 from injection.experiment.setting import Setting
@@ -25,9 +26,8 @@ from injection.galaxies.realsources import BankSources
 from lake.errors import DarkHaloError, DataError
 from lake.sky.survey import SURVEY
 from pipeline import cli
+from pipeline.experiment.choosing import chosen_setting
 from pipeline.experiment.grids import fill
-from pipeline.experiment.injecting import chosen_setting
-from pipeline.experiment.sheets import cropped
 from pipeline.project import params
 from pipeline.verbs.foreign import scored_examples
 from pipeline.verbs.rendering import Wanted, examples, label, render_sheet

@@ -22,8 +22,8 @@ from lake.store.query import query
 from lake.store.writing import Provenance, Target
 from pipeline.cli import dhs
 from pipeline.project import params
+from pipeline.verbs.catalogue import tree
 from pipeline.verbs.foreign import question
-from pipeline.verbs.lineage import tree
 from pipeline.verbs.reproduce import closing_words
 from tests.pipeline.checkout import PROJECT, Checkout
 

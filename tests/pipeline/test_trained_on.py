@@ -10,8 +10,7 @@ import pytest
 
 from lake.errors import DataError, ParameterError
 from modeling.scoring.card import FINDER
-from pipeline.experiment.scoring import seen_by
-from pipeline.experiment.trainedon import LISTED, csv_text, read_listed, seen
+from pipeline.experiment.trainedon import LISTED, csv_text, read_listed, seen, seen_by
 from pipeline.verbs.audit import TrainedOn
 
 ARCSEC = 1 / 3600

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.project import params, seal
+from pipeline.project import outputs, params
 from pipeline.project.project import Project
 from pipeline.stage import run_stage
 from pipeline.verbs import verifying
@@ -74,7 +74,7 @@ def test_outputs_that_are_missing_or_not_as_recorded_are_found(tmp_path: Path, m
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text("{}")
     root.report.mkdir()
-    (root.report / "index.html").write_text(seal.sealed("page"))
+    (root.report / "index.html").write_text(outputs.sealed("page"))
     Path(names[3]).unlink()
     assert [f.sentence for f in verifying._outputs(project)] == [
         f"{names[3]} is missing, though dvc.lock records it; run `dvc repro`"
@@ -103,23 +103,23 @@ def test_a_damaged_lock_file_is_one_sentence(text: bytes, tmp_path: Path, monkey
 def test_a_grid_knows_its_files(tmp_path: Path) -> None:
     for number in range(2):
         (tmp_path / f"batch-{number:05d}.parquet").write_bytes(bytes(range(200)))
-    seal.write_grid_facts(tmp_path, {"grid_id": "g", "width": 0.1})
-    assert seal.grid_problems(tmp_path) == {}
+    outputs.write_grid_facts(tmp_path, {"grid_id": "g", "width": 0.1})
+    assert outputs.grid_problems(tmp_path) == {}
     flip(tmp_path / "batch-00001.parquet")
     (tmp_path / "batch-00000.parquet").unlink()
-    assert sorted(path.name for path in seal.grid_problems(tmp_path)) == ["batch-00000.parquet", "batch-00001.parquet"]
+    assert sorted(path.name for path in outputs.grid_problems(tmp_path)) == ["batch-00000.parquet", "batch-00001.parquet"]
     facts = tmp_path / "grid.json"
     for text in (facts.read_text().replace("0.1", "0.2"), "{}", "[]", "<<<<<<<", ""):
         facts.write_text(text)
-        assert list(seal.grid_problems(tmp_path)) == [facts]
+        assert list(outputs.grid_problems(tmp_path)) == [facts]
 
 
 @pytest.mark.parametrize("page", ["<html>æ\r\n</html>", "", "x\n"])
 def test_a_page_knows_its_text(tmp_path: Path, page: str) -> None:
     path = tmp_path / "index.html"
-    assert seal.page_problems(path) == {}
-    path.write_bytes(seal.sealed(page).encode())
-    assert seal.page_problems(path) == {}
+    assert outputs.page_problems(path) == {}
+    path.write_bytes(outputs.sealed(page).encode())
+    assert outputs.page_problems(path) == {}
     for changed in (
         path.read_bytes()[:-2],
         path.read_bytes().replace(b"sha256", b"sha255"),
@@ -127,5 +127,5 @@ def test_a_page_knows_its_text(tmp_path: Path, page: str) -> None:
         b"a" + path.read_bytes(),
     ):
         path.write_bytes(changed)
-        assert list(seal.page_problems(path)) == [path]
-        path.write_bytes(seal.sealed(page).encode())
+        assert list(outputs.page_problems(path)) == [path]
+        path.write_bytes(outputs.sealed(page).encode())

@@ -1,4 +1,4 @@
-"""Checksums inside a grid and a report, so that changed bytes are noticed."""
+"""A finished grid (``grid.json`` and its batches) and the report, with the checksums that show changed bytes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,39 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from lake.errors import LakeError, one_line
 from lake.files import atomic
-from pipeline.project.gridfacts import GRID
+from lake.root import DataRoot
 
+GRID, BATCHES = "grid.json", "batch-*.parquet"
 _SEAL = re.compile(r"<!-- sha256 of what is above: ([0-9a-f]{64}) -->\n\Z")
+
+
+def grid_facts(root: DataRoot, generation: str) -> dict[str, Any]:
+    """Identity, scorer, parameters and planned cells of a finder's grid."""
+    path = root.grid(generation) / GRID
+    again = f"run `dvc repro grid@{generation}` (or `dhs inject`, if that made it)"
+    if not path.exists():
+        raise LakeError(f"the grid of {generation} is missing, {path} does not exist: {again}")
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise LakeError(f"{path} cannot be read ({one_line(error)}): {again}") from error
+
+
+def grid_batches(root: DataRoot, generation: str) -> list[Path]:
+    """The score batches of a finder's grid, in order."""
+    found = sorted(root.grid(generation).glob(BATCHES))
+    if not found:
+        raise LakeError(f"{root.grid(generation)} contains no score batches; run `dvc repro grid@{generation}`")
+    return found
 
 
 def write_grid_facts(folder: Path, facts: Mapping[str, object]) -> None:
     """Write ``grid.json`` with the checksums of its batches and its own."""
-    batches = {path.name: _digest(path.read_bytes()) for path in sorted(folder.glob("batch-*.parquet"))}
+    batches = {path.name: _digest(path.read_bytes()) for path in sorted(folder.glob(BATCHES))}
     sealed = {**facts, "batches": batches}
     atomic.write_text(folder / GRID, _text({**sealed, "sha256": _digest(_text(sealed).encode())}))
 

@@ -1,0 +1,125 @@
+"""Commands about finders and their results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.commands.opening import Typed, project
+
+_GENERATION = click.option("--generation", required=True, help="The scorer.")
+_OUT = click.option("--out", type=Typed(), help="Write the rows to a .parquet, .csv or .fits file.")
+_FOLDER = click.argument("folder", type=Typed(exists=True, file_okay=False))
+
+
+@click.command()
+@click.argument("finder", metavar="PACKAGE:OBJECT")
+@click.option("--name", required=True, help="Name of the finder in tables and the report.")
+@click.option(
+    "--output",
+    type=click.Choice(["logits", "probabilities"]),
+    help="What the finder returns, if it does not declare it.",
+)
+@click.option(
+    "--trained-on",
+    type=Typed(exists=True, dir_okay=False),
+    metavar="LIST.csv",
+    help="What the finder was trained on: galaxy_id, or ra and dec (degrees); leakage is then measured.",
+)
+@click.option(
+    "--within",
+    default=1.0,
+    show_default=True,
+    help="Radius (arcsec) within which an object matches a listed position.",
+)
+def audit(finder: str, name: str, output: Any, trained_on: Path | None, within: float) -> None:
+    """Measure the completeness of your own finder, which takes minutes on the demo survey and hours on a large one.
+
+    PACKAGE:OBJECT is installed, or lies in the project's folder: a function, an object with `score`, a class that
+    makes one, or a torch module. It takes stamps (batch, band, y, x) in nanomaggies, bands g, r, z, and returns one
+    logit per stamp (or a probability, if it declares so). It is tried on stamps of this lake first; one that fails
+    changes nothing.
+    Example: dhs audit my_finder:finder --name mine
+    """
+    from pipeline.verbs import audit as audits
+    from pipeline.verbs.reproduce import closing_words
+
+    listed = audits.TrainedOn(trained_on, within) if trained_on else None
+    place = project()
+    audits.audit(place, finder, name, output, listed)
+    click.echo(closing_words(place))
+
+
+@click.command()
+@click.argument("name")
+def forget(name: str) -> None:
+    """Remove the finder NAME that `dhs audit` added, with its results; nothing else changes.
+
+    Example: dhs forget mine
+    """
+    from pipeline.verbs import audit as audits
+
+    for removed in audits.forget(project(), name):
+        click.echo(f"removed {removed}")
+    click.echo("the report still shows it until `dvc repro report` remakes it")
+
+
+@click.command()
+@click.option("--generation", help="The scorer; by default `report.headline_generation`, the first one audited.")
+@click.option("--top", default=20, show_default=True, help="How many objects.")
+@_OUT
+def discoveries(generation: str | None, top: int, out: Path | None) -> None:
+    """Rank objects that are not in the candidate list by score, with RA, Dec and a link to the survey's viewer."""
+    from pipeline.reporting import results
+    from pipeline.verbs.export import checked_out, deliver
+
+    checked_out(out)
+    deliver(results.discoveries(project(), generation, top), out, short=True)
+
+
+@click.command()
+def compare() -> None:
+    """Compare the generations on the same test galaxies, with paired tests."""
+    from pipeline.reporting.results import comparison
+    from pipeline.verbs.export import deliver
+
+    metrics, tests = comparison(project())
+    deliver(metrics, None, short=True)
+    if tests.num_rows:
+        click.echo()
+        deliver(tests, None, short=True)
+
+
+@click.command()
+@_FOLDER
+@_GENERATION
+@_OUT
+def score(folder: Path, generation: str, out: Path | None) -> None:
+    """Score the cut-outs in FOLDER and its subfolders, one row per file, with the reason if there is no score.
+
+    NPZ files with `cutout` (y, x, band) float32 nMgy and `meta_*` values; FITS cubes (band, y, x) as
+    served by the survey's viewer.
+    """
+    from pipeline.verbs.export import checked_out, deliver
+    from pipeline.verbs.foreign import score_folder
+
+    checked_out(out)
+    deliver(score_folder(project(), folder, generation), out)
+
+
+@click.command()
+@_FOLDER
+@_GENERATION
+@click.option("--per-radius", default=100, show_default=True, help="Injections per Einstein radius of the grid.")
+def inject(folder: Path, generation: str, per_radius: int) -> None:
+    """Inject lenses into the 46 DES galaxies of FOLDER (g.fits, r.fits, z.fits, seeing.txt); measure completeness.
+
+    Rows go to `injections`, `injection_scores` and `completeness` under the slice GENERATION-des46, and a
+    contact sheet goes to the folder of the score batches.
+    """
+    from pipeline.verbs.foreign import inject_into_des, question
+
+    name = inject_into_des(project(), folder, generation, per_radius)
+    click.echo(f'done: dhs query "{question(generation)}"; picture in data/grid/{name}/')
