@@ -82,7 +82,7 @@ dhs.params.append(PROJECT)
 
 def main() -> None:
     """Run the command; a failure the user can act on is one sentence, not a traceback."""
-    # Threads that wait without spinning: torch on two busy cores is ten times faster so. Read when torch is imported.
+    # Threads wait without spinning: torch on two busy cores is ten times faster. It reads this when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     gc_tuning.search_seldom()
     _ensure_home()

@@ -1,4 +1,4 @@
-"""What DVC's files say of the stages, and MLproject, which ``make deps`` derives from it."""
+"""The stages as DVC's files describe them, and MLproject, which ``make deps`` writes from that."""
 
 from __future__ import annotations
 

@@ -42,11 +42,9 @@ def submit(stage: str, generation: str | None, cluster: Path, limit_files: int |
     place = project()
     values = dict(place.values)
     limits = {"limit_files": limit_files, "limit_rows": limit_rows}
-    given = {name: value for name, value in limits.items() if value is not None}
-    if given:
-        values[stage] = (
-            params.section_class(stage).load({**values.get(stage, {}), **given}, stage).model_dump(mode="json")
-        )
+    if given := {name: value for name, value in limits.items() if value is not None}:
+        limited = params.section_class(stage).load({**values.get(stage, {}), **given}, stage)
+        values[stage] = limited.model_dump(mode="json")
     work = Submission(
         arguments=("run", stage, *(("--generation", generation) if generation else ())),
         parameters=yaml.safe_dump(values, sort_keys=False),

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from lake.errors import invalid
 from pipeline.commands.opening import NameOrTyped, Typed, project
-
-if TYPE_CHECKING:
-    from injection.experiment.setting import Setting
-    from pipeline.project.project import Project
 
 _SURVEY_DEPTHS_MAG = (24.0, 23.4, 22.5)
 """Depths that the survey was designed for (Dey et al. 2019), g, r, z."""
@@ -62,24 +58,6 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _setting(
-    place: Project,
-    hosts: str,
-    psf_fwhm_nea: float,
-    depth: tuple[float, ...],
-    source_model: str | None,
-    min_source_snr: float,
-    seed: int | None,
-    **changes: Any,
-) -> Setting:
-    """The setting that the options name; the rest are fields of the grid's parameters."""
-    from injection.experiment.hostset import Conditions
-    from pipeline.experiment.choosing import chosen_setting
-
-    conditions = Conditions(psf_fwhm_nea, depth)
-    return chosen_setting(place, hosts, conditions, (source_model, min_source_snr), seed, **changes)
-
-
 @click.command()
 @_what_is_injected
 @click.option(
@@ -99,13 +77,14 @@ def render(theta_e: float | None, mag: float | None, count: int, field: float, o
     Needs no trained network, and with `--hosts none` no lake. Example:
     dhs render --prior v1_wide --hosts none --theta-e 1.5 --mag 22 --out arcs.png
     """
-    from pipeline.verbs.rendering import Wanted, render_sheet
+    from pipeline.experiment.choosing import chosen_setting
+    from pipeline.verbs.rendering import render_sheet
 
     if out.suffix != ".png":
         raise invalid("out", "a file ending in .png", str(out))
     given = {"lens_theta_e_arcsec": theta_e, "src_mag_r": mag}
     fixed = {name: value for name, value in given.items() if value is not None}
-    picture = render_sheet(Wanted(count, fixed, field), _setting(project(), **options))
+    picture = render_sheet(chosen_setting(project(), **options), count, fixed, field)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(picture.content)
     click.echo(f"wrote {out}")
@@ -135,11 +114,12 @@ def validate_injection(
     """
     from analysis.results.validation import broken
     from lake.errors import DataError
-    from pipeline.verbs.validating import Wanted, table, validate_injections, write
+    from pipeline.experiment.choosing import chosen_setting
+    from pipeline.verbs.validating import table, validate_injections, write
 
     place = project()
-    wanted = Wanted(generation, count, core_suppression_radius, lenses)
-    found = validate_injections(place, wanted, _setting(place, **options))
+    setting = chosen_setting(place, **options)
+    found = validate_injections(place, setting, generation, count, core_suppression_radius, lenses)
     folder = out or place.data.local / "validation" / str(found.facts["generation"])
     write(found, folder)
     click.echo(f"{table(found)}\n\nwrote {folder}/validation.png and validation.json")

@@ -1,4 +1,4 @@
-"""Opening the project that a command is about, which becomes the working directory; paths as the user typed them."""
+"""The project that a command works on, whose folder becomes the working directory, and paths that users type."""
 
 from __future__ import annotations
 

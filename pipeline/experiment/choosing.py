@@ -37,44 +37,39 @@ _NOT_CATALOGUES = ("_fits", "_selection")
 def chosen_setting(
     project: Project,
     hosts: str,
-    conditions: Conditions,
-    sources: tuple[str | None, float],
+    psf_fwhm_nea: float,
+    depth: tuple[float, ...],
+    source_model: str | None,
+    min_source_snr: float,
     seed: int | None,
     **changes: Any,
 ) -> Setting:
     """The setting that options name; what is impossible is refused by name.
 
-    ``sources``: the source model and the least signal to noise of a catalogue's galaxies. ``changes`` are fields of
-    ``GridParams``; None leaves what params.yaml says, here and for the source model and the seed.
+    ``psf_fwhm_nea`` (arcsec) and ``depth`` (mag) are conditions of hosts that bring none. ``min_source_snr``: galaxies
+    of a catalogue whose stamps have less signal to noise are left out. ``changes`` are fields of ``GridParams``. None
+    leaves what params.yaml says.
     """
     given = {name: value for name, value in changes.items() if value is not None}
-    if sources[0] is not None:
-        given |= _sources(sources[0], sources[1])
+    if source_model is not None:
+        given |= _sources(source_model, min_source_snr)
     grid = GridParams.load({**project.section(GridParams, "grid").model_dump(mode="json"), **given}, "grid")
     seed = project.survey.seed if seed is None else seed
-    return Setting.of(grid, host_set(project, hosts, grid, conditions, seed), seed)
+    return Setting.of(grid, host_set(project, hosts, grid, Conditions(psf_fwhm_nea, depth), seed), seed)
 
 
 def _sources(source: str, min_snr: float) -> dict[str, Any]:
     """The grid's ``real_sources`` and ``source_model`` that an option names."""
     if ":" in source and not Path(source).exists():
         return {"real_sources": None, "source_model": source}
-    chosen = real_sources(source, min_snr)
-    return {"real_sources": None if chosen is None else chosen.model_dump(mode="json"), "source_model": None}
+    chosen = None if source == PARAMETRIC else _real_sources(source, min_snr).model_dump(mode="json")
+    return {"real_sources": chosen, "source_model": None}
 
 
-def real_sources(source: str, min_snr: float) -> RealSources | None:
-    """The grid's ``real_sources`` that ``source`` names; None for ``parametric``.
-
-    Of a folder, the first catalogue whose images are there. ``min_snr``: galaxies of a catalogue whose stamps have less
-    signal to noise are left out.
-    """
-    if source == PARAMETRIC:
-        return None
+def _real_sources(source: str, min_snr: float) -> RealSources:
+    """The grid's ``real_sources`` that a path names; of a folder, the first catalogue whose images are there."""
     path = Path(source)
-    if path.is_file() and path.suffix in _BANKS:
-        return _made(path, None)
-    if path.is_file() and path.suffix == ".fits":
+    if path.is_file() and path.suffix in (*_BANKS, ".fits"):
         return _made(path, min_snr)
     if not path.is_dir():
         allowed = f"'{PARAMETRIC}', a RealGalaxyCatalog (.fits file or folder), a bank (.h5, .hdf5), package:object"
@@ -93,10 +88,10 @@ def real_sources(source: str, min_snr: float) -> RealSources | None:
     raise DataError(faults[0] if faults else f"{path} contains no real_galaxy_catalog*.fits")
 
 
-def _made(path: Path, min_snr: float | None) -> RealSources:
-    cleaning = (
-        None if min_snr is None else StampCleaning.load({"min_snr": min_snr, "psf_correction": None}, "source_model")
-    )
+def _made(path: Path, min_snr: float) -> RealSources:
+    cleaning = None
+    if path.suffix not in _BANKS:
+        cleaning = StampCleaning.load({"min_snr": min_snr, "psf_correction": None}, "source_model")
     values = {"path": str(path), "catalogue_colours": True, "max_pixel_arcsec": None, "cleaning": cleaning}
     return RealSources.load(values, "source_model")
 

@@ -99,9 +99,9 @@ def seen(listed: pa.Table, rows: pa.Table, radius_arcsec: float) -> NDArray[np.b
 
 
 def strangers(listed: pa.Table, rows: pa.Table) -> int:
-    """How many listed objects have an identifier alone, where not one of these is of ``rows``; 0 where one is.
+    """Number of listed objects without a position, if none of their identifiers occurs in ``rows``; otherwise 0.
 
-    Such a list does not say that the rows were not trained on: its identifiers may be of another catalogue.
+    The identifiers of such a list may be those of another catalogue: it does not show that ``rows`` were not seen.
     """
     named = listed.filter(pc.is_null(listed["ra"]))
     return 0 if seen(named, rows, 1.0).any() else named.num_rows

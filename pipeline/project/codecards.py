@@ -10,10 +10,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("lake", "etl", "injection", "modeling", "analysis", "demo", "pipeline")
@@ -33,27 +31,12 @@ RESOLVED = "modeling/generations/"
 """Overlays of generations: a stage gets them resolved, through params.yaml."""
 
 
-class Source(NamedTuple):
-    """What one file says: a hash that comments and docstrings do not change, what it imports, the words it quotes."""
-
-    hash: str
-    imports: list[str]
-    words: list[str]
-
-
 class Code:
-    """The project's code below ``root``; what ``known`` holds by a file's content is not parsed again.
+    """The project's code below ``root``."""
 
-    Another version of Python or of this module parses everything again.
-    """
-
-    def __init__(self, root: Path = PROJECT, known: dict[str, Source] | None = None) -> None:
+    def __init__(self, root: Path = PROJECT) -> None:
         self.root = root
-        self.reader = _digest(sys.version.encode() + Path(__file__).read_bytes())
-        self.known = known or {}
-        self.sources: dict[str, Source] = {}
-        """What was used of ``known``, and what was read."""
-        self._read: dict[str, tuple[Source, list[str]]] = {}
+        self._read: dict[str, tuple[str, list[str]]] = {}
         self._listed: dict[str, frozenset[str]] = {}
 
     def card(self, start: str) -> dict[str, str]:
@@ -63,8 +46,7 @@ class Code:
         while waiting:
             name = waiting.pop()
             if name not in seen and name not in EXEMPT and not name.startswith(RESOLVED):
-                source, needed = self._file(name)
-                seen[name] = source.hash
+                seen[name], needed = self._file(name)
                 waiting += needed
         return {name: seen[name] for name in sorted(seen) if seen[name]}
 
@@ -72,40 +54,38 @@ class Code:
         """One hash of :meth:`card`, for partial work that only the same code may resume."""
         return _digest(json.dumps(self.card(start)).encode())
 
-    def _file(self, name: str) -> tuple[Source, list[str]]:
-        """A file's source and the files that it needs."""
+    def _file(self, name: str) -> tuple[str, list[str]]:
+        """A file's hash, which comments and docstrings do not change, and the files that it needs."""
         if name not in self._read:
             content = (self.root / name).read_bytes()
-            key = f"{Path(name).suffix} {_digest(content)} {self.reader}"
-            source = self.sources[key] = self.known.get(key) or _source(name, content)
-            needed = [*self._imported(source), *self._quoted_data(name, source)]
-            if name.startswith("pipeline/"):
-                needed += self._quoted_tables(source)
-            elif _LISTS_MODULES in source.words:
-                folder = name.rpartition("/")[0]
-                needed += [f"{folder}/{entry}" for entry in self._entries(folder) if entry.endswith(".py")]
-            self._read[name] = (source, needed)
+            self._read[name] = self._module(name, content) if name.endswith(".py") else (_digest(content), [])
         return self._read[name]
 
-    def _imported(self, source: Source) -> Iterator[str]:
+    def _module(self, name: str, content: bytes) -> tuple[str, list[str]]:
+        walk = _Walk(ast.parse(content, name).body)
+        needed = [*self._imported(walk.imports), *self._quoted_data(name, walk.words)]
+        if name.startswith("pipeline/"):
+            needed += [file for word in walk.words if self._exists(file := f"lake/tables/{word}.py")]
+        elif _LISTS_MODULES in walk.words:
+            folder = name.rpartition("/")[0]
+            needed += [f"{folder}/{entry}" for entry in self._entries(folder) if entry.endswith(".py")]
+        return walk.hash, needed
+
+    def _imported(self, imports: set[str]) -> Iterator[str]:
         """Modules, and the packages that they lie in."""
-        for dotted in source.imports:
+        for dotted in imports:
             parts = dotted.split(".")
             packages = ["/".join([*parts[:depth], "__init__.py"]) for depth in range(1, len(parts) + 1)]
             yield from (name for name in ("/".join(parts) + ".py", *packages) if self._exists(name))
 
-    def _quoted_data(self, name: str, source: Source) -> Iterator[str]:
+    def _quoted_data(self, name: str, words: set[str]) -> Iterator[str]:
         """Data files that the module names, or whose folder it names, next to itself or at the top of its package."""
         for folder in {name.rpartition("/")[0], name.partition("/")[0]}:
-            for word in self._entries(folder).intersection(source.words):
+            for word in self._entries(folder).intersection(words):
                 named = f"{folder}/{word}"
                 held = [f"{named}/{entry}" for entry in self._entries(named)] or [named]
                 if f"{named}/__init__.py" not in held:
                     yield from (file for file in held if file.endswith(DATA_SUFFIXES))
-
-    def _quoted_tables(self, source: Source) -> Iterator[str]:
-        contracts = (f"lake/tables/{word}.py" for word in source.words)
-        yield from (name for name in contracts if self._exists(name))
 
     def _exists(self, name: str) -> bool:
         folder, _, file = name.rpartition("/")
@@ -122,23 +102,15 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _source(name: str, content: bytes) -> Source:
-    if not name.endswith(".py"):
-        return Source(_digest(content), [], [])
-    walk = _Walk()
-    body = ast.parse(content, name).body
-    walk.value(body, runs=True)
-    text = "\0".join(walk.parts).encode()
-    return Source(_digest(text) if len(walk.parts) > 1 else "", sorted(walk.imports), sorted(walk.words))
-
-
 class _Walk:
-    """One walk through a syntax tree, without the texts that stand alone (docstrings); an empty module has no parts."""
+    """One walk through a module's syntax tree, without docstrings: its hash ("" if it is empty), imports and words."""
 
-    def __init__(self) -> None:
+    def __init__(self, body: list[ast.stmt]) -> None:
         self.parts: list[str] = []
         self.imports: set[str] = set()
         self.words: set[str] = set()
+        self.value(body, runs=True)
+        self.hash = _digest("\0".join(self.parts).encode()) if len(self.parts) > 1 else ""
 
     def value(self, value: object, runs: bool) -> None:
         if isinstance(value, ast.AST):

@@ -1,4 +1,4 @@
-"""The context of one stage run: parameters, paths, lock, provenance, and what was read on the way."""
+"""The context of one stage run: parameters, paths, lock, provenance, and a record of what was read."""
 
 from __future__ import annotations
 
@@ -58,8 +58,7 @@ class RunContext:
     @property
     def seed(self) -> int:
         """The stage's own seed, derived from the survey's."""
-        digest = hashlib.sha256(f"{self.survey.seed}/{self.stage}".encode()).digest()
-        return int.from_bytes(digest[:4], "big")
+        return int(hashlib.sha256(f"{self.survey.seed}/{self.stage}".encode()).hexdigest()[:8], 16)
 
     @property
     def code(self) -> dict[str, str]:
@@ -71,7 +70,7 @@ class RunContext:
         return Target(self.root, tables.spec(table), slice_name, where or {}, who)
 
     def explain(self, error: Exception) -> None:
-        """Raise what to do next where the context knows more than the error says."""
+        """Raise a clearer error, if this context knows what to do about the one that ended the stage."""
 
     @property
     def generation(self) -> str:

@@ -1,4 +1,4 @@
-"""Adding a shipped generation to the pipeline: it and what it starts from enter ``train`` in params.yaml."""
+"""Adds a shipped generation, and the generations it starts from, to ``train`` in params.yaml."""
 
 from __future__ import annotations
 

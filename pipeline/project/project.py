@@ -1,4 +1,4 @@
-"""The project that a command works on: its folder, and what its parameters said when it was read."""
+"""The project that a command works on: its folder, and its parameters as they were read."""
 
 from __future__ import annotations
 

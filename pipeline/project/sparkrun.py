@@ -54,6 +54,6 @@ class SparkRun(RunContext):
         return writer.publish(rows, target, rejected, judged)
 
     def explain(self, error: Exception) -> None:
-        """Raise what to do next where Spark itself failed."""
+        """Raise an error that says what to do, if Spark itself failed."""
         if self._spark is not None:
             session.explain(self.root, error)

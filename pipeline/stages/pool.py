@@ -1,4 +1,4 @@
-"""Sweeps to the pool of galaxies, to the sources near listed candidates, and to an account of every row."""
+"""Read the sweeps into the pool of galaxies and the sources near listed candidates, and count every row's fate."""
 
 from __future__ import annotations
 

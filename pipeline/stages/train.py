@@ -13,11 +13,8 @@ from modeling.config import TrainParams
 from modeling.scoring.checkpoint import Checkpoint, Manifest, publish, run_id
 from modeling.tracking import runs
 from modeling.training.data import load_arrays
-from modeling.training.log import EpochRow
 from modeling.training.train import train
 from pipeline.project.context import RunContext
-
-_COLUMNS = [column.name for column in EpochRow.__dataclass_fields__.values() if column.name not in ("metric",)]
 
 
 def run(context: RunContext, params: TrainParams) -> None:
@@ -39,17 +36,6 @@ def run(context: RunContext, params: TrainParams) -> None:
         folder = context.root.checkpoints(context.generation)
         checkpoint = publish(result, folder, manifest, training, validation, ancestor)
         tracker.finish(result.rows, checkpoint.card)
-    context.write(
-        "training_epochs",
-        _epochs(name, context.generation, result.rows),
-        context.generation,
-        {"origin": context.generation},
-    )
-
-
-def _epochs(name: str, generation: str, rows: list[EpochRow]) -> list[dict[str, object]]:
-    return [
-        {"run_id": name, "origin": generation, "generation": generation}
-        | {key: value for key, value in asdict(row).items() if key in _COLUMNS}
-        for row in rows
-    ]
+    origin_of = {"origin": context.generation}
+    epochs = [{"run_id": name, "generation": context.generation, **origin_of, **asdict(row)} for row in result.rows]
+    context.write("training_epochs", epochs, context.generation, origin_of)

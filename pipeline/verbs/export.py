@@ -1,4 +1,4 @@
-"""Rows to the screen or to a file that astronomers read."""
+"""Prints rows, or writes them to a file in a format that astronomers use."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """Arrow tables of any column types as FITS binary tables.
 
 FITS has no null for text and no lists: a null text is written as an empty one, lists and structs as JSON, times as
-ISO 8601 in UTC, non-ASCII characters by their code (``\\xe9``). A null number is NaN or the column's TNULL. A column
-of truth values that holds nulls is one of integers (0, 1, TNULL): readers take the null of FITS's own truth values for
-false.
+ISO 8601 in UTC, non-ASCII characters by their code (``\\xe9``). A null number is NaN or the column's TNULL. A boolean
+column with nulls becomes one of integers (0, 1, TNULL), because readers take FITS's own null boolean for false.
 """
 
 from __future__ import annotations

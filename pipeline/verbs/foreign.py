@@ -1,4 +1,4 @@
-"""Stamps from elsewhere: scoring imported cut-outs, injecting into another survey's galaxies."""
+"""Scores imported cut-outs, and injects into galaxies of another survey."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ def score_folder(project: Project, folder: Path, generation: str) -> pa.Table:
     reasons = imported.rows["reason"]
     if conditions is not None:
         known = np.asarray((np.isfinite(conditions) & (conditions > 0)).all(axis=1))
-        lacking = pa.array(
-            [f"lacks at least one of {', '.join(f'meta_{name}' for name in scorer.conditions)}"] * len(known)
-        )
+        lacking = f"lacks at least one of {', '.join(f'meta_{name}' for name in scorer.conditions)}"
         reasons = pc.if_else(pa.array(good & ~known), lacking, reasons.combine_chunks())
         good &= known
     logits = np.full(len(good), np.nan)

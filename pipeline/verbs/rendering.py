@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,49 +18,35 @@ from lake.errors import DataError
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Which injections a sheet shows."""
-
-    count: int
-    fixed: Mapping[str, float]
-    """Columns of the prior's ``direct`` that are not drawn"""
-    field_arcsec: float
-    """Side of the pictures"""
-
-
-def render_sheet(wanted: Wanted, setting: Setting) -> Picture:
-    """Host, arc alone and host with arc of each example, with what the arc is written on it."""
-    drawn = examples(wanted, setting)
+def render_sheet(setting: Setting, count: int, fixed: Mapping[str, float], field_arcsec: float) -> Picture:
+    """Host, arc alone and host with arc of each example, labelled; ``field_arcsec`` is the side of the pictures."""
+    drawn = examples(setting, count, fixed)
     failed = [reason for reason in drawn.reasons if reason is not None]
-    if len(failed) == wanted.count:
-        raise DataError(f"none of {wanted.count} injections could be rendered: {failed[0]}")
+    if len(failed) == count:
+        raise DataError(f"none of {count} injections could be rendered: {failed[0]}")
     if failed:
-        log.warning("%d of %d injections failed, first: %s", len(failed), wanted.count, failed[0])
-    planes = {"host": drawn.bare, "arc": drawn.added, "host + arc": drawn.images}
-    imaging = setting.hosts.imaging
-    how = wanted.field_arcsec, imaging.pixel_scale_arcsec
-    planes = {heading: cropped(stamps, *how) for heading, stamps in planes.items()}
-    grid = setting.grid
-    facts = [
-        f"prior {Path(grid.prior).stem}",
-        setting.sources.describe(),
-        grid.host_model,
-        _noise(grid),
-        f"seed {setting.seed}",
-    ]
-    title = f"Injections into {setting.hosts.name}\n{'; '.join(facts)}"
+        log.warning("%d of %d injections failed, first: %s", len(failed), count, failed[0])
+    imaging, grid = setting.hosts.imaging, setting.grid
+    planes = {
+        heading: cropped(stamps, field_arcsec, imaging.pixel_scale_arcsec)
+        for heading, stamps in (("host", drawn.bare), ("arc", drawn.added), ("host + arc", drawn.images))
+    }
+    facts = f"prior {Path(grid.prior).stem}; {setting.sources.describe()}; {grid.host_model}; {_noise(grid)}"
+    title = f"Injections into {setting.hosts.name}\n{facts}; seed {setting.seed}"
     return contact_sheet(lines(planes, label(drawn, setting), "host"), title.replace("\n", ": "), imaging, title)
 
 
-def examples(wanted: Wanted, setting: Setting) -> Drawn:
-    """The examples; each depends on the seed, not on how many there are."""
+def examples(setting: Setting, count: int, fixed: Mapping[str, float]) -> Drawn:
+    """Injections, each of which depends on the seed and not on how many there are.
+
+    ``fixed`` are columns of the prior's ``direct`` that are not drawn.
+    """
     setting = setting.on_cpu()
     rows = pa.table(
         {
-            "injection_id": [f"render-{index:04d}" for index in range(wanted.count)],
-            "galaxy_id": setting.hosts.choose(wanted.count, setting.seed, "render"),
-            **{name: np.full(wanted.count, value) for name, value in wanted.fixed.items()},
+            "injection_id": [f"render-{index:04d}" for index in range(count)],
+            "galaxy_id": setting.hosts.choose(count, setting.seed, "render"),
+            **{name: np.full(count, value) for name, value in fixed.items()},
         }
     )
     return setting.draw(setting.parameters(rows))

@@ -1,4 +1,4 @@
-"""Running the pipeline through DVC, and saying what came out."""
+"""Runs the pipeline through DVC, and says what to look at afterwards."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def statements(text: str) -> Iterator[str]:
         try:
             yield from [one.query.strip() for one in connection.extract_statements(text)]
         except duckdb.Error:
-            yield text  # what is wrong with it is told when it is run
+            yield text  # running it reports what is wrong
 
 
 def _typed() -> str | None:

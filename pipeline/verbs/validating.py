@@ -57,45 +57,43 @@ class Validated:
     picture: Picture
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What is validated."""
+def validate_injections(
+    project: Project, setting: Setting, generation: str | None, count: int, radius_arcsec: float, lenses: str
+) -> Validated:
+    """Validate ``count`` injections, spread over the grid's Einstein radii, with one finder (None: the first audited).
 
-    generation: str | None
-    """The finder; None is the first one audited"""
-    count: int
-    """Injections, spread over the grid's Einstein radii"""
-    radius_arcsec: float
-    """Core suppression of the comparison"""
-    lenses: str
-    """Real arcs to compare with, as :func:`real_arcs` takes them"""
-
-
-def validate_injections(project: Project, wanted: Wanted, setting: Setting) -> Validated:
-    """Validate injections with one finder."""
-    name, scorer = _finder(project, wanted.generation)
-    real = real_arcs(project, wanted.lenses, wanted.count, setting.seed)
-    bare, suppressed = (_plan(setting, wanted.count, radius) for radius in (None, wanted.radius_arcsec))
-    rows, without_core = (_run(one, scorer, words) for one, words in (
-        (bare, "inject and score"), (suppressed, "the same with core suppression"),
-    ))  # fmt: skip
-    scored = rows.filter(pc.equal(rows["status"], "scored")).combine_chunks()
+    ``radius_arcsec`` is the core suppression of the comparison, ``lenses`` the real arcs: see :func:`real_arcs`.
+    """
+    name, scorer = _finder(project, generation)
+    real = real_arcs(project, lenses, count, setting.seed)
+    bare, suppressed = (_plan(setting, count, radius) for radius in (None, radius_arcsec))
+    rows = _run(bare, scorer, "inject and score")
+    without_core = _run(suppressed, scorer, "the same with core suppression")
+    scored = _scored(rows)
     if not scored.num_rows:
         raise DataError(f"none of {rows.num_rows} injections was scored: {rows['reason'][0].as_py()}")
     plain = bare.setting
     arcs = _arcs(scored, plain)
     if real is not None:
         arcs[LENSES] = find_arcs(real, plain.grid.sky_annulus_px, IMAGING)
-    errors, others = _accuracy(scored, plain)
-    evidence = Evidence(rows, without_core, arcs, setting.hosts.imaging, errors, others)
+    evidence = Evidence(rows, without_core, arcs, setting.hosts.imaging, *_accuracy(scored, plain))
     outcome = judge(evidence, project.section(EvaluateParams, "evaluate").probability_thresholds)
-    facts = _facts(
-        name,
-        bare,
-        plain,
-        {"checkpoint_id": scorer.checkpoint_id, "core_suppression_radius_arcsec": wanted.radius_arcsec},
-    )
+    facts = {
+        "generation": name,
+        "prior": plain.prior.name,
+        "sources": plain.sources.describe(),
+        "hosts": plain.hosts.name,
+        "injections": bare.rows.num_rows,
+        "seed": plain.seed,
+        "checkpoint_id": scorer.checkpoint_id,
+        "core_suppression_radius_arcsec": radius_arcsec,
+        "grid": plain.grid.model_dump(mode="json"),
+    }
     return Validated(facts, outcome, _picture(evidence, outcome, plain, real, facts))
+
+
+def _scored(rows: pa.Table) -> pa.Table:
+    return rows.filter(pc.equal(rows["status"], "scored")).combine_chunks()
 
 
 def real_arcs(project: Project, source: str, count: int, seed: int) -> Images | None:
@@ -176,26 +174,11 @@ def _accuracy(scored: pa.Table, setting: Setting) -> tuple[NDArray[np.float64], 
     return np.concatenate(parts), np.concatenate(others)
 
 
-def _facts(name: str, planned: Plan, setting: Setting, more: dict[str, Any]) -> dict[str, Any]:
-    grid = setting.grid
-    return {
-        "generation": name,
-        "prior": setting.prior.name,
-        "sources": setting.sources.describe(),
-        "hosts": setting.hosts.name,
-        "injections": planned.rows.num_rows,
-        "seed": setting.seed,
-        **more,
-        "grid": grid.model_dump(mode="json"),
-    }
-
-
 def _picture(
     evidence: Evidence, outcome: Outcome, setting: Setting, real: Images | None, facts: dict[str, Any]
 ) -> Picture:
-    rows = evidence.rows.filter(pc.equal(evidence.rows["status"], "scored")).combine_chunks()
+    rows, suppressed = _scored(evidence.rows), _scored(evidence.suppressed)
     _, once = np.unique(np.asarray(rows["galaxy_id"]), return_index=True)
-    suppressed = evidence.suppressed.filter(pc.equal(evidence.suppressed["status"], "scored"))
     shown = Distributions(
         {
             INJECTIONS: expit(rows["score"].to_numpy()),

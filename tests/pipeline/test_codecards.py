@@ -119,24 +119,6 @@ def test_package_data_that_a_module_names_is_compared_by_its_bytes(
     assert {path for path in after if after[path] != before[path]} == {f"etl/{data}"}
 
 
-def test_a_known_file_is_not_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = project(tmp_path, {"pipeline/stages/pool.py": "import etl.a, etl.b", "etl/a.py": "A = 1", "etl/b.py": "B"})
-    first = Code(root)
-    card = first.card("pipeline/stages/pool.py")
-    project(root, {"etl/b.py": "B = 2"})
-    read: list[str] = []
-    from ast import parse
-
-    monkeypatch.setattr("ast.parse", lambda content, name: read.append(Path(name).name) or parse(content, name))
-    again = Code(root, first.sources).card("pipeline/stages/pool.py")
-    assert read == ["b.py"]
-    other = Code(root, first.sources)
-    other.reader = "another version"
-    assert other.card("pipeline/stages/pool.py") == again
-    assert read == ["b.py", "pool.py", "b.py", "a.py"]
-    assert {name for name in card if again[name] != card[name]} == {"etl/b.py"}
-
-
 def test_every_stage_has_a_card_and_each_edit_changes_those_of_its_readers(tmp_path: Path) -> None:
     place = Project(tmp_path, params.load(PROJECT).values)
     code.run(place)

@@ -18,7 +18,7 @@ from scipy.integrate import quad
 
 from analysis.figures.stamps import cropped
 from injection.experiment.grid import one_cell, plan
-from injection.experiment.hostset import Conditions, HostSet
+from injection.experiment.hostset import HostSet
 from injection.experiment.setting import Setting
 from injection.experiment.stream import run_batch
 from injection.galaxies.banks import write_bank
@@ -30,7 +30,7 @@ from pipeline.experiment.choosing import chosen_setting
 from pipeline.experiment.grids import fill
 from pipeline.project import params
 from pipeline.verbs.foreign import scored_examples
-from pipeline.verbs.rendering import Wanted, examples, label, render_sheet
+from pipeline.verbs.rendering import examples, label, render_sheet
 from tests.injection.scenes import gaussian_bank
 from tests.npzfiles import write_npz
 from tests.pipeline import finders
@@ -81,10 +81,7 @@ def setting(**changes: Any) -> Setting:
         "source_model": "parametric",
         "prior": "v1",
     } | changes
-    conditions = Conditions(given.pop("psf_fwhm_nea"), (24.0, 23.4, 22.5))
-    return chosen_setting(
-        params.load(Path()), given.pop("hosts"), conditions, (given.pop("source_model"), 30.0), 5, **given
-    )
+    return chosen_setting(params.load(Path()), depth=(24.0, 23.4, 22.5), min_source_snr=30.0, seed=5, **given)
 
 
 @pytest.mark.parametrize(
@@ -107,14 +104,14 @@ def test_a_sheet_is_drawn_and_repeats(options: tuple[str, ...], tmp_path: Path) 
 
 
 def test_examples_are_what_was_asked_for() -> None:
-    wanted = Wanted(20, {"lens_theta_e_arcsec": 1.5, "src_mag_r": 21.0}, 16.0)
-    drawn = examples(wanted, setting(hosts="hosts"))
+    fixed = {"lens_theta_e_arcsec": 1.5, "src_mag_r": 21.0}
+    drawn = examples(setting(hosts="hosts"), 20, fixed)
     rows, made = drawn.rows, setting(hosts="hosts")
     assert set(rows["lens_theta_e_arcsec"].to_pylist()) == {1.5}
     flux = drawn.added[:, 1].sum(axis=(1, 2), dtype=float)
     np.testing.assert_allclose(flux, 10 ** (0.4 * 1.5) * made.measured(drawn)["magnification"], rtol=0.02)
     np.testing.assert_array_equal(drawn.bare, made.hosts.load(_hosts_of(20)))
-    few = examples(Wanted(4, wanted.fixed, 16.0), made)
+    few = examples(made, 4, fixed)
     assert few.rows.equals(rows.slice(0, 4))
     np.testing.assert_array_equal(few.images, drawn.images[:4])
 
@@ -125,7 +122,7 @@ def _hosts_of(count: int) -> list[str]:
 
 def test_signal_to_noise_follows_the_hosts_own_noise() -> None:
     made = setting(hosts="hosts", psf_fwhm_nea=1.0)
-    drawn = examples(Wanted(20, {"src_mag_r": 21.0}, 16.0), made)
+    drawn = examples(made, 20, {"src_mag_r": 21.0})
     by_hand = np.sqrt((drawn.added[:, 1].astype(float) ** 2).sum(axis=(1, 2))) / NOISE
     np.testing.assert_allclose(made.measured(drawn)["arc_snr"], by_hand, rtol=0.1)
 
@@ -133,7 +130,7 @@ def test_signal_to_noise_follows_the_hosts_own_noise() -> None:
 @pytest.mark.parametrize("model", ["moffat", "gaussian"])
 def test_blank_sky_has_the_noise_of_its_depth(model: str) -> None:
     """psfsize is the FWHM of the Gaussian of equal noise area, so that the noise does not depend on the profile."""
-    drawn = examples(Wanted(30, {}, 16.0), setting(psf_model=model))
+    drawn = examples(setting(psf_model=model), 30, {})
     for band, (depth, ratio) in enumerate(((24.0, 1.05), (23.4, 1.0), (22.5, 0.94))):
         sigma = 1.2 * ratio / 2.35482
         squared, _ = quad(
@@ -145,11 +142,11 @@ def test_blank_sky_has_the_noise_of_its_depth(model: str) -> None:
 
 
 def test_poisson_noise_and_core_suppression_reach_the_pixels() -> None:
-    wanted = Wanted(6, {"src_mag_r": 20.0}, 16.0)
-    plain, noisy = (examples(wanted, setting(poisson_gain_e_per_nmgy=gain)).added for gain in (None, 150.0))
+    wanted = 6, {"src_mag_r": 20.0}
+    plain, noisy = (examples(setting(poisson_gain_e_per_nmgy=gain), *wanted).added for gain in (None, 150.0))
     inside = plain > 0.05
     np.testing.assert_allclose(((noisy - plain)[inside] ** 2 * 150.0 / plain[inside]).mean(), 1.0, atol=0.1)
-    cored = examples(wanted, setting(core_suppression_radius_arcsec=1.0)).added
+    cored = examples(setting(core_suppression_radius_arcsec=1.0), *wanted).added
     assert (cored[:, :, 50, 50] == 0).all()
     assert cored.sum() < plain.sum()
 
@@ -215,25 +212,25 @@ def test_examples_that_fail_are_named_and_all_failing_is_an_error(caplog: pytest
     bank = made.sources.bank
     nearly = 0.15 / float(bank.half_light_px.max())
     some = replace(made, sources=BankSources(bank, max_pixel_arcsec=nearly))
-    drawn = examples(Wanted(12, {}, 16.0), some)
+    drawn = examples(some, 12, {})
     large = drawn.rows["src_re_arcsec"].to_numpy() > 0.15
     assert 0 < large.sum() < 12
     assert [text == "failed" for text in label(drawn, some)] == large.tolist()
-    assert render_sheet(Wanted(12, {}, 16.0), some).content.startswith(b"\x89PNG")
+    assert render_sheet(some, 12, {}, 16.0).content.startswith(b"\x89PNG")
     assert "injections failed, first: 'src_re_arcsec' must be at most" in caplog.text
     with pytest.raises(DataError, match="none of 3 injections could be rendered: 'src_re_arcsec'"):
-        render_sheet(Wanted(3, {}, 16.0), replace(made, sources=BankSources(bank, max_pixel_arcsec=1e-6)))
+        render_sheet(replace(made, sources=BankSources(bank, max_pixel_arcsec=1e-6)), 3, {}, 16.0)
 
 
 def test_real_galaxies_of_a_bank_are_used() -> None:
-    rows = examples(Wanted(8, {}, 16.0), setting(source_model="bank.h5")).rows
+    rows = examples(setting(source_model="bank.h5"), 8, {}).rows
     assert set(rows["src_stamp_id"].to_pylist()) == {"one", "two"}
     assert rows["src_n"].null_count == 8
 
 
 def test_a_folder_of_the_real_cosmos_catalogue(real_data: Path) -> None:
     found = setting(source_model=str(real_data / "sources" / "cosmos_btk"), hosts="none")
-    drawn = examples(Wanted(4, {"src_mag_r": 22.0}, 16.0), found)
+    drawn = examples(found, 4, {"src_mag_r": 22.0})
     assert drawn.rows["src_stamp_id"].null_count == 0
     assert drawn.reasons == [None] * 4
 
@@ -259,7 +256,7 @@ def test_cut_outs_keep_the_conditions_that_they_bring(tmp_path: Path) -> None:
 def test_real_des_galaxies_are_hosts(real_data: Path) -> None:
     found = setting(hosts=str(real_data / "cutouts" / "des_grizY_46_hosts"))
     assert len(found.hosts.ids) == 46
-    assert examples(Wanted(3, {}, 16.0), found).images.shape == (3, 3, 91, 91)
+    assert examples(found, 3, {}).images.shape == (3, 3, 91, 91)
 
 
 def test_cropping_keeps_the_centre() -> None:

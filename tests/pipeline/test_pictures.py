@@ -28,7 +28,7 @@ from pipeline.project.context import RunContext
 from pipeline.project.project import Project
 from pipeline.reporting.galleries import injected
 from pipeline.verbs.foreign import scored_examples
-from pipeline.verbs.rendering import Wanted, examples
+from pipeline.verbs.rendering import examples
 from tests.pipeline.checkout import PROJECT
 
 PIXELS, NAME = 101, "keeping"
@@ -151,7 +151,7 @@ def test_sheets_show_the_scored_pixels(filled: tuple[Setting, dict[str, Pair]], 
     setting, scored = filled
     rows, drawn = scored_examples(Path(root.grid(NAME)), setting)
     np.testing.assert_array_equal(drawn.images, [scored[name][0] for name in rows["injection_id"].to_pylist()])
-    shown = examples(Wanted(5, {"lens_theta_e_arcsec": 1.2}, 16.0), setting)
+    shown = examples(setting, 5, {"lens_theta_e_arcsec": 1.2})
     planned = pa.table(
         {
             **{name: shown.rows[name] for name in ("injection_id", "lens_theta_e_arcsec")},

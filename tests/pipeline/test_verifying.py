@@ -107,7 +107,10 @@ def test_a_grid_knows_its_files(tmp_path: Path) -> None:
     assert outputs.grid_problems(tmp_path) == {}
     flip(tmp_path / "batch-00001.parquet")
     (tmp_path / "batch-00000.parquet").unlink()
-    assert sorted(path.name for path in outputs.grid_problems(tmp_path)) == ["batch-00000.parquet", "batch-00001.parquet"]
+    assert sorted(path.name for path in outputs.grid_problems(tmp_path)) == [
+        "batch-00000.parquet",
+        "batch-00001.parquet",
+    ]
     facts = tmp_path / "grid.json"
     for text in (facts.read_text().replace("0.1", "0.2"), "{}", "[]", "<<<<<<<", ""):
         facts.write_text(text)
