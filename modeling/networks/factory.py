@@ -86,12 +86,9 @@ class BasicBlock(nn.Module):
             nn.Conv2d(outside, outside, 3, 1, 1, bias=False),
             nn.BatchNorm2d(outside),
         )
-        same = stride == 1 and inside == outside
-        self.shortcut = (
-            nn.Identity()
-            if same
-            else nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
-        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inside != outside:
+            self.shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
 
     def forward(self, x: Tensor) -> Tensor:
         """Same layout; the side divided by the stride."""
@@ -139,21 +136,13 @@ def _pixelnet_small(params: NetworkParams, bands: int) -> LensFinder:
 
 
 def _efficientnet_v2_s(params: NetworkParams, bands: int) -> LensFinder:
-    import torchvision
-
-    weights = torchvision.models.EfficientNet_V2_S_Weights.IMAGENET1K_V1
-    network = _torchvision(torchvision.models.efficientnet_v2_s, weights, params)
-    stem = cast(nn.Sequential, cast(nn.Sequential, network.features)[0])
-    stem[0] = _for_bands(cast(nn.Conv2d, stem[0]), bands)
+    network = _torchvision("efficientnet_v2_s", "features.0.0", params, bands)
     network.classifier = nn.Identity()
     return LensFinder(network, 1280, params)
 
 
 def _resnet18(params: NetworkParams, bands: int) -> LensFinder:
-    import torchvision
-
-    network = _torchvision(torchvision.models.resnet18, torchvision.models.ResNet18_Weights.IMAGENET1K_V1, params)
-    network.conv1 = _for_bands(cast(nn.Conv2d, network.conv1), bands)
+    network = _torchvision("resnet18", "conv1", params, bands)
     network.fc = nn.Identity()
     return LensFinder(network, 512, params)
 
@@ -180,14 +169,8 @@ def _bottlenecked_resnet(params: NetworkParams, bands: int) -> LensFinder:
 
 
 def _convnext_tiny(params: NetworkParams, bands: int) -> LensFinder:
-    import torchvision
-
-    weights = torchvision.models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1
-    network = _torchvision(torchvision.models.convnext_tiny, weights, params)
-    stem = cast(nn.Sequential, cast(nn.Sequential, network.features)[0])
-    stem[0] = _for_bands(cast(nn.Conv2d, stem[0]), bands)
-    norm = cast(nn.Sequential, network.classifier)[0]
-    network.classifier = nn.Sequential(norm, nn.Flatten())
+    network = _torchvision("convnext_tiny", "features.0.0", params, bands)
+    network.classifier = nn.Sequential(network.get_submodule("classifier.0"), nn.Flatten())
     return LensFinder(network, 768, params)
 
 
@@ -196,8 +179,10 @@ def _pooled(layers: list[nn.Module]) -> nn.Module:
 
 
 def _for_bands(stem: nn.Conv2d, bands: int) -> nn.Conv2d:
-    """A network's first convolution for so many bands: each new band starts from the mean over the old ones, scaled so
-    that the same light in all bands gives the same response."""
+    """A network's first convolution for so many bands.
+
+    Each new band starts from the mean over the old ones, scaled: the same light in all bands gives the same response.
+    """
     if stem.in_channels == bands:
         return stem
     made = nn.Conv2d(bands, stem.out_channels, stem.kernel_size, stem.stride, stem.padding, bias=stem.bias is not None)  # type: ignore[arg-type]
@@ -208,16 +193,24 @@ def _for_bands(stem: nn.Conv2d, bands: int) -> nn.Conv2d:
     return made
 
 
-def _torchvision(factory: Callable[..., nn.Module], weights: object, params: NetworkParams) -> nn.Module:
-    if not params.pretrained:
-        return factory(weights=None)
+def _torchvision(name: str, stem: str, params: NetworkParams, bands: int) -> nn.Module:
+    """A network of torchvision for so many bands, from ImageNet weights where ``params`` asks for them."""
+    import torchvision
+
+    make = getattr(torchvision.models, name)
+    network: nn.Module = _from_imagenet(make, params.name) if params.pretrained else make(weights=None)
+    network.set_submodule(stem, _for_bands(cast(nn.Conv2d, network.get_submodule(stem)), bands))
+    return network
+
+
+def _from_imagenet(make: Callable[..., nn.Module], name: str) -> nn.Module:
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE_S)
     try:
-        return factory(weights=weights)
+        return make(weights="IMAGENET1K_V1")
     except (OSError, RuntimeError, HTTPException) as error:
         raise DataError(
-            f"ImageNet weights of {params.name} cannot be fetched ({one_line(error)}): put them in torch's hub "
+            f"ImageNet weights of {name} cannot be fetched ({one_line(error)}): put them in torch's hub "
             "cache, or set network.pretrained: false (`dhs train NAME network.pretrained=false`)"
         ) from error
     finally:

@@ -1,4 +1,4 @@
-"""What a checkpoint folder says of itself, read without torch."""
+"""The description of a checkpoint in its folder, read without torch."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from modeling.sections import PreprocessingParams
 
 CARD = "checkpoint.json"
 FINDER = "scorer.json"
-"""In place of a card: the folder is a user's own finder."""
+"""A folder with this file instead of a card is a user's own finder."""
 LARGEST_CARD = 16 * 2**20
 """Bytes; a real card has a few thousand."""
 
 
 class CheckpointCard(Section):
-    """Content of ``checkpoint.json``: what the model is and is made from; never when, where or by which commit."""
+    """Content of ``checkpoint.json``: the model and its inputs, without time, machine or commit."""
 
     checkpoint_id: str
     """Hash of weights, network, preprocessing, stamp side and arithmetic: the identity of the model."""

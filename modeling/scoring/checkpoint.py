@@ -1,4 +1,4 @@
-"""Checkpoints: a folder of safetensors and JSON that says all about a model and executes nothing when loaded.
+"""Checkpoints: a folder of safetensors and JSON that describes a model completely and executes nothing when loaded.
 
 ``checkpoint.json`` (:class:`modeling.scoring.card.CheckpointCard`), ``best.safetensors`` (the weights to score with, in
 their training state), ``last.safetensors``, ``epoch-NNNN.safetensors``, ``epochs.json``, and ``seen.parquet``: every
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lake.errors import DarkHaloError, DataError, one_line
-from lake.files import atomic
 from lake.files.publishing import replace_folder
 from modeling.config import TrainParams
 from modeling.networks.preprocess import resolved
@@ -69,7 +68,7 @@ class Checkpoint:
         if name not in self.card.files:
             raise altered(self.folder / CARD, f"its card does not list {name}")
         if not path.is_file():
-            raise altered(path, "it is missing, or no regular file")
+            raise altered(path, "it is missing, or not a regular file")
         try:
             actual = _file_sha256(path)
         except OSError as error:
@@ -109,19 +108,16 @@ def problems(folder: Path) -> list[str]:
         return []
     found: list[str] = []
     try:
-        card = read_card(folder)
-    except DarkHaloError as error:
-        return [str(error)]
-    for name in sorted(card.files):
-        try:
-            Checkpoint(folder, card).verify(name)
-        except DarkHaloError as error:
-            found.append(str(error))
-    if not found:
-        try:
+        checkpoint = Checkpoint(folder, read_card(folder))
+        for name in sorted(checkpoint.card.files):
+            try:
+                checkpoint.verify(name)
+            except DarkHaloError as error:
+                found.append(str(error))
+        if not found:
             Checkpoint.load(folder)
-        except DarkHaloError as error:
-            found.append(str(error))
+    except DarkHaloError as error:
+        found.append(str(error))
     return found
 
 
@@ -133,11 +129,7 @@ def run_id(params: TrainParams, manifest_fingerprint: str, ancestor: Checkpoint 
 
 
 def checkpoint_id(
-    weights: dict[str, Tensor],
-    params: TrainParams,
-    preprocessing: PreprocessingParams,
-    stamp_pixels: int,
-    dtype: str,
+    weights: dict[str, Tensor], params: TrainParams, preprocessing: PreprocessingParams, stamp_pixels: int, dtype: str
 ) -> str:
     """Hash of everything a score depends on: tensors, network, preprocessing, stamp side, arithmetic."""
     facts = f"{params.network.digest()} {preprocessing.digest()} {stamp_pixels} {dtype}"
@@ -165,10 +157,10 @@ def publish(
     for kept in sorted(result.work.glob("epoch-*.safetensors")):
         shutil.copyfile(kept, draft / kept.name)
     rows = [{k: v for k, v in asdict(row).items() if k != "epoch_seconds"} for row in result.rows]
-    atomic.write_text(draft / EPOCHS, json.dumps(rows, indent=1) + "\n")
+    (draft / EPOCHS).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     pq.write_table(_seen(result.params.generation, training, validation, ancestor), draft / SEEN)
     card = _card(result, draft, manifest, training, ancestor)
-    atomic.write_text(draft / CARD, card.model_dump_json(indent=1) + "\n")
+    (draft / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
     replace_folder(folder, draft)
     return Checkpoint(folder, card)
 
@@ -178,10 +170,8 @@ def _card(
 ) -> CheckpointCard:
     params, stamp_pixels = result.params, training.stamp_pixels
     preprocessing = resolved(params.preprocessing, stamp_pixels)
-    best = result.rows[result.best_epoch - 1]
-    weights = scoring_weights(draft / BEST)
     return CheckpointCard(
-        checkpoint_id=checkpoint_id(weights, params, preprocessing, stamp_pixels, result.dtype),
+        checkpoint_id=checkpoint_id(scoring_weights(draft / BEST), params, preprocessing, stamp_pixels, result.dtype),
         run_id=run_id(params, manifest.fingerprint, ancestor),
         config=params,
         config_sha256=config_sha256(params),
@@ -191,7 +181,7 @@ def _card(
         dtype=result.dtype,
         best_epoch=result.best_epoch,
         best_metric=result.best_metric,
-        best_val_auc=best.val_auc,
+        best_val_auc=result.rows[result.best_epoch - 1].val_auc,
         epochs_run=len(result.rows),
         manifest_id=manifest.manifest_id,
         manifest_fingerprint=manifest.fingerprint,

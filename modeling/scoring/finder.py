@@ -8,7 +8,6 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,7 +34,7 @@ PROBABILITY_CLIP = 1e-15
 ROUNDING = 1e-6
 """Tolerance by which a single-precision probability may leave [0, 1]."""
 SUSPECT_ANSWERS = 1000
-"""This many values, all within [0, 1], from a finder that does not declare its output are taken for probabilities."""
+"""This many values, all within [0, 1], from a finder that does not declare its output are taken to be probabilities."""
 
 
 class FinderParams(Section):
@@ -56,7 +55,7 @@ class FinderParams(Section):
 
 
 def read_finder(folder: Path) -> FinderParams:
-    """What ``scorer.json`` of a folder says."""
+    """Content of ``scorer.json`` in a folder."""
     path = folder / FINDER
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -85,34 +84,16 @@ class Contract(Section):
 
     @classmethod
     def of(cls, finder: object, params: FinderParams) -> Contract:
-        """The finder's own attributes, completed by what ``params`` says."""
+        """The finder's own attributes, completed by ``params``."""
         found = {name: getattr(finder, name) for name in cls.model_fields if hasattr(finder, name)}
         declared = {name: value for name, value in found.items() if not callable(value)}  # such as a layer `output`
         own = declared.get("output")
-        if params.output is not None and own not in (None, params.output):
-            raise invalid("output", f"what the finder declares ('{own}')", params.output)
         if params.output is not None:
+            if own not in (None, params.output):
+                raise invalid("output", f"what the finder declares ('{own}')", params.output)
             declared["output"] = params.output
         declared.setdefault("stamp_pixels", params.stamp_pixels)
         return cls.load(declared, params.finder)
-
-
-@dataclass
-class _Range:
-    """Smallest and largest of the values returned so far."""
-
-    count: int = 0
-    low: float = np.inf
-    high: float = -np.inf
-
-    def add(self, answers: NDArray[np.float64]) -> None:
-        if len(answers):
-            self.count += len(answers)
-            self.low, self.high = min(self.low, float(answers.min())), max(self.high, float(answers.max()))
-
-    @property
-    def like_probabilities(self) -> bool:
-        return self.count > 0 and self.low >= 0.0 and self.high <= 1.0
 
 
 class ExternalScorer:
@@ -137,14 +118,15 @@ class ExternalScorer:
                 "declares has changed): restore it, or remove it with `dhs forget NAME` and audit it again"
             )
         self._call = _callable(finder, params.finder)
-        self._range = _Range()
+        self._values = 0
+        self._all_within_0_and_1 = True
 
     def score(self, stamps: Stamps, conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Logits (batch,); larger stamps are centre-cropped, unobserved pixels filled as the finder declares."""
         self._check(stamps.shape)
         stamps = centre_crop(torch.from_numpy(stamps), self.stamp_pixels or 0).numpy()
         parts = [self._logits(stamps[start : start + CHUNK]) for start in range(0, len(stamps), CHUNK)]
-        if self._range.count >= SUSPECT_ANSWERS:
+        if self._values >= SUSPECT_ANSWERS:
             self.refuse_undeclared_probabilities()
         return np.concatenate([np.empty(0), *parts])
 
@@ -152,7 +134,7 @@ class ExternalScorer:
         """Raise where the finder does not declare its output and all values so far may be probabilities."""
         if self.may_answer_probabilities:
             raise DataError(
-                f"all {self._range.count} values from finder {self.name} lie within [0, 1], as probabilities do, "
+                f"all {self._values} values from finder {self.name} lie within [0, 1], as probabilities do, "
                 'but logits are expected: give the finder an attribute output = "probabilities" (or audit it with '
                 '--output probabilities), or output = "logits" if that is what they are'
             )
@@ -160,7 +142,7 @@ class ExternalScorer:
     @property
     def may_answer_probabilities(self) -> bool:
         """Whether the finder does not declare its output and all values so far lie within [0, 1]."""
-        return self.contract.output is None and self._range.like_probabilities
+        return self.contract.output is None and self._values > 0 and self._all_within_0_and_1
 
     def _check(self, shape: tuple[int, ...]) -> None:
         if len(shape) != 4 or shape[2] != shape[3]:
@@ -174,14 +156,16 @@ class ExternalScorer:
 
     def _logits(self, stamps: Stamps) -> NDArray[np.float64]:
         answers = self._answers(stamps)
+        low, high = answers.min(), answers.max()
         if self.contract.output == "probabilities":
-            if answers.min() < -ROUNDING or answers.max() > 1.0 + ROUNDING:
+            if low < -ROUNDING or high > 1.0 + ROUNDING:
                 raise DataError(
                     f"finder {self.name} must return probabilities in [0, 1], as it declares, got values from "
-                    f"{answers.min():g} to {answers.max():g}"
+                    f"{low:g} to {high:g}"
                 )
             return np.asarray(logit(np.clip(answers, PROBABILITY_CLIP, 1.0 - PROBABILITY_CLIP)))
-        self._range.add(answers)
+        self._values += len(answers)
+        self._all_within_0_and_1 &= bool(low >= 0.0 and high <= 1.0)
         return answers
 
     def _answers(self, stamps: Stamps) -> NDArray[np.float64]:
@@ -267,7 +251,7 @@ def _module_call(module: torch.nn.Module) -> Callable[..., Any]:
 def _source_hash(finder: Any, path: str) -> str:
     """Hash of the module that ``path`` names and of the file that defines the finder, where that is another.
 
-    Behind a decorator (``torch.no_grad``) or ``functools.partial`` the finder's own file is that of the wrapper.
+    Of a finder behind a decorator (``torch.no_grad``) or ``functools.partial``, ``inspect`` finds the wrapper's file.
     """
     unwrapped = inspect.unwrap(finder) if callable(finder) else finder
     own: Any = unwrapped if inspect.isfunction(unwrapped) else type(finder)

@@ -1,7 +1,8 @@
-"""Scorers: whatever takes stamps in nMgy and gives logits; our checkpoints are one kind, a user's finder another."""
+"""Scorers take stamps in nMgy and return logits; they are checkpoints of this project or a user's own finder."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,7 @@ from torch import Tensor
 
 from lake.errors import DataError, invalid
 from modeling.networks.factory import restored
-from modeling.networks.hardware import DTYPES, device_of
-from modeling.networks.inference import Arithmetic, batch_size, logits_of, threads
+from modeling.networks.inference import BATCH, DTYPES, Arithmetic, device_of, logits_of, threads
 from modeling.networks.preprocess import centre_crop, normalise
 from modeling.scoring.card import FINDER
 from modeling.scoring.checkpoint import Checkpoint
@@ -63,29 +63,34 @@ class CheckpointScorer:
 
     def score_tensor(self, stamps: Tensor, conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Logits (batch,) of a tensor on any device."""
-        self._check(tuple(stamps.shape))
-        seen = self._seen_through(conditions, len(stamps))
-        chunk = max(CHUNK, batch_size(self._arithmetic.device))
-        parts = [np.empty(0)]
+        chunk = max(CHUNK, BATCH[self._arithmetic.device.type])
         with threads(self._threads):
-            for start in range(0, len(stamps), chunk):
-                here = slice(start, start + chunk)
-                x, extra = self._prepared(stamps[here]), None if seen is None else seen[here]
-                parts.append(logits_of(self._network, self._arithmetic, x, extra).numpy())
-        return np.concatenate(parts)
+            parts = [
+                logits_of(self._network, self._arithmetic, x, extra).numpy()
+                for x, extra in self._chunks(stamps, conditions, chunk)
+            ]
+        return np.concatenate([np.empty(0), *parts])
 
     def embed(self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
         """Features (batch, feature) before the last layer."""
-        self._check(stamps.shape)
-        seen = self._seen_through(conditions, len(stamps))
-        parts = []
+        tensor = torch.from_numpy(np.ascontiguousarray(stamps))
         with threads(self._threads), torch.inference_mode():
-            for start in range(0, len(stamps), CHUNK):
-                here = slice(start, start + CHUNK)
-                x = self._prepared(torch.from_numpy(np.ascontiguousarray(stamps[here])))
-                extra = None if seen is None else seen[here].to(self._arithmetic.device)
-                parts.append(self._network.eval().embed(x.to(self._arithmetic.device), extra).float().cpu().numpy())
+            parts = [
+                self._network.eval().embed(x, extra).float().cpu().numpy()
+                for x, extra in self._chunks(tensor, conditions, CHUNK)
+            ]
         return np.concatenate(parts)
+
+    def _chunks(
+        self, stamps: Tensor, conditions: NDArray[np.float64] | None, chunk: int
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Normalised stamps and their conditions on the network's device, so many at a time."""
+        self._check(tuple(stamps.shape))
+        device, seen = self._arithmetic.device, self._seen_through(conditions, len(stamps))
+        for start in range(0, len(stamps), chunk):
+            x = stamps[start : start + chunk].to(device)
+            x = normalise(centre_crop(x, min(self.stamp_pixels, x.shape[-1])), self.preprocessing)
+            yield x, None if seen is None else seen[start : start + chunk].to(device)
 
     def _seen_through(self, conditions: NDArray[np.float64] | None, count: int) -> Tensor | None:
         """Observing conditions as the network was trained on them: logarithms, float32 (row, column)."""
@@ -103,10 +108,6 @@ class CheckpointScorer:
         if bad:
             raise DataError(f"{self.name} needs {names}, but {bad} of {count} stamps lack positive values of them")
         return values.log()
-
-    def _prepared(self, stamps: Tensor) -> Tensor:
-        x = stamps.to(self._arithmetic.device)
-        return normalise(centre_crop(x, min(self.stamp_pixels, x.shape[-1])), self.preprocessing)
 
     def _check(self, shape: tuple[int, ...]) -> None:
         count = len(self.bands)

@@ -1,8 +1,8 @@
-"""Training arrays: a split of a manifest held in memory, normalised, and the order in which an epoch takes it."""
+"""Training arrays: a split of a manifest, normalised and held in memory, and the order of its rows in an epoch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -48,16 +48,8 @@ class TrainingArrays:
 
     def to(self, device: torch.device) -> TrainingArrays:
         """The same arrays, pixels and labels on a device."""
-        metadata = None if self.metadata is None else self.metadata.to(device)
-        return TrainingArrays(
-            self.galaxy_ids,
-            self.x.to(device),
-            self.labels.to(device),
-            self.weights.to(device),
-            metadata,
-            self.stamp_pixels,
-            self.bands,
-        )
+        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **tensors)  # type: ignore[arg-type]
 
 
 def load_arrays(rows: pa.Table, stamps: StampStore, params: TrainParams, imaging: Imaging) -> TrainingArrays:
@@ -65,37 +57,28 @@ def load_arrays(rows: pa.Table, stamps: StampStore, params: TrainParams, imaging
     if not rows.num_rows:
         raise DataError("the manifest has no rows in this split")
     rows = rows.sort_by("galaxy_id")
-    starts = range(0, rows.num_rows, CHUNK)
-    x, side = None, 0
+    x = torch.empty(0, dtype=torch.float16 if params.execution.arrays == "fp16" else torch.float32)
     with threads(params.execution.threads):
-        for start in track(starts, "normalise stamps"):
-            window = slice(start, start + CHUNK)
+        for start in track(range(0, rows.num_rows, CHUNK), "normalise stamps"):
             pixels = stamps.get(rows.slice(start, CHUNK))
             part = normalise(torch.from_numpy(pixels), params.preprocessing)
-            if x is None:
-                side = pixels.shape[-1]
-                x = torch.empty((rows.num_rows, *part.shape[1:]), dtype=_ARRAY_TYPES[params.execution.arrays])
-            x[window] = part
+            if start == 0:
+                x = x.new_empty((rows.num_rows, *part.shape[1:]))
+            x[start : start + CHUNK] = part
+    labels = _column(rows, "label")
     return TrainingArrays(
         galaxy_ids=rows["galaxy_id"].combine_chunks(),
-        x=x if x is not None else torch.empty(0),
-        labels=_column(rows, "label"),
-        weights=row_weights(_numbers(rows, "label"), np.array(rows["tier"].to_pylist(), dtype=object), params.loss),
+        x=x,
+        labels=labels,
+        weights=row_weights(labels.numpy(), np.array(rows["tier"].to_pylist(), dtype=object), params.loss),
         metadata=_metadata(rows, params.network.metadata_columns),
-        stamp_pixels=side,
+        stamp_pixels=pixels.shape[-1],
         bands=imaging.bands,
     )
 
 
-_ARRAY_TYPES = {"fp16": torch.float16, "fp32": torch.float32}
-
-
-def _numbers(rows: pa.Table, name: str) -> NDArray[np.float32]:
-    return np.asarray(rows[name].to_numpy(), dtype=np.float32)
-
-
 def _column(rows: pa.Table, name: str) -> Tensor:
-    return torch.from_numpy(_numbers(rows, name).copy())
+    return torch.from_numpy(rows[name].to_numpy().astype(np.float32))
 
 
 def _metadata(rows: pa.Table, columns: tuple[str, ...]) -> Tensor | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lake.files import atomic
@@ -58,12 +58,11 @@ class EpochLog:
 
 
 def _complete_rows(path: Path) -> list[EpochRow]:
-    """Rows of the lines that were written whole; a torn last line is cut off, so that appending stays clean."""
+    """Rows of the complete lines; a torn last line is cut off, since the next row is appended to the file."""
     if not path.exists():
         return []
     text = path.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         atomic.write_text(path, whole)
-    names = {field.name for field in fields(EpochRow)}
-    return [EpochRow(**{k: v for k, v in json.loads(line).items() if k in names}) for line in whole.splitlines()]
+    return [EpochRow(**json.loads(line)) for line in whole.splitlines()]

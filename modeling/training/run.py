@@ -14,8 +14,7 @@ from lake.errors import DataError, invalid, one_line
 from lake.files import atomic
 from modeling.config import TrainParams
 from modeling.networks.factory import LensFinder, build
-from modeling.networks.hardware import DTYPES, choose_dtype, device_of
-from modeling.networks.inference import Arithmetic
+from modeling.networks.inference import DTYPES, Arithmetic, choose_dtype, device_of
 from modeling.seeds import step_seed
 from modeling.training.data import TrainingArrays
 from modeling.training.log import EpochLog, EpochRow
@@ -81,7 +80,7 @@ def open_run(params: TrainParams, training: TrainingArrays, work: Path, ancestor
     network = build(params.network, training.x.shape[1])
     if ancestor is not None:
         _inherit(network, ancestor, params)
-    dtype = _settled_dtype(params, network, training, work)
+    dtype = _kept_dtype(params, network, training, work)
     arithmetic = Arithmetic(device_of(params.execution), DTYPES[dtype], params.execution.channels_last)
     state = TrainingState(network, params.optimiser, arithmetic)
     try:
@@ -121,7 +120,7 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     )
 
 
-def _settled_dtype(params: TrainParams, network: LensFinder, training: TrainingArrays, work: Path) -> str:
+def _kept_dtype(params: TrainParams, network: LensFinder, training: TrainingArrays, work: Path) -> str:
     """The arithmetic of the run: chosen at its start and kept; the folder refuses another run."""
     identity = {"science": params.science_digest(), "rows": len(training)}
     path = work / RUN

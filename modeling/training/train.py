@@ -53,7 +53,7 @@ def train(
     ancestor: dict[str, Tensor] | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
 ) -> TrainResult:
-    """Train, or go on training, in the folder ``work``; killed and resumed equals uninterrupted, bit for bit on a CPU.
+    """Train, or continue training, in the folder ``work``; on a CPU a resumed run equals an uninterrupted one bitwise.
 
     ``ancestor`` holds the weights of generation ``params.init`` (:meth:`Checkpoint.weights`). ``on_epoch`` gets every
     row, those of epochs before a resumption included.
@@ -66,7 +66,9 @@ def train(
             report(row)
         while not run.finished:
             started = time.perf_counter()
-            logger.info("%s epoch %d/%d: step %d of %d", *_position(run))
+            done = run.state.step - run.epoch * run.steps_per_epoch
+            position = (params.generation, run.epoch + 1, params.loop.epochs, done, run.steps_per_epoch)
+            logger.info("%s epoch %d/%d: step %d of %d", *position)
             train_epoch(run, training)
             row = replace(evaluate(run, validation), epoch_seconds=time.perf_counter() - started)
             report(run.close_epoch(row))
@@ -76,12 +78,10 @@ def train(
 
 
 def train_epoch(run: Run, training: TrainingArrays) -> None:
-    """Run the epoch's remaining steps; the last rows that fill no batch are dropped."""
+    """Run the epoch's remaining steps; rows left over after the last whole batch are dropped."""
     loop, state, epoch = run.params.loop, run.state, run.epoch
     order = epoch_order(training.labels.cpu().numpy(), loop, run.params.seed, epoch)
-    head_only = epoch < loop.frozen_epochs
-    state.network.train()
-    _freeze(run, head_only)
+    _freeze(run, epoch < loop.frozen_epochs)
     first = state.step - epoch * run.steps_per_epoch
     for position in track(range(first, run.steps_per_epoch), f"{run.params.generation} epoch {epoch + 1}"):
         optimise(run, training, order[position * loop.batch : (position + 1) * loop.batch], epoch)
@@ -140,23 +140,12 @@ def evaluate(run: Run, validation: TrainingArrays) -> EpochRow:
     )
 
 
-def _position(run: Run) -> tuple[str, int, int, int, int]:
-    """Generation, epoch (from 1), epochs, steps done in it, its steps."""
-    done = run.state.step - run.epoch * run.steps_per_epoch
-    return run.params.generation, run.epoch + 1, run.params.loop.epochs, done, run.steps_per_epoch
-
-
 def _freeze(run: Run, head_only: bool) -> None:
-    """Let only the head learn, with the backbone's batch statistics held too; or everything."""
-    network = run.state.network
-    for parameter in network.parameters():
-        parameter.requires_grad_(not head_only)
+    """Train only the head, with the batch statistics of the backbone fixed too; or everything."""
+    network = run.state.network.train()
     if head_only:
-        network.eval()
-        head = network.head
-        head.train()
-        for parameter in head.parameters():
-            parameter.requires_grad_(True)
+        network.eval().head.train()
+    network.requires_grad_(not head_only).head.requires_grad_(True)
 
 
 def _refuse_non_finite(run: Run, epoch: int) -> None:

@@ -10,7 +10,8 @@ from lake.errors import DataError, ParameterError
 from modeling.config import TrainParams
 from modeling.networks import inference
 from modeling.networks.factory import build
-from modeling.networks.inference import Arithmetic, batch_size, logits_of
+from modeling.networks.inference import Arithmetic, logits_of
+from modeling.networks.preprocess import normalise
 from modeling.scoring.checkpoint import Manifest, publish
 from modeling.scoring.scorer import CheckpointScorer
 from modeling.training.train import train
@@ -40,7 +41,7 @@ def test_a_network_with_conditions_scores_them_as_it_was_trained_on_them(scorer:
     logits = scorer.score(stamps, seeing)
     with torch.inference_mode():
         log = torch.from_numpy(seeing.astype(np.float32)).log()
-        padded = inference._padded(scorer._prepared(torch.from_numpy(stamps)), 64)
+        padded = inference._padded(normalise(torch.from_numpy(stamps), scorer.preprocessing), 64)
         expected = scorer._network(padded, inference._padded(log, 64))[:6].double().numpy()
     assert np.array_equal(logits, expected)
     assert not np.array_equal(logits, scorer.score(stamps, seeing[::-1])), "conditions matter"
@@ -61,7 +62,7 @@ def test_a_logit_depends_on_no_other_stamp_of_the_batch(scorer: CheckpointScorer
     stamps, _ = ring_stamps(ROWS, 4)
     seeing = np.linspace(0.9, 1.9, ROWS)[:, None]
     whole = scorer.score(stamps, seeing)
-    assert ROWS % batch_size(torch.device("cpu")) > 0, "the last batch is padded"
+    assert ROWS % inference.BATCH["cpu"] > 0, "the last batch is padded"
     order = np.random.default_rng(0).permutation(ROWS)
     assert np.array_equal(scorer.score(stamps[order], seeing[order]), whole[order])
     for rows in (slice(0, 1), slice(0, 64), slice(63, 65), slice(100, ROWS)):

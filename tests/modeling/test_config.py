@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from lake.errors import ParameterError
-from modeling import generationtable
 from modeling.config import TrainParams, generation_values, generations, resolve_generation
+from tests.modeling import generationtable
 
 HISTORICAL = {
     "gen1": ("efficientnet_v2_s", 3.88e-4, 160, (20, 32), "step", 64, 512, "bce"),

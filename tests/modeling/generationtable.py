@@ -1,4 +1,4 @@
-"""The shipped generations as a Markdown table: what the documentation shows is what is trained."""
+"""The shipped generations as the Markdown table of docs/training.md."""
 
 from __future__ import annotations
 
