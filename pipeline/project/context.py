@@ -75,7 +75,7 @@ class RunContext:
     @property
     def generation(self) -> str:
         if self.slice_name is None:
-            raise DarkHaloError(f"stage '{self.stage}' runs once for each: name one with --generation or --manifest")
+            raise DarkHaloError(f"stage '{self.stage}' runs once per name: give one with --generation or --manifest")
         return self.slice_name
 
     def note_input(self, name: str, value: str) -> None:

@@ -9,4 +9,5 @@ from pipeline.project.context import RunContext
 
 
 def run(context: RunContext, params: GridParams) -> None:
-    fill_grid(context, survey_setting(context, params, context.seed), MAIN, context.generation)
+    generation = context.generation
+    fill_grid(context, survey_setting(context, params, context.seed), MAIN, generation)
