@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from lake.errors import invalid, not_one_of
+from lake.errors import invalid
 
 Status = Literal["PASS", "WARN", "FAIL", "GO", "NO-GO", "BORDERLINE", "NOT MEASURED"]
 """PASS / FAIL of a requirement, WARN where it only informs, GO / NO-GO where a finding decides the next step,
@@ -52,7 +52,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Everything one diagnostic says."""
+    """All measures and gates of one diagnostic."""
 
     diagnostic: str
     measures: tuple[Measure, ...] = ()
@@ -62,25 +62,21 @@ class Outcome:
 
     def diagnostics_rows(self, run_id: str) -> list[dict[str, Any]]:
         """Rows of the `diagnostics` table, without lineage."""
-        known = (replace(m, diagnostic=m.diagnostic or self.diagnostic) for m in self.measures)
-        return [plain({"run_id": run_id, **asdict(item)}) for item in known]
+        return [plain({"run_id": run_id, **asdict(item)}) for item in self._named()]
+
+    def _named(self) -> tuple[Measure, ...]:
+        """The measures with the diagnostic that each belongs to."""
+        return tuple(replace(item, diagnostic=item.diagnostic or self.diagnostic) for item in self.measures)
 
     def gates_rows(self, run_id: str) -> list[dict[str, Any]]:
         """Rows of the `gates` table, without lineage."""
         return [plain({"run_id": run_id, **asdict(item)}) for item in self.gates]
 
-    def measure(self, name: str) -> Measure:
-        """The measure of that name."""
-        for item in self.measures:
-            if item.name == name:
-                return item
-        raise not_one_of("name", [m.name for m in self.measures], name)
-
 
 def merge(diagnostic: str, outcomes: Iterable[Outcome]) -> Outcome:
     """One outcome from several: each measure remembers its diagnostic, and no name may occur twice."""
-    parts: Sequence[Outcome] = tuple(outcomes)
-    measures = tuple(replace(m, diagnostic=m.diagnostic or part.diagnostic) for part in parts for m in part.measures)
+    parts = tuple(outcomes)
+    measures = tuple(measure for part in parts for measure in part._named())
     gates = tuple(gate for part in parts for gate in part.gates)
     for names in ([m.name for m in measures], [gate.name for gate in gates]):
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -120,9 +116,8 @@ def seen_gate(name: str, seen: pd.Series, rule: str) -> Gate:
     known = seen.astype("boolean")
     count, unknown = int(known.sum()), int(known.isna().sum())
     if unknown and not count:
-        return not_measured(
-            name, 0.0, f"{rule}; for {unknown:,} objects it is not known whether the model was trained on them"
-        )
+        why = f"for {unknown:,} objects it is not known whether the model was trained on them"
+        return not_measured(name, 0.0, f"{rule}; {why}")
     return Gate(name, "FAIL" if count else "PASS", float(count), math.nan, math.nan, 0.0, rule)
 
 

@@ -92,16 +92,12 @@ def completeness_curves(views: Mapping[str, Mapping[str, pd.DataFrame]], title: 
             axes.set(xlabel=label)
         for axes in grid.flat[len(views) :]:
             axes.axis("off")
-        grid[0][0].set_ylim(0, min(1.03 * _PERCENT * _highest(views), 102.0))
+        bounds = [rows["host_clustered_95_high"].max() for models in views.values() for rows in models.values()]
+        grid[0][0].set_ylim(0, min(1.03 * _PERCENT * float(np.nanmax(bounds, initial=0.01)), 102.0))
         for line in grid:
             line[0].set_ylabel("completeness (%)")
         figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
         return svg(figure, f"Completeness along {', '.join(views)}. {title}")
-
-
-def _highest(views: Mapping[str, Mapping[str, pd.DataFrame]]) -> float:
-    bounds = [rows["host_clustered_95_high"].max() for models in views.values() for rows in models.values()]
-    return float(np.nanmax(bounds, initial=0.01))
 
 
 def _curve(axes: Axes, rows: pd.DataFrame, colour: str, name: str, shift: float) -> None:

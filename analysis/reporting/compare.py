@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 import scipy
 
 from analysis.reporting.thresholds import completeness_words, marginal_row, points
-from analysis.reporting.views import NOT_MEASURABLE
+from analysis.reporting.views import NOT_MEASURABLE, NOT_MEASURED, measure
 from analysis.statistics import roc
 from analysis.statistics.intervals import TABLE_LEVEL, exact
 from lake.errors import DataError
@@ -20,18 +20,9 @@ INDISTINGUISHABLE = "indistinguishable"
 _FEWEST_HOSTS = 2
 _RESAMPLES = 1000
 HEADLINES = (
-    "auc",
-    "trivial/auc",
-    "trivial/recall_gain/",
-    "tpr_at_fpr/",
-    "fpr/",
-    "recall/tier_A/",
-    "partial_auc/1e-1/mcclish",
-    "partial_auc/1e-2/mcclish",
-    "calibration/ece",
-    "calibration/ece_above_0.01",
-    "calibration/cox_slope",
-    "calibration/saturated_share",
+    *("auc", "trivial/auc", "trivial/recall_gain/", "tpr_at_fpr/", "fpr/", "recall/tier_A/"),
+    *("partial_auc/1e-1/mcclish", "partial_auc/1e-2/mcclish", "calibration/ece", "calibration/ece_above_0.01"),
+    *("calibration/cox_slope", "calibration/saturated_share"),
 )
 """Names of measures; a name that ends in a slash matches all that begin with it."""
 
@@ -81,14 +72,12 @@ def comparison(measures: Mapping[str, pd.DataFrame], names: tuple[str, ...] = HE
     """One row per metric, one column per generation (`value [low, high]`), from rows of `diagnostics`."""
     known = list(dict.fromkeys(name for frame in measures.values() for name in frame["name"]))
     wanted = [n for name in names for n in ([k for k in known if k.startswith(name)] if name.endswith("/") else [name])]
-    rows = []
-    for name in wanted:
-        row = {"metric": name}
-        for generation, frame in measures.items():
-            found = frame[frame["name"] == name]
-            row[generation] = _text(found.iloc[0]) if len(found) else "not measured"
-        rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        [
+            {"metric": name} | {model: _text(measure(frame, name)) for model, frame in measures.items()}
+            for name in wanted
+        ]
+    )
 
 
 def completeness_comparison(
@@ -129,14 +118,8 @@ def paired_completeness(
     grids = set(a["grid_id"]) | set(b["grid_id"])
     if len(grids) != 1:
         raise DataError(f"completeness of different grids cannot be paired: {', '.join(sorted(grids))}")
-    columns = ["injection_id", "galaxy_id", "probability"]
-    both = a.loc[a["status"] == "scored", columns].merge(
-        b.loc[b["status"] == "scored", ["injection_id", "probability"]],
-        how="inner",
-        on="injection_id",
-        suffixes=("_a", "_b"),
-        validate="one_to_one",
-    )
+    first, second = (rows.loc[rows["status"] == "scored"] for rows in (a, b))
+    both = _matched(first, second, "injection_id", ["probability"], ["galaxy_id"])
     if both.empty:
         raise DataError("the two models share no scored injection")
     hit_a, hit_b = both["probability_a"] > threshold_a, both["probability_b"] > threshold_b
@@ -149,33 +132,24 @@ def paired_completeness(
         error = abs(difference) / float(scipy.stats.norm.isf(0.5**hosts))
     only_a, only_b = int((hit_a & ~hit_b).sum()), int((hit_b & ~hit_a).sum())
     discordant = only_a + only_b
-    return PairedCompleteness(
-        n=len(both),
-        hosts=hosts,
-        only_a=only_a,
-        only_b=only_b,
-        difference=difference,
-        low=low,
-        high=high,
-        standard_error=error,
-        mcnemar_p=float(scipy.stats.binomtest(only_b, discordant, 0.5).pvalue) if discordant else 1.0,
-    )
+    p = float(scipy.stats.binomtest(only_b, discordant, 0.5).pvalue) if discordant else 1.0
+    return PairedCompleteness(len(both), hosts, only_a, only_b, difference, low, high, error, p)
 
 
 def _auc_row(a: str, b: str, first: pd.DataFrame, second: pd.DataFrame) -> dict[str, object]:
-    both = first[["galaxy_id", "label", "score"]].merge(
-        second[["galaxy_id", "label", "score"]],
-        how="inner",
-        on="galaxy_id",
-        suffixes=("_a", "_b"),
-        validate="one_to_one",
-    )
+    both = _matched(first, second, "galaxy_id", ["label", "score"])
     if (both["label_a"] != both["label_b"]).any():
         raise DataError(f"{a} and {b} disagree on the label of a galaxy: they were scored on different manifests")
     test = roc.delong_paired(both["label_a"], both["score_a"], both["score_b"], TABLE_LEVEL)
     verdict = INDISTINGUISHABLE if test.indistinguishable else (f"{b} better" if test.difference > 0 else f"{a} better")
     counted = {"objects": len(both), "left_out": len(first) + len(second) - 2 * len(both)}
     return {"a": a, "b": b, **asdict(test), **counted, "verdict": verdict}
+
+
+def _matched(a: pd.DataFrame, b: pd.DataFrame, key: str, columns: list[str], of_a: Sequence[str] = ()) -> pd.DataFrame:
+    """Columns of the rows that both frames have, with the suffixes `_a` and `_b`, and some columns of the first."""
+    first, second = a[[key, *of_a, *columns]], b[[key, *columns]]
+    return first.merge(second, on=key, suffixes=("_a", "_b"), validate="one_to_one")
 
 
 def _threshold_error(both: pd.DataFrame, fixing: Fixing) -> float:
@@ -209,7 +183,9 @@ def _change_interval(difference: float, error: float, hosts: int) -> tuple[float
     return max(difference - half, -1.0), min(difference + half, 1.0)
 
 
-def _text(row: pd.Series) -> str:
+def _text(row: pd.Series | None) -> str:
+    if row is None:
+        return NOT_MEASURED
     if pd.isna(row["value"]):
         method = str(row.get("method"))
         return method if method.startswith(NOT_MEASURABLE) else "not defined"

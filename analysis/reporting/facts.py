@@ -44,16 +44,14 @@ def limitations(inputs: ReportInputs) -> list[str]:
     """The limitations of this very run, the general ones last."""
     found = [_SIMULATED] if inputs.simulated else []
     for generation in inputs.generations:
-        gates = generation.gates
-        realism = gates[gates["name"] == "realism/linear_probe"] if len(gates) else gates
-        status = str(realism.iloc[0]["status"]) if len(realism) else "PASS"
+        gates = dict(zip(generation.gates.get("name", ()), generation.gates.get("status", ()), strict=True))
+        status = gates.get("realism/linear_probe", "PASS")
         if status in _REALISM:
             hosts = measure(generation.diagnostics, _HOSTS_ALONE)
             apart = "" if hosts is None else f" (AUC of bare hosts against listed lenses: {hosts['value']:.2f})"
             said = _REALISM[status].format(hosts=apart)
             found.append(f"The realism gate of {generation.name} is {status}: {said}.")
-        seen = gates[gates["name"] == "untouched_test_set"] if len(gates) else gates
-        if len(seen) and seen.iloc[0]["status"] == "NOT MEASURED":
+        if gates.get("untouched_test_set") == "NOT MEASURED":
             found.append(_UNKNOWN_TRAINING.format(name=generation.name))
         refused = [point for point in points(generation.thresholds).values() if not point.measurable]
         found += [_UNRESOLVED.format(name=p.threshold_id, model=generation.name, refusal=p.refusal) for p in refused]
@@ -94,23 +92,20 @@ def literature_views() -> list[TableView]:
     """Published completeness and recall figures, with their denominators; same survey and other surveys apart."""
     headers = ("work", "quantity", "value", "denominator")
     return [
-        TableView(title, headers, [[row[key] for key in headers] for row in _facts()[key]])
-        for key, title in (
-            ("same_survey", "Works on the Legacy Surveys or DECam imaging"),
-            ("other_surveys", "Works on other surveys"),
-            ("source_priors", "Source populations and selection thresholds in the literature"),
-        )
+        _fact_view("same_survey", "Works on the Legacy Surveys or DECam imaging", headers),
+        _fact_view("other_surveys", "Works on other surveys", headers),
+        _fact_view("source_priors", "Source populations and selection thresholds in the literature", headers),
     ]
 
 
 def reference_view() -> TableView:
     """What the reference system recorded; both values are given where its own records disagree."""
-    headers = ("quantity", "value", "record")
-    return TableView(
-        "The reference system's own figures (another data set: the procedure compares, the numbers do not)",
-        headers,
-        [[row[key] for key in headers] for row in _facts()["reference"]],
-    )
+    title = "The reference system's own figures (another data set: the procedure compares, the numbers do not)"
+    return _fact_view("reference", title, ("quantity", "value", "record"))
+
+
+def _fact_view(key: str, title: str, headers: tuple[str, ...]) -> TableView:
+    return TableView(title, headers, [[row[name] for name in headers] for row in _facts()[key]])
 
 
 @cache

@@ -51,13 +51,10 @@ def evaluate(
 
 def with_bins(objects: pd.DataFrame, imaging: Imaging, quantiles: int) -> pd.DataFrame:
     """Add `psf_bin` (arcsec) and `depth_bin` (5-sigma mag) of the reference band: bins of equal numbers."""
-    rows = objects.copy()
-    size, depth = (f"{kind}_{imaging.reference_band}" for kind in ("psfsize", "psfdepth"))
-    if size in rows.columns:
-        rows["psf_bin"] = _quantile_bins(rows[size].to_numpy(float), quantiles)
-    if depth in rows.columns:
-        rows["depth_bin"] = _quantile_bins(depth_mag_from_psfdepth(rows[depth].to_numpy(float)), quantiles)
-    return rows
+    size, depth = (objects[f"{kind}_{imaging.reference_band}"].to_numpy(float) for kind in ("psfsize", "psfdepth"))
+    return objects.assign(
+        psf_bin=_quantile_bins(size, quantiles), depth_bin=_quantile_bins(depth_mag_from_psfdepth(depth), quantiles)
+    )
 
 
 def _quantile_bins(values: np.ndarray, quantiles: int) -> np.ndarray:
@@ -144,9 +141,8 @@ def _at_thresholds(objects: pd.DataFrame, thresholds: Sequence[Threshold]) -> It
 def _calibration(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:
     y, p = objects["label"].to_numpy(float), objects["probability"].to_numpy(float)
     n, bins = len(y), f"{params.calibration_bins} equal-width bins"
-    brier, skill = cal.brier(y, p)
-    nll, nll_skill = cal.log_loss(y, p)
-    slope, intercept = cal.cox(y, p)
+    (brier, skill), (nll, nll_skill), (slope, intercept) = cal.brier(y, p), cal.log_loss(y, p), cal.cox(y, p)
+    saturated = cal.saturated_share(p, params.saturated_below, params.saturated_above)
     curve = cal.reliability(y, p, params.calibration_bins, TABLE_LEVEL)
     adaptive = cal.adaptive_reliability(y, p, params.calibration_bins, TABLE_LEVEL)
     values = {
@@ -162,10 +158,7 @@ def _calibration(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[Meas
         "cox_slope": (slope, "1 is calibrated, below 1 overconfident"),
         "cox_intercept": (intercept, "0 is calibrated"),
         "expected_over_observed": (float(p.sum() / y.sum()) if y.sum() else math.nan, "sum of p over positives"),
-        "saturated_share": (
-            cal.saturated_share(p, params.saturated_below, params.saturated_above),
-            f"p < {params.saturated_below:g} or > {params.saturated_above:g}",
-        ),
+        "saturated_share": (saturated, f"p < {params.saturated_below:g} or > {params.saturated_above:g}"),
     }
     for name, (value, method) in values.items():
         yield Measure(f"calibration/{name}", value, n=n, method=method)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.completeness import HOST_SUMS, with_intervals
+from analysis.statistics.completeness import HOST_SUMS, bin_numbers, with_intervals
 from lake.errors import DataError, invalid
 
 SCORED = "scored"
@@ -91,11 +91,7 @@ def _scored(injections: pd.DataFrame) -> pd.DataFrame:
 
 
 def _bin(values: pd.Series, name: str, cuts: Sequence[float]) -> np.ndarray:
-    """Bin numbers, closed on the left; the last bin holds its upper edge too; -1 outside."""
     edges = np.asarray(cuts, dtype=float)
     if len(edges) < 2 or np.any(np.diff(edges) <= 0):
         raise invalid(f"edges of {name}", "ascending, two or more", list(cuts))
-    numbers = values.to_numpy(float)
-    index = np.searchsorted(edges, numbers, side="right") - 1
-    index = np.where(numbers == edges[-1], len(edges) - 2, index)
-    return np.where((index >= 0) & (index < len(edges) - 1) & np.isfinite(numbers), index, -1)
+    return bin_numbers(values.to_numpy(float), edges)

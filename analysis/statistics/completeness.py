@@ -11,6 +11,7 @@ import math
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import ArrayLike
 
 from analysis.statistics.intervals import NARROW_LEVEL, TABLE_LEVEL, ClusterSums, Interval, clustered, jeffreys
 from lake import tables
@@ -51,6 +52,14 @@ def interval_of(row: pd.Series) -> tuple[float, float, str]:
         if not (pd.isna(low) or pd.isna(high)):
             return float(low), float(high), mark
     return math.nan, math.nan, ""
+
+
+def bin_numbers(values: np.ndarray, cuts: ArrayLike) -> np.ndarray:
+    """Bin of each value, closed on the left; the last bin holds its upper edge too; -1 outside or not finite."""
+    edges = np.asarray(cuts, dtype=float)
+    index = np.searchsorted(edges, values, side="right") - 1
+    index = np.where(values == edges[-1], len(edges) - 2, index)
+    return np.where((index >= 0) & (index < len(edges) - 1) & np.isfinite(values), index, -1)
 
 
 def cells_at(rows: pd.DataFrame, threshold_id: str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics.completeness import ALL, MARGINAL
+from analysis.statistics.completeness import ALL, MARGINAL, bin_numbers
 from analysis.statistics.intervals import TABLE_LEVEL, ClusterSums, effective_counts, mixture
 from analysis.statistics.thresholds import bootstrap_thresholds
 from lake.sky.imaging import Imaging
@@ -66,26 +66,23 @@ def joint_intervals(
     """
     magnitudes = injections[imaging.source_columns[0]].to_numpy(float)
     groups = list(_groups(injections, magnitudes, edges))
+    columns = ["cell", "source_mag_bin", "threshold_id", "n"]
     found = []
-    for threshold_id, distribution in thresholds.items():
+    for threshold_id, distribution in thresholds.items() if groups else ():
         counts = [_effective(codes, values, distribution, TABLE_LEVEL) for _, _, codes, values in groups]
-        if not counts:
-            continue
         k, n = (np.stack(part) for part in zip(*counts, strict=True))
         low, high = mixture(k, n, distribution[1], TABLE_LEVEL)
         keys = [(cell, name, threshold_id, len(values)) for cell, name, _, values in groups]
-        rows = pd.DataFrame(keys, columns=["cell", "source_mag_bin", "threshold_id", "n"])
-        found.append(rows.assign(joint_95_low=low, joint_95_high=high))
-    columns = ["cell", "source_mag_bin", "threshold_id", "n", "joint_95_low", "joint_95_high"]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+        found.append(pd.DataFrame(keys, columns=columns).assign(joint_95_low=low, joint_95_high=high))
+    nothing = pd.DataFrame(columns=[*columns, "joint_95_low", "joint_95_high"])
+    return pd.concat(found, ignore_index=True) if found else nothing
 
 
 def _groups(
     injections: pd.DataFrame, mags: Floats, edges: Sequence[float]
 ) -> Iterator[tuple[str, str, NDArray[np.int64], Floats]]:
     """Cell, magnitude bin, host codes and probabilities of each row of the table that contains an injection."""
-    bins = np.searchsorted(np.asarray(edges, float), mags, side="right") - 1
-    bins = np.where(mags == edges[-1], len(edges) - 2, bins)
+    bins = bin_numbers(mags, edges)
     names = [f"{low:g}-{high:g}" for low, high in pairwise(edges)]
     parts = {ALL: injections} | {name: injections[bins == i] for i, name in enumerate(names)}
     for name, part in parts.items():
@@ -102,11 +99,8 @@ def _effective(
     cuts, total = threshold[0], float(len(values))
     above: Floats = (len(values) - np.searchsorted(np.sort(values), cuts, side="right")).astype(np.float64)
     hosts, whole = np.full(len(cuts), float(len(np.unique(codes)))), np.full(len(cuts), total)
-    if hosts[0] == total:
-        sums = ClusterSums(hosts, above, above, whole)
-    else:
-        sums = ClusterSums(hosts, *_host_sums(codes, values, cuts))
-    return effective_counts(above, whole, sums, level)
+    sums = (above, above, whole) if hosts[0] == total else _host_sums(codes, values, cuts)
+    return effective_counts(above, whole, ClusterSums(hosts, *sums), level)
 
 
 def _host_sums(codes: NDArray[np.int64], values: Floats, cuts: Floats) -> tuple[Floats, Floats, Floats]:

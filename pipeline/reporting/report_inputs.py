@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
@@ -64,7 +64,13 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
         grids={item.completeness["grid_id"].iloc[0]: _grid(context, item.name) for item in generations},
         baseline=pd.read_json(baseline) if baseline.exists() else pd.DataFrame(),
         galleries=galleries(context, manifest, headline, StampStore(context.root.cutouts), params),
-        provenance=_provenance(context),
+        provenance={
+            "code commit": git_commit(),
+            "package version": pipeline_version(),
+            "survey parameters": context.survey.digest(),
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+        },
         tables=_tables(context),
     )
 
@@ -162,9 +168,9 @@ def lens_share(context: RunContext, name: str) -> tuple[float | None, str]:
 def _grid(context: RunContext, name: str) -> Mapping[str, str]:
     grid = grid_params(context.root, name)
     return {
-        "Einstein radii (arcsec)": ", ".join(f"{value:g}" for value in grid.theta_e_arcsec),
-        "psfsize edges (arcsec)": ", ".join(f"{value:g}" for value in grid.psf_fwhm_nea_edges_arcsec),
-        "depth edges (mag)": ", ".join(f"{value:g}" for value in grid.depth_edges_mag),
+        "Einstein radii (arcsec)": _listed(grid.theta_e_arcsec),
+        "psfsize edges (arcsec)": _listed(grid.psf_fwhm_nea_edges_arcsec),
+        "depth edges (mag)": _listed(grid.depth_edges_mag),
         "injections per cell": str(grid.per_cell),
         "prior": grid.prior,
         "host model": grid.host_model,
@@ -172,20 +178,14 @@ def _grid(context: RunContext, name: str) -> Mapping[str, str]:
     }
 
 
+def _listed(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
 def _psf(grid: GridParams) -> str:
-    beta = ", ".join(f"{value:g}" for value in grid.psf_moffat_beta)
-    profile = f"Moffat of beta {beta} ({', '.join(BANDS)})" if grid.psf_model == "moffat" else "Gaussian"
+    moffat = f"Moffat of beta {_listed(grid.psf_moffat_beta)} ({', '.join(BANDS)})"
+    profile = moffat if grid.psf_model == "moffat" else "Gaussian"
     return f"{profile} with the noise-equivalent area of the host's own psfsize per band"
-
-
-def _provenance(context: RunContext) -> Mapping[str, str]:
-    return {
-        "code commit": git_commit(),
-        "package version": pipeline_version(),
-        "survey parameters": context.survey.digest(),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
 
 
 def _tables(context: RunContext) -> pd.DataFrame:

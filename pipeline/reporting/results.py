@@ -39,11 +39,12 @@ def shown_first(names: Sequence[str], wanted: str | None) -> str:
 def comparison(project: Project) -> tuple[pa.Table, pa.Table]:
     """Metrics of every finder, and paired DeLong tests on the test split of the audit manifest."""
     root, names = project.data, scored(project.data)
-    measures = {}
+    measures, scores = {}, {}
     for name in names:
         runs = [f"evaluate-{name}", f"diagnose-{name}"]
         measures[name] = delta.read(root, "diagnostics", slices=runs).to_pandas()
-    scores = {name: _test_scores(root, name) for name in names}
+        rows = delta.read(root, "scores", slices=[name]).to_pandas()
+        scores[name] = rows[rows["split"] == "test"]
     for name, tested in scores.items():
         for what, words in contamination(tested).items():
             log.warning("%s: %s %s", name, what, words)
@@ -78,17 +79,13 @@ def headlines(project: Project) -> list[str]:
 
 def _completeness(root: DataRoot, names: Sequence[str]) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
     """Rows of `completeness` and of `thresholds` per finder; none where it has no grid yet."""
-    found = []
-    for table in ("completeness", "thresholds"):
+
+    def rows(table: str) -> dict[str, pd.DataFrame]:
         held = {str(entry.card.slice) for entry in cards.slices(root, table)}
-        read = {name: delta.read(root, table, slices=[name]).to_pandas() for name in names if name in held}
-        found.append({name: read.get(name, pd.DataFrame()) for name in names})
-    return found[0], found[1]
+        read = {name: delta.read(root, table, slices=[name]).to_pandas() for name in held & set(names)}
+        return {name: read.get(name, pd.DataFrame()) for name in names}
 
-
-def _test_scores(root: DataRoot, name: str) -> pd.DataFrame:
-    scores = delta.read(root, "scores", slices=[name]).to_pandas()
-    return scores[scores["split"] == "test"]
+    return rows("completeness"), rows("thresholds")
 
 
 def scored(root: DataRoot) -> list[str]:

@@ -10,6 +10,10 @@ from analysis.statistics.thresholds import fix_thresholds
 from tests.analysis.report_inputs import EVALUATE
 
 
+def measure(outcome, name):
+    return next(one for one in outcome.measures if one.name == name)
+
+
 def status(outcome, name):
     return next(gate.status for gate in outcome.gates if gate.name == name)
 

@@ -15,6 +15,7 @@ from analysis.records import Gate, Outcome
 from analysis.results.validation import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, broken, judge
 from injection.experiment.arc_finder import FoundArcs
 from lake.sky.survey import SURVEY
+from tests.analysis.outcomes import measure
 
 COUNT = 200
 RNG = np.random.default_rng(0)
@@ -62,11 +63,11 @@ def test_good_injections_pass_every_gate() -> None:
     outcome = judge(GOOD, (0.3, 0.7))
     assert {one.name: one.status for one in outcome.gates if one.status != "PASS"} == {}
     assert broken(outcome) == []
-    assert outcome.measure("detected/p0.7").value == pytest.approx((np.linspace(0.02, 0.98, COUNT) > 0.7).mean())
-    assert outcome.measure("detected_core_suppressed/p0.7").value < outcome.measure("detected/p0.7").value
-    assert outcome.measure("probability/percentile_50").value == pytest.approx(0.5)
-    assert outcome.measure("arcs_found/bare_hosts").value < 0.1
-    assert outcome.measure("detected/p0.5").low < 0.5 < outcome.measure("detected/p0.5").high
+    assert measure(outcome, "detected/p0.7").value == pytest.approx((np.linspace(0.02, 0.98, COUNT) > 0.7).mean())
+    assert measure(outcome, "detected_core_suppressed/p0.7").value < measure(outcome, "detected/p0.7").value
+    assert measure(outcome, "probability/percentile_50").value == pytest.approx(0.5)
+    assert measure(outcome, "arcs_found/bare_hosts").value < 0.1
+    assert measure(outcome, "detected/p0.5").low < 0.5 < measure(outcome, "detected/p0.5").high
 
 
 @pytest.mark.parametrize(
@@ -99,9 +100,9 @@ def test_a_host_counts_once_however_many_injections_it_took() -> None:
     rows = table(0.5, host_probability=host)
     names = [f"h{index:03d}" if index < 50 else "other" for index in range(COUNT)]
     rows = rows.set_column(rows.column_names.index("galaxy_id"), "galaxy_id", pa.array(names))
-    measure = judge(replace(GOOD, rows=rows), (0.5,)).measure("host_false_positives/p0.5")
-    assert measure.value == pytest.approx(50 / 51)
-    assert measure.n == 51
+    found = measure(judge(replace(GOOD, rows=rows), (0.5,)), "host_false_positives/p0.5")
+    assert found.value == pytest.approx(50 / 51)
+    assert found.n == 51
 
 
 def test_the_sheet_repeats_and_shows_stamps() -> None:

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from analysis.diagnostics.realism import Population, frechet, linear_probe, logistic_weights, realism_gate
 from lake.errors import DataError
-from tests.analysis.outcomes import status
+from tests.analysis.outcomes import measure, status
 
 
 def population(rng, n, shift=0.0, per_host=1, prefix="h"):
@@ -40,7 +40,7 @@ def test_different_populations_fail_the_probe(diagnose):
     }
     outcome = realism_gate(pairs, "injections_against_listed_lenses", "embedding", diagnose, rng)
     assert status(outcome, "realism/linear_probe") == "FAIL"
-    assert outcome.measure("realism/injections_against_listed_lenses/probe_p").value < 0.06
+    assert measure(outcome, "realism/injections_against_listed_lenses/probe_p").value < 0.06
     assert not any("too_few" in m.name for m in outcome.measures)
     absent = realism_gate({}, "injections_against_listed_lenses", "embedding", diagnose, rng)
     assert status(absent, "realism/linear_probe") == "NOT MEASURED"

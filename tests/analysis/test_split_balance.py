@@ -9,19 +9,19 @@ from scipy import stats
 
 from analysis.diagnostics.split_balance import split_balance
 from lake.sky.survey import SURVEY
-from tests.analysis.outcomes import FRACTIONS, manifest, status
+from tests.analysis.outcomes import FRACTIONS, manifest, measure, status
 
 
 def test_balanced_splits_pass(diagnose):
     outcome = split_balance(manifest(), FRACTIONS, SURVEY, diagnose)
     assert {gate.status for gate in outcome.gates} == {"PASS"}
-    assert outcome.measure("split/train/positives").value == 84 * 7
-    assert outcome.measure("split/val/tier/A/positives").value == 18 * 2
-    assert outcome.measure("split/ks_psfsize_r/train_val").n == 84 + 18
+    assert measure(outcome, "split/train/positives").value == 84 * 7
+    assert measure(outcome, "split/val/tier/A/positives").value == 18 * 2
+    assert measure(outcome, "split/ks_psfsize_r/train_val").n == 84 + 18
 
 
 def test_shares_have_a_95_percent_interval_of_their_pixels(diagnose):
-    share = split_balance(manifest(), FRACTIONS, SURVEY, diagnose).measure("split/val/pixel_share")
+    share = measure(split_balance(manifest(), FRACTIONS, SURVEY, diagnose), "split/val/pixel_share")
     exact = stats.binomtest(18, 120).proportion_ci(0.95, method="exact")
     assert (share.value, share.low, share.high) == pytest.approx((18 / 120, exact.low, exact.high))
 
@@ -58,6 +58,6 @@ def test_so_few_pixels_that_no_difference_could_fail_are_not_measured(diagnose):
     manifest["healpix_128"], manifest["label"] = np.arange(len(manifest)), np.arange(len(manifest)) % 2
     outcome = split_balance(manifest, FRACTIONS, SURVEY, diagnose)
     assert status(outcome, "split/psfsize_r_val_test") == "NOT MEASURED"
-    assert outcome.measure("split/ks_psfsize_r/val_test/p").value == pytest.approx(0.1)
+    assert measure(outcome, "split/ks_psfsize_r/val_test/p").value == pytest.approx(0.1)
     assert status(outcome, "split/psfsize_r_train_val") == "FAIL"
     assert status(outcome, "split/psfdepth_r_train_val") == "PASS"

@@ -15,7 +15,7 @@ from analysis.diagnostics.split_balance import split_balance
 from analysis.results.features import features_of
 from lake.sky.survey import SURVEY
 from tests.analysis.galaxies import make_stamps
-from tests.analysis.outcomes import FRACTIONS, fixed, manifest, masked_params, status
+from tests.analysis.outcomes import FRACTIONS, fixed, manifest, masked_params, measure, status
 
 
 def test_masked_pixels():
@@ -33,7 +33,7 @@ def test_fluxes_are_nanomaggies(galaxies, diagnose):
     assert {g.status for g in flux_check(features, catalogue, SURVEY, diagnose).gates} == {"PASS"}
     wrong = flux_check(features, catalogue * 1e3, SURVEY, diagnose)
     assert {g.status for g in wrong.gates} == {"FAIL"}
-    assert wrong.measure("flux_ratio/r").value == pytest.approx(1e-3, rel=0.1)
+    assert measure(wrong, "flux_ratio/r").value == pytest.approx(1e-3, rel=0.1)
 
 
 def test_annuli_far_from_the_galaxy_agree(diagnose):
@@ -65,7 +65,7 @@ def test_a_small_shift_of_the_same_stamps_is_seen(diagnose):
     objects = pd.DataFrame({"label": np.arange(200) % 2, "psfsize_r": np.nan, "psfdepth_r": np.nan}, range(200))
     outcome = annulus_comparison(pd.DataFrame(columns), objects, SURVEY, diagnose)
     shift = columns["annulus1/median_r"] - first
-    assert outcome.measure("annulus/median/paired_p").value == pytest.approx(stats.wilcoxon(shift).pvalue)
+    assert measure(outcome, "annulus/median/paired_p").value == pytest.approx(stats.wilcoxon(shift).pvalue)
     assert stats.ks_2samp(first, columns["annulus1/median_r"]).pvalue > 0.05
     assert status(outcome, "annulus/median") == "BORDERLINE"
     assert status(outcome, "annulus/mad") == "PASS"
