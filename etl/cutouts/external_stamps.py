@@ -119,7 +119,11 @@ def _cutout(
     ra, dec, scale = (_number(meta, name, entry.name) for name in ("ra", "dec", "pixel_scale"))
     if not (0 <= ra <= 360 and -90 <= dec <= 90):
         raise DataError(f"{entry.name}: meta_ra and meta_dec must lie in [0, 360] and [-90, 90], got {ra}, {dec}")
-    _check_scale(scale, entry.name)
+    if not abs(scale / PIXEL_SCALE_ARCSEC - 1) <= PIXEL_SCALE_TOLERANCE:
+        raise DataError(
+            f"{entry.name}: the pixel scale must be within {PIXEL_SCALE_TOLERANCE:.0%} of {PIXEL_SCALE_ARCSEC} arcsec, "
+            f"got {scale}; resample the image"
+        )
     name = str(meta["galaxy_id"])
     fact: dict[str, object] = {
         "galaxy_id": f"{collection}:{name}",
@@ -218,14 +222,6 @@ def _sky_sigma(images: NDArray[np.float32]) -> NDArray[np.float64]:
     sky[~known] = 0.0
     spread = np.abs(sky - np.nanmedian(sky, axis=1, keepdims=True))
     return np.where(known, _SIGMA_PER_MAD * np.nanmedian(spread, axis=1), np.nan)
-
-
-def _check_scale(scale_arcsec: float, what: str) -> None:
-    if not abs(scale_arcsec / PIXEL_SCALE_ARCSEC - 1) <= PIXEL_SCALE_TOLERANCE:
-        raise DataError(
-            f"{what}: the pixel scale must be within {PIXEL_SCALE_TOLERANCE:.0%} of {PIXEL_SCALE_ARCSEC} arcsec, "
-            f"got {scale_arcsec}; resample the image"
-        )
 
 
 def without_zeros(stamps: NDArray[np.float32]) -> NDArray[np.float32]:

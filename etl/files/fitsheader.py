@@ -79,7 +79,7 @@ class Header:
         return float(found)
 
     def data_bytes(self) -> int:
-        """Length of the data that follow, without padding."""
+        """Length of the data that follow, in whole blocks."""
         axes = [self.whole(f"NAXIS{i + 1}", 0, 1 << 62) for i in range(self.whole("NAXIS", 0, 999, 0))]
         if not axes:
             return 0
@@ -87,7 +87,8 @@ class Header:
         if bits not in (8, 16, 32, 64, -32, -64):
             raise DataError(f"the header's BITPIX must be 8, 16, 32, 64, -32 or -64, got {bits}")
         groups, heap = self.whole("GCOUNT", 0, 1 << 62, 1), self.whole("PCOUNT", 0, 1 << 62, 0)
-        return abs(bits) // 8 * groups * (heap + math.prod(axes))
+        size = abs(bits) // 8 * groups * (heap + math.prod(axes))
+        return -(-size // BLOCK) * BLOCK
 
 
 def read_header(file: Readable, place: int) -> tuple[Header, int]:
@@ -110,8 +111,3 @@ def read_header(file: Readable, place: int) -> tuple[Header, int]:
         if len(block) < BLOCK:
             raise DataError("the file is truncated: a header has no end")
     raise DataError(f"a header has no end in its first {_MOST_BLOCKS * BLOCK} bytes")
-
-
-def padded(size: int) -> int:
-    """A length rounded up to whole blocks."""
-    return -(-size // BLOCK) * BLOCK

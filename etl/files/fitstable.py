@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from etl.files.fitsheader import Header, Readable, padded, read_header
+from etl.files.fitsheader import Header, Readable, read_header
 from lake.errors import DataError
 from lake.files.fitslayout import FIELD_BYTES
 
@@ -101,7 +101,7 @@ def layout(file: Readable, size: int, too_short: str = "the file is truncated") 
             if size < found.end:
                 raise DataError(f"{too_short}: {size} bytes of at least {found.end}")
             return found
-        place = start + padded(header.data_bytes())
+        place = start + header.data_bytes()
         if place >= size:
             break
     raise DataError("the file contains no binary table, or ends before it")

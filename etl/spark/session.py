@@ -35,7 +35,6 @@ _SPARED = "no_grpc_proxy"
 _POLL_SECONDS = 2.0
 _SUSPENDED_POLLS = 5
 """A server found suspended this many times in a row is no longer waited for."""
-_watched: weakref.WeakSet[SparkSession] = weakref.WeakSet()
 _sessions: dict[str, SparkSession] = {}
 """Of this process, by connection string: two clients of one identity would stop each other."""
 
@@ -55,10 +54,7 @@ def session(root: DataRoot, stage: str, slice_name: str | None = None, compile_q
     if given := os.environ.get("SPARK_REMOTE"):
         return _connect(given, identity, options)
     _require_s3a(root)
-    spark = _connect(server.address(_folder(root)), identity, options)
-    spark.client.set_retry_policies([_WhileItLives(_folder(root))])
-    _watch(spark, _folder(root))
-    return spark
+    return _connect(server.address(_folder(root)), identity, options, _folder(root))
 
 
 def _require_s3a(root: DataRoot) -> None:
@@ -71,15 +67,8 @@ def _require_s3a(root: DataRoot) -> None:
         )
 
 
-def _watch(spark: SparkSession, folder: Path) -> None:
-    """Abandon the calls of a session whose server remains suspended: they would never end."""
-    if spark in _watched:
-        return
-    _watched.add(spark)
-    threading.Thread(target=_await_suspension, args=(weakref.ref(spark), folder), daemon=True).start()
-
-
 def _await_suspension(session_of: weakref.ref[SparkSession], folder: Path) -> None:
+    """Abandon the calls of a session whose server remains suspended: they would never end."""
     seen = 0
     while (spark := session_of()) is not None and not spark.is_stopped:
         found = record.recorded(folder)
@@ -139,7 +128,8 @@ def _classic() -> bool:
     return wanted == "classic" or (wanted == "" and settings.on_emr())
 
 
-def _connect(remote: str, identity: str, options: Mapping[str, str]) -> SparkSession:
+def _connect(remote: str, identity: str, options: Mapping[str, str], folder: Path | None = None) -> SparkSession:
+    """The session of an identity, with its options; ``folder`` is that of the project's own server."""
     base = remote.rstrip(";") if "/;" in remote else remote.rstrip("/") + "/"
     url = remote if "session_id=" in remote else f"{base};session_id={identity}"
     known = _sessions.get(url)
@@ -150,6 +140,9 @@ def _connect(remote: str, identity: str, options: Mapping[str, str]) -> SparkSes
         log.warning("interrupted %d operations of an earlier run that was killed", len(interrupted))
     for name, value in options.items():
         spark.conf.set(name, value)
+    if folder is not None:
+        spark.client.set_retry_policies([_WhileItLives(folder)])
+        threading.Thread(target=_await_suspension, args=(weakref.ref(spark), folder), daemon=True).start()
     _sessions[url] = spark
     return spark
 

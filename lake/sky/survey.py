@@ -27,15 +27,7 @@ SURVEY = Imaging(
 )
 """The stamps of the lake; the weights are those of the survey's own viewer (legacypipe, `sdss_rgb`)."""
 
-MASKBITS: dict[str, int] = {
-    "BRIGHT": 1,
-    "ALLMASK_G": 5,
-    "ALLMASK_R": 6,
-    "ALLMASK_Z": 7,
-    "MEDIUM": 11,
-    "GALAXY": 12,
-    "CLUSTER": 13,
-}
+MASKBITS = {"BRIGHT": 1, "ALLMASK_G": 5, "ALLMASK_R": 6, "ALLMASK_Z": 7, "MEDIUM": 11, "GALAXY": 12, "CLUSTER": 13}
 
 
 def identity(imaging: Imaging) -> str | None:

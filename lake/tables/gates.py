@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from lake.contract.spec import Column, TableSpec, lineage_columns
 
+STATUSES = ("PASS", "WARN", "FAIL", "GO", "NO-GO", "BORDERLINE", "NOT MEASURED")
+
 SPEC = TableSpec(
     name="gates",
     meaning="One decision of one diagnostic run",
@@ -11,12 +13,7 @@ SPEC = TableSpec(
     columns=(
         Column("run_id", "string", "the run that decided", role="key"),
         Column("name", "string", "the gate", role="key"),
-        Column(
-            "status",
-            "string",
-            "the decision",
-            allowed=("PASS", "WARN", "FAIL", "GO", "NO-GO", "BORDERLINE", "NOT MEASURED"),
-        ),
+        Column("status", "string", "the decision", allowed=STATUSES),
         Column("value", "double", "measured value", nullable=True),
         Column("low", "double", "lower end of the 95 % interval", nullable=True),
         Column("high", "double", "upper end of the 95 % interval", nullable=True),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from lake.contract import columns
 from lake.contract.spec import Column, TableSpec, lineage_columns
 
+CONFUSERS = ("ring", "edge_on", "blue_clumpy", "large")
+
 SPEC = TableSpec(
     name="negatives",
     meaning="A sampled non-lens with its stratum, pool and confuser category",
@@ -17,11 +19,7 @@ SPEC = TableSpec(
         Column("nobs_z_bin", "string", "nobs_z bin of the stratum", allowed=("3-5", "6-10", "11+")),
         Column("pool", "string", "N1 random within the stratum, N2 confusers by catalogue", allowed=("N1", "N2")),
         Column(
-            "confuser_category",
-            "string",
-            "first catalogue proxy the source meets",
-            nullable=True,
-            allowed=("ring", "edge_on", "blue_clumpy", "large"),
+            "confuser_category", "string", "first catalogue proxy the source meets", nullable=True, allowed=CONFUSERS
         ),
         columns.split(),
         Column("healpix_128", "bigint", "HEALPix pixel, nside 128, NESTED", low=0),
