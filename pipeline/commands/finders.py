@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from pipeline.commands.opening import Typed, project
+from pipeline.commands.opening import OUT, Typed, project
 
 _GENERATION = click.option("--generation", required=True, help="The scorer.")
-_OUT = click.option("--out", type=Typed(), help="Write the rows to a .parquet, .csv or .fits file.")
 _FOLDER = click.argument("folder", type=Typed(exists=True, file_okay=False))
 
 
@@ -69,7 +68,7 @@ def forget(name: str) -> None:
 @click.command()
 @click.option("--generation", help="The scorer; by default `report.headline_generation`, the first one audited.")
 @click.option("--top", default=20, show_default=True, help="How many objects.")
-@_OUT
+@OUT
 def discoveries(generation: str | None, top: int, out: Path | None) -> None:
     """Rank objects that are not in the candidate list by score, with RA, Dec and a link to the survey's viewer."""
     from pipeline.reporting import results
@@ -95,7 +94,7 @@ def compare() -> None:
 @click.command()
 @_FOLDER
 @_GENERATION
-@_OUT
+@OUT
 def score(folder: Path, generation: str, out: Path | None) -> None:
     """Score the cut-outs in FOLDER and its subfolders, one row per file, with the reason if there is no score.
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.opening import Typed, project
+from pipeline.commands.opening import OUT, project
 
-_OUT = click.option("--out", type=Typed(), help="Write the rows to a .parquet, .csv or .fits file.")
 _AT = click.option("--at", metavar="REVISION", help="Tables as pinned in this git revision.")
 _FORMAT = click.option(
     "--format",
@@ -25,7 +24,7 @@ _FORMAT = click.option(
 @click.command()
 @click.argument("text", metavar="[SQL]", required=False)
 @_AT
-@_OUT
+@OUT
 @_FORMAT
 def query(text: str | None, at: str | None, out: Path | None, style: str) -> None:
     """Run SQL (DuckDB's) on the lake's tables without starting Spark, in under a second.
@@ -62,7 +61,7 @@ def query(text: str | None, at: str | None, out: Path | None, style: str) -> Non
 @click.command()
 @click.argument("text", metavar="SQL")
 @_AT
-@_OUT
+@OUT
 @_FORMAT
 def sql(text: str, at: str | None, out: Path | None, style: str) -> None:
     """Run Spark SQL on the lake's tables.

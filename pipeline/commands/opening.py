@@ -66,6 +66,9 @@ class Typed(click.Path):
         return path if _named() is None and params.is_project(Path.cwd()) else Path.cwd() / path
 
 
+OUT = click.option("--out", type=Typed(), help="Write the rows to a .parquet, .csv or .fits file.")
+
+
 class NameOrTyped(Typed):
     """One of the names, whatever files there are; else a path that exists; else the text as it is."""
 

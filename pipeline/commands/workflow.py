@@ -6,6 +6,8 @@ import os
 
 import click
 
+from pipeline.commands.opening import enter, project
+
 
 @click.command()
 @click.argument("stage")
@@ -17,7 +19,6 @@ def run(stage: str, generation: str | None, named: str | None) -> None:
     Example: dhs run pool; dhs run grid --generation demo1; dhs run manifest --manifest audit_70_15_15
     """
     from lake.processes import end_with_parent
-    from pipeline.commands.opening import project
     from pipeline.stage import run_stage
 
     if "DVC_STAGE" in os.environ:
@@ -34,7 +35,6 @@ def train(generation: str, settings: tuple[str, ...]) -> None:
     It is added to `train` in params.yaml, with any settings given, and DVC runs what is not up to date.
     Examples: dhs train gen5a-audit; dhs train gen1 network.pretrained=false loop.epochs=20
     """
-    from pipeline.commands.opening import project
     from pipeline.project.generations import enlist
     from pipeline.verbs.reproduce import reproduce
 
@@ -46,16 +46,15 @@ def train(generation: str, settings: tuple[str, ...]) -> None:
 @click.command()
 def demo() -> None:
     """Run the whole pipeline on the simulated demo survey and print what to look at."""
-    from pipeline.commands.opening import enter
     from pipeline.project import params as parameters
     from pipeline.verbs.reproduce import closing_words, reproduce
 
     folder = enter()
     if not (folder / parameters.FILE).exists():
         parameters.write(folder, parameters.resolve(folder, "demo"), "demo")
-    project = parameters.load(folder)
-    reproduce(project)
-    click.echo(closing_words(project))
+    place = parameters.load(folder)
+    reproduce(place)
+    click.echo(closing_words(place))
 
 
 @click.group()
@@ -67,7 +66,6 @@ def params() -> None:
 @click.argument("name")
 def use(name: str) -> None:
     """Resolve the parameter set NAME (demo, test, dr10) into params.yaml, checked."""
-    from pipeline.commands.opening import enter
     from pipeline.project import params as parameters
 
     kept = parameters.use(enter(), name)
@@ -80,7 +78,6 @@ def use(name: str) -> None:
 @click.option("--generation", help="The generation, for `train`.")
 def show(section: str, generation: str | None) -> None:
     """Show the parameters of STAGE, or those that all stages share (survey), with what each means."""
-    from pipeline.commands.opening import project
     from pipeline.project import params as parameters
     from pipeline.stage import stage_names
 

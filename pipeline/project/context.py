@@ -203,7 +203,7 @@ def _stage_lock(root: DataRoot, name: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        other = holder.read_text().strip() if holder.exists() else "unknown"
+        other = holder.read_text() if holder.exists() else "unknown"
         raise DarkHaloError(f"stage '{name}' is already running in process {other}; wait for it or stop it") from None
     try:
         holder.write_text(str(os.getpid()))

@@ -113,23 +113,17 @@ def _walk(root: DataRoot, node: str, depth: int, seen: set[str]) -> Iterator[str
 
 def _facts(root: DataRoot, node: str) -> tuple[str, Mapping[str, str]]:
     kind, name = node.split(":", 1)
-    if kind == "table":
-        table, _, slice_name = name.partition(".")
-        try:
-            entry = cards.read_slice(root, table, slice_name or None)
-        except LakeError:
-            return "(no longer in the lake)", {}
-        commit = entry.pin.code.get("git_commit", "unknown")
-        return f"version {entry.pin.version}, {entry.card.rows} rows, commit {commit}", entry.pin.inputs
-    if kind == "checkpoint":
-        # A checkpoint contains nothing that changes from run to run: what made it is in the pin of its training log.
-        try:
-            pin = cards.read_slice(root, "training_epochs", name).pin
-        except LakeError:
+    if kind == "grid":
+        path = root.grid(name) / "lineage.json"
+        if not path.exists():
             return "(no lineage recorded)", {}
-        return f"commit {pin.code.get('git_commit', 'unknown')}", pin.inputs
-    path = root.local / "grid" / name / "lineage.json"
-    if not path.exists():
-        return "(no lineage recorded)", {}
-    recorded = json.loads(path.read_text())
-    return f"commit {recorded['code'].get('git_commit', 'unknown')}", recorded["inputs"]
+        recorded = json.loads(path.read_text())
+        return f"commit {recorded['code'].get('git_commit', 'unknown')}", recorded["inputs"]
+    # A checkpoint contains nothing that changes from run to run: what made it is in the pin of its training log.
+    table, _, slice_name = (name if kind == "table" else cards.stem("training_epochs", name)).partition(".")
+    try:
+        entry = cards.read_slice(root, table, slice_name or None)
+    except LakeError:
+        return "(no longer in the lake)" if kind == "table" else "(no lineage recorded)", {}
+    held = f"version {entry.pin.version}, {entry.card.rows} rows, " if kind == "table" else ""
+    return f"{held}commit {entry.pin.code.get('git_commit', 'unknown')}", entry.pin.inputs

@@ -16,6 +16,8 @@ from typing import Any
 
 import click
 import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
 
 from lake.errors import invalid
 from lake.files import atomic
@@ -32,7 +34,7 @@ def deliver(rows: pa.Table, out: Path | None, short: bool = False, style: str = 
         else:
             click.echo({"csv": _csv_text, "json": _json_text}[style](rows), nl=False)
         return
-    _check_suffix(out)
+    checked_out(out)
     _write({".parquet": _parquet, ".csv": _csv, ".fits": _fits}[out.suffix], rows, out)
     click.echo(f"{rows.num_rows} rows written to {out}")
 
@@ -53,14 +55,10 @@ def checked_out(out: Path | None) -> None:
     """Refuse a file that cannot be written, before the work that fills it."""
     if out is None:
         return
-    _check_suffix(out)
-    if not out.parent.is_dir() or out.is_dir():
-        raise invalid("out", "a file in a folder that exists", str(out))
-
-
-def _check_suffix(out: Path) -> None:
     if out.suffix not in SUFFIXES:
         raise invalid("out", f"a file ending in {', '.join(SUFFIXES)}", str(out))
+    if not out.parent.is_dir() or out.is_dir():
+        raise invalid("out", "a file in a folder that exists", str(out))
 
 
 def _width() -> int | None:
@@ -69,15 +67,11 @@ def _width() -> int | None:
 
 
 def _parquet(rows: pa.Table, out: Path) -> None:
-    import pyarrow.parquet as pq
-
     pq.write_table(rows, out, compression="zstd")
 
 
 def _csv(rows: pa.Table, out: Path | pa.NativeFile) -> None:
     """CSV has no lists: they are written as JSON."""
-    import pyarrow.csv as pc
-
     for place, field in enumerate(rows.schema):
         if pa.types.is_nested(field.type):
             rows = rows.set_column(place, field.name, as_text(rows.column(place).combine_chunks()))

@@ -20,6 +20,8 @@ from lake.errors import invalid
 from pipeline.verbs.texttable import as_text
 
 _FORMATS = {"i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
+_KINDS = {8: "i2", 16: "i2", 32: "i4", 64: "i8", 128: "i8"}
+"""Signed integers that hold those of so many bits."""
 _LONGEST_INTEGER = 18
 """Digits that every signed 64-bit integer can hold."""
 
@@ -53,16 +55,12 @@ def _text(name: str, values: pa.Array) -> fits.Column:
 
 
 def _integer(name: str, values: pa.Array) -> fits.Column:
-    wide = values.type.bit_width == 64
-    kind = "i8" if wide or pa.types.is_uint32(values.type) else "i4" if values.type.bit_width == 32 else "i2"
-    if pa.types.is_uint16(values.type):
-        kind = "i4"
+    kind = _KINDS[values.type.bit_width * (2 if pa.types.is_unsigned_integer(values.type) else 1)]
     if pa.types.is_uint64(values.type) and (pc.max(values).as_py() or 0) > np.iinfo("i8").max:
         return _text(name, as_text(values))
     lowest = int(np.iinfo(kind).min)
-    null = lowest if values.null_count else None
-    plain = pc.fill_null(values.cast(pa.from_numpy_dtype(np.dtype(kind))), lowest) if values.null_count else values
-    return fits.Column(name, _FORMATS[kind], null=null, array=plain.to_numpy(zero_copy_only=False).astype(kind))
+    plain = pc.fill_null(values.cast(pa.from_numpy_dtype(np.dtype(kind))), lowest).to_numpy(zero_copy_only=False)
+    return fits.Column(name, _FORMATS[kind], null=lowest if values.null_count else None, array=plain.astype(kind))
 
 
 def _real(name: str, values: pa.Array) -> fits.Column:

@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import yaml
@@ -202,8 +203,6 @@ def _set_aside(root: DataRoot, blob: Path) -> None:
     if not blob.exists():
         return
     kept = root.local / ".damaged" / blob.relative_to(root.local)
-    number = 1
-    while kept.with_name(f"{kept.name}.{number}").exists():
-        number += 1
     kept.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(blob, kept.with_name(f"{kept.name}.{number}"))
+    numbered = (kept.with_name(f"{kept.name}.{number}") for number in count(1))
+    shutil.move(blob, next(place for place in numbered if not place.exists()))
