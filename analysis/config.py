@@ -1,4 +1,4 @@
-"""Parameters of the stages that judge: evaluate, completeness, diagnose, report."""
+"""Parameters of the stages evaluate, completeness, diagnose and report."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class CompletenessParams(Section):
 
 
 class DiagnosticParams(Section):
-    """What more than one diagnostic reads; the parameters of one are in its module, see ``analysis.diagnostics``."""
+    """Parameters of more than one diagnostic; those of a single one are in its module, see ``analysis.diagnostics``."""
 
     sample_per_class: int = Field(ge=2)
     """Stamps drawn per label for the diagnostics that read pixels."""

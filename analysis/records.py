@@ -1,4 +1,4 @@
-"""What every diagnostic returns: measured quantities and decisions, ready for the `diagnostics` and `gates` tables."""
+"""The results of a diagnostic: measures and gates, as rows of the tables `diagnostics` and `gates`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Gate:
-    """One decision: what was measured, against what, by which rule."""
+    """One decision: the measured value, its threshold and the rule."""
 
     name: str
     status: Status
@@ -43,7 +43,7 @@ class Gate:
     high: float
     threshold: float
     rule: str
-    """The rule in words, so that the decision can be repeated by hand."""
+    """The rule in words: enough to repeat the decision by hand."""
 
     def __post_init__(self) -> None:
         if self.status not in get_args(Status):
@@ -89,7 +89,7 @@ def merge(diagnostic: str, outcomes: Iterable[Outcome]) -> Outcome:
 def gate_below(name: str, measure: Measure, threshold: float, rule: str, miss: Status = "FAIL") -> Gate:
     """PASS where the quantity is below the threshold, BORDERLINE where its interval holds the threshold.
 
-    Without a value or an interval it is NOT MEASURED; a quantity that has no interval by nature takes :func:`decide`.
+    Without a value or an interval it is NOT MEASURED. For a quantity that never has an interval use :func:`decide`.
     """
     status: Status = "PASS" if measure.value < threshold else miss
     if any(math.isnan(bound) for bound in (measure.value, measure.low, measure.high)):
@@ -105,7 +105,7 @@ def decide(name: str, measure: Measure, threshold: float, rule: str, status: Sta
 
 
 def not_measured(name: str, threshold: float, rule: str) -> Gate:
-    """The gate of a diagnostic that had nothing to measure; the rule says why."""
+    """The gate of a quantity that could not be measured; the rule says why."""
     return Gate(name, "NOT MEASURED", math.nan, math.nan, math.nan, threshold, rule)
 
 
@@ -122,5 +122,5 @@ def seen_gate(name: str, seen: pd.Series, rule: str) -> Gate:
 
 
 def plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as tables store it: NaN becomes None."""
+    """A row with None for NaN, as tables store it."""
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}

@@ -34,7 +34,7 @@ def masked_pixels(nonfinite_fraction: ArrayLike, zero_fraction: ArrayLike, param
     n = len(nonfinite)
     if n == 0:
         return Outcome("masked_pixels", (), (not_measured("masked_pixels", share_limit, f"{rule}; no cut-outs"),))
-    bad = n - int(((nonfinite + zero) <= bad_limit).sum())  # an unknown share is no good one
+    bad = n - int(((nonfinite + zero) <= bad_limit).sum())  # a cut-out whose share is not known is bad
     share = intervals.share("masked/bad_cutout_fraction", bad, n, f"Clopper-Pearson; {rule}")
     measures = (
         Measure("masked/nonfinite_mean", float(nonfinite.mean()), n=n),

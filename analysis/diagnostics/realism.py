@@ -43,7 +43,7 @@ class Params(DiagnosticParams):
     probe_folds: int = Field(5, ge=2)
     """Folds of the linear probe, whole hosts apart."""
     probe_components: int = Field(20, ge=1)
-    """Principal components kept before the probe, so that it stays below the number of lenses."""
+    """Principal components kept before the probe; at most one fewer than the objects of the smaller group."""
     probe_permutations: int = Field(1000, ge=1)
     """Label permutations behind the probe's p-value."""
     probe_bootstrap: int = Field(1000, ge=1)

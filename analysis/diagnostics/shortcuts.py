@@ -16,7 +16,7 @@ from lake.sky.imaging import Imaging
 
 
 class Params(DiagnosticParams):
-    """How far classes may differ."""
+    """The allowed differences between classes."""
 
     core_brightness_tolerance: float = Field(0.10, gt=0)
     """Allowed relative difference of core brightness between classes."""

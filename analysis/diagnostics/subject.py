@@ -1,4 +1,4 @@
-"""What a diagnostic looks at: one finder and the data it was judged on."""
+"""The subject of a diagnostic: one finder and the data it was evaluated on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHUNK = 512
 
 @dataclass(frozen=True)
 class Subject:
-    """Frames of the lake; stamps are measured when a diagnostic first asks for it."""
+    """Frames of the lake; stamps are measured when a diagnostic first needs their features."""
 
     manifest: pd.DataFrame
     """Rows of the audit manifest."""
@@ -34,15 +34,15 @@ class Subject:
     """`galaxy_id` and its catalogue fluxes `flux_<band>` (nMgy)."""
     thresholds: Sequence[Threshold]
     imaging: Imaging
-    """What the stamps are: bands, reference band, pixels."""
+    """Bands, reference band and pixel scale of the stamps."""
     fractions: tuple[float, float, float]
-    """Shares of train, val and test that were intended."""
+    """Intended shares of train, val and test."""
     seed: int
     params: DiagnosticParams
     stamps: Callable[[pd.DataFrame], Stamps]
     """Stamps (row, band, y, x) of rows of the manifest, nMgy."""
     populations: Callable[[Any], tuple[Mapping[str, Any], str]]
-    """Pairs of populations for the realism probe, given its parameters, and the space they are compared in."""
+    """From the parameters of the realism probe, its pairs of populations and the name of their feature space."""
 
     @cached_property
     def learned(self) -> pd.DataFrame:
@@ -56,7 +56,7 @@ class Subject:
         return features_of((self.stamps(self.learned.iloc[s : s + _CHUNK]) for s in starts), self.imaging, self.params)
 
     def of_sample(self, *frames: pd.DataFrame) -> list[pd.DataFrame]:
-        """The rows of frames parallel to `learned` that are in the sample: so many of each label, by keyed hash."""
+        """The sampled rows of frames parallel to `learned`: `sample_per_class` of each label, by keyed hash."""
         order = pd.Series(key_hash(self.seed, pa.array(self.learned["galaxy_id"])))
         rank = order.groupby(self.learned["label"]).rank(method="first")
         return [frame[(rank <= self.params.sample_per_class).to_numpy()].reset_index(drop=True) for frame in frames]

@@ -35,7 +35,7 @@ def depth_label(imaging: Imaging) -> str:
 def heat_map(rows: pd.DataFrame, threshold_id: str, imaging: Imaging, title: str, top: float | None = None) -> Picture:
     """Completeness over Einstein radius and PSF FWHM, one panel per depth bin; rows of the `completeness` table.
 
-    `top`: completeness at the end of the colour scale, so that maps can share one; None takes the largest shown.
+    `top`: completeness at the end of the colour scale, for maps that share one; None takes the largest shown.
     """
     require_one_identity(rows)
     cells = cells_at(rows, threshold_id)
@@ -120,10 +120,9 @@ def _panel(
     axes: Axes, cells: pd.DataFrame, xs: list[float], ys: list[float], axis: tuple[Axis, Axis], top: float
 ) -> AxesImage:
     values = np.full((len(ys), len(xs)), np.nan)
-    columns, rows = (
-        [ticks.index(v) for v in cells[f"{a.column}_low"]] for ticks, a in zip((xs, ys), axis, strict=True)
-    )
-    for column, row, (_, cell) in zip(columns, rows, cells.iterrows(), strict=True):
+    x, y = axis
+    for _, cell in cells.iterrows():
+        column, row = xs.index(cell[f"{x.column}_low"]), ys.index(cell[f"{y.column}_low"])
         values[row, column] = np.nan if cell["n"] == 0 else cell["completeness"] * _PERCENT
         _label(axes, column, row, cell, top)
     axes.set_facecolor(_EMPTY)

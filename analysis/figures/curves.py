@@ -54,9 +54,8 @@ def reliability_figure(curves: Mapping[str, Reliability]) -> Picture:
         for i, (colour, (name, curve)) in enumerate(zip(cycle(COLOURS), curves.items(), strict=False)):
             held = curve.count > 0
             spread = np.abs(np.stack([curve.low, curve.high])[:, held] - curve.observed[held])
-            axes.errorbar(
-                curve.predicted[held], curve.observed[held], spread, color=colour, fmt="o-", ms=4, lw=1.2, label=name
-            )
+            places = curve.predicted[held], curve.observed[held]
+            axes.errorbar(*places, spread, color=colour, fmt="o-", ms=4, lw=1.2, label=name)
             centres = (curve.edges[:-1] + curve.edges[1:]) / 2 + (i - (len(curves) - 1) / 2) * width
             counts.bar(centres, np.maximum(curve.count, 0.7), width, bottom=0.7, color=colour)
         axes.set(ylabel="observed fraction of lenses", ylim=(-0.02, 1.02))

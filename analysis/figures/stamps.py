@@ -30,10 +30,10 @@ _LETTERS_PER_INCH = 14
 def colour_composite(stamps: NDArray[np.float32], imaging: Imaging) -> NDArray[np.uint8]:
     """Colour images (batch, y, x, rgb) of stamps (batch, band, y, x) in nMgy, as the Legacy Surveys' viewer shows them.
 
-    Red is the reddest band, blue the bluest, green what lies between: the middle band, or the mean of two.
+    Red is the reddest band, blue the bluest, green the middle band or the mean of the two in the middle.
 
-    Lupton et al. (2004): one asinh stretch of the mean intensity, the same for all stamps, so that brightness can be
-    compared; what is brighter than the scale is white, as there. Missing pixels are black; row 0 stays row 0.
+    Lupton et al. (2004): one asinh stretch of the mean intensity, the same for all stamps: their brightness can be
+    compared. Pixels brighter than the scale are white, as in the viewer. Missing pixels are black; row 0 stays row 0.
     """
     count = len(imaging.bands)
     if stamps.ndim != 4 or stamps.shape[1] != count:
@@ -106,9 +106,8 @@ def draw_sheet(figure: FigureBase, rows: Sequence[Line], imaging: Imaging) -> No
             if i < len(images):
                 axes.imshow(images[i], origin="lower", interpolation="nearest")
                 axes.set_title(labels[i], fontsize=6.5, fontweight="normal", pad=2)
-        line[0].text(
-            -0.08, 0.5, heading, rotation=90, fontsize=7.5, ha="right", va="center", transform=line[0].transAxes
-        )
+        left = line[0]
+        left.text(-0.08, 0.5, heading, rotation=90, fontsize=7.5, ha="right", va="center", transform=left.transAxes)
     _scale_bar(panels[0][0], rows[0][1].shape[-1], imaging.pixel_scale_arcsec)
 
 

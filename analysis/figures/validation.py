@@ -26,7 +26,7 @@ _HEIGHT_IN = 5.6
 
 @dataclass(frozen=True)
 class Distributions:
-    """What the panels show."""
+    """Values that the panels show."""
 
     probability: Mapping[str, Array]
     """By kind of stamp"""
@@ -127,13 +127,13 @@ def _accuracy(axes: Axes, shown: Distributions) -> None:
 
 
 def _headroom(axes: Axes) -> None:
-    """Room for the legend above what is drawn."""
+    """Leave room for the legend above the curves."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.45 if axes.get_yscale() == "log" else low + 1.45 * (high - low))
 
 
 def _steps(axes: Axes, values: Array, bins: Array, name: str, colour: str | None = None, ls: str = "-") -> None:
-    """A histogram as a share of the known values; what lies outside is in the outermost bins."""
+    """A histogram as a share of the known values; values outside the bins are in the outermost ones."""
     known = values[np.isfinite(values)]
     weights = np.full(len(known), 1.0 / max(len(known), 1))
     axes.hist(

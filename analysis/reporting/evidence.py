@@ -79,7 +79,7 @@ def gate_view(inputs: ReportInputs) -> TableView:
 
 
 def generation_view(inputs: ReportInputs) -> TableView:
-    """What each model is."""
+    """Checkpoint and facts of each model."""
     keys = list(dict.fromkeys(key for item in inputs.generations for key in item.facts))
     rows = [["checkpoint", *(item.checkpoint_id for item in inputs.generations)]]
     rows += [[key, *(item.facts.get(key, "—") for item in inputs.generations)] for key in keys]

@@ -1,4 +1,4 @@
-"""What the report states by itself: limitations that hold, and the literature it is compared with."""
+"""Limitations of a run, and the literature that the report compares it with."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _UNRESOLVED = "The threshold {name} of {model} is {refusal}."
 
 
 def limitations(inputs: ReportInputs) -> list[str]:
-    """The limitations of this very run, the general ones last."""
+    """The limitations of this run, then the general ones."""
     found = [_SIMULATED] if inputs.simulated else []
     for generation in inputs.generations:
         gates = dict(zip(generation.gates.get("name", ()), generation.gates.get("status", ()), strict=True))

@@ -1,4 +1,4 @@
-"""What the report is made from: plain frames, dictionaries and stamps that a stage fills from the lake."""
+"""Inputs of the report: frames, dictionaries and stamps that the stage reads from the lake."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lake.sky.imaging import Imaging
 
 @dataclass(frozen=True)
 class Gallery:
-    """A contact sheet: what it shows, and how the objects were chosen."""
+    """A contact sheet; its caption says how the objects were chosen."""
 
     title: str
     caption: str
@@ -24,16 +24,16 @@ class Gallery:
 
 @dataclass(frozen=True)
 class GenerationInputs:
-    """One model: everything that was measured on it."""
+    """Everything that was measured on one model."""
 
     name: str
     checkpoint_id: str
     facts: Mapping[str, str]
     """Network, annulus, epochs, initial weights, ...: shown as they are."""
     lens_share: float | None
-    """Fraction of lenses in a training epoch, at which its probabilities are valid; None if not known."""
+    """Fraction of lenses in a training epoch, for which the probabilities are valid; None if not known."""
     lens_share_origin: str
-    """What set that fraction, in words."""
+    """Where that fraction comes from, in words."""
     scores: pd.DataFrame
     """Rows of `scores` of the reported split: `galaxy_id`, `label`, `score`, `probability`."""
     fixing: pd.DataFrame
@@ -74,7 +74,7 @@ class ReportInputs:
     candidates: pd.DataFrame
     """`discoveries.ranked_candidates` of the headline model."""
     grids: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Per `grid_id` what it is: axes, host model, injections per cell, ..."""
+    """Facts of each grid by `grid_id`: axes, host model, injections per cell, ..."""
     baseline: pd.DataFrame = field(default_factory=pd.DataFrame)
     """`label`, `score` of the trivial-feature classifier on the reported split."""
     galleries: Sequence[Gallery] = ()

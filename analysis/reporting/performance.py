@@ -227,7 +227,7 @@ def metric_view(inputs: ReportInputs, caption: str, prefixes: tuple[str, ...], f
 
 
 def _of_each(words: Mapping[str, str]) -> str:
-    """What all models share, or what each has by itself."""
+    """The word that all models share, or the word of each."""
     models: dict[str, list[str]] = {}
     for model, word in words.items():
         models.setdefault(word, []).append(model)

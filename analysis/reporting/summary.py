@@ -1,4 +1,4 @@
-"""What `dvc metrics show` and `dvc plots show` print: a dozen numbers a generation, and its curves."""
+"""Metrics and curves of each generation, for `dvc metrics show` and `dvc plots show`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OUTCOMES = {"passed": ("PASS", "GO"), "warned": ("WARN", "BORDERLINE"), "failed
 
 
 def metrics(item: GenerationInputs, threshold_id: str) -> dict[str, float | int | str]:
-    """Metrics of one generation; what could not be measured is left out.
+    """Metrics of one generation, without those that could not be measured.
 
     Ranking on the test split, completeness at one threshold with the false-positive rate that it reaches, and gates
     by outcome.

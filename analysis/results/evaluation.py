@@ -1,4 +1,4 @@
-"""Everything the evaluate stage measures on one model's scores of one split."""
+"""The measures of one model's scores on one split."""
 
 from __future__ import annotations
 

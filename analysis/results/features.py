@@ -63,8 +63,7 @@ def trivial_features(stamps: Stamps, imaging: Imaging, params: DiagnosticParams)
 
 def radial_profile(stamps: NDArray[np.floating], rings: int) -> Floats:
     """Mean surface brightness in rings of equal width out to the half-width: (batch, band, ring), nMgy/pixel."""
-    which = np.floor(_radius(stamps.shape) / (stamps.shape[-1] / 2.0) * rings).astype(int).ravel()
-    member = which[:, None] == np.arange(rings)
+    member = _ring(stamps.shape, rings).ravel()[:, None] == np.arange(rings)
     finite = np.isfinite(stamps)
     if finite.all():
         return _sums(stamps, member) / member.sum(axis=0)
@@ -109,7 +108,7 @@ def texture_features(stamps: Stamps) -> Floats:
     """
     rings = 10
     profile = radial_profile(stamps, rings)
-    which = np.minimum(np.floor(_radius(stamps.shape) / (stamps.shape[-1] / 2.0) * rings).astype(int), rings - 1)
+    which = np.minimum(_ring(stamps.shape, rings), rings - 1)
     clean = np.where(np.isfinite(stamps), stamps, 0.0)
     residual = clean - profile[:, :, which].astype(np.float32)
     scale = np.maximum(np.abs(profile).sum(axis=2, keepdims=True), 1e-9)
@@ -128,7 +127,7 @@ def _blurred(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _sums(images: NDArray[Any], member: NDArray[np.bool_]) -> Floats:
-    """Sums over groups of pixels, ``member`` (pixel, group), in double precision: the same in whatever batch."""
+    """Sums over groups of pixels, ``member`` (pixel, group), in double precision: the same in any batch."""
     flat = images.reshape(*images.shape[:-2], -1).astype(np.float64)
     return np.asarray(flat @ member.astype(np.float64))
 
@@ -136,6 +135,11 @@ def _sums(images: NDArray[Any], member: NDArray[np.bool_]) -> Floats:
 def _radius(shape: tuple[int, ...]) -> Floats:
     y, x = np.indices(shape[-2:], dtype=np.float64)
     return np.hypot(x - (shape[-1] - 1) / 2.0, y - (shape[-2] - 1) / 2.0)
+
+
+def _ring(shape: tuple[int, ...], rings: int) -> NDArray[np.int_]:
+    """Ring of each pixel (y, x); `rings` or more beyond the half-width."""
+    return np.floor(_radius(shape) / (shape[-1] / 2.0) * rings).astype(int)
 
 
 def _median_and_mad(values: NDArray[np.float32]) -> tuple[Floats, Floats]:

@@ -48,7 +48,7 @@ def host_false_positives(injections: pd.DataFrame, threshold: float) -> pd.DataF
 
 
 def midpoints(values: pd.Series) -> list[float]:
-    """Edges half-way between the distinct values of a gridded column, so that each value has its own bin."""
+    """Edges half-way between the distinct values of a gridded column: each value has its own bin."""
     distinct = np.unique(values.to_numpy(float))
     if len(distinct) == 1:
         return [float(distinct[0]) - 0.5, float(distinct[0]) + 0.5]

@@ -1,6 +1,6 @@
-"""Validation of injections: whether a set of scored injections can be believed, as measures and gates.
+"""Validation of a set of scored injections, as measures and gates.
 
-FAIL means that something is broken (saturated scores, inexact light); WARN tells what a reader must know.
+FAIL means that something is wrong (saturated scores, inexact fluxes); WARN informs the reader.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ REFERENCE: Mapping[str, str] = {
     f"detected_core_suppressed/p{TOLD_APART_AT}": "5.0 %",
     f"host_false_positives/p{TOLD_APART_AT}": "0.0 %",
 }
-"""What the reference system measured on its own data: to compare with, never to reproduce."""
+"""Values of the reference system on its own data, for comparison only."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the validation looks at."""
+    """Inputs of the validation."""
 
     rows: pa.Table
     """Batch tables of injections without core suppression"""

@@ -46,17 +46,12 @@ def resample_ranking(
     labelled(labels, scores)
     y, s = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     _, group = np.unique(-s, return_inverse=True)
-    area, partial = [], []
+    found = []
     for weights in resampled_weights(y, clusters, replicates, rng):
         positive, negative = _by_group(weights, y == 1, group), _by_group(weights, y == 0, group)
-        for row in range(len(weights)):
-            a, p = _metrics(positive[row], negative[row], partial_fprs)
-            area.append(a)
-            partial.append(p)
-    return RankingReplicates(
-        np.array(area),
-        dict(zip(partial_fprs, np.array(partial).reshape(replicates, len(partial_fprs)).T, strict=True)),
-    )
+        found += [_metrics(*pair, partial_fprs) for pair in zip(positive, negative, strict=True)]
+    area, *partial = np.array(found).T
+    return RankingReplicates(area, dict(zip(partial_fprs, partial, strict=True)))
 
 
 def resampled_weights(
@@ -91,11 +86,12 @@ def _by_group(weights: Floats, members: NDArray[np.bool_], group: NDArray[np.int
     return out
 
 
-def _metrics(positive: Floats, negative: Floats, partial_fprs: tuple[float, ...]) -> tuple[float, list[float]]:
+def _metrics(positive: Floats, negative: Floats, partial_fprs: tuple[float, ...]) -> list[float]:
+    """AUC, and the standardised partial AUC at each rate, of weights per distinct score."""
     total_positive, total_negative = positive.sum(), negative.sum()
     if total_positive == 0 or total_negative == 0:
-        return np.nan, [np.nan] * len(partial_fprs)
+        return [np.nan] * (1 + len(partial_fprs))
     tpr = np.append(0.0, np.cumsum(positive) / total_positive)
     fpr = np.append(0.0, np.cumsum(negative) / total_negative)
-    area = float(np.trapezoid(tpr, fpr))
-    return area, [partial_auc_of_curve(fpr, tpr, limit).standardised for limit in partial_fprs]
+    partial = [partial_auc_of_curve(fpr, tpr, limit).standardised for limit in partial_fprs]
+    return [float(np.trapezoid(tpr, fpr)), *partial]

@@ -18,7 +18,7 @@ from lake import tables
 from lake.errors import DataError
 
 IDENTITY = ("grid_id", "grid_name", "checkpoint_id", "generation", "weighting_id", "prior")
-"""What a completeness figure must agree on before it is combined with another."""
+"""Columns that must be equal in rows that are combined."""
 ALL = "all"
 MARGINAL = "marginal"
 HOST_SUMS = ("host_detected_sq", "host_detected_n", "host_n_sq")
@@ -71,7 +71,7 @@ def cells_at(rows: pd.DataFrame, threshold_id: str) -> pd.DataFrame:
 
 
 def require_one_identity(rows: pd.DataFrame) -> None:
-    """Refuse rows of different grids, models, weightings or priors, and thresholds that changed their value."""
+    """Raise a DataError for rows of different grids, models, weightings or priors, or a threshold with two values."""
     for name in IDENTITY:
         found = sorted(rows[name].astype(str).unique())
         if len(found) > 1:
@@ -131,7 +131,7 @@ def _check_bins(counts: pd.DataFrame) -> None:
 
 
 def _check_marginals(counts: pd.DataFrame) -> None:
-    """Every marginal counts the injections of its cells, all of one magnitude bin: a ratio of sums, no average."""
+    """Every marginal counts the injections of its cells, all of one magnitude bin: a ratio of sums, not an average."""
     is_marginal, keys = counts["cell"] == MARGINAL, ["threshold_id", "source_mag_bin"]
     whole = counts[is_marginal].set_index(keys)[["n", "detected"]]
     parts = counts[~is_marginal].groupby(keys)[["n", "detected"]].sum()

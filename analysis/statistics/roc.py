@@ -43,7 +43,7 @@ class PairedTest:
 
     @property
     def indistinguishable(self) -> bool:
-        """Whether the difference is below two standard errors, whatever its sign, or they are not known."""
+        """Whether the difference is below two standard errors, or the standard error is not known."""
         return not abs(self.difference) >= 2.0 * self.standard_error or self.difference == 0.0
 
 
@@ -66,7 +66,7 @@ class PartialAuc:
 
 
 def labelled(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
-    """Scores of positives and of negatives; refuses what cannot be ranked."""
+    """Scores of positives and of negatives. Raises an error for scores that cannot be ranked."""
     y, s = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if y.shape != s.shape or y.ndim != 1:
         raise invalid("scores", f"one per label, shape {y.shape}", s.shape)
@@ -120,8 +120,8 @@ def auc_measure(name: str, labels: ArrayLike, scores: ArrayLike, method: str) ->
 def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, level: float) -> PairedTest:
     """Test of equal AUC for two scorers of the same objects; positive z means b ranks better.
 
-    Where every object moves alike the variance is zero and says nothing: the interval is then Clopper-Pearson's of as
-    many pairs as the smaller class has members, p-value and standard error those that their sign test implies.
+    If every object moves alike, the variance is zero and not informative: the interval is then the Clopper-Pearson
+    interval for as many pairs as the smaller class has members, and their sign test gives p-value and standard error.
     """
     pos_a, neg_a = labelled(labels, scores_a)
     pos_b, neg_b = labelled(labels, scores_b)
@@ -181,8 +181,7 @@ def _variance(components: Floats) -> float:
 def _logit_interval(area: float, se: float, level: float, smaller_class: int) -> tuple[float, float]:
     if not se > 0.0:
         return exact(area * smaller_class, smaller_class, level)
-    tail = (1.0 - level) / 2.0
-    half = float(scipy.stats.norm.isf(tail)) * se / (area * (1.0 - area))
+    half = float(scipy.stats.norm.isf((1.0 - level) / 2.0)) * se / (area * (1.0 - area))
     centre = np.log(area / (1.0 - area))
     low, high = 1.0 / (1.0 + np.exp(-(centre - half))), 1.0 / (1.0 + np.exp(-(centre + half)))
     return float(low), float(high)

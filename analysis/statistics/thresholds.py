@@ -87,12 +87,10 @@ def threshold_rows(thresholds: Iterable[Threshold], checkpoint_id: str, generati
 def from_rows(rows: pd.DataFrame) -> list[Threshold]:
     """Thresholds of one finder from the rows of the table, those chosen beforehand first, then by descending rate."""
     if rows["checkpoint_id"].nunique() > 1:
-        raise DataError(
-            f"thresholds of different finders are mixed: {', '.join(sorted(rows['checkpoint_id'].unique()))}"
-        )
-    ordered = rows.assign(rate=rows["target_fpr"].fillna(2.0)).sort_values(
-        ["rate", "threshold"], ascending=[False, True]
-    )
+        finders = ", ".join(sorted(rows["checkpoint_id"].unique()))
+        raise DataError(f"thresholds of different finders are mixed: {finders}")
+    rated = rows.assign(rate=rows["target_fpr"].fillna(2.0))
+    ordered = rated.sort_values(["rate", "threshold"], ascending=[False, True])
     return [_from_row(row) for row in ordered.to_dict("records")]
 
 
@@ -130,7 +128,7 @@ def _derived(fpr: float, own: Floats, other: Floats) -> Threshold:
 
 
 def _judged(point: Threshold, other: Floats) -> Threshold:
-    """With the rate that it reaches on negatives that did not fix it; unknown if there are none."""
+    """The threshold with the rate that it reaches on other negatives; unknown if there are none."""
     if not len(other):
         return point
     above = int((other > point.threshold).sum())

@@ -1,1 +1,1 @@
-"""What the report and MLflow are filled with. Imports ``pipeline.experiment`` and ``pipeline.project``."""
+"""Inputs of the report and of MLflow. Imports ``pipeline.experiment`` and ``pipeline.project``."""

@@ -1,4 +1,4 @@
-"""Pictures of the report: injections next to hosts and listed lenses; what was found, missed and mistaken."""
+"""Galleries of the report: injections next to hosts and listed lenses; lenses found and missed, negatives mistaken."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def mirror(root: DataRoot, inputs: ReportInputs) -> None:
-    """Log the reference system's runs, trainings that MLflow missed, and the report's results of every generation."""
+    """Log the reference system's runs, trainings missing in MLflow, and the report's results of every generation."""
     with told():
         pastruns.import_history(root)
         for name in root.finders():

@@ -40,7 +40,7 @@ _ANSWER_COLUMNS = ["injection_id", "status", "probability", "host_probability"]
 
 
 def gather(context: RunContext, params: ReportParams) -> ReportInputs:
-    """Everything the page shows, at pinned versions."""
+    """The inputs of the report, from tables at their pinned versions."""
     names = reported(context)
     manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
     generations = [_generation(context, name) for name in names]
@@ -78,7 +78,7 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
 def reported(context: RunContext) -> list[str]:
     """The finders that were evaluated on the manifest as it is and whose completeness has been measured, by name.
 
-    What was measured on an earlier state of the survey stays in the lake, and out of the report.
+    Results on an earlier state of the survey stay in the lake and are left out of the report.
     """
     manifest = cards.stem("manifest", context.survey.audit_manifest)
     now = cards.read_slice(context.root, "manifest", context.survey.audit_manifest).card.fingerprint
@@ -100,7 +100,7 @@ def reported(context: RunContext) -> list[str]:
 
 
 def _lacking(root: DataRoot, name: str) -> list[str]:
-    """What the report needs of a finder that its run has not made, or that is lost."""
+    """Outputs of a finder's run that the report needs and that are missing."""
     made = [cards.stem(table, name) for table in ("injections", "injection_scores", "completeness")]
     made += [cards.stem(table, f"{stage}-{name}") for table in ("diagnostics", "gates") for stage in _JUDGING]
     folder, grid = root.checkpoints(name), root.grid(name) / GRID
@@ -149,7 +149,7 @@ def _facts(context: RunContext, name: str) -> Mapping[str, str]:
 
 
 def lens_share(context: RunContext, name: str) -> tuple[float | None, str]:
-    """Fraction of lenses that a model was trained at, from its checkpoint's record, and what set it."""
+    """Fraction of lenses that a model was trained at, from its checkpoint's record, and where it comes from."""
     folder = context.root.checkpoints(name)
     if (folder / FINDER).exists():
         return None, ""

@@ -1,4 +1,4 @@
-"""Diagnostics of one finder and of the data it was judged on, each with its gate; then its line in the registry."""
+"""Diagnostics of one finder and of the data it was evaluated on, with their gates; then its row in the registry."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _baseline(outcome: Outcome) -> str:
 
 
 def _trained(folder: Path) -> dict[str, object]:
-    """The registry's line of our own training run."""
+    """The registry's row of our own training run."""
     card = read_card(folder)
     return {
         "run_id": card.run_id,
@@ -81,7 +81,7 @@ def _trained(folder: Path) -> dict[str, object]:
 
 
 def _audited(folder: Path) -> dict[str, object]:
-    """The registry's line of the audit of a user's own finder."""
+    """The registry's row of the audit of a user's own finder."""
     scorer = load_scorer(folder)
     listed = folder / LISTED
     known = "its training set is not known here"

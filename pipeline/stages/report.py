@@ -1,5 +1,5 @@
-"""One self-contained page with everything that was found, and what it was found with; the same figures in MLflow and
-as DVC's metrics and plots."""
+"""One self-contained page with all results and their provenance; the same figures in MLflow and as DVC's metrics and
+plots."""
 
 from __future__ import annotations
 
