@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from datetime import date
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import pyarrow as pa
 import yaml
-from pydantic import Field
 
 from lake import tables
-from lake.config import Section
 from lake.contract.spec import lineage_columns
 
 ORIGIN = "historical"
@@ -23,54 +20,22 @@ _RENAMED = {"auroc": "val_auc", "tpr_at_fpr_1e-4": "tpr_at_fpr_1e_4", "tpr_at_fp
 _LINEAGE = {column.name for column in lineage_columns()}
 
 
-class Record(Section):
-    """One run of the reference system's registry."""
-
-    run_id: str
-    """Identifier of the run."""
-    kind: str
-    """What ran."""
-    generation: str
-    """Generation it belongs to."""
-    ancestor: str | None = None
-    """Generation whose weights it started from."""
-    status: str = "valid"
-    """Standing of the result."""
-    status_reason: str | None = None
-    """Why it is not valid."""
-    run_date: date | None = None
-    """When it ran; none where the records do not say."""
-    config_hash: str | None = None
-    """Prefix of the SHA-256 of its configuration."""
-    network: str | None = None
-    """Architecture."""
-    best_val_auc: float | None = None
-    """Validation AUC of the epoch it declared best."""
-    best_epoch: int | None = None
-    """That epoch, as the run counts."""
-    epochs_run: int | None = None
-    """Epochs run."""
-    key_finding: str
-    """The result in a sentence."""
-    disagreements: tuple[str, ...] = ()
-    """Where its records contradict each other or other records: every value."""
-    metrics: dict[str, float] = Field(default_factory=dict)
-    """Its figures that need no further condition to be read."""
-
-    def finding(self) -> str:
-        """The key finding followed by the disagreements."""
-        if not self.disagreements:
-            return self.key_finding
-        return f"{self.key_finding} Records disagree: {'; '.join(self.disagreements)}."
-
-
 @cache
-def records() -> tuple[Record, ...]:
-    """The registry; a training run is its own generation."""
+def records() -> tuple[dict[str, Any], ...]:
+    """The registry, one mapping a run with what its record holds; a training run is its own generation.
+
+    Keys are columns of the table ``experiments``, ``ancestor`` (generation whose weights it started from),
+    ``disagreements`` (where its records contradict each other or other records: every value) and ``metrics`` (figures
+    that need no further condition to be read). The key finding ends with the disagreements.
+    """
     entries = yaml.safe_load(_text("experiments.yaml"))
-    return tuple(
-        Record.load({"generation": entry["run_id"], **entry}, f"history.{entry['run_id']}") for entry in entries
-    )
+    return tuple({"generation": e["run_id"], "status": "valid", **e, "key_finding": _finding(e)} for e in entries)
+
+
+def _finding(entry: dict[str, Any]) -> str:
+    if "disagreements" not in entry:
+        return str(entry["key_finding"])
+    return f"{entry['key_finding']} Records disagree: {'; '.join(entry['disagreements'])}."
 
 
 def epochs() -> Iterator[dict[str, Any]]:
@@ -93,10 +58,9 @@ def experiments() -> pa.Table:
     return pa.Table.from_pylist([_experiment(record) for record in records()], _schema("experiments"))
 
 
-def _experiment(record: Record) -> dict[str, Any]:
-    values = record.model_dump(exclude={"run_date", "key_finding", "ancestor", "disagreements", "metrics"})
-    day = record.run_date.isoformat() if record.run_date else None
-    return {**values, "origin": ORIGIN, "source": ORIGIN, "run_date": day, "key_finding": record.finding()}
+def _experiment(record: dict[str, Any]) -> dict[str, Any]:
+    day = record["run_date"].isoformat() if "run_date" in record else None
+    return {**record, "origin": ORIGIN, "source": ORIGIN, "run_date": day}
 
 
 def _value(key: str, value: str) -> Any:

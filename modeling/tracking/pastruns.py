@@ -27,12 +27,11 @@ from modeling.tracking.runs import (
 from modeling.tracking.runstore import FINISHED, Entry, RunStore
 
 if TYPE_CHECKING:
-    from modeling.tracking.history import Record
     from modeling.training.log import EpochRow
 
 
 def log_training(root: DataRoot, generation: str) -> None:
-    """Make the MLflow run of a finished training from its checkpoint and its table; a complete one stays."""
+    """Make the MLflow run of a finished training from its checkpoint and its table; a complete run is left as it is."""
     from modeling.scoring.card import CARD, read_card
 
     folder = root.checkpoints(generation)
@@ -71,7 +70,7 @@ def _trained(root: DataRoot, generation: str) -> tuple[list[EpochRow], list[floa
 
 
 def import_history(root: DataRoot) -> None:
-    """Keep the records of the reference system as runs marked historical; those already there stay as they are."""
+    """Add the records of the reference system as runs marked historical; runs already added are left as they are."""
     from modeling.tracking import history
 
     logs: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -82,43 +81,38 @@ def import_history(root: DataRoot) -> None:
     parents: dict[str, str] = {}
     kept = set()
     for record in history.records():
-        entry = _entry(record, logs[record.run_id], parents.get(record.generation))
+        entry = _entry(record, logs[record["run_id"]], parents.get(record["generation"]))
         run = store.keep(entry, [run for run in known if run.data.tags["key"] == entry.key])
-        parents.setdefault(record.generation, run)
+        parents.setdefault(record["generation"], run)
         kept.add(run)
     for old in {run.info.run_id for run in store.find({"source": HISTORICAL})} - kept:
         store.delete(old)
 
 
-def _entry(record: Record, rows: list[dict[str, Any]], parent: str | None) -> Entry:
+def _entry(record: dict[str, Any], rows: list[dict[str, Any]], parent: str | None) -> Entry:
     """A record with its epochs and figures; it ends in ms since 1970, or since its start where that is unknown."""
+    plain = ("generation", "kind", "status", "status_reason", "run_id", "config_hash", "network")
     tags = {
-        "generation": record.generation,
+        **{name: record.get(name) for name in plain},
         "source": HISTORICAL,
-        "kind": record.kind,
-        "status": record.status,
-        "status_reason": record.status_reason,
-        "lineage": record.ancestor or "none",
-        "run_id": record.run_id,
-        "config_hash": record.config_hash,
-        "network": record.network,
-        "run_date": record.run_date or "not recorded",
-        "disagreements": "; ".join(record.disagreements) or None,
-        "mlflow.note.content": record.finding(),
+        "lineage": record.get("ancestor", "none"),
+        "run_date": record.get("run_date", "not recorded"),
+        "disagreements": "; ".join(record.get("disagreements", ())) or None,
+        "mlflow.note.content": record["key_finding"],
     }
-    params, notes = _parameters(record.run_id)
-    start = datetime.combine(record.run_date, time(), UTC).timestamp() if record.run_date else 0
+    params, notes = _parameters(record["run_id"])
+    start = datetime.combine(record["run_date"], time(), UTC).timestamp() if "run_date" in record else 0
     at = start_ms = round(1000 * start)
     points = []
     for row in rows:
         at += round(1000 * row.get("epoch_seconds", 1.0))
         values = {key: value for key, value in row.items() if key not in NOT_CURVES and key != "run_id"}
         points.append((row["epoch"], at, values))
-    figures = {"best_val_auc": record.best_val_auc, "best_epoch": record.best_epoch, "epochs_run": record.epochs_run}
-    prefix = "best_" if record.kind == "training" else ""
-    figures |= {f"{prefix}{key}": value for key, value in record.metrics.items()}
-    name = f"{HISTORICAL}/{record.run_id}"
-    return Entry(name, record.run_id, tags | notes, params, {}, figures, points, parent, start_ms, at)
+    figures = {name: record.get(name) for name in ("best_val_auc", "best_epoch", "epochs_run")}
+    prefix = "best_" if record["kind"] == "training" else ""
+    figures |= {f"{prefix}{key}": value for key, value in record.get("metrics", {}).items()}
+    name = f"{HISTORICAL}/{record['run_id']}"
+    return Entry(name, record["run_id"], tags | notes, params, {}, figures, points, parent, start_ms, at)
 
 
 def _parameters(run_id: str) -> tuple[dict[str, Any], dict[str, object]]:

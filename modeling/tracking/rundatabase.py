@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sqlite3
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from lake import gc_tuning
 from lake.errors import LakeError, one_line
+from lake.files import atomic
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ def open_client(database: Path) -> Any:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Turn whatever MLflow or its database raise in the block into one sentence."""
+    """Turn any error of MLflow or its database in the block into one sentence."""
     try:
         yield
     except Exception as error:
@@ -69,7 +68,7 @@ def told() -> Iterator[None]:
 
 
 def artifacts(database: Path) -> str:
-    """Where the artifacts of the runs are: in the database's folder."""
+    """Address of the artifacts of the runs, in the database's folder."""
     return (database.parent / "artifacts").as_uri()
 
 
@@ -85,14 +84,9 @@ def undate(database: Path, run: str, end_ms: int | None) -> None:
 def _make(database: Path, client_class: Any) -> None:
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(database.with_suffix(".lock"), timeout=6 * PATIENCE_S):
-        if database.exists():
-            return
-        for left in database.parent.glob(".new-*"):
-            shutil.rmtree(left, ignore_errors=True)
-        draft = Path(tempfile.mkdtemp(prefix=".new-", dir=database.parent))
-        client_class(f"sqlite:///{draft / database.name}").search_experiments(max_results=1)
-        (draft / database.name).replace(database)
-        draft.rmdir()
+        if not database.exists():
+            with atomic.replacing(database) as draft:
+                client_class(f"sqlite:///{draft}").search_experiments(max_results=1)
 
 
 def _follow(database: Path) -> None:

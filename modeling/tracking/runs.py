@@ -177,9 +177,7 @@ def log_grid(root: DataRoot, generation: str, grid_id: str, folder: Path) -> Non
 
 
 def log_figure(root: DataRoot, generation: str, name: str, content: bytes) -> None:
-    """Keep a picture with the generation's run."""
-    if not name.endswith((".png", ".svg")) or Path(name).name != name:
-        raise DataError(f"'name' must be a file name that ends in .png or .svg, got {name!r}")
+    """Keep a picture (a PNG or SVG file) with the generation's run."""
     store = RunStore(root)
     store.figure(_finished_parent(store, generation), name, content)
 

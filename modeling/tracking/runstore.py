@@ -25,7 +25,7 @@ from modeling.tracking.rundatabase import EXPERIMENT
 log = logging.getLogger(__name__)
 
 FINISHED = "FINISHED"
-_PER_BATCH, _METRICS_PER_BATCH = 90, 1000
+_PER_BATCH = {"tags": 90, "params": 90, "metrics": 1000}
 _PARAM_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 6000, 5000, 36
 
 Point = tuple[int, int, Mapping[str, float]]
@@ -113,9 +113,9 @@ class RunStore:
         return run
 
     def keep(self, entry: Entry, known: list[Any] | None = None) -> str:
-        """Identifier of the finished run of an entry; it takes the place of ``known`` runs (searched by default).
+        """Identifier of the finished run of an entry; it replaces ``known`` runs (searched by default).
 
-        A run that is complete and the same stays as it is.
+        A complete run with the same content is left as it is.
         """
         digest = entry.digest()
         known = self.find({"key": entry.key}) if known is None else known
@@ -143,18 +143,15 @@ class RunStore:
     def tags(self, run: str, values: Mapping[str, object]) -> None:
         from mlflow.entities import RunTag
 
-        for part in _parts([RunTag(*item) for item in _texts(values).items()], _PER_BATCH):
-            self.client.log_batch(run, tags=part)
+        self._log(run, "tags", [RunTag(*item) for item in _texts(values).items()])
 
     def params(self, run: str, values: Mapping[str, object]) -> None:
-        """Parameters, nested names joined by dots; MLflow lets nobody change one, so those already there stay."""
+        """Parameters, nested names joined by dots; MLflow does not allow changes, so existing ones are skipped."""
         from mlflow.entities import Param
 
         known = self.client.get_run(run).data.params
         texts = {_name(key): _text(value)[:_PARAM_LENGTH] for key, value in _flat(values)}
-        entries = [Param(key, value) for key, value in texts.items() if key not in known]
-        for part in _parts(entries, _PER_BATCH):
-            self.client.log_batch(run, params=part)
+        self._log(run, "params", [Param(key, value) for key, value in texts.items() if key not in known])
 
     def summarise(
         self, run: str, figures: Mapping[str, float | None], tags: Mapping[str, object], at_ms: int | None = None
@@ -175,8 +172,13 @@ class RunStore:
             for name, value in values.items()
             if math.isfinite(value)
         ]
-        for part in _parts(metrics, _METRICS_PER_BATCH):
-            self.client.log_batch(run, metrics=part)
+        self._log(run, "metrics", metrics)
+
+    def _log(self, run: str, kind: str, entries: list[Any]) -> None:
+        """Log entries in as few batches as MLflow allows."""
+        size = _PER_BATCH[kind]
+        for first in range(0, len(entries), size):
+            self.client.log_batch(run, **{kind: entries[first : first + size]})
 
     def point(self, run: str, step: int, values: Mapping[str, float]) -> None:
         """Figures of one step, now."""
@@ -215,11 +217,6 @@ class RunStore:
             path = Path(folder) / name
             path.write_bytes(png)
             artifacts.log_artifact(str(path), "figures")
-
-
-def _parts(entries: list[Any], size: int) -> Iterator[list[Any]]:
-    for first in range(0, len(entries), size):
-        yield entries[first : first + size]
 
 
 def _flat(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str, object]]:

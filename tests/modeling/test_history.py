@@ -19,6 +19,13 @@ def test_rows_meet_their_contract(table: str, rows: pa.Table, count: int) -> Non
     assert rules.require(tables.spec(table), rows).num_rows == count
 
 
+def test_records_hold_known_keys_only() -> None:
+    known = {column.name for column in tables.spec("experiments").columns} | {"ancestor", "disagreements", "metrics"}
+    for record in history.records():
+        assert record.keys() <= known, record["run_id"]
+        assert all(isinstance(value, float | int) for value in record.get("metrics", {}).values()), record["run_id"]
+
+
 def of(rows: pa.Table, run_id: str) -> pa.Table:
     return rows.filter(pc.equal(rows["run_id"], run_id))
 

@@ -225,8 +225,6 @@ def test_figures_lie_beside_the_database(root: DataRoot) -> None:
     (path,) = (root.mlflow_database.parent / "artifacts").rglob("curve.png")
     assert path.read_bytes() == b"\x89PNG"
     assert path.parent.name == "figures"
-    with pytest.raises(DataError, match=r"ends in \.png or \.svg"):
-        runs.log_figure(fresh, "demo1", "../curve.png", b"")
 
 
 def test_a_copied_data_folder_has_its_own_figures(root: DataRoot, caplog: pytest.LogCaptureFixture) -> None:
@@ -380,7 +378,7 @@ def test_a_deleted_experiment_is_restored_with_its_runs(
 
 def test_undated_history_has_no_date(root: DataRoot) -> None:
     runs = {run.data.tags["run_id"]: run for run in RunStore(root).find({"source": "historical"})}
-    dated = {record.run_id for record in history.records() if record.run_date}
+    dated = {record["run_id"] for record in history.records() if "run_date" in record}
     assert len(dated) == 8
     for name, run in runs.items():
         if name in dated:
