@@ -38,22 +38,18 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Coadd:
-    """Images and inverse variances (band, y, x), psfsize (band) in arcsec, maskbits (y, x)."""
-
-    image: NDArray[np.float32]
-    invvar: NDArray[np.float32]
-    maskbits: NDArray[np.int32]
-
-
-@dataclass(frozen=True)
 class Scene:
     """A finished brick."""
 
     sources: list[Source]
     lensed: dict[int, LensedImage]
     """Lensed images by the index of their host in ``sources``."""
-    coadd: Coadd
+    image: NDArray[np.float32]
+    """Coadds (band, y, x) in nMgy."""
+    invvar: NDArray[np.float32]
+    """Their inverse variances (band, y, x) in nMgy^-2."""
+    maskbits: NDArray[np.int32]
+    """Mask bits (y, x)."""
 
 
 def generator(seed: int, plan: Plan, purpose: int) -> np.random.Generator:
@@ -75,13 +71,16 @@ def make_scene(params: DemoParams, plan: Plan, seed: int) -> Scene:
     model = np.zeros((len(BANDS), params.brick_pixels, params.brick_pixels))
     for source in [*sources, *background(rng, params)]:
         paint(model, source.light, conditions.psfs)
-    for image in lensed.values():
-        add_stamp(model, image)
-    return Scene(sources, lensed, _observe(generator(seed, plan, 2), model, conditions, sources))
+    for stamp in lensed.values():
+        add_stamp(model, stamp)
+    image, invvar = _observe(generator(seed, plan, 2), model, conditions)
+    return Scene(sources, lensed, image, invvar, _maskbits(model, sources))
 
 
-def _observe(rng: np.random.Generator, model: Floats, conditions: Conditions, sources: list[Source]) -> Coadd:
-    """Add sky and photon noise, saturate, mask."""
+def _observe(
+    rng: np.random.Generator, model: Floats, conditions: Conditions
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Image and inverse variance (band, y, x): sky and photon noise, saturation, bad pixels."""
     pixels = model.shape[-1]
     exposures = conditions.exposures(pixels)
     share = exposures / np.maximum(conditions.nobs, 1)[:, None]
@@ -90,13 +89,12 @@ def _observe(rng: np.random.Generator, model: Floats, conditions: Conditions, so
     variance = np.divide(1.0, invvar, out=np.zeros_like(invvar), where=invvar > 0) + np.maximum(model, 0) / photons
     noise = rng.standard_normal(model.shape, dtype=np.float32)
     image = (model + noise * np.sqrt(variance)).astype(np.float32)
-    maskbits = _maskbits(model, sources)
     saturated = model > SATURATION_NMGY
     image[saturated] = SATURATION_NMGY
     invvar[saturated] = 0.0
     if conditions.bad_pixels:
         _spoil(rng, image, invvar)
-    return Coadd(image, invvar.astype(np.float32), maskbits)
+    return image, invvar.astype(np.float32)
 
 
 def _maskbits(model: Floats, sources: list[Source]) -> NDArray[np.int32]:

@@ -57,10 +57,10 @@ def catalogue(rng: np.random.Generator, plan: Plan, scene: Scene, sources: list[
     """Sweep rows of ``sources``, in their order; OBJID is the row number."""
     rows = np.zeros(len(sources), dtype=sweep_dtype())
     position = np.array([source.position for source in sources])
-    pixel = np.clip(np.round(position).astype(int), 0, scene.coadd.maskbits.shape[0] - 1)
-    _identify(rows, plan, position, scene.coadd.maskbits.shape[0])
+    pixel = np.clip(np.round(position).astype(int), 0, scene.maskbits.shape[0] - 1)
+    _identify(rows, plan, position, scene.maskbits.shape[0])
     rows["TYPE"] = [source.type for source in sources]
-    rows["MASKBITS"] = scene.coadd.maskbits[pixel[:, 1], pixel[:, 0]]
+    rows["MASKBITS"] = scene.maskbits[pixel[:, 1], pixel[:, 0]]
     _shapes(rng, rows, sources)
     profiles = [_profile(source) for source in sources]
     for band in range(len(BANDS)):

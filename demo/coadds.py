@@ -9,7 +9,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from demo.brick import Coadd, Plan
+from demo.brick import Plan, Scene
 from demo.grid import STEP_DEG
 from lake.sky.photometry import NANOMAGGY_MAG
 from lake.sky.survey import BANDS
@@ -59,9 +59,9 @@ def _write(path: Path, data: NDArray[Any], header: fits.Header, dither_seed: int
     fits.HDUList([fits.PrimaryHDU(), compressed]).writeto(path, output_verify="silentfix")
 
 
-def write_coadds(folder: Path, plan: Plan, coadd: Coadd) -> None:
+def write_coadds(folder: Path, plan: Plan, scene: Scene) -> None:
     """Write one brick's files into ``folder``, which exists."""
-    pixels = coadd.maskbits.shape[0]
+    pixels = scene.maskbits.shape[0]
     stem = f"legacysurvey-{plan.brick.name}"
     conditions = plan.conditions
     for index, band in enumerate(BANDS):
@@ -71,8 +71,8 @@ def write_coadds(folder: Path, plan: Plan, coadd: Coadd) -> None:
         sigma = float(conditions.pixel_sigma_nmgy[index])
         size = np.full((pixels, pixels), conditions.psfsize_arcsec[index], dtype=np.float32)
         products = (
-            ("image", coadd.image[index], sigma / STEPS_PER_SIGMA, DITHER_KEEPS_ZERO),
-            ("invvar", coadd.invvar[index], INVVAR_STEP / sigma**2, NO_DITHER),
+            ("image", scene.image[index], sigma / STEPS_PER_SIGMA, DITHER_KEEPS_ZERO),
+            ("invvar", scene.invvar[index], INVVAR_STEP / sigma**2, NO_DITHER),
             ("psfsize", size, PSFSIZE_STEP, NO_DITHER),
         )
         for product, data, step, dither in products:
@@ -80,4 +80,4 @@ def write_coadds(folder: Path, plan: Plan, coadd: Coadd) -> None:
             lossy = {"quantize_method": dither, "quantize_level": -step}
             path = folder / f"{stem}-{product}-{band}.fits.fz"
             _write(path, data, _header(plan, pixels, product, band), seed, **lossy)
-    _write(folder / f"{stem}-maskbits.fits.fz", coadd.maskbits, _header(plan, pixels, "maskbits", ""), 1)
+    _write(folder / f"{stem}-maskbits.fits.fz", scene.maskbits, _header(plan, pixels, "maskbits", ""), 1)

@@ -65,7 +65,8 @@ def write_survey(params: DemoParams, survey_params: SurveyParams, folder: Path, 
 
     The same parameters give the same bytes with any number of workers; a stopped run continues where it stopped.
     """
-    _claim(folder, _identity(params, survey_params))
+    made_from = params.model_copy(update={"workers": 1})
+    _claim(folder, f"{made_from.digest()}-{survey_params.split.digest()}-{survey_params.seed}")
     if (folder / BRICKS).exists():
         shutil.rmtree(folder / PARTS, ignore_errors=True)
         log.info("demo survey: already complete")
@@ -76,11 +77,6 @@ def write_survey(params: DemoParams, survey_params: SurveyParams, folder: Path, 
         pass
     _assemble(params, survey_params.seed, plans, folder, truth_folder)
     log.info("demo survey: %d bricks", len(plans))
-
-
-def _identity(params: DemoParams, survey_params: SurveyParams) -> str:
-    one_worker = params.model_copy(update={"workers": 1})
-    return f"{one_worker.digest()}-{survey_params.split.digest()}-{survey_params.seed}"
 
 
 def _claim(folder: Path, identity: str) -> None:
@@ -123,7 +119,7 @@ def make_brick(plan: Plan, params: DemoParams, seed: int, folder: Path) -> str:
     np.save(part / "sweep.npy", sweep)
     pq.write_table(source_truth(plan, sources, rows), part / "sources.parquet")
     (part / "lists.json").write_text(json.dumps({"candidates": candidates, "lenses": lens_truth(plan, scene)}))
-    write_coadds(part / "coadd", plan, scene.coadd)
+    write_coadds(part / "coadd", plan, scene)
     final.parent.mkdir(parents=True, exist_ok=True)
     (part / "coadd").rename(final)
     return plan.brick.name

@@ -97,16 +97,15 @@ class Tracker:
 @contextmanager
 def training_run(root: DataRoot, run_id: str, params: TrainParams, origin: Origin) -> Iterator[Tracker]:
     """The MLflow run of ``run_id``: a new one, or that of an earlier attempt; it ends with the block."""
-    tracker = Tracker(root, run_id, params, origin)
+    tracker, status = Tracker(root, run_id, params, origin), "FAILED"
     try:
         yield tracker
+        status = FINISHED
     except KeyboardInterrupt:
-        tracker.end("KILLED")
+        status = "KILLED"
         raise
-    except BaseException:
-        tracker.end("FAILED")
-        raise
-    tracker.end(FINISHED)
+    finally:
+        tracker.end(status)
 
 
 def generation_entry(generation: str, tags: Mapping[str, object] | None = None, start_ms: int | None = None) -> Entry:

@@ -73,8 +73,11 @@ class Run:
 
 
 def open_run(params: TrainParams, training: TrainingArrays, work: Path, ancestor: dict[str, Tensor] | None) -> Run:
-    """Start a run in ``work``, or resume the one that is there. Seeds torch's generator."""
-    _check(params, training, ancestor)
+    """Start a run in ``work``, or resume the one already there. Seeds torch's generator."""
+    if len(training) < params.loop.batch:
+        raise invalid("loop.batch", f"at most the {len(training)} training rows", params.loop.batch)
+    if (params.init is None) != (ancestor is None):
+        raise DataError(f"generation {params.generation} starts from {params.init or 'no other'}: pass those weights")
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(step_seed(params.seed, WEIGHTS_STREAM))
     network = build(params.network, training.x.shape[1])
@@ -95,13 +98,6 @@ def open_run(params: TrainParams, training: TrainingArrays, work: Path, ancestor
             raise _unreadable(work / STATE, error) from error
         logger.info("%s resumes after step %d (epoch %d)", params.generation, state.step, run.epoch)
     return run
-
-
-def _check(params: TrainParams, training: TrainingArrays, ancestor: dict[str, Tensor] | None) -> None:
-    if len(training) < params.loop.batch:
-        raise invalid("loop.batch", f"at most the {len(training)} training rows", params.loop.batch)
-    if (params.init is None) != (ancestor is None):
-        raise DataError(f"generation {params.generation} starts from {params.init or 'no other'}: pass those weights")
 
 
 def _inherit(network: LensFinder, weights: dict[str, Tensor], params: TrainParams) -> None:
