@@ -27,7 +27,7 @@ class EmrParams(Section):
     staging_uri: str = Field(pattern=r"^s3a?://[^/]+/.+")
     """Place of code, parameters, cards and logs: s3://bucket/prefix."""
     release: str = "emr-spark-8.0.0"
-    """EMR release: emr-spark-8.0.0 (Spark 4.0) or a 7.x (Spark 3.5)."""
+    """EMR release; it must have Spark 4 (releases 7.x have 3.5)."""
     service_role: str = "EMR_DefaultRole"
     """Role of the service."""
     instance_profile: str = "EMR_EC2_DefaultRole"
