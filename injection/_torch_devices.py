@@ -1,4 +1,4 @@
-"""What a device is given at once, and how functions are run on it."""
+"""How much a device works on at once, and how functions run on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CELLS = {"cpu": 1 << 18, "cuda": 1 << 25}
 def fused(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
     """A pointwise function as a device runs it: one compiled kernel on a GPU, as it is on the processor.
 
-    What cannot be compiled is an error; torch's own TORCH_COMPILE_DISABLE=1 is the way to go without.
+    A function that cannot be compiled is an error; torch's TORCH_COMPILE_DISABLE=1 turns compilation off.
     """
     return _compiled(function) if device.type == "cuda" else function
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import pyarrow as pa
 import xxhash
@@ -12,15 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from lake.sky.hashing import hash_long, key_hash
 
 
-class Numbers(Protocol):
-    """Uniform random numbers by the name of the quantity they are for."""
-
-    def uniform(self, name: str) -> NDArray[np.float64]:
-        """A number in (0, 1) per row."""
-
-
 class Keyed:
-    """Random numbers of a list of keys (batch,); the order and company of the keys change nothing."""
+    """Random numbers of a list of keys (batch,); a key's numbers do not depend on the other keys."""
 
     def __init__(self, seed: int, ids: pa.Array | pa.ChunkedArray) -> None:
         self._keys = key_hash(seed, ids)
@@ -39,7 +30,7 @@ class Sobol:
     """Scrambled Sobol numbers at given places of one sequence per seed: evenly spread, the same in any batch."""
 
     def __init__(self, seed: int, places: ArrayLike, names: tuple[str, ...]) -> None:
-        from scipy.stats import qmc  # half a second, for those who draw so
+        from scipy.stats import qmc  # slow to import: only for draws along a sequence
 
         self._column = {name: column for column, name in enumerate(names)}
         places = np.asarray(places, dtype=np.int64)

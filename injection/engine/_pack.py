@@ -35,12 +35,13 @@ def lens_fields(lens: Lens) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def pack(
-    lens: Lens, parts: Components, pixel_scale_arcsec: float, tail_fraction: float
-) -> dict[str, NDArray[np.generic]]:
-    """Per-injection arrays of a :class:`Scene`; components are cut where ``tail_fraction`` of their flux is left.
+def scene(
+    lens: Lens, parts: Components, pixel_scale_arcsec: float, levels: int, limits: Array, tail_fraction: float
+) -> Scene:
+    """The packed scene of a batch; ``limits`` as in :class:`Scene`, extents not yet squared.
 
-    A component's reach, by the largest deflection and shear, also covers pixels whose centre alone is beyond it.
+    Components are cut where ``tail_fraction`` of their flux is left. A component's reach, by the largest deflection and
+    shear, also covers pixels whose centre alone is beyond it.
     """
     packed, cut = _components(lens, parts, tail_fraction)
     offset = np.hypot(packed[..., 0], packed[..., 1])
@@ -48,12 +49,15 @@ def pack(
     shear = np.hypot(lens.gamma1, lens.gamma2)
     reach = _MARGIN * (offset + cut + deflected[:, None]) / (1.0 - shear)[:, None] + pixel_scale_arcsec
     order = np.argsort(parts.fraction <= 0, axis=1, kind="stable")
-    return {
+    return Scene(
         **lens_fields(lens),
-        "parts": np.take_along_axis(packed, order[..., None], axis=1).astype(np.float32),
-        "counts": (parts.fraction > 0).sum(axis=1).astype(np.int64),
-        "reaches": np.take_along_axis(reach, order, axis=1).astype(np.float32),
-    }
+        parts=np.take_along_axis(packed, order[..., None], axis=1).astype(np.float32),
+        counts=(parts.fraction > 0).sum(axis=1).astype(np.int64),
+        reaches=np.take_along_axis(reach, order, axis=1).astype(np.float32),
+        scale=np.float32(pixel_scale_arcsec),
+        levels=levels,
+        limits=np.array([limits[0] ** 2, limits[1] ** 2, limits[2]], dtype=np.float32),
+    )
 
 
 def _components(lens: Lens, parts: Components, tail_fraction: float) -> tuple[Array, Array]:
@@ -80,12 +84,3 @@ def _components(lens: Lens, parts: Components, tail_fraction: float) -> tuple[Ar
     }
     stacked = np.stack([fields[name] for name in COMPONENT_FIELDS], axis=2)
     return stacked, cut * parts.re_arcsec / np.sqrt(parts.q)
-
-
-def scene(
-    lens: Lens, parts: Components, pixel_scale_arcsec: float, levels: int, limits: Array, tail_fraction: float
-) -> Scene:
-    """The packed scene of a batch; ``limits`` as in :class:`Scene`, extents not yet squared."""
-    squared = np.array([limits[0] ** 2, limits[1] ** 2, limits[2]], dtype=np.float32)
-    packed = pack(lens, parts, pixel_scale_arcsec, tail_fraction)
-    return Scene(**packed, scale=np.float32(pixel_scale_arcsec), levels=levels, limits=squared)  # type: ignore[arg-type]

@@ -125,7 +125,7 @@ def _reasons(rows: pa.Table, psf: Psf, sources: SourceModel) -> list[str | None]
 
 
 def _convolve_chunk(flat: Pixels, psf: Psf, where: Places, arcs: Arcs) -> None:
-    """Convolve traced rows into ``arcs``; each row's transform has its own size, whatever else is in the batch."""
+    """Convolve traced rows into ``arcs``; the size of a row's transform does not depend on the rest of the batch."""
     index, sizes, fluxes = where
     pixels = arcs.images.shape[-1]
     together, act = _TRANSFORMED, cast("Callable[..., Pixels]", convolve)

@@ -1,7 +1,7 @@
 """Source models, and the lensed pixel integrals of their light.
 
-A model is one class with the methods of :class:`SourceModel`; whatever draws, plans, renders, scores or shows
-injections asks only for those.
+A model is one class with the methods of :class:`SourceModel`; everything that draws, plans, renders, scores or shows
+injections uses only those.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 Images = NDArray[np.float32]
 Traced = tuple[Images, NDArray[np.int64]]
 
-_CAPACITY = 1 << 16
+CAPACITY = 1 << 16
+"""Cells in a list of the work space at first; a list that overflows is made four times as long."""
 _PER_ROW = ("lenses", "centres", "turns", "parts", "counts", "reaches")
 _NOT_FINITE = "its lensed light is not finite"
 
@@ -44,7 +45,7 @@ class SourceModel(Protocol):
         """The model in words, for captions."""
 
     def draw(self, rows: pa.Table, prior: Prior, seed: int) -> pa.Table:
-        """Draws of the prior (``injection.priors.registry.draw``) with the model's own parameters in their place.
+        """Draws of the prior (``injection.priors.registry.draw``) with the parameters of the model's own.
 
         A row's parameters depend on its ``injection_id`` and the seed alone; ``log_prior`` is that of what is drawn.
         """
@@ -59,10 +60,40 @@ class SourceModel(Protocol):
         """Rows as a GPU traces them; None where the light is traced on the processor alone."""
 
 
+def trace(rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float) -> Traced:
+    """Pixel integrals of lensed light of unit source flux: (batch, y * x + 1), the last value off the stamp; rays."""
+    scene = _scene(rows, quadrature, pixel_scale_arcsec)
+    images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
+    rays = np.zeros(rows.num_rows, dtype=np.int64)
+    capacity = CAPACITY
+    _rays.trace(scene, images, rays, work_space(capacity))
+    for row in np.flatnonzero(rays < 0):
+        one = scene._replace(**{name: getattr(scene, name)[row : row + 1] for name in _PER_ROW})
+        while rays[row] < 0:
+            capacity *= 4
+            _rays.trace(one, images[row : row + 1], rays[row : row + 1], work_space(capacity))
+        capacity = CAPACITY
+    return images, rays
+
+
+def _scene(rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene:
+    limits = np.array([quadrature.one_ray_below, quadrature.four_rays_below, quadrature.negligible_flux])
+    return _pack.scene(
+        Lens.from_rows(rows), components(rows), pixel_scale_arcsec, quadrature.levels, limits, quadrature.tail_fraction
+    )
+
+
+def work_space(capacity: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Work space of the backends for lists of up to ``capacity`` cells."""
+    return np.empty((9, capacity), np.float32), np.empty((3, capacity), np.int32)
+
+
 class Parametric:
     """Sersic profiles with clumps, as the prior draws them."""
 
     identity = None
+    trace = staticmethod(trace)
+    scene = staticmethod(_scene)
 
     def describe(self) -> str:
         return "Sersic profiles with clumps"
@@ -74,44 +105,8 @@ class Parametric:
         models = rows.column("src_model").to_pylist()
         return [None if one in PROFILES else str(invalid("src_model", " or ".join(PROFILES), one)) for one in models]
 
-    def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float) -> Traced:
-        return trace(rows, stamp_pixels, quadrature, pixel_scale_arcsec)
-
-    def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene | None:
-        return _scene(rows, quadrature, pixel_scale_arcsec)
-
 
 PARAMETRIC = Parametric()
-
-
-def trace(
-    rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
-) -> tuple[Images, NDArray[np.int64]]:
-    """Pixel integrals of lensed light of unit source flux: (batch, y * x + 1), the last value off the stamp; rays."""
-    scene = _scene(rows, quadrature, pixel_scale_arcsec)
-    images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
-    rays = np.zeros(rows.num_rows, dtype=np.int64)
-    capacity = _CAPACITY
-    _rays.trace(scene, images, rays, _work(capacity))
-    for row in np.flatnonzero(rays < 0):
-        one = scene._replace(**{name: getattr(scene, name)[row : row + 1] for name in _PER_ROW})
-        while rays[row] < 0:
-            capacity *= 4
-            _rays.trace(one, images[row : row + 1], rays[row : row + 1], _work(capacity))
-        capacity = _CAPACITY
-    return images, rays
-
-
-def _scene(rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene:
-    limits = np.array([quadrature.one_ray_below, quadrature.four_rays_below, quadrature.negligible_flux])
-    return _pack.scene(
-        Lens.from_rows(rows), components(rows), pixel_scale_arcsec, quadrature.levels, limits, quadrature.tail_fraction
-    )
-
-
-def _work(capacity: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Work space of the backend for lists of up to ``capacity`` cells."""
-    return np.empty((9, capacity), np.float32), np.empty((3, capacity), np.int32)
 
 
 def traced(

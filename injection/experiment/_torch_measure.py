@@ -59,11 +59,3 @@ def _median(values: Tensor, count: Tensor) -> Tensor:
     ordered = values.sort(dim=1).values
     low, high = ((count - 1) // 2).clamp(min=0), (count // 2).clamp(max=values.shape[1] - 1)
     return 0.5 * (ordered.gather(1, low) + ordered.gather(1, high))
-
-
-def without_core(arcs: Tensor, centres_px: Array, radius_px: float) -> Tensor:
-    """Arcs with zero within a radius (pixels) of each lens's centre (batch, 2)."""
-    x, y = torch.from_numpy(centres_px).to(arcs.device).T[:, :, None, None]
-    offset = _offsets(arcs.shape[-1], arcs.device)
-    outside = torch.hypot(offset - x, offset[:, None] - y) >= radius_px
-    return arcs * outside[:, None]

@@ -36,22 +36,22 @@ class FoundArcs:
     """What was found on each stamp (batch,)."""
 
     snr: Array
-    """``sqrt(sum(residual^2) - noise) / sigma`` over the arc's pixels in the reference band; 0 where nothing stands
-    out, NaN where the stamp's noise is unknown"""
+    """``sqrt(sum(residual^2) - noise) / sigma`` over the arc's pixels in the reference band; 0 where nothing is
+    found, NaN where the stamp's noise is unknown"""
     colour: Array
     """Colour (``imaging.arc_colour``) of the residual; NaN where there is none, or no flux in one of the bands"""
 
     @property
     def found(self) -> NDArray[np.bool_]:
-        """Stamps on which an arc stands out."""
+        """Stamps with an arc of SNR :data:`FOUND_SNR` or more."""
         return np.asarray(self.snr >= FOUND_SNR)
 
 
 def find_arcs(stamps: Images, sky_annulus_px: tuple[float, float], imaging: Imaging) -> FoundArcs:
     """Measure stamps (batch, band, y, x) nMgy of this imaging; masked pixels are NaN.
 
-    The galaxy's shape and light are measured again with what was found replaced by its model, so that an arc does not
-    pull the ellipses towards it.
+    The galaxy's shape and light are measured again with the arc found before replaced by its model; an arc
+    would pull the ellipses towards it.
     """
     place, scale, pixels = imaging.reference, imaging.pixel_scale_arcsec, stamps.shape[-1]
     sigma = sigma_from_annulus(stamps[:, place], np.asarray(np.isfinite(stamps).all(axis=1)), *sky_annulus_px)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from injection.device import Pixels, on_device
+from injection.device import Pixels, like
 from injection.keyed import Keyed
 from injection.priors.registry import Prior
 
@@ -60,13 +60,8 @@ def follow_hosts(rows: pa.Table, prior: Prior, shapes: tuple[Array, Array], seed
 
 def suppress_core(arcs: Pixels, rows: pa.Table, radius_arcsec: float, pixel_scale_arcsec: float) -> Pixels:
     """Arcs without the light of pixels whose centre is within ``radius_arcsec`` of the lens's centre."""
-    if on_device(arcs):
-        from injection.experiment import _torch_measure as torched
-
-        centres = np.stack([rows.column(f"lens_{axis}_arcsec").to_numpy() for axis in "xy"], axis=1)
-        return torched.without_core(arcs, centres / pixel_scale_arcsec, radius_arcsec / pixel_scale_arcsec)
     half = (arcs.shape[-1] - 1) / 2
     y, x = (grid * pixel_scale_arcsec for grid in np.mgrid[-half : half + 1, -half : half + 1])
     centre_x, centre_y = (rows.column(f"lens_{axis}_arcsec").to_numpy()[:, None, None] for axis in "xy")
     outside = np.hypot(x - centre_x, y - centre_y) >= radius_arcsec
-    return arcs * outside[:, None]
+    return arcs * like(outside[:, None], arcs)

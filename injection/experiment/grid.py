@@ -92,12 +92,11 @@ def plan(setting: Setting) -> Plan:
         if len(made) < grid.per_cell:
             reason = f"{len(ids)} hosts in the cell, at most {grid.max_uses_per_host} injections each"
             short.append({**cell, "hosts": len(ids), "injections": len(made), "reason": reason})
-    lacking = [{name: one[name] for name in _SHORT_SCHEMA.names} for one in short]
     return Plan(
         setting,
         _grid_id(setting),
         pa.Table.from_pylist(rows, schema=PLAN_SCHEMA),
-        pa.Table.from_pylist(lacking, schema=_SHORT_SCHEMA),
+        pa.Table.from_pylist(short, schema=_SHORT_SCHEMA),
     )
 
 
@@ -129,10 +128,10 @@ def _cell_hosts(setting: Setting, cell: dict[str, Any]) -> list[str]:
 def _cell_rows(grid: GridParams, cell: dict[str, Any], ids: list[str], first: int) -> list[dict[str, Any]]:
     """Plan rows of one cell, whose stretch of the Sobol sequence begins at ``first``."""
     tries = min(1 + grid.host_retries, len(ids))
-    common = {name: cell[name] for name in ("cell", *INDICES)} | {"lens_theta_e_arcsec": cell["theta_e_arcsec"]}
     return [
         {
-            **common,
+            **cell,
+            "lens_theta_e_arcsec": cell["theta_e_arcsec"],
             "injection_id": f"{cell['cell']}-{k:04d}",
             "host_ids": [ids[(k + attempt) % len(ids)] for attempt in range(tries)],
             "sobol_place": first + k,
@@ -142,9 +141,9 @@ def _cell_rows(grid: GridParams, cell: dict[str, Any], ids: list[str], first: in
 
 
 def _grid_id(setting: Setting) -> str:
-    """Hash of everything that decides what is injected; how many threads or rows at once, or where, does not.
+    """Hash of everything that decides what is injected: not the number of threads, the batch size or the device.
 
-    A prior and a source model count by what is in them, not by where they lie.
+    A prior and a source model enter by their content, not by their path.
     """
     grid, hosts, seed = setting.grid, setting.hosts, setting.seed
     config = grid.model_dump(

@@ -116,8 +116,7 @@ def _summed(
 def image_counts(rows: pa.Table) -> NDArray[np.int32]:
     """Number of images of each source's centre, the central image of the singular lens not counted."""
     lens = Lens.from_rows(rows)
-    packed = _pack.pack(lens, components(rows), 1.0, 1e-3)
-    scene = _rays.Scene(**packed, scale=np.float32(1), levels=0, limits=np.zeros(3, np.float32))  # type: ignore[arg-type]
+    scene = _pack.scene(lens, components(rows), 1.0, 0, np.zeros(3), 1e-3)
     dx = rows.column("src_x_arcsec").to_numpy() - lens.x_arcsec
     dy = rows.column("src_y_arcsec").to_numpy() - lens.y_arcsec
     sources = np.stack(rotated(dx, dy, lens.pa_rad), axis=1).astype(np.float32)

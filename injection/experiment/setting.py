@@ -53,7 +53,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Setting:
-    """Everything that injections are made from, but which of them are made."""
+    """Everything that injections are made from; a plan adds which of them are made."""
 
     grid: GridParams
     hosts: HostSet
@@ -74,7 +74,7 @@ class Setting:
         return replace(self, grid=self.grid.model_copy(update={"device": "cpu"}))
 
     def parameters(self, rows: pa.Table) -> pa.Table:
-        """Drawn ``lens_*`` and ``src_*`` parameters of rows, one row each, whichever are asked for.
+        """Drawn ``lens_*`` and ``src_*`` parameters of rows, one row each; a row does not depend on the others.
 
         ``rows`` have ``injection_id`` and the host's ``galaxy_id``; columns of the prior's ``direct``
         fix those parameters, and ``sobol_place`` is the row's place in the sequence where the grid draws along one.
@@ -135,8 +135,8 @@ class Setting:
 
     def measured(self, drawn: Drawn) -> dict[str, Any]:
         """Columns of ``injection.experiment.measure.measure``, one value per injection."""
-        of = drawn
-        return measure(of.rows, of.arcs, of.hosts, of.usable, of.psf, of.sky, self.grid.detectability)
+        cuts = self.grid.detectability
+        return measure(drawn.rows, drawn.arcs, drawn.hosts, drawn.usable, drawn.psf, drawn.sky, cuts)
 
 
 def _known(sigma: Array, reasons: list[str | None]) -> Array:

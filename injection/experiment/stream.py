@@ -89,7 +89,7 @@ def _host_stamps(setting: Setting, galaxy_ids: list[str]) -> tuple[Images, list[
 
 
 def _load(galaxy_ids: list[str], load_hosts: LoadStamps) -> list[Images | str]:
-    """Stamps, or for each host by itself the reason why there is none."""
+    """Stamps, or the reason why a host has none; after an error each host is loaded on its own."""
     try:
         return list(load_hosts(galaxy_ids))
     except ShardError:

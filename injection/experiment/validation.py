@@ -1,4 +1,4 @@
-"""What a set of scored injections must show before it is believed: pure functions of a grid's batch tables."""
+"""Summaries of scored injections, from which analysis judges whether to believe them; functions of batch tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SATURATED_ABOVE, SATURATED_BELOW, SATURATED_SHARE = 0.9, 0.1, 0.9
 
 @dataclass(frozen=True)
 class Validation:
-    """What a set of injections shows."""
+    """Summary of a set of injections."""
 
     injections: int
     """Scored injections"""
@@ -31,8 +31,6 @@ class Validation:
     """Injections that could not be made or scored"""
     score_percentiles: dict[int, float]
     """Percentiles of the probability"""
-    saturated: str | None
-    """``high`` or ``low`` where the scores are saturated"""
     detected: dict[float, float]
     """Share of injections above each threshold"""
     host_false_positives: dict[float, float]
@@ -55,21 +53,11 @@ def validate(rows: pa.Table, thresholds: tuple[float, ...]) -> Validation:
         injections=scored.num_rows,
         failed=rows.num_rows - scored.num_rows,
         score_percentiles=_percentiles(probability),
-        saturated=saturation(probability),
         detected={threshold: float((probability > threshold).mean()) for threshold in thresholds},
         host_false_positives={threshold: float((host > threshold).mean()) for threshold in thresholds},
         hosts=len(once),
         noise_ratio_percentiles=_percentiles(noise_ratio(scored)),
     )
-
-
-def saturation(probability: Array) -> str | None:
-    """``high`` where over 90 % are above 0.9, ``low`` where over 90 % are below 0.1, else None."""
-    if (probability > SATURATED_ABOVE).mean() > SATURATED_SHARE:
-        return "high"
-    if (probability < SATURATED_BELOW).mean() > SATURATED_SHARE:
-        return "low"
-    return None
 
 
 def arc_colour(rows: pa.Table, imaging: Imaging) -> Array:

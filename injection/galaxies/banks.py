@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,7 +90,7 @@ def read_real_galaxy_catalog(path: Path, cleaning: StampCleaning) -> tuple[Sourc
             )
             for name, image in images.items()
         }  # fmt: skip
-    except Exception as error:  # damaged files make astropy raise whatever it meets
+    except Exception as error:  # damaged files make astropy raise errors of any kind
         raise DataError(f"{path} is not a RealGalaxyCatalog: {error or type(error).__name__}") from error
     return make_bank(stamps, colours, cleaning)
 
@@ -127,10 +127,10 @@ def _planes(path: Path, catalogue: Any, kind: str) -> dict[str, Array]:
 
 
 def _catalogue_colours(path: Path) -> Colours:
-    beside = path.with_name(path.stem + "_fits" + path.suffix)
-    if not beside.exists():
+    companion = path.with_name(path.stem + "_fits" + path.suffix)
+    if not companion.exists():
         return {}
-    table = _table(beside)
+    table = _table(companion)
     if not {"HSC_g", "HSC_r", "HSC_z"} <= set(table.colnames):
         return {}
     return {str(r["IDENT"]): (float(r["HSC_g"] - r["HSC_r"]), float(r["HSC_r"] - r["HSC_z"])) for r in table}
@@ -144,22 +144,30 @@ def make_bank(stamps: Mapping[str, Stamp], colours: Colours, cleaning: StampClea
         if isinstance(cleaned, str):
             refused[stamp_id] = cleaned
         else:
-            kept.append((stamp_id, cleaned))
+            own = np.array(colours.get(stamp_id, (np.nan, np.nan)))
+            kept.append(_Galaxy(stamp_id, cleaned, *_centre_and_radius(cleaned), own))
     if not kept:
         raise DataError(f"none of {len(stamps)} source stamps can be used, first: {next(iter(refused.values()), '')}")
-    shapes = [_centre_and_radius(image) for _, image in kept]
-    bank = SourceBank(
-        tuple(stamp_id for stamp_id, _ in kept),
-        tuple(image for _, image in kept),
-        np.array([shape[:2] for shape in shapes]),
-        np.array([shape[2] for shape in shapes]),
-        np.array([colours.get(stamp_id, (np.nan, np.nan)) for stamp_id, _ in kept]),
-    )
-    return bank, refused
+    return _bank(kept), refused
 
 
-def _centre_and_radius(image: Images) -> tuple[float, float, float]:
-    """Centroid x, y and half-light radius (pixels); pixels are cut in 25, which a radius of few pixels needs."""
+class _Galaxy(NamedTuple):
+    """A row of a :class:`SourceBank`."""
+
+    name: str
+    image: Images
+    centre_px: Array
+    half_light_px: float
+    colours: Array
+
+
+def _bank(galaxies: Sequence[_Galaxy]) -> SourceBank:
+    names, images, centres, radii, colours = zip(*galaxies, strict=True)
+    return SourceBank(names, images, np.array(centres), np.array(radii), np.array(colours))
+
+
+def _centre_and_radius(image: Images) -> tuple[Array, float]:
+    """Centroid (x, y) and half-light radius (pixels); pixels are cut in 25, which a radius of few pixels needs."""
     y, x = (np.asarray(axis) for axis in np.indices(image.shape))
     cx, cy = float((image * x).sum()), float((image * y).sum())
     parts = (np.arange(5) - 2.0) / 5.0
@@ -167,7 +175,7 @@ def _centre_and_radius(image: Images) -> tuple[float, float, float]:
     rings = (radius.ravel() * _RINGS_PER_PX).astype(np.int64)
     enclosed = np.cumsum(np.bincount(rings, np.repeat(image.ravel().astype(np.float64), 25) / 25.0))
     outer = (np.arange(len(enclosed)) + 1.0) / _RINGS_PER_PX
-    return cx, cy, float(np.interp(0.5, np.maximum.accumulate(enclosed), outer))
+    return np.array([cx, cy]), float(np.interp(0.5, np.maximum.accumulate(enclosed), outer))
 
 
 def write_bank(path: Path, bank: SourceBank) -> None:
@@ -198,31 +206,17 @@ def read_bank(path: Path) -> SourceBank:
             digest = _digest(file)
     except DarkHaloError:
         raise
-    except Exception as error:  # a damaged file makes HDF5 raise whatever it meets
+    except Exception as error:  # a damaged file makes HDF5 raise errors of any kind
         raise DataError(f"{path} is not a source bank: {error or type(error).__name__}") from error
     if not sets:
         raise DataError(f"{path} is a source bank without galaxies")
-    bank = SourceBank(
-        tuple(entry.name for entry in sets),
-        tuple(entry.image for entry in sets),
-        np.array([entry.centre_px for entry in sets]),
-        np.array([entry.half_light_px for entry in sets]),
-        np.array([entry.colours for entry in sets]),
-    )
+    bank = _bank(sets)
     if digest != bank.digest:
         raise DataError(f"the galaxies in {path} do not match its digest ({digest}); write it again with write_bank")
     return bank
 
 
-class _BankEntry(NamedTuple):
-    name: str
-    image: Images
-    centre_px: Array
-    half_light_px: float
-    colours: Array
-
-
-def _bank_entry(images: Any, name: str, path: str) -> _BankEntry:
+def _bank_entry(images: Any, name: str, path: str) -> _Galaxy:
     """One galaxy: an image of unit sum stored in the file itself, its centre on the image, its radius positive."""
     import h5py
 
@@ -245,9 +239,8 @@ def _bank_entry(images: Any, name: str, path: str) -> _BankEntry:
         raise invalid(f"{what} centre_px", "on the image", centre.tolist())
     if not 0 < radius[0] <= max(image.shape):
         raise invalid(f"{what} half_light_px", "positive and within the image", float(radius[0]))
-    return _BankEntry(
-        name, np.asarray(image, np.float32), centre, float(radius[0]), _attribute(data, "colours", 2, what)
-    )
+    colours = _attribute(data, "colours", 2, what)
+    return _Galaxy(name, np.asarray(image, np.float32), centre, float(radius[0]), colours)
 
 
 def _digest(file: Any) -> str | None:

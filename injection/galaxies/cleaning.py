@@ -55,7 +55,7 @@ def _footprint(image: Array, noise: float) -> NDArray[np.bool_] | None:
 def corrected(image: Array, psf: Array, pixel_arcsec: float, correction: PsfCorrection) -> Array:
     """An image (y, x) whose PSF (y, x; pixel response included, centred on its pixel ``n // 2``) is exchanged.
 
-    Wherever its transform P carries signal it gives way to the narrow Gaussian G of the correction, by
+    Where its transform P carries signal it is replaced by the narrow Gaussian G of the correction, through
     ``G P* / (|P|^2 + e^2)``: no spatial frequency is amplified more than ``1 / 2e``, the declared limit. A lensed
     source is seen through the survey's PSF only after lensing, so its own PSF has to be removed before, and cannot be
     taken out of the survey's.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from injection.config import Quadrature
 from injection.engine import _image_rays, _pack
 from injection.engine._rays import Scene
-from injection.engine.tracing import Images, trace
+from injection.engine.tracing import CAPACITY, Traced, trace, work_space
 from injection.galaxies.banks import BANK_COLOURS, SourceBank
 from injection.keyed import Keyed
 from injection.priors.registry import Prior, clump_log_density
@@ -36,7 +36,7 @@ class BankSources:
 
     @property
     def identity(self) -> list[object]:
-        """A bank counts by what is in it, not by where it lies."""
+        """The content of the bank decides, not its path."""
         return [self.bank.digest, self.catalogue_colours, self.max_pixel_arcsec]
 
     def describe(self) -> str:
@@ -62,9 +62,7 @@ class BankSources:
                 return str(invalid("src_re_arcsec", allowed, re_arcsec))
         return None if stamp_id in self.bank.places else str(invalid("src_stamp_id", "a galaxy of the bank", stamp_id))
 
-    def trace(
-        self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
-    ) -> tuple[Images, NDArray[np.int64]]:
+    def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float) -> Traced:
         how = stamp_pixels, quadrature, pixel_scale_arcsec
         real = np.asarray(rows.column("src_model")) == "real"
         images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
@@ -78,8 +76,8 @@ class BankSources:
     def draw(self, rows: pa.Table, prior: Prior, seed: int) -> pa.Table:
         """Draws of the prior with real galaxies for sources, at the drawn size, turn, place and magnitude.
 
-        Any galaxy of the bank alike whose pixels are not enlarged too much; none is left where no galaxy is large
-        enough, and the row fails. Colours are the catalogue's where asked for and known, else the drawn ones.
+        Every galaxy of the bank whose pixels are not enlarged too much is equally likely; a row for which no galaxy is
+        large enough fails. Colours are the catalogue's where asked for and known, else the drawn ones.
         ``log_prior`` loses what no longer applies (index, axis ratio, clumps) and gains the choice of the galaxy.
         """
         ids, count = rows.column("injection_id").combine_chunks(), rows.num_rows
@@ -120,31 +118,26 @@ class BankSources:
 
 def trace_real(
     rows: pa.Table, bank: SourceBank, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
-) -> tuple[Images, NDArray[np.int64]]:
+) -> Traced:
     """Pixel integrals of lensed real galaxies of unit flux, as ``tracing.trace`` gives them, and the rays."""
     lens = Lens.from_rows(rows)
     images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
     rays = np.zeros(rows.num_rows, dtype=np.int64)
-    places = [
-        np.asarray(rows.column(f"src_{name}").to_numpy()) for name in ("x_arcsec", "y_arcsec", "re_arcsec", "pa_rad")
-    ]
+    names = ("x_arcsec", "y_arcsec", "re_arcsec", "pa_rad")
+    places = np.stack([rows.column(f"src_{name}").to_numpy() for name in names], axis=1)
     for row, stamp_id in enumerate(rows.column("src_stamp_id").to_pylist()):
-        galaxy = bank.places[stamp_id]
-        scene = _scene(
-            lens.row(row), tuple(float(place[row]) for place in places), bank, galaxy, quadrature, pixel_scale_arcsec
-        )
-        capacity = 1 << 16
+        galaxy, capacity = bank.places[stamp_id], CAPACITY
+        scene = _scene(lens.row(row), places[row].tolist(), bank, galaxy, quadrature, pixel_scale_arcsec)
         rays[row] = -1
         while rays[row] < 0:
-            work = (np.empty((9, capacity), np.float32), np.empty((3, capacity), np.int32))
-            rays[row] = _image_rays.trace(scene, bank.images[galaxy], work, images[row])
+            rays[row] = _image_rays.trace(scene, bank.images[galaxy], work_space(capacity), images[row])
             capacity *= 4
     return images, rays
 
 
 def _scene(
     lens: Lens,
-    place: tuple[float, ...],
+    place: list[float],
     bank: SourceBank,
     galaxy: int,
     quadrature: Quadrature,

@@ -80,15 +80,13 @@ def responses(psf: Psf, size: int) -> tuple[NDArray[np.float32], NDArray[np.floa
     frequency of a transform of ``size``."""
     named = [psf.bands[index] for index in psf.named]
     tables = [_modulation_table(band.profile, band.beta) for band in named]
-    scales = np.stack([_table_scale(band) for band in named], axis=1)
+    lengths = [
+        band.fwhm_arcsec if band.kind == "gaussian" else profiles.moffat_scale(band.fwhm_arcsec, [band.beta])
+        for band in named
+    ]
     steps = np.array([step for _, step in tables])
-    rates = (scales / (psf.imaging.pixel_scale_arcsec * size * steps)).astype(np.float32)
+    rates = (np.stack(lengths, axis=1) / (psf.imaging.pixel_scale_arcsec * size * steps)).astype(np.float32)
     return np.stack([values for values, _ in tables]), rates
-
-
-def _table_scale(band: BandPsf) -> Array:
-    """Length (arcsec) that makes frequencies dimensionless in the modulation table."""
-    return band.fwhm_arcsec if band.kind == "gaussian" else profiles.moffat_scale(band.fwhm_arcsec, [band.beta])
 
 
 _TABLE_POINTS = 8192

@@ -1,7 +1,7 @@
 """Noise of injected light: Poisson counts of the arc alone, since the host brings its own noise; sky where asked for.
 
-Random numbers are counter-based, one per (seed, injection, band, pixel): a pixel's noise is the same in whatever batch,
-order or thread it is drawn.
+Random numbers are counter-based, one per (seed, injection, band, pixel): a pixel's noise does not depend on
+the batch, the order or the thread.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import yaml
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field, model_validator
 
-from injection.keyed import Keyed, Numbers, Sobol
+from injection.keyed import Keyed, Sobol
 from injection.priors.distributions import Distribution
 from injection.scene.lens import rotated
 from injection.scene.ranges import inside, is_light, limits, refuse
@@ -119,7 +119,7 @@ def prior_names() -> tuple[str, ...]:
 
 @cache
 def load_prior(name_or_path: str) -> Prior:
-    """A prior of the registry, or the one of a file of one's own (same keys, ``base`` may name one of the registry)."""
+    """A prior of the registry, or of your own file (same keys; ``base`` may name one of the registry)."""
     registry = _registry()
     if name_or_path in registry:
         return Prior.load(_resolved(name_or_path, registry[name_or_path], registry), f"prior {name_or_path}")
@@ -155,13 +155,13 @@ def draw(
 ) -> pa.Table:
     """Parameters of injections ``ids``: ``injection_id``, ``lens_*``, ``src_*``, ``src_model``, ``log_prior``.
 
-    Each value depends on (seed, id, parameter) alone. ``fixed`` gives columns of ``prior.direct`` from outside, as a
-    grid fixes theta_E; they are then no part of ``log_prior``. With ``sobol_places`` (one integer per id) values come
+    Each value depends on (seed, id, parameter) alone. ``fixed`` gives columns of ``prior.direct``, as a grid fixes
+    theta_E; they are then left out of ``log_prior``. With ``sobol_places`` (one integer per id) values come
     from those places of a Sobol sequence instead, which covers the prior more evenly.
     """
     direct = prior.direct(imaging)
     fixed = _checked(fixed or {}, direct, len(ids))
-    keyed: Numbers = Keyed(seed, ids) if sobol_places is None else Sobol(seed, sobol_places, (*direct, *_OTHERS))
+    keyed = Keyed(seed, ids) if sobol_places is None else Sobol(seed, sobol_places, (*direct, *_OTHERS))
     columns: dict[str, Any] = {"injection_id": ids}
     for name in direct:
         columns[name] = fixed[name] if name in fixed else getattr(prior, name).quantile(keyed.uniform(name))

@@ -21,15 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
-COLUMNS = (
-    "lens_theta_e_arcsec",
-    "lens_q",
-    "lens_pa_rad",
-    "lens_x_arcsec",
-    "lens_y_arcsec",
-    "lens_gamma1",
-    "lens_gamma2",
-)
+_PARAMETERS = ("theta_e_arcsec", "q", "pa_rad", "x_arcsec", "y_arcsec", "gamma1", "gamma2")
+COLUMNS = tuple(f"lens_{name}" for name in _PARAMETERS)
 _SERIES_BELOW = 1e-3
 
 
@@ -56,7 +49,7 @@ class Lens:
         return cls.of(*(rows.column(name).to_numpy() for name in COLUMNS))
 
     def row(self, index: int) -> Lens:
-        return Lens.of(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+        return Lens.of(*(getattr(self, name)[index] for name in _PARAMETERS))
 
     def to_frame(self, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
         """Coordinates (u, v) about the lens's centre, along its major and minor axis."""

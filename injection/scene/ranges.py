@@ -33,13 +33,13 @@ _LIGHT: dict[re.Pattern[str], tuple[float, float]] = {
     re.compile("src_mag_[A-Za-z0-9]+"): (5.0, 40.0),
     re.compile("src_[A-Za-z0-9]+_minus_[A-Za-z0-9]+"): (-10.0, 10.0),
 }
-"""Of magnitudes and colours, whatever the bands."""
+"""Of magnitudes and colours, in any band."""
 PROFILES = ("sersic", "sersic_clumps")
-"""Values of ``src_model`` that stand for Sersic profiles."""
+"""Values of ``src_model`` for Sersic profiles."""
 _OPTIONAL = {"src_n", "src_q"}
 """Parameters that only Sersic profiles need."""
 _OPEN = {"lens_q"}
-"""Parameters that come as near to the lower end of their range as one likes, but not to the end itself."""
+"""Parameters whose range is open at its lower end."""
 
 
 def is_light(name: str) -> bool:

@@ -35,12 +35,6 @@ def test_a_score_at_the_threshold_is_not_above_it() -> None:
     assert found.detected == found.host_false_positives == {0.5: 0.0, 0.4999: 1.0}
 
 
-def test_saturation_is_named() -> None:
-    assert validation.saturation(np.full(10, 0.95)) == "high"
-    assert validation.saturation(np.full(10, 0.05)) == "low"
-    assert validation.saturation(np.linspace(0, 1, 11)) is None
-
-
 def test_colours_and_differences() -> None:
     out = run(planned())
     colour = validation.arc_colour(out, SURVEY)
