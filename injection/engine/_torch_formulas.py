@@ -6,7 +6,7 @@ functions are the processor's own polynomials: a GPU's would decide borderline c
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections import namedtuple
 
 import numpy as np
 import torch
@@ -85,28 +85,10 @@ def isothermal(u: Tensor, v: Tensor, q2: Tensor, f2: Tensor) -> tuple[Tensor, Te
     return 4.0 * a * _series(s, _ATAN), torch.where(flat, steep, 4.0 * b * _series(t, _ATANH)), inverse_psi
 
 
-class _Part(NamedTuple):
-    """What a table's column says of one component and its lens."""
-
-    strength: Tensor
-    f2: Tensor
-    q2: Tensor
-    g1: Tensor
-    g2: Tensor
-    shear: Tensor
-    cos: Tensor
-    sin: Tensor
-    u: Tensor
-    v: Tensor
-    auu: Tensor
-    auv: Tensor
-    avv: Tensor
-    power: Tensor
-    steepness: Tensor
-    amplitude: Tensor
-    scale: Tensor
-    cut: Tensor
-    sharpness: Tensor
+_Part = namedtuple(
+    "_Part", "strength f2 q2 g1 g2 shear cos sin u v auu auv avv power steepness amplitude scale cut sharpness"
+)
+"""The columns of a table, of one component and its lens: tensors of one shape."""
 
 
 def _part(table: Tensor, which: Tensor) -> _Part:

@@ -9,6 +9,7 @@ noise-equivalent area, which is the catalogue's ``psfsize`` (see :mod:`lake.sky.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -115,16 +116,14 @@ class Psf:
     @classmethod
     def moffat(cls, fwhm_arcsec: ArrayLike, beta: ArrayLike, includes_pixel: bool, imaging: Imaging) -> Self:
         """Moffat PSF of a FWHM (batch, band) and an exponent, one for all bands or (band,); infinite is a Gaussian."""
-        widths, betas = _per_band("fwhm_arcsec", fwhm_arcsec, imaging), exponents(beta, imaging)
-        how = includes_pixel, imaging.pixel_scale_arcsec
-        return cls(imaging, tuple(BandPsf.of_width(_kind(b), w, b, *how) for w, b in zip(widths, betas, strict=True)))
+        return cls(imaging, _profiles(BandPsf.of_width, "fwhm_arcsec", fwhm_arcsec, beta, includes_pixel, imaging))
 
     @classmethod
     def of_area(cls, fwhm_nea_arcsec: ArrayLike, beta: ArrayLike, includes_pixel: bool, imaging: Imaging) -> Self:
         """Profiles as of :meth:`moffat` whose effective PSF has the noise-equivalent area of ``fwhm_nea``."""
-        widths, betas = _per_band("fwhm_nea_arcsec", fwhm_nea_arcsec, imaging), exponents(beta, imaging)
-        how = includes_pixel, imaging.pixel_scale_arcsec
-        return cls(imaging, tuple(BandPsf.of_area(_kind(b), w, b, *how) for w, b in zip(widths, betas, strict=True)))
+        return cls(
+            imaging, _profiles(BandPsf.of_area, "fwhm_nea_arcsec", fwhm_nea_arcsec, beta, includes_pixel, imaging)
+        )
 
     @classmethod
     def from_image(cls, images: ArrayLike, includes_pixel: bool, imaging: Imaging) -> Self:
@@ -169,16 +168,20 @@ def exponents(beta: ArrayLike, imaging: Imaging) -> list[float]:
     return [float(one) for one in np.broadcast_to(value, (count,))]
 
 
-def _kind(beta: float) -> profiles.Named:
-    return "gaussian" if np.isinf(beta) else "moffat"
-
-
-def _per_band(name: str, width_arcsec: ArrayLike, imaging: Imaging) -> list[Array]:
-    """Widths (batch,) of each band."""
-    width = np.asarray(width_arcsec, dtype=np.float64)
+def _profiles(
+    make: Callable[..., BandPsf], name: str, widths: ArrayLike, beta: ArrayLike, includes_pixel: bool, imaging: Imaging
+) -> tuple[BandPsf, ...]:
+    """Named profiles of each band, of widths (batch, band) in arcsec."""
+    width = np.asarray(widths, dtype=np.float64)
     if width.ndim != 2 or width.shape[1] != len(imaging.bands):
         raise invalid(f"psf {name}", f"(batch, {len(imaging.bands)})", width.shape)
-    return [np.ascontiguousarray(one) for one in width.T]
+    return tuple(
+        make(
+            "gaussian" if np.isinf(exponent) else "moffat", np.ascontiguousarray(width[:, band]), exponent,
+            includes_pixel, imaging.pixel_scale_arcsec,
+        )
+        for band, exponent in enumerate(exponents(beta, imaging))
+    )  # fmt: skip
 
 
 def _image_areas(image: Array, includes_pixel: bool) -> Array:

@@ -11,11 +11,13 @@ import pytest
 
 from injection.engine import render
 from injection.experiment import arc_finder, conditioning
+from injection.experiment.hostset import HostSet, in_memory
+from injection.experiment.setting import Setting
 from injection.optics.psf import Psf
 from injection.priors.registry import draw, load_prior
 from lake.errors import ParameterError
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
-from tests.injection.scenes import drawn, host_set, hosts_table, ids, planned, rows, run
+from tests.injection.scenes import drawn, host_set, hosts_table, ids, params, planned, rows, run
 
 
 def gaussian_host(q: float, angle: float, sigma_arcsec: float = 0.9) -> np.ndarray:
@@ -126,12 +128,13 @@ def test_arcs_go_into_the_real_des_hosts(real_data: Path) -> None:
     folder = real_data / "cutouts" / "des_grizY_46_hosts"
     stack = np.stack([fits.getdata(folder / f"{band}.fits").astype(np.float32) for band in "grz"], axis=1)
     stamps = stack / 1000  # zero point 30
-    table = drawn("v1", len(stamps))
-    result = render.render(
-        table, stamps, Psf.moffat(np.full((len(stamps), 3), 1.1), 3.5, includes_pixel=True, imaging=SURVEY)
-    )
-    assert result.arcs.reasons == [None] * len(stamps)
-    np.testing.assert_allclose(result.images, stamps + result.arcs.images)
+    table = hosts_table(len(stamps))
+    load = in_memory(stamps, table["galaxy_id"].to_pylist())
+    hosts = HostSet("DES", table, load, stamps.shape[-1], "IM1", SURVEY)
+    rows = drawn("v1", len(stamps)).append_column("galaxy_id", table["galaxy_id"])
+    result = Setting.of(params(), hosts, 1).draw(rows)
+    assert result.reasons == [None] * len(stamps)
+    np.testing.assert_array_equal(result.images, stamps + result.arcs.images)
     q, _ = arc_finder.observed_shapes(stamps, SURVEY)
     assert 0.5 < np.median(q) <= 1.0
 
