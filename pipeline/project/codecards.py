@@ -2,7 +2,8 @@
 
 Imports are followed statically from the stage's module. Errors, logging, tracking, progress, provenance, garbage
 collection, how Spark is started and where parameters are kept are exempt: they change no result. A table named in a
-module of ``pipeline`` brings in that table's contract, and a data file or folder that a module names is a dependency.
+module of ``pipeline``, or whose contract another module asks for, brings in that contract; a data file or folder that a
+module names is a dependency.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+
+from lake.errors import DataError, one_line
 
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("lake", "etl", "injection", "modeling", "analysis", "demo", "pipeline")
@@ -27,6 +30,8 @@ EXEMPT = frozenset(
 DATA_SUFFIXES = (".yaml", ".csv", ".html")
 _LISTS_MODULES = "iter_modules"
 """What a module calls to find its neighbours, on all of which it then depends; ``pipeline`` only names stages so."""
+_CONTRACT = "spec"
+"""What a module calls for a table's contract."""
 RESOLVED = "modeling/generations/"
 """Overlays of generations: a stage gets them resolved, through params.yaml."""
 
@@ -62,7 +67,10 @@ class Code:
         return self._read[name]
 
     def _module(self, name: str, content: bytes) -> tuple[str, list[str]]:
-        walk = _Walk(ast.parse(content, name).body)
+        try:
+            walk = _Walk(ast.parse(content, name).body)
+        except (SyntaxError, ValueError) as error:
+            raise DataError(f"{name} is not valid Python: {one_line(error)}; correct it, then run again") from error
         needed = [*self._imported(walk.imports), *self._quoted_data(name, walk.words)]
         if name.startswith("pipeline/"):
             needed += [file for word in walk.words if self._exists(file := f"lake/tables/{word}.py")]
@@ -145,11 +153,17 @@ class _Walk:
                 self.words.add(word)
             return
         else:
-            if isinstance(node, ast.Attribute) and node.attr == _LISTS_MODULES:
-                self.words.add(node.attr)
-            return
+            if _name(node) == _LISTS_MODULES:
+                self.words.add(_LISTS_MODULES)
+            if not isinstance(node, ast.Call) or _name(node.func) != _CONTRACT:
+                return
+            names = [f"lake.tables.{one.value}" for one in node.args if isinstance(one, ast.Constant)]
         self.imports.update(name for name in names if name.split(".")[0] in PACKAGES)
 
 
 def _is_docstring(item: object) -> bool:
     return isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
+
+
+def _name(node: ast.AST) -> str | None:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
+from lake.errors import DataError
 from pipeline.project import params
 from pipeline.project.codecards import DATA_SUFFIXES, PACKAGES, PROJECT, RESOLVED, Code
 from pipeline.project.project import Project
@@ -60,10 +62,17 @@ def test_imports_are_followed_and_tables_by_name(tmp_path: Path) -> None:
     ]
 
 
-def test_a_module_that_lists_its_neighbours_depends_on_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "lists",
+    [
+        "import pkgutil\nFOUND = pkgutil.iter_modules(['.'])",
+        "from pkgutil import iter_modules\nF = iter_modules(['.'])",
+    ],
+)
+def test_a_module_that_lists_its_neighbours_depends_on_them(tmp_path: Path, lists: str) -> None:
     files = {
         "pipeline/stages/diagnose.py": "from analysis.diagnostics import discovery\n",
-        "analysis/diagnostics/discovery.py": "import pkgutil\nFOUND = pkgutil.iter_modules(['.'])\n",
+        "analysis/diagnostics/discovery.py": lists,
         "analysis/diagnostics/annulus.py": "CODE = 1",
         "analysis/other.py": "CODE = 1",
     }
@@ -117,6 +126,23 @@ def test_package_data_that_a_module_names_is_compared_by_its_bytes(
     project(root, {f"etl/{data}": "# b\n"})
     after = Code(root).card("pipeline/stages/pool.py")
     assert {path for path in after if after[path] != before[path]} == {f"etl/{data}"}
+
+
+def test_a_stage_depends_on_the_contract_of_every_table_that_it_writes() -> None:
+    for stage, entry in yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"].items():
+        outs = [next(iter(out)) for out in entry.get("do", entry)["outs"] if isinstance(out, dict)]
+        tables = {Path(out).name.partition(".")[0] for out in outs if out.startswith("data/cards/")}
+        card = Code().card(f"pipeline/stages/{stage}.py")
+        assert not {name for name in tables if f"lake/tables/{name}.py" not in card}, stage
+
+
+@pytest.mark.parametrize("text", [b"def f(:", b"# caf\xe9\nA = '\xff'", b"A = 1\0"])
+def test_a_module_that_is_not_python_is_named(tmp_path: Path, text: bytes) -> None:
+    root = project(tmp_path, {"pipeline/stages/pool.py": "import etl.a"})
+    (root / "etl").mkdir()
+    (root / "etl" / "a.py").write_bytes(text)
+    with pytest.raises(DataError, match=r"^etl/a\.py is not valid Python: [^\n]*; correct it"):
+        Code(root).card("pipeline/stages/pool.py")
 
 
 def test_every_stage_has_a_card_and_each_edit_changes_those_of_its_readers(tmp_path: Path) -> None:

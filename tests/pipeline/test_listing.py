@@ -61,6 +61,17 @@ def test_new_manifests_generations_and_finders_are_stages_without_an_edit_of_dvc
         assert f'"{early}" -> "{late}"' in edges
 
 
+def test_an_editors_lock_in_a_folder_of_code_does_not_stop_dvc(tmp_path: Path) -> None:
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[core]\n  no_scm = true\n  analytics = false\n")
+    (tmp_path / ".dvcignore").write_text((PROJECT / ".dvcignore").read_text())
+    (tmp_path / "etl").mkdir()
+    (tmp_path / "etl" / "a.py").touch()
+    (tmp_path / "etl" / ".#a.py").symlink_to("somebody@somewhere.123")
+    (tmp_path / "dvc.yaml").write_text("stages: {code: {cmd: 'echo made > made', deps: [etl], outs: [made]}}")
+    assert ran(Checkout(tmp_path).run("dvc", "repro").stdout) == ["code"]
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Checkout:
     """A project with the real stage `listing`, and a stage `pool` that only depends on it."""
