@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -32,6 +33,16 @@ class Section(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+_IN_OUR_WORDS = (
+    ("^Input should be |, unable to .*| or instance of .*| after validation.*", ""),
+    (" should have ", " with "),
+    (" should match pattern ", " of the form "),
+    ("^(Tuple|List)|a valid tuple", "a list"),
+    ("^String", "a string"),
+)
+"""Pydantic's messages as the end of ``must be``."""
+
+
 def _teach(error: ValidationError, where: str, section: type[BaseModel]) -> ParameterError:
     first = error.errors()[0]
     name = ".".join([where, *(str(part) for part in first["loc"])])
@@ -42,7 +53,10 @@ def _teach(error: ValidationError, where: str, section: type[BaseModel]) -> Para
         return ParameterError(f"{invalid(name, allowed, got)}{did_you_mean(got, known)}")
     if first["type"] == "missing":
         return ParameterError(f"'{name}' is missing")
-    return invalid(name, first["msg"][0].lower() + first["msg"][1:], first.get("input"))
+    allowed = first["msg"]
+    for theirs, ours in _IN_OUR_WORDS:
+        allowed = re.sub(theirs, ours, allowed)
+    return invalid(name, allowed, first.get("input"))
 
 
 def _fields(section: type[BaseModel], place: Iterable[int | str]) -> Iterable[str]:

@@ -65,13 +65,14 @@ def query(root: DataRoot, text: str, at: str | None = None, files: str | Path = 
     and columns with what they mean; ``EXPLAIN [ANALYZE] <query>`` is DuckDB's. Nothing can be written or fetched.
     """
     text = text.strip().rstrip(";").strip()
+    text.encode()  # DuckDB's own error for what is not UTF-8 is not one of a query
     match text.lower().split():
         case []:
             raise invalid("SQL", 'a query, such as "select * from manifest" (`dhs tables` lists the tables)', "nothing")
         case ["show", "tables"]:
             return _shown()
-        case ["describe" | "desc", name] | ["describe" | "desc", "table", name]:
-            return described(name)
+        case ["describe" | "desc" | "show", name] | ["describe" | "desc", "table", name]:
+            return described(name.strip('"'))
         case ["explain", "analyze", *_]:
             return _answer(root, text.split(maxsplit=2)[-1], at, files, "EXPLAIN ANALYZE ")
         case ["explain", *_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -48,6 +49,8 @@ def query(text: str | None, at: str | None, out: Path | None, style: str) -> Non
         names_only = one.lower().split()[:1] in (["describe"], ["desc"], ["show"])
         deliver(run(data, one, at, files=here), out, short=names_only, style=style)
 
+    if text is None and isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # what is not UTF-8 is named, not a bug
     if text is None and out is None and sys.stdin.isatty():
         converse(answer)
         return

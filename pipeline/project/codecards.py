@@ -157,7 +157,8 @@ class _Walk:
                 self.words.add(_LISTS_MODULES)
             if not isinstance(node, ast.Call) or _name(node.func) != _CONTRACT:
                 return
-            names = [f"lake.tables.{one.value}" for one in node.args if isinstance(one, ast.Constant)]
+            given = [one.value for one in node.args if isinstance(one, ast.Constant)]
+            names = [f"lake.tables.{value}" for value in given if isinstance(value, str)]
         self.imports.update(name for name in names if name.split(".")[0] in PACKAGES)
 
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from lake.errors import invalid
 from lake.files import atomic
-from pipeline.verbs.texttable import as_text, table_text
+from pipeline.verbs.texttable import as_text, is_no_text, table_text
 
 SUFFIXES = (".parquet", ".csv", ".fits")
 
@@ -71,9 +71,9 @@ def _parquet(rows: pa.Table, out: Path) -> None:
 
 
 def _csv(rows: pa.Table, out: Path | pa.NativeFile) -> None:
-    """CSV has no lists: they are written as JSON."""
+    """CSV has no lists and no bytes: they are written as JSON and as hexadecimal digits."""
     for place, field in enumerate(rows.schema):
-        if pa.types.is_nested(field.type):
+        if is_no_text(field.type):
             rows = rows.set_column(place, field.name, as_text(rows.column(place).combine_chunks()))
     pc.write_csv(rows, out)
 

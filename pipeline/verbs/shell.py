@@ -46,6 +46,7 @@ def statements(text: str) -> Iterator[str]:
     """The queries in a text, which are separated by semicolons; one in quotes or in a comment separates nothing."""
     import duckdb
 
+    text.encode()
     with duckdb.connect() as connection:
         try:
             yield from [one.query.strip() for one in connection.extract_statements(text)]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
 SHOWN = 40
 """Rows of a longer table that are shown."""
 
@@ -62,9 +63,14 @@ def _cells(name: str, values: pa.ChunkedArray, short: bool) -> list[str]:
 
 def _texts(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Values of any type as text; null stays null."""
-    if pa.types.is_nested(values.type) or pa.types.is_binary(values.type) or pa.types.is_timestamp(values.type):
+    if is_no_text(values.type) or pa.types.is_timestamp(values.type):
         return as_text(values.combine_chunks())
     return values.cast(pa.string())
+
+
+def is_no_text(kind: pa.DataType) -> bool:
+    """Whether Arrow itself does not write values of a type as text (lists, bytes, intervals), or only some of them."""
+    return any(check(kind) for check in (pa.types.is_nested, pa.types.is_interval, *_BYTES))
 
 
 def as_text(values: pa.Array) -> pa.Array:
@@ -73,7 +79,7 @@ def as_text(values: pa.Array) -> pa.Array:
         return pa.array([None if v is None else v.isoformat() for v in _instants(values)], pa.string())
     if pa.types.is_nested(values.type):
         return pa.array([None if v is None else json.dumps(v, default=str) for v in values.to_pylist()], pa.string())
-    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+    if any(check(values.type) for check in _BYTES):
         return pa.array([None if v is None else v.hex() for v in values.to_pylist()], pa.string())
     return pa.array([None if v is None else str(v) for v in values.to_pylist()], pa.string())
 

@@ -263,7 +263,7 @@ def test_an_empty_slice_has_the_contracts_columns(root: DataRoot) -> None:
 def test_the_names_and_columns_are_told_without_a_query(filled: DataRoot) -> None:
     shown = {row["name"]: row["kind"] for row in query(filled, "show tables;").to_pylist()}
     assert shown == dict.fromkeys(tables.names(), "table") | {"completeness_main": "view"}
-    for text in ("describe ingest_counts", "DESC TABLE Ingest_Counts ;"):
+    for text in ("describe ingest_counts", "DESC TABLE Ingest_Counts ;", 'show "ingest_counts"'):
         columns = {row["col_name"]: row for row in query(filled, text).to_pylist()}
         assert tuple(columns) == COUNTS.names
         assert columns["rows"]["data_type"] == "bigint"

@@ -1,9 +1,13 @@
 import hashlib
+import re
+from pathlib import Path
 
 import healpy
 import numpy as np
 import pytest
+import yaml
 
+from injection.config import GridParams
 from lake.config import SplitParams
 from lake.errors import ParameterError
 from lake.sky.healpix import pixel
@@ -76,5 +80,25 @@ def test_negatives_have_one_use_and_whole_pixels() -> None:
 def test_parameters_are_strict_and_teach() -> None:
     with pytest.raises(ParameterError, match=r"'pool.split.sead' must be one of the known parameters"):
         SplitParams.load({**PARAMS.model_dump(), "sead": 1}, "pool.split")
-    with pytest.raises(ParameterError, match=r"'pool.split.seed' must be .*integer.*, got 'x'"):
+    with pytest.raises(ParameterError, match=r"^'pool.split.seed' must be a valid integer, got 'x'$"):
         SplitParams.load({**PARAMS.model_dump(), "seed": "x"}, "pool.split")
+    with pytest.raises(ParameterError, match=r"^'s.threshold_share' must be less than 1, got 2$"):
+        SplitParams.load({**PARAMS.model_dump(), "threshold_share": 2}, "s")
+    with pytest.raises(ParameterError, match=r"^'s.negatives_nside' must be 128, 256, .* or 4096, got 100$"):
+        SplitParams.load({**PARAMS.model_dump(), "negatives_nside": 100}, "s")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("theta_e_arcsec", [], "a list with at least 1 item"),
+        ("theta_e_arcsec", None, "a list"),
+        ("quadrature", 1, "a valid dictionary"),
+        ("source_model", "", r"a string of the form '\^\[\^:\]\+:\[\^:\]\+\$'"),
+        ("psf_includes_pixel", -1, "a valid boolean"),
+    ],
+)
+def test_what_a_parameter_must_be_is_one_sentence(key: str, value: object, allowed: str) -> None:
+    values = yaml.safe_load(Path("params.yaml").read_text())["grid"]
+    with pytest.raises(ParameterError, match=f"^'grid.{key}' must be {allowed}, got {re.escape(repr(value))}$"):
+        GridParams.load({**values, key: value}, "grid")

@@ -21,6 +21,7 @@ from lake import tables
 from lake.errors import ParameterError
 from lake.root import DataRoot
 from lake.store import delta
+from lake.store.query import query
 from pipeline.verbs.export import deliver
 from pipeline.verbs.texttable import table_text
 from tests.pipeline.checkout import Checkout
@@ -208,3 +209,16 @@ def test_rows_are_printed_as_csv_and_json(capsys: pytest.CaptureFixture[str]) ->
     assert set(rows[1].values()) == {None}, "JSON has no NaN"
     deliver(everything().select(["names", "sum"]), None, style="csv")
     assert capsys.readouterr().out.splitlines()[:2] == ['"names","sum"', '"[""x"", ""y""]",64']
+
+
+@pytest.mark.parametrize(
+    "value", ["interval 1 day", "'\\xFF'::blob", "'101'::bit", "uuid()", "map {'a': '\\xFF'::blob}"]
+)
+@pytest.mark.parametrize("style", ["table", "csv", "json"])
+def test_values_that_are_no_text_are_printed_all_the_same(
+    capsys: pytest.CaptureFixture[str], value: str, style: str
+) -> None:
+    deliver(query(DataRoot.of("nowhere"), f"select {value} as v union all select null"), None, style=style)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) >= 2
+    assert "v" in lines[0]

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from lake.errors import ParameterError
 from pipeline.cli import dhs
+from pipeline.project.edge import explained
 from pipeline.verbs import shell
 from tests.pipeline.checkout import PROJECT
 
@@ -84,7 +85,7 @@ def test_queries_come_from_standard_input(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "mine.csv").write_text("a,b\n1,x\n")
 
-    def run(*options: str, text: str = "select 1 as a; from read_csv('mine.csv')") -> str:
+    def run(*options: str, text: str | bytes = "select 1 as a; from read_csv('mine.csv')") -> str:
         monkeypatch.chdir(tmp_path / "below")
         found = CliRunner().invoke(dhs, ["query", *options], input=text)
         if found.exception is not None and not isinstance(found.exception, SystemExit):
@@ -99,3 +100,7 @@ def test_queries_come_from_standard_input(tmp_path: Path, monkeypatch: pytest.Mo
     assert "1 rows written" in run("--out", "rows.csv", text="select 1 as a")
     with pytest.raises(ParameterError, match="'SQL' must be a query, such as"):
         run(text="")
+    for wrong in (b"select '\xff'", b"\xff"):
+        with pytest.raises(UnicodeEncodeError) as caught:
+            run(text=wrong)
+        assert "is not UTF-8 text" in str(explained(caught.value))
