@@ -34,7 +34,7 @@ class Section(BaseModel):
 
 
 _IN_OUR_WORDS = (
-    ("^Input should be |, unable to .*| or instance of .*| after validation.*", ""),
+    ("^Input should be |^Value error, must be |, unable to .*| or instance of .*| after validation.*", ""),
     (" should have ", " with "),
     (" should match pattern ", " of the form "),
     ("^(Tuple|List)|a valid tuple", "a list"),

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from injection.config import GridParams
-from injection.engine.tracing import PARAMETRIC, SourceModel
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from injection.config import GridParams, Quadrature
+from injection.engine._rays import Scene
+from injection.engine.tracing import PARAMETRIC, SourceModel, Traced
 from injection.galaxies.banks import load_bank
 from injection.galaxies.realsources import BankSources
-from lake.errors import DataError
-from lake.plugins import imported
+from injection.priors.registry import Prior
+from lake.errors import DarkHaloError, DataError
+from lake.plugins import imported, raised
 
 _METHODS = ("identity", "describe", "draw", "faults", "trace", "scene")
 
@@ -19,8 +28,70 @@ def source_model(grid: GridParams) -> SourceModel:
         lacking = [name for name in _METHODS if not hasattr(own, name)]
         if lacking:
             raise DataError(f"the source model '{grid.source_model}' lacks {', '.join(lacking)}")
-        return own
+        return OwnModel(grid.source_model, own)
     if grid.real_sources is None:
         return PARAMETRIC
     chosen = grid.real_sources
     return BankSources(load_bank(chosen), chosen.max_pixel_arcsec, chosen.catalogue_colours, chosen.path)
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A user's own source model; DataError names it and the method that raises or returns what does not fit."""
+
+    path: str
+    model: SourceModel
+
+    @property
+    def identity(self) -> Any:
+        return self._checked(
+            "identity", lambda: self.model.identity, lambda found: found is not None, "a value that is not null"
+        )
+
+    def describe(self) -> str:
+        return str(self._checked("describe", self.model.describe))
+
+    def draw(self, rows: pa.Table, prior: Prior, seed: int) -> pa.Table:
+        return self._checked(
+            "draw",
+            lambda: self.model.draw(rows, prior, seed),
+            lambda found: (found.num_rows, found.schema.names) == (rows.num_rows, rows.schema.names),
+            "the table that it is given, with other values",
+        )
+
+    def faults(self, rows: pa.Table) -> list[str | None]:
+        found: list[str | None] = self._checked(
+            "faults",
+            lambda: list(self.model.faults(rows)),
+            lambda found: len(found) == rows.num_rows,
+            "one reason or null a row",
+        )
+        return found
+
+    def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float) -> Traced:
+        shapes = (rows.num_rows, stamp_pixels**2 + 1), (rows.num_rows,)
+        images, rays = self._checked(
+            "trace",
+            lambda: [np.array(part) for part in self.model.trace(rows, stamp_pixels, quadrature, pixel_scale_arcsec)],
+            lambda found: [part.shape for part in found] == list(shapes),
+            f"arrays of the shapes {shapes[0]} and {shapes[1]}",
+        )
+        return images.astype(np.float32), rays.astype(np.int64)
+
+    def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene | None:
+        found: Scene | None = self._checked("scene", lambda: self.model.scene(rows, quadrature, pixel_scale_arcsec))
+        return found
+
+    def _checked(
+        self, method: str, call: Callable[[], Any], fits: Callable[[Any], bool] = lambda found: True, wanted: str = ""
+    ) -> Any:
+        try:
+            found = call()
+            fitting = fits(found)
+        except DarkHaloError:
+            raise
+        except (Exception, SystemExit) as error:  # the user's code may raise anything
+            raise DataError(f"the source model '{self.path}' failed in {method}: {raised(error)}") from error
+        if not fitting:
+            raise DataError(f"{method} of the source model '{self.path}' must be {wanted}")
+        return found

@@ -72,6 +72,70 @@ def test_a_third_model_is_one_class_in_plan_grid_and_picture() -> None:
     assert (together["arc_flux_r_nmgy"].to_numpy() != scored["arc_flux_r_nmgy"].to_numpy()).all()
 
 
+class Bare(Pairs):
+    identity = None  # type: ignore[assignment]
+
+
+class Short(Pairs):
+    def draw(self, rows: pa.Table, prior: Prior, seed: int) -> pa.Table:
+        return rows.slice(1)
+
+
+class Raising(Pairs):
+    def faults(self, rows: pa.Table) -> list[str | None]:
+        raise RuntimeError("no licence")
+
+
+class Uncounted(Pairs):
+    def faults(self, rows: pa.Table) -> list[str | None]:
+        return []
+
+
+class Cube(Pairs):
+    def trace(self, rows: pa.Table, *how: Any) -> Any:
+        images, rays = super().trace(rows, *how)
+        return images[:, :-1], rays
+
+
+class NotFinite(Pairs):
+    def trace(self, rows: pa.Table, *how: Any) -> Any:
+        images, rays = super().trace(rows, *how)
+        return images * np.nan, rays
+
+
+class Exiting(Pairs):
+    def trace(self, rows: pa.Table, *how: Any) -> Any:
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("Bare", "identity of the source model '.*:Bare' must be a value that is not null"),
+        ("Short", "draw of the source model '.*:Short' must be the table that it is given"),
+        ("Raising", "the source model '.*:Raising' failed in faults: RuntimeError: no licence"),
+        ("Uncounted", "faults of the source model '.*:Uncounted' must be one reason or null a row"),
+    ],
+)
+def test_a_model_that_raises_or_returns_what_does_not_fit_is_named(model: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        run(planned(source_model=f"tests.injection.test_models:{model}"))
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("Cube", "trace of the source model 'tests.injection.test_models:Cube' must be arrays of the shapes"),
+        ("NotFinite", "its lensed light is not finite"),
+        ("Exiting", "the source model 'tests.injection.test_models:Exiting' failed in trace: SystemExit: 3"),
+    ],
+)
+def test_light_that_a_model_cannot_trace_fails_its_rows_with_the_reason(model: str, said: str) -> None:
+    reasons = run(planned(source_model=f"tests.injection.test_models:{model}"))["reason"].to_pylist()
+    assert all(reason.startswith((said, "too large")) for reason in reasons)
+    assert any(reason.startswith(said) for reason in reasons)
+
+
 def test_a_model_that_cannot_be_used_is_refused() -> None:
     with pytest.raises(DataError, match=r"the source model 'no\.such:Model' cannot be imported: ModuleNotFoundError"):
         planned(source_model="no.such:Model")
