@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from lake.errors import ParameterError, invalid
+from lake.errors import ParameterError, invalid, not_one_of, one_line
 from lake.root import DataRoot, nearest_with
 from lake.store import delta, views
 from lake.store import query as sql
@@ -39,6 +39,9 @@ def read(
         return delta.read(place, table, columns, slices)
     if slices is not None:
         raise invalid("slices", f"None of the view '{table}'", slices)
+    for name in columns or ():
+        if name not in sql.spec_of(table).names:
+            raise not_one_of("columns", sql.spec_of(table).names, name)
     rows = sql.read_view(place, table)
     return rows if columns is None else rows.select(list(columns))
 
@@ -73,6 +76,13 @@ def _place(root: Place) -> DataRoot:
     folder = nearest_with(Path.cwd(), "params.yaml")
     if folder is None:
         raise ParameterError(f"no params.yaml in {Path.cwd()} or above it: name the data folder, root='.../data'")
-    found = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    survey = SurveyParams.load(found["survey"], "survey")
+    file = folder / "params.yaml"
+    try:
+        survey = SurveyParams.load(
+            yaml.safe_load(file.read_text(encoding="utf-8", errors="replace"))["survey"], "survey"
+        )
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ParameterError(
+            f"{file} has no section 'survey' that can be read: {one_line(error)}; run `dhs params use demo` there"
+        ) from error
     return DataRoot.of(folder / survey.data_root, survey.lake_uri, survey.name)

@@ -27,7 +27,7 @@ def write(folder: str, target: Path, memory: Path) -> None:
     ``memory`` is the file of the hashes of earlier runs.
     """
     text = _text(_remote(folder) if "://" in folder else _local(folder, memory))
-    if not target.exists() or target.read_text(encoding="ascii") != text:
+    if not target.exists() or target.read_text(encoding="ascii", errors="replace") != text:
         atomic.write_text(target, text)
 
 
@@ -83,12 +83,12 @@ def _hash(path: str) -> tuple[str, str | None]:
 
 def _remembered(memory: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     known = {}
-    for line in memory.read_text(encoding="ascii").splitlines() if memory.exists() else ():
+    for line in memory.read_text(encoding="ascii", errors="replace").splitlines() if memory.exists() else ():
         try:
             name, state, digest = json.loads(line)
-        except ValueError:  # a kill cut the line short
+            known[name] = (tuple(state), digest)
+        except (ValueError, TypeError):  # a kill cut the line short, or a disk lost it
             continue
-        known[name] = (tuple(state), digest)
     return known
 
 

@@ -8,12 +8,17 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
+from lake.errors import DataError, one_line
+
 
 def resolve(place: str) -> tuple[fs.FileSystem, str]:
     """File system and path of a local path or an ``s3://`` / ``s3a://`` URI."""
     if "://" not in place:
         return fs.LocalFileSystem(), str(Path(place).resolve())
-    filesystem, path = fs.FileSystem.from_uri(place.replace("s3a://", "s3://", 1))
+    try:
+        filesystem, path = fs.FileSystem.from_uri(place.replace("s3a://", "s3://", 1))
+    except pa.ArrowInvalid as error:
+        raise DataError(f"'{place}' is not an address that can be read: {one_line(error)}") from error
     return filesystem, path
 
 

@@ -96,3 +96,11 @@ def test_a_killed_first_run_resumes(survey: Path, hashed: list[str]) -> None:
 
 def test_a_missing_folder_has_no_files(tmp_path: Path) -> None:
     assert listed(tmp_path / "coadds") == {}
+
+
+@pytest.mark.parametrize("damage", [b"5\nnull\n[1, 2, 3]\n", b"\xff\xfe\n", b"\0" * 20])
+def test_a_damaged_memory_or_listing_is_made_again(survey: Path, damage: bytes) -> None:
+    first = listed(survey)
+    (survey.parent / "memory.jsonl").write_bytes(damage)
+    (survey.parent / "listing.jsonl").write_bytes(damage)
+    assert listed(survey) == first

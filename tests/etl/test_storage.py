@@ -11,6 +11,7 @@ import pytest
 
 from etl.files import listing, storage, sweepfiles, sweeps
 from etl.files.sweepfiles import Sweep
+from lake.errors import DataError
 from tests.etl.survey_files import sources, sweep_of, write_sweep
 
 
@@ -64,3 +65,9 @@ def test_local_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert storage.absolute("a.fits") == str(tmp_path / "a.fits")
     assert storage.absolute("s3://sky/a.fits") == "s3://sky/a.fits"
+
+
+@pytest.mark.parametrize("place", ["ftp://host/folder", "nothing://x"])
+def test_an_address_of_no_store_is_named(place: str) -> None:
+    with pytest.raises(DataError, match=f"^'{place}' is not an address that can be read: "):
+        list(storage.files(place))

@@ -16,7 +16,7 @@ from deltalake.exceptions import DeltaError
 import lake
 from lake import tables
 from lake.contract import rules
-from lake.errors import ContractError, LakeError, LostError, UnreachableError
+from lake.errors import ContractError, LakeError, LostError, ParameterError, UnreachableError
 from lake.root import DataRoot
 from lake.store import cards, delta, writing
 from lake.store.writing import Provenance, Target
@@ -197,3 +197,15 @@ def test_what_the_system_refuses_to_write_is_said_with_the_place(
         write(root, "a", gate("a", "x"))
     assert raised.value.errno == number
     assert not list(root.cards.glob("*"))
+
+
+@pytest.mark.parametrize("text", [b"", b"[1]", b"a: [", b"\xff", b"survey: 3", b"grid: {}"])
+def test_a_lake_in_a_project_without_readable_parameters_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes
+) -> None:
+    (tmp_path / "params.yaml").write_bytes(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError, match=r"params.yaml has no section 'survey' that can be read: .*; run `dhs "):
+        lake.read("gates")
+    with pytest.raises(ParameterError, match=r"'columns' must be one of .*, got 'nope'"):
+        lake.read("completeness_main", ["nope"], root=tmp_path)
