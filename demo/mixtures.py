@@ -61,7 +61,7 @@ def moffat(beta: float) -> Mixture:
 
 @lru_cache(maxsize=64)
 def sersic(index: float) -> Mixture:
-    """Sersic profile cut at about 8 half-light radii, scaled so that half of its light lies within unit radius."""
+    """Sersic profile cut at about 8 half-light radii, scaled to half of its light within unit radius."""
     b = gammaincinv(2 * index, 0.5)
     radius = np.geomspace(0.01, 8.0 if index > 1 else 4.0, 160)
     exponent = b * radius ** (1 / index)

@@ -17,7 +17,7 @@ CATALOGUE_INDEX = {"DEV": 4.0, "EXP": 1.0, "REX": 1.0}
 
 @dataclass(frozen=True)
 class Source:
-    """A source as it is: what is painted and what the catalogue will (noisily) say."""
+    """The truth about a source: its light, and the catalogue's values before noise."""
 
     kind: str
     """What it truly is: early, disc, blue, faint, star, bright_star, ring, edge_on, spiral, clumpy, merger, arc."""

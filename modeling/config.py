@@ -1,9 +1,7 @@
-"""What defines a training run, and the generations that the package ships as overlays on one base."""
+"""Parameters of a training run, and the generations that the package ships as overlays on one base."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
@@ -57,12 +55,11 @@ class TrainParams(Section):
     execution: ExecutionParams
     """Device and arithmetic."""
     reference: ReferenceParams | None
-    """Figures of the reference system; none for generations of our own."""
+    """Figures of the reference system; null for generations of this project."""
 
     def science_digest(self) -> str:
         """Hash of what defines the result: everything but device, layout and prose."""
-        values = self.model_dump(mode="json", exclude={"execution", "reference", "description"})
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+        return self.digest(exclude={"execution", "reference", "description"})
 
 
 def generations() -> tuple[str, ...]:
@@ -93,7 +90,7 @@ def changed(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
 
 
 def _read(name: str) -> dict[str, Any]:
-    """One file of the package; figures of the reference system belong to the generation that names them alone."""
+    """One file of the package; figures of the reference system are not inherited by overlays."""
     text = (resources.files("modeling") / "generations" / f"{name}.yaml").read_text(encoding="utf-8")
     return {"reference": None, **yaml.load(text, Loader=_LOADER)}
 

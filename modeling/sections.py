@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from lake.config import Section
 
 METADATA_COLUMNS = re.compile("(psfsize|psfdepth)_[A-Za-z0-9]+")
-"""Columns a network may see besides the pixels: observing conditions only, never anything that tells the label."""
+"""Columns that a network may take in addition to the pixels: observing conditions, nothing that reveals the label."""
 
 
 class PreprocessingParams(Section):
@@ -44,7 +44,7 @@ class NetworkParams(Section):
     ]
     """Architecture; all return one logit."""
     pretrained: bool
-    """Whether to start from ImageNet weights; where they cannot be had the run stops."""
+    """Whether to start from ImageNet weights; if they cannot be fetched the run stops."""
     width: int = Field(gt=0)
     """Channels of the first stage, for the networks of variable width (pixelnet_small, bottlenecked_resnet)."""
     dropout: float = Field(ge=0, lt=1)
@@ -133,7 +133,7 @@ class LossParams(Section):
 
 
 class LoopParams(Section):
-    """How long and in what portions."""
+    """Length of the run and sizes of its batches."""
 
     epochs: int = Field(ge=1)
     """Epochs of the run."""
@@ -154,7 +154,7 @@ class LoopParams(Section):
     save_every_steps: int = Field(ge=0)
     """Optimiser steps between two saves of the state within an epoch; 0 saves at the end of epochs only."""
     keep_every_epochs: int = Field(ge=0)
-    """Keep the state of every n-th epoch besides best and last; 0 keeps none."""
+    """Keep the state of every n-th epoch in addition to best and last; 0 keeps none."""
 
     @model_validator(mode="after")
     def _divides(self) -> LoopParams:
@@ -164,7 +164,7 @@ class LoopParams(Section):
 
 
 class ExecutionParams(Section):
-    """Where and how fast; not part of what the run means."""
+    """Device and arithmetic; not part of the identity of a run."""
 
     device: Literal["auto", "cpu", "cuda"]
     """auto takes a GPU if there is one."""
@@ -182,7 +182,7 @@ class ReferenceParams(Section):
     """What the reference system reported for a historical generation."""
 
     status: str
-    """What became of the run."""
+    """Outcome of the run."""
     best_val_auc: float | None
     """Best validation AUC reported; none where it was not trained."""
     best_epoch: int | None

@@ -1,6 +1,6 @@
-"""Random changes of training stamps: a function of (data-set seed, sample index, epoch) and of nothing else.
+"""Random changes of training stamps: a function of data-set seed, sample index and epoch alone.
 
-The same stamp in the same epoch is changed the same way whatever the batch, the device or the number of workers.
+The change of a stamp in an epoch does not depend on the batch, the device or the number of workers.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def normalise(stamps: Tensor, params: PreprocessingParams) -> Tensor:
     """Normalise stamps (batch, band, y, x) in nMgy; returns float32 (batch, band, crop, crop), clipped.
 
     ``x = (x - median) / (MAD + 1e-8)`` per stamp and band, without the Gaussian factor 1.4826. Missing pixels (not
-    finite) are left out of median and MAD; they are then taken as 0 nMgy.
+    finite) are left out of median and MAD, and then set to 0 nMgy.
     """
     if stamps.device.type != "cpu" or len(stamps) <= CPU_CHUNK:
         return _normalise(stamps, params)

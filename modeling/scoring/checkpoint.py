@@ -100,9 +100,9 @@ class Checkpoint:
 
 
 def problems(folder: Path) -> list[str]:
-    """What is wrong with a checkpoint folder, one sentence per file with its cure; every file is read.
+    """Problems of a checkpoint folder, one sentence per file with its cure; every file is read.
 
-    The folder of a user's own finder holds nothing to compare.
+    The folder of a user's own finder has none, as it contains no files to compare.
     """
     if (folder / FINDER).exists():
         return []

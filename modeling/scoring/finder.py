@@ -30,7 +30,7 @@ Output = Literal["logits", "probabilities"]
 CHUNK = 512
 """Most stamps passed to a finder at a time."""
 PROBABILITY_CLIP = 1e-15
-"""Probabilities are clipped this far from 0 and 1, so that each has a finite logit (within +-34.5)."""
+"""Probabilities are clipped this far from 0 and 1, which keeps their logits finite (within +-34.5)."""
 ROUNDING = 1e-6
 """Tolerance by which a single-precision probability may leave [0, 1]."""
 SUSPECT_ANSWERS = 1000
@@ -155,20 +155,20 @@ class ExternalScorer:
             )
 
     def _logits(self, stamps: Stamps) -> NDArray[np.float64]:
-        answers = self._answers(stamps)
-        low, high = answers.min(), answers.max()
+        values = self._returned(stamps)
+        low, high = values.min(), values.max()
         if self.contract.output == "probabilities":
             if low < -ROUNDING or high > 1.0 + ROUNDING:
                 raise DataError(
                     f"finder {self.name} must return probabilities in [0, 1], as it declares, got values from "
                     f"{low:g} to {high:g}"
                 )
-            return np.asarray(logit(np.clip(answers, PROBABILITY_CLIP, 1.0 - PROBABILITY_CLIP)))
-        self._values += len(answers)
+            return np.asarray(logit(np.clip(values, PROBABILITY_CLIP, 1.0 - PROBABILITY_CLIP)))
+        self._values += len(values)
         self._all_within_0_and_1 &= bool(low >= 0.0 and high <= 1.0)
-        return answers
+        return values
 
-    def _answers(self, stamps: Stamps) -> NDArray[np.float64]:
+    def _returned(self, stamps: Stamps) -> NDArray[np.float64]:
         count, word = len(stamps), self.contract.output or "logits"
         try:
             found = self._call(*self._given(stamps))
@@ -215,12 +215,12 @@ def _numbers(found: Any) -> NDArray[np.float64] | str:
     if isinstance(found, np.ma.MaskedArray) and np.ma.is_masked(found):
         return f"{np.ma.count_masked(found)} masked values"
     try:
-        answers = np.asarray(found)
+        values = np.asarray(found)
     except ValueError:
         return f"a {type(found).__name__} of unequal lengths"
-    if answers.dtype.kind not in "fiu":
-        return f"{type(found).__name__} with values of type {answers.dtype}"
-    return answers.astype(np.float64)
+    if values.dtype.kind not in "fiu":
+        return f"{type(found).__name__} with values of type {values.dtype}"
+    return values.astype(np.float64)
 
 
 def _callable(finder: Any, path: str) -> Callable[..., Any]:

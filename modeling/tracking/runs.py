@@ -1,4 +1,4 @@
-"""What was trained and measured here, followed in MLflow alongside the figures of the reference system.
+"""Trainings and measurements of this project in MLflow, next to the figures of the reference system.
 
 Per generation a parent run, and below it its training, evaluation and grid; tag ``source`` is ``trained`` or
 ``historical``. Runs are identified by what they are made from, so reruns find theirs.
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 TRAINED, HISTORICAL = "trained", "historical"
 NOT_CURVES = {"epoch", "phase", "best_val_auc"}
-"""Of an epoch's row, what is not a curve; best_val_auc is kept free for the summary of the run."""
+"""Fields of an epoch's row that are not plotted; best_val_auc is reserved for the summary of the run."""
 NOT_SCIENCE = {"execution", "reference", "description"}
 
 
@@ -85,7 +85,7 @@ class Tracker:
             return
         try:
             action()
-        except Exception as error:  # noqa: BLE001 - training continues whatever happens to its log
+        except Exception as error:  # noqa: BLE001 - training continues without its log
             self._lost = True
             log.warning(
                 "MLflow cannot follow the training of %s: %s; training continues, and the report adds the run later",

@@ -53,7 +53,7 @@ class Entry:
     end_ms: int | None = None
 
     def digest(self) -> str:
-        """SHA-256 of what is shown; the commit is not part of it, since any commit may give the same figures."""
+        """SHA-256 of what is shown, except the commit: another commit may give the same figures."""
         tags = {name: value for name, value in self.tags.items() if name != "commit"}
         shown = [tags, self.params, self.figures, self.points, self.parent]
         return hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The state of a run and its files: all that exact resumption needs, as order, augmentation and dropout are hashes.
+"""The state of a run and its files: all that exact resumption needs (order, augmentation and dropout are hashes).
 
 File layout (safetensors, no code): ``network.*``, ``ema.*`` where averaged, ``optimiser.<parameter>.<moment>``,
 ``run.loss_sum``; step, epoch and best metric in the header.
@@ -105,7 +105,7 @@ def scoring_weights(path: Path) -> dict[str, Tensor]:
     """The weights to score with: the averaged ones where the run kept them."""
     weights = _under(read(path, "ema.")[0], "ema.") or _under(read(path, "network.")[0], "network.")
     if not weights:
-        raise DataError(f"{path} holds no network")
+        raise DataError(f"{path} does not contain a network")
     return weights
 
 
