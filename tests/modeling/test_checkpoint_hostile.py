@@ -68,7 +68,7 @@ def test_weights_that_lie_are_refused(folder: Path, kind: str) -> None:
     path = folder / "best.safetensors"
     path.write_bytes(SAFETENSORS[kind](path.read_bytes()))
     reseal(folder)
-    with pytest.raises(DataError, match=r"best\.safetensors (is not a safetensors file|holds no network)"):
+    with pytest.raises(DataError, match=r"best\.safetensors (is not a safetensors file|does not contain a network)"):
         load_scorer(folder)
 
 
