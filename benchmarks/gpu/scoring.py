@@ -15,7 +15,7 @@ from benchmarks.gpu.made_up import DEVICE, GPU, about, checked, finder, peak_gib
 from lake.scorer import Scorer
 from modeling.networks import inference
 from modeling.networks.factory import LensFinder, restored
-from modeling.networks.hardware import DTYPES
+from modeling.networks.inference import DTYPES
 from modeling.networks.preprocess import normalise
 from modeling.scoring.checkpoint import Checkpoint
 from modeling.scoring.scorer import CheckpointScorer

@@ -12,7 +12,7 @@ import torch
 from benchmarks.gpu.made_up import DEVICE, GPU, about, arrays, params, peak_gib, seconds
 from modeling.config import TrainParams
 from modeling.networks.factory import build
-from modeling.networks.hardware import DTYPES, choose_dtype
+from modeling.networks.inference import DTYPES, choose_dtype
 from modeling.training.data import TrainingArrays
 from modeling.training.run import open_run
 from modeling.training.train import train_epoch
