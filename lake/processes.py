@@ -38,10 +38,18 @@ def identity(pid: int) -> str:
         return f"{psutil.Process(pid).create_time():.1f}"
 
 
+def runs(pid: int) -> bool:
+    """Whether a process of that number runs."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def is_alive(pid: int, known: str) -> bool:
     """Whether the process of that number and identity still runs."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and identity(pid) == known
+        return runs(pid) and identity(pid) == known
     except psutil.NoSuchProcess:
         return False
 

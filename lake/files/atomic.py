@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from lake import processes
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A hidden path next to ``path``, for the block to write: it takes the place of ``path`` when the block ends well.
 
-    After an error it is removed and ``path`` is as it was.
+    After an error it is removed and ``path`` is as it was. Drafts that killed processes left of it are removed too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{os.getpid()}.{path.name[-50:]}")
+    ending = path.name[-50:]
+    for left in path.parent.glob(f".*.{glob.escape(ending)}"):
+        owner = left.name.split(".")[1]
+        if owner.isdecimal() and left.name == f".{owner}.{ending}" and not processes.runs(int(owner)):
+            left.unlink(missing_ok=True)
+    draft = path.with_name(f".{os.getpid()}.{ending}")
     try:
         yield draft
         draft.replace(path)

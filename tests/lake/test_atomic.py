@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +42,14 @@ def test_a_long_name_is_no_hindrance(tmp_path: Path) -> None:
     path = tmp_path / ("é" * 120 + ".json")
     atomic.write_text(path, "{}")
     assert path.read_text() == "{}"
+
+
+def test_drafts_that_killed_processes_left_are_removed(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, running = tmp_path / f".{ended.pid}.a.json", tmp_path / f".{os.getppid()}.a.json"
+    other = tmp_path / f".{ended.pid}.b.json"
+    for draft in (left, running, other):
+        draft.write_text("half")
+    atomic.write_text(tmp_path / "a.json", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", running.name, other.name}
