@@ -7,6 +7,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,14 +118,21 @@ def _answer(root: DataRoot, text: str, at: str | None = None, files: str | Path 
         statement, sources = _understood(connection, text)
         try:
             _register_all(connection, root, sources, at)
-            return connection.sql(verb + statement).to_arrow_table()
+            return _interruptible(connection, verb + statement)
         except duckdb.Error as error:
             _refuse_lost_rows(root, sources, at, whole=isinstance(error, _OF_FILES))
             columns = [c for source in sources.values() for c in spec_of(source.table).names]
             raise ParameterError(f"the query failed: {_in_words(str(error), columns)}") from error
-        except RuntimeError as error:
-            if str(error) == "Query interrupted":  # what DuckDB makes of Ctrl-C
-                raise KeyboardInterrupt from error
+
+
+def _interruptible(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.Table:
+    """The rows of a statement; Ctrl-C ends it at once, while DuckDB by itself ends some plans first."""
+    with ThreadPoolExecutor(1) as thread:
+        rows = thread.submit(lambda: connection.sql(statement).to_arrow_table())
+        try:
+            return rows.result()
+        except KeyboardInterrupt:
+            connection.interrupt()
             raise
 
 
