@@ -13,6 +13,7 @@ import torch
 
 from lake.root import DataRoot
 from lake.store import delta
+from pipeline.project import params
 from pipeline.stage import run_stage
 from tests.lake.gates import gate, write
 from tests.pipeline.checkout import Checkout
@@ -60,6 +61,6 @@ def test_shuffled_tables_give_the_same_results(
     assert shuffle(copy.folder / "data" / "lake") > 1000
     monkeypatch.chdir(copy.folder)
     for stage in ("evaluate", "diagnose"):
-        run_stage(stage, "demo1")
+        run_stage(params.load(copy.folder), stage, "demo1")
     assert copy.cards() == finished.cards()
     assert copy.digest("metrics/*.json") == finished.digest("metrics/*.json")
