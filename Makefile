@@ -1,4 +1,4 @@
-# Two commands to begin with: `make demo` runs the whole pipeline on a simulated survey, `make test` checks the project (`make quick` in two minutes).
+# Two commands to begin with: `make demo` runs the whole pipeline on a simulated survey, `make test` checks the project (`make quick`: without what needs Spark or the chain).
 SHELL := /bin/bash
 PYTHON ?= $(notdir $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version))) python3.11))
 VENV := .venv
