@@ -27,8 +27,8 @@ from lenstronomy.LightModel.light_model import LightModel
 from lenstronomy.SimulationAPI.sim_api import SimAPI
 from numpy.typing import NDArray
 
-from injection.config import Quadrature
 from injection.engine import render, tracing
+from injection.engine.accuracy import CONVERGED
 from injection.optics import noise
 from injection.optics.psf import Psf
 from injection.priors.registry import draw, load_prior
@@ -39,15 +39,6 @@ from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
 
 PIXELS, DRAWS, SLOW_DRAWS, BATCH, FWHM_ARCSEC = 101, 1000, 20, 256, 1.2
 BAND_FWHMS_ARCSEC = FWHM_ARCSEC * np.array(SURVEY.width_ratios)
-CONVERGED = Quadrature(
-    levels=11,
-    one_ray_below=0.04,
-    four_rays_below=0.2,
-    image_one_ray_below_px=0.2,
-    image_four_rays_below_px=0.4,
-    negligible_flux=1e-9,
-    tail_fraction=1e-6,
-)
 
 Image = NDArray[np.floating[Any]]
 
