@@ -46,8 +46,11 @@ setup-dev: ## the same, with what the checks need
 demo: setup ## run the whole pipeline on the simulated demo survey
 	@$(DHS) demo
 
+# Tests of one file share a process; files are taken in order, that of the whole chain first, since many wait for it.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: lint ## the whole quality gate: formatter, linter, types, import contracts, tests
-	pytest
+	pytest $(PARALLEL)
 
 QUICK := pytest -m "not slow and not whole_system"
 PIXELS := tests/injection tests/modeling

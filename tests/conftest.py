@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,18 +52,28 @@ def cases() -> Path:
 
 
 @pytest.fixture(scope="session")
-def spark_server(whole_system: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def run_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A temporary folder that the processes of one run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def spark_server(whole_system: None, run_folder: Path) -> Iterator[str]:
     """Connection string of the run's one Spark server; subprocesses find it in SPARK_REMOTE."""
     if "SPARK_REMOTE" in os.environ:
         yield os.environ["SPARK_REMOTE"]
         return
     from etl.spark import server
 
-    folder = tmp_path_factory.mktemp("spark")
-    with pytest.MonkeyPatch.context() as patch:
+    folder = run_folder / "spark"
+    with pytest.MonkeyPatch.context() as patch, (run_folder / "spark.users").open("w") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
         patch.setenv("SPARK_REMOTE", server.address(folder))
         yield os.environ["SPARK_REMOTE"]
-    server.stop(folder)
+        with contextlib.suppress(BlockingIOError):  # the last process stops the server
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            server.stop(folder)
 
 
 @pytest.fixture

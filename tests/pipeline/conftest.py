@@ -6,17 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.pipeline.checkout import Checkout
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, spark_server: str) -> Checkout:
+def finished(run_folder: Path, spark_server: str) -> Checkout:
     """A checkout whose pipeline ran to the end with params/test.yaml. Tests that change it work on a twin."""
-    checkout = Checkout.make(tmp_path_factory.mktemp("finished") / "project")
-    checkout.dhs("params", "use", "test")
-    checkout.run("dvc", "repro")
-    return checkout
+    folder, done = run_folder / "finished" / "project", run_folder / "finished.done"
+    with FileLock(run_folder / "finished.lock"):  # one process makes it for all
+        if not done.exists():
+            checkout = Checkout.make(folder)
+            checkout.dhs("params", "use", "test")
+            checkout.run("dvc", "repro")
+            done.touch()
+    return Checkout(folder)
 
 
 @pytest.fixture

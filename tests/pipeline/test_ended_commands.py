@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import psutil
 import pytest
+import yaml
 
 from tests.pipeline.checkout import Checkout
 
@@ -16,9 +17,13 @@ ENDS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 @pytest.fixture(scope="module")
 def fresh(whole_system: None, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A checkout in which nothing has been run."""
+    """A checkout in which nothing has been run, and whose demo survey takes minutes."""
     made = Checkout.make(tmp_path_factory.mktemp("fresh") / "project")
     made.dhs("params", "use", "test")
+    chosen = made.folder / "params.yaml"
+    values = yaml.safe_load(chosen.read_text())
+    values["demo"]["sky"]["train_bricks"] = 400
+    chosen.write_text(yaml.safe_dump(values, sort_keys=False))
     return made
 
 
