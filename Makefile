@@ -46,7 +46,7 @@ setup-dev: ## the same, with what the checks need
 demo: setup ## run the whole pipeline on the simulated demo survey
 	@$(DHS) demo
 
-# Tests of one file share a process; files are taken in order, that of the whole chain first, since many wait for it.
+# Tests of one file share a process.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: lint ## the whole quality gate: formatter, linter, types, import contracts, tests

@@ -23,7 +23,11 @@ REAL_DATA = Path(os.environ.get("DHS_REAL_DATA", Path(__file__).resolve().parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make quick` leaves out: tests that use the fixture ``whole_system``, directly or through others."""
+    """Mark what `make quick` leaves out, and put the chain first: its checkout is what many tests wait for.
+
+    `make quick` leaves out tests that use the fixture ``whole_system``, directly or through others.
+    """
+    items.sort(key=lambda item: item.path.name != "test_chain.py")
     for item in items:
         if isinstance(item, pytest.Function) and "whole_system" in item.fixturenames:
             item.add_marker(pytest.mark.whole_system)
