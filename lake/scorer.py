@@ -41,3 +41,9 @@ def check_bands(scorer: Scorer, imaging: Imaging) -> None:
     if scorer.bands not in (None, imaging.bands):
         takes = ", ".join(scorer.bands or ())
         raise invalid(f"bands of {scorer.name}", f"those of {imaging.name} ({', '.join(imaging.bands)})", takes)
+
+
+def known(scorer: Scorer, conditions: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Rows of conditions (row, column) that a scorer can use: finite, and positive unless it takes any sign."""
+    finite = np.isfinite(conditions)
+    return np.asarray((finite if getattr(scorer, "any_sign", False) else finite & (conditions > 0)).all(axis=1))

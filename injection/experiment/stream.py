@@ -16,7 +16,7 @@ from injection.experiment.hostset import LoadStamps
 from injection.experiment.schema import batch_schema, measured
 from injection.experiment.setting import Setting
 from lake.errors import DarkHaloError, ShardError
-from lake.scorer import Scorer, check_bands
+from lake.scorer import Scorer, check_bands, known
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def _inject(
     conditions = setting.hosts.conditions(names, setting.hosts.rows_of(ids)) if names else None
     values["score"], values["host_score"] = (_scored(scorer, x, conditions) for x in (drawn.images, drawn.bare))
     if conditions is not None:
-        for index in np.flatnonzero(~_known(conditions)):
+        for index in np.flatnonzero(~known(scorer, conditions)):
             reasons[index] = reasons[index] or f"host {ids[index]} lacks at least one of {', '.join(names)}"
     for index in np.flatnonzero(~(np.isfinite(values["score"]) & np.isfinite(values["host_score"]))):
         reasons[index] = reasons[index] or "the scorer gave no finite score"
@@ -143,16 +143,11 @@ def _scored(scorer: Scorer, stamps: Pixels, conditions: NDArray[np.float64] | No
         score = getattr(scorer, "score_tensor", None) or (lambda x, *more: scorer.score(x.cpu().numpy(), *more))
     if conditions is None:
         return np.asarray(score(stamps), dtype=np.float64)
-    known = np.flatnonzero(_known(conditions))
+    usable = np.flatnonzero(known(scorer, conditions))
     logits = np.full(len(conditions), np.nan)
-    if len(known):
-        logits[known] = score(stamps[known], conditions[known])
+    if len(usable):
+        logits[usable] = score(stamps[usable], conditions[usable])
     return logits
-
-
-def _known(conditions: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Rows whose observing conditions are all positive numbers."""
-    return np.asarray((np.isfinite(conditions) & (conditions > 0)).all(axis=1))
 
 
 def _identity(plan: Plan, rows: pa.Table, ids: list[str], attempt: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from lake.errors import DataError, invalid, one_line
 from lake.plugins import imported, raised
 from modeling.networks.preprocess import centre_crop
 from modeling.scoring.card import FINDER
+from modeling.scoring.modelfiles import is_model_file, load_model, version_of
 
 Stamps = NDArray[np.float32]
 Output = Literal["logits", "probabilities"]
@@ -41,13 +42,16 @@ class FinderParams(Section):
     """``scorer.json`` of the folder of a user's own finder."""
 
     finder: str
-    """Import path ``package:object`` of a scorer, a class that makes one, a torch module, or a function of stamps."""
+    """Import path ``package:object`` of a scorer, a class that makes one, a torch module, or a function of stamps; or a
+    file with a TorchScript or ONNX network."""
     stamp_pixels: int | None = None
     """Side of the stamps it takes; null if the finder declares it."""
     version: str | None = None
-    """Its version; if it declares none, the hash of its source file (and of a torch module's weights)."""
+    """Its version; if it declares none, the hash of its file, or of its source (and of a torch module's weights)."""
     output: Output | None = None
     """What it returns; null if the finder declares it."""
+    declares: dict[str, Any] = Field(default_factory=dict)
+    """Further declarations (see :class:`Contract`) of a finder that cannot carry them itself."""
     identity: str | None = None
     """The identity it was added with; a finder that has changed since is refused."""
     trained_within_arcsec: float = Field(default=1.0, gt=0)
@@ -81,17 +85,20 @@ class Contract(Section):
     """What fills them: a brightness (nMgy; 0 is the sky), or the median of the observed pixels of the stamp's band."""
     wants_mask: bool = False
     """Whether it receives, as a second argument, which pixels were observed: boolean, of the stamps' shape."""
+    conditions: tuple[str, ...] = ()
+    """Columns that it receives as its last argument, float32 (batch, column): seeing, depth or what else is known of
+    each object."""
 
     @classmethod
     def of(cls, finder: object, params: FinderParams) -> Contract:
         """The finder's own attributes, completed by ``params``."""
         found = {name: getattr(finder, name) for name in cls.model_fields if hasattr(finder, name)}
         declared = {name: value for name, value in found.items() if not callable(value)}  # such as a layer `output`
-        own = declared.get("output")
-        if params.output is not None:
-            if own not in (None, params.output):
-                raise invalid("output", f"what the finder declares ('{own}')", params.output)
-            declared["output"] = params.output
+        more = dict(params.declares) if params.output is None else {**params.declares, "output": params.output}
+        for name, value in more.items():
+            own = declared.setdefault(name, value)
+            if own != value and not (isinstance(value, list) and list(own) == value):
+                raise invalid(name, f"what the finder declares ('{own}')", value)
         declared.setdefault("stamp_pixels", params.stamp_pixels)
         return cls.load(declared, params.finder)
 
@@ -99,18 +106,21 @@ class Contract(Section):
 class ExternalScorer:
     """A user's own finder: what it returns is checked; its identity is its declared version or its source."""
 
-    conditions: tuple[str, ...] = ()
+    any_sign = True
+    """Its conditions may be zero or negative."""
 
     def __init__(self, params: FinderParams) -> None:
-        finder = imported(params.finder, "finder")
+        file = Path(params.finder) if is_model_file(params.finder) else None
+        finder = load_model(file) if file else imported(params.finder, "finder")
         self.contract = Contract.of(finder, params)
         name = getattr(finder, "name", None)
-        self.name = name if isinstance(name, str) else params.finder.replace(":", ".")
+        self.name = name if isinstance(name, str) else file.stem if file else params.finder.replace(":", ".")
         self.stamp_pixels = self.contract.stamp_pixels
-        self.bands = self.contract.bands
-        version = params.version or getattr(finder, "version", None) or _source_hash(finder, params.finder)
-        undeclared = {"bands"} if self.bands is None else set()
-        facts = f"{params.finder} {version} {self.contract.digest(undeclared)}"
+        self.bands, self.conditions = self.contract.bands, self.contract.conditions
+        version = params.version or (version_of(file) if file else getattr(finder, "version", None))
+        version = version or _source_hash(finder, params.finder)
+        undeclared = {name for name in ("bands", "conditions") if not getattr(self, name)}
+        facts = f"{file.name if file else params.finder} {version} {self.contract.digest(undeclared)}"
         self.checkpoint_id = hashlib.sha256(facts.encode()).hexdigest()[:16]
         if params.identity is not None and params.identity != self.checkpoint_id:
             raise DataError(
@@ -123,9 +133,10 @@ class ExternalScorer:
 
     def score(self, stamps: Stamps, conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Logits (batch,); larger stamps are centre-cropped, unobserved pixels filled as the finder declares."""
-        self._check(stamps.shape)
+        self._check(stamps.shape, conditions)
         stamps = centre_crop(torch.from_numpy(stamps), self.stamp_pixels or 0).numpy()
-        parts = [self._logits(stamps[start : start + CHUNK]) for start in range(0, len(stamps), CHUNK)]
+        chunks = (slice(start, start + CHUNK) for start in range(0, len(stamps), CHUNK))
+        parts = [self._logits(stamps[part], None if conditions is None else conditions[part]) for part in chunks]
         if self._values >= SUSPECT_ANSWERS:
             self.refuse_undeclared_probabilities()
         return np.concatenate([np.empty(0), *parts])
@@ -144,7 +155,7 @@ class ExternalScorer:
         """Whether the finder does not declare its output and all values so far lie within [0, 1]."""
         return self.contract.output is None and self._values > 0 and self._all_within_0_and_1
 
-    def _check(self, shape: tuple[int, ...]) -> None:
+    def _check(self, shape: tuple[int, ...], conditions: NDArray[np.float64] | None) -> None:
         if len(shape) != 4 or shape[2] != shape[3]:
             raise invalid("stamps", "(batch, band, n, n)", shape)
         wanted = self.contract.stamp_pixels
@@ -153,9 +164,11 @@ class ExternalScorer:
                 f"finder {self.name} takes stamps of {wanted} pixels, and these have {shape[3]}: "
                 "declare a stamp_pixels of at most that"
             )
+        if self.conditions and (conditions is None or not np.isfinite(conditions).all()):
+            raise DataError(f"finder {self.name} needs {', '.join(self.conditions)} of each stamp, not all are known")
 
-    def _logits(self, stamps: Stamps) -> NDArray[np.float64]:
-        values = self._returned(stamps)
+    def _logits(self, stamps: Stamps, conditions: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        values = self._returned(stamps, conditions)
         low, high = values.min(), values.max()
         if self.contract.output == "probabilities":
             if low < -ROUNDING or high > 1.0 + ROUNDING:
@@ -168,10 +181,10 @@ class ExternalScorer:
         self._all_within_0_and_1 &= bool(low >= 0.0 and high <= 1.0)
         return values
 
-    def _returned(self, stamps: Stamps) -> NDArray[np.float64]:
+    def _returned(self, stamps: Stamps, conditions: NDArray[np.float64] | None) -> NDArray[np.float64]:
         count, word = len(stamps), self.contract.output or "logits"
         try:
-            found = self._call(*self._given(stamps))
+            found = self._call(*self._given(stamps, conditions))
         except (Exception, SystemExit) as error:  # the user's code may raise anything
             raise DataError(f"finder {self.name} failed on {count} stamps: {raised(error)}") from error
         numbers = _numbers(found)
@@ -187,8 +200,9 @@ class ExternalScorer:
             )
         return numbers
 
-    def _given(self, stamps: Stamps) -> tuple[NDArray[Any], ...]:
-        """A copy of the stamps with unobserved pixels as the finder wants them, and the mask if it wants one."""
+    def _given(self, stamps: Stamps, conditions: NDArray[np.float64] | None) -> tuple[NDArray[Any], ...]:
+        """A copy of the stamps with unobserved pixels as the finder wants them; the mask and conditions if it wants
+        them."""
         observed = np.isfinite(stamps)
         if self.contract.accepts_nan:
             given = np.where(observed, stamps, np.float32(np.nan))
@@ -196,7 +210,9 @@ class ExternalScorer:
             given = np.where(observed, stamps, _band_median(stamps, observed))
         else:
             given = np.where(observed, stamps, np.float32(self.contract.fill))
-        return (given, observed) if self.contract.wants_mask else (given,)
+        mask = (observed,) if self.contract.wants_mask else ()
+        more = (conditions.astype(np.float32),) if self.conditions and conditions is not None else ()
+        return (given, *mask, *more)
 
 
 def _band_median(stamps: Stamps, observed: NDArray[np.bool_]) -> Stamps:

@@ -18,6 +18,7 @@ from modeling.networks.preprocess import centre_crop, normalise
 from modeling.scoring.card import FINDER
 from modeling.scoring.checkpoint import Checkpoint
 from modeling.scoring.finder import ExternalScorer, FinderParams, Output, read_finder
+from modeling.scoring.modelfiles import SUFFIXES, is_model_file
 
 CHUNK = 512
 """Stamps normalised and scored at a time, unless the device takes more at once."""
@@ -116,18 +117,23 @@ class CheckpointScorer:
 
 
 def load_scorer(
-    source: str | Path, foreign: dict[str, Any] | None = None, output: Output | None = None
+    source: str | Path,
+    foreign: dict[str, Any] | None = None,
+    output: Output | None = None,
+    declares: dict[str, Any] | None = None,
 ) -> CheckpointScorer | ExternalScorer:
-    """A scorer from a checkpoint folder, a folder with ``scorer.json``, or ``package:object``.
+    """A scorer from a checkpoint (its folder, or the weights in it), a folder with ``scorer.json``, a TorchScript or
+    ONNX file, or ``package:object``.
 
-    ``foreign`` replaces keys of a checkpoint's preprocessing, at the caller's explicit request; ``output`` says what
-    ``package:object`` returns where it does not declare it itself.
+    ``foreign`` replaces keys of a checkpoint's preprocessing, at the caller's explicit request; ``output`` and
+    ``declares`` say of a file or ``package:object`` what it does not declare itself.
     """
-    folder = Path(source)
+    folder = Path(source).parent if str(source).endswith(".safetensors") else Path(source)
     if (folder / FINDER).exists():
         return ExternalScorer(read_finder(folder))
     if folder.is_dir():
         return CheckpointScorer(Checkpoint.load(folder), foreign)
-    if ":" in str(source):
-        return ExternalScorer(FinderParams(finder=str(source), output=output))
-    raise invalid("scorer", "a checkpoint folder, a folder with scorer.json, or package:object", str(source))
+    if ":" in str(source) or is_model_file(source):
+        return ExternalScorer(FinderParams(finder=str(source), output=output, declares=declares or {}))
+    kinds = f"a checkpoint folder, a folder with scorer.json, a file ({', '.join(SUFFIXES)}), or package:object"
+    raise invalid("scorer", kinds, str(source))

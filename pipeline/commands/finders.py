@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from pipeline.commands.opening import OUT, Typed, project
+from pipeline.commands.opening import OUT, NameOrTyped, Typed, project
 
 _GENERATION = click.option("--generation", required=True, help="The scorer.")
 _FOLDER = click.argument("folder", type=Typed(exists=True, file_okay=False))
 
 
 @click.command()
-@click.argument("finder", metavar="PACKAGE:OBJECT")
+@click.argument("finder", metavar="FINDER", type=NameOrTyped())
 @click.option("--name", required=True, help="Name of the finder in tables and the report.")
 @click.option(
     "--output",
@@ -36,10 +36,10 @@ _FOLDER = click.argument("folder", type=Typed(exists=True, file_okay=False))
 def audit(finder: str, name: str, output: Any, trained_on: Path | None, within: float) -> None:
     """Measure the completeness of your own finder, which takes minutes on the demo survey and hours on a large one.
 
-    PACKAGE:OBJECT is installed, or lies in the project's folder: a function, an object with `score`, a class that
-    makes one, or a torch module. It takes stamps (batch, band, y, x) in nanomaggies, bands g, r, z, and returns one
-    logit per stamp (or a probability, if it declares so). It is tried on stamps of this lake first; one that fails
-    changes nothing.
+    FINDER is a file with a TorchScript (.pt) or ONNX (.onnx) network, or package:object, which is installed or lies in
+    the project's folder: a function, an object with `score`, a class that makes one, or a torch module. It takes stamps
+    (batch, band, y, x) in nanomaggies, bands g, r, z, and returns one logit per stamp (or a probability, if it declares
+    so). It is tried on stamps of this lake first; one that fails changes nothing.
     Example: dhs audit my_finder:finder --name mine
     """
     from pipeline.verbs import audit as audits

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 from scipy.special import expit
 
-from lake.errors import DarkHaloError, DataError, invalid
+from lake import tables
+from lake.errors import DarkHaloError, DataError, invalid, not_one_of
 from lake.files import atomic
 from lake.names import checked_name
 from lake.root import DataRoot
-from lake.scorer import check_bands
+from lake.scorer import Scorer, check_bands
 from lake.sky.hashing import key_hash
 from lake.sky.survey import SURVEY
 from lake.store import cards, delta
@@ -26,6 +29,7 @@ from modeling.scoring.finder import CHUNK, SUSPECT_ANSWERS, ExternalScorer, Outp
 from modeling.scoring.scorer import load_scorer
 from modeling.tracking.runs import forget_runs
 from pipeline import wiring
+from pipeline.experiment.scoring import conditions_of
 from pipeline.experiment.trainedon import LISTED, csv_text, read_listed
 from pipeline.project import params
 from pipeline.project.project import Project
@@ -118,29 +122,39 @@ def forget(project: Project, name: str) -> list[str]:
 def try_out(scorer: ExternalScorer, root: DataRoot, manifest: str) -> None:
     """Refuse a finder that cannot score stamps of this lake, holes and missing bands included."""
     check_bands(scorer, SURVEY)
-    rows, store = _in_order_of_trial(root, manifest), StampStore(root.cutouts)
-    some = store.get(rows[:TRIED])
-    answers = scorer.score(some)
-    part = slice(1, len(some) // 2)
-    alone = scorer.score(some[part])
-    apart = float(np.abs(expit(alone) - expit(answers[part])).max(initial=0.0))
+    rows, store = _in_order_of_trial(root, manifest, scorer.conditions), StampStore(root.cutouts)
+    require_one_score(scorer, store.get(rows[:TRIED]), conditions_of(rows[:TRIED], scorer.conditions))
+    for start in range(TRIED, min(len(rows), SUSPECT_ANSWERS + TRIED), CHUNK):
+        if not scorer.may_answer_probabilities:
+            return
+        some = rows[start : start + CHUNK]
+        scorer.score(store.get(some), conditions_of(some, scorer.conditions))
+    scorer.refuse_undeclared_probabilities()
+
+
+def require_one_score(scorer: Scorer, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None) -> None:
+    """Refuse a finder whose score of a stamp depends on the rest of the batch."""
+    part = slice(1, len(stamps) // 2)
+    whole, alone = (
+        scorer.score(stamps, conditions),
+        scorer.score(stamps[part], None if conditions is None else conditions[part]),
+    )
+    apart = float(np.abs(expit(alone) - expit(whole[part])).max(initial=0.0))
     if apart > AGREEMENT:
         raise DataError(
             f"finder {scorer.name} scores a stamp differently in another batch (by {apart:.2f} in "
             "probability): an audit needs one score per stamp; put its network into evaluation mode, fix its seeds"
         )
-    for start in range(TRIED, min(len(rows), SUSPECT_ANSWERS + TRIED), CHUNK):
-        if not scorer.may_answer_probabilities:
-            return
-        scorer.score(store.get(rows[start : start + CHUNK]))
-    scorer.refuse_undeclared_probabilities()
 
 
-def _in_order_of_trial(root: DataRoot, manifest: str) -> pd.DataFrame:
+def _in_order_of_trial(root: DataRoot, manifest: str, conditions: Sequence[str] = ()) -> pd.DataFrame:
     """Rows of the manifest by keyed hash, after those with the most unobserved pixels."""
-    rows = delta.read(
-        root, "manifest", ["galaxy_id", "cutout_version", "shard", "shard_row", "sha256"], slices=[manifest]
-    )
+    held = tables.spec("manifest").names
+    if unknown := [name for name in conditions if name not in held]:
+        raise not_one_of("conditions", held, unknown[0])
+    columns = dict.fromkeys(("galaxy_id", "cutout_version", "shard", "shard_row", "sha256", *conditions))
+    rows = delta.read(root, "manifest", list(columns), slices=[manifest])
+    rows = rows.filter(pa.array(np.logical_and.reduce([rows[name].is_valid() for name in columns])))
     holes = delta.read(root, "cutouts", ["galaxy_id", "cutout_version", "nan_fraction"])
     found = rows.to_pandas().merge(holes.to_pandas(), on=["galaxy_id", "cutout_version"], how="left")
     if found.empty:

@@ -19,7 +19,7 @@ from injection.config import GridParams
 from injection.experiment.grid import one_cell
 from injection.experiment.setting import Drawn, Setting
 from lake.names import checked_name
-from lake.scorer import check_bands
+from lake.scorer import check_bands, known
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.choosing import of_stamps
 from pipeline.experiment.grids import fill_grid
@@ -48,10 +48,10 @@ def score_folder(project: Project, folder: Path, generation: str) -> pa.Table:
     conditions = conditions_of(imported.facts, scorer.conditions)
     reasons = imported.rows["reason"]
     if conditions is not None:
-        known = np.asarray((np.isfinite(conditions) & (conditions > 0)).all(axis=1))
+        usable = known(scorer, conditions)
         lacking = f"lacks at least one of {', '.join(f'meta_{name}' for name in scorer.conditions)}"
-        reasons = pc.if_else(pa.array(good & ~known), lacking, reasons.combine_chunks())
-        good &= known
+        reasons = pc.if_else(pa.array(good & ~usable), lacking, reasons.combine_chunks())
+        good &= usable
     logits = np.full(len(good), np.nan)
     if good.any():
         logits[good] = scorer.score(imported.stamps[good], None if conditions is None else conditions[good])

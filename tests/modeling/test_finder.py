@@ -363,9 +363,9 @@ def test_a_finder_is_not_given_bands_that_it_did_not_ask_for() -> None:
     check_bands(scorer("Anything"), SURVEY)
 
 
-def test_bands_that_a_finder_does_not_declare_are_no_part_of_its_identity() -> None:
+def test_bands_and_conditions_that_a_finder_does_not_declare_are_no_part_of_its_identity() -> None:
     """A finder that was added before it could declare them is still the one that was audited."""
-    facts = Contract().model_dump(mode="json", exclude={"bands"})
+    facts = Contract().model_dump(mode="json", exclude={"bands", "conditions"})
     old = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     known = hashlib.sha256(f"{HERE}:Anything 1 {old}".encode()).hexdigest()[:16]
     assert scorer("Anything").checkpoint_id == known

@@ -1,0 +1,92 @@
+"""Finders that are one file: TorchScript and ONNX, without the code that made them."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lake.errors import DataError, one_line
+
+TORCHSCRIPT = (".pt", ".pth", ".ts", ".torchscript")
+SUFFIXES = (*TORCHSCRIPT, ".onnx")
+_NUMBERS = {
+    "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16, "tensor(bool)": np.bool_,
+}  # fmt: skip
+
+
+def is_model_file(source: str | Path) -> bool:
+    """Whether a finder is named by a file of one of these kinds."""
+    return Path(source).suffix.lower() in SUFFIXES
+
+
+def load_model(path: Path) -> Any:
+    """The model in a file: a torch module, or a function of arrays; its ``version`` is the hash of its bytes."""
+    if not path.is_file():
+        raise DataError(f"{path} is not a file with a finder")
+    return _torchscript(path) if path.suffix.lower() in TORCHSCRIPT else OnnxModel(path)
+
+
+def version_of(path: Path) -> str:
+    """Hash of a model file, and of the file with its weights if ONNX keeps them apart."""
+    beside = path.with_name(f"{path.name}.data")
+    return hashlib.sha256(b"".join(part.read_bytes() for part in (path, beside) if part.is_file())).hexdigest()
+
+
+def _torchscript(path: Path) -> torch.nn.Module:
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*torch.jit.load.* is deprecated")
+            module: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")
+    except Exception as error:  # torch raises whatever it meets in a file that is not one of its own
+        raise DataError(
+            f"{path} cannot be read as TorchScript: {one_line(error)}; write it with torch.jit.script(model).save or "
+            "torch.jit.trace(model, stamps).save (a pickled model or a dictionary of weights is not read), or name "
+            "the model as package:object"
+        ) from error
+    return module
+
+
+class OnnxModel:
+    """An ONNX network as a function of arrays: stamps first, then what else its finder declares."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise DataError(f"{path} needs the package onnxruntime: pip install onnxruntime") from error
+        held = onnxruntime.get_available_providers()
+        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in held]
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), providers=providers)
+        except Exception as error:  # the runtime has an exception of its own for each kind of fault
+            raise DataError(f"{path} cannot be read as ONNX: {one_line(error)}") from error
+        first = self._session.get_inputs()[0].shape
+        self._batch = first[0] if first and isinstance(first[0], int) else None
+
+    def __call__(self, *given: NDArray[Any]) -> NDArray[Any]:
+        inputs = self._session.get_inputs()
+        if len(inputs) != len(given):
+            names = ", ".join(one.name for one in inputs)
+            raise ValueError(
+                f"the network has {len(inputs)} inputs ({names}) and is given {len(given)}: stamps, and what "
+                "wants_mask and conditions declare"
+            )
+        count, size = len(given[0]), self._batch or len(given[0])
+        parts = [self._run(inputs, [each[start : start + size] for each in given]) for start in range(0, count, size)]
+        return np.concatenate(parts)[:count]
+
+    def _run(self, inputs: Any, given: list[NDArray[Any]]) -> NDArray[Any]:
+        """Values of one batch; one of a fixed size is filled up with its last stamp."""
+        lacking = (self._batch or len(given[0])) - len(given[0])
+        padded = [np.concatenate([each, np.repeat(each[-1:], lacking, axis=0)]) for each in given]
+        feed: dict[str, Any] = {
+            one.name: each.astype(_NUMBERS.get(one.type, np.float32)) for one, each in zip(inputs, padded, strict=True)
+        }
+        found: NDArray[Any] = self._session.run(None, feed)[0]
+        return found

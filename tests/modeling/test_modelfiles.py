@@ -1,0 +1,96 @@
+"""Finders that are one file are scorers like any other: TorchScript, ONNX, the weights of a checkpoint of ours."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from lake.errors import DataError, ParameterError
+from modeling.scoring.scorer import load_scorer
+from tests.onnxfiles import write_mean
+
+SIDE = 8
+
+
+class Mean(torch.nn.Module):
+    """The mean of a stamp, in a column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = torch.nn.Parameter(torch.tensor(0.25))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x.mean(dim=(1, 2, 3)) + self.shift)[:, None]
+
+
+def stamps(rows: int) -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(1.0, 2.0, (rows, 2, SIDE, SIDE)).astype(np.float32)
+
+
+def scripted(path: Path, shift: float = 0.25) -> Path:
+    module = Mean()
+    with torch.no_grad():
+        module.shift.fill_(shift)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(module).save(str(path))
+    return path
+
+
+def test_torchscript_scores_and_is_known_by_its_bytes(tmp_path: Path) -> None:
+    pixels = stamps(5)
+    found = load_scorer(scripted(tmp_path / "mine.pt"))
+    assert found.name == "mine"
+    np.testing.assert_allclose(found.score(pixels), pixels.mean((1, 2, 3)) + 0.25, rtol=1e-5)
+    (tmp_path / "moved").mkdir()
+    moved = (tmp_path / "mine.pt").rename(tmp_path / "moved" / "mine.pt")
+    assert load_scorer(moved).checkpoint_id == found.checkpoint_id
+    assert load_scorer(scripted(tmp_path / "mine.pt", 0.5)).checkpoint_id != found.checkpoint_id
+
+
+def test_onnx_takes_any_batch_or_its_own_and_conditions(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pixels, more = stamps(7), np.arange(14.0).reshape(7, 2) - 3.0
+    write_mean(tmp_path / "any.onnx", 2, SIDE)
+    np.testing.assert_allclose(load_scorer(tmp_path / "any.onnx").score(pixels), pixels.mean((1, 2, 3)), rtol=1e-5)
+    write_mean(tmp_path / "four.onnx", 2, SIDE, conditions=2, batch=4)
+    declares = {"conditions": ["seeing", "height"], "fill": "median"}
+    found = load_scorer(tmp_path / "four.onnx", declares=declares)
+    assert found.conditions == ("seeing", "height")
+    np.testing.assert_allclose(found.score(pixels, more), pixels.mean((1, 2, 3)) + more.mean(1), rtol=1e-5)
+    with pytest.raises(DataError, match="needs seeing, height of each stamp, not all are known"):
+        found.score(pixels)
+    with pytest.raises(DataError, match=r"the network has 2 inputs \(stamps, conditions\) and is given 1: stamps, and"):
+        load_scorer(tmp_path / "four.onnx").score(pixels)
+    with pytest.raises(DataError, match=r"finder any failed on 7 stamps: .*dimension"):
+        load_scorer(tmp_path / "any.onnx").score(pixels[:, :1])
+
+
+def test_what_is_no_network_is_refused_with_the_cure(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    for name in ("a.onnx", "a.pt"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04 nothing")
+    torch.save(Mean().state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(DataError, match=r"a.onnx cannot be read as ONNX: "):
+        load_scorer(tmp_path / "a.onnx")
+    for name in ("a.pt", "weights.pt"):
+        with pytest.raises(DataError, match=rf"{name} cannot be read as TorchScript: .* torch.jit.script\("):
+            load_scorer(tmp_path / name)
+    with pytest.raises(DataError, match=r"no.onnx is not a file with a finder"):
+        load_scorer(tmp_path / "no.onnx")
+    with pytest.raises(ParameterError, match=r"'scorer' must be a checkpoint folder, .* \(.pt, .*.onnx\)"):
+        load_scorer(tmp_path / "model.keras")
+    with pytest.raises(ParameterError, match=r"a.pt.sides' must be one of the known parameters|cannot be read"):
+        load_scorer(scripted(tmp_path / "a.pt"), declares={"sides": 8})
+
+
+def test_a_file_cannot_contradict_what_is_declared(tmp_path: Path) -> None:
+    found = load_scorer(scripted(tmp_path / "a.pt"), output="probabilities", declares={"stamp_pixels": 6})
+    with pytest.raises(DataError, match="must return probabilities in"):
+        found.score(stamps(3))
+    assert found.stamp_pixels == 6
