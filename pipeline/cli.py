@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import logging
 import os
 import sys
@@ -24,6 +25,8 @@ _COMMANDS = {
     "compare": "finders",
     "score": "finders",
     "inject": "finders",
+    "import": "exchange",
+    "export": "exchange",
     "render": "injections",
     "validate-injection": "injections",
     "tables": "lake",
@@ -49,7 +52,8 @@ class _Lazy(click.Group):
         if cmd_name not in _COMMANDS:
             ctx.fail(f"no such command '{cmd_name}'{did_you_mean(cmd_name, _COMMANDS)}")
         module = importlib.import_module(f"pipeline.commands.{_COMMANDS[cmd_name]}")
-        found: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        name = cmd_name.replace("-", "_")
+        found: click.Command = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)
         _take_project(found)
         return found
 

@@ -21,8 +21,11 @@ IDENTITY = ("grid_id", "grid_name", "checkpoint_id", "generation", "weighting_id
 """Columns that must be equal in rows that are combined."""
 ALL = "all"
 MARGINAL = "marginal"
+UNLENSED = "unlensed"
+"""Family of the magnitude bins of our own grids: the source's magnitude before lensing."""
 HOST_SUMS = ("host_detected_sq", "host_detected_n", "host_n_sq")
 """Optional input columns: over the hosts of the row, the sums of detected^2, detected * n and n^2."""
+_CENTRES = {"psf_centre_arcsec": "psf_fwhm_nea_arcsec", "depth_centre_mag": "depth_mag"}
 _COUNTS = ("n", "detected", "failed", "hosts")
 _KINDS = (("joint_95", "t"), ("host_clustered_95", "h"), ("jeffreys_95", "j"))
 """Intervals of a row, the most complete first, and their marks."""
@@ -89,6 +92,15 @@ def completeness_table(counts: pd.DataFrame) -> pa.Table:
     require_one_identity(counts)
     _check_bins(counts)
     _check_marginals(counts)
+    family = counts["source_mag_bin"].map(lambda name: None if name == ALL else UNLENSED)
+    rows = counts.assign(origin="own", source_mag_family=family)
+    for centre, edges in _CENTRES.items():
+        rows[centre] = (counts[f"{edges}_low"] + counts[f"{edges}_high"]) / 2.0
+    return table_rows(rows)
+
+
+def table_rows(counts: pd.DataFrame) -> pa.Table:
+    """Counts with their intervals, in the columns of the `completeness` table but lineage; others are null."""
     spec = tables.spec("completeness")
     fields = [column.arrow for column in spec.columns if column.role != "lineage"]
     rows = with_intervals(counts).reindex(columns=[field.name for field in fields])

@@ -121,3 +121,7 @@ def grid_name() -> Column:
     return Column(
         "grid_name", "string", "name of the injection grid: 'main' for this survey, or that of another host set"
     )
+
+
+def import_name() -> Column:
+    return Column("import_name", "string", "name given to the import; its slice in `completeness`", role="key")

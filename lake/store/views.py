@@ -30,8 +30,8 @@ _COMPLETENESS_MAIN = View(
     table="completeness",
     needs=("completeness", "experiments"),
     sql=f"""SELECT * FROM completeness
-WHERE grid_name = '{MAIN}'
-AND grid_id IN (SELECT max_by(grid_id, extracted_at) FROM completeness WHERE grid_name = '{MAIN}')
+WHERE origin = 'own' AND grid_name = '{MAIN}'
+AND grid_id IN (SELECT max_by(grid_id, extracted_at) FROM completeness WHERE origin = 'own' AND grid_name = '{MAIN}')
 AND weighting_id = prior
 AND generation NOT IN (SELECT origin FROM experiments WHERE origin IS NOT NULL AND status <> 'valid')""",
 )

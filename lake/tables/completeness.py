@@ -5,12 +5,18 @@ from __future__ import annotations
 from lake.contract import columns
 from lake.contract.spec import Column, Rule, TableSpec, lineage_columns
 
+ORIGINS = ("own", "foreign")
+
 
 def _bounds(name: str, meaning: str, unit: str) -> tuple[Column, Column]:
     return (
         Column(f"{name}_low", "double", f"{meaning}, lower edge of the cell (null: over all)", unit, nullable=True),
         Column(f"{name}_high", "double", f"{meaning}, upper edge of the cell (null: over all)", unit, nullable=True),
     )
+
+
+def _centre(name: str, meaning: str, unit: str) -> Column:
+    return Column(name, "double", f"{meaning}, centre of the cell (null: over all)", unit, nullable=True)
 
 
 SPEC = TableSpec(
@@ -23,6 +29,12 @@ SPEC = TableSpec(
         columns.checkpoint_id(),
         columns.generation(),
         Column(
+            "origin",
+            "string",
+            "own: measured here; foreign: imported (`dhs import`), see `imports`",
+            allowed=ORIGINS,
+        ),
+        Column(
             "weighting_id",
             "string",
             "weights of the injections: the prior they are drawn from, or a target",
@@ -31,13 +43,21 @@ SPEC = TableSpec(
         Column("cell", "string", "cell of the grid, theta_E/PSF/depth indices, or 'marginal'", role="key"),
         Column("threshold_id", "string", "name of the threshold, a row of `thresholds`: p0.3, fpr1e-3@val", role="key"),
         Column("source_mag_bin", "string", "source r magnitude bin, or 'all'", role="key"),
-        Column("prior", "string", "name of the prior"),
+        Column(
+            "source_mag_family",
+            "string",
+            "magnitudes that the bin divides: unlensed, or as an import declares; never sum over families (null: all)",
+            nullable=True,
+        ),
+        Column("prior", "string", "name of the prior (imports: or 'not recorded')"),
         Column("threshold", "double", "threshold on the probability", low=0, high=1),
         columns.share("fpr_reached", "fraction of test negatives above the threshold"),
         *columns.interval("fpr", "Clopper-Pearson 95 % interval of fpr_reached"),
         Column("theta_e_arcsec", "double", "Einstein radius (null: over all)", "arcsec", nullable=True, low=0),
         *_bounds("psf_fwhm_nea_arcsec", "r-band psfsize", "arcsec"),
         *_bounds("depth_mag", "r-band 5-sigma depth", "mag"),
+        _centre("psf_centre_arcsec", "r-band psfsize; imports: PSF width of the kind in `imports`", "arcsec"),
+        _centre("depth_centre_mag", "r-band 5-sigma depth", "mag"),
         Column("n", "bigint", "scored injections: the denominator", low=0),
         Column("detected", "bigint", "injections with a probability above the threshold", low=0),
         Column("failed", "bigint", "injections that could not be made or scored; in no denominator", low=0),

@@ -54,7 +54,7 @@ def audit(finder: str, name: str, output: Any, trained_on: Path | None, within: 
 @click.command()
 @click.argument("name")
 def forget(name: str) -> None:
-    """Remove the finder NAME that `dhs audit` added, with its results; nothing else changes.
+    """Remove the finder NAME that `dhs audit` added, or the import NAME, with its results; nothing else changes.
 
     Example: dhs forget mine
     """
