@@ -23,6 +23,7 @@ from analysis.config import DiagnosticParams
 from analysis.figures.stamps import colour_composite, contact_sheet
 from analysis.results.features import stamp_features
 from analysis.results.injection_views import along
+from analysis.results.validation import arc_colour
 from analysis.statistics.uncertain import joint_intervals
 from injection.config import GridParams
 from injection.experiment.arc_finder import find_arcs
@@ -30,7 +31,6 @@ from injection.experiment.grid import Plan, plan
 from injection.experiment.hostset import HostSet
 from injection.experiment.schema import batch_schema
 from injection.experiment.setting import Setting
-from injection.experiment.validation import arc_colour
 from injection.scene.lens import Lens
 from injection.scene.sources import components
 from lake.errors import ParameterError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,53 +11,46 @@ from numpy.typing import NDArray
 from analysis.figures.stamps import Line, draw_sheet, sheet_size
 from analysis.figures.style import COLOURS, GREY, Picture, canvas, png
 from analysis.records import Outcome
-from analysis.results.validation import BARE, FLUX_ERROR_MAX, FLUX_ERROR_P95_MAX, INJECTIONS, LENSES, NOISE_RATIO
-from injection.experiment.arc_finder import FOUND_SNR, FoundArcs
-from injection.experiment.validation import SATURATED_ABOVE, SATURATED_BELOW
-from lake.sky.imaging import Imaging
+from analysis.results.validation import (
+    BARE,
+    FLUX_ERROR_MAX,
+    FLUX_ERROR_P95_MAX,
+    INJECTIONS,
+    LENSES,
+    NOISE_RATIO,
+    SATURATED_ABOVE,
+    SATURATED_BELOW,
+    SUPPRESSED,
+    Evidence,
+    arc_colour,
+)
+from injection.experiment.arc_finder import FOUND_SNR
 
 Array = NDArray[np.float64]
 
-SUPPRESSED, TRUE = "core suppressed", "injected, true"
+TRUE = "injected, true"
 _COLOUR = dict(zip((INJECTIONS, LENSES, BARE, SUPPRESSED, TRUE), COLOURS, strict=False))
 _HEIGHT_IN = 5.6
 
 
-@dataclass(frozen=True)
-class Distributions:
-    """Values that the panels show."""
-
-    probability: Mapping[str, Array]
-    """By kind of stamp"""
-    arcs: Mapping[str, FoundArcs]
-    true_snr: Array
-    true_colour: Array
-    """What was injected"""
-    noise_ratio: Array
-    flux_error: Array
-    lenstronomy: Array
-    imaging: Imaging
-    """Of the stamps"""
-
-
-def validation_sheet(shown: Distributions, outcome: Outcome, gallery: Sequence[Line], title: str) -> Picture:
+def validation_sheet(evidence: Evidence, outcome: Outcome, gallery: Sequence[Line], title: str) -> Picture:
     """Scores, detection, arcs against real ones, noise and accuracy; below, rows of a contact sheet."""
     width, sheet_height = sheet_size(gallery)
     with canvas(width, _HEIGHT_IN + sheet_height) as figure:
         above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[_HEIGHT_IN, sheet_height])[:, 0]
         above.suptitle(title, fontsize=9)
         panels = above.subplots(2, 3)
-        _scores(panels[0][0], shown.probability)
+        _scores(panels[0][0], evidence.probability)
         _detection(panels[0][1], outcome)
-        _noise(panels[0][2], shown.noise_ratio)
-        _snr(panels[1][0], shown)
-        _colours(panels[1][1], shown)
-        _accuracy(panels[1][2], shown)
+        _noise(panels[0][2], evidence.noise_ratio)
+        _snr(panels[1][0], evidence)
+        _colours(panels[1][1], evidence)
+        _accuracy(panels[1][2], evidence)
         for axes in panels.flat:
             _headroom(axes)
             axes.legend(fontsize=6.5, loc="upper right")
             axes.tick_params(labelsize=8)
-        draw_sheet(below, gallery, shown.imaging)
+        draw_sheet(below, gallery, evidence.imaging)
         return png(figure, f"Validation of injections: {title}")
 
 
@@ -94,30 +86,30 @@ def _noise(axes: Axes, ratio: Array) -> None:
     _name(axes, "Noise of the host against psfdepth", "MAD noise / depth's noise", "share of injections")
 
 
-def _snr(axes: Axes, shown: Distributions) -> None:
+def _snr(axes: Axes, evidence: Evidence) -> None:
     bins = np.geomspace(1.0, 1000.0, 31)
-    for name, found in shown.arcs.items():
+    for name, found in evidence.arcs.items():
         _steps(axes, found.snr, bins, name)
-    _steps(axes, shown.true_snr, bins, TRUE, ls="--")
+    _steps(axes, evidence.scored["arc_snr"].to_numpy(), bins, TRUE, ls="--")
     axes.axvline(FOUND_SNR, color=GREY, lw=0.8, ls=":")
     axes.set_xscale("log")
-    x = f"arc SNR in {shown.imaging.reference_band} (none: first bin)"
+    x = f"arc SNR in {evidence.imaging.reference_band} (none: first bin)"
     _name(axes, "Arc SNR, measured on the stamps", x, "share of stamps")
 
 
-def _colours(axes: Axes, shown: Distributions) -> None:
+def _colours(axes: Axes, evidence: Evidence) -> None:
     bins = np.linspace(-1.5, 2.5, 33)
-    for name, found in shown.arcs.items():
+    for name, found in evidence.arcs.items():
         _steps(axes, found.colour[found.found], bins, name)
-    _steps(axes, shown.true_colour, bins, TRUE, ls="--")
-    x = f"arc {' - '.join(shown.imaging.bands[band] for band in shown.imaging.arc_colour)} (mag)"
+    _steps(axes, arc_colour(evidence.scored, evidence.imaging), bins, TRUE, ls="--")
+    x = f"arc {' - '.join(evidence.imaging.bands[band] for band in evidence.imaging.arc_colour)} (mag)"
     _name(axes, f"Colour of arcs with SNR of {FOUND_SNR:g} or more", x, "share of arcs")
 
 
-def _accuracy(axes: Axes, shown: Distributions) -> None:
+def _accuracy(axes: Axes, evidence: Evidence) -> None:
     bins = np.geomspace(1e-6, 0.1, 31)
-    _steps(axes, np.abs(shown.flux_error), bins, "converged quadrature", COLOURS[0])
-    others = np.clip(np.abs(shown.lenstronomy), bins[0], bins[-1])
+    _steps(axes, np.abs(evidence.flux_errors), bins, "converged quadrature", COLOURS[0])
+    others = np.clip(np.abs(evidence.lenstronomy), bins[0], bins[-1])
     name = f"lenstronomy, 8 x 8 rays ({len(others)})"
     axes.plot(others, np.full(len(others), 0.01), "|", ms=9, color=COLOURS[1], label=name)
     for edge, ls, name in ((FLUX_ERROR_P95_MAX, "--", "bound of the 95th percentile"), (FLUX_ERROR_MAX, ":", "of all")):

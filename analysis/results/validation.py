@@ -5,26 +5,29 @@ FAIL means that something is wrong (saturated scores, inexact fluxes); WARN info
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.special import expit
-from scipy.stats import wilcoxon
+from scipy.stats import ks_2samp, wilcoxon
 
 from analysis.records import Gate, Measure, Outcome, Status, not_measured
 from analysis.statistics.intervals import share
-from injection.experiment import validation
 from injection.experiment.arc_finder import FOUND_SNR, INNER_ARCSEC, OUTER_ARCSEC, FoundArcs
-from injection.experiment.validation import SATURATED_ABOVE, SATURATED_BELOW, SATURATED_SHARE, Validation
+from lake.errors import DataError
 from lake.sky.imaging import Imaging
 
 Array = NDArray[np.float64]
 
-INJECTIONS, LENSES, BARE = "injections", "real lenses", "bare hosts"
+INJECTIONS, SUPPRESSED, LENSES, BARE = "injections", "core suppressed", "real lenses", "bare hosts"
+_PERCENTILES = (5, 25, 50, 75, 95)
+SATURATED_ABOVE, SATURATED_BELOW, SATURATED_SHARE = 0.9, 0.1, 0.9
+"""Injections are saturated where over 90 % of them score above 0.9, or below 0.1."""
 TOLD_APART_AT = 0.5
 """Probability at which injections must be found more often than bare hosts."""
 FAILED_SHARE_MAX = 0.05
@@ -48,7 +51,7 @@ REFERENCE: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """Inputs of the validation."""
+    """Inputs of the validation, and what follows from them: one value per scored injection."""
 
     rows: pa.Table
     """Batch tables of injections without core suppression"""
@@ -64,18 +67,57 @@ class Evidence:
     lenstronomy: Array
     """Relative differences from lenstronomy"""
 
+    @cached_property
+    def scored(self) -> pa.Table:
+        """The scored injections without core suppression."""
+        return scored(self.rows)
 
-def judge(evidence: Evidence, thresholds: Sequence[float]) -> Outcome:
+    @cached_property
+    def probability(self) -> Mapping[str, Array]:
+        """Probabilities of injections, of injections with core suppression, and of bare hosts, each host once."""
+        return {
+            INJECTIONS: expit(self.scored["score"].to_numpy()),
+            SUPPRESSED: expit(scored(self.suppressed)["score"].to_numpy()),
+            BARE: expit(self.scored["host_score"].to_numpy()[once_per_host(self.scored)]),
+        }
+
+    @property
+    def noise_ratio(self) -> Array:
+        """The hosts' own noise over that of psfdepth; NaN where one is unknown."""
+        depth, own = (_numbers(self.scored, f"sky_sigma_{origin}_nmgy") for origin in ("psfdepth", "mad"))
+        return own / depth
+
+
+def scored(rows: pa.Table) -> pa.Table:
+    """The scored rows of batch tables; DataError if there is none."""
+    found = rows.filter(pc.equal(rows["status"], "scored")).combine_chunks()
+    if not found.num_rows:
+        raise DataError(f"none of {rows.num_rows} injections was scored: {rows['reason'][0].as_py()}")
+    return found
+
+
+def once_per_host(rows: pa.Table) -> NDArray[np.int_]:
+    """The first row of each host (``galaxy_id``)."""
+    return np.unique(np.asarray(rows["galaxy_id"]), return_index=True)[1]
+
+
+def arc_colour(rows: pa.Table, imaging: Imaging) -> Array:
+    """Colour (``imaging.arc_colour``) of the arcs from their lensed fluxes; NaN where there is none."""
+    blue, red = (_numbers(rows, f"arc_flux_{imaging.bands[band]}_nmgy") for band in imaging.arc_colour)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return -2.5 * np.log10(np.where((blue > 0) & (red > 0), blue / red, np.nan))
+
+
+def judge(evidence: Evidence, thresholds: Iterable[float]) -> Outcome:
     """Every measure and gate; thresholds on the probability."""
-    wanted = tuple(sorted({*thresholds, TOLD_APART_AT}))
-    plain, suppressed = (validation.validate(rows, wanted) for rows in (evidence.rows, evidence.suppressed))
     light, light_gates = _light(evidence)
     arcs, arc_gates = _arcs(evidence.arcs, evidence.imaging)
-    method = "MAD of the host's annulus over sqrt(sum(psf^2) / psfdepth)"
-    noise = _percentiles("noise_ratio", plain.noise_ratio_percentiles, plain.injections, method)
-    of_scores = _saturation(evidence.rows), _failures(plain), _told_apart(plain, evidence.rows)
-    measures = (*_scores(plain, suppressed, wanted), *arcs, *noise, *light)
-    return Outcome("validate-injection", measures, (*of_scores, *arc_gates, _noise_gate(plain), *light_gates))
+    noise = _percentiles(
+        "noise_ratio", evidence.noise_ratio, "MAD of the host's annulus over sqrt(sum(psf^2) / psfdepth)"
+    )
+    of_scores = _saturation(evidence.probability[INJECTIONS]), _failures(evidence.rows), _told_apart(evidence)
+    measures = (*_scores(evidence.probability, sorted({*thresholds, TOLD_APART_AT})), *arcs, *noise, *light)
+    return Outcome("validate-injection", measures, (*of_scores, *arc_gates, _noise_gate(evidence), *light_gates))
 
 
 def broken(outcome: Outcome) -> list[str]:
@@ -83,39 +125,34 @@ def broken(outcome: Outcome) -> list[str]:
     return [f"{gate.name}: {gate.value:.3g}, {gate.rule}" for gate in outcome.gates if gate.status == "FAIL"]
 
 
-def _scores(plain: Validation, suppressed: Validation, thresholds: Sequence[float]) -> list[Measure]:
-    found = _percentiles("probability", plain.score_percentiles, plain.injections)
-    for name, shares, n in (
-        ("detected", plain.detected, plain.injections),
-        ("detected_core_suppressed", suppressed.detected, suppressed.injections),
-        ("host_false_positives", plain.host_false_positives, plain.hosts),
-    ):
+def _scores(probability: Mapping[str, Array], thresholds: Iterable[float]) -> list[Measure]:
+    names = {INJECTIONS: "detected", SUPPRESSED: "detected_core_suppressed", BARE: "host_false_positives"}
+    found = _percentiles("probability", probability[INJECTIONS])
+    for kind, name in names.items():
         for threshold in thresholds:
-            hit = round(shares[threshold] * n)
-            found.append(share(f"{name}/p{threshold}", hit, n, "Clopper-Pearson 95 %", "share"))
+            hit = int((probability[kind] > threshold).sum())
+            found.append(share(f"{name}/p{threshold}", hit, len(probability[kind]), "Clopper-Pearson 95 %", "share"))
     return found
 
 
-def _saturation(rows: pa.Table) -> Gate:
-    scored = np.asarray(rows["status"]) == "scored"
-    probability = expit(rows["score"].to_numpy()[scored])
+def _saturation(probability: Array) -> Gate:
     shares = ((probability > SATURATED_ABOVE).mean(), (probability < SATURATED_BELOW).mean())
     side = f"above {SATURATED_ABOVE}" if shares[0] >= shares[1] else f"below {SATURATED_BELOW}"
     rule = f"share of injections with probability {side}; over {SATURATED_SHARE:.0%} the scores are saturated"
     return _gate("saturation", float(max(shares)), SATURATED_SHARE, rule, max(shares) <= SATURATED_SHARE, "FAIL")
 
 
-def _failures(plain: Validation) -> Gate:
-    share = plain.failed / (plain.failed + plain.injections)
+def _failures(rows: pa.Table) -> Gate:
+    share = pc.sum(pc.not_equal(rows["status"], "scored")).as_py() / rows.num_rows
     rule = f"share of injections that could not be made or scored, at most {FAILED_SHARE_MAX:.0%}"
     return _gate("failed_injections", share, FAILED_SHARE_MAX, rule, share <= FAILED_SHARE_MAX, "WARN")
 
 
-def _told_apart(plain: Validation, rows: pa.Table) -> Gate:
+def _told_apart(evidence: Evidence) -> Gate:
     """Arcs against the same hosts without them: a paired test, one median difference of scores per host."""
-    gain = plain.detected[TOLD_APART_AT] - plain.host_false_positives[TOLD_APART_AT]
-    scored = rows.filter(pc.equal(rows["status"], "scored")).select(["galaxy_id", "score", "host_score"]).to_pandas()
-    raised = (scored["score"] - scored["host_score"]).groupby(scored["galaxy_id"]).median()
+    with_arcs, bare = (float((evidence.probability[kind] > TOLD_APART_AT).mean()) for kind in (INJECTIONS, BARE))
+    gain, rows = with_arcs - bare, evidence.scored.select(["galaxy_id", "score", "host_score"]).to_pandas()
+    raised = (rows["score"] - rows["host_score"]).groupby(rows["galaxy_id"]).median()
     p = float(wilcoxon(raised, alternative="greater").pvalue) if (raised != 0).any() else 1.0
     rule = (
         f"detected fraction minus the bare hosts' false-positive rate, at p > {TOLD_APART_AT}, above 0, and scores "
@@ -149,20 +186,27 @@ def _difference(arcs: Mapping[str, FoundArcs], quantity: str, name: str) -> tupl
     counts = [len(one) for one in values.values()]
     if len(values) < 2 or min(counts) < LEAST_ARCS:
         return None, not_measured(name, DIFFERS_BELOW_P, f"{rule}; too few arcs ({LEAST_ARCS} of each are needed)")
-    distance, p = validation.difference(*values.values())
+    test = ks_2samp(*values.values())
+    p = float(test.pvalue)
     measure = Measure(f"{name}/p_value", p, n=min(counts), method="two-sample Kolmogorov-Smirnov")
-    return measure, _gate(name, distance, DIFFERS_BELOW_P, f"{rule}: p {p:.2g}", p >= DIFFERS_BELOW_P, "WARN")
+    return measure, _gate(
+        name, float(test.statistic), DIFFERS_BELOW_P, f"{rule}: p {p:.2g}", p >= DIFFERS_BELOW_P, "WARN"
+    )
 
 
-def _percentiles(name: str, values: Mapping[int, float], n: int, method: str = "") -> list[Measure]:
-    return [Measure(f"{name}/percentile_{at}", value, n=n, method=method) for at, value in values.items()]
+def _percentiles(name: str, values: Array, method: str = "") -> list[Measure]:
+    known = _known(values)
+    found = np.percentile(known, _PERCENTILES).tolist() if len(known) else []
+    named = zip(_PERCENTILES, found, strict=False)
+    return [Measure(f"{name}/percentile_{at}", value, n=len(values), method=method) for at, value in named]
 
 
-def _noise_gate(plain: Validation) -> Gate:
+def _noise_gate(evidence: Evidence) -> Gate:
     rule = f"median ratio of the hosts' noise to that of psfdepth, within {NOISE_RATIO[0]}-{NOISE_RATIO[1]}"
-    middle = plain.noise_ratio_percentiles.get(50)
-    if middle is None:
+    known = _known(evidence.noise_ratio)
+    if not len(known):
         return not_measured("noise_against_depth", NOISE_RATIO[1], rule)
+    middle = float(np.percentile(known, 50))
     inside = NOISE_RATIO[0] <= middle <= NOISE_RATIO[1]
     return _gate("noise_against_depth", middle, NOISE_RATIO[1], rule, inside, "WARN")
 
@@ -193,3 +237,7 @@ def _gate(name: str, value: float, threshold: float, rule: str, passed: bool, ot
 
 def _known(values: Array) -> Array:
     return values[np.isfinite(values)]
+
+
+def _numbers(rows: pa.Table, name: str) -> Array:
+    return np.asarray(pc.fill_null(rows.column(name), float("nan")).to_numpy(), dtype=np.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from scipy.special import expit
 from analysis.config import EvaluateParams
 from analysis.figures.stamps import Line, cropped
 from analysis.figures.style import Picture
-from analysis.figures.validation import SUPPRESSED, Distributions, validation_sheet
+from analysis.figures.validation import validation_sheet
 from analysis.records import Measure, Outcome, plain
-from analysis.results.validation import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, judge
+from analysis.results.validation import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, judge, once_per_host, scored
 from injection.config import GridParams
 from injection.engine.accuracy import flux_errors, lenstronomy_differences
 from injection.engine.tracing import Images
@@ -27,7 +27,6 @@ from injection.experiment.arc_finder import FOUND_SNR, FoundArcs, find_arcs
 from injection.experiment.grid import Plan, one_cell, plan
 from injection.experiment.setting import Drawn, Setting
 from injection.experiment.stream import batches, run_batch
-from injection.experiment.validation import arc_colour, noise_ratio
 from injection.priors.registry import draw
 from lake.errors import DataError, invalid
 from lake.files import atomic
@@ -69,14 +68,11 @@ def validate_injections(
     bare, suppressed = (_plan(setting, count, radius) for radius in (None, radius_arcsec))
     rows = _run(bare, scorer, "inject and score")
     without_core = _run(suppressed, scorer, "the same with core suppression")
-    scored = _scored(rows)
-    if not scored.num_rows:
-        raise DataError(f"none of {rows.num_rows} injections was scored: {rows['reason'][0].as_py()}")
-    plain = bare.setting
-    arcs = _arcs(scored, plain)
+    plain, used = bare.setting, scored(rows)
+    arcs = _arcs(used, plain)
     if real is not None:
         arcs[LENSES] = find_arcs(real, plain.grid.sky_annulus_px, IMAGING)
-    evidence = Evidence(rows, without_core, arcs, setting.hosts.imaging, *_accuracy(scored, plain))
+    evidence = Evidence(rows, without_core, arcs, setting.hosts.imaging, *_accuracy(used, plain))
     outcome = judge(evidence, project.section(EvaluateParams, "evaluate").probability_thresholds)
     facts = {
         "generation": name,
@@ -89,11 +85,10 @@ def validate_injections(
         "core_suppression_radius_arcsec": radius_arcsec,
         "grid": plain.grid.model_dump(mode="json"),
     }
-    return Validated(facts, outcome, _picture(evidence, outcome, plain, real, facts))
-
-
-def _scored(rows: pa.Table) -> pa.Table:
-    return rows.filter(pc.equal(rows["status"], "scored")).combine_chunks()
+    what = f"{bare.rows.num_rows} injections of prior {plain.prior.name}, {plain.sources.describe()}"
+    title = f"{name}: {what}\ninto {plain.hosts.name}"
+    picture = validation_sheet(evidence, outcome, _gallery(used, plain, real), title)
+    return Validated(facts, outcome, picture)
 
 
 def real_arcs(project: Project, source: str, count: int, seed: int) -> Images | None:
@@ -133,17 +128,21 @@ def _run(planned: Plan, scorer: Scorer, words: str) -> pa.Table:
     return pa.concat_tables(parts).combine_chunks()
 
 
-def _arcs(scored: pa.Table, setting: Setting) -> dict[str, FoundArcs]:
+def _arcs(rows: pa.Table, setting: Setting) -> dict[str, FoundArcs]:
     """Arcs found on the stamps of injections, drawn again, and on the bare hosts, each once.
 
     Only injections whose true SNR could be found: fainter ones would give the structure of their hosts.
     """
     how = setting.grid.sky_annulus_px, setting.hosts.imaging
-    bright = scored.filter(pc.greater_equal(scored["arc_snr"], FOUND_SNR)).combine_chunks()
-    _, once = np.unique(np.asarray(scored["galaxy_id"]), return_index=True)
+    bright = rows.filter(pc.greater_equal(rows["arc_snr"], FOUND_SNR)).combine_chunks()
+    once = once_per_host(rows)
     found = [find_arcs(drawn.images, *how) for drawn in _drawn(bright, setting, "look for arcs")]
-    bare = [find_arcs(drawn.bare, *how) for drawn in _drawn(scored.take(pa.array(once)), setting, "on bare hosts")]
-    return {name: _together(parts) for name, parts in ((INJECTIONS, found), (BARE, bare)) if parts}
+    bare = [find_arcs(drawn.bare, *how) for drawn in _drawn(rows.take(pa.array(once)), setting, "on bare hosts")]
+    return {
+        name: FoundArcs(*(np.concatenate([getattr(part, value) for part in parts]) for value in ("snr", "colour")))
+        for name, parts in ((INJECTIONS, found), (BARE, bare))
+        if parts
+    }
 
 
 def _drawn(rows: pa.Table, setting: Setting, words: str) -> Iterator[Drawn]:
@@ -151,16 +150,12 @@ def _drawn(rows: pa.Table, setting: Setting, words: str) -> Iterator[Drawn]:
         yield setting.again(rows.slice(start, _CHUNK))
 
 
-def _together(parts: Sequence[FoundArcs]) -> FoundArcs:
-    return FoundArcs(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("snr", "colour")))
-
-
-def _accuracy(scored: pa.Table, setting: Setting) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _accuracy(rows: pa.Table, setting: Setting) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Errors of the lensed flux of some injections, and differences from lenstronomy of draws of the prior."""
     imaging = setting.hosts.imaging
     how = setting.hosts.stamp_pixels, setting.grid.quadrature, imaging.pixel_scale_arcsec
-    step = max(scored.num_rows // _ACCURACY_DRAWS, 1)
-    chosen = scored.take(pa.array(range(0, scored.num_rows, step)[:_ACCURACY_DRAWS]))
+    step = max(rows.num_rows // _ACCURACY_DRAWS, 1)
+    chosen = rows.take(pa.array(range(0, rows.num_rows, step)[:_ACCURACY_DRAWS]))
     parts = [
         flux_errors(chosen.slice(start, 10), *how, setting.sources)
         for start in track(range(0, chosen.num_rows, 10), "integrate to convergence")
@@ -172,30 +167,6 @@ def _accuracy(scored: pa.Table, setting: Setting) -> tuple[NDArray[np.float64], 
         for row in track(range(_LENSTRONOMY_DRAWS), "compare with lenstronomy")
     ]
     return np.concatenate(parts), np.concatenate(others)
-
-
-def _picture(
-    evidence: Evidence, outcome: Outcome, setting: Setting, real: Images | None, facts: dict[str, Any]
-) -> Picture:
-    rows, suppressed = _scored(evidence.rows), _scored(evidence.suppressed)
-    _, once = np.unique(np.asarray(rows["galaxy_id"]), return_index=True)
-    shown = Distributions(
-        {
-            INJECTIONS: expit(rows["score"].to_numpy()),
-            SUPPRESSED: expit(suppressed["score"].to_numpy()),
-            BARE: expit(rows["host_score"].to_numpy()[once]),
-        },
-        evidence.arcs,
-        rows["arc_snr"].to_numpy(),
-        arc_colour(rows, setting.hosts.imaging),
-        noise_ratio(rows),
-        evidence.flux_errors,
-        evidence.lenstronomy,
-        setting.hosts.imaging,
-    )
-    what = f"{facts['injections']} injections of prior {facts['prior']}, {facts['sources']}"
-    title = f"{facts['generation']}: {what}\ninto {facts['hosts']}"
-    return validation_sheet(shown, outcome, _gallery(rows, setting, real), title)
 
 
 def _gallery(rows: pa.Table, setting: Setting, real: Images | None) -> list[Line]:

@@ -10,12 +10,14 @@ import pyarrow as pa
 import pytest
 from scipy.stats import ks_2samp
 
-from analysis.figures.validation import Distributions, validation_sheet
+from analysis.figures.validation import validation_sheet
 from analysis.records import Gate, Outcome
-from analysis.results.validation import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, broken, judge
+from analysis.results.validation import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, arc_colour, broken, judge
 from injection.experiment.arc_finder import FoundArcs
+from lake.errors import DataError
 from lake.sky.survey import SURVEY
 from tests.analysis.outcomes import measure
+from tests.injection.scenes import planned, run
 
 COUNT = 200
 RNG = np.random.default_rng(0)
@@ -36,6 +38,9 @@ def table(probability: Any, host_probability: Any = 0.01, ratio: float = 1.05, f
             "host_score": logit(np.broadcast_to(host_probability, COUNT)),
             "sky_sigma_psfdepth_nmgy": np.full(COUNT, 0.01),
             "sky_sigma_mad_nmgy": np.full(COUNT, 0.01 * ratio),
+            "arc_snr": np.full(COUNT, 20.0),
+            **{f"arc_flux_{band}_nmgy": np.full(COUNT, 1.0) for band in "grz"},
+            "reason": pa.array([None if one == "scored" else "no PSF" for one in status], pa.string()),
         }
     )
 
@@ -106,20 +111,9 @@ def test_a_host_counts_once_however_many_injections_it_took() -> None:
 
 
 def test_the_sheet_repeats_and_shows_stamps() -> None:
-    shown = Distributions(
-        {INJECTIONS: np.linspace(0, 1, 50), BARE: np.zeros(20)},
-        GOOD.arcs,
-        np.full(30, 20.0),
-        np.full(30, 0.2),
-        np.r_[np.full(30, 1.1), np.nan],
-        GOOD.flux_errors,
-        GOOD.lenstronomy,
-        SURVEY,
-    )
     stamps = np.random.default_rng(0).normal(0, 0.01, (3, 3, 21, 21)).astype(np.float32)
     pictures = [
-        validation_sheet(shown, judge(GOOD, (0.5,)), [("lowest", stamps, ["a", "b", "c\nd"])], "title")
-        for _ in range(2)
+        validation_sheet(GOOD, judge(GOOD, (0.5,)), [("lowest", stamps, ["a", "b", "c\nd"])], "title") for _ in range(2)
     ]
     assert pictures[0].content == pictures[1].content
     assert pictures[0].content.startswith(b"\x89PNG")
@@ -142,3 +136,33 @@ def test_scores_that_rise_are_told_by_pairs() -> None:
     one = np.where(np.arange(COUNT) == 0, 0.9, 0.1)
     lucky = gate(judge(replace(GOOD, rows=table(one, host_probability=0.1)), (0.5,)), "arcs_raise_scores")
     assert (lucky.status, lucky.value > 0) == ("WARN", True), "one arc found of two hundred raises nothing"
+
+
+def test_measures_of_a_drawn_grid() -> None:
+    out = run(planned())
+    status = ["failed"] * 3 + out["status"].to_pylist()[3:]
+    out = out.set_column(out.column_names.index("status"), "status", pa.array(status))
+    outcome = judge(replace(GOOD, rows=out), (0.3, 0.999))
+    probability = 1 / (1 + np.exp(-out["score"].to_numpy()[3:]))
+    assert gate(outcome, "failed_injections").value == pytest.approx(3 / out.num_rows)
+    assert measure(outcome, "detected/p0.3").n == out.num_rows - 3
+    assert measure(outcome, "detected/p0.3").value == pytest.approx((probability > 0.3).mean())
+    assert measure(outcome, "probability/percentile_50").value == pytest.approx(np.percentile(probability, 50))
+    assert 0.5 < measure(outcome, "noise_ratio/percentile_50").value < 10.0
+
+
+def test_a_score_at_the_threshold_is_not_above_it() -> None:
+    """As everywhere: a finder that gives one value to everything finds nothing at that value."""
+    outcome = judge(replace(GOOD, rows=table(0.5, host_probability=0.5)), (0.5, 0.4999))
+    for name in ("detected", "host_false_positives"):
+        assert [measure(outcome, f"{name}/p{at}").value for at in (0.5, 0.4999)] == [0.0, 1.0]
+
+
+def test_the_colour_of_arcs_is_that_of_their_sources() -> None:
+    out = run(planned())
+    np.testing.assert_allclose(arc_colour(out, SURVEY), out["src_g_minus_r"].to_numpy(), atol=0.02)
+
+
+def test_nothing_scored_is_an_error() -> None:
+    with pytest.raises(DataError, match="none of 200 injections was scored: no PSF"):
+        judge(replace(GOOD, rows=table(0.5, failed=COUNT)), (0.3,))
