@@ -44,7 +44,9 @@ def split_balance(
     """
     shares, share_gates = _shares(manifest, fractions, params)
     conditions, condition_gates = _conditions(manifest, imaging.reference_band, params)
-    gates = (*share_gates, *condition_gates, *_overlaps(manifest), _known_pixels(manifest))
+    missing = int((manifest["healpix_128"].fillna(-1) < 0).sum())
+    known = _zero_gate("split/healpix_known", missing, "every row has a HEALPix pixel, so leakage can be checked")
+    gates = (*share_gates, *condition_gates, *_overlaps(manifest), known)
     return Outcome("split_balance", (*_counts(manifest), *shares, *conditions), gates)
 
 
@@ -113,11 +115,6 @@ def _overlaps(manifest: pd.DataFrame) -> Iterator[Gate]:
                 continue
             shared = int((known.groupby(column)["split"].nunique() > 1).sum())
             yield _zero_gate(f"split/shared_{column}", shared, f"no {what} in two splits")
-
-
-def _known_pixels(manifest: pd.DataFrame) -> Gate:
-    missing = int(manifest["healpix_128"].isna().sum()) + int((manifest["healpix_128"].fillna(0) < 0).sum())
-    return _zero_gate("split/healpix_known", missing, "every row has a HEALPix pixel, so leakage can be checked")
 
 
 def _zero_gate(name: str, found: int, rule: str) -> Gate:

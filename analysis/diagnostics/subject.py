@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.config import DiagnosticParams
-from analysis.results.features import Stamps, features_of
+from analysis.results.features import Stamps, stamp_features
 from analysis.statistics.thresholds import Threshold
 from lake.progress import track
 from lake.sky.hashing import key_hash
@@ -52,8 +52,11 @@ class Subject:
     @cached_property
     def features(self) -> pd.DataFrame:
         """Features of the stamps of `learned`, row by row."""
-        starts = track(range(0, len(self.learned), _CHUNK), "measure stamps")
-        return features_of((self.stamps(self.learned.iloc[s : s + _CHUNK]) for s in starts), self.imaging, self.params)
+        parts = [
+            stamp_features(self.stamps(self.learned.iloc[start : start + _CHUNK]), self.imaging, self.params)
+            for start in track(range(0, len(self.learned), _CHUNK), "measure stamps")
+        ]
+        return pd.concat(parts, ignore_index=True)
 
     def of_sample(self, *frames: pd.DataFrame) -> list[pd.DataFrame]:
         """The sampled rows of frames parallel to `learned`: `sample_per_class` of each label, by keyed hash."""

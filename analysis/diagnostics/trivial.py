@@ -17,7 +17,7 @@ from analysis.records import Gate, Measure, Outcome, Status, decide, not_measure
 from analysis.statistics import roc
 from analysis.statistics.bootstrap import resampled_weights
 from analysis.statistics.intervals import TABLE_LEVEL
-from analysis.statistics.operating import fpr_name, refusal
+from analysis.statistics.thresholds import fpr_name, refusal
 from lake.errors import DataError
 
 Floats = NDArray[np.float64]

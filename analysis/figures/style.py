@@ -60,13 +60,15 @@ def canvas(width_in: float, height_in: float) -> Iterator[Figure]:
 
 def png(figure: Figure, alt: str) -> Picture:
     """The figure as PNG; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return Picture(buffer.getvalue(), "image/png", alt)
+    return Picture(_saved(figure, "png", "Software"), "image/png", alt)
 
 
 def svg(figure: Figure, alt: str) -> Picture:
     """The figure as SVG; the same figure gives the same bytes."""
+    return Picture(_saved(figure, "svg", "Date", "Creator"), "image/svg+xml", alt)
+
+
+def _saved(figure: Figure, kind: str, *left_out: str) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return Picture(buffer.getvalue(), "image/svg+xml", alt)
+    figure.savefig(buffer, format=kind, metadata=dict.fromkeys(left_out))
+    return buffer.getvalue()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from analysis.reporting.inputs import GenerationInputs, ReportInputs
+from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.thresholds import points
 from analysis.reporting.views import TableView, measure
 
@@ -60,7 +60,13 @@ def limitations(inputs: ReportInputs) -> list[str]:
 
 def probability_words(inputs: ReportInputs) -> list[str]:
     """What a probability means: the fraction of lenses in each model's training, and its value for the test split."""
-    shares = "; ".join(f"{item.name}: {_share_words(item)}" for item in inputs.generations)
+    learned = {
+        item.name: "not known"
+        if item.lens_share is None
+        else f"{100 * item.lens_share:.1f} %, {item.lens_share_origin}"
+        for item in inputs.generations
+    }
+    shares = "; ".join(f"{name}: {said}" for name, said in learned.items())
     words = [
         "Probabilities are the logistic of the score and are not calibrated. They are valid, at best, at the fraction "
         f"of lenses seen in training ({shares}), not at that on the sky, which is far smaller.",
@@ -84,18 +90,15 @@ def at_share(probability: float, learned: float, share: float) -> float:
     return odds / (1.0 + odds)
 
 
-def _share_words(item: GenerationInputs) -> str:
-    return "not known" if item.lens_share is None else f"{100 * item.lens_share:.1f} %, {item.lens_share_origin}"
-
-
 def literature_views() -> list[TableView]:
     """Published completeness and recall figures, with their denominators; same survey and other surveys apart."""
     headers = ("work", "quantity", "value", "denominator")
-    return [
-        _fact_view("same_survey", "Works on the Legacy Surveys or DECam imaging", headers),
-        _fact_view("other_surveys", "Works on other surveys", headers),
-        _fact_view("source_priors", "Source populations and selection thresholds in the literature", headers),
-    ]
+    titles = {
+        "same_survey": "Works on the Legacy Surveys or DECam imaging",
+        "other_surveys": "Works on other surveys",
+        "source_priors": "Source populations and selection thresholds in the literature",
+    }
+    return [_fact_view(key, title, headers) for key, title in titles.items()]
 
 
 def reference_view() -> TableView:

@@ -1,4 +1,4 @@
-"""Ranked objects that no candidate list holds."""
+"""Objects that are not in the candidate list, ranked by score."""
 
 from __future__ import annotations
 
@@ -23,16 +23,9 @@ def ranked_candidates(scores: pd.DataFrame, positions: pd.DataFrame, limit: int)
         positions[["galaxy_id", "ra", "dec"]], how="inner", on="galaxy_id", validate="many_to_one"
     )
     best = unlisted.sort_values(["score", "galaxy_id"], ascending=[False, True]).head(limit).reset_index(drop=True)
-    return pd.DataFrame(
-        {
-            "rank": range(1, len(best) + 1),
-            "galaxy_id": best["galaxy_id"],
-            "ra": best["ra"],
-            "dec": best["dec"],
-            "score": best["score"],
-            "probability": best["probability"],
-            "split": best["split"],
-            "trained_on": best["seen_in_training"].astype("boolean"),
-            "viewer": [VIEWER.format(ra=ra, dec=dec) for ra, dec in zip(best["ra"], best["dec"], strict=True)],
-        }
+    kept = best[["galaxy_id", "ra", "dec", "score", "probability", "split"]].assign(
+        trained_on=best["seen_in_training"].astype("boolean"),
+        viewer=[VIEWER.format(ra=ra, dec=dec) for ra, dec in zip(best["ra"], best["dec"], strict=True)],
     )
+    kept.insert(0, "rank", range(1, len(best) + 1))
+    return kept

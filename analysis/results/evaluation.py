@@ -11,10 +11,19 @@ import pandas as pd
 from analysis.config import EvaluateParams
 from analysis.records import Measure, Outcome, seen_gate
 from analysis.statistics import calibration as cal
-from analysis.statistics import operating, roc
+from analysis.statistics import roc
 from analysis.statistics.bootstrap import resample_ranking
 from analysis.statistics.intervals import TABLE_LEVEL, share
-from analysis.statistics.thresholds import Threshold
+from analysis.statistics.thresholds import (
+    Threshold,
+    above,
+    fpr_at_tpr,
+    fpr_name,
+    probability_name,
+    refusal,
+    threshold_at_fpr,
+    too_few,
+)
 from analysis.statistics.uncertain import fpr_interval, tpr_interval
 from lake.errors import DataError
 from lake.sky.imaging import Imaging
@@ -41,7 +50,13 @@ def evaluate(
         *_ranking(labels, scores, params, rng),
         *_at_thresholds(objects, thresholds),
         *_calibration(objects, params),
-        *_strata(objects, params),
+        *(
+            measure
+            for column in STRATA
+            if column in objects.columns
+            for value, group in objects.groupby(column, observed=True)
+            for measure in _stratum(f"stratum/{column}/{value}", group, params)
+        ),
     ]
     rule = "no scored object was trained or selected on by the model or an ancestor"
     known = "seen_in_training" in objects.columns
@@ -87,15 +102,15 @@ def _at_rates(labels: np.ndarray, scores: np.ndarray, params: EvaluateParams) ->
     positives, negatives = scores[labels == 1], scores[labels == 0]
     for fpr in params.fpr_points:
         name = f"tpr_at_fpr/{fpr:g}"
-        if why := operating.refusal(negatives, fpr):
+        if why := refusal(negatives, fpr):
             yield Measure(name, math.nan, n=len(positives), method=why)
             continue
-        point = operating.threshold_at_fpr(negatives, fpr)
-        hit, of = operating.recall_at(positives, point.threshold)
+        threshold, passed = threshold_at_fpr(negatives, fpr)
+        hit, of = above(positives, threshold)
         low, high = tpr_interval(positives, negatives, fpr, TABLE_LEVEL)
-        how = f"{_JOINT}; FPR of the curve at that point {point.reached_fpr:.2e}"
+        how = f"{_JOINT}; FPR of the curve at that point {passed / len(negatives):.2e}"
         yield Measure(name, hit / of, low, high, of, "", how)
-    rate, _ = operating.fpr_at_tpr(positives, negatives, params.tpr_point)
+    rate = fpr_at_tpr(positives, negatives, params.tpr_point)
     low, high = fpr_interval(positives, negatives, params.tpr_point, TABLE_LEVEL)
     yield Measure(f"fpr_at_tpr/{params.tpr_point:g}", rate, low, high, len(negatives), "", _JOINT)
 
@@ -107,8 +122,8 @@ def _partial_areas(
     draws = resample_ranking(labels, scores, params.partial_auc_fprs, params.bootstrap_replicates, rng)
     how = f"McClish 1989; stratified bootstrap, {params.bootstrap_replicates} resamples"
     for limit in params.partial_auc_fprs:
-        name = f"partial_auc/{operating.fpr_name(limit)[3:]}"
-        if why := operating.not_measurable(negatives, limit):
+        name = f"partial_auc/{fpr_name(limit)[3:]}"
+        if why := too_few(negatives, limit):
             for kind in ("mcclish", "raw"):
                 yield Measure(f"{name}/{kind}", math.nan, n=len(labels), method=why)
             continue
@@ -133,16 +148,17 @@ def _at_thresholds(objects: pd.DataFrame, thresholds: Sequence[Threshold]) -> It
         how = "on the probability, selected above"
         yield Measure(f"threshold/{name}", point.threshold, n=point.negatives, method=how)
         yield share(f"fpr/{name}", point.test_above or 0, point.test_negatives)
-        yield share(f"precision/{name}", *operating.precision_at(positive["probability"], negative, point.threshold))
+        true, false = (above(part, point.threshold)[0] for part in (positive["probability"], negative))
+        yield share(f"precision/{name}", true, true + false)
         for what, group in groups.items():
-            yield share(f"{what}/{name}", *operating.recall_at(group["probability"], point.threshold))
+            yield share(f"{what}/{name}", *above(group["probability"], point.threshold))
 
 
 def _calibration(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:
     y, p = objects["label"].to_numpy(float), objects["probability"].to_numpy(float)
     n, bins = len(y), f"{params.calibration_bins} equal-width bins"
     (brier, skill), (nll, nll_skill), (slope, intercept) = cal.brier(y, p), cal.log_loss(y, p), cal.cox(y, p)
-    saturated = cal.saturated_share(p, params.saturated_below, params.saturated_above)
+    saturated = float(np.mean((p < params.saturated_below) | (p > params.saturated_above)))
     curve = cal.reliability(y, p, params.calibration_bins, TABLE_LEVEL)
     adaptive = cal.adaptive_reliability(y, p, params.calibration_bins, TABLE_LEVEL)
     values = {
@@ -169,12 +185,6 @@ def _calibration(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[Meas
         yield Measure(name, cal.calibration_error(inside, inside.count), n=int(looked_at.sum()), method=bins)
 
 
-def _strata(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:
-    for column in [name for name in STRATA if name in objects.columns]:
-        for value, group in objects.groupby(column, observed=True):
-            yield from _stratum(f"stratum/{column}/{value}", group, params)
-
-
 def _stratum(name: str, group: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:
     positives = int((group["label"] == 1).sum())
     negatives = len(group) - positives
@@ -186,6 +196,4 @@ def _stratum(name: str, group: pd.DataFrame, params: EvaluateParams) -> Iterator
         for label, what in ((1, "recall"), (0, "fpr")):
             chosen = group.loc[group["label"] == label, "probability"]
             if len(chosen):
-                yield share(
-                    f"{name}/{what}/{operating.probability_name(threshold)}", *operating.recall_at(chosen, threshold)
-                )
+                yield share(f"{name}/{what}/{probability_name(threshold)}", *above(chosen, threshold))

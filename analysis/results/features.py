@@ -5,7 +5,6 @@ Stamps are (batch, band, y, x) in nMgy, in the bands of their imaging; non-finit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -35,11 +34,6 @@ def stamp_features(stamps: Stamps, imaging: Imaging, params: DiagnosticParams) -
         for j, band in enumerate(bands):
             columns |= {f"annulus{i}/median_{band}": median[:, j], f"annulus{i}/mad_{band}": mad[:, j]}
     return pd.concat([trivial, pd.DataFrame(columns)], axis=1)
-
-
-def features_of(batches: Iterable[Stamps], imaging: Imaging, params: DiagnosticParams) -> pd.DataFrame:
-    """Features of many stamps, one batch in memory at a time."""
-    return pd.concat([stamp_features(batch, imaging, params) for batch in batches], ignore_index=True)
 
 
 def trivial_features(stamps: Stamps, imaging: Imaging, params: DiagnosticParams) -> pd.DataFrame:
@@ -113,17 +107,13 @@ def texture_features(stamps: Stamps) -> Floats:
     residual = clean - profile[:, :, which].astype(np.float32)
     scale = np.maximum(np.abs(profile).sum(axis=2, keepdims=True), 1e-9)
     rms = np.sqrt(np.maximum(radial_profile(residual**2, rings), 0.0))
-    fine = residual - _blurred(residual)
+    blurred = residual
+    for axis in (2, 3):
+        blurred = (np.roll(blurred, 1, axis) + 2.0 * blurred + np.roll(blurred, -1, axis)) / 4.0
+    fine = residual - blurred
     roughness = (fine**2).sum(axis=(2, 3)) / np.maximum((residual**2).sum(axis=(2, 3)), 1e-12)
     blocks = [profile / scale, np.log10(rms / scale + 1e-6), roughness[:, :, None]]
     return np.concatenate(blocks, axis=2).reshape(len(stamps), -1)
-
-
-def _blurred(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    out = images
-    for axis in (2, 3):
-        out = (np.roll(out, 1, axis) + 2.0 * out + np.roll(out, -1, axis)) / 4.0
-    return out
 
 
 def _sums(images: NDArray[Any], member: NDArray[np.bool_]) -> Floats:

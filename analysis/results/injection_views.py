@@ -28,7 +28,10 @@ def along(
     if detectable_only:
         rows = rows[rows["detectable"].fillna(False).astype(bool)]
     sizes = tuple(len(cuts) - 1 for cuts in edges.values())
-    codes = np.stack([_bin(rows[name], name, cuts) for name, cuts in edges.items()])
+    for name, cuts in edges.items():
+        if len(cuts) < 2 or np.any(np.diff(cuts) <= 0):
+            raise invalid(f"edges of {name}", "ascending, two or more", list(cuts))
+    codes = np.stack([bin_numbers(rows[name].to_numpy(float), cuts) for name, cuts in edges.items()])
     inside = (codes >= 0).all(axis=0)
     cell = np.ravel_multi_index(tuple(codes[:, inside]), sizes)
     held = rows[inside]
@@ -88,10 +91,3 @@ def _scored(injections: pd.DataFrame) -> pd.DataFrame:
     if injections["injection_id"].duplicated().any():
         raise DataError("an injection appears twice: rows of more than one model are mixed")
     return injections[injections["status"] == SCORED]
-
-
-def _bin(values: pd.Series, name: str, cuts: Sequence[float]) -> np.ndarray:
-    edges = np.asarray(cuts, dtype=float)
-    if len(edges) < 2 or np.any(np.diff(edges) <= 0):
-        raise invalid(f"edges of {name}", "ascending, two or more", list(cuts))
-    return bin_numbers(values.to_numpy(float), edges)

@@ -65,12 +65,6 @@ def maximum_error(curve: Reliability, weights: NDArray[np.int64]) -> float:
     return float(curve.gap[weights > 0].max()) if weights.any() else float("nan")
 
 
-def saturated_share(probabilities: ArrayLike, below: float, above: float) -> float:
-    """Share of probabilities outside [below, above]."""
-    p = np.asarray(probabilities, dtype=np.float64)
-    return float(np.mean((p < below) | (p > above)))
-
-
 def brier(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
     """Brier score, and its skill against always predicting the base rate."""
     y, p = _checked(labels, probabilities)
@@ -93,7 +87,9 @@ def cox(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
     y, p = _checked(labels, probabilities)
     p = np.clip(p, _EPS, 1.0 - _EPS)
     logit = np.log(p) - np.log1p(-p)
-    if _separated(logit[y == 0], logit[y == 1]):
+    negative, positive = logit[y == 0], logit[y == 1]
+    one_class = not len(negative) or not len(positive)
+    if one_class or negative.max() <= positive.min() or positive.max() <= negative.min():
         return float("nan"), float("nan")
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
@@ -104,13 +100,6 @@ def cox(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
 
     slope, intercept = scipy.optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
     return float(slope), float(intercept)
-
-
-def _separated(negative: Floats, positive: Floats) -> bool:
-    """Whether a class is missing, or some value separates the classes (both may contain that value)."""
-    if not len(negative) or not len(positive):
-        return True
-    return bool(negative.max() <= positive.min() or positive.max() <= negative.min())
 
 
 def _checked(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:

@@ -161,17 +161,13 @@ def partial_auc(labels: ArrayLike, scores: ArrayLike, max_fpr: float) -> Partial
 def partial_auc_of_curve(fpr: Floats, tpr: Floats, max_fpr: float) -> PartialAuc:
     """The partial area of a curve given by its points (rates ascending)."""
     stop = int(np.searchsorted(fpr, max_fpr, side="right"))
-    edge = np.interp(max_fpr, fpr, tpr) if stop >= len(fpr) else _between(fpr, tpr, stop, max_fpr)
-    x = np.append(fpr[:stop], max_fpr)
-    y = np.append(tpr[:stop], edge)
-    raw = float(np.trapezoid(y, x))
+    edge = float(tpr[-1])
+    if stop < len(fpr):
+        share = (max_fpr - fpr[stop - 1]) / (fpr[stop] - fpr[stop - 1])
+        edge = float(tpr[stop - 1] + share * (tpr[stop] - tpr[stop - 1]))
+    raw = float(np.trapezoid(np.append(tpr[:stop], edge), np.append(fpr[:stop], max_fpr)))
     least = 0.5 * max_fpr**2
     return PartialAuc(raw, 0.5 * (1.0 + (raw - least) / (max_fpr - least)))
-
-
-def _between(fpr: Floats, tpr: Floats, stop: int, at: float) -> float:
-    share = (at - fpr[stop - 1]) / (fpr[stop] - fpr[stop - 1])
-    return float(tpr[stop - 1] + share * (tpr[stop] - tpr[stop - 1]))
 
 
 def _variance(components: Floats) -> float:

@@ -1,8 +1,8 @@
-"""Named thresholds: fixed once on negatives of their own, measured on others, used everywhere by name.
+"""Thresholds and the rates they reach; named ones are fixed once on negatives of their own and measured on others.
 
-`p0.3` is chosen beforehand; `fpr1e-3@val` is exceeded by the fraction 1e-3 of the validation negatives kept for
-thresholds, which are neither hosts of injections nor test negatives. The rate it reaches is measured on the test
-negatives.
+An object is selected where `score > threshold`. `p0.3` is chosen beforehand; `fpr1e-3@val` is exceeded by the fraction
+1e-3 of the validation negatives kept for thresholds, which are neither hosts of injections nor test negatives. The rate
+it reaches is measured on the test negatives. Failed objects have no score: the caller leaves them out.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.config import EvaluateParams
 from analysis.records import plain
-from analysis.statistics import operating
 from analysis.statistics.intervals import exact
-from lake.errors import DataError
+from lake.errors import DataError, invalid
+from lake.sky.split import LEAST_ABOVE
 
 Floats = NDArray[np.float64]
 Status = Literal["fixed", "measured", "not measurable", "not selective"]
@@ -57,12 +57,60 @@ class Threshold:
     @property
     def refusal(self) -> str:
         """Why there is no such threshold."""
-        return operating.not_measurable(self.negatives, self.target_fpr) or operating.tied(self.target_fpr)
+        return too_few(self.negatives, self.target_fpr) or _tied(self.target_fpr)
 
 
-def threshold_name(fpr: float) -> str:
-    """Identifier of a derived threshold with the sample that fixes it: `fpr1e-3@val`."""
-    return f"{operating.fpr_name(fpr)}@{SAMPLE}"
+def fpr_name(fpr: float) -> str:
+    """A false-positive rate as a name: `fpr1e-3`."""
+    mantissa, exponent = f"{fpr:e}".split("e")
+    return f"fpr{float(mantissa):g}e{int(exponent)}"
+
+
+def probability_name(threshold: float) -> str:
+    """Identifier of a threshold chosen beforehand: `p0.3`."""
+    return f"p{threshold:g}"
+
+
+def too_few(negatives: int, fpr: float) -> str | None:
+    """Why so many negatives cannot measure a false-positive rate; None if they can."""
+    needed = _needed(fpr)
+    return f"not measurable with {negatives:,} negatives, needs {needed:,}" if negatives < needed else None
+
+
+def refusal(negative_scores: ArrayLike, fpr: float) -> str | None:
+    """Why a sample of negatives gives no threshold at a false-positive rate; None if it gives one.
+
+    There are too few negatives, or too many of them share a score: with saturated scores, or scores of few values,
+    fewer than ten negatives are above the threshold, and the recall there is near 0 for any ranking.
+    """
+    scores = _finite(negative_scores)
+    few = too_few(len(scores), fpr)
+    return few or (None if threshold_at_fpr(scores, fpr)[1] >= LEAST_ABOVE else _tied(fpr))
+
+
+def threshold_at_fpr(negative_scores: ArrayLike, fpr: float) -> tuple[float, int]:
+    """Lowest threshold that at most a share `fpr` of the negatives exceeds, and how many exceed it."""
+    scores = _finite(negative_scores)
+    if not 0.0 < fpr < 1.0:
+        raise invalid("fpr", "between 0 and 1 exclusive", fpr)
+    allowed = int(np.floor(fpr * len(scores) + 1e-9))
+    threshold = float(np.sort(scores)[::-1][allowed])
+    return threshold, int((scores > threshold).sum())
+
+
+def fpr_at_tpr(positive_scores: ArrayLike, negative_scores: ArrayLike, tpr: float) -> float:
+    """False-positive rate at the highest threshold that keeps a share `tpr` of the positives."""
+    positive, negative = np.sort(_finite(positive_scores))[::-1], _finite(negative_scores)
+    if not 0.0 < tpr <= 1.0:
+        raise invalid("tpr", "in (0, 1]", tpr)
+    kept = int(np.ceil(tpr * len(positive) - 1e-9))
+    return float((negative > np.nextafter(positive[kept - 1], -np.inf)).mean())
+
+
+def above(scores: ArrayLike, threshold: float) -> tuple[int, int]:
+    """How many scores are above the threshold, and how many there are."""
+    values = _finite(scores)
+    return int((values > threshold).sum()), len(values)
 
 
 def fix_thresholds(fixing: ArrayLike, testing: ArrayLike, params: EvaluateParams) -> list[Threshold]:
@@ -110,34 +158,49 @@ def bootstrap_thresholds(fixing: ArrayLike, target_fpr: float) -> tuple[Floats, 
 
 
 def _fixed(value: float, own: Floats, other: Floats, selective_fpr_max: float) -> Threshold:
-    nan, above = float("nan"), int((own > value).sum())
-    name = operating.probability_name(value)
-    unjudged = Threshold(name, "fixed", value, nan, len(own), above, None, 0, None, nan, nan, nan)
-    point = _judged(unjudged, other)
+    nan, count = float("nan"), int((own > value).sum())
+    name = probability_name(value)
+    point = _judged(Threshold(name, "fixed", value, nan, len(own), count, None, 0, None, nan, nan, nan), other)
     return replace(point, status="not selective") if point.fpr_reached > selective_fpr_max else point
 
 
 def _derived(fpr: float, own: Floats, other: Floats) -> Threshold:
-    name, nan, needed = threshold_name(fpr), float("nan"), operating.negatives_needed(fpr)
+    name, nan, needed = f"{fpr_name(fpr)}@{SAMPLE}", float("nan"), _needed(fpr)
     nothing = Threshold(name, "not measurable", nan, fpr, len(own), None, needed, len(other), None, nan, nan, nan)
-    if len(own) < needed or operating.refusal(own, fpr):
+    if len(own) < needed or refusal(own, fpr):
         return nothing
-    point = operating.threshold_at_fpr(own, fpr)
-    found = replace(nothing, status="measured", threshold=point.threshold, above=point.false_positives)
-    return _judged(replace(found, test_negatives=0), other)
+    threshold, count = threshold_at_fpr(own, fpr)
+    return _judged(replace(nothing, status="measured", threshold=threshold, above=count, test_negatives=0), other)
 
 
 def _judged(point: Threshold, other: Floats) -> Threshold:
     """The threshold with the rate that it reaches on other negatives; unknown if there are none."""
     if not len(other):
         return point
-    above = int((other > point.threshold).sum())
-    low, high = exact(above, len(other))
-    point = replace(point, test_negatives=len(other), test_above=above)
-    return replace(point, fpr_reached=above / len(other), fpr_low=low, fpr_high=high)
+    hit, of = above(other, point.threshold)
+    low, high = exact(hit, of)
+    return replace(point, test_negatives=of, test_above=hit, fpr_reached=hit / of, fpr_low=low, fpr_high=high)
 
 
 def _from_row(row: Mapping[Any, Any]) -> Threshold:
     kept = {field.name: row[field.name] for field in fields(Threshold)}
     counts = {name: None if pd.isna(kept[name]) else int(kept[name]) for name in _OPTIONAL_COUNTS}
     return Threshold(**{**kept, **counts})
+
+
+def _needed(fpr: float) -> int:
+    """Negatives of which `LEAST_ABOVE` exceed the threshold at a false-positive rate."""
+    return int(np.ceil(LEAST_ABOVE / fpr - 1e-9))
+
+
+def _tied(fpr: float) -> str:
+    return f"not measurable: too many negatives share one score to let {fpr:g} of them through"
+
+
+def _finite(scores: ArrayLike) -> Floats:
+    values = np.asarray(scores, dtype=np.float64)
+    if len(values) == 0:
+        raise DataError("no scores: a threshold needs at least one valid object")
+    if not np.isfinite(values).all():
+        raise DataError(f"{int((~np.isfinite(values)).sum())} scores are not finite: exclude failed objects")
+    return values

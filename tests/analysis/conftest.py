@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.diagnostics.discovery import DiagnoseParams
-from analysis.results.features import features_of
+from analysis.results.features import stamp_features
 from lake.sky.survey import SURVEY
 from tests.analysis.galaxies import make_stamps
 
@@ -46,4 +46,4 @@ def galaxies(diagnose):
     flux = np.exp(rng.normal(1.0, 0.5, 320) + 0.9 * label)[:, None] * np.array([0.5, 1.0, 1.6])
     stamps = make_stamps(rng, flux, rng.uniform(3, 6, 320))
     split = np.where(np.arange(320) < 200, "train", "test")
-    return features_of([stamps[:160], stamps[160:]], SURVEY, diagnose), label.astype(int), split, flux
+    return stamp_features(stamps, SURVEY, diagnose), label.astype(int), split, flux

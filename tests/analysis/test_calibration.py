@@ -71,8 +71,7 @@ def test_proper_scores_equal_sklearn():
     assert cal.log_loss(y, base)[1] == pytest.approx(0.0, abs=1e-12)
 
 
-def test_saturation_and_edges():
-    assert cal.saturated_share([0.001, 0.5, 0.995, 1.0], 0.01, 0.99) == 0.75
+def test_edges():
     curve = cal.reliability([0, 1], [0.0, 1.0], 15, 0.95)
     assert (curve.count[0], curve.count[-1], curve.count.sum()) == (1, 1, 2)
     assert np.isnan(curve.predicted[7])

@@ -19,7 +19,7 @@ from analysis.reporting.compare import (
 from analysis.results.discoveries import VIEWER, ranked_candidates
 from analysis.statistics import roc
 from analysis.statistics.intervals import clopper_pearson
-from analysis.statistics.operating import threshold_at_fpr
+from analysis.statistics.thresholds import threshold_at_fpr
 from lake.errors import DataError, ParameterError
 from tests.analysis.report_inputs import generation
 
@@ -99,7 +99,7 @@ def test_the_uncertainty_of_derived_thresholds_is_in_the_paired_interval():
     negatives = [shared + 0.8 * rng.normal(size=300) for _ in range(2)]
     fixing = Fixing(*(1 / (1 + np.exp(-values)) for values in negatives), 0.05)
     cuts = fixing.thresholds(np.arange(300))
-    assert cuts == tuple(threshold_at_fpr(p, 0.05).threshold for p in (fixing.probability_a, fixing.probability_b))
+    assert cuts == tuple(threshold_at_fpr(p, 0.05)[0] for p in (fixing.probability_a, fixing.probability_b))
     a, b = (np.clip(cut + 0.2 * rng.normal(size=1000), 0, 1) for cut in cuts)
     found = paired_completeness(injections(a), injections(b), *cuts, fixing)
     draws = []

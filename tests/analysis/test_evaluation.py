@@ -56,6 +56,8 @@ def test_names_and_values(objects):
     recall = measure(outcome, "recall/p0.3")
     chosen = objects[objects["label"] == 1]
     assert recall.value == pytest.approx((chosen["probability"] > 0.3).mean())
+    saturated = ~objects["probability"].between(PARAMS.saturated_below, PARAMS.saturated_above)
+    assert measure(outcome, "calibration/saturated_share").value == pytest.approx(saturated.mean()) != 0.0
     assert outcome.gates[0].status == "PASS"
 
 

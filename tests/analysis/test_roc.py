@@ -12,15 +12,15 @@ from sklearn.metrics import roc_curve as sklearn_curve
 
 from analysis.statistics import roc
 from analysis.statistics.bootstrap import resample_ranking
-from analysis.statistics.operating import (
+from analysis.statistics.thresholds import (
+    above,
+    fix_thresholds,
     fpr_at_tpr,
     fpr_name,
-    not_measurable,
     probability_name,
-    recall_at,
     threshold_at_fpr,
+    too_few,
 )
-from analysis.statistics.thresholds import fix_thresholds
 from lake.errors import DataError, ParameterError
 from tests.analysis.report_inputs import EVALUATE
 
@@ -136,38 +136,34 @@ def test_auc_is_invariant_and_antisymmetric(positive, negative):
 def test_thresholds_never_exceed_their_rate(scores, fpr):
     """The lowest threshold that keeps the rate: one distinct score lower would break it."""
     negatives = np.array(scores, dtype=float)
-    point = threshold_at_fpr(negatives, fpr)
-    assert point.reached_fpr <= fpr
-    lower = negatives[negatives < point.threshold]
+    threshold, passed = threshold_at_fpr(negatives, fpr)
+    assert passed == (negatives > threshold).sum() <= fpr * len(negatives)
+    lower = negatives[negatives < threshold]
     if len(lower):
-        assert (negatives > lower.max()).mean() > fpr or (negatives == point.threshold).sum() == 0
+        assert (negatives > lower.max()).mean() > fpr or (negatives == threshold).sum() == 0
 
 
 def test_threshold_of_a_small_sample_says_so():
     negatives = np.linspace(0, 1, 700)
-    point = threshold_at_fpr(negatives, 1e-4)
-    assert (point.threshold, point.false_positives, point.reached_fpr) == (1.0, 0, 0.0)
-    assert not_measurable(700, 1e-4) == "not measurable with 700 negatives, needs 100,000"
+    assert threshold_at_fpr(negatives, 1e-4) == (1.0, 0)
+    assert too_few(700, 1e-4) == "not measurable with 700 negatives, needs 100,000"
 
 
 def test_reference_number_of_negatives():
     """FPR 1e-4 of 134,149 negatives is 13 objects."""
-    point = threshold_at_fpr(np.random.default_rng(0).random(134_149), 1e-4)
-    assert point.false_positives == 13
+    assert threshold_at_fpr(np.random.default_rng(0).random(134_149), 1e-4)[1] == 13
 
 
 def test_selection_is_strict_and_names_are_the_tables():
     points = fix_thresholds([0.1] * 100, [0.2, 0.3, 0.4], EVALUATE)
     assert points[0].test_above == 1
-    assert recall_at([0.3, 0.31], 0.3) == (1, 2)
+    assert above([0.3, 0.31], 0.3) == (1, 2)
     assert [p.threshold_id for p in points] == ["p0.3", "p0.5", "fpr1e-3@val", "fpr5e-2@val"]
     assert (fpr_name(0.05), probability_name(0.5)) == ("fpr5e-2", "p0.5")
 
 
 def test_fpr_at_tpr():
-    rate, threshold = fpr_at_tpr([1, 2, 3, 4], [0, 1.5, 2, 5], 0.75)
-    assert threshold == pytest.approx(2.0)
-    assert rate == 0.5
+    assert fpr_at_tpr([1, 2, 3, 4], [0, 1.5, 2, 5], 0.75) == 0.5
 
 
 def test_failed_scores_never_rank():

@@ -12,7 +12,7 @@ from analysis.diagnostics.flux_check import flux_check
 from analysis.diagnostics.masked_pixels import masked_pixels
 from analysis.diagnostics.real_lenses import real_lens_recall
 from analysis.diagnostics.split_balance import split_balance
-from analysis.results.features import features_of
+from analysis.results.features import stamp_features
 from lake.sky.survey import SURVEY
 from tests.analysis.galaxies import make_stamps
 from tests.analysis.outcomes import FRACTIONS, fixed, manifest, masked_params, measure, status
@@ -43,15 +43,15 @@ def test_annuli_far_from_the_galaxy_agree(diagnose):
     objects = pd.DataFrame(
         {"label": np.arange(60) % 2, "psfsize_r": rng.normal(1.2, 0.1, 60), "psfdepth_r": rng.normal(200, 9, 60)}
     )
-    outcome = annulus_comparison(features_of([stamps], SURVEY, diagnose), objects, SURVEY, diagnose)
+    outcome = annulus_comparison(stamp_features(stamps, SURVEY, diagnose), objects, SURVEY, diagnose)
     assert status(outcome, "annulus/median") == "PASS"
     wide = make_stamps(rng, np.full((60, 3), 400.0), 8.0 + 4.0 * np.linspace(0, 1, 60), noise=0.01)
     objects["psfsize_r"] = np.linspace(0.9, 1.8, 60)
-    material = annulus_comparison(features_of([wide], SURVEY, diagnose), objects, SURVEY, diagnose)
+    material = annulus_comparison(stamp_features(wide, SURVEY, diagnose), objects, SURVEY, diagnose)
     assert status(material, "annulus/median") == "GO"
     objects["psfsize_r"] = rng.permutation(objects["psfsize_r"])
     assert (
-        status(annulus_comparison(features_of([wide], SURVEY, diagnose), objects, SURVEY, diagnose), "annulus/median")
+        status(annulus_comparison(stamp_features(wide, SURVEY, diagnose), objects, SURVEY, diagnose), "annulus/median")
         == "BORDERLINE"
     )
 

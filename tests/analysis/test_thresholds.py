@@ -14,7 +14,6 @@ from analysis.statistics.thresholds import (
     bootstrap_thresholds,
     fix_thresholds,
     from_rows,
-    threshold_name,
     threshold_rows,
 )
 from analysis.statistics.uncertain import fpr_interval, joint_intervals, roc_band, share_interval, tpr_interval
@@ -99,7 +98,6 @@ def test_rows_meet_the_contract_and_come_back(root):
         from_rows(pd.concat([rows, rows.assign(checkpoint_id="c2")]))
     with pytest.raises(DataError, match="not finite: exclude failed objects"):
         fix_thresholds([0.1, np.nan], [0.2], EVALUATE)
-    assert threshold_name(0.05) == "fpr5e-2@val"
 
 
 @pytest.mark.parametrize(("n", "fpr"), [(200, 0.05), (37, 0.3), (400, 0.1)])
