@@ -28,10 +28,10 @@ def along(
     if detectable_only:
         rows = rows[rows["detectable"].fillna(False).astype(bool)]
     sizes = tuple(len(cuts) - 1 for cuts in edges.values())
-    for name, cuts in edges.items():
-        if len(cuts) < 2 or np.any(np.diff(cuts) <= 0):
-            raise invalid(f"edges of {name}", "ascending, two or more", list(cuts))
-    codes = np.stack([bin_numbers(rows[name].to_numpy(float), cuts) for name, cuts in edges.items()])
+    for name, bounds in edges.items():
+        if len(bounds) < 2 or np.any(np.diff(bounds) <= 0):
+            raise invalid(f"edges of {name}", "ascending, two or more", list(bounds))
+    codes = np.stack([bin_numbers(rows[name].to_numpy(float), bounds) for name, bounds in edges.items()])
     inside = (codes >= 0).all(axis=0)
     cell = np.ravel_multi_index(tuple(codes[:, inside]), sizes)
     held = rows[inside]

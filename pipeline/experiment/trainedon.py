@@ -36,7 +36,9 @@ def seen_by(folder: Path, rows: pa.Table) -> pa.Array:
         return pa.nulls(rows.num_rows, pa.bool_())
     listed = read_listed(folder / LISTED)
     hit = seen(listed, rows, read_finder(folder).trained_within_arcsec)
-    foreign = strangers(listed, rows)
+    named = listed.filter(pc.is_null(listed["ra"]))
+    # Identifiers of another catalogue do not show that the rows were not seen.
+    foreign = 0 if seen(named, rows, 1.0).any() else named.num_rows
     if foreign:
         log.warning(
             "%s: %d objects have only a galaxy_id, and none of these occurs in the manifest: leakage is not measured; "
@@ -96,15 +98,6 @@ def seen(listed: pa.Table, rows: pa.Table, radius_arcsec: float) -> NDArray[np.b
         distance, _ = KDTree(_directions(placed)).query(_directions(rows), distance_upper_bound=reach)
         hit |= np.isfinite(distance)
     return hit
-
-
-def strangers(listed: pa.Table, rows: pa.Table) -> int:
-    """Number of listed objects without a position, if none of their identifiers occurs in ``rows``; otherwise 0.
-
-    The identifiers of such a list may be those of another catalogue: it does not show that ``rows`` were not seen.
-    """
-    named = listed.filter(pc.is_null(listed["ra"]))
-    return 0 if seen(named, rows, 1.0).any() else named.num_rows
 
 
 def _column(rows: pa.Table, name: str, path: Path) -> pa.Array:

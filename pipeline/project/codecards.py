@@ -68,16 +68,18 @@ class Code:
 
     def _module(self, name: str, content: bytes) -> tuple[str, list[str]]:
         try:
-            walk = _Walk(ast.parse(content, name).body)
+            tree = ast.parse(content, name)
         except (SyntaxError, ValueError) as error:
             raise DataError(f"{name} is not valid Python: {one_line(error)}; correct it, then run again") from error
-        needed = [*self._imported(walk.imports), *self._quoted_data(name, walk.words)]
+        imports, words = _used(tree)
+        digest = _digest(ast.dump(tree, annotate_fields=False).encode()) if tree.body else ""
+        needed = [*self._imported(imports), *self._quoted_data(name, words)]
         if name.startswith("pipeline/"):
-            needed += [file for word in walk.words if self._exists(file := f"lake/tables/{word}.py")]
-        elif _LISTS_MODULES in walk.words:
+            needed += [file for word in words if self._exists(file := f"lake/tables/{word}.py")]
+        elif _LISTS_MODULES in words:
             folder = name.rpartition("/")[0]
             needed += [f"{folder}/{entry}" for entry in self._entries(folder) if entry.endswith(".py")]
-        return walk.hash, needed
+        return digest, needed
 
     def _imported(self, imports: set[str]) -> Iterator[str]:
         """Modules, and the packages that they lie in."""
@@ -110,59 +112,42 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-class _Walk:
-    """One walk through a module's syntax tree, without docstrings: its hash ("" if it is empty), imports and words."""
+def _used(tree: ast.Module) -> tuple[set[str], set[str]]:
+    """Modules of this project that a syntax tree imports, contracts it asks for included, and words that it quotes.
 
-    def __init__(self, body: list[ast.stmt]) -> None:
-        self.parts: list[str] = []
-        self.imports: set[str] = set()
-        self.words: set[str] = set()
-        self.value(body, runs=True)
-        self.hash = _digest("\0".join(self.parts).encode()) if len(self.parts) > 1 else ""
-
-    def value(self, value: object, runs: bool) -> None:
-        if isinstance(value, ast.AST):
-            self._node(value, runs)
-        elif isinstance(value, list):
-            items = [item for item in value if not _is_docstring(item)]
-            self.parts.append(f"[{len(items)}")
-            for item in items:
-                self.value(item, runs)
-        else:
-            self.parts.append(repr(value))
-
-    def _node(self, node: ast.AST, runs: bool) -> None:
-        runs = runs and not (
-            isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        )
+    Docstrings are removed from the tree; what is only for type checkers is not looked at.
+    """
+    imports: set[str] = set()
+    words: set[str] = set()
+    waiting: list[tuple[ast.AST, bool]] = [(tree, True)]
+    while waiting:
+        node, runs = waiting.pop()
+        runs = runs and not (isinstance(node, ast.If) and _name(node.test) == "TYPE_CHECKING")
+        if isinstance(body := getattr(node, "body", None), list):
+            body[:] = [item for item in body if not _is_docstring(item)]
         if runs:
-            self._note(node)
-        self.parts.append(type(node).__name__)
-        for name in node._fields:
-            self.value(getattr(node, name, None), runs)
+            _note(node, imports, words)
+        waiting += [(child, runs) for child in ast.iter_child_nodes(node)]
+    return {name for name in imports if name.split(".")[0] in PACKAGES}, words
 
-    def _note(self, node: ast.AST) -> None:
-        """Note what a node imports (unless only for type checkers) or quotes."""
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            word = node.value
+
+def _note(node: ast.AST, imports: set[str], words: set[str]) -> None:
+    """Note what a node imports or quotes."""
+    match node:
+        case ast.Constant(value=str(word)):
             if word.isidentifier() or (word.endswith(DATA_SUFFIXES) and "/" not in word):
-                self.words.add(word)
-            return
-        else:
-            if _name(node) == _LISTS_MODULES:
-                self.words.add(_LISTS_MODULES)
-            if not isinstance(node, ast.Call) or _name(node.func) != _CONTRACT:
-                return
-            given = [one.value for one in node.args if isinstance(one, ast.Constant)]
-            names = [f"lake.tables.{value}" for value in given if isinstance(value, str)]
-        self.imports.update(name for name in names if name.split(".")[0] in PACKAGES)
+                words.add(word)
+        case ast.Import():
+            imports.update(alias.name for alias in node.names)
+        case ast.ImportFrom(module=str(module), level=0):
+            imports |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            words |= {name} & {_LISTS_MODULES}
+        case ast.Call(func=func) if _name(func) == _CONTRACT:
+            imports.update(f"lake.tables.{one.value}" for one in node.args if isinstance(one, ast.Constant))
 
 
-def _is_docstring(item: object) -> bool:
+def _is_docstring(item: ast.stmt) -> bool:
     return isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
 
 

@@ -25,7 +25,7 @@ from lake.files.publishing import require_place
 from lake.provenance import git_commit, pipeline_version
 from lake.root import DataRoot
 from lake.store import cards, delta, writing
-from lake.store.cards import Card, Slice
+from lake.store.cards import Card
 from lake.store.writing import Provenance, Target
 from pipeline.project.project import Project
 
@@ -179,19 +179,16 @@ def forget_lost_tables(root: DataRoot) -> list[str]:
     If any pinned table cannot be read, nothing is forgotten and the error is raised.
     """
     root = root.of_any_survey
-    lost = [entry for table in cards.tables(root) for entry in cards.slices(root, table) if _is_lost(root, entry)]
+    lost = []
+    for entry in [entry for table in cards.tables(root) for entry in cards.slices(root, table)]:
+        try:
+            delta.open_pinned(root, entry)
+        except LostError as error:
+            log.warning("%s", error)
+            lost.append(entry)
     for entry in lost:
         cards.remove(root, entry.card.table, entry.card.slice)
     return [cards.stem(entry.card.table, entry.card.slice) for entry in lost]
-
-
-def _is_lost(root: DataRoot, entry: Slice) -> bool:
-    try:
-        delta.open_pinned(root, entry)
-    except LostError as error:
-        log.warning("%s", error)
-        return True
-    return False
 
 
 @contextmanager

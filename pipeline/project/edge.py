@@ -96,14 +96,10 @@ def _os_sentence(error: OSError) -> str:
     cure = _CURES.get(number)
     if cure is None:
         cure = f"{error.strerror or _first_line(error)}: check it and run the command again"
-    where = " -> ".join(named) or _path_in(str(error))
+    # Libraries name the path in their message (Arrow: "Failed to open local file '...'").
+    found = re.search(r"'(/[^']+)'", str(error)) or re.search(r"(?:^|\s)(/\S+)", str(error))
+    where = " -> ".join(named) or (found and found[1])
     return f"{where}: {cure}" if where else cure
-
-
-def _path_in(text: str) -> str | None:
-    """The path in a library's message (Arrow: "Failed to open local file '...'")."""
-    found = re.search(r"'(/[^']+)'", text) or re.search(r"(?:^|\s)(/\S+)", text)
-    return found.group(1) if found else None
 
 
 def _first_line(error: BaseException) -> str:

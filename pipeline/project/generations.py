@@ -32,8 +32,10 @@ def enlist(project: Project, name: str, settings: Sequence[str] = ()) -> None:
         known = train.get(wanted)
         if wanted in added:
             raise invalid(f"train.{wanted}.init", "a generation other than itself", wanted)
+        if known is None and wanted not in generations():
+            raise not_one_of("generation", sorted({*generations(), *train}), wanted)
         if known is None or changes:
-            before = known["parameters"] if known else _shipped(wanted, train)
+            before = known["parameters"] if known else generation_values(wanted)
             parameters = TrainParams.load(changed(before, changes), f"train.{wanted}")
         else:
             parameters = TrainParams.load(known["parameters"], f"train.{wanted}.parameters")
@@ -47,12 +49,6 @@ def enlist(project: Project, name: str, settings: Sequence[str] = ()) -> None:
         params.save(project.folder, values)
         log.info("params.yaml: `train` now holds %s", ", ".join(new))
     params.warn_of_contamination(values, [name])
-
-
-def _shipped(name: str, train: dict[str, Any]) -> dict[str, Any]:
-    if name not in generations():
-        raise not_one_of("generation", sorted({*generations(), *train}), name)
-    return generation_values(name)
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.config import ReportParams
@@ -33,19 +32,22 @@ def galleries(
 def injected(
     context: RunContext, test: pd.DataFrame, generation: str, store: StampStore, params: ReportParams
 ) -> Gallery:
-    rows = context.read("injections", slices=[generation])
     answers = context.read("injection_scores", ["injection_id", "probability"], slices=[generation])
-    rows = rows.join(answers, "injection_id")
+    rows = context.read("injections", slices=[generation]).join(answers, "injection_id")
     bright = rows.filter(pc.and_(pc.equal(rows["status"], "scored"), pc.greater(rows["arc_snr"], _BRIGHT_SNR)))
     which = f"Injections with arc SNR above {_BRIGHT_SNR:g}" if bright.num_rows else "Injections of any arc SNR"
     chosen = sample(bright if bright.num_rows else rows, params.contact_sheet_rows * WIDTH // 2, context.seed)
     drawn = scored_setting(context, generation, chosen).again(chosen)
     planes = {"hosts": drawn.bare, "with arcs": drawn.images}
+    labels = [
+        f'{row["lens_theta_e_arcsec"]:.2f}" m{row["src_mag_r"]:.1f} p {row["probability"]:.3f}'
+        for row in chosen.to_pylist()
+    ]
     lenses = test[test["label"] == 1].sort_values("galaxy_id").head(WIDTH)
     return Gallery(
         "Injections with their hosts and listed lenses",
         f"{which}, drawn at random by their identifiers; last row: listed test lenses. Scores: {generation}.",
-        [*lines(planes, _labels(chosen), "with arcs"), _row("listed lenses", lenses, store)],
+        [*lines(planes, labels, "with arcs"), _row("listed lenses", lenses, store)],
     )
 
 
@@ -82,10 +84,3 @@ def _row(heading: str, objects: pd.DataFrame, store: StampStore) -> Line:
     labels = [f"p {value:.3f}" for value in objects["probability"]]
     stamps = store.get(objects) if len(objects) else np.empty((0, 0, 0, 0), np.float32)
     return heading, stamps, labels
-
-
-def _labels(rows: pa.Table) -> list[str]:
-    return [
-        f'{row["lens_theta_e_arcsec"]:.2f}" m{row["src_mag_r"]:.1f} p {row["probability"]:.3f}'
-        for row in rows.to_pylist()
-    ]

@@ -25,15 +25,11 @@ def mirror(root: DataRoot, inputs: ReportInputs) -> None:
     with told():
         pastruns.import_history(root)
         for name in root.finders():
-            _log_training(root, name)
+            try:
+                pastruns.log_training(root, name)
+            except DarkHaloError as error:
+                log.warning("the training of %s is missing in MLflow: %s", name, error)
         _log_results(root, inputs)
-
-
-def _log_training(root: DataRoot, name: str) -> None:
-    try:
-        pastruns.log_training(root, name)
-    except DarkHaloError as error:
-        log.warning("the training of %s is missing in MLflow: %s", name, error)
 
 
 def _log_results(root: DataRoot, inputs: ReportInputs) -> None:

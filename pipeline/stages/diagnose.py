@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 from analysis.config import DiagnosticParams
 from analysis.diagnostics import discovery
 from analysis.diagnostics.subject import Subject
-from analysis.records import Outcome
 from analysis.statistics.thresholds import from_rows
 from lake.files import atomic
 from lake.sky.survey import SURVEY
@@ -28,7 +27,10 @@ def run(context: RunContext, params: DiagnosticParams) -> None:
     generation = context.generation
     outcome = discovery.run(discovery.found(), _subject(context, params))
     context.write_outcome(outcome, f"diagnose-{generation}")
-    atomic.write_text(context.root.baselines / f"{generation}.json", _baseline(outcome))
+    # Labels and scores of the trivial-feature classifier on the test split: the report draws its ROC.
+    scored = zip(outcome.arrays["trivial_labels"], outcome.arrays["trivial_scores"], strict=True)
+    baseline = json.dumps([{"label": int(label), "score": float(score)} for label, score in scored])
+    atomic.write_text(context.root.baselines / f"{generation}.json", baseline + "\n")
     folder = context.root.checkpoints(generation)
     line = _audited(folder) if (folder / FINDER).exists() else _trained(folder)
     own = {"origin": generation, "generation": generation, "status": "valid", "source": "trained", **line}
@@ -57,12 +59,6 @@ def _subject(context: RunContext, params: DiagnosticParams) -> Subject:
     )
 
 
-def _baseline(outcome: Outcome) -> str:
-    """Labels and scores of the trivial-feature classifier on the test split: the report draws its ROC."""
-    labels, scores = outcome.arrays["trivial_labels"], outcome.arrays["trivial_scores"]
-    return json.dumps([{"label": int(y), "score": float(s)} for y, s in zip(labels, scores, strict=True)]) + "\n"
-
-
 def _trained(folder: Path) -> dict[str, object]:
     """The registry's row of our own training run."""
     card = read_card(folder)
@@ -83,10 +79,9 @@ def _trained(folder: Path) -> dict[str, object]:
 def _audited(folder: Path) -> dict[str, object]:
     """The registry's row of the audit of a user's own finder."""
     scorer = load_scorer(folder)
-    listed = folder / LISTED
     known = "its training set is not known here"
-    if listed.exists():
-        known = f"{read_listed(listed).num_rows} training objects are listed"
+    if (folder / LISTED).exists():
+        known = f"{read_listed(folder / LISTED).num_rows} training objects are listed"
     return {
         "run_id": f"audit-{scorer.checkpoint_id}",
         "kind": "evaluation",
