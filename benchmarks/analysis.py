@@ -9,8 +9,8 @@ import numpy as np
 
 from analysis.statistics.bootstrap import resample_ranking
 from analysis.statistics.intervals import jeffreys
-from analysis.statistics.operating import threshold_at_fpr
 from analysis.statistics.roc import delong, delong_paired, partial_auc
+from analysis.statistics.thresholds import threshold_at_fpr
 
 POSITIVES, NEGATIVES = 1_432, 134_149
 

@@ -18,7 +18,7 @@ import pandas as pd
 from pydantic import Field
 
 from analysis.statistics.completeness import ALL, MARGINAL, UNLENSED, require_one_identity
-from analysis.statistics.operating import fpr_name, probability_name
+from analysis.statistics.thresholds import fpr_name, probability_name
 from lake.config import Section
 from lake.errors import DataError, invalid, one_line
 

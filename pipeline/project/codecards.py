@@ -144,7 +144,8 @@ def _note(node: ast.AST, imports: set[str], words: set[str]) -> None:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             words |= {name} & {_LISTS_MODULES}
         case ast.Call(func=func) if _name(func) == _CONTRACT:
-            imports.update(f"lake.tables.{one.value}" for one in node.args if isinstance(one, ast.Constant))
+            given = (one.value for one in node.args if isinstance(one, ast.Constant))
+            imports.update(f"lake.tables.{value}" for value in given if isinstance(value, str))
 
 
 def _is_docstring(item: ast.stmt) -> bool:
