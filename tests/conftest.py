@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def whole_system() -> None:
-    """For fixtures and tests that start Spark or run the chain."""
+    """For fixtures and tests that start Spark, or run DVC or a program in processes of their own."""
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,13 @@ from analysis.diagnostics.discovery import DiagnoseParams
 from analysis.results.features import stamp_features
 from lake.sky.survey import SURVEY
 from tests.analysis.galaxies import make_stamps
+from tests.analysis.report_inputs import make_inputs
+
+
+@pytest.fixture(scope="session")
+def inputs():
+    """What a report is made from; tests that change it work on copies."""
+    return make_inputs()
 
 
 @pytest.fixture(scope="session")

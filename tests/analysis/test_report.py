@@ -17,7 +17,7 @@ from analysis.reporting.report import render_report
 from analysis.reporting.selection import denominator_view, pictures
 from analysis.reporting.thresholds import headline, shown
 from analysis.statistics.thresholds import fix_thresholds, threshold_rows
-from tests.analysis.report_inputs import EVALUATE, make_inputs
+from tests.analysis.report_inputs import EVALUATE
 
 _VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -42,11 +42,6 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
-
-
-@pytest.fixture(scope="module")
-def inputs():
-    return make_inputs()
 
 
 @pytest.fixture(scope="module")
@@ -233,18 +228,17 @@ def test_figures_of_the_reference_are_those_of_its_records():
     assert published["Jacobs+19"] == "4.8 %"
 
 
-def test_probabilities_are_said_to_hold_where_the_model_learned_them():
+def test_probabilities_are_said_to_hold_where_the_model_learned_them(inputs, html):
     """p = 0.3 learned at 30 % lenses is 1.06 % at one lens in 94; the test split here holds 140 of 840."""
     assert at_share(0.3, 0.3, 1 / 94) == pytest.approx(0.0106, abs=5e-5)
     assert at_share(0.3, 0.2, 0.2) == pytest.approx(0.3)
-    inputs = make_inputs()
     outside = dataclasses.replace(inputs.generations[1], lens_share=None, lens_share_origin="")
     words = probability_words(dataclasses.replace(inputs, generations=(inputs.generations[0], outside)))
     assert "demo1: 30.0 %, set by its sampler; demo2: not known" in words[0]
     assert len(words) == 2, "nothing is derived for a model of which it is not known"
     said = "16.7 % of the test split are lenses: if nothing but that fraction differs, a probability of 0.5 from demo1"
     assert f"{said} means 0.32" in words[1]
-    assert "own ratio" not in render_report(inputs)
+    assert "own ratio" not in html
 
 
 @pytest.mark.parametrize(
@@ -256,8 +250,7 @@ def test_probabilities_are_said_to_hold_where_the_model_learned_them():
         ("PASS", ""),
     ],
 )
-def test_what_the_realism_gate_found_is_said_as_it_was_found(status, said):
-    inputs = make_inputs()
+def test_what_the_realism_gate_found_is_said_as_it_was_found(inputs, status, said):
     item = inputs.generations[0]
     gates = item.gates.assign(status=item.gates["status"].mask(item.gates["name"] == "realism/linear_probe", status))
     notes = limitations(dataclasses.replace(inputs, generations=(dataclasses.replace(item, gates=gates),)))
@@ -266,8 +259,7 @@ def test_what_the_realism_gate_found_is_said_as_it_was_found(status, said):
     assert all(f"is {status}" in note and said in note for note in about)
 
 
-def test_a_finder_whose_training_set_is_unknown_is_said_to_be_so():
-    inputs = make_inputs()
+def test_a_finder_whose_training_set_is_unknown_is_said_to_be_so(inputs):
     item = inputs.generations[0]
     assert not any("trained on is not known" in note for note in limitations(inputs))
     gates = item.gates.assign(

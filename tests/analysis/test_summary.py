@@ -8,12 +8,6 @@ import pytest
 
 from analysis.reporting.summary import curves, metrics
 from analysis.statistics.roc import delong
-from tests.analysis.report_inputs import make_inputs
-
-
-@pytest.fixture(scope="module")
-def inputs():
-    return make_inputs()
 
 
 def test_a_generation_has_a_dozen_numbers_that_agree_with_its_rows(inputs):

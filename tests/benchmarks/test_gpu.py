@@ -38,7 +38,9 @@ def test_a_scorer_that_looks_at_its_batch_fails() -> None:
     assert scoring.independent(scorer, host, 4, scorer.score(host))["failed"]
 
 
-def test_injecting_has_rates_and_shares_of_both_engines_which_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_injecting_has_rates_and_shares_of_both_engines_which_agree(
+    whole_system: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(inference.BATCH, "cpu", 4)
     for module in (render, stream):
         monkeypatch.setattr(module, "accelerator", lambda device: None if device == "cpu" else torch.device("cpu"))

@@ -20,7 +20,7 @@ from modeling.training.data import TrainingArrays
 from modeling.training.log import EpochLog
 from modeling.training.run import Run
 from modeling.training.state import read
-from modeling.training.train import train
+from modeling.training.train import TrainResult, train
 from tests.modeling.conftest import SMALL
 from tests.modeling.runs import whole_run
 
@@ -160,16 +160,25 @@ def kill_in_epoch_three(folder: Path, save_every: int) -> str:
     return text.read_text()
 
 
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainResult]:
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("straight")
+    return folder, whole_run(folder, 0)
+
+
 @pytest.mark.parametrize("save_every", [0, 7])
-def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, save_every: int) -> None:
-    killed, straight = tmp_path / "killed", tmp_path / "straight"
+def test_killed_and_resumed_equals_uninterrupted(
+    tmp_path: Path, straight: tuple[Path, TrainResult], save_every: int
+) -> None:
+    killed, (straight_folder, uninterrupted) = tmp_path / "killed", straight
     assert "demo1 epoch 1/4: step 0 of 15" in kill_in_epoch_three(killed, save_every)
     log = killed / "work" / "epochs.jsonl"
     before = log.read_text().splitlines()
     assert 2 <= len(before) < 4
-    resumed, uninterrupted = whole_run(killed, save_every), whole_run(straight, 0)
+    resumed = whole_run(killed, save_every)
     for name in ("state.safetensors", "best.safetensors"):
-        assert same(killed / "work" / name, straight / "work" / name)
+        assert same(killed / "work" / name, straight_folder / "work" / name)
     assert log.read_text().splitlines()[: len(before)] == before
     rows = [[replace(row, epoch_seconds=0.0) for row in result.rows] for result in (resumed, uninterrupted)]
     assert rows[0] == rows[1]

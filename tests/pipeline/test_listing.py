@@ -94,7 +94,9 @@ def small(tmp_path: Path) -> Checkout:
     return Checkout(folder)
 
 
-def test_odd_files_do_not_stop_dvc_and_only_content_runs_a_stage_again(small: Checkout, tmp_path: Path) -> None:
+def test_odd_files_do_not_stop_dvc_and_only_content_runs_a_stage_again(
+    whole_system: None, small: Checkout, tmp_path: Path
+) -> None:
     sweeps = tmp_path / "disk" / "sweeps"
     disturb(sweeps)
     assert ran(small.run("dvc", "repro").stdout) == ["listing", "pool"]

@@ -22,7 +22,7 @@ from tests.pipeline.checkout import PROJECT, Checkout, project_in
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def small(whole_system: None, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A project whose stage ``history`` has run, which needs neither Spark nor any other stage."""
     made = Checkout(tmp_path_factory.mktemp("small") / "project")
     shutil.copytree(PROJECT / "params", made.folder / "params")
