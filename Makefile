@@ -8,7 +8,7 @@ BOOTSTRAP = awk '/^uv==/ {on=1} on {print} on && !/\\$$/ {exit}' requirements.lo
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help doctor setup setup-dev demo test quick quick-pixels quick-tables lint format ui bench deps lock clean
+.PHONY: help doctor setup setup-dev demo test quick quick-tests lint format ui bench deps lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -52,17 +52,11 @@ PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadsco
 test: lint ## the whole quality gate: formatter, linter, types, import contracts, tests
 	pytest $(PARALLEL)
 
-QUICK := pytest -m "not slow and not whole_system"
-PIXELS := tests/injection tests/modeling
+quick: setup-dev ## the gate without the tests that start Spark, DVC or whole programs, for use all day
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint quick-tests
 
-quick: setup-dev ## the gate without the tests that need Spark or the whole chain, for use all day
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target lint quick-pixels quick-tables
-
-quick-pixels:
-	$(QUICK) $(PIXELS)
-
-quick-tables:
-	$(QUICK) $(addprefix --ignore=,$(PIXELS))
+quick-tests:
+	pytest $(PARALLEL) -m "not slow and not whole_system"
 
 lint: setup-dev ## formatter, linter, types, import contracts
 	ruff format --check .

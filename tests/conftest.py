@@ -14,6 +14,9 @@ import pytest
 
 from lake.root import DataRoot
 
+# Tests run in several processes, whose threads would wait for each other by spinning. Read when torch is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The gate tries the same examples in every run; `pytest --hypothesis-profile=explore` looks for new ones.
 hypothesis.settings.register_profile("explore", deadline=None)
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
