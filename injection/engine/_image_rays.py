@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from injection.engine import _cells, _rays
+from injection.engine import _rays
 
 PART_FIELDS = ("u", "v", "along", "across", "centre_x", "centre_y", "brightness")
 """Position in the lens's frame; image pixels per arcsec times cosine and sine of the image's turn; the image's centre;
@@ -59,12 +59,12 @@ def trace(scene: Any, source: Any, work: Any, image: Any) -> int:
     image[:] = _ZERO
     if size * size > work[0].shape[1]:
         return -1
-    count = _cells.stamp_cells(scene, 0, 0, size, work)
+    count = _rays.stamp_cells(scene, 0, 0, size, work)
     inside = _integrate(scene, source, (count, scene.scale), work, image)
     offset = max(abs(scene.centres[0, 0]), abs(scene.centres[0, 1]))
     if inside < 0 or scene.reaches[0, 0] <= np.float32(0.5 * size) * scene.scale - offset:
         return inside
-    count = _cells.surroundings(scene, 0, size, work)
+    count = _rays.surroundings(scene, 0, size, work)
     outside = _integrate(scene, source, (count, np.float32(size) * scene.scale), work, image)
     return inside + outside if outside >= 0 else -1
 

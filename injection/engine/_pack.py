@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from injection.engine._rays import COMPONENT_FIELDS, LENS_FIELDS, Scene
 from injection.scene.lens import Lens, largest_deflection, rotated
 from injection.scene.sources import Components, b_n, radius_of_fraction
 
@@ -15,6 +16,33 @@ _FLATTEST = 1e-15
 """Axis ratio whose square float32 still holds; a flatter lens deflects by less than 1e-4 arcsec anyway."""
 _MARGIN = 1.02
 """Head-room on the radius within which a component can have images."""
+
+
+LENS_FIELDS = ("strength", "one_minus_q2", "q2", "gamma_u", "gamma_v", "shear")
+COMPONENT_FIELDS = ("u", "v", "auu", "auv", "avv", "power", "steepness", "amplitude", "scale", "cut", "sharpness")
+
+
+class Scene(NamedTuple):
+    """A batch of lenses and source components, packed for the backend; all float32 but the counts."""
+
+    lenses: NDArray[np.float32]
+    """(batch, LENS_FIELDS), in the lens's frame"""
+    centres: NDArray[np.float32]
+    """(batch, 2) lens centres x, y (arcsec)"""
+    turns: NDArray[np.float32]
+    """(batch, 2) cosine and sine of the lens's position angle"""
+    parts: NDArray[np.float32]
+    """(batch, component, COMPONENT_FIELDS)"""
+    counts: NDArray[np.int64]
+    """(batch,) components present"""
+    reaches: NDArray[np.float32]
+    """(batch, component) radius (arcsec) beyond which the component has no image"""
+    scale: np.float32
+    """pixel scale (arcsec)"""
+    levels: int
+    """most subdivisions of a pixel"""
+    limits: NDArray[np.float32]
+    """squared extents up to which one ray, and four rays, are enough; flux below which a cell is not refined"""
 
 
 def lens_fields(lens: Lens) -> dict[str, NDArray[np.float32]]:

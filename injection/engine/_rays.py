@@ -10,40 +10,12 @@ process that compiles would run another copy than one that loads the cache (1e-6
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from injection.engine import _cells, _simd
-
-LENS_FIELDS = ("strength", "one_minus_q2", "q2", "gamma_u", "gamma_v", "shear")
-COMPONENT_FIELDS = ("u", "v", "auu", "auv", "avv", "power", "steepness", "amplitude", "scale", "cut", "sharpness")
-
-
-class Scene(NamedTuple):
-    """A batch of lenses and source components, packed for the backend; all float32 but the counts."""
-
-    lenses: NDArray[np.float32]
-    """(batch, LENS_FIELDS), in the lens's frame"""
-    centres: NDArray[np.float32]
-    """(batch, 2) lens centres x, y (arcsec)"""
-    turns: NDArray[np.float32]
-    """(batch, 2) cosine and sine of the lens's position angle"""
-    parts: NDArray[np.float32]
-    """(batch, component, COMPONENT_FIELDS)"""
-    counts: NDArray[np.int64]
-    """(batch,) components present"""
-    reaches: NDArray[np.float32]
-    """(batch, component) radius (arcsec) beyond which the component has no image"""
-    scale: np.float32
-    """pixel scale (arcsec)"""
-    levels: int
-    """most subdivisions of a pixel"""
-    limits: NDArray[np.float32]
-    """squared extents up to which one ray, and four rays, are enough; flux below which a cell is not refined"""
-
+from injection.engine import _simd
 
 _ZERO, _ONE, _TWO, _FOUR = (np.float32(value) for value in (0, 1, 2, 4))
 _FLAT = np.float32(0.76)
@@ -85,25 +57,40 @@ def isothermal(u: Any, v: Any, q2: Any, f2: Any) -> Any:
     return _FOUR * a * atan, along_v, inverse_psi
 
 
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
+def _hit(u: Any, v: Any, bend: Any) -> Any:
+    """Where a ray hits the source plane, from the component's centre, and 1/psi; ``bend`` is lens and centre."""
+    strength, f2, q2, g1, g2, part_u, part_v = bend
+    au, av, inverse_psi = isothermal(u, v, q2, f2)
+    du = u - strength * au - g1 * u - g2 * v - part_u
+    dv = v - strength * av - g2 * u + g1 * v - part_v
+    return du, dv, inverse_psi
+
+
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
+def _sersic(du: Any, dv: Any, profile: Any) -> Any:
+    """Surface brightness and squared profile radius at a place in the source plane."""
+    auu, auv, avv, power, steepness, amplitude = profile
+    radius2 = auu * du * du + auv * du * dv + avv * dv * dv + _TINY
+    return amplitude * _simd.exp2(-steepness * _simd.exp2(power * _simd.log2(radius2))), radius2
+
+
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
 def _look(us: Any, vs: Any, lens: Any, part: Any, width: Any, seen: Any) -> None:
-    """What a cell shows, into ``seen`` (3, cells): light, variation, brightest.
+    """Write what cells show of a Sersic component into ``seen`` (3, cells): light, variation, brightest.
 
-    Light is the surface brightness at the centre; variation the square of the change of its logarithm across the cell,
-    negative where the whole cell lies beyond the profile's cut; brightest a bound on it over the cell, from the point
-    nearest to the component's centre.
+    Light is the surface brightness at the centre. Variation is the square of the change of its logarithm across the
+    cell, negative if the whole cell lies beyond the profile's cut. Brightest is an upper bound over the cell, from the
+    point nearest to the component's centre.
     """
     light, variation, brightest = seen[0], seen[1], seen[2]
-    strength, f2, q2, g1, g2, shear = lens[0], lens[1], lens[2], lens[3], lens[4], lens[5]
-    part_u, part_v, auu, auv, avv = part[0], part[1], part[2], part[3], part[4]
+    bend = (lens[0], lens[1], lens[2], lens[3], lens[4], part[0], part[1])
+    profile = (part[2], part[3], part[4], part[5], part[6], part[7])
+    strength, shear = lens[0], lens[5]
     power, steepness, amplitude, scale, cut, sharpness = part[5], part[6], part[7], part[8], part[9], part[10]
     for i in range(us.size):
-        u, v = us[i], vs[i]
-        au, av, inverse_psi = isothermal(u, v, q2, f2)
-        du = u - strength * au - g1 * u - g2 * v - part_u
-        dv = v - strength * av - g2 * u + g1 * v - part_v
-        radius2 = auu * du * du + auv * du * dv + avv * dv * dv + _TINY
-        light[i] = amplitude * _simd.exp2(-steepness * _simd.exp2(power * _simd.log2(radius2)))
+        du, dv, inverse_psi = _hit(us[i], vs[i], bend)
+        light[i], radius2 = _sersic(du, dv, profile)
         steep = strength / max(_ONE / inverse_psi - width, _TENTH * width)
         span = width * (max(_ONE, steep - _ONE) + shear) * scale
         radius = np.sqrt(radius2)
@@ -117,17 +104,54 @@ def _look(us: Any, vs: Any, lens: Any, part: Any, width: Any, seen: Any) -> None
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
 def _shine(us: Any, vs: Any, lens: Any, part: Any, light: Any) -> None:
-    """Surface brightness at rays."""
-    strength, f2, q2, g1, g2 = lens[0], lens[1], lens[2], lens[3], lens[4]
-    part_u, part_v, auu, auv, avv = part[0], part[1], part[2], part[3], part[4]
-    power, steepness, amplitude = part[5], part[6], part[7]
+    """Write the surface brightness of a Sersic component at rays into ``light``."""
+    bend = (lens[0], lens[1], lens[2], lens[3], lens[4], part[0], part[1])
+    profile = (part[2], part[3], part[4], part[5], part[6], part[7])
     for i in range(us.size):
-        u, v = us[i], vs[i]
-        au, av, _ = isothermal(u, v, q2, f2)
-        du = u - strength * au - g1 * u - g2 * v - part_u
-        dv = v - strength * av - g2 * u + g1 * v - part_v
-        radius2 = auu * du * du + auv * du * dv + avv * dv * dv + _TINY
-        light[i] = amplitude * _simd.exp2(-steepness * _simd.exp2(power * _simd.log2(radius2)))
+        du, dv, _ = _hit(us[i], vs[i], bend)
+        light[i], _ = _sersic(du, dv, profile)
+
+
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
+def stamp_cells(scene: Any, row: int, k: int, size: int, work: Any) -> int:
+    """Fill list 0 with the pixels that component ``k`` can reach; returns how many."""
+    cells, pixels = work
+    scale, centre, turn, reach = scene.scale, scene.centres[row], scene.turns[row], scene.reaches[row, k]
+    count = 0
+    half = np.float32(0.5 * (size - 1))
+    for line in range(size):
+        dy = (np.float32(line) - half) * scale - centre[1]
+        if abs(dy) > reach:
+            continue
+        width = np.sqrt(reach * reach - dy * dy)
+        first = max(int(np.ceil((centre[0] - width) / scale + half)), 0)
+        last = min(int(np.floor((centre[0] + width) / scale + half)), size - 1)
+        for col in range(first, last + 1):
+            dx = (np.float32(col) - half) * scale - centre[0]
+            cells[0, count] = turn[0] * dx + turn[1] * dy
+            cells[1, count] = turn[0] * dy - turn[1] * dx
+            pixels[0, count] = line * size + col
+            count += 1
+    return count
+
+
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
+def surroundings(scene: Any, row: int, size: int, work: Any) -> int:
+    """Fill list 0 with the eight stamp-sized cells round the stamp; returns how many."""
+    cells, pixels = work
+    scale, centre, turn = scene.scale, scene.centres[row], scene.turns[row]
+    count = 0
+    for line in range(-1, 2):
+        for col in range(-1, 2):
+            if line == 0 and col == 0:
+                continue
+            dx = np.float32(col * size) * scale - centre[0]
+            dy = np.float32(line * size) * scale - centre[1]
+            cells[0, count] = turn[0] * dx + turn[1] * dy
+            cells[1, count] = turn[0] * dy - turn[1] * dx
+            pixels[0, count] = size * size
+            count += 1
+    return count
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
@@ -224,12 +248,12 @@ def _trace_component(scene: Any, row: int, k: int, work: Any, image: Any) -> int
     size = int(np.sqrt(image.size - 1))
     if size * size > work[0].shape[1]:
         return -1
-    count = _cells.stamp_cells(scene, row, k, size, work)
+    count = stamp_cells(scene, row, k, size, work)
     inside = _integrate(scene, row, k, count, scene.scale, work, image)
     offset = max(abs(scene.centres[row, 0]), abs(scene.centres[row, 1]))
     if inside < 0 or scene.reaches[row, k] <= np.float32(0.5 * size) * scene.scale - offset:
         return inside
-    count = _cells.surroundings(scene, row, size, work)
+    count = surroundings(scene, row, size, work)
     outside = _integrate(scene, row, k, count, np.float32(size) * scene.scale, work, image)
     return inside + outside if outside >= 0 else -1
 

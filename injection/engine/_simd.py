@@ -10,7 +10,6 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 ONE = np.float32(1.0)
-TWO = np.float32(2.0)
 HALF = np.float32(0.5)
 _SQRT2 = np.float32(np.sqrt(2.0))
 _LOG2 = tuple(np.float32(2.0 / np.log(2.0) / (2 * k + 1)) for k in range(4))

@@ -1,11 +1,12 @@
-"""Source models, and the lensed pixel integrals of their light.
+"""Source models, and the lensed light of their sources integrated over pixels.
 
-A model is one class with the methods of :class:`SourceModel`; everything that draws, plans, renders, scores or shows
-injections uses only those.
+A model is one class with the methods of :class:`SourceModel`. Drawing, planning, rendering, scoring and showing
+injections use no others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 
 from injection.config import Quadrature
 from injection.device import Pixels
-from injection.engine import _pack, _rays
-from injection.engine._rays import Scene
+from injection.engine import _image_rays, _pack, _rays
+from injection.engine._pack import Scene
 from injection.priors.registry import Prior
 from injection.scene.lens import Lens
 from injection.scene.ranges import PROFILES
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 Images = NDArray[np.float32]
 Traced = tuple[Images, NDArray[np.int64]]
 
-CAPACITY = 1 << 16
+_CAPACITY = 1 << 16
 """Cells in a list of the work space at first; a list that overflows is made four times as long."""
 _PER_ROW = ("lenses", "centres", "turns", "parts", "counts", "reaches")
 _NOT_FINITE = "its lensed light is not finite"
@@ -39,40 +40,46 @@ class SourceModel(Protocol):
 
     @property
     def identity(self) -> Any:
-        """What decides the light, besides parameters and prior, as JSON values: part of a grid's identity."""
+        """JSON values that decide the light, in addition to parameters and prior; part of a grid's identity."""
 
     def describe(self) -> str:
         """The model in words, for captions."""
 
     def draw(self, rows: pa.Table, prior: Prior, seed: int) -> pa.Table:
-        """Draws of the prior (``injection.priors.registry.draw``) with the parameters of the model's own.
+        """Draws of the prior (``injection.priors.registry.draw``) with the model's own parameters.
 
-        A row's parameters depend on its ``injection_id`` and the seed alone; ``log_prior`` is that of what is drawn.
+        The parameters of a row depend only on its ``injection_id`` and the seed; ``log_prior`` is their log density.
         """
 
     def faults(self, rows: pa.Table) -> list[str | None]:
-        """Why each row cannot be rendered, beyond its parameters' ranges."""
+        """Why each row cannot be rendered, None if it can; ranges of parameters are checked elsewhere."""
 
     def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float) -> Traced:
-        """As :func:`trace`."""
+        """The same as :func:`trace`."""
 
     def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene | None:
-        """Rows as a GPU traces them; None where the light is traced on the processor alone."""
+        """Rows packed for a GPU; None if the model's light is traced on the processor only."""
 
 
 def trace(rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float) -> Traced:
-    """Pixel integrals of lensed light of unit source flux: (batch, y * x + 1), the last value off the stamp; rays."""
-    scene = _scene(rows, quadrature, pixel_scale_arcsec)
-    images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
-    rays = np.zeros(rows.num_rows, dtype=np.int64)
-    capacity = CAPACITY
-    _rays.trace(scene, images, rays, work_space(capacity))
+    """Pixel integrals of Sersic profiles of unit flux: (batch, y * x + 1), the last value off the stamp; rays."""
+    return integrated(_scene(rows, quadrature, pixel_scale_arcsec), stamp_pixels)
+
+
+def integrated(scene: Scene, stamp_pixels: int, sources: Sequence[Images] | None = None) -> Traced:
+    """Pixel integrals of a scene as :func:`trace` returns them; ``sources`` are the rows' images, if not profiles."""
+    rays = np.full(len(scene.counts), -1, dtype=np.int64)
+    images = np.empty((len(rays), stamp_pixels**2 + 1), dtype=np.float32)
+    if sources is None:
+        _rays.trace(scene, images, rays, _work_space(_CAPACITY))
     for row in np.flatnonzero(rays < 0):
-        one = scene._replace(**{name: getattr(scene, name)[row : row + 1] for name in _PER_ROW})
+        one, capacity = scene._replace(**{name: getattr(scene, name)[row : row + 1] for name in _PER_ROW}), _CAPACITY
         while rays[row] < 0:
+            if sources is None:
+                _rays.trace(one, images[row : row + 1], rays[row : row + 1], _work_space(capacity))
+            else:
+                rays[row] = _image_rays.trace(one, sources[row], _work_space(capacity), images[row])
             capacity *= 4
-            _rays.trace(one, images[row : row + 1], rays[row : row + 1], work_space(capacity))
-        capacity = CAPACITY
     return images, rays
 
 
@@ -83,8 +90,7 @@ def _scene(rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) ->
     )
 
 
-def work_space(capacity: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Work space of the backends for lists of up to ``capacity`` cells."""
+def _work_space(capacity: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     return np.empty((9, capacity), np.float32), np.empty((3, capacity), np.int32)
 
 
@@ -117,7 +123,7 @@ def traced(
     pixel_scale_arcsec: float,
     gpu: torch.device | None = None,
 ) -> tuple[Pixels, NDArray[np.int64], dict[int, str]]:
-    """As ``sources.trace``, on a GPU if the model has a scene, and why some rows failed; those are left empty."""
+    """The same as ``sources.trace``, on a GPU if the model has a scene; and why rows failed, which are then empty."""
     scene = None if gpu is None else sources.scene(rows, quadrature, pixel_scale_arcsec)
     if gpu is not None and scene is not None:
         from injection.engine import _torch_rays

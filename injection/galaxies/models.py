@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from injection.config import GridParams, Quadrature
-from injection.engine._rays import Scene
+from injection.engine._pack import Scene
 from injection.engine.tracing import PARAMETRIC, SourceModel, Traced
 from injection.galaxies.banks import load_bank
 from injection.galaxies.realsources import BankSources

@@ -10,9 +10,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from injection.config import Quadrature
-from injection.engine import _image_rays, _pack
-from injection.engine._rays import Scene
-from injection.engine.tracing import CAPACITY, Traced, trace, work_space
+from injection.engine import _pack
+from injection.engine._image_rays import PART_FIELDS
+from injection.engine._pack import Scene
+from injection.engine.tracing import Traced, integrated, trace
 from injection.galaxies.banks import BANK_COLOURS, SourceBank
 from injection.keyed import Keyed
 from injection.priors.registry import Prior, clump_log_density
@@ -63,14 +64,17 @@ class BankSources:
         return None if stamp_id in self.bank.places else str(invalid("src_stamp_id", "a galaxy of the bank", stamp_id))
 
     def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float) -> Traced:
-        how = stamp_pixels, quadrature, pixel_scale_arcsec
-        real = np.asarray(rows.column("src_model")) == "real"
         images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
         rays = np.zeros(rows.num_rows, dtype=np.int64)
+        real = np.asarray(rows["src_model"]) == "real"
         if real.any():
-            images[real], rays[real] = trace_real(rows.filter(pa.array(real)), self.bank, *how)
+            galaxies = rows.filter(pa.array(real))
+            places = [self.bank.places[stamp_id] for stamp_id in galaxies["src_stamp_id"].to_pylist()]
+            scene = _scene(galaxies, self.bank, places, quadrature, pixel_scale_arcsec)
+            images[real], rays[real] = integrated(scene, stamp_pixels, [self.bank.images[place] for place in places])
         if not real.all():
-            images[~real], rays[~real] = trace(rows.filter(pa.array(~real)), *how)
+            others = rows.filter(pa.array(~real))
+            images[~real], rays[~real] = trace(others, stamp_pixels, quadrature, pixel_scale_arcsec)
         return images, rays
 
     def draw(self, rows: pa.Table, prior: Prior, seed: int) -> pa.Table:
@@ -116,59 +120,32 @@ class BankSources:
         return order[np.minimum((uniform * among).astype(np.int64), np.maximum(among - 1, 0))], among
 
 
-def trace_real(
-    rows: pa.Table, bank: SourceBank, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
-) -> Traced:
-    """Pixel integrals of lensed real galaxies of unit flux, as ``tracing.trace`` gives them, and the rays."""
-    lens = Lens.from_rows(rows)
-    images = np.empty((rows.num_rows, stamp_pixels**2 + 1), dtype=np.float32)
-    rays = np.zeros(rows.num_rows, dtype=np.int64)
-    names = ("x_arcsec", "y_arcsec", "re_arcsec", "pa_rad")
-    places = np.stack([rows.column(f"src_{name}").to_numpy() for name in names], axis=1)
-    for row, stamp_id in enumerate(rows.column("src_stamp_id").to_pylist()):
-        galaxy, capacity = bank.places[stamp_id], CAPACITY
-        scene = _scene(lens.row(row), places[row].tolist(), bank, galaxy, quadrature, pixel_scale_arcsec)
-        rays[row] = -1
-        while rays[row] < 0:
-            rays[row] = _image_rays.trace(scene, bank.images[galaxy], work_space(capacity), images[row])
-            capacity *= 4
-    return images, rays
-
-
 def _scene(
-    lens: Lens,
-    place: list[float],
-    bank: SourceBank,
-    galaxy: int,
-    quadrature: Quadrature,
-    pixel_scale_arcsec: float,
+    rows: pa.Table, bank: SourceBank, places: list[int], quadrature: Quadrature, pixel_scale_arcsec: float
 ) -> Scene:
-    """The backend's scene of one real galaxy."""
-    x, y, half_light, angle = place
+    """The backend's scene of real galaxies, by their places in the bank."""
+    lens = Lens.from_rows(rows)
+    names = ("x_arcsec", "y_arcsec", "re_arcsec", "pa_rad")
+    x, y, half_light, angle = (rows[f"src_{name}"].to_numpy() for name in names)
     u, v = rotated(x - lens.x_arcsec, y - lens.y_arcsec, lens.pa_rad)
-    per_arcsec = bank.half_light_px[galaxy] / half_light
-    turn = angle - float(lens.pa_rad)
-    fields = {
-        "u": float(u),
-        "v": float(v),
-        "along": per_arcsec * np.cos(turn),
-        "across": per_arcsec * np.sin(turn),
-        "centre_x": bank.centres_px[galaxy, 0],
-        "centre_y": bank.centres_px[galaxy, 1],
-        "brightness": per_arcsec**2,
-    }
-    extent = np.hypot(*bank.images[galaxy].shape) / per_arcsec
-    shear = float(np.hypot(lens.gamma1, lens.gamma2))
-    offset = float(np.hypot(u, v)) + float(largest_deflection(lens.theta_e_arcsec, lens.q))
-    # the backend compares squares of extents in half pixels
+    per_arcsec = bank.half_light_px[places] / half_light
+    turn, (centre_x, centre_y) = angle - lens.pa_rad, bank.centres_px[places].T
+    along, across = per_arcsec * np.cos(turn), per_arcsec * np.sin(turn)
+    extent = np.array([np.hypot(*bank.images[place].shape) for place in places]) / per_arcsec
+    offset = np.hypot(u, v) + largest_deflection(lens.theta_e_arcsec, lens.q)
+    reach = (offset + extent) / (1.0 - np.hypot(lens.gamma1, lens.gamma2)) + pixel_scale_arcsec
+    # The backend compares squares of extents in half pixels.
     one, four = 0.25 * quadrature.image_one_ray_below_px**2, 0.25 * quadrature.image_four_rays_below_px**2
-    limits = np.array([one, four, 0.1 * quadrature.negligible_flux], np.float32)
+    fields = {
+        "u": u, "v": v, "along": along, "across": across, "centre_x": centre_x, "centre_y": centre_y,
+        "brightness": per_arcsec**2,
+    }  # fmt: skip
     return Scene(
-        **_pack.lens_fields(Lens.of(*(np.atleast_1d(getattr(lens, name)) for name in lens.__dataclass_fields__))),
-        parts=np.array([[[fields[name] for name in _image_rays.PART_FIELDS]]], np.float32),
-        counts=np.ones(1, np.int64),
-        reaches=np.array([[(offset + extent) / (1.0 - shear) + pixel_scale_arcsec]], np.float32),
+        **_pack.lens_fields(lens),
+        parts=np.stack([fields[name] for name in PART_FIELDS], axis=1)[:, None].astype(np.float32),
+        counts=np.ones(len(places), np.int64),
+        reaches=reach[:, None].astype(np.float32),
         scale=np.float32(pixel_scale_arcsec),
         levels=quadrature.levels,
-        limits=limits,
+        limits=np.array([one, four, 0.1 * quadrature.negligible_flux], np.float32),
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from injection.engine import render
-from injection.galaxies import banks, realsources
+from injection.galaxies import banks
 from injection.galaxies.banks import SourceBank
 from injection.galaxies.realsources import BankSources
 from injection.optics.psf import Psf
@@ -33,14 +33,14 @@ def real_rows(**changes: object) -> object:
 
 def test_unlensed_flux_is_one(bank: SourceBank) -> None:
     table = real_rows(lens_theta_e_arcsec=0.0, src_re_arcsec=0.4, src_pa_rad=0.7)
-    images, _ = realsources.trace_real(table, bank, 101, render.STANDARD, 0.262)
+    images, _ = BankSources(bank).trace(table, 101, render.STANDARD, 0.262)
     np.testing.assert_allclose(images.sum(dtype=float), 1.0, rtol=2e-3)
 
 
 @pytest.mark.parametrize("place", [(0.2, 0.1), (0.7, -0.5), (0.0, 0.0)])
 def test_lensed_image_agrees_with_a_brute_sum_of_rays(bank: SourceBank, place: tuple[float, float]) -> None:
     table = real_rows(src_x_arcsec=place[0], src_y_arcsec=place[1], src_re_arcsec=0.3, src_pa_rad=0.7, lens_gamma1=0.04)
-    ours, _ = realsources.trace_real(table, bank, 101, render.STANDARD, 0.262)
+    ours, _ = BankSources(bank).trace(table, 101, render.STANDARD, 0.262)
     truth = brute(table, bank)
     np.testing.assert_allclose(ours[0, :-1].sum(dtype=float), truth.sum(), rtol=2e-3)
     np.testing.assert_allclose(ours[0, :-1].reshape(101, 101), truth, atol=0.01 * truth.max())

@@ -17,7 +17,7 @@ from injection.config import Quadrature
 from injection.device import accelerator
 from injection.engine import _torch_formulas, render, tracing
 from injection.engine import _torch_rays as torch_rays
-from injection.engine._rays import COMPONENT_FIELDS
+from injection.engine._pack import COMPONENT_FIELDS
 from injection.experiment import stream
 from injection.experiment.conditioning import suppress_core
 from injection.experiment.measure import Sky, measure, sigma_from_annulus
