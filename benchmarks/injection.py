@@ -138,7 +138,7 @@ class Caustics:
             ]  # fmt: skip
             for k in present:
                 n, q, size = parts.n[row, k], parts.q[row, k], parts.re_arcsec[row, k]
-                major = conventions.major_from_intermediate(size, q)
+                major = size / np.sqrt(q)
                 bright = PIXEL_SCALE_ARCSEC**2 * parts.fraction[row, k] / total_flux(n, 1.0, size)
                 values += [parts.x_arcsec[row, k], parts.y_arcsec[row, k], q, parts.pa_rad[row, k], n, major, bright]
             if len(present) not in self.simulators:

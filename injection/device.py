@@ -1,8 +1,10 @@
-"""Where injections are made: the processor's engine, or the same one in torch on a GPU."""
+"""Where injections are made: on the processor, or by the same engine in torch on a GPU. Imports torch only for that."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 Pixels = Any
 """Images (batch, band, y, x) float32 where they were rendered: an array, or on a GPU a torch tensor."""
+CELLS = {"cpu": 1 << 18, "cuda": 1 << 25}
+"""Most cells or pixels in one list of torch's engine on a kind of device; it bounds memory, at about 100 bytes each."""
 
 
 def on_device(pixels: Pixels) -> bool:
@@ -22,7 +26,7 @@ def on_device(pixels: Pixels) -> bool:
 
 
 def like(array: Pixels, pixels: Pixels) -> Pixels:
-    """An array where ``pixels`` are."""
+    """The array, moved to the device of ``pixels``."""
     if on_device(array) or not on_device(pixels):
         return array
     import torch
@@ -31,7 +35,7 @@ def like(array: Pixels, pixels: Pixels) -> Pixels:
 
 
 def zeros(shape: tuple[int, ...], gpu: torch.device | None) -> Pixels:
-    """Pixels without light, float32, on a GPU or (None) the processor."""
+    """Empty float32 pixels on a GPU, or on the processor (None)."""
     if gpu is None:
         return np.zeros(shape, np.float32)
     import torch
@@ -40,7 +44,7 @@ def zeros(shape: tuple[int, ...], gpu: torch.device | None) -> Pixels:
 
 
 def accelerator(device: str) -> torch.device | None:
-    """The GPU that ``cuda`` or ``cuda:<number>`` names; None for ``cpu``. Never another device than the one named."""
+    """The GPU that ``cuda`` or ``cuda:<number>`` names, None for ``cpu``; an error if it is not there."""
     if device == "cpu":
         return None
     named = re.fullmatch(r"cuda(?::(\d+))?", device)
@@ -54,3 +58,19 @@ def accelerator(device: str) -> torch.device | None:
     if int(named[1] or 0) >= count:
         raise invalid("device", f"cuda:0 to cuda:{count - 1} on this machine", device)
     return torch.device("cuda", int(named[1] or 0))
+
+
+def fused(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
+    """A pointwise function of tensors for a device: one compiled kernel on a GPU, unchanged on the processor.
+
+    A function that cannot be compiled is an error; torch's TORCH_COMPILE_DISABLE=1 turns compilation off.
+    """
+    return _compiled(function) if device.type == "cuda" else function
+
+
+@lru_cache(maxsize=16)
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    import torch
+
+    compiled: Callable[..., Any] = torch.compile(function, dynamic=True, fullgraph=True)
+    return compiled

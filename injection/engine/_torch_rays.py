@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from injection._torch_devices import CELLS, fused
+from injection.device import CELLS, fused
 from injection.engine._pack import Scene
 from injection.engine._torch_formulas import NOT_FINITE, SCALE, children, classify, four_rays
 

@@ -1,7 +1,7 @@
-"""Columns of a grid batch; their meaning is in the contract of the ``injections`` table.
+"""Columns of a grid batch; the contract of the table ``injections`` says what they mean.
 
-Columns of widths, fluxes and colours are those of the bands of the host set's imaging, so only grids into the survey's
-own bands fit the tables of the lake; others keep their rows in their batches.
+There are columns of widths, fluxes and colours for the bands of the host set. Only grids in the survey's own bands fit
+the tables of the lake; the rows of others stay in their batches.
 """
 
 from __future__ import annotations
@@ -10,63 +10,49 @@ import pyarrow as pa
 
 from lake.sky.imaging import Imaging
 
-_DOUBLE = pa.float64()
-Columns = tuple[tuple[str, pa.DataType], ...]
+_IDENTITY = (
+    "grid_id", "injection_id", "seed", "prior", "host_model", "theta_e_index", "psf_index", "depth_index", "cell",
+    "galaxy_id", "host_attempt",
+)  # fmt: skip
+_LENS = (
+    *(f"lens_{name}" for name in ("theta_e_arcsec", "q", "pa_rad", "x_arcsec", "y_arcsec", "gamma1", "gamma2")),
+    "src_model",
+)
+_SOURCE = (
+    *(f"src_{name}" for name in ("re_arcsec", "n", "q", "pa_rad", "x_arcsec", "y_arcsec", "beta_frac", "clumps")),
+    "src_clump_fraction",
+    *(f"src_clump{k}_{part}_arcsec" for k in (1, 2, 3) for part in ("x", "y", "re")),
+    *("src_stamp_id", "log_prior", "poisson_gain_e_per_nmgy", "theta_e_over_fwhm_nea"),
+)
+_MEASURED = (
+    "arc_images", "arc_off_stamp_fraction", "arc_masked_fraction", "sky_sigma_psfdepth_nmgy", "sky_sigma_mad_nmgy",
+    "arc_sky_ratio", "arc_host_ratio", "detectable", "host_masked_fraction", "score", "host_score",
+)  # fmt: skip
+_TEXT = ("grid_id", "injection_id", "prior", "host_model", "cell", "galaxy_id", "src_model", "src_stamp_id")
+_COUNTS = ("theta_e_index", "psf_index", "depth_index", "host_attempt", "src_clumps", "arc_images")
+_TYPES = {
+    **dict.fromkeys((*_TEXT, "status", "reason"), pa.string()),
+    **dict.fromkeys(_COUNTS, pa.int32()),
+    "seed": pa.int64(),
+    "detectable": pa.bool_(),
+}
+"""Types of the columns that are not doubles."""
 
 
-_IDENTITY: Columns = (
-    ("grid_id", pa.string()),
-    ("injection_id", pa.string()),
-    ("seed", pa.int64()),
-    ("prior", pa.string()),
-    ("host_model", pa.string()),
-    ("theta_e_index", pa.int32()),
-    ("psf_index", pa.int32()),
-    ("depth_index", pa.int32()),
-    ("cell", pa.string()),
-    ("galaxy_id", pa.string()),
-    ("host_attempt", pa.int32()),
-)
-_LENS: Columns = (
-    *((f"lens_{name}", _DOUBLE) for name in ("theta_e_arcsec", "q", "pa_rad", "x_arcsec", "y_arcsec")),
-    *((f"lens_gamma{k}", _DOUBLE) for k in (1, 2)),
-    ("src_model", pa.string()),
-)
-_SOURCE: Columns = (
-    *((f"src_{name}", _DOUBLE) for name in ("re_arcsec", "n", "q", "pa_rad", "x_arcsec", "y_arcsec", "beta_frac")),
-    ("src_clumps", pa.int32()),
-    ("src_clump_fraction", _DOUBLE),
-    *((f"src_clump{k}_{part}_arcsec", _DOUBLE) for k in (1, 2, 3) for part in ("x", "y", "re")),
-    ("src_stamp_id", pa.string()),
-    ("log_prior", _DOUBLE),
-    ("poisson_gain_e_per_nmgy", _DOUBLE),
-    ("theta_e_over_fwhm_nea", _DOUBLE),
-)
-_TOTAL: Columns = tuple((name, _DOUBLE) for name in ("arc_snr", "arc_snr_annulus", "magnification"))
-_MEASURED: Columns = (
-    ("arc_images", pa.int32()),
-    *((name, _DOUBLE) for name in ("arc_off_stamp_fraction", "arc_masked_fraction")),
-    *((f"sky_sigma_{origin}_nmgy", _DOUBLE) for origin in ("psfdepth", "mad")),
-    *((name, _DOUBLE) for name in ("arc_sky_ratio", "arc_host_ratio")),
-    ("detectable", pa.bool_()),
-    ("host_masked_fraction", _DOUBLE),
-    ("score", _DOUBLE),
-    ("host_score", _DOUBLE),
-)
-
-
-def measured(imaging: Imaging) -> Columns:
+def measured(imaging: Imaging) -> pa.Schema:
     """Columns that are null in a failed row."""
     light = ("arc_flux_{}_nmgy", "arc_peak_{}_nmgy_arcsec2")
-    return (*_TOTAL, *((name.format(band), _DOUBLE) for name in light for band in imaging.bands), *_MEASURED)
+    of_bands = [name.format(band) for name in light for band in imaging.bands]
+    return _schema("arc_snr", "arc_snr_annulus", "magnification", *of_bands, *_MEASURED)
 
 
 def batch_schema(imaging: Imaging) -> pa.Schema:
     """Columns of the batches of a grid into stamps of this imaging."""
-    hosts = (
-        *(f"host_psf_fwhm_nea_{band}_arcsec" for band in imaging.bands),
-        f"host_depth_{imaging.reference_band}_mag",
-    )
-    own = [tuple((name, _DOUBLE) for name in names) for names in (hosts, imaging.source_columns)]
-    columns = (*_IDENTITY, *own[0], *_LENS, *own[1], *_SOURCE, *measured(imaging))
-    return pa.schema([*columns, ("status", pa.string()), ("reason", pa.string())])
+    hosts = [f"host_psf_fwhm_nea_{band}_arcsec" for band in imaging.bands]
+    hosts.append(f"host_depth_{imaging.reference_band}_mag")
+    own = (*_IDENTITY, *hosts, *_LENS, *imaging.source_columns, *_SOURCE)
+    return _schema(*own, *measured(imaging).names, "status", "reason")
+
+
+def _schema(*names: str) -> pa.Schema:
+    return pa.schema([(name, _TYPES.get(name, pa.float64())) for name in names])

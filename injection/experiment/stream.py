@@ -1,4 +1,4 @@
-"""Inject, score, measure: batches of a planned grid as Arrow tables, without storing pixels."""
+"""Inject, measure and score: batches of a planned grid as Arrow tables. No pixels are stored."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _PLAN_ONLY = ("host_ids", "sobol_place")
 
 
 def batches(plan: Plan) -> list[pa.Table]:
-    """The plan in pieces of one batch each, in order."""
+    """The rows of a plan, one table per batch."""
     size = plan.setting.grid.batch_size
     return [plan.rows.slice(start, size) for start in range(0, plan.rows.num_rows, size)]
 
 
 def run_batch(plan: Plan, rows: pa.Table, scorer: Scorer) -> pa.Table:
-    """Some rows of a plan, injected, scored and measured: a table of ``schema.batch_schema``.
+    """Rows of a plan, injected, measured and scored: a table with the columns of ``schema.batch_schema``.
 
-    A row's values do not depend on the batch it is in. A host that cannot be loaded or used, or whose stamp gets no
-    finite score, is replaced by the next of the row's hosts; a row that runs out of hosts, or cannot be rendered, fails
-    with its reason.
+    A row does not depend on the rest of the batch. A host that cannot be loaded or used, or whose stamp gets no finite
+    score, is replaced by the next of the row's hosts. A row that runs out of hosts, or cannot be rendered, fails with
+    its reason.
     """
     accelerator(plan.setting.grid.device)
     check_bands(scorer, plan.setting.hosts.imaging)
@@ -54,7 +54,7 @@ def run_batch(plan: Plan, rows: pa.Table, scorer: Scorer) -> pa.Table:
 
 
 def _attempt(plan: Plan, rows: pa.Table, attempt: int, scorer: Scorer) -> tuple[pa.Table, NDArray[np.int64]]:
-    """Rows injected into one of their hosts and scored, and which of them another host may rescue."""
+    """Rows injected into one of their hosts and scored, and which of them to try again in another host."""
     setting, choices = plan.setting, rows.column("host_ids").to_pylist()
     ids = [hosts[attempt] for hosts in choices]
     stamps, reasons = _host_stamps(setting, ids)
@@ -66,8 +66,8 @@ def _attempt(plan: Plan, rows: pa.Table, attempt: int, scorer: Scorer) -> tuple[
     for place, index in enumerate(good):
         reasons[index] = faults[place]
     scored = np.array([reason is None for reason in reasons])
-    for name, kind in measured(setting.hosts.imaging):
-        columns[name] = _spread(values.get(name), good, scored, kind)
+    for field in measured(setting.hosts.imaging):
+        columns[field.name] = _spread(values.get(field.name), good, scored, field.type)
     columns["status"] = pa.array(np.where(scored, "scored", "failed"))
     columns["reason"] = pa.array(reasons, pa.string())
     left = np.array([attempt + 1 < len(hosts) for hosts in choices])
@@ -89,7 +89,7 @@ def _host_stamps(setting: Setting, galaxy_ids: list[str]) -> tuple[Images, list[
 
 
 def _load(galaxy_ids: list[str], load_hosts: LoadStamps) -> list[Images | str]:
-    """Stamps, or the reason why a host has none; after an error each host is loaded on its own."""
+    """Stamps, or why a host has none; if loading together fails, each host is loaded alone."""
     try:
         return list(load_hosts(galaxy_ids))
     except ShardError:
@@ -119,7 +119,7 @@ def _host_fault(stamp: Images | str, galaxy_id: str, setting: Setting) -> str | 
 def _inject(
     setting: Setting, rows: pa.Table, stamps: Images, scorer: Scorer
 ) -> tuple[dict[str, Any], list[str | None], NDArray[np.bool_]]:
-    """Measurements and scores of rows that have a host, why some failed, and where the host may be the cause."""
+    """Measurements and scores of rows with a host, why rows failed, and whether the host may be the cause."""
     if not rows.num_rows:
         return {}, [], np.zeros(0, bool)
     drawn = setting.draw(rows, stamps)
@@ -137,7 +137,7 @@ def _inject(
 
 
 def _scored(scorer: Scorer, stamps: Pixels, conditions: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """Logits, NaN where required conditions are unknown; stamps on a GPU stay there for a scorer of tensors."""
+    """Logits, NaN where required conditions are unknown; a scorer with ``score_tensor`` gets stamps on the GPU."""
     score: Any = scorer.score
     if on_device(stamps):
         score = getattr(scorer, "score_tensor", None) or (lambda x, *more: scorer.score(x.cpu().numpy(), *more))
@@ -151,7 +151,7 @@ def _scored(scorer: Scorer, stamps: Pixels, conditions: NDArray[np.float64] | No
 
 
 def _identity(plan: Plan, rows: pa.Table, ids: list[str], attempt: int) -> dict[str, Any]:
-    """Columns that say which injection a row is, and into which host."""
+    """Columns that identify the injection of each row, and its host."""
     setting, hosts, count = plan.setting, plan.setting.hosts, rows.num_rows
     host = hosts.rows_of(ids)
     columns: dict[str, Any] = {name: rows.column(name) for name in rows.column_names if name not in _PLAN_ONLY}
@@ -170,7 +170,7 @@ def _identity(plan: Plan, rows: pa.Table, ids: list[str], attempt: int) -> dict[
 
 
 def _spread(values: Any, good: NDArray[np.int64], scored: NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
-    """Values of the rows that had a host, on all rows; null where failed or not finite."""
+    """Values of the rows with a host as a column of all rows; null in failed rows and where not finite."""
     full = np.zeros(len(scored), dtype=kind.to_pandas_dtype())
     known = scored.copy()
     if values is not None:
@@ -186,7 +186,7 @@ def _cast(column: Any, field: pa.Field) -> pa.Array:
 
 
 def _report(injection_ids: list[str], seed: int, reasons: list[str | None]) -> None:
-    """Log the failed injections of a batch with what draws them again; the table has them all."""
+    """Log the first failed injections of a batch, with id and seed to draw them again; the table has all of them."""
     failed = [(name, reason) for name, reason in zip(injection_ids, reasons, strict=True) if reason is not None]
     for name, reason in failed[:_REPORTED]:
         log.warning("injection %s of seed %d failed: %s", name, seed, reason)

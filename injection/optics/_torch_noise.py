@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from injection._torch_devices import CELLS, fused
+from injection.device import CELLS, fused
 
 Words = NDArray[np.uint64]
 

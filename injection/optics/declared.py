@@ -1,4 +1,4 @@
-"""PSF and noise of hosts: what their imaging declares, read from the columns of their table."""
+"""PSF and noise of hosts, read from the columns of their table that their imaging declares."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 
 def floats(table: pa.Table, name: str) -> Array:
-    """A column; NaN where there is none."""
+    """A column as float64; NaN where it is null or missing."""
     if name not in table.column_names:
         return np.full(table.num_rows, np.nan)
     column = pc.fill_null(table.column(name).cast(pa.float64()), float("nan"))
@@ -27,7 +27,7 @@ def floats(table: pa.Table, name: str) -> Array:
 
 
 def usable(table: pa.Table, imaging: Imaging) -> NDArray[np.bool_]:
-    """Rows whose PSF and noise are known: in the reference band, and every PSF that no ratio to it can replace."""
+    """Rows with known PSF and noise in the reference band, and in every band whose width no ratio can give."""
     reference = imaging.reference
     psfs = imaging.psf_columns if imaging.width_ratios is None else imaging.psf_columns[reference : reference + 1]
     needed = (*psfs, imaging.noise_columns[reference])
@@ -42,7 +42,7 @@ def _known(table: pa.Table, name: str) -> NDArray[np.bool_]:
 
 
 def widths(table: pa.Table, imaging: Imaging) -> Array:
-    """``fwhm_nea`` (host, band) of usable hosts: each band's own if given, else the reference band's by the ratio."""
+    """``fwhm_nea`` (host, band) of usable hosts: the band's own, or that of the reference band times the ratio."""
     found = np.stack([_width(table, imaging, band) for band in range(len(imaging.bands))], axis=1)
     if imaging.width_ratios is None:
         return found
@@ -66,35 +66,32 @@ def _known_psf(table: pa.Table, imaging: Imaging, declared: ImagePsf | ProfilePs
             raise DataError(f"'{column}' must be square images of one size, each as one list")
         return BandPsf.of_image(np.reshape(images, (-1, side, side)), declared.includes_pixel, scale)
     beta = np.inf if declared.beta is None else declared.beta
-    return BandPsf.of_width(declared.profile, floats(table, column), beta, declared.includes_pixel, scale)
+    return BandPsf.of_width(floats(table, column), beta, declared.includes_pixel, scale)
 
 
 def assumed_exponents(imaging: Imaging, grid: GridParams) -> list[float]:
-    """Exponents of the grid's profile in each band, infinite where no profile has to be assumed or it is a Gaussian."""
+    """Exponents of the grid's profile in each band; infinite for a Gaussian, and if no profile is to be assumed."""
     if grid.psf_model == "gaussian" or all(psf.kind != "fwhm_nea" for psf in imaging.psf):
         return exponents(np.inf, imaging)
     return exponents(grid.psf_moffat_beta, imaging)
 
 
 def psf_of(table: pa.Table, imaging: Imaging, fwhm_nea_arcsec: Array, grid: GridParams) -> Psf:
-    """PSFs of hosts with their :func:`widths`; where a band's width is all that is known, the grid's profile."""
-    profile, scale = grid.psf_model, imaging.pixel_scale_arcsec
-    betas = assumed_exponents(imaging, grid)
-    return Psf(
-        imaging,
-        tuple(
-            BandPsf.of_area(profile, fwhm_nea_arcsec[:, band].copy(), betas[band], grid.psf_includes_pixel, scale)
-            if declared.kind == "fwhm_nea"
-            else _known_psf(table, imaging, declared, band)
-            for band, declared in enumerate(imaging.psf)
-        ),
+    """PSFs of hosts with their :func:`widths`; the grid's profile in bands of which only the width is known."""
+    betas, scale = assumed_exponents(imaging, grid), imaging.pixel_scale_arcsec
+    bands = (
+        BandPsf.of_area(fwhm_nea_arcsec[:, band].copy(), betas[band], grid.psf_includes_pixel, scale)
+        if declared.kind == "fwhm_nea"
+        else _known_psf(table, imaging, declared, band)
+        for band, declared in enumerate(imaging.psf)
     )
+    return Psf(imaging, tuple(bands))
 
 
 def noise(table: pa.Table, imaging: Imaging, fwhm_nea_arcsec: Array) -> tuple[Array, Array]:
     """Standard deviation of a pixel (nMgy) and ``psfdepth`` (nMgy^-2), both (host, band); NaN where unknown.
 
-    A pixel is the imaging's, or that of the column ``pixel_scale_arcsec``.
+    The pixel is that of the imaging, or of the column ``pixel_scale_arcsec``.
     """
     known = np.stack([floats(table, name) for name in imaging.noise_columns], axis=1)
     scale = np.nan_to_num(floats(table, "pixel_scale_arcsec"), nan=imaging.pixel_scale_arcsec)[:, None]

@@ -1,4 +1,4 @@
-"""How PSFs act on pixel-integrated stamps: the response of each band at every frequency of a transform."""
+"""Convolution of pixel-integrated stamps with PSFs: the response of each band at each frequency of a transform."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _LEAST_PADDING = 27
 
 
 def padded_sizes(psf: Psf, stamp_pixels: int) -> NDArray[np.int64]:
-    """Side (batch,) of the transform in which a stamp and its PSFs do not wrap onto each other."""
+    """Side (batch,) of the transform in which a stamp, convolved with its PSFs, does not wrap around."""
     padding = np.max([_padding(band, stamp_pixels, psf.imaging.pixel_scale_arcsec) for band in psf.bands], axis=0)
     unique, place = np.unique(padding, return_inverse=True)
     return np.array([next_fast_len(stamp_pixels + int(wing), real=True) for wing in unique])[place]
 
 
 def _padding(band: BandPsf, stamp_pixels: int, pixel_scale_arcsec: float) -> NDArray[np.int64]:
-    """Pixels (batch,) round a stamp that the PSF of one band needs."""
+    """Pixels (batch,) around a stamp that the PSF of one band needs."""
     if band.image is not None:
         return np.full(len(band.image), min(band.image.shape[-1], 2 * stamp_pixels - 1) // 2)
     wings = np.nan_to_num(np.ceil(_WING_FWHM * band.fwhm_arcsec / pixel_scale_arcsec), posinf=0.0)
@@ -36,9 +36,9 @@ def _padding(band: BandPsf, stamp_pixels: int, pixel_scale_arcsec: float) -> NDA
 
 
 def filtered(spectrum: NDArray[np.complex64], psf: Psf, fluxes: Array, stamp_pixels: int) -> NDArray[np.complex64]:
-    """Real transforms (batch, size, size // 2 + 1) of pixel-integrated stamps, as the PSF of each band leaves them.
+    """Real transforms (batch, size, size // 2 + 1) of pixel-integrated stamps, times each band's response and flux.
 
-    Scaled by the bands' ``fluxes`` (batch, band): (batch, band, size, size // 2 + 1).
+    ``fluxes`` are (batch, band), the result is (batch, band, size, size // 2 + 1).
     """
     size, flux = spectrum.shape[1], fluxes.astype(np.float32)
     inverse_pixel = inverse_pixels(psf, size)
@@ -56,16 +56,16 @@ def filtered(spectrum: NDArray[np.complex64], psf: Psf, fluxes: Array, stamp_pix
 
 
 def inverse_pixels(psf: Psf, size: int) -> NDArray[np.float32]:
-    """What takes the pixel out of each band's response (band, size) along one axis; one where it does not contain it.
+    """Factor (band, size) along one axis that removes the pixel from each band's response; one if it has no pixel.
 
-    The rendered pixels are integrals already: under a PSF that includes the pixel, it would act twice.
+    The rendered pixels are integrals already: with a PSF that includes the pixel, it would act twice.
     """
     inside = np.array([band.includes_pixel for band in psf.bands])[:, None]
     return np.where(inside, 1.0 / np.sinc(np.fft.fftfreq(size)), 1.0).astype(np.float32)
 
 
 def centred(image: Array, size: int, stamp_pixels: int) -> NDArray[np.float32]:
-    """PSF images (batch, y, x) centred on [0, 0] of a square of ``size``, without pixels that no stamp can feel."""
+    """PSF images (batch, y, x) centred on [0, 0] of a square of ``size``; pixels too far to reach a stamp are cut."""
     half = min(image.shape[-1] // 2, stamp_pixels - 1)
     middle = image.shape[-1] // 2
     crop = image[..., middle - half : middle + half + 1, middle - half : middle + half + 1]
@@ -76,12 +76,14 @@ def centred(image: Array, size: int, stamp_pixels: int) -> NDArray[np.float32]:
 
 
 def responses(psf: Psf, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Modulation (named band, frequency) of the profiles at unit scale, and table steps (batch, named band) per step of
-    frequency of a transform of ``size``."""
+    """Modulation (named band, frequency) of the profiles of unit scale, and table steps per step of frequency.
+
+    The steps are (batch, named band), for a transform of ``size``.
+    """
     named = [psf.bands[index] for index in psf.named]
-    tables = [_modulation_table(band.profile, band.beta) for band in named]
+    tables = [_modulation_table(band.beta) for band in named]
     lengths = [
-        band.fwhm_arcsec if band.kind == "gaussian" else profiles.moffat_scale(band.fwhm_arcsec, [band.beta])
+        band.fwhm_arcsec if np.isinf(band.beta) else profiles.moffat_scale(band.fwhm_arcsec, [band.beta])
         for band in named
     ]
     steps = np.array([step for _, step in tables])
@@ -93,12 +95,12 @@ _TABLE_POINTS = 8192
 
 
 @lru_cache(maxsize=32)
-def _modulation_table(kind: profiles.Named, beta: float) -> tuple[NDArray[np.float32], float]:
-    """Modulation of a profile of unit scale at equal steps of frequency, far enough to vanish in float32."""
-    unit = 1.0 if kind == "gaussian" else 2.0 * np.sqrt(2.0 ** (1.0 / beta) - 1.0)
-    last = 3.0 if kind == "gaussian" else 5.0
+def _modulation_table(beta: float) -> tuple[NDArray[np.float32], float]:
+    """Modulation of a profile of unit scale at equal steps of frequency, up to where it vanishes in float32."""
+    unit = 1.0 if np.isinf(beta) else 2.0 * np.sqrt(2.0 ** (1.0 / beta) - 1.0)
+    last = 3.0 if np.isinf(beta) else 5.0
     grid = np.linspace(0.0, last, _TABLE_POINTS)
-    return profiles.transform(kind, unit, beta, grid).astype(np.float32), last / (_TABLE_POINTS - 1)
+    return profiles.transform(unit, beta, grid).astype(np.float32), last / (_TABLE_POINTS - 1)
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)

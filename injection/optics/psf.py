@@ -1,10 +1,10 @@
 """Point-spread functions per host and band: Gaussian, Moffat, pixel images.
 
-What a profile means is declared. ``includes_pixel``: it is the effective PSF, the pixel's response included, as a
-stored PSF image usually is. Otherwise it is the optical PSF, on which the pixel acts.
+With ``includes_pixel`` a profile or an image is the effective PSF, which contains the response of the pixel, as stored
+PSF images usually do. Without it, it is the optical PSF, on which the pixel acts.
 
-A width has a kind: ``fwhm`` is that of the named profile, ``fwhm_nea`` that of the Gaussian with the effective PSF's
-noise-equivalent area, which is the catalogue's ``psfsize`` (see :mod:`lake.sky.psfsize`).
+There are two kinds of width. ``fwhm`` is that of the named profile; ``fwhm_nea`` is that of the Gaussian with the
+noise-equivalent area of the effective PSF: the catalogue's ``psfsize`` (see :mod:`lake.sky.psfsize`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,56 +30,44 @@ CENTRE_TOLERANCE_PX = 0.5
 
 @dataclass(frozen=True)
 class BandPsf:
-    """PSFs of a batch of hosts in one band: a named profile, or images (batch, y, x) of unit sum."""
+    """PSFs of a batch of hosts in one band: a Gaussian, a Moffat, or images (batch, y, x) of unit sum."""
 
-    kind: Literal["gaussian", "moffat", "image"]
     fwhm_nea_arcsec: Array
     """FWHM (batch,) of the Gaussian with the noise-equivalent area of the effective PSF, pixel included"""
     includes_pixel: bool
     fwhm_arcsec: Array
-    """FWHM (batch,) of the named profile; NaN for images, which have none"""
+    """FWHM (batch,) of the profile; NaN for images"""
     beta: float = np.inf
-    """Exponent of the Moffat profile; infinite for other kinds"""
+    """Exponent of the Moffat profile; infinite for a Gaussian and for images"""
     image: Array | None = None
     sums: Array | None = None
-    """Sums (batch,) of the images before they were normalised."""
-
-    @property
-    def profile(self) -> profiles.Named:
-        """The kind, if it is a named profile."""
-        if self.kind == "image":
-            raise invalid("psf kind", "gaussian or moffat", self.kind)
-        return self.kind
+    """Sums (batch,) of the images before they were normalised"""
 
     @classmethod
-    def of_width(
-        cls, kind: profiles.Named, fwhm_arcsec: Array, beta: float, includes_pixel: bool, pixel_scale_arcsec: float
-    ) -> Self:
-        """The named profile of a FWHM (batch,)."""
+    def of_width(cls, fwhm_arcsec: Array, beta: float, includes_pixel: bool, pixel_scale_arcsec: float) -> Self:
+        """The profile of a FWHM (batch,)."""
         if includes_pixel:
-            area = profiles.area(kind, fwhm_arcsec, [beta])
+            area = profiles.area(fwhm_arcsec, beta)
         else:
-            area = profiles.area_with_pixel(kind, fwhm_arcsec / pixel_scale_arcsec, beta) * pixel_scale_arcsec**2
-        return cls(kind, fwhm_nea_of_area(area), includes_pixel, fwhm_arcsec, beta)
+            area = profiles.area_with_pixel(fwhm_arcsec / pixel_scale_arcsec, beta) * pixel_scale_arcsec**2
+        return cls(fwhm_nea_of_area(area), includes_pixel, fwhm_arcsec, beta)
 
     @classmethod
-    def of_area(
-        cls, kind: profiles.Named, fwhm_nea_arcsec: Array, beta: float, includes_pixel: bool, pixel_scale_arcsec: float
-    ) -> Self:
-        """The named profile whose effective PSF has the noise-equivalent area of ``fwhm_nea`` (batch,).
+    def of_area(cls, fwhm_nea_arcsec: Array, beta: float, includes_pixel: bool, pixel_scale_arcsec: float) -> Self:
+        """The profile whose effective PSF has the noise-equivalent area of ``fwhm_nea`` (batch,).
 
         If the profile is the optical PSF, the pixel's part of the area is removed.
         """
         if includes_pixel:
-            fwhm = fwhm_nea_arcsec / fwhm_nea_of_area(profiles.area(kind, np.ones(1), [beta]))
+            fwhm = fwhm_nea_arcsec / fwhm_nea_of_area(profiles.area(np.ones(1), beta))
         else:
             area_px = area_of_fwhm_nea(fwhm_nea_arcsec / pixel_scale_arcsec)
-            fwhm = pixel_scale_arcsec * profiles.width_under_pixel(kind, area_px, beta)
-        return cls(kind, fwhm_nea_arcsec, includes_pixel, fwhm, beta)
+            fwhm = pixel_scale_arcsec * profiles.width_under_pixel(area_px, beta)
+        return cls(fwhm_nea_arcsec, includes_pixel, fwhm, beta)
 
     @classmethod
     def of_image(cls, images: ArrayLike, includes_pixel: bool, pixel_scale_arcsec: float) -> Self:
-        """PSF images (batch, y, x): odd, finite, centred, of a sum within 1 % of one, which is then made one."""
+        """PSF images (batch, y, x): square, of an odd side, finite, centred; sums within 1 % of one become one."""
         image: Array = np.array(images, dtype=np.float64)
         if image.ndim != 3 or image.shape[1] != image.shape[2] or image.shape[1] % 2 == 0:
             raise invalid("psf image", "(batch, n, n) with odd n in each band", image.shape)
@@ -91,14 +79,12 @@ class BandPsf:
         image = image / sums[:, None, None]
         _check_centred(image)
         width = fwhm_nea_of_area(_image_areas(image, includes_pixel)) * pixel_scale_arcsec
-        return cls("image", width, includes_pixel, np.full(len(image), np.nan), image=image, sums=sums)
+        return cls(width, includes_pixel, np.full(len(image), np.nan), image=image, sums=sums)
 
     def take(self, index: Any) -> BandPsf:
         """The PSFs of some rows."""
-        image = None if self.image is None else self.image[index]
-        sums = None if self.sums is None else self.sums[index]
-        widths = {"fwhm_nea_arcsec": self.fwhm_nea_arcsec[index], "fwhm_arcsec": self.fwhm_arcsec[index]}
-        return replace(self, **widths, image=image, sums=sums)
+        arrays = {name: value[index] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return replace(self, **arrays)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -120,10 +106,9 @@ class Psf:
 
     @classmethod
     def of_area(cls, fwhm_nea_arcsec: ArrayLike, beta: ArrayLike, includes_pixel: bool, imaging: Imaging) -> Self:
-        """Profiles as of :meth:`moffat` whose effective PSF has the noise-equivalent area of ``fwhm_nea``."""
-        return cls(
-            imaging, _profiles(BandPsf.of_area, "fwhm_nea_arcsec", fwhm_nea_arcsec, beta, includes_pixel, imaging)
-        )
+        """Profiles like those of :meth:`moffat`, whose effective PSF has the noise-equivalent area of ``fwhm_nea``."""
+        bands = _profiles(BandPsf.of_area, "fwhm_nea_arcsec", fwhm_nea_arcsec, beta, includes_pixel, imaging)
+        return cls(imaging, bands)
 
     @classmethod
     def from_image(cls, images: ArrayLike, includes_pixel: bool, imaging: Imaging) -> Self:
@@ -132,9 +117,8 @@ class Psf:
         if image.ndim != 4 or image.shape[1] != len(imaging.bands):
             raise invalid("psf image", f"(batch, {len(imaging.bands)}, n, n) with odd n", image.shape)
         scale = imaging.pixel_scale_arcsec
-        return cls(
-            imaging, tuple(BandPsf.of_image(image[:, band], includes_pixel, scale) for band in range(image.shape[1]))
-        )
+        bands = (BandPsf.of_image(image[:, band], includes_pixel, scale) for band in range(image.shape[1]))
+        return cls(imaging, tuple(bands))
 
     @cached_property
     def fwhm_nea_arcsec(self) -> Array:
@@ -143,13 +127,13 @@ class Psf:
 
     @cached_property
     def fwhm_arcsec(self) -> Array:
-        """FWHM (batch, band) of the named profiles; NaN in bands of images."""
+        """FWHM (batch, band) of the profiles; NaN in bands of images."""
         return np.stack([band.fwhm_arcsec for band in self.bands], axis=1)
 
     @property
     def named(self) -> NDArray[np.int64]:
-        """Places of the bands with a named profile."""
-        return np.flatnonzero([band.kind != "image" for band in self.bands])
+        """Places of the bands whose PSF is a profile."""
+        return np.flatnonzero([band.image is None for band in self.bands])
 
     def __len__(self) -> int:
         return len(self.bands[0].fwhm_arcsec)
@@ -171,17 +155,14 @@ def exponents(beta: ArrayLike, imaging: Imaging) -> list[float]:
 def _profiles(
     make: Callable[..., BandPsf], name: str, widths: ArrayLike, beta: ArrayLike, includes_pixel: bool, imaging: Imaging
 ) -> tuple[BandPsf, ...]:
-    """Named profiles of each band, of widths (batch, band) in arcsec."""
+    """Profiles of each band, of widths (batch, band) in arcsec."""
     width = np.asarray(widths, dtype=np.float64)
     if width.ndim != 2 or width.shape[1] != len(imaging.bands):
         raise invalid(f"psf {name}", f"(batch, {len(imaging.bands)})", width.shape)
     return tuple(
-        make(
-            "gaussian" if np.isinf(exponent) else "moffat", np.ascontiguousarray(width[:, band]), exponent,
-            includes_pixel, imaging.pixel_scale_arcsec,
-        )
+        make(np.ascontiguousarray(width[:, band]), exponent, includes_pixel, imaging.pixel_scale_arcsec)
         for band, exponent in enumerate(exponents(beta, imaging))
-    )  # fmt: skip
+    )
 
 
 def _image_areas(image: Array, includes_pixel: bool) -> Array:
@@ -193,7 +174,7 @@ def _image_areas(image: Array, includes_pixel: bool) -> Array:
 
 
 def _check_centred(image: Array) -> None:
-    """Refuse PSF images of unit sum whose centroid is not on the central pixel: arcs would be moved."""
+    """Refuse PSF images of unit sum whose centroid is not on the central pixel, since they would move arcs."""
     place = np.arange(image.shape[-1]) - image.shape[-1] // 2
     offset = np.hypot((image * place).sum(axis=(1, 2)), (image * place[:, None]).sum(axis=(1, 2)))
     if (offset > CENTRE_TOLERANCE_PX).any():

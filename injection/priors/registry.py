@@ -107,42 +107,37 @@ class Prior(Section):
         return (*LENS, *imaging.source_columns, *SHAPE)
 
 
-def _registry() -> dict[str, Any]:
+def registry() -> dict[str, Any]:
+    """Values of the registry's priors by name, as in ``priors.yaml``."""
     text = resources.files("injection.priors").joinpath("priors.yaml").read_text()
     return dict(yaml.safe_load(text))
-
-
-def prior_names() -> tuple[str, ...]:
-    """Names of the registry's priors."""
-    return tuple(_registry())
 
 
 @cache
 def load_prior(name_or_path: str) -> Prior:
     """A prior of the registry, or of your own file (same keys; ``base`` may name one of the registry)."""
-    registry = _registry()
-    if name_or_path in registry:
-        return Prior.load(_resolved(name_or_path, registry[name_or_path], registry), f"prior {name_or_path}")
+    known = registry()
+    if name_or_path in known:
+        return Prior.load(_resolved(name_or_path, known[name_or_path], known), f"prior {name_or_path}")
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
-        raise invalid("prior", f"one of {', '.join(registry)}, or a path to a .yaml file", name_or_path)
+        raise invalid("prior", f"one of {', '.join(known)}, or a path to a .yaml file", name_or_path)
     try:
         values = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise DataError(f"prior file {path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise invalid("prior", f"a mapping in {path}", values)
-    return Prior.load(_resolved(path.stem, values, registry), f"prior {path}")
+    return Prior.load(_resolved(path.stem, values, known), f"prior {path}")
 
 
-def _resolved(name: str, values: Mapping[str, Any], registry: Mapping[str, Any]) -> dict[str, Any]:
+def _resolved(name: str, values: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     own = dict(values)
     base = own.pop("base", None)
-    if base is None:
-        return {"name": name, **own}
-    if base not in registry:
-        raise invalid(f"prior {name}.base", f"one of {', '.join(registry)}", base)
-    return {**_resolved(str(base), registry[base], registry), **own, "name": name}
+    if base is not None and base not in known:
+        raise invalid(f"prior {name}.base", f"one of {', '.join(known)}", base)
+    below = {} if base is None else _resolved(str(base), known[base], known)
+    return {**below, "name": name, **own}
 
 
 def draw(

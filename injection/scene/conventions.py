@@ -1,8 +1,8 @@
-"""Converters between this package's convention (see :mod:`injection.scene.lens`) and those of other codes.
+"""Converters between this package's convention (see :mod:`injection.scene.lens`) and lenstronomy's.
 
-lenstronomy shares the axes, the intermediate-axis Einstein radius and the intermediate-axis Sersic radius; it gives
-shapes as ellipticities. Others give radii along the major axis (galfit, Tractor's ``shape_r``, caustics' Sersic) or the
-Einstein radius along it, or Keeton & Kochanek's ``b``.
+lenstronomy has the same axes, and also gives the Einstein radius and the Sersic radius on the intermediate axis; its
+shapes are ellipticities. Codes that give a radius on the major axis (galfit, Tractor's ``shape_r``, caustics) need
+``radius / sqrt(q)``. Keeton & Kochanek's ``b``, of ``kappa = b / (2 sqrt(q^2 u^2 + v^2))``, is ``theta_E sqrt(q)``.
 """
 
 from __future__ import annotations
@@ -27,21 +27,6 @@ def shape(e1: ArrayLike, e2: ArrayLike) -> tuple[Array, Array]:
     """Axis ratio and position angle of lenstronomy's (e1, e2)."""
     modulus = np.hypot(e1, e2)
     return (1.0 - modulus) / (1.0 + modulus), 0.5 * np.arctan2(e2, e1)
-
-
-def major_from_intermediate(radius: ArrayLike, q: ArrayLike) -> Array:
-    """Radius on the major axis of one on the intermediate axis (Einstein or half-light)."""
-    return np.asarray(radius) / np.sqrt(q)
-
-
-def intermediate_from_major(radius: ArrayLike, q: ArrayLike) -> Array:
-    """Radius on the intermediate axis of one on the major axis."""
-    return np.asarray(radius) * np.sqrt(q)
-
-
-def keeton_kochanek_b(theta_e_arcsec: ArrayLike, q: ArrayLike) -> Array:
-    """``b`` of ``kappa = b / (2 sqrt(q^2 u^2 + v^2))``."""
-    return np.asarray(theta_e_arcsec) * np.sqrt(q)
 
 
 def lenstronomy_lens(lens: Lens) -> list[dict[str, float]]:
@@ -77,7 +62,7 @@ def lenstronomy_source(parts: Components, row: int) -> list[dict[str, float]]:
 
 
 def from_lenstronomy_source(kwargs_light: list[dict[str, float]]) -> tuple[Components, float]:
-    """The source of lenstronomy's ``SERSIC_ELLIPSE`` keywords, made to unit flux, and the total flux it had."""
+    """The source of lenstronomy's ``SERSIC_ELLIPSE`` keywords, scaled to unit flux, and its total flux before."""
     kwargs = {name: np.array([values[name] for values in kwargs_light]) for name in kwargs_light[0]}
     n, radius = kwargs["n_sersic"], kwargs["R_sersic"]
     flux = kwargs["amp"] * _lenstronomy_flux(n, radius)
@@ -92,7 +77,7 @@ def _lenstronomy_b_n(n: ArrayLike) -> Array:
 
 
 def _radius_ratio(n: ArrayLike) -> Array:
-    """lenstronomy's ``R_sersic`` over the half-light radius of the same profile: not 1, its b_n being approximate."""
+    """lenstronomy's ``R_sersic`` over the half-light radius of the same profile; not 1, as its b_n is approximate."""
     return (_lenstronomy_b_n(n) / b_n(n)) ** np.asarray(n, dtype=np.float64)
 
 

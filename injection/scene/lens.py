@@ -1,6 +1,6 @@
-"""Singular isothermal ellipsoid with external shear: the one public definition of each formula, in float64.
+"""Singular isothermal ellipsoid with external shear: the public definition of each formula, in float64.
 
-Convention (used everywhere in this package; converters in :mod:`injection.scene.conventions`):
+Convention (used everywhere in this package; for other codes see :mod:`injection.scene.conventions`):
 
 * x to the right (image columns), y up (image rows), arcsec from the centre of the stamp; angles in radians,
   counter-clockwise from +x;
@@ -52,7 +52,7 @@ class Lens:
         return Lens.of(*(getattr(self, name)[index] for name in _PARAMETERS))
 
     def to_frame(self, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
-        """Coordinates (u, v) about the lens's centre, along its major and minor axis."""
+        """Coordinates (u, v) from the lens's centre, along its major and minor axis."""
         return rotated(np.asarray(x) - self.x_arcsec, np.asarray(y) - self.y_arcsec, self.pa_rad)
 
 
@@ -64,27 +64,23 @@ def rotated(x: ArrayLike, y: ArrayLike, angle_rad: ArrayLike) -> tuple[Array, Ar
 
 
 def _over_argument(function: np.ufunc, second: float, fourth: float, argument: Array) -> Array:
-    """``function(x) / x``, finite and exact at 0, of a function whose series is ``x + second x^3 + fourth x^5``."""
+    """``function(x) / x`` of a function with the series ``x + second x^3 + fourth x^5``, exact at and near 0."""
     small = np.abs(argument) < _SERIES_BELOW
     safe = np.where(small, _SERIES_BELOW, argument)
     square = np.where(small, argument, 0.0) ** 2
     return np.where(small, 1.0 + second * square + fourth * square * square, function(safe) / safe)
 
 
-def elliptical_radius(u: ArrayLike, v: ArrayLike, q: ArrayLike) -> Array:
-    """``psi = sqrt(q^2 u^2 + v^2)`` of Kormann et al. (1994)."""
-    return np.hypot(np.asarray(q) * np.asarray(u), v)
-
-
 def sie_deflection(u: ArrayLike, v: ArrayLike, theta_e_arcsec: ArrayLike, q: ArrayLike) -> tuple[Array, Array]:
-    """Deflection (arcsec) of an SIE in its own frame; zero at the centre, the SIS's at q = 1.
+    """Deflection (arcsec) of an SIE in its own frame; zero at the centre, that of an SIS at q = 1.
 
     ``alpha_u = theta_E sqrt(q)/f atan(f u / psi)``, ``alpha_v = theta_E sqrt(q)/f atanh(f v / psi)``,
-    ``f = sqrt(1 - q^2)`` (Kormann et al. 1994, eq. 27a, with the intermediate-axis radius). The atanh is evaluated as
-    ``asinh(f v / (q r))``, the same number, which keeps its digits for flat lenses, where ``f v / psi`` comes near 1.
+    ``f = sqrt(1 - q^2)``, ``psi = sqrt(q^2 u^2 + v^2)`` (Kormann et al. 1994, eq. 27a, with the intermediate-axis
+    radius). The atanh is computed as ``asinh(f v / (q r))``: the same number, but exact for flat lenses too, where
+    ``f v / psi`` is close to 1.
     """
     u, v, q = (np.asarray(value, dtype=np.float64) for value in (u, v, q))
-    psi = elliptical_radius(u, v, q)
+    psi = np.hypot(q * u, v)
     centre = psi == 0.0
     f = np.sqrt(1.0 - q * q)
     strength = np.asarray(theta_e_arcsec) * np.sqrt(q)
@@ -114,35 +110,6 @@ def source_position(x: ArrayLike, y: ArrayLike, lens: Lens) -> tuple[Array, Arra
     """Source-plane position (arcsec) of image-plane positions: ``beta = theta - alpha(theta)``."""
     ax, ay = deflection(x, y, lens)
     return np.asarray(x) - ax, np.asarray(y) - ay
-
-
-def convergence(x: ArrayLike, y: ArrayLike, lens: Lens) -> Array:
-    """``kappa = theta_E / (2 sqrt(q u^2 + v^2 / q))``; infinite at the centre."""
-    u, v = lens.to_frame(x, y)
-    with np.errstate(divide="ignore"):
-        return lens.theta_e_arcsec * np.sqrt(lens.q) / (2.0 * elliptical_radius(u, v, lens.q))
-
-
-def jacobian(x: ArrayLike, y: ArrayLike, lens: Lens) -> tuple[Array, Array, Array]:
-    """Elements (xx, xy, yy) of the Jacobian of ``beta(theta)``.
-
-    An isothermal deflection is homogeneous of degree 0, so the SIE's shear is ``kappa`` along the position angle of the
-    ray: ``A = 1 - kappa (1 - cos 2phi, -sin 2phi; ., 1 + cos 2phi)``.
-    """
-    dx, dy = np.asarray(x) - lens.x_arcsec, np.asarray(y) - lens.y_arcsec
-    kappa = convergence(x, y, lens)
-    angle = 2.0 * np.arctan2(dy, dx)
-    cos, sin = np.cos(angle), np.sin(angle)
-    xx = 1.0 - kappa * (1.0 - cos) - lens.gamma1
-    yy = 1.0 - kappa * (1.0 + cos) + lens.gamma1
-    return xx, kappa * sin - lens.gamma2, yy
-
-
-def magnification(x: ArrayLike, y: ArrayLike, lens: Lens) -> Array:
-    """Signed magnification ``1 / det A`` of a point image (negative for saddle points)."""
-    xx, xy, yy = jacobian(x, y, lens)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return 1.0 / (xx * yy - xy * xy)
 
 
 def largest_deflection(theta_e_arcsec: ArrayLike, q: ArrayLike) -> Array:

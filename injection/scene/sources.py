@@ -1,4 +1,4 @@
-"""Parametric sources: an elliptical Sersic profile, with up to three round clumps that share its flux.
+"""Parametric sources: an elliptical Sersic profile, of which up to three round clumps may take part of the flux.
 
 ``re_arcsec`` is the half-light radius on the intermediate axis, ``R = sqrt(q u^2 + v^2 / q)`` with (u, v) along the
 light's major and minor axis (lenstronomy's convention; galfit, Tractor and caustics give the major axis). Fluxes are
@@ -26,22 +26,15 @@ CLUMP_SERSIC_N = 0.5
 
 
 def b_n(n: ArrayLike) -> Array:
-    """The exact ``b_n`` that makes R_e the half-light radius: ``P(2n, b_n) = 1/2``."""
+    """The exact ``b_n`` for which R_e is the half-light radius: ``P(2n, b_n) = 1/2``."""
     return gammaincinv(2.0 * np.asarray(n, dtype=np.float64), 0.5)
 
 
 def total_flux(n: ArrayLike, q: ArrayLike, re_major_arcsec: ArrayLike) -> Array:
     """Flux of a profile with ``I(R_e) = 1``: ``2 pi n q Re^2 e^b b^{-2n} Gamma(2n)``, Re on the major axis."""
-    n = np.asarray(n, dtype=np.float64)
-    b = b_n(n)
-    return (
-        2.0
-        * np.pi
-        * n
-        * np.asarray(q)
-        * np.square(re_major_arcsec)
-        * np.exp(b - 2.0 * n * np.log(b) + gammaln(2.0 * n))
-    )
+    n, b = np.asarray(n, dtype=np.float64), b_n(n)
+    area = 2.0 * np.pi * n * np.asarray(q) * np.square(re_major_arcsec)
+    return area * np.exp(b - 2.0 * n * np.log(b) + gammaln(2.0 * n))
 
 
 def radius_of_fraction(n: ArrayLike, fraction: ArrayLike) -> Array:
@@ -52,7 +45,7 @@ def radius_of_fraction(n: ArrayLike, fraction: ArrayLike) -> Array:
 
 @dataclass(frozen=True)
 class Components:
-    """Sersic components (batch, part) that make up sources of unit flux; a fraction of 0 means an absent part."""
+    """Sersic components (batch, part) of sources of unit flux; a part with a fraction of 0 is absent."""
 
     fraction: Array
     x_arcsec: Array
@@ -61,10 +54,6 @@ class Components:
     n: Array
     q: Array
     pa_rad: Array
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (self.fraction.shape[0], self.fraction.shape[1])
 
     def central_brightness(self) -> Array:
         """Surface brightness at each component's centre, per arcsec^2 for a source of unit flux."""
@@ -99,20 +88,15 @@ def components(rows: pa.Table) -> Components:
     def column(name: str) -> Array:
         return rows.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
 
-    shape = (rows.num_rows, 1 + MAX_CLUMPS)
     count, share = column("src_clumps"), column("src_clump_fraction")
-    fraction = np.zeros(shape)
-    fraction[:, 0] = np.where(count > 0, 1.0 - share, 1.0)
-    values = {name: np.ones(shape) for name in ("re", "q")}
-    x, y = np.zeros(shape), np.zeros(shape)
-    n, angle = np.full(shape, CLUMP_SERSIC_N), np.zeros(shape)
-    x[:, 0], y[:, 0] = column("src_x_arcsec"), column("src_y_arcsec")
-    values["re"][:, 0], n[:, 0] = column("src_re_arcsec"), column("src_n")
-    values["q"][:, 0], angle[:, 0] = column("src_q"), column("src_pa_rad")
+    names = ("x_arcsec", "y_arcsec", "re_arcsec", "n", "q", "pa_rad")
+    main = [column(f"src_{name}") for name in names]
+    parts = [(np.where(count > 0, 1.0 - share, 1.0), *main)]
     for k in range(1, 1 + MAX_CLUMPS):
         present = count >= k
-        fraction[:, k] = np.where(present, share / np.maximum(count, 1.0), 0.0)
-        x[:, k] = np.where(present, x[:, 0] + column(f"src_clump{k}_x_arcsec"), 0.0)
-        y[:, k] = np.where(present, y[:, 0] + column(f"src_clump{k}_y_arcsec"), 0.0)
-        values["re"][:, k] = np.where(present, column(f"src_clump{k}_re_arcsec"), 1.0)
-    return Components(fraction, x, y, values["re"], n, values["q"], angle)
+        clump_x, clump_y, size = (column(f"src_clump{k}_{name}_arcsec") for name in ("x", "y", "re"))
+        fraction = np.where(present, share / np.maximum(count, 1.0), 0.0)
+        x, y = np.where(present, main[0] + clump_x, 0.0), np.where(present, main[1] + clump_y, 0.0)
+        n, q, angle = (np.full_like(share, value) for value in (CLUMP_SERSIC_N, 1.0, 0.0))
+        parts.append((fraction, x, y, np.where(present, size, 1.0), n, q, angle))
+    return Components(*(np.stack(values, axis=1) for values in zip(*parts, strict=True)))

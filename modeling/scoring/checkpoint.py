@@ -27,9 +27,8 @@ from modeling.networks.preprocess import resolved
 from modeling.scoring.card import CARD, FINDER, CheckpointCard, altered, config_sha256, read_card
 from modeling.sections import PreprocessingParams
 from modeling.training.data import TrainingArrays
-from modeling.training.run import BEST, STATE
+from modeling.training.run import BEST, STATE, Run
 from modeling.training.state import scoring_weights
-from modeling.training.train import TrainResult
 
 EPOCHS, SEEN = "epochs.json", "seen.parquet"
 _SEEN_SCHEMA = pa.schema([("galaxy_id", pa.string()), ("purpose", pa.string()), ("generation", pa.string())])
@@ -141,7 +140,7 @@ def checkpoint_id(
 
 
 def publish(
-    result: TrainResult,
+    run: Run,
     folder: Path,
     manifest: Manifest,
     training: TrainingArrays,
@@ -152,37 +151,38 @@ def publish(
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    shutil.copyfile(result.work / BEST, draft / BEST)
-    shutil.copyfile(result.work / STATE, draft / "last.safetensors")
-    for kept in sorted(result.work.glob("epoch-*.safetensors")):
+    shutil.copyfile(run.work / BEST, draft / BEST)
+    shutil.copyfile(run.work / STATE, draft / "last.safetensors")
+    for kept in sorted(run.work.glob("epoch-*.safetensors")):
         shutil.copyfile(kept, draft / kept.name)
-    rows = [{k: v for k, v in asdict(row).items() if k != "epoch_seconds"} for row in result.rows]
+    rows = [{k: v for k, v in asdict(row).items() if k != "epoch_seconds"} for row in run.rows]
     (draft / EPOCHS).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    pq.write_table(_seen(result.params.generation, training, validation, ancestor), draft / SEEN)
-    card = _card(result, draft, manifest, training, ancestor)
+    pq.write_table(_seen(run.params.generation, training, validation, ancestor), draft / SEEN)
+    card = _card(run, draft, manifest, training, ancestor)
     (draft / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
     replace_folder(folder, draft)
     return Checkpoint(folder, card)
 
 
 def _card(
-    result: TrainResult, draft: Path, manifest: Manifest, training: TrainingArrays, ancestor: Checkpoint | None
+    run: Run, draft: Path, manifest: Manifest, training: TrainingArrays, ancestor: Checkpoint | None
 ) -> CheckpointCard:
-    params, stamp_pixels = result.params, training.stamp_pixels
-    preprocessing = resolved(params.preprocessing, stamp_pixels)
+    params, stamp_pixels = run.params, training.stamp_pixels
+    preprocessing, best = resolved(params.preprocessing, stamp_pixels), run.state.best_epoch
+    dtype = str(run.arithmetic.dtype).removeprefix("torch.")
     return CheckpointCard(
-        checkpoint_id=checkpoint_id(scoring_weights(draft / BEST), params, preprocessing, stamp_pixels, result.dtype),
+        checkpoint_id=checkpoint_id(scoring_weights(draft / BEST), params, preprocessing, stamp_pixels, dtype),
         run_id=run_id(params, manifest.fingerprint, ancestor),
         config=params,
         config_sha256=config_sha256(params),
         preprocessing=preprocessing,
         stamp_pixels=stamp_pixels,
         bands=training.bands,
-        dtype=result.dtype,
-        best_epoch=result.best_epoch,
-        best_metric=result.best_metric,
-        best_val_auc=result.rows[result.best_epoch - 1].val_auc,
-        epochs_run=len(result.rows),
+        dtype=dtype,
+        best_epoch=best,
+        best_metric=float(run.state.best_metric or 0.0),
+        best_val_auc=run.rows[best - 1].val_auc,
+        epochs_run=len(run.rows),
         manifest_id=manifest.manifest_id,
         manifest_fingerprint=manifest.fingerprint,
         ancestors=(ancestor.card.checkpoint_id, *ancestor.card.ancestors) if ancestor else (),

@@ -1,4 +1,4 @@
-"""The log of a run: one line per epoch, appended, never overwritten."""
+"""The log of a run: one line of JSON per epoch, appended, never overwritten."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lake.files import atomic
 
 @dataclass(frozen=True)
 class EpochRow:
-    """What one epoch did."""
+    """Results of one epoch."""
 
     epoch: int
     """From 1."""
@@ -22,7 +22,7 @@ class EpochRow:
     tpr_at_fpr_1e_4: float | None
     tpr_at_fpr_1e_3: float | None
     tpr_at_fpr_1e_2: float | None
-    """None where the validation negatives are too few to measure it."""
+    """None if there are too few validation negatives to measure it."""
     binary_score_frac: float
     metric: float
     """The metric that decides which epoch is kept."""
@@ -41,24 +41,14 @@ class EpochRow:
         )
 
 
-class EpochLog:
-    """The rows of a run, in a file of JSON lines."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.rows = _complete_rows(path)
-
-    def append(self, row: EpochRow) -> None:
-        """Add an epoch; one that is already there (a run killed between log and state) is kept as it is."""
-        if row.epoch <= len(self.rows):
-            return
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(row)) + "\n")
-        self.rows.append(row)
+def append_row(path: Path, row: EpochRow) -> None:
+    """Add an epoch to the log."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(row)) + "\n")
 
 
-def _complete_rows(path: Path) -> list[EpochRow]:
-    """Rows of the complete lines; a torn last line is cut off, since the next row is appended to the file."""
+def read_log(path: Path) -> list[EpochRow]:
+    """Rows of a log; an incomplete last line is cut off the file, to which the next row is appended."""
     if not path.exists():
         return []
     text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A training run in its work folder: opening, resuming, closing epochs."""
+"""A training run in its work folder: started or resumed, its epochs closed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from modeling.networks.factory import LensFinder, build
 from modeling.networks.inference import DTYPES, Arithmetic, choose_dtype, device_of
 from modeling.seeds import step_seed
 from modeling.training.data import TrainingArrays
-from modeling.training.log import EpochLog, EpochRow
+from modeling.training.log import EpochRow, append_row, read_log
 from modeling.training.state import TrainingState
 
 logger = logging.getLogger(__name__)
@@ -28,13 +28,14 @@ STATE, BEST, LOG, RUN = "state.safetensors", "best.safetensors", "epochs.jsonl",
 
 @dataclass
 class Run:
-    """What the loop works on."""
+    """A training run: what the loop works on."""
 
     params: TrainParams
     work: Path
     arithmetic: Arithmetic
     state: TrainingState
-    log: EpochLog
+    log: list[EpochRow]
+    """Rows of all logged epochs; after a kill there may be one more than epochs completed."""
     steps_per_epoch: int
 
     @property
@@ -45,7 +46,7 @@ class Run:
     @property
     def rows(self) -> list[EpochRow]:
         """Log of the completed epochs."""
-        return self.log.rows[: self.epoch]
+        return self.log[: self.epoch]
 
     @property
     def finished(self) -> bool:
@@ -55,8 +56,13 @@ class Run:
         return self.epoch >= self.params.loop.epochs or bool(patience and self.epoch and waited >= patience)
 
     def close_epoch(self, row: EpochRow) -> EpochRow:
-        """Log the epoch, keep the weights if they are the best, save the state; returns the row as logged."""
-        self.log.append(row)
+        """Log the epoch unless it is logged, keep the weights if they are the best, save the state.
+
+        Returns the row as it was logged first.
+        """
+        if row.epoch > len(self.log):
+            append_row(self.work / LOG, row)
+            self.log.append(row)
         self.state.loss_sum.zero_()
         if self.state.best_metric is None or row.metric > self.state.best_metric:
             self.state.best_metric, self.state.best_epoch = row.metric, row.epoch
@@ -65,7 +71,7 @@ class Run:
         if keep and row.epoch % keep == 0:
             self.state.save(self.work / f"epoch-{row.epoch:04d}.safetensors")
         self.save()
-        return self.log.rows[row.epoch - 1]
+        return self.log[row.epoch - 1]
 
     def save(self) -> None:
         """Save the state to resume from."""
@@ -87,7 +93,7 @@ def open_run(params: TrainParams, training: TrainingArrays, work: Path, ancestor
     arithmetic = Arithmetic(device_of(params.execution), DTYPES[dtype], params.execution.channels_last)
     state = TrainingState(network, params.optimiser, arithmetic)
     try:
-        past = EpochLog(work / LOG)
+        past = read_log(work / LOG)
     except (OSError, ValueError, TypeError) as error:
         raise _unreadable(work / LOG, error) from error
     run = Run(params, work, arithmetic, state, past, len(training) // params.loop.batch)

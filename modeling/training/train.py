@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,18 +33,6 @@ CHECK_STEPS = 100
 """Optimiser steps between two looks at whether the loss is finite (a look waits for the GPU)."""
 
 
-@dataclass(frozen=True)
-class TrainResult:
-    """A finished run; its weights lie in ``work``."""
-
-    params: TrainParams
-    work: Path
-    rows: list[EpochRow]
-    best_epoch: int
-    best_metric: float
-    dtype: str
-
-
 def train(
     params: TrainParams,
     training: TrainingArrays,
@@ -52,7 +40,7 @@ def train(
     work: Path,
     ancestor: dict[str, Tensor] | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
-) -> TrainResult:
+) -> Run:
     """Train, or continue training, in the folder ``work``; on a CPU a resumed run equals an uninterrupted one bitwise.
 
     ``ancestor`` holds the weights of generation ``params.init`` (:meth:`Checkpoint.weights`). ``on_epoch`` gets every
@@ -73,8 +61,7 @@ def train(
             row = replace(evaluate(run, validation), epoch_seconds=time.perf_counter() - started)
             report(run.close_epoch(row))
             logger.info("%s epoch %d/%d: %s", params.generation, row.epoch, params.loop.epochs, row.summary())
-    dtype = str(run.arithmetic.dtype).removeprefix("torch.")
-    return TrainResult(params, work, run.rows, run.state.best_epoch, float(run.state.best_metric or 0.0), dtype)
+    return run
 
 
 def train_epoch(run: Run, training: TrainingArrays) -> None:
@@ -127,7 +114,7 @@ def evaluate(run: Run, validation: TrainingArrays) -> EpochRow:
         train_loss=float(state.loss_sum) / run.steps_per_epoch,
         val_loss=float(loss_sum(logits_tensor, targets, weights, params.loss)) / len(labels),
         val_auc=value,
-        best_val_auc=max([value, *(row.val_auc for row in run.log.rows[: run.epoch - 1])]),
+        best_val_auc=max([value, *(row.val_auc for row in run.log[: run.epoch - 1])]),
         tpr_at_fpr_1e_4=measured_tpr(logits, labels, 1e-4),
         tpr_at_fpr_1e_3=measured_tpr(logits, labels, 1e-3),
         tpr_at_fpr_1e_2=measured_tpr(logits, labels, 1e-2),

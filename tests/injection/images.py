@@ -1,4 +1,4 @@
-"""Images of a point source, critical curves and caustics of an SIE with shear.
+"""Convergence, magnification, images of a point source, critical curves and caustics of an SIE with shear.
 
 An isothermal deflection depends on direction alone, so everything here is one equation in the angle phi round the
 lens's centre. With ``e = (cos phi, sin phi)`` and ``M = 1 - Gamma``, the lens equation is
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from injection.scene.lens import Lens, deflection, magnification, shear_deflection, source_position
+from injection.scene.lens import Lens, deflection, shear_deflection, source_position
 
 Array = NDArray[np.float64]
 
@@ -82,6 +82,35 @@ def point_images(source_x_arcsec: float, source_y_arcsec: float, lens: Lens) -> 
     mu = magnification(x, y, lens)
     order = np.argsort(-np.abs(mu))
     return PointImages(x[order], y[order], mu[order])
+
+
+def convergence(x: ArrayLike, y: ArrayLike, lens: Lens) -> Array:
+    """``kappa = theta_E / (2 sqrt(q u^2 + v^2 / q))``; infinite at the centre."""
+    u, v = lens.to_frame(x, y)
+    with np.errstate(divide="ignore"):
+        return lens.theta_e_arcsec * np.sqrt(lens.q) / (2.0 * np.hypot(lens.q * u, v))
+
+
+def jacobian(x: ArrayLike, y: ArrayLike, lens: Lens) -> tuple[Array, Array, Array]:
+    """Elements (xx, xy, yy) of the Jacobian of ``beta(theta)``.
+
+    An isothermal deflection is homogeneous of degree 0, so the SIE's shear is ``kappa`` along the position angle of the
+    ray: ``A = 1 - kappa (1 - cos 2phi, -sin 2phi; ., 1 + cos 2phi)``.
+    """
+    dx, dy = np.asarray(x) - lens.x_arcsec, np.asarray(y) - lens.y_arcsec
+    kappa = convergence(x, y, lens)
+    angle = 2.0 * np.arctan2(dy, dx)
+    cos, sin = np.cos(angle), np.sin(angle)
+    xx = 1.0 - kappa * (1.0 - cos) - lens.gamma1
+    yy = 1.0 - kappa * (1.0 + cos) + lens.gamma1
+    return xx, kappa * sin - lens.gamma2, yy
+
+
+def magnification(x: ArrayLike, y: ArrayLike, lens: Lens) -> Array:
+    """Signed magnification ``1 / det A`` of a point image (negative for saddle points)."""
+    xx, xy, yy = jacobian(x, y, lens)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return 1.0 / (xx * yy - xy * xy)
 
 
 def critical_curve(lens: Lens, steps: int) -> tuple[Array, Array]:

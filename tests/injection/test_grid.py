@@ -148,7 +148,7 @@ def test_scores_rise_by_the_arc_flux() -> None:
 
 def test_measurements_are_consistent() -> None:
     out = run(planned())
-    value = {name: out.column(name).to_numpy() for name in dict(measured(SURVEY)) if name != "detectable"}
+    value = {name: out.column(name).to_numpy() for name in measured(SURVEY).names if name != "detectable"}
     lensed = value["magnification"] * flux_from_magnitude(out.column("src_mag_r").to_numpy())
     np.testing.assert_allclose(value["arc_flux_r_nmgy"], lensed * (1 - value["arc_off_stamp_fraction"]), rtol=0.02)
     np.testing.assert_allclose(value["sky_sigma_mad_nmgy"], 0.02, rtol=0.15)

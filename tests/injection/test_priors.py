@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import integrate
 
 from injection.priors.distributions import AreaUniform, Distribution, HalfNormal, Normal, Uniform
-from injection.priors.registry import LENS, SHAPE, draw, load_prior, log_density, prior_names
+from injection.priors.registry import LENS, SHAPE, draw, load_prior, log_density, registry
 from injection.scene.ranges import faults
 from lake.errors import DataError, ParameterError
 from lake.sky.survey import SURVEY
@@ -27,7 +27,7 @@ SPEC = {
 
 
 def test_registry_holds_the_four_priors() -> None:
-    assert set(prior_names()) == set(SPEC)
+    assert set(registry()) == set(SPEC)
 
 
 @pytest.mark.parametrize("name", SPEC)
@@ -180,7 +180,7 @@ def text(one: Distribution) -> str:
 
 def test_the_documentation_shows_the_registry() -> None:
     """One row per parameter, one column per prior; where this fails, paste the table that the failure shows."""
-    priors = [load_prior(name) for name in prior_names()]
+    priors = [load_prior(name) for name in registry()]
     light = dict.fromkeys(name for prior in priors for name in prior.light)
     rows = [
         ["parameter", *(f"`{prior.name}`" for prior in priors)],

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from injection import _torch_devices
+from injection import device as devices
 from injection.config import Quadrature
 from injection.device import accelerator
 from injection.engine import _torch_formulas, render, tracing
@@ -232,7 +232,7 @@ def test_the_stream_of_a_device_agrees_with_the_processors(scorer: Any) -> None:
     theirs = run(there, scorer)
     assert theirs.schema == ours.schema
     for name in theirs.column_names:
-        if name in dict(measured(SURVEY)) and name not in ("detectable", "arc_images"):
+        if name in measured(SURVEY).names and name not in ("detectable", "arc_images"):
             a, b = (table.column(name).to_numpy() for table in (theirs, ours))
             np.testing.assert_allclose(a, b, rtol=2e-4 if "score" in name else 2e-5, atol=1e-6, err_msg=name)
         else:
@@ -269,7 +269,7 @@ def test_compiled_kernels_agree_too(monkeypatch: pytest.MonkeyPatch) -> None:
     torch._dynamo.reset()
     monkeypatch.setattr(render, "accelerator", lambda device: None if device == "cpu" else CPU)
     for module in (torch_rays, torch_noise):
-        monkeypatch.setattr(module, "fused", lambda function, _device: _torch_devices._compiled(function))
+        monkeypatch.setattr(module, "fused", lambda function, _device: devices._compiled(function))
     table, psf = drawn("v1_wide", 12, seed=37), moffats(12)
     agree(table, psf)
     arcs = render.render_arcs(table, psf, 101).images
@@ -281,8 +281,8 @@ def test_compiled_kernels_agree_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_only_a_gpu_gets_compiled_kernels() -> None:
-    assert _torch_devices.fused(_torch_formulas.classify, CPU) is _torch_formulas.classify
-    assert _torch_devices.fused(_torch_formulas.classify, torch.device("cuda")) is not _torch_formulas.classify
+    assert devices.fused(_torch_formulas.classify, CPU) is _torch_formulas.classify
+    assert devices.fused(_torch_formulas.classify, torch.device("cuda")) is not _torch_formulas.classify
 
 
 def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

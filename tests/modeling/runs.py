@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from modeling.config import resolve_generation
-from modeling.training.train import TrainResult, train
+from modeling.training.run import Run
+from modeling.training.train import train
 from tests.modeling.conftest import SMALL, arrays
 
 RESUMED = {**SMALL, "loop": {**SMALL["loop"], "epochs": 4}}
 
 
-def whole_run(folder: Path, save_every: int) -> TrainResult:
+def whole_run(folder: Path, save_every: int) -> Run:
     """Train, or go on training, four epochs on ring stamps."""
     params = resolve_generation("demo1", RESUMED)
     params = params.model_copy(update={"loop": params.loop.model_copy(update={"save_every_steps": save_every})})

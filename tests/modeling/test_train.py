@@ -17,7 +17,7 @@ import torch
 from lake.errors import DataError, ParameterError
 from modeling.config import TrainParams, resolve_generation
 from modeling.training.data import TrainingArrays
-from modeling.training.log import EpochLog
+from modeling.training.log import read_log
 from modeling.training.run import Run
 from modeling.training.state import read
 from modeling.training.train import TrainResult, train
@@ -40,7 +40,7 @@ def test_learns_and_repeats_bit_for_bit(tmp_path: Path, small: TrainParams, spli
     params = small.model_copy(update={"loop": small.loop.model_copy(update={"epochs": 12})})
     result = train(params, *splits, tmp_path / "a")
     train(params, *splits, tmp_path / "b")
-    assert result.best_metric > 0.9
+    assert result.state.best_metric > 0.9
     assert same(tmp_path / "a" / "state.safetensors", tmp_path / "b" / "state.safetensors")
     assert [row.epoch for row in result.rows] == list(range(1, 13))
 
@@ -71,7 +71,7 @@ def test_frozen_epochs_leave_the_backbone(tmp_path: Path, small: TrainParams, sp
 def test_patience_stops(tmp_path: Path, small: TrainParams, splits: Splits) -> None:
     loop = small.loop.model_copy(update={"patience": 1, "epochs": 30})
     result = train(small.model_copy(update={"loop": loop}), *splits, tmp_path)
-    assert len(result.rows) == result.best_epoch + 1 < 30
+    assert len(result.rows) == result.state.best_epoch + 1 < 30
 
 
 def test_non_finite_loss_is_refused(tmp_path: Path, small: TrainParams, splits: Splits) -> None:
@@ -102,7 +102,7 @@ def test_torn_log_line_is_cut(tmp_path: Path, small: TrainParams, splits: Splits
     log = tmp_path / "epochs.jsonl"
     whole = log.read_text()
     log.write_text(whole + '{"epoch": 4, "tra')
-    assert len(EpochLog(log).rows) == 3
+    assert len(read_log(log)) == 3
     assert log.read_text() == whole
 
 
