@@ -55,7 +55,7 @@ def test_rows_that_run_out_of_hosts_fail_with_a_reason(spoil: Any, reason: str) 
     out = run(planned(load=lambda galaxy_ids: spoil(load_hosts(galaxy_ids)), theta_e_arcsec=[1.0]))
     assert set(out.column("status").to_pylist()) == {"failed"}
     assert all(reason in text for text in out.column("reason").to_pylist())
-    assert all(out.column(name).null_count == out.num_rows for name in dict(measured(SURVEY)))
+    assert all(out.column(name).null_count == out.num_rows for name in measured(SURVEY).names)
     assert out.column("log_prior").null_count == 0
 
 
