@@ -72,7 +72,7 @@ def integrated(scene: Scene, stamp_pixels: int, sources: Sequence[Images] | None
     images = np.empty((len(rays), stamp_pixels**2 + 1), dtype=np.float32)
     if sources is None:
         _rays.trace(scene, images, rays, _work_space(_CAPACITY))
-    for row in np.flatnonzero(rays < 0):
+    for row in np.flatnonzero(rays < 0).tolist():
         one, capacity = scene._replace(**{name: getattr(scene, name)[row : row + 1] for name in _PER_ROW}), _CAPACITY
         while rays[row] < 0:
             if sources is None:

@@ -84,7 +84,7 @@ class BandPsf:
     def take(self, index: Any) -> BandPsf:
         """The PSFs of some rows."""
         arrays = {name: value[index] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        return replace(self, **arrays)  # type: ignore[arg-type]
+        return replace(self, **arrays)
 
 
 @dataclass(frozen=True)
