@@ -15,61 +15,61 @@ class Quadrature(Section):
     """How finely lensed light is integrated over pixels."""
 
     levels: int = Field(ge=0, le=12)
-    """Most times a pixel is halved."""
+    """Largest number of times that a pixel is halved."""
     one_ray_below: PositiveFloat
-    """A cell costs one ray where its source-plane extent over the profile's scale there is below this."""
+    """A cell gets one ray if its source-plane extent, over the scale of the profile there, is below this."""
     four_rays_below: PositiveFloat
-    """A cell costs four Gauss-Legendre rays below this extent; above, it is split."""
+    """A cell gets four Gauss-Legendre rays below this extent, and is split above it."""
     image_one_ray_below_px: PositiveFloat
-    """A cell costs one ray where its extent on a real galaxy's image is below this many of the image's pixels."""
+    """A cell gets one ray if its extent on a real galaxy's image is below this number of the image's pixels."""
     image_four_rays_below_px: PositiveFloat
-    """A cell costs four rays below this extent; above, it is split."""
+    """A cell gets four rays below this extent, and is split above it."""
     negligible_flux: float = Field(ge=0, lt=1)
-    """A cell whose estimated error, as a share of the source's unlensed flux, is below this is not refined."""
+    """A cell is not refined if its estimated error, as a share of the source's unlensed flux, is below this."""
     tail_fraction: float = Field(gt=0, lt=0.01)
-    """Share of a profile's flux that may be cut off its far wings."""
+    """Share of a profile's flux that is cut off in its wings."""
 
 
 class Detectability(Section):
-    """When a lens counts as detectable: a declared denominator, never the default one."""
+    """Cuts for a lens to count as detectable: a declared denominator, never the default one."""
 
     sky_sigmas: PositiveFloat
-    """The brightest arc pixel exceeds the sky noise by this factor."""
+    """Least ratio of the brightest arc pixel to the sky noise."""
     host_ratio: PositiveFloat
-    """An arc pixel above that noise exceeds the host's flux there by this factor."""
+    """Least ratio of the arc to the host's flux in some pixel above that noise."""
     magnification: PositiveFloat
     """Least total magnification."""
 
 
 class PsfCorrection(Section):
-    """Exchange of a stamp's own PSF for a narrower one."""
+    """Replacement of a stamp's own PSF by a narrower one."""
 
     fwhm_arcsec: PositiveFloat
-    """FWHM of the Gaussian PSF that the stamp has afterwards."""
+    """FWHM of the stamp's new, Gaussian PSF."""
     max_amplification: float = Field(ge=1)
-    """Most that any spatial frequency, its noise included, is amplified."""
+    """Largest factor by which any spatial frequency, and so its noise, is amplified."""
 
 
 class StampCleaning(Section):
-    """How stamps of a catalogue become sources."""
+    """Cleaning of the stamps of a catalogue, before they are sources."""
 
     min_snr: PositiveFloat
-    """A galaxy of a lower signal to noise within its footprint is left out."""
+    """Galaxies with a lower signal to noise within their footprint are left out."""
     psf_correction: PsfCorrection | None
-    """What becomes of the catalogue's PSF; null leaves it in the stamp."""
+    """Replacement of the catalogue's PSF; null leaves it in the stamp."""
 
 
 class RealSources(Section):
     """Real galaxies as the sources of injections."""
 
     path: str
-    """A RealGalaxyCatalog (.fits, its images in the same folder) or an HDF5 bank (.h5)."""
+    """A RealGalaxyCatalog (.fits, with its images in the same folder) or an HDF5 bank (.h5)."""
     catalogue_colours: bool
-    """Whether a galaxy keeps its catalogue's colours, where known, rather than the prior's."""
+    """Whether galaxies have their catalogue's colours, if known, instead of the prior's."""
     max_pixel_arcsec: PositiveFloat | None
-    """Largest source-plane size to which a stamp's pixels may be enlarged by the drawn size; null for any."""
+    """Largest source-plane size of a stamp's pixels, enlarged to the drawn size; null for no limit."""
     cleaning: StampCleaning | None
-    """Cleaning of a catalogue's stamps; null for a bank, whose stamps are clean."""
+    """Cleaning of a catalogue's stamps; null for a bank, whose stamps are already clean."""
 
     @model_validator(mode="after")
     def _cleaned_once(self) -> RealSources:
@@ -82,7 +82,7 @@ class RealSources(Section):
 
 
 class GridParams(Section):
-    """The selection-function grid: theta_E x PSF x depth, injections per cell, how they are made."""
+    """The selection-function grid: cells in theta_E, PSF and depth, injections per cell, and how they are made."""
 
     theta_e_arcsec: tuple[PositiveFloat, ...] = Field(min_length=1)
     """Einstein radii of the grid (arcsec)."""
@@ -96,42 +96,42 @@ class GridParams(Section):
     prior: str
     """Name of a prior of the registry, or the path of your own prior file."""
     drawing: Literal["independent", "sobol"]
-    """How parameters are drawn: by a hash per injection, or along one Sobol sequence, which fills the prior evenly."""
+    """How parameters are drawn: by a hash per injection, or along one Sobol sequence, which covers the prior evenly."""
     real_sources: RealSources | None
     """Real galaxies as sources; null for the prior's profiles."""
     source_model: Annotated[str, Field(pattern="^[^:]+:[^:]+$")] | None
-    """A source model of your own, ``package:object``; null for profiles or the galaxies of ``real_sources``."""
+    """Your own source model, as ``package:object``; null for profiles or the galaxies of ``real_sources``."""
     host_model: Literal["IM1", "IM2"]
-    """IM1: random hosts, lens shape independent of them; IM2: early-type hosts, lens shape follows theirs
-    in the catalogue."""
+    """IM1: random hosts, and a lens shape independent of theirs; IM2: early-type hosts, and a lens shape drawn around
+    their catalogue shape."""
     max_uses_per_host: PositiveInt
-    """Most injections of one cell into the same host."""
+    """Largest number of injections of one cell into the same host."""
     host_retries: int = Field(ge=0, le=20)
-    """Other hosts tried after a failed load or injection, before it counts as failed."""
+    """Number of other hosts tried after a failed load or injection, before the injection counts as failed."""
     max_host_bad_fraction: float = Field(ge=0, lt=1)
-    """A host with a larger fraction of masked or non-finite pixels is refused."""
+    """Largest fraction of masked or non-finite pixels of a host."""
     psf_model: Literal["gaussian", "moffat"]
-    """Profile of the PSF, with the width that gives the noise-equivalent area of the host's psfsize."""
+    """Profile of the PSF; its width gives the noise-equivalent area of the host's psfsize."""
     psf_moffat_beta: tuple[Annotated[float, Field(gt=1.0, le=50.0)], ...] = Field(min_length=1)
     """Exponents of the Moffat profile, one per band of the hosts or one for all. The default was measured on the
-    PSFs of one DR9 coadd; DECam's coadds have 2.7 to 3.0, and 3.5 makes arcs' peaks 5 to 9 % too faint."""
+    PSFs of one DR9 coadd. DECam's coadds have 2.7 to 3.0; 3.5 makes the peaks of arcs 5 to 9 % too faint."""
     psf_includes_pixel: bool
-    """Whether the profile is the effective PSF, pixel response included, or the optical one, on which the pixel acts;
-    psfsize is that of the effective PSF in both cases."""
+    """Whether the profile is the effective PSF, with the pixel response, or the optical PSF, on which the pixel acts.
+    In both cases psfsize is that of the effective PSF."""
     poisson_gain_e_per_nmgy: PositiveFloat | None
     """Gain of the arc's Poisson noise in electrons per nanomaggy; null for none."""
     sky_noise: Literal["none", "psfdepth", "annulus"]
-    """Sky noise added to hosts that have none: from the survey's depth, or from the host's own outer annulus."""
+    """Sky noise added to hosts without any: from the survey's depth, or as measured in the host's outer annulus."""
     core_suppression_radius_arcsec: PositiveFloat | None
-    """Radius around the lens's centre within which the arc's light is suppressed; null for none."""
+    """Radius around the lens's centre within which the arc's light is removed; null for none."""
     sky_annulus_px: tuple[PositiveFloat, PositiveFloat]
     """Inner and outer radius (pixels) of the host's annulus whose MAD gives its sky noise."""
     batch_size: PositiveInt
-    """Injections rendered and scored at once."""
+    """Number of injections rendered and scored together."""
     threads: PositiveInt
-    """Threads that render."""
+    """Number of threads that render."""
     device: Literal["cpu", "cuda"]
-    """Where stamps are rendered: the CPU, or a CUDA GPU, on which they stay until they are scored."""
+    """Device that renders: the CPU, or a CUDA GPU, where stamps stay until they are scored."""
     quadrature: Quadrature
     """Accuracy of the rendering."""
     detectability: Detectability

@@ -1,4 +1,4 @@
-"""Counter-based random numbers: each is a hash of (seed, key, name), so any row can be drawn again alone."""
+"""Counter-based random numbers: each is a hash of (seed, key, name), so a row can be drawn again alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lake.sky.hashing import hash_long, key_hash
 
 
 class Keyed:
-    """Random numbers of a list of keys (batch,); a key's numbers do not depend on the other keys."""
+    """Random numbers of keys (batch,); the numbers of a key do not depend on the others."""
 
     def __init__(self, seed: int, ids: pa.Array | pa.ChunkedArray) -> None:
         self._keys = key_hash(seed, ids)
@@ -22,15 +22,15 @@ class Keyed:
         return hash_long(np.full(len(self._keys), stream).view(np.int64), self._keys)
 
     def uniform(self, name: str) -> NDArray[np.float64]:
-        """A number in (0, 1), never its ends, per key."""
+        """A number in the open interval (0, 1) per key."""
         return ((self.words(name) >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
 
 
 class Sobol:
-    """Scrambled Sobol numbers at given places of one sequence per seed: evenly spread, the same in any batch."""
+    """Scrambled Sobol numbers at given places of the sequence of a seed: evenly spread, and the same in any batch."""
 
     def __init__(self, seed: int, places: ArrayLike, names: tuple[str, ...]) -> None:
-        from scipy.stats import qmc  # slow to import: only for draws along a sequence
+        from scipy.stats import qmc  # slow to import, and only needed here
 
         self._column = {name: column for column, name in enumerate(names)}
         places = np.asarray(places, dtype=np.int64)
@@ -45,5 +45,5 @@ class Sobol:
         self._points = np.clip(np.reshape(points, (-1, len(names)))[back], 2.0**-54, 1.0 - 2.0**-53)
 
     def uniform(self, name: str) -> NDArray[np.float64]:
-        """The coordinate that the quantity called ``name`` has in the sequence."""
+        """Coordinate of the sequence for the quantity called ``name``, in (0, 1), per place."""
         return self._points[:, self._column[name]]

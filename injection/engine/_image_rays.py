@@ -1,4 +1,4 @@
-"""Backend for sources given as images: the same cells and rays as ``_rays``, over a bilinear interpolation. Private."""
+"""Backend for sources given as images, interpolated bilinearly, with the cells and rays of ``_rays``. Private."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TENTH = np.float32(0.1)
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
 def _interpolated(image: Any, x: Any, y: Any) -> Any:
-    """Bilinear value at (x, y); zero off the image, whose outermost pixels are taken to be empty."""
+    """Bilinear value at (x, y); zero off the image, whose outermost pixels must be empty."""
     if x < _ZERO or y < _ZERO or x >= image.shape[1] - 1 or y >= image.shape[0] - 1:
         return _ZERO
     col, row = int(x), int(y)
@@ -31,7 +31,7 @@ def _interpolated(image: Any, x: Any, y: Any) -> Any:
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
 def _look(cells: Any, count: int, lens: Any, part: Any, width: Any, source: Any, seen: Any) -> None:
-    """What each cell shows, as in ``_rays``: variation is its squared extent in half image pixels."""
+    """Write what cells show, as in ``_rays``; the variation is the squared extent in half image pixels."""
     per_arcsec = np.sqrt(part[2] * part[2] + part[3] * part[3])
     most = part[6] * source.max()
     strength, f2, q2, g1, g2 = lens[0], lens[1], lens[2], lens[3], lens[4]

@@ -1,4 +1,4 @@
-"""From lenses and components in the public convention to the backend's packed scene. Private; see ``render``."""
+"""Lenses and components of the public convention, packed into scenes for the backends. Private; see ``render``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from injection.scene.sources import Components, b_n, radius_of_fraction
 Array = NDArray[np.float64]
 
 _FLATTEST = 1e-15
-"""Axis ratio whose square float32 still holds; a flatter lens deflects by less than 1e-4 arcsec anyway."""
+"""Smallest axis ratio with a square in float32; flatter lenses deflect by less than 1e-4 arcsec anyway."""
 _MARGIN = 1.02
-"""Head-room on the radius within which a component can have images."""
+"""Safety factor on the radius within which a component can have images."""
 
 
 LENS_FIELDS = ("strength", "one_minus_q2", "q2", "gamma_u", "gamma_v", "shear")
@@ -68,8 +68,8 @@ def scene(
 ) -> Scene:
     """The packed scene of a batch; ``limits`` as in :class:`Scene`, extents not yet squared.
 
-    Components are cut where ``tail_fraction`` of their flux is left. A component's reach, by the largest deflection and
-    shear, also covers pixels whose centre alone is beyond it.
+    Components are cut at the radius beyond which ``tail_fraction`` of their flux lies. The reach follows from the
+    largest deflection and the shear, and includes pixels of which only the centre is farther away.
     """
     packed, cut = _components(lens, parts, tail_fraction)
     offset = np.hypot(packed[..., 0], packed[..., 1])
@@ -89,7 +89,7 @@ def scene(
 
 
 def _components(lens: Lens, parts: Components, tail_fraction: float) -> tuple[Array, Array]:
-    """Component fields (batch, component, COMPONENT_FIELDS) and the cut's major-axis radius (arcsec)."""
+    """Component fields (batch, component, COMPONENT_FIELDS) and the major-axis radius (arcsec) of the cut."""
     u, v = rotated(
         parts.x_arcsec - lens.x_arcsec[:, None], parts.y_arcsec - lens.y_arcsec[:, None], lens.pa_rad[:, None]
     )

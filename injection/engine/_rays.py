@@ -1,11 +1,11 @@
-"""The fused backend: adaptive quadrature of lensed Sersic light over pixels, in float32. Private; see ``render``.
+"""The backend: adaptive quadrature of lensed Sersic light over pixels, in float32. Private; see ``render``.
 
-Cells start as pixels. A cell whose source-plane extent is small against the scale on which the profile changes costs
-one ray; a larger one four Gauss-Legendre rays; a still larger one is split in four and looked at again. Everything
-happens in the lens's frame (origin at its centre, u along its major axis), level by level, over lists that LLVM can
-vectorise. The formulas are those of :mod:`injection.scene.lens` and :mod:`injection.scene.sources`; tests compare them.
-Helpers are inlined by force: as functions of their own, each library would hold a copy, optimised differently, and a
-process that compiles would run another copy than one that loads the cache (1e-6 apart).
+Each pixel starts as one cell. A cell gets one ray if its source-plane extent is small compared with the scale on which
+the profile changes, and four Gauss-Legendre rays if it is larger; a still larger one is split in four. All this is done
+in the lens's frame (origin at its centre, u along its major axis), level by level, over lists that LLVM can vectorise.
+The formulas are those of :mod:`injection.scene.lens` and :mod:`injection.scene.sources`; tests compare them.
+Helpers must be inlined. Otherwise each compiled library has its own copy, optimised differently, and a process that
+compiles and one that loads the cache run different copies (1e-6 apart).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FLAT = np.float32(0.76)
 _SOFT, _HALF_LN2 = np.float32(1e-30), np.float32(0.5 * np.log(2.0))
 _TINY, _TENTH, _QUARTER, _HALF = (np.float32(value) for value in (1e-12, 0.1, 0.25, 0.5))
 _MIDPOINT, _GAUSSIAN = np.float32(1.0 / 12.0), np.float32(1.0 / 500.0)
-"""Error of one ray and of four, relative to the brightness, over the 2nd and 4th power of its change over the cell."""
+"""Relative errors of one ray and of four, over the 2nd and the 4th power of the change of brightness over the cell."""
 _GAUSS = np.float32(0.5 / np.sqrt(3.0))
 _ATAN = tuple(np.float32((-1.0) ** k / (2 * k + 1)) for k in range(6))
 _ATANH = tuple(np.float32(1.0 / (2 * k + 1)) for k in range(6))
@@ -33,9 +33,9 @@ _ATANH = tuple(np.float32(1.0 / (2 * k + 1)) for k in range(6))
 def isothermal(u: Any, v: Any, q2: Any, f2: Any) -> Any:
     """Deflection (u, v) of an SIE of unit strength, and 1/psi.
 
-    Half-angle steps, atan(x) = 2 atan(x / (1 + sqrt(1 + x^2))) and the like for atanh, leave arguments so small that a
-    short series is exact in float32; nothing is divided by f, so q = 1 is an ordinary value. The atanh of a flat
-    lens, unbounded as q goes to 0, is a logarithm of ``(psi + f |v|) / (q r)``.
+    Half-angle steps, atan(x) = 2 atan(x / (1 + sqrt(1 + x^2))) and similarly for atanh, make the arguments so small
+    that a short series is exact in float32. As nothing is divided by f, q = 1 needs no special case. For flat lenses
+    the atanh, which has no limit as q goes to 0, is the logarithm of ``(psi + f |v|) / (q r)``.
     """
     flat, f = f2 > _FLAT, np.sqrt(f2)
     inverse_psi = _ONE / np.sqrt(q2 * u * u + v * v + (_SOFT if flat else _TINY))
@@ -114,7 +114,7 @@ def _shine(us: Any, vs: Any, lens: Any, part: Any, light: Any) -> None:
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
 def stamp_cells(scene: Any, row: int, k: int, size: int, work: Any) -> int:
-    """Fill list 0 with the pixels that component ``k`` can reach; returns how many."""
+    """Fill list 0 with the pixels that component ``k`` can reach; returns their number."""
     cells, pixels = work
     scale, centre, turn, reach = scene.scale, scene.centres[row], scene.turns[row], scene.reaches[row, k]
     count = 0
@@ -137,7 +137,7 @@ def stamp_cells(scene: Any, row: int, k: int, size: int, work: Any) -> int:
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
 def surroundings(scene: Any, row: int, size: int, work: Any) -> int:
-    """Fill list 0 with the eight stamp-sized cells round the stamp; returns how many."""
+    """Fill list 0 with the eight stamp-sized cells around the stamp; returns their number."""
     cells, pixels = work
     scale, centre, turn = scene.scale, scene.centres[row], scene.turns[row]
     count = 0
@@ -156,7 +156,7 @@ def surroundings(scene: Any, row: int, size: int, work: Any) -> int:
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
 def _spread(u: Any, v: Any, step: Any, turn: Any, out: Any, place: int) -> None:
-    """Four points at +-step along the stamp's axes round (u, v), written from ``place`` on."""
+    """Write four points around (u, v), at +-step along the stamp's axes, from ``place`` on."""
     cu, su = step * turn[0], step * turn[1]
     for k in range(4):
         x = _ONE if k & 1 else -_ONE
@@ -167,10 +167,10 @@ def _spread(u: Any, v: Any, step: Any, turn: Any, out: Any, place: int) -> None:
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
 def sort(count: int, width: Any, turn: Any, last: bool, limits: Any, lists: Any, image: Any) -> Any:
-    """Decide each cell: done with one ray, four rays, or four children; returns the numbers of children and rays.
+    """Give each cell one ray, four rays or four children; returns the numbers of children and rays.
 
     ``lists`` are (positions, pixel numbers) of the cells, their children and the rays, and what the cells show. Both
-    numbers are -1 where a list is full.
+    numbers are -1 if a list is full.
     """
     cells, where, children, child_where, points, point_where, seen = lists
     full, area = points.shape[1] - 4, width * width
@@ -200,7 +200,7 @@ def _integrate(scene: Any, row: int, k: int, count: int, width: Any, work: Any, 
     """Add component ``k``'s light over the cells of list 0 to ``image`` (flat, last place: off the stamp).
 
     ``work`` is (9, capacity) float32 and (3, capacity) int32: positions and pixel numbers of two lists of cells and one
-    of rays, and what they show. Returns the number of rays traced, -1 where the work space is too small.
+    of rays, and what they show. Returns the number of rays traced, -1 if the work space is too small.
     """
     table, pixels = work
     lens, turn, part = scene.lenses[row], scene.turns[row], scene.parts[row, k]
@@ -229,7 +229,7 @@ def _integrate(scene: Any, row: int, k: int, count: int, width: Any, work: Any, 
 def trace(scene: Any, images: Any, rays: Any, work: Any) -> None:
     """Render each injection's lensed light of unit source flux into ``images`` (batch, size^2 + 1) float32.
 
-    ``rays`` (batch,) become the numbers of rays traced, -1 where the work space is too small.
+    ``rays`` (batch,) become the numbers of rays traced, -1 if the work space is too small.
     """
     for row in range(images.shape[0]):
         images[row, :] = np.float32(0.0)
@@ -244,7 +244,7 @@ def trace(scene: Any, images: Any, rays: Any, work: Any) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _trace_component(scene: Any, row: int, k: int, work: Any, image: Any) -> int:
-    """Add one component's light on the stamp and round it; returns the number of rays, -1 where there is no room."""
+    """Add one component's light on the stamp and around it; returns the number of rays, -1 without room."""
     size = int(np.sqrt(image.size - 1))
     if size * size > work[0].shape[1]:
         return -1
@@ -260,11 +260,11 @@ def _trace_component(scene: Any, row: int, k: int, work: Any, image: Any) -> int
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def count_images(scene: Any, sources: Any, directions: Any, counts: Any) -> None:
-    """Images of point sources (batch, 2), given in the lens's frame, into ``counts``.
+    """Write the numbers of images of point sources (batch, 2), in the lens's frame, into ``counts``.
 
-    An isothermal deflection depends on direction alone, so an image at angle phi solves
-    ``(1 - Gamma) e(phi) r = beta + alpha(phi)``: the cross product of the two sides changes sign there, r > 0.
-    ``directions`` (2, steps) are unit vectors over the whole turn.
+    An isothermal deflection depends only on direction, so an image at angle phi solves
+    ``(1 - Gamma) e(phi) r = beta + alpha(phi)`` with r > 0: there the cross product of the two sides changes sign.
+    ``directions`` (2, steps) are unit vectors over a whole turn.
     """
     steps = directions.shape[1]
     for row in range(counts.size):

@@ -1,7 +1,7 @@
-"""Pointwise formulas of ``_rays`` and ``_simd`` on tensors, one fused kernel each on a GPU.
+"""Formulas of ``_rays`` and ``_simd`` on tensors, element by element, each one kernel on a GPU.
 
-Every operation acts on each element alone, so a cell's light does not depend on the list it is in. The elementary
-functions are the processor's own polynomials: a GPU's would decide borderline cells otherwise.
+The light of a cell does not depend on the list it is in. Elementary functions are the polynomials that the processor
+uses, since a GPU's own functions would treat borderline cells differently.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor
 from injection.engine import _rays, _simd
 
 SCALE = 2.0**36
-"""Light is summed in whole multiples of 1 / SCALE: integers add up to the same in any order."""
+"""Light is summed in whole multiples of 1 / SCALE, since sums of integers do not depend on their order."""
 
 NOT_FINITE = 1 << 40
-"""Rays that a cell counts whose light is not finite, so that its row can be told from the others."""
+"""Number of rays that marks a cell, and so its row, whose light is not finite."""
 _BRIGHTEST = 2.0**24
-"""More than a cell can show of a source of unit flux; what is above would not fit into an integer."""
+"""More light than a cell can have from a source of unit flux; above it, integers would overflow."""
 _SQRT2 = float(np.float32(np.sqrt(2.0)))
 _GAUSS, _QUARTER = float(_rays._GAUSS), 0.25
 _FLAT, _SOFT, _HALF_LN2 = (float(value) for value in (_rays._FLAT, _rays._SOFT, _rays._HALF_LN2))
@@ -30,7 +30,7 @@ _ROUGH_LOG2, _ROUGH_EXP2 = ([float(c) for c in series] for series in (_simd._ROU
 
 
 def _series(x: Tensor, coefficients: list[float]) -> Tensor:
-    """The polynomial of ascending coefficients (Horner)."""
+    """Polynomial with ascending coefficients, by Horner's scheme."""
     value = coefficients[-1] * x + coefficients[-2]
     for coefficient in coefficients[-3::-1]:
         value = coefficient + x * value
@@ -72,7 +72,7 @@ def _rough_exp2(x: Tensor) -> Tensor:
 
 
 def isothermal(u: Tensor, v: Tensor, q2: Tensor, f2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Deflection (u, v) of an SIE of unit strength, and 1/psi; always three half-angle steps, and the logarithm too."""
+    """Deflection (u, v) of an SIE of unit strength, and 1/psi, by the three half-angle steps of flat lenses for all."""
     flat, f = f2 > _FLAT, torch.sqrt(f2)
     inverse_psi = 1.0 / torch.sqrt(q2 * u * u + v * v + torch.where(flat, _SOFT, 1e-12))
     a, b = u * inverse_psi, v * inverse_psi
@@ -88,7 +88,7 @@ def isothermal(u: Tensor, v: Tensor, q2: Tensor, f2: Tensor) -> tuple[Tensor, Te
 _Part = namedtuple(
     "_Part", "strength f2 q2 g1 g2 shear cos sin u v auu auv avv power steepness amplitude scale cut sharpness"
 )
-"""The columns of a table, of one component and its lens: tensors of one shape."""
+"""Fields of components and their lenses, each a tensor of the same shape."""
 
 
 def _part(table: Tensor, which: Tensor) -> _Part:
@@ -105,15 +105,15 @@ def _light(u: Tensor, v: Tensor, p: _Part) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _whole(light: Tensor) -> tuple[Tensor, Tensor]:
-    """Light of single rays in whole multiples, and what the rays count, int64."""
+    """Light of single rays in whole multiples of 1 / SCALE, and their number of rays, int64."""
     known = light < _BRIGHTEST
     return (torch.where(known, light, 0.0) * SCALE).to(torch.int64), torch.where(known, 1, NOT_FINITE)
 
 
 def classify(u: Tensor, v: Tensor, which: Tensor, table: Tensor, width: Tensor, limits: Tensor) -> tuple[Tensor, ...]:
-    """Look at cells: light of those that one ray does, and rays; which need four rays; which four children.
+    """Light and rays of the cells for which one ray is enough; which cells need four rays; which need four children.
 
-    ``table`` is (fields of :class:`_Part`, component), ``which`` each cell's component; ``limits`` as in a scene's.
+    ``table`` is (fields of :class:`_Part`, component), ``which`` the component of each cell, ``limits`` a scene's.
     """
     p = _part(table, which)
     light, radius2, inverse_psi = _light(u, v, p)
@@ -133,7 +133,7 @@ def classify(u: Tensor, v: Tensor, which: Tensor, table: Tensor, width: Tensor, 
 
 
 def _corners(u: Tensor, v: Tensor, p: _Part, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Four points at +-step along the stamp's axes round cells: (cell, 4) each."""
+    """Four points around cells, at +-step along the stamp's axes: (cell, 4) each."""
     cu, su = (step * p.cos)[:, None], (step * p.sin)[:, None]
     corner = torch.arange(4, device=u.device)
     x, y = 2.0 * (corner % 2) - 1.0, 2.0 * (corner // 2) - 1.0
@@ -141,7 +141,7 @@ def _corners(u: Tensor, v: Tensor, p: _Part, step: Tensor) -> tuple[Tensor, Tens
 
 
 def four_rays(u: Tensor, v: Tensor, which: Tensor, table: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    """Light of cells by four Gauss-Legendre rays, and rays."""
+    """Light of cells by four Gauss-Legendre rays, and the number of rays."""
     p = _part(table, which)
     us, vs = _corners(u, v, p, _GAUSS * width)
     light = _light(us, vs, _Part(*(field[:, None] for field in p)))[0]

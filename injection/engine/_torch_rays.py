@@ -1,4 +1,4 @@
-"""Adaptive quadrature of ``_rays`` over one flat list of cells for a whole batch, level by level."""
+"""The adaptive quadrature of ``_rays`` in torch: one flat list of cells for a whole batch, level by level."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from injection.engine._torch_formulas import NOT_FINITE, SCALE, children, classi
 
 
 class _Cells(NamedTuple):
-    """A list of cells: places in the lens's frame (arcsec), number of the pixel in the batch, and of the component."""
+    """A list of cells: positions in the lens's frame (arcsec), and pixel and component by number in the batch."""
 
     u: Tensor
     v: Tensor
@@ -29,21 +29,21 @@ class _Cells(NamedTuple):
 
 
 class _Parts(NamedTuple):
-    """A batch's components: their fields (field, component), injections, reaches, and lens centres."""
+    """The components of a batch: fields (field, component), injections, reaches and lens centres."""
 
     table: Tensor
     row: Tensor
     reach: Tensor
     centre: Tensor
     spills: Tensor
-    """Numbers of the components whose light may leave the stamp."""
+    """Numbers of the components with light that may fall outside the stamp"""
 
 
 def trace(scene: Scene, size: int, device: torch.device) -> tuple[Tensor, NDArray[np.int64], NDArray[np.int64]]:
-    """Each injection's lensed light of unit source flux, (batch, size^2 + 1) float32 as in ``_rays.trace``, and rays.
+    """Lensed light of unit source flux, (batch, size^2 + 1) float32 as of ``_rays.trace``; rays; rows that failed.
 
-    Also returns the rows whose light is not finite, which are left empty. An injection is the same in any batch: each
-    cell is computed by itself, and cells are summed as integers.
+    Rows fail if their light is not finite, and are left empty. A row does not depend on the rest of the batch, since
+    cells are computed independently and summed as integers.
     """
     images, rays = [], []
     for rows in _chunks(scene.counts, size, CELLS[device.type]):
@@ -61,7 +61,7 @@ def trace(scene: Scene, size: int, device: torch.device) -> tuple[Tensor, NDArra
 
 
 def _chunks(counts: NDArray[np.int64], size: int, most: int) -> Iterator[slice]:
-    """Rows of as many components as have room for all their pixels."""
+    """Slices of rows, with as many components as have room for all their pixels."""
     start, used = 0, 0
     for row, count in enumerate(counts.tolist()):
         if row > start and used + count * size * size > most:
@@ -97,7 +97,7 @@ def _stamp(parts: _Parts, scene: Scene, size: int) -> _Cells:
 
 
 def _surroundings(parts: _Parts, scene: Scene, size: int) -> _Cells:
-    """The eight stamp-sized cells round the stamp, of components whose light may be there."""
+    """The eight stamp-sized cells around the stamp, for components with light that may fall there."""
     steps = [(col, line) for line in (-1, 0, 1) for col in (-1, 0, 1) if (col, line) != (0, 0)]
     away = torch.tensor(steps, dtype=torch.float32, device=parts.row.device) * (size * float(scene.scale))
     which = parts.spills.repeat_interleave(len(steps)).to(torch.int32)
@@ -106,14 +106,14 @@ def _surroundings(parts: _Parts, scene: Scene, size: int) -> _Cells:
 
 
 def _cells(dx: Tensor, dy: Tensor, pixel: Tensor, which: Tensor, parts: _Parts, size: int) -> _Cells:
-    """Cells at offsets (arcsec) from the lens centre along the stamp's axes, in the lens's frame."""
+    """Cells in the lens's frame, from offsets (arcsec) along the stamp's axes from the lens's centre."""
     cos, sin = parts.table[6:8, which]
     number = parts.row[which] * (size * size + 1) + pixel
     return _Cells(cos * dx + sin * dy, cos * dy - sin * dx, number, which)
 
 
 def _integrate(start: _Cells, pixels: float, where: tuple[Tensor, Tensor], scene: Scene) -> None:
-    """Add the light over cells that are so many pixels wide to the sums, and the rays that it took."""
+    """Add the light of cells, ``pixels`` wide, and the number of rays to the sums."""
     table, sums = where
     most = CELLS[sums.device.type]
     levels = scene.levels + math.ceil(math.log2(pixels))
@@ -132,7 +132,7 @@ def _integrate(start: _Cells, pixels: float, where: tuple[Tensor, Tensor], scene
 
 
 def _level(cells: _Cells, rule: tuple[Tensor, Tensor], table: Tensor, sums: Tensor) -> _Cells:
-    """Add what cells of one width show; the children of those that need them."""
+    """Add the light of cells of one width; returns the children of those that are split."""
     width, limits = rule
     device = sums.device
     light, rays, four, split = fused(classify, device)(cells.u, cells.v, cells.which, table, width, limits)
@@ -149,6 +149,6 @@ def _level(cells: _Cells, rule: tuple[Tensor, Tensor], table: Tensor, sums: Tens
 
 
 def _add(sums: Tensor, pixel: Tensor, light: Tensor, rays: Tensor) -> None:
-    """Add to pixels' light and rays, which are whole numbers: the order does not matter."""
+    """Add to the light and the rays of pixels; both are integers, so the order does not matter."""
     for total, more in zip(sums.unbind(), (light, rays), strict=True):
         total.index_add_(0, pixel, more)

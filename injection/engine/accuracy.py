@@ -1,4 +1,4 @@
-"""How exact rendered light is: against the same integral taken to convergence, and against lenstronomy."""
+"""Accuracy of rendered light, against the converged integral and against lenstronomy."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ CONVERGED = Quadrature(
     negligible_flux=1e-9,
     tail_fraction=1e-6,
 )
-"""Quadrature whose lensed flux is converged to 1e-4, for profiles and for images of real galaxies."""
+"""Quadrature with lensed flux converged to 1e-4, for profiles and for images of real galaxies."""
 SUPERSAMPLING = 8
-"""Rays per pixel side of lenstronomy: its own flux is then exact to about a per cent for the smallest sources."""
+"""Rays per pixel side of lenstronomy; its own flux is then exact to about 1 % for the smallest sources."""
 
 
 def flux_errors(
@@ -41,7 +41,7 @@ def flux_errors(
 def lenstronomy_differences(
     rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float
 ) -> Array:
-    """Relative differences of the lensed flux on the stamp from lenstronomy's; parametric sources only."""
+    """Relative differences of the lensed flux on the stamp from lenstronomy's, for Sersic profiles only."""
     from lenstronomy.Data.pixel_grid import PixelGrid
     from lenstronomy.Data.psf import PSF
     from lenstronomy.ImSim.image_model import ImageModel

@@ -1,7 +1,7 @@
 """Rendering: lensed source light in the bands of a survey, convolved with the PSF.
 
-Pixels are integrals of surface brightness (adaptive quadrature, see ``_rays``), never samples. The bands share the
-source's morphology and differ in flux and PSF. Light outside the stamp is not convolved back into it.
+Pixels are integrals of surface brightness (adaptive quadrature, see ``_rays``), not samples. A source has the same
+morphology in all bands, which differ in flux and PSF. Light outside the stamp is not convolved back into it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lake.errors import invalid
 
 Array = NDArray[np.float64]
 Places = tuple[NDArray[np.int64], NDArray[np.int64], Array]
-"""Rows of a chunk in their batch, and of the whole batch the transforms' sizes and the fluxes."""
+"""Rows of a chunk; sizes of the transforms and fluxes of the whole batch."""
 
 STANDARD = Quadrature(
     levels=8,
@@ -38,11 +38,11 @@ STANDARD = Quadrature(
     negligible_flux=3e-5,
     tail_fraction=1e-5,
 )
-"""Quadrature whose lensed flux is within 0.1 % of the converged one over the widest prior, for real galaxies' images at
+"""Quadrature with lensed flux within 0.1 % of the converged one for the widest prior; for images of real galaxies, at
 the 95th percentile."""
 _CHUNK = 64
 _TRANSFORMED = 4
-"""Stamps transformed at once: few enough for the processor's cache."""
+"""Stamps transformed together: few enough for the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class Arcs:
     rays: NDArray[np.int64]
     """(batch,) rays traced"""
     reasons: list[str | None]
-    """Why a row failed; None where it did not"""
+    """Why a row failed; None if it did not"""
 
 
 def convolve(images: Images, psf: Psf, fluxes: Array) -> Images:
-    """Images (batch, y, x) of unit flux, convolved with each band's PSF and scaled: (batch, band, y, x)."""
+    """Images (batch, y, x) of unit flux, convolved with the PSF of each band and scaled: (batch, band, y, x)."""
     pixels = images.shape[-1]
     size = int(padded_sizes(psf, pixels).max())
     spectrum = fft(rfft(images, n=size, axis=-1), n=size, axis=-2)
@@ -80,10 +80,10 @@ def render_arcs(
     sources: SourceModel = PARAMETRIC,
     device: str = "cpu",
 ) -> Arcs:
-    """Lensed light of drawn rows on stamps of the PSF's imaging: its bands, its pixel scale.
+    """Lensed light of drawn rows on stamps with the bands and the pixel scale of the PSF's imaging.
 
-    Rows with impossible parameters or PSFs fail alone; a row does not depend on the rest of the batch. On a GPU
-    (``device`` "cuda") the images stay there, as a torch tensor; sources without a ``scene`` are traced on the CPU.
+    A row does not depend on the rest of the batch; one with impossible parameters or PSFs fails alone. On a GPU
+    (``device`` "cuda") images are torch tensors that stay there; sources without a ``scene`` are traced on the CPU.
     """
     if stamp_pixels < 3:
         raise invalid("stamp_pixels", "at least 3", stamp_pixels)
@@ -125,7 +125,7 @@ def _reasons(rows: pa.Table, psf: Psf, sources: SourceModel) -> list[str | None]
 
 
 def _convolve_chunk(flat: Pixels, psf: Psf, where: Places, arcs: Arcs) -> None:
-    """Convolve traced rows into ``arcs``; the size of a row's transform does not depend on the rest of the batch."""
+    """Convolve traced rows into ``arcs``; the transform of a row has a size of its own, whatever the batch."""
     index, sizes, fluxes = where
     pixels = arcs.images.shape[-1]
     together, act = _TRANSFORMED, cast("Callable[..., Pixels]", convolve)

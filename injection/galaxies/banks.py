@@ -1,4 +1,4 @@
-"""Banks of real galaxies: a GalSim RealGalaxyCatalog, cleaned, or an HDF5 file of stamps that are clean already."""
+"""Banks of real galaxies: a GalSim RealGalaxyCatalog, which is cleaned, or an HDF5 file of clean stamps."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lake.files import fitslayout
 
 _RINGS_PER_PX = 10
 _MOST_IMAGES = 1_000_000
-"""Most image HDUs that are examined in one file of a RealGalaxyCatalog."""
+"""Largest number of image HDUs examined in one file of a RealGalaxyCatalog."""
 _MOST_SIDE_PX = 4096
 _MOST_EXPANSION = 100
 """Largest ratio of uncompressed to compressed bytes of a data set."""
 _UNIT_TOLERANCE = 1e-3
 BANK_COLOURS = ("g_minus_r", "r_minus_z")
-"""Colours that banks hold, from the HSC magnitudes of a RealGalaxyCatalog."""
+"""Colours of a bank's galaxies, from the HSC magnitudes of a RealGalaxyCatalog."""
 Reasons = dict[str, str]
 Colours = Mapping[str, tuple[float, float]]
 
@@ -45,12 +45,12 @@ class SourceBank:
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """Where each galaxy is in the bank."""
+        """Place of each galaxy in the bank, by its id."""
         return {stamp_id: place for place, stamp_id in enumerate(self.ids)}
 
     @cached_property
     def digest(self) -> str:
-        """Hash of every galaxy's name, pixels and colours."""
+        """Hash of the id, pixels, centre, radius and colours of all galaxies."""
         found = hashlib.sha256("\n".join(self.ids).encode())
         for image in (*self.images, self.centres_px, self.half_light_px, self.colours):
             found.update(np.ascontiguousarray(image).tobytes())
@@ -58,7 +58,7 @@ class SourceBank:
 
 
 class Stamp(NamedTuple):
-    """One galaxy as its catalogue has it."""
+    """One galaxy of a catalogue, not cleaned."""
 
     image: Images
     noise: float
@@ -76,7 +76,7 @@ def load_bank(sources: RealSources) -> SourceBank:
 
 
 def read_real_galaxy_catalog(path: Path, cleaning: StampCleaning) -> tuple[SourceBank, Reasons]:
-    """The bank of a RealGalaxyCatalog (``<path>``, with ``<path>_fits`` if it exists), and why others were left out."""
+    """The bank of a RealGalaxyCatalog (``<path>``, with ``<path>_fits`` if there), and why galaxies were left out."""
     try:
         catalogue = _table(path)
         colours = _catalogue_colours(path)
@@ -96,7 +96,7 @@ def read_real_galaxy_catalog(path: Path, cleaning: StampCleaning) -> tuple[Sourc
 
 
 def _table(path: Path) -> Any:
-    """A FITS table whose layout is sound."""
+    """A FITS table; its layout is checked first."""
     from astropy.table import Table
 
     fitslayout.walk(path)
@@ -167,7 +167,7 @@ def _bank(galaxies: Sequence[_Galaxy]) -> SourceBank:
 
 
 def _centre_and_radius(image: Images) -> tuple[Array, float]:
-    """Centroid (x, y) and half-light radius (pixels); pixels are cut in 25, which a radius of few pixels needs."""
+    """Centroid (x, y) and half-light radius (pixels); each pixel is divided in 25, for radii of a few pixels."""
     y, x = (np.asarray(axis) for axis in np.indices(image.shape))
     cx, cy = float((image * x).sum()), float((image * y).sum())
     parts = (np.arange(5) - 2.0) / 5.0
@@ -179,7 +179,7 @@ def _centre_and_radius(image: Images) -> tuple[Array, float]:
 
 
 def write_bank(path: Path, bank: SourceBank) -> None:
-    """Write a bank as HDF5, one data set per galaxy, with the hash of the whole."""
+    """Write a bank as HDF5: one data set per galaxy, and the hash of the bank."""
     import h5py
 
     with h5py.File(path, "w") as file:
@@ -192,7 +192,7 @@ def write_bank(path: Path, bank: SourceBank) -> None:
 
 
 def read_bank(path: Path) -> SourceBank:
-    """A bank written by :func:`write_bank`; what its file declares is checked before it is read; links are refused."""
+    """A bank written by :func:`write_bank`; declared sizes are checked before data are read, and links are refused."""
     import h5py
 
     if not path.is_file():
@@ -217,7 +217,7 @@ def read_bank(path: Path) -> SourceBank:
 
 
 def _bank_entry(images: Any, name: str, path: str) -> _Galaxy:
-    """One galaxy: an image of unit sum stored in the file itself, its centre on the image, its radius positive."""
+    """One galaxy, checked: an image of unit sum in the file itself, a centre on the image, a positive radius."""
     import h5py
 
     what = f"{path} images/{name}"
@@ -244,7 +244,7 @@ def _bank_entry(images: Any, name: str, path: str) -> _Galaxy:
 
 
 def _digest(file: Any) -> str | None:
-    """The digest that a file carries, as text of fixed length: HDF5 can hang on damaged text of variable length."""
+    """The digest in a file; only text of fixed length, as HDF5 can hang on damaged text of variable length."""
     if "digest" not in file.attrs:
         return None
     held = file.attrs.get_id("digest")

@@ -1,4 +1,4 @@
-"""Stamps of real galaxies made fit to be sources: the galaxy alone, of unit flux, its PSF corrected."""
+"""Cleaning of stamps of real galaxies: the galaxy alone, with unit flux and a corrected PSF."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _FOOTPRINT_SIGMAS = 2.0
 def clean(
     stamp: Images, noise: float, cleaning: StampCleaning, psf: Array | None = None, pixel_arcsec: float | None = None
 ) -> Images | str:
-    """The galaxy alone, of unit flux with an empty border, or why it cannot be used.
+    """The galaxy alone, with unit flux and an empty border, or why it cannot be used.
 
-    The sky is subtracted, everything outside the galaxy's footprint (neighbours, noise) is masked. ``psf`` (y, x) and
-    the stamp's pixel scale are needed where the cleaning corrects for the PSF.
+    The sky is subtracted, and everything outside the galaxy's footprint (neighbours, noise) is masked. ``psf`` (y, x)
+    and the stamp's pixel scale are needed if the cleaning corrects the PSF.
     """
     if not np.isfinite(stamp).all() or not noise > 0:
         return "stamp or noise is not finite"
@@ -44,7 +44,7 @@ def clean(
 
 
 def _footprint(image: Array, noise: float) -> NDArray[np.bool_] | None:
-    """Pixels of the object in the middle that stand out of the smoothed noise, and two pixels round them."""
+    """Pixels of the central object that are significant after smoothing, and two pixels around them."""
     smooth = ndimage.gaussian_filter(image, _SMOOTHING_PX)
     bright = smooth > _FOOTPRINT_SIGMAS * noise / (2.0 * np.sqrt(np.pi) * _SMOOTHING_PX)
     labels, _ = ndimage.label(bright)
@@ -53,12 +53,11 @@ def _footprint(image: Array, noise: float) -> NDArray[np.bool_] | None:
 
 
 def corrected(image: Array, psf: Array, pixel_arcsec: float, correction: PsfCorrection) -> Array:
-    """An image (y, x) whose PSF (y, x; pixel response included, centred on its pixel ``n // 2``) is exchanged.
+    """An image (y, x) with its PSF (y, x; with the pixel response, centred on its pixel ``n // 2``) replaced.
 
-    Where its transform P carries signal it is replaced by the narrow Gaussian G of the correction, through
-    ``G P* / (|P|^2 + e^2)``: no spatial frequency is amplified more than ``1 / 2e``, the declared limit. A lensed
-    source is seen through the survey's PSF only after lensing, so its own PSF has to be removed before, and cannot be
-    taken out of the survey's.
+    The transform P of the PSF is replaced by the narrow Gaussian G of the correction, with the damped division
+    ``G P* / (|P|^2 + e^2)``: no spatial frequency is amplified by more than ``1 / 2e``, the declared limit. The PSF of
+    the survey acts after lensing, so the source's own PSF must be removed before, and cannot be subtracted from it.
     """
     size = [next_fast_len(a + b, real=True) for a, b in zip(image.shape, psf.shape, strict=True)]
     place = np.ix_(*(np.arange(n) - n // 2 for n in psf.shape))

@@ -22,7 +22,7 @@ _METHODS = ("identity", "describe", "draw", "faults", "trace", "scene")
 
 
 def source_model(grid: GridParams) -> SourceModel:
-    """Real galaxies, a model of the user's own, or profiles as the prior draws them."""
+    """The user's own model, real galaxies of a bank, or the profiles of the prior."""
     if grid.source_model is not None:
         own: SourceModel = imported(grid.source_model, "source model")
         lacking = [name for name in _METHODS if not hasattr(own, name)]
@@ -37,7 +37,7 @@ def source_model(grid: GridParams) -> SourceModel:
 
 @dataclass(frozen=True)
 class OwnModel:
-    """A user's own source model; DataError names it and the method that raises or returns what does not fit."""
+    """A user's own source model; if a method raises, or returns what does not fit, a DataError names both."""
 
     path: str
     model: SourceModel

@@ -1,4 +1,4 @@
-"""Real galaxies as sources: which galaxy of a bank each injection takes, and its lensed light."""
+"""Real galaxies as sources: the choice of a galaxy of a bank for each injection, and its lensed light."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class BankSources:
-    """The sources of ``render_arcs`` where rows may be real galaxies of a bank."""
+    """Source model in which rows may be real galaxies of a bank; other rows are Sersic profiles."""
 
     bank: SourceBank
     max_pixel_arcsec: float | None = None
-    """Largest source-plane size to which a stamp's pixels may be enlarged; None for any"""
+    """Largest source-plane size of a stamp's pixels; None for no limit"""
     catalogue_colours: bool = True
-    """Whether a galaxy keeps its catalogue's colours, where known, rather than the prior's"""
+    """Whether galaxies have their catalogue's colours, if known, instead of the prior's"""
     path: str = "a bank"
-    """Where the galaxies come from, for captions"""
+    """File of the galaxies, for captions"""
 
     @property
     def identity(self) -> list[object]:
-        """The content of the bank decides, not its path."""
+        """From the content of the bank, not from its path."""
         return [self.bank.digest, self.catalogue_colours, self.max_pixel_arcsec]
 
     def describe(self) -> str:
         return f"{len(self.bank.ids)} real galaxies of {Path(self.path).name}"
 
     def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> None:
-        """Galaxies are traced on the processor."""
+        """None: galaxies are traced on the processor."""
 
     def faults(self, rows: pa.Table) -> list[str | None]:
         models, ids, sizes = (rows.column(f"src_{name}").to_pylist() for name in ("model", "stamp_id", "re_arcsec"))
@@ -78,11 +78,11 @@ class BankSources:
         return images, rays
 
     def draw(self, rows: pa.Table, prior: Prior, seed: int) -> pa.Table:
-        """Draws of the prior with real galaxies for sources, at the drawn size, turn, place and magnitude.
+        """Draws of the prior with real galaxies as sources, with the drawn size, position angle, place and magnitude.
 
-        Every galaxy of the bank whose pixels are not enlarged too much is equally likely; a row for which no galaxy is
-        large enough fails. Colours are the catalogue's where asked for and known, else the drawn ones.
-        ``log_prior`` loses what no longer applies (index, axis ratio, clumps) and gains the choice of the galaxy.
+        All galaxies of the bank with pixels that are not enlarged too much are equally likely; a row for which no
+        galaxy is large enough fails. Colours are the catalogue's if wanted and known, else the drawn ones.
+        ``log_prior`` is without the terms of index, axis ratio and clumps, and with that of the choice of the galaxy.
         """
         ids, count = rows.column("injection_id").combine_chunks(), rows.num_rows
 
@@ -123,7 +123,7 @@ class BankSources:
 def _scene(
     rows: pa.Table, bank: SourceBank, places: list[int], quadrature: Quadrature, pixel_scale_arcsec: float
 ) -> Scene:
-    """The backend's scene of real galaxies, by their places in the bank."""
+    """The scene, for the backend, of rows with the galaxies at these places of the bank."""
     lens = Lens.from_rows(rows)
     names = ("x_arcsec", "y_arcsec", "re_arcsec", "pa_rad")
     x, y, half_light, angle = (rows[f"src_{name}"].to_numpy() for name in names)

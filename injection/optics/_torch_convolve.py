@@ -1,4 +1,4 @@
-"""PSFs of :mod:`injection.optics.psf` acting on stamps of a device, by the same response."""
+"""Convolution on a GPU, with the same response as :mod:`injection.optics.filtering`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from injection.optics.psf import Psf
 Array = NDArray[np.float64]
 
 TRANSFORMED = {"cpu": 4, "cuda": 256}
-"""Stamps transformed together; always so many, since a library may transform other numbers of them otherwise."""
+"""Stamps transformed together: always this number, since a library may treat other numbers differently."""
 
 
 def summed(flat: Tensor) -> tuple[Array, Array]:
-    """Sums of pixel integrals (batch, y * x + 1), in all and without the last one, which is off the stamp."""
+    """Sums of pixel integrals (batch, y * x + 1): of all, and without the last, which is off the stamp."""
     sums = flat.sum(dim=1, dtype=torch.float64)
     return sums.cpu().numpy(), (sums - flat[:, -1]).cpu().numpy()
 
 
 def convolve(images: Tensor, psf: Psf, fluxes: Array) -> Tensor:
-    """As ``render.convolve``, of at most :data:`TRANSFORMED` images (batch, y, x)."""
+    """The same as ``render.convolve``, for at most :data:`TRANSFORMED` images (batch, y, x)."""
     pixels, count = images.shape[-1], len(images)
     size = int(padded_sizes(psf, pixels).max())
     filled = np.minimum(np.arange(TRANSFORMED[images.device.type]), count - 1)
@@ -37,7 +37,7 @@ def convolve(images: Tensor, psf: Psf, fluxes: Array) -> Tensor:
 
 
 def transfer(psf: Psf, size: int, stamp_pixels: int, device: torch.device) -> Tensor:
-    """What multiplies real transforms, as in ``filtering.filtered``: (batch, band, size, size // 2 + 1)."""
+    """Response by which real transforms are multiplied, (batch, band, size, size // 2 + 1)."""
     named = len(psf.named) == len(psf.bands)
     response = _analytic(psf, size, device) if named else _with_images(psf, size, stamp_pixels, device)
     if not any(band.includes_pixel for band in psf.bands):
@@ -47,7 +47,7 @@ def transfer(psf: Psf, size: int, stamp_pixels: int, device: torch.device) -> Te
 
 
 def _with_images(psf: Psf, size: int, stamp_pixels: int, device: torch.device) -> Tensor:
-    """Transforms of the bands' PSFs, some or all of them images."""
+    """Transforms of the PSFs of the bands, if some or all are images."""
     out = torch.empty((len(psf), len(psf.bands), size, size // 2 + 1), dtype=torch.complex64, device=device)
     for index, band in enumerate(psf.bands):
         if band.image is not None:
@@ -58,7 +58,7 @@ def _with_images(psf: Psf, size: int, stamp_pixels: int, device: torch.device) -
 
 
 def _analytic(psf: Psf, size: int, device: torch.device) -> Tensor:
-    """Modulation of the named bands at every frequency, from the table of each band's profile."""
+    """Modulation at every frequency in the bands with a profile, interpolated in its table."""
     values, rates = responses(psf, size)
     table = torch.from_numpy(values).to(device)
     frequency = np.minimum(np.arange(size), size - np.arange(size)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Noise on a device: the same random integers as on the processor, the same counts and deviates from them."""
+"""Noise on a GPU: the same random integers as on the processor, and the same counts and deviates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from injection.device import CELLS, fused
 Words = NDArray[np.uint64]
 
 _STEPS = 8
-"""Counts tried before pixels that have found theirs leave the list."""
+"""Counts tried before the pixels that have found theirs are taken off the list."""
 _MOST_COUNTS = 1000
 
 
@@ -32,7 +32,7 @@ def _shifted(z: Tensor, bits: int) -> Tensor:
 
 
 def uniform(key: Tensor, counter: Tensor) -> Tensor:
-    """A number in (0, 1) of a key and a counter (SplitMix64's finaliser), float64."""
+    """A number in (0, 1) from a key and a counter (the finaliser of SplitMix64), float64."""
     z = key + _GAMMA * (counter + 1)
     z = (z ^ _shifted(z, 30)) * _FIRST
     z = (z ^ _shifted(z, 27)) * _SECOND
@@ -46,21 +46,21 @@ def normal(key: Tensor, counter: Tensor) -> Tensor:
 
 
 def _many(expected: Tensor, key: Tensor, counter: Tensor) -> Tensor:
-    """Counts where many are expected: the Cornish-Fisher expansion of the quantile."""
+    """Counts if many are expected: the Cornish-Fisher expansion of the quantile."""
     z, root = normal(key, counter), torch.sqrt(expected)
     counts = expected + root * z + (z * z - 1.0) / 6.0 - (z * z * z - z) / (72.0 * root) + 0.5
     return torch.floor(counts).clamp(min=0.0)
 
 
 def _first(expected: Tensor, key: Tensor, counter: Tensor) -> tuple[Tensor, Tensor]:
-    """Probability of no count, and the quantile looked for."""
+    """Probability of no count, and the quantile to find."""
     return torch.exp(-expected), uniform(key, 2 * counter)
 
 
 def _advanced(
     tried: Tensor, count: Tensor, term: Tensor, total: Tensor, u: Tensor, expected: Tensor
 ) -> tuple[Tensor, ...]:
-    """The next few counts after ``tried``: what is below the quantile counts, and its probability is summed."""
+    """Counts, terms and sums after trying the next few counts: a count grows while the sum is below the quantile."""
     for step in range(1, _STEPS + 1):
         count = count + (u > total)
         term = term * (expected / (tried + step))
@@ -69,7 +69,7 @@ def _advanced(
 
 
 def _few(expected: Tensor, key: Tensor, counter: Tensor) -> Tensor:
-    """Counts by summing probabilities, where few are expected."""
+    """Counts by summing probabilities, if few are expected."""
     device = expected.device
     counts, index = torch.zeros_like(expected), torch.arange(len(expected), device=device)
     term, u = fused(_first, device)(expected, key, counter)
@@ -86,7 +86,7 @@ def _few(expected: Tensor, key: Tensor, counter: Tensor) -> Tensor:
 
 
 def add_poisson(arcs: Tensor, gain: float, words: Words, exact_below: float) -> Tensor:
-    """Arcs (batch, band, y, x) with Poisson noise, as ``noise.add_poisson``; ``words`` are the rows' keys."""
+    """The same as ``noise.add_poisson``, on a GPU; ``words`` are the keys of the rows."""
     out = arcs.clone()
     for flat, keys in _chunks(out, words):
         pixels = flat.shape[1]
@@ -102,7 +102,7 @@ def add_poisson(arcs: Tensor, gain: float, words: Words, exact_below: float) -> 
 
 
 def add_sky(images: Tensor, sigma: NDArray[np.float64], words: Words) -> Tensor:
-    """Images with Gaussian noise of (batch, band) deviations, as ``noise.add_sky``."""
+    """The same as ``noise.add_sky``, on a GPU."""
     out = images.clone()
     deviation = torch.from_numpy(sigma).to(images.device)
     start = 0
@@ -116,7 +116,7 @@ def add_sky(images: Tensor, sigma: NDArray[np.float64], words: Words) -> Tensor:
 
 
 def _chunks(images: Tensor, words: Words) -> Iterator[tuple[Tensor, Tensor]]:
-    """Views (batch, pixels) of rows that fit into the device's lists, and their keys."""
+    """Views (batch, pixels) of as many rows as fit into the device's lists, and their keys."""
     flat = images.view(len(images), -1)
     keys = torch.from_numpy(words.view(np.int64)).to(images.device)
     size = max(1, CELLS[images.device.type] // flat.shape[1])

@@ -1,7 +1,7 @@
-"""Noise of injected light: Poisson counts of the arc alone, since the host brings its own noise; sky where asked for.
+"""Noise of injections: Poisson noise of the arc alone, as the host has its own; sky noise for hosts without any.
 
-Random numbers are counter-based, one per (seed, injection, band, pixel): a pixel's noise does not depend on
-the batch, the order or the thread.
+Random numbers are counter-based, one per seed, injection, band and pixel: the noise of a pixel does not depend on the
+batch, the order or the thread.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Array = NDArray[np.float64]
 Images = NDArray[np.float32]
 
 EXACT_BELOW = 64.0
-"""Expected counts below which Poisson quantiles are exact; above, an expansion of the Gaussian one: one count off in
-0.5 % of the draws or fewer, never more to 7 sigma, its distribution function within 2e-4."""
+"""Expected counts below which Poisson quantiles are exact. Above, they are expanded about the Gaussian quantile, which
+is off by one count in at most 0.5 % of the draws, never by more up to 7 sigma, and by 2e-4 in distribution."""
 
 
 def add_poisson(arcs: Pixels, gain_e_per_nmgy: float, seed: int, injection_ids: pa.Array) -> Pixels:
     """Arcs (batch, band, y, x) nMgy with the Poisson noise of their own electrons.
 
-    Only flux above zero is drawn, so empty pixels stay empty; a variance of ``flux / gain`` results.
+    Only positive flux is drawn, so empty pixels stay empty. The variance is ``flux / gain``.
     """
     if not gain_e_per_nmgy > 0:
         raise invalid("poisson_gain_e_per_nmgy", "positive", gain_e_per_nmgy)
@@ -43,7 +43,7 @@ def add_poisson(arcs: Pixels, gain_e_per_nmgy: float, seed: int, injection_ids: 
 
 
 def add_sky(images: Pixels, sigma_nmgy: ArrayLike, seed: int, injection_ids: pa.Array) -> Pixels:
-    """Images with Gaussian noise of (batch, band) deviations (nMgy); for hosts that have no noise of their own."""
+    """Images with Gaussian noise of (batch, band) standard deviations (nMgy), for hosts without noise."""
     sigma = np.asarray(sigma_nmgy, dtype=np.float64)
     if sigma.shape != images.shape[:2] or not (np.isfinite(sigma) & (sigma >= 0)).all():
         raise invalid("sigma_nmgy", f"{images.shape[:2]}, finite and not negative", sigma.tolist())
@@ -58,9 +58,9 @@ def add_sky(images: Pixels, sigma_nmgy: ArrayLike, seed: int, injection_ids: pa.
 
 
 def updated_inverse_variance(inverse_variance: ArrayLike, arcs: Pixels, gain_e_per_nmgy: float) -> Pixels:
-    """Inverse variance (nMgy^-2) of host plus arc, both (batch, band, y, x): the arc's Poisson variance is added.
+    """Inverse variance (nMgy^-2) of host plus arc, both (batch, band, y, x), with the Poisson variance of the arc.
 
-    Masked pixels, of inverse variance zero, stay zero.
+    Masked pixels, with an inverse variance of zero, stay zero.
     """
     before = np.asarray(inverse_variance, dtype=np.float32)
     if before.shape != tuple(arcs.shape) or not (np.isfinite(before) & (before >= 0)).all():
@@ -71,7 +71,7 @@ def updated_inverse_variance(inverse_variance: ArrayLike, arcs: Pixels, gain_e_p
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _uniform(key: Any, counter: Any) -> Any:
-    """A number in (0, 1) of a key and a counter (SplitMix64's finaliser)."""
+    """A number in (0, 1) from a key and a counter (the finaliser of SplitMix64)."""
     z = key + np.uint64(0x9E3779B97F4A7C15) * np.uint64(counter + 1)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -94,7 +94,7 @@ def _many_counts(expected: Any, z: Any) -> Any:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _counts(expected: Any, key: Any, counter: Any) -> Any:
-    """Poisson counts: by summing probabilities, or by the quantile's Cornish-Fisher expansion where there are many."""
+    """Poisson counts: by summing probabilities, or by :func:`_many_counts` if many are expected."""
     if expected < EXACT_BELOW:
         u = _uniform(key, 2 * counter)
         count, term = 0, np.exp(-expected)

@@ -1,4 +1,4 @@
-"""One-dimensional prior distributions: quantile function and log density."""
+"""One-dimensional prior distributions, each with its quantile function and log density."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Priors of injections: the registry file, drawing by keyed random numbers, log density of what was drawn."""
+"""Priors of injections: the registry file, draws by keyed random numbers, and their log density."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _LOG_HALF_TURN = -np.log(np.pi)
 
 
 class Prior(Section):
-    """A joint prior: what each ``lens_*`` and ``src_*`` parameter of an injection is drawn from.
+    """A joint prior: the distribution of each ``lens_*`` and ``src_*`` parameter of an injection.
 
-    Its further fields are the light of the sources, for as many bands as it knows: unlensed magnitudes
-    ``src_mag_<band>`` and colours ``src_<bluer>_minus_<redder>``.
+    Further fields give the light of the sources, in any number of bands: unlensed magnitudes ``src_mag_<band>`` and
+    colours ``src_<bluer>_minus_<redder>``.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -48,9 +48,9 @@ class Prior(Section):
     name: str
     """Name in the registry."""
     meaning: str
-    """What the prior is for."""
+    """Purpose of the prior, in words."""
     lens_theta_e_arcsec: Distribution
-    """Einstein radius where the grid does not fix it (arcsec)."""
+    """Einstein radius, if the grid does not fix it (arcsec)."""
     lens_q: Distribution
     """Lens axis ratio."""
     lens_x_arcsec: Distribution
@@ -60,7 +60,7 @@ class Prior(Section):
     shear: Distribution
     """Modulus of the external shear."""
     src_beta_frac: Distribution
-    """Source offset from the lens centre over theta_E."""
+    """Source offset from the lens centre, over theta_E."""
     src_re_arcsec: Distribution
     """Half-light radius, intermediate axis (arcsec)."""
     src_n: Distribution
@@ -68,11 +68,11 @@ class Prior(Section):
     src_q: Distribution
     """Source axis ratio."""
     clump_probability: float = Field(ge=0, le=1)
-    """Probability that a source has clumps; then 1, 2 or 3 alike."""
+    """Probability that a source has clumps; 1, 2 and 3 clumps are then equally likely."""
     clump_fraction: Distribution
     """Share of the flux in the clumps."""
     clump_offset: Distribution
-    """Elliptical radius of a clump over the half-light radius."""
+    """Elliptical radius of a clump's position, over the half-light radius."""
     clump_size: Distribution
     """Half-light radius of a clump over that of the source."""
 
@@ -95,11 +95,11 @@ class Prior(Section):
 
     @property
     def light(self) -> tuple[str, ...]:
-        """Magnitudes and colours that it knows."""
+        """Names of its magnitudes and colours."""
         return tuple(self.__pydantic_extra__)
 
     def direct(self, imaging: Imaging) -> tuple[str, ...]:
-        """Columns of injections that the prior's distributions of the same names fill; it must know the bands."""
+        """Columns of injections that are drawn from the distributions of their names; ParameterError if one lacks."""
         lacking = [name for name in imaging.source_columns if name not in self.light]
         if lacking:
             allowed = f"one with {', '.join(imaging.source_columns)}, for the bands of {imaging.name}"
@@ -150,9 +150,9 @@ def draw(
 ) -> pa.Table:
     """Parameters of injections ``ids``: ``injection_id``, ``lens_*``, ``src_*``, ``src_model``, ``log_prior``.
 
-    Each value depends on (seed, id, parameter) alone. ``fixed`` gives columns of ``prior.direct``, as a grid fixes
-    theta_E; they are then left out of ``log_prior``. With ``sobol_places`` (one integer per id) values come
-    from those places of a Sobol sequence instead, which covers the prior more evenly.
+    Each value depends only on seed, id and parameter. ``fixed`` has values of columns of ``prior.direct`` (a grid fixes
+    theta_E), which do not count in ``log_prior``. With ``sobol_places`` (one integer per id) the numbers are those
+    places of a Sobol sequence, which covers the prior more evenly.
     """
     direct = prior.direct(imaging)
     fixed = _checked(fixed or {}, direct, len(ids))
@@ -214,9 +214,9 @@ def _clumps(columns: dict[str, Any], prior: Prior, uniform: Callable[[str], Arra
 
 
 def log_density(prior: Prior, rows: pa.Table, imaging: Imaging, fixed: tuple[str, ...] = ()) -> Array:
-    """Log prior density of drawn rows, in the parameters the registry names (angles uniform, clumps as multiples).
+    """Log prior density of drawn rows in the registry's parameters: angles uniform, clumps relative to the source.
 
-    The same function under another prior gives importance weights; ``fixed`` columns are left out. -inf is a row that
+    With another prior it gives importance weights. ``fixed`` columns are left out. The density is -inf for a row that
     the prior cannot give.
     """
 
@@ -232,7 +232,7 @@ def log_density(prior: Prior, rows: pa.Table, imaging: Imaging, fixed: tuple[str
 
 
 def clump_log_density(prior: Prior, column: Callable[[str], Array]) -> Array:
-    """The part of :func:`log_density` that clumps make up."""
+    """The part of :func:`log_density` that comes from clumps."""
     count, re, q = column("src_clumps"), column("src_re_arcsec"), column("src_q")
     with np.errstate(divide="ignore"):
         none, some = np.log1p(-prior.clump_probability), np.log(prior.clump_probability / MAX_CLUMPS)
@@ -248,7 +248,7 @@ def clump_log_density(prior: Prior, column: Callable[[str], Array]) -> Array:
 
 
 def _inside(distribution: Distribution, values: Array) -> Array:
-    """Values recomputed from columns, brought back onto the support where only rounding put them outside."""
+    """Values recomputed from columns, clipped to the support if they are outside only by rounding."""
     low, high = distribution.support
     near = (values > low - 1e-9) & (values < high + 1e-9)
     return np.where(near, np.clip(values, max(low, 1e-12), high), values)

@@ -1,4 +1,4 @@
-"""What values an injection's parameters may take; an impossible one is refused by name."""
+"""Ranges of the parameters of injections, and the error for a value outside them."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ RANGES: dict[str, tuple[float, float]] = {
     "src_clumps": (0, 3),
     "src_clump_fraction": (0.0, 1.0),
 }
-"""Of the parameters that every injection has; see :func:`limits` for its light."""
+"""Ranges of the parameters that every injection has; :func:`limits` adds those of its light."""
 _LIGHT: dict[re.Pattern[str], tuple[float, float]] = {
     re.compile("src_mag_[A-Za-z0-9]+"): (5.0, 40.0),
     re.compile("src_[A-Za-z0-9]+_minus_[A-Za-z0-9]+"): (-10.0, 10.0),
 }
-"""Of magnitudes and colours, in any band."""
+"""Ranges of magnitudes and colours in any band."""
 PROFILES = ("sersic", "sersic_clumps")
 """Values of ``src_model`` for Sersic profiles."""
 _OPTIONAL = {"src_n", "src_q"}
 """Parameters that only Sersic profiles need."""
 _OPEN = {"lens_q"}
-"""Parameters whose range is open at its lower end."""
+"""Parameters that must be above the lower end of their range."""
 
 
 def is_light(name: str) -> bool:
@@ -48,14 +48,9 @@ def is_light(name: str) -> bool:
 
 
 def limits(name: str) -> tuple[float, float]:
-    """Ends of a parameter's range."""
+    """Lower and upper end of a parameter's range."""
     light = (limit for pattern, limit in _LIGHT.items() if pattern.fullmatch(name))
     return RANGES[name] if name in RANGES else next(light)
-
-
-def allowed(name: str) -> str:
-    low, high = limits(name)
-    return f"a finite number in {'(' if name in _OPEN else '['}{low:g}, {high:g}]"
 
 
 def inside(name: str, values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -65,12 +60,13 @@ def inside(name: str, values: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def refuse(name: str, value: object) -> ParameterError:
-    """The error of a value outside its parameter's range."""
-    return invalid(name, allowed(name), value)
+    """The error for a value outside its parameter's range."""
+    low, high = limits(name)
+    return invalid(name, f"a finite number in {'(' if name in _OPEN else '['}{low:g}, {high:g}]", value)
 
 
 def faults(rows: pa.Table) -> list[str | None]:
-    """Why each row cannot be injected: its first parameter that is missing, non-finite or out of range."""
+    """Why each row cannot be injected (its first parameter that is missing or out of range); None if it can."""
     reasons: list[str | None] = [None] * rows.num_rows
     shear = np.zeros(rows.num_rows)
     needed = np.isin(np.asarray(rows.column("src_model")), PROFILES)

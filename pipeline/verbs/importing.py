@@ -17,7 +17,7 @@ from analysis.results.disagreements import disagreements
 from analysis.results.exported import exported
 from analysis.results.foreign_cells import NOT_RECORDED, Declared
 from analysis.statistics.completeness import MARGINAL, table_rows
-from injection.priors.registry import load_prior, prior_names
+from injection.priors.registry import load_prior
 from lake import tables
 from lake.errors import DataError, invalid, one_line
 from lake.files import atomic
@@ -62,7 +62,7 @@ class Given:
         content = facts.get("prior_content") if prior is None else None
         if isinstance(chosen, dict):
             chosen, content = chosen.get("name", "as declared"), chosen
-        elif chosen in prior_names() or Path(chosen).suffix in (".yaml", ".yml"):
+        elif chosen in registry() or Path(chosen).suffix in (".yaml", ".yml"):
             found = load_prior(chosen)
             chosen, content = found.name, content or found.model_dump(mode="json")
         told = {"prior": chosen, "source_mag_families": {**facts.get("source_mag_families", {}), **families}}
