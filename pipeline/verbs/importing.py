@@ -17,7 +17,7 @@ from analysis.results.disagreements import disagreements
 from analysis.results.exported import exported
 from analysis.results.foreign_cells import NOT_RECORDED, Declared
 from analysis.statistics.completeness import MARGINAL, table_rows
-from injection.priors.registry import load_prior
+from injection.priors.registry import load_prior, registry
 from lake import tables
 from lake.errors import DataError, invalid, one_line
 from lake.files import atomic
