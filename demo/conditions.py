@@ -69,11 +69,6 @@ class Conditions:
         return columns
 
 
-def _even(rng: Generator, count: int) -> Floats:
-    """The mid-quantiles of a uniform distribution in random order: any share of the bricks is met exactly."""
-    return (rng.permutation(count) + 0.5) / count
-
-
 def _spread(rng: Generator, within: Generator, count: int) -> Floats:
     """Uniform draws in random order, about three in each of equal intervals: splits get similar conditions, not equal
     ones."""
@@ -89,7 +84,8 @@ def draw_conditions(params: ConditionsParams, bricks: list[Brick], seed: int) ->
         here = np.array([brick.split == split for brick in bricks])
         seeing[here], depth[here] = (_spread(rng, within, int(here.sum())) for _ in range(2))
     shares = (params.short_strip_fraction, params.bad_pixel_fraction, params.bright_star_fraction)
-    flaws = np.stack([_even(rng, len(bricks)) < share for share in shares], axis=1)
+    # Mid-quantiles of a uniform distribution in random order meet any share exactly.
+    flaws = np.stack([(rng.permutation(len(bricks)) + 0.5) / len(bricks) < share for share in shares], axis=1)
     training = np.flatnonzero([brick.split == "train" for brick in bricks])
     broken = rng.permutation(training)[: params.lost_band_bricks + params.unobserved_band_bricks]
     without = np.split(broken, [params.lost_band_bricks])

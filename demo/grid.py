@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,9 +105,7 @@ def _grid(params: SkyParams) -> list[Brick]:
         if not params.dec_range_deg[0] <= dec < params.dec_range_deg[1]:
             continue
         width = 360 / int(counts[row])
-        first = int(np.ceil(params.ra_range_deg[0] / width - 0.5))
-        last = int(np.ceil(params.ra_range_deg[1] / width - 0.5))
-        for column in range(first, last):
+        for column in range(*(int(np.ceil(edge / width - 0.5)) for edge in params.ra_range_deg)):
             ra = (column + 0.5) * width
             edges = ((column * width, (column + 1) * width), (dec - BRICK_DEG / 2, dec + BRICK_DEG / 2))
             identity = int(before[row]) + column + 1
@@ -121,8 +120,6 @@ def _pixel_if_whole(bricks: list[Brick], pixels: int) -> NDArray[np.int64]:
     half = 0.5 * pixels * PIXEL_SCALE_ARCSEC / 3600 * 1.05
     centre = pixel(ra, dec)
     whole = np.ones(len(bricks), dtype=bool)
-    for step_ra in np.linspace(-half, half, 5):
-        for step_dec in np.linspace(-half, half, 5):
-            there = pixel((ra + step_ra / np.cos(np.deg2rad(dec))) % 360.0, dec + step_dec)
-            whole &= there == centre
+    for step_ra, step_dec in product(np.linspace(-half, half, 5), repeat=2):
+        whole &= pixel((ra + step_ra / np.cos(np.deg2rad(dec))) % 360.0, dec + step_dec) == centre
     return np.where(whole, centre, -1)

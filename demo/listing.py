@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from astropy.io import fits
 
 from demo.brick import Plan, Scene
 from demo.catalogue import Rows
-from demo.conditions import Conditions
 from demo.grid import Brick
 from demo.sources import Source
 from lake.sky.survey import BANDS
@@ -47,11 +45,8 @@ def outside(
 
 def to_csv(rows: list[dict[str, Any]]) -> str:
     """The list as text, ordered by name."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(sorted(rows, key=lambda each: str(each["name"])))
-    return text.getvalue()
+    ordered = sorted(rows, key=lambda each: str(each["name"]))
+    return pd.DataFrame(ordered, columns=list(COLUMNS)).to_csv(index=False, lineterminator="\n")
 
 
 def brick_table(bricks: list[Brick]) -> fits.BinTableHDU:
@@ -109,16 +104,13 @@ def lens_truth(plan: Plan, scene: Scene) -> list[dict[str, Any]]:
 
 def brick_truth(plans: list[Plan]) -> pa.Table:
     """One row per brick: split and observing conditions."""
-    return pa.Table.from_pylist([_brick_record(plan.brick, plan.conditions) for plan in plans])
-
-
-def _brick_record(brick: Brick, conditions: Conditions) -> dict[str, Any]:
     by_band = ("psfsize_arcsec", "depth_mag", "pixel_sigma_nmgy", "nobs")
     flaws = ("bad_pixels", "bright_star", "lost_band", "unobserved_band")
-    return {
-        "brickname": brick.name,
-        "split": brick.split,
-        **{f"{name}_{b}": float(getattr(conditions, name)[i]) for i, b in enumerate(BANDS) for name in by_band},
-        "short_strip": conditions.strip is not None,
-        **{name: getattr(conditions, name) for name in flaws},
-    }
+    records = [
+        {"brickname": plan.brick.name, "split": plan.brick.split}
+        | {f"{name}_{b}": float(getattr(plan.conditions, name)[i]) for i, b in enumerate(BANDS) for name in by_band}
+        | {"short_strip": plan.conditions.strip is not None}
+        | {name: getattr(plan.conditions, name) for name in flaws}
+        for plan in plans
+    ]
+    return pa.Table.from_pylist(records)

@@ -61,10 +61,6 @@ class Layout:
                 return position
         raise invalid("demo.sources", "few enough sources to fit a brick", f"no room after {self.kept_px.size}")
 
-    def margin(self) -> float:
-        """Almost always the margin that leaves room for a stamp."""
-        return 4.0 if self.rng.uniform() < EDGE_SHARE else float(EDGE_MARGIN_PX)
-
 
 def populate(rng: Generator, params: DemoParams, roles: list[str], bright_star: bool) -> list[Source]:
     """All sources of a brick; the hosts of ``roles`` come first."""
@@ -76,16 +72,15 @@ def populate(rng: Generator, params: DemoParams, roles: list[str], bright_star: 
     separation = params.sources.separation_arcsec
     layout.kept_px[:] = separation / PIXEL_SCALE_ARCSEC
     for type_ in _negative_types(rng, found, params.sources.negatives_per_lens):
-        make = _pick(rng, NEGATIVE_KINDS[type_])
-        found.append(make(rng, type_, layout.place(separation, layout.margin())))
-    for _ in range(params.sources.exponential):
-        found.append(sources.disc(rng, "EXP", layout.place(separation, 4.0)))
-    for _ in range(params.sources.stars):
-        found.append(sources.star(rng, (16.5, 21.0), layout.place(separation, 4.0)))
+        kinds = NEGATIVE_KINDS[type_]
+        make = list(kinds)[int(rng.choice(len(kinds), p=list(kinds.values())))]
+        margin = 4.0 if rng.uniform() < EDGE_SHARE else float(EDGE_MARGIN_PX)
+        found.append(make(rng, type_, layout.place(separation, margin)))
+    count = params.sources
+    found += [sources.disc(rng, "EXP", layout.place(separation, 4.0)) for _ in range(count.exponential)]
+    found += [sources.star(rng, (16.5, 21.0), layout.place(separation, 4.0)) for _ in range(count.stars)]
     layout.kept_px = np.minimum(layout.kept_px, 4.0 / PIXEL_SCALE_ARCSEC)
-    for _ in range(params.sources.faint):
-        found.append(sources.faint(rng, (20.1, 21.8), layout.place(4.0, 4.0)))
-    return found
+    return found + [sources.faint(rng, (20.1, 21.8), layout.place(4.0, 4.0)) for _ in range(count.faint)]
 
 
 def background(rng: Generator, params: DemoParams) -> list[Source]:
@@ -108,8 +103,3 @@ def _negative_types(rng: Generator, hosts: list[Source], per_lens: float) -> lis
     listed = [host.type for host in hosts if host.role.startswith("tier")]
     types = [type_ for type_ in listed for _ in range(int(per_lens))]
     return types + [type_ for type_ in listed if rng.uniform() < per_lens % 1]
-
-
-def _pick(rng: Generator, kinds: dict[Maker, float]) -> Maker:
-    makers = list(kinds)
-    return makers[int(rng.choice(len(makers), p=list(kinds.values())))]

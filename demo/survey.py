@@ -66,7 +66,11 @@ def write_survey(params: DemoParams, survey_params: SurveyParams, folder: Path, 
     The same parameters give the same bytes with any number of workers; a stopped run continues where it stopped.
     """
     made_from = params.model_copy(update={"workers": 1})
-    _claim(folder, f"{made_from.digest()}-{survey_params.split.digest()}-{survey_params.seed}")
+    identity = f"{made_from.digest()}-{survey_params.split.digest()}-{survey_params.seed}"
+    note = folder / "made-from.txt"
+    if note.exists() and note.read_text() != identity:
+        raise DataError(f"{folder} contains a demo survey with other parameters: remove it or choose another folder")
+    atomic.write_text(note, identity)
     if (folder / BRICKS).exists():
         shutil.rmtree(folder / PARTS, ignore_errors=True)
         log.info("demo survey: already complete")
@@ -77,14 +81,6 @@ def write_survey(params: DemoParams, survey_params: SurveyParams, folder: Path, 
         pass
     _assemble(params, survey_params.seed, plans, folder, truth_folder)
     log.info("demo survey: %d bricks", len(plans))
-
-
-def _claim(folder: Path, identity: str) -> None:
-    """Refuse a folder that holds a survey of other parameters."""
-    note = folder / "made-from.txt"
-    if note.exists() and note.read_text() != identity:
-        raise DataError(f"{folder} contains a demo survey with other parameters: remove it or choose another folder")
-    atomic.write_text(note, identity)
 
 
 def _each_brick(job: Callable[[Plan], str], plans: list[Plan], workers: int) -> Iterator[str]:

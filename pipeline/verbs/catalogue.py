@@ -72,9 +72,13 @@ def tree(root: DataRoot, name: str) -> str:
     Of any survey: each table names its own.
     """
     root = root.of_any_survey
-    starts = [node for node in _nodes(root) if any(_matches(node, own) for own in views.named(name))]
+    nodes, named = _nodes(root), set(views.named(name))
+    starts = []
+    for kind, own in (node.split(":", 1) for node in nodes):
+        parts = {own, own.split(".")[0], own.split(".")[-1]} if kind == "table" else {own}
+        starts += [f"{kind}:{own}"] if parts & named else []
     if not starts:
-        raise not_one_of("name", sorted({node.split(":", 1)[1] for node in _nodes(root)}), name)
+        raise not_one_of("name", sorted({node.split(":", 1)[1] for node in nodes}), name)
     lines: list[str] = []
     seen: set[str] = set()
     for start in starts:
@@ -88,13 +92,9 @@ def _nodes(root: DataRoot) -> list[str]:
         for table in cards.tables(root)
         for entry in cards.slices(root, table)
     ]
-    found += [f"checkpoint:{p.name}" for p in sorted((root.local / "checkpoints").glob("*"))]
-    return found + [f"grid:{p.name}" for p in sorted((root.local / "grid").glob("*"))]
-
-
-def _matches(node: str, name: str) -> bool:
-    kind, own = node.split(":", 1)
-    return own == name or (kind == "table" and (own.split(".")[0] == name or own.split(".")[-1] == name))
+    for kind, folder in (("checkpoint", "checkpoints"), ("grid", "grid")):
+        found += [f"{kind}:{path.name}" for path in sorted((root.local / folder).glob("*"))]
+    return found
 
 
 def _walk(root: DataRoot, node: str, depth: int, seen: set[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ def deliver(rows: pa.Table, out: Path | None, short: bool = False, style: str = 
             click.echo({"csv": _csv_text, "json": _json_text}[style](rows), nl=False)
         return
     checked_out(out)
-    _write({".parquet": _parquet, ".csv": _csv, ".fits": _fits}[out.suffix], rows, out)
+    _write(
+        {".parquet": partial(pq.write_table, compression="zstd"), ".csv": _csv, ".fits": _fits}[out.suffix], rows, out
+    )
     click.echo(f"{rows.num_rows} rows written to {out}")
 
 
@@ -64,10 +67,6 @@ def checked_out(out: Path | None) -> None:
 def _width() -> int | None:
     """Characters in a line of the terminal; None where the output goes to a file or a program."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-def _parquet(rows: pa.Table, out: Path) -> None:
-    pq.write_table(rows, out, compression="zstd")
 
 
 def _csv(rows: pa.Table, out: Path | pa.NativeFile) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -34,7 +36,10 @@ def table_text(rows: pa.Table, short: bool = False, width: int | None = None) ->
     lines = ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
     if not short and width is not None and sum(widths) + 2 * (len(widths) - 1) > width:
         lines = _below_each_other(columns)
-    return "\n".join(lines) if short else "\n".join([*lines, *_count(rows)])
+    if not short:
+        shown_of = "" if rows.num_rows <= SHOWN else f", {SHOWN} shown; --format csv and --out give all"
+        lines.append(f"({rows.num_rows:,} row{'' if rows.num_rows == 1 else 's'}{shown_of})")
+    return "\n".join(lines)
 
 
 def _below_each_other(columns: Sequence[Sequence[str]]) -> list[str]:
@@ -46,26 +51,15 @@ def _below_each_other(columns: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _count(rows: pa.Table) -> list[str]:
-    count = f"{rows.num_rows:,} row{'' if rows.num_rows == 1 else 's'}"
-    return [f"({count}{'' if rows.num_rows <= SHOWN else f', {SHOWN} shown; --format csv and --out give all'})"]
-
-
 def _cells(name: str, values: pa.ChunkedArray, short: bool) -> list[str]:
     """A column's name and its values as text, without line breaks."""
     if short and pa.types.is_floating(values.type):
         digits = "{:.6f}" if name in ("ra", "dec") else "{:.4g}"
         texts = [None if v is None else digits.format(v) for v in values.to_pylist()]
     else:
-        texts = _texts(values).to_pylist()
+        plain = not is_no_text(values.type) and not pa.types.is_timestamp(values.type)
+        texts = (values.cast(pa.string()) if plain else as_text(values.combine_chunks())).to_pylist()
     return [name, *("-" if text is None else text.replace("\n", " ") for text in texts)]
-
-
-def _texts(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Values of any type as text; null stays null."""
-    if is_no_text(values.type) or pa.types.is_timestamp(values.type):
-        return as_text(values.combine_chunks())
-    return values.cast(pa.string())
 
 
 def is_no_text(kind: pa.DataType) -> bool:
@@ -74,17 +68,17 @@ def is_no_text(kind: pa.DataType) -> bool:
 
 
 def as_text(values: pa.Array) -> pa.Array:
-    """Lists, structs and other values that plain columns cannot hold, as text; null stays null."""
-    if pa.types.is_timestamp(values.type):
-        return pa.array([None if v is None else v.isoformat() for v in _instants(values)], pa.string())
-    if pa.types.is_nested(values.type):
-        return pa.array([None if v is None else json.dumps(v, default=str) for v in values.to_pylist()], pa.string())
-    if any(check(values.type) for check in _BYTES):
-        return pa.array([None if v is None else v.hex() for v in values.to_pylist()], pa.string())
-    return pa.array([None if v is None else str(v) for v in values.to_pylist()], pa.string())
+    """Lists, structs and other values that plain columns cannot hold, as text; null stays null.
 
-
-def _instants(values: pa.Array) -> list[Any]:
-    """Times in UTC, to microseconds, without their zone, which the header gives."""
-    plain = values.cast(pa.timestamp("us", values.type.tz), safe=False)
-    return list(plain.cast(pa.timestamp("us")).to_pylist())
+    Times are in UTC, to microseconds, without their zone, which the header gives.
+    """
+    kind = values.type
+    write: Callable[[Any], str] = str
+    if pa.types.is_timestamp(kind):
+        values = values.cast(pa.timestamp("us", kind.tz), safe=False).cast(pa.timestamp("us"))
+        write = dt.datetime.isoformat
+    elif pa.types.is_nested(kind):
+        write = partial(json.dumps, default=str)
+    elif any(check(kind) for check in _BYTES):
+        write = bytes.hex
+    return pa.array([None if v is None else write(v) for v in values.to_pylist()], pa.string())

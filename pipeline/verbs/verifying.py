@@ -73,7 +73,7 @@ def repair(project: Project, findings: Sequence[Finding]) -> list[str]:
     for entry in (entry for finding in findings for entry in finding.forget):
         cards.remove(root, entry.card.table, entry.card.slice)
     blobs = sorted({blob for finding in findings for blob in finding.blobs})
-    for blob in blobs:
+    for blob in filter(Path.exists, blobs):
         _set_aside(root, blob)
     outs = {_out(root, blob) for blob in blobs} | {finding.gone for finding in findings if finding.gone}
     cached = sorted(out.as_posix() for out in outs if _is_cached(project, out))
@@ -199,9 +199,7 @@ def _out(root: DataRoot, blob: Path) -> Path:
 
 
 def _set_aside(root: DataRoot, blob: Path) -> None:
-    """Move what is damaged out of the way; what is missing needs nothing."""
-    if not blob.exists():
-        return
+    """Move a file or folder out of the way."""
     kept = root.local / ".damaged" / blob.relative_to(root.local)
     kept.parent.mkdir(parents=True, exist_ok=True)
     numbered = (kept.with_name(f"{kept.name}.{number}") for number in count(1))
