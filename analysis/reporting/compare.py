@@ -118,7 +118,7 @@ def paired_completeness(
     grids = set(a["grid_id"]) | set(b["grid_id"])
     if len(grids) != 1:
         raise DataError(f"completeness of different grids cannot be paired: {', '.join(sorted(grids))}")
-    first, second = (rows.loc[rows["status"] == "scored"] for rows in (a, b))
+    first, second = (rows[rows["status"] == "scored"] for rows in (a, b))
     both = _matched(first, second, "injection_id", ["probability"], ["galaxy_id"])
     if both.empty:
         raise DataError("the two models share no scored injection")

@@ -137,5 +137,4 @@ def history_view(inputs: ReportInputs) -> TableView:
 def provenance_views(inputs: ReportInputs) -> list[TableView]:
     """Code, parameters and the pinned version of every table."""
     facts = TableView("Code and parameters", ("", ""), list(inputs.provenance.items()))
-    tables = inputs.tables.reindex(columns=["table", "slice", "version", "rows", "fingerprint"])
-    return [facts, frame_view("Tables, at the versions this page was made from", tables)]
+    return [facts, frame_view("Tables, at the versions this page was made from", inputs.tables)]

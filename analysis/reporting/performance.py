@@ -120,11 +120,13 @@ def heat_maps(inputs: ReportInputs) -> list[Shown]:
     )
     cells = [cells_at(item.completeness, threshold) for item in models]
     top = max((float(rows["completeness"].max()) for rows in cells if len(rows)), default=0.0)
-    return [
-        Shown(heat_map(item.completeness, threshold, inputs.imaging, _figure_title(item, threshold), top), caption)
-        for item, rows in zip(models, cells, strict=True)
-        if len(rows)
-    ]
+    found = []
+    for item in (item for item, rows in zip(models, cells, strict=True) if len(rows)):
+        first = item.completeness.iloc[0]
+        at = f"{threshold} ({rate(item, threshold)}), prior {first['prior']}, grid {grid_words(first)}"
+        title = f"{item.name}, {at}\nrealism probe AUC {probe(item)}"
+        found.append(Shown(heat_map(item.completeness, threshold, inputs.imaging, title, top), caption))
+    return found
 
 
 def paired_completeness_view(inputs: ReportInputs) -> TableView | None:
@@ -258,9 +260,3 @@ def _headline_caption(inputs: ReportInputs, threshold: str) -> str:
         "false-positive rate that it reaches on test negatives; prior "
         f"{', '.join(priors) or 'none'}, grid {', '.join(grids) or 'none'}, all source magnitudes; {INTERVALS}."
     )
-
-
-def _figure_title(item: GenerationInputs, threshold: str) -> str:
-    first = item.completeness.iloc[0]
-    where = f"prior {first['prior']}, grid {grid_words(first)}"
-    return f"{item.name}, {threshold} ({rate(item, threshold)}), {where}\nrealism probe AUC {probe(item)}"

@@ -49,16 +49,11 @@ def render_report(inputs: ReportInputs) -> str:
 
 def _parts(inputs: ReportInputs) -> list[Part]:
     context = [*literature_views(), reference_view(), evidence.history_view(inputs)]
-    calibration = performance.metric_view(inputs, "Calibration", ("calibration",))
+    calibration, words = performance.metric_view(inputs, "Calibration", ("calibration",)), probability_words(inputs)
     return [
         _completeness(inputs),
         Part("ranking", "Ranking", _ranking(inputs)),
-        Part(
-            "calibration",
-            "Calibration",
-            [performance.calibration_figure(inputs), calibration],
-            probability_words(inputs),
-        ),
+        Part("calibration", "Calibration", [performance.calibration_figure(inputs), calibration], words),
         _realism(inputs),
         Part("others", "Other diagnostics", _others(inputs)),
         Part("stamps", "Injections, their hosts and listed lenses", evidence.gallery_pictures(inputs)),

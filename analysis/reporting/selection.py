@@ -48,8 +48,7 @@ def denominator_view(inputs: ReportInputs) -> TableView:
     rows = []
     for item in inputs.generations:
         for threshold_id in item.completeness.get("threshold_id", pd.Series(dtype=str)).unique():
-            threshold = _threshold(item, threshold_id)
-            if threshold is None:
+            if (threshold := _threshold(item, threshold_id)) is None:
                 continue
             reason = refused(points(item.thresholds).get(threshold_id))
             *words, hosts = _denominators(item.injections, threshold)
@@ -83,7 +82,10 @@ def _curves(models: list[GenerationInputs], threshold_id: str, imaging: Imaging)
     for column, label in parameters(imaging).items():
         if models and all(_varies(item.injections, (column,)) for item in models):
             values = models[0].injections[column]
-            views[label] = {item.name: _along_one(item, column, values, threshold_id) for item in models}
+            for item in models:
+                view = along(item.injections, {column: _edges(values)}, _threshold(item, threshold_id) or 0.0)
+                named = at_values(view, column, values) if values.nunique() <= _GRIDDED else view
+                views.setdefault(label, {})[item.name] = named
     caption = (
         f"Completeness at threshold {threshold_id} ({rates(models, threshold_id)}) as a function of each parameter of "
         "the injections, summed over all others. Bars: host-clustered 95 % intervals at the threshold's value; points "
@@ -91,11 +93,6 @@ def _curves(models: list[GenerationInputs], threshold_id: str, imaging: Imaging)
     )
     title = f"Threshold {threshold_id}, summed over all other parameters"
     return [Shown(completeness_curves(views, title), caption)] if views else []
-
-
-def _along_one(item: GenerationInputs, column: str, values: pd.Series, threshold_id: str) -> pd.DataFrame:
-    view = along(item.injections, {column: _edges(values)}, _threshold(item, threshold_id) or 0.0)
-    return at_values(view, column, values) if values.nunique() <= _GRIDDED else view
 
 
 def _plane(item: GenerationInputs, threshold_id: str, imaging: Imaging) -> Shown:

@@ -190,14 +190,8 @@ def _psf(grid: GridParams) -> str:
 
 def _tables(context: RunContext) -> pd.DataFrame:
     rows = [
-        {
-            "table": table,
-            "slice": entry.card.slice or "",
-            "version": entry.pin.version,
-            "rows": entry.card.rows,
-            "fingerprint": entry.card.fingerprint,
-        }
+        (table, entry.card.slice or "", entry.pin.version, entry.card.rows, entry.card.fingerprint)
         for table in cards.tables(context.root)
         for entry in cards.slices(context.root, table)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["table", "slice", "version", "rows", "fingerprint"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -35,14 +34,11 @@ def run(context: RunContext, params: EvaluateParams) -> None:
     points = fix_thresholds(_negatives(scores, THRESHOLD), _negatives(scores, TEST), params)
     rows = threshold_rows(points, scorer.checkpoint_id, generation)
     context.write("thresholds", rows, generation, where)
-    outcome = evaluate(_test_objects(scores, manifest, params), points, params, np.random.default_rng(context.seed))
+    objects = scores.to_pandas().merge(manifest.select(_STRATA).to_pandas(), on="galaxy_id", validate="one_to_one")
+    tested = with_bins(objects[objects["split"] == "test"].reset_index(drop=True), SURVEY, params.condition_bins)
+    outcome = evaluate(tested, points, params, np.random.default_rng(context.seed))
     context.write_outcome(outcome, f"evaluate-{generation}")
 
 
 def _negatives(scores: pa.Table, use: str) -> np.ndarray:
     return np.sort(scores.filter(pc.equal(scores["negative_use"], use))["probability"].to_numpy())
-
-
-def _test_objects(scores: pa.Table, manifest: pa.Table, params: EvaluateParams) -> pd.DataFrame:
-    objects = scores.to_pandas().merge(manifest.select(_STRATA).to_pandas(), on="galaxy_id", validate="one_to_one")
-    return with_bins(objects[objects["split"] == "test"].reset_index(drop=True), SURVEY, params.condition_bins)

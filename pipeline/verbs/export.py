@@ -24,8 +24,6 @@ from lake.errors import invalid
 from lake.files import atomic
 from pipeline.verbs.texttable import as_text, is_no_text, table_text
 
-SUFFIXES = (".parquet", ".csv", ".fits")
-
 
 def deliver(rows: pa.Table, out: Path | None, short: bool = False, style: str = "table") -> None:
     """Show the rows as a table (numbers of four digits if ``short``), CSV or JSON, or write them to ``out``."""
@@ -36,9 +34,7 @@ def deliver(rows: pa.Table, out: Path | None, short: bool = False, style: str = 
             click.echo({"csv": _csv_text, "json": _json_text}[style](rows), nl=False)
         return
     checked_out(out)
-    _write(
-        {".parquet": partial(pq.write_table, compression="zstd"), ".csv": _csv, ".fits": _fits}[out.suffix], rows, out
-    )
+    _write(_WRITERS[out.suffix], rows, out)
     click.echo(f"{rows.num_rows} rows written to {out}")
 
 
@@ -58,8 +54,8 @@ def checked_out(out: Path | None) -> None:
     """Refuse a file that cannot be written, before the work that fills it."""
     if out is None:
         return
-    if out.suffix not in SUFFIXES:
-        raise invalid("out", f"a file ending in {', '.join(SUFFIXES)}", str(out))
+    if out.suffix not in _WRITERS:
+        raise invalid("out", f"a file ending in {', '.join(_WRITERS)}", str(out))
     if not out.parent.is_dir() or out.is_dir():
         raise invalid("out", "a file in a folder that exists", str(out))
 
@@ -110,3 +106,10 @@ def _fits(rows: pa.Table, out: Path) -> None:
     from pipeline.verbs.fitsfile import write_fits
 
     write_fits(rows, out)
+
+
+_WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
+    ".parquet": partial(pq.write_table, compression="zstd"),
+    ".csv": _csv,
+    ".fits": _fits,
+}

@@ -56,15 +56,9 @@ def forget_dead_locks(held: Path) -> None:
         raise DarkHaloError(
             f"DVC's lock file {held} is damaged: if no other dvc is running here, delete it and run the command again"
         ) from error
-    if not any(_alive(number) for number in numbers):
+    running = {one.pid for one in psutil.process_iter(["status"]) if one.info["status"] != psutil.STATUS_ZOMBIE}
+    if running.isdisjoint(numbers):
         held.unlink()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def closing_words(project: Project) -> str:
