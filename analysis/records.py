@@ -13,7 +13,7 @@ from lake.errors import invalid
 
 Status = Literal["PASS", "WARN", "FAIL", "GO", "NO-GO", "BORDERLINE", "NOT MEASURED"]
 """PASS / FAIL of a requirement, WARN where it only informs, GO / NO-GO where a finding decides the next step,
-BORDERLINE where the interval holds the threshold."""
+BORDERLINE where the interval contains the threshold."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def merge(diagnostic: str, outcomes: Iterable[Outcome]) -> Outcome:
 
 
 def gate_below(name: str, measure: Measure, threshold: float, rule: str, miss: Status = "FAIL") -> Gate:
-    """PASS where the quantity is below the threshold, BORDERLINE where its interval holds the threshold.
+    """PASS where the quantity is below the threshold, BORDERLINE where its interval contains the threshold.
 
     Without a value or an interval it is NOT MEASURED. For a quantity that never has an interval use :func:`decide`.
     """

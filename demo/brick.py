@@ -27,12 +27,12 @@ MAGNITUDE_BRIGHT = 13.5
 
 @dataclass(frozen=True)
 class Plan:
-    """What is decided about a brick before it is made."""
+    """Decisions about a brick before it is made."""
 
     brick: Brick
     conditions: Conditions
     roles: tuple[str, ...]
-    """Parts in the lens sample of the lenses and look-alikes this brick holds."""
+    """Roles in the lens sample of the lenses and look-alikes in this brick."""
     nan_rows: int
     """Sweep rows with NaN coordinates."""
 

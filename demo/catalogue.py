@@ -39,7 +39,7 @@ def sweep_dtype() -> np.dtype[Any]:
 
 
 def with_arcs(rng: np.random.Generator, scene: Scene) -> list[Source]:
-    """All catalogued sources; some well separated arcs have a row of their own.
+    """All catalogued sources; some well separated arcs have their own row.
 
     The catalogue has the brightest image of such an arc as a point source with part of the arc's flux.
     """
@@ -145,7 +145,7 @@ def _infrared(rng: np.random.Generator, rows: Rows, flux_w1: Floats) -> None:
 
 
 def flawed(rng: np.random.Generator, rows: Rows, fractions: tuple[float, float], nan_rows: int) -> Rows:
-    """Add what real sweeps hold: sources with too few exposures, rows written twice, NaN coordinates.
+    """Add the flaws of real sweeps: sources with too few exposures, rows written twice, NaN coordinates.
 
     ``fractions`` are those of sources with fewer than three exposures in a band, and of duplicated rows.
     """

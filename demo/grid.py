@@ -70,7 +70,7 @@ def brick_name(ra_deg: float, dec_deg: float) -> str:
 
 
 def sweep_name(ra_deg: float, dec_deg: float) -> str:
-    """File name of the 10 x 5 degree sweep that holds a position."""
+    """File name of the 10 x 5 degree sweep that contains a position."""
     ra, dec = int(ra_deg // 10) * 10, int(dec_deg // 5) * 5
     corners = [f"{r:03d}{'p' if d >= 0 else 'm'}{abs(d):03d}" for r, d in ((ra, dec), (ra + 10, dec + 5))]
     return f"sweep-{corners[0]}-{corners[1]}.fits"

@@ -1,4 +1,4 @@
-"""Which sources a brick holds, and where."""
+"""The sources of a brick and their positions."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def early_colour(rng: Generator, mag_z: float) -> tuple[Floats, float, float]:
 
 
 def early(rng: Generator, type_: str, position: Floats) -> Source:
-    """A luminous red galaxy: the hosts of lenses and most of the pool come from here alike."""
+    """A luminous red galaxy: lens hosts and most of the pool are drawn here."""
     mag_z = counts_magnitude(rng, 17.3, 19.85)
     radius = 10 ** (0.06 - 0.16 * (mag_z - 19) + rng.normal(0, 0.14)) * (0.6 if type_ == "REX" else 1.0)
     ellipse = Ellipse(
@@ -126,7 +126,7 @@ def star(rng: Generator, mag_r_limits: tuple[float, float], position: Floats, ki
 
 
 def point(kind: str, position: Floats, flux: Floats, w1_over_z: float) -> Source:
-    """A point source of fluxes (band) in nMgy, with so much W1 flux for its z flux."""
+    """A point source of fluxes (band) in nMgy, and of a W1 flux relative to its z flux."""
     light = Light(position[None, :], np.zeros((1, 3)), flux[None, :])
     ellipse = Ellipse(0.0, 1.0, 0.0, 0.0)
     return Source(kind, "PSF", position, ellipse, flux, float(flux[2] * w1_over_z), 0.0, light)

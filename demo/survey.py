@@ -51,7 +51,7 @@ def plan_survey(params: DemoParams, split: SplitParams, seed: int) -> list[Plan]
 
 
 def _deal(rng: np.random.Generator, params: LensParams, bricks: int) -> list[list[str]]:
-    """Deal the lens sample to the bricks in turn: each holds about as many."""
+    """Deal the lens sample to the bricks in turn: each gets about the same number."""
     hands: list[list[str]] = [[] for _ in range(bricks)]
     order = rng.permutation(bricks)
     deck = [role for role in ROLES for _ in range(getattr(params, role))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from lake import gc_tuning
 from lake.errors import not_one_of
@@ -27,17 +27,12 @@ def run_stage(project: Project, stage: str, generation: str | None) -> None:
     module = importlib.import_module(f"pipeline.stages.{stage}")
     gc_tuning.spare_imported()
     wanted = get_type_hints(module.run)
-    if "context" in wanted:
-        _run_in_context(module.run, wanted, project, stage, generation)
-    else:
+    if "context" not in wanted:
         module.run(project)
-
-
-def _run_in_context(run: Any, wanted: dict[str, Any], project: Project, stage: str, generation: str | None) -> None:
+        return
     from pipeline.project import params  # stages that run every time need neither
     from pipeline.project.context import stage_run
 
-    has_section = wanted["params"] is not type(None)
-    section = params.section(project, stage, generation) if has_section else None
+    section = None if wanted["params"] is type(None) else params.section(project, stage, generation)
     with stage_run(stage, generation, project, wanted["context"]) as context:
-        run(context, section)
+        module.run(context, section)

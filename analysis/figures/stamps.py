@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from textwrap import wrap
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from numpy.typing import NDArray
 
@@ -17,8 +16,6 @@ from lake.sky.imaging import Imaging
 PEDESTAL = 0.03
 SOFTENING_Q = 20.0
 """Sky level and softening of the Legacy Surveys' viewer (legacypipe, `sdss_rgb`)."""
-
-
 Line = tuple[str, NDArray[np.float32], Sequence[str]]
 """Heading, stamps (n, band, y, x) and their labels."""
 WIDTH = 8
@@ -108,10 +105,6 @@ def draw_sheet(figure: FigureBase, rows: Sequence[Line], imaging: Imaging) -> No
                 axes.set_title(labels[i], fontsize=6.5, fontweight="normal", pad=2)
         left = line[0]
         left.text(-0.08, 0.5, heading, rotation=90, fontsize=7.5, ha="right", va="center", transform=left.transAxes)
-    _scale_bar(panels[0][0], rows[0][1].shape[-1], imaging.pixel_scale_arcsec)
-
-
-def _scale_bar(axes: Axes, size: int, pixel_scale_arcsec: float) -> None:
-    length = 5.0 / pixel_scale_arcsec
-    axes.plot([0.05 * size, 0.05 * size + length], [0.07 * size] * 2, color="white", lw=1.5)
-    axes.text(0.05 * size + length / 2, 0.1 * size, '5"', color="white", fontsize=6, ha="center", va="bottom")
+    first, size, length = panels[0][0], rows[0][1].shape[-1], 5.0 / imaging.pixel_scale_arcsec
+    first.plot([0.05 * size, 0.05 * size + length], [0.07 * size] * 2, color="white", lw=1.5)
+    first.text(0.05 * size + length / 2, 0.1 * size, '5"', color="white", fontsize=6, ha="center", va="bottom")

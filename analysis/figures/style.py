@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe & Ito (2008): told apart by every common colour vision."""
+"""Okabe & Ito (2008): distinct for every common type of colour vision."""
 GREY = "#6b7280"
 _RC: dict[str, Any] = {
     "font.size": 10,
@@ -45,7 +45,7 @@ class Picture:
 
     @property
     def data_uri(self) -> str:
-        """The picture as text that a page can hold."""
+        """The picture as text to embed in a page."""
         return f"data:{self.media_type};base64,{base64.b64encode(self.content).decode()}"
 
 

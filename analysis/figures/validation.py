@@ -47,7 +47,8 @@ def validation_sheet(evidence: Evidence, outcome: Outcome, gallery: Sequence[Lin
         _colours(panels[1][1], evidence)
         _accuracy(panels[1][2], evidence)
         for axes in panels.flat:
-            _headroom(axes)
+            low, high = axes.get_ylim()  # room for the legend above the curves
+            axes.set_ylim(low, high * (high / low) ** 0.45 if axes.get_yscale() == "log" else low + 1.45 * (high - low))
             axes.legend(fontsize=6.5, loc="upper right")
             axes.tick_params(labelsize=8)
         draw_sheet(below, gallery, evidence.imaging)
@@ -116,12 +117,6 @@ def _accuracy(axes: Axes, evidence: Evidence) -> None:
         axes.axvline(edge, color=GREY, lw=0.8, ls=ls, label=name)
     axes.set_xscale("log")
     _name(axes, "Lensed flux against other integrations", "relative difference", "share of injections")
-
-
-def _headroom(axes: Axes) -> None:
-    """Leave room for the legend above the curves."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high * (high / low) ** 0.45 if axes.get_yscale() == "log" else low + 1.45 * (high - low))
 
 
 def _steps(axes: Axes, values: Array, bins: Array, name: str, colour: str | None = None, ls: str = "-") -> None:

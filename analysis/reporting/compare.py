@@ -128,7 +128,7 @@ def paired_completeness(
     if fixing is not None:
         error = float(np.hypot(error, _threshold_error(both, fixing)))
     low, high = _change_interval(difference, error, hosts)
-    if error == 0.0 and difference != 0.0:  # all hosts change alike: as sure as a sign test of so many
+    if error == 0.0 and difference != 0.0:  # all hosts change alike: a sign test of that many
         error = abs(difference) / float(scipy.stats.norm.isf(0.5**hosts))
     only_a, only_b = int((hit_a & ~hit_b).sum()), int((hit_b & ~hit_a).sum())
     discordant = only_a + only_b

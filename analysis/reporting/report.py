@@ -109,7 +109,7 @@ def _realism(inputs: ReportInputs) -> Part:
 
 
 def _others(inputs: ReportInputs) -> list[TableView]:
-    """Every group of measures that has no place of its own: a diagnostic needs no line here to be shown."""
+    """Groups of measures that no other section shows; a new diagnostic appears here by itself."""
     names = {str(name).split("/")[0] for item in inputs.generations for name in item.diagnostics["name"]}
     groups = sorted(names - set(_PLACED))
     return [performance.metric_view(inputs, f"Measures of '{group}'", (group,)) for group in groups]

@@ -13,7 +13,7 @@ from lake.sky.imaging import Imaging
 
 _BINS = 6
 _GRIDDED = 15
-"""A column with at most so many distinct values is gridded: each value is its own bin."""
+"""Most distinct values of a gridded column, in which each value is its own bin."""
 _THETA_E, _OFFSET = "lens_theta_e_arcsec", "src_beta_frac"
 
 

@@ -1,1 +1,1 @@
-"""What is measured on scores and injections. Imports ``analysis.statistics``."""
+"""Measurements on scores and injections. Imports ``analysis.statistics``."""

@@ -37,7 +37,7 @@ def stamp_features(stamps: Stamps, imaging: Imaging, params: DiagnosticParams) -
 
 
 def trivial_features(stamps: Stamps, imaging: Imaging, params: DiagnosticParams) -> pd.DataFrame:
-    """What a catalogue holds: flux and core brightness per band, colours, size, sky noise; no shape of an arc."""
+    """What a catalogue contains: flux and core brightness per band, colours, size, sky noise; no shape of an arc."""
     radius = _radius(stamps.shape)
     aperture, core = radius < params.aperture_radius_pixels, radius < params.core_radius_pixels
     clean = np.where(np.isfinite(stamps), stamps, np.float32(0))
@@ -82,7 +82,7 @@ def normalisation_statistics(stamps: Stamps, annulus_pixels: tuple[float, float]
 
 
 def half_light_radius(image: NDArray[np.floating], aperture_pixels: float) -> Floats:
-    """Radius in pixels that holds half of the aperture's positive flux; image is (batch, y, x)."""
+    """Radius in pixels that contains half of the aperture's positive flux; image is (batch, y, x)."""
     edges = np.append(0.0, np.arange(0.5, aperture_pixels + 1.0))
     growth = _sums(np.maximum(image, 0.0), _radius(image.shape).ravel()[:, None] < edges)
     share = growth / np.maximum(growth[:, -1:], 1e-12)

@@ -61,7 +61,7 @@ def midpoints(values: pd.Series) -> list[float]:
 
 
 def at_values(view: pd.DataFrame, column: str, values: pd.Series) -> pd.DataFrame:
-    """A view in bins of `midpoints(values)`, each bin named by the value that it holds, not by its edges."""
+    """A view in bins of `midpoints(values)`, with the value of each bin instead of its edges."""
     distinct = np.unique(values.to_numpy(float))
     held = distinct[np.searchsorted(distinct, view[f"{column}_low"].to_numpy(float))]
     return view.assign(**{f"{column}_low": held, f"{column}_high": held})
@@ -77,7 +77,7 @@ def _counts(cell: np.ndarray, hosts: pd.Series, hit: pd.Series) -> pd.DataFrame:
 
 
 def quantile_edges(values: pd.Series, bins: int) -> list[float]:
-    """Edges of bins that hold about equal numbers; fewer where values repeat."""
+    """Edges of bins of about equal numbers; fewer where values repeat."""
     known = values.dropna().to_numpy(float)
     return [float(edge) for edge in np.unique(np.quantile(known, np.linspace(0.0, 1.0, bins + 1)))]
 

@@ -17,7 +17,7 @@ _EPS = 1e-12
 
 @dataclass(frozen=True)
 class Reliability:
-    """The reliability curve; empty bins hold NaN."""
+    """The reliability curve; NaN in empty bins."""
 
     edges: Floats
     count: NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""Thresholds and the rates they reach; named ones are fixed once on negatives of their own and measured on others.
+"""Thresholds and the rates they reach; named ones are fixed once, on one set of negatives, and measured on another.
 
 An object is selected where `score > threshold`. `p0.3` is chosen beforehand; `fpr1e-3@val` is exceeded by the fraction
 1e-3 of the validation negatives kept for thresholds, which are neither hosts of injections nor test negatives. The rate
@@ -7,7 +7,7 @@ it reaches is measured on the test negatives. Failed objects have no score: the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
@@ -56,7 +56,7 @@ class Threshold:
 
     @property
     def refusal(self) -> str:
-        """Why there is no such threshold."""
+        """Why it is not measurable."""
         return too_few(self.negatives, self.target_fpr) or _tied(self.target_fpr)
 
 
@@ -72,7 +72,7 @@ def probability_name(threshold: float) -> str:
 
 
 def too_few(negatives: int, fpr: float) -> str | None:
-    """Why so many negatives cannot measure a false-positive rate; None if they can."""
+    """Why this number of negatives cannot measure a false-positive rate; None if it can."""
     needed = _needed(fpr)
     return f"not measurable with {negatives:,} negatives, needs {needed:,}" if negatives < needed else None
 
@@ -138,8 +138,11 @@ def from_rows(rows: pd.DataFrame) -> list[Threshold]:
         finders = ", ".join(sorted(rows["checkpoint_id"].unique()))
         raise DataError(f"thresholds of different finders are mixed: {finders}")
     rated = rows.assign(rate=rows["target_fpr"].fillna(2.0))
-    ordered = rated.sort_values(["rate", "threshold"], ascending=[False, True])
-    return [_from_row(row) for row in ordered.to_dict("records")]
+    found = []
+    for row in rated.sort_values(["rate", "threshold"], ascending=[False, True]).to_dict("records"):
+        counts = {name: None if pd.isna(row[name]) else int(row[name]) for name in _OPTIONAL_COUNTS}
+        found.append(Threshold(**{field.name: row[field.name] for field in fields(Threshold)} | counts))
+    return found
 
 
 def bootstrap_thresholds(fixing: ArrayLike, target_fpr: float) -> tuple[Floats, Floats]:
@@ -180,12 +183,6 @@ def _judged(point: Threshold, other: Floats) -> Threshold:
     hit, of = above(other, point.threshold)
     low, high = exact(hit, of)
     return replace(point, test_negatives=of, test_above=hit, fpr_reached=hit / of, fpr_low=low, fpr_high=high)
-
-
-def _from_row(row: Mapping[Any, Any]) -> Threshold:
-    kept = {field.name: row[field.name] for field in fields(Threshold)}
-    counts = {name: None if pd.isna(kept[name]) else int(kept[name]) for name in _OPTIONAL_COUNTS}
-    return Threshold(**{**kept, **counts})
 
 
 def _needed(fpr: float) -> int:

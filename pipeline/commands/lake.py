@@ -50,7 +50,7 @@ def query(text: str | None, at: str | None, out: Path | None, style: str) -> Non
         deliver(run(data, one, at, files=here), out, short=names_only, style=style)
 
     if text is None and isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # what is not UTF-8 is named, not a bug
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # an error then names text that is not UTF-8
     if text is None and out is None and sys.stdin.isatty():
         converse(answer)
         return

@@ -70,7 +70,7 @@ OUT = click.option("--out", type=Typed(), help="Write the rows to a .parquet, .c
 
 
 class NameOrTyped(Typed):
-    """One of the names, whatever files there are; else a path that exists; else the text as it is."""
+    """One of the names, even if a file has it; else a path that exists; else the text as it is."""
 
     def __init__(self, *names: str) -> None:
         super().__init__()

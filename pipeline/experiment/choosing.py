@@ -44,7 +44,7 @@ def chosen_setting(
     seed: int | None,
     **changes: Any,
 ) -> Setting:
-    """The setting that options name; what is impossible is refused by name.
+    """The setting that options name; ParameterError names an option that cannot be met.
 
     ``psf_fwhm_nea`` (arcsec) and ``depth`` (mag) are conditions of hosts that bring none. ``min_source_snr``: galaxies
     of a catalogue whose stamps have less signal to noise are left out. ``changes`` are fields of ``GridParams``. None

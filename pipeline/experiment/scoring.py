@@ -52,14 +52,13 @@ def score_table(
     split: SplitParams,
 ) -> pa.Table:
     """Rows of the ``scores`` table, without lineage."""
-    kept = rows.select(["galaxy_id", "cutout_version", "manifest_id", "split", "label"])
-    for name, values in (
-        ("checkpoint_id", pa.array([scorer.checkpoint_id] * rows.num_rows, pa.string())),
-        ("generation", pa.array([generation] * rows.num_rows, pa.string())),
-        ("score", pa.array(logits)),
-        ("probability", pa.array(expit(logits))),
-        ("seen_in_training", seen),
-        ("negative_use", pa.array(negative_uses(rows["ra"], rows["dec"], rows["split"], rows["label"], split))),
-    ):
-        kept = kept.append_column(name, values)
-    return kept
+    columns = {
+        **{name: rows[name] for name in ("galaxy_id", "cutout_version", "manifest_id", "split", "label")},
+        "checkpoint_id": pa.repeat(scorer.checkpoint_id, rows.num_rows),
+        "generation": pa.repeat(generation, rows.num_rows),
+        "score": logits,
+        "probability": expit(logits),
+        "seen_in_training": seen,
+        "negative_use": negative_uses(rows["ra"], rows["dec"], rows["split"], rows["label"], split),
+    }
+    return pa.table(columns)

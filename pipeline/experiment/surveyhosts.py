@@ -39,7 +39,7 @@ def survey_hosts(project: Project, read: Read, host_model: str) -> HostSet:
     chosen = manifest.filter(pa.array(uses == HOST))
     name = f"validation negatives of the {survey.name}{' (simulated data)' if survey.simulated else ''}"
     if not chosen.num_rows:
-        raise DataError(f"no galaxy can host injections: there are no {name} kept for that")
+        raise DataError(f"no galaxy can host injections: no {name} are kept for that")
     store = StampStore(project.data.cutouts)
     pixels = store.shard(chosen["shard"][0].as_py()).shape[-1]
     chosen = without_listed(chosen, read("lens_candidates", ["ra", "dec"], ordered=False), pixels)

@@ -174,7 +174,7 @@ def require_places(project: Project, slice_name: str | None) -> None:
 
 
 def forget_lost_tables(root: DataRoot) -> list[str]:
-    """Remove cards whose pinned version is no longer in the lake, so that DVC remakes them; return their names.
+    """Remove cards whose pinned version is no longer in the lake, for DVC to remake them; return their names.
 
     If any pinned table cannot be read, nothing is forgotten and the error is raised.
     """

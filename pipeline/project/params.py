@@ -119,24 +119,17 @@ def use(folder: Path, overlay: str) -> list[str]:
     """Write the parameters of an overlay; finders added here stay audited, and are returned."""
     from modeling.scoring.card import FINDER
 
-    values = resolve(folder, overlay)
+    values, before = resolve(folder, overlay), []
+    if (folder / FILE).exists():
+        try:
+            before = load(folder).audited
+        except ParameterError as error:  # the file is about to be replaced
+            log.warning("finders that %s lists are not kept: %s", FILE, error)
     data = Project(folder, values).data
-    kept = [
-        n for n in _audited_before(folder) if n not in values["audited"] and (data.checkpoints(n) / FINDER).exists()
-    ]
+    kept = [n for n in before if n not in values["audited"] and (data.checkpoints(n) / FINDER).exists()]
     write(folder, {**values, "audited": [*values["audited"], *kept]}, overlay)
     warn_of_contamination(values, values["audited"])
     return kept
-
-
-def _audited_before(folder: Path) -> list[str]:
-    """Names audited by the present file; none if it cannot be read (it is about to be replaced)."""
-    try:
-        return load(folder).audited
-    except ParameterError as error:
-        if (folder / FILE).exists():
-            log.warning("finders that %s lists are not kept: %s", FILE, error)
-        return []
 
 
 def set_audited(project: Project, add: str | None = None, remove: str | None = None) -> bool:

@@ -11,7 +11,7 @@ from pipeline.project.codecards import Code
 from pipeline.project.project import Project
 
 NOTHING = "nothing"
-"""An empty card: what a network that starts from random weights depends on in place of a checkpoint."""
+"""An empty card: a network that starts from random weights depends on it instead of a checkpoint."""
 
 
 def run(project: Project) -> None:

@@ -39,7 +39,7 @@ def deliver(rows: pa.Table, out: Path | None, short: bool = False, style: str = 
 
 
 def _write(writer: Callable[[pa.Table, Path], None], rows: pa.Table, out: Path) -> None:
-    """Write to a temporary file, then move it into place, so that a failure does not lose an existing file."""
+    """Write to a temporary file, then move it into place: a failure does not lose an existing file."""
     place = Path(os.path.realpath(out))
     whole = place.is_file() or not place.exists()
     try:

@@ -21,9 +21,9 @@ from pipeline.verbs.texttable import as_text
 
 _FORMATS = {"i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
 _KINDS = {8: "i2", 16: "i2", 32: "i4", 64: "i8", 128: "i8"}
-"""Signed integers that hold those of so many bits."""
+"""The signed integer type for a number of bits."""
 _LONGEST_INTEGER = 18
-"""Digits that every signed 64-bit integer can hold."""
+"""Numbers of this many digits fit into a signed 64-bit integer."""
 
 _LONGEST_NAME = 60
 

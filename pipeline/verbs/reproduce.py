@@ -19,7 +19,7 @@ from pipeline.reporting.results import headlines, scored, shown_first
 
 
 def reproduce(project: Project, *targets: str) -> None:
-    """``dvc repro`` after removing the cards of lost tables, so that DVC sees what is missing.
+    """``dvc repro`` after removing the cards of lost tables, which shows DVC what is missing.
 
     Stages that do not depend on a failed one still run: one finder does not hold up another.
     """

@@ -68,7 +68,7 @@ def is_no_text(kind: pa.DataType) -> bool:
 
 
 def as_text(values: pa.Array) -> pa.Array:
-    """Lists, structs and other values that plain columns cannot hold, as text; null stays null.
+    """Lists, structs and other values that plain columns cannot contain, as text; null stays null.
 
     Times are in UTC, to microseconds, without their zone, which the header gives.
     """
