@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,13 +68,15 @@ def measure(stamps: NDArray[np.float32], masked: NDArray[np.bool_] | None, rings
     }
 
 
-def reasons(stamps: NDArray[np.float32], metrics: dict[str, Floats], params: CutoutsParams) -> list[str | None]:
+def reasons(
+    stamps: NDArray[np.float32], metrics: dict[str, Floats], params: CutoutsParams, bands: Sequence[str] = BANDS
+) -> list[str | None]:
     """Why each stamp is rejected, or None: a band without data, too many non-finite pixels, or any in the core."""
     empty = ~(np.isfinite(stamps) & (stamps != 0)).any(axis=(2, 3))
     found: list[str | None] = []
     for row in range(len(stamps)):
         if empty[row].any():
-            found.append(f"no data in band {', '.join(b for b, gone in zip(BANDS, empty[row], strict=True) if gone)}")
+            found.append(f"no data in band {', '.join(b for b, gone in zip(bands, empty[row], strict=True) if gone)}")
         elif metrics["nan_fraction"][row] > params.max_nan_fraction:
             found.append(f"more than {params.max_nan_fraction:.0%} of the pixels are not finite")
         elif metrics["core_nan_fraction"][row] > 0:
@@ -81,6 +84,14 @@ def reasons(stamps: NDArray[np.float32], metrics: dict[str, Floats], params: Cut
         else:
             found.append(None)
     return found
+
+
+def holes(stamp: NDArray[np.float32], params: CutoutsParams, bands: Sequence[str]) -> str | None:
+    """Why a stamp (band, y, x) of any bands is rejected for what was not observed in it, or None."""
+    finite, core = np.isfinite(stamp).reshape(len(bands), -1), Rings.of(params, stamp.shape[-1]).core
+    lacking = {"nan_fraction": finite, "core_nan_fraction": finite[:, core]}
+    metrics = {name: np.array([1.0 - part.mean()]) for name, part in lacking.items()}
+    return reasons(stamp[None], metrics, params, bands)[0]
 
 
 def judged(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,17 +36,17 @@ class Entry:
     fault: str | None
 
 
-def listed(folder: Path) -> list[Entry]:
+def listed(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Entry]:
     """Everything in a folder and its subfolders, by name; for a file, the file itself."""
     if folder.is_file():
-        return [Entry(folder.name, folder, _fault(folder))]
+        return [Entry(folder.name, folder, _fault(folder, suffixes))]
     found = []
     for place, folders, files in os.walk(folder):
         links = [name for name in folders if (Path(place) / name).is_symlink()]
-        odd = [name for name in folders if Path(name).suffix.lower() in SUFFIXES]
+        odd = [name for name in folders if Path(name).suffix.lower() in suffixes]
         for name in (*files, *links, *odd):
             path = Path(place) / name
-            found.append(Entry(_spelt(path.relative_to(folder)), path, _fault(path)))
+            found.append(Entry(_spelt(path.relative_to(folder)), path, _fault(path, suffixes)))
     return sorted(set(found), key=lambda entry: entry.name)
 
 
@@ -55,7 +55,7 @@ def _spelt(path: Path) -> str:
     return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 
 
-def _fault(path: Path) -> str | None:
+def _fault(path: Path, suffixes: Sequence[str]) -> str | None:
     if _spelt(path) != path.as_posix():
         return "its path is not UTF-8 text"
     if path.is_dir():
@@ -64,7 +64,7 @@ def _fault(path: Path) -> str | None:
         return "it is a broken link"
     if not path.is_file():
         return "it is not a regular file"
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in suffixes:
         return OTHER_KIND
     return None
 

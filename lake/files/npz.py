@@ -18,6 +18,8 @@ from lake.sky.survey import BANDS
 
 _MOST_BYTES = 64 << 20
 """Bytes of the largest cut-out that is read."""
+_MOST_SET_BYTES = 64 << 30
+"""Bytes of the largest array of many cut-outs."""
 _MOST_META_BYTES = 1 << 16
 _MOST_MEMBERS = 1000
 _META = "meta_"
@@ -39,6 +41,16 @@ def read_npz(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
         raise DataError(f"'cutout' in {path} must be (n, n, {len(BANDS)}), got {cutout.shape}{cure}")
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(cutout.transpose(2, 0, 1), dtype=np.float32), meta
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Every array of numbers or text in an archive, by name."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()[:_MOST_MEMBERS]
+            return {e.filename.removesuffix(".npy"): _array(archive, e, "biufSU", _MOST_SET_BYTES) for e in entries}
+    except Exception as error:  # a damaged archive makes the decoders raise whatever they meet
+        raise DataError(f"{path.name} cannot be read as NPZ: {error or type(error).__name__}") from error
 
 
 def _members(archive: zipfile.ZipFile) -> tuple[NDArray[Any], dict[str, Any]]:

@@ -1,0 +1,270 @@
+"""Reading labelled cut-outs by their description: NPZ, FITS cubes, FITS per band, HDF5.
+
+Everything that cannot be used is a row of ``rejected`` with its file and reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from etl.config import CutoutsParams
+from etl.cutouts import arrayfiles, qa
+from etl.cutouts.arrayfiles import SCALE, Group, Opened, Planes
+from etl.cutouts.description import Arrays, Description
+from etl.cutouts.external_stamps import without_zeros
+from lake.errors import DarkHaloError, DataError
+from lake.progress import track
+from lake.sky.photometry import flux_from_magnitude
+from lake.sky.survey import PIXEL_SCALE_TOLERANCE
+from lake.store.stamps import stamp_hash
+
+Images = NDArray[np.float32]
+Floats = NDArray[np.float64]
+JudgePsf = Callable[[Floats, str], None]
+"""Raises a DarkHaloError where an image (y, x) is not the PSF of a band."""
+_SPREAD: dict[str, Callable[[Floats], Floats]] = {
+    "rms": lambda values: values,
+    "variance": np.sqrt,
+    "inverse_variance": lambda values: 1.0 / np.sqrt(values),
+}
+
+
+@dataclass(frozen=True)
+class CutoutSet:
+    """Objects that can be used, in the order of their files, and what was found that cannot."""
+
+    stamps: Images
+    """(object, band, y, x) nMgy, NaN where nothing was observed; a memory map."""
+    objects: pd.DataFrame
+    """galaxy_id, label, source_file, row_index, sha256, and the columns of the table and those asked for."""
+    psf: Images | None
+    """PSF images (object, band, y, x) on one odd number of pixels; None where PSFs are no images."""
+    sigma_nmgy: Floats | None
+    """(object, band) noise of a pixel by the maps; None without maps."""
+    rejected: list[dict[str, Any]]
+    """source_file, row_index (-1: the whole file), reason and record."""
+
+    def numbers(self, name: str) -> Floats:
+        """A column as numbers; NaN where it has none."""
+        if name not in self.objects:
+            return np.full(len(self.objects), np.nan)
+        return np.asarray(pd.to_numeric(self.objects[name], errors="coerce"), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class _Object:
+    """One good object, as it was read."""
+
+    row: dict[str, Any]
+    stamp: Images
+    psf: Images | None
+    """(band, y, x)"""
+    sigma: Floats | None
+    """(band,) nMgy"""
+
+
+@dataclass
+class Reader:
+    """Reads the objects of a folder, and collects what it cannot use."""
+
+    folder: Path
+    described: Description
+    params: CutoutsParams
+    """How much of a stamp may be unobserved."""
+    judge_psf: JudgePsf
+    table: pd.DataFrame | None = None
+    """One row per object, by its column ``id`` or in the order of the objects of the only file."""
+    wanted: Sequence[str] = ()
+    """Columns that are kept of what files say."""
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+    _side: int = 0
+    _ids: set[str] = field(default_factory=set)
+    _pixels: dict[str, str] = field(default_factory=dict)
+    """Object by the hash of its stamp."""
+    _places: dict[str, int] = field(default_factory=dict)
+    """Rows of the table by the identifier of their object."""
+    _unseen: set[int] = field(default_factory=set)
+
+    def read(self, pixels: Path) -> CutoutSet:
+        """The objects; their pixels go to the file ``pixels``. DataError where none can be used."""
+        found = []
+        with pixels.open("wb") as out:
+            for each in self._objects():
+                out.write(each.stamp.tobytes())
+                found.append(replace(each, stamp=each.stamp[:0]))
+        if not found:
+            first = self.rejected[0]["reason"] if self.rejected else "there is none"
+            raise DataError(f"none of the {len(self.rejected)} objects of {self.folder} can be used: {first}")
+        psfs = [each.psf for each in found if each.psf is not None]
+        side = max((psf.shape[-1] for psf in psfs), default=0)
+        sigma = [each.sigma for each in found if each.sigma is not None]
+        shape = (len(found), len(self.described.bands), self._side, self._side)
+        return CutoutSet(
+            np.memmap(pixels, np.float32, "r", shape=shape),
+            pd.DataFrame([each.row for each in found]),
+            np.stack([arrayfiles.padded(psf, side) for psf in psfs]) if psfs else None,
+            np.stack(sigma) if sigma else None,
+            self.rejected,
+        )
+
+    def _objects(self) -> Iterator[_Object]:
+        found, strangers = arrayfiles.groups(self.folder, self.described)
+        for name, reason in strangers:
+            self._reject(name, -1, reason)
+        self._places = self._listed()
+        self._unseen = set(self._places.values())
+        for group in track(found, "read cut-outs"):
+            try:
+                yield from self._of_group(group, len(found) == 1)
+            except (DarkHaloError, OSError) as error:
+                self._reject(group.name, -1, error)
+                self._unseen.discard(self._places.get(group.id, -1))
+        for name, place in self._places.items():
+            if place in self._unseen:
+                self._reject(str(self.described.table), place, f"object {name} of the table has no cut-out")
+
+    def _reject(self, file: str, row: int, reason: object) -> None:
+        self.rejected.append({"source_file": file, "row_index": row, "reason": str(reason), "record": None})
+
+    def _listed(self) -> dict[str, int]:
+        if self.table is None:
+            return {}
+        ids = [text_of(name) for name in (self.table["id"] if "id" in self.table else range(len(self.table)))]
+        if len(set(ids)) < len(ids):
+            raise DataError(f"{self.described.table} has the id {max(ids, key=ids.count)} more than once")
+        return {name: place for place, name in enumerate(ids)}
+
+    def _of_group(self, group: Group, alone: bool) -> Iterator[_Object]:
+        described = self.described
+        with Opened() as files:
+            images, psf, noise = (
+                arrayfiles.planes(place, group, self.folder, described, files) if isinstance(place, Arrays) else None
+                for place in (described.images, described.psf, described.noise)
+            )
+            facts = files.facts(*arrayfiles.first_image(described, group))
+            count = images.count if images else None
+            for index in range(count or 1):
+                own, place = _of_object(facts, index, count), -1 if count is None else index
+                name = self._name(group, own, place, alone)
+                try:
+                    yield self._object(name, group, place, own, (images, psf, noise))
+                except DarkHaloError as error:
+                    self._reject(group.name, place, f"{name}: {error}")
+
+    def _name(self, group: Group, facts: Mapping[str, Any], place: int, alone: bool) -> str:
+        """Identifier of an object: as the file says, or by the file's name and the place in it."""
+        key = self.described.images.id
+        if key is not None:
+            if key not in facts:
+                raise DataError(f"{group.name} has no '{key}' with the id of each object")
+            return text_of(facts[key])
+        if place < 0:
+            return group.id
+        return str(place) if alone else f"{group.id}/{place}"
+
+    def _object(
+        self, name: str, group: Group, place: int, facts: Mapping[str, Any], places: tuple[Planes | None, ...]
+    ) -> _Object:
+        """One object; DataError with the reason where it cannot be used."""
+        row = self._row(name, group, place, facts)
+        if name in self._ids:
+            raise DataError("its identifier is that of an earlier object")
+        self._ids.add(name)
+        index = max(place, 0)
+        images, psf, noise = (None if each is None else each.get(index, index + 1)[0] for each in places)
+        stamp = self._stamp(np.asarray(images), facts)
+        row["sha256"] = stamp_hash(stamp)
+        if (first := self._pixels.setdefault(row["sha256"], name)) != name:
+            raise DataError(f"it has the same pixels as {first}")
+        psf, sigma = None if psf is None else self._psf(psf), None if noise is None else self._sigma(noise)
+        self._side = stamp.shape[-1]
+        return _Object(row, stamp, psf, sigma)
+
+    def _row(self, name: str, group: Group, place: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """What is known of an object, the table before its file, and its label."""
+        listed = self._places.get(name, self._places.get(name.rpartition("/")[2]))
+        known = {key: facts[key] for key in (*self.wanted, self.described.labels.column) if key in facts}
+        if self.table is not None:
+            if listed is None:
+                raise DataError(f"it is not in {self.described.table}")
+            self._unseen.discard(listed)
+            known |= {str(key): value for key, value in self.table.iloc[listed].dropna().items()}
+        known |= {"folder": Path(group.name).parent.name}
+        own = {"galaxy_id": f"{self.described.name}:{name}", "source_file": group.name, "row_index": place}
+        return {**known, **own, "label": self._label(known)}
+
+    def _label(self, known: Mapping[str, Any]) -> int:
+        labels = self.described.labels
+        if labels.all is not None:
+            return int(labels.all == "lens")
+        if labels.column not in known:
+            raise DataError(f"it has no label: neither its file nor the table has '{labels.column}'")
+        value = text_of(known[labels.column])
+        for label, values in ((1, labels.lenses), (0, labels.negatives)):
+            if value in {text_of(each) for each in values}:
+                return label
+        kinds = "; ".join(", ".join(map(text_of, values)) for values in (labels.lenses, labels.negatives))
+        raise DataError(f"its '{labels.column}' must be one of those of lenses or negatives ({kinds}), got {value}")
+
+    def _stamp(self, images: NDArray[Any], facts: Mapping[str, Any]) -> Images:
+        """A stamp (band, y, x) nMgy of the set's size."""
+        scale, wanted = facts.get(SCALE), self.described.pixel_scale_arcsec
+        if scale is not None and not abs(float(scale) / wanted - 1.0) <= PIXEL_SCALE_TOLERANCE:
+            raise DataError(f"its pixels are {float(scale):.4g} arcsec wide, and {wanted:g} is declared")
+        if images.shape[1] != images.shape[2]:
+            raise DataError(f"it must be square, got {images.shape[1:]} pixels")
+        side = self._side or self.described.stamp_pixels or images.shape[1]
+        extra = images.shape[1] - side
+        if extra < 0 or extra % 2 or (extra and self.described.stamp_pixels is None):
+            cure = "" if self.described.stamp_pixels else ": declare a stamp_pixels to which all can be cropped"
+            raise DataError(f"it is {images.shape[1]} pixels wide, and the others {side}{cure}")
+        inner = slice(extra // 2, extra // 2 + side)
+        units = flux_from_magnitude(self.described.zero_points())[:, None, None]
+        with np.errstate(over="ignore", invalid="ignore"):
+            stamp = (images[:, inner, inner] * units).astype(np.float32)
+        stamp = without_zeros(np.where(np.isfinite(stamp), stamp, np.float32(np.nan)))
+        if reason := qa.holes(stamp, self.params, self.described.bands):
+            raise DataError(reason)
+        return stamp
+
+    def _psf(self, images: NDArray[Any]) -> Images:
+        """PSF images (band, y, x) that are what they are declared to be."""
+        wide = np.asarray(images, dtype=np.float64)
+        if getattr(self.described.psf, "normalise", False):
+            wide = wide / wide.sum(axis=(1, 2), keepdims=True)
+        for band, image in zip(self.described.bands, wide, strict=True):
+            self.judge_psf(image, band)
+        return wide.astype(np.float32)
+
+    def _sigma(self, maps: NDArray[Any]) -> Floats:
+        """Noise (band,) of a pixel in nMgy: the median of each map."""
+        values = np.asarray(maps, dtype=np.float64).reshape(len(maps), -1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            spread = _SPREAD[self.described.noise.kind](np.where(values > 0, values, np.nan))
+        known = np.isfinite(spread).any(axis=1)
+        if not known.all():
+            raise DataError(f"its noise in {self.described.bands[int(known.argmin())]} is nowhere positive")
+        return np.nanmedian(spread, axis=1) * flux_from_magnitude(self.described.zero_points())
+
+
+def text_of(value: Any) -> str:
+    """A value of a column as text: 1, 1.0 and "1" alike."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace").strip()
+    number = isinstance(value, float | np.floating) and float(value).is_integer()
+    text = str(int(value)) if number else str(value).strip()
+    return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text
+
+
+def _of_object(facts: Mapping[str, Any], index: int, count: int | None) -> dict[str, Any]:
+    """What a file says of one of its objects."""
+    shared = {key: value for key, value in facts.items() if not np.ndim(value)}
+    each = {key: value[index] for key, value in facts.items() if np.ndim(value) == 1 and len(value) == count}
+    return shared | each

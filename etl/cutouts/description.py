@@ -1,0 +1,206 @@
+"""The description of somebody's labelled cut-outs: what their files hold, in one small YAML."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveFloat, model_validator
+
+from lake.config import Name, Section
+from lake.errors import invalid
+from lake.sky import imaging
+from lake.sky.imaging import BandPsf, Imaging
+from lake.sky.photometry import NANOMAGGY_MAG
+
+Axis = Literal["object", "band", "y", "x"]
+Value = float | str
+PerBand = Value | dict[str, Value]
+"""A number, the name of a column, or one of both for each band."""
+RESERVED = ("main", "des46")
+"""Names of the survey's own grid, and of `dhs inject`."""
+
+
+class Arrays(Section):
+    """Where arrays lie: in the files of the images or in their own, under a name, with axes in an order."""
+
+    files: str | None = None
+    """Path relative to the folder of cut-outs, with ``{id}``, ``{band}`` and, for images, ``*``; null: the images'."""
+    array: str | None = None
+    """Member of an NPZ, dataset of an HDF5 file, extension of a FITS file, perhaps with ``{band}``; null: ``cutout`` of
+    an NPZ, the only array of an HDF5 file, the first image of a FITS file."""
+    axes: tuple[Axis, ...] | None = None
+    """Order of the axes. Null: (object, band, y, x); of three, (y, x, band) in an NPZ and (band, y, x) elsewhere, or
+    (object, y, x) where each band has its own array."""
+
+
+class Images(Arrays):
+    """The cut-outs."""
+
+    files: str
+    """Path of the files, relative to their folder: ``*.npz``, ``{id}_{band}.fits``, ``stamps.h5``."""
+    id: str | None = None
+    """Dataset, member or card with the identifier of each object; null: from the file's name, or the place in it."""
+
+
+class PsfImages(Arrays):
+    """PSFs as images, of a sum of one, on an odd number of pixels of the same scale, centred."""
+
+    kind: Literal["image"]
+    """Name of the kind."""
+    includes_pixel: bool
+    """Whether the images contain the response of the pixel, as PSFs measured on stars do."""
+    normalise: bool = False
+    """Whether images are divided by their sum, where it is known that all light belongs on them."""
+
+    def of_band(self, band: str) -> BandPsf:
+        return imaging.ImagePsf(includes_pixel=self.includes_pixel)
+
+
+class PsfProfile(Section):
+    """PSFs by the true FWHM of a named profile."""
+
+    kind: Literal["fwhm"]
+    """Name of the kind."""
+    profile: Literal["gaussian", "moffat"]
+    """The profile."""
+    beta: float | dict[str, float] | None = None
+    """Exponent of a Moffat profile, one or one for each band."""
+    includes_pixel: bool
+    """Whether it is the profile of stars in the images, or that of the light before it meets the pixels."""
+    arcsec: PerBand
+    """The FWHM (arcsec)."""
+
+    def of_band(self, band: str) -> BandPsf:
+        beta = self.beta.get(band) if isinstance(self.beta, dict) else self.beta
+        return imaging.ProfilePsf(profile=self.profile, beta=beta, includes_pixel=self.includes_pixel)
+
+
+class PsfArea(Section):
+    """PSFs by the FWHM of the Gaussian of their noise-equivalent area, as ``psfsize`` of the Legacy Surveys."""
+
+    kind: Literal["fwhm_nea"]
+    """Name of the kind."""
+    arcsec: PerBand
+    """The width (arcsec)."""
+
+    def of_band(self, band: str) -> BandPsf:
+        return imaging.NeaPsf()
+
+
+class MeasuredNoise(Section):
+    """The noise is measured on each cut-out, in its outer annulus."""
+
+    kind: Literal["measured"]
+    """Name of the kind."""
+
+
+class PixelNoise(Section):
+    """The noise is the standard deviation of a pixel, in the units of the images."""
+
+    kind: Literal["pixel_sigma"]
+    """Name of the kind."""
+    value: PerBand
+    """The standard deviation."""
+
+
+class DepthNoise(Section):
+    """The noise is given by the 5-sigma depth of point sources."""
+
+    kind: Literal["depth"]
+    """Name of the kind."""
+    mag: PerBand
+    """The depth (AB mag)."""
+
+
+class NoiseMaps(Arrays):
+    """The noise is given by maps; the median of each counts."""
+
+    kind: Literal["rms", "variance", "inverse_variance"]
+    """What a pixel of a map is, in the units of the images."""
+
+
+class Labels(Section):
+    """Which objects are lenses: all, none, or by the values of a column."""
+
+    all: Literal["lens", "negative"] | None = None
+    """The label of every object; null where a column has it."""
+    column: str = "label"
+    """Column of the table, card, member or dataset; ``folder`` is the name of the folder that a file lies in."""
+    lenses: tuple[str | int, ...] = (1,)
+    """Values of lenses."""
+    negatives: tuple[str | int, ...] = (0,)
+    """Values of objects that are not lenses; objects of any other value are not used, and listed with the reason."""
+
+
+class Description(Section):
+    """A set of labelled cut-outs of one survey."""
+
+    name: Name
+    """Name of the set, in tables and in the report."""
+    bands: tuple[str, ...] = Field(min_length=1)
+    """Bands in the order of the images, from blue to red."""
+    reference_band: str
+    """Band of the source magnitude, the seeing and the depth."""
+    band_names: dict[str, str] = Field(default_factory=dict)
+    """How ``{band}`` is spelled in files and arrays, for bands where it differs."""
+    pixel_scale_arcsec: PositiveFloat
+    """Side of a pixel."""
+    zero_point_mag: float | dict[str, float]
+    """AB magnitude of one unit of the images (22.5: nanomaggies), one or one for each band."""
+    images: Images
+    """Where the cut-outs are."""
+    stamp_pixels: int | None = Field(default=None, ge=8)
+    """Side to which larger cut-outs are cropped; null: that of the first, and others are not used."""
+    psf: Annotated[PsfImages | PsfProfile | PsfArea, Field(discriminator="kind")]
+    """The PSF."""
+    noise: Annotated[MeasuredNoise | PixelNoise | DepthNoise | NoiseMaps, Field(discriminator="kind")]
+    """The noise."""
+    table: str | None = None
+    """CSV with a row per object, by its column ``id`` (without it, in the order of the objects of the only file);
+    ``ra`` and ``dec`` (degrees) keep neighbours on the sky together. Relative to this file."""
+    labels: Labels
+    """Which objects are lenses."""
+    finder: dict[str, Any] = Field(default_factory=dict)
+    """What the finder declares that cannot declare it itself: output, stamp_pixels, fill, wants_mask, conditions."""
+    grid: dict[str, Any] = Field(default_factory=dict)
+    """Changes to the section `grid` of params.yaml: prior, per_cell, theta_e_arcsec, ..."""
+    source_mag_edges: tuple[float, ...] | None = None
+    """Edges of the bins of source magnitude; null: those of params.yaml."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Description:
+        if self.name in RESERVED:
+            raise invalid("name", f"another than {', '.join(RESERVED)}", self.name)
+        per_band: dict[str, Any] = {"zero_point_mag": self.zero_point_mag}
+        per_band |= {f"psf.{name}": getattr(self.psf, name, None) for name in ("arcsec", "beta")}
+        per_band |= {f"noise.{name}": getattr(self.noise, name, None) for name in ("value", "mag")}
+        for name, value in per_band.items():
+            if isinstance(value, dict) and set(value) != set(self.bands):
+                raise invalid(name, f"one value, or one for each of {', '.join(self.bands)}", value)
+        self.imaging((1.0,) * len(self.bands))
+        return self
+
+    def imaging(self, picture_weights: tuple[float, ...]) -> Imaging:
+        """The imaging of the stamps, once they are in nanomaggies."""
+        values = self.model_dump(include={"name", "bands", "reference_band", "pixel_scale_arcsec"})
+        return Imaging(
+            **values,
+            zero_point_mag=NANOMAGGY_MAG,
+            psf=tuple(self.psf.of_band(band) for band in self.bands),
+            width_ratios=None,
+            noise="psfdepth" if self.noise.kind == "depth" else "pixel_sigma",
+            picture_weights=picture_weights,
+        )
+
+    def spelled(self, band: str) -> str:
+        """A band as files spell it."""
+        return self.band_names.get(band, band)
+
+    def zero_points(self) -> list[float]:
+        """Zero point of each band."""
+        held = self.zero_point_mag
+        return [held[band] if isinstance(held, dict) else held for band in self.bands]
+
+    def per_band(self, value: PerBand) -> list[Value]:
+        """The value of each band."""
+        return [value[band] if isinstance(value, dict) else value for band in self.bands]
