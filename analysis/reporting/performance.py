@@ -186,7 +186,7 @@ def paired_auc_view(inputs: ReportInputs) -> TableView | None:
 
 
 def ranking_figures(inputs: ReportInputs) -> list[Shown]:
-    """ROC with bands and the trivial baseline; score histograms with the headline thresholds."""
+    """ROC with bands and the trivial baseline, if there are lenses; score histograms with the headline thresholds."""
     scores = {item.name: item.scores for item in inputs.generations}
     base = inputs.baseline
     baseline = roc.roc_curve(base["label"], base["score"]) if len(base) else None
@@ -199,9 +199,10 @@ def ranking_figures(inputs: ReportInputs) -> list[Shown]:
         "uncertainty of the threshold at that rate, where at least ten negatives are above it. Dashed: a "
         "classifier trained on flux, colours, size and core brightness."
     )
-    ranked = {name: (rows["label"], rows["score"]) for name, rows in scores.items()}
+    ranked = {name: (rows["label"], rows["score"]) for name, rows in scores.items() if rows["label"].nunique() > 1}
+    curves = [Shown(roc_figure(ranked, baseline), caption)] if ranked else []
     return [
-        Shown(roc_figure(ranked, baseline), caption),
+        *curves,
         Shown(score_histograms(scores, marks), "Scores of listed lenses and negatives; dashed: thresholds."),
     ]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import resources
 
 import jinja2
@@ -42,7 +43,7 @@ def render_report(inputs: ReportInputs) -> str:
     return environment.from_string(source).render(
         inputs=inputs,
         headline=performance.headline_view(inputs),
-        parts=[part for part in _parts(inputs) if part.items or part.words],
+        parts=[part for part in map(partial(_filled, inputs), _parts(inputs)) if part.items or part.words],
         notes=limitations(inputs),
     )
 
@@ -64,6 +65,13 @@ def _parts(inputs: ReportInputs) -> list[Part]:
         Part("context", "Literature, reference system, history", context),
         Part("provenance", "Provenance", evidence.provenance_views(inputs)),
     ]
+
+
+def _filled(inputs: ReportInputs, part: Part) -> Part:
+    """A part without its empty tables, on a page that is not about a survey."""
+    if len(inputs.manifest):
+        return part
+    return replace(part, items=[item for item in part.items if item and (not isinstance(item, TableView) or item.rows)])
 
 
 def _completeness(inputs: ReportInputs) -> Part:
@@ -91,11 +99,11 @@ def _completeness(inputs: ReportInputs) -> Part:
 
 
 def _ranking(inputs: ReportInputs) -> list[TableView | Shown | None]:
-    figure, histogram = performance.ranking_figures(inputs)
+    figures = performance.ranking_figures(inputs)
     return [
-        figure,
+        *figures[:-1],
         performance.paired_auc_view(inputs),
-        histogram,
+        figures[-1],
         performance.metric_view(inputs, "Ranking metrics and operating points", _RANKING, folded=True),
         performance.metric_view(inputs, "Metrics per stratum", ("stratum",), folded=True),
     ]

@@ -24,7 +24,7 @@ def along(
     empty ones too), counts, completeness and intervals as the `completeness` table. `detectable_only` restricts the
     denominator to injections flagged detectable: a declared option, never the default.
     """
-    rows = _scored(injections)
+    rows = scored_rows(injections)
     if detectable_only:
         rows = rows[rows["detectable"].fillna(False).astype(bool)]
     sizes = tuple(len(cuts) - 1 for cuts in edges.values())
@@ -35,7 +35,7 @@ def along(
     inside = (codes >= 0).all(axis=0)
     cell = np.ravel_multi_index(tuple(codes[:, inside]), sizes)
     held = rows[inside]
-    counts = _counts(cell, held["galaxy_id"], held["probability"] > threshold)
+    counts = counts_of(cell, held["galaxy_id"], held["probability"] > threshold)
     counts = counts.reindex(range(int(np.prod(sizes))), fill_value=0).astype({"n": int, "detected": int, "hosts": int})
     for name, index in zip(edges, np.unravel_index(counts.index.to_numpy(), sizes), strict=True):
         cuts = np.asarray(edges[name], dtype=float)
@@ -45,7 +45,7 @@ def along(
 
 def host_false_positives(injections: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Share of bare hosts above the threshold (`host_probability`), one row; each host counts once."""
-    hosts = _scored(injections).dropna(subset=["host_probability"]).drop_duplicates("galaxy_id")
+    hosts = scored_rows(injections).dropna(subset=["host_probability"]).drop_duplicates("galaxy_id")
     hit = int((hosts["host_probability"] > threshold).sum())
     return with_intervals(pd.DataFrame({"n": [len(hosts)], "detected": [hit], "failed": [0], "hosts": [len(hosts)]}))
 
@@ -67,7 +67,7 @@ def at_values(view: pd.DataFrame, column: str, values: pd.Series) -> pd.DataFram
     return view.assign(**{f"{column}_low": held, f"{column}_high": held})
 
 
-def _counts(cell: np.ndarray, hosts: pd.Series, hit: pd.Series) -> pd.DataFrame:
+def counts_of(cell: np.ndarray, hosts: pd.Series, hit: pd.Series) -> pd.DataFrame:
     """Per occupied cell the counts and the sums over its hosts."""
     keyed = pd.DataFrame({"cell": cell, "host": hosts.to_numpy(), "hit": hit.to_numpy()})
     grouped = keyed.groupby(["cell", "host"])["hit"].agg(["sum", "size"]).astype(float)
@@ -82,7 +82,7 @@ def quantile_edges(values: pd.Series, bins: int) -> list[float]:
     return [float(edge) for edge in np.unique(np.quantile(known, np.linspace(0.0, 1.0, bins + 1)))]
 
 
-def _scored(injections: pd.DataFrame) -> pd.DataFrame:
+def scored_rows(injections: pd.DataFrame) -> pd.DataFrame:
     missing = [name for name in _NEEDED if name not in injections.columns]
     if missing:
         raise DataError(f"injections lack {', '.join(missing)}")

@@ -61,12 +61,12 @@ def groups(folder: Path, described: Description) -> tuple[list[Group], list[tupl
             strangers.append((entry.name, f"{entry.name}: {entry.fault or 'it matches no declared path'}"))
     if not found:
         raise DataError(f"{folder} contains no file '{described.images.files}' (bands {', '.join(spelled)})")
-    return [_group(folder, dict(parts), files) for parts, files in sorted(found.items())], strangers
+    return [_group(folder, dict(parts), files, spelled) for parts, files in sorted(found.items())], strangers
 
 
-def _group(folder: Path, parts: dict[str, str], files: dict[str, Path]) -> Group:
-    name = min(files.values()).relative_to(folder).as_posix()
-    return Group(name, parts.get("id") or "/".join(parts.values()), parts, files)
+def _group(folder: Path, parts: dict[str, str], files: dict[str, Path], bands: Sequence[str]) -> Group:
+    first = next(files[band] for band in ("", *bands) if band in files)
+    return Group(first.relative_to(folder).as_posix(), parts.get("id") or "/".join(parts.values()), parts, files)
 
 
 def _regex(pattern: str, bands: Sequence[str]) -> re.Pattern[str]:
@@ -174,7 +174,7 @@ def _pixel_scale(header: Mapping[str, Any]) -> dict[str, float]:
     values = [*rows[0], *rows[1], *step]
     if not all(isinstance(value, int | float) for value in values):
         return {}
-    area = np.linalg.det(np.array(rows, dtype=float)) * float(step[0]) * float(step[1])
+    area = np.linalg.det(np.array(rows, dtype=float)) * np.prod(np.array(step, dtype=float))
     return {SCALE: float(3600 * np.sqrt(abs(area)))}
 
 
@@ -186,7 +186,7 @@ def _image(hdus: list[_Hdu], name: str | None) -> _Hdu:
         chosen = [hdu for hdu in hdus[int(name) :][:1] if hdu.data is not None]
     if not chosen:
         known = ", ".join(hdu.name or "-" for hdu in images) or "none"
-        raise DataError(f"it has no image '{name or ''}'; its images: {known}")
+        raise DataError(f"it has no image{f' {name!r}' if name else ''}; its images: {known}")
     return chosen[0]
 
 

@@ -60,11 +60,12 @@ def _known_psf(table: pa.Table, imaging: Imaging, declared: ImagePsf | ProfilePs
     """PSFs of one band that are images or of a named profile."""
     column, scale = imaging.psf_columns[band], imaging.pixel_scale_arcsec
     if declared.kind == "image":
-        images = [np.asarray(image) for image in table.column(column).to_pylist()]
-        side = isqrt(len(images[0])) if images else 1
-        if any(len(image) != side**2 for image in images):
+        images = table.column(column).combine_chunks()
+        pixels = np.asarray(images.flatten(), dtype=np.float64)
+        side = isqrt(len(pixels) // len(images)) if len(images) else 1
+        if (np.asarray(pc.list_value_length(images)) != side**2).any():
             raise DataError(f"'{column}' must be square images of one size, each as one list")
-        return BandPsf.of_image(np.reshape(images, (-1, side, side)), declared.includes_pixel, scale)
+        return BandPsf.of_image(pixels.reshape(-1, side, side), declared.includes_pixel, scale)
     beta = np.inf if declared.beta is None else declared.beta
     return BandPsf.of_width(floats(table, column), beta, declared.includes_pixel, scale)
 

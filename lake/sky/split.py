@@ -51,6 +51,16 @@ def negative_uses(
     return uses
 
 
+def thirds(keys: ArrayLike, seed: int) -> NDArray[np.str_]:
+    """Use of each negative of a set without spatial splits: a third for each, by keyed hash; those with equal keys have
+    the same use."""
+    unique, inverse, counts = np.unique(np.asarray(keys), return_inverse=True, return_counts=True)
+    order = np.argsort([_place(f"{key}_{seed}_negatives") for key in unique], kind="stable")
+    before = np.empty(len(unique), dtype=np.int64)
+    before[order] = np.cumsum(counts[order]) - counts[order]
+    return np.array(NEGATIVE_USES)[len(NEGATIVE_USES) * before // counts.sum()][inverse]
+
+
 def _place(key: str) -> float:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") / 2**32
 

@@ -22,6 +22,8 @@ from lake.root import DataRoot
 
 SURVEY = "survey"
 """The input by which a pin says whose rows it pins; rows without one belong to every survey."""
+SET = "audit of cut-outs"
+"""The input by which a pin says which audit on somebody's own cut-outs its rows are of."""
 _NO_REPOSITORY = 128
 _MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
@@ -85,6 +87,11 @@ def read_slice(root: DataRoot, table: str, slice_name: str | None = None) -> Sli
 def slices(root: DataRoot, table: str, at: str | None = None) -> list[Slice]:
     """The slices of a table that belong to the root's survey, by name; ``at`` a git revision: as committed there."""
     return [entry for entry in _every_slice(root, table, at) if _belongs(root, entry)]
+
+
+def of_survey(root: DataRoot, table: str) -> list[Slice]:
+    """The slices that are not of an audit on somebody's own cut-outs."""
+    return [entry for entry in slices(root, table) if SET not in entry.pin.inputs]
 
 
 def foreign(root: DataRoot, table: str, at: str | None = None) -> list[Slice]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from lake.errors import invalid
 from pipeline.commands.opening import OUT, NameOrTyped, Typed, project
 
 _GENERATION = click.option("--generation", required=True, help="The scorer.")
@@ -33,7 +34,27 @@ _FOLDER = click.argument("folder", type=Typed(exists=True, file_okay=False))
     show_default=True,
     help="Radius (arcsec) within which an object matches a listed position.",
 )
-def audit(finder: str, name: str, output: Any, trained_on: Path | None, within: float) -> None:
+@click.option(
+    "--cutouts",
+    type=Typed(exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Audit on your own labelled cut-outs instead of this lake's survey.",
+)
+@click.option(
+    "--describe",
+    type=Typed(exists=True, dir_okay=False),
+    metavar="SET.yaml",
+    help="What the files in FOLDER hold: bands, units, PSF, noise, labels (docs/auditing-cutouts.md).",
+)
+def audit(
+    finder: str,
+    name: str,
+    output: Any,
+    trained_on: Path | None,
+    within: float,
+    cutouts: Path | None,
+    describe: Path | None,
+) -> None:
     """Measure the completeness of your own finder, which takes minutes on the demo survey and hours on a large one.
 
     FINDER is a file with a TorchScript (.pt) or ONNX (.onnx) network, or package:object, which is installed or lies in
@@ -41,14 +62,34 @@ def audit(finder: str, name: str, output: Any, trained_on: Path | None, within: 
     (batch, band, y, x) in nanomaggies, bands g, r, z, and returns one logit per stamp (or a probability, if it declares
     so). It is tried on stamps of this lake first; one that fails changes nothing.
     Example: dhs audit my_finder:finder --name mine
+
+    With --cutouts and --describe it is measured on a folder of anybody's labelled cut-outs (NPZ, FITS, HDF5), in their
+    own bands and pixels, without a survey, DVC or Java; FINDER may then be a checkpoint of ours too (its folder or
+    its .safetensors file). A third of the negatives fixes thresholds, a third hosts injections, a third is tested.
+    Results are slices NAME-SET of the lake's tables, and a page in data/audits. The same command again goes on where
+    it stopped.
+    Example: dhs audit model.onnx --name mine --cutouts hsc/ --describe hsc/set.yaml
     """
     from pipeline.verbs import audit as audits
     from pipeline.verbs.reproduce import closing_words
 
     listed = audits.TrainedOn(trained_on, within) if trained_on else None
+    if (cutouts is None) != (describe is None):
+        raise invalid("--cutouts and --describe", "given together", str(cutouts or describe))
+    if cutouts is not None and describe is not None:
+        _audit_cutouts(finder, cutouts, describe, name, output, listed)
+        return
     place = project()
     audits.audit(place, finder, name, output, listed)
     click.echo(closing_words(place))
+
+
+def _audit_cutouts(finder: str, cutouts: Path, describe: Path, name: str, output: Any, listed: Any) -> None:
+    from pipeline.verbs.cutoutaudit import Request, audit_cutouts, summary
+
+    place = project()
+    made = audit_cutouts(place, Request(finder, cutouts, describe, name, output, listed))
+    click.echo(summary(place, made))
 
 
 @click.command()

@@ -23,7 +23,6 @@ from lake.progress import track
 from lake.root import DataRoot
 from lake.scorer import Scorer
 from lake.sky.hashing import key_hash
-from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.surveyhosts import survey_hosts
 from pipeline.project.context import RunContext
 from pipeline.project.outputs import grid_facts, write_grid_facts
@@ -58,12 +57,12 @@ def sample(rows: pa.Table, count: int, seed: int) -> pa.Table:
 def fill_grid(
     context: RunContext,
     setting: Setting,
+    scorer: Scorer,
     grid_name: str,
     generation: str,
     picture: Callable[[Path], bytes | None] = lambda folder: None,
 ) -> None:
     """Score a setting's grid with a finder and publish the batches; ``picture`` is drawn from them, and goes along."""
-    scorer = load_scorer(context.root.checkpoints(generation))
     context.note_input(f"checkpoint:{generation}", scorer.checkpoint_id)
     planned = plan(setting)
     work = context.work(planned.grid_id, scorer.checkpoint_id)

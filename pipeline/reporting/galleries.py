@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from analysis.config import ReportParams
-from analysis.figures.stamps import WIDTH, Line, lines
+from analysis.figures.stamps import WIDTH, Line, contact_sheet, lines
 from analysis.reporting.inputs import Gallery
+from injection.experiment.setting import Drawn, Setting
 from lake.store.stamps import StampStore
 from pipeline.experiment.grids import sample, scored_setting
 from pipeline.project.context import RunContext
+from pipeline.project.outputs import BATCHES
 
 _BRIGHT_SNR = 20.0
+SHOWN = 24
+
+
+class Stamps(Protocol):
+    """Where stamps are kept."""
+
+    def get(self, rows: pd.DataFrame) -> NDArray[np.float32]:
+        """Stamps (row, band, y, x) nMgy of rows."""
 
 
 def galleries(
@@ -34,13 +49,26 @@ def injected(
 ) -> Gallery:
     answers = context.read("injection_scores", ["injection_id", "probability"], slices=[generation])
     rows = context.read("injections", slices=[generation]).join(answers, "injection_id")
+    chosen, which = shown_injections(rows, params.contact_sheet_rows, context.seed)
+    return next_to_hosts(chosen, which, scored_setting(context, generation, chosen), test, store, generation)
+
+
+def shown_injections(rows: pa.Table, lines_: int, seed: int) -> tuple[pa.Table, str]:
+    """Some injections with bright arcs, if there are any, and how they are chosen in words."""
     bright = rows.filter(pc.and_(pc.equal(rows["status"], "scored"), pc.greater(rows["arc_snr"], _BRIGHT_SNR)))
     which = f"Injections with arc SNR above {_BRIGHT_SNR:g}" if bright.num_rows else "Injections of any arc SNR"
-    chosen = sample(bright if bright.num_rows else rows, params.contact_sheet_rows * WIDTH // 2, context.seed)
-    drawn = scored_setting(context, generation, chosen).again(chosen)
+    return sample(bright if bright.num_rows else rows, lines_ * WIDTH // 2, seed), which
+
+
+def next_to_hosts(
+    chosen: pa.Table, which: str, setting: Setting, test: pd.DataFrame, store: Stamps, generation: str
+) -> Gallery:
+    """Injections, their hosts, and lenses of the test split."""
+    drawn = setting.again(chosen)
     planes = {"hosts": drawn.bare, "with arcs": drawn.images}
+    magnitude = setting.hosts.imaging.source_columns[0]
     labels = [
-        f'{row["lens_theta_e_arcsec"]:.2f}" m{row["src_mag_r"]:.1f} p {row["probability"]:.3f}'
+        f'{row["lens_theta_e_arcsec"]:.2f}" m{row[magnitude]:.1f} p {row["probability"]:.3f}'
         for row in chosen.to_pylist()
     ]
     lenses = test[test["label"] == 1].sort_values("galaxy_id").head(WIDTH)
@@ -51,7 +79,7 @@ def injected(
     )
 
 
-def errors(test: pd.DataFrame, store: StampStore, generation: str, point: tuple[str, float]) -> Gallery:
+def errors(test: pd.DataFrame, store: Stamps, generation: str, point: tuple[str, float]) -> Gallery:
     """Lenses and negatives on either side of a threshold (name, probability); a row with no objects stays empty."""
     name, threshold = point
     lenses, above = test[test["label"] == 1], test["probability"] > threshold
@@ -80,7 +108,34 @@ def _point(context: RunContext, generation: str, params: ReportParams) -> tuple[
     return name, float(known[name])
 
 
-def _row(heading: str, objects: pd.DataFrame, store: StampStore) -> Line:
+def _row(heading: str, objects: pd.DataFrame, store: Stamps) -> Line:
     labels = [f"p {value:.3f}" for value in objects["probability"]]
     stamps = store.get(objects) if len(objects) else np.empty((0, 0, 0, 0), np.float32)
     return heading, stamps, labels
+
+
+def scored_examples(folder: Path, setting: Setting) -> tuple[pa.Table, Drawn]:
+    """Some of the scored injections of a filled grid, and the pixels that were scored.
+
+    They are drawn again from the stored rows: hosts after retries, shapes, noise and suppression included.
+    """
+    rows = pa.concat_tables([pq.read_table(path) for path in sorted(folder.glob(BATCHES))])
+    scored = rows.filter(pc.equal(rows["status"], "scored")).combine_chunks()
+    step = max(scored.num_rows // SHOWN, 1)
+    chosen = scored.take(pa.array(range(0, scored.num_rows, step)[:SHOWN], pa.int64()))
+    return chosen, setting.again(chosen)
+
+
+def contact(setting: Setting, folder: Path) -> bytes | None:
+    """A picture of hosts and the same hosts with arcs of a filled grid; None where no injection was scored."""
+    rows, drawn = scored_examples(folder, setting)
+    imaging = setting.hosts.imaging
+    if not rows.num_rows:
+        return None
+    labels = [
+        f'{t:.2f}" m{m:.1f}'
+        for t, m in zip(*(rows[n].to_pylist() for n in ("lens_theta_e_arcsec", imaging.source_columns[0])), strict=True)
+    ]
+    sheet = lines({"hosts": drawn.bare, "with arcs": drawn.images}, labels, "with arcs")
+    caption = f"{setting.hosts.name} with injected arcs, prior {rows['prior'][0].as_py()}"
+    return contact_sheet(sheet, caption, imaging).content

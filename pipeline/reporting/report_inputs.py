@@ -56,8 +56,8 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
         generations=generations,
         headline=headline,
         manifest=manifest,
-        ingest_counts=context.read("ingest_counts").to_pandas(),
-        quarantine=context.read("quarantine").to_pandas(),
+        ingest_counts=_of_survey(context, "ingest_counts"),
+        quarantine=_of_survey(context, "quarantine"),
         training_epochs=epochs[epochs["origin"].isin(names)],
         experiments=context.read("experiments").to_pandas(),
         candidates=ranked_candidates(scores, manifest, params.candidates_shown),
@@ -83,7 +83,7 @@ def reported(context: RunContext) -> list[str]:
     manifest = cards.stem("manifest", context.survey.audit_manifest)
     now = cards.read_slice(context.root, "manifest", context.survey.audit_manifest).card.fingerprint
     known = []
-    for entry in cards.slices(context.root, "scores"):
+    for entry in cards.of_survey(context.root, "scores"):
         name, on = str(entry.card.slice), entry.pin.inputs.get(f"table:{manifest}", "").split("@")[0]
         if lacking := _lacking(context.root, name):
             words = "%s is left out of the report: its run is not complete (missing: %s); `dvc repro` completes it"
@@ -165,8 +165,8 @@ def lens_share(context: RunContext, name: str) -> tuple[float | None, str]:
     return float(rows.loc[rows["split"] == "train", "label"].mean()), f"as in its training split{moved}"
 
 
-def _grid(context: RunContext, name: str) -> Mapping[str, str]:
-    grid = grid_params(context.root, name)
+def grid_facts_of(grid: GridParams, psf: str) -> Mapping[str, str]:
+    """A grid in words."""
     return {
         "Einstein radii (arcsec)": _listed(grid.theta_e_arcsec),
         "psfsize edges (arcsec)": _listed(grid.psf_fwhm_nea_edges_arcsec),
@@ -174,8 +174,13 @@ def _grid(context: RunContext, name: str) -> Mapping[str, str]:
         "injections per cell": str(grid.per_cell),
         "prior": grid.prior,
         "host model": grid.host_model,
-        "PSF": _psf(grid),
+        "PSF": psf,
     }
+
+
+def _grid(context: RunContext, name: str) -> Mapping[str, str]:
+    grid = grid_params(context.root, name)
+    return grid_facts_of(grid, _psf(grid))
 
 
 def _listed(values: Iterable[float]) -> str:
@@ -188,10 +193,14 @@ def _psf(grid: GridParams) -> str:
     return f"{profile} with the noise-equivalent area of the host's own psfsize per band"
 
 
+def _of_survey(context: RunContext, table: str) -> pd.DataFrame:
+    return context.read(table, slices=[each.card.slice for each in cards.of_survey(context.root, table)]).to_pandas()
+
+
 def _tables(context: RunContext) -> pd.DataFrame:
     rows = [
         (table, entry.card.slice or "", entry.pin.version, entry.card.rows, entry.card.fingerprint)
         for table in cards.tables(context.root)
-        for entry in cards.slices(context.root, table)
+        for entry in cards.of_survey(context.root, table)
     ]
     return pd.DataFrame(rows, columns=["table", "slice", "version", "rows", "fingerprint"])

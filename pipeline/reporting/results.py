@@ -90,7 +90,7 @@ def _completeness(root: DataRoot, names: Sequence[str]) -> tuple[dict[str, pd.Da
 
 def scored(root: DataRoot) -> list[str]:
     """Names of the finders that were evaluated."""
-    names = [str(entry.card.slice) for entry in cards.slices(root, "scores")]
+    names = [str(entry.card.slice) for entry in cards.of_survey(root, "scores")]
     if not names:
         raise cards.missing(root, "'scores'", cards.foreign(root, "scores"))
     return names

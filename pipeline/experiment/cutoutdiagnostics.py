@@ -1,0 +1,97 @@
+"""The diagnostics of a finder on somebody's cut-outs: those that need no catalogue and no spatial splits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.diagnostics import discovery
+from analysis.diagnostics.subject import Subject
+from analysis.records import Outcome
+from injection.experiment.setting import Setting
+from lake.scorer import Scorer
+from lake.sky.hashing import key_hash
+from lake.sky.split import TEST, THRESHOLD
+from lake.sky.survey import STAMP_PIXELS
+from pipeline.experiment.cutouthosts import Labelled
+from pipeline.experiment.grids import sample
+from pipeline.experiment.realism import Pairs, paired
+from pipeline.project.context import RunContext
+
+_CLASSES = 4
+_LEAST = 5
+"""Objects of each label in each half of a set, for the diagnostics that fit a classifier to one half."""
+_FITTED = ("annulus", "shortcuts", "trivial")
+_IN_PIXELS = ("core_radius_pixels", "aperture_radius_pixels", "comparison_annuli_pixels")
+
+
+def diagnosed(
+    context: RunContext, scorer: Scorer, found: Labelled, scores: pd.DataFrame, setting: Setting, injections: pa.Table
+) -> Outcome:
+    """The diagnostics that a set allows: those that fit a classifier need lenses in both of its halves."""
+    params = context.project.section(discovery.DiagnoseParams, "diagnose")
+    ratio = found.stamps.shape[-1] / STAMP_PIXELS
+    scaled = {name: (np.array(getattr(params, name)) * ratio).tolist() for name in _IN_PIXELS}
+    params = type(params).load({**params.model_dump(mode="json"), **scaled}, "diagnose")
+    objects = _halved(found, scores)
+    learned = objects[objects["split"] != "val"].groupby(["split", "label"]).size()
+    lenses = objects[objects["label"] == 1]
+    wanted = ["masked_pixels", *(["realism"] if len(lenses) else [])]
+    if len(learned) == _CLASSES and learned.min() >= _LEAST:
+        wanted += _FITTED
+    modules = [module for module in discovery.found() if module.__name__.rpartition(".")[2] in wanted]
+
+    def populations(own: Any) -> tuple[Pairs, str]:
+        chosen = _probed(injections, own, setting, context.seed)
+        described = lenses.assign(**{name: found.conditions([name])[lenses.index, 0] for name in scorer.conditions})
+        return paired(scorer, setting, chosen, described, found.get(lenses))
+
+    subject = Subject(
+        manifest=objects,
+        objects=objects,
+        cutouts=_unobserved(found),
+        fluxes=pd.DataFrame(),
+        thresholds=[],
+        imaging=found.imaging,
+        fractions=(0.0, 0.0, 1.0),
+        seed=context.seed,
+        params=params,
+        stamps=found.get,
+        populations=lambda own: paired(
+            scorer, setting, _probed(injections, own, setting, context.seed), lenses, found.get(lenses)
+        ),
+    )
+    return discovery.run(modules, subject)
+
+
+def _halved(found: Labelled, scores: pd.DataFrame) -> pd.DataFrame:
+    """Objects in two halves for classifiers: fitted on one half of the lenses and the negatives that fix thresholds,
+    tested on the others; hosts are in neither."""
+    kinds = [f"{kind}_{found.imaging.reference_band}" for kind in ("psfsize", "psfdepth")]
+    known_ = {name: found.conditions([name])[:, 0] for name in kinds}
+    objects = found.objects.drop(columns=[name for name in kinds if name in found.objects]).assign(**known_)
+    objects = objects.assign(**{name: scores[name] for name in ("score", "probability", "seen_in_training")})
+    even = key_hash(0, pa.array(objects["galaxy_id"])) % 2 == 0
+    fitted = np.where(objects["label"] == 1, even, objects["negative_use"] == THRESHOLD)
+    tested = np.where(objects["label"] == 1, ~even, objects["negative_use"] == TEST)
+    return objects.assign(split=np.select([fitted, tested], ["train", "test"], "val"))
+
+
+def _unobserved(found: Labelled) -> pd.DataFrame:
+    """Share of each stamp that was not observed; zeros count as such."""
+    places = found.objects["place"].to_numpy()
+    shares = [1.0 - float(np.isfinite(found.stamps[place]).mean()) for place in places]
+    return pd.DataFrame({"nan_fraction": shares, "zero_fraction": np.zeros(len(shares))})
+
+
+def _probed(injections: pa.Table, params: Any, setting: Setting, seed: int) -> pa.Table:
+    """Injections for the realism probe: bright ones, if there are any."""
+    magnitude = injections[setting.hosts.imaging.source_columns[0]]
+    bright = injections.filter(
+        pc.and_(pc.less_equal(magnitude, params.probe_source_mag_max), pc.equal(injections["status"], "scored"))
+    )
+    return sample(bright if bright.num_rows else injections, params.sample_per_class, seed)

@@ -1,0 +1,123 @@
+"""Inputs of the report on one finder and somebody's own cut-outs."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+
+from analysis.config import ReportParams
+from analysis.records import Outcome
+from analysis.reporting.inputs import GenerationInputs, ReportInputs
+from analysis.statistics.thresholds import Threshold, threshold_rows
+from injection.experiment.setting import Setting
+from lake.provenance import git_commit, pipeline_version
+from lake.sky.split import THRESHOLD
+from pipeline.experiment.cutouthosts import Labelled
+from pipeline.project.context import RunContext
+from pipeline.reporting.galleries import errors, next_to_hosts, shown_injections
+from pipeline.reporting.report_inputs import grid_facts_of
+from pipeline.reporting.results import contamination
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that an audit on a set has measured."""
+
+    found: Labelled
+    scores: pd.DataFrame
+    """Rows of `scores`, in the order of the set's objects."""
+    thresholds: list[Threshold]
+    injections: pa.Table
+    """The grid's rows, with `probability` and `host_probability`."""
+    completeness: pa.Table
+    outcomes: Mapping[str, Outcome]
+    """By the run that measured them."""
+    facts: Mapping[str, str]
+    """The finder and its set in words."""
+
+
+def page_inputs(
+    context: RunContext, measured: Measured, setting: Setting, name: str, params: ReportParams
+) -> ReportInputs:
+    """The page of one audit: the sections that a set can fill."""
+    found, chosen = measured.found, _headline(measured.thresholds, params)
+    shown = params.model_copy(update={"headline_threshold_id": chosen.threshold_id, "headline_generation": name})
+    generation = _generation(measured, name)
+    tested = measured.scores[measured.scores["split"] == "test"].assign(place=found.objects["place"])
+    rows, which = shown_injections(measured.injections, params.contact_sheet_rows, context.seed)
+    galleries = [next_to_hosts(rows, which, setting, tested, found, name)]
+    if (tested["label"] == 1).any():
+        galleries.append(errors(tested, found, name, (chosen.threshold_id, chosen.threshold)))
+    none, where = pd.DataFrame(), {"stage": f"audit.{name}"}
+    lost = pd.DataFrame(found.rejected, columns=["source_file", "row_index", "reason", "record"]).assign(**where)
+    counts = [*({"outcome": "quarantined", "reason": r, "rows": 1} for r in lost["reason"])]
+    counts.append({"outcome": "kept", "reason": "", "rows": len(found.objects)})
+    baseline = measured.outcomes["diagnose"].arrays if "diagnose" in measured.outcomes else {}
+    held = {"label": baseline.get("trivial_labels", []), "score": baseline.get("trivial_scores", [])}
+    return ReportInputs(
+        imaging=found.imaging,
+        params=shown,
+        survey_name=f"the cut-outs {found.described.name}",
+        simulated=False,
+        generations=[generation],
+        headline=name,
+        manifest=none.reindex(columns=["split", "label", "tier", "pool", "healpix_128", "type_bin", "nobs_z_bin"]),
+        ingest_counts=pd.DataFrame(counts).assign(**where, source_file=found.described.name),
+        quarantine=lost,
+        training_epochs=none,
+        experiments=none,
+        candidates=none,
+        grids={str(measured.completeness["grid_id"][0]): grid_facts_of(setting.grid, _psf(found))},
+        baseline=pd.DataFrame(held),
+        galleries=galleries,
+        provenance={
+            "code commit": git_commit(),
+            "package version": pipeline_version(),
+            "description": found.described.digest(),
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+        },
+    )
+
+
+def _headline(thresholds: list[Threshold], params: ReportParams) -> Threshold:
+    """The report's threshold if it is measurable here, else the most selective one that is."""
+    held = [point for point in thresholds if point.measurable]
+    named = [point for point in held if point.threshold_id == params.headline_threshold_id]
+    derived = [point for point in held if point.status == "measured"]
+    return (named or sorted(derived, key=lambda point: point.target_fpr) or held)[0]
+
+
+def _generation(measured: Measured, name: str) -> GenerationInputs:
+    outcomes = measured.outcomes.items()
+    diagnostics = [row for run, outcome in outcomes for row in outcome.diagnostics_rows(f"{run}-{name}")]
+    gates = [row for run, outcome in outcomes for row in outcome.gates_rows(f"{run}-{name}")]
+    checkpoint_id, scores = str(measured.scores["checkpoint_id"].iloc[0]), measured.scores
+    tested = scores[scores["split"] == "test"]
+    return GenerationInputs(
+        name=name,
+        checkpoint_id=checkpoint_id,
+        facts={**measured.facts, **contamination(tested)},
+        lens_share=None,
+        lens_share_origin="",
+        scores=tested,
+        fixing=scores.loc[scores["negative_use"] == THRESHOLD, ["galaxy_id", "probability"]],
+        diagnostics=pd.DataFrame(diagnostics, columns=_DIAGNOSTICS),
+        gates=pd.DataFrame(gates, columns=_GATES),
+        completeness=measured.completeness.to_pandas(),
+        thresholds=pd.DataFrame(threshold_rows(measured.thresholds, checkpoint_id, name)),
+        injections=measured.injections.to_pandas(),
+    )
+
+
+_DIAGNOSTICS = ["run_id", "name", "diagnostic", "value", "low", "high", "n", "unit", "method"]
+_GATES = ["run_id", "name", "status", "value", "low", "high", "threshold", "rule"]
+
+
+def _psf(found: Labelled) -> str:
+    kinds = {"image": "images of each host", "fwhm": "a named profile", "fwhm_nea": "the grid's profile of their width"}
+    return kinds[found.described.psf.kind]

@@ -1,0 +1,211 @@
+"""The audit of a finder on somebody's labelled cut-outs: no sweeps, no coadds, no Spark.
+
+Everything is computed first and published at the end; partial work is resumed by the same command.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from scipy.special import expit
+
+from analysis.config import CompletenessParams, EvaluateParams, ReportParams
+from analysis.reporting.report import render_report
+from analysis.results.evaluation import evaluate
+from analysis.results.gridtable import counted, measurable, table_of
+from analysis.statistics.thresholds import fix_thresholds, threshold_rows
+from etl.config import CutoutsParams
+from injection.config import GridParams
+from injection.experiment.grid import cells
+from injection.experiment.setting import Setting
+from lake import tables
+from lake.contract import rules
+from lake.errors import invalid
+from lake.files import atomic
+from lake.names import checked_name
+from lake.progress import track
+from lake.scorer import Scorer, check_bands, known
+from lake.sky.split import TEST, THRESHOLD
+from lake.store import cards
+from modeling.scoring.finder import ExternalScorer, Output
+from modeling.scoring.scorer import load_scorer
+from pipeline.experiment import cutouthosts
+from pipeline.experiment.cutoutdiagnostics import diagnosed
+from pipeline.experiment.cutouthosts import Labelled
+from pipeline.experiment.grids import fill_grid
+from pipeline.experiment.trainedon import read_listed, seen
+from pipeline.project.context import RunContext, stage_run
+from pipeline.project.outputs import grid_batches, grid_facts, sealed
+from pipeline.project.project import Project
+from pipeline.reporting.galleries import contact
+from pipeline.reporting.setpage import Measured, page_inputs
+from pipeline.verbs.audit import TRIED, TrainedOn, require_one_score
+from pipeline.verbs.cutouttables import contract_rows, publish
+
+log = logging.getLogger(__name__)
+
+STAGE = "audit"
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is audited: a finder, on a described folder, under a name."""
+
+    finder: str
+    folder: Path
+    description: Path
+    name: str
+    output: Output | None = None
+    trained_on: TrainedOn | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an audit has made."""
+
+    name: str
+    """Of the slices."""
+    page: Path
+    rejected: int
+    """Files and objects that could not be used."""
+
+
+def summary(project: Project, made: Made) -> str:
+    """What to look at, in words."""
+    where = f"where generation = '{made.name}' and cell = 'marginal' and source_mag_bin = 'all'"
+    query = f'dhs query "select threshold_id, completeness, n, fpr_reached from completeness {where}"'
+    lost = f"dhs query \"select source_file, reason from quarantine where stage = '{STAGE}.{made.name}'\""
+    return "\n".join([f"report: {made.page}", query, f"{made.rejected} files or objects not used: {lost}"])
+
+
+def audit_cutouts(project: Project, request: Request) -> Made:
+    """Measure a finder on a set."""
+    described = cutouthosts.described(request.description)
+    name = checked_name(f"{checked_name(request.name, 'name')}-{described.name}", "name")
+    if name in {entry.card.slice for entry in cards.of_survey(project.data.of_any_survey, "scores")}:
+        raise invalid("name", "one that no finder of the survey has", name)
+    scorer = load_scorer(request.finder, output=request.output, declares=described.finder)
+    with stage_run(STAGE, name, project, RunContext) as context:
+        context.inputs.pop(cards.SURVEY)  # a set belongs to no survey
+        context.note_input(cards.SET, name)
+        context.note_input(f"description:{request.description.name}", described.digest())
+        context.note_input("finder", f"{scorer.name} ({scorer.checkpoint_id})")
+        work = context.work(described.digest(), str(request.folder.resolve()), scorer.checkpoint_id)
+        found = _read(context, request, scorer, work / "stamps.f32")
+        measured, setting = _measured(context, request, scorer, found)
+        text = render_report(page_inputs(context, measured, setting, name, project.section(ReportParams, "report")))
+        publish(context, measured)
+        page = context.root.local / "audits" / f"{name}.html"
+        atomic.write_text(page, sealed(text))
+    return Made(name, page, len(found.rejected))
+
+
+def _read(context: RunContext, request: Request, scorer: Scorer, pixels: Path) -> Labelled:
+    """The objects that the finder can score, with their uses."""
+    project = context.project
+    base, cutouts = project.section(GridParams, "grid"), project.section(CutoutsParams, "cutouts")
+    found = cutouthosts.read(request.folder, request.description, base, cutouts, scorer.conditions, pixels)
+    check_bands(scorer, found.imaging)
+    if scorer.conditions:
+        good = known(scorer, found.conditions(scorer.conditions))
+        found = found.where(good, f"it lacks {' or '.join(scorer.conditions)}, which the finder needs")
+    return cutouthosts.with_uses(found, context.survey.split)
+
+
+def _scores(context: RunContext, request: Request, scorer: Scorer, found: Labelled) -> pd.DataFrame:
+    """Rows of `scores`, in the order of the objects."""
+    conditions = found.conditions(scorer.conditions) if scorer.conditions else None
+    objects = found.objects
+    some = slice(0, TRIED)
+    require_one_score(scorer, found.get(objects[some]), None if conditions is None else conditions[some])
+    logits = np.full(len(objects), np.nan)
+    for start in track(range(0, len(objects), _CHUNK), "score cut-outs"):
+        part = slice(start, start + _CHUNK)
+        logits[part] = scorer.score(found.get(objects[part]), None if conditions is None else conditions[part])
+    if isinstance(scorer, ExternalScorer):
+        scorer.refuse_undeclared_probabilities()
+    return pd.DataFrame(
+        {
+            "checkpoint_id": scorer.checkpoint_id,
+            "generation": context.generation,
+            "galaxy_id": objects["galaxy_id"],
+            "cutout_version": objects["sha256"].str[:16],
+            "manifest_id": found.described.name,
+            "split": objects["split"],
+            "label": objects["label"].astype(np.int32),
+            "score": logits,
+            "probability": expit(logits),
+            "seen_in_training": _seen(request, found),
+            "negative_use": objects["negative_use"],
+        }
+    )
+
+
+def _seen(request: Request, found: Labelled) -> pd.Series:
+    """Which objects the finder was trained on, by its author's list; null without one."""
+    if request.trained_on is None:
+        return pd.Series(None, index=found.objects.index, dtype="boolean")
+    place = {name: pa.array(found.conditions([name])[:, 0]) for name in ("ra", "dec")}
+    listed, rows = read_listed(request.trained_on.path), pa.table({"galaxy_id": found.facts["galaxy_id"], **place})
+    placed = all(np.isfinite(column.to_numpy()).all() for column in place.values())
+    if not placed:
+        listed = listed.set_column(1, "ra", pa.nulls(listed.num_rows, pa.float64()))
+        log.warning("some objects of %s have no ra and dec: leakage is measured by identifiers", found.described.name)
+    return pd.Series(seen(listed, rows, request.trained_on.within_arcsec), dtype="boolean")
+
+
+def _measured(context: RunContext, request: Request, scorer: Scorer, found: Labelled) -> tuple[Measured, Setting]:
+    """Scores, thresholds, evaluation, injections, completeness and diagnostics, in that order."""
+    project, name = context.project, context.generation
+    scores = _scores(context, request, scorer, found)
+    params = project.section(EvaluateParams, "evaluate")
+    negatives = {use: np.sort(scores.loc[scores["negative_use"] == use, "probability"]) for use in (THRESHOLD, TEST)}
+    points = fix_thresholds(negatives[THRESHOLD], negatives[TEST], params)
+    stored = pd.DataFrame(threshold_rows(points, scorer.checkpoint_id, name))
+    tested, outcomes = scores[scores["split"] == "test"].reset_index(drop=True), {}
+    if (tested["label"] == 1).any():
+        tiers = found.objects.loc[found.objects["split"] == "test", "tier"].reset_index(drop=True)
+        rng = np.random.default_rng(context.seed)
+        outcomes["evaluate"] = evaluate(tested.assign(tier=tiers), points, params, rng)
+    setting = cutouthosts.setting_of(found, found.grid, context.seed)
+    fill_grid(context, setting, scorer, found.described.name, name, partial(contact, setting))
+    injections = _injections(context, scorer, setting)
+    edges = found.described.source_mag_edges or project.section(CompletenessParams, "completeness").source_mag_edges
+    counts = counted(injections.to_pandas(), cells(setting.grid), measurable(stored), edges, found.imaging)
+    identity = {"grid_id": injections["grid_id"][0].as_py(), "grid_name": found.described.name, "generation": name}
+    identity |= {"checkpoint_id": scorer.checkpoint_id, "prior": setting.prior.name, "weighting_id": setting.prior.name}
+    scored = injections.filter(pc.equal(injections["status"], "scored")).to_pandas()
+    completeness = table_of(counts.assign(**identity), stored, negatives[THRESHOLD], scored, edges, found.imaging)
+    outcomes["diagnose"] = diagnosed(context, scorer, found, scores, setting, injections)
+    facts = {
+        "kind": "audited on a set of cut-outs",
+        "finder": request.finder,
+        "returns": scorer.contract.output or "logits" if isinstance(scorer, ExternalScorer) else "logits",
+        "objects": f"{(scores['label'] == 1).sum():,} lenses, {(scores['label'] == 0).sum():,} negatives",
+        "not used": f"{len(found.rejected):,} files or objects, see quarantine",
+        "stamps": f"{found.stamps.shape[-1]} pixels of {found.imaging.pixel_scale_arcsec:g} arcsec",
+    }
+    return Measured(found, scores, points, injections, completeness, outcomes, facts), setting
+
+
+def _injections(context: RunContext, scorer: Scorer, setting: Setting) -> pa.Table:
+    """The grid's rows that meet the contract of `set_injections`, with probabilities."""
+    rows = pa.concat_tables([pq.read_table(path) for path in grid_batches(context.root, context.generation)])
+    grid_name = grid_facts(context.root, context.generation)["grid_name"]
+    rows = rows.append_column("grid_name", pa.repeat(grid_name, rows.num_rows))
+    for name in ("", "host_"):
+        values = expit(rows[f"{name}score"].to_numpy())
+        rows = rows.append_column(f"{name}probability", pa.array(values, from_pandas=True))
+    rows = rows.append_column("generation", pa.repeat(context.generation, rows.num_rows))
+    rows = rows.append_column("checkpoint_id", pa.repeat(scorer.checkpoint_id, rows.num_rows))
+    kept = rules.audit(tables.spec("set_injections"), contract_rows(rows, setting.hosts.imaging)).kept
+    return rows.filter(pc.is_in(rows["injection_id"], kept["injection_id"].combine_chunks()))

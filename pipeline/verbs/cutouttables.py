@@ -1,0 +1,71 @@
+"""The tables of an audit on somebody's cut-outs, as the contracts of the lake have them."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pyarrow as pa
+
+from analysis.statistics.thresholds import threshold_rows
+from lake import tables
+from lake.sky.imaging import Imaging
+from lake.store import cards, quarantine
+from lake.tables.set_injections import OF_REFERENCE
+from pipeline.experiment.cutouthosts import Labelled
+from pipeline.project.context import RunContext
+from pipeline.reporting.setpage import Measured
+
+
+def contract_rows(rows: pa.Table, imaging: Imaging) -> pa.Table:
+    """Rows of a grid as `set_injections` has them: the reference band's values, and those of all bands as JSON."""
+    schema = tables.spec("set_injections").row_schema()
+    renamed = {name.format(imaging.reference_band): own for name, own in OF_REFERENCE.items()}
+    own = rows.rename_columns([renamed.get(name, name) for name in rows.column_names])
+    own = own.append_column("by_band", pa.array(_by_band(rows, imaging), pa.string()))
+    own = own.append_column("reference_band", pa.repeat(imaging.reference_band, rows.num_rows))
+    return own.select(schema.names).cast(schema)
+
+
+def _by_band(rows: pa.Table, imaging: Imaging) -> list[str]:
+    """Per row, its colours and what is known of every band."""
+    colours = {name.removeprefix("src_"): name for name in imaging.source_columns[1:]}
+    kinds = {own: {band: name.format(band) for band in imaging.bands} for name, own in OF_REFERENCE.items()}
+    kinds = {own: names for own, names in kinds.items() if set(names.values()) <= set(rows.column_names)}
+    wanted = [*colours.values(), *(name for names in kinds.values() for name in names.values())]
+    return [
+        json.dumps(
+            {colour: row[name] for colour, name in colours.items()}
+            | {own: {band: row[name] for band, name in names.items()} for own, names in kinds.items()}
+        )
+        for row in rows.select(list(dict.fromkeys(wanted))).to_pylist()
+    ]
+
+
+def publish(context: RunContext, measured: Measured) -> None:
+    """Every table of the audit."""
+    name, found, rows = context.generation, measured.found, measured.injections
+    finder = {"checkpoint_id": rows["checkpoint_id"][0].as_py(), "generation": name}
+    grid = {"grid_id": rows["grid_id"][0].as_py()}
+    lost = pa.Table.from_pylist([dict(row) for row in found.rejected], schema=quarantine.schema())
+    scores = pa.Table.from_pandas(measured.scores, tables.spec("scores").row_schema(), preserve_index=False)
+    quarantine.publish(context.target("scores", name, finder), scores, lost)
+    _write_counts(context, found)
+    context.write("thresholds", threshold_rows(measured.thresholds, finder["checkpoint_id"], name), name, finder)
+    injections = context.target("set_injections", name, grid | {"generation": name})
+    quarantine.publish(injections, contract_rows(rows, found.imaging))
+    answers = rows.select(tables.spec("injection_scores").row_schema().names)
+    context.write("injection_scores", answers, name, grid | finder)
+    context.write("completeness", measured.completeness, name, grid | finder)
+    for run, outcome in measured.outcomes.items():
+        context.write_outcome(outcome, f"{run}-{name}")
+
+
+def _write_counts(context: RunContext, found: Labelled) -> None:
+    """How many objects are used, and which files or objects are not, and why."""
+    stem = cards.stem(context.stage, context.slice_name)
+    lost = pd.DataFrame(found.rejected, columns=list(quarantine.COLUMNS))
+    fates = lost.groupby(["source_file", "reason"]).size().reset_index(name="rows").to_dict("records")
+    rows = [{"stage": stem, "outcome": "quarantined", **{str(key): row[key] for key in row}} for row in fates]
+    kept = {"source_file": found.described.images.files, "outcome": "kept", "reason": "", "rows": len(found.objects)}
+    context.write("ingest_counts", [*rows, {"stage": stem, **kept}], stem, {"stage": stem})
