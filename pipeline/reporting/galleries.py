@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analysis.config import ReportParams
-from analysis.figures.stamps import WIDTH, Line, contact_sheet, lines
+from analysis.figures.stamps import WIDTH, Line, lines
 from analysis.reporting.inputs import Gallery
-from injection.experiment.setting import Drawn, Setting
+from injection.experiment.setting import Setting
 from lake.store.stamps import StampStore
 from pipeline.experiment.grids import sample, scored_setting
 from pipeline.project.context import RunContext
-from pipeline.project.outputs import BATCHES
 
 _BRIGHT_SNR = 20.0
-SHOWN = 24
 
 
 class Stamps(Protocol):
@@ -112,30 +108,3 @@ def _row(heading: str, objects: pd.DataFrame, store: Stamps) -> Line:
     labels = [f"p {value:.3f}" for value in objects["probability"]]
     stamps = store.get(objects) if len(objects) else np.empty((0, 0, 0, 0), np.float32)
     return heading, stamps, labels
-
-
-def scored_examples(folder: Path, setting: Setting) -> tuple[pa.Table, Drawn]:
-    """Some of the scored injections of a filled grid, and the pixels that were scored.
-
-    They are drawn again from the stored rows: hosts after retries, shapes, noise and suppression included.
-    """
-    rows = pa.concat_tables([pq.read_table(path) for path in sorted(folder.glob(BATCHES))])
-    scored = rows.filter(pc.equal(rows["status"], "scored")).combine_chunks()
-    step = max(scored.num_rows // SHOWN, 1)
-    chosen = scored.take(pa.array(range(0, scored.num_rows, step)[:SHOWN], pa.int64()))
-    return chosen, setting.again(chosen)
-
-
-def contact(setting: Setting, folder: Path) -> bytes | None:
-    """A picture of hosts and the same hosts with arcs of a filled grid; None where no injection was scored."""
-    rows, drawn = scored_examples(folder, setting)
-    imaging = setting.hosts.imaging
-    if not rows.num_rows:
-        return None
-    labels = [
-        f'{t:.2f}" m{m:.1f}'
-        for t, m in zip(*(rows[n].to_pylist() for n in ("lens_theta_e_arcsec", imaging.source_columns[0])), strict=True)
-    ]
-    sheet = lines({"hosts": drawn.bare, "with arcs": drawn.images}, labels, "with arcs")
-    caption = f"{setting.hosts.name} with injected arcs, prior {rows['prior'][0].as_py()}"
-    return contact_sheet(sheet, caption, imaging).content

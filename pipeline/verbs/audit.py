@@ -33,6 +33,7 @@ from pipeline.experiment.scoring import conditions_of
 from pipeline.experiment.trainedon import LISTED, csv_text, read_listed
 from pipeline.project import params
 from pipeline.project.project import Project
+from pipeline.verbs.cutouttables import audited_sets, forget_set
 from pipeline.verbs.importing import forget_import, imported
 from pipeline.verbs.reproduce import reproduce
 
@@ -96,8 +97,9 @@ def _is_ours(project: Project, name: str) -> bool:
 
 
 def forget(project: Project, name: str) -> list[str]:
-    """Remove a finder that is not trained here, an import, or what `dhs inject` left; return what was removed.
+    """Remove a finder that is not trained here, an audit on cut-outs, an import, or what `dhs inject` left.
 
+    What was removed is returned.
     The rows of its slices stay in the tables' history, where nothing reads them. Its MLflow runs are deleted as MLflow
     does it: they can be restored until `mlflow gc`.
     """
@@ -112,9 +114,9 @@ def forget(project: Project, name: str) -> list[str]:
         else:
             path.unlink()
         removed.append(str(path))
-    removed += forget_import(root, name)
+    removed += forget_import(root, name) + forget_set(root, name)
     if not removed:
-        there = sorted({*project.audited, *root.finders(), *imported(root)} - set(project.trained))
+        there = sorted({*project.audited, *root.finders(), *imported(root), *audited_sets(root)} - set(project.trained))
         raise invalid("name", f"one of the finders that are not trained here ({', '.join(there) or 'none'})", name)
     if runs := forget_runs(root, name):
         removed.append(f"{runs} runs in MLflow")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +44,9 @@ from pipeline.experiment.trainedon import read_listed, seen
 from pipeline.project.context import RunContext, stage_run
 from pipeline.project.outputs import grid_batches, grid_facts, sealed
 from pipeline.project.project import Project
-from pipeline.reporting.galleries import contact
 from pipeline.reporting.setpage import Measured, page_inputs
 from pipeline.verbs.audit import TRIED, TrainedOn, require_one_score
-from pipeline.verbs.cutouttables import contract_rows, publish
+from pipeline.verbs.cutouttables import contract_rows, page_of, publish
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +102,7 @@ def audit_cutouts(project: Project, request: Request) -> Made:
         measured, setting = _measured(context, request, scorer, found)
         text = render_report(page_inputs(context, measured, setting, name, project.section(ReportParams, "report")))
         publish(context, measured)
-        page = context.root.local / "audits" / f"{name}.html"
+        page = page_of(context.root, name)
         atomic.write_text(page, sealed(text))
     return Made(name, page, len(found.rejected))
 
@@ -177,7 +175,7 @@ def _measured(context: RunContext, request: Request, scorer: Scorer, found: Labe
         rng = np.random.default_rng(context.seed)
         outcomes["evaluate"] = evaluate(tested.assign(tier=tiers), points, params, rng)
     setting = cutouthosts.setting_of(found, found.grid, context.seed)
-    fill_grid(context, setting, scorer, found.described.name, name, partial(contact, setting))
+    fill_grid(context, setting, scorer, found.described.name, name)
     injections = _injections(context, scorer, setting)
     edges = found.described.source_mag_edges or project.section(CompletenessParams, "completeness").source_mag_edges
     counts = counted(injections.to_pandas(), cells(setting.grid), measurable(stored), edges, found.imaging)

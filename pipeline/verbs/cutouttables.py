@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
 from analysis.statistics.thresholds import threshold_rows
 from lake import tables
+from lake.root import DataRoot
 from lake.sky.imaging import Imaging
 from lake.store import cards, quarantine
 from lake.tables.set_injections import OF_REFERENCE
@@ -69,3 +71,28 @@ def _write_counts(context: RunContext, found: Labelled) -> None:
     rows = [{"stage": stem, "outcome": "quarantined", **{str(key): row[key] for key in row}} for row in fates]
     kept = {"source_file": found.described.images.files, "outcome": "kept", "reason": "", "rows": len(found.objects)}
     context.write("ingest_counts", [*rows, {"stage": stem, **kept}], stem, {"stage": stem})
+
+
+def audited_sets(root: DataRoot) -> list[str]:
+    """Names of the audits on sets of cut-outs."""
+    every = cards.slices(root.of_any_survey, "scores")
+    return [str(entry.card.slice) for entry in every if cards.SET in entry.pin.inputs]
+
+
+def page_of(root: DataRoot, name: str) -> Path:
+    """The page of an audit on a set."""
+    return root.local / "audits" / f"{name}.html"
+
+
+def forget_set(root: DataRoot, name: str) -> list[str]:
+    """Remove the cards and the page of an audit on a set; its rows stay in the tables' history. What was removed."""
+    root, removed = root.of_any_survey, []
+    for table in cards.tables(root):
+        for entry in cards.slices(root, table):
+            if entry.pin.inputs.get(cards.SET) == name:
+                cards.remove(root, table, entry.card.slice)
+                removed.append(cards.stem(table, entry.card.slice))
+    if page_of(root, name).exists():
+        page_of(root, name).unlink()
+        removed.append(str(page_of(root, name)))
+    return removed

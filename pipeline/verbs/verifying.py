@@ -183,7 +183,7 @@ def _checkpoints(project: Project) -> Iterator[Finding]:
 
 def _grids(project: Project) -> Iterator[Finding]:
     for folder in sorted((project.data.local / "grid").glob("[!.]*")):
-        mine = "" if _is_cached(project, folder) else "; `dhs inject` remakes it"
+        mine = "" if _is_cached(project, folder) else "; `dhs inject` or `dhs audit --cutouts` remakes it"
         yield from _blobs({path: f"{told}{mine}" for path, told in grid_problems(folder).items()})
 
 

@@ -29,7 +29,7 @@ from pipeline import cli
 from pipeline.experiment.choosing import chosen_setting
 from pipeline.experiment.grids import fill
 from pipeline.project import params
-from pipeline.reporting.galleries import scored_examples
+from pipeline.verbs.foreign import scored_examples
 from pipeline.verbs.rendering import examples, label, render_sheet
 from tests.injection.scenes import gaussian_bank
 from tests.npzfiles import write_npz

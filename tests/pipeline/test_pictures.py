@@ -26,7 +26,8 @@ from pipeline.experiment.realism import populations
 from pipeline.project import params
 from pipeline.project.context import RunContext
 from pipeline.project.project import Project
-from pipeline.reporting.galleries import injected, scored_examples
+from pipeline.reporting.galleries import injected
+from pipeline.verbs.foreign import scored_examples
 from pipeline.verbs.rendering import examples
 from tests.pipeline.checkout import PROJECT
 

@@ -1,0 +1,181 @@
+"""Labelled cut-outs of any team are read as their description says; what cannot be used has a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from etl.config import CutoutsParams
+from etl.cutouts.cutoutset import CutoutSet, Reader
+from etl.cutouts.description import Description
+from injection.optics.psf import BandPsf
+from lake.errors import DataError, ParameterError
+from tests.cutoutsets import SCALE, SIDE, UNIT, described, psf, stamps, write_fits, write_set
+from tests.pipeline.checkout import project_in
+
+NO_TABLE: dict[str, Any] = {"table": None, "labels": {"all": "negative"}, "psf": {"kind": "fwhm_nea", "arcsec": 0.8}}
+
+
+def judge(image: NDArray[np.float64], band: str) -> None:
+    BandPsf.of_image(image[None], True, SCALE)
+
+
+def read(folder: Path, pixels: Path, **changes: Any) -> CutoutSet:
+    known = Description.load(described(**changes), "set.yaml")
+    params = project_in(pixels).section(CutoutsParams, "cutouts")
+    table = pd.read_csv(folder / known.table, dtype=str) if known.table else None
+    return Reader(folder, known, params, judge, table, ["seeing"]).read(pixels / "pixels")
+
+
+def npz(folder: Path, pixels: NDArray[np.float32]) -> dict[str, Any]:
+    for index, stamp in enumerate(pixels):
+        np.savez(folder / f"{index}.npz", cutout=stamp.transpose(1, 2, 0), meta_pixel_scale=SCALE)
+    return {"images": {"files": "*.npz"}}
+
+
+def cubes(folder: Path, pixels: NDArray[np.float32]) -> dict[str, Any]:
+    for index, stamp in enumerate(pixels):
+        write_fits(folder / "deep" / f"{index}.fits", stamp, SCALE)
+    return {"images": {"files": "deep/*.fits"}}
+
+
+def file_per_band(folder: Path, pixels: NDArray[np.float32]) -> dict[str, Any]:
+    for index, stamp in enumerate(pixels):
+        for band, plane in zip(("HSC-G", "HSC-I"), stamp, strict=True):
+            write_fits(folder / f"cutout_{index}_{band}.fits", plane)
+    return {"images": {"files": "cutout_{id}_{band}.fits"}, "band_names": {"g": "HSC-G", "i": "HSC-I"}}
+
+
+def band_of_all(folder: Path, pixels: NDArray[np.float32]) -> dict[str, Any]:
+    for place, band in enumerate("gi"):
+        write_fits(folder / f"{band}.fits", pixels[:, place])
+    return {"images": {"files": "{band}.fits"}}
+
+
+def extensions(folder: Path, pixels: NDArray[np.float32]) -> dict[str, Any]:
+    for index, stamp in enumerate(pixels):
+        images = [fits.ImageHDU(plane, name=f"{band}_SCI") for band, plane in zip("GI", stamp, strict=True)]
+        fits.HDUList([fits.PrimaryHDU(), *images]).writeto(folder / f"{index}.fits")
+    return {"images": {"files": "{id}.fits", "array": "{band}_sci"}}
+
+
+def hdf5_channels_last(folder: Path, pixels: NDArray[np.float32]) -> dict[str, Any]:
+    with h5py.File(folder / "all.h5", "w") as file:
+        file["x"] = pixels.transpose(0, 2, 3, 1)
+    return {"images": {"files": "all.h5", "axes": ["object", "y", "x", "band"]}}
+
+
+@pytest.mark.parametrize("write", [npz, cubes, file_per_band, band_of_all, extensions, hdf5_channels_last])
+def test_every_layout_gives_the_same_stamps_in_nanomaggies(
+    tmp_path: Path, write: Callable[[Path, NDArray[np.float32]], dict[str, Any]]
+) -> None:
+    pixels = stamps(3, 0)
+    pixels[1, 0, :2] = 0.0
+    folder = tmp_path / "set"
+    folder.mkdir()
+    found = read(folder, tmp_path, **{**NO_TABLE, **write(folder, pixels)})
+    expected = np.where(pixels == 0, np.nan, pixels.astype(np.float64) * UNIT)
+    np.testing.assert_allclose(found.stamps, expected, rtol=1e-6)
+    assert found.objects["galaxy_id"].to_list() == ["own:0", "own:1", "own:2"]
+    assert found.rejected == []
+
+
+def test_what_cannot_be_used_is_named_with_its_reason(tmp_path: Path) -> None:
+    pixels = stamps(8, 0)
+    folder = tmp_path / "set"
+    for index, stamp in enumerate(pixels):
+        write_fits(folder / f"{index}.fits", stamp, SCALE)
+    (folder / "broken.fits").write_bytes((folder / "0.fits").read_bytes()[:5000])
+    write_fits(folder / "copy.fits", pixels[0], SCALE)
+    write_fits(folder / "coarse.fits", pixels[1] + 1, 0.25)
+    write_fits(folder / "flat.fits", pixels[2, 0], SCALE)
+    write_fits(folder / "small.fits", pixels[3, :, 1:-1, 1:-1], SCALE)
+    hole, gone = pixels[4] + 1, pixels[5] + 1
+    hole[0, SIDE // 2, SIDE // 2] = np.nan
+    gone[1] = 0.0
+    write_fits(folder / "hole.fits", hole, SCALE)
+    write_fits(folder / "gone.fits", gone, SCALE)
+    (folder / "notes.txt").write_text("not counted")
+    (folder / "other.npz").write_bytes(b"")
+    found = read(folder, tmp_path, **{**NO_TABLE, "images": {"files": "*.fits"}})
+    reasons = {row["source_file"]: row["reason"] for row in found.rejected}
+    assert len(found.objects) == 8
+    assert {
+        name.split(".")[0]: reason.removeprefix(f"{name.split('.')[0]}: ").removeprefix(f"{name}: ")
+        for name, reason in reasons.items()
+    } == {
+        "broken": "broken.fits cannot be read: its header declares 13448 bytes of data, but the file holds 2120",
+        "copy": "it has the same pixels as 0",
+        "coarse": "its pixels are 0.25 arcsec wide, and 0.2 is declared",
+        "flat": "images must have the 2 bands g, i, got 1 of (41, 41) pixels; "
+        "say with 'axes' in which order the axes are",
+        "small": "it is 39 pixels wide, and the others 41: declare a stamp_pixels to which all can be cropped",
+        "hole": "pixels within 8 px of the centre are not finite",
+        "gone": "no data in band i",
+        "other": "it matches no declared path",
+    }
+
+
+def test_labels_and_psfs_that_are_not_as_declared_cost_one_object_each(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    write_set(folder, 6, 2)
+    with h5py.File(folder / "stamps.h5", "a") as file:
+        file["psf"][2, 1] *= 0.9
+        file["psf"][3, 0] = np.roll(psf(0.7), 2, axis=0)
+    table = pd.read_csv(folder / "objects.csv").astype({"kind": object})
+    table.loc[4, "kind"] = "perhaps"
+    pd.concat([table[table["id"] != "o005"], pd.DataFrame({"id": ["o099"], "kind": ["lens"]})]).to_csv(
+        folder / "objects.csv", index=False
+    )
+    found = read(folder, tmp_path)
+    assert found.objects["galaxy_id"].to_list() == ["own:o000", "own:o001"]
+    assert found.objects["label"].to_list() == [1, 1]
+    assert found.numbers("seeing")[1] == pytest.approx(0.7 + 0.2 / 6)
+    said = (
+        (2, "o002: 'psf image' must be of a sum within 1 % of one, got 0.89"),
+        (3, "o003: 'psf image' must be centred on its middle pixel within 0.5 pixel, got "),
+        (4, "o004: its 'kind' must be one of those of lenses or negatives (lens; random), got perhaps"),
+        (5, "o005: it is not in objects.csv"),
+        (5, "object o099 of the table has no cut-out"),
+    )
+    for row, (place, reason) in zip(found.rejected, said, strict=True):
+        assert row["row_index"] == place
+        assert row["reason"].startswith(reason)
+    whole = read(folder, tmp_path, psf={"kind": "image", "array": "psf", "includes_pixel": True, "normalise": True})
+    assert "own:o002" in set(whole.objects["galaxy_id"])
+
+
+def test_an_even_psf_leaves_nothing_and_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    write_set(folder, 3, 0)
+    with h5py.File(folder / "stamps.h5", "a") as file:
+        even = np.stack([np.stack([psf(0.7, 16)] * 2)] * 3)
+        del file["psf"]
+        file["psf"] = even
+    with pytest.raises(
+        DataError, match=r"none of the 3 objects of .* can be used: o000: .*odd n in each band, got \(1, 16"
+    ):
+        read(folder, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"reference_band": "r"}, r"'reference_band' must be one of g, i, got 'r'"),
+        ({"zero_point_mag": {"g": 27.0}}, "'zero_point_mag' must be one value, or one for each of g, i"),
+        ({"psf": {"kind": "fwhm", "arcsec": 1.0}}, r"'set.yaml.psf.fwhm.profile' is missing"),
+        ({"name": "main"}, "'name' must be another than main, des46"),
+        ({"bandz": ["g"]}, "'set.yaml.bandz' must be one of the known parameters .* did you mean 'bands'"),
+    ],
+)
+def test_a_description_with_a_fault_is_refused_by_name(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ParameterError, match=said):
+        Description.load(described(**changes), "set.yaml")

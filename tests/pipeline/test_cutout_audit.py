@@ -1,0 +1,276 @@
+"""A finder is audited on anybody's labelled cut-outs, in a project without a survey: tables, thresholds, page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from click.testing import CliRunner
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from analysis.records import Outcome
+from injection.experiment import stream
+from lake.errors import DataError, ParameterError
+from lake.store import cards, delta
+from modeling.scoring import finder as finders
+from pipeline.cli import dhs
+from pipeline.experiment import grids
+from pipeline.project import params
+from pipeline.project.project import Project
+from pipeline.verbs import cutoutaudit
+from pipeline.verbs.audit import TrainedOn
+from pipeline.verbs.cutoutaudit import Made, Request, audit_cutouts
+from pipeline.verbs.cutouttables import audited_sets, forget_set
+from tests.cutoutsets import described, write_set
+from tests.pipeline.checkout import project_in
+
+COUNT, LENSES = 96, 30
+HERE = __name__
+
+
+class Blue:
+    """A finder of two bands: the bluest light in the middle."""
+
+    bands, version = ("g", "i"), "1"
+
+    def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float64]:
+        middle = stamps[:, :, 10:31, 10:31].astype(np.float64)
+        return np.asarray((middle[:, 0] - 0.22 * middle[:, 1]).max(axis=(1, 2)) * 150 - 5)
+
+
+class ByNumbers(Blue):
+    """The same, with the seeing and a number that is negative."""
+
+    conditions, version = ("seeing", "ebv"), "2"
+    given: NDArray[np.float32]
+
+    def score(self, stamps: NDArray[np.float32], more: NDArray[np.float32]) -> NDArray[np.float64]:  # type: ignore[override]
+        type(self).given = more
+        return super().score(stamps) + more[:, 0] - 0.8
+
+
+class Chances(Blue):
+    def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.asarray(expit(super().score(stamps)))
+
+
+class Column(Blue):
+    def score(self, stamps: NDArray[np.float32]) -> Any:
+        return super().score(stamps)[:, None].tolist()
+
+
+class Fails(Blue):
+    def score(self, stamps: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.where(np.arange(len(stamps)) == 3, np.nan, super().score(stamps))
+
+
+def project(folder: Path) -> Project:
+    values = project_in(folder).values
+    own = {"evaluate": {**values["evaluate"], "fpr_points": [0.5, 0.01]}}
+    return Project(folder, {**values, **own})
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audits without diagnostics and page, which one test sees."""
+    monkeypatch.setattr(cutoutaudit, "diagnosed", lambda *given: Outcome("diagnose"))
+    monkeypatch.setattr(cutoutaudit, "render_report", lambda inputs: "")
+
+
+def fingerprints(at: Project) -> dict[tuple[str, str | None], str]:
+    held = [entry.card for table in cards.tables(at.data) for entry in cards.slices(at.data, table)]
+    return {(card.table, card.slice): card.fingerprint for card in held}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Path, Made]:
+    """One audit: of a set with two bad files and an object that the table lacks."""
+    place = tmp_path_factory.mktemp("audited")
+    path = write_set(place / "set", COUNT, LENSES)
+    table = pd.read_csv(place / "set" / "objects.csv")
+    table[table["id"] != "o090"].to_csv(place / "set" / "objects.csv", index=False)
+    (place / "set" / "older.h5").write_bytes(b"")
+    made = audit_cutouts(project(place), Request(f"{HERE}:Blue", place / "set", path, "blue"))
+    return project(place), path, made
+
+
+def rows(at: Project, table: str, name: str = "blue-own") -> pd.DataFrame:
+    return delta.read(at.data, table, slices=[name]).to_pandas()
+
+
+def test_negatives_fix_thresholds_host_injections_or_are_tested(done: tuple[Project, Path, Made]) -> None:
+    at, _, made = done
+    scores, injections = rows(at, "scores"), rows(at, "set_injections")
+    assert made.name == "blue-own"
+    uses = scores.loc[scores["label"] == 0, "negative_use"].value_counts().to_dict()
+    assert uses == {"threshold": 22, "host": 22, "test": 21}
+    hosts = set(scores.loc[scores["negative_use"] == "host", "galaxy_id"])
+    assert set(injections["galaxy_id"]) <= hosts
+    points = rows(at, "thresholds").set_index("threshold_id")
+    by_use = {use: part["probability"].to_numpy() for use, part in scores.groupby("negative_use")}
+    derived = points.loc["fpr5e-1@val"]
+    assert derived["threshold"] == np.sort(by_use["threshold"])[::-1][11]
+    assert derived["fpr_reached"] == (by_use["test"] > derived["threshold"]).mean()
+    assert points.loc["fpr1e-2@val", "status"] == "not measurable"
+    assert scores["seen_in_training"].isna().all()
+
+
+def test_completeness_counts_the_stored_injections(done: tuple[Project, Path, Made]) -> None:
+    at, _, _ = done
+    injections, answers = rows(at, "set_injections"), rows(at, "injection_scores")
+    both = injections.merge(answers[["injection_id", "probability", "host_probability"]], on="injection_id")
+    assert len(both) == 48
+    completeness = rows(at, "completeness")
+    for row in completeness.to_dict("records"):
+        part = both[both["status"] == "scored"]
+        if row["cell"] != "marginal":
+            part = part[part["lens_theta_e_arcsec"] == row["theta_e_arcsec"]]
+        if row["source_mag_bin"] != "all":
+            low, high = map(float, row["source_mag_bin"].split("-"))
+            part = part[(part["src_mag"] >= low) & (part["src_mag"] < high)]
+        assert row["n"] == len(part)
+        assert row["detected"] == (part["probability"] > row["threshold"]).sum()
+        assert row["hosts"] == part["galaxy_id"].nunique()
+        assert row["grid_name"] == "own"
+    marginal = completeness[(completeness["cell"] == "marginal") & (completeness["source_mag_bin"] == "all")]
+    assert 0 < marginal.set_index("threshold_id").loc["fpr5e-1@val", "joint_95_low"] < 1
+    assert (both["probability"] - both["host_probability"]).mean() > 0.05
+    known = json.loads(both["by_band"][0])
+    assert set(known) == {
+        "g_minus_i", "host_psf_fwhm_nea_arcsec", "arc_flux_nmgy", "arc_peak_nmgy_arcsec2",
+    }  # fmt: skip
+    assert known["arc_flux_nmgy"]["i"] == both["arc_flux_nmgy"][0]
+    magnitudes = -2.5 * np.log10(both["arc_flux_nmgy"] / both["magnification"]) + 22.5
+    np.testing.assert_allclose(magnitudes, both["src_mag"], atol=0.1)
+
+
+def test_what_is_not_used_is_counted_and_the_page_shows_the_results(done: tuple[Project, Path, Made]) -> None:
+    at, _, made = done
+    lost = rows(at, "quarantine", "audit.blue-own").set_index("source_file")["reason"].to_dict()
+    assert lost == {"older.h5": "older.h5: it matches no declared path", "stamps.h5": "o090: it is not in objects.csv"}
+    counts = rows(at, "ingest_counts", "audit.blue-own").set_index("outcome")["rows"]
+    assert counts["kept"] == COUNT - 1
+    assert counts["quarantined"].sum() == made.rejected == 2
+    page = made.page.read_text()
+    assert made.page == at.data.local / "audits" / "blue-own.html"
+    for words in (
+        "the cut-outs own",
+        "fpr5e-1@val",
+        "Injections with their hosts",
+        "30 lenses, 65 negatives",
+        "probe_auc",
+    ):
+        assert words in page, words
+    assert "<td colspan" not in page, "sections of a survey that a set does not have are left out"
+    measures = pd.concat([rows(at, "diagnostics", f"{run}-blue-own") for run in ("evaluate", "diagnose")])
+    values = measures.set_index("name")["value"]
+    assert 0.6 < values["auc"] <= 1
+    assert {"trivial/auc", "realism/injections_against_listed_lenses/probe_auc", "masked/nonfinite_max"} <= set(
+        values.index
+    )
+
+
+def test_the_same_audit_again_gives_the_same_tables_and_another_name_its_own(
+    done: tuple[Project, Path, Made], quick: None
+) -> None:
+    at, path, _ = done
+    before = fingerprints(at)
+    again = audit_cutouts(at, Request(f"{HERE}:ByNumbers", path.parent, path, "numbers"))
+    audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "blue"))
+    after = fingerprints(at)
+    differ = {table for (table, name), text in before.items() if after[table, name] != text}
+    assert differ == {"diagnostics", "gates"}, "the diagnostics were left out"
+    assert ByNumbers.given.shape[1] == 2
+    assert (ByNumbers.given[:, 1] == np.float32(-0.1)).all()
+    assert audited_sets(at.data) == ["blue-own", "numbers-own"]
+    assert "set_injections.numbers-own" in forget_set(at.data, again.name)
+    assert fingerprints(at) == {key: after[key] for key in before}
+    assert not again.page.exists()
+
+
+def test_an_audit_that_is_cut_off_leaves_no_table_and_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: None
+) -> None:
+    path, at, made = write_set(tmp_path / "set", 24, 0), project(tmp_path), []
+    real = stream.run_batch
+
+    def interrupted(*given: Any) -> Any:
+        made.append(len(made))
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(grids, "run_batch", interrupted)
+    request = Request(f"{HERE}:Blue", path.parent, path, "blue")
+    with pytest.raises(KeyboardInterrupt):
+        audit_cutouts(at, request)
+    assert cards.tables(at.data) == []
+    assert not at.data.grid("blue-own").exists()
+    monkeypatch.setattr(grids, "run_batch", lambda *given: made.append(-1) or real(*given))
+    audit_cutouts(at, request)
+    assert made == [0, 1, -1], "the first of two batches was kept"
+    assert rows(at, "completeness")["n"].max() == 48
+    assert not (at.data.local / "work" / "audit").exists() or not any((at.data.local / "work" / "audit").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("finder", "said"),
+    [
+        ("Fails", r"returned 1 of \d+ logits that are not finite"),
+        ("Chances", r"within \[0, 1\].* output = \"probabilities\""),
+    ],
+)
+def test_a_finder_with_a_fault_is_refused_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finder: str, said: str
+) -> None:
+    monkeypatch.setattr(finders, "SUSPECT_ANSWERS", 40)
+    path, at = write_set(tmp_path / "set", 24, 0), project(tmp_path)
+    with pytest.raises(DataError, match=said):
+        audit_cutouts(at, Request(f"{HERE}:{finder}", path.parent, path, "mine"))
+    assert cards.tables(at.data) == []
+
+
+def test_probabilities_columns_and_lists_of_training_objects_are_taken(tmp_path: Path, quick: None) -> None:
+    path, at = write_set(tmp_path / "set", 30, 6), project(tmp_path)
+    (tmp_path / "seen.csv").write_text("galaxy_id\no000\no010\n")
+    listed = TrainedOn(tmp_path / "seen.csv", 1.0)
+    audit_cutouts(at, Request(f"{HERE}:Column", path.parent, path, "column", trained_on=listed))
+    scores = rows(at, "scores", "column-own").set_index("galaxy_id")
+    assert sorted(scores.index[scores["seen_in_training"]]) == ["own:o000", "own:o010"]
+    path.write_text(yaml.safe_dump(described(finder={"output": "probabilities"})))
+    audit_cutouts(at, Request(f"{HERE}:Chances", path.parent, path, "chances"))
+    np.testing.assert_allclose(
+        rows(at, "scores", "chances-own").set_index("galaxy_id")["score"], scores["score"], rtol=1e-6
+    )
+
+
+def test_sets_that_cannot_be_audited_say_why(tmp_path: Path) -> None:
+    at = project(tmp_path)
+    path = write_set(tmp_path / "set", 4, 2)
+    with pytest.raises(DataError, match=r"own has 2 negatives: at least one each must fix thresholds, host"):
+        audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "mine"))
+    path = write_set(tmp_path / "set2", 12, 2, grid={"prior": "v1"})
+    with pytest.raises(ParameterError, match="'prior' must be one with src_mag_i, src_g_minus_i, for the bands of own"):
+        audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "mine"))
+    path = write_set(tmp_path / "set3", 12, 2, bands=["g", "r"], reference_band="r", grid={"prior": "v1"})
+    with pytest.raises(ParameterError, match=r"'bands of .*Blue' must be those of own \(g, r\), got 'g, i'"):
+        audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "mine"))
+
+
+def test_the_command_says_what_to_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
+    path, at = write_set(tmp_path / "set", 24, 4), project(tmp_path)
+    params.write(tmp_path, at.values, "test")
+    monkeypatch.chdir(tmp_path)
+    words = ["audit", f"{HERE}:Blue", "--name", "blue", "--cutouts", str(path.parent)]
+    refused = CliRunner().invoke(dhs, words)
+    assert isinstance(refused.exception, ParameterError | SystemExit)
+    assert "'--cutouts and --describe' must be given together" in f"{refused.exception}{refused.output}"
+    said = CliRunner().invoke(dhs, [*words, "--describe", str(path)], standalone_mode=False, catch_exceptions=False)
+    assert "report: data/audits/blue-own.html" in said.output
+    assert "0 files or objects not used" in said.output
