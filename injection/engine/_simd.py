@@ -1,7 +1,8 @@
-"""Float32 elementary functions that LLVM can vectorise inside a loop; private to the fused backend."""
+"""Elementary functions in float32 that LLVM can vectorise inside a loop; private to the backend."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,49 +23,42 @@ _ROUGH_EXP2 = tuple(np.polyfit(0.5 * _NODES, np.exp2(0.5 * _NODES), 3)[::-1].ast
 _LOWEST = np.float32(-125.0)
 
 
-@intrinsic
-def _exponent(context: Any, value: Any) -> Any:
+_INT, _FLOAT = ir.IntType(32), ir.FloatType()
+
+
+def _intrinsic(code: Callable[[Any, Any], Any]) -> Any:
+    """A function of one float32 that returns another, from its LLVM code."""
+
+    @intrinsic
+    def function(_context: Any, value: Any) -> Any:
+        return types.float32(types.float32), lambda _context, builder, _signature, args: code(builder, args[0])
+
+    return function
+
+
+@_intrinsic
+def _exponent(builder: Any, value: Any) -> Any:
     """Binary exponent of a positive float32, as a float32."""
-
-    def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        bits = builder.bitcast(args[0], ir.IntType(32))
-        power = builder.sub(builder.lshr(bits, ir.Constant(ir.IntType(32), 23)), ir.Constant(ir.IntType(32), 127))
-        return builder.sitofp(power, ir.FloatType())
-
-    return types.float32(types.float32), code
+    return builder.sitofp(builder.sub(builder.lshr(builder.bitcast(value, _INT), _INT(23)), _INT(127)), _FLOAT)
 
 
-@intrinsic
-def _mantissa(context: Any, value: Any) -> Any:
+@_intrinsic
+def _mantissa(builder: Any, value: Any) -> Any:
     """Mantissa in [1, 2) of a positive float32."""
-
-    def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        bits = builder.bitcast(args[0], ir.IntType(32))
-        kept = builder.and_(bits, ir.Constant(ir.IntType(32), 0x007FFFFF))
-        return builder.bitcast(builder.or_(kept, ir.Constant(ir.IntType(32), 0x3F800000)), ir.FloatType())
-
-    return types.float32(types.float32), code
+    kept = builder.and_(builder.bitcast(value, _INT), _INT(0x007FFFFF))
+    return builder.bitcast(builder.or_(kept, _INT(0x3F800000)), _FLOAT)
 
 
-@intrinsic
-def _truncated(context: Any, value: Any) -> Any:
-    """A float32 cut towards zero, as a float32."""
-
-    def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.sitofp(builder.fptosi(args[0], ir.IntType(32)), ir.FloatType())
-
-    return types.float32(types.float32), code
+@_intrinsic
+def _truncated(builder: Any, value: Any) -> Any:
+    """A float32 rounded towards zero, as a float32."""
+    return builder.sitofp(builder.fptosi(value, _INT), _FLOAT)
 
 
-@intrinsic
-def _power_of_two(context: Any, value: Any) -> Any:
-    """2 to an integer-valued float32 in [-126, 127]."""
-
-    def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        power = builder.add(builder.fptosi(args[0], ir.IntType(32)), ir.Constant(ir.IntType(32), 127))
-        return builder.bitcast(builder.shl(power, ir.Constant(ir.IntType(32), 23)), ir.FloatType())
-
-    return types.float32(types.float32), code
+@_intrinsic
+def _power_of_two(builder: Any, value: Any) -> Any:
+    """2 to the power of an integer-valued float32 in [-126, 127]."""
+    return builder.bitcast(builder.shl(builder.add(builder.fptosi(value, _INT), _INT(127)), _INT(23)), _FLOAT)
 
 
 @njit(cache=True, fastmath=True, nogil=True, inline="always", error_model="numpy")
@@ -81,7 +75,7 @@ def log2(x: Any) -> Any:
 
 @njit(cache=True, fastmath=True, nogil=True, inline="always", error_model="numpy")
 def exp2(x: Any) -> Any:
-    """2 to a float32 in (-inf, 126), to 2e-7; zero-like (2^-125) below -125."""
+    """2 to the power of a float32 below 126, to 2e-7; 2^-125 below -125."""
     x = max(x, _LOWEST)
     whole = _truncated(x - HALF) if x < ONE - ONE else _truncated(x + HALF)
     f = x - whole
@@ -99,7 +93,7 @@ def rough_log2(x: Any) -> Any:
 
 @njit(cache=True, fastmath=True, nogil=True, inline="always", error_model="numpy")
 def rough_exp2(x: Any) -> Any:
-    """2 to a float32 in (-inf, 126), to 2e-4: for bounds."""
+    """2 to the power of a float32 below 126, to 2e-4: for bounds."""
     x = max(x, _LOWEST)
     whole = _truncated(x - HALF) if x < ONE - ONE else _truncated(x + HALF)
     f = x - whole

@@ -1,4 +1,4 @@
-"""The selection-function grid: which injections are made, into which hosts; a pure function of the setting."""
+"""The selection-function grid: its injections and their hosts, a pure function of the setting."""
 
 from __future__ import annotations
 
@@ -29,34 +29,20 @@ class Plan:
     setting: Setting
     grid_id: str
     rows: pa.Table
-    """One row per injection: identifiers, cell, ``host_ids`` (the host, then those to retry with)"""
+    """One row per injection: identifiers, cell, ``host_ids`` (the host, then those for retries)"""
     empty: pa.Table
-    """Cells with fewer injections than asked for: ``cell``, indices, ``hosts``, ``injections``, ``reason``"""
+    """Cells with fewer injections than requested: ``cell``, indices, ``hosts``, ``injections``, ``reason``"""
 
 
-PLAN_SCHEMA = pa.schema(
-    [
-        ("injection_id", pa.string()),
-        *((name, pa.int32()) for name in INDICES),
-        ("cell", pa.string()),
-        ("lens_theta_e_arcsec", pa.float64()),
-        ("host_ids", pa.list_(pa.string())),
-        ("sobol_place", pa.int64()),
-    ]
-)
-_SHORT_SCHEMA = pa.schema(
-    [
-        ("cell", pa.string()),
-        *((name, pa.int32()) for name in INDICES),
-        ("hosts", pa.int64()),
-        ("injections", pa.int64()),
-        ("reason", pa.string()),
-    ]
-)
+_INDEX_FIELDS = [(name, pa.int32()) for name in INDICES]
+_PLACES = [("lens_theta_e_arcsec", pa.float64()), ("host_ids", pa.list_(pa.string())), ("sobol_place", pa.int64())]
+_COUNTS = [("hosts", pa.int64()), ("injections", pa.int64()), ("reason", pa.string())]
+PLAN_SCHEMA = pa.schema([("injection_id", pa.string()), *_INDEX_FIELDS, ("cell", pa.string()), *_PLACES])
+_SHORT_SCHEMA = pa.schema([("cell", pa.string()), *_INDEX_FIELDS, *_COUNTS])
 
 
 def cells(grid: GridParams) -> list[dict[str, Any]]:
-    """Every planned cell with its name, indices and edges, whether or not it has hosts."""
+    """All cells with name, indices and edges, with or without hosts."""
     psf, depth = (list(pairwise(edges)) for edges in (grid.psf_fwhm_nea_edges_arcsec, grid.depth_edges_mag))
     return [
         {
@@ -75,8 +61,8 @@ def cells(grid: GridParams) -> list[dict[str, Any]]:
 def plan(setting: Setting) -> Plan:
     """Lay out the grid over the hosts.
 
-    Each cell takes its hosts in its own keyed-hash order, round and round, up to ``max_uses_per_host`` times; a cell
-    without hosts stays empty and says so. A prior or a PSF profile for other bands than the hosts' is refused.
+    Each cell takes its hosts in its own keyed-hash order, each up to ``max_uses_per_host`` times. Cells
+    without enough hosts are listed in ``empty``. A prior or PSF profile for other bands than the hosts' is an error.
     """
     grid, hosts = setting.grid, setting.hosts
     setting.prior.direct(hosts.imaging)
@@ -113,7 +99,7 @@ def one_cell(grid: GridParams, hosts: HostSet, per_radius: int) -> GridParams:
 
 
 def _cell_hosts(setting: Setting, cell: dict[str, Any]) -> list[str]:
-    """The hosts of one cell, in its order."""
+    """The hosts of one cell, in the order of the cell."""
     hosts = setting.hosts
     inside = hosts.cell(
         (cell["psf_fwhm_nea_arcsec_low"], cell["psf_fwhm_nea_arcsec_high"]),
@@ -126,7 +112,7 @@ def _cell_hosts(setting: Setting, cell: dict[str, Any]) -> list[str]:
 
 
 def _cell_rows(grid: GridParams, cell: dict[str, Any], ids: list[str], first: int) -> list[dict[str, Any]]:
-    """Plan rows of one cell, whose stretch of the Sobol sequence begins at ``first``."""
+    """Plan rows of one cell, whose part of the Sobol sequence starts at ``first``."""
     tries = min(1 + grid.host_retries, len(ids))
     return [
         {
@@ -141,9 +127,9 @@ def _cell_rows(grid: GridParams, cell: dict[str, Any], ids: list[str], first: in
 
 
 def _grid_id(setting: Setting) -> str:
-    """Hash of everything that decides what is injected: not the number of threads, the batch size or the device.
+    """Hash of everything that the injections depend on, so not of threads, batch size and device.
 
-    A prior and a source model enter by their content, not by their path.
+    Of a prior and a source model the content counts, not the path.
     """
     grid, hosts, seed = setting.grid, setting.hosts, setting.seed
     config = grid.model_dump(

@@ -45,37 +45,35 @@ class OwnModel:
     @property
     def identity(self) -> Any:
         return self._checked(
-            "identity", lambda: self.model.identity, lambda found: found is not None, "a value that is not null"
+            "identity", lambda: self.model.identity, "a value that is not null", lambda found: found is not None
         )
 
     def describe(self) -> str:
         return str(self._checked("describe", self.model.describe))
 
     def draw(self, rows: pa.Table, prior: Prior, seed: int) -> pa.Table:
-        return self._checked(
-            "draw",
-            lambda: self.model.draw(rows, prior, seed),
-            lambda found: (found.num_rows, found.schema.names) == (rows.num_rows, rows.schema.names),
-            "the table that it is given, with other values",
-        )
+        def fits(found: pa.Table) -> bool:
+            return (found.num_rows, found.schema.names) == (rows.num_rows, rows.schema.names)
+
+        wanted = "the table that it is given, with other values"
+        return self._checked("draw", lambda: self.model.draw(rows, prior, seed), wanted, fits)
 
     def faults(self, rows: pa.Table) -> list[str | None]:
-        found: list[str | None] = self._checked(
-            "faults",
-            lambda: list(self.model.faults(rows)),
-            lambda found: len(found) == rows.num_rows,
-            "one reason or null a row",
-        )
-        return found
+        def fits(found: list[str | None]) -> bool:
+            return len(found) == rows.num_rows
+
+        return list(self._checked("faults", lambda: list(self.model.faults(rows)), "one reason or null a row", fits))
 
     def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float) -> Traced:
-        shapes = (rows.num_rows, stamp_pixels**2 + 1), (rows.num_rows,)
-        images, rays = self._checked(
-            "trace",
-            lambda: [np.array(part) for part in self.model.trace(rows, stamp_pixels, quadrature, pixel_scale_arcsec)],
-            lambda found: [part.shape for part in found] == list(shapes),
-            f"arrays of the shapes {shapes[0]} and {shapes[1]}",
-        )
+        shapes = [(rows.num_rows, stamp_pixels**2 + 1), (rows.num_rows,)]
+
+        def call() -> list[Any]:
+            return [np.array(part) for part in self.model.trace(rows, stamp_pixels, quadrature, pixel_scale_arcsec)]
+
+        def fits(found: list[Any]) -> bool:
+            return [part.shape for part in found] == shapes
+
+        images, rays = self._checked("trace", call, f"arrays of the shapes {shapes[0]} and {shapes[1]}", fits)
         return images.astype(np.float32), rays.astype(np.int64)
 
     def scene(self, rows: pa.Table, quadrature: Quadrature, pixel_scale_arcsec: float) -> Scene | None:
@@ -83,7 +81,7 @@ class OwnModel:
         return found
 
     def _checked(
-        self, method: str, call: Callable[[], Any], fits: Callable[[Any], bool] = lambda found: True, wanted: str = ""
+        self, method: str, call: Callable[[], Any], wanted: str = "", fits: Callable[[Any], bool] = lambda found: True
     ) -> Any:
         try:
             found = call()

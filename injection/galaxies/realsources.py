@@ -93,10 +93,8 @@ class BankSources:
         gone = clump_log_density(prior, column)
         for name in ("src_n", "src_q"):
             gone = gone + getattr(prior, name).log_density(column(name))
-        changes: dict[str, pa.Array] = {name: pa.nulls(count, pa.float64()) for name in ("src_n", "src_q")}
-        changes |= {
-            f"src_clump{k}_{part}_arcsec": pa.nulls(count, pa.float64()) for k in (1, 2, 3) for part in ("x", "y", "re")
-        }
+        clumps = [f"src_clump{k}_{part}_arcsec" for k in (1, 2, 3) for part in ("x", "y", "re")]
+        changes: dict[str, pa.Array] = dict.fromkeys(("src_n", "src_q", *clumps), pa.nulls(count, pa.float64()))
         changes["src_clumps"] = pa.array(np.zeros(count, np.int32))
         changes["src_clump_fraction"] = pa.array(np.zeros(count))
         changes["src_model"] = pa.array(["real"] * count)

@@ -79,16 +79,10 @@ class BasicBlock(nn.Module):
 
     def __init__(self, inside: int, outside: int, stride: int) -> None:
         super().__init__()
-        self.main = nn.Sequential(
-            nn.Conv2d(inside, outside, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(outside),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(outside, outside, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(outside),
-        )
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inside != outside:
-            self.shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+        first, second = _conv_bn(inside, outside, 3, stride), _conv_bn(outside, outside, 3, 1)
+        self.main = nn.Sequential(*first, nn.ReLU(inplace=True), *second)
+        same = stride == 1 and inside == outside
+        self.shortcut = nn.Identity() if same else nn.Sequential(*_conv_bn(inside, outside, 1, stride))
 
     def forward(self, x: Tensor) -> Tensor:
         """Same layout; the side divided by the stride."""
@@ -101,15 +95,8 @@ class PreActivationBottleneck(nn.Module):
     def __init__(self, inside: int, bottleneck: int, outside: int, stride: int) -> None:
         super().__init__()
         self.activate = nn.Sequential(nn.BatchNorm2d(inside), nn.ELU())
-        self.main = nn.Sequential(
-            nn.Conv2d(inside, bottleneck, 1, stride, bias=False),
-            nn.BatchNorm2d(bottleneck),
-            nn.ELU(),
-            nn.Conv2d(bottleneck, bottleneck, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(bottleneck),
-            nn.ELU(),
-            nn.Conv2d(bottleneck, outside, 1),
-        )
+        first, second = _conv_bn(inside, bottleneck, 1, stride), _conv_bn(bottleneck, bottleneck, 3, 1)
+        self.main = nn.Sequential(*first, nn.ELU(), *second, nn.ELU(), nn.Conv2d(bottleneck, outside, 1))
         same = stride == 1 and inside == outside
         self.shortcut = nn.Identity() if same else nn.Conv2d(inside, outside, 1, stride)
 
@@ -125,8 +112,7 @@ def _pixelnet_small(params: NetworkParams, bands: int) -> LensFinder:
     first, second, third = params.width, 2 * params.width, 3 * params.width
     layers: list[nn.Module] = [
         nn.PixelUnshuffle(FOLD),
-        nn.Conv2d(bands * FOLD**2, first, 1, bias=False),
-        nn.BatchNorm2d(first),
+        *_conv_bn(bands * FOLD**2, first, 1, 1),
         nn.ReLU(inplace=True),
         BasicBlock(first, first, 1),
         BasicBlock(first, second, 2),
@@ -172,6 +158,10 @@ def _convnext_tiny(params: NetworkParams, bands: int) -> LensFinder:
     network = _torchvision("convnext_tiny", "features.0.0", params, bands)
     network.classifier = nn.Sequential(network.get_submodule("classifier.0"), nn.Flatten())
     return LensFinder(network, 768, params)
+
+
+def _conv_bn(inside: int, outside: int, size: int, stride: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(inside, outside, size, stride, size // 2, bias=False), nn.BatchNorm2d(outside)
 
 
 def _pooled(layers: list[nn.Module]) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -17,6 +17,8 @@ from lake.contract.spec import lineage_columns
 ORIGIN = "historical"
 _LOGS = ("training_epochs.csv", "sim_generations.csv")
 _RENAMED = {"auroc": "val_auc", "tpr_at_fpr_1e-4": "tpr_at_fpr_1e_4", "tpr_at_fpr_1e-3": "tpr_at_fpr_1e_3"}
+_TYPES: dict[str, Callable[[str], Any]] = {"run_id": str, "phase": str, "epoch": int}
+"""Types of the columns of the logs that are not numbers with a fraction."""
 _LINEAGE = {column.name for column in lineage_columns()}
 
 
@@ -44,7 +46,7 @@ def epochs() -> Iterator[dict[str, Any]]:
         for line in csv.DictReader(_text(name).splitlines()):
             row = {_RENAMED.get(key, key): value for key, value in line.items() if value}
             if "epoch" in row:
-                yield {key: _value(key, value) for key, value in row.items()}
+                yield {key: _TYPES.get(key, float)(value) for key, value in row.items()}
 
 
 def training_epochs() -> pa.Table:
@@ -55,18 +57,9 @@ def training_epochs() -> pa.Table:
 
 def experiments() -> pa.Table:
     """Rows of ``experiments``, without its lineage columns."""
-    return pa.Table.from_pylist([_experiment(record) for record in records()], _schema("experiments"))
-
-
-def _experiment(record: dict[str, Any]) -> dict[str, Any]:
-    day = record["run_date"].isoformat() if "run_date" in record else None
-    return {**record, "origin": ORIGIN, "source": ORIGIN, "run_date": day}
-
-
-def _value(key: str, value: str) -> Any:
-    if key in ("run_id", "phase"):
-        return value
-    return int(value) if key == "epoch" else float(value)
+    rows = [{**record, "origin": ORIGIN, "source": ORIGIN} for record in records()]
+    dated = [{**row, "run_date": row["run_date"].isoformat()} if "run_date" in row else row for row in rows]
+    return pa.Table.from_pylist(dated, _schema("experiments"))
 
 
 def _schema(table: str) -> pa.Schema:

@@ -63,24 +63,17 @@ class Tracker:
     def epoch(self, row: EpochRow) -> None:
         """Log an epoch, unless an earlier attempt did."""
         if self._logged.get(row.epoch) != row.train_loss:
-            self._attempt(lambda: self._store.point(self._runs[0], row.epoch, curves(row)))
+            self._attempt(lambda: self._store.points(self._runs[0], [(row.epoch, None, curves(row))]))
 
     def finish(self, rows: list[EpochRow], card: CheckpointCard) -> None:
         """Log the epoch whose weights are kept as ``best_*``, and the identity of the checkpoint."""
-        self._on_runs(lambda run: self._store.summarise(run, *summary(rows, card)))
+        self._attempt(lambda: [self._store.summarise(run, *summary(rows, card)) for run in self._runs])
 
     def end(self, status: str) -> None:
         """End the run."""
-        self._on_runs(lambda run: self._store.close(run, status))
+        self._attempt(lambda: [self._store.close(run, status) for run in self._runs])
 
-    def _on_runs(self, action: Callable[[str], None]) -> None:
-        def on_each() -> None:
-            for run in self._runs:
-                action(run)
-
-        self._attempt(on_each)
-
-    def _attempt(self, action: Callable[[], None]) -> None:
+    def _attempt(self, action: Callable[[], object]) -> None:
         if self._lost:
             return
         try:

@@ -28,8 +28,8 @@ FINISHED = "FINISHED"
 _PER_BATCH = {"tags": 90, "params": 90, "metrics": 1000}
 _PARAM_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 6000, 5000, 36
 
-Point = tuple[int, int, Mapping[str, float]]
-"""Figures of one step: (step, time in ms since 1970, values)."""
+Point = tuple[int, int | None, Mapping[str, float]]
+"""Figures of one step: (step, time in ms since 1970 or None for now, values)."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class RunStore:
         """Figures and tags of the whole run; figures that are missing or already there are skipped."""
         known = self.client.get_run(run).data.metrics
         changed = {key: value for key, value in figures.items() if value is not None and known.get(_name(key)) != value}
-        self.points(run, [(0, _now_ms() if at_ms is None else at_ms, changed)])
+        self.points(run, [(0, at_ms, changed)])
         self.tags(run, tags)
 
     def points(self, run: str, points: Iterable[Point]) -> None:
@@ -167,7 +167,7 @@ class RunStore:
         from mlflow.entities import Metric
 
         metrics = [
-            Metric(_name(name), float(value), at_ms, step)
+            Metric(_name(name), float(value), time.time_ns() // 1_000_000 if at_ms is None else at_ms, step)
             for step, at_ms, values in points
             for name, value in values.items()
             if math.isfinite(value)
@@ -179,10 +179,6 @@ class RunStore:
         size = _PER_BATCH[kind]
         for first in range(0, len(entries), size):
             self.client.log_batch(run, **{kind: entries[first : first + size]})
-
-    def point(self, run: str, step: int, values: Mapping[str, float]) -> None:
-        """Figures of one step, now."""
-        self.points(run, [(step, _now_ms(), values)])
 
     def logged(self, run: str, metric: str) -> dict[int, float]:
         """Last value of a metric at each step."""
@@ -241,7 +237,3 @@ def _name(name: str) -> str:
         name = name.replace(sign, word)
     parts = re.sub(r"[^\w.\-/ :]", "_", name)[:250].split("/")
     return "/".join(part for part in parts if part.strip("."))
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
