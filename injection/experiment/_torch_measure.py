@@ -1,4 +1,4 @@
-"""Sums over pixels of :mod:`injection.experiment.measure` on a device; only one number per injection leaves it."""
+"""Sums over pixels of :mod:`injection.experiment.measure` on a GPU, which only numbers per injection leave."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def _offsets(size: int, device: torch.device) -> Tensor:
 def sums(
     reference: int, arcs: Tensor, hosts: Tensor, usable: Tensor, sigma: Array, places: Array, sky_sigmas: float
 ) -> tuple[Array, Array]:
-    """As ``measure._sums``: (batch, sum) float64, and the share of usable pixels.
+    """The sums of ``measure._sums``, (batch, sum) float64, and the share of usable pixels.
 
-    ``places`` are theta_E, PSF width and lens centre in pixels.
+    ``places`` has theta_E, PSF width and lens centre in pixels.
     """
     device, axes = arcs.device, (1, 2)
     noise = torch.from_numpy(sigma).to(device)[:, None, None]
@@ -43,7 +43,7 @@ def sums(
 
 
 def annulus_deviation(images: Tensor, usable: Tensor, inner_px: float, outer_px: float) -> tuple[Array, Array]:
-    """Median absolute deviation (batch,) of usable pixels of images (batch, y, x) in a ring, and their share of it."""
+    """Median absolute deviation (batch,) of the usable pixels in a ring, and their share of the ring's pixels."""
     offset = _offsets(images.shape[-1], images.device)
     radius = torch.hypot(offset, offset[:, None])
     ring = ((radius >= inner_px) & (radius < outer_px)).flatten().nonzero().squeeze(1)

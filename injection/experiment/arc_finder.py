@@ -1,8 +1,8 @@
-"""Arcs measured on stamps as on a real lens: without knowing what was injected, or whether anything was.
+"""Arcs measured on stamps without knowledge of what was injected, or whether anything was.
 
-The light of the galaxy in the middle is taken to be the median along ellipses of its own shape, and the light above
-it between two radii is an arc. The same holds for real lenses, injections and bare hosts, so what the method
-misses (a complete ring, an arc inside the inner radius) or mistakes (spiral arms, neighbours) is alike in all of them.
+The light of the central galaxy is modelled as the median along ellipses of its own shape; the light above it between
+two radii is an arc. Real lenses, injections and bare hosts are measured in the same way. So what the method misses (a
+complete ring, an arc inside the inner radius) or mistakes for an arc (spiral arms, neighbours) is the same for all.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from lake.sky.imaging import Imaging
 Array = NDArray[np.float64]
 
 INNER_ARCSEC, OUTER_ARCSEC = 1.2, 3.5
-"""Radii between which arcs are looked for: outside the seeing disc, and before neighbours become more likely."""
+"""Radii between which arcs are searched for: outside the seeing disc, and inside of where neighbours are common."""
 SMOOTHING_PX = 1.5
 DETECTION_SIGMAS = 3.0
-"""A pixel belongs to an arc where the reference band's smoothed residual is this far above the smoothed sky noise."""
+"""Least significance of a pixel of an arc in the smoothed residual of the reference band."""
 PASSES = 3
-"""Times the galaxy is measured, each time without the arcs found before."""
+"""Number of times that the galaxy is measured, each time without the arcs found before."""
 FOUND_SNR = 10.0
-"""Least SNR of an arc that counts as found: below, the structure of ordinary galaxies gives as much."""
+"""Least SNR of an arc that counts as found; the structure of ordinary galaxies gives lower values."""
 _WINDOW_ARCSEC = 3.0
 
 
 @dataclass(frozen=True)
 class FoundArcs:
-    """What was found on each stamp (batch,)."""
+    """Results for each stamp (batch,)."""
 
     snr: Array
-    """``sqrt(sum(residual^2) - noise) / sigma`` over the arc's pixels in the reference band; 0 where nothing is
-    found, NaN where the stamp's noise is unknown"""
+    """``sqrt(sum(residual^2) - noise) / sigma`` over the arc's pixels in the reference band; 0 if nothing is found, NaN
+    if the noise of the stamp is unknown"""
     colour: Array
-    """Colour (``imaging.arc_colour``) of the residual; NaN where there is none, or no flux in one of the bands"""
+    """Colour (``imaging.arc_colour``) of the residual; NaN without an arc, or without flux in one of the bands"""
 
     @property
     def found(self) -> NDArray[np.bool_]:
@@ -50,8 +50,8 @@ class FoundArcs:
 def find_arcs(stamps: Images, sky_annulus_px: tuple[float, float], imaging: Imaging) -> FoundArcs:
     """Measure stamps (batch, band, y, x) nMgy of this imaging; masked pixels are NaN.
 
-    The galaxy's shape and light are measured again with the arc found before replaced by its model; an arc
-    would pull the ellipses towards it.
+    After an arc is found, its pixels are replaced by the model of the galaxy, whose shape and light are measured again:
+    an arc distorts the ellipses.
     """
     place, scale, pixels = imaging.reference, imaging.pixel_scale_arcsec, stamps.shape[-1]
     sigma = sigma_from_annulus(stamps[:, place], np.asarray(np.isfinite(stamps).all(axis=1)), *sky_annulus_px)
@@ -75,8 +75,8 @@ def find_arcs(stamps: Images, sky_annulus_px: tuple[float, float], imaging: Imag
 def observed_shapes(hosts: Images, imaging: Imaging) -> tuple[Array, Array]:
     """Axis ratio and position angle (batch,) of galaxies' observed light, from second moments in the reference band.
 
-    Moments are weighted by a round Gaussian of 3 arcsec (sigma 1.5) about the stamp's centre and corrected for that
-    weight's own size; pixels that are not finite count as sky. They include the PSF: the observed shape, not the
+    Moments are weighted by a round Gaussian (sigma 1.5 arcsec) at the centre of the stamp, and corrected for the size
+    of that weight; pixels that are not finite count as sky. The PSF is included, so this is the observed shape, not the
     intrinsic one. A stamp without signal is round.
     """
     light = np.nan_to_num(hosts[:, imaging.reference].astype(np.float64))
@@ -104,7 +104,7 @@ def _distances(side: int, scale: float, q: float, angle: float) -> tuple[Array, 
 
 
 def _galaxy(image: Array, ellipse: Array) -> Array:
-    """Median along ellipses, between their radii interpolated."""
+    """Model of the galaxy: medians along ellipses, interpolated in radius."""
     rings = np.rint(ellipse).astype(int)
     radii, medians = [], []
     for ring in range(rings.max() + 1):
@@ -116,7 +116,7 @@ def _galaxy(image: Array, ellipse: Array) -> Array:
 
 
 def _arc(residual: Array, known: NDArray[np.bool_], radius: Array, sigma: float) -> NDArray[np.bool_]:
-    """Pixels between the radii where the smoothed residual is significant."""
+    """Pixels between the two radii with a significant smoothed residual."""
     smooth = gaussian_filter(np.where(known, residual, 0.0), SMOOTHING_PX)
     threshold = DETECTION_SIGMAS * sigma / (2.0 * np.sqrt(np.pi) * SMOOTHING_PX)
     return np.asarray((smooth > threshold) & known & (radius >= INNER_ARCSEC) & (radius <= OUTER_ARCSEC))

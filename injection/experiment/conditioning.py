@@ -1,4 +1,4 @@
-"""IM2: the lens's shape follows the catalogue shape of its host; and core suppression."""
+"""Lens shapes that follow the catalogue shapes of the hosts (IM2), and core suppression."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SHEAR_MAX = 0.08
 
 
 def catalogue_shapes(shape_e1: ArrayLike, shape_e2: ArrayLike) -> tuple[Array, Array]:
-    """Axis ratio and position angle, in the stamp's frame, from the survey's ellipticities; NaN where there are none.
+    """Axis ratio and position angle, in the frame of the stamp, from the survey's ellipticities; NaN if unknown.
 
-    Tractor's: ``|e| = (a - b) / (a + b)``, position angle ``atan2(e2, e1) / 2`` from north through east. A stamp's x
+    In Tractor, ``|e| = (a - b) / (a + b)``, position angle ``atan2(e2, e1) / 2`` from north through east. A stamp's x
     runs along -RA and its y along Dec, so its angles, from +x counter-clockwise, are 90 degrees more.
     """
     e1, e2 = (np.asarray(value, dtype=np.float64) for value in (shape_e1, shape_e2))
@@ -35,10 +35,10 @@ def catalogue_shapes(shape_e1: ArrayLike, shape_e2: ArrayLike) -> tuple[Array, A
 
 
 def follow_hosts(rows: pa.Table, prior: Prior, shapes: tuple[Array, Array], seed: int) -> pa.Table:
-    """Drawn rows with the lens's axis ratio, position angle and shear of IM2.
+    """Drawn rows with the axis ratio, position angle and shear that IM2 gives the lens.
 
-    ``shapes`` are the hosts' axis ratios and position angles, see :func:`catalogue_shapes`. What the
-    host gives is not part of the prior: ``log_prior`` loses the terms of those three.
+    ``shapes`` are axis ratios and position angles of the hosts, see :func:`catalogue_shapes`. Those three parameters
+    no longer come from the prior, so ``log_prior`` is without their terms.
     """
     keyed = Keyed(seed, rows.column("injection_id").combine_chunks())
     q_host, angle = shapes
@@ -59,7 +59,7 @@ def follow_hosts(rows: pa.Table, prior: Prior, shapes: tuple[Array, Array], seed
 
 
 def suppress_core(arcs: Pixels, rows: pa.Table, radius_arcsec: float, pixel_scale_arcsec: float) -> Pixels:
-    """Arcs without the light of pixels whose centre is within ``radius_arcsec`` of the lens's centre."""
+    """Arcs with zero light in pixels whose centre is within ``radius_arcsec`` of the lens's centre."""
     half = (arcs.shape[-1] - 1) / 2
     y, x = (grid * pixel_scale_arcsec for grid in np.mgrid[-half : half + 1, -half : half + 1])
     centre_x, centre_y = (rows.column(f"lens_{axis}_arcsec").to_numpy()[:, None, None] for axis in "xy")

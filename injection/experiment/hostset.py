@@ -1,4 +1,4 @@
-"""Host sets: what injections are made into, with its observing conditions and its pixels."""
+"""Host sets: the galaxies or blank sky to inject into, with their observing conditions and their pixels."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ LoadStamps = Callable[[Sequence[str]], Images]
 
 @dataclass(frozen=True)
 class Conditions:
-    """Observing conditions of hosts that bring none of their own."""
+    """Observing conditions of hosts without any of their own."""
 
     psf_fwhm_nea_arcsec: float
-    """psfsize in the reference band; the others by the imaging's ratios"""
+    """psfsize in the reference band; other bands follow from the ratios of the imaging"""
     depth_mag: tuple[float, ...]
     """5-sigma point-source depth of blank sky in each band"""
 
@@ -53,10 +53,10 @@ class HostSet:
     """Galaxies (or blank sky) to inject into: their observing conditions, and their stamps by identifier.
 
     ``imaging`` declares bands, pixels, PSF and noise; ``table`` has ``galaxy_id`` and the columns of PSF and noise that
-    it names (those of other bands than the reference if known). Of a set for IM2 only early types are hosts, and the
-    table needs ``type`` (or ``type_bin``), ``shape_e1`` and ``shape_e2``. Rows without a PSF or noise in the reference
-    band, and for IM2 without a shape, are left out. ``stamp_pixels`` is the side of the stamps that ``load`` returns,
-    and ``name`` says in words what the hosts are.
+    the imaging names, those of bands other than the reference band only if known. For IM2 the hosts are early types,
+    and the table needs ``type`` (or ``type_bin``), ``shape_e1`` and ``shape_e2``. Rows without PSF or noise in the
+    reference band, or without the shape that IM2 needs, are left out. ``stamp_pixels`` is the side of the stamps that
+    ``load`` returns, ``name`` describes the hosts.
     """
 
     def __init__(
@@ -89,22 +89,22 @@ class HostSet:
             raise DataError(f"host {error.args[0]} is not in the host table") from error
 
     def shapes(self, rows: NDArray[np.int64]) -> tuple[Array, Array]:
-        """Axis ratio and position angle of some hosts in their stamps' frame, from the catalogue; NaN if unknown."""
+        """Catalogue axis ratios and position angles of hosts, in the frame of their stamps; NaN if unknown."""
         return catalogue_shapes(*(declared.floats(self.table, f"shape_e{k}")[rows] for k in (1, 2)))
 
     def psf(self, rows: NDArray[np.int64], grid: GridParams) -> Psf:
-        """PSFs of some hosts; where only a psfsize is known, the grid's profile of that noise-equivalent area."""
+        """PSFs of hosts; if only a psfsize is known, the grid's profile with that noise-equivalent area."""
         return declared.psf_of(self.table.take(pa.array(rows)), self.imaging, self.fwhm_nea_arcsec[rows], grid)
 
     @property
     def psf_images(self) -> bytes:
-        """Pixels of the PSF images that the hosts come with."""
+        """Pixels of the hosts' PSF images, as bytes; empty if there are none."""
         columns = [self.table.column(name) for name in self.imaging.psf_columns if name in self.table.column_names]
         images = [column.combine_chunks().flatten() for column in columns if pa.types.is_nested(column.type)]
         return b"".join(np.asarray(pixels, dtype="<f8").tobytes() for pixels in images)
 
     def conditions(self, names: Sequence[str], rows: NDArray[np.int64]) -> Array:
-        """Observing conditions (row, name) of some hosts, as the host table has them; NaN where it has none."""
+        """Observing conditions (row, name) of hosts from their table; NaN if unknown."""
         return np.stack([declared.floats(self.table, name)[rows] for name in names], axis=1)
 
     def cell(self, psf_edges: tuple[float, float], depth_edges: tuple[float, float]) -> NDArray[np.int64]:
@@ -114,7 +114,7 @@ class HostSet:
         return np.flatnonzero(inside)
 
     def choose(self, count: int, seed: int, purpose: str) -> list[str]:
-        """``count`` galaxy_ids in keyed-hash order, round and round where there are fewer hosts."""
+        """``count`` galaxy_ids in keyed-hash order, repeated if there are fewer hosts."""
         order = self.ordered(np.arange(len(self.ids)), seed, purpose)
         return list(self.ids.take(pa.array(np.resize(order, count))).to_pylist())
 
@@ -131,7 +131,7 @@ def in_memory(stamps: Images, galaxy_ids: Sequence[str]) -> LoadStamps:
 
 
 def blank_sky(conditions: Conditions, stamp_pixels: int, host_model: str, seed: int, imaging: Imaging) -> HostSet:
-    """Sky without galaxies: Gaussian noise of each band's depth, one sky per identifier."""
+    """Blank sky: Gaussian noise of the depth of each band, another for each identifier."""
     if len(conditions.depth_mag) != len(imaging.bands):
         raise invalid("depth_mag", f"one per band ({', '.join(imaging.bands)})", conditions.depth_mag)
     ids, count = [f"blank:{index:04d}" for index in range(_BLANK_SKIES)], _BLANK_SKIES
@@ -159,7 +159,7 @@ def _early(table: pa.Table) -> pa.Array:
 
 
 def _shaped(table: pa.Table) -> pa.Table:
-    """Rows with a catalogue shape; moments of the pixels do not count, since seeing makes every galaxy rounder."""
+    """Rows with a catalogue shape. Moments of the pixels are no substitute, as seeing makes galaxies rounder."""
     known = np.isfinite(catalogue_shapes(*(declared.floats(table, f"shape_e{k}") for k in (1, 2)))[0])
     if not known.any():
         raise invalid("host_model", "IM1 if no early-type host has a shape (columns 'shape_e1', 'shape_e2')", "IM2")

@@ -1,4 +1,4 @@
-"""What is measured of each injection: fluxes, signal to noise, magnification, images, detectability."""
+"""Measurements of injections: fluxes, signal to noise, magnification, number of images, detectability."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ MAD_TO_SIGMA = 1.482602218505602
 """Standard deviation of a Gaussian over its median absolute deviation."""
 _DIRECTIONS = 720
 _LEAST_SHARE = 0.1
-"""Share of an annulus that must be usable."""
+"""Least share of usable pixels in an annulus."""
 _NEAR_AXIS = np.geomspace(1e-4, 4e-3, 16)
-"""Angles from the major axis at which images of flat lenses are looked for too."""
+"""Additional angles from the major axis at which images of flat lenses are searched for."""
 
 
 @dataclass(frozen=True)
 class Sky:
-    """Noise per pixel (nMgy) of the reference band, as declared and from the host itself; NaN where unknown."""
+    """Noise per pixel (nMgy) in the reference band, from the depth and from the host's pixels; NaN if unknown."""
 
     from_psfdepth: Array
     from_mad: Array
 
     @property
     def sigma(self) -> Array:
-        """The depth's noise; the host's own where the depth is unknown."""
+        """The noise from the depth, or from the host's pixels if the depth is unknown."""
         return np.where(np.isfinite(self.from_psfdepth), self.from_psfdepth, self.from_mad)
 
 
 def sigma_from_annulus(images: Pixels, usable: Pixels, inner_px: float, outer_px: float) -> Array:
-    """Noise per pixel (batch,) from the MAD of one band, (batch, y, x), in an annulus; NaN where little is usable."""
+    """Noise per pixel (batch,) from the MAD of images (batch, y, x) in an annulus; NaN with too few usable pixels."""
     if on_device(images):
         from injection.experiment import _torch_measure as torched
 
@@ -68,8 +68,8 @@ def measure(
 ) -> dict[str, Any]:
     """Measurement columns of rendered rows.
 
-    ``usable`` (batch, y, x) marks host pixels that are finite and unmasked; only they enter SNRs and ratios. Hosts and
-    it are where the arcs are.
+    ``usable`` (batch, y, x) marks host pixels that are finite and unmasked; SNRs and ratios use only these. ``hosts``
+    and ``usable`` are on the device of the arcs.
     """
     lens, imaging, sigma = Lens.from_rows(rows), psf.imaging, sky.sigma
     scale, width = imaging.pixel_scale_arcsec, psf.fwhm_nea_arcsec[:, imaging.reference]
@@ -101,7 +101,7 @@ def measure(
 def _summed(
     imaging: Imaging, arcs: Pixels, hosts: Pixels, usable: Pixels, sigma: Array, places: Array, sky_sigmas: float
 ) -> dict[str, Array]:
-    """Sums over the pixels of each injection, where the pixels are, and the share of usable pixels."""
+    """Sums over the pixels of each injection, computed on their device, and the share of usable pixels."""
     if on_device(arcs):
         from injection.experiment import _torch_measure as torched
 
@@ -114,7 +114,7 @@ def _summed(
 
 
 def image_counts(rows: pa.Table) -> NDArray[np.int32]:
-    """Number of images of each source's centre, the central image of the singular lens not counted."""
+    """Number of images of the centre of each source, without the central image of the singular lens."""
     lens = Lens.from_rows(rows)
     scene = _pack.scene(lens, components(rows), 1.0, 0, np.zeros(3), 1e-3)
     dx = rows.column("src_x_arcsec").to_numpy() - lens.x_arcsec
@@ -130,7 +130,7 @@ def image_counts(rows: pa.Table) -> NDArray[np.int32]:
 
 
 _SUMS = ("square", "ring", "ring_pixels", "masked", "brightest", "ratio_brightest", "ratio_bright")
-"""Sums over the reference band; the flux and the peak of every band follow."""
+"""Sums over the reference band; they are followed by the flux and the peak of each band."""
 _FIRST_FLUX = len(_SUMS)
 
 
@@ -138,7 +138,7 @@ _FIRST_FLUX = len(_SUMS)
 def _sums(reference: Any, arcs: Any, hosts: Any, usable: Any, noise: Any, places: Any, out: Any) -> None:
     """One pass over each injection's pixels.
 
-    ``noise`` are sigma and detection threshold; ``places`` are theta_E, PSF width and lens centre in pixels.
+    ``noise`` has sigma and detection threshold, ``places`` theta_E, PSF width and lens centre in pixels.
     """
     bands = arcs.shape[1]
     for row in range(arcs.shape[0]):

@@ -1,4 +1,4 @@
-"""The setting of injections: their parameters and their pixels are drawn here, for the grid and for every picture."""
+"""The setting of injections: draws their parameters and pixels, for the grid and for all pictures."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Drawn:
-    """Pixels of a batch of injections (batch, band, y, x) nMgy, where they were rendered, and what they are made of."""
+    """Pixels (batch, band, y, x) nMgy of a batch of injections, on the device that rendered them, and their parts."""
 
     rows: pa.Table
     arcs: Arcs
-    """Light of the arcs without noise, the core suppressed"""
+    """Light of the arcs without noise, after core suppression"""
     hosts: Pixels
-    """Hosts as they were loaded"""
+    """Hosts as loaded"""
     bare: Pixels
-    """The hosts with the sky noise that is added to them"""
+    """Hosts with added sky noise, if any"""
     images: Pixels
-    """The same with the arcs and their own noise: what a finder is shown"""
+    """The same plus the arcs with their own noise: the stamps that are scored"""
     usable: Pixels
     """(batch, y, x) pixels that are not masked"""
     psf: Psf
     sky: Sky
     reasons: list[str | None]
-    """Why an injection failed, whose image is then the bare host; None where it did not"""
+    """Why an injection failed; its image is then the bare host. None if it did not fail"""
 
     @property
     def added(self) -> Pixels:
-        """What was added to the bare hosts: the arcs with their noise."""
+        """The arcs with their noise: the difference of ``images`` and ``bare``."""
         return self.images - self.bare
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Everything that injections are made from; a plan adds which of them are made."""
+    """All that injections are made from; a plan adds the rows."""
 
     grid: GridParams
     hosts: HostSet
@@ -62,7 +62,7 @@ class Setting:
 
     @classmethod
     def of(cls, grid: GridParams, hosts: HostSet, seed: int) -> Setting:
-        """The setting with the source model that the parameters name."""
+        """The setting with the source model named in the parameters."""
         return cls(grid, hosts, source_model(grid), seed)
 
     @property
@@ -74,10 +74,10 @@ class Setting:
         return replace(self, grid=self.grid.model_copy(update={"device": "cpu"}))
 
     def parameters(self, rows: pa.Table) -> pa.Table:
-        """Drawn ``lens_*`` and ``src_*`` parameters of rows, one row each; a row does not depend on the others.
+        """Drawn ``lens_*`` and ``src_*`` parameters, one row each; a row does not depend on the others.
 
-        ``rows`` have ``injection_id`` and the host's ``galaxy_id``; columns of the prior's ``direct``
-        fix those parameters, and ``sobol_place`` is the row's place in the sequence where the grid draws along one.
+        ``rows`` have ``injection_id`` and the ``galaxy_id`` of the host. Columns of the prior's ``direct`` fix those
+        parameters; ``sobol_place`` is the place in the sequence if the grid draws along one.
         """
         imaging = self.hosts.imaging
         ids, galaxies = (rows[name].combine_chunks() for name in ("injection_id", "galaxy_id"))
@@ -92,10 +92,10 @@ class Setting:
         return drawn.append_column("galaxy_id", galaxies)
 
     def draw(self, rows: pa.Table, stamps: Images | None = None) -> Drawn:
-        """Pixels of rows of drawn parameters, with the suppression and noise that the grid asks for.
+        """Pixels of drawn rows, with the core suppression and the noise of the grid.
 
-        Each row's pixels depend on the row, its host and the seed alone: rows stored by the grid give the pixels that
-        were scored, bit for bit on the same device. ``stamps`` are the hosts' (batch, band, y, x) if already loaded.
+        The pixels of a row depend only on the row, its host and the seed: rows stored by the grid give the pixels that
+        were scored, bit for bit on the same device. ``stamps`` are those of the hosts (batch, band, y, x) if loaded.
         """
         grid, ids = self.grid, rows["injection_id"].combine_chunks()
         galaxies = rows["galaxy_id"].to_pylist()
@@ -121,12 +121,12 @@ class Setting:
 
     @property
     def _annulus_bands(self) -> list[int]:
-        """Bands whose noise is measured on the host: the reference band, and all where that noise is to be added."""
+        """Bands in which the noise of the host is measured: the reference band; all if that noise is to be added."""
         imaging = self.hosts.imaging
         return list(range(len(imaging.bands))) if self.grid.sky_noise == "annulus" else [imaging.reference]
 
     def again(self, rows: pa.Table) -> Drawn:
-        """Stored rows drawn again on the processor; DataError where one cannot be, since it was scored once."""
+        """Stored rows drawn again on the processor; DataError if one fails, as all of them were scored before."""
         drawn = self.on_cpu().draw(rows)
         failed = [reason for reason in drawn.reasons if reason is not None]
         if failed:
@@ -140,7 +140,7 @@ class Setting:
 
 
 def _known(sigma: Array, reasons: list[str | None]) -> Array:
-    """Sky noise (batch, band), zero in rows that fail for having none."""
+    """Sky noise (batch, band); zero in rows that fail because it is unknown."""
     for index in np.flatnonzero(~np.isfinite(sigma).all(axis=1)):
         reasons[index] = reasons[index] or f"the host's sky noise is not known in every band: {sigma[index].tolist()}"
     return np.nan_to_num(sigma)
