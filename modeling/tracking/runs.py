@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ class Tracker:
     def __init__(self, root: DataRoot, run_id: str, params: TrainParams, origin: Origin) -> None:
         self._name = params.generation
         self._lost = False
+        self._runs: tuple[str, ...] = ()
         self._logged: dict[int, float] = {}
         self._attempt(lambda: self._open(root, run_id, params, origin))
 
@@ -67,13 +69,15 @@ class Tracker:
 
     def finish(self, rows: list[EpochRow], card: CheckpointCard) -> None:
         """Log the epoch whose weights are kept as ``best_*``, and the identity of the checkpoint."""
-        self._attempt(lambda: [self._store.summarise(run, *summary(rows, card)) for run in self._runs])
+        for run in self._runs:
+            self._attempt(partial(self._store.summarise, run, *summary(rows, card)))
 
     def end(self, status: str) -> None:
         """End the run."""
-        self._attempt(lambda: [self._store.close(run, status) for run in self._runs])
+        for run in self._runs:
+            self._attempt(partial(self._store.close, run, status))
 
-    def _attempt(self, action: Callable[[], object]) -> None:
+    def _attempt(self, action: Callable[[], None]) -> None:
         if self._lost:
             return
         try:
