@@ -49,6 +49,9 @@ class GenerationInputs:
     injections: pd.DataFrame
     """Rows of `injections` joined with the model's `injection_scores`: `grid_id`, `injection_id`, `galaxy_id` (host),
     `status`, `probability`, `host_probability`, `detectable` and the parameters; empty where no grid ran."""
+    dual_prior: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """`analysis.results.reweighting.reweighted` under a broad prior and one anchored on known lenses, of one grid; of a
+    prior that the grid does not cover one row with the reason, `refused`."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.figures.completeness import Axis, completeness_curves, depth_label, heat_panels
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import best_interval, marginal_row, points, rate, rates, refused, shown
-from analysis.reporting.views import Shown, TableView
+from analysis.reporting.views import Shown, TableView, number, percent
 from analysis.results.injection_views import along, at_values, host_false_positives, midpoints, quantile_edges
 from lake.sky.imaging import Imaging
 
@@ -64,6 +64,30 @@ def denominator_view(inputs: ReportInputs) -> TableView:
         "galaxies without an arc, each once."
     )
     return TableView(caption, headers, rows)
+
+
+def dual_prior_view(inputs: ReportInputs) -> TableView | None:
+    """Completeness under two priors from the injections of one grid."""
+    rows = []
+    for item in inputs.generations:
+        for row in item.dual_prior.to_dict("records"):
+            if not pd.isna(row.get("refused")):
+                rows.append([item.name, row["prior"], "—", str(row["refused"]), *["—"] * 4])
+                continue
+            words = f"{percent(row['completeness'], row['low_95'], row['high_95'])}\u00a0{row['interval']}"
+            reason = refused(points(item.thresholds).get(row["threshold_id"]))
+            weight = [f"{row['n_eff']:,.0f} of {row['n']:,.0f}", percent(row["support"]), number(row["mean_weight"], 3)]
+            named = [item.name, row["prior"], row["threshold_id"]]
+            rows.append([*named, reason or words, rate(item, row["threshold_id"]), *weight])
+    headers = (
+        "model", "prior", "threshold", "completeness", "FPR reached", "effective injections", "support", "mean weight",
+    )  # fmt: skip
+    caption = (
+        "Two priors, one grid: the same injections, weighted by the density of each prior over that of the one they "
+        "were drawn from. Support: share of the prior's mass that the injections can stand for; below 95 % no "
+        "completeness is given. Einstein radii count as the grid has them."
+    )
+    return TableView(caption, headers, rows) if rows else None
 
 
 def _denominators(injections: pd.DataFrame, threshold: float) -> list[str]:

@@ -17,7 +17,7 @@ from injection.config import Quadrature
 from injection.device import Pixels
 from injection.engine import _image_rays, _pack, _rays
 from injection.engine._pack import Scene
-from injection.priors.registry import Prior
+from injection.priors.prior import Prior
 from injection.scene.lens import Lens
 from injection.scene.ranges import PROFILES
 from injection.scene.sources import components

@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from injection.device import Pixels, like
 from injection.keyed import Keyed
-from injection.priors.registry import Prior
+from injection.priors.prior import Prior
 
 Array = NDArray[np.float64]
 

@@ -19,7 +19,9 @@ from injection.experiment.measure import Sky, measure, sigma_from_annulus
 from injection.galaxies.models import source_model
 from injection.optics.noise import add_poisson, add_sky
 from injection.optics.psf import Psf
-from injection.priors.registry import Prior, draw, load_prior
+from injection.priors.prior import AnyPrior, Mixture, Prior
+from injection.priors.registry import by_component, draw, load_prior, log_density
+from injection.priors.reweighting import not_of_prior
 from lake.errors import DataError
 
 Array = NDArray[np.float64]
@@ -66,7 +68,7 @@ class Setting:
         return cls(grid, hosts, source_model(grid), seed)
 
     @property
-    def prior(self) -> Prior:
+    def prior(self) -> AnyPrior:
         return load_prior(self.grid.prior)
 
     def on_cpu(self) -> Setting:
@@ -79,17 +81,39 @@ class Setting:
         ``rows`` have ``injection_id`` and the ``galaxy_id`` of the host. Columns of the prior's ``direct`` fix those
         parameters; ``sobol_place`` is the place in the sequence if the grid draws along one.
         """
+        if isinstance(self.prior, Prior):
+            return self._parameters(self.prior, rows)
+        mixture, ids = self.prior, rows["injection_id"].combine_chunks()
+        drawn = by_component(
+            mixture, ids, self.seed, lambda one, places: self._parameters(one, rows.take(pa.array(places)))
+        )
+        return self._of_mixture(mixture, drawn, self._fixed(rows))
+
+    def _parameters(self, prior: Prior, rows: pa.Table) -> pa.Table:
         imaging = self.hosts.imaging
         ids, galaxies = (rows[name].combine_chunks() for name in ("injection_id", "galaxy_id"))
-        fixed = {name: rows[name].to_numpy() for name in self.prior.direct(imaging) if name in rows.column_names}
+        fixed = {name: rows[name].to_numpy() for name in self._fixed(rows)}
         along = self.grid.drawing == "sobol" and "sobol_place" in rows.column_names
         places = rows["sobol_place"].to_numpy() if along else None
-        drawn = draw(self.prior, ids, self.seed, imaging, fixed, places)
-        drawn = self.sources.draw(drawn, self.prior, self.seed)
+        drawn = draw(prior, ids, self.seed, imaging, fixed, places)
+        drawn = self.sources.draw(drawn, prior, self.seed)
         if self.grid.host_model == "IM2":
             shapes = self.hosts.shapes(self.hosts.rows_of(galaxies.to_pylist()))
-            drawn = follow_hosts(drawn, self.prior, shapes, self.seed)
+            drawn = follow_hosts(drawn, prior, shapes, self.seed)
         return drawn.append_column("galaxy_id", galaxies)
+
+    def _fixed(self, rows: pa.Table) -> tuple[str, ...]:
+        """Parameters that rows come with."""
+        return tuple(name for name in self.prior.direct(self.hosts.imaging) if name in rows.column_names)
+
+    def _of_mixture(self, mixture: Mixture, drawn: pa.Table, fixed: tuple[str, ...]) -> pa.Table:
+        """Rows with the mixture's density in place of that of the prior that each was drawn from."""
+        others = (*fixed, *not_of_prior(self.grid, self.hosts.imaging))
+        parts = [log_density(one, drawn, self.hosts.imaging, others) for one in mixture.priors]
+        own = np.choose(mixture.chosen(drawn["injection_id"].combine_chunks(), self.seed), parts)
+        whole = log_density(mixture, drawn, self.hosts.imaging, others)
+        changed = pa.array(drawn["log_prior"].to_numpy() + whole - own)
+        return drawn.set_column(drawn.column_names.index("log_prior"), "log_prior", changed)
 
     def draw(self, rows: pa.Table, stamps: Images | None = None) -> Drawn:
         """Pixels of drawn rows, with the core suppression and the noise of the grid.

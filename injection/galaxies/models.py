@@ -14,7 +14,7 @@ from injection.engine._pack import Scene
 from injection.engine.tracing import PARAMETRIC, SourceModel, Traced
 from injection.galaxies.banks import load_bank
 from injection.galaxies.realsources import BankSources
-from injection.priors.registry import Prior
+from injection.priors.prior import Prior
 from lake.errors import DarkHaloError, DataError
 from lake.plugins import imported, raised
 

@@ -16,7 +16,8 @@ from injection.engine._pack import Scene
 from injection.engine.tracing import Traced, integrated, trace
 from injection.galaxies.banks import BANK_COLOURS, SourceBank
 from injection.keyed import Keyed
-from injection.priors.registry import Prior, clump_log_density
+from injection.priors.prior import Prior
+from injection.priors.registry import clump_log_density
 from injection.scene.lens import Lens, largest_deflection, rotated
 from lake.errors import invalid
 

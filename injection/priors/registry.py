@@ -12,99 +12,25 @@ import numpy as np
 import pyarrow as pa
 import yaml
 from numpy.typing import ArrayLike, NDArray
-from pydantic import ConfigDict, Field, model_validator
+from scipy.special import logsumexp
 
 from injection.keyed import Keyed, Sobol
 from injection.priors.distributions import Distribution
+from injection.priors.prior import AnyPrior, Mixture, Prior
 from injection.scene.lens import rotated
-from injection.scene.ranges import inside, is_light, limits, refuse
+from injection.scene.ranges import inside, refuse
 from injection.scene.sources import MAX_CLUMPS
-from lake.config import Section
 from lake.errors import DataError, invalid
 from lake.sky.imaging import Imaging
 
 Array = NDArray[np.float64]
 
-LENS = ("lens_theta_e_arcsec", "lens_q", "lens_x_arcsec", "lens_y_arcsec")
-SHAPE = ("src_beta_frac", "src_re_arcsec", "src_n", "src_q")
 _OTHERS = (
     "lens_pa_rad", "shear", "shear_pa_rad", "src_pa_rad", "src_azimuth_rad", "src_clumps", "src_clump_fraction",
     *(f"src_clump{k}_{part}" for k in range(1, MAX_CLUMPS + 1) for part in ("offset", "azimuth_rad", "size")),
 )  # fmt: skip
 _LOG_TURN = -np.log(2.0 * np.pi)
 _LOG_HALF_TURN = -np.log(np.pi)
-
-
-class Prior(Section):
-    """A joint prior: the distribution of each ``lens_*`` and ``src_*`` parameter of an injection.
-
-    Further fields give the light of the sources, in any number of bands: unlensed magnitudes ``src_mag_<band>`` and
-    colours ``src_<bluer>_minus_<redder>``.
-    """
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Distribution]
-
-    name: str
-    """Name in the registry."""
-    meaning: str
-    """Purpose of the prior, in words."""
-    lens_theta_e_arcsec: Distribution
-    """Einstein radius, if the grid does not fix it (arcsec)."""
-    lens_q: Distribution
-    """Lens axis ratio."""
-    lens_x_arcsec: Distribution
-    """Lens centre along x (arcsec)."""
-    lens_y_arcsec: Distribution
-    """Lens centre along y (arcsec)."""
-    shear: Distribution
-    """Modulus of the external shear."""
-    src_beta_frac: Distribution
-    """Source offset from the lens centre, over theta_E."""
-    src_re_arcsec: Distribution
-    """Half-light radius, intermediate axis (arcsec)."""
-    src_n: Distribution
-    """Sersic index."""
-    src_q: Distribution
-    """Source axis ratio."""
-    clump_probability: float = Field(ge=0, le=1)
-    """Probability that a source has clumps; 1, 2 and 3 clumps are then equally likely."""
-    clump_fraction: Distribution
-    """Share of the flux in the clumps."""
-    clump_offset: Distribution
-    """Elliptical radius of a clump's position, over the half-light radius."""
-    clump_size: Distribution
-    """Half-light radius of a clump over that of the source."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, values: dict[str, Any]) -> dict[str, Any]:
-        for name in values:
-            if name not in cls.model_fields and not is_light(name):
-                known = ", ".join(sorted((*cls.model_fields, "src_mag_<band>", "src_<bluer>_minus_<redder>")))
-                raise invalid(f"prior {values['name']}.{name}", f"one of the known parameters ({known})", name)
-        return values
-
-    def model_post_init(self, context: object) -> None:
-        for name in (*LENS, *self.light, *SHAPE):
-            low, high = limits(name)
-            support = getattr(self, name).support
-            for edge in support:
-                if np.isfinite(edge) and not low <= edge <= high:
-                    raise refuse(name, edge)
-
-    @property
-    def light(self) -> tuple[str, ...]:
-        """Names of its magnitudes and colours."""
-        return tuple(self.__pydantic_extra__)
-
-    def direct(self, imaging: Imaging) -> tuple[str, ...]:
-        """Columns of injections that are drawn from the distributions of their names; ParameterError if one lacks."""
-        lacking = [name for name in imaging.source_columns if name not in self.light]
-        if lacking:
-            allowed = f"one with {', '.join(imaging.source_columns)}, for the bands of {imaging.name}"
-            raise invalid("prior", allowed, f"{self.name} with {', '.join(self.light)}")
-        return (*LENS, *imaging.source_columns, *SHAPE)
 
 
 def registry() -> dict[str, Any]:
@@ -114,11 +40,11 @@ def registry() -> dict[str, Any]:
 
 
 @cache
-def load_prior(name_or_path: str) -> Prior:
+def load_prior(name_or_path: str) -> AnyPrior:
     """A prior of the registry, or of your own file (same keys; ``base`` may name one of the registry)."""
     known = registry()
     if name_or_path in known:
-        return Prior.load(_resolved(name_or_path, known[name_or_path], known), f"prior {name_or_path}")
+        return prior_of(_resolved(name_or_path, known[name_or_path], known))
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         raise invalid("prior", f"one of {', '.join(known)}, or a path to a .yaml file", name_or_path)
@@ -128,11 +54,19 @@ def load_prior(name_or_path: str) -> Prior:
         raise DataError(f"prior file {path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise invalid("prior", f"a mapping in {path}", values)
-    return Prior.load(_resolved(path.stem, values, known), f"prior {path}")
+    return prior_of(_resolved(path.stem, values, known), str(path))
+
+
+def prior_of(content: Mapping[str, Any], where: str = "") -> AnyPrior:
+    """A prior from its content, as ``model_dump`` of one gives it; ``where`` it was read."""
+    kind = Mixture if "components" in content else Prior
+    return kind.load(content, f"prior {where or content.get('name')}")
 
 
 def _resolved(name: str, values: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     own = dict(values)
+    if "mixture" in own:
+        return {"name": name, **_components(name, own, known)}
     base = own.pop("base", None)
     if base is not None and base not in known:
         raise invalid(f"prior {name}.base", f"one of {', '.join(known)}", base)
@@ -140,8 +74,29 @@ def _resolved(name: str, values: Mapping[str, Any], known: Mapping[str, Any]) ->
     return {**below, "name": name, **own}
 
 
+def _components(name: str, own: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a mixture, given as shares of priors of the registry."""
+    shares = own.pop("mixture")
+    single = [one for one in known if "mixture" not in known[one]]
+    if not isinstance(shares, dict) or not set(shares) <= set(single):
+        raise invalid(f"prior {name}.mixture", f"shares of priors ({', '.join(single)})", shares)
+    parts = [{"share": share, "prior": _resolved(one, known[one], known)} for one, share in shares.items()]
+    return {**own, "components": parts}
+
+
+def by_component(
+    prior: Mixture, ids: pa.Array, seed: int, make: Callable[[Prior, NDArray[np.int64]], pa.Table]
+) -> pa.Table:
+    """One row per id in their order, which ``make`` draws of the prior that each comes from, given the rows' places."""
+    chosen = prior.chosen(ids, seed)
+    places = [np.flatnonzero(chosen == number) for number in range(len(prior.components))]
+    parts = [make(one, held) for one, held in zip(prior.priors, places, strict=True) if len(held)]
+    order = np.argsort(np.concatenate(places), kind="stable")
+    return pa.concat_tables(parts).take(pa.array(order)) if parts else make(prior.priors[0], places[0])
+
+
 def draw(
-    prior: Prior,
+    prior: AnyPrior,
     ids: pa.Array,
     seed: int,
     imaging: Imaging,
@@ -156,6 +111,9 @@ def draw(
     """
     direct = prior.direct(imaging)
     fixed = _checked(fixed or {}, direct, len(ids))
+    if isinstance(prior, Mixture):
+        places = None if sobol_places is None else np.asarray(sobol_places)
+        return _mixed(prior, ids, seed, imaging, fixed, places)
     keyed = Keyed(seed, ids) if sobol_places is None else Sobol(seed, sobol_places, (*direct, *_OTHERS))
     columns: dict[str, Any] = {"injection_id": ids}
     for name in direct:
@@ -166,6 +124,23 @@ def draw(
     columns["src_stamp_id"] = pa.nulls(len(ids), pa.string())
     rows = pa.table(columns)
     return rows.append_column("log_prior", pa.array(log_density(prior, rows, imaging, tuple(fixed))))
+
+
+def _mixed(
+    prior: Mixture,
+    ids: pa.Array,
+    seed: int,
+    imaging: Imaging,
+    fixed: Mapping[str, Array],
+    places: NDArray[np.int64] | None,
+) -> pa.Table:
+    def make(one: Prior, held: NDArray[np.int64]) -> pa.Table:
+        own = {name: values[held] for name, values in fixed.items()}
+        return draw(one, ids.take(pa.array(held)), seed, imaging, own, None if places is None else places[held])
+
+    rows = by_component(prior, ids, seed, make)
+    density = pa.array(log_density(prior, rows, imaging, tuple(fixed)))
+    return rows.set_column(rows.column_names.index("log_prior"), "log_prior", density)
 
 
 def _checked(fixed: Mapping[str, ArrayLike], direct: tuple[str, ...], count: int) -> dict[str, Array]:
@@ -213,22 +188,26 @@ def _clumps(columns: dict[str, Any], prior: Prior, uniform: Callable[[str], Arra
     columns["src_model"] = np.where(count > 0, "sersic_clumps", "sersic")
 
 
-def log_density(prior: Prior, rows: pa.Table, imaging: Imaging, fixed: tuple[str, ...] = ()) -> Array:
+def log_density(prior: AnyPrior, rows: pa.Table, imaging: Imaging, fixed: tuple[str, ...] = ()) -> Array:
     """Log prior density of drawn rows in the registry's parameters: angles uniform, clumps relative to the source.
 
-    With another prior it gives importance weights. ``fixed`` columns are left out. The density is -inf for a row that
-    the prior cannot give.
+    With another prior it gives importance weights. ``fixed`` columns are left out, and so are ``shear`` and ``clumps``
+    if they are named there. The density is -inf for a row that the prior cannot give.
     """
+    if isinstance(prior, Mixture):
+        parts = [log_density(one, rows, imaging, fixed) for one in prior.priors]
+        return np.asarray(logsumexp(parts, axis=0, b=np.asarray(prior.shares)[:, None]), dtype=np.float64)
 
     def column(name: str) -> Array:
-        return rows.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
+        return np.asarray(rows.column(name).to_numpy(zero_copy_only=False), dtype=np.float64)
 
     total = np.full(rows.num_rows, 3 * _LOG_HALF_TURN + _LOG_TURN)
     for name in prior.direct(imaging):
         if name not in fixed:
             total = total + getattr(prior, name).log_density(column(name))
-    total = total + prior.shear.log_density(np.hypot(column("lens_gamma1"), column("lens_gamma2")))
-    return total + clump_log_density(prior, column)
+    if "shear" not in fixed:
+        total = total + prior.shear.log_density(np.hypot(column("lens_gamma1"), column("lens_gamma2")))
+    return total if "clumps" in fixed else total + clump_log_density(prior, column)
 
 
 def clump_log_density(prior: Prior, column: Callable[[str], Array]) -> Array:

@@ -9,24 +9,16 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.opening import OUT, project
+from pipeline.commands.opening import FORMAT, OUT, project
 
 _AT = click.option("--at", metavar="REVISION", help="Tables as pinned in this git revision.")
-_FORMAT = click.option(
-    "--format",
-    "style",
-    type=click.Choice(["table", "csv", "json"]),
-    default="table",
-    show_default=True,
-    help="How rows are printed.",
-)
 
 
 @click.command()
 @click.argument("text", metavar="[SQL]", required=False)
 @_AT
 @OUT
-@_FORMAT
+@FORMAT
 def query(text: str | None, at: str | None, out: Path | None, style: str) -> None:
     """Run SQL (DuckDB's) on the lake's tables without starting Spark, in under a second.
 
@@ -65,7 +57,7 @@ def query(text: str | None, at: str | None, out: Path | None, style: str) -> Non
 @click.argument("text", metavar="SQL")
 @_AT
 @OUT
-@_FORMAT
+@FORMAT
 def sql(text: str, at: str | None, out: Path | None, style: str) -> None:
     """Run Spark SQL on the lake's tables.
 

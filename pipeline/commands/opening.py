@@ -66,6 +66,14 @@ class Typed(click.Path):
         return path if _named() is None and params.is_project(Path.cwd()) else Path.cwd() / path
 
 
+FORMAT = click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How rows are printed.",
+)
 OUT = click.option("--out", type=Typed(), help="Write the rows to a .parquet, .csv or .fits file.")
 
 

@@ -73,6 +73,7 @@ def fill_grid(
         "checkpoint_id": scorer.checkpoint_id,
         "generation": generation,
         "prior": setting.prior.name,
+        "prior_content": setting.prior.model_dump(mode="json"),
         "parameters": setting.grid.model_dump(mode="json"),
         "cells": cells(setting.grid),
         "short": planned.empty.to_pylist(),

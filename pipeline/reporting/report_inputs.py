@@ -22,6 +22,7 @@ from lake.store import cards
 from lake.store.stamps import StampStore
 from modeling.scoring.card import CARD, FINDER, read_card
 from pipeline.experiment.grids import grid_params
+from pipeline.experiment.reweighting import dual_prior
 from pipeline.project.context import RunContext
 from pipeline.project.outputs import BATCHES, GRID
 from pipeline.reporting.galleries import galleries
@@ -128,6 +129,7 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
         completeness=context.read("completeness", slices=[name]).to_pandas(),
         thresholds=context.read("thresholds", slices=[name]).to_pandas(),
         injections=injections.merge(answers, on="injection_id"),
+        dual_prior=dual_prior(context.root, name),
     )
 
 

@@ -14,7 +14,7 @@ from analysis.reporting import performance
 from analysis.reporting.facts import at_share, limitations, literature_views, probability_words, reference_view
 from analysis.reporting.performance import metric_view, paired_completeness_view, ranking_figures
 from analysis.reporting.report import render_report
-from analysis.reporting.selection import denominator_view, pictures
+from analysis.reporting.selection import denominator_view, dual_prior_view, pictures
 from analysis.reporting.thresholds import headline, shown
 from analysis.statistics.thresholds import fix_thresholds, threshold_rows
 from tests.analysis.report_inputs import EVALUATE
@@ -203,6 +203,23 @@ def test_the_same_inputs_give_the_same_page(bare_html, bare_inputs):
 def test_a_run_without_a_grid_still_has_a_report(bare_html):
     assert "No injection grid has been scored yet." in bare_html
     assert "no grid" in bare_html
+
+
+def test_two_priors_of_one_grid_or_why_there_are_none(inputs):
+    assert dual_prior_view(inputs) is None
+    item = inputs.generations[0]
+    told = {"prior": "anchored", "completeness": 0.25, "low_95": 0.2, "high_95": 0.3, "interval": "h"}
+    told |= {"n": 900, "n_eff": 310.4, "support": 1.0, "mean_weight": 0.987}
+    good = next(name for name in item.thresholds["threshold_id"] if shown(item, name))
+    rows = [{**told, "threshold_id": name} for name in (good, "p0.3")] + [{"prior": "v1", "refused": "cover 19.7%"}]
+    changed = dataclasses.replace(item, dual_prior=pd.DataFrame(rows))
+    first, second, third = dual_prior_view(dataclasses.replace(inputs, generations=[changed])).rows
+    assert first[:3] == [item.name, "anchored", good]
+    words = [word.replace("\u00a0", " ") for word in (first[3], *first[5:])]
+    assert words == ["25.0 % [20.0, 30.0] h", "310 of 900", "100.0 %", "0.987"]
+    assert first[4].startswith("FPR")
+    assert second[3].startswith("not selective")
+    assert third[1:4] == ["v1", "—", "cover 19.7%"]
 
 
 def test_text_from_data_is_escaped(bare_html):

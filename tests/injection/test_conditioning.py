@@ -14,7 +14,8 @@ from injection.experiment import arc_finder, conditioning
 from injection.experiment.hostset import HostSet, in_memory
 from injection.experiment.setting import Setting
 from injection.optics.psf import Psf
-from injection.priors.registry import draw, load_prior
+from injection.priors.registry import draw, load_prior, log_density
+from injection.priors.reweighting import THETA_E, not_of_prior
 from lake.errors import ParameterError
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
 from tests.injection.scenes import drawn, host_set, hosts_table, ids, params, planned, rows, run
@@ -146,3 +147,18 @@ def test_sobol_draws_are_even_and_the_same_in_any_batch() -> None:
     assert part.equals(even.slice(100, 3).combine_chunks())
     ranks = np.sort((even.column("src_mag_r").to_numpy() - 23) / 3)
     assert np.abs(ranks - (np.arange(256) + 0.5) / 256).max() < 1 / 256 + 1e-9
+
+
+@pytest.mark.parametrize(("host_model", "drawing"), [("IM1", "independent"), ("IM2", "independent"), ("IM1", "sobol")])
+def test_a_grid_of_a_mixture_keeps_the_density_of_what_it_drew(host_model: str, drawing: str) -> None:
+    """Whichever of its priors a row comes from; the weights of a later reweighting rest on it."""
+    plan = planned(host_model=host_model, drawing=drawing, prior="covering")
+    setting, hosts = plan.setting, pa.compute.list_element(plan.rows["host_ids"], 0)
+    rows = plan.rows.append_column("galaxy_id", hosts)
+    drawn = setting.parameters(rows)
+    assert drawn["injection_id"].equals(rows["injection_id"])
+    assert setting.parameters(rows.slice(3, 2)).equals(drawn.slice(3, 2).combine_chunks())
+    excluded = (THETA_E, *not_of_prior(setting.grid, SURVEY))
+    assert ("lens_q" in excluded) == (host_model == "IM2")
+    apart = drawn["log_prior"].to_numpy() - log_density(setting.prior, drawn, SURVEY, excluded)
+    np.testing.assert_allclose(apart, apart[0], atol=1e-9)

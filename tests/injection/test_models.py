@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from injection.config import Quadrature
 from injection.engine import tracing
 from injection.experiment.grid import plan
-from injection.priors.registry import Prior
+from injection.priors.prior import Prior
 from lake.errors import DataError, ParameterError
 from tests.injection.scenes import Brightness, planned, run
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy import integrate
 
 from injection.priors.distributions import AreaUniform, Distribution, HalfNormal, Normal, Uniform
-from injection.priors.registry import LENS, SHAPE, draw, load_prior, log_density, registry
+from injection.priors.prior import LENS, SHAPE, Mixture, Prior
+from injection.priors.registry import draw, load_prior, log_density, prior_of, registry
 from injection.scene.ranges import faults
 from lake.errors import DataError, ParameterError
 from lake.sky.survey import SURVEY
@@ -26,8 +27,8 @@ SPEC = {
 }
 
 
-def test_registry_holds_the_four_priors() -> None:
-    assert set(registry()) == set(SPEC)
+def test_registry_holds_the_four_priors_and_their_mixture() -> None:
+    assert set(registry()) == {*SPEC, "covering"}
 
 
 @pytest.mark.parametrize("name", SPEC)
@@ -166,6 +167,56 @@ def test_row_faults_name_missing_values() -> None:
     assert all(str(reason).startswith("'src_n' must be a finite number in [0.3, 8]") for reason in reasons[1:])
 
 
+def covering() -> Mixture:
+    found = load_prior("covering")
+    assert isinstance(found, Mixture)
+    return found
+
+
+def test_a_mixture_draws_each_row_of_one_of_its_priors() -> None:
+    rows, mixture = drawn("covering", 4000), covering()
+    chosen = mixture.chosen(ids(4000), 7)
+    np.testing.assert_allclose(np.bincount(chosen) / 4000, mixture.shares, atol=0.03)
+    for place, prior in enumerate(mixture.priors):
+        alone = drawn(prior.name, 4000).drop_columns("log_prior")
+        held = pa.array(np.flatnonzero(chosen == place))
+        assert rows.drop_columns("log_prior").take(held).equals(alone.take(held))
+    part = draw(mixture, ids(100).slice(40, 7), 7, SURVEY)
+    assert part.equals(rows.slice(40, 7).combine_chunks())
+
+
+def test_the_density_of_a_mixture_is_the_weighted_sum() -> None:
+    rows = drawn("covering", 500)
+    parts = [np.exp(log_density(prior, rows, SURVEY)) for prior in covering().priors]
+    np.testing.assert_allclose(np.exp(rows.column("log_prior").to_numpy()), np.mean(parts, axis=0), rtol=1e-9)
+
+
+def test_a_grid_of_the_mixture_gives_every_prior_bounded_weights_with_mean_one() -> None:
+    rows = drawn("covering", 20000)
+    for prior in covering().priors:
+        weight = np.exp(log_density(prior, rows, SURVEY) - rows.column("log_prior").to_numpy())
+        assert weight.max() <= 4.0 + 1e-9
+        np.testing.assert_allclose(weight.mean(), 1.0, atol=5 * weight.std() / np.sqrt(20000))
+
+
+@pytest.mark.parametrize("name", [*SPEC, "covering"])
+def test_a_prior_is_known_by_its_content(name: str) -> None:
+    prior = load_prior(name)
+    assert prior_of(prior.model_dump(mode="json")) == prior
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("meaning: m\nmixture: {v1: 0.5, d06: 0.4}", "shares that add up to 1"),
+    ("meaning: m\nmixture: {v1: 0.5, mine: 0.5}", r"mixture' must be shares of priors \(v1, v1_wide, d06, anchored\)"),
+    ("meaning: m\nmixture: {v1: 1.0}\nsrc_n: 3", "must be one of the known parameters"),
+])  # fmt: skip
+def test_a_mixture_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / f"bad{abs(hash(text))}.yaml"
+    path.write_text(text)
+    with pytest.raises(ParameterError, match=message):
+        load_prior(str(path))
+
+
 def text(one: Distribution) -> str:
     match one:
         case Uniform():
@@ -180,7 +231,7 @@ def text(one: Distribution) -> str:
 
 def test_the_documentation_shows_the_registry() -> None:
     """One row per parameter, one column per prior; where this fails, paste the table that the failure shows."""
-    priors = [load_prior(name) for name in registry()]
+    priors = [prior for prior in map(load_prior, registry()) if isinstance(prior, Prior)]
     light = dict.fromkeys(name for prior in priors for name in prior.light)
     rows = [
         ["parameter", *(f"`{prior.name}`" for prior in priors)],

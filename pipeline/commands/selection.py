@@ -1,4 +1,4 @@
-"""Commands that exchange selection functions with other teams."""
+"""Commands about selection functions: under other priors, from other teams, and for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lake.errors import invalid
-from pipeline.commands.opening import NameOrTyped, Typed, project
+from pipeline.commands.opening import FORMAT, OUT, NameOrTyped, Typed, project
 
 _FILE = Typed(exists=True, dir_okay=False)
 
@@ -34,6 +34,54 @@ def _declared(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+@click.command()
+@click.option(
+    "--prior",
+    "priors",
+    type=NameOrTyped(),
+    multiple=True,
+    metavar="NAME|FILE.yaml",
+    help="Prior of the registry, or your own file; repeatable. Default: the prior that the injections were drawn from.",
+)
+@click.option("--dual", is_flag=True, help="The dual-prior table: the broad prior v1 and the anchored one.")
+@click.option("--generation", help="The finder; by default the report's headline.")
+@click.option("--threshold", help="One threshold (p0.5, fpr1e-3@val) instead of all.")
+@click.option(
+    "--theta-e",
+    type=click.Choice(["grid", "prior"]),
+    default="grid",
+    show_default=True,
+    help="Whether Einstein radii count as often as in the grid, or as in the prior.",
+)
+@click.option("--by-theta-e", is_flag=True, help="One row for each Einstein radius of the grid.")
+@click.option(
+    "--min-support",
+    default=0.95,
+    show_default=True,
+    help="Share of the prior that the injections must cover; below it the prior is refused.",
+)
+@FORMAT
+@OUT
+def completeness(priors: tuple[str, ...], dual: bool, style: str, out: Path | None, **asked: Any) -> None:
+    """Show the completeness of a finder under any prior, from its stored injections: nothing is drawn or scored again.
+
+    Injections are weighted by the density of the prior over that of the one they were drawn from. Printed are the
+    completeness, its 95 % interval (h: host-clustered, t: with the threshold's uncertainty too), the effective number
+    of injections n_eff, the support (share of the prior that the injections can stand for) and the mean weight, which
+    is 1 where they cover it. n_eff alone does not tell: it is high where a narrow grid covers little of a broad prior.
+    To reweight a grid to any shipped prior, fill it with `grid.prior: covering`.
+
+    Examples: dhs completeness --prior anchored; dhs completeness --dual --threshold p0.5; dhs completeness --prior
+    mine.yaml --theta-e prior
+    """
+    from pipeline.experiment.reweighting import DUAL, Asked, completeness_under
+    from pipeline.verbs.export import checked_out, deliver
+
+    checked_out(out)
+    named = [*priors, *(name for name in DUAL if dual and name not in priors)]
+    deliver(completeness_under(project(), Asked(named, **asked)), out, short=True, style=style)
 
 
 @click.group("import")

@@ -1,0 +1,93 @@
+"""Importance weights from the prior that injections were drawn from to another one, and how much of that it covers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from injection.config import GridParams
+from injection.priors.distributions import Distribution
+from injection.priors.prior import AnyPrior, Mixture
+from injection.priors.registry import draw, log_density
+from lake.sky.imaging import Imaging
+
+Array = NDArray[np.float64]
+
+THETA_E = "lens_theta_e_arcsec"
+_DRAWS = 50_000
+"""Draws of the target that its support is measured with, within 0.5 % (two standard errors)."""
+_QUANTILES = 10_000
+
+
+@dataclass(frozen=True)
+class Change:
+    """From the prior that rows were drawn from to another one."""
+
+    drawn: AnyPrior
+    target: AnyPrior
+    imaging: Imaging
+    fixed: tuple[str, ...]
+    """Parameters that were not drawn from the prior, see :func:`injection.priors.registry.log_density`"""
+
+    def log_weights(self, rows: pa.Table) -> Array:
+        """Log density of each row under the target over that under its own prior; -inf where the target has none."""
+        return log_density(self.target, rows, self.imaging, self.fixed) - log_density(
+            self.drawn, rows, self.imaging, self.fixed
+        )
+
+    def support(self, injections: int, theta_e: tuple[float, float] | None = None) -> float:
+        """Share of the target's mass that so many injections of the drawn prior can stand for.
+
+        There a weight is at most their number: beyond it, and outside the drawn prior's range, not one injection is
+        expected for as much of the target as all of them stand for. Normal distributions have no end, so the range
+        alone would not say that one lies in the tail of another. ``theta_e`` are the ends of the Einstein radii that
+        count (arcsec); None where the target's own do not.
+        """
+        rows = _draws(self.target, self.imaging)
+        with np.errstate(invalid="ignore"):
+            covered = self.log_weights(rows) <= np.log(max(injections, 1))
+        if theta_e is not None:
+            values = rows[THETA_E].to_numpy()
+            covered &= (values >= theta_e[0]) & (values <= theta_e[1])
+        return float(covered.mean())
+
+
+def not_of_prior(grid: GridParams, imaging: Imaging) -> tuple[str, ...]:
+    """What a grid does not draw from its prior, besides what rows come with: ``fixed`` of ``log_density``."""
+    shape = ("lens_q", "shear") if grid.host_model == "IM2" else ()
+    light = ("src_n", "src_q", "clumps") if grid.real_sources is not None else ()
+    colours = imaging.source_columns[1:] if grid.real_sources and grid.real_sources.catalogue_colours else ()
+    return (*shape, *light, *colours)
+
+
+def theta_e_shares(target: AnyPrior, values: Sequence[float]) -> tuple[Array, tuple[float, float]]:
+    """Mass of the target's Einstein radii nearest to each value of a grid, and the ends of what the grid spans.
+
+    Each value stands for the range half-way to its neighbours, those at the ends for as much outwards. The shares add
+    up to what of the target is inside.
+    """
+    centres = np.asarray(values, dtype=np.float64)
+    if len(centres) == 1:
+        return np.ones(1), (-np.inf, np.inf)
+    inner = (centres[1:] + centres[:-1]) / 2.0
+    ends = (1.5 * centres[0] - 0.5 * centres[1], 1.5 * centres[-1] - 0.5 * centres[-2])
+    edges = np.array([ends[0], *inner, ends[1]])
+    if isinstance(target, Mixture):
+        parts = [_mass(prior.lens_theta_e_arcsec, edges) for prior in target.priors]
+        return np.asarray(target.shares @ np.array(parts)), ends
+    return _mass(target.lens_theta_e_arcsec, edges), ends
+
+
+def _mass(distribution: Distribution, edges: ArrayLike) -> Array:
+    places = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    return np.histogram(distribution.quantile(places), bins=np.asarray(edges))[0] / _QUANTILES
+
+
+@cache
+def _draws(target: AnyPrior, imaging: Imaging) -> pa.Table:
+    return draw(target, pa.array([f"support-{number}" for number in range(_DRAWS)]), 0, imaging)

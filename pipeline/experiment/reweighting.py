@@ -1,0 +1,159 @@
+"""Completeness of a filled grid under other priors, from its stored injections: nothing is drawn or scored again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.config import ReportParams
+from analysis.results.reweighting import Weights, reweighted
+from analysis.statistics.thresholds import Threshold, bootstrap_thresholds, from_rows
+from analysis.statistics.uncertain import Distribution
+from injection.config import GridParams
+from injection.priors.prior import AnyPrior
+from injection.priors.registry import load_prior, prior_of
+from injection.priors.reweighting import THETA_E, Change, not_of_prior, theta_e_shares
+from lake import tables
+from lake.errors import DataError, ParameterError, invalid, not_one_of
+from lake.root import DataRoot
+from lake.sky.split import THRESHOLD
+from lake.sky.survey import SURVEY
+from lake.store import delta
+from pipeline.project.outputs import grid_facts
+from pipeline.project.project import Project
+
+DUAL = ("v1", "anchored")
+"""Priors of the dual-prior table: broad, and anchored on known lenses."""
+_ROWS = ["injection_id", "galaxy_id", "status"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `dhs completeness` is asked for."""
+
+    priors: Sequence[str] = ()
+    """Names or files; none for the prior of the grid."""
+    generation: str | None = None
+    threshold: str | None = None
+    """One threshold; None for all."""
+    theta_e: Literal["grid", "prior"] = "grid"
+    """Whether Einstein radii count as the grid has them, or as the prior does."""
+    min_support: float = 0.95
+    """A prior of which the injections cover less is refused."""
+    by_theta_e: bool = False
+    """One row for each Einstein radius."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.min_support <= 1.0:
+            raise invalid("min-support", "above 0 and at most 1", self.min_support)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A finder's grid, to be told under other priors."""
+
+    drawn: AnyPrior
+    fixed: tuple[str, ...]
+    """Parameters that its prior did not draw"""
+    rows: pa.Table
+    """Parameters of all injections"""
+    judged: pd.DataFrame
+    """Their hosts and scores, in the same order"""
+    points: Sequence[Threshold]
+    derived: Mapping[str, Distribution]
+
+    @classmethod
+    def of(cls, root: DataRoot, name: str, threshold_id: str | None = None) -> Filled:
+        """The grid of the finder ``name``, at one threshold or all measurable ones."""
+        facts = grid_facts(root, name)
+        drawn, grid = drawn_from(facts, name), GridParams.load(facts["parameters"], "grid")
+        thresholds = _thresholds(root, str(facts["generation"]), threshold_id)
+        return cls(drawn, (THETA_E, *not_of_prior(grid, SURVEY)), *_injections(root, name), *thresholds)
+
+    def under(self, prior: str | None, asked: Asked) -> pd.DataFrame:
+        """Completeness under a prior (None: its own). ParameterError where the injections cover too little of it."""
+        target = self.drawn if prior is None else load_prior(prior)
+        weights = _weights(Change(self.drawn, target, SURVEY, self.fixed), self.rows, asked.theta_e)
+        if (reason := weights.refusal(self.drawn.name, asked.min_support)) is not None:
+            cure = "fill a grid whose prior covers it (`grid.prior: covering`), or accept less with --min-support"
+            raise ParameterError(f"{reason}: {cure}")
+        return reweighted(self.judged, weights, self.points, self.derived, asked.by_theta_e)
+
+
+def completeness_under(project: Project, asked: Asked) -> pa.Table:
+    """Completeness of a finder under each prior. ParameterError where the injections cover too little of one."""
+    filled = Filled.of(project.data, asked.generation or headline(project), asked.threshold)
+    found = [filled.under(prior, asked) for prior in asked.priors] or [filled.under(None, asked)]
+    return pa.Table.from_pandas(pd.concat(found, ignore_index=True), preserve_index=False)
+
+
+def dual_prior(root: DataRoot, name: str) -> pd.DataFrame:
+    """The dual-prior table of a finder's grid; of a prior that it does not cover, `prior` and `refused` alone."""
+    try:
+        filled = Filled.of(root, name)
+    except DataError as error:
+        return pd.DataFrame({"prior": DUAL, "refused": str(error)})
+    parts = []
+    for prior in DUAL:
+        try:
+            parts.append(filled.under(prior, Asked()))
+        except ParameterError as error:
+            parts.append(pd.DataFrame({"prior": [prior], "refused": [str(error)]}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def headline(project: Project) -> str:
+    """The finder that the report shows first."""
+    name = project.section(ReportParams, "report").headline_generation or next(iter(project.audited), None)
+    if name is None:
+        raise invalid("generation", "a finder with a grid, and `audited` in params.yaml names none", None)
+    return name
+
+
+def drawn_from(facts: dict[str, Any], name: str) -> AnyPrior:
+    """The prior of a filled grid, by the content that the grid keeps."""
+    if facts["parameters"].get("source_model") is not None:
+        raise DataError("injections of a source model of one's own cannot be reweighted: what it draws is not known")
+    if "prior_content" not in facts:
+        raise DataError(f"the grid of {name} does not keep the content of its prior: run `dvc repro grid@{name}`")
+    return prior_of(facts["prior_content"])
+
+
+def _injections(root: DataRoot, name: str) -> tuple[pa.Table, pd.DataFrame]:
+    """Parameters of all injections of a grid, and their scores, in the same order."""
+    held = [column for column in tables.spec("injections").names if column.startswith(("lens_", "src_"))]
+    rows = delta.read(root, "injections", [*_ROWS, *held], slices=[name])
+    scores = delta.read(root, "injection_scores", ["injection_id", "status", "probability"], slices=[name])
+    judged = rows.select(["injection_id", "galaxy_id", THETA_E]).to_pandas()
+    return rows, judged.merge(scores.to_pandas(), on="injection_id", how="left", validate="one_to_one")
+
+
+def _thresholds(root: DataRoot, name: str, wanted: str | None) -> tuple[list[Threshold], dict[str, Distribution]]:
+    """The measurable thresholds of a finder (or the one that is wanted), and the distributions of derived ones."""
+    points = [
+        point for point in from_rows(delta.read(root, "thresholds", slices=[name]).to_pandas()) if point.measurable
+    ]
+    if wanted is not None:
+        if wanted not in (known := [point.threshold_id for point in points]):
+            raise not_one_of("threshold", known, wanted)
+        points = [point for point in points if point.threshold_id == wanted]
+    scores = delta.read(root, "scores", ["negative_use", "probability"], slices=[name], ordered=False)
+    fixing = scores.filter(pc.equal(scores["negative_use"], THRESHOLD))["probability"].to_numpy()
+    derived = [point for point in points if point.status == "measured"]
+    return points, {point.threshold_id: bootstrap_thresholds(fixing, point.target_fpr) for point in derived}
+
+
+def _weights(change: Change, rows: pa.Table, theta_e: str) -> Weights:
+    weights = np.exp(change.log_weights(rows))
+    if theta_e == "grid":
+        return Weights(change.target.name, weights, change.support(rows.num_rows))
+    radii, place, counts = np.unique(rows[THETA_E].to_numpy(), return_inverse=True, return_counts=True)
+    shares, ends = theta_e_shares(change.target, radii.tolist())
+    weights = weights * (shares / (counts / counts.sum()))[place]
+    return Weights(change.target.name, weights, change.support(rows.num_rows, ends))

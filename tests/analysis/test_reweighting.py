@@ -1,0 +1,160 @@
+"""Reweighting: against grids drawn directly, coverage of its intervals, and refusal where a prior is not covered."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from analysis.results.reweighting import THETA_E, Weights, reweighted
+from analysis.statistics.intervals import clustered
+from analysis.statistics.thresholds import Threshold, bootstrap_thresholds
+from analysis.statistics.uncertain import share_interval
+from analysis.statistics.weighted import effective_number, weighted_share
+from injection.priors.registry import draw, load_prior
+from injection.priors.reweighting import Change, theta_e_shares
+from lake.sky.survey import SURVEY
+from tests.analysis.cells import cluster_sums
+
+N, HOSTS = 6000, 1500
+RADII = np.array([0.75, 1.25, 2.0])
+HALF = Threshold("p0.5", "fixed", 0.5, np.nan, 100, 10, None, 100, 5, 0.05, 0.01, 0.1)
+
+
+def grid(prior: str, seed: int) -> pa.Table:
+    """Injections at fixed Einstein radii, as a grid draws them."""
+    ids = pa.array([f"i{number}" for number in range(N)])
+    return draw(load_prior(prior), ids, seed, SURVEY, {THETA_E: RADII[np.arange(N) % 3]})
+
+
+def found(rows: pa.Table, seed: int) -> pd.DataFrame:
+    """Outcomes of a finder that prefers bright, extended sources near the centre, blue ones, and some hosts."""
+    rng = np.random.default_rng(seed)
+    host = rng.integers(0, HOSTS, N)
+    value = {name: rows[name].to_numpy() for name in ("src_mag_r", "src_beta_frac", "src_re_arcsec", "src_g_minus_r")}
+    odds = 24.2 - value["src_mag_r"] - 2.0 * value["src_beta_frac"] + 3.0 * value["src_re_arcsec"]
+    odds = odds - 0.5 * value["src_g_minus_r"] + rng.normal(0, 0.7, HOSTS)[host]
+    probability = expit(3.0 * odds) + rng.normal(0, 0.1, N)
+    return pd.DataFrame({"galaxy_id": host.astype(str), "status": "scored", "probability": probability}).assign(
+        **{THETA_E: rows[THETA_E].to_numpy()}
+    )
+
+
+def shares(injections: pd.DataFrame, weights: Weights) -> tuple[float, float]:
+    row = reweighted(injections, weights, [HALF], {}).iloc[0]
+    return float(row["completeness"]), float(row["high_95"] - row["low_95"]) / 3.92
+
+
+@pytest.mark.parametrize(("drawn", "target"), [
+    ("covering", "v1"), ("covering", "v1_wide"), ("covering", "d06"), ("covering", "anchored"), ("v1", "anchored"),
+])  # fmt: skip
+def test_a_reweighted_grid_tells_what_a_directly_drawn_one_does(drawn: str, target: str) -> None:
+    rows = grid(drawn, 1)
+    change = Change(load_prior(drawn), load_prior(target), SURVEY, (THETA_E,))
+    weights = Weights(target, np.exp(change.log_weights(rows)), change.support(N))
+    assert weights.refusal(drawn, 0.95) is None
+    estimate, error = shares(found(rows, 2), weights)
+    direct, other = shares(found(grid(target, 3), 4), Weights(target, np.ones(N), 1.0))
+    assert abs(estimate - direct) < 3.0 * np.hypot(error, other)
+    plain, _ = shares(found(rows, 2), Weights(drawn, np.ones(N), 1.0))
+    assert abs(plain - direct) > 3.0 * np.hypot(error, other)
+
+
+def test_weighted_intervals_cover_with_shared_hosts_and_weights_that_go_with_the_outcome() -> None:
+    rng, hosts, p, hit, runs = np.random.default_rng(5), np.repeat(np.arange(80), 4), 0.15, 0, 400
+    for _ in range(runs):
+        own = rng.beta(p * 2, (1 - p) * 2, 80)
+        outcome = (rng.random(320) < own[hosts]).astype(float)
+        weights = np.exp(rng.normal(0, 0.8, 320))
+        made = weighted_share(hosts, outcome, weights, 0.5, None, 0.95)
+        hit += made.low <= p <= made.high
+    assert 0.925 <= hit / runs <= 0.985
+
+
+def values(seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    rng = np.random.default_rng(seed)
+    return np.repeat(np.arange(50), 4), rng.random(200)
+
+
+def test_equal_weights_give_the_intervals_of_the_completeness_table() -> None:
+    hosts, score = values(1)
+    made = weighted_share(hosts, score, np.full(200, 7.0), 0.7, None, 0.95)
+    hits = (score > 0.7).reshape(50, 4).sum(axis=1)
+    low, high = clustered(hits.sum(), 200, cluster_sums(hits, [4] * 50), 0.95)
+    np.testing.assert_allclose((made.low, made.high), (low[0], high[0]), atol=1e-8)
+    assert made.n_eff == pytest.approx(200)
+    drawn = bootstrap_thresholds(values(2)[1], 0.1)
+    joint = weighted_share(hosts, score, np.ones(200), 0.9, drawn, 0.95)
+    np.testing.assert_allclose((joint.low, joint.high), share_interval(hosts, score, drawn, 0.95), atol=1e-8)
+
+
+def test_injections_without_weight_count_for_nothing() -> None:
+    hosts, score = values(3)
+    weights = np.where(np.arange(200) < 120, 1.0, 0.0)
+    half = weighted_share(hosts, score, weights, 0.5, None, 0.95)
+    alone = weighted_share(hosts[:120], score[:120], weights[:120], 0.5, None, 0.95)
+    np.testing.assert_allclose((half.low, half.high, half.n_eff), (alone.low, alone.high, 120), atol=1e-8)
+    nothing = weighted_share(hosts, score, np.zeros(200), 0.5, None, 0.95)
+    assert nothing.n_eff == 0
+    assert np.isnan([nothing.completeness, nothing.low, nothing.high]).all()
+
+
+def test_failed_injections_are_in_no_denominator_and_radii_can_be_told_apart() -> None:
+    injections = found(grid("v1", 1), 2)
+    injections.loc[injections.index % 2 == 0, "status"] = "failed"
+    weights = Weights("v1", np.ones(N), 1.0)
+    assert reweighted(injections, weights, [HALF], {})["n"].to_list() == [N // 2]
+    rows = reweighted(injections, weights, [HALF], {}, by_theta_e=True)
+    assert rows["theta_e_arcsec"].to_list() == RADII.tolist()
+    assert rows["n"].sum() == N // 2
+
+
+@pytest.mark.parametrize(("drawn", "target", "low", "high"), [
+    ("anchored", "v1", 0.19, 0.205),  # magnitude 2/3, offset 0.295: 0.197
+    ("v1", "anchored", 1.0, 1.0),
+    ("v1_wide", "d06", 0.0, 0.2),  # inside its ranges, in the tail of its colours
+    ("covering", "d06", 1.0, 1.0),
+    ("v1", "v1_wide", 0.2, 0.26),  # half-light radius 4/9, index 1.8/3.5: 0.229
+])  # fmt: skip
+def test_support_is_the_share_of_the_target_that_the_injections_can_stand_for(
+    drawn: str, target: str, low: float, high: float
+) -> None:
+    change = Change(load_prior(drawn), load_prior(target), SURVEY, (THETA_E,))
+    assert low <= change.support(3000) <= high
+
+
+def test_a_narrow_grid_has_all_its_effective_number_and_is_refused() -> None:
+    """The effective number of injections is no check of support."""
+    rows = grid("anchored", 1)
+    change = Change(load_prior("anchored"), load_prior("v1"), SURVEY, (THETA_E,))
+    weights = Weights("v1", np.exp(change.log_weights(rows)), change.support(N))
+    assert effective_number(weights.values) == pytest.approx(N)
+    assert weights.mean == pytest.approx(0.197, abs=0.001)
+    said = weights.refusal("anchored", 0.95)
+    assert said is not None
+    assert said.startswith("the injections, drawn from 'anchored', cover 19.")
+    assert weights.refusal("anchored", 0.15) is None
+
+
+def test_a_mean_weight_that_is_too_low_is_refused_beyond_its_noise() -> None:
+    values = np.tile([0.4, 0.6], 500)
+    assert "have a mean weight of 0.500 +- 0.003 under 'mine', below 95%" in str(
+        Weights("mine", values, 1.0).refusal("v1", 0.95)
+    )
+    few = np.array([3.0, 0.1, 0.1, 0.1])
+    assert Weights("mine", few, 1.0).refusal("v1", 0.95) is None
+
+
+def test_einstein_radii_stand_for_the_range_half_way_to_their_neighbours() -> None:
+    shares, ends = theta_e_shares(load_prior("anchored"), [1.0, 1.5, 2.0])
+    np.testing.assert_allclose(shares, [0.45 / 1.7, 0.5 / 1.7, 0.5 / 1.7], atol=2e-4)
+    assert ends == (0.75, 2.25)
+    shares, _ = theta_e_shares(load_prior("covering"), [1.0, 1.5, 2.0])
+    np.testing.assert_allclose(
+        shares, [0.75 * 0.2 + 0.25 * 0.45 / 1.7, *[0.75 * 0.2 + 0.25 * 0.5 / 1.7] * 2], atol=2e-4
+    )
+    change = Change(load_prior("v1"), load_prior("anchored"), SURVEY, (THETA_E,))
+    assert change.support(3000, ends) == pytest.approx(1.45 / 1.7, abs=0.01)

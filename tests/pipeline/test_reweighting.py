@@ -1,0 +1,68 @@
+"""`dhs completeness`: a filled grid under other priors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from injection.priors.registry import load_prior
+from lake.errors import DataError, LakeError, ParameterError
+from lake.store.query import query
+from pipeline.experiment.reweighting import Asked, completeness_under, drawn_from
+from pipeline.project import params
+from pipeline.project.outputs import grid_facts
+from tests.pipeline.checkout import Checkout, project_in
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def test_under_its_own_prior_a_grid_tells_what_its_table_does(finished: Checkout) -> None:
+    project = params.load(finished.folder)
+    rows = completeness_under(project, Asked()).to_pandas().set_index("threshold_id")
+    text = "select * from completeness_main where cell = 'marginal' and source_mag_bin = 'all' and generation = 'demo1'"
+    stored = query(project.data, text).to_pandas().set_index("threshold_id")
+    assert set(rows.index) == set(stored.index)
+    for name, row in stored.iterrows():
+        found = rows.loc[name]
+        assert (found["n"], found["fpr_reached"]) == (row["n"], row["fpr_reached"])
+        assert found["completeness"] == pytest.approx(row["completeness"])
+        assert found["n_eff"] == pytest.approx(row["n"])
+    assert (rows["support"] == 1).all()
+    assert rows["mean_weight"].to_numpy() == pytest.approx(1.0)
+
+
+def test_the_grid_keeps_the_content_of_its_prior(finished: Checkout) -> None:
+    facts = grid_facts(params.load(finished.folder).data, "demo1")
+    assert facts["prior_content"] == load_prior(facts["prior"]).model_dump(mode="json")
+
+
+def test_the_dual_prior_table_of_one_grid(finished: Checkout) -> None:
+    options = ("--threshold", "p0.3", "--theta-e", "prior", "--min-support", "0.5", "--format", "json")
+    rows = json.loads(finished.dhs("completeness", "--dual", *options).stdout)
+    assert [row["prior"] for row in rows] == ["v1", "anchored"]
+    assert rows[0]["n_eff"] > rows[1]["n_eff"] > 0
+    refused = finished.dhs("completeness", "--prior", "d06", check=False)
+    assert refused.returncode == 1
+    assert "the injections, drawn from 'v1', cover" in refused.stderr
+    assert "of 'd06', less than 95%: fill a grid whose prior covers it (`grid.prior: covering`)" in refused.stderr
+    unknown = finished.dhs("completeness", "--threshold", "p9", check=False)
+    assert "'threshold' must be one of p0.3" in unknown.stderr
+
+
+@pytest.mark.parametrize(("facts", "said"), [
+    ({"parameters": {"source_model": "mine:Model"}}, "of a source model of one's own cannot be reweighted"),
+    ({"parameters": {}}, "the grid of x does not keep the content of its prior: run `dvc repro grid@x`"),
+])  # fmt: skip
+def test_a_grid_that_does_not_say_what_it_drew_from_is_refused(facts: Any, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        drawn_from(facts, "x")
+
+
+def test_what_is_asked_must_make_sense(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="'min-support' must be above 0 and at most 1, got 0"):
+        Asked(min_support=0.0)
+    with pytest.raises(LakeError, match="the grid of nobody is missing"):
+        completeness_under(project_in(tmp_path), Asked(generation="nobody"))
