@@ -1,4 +1,4 @@
-# Two commands to begin with: `make demo` runs the whole pipeline on a simulated survey, `make test` checks the project (`make quick`: without what needs Spark or the chain).
+# Two commands to begin with: `make demo` runs the whole pipeline on a simulated survey, `make test` checks the project (`make quick`: the checks for use all day).
 SHELL := /bin/bash
 PYTHON ?= $(notdir $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version))) python3.11))
 VENV := .venv
@@ -52,11 +52,11 @@ PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadsco
 test: lint ## the whole quality gate: formatter, linter, types, import contracts, tests
 	pytest $(PARALLEL)
 
-quick: setup-dev ## the gate without the tests that start Spark, DVC or whole programs, for use all day
+quick: setup-dev ## the gate without the tests that start Spark, DVC or programs, or take seconds; for use all day
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint quick-tests
 
 quick-tests:
-	pytest $(PARALLEL) -m "not slow and not whole_system"
+	pytest $(PARALLEL) -m "not slow and not long and not whole_system"
 
 lint: setup-dev ## formatter, linter, types, import contracts
 	ruff format --check .

@@ -27,6 +27,8 @@ from lake.root import DataRoot
 from lake.store import writing
 from lake.store.writing import Provenance, Target
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 REGION = "us-east-2"
 WORK = Submission(("run", "pool"), "survey: {}\n", ("ingest_counts.pool",), ("s3://survey/dr10",))

@@ -49,6 +49,7 @@ def check_target(flux: Array, peak: Array) -> None:
     assert np.percentile(peak, 95) <= 1e-3
 
 
+@pytest.mark.long
 def test_flux_and_peak_over_the_widest_prior_agree_with_a_converged_integration() -> None:
     check_target(*errors(drawn("v1_wide", 40, seed=11)))
 
@@ -111,6 +112,7 @@ def check_lenstronomy(found: Array) -> None:
     assert np.percentile(ours, 95) <= np.percentile(theirs, 95)
 
 
+@pytest.mark.long
 def test_flux_agrees_with_lenstronomy_live_on_fifty_draws() -> None:
     check_lenstronomy(lenstronomy_errors(50, seed=5))
 

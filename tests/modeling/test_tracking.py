@@ -75,6 +75,7 @@ def open_run(root: DataRoot, name: str, params: TrainParams) -> Any:
     return runs.training_run(root, name, params, ORIGIN)
 
 
+@pytest.mark.long
 def test_training_is_followed_from_parameters_to_checkpoint(
     root: DataRoot, small: TrainParams, splits: tuple[TrainingArrays, TrainingArrays], tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_run_that_breaks_says_so(root: DataRoot, small: TrainParams, error: ty
     assert only(RunStore(root), stage="train").info.status == "FINISHED"
 
 
+@pytest.mark.long
 def test_a_killed_run_is_continued_and_ended(root: DataRoot, small: TrainParams, tmp_path: Path) -> None:
     script = """
         import sys, time

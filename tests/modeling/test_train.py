@@ -167,6 +167,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainResul
     return folder, whole_run(folder, 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("save_every", [0, 7])
 def test_killed_and_resumed_equals_uninterrupted(
     tmp_path: Path, straight: tuple[Path, TrainResult], save_every: int

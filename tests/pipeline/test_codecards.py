@@ -128,6 +128,7 @@ def test_package_data_that_a_module_names_is_compared_by_its_bytes(
     assert {path for path in after if after[path] != before[path]} == {f"etl/{data}"}
 
 
+@pytest.mark.long
 def test_a_stage_depends_on_the_contract_of_every_table_that_it_writes() -> None:
     for stage, entry in yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"].items():
         outs = [next(iter(out)) for out in entry.get("do", entry)["outs"] if isinstance(out, dict)]
