@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.diagnostics.discovery import DiagnoseParams
+from analysis.reporting.report import render_report
 from analysis.results.features import stamp_features
 from lake.sky.survey import SURVEY
 from tests.analysis.galaxies import make_stamps
@@ -16,6 +17,12 @@ from tests.analysis.report_inputs import make_inputs
 def inputs():
     """What a report is made from; tests that change it work on copies."""
     return make_inputs()
+
+
+@pytest.fixture(scope="session")
+def html(inputs):
+    """The report."""
+    return render_report(inputs)
 
 
 @pytest.fixture(scope="session")

@@ -45,11 +45,6 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def html(inputs):
-    return render_report(inputs)
-
-
-@pytest.fixture(scope="module")
 def page(html):
     parser = Page()
     parser.feed(html)

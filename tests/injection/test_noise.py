@@ -29,6 +29,7 @@ def test_counts_follow_the_poisson_distribution(expected: float) -> None:
     assert np.abs(found - stats.poisson.cdf(values, expected)).max() < 1e-3 + 2 / np.sqrt(counts.size)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("expected", [noise.EXACT_BELOW, 65.5, 150.0, 1e4, 1e6])
 def test_the_expansion_for_many_counts_keeps_its_bound(expected: float) -> None:
     share = (np.arange(50_000) + 0.5) / 50_000

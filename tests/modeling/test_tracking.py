@@ -104,6 +104,7 @@ def test_training_is_followed_from_parameters_to_checkpoint(
     assert parent.data.metrics["best_val_auc"] == checkpoint.card.best_val_auc
 
 
+@pytest.mark.long
 def test_a_rerun_finds_its_run_and_doubles_no_epoch(root: DataRoot, small: TrainParams) -> None:
     for epochs in (2, 3):
         with open_run(root, "demo1-a", small) as tracker:

@@ -20,7 +20,6 @@ from modeling.training.data import TrainingArrays
 from modeling.training.log import read_log
 from modeling.training.run import Run
 from modeling.training.state import read
-from modeling.training.train import TrainResult, train
 from tests.modeling.conftest import SMALL
 from tests.modeling.runs import whole_run
 
@@ -161,7 +160,7 @@ def kill_in_epoch_three(folder: Path, save_every: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainResult]:
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     """An uninterrupted run."""
     folder = tmp_path_factory.mktemp("straight")
     return folder, whole_run(folder, 0)
@@ -169,9 +168,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainResul
 
 @pytest.mark.long
 @pytest.mark.parametrize("save_every", [0, 7])
-def test_killed_and_resumed_equals_uninterrupted(
-    tmp_path: Path, straight: tuple[Path, TrainResult], save_every: int
-) -> None:
+def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, straight: tuple[Path, Run], save_every: int) -> None:
     killed, (straight_folder, uninterrupted) = tmp_path / "killed", straight
     assert "demo1 epoch 1/4: step 0 of 15" in kill_in_epoch_three(killed, save_every)
     log = killed / "work" / "epochs.jsonl"
