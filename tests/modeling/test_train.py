@@ -20,6 +20,7 @@ from modeling.training.data import TrainingArrays
 from modeling.training.log import read_log
 from modeling.training.run import Run
 from modeling.training.state import read
+from modeling.training.train import train
 from tests.modeling.conftest import SMALL
 from tests.modeling.runs import whole_run
 
