@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from analysis.records import Outcome
+from etl.cutouts.description import Description, Images
+from injection.config import GridParams
 from injection.experiment import stream
+from injection.priors.registry import load_prior
 from lake.errors import DataError, ParameterError
 from lake.store import cards, delta
 from modeling.scoring import finder as finders
+from modeling.scoring.finder import Contract
 from pipeline.cli import dhs
 from pipeline.experiment import grids
 from pipeline.project import params
@@ -274,3 +279,23 @@ def test_the_command_says_what_to_look_at(tmp_path: Path, monkeypatch: pytest.Mo
     said = CliRunner().invoke(dhs, [*words, "--describe", str(path)], standalone_mode=False, catch_exceptions=False)
     assert "report: data/audits/blue-own.html" in said.output
     assert "0 files or objects not used" in said.output
+
+
+def test_the_example_of_the_page_is_a_description(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "auditing-cutouts.md").read_text()
+    example, prior = (
+        yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    )
+    known = Description.load(example, "set.yaml")
+    (tmp_path / "prior.yaml").write_text(yaml.safe_dump(prior))
+    imaging = known.imaging((1.0, 1.0, 1.0))
+    assert set(imaging.source_columns) <= set(load_prior(str(tmp_path / "prior.yaml")).direct(imaging))
+    Contract.load(known.finder, "finder")
+    GridParams.load({**project_in(tmp_path).values["grid"], **known.grid}, "grid")
+    for files in re.findall(r"\| `(\{files:.*?\})`", page):
+        Images.model_validate(yaml.safe_load(files))
+    kinds = [yaml.safe_load(text) for text in re.findall(r"^\| `(\{kind:.*?\})`", page, re.MULTILINE)]
+    for kind in kinds:
+        place = "psf" if kind["kind"] in ("image", "fwhm", "fwhm_nea") else "noise"
+        Description.load({**example, place: kind}, "set.yaml")
+    assert len(kinds) == 7
