@@ -26,7 +26,7 @@ class PoolParams(Section):
     dec_max_deg: float = Field(ge=-90, le=90)
     """Northern end of the footprint, exclusive."""
     maskbits: tuple[int, ...]
-    """Mask bits none of which may be set."""
+    """Mask bits that must not be set."""
     exclusion_radius_arcsec: float = Field(gt=0)
     """Sources within this distance of a listed lens candidate are excluded from the pool."""
     near_radius_arcsec: float = Field(gt=0)

@@ -31,11 +31,11 @@ def read(
 ) -> pa.Table:
     """Rows of a table or view as Arrow, in the order of the key, without a JVM: ``lake.read("completeness_main")``.
 
-    ``slices`` chooses generations (or whatever else the table is sliced by); a view has none. LakeError where the rows
+    ``slices`` chooses generations (or other slices of the table); a view has none. LakeError where the rows
     have not been made or cannot be read.
     """
     place = _place(root)
-    if table not in views.names():
+    if table not in views.VIEWS:
         return delta.read(place, table, columns, slices)
     if slices is not None:
         raise invalid("slices", f"None of the view '{table}'", slices)

@@ -22,7 +22,7 @@ _STAT_START = 19
 
 _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 5.0
-"""Within which a module that Ctrl-C interrupts should end by itself."""
+"""How long a module may take to end after Ctrl-C before it is killed."""
 
 
 def identity(pid: int) -> str:
@@ -33,7 +33,8 @@ def identity(pid: int) -> str:
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return f"{_boot()}:{fields[_STAT_START]}"
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}:{fields[_STAT_START]}"
     except (OSError, IndexError):
         return f"{psutil.Process(pid).create_time():.1f}"
 
@@ -64,7 +65,7 @@ def stopped(pid: int) -> int | None:
 
 
 def run_bound(folder: Path, module: str, *arguments: str, environment: dict[str, str]) -> int:
-    """Run a Python module (as ``python -m``) in a folder; it ends when this process has ended, for whatever reason.
+    """Run a Python module (as ``python -m``) in a folder; it ends when this process has ended for any reason.
 
     Returns its exit status. On Ctrl-C the module has ended, with what it started, before KeyboardInterrupt is raised.
     """
@@ -84,7 +85,7 @@ def run_bound(folder: Path, module: str, *arguments: str, environment: dict[str,
 
 
 def end_with_parent(pid: int | None = None) -> None:
-    """End when the process that started this one has ended, for whatever reason, and end what this one has started.
+    """End when the process that started this one has ended for any reason, and end what this one has started.
 
     What has a session of its own, such as the shared Spark server, stays. ``pid`` is the number of the starting
     process, where it is known: it may have ended already.
@@ -108,10 +109,6 @@ def _kill_started(pid: int) -> None:
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
             if os.getsid(process.pid) == own:
                 process.kill()
-
-
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 if __name__ == "__main__":

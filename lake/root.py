@@ -26,6 +26,16 @@ def nearest_with(start: Path, *names: str) -> Path | None:
     return next((one for one in (place, *place.parents) if any((one / name).is_file() for name in names)), None)
 
 
+class _Below:
+    """A path below the local data folder."""
+
+    def __init__(self, *parts: str) -> None:
+        self._parts = parts
+
+    def __get__(self, root: DataRoot, owner: type[DataRoot]) -> Path:
+        return root.local.joinpath(*self._parts)
+
+
 @dataclass(frozen=True)
 class DataRoot:
     """The local data folder, the place of the Delta tables (``<local>/lake`` unless an object store is named), and the
@@ -34,6 +44,16 @@ class DataRoot:
     local: Path
     lake_uri: str | None = None
     survey_name: str | None = None
+    cards = _Below("cards")
+    survey = _Below("survey")
+    truth = _Below("truth")
+    cutouts = _Below("cutouts")
+    metrics = _Below("metrics")
+    plots = _Below("plots")
+    baselines = _Below("baselines")
+    report = _Below("report")
+    spark = _Below("spark")
+    mlflow_database = _Below("mlflow", "mlflow.db")
 
     @classmethod
     def of(cls, local: str | Path, lake_uri: str | None = None, survey_name: str | None = None) -> DataRoot:
@@ -48,10 +68,6 @@ class DataRoot:
         """Path or URI of a Delta table; absolute if local, for a server with another working directory."""
         return f"{self.lake_uri}/{name}" if self.lake_uri else str((self.local / "lake" / name).resolve())
 
-    @property
-    def cards(self) -> Path:
-        return self.local / "cards"
-
     def witness(self, table: str, slice_name: str | None) -> Path:
         """A file inside the table's folder: when the table is deleted so is it, and DVC sees the output missing."""
         return self.local / "lake" / table / "_witness" / f"{slice_name or 'whole'}.json"
@@ -59,18 +75,6 @@ class DataRoot:
     def work(self, stage: str, input_hash: str) -> Path:
         """Folder of a stage's partial work on one set of inputs."""
         return self.local / "work" / stage / input_hash
-
-    @property
-    def survey(self) -> Path:
-        return self.local / "survey"
-
-    @property
-    def truth(self) -> Path:
-        return self.local / "truth"
-
-    @property
-    def cutouts(self) -> Path:
-        return self.local / "cutouts"
 
     def checkpoints(self, generation: str) -> Path:
         return self.local / "checkpoints" / checked_name(generation, "generation")
@@ -81,27 +85,3 @@ class DataRoot:
 
     def grid(self, generation: str) -> Path:
         return self.local / "grid" / checked_name(generation, "generation")
-
-    @property
-    def metrics(self) -> Path:
-        return self.local / "metrics"
-
-    @property
-    def plots(self) -> Path:
-        return self.local / "plots"
-
-    @property
-    def baselines(self) -> Path:
-        return self.local / "baselines"
-
-    @property
-    def report(self) -> Path:
-        return self.local / "report"
-
-    @property
-    def spark(self) -> Path:
-        return self.local / "spark"
-
-    @property
-    def mlflow_database(self) -> Path:
-        return self.local / "mlflow" / "mlflow.db"

@@ -23,13 +23,13 @@ a grid, a stage), each with its own card.
 def page() -> str:
     """The page as Markdown."""
     index = [f"- [`{name}`](#{name}): {tables.spec(name).meaning}" for name in tables.names()]
-    index += [f"- [`{name}`](#{name}) (a view): {views.view(name).meaning}" for name in views.names()]
-    sections = [*(_section(tables.spec(name)) for name in tables.names()), *(_view(name) for name in views.names())]
+    index += [f"- [`{name}`](#{name}) (a view): {views.VIEWS[name].meaning}" for name in views.VIEWS]
+    sections = [*(_section(tables.spec(name)) for name in tables.names()), *(_view(name) for name in views.VIEWS)]
     return "\n".join([_INTRODUCTION, *index, "", *sections])
 
 
 def _view(name: str) -> str:
-    view = views.view(name)
+    view = views.VIEWS[name]
     columns = f"A view with the columns of [`{view.table}`](#{view.table}), in `dhs query`, `dhs sql` and `lake.read`"
     return f"## {name}\n\n{view.meaning}. {columns}:\n\n```sql\n{view.sql}\n```\n"
 

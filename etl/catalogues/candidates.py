@@ -10,27 +10,16 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from etl.config import CandidatesParams
-from etl.files.candidatelist import CandidateList
+from etl.files.candidatelist import LISTED
 from lake import tables
 from lake.config import SplitParams
 from lake.sky.healpix import pixel
 from lake.sky.sphere import ARCSEC_PER_RADIAN, chord, unit_vectors
 from lake.sky.split import split_of
-
-STAGE = "candidates"
-MATCHED = "matched"
-NO_SOURCE = "no source within the radius"
-TAKEN = "source matched by a better-graded or nearer candidate"
-AGAIN = "repeats a position with an equal or better grade"
+from lake.tables.lens_candidates import AGAIN, MATCHED, NO_SOURCE, TAKEN
 
 Rank = tuple[str | None, str]
 """Tier and identifier of a candidate."""
-
-
-def quarantined(listed: CandidateList, source_file: str) -> pa.Table:
-    """Quarantine rows of a list."""
-    same = {"stage": STAGE, "source_file": source_file, "target_table": "lens_candidates"}
-    return tables.spec("quarantine").table([{**same, **row} for row in listed.rejected.to_pylist()])
 
 
 def match(listed: pa.Table, near: pa.Table, params: CandidatesParams, split: SplitParams) -> pa.Table:
@@ -52,9 +41,8 @@ def match(listed: pa.Table, near: pa.Table, params: CandidatesParams, split: Spl
     reason = _resolve(source, separation, rank, fault)
     matched = [why == MATCHED for why in reason]
     healpix_128 = pixel(ra, dec, 128)
-    kept = ("candidate_id", "name", "ra", "dec", "grading", "tier", "z_lens", "z_lens_text", "reference")
     columns = {
-        **{n: listed.column(n) for n in kept},
+        **{n: listed.column(n) for n in LISTED},
         "galaxy_id": [ids[s] if ok else None for s, ok in zip(source, matched, strict=True)],
         "separation_arcsec": [round(float(d), 6) if ok else None for d, ok in zip(separation, matched, strict=True)],
         "match_reason": reason,

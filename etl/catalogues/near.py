@@ -1,7 +1,7 @@
 """Sources near a listed position: found by the HEALPix pixels round the positions, then by chord length.
 
 The pixels that a circle round each position touches are listed once and broadcast; a source looks only at the positions
-listed for its own pixel. There is no right-ascension wrap, no margin and no neighbour search.
+listed for its own pixel.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def listing(spark: SparkSession, listed: pa.Table, radius_arcsec: float, nside: 
 def with_nearest(rows: DataFrame, places: DataFrame, pixel_column: str, radius_arcsec: float) -> DataFrame:
     """Rows with ``candidate_id`` and ``separation_arcsec`` of the nearest listed position within the radius, or null.
 
-    Separations are rounded to 1e-6" so that they do not depend on the last bit of a cosine.
+    Separations are rounded to 1e-6": they do not depend on the last bit of a cosine.
     """
     joined = rows.join(F.broadcast(places), F.col(pixel_column) == F.col("near_pixel"), how="left")
     place = (

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812
@@ -46,18 +47,13 @@ class Supply:
         return f"{self.type_bin} {self.nobs_z_bin}"
 
 
-@dataclass(frozen=True)
-class NegativesFrames:
-    """The sample, and its rows of ``ingest_counts``."""
-
-    negatives: DataFrame
-    counts: pa.Table
-
-
 def sample(
     spark: SparkSession, pool: DataFrame, near: DataFrame, candidates: DataFrame, params: NegativesParams, seed: int
-) -> NegativesFrames:
-    """Negatives for the matched ``candidates``; a stratum that cannot supply them is named in log and counts."""
+) -> tuple[DataFrame, pa.Table]:
+    """Negatives for the matched ``candidates``, and their rows of ``ingest_counts``.
+
+    A stratum that cannot supply them is named in the log and in the counts.
+    """
     hashed = _hashed(pool, params, seed)
     supply = _plan(_histogram(hashed), positives_by_stratum(candidates, near), params)
     for stratum in supply:
@@ -65,7 +61,7 @@ def sample(
         if any(short):
             log.warning("stratum %s is short of %d random and %d confuser negatives", stratum.name, *short)
     rows = _drawn(hashed, _limits(spark, supply))
-    return NegativesFrames(rows.select(*tables.spec("negatives").row_schema().names), _counts(supply))
+    return rows.select(*tables.spec("negatives").row_schema().names), _counts(supply)
 
 
 def positives_by_stratum(candidates: DataFrame, near: DataFrame) -> dict[tuple[str, str], int]:
@@ -141,12 +137,7 @@ def _plan(
 
 def _last(counts: Sequence[int], wanted: int) -> int:
     """The bucket up to which there are ``wanted`` rows; -1 where none are wanted."""
-    held = 0
-    for bucket, count in enumerate(counts):
-        if held >= wanted:
-            return bucket - 1
-        held += count
-    return len(counts) - 1
+    return min(int(np.searchsorted(np.cumsum(counts), wanted)), len(counts) - 1) if wanted else -1
 
 
 def _limits(spark: SparkSession, supply: Sequence[Supply]) -> DataFrame:

@@ -21,11 +21,13 @@ from etl.tables import judge
 from etl.tables.table import ddl
 from lake import tables
 from lake.config import SplitParams
-from lake.contract.rules import ORIGIN, duplicate_reason, in_list, literal, reason_sql
+from lake.contract.rules import duplicate_reason, in_list, literal, reason_sql
+from lake.contract.spec import ORIGIN
 from lake.errors import DataError
 from lake.sky.photometry import NANOMAGGY_MAG
 from lake.sky.split import split_sql
 from lake.sky.survey import BANDS
+from lake.store import quarantine
 
 log = logging.getLogger(__name__)
 
@@ -248,19 +250,11 @@ def reconciled(rows: DataFrame, facts: pa.Table, tasks: Sequence[sweeps.Task]) -
 
 
 def _quarantine(spark: SparkSession, rows: DataFrame, facts: pa.Table) -> DataFrame:
-    bad_files = [
-        {"source_file": fact["sweep_file"], "row_index": -1, "target_table": "tractor_pool", "reason": fact["problem"]}
-        for fact in facts.to_pylist()
-        if fact["problem"]
-    ]
-    files = tables.spec("quarantine").table([{"stage": STAGE, **row} for row in bad_files])
+    bad_files = [(f["sweep_file"], -1, f["problem"], None) for f in facts.to_pylist() if f["problem"]]
     bad_rows = rows.where("outcome = 'quarantined'").selectExpr(
-        f"'{STAGE}' AS stage",
         "sweep_file AS source_file",
         "row_index",
-        "CASE WHEN is_near THEN 'tractor_near_candidates' ELSE 'tractor_pool' END AS target_table",
         "reason",
         "to_json(named_struct('galaxy_id', galaxy_id, 'ra', ra, 'dec', dec, 'type', survey_type)) AS record",
     )
-    whole = bad_rows.unionByName(spark.createDataFrame(files, ddl(files.schema)))
-    return whole.select(*files.column_names)
+    return bad_rows.unionByName(spark.createDataFrame(bad_files, ddl(quarantine.SCHEMA)))

@@ -1,1 +1,1 @@
-"""Stamps from coadds and from elsewhere, and the manifests that name them. Imports ``etl.files``."""
+"""Stamps from coadds and from elsewhere, and the manifests that name them. Imports only ``lake``."""

@@ -11,14 +11,15 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from etl.cutouts.projection import Tan
-from etl.files import units
+from etl.cutouts.bricks import Tan
 from lake.errors import DataError
 from lake.files import fitslayout
-from lake.sky.psfsize import psfdepth_from_sigma
+from lake.files.fitsheader import unit_fault
+from lake.sky.photometry import psfdepth_from_sigma
 from lake.sky.survey import BANDS, MASKBITS, PIXEL_SCALE_ARCSEC
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 _SECTION_SHARE = 0.25
 """Windows that together cover less than this share of an image are read as sections, else the image as a whole."""
 
@@ -53,10 +54,10 @@ class Windows:
         column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
         return cls(column - size // 2, row - size // 2, x - column, y - row, size)
 
-    def inside(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    def inside(self, shape: tuple[int, ...]) -> Flags:
         """Whether each window is completely inside an image (y, x)."""
         top, right = self.y0 + self.size, self.x0 + self.size
-        found: NDArray[np.bool_] = (self.x0 >= 0) & (self.y0 >= 0) & (right <= shape[1]) & (top <= shape[0])
+        found: Flags = (self.x0 >= 0) & (self.y0 >= 0) & (right <= shape[1]) & (top <= shape[0])
         return found
 
 
@@ -91,12 +92,12 @@ def opened(path: Path, unit: str) -> Iterator[fits.CompImageHDU | fits.ImageHDU]
         image = next((hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2), None)
         if image is None:
             raise DataError(f"{path.name} contains no image")
-        if problem := units.fault(path.name, str(image.header.get("BUNIT", "")), unit):
+        if problem := unit_fault(path.name, str(image.header.get("BUNIT", "")), unit):
             raise DataError(problem)
         yield image
 
 
-def cut(image: fits.CompImageHDU | fits.ImageHDU, windows: Windows, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
+def cut(image: fits.CompImageHDU | fits.ImageHDU, windows: Windows, keep: Flags) -> NDArray[np.float32]:
     """Windows (n, y, x) of an image in its own values, where ``keep``."""
     out = np.empty((int(keep.sum()), windows.size, windows.size), dtype=np.float32)
     if not len(out):
@@ -119,9 +120,9 @@ class BrickStamps:
     """
 
     windows: Windows
-    inside: NDArray[np.bool_]
+    inside: Flags
     stamps: NDArray[np.float32]
-    masked: NDArray[np.bool_] | None
+    masked: Flags | None
     psfsize: Floats
     psfdepth: Floats
 
@@ -134,29 +135,27 @@ class _Brick:
     name: str
     grid: Grid
     windows: Windows
-    inside: NDArray[np.bool_]
+    inside: Flags
 
-    def read(self, kind: str, band: str | None, unit: str) -> NDArray[np.float32] | None:
-        """Windows of one file; None where the brick has none of this kind."""
+    def read(
+        self, kind: str, band: str | None, unit: str, windows: Windows | None = None, keep: Flags | None = None
+    ) -> NDArray[np.float32] | None:
+        """Windows of one file (by default its stamps'); None where the brick has none of this kind."""
         path = coadd_path(self.survey, self.name, kind, band)
         if not path.exists() and kind != "image":
             return None
         with opened(path, unit) as image:
             self.grid.check(image, path.name)
-            return cut(image, self.windows, self.inside)
+            return cut(image, windows or self.windows, self.inside if keep is None else keep)
 
-    def psfsize(self, band: str, wanted: NDArray[np.bool_]) -> Floats:
+    def psfsize(self, band: str, wanted: Flags) -> Floats:
         """PSF size (n,) at the sources, of those ``wanted``, from the brick's map."""
-        path = coadd_path(self.survey, self.name, "psfsize", band)
         found = np.full(int(self.inside.sum()), np.nan)
-        if not wanted.any() or not path.exists():
-            return found
         half = self.windows.size // 2
         centres = replace(self.windows, x0=self.windows.x0 + half, y0=self.windows.y0 + half, size=1)
-        with opened(path, "arcsec") as image:
-            self.grid.check(image, path.name)
-            values = cut(image, centres, self.inside & wanted)[:, 0, 0]
-        found[wanted[self.inside]] = np.where(values > 0, values, np.nan)
+        values = self.read("psfsize", band, "arcsec", centres, self.inside & wanted) if wanted.any() else None
+        if values is not None:
+            found[wanted[self.inside]] = np.where(values > 0, values, np.nan)[:, 0, 0]
         return found
 
 
@@ -167,7 +166,7 @@ def brick_stamps(
     dec_deg: Floats,
     size: int,
     maskbits: tuple[int, ...],
-    lacking: NDArray[np.bool_] | None = None,
+    lacking: Flags | None = None,
 ) -> BrickStamps:
     """Stamps of one brick; the grid is that of its r image, which the other files must share.
 
@@ -199,13 +198,13 @@ def brick_stamps(
 
 def _without_data(
     image: NDArray[np.float32], invvar: NDArray[np.float32] | None, flags: NDArray[np.int64] | None, band: str
-) -> NDArray[np.bool_]:
+) -> Flags:
     """Pixels of one band without data. Coadds hold 0 or a patched value there, and no inverse variance; without a map
     of it the mask tells where every exposure is bad, and zeros tell the rest.
     """
     if invvar is not None:
         return ~(invvar > 0)
-    gone: NDArray[np.bool_] = image == 0
+    gone: Flags = image == 0
     if flags is not None:
         gone |= (flags & (1 << MASKBITS[f"ALLMASK_{band.upper()}"])) != 0
     return gone

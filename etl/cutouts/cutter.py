@@ -20,25 +20,19 @@ from lake.errors import DataError
 from lake.files import atomic
 from lake.sky.survey import BANDS
 from lake.store.stamps import stamp_hash
+from lake.tables.cutouts import SPEC
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 OUTSIDE = "the coadd does not hold the whole window"
-METRICS = (
-    "nan_fraction", "core_nan_fraction", "masked_fraction", "zero_fraction", "core_mean_r", "annulus_mean_r",
-    "outer_mean_r", "mad_r", "asymmetry_r", "radial_gradient_r", "percentile_1_r", "percentile_99_r",
-)  # fmt: skip
 CONDITIONS = tuple(f"{kind}_{band}" for kind in ("psfsize", "psfdepth") for band in BANDS)
+"""Seeing and depth; files made elsewhere carry them as ``meta_psfsize_r`` and so on, for finders that need them."""
+_LATER = ("cutout_version", "shard", "shard_row")
 INDEX_SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("galaxy_id", "status", "reason", "brickname")),
-        ("brick_row", pa.int64()),
-        ("sha256", pa.string()),
-        *((name, pa.float32()) for name in ("x_offset_px", "y_offset_px", *CONDITIONS, *METRICS)),
-    ]
+    [*(field for field in SPEC.row_schema() if field.name not in _LATER), ("brick_row", pa.int64())]
 )
-"""Columns of a brick's Parquet file, one row per source."""
+"""Columns of a brick's Parquet file, one row per source: those of ``cutouts`` that are known before the shards are."""
 
 _MADE_FROM = b"made_from"
 _DONE_SCHEMA = pa.schema([("brick", pa.string()), ("rows", pa.int64())])

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from etl.config import CutoutsParams
 from etl.cutouts import qa, stampfiles
+from etl.cutouts.cutter import CONDITIONS
 from lake import tables
 from lake.errors import DataError
 from lake.files import fitslayout
 from lake.sky.imaging import Imaging
-from lake.sky.photometry import depth_mag_from_psfdepth
-from lake.sky.psfsize import psfdepth_from_sigma
+from lake.sky.photometry import depth_mag_from_psfdepth, psfdepth_from_sigma
 from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC, PIXEL_SCALE_TOLERANCE, PSFSIZE_RELATIVE_TO_R, SURVEY
+from lake.store import quarantine
 from lake.store.stamps import stamp_hash
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ _SIGMA_PER_MAD = 1.4826
 class Imported:
     """Stamps (n, band, y, x) in nMgy with their ``cutouts`` rows (not yet in a shard) and facts, row by row.
 
-    ``rejected`` has source_file, row_index, reason and record of each file that could not be used.
+    ``rejected`` are the files that could not be used (``quarantine.SCHEMA``).
     """
 
     stamps: NDArray[np.float32]
@@ -55,11 +56,6 @@ class Imported:
     facts: pa.Table
     rejected: pa.Table
     imaging: Imaging = SURVEY
-
-
-_REJECTED = pa.schema(
-    [("source_file", pa.string()), ("row_index", pa.int64()), ("reason", pa.string()), ("record", pa.string())]
-)
 
 
 def import_cutouts(place: Path, collection: str, params: CutoutsParams) -> Imported:
@@ -82,7 +78,7 @@ def import_cutouts(place: Path, collection: str, params: CutoutsParams) -> Impor
             if first != entry.name:
                 raise DataError(f"{entry.name} has the same pixels as {first}")
         except DataError as error:
-            bad.append({"source_file": entry.name, "row_index": -1, "reason": str(error), "record": None})
+            bad.append({"source_file": entry.name, "row_index": -1, "reason": str(error)})
         else:
             stamps.append(without_zeros(stamp))
             facts.append(fact)
@@ -93,11 +89,7 @@ def import_cutouts(place: Path, collection: str, params: CutoutsParams) -> Impor
     _tell_apart(facts)
     whole = np.stack(stamps)
     rows = judged(whole, [str(fact["galaxy_id"]) for fact in facts], params, f"npz {collection}")
-    return Imported(whole, rows, pa.Table.from_pylist(facts), pa.Table.from_pylist(bad, schema=_REJECTED))
-
-
-OBSERVING_CONDITIONS = tuple(f"{kind}_{band}" for kind in ("psfsize", "psfdepth") for band in BANDS)
-"""Values that a file may carry as ``meta_psfsize_r`` and so on, for finders that need them."""
+    return Imported(whole, rows, pa.Table.from_pylist(facts), pa.Table.from_pylist(bad, schema=quarantine.SCHEMA))
 
 
 def _cutout(
@@ -133,7 +125,7 @@ def _cutout(
         "tier": str(meta["tier"]) if "tier" in meta else None,
         "pixel_scale_arcsec": scale,
         "source_file": entry.name,
-        **{n: _number(meta, n, entry.name) if n in meta else None for n in OBSERVING_CONDITIONS},
+        **{n: _number(meta, n, entry.name) if n in meta else None for n in CONDITIONS},
     }
     inner = slice(extra // 2, extra // 2 + size)
     return np.ascontiguousarray(stamp[:, inner, inner]), fact
@@ -189,7 +181,7 @@ def load_des_hosts(folder: Path, params: CutoutsParams) -> Imported:
         "pixel_scale_arcsec": np.full(len(ids), DES.pixel_scale_arcsec),
     }
     rows = judged(stamps, ids, params, "des46")
-    return Imported(stamps, rows, pa.table(facts), pa.Table.from_pylist([], schema=_REJECTED), DES)
+    return Imported(stamps, rows, pa.table(facts), quarantine.SCHEMA.empty_table(), DES)
 
 
 def _des_band(folder: Path, band: str) -> NDArray[np.float64]:

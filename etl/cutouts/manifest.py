@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -23,6 +24,7 @@ from lake.store.stamps import PLACE, shard_name
 log = logging.getLogger(__name__)
 
 _COMPARED = ("psfsize_r", "psfdepth_r")
+_CHECKED = ("galaxy_id", "cutout_path", "split", "label", "healpix_128", "tier", *_COMPARED)
 _STANDARD_ERRORS = 3.0
 
 
@@ -39,18 +41,10 @@ class Check:
     detail: str
 
 
-@dataclass(frozen=True)
-class Requested:
-    """How many cut-outs were asked for."""
-
-    positives: int
-    negatives: int
-
-
-def requested(negatives: DataFrame, candidates: DataFrame) -> Requested:
-    """Number of positives and negatives in a complete set of cut-outs."""
+def requested(negatives: DataFrame, candidates: DataFrame) -> dict[int, int]:
+    """Number of cut-outs in a complete set, by label."""
     matched = candidates.where("match_reason = 'matched'").select("galaxy_id").distinct()
-    return Requested(matched.count(), negatives.count())
+    return {1: matched.count(), 0: negatives.count()}
 
 
 def _named(params: ManifestParams, manifest_id: str) -> ManifestSpec:
@@ -98,32 +92,28 @@ def rows(
 
 
 def check(
-    made: pa.Table, asked: Requested, params: ManifestParams, manifest_id: str, split: SplitParams
+    made: pa.Table, asked: Mapping[int, int], params: ManifestParams, manifest_id: str, split: SplitParams
 ) -> list[Check]:
     """Checks of a manifest's collected rows; DataError where fewer cut-outs arrived than ``minimum_coverage``."""
     spec = _named(params, manifest_id)
-    columns = {
-        name: _numpy(made, name) for name in ("galaxy_id", "cutout_path", "split", "label", "healpix_128", "tier")
-    }
+    columns = {name: made.column(name).to_numpy() for name in _CHECKED}
     coverage = _coverage(columns["label"], asked, params, manifest_id)
     wanted = _shares(split, spec)
     found = [*coverage, *_proportions(columns, wanted, params), *_overlaps(columns), *_tiers(columns)]
     for name in _COMPARED:
-        found += _same_conditions(columns, _numpy(made, name), name, params)
+        found += _same_conditions(columns, name, params)
     for result in found:
         if not result.passed:
             log.warning("%s: check %s failed: %s", manifest_id, result.name, result.detail)
     return found
 
 
-def _numpy(table: pa.Table, name: str) -> NDArray[np.generic]:
-    return table.column(name).to_numpy()
-
-
-def _coverage(label: NDArray[np.generic], asked: Requested, params: ManifestParams, manifest_id: str) -> list[Check]:
+def _coverage(
+    label: NDArray[np.generic], asked: Mapping[int, int], params: ManifestParams, manifest_id: str
+) -> list[Check]:
     found = []
-    for name, value, count in (("positives", 1, asked.positives), ("negatives", 0, asked.negatives)):
-        arrived = int((label == value).sum())
+    for value, name in ((1, "positives"), (0, "negatives")):
+        count, arrived = asked[value], int((label == value).sum())
         share = arrived / count if count else 0.0
         detail = f"{arrived} of {count} {name} have a good cut-out"
         if share < params.minimum_coverage:
@@ -136,11 +126,11 @@ def _coverage(label: NDArray[np.generic], asked: Requested, params: ManifestPara
 
 
 def _shares(split: SplitParams, spec: ManifestSpec) -> dict[str, float]:
-    train, val = split.train_below, split.val_below - split.train_below
-    test = 1.0 - split.val_below
-    return (
-        {"train": train, "val": val + test} if spec.merge_test_into_val else {"train": train, "val": val, "test": test}
-    )
+    """Share of the sky of each split."""
+    train, val, test = split.train_below, split.val_below - split.train_below, 1.0 - split.val_below
+    if spec.merge_test_into_val:
+        return {"train": train, "val": val + test}
+    return {"train": train, "val": val, "test": test}
 
 
 def _proportions(
@@ -181,12 +171,10 @@ def _tiers(columns: dict[str, NDArray[np.generic]]) -> list[Check]:
     return found
 
 
-def _same_conditions(
-    columns: dict[str, NDArray[np.generic]], values: NDArray[np.generic], name: str, params: ManifestParams
-) -> list[Check]:
+def _same_conditions(columns: dict[str, NDArray[np.generic]], name: str, params: ManifestParams) -> list[Check]:
     """Kolmogorov-Smirnov tests of a pixel's median condition between splits: neighbours share their seeing."""
     medians: dict[str, list[float]] = {}
-    number = values.astype(np.float64)
+    number = columns[name].astype(np.float64)
     order = np.argsort(columns["healpix_128"], kind="stable")
     edges = np.flatnonzero(np.diff(columns["healpix_128"][order].astype(np.int64))) + 1
     for members in np.split(order, edges):

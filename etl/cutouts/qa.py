@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -113,16 +114,10 @@ def _mean(values: Floats) -> Floats:
 
 
 def _percentiles(values: Floats, percents: tuple[float, ...]) -> Floats:
-    """Percentiles (percent, batch) of the finite values of each row."""
-    out = np.full((len(percents), len(values)), np.nan)
-    whole = np.isfinite(values).all(axis=1)
-    if whole.any():
-        out[:, whole] = np.percentile(values[whole], percents, axis=1)
-    for row in np.flatnonzero(~whole):
-        some = values[row][np.isfinite(values[row])]
-        if some.size:
-            out[:, row] = np.percentile(some, percents)
-    return out
+    """Percentiles (percent, batch) of the values of each row that are not NaN."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a row without a finite value
+        return np.nanpercentile(values, percents, axis=1).reshape(len(percents), len(values))
 
 
 def _asymmetry(r: Floats, rings: Rings) -> Floats:

@@ -12,10 +12,10 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from etl.cutouts.projection import Tan
-from etl.files import units
+from etl.cutouts.bricks import Tan
 from lake.errors import DataError
 from lake.files import fitslayout
+from lake.files.fitsheader import unit_fault
 from lake.files.npz import read_npz
 from lake.sky.survey import BANDS
 
@@ -94,7 +94,7 @@ def _planes(hdu: fits.PrimaryHDU) -> NDArray[np.float32]:
         raise ValueError(f"it must contain a cube (band, n, n), got {tuple(shape)}")
     if int(np.prod(shape)) * 8 > _MOST_BYTES:
         raise ValueError(f"a cube of {tuple(shape)} is too large for a cut-out")
-    if problem := units.fault("it", str(hdu.header.get("BUNIT", "")), "nMgy"):
+    if problem := unit_fault("it", str(hdu.header.get("BUNIT", "")), "nMgy"):
         raise ValueError(problem)
     names = str(hdu.header.get("BANDS", "".join(BANDS))).strip()
     if len(names) != shape[0] or not set(BANDS) <= set(names):

@@ -191,7 +191,7 @@ def _job_flow(work: Submission, cluster: EmrParams, folder: str, scripts: Mappin
 
 
 def _await(emr: Any, s3: Any, job: str, work: Submission, cluster: EmrParams, folder: str) -> None:
-    """Wait for the step. The cluster ends when the wait ends, for whatever reason."""
+    """Wait for the step. The cluster ends when the wait ends for any reason."""
     deadline = time.monotonic() + cluster.step_hours_max * 3600
     try:
         state, step = _state(emr, job)

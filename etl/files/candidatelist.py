@@ -19,11 +19,10 @@ import pyarrow as pa
 
 from etl.files import angles
 from lake.errors import DataError
+from lake.store import quarantine
+from lake.tables.lens_candidates import NO_GRADE, RAGGED, SPEC
 
 log = logging.getLogger(__name__)
-
-NO_GRADE = "no accepted grade"
-RAGGED = "the row does not fit the header line"
 
 _HEADINGS = {
     "name": "name", "ra": "ra", "ra [deg]": "ra", "ra_deg": "ra", "raj2000": "ra", "dec": "dec", "dec [deg]": "dec",
@@ -35,23 +34,21 @@ _DELIMITERS = (",", ";", "\t")
 _MOST_BYTES = 256 << 20
 _NO_PLACE = "coordinates must be numbers in [0, 360] and [-90, 90] or sexagesimal"
 _AGAIN = "the list repeats this name and position"
+LISTED = ("candidate_id", "name", "ra", "dec", "grading", "tier", "z_lens", "z_lens_text", "reference")
+"""Columns of ``lens_candidates`` that the list gives."""
 _SCHEMA = pa.schema(
     [
-        *((name, pa.string()) for name in ("candidate_id", "name")),
-        *((name, pa.float64()) for name in ("ra", "dec")),
-        *((name, pa.string()) for name in ("grading", "tier")),
-        ("z_lens", pa.float64()),
-        *((name, pa.string()) for name in ("z_lens_text", "reference", "fault")),
+        *((name, SPEC.column(name).arrow.type) for name in LISTED),
+        ("fault", pa.string()),
         ("row_index", pa.int64()),
     ]
 )
-_BAD_SCHEMA = pa.schema([("row_index", pa.int64()), ("reason", pa.string()), ("record", pa.string())])
 
 
 @dataclass(frozen=True)
 class CandidateList:
     """``rows``: every position; one without ``tier`` (``fault`` says why) is not a lens, but excludes negatives.
-    ``rejected``: rows without a position, and repetitions of one (row_index, reason, record)."""
+    ``rejected``: rows without a position, and repetitions of one (``quarantine.SCHEMA``)."""
 
     rows: pa.Table
     rejected: pa.Table
@@ -67,19 +64,21 @@ def read_list(path: Path, grades: Mapping[str, str]) -> CandidateList:
     good: dict[str, dict[str, Any]] = {}
     bad = []
     for index, cells in enumerate(lines):
-        row = _parsed(headings, cells, tiers) | {"row_index": index}
+        row = _parsed(headings, cells, tiers) | {"source_file": path.name, "row_index": index}
         if row["ra"] is None or row["dec"] is None:
             bad.append(row | {"reason": _NO_PLACE})
             continue
         held = good.get(row["candidate_id"])
         if held is not None:
-            row, other = sorted((held, row), key=_rank)
+            row, other = sorted((held, row), key=lambda each: (each["tier"] or "none", each["row_index"]))
             bad.append(other | {"reason": _AGAIN})
         good[row["candidate_id"]] = row
     rows, bad = (sorted(each, key=lambda row: row["row_index"]) for each in (good.values(), bad))
     _require_lenses(path, rows, len(lines), grades)
     _report(path, rows, bad)
-    return CandidateList(pa.Table.from_pylist(rows, schema=_SCHEMA), pa.Table.from_pylist(bad, schema=_BAD_SCHEMA))
+    return CandidateList(
+        pa.Table.from_pylist(rows, schema=_SCHEMA), pa.Table.from_pylist(bad, schema=quarantine.SCHEMA)
+    )
 
 
 def _text(path: Path) -> str:
@@ -156,11 +155,6 @@ def _redshift(text: str | None) -> float | None:
     found = {angles.number(part) for part in (text or "").split("|")}
     value = found.pop() if len(found) == 1 else None
     return value if value is not None and value >= 0 else None
-
-
-def _rank(row: Mapping[str, Any]) -> tuple[str, int]:
-    """Better grade first, then earlier row."""
-    return row["tier"] or "none", row["row_index"]
 
 
 def _require_lenses(path: Path, rows: Sequence[Mapping[str, Any]], count: int, grades: Mapping[str, str]) -> None:

@@ -6,13 +6,13 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from etl.files.fitsheader import Header, Readable, read_header
 from lake.errors import DataError
-from lake.files.fitslayout import FIELD_BYTES
+from lake.files.fitsheader import FIELD_BYTES, Header, blocks, read_header
 
 _FORMAT = re.compile(r"(\d*)([LXBIJKAEDCMPQ])")
 _NUMPY = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
@@ -89,7 +89,7 @@ class Layout:
         )
 
 
-def layout(file: Readable, size: int, too_short: str = "the file is truncated") -> Layout:
+def layout(file: BinaryIO, size: int, too_short: str = "the file is truncated") -> Layout:
     """Layout of the first binary table of a FITS file of ``size`` bytes; an error if it is absent or cut short."""
     if size == 0:
         raise DataError("the file is empty")
@@ -97,30 +97,25 @@ def layout(file: Readable, size: int, too_short: str = "the file is truncated") 
     for _ in range(_MOST_TABLES):
         header, start = read_header(file, place)
         if header.value("XTENSION") is not None and header.text("XTENSION") == "BINTABLE":
-            found = _layout(header, start)
+            fields, faults = _fields(header)
+            rows, row_bytes = header.whole("NAXIS2", 0, _MOST_ROWS), header.whole("NAXIS1", 1, _MOST_ROW_BYTES)
+            found = Layout(start, rows, row_bytes, fields, faults)
             if size < found.end:
                 raise DataError(f"{too_short}: {size} bytes of at least {found.end}")
             return found
-        place = start + header.data_bytes()
+        place = start + blocks(header.data_bytes())
         if place >= size:
             break
     raise DataError("the file contains no binary table, or ends before it")
 
 
-def _layout(header: Header, start: int) -> Layout:
+def _fields(header: Header) -> tuple[dict[str, Field], dict[str, str]]:
     if header.value("ZTABLE") is True:
         raise DataError("the table is compressed column by column (ZTABLE); unpack it with funpack")
-    fields, faults = _fields(header)
-    row_bytes = header.whole("NAXIS1", 1, _MOST_ROW_BYTES)
-    return Layout(start, header.whole("NAXIS2", 0, _MOST_ROWS), row_bytes, fields, faults)
-
-
-def _fields(header: Header) -> tuple[dict[str, Field], dict[str, str]]:
     fields: dict[str, Field] = {}
     faults: dict[str, str] = {}
     offset = 0
-    count = header.whole("TFIELDS", 0, 999)
-    names = [_name(header, i) for i in range(1, count + 1)]
+    names = [_name(header, i) for i in range(1, header.whole("TFIELDS", high=999) + 1)]
     often = Counter(names)
     for i, name in enumerate(names, 1):
         repeat, code = _format(header, i)
@@ -131,7 +126,7 @@ def _fields(header: Header) -> tuple[dict[str, Field], dict[str, str]]:
         except DataError as error:
             faults[name] = f"column {name}: {error}"
         offset += math.ceil(repeat / 8) if code == "X" else repeat * FIELD_BYTES[code]
-    row_bytes = header.whole("NAXIS1", 0, 1 << 62)
+    row_bytes = header.whole("NAXIS1")
     if offset != row_bytes:
         raise DataError(f"the table's columns take {offset} bytes, but a row has {row_bytes}")
     return fields, faults

@@ -29,20 +29,14 @@ _INDEX = {"DEV": 4.0, "EXP": 1.0, "REX": 1.0, "SIMP": 1.0, "PSF": 0.0}
 
 def derive(columns: Mapping[str, pa.Array], wanted: Sequence[str]) -> dict[str, pa.Array]:
     """The wanted derived columns, and ``type`` in today's names."""
-    kind = columns["type"].to_numpy(zero_copy_only=False).astype(object)
-    derived = {name: _sersic(kind) if name == "sersic" else _shape(columns, kind, name) for name in wanted}
-    return {**derived, "type": renamed(columns["type"])}
-
-
-def renamed(types: pa.Array) -> pa.Array:
-    """Morphological types under today's names."""
+    types = columns["type"]
+    kind = types.to_numpy(zero_copy_only=False).astype(object)
+    derived = {name: _shape(columns, kind, name) for name in wanted if name != "sersic"}
+    if "sersic" in wanted:
+        derived["sersic"] = pa.array([_INDEX.get(name) for name in kind], pa.float32())
     for old, new in RENAMED.items():
         types = pc.if_else(pc.equal(types, old), new, types)
-    return types
-
-
-def _sersic(kind: np.ndarray) -> pa.Array:
-    return pa.array([_INDEX.get(name) for name in kind], pa.float32())
+    return {**derived, "type": types}
 
 
 def _shape(columns: Mapping[str, pa.Array], kind: np.ndarray, name: str) -> pa.Array:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
+import pyarrow as pa
+
 from etl.files import storage, tree
 from lake.errors import DataError
 
@@ -33,12 +35,9 @@ def find(folder: str) -> list[Sweep]:
     """Files of a folder and its subfolders by name; DataError where none can be read."""
     found = sorted(_remote(folder) if "://" in folder else _local(folder))
     if not any(sweep.problem is None for sweep in found):
-        raise DataError(f"{folder} contains no FITS table (*.fits, *.fits.gz, *.fits.fz)" + _first(found))
+        other = f", but {len(found)} other files, such as {found[0].name}: {found[0].problem}" if found else ""
+        raise DataError(f"{folder} contains no FITS table (*.fits, *.fits.gz, *.fits.fz){other}")
     return found
-
-
-def _first(found: list[Sweep]) -> str:
-    return f", but {len(found)} other files, such as {found[0].name}: {found[0].problem}" if found else ""
 
 
 def _remote(folder: str) -> Iterator[Sweep]:
@@ -47,7 +46,6 @@ def _remote(folder: str) -> Iterator[Sweep]:
 
 
 def _local(folder: str) -> Iterator[Sweep]:
-    """Files of a folder on disk."""
     for entry in tree.entries(folder):
         shown = os.fsencode(entry.name).decode("utf-8", "replace")
         odd_name = "its name is not UTF-8 text" if shown != entry.name else _unusable(shown)
@@ -61,32 +59,25 @@ def _unusable(name: str) -> str | None:
     return f"packed as .{packed[1]}; unpack it or use gzip" if packed else "not a FITS table, by its name"
 
 
+@dataclass(frozen=True)
 class Opened:
-    """A sweep open for reading; gzip is unpacked on the way, and ``size`` is then the most that will be unpacked."""
+    """A sweep open for reading: its bytes, unpacked if it is ``packed`` by gzip, and those that are ``stored``."""
 
-    def __init__(self, path: str) -> None:
-        self.stored = storage.open_file(path)
-        self.packed = self.stored.read(2) == _GZIP
-        self.stored.seek(0)
-        self.size = int(self.stored.size())
-        self._file = cast(BinaryIO, self.stored)
-        if self.packed:
-            self.size = max(_FREE_BYTES, self.size * _MOST_EXPANSION)
-            self._file = cast(BinaryIO, gzip.GzipFile(fileobj=self._file))
-
-    def read(self, size: int, /) -> bytes:
-        return self._file.read(size)
-
-    def readinto(self, view: memoryview, /) -> int:
-        return self._file.readinto(view)  # type: ignore[attr-defined]
-
-    def seek(self, place: int, /) -> int:
-        return self._file.seek(place)
+    file: BinaryIO
+    stored: pa.NativeFile
+    packed: bool
+    size: int
+    """Bytes of ``file``; of a packed one the most that will be unpacked."""
 
 
 @contextmanager
 def opened(path: str) -> Iterator[Opened]:
     """A sweep for reading at any position."""
-    file = Opened(path)
-    with file.stored:
-        yield file
+    with storage.open_file(path) as stored:
+        packed = stored.read(2) == _GZIP
+        stored.seek(0)
+        if packed:
+            unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=stored))
+            yield Opened(unpacked, stored, packed, max(_FREE_BYTES, stored.size() * _MOST_EXPANSION))
+        else:
+            yield Opened(stored, stored, packed, stored.size())

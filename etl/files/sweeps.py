@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.files import storage, units
+from etl.files import storage
 from etl.files.fitstable import Layout, layout
 from etl.files.shapes import DERIVABLE, derive
 from etl.files.sweepfiles import Opened, Sweep, opened
-from etl.files.values import Values, fits_type, values, wanted
+from etl.files.values import Values, values, wanted
 from lake.errors import DataError
+from lake.files.fitsheader import unit_fault
 from lake.sky.healpix import pixel
 from lake.sky.survey import BANDS
 from lake.tables.tractor_pool import SPEC
@@ -41,6 +42,7 @@ PRIMARY = "brick_primary"
 """False in Tractor files if a source belongs to the neighbouring brick. Sweeps lack it: their sources are primary."""
 
 _TYPES = {name: SPEC.column(name).arrow.type for name in (*NEEDED, *OPTIONAL)} | {PRIMARY: pa.bool_()}
+_PIXELS = {"healpix_64": 64, "healpix_128": 128, "healpix_exclusion": EXCLUSION_NSIDE}
 ROWS_PER_BATCH = 65_536
 _BATCH_BYTES = 64 << 20
 _CHUNK = 8 << 20
@@ -48,14 +50,9 @@ _UNREADABLE = (DataError, OSError, EOFError, zlib.error)
 
 FACTS_SCHEMA = pa.schema(
     [
-        ("path", pa.string()),
-        ("sweep_file", pa.string()),
-        ("rows", pa.int64()),
-        ("row_bytes", pa.int64()),
-        ("missing", pa.list_(pa.string())),
-        ("derived", pa.list_(pa.string())),
-        ("sha256", pa.string()),
-        ("problem", pa.string()),
+        *((name, pa.string()) for name in ("path", "sweep_file", "sha256", "problem")),
+        *((name, pa.int64()) for name in ("rows", "row_bytes")),
+        *((name, pa.list_(pa.string())) for name in ("missing", "derived")),
         ("packed", pa.bool_()),
     ]
 )
@@ -66,9 +63,7 @@ ROWS_SCHEMA = pa.schema(
         *_TYPES.items(),
         ("fault", pa.string()),
         ("survey_type", pa.string()),
-        ("healpix_64", pa.int64()),
-        ("healpix_128", pa.int64()),
-        ("healpix_exclusion", pa.int64()),
+        *((name, pa.int64()) for name in _PIXELS),
     ]
 )
 
@@ -111,10 +106,10 @@ def inspect(sweep: Sweep) -> dict[str, object]:
 def _whole(file: Opened) -> Layout:
     """The layout of a file, checked to contain all its rows; a packed one is unpacked to its end."""
     if not file.packed:
-        return layout(file, file.size)
-    found = layout(file, file.size, "the file unpacks to many times its size, or is truncated")
-    length = file.seek(found.start)
-    while part := len(file.read(_CHUNK)):
+        return layout(file.file, file.size)
+    found = layout(file.file, file.size, "the file unpacks to many times its size, or is truncated")
+    length = file.file.seek(found.start)
+    while part := len(file.file.read(_CHUNK)):
         length += part
         if length > file.size:
             raise DataError(f"the file unpacks to more than {file.size} bytes")
@@ -133,8 +128,8 @@ def _fault(found: Layout) -> str | None:
     if lacking:
         return f"the required columns {', '.join(lacking)} are missing"
     known = [found.fields[name] for name in _TYPES if name in found.fields]
-    faults = [units.fault(f"column {f.name}", f.unit, SPEC.column(f.name).unit) for f in known if f.name != PRIMARY]
-    faults += [None if fits_type(f, _TYPES[f.name]) else f"column {f.name} must be text" for f in known]
+    faults = [unit_fault(f"column {f.name}", f.unit, SPEC.column(f.name).unit) for f in known if f.name != PRIMARY]
+    faults += [f"column {f.name} must be text" for f in known if f.code != "A" and pa.types.is_string(_TYPES[f.name])]
     return "; ".join(fault for fault in faults if fault) or None
 
 
@@ -173,17 +168,16 @@ def read_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def read(task: Task) -> Iterator[pa.RecordBatch]:
     """Rows of one task, in batches of ``ROWS_SCHEMA``."""
     with opened(task.path) as file:
-        found = layout(file, file.size)
+        found = layout(file.file, file.size)
         dtype = found.dtype(_columns_to_read(found))
         step = max(1, min(ROWS_PER_BATCH, _BATCH_BYTES // found.row_bytes, task.stop - task.start))
-        buffer = np.empty(step * found.row_bytes, dtype=np.uint8)
         for start in range(task.start, task.stop, step):
-            count = min(step, task.stop - start)
-            view = memoryview(buffer.data)[: count * found.row_bytes]
-            file.seek(found.start + start * found.row_bytes)
-            _fill(file, view, task.path)
-            raw = np.frombuffer(view, dtype=dtype)
-            yield _batch(found, raw, task.sweep_file, start)
+            size = min(step, task.stop - start) * found.row_bytes
+            file.file.seek(found.start + start * found.row_bytes)
+            content = file.file.read(size)
+            if len(content) < size:
+                raise DataError(f"{task.path} ended while it was read")
+            yield _batch(found, np.frombuffer(content, dtype=dtype), task.sweep_file, start)
 
 
 def _columns_to_read(found: Layout) -> list[str]:
@@ -194,15 +188,6 @@ def _columns_to_read(found: Layout) -> list[str]:
     return names
 
 
-def _fill(file: Opened, view: memoryview, path: str) -> None:
-    done = 0
-    while done < len(view):
-        read_now = file.readinto(view[done:])
-        if not read_now:
-            raise DataError(f"{path} ended while it was read")
-        done += read_now
-
-
 def _batch(found: Layout, raw: NDArray[np.void], sweep_file: str, start: int) -> pa.RecordBatch:
     held = {n: values(found.fields[n], raw, _TYPES.get(n, pa.float32())) for n in raw.dtype.names or ()}
     columns = {name: each.array for name, each in held.items()}
@@ -211,7 +196,7 @@ def _batch(found: Layout, raw: NDArray[np.void], sweep_file: str, start: int) ->
     columns |= {"survey_type": survey_type, "fault": _faults(held, len(raw))}
     ra, dec = (columns[n].to_numpy(zero_copy_only=False).astype(np.float64) for n in ("ra", "dec"))
     ra = np.where((ra >= 0) & (ra <= 360), ra, np.nan)
-    for name, nside in (("healpix_64", 64), ("healpix_128", 128), ("healpix_exclusion", EXCLUSION_NSIDE)):
+    for name, nside in _PIXELS.items():
         columns[name] = pa.array(pixel(ra, dec, nside))
     columns["sweep_file"] = pa.array([sweep_file] * len(raw), pa.string())
     columns["row_index"] = pa.array(np.arange(start, start + len(raw)))

@@ -50,11 +50,6 @@ def wanted(kind: pa.DataType) -> str:
     return "a whole number that fits" if pa.types.is_integer(kind) else "a finite number"
 
 
-def fits_type(field: Field, kind: pa.DataType) -> bool:
-    """Whether a column can have values of a type: a text column must be text."""
-    return field.code == "A" or not pa.types.is_string(kind)
-
-
 def values(field: Field, raw: NDArray[np.void], kind: pa.DataType) -> Values:
     """A column of raw rows; text trimmed, NaN and the header's null value as null."""
     if field.code == "A":

@@ -20,10 +20,11 @@ from lake.sky.survey import SURVEY
 
 ALL = "all"
 MARGINAL = "marginal"
+_INDICES = ["theta_e_index", "psf_index", "depth_index"]
 CELL_SCHEMA = pa.schema(
     [
         ("cell", pa.string()),
-        *((f"{axis}_index", pa.int32()) for axis in ("theta_e", "psf", "depth")),
+        *((name, pa.int32()) for name in _INDICES),
         ("theta_e_arcsec", pa.float64()),
         *(
             (f"{axis}_{edge}", pa.float64())
@@ -35,7 +36,6 @@ CELL_SCHEMA = pa.schema(
 """The planned cells of a grid: name, indices, Einstein radius, and edges of seeing and depth."""
 
 _MAG = SURVEY.source_columns[0]
-_INDICES = ["theta_e_index", "psf_index", "depth_index"]
 _GROUP = ["cell", "source_mag_bin", "threshold_id"]
 _COUNTS = ("n", "detected", "failed", "hosts", "host_detected_sq", "host_detected_n", "host_n_sq")
 
@@ -56,13 +56,15 @@ def summarise(
     are the sums over hosts of detected^2, detected * n and n^2.
     """
     identity = _identity(injections, injection_scores, cells)
-    planned = spark.createDataFrame(cells.select(CELL_SCHEMA.names).cast(CELL_SCHEMA), ddl(CELL_SCHEMA))
+    marginal = pa.Table.from_pylist([{"cell": MARGINAL}], schema=CELL_SCHEMA)
+    rows = pa.concat_tables([cells.select(CELL_SCHEMA.names).cast(CELL_SCHEMA), marginal])
+    planned = spark.createDataFrame(rows, ddl(CELL_SCHEMA))
     limits = spark.createDataFrame(
         [(name, float(value)) for name, value in sorted(thresholds.items())], "threshold_id string, threshold double"
     )
     counted = _per_group(_per_host(_marked(injections, injection_scores, planned, edges), limits))
     bins = spark.createDataFrame([(name,) for name in (*bin_names(edges), ALL)], "source_mag_bin string")
-    frame = _with_marginal(planned).crossJoin(F.broadcast(bins)).crossJoin(F.broadcast(limits))
+    frame = planned.crossJoin(F.broadcast(bins)).crossJoin(F.broadcast(limits))
     whole = frame.join(counted, on=_GROUP, how="left")
     return whole.selectExpr(
         *(f"{literal(value, 'spark')} AS {name}" for name, value in {**identity, "weighting_id": weighting_id}.items()),
@@ -150,12 +152,3 @@ def _per_group(hosts: DataFrame) -> DataFrame:
         F.expr("sum(detected * n) AS host_detected_n"),
         F.expr("sum(n * n) AS host_n_sq"),
     )
-
-
-def _with_marginal(planned: DataFrame) -> DataFrame:
-    columns = [name for name in CELL_SCHEMA.names if name not in _INDICES]
-    cells = planned.select(*columns)
-    marginal = cells.limit(1).selectExpr(
-        f"'{MARGINAL}' AS cell", *(f"cast(NULL as double) AS {name}" for name in columns if name != "cell")
-    )
-    return cells.unionByName(marginal)

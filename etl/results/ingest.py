@@ -14,7 +14,7 @@ from etl.files import storage
 from etl.tables import judge
 from etl.tables.table import ddl
 from lake import tables
-from lake.contract.rules import duplicate_reason, literal, reason_sql
+from lake.contract.rules import literal, reason_sql
 from lake.errors import DataError
 
 _SCORES = pa.schema([("score", pa.float64()), ("host_score", pa.float64())])
@@ -45,7 +45,7 @@ class ScoreFrames:
 def ingest(spark: SparkSession, batches: Sequence[str], scored: GridRun) -> ScoreFrames:
     """Tables of the batch files of one grid and one scorer.
 
-    A row without a finite score is failed, whatever its status says. Of rows with one injection_id the lowest
+    A row without a finite score is failed, even if its status is ``scored``. Of rows with one injection_id the lowest
     (file, row) counts; rows of another grid or outside the contract are quarantined. A file that is not a batch is an
     error, since what it held is not known.
     """
@@ -56,7 +56,7 @@ def ingest(spark: SparkSession, batches: Sequence[str], scored: GridRun) -> Scor
     judged = _judged(rows.withColumn("grid_name", F.lit(scored.grid_name)), scored.grid_id)
     found = judge.count(judged, _KEY)
     if found.repeated:
-        judged = _unique(judged)
+        judged = judge.unique(judged, _KEY, F.struct("source_file", "row_index"))
     good = judged.where(f"{judge.REASON} IS NULL")
     return ScoreFrames(
         rows=found.good,
@@ -102,14 +102,6 @@ def _judged(rows: DataFrame, grid_id: str) -> DataFrame:
     other = literal(f"grid_id must be {grid_id}, the grid of these batches", "spark")
     rule = reason_sql(tables.spec("injections"), "spark", lineage=False)
     return status.withColumn(judge.REASON, F.expr(f"CASE WHEN NOT (grid_id <=> {grid}) THEN {other} ELSE {rule} END"))
-
-
-def _unique(judged: DataFrame) -> DataFrame:
-    """Judged rows; good ones that repeat the injection_id of an earlier row get a reason."""
-    order, good = F.struct("source_file", "row_index"), F.col(judge.REASON).isNull()
-    shared = judge.duplicates(judged.where(good), _KEY, order)
-    changes = {judge.REASON: F.lit(duplicate_reason(_KEY))}
-    return judge.reject_duplicates(judged, shared, _KEY, order, good, changes)
 
 
 def _scored(rows: DataFrame, scored: GridRun) -> DataFrame:

@@ -1,4 +1,4 @@
-"""The Java virtual machine that a local Spark runs on."""
+"""The Java virtual machine that a local Spark runs on, and Delta's jars: fetched once by Spark's resolver, checked."""
 
 from __future__ import annotations
 
@@ -7,12 +7,30 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from etl.spark.jars import cache, delta_jars
 from lake.errors import DataError
+from lake.files import atomic
+
+JARS: dict[str, str] = {
+    "delta-spark_2.13-4.0.1.jar": "a1e76860b19fe1e6b205a4ea7a9099a2f9575d39bb71d49b3e679b299d0efb91",
+    "delta-storage-4.0.1.jar": "ecc42c5aaa51c423312d9e4e48aa4a12b34740bf2c37de0e8f279277ec3d12e4",
+}
+"""Name and sha256 of what pyspark itself does not ship (antlr4 and Spark Connect come with it)."""
+
+_RESOLVE = """
+import sys
+from delta import configure_spark_with_delta_pip
+from pyspark.sql import SparkSession
+builder = SparkSession.builder.master("local[1]")
+for setting in sys.argv[1:]:
+    builder = builder.config(*setting.split("=", 1))
+configure_spark_with_delta_pip(builder).getOrCreate().stop()
+"""
+_PATIENCE_SECONDS = 300
 
 _OPENED = (
     "java.base/java.lang", "java.base/java.lang.invoke", "java.base/java.lang.reflect", "java.base/java.io",
@@ -74,3 +92,53 @@ def archive(version: str, jars: Sequence[Path]) -> Path:
     facts = [version, *QUICK_START, *(f"{jar} {jar.stat().st_mtime_ns} {jar.stat().st_size}" for jar in jars)]
     name = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
     return cache() / "classes" / f"{name}.jsa"
+
+
+def cache() -> Path:
+    """Folder of files that are fetched or built once per machine."""
+    return Path(os.environ.get("DHS_CACHE", "~/.cache/darkhaloscope")).expanduser()
+
+
+def delta_jars() -> list[Path]:
+    """Local paths of Delta's jars; ``DHS_JARS`` names a folder that contains them if there is no network."""
+    given = os.environ.get("DHS_JARS")
+    folder = Path(given).expanduser() if given else cache() / "jars"
+    if given is None and not all((folder / name).exists() for name in JARS):
+        _fetch(folder)
+    return [_checked(folder / name) for name in JARS]
+
+
+def _fetch(folder: Path) -> None:
+    """Let Spark resolve and download Delta's packages, and keep the jars with the expected content."""
+    fetched = folder / "resolver"
+    local = ("spark.ui.enabled=false", "spark.driver.host=127.0.0.1", "spark.driver.bindAddress=127.0.0.1")
+    command = [sys.executable, "-P", "-c", _RESOLVE, f"spark.jars.ivy={fetched}", *local]
+    environment = {name: value for name, value in os.environ.items() if name != "SPARK_REMOTE"}
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, timeout=_PATIENCE_SECONDS
+        )
+        said = done.stderr.strip().splitlines()
+    except subprocess.TimeoutExpired:
+        said = [f"no response within {_PATIENCE_SECONDS} s"]
+    for name in JARS:
+        found = next((fetched / "jars").glob(f"*_{name}"), None)
+        if found is None:
+            why = next((line for line in reversed(said) if "rror" in line or "not found" in line), "".join(said[-1:]))
+            raise DataError(
+                f"Delta's jar {name} is not in {folder} and Spark could not fetch it ({why.strip()}); "
+                "put it there, or set DHS_JARS to a folder that contains it"
+            )
+        with atomic.replacing(folder / name) as draft:
+            shutil.copyfile(found, draft)
+    shutil.rmtree(fetched, ignore_errors=True)
+
+
+def _checked(jar: Path) -> Path:
+    if not jar.is_file():
+        raise DataError(f"Delta's jar {jar} is missing: put it there, or set DHS_JARS to a folder that contains it")
+    found = hashlib.sha256(jar.read_bytes()).hexdigest()
+    if found != JARS[jar.name]:
+        raise DataError(f"Delta's jar {jar} has sha256 {found}, expected {JARS[jar.name]}: not used; delete it")
+    return jar

@@ -89,7 +89,7 @@ def try_lock(path: Path) -> int | None:
 
 
 def take_lease(folder: Path) -> None:
-    """Tell the server that this process uses it, until the process ends for whatever reason."""
+    """Tell the server that this process uses it, until the process ends for any reason."""
     path = folder / "leases" / f"{os.getpid()}.lease"
     if path in _leases and path.exists():
         return

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _START_SECONDS = 300.0
 _STOP_SECONDS = 120.0
 _POLL_SECONDS = 1.0
+_LOG_LINES = 15
 _MAIN = "org.apache.spark.sql.connect.service.SparkConnectServer"
 
 
@@ -81,7 +82,8 @@ def _start(folder: Path) -> Record:
         if (found := record.living(folder)) is not None:
             return found
         if os.waitpid(supervisor, os.WNOHANG) != (0, 0):
-            raise LakeError(f"the Spark server did not start; {folder / record.LOG} ends:\n{_tail(folder)}")
+            end = "\n".join((folder / record.LOG).read_text(errors="replace").splitlines()[-_LOG_LINES:])
+            raise LakeError(f"the Spark server did not start; {folder / record.LOG} ends:\n{end}")
         time.sleep(0.1)
     os.kill(supervisor, signal.SIGTERM)
     raise LakeError(f"the Spark server did not start within {_START_SECONDS:.0f} s; see {folder / record.LOG}")
@@ -104,16 +106,12 @@ def _spawn_supervisor(folder: Path) -> int:
     )
 
 
-def _tail(folder: Path, lines: int = 15) -> str:
-    return "\n".join((folder / record.LOG).read_text(errors="replace").splitlines()[-lines:])
-
-
 def supervise(folder: Path) -> None:
     """Run a server until it is idle, told to end, or its Java machine dies."""
     lock = _await_turn(folder)
     if lock is None:
         return
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     scratch = folder / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
@@ -141,10 +139,6 @@ def _await_turn(folder: Path) -> int | None:
             return None
         time.sleep(0.1)
     raise LakeError(f"another supervisor holds {folder / record.SERVER_LOCK} and does not start its server")
-
-
-def _end(number: int, frame: object) -> None:
-    raise SystemExit(0)
 
 
 def _free_port() -> int:

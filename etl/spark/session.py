@@ -21,8 +21,7 @@ from pyspark.sql.connect.client.retries import DefaultPolicy
 from pyspark.sql.connect.plan import LogicalPlan
 
 from etl.spark import record, server, settings
-from etl.spark.jars import delta_jars
-from etl.spark.java import QUICK_START, java, spark_home
+from etl.spark.java import QUICK_START, delta_jars, java, spark_home
 from lake import processes
 from lake.errors import DataError, LakeError, invalid
 from lake.root import DataRoot, private_folder
@@ -172,23 +171,21 @@ def _classic_session(root: DataRoot, session_options: Mapping[str, str]) -> Spar
         options = {**settings.STATIC, **session_options}
         options |= {f"spark.executorEnv.{name}": value for name, value in settings.SINGLE_THREADED.items()}
     else:
-        options = {**_local_options(_folder(root).resolve()), **session_options}
+        java()
+        folder = _folder(root).resolve()
+        (folder / "scratch").mkdir(parents=True, exist_ok=True)
+        options = {
+            **settings.local(folder),
+            "spark.driver.memory": settings.memory(),
+            "spark.driver.extraJavaOptions": " ".join(QUICK_START),
+            "spark.driver.extraClassPath": os.pathsep.join(str(jar) for jar in delta_jars()),
+            **session_options,
+        }
         os.environ.update(settings.SINGLE_THREADED)
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     for name, value in options.items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
-
-
-def _local_options(folder: Path) -> dict[str, str]:
-    java()
-    (folder / "scratch").mkdir(parents=True, exist_ok=True)
-    return {
-        **settings.local(folder),
-        "spark.driver.memory": settings.memory(),
-        "spark.driver.extraJavaOptions": " ".join(QUICK_START),
-        "spark.driver.extraClassPath": os.pathsep.join(str(jar) for jar in delta_jars()),
-    }
 
 
 def describe_server(root: DataRoot) -> str:

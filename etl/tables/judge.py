@@ -11,9 +11,9 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from lake import provenance
 from lake.contract import fingerprint, rules
-from lake.contract.spec import TableSpec
+from lake.contract.spec import ORIGIN, TableSpec
 
-SOURCE_FILE, ROW_INDEX, REASON = "_source_file", "_row_index", "_reason"
+REASON = "_reason"
 _PLACE, _KEPT = "_place", "_kept"
 
 
@@ -28,26 +28,11 @@ class Count:
 
 
 def completed(df: DataFrame, spec: TableSpec, where: Mapping[str, str]) -> DataFrame:
-    """The rows with the contract's columns and types, and their origin.
-
-    ``df`` may carry ``_source_file`` and ``_row_index`` in addition to the contract's columns to say where a row came
-    from; otherwise ``sweep_file`` and ``row_index`` do. Lineage columns and the columns of the slice are filled in
-    where ``df`` lacks them.
-    """
+    """The rows with the contract's columns and types; lineage and the columns of the slice are filled in if missing."""
     known = {n: F.lit(v) for n, v in {**where, **provenance.lineage()}.items() if n in spec.names}
-    given = [name for name in df.columns if name not in (SOURCE_FILE, ROW_INDEX)]
-    rules.require_names(spec, list(dict.fromkeys((*given, *known))))
-    values = {**known, **{name: F.col(name) for name in given}}
-    columns = [values[c.name].cast(c.type).alias(c.name) for c in spec.columns]
-    file, row = _origin(df, spec)
-    return df.select(*columns, file.alias(SOURCE_FILE), row.alias(ROW_INDEX))
-
-
-def _origin(df: DataFrame, spec: TableSpec) -> tuple[Column, Column]:
-    for file, row in ((SOURCE_FILE, ROW_INDEX), rules.ORIGIN):
-        if file in df.columns and row in df.columns:
-            return F.col(file).cast("string"), F.col(row).cast("bigint")
-    return F.lit(f"(rows of {spec.name})"), F.lit(-1).cast("bigint")
+    values = {**known, **{name: F.col(name) for name in df.columns}}
+    rules.require_names(spec, list(values))
+    return df.select(*(values[c.name].cast(c.type).alias(c.name) for c in spec.columns))
 
 
 def judge(rows: DataFrame, spec: TableSpec, where: Mapping[str, str]) -> DataFrame:
@@ -71,8 +56,8 @@ def count(judged: DataFrame, key: Sequence[str]) -> Count:
 
 def place(spec: TableSpec) -> Column:
     """Order of rows with one key, of which the first is kept: by (file, row), or by content if there is no origin."""
-    content = F.when(F.col(ROW_INDEX) < 0, F.expr(fingerprint.row_hash_sql(spec)))
-    return F.struct(SOURCE_FILE, ROW_INDEX, content.alias("content"), _PLACE)
+    content = F.expr(fingerprint.row_hash_sql(spec)).alias("content")
+    return F.struct(*(ORIGIN if spec.has_origin else (content,)), _PLACE)
 
 
 def duplicates(good: DataFrame, key: Sequence[str], order: Column) -> DataFrame:
@@ -90,23 +75,24 @@ def reject_duplicates(
     return joined.withColumns(changed).select(*rows.columns)
 
 
+def unique(judged: DataFrame, key: Sequence[str], order: Column) -> DataFrame:
+    """Judged rows; a good one gets a reason if its key is that of a good row that is earlier in the ``order``."""
+    good, reason = F.col(REASON).isNull(), F.lit(rules.duplicate_reason(key))
+    return reject_duplicates(judged, duplicates(judged.where(good), key, order), key, order, good, {REASON: reason})
+
+
 def aggregates(spec: TableSpec) -> list[Column]:
-    """Aggregates ``n``, ``total``, ``bits`` whose values make the fingerprint."""
-    names = ("n", "total", "bits")
-    return [F.expr(sql).alias(name) for sql, name in zip(fingerprint.sql_expressions(spec), names, strict=True)]
-
-
-def fingerprinted(values: Mapping[str, int]) -> str:
-    """The fingerprint from the values of its aggregates."""
-    return fingerprint.render(*(int(values[name]) for name in ("n", "total", "bits")))
+    """The aggregates by name whose values :func:`lake.contract.fingerprint.render` takes."""
+    return [F.expr(sql).alias(name) for name, sql in fingerprint.sql_expressions(spec).items()]
 
 
 def rejects(judged: DataFrame, spec: TableSpec) -> DataFrame:
-    """The rejected rows with where they came from, their reason and their values as JSON."""
+    """The rejected rows with where they came from, their reason and their values as JSON (``quarantine.SCHEMA``)."""
+    origin = ORIGIN if spec.has_origin else (f"'(rows of {spec.name})'", "-1L")
     values = F.to_json(F.struct(*(c.name for c in spec.columns if c.role != "lineage")))
     return judged.where(F.col(REASON).isNotNull()).select(
-        F.col(SOURCE_FILE).alias("source_file"),
-        F.col(ROW_INDEX).alias("row_index"),
+        F.expr(origin[0]).alias("source_file"),
+        F.expr(origin[1]).alias("row_index"),
         F.col(REASON).alias("reason"),
         values.alias("record"),
     )

@@ -32,27 +32,18 @@ class Named:
     view: str
 
 
-@dataclass(frozen=True)
-class Statement:
-    """A query whose tables are all known; ``tree`` names the views."""
-
-    tree: exp.Query
-    named: tuple[Named, ...]
-
-
 def sql(spark: SparkSession, root: DataRoot, text: str, at: str | None = None) -> DataFrame:
     """The result of a query about tables by name (no paths), each at its pinned version or ``VERSION AS OF <n>``.
 
     ``at`` is a git revision, whose committed pins then count.
     """
-    statement = parse(text)
-    for named in statement.named:
-        if named.version is not None:
-            read_version(spark, root, named.table, named.version).createOrReplaceTempView(named.view)
-    pinned = {table for named in statement.named if named.version is None for table in views.named(named.table)}
-    _register(spark, root, sorted(pinned), {named.table for named in statement.named} & set(views.names()), at)
-    rewritten = any(named.version is not None for named in statement.named)
-    answer = spark.sql(statement.tree.sql(dialect="spark") if rewritten else text)
+    tree, named = parse(text)
+    for one in named:
+        if one.version is not None:
+            read_version(spark, root, one.table, one.version).createOrReplaceTempView(one.view)
+    pinned = {table for one in named if one.version is None for table in views.named(one.table)}
+    _register(spark, root, sorted(pinned), {one.table for one in named} & set(views.VIEWS), at)
+    answer = spark.sql(tree.sql(dialect="spark") if any(one.version is not None for one in named) else text)
     _refuse_execution_in_plan(answer)
     return answer
 
@@ -61,12 +52,12 @@ def lake_session(root: DataRoot) -> SparkSession:
     """A Spark session of this process in which all tables and views have their names, at their pinned versions."""
     spark = session(root, "lake", str(os.getpid()))
     made = cards.tables(root)
-    _register(spark, root, made, (name for name in views.names() if set(views.view(name).needs) <= set(made)))
+    _register(spark, root, made, (name for name in views.VIEWS if set(views.VIEWS[name].needs) <= set(made)))
     return spark
 
 
-def parse(text: str) -> Statement:
-    """A Spark SQL query about tables of the lake; ``<table> VERSION AS OF <n>`` becomes a view of its own."""
+def parse(text: str) -> tuple[exp.Query, list[Named]]:
+    """A Spark SQL query and the tables it names; ``<table> VERSION AS OF <n>`` becomes a view of its own."""
     tree = _tree(text)
     _refuse_execution_in_text(tree)
     named: dict[str, Named] = {}
@@ -75,7 +66,7 @@ def parse(text: str) -> Statement:
             continue
         found = _resolve(node)
         named[found.view] = found
-    return Statement(tree, tuple(named.values()))
+    return tree, list(named.values())
 
 
 def _tree(text: str) -> exp.Query:
@@ -148,7 +139,7 @@ def _register(
     for table in names:
         read(spark, root, table, at=at).createOrReplaceTempView(table)
     for name in of_views:
-        spark.sql(views.view(name).sql).createOrReplaceTempView(name)
+        spark.sql(views.VIEWS[name].sql).createOrReplaceTempView(name)
 
 
 def _refuse_execution_in_plan(answer: DataFrame) -> None:

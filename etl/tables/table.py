@@ -59,10 +59,10 @@ def _read_slice(spark: SparkSession, root: DataRoot, entry: Slice) -> DataFrame:
 def replace(
     df: DataFrame, rows: int, spec: TableSpec, root: DataRoot, where: Mapping[str, str], who: Provenance
 ) -> DeltaTable:
-    """Put the ``rows`` rows of ``df`` in place of those that meet ``where`` (of all where it is empty), as one commit.
+    """Replace the rows that meet ``where`` (all if it is empty) by the ``rows`` rows of ``df``, in one commit.
 
-    The table at that version. Replacing an empty slice with no rows commits nothing; another number of rows written
-    than ``rows`` is a LakeError.
+    Returns the table at that version. Replacing an empty slice with no rows commits nothing. LakeError if another
+    number of rows was written.
     """
     mark = uuid.uuid4().hex
     writer = df.coalesce(rows // _ROWS_PER_FILE + 1).write.format("delta").mode("overwrite")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import reduce
 
 import pyarrow as pa
@@ -13,8 +12,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from etl.tables import judge, table
 from lake import tables
-from lake.contract import fingerprint, rules
-from lake.contract.spec import TableSpec
+from lake.contract import fingerprint
 from lake.errors import LakeError
 from lake.root import DataRoot
 from lake.store import quarantine, writing
@@ -29,7 +27,7 @@ def publish(df: DataFrame, target: Target, rejected: DataFrame | None = None, ju
     """Replace one slice of a table.
 
     Rows that break the contract go to ``quarantine`` with the first rule they break, and with them ``rejected``: rows
-    the job itself could not use (``quarantine.COLUMNS``). Every row of ``df`` is written or quarantined, else
+    the job itself could not use (``quarantine.SCHEMA``). Every row of ``df`` is written or quarantined, else
     LakeError. Killed anywhere and repeated it gives the same table.
 
     ``judged`` is for a job that has judged its rows and removed duplicates (:mod:`etl.tables.judge`): the number of
@@ -37,24 +35,21 @@ def publish(df: DataFrame, target: Target, rejected: DataFrame | None = None, ju
     """
     spec = target.spec
     rows = judge.completed(df, spec, target.where)
-    parts = [] if rejected is None else [(rejected.select(*quarantine.COLUMNS), rejected.count())]
+    parts = [] if rejected is None else [(rejected.select(*quarantine.SCHEMA.names), rejected.count())]
     if judged is not None:
         return _written(rows, judged, {}, target, parts)
-    with _stored(judge.judge(rows, spec, target.where)) as ruled:
+    stored = ruled = judge.judge(rows, spec, target.where).persist(StorageLevel.DISK_ONLY)
+    try:
         found = judge.count(ruled, spec.key)
         if found.repeated:
-            ruled = _without_duplicates(ruled, spec)
+            ruled = judge.unique(ruled, spec.key, judge.place(spec))
         bad = judge.rejects(ruled, spec)
         parts.append((bad, found.rows - found.good))
-        reasons = _reasons(bad) if found.rows > found.good else {}
+        counts = bad.groupBy("reason").count().collect() if found.rows > found.good else []
+        reasons = {row["reason"]: int(row["count"]) for row in counts}
         return _written(ruled.where(F.col(judge.REASON).isNull()), found.good, reasons, target, parts)
-
-
-def _without_duplicates(ruled: DataFrame, spec: TableSpec) -> DataFrame:
-    order, good = judge.place(spec), F.col(judge.REASON).isNull()
-    shared = judge.duplicates(ruled.where(good), spec.key, order)
-    changes = {judge.REASON: F.lit(rules.duplicate_reason(spec.key))}
-    return judge.reject_duplicates(ruled, shared, spec.key, order, good, changes)
+    finally:
+        stored.unpersist()
 
 
 def _written(
@@ -64,7 +59,7 @@ def _written(
     spec, seen = target.spec, Observation()
     observed = good.select(*spec.names).observe(seen, *judge.aggregates(spec))
     written = table.replace(observed, rows, spec, target.root, target.where, target.who)
-    text = judge.fingerprinted(seen.get) if rows else fingerprint.render(0, 0, 0)
+    text = fingerprint.render(**seen.get) if rows else fingerprint.render(0, 0, 0)
     if not text.startswith(f"{rows}:"):  # a task that Spark ran twice would be counted twice
         raise LakeError(f"'{spec.name}': {rows} rows were written, but the fingerprint is {text}; run the stage again")
     _quarantine(parts, spec.name, target.root, target.who)
@@ -73,29 +68,13 @@ def _written(
 
 
 def _quarantine(parts: Sequence[tuple[DataFrame, int]], target: str, root: DataRoot, who: Provenance) -> None:
-    """Replace what a stage has quarantined on behalf of a table; few rows without Spark, which takes seconds for it."""
+    """Replace the rows that a stage has quarantined for a table; few rows without Spark, which takes seconds for it."""
     spec = tables.spec("quarantine")
     frames, rows = [frame for frame, count in parts if count], sum(count for _, count in parts)
     if rows <= _MOST_COLLECTED:
-        empty = quarantine.schema().empty_table()
-        quarantine.replace(
-            root, target, pa.concat_tables([empty, *(f.toArrow().cast(empty.schema) for f in frames)]), who
-        )
+        collected = [quarantine.SCHEMA.empty_table(), *(frame.toArrow().cast(quarantine.SCHEMA) for frame in frames)]
+        quarantine.replace(root, target, pa.concat_tables(collected), who)
         return
     mine = quarantine.slice_of(target, who)
     whole = judge.completed(reduce(DataFrame.unionByName, frames), spec, mine).select(*spec.names)
     quarantine.pin(root, table.replace(whole, rows, spec, root, mine, who), target, rows, who)
-
-
-@contextmanager
-def _stored(rows: DataFrame) -> Iterator[DataFrame]:
-    """Rows that are computed once and may be read several times."""
-    held = rows.persist(StorageLevel.DISK_ONLY)
-    try:
-        yield held
-    finally:
-        held.unpersist()
-
-
-def _reasons(bad: DataFrame) -> dict[str, int]:
-    return {row["reason"]: int(row["count"]) for row in bad.groupBy("reason").count().collect()}

@@ -13,7 +13,7 @@ from injection.config import GridParams
 from injection.optics.psf import BandPsf, Psf, exponents
 from lake.errors import DataError
 from lake.sky.imaging import ImagePsf, Imaging, ProfilePsf
-from lake.sky.psfsize import psfdepth_from_sigma, sigma_from_psfdepth
+from lake.sky.photometry import psfdepth_from_sigma, sigma_from_psfdepth
 
 Array = NDArray[np.float64]
 

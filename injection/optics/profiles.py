@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gamma, kv
 
-from lake.sky.psfsize import FWHM_PER_SIGMA, area_of_fwhm_nea
+from lake.sky.photometry import FWHM_PER_SIGMA, area_of_fwhm_nea
 
 Array = NDArray[np.float64]
 

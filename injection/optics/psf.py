@@ -4,7 +4,7 @@ With ``includes_pixel`` a profile or an image is the effective PSF, which contai
 PSF images usually do. Without it, it is the optical PSF, on which the pixel acts.
 
 There are two kinds of width. ``fwhm`` is that of the named profile; ``fwhm_nea`` is that of the Gaussian with the
-noise-equivalent area of the effective PSF: the catalogue's ``psfsize`` (see :mod:`lake.sky.psfsize`).
+noise-equivalent area of the effective PSF: the catalogue's ``psfsize`` (see :mod:`lake.sky.photometry`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from injection.optics import profiles
 from lake.errors import DataError, invalid
 from lake.sky.imaging import Imaging
-from lake.sky.psfsize import area_of_fwhm_nea, fwhm_nea_of_area
+from lake.sky.photometry import area_of_fwhm_nea, fwhm_nea_of_area
 
 Array = NDArray[np.float64]
 

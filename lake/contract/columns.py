@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from lake.contract.spec import Column, Type
+from lake.sky.split import SPLITS
 from lake.sky.survey import BANDS
 
 TYPES = ("SER", "DEV", "REX", "EXP", "PSF", "DUP")
-SPLITS = ("train", "val", "test")
 TIERS = ("A", "B")
-NEGATIVE_USES = ("threshold", "host", "test")
+NOBS_BINS = ("0", "1-2", "3-5", "6-10", "11+")
 
 
 def share(name: str, meaning: str, kind: Type = "double") -> Column:
@@ -29,61 +29,58 @@ def per_band(
     return tuple(Column(f"{name}_{b}", kind, meaning.format(b), unit, nullable=nullable, low=low) for b in BANDS)
 
 
-def galaxy_id() -> Column:
-    return Column(
-        "galaxy_id",
-        "string",
-        "collection and native identifier, ls-dr10:<release>_<brickname>_<objid>; without <release> if unknown",
-        role="key",
-    )
-
-
-def native_id() -> tuple[Column, ...]:
-    return (
-        Column("release", "bigint", "survey release of the row, 10000 for DR10 south", nullable=True, low=0),
-        Column("brickname", "string", "survey brick"),
-        Column("objid", "bigint", "Tractor object number within the brick and release", low=0),
-    )
-
-
-def position() -> tuple[Column, ...]:
-    return (
-        Column("ra", "double", "right ascension (J2000)", "deg", low=0, high=360),
-        Column("dec", "double", "declination (J2000)", "deg", low=-90, high=90),
-    )
-
-
-def healpix() -> tuple[Column, ...]:
-    return (
-        Column("healpix_64", "bigint", "HEALPix pixel, nside 64, NESTED", low=0),
-        Column("healpix_128", "bigint", "HEALPix pixel, nside 128, NESTED: the unit of the spatial split", low=0),
-    )
-
-
-def split() -> Column:
-    return Column("split", "string", "spatial split of the pixel", allowed=SPLITS)
-
-
-def conditions() -> tuple[Column, ...]:
-    """Seeing and depth at the source, from the catalogue or, where it has none, from the coadds."""
-    return (
-        *per_band("psfsize", "float", "FWHM of the Gaussian with the PSF's noise-equivalent area, in {}", "arcsec"),
-        *per_band("psfdepth", "float", "point-source inverse variance in {}", "nMgy^-2"),
-    )
+GALAXY_ID = Column(
+    "galaxy_id",
+    "string",
+    "collection and native identifier, ls-dr10:<release>_<brickname>_<objid>; without <release> if unknown",
+    role="key",
+)
+NATIVE_ID = (
+    Column("release", "bigint", "survey release of the row, 10000 for DR10 south", nullable=True, low=0),
+    Column("brickname", "string", "survey brick"),
+    Column("objid", "bigint", "Tractor object number within the brick and release", low=0),
+)
+POSITION = (
+    Column("ra", "double", "right ascension (J2000)", "deg", low=0, high=360),
+    Column("dec", "double", "declination (J2000)", "deg", low=-90, high=90),
+)
+HEALPIX = (
+    Column("healpix_64", "bigint", "HEALPix pixel, nside 64, NESTED", low=0),
+    Column("healpix_128", "bigint", "HEALPix pixel, nside 128, NESTED: the unit of the spatial split", low=0),
+)
+SPLIT = Column("split", "string", "spatial split of the pixel", allowed=SPLITS)
+CONDITIONS = (
+    *per_band("psfsize", "float", "FWHM of the Gaussian with the PSF's noise-equivalent area, in {}", "arcsec"),
+    *per_band("psfdepth", "float", "point-source inverse variance in {}", "nMgy^-2"),
+)
+"""Seeing and depth at the source, from the catalogue or, where it has none, from the coadds."""
+SOURCE = (
+    Column("sweep_file", "string", "name of the sweep file"),
+    Column("row_index", "bigint", "row in the sweep file", low=0),
+)
+CHECKPOINT_ID = Column(
+    "checkpoint_id", "string", "the scorer: hash of weights and preprocessing, or of a user's finder", role="key"
+)
+GRID_ID = Column("grid_id", "string", "the injection grid: hash of its cells, prior, hosts and seed", role="key")
+GENERATION = Column("generation", "string", "name of the model: the generation trained here, or the finder audited")
+GRID_NAME = Column(
+    "grid_name", "string", "name of the injection grid: 'main' for this survey, or that of another host set"
+)
+IMPORT_NAME = Column("import_name", "string", "name given to the import; its slice in `completeness`", role="key")
 
 
 def photometry(nullable: bool) -> tuple[Column, ...]:
     """Tractor measurements as observed (no extinction correction)."""
     return (
         *per_band("nobs", "int", "exposures in {}", nullable=nullable),
-        Column("nobs_z_bin", "string", "bin of nobs_z", nullable=nullable, allowed=("0", "1-2", "3-5", "6-10", "11+")),
+        Column("nobs_z_bin", "string", "bin of nobs_z", nullable=nullable, allowed=NOBS_BINS),
         Column("type", "string", "Tractor morphological type", nullable=nullable, allowed=TYPES),
         *(Column(f"flux_{b}", "float", f"flux in {b}, as observed", "nMgy", nullable=nullable) for b in (*BANDS, "w1")),
         *per_band("mag", "float", "AB magnitude in {}, as observed", "mag", low=None),
         Column("g_minus_r", "float", "colour, as observed", "mag", nullable=True),
         Column("r_minus_z", "float", "colour, as observed", "mag", nullable=True),
         Column("z_minus_w1", "float", "colour, as observed", "mag", nullable=True),
-        *conditions(),
+        *CONDITIONS,
         *per_band("galdepth", "float", "galaxy inverse variance in {}", "nMgy^-2"),
         Column("ebv", "float", "Galactic reddening E(B-V)", "mag", nullable=True),
         *per_band("mw_transmission", "float", "Galactic transmission in {}", low=None),
@@ -94,34 +91,3 @@ def photometry(nullable: bool) -> tuple[Column, ...]:
         Column("shape_e2", "float", "ellipticity component 2", nullable=True, low=-1, high=1),
         Column("sersic", "float", "Sersic index", nullable=True, low=0),
     )
-
-
-def source() -> tuple[Column, ...]:
-    return (
-        Column("sweep_file", "string", "name of the sweep file"),
-        Column("row_index", "bigint", "row in the sweep file", low=0),
-    )
-
-
-def checkpoint_id() -> Column:
-    return Column(
-        "checkpoint_id", "string", "the scorer: hash of weights and preprocessing, or of a user's finder", role="key"
-    )
-
-
-def grid_id() -> Column:
-    return Column("grid_id", "string", "the injection grid: hash of its cells, prior, hosts and seed", role="key")
-
-
-def generation() -> Column:
-    return Column("generation", "string", "name of the model: the generation trained here, or the finder audited")
-
-
-def grid_name() -> Column:
-    return Column(
-        "grid_name", "string", "name of the injection grid: 'main' for this survey, or that of another host set"
-    )
-
-
-def import_name() -> Column:
-    return Column("import_name", "string", "name given to the import; its slice in `completeness`", role="key")

@@ -23,27 +23,28 @@ def fingerprint(table: pa.Table, spec: TableSpec) -> str:
 
 def of_hashes(hashes: NDArray[np.int64]) -> str:
     """Fingerprint of rows with these hashes."""
-    return render(len(hashes), _exact_sum(hashes), int(np.bitwise_xor.reduce(hashes)))
+    total = (int((hashes >> 32).sum()) << 32) + int((hashes & 0xFFFFFFFF).sum())  # exact, where int64 overflows
+    return render(len(hashes), total, int(np.bitwise_xor.reduce(hashes)))
 
 
 def row_hashes(table: pa.Table, spec: TableSpec) -> NDArray[np.int64]:
     """Hash of each row (rows,)."""
     if table.num_rows == 0:
         return np.empty(0, dtype=np.int64)
-    columns, nulls = [], []
-    for column in spec.fingerprinted:
-        longs, null = as_longs(table.column(column.name))
-        columns.append((longs, null))
-        if column.nullable:
-            nulls.append(table.column(column.name).is_null().to_numpy(zero_copy_only=False).astype(np.int64))
+    columns = [as_longs(table.column(column.name)) for column in spec.fingerprinted]
+    nullable = [column.name for column in spec.fingerprinted if column.nullable]
     never = np.zeros(table.num_rows, dtype=bool)
-    columns += [(mask, never) for mask in _masks(nulls)]
+    for start in range(0, len(nullable), _MASK_BITS):
+        mask = np.zeros(table.num_rows, dtype=np.int64)
+        for bit, name in enumerate(nullable[start : start + _MASK_BITS]):
+            mask |= table.column(name).is_null().to_numpy(zero_copy_only=False).astype(np.int64) << bit
+        columns.append((mask, never))
     return chain(columns)
 
 
 def render(rows: int, total: int, xor: int) -> str:
     """The text of a fingerprint from its three aggregates."""
-    return f"{rows}:{total}:{xor & 0xFFFFFFFFFFFFFFFF:016x}"
+    return f"{rows}:{int(total)}:{xor & 0xFFFFFFFFFFFFFFFF:016x}"
 
 
 def row_hash_sql(spec: TableSpec) -> str:
@@ -59,10 +60,11 @@ def row_hash_sql(spec: TableSpec) -> str:
     return f"xxhash64({', '.join(parts)})"
 
 
-def sql_expressions(spec: TableSpec) -> tuple[str, str, str]:
-    """The three Spark SQL aggregates (rows, sum, xor) whose values :func:`render` turns into the fingerprint."""
+def sql_expressions(spec: TableSpec) -> dict[str, str]:
+    """The Spark SQL aggregates whose values, by name, are the arguments of :func:`render`."""
     row = row_hash_sql(spec)
-    return "count(1)", f"coalesce(sum(cast({row} as decimal(38,0))), 0)", f"coalesce(bit_xor({row}), 0L)"
+    total = f"coalesce(sum(cast({row} as decimal(38,0))), 0)"
+    return {"rows": "count(1)", "total": total, "xor": f"coalesce(bit_xor({row}), 0L)"}
 
 
 def _long_sql(column: Column) -> str:
@@ -73,20 +75,3 @@ def _long_sql(column: Column) -> str:
     if column.type == "timestamp":
         return f"unix_micros({column.name})"
     return f"cast({column.name} as bigint)"
-
-
-def _masks(nulls: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-    masks: list[NDArray[np.int64]] = []
-    for start in range(0, len(nulls), _MASK_BITS):
-        part = nulls[start : start + _MASK_BITS]
-        mask = np.zeros(len(part[0]), dtype=np.int64)
-        for i, bit in enumerate(part):
-            mask |= bit << i
-        masks.append(mask)
-    return masks
-
-
-def _exact_sum(hashes: NDArray[np.int64]) -> int:
-    high = int((hashes >> 32).sum())
-    low = int((hashes & 0xFFFFFFFF).sum())
-    return (high << 32) + low

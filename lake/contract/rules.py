@@ -7,7 +7,6 @@ the first rule a row breaks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,20 +15,10 @@ import pyarrow.compute as pc
 
 from lake import provenance
 from lake.contract.fingerprint import row_hashes
-from lake.contract.spec import TableSpec
+from lake.contract.spec import ORIGIN, TableSpec
 from lake.errors import ContractError
 
 Dialect = Literal["spark", "duckdb"]
-ORIGIN = ("sweep_file", "row_index")
-"""Columns of a table that say which file and row a row came from."""
-
-
-@dataclass(frozen=True)
-class Audit:
-    """Rows that meet the contract, and those that do not with the first rule each breaks in ``broken_rule``."""
-
-    kept: pa.Table
-    rejected: pa.Table
 
 
 def literal(text: str, dialect: Dialect) -> str:
@@ -85,16 +74,17 @@ def require_names(spec: TableSpec, names: Sequence[str]) -> None:
         raise ContractError(f"'{spec.name}': columns missing {missing}, not in the contract {unknown}")
 
 
-def audit(spec: TableSpec, rows: pa.Table, where: Mapping[str, str] | None = None) -> Audit:
-    """Split rows into kept and rejected; of rows that share a key the lowest (file, row) is kept.
+def audit(spec: TableSpec, rows: pa.Table, where: Mapping[str, str] | None = None) -> tuple[pa.Table, pa.Table]:
+    """The rows that meet the contract, and the others with the first rule that each breaks in ``broken_rule``.
 
-    Where rows have no origin, their content decides, which does not depend on their order.
+    Of rows that share a key the lowest (file, row) is kept. Where rows have no origin, their content decides, which
+    does not depend on their order.
     """
     import duckdb  # late: see lake.gc_tuning
 
     rows = conform(spec, rows, where)
     key = ", ".join(spec.key)
-    order = ORIGIN if set(ORIGIN) <= set(spec.names) else ("_content",)
+    order = ORIGIN if spec.has_origin else ("_content",)
     judged = rows.append_column("_content", pa.array(row_hashes(rows, spec)))
     judged = judged.append_column("_place", pa.array(np.arange(rows.num_rows)))
     query = f"""
@@ -112,17 +102,17 @@ def audit(spec: TableSpec, rows: pa.Table, where: Mapping[str, str] | None = Non
         connection.register("rows", judged)
         broken = connection.sql(query).arrow().read_all()["broken_rule"]
     good = pc.is_null(broken)
-    return Audit(rows.filter(good), rows.append_column("broken_rule", broken).filter(pc.invert(good)))
+    return rows.filter(good), rows.append_column("broken_rule", broken).filter(pc.invert(good))
 
 
 def require(spec: TableSpec, rows: pa.Table, where: Mapping[str, str] | None = None) -> pa.Table:
     """The rows, conformed, where all of them must meet the contract."""
-    result = audit(spec, rows, where)
-    if result.rejected.num_rows:
-        first = result.rejected.slice(0, 1).to_pylist()[0]
+    kept, rejected = audit(spec, rows, where)
+    if rejected.num_rows:
+        first = rejected.slice(0, 1).to_pylist()[0]
         row = {name: first[name] for name in spec.key}
         raise ContractError(
-            f"'{spec.name}': {result.rejected.num_rows} of {rows.num_rows} rows break the contract; "
+            f"'{spec.name}': {rejected.num_rows} of {rows.num_rows} rows break the contract; "
             f"first {row}: {first['broken_rule']}"
         )
-    return result.kept
+    return kept

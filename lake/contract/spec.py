@@ -14,6 +14,8 @@ Type = Literal["string", "int", "bigint", "float", "double", "boolean", "timesta
 Role = Literal["key", "data", "lineage"]
 Engine = Literal["spark", "delta-rs"]
 
+ORIGIN = ("sweep_file", "row_index")
+"""Columns of a table that say which file and row a row came from."""
 _ARROW: dict[str, pa.DataType] = {
     "string": pa.string(),
     "int": pa.int32(),
@@ -48,11 +50,10 @@ class Column:
         tests = self._value_tests()
         if not tests and self.nullable:
             return None
-        value = " AND ".join(tests)
         if self.nullable:
-            sql = f"{self.name} IS NULL OR ({value})"
+            sql = f"{self.name} IS NULL OR ({' AND '.join(tests)})"
         else:
-            sql = f"{self.name} IS NOT NULL" + (f" AND {value}" if value else "")
+            sql = " AND ".join([f"{self.name} IS NOT NULL", *tests])
         return Rule(f"{self.name}_valid", sql, f"'{self.name}' must be {self.allowed_text()}")
 
     def _value_tests(self) -> list[str]:
@@ -93,9 +94,17 @@ class Rule:
     text: str
 
 
+LINEAGE = (
+    Column("pipeline_version", "string", "version of the code that wrote the row", role="lineage"),
+    Column("git_commit", "string", "commit of the code that wrote the row", role="lineage"),
+    Column("extracted_at", "timestamp", "when the row was written", role="lineage"),
+)
+"""The last columns of every table: who wrote a row, and when. They are never part of a fingerprint."""
+
+
 @dataclass(frozen=True)
 class TableSpec:
-    """The contract of one table."""
+    """The contract of one table, made from its key and data columns; ``LINEAGE`` is added to them."""
 
     name: str
     meaning: str
@@ -104,6 +113,10 @@ class TableSpec:
     slice_by: tuple[str, ...] = ()
     extra_rules: tuple[Rule, ...] = ()
 
+    def __post_init__(self) -> None:
+        own = (column for column in self.columns if column not in LINEAGE)
+        object.__setattr__(self, "columns", (*own, *LINEAGE))
+
     @property
     def key(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns if column.role == "key")
@@ -111,6 +124,11 @@ class TableSpec:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
+
+    @property
+    def has_origin(self) -> bool:
+        """Whether its rows say which file and row they came from (``ORIGIN``)."""
+        return set(ORIGIN) <= set(self.names)
 
     @property
     def fingerprinted(self) -> tuple[Column, ...]:
@@ -133,8 +151,7 @@ class TableSpec:
 
     def row_schema(self) -> pa.Schema:
         """Arrow schema of what a job makes, not judged yet: all columns but those that the writer fills in."""
-        filled = {column.name for column in lineage_columns()}
-        return pa.schema([pa.field(c.name, c.arrow.type) for c in self.columns if c.name not in filled])
+        return pa.schema([pa.field(c.name, c.arrow.type) for c in self.columns if c not in LINEAGE])
 
     def table(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:
         """Rows given by name as an Arrow table of ``row_schema``; columns that are not given are null."""
@@ -145,12 +162,3 @@ class TableSpec:
         facts = [[c.name, c.type, c.role, c.nullable, c.unit] for c in self.columns]
         text = json.dumps([facts, self.constraints(), list(self.slice_by)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def lineage_columns() -> tuple[Column, ...]:
-    """The columns that say who wrote a row and when; never part of a fingerprint."""
-    return (
-        Column("pipeline_version", "string", "version of the code that wrote the row", role="lineage"),
-        Column("git_commit", "string", "commit of the code that wrote the row", role="lineage"),
-        Column("extracted_at", "timestamp", "when the row was written", role="lineage"),
-    )

@@ -26,9 +26,9 @@ def published_folder(target: Path, draft: Path) -> Iterator[Path]:
 
 
 def replace_folder(target: Path, draft: Path) -> None:
-    """Put the folder ``draft`` at ``target``; ``draft`` is gone afterwards, and whole until then."""
+    """Put the folder ``draft`` at ``target``; ``draft`` is complete until then and removed afterwards."""
     place = settle(target)
-    ready, outgoing = _brought_beside(draft, place), _outgoing(place)
+    ready, outgoing = _brought_beside(draft, place), _hidden(place, "outgoing")
     if place.exists():
         place.rename(outgoing)
     try:
@@ -46,10 +46,10 @@ def settle(target: Path) -> Path:
     require_place(target)
     place = target.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
-    outgoing = _outgoing(place)
+    outgoing = _hidden(place, "outgoing")
     if outgoing.exists() and not place.exists():
         outgoing.rename(place)
-    for rest in (outgoing, _incoming(place)):
+    for rest in (outgoing, _hidden(place, "incoming")):
         _remove(rest)
     return place
 
@@ -72,14 +72,14 @@ def _brought_beside(draft: Path, place: Path) -> Path:
     """The draft at a path from which a rename to ``place`` works: itself, or a copy on the other file system."""
     if _rename_works(draft, place):
         return draft
-    incoming = _incoming(place)
+    incoming = _hidden(place, "incoming")
     shutil.copytree(draft, incoming, symlinks=True)
     return incoming
 
 
 def _rename_works(draft: Path, place: Path) -> bool:
     """Whether a rename between the two folders works (tried out: mounts of the same device refuse it too)."""
-    probe, arrived = (path.with_name(f".{path.name}.probe") for path in (draft, place))
+    probe, arrived = (_hidden(path, "probe") for path in (draft, place))
     probe.mkdir(exist_ok=True)
     try:
         probe.rename(arrived)
@@ -92,12 +92,9 @@ def _rename_works(draft: Path, place: Path) -> bool:
     return True
 
 
-def _incoming(place: Path) -> Path:
-    return place.with_name(f".{place.name}.incoming")
-
-
-def _outgoing(place: Path) -> Path:
-    return place.with_name(f".{place.name}.outgoing")
+def _hidden(path: Path, ending: str) -> Path:
+    """A hidden path next to a folder."""
+    return path.with_name(f".{path.name}.{ending}")
 
 
 def _remove(path: Path) -> None:

@@ -83,10 +83,5 @@ def key_hash_sql(seed: int, column: str) -> str:
     return f"xxhash64(cast({int(seed)} as bigint), xxhash64({column}))"
 
 
-def uniform(seed: int, keys: pa.ChunkedArray | pa.Array) -> NDArray[np.float64]:
-    """A number in [0, 1) per key, which does not depend on the other keys."""
-    return (key_hash(seed, keys) >> np.uint64(11)).astype(np.float64) / 2.0**53
-
-
 def _rotate(values: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:
     return (values << np.uint64(bits)) | (values >> np.uint64(64 - bits))

@@ -36,8 +36,8 @@ def negative_uses(
 ) -> NDArray[np.object_]:
     """Use of each row of a manifest, one of `NEGATIVE_USES`; None for positives and for training rows.
 
-    Negatives of the validation split are divided by whole pixels of `params.negatives_nside`, by a keyed hash, so that
-    a threshold is never judged, nor an injection made, on the galaxies that fixed it.
+    A keyed hash divides the negatives of the validation split by whole pixels of `params.negatives_nside`: the galaxies
+    that fix a threshold neither judge it nor host injections.
     """
     pixels, inverse = np.unique(pixel(ra_deg, dec_deg, params.negatives_nside), return_inverse=True)
     fixing = np.array(

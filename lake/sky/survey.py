@@ -12,7 +12,7 @@ PIXEL_SCALE_TOLERANCE = 0.01
 """Stamps within this relative distance of the survey's pixel scale are accepted (DES: 0.263")."""
 
 PSFSIZE_RELATIVE_TO_R: dict[str, float] = {"g": 1.05, "r": 1.0, "z": 0.94}
-"""Typical ``psfsize`` (see :mod:`lake.sky.psfsize`) of each band over that in r."""
+"""Typical ``psfsize`` (see :mod:`lake.sky.photometry`) of each band over that in r."""
 
 SURVEY = Imaging(
     name="DESI Legacy Imaging Surveys DR10 south",

@@ -2,7 +2,7 @@
 
 A *card* ``<table>[.<slice>].json`` says what the slice holds (rows, schema hash, fingerprint, where): downstream stages
 depend on it. A *pin* next to it says which Delta version holds it, and what it was made from. A *witness* inside the
-table's own folder vanishes with the table, so that DVC sees the loss (with tables in an object store it is a plain
+table's own folder vanishes with the table, and DVC sees the loss (with tables in an object store it is a plain
 local file, and `dhs verify` is what sees the loss).
 """
 
@@ -12,9 +12,12 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from lake.errors import LakeError, invalid
 from lake.files import atomic
@@ -25,10 +28,11 @@ SURVEY = "survey"
 SET = "audit of cut-outs"
 """The input by which a pin says which audit on somebody's own cut-outs its rows are of."""
 _NO_REPOSITORY = 128
+_STRICT = ConfigDict(strict=True, extra="forbid")
 _MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
 
-@dataclass(frozen=True)
+@checked_dataclass(frozen=True, config=_STRICT)
 class Card:
     """The content of a slice of a table; equal inputs and code give an equal card."""
 
@@ -37,18 +41,18 @@ class Card:
     rows: int
     schema_hash: str
     fingerprint: str
-    where: Mapping[str, str] = field(default_factory=dict)
+    where: Mapping[str, str]
 
 
-@dataclass(frozen=True)
+@checked_dataclass(frozen=True, config=_STRICT)
 class Pin:
     """The Delta version with a card's content, and its lineage."""
 
     version: int
     table_id: str
     fingerprint: str
-    code: Mapping[str, str] = field(default_factory=dict)
-    inputs: Mapping[str, str] = field(default_factory=dict)
+    code: Mapping[str, str]
+    inputs: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,14 @@ class Slice:
 
     card: Card
     pin: Pin
+
+    @property
+    def name(self) -> str:
+        """The name that card and pin share."""
+        return stem(self.card.table, self.card.slice)
+
+
+Kind = TypeVar("Kind", Card, Pin)
 
 
 def stem(table: str, slice_name: str | None) -> str:
@@ -78,7 +90,7 @@ def read_slice(root: DataRoot, table: str, slice_name: str | None = None) -> Sli
     card, pin = root.cards / f"{name}.json", root.cards / f"{name}.pin.json"
     if not card.exists() or not pin.exists():
         raise LakeError(f"table '{name}' has no card in {root.cards}: it has not been made; run `dvc repro`")
-    found = parse(root.cards / name, _text(card), _text(pin))
+    found = parse(root.cards / name, card.read_text(errors="replace"), pin.read_text(errors="replace"))
     if not _belongs(root, found):
         raise missing(root, f"'{name}'", [found])
     return found
@@ -150,15 +162,14 @@ def distinct(found: list[Slice]) -> list[Slice]:
 
 def parse(place: Path, card: str, pin: str) -> Slice:
     """A slice from the texts of its card and pin, which are at ``place`` (without suffix) and must belong together."""
-    entry = Slice(Card(**_facts(place, "json", card, Card)), Pin(**_facts(place, "pin.json", pin, Pin)))
+    entry = Slice(_checked(place, "json", card, Card), _checked(place, "pin.json", pin, Pin))
     if entry.card.fingerprint != entry.pin.fingerprint:
-        name = stem(entry.card.table, entry.card.slice)
-        raise LakeError(f"card and pin of '{name}' belong to different runs; restore both or run `dvc repro`")
+        raise LakeError(f"card and pin of '{entry.name}' belong to different runs; restore both or run `dvc repro`")
     return entry
 
 
-def _facts(place: Path, suffix: str, text: str, kind: type[Card] | type[Pin]) -> dict[str, Any]:
-    """The values of a card or pin; anything else, such as a half-merged file, is an error that names the cure."""
+def _checked(place: Path, suffix: str, text: str, kind: type[Kind]) -> Kind:
+    """A card or pin; any other text, such as a half-merged file, is an error that says how to restore it."""
     file, both = f"{place}.{suffix}", f"{place}.json {place}.pin.json"
     if any(line.startswith(_MERGE_MARKS) for line in text.splitlines()):
         raise LakeError(
@@ -166,23 +177,12 @@ def _facts(place: Path, suffix: str, text: str, kind: type[Card] | type[Pin]) ->
             f"(`git checkout --ours -- {both}`, or --theirs) and run `dvc repro`"
         )
     try:
-        values = json.loads(text)
-        held = {name: values[name] for name in get_type_hints(kind)} if isinstance(values, dict) else {}
-    except (ValueError, KeyError, RecursionError):
-        held = {}
-    if not held or len(held) != len(values) or not all(_fits(held[n], t) for n, t in get_type_hints(kind).items()):
-        what = "card" if kind is Card else "pin"
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as error:
         raise LakeError(
-            f"{file} is not a {what} of a table: restore it (`git checkout -- {both}`), "
+            f"{file} is not a {kind.__name__.lower()} of a table: restore it (`git checkout -- {both}`), "
             "or delete both and run `dvc repro`"
-        )
-    return held
-
-
-def _fits(value: object, kind: Any) -> bool:
-    if get_origin(kind) is Mapping:
-        return isinstance(value, dict) and all(isinstance(entry, str) for entry in value.values())
-    return isinstance(value, kind) and not isinstance(value, bool)
+        ) from error
 
 
 def remove(root: DataRoot, table: str, slice_name: str | None) -> None:
@@ -194,7 +194,9 @@ def remove(root: DataRoot, table: str, slice_name: str | None) -> None:
 
 def _texts(root: DataRoot, at: str | None) -> dict[str, str]:
     if at is None:
-        return {p.name.removesuffix(".json"): _text(p) for p in sorted(root.cards.glob("[!.]*.json"))}
+        return {
+            p.name.removesuffix(".json"): p.read_text(errors="replace") for p in sorted(root.cards.glob("[!.]*.json"))
+        }
     place = next(folder for folder in (root.cards, *root.cards.resolve().parents) if folder.is_dir())
     at, folder = _commit(place, at), os.path.relpath(root.cards, place)
     listing = _git(place, "ls-tree", "--name-only", at, f"{folder}/")
@@ -205,12 +207,8 @@ def _texts(root: DataRoot, at: str | None) -> dict[str, str]:
     }
 
 
-def _text(path: Path) -> str:
-    return path.read_text(errors="replace")
-
-
 def _commit(place: Path, revision: str) -> str:
-    """The commit of a revision; one that git could take for an option, or that is none, is refused."""
+    """The commit of a revision; an unknown one, or one that git could take for an option, is refused."""
     named = ["git", "-C", str(place), "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]
     done = subprocess.run(named, capture_output=True, text=True, check=False)
     if done.returncode == _NO_REPOSITORY and not revision.startswith("-"):

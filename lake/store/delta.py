@@ -39,9 +39,8 @@ def arrow_files(table: DeltaTable) -> fs.FileSystem:
     place = table.table_uri
     if not place.startswith("s3://"):
         return fs.SubTreeFileSystem(local_path(place), fs.LocalFileSystem())
-    endpoint = os.environ.get("AWS_ENDPOINT_URL")
-    options = {"endpoint_override": endpoint, "scheme": endpoint.split(":")[0]} if endpoint else {}
-    return fs.SubTreeFileSystem(place.removeprefix("s3://"), fs.S3FileSystem(**options))
+    files, path = held.object_store(place)
+    return fs.SubTreeFileSystem(path, files)
 
 
 def local_path(place: str) -> str:
@@ -62,7 +61,7 @@ def files(table: DeltaTable, where: Mapping[str, str]) -> list[str]:
 
 
 def require_files(root: DataRoot, entry: Slice, table: DeltaTable) -> None:
-    """Refuse a slice of which a data file is missing or has another size than the log says; no row is read."""
+    """Raise DamagedError if a data file of a slice is missing or not of the size in the log; no row is read."""
     added = pa.table(table.get_add_actions(flatten=True))
     for column, value in entry.card.where.items():
         added = added.filter(pc.equal(pc.cast(added[f"partition.{column}"], pa.string()), value))
@@ -142,8 +141,7 @@ def _read_slice(root: DataRoot, spec: TableSpec, entry: Slice, wanted: Sequence[
     table = open_pinned(root, entry)
     missing = sorted(set(wanted) - {field.name for field in table.schema().fields})
     if missing:
-        name = cards.stem(entry.card.table, entry.card.slice)
-        raise LakeError(f"table '{name}' was made without {', '.join(missing)}; run `dvc repro`")
+        raise LakeError(f"table '{entry.name}' was made without {', '.join(missing)}; run `dvc repro`")
     conditions = [(column, "=", value) for column, value in entry.card.where.items()] + list(filters)
     try:
         rows = table.to_pyarrow_table(columns=list(wanted), filesystem=arrow_files(table), filters=conditions or None)

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,9 +58,8 @@ def require_log(root: DataRoot, entry: Slice) -> None:
 
 def lost(root: DataRoot, entry: Slice, what: str | None = None) -> LostError:
     """The error for a pin whose version is not in the lake, which could be read."""
-    name, place = cards.stem(entry.card.table, entry.card.slice), root.table(entry.card.table)
-    why = what or f"is pinned at version {entry.pin.version}, which {place} does not hold"
-    return LostError(f"table '{name}' {why}; run `dhs verify --repair`, then `dvc repro`")
+    why = what or f"is pinned at version {entry.pin.version}, which {root.table(entry.card.table)} does not hold"
+    return LostError(f"table '{entry.name}' {why}; run `dhs verify --repair`, then `dvc repro`")
 
 
 def damaged(root: DataRoot, entry: Slice, what: str) -> DamagedLogError:
@@ -67,7 +67,7 @@ def damaged(root: DataRoot, entry: Slice, what: str) -> DamagedLogError:
     cure = "run `dhs verify --repair`, which sets the table aside, then `dvc repro`"
     if root.lake_uri:
         cure = f"delete {root.table(entry.card.table)}, then run `dhs verify --repair` and `dvc repro`"
-    return DamagedLogError(f"table '{cards.stem(entry.card.table, entry.card.slice)}': {what}; {cure}")
+    return DamagedLogError(f"table '{entry.name}': {what}; {cure}")
 
 
 def data_verdict(root: DataRoot, entry: Slice, error: Exception) -> LakeError:
@@ -85,8 +85,9 @@ def data_verdict(root: DataRoot, entry: Slice, error: Exception) -> LakeError:
 
 def damaged_data(root: DataRoot, entry: Slice, what: str) -> DamagedError:
     """The error for a slice with missing or damaged data files."""
-    name = cards.stem(entry.card.table, entry.card.slice)
-    return DamagedError(f"table '{name}' has lost rows ({what}); run `dhs verify --deep --repair`, then `dvc repro`")
+    return DamagedError(
+        f"table '{entry.name}' has lost rows ({what}); run `dhs verify --deep --repair`, then `dvc repro`"
+    )
 
 
 def set_aside(root: DataRoot, table: str) -> None:
@@ -100,12 +101,11 @@ def set_aside(root: DataRoot, table: str) -> None:
 
 def unreachable(root: DataRoot, entry: Slice, error: Exception) -> UnreachableError:
     """The error for a table whose state is unknown; nothing that depends on it may be forgotten."""
-    name, place = cards.stem(entry.card.table, entry.card.slice), root.table(entry.card.table)
     if isinstance(error, UnreachableError):
         return error
     return UnreachableError(
-        f"table '{name}' cannot be read in {place} ({_sentence(error)}): mount it, connect or fix "
-        "permissions and run the command again; its card is kept"
+        f"table '{entry.name}' cannot be read in {root.table(entry.card.table)} ({_sentence(error)}): mount it, "
+        "connect or fix permissions and run the command again; its card is kept"
     )
 
 
@@ -126,15 +126,11 @@ def _refuse_empty_lake(root: DataRoot) -> None:
     """A lake without any table, though cards pin some, more likely means an unmounted disk than deleted tables."""
     place = root.lake_uri or str((root.local / "lake").resolve())
     found = _names(place) or set()
-    if not any(name in found and _is_table(place, name) for name in tables.names()):
+    if not any(n in found and ("://" in place or (Path(place) / n / _LOG).is_dir()) for n in tables.names()):
         raise UnreachableError(
             f"{place} holds no table, but {root.cards} pins {len(cards.tables(root))}: mount or restore it; "
             f"if it was deleted on purpose, move {root.cards} away and run `dvc repro`"
         )
-
-
-def _is_table(lake: str, name: str) -> bool:
-    return "://" in lake or (Path(lake) / name / _LOG).is_dir()
 
 
 def _names(place: str) -> set[str] | None:
@@ -144,7 +140,7 @@ def _names(place: str) -> set[str] | None:
             return set(os.listdir(place))  # noqa: PTH208 - iterdir() would hide when the error comes
         except FileNotFoundError:
             return None
-    files, path = _object_store(place)
+    files, path = _impatient(place)
     bucket = path.split("/", 1)[0]
     if files.get_file_info(bucket).type == fs.FileType.NotFound:
         raise OSError(f"no such bucket: '{bucket}'")
@@ -152,11 +148,18 @@ def _names(place: str) -> set[str] | None:
     return {entry.base_name for entry in found} or None
 
 
-def _object_store(place: str) -> tuple[fs.FileSystem, str]:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL")
-    options = {"endpoint_override": endpoint, "scheme": endpoint.split(":")[0]} if endpoint else {}
-    retries = fs.AwsStandardS3RetryStrategy(max_attempts=2)
-    return fs.S3FileSystem(**options, connect_timeout=10, retry_strategy=retries), place.removeprefix("s3://")
+def object_store(place: str, **options: Any) -> tuple[fs.FileSystem, str]:
+    """Arrow's file system of an ``s3://`` URI, and the path in it; the endpoint may come from the environment."""
+    if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
+        options |= {"endpoint_override": endpoint, "scheme": endpoint.split(":")[0]}
+    return fs.S3FileSystem(**options), place.removeprefix("s3://")
+
+
+def _impatient(place: str) -> tuple[fs.FileSystem, str]:
+    """A local or remote folder whose server is given up soon."""
+    if "://" not in place:
+        return fs.LocalFileSystem(), place
+    return object_store(place, connect_timeout=10, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=2))
 
 
 def _needed(names: set[str], version: int) -> Iterator[str]:
@@ -177,8 +180,7 @@ def _broken(log: str, names: set[str], version: int) -> str | None:
     gap = next((name for name in _needed(names, version) if name not in names), None)
     if gap is not None:
         return f"{log}/{gap} is missing"
-    files: fs.FileSystem
-    files, path = (fs.LocalFileSystem(), log) if "://" not in log else _object_store(log)
+    files, path = _impatient(log)
     checkpoints = sorted(name for name in names if _CHECKPOINT.fullmatch(name))
     for name in [*checkpoints, *_needed(names, version)]:
         with files.open_input_stream(f"{path}/{name}") as file:

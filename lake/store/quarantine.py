@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 from lake import tables
 from lake.contract import rules
 from lake.contract.fingerprint import fingerprint, of_hashes, row_hashes
-from lake.contract.spec import TableSpec
+from lake.contract.spec import ORIGIN, TableSpec
 from lake.errors import LakeError
 from lake.root import DataRoot
 from lake.store import writing
@@ -25,49 +25,45 @@ from lake.store.cards import Card
 from lake.store.delta import arrow_files
 from lake.store.writing import Provenance, Target
 
-COLUMNS = ("source_file", "row_index", "reason", "record")
-"""Columns of a row that a job could not use."""
+SCHEMA = pa.schema(
+    [("source_file", pa.string()), ("row_index", pa.int64()), ("reason", pa.string()), ("record", pa.string())]
+)
+"""Columns of rows and files that a job could not use."""
 
 
 def publish(target: Target, rows: pa.Table, rejected: pa.Table | None = None) -> Card:
     """As :func:`lake.store.writing.write_slice`, but rows that break the contract are quarantined.
 
-    With them go ``rejected``: rows the job itself could not use (``COLUMNS``).
+    With them go ``rejected``: rows the job itself could not use (``SCHEMA``).
     """
-    judged = rules.audit(target.spec, rows, target.where)
-    table = writing.replace(target.root, target.spec, judged.kept, target.where, target.who)
-    refused = rows_of(target.spec, judged.rejected)
+    kept, broken = rules.audit(target.spec, rows, target.where)
+    table = writing.replace(target.root, target.spec, kept, target.where, target.who)
+    refused = rows_of(target.spec, broken)
     if rejected is not None:
         refused = pa.concat_tables([refused, rejected.select(refused.column_names).cast(refused.schema)])
     replace(target.root, target.spec.name, refused, target.who)
-    counts = judged.rejected["broken_rule"].value_counts().to_pylist()
-    writing.report(target, judged.kept.num_rows, {count["values"]: count["counts"] for count in counts})
-    return writing.pin(target, table, fingerprint(judged.kept, target.spec))
+    counts = broken["broken_rule"].value_counts().to_pylist()
+    writing.report(target, kept.num_rows, {count["values"]: count["counts"] for count in counts})
+    return writing.pin(target, table, fingerprint(kept, target.spec))
 
 
 def rows_of(spec: TableSpec, rejected: pa.Table) -> pa.Table:
     """Rejected rows of a table (:func:`lake.contract.rules.audit`) with their origin, and their values as JSON."""
     values = [column.name for column in spec.columns if column.role != "lineage"]
-    known = set(rules.ORIGIN) <= set(spec.names)
     found = [
         {
-            "source_file": row[rules.ORIGIN[0]] if known else f"(rows of {spec.name})",
-            "row_index": row[rules.ORIGIN[1]] if known else -1,
+            "source_file": row[ORIGIN[0]] if spec.has_origin else f"(rows of {spec.name})",
+            "row_index": row[ORIGIN[1]] if spec.has_origin else -1,
             "reason": row["broken_rule"],
             "record": _record({name: row[name] for name in values}),
         }
         for row in rejected.to_pylist()
     ]
-    return pa.Table.from_pylist(found, schema=schema())
-
-
-def schema() -> pa.Schema:
-    """Arrow schema of ``COLUMNS``."""
-    return pa.schema([pa.field(name, tables.spec("quarantine").column(name).arrow.type) for name in COLUMNS])
+    return pa.Table.from_pylist(found, schema=SCHEMA)
 
 
 def replace(root: DataRoot, target: str, rows: pa.Table, who: Provenance) -> Card:
-    """Replace by ``rows`` (``COLUMNS``) what a stage has quarantined on behalf of the table ``target``."""
+    """Replace the rows that a stage has quarantined for the table ``target`` by ``rows`` (``SCHEMA``)."""
     spec, mine = tables.spec("quarantine"), slice_of(target, who)
     table = writing.made(root, spec)
     if rows.num_rows or _held(table, mine).count_rows():
@@ -76,12 +72,12 @@ def replace(root: DataRoot, target: str, rows: pa.Table, who: Provenance) -> Car
 
 
 def slice_of(target: str, who: Provenance) -> dict[str, str]:
-    """The rows of ``quarantine`` that a stage writes on behalf of a table."""
+    """Predicate of the rows that a stage quarantines for a table."""
     return {"stage": who.stage, "target_table": target}
 
 
 def pin(root: DataRoot, table: DeltaTable, target: str, rows: int, who: Provenance) -> Card:
-    """Publish all that the stage has quarantined, of which ``rows`` rows are on behalf of ``target``."""
+    """Publish card and pin of all that the stage has quarantined; ``rows`` of these rows are for ``target``."""
     spec, where = tables.spec("quarantine"), {"stage": who.stage}
     if _held(table, slice_of(target, who)).count_rows() != rows:
         raise LakeError(f"{rows} rejected rows of '{target}' were to be quarantined, and other rows were")

@@ -30,15 +30,6 @@ _FUNCTIONS = {*FILE_FUNCTIONS, "range", "generate_series", "unnest", "repeat", "
 """Table functions that a query may call: others read any file, run text as SQL, or change settings."""
 _READING = ("SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE")
 """Nodes of a query that only reads."""
-_DUCKDB_TYPES = {
-    "string": "VARCHAR",
-    "int": "INTEGER",
-    "bigint": "BIGINT",
-    "float": "FLOAT",
-    "double": "DOUBLE",
-    "boolean": "BOOLEAN",
-    "timestamp": "TIMESTAMPTZ",
-}
 _SETTINGS = """
 SET default_null_order = 'nulls_first_on_asc_last_on_desc'; SET TimeZone = 'UTC';
 SET autoinstall_known_extensions = false; SET autoload_known_extensions = false;
@@ -83,7 +74,7 @@ def query(root: DataRoot, text: str, at: str | None = None, files: str | Path = 
 
 def read_view(root: DataRoot, name: str) -> pa.Table:
     """All rows of a view in the order of the key, with the types of the table whose columns it has."""
-    spec = tables.spec(views.view(name).table)
+    spec = tables.spec(views.VIEWS[name].table)
     rows = _answer(root, f"SELECT * FROM {name}")
     rows = rows.cast(pa.schema([pa.field(field.name, field.type) for field in spec.arrow_schema()]))
     return rows.sort_by([(key, "ascending") for key in spec.key])
@@ -102,13 +93,13 @@ def spec_of(name: str) -> TableSpec:
     """The contract of a table, or of the table whose columns a view has."""
     if name not in views.known():
         raise not_one_of("table", views.known(), name)
-    return tables.spec(views.view(name).table if name in views.names() else name)
+    return tables.spec(views.VIEWS[name].table if name in views.VIEWS else name)
 
 
 def _shown() -> pa.Table:
     """The names that a query may use."""
     made = [(name, "table", tables.spec(name).meaning) for name in tables.names()]
-    made += [(name, "view", views.view(name).meaning) for name in views.names()]
+    made += [(name, "view", views.VIEWS[name].meaning) for name in views.VIEWS]
     return pa.Table.from_pylist([dict(zip(("name", "kind", "meaning"), row, strict=True)) for row in sorted(made)])
 
 
@@ -126,7 +117,7 @@ def _answer(root: DataRoot, text: str, at: str | None = None, files: str | Path 
 
 
 def _interruptible(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.Table:
-    """The rows of a statement; Ctrl-C ends it at once, while DuckDB by itself ends some plans first."""
+    """The rows of a statement; Ctrl-C ends it at once, where DuckDB alone would finish some plans first."""
     with ThreadPoolExecutor(1) as thread:
         rows = thread.submit(lambda: connection.sql(statement).to_arrow_table())
         try:
@@ -211,13 +202,13 @@ def _register_all(
     connection: duckdb.DuckDBPyConnection, root: DataRoot, sources: Mapping[str, Source], at: str | None
 ) -> None:
     """Create every table that the query, or a view in it, names; then the views."""
-    asked = [name for name in sources if name in views.names()]
+    asked = [name for name in sources if name in views.VIEWS]
     needed = {view: source for view, source in sources.items() if view not in asked}
-    needed |= {table: Source(table) for name in asked for table in views.view(name).needs}
+    needed |= {table: Source(table) for name in asked for table in views.VIEWS[name].needs}
     for view, source in needed.items():
         _register(connection, root, view, source, at)
     for name in asked:
-        connection.sql(views.view(name).sql).create_view(name)
+        connection.sql(views.VIEWS[name].sql).create_view(name)
 
 
 def _register(connection: duckdb.DuckDBPyConnection, root: DataRoot, view: str, source: Source, at: str | None) -> None:
@@ -244,9 +235,9 @@ def _refuse_lost_rows(root: DataRoot, sources: Mapping[str, Source], at: str | N
 def _select(connection: duckdb.DuckDBPyConnection, spec: TableSpec, table: DeltaTable, where: Mapping[str, str]) -> str:
     """SELECT of a slice's rows. Local files are read by DuckDB itself, others through Arrow (slower to load)."""
     files = delta.files(table, where)
-    columns = ", ".join(f"CAST({c.name} AS {_DUCKDB_TYPES[c.type]}) AS {c.name}" for c in spec.columns)
+    types = {c.name: c.type.replace("timestamp", "timestamptz") for c in spec.columns}
+    columns = ", ".join(f"CAST({name if files else 'NULL'} AS {kind}) AS {name}" for name, kind in types.items())
     if not files:
-        columns = ", ".join(f"CAST(NULL AS {_DUCKDB_TYPES[c.type]}) AS {c.name}" for c in spec.columns)
         return f"SELECT {columns} WHERE false"
     if "://" in files[0]:
         source = f"arrow_{uuid.uuid4().hex}"

@@ -91,7 +91,7 @@ class StampStore:
                 raise ShardError(f"stamp shard {path} is missing; run `dvc pull` or `dvc repro cutouts`")
             try:
                 held = np.load(path, mmap_mode="r", allow_pickle=False)
-            except Exception as error:  # a damaged header makes numpy's parsers raise whatever they meet
+            except Exception as error:  # a damaged header makes numpy's parsers raise any exception
                 raise ShardError(f"stamp shard {path} cannot be read ({error}); run `dvc repro cutouts`") from error
             if held.dtype != np.dtype("<f4") or held.ndim != 4 or held.shape[1] != len(BANDS):
                 raise self._other_pixels(number)
@@ -105,16 +105,11 @@ class StampStore:
         )
 
 
-def problems(root: DataRoot) -> list[str]:
-    """Problems of the cut-outs' pixels: missing or changed shards, manifests that name other pixels.
-
-    Every byte of every shard is read. Empty if no cut-outs have been made.
-    """
-    return [*shard_problems(root).values(), *manifest_problems(root).values()]
-
-
 def shard_problems(root: DataRoot) -> dict[Path, str]:
-    """Missing or changed shards, each with a sentence; every byte of every shard is read."""
+    """Missing or changed shards, each with a sentence; none if no cut-outs have been made.
+
+    Every byte of every shard is read.
+    """
     good = _good_rows(root)
     shard = good["shard"].to_numpy()
     parts = {number: good.filter(pa.array(shard == number)) for number in np.unique(shard)}

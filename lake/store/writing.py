@@ -91,7 +91,7 @@ def report(target: Target, good: int, rejected: Mapping[str, int]) -> None:
 
 
 def replace(root: DataRoot, spec: TableSpec, rows: pa.Table, where: Mapping[str, str], who: Provenance) -> DeltaTable:
-    """Put rows in place of those that meet ``where`` (of all where it is empty), as one commit; the table then."""
+    """Replace the rows that meet ``where`` (all if it is empty) in one commit; returns the table at that version."""
     with _refusals_of_the_system(root.table(spec.name)), enforced(root, spec):
         write_deltalake(
             root.table(spec.name),
@@ -115,8 +115,7 @@ def enforced(root: DataRoot, spec: TableSpec) -> Iterator[None]:
 
     Rules that changed are dropped before the block and added after it, since it may replace the rows that break them.
     """
-    wanted = {_constraint_name(name, sql): sql for name, sql in spec.constraints().items()}
-    table = made(root, spec)
+    wanted, table = _wanted(spec), made(root, spec)
     for name in _constraints(table) - set(wanted):
         table.alter.drop_constraint(name, raise_if_not_exists=False)
     yield
@@ -141,7 +140,7 @@ def made(root: DataRoot, spec: TableSpec) -> DeltaTable:
             configuration=dict(TABLE_PROPERTIES),
             storage_options=storage_options(),
         )
-        _add_constraints(table, spec, {_constraint_name(n, sql): sql for n, sql in spec.constraints().items()})
+        _add_constraints(table, spec, _wanted(spec))
     table = opened(root, spec)
     if [field.name for field in table.schema().fields] != list(spec.names):
         raise LakeError(f"table '{spec.name}' in the lake has other columns than its contract; delete {uri}")
@@ -152,9 +151,10 @@ def _constraints(table: DeltaTable) -> set[str]:
     return {n.removeprefix(_CONSTRAINT) for n in table.metadata().configuration if n.startswith(_CONSTRAINT)}
 
 
-def _constraint_name(name: str, sql: str) -> str:
-    """A name that changes with the rule: engines store its text each in their own way."""
-    return f"{name}_{hashlib.sha256(sql.encode()).hexdigest()[:8]}".lower()
+def _wanted(spec: TableSpec) -> dict[str, str]:
+    """The constraints by a name that changes with the rule: engines store its text each in their own way."""
+    named = spec.constraints().items()
+    return {f"{name}_{hashlib.sha256(sql.encode()).hexdigest()[:8]}".lower(): sql for name, sql in named}
 
 
 def _add_constraints(table: DeltaTable, spec: TableSpec, constraints: dict[str, str]) -> None:

@@ -1,18 +1,9 @@
 """Contract of ``completeness``."""
 
-from __future__ import annotations
-
 from lake.contract import columns
-from lake.contract.spec import Column, Rule, TableSpec, lineage_columns
+from lake.contract.spec import Column, Rule, TableSpec
 
 ORIGINS = ("own", "foreign")
-
-
-def _bounds(name: str, meaning: str, unit: str) -> tuple[Column, Column]:
-    return (
-        Column(f"{name}_low", "double", f"{meaning}, lower edge of the cell (null: over all)", unit, nullable=True),
-        Column(f"{name}_high", "double", f"{meaning}, upper edge of the cell (null: over all)", unit, nullable=True),
-    )
 
 
 def _centre(name: str, meaning: str, unit: str) -> Column:
@@ -24,22 +15,12 @@ SPEC = TableSpec(
     meaning="Completeness of one cell at one threshold in one source-magnitude bin; cell 'marginal' is over all cells",
     slice_by=("grid_id", "checkpoint_id", "generation"),
     columns=(
-        columns.grid_id(),
-        columns.grid_name(),
-        columns.checkpoint_id(),
-        columns.generation(),
-        Column(
-            "origin",
-            "string",
-            "own: measured here; foreign: imported (`dhs import`), see `imports`",
-            allowed=ORIGINS,
-        ),
-        Column(
-            "weighting_id",
-            "string",
-            "weights of the injections: the prior they are drawn from, or a target",
-            role="key",
-        ),
+        columns.GRID_ID,
+        columns.GRID_NAME,
+        columns.CHECKPOINT_ID,
+        columns.GENERATION,
+        Column("origin", "string", "own: measured here; foreign: imported, see `imports`", allowed=ORIGINS),
+        Column("weighting_id", "string", "weights: the prior that injections are drawn from, or a target", role="key"),
         Column("cell", "string", "cell of the grid, theta_E/PSF/depth indices, or 'marginal'", role="key"),
         Column("threshold_id", "string", "name of the threshold, a row of `thresholds`: p0.3, fpr1e-3@val", role="key"),
         Column("source_mag_bin", "string", "source r magnitude bin, or 'all'", role="key"),
@@ -54,8 +35,14 @@ SPEC = TableSpec(
         columns.share("fpr_reached", "fraction of test negatives above the threshold"),
         *columns.interval("fpr", "Clopper-Pearson 95 % interval of fpr_reached"),
         Column("theta_e_arcsec", "double", "Einstein radius (null: over all)", "arcsec", nullable=True, low=0),
-        *_bounds("psf_fwhm_nea_arcsec", "r-band psfsize", "arcsec"),
-        *_bounds("depth_mag", "r-band 5-sigma depth", "mag"),
+        *(
+            Column(f"{name}_{end}", "double", f"{what}, {edge} edge of the cell (null: over all)", unit, nullable=True)
+            for name, what, unit in (
+                ("psf_fwhm_nea_arcsec", "r-band psfsize", "arcsec"),
+                ("depth_mag", "r-band 5-sigma depth", "mag"),
+            )
+            for end, edge in (("low", "lower"), ("high", "upper"))
+        ),
         _centre("psf_centre_arcsec", "r-band psfsize; imports: PSF width of the kind in `imports`", "arcsec"),
         _centre("depth_centre_mag", "r-band 5-sigma depth", "mag"),
         Column("n", "bigint", "scored injections: the denominator", low=0),
@@ -73,7 +60,6 @@ SPEC = TableSpec(
         ),
         Column("mean_score", "double", "mean raw logit", nullable=True),
         Column("mean_arc_snr", "double", "mean arc SNR in r", nullable=True),
-        *lineage_columns(),
     ),
     extra_rules=(Rule("detected_within_n", "detected <= n", "'detected' must be at most 'n'"),),
 )

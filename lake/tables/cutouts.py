@@ -1,9 +1,7 @@
 """Contract of ``cutouts``."""
 
-from __future__ import annotations
-
 from lake.contract import columns
-from lake.contract.spec import Column, TableSpec, lineage_columns
+from lake.contract.spec import Column, TableSpec
 
 _MEASURED = {
     "core_mean": "mean r-band flux at r < 8 px",
@@ -20,7 +18,7 @@ SPEC = TableSpec(
     name="cutouts",
     meaning="An extracted cut-out: where its pixels are, QA metrics, status",
     columns=(
-        columns.galaxy_id(),
+        columns.GALAXY_ID,
         Column("cutout_version", "string", "hash of source, size and extraction settings", role="key"),
         Column("status", "string", "ok, or rejected with a reason", allowed=("ok", "rejected")),
         Column("reason", "string", "why the cut-out is rejected", nullable=True),
@@ -40,6 +38,5 @@ SPEC = TableSpec(
             Column(f"{name}_r", "float", meaning, "nMgy" if name != "asymmetry" else "", nullable=True)
             for name, meaning in _MEASURED.items()
         ),
-        *lineage_columns(),
     ),
 )

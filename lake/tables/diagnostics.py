@@ -1,8 +1,6 @@
 """Contract of ``diagnostics``."""
 
-from __future__ import annotations
-
-from lake.contract.spec import Column, TableSpec, lineage_columns
+from lake.contract.spec import Column, TableSpec
 
 SPEC = TableSpec(
     name="diagnostics",
@@ -18,6 +16,5 @@ SPEC = TableSpec(
         Column("n", "bigint", "objects it was measured on", nullable=True, low=0),
         Column("unit", "string", "unit of the value", nullable=True),
         Column("method", "string", "estimator and interval", nullable=True),
-        *lineage_columns(),
     ),
 )

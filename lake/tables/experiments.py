@@ -1,8 +1,6 @@
 """Contract of ``experiments``."""
 
-from __future__ import annotations
-
-from lake.contract.spec import Column, TableSpec, lineage_columns
+from lake.contract.spec import Column, TableSpec
 
 SPEC = TableSpec(
     name="experiments",
@@ -25,6 +23,5 @@ SPEC = TableSpec(
         Column("best_epoch", "int", "epoch of the best validation AUC", nullable=True, low=0),
         Column("epochs_run", "int", "epochs run", nullable=True, low=0),
         Column("key_finding", "string", "the result in a sentence", nullable=True),
-        *lineage_columns(),
     ),
 )

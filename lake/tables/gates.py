@@ -1,8 +1,6 @@
 """Contract of ``gates``."""
 
-from __future__ import annotations
-
-from lake.contract.spec import Column, TableSpec, lineage_columns
+from lake.contract.spec import Column, TableSpec
 
 STATUSES = ("PASS", "WARN", "FAIL", "GO", "NO-GO", "BORDERLINE", "NOT MEASURED")
 
@@ -19,6 +17,5 @@ SPEC = TableSpec(
         Column("high", "double", "upper end of the 95 % interval", nullable=True),
         Column("threshold", "double", "the gate's threshold", nullable=True),
         Column("rule", "string", "the rule in words"),
-        *lineage_columns(),
     ),
 )

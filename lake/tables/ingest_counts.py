@@ -1,8 +1,8 @@
 """Contract of ``ingest_counts``."""
 
-from __future__ import annotations
+from lake.contract.spec import Column, TableSpec
 
-from lake.contract.spec import Column, TableSpec, lineage_columns
+OUTCOMES = ("kept", "rejected", "quarantined", "short", "column_missing", "column_derived")
 
 SPEC = TableSpec(
     name="ingest_counts",
@@ -12,15 +12,10 @@ SPEC = TableSpec(
         Column("stage", "string", "stage that read the input", role="key"),
         Column("source_file", "string", "file or table that was read", role="key"),
         Column(
-            "outcome",
-            "string",
-            "kept, rejected, quarantined; short (rows wanted that were not there); column_missing, column_derived",
-            role="key",
-            allowed=("kept", "rejected", "quarantined", "short", "column_missing", "column_derived"),
+            "outcome", "string", "what became of the rows; short: wanted, but missing", role="key", allowed=OUTCOMES
         ),
         Column("reason", "string", "the cut, the broken rule, or the missing column; '' for kept", role="key"),
         Column("rows", "bigint", "how many", low=0),
         Column("sha256", "string", "hash of the file, where one was read", nullable=True),
-        *lineage_columns(),
     ),
 )

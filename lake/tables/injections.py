@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lake.contract import columns
-from lake.contract.spec import Column, TableSpec, lineage_columns
+from lake.contract.spec import Column, TableSpec
 from lake.sky.survey import BANDS
 
 
@@ -16,8 +16,8 @@ def _place(name: str, meaning: str, nullable: bool = False) -> Column:
 
 
 _WHERE = (
-    columns.grid_id(),
-    columns.grid_name(),
+    columns.GRID_ID,
+    columns.GRID_NAME,
     Column("injection_id", "string", "injection within its grid", role="key"),
     Column("seed", "bigint", "run seed: with injection_id it draws the row again alone"),
     Column("prior", "string", "name of the prior"),
@@ -63,8 +63,7 @@ _SOURCE = (
         column
         for i in (1, 2, 3)
         for column in (
-            _place(f"src_clump{i}_x_arcsec", f"clump {i}: offset from the source's centre, along x", nullable=True),
-            _place(f"src_clump{i}_y_arcsec", f"clump {i}: offset from the source's centre, along y", nullable=True),
+            *(_place(f"src_clump{i}_{x}_arcsec", f"clump {i}: offset from the source, along {x}", True) for x in "xy"),
             Column(
                 f"src_clump{i}_re_arcsec", "double", f"clump {i}: half-light radius", "arcsec", nullable=True, low=0
             ),
@@ -112,5 +111,5 @@ SPEC = TableSpec(
     meaning="An injection: every lens, source, host and PSF parameter, prior density, seed, measurements, status",
     engine="spark",
     slice_by=("grid_id",),
-    columns=(*_WHERE, *_LENS, *_SOURCE, *_MEASURED, *lineage_columns()),
+    columns=(*_WHERE, *_LENS, *_SOURCE, *_MEASURED),
 )

@@ -1,9 +1,14 @@
 """Contract of ``lens_candidates``."""
 
-from __future__ import annotations
-
 from lake.contract import columns
-from lake.contract.spec import Column, TableSpec, lineage_columns
+from lake.contract.spec import Column, TableSpec
+
+MATCHED = "matched"
+NO_SOURCE = "no source within the radius"
+TAKEN = "source matched by a better-graded or nearer candidate"
+AGAIN = "repeats a position with an equal or better grade"
+NO_GRADE = "no accepted grade"
+RAGGED = "the row does not fit the header line"
 
 SPEC = TableSpec(
     name="lens_candidates",
@@ -11,18 +16,10 @@ SPEC = TableSpec(
     columns=(
         Column("candidate_id", "string", "name and position in the list, <name>@<ra><dec>", role="key"),
         Column("name", "string", "name in the list, if any; may be repeated", nullable=True),
-        *columns.position(),
+        *columns.POSITION,
         Column("grading", "string", "grade as written in the list", nullable=True),
-        Column(
-            "tier",
-            "string",
-            "A confident (spectroscopy or HST), B visual grade only; null where the grade is not accepted",
-            nullable=True,
-            allowed=columns.TIERS,
-        ),
-        Column(
-            "z_lens", "double", "redshift of the lens galaxy, if the list gives a single number", nullable=True, low=0
-        ),
+        Column("tier", "string", "A spectroscopy or HST, B visual grade only", nullable=True, allowed=columns.TIERS),
+        Column("z_lens", "double", "redshift of the lens galaxy, if it is a single number", nullable=True, low=0),
         Column("z_lens_text", "string", "that redshift as written in the list", nullable=True),
         Column("reference", "string", "publication of the candidate", nullable=True),
         Column("galaxy_id", "string", "matched Tractor source", nullable=True),
@@ -31,17 +28,9 @@ SPEC = TableSpec(
             "match_reason",
             "string",
             "'matched', or why there is no match",
-            allowed=(
-                "matched",
-                "no source within the radius",
-                "source matched by a better-graded or nearer candidate",
-                "repeats a position with an equal or better grade",
-                "no accepted grade",
-                "the row does not fit the header line",
-            ),
+            allowed=(MATCHED, NO_SOURCE, TAKEN, AGAIN, NO_GRADE, RAGGED),
         ),
-        *columns.healpix(),
-        columns.split(),
-        *lineage_columns(),
+        *columns.HEALPIX,
+        columns.SPLIT,
     ),
 )

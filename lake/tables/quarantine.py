@@ -1,8 +1,6 @@
 """Contract of ``quarantine``."""
 
-from __future__ import annotations
-
-from lake.contract.spec import Column, TableSpec, lineage_columns
+from lake.contract.spec import Column, TableSpec
 
 SPEC = TableSpec(
     name="quarantine",
@@ -15,6 +13,5 @@ SPEC = TableSpec(
         Column("target_table", "string", "table it was meant for", role="key"),
         Column("reason", "string", "the rule it breaks"),
         Column("record", "string", "its key and values as JSON", nullable=True),
-        *lineage_columns(),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from lake.contract.spec import Column, TableSpec, lineage_columns
+from lake.contract.spec import Column, TableSpec
 from lake.sky.survey import BANDS, SURVEY
 from lake.tables import injections
 
@@ -50,6 +50,5 @@ SPEC = TableSpec(
             "string",
             "JSON: colours by their name, and by band host_psf_fwhm_nea_arcsec, arc_flux_nmgy, arc_peak_nmgy_arcsec2",
         ),
-        *lineage_columns(),
     ),
 )

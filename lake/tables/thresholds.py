@@ -1,9 +1,7 @@
 """Contract of ``thresholds``."""
 
-from __future__ import annotations
-
 from lake.contract import columns
-from lake.contract.spec import Column, Rule, TableSpec, lineage_columns
+from lake.contract.spec import Column, Rule, TableSpec
 
 STATUSES = ("fixed", "measured", "not measurable", "not selective")
 
@@ -12,11 +10,9 @@ SPEC = TableSpec(
     meaning="A threshold of one finder: the negatives that fix it, and the false-positive rate it reaches on others",
     slice_by=("checkpoint_id", "generation"),
     columns=(
-        columns.checkpoint_id(),
-        columns.generation(),
-        Column(
-            "threshold_id", "string", "p0.3: chosen beforehand; fpr1e-3@val: fixed on validation negatives", role="key"
-        ),
+        columns.CHECKPOINT_ID,
+        columns.GENERATION,
+        Column("threshold_id", "string", "p0.3: chosen; fpr1e-3@val: fixed on validation negatives", role="key"),
         Column(
             "status",
             "string",
@@ -28,18 +24,11 @@ SPEC = TableSpec(
         columns.share("target_fpr", "false-positive rate asked for (null: chosen beforehand)"),
         Column("negatives", "bigint", "validation negatives kept for thresholds", low=0),
         Column("above", "bigint", "of those, above the threshold (null: not measurable)", nullable=True, low=0),
-        Column(
-            "negatives_needed",
-            "bigint",
-            "negatives needed for ten above it (null: chosen beforehand)",
-            nullable=True,
-            low=0,
-        ),
+        Column("negatives_needed", "bigint", "for ten above it (null: chosen beforehand)", nullable=True, low=0),
         Column("test_negatives", "bigint", "test negatives, which fix no threshold and are not hosts", low=0),
         Column("test_above", "bigint", "of those, above the threshold (null: not measurable)", nullable=True, low=0),
         columns.share("fpr_reached", "test_above / test_negatives"),
         *columns.interval("fpr", "Clopper-Pearson 95 % interval of fpr_reached"),
-        *lineage_columns(),
     ),
     extra_rules=(
         Rule(

@@ -1,9 +1,7 @@
 """Contract of ``training_epochs``."""
 
-from __future__ import annotations
-
 from lake.contract.columns import share
-from lake.contract.spec import Column, TableSpec, lineage_columns
+from lake.contract.spec import Column, TableSpec
 
 SPEC = TableSpec(
     name="training_epochs",
@@ -26,6 +24,5 @@ SPEC = TableSpec(
         Column("images", "bigint", "training images passed in the epoch", nullable=True, low=0),
         Column("phase", "string", "phase of the schedule", nullable=True),
         Column("epoch_seconds", "double", "wall-clock time of the epoch", "s", role="lineage", nullable=True),
-        *lineage_columns(),
     ),
 )

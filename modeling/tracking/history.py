@@ -12,14 +12,14 @@ import pyarrow as pa
 import yaml
 
 from lake import tables
-from lake.contract.spec import lineage_columns
+from lake.contract.spec import LINEAGE
 
 ORIGIN = "historical"
 _LOGS = ("training_epochs.csv", "sim_generations.csv")
 _RENAMED = {"auroc": "val_auc", "tpr_at_fpr_1e-4": "tpr_at_fpr_1e_4", "tpr_at_fpr_1e-3": "tpr_at_fpr_1e_3"}
 _TYPES: dict[str, Callable[[str], Any]] = {"run_id": str, "phase": str, "epoch": int}
 """Types of the columns of the logs that are not numbers with a fraction."""
-_LINEAGE = {column.name for column in lineage_columns()}
+_LINEAGE = {column.name for column in LINEAGE}
 
 
 @cache

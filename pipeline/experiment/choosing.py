@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.config import CutoutsParams
-from etl.cutouts.external_stamps import OBSERVING_CONDITIONS, Imported, import_cutouts, load_des_hosts
+from etl.cutouts.cutter import CONDITIONS
+from etl.cutouts.external_stamps import Imported, import_cutouts, load_des_hosts
 from etl.cutouts.stampfiles import SUFFIXES
 from injection.config import GridParams, RealSources, StampCleaning
 from injection.experiment.hostset import Conditions, HostSet, blank_sky, in_memory
@@ -20,7 +21,7 @@ from injection.experiment.measure import sigma_from_annulus
 from injection.experiment.setting import Setting
 from injection.galaxies.banks import load_bank
 from lake.errors import DataError, invalid
-from lake.sky.psfsize import psfdepth_from_sigma
+from lake.sky.photometry import psfdepth_from_sigma
 from lake.sky.survey import SURVEY as IMAGING
 from lake.store import delta
 from pipeline.experiment.surveyhosts import survey_hosts
@@ -141,7 +142,7 @@ def of_stamps(name: str, imported: Imported, facts: pa.Table, host_model: str) -
 def _with_conditions(imported: Imported, fwhm_nea_arcsec: float, grid: GridParams) -> pa.Table:
     """Facts of cut-outs with their own conditions; else the given psfsize, and the depth from their noise."""
     facts = imported.facts
-    known = {name: pc.fill_null(facts[name].cast(pa.float64()), np.nan).to_numpy() for name in OBSERVING_CONDITIONS}
+    known = {name: pc.fill_null(facts[name].cast(pa.float64()), np.nan).to_numpy() for name in CONDITIONS}
     known["psfsize_r"] = np.where(known["psfsize_r"] > 0, known["psfsize_r"], fwhm_nea_arcsec)
     usable = np.asarray(np.isfinite(imported.stamps).all(axis=1))
     sigma = sigma_from_annulus(imported.stamps[:, imported.imaging.reference], usable, *grid.sky_annulus_px)

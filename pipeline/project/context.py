@@ -86,7 +86,7 @@ class RunContext:
         """Record the slices of a table that are read."""
         for entry in cards.slices(self.root, table):
             if slices is None or entry.card.slice in slices:
-                name = cards.stem(table, entry.card.slice)
+                name = entry.name
                 self.note_input(f"table:{name}", f"{entry.card.fingerprint}@{entry.pin.version}")
 
     def read(
@@ -188,7 +188,7 @@ def forget_lost_tables(root: DataRoot) -> list[str]:
             lost.append(entry)
     for entry in lost:
         cards.remove(root, entry.card.table, entry.card.slice)
-    return [cards.stem(entry.card.table, entry.card.slice) for entry in lost]
+    return [entry.name for entry in lost]
 
 
 @contextmanager

@@ -15,4 +15,4 @@ def run(context: SparkRun, params: CandidatesParams) -> None:
     listed = read_list(path, context.survey.grades)
     matched = candidates.match(listed.rows, context.read("tractor_near_candidates"), params, context.survey.split)
     context.note_input("file:candidates", str(path))
-    context.publish(matched, "lens_candidates", rejected=candidates.quarantined(listed, path.name))
+    context.publish(matched, "lens_candidates", rejected=listed.rejected)

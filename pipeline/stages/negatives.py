@@ -10,6 +10,6 @@ from pipeline.project.sparkrun import SparkRun
 def run(context: SparkRun, params: NegativesParams) -> None:
     pool, near = context.read_spark("tractor_pool"), context.read_spark("tractor_near_candidates")
     candidates = context.read_spark("lens_candidates")
-    frames = sample(context.spark, pool, near, candidates, params, context.seed)
-    context.publish(frames.negatives, "negatives")
-    context.publish(frames.counts, "ingest_counts", "negatives", {"stage": "negatives"})
+    negatives, counts = sample(context.spark, pool, near, candidates, params, context.seed)
+    context.publish(negatives, "negatives")
+    context.publish(counts, "ingest_counts", "negatives", {"stage": "negatives"})

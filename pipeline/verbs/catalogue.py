@@ -28,7 +28,7 @@ def listing(root: DataRoot, at: str | None = None) -> str:
         version = max(entry.pin.version for entry in found)
         named = ", ".join(entry.card.slice for entry in found if entry.card.slice)
         lines.append(f"{name:<24} {rows:>10} {version:>7}  {meaning}" + (f" [{named}]" if named else ""))
-    lines += [f"{name:<24} {'view':>10} {'':>7}  {views.view(name).meaning}" for name in views.names()]
+    lines += [f"{name:<24} {'view':>10} {'':>7}  {views.VIEWS[name].meaning}" for name in views.VIEWS]
     others = Counter(
         entry.pin.inputs[cards.SURVEY] for name in tables.names() for entry in cards.foreign(root, name, at)
     )
@@ -45,7 +45,7 @@ def description(root: DataRoot, name: str, at: str | None = None) -> str:
     ParameterError where nothing has this name.
     """
     name = name.lower()
-    spec, view = spec_of(name), views.view(name) if name in views.names() else None
+    spec, view = spec_of(name), views.VIEWS.get(name)
     found = {one: cards.slices(root, one, at) for one in views.named(name)}
     head = f"{name} (view of {', '.join(found)}): {view.meaning}" if view else f"{name}: {spec.meaning}"
     parts = [head, f"key: {', '.join(spec.key)}", "", table_text(described(name), short=True), ""]
@@ -87,11 +87,7 @@ def tree(root: DataRoot, name: str) -> str:
 
 
 def _nodes(root: DataRoot) -> list[str]:
-    found = [
-        f"table:{cards.stem(table, entry.card.slice)}"
-        for table in cards.tables(root)
-        for entry in cards.slices(root, table)
-    ]
+    found = [f"table:{entry.name}" for table in cards.tables(root) for entry in cards.slices(root, table)]
     for kind, folder in (("checkpoint", "checkpoints"), ("grid", "grid")):
         found += [f"{kind}:{path.name}" for path in sorted((root.local / folder).glob("*"))]
     return found

@@ -205,5 +205,5 @@ def _injections(context: RunContext, scorer: Scorer, setting: Setting) -> pa.Tab
         rows = rows.append_column(f"{name}probability", pa.array(values, from_pandas=True))
     rows = rows.append_column("generation", pa.repeat(context.generation, rows.num_rows))
     rows = rows.append_column("checkpoint_id", pa.repeat(scorer.checkpoint_id, rows.num_rows))
-    kept = rules.audit(tables.spec("set_injections"), contract_rows(rows, setting.hosts.imaging)).kept
+    kept, _ = rules.audit(tables.spec("set_injections"), contract_rows(rows, setting.hosts.imaging))
     return rows.filter(pc.is_in(rows["injection_id"], kept["injection_id"].combine_chunks()))

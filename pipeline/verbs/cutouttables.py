@@ -49,7 +49,7 @@ def publish(context: RunContext, measured: Measured) -> None:
     name, found, rows = context.generation, measured.found, measured.injections
     finder = {"checkpoint_id": rows["checkpoint_id"][0].as_py(), "generation": name}
     grid = {"grid_id": rows["grid_id"][0].as_py()}
-    lost = pa.Table.from_pylist([dict(row) for row in found.rejected], schema=quarantine.schema())
+    lost = pa.Table.from_pylist([dict(row) for row in found.rejected], schema=quarantine.SCHEMA)
     scores = pa.Table.from_pandas(measured.scores, tables.spec("scores").row_schema(), preserve_index=False)
     quarantine.publish(context.target("scores", name, finder), scores, lost)
     _write_counts(context, found)
@@ -66,7 +66,7 @@ def publish(context: RunContext, measured: Measured) -> None:
 def _write_counts(context: RunContext, found: Labelled) -> None:
     """How many objects are used, and which files or objects are not, and why."""
     stem = cards.stem(context.stage, context.slice_name)
-    lost = pd.DataFrame(found.rejected, columns=list(quarantine.COLUMNS))
+    lost = pd.DataFrame(found.rejected, columns=quarantine.SCHEMA.names)
     fates = lost.groupby(["source_file", "reason"]).size().reset_index(name="rows").to_dict("records")
     rows = [{"stage": stem, "outcome": "quarantined", **{str(key): row[key] for key in row}} for row in fates]
     kept = {"source_file": found.described.images.files, "outcome": "kept", "reason": "", "rows": len(found.objects)}

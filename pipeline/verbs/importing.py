@@ -142,7 +142,7 @@ def _publish(project: Project, name: str, given: Given, declared: Declared, read
         if len(read.objects):
             context.write("foreign_objects", _plain(read.objects.assign(**mine)), name, mine)
         where = {column: read.counts[column].iloc[0] for column in tables.spec("completeness").slice_by}
-        rejected = pa.Table.from_pylist(_plain(read.rejected), schema=quarantine.schema())
+        rejected = pa.Table.from_pylist(_plain(read.rejected), schema=quarantine.SCHEMA)
         quarantine.publish(context.target("completeness", name, where), rows, rejected)
     return _summary(name, read)
 

@@ -162,7 +162,7 @@ def _judge(root: DataRoot, entry: Slice, deep: bool) -> Finding | None:
     found = fingerprint(rows, tables.spec(entry.card.table))
     if found == entry.card.fingerprint:
         return None
-    name = cards.stem(entry.card.table, entry.card.slice)
+    name = entry.name
     return Finding(f"table '{name}' has fingerprint {found}, but its card says {entry.card.fingerprint}", (entry,))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from lake.contract.spec import Column, TableSpec, lineage_columns
+from lake.contract.spec import Column, TableSpec
 
 EVERY_TYPE = TableSpec(
     name="every_type",
@@ -22,7 +23,6 @@ EVERY_TYPE = TableSpec(
         Column("x64", "double", "number", nullable=True),
         Column("flag", "boolean", "yes or no", nullable=True),
         Column("seen_at", "timestamp", "time", nullable=True),
-        *lineage_columns(),
     ),
 )
 
@@ -35,9 +35,11 @@ MEASURED = TableSpec(
         Column("part", "string", "slice", role="key"),
         Column("name", "string", "identifier", role="key"),
         Column("x", "double", "number", low=0, high=100),
-        *lineage_columns(),
+        Column("sweep_file", "string", "file", nullable=True),
+        Column("row_index", "bigint", "row", nullable=True),
     ),
 )
+WITHOUT_ORIGIN = replace(MEASURED, columns=MEASURED.columns[:3])
 
 _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=40)
 _TIME = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))

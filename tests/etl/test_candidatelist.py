@@ -13,12 +13,12 @@ from astropy.coordinates import SkyCoord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.catalogues import candidates
 from etl.files import angles
-from etl.files.candidatelist import NO_GRADE, RAGGED, CandidateList, read_list
+from etl.files.candidatelist import CandidateList, read_list
 from lake import tables
 from lake.contract import rules
 from lake.errors import DataError
+from lake.tables.lens_candidates import NO_GRADE, RAGGED
 
 GRADES = {"confident": "A", "confirmed": "A", "probable": "B"}
 HEADING = "name,ra,dec,zlens,type,grading,ref\n"
@@ -60,8 +60,9 @@ def test_every_row_with_coordinates_is_a_position_whatever_else_is_wrong(
         in caplog.text
     )
     assert "5 rows are quarantined: coordinates must be" in caplog.text
-    quarantine = candidates.quarantined(found, "candidates.csv")
-    rules.require(tables.spec("quarantine"), quarantine)
+    quarantined = found.rejected.append_column("target_table", [["lens_candidates"] * 5])
+    assert set(quarantined["source_file"].to_pylist()) == {"candidates.csv"}
+    rules.require(tables.spec("quarantine"), quarantined, {"stage": "candidates"})
 
 
 def test_a_row_longer_than_the_heading_is_a_lens_only_where_its_grade_is_in_place(tmp_path: Path) -> None:

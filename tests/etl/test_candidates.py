@@ -6,10 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from etl.catalogues import candidates
-from etl.catalogues.candidates import AGAIN, MATCHED, NO_SOURCE, TAKEN
-from etl.files.candidatelist import NO_GRADE
 from lake import tables
 from lake.contract import rules
+from lake.tables.lens_candidates import AGAIN, MATCHED, NO_GRADE, NO_SOURCE, TAKEN
 from tests.etl.survey_files import SPLIT, params
 
 ARCSEC = 1 / 3600

@@ -51,18 +51,18 @@ def card(path: Path, key: str, value: str | None) -> None:
     ("key", "value", "message"),
     [
         ("NAXIS1", "99999999999", "its header declares"),
-        ("NAXIS1", "-8", "NAXIS1 must be a whole number of at least 0, got -8"),
+        ("NAXIS1", "-8", r"NAXIS1 must be a whole number in \[0, \d+\], got -8"),
         ("NAXIS2", "3.5", "NAXIS2 must be a whole number"),
         ("NAXIS2", "'many'", "NAXIS2 must be a whole number"),
-        ("NAXIS", "1000", "NAXIS must be at most 999"),
-        ("NAXIS1", None, "NAXIS1 must be a whole number of at least 0, got None"),
+        ("NAXIS", "1000", r"NAXIS must be a whole number in \[0, 999\], got 1000"),
+        ("NAXIS1", None, r"NAXIS1 must be a whole number in \[0, \d+\], got None"),
         ("PCOUNT", "9" * 18, "its header declares"),
-        ("BITPIX", "7", "BITPIX must be one of"),
+        ("BITPIX", "7", "BITPIX must be 8, 16, 32, 64, -32 or -64, got 7"),
         ("ZNAXIS1", "100000", "ZNAXIS1 must be at most 16384"),
         ("ZNAXIS1", "16000", "a compressed image of 16020 tiles must have one table row per tile"),
         ("ZTILE1", "100000", "in tiles no larger"),
         ("ZTILE2", "0", "in tiles no larger"),
-        ("ZNAXIS", "9", "ZNAXIS must be at most 3"),
+        ("ZNAXIS", "9", r"ZNAXIS must be a whole number in \[0, 3\]"),
         ("ZBITPIX", "'x'", "cannot be read"),
         ("ZCMPTYPE", "'MAGIC'", "cannot be read"),
         ("CRVAL1", "'here'", "CRVAL1 must be a number, got 'here'"),
@@ -81,7 +81,7 @@ def test_a_header_without_an_end_is_refused_at_once(tmp_path: Path) -> None:
     """40 MB of cards: neither read to the end nor scanned again for each block."""
     path = brick(tmp_path)
     path.write_bytes(b"SIMPLE  =                    T".ljust(80) + b"COMMENT and so on".ljust(80) * 500_000)
-    with pytest.raises(DataError, match=r"image-z\.fits\.fz cannot be read: its header has no END card"):
+    with pytest.raises(DataError, match=r"image-z\.fits\.fz cannot be read: a header has no end in its first"):
         read(tmp_path)
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from etl.cutouts import manifest
 from etl.cutouts.cutter import CONDITIONS
-from etl.cutouts.manifest import Requested
 from lake import tables
 from lake.contract import rules
 from lake.errors import DataError, ParameterError
@@ -87,7 +86,7 @@ def test_rows_of_both_manifests(frames: dict[str, Any]) -> None:
 
 
 def test_requested_counts_matched_candidates_and_negatives(frames: dict[str, Any]) -> None:
-    assert manifest.requested(frames["negatives"], frames["candidates"]) == Requested(2, 3)
+    assert manifest.requested(frames["negatives"], frames["candidates"]) == {1: 2, 0: 3}
 
 
 def table(pixels: int = 2000, per_pixel: int = 5, seed: int = 0, **changes: Any) -> pa.Table:
@@ -110,7 +109,7 @@ def table(pixels: int = 2000, per_pixel: int = 5, seed: int = 0, **changes: Any)
 
 def check(rows: pa.Table, name: str = AUDIT) -> dict[str, manifest.Check]:
     labels = np.asarray(rows["label"])
-    asked = Requested(int(labels.sum()), int((labels == 0).sum()))
+    asked = {1: int(labels.sum()), 0: int((labels == 0).sum())}
     return {c.name: c for c in manifest.check(rows, asked, PARAMS, name, SPLIT)}
 
 
@@ -160,6 +159,6 @@ def test_different_seeing_is_seen_and_neighbours_count_once() -> None:
 def test_too_few_cutouts_are_refused() -> None:
     rows = table()
     with pytest.raises(DataError, match=r"'audit_70_15_15': 2000 of 4000 positives .* manifest.minimum_coverage"):
-        manifest.check(rows, Requested(4000, 8000), PARAMS, AUDIT, SPLIT)
+        manifest.check(rows, {1: 4000, 0: 8000}, PARAMS, AUDIT, SPLIT)
     with pytest.raises(ParameterError, match="'manifest_id' must be one of audit_70_15_15, parity_70_30"):
-        manifest.check(rows, Requested(2000, 8000), PARAMS, "other", SPLIT)
+        manifest.check(rows, {1: 2000, 0: 8000}, PARAMS, "other", SPLIT)

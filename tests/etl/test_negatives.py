@@ -47,19 +47,19 @@ def test_numbers_follow_the_positives_and_shortage_is_told(jobs_spark: Any) -> N
     near, listed = positives(
         jobs_spark, [("REX", "3-5")] * 10 + [("SER", "11+")] * 4 + [("PSF", "3-5"), ("SER", "1-2")]
     )
-    frames = negatives.sample(jobs_spark, rows, near, listed, params("negatives", per_positive=10), 3)
-    found = frames.negatives.groupBy("type_bin", "nobs_z_bin", "pool").count().collect()
+    drawn_rows, counted = negatives.sample(jobs_spark, rows, near, listed, params("negatives", per_positive=10), 3)
+    found = drawn_rows.groupBy("type_bin", "nobs_z_bin", "pool").count().collect()
     assert {(r[0], r[1], r[2]): r[3] for r in found} == {
         ("REX", "3-5", "N1"): 85, ("REX", "3-5", "N2"): 15, ("SER", "11+", "N1"): 30,
     }  # fmt: skip
-    counts = {(r["source_file"], r["outcome"], r["reason"]): r["rows"] for r in frames.counts.to_pylist()}
+    counts = {(r["source_file"], r["outcome"], r["reason"]): r["rows"] for r in counted.to_pylist()}
     assert counts["tractor_pool SER 11+", "short", "N1"] == 4
     assert counts["tractor_pool SER 11+", "short", "N2"] == 6
     assert counts["tractor_pool REX 3-5", "kept", ""] == 100
     assert counts["tractor_pool REX 3-5", "rejected", "not drawn"] == 300
-    ranks = sorted(r["rank"] for r in frames.negatives.where("pool = 'N1' AND type_bin = 'REX'").collect())
+    ranks = sorted(r["rank"] for r in drawn_rows.where("pool = 'N1' AND type_bin = 'REX'").collect())
     assert ranks == list(range(85))
-    drawn = [r["galaxy_id"] for r in frames.negatives.collect()]
+    drawn = [r["galaxy_id"] for r in drawn_rows.collect()]
     assert len(set(drawn)) == len(drawn)
 
 
@@ -68,10 +68,7 @@ def test_the_sample_is_the_lowest_keyed_hashes_whatever_the_partitions(jobs_spar
     near, listed = positives(jobs_spark, [("REX", "3-5")] * 7)
     chosen = params("negatives", per_positive=20, confuser_fraction=0.0)
     drawn = [
-        {
-            r["galaxy_id"]: r["rank"]
-            for r in negatives.sample(jobs_spark, f, near, listed, chosen, 11).negatives.collect()
-        }
+        {r["galaxy_id"]: r["rank"] for r in negatives.sample(jobs_spark, f, near, listed, chosen, 11)[0].collect()}
         for f in (rows, rows.repartition(7, "galaxy_id"), rows.orderBy("galaxy_id", ascending=False).coalesce(1))
     ]
     assert drawn[0] == drawn[1] == drawn[2]
@@ -79,7 +76,7 @@ def test_the_sample_is_the_lowest_keyed_hashes_whatever_the_partitions(jobs_spar
     order = key_hash(11, pa.array([f"N1/{i}" for i in ids])) >> np.uint64(1)
     expected = ids[np.argsort(order)][:140].tolist()
     assert drawn[0] == {name: rank for rank, name in enumerate(expected)}
-    other = negatives.sample(jobs_spark, rows, near, listed, chosen, 12).negatives.collect()
+    other = negatives.sample(jobs_spark, rows, near, listed, chosen, 12)[0].collect()
     assert {r["galaxy_id"] for r in other} != set(expected)
 
 
@@ -89,7 +86,7 @@ def test_a_larger_sample_holds_the_smaller_one(jobs_spark: Any) -> None:
     samples = []
     for per_positive in (40, 120):
         chosen = params("negatives", per_positive=per_positive)
-        made = negatives.sample(jobs_spark, rows, near, listed, chosen, 1).negatives
+        made = negatives.sample(jobs_spark, rows, near, listed, chosen, 1)[0]
         samples.append({r["galaxy_id"] for r in made.where("pool = 'N2'").collect()})
     small, large = samples
     assert len(small) == 6

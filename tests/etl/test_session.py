@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from etl.spark import jars, java, record, server, session
+from etl.spark import java, record, server, session
 from etl.spark.record import Record
 from etl.spark.session import _folder, session_id
 from lake import processes
@@ -278,11 +278,11 @@ def test_a_server_that_cannot_start_shows_its_log(tmp_path: Path, monkeypatch: p
 def test_jars_are_checked_and_their_absence_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DHS_JARS", str(tmp_path))
     with pytest.raises(DataError, match=r"delta-spark_2.13-4.0.1.jar is missing: .*DHS_JARS"):
-        jars.delta_jars()
-    for name in jars.JARS:
+        java.delta_jars()
+    for name in java.JARS:
         (tmp_path / name).write_bytes(b"not the jar")
     with pytest.raises(DataError, match=r"delta-spark_2.13-4.0.1.jar has sha256 .* expected .*not used"):
-        jars.delta_jars()
+        java.delta_jars()
 
 
 @pytest.mark.long
@@ -292,14 +292,14 @@ def test_jars_that_cannot_be_fetched_are_explained(tmp_path: Path, monkeypatch: 
     dead = "-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=9 -Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=9"
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", f"{dead} -Duser.home={tmp_path}")
     with pytest.raises(DataError, match=r"Spark could not fetch it .*DHS_JARS"):
-        jars.delta_jars()
+        java.delta_jars()
 
 
 @pytest.mark.slow
 def test_jars_are_fetched_by_sparks_own_resolver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DHS_CACHE", str(tmp_path))
     monkeypatch.delenv("DHS_JARS", raising=False)
-    assert [jar.name for jar in jars.delta_jars()] == list(jars.JARS)
+    assert [jar.name for jar in java.delta_jars()] == list(java.JARS)
     assert not (tmp_path / "jars" / "resolver").exists()
 
 

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pytest
 from astropy.io import fits
 
-from etl.files import fitsheader, sweepfiles, sweeps
+from etl.files import sweepfiles, sweeps
 from lake.errors import DataError
+from lake.files import fitsheader
 from tests.etl.survey_files import sources, sweep_of, write_sweep
 
 CARD = 80

@@ -21,12 +21,12 @@ from etl.tables.table import read
 from etl.tables.writer import publish
 from lake import tables
 from lake.contract import rules
-from lake.contract.fingerprint import fingerprint
+from lake.contract.fingerprint import fingerprint, render
 from lake.errors import ContractError, DamagedError, LakeError
 from lake.root import DataRoot
 from lake.store import cards, delta, quarantine
 from lake.store.writing import Provenance, Target
-from tests.etl.specs import EVERY_TYPE, MEASURED, every_type_rows
+from tests.etl.specs import EVERY_TYPE, MEASURED, WITHOUT_ORIGIN, every_type_rows
 
 WHO = Provenance("near", {"git_commit": "abc"}, {"sweeps": "1:2:3"})
 
@@ -39,7 +39,7 @@ def known_tables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def frame(spark: Any, rows: list[tuple[str, float | None, str, int]]) -> Any:
-    return spark.createDataFrame(rows, "name string, x double, _source_file string, _row_index bigint")
+    return spark.createDataFrame(rows, "name string, x double, sweep_file string, row_index bigint")
 
 
 def quarantined(root: DataRoot) -> dict[tuple[str, int], str]:
@@ -121,8 +121,8 @@ def test_arrow_rows_are_judged_and_quarantined_as_those_of_spark(spark: Any, roo
     given = [("a", 2.0), ("a", 1.0), ("b", -1.0), ("c", None), (None, 5.0), ("d", 4.0)]
     rows = pa.table({"name": [name for name, _ in given], "x": [x for _, x in given]})
     other = DataRoot.of(tmp_path / "other")
-    card = quarantine.publish(Target(other, MEASURED, "one", {"part": "1"}, WHO), rows)
-    assert publish(spark.createDataFrame(rows), Target(root, MEASURED, "one", {"part": "1"}, WHO)) == card
+    card = quarantine.publish(Target(other, WITHOUT_ORIGIN, "one", {"part": "1"}, WHO), rows)
+    assert publish(spark.createDataFrame(rows), Target(root, WITHOUT_ORIGIN, "one", {"part": "1"}, WHO)) == card
     assert card.rows == 2
     for columns in (["source_file", "row_index", "reason"], ["record"]):
         here, there = (delta.read(place, "quarantine", columns, ordered=False).to_pylist() for place in (root, other))
@@ -183,7 +183,7 @@ def test_the_table_carries_its_contract_and_provenance(spark: Any, root: DataRoo
     assert '"git_commit": "abc"' in held.history(1)[0]["userMetadata"]
     place = root.table(MEASURED.name)
     with pytest.raises(Exception, match="x_valid"):
-        spark.sql(f"INSERT INTO delta.`{place}` SELECT part, 'z', -1D, '', '', now() FROM delta.`{place}`")
+        spark.sql(f"INSERT INTO delta.`{place}` SELECT part, 'z', -1D, 'f', 1L, '', '', now() FROM delta.`{place}`")
 
 
 def test_a_changed_rule_replaces_the_constraint(spark: Any, root: DataRoot) -> None:
@@ -231,7 +231,7 @@ def test_lost_files_are_written_over(spark: Any, root: DataRoot, harm: Callable[
 def test_spark_and_arrow_fingerprints_agree(spark: Any, rows: pa.Table) -> None:
     if rows.num_rows:
         found = spark.createDataFrame(rows).agg(*judge.aggregates(EVERY_TYPE)).collect()[0]
-        assert judge.fingerprinted(found) == fingerprint(rows, EVERY_TYPE)
+        assert render(**found.asDict()) == fingerprint(rows, EVERY_TYPE)
 
 
 def test_reasons_survive_quotes(spark: Any) -> None:
@@ -253,7 +253,7 @@ known = tables.spec
 tables.spec = lambda name: MEASURED if name == MEASURED.name else known(name)
 root = DataRoot.of(sys.argv[1])
 spark = session(root, "near")
-rows = spark.createDataFrame([("a", 1.0)], "name string, x double")
+rows = spark.createDataFrame([("a", 1.0, "f", 1)], "name string, x double, sweep_file string, row_index bigint")
 card = publish(rows, Target(root, MEASURED, "one", {"part": "1"}, Provenance("near")))
 count = read(spark, root, MEASURED.name).count()
 print(type(spark).__module__, spark.sparkContext.master, card.rows, count, card.fingerprint)

@@ -112,7 +112,7 @@ def test_the_group_is_no_link_and_the_file_no_pipe(tmp_path: Path) -> None:
     ("spoil", "message"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:7000]), "its header declares .* but the file holds"),
-        (lambda path: path.write_bytes(b"SIMPLE  =                    T".ljust(80) * 90_000), "has no END card"),
+        (lambda path: path.write_bytes(b"SIMPLE  =                    T".ljust(80) * 90_000), "a header has no end"),
         (lambda path: (path.unlink(), os.mkfifo(path)), "it is not a file"),
         (lambda path: _write(path, "NOISE_VARIANCE", -1.0), "NOISE_VARIANCE of .* must be positive, got -1"),
         (lambda path: _write(path, "PIXEL_SCALE", np.nan), "PIXEL_SCALE of .* must be positive, got nan"),

@@ -19,7 +19,7 @@ from injection.engine import render
 from injection.optics import declared, profiles
 from injection.optics.psf import Psf
 from lake.errors import DataError, ParameterError
-from lake.sky.psfsize import sigma_from_psfdepth
+from lake.sky.photometry import sigma_from_psfdepth
 from lake.sky.survey import PIXEL_SCALE_ARCSEC as SCALE
 from lake.sky.survey import SURVEY
 from tests.injection.scenes import IMAGES, REFERENCE, rows

@@ -168,9 +168,9 @@ def test_a_wrong_slice_is_refused(root: DataRoot) -> None:
 
 def test_audit_names_the_first_broken_rule_and_keeps_counts() -> None:
     given = rows(gate("a", "x"), gate("a", "x"), gate("a", "y", float("nan")), gate("a", "z") | {"status": "MAYBE"})
-    result = rules.audit(SPEC, given)
-    assert result.kept.num_rows + result.rejected.num_rows == given.num_rows
-    reasons = result.rejected.column("broken_rule").to_pylist()
+    kept, rejected = rules.audit(SPEC, given)
+    assert kept.num_rows + rejected.num_rows == given.num_rows
+    reasons = rejected.column("broken_rule").to_pylist()
     assert reasons[0] == "duplicate key (run_id, name)"
     assert reasons[1] == "'value' must be a number"
     assert reasons[2].startswith("'status' must be given, one of PASS")

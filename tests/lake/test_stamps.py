@@ -9,7 +9,16 @@ from lake import tables
 from lake.errors import DataError, ShardError
 from lake.root import DataRoot
 from lake.store import writing
-from lake.store.stamps import PLACE, StampStore, bucket_of, problems, shard_name, stamp_hash, write_shard
+from lake.store.stamps import (
+    PLACE,
+    StampStore,
+    bucket_of,
+    manifest_problems,
+    shard_name,
+    shard_problems,
+    stamp_hash,
+    write_shard,
+)
 from lake.store.writing import Provenance, Target
 
 
@@ -121,6 +130,10 @@ def put(root: DataRoot, name: str, columns: dict[str, Any], slice_name: str | No
     held = pa.table(whole, schema=pa.schema([f.with_nullable(True) for f in schema]))
     lineage = [name for name in ("pipeline_version", "git_commit", "extracted_at") if name in held.column_names]
     writing.write_slice(Target(root, spec, slice_name, where, Provenance("test")), held.drop_columns(lineage))
+
+
+def problems(root: DataRoot) -> list[str]:
+    return [*shard_problems(root).values(), *manifest_problems(root).values()]
 
 
 def test_deep_verification_finds_every_changed_shard_and_stale_manifest(root: DataRoot) -> None:
