@@ -18,6 +18,7 @@ constraints, and by the type of each column. **Key** columns identify a row; **l
 when, and are not part of the table's fingerprint. A table with *slices* is written one slice at a time (a generation,
 a grid, a stage), each with its own card.
 """
+_HEAD = ("| column | type | unit | meaning | allowed | role |", "|---|---|---|---|---|---|")
 
 
 def page() -> str:
@@ -30,18 +31,21 @@ def page() -> str:
 
 def _view(name: str) -> str:
     view = views.VIEWS[name]
-    columns = f"A view with the columns of [`{view.table}`](#{view.table}), in `dhs query`, `dhs sql` and `lake.read`"
-    return f"## {name}\n\n{view.meaning}. {columns}:\n\n```sql\n{view.sql}\n```\n"
+    where = "in `dhs query`, `dhs sql` and `lake.read`"
+    if view.spec.name in tables.names():
+        columns = f"A view with the columns of [`{view.spec.name}`](#{view.spec.name}), {where}"
+        return f"## {name}\n\n{view.meaning}. {columns}:\n\n```sql\n{view.sql}\n```\n"
+    rows = "\n".join([*_HEAD, *(_row(column) for column in view.spec.columns)])
+    return f"## {name}\n\n{view.meaning}. A view, {where}.\n\n{rows}\n"
 
 
 def _section(spec: TableSpec) -> str:
     slices = f" Slices by {', '.join(f'`{name}`' for name in spec.slice_by)}." if spec.slice_by else ""
     rules = "".join(f"\nAlso: {rule.text}.\n" for rule in spec.extra_rules)
     rows = [_row(column) for column in spec.columns]
-    head = ["| column | type | unit | meaning | allowed | role |", "|---|---|---|---|---|---|"]
     written = "Spark" if spec.engine == "spark" else "delta-rs (no JVM)"
     intro = f"## {spec.name}\n\n{spec.meaning}. Written by {written}.{slices}\n{rules}"
-    return "\n".join([intro, *head, *rows, ""])
+    return "\n".join([intro, *_HEAD, *rows, ""])
 
 
 def _row(column: Column) -> str:

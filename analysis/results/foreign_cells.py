@@ -127,7 +127,7 @@ def _families(bins: pd.Series, declared: Declared) -> pd.Series:
     known = {"": UNLENSED, **declared.source_mag_families}
     unknown = sorted(set(prefixes.dropna()) - set(known))
     if unknown:
-        example = 'as in lensed="lensed r magnitude"'
+        example = 'as in lensed="lensed magnitude"'
         allowed = f"declared for each prefix of magnitude bins, here {', '.join(unknown)}, {example}"
         raise invalid("source_mag_families", allowed, declared.source_mag_families)
     return prefixes.map(known)

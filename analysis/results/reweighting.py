@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,6 @@ from analysis.statistics.weighted import weighted_share
 
 Floats = NDArray[np.float64]
 
-THETA_E = "lens_theta_e_arcsec"
 _SIGMAS = 3.0
 
 
@@ -46,32 +45,50 @@ class Weights:
         return f"the injections, drawn from '{drawn}', {why}"
 
 
+@dataclass(frozen=True)
+class Denominator:
+    """Which injections count, and how much beside their prior's weight."""
+
+    population: str = "all"
+    """all, or detectable: those declared so"""
+    net: bool = False
+    """Whether injections count whose bare host is above the threshold already"""
+    by: tuple[str, ...] = ()
+    """Columns of the injections whose values are told apart"""
+    factor: Floats | None = None
+    """A further weight of each injection"""
+
+
 def reweighted(
     injections: pd.DataFrame,
     weights: Weights,
     points: Sequence[Threshold],
     derived: Mapping[str, Distribution],
-    by_theta_e: bool = False,
+    of: Denominator,
 ) -> pd.DataFrame:
-    """One row per threshold, or per Einstein radius and threshold.
+    """One row per threshold, or per threshold and combination of values of the axes.
 
-    `injections` has one row per weight, with `galaxy_id` (host), `status`, `probability` and `lens_theta_e_arcsec`;
-    failed ones are in no denominator. `derived` has the distributions of thresholds that negatives fixed; their
-    intervals (`interval` t) include it, those of chosen thresholds are host-clustered (h).
+    `injections` has one row per weight, with `galaxy_id` (host), `status`, `probability`, `host_probability`,
+    `detectable` and the axes; failed ones are in no denominator. `derived` has the distributions of thresholds that
+    negatives fixed: their intervals (`interval` t) include it, those of chosen thresholds are host-clustered (h).
     """
-    scored = (injections["status"] == "scored").to_numpy()
-    radii = injections[THETA_E].to_numpy(float)
-    groups = [(radius, scored & (radii == radius)) for radius in np.unique(radii)] if by_theta_e else [(None, scored)]
+    used = weights.values if of.factor is None else weights.values * of.factor
+    counted = injections["status"] == "scored"
+    if of.population == "detectable":
+        counted &= injections["detectable"].fillna(False).astype(bool)
     rows = []
-    for radius, held in groups:
-        part, w = injections[held], weights.values[held]
-        for point in points:
-            drawn = derived.get(point.threshold_id)
-            found = weighted_share(part["galaxy_id"], part["probability"], w, point.threshold, drawn, TABLE_LEVEL)
+    for point in points:
+        drawn = derived.get(point.threshold_id)
+        bare = injections["host_probability"] <= point.threshold
+        held = injections.assign(_weight=used)[counted & bare if of.net else counted]
+        for values, part in _parts(held, of.by):
+            hosts, values_of, w = part["galaxy_id"], part["probability"], part["_weight"]
+            found = weighted_share(hosts, values_of, w, point.threshold, drawn, TABLE_LEVEL)
             rows.append(
                 {
                     "prior": weights.prior,
-                    **({} if radius is None else {"theta_e_arcsec": radius}),
+                    "population": f"{of.population}, net of bare hosts" if of.net else of.population,
+                    **values,
                     "threshold_id": point.threshold_id,
                     "threshold": point.threshold,
                     "status": point.status,
@@ -80,10 +97,19 @@ def reweighted(
                     "low_95": found.low,
                     "high_95": found.high,
                     "interval": "h" if drawn is None else "t",
-                    "n": int(held.sum()),
+                    "n": len(part),
                     "n_eff": found.n_eff,
                     "support": weights.support,
                     "mean_weight": weights.mean,
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _parts(held: pd.DataFrame, by: tuple[str, ...]) -> Iterator[tuple[dict[str, object], pd.DataFrame]]:
+    """The rows of each combination of values, or all of them."""
+    if not by:
+        yield {}, held
+        return
+    for values, part in held.groupby(list(by), dropna=False, sort=True):
+        yield dict(zip(by, values, strict=True)), part

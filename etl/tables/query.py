@@ -42,7 +42,7 @@ def sql(spark: SparkSession, root: DataRoot, text: str, at: str | None = None) -
         if one.version is not None:
             read_version(spark, root, one.table, one.version).createOrReplaceTempView(one.view)
     pinned = {table for one in named if one.version is None for table in views.named(one.table)}
-    _register(spark, root, sorted(pinned), {one.table for one in named} & set(views.VIEWS), at)
+    _register(spark, root, sorted(pinned), {one.table for one in named if one.table in views.VIEWS}, at)
     answer = spark.sql(tree.sql(dialect="spark") if any(one.version is not None for one in named) else text)
     _refuse_execution_in_plan(answer)
     return answer
@@ -112,7 +112,7 @@ def _is_common(node: exp.Table) -> bool:
 
 def _resolve(node: exp.Table) -> Named:
     table = node.name.lower()
-    if node.db or table not in views.known():
+    if node.db or not views.exists(table):
         raise not_one_of("table", views.known(), node.sql(dialect="spark"))
     version = node.args.get("version")
     if version is not None and table not in tables.names():

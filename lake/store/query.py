@@ -74,7 +74,7 @@ def query(root: DataRoot, text: str, at: str | None = None, files: str | Path = 
 
 def read_view(root: DataRoot, name: str) -> pa.Table:
     """All rows of a view in the order of the key, with the types of the table whose columns it has."""
-    spec = tables.spec(views.VIEWS[name].table)
+    spec = views.VIEWS[name].spec
     rows = _answer(root, f"SELECT * FROM {name}")
     rows = rows.cast(pa.schema([pa.field(field.name, field.type) for field in spec.arrow_schema()]))
     return rows.sort_by([(key, "ascending") for key in spec.key])
@@ -91,9 +91,9 @@ def described(name: str) -> pa.Table:
 
 def spec_of(name: str) -> TableSpec:
     """The contract of a table, or of the table whose columns a view has."""
-    if name not in views.known():
+    if not views.exists(name):
         raise not_one_of("table", views.known(), name)
-    return tables.spec(views.VIEWS[name].table if name in views.VIEWS else name)
+    return views.VIEWS[name].spec if name in views.VIEWS else tables.spec(name)
 
 
 def _shown() -> pa.Table:
@@ -139,8 +139,8 @@ def _understood(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[str, 
     nodes = list(_nodes(tree))
     _refuse_all_but_reading(nodes)
     common = {entry["key"].lower() for node in nodes if "cte_map" in node for entry in node["cte_map"]["map"]}
-    named = [node for node in nodes if node.get("type") == "BASE_TABLE"]
-    sources = dict(_source(node) for node in named if node["table_name"].lower() not in common - set(views.known()))
+    named = [(node, node["table_name"].lower()) for node in nodes if node.get("type") == "BASE_TABLE"]
+    sources = dict(_source(node) for node, name in named if name not in common or views.exists(name))
     if all(source.version is None for source in sources.values()):
         return text, sources
     return str(connection.execute("SELECT json_deserialize_sql($1)", [json.dumps(tree)]).fetchall()[0][0]), sources
@@ -159,7 +159,7 @@ def _refuse_all_but_reading(nodes: Sequence[Mapping[str, Any]]) -> None:
 def _source(node: dict[str, Any]) -> tuple[str, Source]:
     """The view that a table in a query becomes and what it shows; a version is written into the node."""
     name, place = node["table_name"].lower(), [node["catalog_name"], node["schema_name"], node["table_name"]]
-    if any(place[:2]) or name not in views.known():
+    if any(place[:2]) or not views.exists(name):
         raise not_one_of("table", views.known(), ".".join(part for part in place if part))
     clause = node["at_clause"]
     if clause is None:

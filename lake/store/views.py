@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lake import tables
+from lake.contract.spec import TableSpec
+from lake.store import axisviews
 
 MAIN = "main"
 """Name of the grid that fills the survey's own galaxies."""
@@ -12,29 +14,55 @@ MAIN = "main"
 
 @dataclass(frozen=True)
 class View:
-    """A query that Spark and DuckDB both understand, with the columns of one table."""
+    """A query that Spark and DuckDB both understand."""
 
     meaning: str
-    table: str
-    """The table whose columns it has."""
+    spec: TableSpec
+    """Its columns: those of a table, or its own."""
     needs: tuple[str, ...]
     """The tables it reads."""
     sql: str
 
 
-VIEWS = {
+def _along(axes: tuple[str, ...]) -> View:
+    spec = axisviews.by_spec(axes)
+    return View(spec.meaning, spec, axisviews.NEEDS, axisviews.by_sql(axes))
+
+
+class Views(dict[str, View]):
+    """The listed views; it finds those along other axes by their names too."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or axisviews.axes_of(str(name)) is not None
+
+    def __missing__(self, name: str) -> View:
+        axes = axisviews.axes_of(name)
+        if axes is None:
+            raise KeyError(name)
+        return _along(axes)
+
+
+_LISTED = {
     "completeness_main": View(
         meaning="Rows of completeness that may be compared and summed: one grid, the survey's own, and valid results "
         "only",
-        table="completeness",
+        spec=tables.spec("completeness"),
         needs=("completeness", "experiments"),
         sql=f"""SELECT * FROM completeness
 WHERE origin = 'own' AND grid_name = '{MAIN}'
 AND grid_id IN (SELECT max_by(grid_id, extracted_at) FROM completeness WHERE origin = 'own' AND grid_name = '{MAIN}')
 AND weighting_id = prior
 AND generation NOT IN (SELECT origin FROM experiments WHERE origin IS NOT NULL AND status <> 'valid')""",
-    )
+    ),
+    "scored_injections": View(
+        axisviews.SCORED_SPEC.meaning,
+        axisviews.SCORED_SPEC,
+        ("injections", "injection_scores", "tractor_pool"),
+        axisviews.SCORED_SQL,
+    ),
+    "completeness_by_theta_e_depth": _along(("theta_e", "depth")),
 }
+VIEWS = Views(_LISTED)
 """All views by name."""
 
 
@@ -44,5 +72,10 @@ def named(name: str) -> tuple[str, ...]:
 
 
 def known() -> tuple[str, ...]:
-    """All names that a query may use: tables and views."""
+    """Names of the tables and listed views."""
     return tuple(sorted((*tables.names(), *VIEWS)))
+
+
+def exists(name: str) -> bool:
+    """Whether a query may use a name."""
+    return name in tables.names() or name in VIEWS

@@ -21,6 +21,10 @@ def _families(context: click.Context, parameter: click.Parameter, values: tuple[
     return dict(value.split("=", 1) for value in values)
 
 
+def _axes(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
 def _declared(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of every import."""
     options = (
@@ -55,7 +59,28 @@ def _declared(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="Whether Einstein radii count as often as in the grid, or as in the prior.",
 )
-@click.option("--by-theta-e", is_flag=True, help="One row for each Einstein radius of the grid.")
+@click.option(
+    "--by",
+    callback=_axes,
+    default="",
+    metavar="AXIS[,AXIS,AXIS]",
+    help="One row for each bin of theta_e, beta_frac, src_mag, depth, seeing, host_type, host_exposures, host_size.",
+)
+@click.option(
+    "--population",
+    type=click.Choice(["all", "detectable"]),
+    default="all",
+    show_default=True,
+    help="All injections, or those declared detectable.",
+)
+@click.option("--net", is_flag=True, help="Only injections whose bare host is not above the threshold already.")
+@click.option(
+    "--weight",
+    type=click.Choice(["grid", "survey"]),
+    default="grid",
+    show_default=True,
+    help="Whether cells of seeing and depth count as the grid fills them, or as often as in the survey's pool.",
+)
 @click.option(
     "--min-support",
     default=0.95,
@@ -71,10 +96,11 @@ def completeness(priors: tuple[str, ...], dual: bool, style: str, out: Path | No
     completeness, its 95 % interval (h: host-clustered, t: with the threshold's uncertainty too), the effective number
     of injections n_eff, the support (share of the prior that the injections can stand for) and the mean weight, which
     is 1 where they cover it. n_eff alone does not tell: it is high where a narrow grid covers little of a broad prior.
-    To reweight a grid to any shipped prior, fill it with `grid.prior: covering`.
+    To reweight a grid to any shipped prior, fill it with `grid.prior: covering`. Counts along any axes are in SQL too:
+    the views completeness_by_AXIS_AXIS.
 
-    Examples: dhs completeness --prior anchored; dhs completeness --dual --threshold p0.5; dhs completeness --prior
-    mine.yaml --theta-e prior
+    Examples: dhs completeness --prior anchored; dhs completeness --dual --threshold p0.5; dhs completeness --by
+    theta_e,depth --population detectable --threshold p0.3; dhs completeness --prior mine.yaml --weight survey
     """
     from pipeline.experiment.reweighting import DUAL, Asked, completeness_under
     from pipeline.verbs.export import checked_out, deliver

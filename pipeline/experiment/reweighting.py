@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from analysis.config import ReportParams
-from analysis.results.reweighting import Weights, reweighted
+from analysis.results.reweighting import Denominator, Weights, reweighted
 from analysis.statistics.thresholds import Threshold, bootstrap_thresholds, from_rows
 from analysis.statistics.uncertain import Distribution
 from injection.config import GridParams
@@ -22,15 +23,20 @@ from injection.priors.reweighting import THETA_E, Change, not_of_prior, theta_e_
 from lake import tables
 from lake.errors import DataError, ParameterError, invalid, not_one_of
 from lake.root import DataRoot
+from lake.sky.photometry import depth_mag_from_psfdepth
 from lake.sky.split import THRESHOLD
 from lake.sky.survey import SURVEY
 from lake.store import delta
+from lake.store.axisviews import MARKED, checked_axes
+from lake.store.query import query
 from pipeline.project.outputs import grid_facts
 from pipeline.project.project import Project
 
+Floats = NDArray[np.float64]
+
 DUAL = ("v1", "anchored")
 """Priors of the dual-prior table: broad, and anchored on known lenses."""
-_ROWS = ["injection_id", "galaxy_id", "status"]
+_ROWS = ["grid_id", "injection_id", "galaxy_id", "detectable", "psf_index", "depth_index"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,18 @@ class Asked:
     """Whether Einstein radii count as the grid has them, or as the prior does."""
     min_support: float = 0.95
     """A prior of which the injections cover less is refused."""
-    by_theta_e: bool = False
-    """One row for each Einstein radius."""
+    by: tuple[str, ...] = ()
+    """Up to three axes along which it is told."""
+    population: str = "all"
+    """all, or detectable."""
+    net: bool = False
+    """Only injections whose bare host is below the threshold."""
+    weight: Literal["grid", "survey"] = "grid"
+    """Whether cells of seeing and depth count as the grid fills them, or as the survey's galaxies do."""
 
     def __post_init__(self) -> None:
+        if self.by:
+            checked_axes(self.by)
         if not 0.0 < self.min_support <= 1.0:
             raise invalid("min-support", "above 0 and at most 1", self.min_support)
 
@@ -61,6 +75,7 @@ class Filled:
     drawn: AnyPrior
     fixed: tuple[str, ...]
     """Parameters that its prior did not draw"""
+    grid: GridParams
     rows: pa.Table
     """Parameters of all injections"""
     judged: pd.DataFrame
@@ -74,23 +89,56 @@ class Filled:
         facts = grid_facts(root, name)
         drawn, grid = drawn_from(facts, name), GridParams.load(facts["parameters"], "grid")
         thresholds = _thresholds(root, str(facts["generation"]), threshold_id)
-        return cls(drawn, (THETA_E, *not_of_prior(grid, SURVEY)), *_injections(root, name), *thresholds)
+        return cls(drawn, (THETA_E, *not_of_prior(grid, SURVEY)), grid, *_injections(root, name), *thresholds)
 
-    def under(self, prior: str | None, asked: Asked) -> pd.DataFrame:
+    def binned(self, root: DataRoot, by: tuple[str, ...]) -> Filled:
+        """The same with the bins of some axes, as the views of the lake form them."""
+        if not by:
+            return self
+        grid_id = self.rows["grid_id"][0].as_py() if self.rows.num_rows else ""
+        text = f"SELECT DISTINCT injection_id, {', '.join(by)} FROM scored_injections WHERE grid_id = '{grid_id}'"
+        bins = query(root, text).to_pandas()
+        return replace(self, judged=self.judged.merge(bins, on="injection_id", how="left", validate="one_to_one"))
+
+    def survey_factor(self, root: DataRoot) -> Floats:
+        """Weight of each injection by the share of the survey's galaxies that its cell of seeing and depth stands for.
+
+        Galaxies in cells without injections are left out.
+        """
+        band = SURVEY.reference_band
+        pool = delta.read(root, "tractor_pool", [f"psfsize_{band}", f"psfdepth_{band}"], ordered=False)
+        width, depth = (pool[name].to_numpy().astype(np.float64) for name in pool.column_names)
+        edges = self.grid.psf_fwhm_nea_edges_arcsec, self.grid.depth_edges_mag
+        sky = np.histogram2d(width, depth_mag_from_psfdepth(depth), bins=edges)[0]
+        cell = tuple(self.rows[f"{axis}_index"].to_numpy() for axis in ("psf", "depth"))
+        filled = np.zeros_like(sky)
+        np.add.at(filled, cell, 1.0)
+        factor: Floats = (sky / np.maximum(filled, 1.0))[cell]
+        if not factor.any():
+            raise DataError("no galaxy of the survey lies in a cell of seeing and depth that has injections")
+        return factor / factor.mean()
+
+    def under(self, prior: str | None, asked: Asked, factor: Floats | None = None) -> pd.DataFrame:
         """Completeness under a prior (None: its own). ParameterError where the injections cover too little of it."""
         target = self.drawn if prior is None else load_prior(prior)
         weights = _weights(Change(self.drawn, target, SURVEY, self.fixed), self.rows, asked.theta_e)
         if (reason := weights.refusal(self.drawn.name, asked.min_support)) is not None:
             cure = "fill a grid whose prior covers it (`grid.prior: covering`), or accept less with --min-support"
             raise ParameterError(f"{reason}: {cure}")
-        return reweighted(self.judged, weights, self.points, self.derived, asked.by_theta_e)
+        of = Denominator(asked.population, asked.net, asked.by, factor)
+        return reweighted(self.judged, weights, self.points, self.derived, of)
 
 
 def completeness_under(project: Project, asked: Asked) -> pa.Table:
     """Completeness of a finder under each prior. ParameterError where the injections cover too little of one."""
-    filled = Filled.of(project.data, asked.generation or headline(project), asked.threshold)
-    found = [filled.under(prior, asked) for prior in asked.priors] or [filled.under(None, asked)]
-    return pa.Table.from_pandas(pd.concat(found, ignore_index=True), preserve_index=False)
+    root = project.data
+    filled = Filled.of(root, asked.generation or headline(project), asked.threshold).binned(root, asked.by)
+    factor = filled.survey_factor(root) if asked.weight == "survey" else None
+    found = pd.concat([filled.under(prior, asked, factor) for prior in asked.priors or (None,)], ignore_index=True)
+    found.insert(1, "cells", asked.weight)
+    if asked.by:
+        found["above_20_percent"] = found["completeness"] > MARKED
+    return pa.Table.from_pandas(found, preserve_index=False)
 
 
 def dual_prior(root: DataRoot, name: str) -> pd.DataFrame:
@@ -129,8 +177,9 @@ def _injections(root: DataRoot, name: str) -> tuple[pa.Table, pd.DataFrame]:
     """Parameters of all injections of a grid, and their scores, in the same order."""
     held = [column for column in tables.spec("injections").names if column.startswith(("lens_", "src_"))]
     rows = delta.read(root, "injections", [*_ROWS, *held], slices=[name])
-    scores = delta.read(root, "injection_scores", ["injection_id", "status", "probability"], slices=[name])
-    judged = rows.select(["injection_id", "galaxy_id", THETA_E]).to_pandas()
+    answers = ["injection_id", "status", "probability", "host_probability"]
+    scores = delta.read(root, "injection_scores", answers, slices=[name])
+    judged = rows.select(["injection_id", "galaxy_id", "detectable"]).to_pandas()
     return rows, judged.merge(scores.to_pandas(), on="injection_id", how="left", validate="one_to_one")
 
 

@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from analysis.results.reweighting import THETA_E, Weights, reweighted
+from analysis.results.reweighting import Denominator, Weights, reweighted
 from analysis.statistics.intervals import clustered
 from analysis.statistics.thresholds import Threshold, bootstrap_thresholds
 from analysis.statistics.uncertain import share_interval
 from analysis.statistics.weighted import effective_number, weighted_share
 from injection.priors.registry import draw, load_prior
-from injection.priors.reweighting import Change, theta_e_shares
+from injection.priors.reweighting import THETA_E, Change, theta_e_shares
 from lake.sky.survey import SURVEY
 from tests.analysis.cells import cluster_sums
 
@@ -38,13 +38,12 @@ def found(rows: pa.Table, seed: int) -> pd.DataFrame:
     odds = 24.2 - value["src_mag_r"] - 2.0 * value["src_beta_frac"] + 3.0 * value["src_re_arcsec"]
     odds = odds - 0.5 * value["src_g_minus_r"] + rng.normal(0, 0.7, HOSTS)[host]
     probability = expit(3.0 * odds) + rng.normal(0, 0.1, N)
-    return pd.DataFrame({"galaxy_id": host.astype(str), "status": "scored", "probability": probability}).assign(
-        **{THETA_E: rows[THETA_E].to_numpy()}
-    )
+    made = pd.DataFrame({"galaxy_id": host.astype(str), "status": "scored", "probability": probability})
+    return made.assign(theta_e=rows[THETA_E].to_numpy(), host_probability=0.4, detectable=odds > 0)
 
 
 def shares(injections: pd.DataFrame, weights: Weights) -> tuple[float, float]:
-    row = reweighted(injections, weights, [HALF], {}).iloc[0]
+    row = reweighted(injections, weights, [HALF], {}, Denominator()).iloc[0]
     return float(row["completeness"]), float(row["high_95"] - row["low_95"]) / 3.92
 
 
@@ -102,14 +101,33 @@ def test_injections_without_weight_count_for_nothing() -> None:
     assert np.isnan([nothing.completeness, nothing.low, nothing.high]).all()
 
 
-def test_failed_injections_are_in_no_denominator_and_radii_can_be_told_apart() -> None:
+def test_failed_injections_are_in_no_denominator_and_axes_can_be_told_apart() -> None:
     injections = found(grid("v1", 1), 2)
     injections.loc[injections.index % 2 == 0, "status"] = "failed"
     weights = Weights("v1", np.ones(N), 1.0)
-    assert reweighted(injections, weights, [HALF], {})["n"].to_list() == [N // 2]
-    rows = reweighted(injections, weights, [HALF], {}, by_theta_e=True)
-    assert rows["theta_e_arcsec"].to_list() == RADII.tolist()
+    assert reweighted(injections, weights, [HALF], {}, Denominator())["n"].to_list() == [N // 2]
+    rows = reweighted(injections, weights, [HALF], {}, Denominator(by=("theta_e", "detectable")))
+    pairs = [(radius, told) for radius in RADII for told in (False, True)]
+    assert list(zip(rows["theta_e"], rows["detectable"], strict=True)) == pairs
     assert rows["n"].sum() == N // 2
+    alone = rows[(rows["theta_e"] == 2.0) & rows["detectable"]].iloc[0]
+    held = injections[(injections["theta_e"] == 2.0) & injections["detectable"] & (injections["status"] == "scored")]
+    assert alone["completeness"] == pytest.approx((held["probability"] > 0.5).mean())
+
+
+def test_the_denominator_is_that_which_is_asked_for() -> None:
+    injections, weights = found(grid("v1", 1), 2), Weights("v1", np.ones(N), 1.0)
+    injections.loc[injections.index < 100, "host_probability"] = 0.9
+    hit, able, bare = injections["probability"] > 0.5, injections["detectable"], injections["host_probability"] <= 0.5
+    net = reweighted(injections, weights, [HALF], {}, Denominator(net=True)).iloc[0]
+    assert (net["n"], net["completeness"]) == (N - 100, pytest.approx(hit[bare].mean()))
+    both = reweighted(injections, weights, [HALF], {}, Denominator("detectable", net=True)).iloc[0]
+    assert both["population"] == "detectable, net of bare hosts"
+    assert (both["n"], both["completeness"]) == ((bare & able).sum(), pytest.approx(hit[bare & able].mean()))
+    factor = np.where(injections["theta_e"] == 2.0, 3.0, 0.0)
+    seen = reweighted(injections, weights, [HALF], {}, Denominator(factor=factor)).iloc[0]
+    assert seen["completeness"] == pytest.approx(hit[injections["theta_e"] == 2.0].mean())
+    assert seen["mean_weight"] == 1.0
 
 
 @pytest.mark.parametrize(("drawn", "target", "low", "high"), [

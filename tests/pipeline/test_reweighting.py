@@ -11,7 +11,7 @@ import pytest
 from injection.priors.registry import load_prior
 from lake.errors import DataError, LakeError, ParameterError
 from lake.store.query import query
-from pipeline.experiment.reweighting import Asked, completeness_under, drawn_from
+from pipeline.experiment.reweighting import Asked, Filled, completeness_under, drawn_from
 from pipeline.project import params
 from pipeline.project.outputs import grid_facts
 from tests.pipeline.checkout import Checkout, project_in
@@ -40,16 +40,49 @@ def test_the_grid_keeps_the_content_of_its_prior(finished: Checkout) -> None:
 
 
 def test_the_dual_prior_table_of_one_grid(finished: Checkout) -> None:
-    options = ("--threshold", "p0.3", "--theta-e", "prior", "--min-support", "0.5", "--format", "json")
+    options = ("--threshold", "p0.3", "--theta-e", "prior", "--min-support", "0.1", "--format", "json")
     rows = json.loads(finished.dhs("completeness", "--dual", *options).stdout)
     assert [row["prior"] for row in rows] == ["v1", "anchored"]
-    assert rows[0]["n_eff"] > rows[1]["n_eff"] > 0
-    refused = finished.dhs("completeness", "--prior", "d06", check=False)
+    assert [row["support"] for row in rows] == [pytest.approx(0.8 * 0.197, abs=0.01), 1.0]
+    refused = finished.dhs("completeness", "--dual", check=False)
     assert refused.returncode == 1
-    assert "the injections, drawn from 'v1', cover" in refused.stderr
-    assert "of 'd06', less than 95%: fill a grid whose prior covers it (`grid.prior: covering`)" in refused.stderr
+    assert "the injections, drawn from 'anchored', cover" in refused.stderr
+    assert "of 'v1', less than 95%: fill a grid whose prior covers it (`grid.prior: covering`)" in refused.stderr
     unknown = finished.dhs("completeness", "--threshold", "p9", check=False)
     assert "'threshold' must be one of p0.3" in unknown.stderr
+
+
+def test_completeness_along_axes_is_that_of_the_view(finished: Checkout) -> None:
+    project = params.load(finished.folder)
+    for population in ("all", "detectable"):
+        asked = Asked(by=("theta_e", "host_type"), population=population, threshold="p0.3")
+        rows = completeness_under(project, asked).to_pandas()
+        text = f"""select * from completeness_by_theta_e_host_type where generation = 'demo1' and grid_name = 'main'
+            and threshold_id = 'p0.3' and population = '{population}' order by theta_e, host_type"""
+        view = query(project.data, text).to_pandas()
+        assert (
+            rows[["theta_e", "host_type", "n"]].to_numpy().tolist()
+            == view[["theta_e", "host_type", "n"]].to_numpy().tolist()
+        )
+        assert rows["completeness"].to_numpy() == pytest.approx(view["completeness"].to_numpy())
+        assert rows["above_20_percent"].to_list() == view["above_20_percent"].to_list()
+    assert set(rows["host_type"]) <= {"SER", "DEV", "REX"}
+
+
+def test_cells_may_count_as_the_galaxies_of_the_survey_do(finished: Checkout) -> None:
+    project = params.load(finished.folder)
+    filled = Filled.of(project.data, "demo1", "p0.5")
+    factor = filled.survey_factor(project.data)
+    text = """with pool as (select 22.5 - 2.5 * log10(5 / sqrt(psfdepth_r)) as depth, psfsize_r from tractor_pool)
+        select count(*) filter (where depth < 23.5) as low, count(*) as n
+        from pool where psfsize_r between 0.8 and 1.9 and depth between 22 and 25"""
+    counts = query(project.data, text).to_pylist()[0]
+    depth = filled.rows["depth_index"].to_numpy()
+    assert factor[depth == 0].sum() / factor.sum() == pytest.approx(counts["low"] / counts["n"])
+    rows = completeness_under(project, Asked(weight="survey", threshold="p0.5")).to_pandas()
+    hit = (filled.judged["probability"] > 0.5).to_numpy()
+    assert rows["completeness"][0] == pytest.approx((factor * hit).sum() / factor.sum())
+    assert rows["cells"].to_list() == ["survey"]
 
 
 @pytest.mark.parametrize(("facts", "said"), [
@@ -64,5 +97,7 @@ def test_a_grid_that_does_not_say_what_it_drew_from_is_refused(facts: Any, said:
 def test_what_is_asked_must_make_sense(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="'min-support' must be above 0 and at most 1, got 0"):
         Asked(min_support=0.0)
+    with pytest.raises(ParameterError, match="'by' must be one to 3 different axes"):
+        Asked(by=("theta_e", "colour"))
     with pytest.raises(LakeError, match="the grid of nobody is missing"):
         completeness_under(project_in(tmp_path), Asked(generation="nobody"))

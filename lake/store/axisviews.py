@@ -1,0 +1,176 @@
+"""Views of completeness along any axes of the injections, by name: ``completeness_by_theta_e_depth``.
+
+Their SQL is read alike by Spark and DuckDB: numbers are doubles (``5e-1``) and nothing is a function of one engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+from lake.contract import columns
+from lake.contract.spec import Column, TableSpec
+from lake.errors import invalid
+from lake.sky.survey import SURVEY
+
+PREFIX = "completeness_by_"
+MOST = 3
+"""Axes of one view."""
+NEEDS = ("injections", "injection_scores", "thresholds", "tractor_pool")
+MARKED = 0.2
+"""Cells above this completeness are marked."""
+_IDENTITY = ("grid_id", "grid_name", "generation", "prior", "threshold_id", "threshold", "fpr_reached", "population")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A parameter of injections, in bins."""
+
+    name: str
+    column: str
+    """In the join of ``injections`` (i) and ``tractor_pool`` (p)."""
+    meaning: str
+    unit: str = ""
+    width: float | None = None
+    """Width of its bins; None for values that are bins themselves."""
+    start: float = 0.0
+    """An edge of its bins."""
+    is_text: bool = False
+
+    @property
+    def sql(self) -> str:
+        """The bin of a row: its lower edge, or the value itself."""
+        if self.width is None:
+            return self.column
+        place = f"floor(({self.column} - {self.start:e}) / {self.width:e} + 1e-9)"
+        return f"round({place} * {self.width:e} + {self.start:e}, 6)"
+
+    @property
+    def spec(self) -> Column:
+        bins = "" if self.width is None else f", lower edge of a bin of {self.width:g}"
+        kind = "string" if self.is_text else "double"
+        return Column(self.name, kind, f"{self.meaning}{bins}", self.unit, role="key", nullable=True)  # type: ignore[arg-type]
+
+
+class ViewSpec(TableSpec):
+    """Columns of a view, which says nothing of who wrote its rows."""
+
+    def __post_init__(self) -> None:
+        """No lineage is added."""
+
+
+_BAND = SURVEY.reference_band
+AXES = {
+    axis.name: axis
+    for axis in (
+        Axis("theta_e", "i.lens_theta_e_arcsec", "Einstein radius, as the grid has it", "arcsec"),
+        Axis("beta_frac", "i.src_beta_frac", "source offset over theta_E", width=0.15, start=0.1),
+        Axis("src_mag", f"i.{SURVEY.source_columns[0]}", f"source {_BAND} magnitude, unlensed", "mag", 1.0),
+        Axis("depth", f"i.host_depth_{_BAND}_mag", f"{_BAND} 5-sigma depth of the host", "mag", 0.5),
+        Axis("seeing", f"i.host_psf_fwhm_nea_{_BAND}_arcsec", f"{_BAND} psfsize of the host", "arcsec", 0.15),
+        Axis("host_type", "p.type", "Tractor type of the host (null: not in the pool)", is_text=True),
+        Axis("host_exposures", "p.nobs_z_bin", "bin of the host's z exposures (null: not in the pool)", is_text=True),
+        Axis("host_size", "p.shape_r", "half-light radius of the host (null: not in the pool)", "arcsec", 0.5),
+    )
+}
+
+SCORED_SQL = f"""SELECT i.grid_id, i.grid_name, s.generation, s.checkpoint_id, i.prior, i.injection_id, i.galaxy_id,
+s.status, s.probability, s.host_probability, coalesce(i.detectable, false) AS detectable,
+{", ".join(f"{axis.sql} AS {axis.name}" for axis in AXES.values())}
+FROM injections i JOIN injection_scores s ON s.grid_id = i.grid_id AND s.injection_id = i.injection_id
+LEFT JOIN tractor_pool p ON p.galaxy_id = i.galaxy_id"""
+
+SCORED_SPEC = ViewSpec(
+    name="scored_injections",
+    meaning="An injection with a finder's scores, and the bin of every axis of completeness_by_... that it lies in",
+    columns=(
+        columns.GRID_ID,
+        columns.GRID_NAME,
+        columns.GENERATION,
+        columns.CHECKPOINT_ID,
+        Column("prior", "string", "name of the prior"),
+        Column("injection_id", "string", "injection within its grid", role="key"),
+        Column("galaxy_id", "string", "the host"),
+        Column("status", "string", "scored, or failed and in no denominator"),
+        Column("probability", "double", "logistic of the score", nullable=True),
+        Column("host_probability", "double", "logistic of the bare host's score", nullable=True),
+        Column("detectable", "boolean", "the declared detectability cuts are met"),
+        *(axis.spec for axis in AXES.values()),
+    ),
+)
+
+
+def axes_of(name: str) -> tuple[str, ...] | None:
+    """The axes that the name of a view asks for, in their own order; None where it is no such name."""
+    if not name.startswith(PREFIX):
+        return None
+    wanted = [(axes, "_".join(axes)) for count in range(1, MOST + 1) for axes in product(AXES, repeat=count)]
+    found = [axes for axes, words in wanted if words == name.removeprefix(PREFIX) and len(set(axes)) == len(axes)]
+    return found[0] if found else None
+
+
+def checked_axes(names: tuple[str, ...]) -> tuple[str, ...]:
+    """One to three different axes. ParameterError for others."""
+    if not 1 <= len(names) <= MOST or len(set(names)) < len(names) or not set(names) <= set(AXES):
+        raise invalid("by", f"one to {MOST} different axes ({', '.join(AXES)})", ",".join(names))
+    return names
+
+
+def by_spec(axes: tuple[str, ...]) -> TableSpec:
+    """Columns of the view along some axes."""
+    return ViewSpec(
+        name=PREFIX + "_".join(axes),
+        meaning=f"Completeness by {', '.join(axes)}, of all and of detectable injections. Any one to {MOST} of "
+        f"{', '.join(AXES)} name such a view",
+        columns=(
+            columns.GRID_ID,
+            columns.GRID_NAME,
+            columns.GENERATION,
+            Column("prior", "string", "name of the prior"),
+            Column("threshold_id", "string", "name of the threshold", role="key"),
+            Column("threshold", "double", "threshold on the probability"),
+            columns.share("fpr_reached", "fraction of test negatives above the threshold"),
+            Column("population", "string", "all injections, or those declared detectable", role="key"),
+            *(AXES[axis].spec for axis in axes),
+            Column("n", "bigint", "scored injections"),
+            Column("detected", "bigint", "injections with a probability above the threshold"),
+            Column("hosts", "bigint", "distinct hosts"),
+            columns.share("completeness", "detected / n"),
+            Column(
+                "standard_error",
+                "double",
+                "host-clustered; `dhs completeness --by` gives intervals (null: one host, or none or all detected)",
+                nullable=True,
+            ),
+            Column("net_n", "bigint", "scored injections whose bare host is not above the threshold"),
+            Column("net_detected", "bigint", "detected ones among them"),
+            columns.share("net_completeness", "net_detected / net_n: what the arcs add"),
+            Column("above_20_percent", "boolean", "completeness above 20 %"),
+        ),
+    )
+
+
+def by_sql(axes: tuple[str, ...]) -> str:
+    """SQL of the view: hosts first, whose sums give the clustered standard error."""
+    keys = ", ".join((*_IDENTITY, *axes))
+    found, alone = "s.probability > t.threshold", "s.host_probability <= t.threshold"
+    own = ", ".join(f"s.{name}" for name in ("grid_id", "grid_name", "generation", "prior", *axes))
+    return f"""WITH scored AS ({SCORED_SQL}),
+judged AS (SELECT {own}, s.galaxy_id, t.threshold_id, t.threshold, t.fpr_reached, w.population,
+CASE WHEN {found} THEN 1 ELSE 0 END AS hit, CASE WHEN {alone} THEN 1 ELSE 0 END AS bare,
+CASE WHEN {found} AND {alone} THEN 1 ELSE 0 END AS added
+FROM scored s JOIN thresholds t ON t.generation = s.generation AND t.checkpoint_id = s.checkpoint_id
+JOIN (SELECT 'all' AS population UNION ALL SELECT 'detectable' AS population) w
+ON w.population = 'all' OR s.detectable
+WHERE s.status = 'scored' AND t.threshold IS NOT NULL),
+hosts AS (SELECT {keys}, galaxy_id, CAST(count(*) AS DOUBLE) AS n, CAST(sum(hit) AS DOUBLE) AS k,
+sum(bare) AS bare, sum(added) AS added FROM judged GROUP BY {keys}, galaxy_id),
+sums AS (SELECT {keys}, CAST(sum(n) AS BIGINT) AS n, CAST(sum(k) AS BIGINT) AS detected, count(*) AS hosts,
+sum(k) / sum(n) AS completeness, sum(k * k) AS kk, sum(k * n) AS kn, sum(n * n) AS nn,
+CAST(sum(bare) AS BIGINT) AS net_n, CAST(sum(added) AS BIGINT) AS net_detected FROM hosts GROUP BY {keys})
+SELECT {keys}, n, detected, hosts, completeness,
+CASE WHEN hosts > 1 AND detected > 0 AND detected < n THEN sqrt(greatest(
+kk - 2e0 * completeness * kn + completeness * completeness * nn, 0e0) * hosts / (hosts - 1e0)) / n END
+AS standard_error,
+net_n, net_detected, CASE WHEN net_n > 0 THEN CAST(net_detected AS DOUBLE) / net_n END AS net_completeness,
+completeness > {MARKED:e} AS above_20_percent FROM sums"""
