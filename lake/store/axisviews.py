@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from lake.contract import columns
-from lake.contract.spec import Column, TableSpec
+from lake.contract.spec import Column, TableSpec, Type
 from lake.errors import invalid
 from lake.sky.survey import SURVEY
 
@@ -48,8 +48,8 @@ class Axis:
     @property
     def spec(self) -> Column:
         bins = "" if self.width is None else f", lower edge of a bin of {self.width:g}"
-        kind = "string" if self.is_text else "double"
-        return Column(self.name, kind, f"{self.meaning}{bins}", self.unit, role="key", nullable=True)  # type: ignore[arg-type]
+        kind: Type = "string" if self.is_text else "double"
+        return Column(self.name, kind, f"{self.meaning}{bins}", self.unit, role="key", nullable=True)
 
 
 class ViewSpec(TableSpec):

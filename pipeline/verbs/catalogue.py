@@ -45,7 +45,9 @@ def description(root: DataRoot, name: str, at: str | None = None) -> str:
     ParameterError where nothing has this name.
     """
     name = name.lower()
-    spec, view = spec_of(name), views.VIEWS[name] if name in views.VIEWS else None
+    spec, view = spec_of(name), None
+    if name in views.VIEWS:  # which makes views along axes when it is asked for them by [], not by get
+        view = views.VIEWS[name]
     found = {one: cards.slices(root, one, at) for one in views.named(name)}
     head = f"{name} (view of {', '.join(found)}): {view.meaning}" if view else f"{name}: {spec.meaning}"
     parts = [head, f"key: {', '.join(spec.key)}", "", table_text(described(name), short=True), ""]
