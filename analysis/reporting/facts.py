@@ -16,8 +16,8 @@ from analysis.reporting.views import TableView, measure
 _SIMULATED = (
     "The sky of this run is simulated. Its numbers measure the procedure, not the performance on a real survey."
 )
+_OF_A_SURVEY = "Tier A lenses have no hold-out set other than the spatial split."
 _ALWAYS = (
-    "Tier A lenses have no hold-out set other than the spatial split.",
     "The grid has no source-redshift axis: redshift enters implicitly through the size, magnitude and colour priors.",
     "The number of lenses implied has not been checked against a lens population model (cross-check: Collett 2015).",
     "Completeness averaged over a prior is mostly a statement about the prior: read it per source magnitude.",
@@ -55,7 +55,7 @@ def limitations(inputs: ReportInputs) -> list[str]:
             found.append(_UNKNOWN_TRAINING.format(name=generation.name))
         refused = [point for point in points(generation.thresholds).values() if not point.measurable]
         found += [_UNRESOLVED.format(name=p.threshold_id, model=generation.name, refusal=p.refusal) for p in refused]
-    return [*found, *_ALWAYS]
+    return [*found, *([_OF_A_SURVEY] if len(inputs.manifest) else []), *_ALWAYS]
 
 
 def probability_words(inputs: ReportInputs) -> list[str]:

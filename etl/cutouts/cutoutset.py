@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from etl.config import CutoutsParams
 from etl.cutouts import arrayfiles, qa
 from etl.cutouts.arrayfiles import SCALE, Group, Opened, Planes
-from etl.cutouts.description import Arrays, Description
+from etl.cutouts.description import Arrays, Description, PsfImages
 from etl.cutouts.external_stamps import without_zeros
 from lake.errors import DarkHaloError, DataError
 from lake.progress import track
@@ -116,16 +116,17 @@ class Reader:
 
     def _objects(self) -> Iterator[_Object]:
         found, strangers = arrayfiles.groups(self.folder, self.described)
-        for name, reason in strangers:
-            self._reject(name, -1, reason)
         self._places = self._listed()
         self._unseen = set(self._places.values())
         for group in track(found, "read cut-outs"):
             try:
                 yield from self._of_group(group, len(found) == 1)
             except (DarkHaloError, OSError) as error:
-                self._reject(group.name, -1, error)
+                named = Path(group.name).name in str(error)
+                self._reject(group.name, -1, error if named else f"{group.name}: {error}")
                 self._unseen.discard(self._places.get(group.id, -1))
+        for name, reason in strangers:
+            self._reject(name, -1, reason)
         for name, place in self._places.items():
             if place in self._unseen:
                 self._reject(str(self.described.table), place, f"object {name} of the table has no cut-out")
@@ -237,8 +238,11 @@ class Reader:
     def _psf(self, images: NDArray[Any]) -> Images:
         """PSF images (band, y, x) that are what they are declared to be."""
         wide = np.asarray(images, dtype=np.float64)
-        if getattr(self.described.psf, "normalise", False):
+        declared = self.described.psf
+        if isinstance(declared, PsfImages) and declared.normalise:
             wide = wide / wide.sum(axis=(1, 2), keepdims=True)
+        if isinstance(declared, PsfImages) and declared.recentre:
+            wide = np.stack([_recentred(image) for image in wide])
         for band, image in zip(self.described.bands, wide, strict=True):
             self.judge_psf(image, band)
         return wide.astype(np.float32)
@@ -268,3 +272,14 @@ def _of_object(facts: Mapping[str, Any], index: int, count: int | None) -> dict[
     shared = {key: value for key, value in facts.items() if not np.ndim(value)}
     each = {key: value[index] for key, value in facts.items() if np.ndim(value) == 1 and len(value) == count}
     return shared | each
+
+
+def _recentred(image: Floats) -> Floats:
+    """An image (y, x) shifted to put its centroid on its middle pixel, by the shift theorem of Fourier transforms."""
+    moved = np.fft.fft2(image)
+    for axis, length in enumerate(image.shape):
+        place = np.arange(length) - length // 2
+        offset = float((image.sum(axis=1 - axis) * place).sum() / image.sum())
+        phase = np.exp(2j * np.pi * offset * np.fft.fftfreq(length))
+        moved = moved * (phase[:, None] if axis == 0 else phase)
+    return np.asarray(np.fft.ifft2(moved).real)

@@ -51,6 +51,9 @@ class PsfImages(Arrays):
     """Whether the images contain the response of the pixel, as PSFs measured on stars do."""
     normalise: bool = False
     """Whether images are divided by their sum, where it is known that all light belongs on them."""
+    recentre: bool = False
+    """Whether images are shifted to put their centroid on the middle pixel, as those drawn at an object's own place
+    between pixels need."""
 
     def of_band(self, band: str) -> BandPsf:
         return imaging.ImagePsf(includes_pixel=self.includes_pixel)

@@ -37,6 +37,10 @@ _BRIGHT = 99.0
 _CHUNK = 512
 _OWN = ("galaxy_id", "label", "row_index", "source_file", "sha256", "folder", "tier", "type", "id")
 """Columns that are no numbers."""
+_CURES = {
+    "of a sum": "; if all its light belongs on it, declare psf.normalise: true",
+    "centred": "; if it was drawn at the object's own place between pixels, declare psf.recentre: true",
+}
 _CELLS = ("psf_fwhm_nea_edges_arcsec", "depth_edges_mag")
 
 
@@ -171,7 +175,7 @@ def _judge(known: Description) -> Callable[[NDArray[np.float64], str], None]:
         try:
             BandPsf.of_image(image[None], known.psf.includes_pixel, known.pixel_scale_arcsec)
         except DarkHaloError as error:
-            cure = "; if all its light belongs on it, declare psf.normalise: true" if "sum" in str(error) else ""
+            cure = next((words for what, words in _CURES.items() if what in str(error)), "")
             raise DataError(f"its PSF in {band} cannot be used: {error}{cure}") from error
 
     return judge

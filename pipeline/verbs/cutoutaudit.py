@@ -14,13 +14,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from analysis.config import CompletenessParams, EvaluateParams, ReportParams
 from analysis.reporting.report import render_report
 from analysis.results.evaluation import evaluate
 from analysis.results.gridtable import counted, measurable, table_of
-from analysis.statistics.thresholds import fix_thresholds, threshold_rows
+from analysis.statistics.thresholds import fix_thresholds, refusal, threshold_rows
 from etl.config import CutoutsParams
 from injection.config import GridParams
 from injection.experiment.grid import cells
@@ -52,6 +53,7 @@ log = logging.getLogger(__name__)
 
 STAGE = "audit"
 _CHUNK = 1024
+_ROUND = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,8 @@ def _measured(context: RunContext, request: Request, scorer: Scorer, found: Labe
     """Scores, thresholds, evaluation, injections, completeness and diagnostics, in that order."""
     project, name = context.project, context.generation
     scores = _scores(context, request, scorer, found)
-    params = project.section(EvaluateParams, "evaluate")
     negatives = {use: np.sort(scores.loc[scores["negative_use"] == use, "probability"]) for use in (THRESHOLD, TEST)}
+    params = _rates(project.section(EvaluateParams, "evaluate"), negatives[THRESHOLD])
     points = fix_thresholds(negatives[THRESHOLD], negatives[TEST], params)
     stored = pd.DataFrame(threshold_rows(points, scorer.checkpoint_id, name))
     tested, outcomes = scores[scores["split"] == "test"].reset_index(drop=True), {}
@@ -193,6 +195,12 @@ def _measured(context: RunContext, request: Request, scorer: Scorer, found: Labe
         "stamps": f"{found.stamps.shape[-1]} pixels of {found.imaging.pixel_scale_arcsec:g} arcsec",
     }
     return Measured(found, scores, points, injections, completeness, outcomes, facts), setting
+
+
+def _rates(params: EvaluateParams, fixing: NDArray[np.float64]) -> EvaluateParams:
+    """The parameters with the lowest round false-positive rate at which these negatives can fix a threshold."""
+    lowest = [rate for rate in _ROUND if refusal(fixing, rate) is None][:1]
+    return params.model_copy(update={"fpr_points": tuple(sorted({*params.fpr_points, *lowest}))})
 
 
 def _injections(context: RunContext, scorer: Scorer, setting: Setting) -> pa.Table:

@@ -179,3 +179,82 @@ def test_an_even_psf_leaves_nothing_and_says_so(tmp_path: Path) -> None:
 def test_a_description_with_a_fault_is_refused_by_name(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ParameterError, match=said):
         Description.load(described(**changes), "set.yaml")
+
+
+def test_a_psf_drawn_between_pixels_is_recentred_if_that_is_declared(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    write_set(folder, 3, 0)
+    with h5py.File(folder / "stamps.h5", "a") as file:
+        y, x = np.mgrid[:15, :15] - 7.0
+        moved = np.exp(-4 * np.log(2) * (x**2 + (y - 0.6) ** 2) * (SCALE / 0.7) ** 2)
+        file["psf"][1, 0] = moved / moved.sum()
+    assert len(read(folder, tmp_path).rejected) == 1
+    kept = read(folder, tmp_path, psf={"kind": "image", "array": "psf", "includes_pixel": True, "recentre": True})
+    assert kept.psf is not None
+    np.testing.assert_allclose(kept.psf[1, 0], psf(0.7), atol=2e-4)
+
+
+def real(folder: Path, pixels: Path, **changes: Any) -> CutoutSet:
+    values = Description.load(described(table=None, labels={"all": "negative"}, **changes), "set.yaml")
+    params = project_in(pixels).section(CutoutsParams, "cutouts")
+
+    def judged(image: NDArray[np.float64], band: str) -> None:
+        BandPsf.of_image(image[None], True, values.pixel_scale_arcsec)
+
+    return Reader(folder, values, params, judged, None, ["tier"]).read(pixels / "pixels")
+
+
+def test_real_hsc_cutouts_with_their_own_psf_and_variance(real_data: Path, tmp_path: Path) -> None:
+    psfs = {"kind": "image", "files": "data/{id}_{band}_psf.fits", "includes_pixel": True}
+    hsc: dict[str, Any] = {
+        "bands": ["g", "r", "i", "z", "y"], "pixel_scale_arcsec": 0.168, "stamp_pixels": 101,
+        "images": {"files": "data/{id}_{band}_sci.fits"},
+    }  # fmt: skip
+    folder = real_data / "cutouts" / "hsc_lens_pyplz"
+    found = real(folder, tmp_path, **hsc, psf=psfs)
+    reasons = {row["source_file"]: row["reason"] for row in found.rejected}
+    assert reasons["220506+014703_mask.fits"].endswith("it matches no declared path")
+    assert "within 0.5 pixel, got 0.526" in reasons["data/220506+014703_g_sci.fits"]
+    both = real(folder, tmp_path, **hsc, psf={**psfs, "recentre": True})
+    assert both.objects["galaxy_id"].to_list() == ["own:220506+014703", "own:42305780052942573"]
+    assert both.stamps.shape == (2, 5, 101, 101)
+    assert both.psf is not None
+    assert both.psf.shape[-1] == 43
+    np.testing.assert_allclose(both.psf.sum((2, 3)), 1.0, atol=1e-5)
+    lens = fits.getdata(folder / "data" / "220506+014703_i_sci.fits")
+    np.testing.assert_allclose(both.stamps[0, 2], lens * 10 ** (0.4 * (22.5 - 27.0)), rtol=1e-5)
+
+
+def test_real_euclid_cutouts_with_a_zero_point_for_each_band(real_data: Path, tmp_path: Path) -> None:
+    euclid: dict[str, Any] = {
+        "bands": ["g", "r", "VIS"], "reference_band": "VIS", "pixel_scale_arcsec": 0.1,
+        "band_names": {"g": "DES_G", "r": "DES_R"}, "zero_point_mag": {"g": 30.0, "r": 30.0, "VIS": 24.6},
+        "images": {"files": "10{id}.fits", "array": "{band}_BGSUB"},
+    }  # fmt: skip
+    folder, psfs = real_data / "cutouts" / "euclid_q1_lenses_with_DES", {"kind": "image", "array": "{band}_PSF"}
+    with pytest.raises(
+        DataError, match=r"none of the 4 objects .*NEG\d+: 'psf image' must be of a sum within 1 % of one, got 0\.95"
+    ):
+        real(folder, tmp_path, **euclid, psf={**psfs, "includes_pixel": True})
+    found = real(folder, tmp_path, **euclid, psf={**psfs, "includes_pixel": True, "normalise": True})
+    assert found.stamps.shape == (2, 3, 100, 100)
+    vis = fits.getdata(folder / "102019126_NEG589666030505609975.fits", extname="VIS_BGSUB")
+    np.testing.assert_allclose(found.stamps[1, 2], vis * 10 ** (0.4 * (22.5 - 24.6)), rtol=1e-5)
+
+
+def test_real_decals_and_dr10_files_that_cannot_be_used_are_named(real_data: Path, tmp_path: Path) -> None:
+    grz: dict[str, Any] = {
+        "bands": ["g", "r", "z"], "reference_band": "r", "pixel_scale_arcsec": 0.262, "zero_point_mag": 22.5,
+        "psf": {"kind": "fwhm_nea", "arcsec": 1.2},
+    }  # fmt: skip
+    found = real(real_data / "cutouts/decals_viewer", tmp_path, **grz, images={"files": "*.fits"}, stamp_pixels=101)
+    assert found.objects["galaxy_id"].to_list() == ["own:temp_small"]
+    reasons = {row["source_file"]: row["reason"] for row in found.rejected}
+    assert len(reasons) == 6
+    assert "its header declares 2157312 bytes of data, but the file holds 1386164" in reasons["example_incomplete.fits"]
+    assert reasons["example_bad_pix.fits"].endswith("its pixels are 0.1302 arcsec wide, and 0.262 is declared")
+    assert reasons["gordon_joint_catalog_no_cuts.fits"].endswith("it has no image; its images: none")
+    images = {"files": "*.npz", "id": "galaxy_id"}
+    candidates = real(real_data / "cutouts/dr10_lens_candidates", tmp_path, **grz, images=images)
+    assert candidates.objects["galaxy_id"].to_list() == ["own:0001m060_2396", "own:0003m005_293", "own:0006p270_2574"]
+    assert candidates.rejected == []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from lake.errors import DarkHaloError, DataError, ParameterError
@@ -175,3 +177,24 @@ def test_what_was_edited_during_an_audit_is_kept(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"audited": ["a", "c"], "train": {"x": {}}}))
     params.set_audited(opened, add="b")
     assert params.load(tmp_path).values == {"audited": ["a", "c", "b"], "train": {"x": {}}}
+
+
+class Middle(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, 1, 40:61, 40:61].sum(dim=(1, 2)) - 11.0
+
+
+def test_a_torchscript_file_is_audited_like_any_finder(
+    finished: Checkout, tmp_path: Path, runs: list[tuple[str, ...]]
+) -> None:
+    project = params.load(finished.folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(Middle()).save(str(tmp_path / "middle.pt"))
+    audit.audit(project, str(tmp_path / "middle.pt"), "middle", "logits")
+    found = audit.load_scorer(project.data.checkpoints("middle"))
+    assert found.name == "middle"
+    torch.jit.trace(Middle(), torch.zeros(1, 3, 101, 101)).save(str(tmp_path / "middle.pt"))
+    with pytest.raises(DataError, match="is not the one that was audited"):
+        audit.load_scorer(project.data.checkpoints("middle"))
+    forget(project, "middle")

@@ -20,7 +20,7 @@ from etl.cutouts.description import Description, Images
 from injection.config import GridParams
 from injection.experiment import stream
 from injection.priors.registry import load_prior
-from lake.errors import DataError, ParameterError
+from lake.errors import DataError, LakeError, ParameterError
 from lake.store import cards, delta
 from modeling.scoring import finder as finders
 from modeling.scoring.finder import Contract
@@ -28,6 +28,7 @@ from pipeline.cli import dhs
 from pipeline.experiment import grids
 from pipeline.project import params
 from pipeline.project.project import Project
+from pipeline.reporting.results import scored
 from pipeline.verbs import cutoutaudit
 from pipeline.verbs.audit import TrainedOn
 from pipeline.verbs.cutoutaudit import Made, Request, audit_cutouts
@@ -77,7 +78,7 @@ class Fails(Blue):
 
 def project(folder: Path) -> Project:
     values = project_in(folder).values
-    own = {"evaluate": {**values["evaluate"], "fpr_points": [0.5, 0.01]}}
+    own = {"evaluate": {**values["evaluate"], "fpr_points": [0.01]}}
     return Project(folder, {**values, **own})
 
 
@@ -119,7 +120,7 @@ def test_negatives_fix_thresholds_host_injections_or_are_tested(done: tuple[Proj
     assert set(injections["galaxy_id"]) <= hosts
     points = rows(at, "thresholds").set_index("threshold_id")
     by_use = {use: part["probability"].to_numpy() for use, part in scores.groupby("negative_use")}
-    derived = points.loc["fpr5e-1@val"]
+    derived = points.loc["fpr5e-1@val"]  # the lowest round rate that 22 negatives can measure
     assert derived["threshold"] == np.sort(by_use["threshold"])[::-1][11]
     assert derived["fpr_reached"] == (by_use["test"] > derived["threshold"]).mean()
     assert points.loc["fpr1e-2@val", "status"] == "not measurable"
@@ -194,6 +195,8 @@ def test_the_same_audit_again_gives_the_same_tables_and_another_name_its_own(
     assert ByNumbers.given.shape[1] == 2
     assert (ByNumbers.given[:, 1] == np.float32(-0.1)).all()
     assert audited_sets(at.data) == ["blue-own", "numbers-own"]
+    with pytest.raises(LakeError, match="'scores' has not been made yet"):  # by the survey
+        scored(at.data)
     assert "set_injections.numbers-own" in forget_set(at.data, again.name)
     assert fingerprints(at) == {key: after[key] for key in before}
     assert not again.page.exists()
@@ -299,3 +302,38 @@ def test_the_example_of_the_page_is_a_description(tmp_path: Path) -> None:
         place = "psf" if kind["kind"] in ("image", "fwhm", "fwhm_nea") else "noise"
         Description.load({**example, place: kind}, "set.yaml")
     assert len(kinds) == 7
+
+
+DES: dict[str, Any] = {
+    "name": "des", "bands": ["g", "r", "i", "z", "Y"], "reference_band": "r", "pixel_scale_arcsec": 0.263,
+    "zero_point_mag": 30.0, "images": {"files": "{band}.fits"}, "noise": {"kind": "measured"},
+    "psf": {"kind": "fwhm", "profile": "gaussian", "includes_pixel": True, "arcsec": 1.0}, "labels": {"all": "negative"},
+    "grid": {"prior": "flat.yaml", "per_cell": 16, "theta_e_arcsec": [1.0, 2.0]},
+}  # fmt: skip
+DES_PRIOR = """base: v1
+meaning: flat spectra
+src_r_minus_i: {kind: normal, mean: 0.0, sigma: 0.1}
+src_i_minus_z: {kind: normal, mean: 0.0, sigma: 0.1}
+src_z_minus_Y: {kind: normal, mean: 0.0, sigma: 0.1}
+"""
+
+
+class Bluest(Blue):
+    bands, output = ("g", "r", "i", "z", "Y"), "logits"
+
+
+def test_real_des_galaxies_in_five_bands(real_data: Path, tmp_path: Path, quick: None) -> None:
+    (tmp_path / "flat.yaml").write_text(DES_PRIOR)
+    path = tmp_path / "des.yaml"
+    path.write_text(yaml.safe_dump(DES))
+    at = project(tmp_path)
+    finder = f"{HERE}:Bluest"
+    made = audit_cutouts(at, Request(finder, real_data / "cutouts" / "des_grizY_46_hosts", path, "bluest"))
+    assert made.rejected == 0
+    scores, injections = rows(at, "scores", made.name), rows(at, "set_injections", made.name)
+    assert scores["negative_use"].value_counts().to_dict() == {"threshold": 16, "host": 15, "test": 15}
+    assert len(injections) == 32
+    assert set(injections["status"]) == {"scored"}
+    assert injections["galaxy_id"].nunique() == 15
+    np.testing.assert_allclose(injections["host_psf_fwhm_nea_arcsec"], 1.0, rtol=1e-6)
+    assert injections["host_depth_mag"].between(22.5, 25.5).all()
