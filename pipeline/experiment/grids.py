@@ -61,11 +61,15 @@ def fill_grid(
     grid_name: str,
     generation: str,
     picture: Callable[[Path], bytes | None] = lambda folder: None,
+    pixels: str | None = None,
 ) -> None:
-    """Score a setting's grid with a finder and publish the batches; ``picture`` is drawn from them, and goes along."""
+    """Score a setting's grid with a finder and publish the batches; ``picture`` is drawn from them, and goes along.
+
+    Partial work is resumed for the same grid, finder and ``pixels`` of the hosts (a hash), where these may change.
+    """
     context.note_input(f"checkpoint:{generation}", scorer.checkpoint_id)
     planned = plan(setting)
-    work = context.work(planned.grid_id, scorer.checkpoint_id)
+    work = context.work(planned.grid_id, scorer.checkpoint_id, *([pixels] if pixels else []))
     fill(planned, scorer, work)
     facts = {
         "grid_id": planned.grid_id,

@@ -5,6 +5,7 @@ Everything is computed first and published at the end; partial work is resumed b
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,7 +178,9 @@ def _measured(context: RunContext, request: Request, scorer: Scorer, found: Labe
         rng = np.random.default_rng(context.seed)
         outcomes["evaluate"] = evaluate(tested.assign(tier=tiers), points, params, rng)
     setting = cutouthosts.setting_of(found, found.grid, context.seed)
-    fill_grid(context, setting, scorer, found.described.name, name)
+    pixels = hashlib.sha256("".join(found.objects["sha256"]).encode()).hexdigest()[:16]
+    context.note_input("cut-outs", f"{len(found.objects)} objects of {request.folder.name}, pixels {pixels}")
+    fill_grid(context, setting, scorer, found.described.name, name, pixels=pixels)
     injections = _injections(context, scorer, setting)
     edges = found.described.source_mag_edges or project.section(CompletenessParams, "completeness").source_mag_edges
     counts = counted(injections.to_pandas(), cells(setting.grid), measurable(stored), edges, found.imaging)

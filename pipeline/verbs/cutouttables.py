@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -85,14 +86,15 @@ def page_of(root: DataRoot, name: str) -> Path:
 
 
 def forget_set(root: DataRoot, name: str) -> list[str]:
-    """Remove the cards and the page of an audit on a set; its rows stay in the tables' history. What was removed."""
+    """Remove the cards, the grid and the page of an audit on a set; its rows stay in the tables' history."""
     root, removed = root.of_any_survey, []
     for table in cards.tables(root):
         for entry in cards.slices(root, table):
             if entry.pin.inputs.get(cards.SET) == name:
                 cards.remove(root, table, entry.card.slice)
                 removed.append(cards.stem(table, entry.card.slice))
-    if page_of(root, name).exists():
-        page_of(root, name).unlink()
-        removed.append(str(page_of(root, name)))
+    if removed:
+        shutil.rmtree(root.grid(name), ignore_errors=True)
+        page_of(root, name).unlink(missing_ok=True)
+        removed += [str(root.grid(name)), str(page_of(root, name))]
     return removed

@@ -16,27 +16,32 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from analysis.records import Outcome
+from analysis.results.gridtable import counted
+from analysis.statistics.completeness import with_intervals
 from etl.cutouts.description import Description, Images
 from injection.config import GridParams
 from injection.experiment import stream
 from injection.priors.registry import load_prior
 from lake.errors import DataError, LakeError, ParameterError
+from lake.sky.survey import SURVEY
 from lake.store import cards, delta
 from modeling.scoring import finder as finders
 from modeling.scoring.finder import Contract
 from pipeline.cli import dhs
 from pipeline.experiment import grids
 from pipeline.project import params
+from pipeline.project.outputs import grid_facts
 from pipeline.project.project import Project
 from pipeline.reporting.results import scored
 from pipeline.verbs import cutoutaudit
-from pipeline.verbs.audit import TrainedOn
+from pipeline.verbs.audit import TrainedOn, forget
 from pipeline.verbs.cutoutaudit import Made, Request, audit_cutouts
-from pipeline.verbs.cutouttables import audited_sets, forget_set
+from pipeline.verbs.cutouttables import audited_sets
 from tests.cutoutsets import described, write_set
-from tests.pipeline.checkout import project_in
+from tests.pipeline.checkout import Checkout, project_in
 
 COUNT, LENSES = 96, 30
+INDICES = ["theta_e_index", "psf_index", "depth_index"]
 HERE = __name__
 
 
@@ -197,9 +202,10 @@ def test_the_same_audit_again_gives_the_same_tables_and_another_name_its_own(
     assert audited_sets(at.data) == ["blue-own", "numbers-own"]
     with pytest.raises(LakeError, match="'scores' has not been made yet"):  # by the survey
         scored(at.data)
-    assert "set_injections.numbers-own" in forget_set(at.data, again.name)
+    assert "set_injections.numbers-own" in forget(at, again.name)
     assert fingerprints(at) == {key: after[key] for key in before}
     assert not again.page.exists()
+    assert not at.data.grid("numbers-own").exists()
 
 
 def test_an_audit_that_is_cut_off_leaves_no_table_and_goes_on_where_it_stopped(
@@ -307,7 +313,8 @@ def test_the_example_of_the_page_is_a_description(tmp_path: Path) -> None:
 DES: dict[str, Any] = {
     "name": "des", "bands": ["g", "r", "i", "z", "Y"], "reference_band": "r", "pixel_scale_arcsec": 0.263,
     "zero_point_mag": 30.0, "images": {"files": "{band}.fits"}, "noise": {"kind": "measured"},
-    "psf": {"kind": "fwhm", "profile": "gaussian", "includes_pixel": True, "arcsec": 1.0}, "labels": {"all": "negative"},
+    "psf": {"kind": "fwhm", "profile": "gaussian", "includes_pixel": True, "arcsec": 1.0},
+    "labels": {"all": "negative"},
     "grid": {"prior": "flat.yaml", "per_cell": 16, "theta_e_arcsec": [1.0, 2.0]},
 }  # fmt: skip
 DES_PRIOR = """base: v1
@@ -337,3 +344,24 @@ def test_real_des_galaxies_in_five_bands(real_data: Path, tmp_path: Path, quick:
     assert injections["galaxy_id"].nunique() == 15
     np.testing.assert_allclose(injections["host_psf_fwhm_nea_arcsec"], 1.0, rtol=1e-6)
     assert injections["host_depth_mag"].between(22.5, 25.5).all()
+
+
+def test_counts_are_those_that_spark_makes_of_the_surveys_grid(finished: Checkout) -> None:
+    root = params.load(finished.folder).data
+    facts, stored = grid_facts(root, "demo1"), delta.read(root, "completeness", slices=["demo1"]).to_pandas()
+    answers = delta.read(root, "injection_scores", slices=["demo1"]).to_pandas()
+    injections = delta.read(root, "injections", slices=["demo1"]).to_pandas().drop(columns=["status"])
+    known = ["injection_id", "status", "score", "probability"]
+    cells = pd.DataFrame(facts["cells"])[["cell", *INDICES]]
+    every = injections.merge(answers[known], on="injection_id").merge(cells, on=INDICES)
+    thresholds = dict(zip(stored["threshold_id"], stored["threshold"], strict=True))
+    counts = counted(every, facts["cells"], thresholds, (23.0, 24.0, 25.0, 26.0), SURVEY)
+    both = stored.merge(counts, on=["cell", "source_mag_bin", "threshold_id"], suffixes=("", "_here"), validate="1:1")
+    assert len(both) == len(stored) == len(counts)
+    for name in ("n", "detected", "failed", "hosts"):
+        assert both[name].to_list() == both[f"{name}_here"].to_list()
+    for name in ("mean_score", "mean_arc_snr"):
+        np.testing.assert_allclose(both[f"{name}_here"].to_numpy(float), both[name].to_numpy(float), rtol=1e-6)
+    low = with_intervals(counts).set_index(["cell", "source_mag_bin", "threshold_id"])["host_clustered_95_low"]
+    former = stored.set_index(low.index.names)["host_clustered_95_low"]
+    pd.testing.assert_series_equal(low.sort_index(), former.sort_index(), check_dtype=False)
