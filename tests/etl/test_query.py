@@ -18,7 +18,7 @@ from etl.tables.query import parse, sql
 from lake import tables
 from lake.errors import LakeError, ParameterError
 from lake.root import DataRoot
-from lake.store import writing
+from lake.store import views, writing
 from lake.store.delta import read, where_sql
 from lake.store.query import query
 from lake.store.writing import Provenance, Target
@@ -265,7 +265,7 @@ def test_an_empty_slice_has_the_contracts_columns(root: DataRoot) -> None:
 
 def test_the_names_and_columns_are_told_without_a_query(filled: DataRoot) -> None:
     shown = {row["name"]: row["kind"] for row in query(filled, "show tables;").to_pylist()}
-    assert shown == dict.fromkeys(tables.names(), "table") | {"completeness_main": "view"}
+    assert shown == dict.fromkeys(tables.names(), "table") | dict.fromkeys(views.VIEWS, "view")
     for text in ("describe ingest_counts", "DESC TABLE Ingest_Counts ;", 'show "ingest_counts"'):
         columns = {row["col_name"]: row for row in query(filled, text).to_pylist()}
         assert tuple(columns) == COUNTS.names

@@ -7,7 +7,7 @@ import pytest
 
 from injection.engine import render
 from injection.optics.psf import Psf
-from injection.scene.ranges import RANGES, allowed
+from injection.scene.ranges import RANGES, refuse
 from lake.errors import ParameterError
 from lake.sky.survey import SURVEY
 from tests.injection.scenes import rows
@@ -43,7 +43,9 @@ OUTSIDE = [
 def test_every_parameter_is_refused_by_name_and_range(name: str, value: float) -> None:
     table = rows({name: int(value) if name == "src_clumps" else value}, {})
     reasons = render.render_arcs(table, Psf.gaussian(np.ones((2, 3)), includes_pixel=True, imaging=SURVEY), 11).reasons
-    assert str(reasons[0]).startswith(f"'{name}' must be {allowed(name)}, got ")
+    allowed = str(refuse(name, value)).partition(", got ")[0]
+    assert str(reasons[0]).startswith(f"{allowed}, got ")
+    assert allowed.startswith(f"'{name}' must be a finite number in ")
     assert reasons[1] is None
 
 

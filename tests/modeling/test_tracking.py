@@ -338,7 +338,7 @@ def test_a_training_outlives_its_log_which_the_report_makes_whole(
         tracker = stack.enter_context(open_run(root, name, small))
         if breaks != "at once":
             tracker.epoch(row(1))
-            stack.enter_context(pytest.MonkeyPatch.context()).setattr(RunStore, "point", fail)
+            stack.enter_context(pytest.MonkeyPatch.context()).setattr(RunStore, "points", fail)
         result = train(small, *splits, tmp_path / "work", on_epoch=tracker.epoch)
         checkpoint = publish(result, root.checkpoints("demo1"), Manifest(small.manifest, FINGERPRINT), *splits)
         tracker.finish(result.rows, checkpoint.card)

@@ -29,6 +29,12 @@ def state(folder: Path) -> dict[str, bytes | None]:
     return {str(path): path.read_bytes() if path.is_file() else None for path in files}
 
 
+@pytest.fixture(scope="module")
+def finished(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A copy, in which finders are added and removed."""
+    return finished.twin(tmp_path_factory.mktemp("audited") / "project")
+
+
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """What DVC is asked to run, which is not run."""

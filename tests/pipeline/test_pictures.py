@@ -99,15 +99,13 @@ def filled(
     root: DataRoot,
     values: dict[str, Any],
     held: dict[str, pa.Table],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[Setting, dict[str, Pair]]:
     """A grid with every kind of noise: its setting, and the pixels that were scored by injection."""
     finder, noise = Keeping(), {"poisson_gain_e_per_nmgy": 150.0, "sky_noise": "annulus"}
-    monkeypatch.setattr(grids, "load_scorer", lambda folder: finder)
     changes = {"per_cell": 12, "core_suppression_radius_arcsec": 0.4, "host_model": request.param, **noise}
     stage = context("grid", root, values, held)
     setting = grids.survey_setting(stage, GridParams.load({**values["grid"], **changes}, "grid"), stage.seed)
-    grids.fill_grid(stage, setting, MAIN, NAME)
+    grids.fill_grid(stage, setting, finder, MAIN, NAME)
     rows = pa.concat_tables([pq.read_table(path) for path in sorted(root.grid(NAME).glob("batch-*.parquet"))])
     held["injections"] = rows
     held["injection_scores"] = pa.table({"injection_id": rows["injection_id"], "probability": rows["score"]})
