@@ -34,7 +34,8 @@ _KINDS = (("joint_95", "t"), ("host_clustered_95", "h"), ("jeffreys_95", "j"))
 def with_intervals(counts: pd.DataFrame) -> pd.DataFrame:
     """Add completeness, Jeffreys 68 % and 95 % and host-clustered 95 % intervals to rows of counts.
 
-    The clustered interval needs `HOST_SUMS`; without them it is null, unless every host served once.
+    The clustered interval needs `HOST_SUMS` of injections grouped by host; without them it is null. Sums of several rows do
+    not hold them, as their hosts may be the same: hosts as many as injections are no sign that each served once.
     """
     _check_counts(counts)
     k, n = counts["detected"].to_numpy(float), counts["n"].to_numpy(float)
@@ -109,13 +110,9 @@ def table_rows(counts: pd.DataFrame) -> pa.Table:
 
 def _clustered(rows: pd.DataFrame, k: np.ndarray, n: np.ndarray) -> Interval:
     """The host-clustered interval; null if hosts or their sums are not known."""
-    m = rows["hosts"].to_numpy(float)
-    if all(name in rows.columns for name in HOST_SUMS):
-        facts = [m, *(rows[name].to_numpy(float) for name in HOST_SUMS)]
-        unknown = np.isnan(facts).any(axis=0)
-    else:
-        facts = [m, k, k, n]
-        unknown = m != n
+    names = ("hosts", *HOST_SUMS)
+    facts = [rows[name].to_numpy(float) if name in rows.columns else np.full(len(rows), np.nan) for name in names]
+    unknown = np.isnan(facts).any(axis=0)
     known = [np.where(unknown, 0.0, values) for values in (k, n, *facts)]
     found = clustered(known[0], known[1], ClusterSums(*known[2:]), TABLE_LEVEL)
     return Interval(np.where(unknown, np.nan, found.low), np.where(unknown, np.nan, found.high))

@@ -18,6 +18,8 @@ TABLE_LEVEL = 0.95
 NARROW_LEVEL = 0.68
 """Coverage of the narrow interval of `completeness`."""
 _HALVINGS = 30
+_AGREEING = 2.0
+"""Clusters, fully correlated within, that the design effect is drawn towards; chosen for coverage (docs)."""
 
 
 class Interval(NamedTuple):
@@ -75,24 +77,31 @@ def share(
 def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums) -> Floats:
     """Variance of k/n with clusters over its binomial variance, at least 1; NaN where all outcomes agree.
 
-    Linearised variance of a ratio estimator: m/(m-1) * sum (k_h - p n_h)^2 / n^2 over m clusters.
+    The linearised variance of a ratio, sum (k_h - p n_h)^2 / n^2, is known from few clusters where successes (or failures)
+    are rare. It is drawn towards that of clusters that agree within (a design effect of sum n_h^2 / n) as if two more
+    clusters had been seen to agree. What was seen counts as many clusters as hold the rarer outcome, times the root of the
+    number of independent trials in each.
     """
     k, n = _counts(successes, trials)
-    m = np.asarray(sums.clusters, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = k / n
-        scatter = sums.k_squared - 2.0 * p * sums.k_times_n + p * p * sums.n_squared
-        variance = m / (m - 1.0) * np.maximum(scatter, 0.0) / (n * n)
-        effect = variance / (p * (1.0 - p) / n)
-    unknown = (k <= 0) | (k >= n) | (m < 2)
-    return np.where(unknown, np.nan, np.maximum(effect, 1.0))
+        p, full = k / n, np.maximum(sums.n_squared / n, 1.0)
+        scatter = np.maximum(sums.k_squared - 2.0 * p * sums.k_times_n + p * p * sums.n_squared, 0.0)
+        seen = np.maximum(scatter / (n * p * (1.0 - p)), 1.0)
+        missed = (n - k) ** 2 / (sums.n_squared - 2.0 * sums.k_times_n + sums.k_squared)
+        correlation = np.clip((seen - 1.0) / (full - 1.0), 0.0, 1.0)
+        looks = np.maximum((full - 1.0) / (1.0 + (full - 2.0) * correlation), 1.0)
+        weight = np.minimum(k * k / sums.k_squared, missed) * np.sqrt(np.where(full > 1.0, looks, 1.0))
+        effect = (weight * seen + _AGREEING * np.maximum(full, seen)) / (weight + _AGREEING)
+    unknown = (k <= 0) | (k >= n) | (np.asarray(sums.clusters) < 2)
+    return np.where(unknown, np.nan, effect)
 
 
 def clustered(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level: float) -> Interval:
-    """Jeffreys interval on effective counts, for injections that share hosts.
+    """Jeffreys interval on effective counts, for injections that share hosts (or fields of the sky).
 
-    Korn & Graubard (1998): n_eff = n / deff * (t_{n-1} / t_{m-1})^2 for m clusters, k_eff = p n_eff. Where all outcomes
-    agree, or there is one cluster, nothing is known about the correlation: each cluster then counts as one trial.
+    n_eff = n / deff * (t_{n-1} / t_{m-1})^2 for m clusters (Korn & Graubard 1998), but not below what it is if clusters
+    agree within; k_eff = p n_eff. Where all outcomes agree, or there is one cluster, nothing is known about the
+    correlation: each cluster then counts as one trial. With one trial in each cluster it is the Jeffreys interval.
     """
     return jeffreys(*effective_counts(successes, trials, sums, level), level)
 
@@ -105,7 +114,9 @@ def effective_counts(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums,
     tail = _tail(level)
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = (scipy.stats.t.isf(tail, np.maximum(n - 1, 1)) / scipy.stats.t.isf(tail, np.maximum(m - 1, 1))) ** 2
-        effective = np.where(np.isnan(effect), np.minimum(m, n), np.minimum(n / effect * freedom, n))
+        least = np.minimum(n / effect, n * n / sums.n_squared)
+        known = np.minimum(np.maximum(n / effect * freedom, least), n)
+        effective = np.where(np.isnan(effect), np.minimum(m, n), known)
         p = np.where(n > 0, k / n, np.nan)
     effective = np.where(n > 0, effective, 0.0)
     return np.where(n > 0, p * effective, 0.0), effective

@@ -14,6 +14,10 @@ from lake.errors import DataError, invalid
 
 Floats = NDArray[np.float64]
 
+FEW = 30.0
+"""Effective number of misranked positives or negatives below which DeLong's interval covers less than it says."""
+_PRIOR_MISRANKED = 5.0
+
 
 @dataclass(frozen=True)
 class AucEstimate:
@@ -101,13 +105,21 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
 def delong(labels: ArrayLike, scores: ArrayLike, level: float) -> AucEstimate:
     """AUC with DeLong, DeLong & Clarke-Pearson (1988) variance and an interval on the logit scale.
 
-    If the variance is zero (AUC 0 or 1, all scores tied) or unknown (a class with one member; the standard error is
+    If in either class fewer than `FEW` members are misranked (effective number), the variance is known too badly for that,
+    and the interval is a score interval (Newcombe 2006) with DeLong's variance drawn towards that of Hanley & McNeil (1982),
+    see :func:`_score_interval`. If the variance is zero (AUC 0 or 1, all scores tied) or unknown (a class with one member; the standard error is
     NaN), the interval is the Clopper-Pearson interval for as many pairs as the smaller class has members.
     """
     positive, negative = labelled(labels, scores)
     v10, v01 = placements(positive, negative)
     area, se = float(v10.mean()), float(np.sqrt(_variance(v10) + _variance(v01)))
-    low, high = _logit_interval(area, se, level, min(len(positive), len(negative)))
+    smaller, misranked = min(len(positive), len(negative)), min(_effective(1.0 - v10), _effective(1.0 - v01))
+    if not se > 0.0:
+        low, high = exact(area * smaller, smaller, level)
+    elif misranked < FEW:
+        low, high = _score_interval(area, se, (len(positive), len(negative)), misranked, level)
+    else:
+        low, high = _logit_interval(area, se, level)
     return AucEstimate(area, se, low, high, len(positive), len(negative))
 
 
@@ -174,10 +186,35 @@ def _variance(components: Floats) -> float:
     return float(np.var(components, ddof=1) / len(components)) if len(components) > 1 else float("nan")
 
 
-def _logit_interval(area: float, se: float, level: float, smaller_class: int) -> tuple[float, float]:
-    if not se > 0.0:
-        return exact(area * smaller_class, smaller_class, level)
+def _logit_interval(area: float, se: float, level: float) -> tuple[float, float]:
     half = float(scipy.stats.norm.isf((1.0 - level) / 2.0)) * se / (area * (1.0 - area))
-    centre = np.log(area / (1.0 - area))
-    low, high = 1.0 / (1.0 + np.exp(-(centre - half))), 1.0 / (1.0 + np.exp(-(centre + half)))
+    low, high = scipy.special.expit(scipy.special.logit(area) + np.array([-half, half]))
     return float(low), float(high)
+
+
+def _score_interval(
+    area: float, se: float, sizes: tuple[int, int], misranked: float, level: float
+) -> tuple[float, float]:
+    """All AUCs t with (area - t)^2 <= z^2 c V(t), V as of exponential scores in their less favourable order.
+
+    c is se^2 / V(area), drawn towards 1 as if `_PRIOR_MISRANKED` members had been misranked as V has it, and never below.
+    """
+    product, total = sizes[0] * sizes[1], sum(sizes)
+
+    def variance(t: float) -> float:
+        return t * (1.0 - t) / product * (1.0 + (total - 2) * max((1.0 - t) / (2.0 - t), t / (1.0 + t)))
+
+    seen = se * se / variance(area)
+    scale = (misranked * seen + _PRIOR_MISRANKED * max(seen, 1.0)) / (misranked + _PRIOR_MISRANKED)
+    factor = float(scipy.stats.norm.isf((1.0 - level) / 2.0)) ** 2 * scale
+
+    def outside(t: float) -> float:
+        return float((area - t) ** 2 - factor * variance(t))
+
+    return float(scipy.optimize.brentq(outside, 0.0, area)), float(scipy.optimize.brentq(outside, area, 1.0))
+
+
+def _effective(shares: Floats) -> float:
+    """Number of members that are misranked, each counted by its share (Kish)."""
+    squares = float((shares * shares).sum())
+    return float(shares.sum()) ** 2 / squares if squares else 0.0

@@ -166,3 +166,11 @@ def test_unknown_hosts_have_no_clustered_interval():
     rows, _ = recurring()
     unknown = rows.assign(hosts=np.nan, host_detected_sq=np.nan, host_detected_n=np.nan, host_n_sq=np.nan)
     assert with_intervals(unknown)["host_clustered_95_low"].isna().all()
+
+
+def test_as_many_hosts_as_injections_are_no_sums_over_hosts():
+    """Ten cells of 120 hosts have 1,200 hosts when they are added up, and the sums of neither."""
+    rows, _ = recurring()
+    whole = rows.iloc[[0]].assign(n=1200, detected=400, hosts=1200)
+    assert with_intervals(whole.drop(columns=["host_n_sq"]))["host_clustered_95_low"].isna().all()
+    assert with_intervals(whole.drop(columns=["host_n_sq"]))["jeffreys_95_low"].notna().all()

@@ -68,7 +68,9 @@ def test_sheets_and_figures_repeat_byte_for_byte():
 def test_a_cell_of_a_heat_map_shows_its_interval_injections_and_hosts(monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "svg", lambda figure, alt: drawn.extend(figure.axes))
-    rows = with_intervals(cells())
+    counts = cells()
+    sums = {"host_detected_sq": counts["detected"], "host_detected_n": counts["detected"], "host_n_sq": counts["n"]}
+    rows = with_intervals(counts.assign(**sums))
     heat_map(rows, "p0.3", SURVEY, "demo")
     texts = {text.get_text() for axes in drawn for text in axes.texts}
     for _, row in rows[rows["source_mag_bin"] == "all"].iterrows():
