@@ -34,8 +34,9 @@ _KINDS = (("joint_95", "t"), ("host_clustered_95", "h"), ("jeffreys_95", "j"))
 def with_intervals(counts: pd.DataFrame) -> pd.DataFrame:
     """Add completeness, Jeffreys 68 % and 95 % and host-clustered 95 % intervals to rows of counts.
 
-    The clustered interval needs `HOST_SUMS` of injections grouped by host; without them it is null. Sums of several rows do
-    not hold them, as their hosts may be the same: hosts as many as injections are no sign that each served once.
+    The clustered interval needs `HOST_SUMS` of injections grouped by host; without them it is null. Sums of
+    several rows do not hold them, as their hosts may be the same: as many hosts as injections do not show that each
+    served once.
     """
     _check_counts(counts)
     k, n = counts["detected"].to_numpy(float), counts["n"].to_numpy(float)

@@ -77,10 +77,10 @@ def share(
 def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums) -> Floats:
     """Variance of k/n with clusters over its binomial variance, at least 1; NaN where all outcomes agree.
 
-    The linearised variance of a ratio, sum (k_h - p n_h)^2 / n^2, is known from few clusters where successes (or failures)
-    are rare. It is drawn towards that of clusters that agree within (a design effect of sum n_h^2 / n) as if two more
-    clusters had been seen to agree. What was seen counts as many clusters as hold the rarer outcome, times the root of the
-    number of independent trials in each.
+    The linearised variance of a ratio, sum (k_h - p n_h)^2 / n^2, is known from few clusters where successes (or
+    failures) are rare. It is drawn towards that of clusters that agree within (a design effect of sum n_h^2 / n) as if
+    two more clusters had been seen to agree. What was seen counts as many clusters as hold the rarer outcome, times the
+    root of the number of independent trials in each.
     """
     k, n = _counts(successes, trials)
     with np.errstate(divide="ignore", invalid="ignore"):

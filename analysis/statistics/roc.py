@@ -105,10 +105,11 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
 def delong(labels: ArrayLike, scores: ArrayLike, level: float) -> AucEstimate:
     """AUC with DeLong, DeLong & Clarke-Pearson (1988) variance and an interval on the logit scale.
 
-    If in either class fewer than `FEW` members are misranked (effective number), the variance is known too badly for that,
-    and the interval is a score interval (Newcombe 2006) with DeLong's variance drawn towards that of Hanley & McNeil (1982),
-    see :func:`_score_interval`. If the variance is zero (AUC 0 or 1, all scores tied) or unknown (a class with one member; the standard error is
-    NaN), the interval is the Clopper-Pearson interval for as many pairs as the smaller class has members.
+    If in either class fewer than `FEW` members are misranked (effective number), the variance is known too badly for
+    that, and the interval is a score interval (Newcombe 2006) with DeLong's variance drawn towards that of Hanley &
+    McNeil (1982), see :func:`_score_interval`. If the variance is zero (AUC 0 or 1, all scores tied) or unknown (a
+    class with one member; the standard error is NaN), the interval is the Clopper-Pearson interval for as many pairs as
+    the smaller class has members.
     """
     positive, negative = labelled(labels, scores)
     v10, v01 = placements(positive, negative)
@@ -197,7 +198,8 @@ def _score_interval(
 ) -> tuple[float, float]:
     """All AUCs t with (area - t)^2 <= z^2 c V(t), V as of exponential scores in their less favourable order.
 
-    c is se^2 / V(area), drawn towards 1 as if `_PRIOR_MISRANKED` members had been misranked as V has it, and never below.
+    c is se^2 / V(area), drawn towards 1 as if `_PRIOR_MISRANKED` more members had been misranked as V has it; it is not
+    drawn below se^2 / V(area).
     """
     product, total = sizes[0] * sizes[1], sum(sizes)
 

@@ -1,4 +1,4 @@
-"""Simulated injections that share hosts: how often an interval covers the truth, and the table of docs/statistics.md."""
+"""Coverage of the host-clustered interval in simulations: the table of docs/statistics.md."""
 
 from __future__ import annotations
 
