@@ -5,7 +5,7 @@ Their SQL is read alike by Spark and DuckDB: numbers are doubles (``5e-1``) and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from lake.contract import columns
@@ -125,7 +125,7 @@ def by_spec(axes: tuple[str, ...]) -> TableSpec:
         columns=(
             columns.GRID_ID,
             columns.GRID_NAME,
-            columns.GENERATION,
+            replace(columns.GENERATION, role="key"),
             Column("prior", "string", "name of the prior"),
             Column("threshold_id", "string", "name of the threshold", role="key"),
             Column("threshold", "double", "threshold on the probability"),

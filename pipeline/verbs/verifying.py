@@ -70,14 +70,17 @@ def repair(project: Project, findings: Sequence[Finding]) -> list[str]:
         return []
     for table in sorted({finding.table for finding in findings if finding.table}):
         held.set_aside(root, table)
-    for entry in (entry for finding in findings for entry in finding.forget):
+    forgotten = [entry for finding in findings for entry in finding.forget]
+    for entry in forgotten:
         cards.remove(root, entry.card.table, entry.card.slice)
+    imports = sorted({str(entry.card.slice) for entry in forgotten if entry.pin.code.get("stage") == "import"})
     blobs = sorted({blob for finding in findings for blob in finding.blobs})
     for blob in filter(Path.exists, blobs):
         _set_aside(root, blob)
     outs = {_out(root, blob) for blob in blobs} | {finding.gone for finding in findings if finding.gone}
     cached = sorted(out.as_posix() for out in outs if _is_cached(project, out))
-    return [*([f"dvc checkout {' '.join(cached)}"] if cached else []), "dvc repro"]
+    again = [f"dhs import ... --name {name}" for name in imports]  # no stage makes what others measured
+    return [*([f"dvc checkout {' '.join(cached)}"] if cached else []), "dvc repro", *again]
 
 
 def _recorded(project: Project) -> dict[Path, str]:

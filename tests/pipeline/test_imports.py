@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from lake.store.query import query
 from lake.store.writing import Provenance, Target
 from pipeline.cli import dhs
 from pipeline.project.project import Project
+from pipeline.verbs import verifying
 from pipeline.verbs.importing import Given, export_cells, forget_import, import_cells, import_objects, imported
 from tests.analysis.cells import cells
 from tests.pipeline.checkout import project_in
@@ -282,11 +284,18 @@ def test_names_of_ours_are_not_taken_and_an_import_can_be_forgotten(project: Pro
         with pytest.raises(ParameterError, match="'name' must be one that no finder, generation or grid"):
             imported_from(project, reference_rows(), name)
     imported_from(project, reference_rows(), "ref")
-    imported_from(project, reference_rows(), "ref")
     removed = forget_import(project.data, "ref")
     assert set(removed) == {"imports.ref", "import_disagreements.ref", "completeness.ref", "quarantine.import.ref"}
     assert imported(project.data) == []
     assert asked(project, "select distinct generation from completeness")["generation"].to_list() == ["demo1"]
+
+
+def test_a_lost_import_is_imported_again_since_no_stage_makes_it(project: Project) -> None:
+    imported_from(project, reference_rows())
+    shutil.rmtree(project.data.table("completeness"))
+    findings = verifying.check(project, deep=False)
+    assert ["completeness.ref" in finding.sentence for finding in findings] == [True]
+    assert verifying.repair(project, findings) == ["dvc repro", "dhs import ... --name ref"]
 
 
 def objects(folder: Path, meta: dict[str, Any], text: str, missed: str | None = None) -> tuple[Given, Path | None]:
