@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +25,8 @@ HDF5, NPZ = (".h5", ".hdf5", ".hdf"), (".npz",)
 SUFFIXES = (*NPZ, *HDF5, ".fits", ".fit", ".fz")
 SCALE = "pixel_scale"
 """The fact that says how large the pixels are (arcsec), if a file does."""
+_BLOCK = 64
+"""Objects read at a time: compressed files are stored in pieces of many."""
 _ORDER: tuple[Axis, ...] = ("object", "band", "y", "x")
 _PROSE = ("", "COMMENT", "HISTORY")
 _IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
@@ -196,8 +199,14 @@ class Planes:
 
     count: int | None
     """Objects in them; None where they are of one object, or of all alike."""
-    get: Callable[[int, int], NDArray[Any]]
-    """Images (object, band, y, x) of the objects from one place to another."""
+    block: Callable[[int], NDArray[Any]]
+    """Images (object, band, y, x) of a block of ``_BLOCK`` objects; the last one is kept."""
+
+    def of(self, index: int) -> NDArray[Any]:
+        """Images (band, y, x) of an object."""
+        place = 0 if self.count is None else index
+        found: NDArray[Any] = self.block(place // _BLOCK)[place % _BLOCK]
+        return found
 
 
 def planes(place: Arrays, group: Group, folder: Path, described: Description, files: Opened) -> Planes:
@@ -213,8 +222,9 @@ def planes(place: Arrays, group: Group, folder: Path, described: Description, fi
     if len(counts) > 1:
         raise DataError(f"{group.name}: bands must have as many objects, got {sorted(counts)}")
 
-    def get(start: int, stop: int) -> NDArray[Any]:
-        parts = [_part(array, along, start, stop) for array, along in both]
+    @lru_cache(maxsize=1)
+    def block(number: int) -> NDArray[Any]:
+        parts = [_part(array, along, number * _BLOCK, (number + 1) * _BLOCK) for array, along in both]
         sides = [side for part in parts for side in part.shape[2:]]
         if place is not described.images and all(side % 2 for side in sides):
             parts = [padded(part, max(sides)) for part in parts]
@@ -229,7 +239,7 @@ def planes(place: Arrays, group: Group, folder: Path, described: Description, fi
             )
         return np.broadcast_to(whole, (len(whole), len(spelled), *whole.shape[2:]))
 
-    return Planes(counts.pop() if counts else None, get)
+    return Planes(counts.pop() if counts else None, block)
 
 
 def padded(images: NDArray[Any], side: int) -> NDArray[Any]:

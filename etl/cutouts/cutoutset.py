@@ -178,8 +178,7 @@ class Reader:
         if name in self._ids:
             raise DataError("its identifier is that of an earlier object")
         self._ids.add(name)
-        index = max(place, 0)
-        images, psf, noise = (None if each is None else each.get(index, index + 1)[0] for each in places)
+        images, psf, noise = (None if each is None else each.of(max(place, 0)) for each in places)
         stamp = self._stamp(np.asarray(images), facts)
         row["sha256"] = stamp_hash(stamp)
         if (first := self._pixels.setdefault(row["sha256"], name)) != name:

@@ -67,7 +67,7 @@ def audit(
         raise invalid("name", "one that no trained generation has", name)
     scorer = load_scorer(finder, output=output)
     if not isinstance(scorer, ExternalScorer):
-        raise invalid("finder", "an import path package:object", finder)
+        raise invalid("finder", "package:object, or a file with a TorchScript or ONNX network", finder)
     if manifest not in {entry.card.slice for entry in cards.slices(root, "manifest")}:
         reproduce(project, "manifest")
     try_out(scorer, root, manifest)

@@ -144,6 +144,7 @@ def test_scorer_gives_the_validation_metric(checkpoint: Checkpoint) -> None:
 
     stamps, labels = ring_stamps(30, 2)
     scorer = load_scorer(checkpoint.folder)
+    assert load_scorer(checkpoint.folder / "best.safetensors").checkpoint_id == scorer.checkpoint_id
     assert isinstance(scorer, Scorer)
     assert scorer.checkpoint_id == checkpoint.card.checkpoint_id
     assert auc(scorer.score(stamps), labels.astype(float)) == checkpoint.card.best_val_auc

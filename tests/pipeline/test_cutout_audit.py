@@ -277,6 +277,30 @@ def test_sets_that_cannot_be_audited_say_why(tmp_path: Path) -> None:
         audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "mine"))
 
 
+def test_an_object_without_a_number_that_is_needed_is_counted(tmp_path: Path, quick: None) -> None:
+    profile = {"kind": "fwhm", "profile": "moffat", "beta": 3.0, "includes_pixel": True, "arcsec": "seeing"}
+    noise = {"kind": "pixel_sigma", "value": 0.5}
+    path, at = write_set(tmp_path / "set", 24, 4, psf=profile, noise=noise), project(tmp_path)
+    table = pd.read_csv(path.parent / "objects.csv")
+    table.loc[[1, 9, 12], "seeing"] = np.nan
+    table.loc[15, "ebv"] = np.nan
+    table.to_csv(path.parent / "objects.csv", index=False)
+    audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "blue"))
+    lost = rows(at, "quarantine", "audit.blue-own")["reason"].to_list()
+    assert lost == [f"own:o{row:03d}: its PSF, or its noise in the reference band, is not known" for row in (9, 12)]
+    injections = rows(at, "set_injections")
+    assert injections["host_psf_fwhm_nea_arcsec"].between(0.7, 1.4).all()
+    sigma = 0.5 * 10 ** (0.4 * (22.5 - 27.0))
+    area = np.pi * injections["host_psf_fwhm_nea_arcsec"] ** 2 / (2 * np.log(2)) / 0.2**2
+    depth = 22.5 - 2.5 * np.log10(5 * sigma * np.sqrt(area))
+    np.testing.assert_allclose(injections["host_depth_mag"], depth, atol=1e-6)
+    audit_cutouts(at, Request(f"{HERE}:ByNumbers", path.parent, path, "numbers"))
+    lost = rows(at, "quarantine", "audit.numbers-own")["reason"].to_list()
+    lacking = [f"own:o{row:03d}: it lacks seeing or ebv, which the finder needs" for row in (1, 15)]
+    assert len(lost) == 4
+    assert set(lacking) < set(lost)
+
+
 def test_the_command_says_what_to_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
     path, at = write_set(tmp_path / "set", 24, 4), project(tmp_path)
     params.write(tmp_path, at.values, "test")
