@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from analysis.statistics.thresholds import threshold_rows
 from lake import tables
+from lake.errors import LakeError
 from lake.root import DataRoot
 from lake.sky.imaging import Imaging
 from lake.store import cards, quarantine
@@ -88,7 +89,11 @@ def page_of(root: DataRoot, name: str) -> Path:
 def forget_set(root: DataRoot, name: str) -> list[str]:
     """Remove the cards, the grid and the page of an audit on a set; its rows stay in the tables' history."""
     root, removed = root.of_any_survey, []
-    for table in cards.tables(root):
+    try:
+        of_set = cards.SET in cards.read_slice(root, "scores", name).pin.inputs
+    except LakeError:  # there is no such slice, or not all of it
+        return []
+    for table in cards.tables(root) if of_set else ():
         for entry in cards.slices(root, table):
             if entry.pin.inputs.get(cards.SET) == name:
                 cards.remove(root, table, entry.card.slice)
