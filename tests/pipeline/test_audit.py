@@ -197,10 +197,11 @@ def test_a_torchscript_file_is_audited_like_any_finder(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.script(Middle()).save(str(tmp_path / "middle.pt"))
+        torch.jit.trace(Middle(), torch.zeros(1, 3, 101, 101)).save(str(tmp_path / "other.pt"))
     audit.audit(project, str(tmp_path / "middle.pt"), "middle", "logits")
     found = audit.load_scorer(project.data.checkpoints("middle"))
     assert found.name == "middle"
-    torch.jit.trace(Middle(), torch.zeros(1, 3, 101, 101)).save(str(tmp_path / "middle.pt"))
+    (tmp_path / "other.pt").replace(tmp_path / "middle.pt")
     with pytest.raises(DataError, match="is not the one that was audited"):
         audit.load_scorer(project.data.checkpoints("middle"))
     forget(project, "middle")

@@ -65,7 +65,9 @@ def specimen(name: str) -> pa.Table:
     columns = tables.spec(name).columns
     full = {column.name: values[column.type] for column in columns}
     bare = {column.name: None if column.nullable else values[column.type] for column in columns}
-    return pa.Table.from_pylist([full, bare], schema=tables.spec(name).arrow_schema())
+    return pa.Table.from_pylist(
+        [full, bare], schema=pa.schema([pa.field(column.name, column.arrow.type) for column in columns])
+    )
 
 
 @pytest.mark.parametrize("name", tables.names())
