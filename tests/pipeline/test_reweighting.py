@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from injection.priors.registry import load_prior
 from lake.errors import DataError, LakeError, ParameterError
 from lake.store.query import query
-from pipeline.experiment.reweighting import Asked, Filled, completeness_under, drawn_from
+from pipeline.experiment.reweighting import DUAL, Asked, Filled, completeness_under, drawn_from
 from pipeline.project import params
 from pipeline.project.outputs import grid_facts
 from tests.pipeline.checkout import Checkout, project_in
@@ -40,16 +39,17 @@ def test_the_grid_keeps_the_content_of_its_prior(finished: Checkout) -> None:
 
 
 def test_the_dual_prior_table_of_one_grid(finished: Checkout) -> None:
-    options = ("--threshold", "p0.3", "--theta-e", "prior", "--min-support", "0.1", "--format", "json")
-    rows = json.loads(finished.dhs("completeness", "--dual", *options).stdout)
+    project = params.load(finished.folder)
+    asked = Asked(DUAL, threshold="p0.3", theta_e="prior", min_support=0.1)
+    rows = completeness_under(project, asked).to_pylist()
     assert [row["prior"] for row in rows] == ["v1", "anchored"]
     assert [row["support"] for row in rows] == [pytest.approx(0.8 * 0.197, abs=0.01), 1.0]
+    with pytest.raises(ParameterError, match=r"'threshold' must be one of p0.3, .*, got 'p9'"):
+        completeness_under(project, Asked(threshold="p9"))
     refused = finished.dhs("completeness", "--dual", check=False)
     assert refused.returncode == 1
     assert "the injections, drawn from 'anchored', cover" in refused.stderr
     assert "of 'v1', less than 95%: fill a grid whose prior covers it (`grid.prior: covering`)" in refused.stderr
-    unknown = finished.dhs("completeness", "--threshold", "p9", check=False)
-    assert "'threshold' must be one of p0.3" in unknown.stderr
 
 
 def test_completeness_along_axes_is_that_of_the_view(finished: Checkout) -> None:
