@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from injection.engine._compiled import cache_of
+
 PROGRAM = """
 import hashlib
 from injection.engine import _rays, render, tracing
@@ -29,3 +31,31 @@ def test_pixels_do_not_depend_on_whether_kernels_came_from_the_cache(whole_syste
     assert compiled[1:] == (0, 1)
     assert loaded[1:] == (1, 0)
     assert compiled[0] == loaded[0]
+
+
+def test_kernels_that_contain_older_code_of_another_file_are_not_loaded(tmp_path: Path) -> None:
+    sources, place = tmp_path / "engine", tmp_path / "cache"
+    sources.mkdir()
+    for name in ("_rays.py", "_simd.py"):
+        (sources / name).write_text("X = 1\n")
+    first = cache_of(sources, place)
+    first.mkdir(parents=True)
+    assert cache_of(sources, place) == first
+    (sources / "_simd.py").write_text("X = 2\n")
+    assert cache_of(sources, place) != first
+    assert not first.exists()
+
+
+def test_kernels_with_older_code_of_another_file_are_deleted(tmp_path: Path) -> None:
+    kernel, module = tmp_path / "__pycache__" / "_rays.trace.nbi", tmp_path / "_simd.py"
+    kernel.parent.mkdir()
+    for code, kept in (("X = 1", False), ("X = 1", True), ("X = 2", False), ("X = 2", True)):
+        kernel.touch()
+        module.write_text(code)
+        forget_older(tmp_path)
+        assert kernel.exists() == kept
+
+
+def test_code_that_cannot_be_written_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "__pycache__").write_text("no folder")
+    forget_older(tmp_path)
