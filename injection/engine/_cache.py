@@ -1,7 +1,7 @@
 """Compiled kernels of older code are deleted. Private.
 
-Numba judges a cached kernel by the age of its own file alone. Ours contain inlined code of other files: after an edit or
-an update, a kernel with the old code would be loaded.
+Numba judges a cached kernel by the age of its own file alone. Ours contain inlined code of other files: after an edit
+or an update, a kernel with the old code would be loaded.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from injection.engine._compiled import cache_of
+from injection.engine._cache import forget_older
 
 PROGRAM = """
 import hashlib
@@ -31,19 +31,6 @@ def test_pixels_do_not_depend_on_whether_kernels_came_from_the_cache(whole_syste
     assert compiled[1:] == (0, 1)
     assert loaded[1:] == (1, 0)
     assert compiled[0] == loaded[0]
-
-
-def test_kernels_that_contain_older_code_of_another_file_are_not_loaded(tmp_path: Path) -> None:
-    sources, place = tmp_path / "engine", tmp_path / "cache"
-    sources.mkdir()
-    for name in ("_rays.py", "_simd.py"):
-        (sources / name).write_text("X = 1\n")
-    first = cache_of(sources, place)
-    first.mkdir(parents=True)
-    assert cache_of(sources, place) == first
-    (sources / "_simd.py").write_text("X = 2\n")
-    assert cache_of(sources, place) != first
-    assert not first.exists()
 
 
 def test_kernels_with_older_code_of_another_file_are_deleted(tmp_path: Path) -> None:
