@@ -24,7 +24,7 @@ from analysis.reporting.thresholds import (
     refused,
     shown,
 )
-from analysis.reporting.views import NOT_MEASURED, Shown, TableView, interval, measure, measured, number
+from analysis.reporting.views import NOT_MEASURED, Shown, TableView, interval, measure, measured, number, percent
 from analysis.statistics import roc
 from analysis.statistics.calibration import reliability
 from analysis.statistics.completeness import ALL, MARGINAL, cells_at
@@ -72,22 +72,36 @@ def marginal_view(item: GenerationInputs, imaging: Imaging) -> TableView:
         whole = marginal_row(marginals, threshold_id)
         reason = refused(named.get(threshold_id))
         if whole is None or reason is not None:
-            rows.append([threshold_id, reason or NO_GRID, rate(item, threshold_id), *["—"] * (len(bins) + 2)])
+            rows.append([threshold_id, reason or NO_GRID, rate(item, threshold_id), *["—"] * (len(bins) + 3)])
             continue
         cells = [marginal_row(marginals, threshold_id, name) for name in bins]
         shares = ["—" if cell is None else best_interval(cell) for cell in cells]
         counted = f"{int(whole['detected']):,} / {int(whole['n']):,}"
         hosts = number(None if pd.isna(whole["hosts"]) else int(whole["hosts"]))
         value = number(float(whole["threshold"]), 5)
-        rows.append([threshold_id, value, rate(item, threshold_id), counted, hosts, *shares])
+        sky = whole.reindex(["completeness", "field_clustered_95_low", "field_clustered_95_high"])
+        rows.append(
+            [
+                threshold_id,
+                value,
+                rate(item, threshold_id),
+                counted,
+                hosts,
+                *shares,
+                "—" if sky.isna().any() else percent(*sky),
+            ]
+        )
     failed = int(marginals.loc[marginals["source_mag_bin"] == ALL, "failed"].max())
     caption = (
         f"{item.name}: marginal completeness, sum of detected over sum of scored; {INTERVALS}. FPR: on test "
-        f"negatives. {failed:,} failed injections enter no denominator. —: no scored injection of that magnitude, or "
-        "no such threshold."
+        f"negatives. {failed:,} failed injections enter no denominator. For the sky: all magnitudes, with the interval "
+        "of completeness over other bricks of the survey (bricks are clusters), not over these alone. —: no scored "
+        "injection of that magnitude, no such threshold, or bricks not known."
     )
     mags = [f"source {imaging.reference_band} {name}" if name != ALL else "all magnitudes" for name in bins]
-    return TableView(caption, ("threshold", "probability >", "FPR reached", "detected / scored", "hosts", *mags), rows)
+    return TableView(
+        caption, ("threshold", "probability >", "FPR reached", "detected / scored", "hosts", *mags, "for the sky"), rows
+    )
 
 
 def identity_view(inputs: ReportInputs) -> TableView:

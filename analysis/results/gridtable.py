@@ -12,7 +12,7 @@ import pyarrow as pa
 from analysis.results.injection_views import SCORED, counts_of, scored_rows
 from analysis.statistics.completeness import ALL, MARGINAL, bin_numbers, completeness_table
 from analysis.statistics.thresholds import bootstrap_thresholds, from_rows
-from analysis.statistics.uncertain import joint_intervals
+from analysis.statistics.uncertain import field_intervals, joint_intervals
 from lake.sky.imaging import Imaging
 
 _FPR = ["fpr_reached", "fpr_low", "fpr_high"]
@@ -34,12 +34,18 @@ def table_of(
     """Rows of `completeness` from counts: with every interval, and the rate that each threshold reaches.
 
     ``stored``: rows of `thresholds`; ``fixing``: probabilities of the negatives that fixed them; ``scored``: injections
-    as :func:`joint_intervals` takes them.
+    as :func:`joint_intervals` takes them, with their `field` (a brick) where it is known.
     """
-    measured = (point for point in from_rows(stored) if point.status == "measured")
+    points = [point for point in from_rows(stored) if point.measurable]
+    chosen = {point.threshold_id: (np.array([point.threshold]), np.ones(1)) for point in points}
+    measured = (point for point in points if point.status == "measured")
     derived = {point.threshold_id: bootstrap_thresholds(fixing, point.target_fpr) for point in measured}
-    joint = joint_intervals(scored, derived, edges, imaging).drop(columns="n")
-    whole = counts.merge(joint, on=["cell", "source_mag_bin", "threshold_id"], how="left")
+    found = [joint_intervals(scored, derived, edges, imaging)]
+    if "field" in scored.columns:
+        found.append(field_intervals(scored, chosen | derived, edges, imaging))
+    whole = counts
+    for intervals in found:
+        whole = whole.merge(intervals.drop(columns="n"), on=["cell", "source_mag_bin", "threshold_id"], how="left")
     return completeness_table(whole.merge(stored[["threshold_id", *_FPR]], on="threshold_id", how="left"))
 
 

@@ -56,6 +56,19 @@ def fpr_interval(positive: ArrayLike, negative: ArrayLike, tpr: float, level: fl
     return 1.0 - lost[1], 1.0 - lost[0]
 
 
+def field_intervals(
+    injections: pd.DataFrame, thresholds: Mapping[str, Distribution], edges: Sequence[float], imaging: Imaging
+) -> pd.DataFrame:
+    """95 % intervals of the marginals as statements about the sky: injections of one `field` (a brick) are one cluster.
+
+    Otherwise as :func:`joint_intervals`, with `field_clustered_95_low` and `field_clustered_95_high`. A threshold that
+    was chosen beforehand is a distribution of one value.
+    """
+    by_field = injections.assign(galaxy_id=injections["field"], cell=None)  # in no cell: marginals alone
+    found = joint_intervals(by_field, thresholds, edges, imaging)
+    return found.rename(columns=lambda name: name.replace("joint_95", "field_clustered_95"))
+
+
 def joint_intervals(
     injections: pd.DataFrame, thresholds: Mapping[str, Distribution], edges: Sequence[float], imaging: Imaging
 ) -> pd.DataFrame:

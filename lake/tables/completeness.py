@@ -58,6 +58,11 @@ SPEC = TableSpec(
             "95 % interval with the uncertainty of a derived threshold, host-clustered",
             " (null: threshold chosen beforehand, or empty cell)",
         ),
+        *columns.interval(
+            "field_clustered_95",
+            "95 % interval for the sky: injections of one brick are one cluster, a derived threshold is uncertain",
+            " (null: a cell, or fields not known)",
+        ),
         Column("mean_score", "double", "mean raw logit", nullable=True),
         Column("mean_arc_snr", "double", "mean arc SNR in r", nullable=True),
     ),

@@ -17,6 +17,8 @@ from lake.sky.survey import SURVEY
 from pipeline.project.outputs import grid_facts
 from pipeline.project.sparkrun import SparkRun
 
+_BRICK = r":(?:\d+_)?(?P<brick>[^_]+)_\d+$"
+"""The brick in a galaxy_id, whose contract is `lake.contract.columns.galaxy_id`."""
 _INDICES = ["theta_e_index", "psf_index", "depth_index"]
 
 
@@ -43,10 +45,12 @@ def run(context: SparkRun, params: CompletenessParams) -> None:
 
 
 def _scored(context: SparkRun, facts: Mapping[str, object]) -> pd.DataFrame:
-    """The scored injections with their cells."""
+    """The scored injections with their cells, and the bricks of their hosts as `field`."""
     columns = ["injection_id", "galaxy_id", "src_mag_r", *_INDICES]
     injections = context.read("injections", columns, slices=[context.generation])
     answers = context.read("injection_scores", ["injection_id", "status", "probability"], slices=[context.generation])
     scored = answers.filter(pc.equal(answers["status"], "scored")).drop_columns("status")
     names = pa.Table.from_pylist(facts["cells"]).select(["cell", *_INDICES]).to_pandas()
-    return injections.join(scored, "injection_id", join_type="inner").to_pandas().merge(names, on=_INDICES)
+    bricks = pc.struct_field(pc.extract_regex(injections["galaxy_id"], _BRICK), "brick")
+    placed = injections.append_column("field", bricks).join(scored, "injection_id", join_type="inner")
+    return placed.to_pandas().merge(names, on=_INDICES)

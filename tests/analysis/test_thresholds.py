@@ -10,13 +10,21 @@ from scipy import stats
 from scipy.special import expit
 from statsmodels.stats.proportion import proportion_confint
 
+from analysis.statistics.intervals import jeffreys
 from analysis.statistics.thresholds import (
     bootstrap_thresholds,
     fix_thresholds,
     from_rows,
     threshold_rows,
 )
-from analysis.statistics.uncertain import fpr_interval, joint_intervals, roc_band, share_interval, tpr_interval
+from analysis.statistics.uncertain import (
+    field_intervals,
+    fpr_interval,
+    joint_intervals,
+    roc_band,
+    share_interval,
+    tpr_interval,
+)
 from lake import tables
 from lake.errors import DataError
 from lake.sky.survey import SURVEY
@@ -200,3 +208,22 @@ def test_rows_of_the_table_have_the_interval_of_their_injections():
         expected = share_interval(held["galaxy_id"], held["probability"], distribution, 0.95)
         assert (part["joint_95_low"], part["joint_95_high"]) == pytest.approx(expected)
     assert joint_intervals(rows.iloc[:0], {"fpr1e-1@val": distribution}, (23.0, 24.0), SURVEY).empty
+
+
+def test_marginals_of_the_sky_have_bricks_as_clusters():
+    """Hosts of a brick are found or not together: 12 bricks of 30 hosts tell less than 360 hosts."""
+    rng = np.random.default_rng(3)
+    bricks = np.repeat([f"b{i}" for i in range(12)], 30)
+    rows = pd.DataFrame({"field": bricks, "galaxy_id": [f"h{i}" for i in range(360)], "cell": "0/0/0"})
+    rows["src_mag_r"], rows["probability"] = 23.5, np.repeat(np.arange(12) < 4, 30) * 0.5 + 0.25
+    chosen = {"p0.5": (np.array([0.5]), np.ones(1)), "fpr1e-1@val": bootstrap_thresholds(rng.random(300), 0.1)}
+    found = field_intervals(rows, chosen, (23.0, 24.0), SURVEY).set_index(["threshold_id", "source_mag_bin"])
+    assert set(found["cell"]) == {"marginal"}
+    for name, distribution in chosen.items():
+        expected = share_interval(bricks, rows["probability"], distribution, 0.95)
+        for mag_bin in ("all", "23-24"):
+            bounds = found.loc[(name, mag_bin), ["field_clustered_95_low", "field_clustered_95_high"]]
+            assert tuple(bounds) == pytest.approx(expected)
+    low, high = jeffreys(4, 12, 0.95)
+    bounds = found.loc[("p0.5", "all"), ["field_clustered_95_low", "field_clustered_95_high"]]
+    assert tuple(bounds) == pytest.approx((low[0], high[0]), abs=1e-6)

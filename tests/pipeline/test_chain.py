@@ -99,6 +99,10 @@ def test_a_threshold_has_one_value_wherever_it_is_used(finished: Checkout) -> No
     joint = cells[cells.threshold_id == "fpr8e-1@val"]
     assert joint.joint_95_low.isna().equals(joint.n == 0)
     assert (joint.joint_95_low.dropna() <= joint.completeness.dropna()).all()
+    sky = cells[cells["field_clustered_95_low"].notna()]
+    assert set(sky["cell"]) == {"marginal"}
+    assert (sky.field_clustered_95_low <= sky.completeness).all()
+    assert (sky.completeness <= sky.field_clustered_95_high).all()
     assert (joint.joint_95_high.dropna() >= joint.completeness.dropna()).all()
     assert cells[cells.threshold_id == "p0.5"].joint_95_low.isna().all()
     measures = delta.read(root, "diagnostics").to_pandas().set_index("name")["value"]
