@@ -133,6 +133,18 @@ def test_the_marginal_carries_the_threshold_s_own_uncertainty(html, inputs):
     assert f"[{100 * row.joint_95_low:.1f},\u00a0{100 * row.joint_95_high:.1f}]\u00a0t" in html
 
 
+def test_the_marginal_for_the_sky_is_shown_apart(inputs):
+    """With bricks known its interval is the last column; without them there is none."""
+    item = inputs.generations[0]
+    bare = performance.marginal_view(item, inputs.imaging)
+    assert bare.headers[-1] == "for the sky"
+    assert {row[-1] for row in bare.rows} == {"—"}
+    wide = item.completeness.assign(field_clustered_95_low=0.01, field_clustered_95_high=0.99)
+    rows = performance.marginal_view(dataclasses.replace(item, completeness=wide), inputs.imaging).rows
+    assert any(row[-1].endswith("[1.0,\u00a099.0]") for row in rows)
+    assert len({len(row) for row in rows}) == 1
+
+
 def test_a_finder_that_says_yes_to_everything_has_no_completeness(inputs):
     """An untrained network (AUC one half): 100 % of injections above p0.3, and of the negatives too."""
     always = np.full(400, 0.6)
