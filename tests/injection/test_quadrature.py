@@ -151,7 +151,9 @@ CORNERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CORNERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name == "ring of a small source")) for name in CORNERS]
+)
 def test_corners_agree_with_a_converged_integration(name: str) -> None:
     table = rows(CORNERS[name])
     truth, found = converged(Lens.from_rows(table).row(0), components(table), 0), light(table)[0]
