@@ -6,8 +6,8 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 
-from analysis.statistics.intervals import ClusterSums, design_effect
 from lake.errors import ParameterError
 from lake.root import DataRoot
 from lake.store import axisviews, views
@@ -95,16 +95,13 @@ def _key(values: pd.Series) -> tuple[str, ...]:
     return tuple(str(None if pd.isna(value) else value) for value in values)
 
 
-def test_the_standard_error_is_that_of_the_host_clustered_interval(tables: dict[str, pd.DataFrame]) -> None:
+def test_the_standard_error_is_that_of_clusters_of_one_host(tables: dict[str, pd.DataFrame]) -> None:
     row = run(tables, axisviews.by_sql(("theta_e",))).query("population == 'all' and theta_e == 1.5").iloc[0]
     scored = run(tables, axisviews.SCORED_SQL).query("status == 'scored' and theta_e == 1.5")
-    grouped = (scored["probability"] > 0.5).groupby(scored["galaxy_id"]).agg(["sum", "size"]).astype(float)
-    k, n = grouped["sum"], grouped["size"]
-    sums = ClusterSums(*(np.array([v]) for v in (len(n), (k * k).sum(), (k * n).sum(), (n * n).sum())))
-    effect = design_effect(k.sum(), n.sum(), sums)[0]
-    assert effect > 1.0
-    p = k.sum() / n.sum()
-    assert row["standard_error"] == pytest.approx(np.sqrt(effect * p * (1 - p) / n.sum()))
+    hit, host = (scored["probability"] > 0.5).astype(float), pd.factorize(scored["galaxy_id"])[0]
+    fit = sm.OLS(hit.to_numpy(), np.ones(len(hit))).fit(cov_type="cluster", cov_kwds={"groups": host})
+    assert fit.bse[0] > np.sqrt(hit.mean() * (1 - hit.mean()) / len(hit))
+    assert row["standard_error"] == pytest.approx(fit.bse[0])
 
 
 def test_bins_are_closed_on_the_left_and_edges_are_round(tables: dict[str, pd.DataFrame]) -> None:

@@ -84,7 +84,8 @@ class Fails(Blue):
 def project(folder: Path) -> Project:
     values = project_in(folder).values
     own = {"evaluate": {**values["evaluate"], "fpr_points": [0.01]}}
-    return Project(folder, {**values, **own})
+    params.write(folder, {**values, **own}, "test")
+    return params.load(folder)
 
 
 @pytest.fixture
