@@ -106,8 +106,6 @@ def forget(project: Project, name: str) -> list[str]:
     root = project.data
     if _is_ours(project, name):
         raise invalid("name", "a user's own finder, not a network that was trained here", name)
-    if removed := forget_set(root, name):
-        return removed
     removed = [f"'{name}' in {params.FILE}"] if params.set_audited(project, remove=name) else []
     folders = (root.checkpoints(name), root.grid(name), root.local / "validation" / name, root.metrics / f"{name}.json")
     for path in filter(Path.exists, (*wiring.made_for(project.folder, name), *folders)):
@@ -116,7 +114,7 @@ def forget(project: Project, name: str) -> list[str]:
         else:
             path.unlink()
         removed.append(str(path))
-    removed = list(dict.fromkeys(removed + forget_import(root, name)))
+    removed = list(dict.fromkeys(removed + forget_set(root, name) + forget_import(root, name)))
     if not removed:
         there = sorted({*project.audited, *root.finders(), *imported(root), *audited_sets(root)} - set(project.trained))
         raise invalid("name", f"one of the finders that are not trained here ({', '.join(there) or 'none'})", name)
