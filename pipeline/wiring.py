@@ -25,8 +25,9 @@ _DEFAULTS = {"generation": "demo1", "setting": '""', "manifest": "audit_70_15_15
 
 
 def stages(root: Path) -> dict[str, dict[str, Any]]:
-    """The body of every stage of every DVC file, by stage name."""
-    found = [yaml.safe_load((root / name).read_text(encoding="utf-8"))["stages"] for name in FILES]
+    """The body of every stage of every DVC file, by stage name; none in a folder without DVC's files."""
+    files = [root / name for name in FILES if (root / name).exists()]
+    found = [yaml.safe_load(path.read_text(encoding="utf-8"))["stages"] for path in files]
     return {stage: body.get("do", body) for held in found for stage, body in held.items()}
 
 
