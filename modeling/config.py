@@ -29,36 +29,36 @@ class TrainParams(Section):
     """Everything that defines one generation."""
 
     generation: Name
-    """Name of the generation; names its checkpoint folder."""
+    """Name of the generation and of its checkpoint folder."""
     description: str
     """One sentence for tables and reports."""
     manifest: Name
-    """Name of the manifest kind it is trained on."""
+    """Kind of manifest it is trained on."""
     init: Name | None
-    """Generation whose best weights it starts from; none starts fresh."""
+    """Generation whose best weights it starts from; null for fresh weights."""
     seed: int
-    """Seed of weights, order and dropout."""
+    """Seed of the weights, the order of rows and dropout."""
     preprocessing: PreprocessingParams
-    """Pixels to network input."""
+    """How pixels become network input."""
     network: NetworkParams
     """Architecture."""
     augmentation: AugmentationParams
-    """Training-time changes of stamps."""
+    """Random changes of training stamps."""
     optimiser: OptimiserParams
-    """Weight updates."""
+    """Optimiser."""
     schedule: ScheduleParams
     """Learning rate."""
     loss: LossParams
     """Training loss."""
     loop: LoopParams
-    """Epochs, batches, selection."""
+    """Epochs, batches and the choice of the best epoch."""
     execution: ExecutionParams
     """Device and arithmetic."""
     reference: ReferenceParams | None
     """Figures of the reference system; null for generations of this project."""
 
     def science_digest(self) -> str:
-        """Hash of what defines the result: everything but device, layout and prose."""
+        """Hash of what defines the result: everything except device, reference figures and description."""
         return self.digest(exclude={"execution", "reference", "description"})
 
 
@@ -90,7 +90,7 @@ def changed(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
 
 
 def _read(name: str) -> dict[str, Any]:
-    """One file of the package; figures of the reference system are not inherited by overlays."""
+    """Values of one shipped file; overlays do not inherit the reference system's figures."""
     text = (resources.files("modeling") / "generations" / f"{name}.yaml").read_text(encoding="utf-8")
     return {"reference": None, **yaml.load(text, Loader=_LOADER)}
 

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from lake.config import Section
 
 METADATA_COLUMNS = re.compile("(psfsize|psfdepth)_[A-Za-z0-9]+")
-"""Columns that a network may take in addition to the pixels: observing conditions, nothing that reveals the label."""
+"""Columns that a network may take in addition to the pixels: observing conditions, which do not reveal the label."""
 
 
 class PreprocessingParams(Section):
@@ -37,7 +37,7 @@ class PreprocessingParams(Section):
 
 
 class NetworkParams(Section):
-    """Which network, and how it starts."""
+    """The network and its initial weights."""
 
     name: Literal[
         "pixelnet_small", "efficientnet_v2_s", "resnet18", "resnet18_small", "bottlenecked_resnet", "convnext_tiny"
@@ -48,7 +48,7 @@ class NetworkParams(Section):
     width: int = Field(gt=0)
     """Channels of the first stage, for the networks of variable width (pixelnet_small, bottlenecked_resnet)."""
     dropout: float = Field(ge=0, lt=1)
-    """Dropout before the last linear layer."""
+    """Dropout probability before the last linear layer."""
     metadata_columns: tuple[str, ...]
     """Observing conditions fused with the image features (convnext_tiny only)."""
 
@@ -57,7 +57,7 @@ class NetworkParams(Section):
         leaking = [column for column in self.metadata_columns if not METADATA_COLUMNS.fullmatch(column)]
         if leaking:
             raise ValueError(
-                f"metadata_columns must be psfsize_<band> or psfdepth_<band>: {leaking} may tell the label"
+                f"metadata_columns must be psfsize_<band> or psfdepth_<band>: {leaking} may reveal the label"
             )
         if self.metadata_columns and self.name != "convnext_tiny":
             raise ValueError("metadata_columns need network convnext_tiny")
@@ -65,7 +65,7 @@ class NetworkParams(Section):
 
 
 class AugmentationParams(Section):
-    """Random changes of a training stamp: a function of (seed, sample index, epoch) alone."""
+    """Random changes of a training stamp, which depend only on (seed, sample index, epoch)."""
 
     seed: int
     """Data-set seed of the augmentation."""
@@ -78,7 +78,7 @@ class AugmentationParams(Section):
     core_dropout: float = Field(ge=0, le=1)
     """Probability that the core is set to zero."""
     core_radius_pixels: float = Field(gt=0)
-    """Radius of that core."""
+    """Radius of that core (pixels)."""
 
 
 class OptimiserParams(Section):
@@ -91,14 +91,14 @@ class OptimiserParams(Section):
     betas: tuple[float, float]
     """Decay rates of the two moments."""
     ema_decay: float = Field(ge=0, lt=1)
-    """Decay per step of the averaged weights that are evaluated and kept; 0 keeps none."""
+    """Decay per step of the running mean of the weights, which is evaluated and kept; 0 for no mean."""
 
 
 class ScheduleParams(Section):
     """The learning rate as a pure function of the step."""
 
     kind: Literal["constant", "step", "cosine"]
-    """constant; step: times gamma at every multiple of step_epochs; cosine: to zero over cosine_epochs."""
+    """constant; step: multiplied by gamma every step_epochs; cosine: down to zero over cosine_epochs."""
     unit: Literal["epoch", "step"]
     """Whether the rate changes between epochs only or at every optimiser step."""
     warmup_epochs: float = Field(ge=0)
@@ -106,7 +106,7 @@ class ScheduleParams(Section):
     warmup_start: float = Field(gt=0, le=1)
     """Fraction of the peak rate at which the warm-up starts."""
     step_epochs: int = Field(gt=0)
-    """Epochs between two drops (kind step)."""
+    """Epochs between drops (kind step)."""
     gamma: float = Field(gt=0, le=1)
     """Factor of a drop (kind step)."""
     cosine_epochs: float = Field(gt=0)
@@ -117,7 +117,7 @@ class LossParams(Section):
     """Binary cross-entropy on logits and its variants."""
 
     kind: Literal["bce", "weighted", "focal"]
-    """bce: unweighted mean; weighted: rows count with the weight of their tier; focal: alpha, gamma."""
+    """bce: unweighted mean; weighted: rows are weighted by tier; focal: alpha, gamma."""
     tier_a_weight: float = Field(gt=0)
     """Weight of a Tier A lens (kind weighted)."""
     tier_b_weight: float = Field(gt=0)
@@ -129,7 +129,7 @@ class LossParams(Section):
     focal_gamma: float = Field(ge=0)
     """Exponent of the modulating factor (kind focal)."""
     label_smoothing: float = Field(ge=0, lt=0.5)
-    """Labels become s and 1 - s."""
+    """Label smoothing s: labels become s and 1 - s."""
 
 
 class LoopParams(Section):
@@ -144,15 +144,15 @@ class LoopParams(Section):
     micro_batch: int = Field(ge=1)
     """Stamps per forward pass; gradients accumulate up to the effective batch."""
     positive_fraction: float = Field(ge=0, lt=1)
-    """Share of lenses in every epoch, reached by repeating them; 0 takes every row once."""
+    """Share of lenses in every epoch, reached by repeating them; 0 uses every row once."""
     frozen_epochs: int = Field(ge=0)
-    """Epochs in which only the head learns."""
+    """Epochs at the start in which only the head is trained."""
     selection: Literal["auc", "tpr@fpr"]
     """Validation metric that decides which epoch is kept."""
     selection_fpr: float = Field(gt=0, lt=1)
     """False-positive rate of the tpr@fpr metric."""
     save_every_steps: int = Field(ge=0)
-    """Optimiser steps between two saves of the state within an epoch; 0 saves at the end of epochs only."""
+    """Optimiser steps between saves of the state within an epoch; 0 saves only at the end of epochs."""
     keep_every_epochs: int = Field(ge=0)
     """Keep the state of every n-th epoch in addition to best and last; 0 keeps none."""
 
@@ -167,11 +167,11 @@ class ExecutionParams(Section):
     """Device and arithmetic; not part of the identity of a run."""
 
     device: Literal["auto", "cpu", "cuda"]
-    """auto takes a GPU if there is one."""
+    """auto uses a GPU if there is one."""
     threads: int = Field(ge=1)
-    """CPU threads of the run; part of bitwise reproducibility."""
+    """CPU threads of the run; bitwise reproducibility depends on it."""
     dtype: Literal["auto", "fp32", "bf16"]
-    """Arithmetic of the network; auto decides by a short timing, and the choice is kept with the run."""
+    """Arithmetic of the network; auto decides by a short timing, and the run keeps the choice."""
     channels_last: bool
     """Memory layout of activations; on a CPU the best choice depends on the network."""
     arrays: Literal["fp16", "fp32"]
@@ -184,8 +184,8 @@ class ReferenceParams(Section):
     status: str
     """Outcome of the run."""
     best_val_auc: float | None
-    """Best validation AUC reported; none where it was not trained."""
+    """Best validation AUC reported; null if there is none."""
     best_epoch: int | None
     """Epoch (from 1) of that AUC."""
     note: str
-    """Where records disagree, or what the overlay cannot say."""
+    """What records disagree on, or what the overlay cannot express."""

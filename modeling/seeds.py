@@ -1,4 +1,4 @@
-"""Counter-based random bits: every draw is a hash of what it is for, so nothing depends on order or batch."""
+"""Counter-based random bits: every draw is a hash of its purpose, so it does not depend on order or batch."""
 
 from __future__ import annotations
 

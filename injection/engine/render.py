@@ -125,7 +125,7 @@ def _reasons(rows: pa.Table, psf: Psf, sources: SourceModel) -> list[str | None]
 
 
 def _convolve_chunk(flat: Pixels, psf: Psf, where: Places, arcs: Arcs) -> None:
-    """Convolve traced rows into ``arcs``; the transform of a row has a size of its own, whatever the batch."""
+    """Convolve traced rows into ``arcs``; the size of a row's transform does not depend on the batch."""
     index, sizes, fluxes = where
     pixels = arcs.images.shape[-1]
     together, act = _TRANSFORMED, cast("Callable[..., Pixels]", convolve)

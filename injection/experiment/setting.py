@@ -107,7 +107,7 @@ class Setting:
         return tuple(name for name in self.prior.direct(self.hosts.imaging) if name in rows.column_names)
 
     def _of_mixture(self, mixture: Mixture, drawn: pa.Table, fixed: tuple[str, ...]) -> pa.Table:
-        """Rows with the mixture's density in place of that of the prior that each was drawn from."""
+        """Rows with the mixture's density instead of that of the prior that each was drawn from."""
         others = (*fixed, *not_of_prior(self.grid, self.hosts.imaging))
         parts = [log_density(one, drawn, self.hosts.imaging, others) for one in mixture.priors]
         own = np.choose(mixture.chosen(drawn["injection_id"].combine_chunks(), self.seed), parts)

@@ -191,4 +191,4 @@ def _report(injection_ids: list[str], seed: int, reasons: list[str | None]) -> N
     for name, reason in failed[:_REPORTED]:
         log.warning("injection %s of seed %d failed: %s", name, seed, reason)
     if len(failed) > _REPORTED:
-        log.warning("%d more of %d injections failed, see their column 'reason'", len(failed) - _REPORTED, len(reasons))
+        log.warning("%d more of %d injections failed, see the column 'reason'", len(failed) - _REPORTED, len(reasons))

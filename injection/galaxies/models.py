@@ -55,14 +55,14 @@ class OwnModel:
         def fits(found: pa.Table) -> bool:
             return (found.num_rows, found.schema.names) == (rows.num_rows, rows.schema.names)
 
-        wanted = "the table that it is given, with other values"
+        wanted = "the table it is given, with changed values"
         return self._checked("draw", lambda: self.model.draw(rows, prior, seed), wanted, fits)
 
     def faults(self, rows: pa.Table) -> list[str | None]:
         def fits(found: list[str | None]) -> bool:
             return len(found) == rows.num_rows
 
-        return list(self._checked("faults", lambda: list(self.model.faults(rows)), "one reason or null a row", fits))
+        return list(self._checked("faults", lambda: list(self.model.faults(rows)), "one reason or null per row", fits))
 
     def trace(self, rows: pa.Table, stamp_pixels: int, quadrature: Quadrature, pixel_scale_arcsec: float) -> Traced:
         shapes = [(rows.num_rows, stamp_pixels**2 + 1), (rows.num_rows,)]

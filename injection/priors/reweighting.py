@@ -68,8 +68,8 @@ def not_of_prior(grid: GridParams, imaging: Imaging) -> tuple[str, ...]:
 def theta_e_shares(target: AnyPrior, values: Sequence[float]) -> tuple[Array, tuple[float, float]]:
     """Mass of the target's Einstein radii nearest to each value of a grid, and the ends of what the grid spans.
 
-    Each value stands for the range half-way to its neighbours, those at the ends for as much outwards. The shares add
-    up to what of the target is inside.
+    Each value represents the range half-way to its neighbours; end values reach as far outwards. The shares add
+    up to the target's mass between the ends.
     """
     centres = np.asarray(values, dtype=np.float64)
     if len(centres) == 1:

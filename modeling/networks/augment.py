@@ -1,4 +1,4 @@
-"""Random changes of training stamps: a function of data-set seed, sample index and epoch alone.
+"""Random changes of training stamps, which depend only on data-set seed, sample index and epoch.
 
 The change of a stamp in an epoch does not depend on the batch, the device or the number of workers.
 """
@@ -15,15 +15,15 @@ from modeling.sections import AugmentationParams
 from modeling.seeds import mix
 
 SEED_STRIDE = 1_000_003
-"""Of the reference's seed formula ``(seed * 1000003 + i + epoch * N) & 0x7fffffff``."""
+"""From the reference system's seed formula ``(seed * 1000003 + i + epoch * N) & 0x7fffffff``."""
 SYMMETRIES = 8
 
 
 def sample_seeds(seed: int, index: NDArray[np.int64], epoch: int, samples: int) -> NDArray[np.uint64]:
-    """Seed of every sample: its index ``i`` in the data set of ``samples`` rows, in this epoch (from 0).
+    """Seed of every sample, from its index ``i`` in a data set of ``samples`` rows and the epoch (from 0).
 
-    An index at or beyond ``samples`` means a repetition of row ``i mod samples`` within the epoch; it takes a stream of
-    its own.
+    An index of ``samples`` or more is a repetition of row ``i mod samples`` within the epoch; it has its own random
+    stream.
     """
     row, repetition = index % samples, index // samples
     base = (seed * SEED_STRIDE + row + epoch * samples) & 0x7FFFFFFF
@@ -33,7 +33,7 @@ def sample_seeds(seed: int, index: NDArray[np.int64], epoch: int, samples: int) 
 def symmetry_codes(params: AugmentationParams, seeds: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Element of the square's symmetry group per sample: quarter turns k + 4 x (mirrored left-right).
 
-    A mirror up-down is a mirror left-right and half a turn, so flips and turns together are one of eight elements.
+    An up-down mirror is a left-right mirror plus half a turn, so flips and turns together give one of eight elements.
     """
     bits = mix(seeds)
     hflip = (bits & np.uint64(1)).astype(np.int64) * params.hflip
@@ -51,7 +51,7 @@ def augment(x: Tensor, params: AugmentationParams, seeds: NDArray[np.uint64]) ->
 
 
 def apply_symmetries(x: Tensor, codes: NDArray[np.int64]) -> Tensor:
-    """Mirror (codes 4-7) left-right, then turn by ``code % 4`` quarters, each stamp by its own code."""
+    """Mirror each stamp left-right if its code is 4-7, then turn it by ``code % 4`` quarter turns."""
     out = torch.empty_like(x)
     for code in range(SYMMETRIES):
         chosen = torch.from_numpy(np.flatnonzero(codes == code)).to(x.device)

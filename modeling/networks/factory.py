@@ -1,6 +1,6 @@
 """Networks by name; each returns one logit per stamp.
 
-Torchvision takes seconds to import, so only the networks that are built from it import it.
+Torchvision takes seconds to import, so only networks built from it import it.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from modeling.sections import NetworkParams
 FOLD = 4
 """Pixels per side that pixelnet_small folds into channels."""
 PATIENCE_S = 60.0
-"""How long to wait for a server of ImageNet weights that does not respond."""
+"""How long to wait for the server of the ImageNet weights to respond."""
 BOTTLENECK_BLOCKS = (3, 3, 4)
 """Blocks per stage of the bottlenecked ResNet: with base width 27, 194,800 parameters (Paper IV: 194,433)."""
 
 
 def build(params: NetworkParams, bands: int) -> LensFinder:
-    """Make the network for stamps of so many bands.
+    """Make the network for stamps of ``bands`` bands.
 
     ``forward(x (batch, band, y, x)[, metadata (batch, column)]) -> logits (batch,)``.
 
-    Weights come from torch's global generator (seed it first), or from ImageNet where ``pretrained``.
+    Weights come from torch's global generator (seed it first), or from ImageNet if ``pretrained``.
     """
     return _FACTORIES[params.name](params, bands)
 
 
 def restored(params: NetworkParams, bands: int, weights: Mapping[str, Tensor]) -> LensFinder:
-    """The network with these weights; nothing is allocated before the weights are known to fit ``params``."""
+    """The network with these weights; memory is allocated only once the weights are known to fit ``params``."""
     try:
         with torch.device("meta"):
             network = build(params.model_copy(update={"pretrained": False}), bands)
@@ -70,7 +70,7 @@ class LensFinder(nn.Module):
         return torch.cat([features, self.fuse(metadata)], dim=1)
 
     def forward(self, x: Tensor, metadata: Tensor | None = None) -> Tensor:
-        """Logits (batch,) of normalised stamps; ``metadata`` (batch, column) where the network was built with it."""
+        """Logits (batch,) of normalised stamps; ``metadata`` (batch, column) if the network takes it."""
         return cast(Tensor, self.head(self.embed(x, metadata))).squeeze(1)
 
 
@@ -169,9 +169,9 @@ def _pooled(layers: list[nn.Module]) -> nn.Module:
 
 
 def _for_bands(stem: nn.Conv2d, bands: int) -> nn.Conv2d:
-    """A network's first convolution for so many bands.
+    """The first convolution of a network, for ``bands`` bands.
 
-    Each new band starts from the mean over the old ones, scaled: the same light in all bands gives the same response.
+    Each new band starts from the scaled mean over the old ones, so equal light in all bands gives the same response.
     """
     if stem.in_channels == bands:
         return stem
@@ -184,7 +184,7 @@ def _for_bands(stem: nn.Conv2d, bands: int) -> nn.Conv2d:
 
 
 def _torchvision(name: str, stem: str, params: NetworkParams, bands: int) -> nn.Module:
-    """A network of torchvision for so many bands, from ImageNet weights where ``params`` asks for them."""
+    """A torchvision network for ``bands`` bands, with ImageNet weights if ``params`` asks for them."""
     import torchvision
 
     make = getattr(torchvision.models, name)

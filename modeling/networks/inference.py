@@ -1,4 +1,4 @@
-"""Which device and arithmetic a network runs in, and its logits of normalised stamps, independent of the batching."""
+"""Device and arithmetic of a network, and its logits for normalised stamps, which do not depend on the batching."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from modeling.networks.factory import LensFinder
 from modeling.sections import ExecutionParams
 
 BATCH = {"cpu": 64, "cuda": 1024}
-"""Stamps per forward pass of a device: on a CPU what its cache holds; a GPU is far from busy below 1,024
+"""Stamps per forward pass by device: as many as a CPU's cache holds; a GPU is far from busy below 1,024
 (EfficientNetV2-S on an H100, stamps from the host's memory: 3,285 per second at 64, 23,230 at 1,024, 26,527 at 2,048).
 Remainders are padded with zeros: kernels depend on the shape of a batch, not on what else is in it, so a stamp's
 logit does not depend on the rest of the batch (bitwise, on one machine and thread count)."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 TIMED_STAMPS = 32
 GAIN_NEEDED = 1.2
-"""bf16 is taken when it is faster than fp32 by this factor."""
+"""bf16 is used if it is faster than fp32 by this factor."""
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Where and in which type a network runs."""
+    """Device and number type that a network runs in."""
 
     device: torch.device
     dtype: torch.dtype
@@ -88,7 +88,7 @@ def device_of(params: ExecutionParams) -> torch.device:
 
 
 def choose_dtype(params: ExecutionParams, network: LensFinder, shape: tuple[int, ...], metadata_columns: int) -> str:
-    """``fp32`` or ``bf16``; ``auto`` times a forward pass of stamps (band, y, x) where there are bf16 units at all."""
+    """``fp32`` or ``bf16``; ``auto`` times a forward pass of stamps (band, y, x) if the device has bf16 units."""
     if params.dtype != "auto":
         return params.dtype
     device = device_of(params)

@@ -16,10 +16,10 @@ from lake.errors import invalid
 from modeling.sections import PreprocessingParams
 
 AUTO_ANNULUS = (0.65, 0.90)
-"""Fractions of the half-width ``min(H, W) // 2`` that ``auto`` means."""
+"""Radii of ``auto``, as fractions of the half-width ``min(H, W) // 2``."""
 MAD_FLOOR = 1e-8
 CPU_CHUNK = 64
-"""Stamps normalised at once on a CPU: what stays in its cache."""
+"""Stamps normalised at once on a CPU: as many as its cache holds."""
 
 
 def resolved(params: PreprocessingParams, stamp_pixels: int) -> PreprocessingParams:
@@ -77,10 +77,10 @@ def _reference_pixels(x: Tensor, params: PreprocessingParams) -> Tensor:
 
 
 def median(values: Tensor) -> Tensor:
-    """Median of the finite values over the last axis, kept with length one; 0 where there is none.
+    """Median of the finite values over the last axis, which keeps length one; 0 if there are none.
 
-    The mean of the middle two where the count is even. On a CPU numpy selects where all are finite (ten times faster
-    than torch here); both give the exact order statistics.
+    For an even count, the mean of the middle two. On a CPU numpy selects if all values are finite (ten times
+    faster than torch here); both give the exact order statistics.
     """
     finite = values.isfinite()
     whole = finite.all(dim=-1)
@@ -112,7 +112,7 @@ def _median_of_lowest(values: Tensor, count: Tensor) -> Tensor:
 
 
 def centre_crop(stamps: Tensor, pixels: int) -> Tensor:
-    """Central square of the last two axes, the centre pixel ``N // 2`` kept at ``pixels // 2``; 0 keeps everything."""
+    """Central square of the last two axes, with the centre pixel ``N // 2`` at ``pixels // 2``; 0 keeps everything."""
     if pixels == 0:
         return stamps
     top, left = (size // 2 - pixels // 2 for size in stamps.shape[-2:])
@@ -120,7 +120,7 @@ def centre_crop(stamps: Tensor, pixels: int) -> Tensor:
 
 
 def azimuthal_median(stamps: Tensor) -> Tensor:
-    """Per stamp and band, the median in rings one pixel wide about the centre, spread back over the stamp."""
+    """Per stamp and band, each pixel's ring median: rings are one pixel wide, about the centre."""
     height, width = stamps.shape[-2:]
     ring = radius_pixels(height, width).round().long().flatten()
     flat, profile = stamps.flatten(2), torch.empty_like(stamps.flatten(2))

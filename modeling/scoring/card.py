@@ -17,7 +17,7 @@ CARD = "checkpoint.json"
 FINDER = "scorer.json"
 """A folder with this file instead of a card is a user's own finder."""
 LARGEST_CARD = 16 * 2**20
-"""Bytes; a real card has a few thousand."""
+"""Bytes; real cards have a few thousand."""
 
 
 class CheckpointCard(Section):
@@ -36,9 +36,9 @@ class CheckpointCard(Section):
     stamp_pixels: int
     """Side of the stamps it was trained on."""
     bands: tuple[str, ...] = SURVEY.bands
-    """Bands of those stamps, in order; checkpoints older than this field were all trained on the survey's."""
+    """Bands of those stamps, in order; checkpoints without this field were all trained on the survey's bands."""
     dtype: Literal["float32", "bfloat16"]
-    """Arithmetic that it was trained with and scores with."""
+    """Arithmetic of training and scoring."""
     best_epoch: int
     """Epoch (from 1) whose weights are kept."""
     best_metric: float
@@ -59,7 +59,7 @@ class CheckpointCard(Section):
     """SHA-256 of all fields above."""
 
     def own_sha256(self) -> str:
-        """What ``card_sha256`` must be."""
+        """The hash that ``card_sha256`` must hold."""
         return _sha256(self.model_dump(mode="json", exclude={"card_sha256"} | ({"bands"} - self.model_fields_set)))
 
     def sealed(self) -> CheckpointCard:
@@ -68,7 +68,7 @@ class CheckpointCard(Section):
 
 
 def read_card(folder: Path) -> CheckpointCard:
-    """The card of a checkpoint, every field as it was written when the checkpoint was made."""
+    """Read the card of a checkpoint and verify that no field has changed since it was made."""
     path = folder / CARD
     try:
         card = CheckpointCard.load(_mapping(path), str(path))
@@ -82,7 +82,7 @@ def read_card(folder: Path) -> CheckpointCard:
 
 
 def altered(path: Path, what: str) -> DataError:
-    """The error for a file that differs from its checkpoint, with the cure."""
+    """The error for a file that differs from its checkpoint, with what to do."""
     return DataError(f"{path} was altered: {what} (SHA-256 differs); {_cure(path)}")
 
 
@@ -100,7 +100,7 @@ def _sha256(values: dict[str, Any]) -> str:
 
 
 def _mapping(path: Path) -> dict[str, Any]:
-    """The JSON object of a file that may hold anything."""
+    """The JSON object in a file that is not trusted."""
     try:
         if not path.is_file():
             raise ValueError("no such file" if not path.exists() else "it is not a regular file")

@@ -44,7 +44,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint folder, read."""
+    """A checkpoint, read from its folder."""
 
     folder: Path
     card: CheckpointCard
@@ -57,7 +57,7 @@ class Checkpoint:
             checkpoint.verify(name)
         actual = checkpoint.identity(checkpoint.weights(), checkpoint.card.preprocessing)
         if actual != checkpoint.card.checkpoint_id:
-            what = f"weights, network and preprocessing of the folder are checkpoint {actual}, and a checkpoint is only"
+            what = f"the folder's weights, network and preprocessing are those of checkpoint {actual}, and it is only"
             raise altered(folder / CARD, f"{what} valid with the preprocessing it was trained with")
         return checkpoint
 
@@ -99,7 +99,7 @@ class Checkpoint:
 
 
 def problems(folder: Path) -> list[str]:
-    """Problems of a checkpoint folder, one sentence per file with its cure; every file is read.
+    """Problems of a checkpoint folder, one sentence per faulty file that says what to do; every file is read.
 
     The folder of a user's own finder has none, as it contains no files to compare.
     """
@@ -121,7 +121,7 @@ def problems(folder: Path) -> list[str]:
 
 
 def run_id(params: TrainParams, manifest_fingerprint: str, ancestor: Checkpoint | None = None) -> str:
-    """Identity of a run: its parameters, its data and what it starts from; never a clock."""
+    """Identity of a run: its parameters, its data and its initial weights, but not the time."""
     start = ancestor.card.checkpoint_id if ancestor else ""
     digest = hashlib.sha256(f"{params.science_digest()} {manifest_fingerprint} {start}".encode()).hexdigest()
     return f"{params.generation}-{digest[:12]}"
@@ -147,7 +147,7 @@ def publish(
     validation: TrainingArrays,
     ancestor: Checkpoint | None = None,
 ) -> Checkpoint:
-    """Assemble the checkpoint of a finished run and put it at ``folder`` by rename."""
+    """Assemble the checkpoint of a finished run and move it to ``folder`` by rename."""
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)

@@ -33,9 +33,9 @@ CHUNK = 512
 PROBABILITY_CLIP = 1e-15
 """Probabilities are clipped this far from 0 and 1, which keeps their logits finite (within +-34.5)."""
 ROUNDING = 1e-6
-"""Tolerance by which a single-precision probability may leave [0, 1]."""
+"""How far a single-precision probability may lie outside [0, 1]."""
 SUSPECT_ANSWERS = 1000
-"""This many values, all within [0, 1], from a finder that does not declare its output are taken to be probabilities."""
+"""A finder that does not declare its output is taken to return probabilities after this many values within [0, 1]."""
 
 
 class FinderParams(Section):
@@ -51,11 +51,11 @@ class FinderParams(Section):
     output: Output | None = None
     """What it returns; null if the finder declares it."""
     declares: dict[str, Any] = Field(default_factory=dict)
-    """Further declarations (see :class:`Contract`) of a finder that cannot carry them itself."""
+    """Further declarations (see :class:`Contract`) for a finder that cannot make them itself."""
     identity: str | None = None
     """The identity it was added with; a finder that has changed since is refused."""
     trained_within_arcsec: float = Field(default=1.0, gt=0)
-    """Objects within this distance of a position that it was trained on count as trained on."""
+    """Objects within this distance of a training position count as trained on."""
 
 
 def read_finder(folder: Path) -> FinderParams:
@@ -161,11 +161,13 @@ class ExternalScorer:
         wanted = self.contract.stamp_pixels
         if wanted is not None and shape[3] < wanted:
             raise DataError(
-                f"finder {self.name} takes stamps of {wanted} pixels, and these have {shape[3]}: "
+                f"finder {self.name} takes stamps of {wanted} pixels, but these have {shape[3]}: "
                 "declare a stamp_pixels of at most that"
             )
         if self.conditions and (conditions is None or not np.isfinite(conditions).all()):
-            raise DataError(f"finder {self.name} needs {', '.join(self.conditions)} of each stamp, not all are known")
+            raise DataError(
+                f"finder {self.name} needs {', '.join(self.conditions)} of each stamp, but not all are known"
+            )
 
     def _logits(self, stamps: Stamps, conditions: NDArray[np.float64] | None) -> NDArray[np.float64]:
         values = self._returned(stamps, conditions)
@@ -225,7 +227,7 @@ def _band_median(stamps: Stamps, observed: NDArray[np.bool_]) -> Stamps:
 
 
 def _numbers(found: Any) -> NDArray[np.float64] | str:
-    """What a finder returned, as float64, or in words what it is instead of numbers."""
+    """What a finder returned as float64, or a description of it if it is not numbers."""
     if isinstance(found, Tensor):
         found = found.detach().to("cpu", torch.float64).numpy()
     if isinstance(found, np.ma.MaskedArray) and np.ma.is_masked(found):
@@ -265,9 +267,9 @@ def _module_call(module: torch.nn.Module) -> Callable[..., Any]:
 
 
 def _source_hash(finder: Any, path: str) -> str:
-    """Hash of the module that ``path`` names and of the file that defines the finder, where that is another.
+    """Hash of the module that ``path`` names and of the file that defines the finder, if that is a different one.
 
-    Of a finder behind a decorator (``torch.no_grad``) or ``functools.partial``, ``inspect`` finds the wrapper's file.
+    For a finder behind a decorator (``torch.no_grad``) or ``functools.partial``, ``inspect`` finds the wrapper's file.
     """
     unwrapped = inspect.unwrap(finder) if callable(finder) else finder
     own: Any = unwrapped if inspect.isfunction(unwrapped) else type(finder)
@@ -276,7 +278,7 @@ def _source_hash(finder: Any, path: str) -> str:
         with suppress(TypeError, OSError):
             files.add(Path(inspect.getfile(described)).read_bytes())
     if not files:
-        raise DataError(f"finder {finder!r} has no source file that would identify it; give it an attribute 'version'")
+        raise DataError(f"finder {finder!r} has no source file to identify it; give it an attribute 'version'")
     digest = hashlib.sha256(b"".join(sorted(files)))
     if isinstance(finder, torch.nn.Module):
         digest.update(repr(finder).encode())

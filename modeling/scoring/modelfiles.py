@@ -21,7 +21,7 @@ _NUMBERS = {
 
 
 def is_model_file(source: str | Path) -> bool:
-    """Whether a finder is named by a file of one of these kinds."""
+    """Whether a finder is given as a TorchScript or ONNX file."""
     return Path(source).suffix.lower() in SUFFIXES
 
 
@@ -33,7 +33,7 @@ def load_model(path: Path) -> Any:
 
 
 def version_of(path: Path) -> str:
-    """Hash of a model file, and of the file with its weights if ONNX keeps them apart."""
+    """Hash of a model file, and of its weights file if ONNX keeps them apart."""
     beside = path.with_name(f"{path.name}.data")
     return hashlib.sha256(b"".join(part.read_bytes() for part in (path, beside) if part.is_file())).hexdigest()
 
@@ -43,7 +43,7 @@ def _torchscript(path: Path) -> torch.nn.Module:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit.load.* is deprecated")
             module: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")
-    except Exception as error:  # torch raises whatever it meets in a file that is not one of its own
+    except Exception as error:  # torch raises errors of any kind for files that are not its own
         raise DataError(
             f"{path} cannot be read as TorchScript: {one_line(error)}; write it with torch.jit.script(model).save or "
             "torch.jit.trace(model, stamps).save (a pickled model or a dictionary of weights is not read), or name "
@@ -53,7 +53,7 @@ def _torchscript(path: Path) -> torch.nn.Module:
 
 
 class OnnxModel:
-    """An ONNX network as a function of arrays: stamps first, then what else its finder declares."""
+    """An ONNX network as a function of arrays: stamps first, then the other inputs that its finder declares."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -64,7 +64,7 @@ class OnnxModel:
         providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in held]
         try:
             self._session = onnxruntime.InferenceSession(str(path), providers=providers)
-        except Exception as error:  # the runtime has an exception of its own for each kind of fault
+        except Exception as error:  # onnxruntime has its own exception for each kind of fault
             raise DataError(f"{path} cannot be read as ONNX: {one_line(error)}") from error
         first = self._session.get_inputs()[0].shape
         self._batch = first[0] if first and isinstance(first[0], int) else None
@@ -74,7 +74,7 @@ class OnnxModel:
         if len(inputs) != len(given):
             names = ", ".join(one.name for one in inputs)
             raise ValueError(
-                f"the network has {len(inputs)} inputs ({names}) and is given {len(given)}: stamps, and what "
+                f"the network has {len(inputs)} inputs ({names}) but is given {len(given)}: stamps, and what "
                 "wants_mask and conditions declare"
             )
         count, size = len(given[0]), self._batch or len(given[0])
@@ -82,7 +82,7 @@ class OnnxModel:
         return np.concatenate(parts)[:count]
 
     def _run(self, inputs: Any, given: list[NDArray[Any]]) -> NDArray[Any]:
-        """Values of one batch; one of a fixed size is filled up with its last stamp."""
+        """Values of one batch; a batch of fixed size is padded with its last stamp."""
         lacking = (self._batch or len(given[0])) - len(given[0])
         padded = [np.concatenate([each, np.repeat(each[-1:], lacking, axis=0)]) for each in given]
         feed: dict[str, Any] = {

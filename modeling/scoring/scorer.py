@@ -27,7 +27,7 @@ CHUNK = 512
 class CheckpointScorer:
     """A checkpoint with its own preprocessing.
 
-    Another preprocessing than the model's own must be asked for (``foreign``); the scorer then has another identity.
+    Any other preprocessing must be asked for (``foreign``) and gives the scorer another identity.
     """
 
     def __init__(self, checkpoint: Checkpoint, foreign: dict[str, Any] | None = None) -> None:
@@ -59,7 +59,7 @@ class CheckpointScorer:
         return max(self.preprocessing.crop_pixels, around)
 
     def score(self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """Logits (batch,); the same for a stamp in any batch (bitwise on one machine and thread count)."""
+        """Logits (batch,); a stamp's logit is the same in any batch (bitwise, on one machine and thread count)."""
         return self.score_tensor(torch.from_numpy(np.ascontiguousarray(stamps)), conditions)
 
     def score_tensor(self, stamps: Tensor, conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
@@ -85,7 +85,7 @@ class CheckpointScorer:
     def _chunks(
         self, stamps: Tensor, conditions: NDArray[np.float64] | None, chunk: int
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Normalised stamps and their conditions on the network's device, so many at a time."""
+        """Normalised stamps and their conditions on the network's device, ``chunk`` at a time."""
         self._check(tuple(stamps.shape))
         device, seen = self._arithmetic.device, self._seen_through(conditions, len(stamps))
         for start in range(0, len(stamps), chunk):
@@ -107,7 +107,7 @@ class CheckpointScorer:
         values = torch.from_numpy(conditions.astype(np.float32))
         bad = int((~((values > 0) & values.isfinite()).all(dim=1)).sum())
         if bad:
-            raise DataError(f"{self.name} needs {names}, but {bad} of {count} stamps lack positive values of them")
+            raise DataError(f"{self.name} needs {names}, but {bad} of {count} stamps lack positive values")
         return values.log()
 
     def _check(self, shape: tuple[int, ...]) -> None:
@@ -126,7 +126,7 @@ def load_scorer(
     ONNX file, or ``package:object``.
 
     ``foreign`` replaces keys of a checkpoint's preprocessing, at the caller's explicit request; ``output`` and
-    ``declares`` say of a file or ``package:object`` what it does not declare itself.
+    ``declares`` declare for a file or ``package:object`` what it does not declare itself.
     """
     folder = Path(source).parent if str(source).endswith(".safetensors") else Path(source)
     if (folder / FINDER).exists():

@@ -18,17 +18,17 @@ ORIGIN = "historical"
 _LOGS = ("training_epochs.csv", "sim_generations.csv")
 _RENAMED = {"auroc": "val_auc", "tpr_at_fpr_1e-4": "tpr_at_fpr_1e_4", "tpr_at_fpr_1e-3": "tpr_at_fpr_1e_3"}
 _TYPES: dict[str, Callable[[str], Any]] = {"run_id": str, "phase": str, "epoch": int}
-"""Types of the columns of the logs that are not numbers with a fraction."""
+"""Types of the log columns that are not floats."""
 _LINEAGE = {column.name for column in LINEAGE}
 
 
 @cache
 def records() -> tuple[dict[str, Any], ...]:
-    """The registry, one mapping a run with what its record holds; a training run is its own generation.
+    """The registry, one mapping per run with the content of its record; a training run is its own generation.
 
     Keys are columns of the table ``experiments``, ``ancestor`` (generation whose weights it started from),
-    ``disagreements`` (where its records contradict each other or other records: every value) and ``metrics`` (figures
-    that need no further condition to be read). The key finding ends with the disagreements.
+    ``disagreements`` (every value on which records contradict each other) and ``metrics`` (figures
+    that can be read without further conditions). The key finding ends with the disagreements.
     """
     entries = yaml.safe_load(_text("experiments.yaml"))
     return tuple({"generation": e["run_id"], "status": "valid", **e, "key_finding": _finding(e)} for e in entries)
@@ -41,7 +41,7 @@ def _finding(entry: dict[str, Any]) -> str:
 
 
 def epochs() -> Iterator[dict[str, Any]]:
-    """One mapping per logged epoch with the figures that its log holds; epochs are numbered as in the log."""
+    """One mapping per logged epoch with the figures in its log; epochs are numbered as in the log."""
     for name in _LOGS:
         for line in csv.DictReader(_text(name).splitlines()):
             row = {_RENAMED.get(key, key): value for key, value in line.items() if value}

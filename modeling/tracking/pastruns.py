@@ -1,4 +1,4 @@
-"""MLflow runs added afterwards: those of the reference system, and trainings that MLflow could not follow.
+"""MLflow runs added afterwards: those of the reference system, and trainings that MLflow could not record.
 
 A run without a recorded date has no start time, and its metrics carry the time since its start.
 """
@@ -90,7 +90,7 @@ def import_history(root: DataRoot) -> None:
 
 
 def _entry(record: dict[str, Any], rows: list[dict[str, Any]], parent: str | None) -> Entry:
-    """A record with its epochs and figures; it ends in ms since 1970, or since its start where that is unknown."""
+    """A record with its epochs and figures; times are in ms since 1970, or since its start if that is unknown."""
     plain = ("generation", "kind", "status", "status_reason", "run_id", "config_hash", "network")
     tags = {
         **{name: record.get(name) for name in plain},
@@ -116,7 +116,7 @@ def _entry(record: dict[str, Any], rows: list[dict[str, Any]], parent: str | Non
 
 
 def _parameters(run_id: str) -> tuple[dict[str, Any], dict[str, object]]:
-    """Parameters of this project's overlay that reproduces a run, with tags that say so; none where none does."""
+    """Parameters of this project's overlay that reproduces a run, with tags that say so; empty if there is none."""
     from modeling.config import generations, resolve_generation
 
     if run_id not in generations():

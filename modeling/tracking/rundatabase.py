@@ -1,4 +1,4 @@
-"""The MLflow database of a data root: opened, adapted if the data were moved or copied, or refused in one sentence.
+"""The MLflow database of a data root: opened, adapted to moved or copied data, or refused with a one-sentence error.
 
 With :mod:`modeling.tracking.runstore` the only module that imports MLflow (late: that takes seconds).
 """
@@ -90,7 +90,7 @@ def _make(database: Path, client_class: Any) -> None:
 
 
 def _follow(database: Path) -> None:
-    """Point the runs to the artifacts in the database's folder; MLflow keeps the paths of the original folder."""
+    """Point the runs to the artifacts in the database's folder; MLflow stores the paths of the original folder."""
     with closing(_connected(database)) as connection, connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("SELECT count(*) FROM runs").fetchone()
@@ -119,7 +119,7 @@ def _told(database: Path, error: sqlite3.Error) -> LakeError:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code in _IN_USE:
         return LakeError(
-            f"{database} is in use by another process ({error}): wait for it or end it, "
+            f"{database} is in use by another process ({error}): wait for it to finish or stop it, "
             "and run the command again; nothing is lost"
         )
     if code in _NO_DATABASE:

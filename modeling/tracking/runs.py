@@ -1,7 +1,7 @@
 """Trainings and measurements of this project in MLflow, next to the figures of the reference system.
 
-Per generation a parent run, and below it its training, evaluation and grid; tag ``source`` is ``trained`` or
-``historical``. Runs are identified by what they are made from, so reruns find theirs.
+Each generation is a parent run with its training, evaluation and grid below it; tag ``source`` is ``trained`` or
+``historical``. A run is identified by what it is made from, so a rerun finds it again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Origin:
 
 
 class Tracker:
-    """Follows one training run; if MLflow fails it warns once, and the report adds the run later."""
+    """Records one training run; if MLflow fails it warns once, and the report adds the run later."""
 
     def __init__(self, root: DataRoot, run_id: str, params: TrainParams, origin: Origin) -> None:
         self._name = params.generation
@@ -85,7 +85,7 @@ class Tracker:
         except Exception as error:  # noqa: BLE001 - training continues without its log
             self._lost = True
             log.warning(
-                "MLflow cannot follow the training of %s: %s; training continues, and the report adds the run later",
+                "MLflow cannot record the training of %s: %s; training continues, and the report adds the run later",
                 self._name,
                 one_line(error),
             )

@@ -1,6 +1,6 @@
 """The project's runs in MLflow.
 
-A run is found again by its tag ``key``: a rerun continues what a killed one left, and logging the same values again
+A run is found again by its tag ``key``: a rerun continues a killed run, and logging the same values again
 changes nothing.
 """
 
@@ -37,7 +37,7 @@ class Entry:
     """A run as MLflow shows it."""
 
     key: str
-    """What identifies it."""
+    """Key that identifies the run."""
     name: str
     tags: Mapping[str, object]
     params: Mapping[str, object] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Entry:
     """Metrics of its steps."""
     parent: str | None = None
     start_ms: int | None = None
-    """Since 1970; now where it is None, unknown where it is 0."""
+    """Milliseconds since 1970; None for now, 0 if unknown."""
     end_ms: int | None = None
 
     def digest(self) -> str:
@@ -73,7 +73,7 @@ class RunStore:
             self._restore()
 
     def _restore(self) -> None:
-        """Restore an experiment that was deleted; of runs that replaced each other the last one stays."""
+        """Restore an experiment that was deleted; of runs that replaced each other only the last is restored."""
         self.client.restore_experiment(self.experiment)
         log.warning("the experiment '%s' had been deleted in MLflow: it is restored, with its runs", EXPERIMENT)
         kept: set[str] = set()
@@ -84,9 +84,9 @@ class RunStore:
             kept.add(key)
 
     def page(self, port: int) -> str:
-        """Where the MLflow page on a local port shows the runs, next to charts of their metrics.
+        """Address of the MLflow page that shows the runs and charts of their metrics.
 
-        Without the kind of work in its address the page opens on language models.
+        Without the kind of work in the address, the page opens on language models.
         """
         view = "workflowType=machine_learning&compareRunsMode=CHART"
         return f"http://127.0.0.1:{port}/#/experiments/{self.experiment}/runs?{view}"
@@ -97,7 +97,7 @@ class RunStore:
         return list(self.client.search_runs([self.experiment], wanted, max_results=5000))
 
     def open(self, entry: Entry) -> str:
-        """Identifier of the run of an entry, found or made, with its tags, parameters and tables; it is running."""
+        """Start the run of an entry, found or made, with its tags, parameters and tables; returns its identifier."""
         known = self.find({"key": entry.key})
         if known:
             run = str(known[0].info.run_id)
@@ -186,7 +186,7 @@ class RunStore:
         return {m.step: m.value for m in sorted(history, key=lambda m: m.timestamp)}
 
     def _tables(self, run: str, inputs: Mapping[str, str]) -> None:
-        """The tables among recorded inputs, as datasets of the run; a digest is the part of a fingerprint that fits."""
+        """The tables among recorded inputs, as datasets of the run; a digest is the end of a fingerprint."""
         from mlflow.data.delta_dataset_source import DeltaDatasetSource
         from mlflow.data.meta_dataset import MetaDataset
         from mlflow.entities import DatasetInput
@@ -232,7 +232,7 @@ def _texts(tags: Mapping[str, object]) -> dict[str, str]:
 
 
 def _name(name: str) -> str:
-    """A name that MLflow accepts: comparisons in words, anything else it refuses as an underscore."""
+    """A name that MLflow accepts: comparisons become words, other characters it refuses underscores."""
     for sign, word in (("@", "_at_"), (">=", "_ge_"), ("<=", "_le_"), ("=", "_"), (">", "_gt_"), ("<", "_lt_")):
         name = name.replace(sign, word)
     parts = re.sub(r"[^\w.\-/ :]", "_", name)[:250].split("/")

@@ -94,7 +94,7 @@ def _metadata(rows: pa.Table, columns: tuple[str, ...]) -> Tensor | None:
 
 
 def epoch_order(labels: NDArray[np.float32], params: LoopParams, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Sample indices in the order epoch ``epoch`` takes them: a function of (seed, epoch) alone.
+    """Sample indices in the order of epoch ``epoch``, which depends only on (seed, epoch).
 
     With ``positive_fraction`` an epoch has as many samples as there are rows, that share of them lenses; the r-th
     repetition of row ``i`` of ``n`` is ``i + r * n``, so augmentation tells repetitions apart.
@@ -110,7 +110,7 @@ def epoch_order(labels: NDArray[np.float32], params: LoopParams, seed: int, epoc
 
 def _cycled(index: NDArray[np.int64], wanted: int, rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
     if not len(index):
-        raise DataError("training needs lenses and negatives, and one of the classes is empty")
+        raise DataError("training needs lenses and negatives, but one of the classes is empty")
     turns = [_shuffled(index, seed, epoch, stream=1 + turn) + turn * rows for turn in range(-(-wanted // len(index)))]
     return np.concatenate(turns)[:wanted] if turns else index[:0]
 

@@ -29,7 +29,7 @@ class EpochRow:
     learning_rate: float
     """Rate of the epoch's last step."""
     images: int
-    """Training stamps passed."""
+    """Number of training stamps."""
     phase: str
     epoch_seconds: float
 
@@ -48,7 +48,7 @@ def append_row(path: Path, row: EpochRow) -> None:
 
 
 def read_log(path: Path) -> list[EpochRow]:
-    """Rows of a log; an incomplete last line is cut off the file, to which the next row is appended."""
+    """Rows of a log; an incomplete last line is removed from the file, so the next row can be appended."""
     if not path.exists():
         return []
     text = path.read_text(encoding="utf-8")

@@ -31,9 +31,9 @@ def row_weights(labels: NDArray[np.float32], tiers: NDArray[np.object_], params:
 
 
 def loss_sum(logits: Tensor, labels: Tensor, weights: Tensor, params: LossParams) -> Tensor:
-    """Sum over the batch of the configured loss; divide by the rows of the whole step, however they are portioned.
+    """Sum over the batch of the configured loss; divide it by the number of rows in the whole step.
 
-    ``weights`` (batch,) count for kind ``weighted`` only. The focal loss is that of Lin et al. (2017), eq. 5.
+    ``weights`` (batch,) are used only by kind ``weighted``. The focal loss is that of Lin et al. (2017), eq. 5.
     """
     targets = labels * (1 - 2 * params.label_smoothing) + params.label_smoothing
     losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")

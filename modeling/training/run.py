@@ -1,4 +1,4 @@
-"""A training run in its work folder: started or resumed, its epochs closed."""
+"""A training run in its work folder: how it starts, resumes and closes epochs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STATE, BEST, LOG, RUN = "state.safetensors", "best.safetensors", "epochs.jsonl",
 
 @dataclass
 class Run:
-    """A training run: what the loop works on."""
+    """A training run, as the loop uses it."""
 
     params: TrainParams
     work: Path
@@ -50,13 +50,13 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs ran, or none was better for as long as the patience lasts."""
+        """Whether all epochs ran, or the metric has not improved for ``patience`` epochs."""
         patience = self.params.loop.patience
         waited = self.epoch - self.state.best_epoch
         return self.epoch >= self.params.loop.epochs or bool(patience and self.epoch and waited >= patience)
 
     def close_epoch(self, row: EpochRow) -> EpochRow:
-        """Log the epoch unless it is logged, keep the weights if they are the best, save the state.
+        """Log the epoch unless it is logged already, keep the weights if they are the best, save the state.
 
         Returns the row as it was logged first.
         """
@@ -123,7 +123,7 @@ def _unreadable(path: Path, error: Exception) -> DataError:
 
 
 def _kept_dtype(params: TrainParams, network: LensFinder, training: TrainingArrays, work: Path) -> str:
-    """The arithmetic of the run: chosen at its start and kept; the folder refuses another run."""
+    """The arithmetic of the run, chosen at its start and then kept; DataError if the folder belongs to another run."""
     identity = {"science": params.science_digest(), "rows": len(training)}
     path = work / RUN
     if path.exists():

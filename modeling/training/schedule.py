@@ -1,4 +1,4 @@
-"""The learning rate: a pure function of the step, so a resumed run cannot follow another schedule."""
+"""The learning rate: a pure function of the step, so a resumed run follows the same schedule."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def learning_rate(step: int, steps_per_epoch: int, peak: float, params: Schedule
 
 
 def factor(epochs_done: float, params: ScheduleParams) -> float:
-    """Fraction of the peak rate after so many epochs.
+    """Fraction of the peak rate after ``epochs_done`` epochs.
 
-    Drops and the cosine count from the start of the run, warm-up included; during the warm-up it alone decides.
+    Drops and the cosine count from the start of the run, warm-up included, but do not apply during it.
     """
     if epochs_done < params.warmup_epochs:
         return params.warmup_start + (1 - params.warmup_start) * epochs_done / params.warmup_epochs
@@ -28,7 +28,7 @@ def factor(epochs_done: float, params: ScheduleParams) -> float:
 
 
 def phase(epochs_done: float, frozen_epochs: int, params: ScheduleParams) -> str:
-    """Name of the phase an epoch runs in, for logs."""
+    """Name of an epoch's phase, for logs."""
     parts = []
     if epochs_done < frozen_epochs:
         parts.append("frozen")

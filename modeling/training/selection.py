@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 
 
 def auc(logits: Array, labels: Array) -> float:
-    """Area under the ROC curve, ties counted half (Mann-Whitney)."""
+    """Area under the ROC curve, ties count half (Mann-Whitney)."""
     lenses, negatives = logits[labels > 0.5], np.sort(logits[labels <= 0.5])
     if not len(lenses) or not len(negatives):
         raise DataError(f"an AUC needs lenses and negatives, got {len(lenses)} and {len(negatives)}")
@@ -22,14 +22,14 @@ def auc(logits: Array, labels: Array) -> float:
 
 
 def tpr_at_fpr(logits: Array, labels: Array, fpr: float) -> float:
-    """Share of lenses above the lowest threshold that at most the share ``fpr`` of negatives exceed."""
+    """Share of lenses above the lowest threshold that at most a share ``fpr`` of negatives exceeds."""
     negatives = np.sort(logits[labels <= 0.5])[::-1]
     threshold = negatives[min(int(fpr * len(negatives)), len(negatives) - 1)]
     return float((logits[labels > 0.5] > threshold).mean())
 
 
 def measured_tpr(logits: Array, labels: Array, fpr: float) -> float | None:
-    """True-positive rate at ``fpr``; None where fewer than ten negatives are expected above the threshold."""
+    """True-positive rate at ``fpr``; None if fewer than ten negatives are expected above the threshold."""
     expected = fpr * int((labels <= 0.5).sum())
     return tpr_at_fpr(logits, labels, fpr) if expected >= LEAST_ABOVE - 1e-9 else None
 

@@ -49,7 +49,7 @@ class TrainingState:
         return self.ema if self.ema is not None else self.network
 
     def average(self) -> None:
-        """Move the averaged weights towards the current ones; a short memory at the start of the run."""
+        """Move the averaged weights towards the current ones; the memory is shorter at the start of the run."""
         if self.ema is None:
             return
         decay = min(self._ema_decay, self.step / (self.step + 10))
@@ -102,7 +102,7 @@ def read(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any
 
 
 def scoring_weights(path: Path) -> dict[str, Tensor]:
-    """The weights to score with: the averaged ones where the run kept them."""
+    """The weights to score with: the averaged ones if the run kept them."""
     weights = _under(read(path, "ema.")[0], "ema.") or _under(read(path, "network.")[0], "network.")
     if not weights:
         raise DataError(f"{path} does not contain a network")

@@ -1,4 +1,4 @@
-"""The training loop, in the order of time."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 DROPOUT_STREAM = 101
 CHECK_STEPS = 100
-"""Optimiser steps between two looks at whether the loss is finite (a look waits for the GPU)."""
+"""Optimiser steps between checks that the loss is finite (a check waits for the GPU)."""
 
 
 def train(
@@ -44,7 +44,7 @@ def train(
     """Train, or continue training, in the folder ``work``; on a CPU a resumed run equals an uninterrupted one bitwise.
 
     ``ancestor`` holds the weights of generation ``params.init`` (:meth:`Checkpoint.weights`). ``on_epoch`` gets every
-    row, those of epochs before a resumption included.
+    row, including those of epochs before a resumption.
     """
     report = on_epoch or (lambda row: None)
     with threads(params.execution.threads), torch.random.fork_rng():
@@ -128,7 +128,7 @@ def evaluate(run: Run, validation: TrainingArrays) -> EpochRow:
 
 
 def _freeze(run: Run, head_only: bool) -> None:
-    """Train only the head, with the batch statistics of the backbone fixed too; or everything."""
+    """Train only the head, with the backbone's batch statistics fixed too, or everything."""
     network = run.state.network.train()
     if head_only:
         network.eval().head.train()

@@ -162,8 +162,7 @@ def test_many_failures_are_logged_in_short(caplog: pytest.LogCaptureFixture) -> 
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 6
     assert (
-        lines[-1]
-        == f"{plan.rows.num_rows - 5} more of {plan.rows.num_rows} injections failed, see their column 'reason'"
+        lines[-1] == f"{plan.rows.num_rows - 5} more of {plan.rows.num_rows} injections failed, see the column 'reason'"
     )
 
 

@@ -112,9 +112,9 @@ class Exiting(Pairs):
     ("model", "said"),
     [
         ("Bare", "identity of the source model '.*:Bare' must be a value that is not null"),
-        ("Short", "draw of the source model '.*:Short' must be the table that it is given"),
+        ("Short", "draw of the source model '.*:Short' must be the table it is given"),
         ("Raising", "the source model '.*:Raising' failed in faults: RuntimeError: no licence"),
-        ("Uncounted", "faults of the source model '.*:Uncounted' must be one reason or null a row"),
+        ("Uncounted", "faults of the source model '.*:Uncounted' must be one reason or null per row"),
     ],
 )
 def test_a_model_that_raises_or_returns_what_does_not_fit_is_named(model: str, said: str) -> None:

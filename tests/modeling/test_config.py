@@ -68,7 +68,7 @@ def test_unknown_keys_and_generations_are_errors() -> None:
 
 
 def test_label_leaking_metadata_is_refused() -> None:
-    with pytest.raises(ParameterError, match="may tell the label"):
+    with pytest.raises(ParameterError, match="may reveal the label"):
         resolve_generation("sim-gen3", {"network.metadata_columns": ["psfsize_r", "theta_e_arcsec"]})
 
 

@@ -240,7 +240,7 @@ def test_a_finder_that_cannot_be_made_or_asks_for_too_much_is_refused() -> None:
         DataError, match=r"cannot be created: TypeError: .*path.*; its class is called without arguments"
     ):
         scorer("NeedsPath")
-    with pytest.raises(DataError, match="takes stamps of 10 pixels, and these have 9"):
+    with pytest.raises(DataError, match="takes stamps of 10 pixels, but these have 9"):
         scorer("Wide").score(stamps(2))
     with pytest.raises(ParameterError, match=rf"'{HERE}:Nowhere.stamp_pixels' must be"):
         scorer("Nowhere")
@@ -332,7 +332,7 @@ def test_the_finders_of_shared_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.zeros((70, 3, 101, 101), np.float32) + stamps(70)[..., :1, :1]
     pixels[3, :, 20:30] = NAN
     assert len(load_scorer("finders:PlainNetwork").score(pixels)) == 70
-    with pytest.raises(DataError, match="takes stamps of 128 pixels, and these have 101"):
+    with pytest.raises(DataError, match="takes stamps of 128 pixels, but these have 101"):
         load_scorer("finders:TooLarge").score(pixels)
     with pytest.raises(DataError, match="returned 10 of 70 logits that are not finite"):
         load_scorer("finders:SometimesNaN").score(pixels)

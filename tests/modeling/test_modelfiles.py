@@ -63,9 +63,9 @@ def test_onnx_takes_any_batch_or_its_own_and_conditions(tmp_path: Path) -> None:
     found = load_scorer(tmp_path / "four.onnx", declares=declares)
     assert found.conditions == ("seeing", "height")
     np.testing.assert_allclose(found.score(pixels, more), pixels.mean((1, 2, 3)) + more.mean(1), rtol=1e-5)
-    with pytest.raises(DataError, match="needs seeing, height of each stamp, not all are known"):
+    with pytest.raises(DataError, match="needs seeing, height of each stamp, but not all are known"):
         found.score(pixels)
-    with pytest.raises(DataError, match=r"the network has 2 inputs \(stamps, conditions\) and is given 1: stamps, and"):
+    with pytest.raises(DataError, match=r"the network has 2 inputs \(stamps, conditions\) but is given 1: stamps, and"):
         load_scorer(tmp_path / "four.onnx").score(pixels)
     with pytest.raises(DataError, match=r"finder any failed on 7 stamps: .*dimension"):
         load_scorer(tmp_path / "any.onnx").score(pixels[:, :1])

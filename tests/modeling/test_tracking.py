@@ -342,7 +342,7 @@ def test_a_training_outlives_its_log_which_the_report_makes_whole(
         result = train(small, *splits, tmp_path / "work", on_epoch=tracker.epoch)
         checkpoint = publish(result, root.checkpoints("demo1"), Manifest(small.manifest, FINGERPRINT), *splits)
         tracker.finish(result.rows, checkpoint.card)
-    assert caplog.text.count("MLflow cannot follow the training of demo1") == 1
+    assert caplog.text.count("MLflow cannot record the training of demo1") == 1
     write_epochs(root, result.rows, small)
     for _ in range(2):
         pastruns.log_training(root, "demo1")

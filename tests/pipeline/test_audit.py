@@ -49,7 +49,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         ("Chances", r'within \[0, 1\].* output = "probabilities"'),
         ("AfraidOfHoles", r"of 64 logits that are not finite: .* \(also for stamps with unobserved pixels\)"),
         ("ByCompany", "scores a stamp differently in another batch"),
-        ("TooLarge", "takes stamps of 128 pixels, and these have 101"),
+        ("TooLarge", "takes stamps of 128 pixels, but these have 101"),
         ("Absent", "cannot be imported"),
     ],
 )
