@@ -1,4 +1,4 @@
-"""Where injections are made: on the processor, or by the same engine in torch on a GPU. Imports torch only for that."""
+"""Where injections are made: on the processor, or by the same engine in torch on a GPU. Imports torch only then."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 Pixels = Any
-"""Images (batch, band, y, x) float32 where they were rendered: an array, or on a GPU a torch tensor."""
+"""Images (batch, band, y, x) float32 on the device that rendered them: an array, or a torch tensor on a GPU."""
 CELLS = {"cpu": 1 << 18, "cuda": 1 << 25}
 """Most cells or pixels in one list of torch's engine on a kind of device; it bounds memory, at about 100 bytes each."""
 

@@ -27,7 +27,7 @@ class Keyed:
 
 
 class Sobol:
-    """Scrambled Sobol numbers at given places of the sequence of a seed: evenly spread, and the same in any batch."""
+    """Scrambled Sobol numbers at given places of a seed's sequence: evenly spread, and the same in any batch."""
 
     def __init__(self, seed: int, places: ArrayLike, names: tuple[str, ...]) -> None:
         from scipy.stats import qmc  # slow to import, and only needed here

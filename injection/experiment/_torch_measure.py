@@ -1,4 +1,4 @@
-"""Sums over pixels of :mod:`injection.experiment.measure` on a GPU, which only numbers per injection leave."""
+"""Sums over pixels of :mod:`injection.experiment.measure` on a GPU; only numbers per injection leave it."""
 
 from __future__ import annotations
 

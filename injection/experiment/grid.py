@@ -127,9 +127,9 @@ def _cell_rows(grid: GridParams, cell: dict[str, Any], ids: list[str], first: in
 
 
 def _grid_id(setting: Setting) -> str:
-    """Hash of everything that the injections depend on, so not of threads, batch size and device.
+    """Hash of everything that the injections depend on; threads, batch size and device are left out.
 
-    Of a prior and a source model the content counts, not the path.
+    A prior or source model counts by its content, not its path.
     """
     grid, hosts, seed = setting.grid, setting.hosts, setting.seed
     config = grid.model_dump(

@@ -103,7 +103,7 @@ class Setting:
         return drawn.append_column("galaxy_id", galaxies)
 
     def _fixed(self, rows: pa.Table) -> tuple[str, ...]:
-        """Parameters that rows come with."""
+        """Parameters that are given in the rows."""
         return tuple(name for name in self.prior.direct(self.hosts.imaging) if name in rows.column_names)
 
     def _of_mixture(self, mixture: Mixture, drawn: pa.Table, fixed: tuple[str, ...]) -> pa.Table:

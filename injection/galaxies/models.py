@@ -37,7 +37,7 @@ def source_model(grid: GridParams) -> SourceModel:
 
 @dataclass(frozen=True)
 class OwnModel:
-    """A user's own source model; if a method raises, or returns what does not fit, a DataError names both."""
+    """A user's own source model; if a method raises or returns unsuitable values, a DataError names both."""
 
     path: str
     model: SourceModel

@@ -112,7 +112,7 @@ class BankSources:
         return rows
 
     def _choose(self, uniform: Array, re_arcsec: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Place in the bank of each row's galaxy, and among how many it was chosen (0: none is large enough)."""
+        """Place in the bank of each row's galaxy, and how many it was chosen from (0: none is large enough)."""
         order = np.argsort(-self.bank.half_light_px, kind="stable")
         smallest = np.zeros(len(re_arcsec)) if self.max_pixel_arcsec is None else re_arcsec / self.max_pixel_arcsec
         among = np.searchsorted(-self.bank.half_light_px[order], -smallest, side="right")

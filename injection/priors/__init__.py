@@ -1,1 +1,1 @@
-"""From which distributions injections are drawn. Imports ``injection.scene``."""
+"""The distributions that injections are drawn from. Imports ``injection.scene``."""

@@ -130,12 +130,12 @@ class Mixture(Section):
         return [component.prior for component in self.components]
 
     def direct(self, imaging: Imaging) -> tuple[str, ...]:
-        """As those of its priors, which must all know the bands."""
+        """The same columns as for its priors, which must all know the bands."""
         found = [prior.direct(imaging) for prior in self.priors]
         return found[0]
 
     def chosen(self, ids: pa.Array, seed: int) -> NDArray[np.int64]:
-        """The place of the prior that each injection is drawn from; it depends on (seed, id) alone."""
+        """Place of the prior that each injection is drawn from; it depends only on (seed, id)."""
         ends = np.cumsum(self.shares)[:-1]
         return np.searchsorted(ends, Keyed(seed, ids).uniform("prior_component"), side="right")
 

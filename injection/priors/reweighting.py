@@ -1,4 +1,4 @@
-"""Importance weights from the prior that injections were drawn from to another one, and how much of that it covers."""
+"""Importance weights that turn injections of one prior into those of another, and how much of it they cover."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Array = NDArray[np.float64]
 
 THETA_E = "lens_theta_e_arcsec"
 _DRAWS = 50_000
-"""Draws of the target that its support is measured with, within 0.5 % (two standard errors)."""
+"""Draws of the target that measure its support to 0.5 % (two standard errors)."""
 _QUANTILES = 10_000
 
 
 @dataclass(frozen=True)
 class Change:
-    """From the prior that rows were drawn from to another one."""
+    """A change from the prior that rows were drawn from to another prior."""
 
     drawn: AnyPrior
     target: AnyPrior
@@ -35,18 +35,18 @@ class Change:
     """Parameters that were not drawn from the prior, see :func:`injection.priors.registry.log_density`"""
 
     def log_weights(self, rows: pa.Table) -> Array:
-        """Log density of each row under the target over that under its own prior; -inf where the target has none."""
+        """Log density of each row under the target over that under its own prior; -inf where the target's is zero."""
         return log_density(self.target, rows, self.imaging, self.fixed) - log_density(
             self.drawn, rows, self.imaging, self.fixed
         )
 
     def support(self, injections: int, theta_e: tuple[float, float] | None = None) -> float:
-        """Share of the target's mass that so many injections of the drawn prior can stand for.
+        """Share of the target's mass that a number of injections of the drawn prior can represent.
 
-        There a weight is at most their number: beyond it, and outside the drawn prior's range, not one injection is
-        expected for as much of the target as all of them stand for. Normal distributions have no end, so the range
-        alone would not say that one lies in the tail of another. ``theta_e`` are the ends of the Einstein radii that
-        count (arcsec); None where the target's own do not.
+        It is the mass where the weight is at most ``injections``, the expected sum of all weights: a single injection
+        with a larger weight would outweigh the whole sample. Normal distributions have no ends, so the range alone does
+        not show that one lies in the tail of another. ``theta_e`` are the ends of the Einstein radii that count
+        (arcsec); None for no limit.
         """
         rows = _draws(self.target, self.imaging)
         with np.errstate(invalid="ignore"):
@@ -58,7 +58,7 @@ class Change:
 
 
 def not_of_prior(grid: GridParams, imaging: Imaging) -> tuple[str, ...]:
-    """What a grid does not draw from its prior, besides what rows come with: ``fixed`` of ``log_density``."""
+    """What a grid does not draw from its prior, besides what its rows give: ``fixed`` of ``log_density``."""
     shape = ("lens_q", "shear") if grid.host_model == "IM2" else ()
     light = ("src_n", "src_q", "clumps") if grid.real_sources is not None else ()
     colours = imaging.source_columns[1:] if grid.real_sources and grid.real_sources.catalogue_colours else ()
