@@ -84,7 +84,7 @@ def dual_prior_view(inputs: ReportInputs) -> TableView | None:
     )  # fmt: skip
     caption = (
         "Two priors, one grid: the same injections, weighted by the density of each prior over that of the one they "
-        "were drawn from. Support: share of the prior's mass that the injections can stand for; below 95 % no "
+        "were drawn from. Support: share of the prior's mass that the injections can represent; below 95 % no "
         "completeness is given. Einstein radii count as the grid has them."
     )
     return TableView(caption, headers, rows) if rows else None

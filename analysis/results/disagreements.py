@@ -1,4 +1,4 @@
-"""What an imported table says of itself that does not follow from its own counts."""
+"""Figures stated by an imported table that do not follow from its own counts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _found(rows: pd.DataFrame, figure: str, stated: Any, expected: Any, explanat
 
 
 def _tolerance(decimals: Mapping[str, int], name: str) -> float:
-    """Half a unit of the last place that a column is written with, which is at least two places after the point."""
+    """Half a unit of a column's last decimal place, taken as the second or a later one."""
     return max(0.51 * 10.0 ** -max(decimals[name], 2), 1e-9)
 
 
@@ -159,7 +159,7 @@ def _between_thresholds(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _partitions(rows: pd.DataFrame) -> list[pd.DataFrame]:
-    """Families of bins that do not hold the injections of `all`, cell by cell: compared, never added."""
+    """Families of bins that do not add up to `all`, cell by cell; families are never summed together."""
     keys = ["cell", "threshold_id"]
     whole = rows[rows["source_mag_bin"] == ALL].set_index(keys)
     found = []
@@ -176,7 +176,7 @@ def _partitions(rows: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _facts(rows: pd.DataFrame, meta: Mapping[str, Any]) -> pd.DataFrame:
-    """Totals that the file of facts states, and axes of its grid that the table does not fill."""
+    """Totals stated in the JSON file, and axes of its grid, that the table does not match."""
     whole = rows[rows["source_mag_bin"] == ALL]
     cells = whole.drop_duplicates("cell")
     first = whole[whole["threshold_id"] == whole["threshold_id"].iloc[0]] if len(whole) else whole

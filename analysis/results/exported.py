@@ -24,13 +24,13 @@ _NAMES = {
     "jeffreys_95_high": "ci95_hi",
 }
 _FEW = 10
-"""Injections from which a magnitude bin is sufficient."""
+"""Least number of injections in a sufficient magnitude bin."""
 
 
 def exported(rows: pd.DataFrame, per_cell: float | None) -> pd.DataFrame:
-    """The cells (`COLUMNS` of the layout); marginals follow from them. Without ``per_cell``, `sufficient` is null.
+    """The cells (`COLUMNS` of the layout) without marginals, which follow from them.
 
-    DataError where the slice has no cells of seeing and depth.
+    Without ``per_cell``, `sufficient` is null. DataError where the slice has no cells of seeing and depth.
     """
     cells = rows[(rows["cell"] != MARGINAL) & rows["psf_centre_arcsec"].notna() & rows["depth_centre_mag"].notna()]
     if cells.empty:

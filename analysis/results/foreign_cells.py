@@ -2,7 +2,7 @@
 
 A file has one row per cell (Einstein radius, PSF width, depth; the centres of its bins), threshold and magnitude bin.
 Bins may divide more than one kind of magnitude (`23-24` unlensed, `lensed_20-22` lensed) under one column; each prefix
-is a family, declared by who imports, and only bins of one family divide the same injections.
+is a family, declared on import, and only bins of one family divide the same injections.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _EMPTY = ("", "nan", "none", "null")
 
 
 class Declared(Section):
-    """What the numbers of a foreign table mean; their authors' own file of facts seldom says all of it."""
+    """What the numbers of a foreign table mean; the JSON file that comes with it is often incomplete."""
 
     prior: str
     """Prior of the injections: a name, or 'not recorded'."""
@@ -64,11 +64,11 @@ class Cells:
     rejected: pd.DataFrame
     """`row_index`, `reason`, `record` (the line as JSON)"""
     decimals: Mapping[str, int]
-    """Decimal places that a column is written with, at most"""
+    """Most decimal places of each column"""
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A CSV file as text, with `row_index`: the line of each row. DataError where it is none."""
+    """A CSV file as text, with `row_index`: the line of each row. DataError if it is not one."""
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
@@ -175,7 +175,7 @@ def _reasons(text: pd.DataFrame, values: pd.DataFrame) -> pd.Series:
 
 
 def _repeated(values: pd.DataFrame) -> pd.Series:
-    """Why rows with the key of another row cannot be used: one of equal ones is kept, none of different ones."""
+    """Why rows with the key of another row cannot be used: of identical rows one is kept, of contradictory none."""
     lines = values.groupby(KEY)["row_index"].transform("min")
     kinds = values[list(COUNTS)].astype(str).agg("/".join, axis=1).groupby([values[name] for name in KEY])
     same = kinds.transform("nunique") == 1

@@ -1,4 +1,4 @@
-"""Simulated lenses of others, found or missed: complete lists become completeness, incomplete ones are refused."""
+"""Other teams' simulated lenses, found or missed: complete lists give completeness, incomplete ones are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lake.errors import DataError, invalid
 
 _FOUND = {"true": True, "1": True, "yes": True, "found": True, "false": False, "0": False, "no": False, "missed": False}
 _NUMBERS = {"score": "score", "theta_e": "theta_e_arcsec", "src_mag": "src_mag"}
-"""Optional columns of a list, and what they are here."""
+"""Optional columns of a list, and their names in `foreign_objects`."""
 
 
 class DeclaredObjects(Declared):
@@ -31,9 +31,9 @@ class DeclaredObjects(Declared):
     src_mag_family: str = UNLENSED
     """What `src_mag` is: unlensed, or lensed r magnitude."""
     theta_e_edges: tuple[float, ...] = ()
-    """Edges of bins of Einstein radius (arcsec), the cells; none for the whole list alone."""
+    """Edges of bins of Einstein radius (arcsec), the cells; empty for the whole list only."""
     src_mag_edges: tuple[float, ...] = ()
-    """Edges of magnitude bins; none for all magnitudes alone."""
+    """Edges of magnitude bins; empty for all magnitudes only."""
 
     @property
     def threshold_id(self) -> str:
@@ -85,8 +85,8 @@ def _require_whole(rows: pd.DataFrame, simulated: int) -> None:
     if len(ids) != simulated:
         lost = f": {simulated - len(ids)} are missing" if len(ids) < simulated else ""
         raise DataError(
-            f"the list holds {len(ids)} lenses and {simulated} were simulated{lost}. Completeness is found over "
-            "simulated: a list without its missed lenses gives a higher one, and is refused"
+            f"the list holds {len(ids)} lenses and {simulated} were simulated{lost}. Completeness is found / "
+            "simulated, so a list without its missed lenses would overstate it"
         )
 
 

@@ -56,7 +56,7 @@ def counted(
     edges: Sequence[float],
     imaging: Imaging,
 ) -> pd.DataFrame:
-    """Counts of every planned cell and ``marginal``, threshold and magnitude bin, as Spark SQL makes them of the lake.
+    """Counts of every planned cell and ``marginal``, threshold and magnitude bin; the Spark SQL gives the same.
 
     ``injections``: rows of one grid and finder with ``cell``, ``galaxy_id``, ``status``, ``score``, ``probability``,
     ``arc_snr`` and the source's magnitude; ``cells``: `injection.experiment.grid.cells`.

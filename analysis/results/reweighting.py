@@ -26,7 +26,7 @@ class Weights:
     prior: str
     values: Floats
     support: float
-    """Share of the prior's mass that the injections can stand for"""
+    """Share of the prior's mass that the injections can represent"""
 
     @property
     def mean(self) -> float:
@@ -34,7 +34,7 @@ class Weights:
         return float(self.values.mean())
 
     def refusal(self, drawn: str, least: float) -> str | None:
-        """Why these injections cannot tell the completeness under the prior, or None where they can."""
+        """Why these injections cannot give the completeness under the prior, or None if they can."""
         noise = float(self.values.std()) / np.sqrt(len(self.values))
         if self.support < least:
             why = f"cover {self.support:.1%} of '{self.prior}', less than {least:.0%}"
@@ -47,14 +47,14 @@ class Weights:
 
 @dataclass(frozen=True)
 class Denominator:
-    """Which injections count, and how much beside their prior's weight."""
+    """Which injections count, and with which further weight."""
 
     population: str = "all"
     """all, or detectable: those declared so"""
     net: bool = False
-    """Whether injections count whose bare host is above the threshold already"""
+    """Whether to count only injections whose bare host is not above the threshold already"""
     by: tuple[str, ...] = ()
-    """Columns of the injections whose values are told apart"""
+    """Columns of the injections to group by"""
     factor: Floats | None = None
     """A further weight of each injection"""
 

@@ -15,7 +15,7 @@ from lake.errors import DataError, invalid
 Floats = NDArray[np.float64]
 
 FEW = 30.0
-"""Effective number of misranked positives or negatives below which DeLong's interval covers less than it says."""
+"""Effective number of misranked positives or negatives below which DeLong's interval covers less than 95 %."""
 _PRIOR_MISRANKED = 5.0
 
 

@@ -1,4 +1,4 @@
-"""Arrays in anybody's files, by their description: found by a pattern, opened once, brought into one order of axes."""
+"""Arrays in described files: found by a pattern, opened once, brought into one order of axes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from lake.files.npz import read_arrays
 HDF5, NPZ = (".h5", ".hdf5", ".hdf"), (".npz",)
 SUFFIXES = (*NPZ, *HDF5, ".fits", ".fit", ".fz")
 SCALE = "pixel_scale"
-"""The fact that says how large the pixels are (arcsec), if a file does."""
+"""The fact that holds the size of the pixels (arcsec), if a file gives it."""
 _BLOCK = 64
-"""Objects read at a time: compressed files are stored in pieces of many."""
+"""Objects read at a time: compressed files store many objects in one chunk."""
 _ORDER: tuple[Axis, ...] = ("object", "band", "y", "x")
 _PROSE = ("", "COMMENT", "HISTORY")
 _IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
@@ -41,13 +41,13 @@ class Group:
     id: str
     """Identifier by the file's name; empty if the pattern names one file."""
     parts: Mapping[str, str]
-    """What ``{id}`` and each ``*`` of the pattern stand for."""
+    """The text that ``{id}`` and each ``*`` of the pattern match."""
     files: Mapping[str, Path]
     """By the band as it is spelled, or by ``""`` if one file has all bands."""
 
 
 def groups(folder: Path, described: Description) -> tuple[list[Group], list[tuple[str, str]]]:
-    """Groups of files with cut-outs, by identifier, and files that are none of the declared ones, with the reason."""
+    """Groups of files with cut-outs, by identifier, and files that match no declared path, with the reason."""
     spelled = [described.spelled(band) for band in described.bands]
     own = _regex(described.images.files, spelled)
     more = (getattr(place, "files", None) for place in (described.psf, described.noise))
@@ -73,7 +73,7 @@ def _group(folder: Path, parts: dict[str, str], files: dict[str, Path], bands: S
 
 
 def _regex(pattern: str, bands: Sequence[str]) -> re.Pattern[str]:
-    """Paths that a pattern stands for: groups ``band``, ``id`` and one for each ``*``."""
+    """Paths that match a pattern: groups ``band``, ``id`` and one for each ``*``."""
     parts, stars = [], 0
     for part in re.split(r"(\{id\}|\{band\}|\*)", pattern):
         if part == "*":
@@ -94,7 +94,7 @@ class Opened(ExitStack):
         return self
 
     def array(self, path: Path, name: str | None) -> Any:
-        """An array by its name, or the one that an unnamed array is; DataError where it has none."""
+        """An array by its name, or the default one; DataError if there is none."""
         try:
             found = self._named(path, name)
         except (OSError, KeyError, ValueError, RuntimeError) as error:
@@ -198,7 +198,7 @@ class Planes:
     """Images of a group of files."""
 
     count: int | None
-    """Objects in them; None where they are of one object, or of all alike."""
+    """Objects in them; None if they are of one object, or shared by all."""
     block: Callable[[int], NDArray[Any]]
     """Images (object, band, y, x) of a block of ``_BLOCK`` objects; the last one is kept."""
 
@@ -235,7 +235,7 @@ def planes(place: Arrays, group: Group, folder: Path, described: Description, fi
         if whole.shape[1] not in (1, len(spelled)) or (place is described.images and whole.shape[1] != len(spelled)):
             raise DataError(
                 f"{group.name}: images must have the {len(spelled)} bands {', '.join(described.bands)}, got "
-                f"{whole.shape[1]} of {whole.shape[2:]} pixels; say with 'axes' in which order the axes are"
+                f"{whole.shape[1]} of {whole.shape[2:]} pixels; declare the order of the axes with 'axes'"
             )
         return np.broadcast_to(whole, (len(whole), len(spelled), *whole.shape[2:]))
 
@@ -253,7 +253,7 @@ def _array_name(place: Arrays, band: str) -> str | None:
 
 
 def _path(place: Arrays, group: Group, folder: Path, band: str) -> Path:
-    """The file of a band: of the group, or that which another pattern names for it."""
+    """The file of a band: of the group, or the one that another pattern gives for it."""
     if place.files is not None and not isinstance(place, Images):
         name = place.files.replace("{id}", group.id).replace("{band}", band)
         for star in (value for part, value in group.parts.items() if part != "id"):
@@ -261,12 +261,12 @@ def _path(place: Arrays, group: Group, folder: Path, band: str) -> Path:
         return folder / name
     found = group.files.get(band) or group.files.get("")
     if found is None:
-        raise DataError(f"{group.name}: there is no file of its band {band}")
+        raise DataError(f"{group.name}: the file of band {band} is missing")
     return found
 
 
 def _axes(ndim: int, place: Arrays, by_band: bool, group: Group) -> tuple[Axis, ...]:
-    """The axes of an array, as declared or by custom."""
+    """The axes of an array, declared or default."""
     path = next(iter(group.files.values()))
     channels_last = path.suffix.lower() in NPZ and not by_band
     custom: dict[int, tuple[Axis, ...]] = {
@@ -291,6 +291,6 @@ def _part(array: Any, axes: tuple[Axis, ...], start: int, stop: int) -> NDArray[
 
 
 def first_image(described: Description, group: Group) -> tuple[Path, str | None]:
-    """The file and the array of a group's first band, which say what is known of its objects."""
+    """The file and the array of a group's first band, which hold what is known about its objects."""
     band = described.spelled(described.bands[0])
     return _path(described.images, group, Path(), band), _array_name(described.images, band)

@@ -1,6 +1,6 @@
 """Reading labelled cut-outs by their description: NPZ, FITS cubes, FITS per band, HDF5.
 
-Everything that cannot be used is a row of ``rejected`` with its file and reason.
+Everything that cannot be used becomes a row of ``rejected`` with its file and reason.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _SPREAD: dict[str, Callable[[Floats], Floats]] = {
 
 @dataclass(frozen=True)
 class CutoutSet:
-    """Objects that can be used, in the order of their files, and what was found that cannot."""
+    """Objects that can be used, in the order of their files, and those that cannot."""
 
     stamps: Images
     """(object, band, y, x) nMgy, NaN where nothing was observed; a memory map."""
     objects: pd.DataFrame
-    """galaxy_id, label, source_file, row_index, sha256, and the columns of the table and those asked for."""
+    """galaxy_id, label, source_file, row_index, sha256, the columns of the table, and the requested ones."""
     psf: Images | None
-    """PSF images (object, band, y, x) on one odd number of pixels; None where PSFs are no images."""
+    """PSF images (object, band, y, x) on one odd number of pixels; None if PSFs are not images."""
     sigma_nmgy: Floats | None
     """(object, band) noise of a pixel by the maps; None without maps."""
     rejected: list[dict[str, Any]]
@@ -82,7 +82,7 @@ class Reader:
     table: pd.DataFrame | None = None
     """One row per object, by its column ``id`` or in the order of the objects of the only file."""
     wanted: Sequence[str] = ()
-    """Columns that are kept of what files say."""
+    """Columns of the files' facts to keep."""
     rejected: list[dict[str, Any]] = field(default_factory=list)
     _side: int = 0
     _ids: set[str] = field(default_factory=set)
@@ -160,7 +160,7 @@ class Reader:
                     self._reject(group.name, place, f"{name}: {error}")
 
     def _name(self, group: Group, facts: Mapping[str, Any], place: int, alone: bool) -> str:
-        """Identifier of an object: as the file says, or by the file's name and the place in it."""
+        """Identifier of an object: from the file, or from the file's name and the place in it."""
         key = self.described.images.id
         if key is not None:
             if key not in facts:
@@ -176,7 +176,7 @@ class Reader:
         """One object; DataError with the reason where it cannot be used."""
         row = self._row(name, group, place, facts)
         if name in self._ids:
-            raise DataError("its identifier is that of an earlier object")
+            raise DataError("an earlier object has the same identifier")
         self._ids.add(name)
         images, psf, noise = (None if each is None else each.of(max(place, 0)) for each in places)
         stamp = self._stamp(np.asarray(images), facts)
@@ -188,7 +188,7 @@ class Reader:
         return _Object(row, stamp, psf, sigma)
 
     def _row(self, name: str, group: Group, place: int, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """What is known of an object, the table before its file, and its label."""
+        """What is known about an object, and its label; the table takes precedence over the file."""
         listed = self._places.get(name, self._places.get(name.rpartition("/")[2]))
         known = {key: facts[key] for key in (*self.wanted, self.described.labels.column) if key in facts}
         if self.table is not None:
@@ -235,7 +235,7 @@ class Reader:
         return stamp
 
     def _psf(self, images: NDArray[Any]) -> Images:
-        """PSF images (band, y, x) that are what they are declared to be."""
+        """PSF images (band, y, x) that agree with their declaration."""
         wide = np.asarray(images, dtype=np.float64)
         declared = self.described.psf
         if isinstance(declared, PsfImages) and declared.normalise:
@@ -267,7 +267,7 @@ def text_of(value: Any) -> str:
 
 
 def _of_object(facts: Mapping[str, Any], index: int, count: int | None) -> dict[str, Any]:
-    """What a file says of one of its objects."""
+    """What a file says about one of its objects."""
     shared = {key: value for key, value in facts.items() if not np.ndim(value)}
     each = {key: value[index] for key, value in facts.items() if np.ndim(value) == 1 and len(value) == count}
     return shared | each

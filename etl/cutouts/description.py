@@ -1,4 +1,4 @@
-"""The description of somebody's labelled cut-outs: what their files hold, in one small YAML."""
+"""The description of a set of labelled cut-outs: one small YAML that says what the files hold."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESERVED = ("main", "des46")
 
 
 class Arrays(Section):
-    """Where arrays lie: in the files of the images or in their own, under a name, with axes in an order."""
+    """Where arrays are: in the image files or in their own, with their name and order of axes."""
 
     files: str | None = None
     """Path relative to the folder of cut-outs, with ``{id}``, ``{band}`` and, for images, ``*``; null: the images'."""
@@ -43,17 +43,17 @@ class Images(Arrays):
 
 
 class PsfImages(Arrays):
-    """PSFs as images, of a sum of one, on an odd number of pixels of the same scale, centred."""
+    """PSFs as centred images with a sum of one, on an odd number of pixels of the cut-outs' scale."""
 
     kind: Literal["image"]
     """Name of the kind."""
     includes_pixel: bool
     """Whether the images contain the response of the pixel, as PSFs measured on stars do."""
     normalise: bool = False
-    """Whether images are divided by their sum, where it is known that all light belongs on them."""
+    """Whether images are divided by their sum, because they are known to contain all the light."""
     recentre: bool = False
-    """Whether images are shifted to put their centroid on the middle pixel, as those drawn at an object's own place
-    between pixels need."""
+    """Whether images are shifted to put their centroid on the middle pixel, for PSFs drawn at an object's sub-pixel
+    position."""
 
     def of_band(self, band: str) -> BandPsf:
         return imaging.ImagePsf(includes_pixel=self.includes_pixel)
@@ -116,7 +116,7 @@ class DepthNoise(Section):
 
 
 class NoiseMaps(Arrays):
-    """The noise is given by maps; the median of each counts."""
+    """The noise is given by maps; the median of each is used."""
 
     kind: Literal["rms", "variance", "inverse_variance"]
     """What a pixel of a map is, in the units of the images."""
@@ -128,7 +128,7 @@ class Labels(Section):
     all: Literal["lens", "negative"] | None = None
     """The label of every object; null where a column has it."""
     column: str = "label"
-    """Column of the table, card, member or dataset; ``folder`` is the name of the folder that a file lies in."""
+    """Column of the table, card, member or dataset; ``folder`` is the name of the folder that a file is in."""
     lenses: tuple[str | int, ...] = (1,)
     """Values of lenses."""
     negatives: tuple[str | int, ...] = (0,)
@@ -164,7 +164,7 @@ class Description(Section):
     labels: Labels
     """Which objects are lenses."""
     finder: dict[str, Any] = Field(default_factory=dict)
-    """What the finder declares that cannot declare it itself: output, stamp_pixels, fill, wants_mask, conditions."""
+    """Declarations for a finder that cannot make them itself: output, stamp_pixels, fill, wants_mask, conditions."""
     grid: dict[str, Any] = Field(default_factory=dict)
     """Changes to the section `grid` of params.yaml: prior, per_cell, theta_e_arcsec, ..."""
     source_mag_edges: tuple[float, ...] | None = None

@@ -87,7 +87,7 @@ def _components(name: str, own: dict[str, Any], known: Mapping[str, Any]) -> dic
 def by_component(
     prior: Mixture, ids: pa.Array, seed: int, make: Callable[[Prior, NDArray[np.int64]], pa.Table]
 ) -> pa.Table:
-    """One row per id in their order, which ``make`` draws of the prior that each comes from, given the rows' places."""
+    """One row per id, in order; ``make`` draws them from the prior of each, given the rows' places."""
     chosen = prior.chosen(ids, seed)
     places = [np.flatnonzero(chosen == number) for number in range(len(prior.components))]
     parts = [make(one, held) for one, held in zip(prior.priors, places, strict=True) if len(held)]

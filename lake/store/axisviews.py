@@ -1,6 +1,6 @@
 """Views of completeness along any axes of the injections, by name: ``completeness_by_theta_e_depth``.
 
-Their SQL is read alike by Spark and DuckDB: numbers are doubles (``5e-1``) and nothing is a function of one engine.
+Spark and DuckDB give the same results: numbers are doubles (``5e-1``), and only functions of both engines are used.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Axis:
 
 
 class ViewSpec(TableSpec):
-    """Columns of a view, which says nothing of who wrote its rows."""
+    """Columns of a view, without the lineage columns of tables."""
 
     def __post_init__(self) -> None:
         """No lineage is added."""
@@ -101,7 +101,7 @@ SCORED_SPEC = ViewSpec(
 
 
 def axes_of(name: str) -> tuple[str, ...] | None:
-    """The axes that the name of a view asks for, in their own order; None where it is no such name."""
+    """The axes in the name of a view, in the name's order; None if it is not such a name."""
     if not name.startswith(PREFIX):
         return None
     wanted = [(axes, "_".join(axes)) for count in range(1, MOST + 1) for axes in product(AXES, repeat=count)]
@@ -151,7 +151,7 @@ def by_spec(axes: tuple[str, ...]) -> TableSpec:
 
 
 def by_sql(axes: tuple[str, ...]) -> str:
-    """SQL of the view: hosts first, whose sums give the clustered standard error."""
+    """SQL of the view. It sums over hosts first, for the clustered standard error."""
     keys = ", ".join((*_IDENTITY, *axes))
     found, alone = "s.probability > t.threshold", "s.host_probability <= t.threshold"
     own = ", ".join(f"s.{name}" for name in ("grid_id", "grid_name", "generation", "prior", *axes))

@@ -55,19 +55,19 @@ def audit(
     cutouts: Path | None,
     describe: Path | None,
 ) -> None:
-    """Measure the completeness of your own finder, which takes minutes on the demo survey and hours on a large one.
+    """Measure the completeness of your own finder (minutes on the demo survey, hours on a large one).
 
-    FINDER is a file with a TorchScript (.pt) or ONNX (.onnx) network, or package:object, which is installed or lies in
+    FINDER is a file with a TorchScript (.pt) or ONNX (.onnx) network, or package:object, which is installed or is in
     the project's folder: a function, an object with `score`, a class that makes one, or a torch module. It takes stamps
-    (batch, band, y, x) in nanomaggies, bands g, r, z, and returns one logit per stamp (or a probability, if it declares
-    so). It is tried on stamps of this lake first; one that fails changes nothing.
+    (batch, band, y, x) in nanomaggies, bands g, r, z, and returns one logit per stamp (or a probability, if it
+    declares that). It is tried on stamps of this lake first; one that fails changes nothing.
     Example: dhs audit my_finder:finder --name mine
 
-    With --cutouts and --describe it is measured on a folder of anybody's labelled cut-outs (NPZ, FITS, HDF5), in their
-    own bands and pixels, without a survey, DVC or Java; FINDER may then be a checkpoint of ours too (its folder or
-    its .safetensors file). A third of the negatives fixes thresholds, a third hosts injections, a third is tested.
-    Results are slices NAME-SET of the lake's tables, and a page in data/audits. The same command again goes on where
-    it stopped.
+    With --cutouts and --describe it is measured on a folder of labelled cut-outs (NPZ, FITS, HDF5), in their own
+    bands and pixels, without a survey, DVC or Java; FINDER may then be a checkpoint of ours too (its folder or
+    its .safetensors file). A third of the negatives fixes thresholds, a third hosts injections, a third is the
+    test sample. Results are slices NAME-SET of the lake's tables, and a page in data/audits. If interrupted, run the
+    same command again: it resumes where it stopped.
     Example: dhs audit model.onnx --name mine --cutouts hsc/ --describe hsc/set.yaml
     """
     from pipeline.verbs import audit as audits

@@ -1,4 +1,4 @@
-"""Commands about selection functions: under other priors, from other teams, and for them."""
+"""Commands about selection functions: under other priors, imports and exports."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ def _declared(command: Callable[..., Any]) -> Callable[..., Any]:
 @FORMAT
 @OUT
 def completeness(priors: tuple[str, ...], dual: bool, style: str, out: Path | None, **asked: Any) -> None:
-    """Show the completeness of a finder under any prior, from its stored injections: nothing is drawn or scored again.
+    """Show the completeness of a finder under any prior from its stored injections, without drawing or scoring again.
 
-    Injections are weighted by the density of the prior over that of the one they were drawn from. Printed are the
+    Injections are weighted by the density of the prior over that of the one they were drawn from. The rows give the
     completeness, its 95 % interval (h: host-clustered, t: with the threshold's uncertainty too), the effective number
-    of injections n_eff, the support (share of the prior that the injections can stand for) and the mean weight, which
-    is 1 where they cover it. n_eff alone does not tell: it is high where a narrow grid covers little of a broad prior.
+    of injections n_eff, the support (share of the prior that the injections can represent) and the mean weight, which
+    is 1 where they cover it. n_eff alone is not enough: it is high where a narrow grid covers little of a broad prior.
     To reweight a grid to any shipped prior, fill it with `grid.prior: covering`. Counts along any axes are in SQL too:
     the views completeness_by_AXIS_AXIS.
 
@@ -135,7 +135,7 @@ def import_completeness(file: Path, meta: Path, name: str, prior: str | None, fa
 
     Intervals and marginals are computed again from the counts; hosts are not known, so there is no host-clustered
     interval. Every figure of the file that does not follow from its counts is a row of `import_disagreements`; rows
-    that cannot be used go to `quarantine`. What the numbers mean is said by keys of the JSON file: prior,
+    that cannot be used go to `quarantine`. Keys of the JSON file declare what the numbers mean: prior,
     source_mag_families, selection (> or >=), psf_width (fwhm_nea or fwhm), threshold_sample.
 
     Example: dhs import completeness selection_function.csv --meta selection_function_meta.json --name gen4-d06
@@ -149,7 +149,7 @@ def import_completeness(file: Path, meta: Path, name: str, prior: str | None, fa
 @import_.command("objects")
 @click.argument("file", type=_FILE)
 @_declared
-@click.option("--missed", type=_FILE, help="List of the missed lenses, where FILE holds the found ones alone.")
+@click.option("--missed", type=_FILE, help="List of the missed lenses, if FILE lists only the found ones.")
 def import_objects(file: Path, meta: Path, name: str, prior: str | None, missed: Path | None) -> None:
     """Import simulated lenses one by one, found or missed: a CSV file with columns id and found (true or false).
 
@@ -182,4 +182,4 @@ def export_completeness(name: str, out: Path) -> None:
     from pipeline.verbs.importing import export_cells
 
     rows, meta = export_cells(project(), name, out)
-    click.echo(f"{rows} rows written to {out}, what they mean to {meta}")
+    click.echo(f"{rows} rows written to {out}, and their description to {meta}")

@@ -1,4 +1,4 @@
-"""Somebody's labelled cut-outs as objects to score and as hosts of injections, as their description says."""
+"""Labelled cut-outs as objects to score and as hosts of injections, read by their description."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ _BRIGHT = 99.0
 """Percentile of a band's pixels that colour pictures show as bright."""
 _CHUNK = 512
 _OWN = ("galaxy_id", "label", "row_index", "source_file", "sha256", "folder", "tier", "type", "id")
-"""Columns that are no numbers."""
+"""Columns that are not numbers."""
 _CURES = {
-    "of a sum": "; if all its light belongs on it, declare psf.normalise: true",
-    "centred": "; if it was drawn at the object's own place between pixels, declare psf.recentre: true",
+    "of a sum": "; if it contains all the light, declare psf.normalise: true",
+    "centred": "; if it was drawn at the object's sub-pixel position, declare psf.recentre: true",
 }
 _CELLS = ("psf_fwhm_nea_edges_arcsec", "depth_edges_mag")
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """The objects of a set with all that is known of them, row by row."""
+    """The objects of a set with all that is known about them, row by row."""
 
     described: Description
     imaging: Imaging
@@ -55,9 +55,9 @@ class Labelled:
     objects: pd.DataFrame
     """galaxy_id, place, label, negative_use, split, tier, source_file, row_index, sha256 and further columns"""
     facts: pa.Table
-    """PSF and noise of each object as host tables have them, and every column of numbers"""
+    """PSF and noise of each object in the columns of host tables, and every column of numbers"""
     grid: GridParams
-    """Of the project, with the description's changes"""
+    """Grid parameters of the project, with the description's changes"""
     rejected: Sequence[Mapping[str, Any]]
     """source_file, row_index, reason and record of each file or object that cannot be used"""
 
@@ -94,7 +94,7 @@ def read(
 ) -> Labelled:
     """The objects of a folder; their pixels go to the file ``pixels``.
 
-    ``conditions`` are columns that a finder needs. Files that the description names, and a prior, lie next to it.
+    ``conditions`` are columns that a finder needs. Paths in the description (table, prior) are relative to it.
     """
     known = described(description)
     table = _table(description.parent / known.table) if known.table else None
@@ -125,12 +125,12 @@ def _grid(known: Description, beside: Path, stamp_pixels: int, base: GridParams)
 
 
 def with_uses(found: Labelled, split: SplitParams) -> Labelled:
-    """The objects with the use of each negative, and the splits that follow: lenses are tested, and no more."""
+    """The objects with the use of each negative, and the splits that follow; lenses are only tested."""
     objects, negative = found.objects, (found.objects["label"] == 0).to_numpy()
     if negative.sum() < len(NEGATIVE_USES):
         raise DataError(
-            f"{found.described.name} has {negative.sum()} negatives: at least one each must fix thresholds, host "
-            f"injections, and be tested ({len(found.rejected)} files or objects cannot be used)"
+            f"{found.described.name} has {negative.sum()} negatives, and needs at least one to fix thresholds, one to "
+            f"host injections and one to test ({len(found.rejected)} files or objects cannot be used)"
         )
     keys = objects.loc[negative, "galaxy_id"].to_numpy(str)
     ra, dec = (found.facts[name].to_numpy() if name in found.facts.column_names else np.nan for name in ("ra", "dec"))

@@ -1,4 +1,4 @@
-"""Completeness of a filled grid under other priors, from its stored injections: nothing is drawn or scored again."""
+"""Completeness of a filled grid under other priors, from its stored injections, without drawing or scoring again."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Asked:
     min_support: float = 0.95
     """A prior of which the injections cover less is refused."""
     by: tuple[str, ...] = ()
-    """Up to three axes along which it is told."""
+    """Up to three axes to group by."""
     population: str = "all"
     """all, or detectable."""
     net: bool = False
@@ -70,7 +70,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Filled:
-    """A finder's grid, to be told under other priors."""
+    """A finder's grid, ready to be reweighted to other priors."""
 
     drawn: AnyPrior
     fixed: tuple[str, ...]
@@ -92,7 +92,7 @@ class Filled:
         return cls(drawn, (THETA_E, *not_of_prior(grid, SURVEY)), grid, *_injections(root, name), *thresholds)
 
     def binned(self, root: DataRoot, by: tuple[str, ...]) -> Filled:
-        """The same with the bins of some axes, as the views of the lake form them."""
+        """The same with the bins of some axes, as in the views of the lake."""
         if not by:
             return self
         grid_id = self.rows["grid_id"][0].as_py() if self.rows.num_rows else ""
@@ -101,7 +101,7 @@ class Filled:
         return replace(self, judged=self.judged.merge(bins, on="injection_id", how="left", validate="one_to_one"))
 
     def survey_factor(self, root: DataRoot) -> Floats:
-        """Weight of each injection by the share of the survey's galaxies that its cell of seeing and depth stands for.
+        """Weight of each injection by the share of the survey's galaxies in its cell of seeing and depth.
 
         Galaxies in cells without injections are left out.
         """
@@ -142,7 +142,7 @@ def completeness_under(project: Project, asked: Asked) -> pa.Table:
 
 
 def dual_prior(root: DataRoot, name: str) -> pd.DataFrame:
-    """The dual-prior table of a finder's grid; of a prior that it does not cover, `prior` and `refused` alone."""
+    """The dual-prior table of a finder's grid; a prior that it does not cover has only `prior` and `refused`."""
     try:
         filled = Filled.of(root, name)
     except DataError as error:
@@ -160,16 +160,16 @@ def headline(project: Project) -> str:
     """The finder that the report shows first."""
     name = project.section(ReportParams, "report").headline_generation or next(iter(project.audited), None)
     if name is None:
-        raise invalid("generation", "a finder with a grid, and `audited` in params.yaml names none", None)
+        raise invalid("generation", "given, because `audited` in params.yaml lists no finder", None)
     return name
 
 
 def drawn_from(facts: dict[str, Any], name: str) -> AnyPrior:
-    """The prior of a filled grid, by the content that the grid keeps."""
+    """The prior of a filled grid, from the content stored with the grid."""
     if facts["parameters"].get("source_model") is not None:
-        raise DataError("injections of a source model of one's own cannot be reweighted: what it draws is not known")
+        raise DataError("injections from a user's own source model cannot be reweighted: their prior is not known")
     if "prior_content" not in facts:
-        raise DataError(f"the grid of {name} does not keep the content of its prior: run `dvc repro grid@{name}`")
+        raise DataError(f"the grid of {name} has no record of its prior's content: run `dvc repro grid@{name}`")
     return prior_of(facts["prior_content"])
 
 
@@ -177,14 +177,14 @@ def _injections(root: DataRoot, name: str) -> tuple[pa.Table, pd.DataFrame]:
     """Parameters of all injections of a grid, and their scores, in the same order."""
     held = [column for column in tables.spec("injections").names if column.startswith(("lens_", "src_"))]
     rows = delta.read(root, "injections", [*_ROWS, *held], slices=[name])
-    answers = ["injection_id", "status", "probability", "host_probability"]
-    scores = delta.read(root, "injection_scores", answers, slices=[name])
+    columns = ["injection_id", "status", "probability", "host_probability"]
+    scores = delta.read(root, "injection_scores", columns, slices=[name])
     judged = rows.select(["injection_id", "galaxy_id", "detectable"]).to_pandas()
     return rows, judged.merge(scores.to_pandas(), on="injection_id", how="left", validate="one_to_one")
 
 
 def _thresholds(root: DataRoot, name: str, wanted: str | None) -> tuple[list[Threshold], dict[str, Distribution]]:
-    """The measurable thresholds of a finder (or the one that is wanted), and the distributions of derived ones."""
+    """The measurable thresholds of a finder (or only the wanted one), and the distributions of derived ones."""
     points = [
         point for point in from_rows(delta.read(root, "thresholds", slices=[name]).to_pandas()) if point.measurable
     ]

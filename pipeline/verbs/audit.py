@@ -87,7 +87,7 @@ def audit(
         raise DarkHaloError(
             f"{name} could not be measured and is not audited; nothing else changed ({error})"
         ) from error
-    reproduce(project, "--single-item", "report")  # alone: a fault of another finder does not block it
+    reproduce(project, "--single-item", "report")  # alone: an error in another finder does not block it
 
 
 def _is_ours(project: Project, name: str) -> bool:
@@ -97,11 +97,10 @@ def _is_ours(project: Project, name: str) -> bool:
 
 
 def forget(project: Project, name: str) -> list[str]:
-    """Remove a finder that is not trained here, an audit on cut-outs, an import, or what `dhs inject` left.
+    """Remove a finder that is not trained here, an audit on cut-outs, an import, or results of `dhs inject`.
 
-    What was removed is returned.
-    The rows of its slices stay in the tables' history, where nothing reads them. Its MLflow runs are deleted as MLflow
-    does it: they can be restored until `mlflow gc`.
+    Returns what was removed. The rows of its slices stay in the tables' history, where nothing reads them. Its MLflow
+    runs are deleted as MLflow does it: they can be restored until `mlflow gc`.
     """
     root = project.data
     if _is_ours(project, name):

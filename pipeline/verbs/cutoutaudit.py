@@ -1,6 +1,6 @@
-"""The audit of a finder on somebody's labelled cut-outs: no sweeps, no coadds, no Spark.
+"""The audit of a finder on a folder of labelled cut-outs, without sweeps, coadds or Spark.
 
-Everything is computed first and published at the end; partial work is resumed by the same command.
+Everything is computed first and published at the end; the same command resumes partial work.
 """
 
 from __future__ import annotations
@@ -72,17 +72,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Made:
-    """What an audit has made."""
+    """Results of an audit."""
 
     name: str
-    """Of the slices."""
+    """Name of the slices."""
     page: Path
     rejected: int
     """Files and objects that could not be used."""
 
 
 def summary(project: Project, made: Made) -> str:
-    """What to look at, in words."""
+    """Where to find the results, as text."""
     where = f"where generation = '{made.name}' and cell = 'marginal' and source_mag_bin = 'all'"
     query = f'dhs query "select threshold_id, completeness, n, fpr_reached from completeness {where}"'
     lost = f"dhs query \"select source_file, reason from quarantine where stage = '{STAGE}.{made.name}'\""
@@ -90,11 +90,11 @@ def summary(project: Project, made: Made) -> str:
 
 
 def audit_cutouts(project: Project, request: Request) -> Made:
-    """Measure a finder on a set."""
+    """Measure a finder on a set and publish the results."""
     described = cutouthosts.described(request.description)
     name = checked_name(f"{checked_name(request.name, 'name')}-{described.name}", "name")
     if name in {entry.card.slice for entry in cards.of_survey(project.data.of_any_survey, "scores")}:
-        raise invalid("name", "one that no finder of the survey has", name)
+        raise invalid("name", "a name that no finder of the survey has", name)
     scorer = load_scorer(request.finder, output=request.output, declares=described.finder)
     with stage_run(STAGE, name, project, RunContext) as context:
         context.inputs.pop(cards.SURVEY)  # a set belongs to no survey

@@ -1,4 +1,4 @@
-"""The tables of an audit on somebody's cut-outs, as the contracts of the lake have them."""
+"""The tables of an audit on a set of cut-outs, in the columns of their contracts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.reporting.setpage import Measured
 
 
 def contract_rows(rows: pa.Table, imaging: Imaging) -> pa.Table:
-    """Rows of a grid as `set_injections` has them: the reference band's values, and those of all bands as JSON."""
+    """Rows of a grid in the columns of `set_injections`: values of the reference band, and of all bands as JSON."""
     schema = tables.spec("set_injections").row_schema()
     renamed = {name.format(imaging.reference_band): own for name, own in OF_REFERENCE.items()}
     own = rows.rename_columns([renamed.get(name, name) for name in rows.column_names])
@@ -32,7 +32,7 @@ def contract_rows(rows: pa.Table, imaging: Imaging) -> pa.Table:
 
 
 def _by_band(rows: pa.Table, imaging: Imaging) -> list[str]:
-    """Per row, its colours and what is known of every band."""
+    """Per row, the colours and the values of every band, as JSON."""
     colours = {name.removeprefix("src_"): name for name in imaging.source_columns[1:]}
     kinds = {own: {band: name.format(band) for band in imaging.bands} for name, own in OF_REFERENCE.items()}
     kinds = {own: names for own, names in kinds.items() if set(names.values()) <= set(rows.column_names)}
@@ -47,7 +47,7 @@ def _by_band(rows: pa.Table, imaging: Imaging) -> list[str]:
 
 
 def publish(context: RunContext, measured: Measured) -> None:
-    """Every table of the audit."""
+    """Write every table of the audit."""
     name, found, rows = context.generation, measured.found, measured.injections
     finder = {"checkpoint_id": rows["checkpoint_id"][0].as_py(), "generation": name}
     grid = {"grid_id": rows["grid_id"][0].as_py()}
@@ -66,7 +66,7 @@ def publish(context: RunContext, measured: Measured) -> None:
 
 
 def _write_counts(context: RunContext, found: Labelled) -> None:
-    """How many objects are used, and which files or objects are not, and why."""
+    """Write the number of objects used, and of those that are not, by file and reason."""
     stem = cards.stem(context.stage, context.slice_name)
     lost = pd.DataFrame(found.rejected, columns=quarantine.SCHEMA.names)
     fates = lost.groupby(["source_file", "reason"]).size().reset_index(name="rows").to_dict("records")
@@ -91,7 +91,7 @@ def forget_set(root: DataRoot, name: str) -> list[str]:
     root, removed = root.of_any_survey, []
     try:
         of_set = cards.SET in cards.read_slice(root, "scores", name).pin.inputs
-    except LakeError:  # there is no such slice, or not all of it
+    except LakeError:  # the slice does not exist, or is incomplete
         return []
     for table in cards.tables(root) if of_set else ():
         for entry in cards.slices(root, table):

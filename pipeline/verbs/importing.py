@@ -1,4 +1,4 @@
-"""Imports selection functions that others measured, and exports ours in the same layout."""
+"""Import other teams' selection functions, and export ours in the same layout."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ DeclaredT = TypeVar("DeclaredT", bound=Declared)
 
 @dataclass(frozen=True)
 class Given:
-    """A file with what its importer declares: the file of facts, completed by options of the command."""
+    """A file with its declarations: those of its JSON file, completed by options of the command."""
 
     path: Path
     meta: Mapping[str, Any]
     declarations: Mapping[str, Any]
-    """Declarations of both, the options first."""
+    """Declarations of both; the options take precedence."""
     prior_content: str | None
-    """Distributions of the prior as JSON, where they are known: declared, or of the registry."""
+    """Distributions of the prior as JSON, if declared or in the registry."""
 
     @classmethod
     def of(cls, path: Path, meta: Path, prior: str | None, families: Mapping[str, str]) -> Given:
@@ -69,7 +69,7 @@ class Given:
         return cls(path, facts, {**facts, **told}, content and json.dumps(content, sort_keys=True))
 
     def declared(self, kind: type[DeclaredT]) -> DeclaredT:
-        """What is declared of the file; other keys of the file of facts are kept, and not interpreted."""
+        """The declarations about the file; other keys of the JSON file are kept, but not interpreted."""
         return kind.load(
             {name: self.declarations[name] for name in kind.model_fields if name in self.declarations}, "meta"
         )
@@ -107,7 +107,7 @@ class Read:
 
 
 def import_cells(project: Project, given: Given, name: str) -> str:
-    """Import a table of counts per cell as the slice ``name`` of `completeness`; a summary in words."""
+    """Import a table of counts per cell as the slice ``name`` of `completeness`; return a summary."""
     declared = given.declared(Declared)
     raw = foreign_cells.read_table(given.path)
     cells = foreign_cells.understood(raw, declared)
@@ -118,7 +118,7 @@ def import_cells(project: Project, given: Given, name: str) -> str:
 
 
 def import_objects(project: Project, given: Given, missed: Path | None, name: str) -> str:
-    """Import a complete list of simulated lenses, found or missed; a summary in words."""
+    """Import a complete list of simulated lenses, found or missed; return a summary."""
     declared = given.declared(foreign_objects.DeclaredObjects)
     lost = None if missed is None else foreign_cells.read_table(missed)
     listed = foreign_objects.merged(foreign_cells.read_table(given.path), lost)
@@ -133,7 +133,7 @@ def _publish(project: Project, name: str, given: Given, declared: Declared, read
     _require_free(project, name)
     rows = table_rows(read.counts)
     with stage_run(STAGE, name, project, RunContext) as context:
-        del context.inputs[SURVEY]  # what others measured belongs to no survey
+        del context.inputs[SURVEY]  # an import belongs to no survey
         context.note_input(f"file:{given.path.name}", given.digest)
         mine = {"import_name": name}
         context.write("imports", [_about(name, given, declared, read)], name, mine)
@@ -180,7 +180,7 @@ def _summary(name: str, read: Read) -> str:
 
 
 def _require_free(project: Project, name: str) -> None:
-    """Refuse a name that is that of a finder or grid of this project."""
+    """Refuse the name of a finder or grid of this project."""
     root = project.data.of_any_survey
     held = {str(entry.card.slice) for table in ("completeness", "scores") for entry in cards.slices(root, table)}
     ours = {MAIN, *project.trained, *project.audited, *root.finders(), *(held - set(imported(root)))}
@@ -200,7 +200,7 @@ def imported(root: DataRoot) -> list[str]:
 
 
 def forget_import(root: DataRoot, name: str) -> list[str]:
-    """Remove the cards of an import; its rows stay in the tables' history. Names of the slices removed."""
+    """Remove the cards of an import; its rows stay in the tables' history. Return the names of the slices."""
     if name not in imported(root):
         return []
     slices = [(table, name) for table in (*TABLES, "completeness")] + [("quarantine", cards.stem(STAGE, name))]
@@ -212,7 +212,7 @@ def forget_import(root: DataRoot, name: str) -> list[str]:
 
 
 def export_cells(project: Project, name: str, out: Path) -> tuple[int, Path]:
-    """Write a slice of `completeness` as a CSV file with its file of facts; number of rows, and the second file."""
+    """Write a slice of `completeness` as CSV with a JSON file of facts; return the number of rows and the JSON file."""
     if out.suffix != ".csv" or not out.parent.is_dir():
         raise invalid("out", "a file ending in .csv, in a folder that exists", str(out))
     rows = delta.read(project.data, "completeness", slices=[name]).to_pandas()
@@ -237,7 +237,7 @@ def export_cells(project: Project, name: str, out: Path) -> tuple[int, Path]:
 
 
 def _facts(root: DataRoot, name: str) -> dict[str, Any]:
-    """What the counts of a slice mean, as `dhs import completeness` asks for it."""
+    """What the counts of a slice mean, in the keys that `dhs import completeness` reads."""
     if name in imported(root):
         row = delta.read(root, "imports", slices=[name]).to_pylist()[0]
         content = row["prior_content"]

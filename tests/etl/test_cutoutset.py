@@ -116,7 +116,7 @@ def test_what_cannot_be_used_is_named_with_its_reason(tmp_path: Path) -> None:
         "copy": "it has the same pixels as 0",
         "coarse": "its pixels are 0.25 arcsec wide, and 0.2 is declared",
         "flat": "images must have the 2 bands g, i, got 1 of (41, 41) pixels; "
-        "say with 'axes' in which order the axes are",
+        "declare the order of the axes with 'axes'",
         "small": "it is 39 pixels wide, and the others 41: declare a stamp_pixels to which all can be cropped",
         "hole": "pixels within 8 px of the centre are not finite",
         "gone": "no data in band i",

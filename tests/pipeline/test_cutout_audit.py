@@ -271,7 +271,7 @@ def test_probabilities_columns_and_lists_of_training_objects_are_taken(tmp_path:
 def test_sets_that_cannot_be_audited_say_why(tmp_path: Path) -> None:
     at = project(tmp_path)
     path = write_set(tmp_path / "set", 4, 2)
-    with pytest.raises(DataError, match=r"own has 2 negatives: at least one each must fix thresholds, host"):
+    with pytest.raises(DataError, match=r"own has 2 negatives, and needs at least one to fix thresholds"):
         audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "mine"))
     path = write_set(tmp_path / "set2", 12, 2, grid={"prior": "v1"})
     with pytest.raises(ParameterError, match="'prior' must be one with src_mag_i, src_g_minus_i, for the bands of own"):

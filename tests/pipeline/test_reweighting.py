@@ -86,8 +86,8 @@ def test_cells_may_count_as_the_galaxies_of_the_survey_do(finished: Checkout) ->
 
 
 @pytest.mark.parametrize(("facts", "said"), [
-    ({"parameters": {"source_model": "mine:Model"}}, "of a source model of one's own cannot be reweighted"),
-    ({"parameters": {}}, "the grid of x does not keep the content of its prior: run `dvc repro grid@x`"),
+    ({"parameters": {"source_model": "mine:Model"}}, "from a user's own source model cannot be reweighted"),
+    ({"parameters": {}}, "the grid of x has no record of its prior's content: run `dvc repro grid@x`"),
 ])  # fmt: skip
 def test_a_grid_that_does_not_say_what_it_drew_from_is_refused(facts: Any, said: str) -> None:
     with pytest.raises(DataError, match=said):
