@@ -175,7 +175,7 @@ def _reasons(text: pd.DataFrame, values: pd.DataFrame) -> pd.Series:
 
 
 def _repeated(values: pd.DataFrame) -> pd.Series:
-    """Why rows with the key of another row cannot be used: of identical rows one is kept, of contradictory none."""
+    """Why rows with the key of another row cannot be used: one of equal ones is kept, none of contradictory ones."""
     lines = values.groupby(KEY)["row_index"].transform("min")
     kinds = values[list(COUNTS)].astype(str).agg("/".join, axis=1).groupby([values[name] for name in KEY])
     same = kinds.transform("nunique") == 1
