@@ -130,7 +130,7 @@ class Mixture(Section):
         return [component.prior for component in self.components]
 
     def direct(self, imaging: Imaging) -> tuple[str, ...]:
-        """The same columns as for its priors, which must all know the bands."""
+        """The same columns as for its priors, which must all have the bands."""
         found = [prior.direct(imaging) for prior in self.priors]
         return found[0]
 

@@ -26,7 +26,7 @@ from lake.root import DataRoot
 SURVEY = "survey"
 """The input by which a pin says whose rows it pins; rows without one belong to every survey."""
 SET = "audit of cut-outs"
-"""The input by which a pin says which audit on somebody's own cut-outs its rows are of."""
+"""The input of a pin that names the audit on a set of cut-outs its rows come from."""
 _NO_REPOSITORY = 128
 _STRICT = ConfigDict(strict=True, extra="forbid")
 _MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
@@ -102,7 +102,7 @@ def slices(root: DataRoot, table: str, at: str | None = None) -> list[Slice]:
 
 
 def of_survey(root: DataRoot, table: str) -> list[Slice]:
-    """The slices that are not of an audit on somebody's own cut-outs."""
+    """The slices that do not come from an audit on a set of cut-outs."""
     return [entry for entry in slices(root, table) if SET not in entry.pin.inputs]
 
 

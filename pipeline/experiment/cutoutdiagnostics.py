@@ -1,4 +1,4 @@
-"""The diagnostics of a finder on somebody's cut-outs: those that need no catalogue and no spatial splits."""
+"""The diagnostics of a finder on a set of cut-outs: those that need no catalogue and no spatial splits."""
 
 from __future__ import annotations
 

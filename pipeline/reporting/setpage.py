@@ -1,4 +1,4 @@
-"""Inputs of the report on one finder and somebody's own cut-outs."""
+"""Inputs of the report on one finder and a set of cut-outs."""
 
 from __future__ import annotations
 
