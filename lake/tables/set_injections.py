@@ -39,7 +39,7 @@ _KEPT = tuple(
 
 SPEC = TableSpec(
     name="set_injections",
-    meaning="An injection into a host of somebody's own cut-outs (`dhs audit --cutouts`), whatever their bands",
+    meaning="An injection into a host of a set of labelled cut-outs (`dhs audit --cutouts`), in any bands",
     slice_by=("grid_id", "generation"),
     columns=(
         Column("generation", "string", "the audit: name of the finder and of the set, joined by '-'", role="key"),
