@@ -17,6 +17,7 @@ import pytest
 from tests.pipeline.checkout import Checkout
 
 KILLS = int(os.environ.get("DHS_KILLS", "99"))
+SEED = int(os.environ.get("DHS_KILL_SEED", "20261126"))
 
 
 @pytest.mark.slow
@@ -25,7 +26,7 @@ def test_the_chain_survives_kills_at_random_moments(
     finished: Checkout, twin: Callable[[], Checkout], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SPARK_REMOTE")
-    moments = random.Random(20261126)
+    moments = random.Random(SEED)
     copy, kills, finishes = twin(), 0, 0
     while kills < KILLS:
         copy.dhs("server", "stop")
@@ -33,9 +34,11 @@ def test_the_chain_survives_kills_at_random_moments(
             copy.run("rm", "-rf", made)
         while not _finishes(copy, killed_after_s=moments.uniform(0.3, 20) if kills < KILLS else None):
             kills += 1
+            _mend_lock_of_dvc(copy)
             if moments.random() < 0.3:
                 _kill_server(copy)
         finishes += 1
+        print(f"finished {finishes} times after {kills} kills")
         assert copy.cards() == finished.cards(), f"after {kills} kills"
         assert copy.digest("checkpoints/demo1/best.safetensors") == finished.digest(
             "checkpoints/demo1/best.safetensors"
@@ -65,6 +68,16 @@ def _finishes(copy: Checkout, killed_after_s: float | None) -> bool:
         return False
     assert code == 0, (copy.folder / "killed.log").read_text()[-6000:]
     return True
+
+
+def _mend_lock_of_dvc(copy: Checkout) -> None:
+    """Delete DVC's own lock file where a kill damaged it, as docs/architecture.md says: DVC writes it in place."""
+    held = copy.folder / ".dvc" / "tmp" / "rwlock"
+    try:
+        json.loads(held.read_text() if held.exists() else "{}")
+    except ValueError:
+        print(f"DVC's lock file was damaged: {held.read_bytes()[:40]!r}")
+        held.unlink()
 
 
 def _kill_server(copy: Checkout) -> None:
