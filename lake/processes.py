@@ -84,22 +84,37 @@ def run_bound(folder: Path, module: str, *arguments: str, environment: dict[str,
         raise
 
 
-def end_with_parent(pid: int | None = None) -> None:
+def end_with_parent(pid: int | None = None, shell: str | None = None) -> None:
     """End when the process that started this one has ended for any reason, and end what this one has started.
 
     What has a session of its own, such as the shared Spark server, stays. ``pid`` is the number of the starting
-    process, where it is known: it may have ended already.
+    process, where it is known: it may have ended already. ``shell`` names the shell in which this command was started,
+    where one was: some shells become the command, others wait for it and outlive the process that started them.
     """
     worker_of = multiprocessing.parent_process()
     parent = pid or (os.getppid() if worker_of is None else worker_of.pid)
-    threading.Thread(target=_await_end, args=(parent,), daemon=True).start()
+    links: list[tuple[int, int | None]] = [(os.getpid(), parent)]
+    with suppress(psutil.NoSuchProcess):
+        if shell is not None and (waiting := psutil.Process(parent)).name() == Path(shell).name:
+            links.append((waiting.pid, waiting.ppid()))
+    threading.Thread(target=_await_end, args=(links,), daemon=True).start()
 
 
-def _await_end(parent: int) -> None:
-    while os.getppid() == parent:
+def _await_end(links: list[tuple[int, int | None]]) -> None:
+    """Wait until one of the (child, parent) pairs holds no longer, and end."""
+    while all(_parent_of(child) == parent for child, parent in links):
         time.sleep(_POLL_SECONDS)
     _kill_started(os.getpid())
     os._exit(1)
+
+
+def _parent_of(pid: int) -> int | None:
+    if pid == os.getpid():
+        return os.getppid()
+    try:
+        return int(psutil.Process(pid).ppid())
+    except psutil.NoSuchProcess:
+        return None
 
 
 def _kill_started(pid: int) -> None:

@@ -22,7 +22,7 @@ def run(stage: str, generation: str | None, named: str | None) -> None:
     from pipeline.stage import run_stage
 
     if "DVC_STAGE" in os.environ:
-        end_with_parent()
+        end_with_parent(shell=os.environ.get("SHELL") or "/bin/sh")  # the shell that DVC takes
     run_stage(project(), stage, generation if named is None else named.partition("@")[2])
 
 

@@ -72,7 +72,9 @@ def test_a_killed_ui_leaves_no_process(fresh: Checkout, end: int) -> None:
     assert left_after(fresh, ("ui", "--port", port), lambda pid: "uvicorn" in commands(pid), end) == []
 
 
-def test_a_stage_ends_with_a_killed_dvc(fresh: Checkout) -> None:
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash", ""])
+def test_a_stage_ends_with_a_killed_dvc(fresh: Checkout, shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELL", shell)  # bash becomes the stage's command; other shells wait for it
     process = fresh.start("demo")
     fresh.wait_for(process, lambda: is_making_bricks(process.pid))
     started = family(process.pid)
