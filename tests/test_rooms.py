@@ -14,8 +14,6 @@ ROOMS = sorted(
     path.parent.relative_to(ROOT).as_posix() for name in PACKAGES for path in (ROOT / name).rglob("__init__.py")
 )
 PAGE = (ROOT / "docs/architecture.md").read_text()
-EXCEPTIONS = {("lake", "etl")}
-"""``lake.spark()``, for users: see lake/api.py."""
 
 
 def _room(module: str, siblings: bool) -> str | None:
@@ -34,7 +32,7 @@ def _imported(room: str) -> set[str]:
     files = (ROOT / room).rglob("*.py")
     found = {_room(module, siblings) for file in files for module in _modules(ast.parse(file.read_text()))}
     inside = {name for name in found if name is not None and (not siblings or name.split(".")[0] == room.split("/")[0])}
-    return inside - {room.replace("/", ".")} - {there for here, there in EXCEPTIONS if here == room}
+    return inside - {room.replace("/", ".")}
 
 
 def _modules(tree: ast.Module) -> Iterator[str]:

@@ -57,6 +57,20 @@ def demo() -> None:
     click.echo(closing_words(place))
 
 
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("targets", nargs=-1, type=click.UNPROCESSED, metavar="[TARGETS AND OPTIONS OF dvc repro]...")
+def repro(targets: tuple[str, ...]) -> None:
+    """Run what is not up to date: `dvc repro` that also repairs what kills and lost tables left behind.
+
+    It removes locks of killed processes (also DVC's own lock file, if a kill damaged it) and sees that a table is lost.
+    Without arguments, stages that do not depend on a failed one still run.
+    Examples: dhs repro; dhs repro report; dhs repro --force grid@demo1
+    """
+    from pipeline.verbs.reproduce import reproduce
+
+    reproduce(project(), *targets)
+
+
 @click.group()
 def params() -> None:
     """Choose and show parameters (base and overlays in params/)."""

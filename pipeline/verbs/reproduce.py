@@ -12,16 +12,16 @@ import psutil
 from analysis.config import ReportParams
 from lake.errors import DarkHaloError
 from lake.files import atomic
-from lake.processes import run_bound
+from lake.processes import run_bound, runs
 from pipeline.project.context import forget_lost_tables, require_places
 from pipeline.project.project import Project
 from pipeline.reporting.results import headlines, scored, shown_first
 
 
 def reproduce(project: Project, *targets: str) -> None:
-    """``dvc repro`` after removing the cards of lost tables, which shows DVC what is missing.
+    """``dvc repro`` without the cards of lost tables, which shows DVC what is missing, and the locks of the dead.
 
-    Stages that do not depend on a failed one still run: one finder does not hold up another.
+    Without targets, stages that do not depend on a failed one still run: one finder does not hold up another.
     """
     require_places(project, None)
     forget_lost_tables(project.data)
@@ -42,23 +42,46 @@ def _allow_no_git(folder: Path) -> None:
 
 
 def forget_dead_locks(held: Path) -> None:
-    """Remove DVC's file of locks where all its holders are dead.
+    """Remove DVC's file of locks where all its holders are dead, or where a kill left it incomplete.
 
-    DVC takes a killed process for alive until its parent has noticed, which in a container may be never.
+    DVC takes a killed process for alive until its parent has noticed, which in a container may be never; and it writes
+    the file in place, so a kill can leave part of it, which stops every later run.
     """
     if not held.exists():
         return
-    try:
-        locks = json.loads(held.read_text() or "{}")
-        holders = [*locks.get("write", {}).values(), *(one for many in locks.get("read", {}).values() for one in many)]
-        numbers = [int(holder["pid"]) for holder in holders]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    holders = _holders(held)
+    living = _running_dvc(held.parents[2]) if holders is None else _alive(holders)
+    if not living:
+        held.unlink(missing_ok=True)
+    elif holders is None:
         raise DarkHaloError(
-            f"DVC's lock file {held} is damaged: if no other dvc is running here, delete it and run the command again"
-        ) from error
-    running = {one.pid for one in psutil.process_iter(["status"]) if one.info["status"] != psutil.STATUS_ZOMBIE}
-    if running.isdisjoint(numbers):
-        held.unlink()
+            f"DVC's lock file {held} is damaged, and a dvc runs here (process {min(living)}): "
+            "wait until that has ended, and run the command again"
+        )
+
+
+def _holders(held: Path) -> set[int] | None:
+    """Processes that hold a lock; None of a damaged file."""
+    try:
+        locks = json.loads(held.read_text())
+        holders = [*locks.get("write", {}).values(), *(one for many in locks.get("read", {}).values() for one in many)]
+        return {int(holder["pid"]) for holder in holders}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _alive(pids: set[int]) -> set[int]:
+    return {pid for pid in pids if runs(pid)}
+
+
+def _running_dvc(folder: Path) -> set[int]:
+    """Processes of DVC that work in a folder or below it."""
+    found = set()
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        named = any(Path(word).name == "dvc" for word in process.info["cmdline"] or ())
+        if named and process.info["cwd"] and Path(process.info["cwd"]).is_relative_to(folder.resolve()):
+            found.add(process.pid)
+    return found
 
 
 def closing_words(project: Project) -> str:

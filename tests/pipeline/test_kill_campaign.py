@@ -34,7 +34,6 @@ def test_the_chain_survives_kills_at_random_moments(
             copy.run("rm", "-rf", made)
         while not _finishes(copy, killed_after_s=moments.uniform(0.3, 20) if kills < KILLS else None):
             kills += 1
-            _mend_lock_of_dvc(copy)
             if moments.random() < 0.3:
                 _kill_server(copy)
         finishes += 1
@@ -49,10 +48,10 @@ def test_the_chain_survives_kills_at_random_moments(
 
 
 def _finishes(copy: Checkout, killed_after_s: float | None) -> bool:
-    """Whether ``dvc repro`` ends before it is killed."""
+    """Whether ``dhs repro`` ends before it and all that it has started are killed."""
     with (copy.folder / "killed.log").open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dvc", "repro"],
+            [sys.executable, "-m", "pipeline", "repro"],
             cwd=copy.folder,
             env=copy.environment,
             stdout=output,
@@ -68,16 +67,6 @@ def _finishes(copy: Checkout, killed_after_s: float | None) -> bool:
         return False
     assert code == 0, (copy.folder / "killed.log").read_text()[-6000:]
     return True
-
-
-def _mend_lock_of_dvc(copy: Checkout) -> None:
-    """Delete DVC's own lock file where a kill damaged it, as docs/architecture.md says: DVC writes it in place."""
-    held = copy.folder / ".dvc" / "tmp" / "rwlock"
-    try:
-        json.loads(held.read_text() if held.exists() else "{}")
-    except ValueError:
-        print(f"DVC's lock file was damaged: {held.read_bytes()[:40]!r}")
-        held.unlink()
 
 
 def _kill_server(copy: Checkout) -> None:

@@ -50,6 +50,29 @@ def test_locks_of_the_living_are_kept(tmp_path: Path, zombie: int) -> None:
     assert path.exists()
 
 
+@pytest.mark.parametrize("left", ["", '{"write": {"/data/tr', "null", '{"read": {"/a": [{"cmd": "dvc"}]}}'])
+def test_a_lock_file_that_a_kill_damaged_is_forgotten(tmp_path: Path, left: str) -> None:
+    path = tmp_path / ".dvc" / "tmp" / "rwlock"
+    path.parent.mkdir(parents=True)
+    path.write_text(left)
+    forget_dead_locks(path)
+    assert not path.exists()
+
+
+def test_a_damaged_lock_file_is_kept_while_dvc_runs_in_the_folder(tmp_path: Path) -> None:
+    path = tmp_path / ".dvc" / "tmp" / "rwlock"
+    path.parent.mkdir(parents=True)
+    path.write_text("")
+    command = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)", "dvc", "repro"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        with pytest.raises(DarkHaloError, match=rf"a dvc runs here \(process {running.pid}\)"):
+            forget_dead_locks(path)
+        assert path.exists()
+        running.kill()
+
+
 def test_a_tarball_without_git_runs_without_an_activated_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
