@@ -59,7 +59,8 @@ class PairedCompleteness:
     standard_error: float
     """Of hosts and, where the thresholds are derived, of the negatives that fixed them."""
     mcnemar_p: float
-    """Exact McNemar test; it takes injections as independent and thresholds as exact, which makes it optimistic."""
+    """Exact McNemar test, two-sided, without a continuity correction: 1 where as many changed in either direction, or
+    none did. It takes injections as independent and thresholds as exact, which makes it optimistic."""
 
     @property
     def indistinguishable(self) -> bool:

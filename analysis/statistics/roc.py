@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 FEW = 30.0
 """Effective number of misranked positives or negatives below which DeLong's interval covers less than 95 %."""
 _PRIOR_MISRANKED = 5.0
+_POISSON_MISRANKED = 3.0
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ class PairedTest:
 
     @property
     def indistinguishable(self) -> bool:
-        """Whether the difference is below two standard errors, or the standard error is not known."""
-        return not abs(self.difference) >= 2.0 * self.standard_error or self.difference == 0.0
+        """Whether the difference is below two standard errors, its interval contains 0, or neither is known."""
+        small = not abs(self.difference) >= 2.0 * self.standard_error
+        return small or not (self.low > 0.0 or self.high < 0.0)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def delong(labels: ArrayLike, scores: ArrayLike, level: float) -> AucEstimate:
     positive, negative = labelled(labels, scores)
     v10, v01 = placements(positive, negative)
     area, se = float(v10.mean()), float(np.sqrt(_variance(v10) + _variance(v01)))
-    smaller, misranked = min(len(positive), len(negative)), min(_effective(1.0 - v10), _effective(1.0 - v01))
+    smaller, misranked = min(len(positive), len(negative)), _misranked(v10, v01)
     if not se > 0.0:
         low, high = exact(area * smaller, smaller, level)
     elif misranked < FEW:
@@ -133,15 +135,18 @@ def auc_measure(name: str, labels: ArrayLike, scores: ArrayLike, method: str) ->
 def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, level: float) -> PairedTest:
     """Test of equal AUC for two scorers of the same objects; positive z means b ranks better.
 
-    If every object moves alike, the variance is zero and not informative: the interval is then the Clopper-Pearson
-    interval for as many pairs as the smaller class has members, and their sign test gives p-value and standard error.
+    If in either class fewer than `FEW` members are misranked by one of the scorers (effective number), the interval is
+    also recovered from the intervals of both areas and their correlation (:func:`_recovered`), and each bound is the
+    farther one: with 14 positives DeLong's covers unequal areas in 73 to 89 % of samples. If every object moves alike,
+    the variance is zero and not informative: the interval is then the Clopper-Pearson interval for as many pairs as the
+    smaller class has members, and their sign test gives p-value and standard error.
     """
+    a, b = (delong(labels, scores, level) for scores in (scores_a, scores_b))
     pos_a, neg_a = labelled(labels, scores_a)
     pos_b, neg_b = labelled(labels, scores_b)
-    a10, a01 = placements(pos_a, neg_a)
-    b10, b01 = placements(pos_b, neg_b)
-    se = float(np.sqrt(_variance(b10 - a10) + _variance(b01 - a01)))
-    difference = float(b10.mean() - a10.mean())
+    parts = placements(pos_a, neg_a), placements(pos_b, neg_b)
+    moved10, moved01 = (second - first for first, second in zip(*parts, strict=True))
+    se, difference = float(np.sqrt(_variance(moved10) + _variance(moved01))), b.auc - a.auc
     half = float(scipy.stats.norm.isf((1.0 - level) / 2.0)) * se
     low, high, z = difference - half, difference + half, difference / se if se != 0 else 0.0
     if se == 0 and difference != 0:
@@ -150,8 +155,23 @@ def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, l
         low, high = (near, far) if difference > 0 else (-far, -near)
         z = float(np.copysign(scipy.stats.norm.isf(0.5**pairs), difference))
         se = difference / z if z else float("nan")
-    areas = float(a10.mean()), float(b10.mean())
-    return PairedTest(*areas, difference, se, low, high, z, p_value=float(2.0 * scipy.stats.norm.sf(abs(z))))
+    elif se > 0 and min(_misranked(*one) for one in parts) < FEW:
+        both = a.standard_error**2 + b.standard_error**2 - se**2, 2.0 * a.standard_error * b.standard_error
+        wider = _recovered(a, b, both[0] / both[1] if both[1] > 0 else 0.0)
+        low, high = max(min(low, wider[0]), -1.0), min(max(high, wider[1]), 1.0)
+    p_value = float(2.0 * scipy.stats.norm.sf(abs(z)))
+    return PairedTest(a.auc, b.auc, difference, se, low, high, z, p_value)
+
+
+def _recovered(a: AucEstimate, b: AucEstimate, correlation: float) -> tuple[float, float]:
+    """Interval of b - a from the intervals of both and their correlation (Zou & Donner 2008; Newcombe 1998)."""
+    r = min(max(correlation, -1.0), 1.0)
+
+    def reach(first: float, second: float) -> float:
+        return float(np.sqrt(max(first**2 + second**2 - 2.0 * r * first * second, 0.0)))
+
+    down, up = reach(b.auc - b.low, a.high - a.auc), reach(b.high - b.auc, a.auc - a.low)
+    return b.auc - a.auc - down, b.auc - a.auc + up
 
 
 def roc_curve(labels: ArrayLike, scores: ArrayLike) -> RocCurve:
@@ -199,7 +219,8 @@ def _score_interval(
     """All AUCs t with (area - t)^2 <= z^2 c V(t), V as of exponential scores in their less favourable order.
 
     c is se^2 / V(area), drawn towards 1 as if `_PRIOR_MISRANKED` more members had been misranked as V has it; it is not
-    drawn below se^2 / V(area).
+    drawn below se^2 / V(area). A score interval excludes too many high areas if one to three members are misranked: the
+    upper bound is then at least that of a Poisson number of them (Brown, Cai & DasGupta 2001, section 4.1.1).
     """
     product, total = sizes[0] * sizes[1], sum(sizes)
 
@@ -213,7 +234,16 @@ def _score_interval(
     def outside(t: float) -> float:
         return float((area - t) ** 2 - factor * variance(t))
 
-    return float(scipy.optimize.brentq(outside, 0.0, area)), float(scipy.optimize.brentq(outside, area, 1.0))
+    low, high = (float(scipy.optimize.brentq(outside, *sides)) for sides in ((0.0, area), (area, 1.0)))
+    if misranked <= _POISSON_MISRANKED:
+        fewest = float(scipy.stats.gamma.ppf((1.0 - level) / 2.0, misranked)) / misranked
+        high = max(high, 1.0 - (1.0 - area) * fewest)
+    return low, high
+
+
+def _misranked(v10: Floats, v01: Floats) -> float:
+    """Effective number of misranked members of the class with fewer of them."""
+    return min(_effective(1.0 - v10), _effective(1.0 - v01))
 
 
 def _effective(shares: Floats) -> float:

@@ -33,6 +33,13 @@ def coverage(rng, rate: float, correlation: float, hosts: int, uses: int, sample
     return float(count[(low <= rate) & (rate <= high)].sum() / samples)
 
 
+def once(rate: float, hosts: int) -> float:
+    """Exact coverage where each host is used once, by summing over the binomial distribution."""
+    k, n = np.arange(hosts + 1.0), np.full(hosts + 1, float(hosts))
+    low, high = clustered(k, n, ClusterSums(n, k, k, n), TABLE_LEVEL)
+    return float(stats.binom.pmf(k, hosts, rate)[(low <= rate) & (rate <= high)].sum())
+
+
 def table(samples: int, seed: int) -> list[tuple[str, float, float, float, float]]:
     """Rows of the table: expected hosts found, correlation; lowest, median and highest coverage of its settings."""
     rng, rows = np.random.default_rng(seed), []
@@ -41,6 +48,6 @@ def table(samples: int, seed: int) -> list[tuple[str, float, float, float, float
         for correlation in CORRELATIONS:
             many = [coverage(rng, p, correlation, m, u, samples) for p, m in settings for u in USES if u > 1]
             rows.append((f"{low:g}-{high:g}", correlation, min(many), float(np.median(many)), max(many)))
-        once = [coverage(rng, p, 0.0, m, 1, samples) for p, m in settings]
-        rows.append((f"{low:g}-{high:g}", np.nan, min(once), float(np.median(once)), max(once)))
+        alone = [once(p, m) for p, m in settings]
+        rows.append((f"{low:g}-{high:g}", np.nan, min(alone), float(np.median(alone)), max(alone)))
     return rows

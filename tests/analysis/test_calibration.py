@@ -28,6 +28,22 @@ def test_curve_equals_sklearn():
     assert ours.predicted[kept] == pytest.approx(predicted)
 
 
+@pytest.mark.parametrize("weighted_by", ["count", "positives"])
+def test_calibration_errors_follow_from_sklearns_curve(weighted_by):
+    y, p = calibrated(4000, seed=3)
+    observed, predicted = calibration_curve(y, p, n_bins=15)
+    sizes = np.histogram(p, np.linspace(0, 1, 16), weights=None if weighted_by == "count" else y)[0]
+    ours = cal.reliability(y, p, 15, 0.95)
+    gap, weights = np.abs(observed - predicted), getattr(ours, weighted_by)
+    assert weights.tolist() == sizes.tolist()
+    assert cal.calibration_error(ours, weights) == pytest.approx(np.average(gap, weights=sizes))
+    assert cal.maximum_error(ours, weights) == pytest.approx(gap.max())
+    observed, predicted = calibration_curve(y, p, n_bins=10, strategy="quantile")
+    equal = cal.adaptive_reliability(y, p, 10, 0.95)
+    assert equal.observed == pytest.approx(observed)
+    assert equal.predicted == pytest.approx(predicted)
+
+
 def test_calibrated_probabilities_have_no_error():
     y, p = calibrated()
     curve = cal.reliability(y, p, 15, 0.95)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
 
 from analysis.reporting.compare import (
     Fixing,
@@ -73,6 +74,17 @@ def test_paired_completeness_counts():
     assert found.difference == 0.25
     assert found.mcnemar_p == 1.0
     assert found.indistinguishable
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (1, 0), (3, 3), (5, 6), (2, 11), (0, 40)])
+def test_mcnemar_is_exact_and_has_no_continuity_correction(only_a, only_b):
+    """Also where the corrected chi-square goes wrong: it is undefined at b + c = 0, and below p = 1 at b = c."""
+    a = np.r_[np.ones(only_a), np.zeros(only_b), np.ones(9), np.zeros(30)]
+    b = np.r_[np.zeros(only_a), np.ones(only_b), np.ones(9), np.zeros(30)]
+    found = paired_completeness(injections(a), injections(b), 0.5, 0.5)
+    expected = min(mcnemar([[9, only_a], [only_b, 30]], exact=True).pvalue, 1.0)
+    assert found.mcnemar_p == pytest.approx(expected)
+    assert (found.mcnemar_p == 1.0) == (abs(only_a - only_b) <= 1)
 
 
 def test_failed_injections_leave_both_denominators():

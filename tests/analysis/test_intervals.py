@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -15,7 +16,7 @@ from statsmodels.stats.proportion import proportion_confint
 from analysis.statistics.intervals import clopper_pearson, clustered, design_effect, jeffreys
 from lake.errors import ParameterError
 from tests.analysis.cells import cluster_sums
-from tests.analysis.coverage import coverage, table
+from tests.analysis.coverage import coverage, once, table
 
 
 @pytest.mark.parametrize(("k", "n"), [(1, 10), (5, 10), (9, 10), (818, 110_000), (100, 112)])
@@ -88,9 +89,36 @@ def test_fully_correlated_hosts_count_once():
 
 
 def test_when_all_outcomes_agree_hosts_are_the_sample():
+    """Clopper & Pearson's bound of eight trials: Jeffreys' would cover 88 % where two to three are expected."""
     low, high = clustered(0, 200, cluster_sums(np.zeros(8), np.full(8, 25)), 0.95)
     assert low[0] == 0.0
-    assert high[0] == pytest.approx(jeffreys(0, 8, 0.95).high[0])
+    assert high[0] == pytest.approx(proportion_confint(0, 8, method="beta")[1])
+    low, high = clustered(200, 200, cluster_sums(np.full(8, 25), np.full(8, 25)), 0.95)
+    assert (low[0], high[0]) == (pytest.approx(proportion_confint(8, 8, method="beta")[0]), 1.0)
+
+
+@pytest.mark.parametrize("uses", [3, 8])
+def test_the_variance_is_that_of_a_cluster_robust_regression(uses):
+    """Logit GLM of an intercept: the delta method takes its standard error to that of the proportion."""
+    rng = np.random.default_rng(uses)
+    k = rng.binomial(uses, rng.beta(1.0, 2.0, 4000))
+    hit, host = np.concatenate([np.arange(uses) < found for found in k]).astype(float), np.repeat(np.arange(4000), uses)
+    groups = {"groups": host, "use_correction": False}
+    fit = sm.GLM(hit, np.ones(len(hit)), family=sm.families.Binomial()).fit(cov_type="cluster", cov_kwds=groups)
+    p, n = hit.mean(), len(hit)
+    error = fit.bse[0] * p * (1 - p)
+    sums = cluster_sums(k, np.full(4000, uses))
+    assert design_effect(k.sum(), n, sums)[0] == pytest.approx(error**2 / (p * (1 - p) / n), rel=2e-3)
+    low, high = clustered(k.sum(), n, sums, 0.95)
+    assert (high[0] - low[0]) / 2 == pytest.approx(stats.norm.isf(0.025) * error, rel=2e-3)
+
+
+@pytest.mark.parametrize("hosts", [20, 50, 100, 200, 500])
+def test_one_use_covers_whatever_is_expected(hosts):
+    """Exactly, by summing the binomial: with Jeffreys' own bound at 0 of n this is 88 % at 2.5 expected."""
+    held = [once(rate, hosts) for rate in np.geomspace(0.01, 0.5, 60)]
+    assert min(held) > 0.92
+    assert np.median(held) == pytest.approx(0.95, abs=0.02)
 
 
 def test_clustered_interval_covers_where_jeffreys_does_not():

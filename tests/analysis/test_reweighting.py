@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import statsmodels.api as sm
 from numpy.typing import NDArray
 from scipy.special import expit
 
@@ -71,6 +72,18 @@ def test_weighted_intervals_cover_with_shared_hosts_and_weights_that_go_with_the
         made = weighted_share(hosts, outcome, weights, 0.5, None, 0.95)
         hit += made.low <= p <= made.high
     assert 0.925 <= hit / runs <= 0.985
+
+
+def test_the_weighted_ratio_and_its_error_are_those_of_a_weighted_regression() -> None:
+    """Hajek's estimate is weighted least squares on a constant; its error, with hosts as clusters, the sandwich's."""
+    rng, hosts = np.random.default_rng(6), np.repeat(np.arange(3000), 4)
+    outcome = (rng.random(12_000) < rng.beta(1.0, 2.0, 3000)[hosts]).astype(float)
+    weights = np.exp(rng.normal(0, 0.5, 12_000) + 0.4 * outcome)
+    made = weighted_share(hosts, outcome, weights, 0.5, None, 0.95)
+    groups = {"groups": hosts, "use_correction": False}
+    fit = sm.WLS(outcome, np.ones(12_000), weights).fit(cov_type="cluster", cov_kwds=groups)
+    assert made.completeness == pytest.approx(fit.params[0])
+    assert made.high - made.low == pytest.approx(2 * 1.959964 * fit.bse[0], rel=0.02)
 
 
 def values(seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import statsmodels.api as sm
 from scipy import stats
 from scipy.special import expit
 from statsmodels.stats.proportion import proportion_confint
@@ -131,9 +132,9 @@ def test_nothing_found_is_no_certainty():
     """0 of 127 is not [0, 0], nor 127 of 127 [1, 1]."""
     negatives = np.linspace(0, 1, 600)
     low, high = tpr_interval(np.full(127, -1.0), negatives, 0.05, 0.95)
-    assert (low, high) == (0.0, pytest.approx(stats.beta.ppf(0.975, 0.5, 127.5), rel=1e-3))
+    assert (low, high) == (0.0, pytest.approx(stats.beta.ppf(0.975, 1, 127), rel=1e-3))
     low, high = tpr_interval(np.full(127, 2.0), negatives, 0.05, 0.95)
-    assert (low, high) == (pytest.approx(stats.beta.ppf(0.025, 127.5, 0.5), rel=1e-3), 1.0)
+    assert (low, high) == (pytest.approx(stats.beta.ppf(0.025, 127, 1), rel=1e-3), 1.0)
     assert fpr_interval(np.full(127, 2.0), negatives, 0.85, 0.95)[0] == 0.0
     assert fpr_interval(np.full(127, 2.0), negatives, 0.85, 0.95)[1] > 1e-4
 
@@ -208,6 +209,19 @@ def test_rows_of_the_table_have_the_interval_of_their_injections():
         expected = share_interval(held["galaxy_id"], held["probability"], distribution, 0.95)
         assert (part["joint_95_low"], part["joint_95_high"]) == pytest.approx(expected)
     assert joint_intervals(rows.iloc[:0], {"fpr1e-1@val": distribution}, (23.0, 24.0), SURVEY).empty
+
+
+def test_the_interval_of_the_sky_is_that_of_a_cluster_robust_regression():
+    """150 fields of 4 to 40 injections; the correction of both is for the number of fields."""
+    rng = np.random.default_rng(9)
+    field = np.repeat(np.arange(150), rng.integers(4, 41, 150))
+    hit = (rng.random(len(field)) < rng.beta(2.0, 4.0, 150)[field]).astype(float)
+    rows = pd.DataFrame({"field": field.astype(str), "galaxy_id": np.arange(len(field)).astype(str), "cell": "0/0/0"})
+    rows = rows.assign(src_mag_r=23.5, probability=hit)
+    found = field_intervals(rows, {"p0.5": (np.array([0.5]), np.ones(1))}, (23.0, 24.0), SURVEY).iloc[0]
+    fit = sm.OLS(hit, np.ones(len(hit))).fit(cov_type="cluster", cov_kwds={"groups": field}, use_t=True)
+    low, high = fit.conf_int()[0]
+    assert found["field_clustered_95_high"] - found["field_clustered_95_low"] == pytest.approx(high - low, rel=0.04)
 
 
 def test_marginals_of_the_sky_have_bricks_as_clusters():
