@@ -20,8 +20,8 @@ from modeling.networks.preprocess import normalise
 from modeling.scoring.checkpoint import Checkpoint
 from modeling.scoring.scorer import CheckpointScorer
 
-BATCHES = (64, 256, 1024, 2048) if GPU else (4, 8)
-MOST = 8192 if GPU else 20
+BATCHES = (64, 256, 1024, 2048) if GPU else (32, inference.BATCH["cpu"])
+MOST = 8192 if GPU else 64
 
 
 def plain(network: LensFinder, x: torch.Tensor, batch: int, dtype: torch.dtype) -> torch.Tensor:
