@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from lake.errors import ParameterError, did_you_mean, invalid
 from lake.names import PATTERN
@@ -93,6 +93,16 @@ def overlaid(name: str, read: Callable[[str], Mapping[str, Any]]) -> dict[str, A
 
 Name = Annotated[str, Field(pattern=f"^{PATTERN}$")]
 """A name that becomes part of paths and slices."""
+
+
+def _ascending(shares: tuple[float, float]) -> tuple[float, float]:
+    if not 0.0 <= shares[0] <= shares[1] < 1.0:
+        raise ValueError("must be two ascending numbers from 0 to below 1")
+    return shares
+
+
+LensShares = Annotated[tuple[float, float], AfterValidator(_ascending)]
+"""A declared range of unlisted lenses per negative: least and most."""
 
 
 class SplitParams(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from analysis.reporting.inputs import ReportInputs
+from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import points
 from analysis.reporting.views import TableView, measure
 
@@ -23,7 +24,8 @@ _ALWAYS = (
     "Completeness averaged over a prior is mostly a statement about the prior: read it per source magnitude.",
     "Injections share hosts, so cells are not binomial: read the host-clustered intervals; Jeffreys intervals "
     "are too narrow wherever hosts are used more than once.",
-    "Negatives are not cleaned: some of them may be unlisted lenses, which inflates the false-positive rate.",
+    "Negatives are not cleaned of unlisted lenses: figures at false-positive rates have ranges, in braces, from none "
+    "to the most that are declared.",
 )
 _REALISM = {
     "FAIL": "a linear probe separates injections from listed lenses in its feature space{hosts}. The gate does not say "
@@ -37,6 +39,15 @@ _UNKNOWN_TRAINING = (
     "every figure of {name} on them may be too optimistic."
 )
 _HOSTS_ALONE = "realism/bare_hosts_against_listed_lenses/probe_auc"
+_UNDECLARED = (
+    "No number of unlisted lenses among the negatives is declared (evaluate.unlisted_lenses_per_negative): figures at "
+    "false-positive rates hold if there are none. Each one that is selected makes rates too high, and completeness at "
+    "a rate too low."
+)
+_LENSES_ALONE = (
+    "The threshold {name} of {model} may be fixed by unlisted lenses alone: up to {lenses:,} are declared among its "
+    "{negatives:,} negatives, of which {expected:.3g} are expected above it."
+)
 _UNRESOLVED = "The threshold {name} of {model} is {refusal}."
 
 
@@ -53,9 +64,22 @@ def limitations(inputs: ReportInputs) -> list[str]:
             found.append(f"The realism gate of {generation.name} is {status}: {said}.")
         if gates.get("untouched_test_set") == "NOT MEASURED":
             found.append(_UNKNOWN_TRAINING.format(name=generation.name))
-        refused = [point for point in points(generation.thresholds).values() if not point.measurable]
-        found += [_UNRESOLVED.format(name=p.threshold_id, model=generation.name, refusal=p.refusal) for p in refused]
-    return [*found, *([_OF_A_SURVEY] if len(inputs.manifest) else []), *_ALWAYS]
+        found += _of_thresholds(generation)
+    return [*dict.fromkeys(found), *([_OF_A_SURVEY] if len(inputs.manifest) else []), *_ALWAYS]
+
+
+def _of_thresholds(item: GenerationInputs) -> Iterator[str]:
+    """Thresholds that are not measurable, or that unlisted lenses may fix."""
+    named = points(item.thresholds).values()
+    for point in named:
+        if not point.measurable:
+            yield _UNRESOLVED.format(name=point.threshold_id, model=item.name, refusal=point.refusal)
+        elif point.lenses_may_fix_it:
+            counts = {"lenses": point.lenses_high, "negatives": point.negatives}
+            expected = point.target_fpr * point.negatives
+            yield _LENSES_ALONE.format(name=point.threshold_id, model=item.name, expected=expected, **counts)
+    if named and all(point.lenses_high is None for point in named):
+        yield _UNDECLARED
 
 
 def probability_words(inputs: ReportInputs) -> list[str]:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.figures.completeness import Axis, completeness_curves, depth_label, heat_panels
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
-from analysis.reporting.thresholds import best_interval, marginal_row, points, rate, rates, refused, shown
+from analysis.reporting.thresholds import best_interval, marginal_row, over_lenses, points, rate, rates, refused, shown
 from analysis.reporting.views import Shown, TableView, number, percent
 from analysis.results.injection_views import along, at_values, host_false_positives, midpoints, quantile_edges
 from lake.sky.imaging import Imaging
@@ -75,6 +75,7 @@ def dual_prior_view(inputs: ReportInputs) -> TableView | None:
                 rows.append([item.name, row["prior"], "—", str(row["refused"]), *["—"] * 4])
                 continue
             words = f"{percent(row['completeness'], row['low_95'], row['high_95'])}\u00a0{row['interval']}"
+            words += over_lenses(row.get("unlisted_low"), row.get("unlisted_high"))
             reason = refused(points(item.thresholds).get(row["threshold_id"]))
             weight = [f"{row['n_eff']:,.0f} of {row['n']:,.0f}", percent(row["support"]), number(row["mean_weight"], 3)]
             named = [item.name, row["prior"], row["threshold_id"]]

@@ -14,7 +14,8 @@ from analysis.statistics.thresholds import Threshold, from_rows
 NO_GRID = "no grid"
 UNKNOWN = "FPR not measured"
 INTERVALS = (
-    "95 % intervals: host-clustered with the threshold's own uncertainty (t), host-clustered (h) or Jeffreys (j)"
+    "95 % intervals: host-clustered with the threshold's own uncertainty (t), host-clustered (h) or Jeffreys (j); in "
+    "braces, ranges from none to the most unlisted lenses that are declared among the negatives"
 )
 
 
@@ -33,16 +34,24 @@ def marginal_row(completeness: pd.DataFrame, threshold_id: str, source_mag_bin: 
 
 
 def best_interval(row: pd.Series) -> str:
-    """A completeness with its most complete interval and the interval's mark."""
+    """A completeness with its most complete interval and the interval's mark, and its range over unlisted lenses."""
     low, high, mark = interval_of(row)
-    return f"{percent(row['completeness'], low, high)}\u00a0{mark}".rstrip("\u00a0")
+    over = over_lenses(row.get("unlisted_low"), row.get("unlisted_high"))
+    return f"{percent(row['completeness'], low, high)}\u00a0{mark}".rstrip("\u00a0") + over
 
 
 def reached(point: Threshold | None) -> str:
-    """The false-positive rate that a threshold reaches on test negatives: `FPR 4.9 % [3.4, 6.9]`."""
+    """The false-positive rate that a threshold reaches on test negatives: `FPR 4.9 % [3.4, 6.9] {2.5-5.1}`; in braces
+    its range over the declared numbers of unlisted lenses."""
     if point is None or not point.measurable or pd.isna(point.fpr_reached):
         return UNKNOWN
-    return f"FPR\u00a0{percent(point.fpr_reached, point.fpr_low, point.fpr_high)}"
+    over = over_lenses(point.fpr_unlisted_low, point.fpr_unlisted_high)
+    return f"FPR\u00a0{percent(point.fpr_reached, point.fpr_low, point.fpr_high)}{over}"
+
+
+def over_lenses(low: float | None, high: float | None) -> str:
+    """A range over unlisted lenses, in per cent and braces: ` {39.6–58.1}`; empty where none is declared."""
+    return "" if pd.isna(low) or pd.isna(high) else f" {{{100 * low:.1f}–{100 * high:.1f}}}"
 
 
 def refused(point: Threshold | None) -> str | None:
@@ -87,16 +96,21 @@ def threshold_view(inputs: ReportInputs) -> TableView:
             target = "chosen beforehand" if pd.isna(point.target_fpr) else f"FPR {point.target_fpr:g}"
             above = "—" if point.above is None else f"{point.above:,} of {point.negatives:,}"
             value = number(point.threshold, 5) if point.measurable else point.refusal
+            if not pd.isna(point.threshold_low):
+                value += f" {{{number(point.threshold_low, 5)}–{number(point.threshold_high, 5)}}}"
             reach = reached(point).removeprefix("FPR\u00a0") if point.measurable else "—"
-            rows.append([item.name, point.threshold_id, target, value, above, reach, f"{point.test_negatives:,}"])
+            lenses = "not declared" if point.lenses_high is None else f"{point.lenses_low:,}–{point.lenses_high:,}"
+            tested = f"{point.test_negatives:,}"
+            rows.append([item.name, point.threshold_id, target, value, above, lenses, reach, tested])
     headers = (
         "model", "threshold", "asked for", "probability >", "above, of the negatives that fix thresholds",
-        "FPR reached on test negatives", "test negatives",
+        "unlisted lenses among these", "FPR reached on test negatives", "test negatives",
     )  # fmt: skip
     caption = (
         "Thresholds. Those named @val are fixed on validation negatives kept for this purpose, which are neither hosts "
         "of injections nor test negatives; Clopper-Pearson 95 % intervals. A threshold with fewer than ten negatives "
-        "expected above it is not measurable. Negatives may include unlisted lenses, which raise the rates."
+        "expected above it is not measurable. In braces: ranges from no unlisted lens among the negatives to the most "
+        "that are declared, all of them selected."
     )
     return TableView(caption, headers, rows)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,11 +25,14 @@ from analysis.statistics.thresholds import (
     too_few,
 )
 from analysis.statistics.uncertain import fpr_interval, tpr_interval
+from analysis.statistics.unlisted import lenses_among, rate_ends, without
 from lake.errors import DataError
 from lake.sky.imaging import Imaging
 from lake.sky.photometry import depth_mag_from_psfdepth
 
 STRATA = ("type_bin", "nobs_z_bin", "psf_bin", "depth_bin", "pool", "confuser_category", "tier")
+Valued = tuple[float, float, float]
+"""A value and its interval."""
 _DELONG = "DeLong, interval on the logit scale"
 _JOINT = "Jeffreys, mixed over the bootstrap distribution of the threshold"
 
@@ -105,25 +108,47 @@ def _at_rates(labels: np.ndarray, scores: np.ndarray, params: EvaluateParams) ->
         if why := refusal(negatives, fpr):
             yield Measure(name, math.nan, n=len(positives), method=why)
             continue
-        threshold, passed = threshold_at_fpr(negatives, fpr)
-        hit, of = above(positives, threshold)
-        low, high = tpr_interval(positives, negatives, fpr, TABLE_LEVEL)
+
+        def recalled(others: np.ndarray, rate: float = fpr) -> Valued:
+            hit, of = above(positives, threshold_at_fpr(others, rate)[0])
+            return hit / of, *tpr_interval(positives, others, rate, TABLE_LEVEL)
+
+        passed = threshold_at_fpr(negatives, fpr)[1]
         how = f"{_JOINT}; FPR of the curve at that point {passed / len(negatives):.2e}"
-        yield Measure(name, hit / of, low, high, of, "", how)
-    rate = fpr_at_tpr(positives, negatives, params.tpr_point)
-    low, high = fpr_interval(positives, negatives, params.tpr_point, TABLE_LEVEL)
-    yield Measure(f"fpr_at_tpr/{params.tpr_point:g}", rate, low, high, len(negatives), "", _JOINT)
+        yield Measure(name, *recalled(negatives), len(positives), "", how)
+        yield from _over_lenses(name, negatives, len(positives), params, recalled)
+
+    def passing(others: np.ndarray) -> Valued:
+        interval = fpr_interval(positives, others, params.tpr_point, TABLE_LEVEL)
+        return fpr_at_tpr(positives, others, params.tpr_point), *interval
+
+    name = f"fpr_at_tpr/{params.tpr_point:g}"
+    yield Measure(name, *passing(negatives), len(negatives), "", _JOINT)
+    yield from _over_lenses(name, negatives, len(negatives), params, passing)
+
+
+def _over_lenses(
+    name: str, negatives: np.ndarray, n: int, params: EvaluateParams, valued: Callable[[np.ndarray], Valued]
+) -> Iterator[Measure]:
+    """A figure at both ends of the declared range of unlisted lenses among the negatives."""
+    if params.unlisted_lenses_per_negative is None:
+        return
+    most = lenses_among(len(negatives), params.unlisted_lenses_per_negative)[1]
+    how = f"if up to {most:,} of {len(negatives):,} negatives are unlisted lenses"
+    ends = sorted(valued(part) for part in without(negatives, most))
+    for end, found in zip(("low", "high"), ends, strict=True):
+        yield Measure(f"{name}/unlisted_{end}", *found, n, "", how)
 
 
 def _partial_areas(
     labels: np.ndarray, scores: np.ndarray, params: EvaluateParams, rng: np.random.Generator
 ) -> Iterator[Measure]:
-    negatives = int((labels == 0).sum())
+    positives, negatives = scores[labels == 1], scores[labels == 0]
     draws = resample_ranking(labels, scores, params.partial_auc_fprs, params.bootstrap_replicates, rng)
     how = f"McClish 1989; stratified bootstrap, {params.bootstrap_replicates} resamples"
     for limit in params.partial_auc_fprs:
         name = f"partial_auc/{fpr_name(limit)[3:]}"
-        if why := too_few(negatives, limit):
+        if why := too_few(len(negatives), limit):
             for kind in ("mcclish", "raw"):
                 yield Measure(f"{name}/{kind}", math.nan, n=len(labels), method=why)
             continue
@@ -131,6 +156,12 @@ def _partial_areas(
         low, high = draws.interval(draws.partial_auc[limit], TABLE_LEVEL)
         yield Measure(f"{name}/mcclish", part.standardised, low, high, len(labels), "", how)
         yield Measure(f"{name}/raw", part.raw, n=len(labels), method="area up to that FPR")
+
+        def standardised(others: np.ndarray, limit: float = limit) -> Valued:
+            classes = np.repeat([1, 0], [len(positives), len(others)])
+            return roc.partial_auc(classes, np.r_[positives, others], limit).standardised, math.nan, math.nan
+
+        yield from _over_lenses(f"{name}/mcclish", negatives, len(labels), params, standardised)
 
 
 def _at_thresholds(objects: pd.DataFrame, thresholds: Sequence[Threshold]) -> Iterator[Measure]:
@@ -148,10 +179,20 @@ def _at_thresholds(objects: pd.DataFrame, thresholds: Sequence[Threshold]) -> It
         how = "on the probability, selected above"
         yield Measure(f"threshold/{name}", point.threshold, n=point.negatives, method=how)
         yield share(f"fpr/{name}", point.test_above or 0, point.test_negatives)
+        yield from _rate_over_lenses(point)
         true, false = (above(part, point.threshold)[0] for part in (positive["probability"], negative))
         yield share(f"precision/{name}", true, true + false)
         for what, group in groups.items():
             yield share(f"{what}/{name}", *above(group["probability"], point.threshold))
+
+
+def _rate_over_lenses(point: Threshold) -> Iterator[Measure]:
+    if point.test_lenses_high is None or not point.test_negatives:
+        return
+    how = f"if up to {point.test_lenses_high:,} of {point.test_negatives:,} negatives are unlisted lenses"
+    ends = rate_ends(point.test_above or 0, point.test_negatives, point.test_lenses_high)
+    for end, counts in zip(("low", "high"), ends, strict=True):
+        yield share(f"fpr/{point.threshold_id}/unlisted_{end}", *counts, how)
 
 
 def _calibration(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:

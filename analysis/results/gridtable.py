@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from analysis.results.injection_views import SCORED, counts_of, scored_rows
 from analysis.statistics.completeness import ALL, MARGINAL, bin_numbers, completeness_table
-from analysis.statistics.thresholds import bootstrap_thresholds, from_rows
-from analysis.statistics.uncertain import field_intervals, joint_intervals
+from analysis.statistics.thresholds import bootstrap_thresholds, from_rows, unlisted_ends
+from analysis.statistics.uncertain import field_intervals, joint_intervals, unlisted_ranges
 from lake.sky.imaging import Imaging
 
-_FPR = ["fpr_reached", "fpr_low", "fpr_high"]
+_FPR = ["fpr_reached", "fpr_low", "fpr_high", "fpr_unlisted_low", "fpr_unlisted_high"]
 
 
 def measurable(stored: pd.DataFrame) -> dict[str, float]:
@@ -31,7 +31,8 @@ def table_of(
     edges: Sequence[float],
     imaging: Imaging,
 ) -> pa.Table:
-    """Rows of `completeness` from counts: with every interval, and the rate that each threshold reaches.
+    """Rows of `completeness` from counts: with every interval, the rate that each threshold reaches, and ranges over
+    the declared numbers of unlisted lenses.
 
     ``stored``: rows of `thresholds`; ``fixing``: probabilities of the negatives that fixed them; ``scored``: injections
     as :func:`joint_intervals` takes them, with their `field` (a brick) where it is known.
@@ -40,7 +41,8 @@ def table_of(
     chosen = {point.threshold_id: (np.array([point.threshold]), np.ones(1)) for point in points}
     measured = (point for point in points if point.status == "measured")
     derived = {point.threshold_id: bootstrap_thresholds(fixing, point.target_fpr) for point in measured}
-    found = [joint_intervals(scored, derived, edges, imaging)]
+    ends = {point.threshold_id: both for point in points if (both := unlisted_ends(fixing, point))}
+    found = [joint_intervals(scored, derived, edges, imaging), unlisted_ranges(scored, ends, edges, imaging)]
     if "field" in scored.columns:
         found.append(field_intervals(scored, chosen | derived, edges, imaging))
     whole = counts

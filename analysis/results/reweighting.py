@@ -10,13 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.statistics.intervals import TABLE_LEVEL
-from analysis.statistics.thresholds import Threshold
-from analysis.statistics.uncertain import Distribution
+from analysis.statistics.thresholds import Distribution, Ends, Threshold
 from analysis.statistics.weighted import weighted_share
 
 Floats = NDArray[np.float64]
 
 _SIGMAS = 3.0
+_RANGE = ("unlisted_low", "unlisted_high", "unlisted_bound_low", "unlisted_bound_high")
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,14 @@ def reweighted(
     points: Sequence[Threshold],
     derived: Mapping[str, Distribution],
     of: Denominator,
+    ends: Mapping[str, Ends] | None = None,
 ) -> pd.DataFrame:
     """One row per threshold, or per threshold and combination of values of the axes.
 
     `injections` has one row per weight, with `galaxy_id` (host), `status`, `probability`, `host_probability`,
     `detectable` and the axes; failed ones are in no denominator. `derived` has the distributions of thresholds that
     negatives fixed: their intervals (`interval` t) include it, those of chosen thresholds are host-clustered (h).
+    `ends` has the ends of their ranges over unlisted lenses, where these are declared.
     """
     used = weights.values if of.factor is None else weights.values * of.factor
     counted = injections["status"] == "scored"
@@ -93,10 +95,15 @@ def reweighted(
                     "threshold": point.threshold,
                     "status": point.status,
                     "fpr_reached": point.fpr_reached,
+                    "fpr_low": point.fpr_low,
+                    "fpr_high": point.fpr_high,
+                    "fpr_unlisted_low": point.fpr_unlisted_low,
+                    "fpr_unlisted_high": point.fpr_unlisted_high,
                     "completeness": found.completeness,
                     "low_95": found.low,
                     "high_95": found.high,
                     "interval": "h" if drawn is None else "t",
+                    **_over_lenses(hosts, values_of, w, (ends or {}).get(point.threshold_id)),
                     "n": len(part),
                     "n_eff": found.n_eff,
                     "support": weights.support,
@@ -104,6 +111,14 @@ def reweighted(
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _over_lenses(hosts: pd.Series, values: pd.Series, weights: pd.Series, ends: Ends | None) -> dict[str, float]:
+    """Completeness at both ends of a threshold's range over unlisted lenses, and outer bounds of their intervals."""
+    if ends is None:
+        return dict.fromkeys(_RANGE, np.nan)
+    low, high = (weighted_share(hosts, values, weights, value, drawn, TABLE_LEVEL) for value, drawn in ends)
+    return dict(zip(_RANGE, (low.completeness, high.completeness, low.low, high.high), strict=True))
 
 
 def _parts(held: pd.DataFrame, by: tuple[str, ...]) -> Iterator[tuple[dict[str, object], pd.DataFrame]]:

@@ -7,6 +7,7 @@ it reaches is measured on the test negatives. Failed objects have no score: the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
@@ -19,15 +20,21 @@ from numpy.typing import ArrayLike, NDArray
 from analysis.config import EvaluateParams
 from analysis.records import plain
 from analysis.statistics.intervals import exact
+from analysis.statistics.unlisted import lenses_among, rate_range, without
 from lake.errors import DataError, invalid
 from lake.sky.split import LEAST_ABOVE
 
 Floats = NDArray[np.float64]
+Distribution = tuple[Floats, Floats]
+"""Values of a threshold, and their weights."""
+Ends = tuple[tuple[float, Distribution], tuple[float, Distribution]]
+"""Highest and lowest value of a derived threshold over the declared numbers of unlisted lenses, each with its
+bootstrap distribution."""
 Status = Literal["fixed", "measured", "not measurable", "not selective"]
 SAMPLE = "val"
 """The sample that fixes thresholds: validation negatives kept for them."""
 _NEGLIGIBLE = 1e-6
-_OPTIONAL_COUNTS = ("above", "negatives_needed", "test_above")
+_OPTIONAL_COUNTS = ("above", "negatives_needed", "test_above", "lenses_low", "lenses_high", "test_lenses_high")
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,25 @@ class Threshold:
     """Share of the test negatives above the threshold, with its Clopper-Pearson 95 % interval."""
     fpr_low: float
     fpr_high: float
+    lenses_low: int | None = None
+    """Fewest and most unlisted lenses among the negatives that fix it; None: not declared."""
+    lenses_high: int | None = None
+    threshold_low: float = math.nan
+    """Lowest and highest value of a derived threshold, if up to `lenses_high` of its negatives are lenses."""
+    threshold_high: float = math.nan
+    test_lenses_high: int | None = None
+    """Most unlisted lenses among the test negatives."""
+    fpr_unlisted_low: float = math.nan
+    """Rate reached on the others, if up to `test_lenses_high` test negatives are lenses; 95 % bounds of its ends."""
+    fpr_unlisted_high: float = math.nan
+    fpr_unlisted_bound_low: float = math.nan
+    fpr_unlisted_bound_high: float = math.nan
+
+    @property
+    def lenses_may_fix_it(self) -> bool:
+        """Whether as many unlisted lenses are declared among its negatives as are expected above it."""
+        derived = self.status == "measured" and self.lenses_high is not None
+        return derived and (self.lenses_high or 0) >= self.target_fpr * self.negatives
 
     @property
     def measurable(self) -> bool:
@@ -123,7 +149,9 @@ def fix_thresholds(fixing: ArrayLike, testing: ArrayLike, params: EvaluateParams
     if not (np.isfinite(own).all() and np.isfinite(other).all()):
         raise DataError("some probabilities of negatives are not finite: exclude failed objects")
     chosen = [_fixed(value, own, other, params.selective_fpr_max) for value in params.probability_thresholds]
-    return chosen + [_derived(fpr, own, other) for fpr in params.fpr_points]
+    found = chosen + [_derived(fpr, own, other) for fpr in params.fpr_points]
+    declared = params.unlisted_lenses_per_negative
+    return found if declared is None else [_over_lenses(point, own, declared) for point in found]
 
 
 def threshold_rows(thresholds: Iterable[Threshold], checkpoint_id: str, generation: str) -> list[dict[str, Any]]:
@@ -145,7 +173,7 @@ def from_rows(rows: pd.DataFrame) -> list[Threshold]:
     return found
 
 
-def bootstrap_thresholds(fixing: ArrayLike, target_fpr: float) -> tuple[Floats, Floats]:
+def bootstrap_thresholds(fixing: ArrayLike, target_fpr: float) -> Distribution:
     """Values and weights of the bootstrap distribution of a derived threshold, exact: no resampling is needed.
 
     The threshold is the r-th largest of n negatives. In a resample it is at least the j-th largest of the sample where
@@ -158,6 +186,28 @@ def bootstrap_thresholds(fixing: ArrayLike, target_fpr: float) -> tuple[Floats, 
     weights = np.diff(reached)
     kept = weights > _NEGLIGIBLE
     return ordered[kept], weights[kept] / weights[kept].sum()
+
+
+def unlisted_ends(fixing: ArrayLike, point: Threshold) -> Ends | None:
+    """The ends of a derived threshold's range; None if none is declared, or the threshold was chosen beforehand."""
+    if point.status != "measured" or point.lenses_high is None:
+        return None
+    high, low = (bootstrap_thresholds(part, point.target_fpr) for part in without(fixing, point.lenses_high))
+    return (point.threshold_high, high), (point.threshold_low, low)
+
+
+def _over_lenses(point: Threshold, own: Floats, declared: tuple[float, float]) -> Threshold:
+    """The threshold with its range, and that of the rate it reaches, over the declared numbers of unlisted lenses."""
+    fewest, most = lenses_among(len(own), declared)
+    _, among_test = lenses_among(point.test_negatives, declared)
+    found = replace(point, lenses_low=fewest, lenses_high=most, test_lenses_high=among_test)
+    if point.status == "measured":
+        high, low = (threshold_at_fpr(part, point.target_fpr)[0] for part in without(own, most))
+        found = replace(found, threshold_low=low, threshold_high=high)
+    if point.test_above is None:
+        return found
+    rate = rate_range(point.test_above, point.test_negatives, among_test)
+    return replace(found, **{f"fpr_unlisted_{name}": value for name, value in asdict(rate).items()})
 
 
 def _fixed(value: float, own: Floats, other: Floats, selective_fpr_max: float) -> Threshold:

@@ -16,14 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.statistics.completeness import ALL, MARGINAL, bin_numbers
 from analysis.statistics.intervals import TABLE_LEVEL, ClusterSums, effective_counts, mixture
-from analysis.statistics.thresholds import bootstrap_thresholds
+from analysis.statistics.thresholds import Distribution, Ends, bootstrap_thresholds
 from lake.sky.imaging import Imaging
 from lake.sky.split import LEAST_ABOVE
 
 Floats = NDArray[np.float64]
-Distribution = tuple[Floats, Floats]
-"""Values of a threshold, and their weights."""
+Group = tuple[str, str, NDArray[np.int64], Floats]
+"""Cell, magnitude bin, host codes and probabilities of a row."""
 _BAND_POINTS = 40
+_KEYS = ("cell", "source_mag_bin", "threshold_id")
+_RANGE = ("unlisted_low", "unlisted_high", "unlisted_bound_low", "unlisted_bound_high")
 
 
 def share_interval(hosts: ArrayLike, values: ArrayLike, threshold: Distribution, level: float) -> tuple[float, float]:
@@ -77,23 +79,47 @@ def joint_intervals(
     `injections`: scored ones, with `cell`, `galaxy_id` (host), the source's magnitude in the reference band and
     `probability`. The result has `cell`, `source_mag_bin`, `threshold_id`, `n`, `joint_95_low` and `joint_95_high`.
     """
-    magnitudes = injections[imaging.source_columns[0]].to_numpy(float)
-    groups = list(_groups(injections, magnitudes, edges))
-    columns = ["cell", "source_mag_bin", "threshold_id", "n"]
-    found = []
+    groups = list(_groups(injections, injections[imaging.source_columns[0]].to_numpy(float), edges))
+    found = [pd.DataFrame(columns=[*_KEYS, "n", "joint_95_low", "joint_95_high"])]
     for threshold_id, distribution in thresholds.items() if groups else ():
-        counts = [_effective(codes, values, distribution, TABLE_LEVEL) for _, _, codes, values in groups]
-        k, n = (np.stack(part) for part in zip(*counts, strict=True))
-        low, high = mixture(k, n, distribution[1], TABLE_LEVEL)
-        keys = [(cell, name, threshold_id, len(values)) for cell, name, _, values in groups]
-        found.append(pd.DataFrame(keys, columns=columns).assign(joint_95_low=low, joint_95_high=high))
-    nothing = pd.DataFrame(columns=[*columns, "joint_95_low", "joint_95_high"])
-    return pd.concat(found, ignore_index=True) if found else nothing
+        low, high = _bounds(groups, distribution)
+        found.append(_keyed(groups, threshold_id).assign(joint_95_low=low, joint_95_high=high))
+    return pd.concat(found[1:], ignore_index=True) if len(found) > 1 else found[0]
 
 
-def _groups(
-    injections: pd.DataFrame, mags: Floats, edges: Sequence[float]
-) -> Iterator[tuple[str, str, NDArray[np.int64], Floats]]:
+def unlisted_ranges(
+    injections: pd.DataFrame, ends: Mapping[str, Ends], edges: Sequence[float], imaging: Imaging
+) -> pd.DataFrame:
+    """Completeness of every row at both ends of a derived threshold's range, with the outer bounds of their intervals.
+
+    Otherwise as :func:`joint_intervals`, with `unlisted_low`, `unlisted_high`, `unlisted_bound_low` and
+    `unlisted_bound_high`.
+    """
+    groups = list(_groups(injections, injections[imaging.source_columns[0]].to_numpy(float), edges))
+    found = [pd.DataFrame(columns=[*_KEYS, "n", *_RANGE])]
+    for threshold_id, (highest, lowest) in ends.items() if groups else ():
+        rows = _keyed(groups, threshold_id)
+        for place, (end, (value, distribution)) in enumerate((("low", highest), ("high", lowest))):
+            rows[f"unlisted_{end}"] = [float((values > value).mean()) for *_, values in groups]
+            rows[f"unlisted_bound_{end}"] = _bounds(groups, distribution)[place]
+        found.append(rows)
+    return pd.concat(found[1:], ignore_index=True) if len(found) > 1 else found[0]
+
+
+def _keyed(groups: Sequence[Group], threshold_id: str) -> pd.DataFrame:
+    keys = [(cell, name, threshold_id, len(values)) for cell, name, _, values in groups]
+    return pd.DataFrame(keys, columns=[*_KEYS, "n"])
+
+
+def _bounds(groups: Sequence[Group], distribution: Distribution) -> tuple[Floats, Floats]:
+    """Bounds of every group's fraction above an uncertain threshold."""
+    counts = [_effective(codes, values, distribution, TABLE_LEVEL) for _, _, codes, values in groups]
+    k, n = (np.stack(part) for part in zip(*counts, strict=True))
+    low, high = mixture(k, n, distribution[1], TABLE_LEVEL)
+    return low, high
+
+
+def _groups(injections: pd.DataFrame, mags: Floats, edges: Sequence[float]) -> Iterator[Group]:
     """Cell, magnitude bin, host codes and probabilities of each row of the table that contains an injection."""
     bins = bin_numbers(mags, edges)
     names = [f"{low:g}-{high:g}" for low, high in pairwise(edges)]

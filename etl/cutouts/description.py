@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from lake.config import Name, Section
+from lake.config import LensShares, Name, Section
 from lake.errors import invalid
 from lake.sky import imaging
 from lake.sky.imaging import BandPsf, Imaging
@@ -167,6 +167,9 @@ class Description(Section):
     """Declarations for a finder that cannot make them itself: output, stamp_pixels, fill, wants_mask, conditions."""
     grid: dict[str, Any] = Field(default_factory=dict)
     """Changes to the section `grid` of params.yaml: prior, per_cell, theta_e_arcsec, ..."""
+    unlisted_lenses_per_negative: LensShares | None = None
+    """Least and most lenses per negative whose label is wrong: the range of figures at false-positive rates. Null: not
+    declared."""
     source_mag_edges: tuple[float, ...] | None = None
     """Edges of the bins of source magnitude; null: those of params.yaml."""
 

@@ -136,6 +136,11 @@ def by_spec(axes: tuple[str, ...]) -> TableSpec:
             Column("detected", "bigint", "injections with a probability above the threshold"),
             Column("hosts", "bigint", "distinct hosts"),
             columns.share("completeness", "detected / n"),
+            *columns.interval(
+                "unlisted",
+                "the same at the ends of the threshold's range over unlisted lenses",
+                " (null: no range is declared, or threshold chosen beforehand)",
+            ),
             Column(
                 "standard_error",
                 "double",
@@ -154,21 +159,27 @@ def by_sql(axes: tuple[str, ...]) -> str:
     """SQL of the view. It sums over hosts first, for the clustered standard error."""
     keys = ", ".join((*_IDENTITY, *axes))
     found, alone = "s.probability > t.threshold", "s.host_probability <= t.threshold"
+    least, most = (
+        f"CASE WHEN s.probability > t.{end} THEN 1e0 WHEN t.{end} IS NOT NULL THEN 0e0 END"
+        for end in ("threshold_high", "threshold_low")
+    )
     own = ", ".join(f"s.{name}" for name in ("grid_id", "grid_name", "generation", "prior", *axes))
     return f"""WITH scored AS ({SCORED_SQL}),
 judged AS (SELECT {own}, s.galaxy_id, t.threshold_id, t.threshold, t.fpr_reached, w.population,
 CASE WHEN {found} THEN 1 ELSE 0 END AS hit, CASE WHEN {alone} THEN 1 ELSE 0 END AS bare,
-CASE WHEN {found} AND {alone} THEN 1 ELSE 0 END AS added
+CASE WHEN {found} AND {alone} THEN 1 ELSE 0 END AS added,
+{least} AS least, {most} AS most
 FROM scored s JOIN thresholds t ON t.generation = s.generation AND t.checkpoint_id = s.checkpoint_id
 JOIN (SELECT 'all' AS population UNION ALL SELECT 'detectable' AS population) w
 ON w.population = 'all' OR s.detectable
 WHERE s.status = 'scored' AND t.threshold IS NOT NULL),
 hosts AS (SELECT {keys}, galaxy_id, CAST(count(*) AS DOUBLE) AS n, CAST(sum(hit) AS DOUBLE) AS k,
-sum(bare) AS bare, sum(added) AS added FROM judged GROUP BY {keys}, galaxy_id),
+sum(bare) AS bare, sum(added) AS added, sum(least) AS least, sum(most) AS most FROM judged GROUP BY {keys}, galaxy_id),
 sums AS (SELECT {keys}, CAST(sum(n) AS BIGINT) AS n, CAST(sum(k) AS BIGINT) AS detected, count(*) AS hosts,
 sum(k) / sum(n) AS completeness, sum(k * k) AS kk, sum(k * n) AS kn, sum(n * n) AS nn,
+sum(least) / sum(n) AS unlisted_low, sum(most) / sum(n) AS unlisted_high,
 CAST(sum(bare) AS BIGINT) AS net_n, CAST(sum(added) AS BIGINT) AS net_detected FROM hosts GROUP BY {keys})
-SELECT {keys}, n, detected, hosts, completeness,
+SELECT {keys}, n, detected, hosts, completeness, unlisted_low, unlisted_high,
 CASE WHEN hosts > 1 AND detected > 0 AND detected < n THEN sqrt(greatest(
 kk - 2e0 * completeness * kn + completeness * completeness * nn, 0e0) * hosts / (hosts - 1e0)) / n END
 AS standard_error,

@@ -4,6 +4,8 @@ from lake.contract import columns
 from lake.contract.spec import Column, Rule, TableSpec
 
 ORIGINS = ("own", "foreign")
+_UNDECLARED = " (null: no range is declared)"
+_UNLESS = " (null: no range is declared, or threshold chosen beforehand, or empty cell)"
 
 
 def _centre(name: str, meaning: str, unit: str) -> Column:
@@ -34,6 +36,7 @@ SPEC = TableSpec(
         Column("threshold", "double", "threshold on the probability", low=0, high=1),
         columns.share("fpr_reached", "fraction of test negatives above the threshold"),
         *columns.interval("fpr", "Clopper-Pearson 95 % interval of fpr_reached"),
+        *columns.interval("fpr_unlisted", "fpr_reached over the declared numbers of unlisted lenses", _UNDECLARED),
         Column("theta_e_arcsec", "double", "Einstein radius (null: over all)", "arcsec", nullable=True, low=0),
         *(
             Column(f"{name}_{end}", "double", f"{what}, {edge} edge of the cell (null: over all)", unit, nullable=True)
@@ -63,6 +66,10 @@ SPEC = TableSpec(
             "95 % interval for the sky: injections of one brick are one cluster, a derived threshold is uncertain",
             " (null: a cell, or fields not known)",
         ),
+        *columns.interval(
+            "unlisted", "completeness over the declared numbers of unlisted lenses among its negatives", _UNLESS
+        ),
+        *columns.interval("unlisted_bound", "joint 95 % bounds of the ends of `unlisted`", _UNLESS),
         Column("mean_score", "double", "mean raw logit", nullable=True),
         Column("mean_arc_snr", "double", "mean arc SNR in r", nullable=True),
     ),

@@ -4,6 +4,7 @@ from lake.contract import columns
 from lake.contract.spec import Column, Rule, TableSpec
 
 STATUSES = ("fixed", "measured", "not measurable", "not selective")
+_UNLESS = " (null: no range is declared in evaluate.unlisted_lenses_per_negative)"
 
 SPEC = TableSpec(
     name="thresholds",
@@ -29,6 +30,13 @@ SPEC = TableSpec(
         Column("test_above", "bigint", "of those, above the threshold (null: not measurable)", nullable=True, low=0),
         columns.share("fpr_reached", "test_above / test_negatives"),
         *columns.interval("fpr", "Clopper-Pearson 95 % interval of fpr_reached"),
+        Column("lenses_low", "bigint", f"fewest unlisted lenses among `negatives`{_UNLESS}", nullable=True, low=0),
+        Column("lenses_high", "bigint", f"most unlisted lenses among `negatives`{_UNLESS}", nullable=True, low=0),
+        columns.share("threshold_low", f"lowest threshold at target_fpr, if up to lenses_high are lenses{_UNLESS}"),
+        columns.share("threshold_high", f"highest threshold at target_fpr, if up to lenses_high are lenses{_UNLESS}"),
+        Column("test_lenses_high", "bigint", f"most of the same among test_negatives{_UNLESS}", nullable=True, low=0),
+        *columns.interval("fpr_unlisted", "fpr_reached, if up to test_lenses_high are lenses", _UNLESS),
+        *columns.interval("fpr_unlisted_bound", "Clopper-Pearson 95 % bounds of the ends of fpr_unlisted", _UNLESS),
     ),
     extra_rules=(
         Rule(

@@ -14,8 +14,14 @@ from numpy.typing import NDArray
 
 from analysis.config import ReportParams
 from analysis.results.reweighting import Denominator, Weights, reweighted
-from analysis.statistics.thresholds import Threshold, bootstrap_thresholds, from_rows
-from analysis.statistics.uncertain import Distribution
+from analysis.statistics.thresholds import (
+    Distribution,
+    Ends,
+    Threshold,
+    bootstrap_thresholds,
+    from_rows,
+    unlisted_ends,
+)
 from injection.config import GridParams
 from injection.priors.prior import AnyPrior
 from injection.priors.registry import load_prior, prior_of
@@ -82,6 +88,8 @@ class Filled:
     """Their hosts and scores, in the same order"""
     points: Sequence[Threshold]
     derived: Mapping[str, Distribution]
+    ends: Mapping[str, Ends]
+    """Of derived thresholds over the declared numbers of unlisted lenses"""
 
     @classmethod
     def of(cls, root: DataRoot, name: str, threshold_id: str | None = None) -> Filled:
@@ -126,7 +134,7 @@ class Filled:
             cure = "fill a grid whose prior covers it (`grid.prior: covering`), or accept less with --min-support"
             raise ParameterError(f"{reason}: {cure}")
         of = Denominator(asked.population, asked.net, asked.by, factor)
-        return reweighted(self.judged, weights, self.points, self.derived, of)
+        return reweighted(self.judged, weights, self.points, self.derived, of, self.ends)
 
 
 def completeness_under(project: Project, asked: Asked) -> pa.Table:
@@ -183,8 +191,10 @@ def _injections(root: DataRoot, name: str) -> tuple[pa.Table, pd.DataFrame]:
     return rows, judged.merge(scores.to_pandas(), on="injection_id", how="left", validate="one_to_one")
 
 
-def _thresholds(root: DataRoot, name: str, wanted: str | None) -> tuple[list[Threshold], dict[str, Distribution]]:
-    """The measurable thresholds of a finder (or only the wanted one), and the distributions of derived ones."""
+def _thresholds(
+    root: DataRoot, name: str, wanted: str | None
+) -> tuple[list[Threshold], dict[str, Distribution], dict[str, Ends]]:
+    """The measurable thresholds of a finder (or only the wanted one); distributions and ends of derived ones."""
     points = [
         point for point in from_rows(delta.read(root, "thresholds", slices=[name]).to_pandas()) if point.measurable
     ]
@@ -195,7 +205,8 @@ def _thresholds(root: DataRoot, name: str, wanted: str | None) -> tuple[list[Thr
     scores = delta.read(root, "scores", ["negative_use", "probability"], slices=[name], ordered=False)
     fixing = scores.filter(pc.equal(scores["negative_use"], THRESHOLD))["probability"].to_numpy()
     derived = [point for point in points if point.status == "measured"]
-    return points, {point.threshold_id: bootstrap_thresholds(fixing, point.target_fpr) for point in derived}
+    drawn = {point.threshold_id: bootstrap_thresholds(fixing, point.target_fpr) for point in derived}
+    return points, drawn, {point.threshold_id: both for point in derived if (both := unlisted_ends(fixing, point))}
 
 
 def _weights(change: Change, rows: pa.Table, theta_e: str) -> Weights:

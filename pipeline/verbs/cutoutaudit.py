@@ -173,6 +173,8 @@ def _measured(context: RunContext, request: Request, scorer: Scorer, found: Labe
     scores = _scores(context, request, scorer, found)
     negatives = {use: np.sort(scores.loc[scores["negative_use"] == use, "probability"]) for use in (THRESHOLD, TEST)}
     params = _rates(project.section(EvaluateParams, "evaluate"), negatives[THRESHOLD])
+    declared = found.described.unlisted_lenses_per_negative  # the survey's own range says nothing about a set
+    params = params.model_copy(update={"unlisted_lenses_per_negative": declared})
     points = fix_thresholds(negatives[THRESHOLD], negatives[TEST], params)
     stored = pd.DataFrame(threshold_rows(points, scorer.checkpoint_id, name))
     tested, outcomes = scores[scores["split"] == "test"].reset_index(drop=True), {}

@@ -12,8 +12,8 @@ from analysis.reporting.inputs import Gallery, GenerationInputs, ReportInputs
 from analysis.results.discoveries import ranked_candidates
 from analysis.results.evaluation import evaluate
 from analysis.statistics.completeness import completeness_table
-from analysis.statistics.thresholds import bootstrap_thresholds, fix_thresholds, threshold_rows
-from analysis.statistics.uncertain import joint_intervals
+from analysis.statistics.thresholds import bootstrap_thresholds, fix_thresholds, threshold_rows, unlisted_ends
+from analysis.statistics.uncertain import joint_intervals, unlisted_ranges
 from lake.sky.survey import SURVEY
 from tests.analysis.galaxies import make_stamps
 
@@ -24,6 +24,7 @@ EVALUATE = EvaluateParams(
     tpr_point=0.85,
     probability_thresholds=(0.3, 0.5),
     selective_fpr_max=0.1,
+    unlisted_lenses_per_negative=(0.0, 0.01),
     calibration_bins=15,
     positive_region_above=0.01,
     saturated_below=0.01,
@@ -93,10 +94,10 @@ def points(table):
 
 
 def counts(frame, name, thresholds):
-    """What the SQL answers: cells x thresholds x magnitude bins with sums over hosts, and marginals."""
+    """What the SQL answers: cells x thresholds x magnitude bins with sums over hosts, and marginals; with intervals."""
     bins = {"23-24": (23, 24), "24-25": (24, 25), "25-26": (25, 26), "all": (0, 99)}
     rows = []
-    for threshold_id, threshold in thresholds.items():
+    for threshold_id, threshold in ((point.threshold_id, point.threshold) for point in thresholds):
         for mag_bin, (low, high) in bins.items():
             part = frame[frame["mag"].between(low, high, inclusive="left")].assign(
                 hit=lambda f, t=threshold: f["probability"] > t
@@ -116,16 +117,19 @@ def counts(frame, name, thresholds):
                         }
                         rows.append(keys | edges | sums(cell))
             rows.append(keys | {"cell": "marginal"} | sums(part))
-    derived = {point_id: bootstrap_thresholds(FIXING, 0.05) for point_id in thresholds if point_id.startswith("fpr")}
+    derived = [point for point in thresholds if point.status == "measured"]
+    drawn = {point.threshold_id: bootstrap_thresholds(FIXING, point.target_fpr) for point in derived}
+    ends = {point.threshold_id: unlisted_ends(FIXING, point) for point in derived}
+    edges = (23.0, 24.0, 25.0, 26.0)
     placed = frame.assign(
         cell=[f"{t}/{p}/{d}" for t, p, d in zip(frame["theta"], frame["psf"], frame["depth"], strict=True)],
         src_mag_r=frame["mag"],
     )
-    joint = joint_intervals(placed, derived, (23.0, 24.0, 25.0, 26.0), SURVEY).drop(columns="n")
+    joint = joint_intervals(placed, drawn, edges, SURVEY).merge(unlisted_ranges(placed, ends, edges, SURVEY))
     same = {"grid_id": "9f21c0", "grid_name": "main", "generation": name}
     same |= {"checkpoint_id": f"c-{name}", "weighting_id": "v1", "prior": "v1"}
     whole = pd.DataFrame(rows).assign(**same)
-    return whole.merge(joint, on=["cell", "source_mag_bin", "threshold_id"], how="left")
+    return whole.merge(joint.drop(columns="n"), on=["cell", "source_mag_bin", "threshold_id"], how="left")
 
 
 def sums(part):
@@ -170,9 +174,9 @@ def generation(name, gain, annulus):
     named = points(table)
     outcome = merge("all", [evaluate(table, named, EVALUATE, np.random.default_rng(0)), extra, masked])
     placed = injections(gain)
-    counted = counts(placed, name, {point.threshold_id: point.threshold for point in named if point.measurable})
+    counted = counts(placed, name, [point for point in named if point.measurable])
     stored = pd.DataFrame(threshold_rows(named, f"c-{name}", name))
-    rates = stored[["threshold_id", "fpr_reached", "fpr_low", "fpr_high"]]
+    rates = stored[["threshold_id", "fpr_reached", "fpr_low", "fpr_high", "fpr_unlisted_low", "fpr_unlisted_high"]]
     return GenerationInputs(
         name=name,
         checkpoint_id=f"c-{name}",

@@ -161,7 +161,10 @@ def test_compared_completeness_has_the_rate_of_its_threshold():
     item = generation("demo1", 0.0, "20-32")
     table = completeness_comparison({"demo1": item.completeness}, {"demo1": item.thresholds})
     found = table.set_index("metric")["demo1"]
-    assert re.fullmatch(r"[\d.]+ % \[.*\] t at FPR [\d.]+ % \[[\d.]+, [\d.]+\]", found["completeness/fpr5e-2@val"])
+    assert re.fullmatch(
+        r"[\d.]+ % \[.*\] t \{[\d.]+–[\d.]+\} at FPR [\d.]+ % \[[\d.]+, [\d.]+\] \{[\d.]+–[\d.]+\}",
+        found["completeness/fpr5e-2@val"],
+    )
     assert found["completeness/p0.3"].startswith("not selective (FPR ")
     assert found["completeness/fpr1e-3@val"] == "not measurable with 400 negatives, needs 10,000"
     bare = completeness_comparison({"demo1": pd.DataFrame()}, {"demo1": item.thresholds})

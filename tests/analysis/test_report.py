@@ -151,7 +151,7 @@ def test_a_finder_that_says_yes_to_everything_has_no_completeness(inputs):
     item = inputs.generations[0]
     stored = pd.DataFrame(threshold_rows(fix_thresholds(always, always, EVALUATE), item.checkpoint_id, item.name))
     yes = dataclasses.replace(item, thresholds=stored)
-    assert headline(yes, "p0.3") == "not selective (FPR\u00a0100.0\u00a0% [99.1,\u00a0100.0])"
+    assert headline(yes, "p0.3") == "not selective (FPR\u00a0100.0\u00a0% [99.1,\u00a0100.0] {100.0–100.0})"
     assert not shown(yes, "p0.3")
 
 

@@ -55,7 +55,13 @@ def made() -> dict[str, pd.DataFrame]:
         }
     )
     at = {"generation": "demo1", "checkpoint_id": "c", "fpr_reached": 0.05}
-    thresholds = pd.DataFrame([{**at, "threshold_id": "p0.5", "threshold": 0.5}, {**at, "threshold_id": "fpr1e-3@val"}])
+    thresholds = pd.DataFrame(
+        [
+            {**at, "threshold_id": "p0.5", "threshold": 0.5},
+            {**at, "threshold_id": "fpr1e-3@val"},
+            {**at, "threshold_id": "fpr5e-2@val", "threshold": 0.7, "threshold_low": 0.6, "threshold_high": 0.75},
+        ]
+    )
     return {"injections": injections, "injection_scores": scores, "thresholds": thresholds, "tractor_pool": hosts}
 
 
@@ -75,7 +81,9 @@ def run(tables: dict[str, pd.DataFrame], sql: str) -> pd.DataFrame:
 @pytest.mark.parametrize("axes", [("theta_e",), ("theta_e", "depth"), ("host_type", "seeing", "src_mag")])
 def test_counts_are_those_of_a_plain_computation(tables: dict[str, pd.DataFrame], axes: tuple[str, ...]) -> None:
     found = run(tables, views.VIEWS["completeness_by_" + "_".join(axes)].sql)
-    assert found["threshold_id"].unique().tolist() == ["p0.5"]
+    assert sorted(found["threshold_id"].unique()) == ["fpr5e-2@val", "p0.5"]
+    found = found[found["threshold_id"] == "p0.5"]
+    assert found[["unlisted_low", "unlisted_high"]].isna().all(axis=None), "no negatives fixed it"
     scored = run(tables, axisviews.SCORED_SQL)
     scored = scored[scored["status"] == "scored"]
     for population, rows in (("all", scored), ("detectable", scored[scored["detectable"]])):
@@ -91,12 +99,26 @@ def test_counts_are_those_of_a_plain_computation(tables: dict[str, pd.DataFrame]
         assert not told
 
 
+def test_a_derived_threshold_has_its_completeness_at_both_ends_of_its_range(tables: dict[str, pd.DataFrame]) -> None:
+    found = run(tables, axisviews.by_sql(("theta_e",))).query("population == 'all' and threshold_id == 'fpr5e-2@val'")
+    scored = run(tables, axisviews.SCORED_SQL).query("status == 'scored'")
+    for _, row in found.iterrows():
+        values = scored.loc[scored["theta_e"] == row["theta_e"], "probability"]
+        ends = row["unlisted_low"], row["completeness"], row["unlisted_high"]
+        assert ends == pytest.approx([(values > cut).mean() for cut in (0.75, 0.7, 0.6)])
+    assert len(found) == 2
+
+
 def _key(values: pd.Series) -> tuple[str, ...]:
     return tuple(str(None if pd.isna(value) else value) for value in values)
 
 
 def test_the_standard_error_is_that_of_clusters_of_one_host(tables: dict[str, pd.DataFrame]) -> None:
-    row = run(tables, axisviews.by_sql(("theta_e",))).query("population == 'all' and theta_e == 1.5").iloc[0]
+    row = (
+        run(tables, axisviews.by_sql(("theta_e",)))
+        .query("population == 'all' and theta_e == 1.5 and threshold_id == 'p0.5'")
+        .iloc[0]
+    )
     scored = run(tables, axisviews.SCORED_SQL).query("status == 'scored' and theta_e == 1.5")
     hit, host = (scored["probability"] > 0.5).astype(float), pd.factorize(scored["galaxy_id"])[0]
     fit = sm.OLS(hit.to_numpy(), np.ones(len(hit))).fit(cov_type="cluster", cov_kwds={"groups": host})
