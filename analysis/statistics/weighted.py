@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.statistics.intervals import ClusterSums, effective_counts, mixture
-from analysis.statistics.uncertain import Distribution
+from analysis.statistics.thresholds import Distribution
 
 Floats = NDArray[np.float64]
 

@@ -96,8 +96,9 @@ class Filled:
         """The grid of the finder ``name``, at one threshold or all measurable ones."""
         facts = grid_facts(root, name)
         drawn, grid = drawn_from(facts, name), GridParams.load(facts["parameters"], "grid")
-        thresholds = _thresholds(root, str(facts["generation"]), threshold_id)
-        return cls(drawn, (THETA_E, *not_of_prior(grid, SURVEY)), grid, *_injections(root, name), *thresholds)
+        points, derived, ends = _thresholds(root, str(facts["generation"]), threshold_id)
+        fixed, (rows, judged) = (THETA_E, *not_of_prior(grid, SURVEY)), _injections(root, name)
+        return cls(drawn, fixed, grid, rows, judged, points, derived, ends)
 
     def binned(self, root: DataRoot, by: tuple[str, ...]) -> Filled:
         """The same with the bins of some axes, as in the views of the lake."""
