@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import inspect
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -17,7 +22,7 @@ from lake.names import PATTERN
 class Section(BaseModel):
     """A frozen group of parameters; unknown keys are errors and the line under a field is its documentation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def load(cls, values: Mapping[str, Any], where: str) -> Self:
@@ -31,6 +36,26 @@ class Section(BaseModel):
         """Hash of the resolved values but the excluded ones, independent of the order of keys."""
         text = json.dumps(self.model_dump(mode="json", exclude=exclude), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def documentation(section: type[BaseModel]) -> dict[str, str]:
+    """What each parameter of a section means, on one line: the text below it in the source.
+
+    It is read when asked for: pydantic would read it for every section that is imported, which takes 0.1 s per command.
+    """
+    found: dict[str, str] = {}
+    for each in reversed(section.__mro__):
+        with suppress(OSError, TypeError):  # a built-in class, or one without a source
+            (parsed,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+            found |= dict(_documented(parsed)) if isinstance(parsed, ast.ClassDef) else {}
+    return {name: found[name] for name in section.model_fields if name in found}
+
+
+def _documented(source: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for field, text in pairwise(source.body):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
+                yield name, " ".join(words.split())
 
 
 _IN_OUR_WORDS = (

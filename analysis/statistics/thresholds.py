@@ -182,7 +182,7 @@ def bootstrap_thresholds(fixing: ArrayLike, target_fpr: float) -> Distribution:
     ordered = np.sort(np.asarray(fixing, dtype=np.float64))[::-1]
     n = len(ordered)
     rank = min(int(np.floor(target_fpr * n + 1e-9)) + 1, n)
-    reached = scipy.stats.binom.sf(rank - 1, n, np.arange(n + 1) / n)
+    reached = scipy.special.betainc(rank, n - rank + 1, np.arange(n + 1) / n)  # binomial, as an incomplete beta
     weights = np.diff(reached)
     kept = weights > _NEGLIGIBLE
     return ordered[kept], weights[kept] / weights[kept].sum()

@@ -48,6 +48,8 @@ class Change:
         not show that one lies in the tail of another. ``theta_e`` are the ends of the Einstein radii that count
         (arcsec); None for no limit.
         """
+        if self.target is self.drawn and theta_e is None:
+            return 1.0
         rows = _draws(self.target, self.imaging)
         with np.errstate(invalid="ignore"):
             covered = self.log_weights(rows) <= np.log(max(injections, 1))

@@ -92,6 +92,7 @@ def use(name: str) -> None:
 @click.option("--generation", help="The generation, for `train`.")
 def show(section: str, generation: str | None) -> None:
     """Show the parameters of STAGE, or those that all stages share (survey), with what each means."""
+    from lake.config import documentation
     from pipeline.project import params as parameters
     from pipeline.stage import stage_names
 
@@ -99,6 +100,6 @@ def show(section: str, generation: str | None) -> None:
         click.echo(f"stage '{section}' has no parameters")
         return
     found = parameters.section(project(), section, generation)
-    for name, info in type(found).model_fields.items():
-        click.echo(f"{name}: {getattr(found, name)!r}")
-        click.echo(f"    {' '.join((info.description or '').split())}")
+    meanings = documentation(type(found))
+    for name in type(found).model_fields:
+        click.echo(f"{name}: {getattr(found, name)!r}\n    {meanings.get(name, '')}")

@@ -15,7 +15,7 @@ from analysis.figures.stamps import colour_composite, contact_sheet
 from analysis.figures.style import COLOURS
 from analysis.statistics.calibration import reliability
 from analysis.statistics.completeness import with_intervals
-from lake.config import Section
+from lake.config import Section, documentation
 from lake.errors import DataError, ParameterError
 from lake.sky.survey import SURVEY
 from tests.analysis.cells import cells
@@ -93,7 +93,7 @@ def test_heat_maps_refuse_mixed_grids_and_absent_thresholds():
 )
 def test_sections_are_documented_and_choose_nothing_silently(section: type[Section]):
     for name, field in section.model_fields.items():
-        assert field.description, name
+        assert documentation(section)[name], name
         assert field.default is PydanticUndefined, name
 
 
@@ -101,7 +101,7 @@ def test_the_parameters_of_a_diagnostic_are_documented_and_belong_to_it_alone():
     owned = [name for module in found() for name in vars(getattr(module, "Params", object)).get("__annotations__", {})]
     assert len(owned) == len(set(owned)) > 0
     assert set(DiagnoseParams.model_fields) == {*owned, *config.DiagnosticParams.model_fields}
-    assert all(field.description for field in DiagnoseParams.model_fields.values())
+    assert set(documentation(DiagnoseParams)) == set(DiagnoseParams.model_fields)
 
 
 def test_models_beyond_the_palette_are_drawn_too():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -189,3 +192,18 @@ def test_einstein_radii_stand_for_the_range_half_way_to_their_neighbours() -> No
     )
     change = Change(load_prior("v1"), load_prior("anchored"), SURVEY, (THETA_E,))
     assert change.support(3000, ends) == pytest.approx(1.45 / 1.7, abs=0.01)
+
+
+def test_a_completeness_query_imports_nothing_that_takes_as_long_as_itself() -> None:
+    """scipy.stats takes half a second; torch, scikit-learn and a JVM take longer."""
+    code = """
+import sys, numpy as np
+import pipeline.experiment.reweighting
+from analysis.statistics.thresholds import bootstrap_thresholds
+from analysis.statistics.weighted import weighted_share
+drawn = bootstrap_thresholds(np.arange(50) / 50, 0.3)
+assert weighted_share(np.arange(90) // 3, np.arange(90) / 90, np.ones(90), 0.5, drawn, 0.95).low > 0
+print([name for name in ("scipy.stats", "scipy.optimize", "sklearn", "torch", "pyspark", "numba") if name in sys.modules])
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
