@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from lake.root import DataRoot
 
 # Tests run in several processes, whose threads would wait for each other by spinning. Read when torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A run in the background of a shell ignores Ctrl-C, and so would the programs that tests end by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The gate tries the same examples in every run; `pytest --hypothesis-profile=explore` looks for new ones.
 hypothesis.settings.register_profile("explore", deadline=None)
