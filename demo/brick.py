@@ -50,6 +50,8 @@ class Scene:
     """Their inverse variances (band, y, x) in nMgy^-2."""
     maskbits: NDArray[np.int32]
     """Mask bits (y, x)."""
+    bare: NDArray[np.float32]
+    """The coadds (band, y, x) in nMgy as they would be without the lensed images, with the same noise."""
 
 
 def generator(seed: int, plan: Plan, purpose: int) -> np.random.Generator:
@@ -71,10 +73,11 @@ def make_scene(params: DemoParams, plan: Plan, seed: int) -> Scene:
     model = np.zeros((len(BANDS), params.brick_pixels, params.brick_pixels))
     for source in [*sources, *background(rng, params)]:
         paint(model, source.light, conditions.psfs)
+    bare, _ = _observe(generator(seed, plan, 2), model, conditions)
     for stamp in lensed.values():
         add_stamp(model, stamp)
     image, invvar = _observe(generator(seed, plan, 2), model, conditions)
-    return Scene(sources, lensed, image, invvar, _maskbits(model, sources))
+    return Scene(sources, lensed, image, invvar, _maskbits(model, sources), bare)
 
 
 def _observe(

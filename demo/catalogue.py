@@ -14,12 +14,12 @@ from demo.brick import Plan, Scene
 from demo.lensing import CENTRE, ellipticity
 from demo.mixtures import Floats, Mixture, convolved, sersic
 from demo.sources import Source, point
+from demo.truth import RELEASE
 from lake.sky.photometry import magnitude_from_flux
 from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
 
 Rows = NDArray[np.void]
 
-RELEASE = 10000
 GALAXY_DEPTH_RADIUS_ARCSEC = 0.45
 """The survey's galdepth is that of a round exponential of this half-light radius."""
 EXTINCTION = {"G": 3.214, "R": 2.165, "I": 1.592, "Z": 1.211, "W1": 0.184, "W2": 0.113, "W3": 0.0241, "W4": 0.00910}

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from astropy.io import fits
+from numpy.typing import NDArray
 
 from demo.brick import Plan, Scene
 from demo.catalogue import Rows
 from demo.grid import Brick
 from demo.sources import Source
-from lake.sky.survey import BANDS
+from lake.sky.survey import BANDS, STAMP_PIXELS
 
 COLUMNS = ("name", "ra", "dec", "zlens", "type", "grading", "ref")
 GRADING = {"tier_a": "confident", "tier_b": "probable", "tier_b_false": "probable"}
@@ -100,6 +101,24 @@ def lens_truth(plan: Plan, scene: Scene) -> list[dict[str, Any]]:
         }
         for index, lensed in scene.lensed.items()
     ]
+
+
+def bare_hosts(plan: Plan, scene: Scene) -> NDArray[np.float32]:
+    """Stamps (lens, band, y, x) of the lens hosts without their arcs, cut like cut-outs; none of the training split."""
+    half, found = STAMP_PIXELS // 2, np.zeros((0, len(BANDS), STAMP_PIXELS, STAMP_PIXELS), np.float32)
+    if plan.brick.split == "train":
+        return found
+    corners = [np.round(scene.sources[index].position).astype(int) - half for index in scene.lensed]
+    cut = [scene.bare[:, y : y + STAMP_PIXELS, x : x + STAMP_PIXELS] for x, y in corners]
+    return np.stack(cut) if cut else found
+
+
+def numbered(lenses: list[dict[str, Any]], plans: list[Plan]) -> pa.Table:
+    """The table of lenses; `bare_row` is the place of a lens among the bare hosts, null in the training split."""
+    training = {plan.brick.name for plan in plans if plan.brick.split == "train"}
+    kept = np.array([lens["brickname"] not in training for lens in lenses], dtype=bool)
+    places = pa.array(np.cumsum(kept) - 1, mask=~kept)
+    return pa.Table.from_pylist(lenses).append_column("bare_row", places)
 
 
 def brick_truth(plans: list[Plan]) -> pa.Table:

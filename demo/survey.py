@@ -23,7 +23,8 @@ from demo.coadds import brick_folder, write_coadds
 from demo.conditions import draw_conditions
 from demo.config import DemoParams, LensParams
 from demo.grid import place_bricks, sweep_name
-from demo.listing import brick_table, brick_truth, lens_truth, listed, outside, source_truth, to_csv
+from demo.listing import bare_hosts, brick_table, brick_truth, lens_truth, listed, numbered, outside, source_truth, to_csv
+from demo.truth import BARE_HOSTS
 from lake.config import SplitParams, SurveyParams
 from lake.errors import DataError
 from lake.files import atomic
@@ -113,6 +114,7 @@ def make_brick(plan: Plan, params: DemoParams, seed: int, folder: Path) -> str:
     shutil.rmtree(part, ignore_errors=True)
     (part / "coadd").mkdir(parents=True)
     np.save(part / "sweep.npy", sweep)
+    np.save(part / "bare.npy", bare_hosts(plan, scene))
     pq.write_table(source_truth(plan, sources, rows), part / "sources.parquet")
     (part / "lists.json").write_text(json.dumps({"candidates": candidates, "lenses": lens_truth(plan, scene)}))
     write_coadds(part / "coadd", plan, scene)
@@ -130,8 +132,9 @@ def _assemble(params: DemoParams, seed: int, plans: list[Plan], folder: Path, tr
     pq.write_table(brick_truth(plans), truth_folder / "bricks.parquet")
     sources = pa.concat_tables([pq.read_table(part / "sources.parquet") for part in parts])
     pq.write_table(sources, truth_folder / "sources.parquet")
-    lenses = pa.Table.from_pylist([record for each in lists for record in each["lenses"]])
+    lenses = numbered([record for each in lists for record in each["lenses"]], plans)
     pq.write_table(lenses, truth_folder / "lenses.parquet")
+    np.save(truth_folder / BARE_HOSTS, np.concatenate([np.load(part / "bare.npy") for part in parts]))
     rng = np.random.default_rng([seed, 4])
     far = outside(rng, params.lenses.outside_footprint, params.sky.ra_range_deg, params.sky.dec_range_deg[1])
     rows = [*(row for each in lists for row in each["candidates"]), *far]

@@ -27,6 +27,7 @@ _COMMANDS = {
     "score": "finders",
     "inject": "finders",
     "completeness": "selection",
+    "closure": "selection",
     "import": "selection",
     "export": "selection",
     "render": "injections",

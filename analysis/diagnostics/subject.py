@@ -43,6 +43,8 @@ class Subject:
     """Stamps (row, band, y, x) of rows of the manifest, nMgy."""
     populations: Callable[[Any], tuple[Mapping[str, Any], str]]
     """From the parameters of the realism probe, its pairs of populations and the name of their feature space."""
+    closure: Callable[[Any], Any] = lambda params: None
+    """From the parameters of the closure, its chain; None where the survey's lenses are not known."""
 
     @cached_property
     def learned(self) -> pd.DataFrame:

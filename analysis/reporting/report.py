@@ -9,7 +9,7 @@ from importlib import resources
 
 import jinja2
 
-from analysis.reporting import evidence, performance, selection
+from analysis.reporting import closing, evidence, performance, selection
 from analysis.reporting.facts import limitations, literature_views, probability_words, reference_view
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.thresholds import threshold_view
@@ -20,7 +20,7 @@ _RANKING = (
     *("recall", "lens_recall", "precision"),
 )
 _DATA = ("split", "masked", "flux_ratio", "annulus")
-_PLACED = (*_RANKING, *_DATA, "stratum", "calibration", "realism", "shortcut")
+_PLACED = (*_RANKING, *_DATA, "stratum", "calibration", "realism", "shortcut", closing.GROUP)
 """Groups of measures (the first part of their names) that have their place on the page."""
 
 
@@ -56,6 +56,7 @@ def _parts(inputs: ReportInputs) -> list[Part]:
         Part("ranking", "Ranking", _ranking(inputs)),
         Part("calibration", "Calibration", [performance.calibration_figure(inputs), calibration], words),
         _realism(inputs),
+        _closure(inputs),
         Part("others", "Other diagnostics", _others(inputs)),
         Part("stamps", "Injections, their hosts and listed lenses", evidence.gallery_pictures(inputs)),
         Part("gates", "Gates", [evidence.gate_view(inputs)]),
@@ -115,6 +116,14 @@ def _realism(inputs: ReportInputs) -> Part:
     other = performance.metric_view(inputs, "Shortcuts a network could take", ("shortcut",))
     words = ("Folds, intervals and permutations keep whole hosts together.",) if view.rows else ()
     return Part("realism", "Realism of the injections, shortcuts", [v for v in (view, other) if v.rows], words)
+
+
+def _closure(inputs: ReportInputs) -> Part:
+    view = closing.links_view(inputs)
+    if view is None:
+        return Part("closure", "Closure")
+    every = performance.metric_view(inputs, "Every measure of the closure", (closing.GROUP,), folded=True)
+    return Part("closure", "Closure", [view, every], (closing.WORDS,))
 
 
 def _others(inputs: ReportInputs) -> list[TableView]:

@@ -110,6 +110,35 @@ def completeness(priors: tuple[str, ...], dual: bool, style: str, out: Path | No
     deliver(completeness_under(project(), Asked(named, **asked)), out, short=True, style=style)
 
 
+@click.command()
+@click.option("--generation", help="The finder; by default the one that the report shows first.")
+@click.option("--threshold", "closure_threshold", help="Threshold that is judged, e.g. p0.5.")
+@click.option("--hosts-per-lens", "closure_hosts_per_lens", type=click.IntRange(1), help="Hosts that each lens gets.")
+@FORMAT
+@OUT
+def closure(generation: str | None, style: str, out: Path | None, **changes: Any) -> None:
+    """Check on a survey whose lenses are known (the demo) that completeness from injections is that of its lenses.
+
+    The finder's recall of the lenses as painted is compared, link by link, with the same lenses rendered into their own
+    hosts (renderer), into hosts of the grid (hosts), and with the grid's injections reweighted to the lenses
+    (population). Biases are in points of completeness, with 95 % intervals. If a link fails, its name is printed and
+    the exit status is 1.
+
+    Example: dhs closure --threshold p0.3
+    """
+    import sys
+
+    from pipeline.verbs.closing import closure as run
+    from pipeline.verbs.export import checked_out, deliver
+
+    checked_out(out)
+    rows, failed = run(project(), generation, **changes)
+    deliver(rows, out, short=True, style=style)
+    if failed:
+        click.echo(f"the chain does not close at: {', '.join(failed)}", err=True)
+        sys.exit(1)
+
+
 @click.group("import")
 def import_() -> None:
     """Import selection functions that others measured, as slices of `completeness` with origin 'foreign'.

@@ -16,6 +16,7 @@ from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
 from modeling.scoring.card import FINDER, read_card
 from modeling.scoring.scorer import load_scorer
+from pipeline.experiment.closure import audit_manifest, scored_objects, survey_chain
 from pipeline.experiment.realism import populations
 from pipeline.experiment.trainedon import LISTED, read_listed
 from pipeline.project.context import RunContext
@@ -39,9 +40,8 @@ def run(context: RunContext, params: DiagnosticParams) -> None:
 
 def _subject(context: RunContext, params: DiagnosticParams) -> Subject:
     generation, split = context.generation, context.survey.split
-    manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
-    scores = context.read("scores", slices=[generation]).to_pandas()
-    objects = manifest.merge(scores[["galaxy_id", "score", "probability", "seen_in_training"]], on="galaxy_id")
+    manifest = audit_manifest(context)
+    objects = scored_objects(context, manifest)
     cutouts = context.read("cutouts", ["status", "nan_fraction", "zero_fraction"])
     store, scorer = StampStore(context.root.cutouts), load_scorer(context.root.checkpoints(generation))
     return Subject(
@@ -56,6 +56,7 @@ def _subject(context: RunContext, params: DiagnosticParams) -> Subject:
         params=params,
         stamps=store.get,
         populations=lambda own: populations(context, objects, store, scorer, own),
+        closure=lambda own: survey_chain(context, objects, store, scorer, own),
     )
 
 

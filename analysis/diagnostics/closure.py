@@ -1,0 +1,202 @@
+"""Diagnostic: does the chain from lenses to completeness close? On surveys whose lenses are known, link by link.
+
+Each link is a difference of completeness, in points: the finder on the lenses as painted, on the same lenses rendered
+by us into their own hosts, into hosts of the grid, and on the grid's injections reweighted to the lenses' population.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from analysis.config import DiagnosticParams
+from analysis.diagnostics.subject import Subject
+from analysis.records import Gate, Measure, Outcome, Status, decide, not_measured
+from analysis.statistics.intervals import TABLE_LEVEL, exact
+from analysis.statistics.paired import PairedBootstrap, Resampled, Sample, not_narrower
+from analysis.statistics.thresholds import Threshold
+
+Floats = NDArray[np.float64]
+
+PROPENSITY = "propensity"
+_POINTS = 100.0
+
+
+class Params(DiagnosticParams):
+    """The chain from true lenses to completeness."""
+
+    closure_threshold: str = "p0.5"
+    """Threshold whose completeness the gates judge; all measurable thresholds are measured."""
+    closure_hosts_per_lens: int = Field(4, ge=1)
+    """Hosts of the grid that the parameters of each lens are rendered into."""
+    closure_replicates: int = Field(2000, ge=100)
+    """Resamples (lenses and hosts) behind the intervals."""
+    closure_renderer_points: float = Field(2.5, gt=0)
+    """Largest bias of completeness from the renderer (points)."""
+    closure_light_tolerance: float = Field(0.03, gt=0)
+    """Largest error of the rendered light: of the median over lenses of its total and of its root of squares."""
+    closure_host_points: float = Field(5.0, gt=0)
+    """Largest bias of completeness from the hosts (points)."""
+    closure_population_points: float = Field(5.0, gt=0)
+    """Largest bias of completeness from the prior and the weights (points)."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What a finder makes of the links; probabilities are those of the finder."""
+
+    lenses: pd.DataFrame
+    """A row per lens: `painted`, `own` (rendered into its own host), `flux_<band>` and `norm_<band>` (rendered light
+    over the true one: total, and root of squares)"""
+    pairs: pd.DataFrame
+    """A row per lens and host of the grid: `lens` (place), `host` (galaxy_id), `probability`, weights by host model"""
+    models: Sequence[str]
+    """Host models: columns of weights in `pairs` and `grid`; the last one is judged"""
+    grid: pd.DataFrame | None = None
+    """A row per injection of the grid: `host`, `probability`, `weight` to the lens population, weights by host model"""
+    grid_refused: str = "the grid's injections were not compared"
+    """Why there is no `grid`"""
+
+
+def diagnose(subject: Subject, params: Params) -> Outcome:
+    """The links of the chain; nothing where the survey's lenses are not known."""
+    found = subject.closure(params)
+    if found is None:
+        return Outcome("closure")
+    return closed(found, subject.thresholds, params, np.random.default_rng(subject.seed))
+
+
+def closed(chain: Chain, points: Sequence[Threshold], params: Params, rng: np.random.Generator) -> Outcome:
+    """Bias of each link at each measurable threshold, and the gates of one threshold."""
+    light = _light(chain.lenses, params, rng)
+    resampler = _Links(chain, params.closure_replicates, rng)
+    measures = [m for point in points if point.measurable for m in resampler.biases(point)]
+    held = {m.name: m for m in [*light, *measures]}
+    at, judged = params.closure_threshold, chain.models[-1]
+    gates = [
+        _within("light", max(light, key=lambda m: abs(m.value)), params.closure_light_tolerance, "of rendered light"),
+        *(
+            _judged(held, link, f"closure/{name}/{at}", tolerance)
+            for link, name, tolerance in (
+                ("renderer", "renderer", params.closure_renderer_points),
+                ("hosts", f"hosts/{judged}", params.closure_host_points),
+            )
+        ),
+    ]
+    if chain.grid is None:
+        rule = f"bias of the population: {chain.grid_refused}"
+        gates.append(not_measured("closure/population", params.closure_population_points, rule))
+    else:
+        gates.append(_judged(held, "population", f"closure/population/{at}", params.closure_population_points))
+    return Outcome("closure", (*light, *measures), tuple(gates))
+
+
+def failing(outcome: Outcome) -> list[str]:
+    """Names of the links that fail, in the order of the chain."""
+    return [gate.name.rpartition("/")[2] for gate in outcome.gates if gate.status == "FAIL"]
+
+
+class _Links:
+    """The links of a chain, resampled together: lenses and hosts."""
+
+    def __init__(self, chain: Chain, replicates: int, rng: np.random.Generator) -> None:
+        self.chain = chain
+        hosts = [chain.pairs["host"], *([] if chain.grid is None else [chain.grid["host"]])]
+        ids, place = np.unique(np.concatenate([np.asarray(each, dtype=str) for each in hosts]), return_inverse=True)
+        self.of_pairs, self.of_grid = place[: len(chain.pairs)], place[len(chain.pairs) :]
+        self.bootstrap = PairedBootstrap({"lens": len(chain.lenses), "host": len(ids)}, replicates, rng)
+
+    def biases(self, point: Threshold) -> list[Measure]:
+        """The finder's true completeness at a threshold, and the bias of each link in points."""
+        chain, name = self.chain, point.threshold_id
+        painted, own = (self._of_lenses(chain.lenses[link] > point.threshold) for link in ("painted", "own"))
+        n, everyone = len(chain.lenses), _POINTS * painted.value
+        low, high = (_POINTS * end for end in exact(painted.value * n, n))
+        found = [Measure(f"closure/true/{name}", everyone, low, high, n, "percent", "recall of the lenses as painted")]
+        found.append(self._bias(f"renderer/{name}", own, painted, n, "own hosts, rendered by us, minus as painted"))
+        for model in chain.models:
+            found.append(self._hosts(model, point, own))
+        if chain.grid is not None:
+            found += self._population(chain.grid, point, painted)
+        return found
+
+    def _of_lenses(self, hits: pd.Series) -> Resampled:
+        places = {"lens": np.arange(len(hits))}
+        return self.bootstrap.recall(Sample(hits.to_numpy().astype(np.float64), np.ones(len(hits)), places))
+
+    def _in_hosts(self, model: str, point: Threshold) -> Resampled:
+        pairs = self.chain.pairs
+        hits = (pairs["probability"] > point.threshold).to_numpy().astype(np.float64)
+        units = {"lens": pairs["lens"].to_numpy(), "host": self.of_pairs}
+        return self.bootstrap.recall(Sample(hits, pairs[model].to_numpy(), units))
+
+    def _hosts(self, model: str, point: Threshold, own: Resampled) -> Measure:
+        weights = self.chain.pairs[model].to_numpy()
+        how = f"hosts of the grid ({model}) minus own hosts; effectively {_effective(weights):,.0f} pairs"
+        found = self._in_hosts(model, point)
+        return self._bias(f"hosts/{model}/{point.threshold_id}", found, own, int((weights > 0).sum()), how)
+
+    def _population(self, grid: pd.DataFrame, point: Threshold, painted: Resampled) -> list[Measure]:
+        model = self.chain.models[-1]
+        weights = grid["weight"].to_numpy() * grid[model].to_numpy()
+        hits = (grid["probability"] > point.threshold).to_numpy().astype(np.float64)
+        whole = self.bootstrap.recall(Sample(hits, weights, {"host": self.of_grid}))
+        n, how = int((weights > 0).sum()), f"effectively {_effective(weights):,.0f} injections, hosts: {model}"
+        in_hosts, at = self._in_hosts(model, point), point.threshold_id
+        own = f"grid reweighted to the lenses minus their own parameters in hosts of the grid; {how}"
+        return [
+            self._bias(f"population/{at}", whole, in_hosts, n, own),
+            self._bias(f"whole/{at}", whole, painted, n, f"grid minus lenses as painted; {how}"),
+        ]
+
+    def _bias(self, name: str, link: Resampled, before: Resampled, n: int, how: str) -> Measure:
+        """What a link adds to the one before, in points."""
+        found = not_narrower(link.minus(before), len(self.chain.lenses))
+        value, low, high = (_POINTS * part for part in found)
+        return Measure(f"closure/{name}", value, low, high, n, "points", f"{how}; bootstrap of lenses and hosts")
+
+
+def _effective(weights: Floats) -> float:
+    """Number of equal weights that would be as informative."""
+    return float(weights.sum() ** 2 / np.square(weights).sum()) if weights.any() else 0.0
+
+
+def _light(lenses: pd.DataFrame, params: Params, rng: np.random.Generator) -> list[Measure]:
+    """Relative error of the rendered light in each band, as medians over the lenses."""
+    found = []
+    drawn = rng.integers(len(lenses), size=(params.closure_replicates, len(lenses)))
+    tail = (1.0 - TABLE_LEVEL) / 2.0
+    for column in (c for c in lenses.columns if c.startswith(("flux_", "norm_"))):
+        error = lenses[column].to_numpy() - 1.0
+        low, high = np.quantile(np.median(error[drawn], axis=1), [tail, 1.0 - tail])
+        kind, _, band = column.partition("_")
+        what = "total flux" if kind == "flux" else "root of summed squares, which the PSF changes"
+        name = f"closure/light/{kind}/{band}"
+        how = f"rendered over true, {what}: median over lenses, minus 1"
+        found.append(Measure(name, float(np.median(error)), float(low), float(high), len(lenses), "", how))
+    return found
+
+
+def _judged(held: dict[str, Measure], link: str, name: str, tolerance: float) -> Gate:
+    if name not in held:
+        return not_measured(f"closure/{link}", tolerance, f"bias of {link}: {name} is not measured with this finder")
+    return _within(link, held[name], tolerance, f"of completeness (points), {name}")
+
+
+def _within(link: str, measure: Measure, tolerance: float, what: str) -> Gate:
+    """PASS if the interval lies within plus or minus the tolerance, FAIL if it lies outside on one side."""
+    status: Status = "BORDERLINE"
+    if any(math.isnan(value) for value in (measure.value, measure.low, measure.high)):
+        status = "NOT MEASURED"
+    elif -tolerance <= measure.low and measure.high <= tolerance:
+        status = "PASS"
+    elif measure.low > tolerance or measure.high < -tolerance:
+        status = "FAIL"
+    rule = f"bias {what}, within ±{tolerance:g}: PASS if its whole 95 % interval is, FAIL if none of it is"
+    return decide(f"closure/{link}", measure, tolerance, rule, status)

@@ -1,0 +1,81 @@
+"""Closure: each link's bias is recovered from made-up chains, and the link that is wrong is the one that fails."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+
+from analysis.diagnostics.closure import Chain, Params, closed, failing
+from analysis.statistics.paired import PairedBootstrap, Sample, not_narrower
+from tests.analysis.outcomes import fixed, measure, status
+
+PARAMS = Params.model_construct(closure_threshold="p0.3", closure_replicates=500)
+POINTS = [fixed(np.zeros(100))]
+
+
+def made_up(rng, own=0.0, hosts=0.0, grid=0.0, light=1.0, lenses=400):
+    """A chain whose links shift the logit of every lens."""
+    logit = rng.normal(1.5, 1.5, lenses)
+
+    def probability(values):
+        return 1 / (1 + np.exp(-values))
+
+    frame = pd.DataFrame({"painted": probability(logit), "own": probability(logit + own)})
+    for column in ("flux_r", "norm_r"):
+        frame[column] = light * np.exp(rng.normal(0, 0.01, lenses))
+    lens, host = np.repeat(np.arange(lenses), 6), rng.integers(0, 300, 6 * lenses)
+    pairs = pd.DataFrame({"lens": lens, "host": [f"h{i}" for i in host], "all": 1.0})
+    pairs["probability"] = probability(logit[lens] + own + hosts + 0.3 * rng.normal(size=300)[host])
+    rows = pd.DataFrame({"host": [f"h{i}" for i in rng.integers(0, 300, 4000)], "all": 1.0, "weight": 1.0})
+    rows["probability"] = probability(rng.normal(1.5, 1.5, 4000) + own + hosts + grid)
+    return Chain(frame, pairs, ("all",), rows)
+
+
+def test_a_right_chain_closes():
+    outcome = closed(made_up(np.random.default_rng(1)), POINTS, PARAMS, np.random.default_rng(2))
+    assert {gate.status for gate in outcome.gates} == {"PASS"}
+    assert failing(outcome) == []
+    whole, parts = measure(outcome, "closure/whole/p0.3"), ("renderer", "hosts/all", "population")
+    assert whole.value == pytest.approx(sum(measure(outcome, f"closure/{part}/p0.3").value for part in parts))
+
+
+@pytest.mark.parametrize(
+    ("change", "link"),
+    [({"own": -1.0}, "renderer"), ({"light": 1.1}, "light"), ({"hosts": -1.5}, "hosts"), ({"grid": -1.5}, "population")],
+)
+def test_the_wrong_link_is_named(change, link):
+    outcome = closed(made_up(np.random.default_rng(1), **change), POINTS, PARAMS, np.random.default_rng(2))
+    assert failing(outcome) == [link]
+
+
+def test_what_was_not_measured_is_said():
+    chain = made_up(np.random.default_rng(1))
+    without = Chain(chain.lenses, chain.pairs, chain.models, None, "the prior covers 18 % of the lenses")
+    outcome = closed(without, POINTS, PARAMS, np.random.default_rng(2))
+    assert status(outcome, "closure/population") == "NOT MEASURED"
+    assert any("18 %" in gate.rule for gate in outcome.gates)
+    elsewhere = closed(chain, POINTS, PARAMS.model_copy(update={"closure_threshold": "p0.9"}), np.random.default_rng(2))
+    assert status(elsewhere, "closure/renderer") == "NOT MEASURED"
+
+
+def test_intervals_of_a_difference_cover_it_with_lenses_and_hosts_in_common():
+    covered, runs, rng = 0, 200, np.random.default_rng(7)
+    units = {"lens": np.repeat(np.arange(60), 5), "host": rng.integers(0, 40, 300)}
+    for _ in range(runs):
+        lens, host = rng.normal(1.0, 1.0, 60), rng.normal(0.0, 1.0, 40)
+        own = (lens + rng.normal(size=60) > 0).astype(float)
+        there = (lens[units["lens"]] + host[units["host"]] + rng.normal(size=300) > 0).astype(float)
+        bootstrap = PairedBootstrap({"lens": 60, "host": 40}, 300, rng)
+        one = bootstrap.recall(Sample(there, np.ones(300), units))
+        other = bootstrap.recall(Sample(own, np.ones(60), {"lens": np.arange(60)}))
+        _, low, high = one.minus(other)
+        truth = norm.cdf(1 / np.sqrt(3)) - norm.cdf(1 / np.sqrt(2))
+        covered += low <= truth <= high
+    assert 0.91 <= covered / runs <= 1.0
+
+
+def test_no_change_in_few_pairs_is_not_certainty():
+    assert not_narrower((0.0, 0.0, 0.0), 50) == pytest.approx((0.0, -0.0711, 0.0711), abs=1e-3)
+    assert not_narrower((0.1, -0.2, 0.3), 50) == (0.1, -0.2, 0.3)

@@ -1,0 +1,106 @@
+"""Closure on a simulated sky: the true renderer and hosts pass, and a wrong one is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.diagnostics.closure import Chain, Params, closed, failing
+from injection.config import GridParams
+from injection.experiment.hostset import Conditions, HostSet, blank_sky
+from injection.experiment.setting import Setting
+from lake.sky.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS, SURVEY
+from pipeline.experiment.closure import Ingredients, chain, plain_weights
+from pipeline.experiment.skies import Sky, make_sky
+from pipeline.project import params as parameter_sets
+from tests.analysis.outcomes import fixed
+from tests.demo.conftest import SPLIT, demo_params
+
+ROOT = Path(__file__).resolve().parents[2]
+PARAMS = Params.model_construct(closure_threshold="p0.3", closure_replicates=400, closure_hosts_per_lens=2)
+POINTS = [fixed(np.zeros(100))]
+PLAIN: Any = {"short_strip_fraction": 0, "bad_pixel_fraction": 0, "bright_star_fraction": 0}
+
+
+class BlueRing:
+    """A finder: light in g beyond what the colour of an early type explains, in a ring, over the light in r within."""
+
+    name, checkpoint_id, conditions = "blue ring", "0" * 16, ()
+    stamp_pixels = bands = None
+
+    def score(self, stamps: Any, conditions: Any = None) -> Any:
+        y, x = (np.indices((STAMP_PIXELS, STAMP_PIXELS)) - STAMP_PIXELS // 2) * PIXEL_SCALE_ARCSEC
+        radius = np.hypot(x, y)
+        ring, all_light = (stamps[..., where].sum(axis=-1) for where in ((radius > 0.8) & (radius < 3.0), radius < 3.0))
+        excess = ring[:, 0] - 0.3 * ring[:, 1]
+        return 30.0 * excess / np.maximum(all_light[:, 1], 1.0) - 5.5
+
+
+@pytest.fixture(scope="module")
+def sky() -> Sky:
+    """Three bricks with 60 lenses."""
+    params = demo_params(
+        top={"workers": 1},
+        sky={"train_bricks": 1, "val_bricks": 1, "test_bricks": 1},
+        conditions={**PLAIN, "lost_band_bricks": 0, "unobserved_band_bricks": 0},
+        lenses={"tier_a": 10, "tier_b": 50, "tier_b_false": 0, "unlisted": 0, "unlisted_faint": 0},
+        sources={"negatives_per_lens": 2, "background": 10},
+    )
+    return make_sky(params, SPLIT, seed=7)
+
+
+def grid(**changes: Any) -> GridParams:
+    values = parameter_sets.resolve(ROOT, "demo")["grid"]
+    return GridParams.load({**values, **changes}, "grid")
+
+
+def linked(sky: Sky, hosts: HostSet | None = None, **changes: Any) -> Chain:
+    lenses = sky.lenses
+    finder: Any = BlueRing()
+    known = replace(lenses, truth=lenses.truth.assign(probability=1 / (1 + np.exp(-finder.score(sky.painted)))))
+    setting = Setting.of(grid(**changes), hosts or sky.hosts(), 1)
+    return chain(Ingredients(known, sky.painted, setting, finder, 1, plain_weights), PARAMS)
+
+
+def failures(found: Chain, model: str | None = None) -> list[str]:
+    judged = replace(found, models=(model,)) if model else found
+    return failing(closed(judged, POINTS, PARAMS, np.random.default_rng(2)))
+
+
+def test_our_renderer_agrees_with_the_independent_one(sky: Sky) -> None:
+    found = linked(sky)
+    assert len(found.lenses) == 60
+    for band in "grz":
+        np.testing.assert_allclose(found.lenses[f"flux_{band}"], 1.0, atol=5e-3)
+        assert abs(found.lenses[f"norm_{band}"].median() - 1.0) < 0.01, "the PSFs have other exponents than the grid's"
+    assert np.mean((found.lenses["own"] > 0.3) == (found.lenses["painted"] > 0.3)) > 0.95
+    assert not {"light", "renderer"} & set(failures(found))
+
+
+def test_a_wrong_width_of_the_psf_is_named(sky: Sky) -> None:
+    """As if the catalogue's width were taken for another kind of width."""
+    lenses = sky.lenses
+    wide = lenses.truth.assign(**{f"psfsize_{band}": 1.15 * lenses.truth[f"psfsize_{band}"] for band in "grz"})
+    assert failures(linked(replace(sky, lenses=replace(lenses, truth=wide))))[0] == "light"
+
+
+def test_wrong_fluxes_are_named(sky: Sky) -> None:
+    lenses = sky.lenses
+    column = lenses.rows.column_names.index("src_mag_r")
+    faint = lenses.rows.set_column(column, "src_mag_r", np.asarray(lenses.rows["src_mag_r"])[None] + 1.0)
+    named = failures(linked(replace(sky, lenses=replace(lenses, rows=faint))))
+    assert named[:2] == ["light", "renderer"]
+
+
+def test_blank_sky_and_bright_hosts_are_named(sky: Sky) -> None:
+    blank = blank_sky(Conditions(1.3, (24.0, 23.4, 22.6)), STAMP_PIXELS, "IM1", 1, SURVEY)
+    assert failures(linked(sky, blank)) == ["hosts"]
+    everyone = sky.hosts()
+    flux = np.asarray(everyone.table["flux_g"])
+    brightest = everyone.table.filter(flux > np.quantile(flux, 0.9))
+    bright = HostSet("bright galaxies", brightest, everyone.load, STAMP_PIXELS, "IM1", SURVEY)
+    assert failures(linked(sky, bright)) == ["hosts"]
