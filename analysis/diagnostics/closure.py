@@ -33,7 +33,7 @@ class Params(DiagnosticParams):
 
     closure_threshold: str = "p0.5"
     """Threshold whose completeness the gates judge; all measurable thresholds are measured."""
-    closure_hosts_per_lens: int = Field(4, ge=1)
+    closure_hosts_per_lens: int = Field(5, ge=1)
     """Hosts of the grid that the parameters of each lens are rendered into."""
     closure_replicates: int = Field(2000, ge=100)
     """Resamples (lenses and hosts) behind the intervals."""

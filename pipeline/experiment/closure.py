@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from scipy.spatial import cKDTree
 from scipy.special import expit
 
 from analysis.diagnostics.closure import Chain, Params
-from injection.experiment.hostset import EARLY_TYPES, HostSet
+from injection.experiment.hostset import HostSet
 from injection.experiment.setting import Setting
 from lake.errors import DataError
 from lake.scorer import Scorer
@@ -28,13 +29,14 @@ from lake.sky.photometry import depth_mag_from_psfdepth
 from lake.sky.survey import BANDS
 from lake.store.stamps import StampStore
 from pipeline.experiment.grids import scored_setting
+from pipeline.experiment.hostweights import survey_weights
 from pipeline.experiment.truelenses import TrueLenses
 from pipeline.project.context import RunContext
 
 Floats = NDArray[np.float64]
 
 _BATCH = 256
-_NEAREST = 60
+_NEAREST = 12
 """Hosts of which those of one lens are drawn: the nearest in seeing and depth."""
 
 
@@ -73,7 +75,8 @@ def survey_chain(
         return None
     injections = context.read("injections", slices=[context.generation])
     setting = scored_setting(context, context.generation, injections)
-    made = Ingredients(lenses, store.get(lenses.truth), setting, scorer, context.seed, plain_weights)
+    weigh = partial(survey_weights, context)
+    made = Ingredients(lenses, store.get(lenses.truth), setting, scorer, context.seed, weigh)
     return chain(made, params)
 
 
@@ -137,14 +140,6 @@ def paired_hosts(lenses: TrueLenses, hosts: HostSet, per_lens: int, seed: int) -
     order = np.argsort(key_hash(seed, pa.array(keys)).reshape(ids.shape), axis=1, kind="stable")[:, :per_lens]
     chosen = np.take_along_axis(ids, order, axis=1)
     return pd.DataFrame({"lens": np.repeat(np.arange(len(truth)), chosen.shape[1]), "host": chosen.ravel()})
-
-
-def plain_weights(hosts: HostSet) -> dict[str, Floats]:
-    """All hosts alike, and early types alone where types are known."""
-    weights = {"all": np.ones(len(hosts.ids))}
-    if "type" in hosts.table.column_names:
-        weights["early_types"] = np.isin(np.asarray(hosts.table["type"]), EARLY_TYPES).astype(np.float64)
-    return weights
 
 
 def _light_ratios(truth: pd.DataFrame, own: dict[str, Floats]) -> dict[str, Floats]:
