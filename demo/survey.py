@@ -23,7 +23,17 @@ from demo.coadds import brick_folder, write_coadds
 from demo.conditions import draw_conditions
 from demo.config import DemoParams, LensParams
 from demo.grid import place_bricks, sweep_name
-from demo.listing import bare_hosts, brick_table, brick_truth, lens_truth, listed, numbered, outside, source_truth, to_csv
+from demo.listing import (
+    bare_hosts,
+    brick_table,
+    brick_truth,
+    lens_truth,
+    listed,
+    numbered,
+    outside,
+    source_truth,
+    to_csv,
+)
 from demo.truth import BARE_HOSTS
 from lake.config import SplitParams, SurveyParams
 from lake.errors import DataError

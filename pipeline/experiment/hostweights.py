@@ -1,4 +1,4 @@
-"""Weights of the grid's hosts: all alike, early types alone, or as much like lenses' hosts as the catalogue can tell."""
+"""Weights of the grid's hosts: all alike, early types alone, or like lenses' hosts as far as the catalogue can tell."""
 
 from __future__ import annotations
 

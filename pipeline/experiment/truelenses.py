@@ -86,6 +86,7 @@ def injections(truth: pd.DataFrame) -> pa.Table:
     gamma1, gamma2 = truth["shear"] * np.cos(turned), truth["shear"] * np.sin(turned)
     x, y = truth["lens_x_arcsec"], truth["lens_y_arcsec"]
     src_x, src_y = truth["src_x_arcsec"] + gamma1 * x + gamma2 * y, truth["src_y_arcsec"] + gamma2 * x - gamma1 * y
+    profiles = zip(truth["src_radius_arcsec"], truth["src_index"], strict=True)
     columns: dict[str, Any] = {
         "injection_id": truth["galaxy_id"],
         "lens_theta_e_arcsec": truth["theta_e_arcsec"],
@@ -99,7 +100,7 @@ def injections(truth: pd.DataFrame) -> pa.Table:
         "src_g_minus_r": truth["src_g_minus_r"],
         "src_r_minus_z": truth["src_r_minus_z"],
         "src_beta_frac": np.hypot(src_x - x, src_y - y) / truth["theta_e_arcsec"],
-        "src_re_arcsec": [_half_light(*pair) for pair in zip(truth["src_radius_arcsec"], truth["src_index"], strict=True)],
+        "src_re_arcsec": [_half_light(radius, index) for radius, index in profiles],
         "src_n": truth["src_index"],
         "src_q": truth["src_q"],
         "src_pa_rad": _within_half_turn(truth["src_angle_rad"]),

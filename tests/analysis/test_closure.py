@@ -43,7 +43,12 @@ def test_a_right_chain_closes():
 
 @pytest.mark.parametrize(
     ("change", "link"),
-    [({"own": -1.0}, "renderer"), ({"light": 1.1}, "light"), ({"hosts": -1.5}, "hosts"), ({"grid": -1.5}, "population")],
+    [
+        ({"light": 1.1}, "light"),
+        ({"own": -1.0}, "renderer"),
+        ({"hosts": -1.5}, "hosts"),
+        ({"grid": -1.5}, "population"),
+    ],
 )
 def test_the_wrong_link_is_named(change, link):
     outcome = closed(made_up(np.random.default_rng(1), **change), POINTS, PARAMS, np.random.default_rng(2))
