@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from lake import tables
 from lake.errors import ParameterError, invalid, not_one_of, one_line
 from lake.root import DataRoot, nearest_with
 from lake.store import delta, views
 from lake.store import query as sql
+from lake.store.status import REGISTRY, Reading
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -32,28 +34,33 @@ def read(
 ) -> pa.Table:
     """Rows of a table or view as Arrow, in the order of the key, without a JVM: ``lake.read("completeness_main")``.
 
-    ``slices`` chooses generations (or other slices of the table); a view has none. LakeError where the rows
-    have not been made or cannot be read.
+    ``slices`` chooses generations (or other slices of the table), invalidated ones too; without it, results of
+    invalidated runs are left out. A view has no slices. LakeError where the rows have not been made or cannot be read.
     """
     place = _place(root)
-    if table not in views.VIEWS:
+    if table not in views.VIEWS and slices is not None:
         return delta.read(place, table, columns, slices)
+    if table in tables.names() and table != REGISTRY:
+        valid = [entry.card.slice for entry in Reading(place).slices(table)]
+        none = tables.spec(table).arrow_schema().empty_table()
+        return delta.read(place, table, columns, valid) if valid else none.select(list(columns or none.column_names))
     if slices is not None:
         raise invalid("slices", f"None of the view '{table}'", slices)
     for name in columns or ():
         if name not in sql.spec_of(table).names:
             raise not_one_of("columns", sql.spec_of(table).names, name)
-    rows = sql.read_view(place, table)
+    rows = sql.read_all(place, table)
     return rows if columns is None else rows.select(list(columns))
 
 
-def query(text: str, at: str | None = None, root: Place = None) -> pa.Table:
+def query(text: str, at: str | None = None, root: Place = None, invalid_too: bool = False) -> pa.Table:
     """The result of a query in DuckDB's SQL as Arrow, without a JVM; ``at`` a git revision, whose pins then count.
 
     ``lake.query("select split, count(*) as n from manifest group by all").to_pandas()``. ParameterError where the query
-    fails; see :func:`lake.store.query.query` for what it may contain.
+    fails; see :func:`lake.store.query.query` for what it may contain. Results of invalidated runs are left out unless
+    ``invalid_too``.
     """
-    return sql.query(_place(root), text, at)
+    return sql.query(_place(root), text, at, invalid_too=invalid_too)
 
 
 def spark(root: Place = None) -> SparkSession:

@@ -14,3 +14,32 @@ def checked_name(name: object, parameter: str) -> str:
     if not isinstance(name, str) or not re.fullmatch(PATTERN, name):
         raise invalid(parameter, "up to 64 letters, digits, '-' and '_', the first a letter or digit", name)
     return name
+
+
+RESERVED = {
+    "training": r"(resnet-|sim-)?gen\d+[a-z]?(-audit)?|R\d+",
+    "diagnostic": r"D\d{2}(-\d{8})?",
+    "evaluation": r"E\d{2}-[A-Za-z0-9]+",
+    "injection": r"IM\d+",
+}
+"""Identifiers of the experiment registry, by the kind of run that alone may bear them."""
+RUN_KINDS = ("train", "evaluate", "diagnose", "grid", "audit", "import")
+"""A run of this project is named after its kind and its finder: ``evaluate-demo1``."""
+GENERATION = rf"{RESERVED['training']}|demo\d+|resnet18(_baseline_v1)?"
+"""Names of generations that are trained here; the last two were recorded before there was a rule."""
+
+
+def run_name(kind: str, finder: str) -> str:
+    """The registry's identifier of a run."""
+    return f"{kind}-{finder}"
+
+
+def free_name(name: str, parameter: str) -> str:
+    """The name itself, if no identifier of the registry can be taken for it: that of a user's finder or import."""
+    kind = next((kind for kind, form in RESERVED.items() if re.fullmatch(form, checked_name(name, parameter))), None)
+    if kind is not None:
+        raise invalid(parameter, f"a name of your own: those like '{name}' are {kind} runs in the registry", name)
+    first = name.partition("-")[0]
+    if first in RUN_KINDS and "-" in name:
+        raise invalid(parameter, f"a name that does not begin with '{first}-', as runs in the registry do", name)
+    return name

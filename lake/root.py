@@ -45,6 +45,7 @@ class DataRoot:
     lake_uri: str | None = None
     survey_name: str | None = None
     cards = _Below("cards")
+    registry = _Below("registry")
     survey = _Below("survey")
     truth = _Below("truth")
     cutouts = _Below("cutouts")

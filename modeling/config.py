@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import yaml
 
 from lake.config import Name, Section, merged, overlaid
-from lake.errors import not_one_of
+from lake.errors import invalid, not_one_of
+from lake.names import GENERATION
 from modeling.sections import (
     AugmentationParams,
     ExecutionParams,
@@ -73,6 +75,8 @@ def generation_values(name: str) -> dict[str, Any]:
     """Plain values of a shipped generation: the base and the overlays along ``based_on``, not yet checked."""
     if name not in generations():
         raise not_one_of("generation", generations(), name)
+    if not re.fullmatch(GENERATION, name):
+        raise invalid("generation", "named like gen6b, resnet-gen3, sim-gen6, R7 or demo3 (with -audit)", name)
     return {**overlaid(name, _read), "generation": name}
 
 

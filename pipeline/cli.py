@@ -37,6 +37,7 @@ _COMMANDS = {
     "query": "lake",
     "sql": "lake",
     "lineage": "lake",
+    "registry": "registry",
     "verify": "lake",
     "ui": "services",
     "server": "services",

@@ -35,4 +35,6 @@ def run_stage(project: Project, stage: str, generation: str | None) -> None:
 
     section = None if wanted["params"] is type(None) else params.section(project, stage, generation)
     with stage_run(stage, generation, project, wanted["context"]) as context:
+        if section is not None:
+            context.note_input("parameters", section.digest())
         module.run(context, section)

@@ -12,11 +12,12 @@ from pyspark.sql import DataFrame, SparkSession
 from sqlglot import exp
 
 from etl.spark.session import session
-from etl.tables.table import read, read_version
+from etl.tables.table import none, read, read_version
 from lake import tables
 from lake.errors import ParameterError, invalid, not_one_of
 from lake.root import DataRoot
 from lake.store import cards, views
+from lake.store.status import REGISTRY, Reading, registered
 
 EXECUTING = ("reflect", "java_method", "try_reflect", "identifier")
 """Spark functions that call any static Java method, and the clause that turns text into a name."""
@@ -32,17 +33,19 @@ class Named:
     view: str
 
 
-def sql(spark: SparkSession, root: DataRoot, text: str, at: str | None = None) -> DataFrame:
+def sql(spark: SparkSession, root: DataRoot, text: str, at: str | None = None, invalid_too: bool = False) -> DataFrame:
     """The result of a query about tables by name (no paths), each at its pinned version or ``VERSION AS OF <n>``.
 
-    ``at`` is a git revision, whose committed pins then count.
+    ``at`` is a git revision, whose committed pins then count. Results of invalidated runs are left out unless
+    ``invalid_too``.
     """
     tree, named = parse(text)
     for one in named:
         if one.version is not None:
             read_version(spark, root, one.table, one.version).createOrReplaceTempView(one.view)
     pinned = {table for one in named if one.version is None for table in views.named(one.table)}
-    _register(spark, root, sorted(pinned), {one.table for one in named if one.table in views.VIEWS}, at)
+    of_views = {one.table for one in named if one.table in views.VIEWS}
+    _register(spark, Reading(root, at, invalid_too), sorted(pinned), of_views)
     answer = spark.sql(tree.sql(dialect="spark") if any(one.version is not None for one in named) else text)
     _refuse_execution_in_plan(answer)
     return answer
@@ -52,7 +55,7 @@ def lake_session(root: DataRoot) -> SparkSession:
     """A Spark session of this process in which all tables and views have their names, at their pinned versions."""
     spark = session(root, "lake", str(os.getpid()))
     made = cards.tables(root)
-    _register(spark, root, made, (name for name in views.VIEWS if set(views.VIEWS[name].needs) <= set(made)))
+    _register(spark, Reading(root), made, (name for name in views.VIEWS if set(views.VIEWS[name].needs) <= set(made)))
     return spark
 
 
@@ -132,14 +135,18 @@ def _resolve(node: exp.Table) -> Named:
     return Named(table, int(number), view)
 
 
-def _register(
-    spark: SparkSession, root: DataRoot, names: Iterable[str], of_views: Iterable[str], at: str | None = None
-) -> None:
+def _register(spark: SparkSession, reading: Reading, names: Iterable[str], of_views: Iterable[str]) -> None:
     """Give tables at their pinned versions, then views of them, their names."""
     for table in names:
-        read(spark, root, table, at=at).createOrReplaceTempView(table)
+        slices = [entry.card.slice for entry in reading.slices(table)]
+        rows = read(spark, reading.root, table, slices, at=reading.at) if slices else none(spark, table)
+        if table == REGISTRY and reading.known:
+            rows.createOrReplaceTempView("registry_as_stored")
+            stored = "SELECT * FROM registry_as_stored"
+            rows = spark.sql(registered(stored, tables.spec(table), reading.known, "spark"))
+        rows.createOrReplaceTempView(table)
     for name in of_views:
-        spark.sql(views.VIEWS[name].sql).createOrReplaceTempView(name)
+        spark.sql(views.VIEWS[name].query(reading.invalid_too)).createOrReplaceTempView(name)
 
 
 def _refuse_execution_in_plan(answer: DataFrame) -> None:

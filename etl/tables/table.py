@@ -45,6 +45,11 @@ def read(
     return reduce(DataFrame.unionByName, parts).select(*spec.names)
 
 
+def none(spark: SparkSession, name: str) -> DataFrame:
+    """No rows of a table."""
+    return spark.createDataFrame([], ddl(tables.spec(name).arrow_schema()))
+
+
 def read_version(spark: SparkSession, root: DataRoot, name: str, version: int) -> DataFrame:
     """All rows of one version of a table, pinned or not."""
     return spark.read.format("delta").option("versionAsOf", version).load(location(root, name))

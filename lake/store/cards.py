@@ -29,7 +29,7 @@ SET = "audit of cut-outs"
 """The input of a pin that names the audit on a set of cut-outs its rows come from."""
 _NO_REPOSITORY = 128
 _STRICT = ConfigDict(strict=True, extra="forbid")
-_MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
+MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
 
 @checked_dataclass(frozen=True, config=_STRICT)
@@ -127,7 +127,7 @@ def _belongs(root: DataRoot, entry: Slice) -> bool:
 
 
 def _every_slice(root: DataRoot, table: str, at: str | None) -> list[Slice]:
-    found = _texts(root, at)
+    found = texts(root.cards, at)
     mine = [n for n in found if not n.endswith(".pin") and (n == table or n.startswith(f"{table}."))]
     alone = [name for name in sorted(mine) if f"{name}.pin" not in found]
     if alone and (
@@ -142,7 +142,7 @@ def _every_slice(root: DataRoot, table: str, at: str | None) -> list[Slice]:
 
 def tables(root: DataRoot, at: str | None = None) -> list[str]:
     """Names of the tables that have a card that belongs to the root's survey."""
-    names = sorted({name.split(".")[0] for name in _texts(root, at)})
+    names = sorted({name.split(".")[0] for name in texts(root.cards, at)})
     return names if root.survey_name is None else [name for name in names if slices(root, name, at)]
 
 
@@ -171,7 +171,7 @@ def parse(place: Path, card: str, pin: str) -> Slice:
 def _checked(place: Path, suffix: str, text: str, kind: type[Kind]) -> Kind:
     """A card or pin; any other text, such as a half-merged file, is an error that says how to restore it."""
     file, both = f"{place}.{suffix}", f"{place}.json {place}.pin.json"
-    if any(line.startswith(_MERGE_MARKS) for line in text.splitlines()):
+    if any(line.startswith(MERGE_MARKS) for line in text.splitlines()):
         raise LakeError(
             f"{file} contains git merge markers: take one side of card and pin "
             f"(`git checkout --ours -- {both}`, or --theirs) and run `dvc repro`"
@@ -192,13 +192,12 @@ def remove(root: DataRoot, table: str, slice_name: str | None) -> None:
         path.unlink(missing_ok=True)
 
 
-def _texts(root: DataRoot, at: str | None) -> dict[str, str]:
+def texts(folder: Path, at: str | None) -> dict[str, str]:
+    """The JSON files of a folder by name, without the suffix; ``at`` a git revision: as committed there."""
     if at is None:
-        return {
-            p.name.removesuffix(".json"): p.read_text(errors="replace") for p in sorted(root.cards.glob("[!.]*.json"))
-        }
-    place = next(folder for folder in (root.cards, *root.cards.resolve().parents) if folder.is_dir())
-    at, folder = _commit(place, at), os.path.relpath(root.cards, place)
+        return {p.name.removesuffix(".json"): p.read_text(errors="replace") for p in sorted(folder.glob("[!.]*.json"))}
+    place = next(above for above in (folder, *folder.resolve().parents) if above.is_dir())
+    at, folder = _commit(place, at), Path(os.path.relpath(folder, place))
     listing = _git(place, "ls-tree", "--name-only", at, f"{folder}/")
     return {
         Path(name).name.removesuffix(".json"): _git(place, "show", f"{at}:./{name}")

@@ -23,6 +23,7 @@ from lake.contract.spec import TableSpec
 from lake.errors import LakeError, ParameterError, UnreachableError, invalid, not_one_of
 from lake.root import DataRoot
 from lake.store import cards, delta, views
+from lake.store.status import REGISTRY, Reading, registered
 
 FILE_FUNCTIONS = ("read_csv", "read_parquet", "read_json")
 """Functions that read a user's own files."""
@@ -49,14 +50,17 @@ class Source:
     version: int | None = None
 
 
-def query(root: DataRoot, text: str, at: str | None = None, files: str | Path = "") -> pa.Table:
+def query(
+    root: DataRoot, text: str, at: str | None = None, files: str | Path = "", invalid_too: bool = False
+) -> pa.Table:
     """Run one query on pinned versions; ``at`` a git revision, whose committed pins then count.
 
+    Results of invalidated runs are left out (``lake.store.status``) unless ``invalid_too``.
     ``files`` is the folder in which relative paths of ``read_csv`` and the like begin: by default the working one.
     ``<table> AT (VERSION => <n>)`` is another version of a table. ``SHOW TABLES`` and ``DESCRIBE <table>`` tell names
     and columns with what they mean; ``EXPLAIN [ANALYZE] <query>`` is DuckDB's. Nothing can be written or fetched.
     """
-    text = text.strip().rstrip(";").strip()
+    text, reading = text.strip().rstrip(";").strip(), Reading(root, at, invalid_too)
     text.encode()  # DuckDB's own error for what is not UTF-8 is not one of a query
     match text.lower().split():
         case []:
@@ -66,16 +70,16 @@ def query(root: DataRoot, text: str, at: str | None = None, files: str | Path = 
         case ["describe" | "desc" | "show", name] | ["describe" | "desc", "table", name]:
             return described(name.strip('"'))
         case ["explain", "analyze", *_]:
-            return _answer(root, text.split(maxsplit=2)[-1], at, files, "EXPLAIN ANALYZE ")
+            return _answer(reading, text.split(maxsplit=2)[-1], files, "EXPLAIN ANALYZE ")
         case ["explain", *_]:
-            return _answer(root, text.split(maxsplit=1)[-1], at, files, "EXPLAIN ")
-    return _answer(root, text, at, files)
+            return _answer(reading, text.split(maxsplit=1)[-1], files, "EXPLAIN ")
+    return _answer(reading, text, files)
 
 
-def read_view(root: DataRoot, name: str) -> pa.Table:
-    """All rows of a view in the order of the key, with the types of the table whose columns it has."""
-    spec = views.VIEWS[name].spec
-    rows = _answer(root, f"SELECT * FROM {name}")
+def read_all(root: DataRoot, name: str) -> pa.Table:
+    """All valid rows of a table or view in the order of the key, with the types of its contract."""
+    spec = spec_of(name)
+    rows = _answer(Reading(root), f"SELECT * FROM {name}")
     rows = rows.cast(pa.schema([pa.field(field.name, field.type) for field in spec.arrow_schema()]))
     return rows.sort_by([(key, "ascending") for key in spec.key])
 
@@ -103,15 +107,15 @@ def _shown() -> pa.Table:
     return pa.Table.from_pylist([dict(zip(("name", "kind", "meaning"), row, strict=True)) for row in sorted(made)])
 
 
-def _answer(root: DataRoot, text: str, at: str | None = None, files: str | Path = "", verb: str = "") -> pa.Table:
+def _answer(reading: Reading, text: str, files: str | Path = "", verb: str = "") -> pa.Table:
     with duckdb.connect() as connection:
         connection.execute("SET file_search_path = '{}';".format(str(files).replace("'", "''")) + _SETTINGS)
         statement, sources = _understood(connection, text)
         try:
-            _register_all(connection, root, sources, at)
+            _register_all(connection, reading, sources)
             return _interruptible(connection, verb + statement)
         except duckdb.Error as error:
-            _refuse_lost_rows(root, sources, at, whole=isinstance(error, _OF_FILES))
+            _refuse_lost_rows(reading, sources, whole=isinstance(error, _OF_FILES))
             columns = [c for source in sources.values() for c in spec_of(source.table).names]
             raise ParameterError(f"the query failed: {_in_words(str(error), columns)}") from error
 
@@ -198,47 +202,44 @@ def _in_words(error: str, columns: list[str]) -> str:
     return f"there is no column '{name}'; {hint}"
 
 
-def _register_all(
-    connection: duckdb.DuckDBPyConnection, root: DataRoot, sources: Mapping[str, Source], at: str | None
-) -> None:
+def _register_all(connection: duckdb.DuckDBPyConnection, reading: Reading, sources: Mapping[str, Source]) -> None:
     """Create every table that the query, or a view in it, names; then the views."""
     asked = [name for name in sources if name in views.VIEWS]
     needed = {view: source for view, source in sources.items() if view not in asked}
     needed |= {table: Source(table) for name in asked for table in views.VIEWS[name].needs}
     for view, source in needed.items():
-        _register(connection, root, view, source, at)
+        _register(connection, reading, view, source)
     for name in asked:
-        connection.sql(views.VIEWS[name].sql).create_view(name)
+        connection.sql(views.VIEWS[name].query(reading.invalid_too)).create_view(name)
 
 
-def _register(connection: duckdb.DuckDBPyConnection, root: DataRoot, view: str, source: Source, at: str | None) -> None:
+def _register(connection: duckdb.DuckDBPyConnection, reading: Reading, view: str, source: Source) -> None:
     spec = tables.spec(source.table)
     if source.version is not None:
-        parts: list[tuple[DeltaTable, Mapping[str, str]]] = [(_version(root, source.table, source.version), {})]
+        parts: list[tuple[DeltaTable, Mapping[str, str]]] = [(_version(reading.root, source.table, source.version), {})]
     else:
-        found = delta.chosen(root, source.table, None, at)
-        parts = [(delta.open_pinned(root, part), part.card.where) for part in found]
-    selects = [_select(connection, spec, table, where) for table, where in parts]
-    connection.sql(" UNION ALL ".join(selects)).create_view(view)
+        parts = [(delta.open_pinned(reading.root, part), part.card.where) for part in reading.slices(source.table)]
+    selects = [_select(connection, spec, table, where) for table, where in parts] or [_none(spec)]
+    rows = " UNION ALL ".join(selects)
+    known = reading.known if source.table == REGISTRY and source.version is None else {}
+    connection.sql(registered(rows, spec, known, "duckdb")).create_view(view)
 
 
-def _refuse_lost_rows(root: DataRoot, sources: Mapping[str, Source], at: str | None, *, whole: bool) -> None:
+def _refuse_lost_rows(reading: Reading, sources: Mapping[str, Source], *, whole: bool) -> None:
     """After a failed query: name the table whose files are missing or (``whole``: read) damaged, if any."""
     needed = {table for source in sources.values() for table in views.named(source.table)}
     for table in sorted(needed):
-        for part in cards.slices(root, table, at):
-            delta.require_files(root, part, delta.open_pinned(root, part))
+        for part in cards.slices(reading.root, table, reading.at):
+            delta.require_files(reading.root, part, delta.open_pinned(reading.root, part))
             if whole:
-                delta.read(root, table, slices=[part.card.slice], at=at, ordered=False)
+                delta.read(reading.root, table, slices=[part.card.slice], at=reading.at, ordered=False)
 
 
 def _select(connection: duckdb.DuckDBPyConnection, spec: TableSpec, table: DeltaTable, where: Mapping[str, str]) -> str:
     """SELECT of a slice's rows. Local files are read by DuckDB itself, others through Arrow (slower to load)."""
     files = delta.files(table, where)
-    types = {c.name: c.type.replace("timestamp", "timestamptz") for c in spec.columns}
-    columns = ", ".join(f"CAST({name if files else 'NULL'} AS {kind}) AS {name}" for name, kind in types.items())
     if not files:
-        return f"SELECT {columns} WHERE false"
+        return _none(spec)
     if "://" in files[0]:
         source = f"arrow_{uuid.uuid4().hex}"
         files_of = table.to_pyarrow_dataset(
@@ -247,7 +248,18 @@ def _select(connection: duckdb.DuckDBPyConnection, spec: TableSpec, table: Delta
         connection.register(source, files_of)
     else:
         source = f"read_parquet([{in_list(files, 'duckdb')}], hive_partitioning = true, hive_types_autocast = false)"
-    return f"SELECT {columns} FROM {source} WHERE {delta.where_sql(where) or 'true'}"
+    return f"SELECT {_columns(spec)} FROM {source} WHERE {delta.where_sql(where) or 'true'}"
+
+
+def _none(spec: TableSpec) -> str:
+    """SELECT of no rows."""
+    return f"SELECT {_columns(spec, 'NULL')} WHERE false"
+
+
+def _columns(spec: TableSpec, value: str = "") -> str:
+    """The columns of a contract in its types, or ``value`` in each."""
+    types = {c.name: c.type.replace("timestamp", "timestamptz") for c in spec.columns}
+    return ", ".join(f"CAST({value or name} AS {kind}) AS {name}" for name, kind in types.items())
 
 
 def _version(root: DataRoot, name: str, version: int) -> DeltaTable:

@@ -21,7 +21,18 @@ class View:
     """Its columns: those of a table, or its own."""
     needs: tuple[str, ...]
     """The tables it reads."""
-    sql: str
+    every: str
+    """Its query, of all results."""
+    valid: str = ""
+    """What its query ends with where only valid results are asked for."""
+
+    @property
+    def sql(self) -> str:
+        return self.every + self.valid
+
+    def query(self, invalid: bool) -> str:
+        """Its query; of invalid results too where they are asked for."""
+        return self.every if invalid else self.sql
 
 
 def _along(axes: tuple[str, ...]) -> View:
@@ -48,10 +59,11 @@ _LISTED = {
         "only",
         spec=tables.spec("completeness"),
         needs=("completeness", "experiments"),
-        sql=f"""SELECT * FROM completeness
+        every=f"""SELECT * FROM completeness
 WHERE origin = 'own' AND grid_name = '{MAIN}'
 AND grid_id IN (SELECT max_by(grid_id, extracted_at) FROM completeness WHERE origin = 'own' AND grid_name = '{MAIN}')
-AND weighting_id = prior
+AND weighting_id = prior""",
+        valid="""
 AND generation NOT IN (SELECT origin FROM experiments WHERE origin IS NOT NULL AND status <> 'valid')""",
     ),
     "scored_injections": View(

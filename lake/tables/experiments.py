@@ -2,6 +2,8 @@
 
 from lake.contract.spec import Column, TableSpec
 
+STATUSES = ("planned", "trained", "valid", "superseded", "invalidated")
+
 SPEC = TableSpec(
     name="experiments",
     meaning="The experiment registry: one run with its status and key finding, historical runs included",
@@ -11,7 +13,7 @@ SPEC = TableSpec(
         Column("origin", "string", "slice: 'historical', or the generation that ran"),
         Column("kind", "string", "what ran", allowed=("training", "diagnostic", "evaluation", "injection", "grid")),
         Column("generation", "string", "generation it belongs to", nullable=True),
-        Column("status", "string", "status of the result", allowed=("valid", "superseded", "invalidated")),
+        Column("status", "string", "status of the result when it was registered", allowed=STATUSES),
         Column("status_reason", "string", "why it is not valid", nullable=True),
         Column("source", "string", "historical or trained here", allowed=("historical", "trained")),
         Column("run_date", "string", "date of a historical run, YYYY-MM-DD", nullable=True),

@@ -81,6 +81,8 @@ def import_history(root: DataRoot) -> None:
     parents: dict[str, str] = {}
     kept = set()
     for record in history.records():
+        if record["status"] == "planned":  # nothing ran
+            continue
         entry = _entry(record, logs[record["run_id"]], parents.get(record["generation"]))
         run = store.keep(entry, [run for run in known if run.data.tags["key"] == entry.key])
         parents.setdefault(record["generation"], run)

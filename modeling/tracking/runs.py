@@ -178,12 +178,16 @@ def log_figure(root: DataRoot, generation: str, name: str, content: bytes) -> No
     store.figure(_finished_parent(store, generation), name, content)
 
 
-def forget_runs(root: DataRoot, generation: str) -> int:
-    """Delete (restorably, as MLflow does) the runs of a generation trained or scored here; return their number."""
+def forget_runs(root: DataRoot, generation: str, stage: str | None = None) -> int:
+    """Delete (restorably, as MLflow does) the runs of a generation trained or scored here; return their number.
+
+    Of one ``stage`` only, where it is named.
+    """
     if not root.mlflow_database.exists():
         return 0
     store = RunStore(root)
-    runs = store.find({"generation": generation, "source": TRAINED})
+    named = {} if stage is None else {"stage": stage}
+    runs = store.find({"generation": generation, "source": TRAINED, **named})
     for run in runs:
         store.delete(run.info.run_id)
     return len(runs)

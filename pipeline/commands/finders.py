@@ -120,12 +120,13 @@ def discoveries(generation: str | None, top: int, out: Path | None) -> None:
 
 
 @click.command()
-def compare() -> None:
+@click.option("--invalid", is_flag=True, help="Results of invalidated runs too (`dhs registry` lists them).")
+def compare(invalid: bool) -> None:
     """Compare the generations on the same test galaxies, with paired tests."""
     from pipeline.reporting.results import comparison
     from pipeline.verbs.export import deliver
 
-    metrics, tests = comparison(project())
+    metrics, tests = comparison(project(), invalid)
     deliver(metrics, None, short=True)
     if tests.num_rows:
         click.echo()

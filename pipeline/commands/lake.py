@@ -13,13 +13,16 @@ from pipeline.commands.opening import FORMAT, OUT, project
 
 _AT = click.option("--at", metavar="REVISION", help="Tables as pinned in this git revision.")
 
+_INVALID = click.option("--invalid", is_flag=True, help="Results of invalidated runs too (`dhs registry` lists them).")
+
 
 @click.command()
 @click.argument("text", metavar="[SQL]", required=False)
 @_AT
+@_INVALID
 @OUT
 @FORMAT
-def query(text: str | None, at: str | None, out: Path | None, style: str) -> None:
+def query(text: str | None, at: str | None, invalid: bool, out: Path | None, style: str) -> None:
     """Run SQL (DuckDB's) on the lake's tables without starting Spark, in under a second.
 
     Tables are named as in `dhs tables` and read at their pinned versions. Example:
@@ -27,9 +30,10 @@ def query(text: str | None, at: str | None, out: Path | None, style: str) -> Non
 
     Without SQL it reads queries from standard input, or from you: a small shell. Another version of a table is
     `tractor_pool at (version => 1)`. DESCRIBE TABLE, SHOW TABLES and EXPLAIN work too. To compare or sum completeness,
-    use the view completeness_main.
+    use the view completeness_main. Results of invalidated runs are left out, and a line on
+    standard error names them.
     """
-    from lake.errors import invalid
+    from lake.errors import invalid as bad
     from lake.store.query import query as run
     from pipeline.verbs.export import checked_out, deliver
     from pipeline.verbs.shell import converse, statements
@@ -39,7 +43,7 @@ def query(text: str | None, at: str | None, out: Path | None, style: str) -> Non
 
     def answer(one: str) -> None:
         names_only = one.lower().split()[:1] in (["describe"], ["desc"], ["show"])
-        deliver(run(data, one, at, files=here), out, short=names_only, style=style)
+        deliver(run(data, one, at, here, invalid), out, short=names_only, style=style)
 
     if text is None and isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # an error then names text that is not UTF-8
@@ -48,7 +52,7 @@ def query(text: str | None, at: str | None, out: Path | None, style: str) -> Non
         return
     texts = [text] if text is not None else list(statements("" if sys.stdin.isatty() else sys.stdin.read())) or [""]
     if out is not None and len(texts) > 1:
-        raise invalid("SQL", "one query with --out", f"{len(texts)} queries")
+        raise bad("SQL", "one query with --out", f"{len(texts)} queries")
     for one in texts:
         answer(one)
 
@@ -56,9 +60,10 @@ def query(text: str | None, at: str | None, out: Path | None, style: str) -> Non
 @click.command()
 @click.argument("text", metavar="SQL")
 @_AT
+@_INVALID
 @OUT
 @FORMAT
-def sql(text: str, at: str | None, out: Path | None, style: str) -> None:
+def sql(text: str, at: str | None, invalid: bool, out: Path | None, style: str) -> None:
     """Run Spark SQL on the lake's tables.
 
     Tables are read by name at their pinned versions, or one of them at another version:
@@ -75,7 +80,7 @@ def sql(text: str, at: str | None, out: Path | None, style: str) -> None:
     checked_out(out)
     place = project().data
     try:
-        rows = answer(session(place, "sql", str(os.getpid())), place, text, at=at).toArrow()
+        rows = answer(session(place, "sql", str(os.getpid())), place, text, at, invalid).toArrow()
     except PySparkException as error:
         raise ParameterError(f"the query failed: {spark_sentence(error)}") from error
     deliver(rows, out, style=style)

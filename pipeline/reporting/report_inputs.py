@@ -18,7 +18,7 @@ from lake.provenance import git_commit, pipeline_version
 from lake.root import DataRoot
 from lake.sky.split import THRESHOLD
 from lake.sky.survey import BANDS, SURVEY
-from lake.store import cards
+from lake.store import cards, status
 from lake.store.stamps import StampStore
 from modeling.scoring.card import CARD, FINDER, read_card
 from pipeline.experiment.grids import grid_params
@@ -60,9 +60,13 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
         ingest_counts=_of_survey(context, "ingest_counts"),
         quarantine=_of_survey(context, "quarantine"),
         training_epochs=epochs[epochs["origin"].isin(names)],
-        experiments=context.read("experiments").to_pandas(),
+        experiments=registered(context.read("experiments").to_pandas(), context.root),
         candidates=ranked_candidates(scores, manifest, params.candidates_shown),
-        grids={item.completeness["grid_id"].iloc[0]: _grid(context, item.name) for item in generations},
+        grids={
+            item.completeness["grid_id"].iloc[0]: _grid(context, item.name)
+            for item in generations
+            if len(item.completeness)
+        },
         baseline=pd.read_json(baseline) if baseline.exists() else pd.DataFrame(),
         galleries=galleries(context, manifest, headline, StampStore(context.root.cutouts), params),
         provenance={
@@ -76,6 +80,16 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
     )
 
 
+def registered(experiments: pd.DataFrame, root: DataRoot) -> pd.DataFrame:
+    """Rows of `experiments` with the status that their runs have now."""
+    off = status.invalid_results(root)
+    found = experiments.copy()
+    for place, origin in found["origin"].items():
+        if (why := off.get(f"checkpoint:{origin}")) is not None:
+            found.loc[place, ["status", "status_reason"]] = "invalidated", why.text
+    return found
+
+
 def reported(context: RunContext) -> list[str]:
     """The finders that were evaluated on the manifest as it is and whose completeness has been measured, by name.
 
@@ -83,10 +97,12 @@ def reported(context: RunContext) -> list[str]:
     """
     manifest = cards.stem("manifest", context.survey.audit_manifest)
     now = cards.read_slice(context.root, "manifest", context.survey.audit_manifest).card.fingerprint
-    known = []
+    known, off = [], status.invalid_results(context.root)
     for entry in cards.of_survey(context.root, "scores"):
         name, on = str(entry.card.slice), entry.pin.inputs.get(f"table:{manifest}", "").split("@")[0]
-        if lacking := _lacking(context.root, name):
+        if entry.name in off:
+            log.warning("%s is left out of the report: %s", name, off[entry.name].text)
+        elif lacking := _lacking(context.root, name):
             words = "%s is left out of the report: its run is not complete (missing: %s); `dvc repro` completes it"
             log.warning(words, name, ", ".join(lacking))
         elif on != now:
@@ -111,8 +127,9 @@ def _lacking(root: DataRoot, name: str) -> list[str]:
 
 
 def _generation(context: RunContext, name: str) -> GenerationInputs:
-    scores = context.read("scores", slices=[name]).to_pandas()
-    runs = [f"{stage}-{name}" for stage in _JUDGING]
+    scores, off = context.read("scores", slices=[name]).to_pandas(), status.invalid_results(context.root)
+    runs = [run for run in (f"{stage}-{name}" for stage in _JUDGING) if f"diagnostics.{run}" not in off]
+    has_grid = f"completeness.{name}" not in off
     injections = context.read("injections", _INJECTION_COLUMNS, slices=[name]).to_pandas()
     answers = context.read("injection_scores", _ANSWER_COLUMNS, slices=[name]).to_pandas()
     share, origin = lens_share(context, name)
@@ -126,11 +143,16 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
         fixing=scores.loc[scores["negative_use"] == THRESHOLD, ["galaxy_id", "probability"]],
         diagnostics=context.read("diagnostics", slices=runs).to_pandas(),
         gates=context.read("gates", slices=runs).to_pandas(),
-        completeness=context.read("completeness", slices=[name]).to_pandas(),
+        completeness=_kept(context.read("completeness", slices=[name]).to_pandas(), has_grid),
         thresholds=context.read("thresholds", slices=[name]).to_pandas(),
-        injections=injections.merge(answers, on="injection_id"),
-        dual_prior=dual_prior(context.root, name),
+        injections=_kept(injections.merge(answers, on="injection_id"), has_grid),
+        dual_prior=dual_prior(context.root, name) if has_grid else pd.DataFrame(),
     )
+
+
+def _kept(rows: pd.DataFrame, counts: bool) -> pd.DataFrame:
+    """The rows, or none of them where they do not count."""
+    return rows if counts else rows.head(0)
 
 
 def _facts(context: RunContext, name: str) -> Mapping[str, str]:

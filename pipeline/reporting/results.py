@@ -12,9 +12,9 @@ from analysis.config import ReportParams
 from analysis.reporting import compare
 from analysis.reporting.thresholds import INTERVALS, completeness_words, marginal_row, points
 from analysis.results.discoveries import ranked_candidates
-from lake.errors import not_one_of
+from lake.errors import LakeError, not_one_of
 from lake.root import DataRoot
-from lake.store import cards, delta
+from lake.store import cards, delta, status
 from pipeline.project.project import Project
 
 log = logging.getLogger(__name__)
@@ -36,19 +36,20 @@ def shown_first(names: Sequence[str], wanted: str | None) -> str:
     return names[0] if wanted is None or wanted not in names else wanted
 
 
-def comparison(project: Project) -> tuple[pa.Table, pa.Table]:
+def comparison(project: Project, invalid_too: bool = False) -> tuple[pa.Table, pa.Table]:
     """Metrics of every finder, and paired DeLong tests on the test split of the audit manifest."""
-    root, names = project.data, scored(project.data)
+    root, names = project.data, scored(project.data, invalid_too)
+    off = {} if invalid_too else status.invalid_results(root)
     measures, scores = {}, {}
     for name in names:
-        runs = [f"evaluate-{name}", f"diagnose-{name}"]
+        runs = [run for run in (f"evaluate-{name}", f"diagnose-{name}") if f"diagnostics.{run}" not in off]
         measures[name] = delta.read(root, "diagnostics", slices=runs).to_pandas()
         rows = delta.read(root, "scores", slices=[name]).to_pandas()
         scores[name] = rows[rows["split"] == "test"]
     for name, tested in scores.items():
         for what, words in contamination(tested).items():
             log.warning("%s: %s %s", name, what, words)
-    found = compare.completeness_comparison(*_completeness(root, names))
+    found = compare.completeness_comparison(*_completeness(root, names, off))
     tables = (pd.concat([compare.comparison(measures), found], ignore_index=True), compare.paired_auc_tests(scores))
     metrics, tests = (pa.Table.from_pandas(table, preserve_index=False) for table in tables)
     return metrics, tests
@@ -68,7 +69,7 @@ def contamination(tested: pd.DataFrame) -> Mapping[str, str]:
 def headlines(project: Project) -> list[str]:
     """One line per finder with its completeness and false-positive rate; then a line on the marks of intervals."""
     names, threshold_id = scored(project.data), project.section(ReportParams, "report").headline_threshold_id
-    completeness, thresholds = _completeness(project.data, names)
+    completeness, thresholds = _completeness(project.data, names, status.invalid_results(project.data))
     lines = []
     for name in names:
         point = points(thresholds[name]).get(threshold_id)
@@ -77,20 +78,28 @@ def headlines(project: Project) -> list[str]:
     return [*lines, f"({INTERVALS})"]
 
 
-def _completeness(root: DataRoot, names: Sequence[str]) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
-    """Rows of `completeness` and of `thresholds` per finder; none where it has no grid yet."""
+def _completeness(
+    root: DataRoot, names: Sequence[str], off: Mapping[str, object]
+) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
+    """Rows of `completeness` and of `thresholds` per finder; none where it has no grid yet, or none that counts."""
 
     def rows(table: str) -> dict[str, pd.DataFrame]:
-        held = {str(entry.card.slice) for entry in cards.slices(root, table)}
+        held = {str(entry.card.slice) for entry in cards.slices(root, table) if entry.name not in off}
         read = {name: delta.read(root, table, slices=[name]).to_pandas() for name in held & set(names)}
         return {name: read.get(name, pd.DataFrame()) for name in names}
 
     return rows("completeness"), rows("thresholds")
 
 
-def scored(root: DataRoot) -> list[str]:
-    """Names of the finders that were evaluated."""
+def scored(root: DataRoot, invalid_too: bool = False) -> list[str]:
+    """Names of the finders that were evaluated, without those whose evaluation does not count."""
     names = [str(entry.card.slice) for entry in cards.of_survey(root, "scores")]
     if not names:
         raise cards.missing(root, "'scores'", cards.foreign(root, "scores"))
-    return names
+    off = {} if invalid_too else status.invalid_results(root)
+    for name in (name for name in names if f"scores.{name}" in off):
+        log.warning("%s is left out: %s", name, off[f"scores.{name}"].text)
+    valid = [name for name in names if f"scores.{name}" not in off]
+    if not valid:
+        raise LakeError("the evaluation of every finder is invalidated: `dhs registry --status invalidated` says why")
+    return valid

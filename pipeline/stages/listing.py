@@ -1,4 +1,5 @@
-"""List the survey's files, at every run: stages depend on the listings, and run again when a file's content changed."""
+"""List the survey's files and the registry's records, at every run: stages depend on the listings, and run again when a
+file's content changed."""
 
 from __future__ import annotations
 
@@ -16,3 +17,5 @@ def run(project: Project) -> None:
         folder = f"{survey if '://' in survey else project.folder / survey}/{name}"
         memory = project.data.work("listing", f"{hashlib.sha256(folder.encode()).hexdigest()[:16]}.jsonl")
         listing.write(folder, project.data.local / "listing" / f"{name}.jsonl", memory)
+    records = project.data.local / "listing" / "registry.jsonl"
+    listing.write(str(project.data.registry), records, project.data.work("listing", "registry.jsonl"))

@@ -17,7 +17,7 @@ from scipy.special import expit
 from lake import tables
 from lake.errors import DarkHaloError, DataError, invalid, not_one_of
 from lake.files import atomic
-from lake.names import checked_name
+from lake.names import checked_name, free_name
 from lake.root import DataRoot
 from lake.scorer import Scorer, check_bands
 from lake.sky.hashing import key_hash
@@ -63,6 +63,7 @@ def audit(
 ) -> None:
     """Try the finder, add it as ``name``, measure it, and make the report; one that fails is removed again."""
     root, manifest = project.data, project.survey.audit_manifest
+    free_name(name, "name")
     if _is_ours(project, name):
         raise invalid("name", "one that no trained generation has", name)
     scorer = load_scorer(finder, output=output)

@@ -74,7 +74,7 @@ def test_paths_that_the_user_types_start_where_they_are(small: Checkout, tmp_pat
         dhs(place, "render", *sheet, *option)
         assert (place / "sheets" / "arcs.png").exists()
         dhs(place, "query", "select count(*) as n from experiments", "--out", "count.csv", *option)
-        assert (place / "count.csv").read_text().split() == ['"n"', "26"]
+        assert (place / "count.csv").read_text().split() == ['"n"', "31"]
     assert not (small.folder / "count.csv").exists()
     assert not (small.folder / "sheets").exists()
 

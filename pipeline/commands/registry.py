@@ -1,0 +1,84 @@
+"""The registry of runs: list, show, invalidate, restore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lake.names import RUN_KINDS
+from pipeline.commands.opening import FORMAT, OUT, project
+
+_REASON = click.option("--reason", required=True, metavar="TEXT", help="Why, in a sentence.")
+_STATUSES = ("planned", "trained", "valid", "superseded", "invalidated")
+_HISTORICAL = ("training", "diagnostic", "evaluation", "injection")
+
+
+@click.group(invoke_without_command=True)
+@click.option("--kind", type=click.Choice([*RUN_KINDS, *_HISTORICAL]), help="Runs of one kind.")
+@click.option("--status", type=click.Choice(_STATUSES), help="Runs of one status.")
+@click.option("--finder", metavar="NAME", help="Runs of one finder.")
+@click.option("--source", type=click.Choice(["trained", "historical"]), help="Those made here, or the reference's.")
+@OUT
+@FORMAT
+@click.pass_context
+def registry(
+    context: click.Context,
+    kind: str | None,
+    status: str | None,
+    finder: str | None,
+    source: str | None,
+    out: Path | None,
+    style: str,
+) -> None:
+    """List every run: trainings, evaluations, diagnoses, grids, audits, imports, and the reference system's records.
+
+    Example: dhs registry --finder demo1
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from pipeline.verbs.export import checked_out, deliver
+    from pipeline.verbs.registry import for_the_screen, listing
+
+    checked_out(out)
+    rows = listing(project(), {"kind": kind, "status": status, "finder": finder, "source": source})
+    short = out is None and style == "table"
+    deliver(for_the_screen(rows) if short else rows, out, short=short, style=style)
+
+
+@registry.command()
+@click.argument("run", metavar="RUN")
+def show(run: str) -> None:
+    """Show all that is known of RUN: status and why, configuration, data, results, finding, records that disagree.
+
+    Example: dhs registry show evaluate-demo1
+    """
+    from pipeline.verbs.registry import described
+
+    click.echo(described(project(), run))
+
+
+@registry.command()
+@click.argument("run", metavar="RUN")
+@_REASON
+def invalidate(run: str, reason: str) -> None:
+    """Take RUN's results, and what was made from them, out of queries, views, report, metrics and comparisons.
+
+    RUN is a run of `dhs registry`, or a finder: its training or audit, and so everything of it. Nothing is deleted:
+    `dhs query --invalid` shows the rows. The record is a text file in data/registry, to be committed. It holds until
+    `dhs registry restore`, also if the results are made again.
+    Example: dhs registry invalidate grid-demo1 --reason "hosts of the wrong survey"
+    """
+    from pipeline.verbs.registry import change
+
+    click.echo("\n".join(change(project(), run, "invalidated", reason)))
+
+
+@registry.command()
+@click.argument("run", metavar="RUN")
+@_REASON
+def restore(run: str, reason: str) -> None:
+    """Let RUN count again; of a run that was made from an invalid one, it says that the reason does not hold for it."""
+    from pipeline.verbs.registry import change
+
+    click.echo("\n".join(change(project(), run, "restored", reason)))

@@ -1,0 +1,192 @@
+"""The registry: every run of this project and of the reference system, with its status; and decisions about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+import pyarrow as pa
+
+from lake.errors import ParameterError, did_you_mean, invalid, one_line
+from lake.names import RUN_KINDS, run_name
+from lake.root import DataRoot
+from lake.store import status
+from modeling.tracking import history
+from pipeline.project.project import Project
+from pipeline.verbs import runfacts
+from pipeline.verbs.runfacts import Facts
+
+_CLIPPED = 110
+_LONGEST_REASON = 500
+_AFTER = "`dhs repro` remakes the report, the metrics and the runs in MLflow"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One line of the registry."""
+
+    run: str
+    kind: str
+    finder: str
+    status: str
+    reason: str = ""
+    date: str = ""
+    source: str = "trained"
+    config_hash: str = ""
+    checkpoint: str = ""
+    data: str = ""
+    results: str = ""
+    finding: str = ""
+    disagreements: Sequence[str] = field(default_factory=list)
+    """Every value on which records of the run contradict each other."""
+
+
+def registry(project: Project) -> list[Run]:
+    """Every run: those of this project by finder, what is planned, what was superseded; then the historical ones."""
+    return [*own_runs(project), *historical_runs()]
+
+
+def listing(project: Project, wanted: Mapping[str, str | None]) -> pa.Table:
+    """The registry as rows; ``wanted`` are the values that fields must have (None for any)."""
+    chosen = {name: value for name, value in wanted.items() if value is not None}
+    found = [run for run in registry(project) if all(getattr(run, name) == value for name, value in chosen.items())]
+    names = [column.name for column in fields(Run)]
+    rows = [{**{name: getattr(run, name) for name in names}, "disagreements": len(run.disagreements)} for run in found]
+    kinds = {name: pa.int64() if name == "disagreements" else pa.string() for name in names}
+    return pa.Table.from_pylist(rows, pa.schema(list(kinds.items())))
+
+
+def for_the_screen(rows: pa.Table) -> pa.Table:
+    """A line for each run: why it does not count, or what it found."""
+    said = [row["reason"] or row["finding"] for row in rows.to_pylist()]
+    short = [text if len(text) <= _CLIPPED else f"{text[:_CLIPPED]}..." for text in said]
+    return rows.select(["run", "kind", "status", "date"]).append_column("finding", pa.array(short, pa.string()))
+
+
+def own_runs(project: Project) -> list[Run]:
+    """The runs of this project, by finder and in the order of work."""
+    root = project.data
+    made, off = status.runs(root), status.invalid_runs(root)
+    facts = runfacts.Source(root)
+    found = [_own(run, stems, off, facts, set(made)) for run, stems in made.items()]
+    found += [Run(name, *split_run(name), "planned") for name in _planned(project) if name not in made]
+    found += [_superseded(row) for row in facts.replaced()]
+    order = {kind: place for place, kind in enumerate(RUN_KINDS)}
+    return sorted(found, key=lambda run: (run.finder, order.get(run.kind, len(order)), run.run))
+
+
+def _own(run: str, stems: list[str], off: Mapping[str, status.Invalid], facts: runfacts.Source, made: set[str]) -> Run:
+    kind, finder = split_run(run)
+    known: Facts = facts.of(run, kind, finder, stems)
+    standing, reason = "valid", ""
+    if kind == "train" and run_name("evaluate", finder) not in made:
+        standing = "trained"
+    if run in off:
+        standing, reason = "invalidated", off[run].of(run)
+    return Run(run, kind, finder, standing, reason, results=", ".join(sorted(stems)), **vars(known))
+
+
+def _planned(project: Project) -> list[str]:
+    """What params.yaml asks for."""
+    return [run_name("train", name) for name in project.trained] + [
+        run_name(kind, name) for name in project.audited for kind in ("evaluate", "grid", "diagnose")
+    ]
+
+
+def _superseded(row: Mapping[str, str]) -> Run:
+    """A run whose checkpoint was replaced, from the table's earlier versions."""
+    kind = "train" if row["kind"] == "training" else "audit"
+    name = f"{run_name(kind, row['generation'])}@{row['checkpoint_id'][:8]}"
+    why = f"its checkpoint was replaced by {row['replaced_by']}"
+    same = {"config_hash": row["config_hash"] or "", "checkpoint": row["checkpoint_id"], "date": row["date"]}
+    return Run(name, kind, row["generation"], "superseded", why, finding=row["key_finding"] or "", **same)
+
+
+def split_run(run: str) -> tuple[str, str]:
+    """Kind and finder of a run of this project."""
+    kind, _, finder = run.partition("-")
+    return (kind, finder) if kind in RUN_KINDS else ("other", run)
+
+
+def historical_runs() -> list[Run]:
+    """The runs of the reference system, as recorded."""
+    return [
+        Run(
+            run=row["run_id"],
+            kind=row["kind"],
+            finder=row["generation"],
+            status=row["status"],
+            reason=row.get("status_reason", ""),
+            date=str(row.get("run_date", "")),
+            source=history.ORIGIN,
+            config_hash=row.get("config_hash", ""),
+            finding=row["key_finding"],
+            disagreements=row.get("disagreements", ()),
+        )
+        for row in history.records()
+    ]
+
+
+def named(project: Project, name: str) -> list[Run]:
+    """The runs of a name: a run, a finder (whose training or audit is meant), an identifier of a table, a record."""
+    runs = registry(project)
+    meant = {name, run_name("train", name), run_name("audit", name), *runfacts.Source(project.data).aliases(name)}
+    found = [run for run in runs if run.run in meant]
+    if not found:
+        known = sorted({*(run.run for run in runs), *(run.finder for run in runs)})
+        raise ParameterError(f"{invalid('run', 'one that `dhs registry` lists', name)}{did_you_mean(name, known)}")
+    return found
+
+
+def own(project: Project, name: str) -> Run:
+    """The run of this project that a name means. ParameterError where no decision can be made about it."""
+    found = named(project, name)
+    ours = [run for run in found if run.source != history.ORIGIN]
+    if not ours:
+        raise ParameterError(
+            f"'{name}' is a record of the reference system: its status ({found[0].status}) is part of that record"
+        )
+    if ours[0].status in ("planned", "superseded"):
+        raise ParameterError(f"'{ours[0].run}' has no results that count: it is {ours[0].status}")
+    return ours[0]
+
+
+def change(project: Project, name: str, action: Literal["invalidated", "restored"], reason: str) -> list[str]:
+    """Invalidate or restore a run; what was decided, in lines."""
+    reason = " ".join(reason.split())
+    if not reason or len(reason) > _LONGEST_REASON:
+        raise invalid("reason", f"a sentence of at most {_LONGEST_REASON} characters", one_line(ValueError(reason)))
+    run = own(project, name)
+    if (run.status == "invalidated") == (action == "invalidated"):
+        why = f" ({run.reason})" if run.reason else ""
+        raise ParameterError(f"'{run.run}' is {run.status} already{why}")
+    before = status.invalid_runs(project.data)
+    status.decide(project.data, run.run, action, reason)
+    after = status.invalid_runs(project.data)
+    changed = sorted(set(before) ^ set(after))
+    path = project.data.registry / "status" / f"{run.run}.json"
+    others = ", ".join(one for one in changed if one != run.run)
+    also = [f"so are, by what they were made from: {others}"] if others else []
+    return [f"{run.run} is {action}: {reason}", *also, f"recorded in {path}, to be committed; {_AFTER}"]
+
+
+def described(project: Project, name: str) -> str:
+    """Everything the registry knows of a name, record by record."""
+    return "\n\n".join("\n".join(_lines(project.data, run)) for run in named(project, name))
+
+
+def _lines(root: DataRoot, run: Run) -> list[str]:
+    shown = {column.name: getattr(run, column.name) for column in fields(Run) if column.name != "disagreements"}
+    lines = [f"{name:<12} {value}" for name, value in shown.items() if value]
+    lines += [f"{'disagree':<12} {value}" for value in run.disagreements]
+    if run.source == history.ORIGIN:
+        return lines
+    now = status.fingerprints(root, run.run)
+    record = status.records(root).get(run.run)
+    for one in record.decisions if record else []:
+        lines.append(f"{one.action:<12} {one.date}  {one.reason}  (code {one.commit[:12]})")
+    if record is not None and record.last.action == "invalidated" and record.last.results != now:
+        lines.append(f"{'':<12} its results have been made anew since: `dhs registry restore {run.run} --reason ...`")
+    lines += [f"{'result':<12} {stem}  {fingerprint}" for stem, fingerprint in sorted(now.items())]
+    return lines
