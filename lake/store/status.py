@@ -90,7 +90,7 @@ class Reading:
         for name in out:
             log.warning("left out: %s, because %s", name, self.known[name].text)
         valid = [one.card.slice for one in found if one.name not in out]
-        return delta.chosen(self.root, table, valid, self.at) if valid or not found else []
+        return delta.chosen(self.root, table, valid if found else None, self.at) if valid or not found else []
 
 
 @dataclass(frozen=True)
