@@ -1,0 +1,214 @@
+"""The emulator of a grid: the completeness at a point of the parameters of injections, and its test against the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.results.injection_views import SCORED
+from analysis.statistics.calibration import cox, log_loss
+from analysis.statistics.emulator import Basis, checked, fit, host_weights, logit_interval, out_of_fold
+from analysis.statistics.intervals import TABLE_LEVEL
+from analysis.statistics.thresholds import Threshold
+from analysis.statistics.uncertain import Distribution
+from lake.errors import DataError
+from lake.sky.imaging import Imaging
+
+Floats = NDArray[np.float64]
+
+THETA_E = "lens_theta_e_arcsec"
+INSIDE, FEW, OUTSIDE = "inside", "few injections near", "outside"
+_REPLICATES = 100
+_NEAR = 0.15
+"""Half-width of what is near, as a share of the range of each parameter."""
+_FEWEST = 20
+"""Injections near a point without which it is marked."""
+
+
+def constraints(imaging: Imaging) -> dict[str, int]:
+    """Parameters of the emulator, columns of injections, and how p may change along each: 1 up, -1 down, 0 freely.
+
+    At fixed colours, offset and size a fainter source is fainter in every band, deeper stamps have less noise, and a
+    broader PSF spreads the same arc over more of it: none helps. All else is free: completeness peaks in the Einstein
+    radius (arcs merge with the host below, and are thin above it); magnification, surface brightness and contrast with
+    the host pull in different directions along the others.
+    """
+    magnitude, *colours = imaging.source_columns
+    band = imaging.reference_band
+    free = (*colours, "src_beta_frac", "src_re_arcsec", "src_n", "src_q", "lens_q")
+    steep = {magnitude: -1, f"host_depth_{band}_mag": 1, f"host_psf_fwhm_nea_{band}_arcsec": -1}
+    return {THETA_E: 0, **steep, **dict.fromkeys(free, 0)}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Scored injections of one grid and finder, and the parameters that the emulator sees."""
+
+    rows: pd.DataFrame
+    signs: Mapping[str, int]
+    """Of the parameters that are known for every injection, the Einstein radius first."""
+
+    @classmethod
+    def of(cls, injections: pd.DataFrame, imaging: Imaging) -> Sample:
+        """`injections`: with `galaxy_id` (host), `status`, `probability` and their parameters; failed ones are left out.
+
+        A parameter that is not known for all of them (the Sersic index of a real galaxy) or that no injection varies is
+        averaged over. DataError without Einstein radii.
+        """
+        rows = injections[injections["status"] == SCORED].reset_index(drop=True)
+        wanted = constraints(imaging)
+        held = [name for name in wanted if name in rows.columns and rows[name].notna().all()]
+        if not len(rows) or THETA_E not in held:
+            raise DataError("an emulator needs scored injections with their Einstein radii")
+        return cls(rows, {name: wanted[name] for name in held if name == THETA_E or rows[name].nunique() > 1})
+
+    @property
+    def radii(self) -> Floats:
+        return self.rows[THETA_E].to_numpy(np.float64)
+
+    @property
+    def values(self) -> Floats:
+        """Parameters but the Einstein radius, (n, k)."""
+        return self.rows[list(self.signs)[1:]].to_numpy(np.float64)
+
+    @property
+    def own_signs(self) -> list[int]:
+        return list(self.signs.values())[1:]
+
+    @property
+    def hosts(self) -> NDArray[np.str_]:
+        return self.rows["galaxy_id"].to_numpy(dtype=str)
+
+    def above(self, threshold: float) -> NDArray[np.bool_]:
+        """Which are detected."""
+        return self.rows["probability"].to_numpy() > threshold
+
+    def place(self, point: Mapping[str, float]) -> tuple[str, int]:
+        """Whether a point lies where injections were drawn, and how many lie near it in all its parameters."""
+        near, inside = np.ones(len(self.rows), dtype=bool), True
+        for name, value in point.items():
+            drawn = self.rows[name].to_numpy(np.float64)
+            inside &= bool(drawn.min() <= value <= drawn.max())
+            near &= np.abs(drawn - value) <= _NEAR * np.ptp(drawn)
+        count = int(near.sum())
+        return (OUTSIDE if not inside else INSIDE if count >= _FEWEST else FEW), count
+
+
+def at_points(
+    sample: Sample,
+    points: Sequence[Mapping[str, float]],
+    threshold: Threshold,
+    drawn: Distribution | None,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Completeness (and its 95 % interval) at points of the parameters, one row each; none outside what was drawn.
+
+    Parameters that a point lacks are averaged over the injections, as if independent of the given ones: a grid draws
+    them so, but for seeing and depth, which are those of hosts. The interval is from resampled hosts, with the
+    threshold drawn from its distribution, if it has one, each time.
+    """
+    places = [sample.place(point) for point in points]
+    answered = [point for point, (support, _) in zip(points, places, strict=True) if support != OUTSIDE]
+    found = iter(_with_intervals(sample, answered, threshold.threshold, drawn, rng) if answered else ())
+    rows = []
+    for point, (support, near) in zip(points, places, strict=True):
+        value, low, high = (np.nan, np.nan, np.nan) if support == OUTSIDE else next(found)
+        rows.append(
+            {
+                "at": ", ".join(f"{name}={number:g}" for name, number in point.items()),
+                "threshold_id": threshold.threshold_id,
+                "fpr_reached": threshold.fpr_reached,
+                "completeness": value,
+                "low_95": low,
+                "high_95": high,
+                "interval": "" if support == OUTSIDE else "h" if drawn is None else "t",
+                "n_near": near,
+                "support": support,
+                "averaged_over": ", ".join(name for name in sample.signs if name not in point),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _with_intervals(
+    sample: Sample,
+    points: Sequence[Mapping[str, float]],
+    threshold: float,
+    drawn: Distribution | None,
+    rng: np.random.Generator,
+) -> list[tuple[float, float, float]]:
+    hosts, detected = sample.hosts, sample.above(threshold)
+    checked(hosts, detected)
+    basis = Basis.of(sample.radii, sample.values, sample.own_signs)
+    columns = basis.columns(sample.radii, sample.values)
+    there = [basis.columns(*_put(sample, point)) for point in points]
+    cuts = np.full(_REPLICATES, threshold) if drawn is None else rng.choice(drawn[0], _REPLICATES, p=drawn[1])
+
+    def means(found: NDArray[np.bool_], weights: Floats) -> list[float]:
+        model = fit(basis, columns, found, weights)
+        return [float(np.average(model.of_columns(each), weights=weights)) for each in there]
+
+    values = means(detected, np.ones(len(detected)))
+    resampled = zip(cuts, host_weights(hosts, _REPLICATES, rng), strict=True)
+    replicates = np.array([means(sample.above(cut), weights) for cut, weights in resampled])
+    clusters = len(np.unique(hosts))
+    return [
+        (value, *logit_interval(value, replicates[:, place], clusters, TABLE_LEVEL))
+        for place, value in enumerate(values)
+    ]
+
+
+def _put(sample: Sample, point: Mapping[str, float]) -> tuple[Floats, Floats]:
+    """Radii and values of all injections with those of the point in their place."""
+    moved = sample.rows[list(sample.signs)].astype(np.float64).assign(**point)
+    return moved[THETA_E].to_numpy(), moved.iloc[:, 1:].to_numpy()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The emulator beside the table, at one threshold."""
+
+    cells: pd.DataFrame
+    """`cell`, the table's `n`, `detected`, `completeness` and interval, and the emulator's mean, `z` and whether it is
+    inside the interval."""
+    log_loss: float
+    """Nats per injection, of models that did not see its host"""
+    log_loss_constant: float
+    """The same of the mean completeness"""
+    calibration_slope: float
+    """1 where probabilities are as spread as they should be"""
+
+    @property
+    def inside(self) -> int:
+        return int(self.cells["inside"].sum())
+
+    @property
+    def scatter(self) -> float:
+        """Root of the mean z^2: 1 where the emulator misses no structure of the table."""
+        return float(np.sqrt(np.mean(self.cells["z"] ** 2)))
+
+
+def compared(sample: Sample, table: pd.DataFrame, threshold: float) -> Comparison:
+    """The emulator against the binned table.
+
+    `sample.rows` have their `cell`; `table`: rows of `completeness` of the cells at this threshold, magnitude bin
+    'all'. The emulator's probability of an injection comes from models that did not see its host. `z` is the detected
+    less the expected number over its standard error, whose design effect by hosts is one for all cells.
+    """
+    hosts, found, cells = sample.hosts, sample.above(threshold), sample.rows["cell"].to_numpy()
+    p = out_of_fold(sample.radii, sample.values, sample.own_signs, hosts, found)
+    frame = pd.DataFrame({"cell": cells, "host": hosts, "p": p, "spread": p * (1.0 - p), "rest": found - p})
+    effect = max(float((frame.groupby(["cell", "host"])["rest"].sum() ** 2).sum() / frame["spread"].sum()), 1.0)
+    sums = frame.groupby("cell")[["p", "spread", "rest"]].sum().rename(columns={"p": "expected"}).reset_index()
+    kept = ["cell", "n", "detected", "completeness", "host_clustered_95_low", "host_clustered_95_high"]
+    rows = table[table["n"] > 0][kept].merge(sums, on="cell", how="inner", validate="one_to_one")
+    rows["emulator"] = rows["expected"] / rows["n"]
+    rows["z"] = rows["rest"] / np.sqrt(effect * rows["spread"])
+    rows["inside"] = rows["emulator"].between(rows["host_clustered_95_low"], rows["host_clustered_95_high"])
+    labels, kept = found.astype(np.int64), [*kept, "emulator", "z", "inside"]
+    constant = log_loss(labels, np.full(len(p), labels.mean()))[0]
+    return Comparison(rows[kept], log_loss(labels, p)[0], constant, cox(labels, p)[0])
