@@ -1,4 +1,4 @@
-"""The emulator of a grid: the completeness at a point of the parameters of injections, and its test against the table."""
+"""The emulator of a grid: completeness at a point of the parameters of injections, and its test against the table."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from analysis.results.injection_views import SCORED
 from analysis.statistics.calibration import cox, log_loss
 from analysis.statistics.emulator import Basis, checked, fit, host_weights, logit_interval, out_of_fold
 from analysis.statistics.intervals import TABLE_LEVEL
-from analysis.statistics.thresholds import Threshold
-from analysis.statistics.uncertain import Distribution
+from analysis.statistics.thresholds import Distribution, Threshold
 from lake.errors import DataError
 from lake.sky.imaging import Imaging
 
@@ -25,6 +25,8 @@ INSIDE, FEW, OUTSIDE = "inside", "few injections near", "outside"
 _REPLICATES = 100
 _NEAR = 0.15
 """Half-width of what is near, as a share of the range of each parameter."""
+_SLACK = 0.01
+"""Share of the range by which a point may lie outside it: the ends of a uniform draw are never drawn."""
 _FEWEST = 20
 """Injections near a point without which it is marked."""
 
@@ -54,7 +56,7 @@ class Sample:
 
     @classmethod
     def of(cls, injections: pd.DataFrame, imaging: Imaging) -> Sample:
-        """`injections`: with `galaxy_id` (host), `status`, `probability` and their parameters; failed ones are left out.
+        """`injections`: with `galaxy_id` (host), `status`, `probability` and their parameters; not the failed ones.
 
         A parameter that is not known for all of them (the Sersic index of a real galaxy) or that no injection varies is
         averaged over. DataError without Einstein radii.
@@ -92,34 +94,37 @@ class Sample:
         near, inside = np.ones(len(self.rows), dtype=bool), True
         for name, value in point.items():
             drawn = self.rows[name].to_numpy(np.float64)
-            inside &= bool(drawn.min() <= value <= drawn.max())
-            near &= np.abs(drawn - value) <= _NEAR * np.ptp(drawn)
+            width = np.ptp(drawn)
+            inside &= bool(drawn.min() - _SLACK * width <= value <= drawn.max() + _SLACK * width)
+            near &= np.abs(drawn - value) <= _NEAR * width
         count = int(near.sum())
         return (OUTSIDE if not inside else INSIDE if count >= _FEWEST else FEW), count
 
 
 def at_points(
     sample: Sample,
-    points: Sequence[Mapping[str, float]],
+    points: Mapping[str, Mapping[str, float]],
     threshold: Threshold,
     drawn: Distribution | None,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Completeness (and its 95 % interval) at points of the parameters, one row each; none outside what was drawn.
+    """Completeness and its 95 % interval at named points of the parameters, one row each; null outside what was drawn.
 
     Parameters that a point lacks are averaged over the injections, as if independent of the given ones: a grid draws
     them so, but for seeing and depth, which are those of hosts. The interval is from resampled hosts, with the
     threshold drawn from its distribution, if it has one, each time.
     """
-    places = [sample.place(point) for point in points]
-    answered = [point for point, (support, _) in zip(points, places, strict=True) if support != OUTSIDE]
-    found = iter(_with_intervals(sample, answered, threshold.threshold, drawn, rng) if answered else ())
+    places = {name: sample.place(point) for name, point in points.items()}
+    answered = [point for name, point in points.items() if places[name][0] != OUTSIDE]
+    checked(sample.hosts, sample.above(threshold.threshold))
+    with threadpool_limits(1):  # many small fits: threads that wait for each other cost twenty times the work
+        found = iter(_bootstrapped(sample, answered, threshold.threshold, drawn, rng) if answered else ())
     rows = []
-    for point, (support, near) in zip(points, places, strict=True):
+    for name, (support, near) in places.items():
         value, low, high = (np.nan, np.nan, np.nan) if support == OUTSIDE else next(found)
         rows.append(
             {
-                "at": ", ".join(f"{name}={number:g}" for name, number in point.items()),
+                "at": name,
                 "threshold_id": threshold.threshold_id,
                 "fpr_reached": threshold.fpr_reached,
                 "completeness": value,
@@ -128,21 +133,21 @@ def at_points(
                 "interval": "" if support == OUTSIDE else "h" if drawn is None else "t",
                 "n_near": near,
                 "support": support,
-                "averaged_over": ", ".join(name for name in sample.signs if name not in point),
+                "averaged_over": ", ".join(each for each in sample.signs if each not in points[name]),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _with_intervals(
+def _bootstrapped(
     sample: Sample,
     points: Sequence[Mapping[str, float]],
     threshold: float,
     drawn: Distribution | None,
     rng: np.random.Generator,
 ) -> list[tuple[float, float, float]]:
+    """Value and bounds at each point."""
     hosts, detected = sample.hosts, sample.above(threshold)
-    checked(hosts, detected)
     basis = Basis.of(sample.radii, sample.values, sample.own_signs)
     columns = basis.columns(sample.radii, sample.values)
     there = [basis.columns(*_put(sample, point)) for point in points]
@@ -191,6 +196,14 @@ class Comparison:
         """Root of the mean z^2: 1 where the emulator misses no structure of the table."""
         return float(np.sqrt(np.mean(self.cells["z"] ** 2)))
 
+    @property
+    def summary(self) -> str:
+        """The comparison in one line."""
+        return (
+            f"log loss {self.log_loss:.4f} (constant {self.log_loss_constant:.4f}), calibration slope "
+            f"{self.calibration_slope:.2f}, {self.inside} of {len(self.cells)} cells inside, rms z {self.scatter:.2f}"
+        )
+
 
 def compared(sample: Sample, table: pd.DataFrame, threshold: float) -> Comparison:
     """The emulator against the binned table.
@@ -200,7 +213,8 @@ def compared(sample: Sample, table: pd.DataFrame, threshold: float) -> Compariso
     less the expected number over its standard error, whose design effect by hosts is one for all cells.
     """
     hosts, found, cells = sample.hosts, sample.above(threshold), sample.rows["cell"].to_numpy()
-    p = out_of_fold(sample.radii, sample.values, sample.own_signs, hosts, found)
+    with threadpool_limits(1):
+        p = out_of_fold(sample.radii, sample.values, sample.own_signs, hosts, found)
     frame = pd.DataFrame({"cell": cells, "host": hosts, "p": p, "spread": p * (1.0 - p), "rest": found - p})
     effect = max(float((frame.groupby(["cell", "host"])["rest"].sum() ** 2).sum() / frame["spread"].sum()), 1.0)
     sums = frame.groupby("cell")[["p", "spread", "rest"]].sum().rename(columns={"p": "expected"}).reset_index()

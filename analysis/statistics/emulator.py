@@ -1,10 +1,10 @@
 """A smooth model of the probability that an injection is detected, monotone where physics says so.
 
-A logistic regression (L2-penalised, of standardised columns) with a quadratic spline s in the Einstein radius t, whose
-other coefficients change linearly with it: logit p = s(t) + sum_j x_j (a_j (1 - u) + b_j u), u from 0 at the smallest
-radius to 1 at the largest. A free parameter is one column x_j; one in which p is monotone is two, the parts below and
-above its median, so that its slope may change. p is monotone if its a_j and b_j have the declared sign: a coefficient of
-the wrong sign is left out, and the rest are fitted again.
+A logistic regression (L2-penalised, of standardised columns) with a natural cubic spline s in the Einstein radius t,
+whose other coefficients change linearly with it: logit p = s(t) + sum_j x_j (a_j (1 - u) + b_j u), u from 0 at the
+smallest radius to 1 at the largest. A free parameter is one column x_j; one in which p is monotone is two, the parts below and
+above its median, so that its slope may change. p is monotone if its a_j and b_j have the declared sign: coefficients of
+the wrong sign are left out, and the rest are fitted again.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import CubicSpline
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
-from sklearn.preprocessing import SplineTransformer
 
 from lake.errors import DataError
 
@@ -26,7 +26,8 @@ Floats = NDArray[np.float64]
 
 _LEAST = 20
 """Detected and missed injections, and hosts, below which nothing is fitted."""
-_KNOTS = 6
+_KNOTS = 8
+"""At most."""
 _FOLDS = 5
 _PENALTY = 10.0
 """Inverse strength of the L2 penalty."""
@@ -47,7 +48,7 @@ class Basis:
     scale: Floats
     ends: tuple[float, float]
     """The smallest and the largest radius"""
-    spline: SplineTransformer | None
+    spline: CubicSpline | None
     """None if there is one radius only"""
 
     @classmethod
@@ -59,8 +60,9 @@ class Basis:
         parts, own = _parts(values, monotone, middle), np.r_[declared[~monotone], np.tile(declared[monotone], 2)]
         spline = None
         if low < high:
-            spline = SplineTransformer(n_knots=_KNOTS, degree=2, include_bias=False, extrapolation="constant")
-            own = np.r_[np.zeros(spline.fit(radii[:, None]).n_features_out_, dtype=np.int64), own, own]
+            knots = _knots(radii)
+            spline = CubicSpline(knots, np.eye(len(knots)), bc_type="natural")
+            own = np.r_[np.zeros(len(knots), dtype=np.int64), own, own]
         scale = parts.std(axis=0)
         mean = parts.mean(axis=0)
         return cls(own, monotone, middle, mean, np.where(scale > 0, scale, 1.0), (low, high), spline)
@@ -70,8 +72,15 @@ class Basis:
         x = (_parts(values, self.monotone, self.middle) - self.mean) / self.scale
         if self.spline is None:
             return x
-        u = np.clip((radii - self.ends[0]) / (self.ends[1] - self.ends[0]), 0.0, 1.0)[:, None]
-        return np.hstack([self.spline.transform(radii[:, None]), x * (1.0 - u), x * u])
+        t = np.clip(radii, *self.ends)
+        u = ((t - self.ends[0]) / (self.ends[1] - self.ends[0]))[:, None]
+        return np.hstack([self.spline(t), x * (1.0 - u), x * u])
+
+
+def _knots(radii: Floats) -> Floats:
+    """Radii at which the spline is free: those of a grid, so that it interpolates between them without waves."""
+    distinct = np.unique(radii)
+    return distinct if len(distinct) <= _KNOTS else np.quantile(distinct, np.linspace(0.0, 1.0, _KNOTS))
 
 
 def _parts(values: Floats, monotone: NDArray[np.bool_], middle: Floats) -> Floats:

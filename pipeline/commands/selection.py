@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lake.errors import invalid
 from pipeline.commands.opening import FORMAT, OUT, NameOrTyped, Typed, project
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _FILE = Typed(exists=True, dir_okay=False)
 
@@ -23,6 +26,28 @@ def _families(context: click.Context, parameter: click.Parameter, values: tuple[
 
 def _axes(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def _points(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[dict[str, float]]:
+    from pipeline.experiment.emulating import parsed
+
+    return [parsed(value) for value in values]
+
+
+def _emulated(points: list[dict[str, float]], compare: bool, asked: Mapping[str, Any]) -> pa.Table:
+    """Rows of the emulator, with which only the options of a finder and a threshold go."""
+    from click.core import ParameterSource
+
+    from pipeline.experiment.emulating import completeness_at, emulator_compared
+
+    context = click.get_current_context()
+    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    alone = {"points", "compare_emulator", "generation", "threshold", "style", "out"}
+    if (other := [name for name in given if name not in alone]) or (points and compare):
+        option = other[0] if other else "compare_emulator"
+        raise invalid(option.replace("_", "-"), "left out where --at or --compare-emulator is given alone", option)
+    finder = (asked["generation"], asked["threshold"])
+    return emulator_compared(project(), *finder) if compare else completeness_at(project(), points, *finder)
 
 
 def _declared(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -87,9 +112,26 @@ def _declared(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="Share of the prior that the injections must cover; below it the prior is refused.",
 )
+@click.option(
+    "--at",
+    "points",
+    multiple=True,
+    callback=_points,
+    metavar="NAME=NUMBER[,...]",
+    help="At a point: of theta_e, src_mag, beta_frac, depth, seeing, or columns of injections. Repeatable.",
+)
+@click.option("--compare-emulator", is_flag=True, help="What --at uses beside every cell of the table.")
 @FORMAT
 @OUT
-def completeness(priors: tuple[str, ...], dual: bool, style: str, out: Path | None, **asked: Any) -> None:
+def completeness(
+    priors: tuple[str, ...],
+    dual: bool,
+    points: list[dict[str, float]],
+    compare_emulator: bool,
+    style: str,
+    out: Path | None,
+    **asked: Any,
+) -> None:
     """Show the completeness of a finder under any prior from its stored injections, without drawing or scoring again.
 
     Injections are weighted by the density of the prior over that of the one they were drawn from. The rows give the
@@ -99,13 +141,21 @@ def completeness(priors: tuple[str, ...], dual: bool, style: str, out: Path | No
     To reweight a grid to any shipped prior, fill it with `grid.prior: covering`. Counts along any axes are in SQL too:
     the views completeness_by_AXIS_AXIS.
 
+    --at answers from an emulator, a model of the probability of detection fitted to the injections; parameters that are
+    not given are averaged over them. A point outside the drawn ranges has no answer, one with fewer than 20 injections
+    near is marked.
+
     Examples: dhs completeness --prior anchored; dhs completeness --dual --threshold p0.5; dhs completeness --by
-    theta_e,depth --population detectable --threshold p0.3; dhs completeness --prior mine.yaml --weight survey
+    theta_e,depth --population detectable --threshold p0.3; dhs completeness --prior mine.yaml --weight survey; dhs
+    completeness --at theta_e=1.4,src_mag_r=24 --at theta_e=2 --threshold p0.3
     """
     from pipeline.experiment.reweighting import DUAL, Asked, completeness_under
     from pipeline.verbs.export import checked_out, deliver
 
     checked_out(out)
+    if points or compare_emulator:
+        deliver(_emulated(points, compare_emulator, asked), out, short=True, style=style)
+        return
     named = [*priors, *(name for name in DUAL if dual and name not in priors)]
     deliver(completeness_under(project(), Asked(named, **asked)), out, short=True, style=style)
 

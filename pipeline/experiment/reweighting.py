@@ -96,7 +96,7 @@ class Filled:
         """The grid of the finder ``name``, at one threshold or all measurable ones."""
         facts = grid_facts(root, name)
         drawn, grid = drawn_from(facts, name), GridParams.load(facts["parameters"], "grid")
-        points, derived, ends = _thresholds(root, str(facts["generation"]), threshold_id)
+        points, derived, ends = thresholds_of(root, str(facts["generation"]), threshold_id)
         fixed, (rows, judged) = (THETA_E, *not_of_prior(grid, SURVEY)), _injections(root, name)
         return cls(drawn, fixed, grid, rows, judged, points, derived, ends)
 
@@ -192,7 +192,7 @@ def _injections(root: DataRoot, name: str) -> tuple[pa.Table, pd.DataFrame]:
     return rows, judged.merge(scores.to_pandas(), on="injection_id", how="left", validate="one_to_one")
 
 
-def _thresholds(
+def thresholds_of(
     root: DataRoot, name: str, wanted: str | None
 ) -> tuple[list[Threshold], dict[str, Distribution], dict[str, Ends]]:
     """The measurable thresholds of a finder (or only the wanted one); distributions and ends of derived ones."""

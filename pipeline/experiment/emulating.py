@@ -1,0 +1,111 @@
+"""Completeness at a point of the parameters of injections, from a model fitted to a finder's stored injections."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from analysis.results.emulation import Sample, at_points, compared
+from analysis.statistics.completeness import ALL
+from analysis.statistics.thresholds import Distribution, Ends, Threshold
+from lake.errors import invalid, not_one_of
+from lake.root import DataRoot
+from lake.sky.survey import SURVEY
+from lake.store import delta
+from lake.store.axisviews import AXES
+from pipeline.experiment.reweighting import headline, thresholds_of
+from pipeline.project.outputs import grid_facts
+from pipeline.project.project import Project
+
+_LOG = logging.getLogger(__name__)
+_CELL = ["theta_e_index", "psf_index", "depth_index"]
+_INTERVAL = ["host_clustered_95_low", "host_clustered_95_high"]
+_STORED = ["cell", "threshold_id", "source_mag_bin", "n", "detected", "completeness", *_INTERVAL]
+
+
+def parsed(text: str) -> dict[str, float]:
+    """The numbers in ``name=number,name=number``; ParameterError where it has another form."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = (word.strip() for word in part.partition("="))
+        try:
+            value = float(number)
+        except ValueError:
+            value = np.nan
+        if not name or name in found or not np.isfinite(value):
+            raise invalid("at", "NAME=NUMBER,NAME=NUMBER with each name once, such as theta_e=1.4,src_mag_r=24", text)
+        found[name] = value
+    return found
+
+
+def completeness_at(
+    project: Project, points: Sequence[Mapping[str, float]], generation: str | None, threshold: str | None
+) -> pa.Table:
+    """Completeness of a finder at each point, by thresholds. ParameterError for a parameter that is not known."""
+    name = generation or headline(project)
+    sample, (levels, drawn, _) = _sample(project.data, name), _thresholds(project.data, name, threshold)
+    known = _names(sample)
+    at = {_label(point): columns_of(point, known) for point in points}
+    parts = [
+        at_points(sample, at, level, drawn.get(level.threshold_id), np.random.default_rng(project.survey.seed))
+        for level in levels
+    ]
+    return pa.Table.from_pandas(pd.concat(parts, ignore_index=True), preserve_index=False)
+
+
+def emulator_compared(project: Project, generation: str | None, threshold: str | None) -> pa.Table:
+    """The emulator beside every cell of the table, by thresholds; what they amount to is logged."""
+    name, parts = generation or headline(project), []
+    levels, _, _ = _thresholds(project.data, name, threshold)
+    sample = _sample(project.data, name)
+    stored = delta.read(project.data, "completeness", _STORED, slices=[name]).to_pandas()
+    whole = stored[stored["source_mag_bin"] == ALL]
+    for level in levels:
+        found = compared(sample, whole[whole["threshold_id"] == level.threshold_id], level.threshold)
+        _LOG.info("%s: %s", level.threshold_id, found.summary)
+        cells = found.cells
+        cells.insert(1, "threshold_id", level.threshold_id)
+        cells.insert(2, "fpr_reached", level.fpr_reached)
+        parts.append(cells)
+    return pa.Table.from_pandas(pd.concat(parts, ignore_index=True), preserve_index=False)
+
+
+def _thresholds(
+    root: DataRoot, name: str, wanted: str | None
+) -> tuple[list[Threshold], dict[str, Distribution], dict[str, Ends]]:
+    return thresholds_of(root, str(grid_facts(root, name)["generation"]), wanted)
+
+
+def _sample(root: DataRoot, name: str) -> Sample:
+    """The injections of a finder's grid with its scores and their cells."""
+    injections = delta.read(root, "injections", slices=[name]).to_pandas().drop(columns="status")
+    scores = delta.read(root, "injection_scores", ["injection_id", "status", "probability"], slices=[name]).to_pandas()
+    cells = pd.DataFrame(grid_facts(root, name)["cells"])[["cell", *_CELL]]
+    rows = injections.merge(scores, on="injection_id", validate="one_to_one").merge(cells, on=_CELL, how="left")
+    return Sample.of(rows, SURVEY)
+
+
+def _names(sample: Sample) -> dict[str, str]:
+    """Names that a point may use, axes of views and columns of injections, and the column of each."""
+    axes = {axis.name: axis.column.removeprefix("i.") for axis in AXES.values()}
+    return {name: column for name, column in axes.items() if column in sample.signs} | {n: n for n in sample.signs}
+
+
+def _label(point: Mapping[str, float]) -> str:
+    return ", ".join(f"{name}={number:g}" for name, number in point.items())
+
+
+def columns_of(point: Mapping[str, float], known: Mapping[str, str]) -> dict[str, float]:
+    """The same numbers by columns of injections. ParameterError for a name not among `known`, or a second one."""
+    found: dict[str, float] = {}
+    for name, value in point.items():
+        if name not in known:
+            raise not_one_of("at", known, name)
+        if known[name] in found:
+            raise invalid("at", f"one value of {known[name]}", dict(point))
+        found[known[name]] = value
+    return found
