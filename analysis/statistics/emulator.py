@@ -2,9 +2,9 @@
 
 A logistic regression (L2-penalised, of standardised columns) with a natural cubic spline s in the Einstein radius t,
 whose other coefficients change linearly with it: logit p = s(t) + sum_j x_j (a_j (1 - u) + b_j u), u from 0 at the
-smallest radius to 1 at the largest. A free parameter is one column x_j; one in which p is monotone is two, the parts below and
-above its median, so that its slope may change. p is monotone if its a_j and b_j have the declared sign: coefficients of
-the wrong sign are left out, and the rest are fitted again.
+smallest radius to 1 at the largest. A free parameter is one column x_j; one in which p is monotone is two, the parts
+below and above its median, so that its slope may change. p is monotone if its a_j and b_j have the declared sign:
+coefficients of the wrong sign are left out, and the rest are fitted again.
 """
 
 from __future__ import annotations
