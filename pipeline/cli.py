@@ -28,6 +28,7 @@ _COMMANDS = {
     "inject": "finders",
     "completeness": "selection",
     "closure": "selection",
+    "population": "selection",
     "import": "selection",
     "export": "selection",
     "render": "injections",

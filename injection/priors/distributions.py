@@ -103,4 +103,39 @@ class HalfNormal(Section):
         return np.where(x >= 0, inside, -np.inf)
 
 
-Distribution = Annotated[Uniform | AreaUniform | Normal | HalfNormal, Field(discriminator="kind")]
+class Binned(Section):
+    """A histogram: flat within each bin."""
+
+    kind: Literal["binned"]
+    """Name of the distribution."""
+    edges: tuple[float, ...] = Field(min_length=2)
+    """Ascending edges of the bins."""
+    shares: tuple[Annotated[float, Field(ge=0)], ...]
+    """Share of each bin, up to a common factor (counts)."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Binned:
+        if (np.diff(self.edges) <= 0).any():
+            raise invalid("edges", "ascending", self.edges)
+        if len(self.shares) != len(self.edges) - 1 or not sum(self.shares):
+            raise invalid("shares", f"{len(self.edges) - 1} numbers, one a bin, and not all 0", self.shares)
+        return self
+
+    @property
+    def support(self) -> tuple[float, float]:
+        return self.edges[0], self.edges[-1]
+
+    def quantile(self, u: ArrayLike) -> Array:
+        shares = np.asarray(self.shares)
+        return np.interp(np.asarray(u), np.append(0.0, np.cumsum(shares / shares.sum())), self.edges)
+
+    def log_density(self, x: ArrayLike) -> Array:
+        x, shares = np.asarray(x, dtype=np.float64), np.asarray(self.shares)
+        density = shares / shares.sum() / np.diff(self.edges)
+        place = np.clip(np.searchsorted(self.edges, x, side="right") - 1, 0, len(density) - 1)
+        inside = (x >= self.edges[0]) & (x <= self.edges[-1])
+        with np.errstate(divide="ignore"):
+            return np.where(inside, np.log(density[place]), -np.inf)
+
+
+Distribution = Annotated[Uniform | AreaUniform | Normal | HalfNormal | Binned, Field(discriminator="kind")]

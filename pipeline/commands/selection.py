@@ -189,6 +189,37 @@ def closure(generation: str | None, style: str, out: Path | None, **changes: Any
         sys.exit(1)
 
 
+@click.command()
+@click.argument("population", type=NameOrTyped("collett2015"), metavar="[NAME|FILE.yaml]", default="collett2015")
+@click.option("--generation", help="The finder; by default the report's headline.")
+@click.option("--threshold", help="One threshold (p0.5, fpr1e-3@val) instead of all.")
+@click.option("--area", "area_deg2", type=float, metavar="DEG2", help="Footprint; by default the bricks of the pool.")
+@click.option(
+    "--min-support",
+    default=0.95,
+    show_default=True,
+    help="Share of the population that the injections must cover; below it the population is refused.",
+)
+@FORMAT
+@OUT
+def population(population: str, style: str, out: Path | None, **asked: Any) -> None:
+    """Compare the number of lenses that a population of lenses predicts with the number of listed candidates.
+
+    Lenses per square degree, times the footprint, times the share whose galaxy passes the pool's cuts, times the
+    completeness of the finder under the population's distributions. It checks an order of magnitude: each factor has a
+    low, a central and a high value, and so has the product. The part of the population that no injection represents
+    counts as found in the high value and as missed in the others. FILE.yaml declares a population as the shipped
+    collett2015 does.
+
+    Example: dhs population collett2015 --threshold p0.5
+    """
+    from pipeline.experiment.populations import expected
+    from pipeline.verbs.export import checked_out, deliver
+
+    checked_out(out)
+    deliver(expected(project(), population, **asked), out, short=True, style=style)
+
+
 @click.group("import")
 def import_() -> None:
     """Import selection functions that others measured, as slices of `completeness` with origin 'foreign'.

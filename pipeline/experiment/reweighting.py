@@ -129,7 +129,10 @@ class Filled:
 
     def under(self, prior: str | None, asked: Asked, factor: Floats | None = None) -> pd.DataFrame:
         """Completeness under a prior (None: its own). ParameterError where the injections cover too little of it."""
-        target = self.drawn if prior is None else load_prior(prior)
+        return self.towards(self.drawn if prior is None else load_prior(prior), asked, factor)
+
+    def towards(self, target: AnyPrior, asked: Asked, factor: Floats | None = None) -> pd.DataFrame:
+        """The same for a prior that is not in a file."""
         weights = _weights(Change(self.drawn, target, SURVEY, self.fixed), self.rows, asked.theta_e)
         if (reason := weights.refusal(self.drawn.name, asked.min_support)) is not None:
             cure = "fill a grid whose prior covers it (`grid.prior: covering`), or accept less with --min-support"

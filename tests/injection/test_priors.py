@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate
 
-from injection.priors.distributions import AreaUniform, Distribution, HalfNormal, Normal, Uniform
+from injection.priors.distributions import AreaUniform, Binned, Distribution, HalfNormal, Normal, Uniform
 from injection.priors.prior import LENS, SHAPE, Mixture, Prior
 from injection.priors.registry import draw, load_prior, log_density, prior_of, registry
 from injection.scene.ranges import faults
@@ -117,8 +117,9 @@ def test_importance_weights_of_a_narrower_prior_have_mean_one() -> None:
     AreaUniform(kind="area_uniform", low=0.1, high=1.0),
     Normal(kind="normal", mean=0.3, sigma=0.2),
     HalfNormal(kind="half_normal", sigma=0.05),
+    Binned(kind="binned", edges=(0.5, 1.0, 2.5), shares=(1.0, 3.0)),
 ])  # fmt: skip
-def test_densities_belong_to_their_quantiles(distribution: Uniform | AreaUniform | Normal | HalfNormal) -> None:
+def test_densities_belong_to_their_quantiles(distribution: Distribution) -> None:
     u = np.array([0.1, 0.35, 0.6, 0.95])
     x = distribution.quantile(u)
     start = float(distribution.quantile(1e-12))
