@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.config import EvaluateParams
-from analysis.records import Measure, Outcome, seen_gate
+from analysis.records import Gate, Measure, Outcome, seen_gate
 from analysis.statistics import calibration as cal
 from analysis.statistics import roc
 from analysis.statistics.bootstrap import resample_ranking
@@ -64,7 +64,17 @@ def evaluate(
     rule = "no scored object was trained or selected on by the model or an ancestor"
     known = "seen_in_training" in objects.columns
     gates = (seen_gate("untouched_test_set", objects["seen_in_training"], rule),) if known else ()
-    return Outcome("evaluation", tuple(measures), gates)
+    return Outcome("evaluation", tuple(measures), (*gates, _logits_gate(scores)))
+
+
+def _logits_gate(scores: np.ndarray) -> Gate:
+    """Warns where every score may be a probability: as logits they would all be probabilities of 0.5 to 0.73."""
+    inside = float(((scores >= 0.0) & (scores <= 1.0)).mean())
+    rule = (
+        "share of scores within [0, 1], below 1: if all are, they may be probabilities that were declared as logits "
+        '(then declare output = "probabilities", and audit again)'
+    )
+    return Gate("scores_are_logits", "WARN" if inside == 1.0 else "PASS", inside, math.nan, math.nan, 1.0, rule)
 
 
 def with_bins(objects: pd.DataFrame, imaging: Imaging, quantiles: int) -> pd.DataFrame:

@@ -6,7 +6,7 @@ injections has its rows too, with n = 0. Marginal rows group each host over all 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import pyarrow as pa
@@ -62,7 +62,9 @@ def summarise(
     limits = spark.createDataFrame(
         [(name, float(value)) for name, value in sorted(thresholds.items())], "threshold_id string, threshold double"
     )
-    counted = _per_group(_per_host(_marked(injections, injection_scores, planned, edges), limits))
+    thresholds = thresholds or {"none": 1.0}
+    per_host = _per_host(_marked(injections, injection_scores, planned, edges), thresholds.values())
+    counted = _per_group(per_host, thresholds)
     bins = spark.createDataFrame([(name,) for name in (*bin_names(edges), ALL)], "source_mag_bin string")
     frame = planned.crossJoin(F.broadcast(bins)).crossJoin(F.broadcast(limits))
     whole = frame.join(counted, on=_GROUP, how="left")
@@ -129,26 +131,38 @@ def _marked(injections: DataFrame, scores: DataFrame, planned: DataFrame, edges:
     ).selectExpr("*", f"explode(filter(array(own_bin, '{ALL}'), b -> b IS NOT NULL)) AS source_mag_bin")
 
 
-def _per_host(marked: DataFrame, limits: DataFrame) -> DataFrame:
-    return (
-        marked.crossJoin(F.broadcast(limits))
-        .groupBy(*_GROUP, "galaxy_id")
-        .agg(
-            F.expr("count_if(good) AS n"),
-            F.expr("count_if(good AND probability > threshold) AS detected"),
-            F.expr("count_if(NOT good) AS failed"),
-            F.expr("sum(CASE WHEN good THEN score END) AS sum_score"),
-            F.expr("sum(CASE WHEN good THEN arc_snr END) AS sum_snr"),
-            F.expr("count_if(good AND arc_snr IS NOT NULL) AS n_snr"),
-        )
+def _per_host(marked: DataFrame, limits: Iterable[float]) -> DataFrame:
+    """Counts of each host in each group, with the detections at every threshold in a column of its own.
+
+    A row for each threshold would take five times as long: all sums would be formed again for each.
+    """
+    return marked.groupBy("cell", "source_mag_bin", "galaxy_id").agg(
+        F.expr("count_if(good) AS n"),
+        F.expr("count_if(NOT good) AS failed"),
+        F.expr("sum(CASE WHEN good THEN score END) AS sum_score"),
+        F.expr("sum(CASE WHEN good THEN arc_snr END) AS sum_snr"),
+        F.expr("count_if(good AND arc_snr IS NOT NULL) AS n_snr"),
+        *(F.expr(f"count_if(good AND probability > {float(v)!r}D) AS detected_{i}") for i, v in enumerate(limits)),
     )
 
 
-def _per_group(hosts: DataFrame) -> DataFrame:
-    return hosts.groupBy(*_GROUP).agg(
-        *(F.expr(f"sum({name}) AS {name}") for name in ("n", "detected", "failed", "sum_score", "sum_snr", "n_snr")),
+def _per_group(hosts: DataFrame, thresholds: Iterable[str]) -> DataFrame:
+    """Sums over hosts, one row for each group and threshold."""
+    names = list(thresholds)
+    powers = {
+        "detected": "detected_{0}",
+        "host_detected_sq": "detected_{0} * detected_{0}",
+        "host_detected_n": "detected_{0} * n",
+    }
+    sums = {f"{name}_{i}": power.format(i) for i in range(len(names)) for name, power in powers.items()}
+    grouped = hosts.groupBy("cell", "source_mag_bin").agg(
+        *(F.expr(f"sum({name}) AS {name}") for name in ("n", "failed", "sum_score", "sum_snr", "n_snr")),
         F.expr("count_if(n > 0) AS hosts"),
-        F.expr("sum(detected * detected) AS host_detected_sq"),
-        F.expr("sum(detected * n) AS host_detected_n"),
         F.expr("sum(n * n) AS host_n_sq"),
+        *(F.expr(f"sum({value}) AS {name}") for name, value in sums.items()),
     )
+    each = (
+        f"struct({literal(name, 'spark')} AS threshold_id, {', '.join(f'{kind}_{i} AS {kind}' for kind in powers)})"
+        for i, name in enumerate(names)
+    )
+    return grouped.selectExpr("*", f"inline(array({', '.join(each)}))").drop(*sums)

@@ -39,7 +39,8 @@ class ScoreFrames:
     rows: int
     injections: DataFrame
     injection_scores: DataFrame
-    quarantine: DataFrame
+    quarantine: DataFrame | None
+    """None if all rows are good: nothing is then read or judged again."""
 
 
 def ingest(spark: SparkSession, batches: Sequence[str], scored: GridRun) -> ScoreFrames:
@@ -57,12 +58,15 @@ def ingest(spark: SparkSession, batches: Sequence[str], scored: GridRun) -> Scor
     found = judge.count(judged, _KEY)
     if found.repeated:
         judged = judge.unique(judged, _KEY, F.struct("source_file", "row_index"))
-    good = judged.where(f"{judge.REASON} IS NULL")
+    clean = found.good == found.rows
+    good = judged if clean else judged.where(f"{judge.REASON} IS NULL")
     return ScoreFrames(
         rows=found.good,
         injections=good.select(*spec.row_schema().names),
         injection_scores=_scored(good, scored),
-        quarantine=judged.where(f"{judge.REASON} IS NOT NULL").selectExpr(
+        quarantine=None
+        if clean
+        else judged.where(f"{judge.REASON} IS NOT NULL").selectExpr(
             "source_file",
             "row_index",
             f"{judge.REASON} AS reason",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import logging
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,8 @@ from lake.plugins import imported, raised
 from modeling.networks.preprocess import centre_crop
 from modeling.scoring.card import FINDER
 from modeling.scoring.modelfiles import is_model_file, load_model, version_of
+
+log = logging.getLogger(__name__)
 
 Stamps = NDArray[np.float32]
 Output = Literal["logits", "probabilities"]
@@ -130,6 +133,7 @@ class ExternalScorer:
         self._call = _callable(finder, params.finder)
         self._values = 0
         self._all_within_0_and_1 = True
+        self._warned = False
 
     def score(self, stamps: Stamps, conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Logits (batch,); larger stamps are centre-cropped, unobserved pixels filled as the finder declares."""
@@ -139,6 +143,7 @@ class ExternalScorer:
         parts = [self._logits(stamps[part], None if conditions is None else conditions[part]) for part in chunks]
         if self._values >= SUSPECT_ANSWERS:
             self.refuse_undeclared_probabilities()
+            self._warn_of_declared_logits()
         return np.concatenate([np.empty(0), *parts])
 
     def refuse_undeclared_probabilities(self) -> None:
@@ -149,6 +154,13 @@ class ExternalScorer:
                 'but logits are expected: give the finder an attribute output = "probabilities" (or audit it with '
                 '--output probabilities), or output = "logits" if that is what they are'
             )
+
+    def _warn_of_declared_logits(self) -> None:
+        """Say once that values declared as logits look like probabilities; what is declared is taken as it is."""
+        if self.contract.output == "logits" and self._all_within_0_and_1 and not self._warned:
+            self._warned = True
+            told = f"all {self._values} values from finder {self.name} lie within [0, 1]: if they are no logits, as it"
+            log.warning(f'{told} declares, but probabilities, declare output = "probabilities" and audit it again')
 
     @property
     def may_answer_probabilities(self) -> bool:

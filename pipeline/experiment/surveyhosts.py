@@ -42,9 +42,14 @@ def survey_hosts(project: Project, read: Read, host_model: str) -> HostSet:
         raise DataError(f"no galaxy can host injections: no {name} are kept for that")
     store = StampStore(project.data.cutouts)
     pixels = store.shard(chosen["shard"][0].as_py()).shape[-1]
+    kept = chosen.num_rows
     chosen = without_listed(chosen, read("lens_candidates", ["ra", "dec"], ordered=False), pixels)
+    if not chosen.num_rows:
+        raise DataError(
+            f"no galaxy can host injections: a listed position lies in the stamp of each of the {kept} {name}"
+        )
     known = pc.and_(pc.greater(chosen["psfsize_r"], 0), pc.greater(chosen["psfdepth_r"], 0))
-    if chosen.num_rows and not pc.any(known).as_py():
+    if not pc.any(known).as_py():
         raise DataError(
             f"no galaxy can host injections: none of the {chosen.num_rows} validation negatives kept for that has a "
             "psfsize_r and a psfdepth_r, from the sweeps or from the coadds (psfsize-r, invvar-r)"

@@ -10,7 +10,7 @@ from analysis.results.evaluation import evaluate, with_bins
 from analysis.statistics.thresholds import fix_thresholds
 from lake.errors import DataError
 from lake.sky.survey import SURVEY
-from tests.analysis.outcomes import measure
+from tests.analysis.outcomes import measure, status
 from tests.analysis.report_inputs import EVALUATE as PARAMS
 from tests.analysis.report_inputs import FIXING
 
@@ -59,6 +59,11 @@ def test_names_and_values(objects):
     saturated = ~objects["probability"].between(PARAMS.saturated_below, PARAMS.saturated_above)
     assert measure(outcome, "calibration/saturated_share").value == pytest.approx(saturated.mean()) != 0.0
     assert outcome.gates[0].status == "PASS"
+
+
+def test_scores_that_may_be_probabilities_are_recorded(objects):
+    assert status(measured(objects), "scores_are_logits") == "PASS"
+    assert status(measured(objects.assign(score=objects["probability"])), "scores_are_logits") == "WARN"
 
 
 def test_the_same_seed_gives_the_same_rows(objects):

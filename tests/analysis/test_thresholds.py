@@ -71,6 +71,15 @@ def test_a_fixed_threshold_that_lets_everything_through_is_not_selective():
     assert named([], np.r_[tenth, 1.0])["p0.5"].status == "not selective"
 
 
+def test_a_threshold_that_no_negative_reaches_has_a_rate_of_0_with_its_bound():
+    """No rate below the bound is claimed, and no rate is derived where all negatives are alike."""
+    found = named(np.full(400, 0.1), np.full(300, 0.1))
+    point = found["p0.5"]
+    assert (point.status, point.test_above, point.fpr_reached, point.fpr_low) == ("fixed", 0, 0.0, 0.0)
+    assert point.fpr_high == pytest.approx(1 - 0.025 ** (1 / 300))
+    assert {found["fpr5e-2@val"].status, found["fpr1e-3@val"].status} == {"not measurable"}
+
+
 @pytest.mark.parametrize(
     "answers",
     [

@@ -159,8 +159,21 @@ def test_thousands_of_undeclared_answers_within_0_and_1_are_refused_with_the_cur
     assert few.may_answer_probabilities
     with pytest.raises(DataError, match=cure):
         few.score(stamps(1))
-    scorer("Probabilities", output="logits").score(stamps(SUSPECT_ANSWERS))
     scorer("Plain").score(stamps(SUSPECT_ANSWERS))
+
+
+def test_declared_logits_within_0_and_1_are_taken_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    declared, undeclared = scorer("Probabilities", output="logits"), scorer("Probabilities")
+    pixels = stamps(SUSPECT_ANSWERS)
+    found = declared.score(pixels)
+    assert np.array_equal(found[:9], undeclared.score(pixels[:9])), "no logit is taken of what is declared to be one"
+    declared.score(pixels)
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert told.startswith(f"all {SUSPECT_ANSWERS} values from finder ")
+    assert 'declare output = "probabilities" and audit it again' in told
+    caplog.clear()
+    scorer("Plain", output="logits").score(pixels)
+    assert not caplog.records
 
 
 def test_what_is_declared_twice_must_agree_and_is_part_of_the_identity() -> None:

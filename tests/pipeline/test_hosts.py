@@ -70,6 +70,15 @@ def test_no_host_at_all_says_what_is_missing(root: DataRoot, changes: dict[str, 
         host_table(tables(root, **changes))
 
 
+def test_a_grid_without_hosts_is_refused(root: DataRoot) -> None:
+    with pytest.raises(DataError, match=r"no galaxy can host injections: no validation negatives of .* are kept"):
+        host_table(tables(root, split="train"))
+    held = tables(root)
+    everywhere = held.held["manifest"].select(["ra", "dec"])
+    with pytest.raises(DataError, match=r"a listed position lies in the stamp of each of the [0-9]+ validation neg"):
+        host_table(Tables(held.held | {"lens_candidates": everywhere}, root))
+
+
 @pytest.mark.parametrize(
     ("offset", "held"), [((13.0, 0.0), False), ((-13.0, 13.2), False), ((13.6, 0.0), True), ((0.0, -13.6), True)]
 )
