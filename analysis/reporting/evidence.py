@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.figures.curves import training_figure
 from analysis.figures.stamps import contact_sheet
+from analysis.reporting.decisions import gate_of
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.views import Link, Shown, TableView, counts, frame_view, number
 
@@ -73,9 +74,13 @@ def gate_view(inputs: ReportInputs) -> TableView:
         for gate in item.gates.to_dict("records"):
             bounds = "" if pd.isna(gate["low"]) else f" [{number(gate['low'])}, {number(gate['high'])}]"
             measured, limit = number(gate["value"]) + bounds, number(gate["threshold"])
-            rows.append([gate["status"], item.name, gate["name"], measured, limit, gate["rule"]])
+            asked = gate_of(str(gate["name"]))
+            failed = asked is not None and gate["status"] in ("FAIL", "NO-GO", "GO", "WARN", "BORDERLINE")
+            words = ("—" if asked is None else asked.question, asked.consequence if asked and failed else "—")
+            rows.append([gate["status"], item.name, gate["name"], words[0], measured, limit, gate["rule"], words[1]])
     rows.sort(key=lambda row: (_WORST_FIRST.index(row[0]), row[2], row[1]))
-    return TableView("Gates, worst first", ("decision", "model", "gate", "measured", "threshold", "rule"), rows)
+    headers = ("decision", "model", "gate", "question", "measured", "threshold", "rule", "if it fails")
+    return TableView("Gates, worst first", headers, rows)
 
 
 def generation_view(inputs: ReportInputs) -> TableView:

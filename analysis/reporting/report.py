@@ -9,7 +9,7 @@ from importlib import resources
 
 import jinja2
 
-from analysis.reporting import closing, evidence, performance, selection
+from analysis.reporting import closing, deciding, evidence, performance, selection
 from analysis.reporting.facts import limitations, literature_views, probability_words, reference_view
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.thresholds import threshold_view
@@ -59,6 +59,7 @@ def _parts(inputs: ReportInputs) -> list[Part]:
         _closure(inputs),
         Part("others", "Other diagnostics", _others(inputs)),
         Part("stamps", "Injections, their hosts and listed lenses", evidence.gallery_pictures(inputs)),
+        Part("decisions", "Decisions", deciding.decision_items(inputs), deciding.WORDS),
         Part("gates", "Gates", [evidence.gate_view(inputs)]),
         Part("data", "Data", _data(inputs)),
         Part("training", "Models and training", [evidence.generation_view(inputs), evidence.training_picture(inputs)]),
@@ -86,6 +87,7 @@ def _completeness(inputs: ReportInputs) -> Part:
         "may be higher or lower than that of real lenses. A marginal sums detected over scored injections, as many "
         "planned for every cell: it is an average over the grid, not over the survey's own mix of seeing, "
         "depth and Einstein radii.",
+        *deciding.closure_words(inputs),
     )
     items = [
         performance.identity_view(inputs),

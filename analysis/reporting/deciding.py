@@ -1,0 +1,83 @@
+"""Sections on decisions: the tree as a figure, every decision with its figures, and what closure lets one say."""
+
+from __future__ import annotations
+
+from analysis.figures.tree import Box, decision_tree
+from analysis.reporting.decisions import Verdict, chains, declared, is_reached, verdicts
+from analysis.reporting.inputs import ReportInputs
+from analysis.reporting.views import Shown, TableView
+
+DIRECTION = "closure/direction"
+_PARTS = {
+    "tree": "Decision tree",
+    "retrain": "Retraining: gates and the two reviewers' criteria",
+    "anchors": "Anchors",
+    "closure": "Closure",
+    "checklist": "Publication checklist",
+}
+WORDS = (
+    "GO: the whole 95 % interval lies on the side of the threshold that is asked for; NO-GO: none of it does; "
+    "BORDERLINE: the threshold lies within it. What the tables do not hold is not measured, and nothing follows from "
+    "it.",
+)
+
+
+def decision_items(inputs: ReportInputs) -> list[TableView | Shown]:
+    """The tree of the headline model, then every decision about every model."""
+    found = {item.name: verdicts(item, inputs) for item in inputs.generations}
+    if not found:
+        return []
+    first = inputs.headline if inputs.headline in found else next(iter(found))
+    return [_tree(first, found[first]), *(_table(part, title, found) for part, title in _PARTS.items())]
+
+
+def closure_words(inputs: ReportInputs) -> list[str]:
+    """One sentence per model for which closure shows in which direction completeness errs; none for others."""
+    said = []
+    for item in inputs.generations:
+        verdict = verdicts(item, inputs)[DIRECTION]
+        if verdict.status in ("GO", "NO-GO"):
+            at = inputs.params.headline_threshold_id
+            said.append(f"{item.name} at {at}: closure shows that {verdict.consequence} ({verdict.figures}).")
+    return said
+
+
+def _tree(name: str, found: dict[str, Verdict]) -> Shown:
+    rows = [[_box(chain, place) for place in range(len(chain))] for chain in chains(found)]
+    caption = f"Decision tree of {name}: verdicts and figures; questions that earlier ones do not lead to are grey."
+    return Shown(decision_tree(rows), caption)
+
+
+def _box(chain: list[Verdict], place: int) -> Box:
+    verdict = chain[place]
+    one = verdict.declared
+    return Box(
+        name=one.name,
+        question=one.question,
+        figures=verdict.figures,
+        status=verdict.status,
+        consequence=verdict.consequence,
+        reached=is_reached(chain, place),
+        leads_on=" or ".join(one.then),
+    )
+
+
+def _table(part: str, title: str, found: dict[str, dict[str, Verdict]]) -> TableView:
+    rows = []
+    for one in (one for one in declared().decisions if one.part == part):
+        for name, held in found.items():
+            verdict = held[one.name]
+            rows.append(
+                [
+                    verdict.status,
+                    name,
+                    one.name,
+                    one.question,
+                    verdict.figures,
+                    one.rule_words,
+                    verdict.consequence,
+                    one.note,
+                ]
+            )
+    headers = ("verdict", "model", "decision", "question", "measured", "goes if", "consequence", "note")
+    return TableView(title, headers, rows)

@@ -1,0 +1,319 @@
+"""The decisions of ``decisions.yaml``, taken from the tables: GO, NO-GO, BORDERLINE with figures, or not measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+import pandas as pd
+import yaml
+
+from analysis.records import Status
+from analysis.reporting.compare import INDISTINGUISHABLE, paired_auc_tests
+from analysis.reporting.facts import literature_views
+from analysis.reporting.inputs import GenerationInputs, ReportInputs
+from analysis.reporting.thresholds import marginal_row, points, refused
+from analysis.reporting.views import NOT_MEASURABLE, interval, measure, number
+from analysis.statistics.completeness import interval_of
+from lake.config import Section
+
+Part = Literal["tree", "retrain", "anchors", "closure", "checklist"]
+_BAD_TO_GOOD: tuple[Status, ...] = ("NO-GO", "NOT MEASURED", "BORDERLINE", "GO")
+_ONE_IS_ENOUGH: tuple[Status, ...] = ("GO", "BORDERLINE", "NOT MEASURED", "NO-GO")
+_READS: Mapping[str, Status] = {
+    "PASS": "GO", "FAIL": "NO-GO", "WARN": "BORDERLINE", "GO": "GO", "NO-GO": "NO-GO", "BORDERLINE": "BORDERLINE",
+}  # fmt: skip
+_DEPTH_BIN_MAG = 0.5
+_LEAST_DEPTH_BINS = 2
+_CITED = ("Jacobs+19", "Huang+20", "He+20", "Rojas+22", "Herle+24")
+
+
+class Evidence(Section):
+    """What a decision is taken from: one kind of it."""
+
+    measure: str | None = None
+    """Name in `diagnostics`; `{headline}` stands for the headline threshold."""
+    gates: tuple[str, ...] = ()
+    """Names in `gates`."""
+    any_of_them: bool = False
+    """One gate or decision is enough; otherwise all have to go."""
+    reads: Mapping[str, Status] = {}
+    """What a gate's status means here, where it does not mean itself."""
+    completeness_at: str | None = None
+    """Threshold of the marginal in `completeness`."""
+    all_of: tuple[str, ...] = ()
+    """Other decisions."""
+    measured: tuple[str, ...] = ()
+    """Names that `diagnostics` must hold."""
+    with_interval: bool = False
+    """They must have intervals."""
+    auc_change: bool = False
+    """Paired change in AUC against the network that it starts from."""
+    check: str | None = None
+    """A function of the page's inputs."""
+
+
+class Declared(Section):
+    """One decision, as declared."""
+
+    name: str
+    """Its identifier."""
+    part: Part
+    """Where it belongs."""
+    question: str
+    """What is asked."""
+    evidence: Evidence
+    """What it is taken from."""
+    threshold: float | None = None
+    """What the figure is compared with."""
+    side: Literal["above", "below"] | None = None
+    """Where the figure has to lie."""
+    unit: str = ""
+    """Of figure and threshold."""
+    rule: str = ""
+    """The rule in words, where it is not that of a threshold."""
+    note: str = ""
+    """What has to be known to read it."""
+    consequence: Mapping[Status, str]
+    """What follows, by outcome."""
+    then: Mapping[Status, str] = {}
+    """The decision that is taken next, by outcome."""
+
+    @property
+    def rule_words(self) -> str:
+        """The rule: enough to repeat the decision by hand."""
+        if self.threshold is None:
+            return self.rule or "all of it is in the tables"
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.side} {self.threshold:g}{unit}, with the whole 95 % interval"
+
+
+class DeclaredGate(Section):
+    """What gates of a diagnostic ask."""
+
+    name: str
+    """Pattern of their names."""
+    question: str
+    """What is asked."""
+    consequence: str
+    """What follows where one fails."""
+
+
+class File(Section):
+    """``decisions.yaml``."""
+
+    decisions: tuple[Declared, ...]
+    """In reading order."""
+    gates: tuple[DeclaredGate, ...]
+    """Of the diagnostics."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A decision about one finder."""
+
+    declared: Declared
+    status: Status
+    figures: str
+    """What was measured, or why nothing was."""
+
+    @property
+    def consequence(self) -> str:
+        """What follows; nothing from what was not measured."""
+        return self.declared.consequence.get(self.status, "")
+
+
+@dataclass(frozen=True)
+class _Found:
+    status: Status
+    figures: str
+
+
+@cache
+def declared() -> File:
+    """The declared decisions and gates."""
+    text = resources.files("analysis.reporting").joinpath("decisions.yaml").read_text(encoding="utf-8")
+    return File.load(yaml.safe_load(text), "decisions.yaml")
+
+
+def gate_of(name: str) -> DeclaredGate | None:
+    """What a gate of a diagnostic asks; None where it is not declared."""
+    return next((gate for gate in declared().gates if fnmatchcase(name, gate.name)), None)
+
+
+def verdicts(item: GenerationInputs, inputs: ReportInputs) -> dict[str, Verdict]:
+    """Every decision about one finder, by name."""
+    found: dict[str, Verdict] = {}
+    for one in declared().decisions:
+        decided = _decided(one, item, inputs, found)
+        found[one.name] = Verdict(one, decided.status, decided.figures)
+    return found
+
+
+def _decided(one: Declared, item: GenerationInputs, inputs: ReportInputs, known: Mapping[str, Verdict]) -> _Found:
+    evidence = one.evidence
+    if evidence.measure is not None:
+        name = evidence.measure.format(headline=inputs.params.headline_threshold_id)
+        return _of_measure(one, measure(item.diagnostics, name), name)
+    if evidence.completeness_at is not None:
+        return _of_completeness(one, item, evidence.completeness_at)
+    if evidence.gates:
+        return _of_gates(evidence, item.gates)
+    if evidence.all_of:
+        return _joined({name: known[name].status for name in evidence.all_of}, evidence.any_of_them)
+    if evidence.measured:
+        return _of_presence(evidence, item.diagnostics)
+    if evidence.auc_change:
+        return _of_change(item, inputs)
+    return _CHECKS[str(evidence.check)](item, inputs)
+
+
+def compared(one: Declared, value: float, low: float, high: float) -> Status:
+    """A figure with its interval against the threshold; without an interval it is not measured."""
+    threshold = one.threshold
+    if threshold is None or any(math.isnan(bound) for bound in (value, low, high)):
+        return "NOT MEASURED"
+    above = low >= threshold, high < threshold
+    below = high <= threshold, low > threshold
+    goes, does_not = above if one.side == "above" else below
+    return "GO" if goes else "NO-GO" if does_not else "BORDERLINE"
+
+
+def _of_measure(one: Declared, row: pd.Series | None, name: str) -> _Found:
+    if row is None:
+        return _Found("NOT MEASURED", f"{name} is not in the table diagnostics")
+    value, low, high = (math.nan if pd.isna(row[key]) else float(row[key]) for key in ("value", "low", "high"))
+    if math.isnan(value):
+        method = str(row.get("method"))
+        return _Found("NOT MEASURED", method if method.startswith(NOT_MEASURABLE) else f"{name} has no value")
+    if math.isnan(low) or math.isnan(high):
+        return _Found("NOT MEASURED", f"{name} is {number(value)}, without an interval")
+    digits, unit = (1, f" {one.unit}") if one.unit else (4 if one.threshold and one.threshold > 0.99 else 3, "")
+    return _Found(compared(one, value, low, high), f"{interval(value, low, high, digits)}{unit}")
+
+
+def _of_completeness(one: Declared, item: GenerationInputs, threshold_id: str) -> _Found:
+    row, point = marginal_row(item.completeness, threshold_id), points(item.thresholds).get(threshold_id)
+    if row is None or point is None:
+        return _Found("NOT MEASURED", f"no grid was scored at {threshold_id}")
+    if (why := refused(point)) is not None:
+        return _Found("NOT MEASURED", f"{threshold_id} is {why}")
+    low, high, _ = interval_of(row)
+    status = compared(one, float(row["completeness"]), low, high)
+    return _Found(status, f"{interval(row['completeness'], low, high)}, prior {row['prior']}")
+
+
+def _of_gates(evidence: Evidence, gates: pd.DataFrame) -> _Found:
+    held = dict(zip(gates["name"], gates["status"], strict=True)) if len(gates) else {}
+    reads = {**_READS, **evidence.reads}
+    return _joined(
+        {name: reads.get(str(held.get(name)), "NOT MEASURED") for name in evidence.gates}, evidence.any_of_them
+    )
+
+
+def _joined(parts: Mapping[str, Status], any_of_them: bool) -> _Found:
+    """Several decisions as one: the worst of them, or the first that is enough."""
+    order = _ONE_IS_ENOUGH if any_of_them else _BAD_TO_GOOD
+    status = min(parts.values(), key=order.index)
+    return _Found(status, ", ".join(f"{name} {part}" for name, part in parts.items()))
+
+
+def _of_presence(evidence: Evidence, diagnostics: pd.DataFrame) -> _Found:
+    missing = []
+    for name in evidence.measured:
+        row = measure(diagnostics, name)
+        needed = ("value", "low", "high") if evidence.with_interval else ("value",)
+        if row is None or any(pd.isna(row[key]) for key in needed):
+            missing.append(name)
+    if missing:
+        return _Found("NOT MEASURED", f"missing: {', '.join(missing)}")
+    return _Found("GO", f"{len(evidence.measured)} of {len(evidence.measured)}")
+
+
+def _of_change(item: GenerationInputs, inputs: ReportInputs) -> _Found:
+    parent = str(item.facts.get("starts from", ""))
+    other = next((one for one in inputs.generations if one.name == parent), None)
+    if other is None:
+        why = f"{parent} is not on this page" if parent else "it is not known what it starts from"
+        return _Found("NOT MEASURED", why)
+    (test,) = paired_auc_tests({parent: other.scores, item.name: item.scores}).to_dict("records")
+    change, error = test["difference"], test["standard_error"]
+    words = f"{change:+.4f} against {parent}; two standard errors are {2 * error:.4f}"
+    if test["verdict"] == INDISTINGUISHABLE:
+        return _Found("BORDERLINE", f"indistinguishable: {words}")
+    return _Found("GO" if change > 0 else "NO-GO", words)
+
+
+def _axes(item: GenerationInputs, inputs: ReportInputs) -> _Found:
+    rows = item.injections
+    needed = ["lens_theta_e_arcsec", "src_beta_frac", f"host_depth_{inputs.imaging.reference_band}_mag"]
+    if rows.empty or not set(needed) <= set(rows.columns):
+        return _Found("NOT MEASURED", "no injections with these parameters")
+    bins = int((rows[needed[-1]].dropna() // _DEPTH_BIN_MAG).nunique())
+    return _Found("GO" if bins >= _LEAST_DEPTH_BINS else "NO-GO", f"{len(rows):,} injections, {bins} depth bins")
+
+
+def _literature(item: GenerationInputs, inputs: ReportInputs) -> _Found:
+    works = " ".join(str(row[0]) for view in literature_views() for row in view.rows)
+    missing = [work for work in _CITED if work not in works]
+    return _Found("NO-GO" if missing else "GO", f"missing: {', '.join(missing)}" if missing else ", ".join(_CITED))
+
+
+def _annulus(item: GenerationInputs, inputs: ReportInputs) -> _Found:
+    if measure(item.diagnostics, "annulus_scoring/auc_loss") is not None:
+        return _Found("GO", "its effect is measured (Q2.4)")
+    described = str(item.facts.get("annulus (pixels)", ""))
+    scaled = "32.5" in described and "45" in described
+    return _Found("GO" if scaled else "NOT MEASURED", f"annulus {described}" if described else "annulus not known")
+
+
+def _priors(item: GenerationInputs, inputs: ReportInputs) -> _Found:
+    held = item.dual_prior
+    if held.empty or "prior" not in held:
+        return _Found("NOT MEASURED", "completeness was not reweighted")
+    names = [str(name) for name in held["prior"].dropna().unique()]
+    return _Found("GO" if len(names) > 1 else "NO-GO", ", ".join(names))
+
+
+def _embedding(item: GenerationInputs, inputs: ReportInputs) -> _Found:
+    there = any("embedding" in gallery.title.lower() for gallery in inputs.galleries)
+    return _Found("GO" if there else "NOT MEASURED", "shown" if there else "no picture of the embedding was made")
+
+
+def _provenance(item: GenerationInputs, inputs: ReportInputs) -> _Found:
+    there = bool(inputs.provenance) and len(inputs.tables) > 0
+    words = f"{len(inputs.tables)} tables with version and fingerprint"
+    return _Found("GO" if there else "NOT MEASURED", words if there else "not recorded")
+
+
+_CHECKS: Mapping[str, Callable[[GenerationInputs, ReportInputs], _Found]] = {
+    "axes": _axes,
+    "literature": _literature,
+    "annulus": _annulus,
+    "priors": _priors,
+    "embedding": _embedding,
+    "provenance": _provenance,
+}
+
+
+def chains(found: Mapping[str, Verdict]) -> list[list[Verdict]]:
+    """The decision tree: each chain of questions that follow from each other, first to last, reached or not."""
+    tree = {name: verdict for name, verdict in found.items() if verdict.declared.part == "tree"}
+    later = {name for verdict in tree.values() for name in verdict.declared.then.values()}
+    made = []
+    for name in (name for name in tree if name not in later):
+        chain = [tree[name]]
+        while following := next(iter(dict.fromkeys(chain[-1].declared.then.values())), None):
+            chain.append(tree[following])
+        made.append(chain)
+    return made
+
+
+def is_reached(chain: Sequence[Verdict], place: int) -> bool:
+    """Whether the outcomes before a question lead to it."""
+    return all(chain[i].status in chain[i].declared.then for i in range(place))

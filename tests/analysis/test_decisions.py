@@ -1,0 +1,172 @@
+"""Decisions declared in one file: taken from the tables, never passed without figures, drawn as a tree."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import get_args
+
+import pandas as pd
+import pytest
+
+from analysis.records import Status
+from analysis.reporting import deciding
+from analysis.reporting.decisions import Declared, chains, compared, declared, gate_of, is_reached, verdicts
+from analysis.reporting.report import render_report
+
+DECISIONS = {one.name: one for one in declared().decisions}
+
+
+def with_measures(item, **measures):
+    """A finder with further rows of `diagnostics`; names have `__` for `/`."""
+    rows = [
+        {"run_id": "r", "name": name.replace("__", "/"), "diagnostic": "x", "value": v[0], "low": v[1], "high": v[2]}
+        for name, v in measures.items()
+    ]
+    kept = item.diagnostics[~item.diagnostics["name"].isin([row["name"] for row in rows])]
+    return dataclasses.replace(item, diagnostics=pd.concat([kept, pd.DataFrame(rows)], ignore_index=True))
+
+
+def status(inputs, name, **measures):
+    item = with_measures(inputs.generations[1], **measures)
+    return verdicts(item, inputs)[name].status
+
+
+def test_what_is_declared_is_complete():
+    assert {"Q2.1", "Q2.2", "Q2.3", "Q2.4"} <= set(DECISIONS)
+    for one in DECISIONS.values():
+        assert (one.threshold is None) == (one.side is None), one.name
+        assert {"GO", "NO-GO"} <= set(one.consequence), one.name
+        assert "NOT MEASURED" not in one.consequence, "nothing follows from what was not measured"
+        assert set(one.then.values()) <= set(DECISIONS), one.name
+        assert set(one.evidence.all_of) <= set(DECISIONS), one.name
+    spec = {"retrain/auc": 0.9930, "retrain/tier_a_0.3": 0.8, "retrain/tier_a_0.5": 0.65, "retrain/ceiling": 0.4}
+    assert {name: DECISIONS[name].threshold for name in spec} == spec
+    assert DECISIONS["retrain/completeness"].threshold == 0.07
+
+
+@pytest.mark.parametrize(
+    ("side", "figure", "expected"),
+    [
+        ("above", (0.99, 0.985, 0.992), "GO"),
+        ("above", (0.98, 0.98, 0.99), "GO"),
+        ("above", (0.97, 0.95, 0.979), "NO-GO"),
+        ("above", (0.985, 0.97, 0.99), "BORDERLINE"),
+        ("below", (0.97, 0.95, 0.98), "GO"),
+        ("below", (0.99, 0.981, 0.992), "NO-GO"),
+        ("below", (0.985, 0.97, 0.99), "BORDERLINE"),
+        ("above", (0.99, float("nan"), float("nan")), "NOT MEASURED"),
+    ],
+)
+def test_a_figure_goes_where_its_whole_interval_does(side, figure, expected):
+    one = DECISIONS["retrain/auc"].model_copy(update={"side": side, "threshold": 0.98})
+    assert isinstance(one, Declared)
+    assert compared(one, *figure) == expected
+
+
+def test_nothing_is_passed_without_figures(inputs):
+    empty = dataclasses.replace(
+        inputs.generations[1],
+        diagnostics=inputs.generations[1].diagnostics.head(0),
+        gates=inputs.generations[1].gates.head(0),
+        completeness=pd.DataFrame(),
+        injections=pd.DataFrame(),
+        facts={},
+    )
+    bare = dataclasses.replace(inputs, tables=pd.DataFrame(), galleries=())
+    found = verdicts(empty, bare)
+    went = {name for name, verdict in found.items() if verdict.status != "NOT MEASURED"}
+    assert went == {"checklist/literature"}
+    assert all(not verdict.consequence for name, verdict in found.items() if name not in went)
+
+
+def test_the_tree_leads_from_the_annulus_to_retraining(inputs):
+    lost = {"annulus_scoring__auc_loss": (0.01, 0.004, 0.016)}
+    item = with_measures(inputs.generations[1], **lost)
+    found = verdicts(item, inputs)
+    assert [[one.declared.name for one in chain] for chain in chains(found)] == [["Q2.3", "Q2.4"], ["Q2.1"], ["Q2.2"]]
+    assert found["Q2.3"].figures == "annulus/median BORDERLINE, annulus/mad NOT MEASURED"
+    both = pd.concat([item.gates, item.gates[item.gates["name"] == "annulus/median"].assign(name="annulus/mad")])
+    found = verdicts(dataclasses.replace(item, gates=both), inputs)
+    assert found["Q2.3"].status == "BORDERLINE"
+    assert found["Q2.4"].consequence == "retrain with the scaled annulus"
+    assert is_reached(chains(found)[0], 1)
+    cosmetic = both.assign(status=both["status"].where(~both["name"].str.startswith("annulus"), "PASS"))
+    found = verdicts(dataclasses.replace(item, gates=cosmetic), inputs)
+    assert found["Q2.3"].status == "NO-GO"
+    one = verdicts(dataclasses.replace(item, gates=cosmetic[cosmetic["name"] != "annulus/mad"]), inputs)
+    assert one["Q2.3"].status == "NOT MEASURED", "one of the two gates is missing"
+    assert not is_reached(chains(found)[0], 1)
+
+
+def test_both_reviewers_criteria_are_shown_and_one_miss_fails(inputs):
+    met = {
+        "auc": (0.996, 0.994, 0.998),
+        "recall__tier_A__p0.3": (0.9, 0.85, 0.95),
+        "recall__tier_A__p0.5": (0.6, 0.5, 0.64),
+        "bright_arcs__ceiling__p0.3": (0.5, 0.45, 0.55),
+    }
+    assert status(inputs, "retrain/completeness") == "GO"
+    assert status(inputs, "retrain/first_reviewer", **met) == "GO"
+    assert status(inputs, "retrain/second_reviewer", **met) == "NO-GO"
+    del met["bright_arcs__ceiling__p0.3"]
+    assert status(inputs, "retrain/first_reviewer", **met) == "NOT MEASURED"
+    assert status(inputs, "retrain/second_reviewer", **met) == "NO-GO", "one miss is enough"
+
+
+def test_a_change_below_two_standard_errors_is_indistinguishable(inputs):
+    name = "retrain/auc_change"
+    first, second = inputs.generations
+    assert verdicts(second, inputs)[name].figures == "it is not known what it starts from"
+    item = dataclasses.replace(second, facts={**second.facts, "starts from": "demo1"})
+    better = verdicts(item, inputs)[name]
+    assert (better.status, better.consequence) == ("GO", "better")
+    same = dataclasses.replace(item, scores=first.scores)
+    found = verdicts(same, inputs)[name]
+    assert found.status == "BORDERLINE"
+    assert found.figures.startswith("indistinguishable: +0.0000 against demo1; two standard errors are")
+
+
+def test_the_direction_of_completeness_is_said_where_closure_shows_it(inputs):
+    at = inputs.params.headline_threshold_id
+    for figure, said in (
+        ((-4.0, -7.0, -1.0), f"demo2 at {at}: closure shows that completeness of injections is a lower bound"),
+        ((4.0, 1.0, 7.0), f"demo2 at {at}: closure shows that completeness of injections is higher"),
+        ((-1.0, -4.0, 2.0), None),
+    ):
+        item = with_measures(inputs.generations[1], **{f"closure__whole__{at}": figure})
+        page = dataclasses.replace(inputs, generations=(inputs.generations[0], item))
+        words = deciding.closure_words(page)
+        assert [text.startswith(said) for text in words] == ([True] if said else [])
+        shows = "is a lower bound" in render_report(page)
+        assert shows == (said is not None and "lower bound" in said)
+
+
+def test_a_threshold_that_is_not_selective_measures_no_completeness(inputs):
+    item = inputs.generations[1]
+    refused = item.thresholds.assign(status=item.thresholds["status"].where(item.thresholds["threshold_id"] != "p0.5"))
+    refused["status"] = refused["status"].fillna("not selective")
+    found = verdicts(dataclasses.replace(item, thresholds=refused), inputs)["retrain/completeness"]
+    assert (found.status, found.figures.split(" (")[0]) == ("NOT MEASURED", "p0.5 is not selective")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["annulus/median", "flux_ratio/g", "masked_pixels", "lens_recall/leakage_guard", "realism/linear_probe",
+     "shortcut/core_only", "split/train_share", "split/shared_galaxy_id", "beats_trivial_features",
+     "beats_trivial_features/fpr5e-2", "untouched_test_set", "closure/hosts"],
+)  # fmt: skip
+def test_every_gate_of_the_diagnostics_is_declared(name):
+    assert gate_of(name) is not None
+    assert gate_of("nonsense") is None
+
+
+def test_the_page_shows_tree_tables_and_every_verdict(inputs, html):
+    for title in ("Decision tree", "Retraining: gates and the two reviewers", "Publication checklist"):
+        assert title in html
+    tree, *tables = deciding.decision_items(inputs)
+    assert tree.picture.media_type == "image/svg+xml"
+    assert len(tree.picture.content) < 150_000
+    assert "Q2.2: " in tree.picture.alt
+    shown = [row[0] for table in tables for row in table.rows]
+    assert len(shown) == len(inputs.generations) * len(DECISIONS)
+    assert set(shown) <= set(get_args(Status))
