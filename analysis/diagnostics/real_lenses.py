@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
 from analysis.records import Measure, Outcome, seen_gate
+from analysis.results.untouched import FEWEST
 from analysis.statistics.intervals import share
-from analysis.statistics.thresholds import Threshold
+from analysis.statistics.thresholds import REFUSED, Threshold
 
 
 def diagnose(subject: Subject, params: DiagnosticParams) -> Outcome:
@@ -42,6 +43,10 @@ def real_lens_recall(lenses: pd.DataFrame, training_pixels: ArrayLike, threshold
         Measure("lens_recall/unscored", float((~scored).sum()), n=len(lenses), method="failed; in no denominator"),
         *_by_tier(lenses[scored & ~leaking], thresholds),
     ]
+    if leaking.any() and (scored & ~leaking).sum() < FEWEST:
+        counts = f"{leaking.sum():,} of {len(lenses):,} test lenses"
+        why = f"{REFUSED}: {counts} were trained or selected on, or share a pixel with the training split"
+        measures[2:] = [Measure(each.name, np.nan, method=why) for each in measures[2:]]
     rule = "no scored lens shares a HEALPix pixel with the training split or was trained or selected on"
     guard = seen_gate("lens_recall/leakage_guard", seen[scored], rule)
     return Outcome("real_lens_recall", tuple(measures), (guard,))
@@ -52,7 +57,7 @@ def _by_tier(lenses: pd.DataFrame, thresholds: Sequence[Threshold]) -> Iterator[
     for point in thresholds:
         for name, group in groups.items():
             if not point.measurable:
-                yield Measure(f"lens_recall/{name}/{point.threshold_id}", np.nan, n=0, method=point.refusal)
+                yield Measure(f"lens_recall/{name}/{point.threshold_id}", np.nan, n=0, method=point.reason or "")
                 continue
             found, how = int((group["probability"] > point.threshold).sum()), f"p > {point.threshold:.4f}"
             what, method = f"lens_recall/{name}/{point.threshold_id}", f"Clopper-Pearson; {how}"

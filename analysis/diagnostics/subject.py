@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from analysis.config import DiagnosticParams
 from analysis.results.features import Stamps, stamp_features
+from analysis.results.untouched import Untouched, untouched
 from analysis.statistics.thresholds import Threshold
 from lake.progress import track
 from lake.sky.hashing import key_hash
@@ -48,8 +49,14 @@ class Subject:
 
     @cached_property
     def learned(self) -> pd.DataFrame:
-        """The objects of the training and the test split."""
-        return self.objects[self.objects["split"].isin(("train", "test"))].reset_index(drop=True)
+        """The objects of the training split, and those of the test split that are measured."""
+        held = (self.objects["split"] == "train") | self.objects.index.isin(self.untouched.objects.index)
+        return self.objects[held].reset_index(drop=True)
+
+    @cached_property
+    def untouched(self) -> Untouched:
+        """The objects of the test split."""
+        return untouched(self.objects[self.objects["split"] == "test"])
 
     @cached_property
     def features(self) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from lake.errors import DataError
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 _ITERATIONS = 2000
+_COMPARED = ("trivial/network_gain", "trivial/recall_gain")
 FITTED = "fitted on train, DeLong on test"
 """How classifiers of features are measured."""
 
@@ -38,7 +39,18 @@ def diagnose(subject: Subject, params: Params) -> Outcome:
     """The network against the baseline, on the same test objects."""
     rows, fprs = subject.learned, [p.target_fpr for p in subject.thresholds if p.status == "measured"]
     label, split, score = (rows[name].to_numpy() for name in ("label", "split", "score"))
-    return baseline(subject.features, label, split, score, fprs, params.trivial_replicates, subject.seed)
+    found = baseline(subject.features, label, split, score, fprs, params.trivial_replicates, subject.seed)
+    why = subject.untouched.refusal()
+    return found if why is None else _refused(found, why)
+
+
+def _refused(found: Outcome, why: str) -> Outcome:
+    """The baseline alone: nothing of the network is measured."""
+    measures = [
+        Measure(one.name, np.nan, method=why) if one.name.startswith(_COMPARED) else one for one in found.measures
+    ]
+    gates = [not_measured(gate.name, gate.threshold, f"{gate.rule}; {why}") for gate in found.gates]
+    return replace(found, measures=tuple(measures), gates=tuple(gates))
 
 
 def baseline(

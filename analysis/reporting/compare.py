@@ -11,7 +11,7 @@ import pandas as pd
 import scipy
 
 from analysis.reporting.thresholds import completeness_words, marginal_row, points
-from analysis.reporting.views import NOT_MEASURABLE, NOT_MEASURED, measure
+from analysis.reporting.views import NOT_MEASURED, REASONS, measure
 from analysis.statistics import roc
 from analysis.statistics.intervals import TABLE_LEVEL, exact
 from lake.errors import DataError
@@ -99,13 +99,18 @@ def completeness_comparison(
     return pd.DataFrame(rows)
 
 
-def paired_auc_tests(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def paired_auc_tests(scores: Mapping[str, pd.DataFrame], refused: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Paired DeLong test of every pair of generations; frames have `galaxy_id`, `label`, `score` of the same split.
 
-    Only objects that both scored are compared, and their number is given. A difference below two standard errors is
-    called indistinguishable, whatever its sign.
+    A pair with a generation in `refused` has the reason as its verdict. Only objects that both scored are compared, and
+    their number is given. A difference below two standard errors is called indistinguishable, whatever its sign.
     """
-    return pd.DataFrame([_auc_row(a, b, scores[a], scores[b]) for a, b in itertools.combinations(scores, 2)])
+    reasons = {a: f"{a} {why}" for a, why in (refused or {}).items()}
+    rows = []
+    for a, b in itertools.combinations(scores, 2):
+        why = [reasons[name] for name in (a, b) if name in reasons]
+        rows.append({"a": a, "b": b, "verdict": "; ".join(why)} if why else _auc_row(a, b, scores[a], scores[b]))
+    return pd.DataFrame(rows)
 
 
 def paired_completeness(
@@ -189,7 +194,7 @@ def _text(row: pd.Series | None) -> str:
         return NOT_MEASURED
     if pd.isna(row["value"]):
         method = str(row.get("method"))
-        return method if method.startswith(NOT_MEASURABLE) else "not defined"
+        return method if method.startswith(REASONS) else "not defined"
     if pd.isna(row["low"]):
         return f"{row['value']:.4f}"
     return f"{row['value']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"

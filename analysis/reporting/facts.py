@@ -38,6 +38,12 @@ _UNKNOWN_TRAINING = (
     "What {name} was trained on is not known: listed lenses and negatives on this page may have been part of it, and "
     "every figure of {name} on them may be too optimistic."
 )
+_SELECTED = (
+    "The epoch of {name} was selected on {seen:,} of the {of:,} negatives that {use}: a manifest with one validation "
+    "split allows no others."
+)
+_LEFT_OUT = "{name} was trained on {seen:,} of the {of:,} negatives that {use}; these are left out."
+_USES = {"threshold_negatives": "are kept to fix its thresholds", "hosts": "are kept to host injections"}
 _HOSTS_ALONE = "realism/bare_hosts_against_listed_lenses/probe_auc"
 _UNDECLARED = (
     "No number of unlisted lenses among the negatives is declared (evaluate.unlisted_lenses_per_negative): figures at "
@@ -64,8 +70,19 @@ def limitations(inputs: ReportInputs) -> list[str]:
             found.append(f"The realism gate of {generation.name} is {status}: {said}.")
         if gates.get("untouched_test_set") == "NOT MEASURED":
             found.append(_UNKNOWN_TRAINING.format(name=generation.name))
-        found += _of_thresholds(generation)
+        found += [*_exposed(generation), *_of_thresholds(generation)]
     return [*dict.fromkeys(found), *([_OF_A_SURVEY] if len(inputs.manifest) else []), *_ALWAYS]
+
+
+def _exposed(item: GenerationInputs) -> Iterator[str]:
+    """What the model trained or selected on: test objects, negatives that fix thresholds, hosts."""
+    if item.refusal or "left out" in item.facts.get("test figures", ""):
+        yield f"Test figures of {item.name}: {item.facts.get('test figures', item.refusal)}."
+    for name, use in _USES.items():
+        for what, words in (("selected_on", _SELECTED), ("trained_on", _LEFT_OUT)):
+            row = measure(item.diagnostics, f"exposure/{name}/{what}")
+            if row is not None and row["value"] > 0:
+                yield words.format(name=item.name, seen=int(row["value"]), of=int(row["n"]), use=use)
 
 
 def _of_thresholds(item: GenerationInputs) -> Iterator[str]:
@@ -73,7 +90,7 @@ def _of_thresholds(item: GenerationInputs) -> Iterator[str]:
     named = points(item.thresholds).values()
     for point in named:
         if not point.measurable:
-            yield _UNRESOLVED.format(name=point.threshold_id, model=item.name, refusal=point.refusal)
+            yield _UNRESOLVED.format(name=point.threshold_id, model=item.name, refusal=point.reason)
         elif point.lenses_may_fix_it:
             counts = {"lenses": point.lenses_high, "negatives": point.negatives}
             expected = point.target_fpr * point.negatives

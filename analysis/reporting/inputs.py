@@ -35,7 +35,7 @@ class GenerationInputs:
     lens_share_origin: str
     """Where that fraction comes from, in words."""
     scores: pd.DataFrame
-    """Rows of `scores` of the reported split: `galaxy_id`, `label`, `score`, `probability`."""
+    """Rows of `scores` of the reported split that are measured: `galaxy_id`, `label`, `score`, `probability`."""
     fixing: pd.DataFrame
     """`galaxy_id` and `probability` of the negatives that fixed its derived thresholds."""
     diagnostics: pd.DataFrame
@@ -49,6 +49,8 @@ class GenerationInputs:
     injections: pd.DataFrame
     """Rows of `injections` joined with the model's `injection_scores`: `grid_id`, `injection_id`, `galaxy_id` (host),
     `status`, `probability`, `host_probability`, `detectable` and the parameters; empty where no grid ran."""
+    refusal: str | None = None
+    """Why no figure on both lenses and negatives of the reported split is shown."""
     dual_prior: pd.DataFrame = field(default_factory=pd.DataFrame)
     """`analysis.results.reweighting.reweighted` under a broad prior and one anchored on known lenses, of one grid; of a
     prior that the grid does not cover one row with the reason, `refused`."""

@@ -184,9 +184,13 @@ def _fixing(a: GenerationInputs, b: GenerationInputs, name: str) -> Fixing | Non
 
 def paired_auc_view(inputs: ReportInputs) -> TableView | None:
     """Paired DeLong tests between generations."""
-    tests = paired_auc_tests({item.name: item.scores for item in inputs.generations})
+    refused = {item.name: item.refusal for item in inputs.generations if item.refusal}
+    tests = paired_auc_tests({item.name: item.scores for item in inputs.generations}, refused)
     rows = []
     for row in tests.to_dict("records"):
+        if refused.keys() & {row["a"], row["b"]}:
+            rows.append([f"{row['b']} − {row['a']}", *["—"] * 5, row["verdict"]])
+            continue
         difference = interval(row["difference"], row["low"], row["high"], 4)
         z, p, objects = f"{row['z']:+.2f}", f"{row['p_value']:.2g}", f"{row['objects']:,}"
         pair = f"{row['b']} − {row['a']}"
@@ -201,7 +205,7 @@ def paired_auc_view(inputs: ReportInputs) -> TableView | None:
 
 def ranking_figures(inputs: ReportInputs) -> list[Shown]:
     """ROC with bands and the trivial baseline, if there are lenses; score histograms with the headline thresholds."""
-    scores = {item.name: item.scores for item in inputs.generations}
+    scores = {item.name: item.scores for item in inputs.generations if not item.refusal}
     base = inputs.baseline
     baseline = roc.roc_curve(base["label"], base["score"]) if len(base) else None
     marks = {
@@ -215,18 +219,20 @@ def ranking_figures(inputs: ReportInputs) -> list[Shown]:
     )
     ranked = {name: (rows["label"], rows["score"]) for name, rows in scores.items() if rows["label"].nunique() > 1}
     curves = [Shown(roc_figure(ranked, baseline), caption)] if ranked else []
-    return [
-        *curves,
-        Shown(score_histograms(scores, marks), "Scores of listed lenses and negatives; dashed: thresholds."),
-    ]
+    words = "Scores of listed lenses and negatives; dashed: thresholds."
+    return [*curves, *([Shown(score_histograms(scores, marks), words)] if scores else [])]
 
 
-def calibration_figure(inputs: ReportInputs) -> Shown:
+def calibration_figure(inputs: ReportInputs) -> Shown | None:
     """Reliability curves of every generation."""
     bins = inputs.params.calibration_bins
-    tested = {item.name: item.scores for item in inputs.generations}
+    tested = {item.name: item.scores for item in inputs.generations if not item.refusal}
     curves = {name: reliability(rows["label"], rows["probability"], bins, TABLE_LEVEL) for name, rows in tested.items()}
-    return Shown(reliability_figure(curves), "Reliability. Error bars: Jeffreys 95 %. Below: objects per bin.")
+    return (
+        None
+        if not curves
+        else Shown(reliability_figure(curves), "Reliability. Error bars: Jeffreys 95 %. Below: objects per bin.")
+    )
 
 
 def metric_view(inputs: ReportInputs, caption: str, prefixes: tuple[str, ...], folded: bool = False) -> TableView:

@@ -17,7 +17,7 @@ from analysis.reporting.views import Link, Shown, TableView
 
 _RANKING = (
     *("positives", "negatives", "auc", "trivial", "tpr_at_fpr", "partial_auc", "fpr_at_tpr", "threshold", "fpr"),
-    *("recall", "lens_recall", "precision"),
+    *("recall", "lens_recall", "precision", "exposure"),
 )
 _DATA = ("split", "masked", "flux_ratio", "annulus")
 _PLACED = (*_RANKING, *_DATA, "stratum", "calibration", "realism", "shortcut", closing.GROUP)
@@ -107,7 +107,7 @@ def _ranking(inputs: ReportInputs) -> list[TableView | Shown | None]:
     return [
         *figures[:-1],
         performance.paired_auc_view(inputs),
-        figures[-1],
+        *figures[-1:],
         performance.metric_view(inputs, "Ranking metrics and operating points", _RANKING, folded=True),
         performance.metric_view(inputs, "Metrics per stratum", ("stratum",), folded=True),
     ]

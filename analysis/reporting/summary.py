@@ -12,6 +12,7 @@ from analysis.reporting.thresholds import marginal_row, points, refused
 from analysis.statistics import roc
 from analysis.statistics.completeness import cells_at, interval_of
 from analysis.statistics.intervals import TABLE_LEVEL, jeffreys
+from analysis.statistics.thresholds import REFUSED
 
 _ROC_POINTS = 200
 _DIGITS = 6
@@ -35,24 +36,30 @@ def curves(inputs: ReportInputs) -> Mapping[str, pd.DataFrame]:
     """Curves of all generations by file name, one row per point: `roc`, `completeness` and `epochs`."""
     threshold_id = inputs.params.headline_threshold_id
     epochs = inputs.training_epochs.sort_values(["generation", "epoch"])
+    rocs = [_roc(item) for item in inputs.generations if not item.refusal]
+    radii = [_by_radius(item, threshold_id) for item in inputs.generations]
     found = {
-        "roc": pd.concat([_roc(item) for item in inputs.generations]),
-        "completeness": pd.concat([_by_radius(item, threshold_id) for item in inputs.generations]),
+        "roc": pd.concat(rocs) if rocs else pd.DataFrame(columns=["generation", "fpr", "tpr"]),
+        "completeness": pd.concat([rows for rows in radii if len(rows)] or radii[:1]),
         "epochs": epochs[["generation", "epoch", "train_loss", "val_loss", "val_auc"]],
     }
     return {name: frame.round(_DIGITS) for name, frame in found.items()}
 
 
-def _ranking(diagnostics: pd.DataFrame) -> dict[str, float]:
+def _ranking(diagnostics: pd.DataFrame) -> dict[str, float | str]:
     rows = diagnostics.drop_duplicates("name").set_index("name")
     area = {"auc": "value", "auc_low": "low", "auc_high": "high"}
     rates = [name for name in rows.index if name.startswith("tpr_at_fpr/")]
     found = {name: rows[column]["auc"] for name, column in area.items()} | {name: rows["value"][name] for name in rates}
-    return {name: float(value) for name, value in found.items()}
+    how = rows["method"].astype(str)
+    refused = {name: how[name] for name in ("auc", *rates) if how[name].startswith(REFUSED)}
+    return {name: refused.get(name, float(value)) for name, value in found.items()}
 
 
 def _completeness(item: GenerationInputs, threshold_id: str) -> dict[str, float | int | str]:
     row, point = marginal_row(item.completeness, threshold_id), points(item.thresholds).get(threshold_id)
+    if point is not None and point.status == REFUSED:
+        return {"threshold": threshold_id, "completeness": str(point.reason)}
     if row is None or point is None or refused(point):
         return {"threshold": threshold_id}
     low, high, _ = interval_of(row)
@@ -82,8 +89,11 @@ def _roc(item: GenerationInputs) -> pd.DataFrame:
 def _by_radius(item: GenerationInputs, threshold_id: str) -> pd.DataFrame:
     """Completeness over all seeings, depths and magnitudes, with its Jeffreys interval."""
     cells = cells_at(item.completeness, threshold_id)
-    sums = cells.head(0) if refused(points(item.thresholds).get(threshold_id)) else cells
+    point = points(item.thresholds).get(threshold_id)
+    sums = cells.head(0) if refused(point) else cells
     sums = sums.groupby("theta_e_arcsec", as_index=False)[["detected", "n"]].sum()
     low, high = jeffreys(sums["detected"], sums["n"], TABLE_LEVEL)
     shares = sums["detected"] / sums["n"].where(sums["n"] > 0)
-    return sums.assign(generation=item.name, threshold=threshold_id, completeness=shares, low=low, high=high)
+    reached = np.nan if point is None else point.fpr_reached
+    named = {"generation": item.name, "threshold": threshold_id, "fpr_reached": reached}
+    return sums.assign(**named, completeness=shares, low=low, high=high)

@@ -59,7 +59,7 @@ def refused(point: Threshold | None) -> str | None:
     if point is None:
         return None
     if not point.measurable:
-        return point.refusal
+        return point.reason
     return f"not selective ({reached(point)})" if point.status == "not selective" else None
 
 
@@ -95,7 +95,7 @@ def threshold_view(inputs: ReportInputs) -> TableView:
         for point in points(item.thresholds).values():
             target = "chosen beforehand" if pd.isna(point.target_fpr) else f"FPR {point.target_fpr:g}"
             above = "—" if point.above is None else f"{point.above:,} of {point.negatives:,}"
-            value = number(point.threshold, 5) if point.measurable else point.refusal
+            value = number(point.threshold, 5) if point.measurable else str(point.reason)
             if not pd.isna(point.threshold_low):
                 value += f" {{{number(point.threshold_low, 5)}–{number(point.threshold_high, 5)}}}"
             reach = reached(point).removeprefix("FPR\u00a0") if point.measurable else "—"

@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.style import Picture
+from analysis.statistics.thresholds import REFUSED
 
 NOT_MEASURED = "not measured"
-NOT_MEASURABLE = "not measurable"
+REASONS = ("not measurable", REFUSED)
+"""Beginnings of methods that say why there is no value."""
 _NBSP = "\u00a0"
 _SMALL = 0.01
 
@@ -88,7 +90,7 @@ def measured(diagnostics: pd.DataFrame, name: str, as_percent: bool = False, dig
     row = measure(diagnostics, name)
     if row is None:
         return NOT_MEASURED
-    if pd.isna(row["value"]) and str(row["method"]).startswith(NOT_MEASURABLE):
+    if pd.isna(row["value"]) and str(row["method"]).startswith(REASONS):
         return str(row["method"])
     if as_percent:
         return percent(row["value"], row["low"], row["high"])

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.config import EvaluateParams
 from analysis.records import Gate, Measure, Outcome, seen_gate
+from analysis.results.untouched import BOTH, LENS, NEGATIVE, Untouched, untouched
 from analysis.statistics import calibration as cal
 from analysis.statistics import roc
 from analysis.statistics.bootstrap import resample_ranking
@@ -43,28 +44,31 @@ def evaluate(
     """Measure one model on one split, at thresholds fixed on other objects.
 
     `objects`: one row per valid scored cut-out with `label` (0/1), `score` (logit), `probability`; optionally
-    `seen_in_training` and any of `STRATA`.
+    `seen_in_training` and any of `STRATA`. Only those that the model is not known to have trained or selected on are
+    measured; where too few are left, a measure has no value and the reason as its method.
     """
     needed = {"label", "score", "probability"} - set(objects.columns)
     if needed:
         raise DataError(f"evaluation needs the columns {', '.join(sorted(needed))}")
-    labels, scores = objects["label"].to_numpy(), objects["score"].to_numpy(float)
+    held = untouched(objects)
+    measured = held.objects
+    labels, scores = measured["label"].to_numpy(), measured["score"].to_numpy(float)
     measures = [
         *_ranking(labels, scores, params, rng),
-        *_at_thresholds(objects, thresholds),
-        *_calibration(objects, params),
+        *_at_thresholds(measured, thresholds),
+        *_calibration(measured, params),
         *(
             measure
             for column in STRATA
-            if column in objects.columns
-            for value, group in objects.groupby(column, observed=True)
+            if column in measured.columns
+            for value, group in measured.groupby(column, observed=True)
             for measure in _stratum(f"stratum/{column}/{value}", group, params)
         ),
     ]
     rule = "no scored object was trained or selected on by the model or an ancestor"
     known = "seen_in_training" in objects.columns
     gates = (seen_gate("untouched_test_set", objects["seen_in_training"], rule),) if known else ()
-    return Outcome("evaluation", tuple(measures), (*gates, _logits_gate(scores)))
+    return Outcome("evaluation", tuple(_unless_refused(each, held) for each in measures), (*gates, _logits_gate(scores)))
 
 
 def _logits_gate(scores: np.ndarray) -> Gate:
@@ -75,6 +79,20 @@ def _logits_gate(scores: np.ndarray) -> Gate:
         '(then declare output = "probabilities", and audit again)'
     )
     return Gate("scores_are_logits", "WARN" if inside == 1.0 else "PASS", inside, math.nan, math.nan, 1.0, rule)
+
+
+def _unless_refused(measure: Measure, held: Untouched) -> Measure:
+    """The measure, without its value where the objects it needs are refused."""
+    why = held.refusal(_needed(measure.name))
+    return measure if why is None else Measure(measure.name, math.nan, n=0, method=why)
+
+
+def _needed(name: str) -> tuple[int, ...]:
+    """Labels of the objects that a measure needs."""
+    parts = name.split("/")
+    if parts[0] == "threshold" or {"positives", "negatives"} & set(parts):
+        return ()
+    return (LENS,) if "recall" in parts else (NEGATIVE,) if "fpr" in parts else BOTH
 
 
 def with_bins(objects: pd.DataFrame, imaging: Imaging, quantiles: int) -> pd.DataFrame:
@@ -184,7 +202,7 @@ def _at_thresholds(objects: pd.DataFrame, thresholds: Sequence[Threshold]) -> It
         name = point.threshold_id
         if not point.measurable:
             for what in ("threshold", "fpr", "precision", *groups):
-                yield Measure(f"{what}/{name}", math.nan, n=point.negatives, method=point.refusal)
+                yield Measure(f"{what}/{name}", math.nan, n=point.negatives, method=point.reason or "")
             continue
         how = "on the probability, selected above"
         yield Measure(f"threshold/{name}", point.threshold, n=point.negatives, method=how)

@@ -13,6 +13,7 @@ from analysis.results.injection_views import SCORED, counts_of, scored_rows
 from analysis.statistics.completeness import ALL, MARGINAL, bin_numbers, completeness_table
 from analysis.statistics.thresholds import bootstrap_thresholds, from_rows, unlisted_ends
 from analysis.statistics.uncertain import field_intervals, joint_intervals, unlisted_ranges
+from lake import tables
 from lake.sky.imaging import Imaging
 
 _FPR = ["fpr_reached", "fpr_low", "fpr_high", "fpr_unlisted_low", "fpr_unlisted_high"]
@@ -21,6 +22,13 @@ _FPR = ["fpr_reached", "fpr_low", "fpr_high", "fpr_unlisted_low", "fpr_unlisted_
 def measurable(stored: pd.DataFrame) -> dict[str, float]:
     """The thresholds that could be fixed, from rows of `thresholds`."""
     return {point.threshold_id: point.threshold for point in from_rows(stored) if point.measurable}
+
+
+def nothing() -> pa.Table:
+    """No rows of `completeness`: every threshold is refused or not measurable."""
+    return pa.schema(
+        [each.arrow for each in tables.spec("completeness").columns if each.role != "lineage"]
+    ).empty_table()
 
 
 def table_of(

@@ -30,7 +30,8 @@ Distribution = tuple[Floats, Floats]
 Ends = tuple[tuple[float, Distribution], tuple[float, Distribution]]
 """Highest and lowest value of a derived threshold over the declared numbers of unlisted lenses, each with its
 bootstrap distribution."""
-Status = Literal["fixed", "measured", "not measurable", "not selective"]
+REFUSED: Literal["refused"] = "refused"
+Status = Literal["fixed", "measured", "not measurable", "not selective", "refused"]
 SAMPLE = "val"
 """The sample that fixes thresholds: validation negatives kept for them."""
 _NEGLIGIBLE = 1e-6
@@ -69,6 +70,8 @@ class Threshold:
     fpr_unlisted_high: float = math.nan
     fpr_unlisted_bound_low: float = math.nan
     fpr_unlisted_bound_high: float = math.nan
+    reason: str | None = None
+    """Why it is not measurable, or refused."""
 
     @property
     def lenses_may_fix_it(self) -> bool:
@@ -78,12 +81,7 @@ class Threshold:
 
     @property
     def measurable(self) -> bool:
-        return self.status != "not measurable"
-
-    @property
-    def refusal(self) -> str:
-        """Why it is not measurable."""
-        return too_few(self.negatives, self.target_fpr) or _tied(self.target_fpr)
+        return self.status not in ("not measurable", REFUSED)
 
 
 def fpr_name(fpr: float) -> str:
@@ -139,17 +137,22 @@ def above(scores: ArrayLike, threshold: float) -> tuple[int, int]:
     return int((values > threshold).sum()), len(values)
 
 
-def fix_thresholds(fixing: ArrayLike, testing: ArrayLike, params: EvaluateParams) -> list[Threshold]:
+def fix_thresholds(
+    fixing: ArrayLike, testing: ArrayLike, params: EvaluateParams, refused: str | None = None
+) -> list[Threshold]:
     """Every threshold of a finder, from the probabilities of two disjoint sets of negatives.
 
     A derived threshold with fewer than ten negatives above it, expected or left by ties, is an extreme of a small
-    sample: it is refused.
+    sample: it is not measurable. `refused`: why no rate may be measured on the test negatives; every threshold that has
+    none is then refused.
     """
     own, other = (np.asarray(values, dtype=np.float64) for values in (fixing, testing))
     if not (np.isfinite(own).all() and np.isfinite(other).all()):
         raise DataError("some probabilities of negatives are not finite: exclude failed objects")
     chosen = [_fixed(value, own, other, params.selective_fpr_max) for value in params.probability_thresholds]
     found = chosen + [_derived(fpr, own, other) for fpr in params.fpr_points]
+    if refused is not None:
+        return [_refused(point, refused) if point.measurable else point for point in found]
     declared = params.unlisted_lenses_per_negative
     return found if declared is None else [_over_lenses(point, own, declared) for point in found]
 
@@ -169,7 +172,8 @@ def from_rows(rows: pd.DataFrame) -> list[Threshold]:
     found = []
     for row in rated.sort_values(["rate", "threshold"], ascending=[False, True]).to_dict("records"):
         counts = {name: None if pd.isna(row[name]) else int(row[name]) for name in _OPTIONAL_COUNTS}
-        found.append(Threshold(**{field.name: row[field.name] for field in fields(Threshold)} | counts))
+        reason = {"reason": None if pd.isna(row["reason"]) else str(row["reason"])}
+        found.append(Threshold(**{field.name: row[field.name] for field in fields(Threshold)} | counts | reason))
     return found
 
 
@@ -196,6 +200,13 @@ def unlisted_ends(fixing: ArrayLike, point: Threshold) -> Ends | None:
     return (point.threshold_high, high), (point.threshold_low, low)
 
 
+def _refused(point: Threshold, reason: str) -> Threshold:
+    """The threshold without its value and rate."""
+    nan = math.nan
+    point = replace(point, threshold=nan, above=None, test_above=None, fpr_reached=nan, fpr_low=nan, fpr_high=nan)
+    return replace(point, status=REFUSED, reason=reason)
+
+
 def _over_lenses(point: Threshold, own: Floats, declared: tuple[float, float]) -> Threshold:
     """The threshold with its range, and that of the rate it reaches, over the declared numbers of unlisted lenses."""
     fewest, most = lenses_among(len(own), declared)
@@ -220,8 +231,8 @@ def _fixed(value: float, own: Floats, other: Floats, selective_fpr_max: float) -
 def _derived(fpr: float, own: Floats, other: Floats) -> Threshold:
     name, nan, needed = f"{fpr_name(fpr)}@{SAMPLE}", float("nan"), _needed(fpr)
     nothing = Threshold(name, "not measurable", nan, fpr, len(own), None, needed, len(other), None, nan, nan, nan)
-    if len(own) < needed or refusal(own, fpr):
-        return nothing
+    if (why := too_few(len(own), fpr) or refusal(own, fpr)) is not None:
+        return replace(nothing, reason=why)
     threshold, count = threshold_at_fpr(own, fpr)
     return _judged(replace(nothing, status="measured", threshold=threshold, above=count, test_negatives=0), other)
 

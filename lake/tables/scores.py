@@ -18,7 +18,13 @@ SPEC = TableSpec(
         Column("label", "int", "1 lens candidate, 0 negative", low=0, high=1),
         Column("score", "double", "raw logit"),
         Column("probability", "double", "logistic of the raw logit; not calibrated", low=0, high=1),
-        Column("seen_in_training", "boolean", "the model or an ancestor trained or selected on it", nullable=True),
+        Column(
+            "seen_in_training",
+            "boolean",
+            "the model or an ancestor trained or selected on it (null: not known)",
+            nullable=True,
+        ),
+        Column("trained_on", "boolean", "the model or an ancestor trained on it (null: not known)", nullable=True),
         Column(
             "negative_use",
             "string",

@@ -93,9 +93,11 @@ class Checkpoint:
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError(f"{path} is not a list of galaxies: {one_line(error)}; fetch the folder again") from error
 
-    def has_seen(self, galaxy_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
-        """Per galaxy, whether the model or an ancestor trained or selected on it."""
-        return pc.is_in(galaxy_ids, value_set=self.seen()["galaxy_id"].unique()).to_numpy(zero_copy_only=False)
+    def has_seen(self, galaxy_ids: pa.Array | pa.ChunkedArray, purpose: str | None = None) -> NDArray[np.bool_]:
+        """Per galaxy, whether the model or an ancestor trained or selected on it; or only for one ``purpose``."""
+        seen = self.seen()
+        chosen = seen if purpose is None else seen.filter(pc.equal(seen["purpose"], purpose))
+        return pc.is_in(galaxy_ids, value_set=chosen["galaxy_id"].unique()).to_numpy(zero_copy_only=False)
 
 
 def problems(folder: Path) -> list[str]:

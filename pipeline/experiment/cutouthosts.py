@@ -142,9 +142,13 @@ def with_uses(found: Labelled, split: SplitParams) -> Labelled:
     return replace(found, objects=objects.assign(negative_use=uses, split=where))
 
 
-def setting_of(found: Labelled, grid: GridParams, seed: int) -> Setting:
-    """Injections into the negatives kept as hosts, in one cell of seeing and depth unless the description has edges."""
+def setting_of(found: Labelled, grid: GridParams, seed: int, trained: NDArray[np.bool_]) -> Setting:
+    """Injections into the negatives kept as hosts, but those that the finder was trained on, in one cell of seeing and
+    depth unless the description has edges."""
     chosen = (found.objects["negative_use"] == HOST).to_numpy()
+    if chosen.any() and trained[chosen].all():
+        raise DataError(f"no cut-out can host injections: the finder was trained on all {chosen.sum():,} kept for that")
+    chosen &= ~trained
     facts = found.facts.filter(pa.array(chosen))
     if "type" in found.objects:
         types = pa.array(found.objects.loc[chosen, "type"].astype(str))

@@ -23,16 +23,16 @@ from lake.progress import track
 from lake.root import DataRoot
 from lake.scorer import Scorer
 from lake.sky.hashing import key_hash
-from pipeline.experiment.surveyhosts import survey_hosts
+from pipeline.experiment.surveyhosts import Trained, survey_hosts
 from pipeline.project.context import RunContext
 from pipeline.project.outputs import grid_facts, write_grid_facts
 
 log = logging.getLogger(__name__)
 
 
-def survey_setting(context: RunContext, grid: GridParams, seed: int) -> Setting:
-    """The setting of injections into the survey's own hosts."""
-    return Setting.of(grid, survey_hosts(context.project, context.read, grid.host_model), seed)
+def survey_setting(context: RunContext, grid: GridParams, seed: int, trained_by: Trained | None = None) -> Setting:
+    """The setting of injections into the survey's own hosts, without those that a finder was trained on."""
+    return Setting.of(grid, survey_hosts(context.project, context.read, grid.host_model, trained_by), seed)
 
 
 def grid_params(root: DataRoot, generation: str) -> GridParams:

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from analysis.config import ReportParams
 from analysis.results.reweighting import Denominator, Weights, reweighted
+from analysis.results.untouched import negatives_for
 from analysis.statistics.thresholds import (
     Distribution,
     Ends,
@@ -199,15 +199,17 @@ def thresholds_of(
     root: DataRoot, name: str, wanted: str | None
 ) -> tuple[list[Threshold], dict[str, Distribution], dict[str, Ends]]:
     """The measurable thresholds of a finder (or only the wanted one); distributions and ends of derived ones."""
-    points = [
-        point for point in from_rows(delta.read(root, "thresholds", slices=[name]).to_pandas()) if point.measurable
-    ]
-    if wanted is not None:
-        if wanted not in (known := [point.threshold_id for point in points]):
-            raise not_one_of("threshold", known, wanted)
-        points = [point for point in points if point.threshold_id == wanted]
-    scores = delta.read(root, "scores", ["negative_use", "probability"], slices=[name], ordered=False)
-    fixing = scores.filter(pc.equal(scores["negative_use"], THRESHOLD))["probability"].to_numpy()
+    known = {one.threshold_id: one for one in from_rows(delta.read(root, "thresholds", slices=[name]).to_pandas())}
+    if wanted is not None and wanted not in known:
+        raise not_one_of("threshold", list(known), wanted)
+    asked = list(known.values()) if wanted is None else [known[wanted]]
+    points = [point for point in asked if point.measurable]
+    if not points:
+        why = "; ".join(dict.fromkeys(f"{point.threshold_id} is {point.reason}" for point in asked))
+        raise DataError(f"{name} has no completeness: {why}")
+    columns = ["negative_use", "probability", "trained_on"]
+    scores = delta.read(root, "scores", columns, slices=[name], ordered=False).to_pandas()
+    fixing = negatives_for(scores, THRESHOLD)["probability"].to_numpy()
     derived = [point for point in points if point.status == "measured"]
     drawn = {point.threshold_id: bootstrap_thresholds(fixing, point.target_fpr) for point in derived}
     return points, drawn, {point.threshold_id: both for point in derived if (both := unlisted_ends(fixing, point))}

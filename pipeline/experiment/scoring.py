@@ -49,6 +49,7 @@ def score_table(
     rows: pa.Table,
     logits: NDArray[np.float64],
     seen: pa.Array,
+    trained: pa.Array,
     split: SplitParams,
 ) -> pa.Table:
     """Rows of the ``scores`` table, without lineage."""
@@ -59,6 +60,7 @@ def score_table(
         "score": logits,
         "probability": expit(logits),
         "seen_in_training": seen,
+        "trained_on": trained,
         "negative_use": negative_uses(rows["ra"], rows["dec"], rows["split"], rows["label"], split),
     }
     return pa.table(columns)

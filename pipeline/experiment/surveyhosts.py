@@ -26,12 +26,15 @@ _SHAPES = ["galaxy_id", "type", "shape_e1", "shape_e2"]
 
 Read = Callable[..., pa.Table]
 """Rows of a table: name, columns, ``slices`` and ``ordered`` as in ``lake.store.delta.read``."""
+Trained = Callable[[pa.Table], pa.Array]
+"""Which galaxies (``galaxy_id``, ``ra``, ``dec``) a finder was trained on; null where that is not known."""
 
 
-def survey_hosts(project: Project, read: Read, host_model: str) -> HostSet:
+def survey_hosts(project: Project, read: Read, host_model: str, trained_by: Trained | None = None) -> HostSet:
     """Validation negatives that fix no threshold, with seeing, depth, type and shape.
 
-    One whose stamp holds a listed position is not a host: the injected arc would lie next to a lens.
+    One whose stamp holds a listed position is not a host: the injected arc would lie next to a lens. Nor is one that
+    the finder trained on.
     """
     survey, where = project.survey, ["ra", "dec", "split", "label"]
     manifest = read("manifest", ["galaxy_id", *PLACE, *_CONDITIONS, *where], slices=[survey.audit_manifest])
@@ -40,6 +43,8 @@ def survey_hosts(project: Project, read: Read, host_model: str) -> HostSet:
     name = f"validation negatives of the {survey.name}{' (simulated data)' if survey.simulated else ''}"
     if not chosen.num_rows:
         raise DataError(f"no galaxy can host injections: no {name} are kept for that")
+    if trained_by is not None:
+        chosen = without_trained(chosen, trained_by)
     store = StampStore(project.data.cutouts)
     pixels = store.shard(chosen["shard"][0].as_py()).shape[-1]
     kept = chosen.num_rows
@@ -63,6 +68,20 @@ def survey_hosts(project: Project, read: Read, host_model: str) -> HostSet:
         return store.get(places.take(pa.array([place[galaxy_id] for galaxy_id in galaxy_ids])))
 
     return HostSet(name, table, load, pixels, host_model, SURVEY)
+
+
+def without_trained(galaxies: pa.Table, trained_by: Trained) -> pa.Table:
+    """Galaxies that a finder did not train on, so far as is known; how many are left out is logged. DataError where
+    none is left."""
+    trained = pc.fill_null(trained_by(galaxies), False)
+    count = pc.sum(trained.cast(pa.int64())).as_py() or 0
+    if count == galaxies.num_rows:
+        raise DataError(
+            f"no galaxy can host injections: the finder was trained on all {count:,} that are kept for that"
+        )
+    if count:
+        log.info("%d of %d galaxies cannot be hosts: the finder was trained on them", count, galaxies.num_rows)
+    return galaxies.filter(pc.invert(trained))
 
 
 def without_listed(galaxies: pa.Table, listed: pa.Table, stamp_pixels: int) -> pa.Table:

@@ -49,6 +49,13 @@ def seen_by(folder: Path, rows: pa.Table) -> pa.Array:
     return pa.array(hit, mask=~hit if foreign else None)
 
 
+def trained_by(folder: Path, rows: pa.Table) -> pa.Array:
+    """Which galaxies were trained on, and not only selected on; otherwise as :func:`seen_by`."""
+    if (folder / FINDER).exists():
+        return seen_by(folder, rows)
+    return pa.array(Checkpoint.load(folder).has_seen(rows["galaxy_id"], "train"))
+
+
 def read_listed(path: Path) -> pa.Table:
     """The list: ``galaxy_id`` (with or without the collection), or ``ra`` and ``dec`` in degrees, or both, per row."""
     try:

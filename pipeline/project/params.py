@@ -164,8 +164,8 @@ def warn_of_contamination(values: Mapping[str, Any], names: Iterable[str]) -> No
         guilty = [one for one in chain if values["train"][one]["parameters"]["manifest"] in merged - {audit}]
         if guilty:
             log.warning(
-                "%s selects on test galaxies of %s (through the validation split of %s): its test figures will be "
-                "marked as contaminated",
+                "%s selects on test galaxies of %s (through the validation split of %s): its test figures, and "
+                "the completeness at thresholds whose rate they are, will be refused",
                 name,
                 audit,
                 " and ".join(guilty),

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from analysis.config import ReportParams
 from analysis.figures.stamps import WIDTH, Line, lines
 from analysis.reporting.inputs import Gallery
+from analysis.results.untouched import untouched
+from analysis.statistics.thresholds import Threshold, from_rows
 from injection.experiment.setting import Setting
 from lake.store.stamps import StampStore
 from pipeline.experiment.grids import sample, scored_setting
@@ -34,10 +36,10 @@ def galleries(
 ) -> Sequence[Gallery]:
     """Contact sheets of one finder."""
     scores = context.read("scores", slices=[generation]).to_pandas()
-    objects = manifest.merge(scores[["galaxy_id", "probability"]], on="galaxy_id")
+    objects = manifest.merge(scores[["galaxy_id", "probability", "seen_in_training"]], on="galaxy_id")
     test = objects[objects["split"] == "test"]
     point = _point(context, generation, params)
-    return [injected(context, test, generation, store, params), errors(test, store, generation, point)]
+    return [injected(context, test, generation, store, params), *errors(test, store, generation, point)]
 
 
 def injected(
@@ -75,33 +77,38 @@ def next_to_hosts(
     )
 
 
-def errors(test: pd.DataFrame, store: Stamps, generation: str, point: tuple[str, float]) -> Gallery:
-    """Lenses and negatives on either side of a threshold (name, probability); a row with no objects stays empty."""
-    name, threshold = point
+def errors(test: pd.DataFrame, store: Stamps, generation: str, point: Threshold) -> list[Gallery]:
+    """Untouched lenses and negatives on either side of a threshold; a row with no objects stays empty. None where the
+    threshold, or the objects, are refused."""
+    held, name, threshold = untouched(test), point.threshold_id, point.threshold
+    if held.refusal() or not point.measurable:
+        return []
+    test = held.objects
     lenses, above = test[test["label"] == 1], test["probability"] > threshold
     missed, mistaken = test[(test["label"] == 1) & ~above], test[(test["label"] == 0) & above]
     counts = (
         f"{len(missed):,} of {len(lenses):,} listed lenses are missed, {len(mistaken):,} of "
         f"{int((test['label'] == 0).sum()):,} negatives are mistaken for lenses"
     )
-    return Gallery(
-        "Found, missed, and mistaken",
+    caption = (
         f"Test split, {generation}, threshold {name} (probability above {threshold:.4g}): {counts}. Found and "
-        "mistaken: most probable first; missed: least probable first.",
-        [
-            _row("found", lenses[above[lenses.index]].nlargest(WIDTH, "probability"), store),
-            _row("missed", missed.nsmallest(WIDTH, "probability"), store),
-            _row("mistaken", mistaken.nlargest(WIDTH, "probability"), store),
-        ],
+        "mistaken: most probable first; missed: least probable first."
     )
+    rows = [
+        _row("found", lenses[above[lenses.index]].nlargest(WIDTH, "probability"), store),
+        _row("missed", missed.nsmallest(WIDTH, "probability"), store),
+        _row("mistaken", mistaken.nlargest(WIDTH, "probability"), store),
+    ]
+    return [Gallery("Found, missed, and mistaken", caption, rows)]
 
 
-def _point(context: RunContext, generation: str, params: ReportParams) -> tuple[str, float]:
-    """Name and value of the headline threshold, or of the first in the table if the headline one was not derived."""
-    rows = context.read("completeness", ["threshold_id", "threshold"], slices=[generation]).to_pandas()
-    known = dict(sorted(zip(rows["threshold_id"], rows["threshold"], strict=True)))
-    name = params.headline_threshold_id if params.headline_threshold_id in known else next(iter(known))
-    return name, float(known[name])
+def _point(context: RunContext, generation: str, params: ReportParams) -> Threshold:
+    """The headline threshold, or the first by name if that one has no value."""
+    known = {
+        point.threshold_id: point for point in from_rows(context.read("thresholds", slices=[generation]).to_pandas())
+    }
+    held = {name: point for name, point in known.items() if point.measurable} or known
+    return held.get(params.headline_threshold_id) or held[min(held)]
 
 
 def _row(heading: str, objects: pd.DataFrame, store: Stamps) -> Line:

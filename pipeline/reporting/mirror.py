@@ -54,15 +54,16 @@ def _log_results(root: DataRoot, inputs: ReportInputs) -> None:
         values = item.diagnostics.dropna(subset=["value"])
         names = values["name"].str.replace("@", ":", regex=False)  # MLflow allows no @ in a metric's name
         runs.log_metrics(root, item.name, dict(zip(names, values["value"], strict=True)))
-        if len(item.completeness):
-            runs.log_grid(root, item.name, str(item.completeness["grid_id"].iloc[0]), root.grid(item.name))
+        if len(item.injections):
+            runs.log_grid(root, item.name, str(item.injections["grid_id"].iloc[0]), root.grid(item.name))
         for name, content in _figures(item, inputs):
             runs.log_figure(root, item.name, name, content)
 
 
 def _figures(item: GenerationInputs, inputs: ReportInputs) -> list[tuple[str, bytes]]:
     threshold = inputs.params.headline_threshold_id
-    found = [("roc.svg", roc_figure({item.name: (item.scores["label"], item.scores["score"])}, None).content)]
+    ranked = {item.name: (item.scores["label"], item.scores["score"])}
+    found = [] if item.refusal else [("roc.svg", roc_figure(ranked, None).content)]
     if shown(item, threshold):
         title = f"{item.name}: completeness at {threshold} ({rate(item, threshold)})"
         found.append(("completeness.svg", heat_map(item.completeness, threshold, inputs.imaging, title).content))

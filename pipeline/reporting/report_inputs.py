@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.config import ReportParams
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.results.discoveries import ranked_candidates
+from analysis.results.untouched import negatives_for, untouched
 from injection.config import GridParams
 from lake.errors import LakeError
 from lake.provenance import git_commit, pipeline_version
@@ -63,9 +64,9 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
         experiments=registered(context.read("experiments").to_pandas(), context.root),
         candidates=ranked_candidates(scores, manifest, params.candidates_shown),
         grids={
-            item.completeness["grid_id"].iloc[0]: _grid(context, item.name)
+            item.injections["grid_id"].iloc[0]: _grid(context, item.name)
             for item in generations
-            if len(item.completeness)
+            if len(item.injections)
         },
         baseline=pd.read_json(baseline) if baseline.exists() else pd.DataFrame(),
         galleries=galleries(context, manifest, headline, StampStore(context.root.cutouts), params),
@@ -133,14 +134,17 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
     injections = context.read("injections", _INJECTION_COLUMNS, slices=[name]).to_pandas()
     answers = context.read("injection_scores", _ANSWER_COLUMNS, slices=[name]).to_pandas()
     share, origin = lens_share(context, name)
+    tested = scores[scores["split"] == _SPLIT]
+    held = untouched(tested)
     return GenerationInputs(
         name=name,
         lens_share=share,
         lens_share_origin=origin,
         checkpoint_id=str(scores["checkpoint_id"].iloc[0]),
-        facts={**_facts(context, name), **contamination(scores[scores["split"] == _SPLIT])},
-        scores=scores[scores["split"] == _SPLIT],
-        fixing=scores.loc[scores["negative_use"] == THRESHOLD, ["galaxy_id", "probability"]],
+        facts={**_facts(context, name), **contamination(tested)},
+        scores=held.objects,
+        refusal=held.refusal(),
+        fixing=negatives_for(scores, THRESHOLD)[["galaxy_id", "probability"]],
         diagnostics=context.read("diagnostics", slices=runs).to_pandas(),
         gates=context.read("gates", slices=runs).to_pandas(),
         completeness=_kept(context.read("completeness", slices=[name]).to_pandas(), has_grid),

@@ -12,6 +12,7 @@ from analysis.config import ReportParams
 from analysis.reporting import compare
 from analysis.reporting.thresholds import INTERVALS, completeness_words, marginal_row, points
 from analysis.results.discoveries import ranked_candidates
+from analysis.results.untouched import Untouched, untouched
 from lake.errors import LakeError, not_one_of
 from lake.root import DataRoot
 from lake.store import cards, delta, status
@@ -45,22 +46,25 @@ def comparison(project: Project, invalid_too: bool = False) -> tuple[pa.Table, p
         runs = [run for run in (f"evaluate-{name}", f"diagnose-{name}") if f"diagnostics.{run}" not in off]
         measures[name] = delta.read(root, "diagnostics", slices=runs).to_pandas()
         rows = delta.read(root, "scores", slices=[name]).to_pandas()
-        scores[name] = rows[rows["split"] == "test"]
-    for name, tested in scores.items():
+        tested = rows[rows["split"] == "test"]
+        scores[name] = untouched(tested)
         for what, words in contamination(tested).items():
-            log.warning("%s: %s %s", name, what, words)
-    found = compare.completeness_comparison(*_completeness(root, names, off))
-    tables = (pd.concat([compare.comparison(measures), found], ignore_index=True), compare.paired_auc_tests(scores))
+from analysis.results.untouched import Untouched, untouched
+from lake.errors import LakeError, not_one_of
     metrics, tests = (pa.Table.from_pandas(table, preserve_index=False) for table in tables)
     return metrics, tests
 
 
+def _paired(scores: Mapping[str, Untouched]) -> pd.DataFrame:
+    refused = {name: why for name, held in scores.items() if (why := held.refusal())}
+    return compare.paired_auc_tests({name: held.objects for name, held in scores.items()}, refused)
+
+
 def contamination(tested: pd.DataFrame) -> Mapping[str, str]:
-    """The line that marks test figures of galaxies that the model trained or selected on, or may have."""
-    known = tested["seen_in_training"].astype("boolean")
-    seen, unknown = int(known.sum()), int(known.isna().sum())
-    if seen:
-        return {"test figures": f"CONTAMINATED: {seen:,} of {len(tested):,} test galaxies were trained or selected on"}
+    """What is left out of the test figures because the model trained or selected on it, or that this is not known."""
+    unknown = int(tested["seen_in_training"].isna().sum())
+    if words := untouched(tested).words:
+        return {"test figures": words}
     if unknown:
         return {"test figures": f"training status is unknown for {unknown:,} of {len(tested):,} test galaxies"}
     return {}

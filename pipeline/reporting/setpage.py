@@ -12,6 +12,7 @@ import pyarrow as pa
 from analysis.config import ReportParams
 from analysis.records import Outcome
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
+from analysis.results.untouched import negatives_for, untouched
 from analysis.statistics.thresholds import Threshold, threshold_rows
 from injection.experiment.setting import Setting
 from lake.provenance import git_commit, pipeline_version
@@ -51,7 +52,7 @@ def page_inputs(
     rows, which = shown_injections(measured.injections, params.contact_sheet_rows, context.seed)
     galleries = [next_to_hosts(rows, which, setting, tested, found, name)]
     if (tested["label"] == 1).any():
-        galleries.append(errors(tested, found, name, (chosen.threshold_id, chosen.threshold)))
+        galleries += errors(tested, found, name, chosen)
     none, where = pd.DataFrame(), {"stage": f"audit.{name}"}
     lost = pd.DataFrame(found.rejected, columns=["source_file", "row_index", "reason", "record"]).assign(**where)
     counts = [*({"outcome": "quarantined", "reason": r, "rows": 1} for r in lost["reason"])]
@@ -71,7 +72,7 @@ def page_inputs(
         training_epochs=none,
         experiments=none,
         candidates=none,
-        grids={str(measured.completeness["grid_id"][0]): grid_facts_of(setting.grid, _psf(found))},
+        grids={str(measured.injections["grid_id"][0]): grid_facts_of(setting.grid, _psf(found))},
         baseline=pd.DataFrame(held),
         galleries=galleries,
         provenance={
@@ -89,7 +90,7 @@ def _headline(thresholds: list[Threshold], params: ReportParams) -> Threshold:
     held = [point for point in thresholds if point.measurable]
     named = [point for point in held if point.threshold_id == params.headline_threshold_id]
     derived = [point for point in held if point.status == "measured"]
-    return (named or sorted(derived, key=lambda point: point.target_fpr) or held)[0]
+    return (named or sorted(derived, key=lambda point: point.target_fpr) or held or thresholds)[0]
 
 
 def _generation(measured: Measured, name: str) -> GenerationInputs:
@@ -98,14 +99,16 @@ def _generation(measured: Measured, name: str) -> GenerationInputs:
     gates = [row for run, outcome in outcomes for row in outcome.gates_rows(f"{run}-{name}")]
     checkpoint_id, scores = str(measured.scores["checkpoint_id"].iloc[0]), measured.scores
     tested = scores[scores["split"] == "test"]
+    held = untouched(tested)
     return GenerationInputs(
         name=name,
         checkpoint_id=checkpoint_id,
         facts={**measured.facts, **contamination(tested)},
         lens_share=None,
         lens_share_origin="",
-        scores=tested,
-        fixing=scores.loc[scores["negative_use"] == THRESHOLD, ["galaxy_id", "probability"]],
+        scores=held.objects,
+        refusal=held.refusal(),
+        fixing=negatives_for(scores, THRESHOLD)[["galaxy_id", "probability"]],
         diagnostics=pd.DataFrame(diagnostics, columns=_DIAGNOSTICS),
         gates=pd.DataFrame(gates, columns=_GATES),
         completeness=measured.completeness.to_pandas(),

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.config import CompletenessParams
-from analysis.results.gridtable import measurable, table_of
+from analysis.results.gridtable import measurable, nothing, table_of
+from analysis.results.untouched import negatives_for
 from etl.results.completeness import summarise
 from lake import tables
 from lake.sky.split import THRESHOLD
@@ -26,6 +27,10 @@ def run(context: SparkRun, params: CompletenessParams) -> None:
     generation = context.generation
     facts = grid_facts(context.root, generation)
     stored = context.read("thresholds", slices=[facts["generation"]]).to_pandas()
+    where = {name: facts[name] for name in tables.spec("completeness").slice_by}
+    if not measurable(stored):
+        context.publish(nothing(), "completeness", generation, where)
+        return
     counts = summarise(
         context.spark,
         context.read_spark("injections", [generation]),
@@ -37,10 +42,9 @@ def run(context: SparkRun, params: CompletenessParams) -> None:
     )
     collected = counts.toPandas()
     collected.attrs.clear()  # Spark Connect leaves its plan's metrics there, which Arrow cannot store
-    scores = context.read("scores", ["negative_use", "probability"], slices=[facts["generation"]])
-    fixing = scores.filter(pc.equal(scores["negative_use"], THRESHOLD))["probability"].to_numpy()
+    scores = context.read("scores", ["negative_use", "probability", "trained_on"], slices=[facts["generation"]])
+    fixing = negatives_for(scores.to_pandas(), THRESHOLD)["probability"].to_numpy()
     rows = table_of(collected, stored, fixing, _scored(context, facts), params.source_mag_edges, SURVEY)
-    where = {name: facts[name] for name in tables.spec("completeness").slice_by}
     context.publish(rows, "completeness", generation, where)
 
 

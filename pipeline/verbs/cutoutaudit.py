@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ from scipy.special import expit
 from analysis.config import CompletenessParams, EvaluateParams, ReportParams
 from analysis.reporting.report import render_report
 from analysis.results.evaluation import evaluate
-from analysis.results.gridtable import counted, measurable, table_of
-from analysis.statistics.thresholds import fix_thresholds, refusal, threshold_rows
+from analysis.results.gridtable import counted, measurable, nothing, table_of
+from analysis.results.untouched import exposure, fixed_thresholds, negatives_for
+from analysis.statistics.thresholds import refusal, threshold_rows
 from etl.config import CutoutsParams
 from injection.config import GridParams
 from injection.experiment.grid import cells
@@ -35,7 +37,7 @@ from lake.files import atomic
 from lake.names import checked_name
 from lake.progress import track
 from lake.scorer import Scorer, check_bands, known
-from lake.sky.split import TEST, THRESHOLD
+from lake.sky.split import THRESHOLD
 from lake.store import cards
 from modeling.scoring.finder import ExternalScorer, Output
 from modeling.scoring.scorer import load_scorer
@@ -137,6 +139,7 @@ def _scores(context: RunContext, request: Request, scorer: Scorer, found: Labell
         logits[part] = scorer.score(found.get(objects[part]), None if conditions is None else conditions[part])
     if isinstance(scorer, ExternalScorer):
         scorer.refuse_undeclared_probabilities()
+    seen_ = _seen(request, found)
     return pd.DataFrame(
         {
             "checkpoint_id": scorer.checkpoint_id,
@@ -148,7 +151,8 @@ def _scores(context: RunContext, request: Request, scorer: Scorer, found: Labell
             "label": objects["label"].astype(np.int32),
             "score": logits,
             "probability": expit(logits),
-            "seen_in_training": _seen(request, found),
+            "seen_in_training": seen_,
+            "trained_on": seen_,
             "negative_use": objects["negative_use"],
         }
     )
@@ -171,28 +175,28 @@ def _measured(context: RunContext, request: Request, scorer: Scorer, found: Labe
     """Scores, thresholds, evaluation, injections, completeness and diagnostics, in that order."""
     project, name = context.project, context.generation
     scores = _scores(context, request, scorer, found)
-    negatives = {use: np.sort(scores.loc[scores["negative_use"] == use, "probability"]) for use in (THRESHOLD, TEST)}
-    params = _rates(project.section(EvaluateParams, "evaluate"), negatives[THRESHOLD])
+    fixing = np.sort(negatives_for(scores, THRESHOLD)["probability"])
+    params = _rates(project.section(EvaluateParams, "evaluate"), fixing)
     declared = found.described.unlisted_lenses_per_negative  # the survey's own range says nothing about a set
     params = params.model_copy(update={"unlisted_lenses_per_negative": declared})
-    points = fix_thresholds(negatives[THRESHOLD], negatives[TEST], params)
+    points = fixed_thresholds(scores, params)
     stored = pd.DataFrame(threshold_rows(points, scorer.checkpoint_id, name))
     tested, outcomes = scores[scores["split"] == "test"].reset_index(drop=True), {}
     if (tested["label"] == 1).any():
         tiers = found.objects.loc[found.objects["split"] == "test", "tier"].reset_index(drop=True)
         rng = np.random.default_rng(context.seed)
-        outcomes["evaluate"] = evaluate(tested.assign(tier=tiers), points, params, rng)
-    setting = cutouthosts.setting_of(found, found.grid, context.seed)
+        found_ = evaluate(tested.assign(tier=tiers), points, params, rng)
+        outcomes["evaluate"] = replace(found_, measures=(*found_.measures, *exposure(scores)))
+    trained = scores["trained_on"].fillna(False).to_numpy(bool)
+    setting = cutouthosts.setting_of(found, found.grid, context.seed, trained)
     pixels = hashlib.sha256("".join(found.objects["sha256"]).encode()).hexdigest()[:16]
     context.note_input("cut-outs", f"{len(found.objects)} objects of {request.folder.name}, pixels {pixels}")
     fill_grid(context, setting, scorer, found.described.name, name, pixels=pixels)
     injections = _injections(context, scorer, setting)
     edges = found.described.source_mag_edges or project.section(CompletenessParams, "completeness").source_mag_edges
-    counts = counted(injections.to_pandas(), cells(setting.grid), measurable(stored), edges, found.imaging)
     identity = {"grid_id": injections["grid_id"][0].as_py(), "grid_name": found.described.name, "generation": name}
     identity |= {"checkpoint_id": scorer.checkpoint_id, "prior": setting.prior.name, "weighting_id": setting.prior.name}
-    scored = injections.filter(pc.equal(injections["status"], "scored")).to_pandas()
-    completeness = table_of(counts.assign(**identity), stored, negatives[THRESHOLD], scored, edges, found.imaging)
+    completeness = _completeness(injections, setting, stored, fixing, edges, identity)
     outcomes["diagnose"] = diagnosed(context, scorer, found, scores, setting, injections)
     facts = {
         "kind": "audited on a set of cut-outs",
@@ -203,6 +207,23 @@ def _measured(context: RunContext, request: Request, scorer: Scorer, found: Labe
         "stamps": f"{found.stamps.shape[-1]} pixels of {found.imaging.pixel_scale_arcsec:g} arcsec",
     }
     return Measured(found, scores, points, injections, completeness, outcomes, facts), setting
+
+
+def _completeness(
+    injections: pa.Table,
+    setting: Setting,
+    stored: pd.DataFrame,
+    fixing: NDArray[np.float64],
+    edges: Sequence[float],
+    identity: Mapping[str, str],
+) -> pa.Table:
+    """Rows of `completeness` at every threshold that has a value."""
+    imaging, named = setting.hosts.imaging, measurable(stored)
+    if not named:
+        return nothing()
+    counts = counted(injections.to_pandas(), cells(setting.grid), named, edges, imaging)
+    scored = injections.filter(pc.equal(injections["status"], "scored")).to_pandas()
+    return table_of(counts.assign(**identity), stored, fixing, scored, edges, imaging)
 
 
 def _rates(params: EvaluateParams, fixing: NDArray[np.float64]) -> EvaluateParams:

@@ -216,6 +216,8 @@ def export_cells(project: Project, name: str, out: Path) -> tuple[int, Path]:
     if out.suffix != ".csv" or not out.parent.is_dir():
         raise invalid("out", "a file ending in .csv, in a folder that exists", str(out))
     rows = delta.read(project.data, "completeness", slices=[name]).to_pandas()
+    if rows.empty:
+        raise DataError(f"{name} has no completeness: its thresholds are refused or not measurable, see `thresholds`")
     facts = _facts(project.data, name)
     made = exported(rows, facts.get("injections_per_cell"))
     axes = {axis: sorted(made[axis].unique().tolist()) for axis in foreign_cells.AXES}

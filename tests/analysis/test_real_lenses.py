@@ -13,30 +13,33 @@ from tests.analysis.outcomes import fixed, measure, status
 def test_recall_by_tier_and_leakage():
     lenses = pd.DataFrame(
         {
-            "tier": ["A", "A", "A", "B", "B", "B"],
-            "healpix_128": [1, 2, 3, 4, 5, 9],
-            "probability": [0.9, 0.2, np.nan, 0.4, 0.3, 0.99],
+            "tier": ["A", "A", "A", "B", "B", "B"] * 3,
+            "healpix_128": [1, 2, 3, 4, 5, 9] * 3,
+            "probability": [0.9, 0.2, np.nan, 0.4, 0.3, 0.99] * 3,
         }
     )
     point = fixed(np.linspace(0, 1, 100))
     outcome = real_lens_recall(lenses, [9, 10], [point])
     assert measure(outcome, "lens_recall/tier_A/p0.3").value == 0.5
     assert measure(outcome, "lens_recall/tier_B/p0.3").value == 0.5
-    assert measure(outcome, "lens_recall/all/p0.3").n == 4
-    assert measure(outcome, "lens_recall/unscored").value == 1
+    assert measure(outcome, "lens_recall/all/p0.3").n == 12
+    assert measure(outcome, "lens_recall/unscored").value == 3
     assert status(outcome, "lens_recall/leakage_guard") == "FAIL"
+    few = measure(real_lens_recall(lenses.iloc[:12], [9, 10], [point]), "lens_recall/all/p0.3")
+    assert np.isnan(few.value), "eight are left"
+    assert few.method.startswith("refused: 2 of 12 test lenses were trained or selected on")
     assert status(real_lens_recall(lenses.iloc[:5], [9, 10], [point]), "lens_recall/leakage_guard") == "PASS"
 
 
 def test_what_an_unknown_training_set_held_is_not_measured():
     point = fixed([0.1])
-    lenses = pd.DataFrame({"tier": "A", "healpix_128": [1, 2, 3], "probability": 0.9, "seen_in_training": None})
-    outcome = real_lens_recall(lenses, [9], [point])
+    lenses = pd.DataFrame({"tier": "A", "healpix_128": range(1, 31), "probability": 0.9, "seen_in_training": None})
+    outcome = real_lens_recall(lenses, [99], [point])
     assert status(outcome, "lens_recall/leakage_guard") == "NOT MEASURED"
-    assert measure(outcome, "lens_recall/all/p0.3").n == 3, "a lens is left out only where it is known to be seen"
-    told = real_lens_recall(lenses.assign(seen_in_training=[True, None, False]), [9], [point])
+    assert measure(outcome, "lens_recall/all/p0.3").n == 30, "a lens is left out only where it is known to be seen"
+    told = real_lens_recall(lenses.assign(seen_in_training=[True, None, False] * 10), [99], [point])
     assert status(told, "lens_recall/leakage_guard") == "FAIL"
-    assert measure(told, "lens_recall/all/p0.3").n == 2
+    assert measure(told, "lens_recall/all/p0.3").n == 20
 
 
 def test_a_lens_without_a_pixel_cannot_be_cleared():

@@ -55,7 +55,7 @@ def test_a_rate_with_fewer_than_ten_negatives_expected_above_it_is_refused_by_na
     point = named(np.linspace(0, 1, 307), np.linspace(0, 1, 633))["fpr1e-3@val"]
     assert not point.measurable
     assert np.isnan(point.threshold)
-    assert point.refusal == "not measurable with 307 negatives, needs 10,000"
+    assert point.reason == "not measurable with 307 negatives, needs 10,000"
     limit = named(np.linspace(0, 1, 200), [0.5])["fpr5e-2@val"], named(np.linspace(0, 1, 199), [0.5])["fpr5e-2@val"]
     assert [point.status for point in limit] == ["measured", "not measurable"]
     assert {point.status for point in named([], [0.5]).values()} == {"fixed", "not measurable", "not selective"}
@@ -94,9 +94,9 @@ def test_ties_leave_no_threshold_rather_than_one_that_nothing_is_above(answers):
     """The 20 best of 400 cannot be let through where the 21st is as good: recall there would read 0 %."""
     point = named(answers, answers)["fpr5e-2@val"]
     assert (point.status, point.above) == ("not measurable", None)
-    assert point.refusal == "not measurable: too many negatives share one score to let 0.05 of them through"
+    assert point.reason == "not measurable: too many negatives share one score to let 0.05 of them through"
     (back,) = from_rows(pd.DataFrame(threshold_rows([point], "c1", "demo1")))
-    assert back.refusal == point.refusal
+    assert back.reason == point.reason
     assert named(np.repeat([0.1, 0.9, 0.95], [370, 20, 10]), answers)["fpr5e-2@val"].above == 10
 
 

@@ -14,9 +14,11 @@ from dataclasses import replace
 from urllib.request import Request, urlopen
 
 import numpy as np
+import pandas as pd
 import pyarrow.compute as pc
 import pytest
 
+from analysis.statistics.thresholds import from_rows, threshold_at_fpr
 from lake.errors import LakeError
 from lake.root import DataRoot
 from lake.sky.healpix import pixel
@@ -110,6 +112,32 @@ def test_a_threshold_has_one_value_wherever_it_is_used(finished: Checkout) -> No
         assert measures[f"recall/{name}"] == measures[f"lens_recall/all/{name}"]
     page = (finished.folder / "data" / "report" / "index.html").read_text()
     assert f"not measurable with {refused.negatives.item()} negatives, needs 200" in page
+
+
+def test_ranges_over_unlisted_lenses_hold_what_the_truth_gives_without_them(finished: Checkout) -> None:
+    """The truth of the simulated sky says which negatives are lenses."""
+    root = DataRoot.of(finished.folder / "data")
+    truth = pd.read_parquet(root.local / "truth" / "sources.parquet")[["brickname", "objid", "is_lens"]]
+    pool = delta.read(root, "tractor_pool", ["galaxy_id", "brickname", "objid"]).to_pandas()
+    lenses = set(pool.merge(truth[truth.is_lens], on=["brickname", "objid"]).galaxy_id)
+    scores = delta.read(root, "scores").to_pandas()
+    clean = {use: part.probability[~part.galaxy_id.isin(lenses)] for use, part in scores.groupby("negative_use")}
+    removed = {use: part.galaxy_id.isin(lenses).sum() for use, part in scores.groupby("negative_use")}
+    answers = delta.read(root, "injection_scores").to_pandas().query("status == 'scored'").probability
+    cells = delta.read(root, "completeness").to_pandas().query("cell == 'marginal' and source_mag_bin == 'all'")
+    cells = cells.set_index("threshold_id")
+    for point in from_rows(delta.read(root, "thresholds").to_pandas()):
+        assert removed["threshold"] <= point.lenses_high
+        if not point.measurable:
+            continue
+        assert removed["test"] <= point.test_lenses_high
+        rate = (clean["test"] > point.threshold).mean()
+        assert point.fpr_unlisted_low <= rate <= point.fpr_unlisted_high
+        if point.status == "measured":
+            cleaned = threshold_at_fpr(clean["threshold"], point.target_fpr)[0]
+            row = cells.loc[point.threshold_id]
+            assert row.unlisted_low <= (answers > cleaned).mean() <= row.unlisted_high
+            assert row.unlisted_low <= row.completeness <= row.unlisted_high
 
 
 def test_no_galaxy_of_the_test_split_was_trained_or_selected_on(finished: Checkout) -> None:
@@ -258,6 +286,36 @@ def _check_that_a_list_measures_leakage(copy: Checkout, root: DataRoot) -> None:
     assert set(scores[scores["seen_in_training"].astype(bool)]["galaxy_id"]) == set(test["galaxy_id"])
     gates = delta.read(root, "gates", slices=["evaluate-theirs"]).to_pandas().set_index("name")
     assert gates.status["untouched_test_set"] == "FAIL"
+    told = delta.read(root, "diagnostics", slices=["evaluate-theirs"]).to_pandas().set_index("name")
+    assert told.value["exposure/test_galaxies/trained_on"] == 2
+    _check_that_figures_on_known_galaxies_are_refused(copy, root, manifest[manifest["split"] == "test"])
+
+
+def _check_that_figures_on_known_galaxies_are_refused(copy: Checkout, root: DataRoot, test: pd.DataFrame) -> None:
+    """A finder trained on the whole test split has no figure on it, and no completeness without a rate."""
+    (root.checkpoints("theirs") / LISTED).write_text("galaxy_id\n" + "\n".join(test["galaxy_id"]) + "\n")
+    for stage in ("evaluate", "completeness", "diagnose"):
+        copy.dhs("run", stage, "--generation", "theirs")
+    copy.dhs("run", "report")
+    why = f"refused: {len(test)} of {len(test)} test galaxies were trained or selected on"
+    told = delta.read(root, "diagnostics", slices=["evaluate-theirs", "diagnose-theirs"]).to_pandas().set_index("name")
+    for name in ("auc", "calibration/ece", "trivial/network_gain"):
+        assert np.isnan(told.value[name])
+        assert told.method[name] == why
+    points = delta.read(root, "thresholds", slices=["theirs"]).to_pandas()
+    assert set(points["status"]) <= {"refused", "not measurable"}
+    assert points[["threshold", "fpr_reached"]].isna().all(axis=None)
+    assert points["reason"].notna().all()
+    assert delta.read(root, "completeness", slices=["theirs"]).num_rows == 0
+    by_view = copy.dhs("query", "select count(*) as n from completeness_by_depth where generation = 'theirs'").stdout
+    assert by_view.split()[-1] == "0"
+    shown = json.loads((root.metrics / "theirs.json").read_text())
+    assert shown["auc"] == why
+    assert shown["completeness"].startswith("refused: ")
+    assert why in (copy.folder / "data" / "report" / "index.html").read_text()
+    assert why in copy.dhs("compare").stdout
+    stopped = copy.dhs("completeness", "--generation", "theirs", check=False)
+    assert "theirs has no completeness: p0.3 is refused: " in stopped.stderr
 
 
 def test_an_unknown_suffix_and_a_bad_query_are_errors_in_a_sentence(finished: Checkout) -> None:

@@ -1,0 +1,107 @@
+"""What a finder trained or selected on is in no figure: only untouched objects are measured, the others are counted.
+
+A figure is refused where that leaves fewer than ten lenses, or negatives, of those it needs. Where it is not known what
+a finder was trained on (a user's own, without a list), nothing is left out, and the gates are not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.config import EvaluateParams
+from analysis.records import Measure
+from analysis.statistics.thresholds import REFUSED, Threshold, fix_thresholds
+from lake.sky.split import HOST, TEST, THRESHOLD
+
+FEWEST = 10
+"""Untouched lenses, or negatives, below which their figures are refused."""
+NEGATIVE, LENS = 0, 1
+BOTH = (NEGATIVE, LENS)
+_NAMES = {NEGATIVE: "negatives", LENS: "lenses"}
+_UNKNOWN = "not known what the finder was trained on"
+
+
+@dataclass(frozen=True)
+class Untouched:
+    """The test objects that are measured."""
+
+    objects: pd.DataFrame
+    """Those that the finder neither trained nor selected on, so far as is known; all of a class that is refused."""
+    seen: Mapping[int, int]
+    """By label, objects that it trained or selected on."""
+    total: Mapping[int, int]
+    """By label, all objects."""
+
+    def refusal(self, labels: Collection[int] = BOTH) -> str | None:
+        """Why figures that need objects of these labels are refused; None if they are not."""
+        short = [label for label in labels if self.seen[label] and self.total[label] - self.seen[label] < FEWEST]
+        if not short:
+            return None
+        seen, total = (sum(counts[label] for label in short) for counts in (self.seen, self.total))
+        name = _NAMES[short[0]] if len(short) == 1 else "galaxies"
+        return f"{REFUSED}: {seen:,} of {total:,} test {name} were trained or selected on"
+
+    @property
+    def words(self) -> str | None:
+        """What is left out or refused; None if nothing is."""
+        seen, total = sum(self.seen.values()), sum(self.total.values())
+        left_out = f"{seen:,} of {total:,} test galaxies, trained or selected on, are left out"
+        return self.refusal() or (left_out if seen else None)
+
+
+def untouched(tested: pd.DataFrame) -> Untouched:
+    """The part of the test objects (`label`, perhaps `seen_in_training`) that is measured."""
+    label, seen = tested["label"].to_numpy(), _marked(tested, "seen_in_training")
+    held = Untouched(
+        tested,
+        {each: int((seen & (label == each)).sum()) for each in BOTH},
+        {each: int((label == each).sum()) for each in BOTH},
+    )
+    refused = [each for each in BOTH if held.refusal((each,))]
+    return Untouched(tested[~seen | np.isin(label, refused)], held.seen, held.total)
+
+
+def negatives_for(scores: pd.DataFrame, use: str) -> pd.DataFrame:
+    """Negatives of one use that the finder did not train on; those that test, it did not select on either."""
+    column = "seen_in_training" if use == TEST else "trained_on"
+    return scores[(scores["negative_use"] == use).to_numpy(bool) & ~_marked(scores, column)]
+
+
+def fixed_thresholds(scores: pd.DataFrame, params: EvaluateParams) -> list[Threshold]:
+    """Every threshold of a finder from its rows of `scores`.
+
+    Negatives that it trained on fix none. Where the rate of a threshold on test negatives is refused, so is the
+    threshold, and with it every completeness.
+    """
+    tested = scores[scores["negative_use"] == TEST]
+    fixing, testing = (np.sort(negatives_for(scores, use)["probability"].to_numpy(float)) for use in (THRESHOLD, TEST))
+    return fix_thresholds(fixing, testing, params, untouched(tested).refusal((NEGATIVE,)))
+
+
+def exposure(scores: pd.DataFrame) -> Iterator[Measure]:
+    """How many test galaxies, negatives that fix thresholds and hosts the finder trained, or only selected, on."""
+    groups = {"test_galaxies": scores["split"] == "test"}
+    groups |= {"threshold_negatives": scores["negative_use"] == THRESHOLD, "hosts": scores["negative_use"] == HOST}
+    for name, chosen in groups.items():
+        rows = scores[chosen]
+        trained, seen = (_marked(rows, column) for column in ("trained_on", "seen_in_training"))
+        known = bool(rows["seen_in_training"].notna().all())
+        fates = {"trained_on": (trained, "left out"), "selected_on": (seen & ~trained, _FATES.get(name, "kept"))}
+        for what, (hit, fate) in fates.items():
+            value, method = (float(hit.sum()), fate) if known else (np.nan, _UNKNOWN)
+            yield Measure(f"exposure/{name}/{what}", value, n=len(rows), method=method)
+
+
+_FATES = {"test_galaxies": "left out"}
+
+
+def _marked(rows: pd.DataFrame, column: str) -> NDArray[np.bool_]:
+    """Where a column is true; nowhere where it is missing or null."""
+    if column not in rows.columns:
+        return np.zeros(len(rows), dtype=bool)
+    return rows[column].astype("boolean").fillna(False).to_numpy(bool)
