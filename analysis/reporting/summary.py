@@ -95,5 +95,5 @@ def _by_radius(item: GenerationInputs, threshold_id: str) -> pd.DataFrame:
     low, high = jeffreys(sums["detected"], sums["n"], TABLE_LEVEL)
     shares = sums["detected"] / sums["n"].where(sums["n"] > 0)
     reached = np.nan if point is None else point.fpr_reached
-    named = {"generation": item.name, "threshold": threshold_id, "fpr_reached": reached}
-    return sums.assign(**named, completeness=shares, low=low, high=high)
+    rows = sums.assign(generation=item.name, threshold=threshold_id, completeness=shares, low=low, high=high)
+    return rows.assign(fpr_reached=reached)
