@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
+from analysis.statistics.thresholds import Threshold, fix_thresholds
 from lake.store.stamps import StampStore
 from pipeline.project import params
 from pipeline.reporting.galleries import errors
 from pipeline.reporting.results import shown_first
+from tests.analysis.report_inputs import EVALUATE
 from tests.pipeline.checkout import PROJECT
 
 
@@ -25,12 +28,23 @@ class _Blank:
 def test_found_and_missed_are_divided_by_the_threshold() -> None:
     test = pd.DataFrame({"label": [1, 1, 1, 0, 0], "probability": [0.9, 0.3, 0.1, 0.31, 0.2]}, index=[7, 3, 9, 1, 5])
     store = cast(StampStore, _Blank())
-    shown = {heading: list(labels) for heading, _, labels in errors(test, store, "demo1", ("p0.3", 0.3)).rows}
+    (gallery,) = errors(test, store, "demo1", point(0.3))
+    shown = {heading: list(labels) for heading, _, labels in gallery.rows}
     assert shown == {"found": ["p 0.900"], "missed": ["p 0.100", "p 0.300"], "mistaken": ["p 0.310"]}
-    gallery = errors(test, store, "demo1", ("p0.05", 0.05))
+    (gallery,) = errors(test, store, "demo1", point(0.05))
     assert [len(stamps) for _, stamps, _ in gallery.rows] == [3, 0, 2], "nothing below the threshold is called missed"
     assert "demo1, threshold p0.05" in gallery.caption
     assert "0 of 3 listed lenses are missed, 2 of 2 negatives are mistaken for lenses" in gallery.caption
+    many = pd.concat([test] * 10, ignore_index=True)
+    (gallery,) = errors(many.assign(seen_in_training=many.index < 5), store, "demo1", point(0.05))
+    assert "0 of 27 listed lenses are missed, 18 of 18 negatives" in gallery.caption, "those trained on are left out"
+    assert errors(many.assign(seen_in_training=True), store, "demo1", point(0.05)) == []
+    assert errors(test, store, "demo1", replace(point(0.3), status="refused", threshold=np.nan)) == []
+
+
+def point(threshold: float) -> Threshold:
+    params = EVALUATE.model_copy(update={"probability_thresholds": (threshold,), "fpr_points": ()})
+    return fix_thresholds([0.1], [0.01] * 40, params)[0]
 
 
 def test_galleries_and_candidates_follow_the_declared_model() -> None:
