@@ -68,7 +68,9 @@ def evaluate(
     rule = "no scored object was trained or selected on by the model or an ancestor"
     known = "seen_in_training" in objects.columns
     gates = (seen_gate("untouched_test_set", objects["seen_in_training"], rule),) if known else ()
-    return Outcome("evaluation", tuple(_unless_refused(each, held) for each in measures), (*gates, _logits_gate(scores)))
+    return Outcome(
+        "evaluation", tuple(_unless_refused(each, held) for each in measures), (*gates, _logits_gate(scores))
+    )
 
 
 def _logits_gate(scores: np.ndarray) -> Gate:

@@ -49,8 +49,9 @@ def comparison(project: Project, invalid_too: bool = False) -> tuple[pa.Table, p
         tested = rows[rows["split"] == "test"]
         scores[name] = untouched(tested)
         for what, words in contamination(tested).items():
-from analysis.results.untouched import Untouched, untouched
-from lake.errors import LakeError, not_one_of
+            log.warning("%s: %s: %s", name, what, words)
+    found = compare.completeness_comparison(*_completeness(root, names, off))
+    tables = (pd.concat([compare.comparison(measures), found], ignore_index=True), _paired(scores))
     metrics, tests = (pa.Table.from_pandas(table, preserve_index=False) for table in tables)
     return metrics, tests
 
