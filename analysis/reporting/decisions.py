@@ -18,7 +18,7 @@ from analysis.reporting.compare import INDISTINGUISHABLE, paired_auc_tests
 from analysis.reporting.facts import literature_views
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import marginal_row, points, refused
-from analysis.reporting.views import NOT_MEASURABLE, interval, measure, number
+from analysis.reporting.views import REASONS, interval, measure, number
 from analysis.statistics.completeness import interval_of
 from lake.config import Section
 
@@ -190,7 +190,7 @@ def _of_measure(one: Declared, row: pd.Series | None, name: str) -> _Found:
     value, low, high = (math.nan if pd.isna(row[key]) else float(row[key]) for key in ("value", "low", "high"))
     if math.isnan(value):
         method = str(row.get("method"))
-        return _Found("NOT MEASURED", method if method.startswith(NOT_MEASURABLE) else f"{name} has no value")
+        return _Found("NOT MEASURED", method if method.startswith(REASONS) else f"{name} has no value")
     if math.isnan(low) or math.isnan(high):
         return _Found("NOT MEASURED", f"{name} is {number(value)}, without an interval")
     digits, unit = (1, f" {one.unit}") if one.unit else (4 if one.threshold and one.threshold > 0.99 else 3, "")
