@@ -90,18 +90,21 @@ def joint_intervals(
 def unlisted_ranges(
     injections: pd.DataFrame, ends: Mapping[str, Ends], edges: Sequence[float], imaging: Imaging
 ) -> pd.DataFrame:
-    """Completeness of every row at both ends of a derived threshold's range, with the outer bounds of their intervals.
+    """Completeness of every row at both ends of a derived threshold's range; of marginals with their outer bounds.
 
     Otherwise as :func:`joint_intervals`, with `unlisted_low`, `unlisted_high`, `unlisted_bound_low` and
-    `unlisted_bound_high`.
+    `unlisted_bound_high`: the lower bound of the interval of one end, the upper bound of that of the other (NaN in
+    cells, where they would take twice the time of all intervals).
     """
     groups = list(_groups(injections, injections[imaging.source_columns[0]].to_numpy(float), edges))
     found = [pd.DataFrame(columns=[*_KEYS, "n", *_RANGE])]
     for threshold_id, (highest, lowest) in ends.items() if groups else ():
         rows = _keyed(groups, threshold_id)
+        whole = (rows["cell"] == MARGINAL).to_numpy()
+        marginals = [group for group, is_whole in zip(groups, whole, strict=True) if is_whole]
         for place, (end, (value, distribution)) in enumerate((("low", highest), ("high", lowest))):
             rows[f"unlisted_{end}"] = [float((values > value).mean()) for *_, values in groups]
-            rows[f"unlisted_bound_{end}"] = _bounds(groups, distribution)[place]
+            rows.loc[whole, f"unlisted_bound_{end}"] = _bounds(marginals, distribution)[place]
         found.append(rows)
     return pd.concat(found[1:], ignore_index=True) if len(found) > 1 else found[0]
 

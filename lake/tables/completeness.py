@@ -69,7 +69,7 @@ SPEC = TableSpec(
         *columns.interval(
             "unlisted", "completeness over the declared numbers of unlisted lenses among its negatives", _UNLESS
         ),
-        *columns.interval("unlisted_bound", "joint 95 % bounds of the ends of `unlisted`", _UNLESS),
+        *columns.interval("unlisted_bound", "joint 95 % bounds of the ends of `unlisted`; of marginals", _UNLESS),
         Column("mean_score", "double", "mean raw logit", nullable=True),
         Column("mean_arc_snr", "double", "mean arc SNR in r", nullable=True),
     ),
