@@ -51,6 +51,8 @@ class GenerationInputs:
     `status`, `probability`, `host_probability`, `detectable` and the parameters; empty where no grid ran."""
     refusal: str | None = None
     """Why no figure on both lenses and negatives of the reported split is shown."""
+    emulator: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """The emulator against the table: `threshold_id` and `analysis.results.emulation.Comparison.figures`."""
     dual_prior: pd.DataFrame = field(default_factory=pd.DataFrame)
     """`analysis.results.reweighting.reweighted` under a broad prior and one anchored on known lenses, of one grid; of a
     prior that the grid does not cover one row with the reason, `refused`."""

@@ -98,6 +98,7 @@ def _completeness(inputs: ReportInputs) -> Part:
         performance.paired_completeness_view(inputs),
         selection.denominator_view(inputs),
         selection.dual_prior_view(inputs),
+        selection.emulator_view(inputs),
     ]
     return Part("completeness", "Completeness", items, words)
 

@@ -91,6 +91,33 @@ def dual_prior_view(inputs: ReportInputs) -> TableView | None:
     return TableView(caption, headers, rows) if rows else None
 
 
+def emulator_view(inputs: ReportInputs) -> TableView | None:
+    """The emulator of `dhs completeness --at` against the table."""
+    rows = [
+        [
+            item.name,
+            row["threshold_id"],
+            rate(item, row["threshold_id"]),
+            f"{row['inside']:.0f} of {row['cells']:.0f}",
+            number(row["scatter"], 2),
+            f"{number(row['log_loss'])} ({number(row['log_loss_constant'])})",
+            number(row["calibration_slope"], 2),
+        ]
+        for item in inputs.generations
+        for row in item.emulator.to_dict("records")
+    ]
+    headers = (
+        "model", "threshold", "FPR reached", "cells inside", "root mean square of z", "log loss (constant)",
+        "calibration slope",
+    )  # fmt: skip
+    caption = (
+        "The emulator of completeness at a point (dhs completeness --at), from models that did not see an injection's "
+        "host, against the cells of the grid. Inside: its mean lies in the cell's host-clustered 95 % interval. z: "
+        "detected less expected over the standard error; 1 where it misses no structure. Slope: 1 is calibrated."
+    )
+    return TableView(caption, headers, rows, folded=True) if rows else None
+
+
 def _denominators(injections: pd.DataFrame, threshold: float) -> list[str]:
     every = {"probability": [-1.0, 2.0]}
     found = [best_interval(along(injections, every, threshold).iloc[0]), "not recorded", "not recorded"]

@@ -197,6 +197,18 @@ class Comparison:
         return float(np.sqrt(np.mean(self.cells["z"] ** 2)))
 
     @property
+    def figures(self) -> dict[str, float]:
+        """What it amounts to."""
+        return {
+            "inside": self.inside,
+            "cells": len(self.cells),
+            "scatter": self.scatter,
+            "log_loss": self.log_loss,
+            "log_loss_constant": self.log_loss_constant,
+            "calibration_slope": self.calibration_slope,
+        }
+
+    @property
     def summary(self) -> str:
         """The comparison in one line."""
         return (

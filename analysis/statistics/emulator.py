@@ -25,7 +25,9 @@ from lake.errors import DataError
 Floats = NDArray[np.float64]
 
 _LEAST = 20
-"""Detected and missed injections, and hosts, below which nothing is fitted."""
+"""Detected and missed injections below which nothing is fitted."""
+_LEAST_HOSTS = 10
+"""Hosts with detected ones, and with missed ones: resamples and folds then have both."""
 _KNOTS = 8
 """At most."""
 _FOLDS = 5
@@ -122,9 +124,11 @@ def fit(basis: Basis, columns: Floats, detected: ArrayLike, weights: ArrayLike |
 def refusal(hosts: ArrayLike, detected: ArrayLike) -> str | None:
     """Why these injections are too few for an emulator, or None if they are not."""
     names, y = np.asarray(hosts, dtype=str), np.asarray(detected, dtype=bool)
-    counts = {"detected": int(y.sum()), "missed": int((~y).sum()), "hosts": len(np.unique(names))}
-    few = [f"{count} {what}" for what, count in counts.items() if count < _LEAST]
-    return f"an emulator needs at least {_LEAST} detected, missed and hosts, got {', '.join(few)}" if few else None
+    counts = [(int(found.sum()), len(np.unique(names[found]))) for found in (y, ~y)]
+    if all(n >= _LEAST and hosts >= _LEAST_HOSTS for n, hosts in counts):
+        return None
+    got = ", ".join(f"{n} {what} in {h}" for what, (n, h) in zip(("detected", "missed"), counts, strict=True))
+    return f"an emulator needs at least {_LEAST} detected and {_LEAST} missed in {_LEAST_HOSTS} hosts each, got {got}"
 
 
 def checked(hosts: ArrayLike, detected: ArrayLike) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.results.emulation import Sample, at_points, compared
+from analysis.results.emulation import Comparison, Sample, at_points, compared
 from analysis.statistics.completeness import ALL
+from analysis.statistics.emulator import refusal
 from analysis.statistics.thresholds import Distribution, Ends, Threshold
-from lake.errors import invalid, not_one_of
+from lake.errors import DataError, invalid, not_one_of
 from lake.root import DataRoot
 from lake.sky.survey import SURVEY
 from lake.store import delta
@@ -46,32 +47,61 @@ def completeness_at(
     project: Project, points: Sequence[Mapping[str, float]], generation: str | None, threshold: str | None
 ) -> pa.Table:
     """Completeness of a finder at each point, by thresholds. ParameterError for a parameter that is not known."""
-    name = generation or headline(project)
-    sample, (levels, drawn, _) = _sample(project.data, name), _thresholds(project.data, name, threshold)
+    root, name = project.data, generation or headline(project)
+    sample, (levels, drawn, _) = _sample(root, name), _thresholds(root, name, threshold)
     known = _names(sample)
     at = {_label(point): columns_of(point, known) for point in points}
     parts = [
         at_points(sample, at, level, drawn.get(level.threshold_id), np.random.default_rng(project.survey.seed))
-        for level in levels
+        for level in fit_for(sample, levels)
     ]
     return pa.Table.from_pandas(pd.concat(parts, ignore_index=True), preserve_index=False)
 
 
 def emulator_compared(project: Project, generation: str | None, threshold: str | None) -> pa.Table:
     """The emulator beside every cell of the table, by thresholds; what they amount to is logged."""
-    name, parts = generation or headline(project), []
-    levels, _, _ = _thresholds(project.data, name, threshold)
-    sample = _sample(project.data, name)
-    stored = delta.read(project.data, "completeness", _STORED, slices=[name]).to_pandas()
-    whole = stored[stored["source_mag_bin"] == ALL]
-    for level in levels:
-        found = compared(sample, whole[whole["threshold_id"] == level.threshold_id], level.threshold)
+    root, name, parts = project.data, generation or headline(project), []
+    sample, (levels, _, _) = _sample(root, name), _thresholds(root, name, threshold)
+    for level, found in _comparisons(root, name, sample, fit_for(sample, levels)):
         _LOG.info("%s: %s", level.threshold_id, found.summary)
         cells = found.cells
         cells.insert(1, "threshold_id", level.threshold_id)
         cells.insert(2, "fpr_reached", level.fpr_reached)
         parts.append(cells)
     return pa.Table.from_pandas(pd.concat(parts, ignore_index=True), preserve_index=False)
+
+
+def emulator_tests(root: DataRoot, name: str) -> pd.DataFrame:
+    """What the comparisons amount to, one row per threshold, for the report; none where nothing can be fitted."""
+    try:
+        sample, (levels, _, _) = _sample(root, name), _thresholds(root, name, None)
+        found = list(_comparisons(root, name, sample, fit_for(sample, levels)))
+    except DataError:
+        return pd.DataFrame()
+    return pd.DataFrame([{"threshold_id": level.threshold_id, **one.figures} for level, one in found])
+
+
+def fit_for(sample: Sample, levels: Sequence[Threshold]) -> list[Threshold]:
+    """The thresholds with enough detected and missed injections; DataError if there is none."""
+    reasons = {level.threshold_id: refusal(sample.hosts, sample.above(level.threshold)) for level in levels}
+    for threshold_id, reason in reasons.items():
+        if reason is not None:
+            _LOG.warning("%s: %s", threshold_id, reason)
+    kept = [level for level in levels if reasons[level.threshold_id] is None]
+    if not kept:
+        raise DataError(
+            "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "no threshold is measured"
+        )
+    return kept
+
+
+def _comparisons(
+    root: DataRoot, name: str, sample: Sample, levels: Sequence[Threshold]
+) -> Iterator[tuple[Threshold, Comparison]]:
+    stored = delta.read(root, "completeness", _STORED, slices=[name]).to_pandas()
+    whole = stored[stored["source_mag_bin"] == ALL]
+    for level in levels:
+        yield level, compared(sample, whole[whole["threshold_id"] == level.threshold_id], level.threshold)
 
 
 def _thresholds(

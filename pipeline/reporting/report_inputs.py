@@ -22,6 +22,7 @@ from lake.sky.survey import BANDS, SURVEY
 from lake.store import cards, status
 from lake.store.stamps import StampStore
 from modeling.scoring.card import CARD, FINDER, read_card
+from pipeline.experiment.emulating import emulator_tests
 from pipeline.experiment.grids import grid_params
 from pipeline.experiment.reweighting import dual_prior
 from pipeline.project.context import RunContext
@@ -150,6 +151,7 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
         completeness=_kept(context.read("completeness", slices=[name]).to_pandas(), has_grid),
         thresholds=context.read("thresholds", slices=[name]).to_pandas(),
         injections=_kept(injections.merge(answers, on="injection_id"), has_grid),
+        emulator=emulator_tests(context.root, name) if has_grid else pd.DataFrame(),
         dual_prior=dual_prior(context.root, name) if has_grid else pd.DataFrame(),
     )
 

@@ -158,8 +158,11 @@ def test_it_is_compared_with_the_table_cell_by_cell() -> None:
 
 def test_too_few_outcomes_are_refused() -> None:
     rows = injections(300, 30, 8).assign(probability=0.1)
-    with pytest.raises(DataError, match="at least 20 detected, missed and hosts, got 0 detected"):
+    with pytest.raises(DataError, match=r"at least 20 .* in 10 hosts each, got 0 detected in 0, 300 missed in 30"):
         at_points(Sample.of(rows, SURVEY), {"a": {"src_mag_r": 24.0}}, CUT, None, np.random.default_rng(0))
+    few = rows.assign(probability=np.where(rows["galaxy_id"].isin([str(i) for i in range(6)]), 0.9, 0.1))
+    with pytest.raises(DataError, match=r"got \d+ detected in 6"):
+        at_points(Sample.of(few, SURVEY), {"a": {"src_mag_r": 24.0}}, CUT, None, np.random.default_rng(0))
     with pytest.raises(DataError, match="needs scored injections with their Einstein radii"):
         Sample.of(rows.assign(status="failed"), SURVEY)
 

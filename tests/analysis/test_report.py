@@ -14,7 +14,7 @@ from analysis.reporting import performance
 from analysis.reporting.facts import at_share, limitations, literature_views, probability_words, reference_view
 from analysis.reporting.performance import metric_view, paired_completeness_view, ranking_figures
 from analysis.reporting.report import render_report
-from analysis.reporting.selection import denominator_view, dual_prior_view, pictures
+from analysis.reporting.selection import denominator_view, dual_prior_view, emulator_view, pictures
 from analysis.reporting.thresholds import headline, shown
 from analysis.statistics.thresholds import fix_thresholds, threshold_rows
 from tests.analysis.report_inputs import EVALUATE
@@ -227,6 +227,18 @@ def test_two_priors_of_one_grid_or_why_there_are_none(inputs):
     assert first[4].startswith("FPR")
     assert second[3].startswith("not selective")
     assert third[1:4] == ["v1", "—", "cover 19.7%"]
+
+
+def test_the_emulator_is_shown_against_the_table(inputs):
+    assert emulator_view(inputs) is None
+    item = inputs.generations[0]
+    found = {"inside": 53, "cells": 54, "scatter": 0.971, "log_loss": 0.42731, "log_loss_constant": 0.614}
+    changed = dataclasses.replace(
+        item, emulator=pd.DataFrame([{"threshold_id": "p0.3", **found, "calibration_slope": 0.95}])
+    )
+    row = emulator_view(dataclasses.replace(inputs, generations=[changed])).rows[0]
+    assert row[:2] == [item.name, "p0.3"]
+    assert row[3:] == ["53 of 54", "0.97", "0.427 (0.614)", "0.95"]
 
 
 def test_text_from_data_is_escaped(bare_html):

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from lake.errors import ParameterError
+from analysis.results.emulation import Sample
+from analysis.statistics.thresholds import Threshold
+from lake.errors import DataError, ParameterError
+from lake.sky.survey import SURVEY
 from pipeline.commands.selection import completeness
-from pipeline.experiment.emulating import columns_of, completeness_at, emulator_compared, parsed
+from pipeline.experiment.emulating import (
+    columns_of,
+    completeness_at,
+    emulator_compared,
+    emulator_tests,
+    fit_for,
+    parsed,
+)
 from pipeline.project import params
 from tests.pipeline.checkout import Checkout
 
 KNOWN = {"theta_e": "lens_theta_e_arcsec", "src_mag": "src_mag_r", "src_mag_r": "src_mag_r"}
+FIXED = Threshold("p0.5", "fixed", 0.5, np.nan, 100, 5, None, 100, 5, 0.05, 0.02, 0.1)
 
 
 def test_a_point_is_names_and_numbers() -> None:
@@ -42,6 +56,19 @@ def test_options_that_do_not_go_together(options: list[str], named: str) -> None
     assert f"'{named}' must be left out where" in str(error)
 
 
+def test_thresholds_with_too_few_outcomes_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    rng, levels = (
+        np.random.default_rng(0),
+        [replace(FIXED, threshold_id=f"p{cut}", threshold=cut) for cut in (0.5, 0.99)],
+    )
+    rows = pd.DataFrame({"probability": rng.random(500), "galaxy_id": rng.integers(0, 50, 500).astype(str)})
+    sample = Sample.of(rows.assign(status="scored", lens_theta_e_arcsec=1.0), SURVEY)
+    assert [level.threshold_id for level in fit_for(sample, levels)] == ["p0.5"]
+    assert "p0.99: an emulator needs at least 20 detected" in caplog.text
+    with pytest.raises(DataError, match=r"p0.99: an emulator needs"):
+        fit_for(sample, levels[1:])
+
+
 @pytest.mark.timeout(900)
 def test_on_a_finished_lake(finished: Checkout) -> None:
     project = params.load(finished.folder)
@@ -50,5 +77,7 @@ def test_on_a_finished_lake(finished: Checkout) -> None:
     assert rows["support"].to_list() == ["inside", "outside"]
     assert 0 < rows["low_95"][0] < rows["completeness"][0] < rows["high_95"][0] < 1
     cells = emulator_compared(project, None, "p0.3").to_pandas()
+    tests = emulator_tests(project.data, "demo1").set_index("threshold_id")
+    assert tests.loc["p0.3", "inside"] == cells["inside"].sum()
     assert cells["inside"].mean() > 0.8
     assert (cells["completeness"] * cells["n"]).to_numpy() == pytest.approx(cells["detected"].to_numpy())
