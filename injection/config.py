@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -81,6 +81,23 @@ class RealSources(Section):
         return self
 
 
+HostSelection = Literal["all", "early"]
+LensShape = Literal["independent", "conditioned"]
+
+
+class HostModel(NamedTuple):
+    """Which hosts are used, and whether lenses are shaped like them."""
+
+    selection: HostSelection
+    lens_shape: LensShape
+
+
+IM1 = HostModel("all", "independent")
+"""Injection model 1 of the reference."""
+IM2 = HostModel("early", "conditioned")
+"""Injection model 2 of the reference."""
+
+
 class GridParams(Section):
     """The selection-function grid: cells in theta_E, PSF and depth, injections per cell, and how they are made."""
 
@@ -101,9 +118,11 @@ class GridParams(Section):
     """Real galaxies as sources; null for the prior's profiles."""
     source_model: Annotated[str, Field(pattern="^[^:]+:[^:]+$")] | None
     """Your own source model, as ``package:object``; null for profiles or the galaxies of ``real_sources``."""
-    host_model: Literal["IM1", "IM2"]
-    """IM1: random hosts, and a lens shape independent of theirs; IM2: early-type hosts, and a lens shape drawn around
-    their catalogue shape."""
+    host_selection: HostSelection
+    """Which hosts are used: all of the host set, or early types only (DEV, SER)."""
+    lens_shape: LensShape
+    """The lens's shape: drawn from the prior, independent of the host's, or conditioned on the host's catalogue
+    shape."""
     max_uses_per_host: PositiveInt
     """Largest number of injections of one cell into the same host."""
     host_retries: int = Field(ge=0, le=20)
@@ -136,6 +155,11 @@ class GridParams(Section):
     """Accuracy of the rendering."""
     detectability: Detectability
     """Declared detectability cuts."""
+
+    @property
+    def host_model(self) -> HostModel:
+        """Selection of hosts and shape of lenses together."""
+        return HostModel(self.host_selection, self.lens_shape)
 
     @model_validator(mode="after")
     def _consistent(self) -> GridParams:

@@ -25,7 +25,7 @@ from analysis.results.features import stamp_features
 from analysis.results.injection_views import along
 from analysis.results.validation import arc_colour
 from analysis.statistics.uncertain import joint_intervals
-from injection.config import GridParams
+from injection.config import IM1, GridParams
 from injection.experiment.arc_finder import find_arcs
 from injection.experiment.grid import Plan, plan
 from injection.experiment.hostset import HostSet
@@ -279,7 +279,7 @@ def test_the_same_hosts_with_other_pixels_are_another_grid(tmp_path: Path) -> No
     grid = made_up("fwhm_nea", tmp_path)
     hosts = grid.setting.hosts
     other = hosts.imaging.model_copy(update={"pixel_scale_arcsec": 0.2})
-    again = HostSet(hosts.name, hosts.table, hosts.load, SIDE, "IM1", other)
+    again = HostSet(hosts.name, hosts.table, hosts.load, SIDE, IM1, other)
     assert plan(Setting.of(grid.setting.grid, again, 5)).grid_id != grid.grid_id
 
 

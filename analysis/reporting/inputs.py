@@ -43,7 +43,7 @@ class GenerationInputs:
     gates: pd.DataFrame
     """Rows of `gates` of the same runs."""
     completeness: pd.DataFrame
-    """Rows of `completeness`; empty where no grid has run."""
+    """Rows of `completeness`, all injections alike; empty where no grid has run."""
     thresholds: pd.DataFrame
     """Rows of `thresholds`."""
     injections: pd.DataFrame
@@ -53,6 +53,8 @@ class GenerationInputs:
     """Why no figure on both lenses and negatives of the reported split is shown."""
     emulator: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The emulator against the table: `threshold_id` and `analysis.results.emulation.Comparison.figures`."""
+    lens_hosts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Rows of `completeness` whose hosts are weighted to follow the lenses' hosts; empty where they cannot."""
     dual_prior: pd.DataFrame = field(default_factory=pd.DataFrame)
     """`analysis.results.reweighting.reweighted` under a broad prior and one anchored on known lenses, of one grid; of a
     prior that the grid does not cover one row with the reason, `refused`."""
@@ -81,7 +83,7 @@ class ReportInputs:
     candidates: pd.DataFrame
     """`discoveries.ranked_candidates` of the headline model."""
     grids: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Facts of each grid by `grid_id`: axes, host model, injections per cell, ..."""
+    """Facts of each grid by `grid_id`: axes, hosts, lens shape, injections per cell, ..."""
     baseline: pd.DataFrame = field(default_factory=pd.DataFrame)
     """`label`, `score` of the trivial-feature classifier on the reported split."""
     galleries: Sequence[Gallery] = ()

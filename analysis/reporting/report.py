@@ -97,6 +97,7 @@ def _completeness(inputs: ReportInputs) -> Part:
         *(performance.marginal_view(item, inputs.imaging) for item in inputs.generations if len(item.completeness)),
         performance.paired_completeness_view(inputs),
         selection.denominator_view(inputs),
+        selection.lens_hosts_view(inputs),
         selection.dual_prior_view(inputs),
         selection.emulator_view(inputs),
     ]

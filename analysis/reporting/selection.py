@@ -7,8 +7,9 @@ import pandas as pd
 from analysis.figures.completeness import Axis, completeness_curves, depth_label, heat_panels
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import best_interval, marginal_row, over_lenses, points, rate, rates, refused, shown
-from analysis.reporting.views import Shown, TableView, number, percent
+from analysis.reporting.views import Shown, TableView, measure, measured, number, percent
 from analysis.results.injection_views import along, at_values, host_false_positives, midpoints, quantile_edges
+from analysis.results.lenshosts import AUC, BALANCE, EFFECTIVE, SUPPORT
 from lake.sky.imaging import Imaging
 
 _BINS = 6
@@ -116,6 +117,53 @@ def emulator_view(inputs: ReportInputs) -> TableView | None:
         "detected less expected over the standard error; 1 where it misses no structure. Slope: 1 is calibrated."
     )
     return TableView(caption, headers, rows, folded=True) if rows else None
+
+
+def lens_hosts_view(inputs: ReportInputs) -> TableView | None:
+    """The marginal completeness with equal hosts and with hosts that follow the lenses' hosts."""
+    rows, said = [], []
+    for item in inputs.generations:
+        fit = measure(item.diagnostics, AUC)
+        if fit is None:
+            continue
+        if pd.isna(fit["value"]):
+            rows.append([item.name, "—", "—", str(fit["method"]), "—", "—", "—"])
+            continue
+        said.append(f"{item.name}: {_propensity_words(item)}.")
+        for threshold_id in item.lens_hosts.get("threshold_id", pd.Series(dtype=str)).unique():
+            equal, weighted = (marginal_row(found, threshold_id) for found in (item.completeness, item.lens_hosts))
+            if equal is None or weighted is None:
+                continue
+            reason = refused(points(item.thresholds).get(threshold_id))
+            words = [reason, "—"] if reason else [best_interval(equal), best_interval(weighted)]
+            change = "—" if reason else f"{100 * (weighted['completeness'] - equal['completeness']):+.1f} points"
+            effective = f"{weighted['n_eff']:,.0f} of {weighted['n']:,.0f}"
+            rows.append([item.name, threshold_id, rate(item, threshold_id), *words, change, effective])
+    headers = (
+        "model", "threshold", "FPR reached", "hosts as drawn", "hosts like those of lenses", "change",
+        "effective injections",
+    )  # fmt: skip
+    caption = (
+        "Hosts: the same injections, each weighted by the odds that a galaxy like its host is a listed lens of the "
+        "training split rather than a negative. Intervals take these weights as given. " + " ".join(said)
+    )
+    return TableView(caption, headers, rows) if rows else None
+
+
+def _propensity_words(item: GenerationInputs) -> str:
+    """AUC, support, effective hosts and balance of a host propensity."""
+    found = item.diagnostics.set_index("name")
+    gaps = {
+        when: found.loc[found.index.str.match(rf"{BALANCE}/.*/{when}$"), "value"].abs() for when in ("before", "after")
+    }
+    worst = str(gaps["before"].idxmax()).split("/")[-2]
+    hosts = found.loc[EFFECTIVE]
+    support, before, after = percent(found.loc[SUPPORT, "value"]), gaps["before"].max(), gaps["after"].max()
+    return (
+        f"AUC of the propensity {measured(item.diagnostics, AUC)}; negatives represent {support} of the lenses' hosts; "
+        f"{hosts['value']:,.0f} of {hosts['n']:,.0f} hosts effective; largest standardised difference between hosts "
+        f"and lenses' hosts {before:.2f} ({worst}) before and {after:.2f} after weighting"
+    )
 
 
 def _denominators(injections: pd.DataFrame, threshold: float) -> list[str]:

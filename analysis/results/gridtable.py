@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from analysis.results.injection_views import SCORED, counts_of, scored_rows
 from analysis.statistics.completeness import ALL, MARGINAL, bin_numbers, completeness_table
-from analysis.statistics.thresholds import bootstrap_thresholds, from_rows, unlisted_ends
+from analysis.statistics.thresholds import Distribution, Threshold, bootstrap_thresholds, from_rows, unlisted_ends
 from analysis.statistics.uncertain import field_intervals, joint_intervals, unlisted_ranges
 from lake import tables
 from lake.sky.imaging import Imaging
@@ -31,6 +31,13 @@ def nothing() -> pa.Table:
     ).empty_table()
 
 
+def drawn(stored: pd.DataFrame, fixing: np.ndarray) -> tuple[list[Threshold], dict[str, Distribution]]:
+    """The measurable thresholds from rows of `thresholds`, and the distributions of those that negatives fixed."""
+    points = [point for point in from_rows(stored) if point.measurable]
+    derived = [point for point in points if point.status == "measured"]
+    return points, {point.threshold_id: bootstrap_thresholds(fixing, point.target_fpr) for point in derived}
+
+
 def table_of(
     counts: pd.DataFrame,
     stored: pd.DataFrame,
@@ -45,10 +52,8 @@ def table_of(
     ``stored``: rows of `thresholds`; ``fixing``: probabilities of the negatives that fixed them; ``scored``: injections
     as :func:`joint_intervals` takes them, with their `field` (a brick) where it is known.
     """
-    points = [point for point in from_rows(stored) if point.measurable]
+    points, derived = drawn(stored, fixing)
     chosen = {point.threshold_id: (np.array([point.threshold]), np.ones(1)) for point in points}
-    measured = (point for point in points if point.status == "measured")
-    derived = {point.threshold_id: bootstrap_thresholds(fixing, point.target_fpr) for point in measured}
     ends = {point.threshold_id: both for point in points if (both := unlisted_ends(fixing, point))}
     found = [joint_intervals(scored, derived, edges, imaging), unlisted_ranges(scored, ends, edges, imaging)]
     if "field" in scored.columns:

@@ -67,6 +67,11 @@ def bin_numbers(values: np.ndarray, cuts: ArrayLike) -> np.ndarray:
     return np.where((index >= 0) & (index < len(edges) - 1) & np.isfinite(values), index, -1)
 
 
+def equally_weighted(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `completeness` in which all injections of the prior count alike: what counts add up to."""
+    return rows if rows.empty else rows[rows["weighting_id"] == rows["prior"]]
+
+
 def cells_at(rows: pd.DataFrame, threshold_id: str) -> pd.DataFrame:
     """The cells at one threshold, summed over source magnitudes; none of an empty table."""
     if rows.empty:

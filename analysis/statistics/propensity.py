@@ -24,6 +24,8 @@ LEAST = 50
 """Lenses, and negatives, that a fit needs at least."""
 AROUND = 5
 """Negatives with at least a lens's propensity for it to count as represented."""
+LEAST_SUPPORT = 0.95
+"""Share of the lenses' hosts that negatives must represent for weighted hosts to stand for them."""
 _KNOTS = 4
 _PENALTY = 0.03
 """scikit-learn's C: inverse strength of the ridge penalty on standardised columns."""

@@ -1,4 +1,4 @@
-"""Lens shapes that follow the catalogue shapes of the hosts (IM2), and core suppression."""
+"""Lens shapes that follow the catalogue shapes of the hosts, and core suppression."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 Q_SCATTER = 0.05
 Q_RANGE = (0.5, 1.0)
 SHEAR_MAX = 0.08
-"""IM2 of the reference: q = clip(q_host + N(0, 0.05), 0.5, 1), position angle of the host, shear U(0, 0.08)."""
+"""The reference's: q = clip(q_host + N(0, 0.05), 0.5, 1), position angle of the host, shear U(0, 0.08)."""
 
 
 def catalogue_shapes(shape_e1: ArrayLike, shape_e2: ArrayLike) -> tuple[Array, Array]:
@@ -35,10 +35,11 @@ def catalogue_shapes(shape_e1: ArrayLike, shape_e2: ArrayLike) -> tuple[Array, A
 
 
 def follow_hosts(rows: pa.Table, prior: Prior, shapes: tuple[Array, Array], seed: int) -> pa.Table:
-    """Drawn rows with the axis ratio, position angle and shear that IM2 gives the lens.
+    """Drawn rows with the axis ratio, position angle and shear of a lens that is shaped like its host.
 
-    ``shapes`` are axis ratios and position angles of the hosts, see :func:`catalogue_shapes`. Those three parameters
-    no longer come from the prior, so ``log_prior`` is without their terms.
+    ``shapes`` are axis ratios and position angles of the hosts, see :func:`catalogue_shapes`; a round host has no
+    angle, and its lens keeps the drawn one. Those three parameters no longer come from the prior, so ``log_prior`` is
+    without their terms.
     """
     keyed = Keyed(seed, rows.column("injection_id").combine_chunks())
     q_host, angle = shapes
@@ -48,7 +49,7 @@ def follow_hosts(rows: pa.Table, prior: Prior, shapes: tuple[Array, Array], seed
     given = prior.lens_q.log_density(rows.column("lens_q").to_numpy()) + prior.shear.log_density(modulus)
     changes: dict[str, Any] = {
         "lens_q": q,
-        "lens_pa_rad": angle,
+        "lens_pa_rad": np.where(q_host < 1.0, angle, rows.column("lens_pa_rad").to_numpy()),
         "lens_gamma1": shear * np.cos(2 * turn),
         "lens_gamma2": shear * np.sin(2 * turn),
         "log_prior": rows.column("log_prior").to_numpy() - given + 2.0 * np.log(np.pi),

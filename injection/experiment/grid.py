@@ -138,7 +138,7 @@ def _grid_id(setting: Setting) -> str:
     if setting.sources.identity is not None:
         config["real_sources"] = setting.sources.identity
     words = key_hash(seed, hosts.ids)
-    shapes = hosts.shapes(np.arange(len(hosts.ids))) if grid.host_model == "IM2" else ()
+    shapes = hosts.shapes(np.arange(len(hosts.ids))) if grid.lens_shape == "conditioned" else ()
     known = [hosts.fwhm_nea_arcsec, hosts.psfdepth, *(shape[:, None] for shape in shapes)]
     facts = np.concatenate(known, axis=1).astype("<f8").tobytes()
     if (own := identity(hosts.imaging)) is not None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from injection.config import GridParams
+from injection.config import GridParams, HostModel
 from injection.engine.tracing import Images
 from injection.experiment.conditioning import catalogue_shapes
 from injection.optics import declared
@@ -21,11 +21,12 @@ from lake.errors import DataError, invalid
 from lake.sky.hashing import key_hash
 from lake.sky.imaging import Imaging
 from lake.sky.photometry import depth_mag_from_psfdepth, flux_from_magnitude
+from lake.tables.injections import HOST_FACTS
 
 Array = NDArray[np.float64]
 
 EARLY_TYPES = ("DEV", "SER")
-"""Tractor types of the LRG-like hosts of IM2."""
+"""Tractor types of LRG-like hosts."""
 _BLANK_SKIES = 1000
 
 
@@ -53,19 +54,21 @@ class HostSet:
     """Galaxies (or blank sky) to inject into: their observing conditions, and their stamps by identifier.
 
     ``imaging`` declares bands, pixels, PSF and noise; ``table`` has ``galaxy_id`` and the columns of PSF and noise that
-    the imaging names, those of bands other than the reference band only if known. For IM2 the hosts are early types,
-    and the table needs ``type`` (or ``type_bin``), ``shape_e1`` and ``shape_e2``. Rows without PSF or noise in the
-    reference band, or without the shape that IM2 needs, are left out. ``stamp_pixels`` is the side of the stamps that
-    ``load`` returns, ``name`` describes the hosts.
+    the imaging names, those of bands other than the reference band only if known. Early-type hosts need a column
+    ``type`` (or ``type_bin``), lenses shaped like their hosts ``shape_e1`` and ``shape_e2``. Rows without PSF or noise
+    in the reference band, or without a shape that is needed, are left out. ``stamp_pixels`` is the side of the stamps
+    that ``load`` returns, ``name`` describes the hosts.
     """
 
     def __init__(
-        self, name: str, table: pa.Table, load: LoadStamps, stamp_pixels: int, host_model: str, imaging: Imaging
+        self, name: str, table: pa.Table, load: LoadStamps, stamp_pixels: int, host_model: HostModel, imaging: Imaging
     ) -> None:
         good = declared.usable(table, imaging)
         table = table.filter(pa.array(good))
-        if host_model == "IM2":
-            table = _shaped(table.filter(_early(table)))
+        if host_model.selection == "early":
+            table = table.filter(_early(table))
+        if host_model.lens_shape == "conditioned":
+            table = _shaped(table)
         table = table.sort_by("galaxy_id").combine_chunks()
         self.name, self.imaging, self.load, self.stamp_pixels = name, imaging, load, stamp_pixels
         self.table = table
@@ -107,6 +110,13 @@ class HostSet:
         """Observing conditions (row, name) of hosts from their table; NaN if unknown."""
         return np.stack([declared.floats(self.table, name)[rows] for name in names], axis=1)
 
+    def catalogue(self, rows: NDArray[np.int64]) -> dict[str, pa.Array]:
+        """What the catalogue says about hosts: columns of ``HOST_FACTS`` that their table has, by their names there."""
+        taken = self.table.select([name for name in HOST_FACTS.values() if name in self.table.column_names])
+        taken = taken.take(pa.array(rows))
+        known = {own: name for own, name in HOST_FACTS.items() if name in taken.column_names}
+        return {own: taken[name].combine_chunks() for own, name in known.items()}
+
     def cell(self, psf_edges: tuple[float, float], depth_edges: tuple[float, float]) -> NDArray[np.int64]:
         """Rows of hosts whose psfsize and depth in the reference band lie in [low, high)."""
         psf, depth = self.fwhm_nea_arcsec[:, self.imaging.reference], self.depth_mag
@@ -130,7 +140,7 @@ def in_memory(stamps: Images, galaxy_ids: Sequence[str]) -> LoadStamps:
     return lambda wanted: stamps[[place[galaxy_id] for galaxy_id in wanted]]
 
 
-def blank_sky(conditions: Conditions, stamp_pixels: int, host_model: str, seed: int, imaging: Imaging) -> HostSet:
+def blank_sky(conditions: Conditions, stamp_pixels: int, host_model: HostModel, seed: int, imaging: Imaging) -> HostSet:
     """Blank sky: Gaussian noise of the depth of each band, another for each identifier."""
     if len(conditions.depth_mag) != len(imaging.bands):
         raise invalid("depth_mag", f"one per band ({', '.join(imaging.bands)})", conditions.depth_mag)
@@ -154,7 +164,7 @@ def blank_sky(conditions: Conditions, stamp_pixels: int, host_model: str, seed: 
 def _early(table: pa.Table) -> pa.Array:
     name = next((name for name in ("type_bin", "type") if name in table.column_names), None)
     if name is None:
-        raise invalid("host_model", "IM1 if the host table has no column 'type'", "IM2")
+        raise invalid("host_selection", "'all' if the host table has no column 'type'", "early")
     return pc.is_in(table.column(name), value_set=pa.array(EARLY_TYPES))
 
 
@@ -162,5 +172,7 @@ def _shaped(table: pa.Table) -> pa.Table:
     """Rows with a catalogue shape. Moments of the pixels are no substitute, as seeing makes galaxies rounder."""
     known = np.isfinite(catalogue_shapes(*(declared.floats(table, f"shape_e{k}") for k in (1, 2)))[0])
     if not known.any():
-        raise invalid("host_model", "IM1 if no early-type host has a shape (columns 'shape_e1', 'shape_e2')", "IM2")
+        raise invalid(
+            "lens_shape", "'independent' if no host has a shape (columns 'shape_e1', 'shape_e2')", "conditioned"
+        )
     return table.filter(pa.array(known))

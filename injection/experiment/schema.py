@@ -9,10 +9,11 @@ from __future__ import annotations
 import pyarrow as pa
 
 from lake.sky.imaging import Imaging
+from lake.tables import injections
 
 _IDENTITY = (
-    "grid_id", "injection_id", "seed", "prior", "host_model", "theta_e_index", "psf_index", "depth_index", "cell",
-    "galaxy_id", "host_attempt",
+    "grid_id", "injection_id", "seed", "prior", "host_selection", "lens_shape", "theta_e_index", "psf_index",
+    "depth_index", "cell", "galaxy_id", "host_attempt",
 )  # fmt: skip
 _LENS = (
     *(f"lens_{name}" for name in ("theta_e_arcsec", "q", "pa_rad", "x_arcsec", "y_arcsec", "gamma1", "gamma2")),
@@ -28,11 +29,22 @@ _MEASURED = (
     "arc_images", "arc_off_stamp_fraction", "arc_masked_fraction", "sky_sigma_psfdepth_nmgy", "sky_sigma_mad_nmgy",
     "arc_sky_ratio", "arc_host_ratio", "detectable", "host_masked_fraction", "score", "host_score",
 )  # fmt: skip
-_TEXT = ("grid_id", "injection_id", "prior", "host_model", "cell", "galaxy_id", "src_model", "src_stamp_id")
+_TEXT = (
+    "grid_id",
+    "injection_id",
+    "prior",
+    "host_selection",
+    "lens_shape",
+    "cell",
+    "galaxy_id",
+    "src_model",
+    "src_stamp_id",
+)
 _COUNTS = ("theta_e_index", "psf_index", "depth_index", "host_attempt", "src_clumps", "arc_images")
 _TYPES = {
     **dict.fromkeys((*_TEXT, "status", "reason"), pa.string()),
     **dict.fromkeys(_COUNTS, pa.int32()),
+    **{column.name: column.arrow.type for column in injections.HOST},
     "seed": pa.int64(),
     "detectable": pa.bool_(),
 }
@@ -50,6 +62,7 @@ def batch_schema(imaging: Imaging) -> pa.Schema:
     """Columns of the batches of a grid into stamps of this imaging."""
     hosts = [f"host_psf_fwhm_nea_{band}_arcsec" for band in imaging.bands]
     hosts.append(f"host_depth_{imaging.reference_band}_mag")
+    hosts += list(injections.HOST_FACTS)
     own = (*_IDENTITY, *hosts, *_LENS, *imaging.source_columns, *_SOURCE)
     return _schema(*own, *measured(imaging).names, "status", "reason")
 

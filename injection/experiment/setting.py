@@ -97,7 +97,7 @@ class Setting:
         places = rows["sobol_place"].to_numpy() if along else None
         drawn = draw(prior, ids, self.seed, imaging, fixed, places)
         drawn = self.sources.draw(drawn, prior, self.seed)
-        if self.grid.host_model == "IM2":
+        if self.grid.lens_shape == "conditioned":
             shapes = self.hosts.shapes(self.hosts.rows_of(galaxies.to_pylist()))
             drawn = follow_hosts(drawn, prior, shapes, self.seed)
         return drawn.append_column("galaxy_id", galaxies)

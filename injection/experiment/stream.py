@@ -17,6 +17,7 @@ from injection.experiment.schema import batch_schema, measured
 from injection.experiment.setting import Setting
 from lake.errors import DarkHaloError, ShardError
 from lake.scorer import Scorer, check_bands, known
+from lake.tables.injections import HOST_FACTS
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +159,9 @@ def _identity(plan: Plan, rows: pa.Table, ids: list[str], attempt: int) -> dict[
     columns["grid_id"] = pa.array([plan.grid_id] * count)
     columns["seed"] = np.full(count, setting.seed)
     columns["prior"] = pa.array([setting.prior.name] * count)
-    columns["host_model"] = pa.array([setting.grid.host_model] * count)
+    for name in ("host_selection", "lens_shape"):
+        columns[name] = pa.array([getattr(setting.grid, name)] * count)
+    columns |= {name: pa.nulls(count) for name in HOST_FACTS} | hosts.catalogue(host)
     columns["galaxy_id"], columns["host_attempt"] = pa.array(ids), np.full(count, attempt)
     for index, band in enumerate(hosts.imaging.bands):
         columns[f"host_psf_fwhm_nea_{band}_arcsec"] = hosts.fwhm_nea_arcsec[host, index]

@@ -16,7 +16,7 @@ from lake.sky.survey import SURVEY
 PREFIX = "completeness_by_"
 MOST = 3
 """Axes of one view."""
-NEEDS = ("injections", "injection_scores", "thresholds", "tractor_pool")
+NEEDS = ("injections", "injection_scores", "thresholds")
 MARKED = 0.2
 """Cells above this completeness are marked."""
 _IDENTITY = ("grid_id", "grid_name", "generation", "prior", "threshold_id", "threshold", "fpr_reached", "population")
@@ -28,7 +28,7 @@ class Axis:
 
     name: str
     column: str
-    """In the join of ``injections`` (i) and ``tractor_pool`` (p)."""
+    """Of ``injections`` (i)."""
     meaning: str
     unit: str = ""
     width: float | None = None
@@ -68,17 +68,16 @@ AXES = {
         Axis("src_mag", f"i.{SURVEY.source_columns[0]}", f"source {_BAND} magnitude, unlensed", "mag", 1.0),
         Axis("depth", f"i.host_depth_{_BAND}_mag", f"{_BAND} 5-sigma depth of the host", "mag", 0.5),
         Axis("seeing", f"i.host_psf_fwhm_nea_{_BAND}_arcsec", f"{_BAND} psfsize of the host", "arcsec", 0.15),
-        Axis("host_type", "p.type", "Tractor type of the host (null: not in the pool)", is_text=True),
-        Axis("host_exposures", "p.nobs_z_bin", "bin of the host's z exposures (null: not in the pool)", is_text=True),
-        Axis("host_size", "p.shape_r", "half-light radius of the host (null: not in the pool)", "arcsec", 0.5),
+        Axis("host_type", "i.host_type", "Tractor type of the host (null: not known)", is_text=True),
+        Axis("host_exposures", "i.host_nobs_z_bin", "bin of the host's z exposures (null: not known)", is_text=True),
+        Axis("host_size", "i.host_shape_r", "half-light radius of the host (null: not known)", "arcsec", 0.5),
     )
 }
 
 SCORED_SQL = f"""SELECT i.grid_id, i.grid_name, s.generation, s.checkpoint_id, i.prior, i.injection_id, i.galaxy_id,
 s.status, s.probability, s.host_probability, coalesce(i.detectable, false) AS detectable,
 {", ".join(f"{axis.sql} AS {axis.name}" for axis in AXES.values())}
-FROM injections i JOIN injection_scores s ON s.grid_id = i.grid_id AND s.injection_id = i.injection_id
-LEFT JOIN tractor_pool p ON p.galaxy_id = i.galaxy_id"""
+FROM injections i JOIN injection_scores s ON s.grid_id = i.grid_id AND s.injection_id = i.injection_id"""
 
 SCORED_SPEC = ViewSpec(
     name="scored_injections",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,6 +22,10 @@ from lake.store import cards, held
 from lake.store.cards import Slice
 
 Filters = Sequence[tuple[str, str, Any]]
+
+
+Read = Callable[..., pa.Table]
+"""Rows of a table: its name, and columns, ``slices`` and ``ordered`` as :func:`read` takes them."""
 
 
 def storage_options() -> dict[str, str] | None:
@@ -74,6 +78,12 @@ def require_files(root: DataRoot, entry: Slice, table: DeltaTable) -> None:
                 raise held.damaged_data(root, entry, f"{path} has {found.size} bytes, its log says {size}")
     except OSError as error:
         raise held.unreachable(root, entry, error) from error
+
+
+def require_columns(name: str, table: DeltaTable, wanted: Iterable[str]) -> None:
+    """Raise LakeError if a table was made by an older contract, without some of the columns."""
+    if missing := sorted(set(wanted) - {field.name for field in table.schema().fields}):
+        raise LakeError(f"table '{name}' was made without {', '.join(missing)}; run `dvc repro`")
 
 
 def pruning(where: Mapping[str, str]) -> list[tuple[str, str, str]] | None:
@@ -139,9 +149,7 @@ def chosen(root: DataRoot, name: str, slices: Sequence[str | None] | None, at: s
 
 def _read_slice(root: DataRoot, spec: TableSpec, entry: Slice, wanted: Sequence[str], filters: Filters) -> pa.Table:
     table = open_pinned(root, entry)
-    missing = sorted(set(wanted) - {field.name for field in table.schema().fields})
-    if missing:
-        raise LakeError(f"table '{entry.name}' was made without {', '.join(missing)}; run `dvc repro`")
+    require_columns(entry.name, table, wanted)
     conditions = [(column, "=", value) for column, value in entry.card.where.items()] + list(filters)
     try:
         rows = table.to_pyarrow_table(columns=list(wanted), filesystem=arrow_files(table), filters=conditions or None)

@@ -219,6 +219,8 @@ def _register(connection: duckdb.DuckDBPyConnection, reading: Reading, view: str
         parts: list[tuple[DeltaTable, Mapping[str, str]]] = [(_version(reading.root, source.table, source.version), {})]
     else:
         parts = [(delta.open_pinned(reading.root, part), part.card.where) for part in reading.slices(source.table)]
+    for table, _ in parts:
+        delta.require_columns(source.table, table, (c.name for c in spec.columns))
     selects = [_select(connection, spec, table, where) for table, where in parts] or [_none(spec)]
     rows = " UNION ALL ".join(selects)
     known = reading.known if source.table == REGISTRY and source.version is None else {}

@@ -69,7 +69,7 @@ AND generation NOT IN (SELECT origin FROM experiments WHERE origin IS NOT NULL A
     "scored_injections": View(
         axisviews.SCORED_SPEC.meaning,
         axisviews.SCORED_SPEC,
-        ("injections", "injection_scores", "tractor_pool"),
+        ("injections", "injection_scores"),
         axisviews.SCORED_SQL,
     ),
     "completeness_by_theta_e_depth": _along(("theta_e", "depth")),

@@ -22,7 +22,13 @@ SPEC = TableSpec(
         columns.CHECKPOINT_ID,
         columns.GENERATION,
         Column("origin", "string", "own: measured here; foreign: imported, see `imports`", allowed=ORIGINS),
-        Column("weighting_id", "string", "weights: the prior that injections are drawn from, or a target", role="key"),
+        Column(
+            "weighting_id",
+            "string",
+            "weights: the prior, all injections alike; <prior>+lens_hosts, hosts weighted to follow the lenses' hosts; "
+            "never sum over weightings",
+            role="key",
+        ),
         Column("cell", "string", "cell of the grid, theta_E/PSF/depth indices, or 'marginal'", role="key"),
         Column("threshold_id", "string", "name of the threshold, a row of `thresholds`: p0.3, fpr1e-3@val", role="key"),
         Column("source_mag_bin", "string", "source r magnitude bin, or 'all'", role="key"),
@@ -52,7 +58,10 @@ SPEC = TableSpec(
         Column("detected", "bigint", "injections with a probability above the threshold", low=0),
         Column("failed", "bigint", "injections that could not be made or scored; in no denominator", low=0),
         Column("hosts", "bigint", "distinct hosts among the scored injections (null: not known)", nullable=True, low=0),
-        columns.share("completeness", "detected / n; null in an empty cell"),
+        Column("n_eff", "double", "effective number of weighted injections (null: all alike)", nullable=True, low=0),
+        columns.share(
+            "completeness", "detected / n, of weighted injections the sums of weights; null in an empty cell"
+        ),
         *columns.interval("jeffreys_68", "jeffreys 68 % interval"),
         *columns.interval("jeffreys_95", "jeffreys 95 % interval"),
         *columns.interval("host_clustered_95", "host clustered 95 % interval"),

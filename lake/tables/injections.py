@@ -21,7 +21,13 @@ _WHERE = (
     Column("injection_id", "string", "injection within its grid", role="key"),
     Column("seed", "bigint", "run seed: with injection_id it draws the row again alone"),
     Column("prior", "string", "name of the prior"),
-    Column("host_model", "string", "IM1 random hosts, IM2 LRG-like hosts", allowed=("IM1", "IM2")),
+    Column("host_selection", "string", "hosts used: all, or early types (DEV, SER)", allowed=("all", "early")),
+    Column(
+        "lens_shape",
+        "string",
+        "independent: drawn from the prior; conditioned: like the host's catalogue shape",
+        allowed=("independent", "conditioned"),
+    ),
     *(
         Column(f"{axis}_index", "int", f"grid index of {meaning}", low=0)
         for axis, meaning in (("theta_e", "theta_E"), ("psf", "the host's r psfsize"), ("depth", "the host's r depth"))
@@ -34,6 +40,28 @@ _WHERE = (
     ),
     Column("host_depth_r_mag", "double", "the host's 5-sigma point-source depth in r", "mag", low=10, high=35),
 )
+
+_UNKNOWN = "(null: hosts without a catalogue)"
+HOST = (
+    Column("host_type", "string", f"Tractor type of the host {_UNKNOWN}", nullable=True, allowed=columns.TYPES),
+    *(
+        Column(f"host_mag_{b}", "float", f"magnitude of the host in {b}, as observed {_UNKNOWN}", "mag", nullable=True)
+        for b in ("r", "z")
+    ),
+    Column("host_shape_r", "float", f"half-light radius of the host {_UNKNOWN}", "arcsec", nullable=True, low=0),
+    Column("host_sersic", "float", f"concentration: Sersic index of the host {_UNKNOWN}", nullable=True, low=0),
+    Column(
+        "host_nobs_z_bin",
+        "string",
+        f"bin of the host's exposures in z {_UNKNOWN}",
+        nullable=True,
+        allowed=columns.NOBS_BINS,
+    ),
+    Column("host_brickname", "string", f"survey brick of the host {_UNKNOWN}", nullable=True),
+)
+"""What the catalogue says about the host."""
+HOST_FACTS = {column.name: column.name.removeprefix("host_") for column in HOST}
+"""Columns of `HOST`, and those of the catalogue that they are."""
 
 _LENS = (
     Column("lens_theta_e_arcsec", "double", "Einstein radius, intermediate axis", "arcsec", low=0, high=60),
@@ -111,5 +139,5 @@ SPEC = TableSpec(
     meaning="An injection: every lens, source, host and PSF parameter, prior density, seed, measurements, status",
     engine="spark",
     slice_by=("grid_id",),
-    columns=(*_WHERE, *_LENS, *_SOURCE, *_MEASURED),
+    columns=(*_WHERE, *HOST, *_LENS, *_SOURCE, *_MEASURED),
 )

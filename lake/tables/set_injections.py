@@ -19,7 +19,8 @@ OF_REFERENCE = {
 }
 """Columns of ``injections`` that name a band, and those of the reference band here."""
 _NAMED = {name.format(_BAND): own for name, own in OF_REFERENCE.items()}
-_OTHERS = {name.format(band) for name in OF_REFERENCE for band in BANDS} | set(SURVEY.source_columns)
+_OTHERS = {name.format(band) for name in OF_REFERENCE for band in BANDS}
+_OTHERS |= {*SURVEY.source_columns, *injections.HOST_FACTS}
 
 
 def _own(column: Column) -> Column:

@@ -33,7 +33,13 @@ def _what_is_injected(command: Callable[..., Any]) -> Callable[..., Any]:
             help="The lake's validation negatives; blank sky; a folder of the 46 DES galaxies; cut-outs, NPZ or "
             "FITS cubes (folder or file).",
         ),
-        click.option("--host-model", type=click.Choice(["IM1", "IM2"]), help="IM2: the lens is shaped like its host."),
+        click.option(
+            "--host-selection", type=click.Choice(["all", "early"]), help="All hosts, or early types only (DEV, SER)."
+        ),
+        click.option(
+            "--lens-shape", type=click.Choice(["independent", "conditioned"]),
+            help="The lens's shape: the prior's, or like its host's.",
+        ),
         click.option(
             "--psf-fwhm-nea", default=1.2, show_default=True,
             help="r-band psfsize (arcsec) of hosts without one: the FWHM of the Gaussian with the PSF's "

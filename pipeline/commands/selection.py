@@ -107,10 +107,18 @@ def _declared(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Whether cells of seeing and depth count as the grid fills them, or as often as in the survey's pool.",
 )
 @click.option(
+    "--hosts",
+    type=click.Choice(["drawn", "lenses"]),
+    default="drawn",
+    show_default=True,
+    help="Whether hosts count as they were drawn, or are weighted to follow the hosts of the training split's lenses.",
+)
+@click.option(
     "--min-support",
     default=0.95,
     show_default=True,
-    help="Share of the prior that the injections must cover; below it the prior is refused.",
+    help="Least share of the prior that injections cover, and of the lenses' hosts that negatives do; with less it "
+    "is refused.",
 )
 @click.option(
     "--at",
@@ -146,8 +154,8 @@ def completeness(
     near is marked.
 
     Examples: dhs completeness --prior anchored; dhs completeness --dual --threshold p0.5; dhs completeness --by
-    theta_e,depth --population detectable --threshold p0.3; dhs completeness --prior mine.yaml --weight survey; dhs
-    completeness --at theta_e=1.4,src_mag_r=24 --at theta_e=2 --threshold p0.3
+    theta_e,depth --population detectable --threshold p0.3; dhs completeness --prior mine.yaml --weight survey
+    --hosts lenses; dhs completeness --at theta_e=1.4,src_mag_r=24 --at theta_e=2 --threshold p0.3
     """
     from pipeline.experiment.reweighting import DUAL, Asked, completeness_under
     from pipeline.verbs.export import checked_out, deliver

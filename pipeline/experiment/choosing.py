@@ -15,7 +15,7 @@ from etl.config import CutoutsParams
 from etl.cutouts.cutter import CONDITIONS
 from etl.cutouts.external_stamps import Imported, import_cutouts, load_des_hosts
 from etl.cutouts.stampfiles import SUFFIXES
-from injection.config import GridParams, RealSources, StampCleaning
+from injection.config import GridParams, HostModel, RealSources, StampCleaning
 from injection.experiment.hostset import Conditions, HostSet, blank_sky, in_memory
 from injection.experiment.measure import sigma_from_annulus
 from injection.experiment.setting import Setting
@@ -124,7 +124,7 @@ def imported_cutouts(project: Project, path: Path) -> Imported:
     return import_cutouts(path, project.survey.collection, project.section(CutoutsParams, "cutouts"))
 
 
-def of_stamps(name: str, imported: Imported, facts: pa.Table, host_model: str) -> HostSet:
+def of_stamps(name: str, imported: Imported, facts: pa.Table, host_model: HostModel) -> HostSet:
     """Hosts that passed their quality checks."""
     good = np.array([status == "ok" for status in imported.rows["status"].to_pylist()], dtype=bool)
     if not good.all():

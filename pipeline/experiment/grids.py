@@ -20,12 +20,12 @@ from lake.errors import DataError
 from lake.files import atomic
 from lake.files.publishing import published_folder
 from lake.progress import track
-from lake.root import DataRoot
 from lake.scorer import Scorer
 from lake.sky.hashing import key_hash
+from pipeline.experiment.gridparams import grid_params
 from pipeline.experiment.surveyhosts import Trained, survey_hosts
 from pipeline.project.context import RunContext
-from pipeline.project.outputs import grid_facts, write_grid_facts
+from pipeline.project.outputs import write_grid_facts
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +33,6 @@ log = logging.getLogger(__name__)
 def survey_setting(context: RunContext, grid: GridParams, seed: int, trained_by: Trained | None = None) -> Setting:
     """The setting of injections into the survey's own hosts, without those that a finder was trained on."""
     return Setting.of(grid, survey_hosts(context.project, context.read, grid.host_model, trained_by), seed)
-
-
-def grid_params(root: DataRoot, generation: str) -> GridParams:
-    """The parameters that a finished grid was filled with."""
-    return GridParams.load(grid_facts(root, generation)["parameters"], "grid")
 
 
 def scored_setting(context: RunContext, generation: str, rows: pa.Table) -> Setting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.config import ReportParams
+from analysis.config import CompletenessParams, ReportParams
 from analysis.results.reweighting import Denominator, Weights, reweighted
 from analysis.results.untouched import negatives_for
 from analysis.statistics.thresholds import (
@@ -35,6 +36,8 @@ from lake.sky.survey import SURVEY
 from lake.store import delta
 from lake.store.axisviews import MARKED, checked_axes
 from lake.store.query import query
+from pipeline.experiment.gridparams import grid_params
+from pipeline.experiment.lenshosts import lens_hosts
 from pipeline.project.outputs import grid_facts
 from pipeline.project.project import Project
 
@@ -66,6 +69,8 @@ class Asked:
     """Only injections whose bare host is below the threshold."""
     weight: Literal["grid", "survey"] = "grid"
     """Whether cells of seeing and depth count as the grid fills them, or as the survey's galaxies do."""
+    hosts: Literal["drawn", "lenses"] = "drawn"
+    """Whether hosts count as they were drawn, or are weighted to follow the lenses' hosts."""
 
     def __post_init__(self) -> None:
         if self.by:
@@ -95,7 +100,7 @@ class Filled:
     def of(cls, root: DataRoot, name: str, threshold_id: str | None = None) -> Filled:
         """The grid of the finder ``name``, at one threshold or all measurable ones."""
         facts = grid_facts(root, name)
-        drawn, grid = drawn_from(facts, name), GridParams.load(facts["parameters"], "grid")
+        drawn, grid = drawn_from(facts, name), grid_params(root, name)
         points, derived, ends = thresholds_of(root, str(facts["generation"]), threshold_id)
         fixed, (rows, judged) = (THETA_E, *not_of_prior(grid, SURVEY)), _injections(root, name)
         return cls(drawn, fixed, grid, rows, judged, points, derived, ends)
@@ -146,11 +151,26 @@ def completeness_under(project: Project, asked: Asked) -> pa.Table:
     root = project.data
     filled = Filled.of(root, asked.generation or headline(project), asked.threshold).binned(root, asked.by)
     factor = filled.survey_factor(root) if asked.weight == "survey" else None
+    if asked.hosts == "lenses":
+        of_hosts = _of_lens_hosts(project, filled.judged["galaxy_id"], asked.min_support)
+        factor = of_hosts if factor is None else factor * of_hosts
     found = pd.concat([filled.under(prior, asked, factor) for prior in asked.priors or (None,)], ignore_index=True)
     found.insert(1, "cells", asked.weight)
+    found.insert(2, "hosts", asked.hosts)
     if asked.by:
         found["above_20_percent"] = found["completeness"] > MARKED
     return pa.Table.from_pandas(found, preserve_index=False)
+
+
+def _of_lens_hosts(project: Project, galaxy_ids: pd.Series, least_support: float) -> Floats:
+    """Weights of injections by which hosts follow the lenses' hosts. ParameterError where that is not possible."""
+    covariates = project.section(CompletenessParams, "completeness").host_covariates
+    try:
+        found = lens_hosts(partial(delta.read, project.data), project.survey, galaxy_ids.to_list(), covariates)
+        found.require(least_support)
+    except DataError as error:
+        raise invalid("hosts", f"'drawn', because {error}", "lenses") from error
+    return found.of(galaxy_ids)
 
 
 def dual_prior(root: DataRoot, name: str) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from demo.config import DemoParams
 from demo.listing import brick_truth, lens_truth
 from demo.survey import plan_survey
 from demo.truth import galaxy_ids
+from injection.config import IM1
 from injection.experiment.hostset import HostSet, in_memory
 from lake.config import SplitParams
 from lake.sky.survey import BANDS, STAMP_PIXELS, SURVEY
@@ -45,7 +46,7 @@ class Sky:
         table = self.catalogue[self.catalogue["label"] == 0]
         held = pa.Table.from_pandas(table, preserve_index=False)
         load = in_memory(self.stamps, table["galaxy_id"].tolist())
-        return HostSet("galaxies of a simulated sky", held, load, STAMP_PIXELS, "IM1", SURVEY)
+        return HostSet("galaxies of a simulated sky", held, load, STAMP_PIXELS, IM1, SURVEY)
 
 
 def make_sky(params: DemoParams, split: SplitParams, seed: int, collection: str = "sim") -> Sky:

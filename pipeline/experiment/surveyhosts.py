@@ -10,28 +10,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.spatial import cKDTree
 
+from injection.config import HostModel
 from injection.engine.tracing import Images
 from injection.experiment.hostset import HostSet
 from lake.errors import DataError
 from lake.sky.sphere import ARCSEC_PER_RADIAN, chord, tangent_plane, unit_vectors
 from lake.sky.split import HOST, negative_uses
 from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC, SURVEY
+from lake.store.delta import Read
 from lake.store.stamps import PLACE, StampStore
+from lake.tables.injections import HOST_FACTS
 from pipeline.project.project import Project
 
 log = logging.getLogger(__name__)
 
 _CONDITIONS = [f"{kind}_{band}" for kind in ("psfsize", "psfdepth") for band in BANDS]
-_SHAPES = ["galaxy_id", "type", "shape_e1", "shape_e2"]
+_CATALOGUE = ["galaxy_id", *HOST_FACTS.values(), "shape_e1", "shape_e2"]
 
-Read = Callable[..., pa.Table]
-"""Rows of a table: name, columns, ``slices`` and ``ordered`` as in ``lake.store.delta.read``."""
 Trained = Callable[[pa.Table], pa.Array]
 """Which galaxies (``galaxy_id``, ``ra``, ``dec``) a finder was trained on; null where that is not known."""
 
 
-def survey_hosts(project: Project, read: Read, host_model: str, trained_by: Trained | None = None) -> HostSet:
-    """Validation negatives that fix no threshold, with seeing, depth, type and shape.
+def survey_hosts(project: Project, read: Read, host_model: HostModel, trained_by: Trained | None = None) -> HostSet:
+    """Validation negatives that fix no threshold, with seeing, depth, and what the catalogue says of them.
 
     One whose stamp holds a listed position is not a host: the injected arc would lie next to a lens. Nor is one that
     the finder trained on.
@@ -59,7 +60,7 @@ def survey_hosts(project: Project, read: Read, host_model: str, trained_by: Trai
             f"no galaxy can host injections: none of the {chosen.num_rows} validation negatives kept for that has a "
             "psfsize_r and a psfdepth_r, from the sweeps or from the coadds (psfsize-r, invvar-r)"
         )
-    pool = read("tractor_pool", _SHAPES, ordered=False)
+    pool = read("tractor_pool", _CATALOGUE, ordered=False)
     table = chosen.drop_columns(where).join(pool, "galaxy_id", join_type="inner").sort_by("galaxy_id")
     place = {galaxy_id: row for row, galaxy_id in enumerate(table["galaxy_id"].to_pylist())}
     places = table.select(list(PLACE)).combine_chunks()

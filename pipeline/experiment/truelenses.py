@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from demo.truth import BARE_HOSTS, galaxy_ids
+from injection.config import IM1
 from injection.engine.tracing import Images
 from injection.experiment.hostset import HostSet
 from injection.scene.conventions import from_lenstronomy_source
@@ -74,7 +75,7 @@ class TrueLenses:
             return np.where(np.isfinite(painted[rows]), stamps, np.nan).astype(np.float32)
 
         table = pa.Table.from_pandas(self.truth[["galaxy_id", *_HOST_COLUMNS]], preserve_index=False)
-        return HostSet("lens hosts without their arcs", table, load, self.bare.shape[-1], "IM1", SURVEY)
+        return HostSet("lens hosts without their arcs", table, load, self.bare.shape[-1], IM1, SURVEY)
 
 
 def injections(truth: pd.DataFrame) -> pa.Table:

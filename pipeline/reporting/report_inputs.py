@@ -13,6 +13,7 @@ from analysis.config import ReportParams
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.results.discoveries import ranked_candidates
 from analysis.results.untouched import negatives_for, untouched
+from analysis.statistics.completeness import equally_weighted
 from injection.config import GridParams
 from lake.errors import LakeError
 from lake.provenance import git_commit, pipeline_version
@@ -23,7 +24,7 @@ from lake.store import cards, status
 from lake.store.stamps import StampStore
 from modeling.scoring.card import CARD, FINDER, read_card
 from pipeline.experiment.emulating import emulator_tests
-from pipeline.experiment.grids import grid_params
+from pipeline.experiment.gridparams import grid_params
 from pipeline.experiment.reweighting import dual_prior
 from pipeline.project.context import RunContext
 from pipeline.project.outputs import BATCHES, GRID
@@ -134,6 +135,7 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
     has_grid = f"completeness.{name}" not in off
     injections = context.read("injections", _INJECTION_COLUMNS, slices=[name]).to_pandas()
     answers = context.read("injection_scores", _ANSWER_COLUMNS, slices=[name]).to_pandas()
+    completeness = context.read("completeness", slices=[name]).to_pandas()
     share, origin = lens_share(context, name)
     tested = scores[scores["split"] == _SPLIT]
     held = untouched(tested)
@@ -146,9 +148,10 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
         scores=held.objects,
         refusal=held.refusal(),
         fixing=negatives_for(scores, THRESHOLD)[["galaxy_id", "probability"]],
-        diagnostics=context.read("diagnostics", slices=runs).to_pandas(),
+        diagnostics=context.read("diagnostics", slices=runs + [f"completeness-{name}"] * has_grid).to_pandas(),
         gates=context.read("gates", slices=runs).to_pandas(),
-        completeness=_kept(context.read("completeness", slices=[name]).to_pandas(), has_grid),
+        completeness=_kept(equally_weighted(completeness), has_grid),
+        lens_hosts=_kept(completeness[completeness["weighting_id"] != completeness["prior"]], has_grid),
         thresholds=context.read("thresholds", slices=[name]).to_pandas(),
         injections=_kept(injections.merge(answers, on="injection_id"), has_grid),
         emulator=emulator_tests(context.root, name) if has_grid else pd.DataFrame(),
@@ -203,7 +206,8 @@ def grid_facts_of(grid: GridParams, psf: str) -> Mapping[str, str]:
         "depth edges (mag)": _listed(grid.depth_edges_mag),
         "injections per cell": str(grid.per_cell),
         "prior": grid.prior,
-        "host model": grid.host_model,
+        "hosts": grid.host_selection,
+        "lens shape": grid.lens_shape,
         "PSF": psf,
     }
 

@@ -13,6 +13,7 @@ from analysis.reporting import compare
 from analysis.reporting.thresholds import INTERVALS, completeness_words, marginal_row, points
 from analysis.results.discoveries import ranked_candidates
 from analysis.results.untouched import Untouched, untouched
+from analysis.statistics.completeness import equally_weighted
 from lake.errors import LakeError, not_one_of
 from lake.root import DataRoot
 from lake.store import cards, delta, status
@@ -93,7 +94,8 @@ def _completeness(
         read = {name: delta.read(root, table, slices=[name]).to_pandas() for name in held & set(names)}
         return {name: read.get(name, pd.DataFrame()) for name in names}
 
-    return rows("completeness"), rows("thresholds")
+    equal = {name: equally_weighted(found) for name, found in rows("completeness").items()}
+    return equal, rows("thresholds")
 
 
 def scored(root: DataRoot, invalid_too: bool = False) -> list[str]:

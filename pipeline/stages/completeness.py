@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from analysis.config import CompletenessParams
-from analysis.results.gridtable import measurable, nothing, table_of
+from analysis.records import Outcome
+from analysis.results.gridtable import drawn, measurable, nothing, table_of
+from analysis.results.lenshosts import not_weighted, weighted_rows
 from analysis.results.untouched import negatives_for
+from analysis.statistics.propensity import LEAST_SUPPORT
 from etl.results.completeness import summarise
 from lake import tables
+from lake.errors import DataError
 from lake.sky.split import THRESHOLD
 from lake.sky.survey import SURVEY
+from lake.store.views import MAIN
+from pipeline.experiment.lenshosts import lens_hosts
 from pipeline.project.outputs import grid_facts
 from pipeline.project.sparkrun import SparkRun
 
-_BRICK = r":(?:\d+_)?(?P<brick>[^_]+)_\d+$"
-"""The brick in a galaxy_id, whose contract is `lake.contract.columns.galaxy_id`."""
+log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+
 _INDICES = ["theta_e_index", "psf_index", "depth_index"]
 
 
@@ -29,6 +40,8 @@ def run(context: SparkRun, params: CompletenessParams) -> None:
     stored = context.read("thresholds", slices=[facts["generation"]]).to_pandas()
     where = {name: facts[name] for name in tables.spec("completeness").slice_by}
     if not measurable(stored):
+        if facts["grid_name"] == MAIN:
+            _write(context, not_weighted("no threshold is measurable"))
         context.publish(nothing(), "completeness", generation, where)
         return
     counts = summarise(
@@ -44,17 +57,48 @@ def run(context: SparkRun, params: CompletenessParams) -> None:
     collected.attrs.clear()  # Spark Connect leaves its plan's metrics there, which Arrow cannot store
     scores = context.read("scores", ["negative_use", "probability", "trained_on"], slices=[facts["generation"]])
     fixing = negatives_for(scores.to_pandas(), THRESHOLD)["probability"].to_numpy()
-    rows = table_of(collected, stored, fixing, _scored(context, facts), params.source_mag_edges, SURVEY)
+    scored = _scored(context, facts)
+    rows = table_of(collected, stored, fixing, scored, params.source_mag_edges, SURVEY)
+    if facts["grid_name"] == MAIN:
+        weighted = _with_lens_hosts(context, params, rows, scored, (stored, fixing))
+        rows = pa.concat_tables([rows, *weighted])
     context.publish(rows, "completeness", generation, where)
+
+
+def _with_lens_hosts(
+    context: SparkRun, params: CompletenessParams, rows: pa.Table, scored: pd.DataFrame, of: tuple[pd.DataFrame, Floats]
+) -> list[pa.Table]:
+    """Rows with hosts that follow the lenses' hosts, none where that is not possible; `of` as `table_of` takes them.
+
+    What they rest on, or why there are none, goes to `diagnostics`.
+    """
+    points, derived = drawn(*of)
+    try:
+        found = lens_hosts(context.read, context.survey, scored["galaxy_id"].to_list(), params.host_covariates)
+        outcome = found.outcome()
+        found.require(LEAST_SUPPORT)
+    except DataError as error:
+        log.warning("%s: hosts are not weighted to follow the lenses' hosts: %s", context.generation, error)
+        outcome, made = not_weighted(str(error)), []
+    else:
+        weights = found.of(scored["galaxy_id"])
+        weighted = scored.assign(weight=weights)
+        made = [weighted_rows(rows, weighted, points, derived, params.source_mag_edges, SURVEY)]
+    _write(context, outcome)
+    return made
+
+
+def _write(context: SparkRun, outcome: Outcome) -> None:
+    run_id = f"completeness-{context.generation}"
+    context.write("diagnostics", outcome.diagnostics_rows(run_id), run_id, {"run_id": run_id})
 
 
 def _scored(context: SparkRun, facts: Mapping[str, object]) -> pd.DataFrame:
     """The scored injections with their cells, and the bricks of their hosts as `field`."""
-    columns = ["injection_id", "galaxy_id", "src_mag_r", *_INDICES]
+    columns = ["injection_id", "galaxy_id", "host_brickname", "src_mag_r", *_INDICES]
     injections = context.read("injections", columns, slices=[context.generation])
     answers = context.read("injection_scores", ["injection_id", "status", "probability"], slices=[context.generation])
     scored = answers.filter(pc.equal(answers["status"], "scored")).drop_columns("status")
     names = pa.Table.from_pylist(facts["cells"]).select(["cell", *_INDICES]).to_pandas()
-    bricks = pc.struct_field(pc.extract_regex(injections["galaxy_id"], _BRICK), "brick")
-    placed = injections.append_column("field", bricks).join(scored, "injection_id", join_type="inner")
-    return placed.to_pandas().merge(names, on=_INDICES)
+    placed = injections.join(scored, "injection_id", join_type="inner").to_pandas().merge(names, on=_INDICES)
+    return placed.rename(columns={"host_brickname": "field"})

@@ -16,7 +16,7 @@ from analysis.results import foreign_cells, foreign_objects
 from analysis.results.disagreements import disagreements
 from analysis.results.exported import exported
 from analysis.results.foreign_cells import NOT_RECORDED, Declared
-from analysis.statistics.completeness import MARGINAL, table_rows
+from analysis.statistics.completeness import MARGINAL, equally_weighted, table_rows
 from injection.priors.registry import load_prior, registry
 from lake import tables
 from lake.errors import DataError, invalid, one_line
@@ -215,7 +215,7 @@ def export_cells(project: Project, name: str, out: Path) -> tuple[int, Path]:
     """Write a slice of `completeness` as CSV with a JSON file of facts; return the number of rows and the JSON file."""
     if out.suffix != ".csv" or not out.parent.is_dir():
         raise invalid("out", "a file ending in .csv, in a folder that exists", str(out))
-    rows = delta.read(project.data, "completeness", slices=[name]).to_pandas()
+    rows = equally_weighted(delta.read(project.data, "completeness", slices=[name]).to_pandas())
     if rows.empty:
         raise DataError(f"{name} has no completeness: its thresholds are refused or not measurable, see `thresholds`")
     facts = _facts(project.data, name)

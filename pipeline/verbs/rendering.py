@@ -31,7 +31,8 @@ def render_sheet(setting: Setting, count: int, fixed: Mapping[str, float], field
         heading: cropped(stamps, field_arcsec, imaging.pixel_scale_arcsec)
         for heading, stamps in (("host", drawn.bare), ("arc", drawn.added), ("host + arc", drawn.images))
     }
-    facts = f"prior {Path(grid.prior).stem}; {setting.sources.describe()}; {grid.host_model}; {_noise(grid)}"
+    host_model = f"{grid.host_selection} hosts, {grid.lens_shape} lens shapes"
+    facts = f"prior {Path(grid.prior).stem}; {setting.sources.describe()}; {host_model}; {_noise(grid)}"
     title = f"Injections into {setting.hosts.name}\n{facts}; seed {setting.seed}"
     return contact_sheet(lines(planes, label(drawn, setting), "host"), title.replace("\n", ": "), imaging, title)
 

@@ -283,7 +283,7 @@ def make_inputs(simulated=True):
         training_epochs=epochs,
         experiments=experiments,
         candidates=ranked_candidates(last, positions, 20),
-        grids={"9f21c0": {"host model": "IM1", "injections per cell": "36"}},
+        grids={"9f21c0": {"hosts": "all", "lens shape": "independent", "injections per cell": "36"}},
         baseline=generations[0]
         .scores[["label"]]
         .assign(score=np.random.default_rng(1).normal(size=840) + last["label"]),

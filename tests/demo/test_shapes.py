@@ -1,4 +1,4 @@
-"""Lenses of IM2 follow the catalogue's shapes: what those are worth on galaxies whose truth is known."""
+"""Lenses may follow the catalogue's shapes of their hosts: what those are worth on galaxies whose truth is known."""
 
 from __future__ import annotations
 

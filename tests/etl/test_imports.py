@@ -12,6 +12,7 @@ import pytest
 from astropy.io import fits
 
 from etl.cutouts import external_stamps
+from injection.config import IM1
 from lake.errors import DataError
 from lake.files.npz import read_npz
 from lake.sky.survey import BANDS
@@ -182,7 +183,7 @@ def test_des_hosts_are_read_back_with_the_noise_they_have(real_data: Path) -> No
 
     found = external_stamps.load_des_hosts(real_data / "cutouts" / "des_grizY_46_hosts", PARAMS)
     load = in_memory(found.stamps, found.facts["galaxy_id"].to_pylist())
-    hosts = HostSet("DES", found.facts, load, 91, "IM1", found.imaging)
+    hosts = HostSet("DES", found.facts, load, 91, IM1, found.imaging)
     order = hosts.rows_of(found.facts["galaxy_id"].to_pylist())
     sigma = found.facts["sky_sigma_r_nmgy"].to_numpy()
     np.testing.assert_allclose(hosts.pixel_sigma_nmgy[order, 1], sigma, rtol=1e-5)
@@ -215,5 +216,5 @@ def test_holes_of_a_des_host_do_not_take_its_depth_and_a_flat_image_has_none(
     assert sigma[3] == pytest.approx(0.02, rel=0.1)
     assert np.flatnonzero(np.isnan(found.facts["psfdepth_r"].to_numpy())).tolist() == [5]
     assert found.rows["reason"].null_count == 46
-    assert len(of_stamps("DES galaxies", found, found.facts, "IM1").ids) == 45
+    assert len(of_stamps("DES galaxies", found, found.facts, IM1).ids) == 45
     assert "1 of 46 hosts left out: no PSF, or no depth in r" in caplog.text

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from injection.config import GridParams, Quadrature, StampCleaning
+from injection.config import IM1, GridParams, HostModel, Quadrature, StampCleaning
 from injection.engine import render, tracing
 from injection.experiment import grid as grids
 from injection.experiment.hostset import HostSet, LoadStamps
@@ -199,7 +199,8 @@ def params(**changes: Any) -> GridParams:
         "drawing": "independent",
         "real_sources": None,
         "source_model": None,
-        "host_model": "IM1",
+        "host_selection": "all",
+        "lens_shape": "independent",
         "max_uses_per_host": 2,
         "host_retries": 5,
         "max_host_bad_fraction": 0.05,
@@ -252,7 +253,7 @@ class Brightness:
         return np.nansum(stamps[:, 1], axis=(1, 2))
 
 
-def host_set(table: pa.Table | None = None, load: LoadStamps = load_hosts, host_model: str = "IM1") -> HostSet:
+def host_set(table: pa.Table | None = None, load: LoadStamps = load_hosts, host_model: HostModel = IM1) -> HostSet:
     return HostSet("test hosts", hosts_table() if table is None else table, load, PIXELS, host_model, SURVEY)
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pytest
 
+from injection.config import IM1, IM2
 from injection.engine import render
 from injection.experiment import arc_finder, conditioning
 from injection.experiment.hostset import HostSet, in_memory
@@ -19,6 +20,8 @@ from injection.priors.reweighting import THETA_E, not_of_prior
 from lake.errors import ParameterError
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
 from tests.injection.scenes import drawn, host_set, hosts_table, ids, params, planned, rows, run
+
+FOLLOWING = {"host_selection": "early", "lens_shape": "conditioned"}
 
 
 def gaussian_host(q: float, angle: float, sigma_arcsec: float = 0.9) -> np.ndarray:
@@ -61,14 +64,12 @@ def test_round_and_unknown_shapes() -> None:
     assert np.isnan([*q[1:], *angle[1:]]).all()
 
 
-def test_hosts_of_im2_have_a_shape_or_are_left_out() -> None:
+def test_hosts_have_a_shape_or_are_left_out_where_lenses_follow_them() -> None:
     table = hosts_table()
-    with pytest.raises(ParameterError, match=r"'host_model' must be IM1 if no early-type host has a shape"):
-        host_set(table.drop_columns(["shape_e1"]), host_model="IM2")
+    with pytest.raises(ParameterError, match=r"'lens_shape' must be 'independent' if no host has a shape"):
+        host_set(table.drop_columns(["shape_e1"]), host_model=IM2)
     e1 = np.where(np.arange(60) % 2, np.nan, 0.2)
-    chosen = host_set(
-        table.set_column(table.column_names.index("shape_e1"), "shape_e1", pa.array(e1)), host_model="IM2"
-    )
+    chosen = host_set(table.set_column(table.column_names.index("shape_e1"), "shape_e1", pa.array(e1)), host_model=IM2)
     assert (
         0
         < len(chosen.ids)
@@ -77,7 +78,7 @@ def test_hosts_of_im2_have_a_shape_or_are_left_out() -> None:
     assert len(host_set(table.drop_columns(["shape_e1"])).ids) == 60
 
 
-def test_lenses_of_im2_follow_their_hosts() -> None:
+def test_lenses_follow_their_hosts() -> None:
     table, prior = drawn("v1", 300), load_prior("v1")
     shapes = np.full(300, 0.7), np.full(300, 0.5)
     followed = conditioning.follow_hosts(table, prior, shapes, 4)
@@ -93,7 +94,43 @@ def test_lenses_of_im2_follow_their_hosts() -> None:
     assert alone.equals(followed.slice(7, 1))
 
 
-def test_the_grid_runs_with_im2_noise_and_suppression() -> None:
+def test_a_round_host_leaves_its_lens_the_angle_that_was_drawn() -> None:
+    table, prior = drawn("v1", 50), load_prior("v1")
+    followed = conditioning.follow_hosts(table, prior, conditioning.catalogue_shapes(np.zeros(50), np.zeros(50)), 4)
+    assert followed["lens_pa_rad"].equals(table["lens_pa_rad"])
+    assert (followed["lens_q"].to_numpy() > 0.8).all()
+
+
+@pytest.mark.parametrize("selection", ["all", "early"])
+@pytest.mark.parametrize("lens_shape", ["independent", "conditioned"])
+def test_hosts_and_shapes_are_separate_choices(selection: str, lens_shape: str) -> None:
+    plan = planned(host_selection=selection, lens_shape=lens_shape)
+    found, hosts = run(plan), plan.setting.hosts
+    assert set(hosts.table["type_bin"].to_pylist()) == ({"DEV"} if selection == "early" else {"DEV", "REX"})
+    q, angle = hosts.shapes(hosts.rows_of(found["galaxy_id"].to_pylist()))
+    follows = bool((found["lens_pa_rad"].to_numpy() == angle).all())
+    assert follows == (lens_shape == "conditioned")
+    assert (np.corrcoef(found["lens_q"].to_numpy(), q)[0, 1] > 0.7) == follows
+    assert set(found["host_selection"].to_pylist()) == {selection}
+    assert set(found["lens_shape"].to_pylist()) == {lens_shape}
+    assert ("lens_q" in not_of_prior(plan.setting.grid, SURVEY)) == follows
+
+
+def test_injections_hold_what_the_catalogue_says_of_their_hosts() -> None:
+    facts = {"type": ["DEV"] * 60, "mag_r": np.arange(60.0), "sersic": np.linspace(1, 6, 60), "brickname": ["b"] * 60}
+    table = hosts_table()
+    for name, values in facts.items():
+        table = table.append_column(name, pa.array(values))
+    found = run(planned(table)).to_pandas()
+    place = found["galaxy_id"].str[-3:].astype(int)
+    np.testing.assert_allclose(found["host_mag_r"], place)
+    np.testing.assert_allclose(found["host_sersic"], np.linspace(1, 6, 60)[place], rtol=1e-6)
+    assert set(found["host_type"]) == {"DEV"}
+    assert set(found["host_brickname"]) == {"b"}
+    assert found[["host_mag_z", "host_shape_r", "host_nobs_z_bin"]].isna().all(axis=None)
+
+
+def test_the_grid_runs_with_shapes_of_hosts_noise_and_suppression() -> None:
     plain = run(planned())
     noisy = run(planned(poisson_gain_e_per_nmgy=150.0))
     assert noisy.column("host_score").equals(plain.column("host_score"))
@@ -102,7 +139,7 @@ def test_the_grid_runs_with_im2_noise_and_suppression() -> None:
     np.testing.assert_allclose(quiet.column("score").to_numpy(), plain.column("score").to_numpy(), atol=1e-3)
     cored = run(planned(core_suppression_radius_arcsec=1.0))
     assert (cored.column("arc_flux_r_nmgy").to_numpy() < plain.column("arc_flux_r_nmgy").to_numpy()).all()
-    plan = planned(host_model="IM2")
+    plan = planned(**FOLLOWING)
     following = run(plan)
     assert set(following.column("status").to_pylist()) == {"scored"}
     q, angle = plan.setting.hosts.shapes(plan.setting.hosts.rows_of(following.column("galaxy_id").to_pylist()))
@@ -110,7 +147,7 @@ def test_the_grid_runs_with_im2_noise_and_suppression() -> None:
     assert np.corrcoef(following.column("lens_q").to_numpy(), q)[0, 1] > 0.7
     np.testing.assert_array_equal(following.column("lens_pa_rad").to_numpy(), angle)
     turned = hosts_table().set_column(4, "shape_e1", pa.compute.negate(hosts_table()["shape_e1"]))
-    assert planned(turned, host_model="IM2").grid_id != plan.grid_id
+    assert planned(turned, **FOLLOWING).grid_id != plan.grid_id
 
 
 def test_core_suppression_darkens_the_core_only() -> None:
@@ -131,7 +168,7 @@ def test_arcs_go_into_the_real_des_hosts(real_data: Path) -> None:
     stamps = stack / 1000  # zero point 30
     table = hosts_table(len(stamps))
     load = in_memory(stamps, table["galaxy_id"].to_pylist())
-    hosts = HostSet("DES", table, load, stamps.shape[-1], "IM1", SURVEY)
+    hosts = HostSet("DES", table, load, stamps.shape[-1], IM1, SURVEY)
     rows = drawn("v1", len(stamps)).append_column("galaxy_id", table["galaxy_id"])
     result = Setting.of(params(), hosts, 1).draw(rows)
     assert result.reasons == [None] * len(stamps)
@@ -149,16 +186,19 @@ def test_sobol_draws_are_even_and_the_same_in_any_batch() -> None:
     assert np.abs(ranks - (np.arange(256) + 0.5) / 256).max() < 1 / 256 + 1e-9
 
 
-@pytest.mark.parametrize(("host_model", "drawing"), [("IM1", "independent"), ("IM2", "independent"), ("IM1", "sobol")])
-def test_a_grid_of_a_mixture_keeps_the_density_of_what_it_drew(host_model: str, drawing: str) -> None:
+@pytest.mark.parametrize(
+    ("lens_shape", "drawing"),
+    [("independent", "independent"), ("conditioned", "independent"), ("independent", "sobol")],
+)
+def test_a_grid_of_a_mixture_keeps_the_density_of_what_it_drew(lens_shape: str, drawing: str) -> None:
     """Whichever of its priors a row comes from; the weights of a later reweighting rest on it."""
-    plan = planned(host_model=host_model, drawing=drawing, prior="covering")
+    plan = planned(lens_shape=lens_shape, drawing=drawing, prior="covering")
     setting, hosts = plan.setting, pa.compute.list_element(plan.rows["host_ids"], 0)
     rows = plan.rows.append_column("galaxy_id", hosts)
     drawn = setting.parameters(rows)
     assert drawn["injection_id"].equals(rows["injection_id"])
     assert setting.parameters(rows.slice(3, 2)).equals(drawn.slice(3, 2).combine_chunks())
     excluded = (THETA_E, *not_of_prior(setting.grid, SURVEY))
-    assert ("lens_q" in excluded) == (host_model == "IM2")
+    assert ("lens_q" in excluded) == (lens_shape == "conditioned")
     apart = drawn["log_prior"].to_numpy() - log_density(setting.prior, drawn, SURVEY, excluded)
     np.testing.assert_allclose(apart, apart[0], atol=1e-9)

@@ -63,11 +63,11 @@ def test_the_plan_is_a_function_of_its_inputs_only() -> None:
         assert other.grid_id != a.grid_id
 
 
-def test_im2_takes_early_types_only() -> None:
-    plan = planned(host_model="IM2")
+def test_early_types_only_are_taken_where_they_are_asked_for() -> None:
+    plan = planned(host_selection="early")
     assert set(plan.setting.hosts.table.column("type_bin").to_pylist()) == {"DEV"}
-    with pytest.raises(ParameterError, match="'host_model' must be IM1 if"):
-        planned(hosts_table().drop_columns("type_bin"), host_model="IM2")
+    with pytest.raises(ParameterError, match="'host_selection' must be 'all' if"):
+        planned(hosts_table().drop_columns("type_bin"), host_selection="early")
 
 
 def test_host_tables_are_checked() -> None:
@@ -133,7 +133,7 @@ def test_a_batch_alone_gives_its_rows() -> None:
 @pytest.mark.parametrize("sky_noise", ["none", "annulus"])
 def test_stored_rows_draw_the_pixels_again_that_were_scored(sky_noise: str) -> None:
     noisy = {"poisson_gain_e_per_nmgy": 150.0, "core_suppression_radius_arcsec": 0.5, "sky_noise": sky_noise}
-    plan = planned(host_model="IM2", **noisy)
+    plan = planned(host_selection="early", lens_shape="conditioned", **noisy)
     out = run(plan).take(pa.array([3, 17, 5])).combine_chunks()
     drawn = plan.setting.again(out)
     np.testing.assert_array_equal(Brightness().score(drawn.images), out["score"].to_numpy())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.diagnostics.closure import Chain, Params, closed, failing
-from injection.config import GridParams
+from injection.config import IM1, GridParams
 from injection.experiment.hostset import Conditions, HostSet, blank_sky
 from injection.experiment.setting import Setting
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS, SURVEY
@@ -98,10 +98,10 @@ def test_wrong_fluxes_are_named(sky: Sky) -> None:
 
 
 def test_blank_sky_and_bright_hosts_are_named(sky: Sky) -> None:
-    blank = blank_sky(Conditions(1.3, (24.0, 23.4, 22.6)), STAMP_PIXELS, "IM1", 1, SURVEY)
+    blank = blank_sky(Conditions(1.3, (24.0, 23.4, 22.6)), STAMP_PIXELS, IM1, 1, SURVEY)
     assert failures(linked(sky, blank)) == ["hosts"]
     everyone = sky.hosts()
     flux = np.asarray(everyone.table["flux_g"])
     brightest = everyone.table.filter(flux > np.quantile(flux, 0.75))
-    bright = HostSet("bright galaxies", brightest, everyone.load, STAMP_PIXELS, "IM1", SURVEY)
+    bright = HostSet("bright galaxies", brightest, everyone.load, STAMP_PIXELS, IM1, SURVEY)
     assert failures(linked(sky, bright)) == ["hosts"]

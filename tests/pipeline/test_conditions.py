@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 from numpy.typing import NDArray
 
-from injection.config import GridParams
+from injection.config import IM1, GridParams
 from injection.experiment.grid import plan
 from injection.experiment.hostset import HostSet
 from injection.experiment.stream import batches, run_batch
@@ -72,7 +72,7 @@ def test_the_grid_gives_injections_the_conditions_of_their_hosts(context: RunCon
     np.testing.assert_allclose(found["score"].to_numpy(), expected, rtol=1e-6)
     assert found["host_score"].to_pylist() == found["score"].to_pylist()
     lost = hosts.set_column(hosts.column_names.index("psfsize_g"), "psfsize_g", pc.multiply(hosts["psfsize_g"], np.nan))
-    without = HostSet("hosts", lost, setting.hosts.load, 101, "IM1", SURVEY)
+    without = HostSet("hosts", lost, setting.hosts.load, 101, IM1, SURVEY)
     found = run_batch(plan(replace(setting, hosts=without)), rows, SeesConditions("psfsize_r", "psfsize_g"))
     assert set(found["status"].to_pylist()) == {"failed"}
     assert (

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from astropy.coordinates import SkyCoord
 
+from injection.config import IM1
 from lake.errors import DataError
 from lake.root import DataRoot
 from lake.sky.survey import PIXEL_SCALE_ARCSEC
@@ -43,14 +44,16 @@ def tables(root: DataRoot, listed: tuple[float, float] = (0.0, 80.0), **changes:
         | {"ra": 1.0 + i, "dec": 0.1 * i, **dict.fromkeys(CONDITIONS, 1.2), **changes}
         for i, (split, label) in enumerate(kinds)
     ]
-    shapes = [{"galaxy_id": row["galaxy_id"], "type": "SER", "shape_e1": 0.1, "shape_e2": 0.2} for row in rows]
+    catalogue = {"type": "SER", "shape_e1": 0.1, "shape_e2": 0.2, "shape_r": 1.0, "sersic": 4.0}
+    catalogue |= {"mag_r": 19.0, "mag_z": 18.5, "nobs_z_bin": "3-5", "brickname": "0001p000"}
+    shapes = [{"galaxy_id": row["galaxy_id"], **catalogue} for row in rows]
     write_shard(root.cutouts / shard_name(0), iter([np.zeros((3, PIXELS, PIXELS), np.float32)]), 1, PIXELS)
     held = {"manifest": pa.Table.from_pylist(rows), "tractor_pool": pa.Table.from_pylist(shapes)}
     return Tables(held | {"lens_candidates": pa.table({"ra": [listed[0]], "dec": [listed[1]]})}, root)
 
 
 def host_table(held: Tables) -> pa.Table:
-    return survey_hosts(SimpleNamespace(survey=held.survey, data=held.root), held.read, "IM1").table  # type: ignore[arg-type]
+    return survey_hosts(SimpleNamespace(survey=held.survey, data=held.root), held.read, IM1).table  # type: ignore[arg-type]
 
 
 def test_hosts_are_validation_negatives_with_the_manifests_conditions(root: DataRoot) -> None:

@@ -17,6 +17,7 @@ from matplotlib.image import imread
 from scipy.integrate import quad
 
 from analysis.figures.stamps import cropped
+from injection.config import IM1, IM2, HostModel
 from injection.experiment.grid import one_cell, plan
 from injection.experiment.hostset import HostSet
 from injection.experiment.setting import Setting
@@ -176,8 +177,8 @@ def test_pixels_drawn_again_are_those_that_were_scored() -> None:
     np.testing.assert_allclose(made.measured(again)["arc_snr"], rows["arc_snr"].to_numpy(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("host_model", ["IM1", "IM2"])
-def test_the_sheet_of_inject_shows_what_was_scored(host_model: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("host_model", [IM1, IM2])
+def test_the_sheet_of_inject_shows_what_was_scored(host_model: HostModel, tmp_path: Path) -> None:
     """Noise, suppression, shapes of the hosts and a host that cannot be loaded: all as the finder was shown them."""
     kept: list[Any] = []
     made = setting(hosts="hosts", **NOISY)
@@ -191,7 +192,8 @@ def test_the_sheet_of_inject_shows_what_was_scored(host_model: str, tmp_path: Pa
         return whole(galaxy_ids)
 
     into = HostSet("hosts", facts, load, PIXELS, host_model, SURVEY)
-    changes = {"sky_noise": "annulus", "host_model": host_model, "batch_size": 512}
+    changes = {"sky_noise": "annulus", "batch_size": 512, "host_selection": host_model.selection}
+    changes["lens_shape"] = host_model.lens_shape
     made = replace(made, grid=one_cell(made.grid.model_copy(update=changes), into, 12), hosts=into)
     fill(plan(made), Keeping(kept), tmp_path)
     rows, drawn = scored_examples(tmp_path, made)
@@ -202,7 +204,7 @@ def test_the_sheet_of_inject_shows_what_was_scored(host_model: str, tmp_path: Pa
     order = [scored.index(name) for name in rows["injection_id"].to_pylist()]
     np.testing.assert_array_equal(drawn.images, np.concatenate(kept[0::2])[order])
     np.testing.assert_array_equal(drawn.bare, np.concatenate(kept[1::2])[order])
-    if host_model == "IM2":
+    if host_model == IM2:
         angle = 0.5 * np.pi + 0.5 * np.arctan2(-0.2, 0.3)
         np.testing.assert_allclose(rows["lens_pa_rad"].to_numpy(), angle)
 
@@ -285,7 +287,8 @@ def test_cropping_keeps_the_centre() -> None:
         (("--depth", "24", "nan", "22"), "'depth_mag' must be a finite magnitude in each band"),
         (("--psf-beta", "3", "0.5", "3"), r"'grid.psf_moffat_beta.1' must be"),
         (("--poisson-gain", "-3"), "'grid.poisson_gain_e_per_nmgy' must be"),
-        (("--host-model", "IM2"), "'host_model' must be IM1"),
+        (("--host-selection", "early"), "'host_selection' must be 'all'"),
+        (("--lens-shape", "conditioned"), "'lens_shape' must be 'independent'"),
         (("--field", "0"), "'field_arcsec' must be positive"),
         (("--out", "sheet.jpg"), "'out' must be a file ending in .png"),
     ],

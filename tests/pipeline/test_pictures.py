@@ -14,7 +14,7 @@ import pytest
 
 from analysis.config import ReportParams
 from analysis.diagnostics.discovery import DiagnoseParams
-from injection.config import GridParams
+from injection.config import IM1, IM2, GridParams
 from injection.experiment.grid import Plan
 from injection.experiment.setting import Setting
 from injection.experiment.stream import run_batch
@@ -78,7 +78,9 @@ def held(root: DataRoot, values: dict[str, Any]) -> dict[str, pa.Table]:
         | {f"psfdepth_{band}": 900.0 for band in "grz"}
         for k, stamp in enumerate(stamps)
     ]
-    shapes = [{"galaxy_id": row["galaxy_id"], "type": "SER", "shape_e1": 0.1, "shape_e2": -0.2} for row in rows]
+    catalogue = {"type": "SER", "shape_e1": 0.1, "shape_e2": -0.2, "shape_r": 1.0, "sersic": 4.0}
+    catalogue |= {"mag_r": 19.0, "mag_z": 18.5, "nobs_z_bin": "3-5", "brickname": "0001p000"}
+    shapes = [{"galaxy_id": row["galaxy_id"], **catalogue} for row in rows]
     lens = {"ra": [0.0], "dec": [80.0]}
     return {
         "manifest": pa.Table.from_pylist(rows),
@@ -93,7 +95,7 @@ def context(stage: str, root: DataRoot, values: dict[str, Any], held: dict[str, 
     return made
 
 
-@pytest.fixture(params=["IM1", "IM2"])
+@pytest.fixture(params=[IM1, IM2])
 def filled(
     request: pytest.FixtureRequest,
     root: DataRoot,
@@ -102,7 +104,8 @@ def filled(
 ) -> tuple[Setting, dict[str, Pair]]:
     """A grid with every kind of noise: its setting, and the pixels that were scored by injection."""
     finder, noise = Keeping(), {"poisson_gain_e_per_nmgy": 150.0, "sky_noise": "annulus"}
-    changes = {"per_cell": 12, "core_suppression_radius_arcsec": 0.4, "host_model": request.param, **noise}
+    changes = {"per_cell": 12, "core_suppression_radius_arcsec": 0.4, "host_selection": request.param.selection}
+    changes |= {"lens_shape": request.param.lens_shape, **noise}
     stage = context("grid", root, values, held)
     setting = grids.survey_setting(stage, GridParams.load({**values["grid"], **changes}, "grid"), stage.seed)
     grids.fill_grid(stage, setting, finder, MAIN, NAME)

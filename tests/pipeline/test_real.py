@@ -52,7 +52,7 @@ def test_real_des_galaxies_become_hosts(twin: Callable[[], Checkout], real_data:
 
 def test_injections_into_the_surveys_own_hosts_are_drawn_and_validated(finished: Checkout, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
-    finished.dhs("render", "--n", "4", "--host-model", "IM2", "--out", str(sheet))
+    finished.dhs("render", "--n", "4", "--host-selection", "early", "--lens-shape", "conditioned", "--out", str(sheet))
     assert sheet.stat().st_size > 50_000
     done = finished.dhs("validate-injection", "--n", "60", "--out", str(tmp_path), check=False)
     numbers = json.loads((tmp_path / "validation.json").read_text())

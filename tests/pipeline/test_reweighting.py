@@ -52,6 +52,17 @@ def test_the_dual_prior_table_of_one_grid(finished: Checkout) -> None:
     assert "of 'v1', less than 95%: fill a grid whose prior covers it (`grid.prior: covering`)" in refused.stderr
 
 
+def test_hosts_follow_those_of_lenses_only_where_there_are_enough_of_them(finished: Checkout) -> None:
+    project = params.load(finished.folder)
+    why = r"'hosts' must be 'drawn', because a host propensity needs 50 lenses with all covariates, and there are \d+"
+    with pytest.raises(ParameterError, match=why):
+        completeness_under(project, Asked(hosts="lenses"))
+    stored = query(project.data, "select distinct weighting_id, prior from completeness").to_pandas()
+    assert (stored["weighting_id"] == stored["prior"]).all()
+    said = query(project.data, "select method from diagnostics where run_id = 'completeness-demo1'").to_pandas()
+    assert said["method"].str.startswith("not measured: a host propensity needs 50 lenses").all()
+
+
 def test_completeness_along_axes_is_that_of_the_view(finished: Checkout) -> None:
     project = params.load(finished.folder)
     for population in ("all", "detectable"):
