@@ -14,6 +14,8 @@ from lake.errors import invalid
 from lake.sky.survey import SURVEY
 
 PREFIX = "completeness_by_"
+SET_PREFIX = "set_completeness_by_"
+"""The same of audits on sets of cut-outs."""
 MOST = 3
 """Axes of one view."""
 NEEDS = ("injections", "injection_scores", "thresholds")
@@ -99,13 +101,30 @@ SCORED_SPEC = ViewSpec(
 )
 
 
+SET_NEEDS = ("set_injections", "injection_scores", "thresholds")
+_OF_SETS = {
+    "theta_e": "i.lens_theta_e_arcsec",
+    "beta_frac": "i.src_beta_frac",
+    "src_mag": "i.src_mag",
+    "depth": "i.host_depth_mag",
+    "seeing": "i.host_psf_fwhm_nea_arcsec",
+}
+"""Axes of sets of cut-outs, whose galaxies are in no pool, by their columns of ``set_injections`` (i)."""
+SET_SCORED_SQL = f"""SELECT i.grid_id, i.grid_name, s.generation, s.checkpoint_id, i.prior, i.injection_id, i.galaxy_id,
+s.status, s.probability, s.host_probability, coalesce(i.detectable, false) AS detectable,
+{", ".join(f"{replace(AXES[name], column=column).sql} AS {name}" for name, column in _OF_SETS.items())}
+FROM set_injections i JOIN injection_scores s
+ON s.grid_id = i.grid_id AND s.generation = i.generation AND s.injection_id = i.injection_id"""
+
+
 def axes_of(name: str) -> tuple[str, ...] | None:
     """The axes in the name of a view, in the name's order; None if it is not such a name."""
-    if not name.startswith(PREFIX):
-        return None
-    wanted = [(axes, "_".join(axes)) for count in range(1, MOST + 1) for axes in product(AXES, repeat=count)]
-    found = [axes for axes, words in wanted if words == name.removeprefix(PREFIX) and len(set(axes)) == len(axes)]
-    return found[0] if found else None
+    for prefix, known in ((PREFIX, AXES), (SET_PREFIX, _OF_SETS)):
+        if name.startswith(prefix):
+            wanted = (axes for count in range(1, MOST + 1) for axes in product(known, repeat=count))
+            words = name.removeprefix(prefix)
+            return next((axes for axes in wanted if "_".join(axes) == words and len(set(axes)) == len(axes)), None)
+    return None
 
 
 def checked_axes(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -115,12 +134,13 @@ def checked_axes(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def by_spec(axes: tuple[str, ...]) -> TableSpec:
-    """Columns of the view along some axes."""
+def by_spec(axes: tuple[str, ...], of_sets: bool = False) -> TableSpec:
+    """Columns of the view along some axes; ``of_sets``: of audits on sets of cut-outs."""
+    known = _OF_SETS if of_sets else AXES
     return ViewSpec(
-        name=PREFIX + "_".join(axes),
+        name=(SET_PREFIX if of_sets else PREFIX) + "_".join(axes),
         meaning=f"Completeness by {', '.join(axes)}, of all and of detectable injections. Any one to {MOST} of "
-        f"{', '.join(AXES)} name such a view",
+        f"{', '.join(known)} name such a view",
         columns=(
             columns.GRID_ID,
             columns.GRID_NAME,
@@ -154,7 +174,7 @@ def by_spec(axes: tuple[str, ...]) -> TableSpec:
     )
 
 
-def by_sql(axes: tuple[str, ...]) -> str:
+def by_sql(axes: tuple[str, ...], of_sets: bool = False) -> str:
     """SQL of the view. It sums over hosts first, for the clustered standard error."""
     keys = ", ".join((*_IDENTITY, *axes))
     found, alone = "s.probability > t.threshold", "s.host_probability <= t.threshold"
@@ -163,7 +183,7 @@ def by_sql(axes: tuple[str, ...]) -> str:
         for end in ("threshold_high", "threshold_low")
     )
     own = ", ".join(f"s.{name}" for name in ("grid_id", "grid_name", "generation", "prior", *axes))
-    return f"""WITH scored AS ({SCORED_SQL}),
+    return f"""WITH scored AS ({SET_SCORED_SQL if of_sets else SCORED_SQL}),
 judged AS (SELECT {own}, s.galaxy_id, t.threshold_id, t.threshold, t.fpr_reached, w.population,
 CASE WHEN {found} THEN 1 ELSE 0 END AS hit, CASE WHEN {alone} THEN 1 ELSE 0 END AS bare,
 CASE WHEN {found} AND {alone} THEN 1 ELSE 0 END AS added,

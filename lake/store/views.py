@@ -35,9 +35,9 @@ class View:
         return self.every if invalid else self.sql
 
 
-def _along(axes: tuple[str, ...]) -> View:
-    spec = axisviews.by_spec(axes)
-    return View(spec.meaning, spec, axisviews.NEEDS, axisviews.by_sql(axes))
+def _along(axes: tuple[str, ...], of_sets: bool = False) -> View:
+    spec, needs = axisviews.by_spec(axes, of_sets), axisviews.SET_NEEDS if of_sets else axisviews.NEEDS
+    return View(spec.meaning, spec, needs, axisviews.by_sql(axes, of_sets))
 
 
 class Views(dict[str, View]):
@@ -50,7 +50,7 @@ class Views(dict[str, View]):
         axes = axisviews.axes_of(name)
         if axes is None:
             raise KeyError(name)
-        return _along(axes)
+        return _along(axes, name.startswith(axisviews.SET_PREFIX))
 
 
 _LISTED = {

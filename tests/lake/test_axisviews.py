@@ -137,6 +137,21 @@ def test_bins_are_closed_on_the_left_and_edges_are_round(tables: dict[str, pd.Da
     assert rows.loc[rows["galaxy_id_x"].isin(["h55", "h59"]), "host_type_x"].isna().all()
 
 
+def test_sets_of_cut_outs_have_views_of_their_own(tables: dict[str, pd.DataFrame]) -> None:
+    """The same injections as a set has them: along the axes that both have, the same rows."""
+    names = {"host_psf_fwhm_nea_r_arcsec": "host_psf_fwhm_nea_arcsec", "host_depth_r_mag": "host_depth_mag"}
+    own = tables["injections"].rename(columns={**names, "src_mag_r": "src_mag"}).assign(generation="demo1")
+    of_set = {name: tables[name] for name in ("injection_scores", "thresholds")} | {"set_injections": own}
+    view = views.VIEWS["set_completeness_by_seeing_depth_src_mag"]
+    assert view.needs == tuple(axisviews.SET_NEEDS)
+    order = ["population", "seeing", "depth", "src_mag"]
+    found = run(of_set, view.sql).sort_values(order, ignore_index=True)
+    assert tuple(found.columns) == view.spec.names
+    expected = run(tables, axisviews.by_sql(("seeing", "depth", "src_mag"))).sort_values(order, ignore_index=True)
+    pd.testing.assert_frame_equal(found, expected)
+    assert "set_completeness_by_host_type" not in views.VIEWS
+
+
 def test_any_one_to_three_axes_name_a_view() -> None:
     assert axisviews.axes_of("completeness_by_host_size") == ("host_size",)
     assert axisviews.axes_of("completeness_by_depth_theta_e_src_mag") == ("depth", "theta_e", "src_mag")

@@ -25,6 +25,7 @@ from injection.priors.registry import load_prior
 from lake.errors import DataError, LakeError, ParameterError
 from lake.sky.survey import SURVEY
 from lake.store import cards, delta
+from lake.store.query import query
 from modeling.scoring import finder as finders
 from modeling.scoring.finder import Contract
 from pipeline.cli import dhs
@@ -151,6 +152,12 @@ def test_completeness_counts_the_stored_injections(done: tuple[Project, Path, Ma
         assert row["detected"] == (part["probability"] > row["threshold"]).sum()
         assert row["hosts"] == part["galaxy_id"].nunique()
         assert row["grid_name"] == "own"
+    along = query(at.data, "select * from set_completeness_by_theta_e where population = 'all'").to_pandas()
+    cells = completeness[(completeness["cell"] != "marginal") & (completeness["source_mag_bin"] == "all")]
+    both_ways = cells.merge(along, left_on=["threshold_id", "theta_e_arcsec"], right_on=["threshold_id", "theta_e"])
+    assert len(both_ways) == len(along) > 0
+    for name in ("n", "detected", "hosts", "completeness"):
+        np.testing.assert_allclose(both_ways[f"{name}_x"], both_ways[f"{name}_y"])
     marginal = completeness[(completeness["cell"] == "marginal") & (completeness["source_mag_bin"] == "all")]
     assert 0 < marginal.set_index("threshold_id").loc["fpr5e-1@val", "joint_95_low"] < 1
     assert (both["probability"] - both["host_probability"]).mean() > 0.05
