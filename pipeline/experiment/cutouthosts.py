@@ -35,7 +35,7 @@ from pipeline.project.strictyaml import read_mapping
 _BRIGHT = 99.0
 """Percentile of a band's pixels that colour pictures show as bright."""
 _CHUNK = 512
-_OWN = ("galaxy_id", "label", "row_index", "source_file", "sha256", "folder", "tier", "type", "id")
+_OWN = ("galaxy_id", "label", "row_index", "source_file", "sha256", "folder", "tier", "type", "field", "id")
 """Columns that are not numbers."""
 _CURES = {
     "of a sum": "; if it contains all the light, declare psf.normalise: true",
@@ -73,6 +73,13 @@ class Labelled:
         """Stamps of objects by their identifiers."""
         return self.get(self.objects.set_index("galaxy_id").loc[list(galaxy_ids)])
 
+    def with_fields(self, injections: pd.DataFrame) -> pd.DataFrame:
+        """Injections with the `field` (a tile, a pointing) of their hosts, if the set has one for each of them."""
+        if "field" not in self.objects:
+            return injections
+        found = injections["galaxy_id"].map(self.objects.set_index("galaxy_id")["field"])
+        return injections if found.isna().any() else injections.assign(field=found.astype(str))
+
     def where(self, good: NDArray[np.bool_], reason: str) -> Labelled:
         """The set without some objects, which are rejected for a reason."""
         lost = self.objects[~good]
@@ -99,7 +106,7 @@ def read(
     known = described(description)
     table = _table(description.parent / known.table) if known.table else None
     named = [value for value in _values(known) if isinstance(value, str)]
-    wanted = [*named, "ra", "dec", "tier", *conditions]
+    wanted = [*named, "ra", "dec", "tier", "field", *conditions]
     found = Reader(folder, known, cutouts, _judge(known), table, wanted).read(pixels)
     weights = tuple(float(f"{0.1 / light:.3g}") for light in _brightness(found.stamps))
     imaging, grid = known.imaging(weights), _grid(known, description.parent, found.stamps.shape[-1], base)

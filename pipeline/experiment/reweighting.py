@@ -33,7 +33,7 @@ from lake.root import DataRoot
 from lake.sky.photometry import depth_mag_from_psfdepth
 from lake.sky.split import THRESHOLD
 from lake.sky.survey import SURVEY
-from lake.store import delta
+from lake.store import cards, delta
 from lake.store.axisviews import MARKED, checked_axes
 from lake.store.query import query
 from pipeline.experiment.gridparams import grid_params
@@ -99,6 +99,9 @@ class Filled:
     @classmethod
     def of(cls, root: DataRoot, name: str, threshold_id: str | None = None) -> Filled:
         """The grid of the finder ``name``, at one threshold or all measurable ones."""
+        if name in {entry.card.slice for entry in cards.slices(root.of_any_survey, "set_injections")}:
+            cure = 'ask the views, such as `dhs query "select * from set_completeness_by_theta_e"`'
+            raise invalid("generation", f"a finder of the survey, not an audit of cut-outs: {cure}", name)
         facts = grid_facts(root, name)
         drawn, grid = drawn_from(facts, name), grid_params(root, name)
         points, derived, ends = thresholds_of(root, str(facts["generation"]), threshold_id)

@@ -196,7 +196,7 @@ def _measured(context: RunContext, request: Request, scorer: Scorer, found: Labe
     edges = found.described.source_mag_edges or project.section(CompletenessParams, "completeness").source_mag_edges
     identity = {"grid_id": injections["grid_id"][0].as_py(), "grid_name": found.described.name, "generation": name}
     identity |= {"checkpoint_id": scorer.checkpoint_id, "prior": setting.prior.name, "weighting_id": setting.prior.name}
-    completeness = _completeness(injections, setting, stored, fixing, edges, identity)
+    completeness = _completeness(found.with_fields(injections.to_pandas()), setting, stored, fixing, edges, identity)
     outcomes["diagnose"] = diagnosed(context, scorer, found, scores, setting, injections)
     facts = {
         "kind": "audited on a set of cut-outs",
@@ -210,7 +210,7 @@ def _measured(context: RunContext, request: Request, scorer: Scorer, found: Labe
 
 
 def _completeness(
-    injections: pa.Table,
+    injections: pd.DataFrame,
     setting: Setting,
     stored: pd.DataFrame,
     fixing: NDArray[np.float64],
@@ -221,8 +221,8 @@ def _completeness(
     imaging, named = setting.hosts.imaging, measurable(stored)
     if not named:
         return nothing()
-    counts = counted(injections.to_pandas(), cells(setting.grid), named, edges, imaging)
-    scored = injections.filter(pc.equal(injections["status"], "scored")).to_pandas()
+    counts = counted(injections, cells(setting.grid), named, edges, imaging)
+    scored = injections[injections["status"] == "scored"]
     return table_of(counts.assign(**identity), stored, fixing, scored, edges, imaging)
 
 

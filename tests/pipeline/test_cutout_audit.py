@@ -18,6 +18,7 @@ from scipy.special import expit
 from analysis.records import Outcome
 from analysis.results.gridtable import counted
 from analysis.statistics.completeness import with_intervals
+from analysis.statistics.uncertain import share_interval
 from etl.cutouts.description import Description, Images
 from injection.config import GridParams
 from injection.experiment import stream
@@ -30,6 +31,7 @@ from modeling.scoring import finder as finders
 from modeling.scoring.finder import Contract
 from pipeline.cli import dhs
 from pipeline.experiment import grids
+from pipeline.experiment.reweighting import Filled
 from pipeline.project import params
 from pipeline.project.outputs import grid_facts
 from pipeline.project.project import Project
@@ -158,6 +160,8 @@ def test_completeness_counts_the_stored_injections(done: tuple[Project, Path, Ma
     assert len(both_ways) == len(along) > 0
     for name in ("n", "detected", "hosts", "completeness"):
         np.testing.assert_allclose(both_ways[f"{name}_x"], both_ways[f"{name}_y"])
+    with pytest.raises(ParameterError, match="'generation' must be a finder of the survey, not an audit of cut-outs"):
+        Filled.of(at.data, "blue-own")
     marginal = completeness[(completeness["cell"] == "marginal") & (completeness["source_mag_bin"] == "all")]
     assert 0 < marginal.set_index("threshold_id").loc["fpr5e-1@val", "joint_95_low"] < 1
     assert (both["probability"] - both["host_probability"]).mean() > 0.05
@@ -168,6 +172,24 @@ def test_completeness_counts_the_stored_injections(done: tuple[Project, Path, Ma
     assert known["arc_flux_nmgy"]["i"] == both["arc_flux_nmgy"][0]
     magnitudes = -2.5 * np.log10(both["arc_flux_nmgy"] / both["magnification"]) + 22.5
     np.testing.assert_allclose(magnitudes, both["src_mag"], atol=0.1)
+
+
+@pytest.mark.long
+def test_injections_of_one_field_are_one_cluster_of_a_statement_about_the_sky(
+    tmp_path: Path, done: tuple[Project, Path, Made], quick: None
+) -> None:
+    path, at = write_set(tmp_path / "set", 24, 0), project(tmp_path)
+    table = pd.read_csv(path.parent / "objects.csv")
+    table["field"] = [f"tile{row % 3}" for row in range(len(table))]
+    table.to_csv(path.parent / "objects.csv", index=False)
+    audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "blue"))
+    marginal = rows(at, "completeness").query("cell == 'marginal' and source_mag_bin == 'all'")
+    row = marginal.set_index("threshold_id").loc["p0.3"]
+    both = rows(at, "set_injections").merge(rows(at, "injection_scores")[["injection_id", "probability"]])
+    field = both["galaxy_id"].map(dict(zip("own:" + table["id"], table["field"], strict=True)))
+    expected = share_interval(field, both["probability"], (np.array([row["threshold"]]), np.ones(1)), 0.95)
+    assert (row["field_clustered_95_low"], row["field_clustered_95_high"]) == pytest.approx(expected)
+    assert rows(done[0], "completeness")["field_clustered_95_low"].isna().all(), "a set without fields has none"
 
 
 def test_what_is_not_used_is_counted_and_the_page_shows_the_results(done: tuple[Project, Path, Made]) -> None:
