@@ -135,6 +135,9 @@ def test_negatives_fix_thresholds_host_injections_or_are_tested(done: tuple[Proj
     assert derived["fpr_reached"] == (by_use["test"] > derived["threshold"]).mean()
     assert points.loc["fpr1e-2@val", "status"] == "not measurable"
     assert scores["seen_in_training"].isna().all()
+    gates = rows(at, "gates", "evaluate-blue-own").set_index("name")["status"]
+    assert gates["untouched_test_set"] == "NOT MEASURED", "nobody knows what the finder was trained on"
+    assert points["lenses_high"].isna().all(), "the range of the survey's negatives is not that of the set's"
 
 
 def test_completeness_counts_the_stored_injections(done: tuple[Project, Path, Made]) -> None:
@@ -290,8 +293,15 @@ def test_probabilities_columns_and_lists_of_training_objects_are_taken(tmp_path:
     audit_cutouts(at, Request(f"{HERE}:Column", path.parent, path, "column", trained_on=listed))
     scores = rows(at, "scores", "column-own").set_index("galaxy_id")
     assert sorted(scores.index[scores["seen_in_training"]]) == ["own:o000", "own:o010"]
-    path.write_text(yaml.safe_dump(described(finder={"output": "probabilities"})))
+    assert not set(rows(at, "set_injections", "column-own")["galaxy_id"]) & {"own:o000", "own:o010"}
+    told = rows(at, "diagnostics", "evaluate-column-own").set_index("name")["value"]
+    assert told.filter(regex="^exposure/.*/trained_on$").sum() == 2
+    declared = {"finder": {"output": "probabilities"}, "unlisted_lenses_per_negative": [0.0, 0.05]}
+    path.write_text(yaml.safe_dump(described(**declared)))
     audit_cutouts(at, Request(f"{HERE}:Chances", path.parent, path, "chances"))
+    points = rows(at, "thresholds", "chances-own")
+    assert (points["fpr_unlisted_low"].dropna() <= points["fpr_reached"].dropna()).all()
+    assert points["lenses_high"].gt(0).all()
     np.testing.assert_allclose(
         rows(at, "scores", "chances-own").set_index("galaxy_id")["score"], scores["score"], rtol=1e-6
     )
