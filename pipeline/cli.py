@@ -39,6 +39,7 @@ _COMMANDS = {
     "sql": "lake",
     "lineage": "lake",
     "registry": "registry",
+    "preregister": "registry",
     "verify": "lake",
     "ui": "services",
     "server": "services",

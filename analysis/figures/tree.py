@@ -13,7 +13,7 @@ from analysis.figures.style import COLOURS, GREY, Picture, canvas, svg
 
 _TONES = {"GO": COLOURS[2], "NO-GO": COLOURS[1], "BORDERLINE": COLOURS[4]}
 _LETTERS = 40
-_WIDTH, _HEIGHT, _GAP = 3.0, 1.35, 0.75
+_WIDTH, _HEIGHT, _GAP = 3.0, 1.2, 0.75
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _row(axes: Axes, row: Sequence[Box], top: float) -> None:
         left = place * (_WIDTH + _GAP)
         tone = _TONES.get(box.status, GREY) if box.reached else GREY
         said = [textwrap.fill(box.question, _LETTERS), textwrap.fill(box.figures, _LETTERS + 4, max_lines=2)]
-        _box(axes, left, top, tone, f"{box.name}   {box.status if box.reached else 'not asked'}", "\n".join(said))
+        _box(axes, left, top, tone, f"{box.name}   {box.status if box.reached else 'not asked'}", "\n\n".join(said))
         _arrow(axes, left + _WIDTH, top, box.leads_on)
     end = len(row) * (_WIDTH + _GAP)
     what = last.consequence or "nothing follows from what was not measured"

@@ -31,6 +31,16 @@ def decision_items(inputs: ReportInputs) -> list[TableView | Shown]:
     return [_tree(first, found[first]), *(_table(part, title, found) for part, title in _PARTS.items())]
 
 
+def expectation_view(inputs: ReportInputs) -> TableView | None:
+    """What was expected before there was a result, beside the result; None where nothing was."""
+    if inputs.expectations.empty:
+        return None
+    columns = ["outcome", "run", "expectation", "registered", "result", "test", "why"]
+    headers = ["outcome", "run", "expected", "registered", "result", "test", "why it was expected"]
+    rows = inputs.expectations[columns].to_numpy().tolist()
+    return TableView("Expectations registered before the results", headers, rows)
+
+
 def closure_words(inputs: ReportInputs) -> list[str]:
     """One sentence per model for which closure shows in which direction completeness errs; none for others."""
     said = []
@@ -54,11 +64,13 @@ def _box(chain: list[Verdict], place: int) -> Box:
     return Box(
         name=one.name,
         question=one.question,
-        figures=verdict.figures,
+        figures=verdict.figures
+        if one.threshold is None
+        else f"{verdict.figures}; asked for: {one.side} {one.threshold:g}",
         status=verdict.status,
         consequence=verdict.consequence,
         reached=is_reached(chain, place),
-        leads_on=" or ".join(one.then),
+        leads_on=" or\n".join(one.then),
     )
 
 

@@ -89,5 +89,7 @@ class ReportInputs:
     galleries: Sequence[Gallery] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Commit, package version, parameters' hash, platform, ...: shown as they are."""
+    expectations: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Expectations with their results: `run`, `expectation`, `registered`, `result`, `outcome`, `test`, `why`."""
     tables: pd.DataFrame = field(default_factory=pd.DataFrame)
     """`table`, `slice`, `version`, `rows`, `fingerprint` of every pinned table."""

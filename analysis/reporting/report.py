@@ -59,7 +59,12 @@ def _parts(inputs: ReportInputs) -> list[Part]:
         _closure(inputs),
         Part("others", "Other diagnostics", _others(inputs)),
         Part("stamps", "Injections, their hosts and listed lenses", evidence.gallery_pictures(inputs)),
-        Part("decisions", "Decisions", deciding.decision_items(inputs), deciding.WORDS),
+        Part(
+            "decisions",
+            "Decisions",
+            [*deciding.decision_items(inputs), deciding.expectation_view(inputs)],
+            deciding.WORDS,
+        ),
         Part("gates", "Gates", [evidence.gate_view(inputs)]),
         Part("data", "Data", _data(inputs)),
         Part("training", "Models and training", [evidence.generation_view(inputs), evidence.training_picture(inputs)]),
@@ -67,6 +72,10 @@ def _parts(inputs: ReportInputs) -> list[Part]:
         Part("context", "Literature, reference system, history", context),
         Part("provenance", "Provenance", evidence.provenance_views(inputs)),
     ]
+
+
+def _decisions(inputs: ReportInputs) -> list[TableView | Shown | None]:
+    return [*deciding.decision_items(inputs), deciding.expectation_view(inputs)]
 
 
 def _filled(inputs: ReportInputs, part: Part) -> Part:

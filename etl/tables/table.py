@@ -27,7 +27,7 @@ _COMMITS_SEARCHED = 50
 _ROWS_PER_FILE = 1_000_000
 _SPARK_TYPES = {
     pa.string(): "string", pa.int32(): "int", pa.int64(): "bigint", pa.float32(): "float", pa.float64(): "double",
-    pa.bool_(): "boolean", pa.list_(pa.string()): "array<string>",
+    pa.bool_(): "boolean", pa.list_(pa.string()): "array<string>", pa.timestamp("us", "UTC"): "timestamp",
 }  # fmt: skip
 
 

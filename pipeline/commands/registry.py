@@ -1,8 +1,9 @@
-"""The registry of runs: list, show, invalidate, restore."""
+"""The registry of runs: list, show, invalidate, restore; and what is expected of runs to come."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -82,3 +83,31 @@ def restore(run: str, reason: str) -> None:
     from pipeline.verbs.registry import change
 
     click.echo("\n".join(change(project(), run, "restored", reason)))
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("--measure", required=True, help="A name in the table diagnostics, or completeness/THRESHOLD.")
+@click.option("--expect", required=True, type=click.Choice(["above", "below", "between"]), help="Where it will lie.")
+@click.option("--threshold", required=True, type=float, help="Above or below what, or the lower end of between.")
+@click.option("--upper", type=float, help="The upper end of between.")
+@click.option("--against", metavar="RUN", help="The expectation is about the difference to this run's figure.")
+@click.option("--note", default="", help="Why it is expected.")
+def preregister(
+    run: str, measure: str, expect: Any, threshold: float, upper: float | None, against: str | None, note: str
+) -> None:
+    """Register what RUN will find, before it does; afterwards that is refused.
+
+    The whole 95 % interval of the figure has to lie where it is expected. The difference of two AUCs is tested in pairs
+    (DeLong), other differences as of independent figures. The record is a text file in data/registry, to be committed;
+    the report and `dhs registry show` put the result beside it.
+    Example: dhs preregister evaluate-gen5a --against evaluate-gen4 --measure auc --expect above --threshold 0
+    """
+    from lake.store.expected import Expectation
+    from pipeline.verbs.preregister import register
+
+    paired = "paired DeLong test, 95 % interval of the difference"
+    apart = "95 % interval of the difference, errors taken as independent"
+    test = "95 % interval of the figure" if against is None else paired if measure == "auc" else apart
+    wanted = Expectation(run, measure, expect, threshold, upper, against, test, note)
+    click.echo("\n".join(register(project().data, wanted)))

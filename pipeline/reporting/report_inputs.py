@@ -28,6 +28,7 @@ from pipeline.experiment.gridparams import grid_params
 from pipeline.experiment.reweighting import dual_prior
 from pipeline.project.context import RunContext
 from pipeline.project.outputs import BATCHES, GRID
+from pipeline.reporting import expectations
 from pipeline.reporting.galleries import galleries
 from pipeline.reporting.results import contamination, shown_first
 
@@ -79,6 +80,7 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
             "python": platform.python_version(),
             "machine": platform.machine(),
         },
+        expectations=expectations.rows(context.root),
         tables=_tables(context),
     )
 

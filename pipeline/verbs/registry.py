@@ -11,9 +11,10 @@ import pyarrow as pa
 from lake.errors import ParameterError, did_you_mean, invalid, one_line
 from lake.names import RUN_KINDS, run_name
 from lake.root import DataRoot
-from lake.store import status
+from lake.store import expected, status
 from modeling.tracking import history
 from pipeline.project.project import Project
+from pipeline.reporting import expectations
 from pipeline.verbs import runfacts
 from pipeline.verbs.runfacts import Facts
 
@@ -130,13 +131,19 @@ def historical_runs() -> list[Run]:
 
 def named(project: Project, name: str) -> list[Run]:
     """The runs of a name: a run, a finder (whose training or audit is meant), an identifier of a table, a record."""
-    runs = registry(project)
+    runs = [*registry(project), *_only_expected(project.data)]
     meant = {name, run_name("train", name), run_name("audit", name), *runfacts.Source(project.data).aliases(name)}
     found = [run for run in runs if run.run in meant]
     if not found:
         known = sorted({*(run.run for run in runs), *(run.finder for run in runs)})
         raise ParameterError(f"{invalid('run', 'one that `dhs registry` lists', name)}{did_you_mean(name, known)}")
     return found
+
+
+def _only_expected(root: DataRoot) -> list[Run]:
+    """Runs that something is expected of, and that have not run."""
+    names = {one.run for one in expected.records(root)} - set(status.runs(root))
+    return [Run(name, *split_run(name), "planned", "an expectation is registered") for name in sorted(names)]
 
 
 def own(project: Project, name: str) -> Run:
@@ -180,6 +187,10 @@ def _lines(root: DataRoot, run: Run) -> list[str]:
     shown = {column.name: getattr(run, column.name) for column in fields(Run) if column.name != "disagreements"}
     lines = [f"{name:<12} {value}" for name, value in shown.items() if value]
     lines += [f"{'disagree':<12} {value}" for value in run.disagreements]
+    for row in expectations.rows(root).to_dict("records"):
+        if run.run == row["run"] or (run.source == history.ORIGIN and row["run"].partition("-")[2] == run.run):
+            said = f"{row['expectation']} ({row['registered']}): {row['outcome']}, {row['result']}"
+            lines.append(f"{'expected':<12} {said}")
     if run.source == history.ORIGIN:
         return lines
     now = status.fingerprints(root, run.run)

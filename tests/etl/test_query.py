@@ -18,11 +18,12 @@ from etl.tables.query import parse, sql
 from lake import tables
 from lake.errors import LakeError, ParameterError
 from lake.root import DataRoot
-from lake.store import views, writing
+from lake.store import status, views, writing
 from lake.store.delta import read, where_sql
 from lake.store.query import query
 from lake.store.writing import Provenance, Target
 from pipeline.project.edge import spark_sentence
+from tests.pipeline.smallruns import project_with_runs
 
 COUNTS = tables.spec("ingest_counts")
 
@@ -278,3 +279,20 @@ def test_the_names_and_columns_are_told_without_a_query(filled: DataRoot) -> Non
     assert "Total Time" in measured["explain_value"]
     asked = query(filled, "describe select rows as n from ingest_counts").to_pylist()
     assert [(row["column_name"], row["column_type"]) for row in asked] == [("n", "BIGINT")]
+
+
+def test_results_of_invalidated_runs_are_left_out_of_both(root: DataRoot, spark: Any) -> None:
+    project = project_with_runs(root.local.parent)
+    status.decide(project.data, "train-demo1", "invalidated", "it's \\ wrong")
+    status.decide(project.data, "train-demo2", "restored", "not this one")
+    for text in (
+        "select generation, count(*) as n from completeness group by generation",
+        "select generation, count(*) as n from completeness_main group by generation",
+        "select origin, status, status_reason from experiments order by origin",
+    ):
+        assert sql(spark, project.data, text).toArrow().to_pylist() == query(project.data, text).to_pylist()
+        assert "demo2" in str(query(project.data, text).to_pylist())
+    status.decide(project.data, "train-demo2", "invalidated", "this one too")
+    text = "select generation from completeness"
+    assert sql(spark, project.data, text).count() == query(project.data, text).num_rows == 0
+    assert sql(spark, project.data, text, invalid_too=True).count() == 2
