@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.results.emulation import Comparison, Sample, at_points, compared
-from analysis.statistics.completeness import ALL
+from analysis.statistics.completeness import ALL, equally_weighted
 from analysis.statistics.emulator import refusal
 from analysis.statistics.thresholds import Distribution, Ends, Threshold
 from lake.errors import DataError, invalid, not_one_of
@@ -25,7 +25,17 @@ from pipeline.project.project import Project
 _LOG = logging.getLogger(__name__)
 _CELL = ["theta_e_index", "psf_index", "depth_index"]
 _INTERVAL = ["host_clustered_95_low", "host_clustered_95_high"]
-_STORED = ["cell", "threshold_id", "source_mag_bin", "n", "detected", "completeness", *_INTERVAL]
+_STORED = [
+    "cell",
+    "threshold_id",
+    "source_mag_bin",
+    "n",
+    "detected",
+    "completeness",
+    "weighting_id",
+    "prior",
+    *_INTERVAL,
+]
 
 
 def parsed(text: str) -> dict[str, float]:
@@ -98,7 +108,7 @@ def fit_for(sample: Sample, levels: Sequence[Threshold]) -> list[Threshold]:
 def _comparisons(
     root: DataRoot, name: str, sample: Sample, levels: Sequence[Threshold]
 ) -> Iterator[tuple[Threshold, Comparison]]:
-    stored = delta.read(root, "completeness", _STORED, slices=[name]).to_pandas()
+    stored = equally_weighted(delta.read(root, "completeness", _STORED, slices=[name]).to_pandas())
     whole = stored[stored["source_mag_bin"] == ALL]
     for level in levels:
         yield level, compared(sample, whole[whole["threshold_id"] == level.threshold_id], level.threshold)
