@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from analysis.results.injection_views import along, at_values, host_false_positives, midpoints
 from analysis.statistics.completeness import completeness_table
 from lake.errors import DataError, ParameterError
+from tests.analysis.outcomes import fixed
 from tests.analysis.report_inputs import counts, injections
 
 
@@ -24,7 +25,7 @@ def test_views_agree_with_the_table(rows):
     """Summed over PSF and depth, the same injections give the counts of the stored cells."""
     view = along(rows, {"theta": midpoints(rows["theta"])}, 0.3)
     assert at_values(view, "theta", rows["theta"])["theta_low"].tolist() == sorted(rows["theta"].unique())
-    table = completeness_table(counts(rows, "demo1", {"p0.3": 0.3})).to_pandas()
+    table = completeness_table(counts(rows, "demo1", [fixed([0.1])])).to_pandas()
     cells = table.query("cell != 'marginal' and threshold_id == 'p0.3' and source_mag_bin == 'all'")
     stored = cells.groupby("theta_e_arcsec")[["n", "detected"]].sum()
     assert view["n"].tolist() == stored["n"].tolist()
