@@ -136,7 +136,7 @@ def _closure(inputs: ReportInputs) -> Part:
     if view is None:
         return Part("closure", "Closure")
     every = performance.metric_view(inputs, "Every measure of the closure", (closing.GROUP,), folded=True)
-    return Part("closure", "Closure", [view, every], (closing.WORDS,))
+    return Part("closure", "Closure", [view, every], (closing.WORDS, closing.skies_words()))
 
 
 def _others(inputs: ReportInputs) -> list[TableView]:

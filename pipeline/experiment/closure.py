@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.special import expit
 
 from analysis.diagnostics.closure import Chain, Params
+from demo.config import DemoParams
 from injection.experiment.hostset import HostSet
 from injection.experiment.setting import Setting
 from lake.errors import DataError
@@ -30,8 +32,11 @@ from lake.sky.survey import BANDS
 from lake.store.stamps import StampStore
 from pipeline.experiment.grids import scored_setting
 from pipeline.experiment.hostweights import survey_weights
+from pipeline.experiment.lenspopulation import Drawn, as_frame, population_weights, uncovered
+from pipeline.experiment.reweighting import drawn_from
 from pipeline.experiment.truelenses import TrueLenses
 from pipeline.project.context import RunContext
+from pipeline.project.outputs import grid_facts
 
 Floats = NDArray[np.float64]
 
@@ -77,11 +82,25 @@ def survey_chain(
     setting = scored_setting(context, context.generation, injections)
     weigh = partial(survey_weights, context)
     made = Ingredients(lenses, store.get(lenses.truth), setting, scorer, context.seed, weigh)
-    return chain(made, params)
+    return chain(made, params, partial(_stored_grid, context, injections))
 
 
-def chain(made: Ingredients, params: Params) -> Chain:
-    """All links that can be measured."""
+def _stored_grid(context: RunContext, injections: pa.Table, made: Ingredients) -> pd.DataFrame | str:
+    """The injections of the lake, reweighted to the lenses, or why they cannot be."""
+    scores = context.read("injection_scores", ["injection_id", "status", "probability"], slices=[context.generation])
+    both = injections.drop_columns("probability") if "probability" in injections.column_names else injections
+    rows = both.join(scores.filter(pc.equal(scores["status"], "scored")), "injection_id", join_type="inner")
+    rows = rows.sort_by("injection_id").combine_chunks()
+    prior = drawn_from(grid_facts(context.root, context.generation), context.generation)
+    drawn = Drawn(rows, made.setting.hosts, prior, made.setting.grid)
+    if (reason := uncovered(drawn, made.lenses)) is not None:
+        return reason
+    weight = population_weights(drawn, made.lenses, context.project.section(DemoParams, "demo").lenses)
+    return as_frame(drawn, rows["probability"].to_numpy(), weight, made.host_weights(drawn.hosts))
+
+
+def chain(made: Ingredients, params: Params, grid: Callable[[Ingredients], pd.DataFrame | str] | None = None) -> Chain:
+    """All links that can be measured; ``grid`` gives its injections as in `Chain.grid`, or says why it cannot."""
     lenses = made.lenses
     own_setting = replace(made.setting, hosts=lenses.hosts(made.painted))
     own = rendered(own_setting, made.scorer, lenses.in_place())
@@ -94,7 +113,9 @@ def chain(made: Ingredients, params: Params) -> Chain:
     pairs["probability"] = rendered(made.setting, made.scorer, rows)["probability"]
     place = made.setting.hosts.rows_of(pairs["host"].tolist())
     weights = {name: values[place] for name, values in made.host_weights(made.setting.hosts).items()}
-    return Chain(frame, pairs.assign(**weights), tuple(weights))
+    found = "the grid's injections were not compared" if grid is None else grid(made)
+    linked = Chain(frame, pairs.assign(**weights), tuple(weights))
+    return replace(linked, grid_refused=found) if isinstance(found, str) else replace(linked, grid=found)
 
 
 def rendered(setting: Setting, scorer: Scorer, rows: pa.Table) -> dict[str, Floats]:

@@ -11,17 +11,25 @@ from numpy.typing import NDArray
 
 from demo.brick import Plan, Scene, generator, make_scene
 from demo.catalogue import Rows, catalogue, with_arcs
-from demo.config import DemoParams
+from demo.config import DemoParams, LensParams
+from demo.density import THETA_E_SHAPE as BETA
 from demo.listing import brick_truth, lens_truth
 from demo.survey import plan_survey
 from demo.truth import galaxy_ids
 from injection.config import IM1
 from injection.experiment.hostset import HostSet, in_memory
+from injection.experiment.setting import Setting
+from injection.keyed import Keyed
 from lake.config import SplitParams
+from lake.scorer import Scorer
+from lake.sky.photometry import magnitude_from_flux
 from lake.sky.survey import BANDS, STAMP_PIXELS, SURVEY
+from pipeline.experiment.closure import rendered
+from pipeline.experiment.lenspopulation import Drawn
 from pipeline.experiment.truelenses import TrueLenses, injections
 
 Images = NDArray[np.float32]
+Floats = NDArray[np.float64]
 
 _POOL_TYPES = ("SER", "DEV", "REX")
 _FAINTEST_Z_MAG = 20.0
@@ -66,6 +74,25 @@ def make_sky(params: DemoParams, split: SplitParams, seed: int, collection: str 
     return Sky(known, np.concatenate(painted), rows, np.concatenate(stamps))
 
 
+def injected(setting: Setting, scorer: Scorer, lens: LensParams, per_host: int) -> tuple[Drawn, Floats]:
+    """Injections of the setting's prior into each host, with Einstein radii as the generator draws them in its seeing,
+    and the finder's probabilities."""
+    hosts = setting.hosts
+    ids = np.repeat(np.asarray(hosts.ids.to_pylist()), per_host)
+    width = np.repeat(hosts.fwhm_nea_arcsec[:, hosts.imaging.reference], per_host)
+    names = pa.array([f"{galaxy}|{number}" for number, galaxy in enumerate(ids)])
+    low = np.maximum(lens.theta_e_range_arcsec[0], lens.theta_e_over_psfsize_min * width)
+    radii = low + (lens.theta_e_range_arcsec[1] - low) * BETA.ppf(Keyed(setting.seed, names).uniform("theta_e"))
+    wanted = pa.table({"injection_id": names, "galaxy_id": ids, "lens_theta_e_arcsec": radii})
+    rows = setting.parameters(wanted)
+    found = rendered(setting, scorer, rows)
+    sigma = hosts.pixel_sigma_nmgy[hosts.rows_of(ids.tolist()), hosts.imaging.reference]
+    measured = {f"arc_flux_{band}_nmgy": found[f"arc_flux_{band}"] for band in hosts.imaging.bands}
+    measured["arc_snr"] = found[f"arc_norm_{hosts.imaging.reference_band}"] / sigma
+    rows = pa.table({**{name: rows[name] for name in rows.column_names}, **measured})
+    return Drawn(rows, hosts, setting.prior, setting.grid), found["probability"]
+
+
 def _brick(
     params: DemoParams, plan: Plan, seed: int, collection: str
 ) -> tuple[pd.DataFrame, Images, Images, pd.DataFrame, Images]:
@@ -84,10 +111,15 @@ def _brick(
 
 
 def _columns(rows: Rows) -> pd.DataFrame:
-    """Plain columns of sweep rows, in lower case."""
+    """Plain columns of sweep rows, in lower case, with the magnitudes and colours of the pool."""
     held = {name.lower(): rows[name] for name in rows.dtype.names or () if rows[name].ndim == 1}
     native = {name: values.astype(values.dtype.newbyteorder("=")) for name, values in held.items()}
-    return pd.DataFrame(native).assign(type=[each.decode().strip() for each in rows["TYPE"].tolist()])
+    frame = pd.DataFrame(native).assign(type=[each.decode().strip() for each in rows["TYPE"].tolist()])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mag = {band: magnitude_from_flux(frame[f"flux_{band}"].to_numpy()) for band in ("g", "r", "z", "w1")}
+        pairs = zip(("g", "r", "z"), ("r", "z", "w1"), strict=True)
+        colours = {f"{one}_minus_{two}": mag[one] - mag[two] for one, two in pairs}
+    return frame.assign(mag_r=mag["r"], mag_z=mag["z"], **colours)
 
 
 def _pool(frame: pd.DataFrame, scene: Scene) -> list[int]:
@@ -97,8 +129,7 @@ def _pool(frame: pd.DataFrame, scene: Scene) -> list[int]:
     listed = place[[source.role != "field" for source in scene.sources]]
     inside = (np.round(place).min(axis=1) >= half) & (np.round(place).max(axis=1) + half < scene.image.shape[-1])
     apart = np.abs(place[:, None] - listed[None]).max(axis=2).min(axis=1, initial=np.inf)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bright = 22.5 - 2.5 * np.log10(frame["flux_z"].to_numpy()[: len(place)]) < _FAINTEST_Z_MAG
+    bright = frame["mag_z"].to_numpy()[: len(place)] < _FAINTEST_Z_MAG
     good = inside & (apart > half + 1) & bright & frame["type"].iloc[: len(place)].isin(_POOL_TYPES).to_numpy()
     return np.flatnonzero(good & (np.array([source.role for source in scene.sources]) == "field")).tolist()
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from analysis.diagnostics.closure import Chain, Params, closed, failing
 from injection.config import IM1, GridParams
 from injection.experiment.hostset import Conditions, HostSet, blank_sky
 from injection.experiment.setting import Setting
+from injection.priors.registry import load_prior
+from lake.scorer import Scorer
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS, SURVEY
 from pipeline.experiment.closure import Ingredients, chain
 from pipeline.experiment.hostweights import plain_weights
-from pipeline.experiment.skies import Sky, make_sky
+from pipeline.experiment.lenspopulation import Drawn, as_frame, covered_share, source_weights, uncovered
+from pipeline.experiment.skies import Sky, injected, make_sky
 from pipeline.project import params as parameter_sets
 from tests.analysis.outcomes import fixed
 from tests.demo.conftest import SPLIT, demo_params
@@ -33,12 +38,20 @@ class BlueRing:
     name, checkpoint_id, conditions = "blue ring", "0" * 16, ()
     stamp_pixels = bands = None
 
+    def __init__(self, inner_arcsec: float = 0.8) -> None:
+        self.inner_arcsec = inner_arcsec
+
     def score(self, stamps: Any, conditions: Any = None) -> Any:
         y, x = (np.indices((STAMP_PIXELS, STAMP_PIXELS)) - STAMP_PIXELS // 2) * PIXEL_SCALE_ARCSEC
         radius = np.hypot(x, y)
-        ring, all_light = (stamps[..., where].sum(axis=-1) for where in ((radius > 0.8) & (radius < 3.0), radius < 3.0))
+        ring, all_light = (
+            stamps[..., where].sum(axis=-1) for where in ((radius > self.inner_arcsec) & (radius < 3.0), radius < 3.0)
+        )
         excess = ring[:, 0] - 0.3 * ring[:, 1]
         return 600.0 * excess / np.maximum(all_light[:, 1], 1.0) ** 2 - 3.5
+
+
+BLUE_RING = BlueRing()
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +72,8 @@ def grid(**changes: Any) -> GridParams:
     return GridParams.load({**values, **changes}, "grid")
 
 
-def linked(sky: Sky, hosts: HostSet | None = None, **changes: Any) -> Chain:
+def linked(sky: Sky, hosts: HostSet | None = None, finder: Any = BLUE_RING, **changes: Any) -> Chain:
     lenses = sky.lenses
-    finder: Any = BlueRing()
     known = replace(lenses, truth=lenses.truth.assign(probability=1 / (1 + np.exp(-finder.score(sky.painted)))))
     setting = Setting.of(grid(**changes), hosts or sky.hosts(), 1)
     return chain(Ingredients(known, sky.painted, setting, finder, 1, plain_weights), PARAMS)
@@ -105,3 +117,39 @@ def test_blank_sky_and_bright_hosts_are_named(sky: Sky) -> None:
     brightest = everyone.table.filter(flux > np.quantile(flux, 0.75))
     bright = HostSet("bright galaxies", brightest, everyone.load, STAMP_PIXELS, IM1, SURVEY)
     assert failures(linked(sky, bright)) == ["hosts"]
+
+
+def grid_of(sky: Sky, lens: Any, drawn: Any, probability: Any) -> pd.DataFrame:
+    return as_frame(drawn, probability, source_weights(drawn, sky.lenses, lens), plain_weights(drawn.hosts))
+
+
+class Shrunk(Setting):
+    """Draws lenses a third as large as the prior says."""
+
+    def parameters(self, rows: pa.Table) -> pa.Table:
+        drawn = super().parameters(rows)
+        for name in ("lens_theta_e_arcsec", "src_x_arcsec", "src_y_arcsec"):
+            small = pa.array(drawn[name].to_numpy() / 3.0)
+            drawn = drawn.set_column(drawn.column_names.index(name), name, small)
+        return drawn
+
+
+def test_the_population_closes_and_a_wrong_one_is_named(sky: Sky) -> None:
+    """The prior's draws, weighted to the lenses, have their completeness; with other sizes or fainter arcs, another."""
+    lens, finder = demo_params(lenses={"tier_a": 10, "tier_b": 50}).lenses, cast("Scorer", BlueRing(1.5))
+    right = Setting.of(grid(prior="bright"), sky.hosts(), 3)
+    drawn, probability = injected(right, finder, lens, 8)
+    found = replace(linked(sky, finder=finder), grid=grid_of(sky, lens, drawn, probability))
+    assert "population" not in failures(found, "all")
+    faint = lens.model_copy(update={"arc_snr_tier_a": (5.0, 9.0), "arc_snr_tier_b": (5.0, 9.0)})
+    assert failures(replace(found, grid=grid_of(sky, faint, drawn, probability)), "all") == ["population"]
+    shrunk, there = injected(Shrunk(right.grid, right.hosts, right.sources, 3), finder, lens, 8)
+    assert failures(replace(found, grid=grid_of(sky, lens, shrunk, there)), "all") == ["population"]
+
+
+def test_a_prior_that_does_not_hold_the_lenses_is_refused(sky: Sky) -> None:
+    assert covered_share(load_prior("demo"), sky.lenses.rows) >= 0.95
+    hosts = sky.hosts()
+    narrow = Drawn(sky.lenses.rows, hosts, load_prior("anchored"), grid())
+    assert str(uncovered(narrow, sky.lenses)).startswith("the prior 'anchored' covers ")
+    assert uncovered(replace(narrow, prior=load_prior("demo")), sky.lenses) is None
