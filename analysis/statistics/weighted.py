@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.statistics.intervals import ClusterSums, effective_counts, mixture
@@ -46,7 +47,7 @@ def weighted_share(
         return Weighted(0.0, np.nan, np.nan, np.nan)
     cuts, shares = (np.array([threshold]), np.ones(1)) if drawn is None else drawn
     scaled = w * (n_eff / w.sum())
-    codes = np.unique(np.asarray(hosts, dtype=str), return_inverse=True)[1]
+    codes = pd.factorize(np.asarray(hosts))[0]
     k, n = _effective(codes, v, scaled, cuts, level)
     low, high = mixture(k[None], n[None], shares, level)
     return Weighted(n_eff, float(w[v > threshold].sum() / w.sum()), float(low[0]), float(high[0]))
