@@ -28,6 +28,7 @@ _ONE_IS_ENOUGH: tuple[Status, ...] = ("GO", "BORDERLINE", "NOT MEASURED", "NO-GO
 _READS: Mapping[str, Status] = {
     "PASS": "GO", "FAIL": "NO-GO", "WARN": "BORDERLINE", "GO": "GO", "NO-GO": "NO-GO", "BORDERLINE": "BORDERLINE",
 }  # fmt: skip
+_FRESH = "random weights"
 _DEPTH_BIN_MAG = 0.5
 _LEAST_DEPTH_BINS = 2
 _CITED = ("Jacobs+19", "Huang+20", "He+20", "Rojas+22", "Herle+24")
@@ -211,9 +212,9 @@ def _of_completeness(one: Declared, item: GenerationInputs, threshold_id: str) -
 def _of_gates(evidence: Evidence, gates: pd.DataFrame) -> _Found:
     held = dict(zip(gates["name"], gates["status"], strict=True)) if len(gates) else {}
     reads = {**_READS, **evidence.reads}
-    return _joined(
-        {name: reads.get(str(held.get(name)), "NOT MEASURED") for name in evidence.gates}, evidence.any_of_them
-    )
+    found: dict[str, Status] = {name: reads.get(str(held.get(name)), "NOT MEASURED") for name in evidence.gates}
+    said = ", ".join(f"{name} {held.get(name, 'NOT MEASURED')}" for name in evidence.gates)
+    return _Found(_joined(found, evidence.any_of_them).status, said)
 
 
 def _joined(parts: Mapping[str, Status], any_of_them: bool) -> _Found:
@@ -239,8 +240,8 @@ def _of_change(item: GenerationInputs, inputs: ReportInputs) -> _Found:
     parent = str(item.facts.get("starts from", ""))
     other = next((one for one in inputs.generations if one.name == parent), None)
     if other is None:
-        why = f"{parent} is not on this page" if parent else "it is not known what it starts from"
-        return _Found("NOT MEASURED", why)
+        why = {"": "it is not known what it starts from", _FRESH: f"it starts from {_FRESH}"}
+        return _Found("NOT MEASURED", why.get(parent, f"{parent}, which it starts from, is not on this page"))
     (test,) = paired_auc_tests({parent: other.scores, item.name: item.scores}).to_dict("records")
     change, error = test["difference"], test["standard_error"]
     words = f"{change:+.4f} against {parent}; two standard errors are {2 * error:.4f}"
@@ -274,10 +275,10 @@ def _annulus(item: GenerationInputs, inputs: ReportInputs) -> _Found:
 
 def _priors(item: GenerationInputs, inputs: ReportInputs) -> _Found:
     held = item.dual_prior
-    if held.empty or "prior" not in held:
+    if held.empty or not {"prior", "completeness"} <= set(held.columns):
         return _Found("NOT MEASURED", "completeness was not reweighted")
-    names = [str(name) for name in held["prior"].dropna().unique()]
-    return _Found("GO" if len(names) > 1 else "NO-GO", ", ".join(names))
+    names = [str(name) for name in held.loc[held["completeness"].notna(), "prior"].unique()]
+    return _Found("GO" if len(names) > 1 else "NO-GO", f"measured under {', '.join(names) or 'none'}")
 
 
 def _embedding(item: GenerationInputs, inputs: ReportInputs) -> _Found:

@@ -120,6 +120,8 @@ def test_a_change_below_two_standard_errors_is_indistinguishable(inputs):
     name = "retrain/auc_change"
     first, second = inputs.generations
     assert verdicts(second, inputs)[name].figures == "it is not known what it starts from"
+    fresh = dataclasses.replace(second, facts={"starts from": "random weights"})
+    assert verdicts(fresh, inputs)[name].figures == "it starts from random weights"
     item = dataclasses.replace(second, facts={**second.facts, "starts from": "demo1"})
     better = verdicts(item, inputs)[name]
     assert (better.status, better.consequence) == ("GO", "better")
@@ -142,6 +144,17 @@ def test_the_direction_of_completeness_is_said_where_closure_shows_it(inputs):
         assert [text.startswith(said) for text in words] == ([True] if said else [])
         shows = "is a lower bound" in render_report(page)
         assert shows == (said is not None and "lower bound" in said)
+
+
+def test_a_refused_prior_is_not_shown_as_measured(inputs):
+    rows = pd.DataFrame({"prior": ["v1", "anchored"], "completeness": [0.2, 0.3], "refused": [None, None]})
+    for frame, expected in (
+        (rows, "GO"),
+        (rows.assign(completeness=[0.2, None]), "NO-GO"),
+        (rows.head(0), "NOT MEASURED"),
+    ):
+        item = dataclasses.replace(inputs.generations[1], dual_prior=frame)
+        assert verdicts(item, inputs)["checklist/priors"].status == expected
 
 
 def test_a_threshold_that_is_not_selective_measures_no_completeness(inputs):
