@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -95,6 +95,25 @@ def closed(chain: Chain, points: Sequence[Threshold], params: Params, rng: np.ra
     else:
         gates.append(_judged(held, "population", f"closure/population/{at}", params.closure_population_points))
     return Outcome("closure", (*light, *measures), tuple(gates))
+
+
+def self_closed(chain: Chain, points: Sequence[Threshold], params: Params, rng: np.random.Generator) -> Outcome:
+    """The same for real lenses with models: their stamps against their parameters in hosts of the grid, in one link.
+
+    ``chain.lenses`` has the finder's probability of each lens's real stamp as `painted` and as `own`.
+    """
+    resampler, group = _Links(chain, params.closure_replicates, rng), "closure/self/"
+    found = [m for point in points if point.measurable for m in resampler.biases(point) if "/renderer/" not in m.name]
+    words = [("lenses as painted", "lenses' real stamps"), ("own hosts", "real stamps")]
+    measures = []
+    for measure in found:
+        how = measure.method
+        for ours, theirs in words:
+            how = how.replace(ours, theirs)
+        measures.append(replace(measure, name=measure.name.replace("closure/", group), method=how))
+    held, name = {m.name: m for m in measures}, f"{group}hosts/{chain.models[-1]}/{params.closure_threshold}"
+    gate = _judged(held, "self", name, params.closure_host_points)
+    return Outcome("closure", tuple(measures), (gate,))
 
 
 def failing(outcome: Outcome) -> list[str]:

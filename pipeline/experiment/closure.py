@@ -31,7 +31,7 @@ from lake.sky.photometry import depth_mag_from_psfdepth
 from lake.sky.survey import BANDS
 from lake.store.stamps import StampStore
 from pipeline.experiment.grids import scored_setting
-from pipeline.experiment.hostweights import survey_weights
+from pipeline.experiment.hostweights import HostWeights, survey_weights
 from pipeline.experiment.lenspopulation import Drawn, as_frame, population_weights, uncovered
 from pipeline.experiment.reweighting import drawn_from
 from pipeline.experiment.truelenses import TrueLenses
@@ -56,8 +56,7 @@ class Ingredients:
     """The grid's renderer and hosts"""
     scorer: Scorer
     seed: int
-    host_weights: Callable[[HostSet], dict[str, Floats]]
-    """Weights of hosts by the name of the host model"""
+    host_weights: HostWeights
 
 
 def audit_manifest(context: RunContext) -> pd.DataFrame:
@@ -106,7 +105,7 @@ def chain(made: Ingredients, params: Params, grid: Callable[[Ingredients], pd.Da
     own = rendered(own_setting, made.scorer, lenses.in_place())
     frame = lenses.truth[["galaxy_id"]].assign(painted=lenses.truth["probability"], own=own.pop("probability"))
     frame = frame.assign(**_light_ratios(lenses.truth, own))
-    pairs = paired_hosts(lenses, made.setting.hosts, params.closure_hosts_per_lens, made.seed)
+    pairs = paired_hosts(lenses.truth, made.setting.hosts, params.closure_hosts_per_lens, made.seed)
     rows = lenses.rows.take(pa.array(pairs["lens"])).append_column("galaxy_id", pa.array(pairs["host"]))
     names = [f"{lens}|{host}" for lens, host in zip(rows["injection_id"].to_pylist(), pairs["host"], strict=True)]
     rows = rows.set_column(rows.column_names.index("injection_id"), "injection_id", pa.array(names))
@@ -144,14 +143,14 @@ def rendered(setting: Setting, scorer: Scorer, rows: pa.Table) -> dict[str, Floa
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def paired_hosts(lenses: TrueLenses, hosts: HostSet, per_lens: int, seed: int) -> pd.DataFrame:
+def paired_hosts(truth: pd.DataFrame, hosts: HostSet, per_lens: int, seed: int) -> pd.DataFrame:
     """Hosts (`lens`: place among the lenses, `host`: galaxy_id) for each lens, of those in the most similar conditions.
 
     A lens of a given brightness is harder to find in worse seeing: with hosts in other conditions the comparison would
     measure those.
     """
     of_hosts = np.stack([hosts.fwhm_nea_arcsec[:, hosts.imaging.reference], hosts.depth_mag], axis=1)
-    band, truth = hosts.imaging.reference_band, lenses.truth
+    band = hosts.imaging.reference_band
     own = [truth[f"psfsize_{band}"].to_numpy(), depth_mag_from_psfdepth(truth[f"psfdepth_{band}"].to_numpy())]
     scale = np.maximum(of_hosts.std(axis=0), 1e-6)
     near = min(_NEAREST, len(of_hosts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,8 @@ from pipeline.project.context import RunContext
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
+HostWeights = Callable[[HostSet], dict[str, Floats]]
+"""Weights of hosts by the name of the host model; the last one is judged."""
 
 
 def plain_weights(hosts: HostSet) -> dict[str, Floats]:

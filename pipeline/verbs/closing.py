@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from analysis.diagnostics.closure import closed, failing
+from analysis.diagnostics.closure import closed, failing, self_closed
 from analysis.diagnostics.discovery import DiagnoseParams
-from analysis.statistics.thresholds import from_rows
+from analysis.records import Outcome
+from analysis.statistics.thresholds import Threshold, from_rows
 from lake.errors import DataError, not_one_of
 from lake.store.stamps import StampStore
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.closure import audit_manifest, scored_objects, survey_chain
+from pipeline.experiment.grids import scored_setting
+from pipeline.experiment.hostweights import survey_weights
 from pipeline.experiment.reweighting import headline
+from pipeline.experiment.selfclosure import modelled, read_models, self_chain
 from pipeline.project.context import RunContext
 from pipeline.project.project import Project
 
 _COLUMNS = ("name", "value", "low", "high", "n", "unit", "method")
 
 
-def closure(project: Project, generation: str | None, **changes: Any) -> tuple[pa.Table, list[str]]:
+def closure(
+    project: Project, generation: str | None, lenses: Path | None = None, **changes: Any
+) -> tuple[pa.Table, list[str]]:
     """Measures and gates of the closure of a finder (None: the report's first), and the names of the links that fail.
 
-    ``changes`` are fields of the parameters of the stage diagnose; None leaves what params.yaml says.
+    ``lenses`` is a file of models of real lenses, for self-closure. ``changes`` are fields of the parameters of the
+    stage diagnose; None leaves what params.yaml says.
     """
     name = generation or headline(project)
     if name not in project.audited:
@@ -37,17 +47,33 @@ def closure(project: Project, generation: str | None, **changes: Any) -> tuple[p
     known = [point.threshold_id for point in points if point.measurable]
     if params.closure_threshold not in known:
         raise not_one_of("threshold", known, params.closure_threshold)
-    scorer, store = load_scorer(context.root.checkpoints(name)), StampStore(context.root.cutouts)
-    chain = survey_chain(context, scored_objects(context, audit_manifest(context)), store, scorer, params)
-    if chain is None:
-        raise DataError(f"the lenses of the {project.survey.name} are not known: there is no truth to close on")
-    outcome = closed(chain, points, params, np.random.default_rng(context.seed))
-    at = params.closure_threshold
-    shown = [m for m in outcome.measures if m.name.endswith(f"/{at}") or m.name.startswith("closure/light/")]
+    outcome = _measured(context, points, params, lenses)
+    return _rows(outcome, params.closure_threshold), failing(outcome)
+
+
+def _measured(context: RunContext, points: Sequence[Threshold], params: Any, models: Path | None) -> Outcome:
+    scorer = load_scorer(context.root.checkpoints(context.generation))
+    objects, rng = scored_objects(context, audit_manifest(context)), np.random.default_rng(context.seed)
+    if models is not None:
+        rows = context.read("injections", slices=[context.generation])
+        setting = scored_setting(context, context.generation, rows)
+        found = modelled(objects, read_models(models, setting))
+        chain = self_chain(found, setting, scorer, params, partial(survey_weights, context))
+        return self_closed(chain, points, params, rng)
+    linked = survey_chain(context, objects, StampStore(context.root.cutouts), scorer, params)
+    if linked is None:
+        survey = context.survey.name
+        raise DataError(f"the lenses of the {survey} are not known: give models of real ones with --lenses")
+    return closed(linked, points, params, rng)
+
+
+def _rows(outcome: Outcome, threshold: str) -> pa.Table:
+    """Measures at one threshold and of light, then gates."""
+    shown = [m for m in outcome.measures if m.name.endswith(f"/{threshold}") or m.name.startswith("closure/light/")]
     rows = [{key: getattr(measure, key) for key in _COLUMNS} | {"status": None} for measure in shown]
     rows += [
         {"name": gate.name, "value": gate.value, "low": gate.low, "high": gate.high, "n": None, "unit": None}
         | {"method": gate.rule, "status": gate.status}
         for gate in outcome.gates
     ]
-    return pa.Table.from_pylist(rows), failing(outcome)
+    return pa.Table.from_pylist(rows)

@@ -11,16 +11,18 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from analysis.diagnostics.closure import Chain, Params, closed, failing
+from analysis.diagnostics.closure import Chain, Params, closed, failing, self_closed
 from injection.config import IM1, GridParams
 from injection.experiment.hostset import Conditions, HostSet, blank_sky
 from injection.experiment.setting import Setting
 from injection.priors.registry import load_prior
+from lake.errors import DataError, ParameterError
 from lake.scorer import Scorer
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS, SURVEY
 from pipeline.experiment.closure import Ingredients, chain
 from pipeline.experiment.hostweights import plain_weights
 from pipeline.experiment.lenspopulation import Drawn, as_frame, covered_share, source_weights, uncovered
+from pipeline.experiment.selfclosure import modelled, read_models, self_chain
 from pipeline.experiment.skies import Sky, injected, make_sky
 from pipeline.project import params as parameter_sets
 from tests.analysis.outcomes import fixed
@@ -153,3 +155,57 @@ def test_a_prior_that_does_not_hold_the_lenses_is_refused(sky: Sky) -> None:
     narrow = Drawn(sky.lenses.rows, hosts, load_prior("anchored"), grid())
     assert str(uncovered(narrow, sky.lenses)).startswith("the prior 'anchored' covers ")
     assert uncovered(replace(narrow, prior=load_prior("demo")), sky.lenses) is None
+
+
+def scored_lenses(sky: Sky) -> pd.DataFrame:
+    """The sky's lenses as a survey knows them: positions, scores, conditions."""
+    place = sky.catalogue.set_index("galaxy_id").loc[sky.lenses.truth["galaxy_id"], ["ra", "dec"]].reset_index()
+    logits = BLUE_RING.score(sky.painted)
+    known = sky.lenses.truth[["galaxy_id", "psfsize_r", "psfdepth_r"]].merge(place, on="galaxy_id")
+    return known.assign(label=1, split="test", probability=1 / (1 + np.exp(-logits)))
+
+
+def test_lenses_with_models_close_on_themselves_and_wrong_models_do_not(sky: Sky, tmp_path: Path) -> None:
+    setting, objects = Setting.of(grid(prior="bright"), sky.hosts(), 1), scored_lenses(sky)
+    known = ["lens_theta_e_arcsec", "lens_q", "src_mag_r", "src_re_arcsec", "src_beta_frac", "src_g_minus_r"]
+    models = objects[["ra", "dec"]].assign(**{name: sky.lenses.rows[name].to_numpy() for name in known})
+    models["ra"] += 0.5 / 3600.0
+    failed = {}
+    for shift in (0.0, 1.5):
+        models.assign(name="x", src_mag_r=models["src_mag_r"] + shift).to_csv(tmp_path / "models.csv", index=False)
+        found = modelled(objects, read_models(tmp_path / "models.csv", setting))
+        assert len(found) == 60
+        chain = self_chain(found, setting, cast("Scorer", BLUE_RING), PARAMS, plain_weights)
+        outcome = self_closed(replace(chain, models=("all",)), POINTS, PARAMS, np.random.default_rng(2))
+        failed[shift] = failing(outcome)
+    assert failed == {0.0: [], 1.5: ["self"]}
+
+
+def test_models_that_cannot_be_used_are_refused(sky: Sky, tmp_path: Path) -> None:
+    setting, objects = Setting.of(grid(prior="bright"), sky.hosts(), 1), scored_lenses(sky)
+    path, good = tmp_path / "models.csv", objects[["ra", "dec"]].assign(lens_theta_e_arcsec=1.2)
+    for wrong, said in (
+        (good.drop(columns="ra"), "without ra"),
+        (good.assign(lens_q=1.4), r"'lens_q' must be a finite number in \(0, 1\], got 1.4"),
+        (good.assign(lens_theta_e_arcsec="wide"), "'lens_theta_e_arcsec' must be a finite number"),
+    ):
+        wrong.to_csv(path, index=False)
+        with pytest.raises(ParameterError, match=said):
+            read_models(path, setting)
+    good.assign(ra=good["ra"] + 0.1).to_csv(path, index=False)
+    with pytest.raises(DataError, match="0 of 60 modelled lenses are listed lenses with a stamp"):
+        modelled(objects, read_models(path, setting))
+    good.to_csv(path, index=False)
+    with pytest.raises(DataError, match="self-closure needs 10"):
+        modelled(objects.assign(split="train"), read_models(path, setting))
+
+
+def test_no_slacs_lens_with_a_model_is_among_the_real_stamps(sky: Sky, real_data: Path) -> None:
+    """What self-closure on real lenses lacks today."""
+    slacs = pd.read_csv(real_data / "catalogues/slacs/tdcosmo_slacs_all_params.csv")
+    models = slacs[["ra", "dec"]].assign(lens_theta_e_arcsec=slacs["theta_E"]).dropna()
+    assert len(models) > 20
+    stamps = [np.load(path) for path in sorted((real_data / "cutouts/dr10_lens_candidates").glob("*.npz"))]
+    place = {name: [float(stamp[f"meta_{name}"]) for stamp in stamps] for name in ("ra", "dec")}
+    with pytest.raises(DataError, match=f"0 of {len(models)} modelled lenses"):
+        modelled(pd.DataFrame(place | {"label": 1, "split": "test"}), models)
