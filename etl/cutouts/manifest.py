@@ -13,12 +13,16 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 from scipy import stats
+from scipy.spatial import cKDTree
 
 from etl.config import ManifestParams, ManifestSpec
 from etl.cutouts.cutter import CONDITIONS
 from lake import tables
 from lake.config import SplitParams
 from lake.errors import DataError, not_one_of
+from lake.sky.sphere import chord, unit_vectors
+from lake.sky.split import SPLITS
+from lake.sky.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS
 from lake.store.stamps import PLACE, shard_name
 
 log = logging.getLogger(__name__)
@@ -26,6 +30,8 @@ log = logging.getLogger(__name__)
 _COMPARED = ("psfsize_r", "psfdepth_r")
 _CHECKED = ("galaxy_id", "cutout_path", "split", "label", "healpix_128", "tier", *_COMPARED)
 _STANDARD_ERRORS = 3.0
+GUARD_ARCSEC = (STAMP_PIXELS + 1) * PIXEL_SCALE_ARCSEC * np.sqrt(2.0)
+"""Centres of two stamps that share a pixel are nearer: the diagonal of a stamp, and of a pixel for its offset."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,24 @@ def rows(
         }
     )
     return made.select(*tables.spec("manifest").row_schema().names)
+
+
+def guarded(made: pa.Table) -> pa.Table:
+    """Collected rows without those whose stamp may share a pixel with one of another split, within `GUARD_ARCSEC`.
+
+    Of two such rows a positive stays rather than a negative, then one of test rather than val, and of val rather than
+    train.
+    """
+    places = unit_vectors(*(made.column(name).to_numpy() for name in ("ra", "dec")))
+    near = cKDTree(places).query_pairs(chord(GUARD_ARCSEC), output_type="ndarray")
+    split = np.array([SPLITS.index(name) for name in made.column("split").to_pylist()])
+    across = near[split[near[:, 0]] != split[near[:, 1]]]
+    rank = split + len(SPLITS) * made.column("label").to_numpy()
+    kept = np.ones(made.num_rows, dtype=bool)
+    kept[np.where(rank[across[:, 0]] < rank[across[:, 1]], across[:, 0], across[:, 1])] = False
+    if not kept.all():
+        log.info("%d of %d rows left out: their stamps may overlap one of another split", (~kept).sum(), len(kept))
+    return made.filter(pa.array(kept))
 
 
 def check(

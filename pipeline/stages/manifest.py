@@ -19,7 +19,7 @@ _SOURCES = ("negatives", "lens_candidates", "tractor_near_candidates", "tractor_
 def run(context: SparkRun, params: ManifestParams) -> None:
     name = context.generation
     negatives, candidates, near, pool, cutouts = (context.read_spark(source) for source in _SOURCES)
-    rows = manifest.rows(negatives, candidates, near, pool, cutouts, params, name).toArrow()
+    rows = manifest.guarded(manifest.rows(negatives, candidates, near, pool, cutouts, params, name).toArrow())
     requested = manifest.requested(negatives, candidates)
     checks = manifest.check(rows, requested, params, name, context.survey.split)
     for check in checks:

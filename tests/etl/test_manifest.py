@@ -162,3 +162,26 @@ def test_too_few_cutouts_are_refused() -> None:
         manifest.check(rows, {1: 4000, 0: 8000}, PARAMS, AUDIT, SPLIT)
     with pytest.raises(ParameterError, match="'manifest_id' must be one of audit_70_15_15, parity_70_30"):
         manifest.check(rows, {1: 2000, 0: 8000}, PARAMS, "other", SPLIT)
+
+
+def test_stamps_of_two_splits_share_no_pixel() -> None:
+    """Of two rows that may, the negative goes, or that of the more plentiful split."""
+    rows = [
+        (10.0, 0.0, "train", 0), (10.0, 36.0, "val", 0),  # the negative of train goes
+        (20.0, 0.0, "train", 1), (20.0, 20.0, "test", 0),  # the negative goes, a lens stays
+        (30.0, 0.0, "val", 1), (30.0, 20.0, "test", 1),  # that of val goes
+        (40.0, 0.0, "train", 0), (40.0, 1.0, "train", 0),  # one split
+        (50.0, 0.0, "train", 0), (50.0, 38.0, "val", 0),  # a stamp's diagonal apart
+    ]  # fmt: skip
+    made = pa.table(
+        {
+            "ra": [row[0] for row in rows],
+            "dec": [row[1] / 3600.0 for row in rows],
+            "split": [row[2] for row in rows],
+            "label": pa.array([row[3] for row in rows], pa.int32()),
+            "place": list(range(len(rows))),
+        }
+    )
+    assert manifest.guarded(made)["place"].to_pylist() == [1, 2, 5, 6, 7, 8, 9]
+    assert manifest.guarded(made.slice(8)).equals(made.slice(8))
+    assert manifest.guarded(made.slice(0, 0)).num_rows == 0
