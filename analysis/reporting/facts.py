@@ -60,6 +60,8 @@ _UNRESOLVED = "The threshold {name} of {model} is {refusal}."
 def limitations(inputs: ReportInputs) -> list[str]:
     """The limitations of this run, then the general ones."""
     found = [_SIMULATED] if inputs.simulated else []
+    if inputs.left_out:
+        found.append(f"Results of invalidated runs are left out. {'; '.join(inputs.left_out)}.")
     for generation in inputs.generations:
         gates = dict(zip(generation.gates.get("name", ()), generation.gates.get("status", ()), strict=True))
         status = gates.get("realism/linear_probe", "PASS")

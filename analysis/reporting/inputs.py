@@ -89,6 +89,8 @@ class ReportInputs:
     galleries: Sequence[Gallery] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Commit, package version, parameters' hash, platform, ...: shown as they are."""
+    left_out: Sequence[str] = ()
+    """Runs whose results do not count, each with the reason, in a sentence."""
     expectations: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Expectations with their results: `run`, `expectation`, `registered`, `result`, `outcome`, `test`, `why`."""
     tables: pd.DataFrame = field(default_factory=pd.DataFrame)

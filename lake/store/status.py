@@ -216,7 +216,8 @@ def _made(root: DataRoot, at: str | None) -> dict[str, tuple[str | None, list[st
 def _run_of(table: str, part: str, imported: set[str]) -> str | None:
     """The run that made a slice of a table."""
     if table in _JUDGED:
-        return part
+        kind, _, finder = part.partition("-")
+        return run_name("grid", finder) if kind == "completeness" else part  # measured with the counts of a grid
     if part in imported and table in (*_IMPORTED, "completeness"):
         return run_name("import", part)
     kinds = {"training_epochs": "train", **dict.fromkeys(_EVALUATED, "evaluate"), **dict.fromkeys(_GRID, "grid")}
@@ -232,6 +233,14 @@ def _inputs_of_grid(root: DataRoot, name: str) -> Iterator[str]:
         yield f"checkpoint:{name}"
         return
     yield from (key.removeprefix("table:") for key in json.loads(path.read_text(encoding="utf-8"))["inputs"])
+
+
+def require_counts(root: DataRoot, table: str, part: str) -> None:
+    """Refuse a slice whose results do not count. LakeError says why, and how to see it nevertheless."""
+    why = invalid_results(root).get(cards.stem(table, part))
+    if why is not None:
+        cure = "`dhs query --invalid` shows its rows, `dhs registry restore` lets it count"
+        raise LakeError(f"{table} of {part} does not count: {why.text} ({cure})")
 
 
 def registered(sql: str, spec: TableSpec, invalid: Mapping[str, Invalid], dialect: Dialect) -> str:

@@ -18,7 +18,7 @@ from lake.root import DataRoot
 from lake.sky.survey import SURVEY
 from lake.store import delta
 from lake.store.axisviews import AXES
-from pipeline.experiment.reweighting import headline, thresholds_of
+from pipeline.experiment.reweighting import counting, thresholds_of
 from pipeline.project.outputs import grid_facts
 from pipeline.project.project import Project
 
@@ -57,7 +57,7 @@ def completeness_at(
     project: Project, points: Sequence[Mapping[str, float]], generation: str | None, threshold: str | None
 ) -> pa.Table:
     """Completeness of a finder at each point, by thresholds. ParameterError for a parameter that is not known."""
-    root, name = project.data, generation or headline(project)
+    root, name = project.data, counting(project, generation)
     sample, (levels, drawn, _) = _sample(root, name), _thresholds(root, name, threshold)
     known = _names(sample)
     at = {_label(point): columns_of(point, known) for point in points}
@@ -70,7 +70,7 @@ def completeness_at(
 
 def emulator_compared(project: Project, generation: str | None, threshold: str | None) -> pa.Table:
     """The emulator beside every cell of the table, by thresholds; what they amount to is logged."""
-    root, name, parts = project.data, generation or headline(project), []
+    root, name, parts = project.data, counting(project, generation), []
     sample, (levels, _, _) = _sample(root, name), _thresholds(root, name, threshold)
     for level, found in _comparisons(root, name, sample, fit_for(sample, levels)):
         _LOG.info("%s: %s", level.threshold_id, found.summary)

@@ -33,7 +33,7 @@ from lake.root import DataRoot
 from lake.sky.photometry import depth_mag_from_psfdepth
 from lake.sky.split import THRESHOLD
 from lake.sky.survey import SURVEY
-from lake.store import cards, delta
+from lake.store import cards, delta, status
 from lake.store.axisviews import MARKED, checked_axes
 from lake.store.query import query
 from pipeline.experiment.gridparams import grid_params
@@ -152,7 +152,7 @@ class Filled:
 def completeness_under(project: Project, asked: Asked) -> pa.Table:
     """Completeness of a finder under each prior. ParameterError where the injections cover too little of one."""
     root = project.data
-    filled = Filled.of(root, asked.generation or headline(project), asked.threshold).binned(root, asked.by)
+    filled = Filled.of(root, counting(project, asked.generation), asked.threshold).binned(root, asked.by)
     factor = filled.survey_factor(root) if asked.weight == "survey" else None
     if asked.hosts == "lenses":
         of_hosts = _of_lens_hosts(project, filled.judged["galaxy_id"], asked.min_support)
@@ -189,6 +189,13 @@ def dual_prior(root: DataRoot, name: str) -> pd.DataFrame:
         except ParameterError as error:
             parts.append(pd.DataFrame({"prior": [prior], "refused": [str(error)]}))
     return pd.concat(parts, ignore_index=True)
+
+
+def counting(project: Project, generation: str | None) -> str:
+    """The finder asked for, or the one that the report shows first. LakeError where its grid does not count."""
+    name = generation or headline(project)
+    status.require_counts(project.data, "completeness", name)
+    return name
 
 
 def headline(project: Project) -> str:

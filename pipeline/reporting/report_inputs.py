@@ -80,6 +80,7 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
             "python": platform.python_version(),
             "machine": platform.machine(),
         },
+        left_out=[f"{run}: {why.of(run)}" for run, why in sorted(status.invalid_runs(context.root).items())],
         expectations=expectations.rows(context.root),
         tables=_tables(context),
     )

@@ -23,7 +23,7 @@ from lake.errors import DataError, invalid, one_line
 from lake.files import atomic
 from lake.names import checked_name
 from lake.root import DataRoot
-from lake.store import cards, delta, quarantine
+from lake.store import cards, delta, quarantine, status
 from lake.store.cards import SURVEY
 from lake.store.views import MAIN
 from pipeline.project.context import RunContext, stage_run
@@ -215,6 +215,7 @@ def export_cells(project: Project, name: str, out: Path) -> tuple[int, Path]:
     """Write a slice of `completeness` as CSV with a JSON file of facts; return the number of rows and the JSON file."""
     if out.suffix != ".csv" or not out.parent.is_dir():
         raise invalid("out", "a file ending in .csv, in a folder that exists", str(out))
+    status.require_counts(project.data, "completeness", name)
     rows = equally_weighted(delta.read(project.data, "completeness", slices=[name]).to_pandas())
     if rows.empty:
         raise DataError(f"{name} has no completeness: its thresholds are refused or not measurable, see `thresholds`")

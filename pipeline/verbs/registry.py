@@ -44,8 +44,12 @@ class Run:
 
 
 def registry(project: Project) -> list[Run]:
-    """Every run: those of this project by finder, what is planned, what was superseded; then the historical ones."""
-    return [*own_runs(project), *historical_runs()]
+    """Every run: those of this project by finder, what is planned or expected, superseded; then the historical ones."""
+    ours = own_runs(project)
+    known = {run.run for run in ours}
+    expectant = sorted({one.run for one in expected.records(project.data)} - known)
+    awaited = [Run(name, *split_run(name), "planned", "an expectation is registered") for name in expectant]
+    return [*ours, *awaited, *historical_runs()]
 
 
 def listing(project: Project, wanted: Mapping[str, str | None]) -> pa.Table:
@@ -131,19 +135,13 @@ def historical_runs() -> list[Run]:
 
 def named(project: Project, name: str) -> list[Run]:
     """The runs of a name: a run, a finder (whose training or audit is meant), an identifier of a table, a record."""
-    runs = [*registry(project), *_only_expected(project.data)]
+    runs = registry(project)
     meant = {name, run_name("train", name), run_name("audit", name), *runfacts.Source(project.data).aliases(name)}
     found = [run for run in runs if run.run in meant]
     if not found:
         known = sorted({*(run.run for run in runs), *(run.finder for run in runs)})
         raise ParameterError(f"{invalid('run', 'one that `dhs registry` lists', name)}{did_you_mean(name, known)}")
     return found
-
-
-def _only_expected(root: DataRoot) -> list[Run]:
-    """Runs that something is expected of, and that have not run."""
-    names = {one.run for one in expected.records(root)} - set(status.runs(root))
-    return [Run(name, *split_run(name), "planned", "an expectation is registered") for name in sorted(names)]
 
 
 def own(project: Project, name: str) -> Run:

@@ -20,7 +20,7 @@ from lake import tables
 from lake.contract.fingerprint import fingerprint
 from lake.errors import DamagedError, DamagedLogError, DarkHaloError, LakeError, LostError
 from lake.root import DataRoot
-from lake.store import cards, delta, held, stamps
+from lake.store import cards, delta, expected, held, stamps, status
 from lake.store.cards import Slice
 from pipeline.project.outputs import grid_problems, page_problems
 from pipeline.project.project import Project
@@ -51,7 +51,7 @@ class Finding:
 def check(project: Project, *, deep: bool) -> list[Finding]:
     """What is not intact; ``deep`` reads every byte of tables, shards, checkpoints, grids and report."""
     root = project.data.of_any_survey
-    found = list(_tables(root, deep))
+    found = [*_tables(root, deep), *_told(_records, project)]
     if deep:
         for part in (_pixels, _checkpoints, _grids, _outputs):
             found.extend(_told(part, project))
@@ -81,6 +81,13 @@ def repair(project: Project, findings: Sequence[Finding]) -> list[str]:
     cached = sorted(out.as_posix() for out in outs if _is_cached(project, out))
     again = [f"dhs import ... --name {name}" for name in imports]  # no stage makes what others measured
     return [*([f"dvc checkout {' '.join(cached)}"] if cached else []), "dvc repro", *again]
+
+
+def _records(project: Project) -> list[Finding]:
+    """Nothing, if the registry's records can be read: no command remakes them, so an error is the finding."""
+    status.records(project.data)
+    expected.records(project.data)
+    return []
 
 
 def _recorded(project: Project) -> dict[Path, str]:

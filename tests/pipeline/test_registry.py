@@ -12,12 +12,16 @@ import pytest
 from click.testing import CliRunner
 
 import lake
+from analysis.records import Measure, Outcome
 from lake import names
 from lake.errors import LakeError, ParameterError
+from lake.store import status
 from lake.store.query import query
 from modeling.config import generations
 from modeling.tracking import history
 from pipeline.cli import dhs
+from pipeline.experiment.reweighting import counting
+from pipeline.project.context import RunContext, stage_run
 from pipeline.project.project import Project
 from pipeline.verbs import registry
 from tests.pipeline import smallruns
@@ -86,6 +90,9 @@ def test_invalid_results_leave_tables_views_and_comparisons_and_come_back(
     assert statuses(project)["grid-demo1"] == "invalidated"
     assert statuses(project)["evaluate-demo1"] == "valid"
     assert any("registry/status/grid-demo1.json" in line for line in said)
+    with pytest.raises(LakeError, match="completeness of demo1 does not count: grid-demo1 is invalidated: it's the"):
+        counting(project, "demo1")
+    assert counting(project, "demo2") == "demo2"
     registry.change(project, "grid-demo1", "restored", "it was the right one")
     assert query(project.data, COUNTS).equals(before)
 
@@ -181,6 +188,13 @@ def test_a_revision_is_read_with_what_is_known_today(project: Project) -> None:
     registry.change(project, "grid-demo1", "invalidated", "x")
     assert generations_in(project, COUNTS, at="HEAD") == ["demo2"]
     assert generations_in(project, COUNTS, at="HEAD", invalid_too=True) == ["demo1", "demo2"]
+
+
+def test_measures_taken_with_the_counts_of_a_grid_are_of_its_run(project: Project) -> None:
+    with stage_run("completeness", "demo1", project, RunContext) as context:
+        context.write_outcome(Outcome("lens_hosts", (Measure("lens_hosts/support", 0.9),)), "completeness-demo1")
+    assert "diagnostics.completeness-demo1" in status.runs(project.data)["grid-demo1"]
+    assert "completeness-demo1" not in statuses(project)
 
 
 def test_commands(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
