@@ -17,6 +17,7 @@ from analysis.reporting.inputs import Gallery
 from analysis.results.untouched import untouched
 from analysis.statistics.thresholds import Threshold, from_rows
 from injection.experiment.setting import Setting
+from lake.store import status
 from lake.store.stamps import StampStore
 from pipeline.experiment.grids import sample, scored_setting
 from pipeline.project.context import RunContext
@@ -39,7 +40,9 @@ def galleries(
     objects = manifest.merge(scores[["galaxy_id", "probability", "seen_in_training"]], on="galaxy_id")
     test = objects[objects["split"] == "test"]
     point = _point(context, generation, params)
-    return [injected(context, test, generation, store, params), *errors(test, store, generation, point)]
+    counts = f"injection_scores.{generation}" not in status.invalid_results(context.root)
+    arcs = [injected(context, test, generation, store, params)] if counts else []
+    return [*arcs, *errors(test, store, generation, point)]
 
 
 def injected(

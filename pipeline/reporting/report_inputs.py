@@ -53,6 +53,7 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
     headline = shown_first(names, params.headline_generation)
     scores = context.read("scores", slices=[headline]).to_pandas()
     baseline = context.root.baselines / f"{headline}.json"
+    has_baseline = baseline.exists() and f"diagnostics.diagnose-{headline}" not in status.invalid_results(context.root)
     return ReportInputs(
         imaging=SURVEY,
         params=params,
@@ -71,7 +72,7 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
             for item in generations
             if len(item.injections)
         },
-        baseline=pd.read_json(baseline) if baseline.exists() else pd.DataFrame(),
+        baseline=pd.read_json(baseline) if has_baseline else pd.DataFrame(),
         galleries=galleries(context, manifest, headline, StampStore(context.root.cutouts), params),
         provenance={
             "code commit": git_commit(),
