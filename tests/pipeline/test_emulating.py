@@ -14,7 +14,9 @@ from analysis.results.emulation import Sample
 from analysis.statistics.thresholds import Threshold
 from lake.errors import DataError, ParameterError
 from lake.sky.survey import SURVEY
+from lake.store.query import query
 from pipeline.commands.selection import completeness
+from pipeline.experiment import emulating
 from pipeline.experiment.emulating import (
     columns_of,
     completeness_at,
@@ -70,14 +72,23 @@ def test_thresholds_with_too_few_outcomes_are_left_out(caplog: pytest.LogCapture
 
 
 @pytest.mark.timeout(900)
-def test_on_a_finished_lake(finished: Checkout) -> None:
+def test_on_a_finished_lake(finished: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the median probability: at most thresholds the test survey's network finds all injections, or none."""
     project = params.load(finished.folder)
-    rows = completeness_at(project, [{"theta_e": 1.4, "src_mag": 24.0}, {"src_mag": 30.0}], None, "p0.3").to_pandas()
-    assert rows["at"].to_list() == ["theta_e=1.4, src_mag=24", "src_mag=30"]
+    text = "select median(probability) as p from injection_scores where generation = 'demo1' and grid_name = 'main'"
+    level = replace(FIXED, threshold=query(project.data, text).to_pylist()[0]["p"])
+    monkeypatch.setattr(emulating, "thresholds_of", lambda *_: ([level], {}, {}))
+    rows = completeness_at(project, [{"theta_e": 1.0, "src_mag": 24.0}, {"src_mag": 30.0}], "demo1", None).to_pandas()
+    assert rows["at"].to_list() == ["theta_e=1, src_mag=24", "src_mag=30"]
     assert rows["support"].to_list() == ["inside", "outside"]
     assert 0 < rows["low_95"][0] < rows["completeness"][0] < rows["high_95"][0] < 1
-    cells = emulator_compared(project, None, "p0.3").to_pandas()
-    tests = emulator_tests(project.data, "demo1").set_index("threshold_id")
-    assert tests.loc["p0.3", "inside"] == cells["inside"].sum()
-    assert cells["inside"].mean() > 0.8
-    assert (cells["completeness"] * cells["n"]).to_numpy() == pytest.approx(cells["detected"].to_numpy())
+    cells = emulator_compared(project, "demo1", None).to_pandas()
+    text = """select cell, n from completeness where generation = 'demo1' and grid_name = 'main' and n > 0
+        and source_mag_bin = 'all' and threshold_id = 'p0.5' and cell <> 'marginal' order by cell"""
+    stored = query(project.data, text).to_pandas()
+    assert cells.sort_values("cell")[["cell", "n"]].to_numpy().tolist() == stored.to_numpy().tolist()
+    assert cells["emulator"].between(0, 1).all()
+    tests = emulator_tests(project.data, "demo1")
+    assert tests[["threshold_id", "cells", "inside"]].to_numpy().tolist() == [
+        ["p0.5", len(cells), cells["inside"].sum()]
+    ]
