@@ -53,6 +53,7 @@ def shares(injections: pd.DataFrame, weights: Weights) -> tuple[float, float]:
 
 @pytest.mark.parametrize(("drawn", "target"), [
     ("covering", "v1"), ("covering", "v1_wide"), ("covering", "d06"), ("covering", "anchored"), ("v1", "anchored"),
+    ("demo", "v1"), ("demo", "anchored"),
 ])  # fmt: skip
 def test_a_reweighted_grid_tells_what_a_directly_drawn_one_does(drawn: str, target: str) -> None:
     rows = grid(drawn, 1)
@@ -151,6 +152,8 @@ def test_the_denominator_is_that_which_is_asked_for() -> None:
     ("v1", "anchored", 1.0, 1.0),
     ("v1_wide", "d06", 0.0, 0.2),  # inside its ranges, in the tail of its colours
     ("covering", "d06", 1.0, 1.0),
+    ("demo", "v1", 1.0, 1.0),
+    ("demo", "d06", 0.0, 0.1),
     ("v1", "v1_wide", 0.2, 0.26),  # half-light radius 4/9, index 1.8/3.5: 0.229
 ])  # fmt: skip
 def test_support_is_the_share_of_the_target_that_the_injections_can_stand_for(
