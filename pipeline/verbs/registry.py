@@ -45,11 +45,16 @@ class Run:
 
 def registry(project: Project) -> list[Run]:
     """Every run: those of this project by finder, what is planned or expected, superseded; then the historical ones."""
-    ours = own_runs(project)
+    ours, made = own_runs(project), set(status.runs(project.data))
     known = {run.run for run in ours}
     expectant = sorted({one.run for one in expected.records(project.data)} - known)
     awaited = [Run(name, *split_run(name), "planned", "an expectation is registered") for name in expectant]
-    return [*ours, *awaited, *historical_runs()]
+    gone = [
+        Run(name, *split_run(name), "invalidated", f"{record.last.reason} (its results were removed)")
+        for name, record in status.records(project.data).items()
+        if name not in made and record.last.action == "invalidated"
+    ]
+    return [*(run for run in ours if run.run not in {one.run for one in gone}), *awaited, *gone, *historical_runs()]
 
 
 def listing(project: Project, wanted: Mapping[str, str | None]) -> pa.Table:

@@ -15,7 +15,7 @@ import lake
 from analysis.records import Measure, Outcome
 from lake import names
 from lake.errors import LakeError, ParameterError
-from lake.store import status
+from lake.store import cards, status
 from lake.store.query import query
 from modeling.config import generations
 from modeling.tracking import history
@@ -141,6 +141,14 @@ def test_what_cannot_be_invalidated_is_one_sentence(project: Project, name: str,
         registry.change(project, name, "invalidated", reason)
     assert "\n" not in str(caught.value)
     assert not list(project.data.registry.rglob("*.json"))
+
+
+def test_an_invalid_run_whose_results_were_removed_stays_listed(project: Project) -> None:
+    registry.change(project, "diagnose-demo1", "invalidated", "wrong sample")
+    for table in ("diagnostics", "gates"):
+        cards.remove(project.data, table, "diagnose-demo1")
+    (gone,) = [run for run in registry.registry(project) if run.run == "diagnose-demo1"]
+    assert (gone.status, gone.reason) == ("invalidated", "wrong sample (its results were removed)")
 
 
 def test_no_decision_is_made_twice(project: Project) -> None:

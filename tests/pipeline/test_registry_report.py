@@ -18,7 +18,8 @@ pytestmark = pytest.mark.timeout(900)
 def test_report_metrics_and_mlflow_leave_an_invalid_grid_out(twin: Callable[[], Checkout]) -> None:
     copy = twin()
     metrics = copy.folder / "data/metrics/demo1.json"
-    assert "completeness" in json.loads(metrics.read_text())
+    before = json.loads(metrics.read_text())
+    assert "completeness" in before
     copy.dhs("registry", "invalidate", "grid-demo1", "--reason", "hosts of another survey")
     again = re.findall(r"Running stage '([^']+)'", copy.run("dvc", "repro").stdout)
     assert again == ["listing", "report"]
@@ -39,3 +40,9 @@ def test_report_metrics_and_mlflow_leave_an_invalid_grid_out(twin: Callable[[], 
         done = copy.dhs(*words, check=False)
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1].startswith("dhs: ")
+    for run in ("demo1", "grid-demo1"):
+        copy.dhs("registry", "restore", run, "--reason", "it was not so")
+    copy.dhs("run", "report")
+    assert json.loads(metrics.read_text()) == before
+    for stage in ("train", "evaluate", "grid"):
+        assert len(store.find({"stage": stage, "generation": "demo1"})) == 1, stage
