@@ -25,7 +25,7 @@ class EvaluateParams(Section):
     """A fixed threshold exceeded by more than this fraction of the test negatives is not selective: the report then
     shows the rate instead of a completeness."""
     unlisted_lenses_per_negative: LensShares | None
-    """Least and most lenses per negative that no list knows; figures at false-positive rates are given over this range.
+    """Fewest and most unlisted lenses per negative; figures at false-positive rates are given over this range.
     Null: not declared. DR10: an estimate of 10 to 50 lenses among the 447,000 negatives that the reference system drew.
     Demo: its truth, 33 lenses with visible arcs and 27 with faint ones among 4,008 negatives."""
     calibration_bins: int = Field(ge=2)

@@ -117,7 +117,7 @@ def _binned(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _estimate(part: pd.DataFrame, name: str) -> dict[str, Any]:
-    """Completeness as the product prints it, with hosts and with fields as clusters."""
+    """Completeness as `dhs completeness` prints it, clustered by hosts and by fields."""
     value, made = THRESHOLDS[name], dict[str, Any](threshold_id=name)
     for kind in ("host", "field"):
         found = weighted_share(part[kind], part["probability"], part["weight"], value, None, TABLE_LEVEL)

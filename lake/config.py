@@ -127,7 +127,7 @@ def _ascending(shares: tuple[float, float]) -> tuple[float, float]:
 
 
 LensShares = Annotated[tuple[float, float], AfterValidator(_ascending)]
-"""A declared range of unlisted lenses per negative: least and most."""
+"""A declared range of unlisted lenses per negative: fewest and most."""
 
 
 class SplitParams(Section):

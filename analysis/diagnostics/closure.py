@@ -40,7 +40,7 @@ class Params(DiagnosticParams):
     closure_renderer_points: float = Field(2.5, gt=0)
     """Largest bias of completeness from the renderer (points)."""
     closure_light_tolerance: float = Field(0.03, gt=0)
-    """Largest error of the rendered light: of the median over lenses of its total and of its root of squares."""
+    """Largest relative error (median over lenses) of the rendered light: of its total, and of its root of squares."""
     closure_host_points: float = Field(5.0, gt=0)
     """Largest bias of completeness from the hosts (points)."""
     closure_population_points: float = Field(5.0, gt=0)
@@ -49,17 +49,19 @@ class Params(DiagnosticParams):
 
 @dataclass(frozen=True)
 class Chain:
-    """What a finder makes of the links; probabilities are those of the finder."""
+    """The finder's probabilities along the chain."""
 
     lenses: pd.DataFrame
     """A row per lens: `painted`, `own` (rendered into its own host), `flux_<band>` and `norm_<band>` (rendered light
     over the true one: total, and root of squares)"""
     pairs: pd.DataFrame
-    """A row per lens and host of the grid: `lens` (place), `host` (galaxy_id), `probability`, weights by host model"""
+    """A row per lens and host of the grid: `lens` (place), `host` (galaxy_id), `probability`, a column per host
+    weighting"""
     models: Sequence[str]
-    """Host models: columns of weights in `pairs` and `grid`; the last one is judged"""
+    """Host weightings: columns of weights in `pairs` and `grid`; the last one is judged"""
     grid: pd.DataFrame | None = None
-    """A row per injection of the grid: `host`, `probability`, `weight` to the lens population, weights by host model"""
+    """A row per injection of the grid: `host`, `probability`, `weight` to the lens population, a column per
+    host weighting"""
     grid_refused: str = "the grid's injections were not compared"
     """Why there is no `grid`"""
 
@@ -138,7 +140,7 @@ class _Links:
         n, everyone = len(chain.lenses), _POINTS * painted.value
         low, high = (_POINTS * end for end in exact(painted.value * n, n))
         found = [Measure(f"closure/true/{name}", everyone, low, high, n, "percent", "recall of the lenses as painted")]
-        found.append(self._bias(f"renderer/{name}", own, painted, n, "own hosts, rendered by us, minus as painted"))
+        found.append(self._bias(f"renderer/{name}", own, painted, n, "rendered into own hosts, minus as painted"))
         for model in chain.models:
             found.append(self._hosts(model, point, own))
         if chain.grid is not None:
@@ -157,7 +159,7 @@ class _Links:
 
     def _hosts(self, model: str, point: Threshold, own: Resampled) -> Measure:
         weights = self.chain.pairs[model].to_numpy()
-        how = f"hosts of the grid ({model}) minus own hosts; effectively {_effective(weights):,.0f} pairs"
+        how = f"hosts of the grid ({model}) minus own hosts; {_effective(weights):,.0f} effective pairs"
         found = self._in_hosts(model, point)
         return self._bias(f"hosts/{model}/{point.threshold_id}", found, own, int((weights > 0).sum()), how)
 
@@ -166,7 +168,7 @@ class _Links:
         weights = grid["weight"].to_numpy() * grid[model].to_numpy()
         hits = (grid["probability"] > point.threshold).to_numpy().astype(np.float64)
         whole = self.bootstrap.recall(Sample(hits, weights, {"host": self.of_grid}))
-        n, how = int((weights > 0).sum()), f"effectively {_effective(weights):,.0f} injections, hosts: {model}"
+        n, how = int((weights > 0).sum()), f"{_effective(weights):,.0f} effective injections, hosts: {model}"
         in_hosts, at = self._in_hosts(model, point), point.threshold_id
         own = f"grid reweighted to the lenses minus their own parameters in hosts of the grid; {how}"
         return [
@@ -175,7 +177,7 @@ class _Links:
         ]
 
     def _bias(self, name: str, link: Resampled, before: Resampled, n: int, how: str) -> Measure:
-        """What a link adds to the one before, in points."""
+        """A link minus the one before, in points."""
         found = not_narrower(link.minus(before), len(self.chain.lenses))
         value, low, high = (_POINTS * part for part in found)
         return Measure(f"closure/{name}", value, low, high, n, "points", f"{how}; bootstrap of lenses and hosts")
@@ -217,5 +219,5 @@ def _within(link: str, measure: Measure, tolerance: float, what: str) -> Gate:
         status = "PASS"
     elif measure.low > tolerance or measure.high < -tolerance:
         status = "FAIL"
-    rule = f"bias {what}, within ±{tolerance:g}: PASS if its whole 95 % interval is, FAIL if none of it is"
+    rule = f"bias {what}, within ±{tolerance:g}: PASS if the whole 95 % interval is, FAIL if none of it is"
     return decide(f"closure/{link}", measure, tolerance, rule, status)

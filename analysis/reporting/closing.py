@@ -20,10 +20,10 @@ _LINKS = {
     "population": "the grid's injections, reweighted to the lenses (points)",
 }
 WORDS = (
-    "On a survey whose lenses are known, the chain from lenses to completeness is compared link by link: the recall of "
-    "the lenses as painted, the same lenses rendered into their own hosts, into hosts of the grid, and the grid's own "
-    "injections reweighted to the lenses. Each bias is that of one link. PASS: its whole 95 % interval lies within the "
-    "tolerance; FAIL: none of it does; BORDERLINE: part of it does."
+    "Where lenses are known, completeness from injections must equal their recall. The chain between the two is "
+    "compared link by link: the lenses as painted, the same lenses rendered into their own hosts, then into hosts of "
+    "the grid, and the grid's own injections reweighted to the lenses. Each bias is that of one link. PASS: its whole "
+    "95 % interval lies within the tolerance; FAIL: none of it does; BORDERLINE: part of it does."
 )
 
 
@@ -36,8 +36,8 @@ def skies_words() -> str:
     }
     return (
         f"On {found['skies']} simulated skies with one network of this demo, {found['intervals']:,} intervals of "
-        f"reweighted completeness held the recall of {found['lenses']:,} lenses in {held['host']} of cases with hosts "
-        f"as clusters, and in {held['field']} with fields as clusters, for nominal 95 %."
+        f"reweighted completeness held the recall of {found['lenses']:,} lenses in {held['host']} of cases where "
+        f"clustered by hosts, and in {held['field']} where clustered by fields (nominal: 95 %)."
     )
 
 

@@ -1,4 +1,4 @@
-"""Sections on decisions: the tree as a figure, every decision with its figures, and what closure lets one say."""
+"""Sections on decisions: the tree as a figure, every decision with its figures, and what closure shows."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _PARTS = {
 }
 WORDS = (
     "GO: the whole 95 % interval lies on the side of the threshold that is asked for; NO-GO: none of it does; "
-    "BORDERLINE: the threshold lies within it. What the tables do not hold is not measured, and nothing follows from "
-    "it.",
+    "BORDERLINE: the threshold lies within it. What the tables do not hold is not measured and has no "
+    "consequence.",
 )
 
 

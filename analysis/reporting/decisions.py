@@ -35,14 +35,14 @@ _CITED = ("Jacobs+19", "Huang+20", "He+20", "Rojas+22", "Herle+24")
 
 
 class Evidence(Section):
-    """What a decision is taken from: one kind of it."""
+    """What a decision is taken from: exactly one kind of evidence."""
 
     measure: str | None = None
     """Name in `diagnostics`; `{headline}` stands for the headline threshold."""
     gates: tuple[str, ...] = ()
     """Names in `gates`."""
     any_of_them: bool = False
-    """One gate or decision is enough; otherwise all have to go."""
+    """GO if one gate or decision is; otherwise all have to be."""
     reads: Mapping[str, Status] = {}
     """What a gate's status means here, where it does not mean itself."""
     completeness_at: str | None = None
@@ -52,9 +52,9 @@ class Evidence(Section):
     measured: tuple[str, ...] = ()
     """Names that `diagnostics` must hold."""
     with_interval: bool = False
-    """They must have intervals."""
+    """Whether these must have intervals."""
     auc_change: bool = False
-    """Paired change in AUC against the network that it starts from."""
+    """The paired change in AUC against the network that this one starts from."""
     check: str | None = None
     """A function of the page's inputs."""
 
@@ -71,15 +71,15 @@ class Declared(Section):
     evidence: Evidence
     """What it is taken from."""
     threshold: float | None = None
-    """What the figure is compared with."""
+    """Value that the figure is compared with."""
     side: Literal["above", "below"] | None = None
     """Where the figure has to lie."""
     unit: str = ""
     """Of figure and threshold."""
     rule: str = ""
-    """The rule in words, where it is not that of a threshold."""
+    """The rule in words, where there is no threshold."""
     note: str = ""
-    """What has to be known to read it."""
+    """What a reader has to know."""
     consequence: Mapping[Status, str]
     """What follows, by outcome."""
     then: Mapping[Status, str] = {}
@@ -89,7 +89,7 @@ class Declared(Section):
     def rule_words(self) -> str:
         """The rule: enough to repeat the decision by hand."""
         if self.threshold is None:
-            return self.rule or "all of it is in the tables"
+            return self.rule or "everything asked for is in the tables"
         unit = f" {self.unit}" if self.unit else ""
         return f"{self.side} {self.threshold:g}{unit}, with the whole 95 % interval"
 
@@ -240,7 +240,7 @@ def _of_change(item: GenerationInputs, inputs: ReportInputs) -> _Found:
     parent = str(item.facts.get("starts from", ""))
     other = next((one for one in inputs.generations if one.name == parent), None)
     if other is None:
-        why = {"": "it is not known what it starts from", _FRESH: f"it starts from {_FRESH}"}
+        why = {"": "the network that it starts from is not known", _FRESH: f"it starts from {_FRESH}"}
         return _Found("NOT MEASURED", why.get(parent, f"{parent}, which it starts from, is not on this page"))
     (test,) = paired_auc_tests({parent: other.scores, item.name: item.scores}).to_dict("records")
     change, error = test["difference"], test["standard_error"]

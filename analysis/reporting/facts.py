@@ -20,12 +20,12 @@ _SIMULATED = (
 _OF_A_SURVEY = "Tier A lenses have no hold-out set other than the spatial split."
 _ALWAYS = (
     "The grid has no source-redshift axis: redshift enters implicitly through the size, magnitude and colour priors.",
-    "The number of lenses implied has not been checked against a lens population model (cross-check: Collett 2015).",
+    "This page does not compare the number of lenses implied with a lens population: `dhs population` does.",
     "Completeness averaged over a prior is mostly a statement about the prior: read it per source magnitude.",
     "Injections share hosts, so cells are not binomial: read the host-clustered intervals; Jeffreys intervals "
     "are too narrow wherever hosts are used more than once.",
     "Negatives are not cleaned of unlisted lenses: figures at false-positive rates have ranges, in braces, from none "
-    "to the most that are declared.",
+    "of them to the most that are declared.",
 )
 _REALISM = {
     "FAIL": "a linear probe separates injections from listed lenses in its feature space{hosts}. The gate does not say "
@@ -47,8 +47,8 @@ _USES = {"threshold_negatives": "are kept to fix its thresholds", "hosts": "are 
 _HOSTS_ALONE = "realism/bare_hosts_against_listed_lenses/probe_auc"
 _UNDECLARED = (
     "No number of unlisted lenses among the negatives is declared (evaluate.unlisted_lenses_per_negative): figures at "
-    "false-positive rates hold if there are none. Each one that is selected makes rates too high, and completeness at "
-    "a rate too low."
+    "false-positive rates hold if there are none. Each unlisted lens that is selected makes rates too high, and "
+    "completeness at a rate too low."
 )
 _LENSES_ALONE = (
     "The threshold {name} of {model} may be fixed by unlisted lenses alone: up to {lenses:,} are declared among its "

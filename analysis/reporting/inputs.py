@@ -43,7 +43,7 @@ class GenerationInputs:
     gates: pd.DataFrame
     """Rows of `gates` of the same runs."""
     completeness: pd.DataFrame
-    """Rows of `completeness`, all injections alike; empty where no grid has run."""
+    """Rows of `completeness`, those in which all injections count the same; empty where no grid has run."""
     thresholds: pd.DataFrame
     """Rows of `thresholds`."""
     injections: pd.DataFrame
@@ -54,7 +54,7 @@ class GenerationInputs:
     emulator: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The emulator against the table: `threshold_id` and `analysis.results.emulation.Comparison.figures`."""
     lens_hosts: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """Rows of `completeness` whose hosts are weighted to follow the lenses' hosts; empty where they cannot."""
+    """Rows of `completeness` whose hosts are weighted to follow the lenses' hosts; empty where they cannot be."""
     dual_prior: pd.DataFrame = field(default_factory=pd.DataFrame)
     """`analysis.results.reweighting.reweighted` under a broad prior and one anchored on known lenses, of one grid; of a
     prior that the grid does not cover one row with the reason, `refused`."""

@@ -114,13 +114,14 @@ def emulator_view(inputs: ReportInputs) -> TableView | None:
     caption = (
         "The emulator of completeness at a point (dhs completeness --at), from models that did not see an injection's "
         "host, against the cells of the grid. Inside: its mean lies in the cell's host-clustered 95 % interval. z: "
-        "detected less expected over the standard error; 1 where it misses no structure. Slope: 1 is calibrated."
+        "detected minus expected, over the standard error; its root mean square is 1 if the model misses nothing. "
+        "Slope: 1 if calibrated."
     )
     return TableView(caption, headers, rows, folded=True) if rows else None
 
 
 def lens_hosts_view(inputs: ReportInputs) -> TableView | None:
-    """The marginal completeness with equal hosts and with hosts that follow the lenses' hosts."""
+    """The marginal completeness with hosts as drawn and with hosts weighted to follow the lenses' hosts."""
     rows, said = [], []
     for item in inputs.generations:
         fit = measure(item.diagnostics, AUC)

@@ -24,11 +24,11 @@ THETA_E = "lens_theta_e_arcsec"
 INSIDE, FEW, OUTSIDE = "inside", "few injections near", "outside"
 _REPLICATES = 100
 _NEAR = 0.15
-"""Half-width of what is near, as a share of the range of each parameter."""
+"""Largest distance of a near injection, as a share of the range of each parameter."""
 _SLACK = 0.01
 """Share of the range by which a point may lie outside it: the ends of a uniform draw are never drawn."""
 _FEWEST = 20
-"""Injections near a point without which it is marked."""
+"""Near injections, with fewer of which a point is marked."""
 
 
 def constraints(imaging: Imaging) -> dict[str, int]:
@@ -74,7 +74,7 @@ class Sample:
 
     @property
     def values(self) -> Floats:
-        """Parameters but the Einstein radius, (n, k)."""
+        """All parameters but the Einstein radius, (n, k)."""
         return self.rows[list(self.signs)[1:]].to_numpy(np.float64)
 
     @property
@@ -86,7 +86,7 @@ class Sample:
         return self.rows["galaxy_id"].to_numpy(dtype=str)
 
     def above(self, threshold: float) -> NDArray[np.bool_]:
-        """Which are detected."""
+        """Whether each injection is detected."""
         return self.rows["probability"].to_numpy() > threshold
 
     def place(self, point: Mapping[str, float]) -> tuple[str, int]:
@@ -117,7 +117,7 @@ def at_points(
     places = {name: sample.place(point) for name, point in points.items()}
     answered = [point for name, point in points.items() if places[name][0] != OUTSIDE]
     checked(sample.hosts, sample.above(threshold.threshold))
-    with threadpool_limits(1):  # many small fits: threads that wait for each other cost twenty times the work
+    with threadpool_limits(1):  # many small fits: threads that wait for each other make them twenty times slower
         found = iter(_bootstrapped(sample, answered, threshold.threshold, drawn, rng) if answered else ())
     rows = []
     for name, (support, near) in places.items():
@@ -185,7 +185,7 @@ class Comparison:
     log_loss_constant: float
     """The same of the mean completeness"""
     calibration_slope: float
-    """1 where probabilities are as spread as they should be"""
+    """Slope of the outcomes on the logits: 1 if calibrated, below 1 if too extreme"""
 
     @property
     def inside(self) -> int:
@@ -198,7 +198,7 @@ class Comparison:
 
     @property
     def figures(self) -> dict[str, float]:
-        """What it amounts to."""
+        """The figures of the comparison, by name."""
         return {
             "inside": self.inside,
             "cells": len(self.cells),

@@ -74,10 +74,10 @@ def evaluate(
 
 
 def _logits_gate(scores: np.ndarray) -> Gate:
-    """Warns where every score may be a probability: as logits they would all be probabilities of 0.5 to 0.73."""
+    """WARN where every score may be a probability: taken as logits, such scores are probabilities of 0.5 to 0.73."""
     inside = float(((scores >= 0.0) & (scores <= 1.0)).mean())
     rule = (
-        "share of scores within [0, 1], below 1: if all are, they may be probabilities that were declared as logits "
+        "share of scores within [0, 1] below 1: if all are, they may be probabilities that are declared as logits "
         '(then declare output = "probabilities", and audit again)'
     )
     return Gate("scores_are_logits", "WARN" if inside == 1.0 else "PASS", inside, math.nan, math.nan, 1.0, rule)

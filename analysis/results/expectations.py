@@ -39,7 +39,7 @@ class Figure:
 
 
 def judge(expectation: Expectation, figure: Figure | None) -> Outcome:
-    """A figure against an expectation: its whole interval has to lie where it is expected.
+    """Whether a figure is as expected: its whole interval has to lie where it is expected.
 
     Undecided where the interval holds an end of what is expected, or where there is no interval.
     """

@@ -47,7 +47,7 @@ class LensHosts:
     hosts: pd.DataFrame
     """Catalogue rows of the grid's hosts, by `galaxy_id`"""
     weights: NDArray[np.float64]
-    """Of each host, with a mean of 1"""
+    """Weight of each host; their mean is 1"""
     outside: int
     """Training lenses whose hosts fail the cuts that negatives passed"""
 

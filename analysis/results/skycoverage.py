@@ -46,7 +46,7 @@ def covered(estimates: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
 def summary(found: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
     """Coverage over all intervals and by threshold and bin; its interval resamples skies, whose intervals correlate.
 
-    `effective` is the number of independent intervals that would know the coverage as well.
+    `effective` is the number of independent intervals that would give the coverage the same error.
     """
     skies = found["sky"].unique()
     drawn = np.random.default_rng(seed).multinomial(len(skies), np.full(len(skies), 1 / len(skies)), _REPLICATES)

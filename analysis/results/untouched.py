@@ -31,11 +31,11 @@ class Untouched:
     """The test objects that are measured."""
 
     objects: pd.DataFrame
-    """Those that the finder neither trained nor selected on, so far as is known; all of a class that is refused."""
+    """Those that the finder is not known to have trained or selected on; all objects of a class that is refused."""
     seen: Mapping[int, int]
-    """By label, objects that it trained or selected on."""
+    """By label, the number of objects that it trained or selected on."""
     total: Mapping[int, int]
-    """By label, all objects."""
+    """By label, the number of all objects."""
 
     def refusal(self, labels: Collection[int] = BOTH) -> str | None:
         """Why figures that need objects of these labels are refused; None if they are not."""

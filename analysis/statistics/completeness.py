@@ -68,7 +68,7 @@ def bin_numbers(values: np.ndarray, cuts: ArrayLike) -> np.ndarray:
 
 
 def equally_weighted(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `completeness` in which all injections of the prior count alike: what counts add up to."""
+    """Rows of `completeness` in which all injections count the same, so that their counts may be summed."""
     return rows if rows.empty else rows[rows["weighting_id"] == rows["prior"]]
 
 

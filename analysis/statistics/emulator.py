@@ -80,7 +80,7 @@ class Basis:
 
 
 def _knots(radii: Floats) -> Floats:
-    """Radii at which the spline is free: those of a grid, so that it interpolates between them without waves."""
+    """Radii at which the spline is free: those of a grid, so that it interpolates between them without oscillating."""
     distinct = np.unique(radii)
     return distinct if len(distinct) <= _KNOTS else np.quantile(distinct, np.linspace(0.0, 1.0, _KNOTS))
 
@@ -92,7 +92,7 @@ def _parts(values: Floats, monotone: NDArray[np.bool_], middle: Floats) -> Float
 
 @dataclass(frozen=True)
 class Emulator:
-    """A fitted model."""
+    """A fitted emulator."""
 
     basis: Basis
     intercept: float

@@ -18,7 +18,7 @@ class Sample:
     """Outcomes with weights, and the units that are resampled together."""
 
     hits: Floats
-    """(item) 1 for found"""
+    """(item) 1 if found, else 0"""
     weights: Floats
     units: Mapping[str, NDArray[np.int64]]
     """Place of each item among the units of a kind, such as lenses and hosts"""

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 LEAST = 50
 """Lenses, and negatives, that a fit needs at least."""
 AROUND = 5
-"""Negatives with at least a lens's propensity for it to count as represented."""
+"""Negatives that must have at least a lens's propensity for its host to count as represented."""
 LEAST_SUPPORT = 0.95
 """Share of the lenses' hosts that negatives must represent for weighted hosts to stand for them."""
 _KNOTS = 4
@@ -170,7 +170,7 @@ class Propensity:
         if self.support < least:
             return f"negatives represent {self.support:.1%} of the lenses' hosts, less than {least:.0%}"
         if (count := effective_number(weights)) < LEAST:
-            return f"the weighted hosts are worth {count:.0f} equal ones, fewer than {LEAST}"
+            return f"the weighted hosts are effectively {count:.0f}, fewer than {LEAST}"
         return None
 
     @property
@@ -183,7 +183,7 @@ def fit(lenses: pd.DataFrame, negatives: pd.DataFrame, covariates: Sequence[str]
 
     A logistic regression with a ridge penalty on cubic splines of each covariate, constant beyond the outer knots, so
     that no host's weight is extrapolated. Rows without a value are left out and counted. Classes that can be separated
-    give finite weights, a support of 0 and a refusal. DataError with fewer than `LEAST` of either, or if nothing
+    have finite weights and a support of 0, and are refused. DataError with fewer than `LEAST` of either, or if nothing
     varies.
     """
     from sklearn.model_selection import StratifiedKFold, cross_val_predict

@@ -168,7 +168,7 @@ class Description(Section):
     grid: dict[str, Any] = Field(default_factory=dict)
     """Changes to the section `grid` of params.yaml: prior, per_cell, theta_e_arcsec, ..."""
     unlisted_lenses_per_negative: LensShares | None = None
-    """Least and most lenses per negative whose label is wrong: the range of figures at false-positive rates. Null: not
+    """Fewest and most unlisted lenses per negative: the range of figures at false-positive rates. Null: not
     declared."""
     source_mag_edges: tuple[float, ...] | None = None
     """Edges of the bins of source magnitude; null: those of params.yaml."""

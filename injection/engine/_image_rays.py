@@ -71,7 +71,7 @@ def trace(scene: Any, source: Any, work: Any, image: Any) -> int:
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _integrate(scene: Any, source: Any, start: Any, work: Any, image: Any) -> int:
-    """Add the source's light over the cells of list 0, ``start`` of them and of a width, level by level."""
+    """Add the source's light over the first ``start`` cells of list 0, all of one width, level by level."""
     count, width = start
     table, pixels = work
     lens, turn, part = scene.lenses[0], scene.turns[0], scene.parts[0, 0]

@@ -69,7 +69,7 @@ def scene(
     """The packed scene of a batch; ``limits`` as in :class:`Scene`, extents not yet squared.
 
     Components are cut at the radius beyond which ``tail_fraction`` of their flux lies. The reach follows from the
-    largest deflection and the shear, and includes pixels of which only the centre is farther away.
+    largest deflection and the shear, plus a pixel, for those whose centre alone is farther away.
     """
     packed, cut = _components(lens, parts, tail_fraction)
     offset = np.hypot(packed[..., 0], packed[..., 1])

@@ -38,8 +38,8 @@ def follow_hosts(rows: pa.Table, prior: Prior, shapes: tuple[Array, Array], seed
     """Drawn rows with the axis ratio, position angle and shear of a lens that is shaped like its host.
 
     ``shapes`` are axis ratios and position angles of the hosts, see :func:`catalogue_shapes`; a round host has no
-    angle, and its lens keeps the drawn one. Those three parameters no longer come from the prior, so ``log_prior`` is
-    without their terms.
+    angle, and its lens keeps the drawn one. Those three parameters do not come from the prior, so
+    ``log_prior`` is without their terms.
     """
     keyed = Keyed(seed, rows.column("injection_id").combine_chunks())
     q_host, angle = shapes

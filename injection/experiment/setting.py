@@ -150,7 +150,7 @@ class Setting:
         return list(range(len(imaging.bands))) if self.grid.sky_noise == "annulus" else [imaging.reference]
 
     def again(self, rows: pa.Table) -> Drawn:
-        """Stored rows drawn again on the processor; DataError if one fails, as all of them were scored before."""
+        """Stored rows drawn again on the processor; DataError if one fails, because all stored rows were scored."""
         drawn = self.on_cpu().draw(rows)
         failed = [reason for reason in drawn.reasons if reason is not None]
         if failed:
@@ -166,5 +166,7 @@ class Setting:
 def _known(sigma: Array, reasons: list[str | None]) -> Array:
     """Sky noise (batch, band); zero in rows that fail because it is unknown."""
     for index in np.flatnonzero(~np.isfinite(sigma).all(axis=1)):
-        reasons[index] = reasons[index] or f"the host's sky noise is not known in every band: {sigma[index].tolist()}"
+        reasons[index] = (
+            reasons[index] or f"the host's sky noise is unknown in at least one band: {sigma[index].tolist()}"
+        )
     return np.nan_to_num(sigma)

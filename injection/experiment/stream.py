@@ -106,14 +106,14 @@ def _host_fault(stamp: Images | str, galaxy_id: str, setting: Setting) -> str | 
         return stamp
     side, bands = setting.hosts.stamp_pixels, setting.hosts.imaging.bands
     if stamp.shape != (len(bands), side, side):
-        return f"host {galaxy_id} has shape {stamp.shape}, the others have {side} pixels in {len(bands)} bands"
+        return f"host {galaxy_id} has shape {stamp.shape} instead of {(len(bands), side, side)}"
     finite = np.isfinite(stamp)
     for band, share in zip(bands, finite.mean(axis=(1, 2)), strict=True):
         if share == 0.0:
-            return f"host {galaxy_id} has no {band} band"
+            return f"host {galaxy_id} has no finite pixel in {band}"
     bad = 1.0 - float(finite.all(axis=0).mean())
     if bad > setting.grid.max_host_bad_fraction:
-        return f"host {galaxy_id} has {bad:.1%} bad pixels"
+        return f"host {galaxy_id} has {bad:.1%} non-finite pixels, more than {setting.grid.max_host_bad_fraction:.1%}"
     return None
 
 
@@ -132,7 +132,7 @@ def _inject(
         for index in np.flatnonzero(~known(scorer, conditions)):
             reasons[index] = reasons[index] or f"host {ids[index]} lacks at least one of {', '.join(names)}"
     for index in np.flatnonzero(~(np.isfinite(values["score"]) & np.isfinite(values["host_score"]))):
-        reasons[index] = reasons[index] or "the scorer gave no finite score"
+        reasons[index] = reasons[index] or "the scorer returned no finite score"
     of_host = [why is not None and arc is None for why, arc in zip(reasons, drawn.arcs.reasons, strict=True)]
     return values, reasons, np.array(of_host)
 

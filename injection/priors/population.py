@@ -18,7 +18,7 @@ SHIPPED = ("collett2015",)
 
 
 class Range(Section):
-    """A number that is known to an order of magnitude."""
+    """A factor of the expected number of lenses, with its range."""
 
     low: float = Field(ge=0)
     """Low value."""

@@ -29,7 +29,7 @@ class Expectation:
     expect: Expect
     threshold: float
     upper: float | None = None
-    """Of `between`."""
+    """Upper end, of `between` only."""
     against: str | None = None
     """Another run: what is expected is this run's figure minus that one's."""
     test: str = ""
@@ -39,9 +39,9 @@ class Expectation:
     date: str = ""
     """UTC, to the second; empty for the reference system's, which recorded none."""
     commit: str = ""
-    """Of the code at that time."""
+    """Commit of the code when it was registered."""
     pins: str = ""
-    """Hash of all pins at that time (:func:`pins_hash`)."""
+    """Hash of all pins when it was registered (:func:`pins_hash`)."""
 
     @property
     def words(self) -> str:

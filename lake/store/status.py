@@ -50,7 +50,7 @@ class Decision:
     date: str
     """UTC, to the second."""
     commit: str
-    """Of the code when it was decided."""
+    """Commit of the code when it was decided."""
     results: Mapping[str, str]
     """Fingerprint of each of the run's slices at that time."""
 
@@ -77,7 +77,7 @@ class Reading:
 
     @cached_property
     def known(self) -> Mapping[str, Invalid]:
-        """What does not count: see :func:`invalid_results`."""
+        """What does not count, see :func:`invalid_results`."""
         return invalid_results(self.root, self.at)
 
     def slices(self, table: str) -> list[Slice]:

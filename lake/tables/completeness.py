@@ -25,7 +25,7 @@ SPEC = TableSpec(
         Column(
             "weighting_id",
             "string",
-            "weights: the prior, all injections alike; <prior>+lens_hosts, hosts weighted to follow the lenses' hosts; "
+            "the prior: all injections count the same; <prior>+lens_hosts: hosts weighted to follow the lenses' hosts; "
             "never sum over weightings",
             role="key",
         ),
@@ -58,7 +58,13 @@ SPEC = TableSpec(
         Column("detected", "bigint", "injections with a probability above the threshold", low=0),
         Column("failed", "bigint", "injections that could not be made or scored; in no denominator", low=0),
         Column("hosts", "bigint", "distinct hosts among the scored injections (null: not known)", nullable=True, low=0),
-        Column("n_eff", "double", "effective number of weighted injections (null: all alike)", nullable=True, low=0),
+        Column(
+            "n_eff",
+            "double",
+            "effective number of weighted injections (null: all count the same)",
+            nullable=True,
+            low=0,
+        ),
         columns.share(
             "completeness", "detected / n, of weighted injections the sums of weights; null in an empty cell"
         ),

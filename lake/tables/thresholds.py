@@ -18,7 +18,7 @@ SPEC = TableSpec(
             "status",
             "string",
             "fixed: chosen beforehand; measured: derived; not measurable: too few negatives to derive it, or ties; "
-            "not selective: chosen beforehand, and lets too many negatives through; refused: the finder trained or "
+            "not selective: chosen beforehand, and too many negatives exceed it; refused: the finder trained or "
             "selected on the test negatives",
             allowed=STATUSES,
         ),

@@ -159,7 +159,7 @@ class ExternalScorer:
         """Say once that values declared as logits look like probabilities; what is declared is taken as it is."""
         if self.contract.output == "logits" and self._all_within_0_and_1 and not self._warned:
             self._warned = True
-            told = f"all {self._values} values from finder {self.name} lie within [0, 1]: if they are no logits, as it"
+            told = f"all {self._values} values from finder {self.name} lie within [0, 1]: if they are not logits, as it"
             log.warning(f'{told} declares, but probabilities, declare output = "probabilities" and audit it again')
 
     @property

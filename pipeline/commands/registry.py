@@ -65,9 +65,9 @@ def show(run: str) -> None:
 def invalidate(run: str, reason: str) -> None:
     """Take RUN's results, and what was made from them, out of queries, views, report, metrics and comparisons.
 
-    RUN is a run of `dhs registry`, or a finder: its training or audit, and so everything of it. Nothing is deleted:
-    `dhs query --invalid` shows the rows. The record is a text file in data/registry, to be committed. It holds until
-    `dhs registry restore`, also if the results are made again.
+    RUN is a run of `dhs registry`, or a finder: then its training or audit, and so all that was made with it. Nothing
+    is deleted: `dhs query --invalid` shows the rows. The record is a text file in data/registry, to be committed. It
+    holds until `dhs registry restore`, even if the results are made again.
     Example: dhs registry invalidate grid-demo1 --reason "hosts of the wrong survey"
     """
     from pipeline.verbs.registry import change
@@ -79,7 +79,7 @@ def invalidate(run: str, reason: str) -> None:
 @click.argument("run", metavar="RUN")
 @_REASON
 def restore(run: str, reason: str) -> None:
-    """Let RUN count again; of a run that was made from an invalid one, it says that the reason does not hold for it."""
+    """Let RUN count again, also where it was made from an invalid run, whose reason then does not apply to it."""
     from pipeline.verbs.registry import change
 
     click.echo("\n".join(change(project(), run, "restored", reason)))
@@ -89,18 +89,18 @@ def restore(run: str, reason: str) -> None:
 @click.argument("run", metavar="RUN")
 @click.option("--measure", required=True, help="A name in the table diagnostics, or completeness/THRESHOLD.")
 @click.option("--expect", required=True, type=click.Choice(["above", "below", "between"]), help="Where it will lie.")
-@click.option("--threshold", required=True, type=float, help="Above or below what, or the lower end of between.")
+@click.option("--threshold", required=True, type=float, help="The value, or the lower end of between.")
 @click.option("--upper", type=float, help="The upper end of between.")
-@click.option("--against", metavar="RUN", help="The expectation is about the difference to this run's figure.")
+@click.option("--against", metavar="RUN", help="Expect a difference: RUN's value minus that of this run.")
 @click.option("--note", default="", help="Why it is expected.")
 def preregister(
     run: str, measure: str, expect: Any, threshold: float, upper: float | None, against: str | None, note: str
 ) -> None:
-    """Register what RUN will find, before it does; afterwards that is refused.
+    """Register what RUN is expected to find; refused once RUN has results.
 
-    The whole 95 % interval of the figure has to lie where it is expected. The difference of two AUCs is tested in pairs
-    (DeLong), other differences as of independent figures. The record is a text file in data/registry, to be committed;
-    the report and `dhs registry show` put the result beside it.
+    The result is as expected if its whole 95 % interval lies there. The difference of two AUCs is tested in pairs
+    (DeLong), other differences as those of independent figures. The record is a text file in data/registry, to be
+    committed; the report and `dhs registry show` put the result beside it.
     Example: dhs preregister evaluate-gen5a --against evaluate-gen4 --measure auc --expect above --threshold 0
     """
     from lake.store.expected import Expectation

@@ -117,8 +117,8 @@ def _declared(command: Callable[..., Any]) -> Callable[..., Any]:
     "--min-support",
     default=0.95,
     show_default=True,
-    help="Least share of the prior that injections cover, and of the lenses' hosts that negatives do; with less it "
-    "is refused.",
+    help="Least share of the prior that injections must cover, and of the lenses' hosts that negatives must; with less "
+    "there is no answer.",
 )
 @click.option(
     "--at",
@@ -128,7 +128,7 @@ def _declared(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="NAME=NUMBER[,...]",
     help="At a point: of theta_e, src_mag, beta_frac, depth, seeing, or columns of injections. Repeatable.",
 )
-@click.option("--compare-emulator", is_flag=True, help="What --at uses beside every cell of the table.")
+@click.option("--compare-emulator", is_flag=True, help="The emulator of --at, beside every cell of the table.")
 @FORMAT
 @OUT
 def completeness(
@@ -171,7 +171,7 @@ def completeness(
 @click.command()
 @click.option("--generation", help="The finder; by default the one that the report shows first.")
 @click.option("--threshold", "closure_threshold", help="Threshold that is judged, e.g. p0.5.")
-@click.option("--hosts-per-lens", "closure_hosts_per_lens", type=click.IntRange(1), help="Hosts that each lens gets.")
+@click.option("--hosts-per-lens", "closure_hosts_per_lens", type=click.IntRange(1), help="Hosts of the grid per lens.")
 @click.option(
     "--lenses", type=_FILE, metavar="FILE.csv", help="Models of real lenses: ra, dec, lens_theta_e_arcsec, ..."
 )
@@ -221,10 +221,10 @@ def population(population: str, style: str, out: Path | None, **asked: Any) -> N
     """Compare the number of lenses that a population of lenses predicts with the number of listed candidates.
 
     Lenses per square degree, times the footprint, times the share whose galaxy passes the pool's cuts, times the
-    completeness of the finder under the population's distributions. It checks an order of magnitude: each factor has a
-    low, a central and a high value, and so has the product. The part of the population that no injection represents
-    counts as found in the high value and as missed in the others. FILE.yaml declares a population as the shipped
-    collett2015 does.
+    completeness of the finder under the population's distributions. It is a check of the order of magnitude: each
+    factor has a low, a central and a high value, and so does the product. The part of the population that no injection
+    represents counts as found in the high value and as missed in the others. FILE.yaml declares a population as the
+    shipped collett2015 does.
 
     Example: dhs population collett2015 --threshold p0.5
     """

@@ -1,7 +1,7 @@
 """The chain from true lenses to completeness, one link at a time, for any finder: what `dhs closure` compares.
 
 The lenses of a simulated survey are known. As painted they give the finder's true completeness. The same parameters are
-then rendered into the lenses' own hosts (tests the renderer), and into hosts of the grid (tests the host model); last
+then rendered into the lenses' own hosts (tests the renderer), and into hosts of the grid (tests the hosts). Last
 come the grid's own injections, reweighted to the lens population (tests the prior and the weights).
 """
 

@@ -1,4 +1,4 @@
-"""Weights of the grid's hosts: all alike, early types alone, or like lenses' hosts as far as the catalogue can tell."""
+"""Weights of the grid's hosts: equal, early types alone, or by propensity to follow the lenses' hosts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 HostWeights = Callable[[HostSet], dict[str, Floats]]
-"""Weights of hosts by the name of the host model; the last one is judged."""
+"""Weights of hosts by the name of the host weighting; the last one is judged."""
 
 
 def plain_weights(hosts: HostSet) -> dict[str, Floats]:
-    """All hosts alike, and early types alone where types are known."""
+    """Equal weights, and early types alone where types are known."""
     weights = {"all": np.ones(len(hosts.ids))}
     if "type" in hosts.table.column_names:
         weights["early_types"] = np.isin(np.asarray(hosts.table["type"]), EARLY_TYPES).astype(np.float64)

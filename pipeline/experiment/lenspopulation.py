@@ -121,7 +121,7 @@ def _ends(radii: Floats) -> Floats:
 
 
 def as_frame(drawn: Drawn, probability: Floats, weight: Floats, host_weights: dict[str, Floats]) -> pd.DataFrame:
-    """The link's rows: `host`, `probability`, `weight`, and weights by host model; only those with any weight."""
+    """The link's rows: `host`, `probability`, `weight`, and a column per host weighting; only rows with a weight."""
     ids = drawn.rows["galaxy_id"].to_pylist()
     place = drawn.hosts.rows_of(ids)
     frame = pd.DataFrame({"host": ids, "probability": probability, "weight": weight})

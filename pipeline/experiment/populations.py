@@ -56,7 +56,7 @@ def expected(
 def counted(rows: pd.DataFrame, population: Population, area_deg2: float) -> pd.DataFrame:
     """Expected lenses from rows with `completeness`, `low_95`, `high_95` and `support`, in an area.
 
-    Lenses that no injection represents are missed in the low and the central number, and found in the high one.
+    Lenses that no injection represents count as missed in the low and the central number, and as found in the high one.
     """
     support = rows["support"]
     low, central, high = (

@@ -28,9 +28,9 @@ def register(root: DataRoot, wanted: Expectation) -> list[str]:
     _require_sense(wanted)
     known = next((one for one in expected.records(root) if one.name == wanted.name), None)
     if known is not None:
-        raise ParameterError(f"'{wanted.run}': {known.words} was registered on {known.date}, and stays")
+        raise ParameterError(f"'{wanted.run}': {known.words} was registered on {known.date}, and cannot be changed")
     if (held := result_of(root, wanted.run)) is not None:
-        raise ParameterError(f"'{wanted.run}' has results already ({held}): an expectation is registered before")
+        raise ParameterError(f"'{wanted.run}' has results already ({held}): expectations are registered before results")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     made = replace(wanted, date=now, commit=git_commit(), pins=expected.pins_hash(root))
     expected.write(root, made)

@@ -177,7 +177,7 @@ def change(project: Project, name: str, action: Literal["invalidated", "restored
     changed = sorted(set(before) ^ set(after))
     path = project.data.registry / "status" / f"{run.run}.json"
     others = ", ".join(one for one in changed if one != run.run)
-    also = [f"so are, by what they were made from: {others}"] if others else []
+    also = [f"made from it, and so {action} too: {others}"] if others else []
     return [f"{run.run} is {action}: {reason}", *also, f"recorded in {path}, to be committed; {_AFTER}"]
 
 

@@ -119,7 +119,7 @@ def test_both_reviewers_criteria_are_shown_and_one_miss_fails(inputs):
 def test_a_change_below_two_standard_errors_is_indistinguishable(inputs):
     name = "retrain/auc_change"
     first, second = inputs.generations
-    assert verdicts(second, inputs)[name].figures == "it is not known what it starts from"
+    assert verdicts(second, inputs)[name].figures == "the network that it starts from is not known"
     fresh = dataclasses.replace(second, facts={"starts from": "random weights"})
     assert verdicts(fresh, inputs)[name].figures == "it starts from random weights"
     item = dataclasses.replace(second, facts={**second.facts, "starts from": "demo1"})

@@ -108,7 +108,7 @@ def test_lenses_that_no_negative_is_like_are_refused() -> None:
     assert made.support < 0.05
     assert "of the lenses' hosts, less than 95%" in str(made.refusal(weights, 0.95))
     few = np.where(np.arange(300) < 20, 1.0, 0.0)
-    assert made.refusal(few, 0.0) == "the weighted hosts are worth 20 equal ones, fewer than 50"
+    assert made.refusal(few, 0.0) == "the weighted hosts are effectively 20, fewer than 50"
 
 
 def test_balance_is_the_standardised_difference_of_means() -> None:

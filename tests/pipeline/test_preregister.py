@@ -69,7 +69,7 @@ def test_it_is_refused_once_there_is_a_result_also_one_that_is_no_longer_pinned(
 
 def test_an_expectation_stays(project: Project) -> None:
     register(project.data, ABOVE)
-    with pytest.raises(ParameterError, match=r"auc above 0.95 was registered on .* and stays"):
+    with pytest.raises(ParameterError, match=r"auc above 0.95 was registered on .* and cannot be changed"):
         register(project.data, replace(ABOVE, threshold=0.9))
     register(project.data, replace(ABOVE, measure="recall/tier_A/p0.3"))
     assert len(expected.records(project.data)) == 2
