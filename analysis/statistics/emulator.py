@@ -25,11 +25,11 @@ from lake.errors import DataError
 Floats = NDArray[np.float64]
 
 _LEAST = 20
-"""Detected and missed injections below which nothing is fitted."""
+"""Detected injections, and missed ones, that a fit needs."""
 _LEAST_HOSTS = 10
-"""Hosts with detected ones, and with missed ones: resamples and folds then have both."""
+"""Hosts with detected injections, and hosts with missed ones, that a fit needs: resamples and folds then have both."""
 _KNOTS = 8
-"""At most."""
+"""Most knots of the spline."""
 _FOLDS = 5
 _PENALTY = 10.0
 """Inverse strength of the L2 penalty."""
@@ -43,9 +43,9 @@ class Basis:
     signs: NDArray[np.int64]
     """Of each column: 1 rising, -1 falling, 0 free"""
     monotone: NDArray[np.bool_]
-    """Whether each parameter (k) has a sign"""
+    """Whether p is monotone in each parameter (k)"""
     middle: Floats
-    """Medians of the parameters that have one"""
+    """Medians of the monotone parameters, where their slopes may change"""
     mean: Floats
     scale: Floats
     ends: tuple[float, float]
@@ -122,7 +122,7 @@ def fit(basis: Basis, columns: Floats, detected: ArrayLike, weights: ArrayLike |
 
 
 def refusal(hosts: ArrayLike, detected: ArrayLike) -> str | None:
-    """Why these injections are too few for an emulator, or None if they are not."""
+    """Why these injections are too few for an emulator, or None."""
     names, y = np.asarray(hosts, dtype=str), np.asarray(detected, dtype=bool)
     counts = [(int(found.sum()), len(np.unique(names[found]))) for found in (y, ~y)]
     if all(n >= _LEAST and hosts >= _LEAST_HOSTS for n, hosts in counts):
@@ -148,7 +148,7 @@ def host_weights(hosts: ArrayLike, replicates: int, rng: np.random.Generator) ->
 def logit_interval(value: float, replicates: ArrayLike, clusters: int, level: float) -> tuple[float, float]:
     """Bounds of a probability from bootstrap replicates: normal on the logit scale, with Student's t for few clusters.
 
-    The scatter of a bootstrap over m clusters is too small by sqrt((m - 1) / m), which is undone.
+    The scatter of a bootstrap over m clusters is too small by sqrt((m - 1) / m), for which it is corrected.
     """
     centre = logit(np.clip(value, _EDGE, 1.0 - _EDGE))
     scatter = np.std(logit(np.clip(replicates, _EDGE, 1.0 - _EDGE)), ddof=1) * np.sqrt(clusters / (clusters - 1))

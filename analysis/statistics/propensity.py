@@ -21,7 +21,7 @@ from lake.errors import DataError, invalid, not_one_of
 Floats = NDArray[np.float64]
 
 LEAST = 50
-"""Lenses, and negatives, that a fit needs at least."""
+"""Lenses, and negatives, that a fit needs; effective hosts that weights must leave."""
 AROUND = 5
 """Negatives that must have at least a lens's propensity for its host to count as represented."""
 LEAST_SUPPORT = 0.95
@@ -40,9 +40,9 @@ class Covariate:
     arc_changes: bool
     """Whether the light of an arc, which the catalogue's fit of a lens contains, changes it"""
     columns: tuple[str, ...]
-    """What it is made from"""
+    """Catalogue columns that it is made from"""
     of: Callable[[pd.DataFrame], pd.DataFrame]
-    """Its numbers, in one column or more; NaN where the catalogue has none"""
+    """Makes its values, in one column or more; NaN where the catalogue has none"""
 
 
 def _plain(name: str, meaning: str, arc_changes: bool) -> tuple[str, Covariate]:
@@ -55,7 +55,7 @@ def _ellipticity(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _types(rows: pd.DataFrame) -> pd.DataFrame:
-    """One indicator for each type but the most extended one, against which they are measured."""
+    """An indicator for each type but SER, with which the others are compared."""
     known = rows["type"].notna()
     made = {f"type={name}": (rows["type"] == name).astype(np.float64).where(known) for name in ("DEV", "REX", "EXP")}
     return pd.DataFrame(made)
@@ -80,7 +80,7 @@ COVARIATES: dict[str, Covariate] = dict(
 )
 """All covariates by name."""
 DEFAULT = ("mag_z", "g_minus_r", "r_minus_z", "z_minus_w1", "shape_r", "sersic", "ellipticity", "type")
-"""What the galaxy is like; observing conditions are axes of the grid."""
+"""Those that describe the galaxy; observing conditions are axes of the grid."""
 UNCHANGED = tuple(name for name, covariate in COVARIATES.items() if not covariate.arc_changes)
 """Those that the arc's own light cannot change."""
 
@@ -111,11 +111,11 @@ class Propensity:
     constant: tuple[str, ...]
     """Columns that do not vary, left out of the model"""
     lenses: pd.DataFrame
-    """Numbers of the lenses' hosts that were fitted"""
+    """Covariate values of the lenses' hosts that were fitted"""
     negatives: int
-    """Negatives that were fitted"""
+    """Number of negatives that were fitted"""
     incomplete: int
-    """Lenses and negatives left out because a column has no value"""
+    """Number of lenses and negatives left out because a column has no value"""
     labels: NDArray[np.int64]
     """1 lens, 0 negative, of each fitted row"""
     scores: Floats

@@ -2,8 +2,8 @@
 
 Of n negatives up to m may be lenses. A figure at a false-positive rate then lies between two values: that of the
 negatives without their m lowest scores (no lens is selected), and that without their m highest (lenses outrank every
-other negative). Both are bounds for any m or fewer of the negatives: where one more is taken from the bottom, the
-threshold at a rate moves up or stays; where one more is taken from the top, it moves down or stays.
+other negative). Both are bounds, whichever m or fewer of the negatives are the lenses: without one more of the lowest,
+the threshold at a rate rises or stays; without one more of the highest, it falls or stays.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Rate:
 
 
 def lenses_among(negatives: int, per_negative: tuple[float, float]) -> tuple[int, int]:
-    """Fewest and most lenses among so many negatives, from least and most per negative.
+    """Fewest and most lenses among so many negatives, from the declared fewest and most per negative.
 
-    The declared numbers are means: the ends are the 2.5 % quantile of a binomial count at the least and the 97.5 %
-    quantile at the most.
+    The declared numbers are means: the ends are the 2.5 % quantile of a binomial count at the smaller and the 97.5 %
+    quantile at the larger.
     """
     tails = (_TAIL, 1.0 - _TAIL)
     low, high = (int(scipy.stats.binom.ppf(q, negatives, share)) for q, share in zip(tails, per_negative, strict=True))
