@@ -37,7 +37,8 @@ def skies_words() -> str:
     return (
         f"On {found['skies']} simulated skies with one network of this demo, {found['intervals']:,} intervals of "
         f"reweighted completeness held the recall of {found['lenses']:,} lenses in {held['host']} of cases where "
-        f"clustered by hosts, and in {held['field']} where clustered by fields (nominal: 95 %)."
+        f"clustered by hosts, and in {held['field']} where clustered by fields (nominal: 95 %). "
+        "These intervals are wider than they need to be, because missed injections have small weights."
     )
 
 
