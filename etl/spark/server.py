@@ -1,7 +1,7 @@
 """The project's own Spark Connect server: shared by the stages of a run, stopped when idle.
 
-``python -m etl.spark.server <folder>`` is the supervisor. It owns the Java machine (which the kernel kills with it),
-publishes the record, watches the clients' leases and ends when there has been none for a while.
+``python -m etl.spark.server <folder> [--thorough]`` is the supervisor. It owns the Java machine (which the kernel kills
+with it), publishes the record, watches the clients' leases and ends when there has been none for a while.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from etl.spark import record, settings
-from etl.spark.java import MODULE_OPTIONS, QUICK_START, archive, classpath, java, spark_home
+from etl.spark.java import MODULE_OPTIONS, QUICK_START, THOROUGH, archive, classpath, java, spark_home
 from etl.spark.record import Record
 from lake import processes
 from lake.errors import DataError, LakeError
@@ -33,8 +34,14 @@ _LOG_LINES = 15
 _MAIN = "org.apache.spark.sql.connect.service.SparkConnectServer"
 
 
-def address(folder: Path) -> str:
-    """Connection string of the server of ``folder``, which is started if none runs; this process then holds a lease."""
+_THOROUGH = "--thorough"
+
+
+def address(folder: Path, thorough: bool = False) -> str:
+    """Connection string of the server of ``folder``, which is started if none runs; this process then holds a lease.
+
+    A server that is started for many rows is ``thorough``: its Java compiles better, and later.
+    """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with record.locked(folder / record.START_LOCK):
@@ -43,7 +50,7 @@ def address(folder: Path) -> str:
             log.info("the Spark server runs older code: starting a new one")
             stop(folder)
             found = None
-        found = found or _start(folder)
+        found = found or _start(folder, thorough)
         require_awake(folder, found)
         record.take_lease(folder)
     return found.remote
@@ -73,10 +80,10 @@ def stop(folder: Path) -> bool:
     return True
 
 
-def _start(folder: Path) -> Record:
+def _start(folder: Path, thorough: bool) -> Record:
     java()
     log.info("starting a Spark server, recorded in %s", folder / record.RECORD)
-    supervisor = _spawn_supervisor(folder)
+    supervisor = _spawn_supervisor(folder, thorough)
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if (found := record.living(folder)) is not None:
@@ -89,13 +96,13 @@ def _start(folder: Path) -> Record:
     raise LakeError(f"the Spark server did not start within {_START_SECONDS:.0f} s; see {folder / record.LOG}")
 
 
-def _spawn_supervisor(folder: Path) -> int:
+def _spawn_supervisor(folder: Path, thorough: bool) -> int:
     """Start the supervisor in a session of its own, in which it outlives this process; returns its pid."""
     source = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-P", "-m", "etl.spark.server", str(folder)],
+        [sys.executable, "-P", "-m", "etl.spark.server", str(folder), *([_THOROUGH] if thorough else [])],
         {**os.environ, "PYTHONPATH": path},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -106,7 +113,7 @@ def _spawn_supervisor(folder: Path) -> int:
     )
 
 
-def supervise(folder: Path) -> None:
+def supervise(folder: Path, thorough: bool) -> None:
     """Run a server until it is idle, told to end, or its Java machine dies."""
     lock = _await_turn(folder)
     if lock is None:
@@ -118,7 +125,7 @@ def supervise(folder: Path) -> None:
     port, token = _free_port(), secrets.token_urlsafe(24)
     classes = archive(java()[1], classpath())
     draft = None if classes.exists() else classes.with_name(f".{classes.name}.{os.getpid()}")
-    machine = _launch(folder, port, token, classes if draft is None else draft)
+    machine = _launch(folder, port, token, classes if draft is None else draft, THOROUGH if thorough else QUICK_START)
     try:
         _await_port(machine, port)
         me = os.getpid()
@@ -147,7 +154,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _launch(folder: Path, port: int, token: str, classes: Path) -> subprocess.Popen[bytes]:
+def _launch(folder: Path, port: int, token: str, classes: Path, compilers: Sequence[str]) -> subprocess.Popen[bytes]:
     options = {
         **settings.local(folder),
         "spark.connect.grpc.binding.address": "127.0.0.1",
@@ -160,7 +167,7 @@ def _launch(folder: Path, port: int, token: str, classes: Path) -> subprocess.Po
         classes.parent.mkdir(parents=True, exist_ok=True)
         sharing = f"-XX:ArchiveClassesAtExit={classes}"
     defined = (f"-D{name}={value}" for name, value in options.items())
-    machine = (*MODULE_OPTIONS, *QUICK_START, sharing, "-Xshare:auto", "-Xlog:disable", f"-Xmx{settings.memory()}")
+    machine = (*MODULE_OPTIONS, *compilers, sharing, "-Xshare:auto", "-Xlog:disable", f"-Xmx{settings.memory()}")
     jars = os.pathsep.join(str(jar) for jar in classpath())
     environment = {
         **os.environ,
@@ -223,6 +230,6 @@ def _finish(machine: subprocess.Popen[bytes], draft: Path | None, classes: Path)
 if __name__ == "__main__":
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # files and locks of the process that started this one
     try:
-        supervise(Path(sys.argv[1]))
+        supervise(Path(sys.argv[1]), _THOROUGH in sys.argv)
     except (LakeError, DataError) as failure:
         sys.exit(str(failure))

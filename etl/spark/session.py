@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import grpc
@@ -21,7 +21,7 @@ from pyspark.sql.connect.client.retries import DefaultPolicy
 from pyspark.sql.connect.plan import LogicalPlan
 
 from etl.spark import record, server, settings
-from etl.spark.java import QUICK_START, delta_jars, java, spark_home
+from etl.spark.java import QUICK_START, THOROUGH, delta_jars, java, spark_home
 from lake import processes
 from lake.errors import DataError, LakeError, invalid
 from lake.root import DataRoot, private_folder
@@ -48,12 +48,12 @@ def session(root: DataRoot, stage: str, slice_name: str | None = None, compile_q
     if _classic():
         if not settings.on_emr():
             _require_s3a(root)
-        return _classic_session(root, options)
+        return _classic_session(root, options, THOROUGH if compile_queries else QUICK_START)
     identity = session_id(root, stage, slice_name)
     if given := os.environ.get("SPARK_REMOTE"):
         return _connect(given, identity, options)
     _require_s3a(root)
-    return _connect(server.address(_folder(root)), identity, options, _folder(root))
+    return _connect(server.address(_folder(root), compile_queries), identity, options, _folder(root))
 
 
 def _require_s3a(root: DataRoot) -> None:
@@ -165,7 +165,7 @@ def _spare_proxy() -> None:
     os.environ[_SPARED] = ",".join([*hosts, *own])
 
 
-def _classic_session(root: DataRoot, session_options: Mapping[str, str]) -> SparkSession:
+def _classic_session(root: DataRoot, session_options: Mapping[str, str], compilers: Sequence[str]) -> SparkSession:
     builder = SparkSession.builder.appName("darkhaloscope")
     if settings.on_emr():
         options = {**settings.STATIC, **session_options}
@@ -177,7 +177,7 @@ def _classic_session(root: DataRoot, session_options: Mapping[str, str]) -> Spar
         options = {
             **settings.local(folder),
             "spark.driver.memory": settings.memory(),
-            "spark.driver.extraJavaOptions": " ".join(QUICK_START),
+            "spark.driver.extraJavaOptions": " ".join(compilers),
             "spark.driver.extraClassPath": os.pathsep.join(str(jar) for jar in delta_jars()),
             **session_options,
         }

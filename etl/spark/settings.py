@@ -15,6 +15,8 @@ SESSION = {
     "spark.sql.sources.partitionOverwriteMode": "static",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.variable.substitute": "false",
+    # Java never compiles a method of more bytes, such as one with all rules of a contract; Spark then divides it.
+    "spark.sql.codegen.hugeMethodLimit": "8000",
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
     "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
 }
