@@ -117,3 +117,9 @@ def _names(path: Path) -> set[str]:
     nodes = list(ast.walk(ast.parse(path.read_text())))
     made = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.alias)}
     return made | {node.id for node in nodes if isinstance(node, ast.Name)}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_file_of_a_package_is_longer_than_300_lines(package: str) -> None:
+    lengths = {str(file): len(file.read_text().splitlines()) for file in (ROOT / package).rglob("*.py")}
+    assert not {file: lines for file, lines in lengths.items() if lines > 300}

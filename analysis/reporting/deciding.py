@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from analysis.figures.tree import Box, decision_tree
-from analysis.reporting.decisions import Verdict, chains, declared, is_reached, verdicts
+from analysis.reporting.decisions import Verdict, chains, is_reached, verdicts
+from analysis.reporting.declarations import declared
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.views import Shown, TableView
 

@@ -5,24 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from functools import cache
-from importlib import resources
-from typing import Literal
 
 import pandas as pd
-import yaml
 
 from analysis.records import Status
 from analysis.reporting.compare import INDISTINGUISHABLE, paired_auc_tests
+from analysis.reporting.declarations import Declared, Evidence, declared
 from analysis.reporting.facts import literature_views
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import marginal_row, points, refused
 from analysis.reporting.views import REASONS, interval, measure, number
 from analysis.statistics.completeness import interval_of
-from lake.config import Section
 
-Part = Literal["tree", "retrain", "anchors", "closure", "checklist"]
 _BAD_TO_GOOD: tuple[Status, ...] = ("NO-GO", "NOT MEASURED", "BORDERLINE", "GO")
 _ONE_IS_ENOUGH: tuple[Status, ...] = ("GO", "BORDERLINE", "NOT MEASURED", "NO-GO")
 _READS: Mapping[str, Status] = {
@@ -32,86 +26,6 @@ _FRESH = "random weights"
 _DEPTH_BIN_MAG = 0.5
 _LEAST_DEPTH_BINS = 2
 _CITED = ("Jacobs+19", "Huang+20", "He+20", "Rojas+22", "Herle+24")
-
-
-class Evidence(Section):
-    """What a decision is taken from: exactly one kind of evidence."""
-
-    measure: str | None = None
-    """Name in `diagnostics`; `{headline}` stands for the headline threshold."""
-    gates: tuple[str, ...] = ()
-    """Names in `gates`."""
-    any_of_them: bool = False
-    """GO if one gate or decision is; otherwise all have to be."""
-    reads: Mapping[str, Status] = {}
-    """What a gate's status means here, where it does not mean itself."""
-    completeness_at: str | None = None
-    """Threshold of the marginal in `completeness`."""
-    all_of: tuple[str, ...] = ()
-    """Other decisions."""
-    measured: tuple[str, ...] = ()
-    """Names that `diagnostics` must hold."""
-    with_interval: bool = False
-    """Whether these must have intervals."""
-    auc_change: bool = False
-    """The paired change in AUC against the network that this one starts from."""
-    check: str | None = None
-    """A function of the page's inputs."""
-
-
-class Declared(Section):
-    """One decision, as declared."""
-
-    name: str
-    """Its identifier."""
-    part: Part
-    """Where it belongs."""
-    question: str
-    """What is asked."""
-    evidence: Evidence
-    """What it is taken from."""
-    threshold: float | None = None
-    """Value that the figure is compared with."""
-    side: Literal["above", "below"] | None = None
-    """Where the figure has to lie."""
-    unit: str = ""
-    """Of figure and threshold."""
-    rule: str = ""
-    """The rule in words, where there is no threshold."""
-    note: str = ""
-    """What a reader has to know."""
-    consequence: Mapping[Status, str]
-    """What follows, by outcome."""
-    then: Mapping[Status, str] = {}
-    """The decision that is taken next, by outcome."""
-
-    @property
-    def rule_words(self) -> str:
-        """The rule: enough to repeat the decision by hand."""
-        if self.threshold is None:
-            return self.rule or "everything asked for is in the tables"
-        unit = f" {self.unit}" if self.unit else ""
-        return f"{self.side} {self.threshold:g}{unit}, with the whole 95 % interval"
-
-
-class DeclaredGate(Section):
-    """What gates of a diagnostic ask."""
-
-    name: str
-    """Pattern of their names."""
-    question: str
-    """What is asked."""
-    consequence: str
-    """What follows where one fails."""
-
-
-class File(Section):
-    """``decisions.yaml``."""
-
-    decisions: tuple[Declared, ...]
-    """In reading order."""
-    gates: tuple[DeclaredGate, ...]
-    """Of the diagnostics."""
 
 
 @dataclass(frozen=True)
@@ -133,18 +47,6 @@ class Verdict:
 class _Found:
     status: Status
     figures: str
-
-
-@cache
-def declared() -> File:
-    """The declared decisions and gates."""
-    text = resources.files("analysis.reporting").joinpath("decisions.yaml").read_text(encoding="utf-8")
-    return File.load(yaml.safe_load(text), "decisions.yaml")
-
-
-def gate_of(name: str) -> DeclaredGate | None:
-    """What a gate of a diagnostic asks; None where it is not declared."""
-    return next((gate for gate in declared().gates if fnmatchcase(name, gate.name)), None)
 
 
 def verdicts(item: GenerationInputs, inputs: ReportInputs) -> dict[str, Verdict]:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.figures.curves import training_figure
 from analysis.figures.stamps import contact_sheet
-from analysis.reporting.decisions import gate_of
+from analysis.reporting.declarations import gate_of
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.views import Link, Shown, TableView, counts, frame_view, number
 

@@ -12,7 +12,8 @@ import pytest
 
 from analysis.records import Status
 from analysis.reporting import deciding
-from analysis.reporting.decisions import Declared, chains, compared, declared, gate_of, is_reached, verdicts
+from analysis.reporting.decisions import chains, compared, is_reached, verdicts
+from analysis.reporting.declarations import Declared, declared, gate_of
 from analysis.reporting.report import render_report
 
 PROJECT = Path(__file__).resolve().parents[2]
