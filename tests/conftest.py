@@ -18,9 +18,11 @@ from lake.root import DataRoot
 # Tests run in several processes, whose threads would wait for each other by spinning. Read when torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A run in the background of a shell ignores Ctrl-C, and so would the programs that tests end by it.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A run in the background of a shell ignores Ctrl-C, one under `nohup` the end of a terminal; so would the programs that
+# tests end by these signals.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 # The gate tries the same examples in every run; `pytest --hypothesis-profile=explore` looks for new ones.
 hypothesis.settings.register_profile("explore", deadline=None)

@@ -26,8 +26,11 @@ ALLOWED = {
     ("analysis/results/evaluation.py", "nobs_z_bin"),
     ("analysis/reporting/evidence.py", "nobs_z_bin"),
     ("analysis/reporting/evidence.py", "exposures in z"),
-    # the z of a paired test
+    # the z of a test
     ("analysis/reporting/performance.py", "z"),
+    ("analysis/reporting/selection.py", "root mean square of z"),
+    ("analysis/results/emulation.py", "z"),
+    ("analysis/results/emulation.py", " cells inside, rms z "),
     # radii
     ("modeling/sections.py", "must be auto or [r_in, r_out] with 0 <= r_in < r_out"),
     # the bands of checkpoints that are older than their field
@@ -35,6 +38,8 @@ ALLOWED = {
     # a stream of random numbers
     ("modeling/training/train.py", 101),
 }
+OF_THE_CATALOGUE = {"analysis/statistics/propensity.py"}
+"""Modules whose words are columns of the lake's own catalogue tables."""
 FROM_SURVEY = {"identity"}
 """What may be imported from the survey's own module: no value of it."""
 
@@ -64,6 +69,7 @@ def test_no_value_of_a_survey_is_written_in_its_code() -> None:
     files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
     assert len(files) > 80
     found = {(str(path.relative_to(ROOT)), value) for path in files for value in literals(path.read_text())}
+    found = {(name, value) for name, value in found if name not in OF_THE_CATALOGUE or not isinstance(value, str)}
     assert found - ALLOWED == set()
     assert ALLOWED - found == set(), "what is allowed is there"
 

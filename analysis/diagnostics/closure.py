@@ -219,5 +219,5 @@ def _within(link: str, measure: Measure, tolerance: float, what: str) -> Gate:
         status = "PASS"
     elif measure.low > tolerance or measure.high < -tolerance:
         status = "FAIL"
-    rule = f"bias {what}, within ±{tolerance:g}: PASS if the whole 95 % interval is, FAIL if none of it is"
+    rule = f"bias {what} of at most {tolerance:g} either way: PASS if the whole 95 % interval is, FAIL if none of it is"
     return decide(f"closure/{link}", measure, tolerance, rule, status)

@@ -71,9 +71,6 @@ def _completeness(item: GenerationInputs, threshold_id: str) -> dict[str, float 
         "completeness_unlisted_low": float(row["unlisted_low"]),
         "completeness_unlisted_high": float(row["unlisted_high"]),
         "fpr_reached": float(row["fpr_reached"]),
-        "fpr_unlisted_low": float(row["fpr_unlisted_low"]),
-        "fpr_unlisted_high": float(row["fpr_unlisted_high"]),
-        "injections": int(row["n"]),
     }
 
 

@@ -22,7 +22,7 @@ from analysis.statistics.weighted import weighted_share
 from lake import tables
 from lake.errors import DataError
 from lake.sky.survey import SURVEY
-from tests.analysis.test_propensity import SHAPE, galaxies
+from tests.analysis.hostgalaxies import SHAPE, galaxies
 
 N, EDGES = 1200, (23.0, 24.5, 26.0)
 CELLS = [

@@ -14,21 +14,7 @@ from analysis.statistics.roc import auc
 from analysis.statistics.weighted import effective_number, weighted_share
 from lake import tables
 from lake.errors import DataError, ParameterError
-
-SHAPE = ("mag_z", "sersic", "type")
-
-
-def galaxies(count: int, seed: int, shift: float = 0.0) -> pd.DataFrame:
-    """Galaxies that are brighter in z by `shift` standard deviations, and more often of early type."""
-    rng = np.random.default_rng(seed)
-    early = rng.random(count) < 0.4 + 0.2 * shift
-    return pd.DataFrame(
-        {
-            "mag_z": 19.0 - shift + rng.normal(0.0, 1.0, count),
-            "sersic": np.where(early, 4.0, rng.uniform(0.5, 3.0, count)),
-            "type": np.where(early, "DEV", "SER"),
-        }
-    )
+from tests.analysis.hostgalaxies import SHAPE, galaxies
 
 
 def test_weighted_hosts_give_the_completeness_of_the_lenses() -> None:

@@ -144,7 +144,7 @@ def test_sets_of_cut_outs_have_views_of_their_own(tables: dict[str, pd.DataFrame
     of_set = {name: tables[name] for name in ("injection_scores", "thresholds")} | {"set_injections": own}
     view = views.VIEWS["set_completeness_by_seeing_depth_src_mag"]
     assert view.needs == tuple(axisviews.SET_NEEDS)
-    order = ["population", "seeing", "depth", "src_mag"]
+    order = ["population", "seeing", "depth", "src_mag", "threshold_id"]
     found = run(of_set, view.sql).sort_values(order, ignore_index=True)
     assert tuple(found.columns) == view.spec.names
     expected = run(tables, axisviews.by_sql(("seeing", "depth", "src_mag"))).sort_values(order, ignore_index=True)

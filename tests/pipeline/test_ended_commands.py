@@ -48,7 +48,10 @@ def left_after(checkout: Checkout, command: tuple[str, ...], is_busy: Callable[[
     checkout.wait_for(process, lambda: is_busy(process.pid))
     started = family(process.pid)
     process.send_signal(end)
-    process.wait(timeout=30)
+    try:
+        process.wait(timeout=30)
+    finally:
+        process.kill()  # one that the signal did not end would be in the way of the next test
     _, left = psutil.wait_procs(started, timeout=10)
     names = [" ".join(one.cmdline()) for one in left]
     for one in left:

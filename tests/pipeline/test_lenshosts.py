@@ -13,7 +13,7 @@ import pytest
 from analysis.statistics.propensity import fit
 from lake.errors import DataError
 from pipeline.experiment.lenshosts import lens_hosts
-from tests.analysis.test_propensity import SHAPE, galaxies
+from tests.analysis.hostgalaxies import SHAPE, galaxies
 
 SURVEY: Any = SimpleNamespace(audit_manifest="audit", seed=7)
 

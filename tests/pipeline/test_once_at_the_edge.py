@@ -24,8 +24,12 @@ YAML = {
     "modeling/config.py": "the package's generations",
     "modeling/tracking/history.py": "the package's recorded runs",
     "analysis/reporting/facts.py": "the package's words",
+    "analysis/reporting/declarations.py": "the package's decisions",
+    "analysis/reporting/closing.py": "the package's result of simulated skies",
+    "analysis/results/expectations.py": "the package's expectations",
     "lake/api.py": "the project that a notebook is in",
     "injection/priors/registry.py": "priors of the package or of a user",
+    "injection/priors/population.py": "populations of the package or of a user",
 }
 """The modules that import YAML, and what they read with it."""
 DESCRIPTIONS = {"pipeline/experiment/cutouthosts.py": "what a user says of a set of cut-outs"}
