@@ -49,7 +49,7 @@ def curves(inputs: ReportInputs) -> Mapping[str, pd.DataFrame]:
 def _ranking(diagnostics: pd.DataFrame) -> dict[str, float | str]:
     rows = diagnostics.drop_duplicates("name").set_index("name")
     area = {"auc": "value", "auc_low": "low", "auc_high": "high"}
-    rates = [name for name in rows.index if name.startswith("tpr_at_fpr/")]
+    rates = [name for name in rows.index if name.startswith("tpr_at_fpr/") and "unlisted" not in name]
     found = {name: rows[column]["auc"] for name, column in area.items()} | {name: rows["value"][name] for name in rates}
     how = rows["method"].astype(str)
     refused = {name: how[name] for name in ("auc", *rates) if how[name].startswith(REFUSED)}
