@@ -2,14 +2,16 @@
 
 A *run* is what one kind of work made for one finder (``evaluate-demo1``): slices of tables, a checkpoint, a grid. Its
 record, ``data/registry/status/<run>.json``, lists every decision about it with date and reason; without one it is
-valid. What was made from invalid results, by the inputs in the pins, is invalid too, unless its own run was restored.
+valid. What was made from invalid results, by the inputs in the pins, is invalid too, unless its own run was restored
+after they were invalidated.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -48,11 +50,16 @@ class Decision:
     action: Literal["invalidated", "restored"]
     reason: str
     date: str
-    """UTC, to the second."""
+    """UTC, to the millisecond."""
     commit: str
     """Commit of the code when it was decided."""
     results: Mapping[str, str]
     """Fingerprint of each of the run's slices at that time."""
+
+    @property
+    def moment(self) -> datetime:
+        """The date as a time. ValueError if it is none."""
+        return datetime.fromisoformat(self.date).astimezone(UTC)
 
 
 @checked_dataclass(frozen=True, config=_STRICT)
@@ -100,6 +107,7 @@ class Invalid:
     run: str
     """The run that was invalidated: its own, or one that it was made from."""
     reason: str
+    since: datetime
 
     @property
     def text(self) -> str:
@@ -110,14 +118,21 @@ class Invalid:
         return self.reason if run == self.run else f"made from {self.run}, which is invalidated: {self.reason}"
 
 
+@contextmanager
+def deciding(root: DataRoot) -> Iterator[None]:
+    """Hold the registry while its records are read and one is added; it may be held already by this thread."""
+    (root.local / "work").mkdir(parents=True, exist_ok=True)
+    with FileLock((root.local / "work" / "registry.lock").resolve(), is_singleton=True):
+        yield
+
+
 def decide(root: DataRoot, run: str, action: Literal["invalidated", "restored"], reason: str) -> Record:
     """Add a decision to a run's record: the file is replaced at once, so a kill leaves it as it was."""
     path = root.registry / "status" / f"{checked_name(run, 'run')}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    (root.local / "work").mkdir(parents=True, exist_ok=True)
-    with FileLock(root.local / "work" / "registry.lock"):
+    with deciding(root):
         known = records(root).get(run)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+        earlier = [decision.moment for decision in known.decisions] if known else []
+        now = max([datetime.now(UTC), *earlier]).isoformat(timespec="milliseconds")  # where a clock was set back, too
         made = Decision(action, reason, now, git_commit(), fingerprints(root, run))
         record = Record(run, [*(known.decisions if known else []), made])
         atomic.write_text(path, json.dumps(asdict(record), indent=1, sort_keys=True, ensure_ascii=False) + "\n")
@@ -135,10 +150,13 @@ def _parsed(file: str, name: str, text: str) -> Record:
         raise LakeError(f"{file} contains git merge markers: keep the decisions of both sides, in the order of dates")
     try:
         record = TypeAdapter(Record).validate_json(text)
-    except ValidationError as error:
+        moments = [decision.moment for decision in record.decisions]
+    except (ValidationError, ValueError) as error:
         raise LakeError(f"{file} is not the record of a run: restore it (`git checkout -- {file}`)") from error
     if record.run != name or not record.decisions:
         raise LakeError(f"{file} is not the record of '{name}': restore it (`git checkout -- {file}`)")
+    if moments != sorted(moments):
+        raise LakeError(f"{file} does not have its decisions in the order of their dates: sort them, the oldest first")
     return record
 
 
@@ -173,22 +191,33 @@ def invalid_results(root: DataRoot, at: str | None = None) -> dict[str, Invalid]
     if not decided:
         return {}
     made = _made(root, at)
-    found = {stem: decided[run] for stem, (run, _) in made.items() if run in decided}
+    causes = {stem: {run} if run in decided else set() for stem, (run, _) in made.items()}
     grown = True
     while grown:
         grown = False
         for stem, (run, inputs) in made.items():
-            cause = next((found[name] for name in inputs if name in found), None)
-            if stem not in found and cause is not None and run is not None and run not in restored:
-                found[stem] = cause
+            inherited = {cause for name in inputs for cause in causes.get(name, ())} - causes[stem]
+            if run is not None and (new := {c for c in inherited if not _excused(decided[c], restored.get(run))}):
+                causes[stem] |= new
                 grown = True
-    return found
+    return {stem: _first(decided, why, made[stem][0]) for stem, why in causes.items() if why}
+
+
+def _excused(cause: Invalid, restored: Invalid | None) -> bool:
+    """Whether a run was restored since something that it was made from was invalidated."""
+    return restored is not None and restored.since >= cause.since
+
+
+def _first(decided: Mapping[str, Invalid], causes: Iterable[str], own: str | None) -> Invalid:
+    """The run itself, or the invalid run decided first."""
+    return min((decided[cause] for cause in causes), key=lambda why: (why.run != own, why.since, why.run))
 
 
 def _decided(root: DataRoot, at: str | None, action: str) -> dict[str, Invalid]:
     """The runs whose last decision is this; one that is invalid now is so at any revision."""
     known = {**(records(root, at) if at is not None else {}), **records(root)}
-    return {run: Invalid(run, record.last.reason) for run, record in known.items() if record.last.action == action}
+    last = {run: record.last for run, record in known.items()}
+    return {run: Invalid(run, one.reason, one.moment) for run, one in last.items() if one.action == action}
 
 
 def _made(root: DataRoot, at: str | None) -> dict[str, tuple[str | None, list[str]]]:

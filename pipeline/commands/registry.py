@@ -79,7 +79,11 @@ def invalidate(run: str, reason: str) -> None:
 @click.argument("run", metavar="RUN")
 @_REASON
 def restore(run: str, reason: str) -> None:
-    """Let RUN count again, also where it was made from an invalid run, whose reason then does not apply to it."""
+    """Let RUN count again, also where it was made from an invalid run, whose reason then does not apply to it.
+
+    It answers decisions that were made before: what is invalidated later takes RUN out again.
+    Example: dhs registry restore grid-demo1 --reason "they were the right hosts"
+    """
     from pipeline.verbs.registry import change
 
     click.echo("\n".join(change(project(), run, "restored", reason)))

@@ -42,7 +42,7 @@ Floats = NDArray[np.float64]
 
 _BATCH = 256
 _NEAREST = 12
-"""Hosts of which those of one lens are drawn: the nearest in seeing and depth."""
+"""Hosts of which those of one lens are drawn: the nearest in seeing and depth; more if more are wanted."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def paired_hosts(truth: pd.DataFrame, hosts: HostSet, per_lens: int, seed: int) 
     band = hosts.imaging.reference_band
     own = [truth[f"psfsize_{band}"].to_numpy(), depth_mag_from_psfdepth(truth[f"psfdepth_{band}"].to_numpy())]
     scale = np.maximum(of_hosts.std(axis=0), 1e-6)
-    near = min(_NEAREST, len(of_hosts))
+    near = min(max(_NEAREST, per_lens), len(of_hosts))
     _, found = cKDTree(of_hosts / scale).query(np.stack(own, axis=1) / scale, k=near)
     ids = np.asarray(hosts.ids)[np.reshape(found, (len(truth), near))]
     keys = [f"{lens}|{host}" for lens, row in zip(truth["galaxy_id"], ids, strict=True) for host in row]

@@ -136,7 +136,7 @@ def _names(sample: Sample) -> dict[str, str]:
 
 
 def _label(point: Mapping[str, float]) -> str:
-    return ", ".join(f"{name}={number:g}" for name, number in point.items())
+    return ", ".join(f"{name}={number:.15g}" for name, number in point.items())
 
 
 def columns_of(point: Mapping[str, float], known: Mapping[str, str]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from lake.root import DataRoot
 from lake.sky.survey import PIXEL_SCALE_ARCSEC
 from lake.store import delta
 from lake.tables.lens_candidates import MATCHED
-from pipeline.experiment.reweighting import Asked, Filled, headline
+from pipeline.experiment.reweighting import Asked, Filled, counting
 from pipeline.project import strictyaml
 from pipeline.project.project import Project
 
@@ -45,7 +45,7 @@ def expected(
     if area_deg2 is not None and not (np.isfinite(area_deg2) and area_deg2 > 0):
         raise invalid("area", "above 0", area_deg2)
     asked, population = Asked(theta_e="prior", min_support=min_support), load_population(name)
-    filled = Filled.of(project.data, generation or headline(project), threshold)
+    filled = Filled.of(project.data, counting(project, generation), threshold)
     found = filled.towards(population.prior(Path(name).stem, filled.drawn), asked)
     area = footprint_deg2(project) if area_deg2 is None else area_deg2
     rows = found[["threshold_id", "fpr_reached", "completeness", "low_95", "high_95", "support", "n_eff"]]

@@ -21,7 +21,8 @@ from pipeline.experiment.hostweights import HostWeights
 LEAST = 10
 """Lenses with a model and a stamp that self-closure needs."""
 _RADIUS_ARCSEC = 3.0
-_PLACE = ("ra", "dec")
+_SKY = {"ra": (0.0, 360.0), "dec": (-90.0, 90.0)}
+_PLACE = tuple(_SKY)
 
 
 def read_models(path: Path, setting: Setting) -> pd.DataFrame:
@@ -37,12 +38,26 @@ def read_models(path: Path, setting: Setting) -> pd.DataFrame:
     if missing := [name for name in needed if name not in table.columns]:
         raise invalid("lenses", f"a CSV file with columns {', '.join(needed)}", f"{path} without {', '.join(missing)}")
     given = [name for name in setting.prior.direct(setting.hosts.imaging) if name in table.columns]
-    for name in given:
+    for name in (*_PLACE, *given):
         values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
-        if not (good := inside(name, values)).all():
-            raise refuse(name, table[name].tolist()[int(np.argmin(good))])
+        low, high = _SKY.get(name, (-np.inf, np.inf))
+        good = (values >= low) & (values <= high) if name in _SKY else inside(name, values)
+        if not good.all():
+            got = table[name].tolist()[int(np.argmin(good))]
+            raise invalid(name, f"degrees in [{low:g}, {high:g}]", got) if name in _SKY else refuse(name, got)
         table[name] = values
+    _refuse_second_models(table)
     return table[[*_PLACE, *given]]
+
+
+def _refuse_second_models(table: pd.DataFrame) -> None:
+    """ParameterError if two models are so close that both are of one lens."""
+    if len(table) > 1:
+        tree = cKDTree(unit_vectors(table["ra"].to_numpy(), table["dec"].to_numpy()))
+        if pairs := sorted(tree.query_pairs(chord(_RADIUS_ARCSEC))):
+            first, second = (2 + row for row in pairs[0])
+            allowed = f"a file with one model within {_RADIUS_ARCSEC:g} arcsec"
+            raise invalid("lenses", allowed, f"lines {first} and {second}")
 
 
 def modelled(objects: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from analysis.diagnostics.discovery import DiagnoseParams
 from analysis.records import Outcome
 from analysis.statistics.thresholds import Threshold, from_rows
 from lake.errors import DataError, not_one_of
+from lake.store import status
 from lake.store.stamps import StampStore
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.closure import audit_manifest, scored_objects, survey_chain
@@ -39,6 +40,8 @@ def closure(
     name = generation or headline(project)
     if name not in project.audited:
         raise not_one_of("generation", project.audited, name)
+    for table in ("scores", "thresholds", "injection_scores"):
+        status.require_counts(project.data, table, name)
     given = {key: value for key, value in changes.items() if value is not None}
     params: Any = project.section(DiagnoseParams, "diagnose")
     params = type(params).load({**params.model_dump(mode="json"), **given}, "diagnose")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -14,18 +15,24 @@ from lake.errors import ParameterError, UnreachableError, invalid, one_line
 from lake.names import RUN_KINDS, checked_name
 from lake.provenance import git_commit
 from lake.root import DataRoot
-from lake.store import cards, delta, expected
+from lake.store import cards, delta, expected, status
 from lake.store.expected import Expectation
 from pipeline.project.outputs import BATCHES
 from pipeline.reporting.expectations import COMPLETENESS
 
 _MEASURED_BY = {"evaluate": "diagnostics", "diagnose": "diagnostics", "grid": "completeness"}
 _LONGEST = 500
+_MEASURE = r"[A-Za-z0-9][A-Za-z0-9_@./+=-]{0,99}"
 
 
 def register(root: DataRoot, wanted: Expectation) -> list[str]:
     """Store an expectation; what was stored, in lines. ParameterError where there is a result, or it makes no sense."""
     _require_sense(wanted)
+    with status.deciding(root):  # of two that register the same at once, one is refused
+        return _registered(root, wanted)
+
+
+def _registered(root: DataRoot, wanted: Expectation) -> list[str]:
     known = next((one for one in expected.records(root) if one.name == wanted.name), None)
     if known is not None:
         raise ParameterError(f"'{wanted.run}': {known.words} was registered on {known.date}, and cannot be changed")
@@ -68,13 +75,15 @@ def _holds(root: DataRoot, table: str, column: str, value: str) -> bool:
 
 
 def _require_sense(wanted: Expectation) -> None:
+    if not re.fullmatch(_MEASURE, wanted.measure) or wanted.measure.endswith("/"):
+        raise invalid("measure", "a name in the table diagnostics, or completeness/THRESHOLD", wanted.measure)
     for parameter, run in (("run", wanted.run), ("against", wanted.against)):
         if run is not None:
             _require_run(parameter, checked_name(run, parameter), wanted.measure)
     if wanted.run == wanted.against:
         raise invalid("against", "another run", wanted.against)
-    if not wanted.measure.strip() or len(wanted.measure) > _LONGEST or len(wanted.note) > _LONGEST:
-        raise invalid("measure", "a name in the table diagnostics, or completeness/THRESHOLD", wanted.measure)
+    if len(wanted.note) > _LONGEST:
+        raise invalid("note", f"at most {_LONGEST} characters", f"{len(wanted.note)} characters")
     ends = [end for end in (wanted.threshold, wanted.upper) if end is not None]
     if not all(math.isfinite(end) for end in ends):
         raise invalid("threshold", "a finite number", ends)

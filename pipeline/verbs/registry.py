@@ -8,7 +8,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from lake.errors import ParameterError, did_you_mean, invalid, one_line
+from lake.errors import ParameterError, did_you_mean, invalid
 from lake.names import RUN_KINDS, run_name
 from lake.root import DataRoot
 from lake.store import expected, status
@@ -166,14 +166,15 @@ def change(project: Project, name: str, action: Literal["invalidated", "restored
     """Invalidate or restore a run; what was decided, in lines."""
     reason = " ".join(reason.split())
     if not reason or len(reason) > _LONGEST_REASON:
-        raise invalid("reason", f"a sentence of at most {_LONGEST_REASON} characters", one_line(ValueError(reason)))
-    run = own(project, name)
-    if (run.status == "invalidated") == (action == "invalidated"):
-        why = f" ({run.reason})" if run.reason else ""
-        raise ParameterError(f"'{run.run}' is {run.status} already{why}")
-    before = status.invalid_runs(project.data)
-    status.decide(project.data, run.run, action, reason)
-    after = status.invalid_runs(project.data)
+        raise invalid("reason", f"a sentence of at most {_LONGEST_REASON} characters", reason[:_CLIPPED])
+    with status.deciding(project.data):
+        run = own(project, name)
+        if (run.status == "invalidated") == (action == "invalidated"):
+            why = f" ({run.reason})" if run.reason else ""
+            raise ParameterError(f"'{run.run}' is {run.status} already{why}")
+        before = status.invalid_runs(project.data)
+        status.decide(project.data, run.run, action, reason)
+        after = status.invalid_runs(project.data)
     changed = sorted(set(before) ^ set(after))
     path = project.data.registry / "status" / f"{run.run}.json"
     others = ", ".join(one for one in changed if one != run.run)

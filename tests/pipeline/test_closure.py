@@ -19,7 +19,7 @@ from injection.priors.registry import load_prior
 from lake.errors import DataError, ParameterError
 from lake.scorer import Scorer
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS, SURVEY
-from pipeline.experiment.closure import Ingredients, chain
+from pipeline.experiment.closure import Ingredients, chain, paired_hosts
 from pipeline.experiment.hostweights import plain_weights
 from pipeline.experiment.lenspopulation import Drawn, as_frame, covered_share, source_weights, uncovered
 from pipeline.experiment.selfclosure import modelled, read_models, self_chain
@@ -181,6 +181,12 @@ def test_lenses_with_models_close_on_themselves_and_wrong_models_do_not(sky: Sky
     assert failed == {0.0: [], 1.5: ["self"]}
 
 
+def test_more_hosts_than_the_nearest_are_as_many_as_are_wanted(sky: Sky) -> None:
+    objects, hosts = scored_lenses(sky), sky.hosts()
+    for wanted, found in ((5, 5), (20, 20), (10**9, len(hosts.ids))):
+        assert set(paired_hosts(objects, hosts, wanted, 1).groupby("lens").size()) == {found}
+
+
 def test_models_that_cannot_be_used_are_refused(sky: Sky, tmp_path: Path) -> None:
     setting, objects = Setting.of(grid(prior="bright"), sky.hosts(), 1), scored_lenses(sky)
     path, good = tmp_path / "models.csv", objects[["ra", "dec"]].assign(lens_theta_e_arcsec=1.2)
@@ -188,6 +194,10 @@ def test_models_that_cannot_be_used_are_refused(sky: Sky, tmp_path: Path) -> Non
         (good.drop(columns="ra"), "without ra"),
         (good.assign(lens_q=1.4), r"'lens_q' must be a finite number in \(0, 1\], got 1.4"),
         (good.assign(lens_theta_e_arcsec="wide"), "'lens_theta_e_arcsec' must be a finite number"),
+        (good.assign(ra=[np.nan, *good["ra"][1:]]), r"'ra' must be degrees in \[0, 360\], got nan"),
+        (good.assign(ra="12h"), r"'ra' must be degrees in \[0, 360\], got '12h'"),
+        (good.assign(dec=good["dec"] + 180.0), r"'dec' must be degrees in \[-90, 90\], got"),
+        (pd.concat([good, good[:1]]), "'lenses' must be a file with one model within 3 arcsec, got 'lines 2 and 62'"),
     ):
         wrong.to_csv(path, index=False)
         with pytest.raises(ParameterError, match=said):

@@ -39,6 +39,11 @@ def test_a_point_is_names_and_numbers() -> None:
             parsed(text)
 
 
+def test_points_that_differ_have_labels_that_differ() -> None:
+    near = [emulating._label({"depth": value}) for value in (23.5, 23.50001, 23.5000000001)]
+    assert near == ["depth=23.5", "depth=23.50001", "depth=23.5000000001"]
+
+
 def test_axes_and_columns_name_the_same_parameters() -> None:
     assert columns_of({"theta_e": 1.0, "src_mag_r": 24.0}, KNOWN) == {"lens_theta_e_arcsec": 1.0, "src_mag_r": 24.0}
     with pytest.raises(ParameterError, match="'at' must be one of theta_e, src_mag, src_mag_r, got 'src_magn'; did"):

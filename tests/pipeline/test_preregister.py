@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,33 @@ def test_it_is_refused_once_there_is_a_result_also_one_that_is_no_longer_pinned(
     with pytest.raises(ParameterError, match=r"has results already .*demo4"):
         register(project.data, of_grid)
     assert not expected.records(project.data)
+
+
+@pytest.mark.parametrize("measure", ["", " auc", "au\nc", "/", "completeness/", "a" * 101, "a'b", "é"])
+def test_a_measure_is_a_name(project: Project, measure: str) -> None:
+    run = "grid-demo9" if measure.startswith("completeness") else "evaluate-demo9"
+    with pytest.raises(ParameterError, match="'measure' must be a name in the table diagnostics, or") as caught:
+        register(project.data, replace(ABOVE, run=run, measure=measure))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ParameterError, match="'note' must be at most 500 characters, got '501 characters'"):
+        register(project.data, replace(ABOVE, note="x" * 501))
+    assert not expected.records(project.data)
+
+
+def test_of_expectations_registered_at_once_one_is_kept(project: Project) -> None:
+    refused: list[str] = []
+
+    def put(threshold: float) -> None:
+        try:
+            register(project.data, replace(ABOVE, threshold=threshold))
+        except ParameterError as error:
+            refused.append(str(error))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(put, (0.6, 0.7, 0.8, 0.9)))
+    (kept,) = expected.records(project.data)
+    assert len(refused) == 3
+    assert all(f"above {kept.threshold:g} was registered" in said for said in refused)
 
 
 def test_an_expectation_stays(project: Project) -> None:

@@ -34,6 +34,12 @@ def project(tmp_path: Path) -> Project:
     return smallruns.project_with_runs(tmp_path)
 
 
+def record(*dates: str) -> str:
+    """The text of a record of grid-demo1 with decisions of these dates."""
+    made = [{"action": "invalidated", "reason": "x", "date": date, "commit": "c", "results": {}} for date in dates]
+    return json.dumps({"run": "grid-demo1", "decisions": made})
+
+
 def statuses(project: Project) -> dict[str, str]:
     return {run.run: run.status for run in registry.own_runs(project)}
 
@@ -132,7 +138,7 @@ def test_an_invalidation_outlives_a_rerun_and_says_that_the_results_are_new(proj
         ("D03", "x", r"its status \(invalidated\) is part of that record"),
         ("grid-dem1", "x", "'run' must be one that `dhs registry` lists, got 'grid-dem1'; did you mean 'grid-demo1'?"),
         ("../x", "x", "'run' must be one that"),
-        ("grid-demo1", " \n", "'reason' must be a sentence of at most 500 characters"),
+        ("grid-demo1", " \n", "'reason' must be a sentence of at most 500 characters, got ''"),
         ("grid-demo1", "x" * 501, "'reason' must be a sentence of at most 500 characters"),
     ],
 )
@@ -175,6 +181,8 @@ def test_a_record_is_text_that_lists_all_decisions(project: Project) -> None:
         ("{", "is not the record of a run: restore it"),
         ('{"run": "grid-demo2", "decisions": []}', "is not the record of 'grid-demo1'"),
         ("<<<<<<< ours\n{}", "contains git merge markers"),
+        (record("2026-02-02T00:00:00+00:00", "2026-02-01T00:00:00+00:00"), "in the order of their dates: sort them"),
+        (record("yesterday"), "is not the record of a run: restore it"),
     ],
 )
 def test_a_damaged_record_stops_every_reading(project: Project, text: str, said: str) -> None:
