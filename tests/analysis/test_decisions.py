@@ -132,6 +132,7 @@ def test_a_change_below_two_standard_errors_is_indistinguishable(inputs):
     assert found.figures.startswith("indistinguishable: +0.0000 against demo1; two standard errors are")
 
 
+@pytest.mark.long
 def test_the_direction_of_completeness_is_said_where_closure_shows_it(inputs):
     at = inputs.params.headline_threshold_id
     for figure, said in (

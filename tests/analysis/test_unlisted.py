@@ -134,6 +134,7 @@ def test_a_threshold_that_lenses_alone_may_fix_is_named(inputs):
     )
 
 
+@pytest.mark.long
 def test_completeness_is_printed_with_its_range_or_the_page_says_that_none_is_declared(inputs):
     item = inputs.generations[0]
     point = points(item.thresholds)["fpr5e-2@val"]

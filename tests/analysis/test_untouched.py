@@ -119,6 +119,7 @@ def refused(inputs):
     return replace(inputs, generations=[changed, inputs.generations[1]])
 
 
+@pytest.mark.long
 def test_no_refused_number_is_shown(inputs, refused):
     """Neither in the report nor in metrics, curves and comparisons: the reason stands in its place."""
     item, before = refused.generations[0], inputs.generations[0]

@@ -24,6 +24,7 @@ class OfItsBatch:
         return stamps.mean(axis=(1, 2, 3)) - stamps.mean()
 
 
+@pytest.mark.long
 def test_scoring_has_a_rate_per_batch_size_and_finds_logits_independent() -> None:
     found = list(scoring.records())
     rates = [record["stamps_per_s"] for record in found if "stamps_per_s" in record]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests.pipeline import smallruns
 from tests.pipeline.checkout import Checkout
 
 
@@ -28,3 +29,11 @@ def finished(run_folder: Path, spark_server: str) -> Checkout:
 def twin(finished: Checkout, tmp_path: Path) -> Callable[[], Checkout]:
     """Makes a copy of the finished checkout, to be changed."""
     return lambda: finished.twin(tmp_path / "twin")
+
+
+@pytest.fixture(scope="session")
+def small_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a project with the runs of two finders; tests copy it."""
+    folder = tmp_path_factory.mktemp("smallruns")
+    smallruns.project_with_runs(folder)
+    return folder

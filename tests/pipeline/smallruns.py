@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from analysis.records import Gate, Measure, Outcome
@@ -23,6 +24,12 @@ def project_with_runs(folder: Path) -> Project:
         grid(project, name)
         diagnose(project, name, f"c-{name}")
     return project
+
+
+def copied(made: Path, folder: Path) -> Project:
+    """A copy of the project in `made`, to change."""
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+    return project_in(folder)
 
 
 def train(project: Project, name: str, parent: str | None, checkpoint: str) -> None:

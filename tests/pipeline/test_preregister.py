@@ -27,8 +27,8 @@ ABOVE = Expectation("evaluate-demo3", "auc", "above", 0.95, test="t", note="a la
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return smallruns.project_with_runs(tmp_path)
+def project(small_runs: Path, tmp_path: Path) -> Project:
+    return smallruns.copied(small_runs, tmp_path)
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ COUNTS = "select generation, sum(detected) as n from completeness group by all o
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return smallruns.project_with_runs(tmp_path)
+def project(small_runs: Path, tmp_path: Path) -> Project:
+    return smallruns.copied(small_runs, tmp_path)
 
 
 def record(*dates: str) -> str:

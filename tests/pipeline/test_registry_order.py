@@ -26,8 +26,8 @@ from tests.pipeline.test_registry import COUNTS, generations_in, statuses
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return smallruns.project_with_runs(tmp_path)
+def project(small_runs: Path, tmp_path: Path) -> Project:
+    return smallruns.copied(small_runs, tmp_path)
 
 
 def test_a_restored_run_is_invalid_again_if_what_it_was_made_from_is_invalidated_later(project: Project) -> None:
