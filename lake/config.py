@@ -78,6 +78,8 @@ def _teach(error: ValidationError, where: str, section: type[BaseModel]) -> Para
         return ParameterError(f"{invalid(name, allowed, got)}{did_you_mean(got, known)}")
     if first["type"] == "missing":
         return ParameterError(f"'{name}' is missing")
+    if isinstance(inner := first.get("ctx", {}).get("error"), ParameterError):  # of a section inside, in our words
+        return ParameterError(f"{name}: {inner}")
     allowed = first["msg"]
     for theirs, ours in _IN_OUR_WORDS:
         allowed = re.sub(theirs, ours, allowed)

@@ -26,7 +26,7 @@ def along(
     """
     rows = scored_rows(injections)
     if detectable_only:
-        rows = rows[rows["detectable"].fillna(False).astype(bool)]
+        rows = rows[rows["detectable"].astype("boolean").fillna(False).to_numpy(bool)]
     sizes = tuple(len(cuts) - 1 for cuts in edges.values())
     for name, bounds in edges.items():
         if len(bounds) < 2 or np.any(np.diff(bounds) <= 0):

@@ -35,6 +35,8 @@ class Weights:
 
     def refusal(self, drawn: str, least: float) -> str | None:
         """Why these injections cannot give the completeness under the prior, or None if they can."""
+        if not len(self.values):
+            return f"no injection was drawn from '{drawn}'"
         noise = float(self.values.std()) / np.sqrt(len(self.values))
         if self.support < least:
             why = f"cover {self.support:.1%} of '{self.prior}', less than {least:.0%}"
@@ -77,7 +79,7 @@ def reweighted(
     used = weights.values if of.factor is None else weights.values * of.factor
     counted = injections["status"] == "scored"
     if of.population == "detectable":
-        counted &= injections["detectable"].fillna(False).astype(bool)
+        counted &= injections["detectable"].astype("boolean").fillna(False).to_numpy(bool)
     rows = []
     for point in points:
         drawn = derived.get(point.threshold_id)

@@ -111,11 +111,19 @@ def foreign(root: DataRoot, table: str, at: str | None = None) -> list[Slice]:
     return [entry for entry in _every_slice(root, table, at) if not _belongs(root, entry)]
 
 
+_MADE_BY = {
+    "set_injections": "`dhs audit` of labelled cut-outs (`--cutouts`) makes it",
+    **dict.fromkeys(("imports", "import_disagreements", "foreign_objects"), "`dhs import` makes it"),
+}
+"""How tables come about that no stage of DVC makes."""
+
+
 def missing(root: DataRoot, what: str, made: Iterable[Slice]) -> LakeError:
     """The error of rows that have not been made, or that were ``made`` for another survey."""
     others = sorted({f"'{entry.pin.inputs[SURVEY]}'" for entry in made})
     if not others:
-        return LakeError(f"table {what} has not been made yet; run `dvc repro`")
+        cure = _MADE_BY.get(what.split("'")[1], "run `dvc repro`")
+        return LakeError(f"table {what} has not been made yet; {cure}")
     return LakeError(
         f"table {what} was made for the survey {' and '.join(others)}, and params.yaml names '{root.survey_name}': "
         "run `dvc repro` to make it for that, or return to the other with `dhs params use`"

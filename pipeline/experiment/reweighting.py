@@ -158,6 +158,10 @@ def completeness_under(project: Project, asked: Asked) -> pa.Table:
         of_hosts = _of_lens_hosts(project, filled.judged["galaxy_id"], asked.min_support)
         factor = of_hosts if factor is None else factor * of_hosts
     found = pd.concat([filled.under(prior, asked, factor) for prior in asked.priors or (None,)], ignore_index=True)
+    if found.empty:
+        kind = "detectable " if asked.population == "detectable" else ""
+        net = " whose bare host is below the threshold" if asked.net else ""
+        raise DataError(f"no scored {kind}injection{net} is left to count")
     found.insert(1, "cells", asked.weight)
     found.insert(2, "hosts", asked.hosts)
     if asked.by:

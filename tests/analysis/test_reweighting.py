@@ -132,6 +132,19 @@ def test_failed_injections_are_in_no_denominator_and_axes_can_be_told_apart() ->
     assert alone["completeness"] == pytest.approx((held["probability"] > 0.5).mean())
 
 
+def test_a_failed_injection_of_which_it_is_not_known_is_not_detectable() -> None:
+    injections = found(grid("v1", 1), 2)
+    able = int(injections["detectable"][100:].sum())
+    injections["detectable"] = injections["detectable"].astype(object)
+    injections.loc[injections.index < 100, "detectable"] = None
+    rows = reweighted(injections, Weights("v1", np.ones(N), 1.0), [HALF], {}, Denominator("detectable"))
+    assert rows["n"].to_list() == [able]
+
+
+def test_no_injections_represent_nothing() -> None:
+    assert Weights("v1", np.ones(0), 1.0).refusal("demo", 0.5) == "no injection was drawn from 'demo'"
+
+
 def test_the_denominator_is_that_which_is_asked_for() -> None:
     injections, weights = found(grid("v1", 1), 2), Weights("v1", np.ones(N), 1.0)
     injections.loc[injections.index < 100, "host_probability"] = 0.9

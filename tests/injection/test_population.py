@@ -23,6 +23,13 @@ def collett(**changes: Any) -> Population:
     return Population.load(shipped("collett2015") | changes, "population")
 
 
+def test_what_is_wrong_inside_is_one_sentence_with_its_place() -> None:
+    with pytest.raises(ParameterError) as caught:
+        collett(distributions={"src_mag_r": {"kind": "binned", "edges": [23.0, 22.0], "shares": [1.0]}})
+    place = "population.distributions.src_mag_r.binned"
+    assert str(caught.value) == f"{place}: 'edges' must be ascending, got (23.0, 22.0)"
+
+
 def test_a_histogram_is_that_of_scipy() -> None:
     edges, shares = (0.5, 1.0, 2.0, 2.5), (2.0, 0.0, 6.0)
     own = Binned(kind="binned", edges=edges, shares=shares)

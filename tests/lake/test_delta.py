@@ -37,6 +37,15 @@ def test_slices_are_replaced_alone_and_read_together(root: DataRoot) -> None:
     assert delta.read(root, "gates", slices=["s-b"]).num_rows == 1
 
 
+@pytest.mark.parametrize(
+    ("table", "cure"),
+    [("gates", "run `dvc repro`"), ("set_injections", "`dhs audit` of labelled"), ("imports", "`dhs import` makes it")],
+)
+def test_a_table_that_was_not_made_names_the_command_that_makes_it(root: DataRoot, table: str, cure: str) -> None:
+    with pytest.raises(LakeError, match=f"table '{table}' has not been made yet; {cure}"):
+        delta.read(root, table)
+
+
 def test_the_same_rows_give_the_same_card(root: DataRoot) -> None:
     first = write(root, "a", gate("a", "x"), gate("a", "y", None))
     later = gate("a", "y", None) | {"git_commit": "other"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import pandas as pd
 import pytest
 
 from injection.priors.registry import load_prior
@@ -116,6 +118,15 @@ def test_cells_may_count_as_the_galaxies_of_the_survey_do(finished: Checkout) ->
 def test_a_grid_that_does_not_say_what_it_drew_from_is_refused(facts: Any, said: str) -> None:
     with pytest.raises(DataError, match=said):
         drawn_from(facts, "x")
+
+
+def test_nothing_to_count_along_axes_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled = Mock(under=lambda *_: pd.DataFrame())
+    monkeypatch.setattr(Filled, "of", lambda *_: Mock(binned=lambda *_: filled))
+    asked = Asked(generation="demo1", by=("theta_e",), population="detectable", net=True)
+    said = "no scored detectable injection whose bare host is below the threshold is left to count"
+    with pytest.raises(DataError, match=said):
+        completeness_under(project_in(tmp_path), asked)
 
 
 def test_what_is_asked_must_make_sense(tmp_path: Path) -> None:
