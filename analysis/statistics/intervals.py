@@ -21,7 +21,7 @@ TABLE_LEVEL = 0.95
 NARROW_LEVEL = 0.68
 """Coverage of the narrow interval of `completeness`."""
 _HALVINGS = 30
-_AGREEING = 2.0
+AGREEING = 2.0
 """Clusters, fully correlated within, that the design effect is drawn towards; chosen for coverage (docs)."""
 
 
@@ -77,8 +77,11 @@ def share(
     return Measure(name, hit / of, *exact(hit, of), of, unit, method) if of else Measure(name, np.nan, method=empty)
 
 
-def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums) -> Floats:
-    """Variance of k/n with clusters over its binomial variance, at least 1; NaN where all outcomes agree.
+def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, relative: ArrayLike = 1.0) -> Floats:
+    """Variance of k/n with clusters over that of independent trials, at least 1; NaN where all outcomes agree.
+
+    The latter is the binomial variance times `relative`, which differs from 1 where weights go with the outcome
+    (:mod:`analysis.statistics.weighted`).
 
     The linearised variance of a ratio, sum (k_h - p n_h)^2 / n^2, is known from few clusters where successes (or
     failures) are rare. It is drawn towards that of clusters that agree within (a design effect of sum n_h^2 / n) as if
@@ -89,12 +92,12 @@ def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums) ->
     with np.errstate(divide="ignore", invalid="ignore"):
         p, full = k / n, np.maximum(sums.n_squared / n, 1.0)
         scatter = np.maximum(sums.k_squared - 2.0 * p * sums.k_times_n + p * p * sums.n_squared, 0.0)
-        seen = np.maximum(scatter / (n * p * (1.0 - p)), 1.0)
+        seen = np.maximum(scatter / (n * p * (1.0 - p) * relative), 1.0)
         missed = (n - k) ** 2 / (sums.n_squared - 2.0 * sums.k_times_n + sums.k_squared)
         correlation = np.clip((seen - 1.0) / (full - 1.0), 0.0, 1.0)
         looks = np.maximum((full - 1.0) / (1.0 + (full - 2.0) * correlation), 1.0)
         weight = np.minimum(k * k / sums.k_squared, missed) * np.sqrt(np.where(full > 1.0, looks, 1.0))
-        effect = (weight * seen + _AGREEING * np.maximum(full, seen)) / (weight + _AGREEING)
+        effect = (weight * seen + AGREEING * np.maximum(full, seen)) / (weight + AGREEING)
     unknown = (k <= 0) | (k >= n) | (np.asarray(sums.clusters) < 2)
     return np.where(unknown, np.nan, effect)
 
@@ -114,22 +117,33 @@ def clustered(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level:
     return _blank_empty(low, high, n)
 
 
-def effective_counts(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level: float) -> tuple[Floats, Floats]:
-    """Independent successes and trials equivalent to the clustered ones, for an interval at `level`."""
+def effective_counts(
+    successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level: float, relative: ArrayLike = 1.0
+) -> tuple[Floats, Floats]:
+    """Independent successes and trials equivalent to the clustered ones, for an interval at `level`.
+
+    `relative` is that of :func:`design_effect`, which alone depends on it.
+    """
     k, n = _counts(successes, trials)
     m = np.asarray(sums.clusters, dtype=np.float64)
-    effect = design_effect(k, n, sums)
-    tail = _tail(level)
+    effect = design_effect(k, n, sums, relative)
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = (
-            scipy.special.stdtrit(np.maximum(n - 1, 1), tail) / scipy.special.stdtrit(np.maximum(m - 1, 1), tail)
-        ) ** 2
+        freedom = freedom_factor(n, m, level)
         least = np.minimum(n / effect, n * n / sums.n_squared)
         known = np.minimum(np.maximum(n / effect * freedom, least), n)
         effective = np.where(np.isnan(effect), np.minimum(m, n), known)
         p = np.where(n > 0, k / n, np.nan)
     effective = np.where(n > 0, effective, 0.0)
     return np.where(n > 0, p * effective, 0.0), effective
+
+
+def freedom_factor(many: ArrayLike, few: ArrayLike, level: float) -> Floats:
+    """Squared ratio of the t quantiles with `many` - 1 and `few` - 1 degrees of freedom: 1 where these agree."""
+    wide, narrow = (
+        scipy.special.stdtrit(np.maximum(np.asarray(count, dtype=np.float64) - 1.0, 1.0), _tail(level))
+        for count in (few, many)
+    )
+    return np.asarray((narrow / wide) ** 2, dtype=np.float64)
 
 
 def mixture(successes: Floats, trials: Floats, weights: Floats, level: float) -> Interval:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics.intervals import ClusterSums, effective_counts, mixture
+from analysis.statistics.intervals import AGREEING, ClusterSums, effective_counts, freedom_factor, mixture
 from analysis.statistics.thresholds import Distribution
 
 Floats = NDArray[np.float64]
@@ -37,18 +37,19 @@ def weighted_share(
 ) -> Weighted:
     """The weighted fraction of `values` above `threshold`, injections of one host being one cluster.
 
-    Weights are scaled to add up to their effective number, hosts are counted by their effective number too, and the
-    interval is that of :func:`analysis.statistics.intervals.clustered` on these counts. `drawn` is the distribution of
-    a derived threshold (:func:`analysis.statistics.thresholds.bootstrap_thresholds`), None for one that was chosen.
+    The interval is that of as many independent trials as give the linearised variance of Hajek's ratio with hosts as
+    clusters, sum over hosts of (sum of w (y - p))^2 / (sum of w)^2. With equal weights it is that of
+    :func:`analysis.statistics.intervals.clustered`. `drawn` is the distribution of a derived threshold
+    (:func:`analysis.statistics.thresholds.bootstrap_thresholds`), None for one that was chosen.
     """
     w, v = np.asarray(weights, dtype=np.float64), np.asarray(values, dtype=np.float64)
-    n_eff = effective_number(w)
-    if not n_eff:
+    held = w > 0.0
+    if not held.any():
         return Weighted(0.0, np.nan, np.nan, np.nan)
+    w, v, codes = w[held], v[held], pd.factorize(np.asarray(hosts)[held])[0]
+    n_eff = effective_number(w)
     cuts, shares = (np.array([threshold]), np.ones(1)) if drawn is None else drawn
-    scaled = w * (n_eff / w.sum())
-    codes = pd.factorize(np.asarray(hosts))[0]
-    k, n = _effective(codes, v, scaled, cuts, level)
+    k, n = _effective(codes, v, w * (n_eff / w.sum()), cuts, level)
     low, high = mixture(k[None], n[None], shares, level)
     return Weighted(n_eff, float(w[v > threshold].sum() / w.sum()), float(low[0]), float(high[0]))
 
@@ -56,14 +57,61 @@ def weighted_share(
 def _effective(
     codes: NDArray[np.int64], values: Floats, weights: Floats, cuts: Floats, level: float
 ) -> tuple[Floats, Floats]:
-    """Effective successes and trials at every value of the threshold."""
+    """Effective successes and trials at every value of the threshold, of weights that add up to Kish's number.
+
+    The variance has three parts: that of independent injections (:func:`_relative`), the design effect of the clusters
+    on it, and the uncertainty of both where a few clusters hold most of the weight (:func:`_evenness`). Where all
+    outcomes agree, Kish's effective numbers of injections and of hosts are all that is known.
+    """
     order = np.argsort(cuts)
     passed = np.searchsorted(cuts[order], values, side="left")  # how many cuts each value lies above
-    size, hosts = len(cuts) + 1, int(codes.max()) + 1
+    size, hosts, back = len(cuts) + 1, int(codes.max()) + 1, np.argsort(order)
     held = np.bincount(codes * size + passed, weights, minlength=hosts * size).reshape(hosts, size)
-    above = held[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:][:, np.argsort(order)]
+    above = held[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:][:, back]
     n = held.sum(axis=1)[:, None]
     above, total = np.minimum(above, n), np.full(len(cuts), n.sum())
-    clusters = np.full(len(cuts), effective_number(n))
-    sums = ClusterSums(clusters, (above**2).sum(axis=0), (above * n).sum(axis=0), np.full(len(cuts), (n**2).sum()))
-    return effective_counts(np.minimum(above.sum(axis=0), total), total, sums, level)
+    hits = np.where(values.min() > cuts, total, np.minimum(above.sum(axis=0), total))
+    both = np.stack([np.bincount(passed, each, minlength=size) for each in (weights**2, np.ones(len(weights)))])
+    found, missed = both[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:][:, back], both.cumsum(axis=1)[:, :-1][:, back]
+    relative, used = _relative(hits, total, found, missed)
+    clusters = effective_number(n)
+    sums = ClusterSums(
+        np.full(len(cuts), clusters), (above**2).sum(axis=0), (above * n).sum(axis=0), np.full(len(cuts), (n**2).sum())
+    )
+    k, trials = effective_counts(hits, total, sums, level, relative)
+    even = min(_evenness(n) / _evenness(np.bincount(codes)), 1.0)
+    factor = freedom_factor(clusters, even * clusters, level) / used
+    known = (hits > 0.0) & (hits < total) & (clusters >= 2.0)
+    return np.where(known, k * factor, k), np.where(known, trials * factor, trials)
+
+
+def _relative(hits: Floats, total: Floats, found: Floats, missed: Floats) -> tuple[Floats, Floats]:
+    """Variance of the ratio over p (1 - p) / n_eff for independent injections, as seen and as used; 1 if all agree.
+
+    `found` and `missed` (2, thresholds) are the sum of squared weights and the number of successes and of failures.
+    What is seen is p (1 - p) n_eff (1 / n_1 + 1 / n_0) with Kish's numbers n_1 of successes and n_0 of failures: 1 with
+    equal weights, less where the rarer outcome has small weights. What is used allows for a few large weights
+    (:func:`_leverage`), and is drawn towards 1, or itself if that is more, as if two more trials of the rarer outcome
+    had been seen.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p, ones, zeros = hits / total, hits**2 / found[0], (total - hits) ** 2 / missed[0]
+        terms = (1.0 - p) ** 2 * found[0], p**2 * missed[0]
+        scale, rarer = total * p * (1.0 - p), np.minimum(ones, zeros)
+        seen = (terms[0] + terms[1]) / scale
+        wide = (terms[0] * _leverage(ones, found[1]) + terms[1] * _leverage(zeros, missed[1])) / scale
+        used = (rarer * wide + AGREEING * np.maximum(wide, 1.0)) / (rarer + AGREEING)
+    known = (hits > 0.0) & (hits < total)
+    return np.where(known, seen, 1.0), np.where(known, used, 1.0)
+
+
+def _leverage(kish: Floats, count: Floats) -> Floats:
+    """Factor of a sum of squared weights after HC3 (MacKinnon & White 1985), relative to equal weights; at most 4."""
+    left = np.maximum(1.0 - 1.0 / kish, (1.0 - 1.0 / count) / 2.0)
+    return np.where(count > 1.0, np.maximum((1.0 - 1.0 / count) / left, 1.0) ** 2, 1.0)
+
+
+def _evenness(sizes: ArrayLike) -> float:
+    """Degrees of freedom of a sum of squares of clusters (Satterthwaite 1946) over Kish's number; 1 if sizes agree."""
+    square = np.asarray(sizes, dtype=np.float64) ** 2
+    return float(square.sum() ** 2 / (square**2).sum()) / effective_number(sizes)

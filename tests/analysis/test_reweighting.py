@@ -12,9 +12,10 @@ import pytest
 import statsmodels.api as sm
 from numpy.typing import NDArray
 from scipy.special import expit
+from scipy.stats import norm
 
 from analysis.results.reweighting import Denominator, Weights, reweighted
-from analysis.statistics.intervals import clustered
+from analysis.statistics.intervals import clustered, jeffreys
 from analysis.statistics.thresholds import Threshold, bootstrap_thresholds
 from analysis.statistics.uncertain import share_interval
 from analysis.statistics.weighted import effective_number, weighted_share
@@ -67,7 +68,7 @@ def test_a_reweighted_grid_tells_what_a_directly_drawn_one_does(drawn: str, targ
     assert abs(plain - direct) > 3.0 * np.hypot(error, other)
 
 
-def test_weighted_intervals_cover_with_shared_hosts_and_weights_that_go_with_the_outcome() -> None:
+def test_weighted_intervals_cover_with_shared_hosts() -> None:
     rng, hosts, p, hit, runs = np.random.default_rng(5), np.repeat(np.arange(80), 4), 0.15, 0, 400
     for _ in range(runs):
         own = rng.beta(p * 2, (1 - p) * 2, 80)
@@ -78,16 +79,56 @@ def test_weighted_intervals_cover_with_shared_hosts_and_weights_that_go_with_the
     assert 0.925 <= hit / runs <= 0.985
 
 
-def test_the_weighted_ratio_and_its_error_are_those_of_a_weighted_regression() -> None:
+@pytest.mark.parametrize(("hosts", "uses", "share", "scatter", "along"), [
+    (300, 4, 0.9, 0.8, 0.8), (300, 4, 0.9, 0.8, -0.8), (150, 1, 0.7, 1.5, -0.5),
+], ids=["missed have small weights", "missed have large weights", "a few have most of the weight"])  # fmt: skip
+def test_intervals_cover_where_weights_go_with_the_outcome(
+    hosts: int, uses: int, share: float, scatter: float, along: float
+) -> None:
+    """Logarithms of weights are correlated by `along` with the normal variate whose sign is the outcome."""
+    rng, host, hit, runs = np.random.default_rng(8), np.repeat(np.arange(hosts), uses), 0, 400
+    for _ in range(runs):
+        merit = np.sqrt(0.3) * rng.normal(size=hosts)[host] + np.sqrt(0.7) * rng.normal(size=len(host))
+        weights = np.exp(scatter * (along * merit + np.sqrt(1.0 - along**2) * rng.normal(size=len(host))))
+        outcome = merit + norm.ppf(share) - scatter * along > 0.0  # weights shift the mean of the variate
+        made = weighted_share(host, outcome, weights, 0.5, None, 0.95)
+        hit += made.low <= share <= made.high
+    assert 0.92 < hit / runs < 0.98
+
+
+@pytest.mark.parametrize("along", [-1.5, 0.4, 1.5])
+def test_the_weighted_ratio_and_its_error_are_those_of_a_weighted_regression(along: float) -> None:
     """Hajek's estimate is weighted least squares on a constant; its error, with hosts as clusters, the sandwich's."""
     rng, hosts = np.random.default_rng(6), np.repeat(np.arange(3000), 4)
     outcome = (rng.random(12_000) < rng.beta(1.0, 2.0, 3000)[hosts]).astype(float)
-    weights = np.exp(rng.normal(0, 0.5, 12_000) + 0.4 * outcome)
+    weights = np.exp(rng.normal(0, 0.5, 12_000) + along * outcome)
     made = weighted_share(hosts, outcome, weights, 0.5, None, 0.95)
     groups = {"groups": hosts, "use_correction": False}
     fit = sm.WLS(outcome, np.ones(12_000), weights).fit(cov_type="cluster", cov_kwds=groups)
     assert made.completeness == pytest.approx(fit.params[0])
     assert made.high - made.low == pytest.approx(2 * 1.959964 * fit.bse[0], rel=0.02)
+
+
+def test_a_few_failures_say_little_about_the_weights_of_failures() -> None:
+    outcome, weights = np.ones(100), np.ones(100)
+    outcome[:2], weights[:2] = 0.0, 0.05
+    made = weighted_share(np.arange(100), outcome, weights, 0.5, None, 0.95)
+    p, n_0 = made.completeness, 2.0
+    as_seen = 1.0 / (p * (1 - p) * (1 / 98 + 1 / n_0))
+    narrow, wide = (jeffreys(p * n, n, 0.95).low[0] for n in (as_seen, made.n_eff))
+    assert wide + 0.01 < made.low < narrow - 0.01
+
+
+def test_one_large_weight_among_the_failures_widens_the_interval() -> None:
+    """20 failures, one of weight 10, are 29^2 / 119 in effect, which HC3's factor lowers further; they are drawn little
+    towards Kish's number, as here both agree that these weights make the variance larger."""
+    outcome, weights = np.ones(3020), np.ones(3020)
+    outcome[:20], weights[0] = 0.0, 10.0
+    made = weighted_share(np.arange(3020), outcome, weights, 0.5, None, 0.95)
+    p, n_0 = made.completeness, 29**2 / 119
+    leverage = ((1 - 1 / 20) / (1 - 1 / n_0)) ** 2
+    n = 1.0 / (p * (1 - p) * (1 / 3000 + leverage / n_0))
+    assert (made.low, made.high) == pytest.approx(tuple(float(x[0]) for x in jeffreys(p * n, n, 0.95)), abs=2e-4)
 
 
 def values(seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
