@@ -77,7 +77,7 @@ def share(
     return Measure(name, hit / of, *exact(hit, of), of, unit, method) if of else Measure(name, np.nan, method=empty)
 
 
-def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, relative: ArrayLike = 1.0) -> Floats:
+def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, relative: Floats | float = 1.0) -> Floats:
     """Variance of k/n with clusters over that of independent trials, at least 1; NaN where all outcomes agree.
 
     The latter is the binomial variance times `relative`, which differs from 1 where weights go with the outcome
@@ -118,7 +118,7 @@ def clustered(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level:
 
 
 def effective_counts(
-    successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level: float, relative: ArrayLike = 1.0
+    successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level: float, relative: Floats | float = 1.0
 ) -> tuple[Floats, Floats]:
     """Independent successes and trials equivalent to the clustered ones, for an interval at `level`.
 
