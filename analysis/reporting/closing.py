@@ -38,7 +38,7 @@ def skies_words() -> str:
         f"On {found['skies']} simulated skies with one network of this demo, {found['intervals']:,} intervals of "
         f"reweighted completeness held the recall of {found['lenses']:,} lenses in {held['host']} of cases where "
         f"clustered by hosts, and in {held['field']} where clustered by fields (nominal: 95 %). "
-        "Bricks differ in seeing and depth, which intervals by fields allow for; those by hosts hold for bricks at hand."
+        "Bricks differ in seeing and depth; intervals by fields allow for it, those by hosts do not."
     )
 
 
