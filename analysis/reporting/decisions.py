@@ -144,6 +144,8 @@ def _of_change(item: GenerationInputs, inputs: ReportInputs) -> _Found:
     if other is None:
         why = {"": "the network that it starts from is not known", _FRESH: f"it starts from {_FRESH}"}
         return _Found("NOT MEASURED", why.get(parent, f"{parent}, which it starts from, is not on this page"))
+    if refusals := [f"{one.name} is {one.refusal}" for one in (other, item) if one.refusal]:
+        return _Found("NOT MEASURED", "; ".join(refusals))
     (test,) = paired_auc_tests({parent: other.scores, item.name: item.scores}).to_dict("records")
     change, error = test["difference"], test["standard_error"]
     words = f"{change:+.4f} against {parent}; two standard errors are {2 * error:.4f}"

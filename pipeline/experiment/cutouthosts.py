@@ -78,7 +78,8 @@ class Labelled:
         if "field" not in self.objects:
             return injections
         found = injections["galaxy_id"].map(self.objects.set_index("galaxy_id")["field"])
-        return injections if found.isna().any() else injections.assign(field=found.astype(str))
+        blank = found.isna() | (found.astype(str).str.strip() == "")
+        return injections if blank.any() else injections.assign(field=found.astype(str))
 
     def where(self, good: NDArray[np.bool_], reason: str) -> Labelled:
         """The set without some objects, which are rejected for a reason."""

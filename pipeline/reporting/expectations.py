@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.reporting.compare import INDISTINGUISHABLE, paired_auc_tests
 from analysis.reporting.thresholds import marginal_row
 from analysis.results.expectations import Figure, historical, judge
+from analysis.results.untouched import untouched
 from analysis.statistics.completeness import interval_of
 from lake.root import DataRoot
 from lake.store import cards, delta, expected, status
@@ -81,7 +82,7 @@ class Figures:
         scores = {}
         for finder in finders:
             held = delta.read(self._root, "scores", slices=[finder]).to_pandas()
-            scores[finder] = held[held["split"] == "test"]
+            scores[finder] = untouched(held[held["split"] == "test"]).objects
         (test,) = paired_auc_tests(scores).to_dict("records")
         how = "paired DeLong test"
         if test["verdict"] == INDISTINGUISHABLE:

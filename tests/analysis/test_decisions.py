@@ -126,6 +126,10 @@ def test_a_change_below_two_standard_errors_is_indistinguishable(inputs):
     item = dataclasses.replace(second, facts={**second.facts, "starts from": "demo1"})
     better = verdicts(item, inputs)[name]
     assert (better.status, better.consequence) == ("GO", "better")
+    refused = dataclasses.replace(item, refusal="refused: 400 of 400 test lenses were trained or selected on")
+    found = verdicts(refused, inputs)[name]
+    assert found.status == "NOT MEASURED"
+    assert found.figures == "demo2 is refused: 400 of 400 test lenses were trained or selected on"
     same = dataclasses.replace(item, scores=first.scores)
     found = verdicts(same, inputs)[name]
     assert found.status == "BORDERLINE"

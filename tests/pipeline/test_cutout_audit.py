@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,7 @@ from modeling.scoring import finder as finders
 from modeling.scoring.finder import Contract
 from pipeline.cli import dhs
 from pipeline.experiment import grids
+from pipeline.experiment.cutouthosts import Labelled
 from pipeline.experiment.reweighting import Filled
 from pipeline.project import params
 from pipeline.project.outputs import grid_facts
@@ -175,6 +177,13 @@ def test_completeness_counts_the_stored_injections(done: tuple[Project, Path, Ma
     assert known["arc_flux_nmgy"]["i"] == both["arc_flux_nmgy"][0]
     magnitudes = -2.5 * np.log10(both["arc_flux_nmgy"] / both["magnification"]) + 22.5
     np.testing.assert_allclose(magnitudes, both["src_mag"], atol=0.1)
+
+
+@pytest.mark.parametrize(("second", "kept"), [("tile2", True), ("", False), ("  ", False), (None, False)])
+def test_a_blank_field_is_none(second: str | None, kept: bool) -> None:
+    held = Mock(objects=pd.DataFrame({"galaxy_id": ["a", "b"], "field": ["tile1", second]}))
+    made = Labelled.with_fields(held, pd.DataFrame({"galaxy_id": ["b", "a"]}))
+    assert made.get("field", pd.Series([])).to_list() == (["tile2", "tile1"] if kept else [])
 
 
 @pytest.mark.long

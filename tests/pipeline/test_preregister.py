@@ -7,11 +7,15 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner
 
+from analysis.reporting.compare import paired_auc_tests
 from analysis.results.expectations import Figure, historical, judge
 from lake.errors import LakeError, ParameterError
 from lake.store import cards, expected
@@ -122,6 +126,26 @@ def test_differences_and_invalid_results(project: Project, demo3: None) -> None:
         "no result yet",
         "evaluate-demo1 is invalidated: wrong split",
     )
+
+
+def test_a_paired_difference_is_of_galaxies_that_neither_finder_has_seen(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, n = np.random.default_rng(1), 200
+    label = np.arange(n) % 2
+    known = pd.DataFrame({"galaxy_id": [f"g{k}" for k in range(n)], "label": label, "split": "test"})
+    seen = np.arange(n) < 100
+    scores = {
+        "demo1": known.assign(score=label + rng.normal(0.0, 1.0, n), seen_in_training=False),
+        "demo2": known.assign(score=label + rng.normal(0.0, 1.0, n) + 9.0 * label * seen, seen_in_training=seen),
+    }
+    figures = expectations.Figures(project.data)
+    figures._made |= {"scores.demo1", "scores.demo2"}
+    monkeypatch.setattr(expectations.delta, "read", lambda *_, slices: Mock(to_pandas=lambda: scores[slices[0]]))
+    found = figures._paired(replace(ABOVE, run="evaluate-demo2", against="evaluate-demo1"), Figure(0.9))
+    (test,) = paired_auc_tests({name: rows[~seen] for name, rows in scores.items()}).to_dict("records")
+    assert found is not None
+    assert (found.value, found.low) == (test["difference"], test["low"])
 
 
 @pytest.mark.parametrize(
