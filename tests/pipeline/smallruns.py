@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from analysis.records import Gate, Measure, Outcome
+from lake.store.query import query
 from pipeline.project.context import RunContext, stage_run
 from pipeline.project.project import Project
+from pipeline.verbs import registry
 from tests.pipeline.checkout import project_in
 
 AUC = {"demo1": 0.98, "demo2": 0.97}
+COUNTS = "select generation, sum(detected) as n from completeness group by all order by all"
 ROW = {"grid_id": "g", "grid_name": "main", "prior": "anchored"}
 
 
@@ -76,3 +80,11 @@ def diagnose(project: Project, name: str, checkpoint: str) -> None:
         row = {"run_id": f"{name}-{checkpoint}", "origin": name, "kind": "training", "generation": name}
         more = {"status": "valid", "source": "trained", "checkpoint_id": checkpoint, "key_finding": "fine"}
         context.write("experiments", [row | more], name, {"origin": name})
+
+
+def statuses(project: Project) -> dict[str, str]:
+    return {run.run: run.status for run in registry.own_runs(project)}
+
+
+def generations_in(project: Project, text: str, **options: Any) -> list[str]:
+    return query(project.data, text, **options).to_pandas()["generation"].tolist()

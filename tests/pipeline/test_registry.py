@@ -6,7 +6,6 @@ import json
 import logging
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -25,8 +24,7 @@ from pipeline.project.context import RunContext, stage_run
 from pipeline.project.project import Project
 from pipeline.verbs import registry
 from tests.pipeline import smallruns
-
-COUNTS = "select generation, sum(detected) as n from completeness group by all order by all"
+from tests.pipeline.smallruns import COUNTS, generations_in, statuses
 
 
 @pytest.fixture
@@ -38,14 +36,6 @@ def record(*dates: str) -> str:
     """The text of a record of grid-demo1 with decisions of these dates."""
     made = [{"action": "invalidated", "reason": "x", "date": date, "commit": "c", "results": {}} for date in dates]
     return json.dumps({"run": "grid-demo1", "decisions": made})
-
-
-def statuses(project: Project) -> dict[str, str]:
-    return {run.run: run.status for run in registry.own_runs(project)}
-
-
-def generations_in(project: Project, text: str, **options: Any) -> list[str]:
-    return query(project.data, text, **options).to_pandas()["generation"].tolist()
 
 
 def test_it_lists_every_run_with_its_finding(project: Project) -> None:

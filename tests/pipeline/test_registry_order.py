@@ -22,7 +22,7 @@ from pipeline.verbs import registry
 from pipeline.verbs.closing import closure
 from pipeline.verbs.importing import export_cells
 from tests.pipeline import smallruns
-from tests.pipeline.test_registry import COUNTS, generations_in, statuses
+from tests.pipeline.smallruns import COUNTS, generations_in, statuses
 
 
 @pytest.fixture
