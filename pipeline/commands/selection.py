@@ -22,6 +22,8 @@ def _axes(context: click.Context, parameter: click.Parameter, value: str) -> tup
 
 
 def _points(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[dict[str, float]]:
+    if not values:  # without points, the libraries of the emulator are not loaded
+        return []
     from pipeline.experiment.emulating import parsed
 
     return [parsed(value) for value in values]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -251,16 +253,28 @@ def test_einstein_radii_stand_for_the_range_half_way_to_their_neighbours() -> No
     assert change.support(3000, ends) == pytest.approx(1.45 / 1.7, abs=0.01)
 
 
-def test_a_completeness_query_imports_nothing_that_takes_as_long_as_itself() -> None:
+def test_a_completeness_query_imports_nothing_that_takes_as_long_as_itself(tmp_path: Path) -> None:
     """scipy.stats takes half a second; torch, scikit-learn and a JVM take longer."""
     code = """
 import sys, numpy as np
 import pipeline.experiment.reweighting
+from click.testing import CliRunner
+from pipeline.cli import dhs
+ended = CliRunner().invoke(dhs, ["completeness", "--by", "theta_e", "--threshold", "p0.5"])
+assert "no params.yaml" in str(ended.exception), ended
 from analysis.statistics.thresholds import bootstrap_thresholds
 from analysis.statistics.weighted import weighted_share
 drawn = bootstrap_thresholds(np.arange(50) / 50, 0.3)
 assert weighted_share(np.arange(90) // 3, np.arange(90) / 90, np.ones(90), 0.5, drawn, 0.95).low > 0
 print({"scipy.stats", "scipy.optimize", "sklearn", "torch", "pyspark", "numba"} & set(sys.modules))
 """
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout == "set()\n"
+    source = Path(__file__).resolve().parents[2]
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(source)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.stdout, found.stderr) == ("set()\n", "")
