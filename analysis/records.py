@@ -1,11 +1,12 @@
-"""The results of a diagnostic: measures and gates, as rows of the tables `diagnostics` and `gates`."""
+"""The results of a diagnostic, as rows of tables: measures, gates, its finding in words, points of its figures."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import pandas as pd
 
@@ -33,6 +34,51 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What a diagnostic found, in one sentence with its figures, and what it means."""
+
+    text: str
+    diagnostic: str = ""
+    """The diagnostic it belongs to, where outcomes were merged."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a figure."""
+
+    figure: str
+    """The figure, a name that begins with its diagnostic: `bright_arcs/detected`."""
+    series: str
+    """Points of one series are drawn alike, and named in the legend."""
+    x: float
+    """For categories 0, 1, 2, ..., with a `label`."""
+    y: float
+    low: float = math.nan
+    high: float = math.nan
+    n: int = 0
+    """Objects it was measured on."""
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How the points of a figure are drawn."""
+
+    title: str
+    x: str
+    """Quantity and unit of the axis."""
+    y: str
+    kind: Literal["points", "lines", "bars", "scatter"] = "points"
+    """Points and lines carry their intervals; a scatter has many points and none."""
+    log_x: bool = False
+    log_y: bool = False
+    percent: bool = False
+    """Whether y is a share, shown in per cent."""
+    reference: float | None = None
+    """Where a line is drawn across: the threshold of a gate."""
+
+
+@dataclass(frozen=True)
 class Gate:
     """One decision: the measured value, its threshold and the rule."""
 
@@ -50,40 +96,62 @@ class Gate:
             raise invalid("status", f"one of {', '.join(get_args(Status))}", self.status)
 
 
+Named = TypeVar("Named", Measure, Finding)
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """All measures and gates of one diagnostic."""
+    """All that one diagnostic has to say."""
 
     diagnostic: str
     measures: tuple[Measure, ...] = ()
     gates: tuple[Gate, ...] = ()
     arrays: Mapping[str, Any] = field(default_factory=dict)
     """Curves for figures (never stored in the tables)."""
+    findings: tuple[Finding, ...] = ()
+    points: tuple[Point, ...] = ()
 
     def diagnostics_rows(self, run_id: str) -> list[dict[str, Any]]:
         """Rows of the `diagnostics` table, without lineage."""
-        return [plain({"run_id": run_id, **asdict(item)}) for item in self._named()]
+        return [plain({"run_id": run_id, **asdict(item)}) for item in self._named(self.measures)]
 
-    def _named(self) -> tuple[Measure, ...]:
-        """The measures with the diagnostic that each belongs to."""
-        return tuple(replace(item, diagnostic=item.diagnostic or self.diagnostic) for item in self.measures)
+    def _named(self, items: tuple[Named, ...]) -> tuple[Named, ...]:
+        """Measures or findings with the diagnostic that each belongs to."""
+        return tuple(replace(item, diagnostic=item.diagnostic or self.diagnostic) for item in items)
 
     def gates_rows(self, run_id: str) -> list[dict[str, Any]]:
         """Rows of the `gates` table, without lineage."""
         return [plain({"run_id": run_id, **asdict(item)}) for item in self.gates]
 
+    def findings_rows(self, run_id: str) -> list[dict[str, Any]]:
+        """Rows of the `findings` table, without lineage."""
+        found = self._named(self.findings)
+        return [{"run_id": run_id, "diagnostic": item.diagnostic, "finding": item.text} for item in found]
+
+    def points_rows(self, run_id: str) -> list[dict[str, Any]]:
+        """Rows of the `figure_points` table, without lineage: the points of a series in their order."""
+        placed: Counter[tuple[str, str]] = Counter()
+        rows = []
+        for item in self.points:
+            place = placed[item.figure, item.series]
+            rows.append(plain({"run_id": run_id, **asdict(item), "position": place}))
+            placed[item.figure, item.series] += 1
+        return rows
+
 
 def merge(diagnostic: str, outcomes: Iterable[Outcome]) -> Outcome:
     """One outcome from several: each measure remembers its diagnostic, and no name may occur twice."""
     parts = tuple(outcomes)
-    measures = tuple(measure for part in parts for measure in part._named())
+    measures = tuple(measure for part in parts for measure in part._named(part.measures))
     gates = tuple(gate for part in parts for gate in part.gates)
-    for names in ([m.name for m in measures], [gate.name for gate in gates]):
+    findings = tuple(finding for part in parts for finding in part._named(part.findings))
+    points = tuple(point for part in parts for point in part.points)
+    for names in ([m.name for m in measures], [g.name for g in gates], [f.diagnostic for f in findings]):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise invalid("outcomes", "free of repeated names", twice)
     arrays = {key: value for part in parts for key, value in part.arrays.items()}
-    return Outcome(diagnostic, measures, gates, arrays)
+    return Outcome(diagnostic, measures, gates, arrays, findings, points)
 
 
 def gate_below(name: str, measure: Measure, threshold: float, rule: str, miss: Status = "FAIL") -> Gate:

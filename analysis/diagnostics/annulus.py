@@ -48,7 +48,7 @@ def annulus_comparison(features: pd.DataFrame, objects: pd.DataFrame, imaging: I
         correlated = any(m.value < _CORRELATED_P / 2 for m in found if m.name.endswith("_p") and "spearman" in m.name)
         measures += found
         gates.append(_decide(quantity, p, correlated, params))
-    return Outcome("annulus_comparison", tuple(measures), tuple(gates))
+    return Outcome("annulus", tuple(measures), tuple(gates))
 
 
 def _compare(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 
 from pydantic import create_model
@@ -12,7 +12,8 @@ from pydantic import create_model
 from analysis import diagnostics
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Outcome, merge
+from analysis.records import Drawing, Outcome, merge
+from lake.errors import invalid
 
 
 def found() -> list[ModuleType]:
@@ -30,7 +31,32 @@ def section(modules: Iterable[ModuleType]) -> type[DiagnosticParams]:
 
 def run(modules: Iterable[ModuleType], subject: Subject) -> Outcome:
     """The merged outcome of some diagnostics; ``subject.params`` is an instance of their :func:`section`."""
-    return merge("diagnose", [module.diagnose(subject, subject.params) for module in modules])
+    parts = []
+    for module in modules:
+        part, name = module.diagnose(subject, subject.params), _name(module)
+        if part.diagnostic != name:
+            raise invalid("diagnostic", f"'{name}', the name of its module", part.diagnostic)
+        parts.append(part)
+    return merge("diagnose", parts)
+
+
+def titles() -> dict[str, str]:
+    """The question of each diagnostic, from the first line of its module, by the name of the module."""
+    return {_name(module): _question(str(module.__doc__).splitlines()[0]) for module in found()}
+
+
+def _name(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
+
+
+def _question(line: str) -> str:
+    question = line.removeprefix("Diagnostic:").strip().partition("?")[0].rstrip(".")
+    return question[:1].upper() + question[1:] + "?"
+
+
+def drawings() -> Mapping[str, Drawing]:
+    """How the figures of every diagnostic are drawn, by name."""
+    return {name: drawing for module in found() for name, drawing in getattr(module, "FIGURES", {}).items()}
 
 
 DiagnoseParams = section(found())

@@ -1,4 +1,4 @@
-"""Diagnostic: masked pixels of the cut-outs."""
+"""Diagnostic: how many pixels of the cut-outs are masked?"""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def real_lens_recall(lenses: pd.DataFrame, training_pixels: ArrayLike, threshold
         measures[2:] = [Measure(each.name, np.nan, method=why) for each in measures[2:]]
     rule = "no scored lens shares a HEALPix pixel with the training split or was trained or selected on"
     guard = seen_gate("lens_recall/leakage_guard", seen[scored], rule)
-    return Outcome("real_lens_recall", tuple(measures), (guard,))
+    return Outcome("real_lenses", tuple(measures), (guard,))
 
 
 def _by_tier(lenses: pd.DataFrame, thresholds: Sequence[Threshold]) -> Iterator[Measure]:

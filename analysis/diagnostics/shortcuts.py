@@ -1,4 +1,4 @@
-"""Diagnostic: the shortcuts that a data set must not offer."""
+"""Diagnostic: do the data offer shortcuts?"""
 
 from __future__ import annotations
 

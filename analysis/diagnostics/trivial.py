@@ -1,4 +1,4 @@
-"""Diagnostic: what simple measurements achieve, the baseline that a network must beat."""
+"""Diagnostic: what do simple measurements achieve? The baseline that a network must beat."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def baseline(
     gates = [gate for _, gate in at_rates]
     measures += [gain, *(measure for measure, _ in at_rates)]
     arrays = {"trivial_labels": y, "trivial_scores": scores[best]}
-    return Outcome("trivial_baseline", tuple(measures), (_overall(by_auc, gates), *gates), arrays)
+    return Outcome("trivial", tuple(measures), (_overall(by_auc, gates), *gates), arrays)
 
 
 def _against(y: NDArray[np.int_], trivial: Floats, network: Floats) -> tuple[Measure, Gate]:

@@ -1,1 +1,1 @@
-"""What the report says. Imports ``analysis.figures``, ``analysis.results``, ``analysis.statistics``."""
+"""The page. Imports ``analysis.diagnostics``, ``analysis.figures``, ``analysis.results``, ``analysis.statistics``."""

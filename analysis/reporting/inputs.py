@@ -51,6 +51,10 @@ class GenerationInputs:
     `status`, `probability`, `host_probability`, `detectable` and the parameters; empty where no grid ran."""
     refusal: str | None = None
     """Why no figure on both lenses and negatives of the reported split is shown."""
+    findings: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["diagnostic", "finding"]))
+    """Rows of `findings` of the same runs."""
+    points: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["figure", "series"]))
+    """Rows of `figure_points` of the same runs."""
     emulator: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The emulator against the table: `threshold_id` and `analysis.results.emulation.Comparison.figures`."""
     lens_hosts: pd.DataFrame = field(default_factory=pd.DataFrame)

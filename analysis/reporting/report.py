@@ -9,7 +9,7 @@ from importlib import resources
 
 import jinja2
 
-from analysis.reporting import closing, deciding, evidence, performance, selection
+from analysis.reporting import closing, deciding, evidence, found, performance, selection
 from analysis.reporting.facts import limitations, literature_views, probability_words, reference_view
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.thresholds import threshold_view
@@ -139,11 +139,13 @@ def _closure(inputs: ReportInputs) -> Part:
     return Part("closure", "Closure", [view, every], (closing.WORDS, closing.skies_words()))
 
 
-def _others(inputs: ReportInputs) -> list[TableView]:
-    """Groups of measures that no other section shows; a new diagnostic appears here by itself."""
+def _others(inputs: ReportInputs) -> list[TableView | Shown]:
+    """Findings and figures, and groups of measures that no other section shows; a new diagnostic appears by itself."""
     names = {str(name).split("/")[0] for item in inputs.generations for name in item.diagnostics["name"]}
     groups = sorted(names - set(_PLACED))
-    return [performance.metric_view(inputs, f"Measures of '{group}'", (group,)) for group in groups]
+    tables = [performance.metric_view(inputs, f"Measures of '{group}'", (group,)) for group in groups]
+    findings = found.finding_view(inputs)
+    return [*([findings] if findings else []), *found.pictures(inputs), *tables]
 
 
 def _data(inputs: ReportInputs) -> list[TableView | None]:

@@ -39,7 +39,7 @@ _GRID = ("injections", "injection_scores", "completeness")
 _IMPORTED = ("imports", "import_disagreements", "foreign_objects")
 REGISTRY = "experiments"
 """The table whose rows are runs, with their status."""
-_JUDGED = ("diagnostics", "gates")
+JUDGED = ("diagnostics", "gates", "findings", "figure_points")
 """Tables whose slices are named after runs."""
 
 
@@ -244,7 +244,7 @@ def _made(root: DataRoot, at: str | None) -> dict[str, tuple[str | None, list[st
 
 def _run_of(table: str, part: str, imported: set[str]) -> str | None:
     """The run that made a slice of a table."""
-    if table in _JUDGED:
+    if table in JUDGED:
         kind, _, finder = part.partition("-")
         return run_name("grid", finder) if kind == "completeness" else part  # measured with the counts of a grid
     if part in imported and table in (*_IMPORTED, "completeness"):

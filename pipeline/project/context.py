@@ -114,10 +114,12 @@ class RunContext:
         return card
 
     def write_outcome(self, outcome: Outcome, run_id: str) -> None:
-        """Publish the measures and gates of one run as the slices of its name."""
+        """Publish what one run has to say as the slices of its name."""
         where = {"run_id": run_id}
         self.write("diagnostics", outcome.diagnostics_rows(run_id), run_id, where)
         self.write("gates", outcome.gates_rows(run_id), run_id, where)
+        self.write("findings", outcome.findings_rows(run_id), run_id, where)
+        self.write("figure_points", outcome.points_rows(run_id), run_id, where)
 
     def write_lineage(self, folder: Path) -> None:
         """Record next to a folder's blobs what they were made from."""

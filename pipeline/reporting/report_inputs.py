@@ -126,7 +126,7 @@ def reported(context: RunContext) -> list[str]:
 def _lacking(root: DataRoot, name: str) -> list[str]:
     """Outputs of a finder's run that the report needs and that are missing."""
     made = [cards.stem(table, name) for table in ("injections", "injection_scores", "completeness")]
-    made += [cards.stem(table, f"{stage}-{name}") for table in ("diagnostics", "gates") for stage in _JUDGING]
+    made += [cards.stem(table, f"{stage}-{name}") for table in status.JUDGED for stage in _JUDGING]
     folder, grid = root.checkpoints(name), root.grid(name) / GRID
     lost = [stem for stem in made if not (root.cards / f"{stem}.json").exists()]
     lost += [] if grid.exists() and any(grid.parent.glob(BATCHES)) else [f"a complete {grid.parent}"]
@@ -154,6 +154,8 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
         fixing=negatives_for(scores, THRESHOLD)[["galaxy_id", "probability"]],
         diagnostics=context.read("diagnostics", slices=runs + [f"completeness-{name}"] * has_grid).to_pandas(),
         gates=context.read("gates", slices=runs).to_pandas(),
+        findings=context.read("findings", slices=runs).to_pandas(),
+        points=context.read("figure_points", slices=runs).to_pandas(),
         completeness=_kept(equally_weighted(completeness), has_grid),
         lens_hosts=_kept(completeness[completeness["weighting_id"] != completeness["prior"]], has_grid),
         thresholds=context.read("thresholds", slices=[name]).to_pandas(),

@@ -15,6 +15,7 @@ from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.results.untouched import negatives_for, untouched
 from analysis.statistics.thresholds import Threshold, threshold_rows
 from injection.experiment.setting import Setting
+from lake import tables
 from lake.provenance import git_commit, pipeline_version
 from lake.sky.split import THRESHOLD
 from pipeline.experiment.cutouthosts import Labelled
@@ -97,6 +98,8 @@ def _generation(measured: Measured, name: str) -> GenerationInputs:
     outcomes = measured.outcomes.items()
     diagnostics = [row for run, outcome in outcomes for row in outcome.diagnostics_rows(f"{run}-{name}")]
     gates = [row for run, outcome in outcomes for row in outcome.gates_rows(f"{run}-{name}")]
+    findings = [row for run, outcome in outcomes for row in outcome.findings_rows(f"{run}-{name}")]
+    points = [row for run, outcome in outcomes for row in outcome.points_rows(f"{run}-{name}")]
     checkpoint_id, scores = str(measured.scores["checkpoint_id"].iloc[0]), measured.scores
     tested = scores[scores["split"] == "test"]
     held = untouched(tested)
@@ -109,16 +112,19 @@ def _generation(measured: Measured, name: str) -> GenerationInputs:
         scores=held.objects,
         refusal=held.refusal(),
         fixing=negatives_for(scores, THRESHOLD)[["galaxy_id", "probability"]],
-        diagnostics=pd.DataFrame(diagnostics, columns=_DIAGNOSTICS),
-        gates=pd.DataFrame(gates, columns=_GATES),
+        diagnostics=pd.DataFrame(diagnostics, columns=_columns("diagnostics")),
+        gates=pd.DataFrame(gates, columns=_columns("gates")),
+        findings=pd.DataFrame(findings, columns=_columns("findings")),
+        points=pd.DataFrame(points, columns=_columns("figure_points")),
         completeness=measured.completeness.to_pandas(),
         thresholds=pd.DataFrame(threshold_rows(measured.thresholds, checkpoint_id, name)),
         injections=measured.injections.to_pandas(),
     )
 
 
-_DIAGNOSTICS = ["run_id", "name", "diagnostic", "value", "low", "high", "n", "unit", "method"]
-_GATES = ["run_id", "name", "status", "value", "low", "high", "threshold", "rule"]
+def _columns(table: str) -> list[str]:
+    """Columns of a table without lineage."""
+    return [column.name for column in tables.spec(table).columns if column.role != "lineage"]
 
 
 def _psf(found: Labelled) -> str:

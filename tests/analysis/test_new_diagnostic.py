@@ -15,18 +15,24 @@ from analysis.diagnostics.subject import Subject
 from analysis.reporting.report import render_report
 from lake.sky.survey import SURVEY
 
-MODULE = '''
+MODULE = '''"""Diagnostic: is the zero point right? In every brick."""
+
 from pydantic import Field
 from analysis.config import DiagnosticParams
-from analysis.records import Measure, Outcome, gate_below
+from analysis.records import Drawing, Finding, Measure, Outcome, Point, gate_below
 
 class Params(DiagnosticParams):
     zeropoint_error_max: float = Field(0.02, gt=0)
     """Largest error of the zero point (mag)."""
 
+FIGURES = {"zeropoint/bricks": Drawing("Zero point per brick", "brick", "error (mag)", reference=0.02)}
+
 def diagnose(subject, params):
     error = Measure("zeropoint/error", float(subject.manifest["error"].median()), 0.009, 0.011, len(subject.manifest))
-    return Outcome("zeropoint", (error,), (gate_below("zeropoint", error, params.zeropoint_error_max, "small"),))
+    errors = enumerate(subject.manifest["error"])
+    points = tuple(Point("zeropoint/bricks", "g", i, each, n=9, label=f"b{i}") for i, each in errors)
+    gates = (gate_below("zeropoint", error, params.zeropoint_error_max, "small"),)
+    return Outcome("zeropoint", (error,), gates, findings=(Finding("The zero point is off."),), points=points)
 '''
 
 
@@ -59,10 +65,17 @@ def test_its_rows_are_written_and_its_group_is_shown(added, diagnose, inputs, ht
     assert (gate["name"], gate["status"], gate["value"]) == ("zeropoint", "FAIL", 0.01)
     item = inputs.generations[0]
     without = dataclasses.replace(inputs, generations=[item], galleries=())
-    rows = pd.concat([item.diagnostics, pd.DataFrame(outcome.diagnostics_rows("diagnose-demo1"))])
-    shown = render_report(dataclasses.replace(without, generations=[dataclasses.replace(item, diagnostics=rows)]))
+    run = "diagnose-demo1"
+    new = dataclasses.replace(
+        item,
+        diagnostics=pd.concat([item.diagnostics, pd.DataFrame(outcome.diagnostics_rows(run))]),
+        findings=pd.DataFrame(outcome.findings_rows(run)),
+        points=pd.DataFrame(outcome.points_rows(run)),
+    )
+    shown = render_report(dataclasses.replace(without, generations=[new]))
     assert "Other diagnostics" in shown
-    assert "zeropoint/error" in shown
+    for words in ("zeropoint/error", "Is the zero point right?", "The zero point is off.", "Zero point per brick"):
+        assert words in shown
     assert "Other diagnostics" not in html
 
 

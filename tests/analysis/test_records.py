@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from analysis.diagnostics.masked_pixels import masked_pixels
-from analysis.records import Gate, Measure, Outcome, gate_below, merge
+from analysis.records import Finding, Gate, Measure, Outcome, Point, gate_below, merge
 from lake import tables
 from lake.errors import ParameterError
 from tests.analysis.outcomes import masked_params
@@ -34,6 +34,21 @@ def test_rows_meet_the_gate_contract():
     assert set(row) == {c.name for c in spec.columns if c.role != "lineage"}
     assert row["value"] is None
     assert row["status"] in spec.column("status").allowed
+
+
+def test_findings_and_points_meet_their_contracts():
+    points = [
+        Point("x/shares", "a", 0.0, 0.5, label="one"),
+        Point("x/shares", "b", 0.0, 0.1),
+        Point("x/shares", "a", 1.0, 0.7),
+    ]
+    outcome = merge("all", [Outcome("x", findings=(Finding("Half of them."),), points=tuple(points))])
+    assert outcome.findings_rows("run") == [{"run_id": "run", "diagnostic": "x", "finding": "Half of them."}]
+    rows = outcome.points_rows("run")
+    assert [(row["series"], row["position"]) for row in rows] == [("a", 0), ("b", 0), ("a", 1)]
+    assert rows[0]["low"] is None
+    for table, found in (("findings", outcome.findings_rows("run")), ("figure_points", rows)):
+        assert set(found[0]) == {c.name for c in tables.spec(table).columns if c.role != "lineage"}
 
 
 def test_merged_outcomes_keep_their_diagnostic_and_their_names():

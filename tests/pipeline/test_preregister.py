@@ -20,6 +20,7 @@ from analysis.results.expectations import Figure, historical, judge
 from lake.errors import LakeError, ParameterError
 from lake.store import cards, expected
 from lake.store.expected import Expectation
+from lake.store.status import JUDGED
 from pipeline.cli import dhs
 from pipeline.project.project import Project
 from pipeline.reporting import expectations
@@ -60,7 +61,7 @@ def test_it_is_refused_once_there_is_a_result_also_one_that_is_no_longer_pinned(
     late = replace(ABOVE, run="evaluate-demo2")
     with pytest.raises(ParameterError, match=r"has results already \(table diagnostics.evaluate-demo2"):
         register(project.data, late)
-    for table in ("diagnostics", "gates"):
+    for table in JUDGED:
         cards.remove(project.data, table, "evaluate-demo2")
     with pytest.raises(ParameterError, match=r"has results already \(rows of table diagnostics\)"):
         register(project.data, late)

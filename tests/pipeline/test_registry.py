@@ -141,7 +141,7 @@ def test_what_cannot_be_invalidated_is_one_sentence(project: Project, name: str,
 
 def test_an_invalid_run_whose_results_were_removed_stays_listed(project: Project) -> None:
     registry.change(project, "diagnose-demo1", "invalidated", "wrong sample")
-    for table in ("diagnostics", "gates"):
+    for table in status.JUDGED:
         cards.remove(project.data, table, "diagnose-demo1")
     (gone,) = [run for run in registry.registry(project) if run.run == "diagnose-demo1"]
     assert (gone.status, gone.reason) == ("invalidated", "wrong sample (its results were removed)")

@@ -1,0 +1,77 @@
+"""The figures of diagnostics, drawn from the rows of `figure_points`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import cycle
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from analysis.figures.style import COLOURS, GREY, Picture, canvas, svg
+from analysis.records import Drawing
+
+_APART = 0.08
+"""Distance of series at one category, in categories."""
+_SHOWN_LABELS = 8
+"""More labels than this are turned."""
+
+
+def points_figure(drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> Picture:
+    """One figure of a diagnostic: per model rows `series`, `x`, `y`, `low`, `high`, `label` of `figure_points`.
+
+    Several models share the axes, each series with the model's name; a series has one colour.
+    """
+    lines = [
+        (series if len(models) == 1 else f"{series}, {name}", rows)
+        for name, points in models.items()
+        for series, rows in _by_series(points)
+    ]
+    categories = _categories(models)
+    with canvas(7.2, 4.0) as figure:
+        axes = figure.subplots()
+        for place, (colour, (name, rows)) in enumerate(zip(cycle(COLOURS), lines, strict=False)):
+            shift = (place - (len(lines) - 1) / 2) * _APART if categories else 0.0
+            _draw(axes, drawing, rows, name, colour, shift, len(lines))
+        if drawing.reference is not None:
+            axes.axhline(drawing.reference, color=GREY, lw=1.0, ls="--")
+        if categories:
+            axes.set_xticks(list(categories), list(categories.values()))
+            axes.tick_params("x", rotation=30 if len(categories) > _SHOWN_LABELS else 0)
+        axes.set(xlabel=drawing.x, ylabel=drawing.y)
+        if drawing.log_x:
+            axes.set(xscale="log")
+        if drawing.log_y:
+            axes.set(yscale="log")
+        if drawing.percent:
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        if len(lines) > 1:
+            axes.legend()
+        return svg(figure, f"{drawing.title}: {', '.join(name for name, _ in lines)}")
+
+
+def _by_series(points: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [(str(series), rows) for series, rows in points.groupby("series", sort=False)]
+
+
+def _categories(models: Mapping[str, pd.DataFrame]) -> dict[float, str]:
+    """Labels by place, where every point has one and equal places have equal labels."""
+    rows = pd.concat(list(models.values()))[["x", "label"]].drop_duplicates()
+    named = rows["label"].fillna("").ne("").all() and not rows["x"].duplicated().any()
+    return dict(zip(rows["x"], rows["label"], strict=True)) if named and len(rows) else {}
+
+
+def _draw(axes: Axes, drawing: Drawing, rows: pd.DataFrame, name: str, colour: str, shift: float, series: int) -> None:
+    x, y = rows["x"].to_numpy(float) + shift, rows["y"].to_numpy(float)
+    low, high = (np.where(rows[end].isna(), y, rows[end].astype(float)) for end in ("low", "high"))
+    spread = np.clip([y - low, high - y], 0.0, None)
+    if drawing.kind == "scatter":
+        axes.plot(x, y, color=colour, ls="", marker=".", ms=4, alpha=0.6, label=name)
+    elif drawing.kind == "bars":
+        axes.bar(x, y, 0.8 * (_APART if series > 1 else 1.0), color=colour, label=name, yerr=spread, ecolor=GREY)
+    else:
+        axes.errorbar(
+            x, y, spread, color=colour, fmt="o-" if drawing.kind == "lines" else "o", ms=4, lw=1.3, label=name
+        )

@@ -1,0 +1,32 @@
+"""What the diagnostics found: a sentence each, and their figures."""
+
+from __future__ import annotations
+
+from analysis.diagnostics import discovery
+from analysis.figures.points import points_figure
+from analysis.reporting.inputs import ReportInputs
+from analysis.reporting.views import Shown, TableView
+
+
+def finding_view(inputs: ReportInputs) -> TableView | None:
+    """The finding of every diagnostic that has one: a row per diagnostic, a column per model."""
+    models = {item.name: item.findings.set_index("diagnostic")["finding"] for item in inputs.generations}
+    questions = discovery.titles()
+    every = {name for found in models.values() for name in found.index}
+    rows = [
+        [question, *(found.get(name, "") for found in models.values())]
+        for name, question in questions.items()
+        if name in every
+    ]
+    return TableView("What the diagnostics found", ["question", *models], rows) if rows else None
+
+
+def pictures(inputs: ReportInputs) -> list[Shown]:
+    """The figures of the diagnostics, all models in one; a figure without points is left out."""
+    shown = []
+    for name, drawing in discovery.drawings().items():
+        models = {item.name: item.points[item.points["figure"] == name] for item in inputs.generations}
+        held = {model: points for model, points in models.items() if len(points)}
+        if held:
+            shown.append(Shown(points_figure(drawing, held), drawing.title))
+    return shown
