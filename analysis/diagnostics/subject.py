@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -46,6 +46,8 @@ class Subject:
     """From the parameters of the realism probe, its pairs of populations and the name of their feature space."""
     closure: Callable[[Any], Any] = lambda params: None
     """From the parameters of the closure, its chain; None where the survey's lenses are not known."""
+    trials: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Rows of the table `trials` of this finder; empty where no experiment was made."""
 
     @cached_property
     def learned(self) -> pd.DataFrame:

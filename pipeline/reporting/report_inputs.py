@@ -125,7 +125,7 @@ def reported(context: RunContext) -> list[str]:
 
 def _lacking(root: DataRoot, name: str) -> list[str]:
     """Outputs of a finder's run that the report needs and that are missing."""
-    made = [cards.stem(table, name) for table in ("injections", "injection_scores", "completeness")]
+    made = [cards.stem(table, name) for table in ("injections", "injection_scores", "completeness", "trials")]
     made += [cards.stem(table, f"{stage}-{name}") for table in status.JUDGED for stage in _JUDGING]
     folder, grid = root.checkpoints(name), root.grid(name) / GRID
     lost = [stem for stem in made if not (root.cards / f"{stem}.json").exists()]

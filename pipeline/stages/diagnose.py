@@ -57,6 +57,7 @@ def _subject(context: RunContext, params: DiagnosticParams) -> Subject:
         stamps=store.get,
         populations=lambda own: populations(context, objects, store, scorer, own),
         closure=lambda own: survey_chain(context, objects, store, scorer, own),
+        trials=context.read("trials", slices=[generation]).to_pandas(),
     )
 
 

@@ -75,6 +75,7 @@ class Source:
             "evaluate": self._of_evaluation,
             "diagnose": self._of_gates,
             "grid": self._of_completeness,
+            "trials": self._of_trials,
             "import": self._of_completeness,
         }
         if kind in findings:
@@ -125,6 +126,13 @@ class Source:
                 f"completeness at {row['threshold_id']} {100 * row['completeness']:.1f} % of {row['n']:,} injections, "
                 f"prior {row['prior']}"
             )
+
+    def _of_trials(self, facts: Facts, run: str, finder: str) -> None:
+        rows = self._rows("trials", finder, ["experiment", "trial_id", "status", "extracted_at"])
+        names = sorted({row["experiment"] for row in rows})
+        failed = sum(row["status"] == "failed" for row in rows)
+        facts.finding = f"{len(rows):,} injections ({failed:,} failed) of the experiments {', '.join(names)}"
+        facts.date = _day(rows[0]) if rows else ""
 
     def _rows(self, table: str, part: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         if cards.stem(table, part) not in self._slices:

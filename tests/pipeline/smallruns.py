@@ -26,6 +26,7 @@ def project_with_runs(folder: Path) -> Project:
         train(project, name, parent, f"c-{name}")
         evaluate(project, name)
         grid(project, name)
+        trials(project, name)
         diagnose(project, name, f"c-{name}")
     return project
 
@@ -72,9 +73,20 @@ def grid(project: Project, name: str) -> None:
         context.write("completeness", [{**ROW, **of, **names, **counts, "origin": "own"}], name, of)
 
 
+def trials(project: Project, name: str) -> None:
+    of = {"checkpoint_id": f"c-{name}", "generation": name}
+    of_trial = {"experiment": "bright_arcs", "variant": "baseline", "trial_id": "t", "bin": "20-21", "galaxy_id": "h"}
+    drawn = {"seed": 1, "theta_e_arcsec": 1.5, "beta_frac": 0.3, "src_mag": 20.5, "status": "scored"}
+    with stage_run("trials", name, project, RunContext) as context:
+        context.note_input(f"checkpoint:{name}", of["checkpoint_id"])
+        context.note_input(f"grid:{name}", "g")
+        context.write("trials", [{**of, **of_trial, **drawn}], name, of)
+
+
 def diagnose(project: Project, name: str, checkpoint: str) -> None:
     with stage_run("diagnose", name, project, RunContext) as context:
         context.note_table("thresholds", [name])
+        context.note_table("trials", [name])
         gate = Gate("masked_pixels", "PASS", 0.0, 0.0, 0.01, 0.05, "few")
         context.write_outcome(Outcome("masked_pixels", gates=(gate,)), f"diagnose-{name}")
         row = {"run_id": f"{name}-{checkpoint}", "origin": name, "kind": "training", "generation": name}

@@ -74,7 +74,8 @@ def test_thresholds_hosts_and_tests_share_no_galaxy_and_no_pixel(finished: Check
     rows = delta.read(root, "scores").to_pandas().merge(delta.read(root, "manifest").to_pandas(), on="galaxy_id")
     uses = {name: set(part.galaxy_id) for name, part in rows.groupby("negative_use")}
     assert set(uses) == {"threshold", "host", "test"}
-    assert set(delta.read(root, "injections")["galaxy_id"].to_pylist()) <= uses["host"]
+    for table in ("injections", "trials"):
+        assert set(delta.read(root, table)["galaxy_id"].to_pylist()) <= uses["host"]
     pixels = [set(pixel(part.ra, part.dec, 4096)) for _, part in rows.groupby("negative_use")]
     assert sum(map(len, pixels)) == len(set.union(*pixels))
 

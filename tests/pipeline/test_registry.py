@@ -53,7 +53,7 @@ def test_it_lists_every_run_with_its_finding(project: Project) -> None:
 
 def test_a_training_without_an_evaluation_is_trained_and_what_params_name_is_planned(tmp_path: Path) -> None:
     project = smallruns.project_in(tmp_path)
-    planned = ("train-demo1", "evaluate-demo1", "grid-demo1", "diagnose-demo1")
+    planned = ("train-demo1", "evaluate-demo1", "grid-demo1", "trials-demo1", "diagnose-demo1")
     assert statuses(project) == dict.fromkeys(planned, "planned")
     smallruns.train(project, "demo1", None, "c")
     assert statuses(project)["train-demo1"] == "trained"
@@ -103,8 +103,19 @@ def test_what_was_made_from_an_invalid_run_is_invalid_until_restored_itself(proj
     registry.change(project, "train-demo2", "restored", "it is trained from random weights")
     assert generations_in(project, COUNTS) == ["demo2"]
     assert [run for run, one in statuses(project).items() if one == "valid"] == [
-        f"{kind}-demo2" for kind in ("train", "evaluate", "diagnose", "grid")
+        f"{kind}-demo2" for kind in ("train", "evaluate", "diagnose", "grid", "trials")
     ]
+
+
+def test_invalid_trials_leave_the_table_and_what_was_diagnosed_on_them(project: Project) -> None:
+    assert statuses(project)["trials-demo1"] == "valid"
+    registry.change(project, "trials-demo1", "invalidated", "the wrong gain")
+    assert generations_in(project, "select generation from trials") == ["demo2"]
+    off = {run for run, one in statuses(project).items() if one == "invalidated"}
+    assert off == {"trials-demo1", "diagnose-demo1"}
+    registry.change(project, "trials-demo1", "restored", "it was the right one")
+    registry.change(project, "grid-demo1", "invalidated", "the wrong PSF")
+    assert statuses(project)["trials-demo1"] == "invalidated"
 
 
 def test_an_invalidation_outlives_a_rerun_and_says_that_the_results_are_new(project: Project) -> None:
@@ -215,7 +226,9 @@ def test_commands(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
         return done.output
 
     rows = json.loads(said("--finder", "demo1", "--format", "json"))
-    assert [row["run"] for row in rows] == ["train-demo1", "evaluate-demo1", "diagnose-demo1", "grid-demo1"]
+    assert [row["run"] for row in rows] == [
+        f"{kind}-demo1" for kind in ("train", "evaluate", "diagnose", "grid", "trials")
+    ]
     said("invalidate", "grid-demo1", "--reason", "hosts of another survey")
     assert "hosts of another survey" in said("--status", "invalidated", "--kind", "grid")
     assert "invalidated" in said("show", "grid-demo1")
