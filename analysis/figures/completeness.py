@@ -11,12 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from analysis.figures.style import COLOURS, Picture, canvas, svg
+from analysis.figures.style import COLOURS, GREY, INK, Picture, canvas, svg
 from analysis.statistics.completeness import ALL, cells_at, interval_of, require_one_identity
 from lake.errors import DataError
 from lake.sky.imaging import Imaging
 
-_EMPTY = "#f3f4f6"
 _PERCENT = 100.0
 
 
@@ -72,7 +71,7 @@ def heat_panels(cells: pd.DataFrame, axes3: tuple[Axis, Axis, Axis], title: str,
             axes.set_title(f"{panel.label}: {panels[low]}", fontsize=9)
         for axes in grid.flat[len(panels) :]:
             axes.axis("off")
-        figure.colorbar(image, ax=grid, label="completeness (%)", shrink=0.9)
+        figure.colorbar(image, ax=grid, label="completeness (%)", shrink=0.9).solids.set_rasterized(True)
         figure.suptitle(title, fontsize=10)
         return svg(figure, f"Completeness over {x.label}, {y.label} and {panel.label}. {title}")
 
@@ -125,21 +124,20 @@ def _panel(
         column, row = xs.index(cell[f"{x.column}_low"]), ys.index(cell[f"{y.column}_low"])
         values[row, column] = np.nan if cell["n"] == 0 else cell["completeness"] * _PERCENT
         _label(axes, column, row, cell, top)
-    axes.set_facecolor(_EMPTY)
     for row, column in np.argwhere(np.isnan(values)):
-        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, hatch="////", edgecolor="#d1d5db", lw=0))
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, hatch="////", edgecolor=GREY, lw=0))
     axes.grid(visible=False)
-    return axes.imshow(values, origin="lower", aspect="auto", cmap="cividis", vmin=0, vmax=top)
+    return axes.imshow(values, origin="lower", aspect="auto", cmap="cividis", vmin=0, vmax=top, interpolation="none")
 
 
 def _label(axes: Axes, x: int, y: int, cell: pd.Series, top: float) -> None:
     if cell["n"] == 0:
-        axes.text(x, y, "none", ha="center", va="center", fontsize=6, color="#4b5563")
+        axes.text(x, y, "none", ha="center", va="center", fontsize=6, color=GREY)
         return
     share = cell["completeness"] * _PERCENT
     low, high, _ = interval_of(cell)
     hosts = "?" if pd.isna(cell["hosts"]) else f"{int(cell['hosts']):,}"
-    colour = "black" if share > 0.55 * top else "white"
+    colour = INK if share > 0.55 * top else "white"
     small = (f"{low * _PERCENT:.0f}-{high * _PERCENT:.0f}", -0.06), (f"n {int(cell['n']):,}, {hosts} h.", -0.32)
     for text, below, size in ((f"{share:.0f}", 0.23, 8.0), *((*each, 5.5) for each in small)):
         axes.text(x, y + below, text, ha="center", va="center", fontsize=size, color=colour)

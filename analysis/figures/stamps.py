@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import wrap
 
 import numpy as np
-from matplotlib.figure import FigureBase
+from matplotlib.figure import Figure, FigureBase
 from numpy.typing import NDArray
 
 from analysis.figures.style import Picture, canvas, png
@@ -70,7 +70,13 @@ def cropped(stamps: NDArray[np.float32], side_arcsec: float, pixel_scale_arcsec:
     return stamps[..., inner, inner]
 
 
-def contact_sheet(rows: Sequence[Line], caption: str, imaging: Imaging, title: str | None = None) -> Picture:
+def contact_sheet(
+    rows: Sequence[Line],
+    caption: str,
+    imaging: Imaging,
+    title: str | None = None,
+    kind: Callable[[Figure, str], Picture] = png,
+) -> Picture:
     """A sheet of colour stamps: per row a heading, stamps (n, band, y, x) in nMgy, and one label per stamp.
 
     A 5 arcsec bar is drawn in the first stamp. The y axis points up. The title is wrapped to the sheet.
@@ -81,7 +87,7 @@ def contact_sheet(rows: Sequence[Line], caption: str, imaging: Imaging, title: s
         if text:
             figure.suptitle(text, fontsize=8.5)
         draw_sheet(figure, rows, imaging)
-        return png(figure, caption)
+        return kind(figure, caption)
 
 
 def sheet_size(rows: Sequence[Line]) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.figures.curves import training_figure
 from analysis.figures.stamps import contact_sheet
+from analysis.figures.style import webp
 from analysis.reporting.declarations import gate_of
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.views import Link, Shown, TableView, counts, frame_view, number
@@ -104,7 +105,7 @@ def gallery_pictures(inputs: ReportInputs) -> list[Shown]:
     found = []
     for gallery in inputs.galleries:
         if rows := [line for line in gallery.rows if len(line[1])]:
-            found.append(Shown(contact_sheet(rows, gallery.title, inputs.imaging), gallery.caption))
+            found.append(Shown(contact_sheet(rows, gallery.title, inputs.imaging, kind=webp), gallery.caption))
     return found
 
 
