@@ -27,7 +27,7 @@ ALLOWED = {
     ("analysis/reporting/evidence.py", "nobs_z_bin"),
     ("analysis/reporting/evidence.py", "exposures in z"),
     # the z of a test
-    ("analysis/reporting/performance.py", "z"),
+    ("analysis/page/ranking.py", "z"),
     ("analysis/reporting/selection.py", "root mean square of z"),
     ("analysis/results/emulation.py", "z"),
     ("analysis/results/emulation.py", " cells inside, rms z "),

@@ -71,7 +71,8 @@ def heat_panels(cells: pd.DataFrame, axes3: tuple[Axis, Axis, Axis], title: str,
             axes.set_title(f"{panel.label}: {panels[low]}", fontsize=9)
         for axes in grid.flat[len(panels) :]:
             axes.axis("off")
-        figure.colorbar(image, ax=grid, label="completeness (%)", shrink=0.9).solids.set_rasterized(True)
+        bar = figure.colorbar(image, ax=grid, label="completeness (%)", shrink=0.9)
+        bar.ax.set_rasterization_zorder(2)
         figure.suptitle(title, fontsize=10)
         return svg(figure, f"Completeness over {x.label}, {y.label} and {panel.label}. {title}")
 

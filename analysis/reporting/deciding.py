@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from analysis.figures.tree import Box, decision_tree
 from analysis.reporting.decisions import Verdict, chains, is_reached, verdicts
 from analysis.reporting.declarations import declared
 from analysis.reporting.inputs import ReportInputs
+from analysis.reporting.sources import of_gates
 from analysis.reporting.views import Shown, TableView
 
 DIRECTION = "closure/direction"
@@ -56,7 +59,10 @@ def closure_words(inputs: ReportInputs) -> list[str]:
 def _tree(name: str, found: dict[str, Verdict]) -> Shown:
     rows = [[_box(chain, place) for place in range(len(chain))] for chain in chains(found)]
     caption = f"Decision tree of {name}: verdicts and figures; questions that earlier ones do not lead to are grey."
-    return Shown(decision_tree(rows), caption)
+    data = pd.DataFrame(
+        [{"decision": name, "status": one.status, "measured": one.figures} for name, one in found.items()]
+    )
+    return Shown(decision_tree(rows), caption, "decision-tree", data, of_gates([name]))
 
 
 def _box(chain: list[Verdict], place: int) -> Box:

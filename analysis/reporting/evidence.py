@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from analysis.figures.curves import training_figure
@@ -9,6 +11,7 @@ from analysis.figures.stamps import contact_sheet
 from analysis.figures.style import webp
 from analysis.reporting.declarations import gate_of
 from analysis.reporting.inputs import ReportInputs
+from analysis.reporting.sources import of_models
 from analysis.reporting.views import Link, Shown, TableView, counts, frame_view, number
 
 _SPLITS = ("train", "val", "test")
@@ -97,15 +100,18 @@ def training_picture(inputs: ReportInputs) -> Shown | None:
     if inputs.training_epochs.empty:
         return None
     caption = "Training history. The validation AUC selects the epoch; it is never the result."
-    return Shown(training_figure(inputs.training_epochs), caption)
+    epochs = inputs.training_epochs
+    source = of_models("training_epochs", "*", epochs["generation"].unique())
+    return Shown(training_figure(epochs), caption, "training", epochs, replace(source, slices=()))
 
 
 def gallery_pictures(inputs: ReportInputs) -> list[Shown]:
     """Contact sheets; each caption says how its objects were chosen."""
-    found = []
+    found: list[Shown] = []
     for gallery in inputs.galleries:
         if rows := [line for line in gallery.rows if len(line[1])]:
-            found.append(Shown(contact_sheet(rows, gallery.title, inputs.imaging, kind=webp), gallery.caption))
+            picture = contact_sheet(rows, gallery.title, inputs.imaging, kind=webp)
+            found.append(Shown(picture, gallery.caption, f"gallery-{len(found) + 1}"))
     return found
 
 

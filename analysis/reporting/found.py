@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from analysis.diagnostics import discovery
 from analysis.figures.points import points_figure
 from analysis.reporting.inputs import ReportInputs
+from analysis.reporting.sources import of_points
 from analysis.reporting.views import Shown, TableView
+
+_COLUMNS = ["generation", "series", "x", "y", "low", "high", "n", "label"]
 
 
 def finding_view(inputs: ReportInputs) -> TableView | None:
@@ -28,5 +33,7 @@ def pictures(inputs: ReportInputs) -> list[Shown]:
         models = {item.name: item.points[item.points["figure"] == name] for item in inputs.generations}
         held = {model: points for model, points in models.items() if len(points)}
         if held:
-            shown.append(Shown(points_figure(drawing, held), drawing.title))
+            data = pd.concat([points.assign(generation=model) for model, points in held.items()])
+            picture, file = points_figure(drawing, held), name.replace("/", "-")
+            shown.append(Shown(picture, drawing.title, file, data[_COLUMNS], of_points(held, name)))
     return shown

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.completeness import heat_map
-from analysis.figures.curves import reliability_figure, roc_figure, score_histograms
-from analysis.reporting.compare import INDISTINGUISHABLE, Fixing, paired_auc_tests, paired_completeness
+from analysis.reporting.compare import INDISTINGUISHABLE, Fixing, paired_completeness
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
+from analysis.reporting.sources import of_cells
 from analysis.reporting.thresholds import (
     INTERVALS,
     NO_GRID,
@@ -24,13 +24,14 @@ from analysis.reporting.thresholds import (
     refused,
     shown,
 )
-from analysis.reporting.views import NOT_MEASURED, Shown, TableView, interval, measure, measured, number, percent
-from analysis.statistics import roc
-from analysis.statistics.calibration import reliability
+from analysis.reporting.views import NOT_MEASURED, Shown, TableView, measure, measured, number, percent
 from analysis.statistics.completeness import ALL, MARGINAL, cells_at
-from analysis.statistics.intervals import TABLE_LEVEL
 from lake.sky.imaging import Imaging
 
+_CELL = [
+    *("generation", "theta_e_arcsec", "psf_fwhm_nea_arcsec_low", "psf_fwhm_nea_arcsec_high", "depth_mag_low"),
+    *("depth_mag_high", "n", "detected", "hosts", "completeness", "host_clustered_95_low", "host_clustered_95_high"),
+]
 PROBE = "realism/injections_against_listed_lenses/probe_auc"
 """The measure given with every completeness figure."""
 
@@ -139,7 +140,10 @@ def heat_maps(inputs: ReportInputs) -> list[Shown]:
         first = item.completeness.iloc[0]
         at = f"{threshold} ({rate(item, threshold)}), prior {first['prior']}, grid {grid_words(first)}"
         title = f"{item.name}, {at}\nrealism probe AUC {probe(item)}"
-        found.append(Shown(heat_map(item.completeness, threshold, inputs.imaging, title, top), caption))
+        picture = heat_map(item.completeness, threshold, inputs.imaging, title, top)
+        source = of_cells([item.name], threshold)
+        data, name = cells_at(item.completeness, threshold)[_CELL], f"completeness-cells-{item.name}"
+        found.append(Shown(picture, caption, name, data, source, folded=item.name != inputs.headline))
     return found
 
 
@@ -180,59 +184,6 @@ def _fixing(a: GenerationInputs, b: GenerationInputs, name: str) -> Fixing | Non
         return None
     both = a.fixing.merge(b.fixing, on="galaxy_id", suffixes=("_a", "_b"), validate="one_to_one")
     return Fixing(both["probability_a"].to_numpy(float), both["probability_b"].to_numpy(float), target)
-
-
-def paired_auc_view(inputs: ReportInputs) -> TableView | None:
-    """Paired DeLong tests between generations."""
-    refused = {item.name: item.refusal for item in inputs.generations if item.refusal}
-    tests = paired_auc_tests({item.name: item.scores for item in inputs.generations}, refused)
-    rows = []
-    for row in tests.to_dict("records"):
-        if refused.keys() & {row["a"], row["b"]}:
-            rows.append([f"{row['b']} − {row['a']}", *["—"] * 5, row["verdict"]])
-            continue
-        difference = interval(row["difference"], row["low"], row["high"], 4)
-        z, p, objects = f"{row['z']:+.2f}", f"{row['p_value']:.2g}", f"{row['objects']:,}"
-        pair = f"{row['b']} − {row['a']}"
-        rows.append([pair, difference, number(row["standard_error"], 2), z, p, objects, row["verdict"]])
-    caption = (
-        "Paired DeLong tests of the AUC on the same objects. A difference below two standard errors is called "
-        "indistinguishable, whatever its sign."
-    )
-    headers = ("pair", "difference in AUC", "standard error", "z", "p", "objects", "verdict")
-    return TableView(caption, headers, rows) if rows else None
-
-
-def ranking_figures(inputs: ReportInputs) -> list[Shown]:
-    """ROC with bands and the trivial baseline, if there are lenses; score histograms with the headline thresholds."""
-    scores = {item.name: item.scores for item in inputs.generations if not item.refusal}
-    base = inputs.baseline
-    baseline = roc.roc_curve(base["label"], base["score"]) if len(base) else None
-    marks = {
-        item.name: {name: point.threshold for name, point in points(item.thresholds).items() if point.measurable}
-        for item in inputs.generations
-    }
-    caption = (
-        "ROC on the test split. Bands: 95 % interval of the true-positive rate, including the "
-        "uncertainty of the threshold at that rate, where at least ten negatives are above it. Dashed: a "
-        "classifier trained on flux, colours, size and core brightness."
-    )
-    ranked = {name: (rows["label"], rows["score"]) for name, rows in scores.items() if rows["label"].nunique() > 1}
-    curves = [Shown(roc_figure(ranked, baseline), caption)] if ranked else []
-    words = "Scores of listed lenses and negatives; dashed: thresholds."
-    return [*curves, *([Shown(score_histograms(scores, marks), words)] if scores else [])]
-
-
-def calibration_figure(inputs: ReportInputs) -> Shown | None:
-    """Reliability curves of every generation."""
-    bins = inputs.params.calibration_bins
-    tested = {item.name: item.scores for item in inputs.generations if not item.refusal}
-    curves = {name: reliability(rows["label"], rows["probability"], bins, TABLE_LEVEL) for name, rows in tested.items()}
-    return (
-        None
-        if not curves
-        else Shown(reliability_figure(curves), "Reliability. Error bars: Jeffreys 95 %. Below: objects per bin.")
-    )
 
 
 def metric_view(inputs: ReportInputs, caption: str, prefixes: tuple[str, ...], folded: bool = False) -> TableView:

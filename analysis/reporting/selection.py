@@ -6,13 +6,18 @@ import pandas as pd
 
 from analysis.figures.completeness import Axis, completeness_curves, depth_label, heat_panels
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
+from analysis.reporting.sources import of_injections
 from analysis.reporting.thresholds import best_interval, marginal_row, over_lenses, points, rate, rates, refused, shown
 from analysis.reporting.views import Shown, TableView, measure, measured, number, percent
 from analysis.results.injection_views import along, at_values, host_false_positives, midpoints, quantile_edges
 from analysis.results.lenshosts import AUC, BALANCE, EFFECTIVE, SUPPORT
+from analysis.statistics.completeness import HOST_SUMS
 from lake.sky.imaging import Imaging
 
 _BINS = 6
+_CURVE = [
+    "low", "high", "n", "detected", "hosts", "completeness", "host_clustered_95_low", "host_clustered_95_high",
+]  # fmt: skip
 _GRIDDED = 15
 """Most distinct values of a gridded column, in which each value is its own bin."""
 _THETA_E, _OFFSET = "lens_theta_e_arcsec", "src_beta_frac"
@@ -193,7 +198,21 @@ def _curves(models: list[GenerationInputs], threshold_id: str, imaging: Imaging)
         "of different models are offset horizontally."
     )
     title = f"Threshold {threshold_id}, summed over all other parameters"
-    return [Shown(completeness_curves(views, title), caption)] if views else []
+    if not views:
+        return []
+    source = of_injections((item.name for item in models), parameters(imaging), threshold_id)
+    return [Shown(completeness_curves(views, title), caption, "completeness-curves", _long(views), source)]
+
+
+def _long(views: dict[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
+    """Curves as one table: `parameter`, `generation`, `low`, `high` of the bin, counts, completeness, interval."""
+    parts = []
+    for label, held in views.items():
+        for name, view in held.items():
+            column = next(column for column in view.columns if column.endswith("_low")).removesuffix("_low")
+            rows = view.rename(columns={f"{column}_{end}": end for end in ("low", "high")})
+            parts.append(rows[_CURVE].assign(parameter=label, generation=name))
+    return pd.concat(parts)
 
 
 def _plane(item: GenerationInputs, threshold_id: str, imaging: Imaging) -> Shown:
@@ -209,7 +228,9 @@ def _plane(item: GenerationInputs, threshold_id: str, imaging: Imaging) -> Shown
         f"{item.name}: completeness (%) at threshold {at} over Einstein radius, source offset, depth. Small: 95 % "
         "interval, injections (n) and hosts (h.)."
     )
-    return Shown(heat_panels(cells, (x, y, Axis(third, depth_label(imaging))), f"{item.name}, {at}"), caption)
+    picture = heat_panels(cells, (x, y, Axis(third, depth_label(imaging))), f"{item.name}, {at}")
+    source = of_injections([item.name], (_THETA_E, _OFFSET, third), threshold_id)
+    return Shown(picture, caption, "completeness-offset-depth", cells.drop(columns=list(HOST_SUMS)), source)
 
 
 def _varies(rows: pd.DataFrame, columns: tuple[str, ...]) -> bool:

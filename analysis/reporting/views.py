@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -26,9 +26,23 @@ class TableView:
     caption: str
     headers: Sequence[str]
     rows: Sequence[Sequence[Any]]
-    """Text, or a `Link`."""
+    """Text, a `Link` or a `Tag`."""
     folded: bool = False
     """Shown only when the reader opens it."""
+    style: str = ""
+    """Its class on the page."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the numbers of a figure can be found again."""
+
+    tables: tuple[str, ...]
+    """Tables of the lake."""
+    query: str
+    """What `dhs query` is asked."""
+    slices: tuple[str, ...] = ()
+    """The slices of these tables; none for all of the report's."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,25 @@ class Shown:
 
     picture: Picture
     caption: str
+    name: str
+    """Of its files, beside the page."""
+    data: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """The numbers that it shows."""
+    source: Source | None = None
+    folded: bool = False
+    """Shown only when the reader opens it."""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A status, as a cell."""
+
+    text: str
+
+    @property
+    def kind(self) -> str:
+        """The status without the words that explain it."""
+        return self.text.partition(":")[0]
 
 
 @dataclass(frozen=True)

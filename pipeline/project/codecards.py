@@ -27,7 +27,7 @@ EXEMPT = frozenset(
         *(f"etl/spark/{name}.py" for name in ("jars", "java", "record", "server")),
     }
 )
-DATA_SUFFIXES = (".yaml", ".csv", ".html")
+DATA_SUFFIXES = (".yaml", ".csv", ".html", ".css")
 _LISTS_MODULES = "iter_modules"
 """What a module calls to find its neighbours, on all of which it then depends; ``pipeline`` only names stages so."""
 _CONTRACT = "spec"

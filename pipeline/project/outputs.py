@@ -72,6 +72,13 @@ def sealed(page: str) -> str:
     return f"{page}\n<!-- sha256 of what is above: {_digest(page.encode())} -->\n"
 
 
+def write_figures(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Pictures and data of a page's figures, by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
 def page_problems(path: Path) -> dict[Path, str]:
     """What is wrong with a page whose checksum is missing or wrong; nothing if the page was never made."""
     if not path.exists():

@@ -6,22 +6,28 @@ from __future__ import annotations
 import json
 
 from analysis.config import ReportParams
+from analysis.page.report import FOLDER, Page, rendered
 from analysis.reporting.inputs import ReportInputs
-from analysis.reporting.report import render_report
 from analysis.reporting.summary import curves, metrics
-from lake.files import atomic
 from lake.files.publishing import published_folder
 from pipeline.project.context import RunContext
-from pipeline.project.outputs import sealed
+from pipeline.project.outputs import sealed, write_figures
 from pipeline.reporting.mirror import mirror
 from pipeline.reporting.report_inputs import gather
 
 
 def run(context: RunContext, params: ReportParams) -> None:
     inputs = gather(context, params)
-    atomic.write_text(context.root.report / "index.html", sealed(render_report(inputs)))
+    _write_page(context, rendered(inputs))
     _write_summary(context, inputs)
     mirror(context.root, inputs)
+
+
+def _write_page(context: RunContext, page: Page) -> None:
+    """The page, and the files of its figures in a folder beside it."""
+    with published_folder(context.root.report, context.work("page")) as folder:
+        (folder / "index.html").write_text(sealed(page.html), encoding="utf-8")
+        write_figures(folder / FOLDER, page.files)
 
 
 def _write_summary(context: RunContext, inputs: ReportInputs) -> None:

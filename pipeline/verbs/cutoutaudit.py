@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from analysis.config import CompletenessParams, EvaluateParams, ReportParams
-from analysis.reporting.report import render_report
+from analysis.page.report import rendered
 from analysis.results.evaluation import evaluate
 from analysis.results.gridtable import counted, measurable, nothing, table_of
 from analysis.results.untouched import exposure, fixed_thresholds, negatives_for
@@ -34,6 +34,7 @@ from lake import tables
 from lake.contract import rules
 from lake.errors import invalid
 from lake.files import atomic
+from lake.files.publishing import published_folder
 from lake.names import checked_name
 from lake.progress import track
 from lake.scorer import Scorer, check_bands, known
@@ -47,11 +48,11 @@ from pipeline.experiment.cutouthosts import Labelled
 from pipeline.experiment.grids import fill_grid
 from pipeline.experiment.trainedon import read_listed, seen
 from pipeline.project.context import RunContext, stage_run
-from pipeline.project.outputs import grid_batches, grid_facts, sealed
+from pipeline.project.outputs import grid_batches, grid_facts, sealed, write_figures
 from pipeline.project.project import Project
 from pipeline.reporting.setpage import Measured, page_inputs
 from pipeline.verbs.audit import TRIED, TrainedOn, require_one_score
-from pipeline.verbs.cutouttables import contract_rows, page_of, publish
+from pipeline.verbs.cutouttables import contract_rows, figures_of, page_of, publish
 
 log = logging.getLogger(__name__)
 
@@ -106,10 +107,13 @@ def audit_cutouts(project: Project, request: Request) -> Made:
         work = context.work(described.digest(), str(request.folder.resolve()), scorer.checkpoint_id)
         found = _read(context, request, scorer, work / "stamps.f32")
         measured, setting = _measured(context, request, scorer, found)
-        text = render_report(page_inputs(context, measured, setting, name, project.section(ReportParams, "report")))
+        page, shown = page_of(context.root, name), project.section(ReportParams, "report")
+        figures = figures_of(page)
+        made = rendered(page_inputs(context, measured, setting, name, shown), figures.name)
         publish(context, measured)
-        page = page_of(context.root, name)
-        atomic.write_text(page, sealed(text))
+        with published_folder(figures, context.work("figures", name)) as folder:
+            write_figures(folder, made.files)
+        atomic.write_text(page, sealed(made.html))
     return Made(name, page, len(found.rejected))
 
 

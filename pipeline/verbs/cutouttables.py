@@ -86,6 +86,11 @@ def page_of(root: DataRoot, name: str) -> Path:
     return root.local / "audits" / f"{name}.html"
 
 
+def figures_of(page: Path) -> Path:
+    """The folder of a page's figures, beside it."""
+    return page.with_name(f"{page.stem}-figures")
+
+
 def forget_set(root: DataRoot, name: str) -> list[str]:
     """Remove the cards, the grid and the page of an audit on a set; its rows stay in the tables' history."""
     root, removed = root.of_any_survey, []
@@ -101,5 +106,6 @@ def forget_set(root: DataRoot, name: str) -> list[str]:
     if removed:
         shutil.rmtree(root.grid(name), ignore_errors=True)
         page_of(root, name).unlink(missing_ok=True)
+        shutil.rmtree(figures_of(page_of(root, name)), ignore_errors=True)
         removed += [str(root.grid(name)), str(page_of(root, name))]
     return removed

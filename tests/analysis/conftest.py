@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.diagnostics.discovery import DiagnoseParams
-from analysis.reporting.report import render_report
+from analysis.page.report import render_report
 from analysis.results.features import stamp_features
 from lake.sky.survey import SURVEY
 from tests.analysis.galaxies import make_stamps

@@ -10,11 +10,11 @@ from typing import get_args
 import pandas as pd
 import pytest
 
+from analysis.page.report import render_report
 from analysis.records import Status
 from analysis.reporting import deciding
 from analysis.reporting.decisions import chains, compared, is_reached, verdicts
 from analysis.reporting.declarations import Declared, declared, gate_of
-from analysis.reporting.report import render_report
 
 PROJECT = Path(__file__).resolve().parents[2]
 DECISIONS = {one.name: one for one in declared().decisions}

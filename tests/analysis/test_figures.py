@@ -110,4 +110,4 @@ def test_models_beyond_the_palette_are_drawn_too():
     for count in (len(COLOURS), len(COLOURS) + 2):
         models = {f"m{i}": (labels, scores) for i in range(count)}
         figure = roc_figure(models, None).content.decode().upper()
-        assert figure.count(f"STROKE: {COLOURS[0]}") == 2 * -(-count // len(COLOURS))
+        assert figure.count(f"STROKE:{COLOURS[0]}") == 2 * -(-count // len(COLOURS))

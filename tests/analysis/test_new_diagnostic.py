@@ -12,7 +12,7 @@ import pytest
 from analysis import diagnostics
 from analysis.diagnostics import discovery
 from analysis.diagnostics.subject import Subject
-from analysis.reporting.report import render_report
+from analysis.page.report import render_report
 from lake.sky.survey import SURVEY
 
 MODULE = '''"""Diagnostic: is the zero point right? In every brick."""

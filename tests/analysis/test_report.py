@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.reporting import performance
+from analysis.page import ranking
+from analysis.page.ranking import ranking_figures
+from analysis.page.report import render_report
 from analysis.reporting.facts import at_share, limitations, literature_views, probability_words, reference_view
-from analysis.reporting.performance import metric_view, paired_completeness_view, ranking_figures
-from analysis.reporting.report import render_report
+from analysis.reporting.performance import marginal_view, metric_view, paired_completeness_view
 from analysis.reporting.selection import denominator_view, dual_prior_view, emulator_view, pictures
 from analysis.reporting.thresholds import headline, shown
 from analysis.statistics.thresholds import fix_thresholds, threshold_rows
@@ -63,7 +64,8 @@ def test_nothing_is_loaded_from_elsewhere(page, html):
     style = html[html.index("<style>") : html.index("</style>")]
     assert "url(" not in style
     assert "@import" not in style
-    outside = [link for link in page.links if not link.startswith("#")]
+    assert re.findall(r'(?:href="|url\()(?!#|https://www.legacysurvey.org/|figures/|data:image/png)[^")]*', html) == []
+    outside = [link for link in page.links if not link.startswith(("#", "figures/"))]
     assert outside
     assert all(link.startswith("https://www.legacysurvey.org/viewer?") for link in outside)
 
@@ -136,11 +138,11 @@ def test_the_marginal_carries_the_threshold_s_own_uncertainty(html, inputs):
 def test_the_marginal_for_the_sky_is_shown_apart(inputs):
     """With bricks known its interval is the last column; without them there is none."""
     item = inputs.generations[0]
-    bare = performance.marginal_view(item, inputs.imaging)
+    bare = marginal_view(item, inputs.imaging)
     assert bare.headers[-1] == "for the sky"
     assert {row[-1] for row in bare.rows} == {"—"}
     wide = item.completeness.assign(field_clustered_95_low=0.01, field_clustered_95_high=0.99)
-    rows = performance.marginal_view(dataclasses.replace(item, completeness=wide), inputs.imaging).rows
+    rows = marginal_view(dataclasses.replace(item, completeness=wide), inputs.imaging).rows
     assert any(row[-1].endswith("[1.0,\u00a099.0]") for row in rows)
     assert len({len(row) for row in rows}) == 1
 
@@ -184,7 +186,7 @@ def test_what_models_do_not_share_is_said_of_each(inputs):
 
 def test_each_model_s_scores_are_marked_at_its_own_thresholds(inputs, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(performance, "score_histograms", lambda scores, marks: drawn.update(marks))
+    monkeypatch.setattr(ranking, "score_histograms", lambda scores, marks: drawn.update(marks))
     first, second = inputs.generations
     moved = second.thresholds["threshold"].where(second.thresholds["threshold_id"] != "fpr5e-2@val", 0.123)
     models = [first, dataclasses.replace(second, thresholds=second.thresholds.assign(threshold=moved))]

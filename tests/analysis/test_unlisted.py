@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from analysis.page.report import render_report
 from analysis.reporting.facts import limitations
-from analysis.reporting.report import render_report
 from analysis.reporting.thresholds import completeness_words, marginal_row, points, reached
 from analysis.results.evaluation import evaluate
 from analysis.results.reweighting import Denominator, Weights, reweighted

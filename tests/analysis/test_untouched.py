@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.page.report import render_report
 from analysis.reporting.compare import comparison, completeness_comparison, paired_auc_tests
 from analysis.reporting.facts import limitations
-from analysis.reporting.report import render_report
 from analysis.reporting.summary import curves, metrics
 from analysis.reporting.thresholds import headline
 from analysis.results.evaluation import evaluate

@@ -158,7 +158,7 @@ def test_every_stage_has_a_card_and_each_edit_changes_those_of_its_readers(tmp_p
     assert all(f"pipeline/stages/{stage}.py" in cards[stage] for stage in stage_names())
     readers = {
         "injection/priors/priors.yaml": {"grid", "trials", "diagnose", "report"},
-        "analysis/reporting/page.html": {"report"},
+        "analysis/page/page.html": {"report"},
         "demo/sweep_columns.csv": {"demo"},
         "modeling/history/training_epochs.csv": {"history"},
         "pipeline/stages/train.py": {"train"},

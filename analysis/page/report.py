@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
 
 import jinja2
+from markupsafe import Markup
 
+from analysis.page import exhibits, ranking
+from analysis.page.layout import Part, numbered
 from analysis.reporting import closing, deciding, evidence, found, performance, selection
 from analysis.reporting.facts import limitations, literature_views, probability_words, reference_view
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.thresholds import threshold_view
-from analysis.reporting.views import Link, Shown, TableView
+from analysis.reporting.views import Link, Shown, TableView, Tag
 
 _RANKING = (
     *("positives", "negatives", "auc", "trivial", "tpr_at_fpr", "partial_auc", "fpr_at_tpr", "threshold", "fpr"),
@@ -24,37 +27,60 @@ _PLACED = (*_RANKING, *_DATA, "stratum", "calibration", "realism", "shortcut", c
 """Groups of measures (the first part of their names) that have their place on the page."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """One section of the page, in reading order: words, tables, pictures; None is left out."""
+FOLDER = "figures"
+"""Where the files of figures lie, beside the page."""
 
-    anchor: str
-    title: str
-    items: Sequence[TableView | Shown | None] = ()
-    words: Sequence[str] = ()
+
+@dataclass(frozen=True)
+class Page:
+    """The page, and the files beside it."""
+
+    html: str
+    files: Mapping[str, bytes]
+    """Pictures and data of its figures, by name in that folder."""
 
 
 def render_report(inputs: ReportInputs) -> str:
     """The page as HTML: style and pictures inside, no scripts, nothing loaded from elsewhere."""
+    return rendered(inputs).html
+
+
+def rendered(inputs: ReportInputs, folder: str = FOLDER) -> Page:
+    """The page with the files of its figures, which it links to in a folder beside it and can be read without."""
+    parts = numbered(part for part in map(partial(_filled, inputs), _parts(inputs)))
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.tests["table"] = lambda item: isinstance(item, TableView)
-    environment.tests["link"] = lambda item: isinstance(item, Link)
-    source = resources.files("analysis.reporting").joinpath("page.html").read_text(encoding="utf-8")
-    return environment.from_string(source).render(
-        inputs=inputs,
-        headline=performance.headline_view(inputs),
-        parts=[part for part in map(partial(_filled, inputs), _parts(inputs)) if part.items or part.words],
-        notes=limitations(inputs),
+    environment.tests.update(
+        {
+            "table": lambda item: isinstance(item, TableView),
+            "link": lambda item: isinstance(item, Link),
+            "tag": lambda item: isinstance(item, Tag),
+        }
     )
+    html = environment.from_string(_text("page.html")).render(
+        inputs=inputs,
+        folder=folder,
+        style=Markup(_text("page.css")),
+        parts=parts,
+        drawn=lambda picture: Markup(picture.content.decode()),
+        made_from=lambda placed: exhibits.made_from(placed, inputs.tables),
+        data_file=exhibits.data_file,
+        picture_file=exhibits.picture_file,
+    )
+    return Page(html, exhibits.files(parts))
+
+
+def _text(name: str) -> str:
+    return resources.files("analysis.page").joinpath(name).read_text(encoding="utf-8")
 
 
 def _parts(inputs: ReportInputs) -> list[Part]:
     context = [*literature_views(), reference_view(), evidence.history_view(inputs)]
     calibration, words = performance.metric_view(inputs, "Calibration", ("calibration",)), probability_words(inputs)
     return [
+        Part("headline", "Headline", [performance.headline_view(inputs)], chapter="The answer"),
         _completeness(inputs),
         Part("ranking", "Ranking", _ranking(inputs)),
-        Part("calibration", "Calibration", [performance.calibration_figure(inputs), calibration], words),
+        Part("calibration", "Calibration", [ranking.calibration_figure(inputs), calibration], words),
         _realism(inputs),
         _closure(inputs),
         Part("others", "Other diagnostics", _others(inputs)),
@@ -70,6 +96,7 @@ def _parts(inputs: ReportInputs) -> list[Part]:
         Part("training", "Models and training", [evidence.generation_view(inputs), evidence.training_picture(inputs)]),
         Part("candidates", "Unlisted candidates", [evidence.candidate_view(inputs)]),
         Part("context", "Literature, reference system, history", context),
+        Part("limitations", "Limitations", notes=limitations(inputs)),
         Part("provenance", "Provenance", evidence.provenance_views(inputs)),
     ]
 
@@ -114,10 +141,10 @@ def _completeness(inputs: ReportInputs) -> Part:
 
 
 def _ranking(inputs: ReportInputs) -> list[TableView | Shown | None]:
-    figures = performance.ranking_figures(inputs)
+    figures = ranking.ranking_figures(inputs)
     return [
         *figures[:-1],
-        performance.paired_auc_view(inputs),
+        ranking.paired_auc_view(inputs),
         *figures[-1:],
         performance.metric_view(inputs, "Ranking metrics and operating points", _RANKING, folded=True),
         performance.metric_view(inputs, "Metrics per stratum", ("stratum",), folded=True),

@@ -1,0 +1,1 @@
+"""The page. Imports ``analysis.figures``, ``analysis.reporting``, ``analysis.statistics``."""

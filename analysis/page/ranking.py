@@ -1,0 +1,83 @@
+"""Section on ranking: ROC curves, scores, reliability, and the paired tests of every two models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from analysis.figures.curves import reliability_figure, roc_figure, score_histograms
+from analysis.reporting.compare import paired_auc_tests
+from analysis.reporting.inputs import ReportInputs
+from analysis.reporting.sources import of_models
+from analysis.reporting.thresholds import points
+from analysis.reporting.views import Shown, TableView, interval, number
+from analysis.statistics import roc
+from analysis.statistics.calibration import Reliability, reliability
+from analysis.statistics.intervals import TABLE_LEVEL
+
+
+def paired_auc_view(inputs: ReportInputs) -> TableView | None:
+    """Paired DeLong tests between generations."""
+    refused = {item.name: item.refusal for item in inputs.generations if item.refusal}
+    tests = paired_auc_tests({item.name: item.scores for item in inputs.generations}, refused)
+    rows = []
+    for row in tests.to_dict("records"):
+        if refused.keys() & {row["a"], row["b"]}:
+            rows.append([f"{row['b']} − {row['a']}", *["—"] * 5, row["verdict"]])
+            continue
+        difference = interval(row["difference"], row["low"], row["high"], 4)
+        z, p, objects = f"{row['z']:+.2f}", f"{row['p_value']:.2g}", f"{row['objects']:,}"
+        pair = f"{row['b']} − {row['a']}"
+        rows.append([pair, difference, number(row["standard_error"], 2), z, p, objects, row["verdict"]])
+    caption = (
+        "Paired DeLong tests of the AUC on the same objects. A difference below two standard errors is called "
+        "indistinguishable, whatever its sign."
+    )
+    headers = ("pair", "difference in AUC", "standard error", "z", "p", "objects", "verdict")
+    return TableView(caption, headers, rows) if rows else None
+
+
+def ranking_figures(inputs: ReportInputs) -> list[Shown]:
+    """ROC with bands and the trivial baseline, if there are lenses; score histograms with the headline thresholds."""
+    scores = {item.name: item.scores for item in inputs.generations if not item.refusal}
+    base = inputs.baseline
+    baseline = roc.roc_curve(base["label"], base["score"]) if len(base) else None
+    marks = {
+        item.name: {name: point.threshold for name, point in points(item.thresholds).items() if point.measurable}
+        for item in inputs.generations
+    }
+    caption = (
+        "ROC on the test split. Bands: 95 % interval of the true-positive rate, including the "
+        "uncertainty of the threshold at that rate, where at least ten negatives are above it. Dashed: a "
+        "classifier trained on flux, colours, size and core brightness."
+    )
+    ranked = {name: (rows["label"], rows["score"]) for name, rows in scores.items() if rows["label"].nunique() > 1}
+    source = of_models("scores", "generation, galaxy_id, label, score, probability", scores, "split = 'test'")
+    held = [rows[["label", "score", "probability"]].assign(generation=name) for name, rows in scores.items()]
+    data = pd.concat(held) if held else pd.DataFrame()
+    curves = [Shown(roc_figure(ranked, baseline), caption, "roc", data, source)] if ranked else []
+    words = "Scores of listed lenses and negatives; dashed: thresholds."
+    histograms = [Shown(score_histograms(scores, marks), words, "scores", data, source)] if scores else []
+    return [*curves, *histograms]
+
+
+def calibration_figure(inputs: ReportInputs) -> Shown | None:
+    """Reliability curves of every generation."""
+    bins = inputs.params.calibration_bins
+    tested = {item.name: item.scores for item in inputs.generations if not item.refusal}
+    curves = {name: reliability(rows["label"], rows["probability"], bins, TABLE_LEVEL) for name, rows in tested.items()}
+    if not curves:
+        return None
+    words = "Reliability. Error bars: Jeffreys 95 %. Below: objects per bin."
+    source = of_models("scores", "generation, galaxy_id, label, probability", tested, "split = 'test'")
+    return Shown(reliability_figure(curves), words, "reliability", _reliability(curves), source)
+
+
+def _reliability(curves: Mapping[str, Reliability]) -> pd.DataFrame:
+    parts = []
+    for name, curve in curves.items():
+        edges = {"probability_low": curve.edges[:-1], "probability_high": curve.edges[1:], "n": curve.count}
+        shares = {"predicted": curve.predicted, "observed": curve.observed, "low": curve.low, "high": curve.high}
+        parts.append(pd.DataFrame({**edges, **shares}).assign(generation=name))
+    return pd.concat(parts)
