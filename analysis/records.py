@@ -139,6 +139,11 @@ class Outcome:
         return rows
 
 
+def plotted(measure: Measure, figure: str, series: str, x: float, label: str = "") -> Point:
+    """A measure as a point of a figure, with its interval."""
+    return Point(figure, series, x, measure.value, measure.low, measure.high, measure.n, label)
+
+
 def merge(diagnostic: str, outcomes: Iterable[Outcome]) -> Outcome:
     """One outcome from several: each measure remembers its diagnostic, and no name may occur twice."""
     parts = tuple(outcomes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,22 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Gate, Measure, Outcome, Status
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status
+from analysis.statistics import intervals
 from lake.sky.imaging import Imaging
 
 _CORRELATED_P = 0.05
 """A shift is called correlated below this Spearman p-value, Bonferroni-corrected over PSF and depth."""
+
+_KINDS = {1: "positives", 0: "negatives"}
+_AXES = {"psfsize": "annulus/shift_by_seeing", "psfdepth": "annulus/shift_by_depth"}
+FIGURES = {
+    _AXES["psfsize"]: Drawing("Shift of the median between the annuli", "psfsize (arcsec)", "shift (nMgy)", "lines"),
+    _AXES["psfdepth"]: Drawing(
+        "Shift of the median between the annuli", "psfdepth (nMgy^-2)", "shift (nMgy)", "lines", log_x=True
+    ),
+}
+_BINS = 5
 
 
 class Params(DiagnosticParams):
@@ -48,7 +59,38 @@ def annulus_comparison(features: pd.DataFrame, objects: pd.DataFrame, imaging: I
         correlated = any(m.value < _CORRELATED_P / 2 for m in found if m.name.endswith("_p") and "spearman" in m.name)
         measures += found
         gates.append(_decide(quantity, p, correlated, params))
-    return Outcome("annulus", tuple(measures), tuple(gates))
+    shift = features[f"annulus1/median_{band}"].to_numpy(float) - features[f"annulus0/median_{band}"].to_numpy(float)
+    points = tuple(_points(shift, objects, band))
+    said = _finding(measures, gates, params)
+    return Outcome("annulus", tuple(measures), tuple(gates), findings=(said,), points=points)
+
+
+def _points(shift: np.ndarray, objects: pd.DataFrame, band: str) -> Iterator[Point]:
+    """Median shift in bins of equal numbers, by label."""
+    for kind, figure in _AXES.items():
+        values, labels = objects[f"{kind}_{band}"].to_numpy(float), objects["label"].to_numpy()
+        for label, series in _KINDS.items():
+            places = np.flatnonzero((labels == label) & np.isfinite(values))
+            ordered = places[np.argsort(values[places], kind="stable")]
+            for part in np.array_split(ordered, min(_BINS, len(ordered))) if len(ordered) else ():
+                yield Point(figure, series, float(np.median(values[part])), *intervals.median(shift[part]), len(part))
+
+
+def _finding(measures: Sequence[Measure], gates: Sequence[Gate], params: Params) -> Finding:
+    """The shift of the median, and what the two gates make of it."""
+    held, (first, second) = {one.name: one for one in measures}, params.comparison_annuli_pixels
+    shift, p = held["annulus/median/shift"], held["annulus/median/paired_p"]
+    readings = {
+        "PASS": "the choice is cosmetic",
+        "GO": "the shift follows seeing or depth, so the choice is material",
+        "BORDERLINE": "neither cosmetic nor clearly material, so that scoring with the other annulus decides",
+    }
+    worst = next((status for status in ("GO", "BORDERLINE") if any(gate.status == status for gate in gates)), "PASS")
+    return Finding(
+        f"From {first[0]:g}-{first[1]:g} to {second[0]:g}-{second[1]:g} pixels the median sky of the same {shift.n:,} "
+        f"stamps moves by {shift.value:+.2e} nMgy (paired Wilcoxon p = {p.value:.2g}, KS distance "
+        f"{held['annulus/median/ks'].value:.3f}): {readings[worst]}."
+    )
 
 
 def _compare(
@@ -70,7 +112,7 @@ def _compare(
             rank = scipy.stats.spearmanr(shift[known], objects.loc[known, column])
             yield Measure(f"{name}/spearman_{column}", float(rank.statistic), n=int(known.sum()))
             yield Measure(f"{name}/spearman_{column}_p", float(rank.pvalue), n=int(known.sum()))
-    for label, kind in ((1, "positives"), (0, "negatives")):
+    for label, kind in _KINDS.items():
         chosen = shift[objects["label"].to_numpy() == label]
         if len(chosen):
             yield Measure(f"{name}/shift_{kind}", float(np.median(chosen)), n=len(chosen), unit="nMgy")

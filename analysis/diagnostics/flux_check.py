@@ -1,6 +1,8 @@
-"""Diagnostic: are cut-outs in nanomaggies?"""
+"""Diagnostic: are the stamps in nanomaggies, as the catalogue is?"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,11 +10,15 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Gate, Measure, Outcome, Status, decide, not_measured
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, not_measured, plotted
+from analysis.statistics import intervals
 from lake.sky.imaging import Imaging
 
 _UNIT_FACTOR = 2.0
 """No wrong unit or zero point is nearer to nanomaggies than this."""
+
+_RATIO = "flux_check/ratio"
+FIGURES = {_RATIO: Drawing("Aperture flux over catalogue flux, median over stamps", "band", "ratio", reference=1.0)}
 
 
 class Params(DiagnosticParams):
@@ -43,18 +49,28 @@ def flux_check(features: pd.DataFrame, catalogue: pd.DataFrame, imaging: Imaging
         if len(ratio) == 0:
             gates.append(not_measured(f"flux_ratio/{band}", 1.0, f"{rule}; no catalogued flux"))
             continue
-        middle, bounds = float(np.median(ratio)), _median_interval(ratio)
-        measure = Measure(f"flux_ratio/{band}", middle, *bounds, len(ratio), "", method)
+        middle, low, high = intervals.median(ratio)
+        measure = Measure(f"flux_ratio/{band}", middle, low, high, len(ratio), "", method)
         status: Status = "WARN" if 1.0 / _UNIT_FACTOR < middle < _UNIT_FACTOR else "FAIL"
         status = "PASS" if abs(middle - 1.0) < tolerance else status
         measures.append(measure)
         gates.append(decide(f"flux_ratio/{band}", measure, 1.0, rule, status))
-    return Outcome("flux_check", tuple(measures), tuple(gates))
+    points = tuple(_points(measures, imaging.bands))
+    return Outcome("flux_check", tuple(measures), tuple(gates), findings=(_finding(measures),), points=points)
 
 
-def _median_interval(values: np.ndarray) -> tuple[float, float]:
-    """Distribution-free 95 % interval of a median: order statistics at n/2 -+ 0.98 sqrt(n)."""
-    ordered, n = np.sort(values), len(values)
-    half = 0.98 * np.sqrt(n)
-    low, high = int(np.floor(n / 2 - half)), int(np.ceil(n / 2 + half))
-    return float(ordered[max(low, 0)]), float(ordered[min(high, n - 1)])
+def _points(measures: Sequence[Measure], bands: Sequence[str]) -> Iterator[Point]:
+    for each in measures:
+        band = each.name.rpartition("/")[2]
+        yield plotted(each, _RATIO, "stamps", float(bands.index(band)), band)
+
+
+def _finding(measures: Sequence[Measure]) -> Finding:
+    if not measures:
+        return Finding("The flux unit of the stamps is not measured: no sampled stamp has a catalogued flux.")
+    ratios = ", ".join(f"{one.value:.3f} in {one.name.rpartition('/')[2]}" for one in measures)
+    farthest = max(max(one.value, 1.0 / one.value) if one.value > 0 else np.inf for one in measures)
+    reading = "the stamps are in the catalogue's nanomaggies, but for light of neighbours in the aperture"
+    if farthest >= _UNIT_FACTOR:
+        reading = "stamps and catalogue differ in unit or zero point, and so do magnitudes of injections"
+    return Finding(f"Aperture flux over catalogue flux is {ratios} ({measures[0].n:,} stamps): {reading}.")

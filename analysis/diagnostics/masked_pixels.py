@@ -1,15 +1,23 @@
-"""Diagnostic: how many pixels of the cut-outs are masked?"""
+"""Diagnostic: are the stamps whole, or do they hold pixels that were not observed?"""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Measure, Outcome, gate_below, not_measured
+from analysis.records import Drawing, Finding, Measure, Outcome, Point, gate_below, not_measured, plotted
 from analysis.statistics import intervals
+
+_SHARES = "masked_pixels/cutouts"
+FIGURES = {
+    _SHARES: Drawing(
+        "Cut-outs with more bad pixels than this", "bad pixels (%)", "cut-outs", percent=True, kind="lines"
+    )
+}
+_LIMITS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.05, 0.1, 0.2)
 
 
 class Params(DiagnosticParams):
@@ -33,8 +41,10 @@ def masked_pixels(nonfinite_fraction: ArrayLike, zero_fraction: ArrayLike, param
     rule = f"at most {share_limit:.0%} of cut-outs have more than {bad_limit:.0%} non-finite or zero pixels"
     n = len(nonfinite)
     if n == 0:
-        return Outcome("masked_pixels", (), (not_measured("masked_pixels", share_limit, f"{rule}; no cut-outs"),))
-    bad = n - int(((nonfinite + zero) <= bad_limit).sum())  # a cut-out whose share is not known is bad
+        gate = not_measured("masked_pixels", share_limit, f"{rule}; no cut-outs")
+        said = Finding("Masked pixels are not measured: there are no cut-outs.")
+        return Outcome("masked_pixels", (), (gate,), findings=(said,))
+    bad = _above(nonfinite + zero, bad_limit)
     share = intervals.share("masked/bad_cutout_fraction", bad, n, f"Clopper-Pearson; {rule}")
     measures = (
         Measure("masked/nonfinite_mean", float(nonfinite.mean()), n=n),
@@ -43,4 +53,22 @@ def masked_pixels(nonfinite_fraction: ArrayLike, zero_fraction: ArrayLike, param
         Measure("masked/zero_max", float(zero.max()), n=n),
         share,
     )
-    return Outcome("masked_pixels", measures, (gate_below("masked_pixels", share, share_limit, rule),))
+    gate = gate_below("masked_pixels", share, share_limit, rule)
+    reading = "the stamps are whole" if gate.status == "PASS" else "leave the bad ones out, or learn why they are many"
+    said = Finding(
+        f"{bad:,} of {n:,} cut-outs ({100 * share.value:.2f} %) have more than {bad_limit:.0%} bad pixels; on average "
+        f"{100 * measures[0].value:.3f} % of a stamp's pixels are not finite and {100 * measures[2].value:.3f} % zero: "
+        f"{reading}."
+    )
+    points = tuple(_point(nonfinite + zero, limit) for limit in _LIMITS)
+    return Outcome("masked_pixels", measures, (gate,), findings=(said,), points=points)
+
+
+def _above(fraction: NDArray[np.float64], limit: float) -> int:
+    """Cut-outs with a larger fraction; one whose fraction is not known is among them."""
+    return len(fraction) - int((fraction <= limit).sum())
+
+
+def _point(fraction: NDArray[np.float64], limit: float) -> Point:
+    held = intervals.share("", _above(fraction, limit), len(fraction))
+    return plotted(held, _SHARES, "good cut-outs", 100.0 * limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,20 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Gate, Measure, Outcome, Status, decide, not_measured
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, not_measured
 from analysis.statistics import intervals
 from lake.sky.imaging import Imaging
+from lake.sky.photometry import depth_mag_from_psfdepth
 
 SPLITS = ("train", "val", "test")
+_COUNTS, _SEEING, _DEPTH = (f"split_balance/{name}" for name in ("counts", "seeing", "depth"))
+_SHARE = "HEALPix pixels below"
+FIGURES = {
+    _COUNTS: Drawing("Rows of each split", "rows of", "rows", "bars", log_y=True),
+    _SEEING: Drawing("Seeing of the splits, one value per pixel", "psfsize (arcsec)", _SHARE, "lines", percent=True),
+    _DEPTH: Drawing("Depth of the splits, one value per pixel", "5-sigma depth (mag)", _SHARE, "lines", percent=True),
+}
+_STEPS = 21
 _STRATA = ("tier", "type_bin", "nobs_z_bin", "pool")
 
 
@@ -47,7 +56,55 @@ def split_balance(
     missing = int((manifest["healpix_128"].fillna(-1) < 0).sum())
     known = _zero_gate("split/healpix_known", missing, "every row has a HEALPix pixel, so leakage can be checked")
     gates = (*share_gates, *condition_gates, *_overlaps(manifest), known)
-    return Outcome("split_balance", (*_counts(manifest), *shares, *conditions), gates)
+    counts = [*_counts(manifest), *_coverage(manifest, missing)]
+    points = (*_count_points(manifest), *_condition_points(manifest, imaging.reference_band))
+    said = _finding(manifest, shares, conditions, gates)
+    return Outcome("split_balance", (*counts, *shares, *conditions), gates, findings=(said,), points=points)
+
+
+def _coverage(manifest: pd.DataFrame, missing: int) -> Iterator[Measure]:
+    """HEALPix pixels (nside 128) of each split, and rows without one."""
+    for split, group in manifest.groupby("split"):
+        pixels = group["healpix_128"]
+        yield Measure(f"split/{split}/pixels", float(pixels[pixels >= 0].nunique()), n=len(group))
+    yield Measure("split/healpix_missing", float(missing), n=len(manifest), method="rows without a HEALPix pixel")
+
+
+def _count_points(manifest: pd.DataFrame) -> Iterator[Point]:
+    tier = manifest["tier"] if "tier" in manifest.columns else pd.Series(None, index=manifest.index, dtype=object)
+    kind = ("Tier " + tier.astype(object)).where(tier.notna(), "positives").where(manifest["label"] == 1, "negatives")
+    places = {name: float(x) for x, name in enumerate(sorted(kind.unique(), key=lambda each: (each[0] != "T", each)))}
+    for (split, name), group in manifest.groupby(["split", kind.rename("kind")]):
+        yield Point(_COUNTS, str(split), places[name], float(len(group)), n=len(group), label=str(name))
+
+
+def _condition_points(manifest: pd.DataFrame, band: str) -> Iterator[Point]:
+    """Cumulative shares of pixels, at evenly spaced shares."""
+    pixels = manifest.groupby(["split", "healpix_128"])[[f"psfsize_{band}", f"psfdepth_{band}"]].median()
+    depth = pd.Series(depth_mag_from_psfdepth(pixels[f"psfdepth_{band}"]), pixels.index)
+    shown = {_SEEING: pixels[f"psfsize_{band}"], _DEPTH: depth}
+    at = np.linspace(0.0, 1.0, _STEPS)
+    for figure, values in shown.items():
+        for split, group in values.groupby("split"):
+            known = group.to_numpy(float)[np.isfinite(group.to_numpy(float))]
+            for share, value in zip(at, np.quantile(known, at) if len(known) else (), strict=False):
+                yield Point(figure, str(split), float(value), float(share), n=len(known))
+
+
+def _finding(
+    manifest: pd.DataFrame, shares: Sequence[Measure], conditions: Sequence[Measure], gates: Sequence[Gate]
+) -> Finding:
+    p = [one.value for one in conditions if one.name.endswith("/p")]
+    least = (
+        f"the least KS p-value of seeing and depth between splits is {min(p):.2g}" if p else "seeing is not compared"
+    )
+    failed = [gate.name for gate in gates if gate.status == "FAIL"]
+    reading = f"but {', '.join(failed)} fail" if failed else "so figures of the test split carry over to the others"
+    parts = " / ".join(f"{100 * one.value:.1f}" for one in shares)
+    return Finding(
+        f"Train, val and test hold {parts} % of {shares[0].n:,} HEALPix pixels ({len(manifest):,} rows), and {least} "
+        f"(one value per pixel), {reading}."
+    )
 
 
 def _counts(manifest: pd.DataFrame) -> Iterator[Measure]:

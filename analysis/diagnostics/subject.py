@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -48,6 +48,14 @@ class Subject:
     """From the parameters of the closure, its chain; None where the survey's lenses are not known."""
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Rows of the table `trials` of this finder; empty where no experiment was made."""
+    rescoring: Callable[[], Any] = lambda: "how the finder normalises stamps is not ours to change"
+    """The finder with another annulus (`annulus_scoring.Rescoring`), or why it cannot be had."""
+    listed: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """What list and catalogue say of the matched candidates: `galaxy_id`, `name`, `reference`, `theta_e_arcsec`, ..."""
+    injections: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """The scored injections of the finder's grid, with `score` and `probability`."""
+    true_lenses: Collection[str] | None = None
+    """`galaxy_id` of every lens of a simulated survey, listed or not; None where they are not known."""
 
     @cached_property
     def learned(self) -> pd.DataFrame:
@@ -68,6 +76,12 @@ class Subject:
             for start in track(range(0, len(self.learned), _CHUNK), "measure stamps")
         ]
         return pd.concat(parts, ignore_index=True)
+
+    def sampled(self, objects: pd.DataFrame, per_label: int) -> pd.DataFrame:
+        """At most so many objects of each label, by keyed hash."""
+        order = pd.Series(key_hash(self.seed, pa.array(objects["galaxy_id"])), index=objects.index)
+        rank = order.groupby(objects["label"]).rank(method="first")
+        return objects[(rank <= per_label).to_numpy()]
 
     def of_sample(self, *frames: pd.DataFrame) -> list[pd.DataFrame]:
         """The sampled rows of frames parallel to `learned`: `sample_per_class` of each label, by keyed hash."""

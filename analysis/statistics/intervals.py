@@ -77,6 +77,47 @@ def share(
     return Measure(name, hit / of, *exact(hit, of), of, unit, method) if of else Measure(name, np.nan, method=empty)
 
 
+def jeffreys_share(name: str, hit: int, of: int, method: str = "Jeffreys") -> Measure:
+    """A fraction of objects with its Jeffreys interval; not defined if there are none."""
+    if not of:
+        return Measure(name, np.nan, method="no objects")
+    low, high = jeffreys(hit, of, TABLE_LEVEL)
+    return Measure(name, hit / of, float(low[0]), float(high[0]), of, "", method)
+
+
+def difference(name: str, first: tuple[int, int], second: tuple[int, int], method: str = "Newcombe") -> Measure:
+    """Share of `first` (hits, objects) minus that of `second`, two separate samples; not defined if one is empty.
+
+    The interval is Newcombe's hybrid of Wilson score intervals (1998, method 10).
+    """
+    (hit_1, of_1), (hit_2, of_2) = first, second
+    if not (of_1 and of_2):
+        return Measure(name, np.nan, method="no objects in one of the samples")
+    (p1, low_1, high_1), (p2, low_2, high_2) = _wilson(hit_1, of_1), _wilson(hit_2, of_2)
+    low = p1 - p2 - np.hypot(p1 - low_1, high_2 - p2)
+    high = p1 - p2 + np.hypot(high_1 - p1, p2 - low_2)
+    return Measure(name, p1 - p2, float(low), float(high), of_1 + of_2, "", method)
+
+
+def _wilson(hit: int, of: int) -> tuple[float, float, float]:
+    """A share with the bounds of its Wilson score interval."""
+    z, p = float(scipy.special.ndtri((1.0 + TABLE_LEVEL) / 2.0)), hit / of
+    middle = (p + z * z / (2.0 * of)) / (1.0 + z * z / of)
+    half = z / (1.0 + z * z / of) * np.sqrt(p * (1.0 - p) / of + z * z / (4.0 * of * of))
+    return p, max(float(middle - half), 0.0), min(float(middle + half), 1.0)
+
+
+def median(values: ArrayLike) -> tuple[float, float, float]:
+    """Median with its distribution-free 95 % interval: order statistics at n/2 -+ 0.98 sqrt(n); NaN without values."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    n = len(ordered)
+    if not n:
+        return np.nan, np.nan, np.nan
+    half = 0.98 * np.sqrt(n)
+    low, high = int(np.floor(n / 2 - half)), int(np.ceil(n / 2 + half))
+    return float(np.median(ordered)), float(ordered[max(low, 0)]), float(ordered[min(high, n - 1)])
+
+
 def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, relative: Floats | float = 1.0) -> Floats:
     """Variance of k/n with clusters over that of independent trials, at least 1; NaN where all outcomes agree.
 

@@ -17,7 +17,9 @@ from lake.store.stamps import StampStore
 from modeling.scoring.card import FINDER, read_card
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.closure import audit_manifest, scored_objects, survey_chain
+from pipeline.experiment.listedlenses import listed, scored_injections, true_lenses
 from pipeline.experiment.realism import populations
+from pipeline.experiment.rescoring import rescoring
 from pipeline.experiment.trainedon import LISTED, read_listed
 from pipeline.project.context import RunContext
 
@@ -58,6 +60,10 @@ def _subject(context: RunContext, params: DiagnosticParams) -> Subject:
         populations=lambda own: populations(context, objects, store, scorer, own),
         closure=lambda own: survey_chain(context, objects, store, scorer, own),
         trials=context.read("trials", slices=[generation]).to_pandas(),
+        rescoring=lambda: rescoring(context.root.checkpoints(generation), store),
+        listed=listed(context),
+        injections=scored_injections(context),
+        true_lenses=true_lenses(context),
     )
 
 

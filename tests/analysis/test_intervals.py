@@ -11,9 +11,9 @@ import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from analysis.statistics.intervals import clopper_pearson, clustered, design_effect, jeffreys
+from analysis.statistics.intervals import clopper_pearson, clustered, design_effect, difference, jeffreys, median
 from lake.errors import ParameterError
 from tests.analysis.cells import cluster_sums
 from tests.analysis.coverage import coverage, once, table
@@ -60,6 +60,24 @@ def test_reference_tier_a_recall():
     low, high = jeffreys(100, 112, 0.95)
     assert low[0] == pytest.approx(0.826, abs=0.005)
     assert high[0] == pytest.approx(0.940, abs=0.005)
+
+
+@pytest.mark.parametrize(("first", "second"), [((8, 97), (18, 519)), ((0, 20), (5, 30)), ((12, 12), (3, 40))])
+def test_the_difference_of_two_shares_agrees_with_statsmodels(first, second):
+    found = difference("difference", first, second)
+    low, high = confint_proportions_2indep(*first, *second, method="newcomb", compare="diff")
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (first[0] / first[1] - second[0] / second[1], low, high)
+    )
+    assert math.isnan(difference("difference", (0, 0), second).value)
+
+
+def test_the_interval_of_a_median_covers():
+    rng = np.random.default_rng(0)
+    found = [median(rng.exponential(size=41)) for _ in range(1000)]
+    held = np.mean([low <= np.log(2.0) <= high for _, low, high in found])
+    assert 0.93 <= held <= 0.985
+    assert all(math.isnan(value) for value in median([]))
 
 
 def test_bad_counts_are_refused():

@@ -53,3 +53,15 @@ def test_reference_interval_of_tier_a():
     lenses = pd.DataFrame({"tier": "A", "healpix_128": range(112), "probability": np.r_[np.ones(100), np.zeros(12)]})
     found = measure(real_lens_recall(lenses, [-1], [fixed([0.1])]), "lens_recall/tier_A/p0.3")
     assert (found.value, found.low, found.high) == pytest.approx((0.893, 0.820, 0.943), abs=1e-3)
+    assert found.method.startswith("Clopper-Pearson")
+
+
+def test_the_reference_printed_the_other_interval():
+    """Its [82.6, 94.0] for 100 of 112 is Jeffreys': both stand in the table, each with its name."""
+    lenses = pd.DataFrame({"tier": "A", "healpix_128": range(112), "probability": np.r_[np.ones(100), np.zeros(12)]})
+    outcome = real_lens_recall(lenses, [-1], [fixed([0.1])])
+    found = measure(outcome, "lens_recall/tier_A/p0.3/jeffreys")
+    assert (found.low, found.high) == pytest.approx((0.826, 0.940), abs=1e-3)
+    assert found.method.startswith("Jeffreys")
+    assert "89.3 % [82.0, 94.3] of 112 Tier A lenses" in outcome.findings[0].text
+    assert [(point.series, point.label) for point in outcome.points] == [("all", "p0.3"), ("Tier A", "p0.3")]

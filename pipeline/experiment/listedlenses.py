@@ -1,0 +1,43 @@
+"""What is known of listed lenses and of a finder's injections, as frames for the diagnostics."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from demo.truth import galaxy_ids
+from lake.tables.lens_candidates import MATCHED
+from pipeline.project.context import RunContext
+
+_FROM_LIST = ["galaxy_id", "candidate_id", "name", "reference", "grading", "z_lens"]
+
+
+def listed(context: RunContext) -> pd.DataFrame:
+    """The matched candidates, a row each, with every column of their sources in the catalogue."""
+    candidates = context.read("lens_candidates", [*_FROM_LIST, "match_reason"])
+    matched = candidates.filter(pc.equal(candidates["match_reason"], MATCHED)).select(_FROM_LIST).to_pandas()
+    sources = context.read("tractor_near_candidates").to_pandas()
+    own = [name for name in sources.columns if name == "galaxy_id" or name not in matched.columns]
+    return matched.merge(sources[own], on="galaxy_id", how="left", validate="one_to_one")
+
+
+def scored_injections(context: RunContext) -> pd.DataFrame:
+    """The scored injections of the finder's grid, with its score and probability."""
+    answers = context.read(
+        "injection_scores", ["injection_id", "score", "probability", "status"], slices=[context.generation]
+    )
+    answers = answers.filter(pc.equal(answers["status"], "scored")).drop_columns("status")
+    rows = context.read("injections", slices=[context.generation])
+    return rows.join(answers, "injection_id", join_type="inner").sort_by("injection_id").to_pandas()
+
+
+def true_lenses(context: RunContext) -> frozenset[str] | None:
+    """Every lens of a simulated survey, listed or not; None where the truth is not known."""
+    path = context.root.truth / "sources.parquet"
+    if not path.exists():
+        return None
+    truth = pq.read_table(path, columns=["brickname", "objid", "is_lens"])
+    lenses = truth.filter(truth["is_lens"])
+    names = (lenses[name].to_pylist() for name in ("brickname", "objid"))
+    return frozenset(galaxy_ids(context.survey.collection, *names))
