@@ -118,6 +118,22 @@ def median(values: ArrayLike) -> tuple[float, float, float]:
     return float(np.median(ordered)), float(ordered[max(low, 0)]), float(ordered[min(high, n - 1)])
 
 
+def largest(successes: ArrayLike, trials: ArrayLike, level: float = TABLE_LEVEL) -> tuple[float, float]:
+    """Interval of the largest of several proportions, which may depend on each other; NaN where none has trials.
+
+    The largest observed fraction is biased upwards, and so is that of every resample: a percentile bootstrap covers too
+    rarely where proportions are similar. These bounds hold whatever the proportions. The lower one is the largest of
+    Clopper-Pearson bounds that hold at once (Bonferroni); it fails only if one of them does. The upper one is the
+    largest of upper bounds, and fails only if that of the largest proportion does.
+    """
+    k, n = _counts(successes, trials)
+    if not (known := n > 0).any():
+        return np.nan, np.nan
+    low, _ = clopper_pearson(k[known], n[known], 1.0 - (1.0 - level) / known.sum())
+    _, high = clopper_pearson(k[known], n[known], level)
+    return float(low.max()), float(high.max())
+
+
 def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, relative: Floats | float = 1.0) -> Floats:
     """Variance of k/n with clusters over that of independent trials, at least 1; NaN where all outcomes agree.
 

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from analysis.statistics.intervals import clopper_pearson, clustered, design_effect, difference, jeffreys, median
+from analysis.statistics.intervals import (
+    clopper_pearson,
+    clustered,
+    design_effect,
+    difference,
+    exact,
+    jeffreys,
+    largest,
+    median,
+)
 from lake.errors import ParameterError
 from tests.analysis.cells import cluster_sums
 from tests.analysis.coverage import coverage, once, table
@@ -183,3 +192,25 @@ def test_the_documented_coverage_is_reproduced():
         row = next(line for line in page.splitlines() if line.startswith(f"| {bin_name} | {kind} |"))
         documented = [float(cell) / 100.0 for cell in row.strip("| ").split(" | ")[2:]]
         assert measured == pytest.approx(documented, abs=0.01)
+
+
+@pytest.mark.parametrize("trials", [40, 200])
+@pytest.mark.parametrize(
+    "shares", [[0.4] * 8, [0.17, 0.25, 0.28, 0.36, 0.31, 0.24, 0.09, 0.01], [0.8, 0.1], [0.02] * 8]
+)
+def test_the_interval_of_the_largest_share_covers_it_and_a_bootstrap_does_not(shares, trials):
+    rng, repeats = np.random.default_rng(4), 1500
+    found = rng.binomial(trials, shares, (repeats, len(shares)))
+    bounds = np.array([largest(row, np.full(len(shares), trials)) for row in found])
+    covered = (bounds[:, 0] <= max(shares)) & (bounds[:, 1] >= max(shares))
+    assert covered.mean() > 0.95
+    if shares == [0.4] * 8:
+        again = [rng.binomial(trials, row / trials, (400, len(shares))).max(axis=1) / trials for row in found[:300]]
+        low, high = np.quantile(again, [0.025, 0.975], axis=1)
+        assert ((low <= max(shares)) & (high >= max(shares))).mean() < 0.5
+
+
+def test_the_largest_of_one_share_is_clopper_and_pearsons():
+    assert largest([7], [20]) == pytest.approx(exact(7, 20))
+    assert largest([7, 0], [20, 0]) == pytest.approx(exact(7, 20)), "a bin without trials is none"
+    assert np.isnan(largest([0], [0])[0])
