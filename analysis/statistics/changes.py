@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy
@@ -33,6 +34,11 @@ class Change:
     trials: int
     hosts: int
 
+    @property
+    def points(self) -> tuple[float, float, float]:
+        """Value and interval in points (per cent)."""
+        return 100.0 * self.value, 100.0 * self.low, 100.0 * self.high
+
 
 def change(before: ArrayLike, after: ArrayLike, hosts: ArrayLike) -> Change:
     """The change of a share from ``before`` to ``after`` (trial) of booleans; NaN without any trial.
@@ -44,7 +50,7 @@ def change(before: ArrayLike, after: ArrayLike, hosts: ArrayLike) -> Change:
     if old.shape != new.shape:
         raise invalid("after", f"of the shape of before, {old.shape}", new.shape)
     if not len(old):
-        return Change(*[np.nan] * 4, 0, 0, 0, 0)
+        return Change(np.nan, np.nan, np.nan, np.nan, 0, 0, 0, 0)
     step = new.astype(np.int64) - old
     _, place = np.unique(np.asarray(hosts), return_inverse=True)
     net, each = np.bincount(place, step), np.bincount(place)
@@ -54,7 +60,7 @@ def change(before: ArrayLike, after: ArrayLike, hosts: ArrayLike) -> Change:
     return Change(value, min(low, value), max(high, value), flipped(net), gained, lost, count, len(net))
 
 
-def _design_effect(net: Floats, each: NDArray[np.int64], changed: int) -> float:
+def _design_effect(net: NDArray[Any], each: NDArray[Any], changed: int) -> float:
     """Variance of the difference with hosts as clusters over that with independent trials, at least 1."""
     count, hosts = float(each.sum()), len(each)
     if not changed or hosts < 2:

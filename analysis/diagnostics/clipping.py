@@ -1,0 +1,40 @@
+"""Diagnostic: are bright arcs lost because the preprocessing clips them?
+
+The same trials scored with other clip ranges than the network was trained with.
+"""
+
+from __future__ import annotations
+
+from analysis.diagnostics.subject import Subject
+from analysis.records import Drawing, Finding, Measure, Outcome
+from analysis.results import trials
+from analysis.results.trials import PairedParams, compared
+
+_ARCS, _CLIP = "bright_arcs", "clip"
+_NONE = "not measurable: no variant has another clip range, which only networks of this project can be scored with"
+
+FIGURES = {
+    "clipping/change": Drawing(
+        "Change of bright arcs found, at other clip ranges", "source magnitude", "change (points)", reference=0.0
+    )
+}
+
+
+def diagnose(subject: Subject, params: PairedParams) -> Outcome:
+    """Each clip range against the network's own."""
+    made = trials.variants(subject.trials, _ARCS)
+    clips = sorted((name for name in made if name.startswith(_CLIP)), key=lambda name: float(name.removeprefix(_CLIP)))
+    if not clips:
+        measure, said = (
+            Measure("clipping/change/all", float("nan"), method=_NONE),
+            f"The effect of clipping is {_NONE}.",
+        )
+        return Outcome("clipping", (measure,), findings=(Finding(said),))
+    found = {name: compared(f"clipping/{name}", subject.trials, _ARCS, name, params.paired_threshold) for name in clips}
+    measures = tuple(measure for one in found.values() for measure in one.measures())
+    points = tuple(point for name, one in found.items() for point in one.points("clipping/change", name))
+    changes = "; ".join(f"{name}: {one.words}" for name, one in found.items())
+    text = (
+        f"Scored with other clip ranges, the share of bright arcs found at p > {params.paired_threshold:g} changes by"
+    )
+    return Outcome("clipping", measures, findings=(Finding(f"{text} {changes}."),), points=points)

@@ -1,0 +1,75 @@
+"""Diagnostic: what does the Poisson noise of the arc change?
+
+The same trials with and without that noise, at the finder's own clip range and at others, and with so high a gain that
+the answers without noise must come back.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from analysis.diagnostics.subject import Subject
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, decide, not_measured
+from analysis.results import trials
+from analysis.results.trials import Comparison, PairedParams, compared
+
+_ARCS, _NOISY, _HIGH, _CLIPPED = "bright_arcs", "poisson", "high_gain", "poisson_"
+
+FIGURES = {
+    "poisson/change": Drawing(
+        "Change of bright arcs found, from Poisson noise", "source magnitude", "change (points)", reference=0.0
+    )
+}
+
+
+class Params(PairedParams):
+    """Poisson noise."""
+
+    high_gain_score: float = Field(1e-3, gt=0)
+    """Largest change of a score (logit) that counts as rounding where the gain is so high that noise is negligible."""
+
+
+def diagnose(subject: Subject, params: Params) -> Outcome:
+    """Noise against none at each clip range; the gain at which nothing may change."""
+    clips = [
+        name.removeprefix(_CLIPPED) for name in trials.variants(subject.trials, _ARCS) if name.startswith(_CLIPPED)
+    ]
+    befores = {"own_clip": (trials.BASELINE, _NOISY)} | {clip: (clip, f"{_CLIPPED}{clip}") for clip in clips}
+    found = {
+        name: compared(f"poisson/{name}", subject.trials, _ARCS, after, params.paired_threshold, before)
+        for name, (before, after) in befores.items()
+    }
+    moved, gate = _recovered(subject, params)
+    measures = [measure for one in found.values() for measure in one.measures()]
+    points = [
+        point for name, one in found.items() if one.refused is None for point in one.points("poisson/change", name)
+    ]
+    text = _said(found, moved, params.paired_threshold)
+    return Outcome("poisson", (*measures, moved), (gate,), findings=(Finding(text),), points=tuple(points))
+
+
+def _recovered(subject: Subject, params: Params) -> tuple[Measure, Gate]:
+    """Largest change of a score at the high gain; FAIL where it is more than rounding, or a decision changes."""
+    name, limit = "poisson/high_gain", params.high_gain_score
+    rule = f"at a gain without noise no score changes by {limit:g} or more, and no trial changes sides at the threshold"
+    both = trials.pairs(subject.trials, _ARCS, trials.BASELINE, _HIGH)
+    if both.empty:
+        why = trials.lacking(subject.trials, _ARCS, _HIGH) or "not measurable: no trial was scored in both"
+        return Measure(name, np.nan, method=why), not_measured(name, limit, f"{rule}; {why}")
+    largest = float((both["score_after"] - both["score_before"]).abs().max())
+    sides = [both[f"probability_{when}"] > params.paired_threshold for when in ("before", "after")]
+    crossed = int((sides[0] != sides[1]).sum())
+    measure = Measure(name, largest, n=len(both), method=f"largest change of a score; {crossed} trials change sides")
+    return measure, decide(name, measure, limit, rule, "PASS" if largest < limit and not crossed else "FAIL")
+
+
+def _said(found: dict[str, Comparison], moved: Measure, threshold: float) -> str:
+    own = found["own_clip"]
+    if own.refused is not None:
+        return f"The effect of Poisson noise is {own.refused}."
+    text = f"Poisson noise of the arc changes the share of bright arcs found at p > {threshold:g} by {own.words}."
+    others = "; ".join(f"{name} {one.words}" for name, one in found.items() if name != "own_clip")
+    text += f" At other clip ranges: {others}." if others else ""
+    known = not np.isnan(moved.value)
+    return text + (f" Without noise, at a high gain, scores change by at most {moved.value:.1g}." if known else "")
