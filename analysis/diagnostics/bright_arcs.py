@@ -109,9 +109,9 @@ def _arcs(frame: pd.DataFrame, rows: pd.DataFrame) -> Iterator[Measure]:
 def _gate(ceiling: Measure, threshold: float) -> Gate:
     rule = _RULE.format(threshold)
     if np.isnan(ceiling.value):
-        return not_measured(f"{NAME}/ceiling", threshold, f"{rule}; {ceiling.method}")
+        return not_measured("bright_arcs/ceiling", threshold, f"{rule}; {ceiling.method}")
     status: Status = "GO" if ceiling.low >= threshold else "NO-GO" if ceiling.high < threshold else "BORDERLINE"
-    return decide(f"{NAME}/ceiling", ceiling, threshold, rule, status)
+    return decide("bright_arcs/ceiling", ceiling, threshold, rule, status)
 
 
 def _said(known: dict[str, Measure], labels: list[str], gate: Gate, offsets: trials.Comparison) -> str:

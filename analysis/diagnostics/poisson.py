@@ -51,17 +51,21 @@ def diagnose(subject: Subject, params: Params) -> Outcome:
 
 def _recovered(subject: Subject, params: Params) -> tuple[Measure, Gate]:
     """Largest change of a score at the high gain; FAIL where it is more than rounding, or a decision changes."""
-    name, limit = "poisson/high_gain", params.high_gain_score
+    limit = params.high_gain_score
     rule = f"at a gain without noise no score changes by {limit:g} or more, and no trial changes sides at the threshold"
     both = trials.pairs(subject.trials, _ARCS, trials.BASELINE, _HIGH)
     if both.empty:
         why = trials.lacking(subject.trials, _ARCS, _HIGH) or "not measurable: no trial was scored in both"
-        return Measure(name, np.nan, method=why), not_measured(name, limit, f"{rule}; {why}")
+        return Measure("poisson/high_gain", np.nan, method=why), not_measured(
+            "poisson/high_gain", limit, f"{rule}; {why}"
+        )
     largest = float((both["score_after"] - both["score_before"]).abs().max())
     sides = [both[f"probability_{when}"] > params.paired_threshold for when in ("before", "after")]
     crossed = int((sides[0] != sides[1]).sum())
-    measure = Measure(name, largest, n=len(both), method=f"largest change of a score; {crossed} trials change sides")
-    return measure, decide(name, measure, limit, rule, "PASS" if largest < limit and not crossed else "FAIL")
+    how = f"largest change of a score; {crossed} trials change sides"
+    measure = Measure("poisson/high_gain", largest, n=len(both), method=how)
+    passed = largest < limit and not crossed
+    return measure, decide("poisson/high_gain", measure, limit, rule, "PASS" if passed else "FAIL")
 
 
 def _said(found: dict[str, Comparison], moved: Measure, threshold: float) -> str:

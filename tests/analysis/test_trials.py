@@ -54,7 +54,7 @@ def test_shares_and_the_ceiling_are_counts(frame, diagnose):
     assert measure(found, "bright_arcs/unrestricted/ceiling/p0.3").value == pytest.approx(freed)
 
 
-@pytest.mark.parametrize(("shift", "wanted"), [(1.0, "GO"), (-0.9, "BORDERLINE"), (-3.0, "NO-GO")])
+@pytest.mark.parametrize(("shift", "wanted"), [(1.0, "GO"), (-3.2, "BORDERLINE"), (-5.5, "NO-GO")])
 def test_the_gate_knows_where_the_interval_lies(shift, wanted, diagnose):
     rows = trialframes.variant("baseline", trialframes.even(shift))
     found = outcome(bright_arcs, pd.concat([rows, rows.assign(variant="unrestricted")]), diagnose)
