@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from analysis.config import DiagnosticParams
 from analysis.results.features import Stamps, stamp_features
+from analysis.results.reweighting import Weights
 from analysis.results.untouched import Untouched, untouched
 from analysis.statistics.thresholds import Threshold
 from lake.progress import track
@@ -56,6 +57,11 @@ class Subject:
     """The scored injections of the finder's grid, with `score` and `probability`."""
     true_lenses: Collection[str] | None = None
     """`galaxy_id` of every lens of a simulated survey, listed or not; None where they are not known."""
+    trial_weights: Callable[[pd.DataFrame, str], Weights | str] = lambda rows, prior: "their prior is not known"
+    """From rows of `trials` whose parameters the grid's prior draws, their weights under another prior (a name), or why
+    there are none."""
+    completeness: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Rows of `completeness` of this finder's grid in which all injections count the same."""
 
     @cached_property
     def learned(self) -> pd.DataFrame:

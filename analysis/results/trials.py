@@ -13,8 +13,8 @@ from analysis.config import DiagnosticParams
 from analysis.records import Measure, Point
 from analysis.statistics.changes import Change, change, holm, shifted
 from analysis.statistics.intervals import TABLE_LEVEL, ClusterSums, clustered
+from lake.tables.trials import BASELINE
 
-BASELINE = "baseline"
 LEVEL_P = 0.05
 """Below it a change is called significant, after Holm where bins are tested together."""
 _COLUMNS = ("trial_id", "galaxy_id", "bin", "src_mag", "arc_snr", "score", "probability", "host_probability")

@@ -7,6 +7,7 @@ the denominator and never in it.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -70,6 +71,27 @@ def bin_numbers(values: np.ndarray, cuts: ArrayLike) -> np.ndarray:
 def equally_weighted(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of `completeness` in which all injections count the same, so that their counts may be summed."""
     return rows if rows.empty else rows[rows["weighting_id"] == rows["prior"]]
+
+
+class Marginal(NamedTuple):
+    """A completeness over all cells and magnitudes, with its most complete 95 % interval (NaN where there is none)."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def marginal_of(rows: pd.DataFrame, threshold_id: str) -> Marginal | None:
+    """The marginal at one threshold in rows of one weighting; None where it is not in them."""
+    if rows.empty:
+        return None
+    chosen = (rows["threshold_id"] == threshold_id) & (rows["source_mag_bin"] == ALL) & (rows["cell"] == MARGINAL)
+    found = rows[chosen]
+    if found.empty:
+        return None
+    low, high, _ = interval_of(found.iloc[0])
+    return Marginal(float(found["completeness"].iloc[0]), low, high, int(found["n"].iloc[0]))
 
 
 def cells_at(rows: pd.DataFrame, threshold_id: str) -> pd.DataFrame:

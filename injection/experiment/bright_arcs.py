@@ -11,11 +11,12 @@ import pyarrow as pa
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from injection.experiment.setting import Setting
-from injection.experiment.trials import BASELINE, Experiment, Variant, given
+from injection.experiment.trials import Experiment, Variant, given
 from injection.keyed import Keyed
 from injection.priors.distributions import AreaUniform, Uniform
 from lake.config import Section
 from lake.errors import invalid
+from lake.tables.trials import BASELINE
 
 NAME = "bright_arcs"
 

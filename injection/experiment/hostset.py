@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from injection.config import GridParams, HostModel
 from injection.engine.tracing import Images
@@ -122,6 +124,27 @@ class HostSet:
         psf, depth = self.fwhm_nea_arcsec[:, self.imaging.reference], self.depth_mag
         inside = (psf >= psf_edges[0]) & (psf < psf_edges[1]) & (depth >= depth_edges[0]) & (depth < depth_edges[1])
         return np.flatnonzero(inside)
+
+    @property
+    def early(self) -> NDArray[np.bool_]:
+        """Which hosts (row) are early types. ParameterError if the table does not tell."""
+        return np.asarray(_early(self.table))
+
+    def nearest(self, rows: NDArray[np.int64], among: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """For each of ``rows`` the up to ``count`` rows of ``among`` that are nearest in seeing and depth (reference
+        band, each over its standard deviation)."""
+        conditions = np.stack([self.fwhm_nea_arcsec[:, self.imaging.reference], self.depth_mag], axis=1)
+        conditions = conditions / np.maximum(conditions.std(axis=0), 1e-6)
+        _, found = cKDTree(conditions[among]).query(conditions[rows], k=min(count, len(among)))
+        return among[np.reshape(found, (len(rows), -1))]
+
+    def with_psf_scaled(self, factor: float) -> HostSet:
+        """The same hosts, whose arcs are rendered with a PSF ``factor`` times as wide; pixels and noise stay."""
+        if any(psf.kind != "fwhm_nea" for psf in self.imaging.psf):
+            raise DataError("only a PSF of which the width alone is known can be made wider")
+        found = copy(self)
+        found.fwhm_nea_arcsec = self.fwhm_nea_arcsec * factor
+        return found
 
     def choose(self, count: int, seed: int, purpose: str) -> list[str]:
         """``count`` galaxy_ids in keyed-hash order, repeated if there are fewer hosts."""

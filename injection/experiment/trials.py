@@ -22,9 +22,6 @@ from injection.experiment.setting import Setting
 from injection.experiment.stream import batches, run_batch
 from lake.scorer import Scorer
 
-BASELINE = "baseline"
-"""Name of the variant that the others are compared with."""
-
 HostsOf = Callable[[HostModel], HostSet]
 """The hosts that a selection of hosts and a shape of lenses allow."""
 

@@ -3,6 +3,9 @@
 from lake.contract import columns
 from lake.contract.spec import Column, TableSpec
 
+BASELINE = "baseline"
+"""Name of the variant that the others of an experiment are compared with."""
+
 SPEC = TableSpec(
     name="trials",
     meaning="An injection of an experiment in one of its variants, and one model's score of it; a trial has the same "

@@ -6,20 +6,29 @@ import logging
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 
+from analysis.results.reweighting import Weights
 from injection.config import HostModel
 from injection.experiment.designs import TrialsParams, experiments
 from injection.experiment.hostset import HostSet
 from injection.experiment.setting import Setting
-from injection.experiment.trials import Variant, tried
+from injection.experiment.trials import Experiment, HostsOf, Variant, tried
+from injection.priors.registry import draw, load_prior
+from injection.priors.reweighting import THETA_E, Change, not_of_prior
+from lake.errors import DataError, ParameterError
 from lake.scorer import Scorer
+from lake.sky.survey import SURVEY
 from modeling.scoring.card import FINDER
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.gridparams import grid_params
+from pipeline.experiment.reweighting import drawn_from
 from pipeline.experiment.surveyhosts import survey_hosts
 from pipeline.experiment.trainedon import trained_by
 from pipeline.project.context import RunContext
+from pipeline.project.outputs import grid_facts
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +53,42 @@ def trials_of(context: RunContext, params: TrialsParams, scorer: Scorer) -> pa.T
             if of_variant is None:
                 log.info("%s/%s: not measured, the finder's preprocessing is its own", experiment.name, variant.name)
             else:
-                parts.append(tried(experiment, variant, base, hosts_of, of_variant))
+                parts += _tried(experiment, variant, base, hosts_of, of_variant)
     rows = pa.concat_tables(parts)
     own = {"checkpoint_id": scorer.checkpoint_id, "generation": context.generation}
     for name, value in own.items():
         rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
     return rows
+
+
+def _tried(
+    experiment: Experiment, variant: Variant, base: Setting, hosts_of: HostsOf, scorer: Scorer
+) -> list[pa.Table]:
+    """The trials of one variant; none where the survey's hosts or the grid's prior do not allow it."""
+    try:
+        return [tried(experiment, variant, base, hosts_of, scorer)]
+    except DataError as error:
+        log.warning("%s/%s: not measured, %s", experiment.name, variant.name, error)
+        return []
+
+
+def trial_weights(context: RunContext, rows: pd.DataFrame, prior: str) -> Weights | str:
+    """Weight of each of some trials whose parameters, but for the Einstein radius, the grid's prior drew, under another
+    prior; or why there are none."""
+    grid = grid_params(context.root, context.generation)
+    plain = grid.model_copy(update={"lens_shape": "independent"})
+    try:
+        drawn = drawn_from(grid_facts(context.root, context.generation), context.generation)
+        target = load_prior(prior)
+    except (DataError, ParameterError) as error:
+        return str(error)
+    change = Change(drawn, target, SURVEY, (THETA_E, *not_of_prior(plain, SURVEY)))
+    seeds = rows["seed"].unique()
+    if len(seeds) != 1:
+        return "the trials have no seed in common"
+    given = {THETA_E: rows["theta_e_arcsec"].to_numpy(float)}
+    again = draw(drawn, pa.array(rows["trial_id"].to_numpy(str)), int(seeds[0]), SURVEY, given)
+    return Weights(prior, np.exp(change.log_weights(again)), change.support(len(rows)))
 
 
 def scorer_of(folder: Path, variant: Variant, scorer: Scorer) -> Scorer | None:

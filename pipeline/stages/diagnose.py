@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 from analysis.config import DiagnosticParams
 from analysis.diagnostics import discovery
 from analysis.diagnostics.subject import Subject
+from analysis.statistics.completeness import equally_weighted
 from analysis.statistics.thresholds import from_rows
 from lake.files import atomic
 from lake.sky.survey import SURVEY
@@ -21,6 +23,7 @@ from pipeline.experiment.listedlenses import listed, scored_injections, true_len
 from pipeline.experiment.realism import populations
 from pipeline.experiment.rescoring import rescoring
 from pipeline.experiment.trainedon import LISTED, read_listed
+from pipeline.experiment.trials import trial_weights
 from pipeline.project.context import RunContext
 
 _FLUXES = tuple(f"flux_{band}" for band in SURVEY.bands)
@@ -64,6 +67,8 @@ def _subject(context: RunContext, params: DiagnosticParams) -> Subject:
         listed=listed(context),
         injections=scored_injections(context),
         true_lenses=true_lenses(context),
+        trial_weights=partial(trial_weights, context),
+        completeness=equally_weighted(context.read("completeness", slices=[generation]).to_pandas()),
     )
 
 
