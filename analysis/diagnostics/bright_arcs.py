@@ -18,6 +18,7 @@ from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, St
 from analysis.results import trials
 from analysis.statistics.intervals import largest
 from analysis.statistics.thresholds import probability_name
+from lake.tables.trials import BASELINE
 
 NAME, FREE = "bright_arcs", "unrestricted"
 GATE_AT = "p0.3"
@@ -48,7 +49,7 @@ def diagnose(subject: Subject, params: Params) -> Outcome:
     frame = subject.trials
     at = {probability_name(p): p for p in _ALWAYS}
     at |= {one.threshold_id: one.threshold for one in subject.thresholds if one.measurable}
-    kinds = {"": trials.scored(frame, NAME, trials.BASELINE), f"{FREE}/": trials.scored(frame, NAME, FREE)}
+    kinds = {"": trials.scored(frame, NAME, BASELINE), f"{FREE}/": trials.scored(frame, NAME, FREE)}
     labels, measures = trials.bins(frame, NAME), [*_arcs(frame, kinds[""])]
     for kind, rows in kinds.items():
         for threshold_id, probability in at.items():
@@ -94,7 +95,7 @@ def _ceiling(name: str, parts: dict[str, Measure], how: str) -> Measure:
 
 
 def _arcs(frame: pd.DataFrame, rows: pd.DataFrame) -> Iterator[Measure]:
-    why = trials.lacking(frame, NAME, trials.BASELINE)
+    why = trials.lacking(frame, NAME, BASELINE)
     if why is not None:
         yield Measure(f"{NAME}/arc_snr", np.nan, method=why)
         return

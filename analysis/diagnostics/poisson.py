@@ -13,6 +13,7 @@ from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Finding, Gate, Measure, Outcome, decide, not_measured
 from analysis.results import trials
 from analysis.results.trials import Comparison, PairedParams, compared
+from lake.tables.trials import BASELINE
 
 _ARCS, _NOISY, _HIGH, _CLIPPED = "bright_arcs", "poisson", "high_gain", "poisson_"
 
@@ -35,7 +36,7 @@ def diagnose(subject: Subject, params: Params) -> Outcome:
     clips = [
         name.removeprefix(_CLIPPED) for name in trials.variants(subject.trials, _ARCS) if name.startswith(_CLIPPED)
     ]
-    befores = {"own_clip": (trials.BASELINE, _NOISY)} | {clip: (clip, f"{_CLIPPED}{clip}") for clip in clips}
+    befores = {"own_clip": (BASELINE, _NOISY)} | {clip: (clip, f"{_CLIPPED}{clip}") for clip in clips}
     found = {
         name: compared(f"poisson/{name}", subject.trials, _ARCS, after, params.paired_threshold, before)
         for name, (before, after) in befores.items()
@@ -53,7 +54,7 @@ def _recovered(subject: Subject, params: Params) -> tuple[Measure, Gate]:
     """Largest change of a score at the high gain; FAIL where it is more than rounding, or a decision changes."""
     limit = params.high_gain_score
     rule = f"at a gain without noise no score changes by {limit:g} or more, and no trial changes sides at the threshold"
-    both = trials.pairs(subject.trials, _ARCS, trials.BASELINE, _HIGH)
+    both = trials.pairs(subject.trials, _ARCS, BASELINE, _HIGH)
     if both.empty:
         why = trials.lacking(subject.trials, _ARCS, _HIGH) or "not measurable: no trial was scored in both"
         return Measure("poisson/high_gain", np.nan, method=why), not_measured(

@@ -20,8 +20,8 @@ from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, not_measured
 from analysis.results import trialpairs
 from analysis.results.reweighting import Weights
-from analysis.statistics.contrasts import largest_by_noise, mean_change
 from analysis.statistics.completeness import marginal_of
+from analysis.statistics.contrasts import largest_by_noise, mean_change
 from analysis.statistics.intervals import TABLE_LEVEL
 from lake.tables.trials import BASELINE
 
