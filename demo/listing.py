@@ -16,10 +16,14 @@ from demo.grid import Brick
 from demo.sources import Source
 from lake.sky.survey import BANDS, STAMP_PIXELS
 
-COLUMNS = ("name", "ra", "dec", "zlens", "type", "grading", "ref")
+COLUMNS = ("name", "ra", "dec", "zlens", "type", "grading", "ref", "theta_e")
 GRADING = {"tier_a": "confident", "tier_b": "probable", "tier_b_false": "probable"}
 REFERENCE = "Simulated sky (Dark Halo Scope demo)"
 POSITION_ERROR_ARCSEC = 0.1
+MODELLED = {"tier_a": 1.0, "tier_b": 0.3}
+"""Share of the listed lenses with a measured Einstein radius: all that are confirmed, some of the others."""
+RADIUS_ERROR = 0.03
+"""Relative error of a measured Einstein radius."""
 
 
 def listed(rng: np.random.Generator, source: Source, ra_deg: float, dec_deg: float) -> dict[str, Any]:
@@ -29,11 +33,26 @@ def listed(rng: np.random.Generator, source: Source, ra_deg: float, dec_deg: flo
     return row(ra_deg + east / np.cos(np.deg2rad(dec_deg)), dec_deg + north, GRADING[source.role], redshift)
 
 
+def with_radius(rng: np.random.Generator, listed_row: dict[str, Any], role: str, theta_e_arcsec: float) -> None:
+    """Add a measured Einstein radius to the row of a lens, if it has been modelled."""
+    modelled, error = rng.uniform() < MODELLED[role], rng.normal(0.0, RADIUS_ERROR)
+    if modelled:
+        listed_row["theta_e"] = f"{theta_e_arcsec * np.exp(error):.3f}"
+
+
 def row(ra_deg: float, dec_deg: float, grading: str, redshift: str) -> dict[str, Any]:
     """One row, named by its position."""
     name = f"SIM-{ra_deg:08.4f}{dec_deg:+08.4f}"
     place = {"ra": f"{ra_deg:.5f}", "dec": f"{dec_deg:.5f}"}
-    return {"name": name, **place, "zlens": redshift, "type": "galaxy", "grading": grading, "ref": REFERENCE}
+    return {
+        "name": name,
+        **place,
+        "zlens": redshift,
+        "type": "galaxy",
+        "grading": grading,
+        "ref": REFERENCE,
+        "theta_e": "",
+    }
 
 
 def outside(

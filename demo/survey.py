@@ -33,6 +33,7 @@ from demo.listing import (
     outside,
     source_truth,
     to_csv,
+    with_radius,
 )
 from demo.truth import BARE_HOSTS
 from lake.config import SplitParams, SurveyParams
@@ -115,18 +116,23 @@ def make_brick(plan: Plan, params: DemoParams, seed: int, folder: Path) -> str:
     sources = with_arcs(rng, scene)
     rows = catalogue(rng, plan, scene, sources)
     sweep = flawed(rng, rows, (params.sources.short_fraction, params.sources.duplicate_fraction), plan.nan_rows)
-    candidates = [
-        listed(rng, source, float(row["RA"]), float(row["DEC"]))
-        for source, row in zip(sources, rows, strict=True)
+    candidates = {
+        index: listed(rng, source, float(row["RA"]), float(row["DEC"]))
+        for index, (source, row) in enumerate(zip(sources, rows, strict=True))
         if source.role.startswith("tier")
-    ]
+    }
+    radii = generator(seed, plan, 4)
+    for index in sorted(candidates.keys() & scene.lensed.keys()):
+        with_radius(radii, candidates[index], sources[index].role, scene.lensed[index].truth["theta_e_arcsec"])
     part = folder / PARTS / plan.brick.name
     shutil.rmtree(part, ignore_errors=True)
     (part / "coadd").mkdir(parents=True)
     np.save(part / "sweep.npy", sweep)
     np.save(part / "bare.npy", bare_hosts(plan, scene))
     pq.write_table(source_truth(plan, sources, rows), part / "sources.parquet")
-    (part / "lists.json").write_text(json.dumps({"candidates": candidates, "lenses": lens_truth(plan, scene)}))
+    (part / "lists.json").write_text(
+        json.dumps({"candidates": list(candidates.values()), "lenses": lens_truth(plan, scene)})
+    )
     write_coadds(part / "coadd", plan, scene)
     final.parent.mkdir(parents=True, exist_ok=True)
     (part / "coadd").rename(final)

@@ -84,7 +84,11 @@ def _parts(inputs: ReportInputs) -> list[Part]:
         _realism(inputs),
         _closure(inputs),
         Part("others", "Other diagnostics", _others(inputs)),
-        Part("stamps", "Injections, their hosts and listed lenses", evidence.gallery_pictures(inputs)),
+        Part(
+            "stamps",
+            "Injections, their hosts and listed lenses",
+            [*evidence.gallery_pictures(inputs), found.lens_view(inputs)],
+        ),
         Part(
             "decisions",
             "Decisions",

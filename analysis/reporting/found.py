@@ -8,7 +8,7 @@ from analysis.diagnostics import discovery
 from analysis.figures.points import points_figure
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.sources import of_points
-from analysis.reporting.views import Shown, TableView
+from analysis.reporting.views import Shown, TableView, frame_view
 
 _COLUMNS = ["generation", "series", "x", "y", "low", "high", "n", "label"]
 
@@ -24,6 +24,32 @@ def finding_view(inputs: ReportInputs) -> TableView | None:
         if name in every
     ]
     return TableView("What the diagnostics found", ["question", *models], rows) if rows else None
+
+
+def lens_view(inputs: ReportInputs) -> TableView | None:
+    """Every listed test lens of the headline model, the missed ones first."""
+    item = next((each for each in inputs.generations if each.name == inputs.headline), None)
+    if item is None or item.test_lenses.empty:
+        return None
+    band = inputs.imaging.reference_band
+    held = item.test_lenses.sort_values("probability")
+    missed = held["missed"].map({True: "missed", False: "found"}).fillna("not known")
+    columns = {
+        "lens": held["name"].fillna(held["galaxy_id"]),
+        "Tier": held["tier"],
+        "outcome": missed,
+        "probability": held["probability"],
+        "theta_E (arcsec)": held["theta_e_arcsec"],
+        "rank among injections": held["matched_rank"],
+        band: held[f"mag_{band}"],
+        "seeing (arcsec)": held[f"psfsize_{band}"],
+        "depth (mag)": held[f"depth_{band}_mag"],
+        "lens redshift": held["z_lens"],
+        "reference": held["reference"],
+    }
+    at = held["threshold_id"].dropna().unique()
+    caption = f"Listed lenses of the test split, {item.name}, the least probable first; missed below {', '.join(at)}"
+    return frame_view(caption, pd.DataFrame(columns))
 
 
 def pictures(inputs: ReportInputs) -> list[Shown]:

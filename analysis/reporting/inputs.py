@@ -55,6 +55,8 @@ class GenerationInputs:
     """Rows of `findings` of the same runs."""
     points: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["figure", "series"]))
     """Rows of `figure_points` of the same runs."""
+    test_lenses: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Rows of `test_lenses`: the listed lenses of the reported split that are measured."""
     emulator: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The emulator against the table: `threshold_id` and `analysis.results.emulation.Comparison.figures`."""
     lens_hosts: pd.DataFrame = field(default_factory=pd.DataFrame)

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,14 +28,29 @@ log = logging.getLogger(__name__)
 _HEADINGS = {
     "name": "name", "ra": "ra", "ra [deg]": "ra", "ra_deg": "ra", "raj2000": "ra", "dec": "dec", "dec [deg]": "dec",
     "dec_deg": "dec", "dej2000": "dec", "decj2000": "dec", "zlens": "z_lens", "z_lens": "z_lens", "grading": "grading",
-    "grade": "grading", "ref": "reference", "reference": "reference",
+    "grade": "grading", "ref": "reference", "reference": "reference", "theta_e": "theta_e", "theta_e_arcsec": "theta_e",
+    "theta_e [arcsec]": "theta_e", "theta_ein": "theta_e", "rein_arcsec": "theta_e", "einstein_radius": "theta_e",
+    "einstein_radius_arcsec": "theta_e",
 }  # fmt: skip
+_RADII = (0.05, 60.0)
+"""Einstein radii (arcsec) that a list may give; 0 and negative values stand for unknown ones in some lists."""
 _REQUIRED = ("ra", "dec", "grading")
 _DELIMITERS = (",", ";", "\t")
 _MOST_BYTES = 256 << 20
 _NO_PLACE = "coordinates must be numbers in [0, 360] and [-90, 90] or sexagesimal"
 _AGAIN = "the list repeats this name and position"
-LISTED = ("candidate_id", "name", "ra", "dec", "grading", "tier", "z_lens", "z_lens_text", "reference")
+LISTED = (
+    "candidate_id",
+    "name",
+    "ra",
+    "dec",
+    "grading",
+    "tier",
+    "z_lens",
+    "z_lens_text",
+    "theta_e_arcsec",
+    "reference",
+)
 """Columns of ``lens_candidates`` that the list gives."""
 _SCHEMA = pa.schema(
     [
@@ -142,19 +158,20 @@ def _parsed(headings: Sequence[str], cells: Sequence[str], tiers: Mapping[str, s
         "dec": dec,
         "grading": grading,
         "tier": tier,
-        "z_lens": _redshift(redshift),
+        "z_lens": _single(redshift, 0.0, math.inf),
         "z_lens_text": redshift,
+        "theta_e_arcsec": _single(row.get("theta_e"), *_RADII),
         "reference": row.get("reference") or None,
         "fault": None if tier else RAGGED if too_long else NO_GRADE,
         "record": json.dumps(row, sort_keys=True),
     }
 
 
-def _redshift(text: str | None) -> float | None:
-    """The number where the text is one, or several equal ones (``0.49 | 0.49``)."""
+def _single(text: str | None, low: float, high: float) -> float | None:
+    """The number where the text is one, or several equal ones (``0.49 | 0.49``), between both limits."""
     found = {angles.number(part) for part in (text or "").split("|")}
     value = found.pop() if len(found) == 1 else None
-    return value if value is not None and value >= 0 else None
+    return value if value is not None and low <= value <= high else None
 
 
 def _require_lenses(path: Path, rows: Sequence[Mapping[str, Any]], count: int, grades: Mapping[str, str]) -> None:

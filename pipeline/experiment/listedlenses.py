@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis.diagnostics.missed_lenses import TABLE
+from analysis.records import Outcome
+from analysis.results.testlenses import plain_rows
 from demo.truth import galaxy_ids
 from lake.tables.lens_candidates import MATCHED
 from pipeline.project.context import RunContext
 
-_FROM_LIST = ["galaxy_id", "candidate_id", "name", "reference", "grading", "z_lens"]
+_FROM_LIST = ["galaxy_id", "candidate_id", "name", "reference", "grading", "z_lens", "theta_e_arcsec"]
 
 
 def listed(context: RunContext) -> pd.DataFrame:
@@ -41,3 +46,14 @@ def true_lenses(context: RunContext) -> frozenset[str] | None:
     lenses = truth.filter(truth["is_lens"])
     names = (lenses[name].to_pylist() for name in ("brickname", "objid"))
     return frozenset(galaxy_ids(context.survey.collection, *names))
+
+
+def lens_table(outcome: Outcome, where: Mapping[str, str]) -> list[dict[str, object]]:
+    """Rows of `test_lenses` without lineage, with the ranks among injections; none where no lens is measured."""
+    rows = outcome.arrays.get(TABLE)
+    if rows is None:
+        return []
+    matched = outcome.arrays.get("matched", pd.DataFrame(columns=["galaxy_id", "rank", "effective"]))
+    ranks = matched[["galaxy_id", "rank", "effective"]]
+    ranks = ranks.rename(columns={"rank": "matched_rank", "effective": "matched_injections"})
+    return [{**where, **row} for row in plain_rows(rows.merge(ranks, on="galaxy_id", how="left"))]

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 _SPLIT = "test"
 _JUDGING = ("evaluate", "diagnose")
 """Stages that write diagnostics and gates of a finder."""
+_OF_A_FINDER = ("injections", "injection_scores", "completeness", "trials", "test_lenses")
 _INJECTION_COLUMNS = [
     *("grid_id", "injection_id", "galaxy_id", "lens_theta_e_arcsec", "src_mag_r", "src_beta_frac", "src_re_arcsec"),
     *("host_psf_fwhm_nea_r_arcsec", "host_depth_r_mag", "detectable"),
@@ -125,7 +126,7 @@ def reported(context: RunContext) -> list[str]:
 
 def _lacking(root: DataRoot, name: str) -> list[str]:
     """Outputs of a finder's run that the report needs and that are missing."""
-    made = [cards.stem(table, name) for table in ("injections", "injection_scores", "completeness", "trials")]
+    made = [cards.stem(table, name) for table in _OF_A_FINDER]
     made += [cards.stem(table, f"{stage}-{name}") for table in status.JUDGED for stage in _JUDGING]
     folder, grid = root.checkpoints(name), root.grid(name) / GRID
     lost = [stem for stem in made if not (root.cards / f"{stem}.json").exists()]
@@ -156,6 +157,7 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
         gates=context.read("gates", slices=runs).to_pandas(),
         findings=context.read("findings", slices=runs).to_pandas(),
         points=context.read("figure_points", slices=runs).to_pandas(),
+        test_lenses=_kept(context.read("test_lenses", slices=[name]).to_pandas(), f"test_lenses.{name}" not in off),
         completeness=_kept(equally_weighted(completeness), has_grid),
         lens_hosts=_kept(completeness[completeness["weighting_id"] != completeness["prior"]], has_grid),
         thresholds=context.read("thresholds", slices=[name]).to_pandas(),

@@ -19,7 +19,7 @@ from lake.store.stamps import StampStore
 from modeling.scoring.card import FINDER, read_card
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.closure import audit_manifest, scored_objects, survey_chain
-from pipeline.experiment.listedlenses import listed, scored_injections, true_lenses
+from pipeline.experiment.listedlenses import lens_table, listed, scored_injections, true_lenses
 from pipeline.experiment.realism import populations
 from pipeline.experiment.rescoring import rescoring
 from pipeline.experiment.trainedon import LISTED, read_listed
@@ -39,6 +39,8 @@ def run(context: RunContext, params: DiagnosticParams) -> None:
     atomic.write_text(context.root.baselines / f"{generation}.json", baseline + "\n")
     folder = context.root.checkpoints(generation)
     line = _audited(folder) if (folder / FINDER).exists() else _trained(folder)
+    where = {"checkpoint_id": str(line["checkpoint_id"]), "generation": generation}
+    context.write("test_lenses", lens_table(outcome, where), generation, where)
     own = {"origin": generation, "generation": generation, "status": "valid", "source": "trained", **line}
     context.write("experiments", [own], generation, {"origin": generation})
 

@@ -95,9 +95,26 @@ def test_candidate_list_has_the_lenscat_columns(survey: Made, real_data: Path) -
     lines = (survey.folder / "candidates.csv").read_text().splitlines()
     real = (real_data / "catalogues" / "desi_candidates.csv").read_text().splitlines()[0]
     rows = list(csv.DictReader(lines))
-    assert lines[0] == real == ",".join(COLUMNS)
+    assert lines[0] == ",".join(COLUMNS) == f"{real},theta_e", "the columns of real lists, and one that some have"
     assert Counter(row["grading"] for row in rows) == {"confident": 3, "probable": 4}
     assert all("Simulated" in row["ref"] for row in rows)
+
+
+def test_the_list_gives_measured_radii_of_some_lenses(survey: Made) -> None:
+    """All of Tier A, near their true values; none of the objects that are no lenses."""
+    truth = {(record["brickname"], record["objid"]): record["theta_e_arcsec"] for record in survey.table("lenses")}
+    sources = {(record["brickname"], record["objid"]): record for record in survey.table("sources")}
+    with (survey.folder / "candidates.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        place = np.array([float(row["ra"]), float(row["dec"])])
+        key = min(sources, key=lambda each: np.hypot(*(place - (sources[each]["ra"], sources[each]["dec"]))))
+        near = np.hypot(*(place - (sources[key]["ra"], sources[key]["dec"]))) < 2 / 3600
+        if near and sources[key]["role"] == "tier_a":
+            assert abs(np.log(float(row["theta_e"]) / truth[key])) < 0.12
+        if not near or sources[key]["role"] == "tier_b_false":
+            assert row["theta_e"] == ""
+    assert any(row["theta_e"] for row in rows)
 
 
 def test_catalogue_positions_agree_with_the_images_wcs(survey: Made) -> None:

@@ -82,6 +82,34 @@ def test_a_name_is_no_identifier_and_the_better_grade_of_a_repeated_row_wins(tmp
     assert set(found.rejected["reason"].to_pylist()) == {"the list repeats this name and position"}
 
 
+@pytest.mark.parametrize("heading", ["theta_E", "theta_Ein", "Rein_arcsec", "theta_e_arcsec", "Einstein_radius"])
+@pytest.mark.parametrize(
+    ("text", "number"), [("1.43", 1.43), ("1.2 | 1.2", 1.2), ("", None), ("0", None), ("-1", None), ("9999", None)]
+)
+def test_a_list_may_give_einstein_radii(tmp_path: Path, heading: str, text: str, number: float | None) -> None:
+    head = HEADING.replace("\n", f",{heading}\n")
+    row = write(tmp_path, head + f"a,1,2,0.5,galaxy,confident,x,{text}\n").rows.to_pylist()[0]
+    assert row["theta_e_arcsec"] == number
+
+
+def test_a_list_without_einstein_radii_has_none(tmp_path: Path) -> None:
+    found = write(tmp_path, HEADING + "a,1,2,0.5,galaxy,confident,x\n")
+    assert found.rows["theta_e_arcsec"].to_pylist() == [None]
+
+
+def test_radii_of_a_real_table_are_read(tmp_path: Path, real_data: Path) -> None:
+    """SL2S with HSC: 18 or more lenses with `rein_arcsec`; positions as its names give them."""
+    lines = (real_data / "catalogues" / "sl2s_sugohi" / "sugohi3_sl2s_hsc_summary_table.txt").read_text().splitlines()
+    names = lines[0].lstrip("# ").split()
+    rows = [dict(zip(names, line.split(), strict=True)) for line in lines[1:] if line.strip()]
+    text = "name,ra,dec,grading,rein_arcsec\n" + "".join(
+        f"{row['name']},{15 * i % 360}.5,{i % 60},confident,{row['rein_arcsec']}\n" for i, row in enumerate(rows)
+    )
+    found = write(tmp_path, text).rows["theta_e_arcsec"].to_pylist()
+    assert found == [float(row["rein_arcsec"]) for row in rows]
+    assert len(found) >= 18
+
+
 @pytest.mark.parametrize(
     ("text", "number"),
     [("0.49 | 0.49", 0.49), ("0.3?", None), ("0.3 | 0.5", None), ("-1", None), ("L", None), ("0.367 | nan", None),

@@ -27,6 +27,7 @@ def listed(ra: list[float], dec: list[float], tier: str = "ABABABABAB") -> pa.Ta
             "tier": pa.array(tiers, pa.string()),
             "z_lens": pa.nulls(n, pa.float64()),
             "z_lens_text": pa.nulls(n, pa.string()),
+            "theta_e_arcsec": pa.nulls(n, pa.float64()),
             "reference": pa.nulls(n, pa.string()),
             "fault": pa.array([None if each else NO_GRADE for each in tiers], pa.string()),
         }
