@@ -38,6 +38,8 @@ _COMMANDS = {
     "query": "lake",
     "sql": "lake",
     "lineage": "lake",
+    "push": "sharing",
+    "pull": "sharing",
     "registry": "registry",
     "preregister": "registry",
     "verify": "lake",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lake import processes
+
+_LONGEST = 50
 
 
 @contextmanager
@@ -18,7 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
     After an error it is removed and ``path`` is as it was. Drafts that killed processes left of it are removed too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    ending = path.name[-50:]
+    ending = _ending(path.name)
     for left in path.parent.glob(f".*.{glob.escape(ending)}"):
         owner = left.name.split(".")[1]
         if owner.isdecimal() and left.name == f".{owner}.{ending}" and not processes.runs(int(owner)):
@@ -29,6 +32,11 @@ def replacing(path: Path) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _ending(name: str) -> str:
+    """A file's name, shortened to what file systems take: files that differ only at the beginning stay apart."""
+    return name if len(name) <= _LONGEST else f"{hashlib.sha256(name.encode()).hexdigest()[:16]}{name[-30:]}"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -80,8 +80,13 @@ def publish(root: DataRoot, card: Card, pin: Pin) -> None:
     """Write pin, witness and, last, the card."""
     name = stem(card.table, card.slice)
     atomic.write_text(root.cards / f"{name}.pin.json", _render(asdict(pin)))
-    atomic.write_text(root.witness(card.table, card.slice), _render({"fingerprint": card.fingerprint}))
+    attest(root, card)
     atomic.write_text(root.cards / f"{name}.json", _render(asdict(card)))
+
+
+def attest(root: DataRoot, card: Card) -> None:
+    """Write the witness of a slice that the lake holds."""
+    atomic.write_text(root.witness(card.table, card.slice), _render({"fingerprint": card.fingerprint}))
 
 
 def read_slice(root: DataRoot, table: str, slice_name: str | None = None) -> Slice:

@@ -64,18 +64,30 @@ def files(table: DeltaTable, where: Mapping[str, str]) -> list[str]:
     return [local_path(place) + name.removeprefix("file://").removeprefix(escaped) for name in found]
 
 
+def added(table: DeltaTable, where: Mapping[str, str]) -> list[tuple[str, int]]:
+    """Files of a slice, by their paths below the table's folder, with their sizes as the log says."""
+    found = _slice_of(table, where)
+    return list(zip(map(unquote, found["path"].to_pylist()), found["size_bytes"].to_pylist(), strict=True))
+
+
+def _slice_of(table: DeltaTable, where: Mapping[str, str]) -> pa.Table:
+    """What the log says of each file of a slice."""
+    found = pa.table(table.get_add_actions(flatten=True))
+    for column, value in where.items():
+        found = found.filter(pc.equal(pc.cast(found[f"partition.{column}"], pa.string()), value))
+    return found
+
+
 def require_files(root: DataRoot, entry: Slice, table: DeltaTable) -> None:
     """Raise DamagedError if a data file of a slice is missing or not of the size in the log; no row is read."""
-    added = pa.table(table.get_add_actions(flatten=True))
-    for column, value in entry.card.where.items():
-        added = added.filter(pc.equal(pc.cast(added[f"partition.{column}"], pa.string()), value))
-    paths, sizes = [unquote(path) for path in added["path"].to_pylist()], added["size_bytes"].to_pylist()
+    wanted = added(table, entry.card.where)
     try:
-        for path, size, found in zip(paths, sizes, arrow_files(table).get_file_info(paths), strict=True):
-            if found.type == fs.FileType.NotFound:
+        found = arrow_files(table).get_file_info([path for path, _ in wanted])
+        for (path, size), file in zip(wanted, found, strict=True):
+            if file.type == fs.FileType.NotFound:
                 raise held.damaged_data(root, entry, f"{path} is missing")
-            if found.size != size:
-                raise held.damaged_data(root, entry, f"{path} has {found.size} bytes, its log says {size}")
+            if file.size != size:
+                raise held.damaged_data(root, entry, f"{path} has {file.size} bytes, its log says {size}")
     except OSError as error:
         raise held.unreachable(root, entry, error) from error
 
@@ -109,7 +121,18 @@ def open_pinned(root: DataRoot, entry: Slice) -> DeltaTable:
     if table_id != entry.pin.table_id:
         why = f"was recreated since it was pinned (version {entry.pin.version} is another table's)"
         raise held.lost(root, entry, why)
+    if (rows := _rows(table, entry.card.where)) not in (None, entry.card.rows):
+        raise LakeError(
+            f"table '{entry.name}' has {rows} rows in version {entry.pin.version}, its card says {entry.card.rows}: "
+            "that version was written by someone else; run `dhs pull --merge`"
+        )
     return table
+
+
+def _rows(table: DeltaTable, where: Mapping[str, str]) -> int | None:
+    """How many rows a slice has, by the statistics of its files; None where they do not say."""
+    counts = _slice_of(table, where)["num_records"]
+    return None if counts.null_count else int(pc.sum(counts).as_py() or 0)
 
 
 def read(

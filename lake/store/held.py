@@ -59,7 +59,8 @@ def require_log(root: DataRoot, entry: Slice) -> None:
 def lost(root: DataRoot, entry: Slice, what: str | None = None) -> LostError:
     """The error for a pin whose version is not in the lake, which could be read."""
     why = what or f"is pinned at version {entry.pin.version}, which {root.table(entry.card.table)} does not hold"
-    return LostError(f"table '{entry.name}' {why}; run `dhs verify --repair`, then `dvc repro`")
+    cure = "`dhs pull` brings it if it was pushed; to make it again, `dhs verify --repair`, then `dvc repro`"
+    return LostError(f"table '{entry.name}' {why}; {cure}")
 
 
 def damaged(root: DataRoot, entry: Slice, what: str) -> DamagedLogError:
@@ -128,8 +129,8 @@ def _refuse_empty_lake(root: DataRoot) -> None:
     found = _names(place) or set()
     if not any(n in found and ("://" in place or (Path(place) / n / _LOG).is_dir()) for n in tables.names()):
         raise UnreachableError(
-            f"{place} holds no table, but {root.cards} pins {len(cards.tables(root))}: mount or restore it; "
-            f"if it was deleted on purpose, move {root.cards} away and run `dvc repro`"
+            f"{place} holds no table, but {root.cards} pins {len(cards.tables(root))}: in a new clone run `dhs pull`; "
+            f"else mount or restore it; if it was deleted on purpose, move {root.cards} away and run `dvc repro`"
         )
 
 

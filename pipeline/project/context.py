@@ -27,6 +27,7 @@ from lake.root import DataRoot
 from lake.store import cards, delta, writing
 from lake.store.cards import Card
 from lake.store.writing import Provenance, Target
+from lake.upkeep.guard import working
 from pipeline.project.project import Project
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def stage_run(stage: str, generation: str | None, project: Project, kind: type[C
     root = project.data
     name = cards.stem(stage, generation)
     require_places(project, generation)
-    with _stage_lock(root, name):
+    with _stage_lock(root, name), working(root):
         forget_lost_tables(root)
         started = time.perf_counter()
         log.info("%s: started", name)

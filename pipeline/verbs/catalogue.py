@@ -12,11 +12,13 @@ from lake.root import DataRoot
 from lake.store import cards, views
 from lake.store.cards import Slice
 from lake.store.query import described, spec_of
+from lake.upkeep.pulling import is_here
 from pipeline.verbs.texttable import table_text
 
 
 def listing(root: DataRoot, at: str | None = None) -> str:
-    """One line per table: rows, newest pinned version, slices, meaning."""
+    """One line per table: rows, newest pinned version, slices, meaning; what cards pin and the lake lacks is marked."""
+    absent: list[str] = []
     lines = [f"{'table':<24} {'rows':>10} {'version':>7}  meaning"]
     for name in tables.names():
         found = cards.slices(root, name, at)
@@ -27,7 +29,10 @@ def listing(root: DataRoot, at: str | None = None) -> str:
         rows = sum(entry.card.rows for entry in cards.distinct(found))
         version = max(entry.pin.version for entry in found)
         named = ", ".join(entry.card.slice for entry in found if entry.card.slice)
-        lines.append(f"{name:<24} {rows:>10} {version:>7}  {meaning}" + (f" [{named}]" if named else ""))
+        lost = [entry.name for entry in found if not is_here(root, entry)]
+        absent += lost
+        mark = "" if not lost else " (absent)" if len(lost) == len(found) else f" (absent: {', '.join(lost)})"
+        lines.append(f"{name:<24} {rows:>10} {version:>7}  {meaning}" + (f" [{named}]" if named else "") + mark)
     lines += [f"{name:<24} {'view':>10} {'':>7}  {views.VIEWS[name].meaning}" for name in views.VIEWS]
     others = Counter(
         entry.pin.inputs[cards.SURVEY] for name in tables.names() for entry in cards.foreign(root, name, at)
@@ -36,6 +41,11 @@ def listing(root: DataRoot, at: str | None = None) -> str:
         f"not read: {count} tables or slices of the survey '{name}'; params.yaml names '{root.survey_name}'"
         for name, count in sorted(others.items())
     ]
+    if absent:
+        lines.append(
+            f"absent: {len(absent)} pinned tables or slices are not in the lake; `dhs pull` brings what was pushed, "
+            "`dhs repro` makes it again"
+        )
     return "\n".join(lines)
 
 

@@ -26,7 +26,7 @@ from pipeline.project.outputs import grid_problems, page_problems
 from pipeline.project.project import Project
 
 _FIGURES = ("metrics", "plots", "baselines")
-"""Small outputs that DVC does not cache."""
+"""Small outputs that are compared with the checksums in dvc.lock."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _recorded(project: Project) -> dict[Path, str]:
 
 def _is_cached(project: Project, out: Path) -> bool:
     """Whether DVC may hold a copy of an output."""
-    kinds = (project.data.cutouts.name, "checkpoints", "grid")
+    kinds = ("cutouts", "checkpoints", "grid", "baselines", "report")
     return out.relative_to(project.data.local).parts[0] in kinds and out in _recorded(project)
 
 

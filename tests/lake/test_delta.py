@@ -1,9 +1,5 @@
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +16,7 @@ from lake.errors import ContractError, LakeError, LostError, ParameterError, Unr
 from lake.root import DataRoot
 from lake.store import cards, delta, writing
 from lake.store.writing import Provenance, Target
+from tests.lake import stores
 from tests.lake.gates import SPEC, gate, rows, write
 
 
@@ -119,37 +116,10 @@ def test_the_package_reads_tables_by_name(root: DataRoot) -> None:
     assert lake.read("gates", slices=["s-a"], root=root).num_rows == 1
 
 
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture
 def object_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    """A bucket of a simulated S3, in a process of its own: delta-rs holds the interpreter while it waits."""
-    boto3, _ = pytest.importorskip("boto3"), pytest.importorskip("moto.server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    with (tmp_path / "moto.log").open("w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 60
-        while not answers(port):
-            assert time.monotonic() < deadline, (tmp_path / "moto.log").read_text()
-            time.sleep(0.1)
-        boto3.client("s3").create_bucket(Bucket="lake-of-tests")
-        yield "s3://lake-of-tests/tables"
-    finally:
-        server.kill()
-        server.wait()
+    with stores.bucket(monkeypatch, tmp_path) as uri:
+        yield f"{uri}/tables"
 
 
 def test_tables_in_an_object_store(object_store: str, tmp_path: Path) -> None:

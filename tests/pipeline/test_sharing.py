@@ -1,0 +1,149 @@
+"""A team shares a lake: `dhs push` in one clone, `dhs pull` in another."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from lake.upkeep.guard import working
+from pipeline.cli import dhs
+from pipeline.project import params
+from pipeline.verbs import blobs, sharing
+from tests.pipeline.checkout import PROJECT
+
+DEFAULT = "[core]\n    remote = a\n['remote \"a\"']\n"
+SQL = "select generation, n, detected from completeness order by all"
+
+
+def run(folder: Path, *command: str) -> str:
+    """A command's output."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    named = {f"GIT_{who}_{what}": "t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **named, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def invoke(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(dhs, [*arguments, "--project", str(folder)])
+
+
+@pytest.fixture(scope="module")
+def made(small_runs: Path, tmp_path_factory: pytest.TempPathFactory, whole_system: None) -> Path:
+    """A project under git and DVC with two finders and, in DVC's cache, score batches; its remote is a folder."""
+    folder = tmp_path_factory.mktemp("team") / "mine"
+    shutil.copytree(small_runs, folder)
+    params.write(folder, params.resolve(PROJECT, "test"), "test")
+    shutil.copy(PROJECT / ".gitignore", folder)
+    (folder / "data" / "grid" / "demo1" / "batch-00000.parquet").write_bytes(b"batch" * 100)
+    outs = ["data/grid/demo1", "data/grid/demo2"]
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"grid": {"cmd": "true", "outs": outs}}}))
+    (folder.parent / "store").mkdir()
+    run(folder, "git", "init", "-q", "-b", "main")
+    run(folder, "dvc", "init", "-q")
+    run(folder, "dvc", "commit", "-q", "-f")
+    run(folder, "dvc", "remote", "add", "-q", "--default", "team", "../store")
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-qm", "made")
+    return folder
+
+
+@pytest.fixture
+def shared(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it and of the empty remote; commands leave it as the working directory, which ends with the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    shutil.copytree(made.parent, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "mine"
+
+
+def test_a_clone_has_what_was_pushed(shared: Path, tmp_path: Path) -> None:
+    run(tmp_path, "git", "clone", "-q", "mine", "clone")
+    clone = tmp_path / "clone"
+    before = invoke(clone, "tables").output
+    assert "(absent)" in before
+    assert "`dhs pull` brings what was pushed" in before
+    unpushed = invoke(clone, "pull")
+    assert unpushed.exit_code == 1
+    assert "'completeness.demo1' was not pulled: its version is not in the remote" in unpushed.stderr
+    assert "grid/demo1 was not pulled: the remote lacks 1 of its files" in unpushed.stderr
+    pushed = invoke(shared, "push")
+    assert pushed.exit_code == 0, pushed.stderr
+    pulled = invoke(clone, "pull")
+    assert pulled.exit_code == 0, pulled.stderr
+    assert "absent" not in invoke(clone, "tables").output
+    assert invoke(clone, "query", SQL).output == invoke(shared, "query", SQL).output
+    batch = Path("data", "grid", "demo1", "batch-00000.parquet")
+    assert (clone / batch).read_bytes() == (shared / batch).read_bytes()
+    assert not run(clone, "git", "status", "--short", "data"), "no card or pin has changed"
+    assert "up to date" in run(clone, "dvc", "status")
+    assert "Everything is up to date" in run(clone, "dvc", "push"), "DVC finds its files in the remote"
+
+
+def test_single_tables_come_alone(shared: Path, tmp_path: Path) -> None:
+    assert invoke(shared, "push", "completeness", "experiments").exit_code == 0
+    assert not (tmp_path / "store" / "files").exists()
+    run(tmp_path, "git", "clone", "-q", "mine", "clone")
+    assert invoke(tmp_path / "clone", "pull", "completeness").exit_code == 0
+    assert invoke(tmp_path / "clone", "query", SQL).output == invoke(shared, "query", SQL).output
+    listed = invoke(tmp_path / "clone", "tables").output.splitlines()
+    absent = {line.split()[0] for line in listed if line.endswith("(absent)")}
+    assert "gates" in absent
+    assert "completeness" not in absent
+    assert "no card pins nothing" in str(invoke(tmp_path / "clone", "pull", "nothing").exception)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named", "message"),
+    [
+        ("", None, "no remote is named: `dvc remote add --default team PLACE`"),
+        ("['remote \"a\"']\n    url = /\n", None, "no remote is named"),
+        ("['remote \"team\"']\n    url = /\n", "tem", "'remote' must be one of team, got 'tem'; did you mean 'team'?"),
+        (
+            "[core]\n    remote = a\n['remote \"a\"']\n    url = ssh://x/y\n",
+            None,
+            "'url of the remote 'a'' must be a fol",
+        ),
+        (
+            "[core]\n    remote = a\n['remote \"a\"']\n    url = /no/where\n",
+            None,
+            "/no/where cannot be reached: there is",
+        ),
+        ("[core\n", None, "DVC's configuration cannot be read"),
+    ],
+)
+def test_what_is_wrong_with_the_remote_is_said(settings: str, named: str | None, message: str, tmp_path: Path) -> None:
+    params.write(tmp_path, params.resolve(PROJECT, "test"), "test")
+    with pytest.raises(Exception, match=r"has no \.dvc"):
+        sharing.remote(params.load(tmp_path), None)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text(settings)
+    with pytest.raises(Exception, match=message.replace("'", ".")):
+        sharing.remote(params.load(tmp_path), named)
+
+
+def test_no_pull_while_a_stage_runs(shared: Path) -> None:
+    project = params.load(shared)
+    depot = sharing.remote(project, None)
+    with working(project.data), pytest.raises(Exception, match=r"works on the lake \(process \d+\): wait for it"):
+        sharing.pull(project, depot, [], None, merge=False)
+
+
+def test_what_the_cache_lost_is_not_pushed(shared: Path) -> None:
+    found = blobs.kept(shared)
+    (out,) = [out for out in found.outs if out.path.name == "demo1"]
+    listing = Path(found.cache.path, out.name[:2], out.name[2:])
+    listing.chmod(0o644)
+    listing.unlink()
+    depot = sharing.remote(params.load(shared), None)
+    (problem,) = blobs.push(found, depot).problems
+    assert "grid/demo1 is not in DVC's cache" in problem
