@@ -76,6 +76,8 @@ class Drawing:
     """Whether y is a share, shown in per cent."""
     reference: float | None = None
     """Where a line is drawn across: the threshold of a gate."""
+    apart: bool = False
+    """Whether each model has its own axes, because their coordinates cannot be compared."""
 
 
 @dataclass(frozen=True)

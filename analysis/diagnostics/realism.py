@@ -1,38 +1,41 @@
-"""Diagnostic: can a linear probe tell injections from real lenses? The realism gate given with every completeness."""
+"""Diagnostic: can injections be told from real lenses, and is it their renderer, their hosts or their population?"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Measure, Outcome, gate_below, not_measured
-from analysis.statistics import roc
-from analysis.statistics.bootstrap import resample_ranking
-from analysis.statistics.intervals import TABLE_LEVEL, exact
-from lake.errors import DataError
+from analysis.records import Drawing, Finding, Measure, Outcome, Point, gate_below, not_measured
+from analysis.results import populations as held
+from analysis.results.ladder import GAPS, RUNGS, Climbed, climbed
+from analysis.results.populations import EMBEDDING, TEXTURE, Population, Populations
+from analysis.statistics.frechet import frechet_excess
+from analysis.statistics.probe import Groups, probe
 
-Floats = NDArray[np.float64]
-_NEWTON_STEPS = 30
-_CONVERGED = 1e-6
-HEADLINE = "injections_against_listed_lenses"
-"""The pair that decides the gate."""
-_LEAST_CURVATURE = 1e-6
-"""Keeps a Newton step finite where a group is perfectly separated."""
-
-
-class Population(NamedTuple):
-    """Features of one group of stamps and the galaxy each was made from."""
-
-    features: Floats
-    """(object, feature): embeddings of the model, or `features.texture_features`."""
-    hosts: ArrayLike
-    """One identifier per object; objects of one host are never in both train and test of a fold."""
+PAIRS = {
+    "injections_against_listed_lenses": (held.INJECTIONS, held.LISTED),
+    "injections_against_bare_hosts": (held.INJECTIONS, held.BARE_HOSTS),
+    "bare_hosts_against_listed_lenses": (held.BARE_HOSTS, held.LISTED),
+    "tier_a_against_tier_b": (held.TIER_A, held.TIER_B),
+    "matched_injections_against_listed_lenses": (held.MATCHED_INJECTIONS, held.LISTED),
+    "injections_against_matched_negatives": (held.INJECTIONS, held.MATCHED_NEGATIVES),
+    "matched_injections_against_matched_negatives": (held.MATCHED_INJECTIONS, held.MATCHED_NEGATIVES),
+}
+"""Groups that are told apart. The first pair decides the gate; the others are controls."""
+HEADLINE = next(iter(PAIRS))
+_SAID = {EMBEDDING: "embedding of the network", TEXTURE: "texture features"}
+FIGURES = {
+    "realism/ladder": Drawing(
+        "How well a linear probe tells injections from the same real lenses, by how alike they were made",
+        "what the injections share with the lenses",
+        "AUC of the probe",
+        reference=0.5,
+    )
+}
 
 
 class Params(DiagnosticParams):
@@ -45,17 +48,48 @@ class Params(DiagnosticParams):
     probe_components: int = Field(20, ge=1)
     """Principal components kept before the probe; at most one fewer than the objects of the smaller group."""
     probe_permutations: int = Field(1000, ge=1)
-    """Label permutations behind the probe's p-value."""
+    """Label permutations behind the p-values of probes and distances."""
     probe_bootstrap: int = Field(1000, ge=1)
     """Resamples (whole hosts) behind the probe's interval."""
     probe_source_mag_max: float = 24.0
-    """Only injections at least this bright (r band, AB mag) enter the probe; the report says so."""
+    """Only injections at least this bright (reference band, AB mag) enter the probe."""
+    probe_injections: int = Field(500, ge=2)
+    """Injections of the grid that the probe tells from listed lenses."""
+    probe_matched: int = Field(200, ge=2)
+    """Injections, and negatives, whose galaxies are drawn to follow the hosts of lenses."""
+    ladder_lenses: int = Field(1000, ge=2)
+    """Most lenses of a simulated survey that are rendered again for each rung of the ladder."""
 
 
 def diagnose(subject: Subject, params: Params) -> Outcome:
-    """Injections against listed lenses, with the controls."""
-    pairs, space = subject.populations(params)
-    return realism_gate(pairs, HEADLINE, space, params, np.random.default_rng(subject.seed))
+    """Injections against listed lenses in the finder's embedding, with controls, texture and the ladder."""
+    return probed(subject.described, params, np.random.default_rng(subject.seed))
+
+
+def probed(groups: Populations, params: Params, rng: np.random.Generator) -> Outcome:
+    """All pairs in the embedding, the headline pair in texture features too, the ladder, and the gate."""
+    least = 2 * params.probe_folds
+    measures: list[Measure] = []
+    for name, pair in PAIRS.items():
+        why = groups.why_not(pair, EMBEDDING, least)
+        if why is None:
+            measures += linear_probe(name, groups.of(pair[0]), groups.of(pair[1]), EMBEDDING, params, rng)
+        elif name == HEADLINE:
+            measures.append(Measure(f"realism/{name}/probe_auc", np.nan, method=f"not measurable: {why}"))
+    injected, real = PAIRS[HEADLINE]
+    if groups.why_not((injected, real), TEXTURE, least) is None:
+        measures += linear_probe(HEADLINE, groups.of(injected), groups.of(real), TEXTURE, params, rng)
+    ladder = climbed(groups, params, rng)
+    limit, what = params.probe_gate_auc, f"linear-probe AUC of {HEADLINE.replace('_', ' ')} in the {_SAID[EMBEDDING]}"
+    rule = f"{what} < {limit:g}; above, injections differ from lenses by their arcs or their hosts"
+    first = next(m for m in measures if m.name == f"realism/{HEADLINE}/probe_auc")
+    if np.isnan(first.value):
+        gate = not_measured("realism/linear_probe", limit, f"{rule}; {first.method}")
+    else:
+        gate = gate_below("realism/linear_probe", first, limit, rule)
+    points = tuple(_points(ladder))
+    found = (Finding(_said(measures, first, ladder)),)
+    return Outcome("realism", (*measures, *_rungs(ladder), *_gaps(ladder)), (gate,), findings=found, points=points)
 
 
 def linear_probe(
@@ -63,131 +97,83 @@ def linear_probe(
 ) -> list[Measure]:
     """Separate b from a: scaled, projected on principal components, logistic regression in folds of whole hosts.
 
-    `probe_auc` pools the out-of-fold scores; its interval resamples hosts, `probe_p` permutes the labels of whole
-    hosts (of each half of a host that is in both groups). `frechet_excess` is the Frechet distance in the principal
-    components minus its mean under permuted labels. The projection is fitted without labels, on both groups. Raises
-    a DataError if a feature is not finite.
+    `probe_auc` pools the out-of-fold scores; its interval resamples hosts, `probe_p` permutes labels by host.
+    `frechet_excess` is the Frechet distance in the principal components minus its mean under permuted labels. The
+    projection is fitted without labels, on both groups. In texture features the AUC and its p alone are measured, as
+    `texture_probe_auc` and `texture_probe_p`. DataError if a feature is not finite.
     """
-    from sklearn.decomposition import PCA  # imported here: parameters are read without it
-    from sklearn.preprocessing import StandardScaler
-
-    values = np.concatenate([a.features, b.features]).astype(np.float64)
-    labels = np.r_[np.zeros(len(a.features), int), np.ones(len(b.features), int)]
-    hosts = np.unique(np.r_[np.asarray(a.hosts).astype(str), np.asarray(b.hosts).astype(str)], return_inverse=True)[1]
-    if not np.isfinite(values).all():
-        raise DataError("features of the realism probe must be finite: exclude failed stamps")
-    components = min(params.probe_components, values.shape[1], int(min(np.bincount(labels))) - 1)
-    projected = PCA(components, random_state=0).fit_transform(StandardScaler().fit_transform(values))
-    projected = projected / projected.std(axis=0)
-    scores = _out_of_fold(projected, labels, hosts, params.probe_folds)
-    draws = resample_ranking(labels, scores, (), params.probe_bootstrap, rng, clusters=hosts)
-    low, high = draws.interval(draws.auc, TABLE_LEVEL)
-    auc, distance = roc.auc(labels, scores), frechet(projected[labels == 0], projected[labels == 1])
-    if np.isnan(low):
-        alike = min(len(np.unique(hosts[labels == label])) for label in (0, 1))
-        low, high = exact(auc * alike, alike)
-    null = [_permuted(projected, labels, hosts, params.probe_folds, rng) for _ in range(params.probe_permutations)]
-    null_auc, null_distance = np.array(null).T
-    sizes = f"{len(a.features)} + {len(b.features)} objects"
-    how = f"{space}, {components} components; {sizes}; folds and bootstrap by host"
-    by_chance = f"permuted by host, mean under the null {null_auc.mean():.3f}"
-    excess, over = float(distance - null_distance.mean()), "over the permutation mean"
-    group, n = f"realism/{name}", len(labels)
+    groups = Groups.of((a.spaces[space], b.spaces[space]), (a.hosts, b.hosts), params.probe_components)
+    found = probe(groups, params.probe_folds, params.probe_permutations, params.probe_bootstrap, rng)
+    group, n = f"realism/{name}", len(groups.labels)
+    sizes = f"{groups.values.shape[1]} components; {len(a)} + {len(b)} objects"
+    how = f"{_SAID[space]}, {sizes}; folds and bootstrap by host"
+    by_chance = f"permuted by host, mean under the null {found.null_auc:.3f}"
+    stem = "texture_probe" if space == TEXTURE else "probe"
+    measures = [
+        Measure(f"{group}/{stem}_auc", found.auc, found.low, found.high, n, "", how),
+        Measure(f"{group}/{stem}_p", found.p, n=n, method=by_chance),
+    ]
+    if space == TEXTURE:
+        return measures
+    distance = frechet_excess(groups, params.probe_permutations, rng)
+    over = f"over the permutation mean {distance.chance:.3g}"
     return [
-        Measure(f"{group}/probe_auc", auc, min(low, auc), max(high, auc), n, "", how),
-        Measure(f"{group}/probe_p", _p_value(null_auc, auc), n=n, method=by_chance),
-        Measure(f"{group}/frechet_excess", excess, n=n, method=over),
-        Measure(f"{group}/frechet_p", _p_value(null_distance, distance), n=n, method="permuted by host"),
+        *measures,
+        Measure(f"{group}/frechet_excess", distance.value, n=n, method=over),
+        Measure(f"{group}/frechet_p", distance.p, n=n, method="permuted by host"),
     ]
 
 
-def _p_value(null: Floats, value: float) -> float:
-    """Share of values under the null that are at least as large, counting the value itself."""
-    return float((1 + (null >= value).sum()) / (1 + len(null)))
+def _rungs(ladder: Climbed) -> Iterator[Measure]:
+    for name, rung in RUNGS.items():
+        what = f"realism/ladder/{name}"
+        if name not in ladder.rungs:
+            yield Measure(f"{what}/probe_auc", np.nan, method=f"not measurable: {ladder.absent[name]}")
+            continue
+        one = ladder.rungs[name]
+        how = f"{rung.words}; folds, bootstrap and permutations keep each lens together"
+        yield Measure(f"{what}/probe_auc", one.auc, one.low, one.high, one.n, "", how)
+        by_chance = f"permuted by lens, mean under the null {one.null_auc:.3f}"
+        yield Measure(f"{what}/probe_p", one.p, n=one.n, method=by_chance)
 
 
-def realism_gate(
-    pairs: Mapping[str, tuple[Population, Population]],
-    headline: str,
-    space: str,
-    params: Params,
-    rng: np.random.Generator,
-) -> Outcome:
-    """Probe each named pair and decide on the headline pair (injections against real lenses).
-
-    The other pairs are controls: tier A against tier B, real lenses against matched non-lenses, injections in random
-    against injections in matched hosts; without them the gate cannot tell arcs from host galaxies. `space` names the
-    feature space. A pair with too few objects is left out and the gate says so.
-    """
-    measures: list[Measure] = []
-    for name, (a, b) in pairs.items():
-        if min(len(a.features), len(b.features)) >= 2 * params.probe_folds:
-            measures += linear_probe(name, a, b, space, params, rng)
-    limit = params.probe_gate_auc
-    what = f"linear-probe AUC of {headline.replace('_', ' ')} in the {space}"
-    rule = f"{what} < {limit:g}; above, injections differ from lenses by their arcs or their hosts"
-    found = [m for m in measures if m.name == f"realism/{headline}/probe_auc"]
-    gate = not_measured("realism/linear_probe", limit, f"{rule}; too few objects")
-    if found:
-        gate = gate_below("realism/linear_probe", found[0], limit, rule)
-    return Outcome("realism", tuple(measures), (gate,))
+def _gaps(ladder: Climbed) -> Iterator[Measure]:
+    for name, gap in GAPS.items():
+        what, n = f"realism/ladder/gap/{name}", ladder.lenses
+        if name in ladder.gaps:
+            yield Measure(
+                what, *ladder.gaps[name], n, "", f"difference of AUC: {gap.words}; lenses and hosts resampled"
+            )
+        else:
+            needed = next(one for one in (gap.of, gap.minus) if one in ladder.absent)
+            yield Measure(what, np.nan, method=f"not measurable: {ladder.absent[needed]}")
 
 
-def frechet(a: Floats, b: Floats) -> float:
-    """Frechet distance of two Gaussians fitted to the rows (in a space of fewer dimensions than rows)."""
-    cov_a, cov_b = np.atleast_2d(np.cov(a.T)), np.atleast_2d(np.cov(b.T))
-    root = np.sqrt(np.maximum(np.real(np.linalg.eigvals(cov_a @ cov_b)), 0.0)).sum()
-    shift = a.mean(axis=0) - b.mean(axis=0)
-    return float(shift @ shift + np.trace(cov_a + cov_b) - 2.0 * root)
+def _points(ladder: Climbed) -> Iterator[Point]:
+    for place, (name, rung) in enumerate(RUNGS.items()):
+        if name in ladder.rungs:
+            one = ladder.rungs[name]
+            yield Point("realism/ladder", "injections", place, one.auc, one.low, one.high, one.n, rung.label)
 
 
-def _out_of_fold(values: Floats, labels: NDArray[np.int_], hosts: NDArray[np.int_], folds: int) -> Floats:
-    scores = np.empty(len(labels))
-    fold = _folds(labels, hosts, folds)
-    for i in range(folds):
-        test = fold == i
-        weights = logistic_weights(values[~test], labels[~test])
-        scores[test] = values[test] @ weights[1:] + weights[0]
-    return scores
+def _said(measures: list[Measure], first: Measure, ladder: Climbed) -> str:
+    """The finding, in one sentence."""
+    texture = next((m for m in measures if m.name.endswith("texture_probe_auc")), None)
+    beside = "" if texture is None else f" ({texture.value:.2f} on texture features alone)"
+    if np.isnan(first.value):
+        return f"The realism gate is not measured, because {first.method.partition(': ')[2]}{beside}."
+    told = f"A linear probe tells injections from listed lenses with AUC {_figures(first)}{beside}"
+    if len(ladder.gaps) < len(GAPS):
+        why = next(iter(ladder.absent.values()))
+        return f"{told}; how much of this is renderer, hosts or population is not measured, because {why}."
+    parts = [f"{gap.label} {_interval(*ladder.gaps[name])}" for name, gap in GAPS.items() if gap.of_the_whole]
+    whole = ladder.rungs[tuple(RUNGS)[-1]].auc - 0.5
+    return f"{told}; of {whole:+.2f} over chance against lenses whose truth is known, {', '.join(parts)}."
 
 
-def logistic_weights(values: Floats, labels: NDArray[np.int_]) -> Floats:
-    """Intercept and slopes of a logistic regression, balanced classes, unit ridge on the slopes, by Newton steps.
-
-    The problem of scikit-learn's `LogisticRegression(class_weight="balanced")`, solved fast enough for permutations.
-    """
-    design = np.column_stack([np.ones(len(values)), values])
-    counts = np.maximum(np.bincount(labels, minlength=2), 1)
-    weight = (len(labels) / (2.0 * counts))[labels]
-    ridge = np.diag(np.r_[0.0, np.ones(values.shape[1])])
-    solution = np.zeros(design.shape[1])
-    for _ in range(_NEWTON_STEPS):
-        p = 0.5 * (1.0 + np.tanh(0.5 * (design @ solution)))
-        gradient = design.T @ (weight * (p - labels)) + ridge @ solution
-        curvature = (design * (weight * np.maximum(p * (1.0 - p), _LEAST_CURVATURE))[:, None]).T @ design + ridge
-        step = np.linalg.solve(curvature, gradient)
-        solution = solution - step
-        if np.abs(step).max() < _CONVERGED:
-            break
-    return solution
+def _figures(one: Measure) -> str:
+    return f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}]"
 
 
-def _folds(labels: NDArray[np.int_], hosts: NDArray[np.int_], folds: int) -> NDArray[np.int_]:
-    """Fold of each object: whole hosts, dealt in turn within each label, in a fixed shuffled order."""
-    unique, first = np.unique(hosts, return_index=True)
-    order = np.random.default_rng(0).permutation(len(unique))
-    by_label = order[np.argsort(labels[first][order], kind="stable")]
-    fold = np.empty(len(unique), dtype=np.int64)
-    fold[by_label] = np.arange(len(unique)) % folds
-    return fold[np.searchsorted(unique, hosts)]
-
-
-def _permuted(
-    values: Floats, labels: NDArray[np.int_], hosts: NDArray[np.int_], folds: int, rng: np.random.Generator
-) -> tuple[float, float]:
-    _, first, block = np.unique(2 * hosts + labels, return_index=True, return_inverse=True)
-    shuffled = rng.permutation(labels[first])[block]
-    if min(np.bincount(shuffled, minlength=2)) < 2 * folds:
-        return 0.5, 0.0
-    scores = _out_of_fold(values, shuffled, hosts, folds)
-    return roc.auc(shuffled, scores), frechet(values[shuffled == 0], values[shuffled == 1])
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from analysis.config import DiagnosticParams
 from analysis.results.features import Stamps, stamp_features
+from analysis.results.populations import Populations
 from analysis.results.reweighting import Weights
 from analysis.results.untouched import Untouched, untouched
 from analysis.statistics.thresholds import Threshold
@@ -43,8 +44,8 @@ class Subject:
     params: DiagnosticParams
     stamps: Callable[[pd.DataFrame], Stamps]
     """Stamps (row, band, y, x) of rows of the manifest, nMgy."""
-    populations: Callable[[Any], tuple[Mapping[str, Any], str]]
-    """From the parameters of the realism probe, its pairs of populations and the name of their feature space."""
+    populations: Callable[[Any], Populations]
+    """From the parameters of the diagnostics, the groups of stamps that those of realism compare."""
     closure: Callable[[Any], Any] = lambda params: None
     """From the parameters of the closure, its chain; None where the survey's lenses are not known."""
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -73,6 +74,11 @@ class Subject:
     def untouched(self) -> Untouched:
         """The objects of the test split."""
         return untouched(self.objects[self.objects["split"] == "test"])
+
+    @cached_property
+    def described(self) -> Populations:
+        """The groups of stamps that the diagnostics of realism compare, as the finder sees them."""
+        return self.populations(self.params)
 
     @cached_property
     def features(self) -> pd.DataFrame:

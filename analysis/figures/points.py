@@ -24,32 +24,41 @@ def points_figure(drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> Pictu
 
     Several models share the axes, each series with the model's name; a series has one colour.
     """
+    groups = [{name: points} for name, points in models.items()] if drawing.apart else [models]
+    with canvas(7.2, 4.0) as figure:
+        for axes, held in zip(np.ravel(figure.subplots(1, len(groups))), groups, strict=True):
+            _axes(axes, drawing, held)
+            if len(groups) > 1:
+                axes.set_title(next(iter(held)))
+        series = {name: None for points in models.values() for name in points["series"]}
+        return svg(figure, f"{drawing.title}: {', '.join(series)}; {', '.join(models)}")
+
+
+def _axes(axes: Axes, drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> None:
+    """The points of some models on the same axes."""
     lines = [
         (series if len(models) == 1 else f"{series}, {name}", rows)
         for name, points in models.items()
         for series, rows in _by_series(points)
     ]
     categories = _categories(models)
-    with canvas(7.2, 4.0) as figure:
-        axes = figure.subplots()
-        for place, (colour, (name, rows)) in enumerate(zip(cycle(COLOURS), lines, strict=False)):
-            shift = (place - (len(lines) - 1) / 2) * _APART if categories else 0.0
-            _draw(axes, drawing, rows, name, colour, shift, len(lines))
-        if drawing.reference is not None:
-            axes.axhline(drawing.reference, color=GREY, lw=1.0, ls="--")
-        if categories:
-            axes.set_xticks(list(categories), list(categories.values()))
-            axes.tick_params("x", rotation=30 if len(categories) > _SHOWN_LABELS else 0)
-        axes.set(xlabel=drawing.x, ylabel=drawing.y)
-        if drawing.log_x:
-            axes.set(xscale="log")
-        if drawing.log_y:
-            axes.set(yscale="log")
-        if drawing.percent:
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        if len(lines) > 1:
-            axes.legend()
-        return svg(figure, f"{drawing.title}: {', '.join(name for name, _ in lines)}")
+    for place, (colour, (name, rows)) in enumerate(zip(cycle(COLOURS), lines, strict=False)):
+        shift = (place - (len(lines) - 1) / 2) * _APART if categories else 0.0
+        _draw(axes, drawing, rows, name, colour, shift, len(lines))
+    if drawing.reference is not None:
+        axes.axhline(drawing.reference, color=GREY, lw=1.0, ls="--")
+    if categories:
+        axes.set_xticks(list(categories), list(categories.values()))
+        axes.tick_params("x", rotation=30 if len(categories) > _SHOWN_LABELS else 0)
+    axes.set(xlabel=drawing.x, ylabel=drawing.y)
+    if drawing.log_x:
+        axes.set(xscale="log")
+    if drawing.log_y:
+        axes.set(yscale="log")
+    if drawing.percent:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    if len(lines) > 1:
+        axes.legend()
 
 
 def _by_series(points: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

@@ -23,6 +23,8 @@ _READS: Mapping[str, Status] = {
     "PASS": "GO", "FAIL": "NO-GO", "WARN": "BORDERLINE", "GO": "GO", "NO-GO": "NO-GO", "BORDERLINE": "BORDERLINE",
 }  # fmt: skip
 _FRESH = "random weights"
+EMBEDDING_PICTURE = "feature_space/umap"
+"""The figure that shows a finder's embedding."""
 _DEPTH_BIN_MAG = 0.5
 _LEAST_DEPTH_BINS = 2
 _CITED = ("Jacobs+19", "Huang+20", "He+20", "Rojas+22", "Herle+24")
@@ -186,8 +188,10 @@ def _priors(item: GenerationInputs, inputs: ReportInputs) -> _Found:
 
 
 def _embedding(item: GenerationInputs, inputs: ReportInputs) -> _Found:
-    there = any("embedding" in gallery.title.lower() for gallery in inputs.galleries)
-    return _Found("GO" if there else "NOT MEASURED", "shown" if there else "no picture of the embedding was made")
+    shown = int((item.points["figure"] == EMBEDDING_PICTURE).sum())
+    if not shown:
+        return _Found("NOT MEASURED", "no picture of the embedding was made")
+    return _Found("GO", f"{shown} objects shown")
 
 
 def _provenance(item: GenerationInputs, inputs: ReportInputs) -> _Found:

@@ -34,6 +34,8 @@ _CELL = [
 ]
 PROBE = "realism/injections_against_listed_lenses/probe_auc"
 """The measure given with every completeness figure."""
+TEXTURE_PROBE = "realism/injections_against_listed_lenses/texture_probe_auc"
+"""The same in texture features, which every finder has."""
 
 
 def headline_view(inputs: ReportInputs) -> TableView:
@@ -57,10 +59,13 @@ def headline_view(inputs: ReportInputs) -> TableView:
 
 
 def probe(item: GenerationInputs) -> str:
-    """AUC of the realism probe with the space it was measured in: probes of different spaces are not comparable."""
-    row = measure(item.diagnostics, PROBE)
-    said = measured(item.diagnostics, PROBE)
-    return said if row is None else f"{said}, {str(row['method']).split(',')[0]}"
+    """AUC of the realism probe in the finder's embedding; without one, that it is not measured, and the AUC in texture
+    features, which is another measure."""
+    row, said = measure(item.diagnostics, PROBE), measured(item.diagnostics, PROBE)
+    texture = measure(item.diagnostics, TEXTURE_PROBE)
+    if row is None or pd.notna(row["value"]) or texture is None:
+        return said
+    return f"{NOT_MEASURED} ({measured(item.diagnostics, TEXTURE_PROBE)} in texture features)"
 
 
 def marginal_view(item: GenerationInputs, imaging: Imaging) -> TableView:

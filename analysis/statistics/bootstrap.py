@@ -54,6 +54,16 @@ def resample_ranking(
     return RankingReplicates(area, dict(zip(partial_fprs, partial, strict=True)))
 
 
+def weighted_aucs(labels: ArrayLike, scores: ArrayLike, weights: Floats) -> Floats:
+    """AUC under each row of weights (replicate, object); NaN where a class has no weight. Ties count half."""
+    y, s = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    _, group = np.unique(s, return_inverse=True)
+    positive, negative = (_by_group(weights, y == value, group) for value in (1, 0))
+    below = np.cumsum(negative, axis=1) - 0.5 * negative
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((positive * below).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1)))
+
+
 def resampled_weights(
     y: NDArray[np.int_], clusters: ArrayLike | None, replicates: int, rng: np.random.Generator
 ) -> Iterator[Floats]:

@@ -108,14 +108,17 @@ def _wilson(hit: int, of: int) -> tuple[float, float, float]:
 
 
 def median(values: ArrayLike) -> tuple[float, float, float]:
-    """Median with its distribution-free 95 % interval: order statistics at n/2 -+ 0.98 sqrt(n); NaN without values."""
+    """Median, and its 95 % interval between two order statistics (exact, for any distribution); NaN without values.
+
+    Fewer than six values have no interval.
+    """
     ordered = np.sort(np.asarray(values, dtype=np.float64))
-    n = len(ordered)
-    if not n:
+    if not len(ordered):
         return np.nan, np.nan, np.nan
-    half = 0.98 * np.sqrt(n)
-    low, high = int(np.floor(n / 2 - half)), int(np.ceil(n / 2 + half))
-    return float(np.median(ordered)), float(ordered[max(low, 0)]), float(ordered[min(high, n - 1)])
+    below = scipy.special.bdtr(np.arange(len(ordered)), len(ordered), 0.5)
+    outside = int((below <= _tail(TABLE_LEVEL)).sum())
+    bounds = (ordered[outside - 1], ordered[-outside]) if outside else (np.nan, np.nan)
+    return float(np.median(ordered)), float(bounds[0]), float(bounds[1])
 
 
 def largest(successes: ArrayLike, trials: ArrayLike, level: float = TABLE_LEVEL) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lake.errors import DataError, invalid
+from modeling.networks.blocks import pooled_blocks
 from modeling.networks.factory import restored
 from modeling.networks.inference import BATCH, DTYPES, Arithmetic, device_of, logits_of, threads
 from modeling.networks.preprocess import centre_crop, normalise
@@ -20,6 +21,8 @@ from modeling.scoring.checkpoint import Checkpoint
 from modeling.scoring.finder import ExternalScorer, FinderParams, Output, read_finder
 from modeling.scoring.modelfiles import SUFFIXES, is_model_file
 
+EMBEDDING, LOGIT = "embedding", "logit"
+"""Names of the last layer's input and output among the layers."""
 CHUNK = 512
 """Stamps normalised and scored at a time, unless the device takes more at once."""
 
@@ -81,6 +84,20 @@ class CheckpointScorer:
                 for x, extra in self._chunks(tensor, conditions, CHUNK)
             ]
         return np.concatenate(parts)
+
+    def layers(
+        self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """All that the network makes of stamps in one pass: the mean activation (batch, channel) of each block, from
+        first to last, the embedding, and the logits (batch,), which may differ in the last digit from those of `score`.
+        """
+        tensor, parts = torch.from_numpy(np.ascontiguousarray(stamps)), []
+        with threads(self._threads), torch.inference_mode(), pooled_blocks(self._network) as pooled:
+            for x, extra in self._chunks(tensor, conditions, CHUNK):
+                embedding = self._network.eval().embed(x, extra)
+                ends = {EMBEDDING: embedding, LOGIT: self._network.head(embedding).squeeze(1)}
+                parts.append({**pooled, **{name: values.float().cpu().numpy() for name, values in ends.items()}})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _chunks(
         self, stamps: Tensor, conditions: NDArray[np.float64] | None, chunk: int

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from analysis.diagnostics import discovery
 from analysis.diagnostics.subject import Subject
 from analysis.records import Outcome
+from analysis.results.populations import Populations
 from injection.experiment.setting import Setting
 from lake.scorer import Scorer
 from lake.sky.hashing import key_hash
@@ -19,7 +20,7 @@ from lake.sky.split import TEST, THRESHOLD
 from lake.sky.survey import STAMP_PIXELS
 from pipeline.experiment.cutouthosts import Labelled
 from pipeline.experiment.grids import sample
-from pipeline.experiment.realism import Pairs, paired
+from pipeline.experiment.realism import of_set
 from pipeline.project.context import RunContext
 
 _CLASSES = 4
@@ -45,10 +46,10 @@ def diagnosed(
         wanted += _FITTED
     modules = [module for module in discovery.found() if module.__name__.rpartition(".")[2] in wanted]
 
-    def populations(own: Any) -> tuple[Pairs, str]:
+    def populations(own: Any) -> Populations:
         chosen = _probed(injections, own, setting, context.seed)
         described = lenses.assign(**{name: found.conditions([name])[lenses.index, 0] for name in scorer.conditions})
-        return paired(scorer, setting, chosen, described, found.get(lenses))
+        return of_set(scorer, setting, chosen, described, found.get(lenses))
 
     subject = Subject(
         manifest=objects,
@@ -61,9 +62,7 @@ def diagnosed(
         seed=context.seed,
         params=params,
         stamps=found.get,
-        populations=lambda own: paired(
-            scorer, setting, _probed(injections, own, setting, context.seed), lenses, found.get(lenses)
-        ),
+        populations=populations,
     )
     return discovery.run(modules, subject)
 
@@ -94,4 +93,4 @@ def _probed(injections: pa.Table, params: Any, setting: Setting, seed: int) -> p
     bright = injections.filter(
         pc.and_(pc.less_equal(magnitude, params.probe_source_mag_max), pc.equal(injections["status"], "scored"))
     )
-    return sample(bright if bright.num_rows else injections, params.sample_per_class, seed)
+    return sample(bright if bright.num_rows else injections, params.probe_injections, seed)

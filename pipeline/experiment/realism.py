@@ -1,9 +1,6 @@
-"""Populations for the realism probe: injections drawn again, their bare hosts, real lenses."""
+"""Groups of stamps for the diagnostics of realism: injections drawn again, their bare hosts, real lenses, negatives."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,56 +8,137 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from analysis.diagnostics.realism import HEADLINE, Params, Population
-from analysis.results.features import texture_features
+from analysis.diagnostics import feature_space, realism
+from analysis.results import populations as held
+from analysis.results.populations import Population, Populations
+from analysis.statistics import propensity
 from injection.experiment.setting import Setting
+from injection.keyed import Keyed
+from lake.errors import DataError
 from lake.scorer import Scorer
 from lake.store.stamps import StampStore
+from pipeline.experiment.describing import collected, described, drawn, in_hosts, keyed_order
 from pipeline.experiment.grids import sample, scored_setting
+from pipeline.experiment.ladder import NO_TRUTH, RUNGS, Weigh, ladder_groups
+from pipeline.experiment.lenshosts import lens_hosts
 from pipeline.experiment.scoring import conditions_of
+from pipeline.experiment.truelenses import TrueLenses
 from pipeline.project.context import RunContext
 
-Pairs = Mapping[str, tuple[Population, Population]]
+Images = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Groups = dict[str, Population]
+
+
+class Params(realism.Params, feature_space.Params):
+    """What the groups are made with."""
 
 
 def populations(
     context: RunContext, objects: pd.DataFrame, store: StampStore, scorer: Scorer, params: Params
-) -> tuple[Pairs, str]:
-    """Pairs of populations for the realism probe, and the space they are compared in, from the lake."""
+) -> Populations:
+    """All groups that the lake of a survey allows."""
     rows = context.read("injections", slices=[context.generation])
+    rows = rows.filter(pc.equal(rows["status"], "scored"))
     bright = rows.filter(pc.less_equal(rows["src_mag_r"], params.probe_source_mag_max))
-    chosen = sample(bright, params.sample_per_class, context.seed)
+    chosen = sample(bright, params.probe_injections, context.seed)
     setting = scored_setting(context, context.generation, chosen)
-    lenses = objects[(objects["label"] == 1) & (objects["split"] == "test")]
-    return paired(scorer, setting, chosen, lenses, store.get(lenses))
+    test = objects[objects["split"] == "test"]
+    lenses, negatives = (test[test["label"] == label] for label in (1, 0))
+    groups = of_grid(scorer, setting, chosen) | of_lenses(scorer, lenses, store.get(lenses))
+    order = keyed_order(context.seed, negatives["galaxy_id"].tolist())
+    groups[held.NEGATIVES] = _of_objects(scorer, negatives.iloc[order[: params.feature_per_group]], store)
+    groups |= _bright_arcs(scorer, setting, params)
+    absent: dict[str, str] = {}
+    weigh: Weigh | None = None
+    try:
+        ids = [*setting.hosts.ids.to_pylist(), *negatives["galaxy_id"]]
+        weigh = lens_hosts(context.read, context.survey, ids, propensity.DEFAULT).of
+    except DataError as error:
+        absent |= dict.fromkeys((held.MATCHED_INJECTIONS, held.MATCHED_NEGATIVES, held.LENS_LIKE), str(error))
+    else:
+        groups |= _matched(scorer, setting, bright, negatives, store, weigh, params.probe_matched)
+    known = TrueLenses.of(context.root, objects, context.survey.collection)
+    if known is None:
+        return collected(groups, dict.fromkeys(RUNGS, NO_TRUTH) | absent, scorer)
+    known = known.first(params.ladder_lenses, context.seed)
+    return collected(groups | ladder_groups(context, scorer, setting, known, store, weigh), absent, scorer)
 
 
-def paired(
-    scorer: Scorer, setting: Setting, chosen: pa.Table, lenses: pd.DataFrame, stamps: NDArray[np.float32]
-) -> tuple[Pairs, str]:
-    """Real lenses (``galaxy_id``, ``tier``, conditions) against injections drawn again; as controls the bare hosts
-    against the injections and against real lenses, and Tier A against Tier B."""
-    drawn, ids = setting.again(chosen), chosen["galaxy_id"].to_pylist()
-    hosts = np.asarray(ids)
-    of_hosts = setting.hosts.conditions(scorer.conditions, setting.hosts.rows_of(ids)) if scorer.conditions else None
-    with_arc = Population(_described(scorer, drawn.images, of_hosts), hosts)
-    without = Population(_described(scorer, drawn.bare, of_hosts), hosts)
-    real = _described(scorer, stamps, conditions_of(lenses, scorer.conditions))
-    found = Population(real, lenses["galaxy_id"].to_numpy())
-    tier_a = (lenses["tier"] == "A").to_numpy()
+def of_set(scorer: Scorer, setting: Setting, chosen: pa.Table, lenses: pd.DataFrame, stamps: Images) -> Populations:
+    """The groups that a set of cut-outs allows: injections, their bare hosts, labelled lenses."""
+    groups = of_grid(scorer, setting, chosen) | of_lenses(scorer, lenses, stamps)
+    return collected(groups, dict.fromkeys(RUNGS, NO_TRUTH), scorer)
+
+
+def of_grid(scorer: Scorer, setting: Setting, chosen: pa.Table) -> Groups:
+    """Injections drawn again, and the same hosts without arcs."""
+    made, ids = setting.again(chosen), chosen["galaxy_id"].to_pylist()
     return {
-        HEADLINE: (with_arc, found),
-        "injections_against_bare_hosts": (with_arc, without),
-        "bare_hosts_against_listed_lenses": (without, found),
-        "tier_a_against_tier_b": (_part(found, tier_a), _part(found, ~tier_a)),
-    }, "embedding of the network" if hasattr(scorer, "embed") else "texture features"
+        held.INJECTIONS: in_hosts(scorer, setting, np.asarray(made.images), ids, texture=True),
+        held.BARE_HOSTS: in_hosts(scorer, setting, np.asarray(made.bare), ids),
+    }
 
 
-def _described(scorer: Scorer, stamps: Any, conditions: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """The finder's own features of stamps, or texture features if it has none."""
-    embed = getattr(scorer, "embed", None)
-    return np.asarray(texture_features(stamps) if embed is None else embed(stamps, conditions))
+def of_lenses(scorer: Scorer, lenses: pd.DataFrame, stamps: Images) -> Groups:
+    """Listed lenses (``galaxy_id``, ``tier``, conditions), together and by tier."""
+    ids, conditions = lenses["galaxy_id"].tolist(), conditions_of(lenses, scorer.conditions)
+    found = described(scorer, stamps, conditions, ids, texture=True) if ids else described_none(scorer)
+    tier_a = (lenses["tier"] == "A").to_numpy()
+    return {held.LISTED: found, held.TIER_A: found.part(tier_a), held.TIER_B: found.part(~tier_a)}
 
 
-def _part(population: Population, mask: NDArray[np.bool_]) -> Population:
-    return Population(population.features[mask], np.asarray(population.hosts)[mask])
+def described_none(scorer: Scorer) -> Population:
+    """A group without objects."""
+    nothing = np.zeros(0, dtype=np.str_)
+    return Population(nothing, np.zeros(0), {}, nothing)
+
+
+def _of_objects(scorer: Scorer, objects: pd.DataFrame, store: StampStore) -> Population:
+    if objects.empty:
+        return described_none(scorer)
+    stamps, conditions = store.get(objects), conditions_of(objects, scorer.conditions)
+    return described(scorer, stamps, conditions, objects["galaxy_id"].tolist())
+
+
+def _bright_arcs(scorer: Scorer, setting: Setting, params: Params) -> Groups:
+    """The reference's injections: one source magnitude and one Einstein radius, in two ranges of source offsets."""
+    ranges = {held.LOW_OFFSET: params.feature_low_offset, held.HIGH_OFFSET: params.feature_high_offset}
+    return {name: drawn(scorer, setting, _bright_rows(setting, name, ends, params)) for name, ends in ranges.items()}
+
+
+def _bright_rows(setting: Setting, name: str, ends: tuple[float, float], params: Params) -> pa.Table:
+    """Parameters drawn from the grid's prior but for magnitude, Einstein radius and offset (uniform in area)."""
+    count, low, high = params.feature_per_group, *ends
+    ids = pa.array([f"{name} {number}" for number in range(count)])
+    offset = np.sqrt(low**2 + (high**2 - low**2) * Keyed(setting.seed, ids).uniform("bright_arc_offset"))
+    given = {
+        "injection_id": ids,
+        "galaxy_id": pa.array(setting.hosts.choose(count, setting.seed, name)),
+        "lens_theta_e_arcsec": np.full(count, params.feature_theta_e_arcsec),
+        setting.hosts.imaging.source_columns[0]: np.full(count, params.feature_source_mag),
+        "src_beta_frac": offset,
+    }
+    return setting.parameters(pa.table(given))
+
+
+def _matched(
+    scorer: Scorer,
+    setting: Setting,
+    bright: pa.Table,
+    negatives: pd.DataFrame,
+    store: StampStore,
+    weigh: Weigh,
+    count: int,
+) -> Groups:
+    """Injections of the grid, and negatives, drawn by the propensity of their galaxies to host a lens."""
+    of_hosts = weigh(bright["galaxy_id"].to_pandas())
+    order = keyed_order(setting.seed, bright["injection_id"].to_pylist(), of_hosts)
+    rows = bright.take(pa.array(order[: min(count, int((of_hosts > 0).sum()))]))
+    weights = weigh(negatives["galaxy_id"])
+    others = keyed_order(setting.seed, negatives["galaxy_id"].tolist(), weights)
+    alike = negatives.iloc[others[: min(count, int((weights > 0).sum()))]]
+    return {
+        held.MATCHED_INJECTIONS: drawn(scorer, setting, rows),
+        held.MATCHED_NEGATIVES: _of_objects(scorer, alike, store),
+    }

@@ -19,6 +19,7 @@ from injection.experiment.hostset import HostSet
 from injection.scene.conventions import from_lenstronomy_source
 from injection.scene.sources import MAX_CLUMPS
 from lake.root import DataRoot
+from lake.sky.hashing import key_hash
 from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC, SURVEY
 from lake.store.stamps import PLACE
 
@@ -52,6 +53,12 @@ class TrueLenses:
         found = found.sort_values("galaxy_id", ignore_index=True)
         bare = np.load(root.truth / BARE_HOSTS, mmap_mode="r")
         return cls(found, injections(found), bare) if len(found) else None
+
+    def first(self, count: int, seed: int) -> TrueLenses:
+        """At most ``count`` of the lenses, by keyed hash, in their order."""
+        order = np.argsort(key_hash(seed, pa.array(self.truth["galaxy_id"])), kind="stable")
+        kept = np.sort(order[:count])
+        return TrueLenses(self.truth.iloc[kept].reset_index(drop=True), self.rows.take(pa.array(kept)), self.bare)
 
     def in_place(self) -> pa.Table:
         """Injections at the lenses' true places, off the centres of their stamps by less than a pixel."""

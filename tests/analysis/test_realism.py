@@ -1,49 +1,65 @@
-"""The realism probe on populations whose answer is known."""
+"""The realism probe and its ladder on groups whose answer is known."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 
-from analysis.diagnostics.realism import Population, frechet, linear_probe, logistic_weights, realism_gate
+from analysis.diagnostics.realism import PAIRS, linear_probe, probed
+from analysis.results import populations as held
+from analysis.results.ladder import GAPS, RUNGS
+from analysis.results.populations import EMBEDDING, Population, Populations
 from lake.errors import DataError
 from tests.analysis.outcomes import measure, status
+from tests.analysis.populations import group, groups, unembedded, with_truth
+
+HEADLINE = "realism/injections_against_listed_lenses"
 
 
-def population(rng, n, shift=0.0, per_host=1, prefix="h"):
-    hosts = np.repeat([f"{prefix}{i}" for i in range(n // per_host)], per_host)
-    return Population(rng.normal(size=(n, 12)) + shift, hosts)
-
-
-def probed(a, b, params, rng):
+def first_two(a, b, params, rng):
     """AUC of the probe, and its p-value."""
-    area, p_value, *_ = linear_probe("pair", a, b, "embedding", params, rng)
+    area, p_value, *_ = linear_probe("pair", a, b, EMBEDDING, params, rng)
     assert (area.name, p_value.name) == ("realism/pair/probe_auc", "realism/pair/probe_p")
     return area, p_value
 
 
-def test_equal_populations_pass_the_probe(diagnose):
+def test_equal_groups_pass_the_probe(diagnose):
     rng = np.random.default_rng(1)
-    area, p_value = probed(population(rng, 80, prefix="a"), population(rng, 80, prefix="b"), diagnose, rng)
+    area, p_value = first_two(group(rng, 80, prefix="a"), group(rng, 80, prefix="b"), diagnose, rng)
     assert area.value == pytest.approx(0.5, abs=0.12)
     assert p_value.value > 0.04
     assert area.low <= area.value <= area.high
 
 
-def test_different_populations_fail_the_probe(diagnose):
-    rng = np.random.default_rng(1)
-    pairs = {
-        "injections_against_listed_lenses": (population(rng, 80, prefix="a"), population(rng, 80, 0.9, prefix="b")),
-        "tier_a_against_tier_b": (population(rng, 80, prefix="a"), population(rng, 60, prefix="b")),
-        "too_few": (population(rng, 3), population(rng, 80)),
-    }
-    outcome = realism_gate(pairs, "injections_against_listed_lenses", "embedding", diagnose, rng)
+def test_different_groups_fail_the_gate(diagnose):
+    outcome = probed(groups(np.random.default_rng(1), injected=0.9), diagnose, np.random.default_rng(2))
     assert status(outcome, "realism/linear_probe") == "FAIL"
-    assert measure(outcome, "realism/injections_against_listed_lenses/probe_p").value < 0.06
-    assert not any("too_few" in m.name for m in outcome.measures)
-    absent = realism_gate({}, "injections_against_listed_lenses", "embedding", diagnose, rng)
-    assert status(absent, "realism/linear_probe") == "NOT MEASURED"
+    assert measure(outcome, f"{HEADLINE}/probe_p").value < 0.06
+    assert measure(outcome, f"{HEADLINE}/texture_probe_auc").value > 0.85
+    names = {m.name for m in outcome.measures}
+    assert f"realism/{list(PAIRS)[4]}/probe_auc" not in names, "a control without its group is left out"
+
+
+def test_a_finder_without_embedding_is_not_judged_by_texture(diagnose):
+    outcome = probed(unembedded(groups(np.random.default_rng(1), injected=0.9)), diagnose, np.random.default_rng(2))
+    gate = next(one for one in outcome.gates if one.name == "realism/linear_probe")
+    assert gate.status == "NOT MEASURED"
+    assert "the finder has no embedding" in gate.rule
+    headline = measure(outcome, f"{HEADLINE}/probe_auc")
+    assert np.isnan(headline.value)
+    assert headline.method == "not measurable: the finder has no embedding"
+    assert measure(outcome, f"{HEADLINE}/texture_probe_auc").value > 0.85
+    assert not any(m.name.endswith("/probe_p") for m in outcome.measures)
+    assert all(np.isnan(m.value) for m in outcome.measures if "ladder" in m.name)
+    assert "not measured, because the finder has no embedding" in outcome.findings[0].text
+
+
+def test_too_few_lenses_are_not_measured(diagnose):
+    made = groups(np.random.default_rng(1))
+    few = {**made.groups, held.LISTED: made.groups[held.LISTED].part(np.arange(60) < 3)}
+    outcome = probed(Populations(few, made.absent, made.blocks), diagnose, np.random.default_rng(2))
+    assert status(outcome, "realism/linear_probe") == "NOT MEASURED"
+    assert measure(outcome, f"{HEADLINE}/probe_auc").method == "not measurable: 3 listed lenses, fewer than 8"
 
 
 def test_hosts_are_never_split_between_folds(diagnose):
@@ -52,27 +68,51 @@ def test_hosts_are_never_split_between_folds(diagnose):
 
     def shared(prefix):
         hosts = np.repeat([f"{prefix}{i}" for i in range(12)], 10)
-        return Population(
-            np.repeat(rng.normal(size=(12, 12)) * 3, 10, axis=0) + rng.normal(size=(120, 12)) * 0.1, hosts
-        )
+        features = np.repeat(rng.normal(size=(12, 12)) * 3, 10, axis=0) + rng.normal(size=(120, 12)) * 0.1
+        return Population(hosts, features[:, 0], {EMBEDDING: features}, hosts)
 
-    area, _ = probed(shared("a"), shared("b"), diagnose, rng)
+    area, _ = first_two(shared("a"), shared("b"), diagnose, rng)
     assert area.value < 0.9
     assert area.high - area.low > 0.2
 
 
-def test_logistic_weights_equal_sklearn():
+def test_features_must_be_finite(diagnose):
     rng = np.random.default_rng(0)
-    values = rng.normal(size=(200, 5))
-    labels = (values[:, 0] + rng.normal(size=200) > 0.8).astype(int)
-    model = LogisticRegression(class_weight="balanced", tol=1e-10).fit(values, labels)
-    expected = np.r_[model.intercept_, model.coef_[0]]
-    assert logistic_weights(values, labels) == pytest.approx(expected, abs=1e-5)
-
-
-def test_frechet_of_known_gaussians():
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(40_000, 3)), 2 * rng.normal(size=(40_000, 3)) + np.array([1.0, 0, 0])
-    assert frechet(a, b) == pytest.approx(1.0 + 3 * (1 - 2) ** 2, rel=0.03)
+    bad = group(rng, 40)
+    bad.spaces[EMBEDDING][3] = np.nan
     with pytest.raises(DataError, match="must be finite"):
-        probed(Population(np.full((40, 12), np.nan), range(40)), population(rng, 40), None, rng)
+        first_two(bad, group(rng, 40, prefix="b"), diagnose, rng)
+
+
+def test_the_ladder_names_the_part_that_differs(diagnose):
+    """Of a gap between lenses and injections, what each rung adds is found where it was put in."""
+    wide = diagnose.model_copy(update={"probe_bootstrap": 300})
+
+    def parts(**shifts):
+        outcome = probed(with_truth(np.random.default_rng(4), 120, **shifts), wide, np.random.default_rng(5))
+        return {name: measure(outcome, f"realism/ladder/gap/{name}") for name in GAPS}, outcome
+
+    hosts, outcome = parts(renderer=0.0, hosts=0.5, population=0.0)
+    assert hosts["hosts"].low > 0.2
+    assert hosts["renderer"].high < 0.1
+    assert abs(hosts["population"].value) < 0.06
+    assert hosts["hosts_left_by_matching"].value < hosts["hosts"].value
+    assert [point.label for point in outcome.points] == [rung.label for rung in RUNGS.values()]
+    assert "hosts +0." in outcome.findings[0].text
+    renderer, _ = parts(renderer=0.5, hosts=0.0, population=0.0)
+    assert renderer["renderer"].low > 0.2
+    assert abs(renderer["hosts"].value) < 0.06
+
+
+def test_gaps_add_up(diagnose):
+    outcome = probed(with_truth(np.random.default_rng(4)), diagnose, np.random.default_rng(5))
+    parts = sum(measure(outcome, f"realism/ladder/gap/{name}").value for name, gap in GAPS.items() if gap.of_the_whole)
+    assert parts == pytest.approx(measure(outcome, "realism/ladder/grid/probe_auc").value - 0.5)
+
+
+def test_a_survey_without_truth_says_what_cannot_be_measured(diagnose):
+    outcome = probed(groups(np.random.default_rng(1)), diagnose, np.random.default_rng(2))
+    rungs = [measure(outcome, f"realism/ladder/{name}/probe_auc") for name in RUNGS]
+    assert all(np.isnan(one.value) for one in rungs)
+    assert {one.method for one in rungs} == {"not measurable: the truth of this survey's lenses is not known"}
+    assert "is not measured, because the truth of this survey's lenses is not known." in outcome.findings[0].text

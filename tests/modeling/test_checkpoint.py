@@ -207,6 +207,10 @@ def test_stamps_that_do_not_fit_are_refused(checkpoint: Checkpoint) -> None:
     larger[..., 6:39, 6:39] = stamps
     assert np.array_equal(scorer.score(larger), scorer.score(stamps))
     assert scorer.embed(stamps).shape == (2, 24)
+    layers = scorer.layers(larger)
+    assert list(layers) == ["block 1", "block 2", "block 3", "embedding", "logit"]
+    assert np.array_equal(layers["embedding"], scorer.embed(stamps))
+    assert np.allclose(layers["logit"], scorer.score(stamps), atol=1e-5)
 
 
 def test_fine_tune_inherits_weights_and_seen_galaxies(checkpoint: Checkpoint, tmp_path: Path, splits: Splits) -> None:

@@ -6,10 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.compute as pc
 import pytest
 from numpy.typing import NDArray
 
+from analysis.results.populations import (
+    ALL_HOSTS,
+    BARE_HOSTS,
+    EMBEDDING,
+    INJECTIONS,
+    LISTED,
+    LOW_OFFSET,
+    NEGATIVES,
+    OWN_HOSTS,
+)
 from injection.config import IM1, GridParams
 from injection.experiment.grid import plan
 from injection.experiment.hostset import HostSet
@@ -85,22 +96,16 @@ def test_diagnostics_embed_with_conditions(context: RunContext) -> None:
 
     manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
     values = context.project.section(DiagnoseParams, "diagnose")
-    pairs, space = populations(context, manifest, StampStore(context.root.cutouts), FINDER, values)
-    assert space == "embedding of the network"
-    with_arc, found = pairs["injections_against_listed_lenses"]
-    lenses = manifest[(manifest["label"] == 1) & (manifest["split"] == "test")]
-    np.testing.assert_allclose(
-        found.features[:, 0], np.log(lenses[["psfsize_r", "psfdepth_r"]].astype(float)).sum(axis=1), rtol=1e-6
-    )
-    hosts = (
-        survey_setting(context, context.project.section(GridParams, "grid"), 1)
-        .hosts.table.to_pandas()
-        .set_index("galaxy_id")
-        .loc[np.asarray(with_arc.hosts)]
-    )
-    np.testing.assert_allclose(
-        with_arc.features[:, 0], np.log(hosts[["psfsize_r", "psfdepth_r"]].astype(float)).sum(axis=1), rtol=1e-6
-    )
+    found = populations(context, manifest.assign(probability=0.5), StampStore(context.root.cutouts), FINDER, values)
+    assert found.embeds
+    lenses = manifest[(manifest["label"] == 1) & (manifest["split"] == "test")].set_index("galaxy_id")
+    hosts = survey_setting(context, context.project.section(GridParams, "grid"), 1).hosts.table.to_pandas()
+    own = pd.concat([lenses, hosts.set_index("galaxy_id"), manifest.set_index("galaxy_id")])
+    own = own[~own.index.duplicated()]
+    assert {LISTED, INJECTIONS, BARE_HOSTS, NEGATIVES, OWN_HOSTS, ALL_HOSTS, LOW_OFFSET} <= set(found.groups)
+    for name, group in found.groups.items():
+        expected = np.log(own.loc[group.hosts, ["psfsize_r", "psfdepth_r"]].astype(float)).sum(axis=1)
+        np.testing.assert_allclose(group.spaces[EMBEDDING][:, 0], expected, rtol=1e-6, err_msg=name)
 
 
 def test_dhs_score_takes_conditions_from_the_files_or_says_which_lack_them(

@@ -14,6 +14,7 @@ import pytest
 
 from analysis.config import ReportParams
 from analysis.diagnostics.discovery import DiagnoseParams
+from analysis.results.populations import LENS_LIKE, NEGATIVES, TRUE_LENSES
 from injection.config import IM1, IM2, GridParams
 from injection.experiment.grid import Plan
 from injection.experiment.setting import Setting
@@ -82,9 +83,13 @@ def held(root: DataRoot, values: dict[str, Any]) -> dict[str, pa.Table]:
     catalogue |= {"mag_r": 19.0, "mag_z": 18.5, "nobs_z_bin": "3-5", "brickname": "0001p000"}
     shapes = [{"galaxy_id": row["galaxy_id"], **catalogue} for row in rows]
     lens = {"ra": [0.0], "dec": [80.0]}
+    covariates = {"g_minus_r": 1.0, "r_minus_z": 0.5, "z_minus_w1": 0.5}
+    shapes = [{**row, **covariates} for row in shapes]
+    near = pa.Table.from_pylist([{**row, "failed_cut": None} for row in shapes[:1]])
     return {
         "manifest": pa.Table.from_pylist(rows),
         "tractor_pool": pa.Table.from_pylist(shapes),
+        "tractor_near_candidates": near,
         "lens_candidates": pa.table(lens),
     }
 
@@ -124,14 +129,17 @@ def test_the_realism_probe_is_given_the_scored_pixels(
     stage, finder = context("diagnose", root, values, held), Keeping()
     chosen = DiagnoseParams.load(values["diagnose"], "diagnose")
     lenses = held["manifest"].to_pandas().assign(label=1, split="test", tier="A").head(3)
-    populations(stage, lenses, StampStore(root.cutouts), finder, chosen)
+    found = populations(stage, lenses, StampStore(root.cutouts), finder, chosen)
     bright = held["injections"].filter(
         pa.compute.less_equal(held["injections"]["src_mag_r"], chosen.probe_source_mag_max)
     )
-    ids = grids.sample(bright, chosen.sample_per_class, stage.seed)["injection_id"].to_pylist()
+    ids = grids.sample(bright, chosen.probe_injections, stage.seed)["injection_id"].to_pylist()
     assert ids
-    for place, stamps in enumerate(finder.kept[:2]):
+    for place, stamps in enumerate(finder.kept[:4:2]):
         np.testing.assert_array_equal(stamps, [filled[1][name][place] for name in ids])
+    assert found.absent[TRUE_LENSES] == "the truth of this survey's lenses is not known"
+    assert NEGATIVES not in found.groups
+    assert LENS_LIKE in found.absent
 
 
 def test_the_gallery_shows_the_scored_pixels(
