@@ -47,8 +47,32 @@ class FoundArcs:
         return np.asarray(self.snr >= FOUND_SNR)
 
 
+@dataclass(frozen=True)
+class Subtracted:
+    """Stamps without their central galaxies, in a window around the centre that holds :data:`OUTER_ARCSEC`."""
+
+    residual: Array
+    """(batch, band, y, x) nMgy; NaN where a pixel of the band is masked"""
+    arcs: NDArray[np.bool_]
+    """(batch, y, x) pixels of a found arc"""
+    sigma: Array
+    """(batch,) noise per pixel in the reference band; NaN if unknown, and then nothing is subtracted"""
+    window: slice
+    """Place of the window along both axes of the stamps"""
+
+
 def find_arcs(stamps: Images, sky_annulus_px: tuple[float, float], imaging: Imaging) -> FoundArcs:
-    """Measure stamps (batch, band, y, x) nMgy of this imaging; masked pixels are NaN.
+    """Measure stamps (batch, band, y, x) nMgy of this imaging; masked pixels are NaN."""
+    found = subtract_galaxies(stamps, sky_annulus_px, imaging)
+    snr, colour = np.full(len(stamps), np.nan), np.full(len(stamps), np.nan)
+    for index in np.flatnonzero(found.sigma > 0):
+        noise = float(found.sigma[index])
+        snr[index], colour[index] = _strength(found.residual[index], found.arcs[index], noise, imaging)
+    return FoundArcs(snr, colour)
+
+
+def subtract_galaxies(stamps: Images, sky_annulus_px: tuple[float, float], imaging: Imaging) -> Subtracted:
+    """Subtract from stamps (batch, band, y, x) nMgy the medians along ellipses of each galaxy's own shape.
 
     After an arc is found, its pixels are replaced by the model of the galaxy, whose shape and light are measured again:
     an arc distorts the ellipses.
@@ -59,17 +83,17 @@ def find_arcs(stamps: Images, sky_annulus_px: tuple[float, float], imaging: Imag
     inner = slice((pixels - side) // 2, (pixels + side) // 2)
     window = (..., inner, inner)
     parts, without_arcs = stamps[window].astype(np.float64), stamps.astype(np.float32)
-    snr, colour = np.full(len(stamps), np.nan), np.full(len(stamps), np.nan)
+    residual, arcs = parts.copy(), np.zeros((len(stamps), side, side), dtype=bool)
     for _ in range(PASSES):
         q, angle = observed_shapes(without_arcs, imaging)
         for index in np.flatnonzero(sigma > 0):
             ellipse, radius = _distances(side, scale, float(q[index]), float(angle[index]))
             model = np.stack([_galaxy(band, ellipse) for band in without_arcs[index][window].astype(np.float64)])
-            known, noise = np.isfinite(parts[index]).all(axis=0), float(sigma[index])
-            arc = _arc(parts[index, place] - model[place], known, radius, noise)
-            snr[index], colour[index] = _strength(parts[index] - model, arc, noise, imaging)
-            without_arcs[index][window] = np.where(arc, model, parts[index])
-    return FoundArcs(snr, colour)
+            known = np.isfinite(parts[index]).all(axis=0)
+            residual[index] = parts[index] - model
+            arcs[index] = _arc(residual[index, place], known, radius, float(sigma[index]))
+            without_arcs[index][window] = np.where(arcs[index], model, parts[index])
+    return Subtracted(residual, arcs, sigma, inner)
 
 
 def observed_shapes(hosts: Images, imaging: Imaging) -> tuple[Array, Array]:
