@@ -43,6 +43,7 @@ _COMMANDS = {
     "registry": "registry",
     "preregister": "registry",
     "verify": "lake",
+    "lake": "upkeep",
     "ui": "services",
     "server": "services",
     "emr": "emr",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,15 @@ class Depot:
 
     def sizes(self) -> dict[str, int]:
         """Every file below, with its size in bytes; none where there is no such folder."""
+        return {name: size for name, (size, _) in self.states().items()}
+
+    def states(self) -> dict[str, tuple[int, float]]:
+        """Every file below, with its size in bytes and its time of change in seconds."""
         with _reached(self.place, self.remote):
             found = self.files.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=True))
         named = {info.path.removeprefix(self.path).lstrip("/"): info for info in found}
         return {
-            name: info.size
+            name: (info.size, info.mtime_ns / 1e9)
             for name, info in named.items()
             if info.type == fs.FileType.File and not Path(name).name.startswith(".")
         }
@@ -77,10 +81,13 @@ class Depot:
             return bytes(file.read())
 
     def chunks(self, name: str) -> Iterator[bytes]:
-        """A file's bytes, a few MB at a time."""
-        with _reached(self.place, self.remote), self.files.open_input_stream(f"{self.path}/{name}") as file:
-            while content := file.read(_CHUNK):
-                yield content
+        """A file's bytes, a few MB at a time. DamagedError where it is missing."""
+        try:
+            with _reached(self.place, self.remote), self.files.open_input_stream(f"{self.path}/{name}") as file:
+                while content := file.read(_CHUNK):
+                    yield content
+        except FileNotFoundError as error:
+            raise DamagedError(f"{self.place}/{name} is missing; `dhs push`, where it is, brings it again") from error
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file."""
@@ -101,6 +108,11 @@ class Depot:
         """Delete a file."""
         with _reached(self.place, self.remote):
             self.files.delete_file(f"{self.path}/{name}")
+
+    def discard(self, name: str) -> None:
+        """Delete a file if it is there."""
+        with suppress(FileNotFoundError):
+            self.remove(name)
 
     def sha256(self, name: str) -> str:
         """The checksum of a file's bytes."""
@@ -131,6 +143,8 @@ def _reached(place: str, remote: bool) -> Iterator[None]:
     """Raise what an object store answers as UnreachableError; the system's own errors pass."""
     try:
         yield
+    except FileNotFoundError:
+        raise
     except OSError as error:
         if not remote:
             raise

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lake import progress
-from lake.errors import LakeError
+from lake.errors import DamagedError, LakeError
 from lake.root import DataRoot
 from lake.store import cards
 from lake.store.cards import Slice
@@ -60,7 +61,7 @@ def push(root: DataRoot, remote: Depot, entries: Iterable[Slice]) -> Moved:
     for (table, table_id), group in records.tables_of(entries).items():
         shelf = records.shelf(remote, table, table_id)
         there = shelf.sizes()
-        todo = [entry for entry in group if records.key(entry) not in there]
+        todo = [entry for entry in group if not _is_whole(shelf, there, records.key(entry))]
         found, told = _described(root, table, todo)
         problems += told
         if found and (clash := _clash(shelf, there, found)):
@@ -102,8 +103,21 @@ def _described(root: DataRoot, table: str, entries: Sequence[Slice]) -> tuple[li
 
 def newest(shelf: Depot, names: Iterable[str]) -> Record | None:
     """The record of the highest version in a table's folder: its log holds every commit before."""
-    name = max((name for name in names if name.startswith("pins/")), default=None)
-    return None if name is None else records.parse(shelf.read(name), f"{shelf.place}/{name}")
+    for name in sorted((name for name in names if name.startswith("pins/")), reverse=True):
+        with suppress(DamagedError):
+            return records.parse(shelf.read(name), f"{shelf.place}/{name}")
+    return None
+
+
+def _is_whole(shelf: Depot, there: Mapping[str, int], name: str) -> bool:
+    """Whether a record is in the remote with all the files that it names."""
+    if name not in there:
+        return False
+    try:
+        record = records.parse(shelf.read(name), name)
+    except DamagedError:
+        return False
+    return all(there.get(item.key) == item.size for item in (*record.log, *record.data))
 
 
 def _clash(shelf: Depot, names: Iterable[str], found: Sequence[tuple[Slice, Record]]) -> str | None:

@@ -132,6 +132,8 @@ def verify(repair: bool, deep: bool) -> None:
     for finding in findings:
         click.echo(finding.sentence, err=True)
     if not findings:
+        if deep and (told := verifying.loose(place)):
+            click.echo(told)
         click.echo("everything is intact" if deep else "every pinned version is in the lake")
         return
     commands = verifying.repair(place, findings) if repair else []

@@ -14,6 +14,7 @@ from lake.upkeep.guard import alone, working
 from lake.upkeep.pushing import Moved
 from pipeline.project.project import Project
 from pipeline.verbs import blobs
+from pipeline.verbs.texttable import size_text
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +92,5 @@ def _depot(name: str, settings: Mapping[str, Any]) -> Depot:
 
 
 def _told(done: str, rows: Moved, files: Moved, depot: Depot) -> str:
-    what = f"{rows.slices} slices of tables ({rows.files} files, {_size(rows.size)})"
-    return f"{done} {what} and {files.files} files of DVC ({_size(files.size)}): {depot.place}"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+    what = f"{rows.slices} slices of tables ({rows.files} files, {size_text(rows.size)})"
+    return f"{done} {what} and {files.files} files of DVC ({size_text(files.size)}): {depot.place}"

@@ -82,3 +82,12 @@ def as_text(values: pa.Array) -> pa.Array:
     elif any(check(kind) for check in _BYTES):
         write = bytes.hex
     return pa.array([None if v is None else write(v) for v in values.to_pylist()], pa.string())
+
+
+def size_text(count: float) -> str:
+    """A number of bytes with its unit."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -10,20 +10,26 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+import pyarrow as pa
 import yaml
 
 from lake import tables
+from lake.contract import rules
 from lake.contract.fingerprint import fingerprint
-from lake.errors import DamagedError, DamagedLogError, DarkHaloError, LakeError, LostError
+from lake.errors import ContractError, DamagedError, DamagedLogError, DarkHaloError, LakeError, LostError
 from lake.root import DataRoot
 from lake.store import cards, delta, expected, held, stamps, status
 from lake.store.cards import Slice
+from lake.upkeep import collecting
+from lake.upkeep.references import references
 from pipeline.project.outputs import grid_problems, page_problems
 from pipeline.project.project import Project
+from pipeline.verbs.texttable import size_text
 
 _FIGURES = ("metrics", "plots", "baselines")
 """Small outputs that are compared with the checksums in dvc.lock."""
@@ -57,6 +63,17 @@ def check(project: Project, *, deep: bool) -> list[Finding]:
             found.extend(_told(part, project))
         found.extend(_blobs(page_problems(root.report / "index.html")))
     return list({finding.sentence: finding for finding in found}.values())
+
+
+def loose(project: Project) -> str | None:
+    """A line about files in the lake that no pin, here or in git, refers to; None if there are none."""
+    root = project.data.of_any_survey
+    with suppress(DarkHaloError):
+        found = collecting.waste(root, references(root), 0.0)
+        if files := sum(len(one.files) for one in found):
+            size = size_text(sum(one.size for one in found))
+            return f"{files} files of tables ({size}) belong to no version that is pinned; `dhs lake gc` tells which"
+    return None
 
 
 def repair(project: Project, findings: Sequence[Finding]) -> list[str]:
@@ -169,10 +186,20 @@ def _judge(root: DataRoot, entry: Slice, deep: bool) -> Finding | None:
         return Finding(str(error), (entry,))
     except DarkHaloError as error:
         return Finding(str(error))
-    found = fingerprint(rows, tables.spec(entry.card.table))
+    return _wrong_rows(entry, rows)
+
+
+def _wrong_rows(entry: Slice, rows: pa.Table) -> Finding | None:
+    """Rows that are not those of the card, or break the contract that the card was made by."""
+    spec, name = tables.spec(entry.card.table), entry.name
+    found = fingerprint(rows, spec)
     if found == entry.card.fingerprint:
+        try:
+            if entry.card.schema_hash == spec.schema_hash():
+                rules.require(spec, rows, entry.card.where)
+        except ContractError as error:
+            return Finding(f"table {error}", (entry,))
         return None
-    name = entry.name
     return Finding(f"table '{name}' has fingerprint {found}, but its card says {entry.card.fingerprint}", (entry,))
 
 

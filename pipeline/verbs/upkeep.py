@@ -1,0 +1,51 @@
+"""Clean-up of the lake: what could be removed, told and done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lake.root import DataRoot
+from lake.upkeep import collecting
+from lake.upkeep.collecting import Waste
+from lake.upkeep.guard import alone, working
+from lake.upkeep.references import references
+from pipeline.verbs.texttable import size_text
+
+DAYS = 7.0
+"""How old a file must be before it is removed, unless the user says otherwise."""
+DAYS_SHARED = 30.0
+"""The same in an object store, where others write too, with pins that are not here."""
+
+
+def collect(root: DataRoot, days: float | None, *, doit: bool) -> Iterator[str]:
+    """Lines about what nothing refers to, which is removed if ``doit``."""
+    root = root.of_any_survey
+    days = days if days is not None else DAYS_SHARED if root.lake_uri else DAYS
+    with alone(root) if doit else working(root):
+        known = references(root)
+        found = collecting.waste(root, known, days)
+        if not known.in_git:
+            yield f"no git repository here: the cards in {root.cards} alone count"
+        yield from _told(found)
+        size = sum(one.size for one in found)
+        if not size:
+            young = f", {count} files are younger than {days:g} days" if (count := _young(found)) else ""
+            yield f"nothing to remove{young}"
+        elif doit:
+            yield f"removed {size_text(collecting.remove(root, found))}"
+        else:
+            yield f"{size_text(size)} could be removed: `dhs lake gc --remove` does it"
+
+
+def _told(found: Sequence[Waste]) -> Iterator[str]:
+    for one in found:
+        if one.problem:
+            yield one.problem
+        elif one.files:
+            young = f", {one.young} younger ones stay" if one.young else ""
+            what = f"{len(one.files)} files, {size_text(one.size)}{young}; versions kept: {one.kept}"
+            yield f"{one.table:<24} {what}"
+
+
+def _young(found: Sequence[Waste]) -> int:
+    return sum(one.young for one in found)

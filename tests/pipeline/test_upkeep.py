@@ -1,0 +1,66 @@
+"""The lake in order: rows that break their contract, files that nothing refers to."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+
+from lake import tables
+from lake.contract.fingerprint import fingerprint
+from lake.store import cards, delta
+from pipeline.cli import dhs
+from pipeline.project import params
+from pipeline.verbs import verifying
+from tests.pipeline import smallruns
+from tests.pipeline.checkout import PROJECT
+
+
+@pytest.fixture
+def place(small_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The small project, with a slice written anew."""
+    monkeypatch.chdir(tmp_path)
+    project = smallruns.copied(small_runs, tmp_path / "project")
+    smallruns.diagnose(project, "demo1", "c-demo1")
+    shutil.rmtree(project.data.grid("any").parent)  # of which the small runs have only the lineage
+    params.write(project.folder, params.resolve(PROJECT, "test"), "test")
+    return project.folder
+
+
+def run(place: Path, *arguments: str) -> list[str]:
+    done = CliRunner().invoke(dhs, [*arguments, "--project", str(place)], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    return done.output.splitlines()
+
+
+def test_what_nothing_refers_to_is_counted_and_then_removed(place: Path) -> None:
+    files = set((place / "data" / "lake").rglob("*.parquet"))
+    assert run(place, "lake", "gc")[-1].startswith("nothing to remove, ")
+    told = run(place, "lake", "gc", "--older-than", "0")
+    assert told[0] == "no git repository here: the cards in data/cards alone count"
+    assert told[1].startswith("experiments ")
+    assert told[-1].endswith("could be removed: `dhs lake gc --remove` does it")
+    assert set((place / "data" / "lake").rglob("*.parquet")) == files
+    assert any("belong to no version that is pinned" in line for line in run(place, "verify", "--deep"))
+    assert run(place, "lake", "gc", "--older-than", "0", "--remove")[-1].startswith("removed ")
+    assert set((place / "data" / "lake").rglob("*.parquet")) < files
+    assert run(place, "verify", "--deep") == ["everything is intact"]
+    assert run(place, "lake", "gc", "--older-than", "0")[-1] == "nothing to remove"
+
+
+def test_rows_that_break_their_contract_are_found(place: Path) -> None:
+    root = params.load(place).data.of_any_survey
+    entry = cards.slices(root, "gates")[0]
+    rows = delta.read(root, "gates", slices=[entry.card.slice])
+    assert verifying._wrong_rows(entry, rows) is None
+    at = rows.column_names.index("status")
+    wrong = rows.set_column(at, rows.schema.field("status"), pa.array(["MAYBE"] * rows.num_rows, pa.string()))
+    card = replace(entry.card, fingerprint=fingerprint(wrong, tables.spec("gates")))
+    found = verifying._wrong_rows(replace(entry, card=card), wrong)
+    assert found is not None
+    assert "rows break the contract" in found.sentence
+    assert verifying._wrong_rows(replace(entry, card=replace(card, schema_hash="earlier")), wrong) is None
