@@ -76,10 +76,14 @@ AXES = {
     )
 }
 
+_INDICES = (("t", "lpad(CAST(i.theta_e_index AS STRING), 2, '0')"), ("p", "i.psf_index"), ("d", "i.depth_index"))
+_CELL = "concat({})".format(", ".join(f"'{letter}', {index}" for letter, index in _INDICES))
+"""The name of an injection's cell, as in ``completeness``."""
 SCORED_SQL = f"""SELECT i.grid_id, i.grid_name, s.generation, s.checkpoint_id, i.prior, i.injection_id, i.galaxy_id,
 s.status, s.probability, s.host_probability, coalesce(i.detectable, false) AS detectable,
 {", ".join(f"{axis.sql} AS {axis.name}" for axis in AXES.values())}
 FROM injections i JOIN injection_scores s ON s.grid_id = i.grid_id AND s.injection_id = i.injection_id"""
+SCORED_IN_CELLS_SQL = SCORED_SQL.replace(" AS detectable,", f" AS detectable, {_CELL} AS cell,")
 
 SCORED_SPEC = ViewSpec(
     name="scored_injections",
@@ -96,6 +100,7 @@ SCORED_SPEC = ViewSpec(
         Column("probability", "double", "logistic of the score", nullable=True),
         Column("host_probability", "double", "logistic of the bare host's score", nullable=True),
         Column("detectable", "boolean", "the declared detectability cuts are met"),
+        Column("cell", "string", "cell of the grid, as in `completeness`"),
         *(axis.spec for axis in AXES.values()),
     ),
 )
