@@ -24,6 +24,7 @@ _COMMANDS = {
     "forget": "finders",
     "discoveries": "finders",
     "compare": "finders",
+    "diagnose": "finders",
     "score": "finders",
     "inject": "finders",
     "completeness": "selection",

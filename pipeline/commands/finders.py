@@ -134,6 +134,37 @@ def compare(invalid: bool) -> None:
 
 
 @click.command()
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option("--finder", metavar="FINDER", help="The finder; by default the headline of the report, or the only one.")
+@click.option("--list", "listed", is_flag=True, help="Every diagnostic with its question, and every campaign.")
+def diagnose(name: str | None, finder: str | None, listed: bool) -> None:
+    """Repeat a diagnostic campaign of the reference system, D01 to D06, on a finder, and compare.
+
+    The diagnostics of the campaign run with its sizes; findings, gates and figures stand beside those that the
+    reference recorded for gen4 on its own survey. Rows go to diagnostics, gates, findings and figure_points under the
+    run NAME-FINDER, which `dhs registry` lists; the report keeps those of `dhs repro`.
+    Examples: dhs diagnose --list; dhs diagnose D01; dhs diagnose D05 --finder demo2
+    """
+    from pipeline.verbs.diagnosing import beside, campaign, described, finder_of, listing, repeat
+    from pipeline.verbs.export import deliver
+
+    if listed or name is None:
+        click.echo("\n".join(listing()))
+        return
+    campaign(name)
+    place = project()
+    chosen = finder_of(place, finder)
+    run, outcome = repeat(place, name, chosen)
+    click.echo("\n".join(described(name, chosen, outcome)))
+    if (rows := beside(name, outcome)).num_rows:
+        click.echo()
+        deliver(rows, None)
+    click.echo(
+        f"\nstored as run {run}: dhs query \"select name, value, low, high from diagnostics where run_id = '{run}'\""
+    )
+
+
+@click.command()
 @_FOLDER
 @_GENERATION
 @OUT

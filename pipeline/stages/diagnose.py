@@ -31,7 +31,7 @@ _FLUXES = tuple(f"flux_{band}" for band in SURVEY.bands)
 
 def run(context: RunContext, params: DiagnosticParams) -> None:
     generation = context.generation
-    outcome = discovery.run(discovery.found(), _subject(context, params))
+    outcome = discovery.run(discovery.found(), subject(context, params))
     context.write_outcome(outcome, f"diagnose-{generation}")
     # Labels and scores of the trivial-feature classifier on the test split: the report draws its ROC.
     scored = zip(outcome.arrays["trivial_labels"], outcome.arrays["trivial_scores"], strict=True)
@@ -45,7 +45,8 @@ def run(context: RunContext, params: DiagnosticParams) -> None:
     context.write("experiments", [own], generation, {"origin": generation})
 
 
-def _subject(context: RunContext, params: DiagnosticParams) -> Subject:
+def subject(context: RunContext, params: DiagnosticParams) -> Subject:
+    """What the diagnostics of one finder look at."""
     generation, split = context.generation, context.survey.split
     manifest = audit_manifest(context)
     objects = scored_objects(context, manifest)

@@ -34,6 +34,7 @@ from pipeline.experiment.trainedon import LISTED, csv_text, read_listed
 from pipeline.project import params
 from pipeline.project.project import Project
 from pipeline.verbs.cutouttables import audited_sets, forget_set
+from pipeline.verbs.diagnosing import forget_campaigns
 from pipeline.verbs.importing import forget_import, imported
 from pipeline.verbs.reproduce import reproduce
 
@@ -114,7 +115,9 @@ def forget(project: Project, name: str) -> list[str]:
         else:
             path.unlink()
         removed.append(str(path))
-    removed = list(dict.fromkeys(removed + forget_set(root, name) + forget_import(root, name)))
+    removed = list(
+        dict.fromkeys(removed + forget_set(root, name) + forget_import(root, name) + forget_campaigns(root, name))
+    )
     if not removed:
         there = sorted({*project.audited, *root.finders(), *imported(root), *audited_sets(root)} - set(project.trained))
         raise invalid("name", f"one of the finders that are not trained here ({', '.join(there) or 'none'})", name)

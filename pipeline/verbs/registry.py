@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Literal
@@ -9,7 +10,7 @@ from typing import Literal
 import pyarrow as pa
 
 from lake.errors import ParameterError, did_you_mean, invalid
-from lake.names import RUN_KINDS, run_name
+from lake.names import RESERVED, RUN_KINDS, run_name
 from lake.root import DataRoot
 from lake.store import expected, status
 from modeling.tracking import history
@@ -116,6 +117,8 @@ def _superseded(row: Mapping[str, str]) -> Run:
 def split_run(run: str) -> tuple[str, str]:
     """Kind and finder of a run of this project."""
     kind, _, finder = run.partition("-")
+    if finder and re.fullmatch(RESERVED["diagnostic"], kind):
+        return "diagnostic", finder
     return (kind, finder) if kind in RUN_KINDS else ("other", run)
 
 

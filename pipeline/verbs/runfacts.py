@@ -74,6 +74,7 @@ class Source:
             "audit": self._of_training,
             "evaluate": self._of_evaluation,
             "diagnose": self._of_gates,
+            "diagnostic": self._of_gates,
             "grid": self._of_completeness,
             "trials": self._of_trials,
             "import": self._of_completeness,
