@@ -138,9 +138,7 @@ def _finding(count: Measure, differs: dict[str, float], few: bool, params: Param
     parts = [
         f"{'larger' if chance > 0.5 else 'smaller'} {word} (chance {chance:.2f})" for word, chance in differs.items()
     ]
-    how = (
-        f"they have {', '.join(parts)}" if parts else "they differ from the found ones in no property of the catalogue"
-    )
+    how = f"they have {', '.join(parts)}" if parts else "none of their properties differs measurably"
     return Finding(f"{said}; {how}, by Mann-Whitney tests with Holm; the table test_lenses names each of them.")
 
 

@@ -79,7 +79,7 @@ def test_without_a_difference_nothing_is_claimed():
     rows = lens_rows(*lenses(effect=0.0), SURVEY, POINT).assign(anchor=None)
     outcome = missed_lenses(rows, SURVEY, PARAMS)
     assert status(outcome, "missed_lenses") == "PASS"
-    assert "in no property" in outcome.findings[0].text
+    assert "none of their properties differs measurably" in outcome.findings[0].text
 
 
 def test_few_missed_lenses_are_named_but_not_compared():
