@@ -17,10 +17,11 @@ from lake.errors import invalid
 
 
 def found() -> list[ModuleType]:
-    """The modules of the folder that have a function `diagnose`."""
+    """The modules of the folder that have a function `diagnose`; after them those with a function `conclude`, which is
+    given what the others found."""
     names = sorted(module.name for module in pkgutil.iter_modules(diagnostics.__path__) if module.name != "discovery")
     modules = [importlib.import_module(f"{diagnostics.__name__}.{name}") for name in names]
-    return [module for module in modules if hasattr(module, "diagnose")]
+    return [module for verb in ("diagnose", "conclude") for module in modules if hasattr(module, verb)]
 
 
 def section(modules: Iterable[ModuleType]) -> type[DiagnosticParams]:
@@ -31,9 +32,13 @@ def section(modules: Iterable[ModuleType]) -> type[DiagnosticParams]:
 
 def run(modules: Iterable[ModuleType], subject: Subject) -> Outcome:
     """The merged outcome of some diagnostics; ``subject.params`` is an instance of their :func:`section`."""
-    parts = []
+    parts: list[Outcome] = []
     for module in modules:
-        part, name = module.diagnose(subject, subject.params), _name(module)
+        if hasattr(module, "conclude"):
+            part = module.conclude(subject, subject.params, merge("diagnose", parts))
+        else:
+            part = module.diagnose(subject, subject.params)
+        name = _name(module)
         if part.diagnostic != name:
             raise invalid("diagnostic", f"'{name}', the name of its module", part.diagnostic)
         parts.append(part)

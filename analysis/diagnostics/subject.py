@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from analysis.config import DiagnosticParams
 from analysis.results.features import Stamps, stamp_features
@@ -63,6 +65,12 @@ class Subject:
     there are none."""
     completeness: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Rows of `completeness` of this finder's grid in which all injections count the same."""
+    host_weights: Callable[[pd.Series], NDArray[np.float64] | str] = lambda hosts: "hosts cannot be weighted"
+    """From the hosts of injections (`galaxy_id`), weights that make them follow the lenses' hosts, or why there are
+    none."""
+    lenses: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Parameters of lenses whose recall is measured, as far as known: columns of `injections` (`lens_theta_e_arcsec`,
+    `src_beta_frac`, `arc_snr`, ...)."""
 
     @cached_property
     def learned(self) -> pd.DataFrame:

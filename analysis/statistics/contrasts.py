@@ -55,10 +55,13 @@ def mean_change(changes: ArrayLike, hosts: Sequence[ArrayLike], weights: ArrayLi
     return MeanChange(value, min(centre - half, value), max(centre + half, value), len(d))
 
 
-def change_of_weights(hits: ArrayLike, hosts: ArrayLike, weights: ArrayLike, before: ArrayLike) -> MeanChange:
+def change_of_weights(
+    hits: ArrayLike, hosts: ArrayLike, weights: ArrayLike, before: ArrayLike, more_variance: float = 0.0
+) -> MeanChange:
     """Weighted share of `hits` with `weights` minus that with the weights `before`, on the same injections.
 
-    The variance is the linearised one of the difference of two ratios, with hosts as clusters.
+    The variance is the linearised one of the difference of two ratios, with hosts as clusters, plus `more_variance`
+    (that of the weights themselves).
     """
     y, codes = np.asarray(hits, dtype=np.float64), _codes([np.asarray(hosts)])
     shares, parts = [], []
@@ -70,7 +73,7 @@ def change_of_weights(hits: ArrayLike, hosts: ArrayLike, weights: ArrayLike, bef
     value, count = shares[0] - shares[1], len(np.unique(codes))
     if count < 2:
         return MeanChange(value, np.nan, np.nan, len(y))
-    error = _error(parts[0] - parts[1], list(codes))
+    error = float(np.hypot(_error(parts[0] - parts[1], list(codes)), np.sqrt(more_variance)))
     half = float(scipy.stats.t.isf((1.0 - TABLE_LEVEL) / 2.0, count - 1)) * error
     return MeanChange(value, value - half, value + half, len(y))
 

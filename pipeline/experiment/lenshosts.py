@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from analysis.results.lenshosts import LensHosts
-from analysis.statistics.propensity import fit, needed
+from analysis.statistics.propensity import DEFAULT, LEAST_SUPPORT, fit, needed
 from lake.config import SurveyParams
+from lake.errors import DataError
 from lake.store.delta import Read
+from pipeline.project.context import RunContext
 
 
 def lens_hosts(read: Read, survey: SurveyParams, galaxy_ids: Sequence[str], covariates: Sequence[str]) -> LensHosts:
@@ -34,6 +38,17 @@ def lens_hosts(read: Read, survey: SurveyParams, galaxy_ids: Sequence[str], cova
     propensity = fit(near[inside], pool[pool.index.isin(negative.to_pylist())], covariates, survey.seed)
     of_grid = pool[pool.index.isin(hosts.to_pylist())]
     return LensHosts(propensity, of_grid, propensity.weights(of_grid), int((~inside).sum()))
+
+
+def lens_host_weights(context: RunContext, hosts: pd.Series) -> NDArray[np.float64] | str:
+    """Weights of injections, by the `galaxy_id` of their hosts, that make these follow the lenses' hosts; or why there
+    are none."""
+    try:
+        found = lens_hosts(context.read, context.survey, hosts.to_list(), DEFAULT)
+        found.require(LEAST_SUPPORT)
+    except DataError as error:
+        return str(error)
+    return found.of(hosts)
 
 
 def _rows(table: pa.Table, galaxy_ids: pa.ChunkedArray) -> pd.DataFrame:

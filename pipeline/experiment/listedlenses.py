@@ -12,7 +12,9 @@ from analysis.diagnostics.missed_lenses import TABLE
 from analysis.records import Outcome
 from analysis.results.testlenses import plain_rows
 from demo.truth import galaxy_ids
+from lake.sky.survey import SURVEY
 from lake.tables.lens_candidates import MATCHED
+from pipeline.experiment.truelenses import TrueLenses
 from pipeline.project.context import RunContext
 
 _FROM_LIST = ["galaxy_id", "candidate_id", "name", "reference", "grading", "z_lens", "theta_e_arcsec"]
@@ -35,6 +37,18 @@ def scored_injections(context: RunContext) -> pd.DataFrame:
     answers = answers.filter(pc.equal(answers["status"], "scored")).drop_columns("status")
     rows = context.read("injections", slices=[context.generation])
     return rows.join(answers, "injection_id", join_type="inner").sort_by("injection_id").to_pandas()
+
+
+def lens_parameters(context: RunContext, objects: pd.DataFrame) -> pd.DataFrame:
+    """Parameters of the listed lenses outside the training split, as far as truth or list give them, in the columns of
+    `injections`."""
+    lenses = TrueLenses.of(context.root, objects, context.survey.collection)
+    if lenses is None:
+        held = objects.loc[(objects["label"] == 1) & (objects["split"] != "train"), "galaxy_id"]
+        found = listed(context)
+        radii = found.loc[found["galaxy_id"].isin(held), "theta_e_arcsec"]
+        return pd.DataFrame({"lens_theta_e_arcsec": radii.dropna()})
+    return lenses.rows.to_pandas().assign(arc_snr=lenses.truth[f"arc_snr_{SURVEY.reference_band}"].to_numpy())
 
 
 def true_lenses(context: RunContext) -> frozenset[str] | None:

@@ -19,7 +19,8 @@ from lake.store.stamps import StampStore
 from modeling.scoring.card import FINDER, read_card
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.closure import audit_manifest, scored_objects, survey_chain
-from pipeline.experiment.listedlenses import lens_table, listed, scored_injections, true_lenses
+from pipeline.experiment.lenshosts import lens_host_weights
+from pipeline.experiment.listedlenses import lens_parameters, lens_table, listed, scored_injections, true_lenses
 from pipeline.experiment.realism import populations
 from pipeline.experiment.rescoring import rescoring
 from pipeline.experiment.trainedon import LISTED, read_listed
@@ -72,6 +73,8 @@ def subject(context: RunContext, params: DiagnosticParams) -> Subject:
         true_lenses=true_lenses(context),
         trial_weights=partial(trial_weights, context),
         completeness=equally_weighted(context.read("completeness", slices=[generation]).to_pandas()),
+        host_weights=partial(lens_host_weights, context),
+        lenses=lens_parameters(context, objects),
     )
 
 
