@@ -15,6 +15,7 @@ from analysis.reporting.facts import literature_views
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import marginal_row, points, refused
 from analysis.reporting.views import REASONS, interval, measure, number
+from analysis.results.crossmodel import Crossed, crossed, verdict
 from analysis.statistics.completeness import interval_of
 
 _BAD_TO_GOOD: tuple[Status, ...] = ("NO-GO", "NOT MEASURED", "BORDERLINE", "GO")
@@ -200,10 +201,20 @@ def _provenance(item: GenerationInputs, inputs: ReportInputs) -> _Found:
     return _Found("GO" if there else "NOT MEASURED", words if there else "not recorded")
 
 
+def _cross_model(item: GenerationInputs, inputs: ReportInputs) -> _Found:
+    others = {one.name: crossed(item.trials, one.trials) for one in inputs.generations if one.name != item.name}
+    if not others:
+        return _Found("NOT MEASURED", "no other finder is on this page")
+    known = [one for one in others.values() if isinstance(one, Crossed)]
+    words = (f"{name}: {one if isinstance(one, str) else one.words}" for name, one in others.items())
+    return _Found(verdict(known), "; ".join(words))
+
+
 _CHECKS: Mapping[str, Callable[[GenerationInputs, ReportInputs], _Found]] = {
     "axes": _axes,
     "literature": _literature,
     "annulus": _annulus,
+    "cross_model": _cross_model,
     "priors": _priors,
     "embedding": _embedding,
     "provenance": _provenance,

@@ -17,7 +17,9 @@ from lake.tables.trials import BASELINE
 
 LEVEL_P = 0.05
 """Below it a change is called significant, after Holm where bins are tested together."""
-_COLUMNS = ("trial_id", "galaxy_id", "bin", "src_mag", "arc_snr", "score", "probability", "host_probability")
+DRAWN = ("seed", "galaxy_id", "bin", "theta_e_arcsec", "beta_frac", "src_mag")
+"""What makes a trial the same."""
+COLUMNS = ("trial_id", *DRAWN, "arc_snr", "score", "probability", "host_probability")
 _EXACT = "Bonett-Price interval, host-clustered"
 
 
@@ -31,9 +33,9 @@ class PairedParams(DiagnosticParams):
 def scored(trials: pd.DataFrame, experiment: str, variant: str) -> pd.DataFrame:
     """The scored trials of a variant; none where it was not made."""
     if trials.empty:
-        return pd.DataFrame({name: pd.Series(dtype="float64") for name in _COLUMNS})
+        return pd.DataFrame({name: pd.Series(dtype="float64") for name in COLUMNS})
     held = (trials["experiment"] == experiment) & (trials["variant"] == variant) & (trials["status"] == "scored")
-    return trials.loc[held, [*_COLUMNS, "theta_e_arcsec", "beta_frac"]].reset_index(drop=True)
+    return trials.loc[held, list(COLUMNS)].reset_index(drop=True)
 
 
 def variants(trials: pd.DataFrame, experiment: str) -> list[str]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.config import ReportParams
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
+from analysis.results import crossmodel, trials
 from analysis.results.discoveries import ranked_candidates
 from analysis.results.untouched import negatives_for, untouched
 from analysis.statistics.completeness import equally_weighted
@@ -162,9 +163,15 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
         lens_hosts=_kept(completeness[completeness["weighting_id"] != completeness["prior"]], has_grid),
         thresholds=context.read("thresholds", slices=[name]).to_pandas(),
         injections=_kept(injections.merge(answers, on="injection_id"), has_grid),
+        trials=_kept(_bright_arcs(context, name), f"trials.{name}" not in off),
         emulator=emulator_tests(context.root, name) if has_grid else pd.DataFrame(),
         dual_prior=dual_prior(context.root, name) if has_grid else pd.DataFrame(),
     )
+
+
+def _bright_arcs(context: RunContext, name: str) -> pd.DataFrame:
+    rows = context.read("trials", [*trials.COLUMNS, "experiment", "variant", "status"], slices=[name]).to_pandas()
+    return rows[(rows["experiment"] == crossmodel.EXPERIMENT) & (rows["variant"] == trials.BASELINE)]
 
 
 def _kept(rows: pd.DataFrame, counts: bool) -> pd.DataFrame:

@@ -87,7 +87,11 @@ def test_the_tree_leads_from_the_annulus_to_retraining(inputs):
     lost = {"annulus_scoring__auc_loss": (0.01, 0.004, 0.016)}
     item = with_measures(inputs.generations[1], **lost)
     found = verdicts(item, inputs)
-    assert [[one.declared.name for one in chain] for chain in chains(found)] == [["Q2.3", "Q2.4"], ["Q2.1"], ["Q2.2"]]
+    assert [[one.declared.name for one in chain] for chain in chains(found)] == [
+        ["Q2.3", "Q2.4"],
+        ["Q2.1", "cross-model"],
+        ["Q2.2"],
+    ]
     assert found["Q2.3"].figures == "annulus/median BORDERLINE, annulus/mad NOT MEASURED"
     both = pd.concat([item.gates, item.gates[item.gates["name"] == "annulus/median"].assign(name="annulus/mad")])
     found = verdicts(dataclasses.replace(item, gates=both), inputs)

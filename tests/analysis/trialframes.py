@@ -28,7 +28,7 @@ def variant(name: str, shift: NDArray[np.float64], per_bin: int = 40, seed: int 
         }
         parts.append(pd.DataFrame(of_bin))
     rows = pd.concat(parts, ignore_index=True)
-    same = {"experiment": "bright_arcs", "variant": name, "theta_e_arcsec": 1.5, "host_probability": 0.01}
+    same = {"experiment": "bright_arcs", "variant": name, "theta_e_arcsec": 1.5, "host_probability": 0.01, "seed": 1}
     return rows.assign(**same, probability=expit(rows["score"]), status="scored", reason=None)
 
 
