@@ -18,7 +18,7 @@ def finder(shift: float, per_bin: int = 150) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("shift", "wanted"), [(1.0, "GO"), (-4.0, "NO-GO"), (-3.1, "BORDERLINE"), (-7.0, "BORDERLINE")]
+    ("shift", "wanted"), [(1.0, "GO"), (-3.25, "NO-GO"), (-2.5, "BORDERLINE"), (-7.0, "BORDERLINE")]
 )
 def test_the_other_finder_decides(shift, wanted):
     found = crossed(finder(-3.5), finder(shift))
