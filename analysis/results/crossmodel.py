@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.records import Status
-from analysis.results.trials import BASELINE, DRAWN, scored
+from analysis.results.trials import DRAWN, scored
 from analysis.statistics.changes import Change, change
 from analysis.statistics.intervals import largest
+from lake.tables.trials import BASELINE
 
 EXPERIMENT, THRESHOLD = "bright_arcs", 0.3
 MODELS_ABOVE = 0.50

@@ -23,6 +23,7 @@ from lake.sky.split import THRESHOLD
 from lake.sky.survey import BANDS, SURVEY
 from lake.store import cards, status
 from lake.store.stamps import StampStore
+from lake.tables.trials import BASELINE
 from modeling.scoring.card import CARD, FINDER, read_card
 from pipeline.experiment.emulating import emulator_tests
 from pipeline.experiment.gridparams import grid_params
@@ -171,7 +172,7 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
 
 def _bright_arcs(context: RunContext, name: str) -> pd.DataFrame:
     rows = context.read("trials", [*trials.COLUMNS, "experiment", "variant", "status"], slices=[name]).to_pandas()
-    return rows[(rows["experiment"] == crossmodel.EXPERIMENT) & (rows["variant"] == trials.BASELINE)]
+    return rows[(rows["experiment"] == crossmodel.EXPERIMENT) & (rows["variant"] == BASELINE)]
 
 
 def _kept(rows: pd.DataFrame, counts: bool) -> pd.DataFrame:
