@@ -35,8 +35,6 @@ class PoolParams(Section):
     """Read only this many sweep files (in order of name), or null for all."""
     limit_rows: int | None = Field(ge=1)
     """Read only this many rows, taking the files in order, or null for all."""
-    task_mib: int = Field(ge=1)
-    """Bytes of a sweep that one task reads, in MiB."""
 
 
 class CandidatesParams(Section):

@@ -36,6 +36,11 @@ class Field:
     null: int | None
     unit: str
 
+    @property
+    def as_stored(self) -> bool:
+        """Whether its values are numbers as they are stored: neither scaled nor one of them null."""
+        return self.code in "BIJKED" and self.scale == 1.0 and self.zero == 0.0 and self.null is None
+
     def decode(self, raw: NDArray[np.void]) -> NDArray[np.generic]:
         """Values in native byte order, scaled as the header says."""
         values = raw[self.name]

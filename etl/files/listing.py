@@ -6,6 +6,7 @@ taken: a first run that was killed resumes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,18 +16,29 @@ import xxhash
 from etl.files import tree
 from etl.files.tree import Entry
 from lake.files import atomic
+from lake.root import DataRoot
 
 _CHUNK = 4 << 20
 _THREADS = 8
 
 
-def write(folder: str, target: Path, memory: Path) -> None:
-    """Write a line for each file below ``folder``: its name, and its size in bytes and hash, or why it is not read.
+def lines(folder: str, memory: Path) -> list[list[object]]:
+    """For each file below ``folder`` its name, and its size in bytes and hash, or why it is not read.
 
-    For files in an object store, the time of change replaces the hash. ``target`` is not written if nothing changed;
-    ``memory`` is the file of the hashes of earlier runs.
+    For files in an object store, the time of change replaces the hash. ``memory`` is the file of the hashes of earlier
+    runs.
     """
-    text = _text(_remote(folder) if "://" in folder else _local(folder, memory))
+    return _remote(folder) if "://" in folder else list(_local(folder, memory))
+
+
+def memory(root: DataRoot, folder: str) -> Path:
+    """Where the hashes of a folder's files are kept."""
+    return root.work("listing", f"{hashlib.sha256(folder.encode()).hexdigest()[:16]}.jsonl")
+
+
+def write(folder: str, target: Path, memory: Path) -> None:
+    """Write the lines of a folder's files; ``target`` is not written if nothing changed."""
+    text = _text(lines(folder, memory))
     if not target.exists() or target.read_text(encoding="ascii", errors="replace") != text:
         atomic.write_text(target, text)
 

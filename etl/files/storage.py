@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 from pyarrow import fs
 
 from lake.errors import DataError, one_line
+from lake.files import atomic
 
 
 def resolve(place: str) -> tuple[fs.FileSystem, str]:
@@ -47,8 +50,32 @@ def files(place: str) -> Iterator[tuple[str, fs.FileInfo]]:
             yield info.path.removeprefix(path).lstrip("/"), info
 
 
+def size(place: str) -> int:
+    """Bytes of a file; 0 if it cannot be read."""
+    filesystem, path = resolve(place)
+    return int(filesystem.get_file_info(path).size or 0)
+
+
 def state(place: str) -> str:
     """Size and time of change of a file."""
     filesystem, path = resolve(place)
     info = filesystem.get_file_info(path)
     return f"{info.size} {info.mtime_ns}"
+
+
+@contextmanager
+def writing(place: str) -> Iterator[BinaryIO]:
+    """A file to write, which appears at its place when the block ends well; nothing does after an error."""
+    if "://" not in place:
+        with atomic.replacing(Path(place)) as draft, draft.open("wb") as file:
+            yield file
+        return
+    filesystem, path = resolve(place)
+    stream = filesystem.open_output_stream(path)
+    try:
+        yield stream
+    except BaseException:
+        stream.close()
+        filesystem.delete_file(path)
+        raise
+    stream.close()

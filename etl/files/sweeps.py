@@ -1,12 +1,11 @@
-"""Reading Tractor sweeps in row ranges, only the columns that the lake keeps; bad files are reported with reasons."""
+"""Reading Tractor sweeps once, from the first byte to the last; bad files are reported with reasons."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +18,8 @@ from etl.files.sweepfiles import Opened, Sweep, opened
 from etl.files.values import Values, values, wanted
 from lake.errors import DataError
 from lake.files.fitsheader import unit_fault
-from lake.sky.healpix import pixel
 from lake.sky.survey import BANDS
 from lake.tables.tractor_pool import SPEC
-
-EXCLUSION_NSIDE = 8192
-"""Order 13: pixels of 26", a few of which cover the circle round a candidate."""
 
 NEEDED = (
     "brickname", "objid", "type", "ra", "dec", "maskbits", "flux_w1",
@@ -42,20 +37,9 @@ PRIMARY = "brick_primary"
 """False in Tractor files if a source belongs to the neighbouring brick. Sweeps lack it: their sources are primary."""
 
 _TYPES = {name: SPEC.column(name).arrow.type for name in (*NEEDED, *OPTIONAL)} | {PRIMARY: pa.bool_()}
-_PIXELS = {"healpix_64": 64, "healpix_128": 128, "healpix_exclusion": EXCLUSION_NSIDE}
-ROWS_PER_BATCH = 65_536
-_BATCH_BYTES = 64 << 20
-_CHUNK = 8 << 20
+_CHUNK = 16 << 20
 _UNREADABLE = (DataError, OSError, EOFError, zlib.error)
 
-FACTS_SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("path", "sweep_file", "sha256", "problem")),
-        *((name, pa.int64()) for name in ("rows", "row_bytes")),
-        *((name, pa.list_(pa.string())) for name in ("missing", "derived")),
-        ("packed", pa.bool_()),
-    ]
-)
 ROWS_SCHEMA = pa.schema(
     [
         ("sweep_file", pa.string()),
@@ -63,59 +47,112 @@ ROWS_SCHEMA = pa.schema(
         *_TYPES.items(),
         ("fault", pa.string()),
         ("survey_type", pa.string()),
-        *((name, pa.int64()) for name in _PIXELS),
     ]
 )
 
 
 @dataclass(frozen=True)
-class Task:
-    """A range of rows of one file."""
+class Facts:
+    """What is known of a file; ``problem`` says why it cannot be used."""
 
-    sweep_file: str
-    path: str
-    start: int
+    sha256: str | None = None
+    problem: str | None = None
+    rows: int = 0
+    missing: tuple[str, ...] = ()
+    derived: tuple[str, ...] = ()
+
+
+class UnreadableError(DataError):
+    """A file that cannot be used; its facts say why."""
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(str(facts.problem))
+        self.facts = facts
+
+
+@dataclass
+class Reading:
+    """A file whose rows are read once, in order; its facts are complete when all of it is read."""
+
+    file: Opened
+    found: Layout
     stop: int
+    """Rows to read; where the file has more, the rest is not read and the file has no hash."""
+    facts: Facts = field(init=False)
+
+    def __post_init__(self) -> None:
+        absent = [name for name in OPTIONAL if name not in self.found.fields]
+        derived = tuple(name for name in absent if derivable(name, self.found))
+        missing = tuple(name for name in absent if name not in derived)
+        self.facts = Facts(None, None, self.found.rows, missing, derived)
+
+    @property
+    def dtype(self) -> np.dtype[np.void]:
+        """Structured dtype of a row that sees the columns that are kept, and those that others are derived from."""
+        names = [name for name in _TYPES if name in self.found.fields]
+        for name in self.facts.derived:
+            names += [source for source in DERIVABLE[name] if source not in names]
+        return self.found.dtype(names)
+
+    def rows(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Consecutive rows as bytes (rows, row_bytes), with the number of the first; UnreadableError if they end early."""
+        try:
+            yield from self._rows()
+        except _UNREADABLE as error:
+            raise _unreadable(self.file, error) from error
+
+    def _rows(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        found, file = self.found, self.file
+        file.file.seek(found.start)
+        step = max(1, _CHUNK // found.row_bytes)
+        for start in range(0, self.stop, step):
+            size = min(step, self.stop - start) * found.row_bytes
+            content = file.file.read(size)
+            if len(content) < size:
+                held = found.start + start * found.row_bytes + len(content)
+                raise DataError(f"the file is truncated: {held} bytes of at least {found.end}")
+            yield start, np.frombuffer(content, np.uint8).reshape(-1, found.row_bytes)
+        if self.stop == found.rows:
+            file.exhaust(found.end)
+            self.facts = replace(self.facts, sha256=file.stored.sha256())
 
 
-def identity(sweep: Sweep) -> str:
-    """Name, size and time of change of a file: enough to tell partial work on it from work on another."""
-    return f"{sweep.name} {sweep.problem or storage.state(sweep.path)}"
-
-
-def inspect(sweep: Sweep) -> dict[str, object]:
-    """Facts of a file, as a row of ``FACTS_SCHEMA``; ``problem`` says why it cannot be used."""
-    facts: dict[str, object] = {"path": sweep.path, "sweep_file": sweep.name, "rows": 0, "row_bytes": 0}
-    facts |= {"missing": [], "derived": [], "sha256": None, "problem": sweep.problem, "packed": False}
+@contextmanager
+def reading(sweep: Sweep, stop: int | None = None) -> Iterator[Reading]:
+    """A file to be read up to row ``stop``, or to its end; UnreadableError if it cannot be used."""
     if sweep.problem:
-        return facts
+        raise UnreadableError(Facts(problem=sweep.problem))
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(opened(sweep.path))
+        except OSError as error:
+            raise UnreadableError(Facts(problem=str(error))) from error
+        try:
+            found = layout(file.file, file.size, file.too_short)
+        except _UNREADABLE as error:
+            raise _unreadable(file, error) from error
+        if fault := _fault(found):
+            raise _unreadable(file, DataError(fault), found.rows)
+        yield Reading(file, found, found.rows if stop is None else min(stop, found.rows))
+
+
+def _unreadable(file: Opened, error: Exception, rows: int = 0) -> UnreadableError:
     try:
-        with opened(sweep.path) as file:
-            facts |= {"sha256": _sha256(file), "packed": file.packed}
-            found = _whole(file)
-    except _UNREADABLE as error:
-        return facts | {"problem": str(error)}
-    if fault := _fault(found):
-        return facts | {"rows": found.rows, "problem": fault}
-    absent = [name for name in OPTIONAL if name not in found.fields]
-    derived = [name for name in absent if derivable(name, found)]
-    missing = [name for name in absent if name not in derived]
-    return facts | {"rows": found.rows, "row_bytes": found.row_bytes, "missing": missing, "derived": derived}
+        digest = file.stored.sha256()
+    except OSError:
+        digest = None
+    return UnreadableError(Facts(digest, str(error), rows))
 
 
-def _whole(file: Opened) -> Layout:
-    """The layout of a file, checked to contain all its rows; a packed one is unpacked to its end."""
-    if not file.packed:
-        return layout(file.file, file.size)
-    found = layout(file.file, file.size, "the file unpacks to many times its size, or is truncated")
-    length = file.file.seek(found.start)
-    while part := len(file.file.read(_CHUNK)):
-        length += part
-        if length > file.size:
-            raise DataError(f"the file unpacks to more than {file.size} bytes")
-    if length < found.end:
-        raise DataError(f"the file is truncated: {length} bytes of at least {found.end}")
-    return found
+def inspect(sweep: Sweep, stop: int | None = None) -> Facts:
+    """Facts of a file, of which all is read, or what a reading up to row ``stop`` needs."""
+    try:
+        with reading(sweep, stop) as file:
+            for _ in file.rows():
+                pass
+            return file.facts
+    except UnreadableError as error:
+        return error.facts
 
 
 def _fault(found: Layout) -> str | None:
@@ -138,73 +175,24 @@ def derivable(name: str, found: Layout) -> bool:
     return name in DERIVABLE and all(source in found.fields for source in DERIVABLE[name])
 
 
-def plan(facts: pa.Table, task_bytes: int, limit_rows: int | None) -> list[Task]:
-    """Row ranges to read, file by file, at most ``limit_rows`` rows in all; a packed file is one range."""
-    left = limit_rows if limit_rows is not None else 1 << 62
-    tasks = []
-    for fact in facts.to_pylist():
-        rows = 0 if fact["problem"] else min(fact["rows"], left)
-        left -= rows
-        step = max(1, rows if fact["packed"] else task_bytes // max(1, fact["row_bytes"]))
-        place = fact["sweep_file"], fact["path"]
-        tasks += [Task(*place, start, min(start + step, rows)) for start in range(0, rows, step)]
-    return tasks
+def type_of(name: str) -> pa.DataType:
+    """The lake's type of a column that is read; of one that others are derived from, float."""
+    return _TYPES.get(name, pa.float32())
 
 
-def inspect_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """``mapInArrow`` function: sweeps (name, path, problem) -> ``FACTS_SCHEMA``."""
-    for batch in batches:
-        rows = [inspect(Sweep(**sweep)) for sweep in batch.select(["name", "path", "problem"]).to_pylist()]
-        yield pa.RecordBatch.from_pylist(rows, schema=FACTS_SCHEMA)
-
-
-def read_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """``mapInArrow`` function: tasks (sweep_file, path, start, stop) -> ``ROWS_SCHEMA``."""
-    for batch in batches:
-        for task in batch.select(["sweep_file", "path", "start", "stop"]).to_pylist():
-            yield from read(Task(**task))
-
-
-def read(task: Task) -> Iterator[pa.RecordBatch]:
-    """Rows of one task, in batches of ``ROWS_SCHEMA``."""
-    with opened(task.path) as file:
-        found = layout(file.file, file.size)
-        dtype = found.dtype(_columns_to_read(found))
-        step = max(1, min(ROWS_PER_BATCH, _BATCH_BYTES // found.row_bytes, task.stop - task.start))
-        for start in range(task.start, task.stop, step):
-            size = min(step, task.stop - start) * found.row_bytes
-            file.file.seek(found.start + start * found.row_bytes)
-            content = file.file.read(size)
-            if len(content) < size:
-                raise DataError(f"{task.path} ended while it was read")
-            yield _batch(found, np.frombuffer(content, dtype=dtype), task.sweep_file, start)
-
-
-def _columns_to_read(found: Layout) -> list[str]:
-    names = [name for name in _TYPES if name in found.fields]
-    for name in OPTIONAL:
-        if name not in found.fields and derivable(name, found):
-            names += [source for source in DERIVABLE[name] if source not in names]
-    return names
-
-
-def _batch(found: Layout, raw: NDArray[np.void], sweep_file: str, start: int) -> pa.RecordBatch:
-    held = {n: values(found.fields[n], raw, _TYPES.get(n, pa.float32())) for n in raw.dtype.names or ()}
+def decoded(file: Reading, raw: NDArray[np.void], sweep_file: str, places: NDArray[np.int64]) -> pa.Table:
+    """Raw rows, which lie at ``places`` (row numbers) in the file, as rows of ``ROWS_SCHEMA``."""
+    held = {n: values(file.found.fields[n], raw, type_of(n)) for n in raw.dtype.names or ()}
     columns = {name: each.array for name, each in held.items()}
     survey_type = columns["type"]
-    columns |= derive(columns, [n for n in OPTIONAL if n not in found.fields and derivable(n, found)])
-    columns |= {"survey_type": survey_type, "fault": _faults(held, len(raw))}
-    ra, dec = (columns[n].to_numpy(zero_copy_only=False).astype(np.float64) for n in ("ra", "dec"))
-    ra = np.where((ra >= 0) & (ra <= 360), ra, np.nan)
-    for name, nside in _PIXELS.items():
-        columns[name] = pa.array(pixel(ra, dec, nside))
-    columns["sweep_file"] = pa.array([sweep_file] * len(raw), pa.string())
-    columns["row_index"] = pa.array(np.arange(start, start + len(raw)))
+    columns |= derive(columns, file.facts.derived)
+    columns |= {"survey_type": survey_type, "fault": _faults(held, len(raw)), "row_index": pa.array(places)}
+    columns["sweep_file"] = pa.repeat(pa.scalar(sweep_file, pa.string()), len(raw))
     arrays = [
         columns[field.name].cast(field.type) if field.name in columns else pa.nulls(len(raw), field.type)
         for field in ROWS_SCHEMA
     ]
-    return pa.RecordBatch.from_arrays(arrays, schema=ROWS_SCHEMA)
+    return pa.Table.from_arrays(arrays, schema=ROWS_SCHEMA)
 
 
 def _faults(held: dict[str, Values], rows: int) -> pa.Array:
@@ -218,15 +206,6 @@ def _faults(held: dict[str, Values], rows: int) -> pa.Array:
     return pa.array(found, pa.string())
 
 
-def _sha256(file: Opened) -> str:
-    digest = hashlib.sha256()
-    while chunk := file.stored.read(_CHUNK):
-        digest.update(chunk)
-    file.stored.seek(0)
-    return digest.hexdigest()
-
-
-def input_hash(facts: pa.Table, settings: Sequence[object]) -> str:
-    """Hash of the files' contents and of the settings."""
-    held = [[f["sweep_file"], f["sha256"], f["problem"]] for f in facts.to_pylist()]
-    return hashlib.sha256(json.dumps([held, list(settings)], sort_keys=True).encode()).hexdigest()[:16]
+def identity(sweep: Sweep) -> str:
+    """Size and time of change of a file, or why it is not read: enough to tell work on it from work on another."""
+    return sweep.problem or storage.state(sweep.path)

@@ -50,6 +50,30 @@ def wanted(kind: pa.DataType) -> str:
     return "a whole number that fits" if pa.types.is_integer(kind) else "a finite number"
 
 
+def numbers(field: Field, raw: NDArray[np.void], kind: pa.DataType) -> tuple[Numbers, Mask | None, Mask | None]:
+    """A column of numbers as :func:`values` reads it, without Arrow: values, where there is none, and where one is bad.
+
+    A mask without any is None; what is absent is NaN among floats, 0 among other values.
+    """
+    wanted_type = np.dtype(kind.to_pandas_dtype())
+    stored = np.dtype(field.dtype).newbyteorder("=")
+    if field.as_stored and (stored == wanted_type or (stored.kind in "iu" and np.can_cast(stored, wanted_type))):
+        found = raw[field.name].astype(wanted_type)
+        bad = np.isinf(found) if found.dtype.kind == "f" else None
+        return found, None, bad if bad is not None and bad.any() else None
+    each = values(field, raw, kind)
+    null = pc.is_null(each.array).to_numpy(zero_copy_only=False) if each.array.null_count else None
+    absent = math.nan if wanted_type.kind == "f" else False if wanted_type.kind == "b" else 0
+    return pc.fill_null(each.array, absent).to_numpy(zero_copy_only=False), null, each.bad
+
+
+def words(field: Field, raw: NDArray[np.void]) -> tuple[list[str], NDArray[np.int32]]:
+    """A column of text: the texts it holds, trimmed, and the place of each row's among them."""
+    coded = pa.array(field.decode(raw), pa.binary()).dictionary_encode()
+    held = pc.utf8_trim_whitespace(_text(np.array(coded.dictionary.to_pylist(), dtype=object)))
+    return held.to_pylist(), coded.indices.to_numpy()
+
+
 def values(field: Field, raw: NDArray[np.void], kind: pa.DataType) -> Values:
     """A column of raw rows; text trimmed, NaN and the header's null value as null."""
     if field.code == "A":

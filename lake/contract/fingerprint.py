@@ -6,6 +6,8 @@ over its columns and ends with the masks of its NULLs, which shows NULLs that mo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -23,8 +25,31 @@ def fingerprint(table: pa.Table, spec: TableSpec) -> str:
 
 def of_hashes(hashes: NDArray[np.int64]) -> str:
     """Fingerprint of rows with these hashes."""
-    total = (int((hashes >> 32).sum()) << 32) + int((hashes & 0xFFFFFFFF).sum())  # exact, where int64 overflows
-    return render(len(hashes), total, int(np.bitwise_xor.reduce(hashes)))
+    return Sums.of(hashes).render()
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a fingerprint is made of; those of a table's parts add up to the table's."""
+
+    rows: int = 0
+    total: int = 0
+    xor: int = 0
+
+    @classmethod
+    def of(cls, hashes: NDArray[np.int64]) -> Sums:
+        """Sums of rows with these hashes."""
+        total = (int((hashes >> 32).sum()) << 32) + int((hashes & 0xFFFFFFFF).sum())  # exact, where int64 overflows
+        return cls(len(hashes), total, int(np.bitwise_xor.reduce(hashes)))
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(self.rows + other.rows, self.total + other.total, self.xor ^ other.xor)
+
+    def __sub__(self, other: Sums) -> Sums:
+        return Sums(self.rows - other.rows, self.total - other.total, self.xor ^ other.xor)
+
+    def render(self) -> str:
+        return render(self.rows, self.total, self.xor)
 
 
 def row_hashes(table: pa.Table, spec: TableSpec) -> NDArray[np.int64]:

@@ -11,8 +11,9 @@ from pyspark.sql import DataFrame, SparkSession
 from etl.spark import session
 from etl.tables import writer
 from etl.tables.table import read
-from lake.store import quarantine
+from lake.store import parts, quarantine
 from lake.store.cards import Card
+from lake.store.parts import Parts
 from pipeline.project.context import RunContext
 
 
@@ -36,7 +37,7 @@ class SparkRun(RunContext):
 
     def publish(
         self,
-        rows: DataFrame | pa.Table,
+        rows: DataFrame | pa.Table | Parts,
         table: str,
         slice_name: str | None = None,
         where: Mapping[str, str] | None = None,
@@ -45,10 +46,12 @@ class SparkRun(RunContext):
     ) -> Card:
         """Publish a slice of a table, by the engine that holds its rows.
 
-        Rows that break the contract, and ``rejected``, which is of the same kind as ``rows``, go to quarantine.
+        Rows that break the contract, and ``rejected``, which is a frame where ``rows`` is one, go to quarantine.
         ``judged``: see :func:`etl.tables.writer.publish`.
         """
         target = self.target(table, slice_name, where)
+        if isinstance(rows, Parts):
+            return parts.publish(target, rows, rejected)
         if isinstance(rows, pa.Table):
             return quarantine.publish(target, rows, rejected)
         return writer.publish(rows, target, rejected, judged)

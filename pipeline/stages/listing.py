@@ -3,8 +3,6 @@ file's content changed."""
 
 from __future__ import annotations
 
-import hashlib
-
 from etl.files import listing
 from pipeline.project.project import Project
 
@@ -15,7 +13,6 @@ def run(project: Project) -> None:
     survey = project.survey.folder
     for name in FOLDERS:
         folder = f"{survey if '://' in survey else project.folder / survey}/{name}"
-        memory = project.data.work("listing", f"{hashlib.sha256(folder.encode()).hexdigest()[:16]}.jsonl")
-        listing.write(folder, project.data.local / "listing" / f"{name}.jsonl", memory)
+        listing.write(folder, project.data.local / "listing" / f"{name}.jsonl", listing.memory(project.data, folder))
     records = project.data.local / "listing" / "registry.jsonl"
     listing.write(str(project.data.registry), records, project.data.work("listing", "registry.jsonl"))

@@ -5,21 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from etl.catalogues import pool
+from etl.catalogues.partfile import Recipe
 from etl.config import PoolParams
-from etl.files import sweepfiles, sweeps
+from etl.files import listing, sweepfiles
 from etl.files.candidatelist import read_list
+from lake.provenance import lineage
 from pipeline.project.codecards import Code
 from pipeline.project.sparkrun import SparkRun
 
 
 def run(context: SparkRun, params: PoolParams) -> None:
     survey = context.survey
-    files = sweepfiles.find(f"{survey.folder}/sweeps")
+    folder = f"{survey.folder}/sweeps"
+    files = sweepfiles.find(folder)
     listed = read_list(Path(survey.folder) / "candidates.csv", survey.grades)
-    code = Code().hash("etl/catalogues/pool.py")
-    work = context.work(params.digest(), survey.digest(), [sweeps.identity(sweep) for sweep in files], code)
-    frames = pool.build(context.spark, files, listed.rows, params, survey.split, survey.collection, str(work))
-    context.note_input("files", f"{sum(sweep.problem is None for sweep in files)} sweeps in {survey.folder}/sweeps")
-    context.publish(frames.pool, "tractor_pool", rejected=frames.quarantine, judged=frames.pool_rows)
-    context.publish(frames.near, "tractor_near_candidates")
-    context.publish(frames.counts, "ingest_counts", "pool", {"stage": "pool"})
+    recipe = Recipe(
+        params, survey.split, survey.collection, listed.rows.select(["candidate_id", "ra", "dec"]), lineage(),
+        context.root.table("tractor_pool"),
+    )  # fmt: skip
+    place = folder if "://" in folder else str(context.project.folder / folder)
+    contents = {str(name): facts for name, *facts in listing.lines(place, listing.memory(context.root, place))}
+    made = pool.build(lambda: context.spark, files, recipe, contents, Code().hash("etl/catalogues/pool.py"))
+    context.note_input("files", f"{sum(sweep.problem is None for sweep in files)} sweeps in {folder}")
+    context.publish(made.parts, "tractor_pool", rejected=made.quarantine)
+    context.publish(made.near, "tractor_near_candidates")
+    context.publish(made.counts, "ingest_counts", "pool", {"stage": "pool"})

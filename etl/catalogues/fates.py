@@ -1,0 +1,161 @@
+"""What becomes of rows that the sieve lets through: columns derived, the nearest listed position, contracts, fate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from etl.catalogues.near import Listed
+from etl.config import PoolParams
+from etl.files import sweeps
+from lake import tables
+from lake.config import SplitParams
+from lake.contract.columns import NOBS_BINS
+from lake.contract.rules import reason_sql
+from lake.sky.healpix import SPLIT_NSIDE, pixel
+from lake.sky.photometry import magnitude_from_flux
+from lake.sky.split import split_of
+from lake.sky.survey import BANDS
+from lake.store import quarantine
+
+POOL, NEAR = (tables.spec(name) for name in ("tractor_pool", "tractor_near_candidates"))
+NEAR_CUT = "near_candidate"
+KEPT, REJECTED, QUARANTINED = "kept", "rejected", "quarantined"
+_NOT_PLACED = "coordinates must be numbers in [0, 360] and [-90, 90]"
+_NOT_NAMED = "brickname and objid must be given"
+_COLOURS = {"g_minus_r": ("g", "r"), "r_minus_z": ("r", "z"), "z_minus_w1": ("z", "w1")}
+_BIN_EDGES = (1, 3, 6, 11)
+
+
+def derived(rows: pa.Table, split: SplitParams, collection: str) -> pa.Table:
+    """Rows (``sweeps.ROWS_SCHEMA``) with the columns that follow from the catalogue's."""
+    magnitudes = {band: magnitude_from_flux(rows[f"flux_{band}"].to_numpy()) for band in (*BANDS, "w1")}
+    colours = {name: magnitudes[blue] - magnitudes[red] for name, (blue, red) in _COLOURS.items()}
+    ra, dec = rows["ra"].to_numpy(), rows["dec"].to_numpy()
+    place = pixel(np.where((ra >= 0) & (ra <= 360), ra, np.nan), dec, SPLIT_NSIDE)
+    made = {
+        "galaxy_id": _names(rows, collection),
+        **{f"mag_{band}": _single(magnitudes[band]) for band in BANDS},
+        **{name: _single(values) for name, values in colours.items()},
+        "nobs_z_bin": _bins(rows["nobs_z"]),
+        "type_bin": rows["type"],
+        "healpix_64": pa.array(place >> 2),
+        "healpix_128": pa.array(place),
+        "split": pa.array(split_of(place, split).tolist(), pa.string()),
+    }
+    for name, values in made.items():
+        rows = rows.append_column(name, values)
+    return rows
+
+
+def _names(rows: pa.Table, collection: str) -> pa.ChunkedArray:
+    text = {name: rows[name].cast(pa.string()) for name in ("release", "brickname", "objid")}
+    release = pc.fill_null(pc.binary_join_element_wise(text["release"], "", "_"), "")
+    front = pc.binary_join_element_wise(f"{collection}:", release, text["brickname"], "")
+    return pc.binary_join_element_wise(front, text["objid"], "_")
+
+
+def _single(values: NDArray[np.float64]) -> pa.Array:
+    return pa.array(values.astype(np.float32), from_pandas=True)
+
+
+def _bins(exposures: pa.ChunkedArray) -> pa.Array:
+    """Bin of a number of exposures."""
+    place = np.digitize(pc.fill_null(exposures, 0).to_numpy(), _BIN_EDGES)
+    lowest = np.where(pc.less(exposures, 0).fill_null(False).to_numpy(), 1, place)
+    return pa.array(np.array(NOBS_BINS, dtype=object)[lowest], pa.string(), mask=exposures.is_null().to_numpy())
+
+
+@dataclass
+class Judge:
+    """Gives rows of one file their fate."""
+
+    params: PoolParams
+    split: SplitParams
+    collection: str
+    listed: Listed
+    cuts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        self._duckdb = duckdb.connect(config={"threads": 1, "memory_limit": "256MB"})
+
+    def __call__(self, rows: pa.Table, failed: NDArray[np.int8]) -> pa.Table:
+        """Rows with derived columns, ``outcome``, ``reason``, ``failed_cut`` (None: none but the last) and ``is_near``.
+
+        ``failed`` are numbers of the first cuts that they fail, -1 where they pass.
+        """
+        rows = derived(rows, self.split, self.collection)
+        index, separation = self.listed.nearest(rows["ra"].to_numpy(), rows["dec"].to_numpy())
+        primary = pc.fill_null(rows[sweeps.PRIMARY], True).to_numpy()
+        is_near = (separation <= self.params.near_radius_arcsec) & primary
+        excluded = separation <= self.params.exclusion_radius_arcsec
+        cut = np.array([*self.cuts, None], dtype=object)[failed]
+        rows = rows.append_column("failed_cut", pa.array(cut, pa.string()))
+        named = pa.array(np.append(self.listed.names, None)[index], pa.string())
+        rows = rows.append_column("candidate_id", named)
+        rows = rows.append_column("separation_arcsec", pa.array(separation, from_pandas=True))
+        cut = np.where((failed < 0) & excluded, NEAR_CUT, cut)
+        broken = self._broken(rows, cut, is_near)
+        bad, out = np.not_equal(broken, None), np.not_equal(cut, None)
+        outcome = np.where(bad, QUARANTINED, np.where(out, REJECTED, KEPT))
+        reason = np.where(bad, broken, np.where(out, cut, ""))
+        rows = rows.append_column("outcome", pa.array(outcome, pa.string()))
+        rows = rows.append_column("reason", pa.array(reason, pa.string()))
+        return rows.append_column("is_near", pa.array(is_near))
+
+    def _broken(self, rows: pa.Table, cut: NDArray[np.object_], is_near: NDArray[np.bool_]) -> NDArray[np.object_]:
+        """Why a row can be in neither table: a fault, no position or identity, or a rule of the table it belongs to."""
+        ra, dec = rows["ra"].to_numpy(), rows["dec"].to_numpy()
+        placed = (ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90)
+        named = pc.and_(pc.is_valid(rows["objid"]), pc.not_equal(rows["brickname"], "")).to_numpy()
+        broken = rows["fault"].to_numpy()
+        unfaulted = np.equal(broken, None)
+        broken = np.where(unfaulted & ~placed, _NOT_PLACED, np.where(unfaulted & ~named, _NOT_NAMED, broken))
+        passed = np.equal(cut, None)
+        for spec, mine in ((POOL, passed), (NEAR, ~passed & is_near)):
+            where = np.flatnonzero(mine & np.equal(broken, None))
+            if len(where):
+                broken[where] = self._reasons(spec.name, rows.take(pa.array(where)))
+        return broken
+
+    def _reasons(self, table: str, rows: pa.Table) -> NDArray[np.object_]:
+        self._duckdb.register("judged", rows)
+        query = f"SELECT {reason_sql(tables.spec(table), 'duckdb', lineage=False)} AS reason FROM judged"
+        found: NDArray[np.object_] = self._duckdb.sql(query).arrow().read_all()["reason"].to_numpy()
+        return found
+
+
+def rejects(rows: pa.Table) -> pa.Table:
+    """The quarantined of judged rows, as ``quarantine.SCHEMA``."""
+    bad = rows.filter(pc.equal(rows["outcome"], QUARANTINED))
+    names = ["galaxy_id", "ra", "dec", "survey_type"]
+    records = [record(*row.values()) for row in bad.select(names).to_pylist()]
+    columns = [bad["sweep_file"], bad["row_index"], bad["reason"], pa.array(records, pa.string())]
+    return pa.table(columns, schema=quarantine.SCHEMA)
+
+
+def record(galaxy_id: str | None, ra: float | None, dec: float | None, survey_type: str | None) -> str:
+    """What is kept of a row that is rejected, as JSON without nulls; numbers as Java writes them."""
+    values = {"galaxy_id": galaxy_id, "ra": ra, "dec": dec, "type": survey_type}
+    texts = (
+        f"{json.dumps(name)}:{_java(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in values.items()
+        if value is not None
+    )
+    return f"{{{','.join(texts)}}}"
+
+
+def _java(value: float) -> str:
+    """A finite number as Java's ``Double.toString`` writes it."""
+    if value == 0 or 1e-3 <= abs(value) < 1e7:
+        return repr(value)
+    digits, exponent = f"{Decimal(repr(value)):E}".split("E")
+    whole = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return f"{whole if '.' in whole else whole + '.0'}E{int(exponent)}"

@@ -1,0 +1,116 @@
+"""Tables whose Parquet files a job writes itself, each from one input: only the files that changed are committed."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable
+from deltalake.transaction import AddAction, RemoveAction
+
+from lake.contract.spec import TableSpec
+from lake.errors import LakeError
+from lake.root import DataRoot
+from lake.store import quarantine, writing
+from lake.store.cards import Card
+from lake.store.writing import Provenance, Target
+
+
+@dataclass(frozen=True)
+class Part:
+    """A Parquet file in a table's folder, of rows that meet the contract; ``statistics`` as Delta writes them (JSON)."""
+
+    path: str
+    size: int
+    rows: int
+    statistics: str
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All rows of a table, and their fingerprint."""
+
+    files: tuple[Part, ...]
+    fingerprint: str
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.files)
+
+
+def options(spec: TableSpec) -> dict[str, Any]:
+    """How a job writes a part (arguments of Arrow's Parquet writer): only text is coded by dictionaries."""
+    text = [column.name for column in spec.columns if column.type == "string"]
+    return {"compression": "zstd", "compression_level": 1, "use_dictionary": text, "store_schema": False}
+
+
+def statistics(metadata: pq.FileMetaData) -> str:
+    """Rows, and of each column the lowest and highest value and the number of nulls, from a file's footer."""
+    low: dict[str, Any] = {}
+    high: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    for place, column in enumerate(metadata.schema.names):
+        found = [group.column(place).statistics for group in groups]
+        if any(each is None or not each.has_null_count for each in found):
+            continue
+        nulls[column] = sum(each.null_count for each in found)
+        ends = [(each.min, each.max) for each in found if each.has_min_max]
+        if ends and all(isinstance(end, (int, str)) or _finite(end) for pair in ends for end in pair):
+            low[column], high[column] = min(first for first, _ in ends), max(last for _, last in ends)
+    return json.dumps({"numRecords": metadata.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls})
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def publish(target: Target, parts: Parts, rejected: pa.Table) -> Card:
+    """Make the parts the whole of a table, quarantine ``rejected`` (``quarantine.SCHEMA``), publish card and pin.
+
+    The job has judged their rows and left out duplicates. Killed anywhere and repeated it gives the same table.
+    """
+    if not parts.fingerprint.startswith(f"{parts.rows}:"):
+        raise LakeError(f"'{target.spec.name}': {parts.rows} rows, but the fingerprint is {parts.fingerprint}")
+    table = replace(target.root, target.spec, parts.files, target.who)
+    quarantine.replace(target.root, target.spec.name, rejected, target.who)
+    writing.report(target, parts.rows, {})
+    return writing.pin(target, table, parts.fingerprint)
+
+
+def replace(root: DataRoot, spec: TableSpec, parts: Sequence[Part], who: Provenance) -> DeltaTable:
+    """Commit the difference between the table's files and the parts, if there is any; the table at that version."""
+    if spec.slice_by:
+        raise LakeError(f"'{spec.name}' has slices, and its files cannot be replaced as a whole")
+    with writing.enforced(root, spec):
+        table = writing.opened(root, spec)
+        held, wanted = sizes(table), {part.path: part for part in parts}
+        now = int(time.time() * 1000)
+        actions: list[AddAction | RemoveAction] = [
+            AddAction(path, part.size, {}, now, True, part.statistics)
+            for path, part in wanted.items()
+            if path not in held
+        ]
+        actions += [RemoveAction(path, True, now, size=size) for path, size in held.items() if path not in wanted]
+        if actions:
+            table.create_write_transaction(
+                actions,
+                mode="append",
+                schema=table.schema(),
+                commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(who.note)}),
+            )
+        return writing.opened(root, spec)
+
+
+def sizes(table: DeltaTable) -> Mapping[str, int]:
+    """Paths of a table's files within its folder, and their sizes."""
+    added = pa.table(table.get_add_actions(flatten=True))
+    paths = (unquote(path) for path in added["path"].to_pylist())
+    return dict(zip(paths, added["size_bytes"].to_pylist(), strict=True))
