@@ -18,15 +18,17 @@ import yaml
 
 from etl import config
 from etl.catalogues import candidates, negatives, pool
+from etl.catalogues.partfile import Recipe
 from etl.cutouts import cutting, manifest
 from etl.files import sweepfiles
 from etl.files.candidatelist import read_list
 from etl.spark.session import session
 from etl.tables import table, writer
-from lake import tables
+from lake import provenance, tables
 from lake.config import SplitParams
 from lake.root import DataRoot
-from lake.store import delta, quarantine
+from lake.store import delta, parts, quarantine
+from lake.store.parts import Parts
 from lake.store.writing import Provenance, Target
 
 _PARAMS = Path(__file__).resolve().parents[1] / "params" / "base.yaml"
@@ -51,7 +53,9 @@ class Run:
         """Publish rows of Arrow or Spark as a stage does, and read them back in Spark."""
         spec = tables.spec(name)
         target = Target(self.root, spec, None, {"stage": "pool"} if spec.slice_by else {}, Provenance("pool"))
-        if isinstance(made, pa.Table):
+        if isinstance(made, Parts):
+            parts.publish(target, made, **more)
+        elif isinstance(made, pa.Table):
             quarantine.publish(target, made)
         else:
             writer.publish(made, target, **more)
@@ -67,10 +71,13 @@ class Run:
         files = sweepfiles.find(str(self.survey / "sweeps"))
 
         def make_pool() -> dict[str, Any]:
-            made = pool.build(self.spark, files, listed, section["pool"], split, "bench", str(self.work))
+            places = listed.select(["candidate_id", "ra", "dec"])
+            where = self.root.table("tractor_pool")
+            recipe = Recipe(section["pool"], split, "bench", places, provenance.lineage(), where)
+            made = pool.build(lambda: self.spark, files, recipe, {}, "benchmark")
             self.published(made.counts, "ingest_counts")
             return {
-                "pool": self.published(made.pool, "tractor_pool", rejected=made.quarantine, judged=made.pool_rows),
+                "pool": self.published(made.parts, "tractor_pool", rejected=made.quarantine),
                 "near": self.published(made.near, "tractor_near_candidates"),
             }
 

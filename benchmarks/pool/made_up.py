@@ -61,7 +61,7 @@ def sweeps(folder: Path, rows: int) -> Path:
 
 
 def positions() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Right ascension and declination (degrees) of the listed positions: over the survey, and some in the first file."""
+    """Right ascension and declination (degrees) of listed positions: over the survey, and some in the first file."""
     rng = np.random.default_rng(5104)
     here = np.arange(POSITIONS) < _HERE
     ra = np.where(here, rng.uniform(0, 1, POSITIONS), rng.uniform(0, 360, POSITIONS))

@@ -1,6 +1,6 @@
 """The pool as a plain script makes it: ``python -m benchmarks.pool.plain <folder of sweeps> <table>``.
 
-astropy's memory map, NumPy cuts, healpy, delta-rs. No exclusion, contract, duplicates, counts, quarantine or fingerprint.
+astropy's memory map, NumPy cuts, healpy, delta-rs: no exclusion, contract, duplicates, counts, quarantine, fingerprint.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from astropy.io import fits
 from deltalake import write_deltalake
 
 TYPES = [b"SER", b"DEV", b"REX"]
+NAME = ("release", "brickname", "objid")
 MASK = sum(1 << bit for bit in (1, 5, 6, 7, 11, 12, 13))
 SEED, TRAIN_BELOW, VAL_BELOW = 42, 0.70, 0.85
 COPIED = (
@@ -24,7 +25,15 @@ COPIED = (
     "mw_transmission_g", "mw_transmission_r", "mw_transmission_z", "maskbits", "fitbits", "shape_r", "shape_e1",
     "shape_e2", "sersic",
 )  # fmt: skip
-WHOLE = {"release": "i8", "objid": "i8", "maskbits": "i8", "fitbits": "i8", "nobs_g": "i4", "nobs_r": "i4", "nobs_z": "i4"}
+WHOLE = {
+    "release": "i8",
+    "objid": "i8",
+    "maskbits": "i8",
+    "fitbits": "i8",
+    "nobs_g": "i4",
+    "nobs_r": "i4",
+    "nobs_z": "i4",
+}
 
 
 def magnitude(flux):
@@ -49,7 +58,7 @@ def pool(path):
     out = {name: kept[name].astype(WHOLE.get(name, kept[name].dtype.newbyteorder("="))) for name in COPIED}
     out["brickname"], out["type"] = kept["brickname"].tolist(), kept["type"].tolist()
     out["type_bin"] = out["type"]
-    out["galaxy_id"] = [f"bench:{r}_{b}_{o}" for r, b, o in zip(out["release"], out["brickname"], out["objid"])]
+    out["galaxy_id"] = [f"bench:{r}_{b}_{o}" for r, b, o in zip(*(out[n] for n in NAME), strict=True)]
     mag = {band: magnitude(out[f"flux_{band}"]) for band in ("g", "r", "z", "w1")}
     for band in "grz":
         out[f"mag_{band}"] = mag[band].astype("f4")

@@ -71,10 +71,10 @@ class Account:
         with storage.open_file(place) as file:
             held: dict[str, bytes] = _unpacked(file.read()).to_pylist()[0]
         facts: dict[str, Any] = json.loads(held["facts"])
-        known = facts.pop("facts")
+        known: dict[str, Any] = facts["facts"] | {name: tuple(facts["facts"][name]) for name in ("missing", "derived")}
         return cls(
             sweep_file=facts["sweep_file"],
-            facts=Facts(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}),
+            facts=Facts(**known),
             read=facts["read"],
             counts=Counter({(outcome, reason): rows for outcome, reason, rows in facts["counts"]}),
             renamed=Counter(facts["renamed"]),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -19,6 +21,7 @@ from lake import tables
 from lake.config import SplitParams
 from lake.contract.columns import NOBS_BINS
 from lake.contract.rules import reason_sql
+from lake.contract.spec import TableSpec
 from lake.sky.healpix import SPLIT_NSIDE, pixel
 from lake.sky.photometry import magnitude_from_flux
 from lake.sky.split import split_of
@@ -28,6 +31,7 @@ from lake.store import quarantine
 POOL, NEAR = (tables.spec(name) for name in ("tractor_pool", "tractor_near_candidates"))
 NEAR_CUT = "near_candidate"
 KEPT, REJECTED, QUARANTINED = "kept", "rejected", "quarantined"
+_NOTHING = pa.scalar(None, pa.string())
 _NOT_PLACED = "coordinates must be numbers in [0, 360] and [-90, 90]"
 _NOT_NAMED = "brickname and objid must be given"
 _COLOURS = {"g_minus_r": ("g", "r"), "r_minus_z": ("r", "z"), "z_minus_w1": ("z", "w1")}
@@ -40,19 +44,17 @@ def derived(rows: pa.Table, split: SplitParams, collection: str) -> pa.Table:
     colours = {name: magnitudes[blue] - magnitudes[red] for name, (blue, red) in _COLOURS.items()}
     ra, dec = rows["ra"].to_numpy(), rows["dec"].to_numpy()
     place = pixel(np.where((ra >= 0) & (ra <= 360), ra, np.nan), dec, SPLIT_NSIDE)
-    made = {
-        "galaxy_id": _names(rows, collection),
+    return _with(
+        rows,
+        galaxy_id=_names(rows, collection),
         **{f"mag_{band}": _single(magnitudes[band]) for band in BANDS},
         **{name: _single(values) for name, values in colours.items()},
-        "nobs_z_bin": _bins(rows["nobs_z"]),
-        "type_bin": rows["type"],
-        "healpix_64": pa.array(place >> 2),
-        "healpix_128": pa.array(place),
-        "split": pa.array(split_of(place, split).tolist(), pa.string()),
-    }
-    for name, values in made.items():
-        rows = rows.append_column(name, values)
-    return rows
+        nobs_z_bin=_bins(rows["nobs_z"]),
+        type_bin=rows["type"],
+        healpix_64=pa.array(place >> 2),
+        healpix_128=pa.array(place),
+        split=pa.array(split_of(place, split).tolist(), pa.string()),
+    )
 
 
 def _names(rows: pa.Table, collection: str) -> pa.ChunkedArray:
@@ -87,7 +89,7 @@ class Judge:
         self._duckdb = duckdb.connect(config={"threads": 1, "memory_limit": "256MB"})
 
     def __call__(self, rows: pa.Table, failed: NDArray[np.int8]) -> pa.Table:
-        """Rows with derived columns, ``outcome``, ``reason``, ``failed_cut`` (None: none but the last) and ``is_near``.
+        """Rows with derived columns, ``outcome``, ``reason``, ``failed_cut`` (null: none but the last) and ``is_near``.
 
         ``failed`` are numbers of the first cuts that they fail, -1 where they pass.
         """
@@ -95,41 +97,53 @@ class Judge:
         index, separation = self.listed.nearest(rows["ra"].to_numpy(), rows["dec"].to_numpy())
         primary = pc.fill_null(rows[sweeps.PRIMARY], True).to_numpy()
         is_near = (separation <= self.params.near_radius_arcsec) & primary
-        excluded = separation <= self.params.exclusion_radius_arcsec
-        cut = np.array([*self.cuts, None], dtype=object)[failed]
-        rows = rows.append_column("failed_cut", pa.array(cut, pa.string()))
-        named = pa.array(np.append(self.listed.names, None)[index], pa.string())
-        rows = rows.append_column("candidate_id", named)
-        rows = rows.append_column("separation_arcsec", pa.array(separation, from_pandas=True))
-        cut = np.where((failed < 0) & excluded, NEAR_CUT, cut)
-        broken = self._broken(rows, cut, is_near)
-        bad, out = np.not_equal(broken, None), np.not_equal(cut, None)
-        outcome = np.where(bad, QUARANTINED, np.where(out, REJECTED, KEPT))
-        reason = np.where(bad, broken, np.where(out, cut, ""))
-        rows = rows.append_column("outcome", pa.array(outcome, pa.string()))
-        rows = rows.append_column("reason", pa.array(reason, pa.string()))
-        return rows.append_column("is_near", pa.array(is_near))
+        excluded = pa.array(separation <= self.params.exclusion_radius_arcsec)
+        cut = _named(self.cuts, failed)
+        rows = _with(
+            rows,
+            failed_cut=cut,
+            candidate_id=_named(self.listed.names, index),
+            separation_arcsec=pa.array(separation, from_pandas=True),
+            is_near=pa.array(is_near),
+            cut=pc.coalesce(cut, pc.if_else(excluded, NEAR_CUT, _NOTHING)),
+        )
+        broken = self._broken(rows)
+        outcome = pc.if_else(pc.is_valid(broken), QUARANTINED, pc.if_else(pc.is_valid(rows["cut"]), REJECTED, KEPT))
+        return _with(rows, outcome=outcome, reason=pc.coalesce(broken, rows["cut"], ""))
 
-    def _broken(self, rows: pa.Table, cut: NDArray[np.object_], is_near: NDArray[np.bool_]) -> NDArray[np.object_]:
+    def _broken(self, rows: pa.Table) -> pa.Array:
         """Why a row can be in neither table: a fault, no position or identity, or a rule of the table it belongs to."""
         ra, dec = rows["ra"].to_numpy(), rows["dec"].to_numpy()
-        placed = (ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90)
-        named = pc.and_(pc.is_valid(rows["objid"]), pc.not_equal(rows["brickname"], "")).to_numpy()
-        broken = rows["fault"].to_numpy()
-        unfaulted = np.equal(broken, None)
-        broken = np.where(unfaulted & ~placed, _NOT_PLACED, np.where(unfaulted & ~named, _NOT_NAMED, broken))
-        passed = np.equal(cut, None)
-        for spec, mine in ((POOL, passed), (NEAR, ~passed & is_near)):
-            where = np.flatnonzero(mine & np.equal(broken, None))
-            if len(where):
-                broken[where] = self._reasons(spec.name, rows.take(pa.array(where)))
-        return broken
+        placed = pa.array((ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90))
+        named = pc.and_(pc.is_valid(rows["objid"]), pc.not_equal(rows["brickname"], ""))
+        passed = pc.is_null(rows["cut"])
+        return pc.coalesce(
+            rows["fault"],
+            pc.if_else(placed, _NOTHING, _NOT_PLACED),
+            pc.if_else(named, _NOTHING, _NOT_NAMED),
+            self._reasons(POOL, rows, passed),
+            self._reasons(NEAR, rows, pc.and_(pc.invert(passed), rows["is_near"])),
+        )
 
-    def _reasons(self, table: str, rows: pa.Table) -> NDArray[np.object_]:
-        self._duckdb.register("judged", rows)
-        query = f"SELECT {reason_sql(tables.spec(table), 'duckdb', lineage=False)} AS reason FROM judged"
-        found: NDArray[np.object_] = self._duckdb.sql(query).arrow().read_all()["reason"].to_numpy()
-        return found
+    def _reasons(self, spec: TableSpec, rows: pa.Table, which: pa.ChunkedArray) -> pa.ChunkedArray:
+        """The first rule of a table that each of the rows in question breaks."""
+        if not pc.any(which).as_py():
+            return pa.nulls(rows.num_rows, pa.string())
+        self._duckdb.register("judged", _with(rows.select(spec.row_schema().names), in_question=which))
+        rule = reason_sql(spec, "duckdb", lineage=False)
+        found = self._duckdb.sql(f"SELECT CASE WHEN in_question THEN {rule} END AS reason FROM judged")
+        return found.arrow().read_all()["reason"]
+
+
+def _named(names: Sequence[str], places: NDArray[np.integer[Any]]) -> pa.Array:
+    """The name at each place, null at -1."""
+    return pa.array(names, pa.string()).take(pa.array(places, mask=places < 0))
+
+
+def _with(rows: pa.Table, **columns: pa.Array) -> pa.Table:
+    for name, values in columns.items():
+        rows = rows.append_column(name, values)
+    return rows
 
 
 def rejects(rows: pa.Table) -> pa.Table:

@@ -20,8 +20,8 @@ class Listed:
 
     def __init__(self, names: Sequence[str], ra_deg: Floats, dec_deg: Floats, radius_arcsec: float) -> None:
         order = np.argsort(dec_deg, kind="stable")
-        self.names = np.array(names, dtype=object)[order]
-        self._rank = np.argsort(np.argsort(self.names, kind="stable"), kind="stable")
+        self.names = [names[place] for place in order]
+        self._rank = np.argsort(np.argsort(np.array(self.names, dtype=object), kind="stable"), kind="stable")
         self._dec = np.asarray(dec_deg, dtype=np.float64)[order]
         self._vectors = unit_vectors(np.asarray(ra_deg)[order], self._dec)
         self._chord = chord(radius_arcsec)

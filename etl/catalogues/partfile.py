@@ -86,16 +86,15 @@ def _judged(file: sweeps.Reading, name: str, recipe: Recipe, made: Account) -> I
     sieve = Sieve(file, params, positions)
     judge = Judge(params, recipe.split, recipe.collection, positions, tuple(cuts(params)))
     most = max(1, min(_JUDGED_ROWS, _JUDGED_BYTES // file.found.row_bytes))
-    waiting = _Waiting()
+    waiting = _Waiting(most + _SIFTED_ROWS, file)
     for start, raw in file.rows():
         for first in range(0, len(raw), _SIFTED_ROWS):
             some = raw[first : first + _SIFTED_ROWS]
-            chosen, failed = sieve(some.view(file.dtype)[:, 0])
-            waiting.add(some[chosen], chosen + (start + first), failed)
+            waiting.add(some, start + first, *sieve(some.view(file.dtype)[:, 0]))
             if waiting.rows >= most:
-                yield waiting.judged(file, name, judge)
+                yield judge(*waiting.taken(name))
     if waiting.rows:
-        yield waiting.judged(file, name, judge)
+        yield judge(*waiting.taken(name))
     made.counts.update({(REJECTED, cut): rows for cut, rows in sieve.counts.items() if rows})
     made.renamed.update({text: rows for text, rows in sieve.renamed.items() if rows})
 
@@ -103,28 +102,30 @@ def _judged(file: sweeps.Reading, name: str, recipe: Recipe, made: Account) -> I
 class _Waiting:
     """Raw rows that wait to be judged together."""
 
-    def __init__(self) -> None:
-        self._raw: list[NDArray[np.uint8]] = []
-        self._places: list[NDArray[np.int64]] = []
-        self._failed: list[NDArray[np.int8]] = []
-        self.rows = 0
+    def __init__(self, most: int, file: sweeps.Reading) -> None:
+        self._file, self.rows = file, 0
+        self._raw = np.empty((most, file.found.row_bytes), np.uint8)
+        self._places, self._failed = np.empty(most, np.int64), np.empty(most, np.int8)
 
-    def add(self, raw: NDArray[np.uint8], places: NDArray[np.int64], failed: NDArray[np.int8]) -> None:
-        self._raw.append(raw)
-        self._places.append(places)
-        self._failed.append(failed)
-        self.rows += len(raw)
+    def add(self, raw: NDArray[np.uint8], start: int, chosen: NDArray[np.intp], failed: NDArray[np.int8]) -> None:
+        """Add the chosen rows of some whose first has the number ``start``, and the cuts that they fail."""
+        mine = slice(self.rows, self.rows + len(chosen))
+        np.take(raw, chosen, axis=0, out=self._raw[mine], mode="clip")
+        self._places[mine], self._failed[mine] = chosen + start, failed
+        self.rows += len(chosen)
 
-    def judged(self, file: sweeps.Reading, name: str, judge: Judge) -> pa.Table:
-        """All that wait, judged; none wait any more."""
-        raw, places, failed = (np.concatenate(each) for each in (self._raw, self._places, self._failed))
-        self.__init__()  # type: ignore[misc]
-        return judge(sweeps.decoded(file, raw.view(file.dtype)[:, 0], name, places), failed)
+    def taken(self, name: str) -> tuple[pa.Table, NDArray[np.int8]]:
+        """All that wait, decoded, and the cuts that they fail; none wait any more."""
+        mine, self.rows = slice(0, self.rows), 0
+        raw, places = self._raw[mine].view(self._file.dtype)[:, 0], self._places[mine].copy()
+        return sweeps.decoded(self._file, raw, name, places), self._failed[mine]
 
 
 def _enter(made: Account, rows: pa.Table) -> None:
     """Enter judged rows into the account."""
-    for fate in rows.select(["outcome", "reason"]).group_by(["outcome", "reason"]).aggregate([([], "count_all")]).to_pylist():
+    for fate in (
+        rows.select(["outcome", "reason"]).group_by(["outcome", "reason"]).aggregate([([], "count_all")]).to_pylist()
+    ):
         made.counts[fate["outcome"], fate["reason"]] += fate["count_all"]
     old = pc.is_in(rows["survey_type"], pa.array(list(RENAMED)))
     for each in pc.value_counts(rows["survey_type"].filter(old)).to_pylist():

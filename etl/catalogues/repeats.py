@@ -57,10 +57,10 @@ def _surplus(account: Account, shared: NDArray[np.int64], seen: Counter[str], ta
     keys = account.keys.filter(pc.is_in(account.keys["key"], pa.array(shared)))
     if not keys.num_rows:
         return []
-    wanted, rows = pc.is_in, dict[int, Row]()
+    rows: dict[int, Row] = {}
     for held in (account.near, *_kept(account, table, _SHOWN)):
-        some = held.filter(wanted(held["row_index"], keys["row_index"])).select(_SHOWN).to_pylist()
-        rows.update((row["row_index"], row) for row in some)
+        mine = held.filter(pc.is_in(held["row_index"], keys["row_index"].combine_chunks()))
+        rows.update((row["row_index"], row) for row in mine.select(_SHOWN).to_pylist())
     surplus = []
     for key in sorted(keys.to_pylist(), key=lambda key: int(key["row_index"])):
         row = rows[key["row_index"]]
@@ -85,7 +85,9 @@ def _without(account: Account, surplus: Sequence[Row], table: str) -> Account:
         return account
     places = pa.array([row["row_index"] for row in surplus], pa.int64())
     mine = pc.is_in(account.near["row_index"], places)
-    uncut = dict(zip(*(account.near.filter(mine)[name].to_pylist() for name in ("row_index", "failed_cut")), strict=True))
+    uncut = dict(
+        zip(*(account.near.filter(mine)[name].to_pylist() for name in ("row_index", "failed_cut")), strict=True)
+    )
     part, dropped = _rewritten(account, places, table)
     kept = set(dropped["row_index"].to_pylist())
     counts = account.counts.copy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,7 @@ Mask = NDArray[np.bool_]
 class Held:
     """A column of numbers: values, and where there are none (None: nowhere; among floats NaN says so)."""
 
-    values: NDArray[np.generic]
+    values: NDArray[Any]
     absent: Mask | None = None
 
     def where(self, condition: NDArray[np.generic], absent: bool = False) -> Mask:

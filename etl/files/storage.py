@@ -36,12 +36,6 @@ def open_file(place: str) -> pa.NativeFile:
     return filesystem.open_input_file(path)
 
 
-def exists(place: str) -> bool:
-    """Whether a file is there."""
-    filesystem, path = resolve(place)
-    return filesystem.get_file_info(path).type == fs.FileType.File
-
-
 def files(place: str) -> Iterator[tuple[str, fs.FileInfo]]:
     """Files below a folder or prefix, with their names below it; none if it is missing."""
     filesystem, path = resolve(place)

@@ -95,7 +95,7 @@ class Reading:
         return self.found.dtype(names)
 
     def rows(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Consecutive rows as bytes (rows, row_bytes), with the number of the first; UnreadableError if they end early."""
+        """Consecutive rows as bytes (rows, row_bytes), with the number of the first; UnreadableError if they end."""
         try:
             yield from self._rows()
         except _UNREADABLE as error:

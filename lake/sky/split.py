@@ -63,12 +63,3 @@ def thirds(keys: ArrayLike, seed: int) -> NDArray[np.str_]:
 
 def _place(key: str) -> float:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") / 2**32
-
-
-def split_sql(column: str, params: SplitParams) -> str:
-    """The same in Spark SQL."""
-    place = f"cast(conv(substr(sha2(concat({column}, '_{params.seed}'), 256), 1, 8), 16, 10) as double) / 4294967296.0D"
-    return (
-        f"CASE WHEN {place} < {params.train_below}D THEN 'train' "
-        f"WHEN {place} < {params.val_below}D THEN 'val' ELSE 'test' END"
-    )

@@ -25,7 +25,7 @@ from lake.store.writing import Provenance, Target
 
 @dataclass(frozen=True)
 class Part:
-    """A Parquet file in a table's folder, of rows that meet the contract; ``statistics`` as Delta writes them (JSON)."""
+    """A Parquet file in a table's folder, of rows that meet the contract; ``statistics`` as Delta has them (JSON)."""
 
     path: str
     size: int

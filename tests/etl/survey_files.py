@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import yaml
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
 from etl.config import CandidatesParams, CutoutsParams, ManifestParams, NegativesParams, PoolParams
+from etl.files import sweeps
 from etl.files.sweepfiles import Sweep
 from lake.config import Section, SplitParams
 from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
@@ -30,6 +32,16 @@ _SECTIONS: dict[str, type[Section]] = {
 def sweep_of(path: Path) -> Sweep:
     """A sweep file by itself."""
     return Sweep(path.name, str(path))
+
+
+def read_rows(path: Path, stop: int | None = None) -> pa.Table:
+    """All rows of a sweep as they are decoded, or those up to row ``stop``."""
+    with sweeps.reading(sweep_of(path), stop) as file:
+        read = [
+            sweeps.decoded(file, raw.view(file.dtype)[:, 0], path.name, np.arange(start, start + len(raw)))
+            for start, raw in file.rows()
+        ]
+    return pa.concat_tables([sweeps.ROWS_SCHEMA.empty_table(), *read])
 
 
 def params(section: str, **changes: object) -> Any:

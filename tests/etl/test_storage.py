@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from etl.files import listing, storage, sweepfiles, sweeps
@@ -48,17 +49,29 @@ def test_sweeps_of_an_object_store(bucket: str, tmp_path: Path, scheme: str) -> 
     paths = [sweep.path for sweep in found[1:]]
     local = tmp_path / "sweep-0.fits"
     remote_facts, local_facts = sweeps.inspect(found[1]), sweeps.inspect(sweep_of(local))
-    assert remote_facts | {"path": ""} == local_facts | {"path": ""}
-    remote = list(sweeps.read(sweeps.Task(local.name, paths[0], 2, 8)))
-    assert remote == list(sweeps.read(sweeps.Task(local.name, str(local), 2, 8)))
-    assert storage.exists(paths[0])
-    assert not storage.exists(paths[0] + ".absent")
-    assert sweeps.identity(found[1]).startswith("sweep-0.fits ")
-    assert sweeps.inspect(Sweep("absent.fits", f"{scheme}://{bucket}/absent.fits"))["problem"]
+    assert remote_facts == local_facts
+    with sweeps.reading(found[1], 7) as there, sweeps.reading(sweep_of(local), 7) as here:
+        for (start, theirs), (same, ours) in zip(there.rows(), here.rows(), strict=True):
+            assert start == same
+            assert np.array_equal(theirs, ours)
+    assert sweeps.identity(found[1]).startswith(f"{local.stat().st_size} ")
+    assert storage.size(paths[0]) == local.stat().st_size
+    assert storage.size(paths[0] + ".absent") == 0
+    assert sweeps.inspect(Sweep("absent.fits", f"{scheme}://{bucket}/absent.fits")).problem
     listing.write(f"{scheme}://{bucket}", tmp_path / "listing", tmp_path / "memory")
     lines = [json.loads(line) for line in (tmp_path / "listing").read_text().splitlines()]
     assert [name for name, _, _ in lines] == [sweep.name for sweep in found]
     assert lines[1][1] == local.stat().st_size
+
+
+def test_a_file_appears_in_an_object_store_when_it_is_whole(bucket: str) -> None:
+    with storage.writing(f"s3://{bucket}/made") as file:
+        file.write(b"whole")
+    with storage.open_file(f"s3://{bucket}/made") as made:
+        assert made.read() == b"whole"
+    with pytest.raises(TypeError), storage.writing(f"s3://{bucket}/half") as file:
+        file.writelines([b"half", None])
+    assert "half" not in [name for name, _ in storage.files(f"s3://{bucket}")]
 
 
 def test_local_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

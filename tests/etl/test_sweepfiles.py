@@ -18,22 +18,14 @@ from astropy.io import fits
 from etl.files import sweepfiles, sweeps
 from lake.errors import DataError
 from lake.files import fitsheader
-from tests.etl.survey_files import sources, sweep_of, write_sweep
+from tests.etl.survey_files import read_rows, sources, sweep_of, write_sweep
 
 CARD = 80
 _CODES = {"i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
 
 
 def problem(path: Path) -> str:
-    return str(sweeps.inspect(sweep_of(path))["problem"])
-
-
-def read(path: Path) -> pa.Table:
-    facts = sweeps.inspect(sweep_of(path))
-    assert facts["problem"] is None, facts["problem"]
-    facts_table = pa.Table.from_pylist([facts], schema=sweeps.FACTS_SCHEMA)
-    batches = [batch for task in sweeps.plan(facts_table, 4000, None) for batch in sweeps.read(task)]
-    return pa.Table.from_batches(batches, schema=sweeps.ROWS_SCHEMA)
+    return str(sweeps.inspect(sweep_of(path)).problem)
 
 
 def table(path: Path, **columns: fits.Column) -> Path:
@@ -74,9 +66,9 @@ def test_a_folder_is_read_whatever_its_files_are_called_and_the_rest_is_named(tm
         "sweep-\ufffd.fits": "its name is not UTF-8 text",
         "sweep.sha256sum": "not a FITS table, by its name",
     }
-    rows = read(tmp_path / "sweep-a.fits").drop_columns(["sweep_file"])
+    rows = read_rows(tmp_path / "sweep-a.fits").drop_columns(["sweep_file"])
     for name in ("10.1/sweep-a.FITS", "sweep-b.fits.gz", "sweep-c.fits.gz", "sweep-d.fits.fz"):
-        assert read(tmp_path / name).drop_columns(["sweep_file"]).equals(rows), name
+        assert read_rows(tmp_path / name).drop_columns(["sweep_file"]).equals(rows), name
 
 
 def test_packed_files_are_judged_before_they_are_unpacked(tmp_path: Path) -> None:
@@ -124,7 +116,7 @@ def test_packed_files_are_judged_before_they_are_unpacked(tmp_path: Path) -> Non
 def test_odd_columns_are_read_where_the_value_is_plain(
     tmp_path: Path, name: str, column: fits.Column, expected: list[Any]
 ) -> None:
-    rows = read(table(tmp_path / "sweep.fits", **{name: column}))
+    rows = read_rows(table(tmp_path / "sweep.fits", **{name: column}))
     found = rows[name.lower()].to_pylist()
     assert found == [value if value is None else pytest.approx(value, rel=1e-12, abs=1e-12) for value in expected]
     nothing = {"nan", ""}
@@ -152,9 +144,9 @@ def test_columns_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 def test_the_cases_are_read(cases: Path) -> None:
     folder = cases / "sweeps"
-    assert read(folder / "sweep-013-uint64objid.fits")["objid"].to_pylist() == list(range(20))
-    np.testing.assert_allclose(read(folder / "sweep-019-hmsra.fits")["ra"][0].as_py(), 15 * (1 / 60 + 2.3 / 3600))
-    infinite = read(folder / "sweep-009-infflux.fits")
+    assert read_rows(folder / "sweep-013-uint64objid.fits")["objid"].to_pylist() == list(range(20))
+    np.testing.assert_allclose(read_rows(folder / "sweep-019-hmsra.fits")["ra"][0].as_py(), 15 * (1 / 60 + 2.3 / 3600))
+    infinite = read_rows(folder / "sweep-009-infflux.fits")
     assert infinite["fault"].to_pylist() == ["'flux_g' must be a finite number"] * 5 + [None] * 15
 
 
@@ -197,7 +189,7 @@ def test_odd_cards_that_do_not_matter_change_nothing(tmp_path: Path) -> None:
     with fits.open(path, mode="update") as hdus:
         for i in range(6):
             hdus[1].header[f"SPARE{i}"] = i
-    plain = read(path)
+    plain = read_rows(path)
     odd = (
         b"COMMENT \xe9t\xe9 \xff",
         b"lower   = 1",
@@ -207,7 +199,7 @@ def test_odd_cards_that_do_not_matter_change_nothing(tmp_path: Path) -> None:
         b"TZERO999= x",
     )
     cards(path, {f"SPARE{i}": card for i, card in enumerate(odd)})
-    assert read(path).equals(plain)
+    assert read_rows(path).equals(plain)
 
 
 def test_a_header_without_an_end_is_given_up_after_its_first_bytes(tmp_path: Path) -> None:
@@ -279,11 +271,11 @@ def fuzz(folder: Path, count: int, seed: int) -> tuple[int, int, int]:
     for _ in range(count):
         path.write_bytes(mutated(content, rng))
         facts = sweeps.inspect(sweep_of(path))
-        if facts["problem"]:
+        if facts.problem:
             refused += 1
         else:
-            rows = read(path)
-            assert rows.num_rows == facts["rows"]
+            rows = read_rows(path)
+            assert rows.num_rows == facts.rows
             both += compared(path, rows)
     return refused, count - refused, both
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from pathlib import Path
 
@@ -16,19 +17,11 @@ from hypothesis.extra import numpy as hnp
 
 from etl.files import sweepfiles, sweeps
 from lake.errors import DataError
-from lake.sky.healpix import pixel
-from tests.etl.survey_files import sources, sweep_of, write_sweep
+from tests.etl.survey_files import read_rows, sources, sweep_of, write_sweep
 
 
-def inspect(path: Path) -> dict[str, object]:
+def inspect(path: Path) -> sweeps.Facts:
     return sweeps.inspect(sweep_of(path))
-
-
-def read(path: Path) -> pa.Table:
-    facts = inspect(path)
-    assert facts["problem"] is None
-    task = sweeps.Task(path.name, str(path), 0, int(str(facts["rows"])))
-    return pa.Table.from_batches(list(sweeps.read(task)))
 
 
 def assert_same(ours: pa.Array, theirs: np.ndarray) -> None:
@@ -43,23 +36,21 @@ def assert_same(ours: pa.Array, theirs: np.ndarray) -> None:
 def test_real_sweeps_equal_astropy(real_data: Path) -> None:
     paths = sorted((real_data / "sweeps").glob("*/sweep-*.fits")) + sorted((real_data / "sweeps").glob("*/tractor-*"))
     for path in paths:
-        rows, table = read(path), Table.read(path)
+        rows, table = read_rows(path), Table.read(path)
         for name in (*sweeps.NEEDED, *sweeps.OPTIONAL):
             if name.upper() in table.colnames and name != "type":
                 assert_same(rows[name].combine_chunks(), np.asarray(table[name.upper()]))
         assert rows["sweep_file"].unique().to_pylist() == [path.name]
-        ra, dec = (np.asarray(table[n], dtype=float) for n in ("RA", "DEC"))
-        np.testing.assert_array_equal(rows["healpix_128"], pixel(ra, dec, 128))
     assert len(paths) == 14
 
 
 def test_real_dr8_reports_what_it_lacks_and_derives(real_data: Path) -> None:
     path = real_data / "sweeps" / "desitarget_dr8" / "sweep-320m005-330p000.fits"
     facts = inspect(path)
-    assert facts["missing"] == ["psfsize_g", "psfsize_r", "psfsize_z", "fitbits"]
-    assert facts["derived"] == ["shape_r", "shape_e1", "shape_e2", "sersic"]
-    assert facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    rows, table = read(path).to_pylist(), Table.read(path)
+    assert facts.missing == ("psfsize_g", "psfsize_r", "psfsize_z", "fitbits")
+    assert facts.derived == ("shape_r", "shape_e1", "shape_e2", "sersic")
+    assert facts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    rows, table = read_rows(path).to_pylist(), Table.read(path)
     for row, theirs in zip(rows, table, strict=True):
         model = {"DEV": "SHAPEDEV_R", "EXP": "SHAPEEXP_R", "REX": "SHAPEEXP_R"}.get(theirs["TYPE"].strip())
         assert row["shape_r"] == (theirs[model] if model else 0.0)
@@ -69,7 +60,7 @@ def test_real_dr8_reports_what_it_lacks_and_derives(real_data: Path) -> None:
 @pytest.mark.parametrize("lower", [True, False])
 def test_either_case_of_column_names(tmp_path: Path, lower: bool) -> None:
     columns = sources(7)
-    rows = read(write_sweep(tmp_path / "sweep.fits", columns, lower))
+    rows = read_rows(write_sweep(tmp_path / "sweep.fits", columns, lower))
     assert_same(rows["flux_r"].combine_chunks(), columns["FLUX_R"])
 
 
@@ -82,7 +73,7 @@ def test_types_of_older_releases_get_their_successors(tmp_path: Path) -> None:
         columns[f"SHAPEEXP_{part}"] = np.full(5, 0.25, np.float32)
     columns["TYPE"] = np.array(["SIMP", "COMP", "COMP", "DEV", "PSF"], "S4")
     columns["FRACDEV"] = np.array([0, 0.8, 0.2, 1, 0], np.float32)
-    rows = read(write_sweep(tmp_path / "sweep.fits", columns))
+    rows = read_rows(write_sweep(tmp_path / "sweep.fits", columns))
     assert rows["type"].to_pylist() == ["REX", "SER", "SER", "DEV", "PSF"]
     assert rows["survey_type"].to_pylist() == ["SIMP", "COMP", "COMP", "DEV", "PSF"]
     assert rows["shape_r"].to_pylist() == [0.25, 0.5, 0.25, 0.5, 0.0]
@@ -97,7 +88,7 @@ WHOLE = hnp.arrays(np.int16, 6, elements=st.integers(-32768, 32767))
 @given(flux=FLOATS, nobs=WHOLE, name=st.lists(st.text("pm0123456789 ", min_size=1, max_size=8), min_size=6, max_size=6))
 def test_any_values_survive_the_round_trip(tmp_path: Path, flux: np.ndarray, nobs: np.ndarray, name: list[str]) -> None:
     columns = sources(6) | {"FLUX_G": flux, "NOBS_R": nobs, "BRICKNAME": np.array(name, "S8")}
-    rows = read(write_sweep(tmp_path / "sweep.fits", columns))
+    rows = read_rows(write_sweep(tmp_path / "sweep.fits", columns))
     assert_same(rows["flux_g"].combine_chunks(), flux)
     assert rows["nobs_r"].to_pylist() == nobs.tolist()
     assert rows["brickname"].to_pylist() == [text.strip() for text in name]
@@ -114,25 +105,33 @@ def test_scaled_columns_and_null_values(tmp_path: Path) -> None:
         raw = [hdu.header.tostring() for hdu in hdus]
     start = len(raw[0]) + len(raw[1])
     path.write_bytes("".join(raw).encode() + path.read_bytes()[start:])
-    rows = read(path)
+    rows = read_rows(path)
     assert rows["maskbits"].to_pylist() == [2**31] * 3
     assert rows["fitbits"].null_count == 3
     np.testing.assert_allclose(rows["ebv"], 2 * columns["EBV"], rtol=1e-6)
 
 
-def test_tasks_cover_each_row_once_and_stop_at_the_limit(tmp_path: Path) -> None:
-    paths = [write_sweep(tmp_path / f"sweep-{i}.fits", sources(10 + i, i)) for i in range(3)]
-    facts = pa.Table.from_pylist([inspect(p) for p in paths], schema=sweeps.FACTS_SCHEMA)
-    row_bytes = facts["row_bytes"][0].as_py()
-    tasks = sweeps.plan(facts, 4 * row_bytes, None)
-    spans = [(t.path, i) for t in tasks for i in range(t.start, t.stop)]
-    assert spans == [(str(p), i) for n, p in enumerate(paths) for i in range(10 + n)]
-    limited = sweeps.plan(facts, 4 * row_bytes, 13)
-    assert sum(t.stop - t.start for t in limited) == 13
-    assert {t.path for t in limited} == {str(p) for p in paths[:2]}
-    whole = read(paths[0])
-    parts = pa.concat_tables([pa.Table.from_batches(list(sweeps.read(t))) for t in tasks if t.path == str(paths[0])])
-    assert parts.equals(whole)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_rows_are_the_same_in_any_pieces_and_the_hash_is_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """Also where a file has an image before its table and more after it."""
+    path = write_sweep(tmp_path / "sweep.fits", sources(100))
+    with fits.open(path) as hdus:
+        fits.HDUList([hdus[0], fits.ImageHDU(np.ones((90, 90))), hdus[1], fits.ImageHDU(np.ones((70, 70)))]).writeto(
+            tmp_path / "more.fits"
+        )
+    content = (tmp_path / "more.fits").read_bytes()
+    other = tmp_path / f"more.fits{suffix}"
+    other.write_bytes(gzip.compress(content) if suffix else content)
+    whole = read_rows(path).drop_columns(["sweep_file"])
+    assert read_rows(other).drop_columns(["sweep_file"]).equals(whole)
+    for chunk in (1, 1000, 5000):
+        monkeypatch.setattr(sweeps, "_CHUNK", chunk)
+        assert read_rows(other).drop_columns(["sweep_file"]).equals(whole)
+        assert inspect(other) == sweeps.Facts(hashlib.sha256(other.read_bytes()).hexdigest(), None, 100)
+    assert read_rows(other, 13).drop_columns(["sweep_file"]).equals(whole[:13])
+    assert sweeps.inspect(sweep_of(other), 13) == sweeps.Facts(None, None, 100)
 
 
 def test_bad_files_say_why(tmp_path: Path) -> None:
@@ -146,15 +145,15 @@ def test_bad_files_say_why(tmp_path: Path) -> None:
     }
     for reason, data in bad.items():
         (tmp_path / "bad.fits").write_bytes(data)
-        assert reason in str(inspect(tmp_path / "bad.fits")["problem"])
+        assert reason in str(inspect(tmp_path / "bad.fits").problem)
     fits.PrimaryHDU(np.zeros((4, 4))).writeto(tmp_path / "image.fits")
-    assert "no binary table" in str(inspect(tmp_path / "image.fits")["problem"])
+    assert "no binary table" in str(inspect(tmp_path / "image.fits").problem)
     lacking = sources(3)
     del lacking["FLUX_Z"], lacking["TYPE"]
     facts = inspect(write_sweep(tmp_path / "lacking.fits", lacking))
-    assert facts["problem"] == "the required columns type, flux_z are missing"
-    assert facts["rows"] == 3
-    assert inspect(tmp_path / "absent.fits")["problem"]
+    assert facts.problem == "the required columns type, flux_z are missing"
+    assert facts.rows == 3
+    assert inspect(tmp_path / "absent.fits").problem
 
 
 def test_another_unit_is_an_error_and_the_surveys_spellings_are_not(tmp_path: Path) -> None:
@@ -163,7 +162,7 @@ def test_another_unit_is_an_error_and_the_surveys_spellings_are_not(tmp_path: Pa
     def problem(column: str, unit: str) -> object:
         with fits.open(path, mode="update") as hdus:
             hdus[1].header[f"TUNIT{hdus[1].columns.names.index(column) + 1}"] = unit
-        return inspect(path)["problem"]
+        return inspect(path).problem
 
     assert problem("FLUX_G", "nanomaggy") is problem("RA", "deg") is problem("PSFDEPTH_R", "1/nanomaggy^2") is None
     assert problem("PSFSIZE_Z", "pixel") == "column psfsize_z must be in arcsec, the header says pixel"
@@ -175,7 +174,7 @@ def test_every_truncation_is_seen(tmp_path: Path) -> None:
     padding = len(content) % 2880
     for length in range(0, len(content) - 2880 - padding, 1440):
         (tmp_path / "bad.fits").write_bytes(content[:length])
-        assert inspect(tmp_path / "bad.fits")["problem"], length
+        assert inspect(tmp_path / "bad.fits").problem, length
 
 
 def test_a_folder_without_sweeps_is_an_error(tmp_path: Path) -> None:

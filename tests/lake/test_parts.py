@@ -1,0 +1,119 @@
+"""Parquet files that a job writes itself as a table: statistics, constraints, and what other engines make of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from lake import provenance
+from lake.contract.fingerprint import Sums, fingerprint, of_hashes, row_hashes
+from lake.contract.rules import conform
+from lake.contract.spec import Column, TableSpec
+from lake.errors import LakeError
+from lake.root import DataRoot
+from lake.store import parts, writing
+from lake.store.parts import Part
+from lake.store.writing import Provenance
+
+SPEC = TableSpec(
+    "tractor_pool",
+    "A table of parts",
+    (
+        Column("name", "string", "identifier", role="key"),
+        Column("x", "float", "number", low=0),
+        Column("y", "double", "number", nullable=True),
+        Column("n", "bigint", "integer"),
+    ),
+)
+WHO = Provenance("pool")
+
+
+def rows(first: int, count: int = 5) -> pa.Table:
+    """Rows with the same lineage in every call."""
+    values = {
+        "name": [f"r{i:03d}" for i in range(first, first + count)],
+        "x": pa.array(np.arange(first, first + count) / 3, pa.float32()),
+        "y": pa.array([None, *np.arange(1, count) - 0.1], pa.float64()),
+        "n": pa.array(np.arange(first, first + count)),
+    }
+    return conform(SPEC, pa.table(values))
+
+
+def written(root: DataRoot, name: str, held: pa.Table) -> Part:
+    place = Path(root.table(SPEC.name)) / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(held, place, row_group_size=3, **parts.options(SPEC))
+    return Part(name, place.stat().st_size, held.num_rows, parts.statistics(pq.read_metadata(place)))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> DataRoot:
+    return DataRoot.of(tmp_path / "data")
+
+
+def test_a_table_of_parts_is_read_like_any_other(root: DataRoot) -> None:
+    held = [rows(0), rows(5), rows(10)]
+    made = [written(root, f"part-{i}.parquet", each) for i, each in enumerate(held)]
+    table = parts.replace(root, SPEC, made, WHO)
+    found = table.to_pyarrow_table().cast(SPEC.arrow_schema())
+    assert fingerprint(found, SPEC) == fingerprint(pa.concat_tables(held), SPEC)
+    with duckdb.connect() as connection:
+        answer = connection.sql(f"SELECT count(*), max(n) FROM read_parquet('{root.table(SPEC.name)}/*.parquet')")
+        assert answer.fetchall() == [(15, 14)]
+    assert json.loads(table.history(1)[0]["provenance"])["stage"] == "pool"
+    constraints = [name for name in table.metadata().configuration if name.startswith("delta.constraints.")]
+    assert len(constraints) == len(SPEC.constraints())
+
+
+def test_statistics_are_those_of_the_rows(root: DataRoot) -> None:
+    held = rows(7, 8)
+    found = json.loads(written(root, "part.parquet", held).statistics)
+    assert found["numRecords"] == 8
+    for name in ("name", "x", "y", "n"):
+        ends = pc.min_max(held[name]).as_py()
+        assert found["minValues"][name] == ends["min"]
+        assert found["maxValues"][name] == ends["max"]
+        assert found["nullCount"][name] == held[name].null_count
+    table = parts.replace(root, SPEC, [written(root, "part.parquet", held)], WHO)
+    added = pa.table(table.get_add_actions(flatten=True))
+    assert (added["min.n"][0].as_py(), added["max.x"][0].as_py()) == (7, pytest.approx(14 / 3, rel=1e-6))
+
+
+def test_only_the_difference_is_committed(root: DataRoot) -> None:
+    made = [written(root, f"part-{i}.parquet", rows(5 * i)) for i in range(3)]
+    first = parts.replace(root, SPEC, made[:2], WHO).version()
+    assert parts.replace(root, SPEC, made[:2], WHO).version() == first
+    second = parts.replace(root, SPEC, made[1:], WHO)
+    assert second.version() == first + 1
+    log = Path(root.table(SPEC.name)) / "_delta_log" / f"{second.version():020d}.json"
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [a["add"]["path"] for a in actions if "add" in a] == ["part-2.parquet"]
+    assert [a["remove"]["path"] for a in actions if "remove" in a] == ["part-0.parquet"]
+    assert sorted(second.to_pyarrow_table()["n"].to_pylist()) == list(range(5, 15))
+    assert parts.replace(root, SPEC, [], WHO).to_pyarrow_table().num_rows == 0
+    old = writing.opened(root, SPEC)
+    old.load_as_version(first)
+    assert old.to_pyarrow_table().num_rows == 10
+
+
+def test_a_table_of_slices_is_refused(root: DataRoot) -> None:
+    sliced = TableSpec("quarantine", "In slices", SPEC.columns, slice_by=("name",))
+    with pytest.raises(LakeError, match="'quarantine' has slices"):
+        parts.replace(root, sliced, [], WHO)
+
+
+def test_sums_of_parts_are_the_tables() -> None:
+    """Also where they overflow, and taken away again."""
+    hashes = np.random.default_rng(1).integers(-(2**63), 2**63 - 1, 1000)
+    some = [Sums.of(each) for each in np.split(hashes, [0, 10, 500])]
+    assert sum(some[1:], some[0]).render() == of_hashes(hashes)
+    assert (Sums.of(hashes) - Sums.of(hashes[:10])).render() == of_hashes(hashes[10:])
+    assert fingerprint(rows(0), SPEC) == Sums.of(row_hashes(rows(0), SPEC)).render()
+    assert "extracted_at" in provenance.lineage()
