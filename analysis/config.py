@@ -93,3 +93,8 @@ class ReportParams(Section):
     """Model whose candidates and galleries are shown; null: the first of `audited` when the parameters are resolved."""
     headline_threshold_id: str
     """Threshold of the headline completeness, e.g. `fpr1e-3@val`; it must be measurable with the sample."""
+    population: str | None
+    """Lenses on the sky whose yield is shown: a name or a file, as for `dhs population`; null: none."""
+    population_min_support: float = Field(gt=0, le=1)
+    """Share of the population that injections must cover. Lenses outside count as missed in the low and the central
+    number of lenses found, and as found in the high one."""

@@ -86,7 +86,10 @@ def score_histograms(scores: Mapping[str, pd.DataFrame], thresholds: Mapping[str
 
 
 def training_figure(epochs: pd.DataFrame) -> Picture:
-    """Loss, validation AUC and learning rate per epoch; rows of `training_epochs`, one line per `generation`."""
+    """Loss, validation AUC and learning rate per epoch; rows of `training_epochs`, one line per `generation`.
+
+    A tick on the line of the AUC marks the first epoch of each regime (`phase`) after the first.
+    """
     with canvas(9.6, 3.0) as figure:
         loss, auc, rate = figure.subplots(1, 3)
         for colour, (name, rows) in zip(cycle(COLOURS), epochs.groupby("generation", sort=True), strict=False):
@@ -95,6 +98,7 @@ def training_figure(epochs: pd.DataFrame) -> Picture:
             if rows["val_loss"].notna().any():
                 loss.plot(rows["epoch"], rows["val_loss"], color=colour, ls="--", label=f"{name}, validation")
             auc.plot(rows["epoch"], rows["val_auc"], color=colour, marker="o", ms=3, label=str(name))
+            _mark_regimes(auc, rows, colour)
             rate.plot(rows["epoch"], rows["learning_rate"], color=colour, label=str(name))
         loss.set(xlabel="epoch", ylabel="mean loss", title="Loss")
         auc.set(xlabel="epoch", ylabel="AUC", title="Validation AUC (used for selection)")
@@ -102,6 +106,36 @@ def training_figure(epochs: pd.DataFrame) -> Picture:
         for axes in (loss, auc):
             axes.legend()
         return svg(figure, "Training history: loss, validation AUC and learning rate per epoch")
+
+
+def history_figure(epochs: pd.DataFrame) -> Picture:
+    """Validation AUC per epoch of past runs, a panel each; colours are regimes, as the run recorded them."""
+    runs = {str(name): rows.sort_values("epoch") for name, rows in epochs.groupby("generation", sort=True)}
+    phases = {name: list(dict.fromkeys(rows["phase"].fillna("not recorded"))) for name, rows in runs.items()}
+    columns = min(len(runs), 4)
+    lines = -(-len(runs) // columns)
+    with canvas(2.9 * columns, 2.5 * lines + 0.2) as figure:
+        panels = figure.subplots(lines, columns, squeeze=False).flat
+        for axes, (name, rows) in zip(panels, runs.items(), strict=False):
+            shown = rows["phase"].fillna("not recorded")
+            for colour, phase in zip(cycle(COLOURS), phases[name], strict=False):
+                held = rows[shown == phase]
+                axes.plot(held["epoch"], held["val_auc"], color=colour, ls="", marker=".", ms=4, label=phase)
+            axes.set_title(name, fontsize=9)
+            axes.legend(fontsize=5.5, loc="lower right", markerscale=1.5)
+            axes.tick_params(labelsize=7)
+        for axes in list(panels):
+            axes.axis("off")
+        figure.supxlabel("epoch", fontsize=9)
+        figure.supylabel("validation AUC", fontsize=9)
+        return svg(figure, "Validation AUC per epoch of past runs, by regime: " + ", ".join(runs))
+
+
+def _mark_regimes(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
+    phase = rows["phase"].fillna("") if "phase" in rows else pd.Series("", index=rows.index)
+    for _, row in rows[(phase != phase.shift()) & (phase != "")].iloc[1:].iterrows():
+        axes.plot(row["epoch"], row["val_auc"], color=colour, marker="|", ms=14, mew=1.5, ls="")
+        axes.annotate(row["phase"], (row["epoch"], row["val_auc"]), (4, -10), textcoords="offset points", fontsize=7)
 
 
 def _visible(curve: RocCurve, least: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,1 +1,1 @@
-"""The page. Imports ``analysis.figures``, ``analysis.reporting``, ``analysis.statistics``."""
+"""The page, in the order of its story. Imports every other room of ``analysis``."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from analysis.reporting.views import Shown, TableView
+from analysis.reporting.views import Heading, Shown, TableView, Verdicts, Words
 
-Item = TableView | Shown
+Item = TableView | Shown | Heading | Words | Verdicts
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Placed:
-    """A figure or a table with its number."""
+    """A figure or a table with its number; other items have none."""
 
     item: Item
-    number: int
+    number: int = 0
 
     @property
     def label(self) -> str:
@@ -63,4 +63,5 @@ def numbered(parts: Iterable[Part]) -> list[NumberedPart]:
 def _placed(items: Sequence[Item | None], figures: Iterator[int], tables: Iterator[int]) -> Iterator[Placed]:
     for item in items:
         if item is not None:
-            yield Placed(item, next(figures if isinstance(item, Shown) else tables))
+            numbers = figures if isinstance(item, Shown) else tables if isinstance(item, TableView) else None
+            yield Placed(item) if numbers is None else Placed(item, next(numbers))

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 import pandas as pd
 
 from analysis.figures.curves import reliability_figure, roc_figure, score_histograms
+from analysis.figures.strata import strata_figure
+from analysis.page.answer import first
 from analysis.reporting.compare import paired_auc_tests
-from analysis.reporting.inputs import ReportInputs
+from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.sources import of_models
 from analysis.reporting.thresholds import points
 from analysis.reporting.views import Shown, TableView, interval, number
@@ -60,6 +62,36 @@ def ranking_figures(inputs: ReportInputs) -> list[Shown]:
     words = "Scores of listed lenses and negatives; dashed: thresholds."
     histograms = [Shown(score_histograms(scores, marks), words, "scores", data, source)] if scores else []
     return [*curves, *histograms]
+
+
+def strata(inputs: ReportInputs) -> Shown | None:
+    """ROC and precision-recall by Tractor type for the model shown first; None where strata or lenses are missing."""
+    item = first(inputs)
+    if item.refusal or "type_bin" not in item.scores:
+        return None
+    held = {"all": item.scores} | {str(name): rows for name, rows in item.scores.groupby("type_bin", observed=True)}
+    held = {name: rows for name, rows in held.items() if rows["label"].nunique() > 1}
+    if not held:
+        return None
+    recall, at = _tier_a(item, inputs.params.headline_threshold_id)
+    caption = (
+        f"ROC and precision-recall of {item.name} by Tractor type of the galaxy (lenses + negatives). Precision is "
+        f"that of this sample, with its share of lenses, not of the sky.{at}"
+    )
+    data = item.scores[["type_bin", "label", "score"]]
+    source = of_models("scores", "generation, galaxy_id, label, score", [item.name], "split = 'test'")
+    return Shown(strata_figure(held, recall, item.name), caption, "strata", data, source)
+
+
+def _tier_a(item: GenerationInputs, threshold_id: str) -> tuple[float | None, str]:
+    """Recall of the confirmed lenses at a threshold, and what it is in words; None where it has no value."""
+    point = points(item.thresholds).get(threshold_id)
+    tier = item.scores["tier"] if "tier" in item.scores else pd.Series("", index=item.scores.index)
+    lenses = item.scores[(item.scores["label"] == 1) & (tier == "A")]
+    if lenses.empty or point is None or not point.measurable:
+        return None, ""
+    words = f" Dotted: recall of {len(lenses):,} Tier A lenses at {threshold_id}."
+    return float((lenses["probability"] > point.threshold).mean()), words
 
 
 def calibration_figure(inputs: ReportInputs) -> Shown | None:

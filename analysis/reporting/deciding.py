@@ -9,7 +9,7 @@ from analysis.reporting.decisions import Verdict, chains, is_reached, verdicts
 from analysis.reporting.declarations import declared
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.sources import of_gates
-from analysis.reporting.views import Shown, TableView
+from analysis.reporting.views import Shown, TableView, Tag
 
 DIRECTION = "closure/direction"
 _PARTS = {
@@ -84,19 +84,11 @@ def _box(chain: list[Verdict], place: int) -> Box:
 def _table(part: str, title: str, found: dict[str, dict[str, Verdict]]) -> TableView:
     rows = []
     for one in (one for one in declared().decisions if one.part == part):
-        for name, held in found.items():
-            verdict = held[one.name]
-            rows.append(
-                [
-                    verdict.status,
-                    name,
-                    one.name,
-                    one.question,
-                    verdict.figures,
-                    one.rule_words,
-                    verdict.consequence,
-                    one.note,
-                ]
-            )
-    headers = ("verdict", "model", "decision", "question", "measured", "goes if", "consequence", "note")
-    return TableView(title, headers, rows)
+        verdicts_ = [_cell(held[one.name]) for held in found.values()]
+        rows.append([one.name, one.question, *verdicts_, one.rule_words, one.note])
+    return TableView(title, ("decision", "question", *found, "goes if", "note"), rows)
+
+
+def _cell(verdict: Verdict) -> Tag:
+    follows = f": {verdict.consequence}" if verdict.consequence else ""
+    return Tag(verdict.status, f"{verdict.figures}{follows}")

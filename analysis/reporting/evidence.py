@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -12,9 +14,13 @@ from analysis.figures.style import webp
 from analysis.reporting.declarations import gate_of
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.sources import of_models
-from analysis.reporting.views import Link, Shown, TableView, counts, frame_view, number
+from analysis.reporting.views import Link, Shown, TableView, Tag, counts, frame_view, number
 
 _SPLITS = ("train", "val", "test")
+_READING = (
+    "PASS and FAIL judge a requirement; GO and NO-GO what to do next; WARN informs; BORDERLINE: the interval contains "
+    "the threshold, so the sample cannot decide. What was not measured is not passed."
+)
 _WORST_FIRST = ("FAIL", "NO-GO", "GO", "WARN", "BORDERLINE", "NOT MEASURED", "PASS")
 
 
@@ -71,20 +77,46 @@ def reason_views(inputs: ReportInputs) -> list[TableView]:
     ]
 
 
-def gate_view(inputs: ReportInputs) -> TableView:
-    """Every decision with its rule, worst first."""
-    rows = []
+def gate_views(inputs: ReportInputs) -> list[TableView | None]:
+    """Every gate with its rule and the verdict on each model: those that a model does not pass, then the others."""
+    held = {
+        item.name: {str(gate["name"]): gate for gate in item.gates.to_dict("records")} for item in inputs.generations
+    }
+    names = sorted(dict.fromkeys(name for gates in held.values() for name in gates))
+    worst = {name: min(_WORST_FIRST.index(g[name]["status"]) for g in held.values() if name in g) for name in names}
+    order = sorted(names, key=lambda name: worst[name])
+    passed = _WORST_FIRST.index("PASS")
+    open_ = [_gate_row(name, held) for name in order if worst[name] < passed]
+    closed = [_gate_row(name, held) for name in order if worst[name] == passed]
+    headers = ("gate", "question", *held, "rule", "if it fails")
+    return [
+        TableView("Gates, worst first: those that some model does not pass", headers, open_),
+        TableView("Gates that every model passes", headers, closed, folded=True) if closed else None,
+    ]
+
+
+def _gate_row(name: str, held: Mapping[str, Mapping[str, Mapping[Any, Any]]]) -> list[Any]:
+    asked = gate_of(name)
+    words = ("—", "—") if asked is None else (asked.question, asked.consequence)
+    cells = ["—" if name not in gates else _verdict(gates[name]) for gates in held.values()]
+    rules = list(dict.fromkeys(str(gates[name]["rule"]) for gates in held.values() if name in gates))
+    return [name, words[0], *cells, "; ".join(rules), words[1]]
+
+
+def _verdict(gate: Mapping[Any, Any]) -> Tag:
+    bounds = "" if pd.isna(gate["low"]) else f" [{number(gate['low'])}, {number(gate['high'])}]"
+    value = "" if pd.isna(gate["value"]) else f"{number(gate['value'])}{bounds}, threshold {number(gate['threshold'])}"
+    return Tag(str(gate["status"]), value)
+
+
+def gate_words(inputs: ReportInputs) -> list[str]:
+    """How many gates of each model have which outcome, and what the worst of the model shown first mean."""
+    said = []
     for item in inputs.generations:
-        for gate in item.gates.to_dict("records"):
-            bounds = "" if pd.isna(gate["low"]) else f" [{number(gate['low'])}, {number(gate['high'])}]"
-            measured, limit = number(gate["value"]) + bounds, number(gate["threshold"])
-            asked = gate_of(str(gate["name"]))
-            failed = asked is not None and gate["status"] in ("FAIL", "NO-GO", "GO", "WARN", "BORDERLINE")
-            words = ("—" if asked is None else asked.question, asked.consequence if asked and failed else "—")
-            rows.append([gate["status"], item.name, gate["name"], words[0], measured, limit, gate["rule"], words[1]])
-    rows.sort(key=lambda row: (_WORST_FIRST.index(row[0]), row[2], row[1]))
-    headers = ("decision", "model", "gate", "question", "measured", "threshold", "rule", "if it fails")
-    return TableView("Gates, worst first", headers, rows)
+        held = list(item.gates["status"]) if len(item.gates) else []
+        words = ", ".join(f"{held.count(status)} {status}" for status in _WORST_FIRST if status in held)
+        said.append(f"{item.name}: {words or 'no gate was decided'}.")
+    return [" ".join(said), _READING]
 
 
 def generation_view(inputs: ReportInputs) -> TableView:

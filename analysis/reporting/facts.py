@@ -20,7 +20,7 @@ _SIMULATED = (
 _OF_A_SURVEY = "Tier A lenses have no hold-out set other than the spatial split."
 _ALWAYS = (
     "The grid has no source-redshift axis: redshift enters implicitly through the size, magnitude and colour priors.",
-    "This page does not compare the number of lenses implied with a lens population: `dhs population` does.",
+    "The number of lenses on the sky is not measured: expected yields rest on a declared population.",
     "Completeness averaged over a prior is mostly a statement about the prior: read it per source magnitude.",
     "Injections share hosts, so cells are not binomial: read the host-clustered intervals; Jeffreys intervals "
     "are too narrow wherever hosts are used more than once.",
@@ -151,11 +151,12 @@ def reference_view() -> TableView:
 
 
 def _fact_view(key: str, title: str, headers: tuple[str, ...]) -> TableView:
-    return TableView(title, headers, [[row[name] for name in headers] for row in _facts()[key]])
+    return TableView(title, headers, [[row[name] for name in headers] for row in published()[key]])
 
 
 @cache
-def _facts() -> dict[str, list[dict[str, Any]]]:
+def published() -> dict[str, list[dict[str, Any]]]:
+    """Entries of `literature.yaml` by their group."""
     text = resources.files("analysis.reporting").joinpath("literature.yaml").read_text(encoding="utf-8")
     loaded: dict[str, list[dict[str, Any]]] = yaml.safe_load(text)
     return loaded

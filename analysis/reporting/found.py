@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from analysis.diagnostics import discovery
 from analysis.figures.points import points_figure
+from analysis.figures.style import COLOURS
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.sources import of_points
 from analysis.reporting.views import Shown, TableView, frame_view
@@ -13,17 +16,10 @@ from analysis.reporting.views import Shown, TableView, frame_view
 _COLUMNS = ["generation", "series", "x", "y", "low", "high", "n", "label"]
 
 
-def finding_view(inputs: ReportInputs) -> TableView | None:
-    """The finding of every diagnostic that has one: a row per diagnostic, a column per model."""
-    models = {item.name: item.findings.set_index("diagnostic")["finding"] for item in inputs.generations}
-    questions = discovery.titles()
-    every = {name for found in models.values() for name in found.index}
-    rows = [
-        [question, *(found.get(name, "") for found in models.values())]
-        for name, question in questions.items()
-        if name in every
-    ]
-    return TableView("What the diagnostics found", ["question", *models], rows) if rows else None
+def findings(inputs: ReportInputs, diagnostic: str) -> Mapping[str, str]:
+    """The sentence of a diagnostic about each model that it has one about."""
+    held = {item.name: item.findings.loc[item.findings["diagnostic"] == diagnostic] for item in inputs.generations}
+    return {model: str(rows["finding"].iloc[0]) for model, rows in held.items() if len(rows)}
 
 
 def lens_view(inputs: ReportInputs) -> TableView | None:
@@ -52,14 +48,23 @@ def lens_view(inputs: ReportInputs) -> TableView | None:
     return frame_view(caption, pd.DataFrame(columns))
 
 
-def pictures(inputs: ReportInputs) -> list[Shown]:
-    """The figures of the diagnostics, all models in one; a figure without points is left out."""
+def pictures(inputs: ReportInputs, diagnostic: str) -> list[Shown]:
+    """The figures of a diagnostic, without those that have no points.
+
+    Models share a figure as long as its series have colours of their own; otherwise the headline is drawn, and the data
+    hold all.
+    """
     shown = []
     for name, drawing in discovery.drawings().items():
         models = {item.name: item.points[item.points["figure"] == name] for item in inputs.generations}
         held = {model: points for model, points in models.items() if len(points)}
-        if held:
-            data = pd.concat([points.assign(generation=model) for model, points in held.items()])
-            picture, file = points_figure(drawing, held), name.replace("/", "-")
-            shown.append(Shown(picture, drawing.title, file, data[_COLUMNS], of_points(held, name)))
+        if name.partition("/")[0] != diagnostic or not held:
+            continue
+        series = sum(points["series"].nunique() for points in held.values())
+        one = inputs.headline if inputs.headline in held else next(iter(held))
+        drawn = held if series <= len(COLOURS) else {one: held[one]}
+        caption = drawing.title if len(drawn) == len(held) else f"{drawing.title}: {one}; the data hold every model"
+        data = pd.concat([points.assign(generation=model) for model, points in held.items()])
+        file = name.replace("/", "-")
+        shown.append(Shown(points_figure(drawing, drawn), f"{caption}.", file, data[_COLUMNS], of_points(held, name)))
     return shown

@@ -35,7 +35,8 @@ class GenerationInputs:
     lens_share_origin: str
     """Where that fraction comes from, in words."""
     scores: pd.DataFrame
-    """Rows of `scores` of the reported split that are measured: `galaxy_id`, `label`, `score`, `probability`."""
+    """Rows of `scores` of the reported split that are measured: `galaxy_id`, `label`, `score`, `probability`; with
+    stratum, tier and pool of the manifest where the objects have them."""
     fixing: pd.DataFrame
     """`galaxy_id` and `probability` of the negatives that fixed its derived thresholds."""
     diagnostics: pd.DataFrame
@@ -63,6 +64,9 @@ class GenerationInputs:
     """The emulator against the table: `threshold_id` and `analysis.results.emulation.Comparison.figures`."""
     lens_hosts: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Rows of `completeness` whose hosts are weighted to follow the lenses' hosts; empty where they cannot be."""
+    expected: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Lenses of a declared population that the model would find, per square degree and threshold: rows of
+    `pipeline.experiment.populations`, or one with the reason, `refused`."""
     dual_prior: pd.DataFrame = field(default_factory=pd.DataFrame)
     """`analysis.results.reweighting.reweighted` under a broad prior and one anchored on known lenses, of one grid; of a
     prior that the grid does not cover one row with the reason, `refused`."""
@@ -101,5 +105,13 @@ class ReportInputs:
     """Runs whose results do not count, each with the reason, in a sentence."""
     expectations: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Expectations with their results: `run`, `expectation`, `registered`, `result`, `outcome`, `test`, `why`."""
+    past_epochs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Epochs of the reference system's runs."""
+    pool: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Galaxies of the survey, `n` per stratum."""
+    area_deg2: float = float("nan")
+    """What they lie in."""
+    stages: Sequence[tuple[str, str]] = ()
+    """Pairs of stages, the second of which read what the first made."""
     tables: pd.DataFrame = field(default_factory=pd.DataFrame)
     """`table`, `slice`, `version`, `rows`, `fingerprint` of every pinned table."""

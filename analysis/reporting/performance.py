@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from analysis.figures.completeness import heat_map
-from analysis.reporting.compare import INDISTINGUISHABLE, Fixing, paired_completeness
+from analysis.reporting.compare import INDISTINGUISHABLE, Fixing, PairedCompleteness, paired_completeness
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.sources import of_cells
 from analysis.reporting.thresholds import (
@@ -156,14 +156,10 @@ def paired_completeness_view(inputs: ReportInputs) -> TableView | None:
     """Every pair of generations on the same injections, each at its own thresholds."""
     rows = []
     for a, b in itertools.combinations(inputs.generations, 2):
-        if a.injections.empty or b.injections.empty or set(a.injections["grid_id"]) != set(b.injections["grid_id"]):
-            continue
-        for name in a.completeness["threshold_id"].unique():
-            first, second = marginal_row(a.completeness, name), marginal_row(b.completeness, name)
-            if first is None or second is None or not (shown(a, name) and shown(b, name)):
+        for name in a.completeness.get("threshold_id", pd.Series(dtype=str)).unique():
+            test = compared(a, b, name)
+            if test is None:
                 continue
-            fixing = _fixing(a, b, name)
-            test = paired_completeness(a.injections, b.injections, first["threshold"], second["threshold"], fixing)
             verdict = INDISTINGUISHABLE if test.indistinguishable else "differs"
             change = f"{100 * test.difference:+.2f} pp"
             change += "" if pd.isna(test.low) else f" [{100 * test.low:+.2f}, {100 * test.high:+.2f}]"
@@ -182,6 +178,20 @@ def paired_completeness_view(inputs: ReportInputs) -> TableView | None:
     return TableView(caption, headers, rows) if rows else None
 
 
+def compared(a: GenerationInputs, b: GenerationInputs, threshold_id: str) -> PairedCompleteness | None:
+    """Completeness of b minus that of a on the same injections, each at its own threshold of a name.
+
+    None where they have no grid in common, or completeness of one is not shown.
+    """
+    if a.injections.empty or b.injections.empty or set(a.injections["grid_id"]) != set(b.injections["grid_id"]):
+        return None
+    first, second = (marginal_row(item.completeness, threshold_id) for item in (a, b))
+    if first is None or second is None or not (shown(a, threshold_id) and shown(b, threshold_id)):
+        return None
+    fixing = _fixing(a, b, threshold_id)
+    return paired_completeness(a.injections, b.injections, first["threshold"], second["threshold"], fixing)
+
+
 def _fixing(a: GenerationInputs, b: GenerationInputs, name: str) -> Fixing | None:
     """The negatives that fixed a derived threshold of both models; None for a threshold chosen beforehand."""
     target = float(a.thresholds.set_index("threshold_id")["target_fpr"].get(name, np.nan))
@@ -193,9 +203,15 @@ def _fixing(a: GenerationInputs, b: GenerationInputs, name: str) -> Fixing | Non
 
 def metric_view(inputs: ReportInputs, caption: str, prefixes: tuple[str, ...], folded: bool = False) -> TableView:
     """Every measure under some prefixes: one row per name, one column per generation."""
-    found = (name for item in inputs.generations for name in item.diagnostics.get("name", ()))
+    found = dict.fromkeys(name for item in inputs.generations for name in item.diagnostics.get("name", ()))
+    names = [name for name in found if any(f"{name}/".startswith(f"{p}/") for p in prefixes)]
+    return measures_view(inputs, caption, names, folded)
+
+
+def measures_view(inputs: ReportInputs, caption: str, names: Sequence[str], folded: bool = True) -> TableView:
+    """Some measures: one row per name, one column per generation."""
     rows = []
-    for name in dict.fromkeys(name for name in found if any(f"{name}/".startswith(f"{p}/") for p in prefixes)):
+    for name in names:
         held = {i.name: row for i in inputs.generations if (row := measure(i.diagnostics, name)) is not None}
         n = {model: "—" if pd.isna(row["n"]) or not row["n"] else f"{int(row['n']):,}" for model, row in held.items()}
         how = {model: str(row["method"] or "") for model, row in held.items()}

@@ -62,14 +62,32 @@ class Shown:
 
 @dataclass(frozen=True)
 class Tag:
-    """A status, as a cell."""
+    """A status with the words that follow it, as a cell."""
+
+    status: str
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading within a section."""
+
+    text: str
+    anchor: str
+
+
+@dataclass(frozen=True)
+class Words:
+    """A paragraph between figures and tables."""
 
     text: str
 
-    @property
-    def kind(self) -> str:
-        """The status without the words that explain it."""
-        return self.text.partition(":")[0]
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Statuses in a line, each with what it is about."""
+
+    items: Sequence[tuple[Tag, str]]
 
 
 @dataclass(frozen=True)

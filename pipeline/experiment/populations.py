@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from etl.config import CutoutsParams
 from injection.priors.population import SHIPPED, Population, shipped
 from lake.errors import invalid
 from lake.root import DataRoot
@@ -44,13 +43,18 @@ def expected(
     """Expected and listed lenses, by thresholds. ParameterError where the injections cover too little."""
     if area_deg2 is not None and not (np.isfinite(area_deg2) and area_deg2 > 0):
         raise invalid("area", "above 0", area_deg2)
-    asked, population = Asked(theta_e="prior", min_support=min_support), load_population(name)
     filled = Filled.of(project.data, counting(project, generation), threshold)
-    found = filled.towards(population.prior(Path(name).stem, filled.drawn), asked)
     area = footprint_deg2(project) if area_deg2 is None else area_deg2
-    rows = found[["threshold_id", "fpr_reached", "completeness", "low_95", "high_95", "support", "n_eff"]]
-    counts = counted(rows, population, area)
+    counts = predicted(filled, name, area, min_support)
     return pa.Table.from_pandas(counts.assign(**_listed(project.data)), preserve_index=False)
+
+
+def predicted(filled: Filled, name: str, area_deg2: float, min_support: float) -> pd.DataFrame:
+    """Expected lenses of a population in an area, by thresholds of a filled grid."""
+    population, asked = load_population(name), Asked(theta_e="prior", min_support=min_support)
+    found = filled.towards(population.prior(Path(name).stem, filled.drawn), asked)
+    rows = found[["threshold_id", "fpr_reached", "completeness", "low_95", "high_95", "support", "n_eff"]]
+    return counted(rows, population, area_deg2)
 
 
 def counted(rows: pd.DataFrame, population: Population, area_deg2: float) -> pd.DataFrame:
@@ -76,7 +80,8 @@ def counted(rows: pd.DataFrame, population: Population, area_deg2: float) -> pd.
 
 def footprint_deg2(project: Project) -> float:
     """Area of the bricks that hold galaxies of the pool; what is masked in them is not taken off."""
-    side = project.section(CutoutsParams, "cutouts").coadd_pixels * PIXEL_SCALE_ARCSEC / 3600.0
+    coadd_pixels = float(project.values["cutouts"]["coadd_pixels"])  # its class belongs to the Spark jobs
+    side = coadd_pixels * PIXEL_SCALE_ARCSEC / 3600.0
     bricks = delta.read(project.data, "tractor_pool", ["brickname"], ordered=False)["brickname"].unique()
     return len(bricks) * min(_BRICK_DEG2, side**2)
 

@@ -32,18 +32,23 @@ from pipeline.project.context import RunContext
 from pipeline.project.outputs import BATCHES, GRID
 from pipeline.reporting import expectations
 from pipeline.reporting.galleries import galleries
+from pipeline.reporting.lineage import stage_edges
 from pipeline.reporting.results import contamination, shown_first
+from pipeline.reporting.yields import expected_lenses, galaxies
 
 log = logging.getLogger(__name__)
 
 _SPLIT = "test"
+_PAST = "historical"
+"""Origin of the epochs that the reference system recorded."""
 _JUDGING = ("evaluate", "diagnose")
 """Stages that write diagnostics and gates of a finder."""
 _OF_A_FINDER = ("injections", "injection_scores", "completeness", "trials", "test_lenses")
 _INJECTION_COLUMNS = [
     *("grid_id", "injection_id", "galaxy_id", "lens_theta_e_arcsec", "src_mag_r", "src_beta_frac", "src_re_arcsec"),
-    *("host_psf_fwhm_nea_r_arcsec", "host_depth_r_mag", "detectable"),
+    *("host_psf_fwhm_nea_r_arcsec", "host_depth_r_mag", "detectable", "arc_snr", "arc_flux_r_nmgy"),
 ]
+_DESCRIBED = ["galaxy_id", "type_bin", "nobs_z_bin", "tier", "pool"]
 _ANSWER_COLUMNS = ["injection_id", "status", "probability", "host_probability"]
 
 
@@ -51,8 +56,9 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
     """The inputs of the report, from tables at their pinned versions."""
     names = reported(context)
     manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
-    generations = [_generation(context, name) for name in names]
+    generations = [_generation(context, name, manifest, params) for name in names]
     epochs = context.read("training_epochs").to_pandas()
+    pool, area = galaxies(context)
     headline = shown_first(names, params.headline_generation)
     scores = context.read("scores", slices=[headline]).to_pandas()
     baseline = context.root.baselines / f"{headline}.json"
@@ -68,6 +74,7 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
         ingest_counts=_of_survey(context, "ingest_counts"),
         quarantine=_of_survey(context, "quarantine"),
         training_epochs=epochs[epochs["origin"].isin(names)],
+        past_epochs=epochs[epochs["origin"] == _PAST],
         experiments=registered(context.read("experiments").to_pandas(), context.root),
         candidates=ranked_candidates(scores, manifest, params.candidates_shown),
         grids={
@@ -86,6 +93,9 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
         },
         left_out=[f"{run}: {why.of(run)}" for run, why in sorted(status.invalid_runs(context.root).items())],
         expectations=expectations.rows(context.root),
+        pool=pool,
+        area_deg2=area,
+        stages=stage_edges(context.root),
         tables=_tables(context),
     )
 
@@ -136,7 +146,7 @@ def _lacking(root: DataRoot, name: str) -> list[str]:
     return lost + ([str(folder)] if not ((folder / FINDER).exists() or (folder / CARD).exists()) else [])
 
 
-def _generation(context: RunContext, name: str) -> GenerationInputs:
+def _generation(context: RunContext, name: str, manifest: pd.DataFrame, params: ReportParams) -> GenerationInputs:
     scores, off = context.read("scores", slices=[name]).to_pandas(), status.invalid_results(context.root)
     runs = [run for run in (f"{stage}-{name}" for stage in _JUDGING) if f"diagnostics.{run}" not in off]
     has_grid = f"completeness.{name}" not in off
@@ -152,7 +162,7 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
         lens_share_origin=origin,
         checkpoint_id=str(scores["checkpoint_id"].iloc[0]),
         facts={**_facts(context, name), **contamination(tested)},
-        scores=held.objects,
+        scores=held.objects.merge(manifest[_DESCRIBED], on="galaxy_id", how="left", validate="one_to_one"),
         refusal=held.refusal(),
         fixing=negatives_for(scores, THRESHOLD)[["galaxy_id", "probability"]],
         diagnostics=context.read("diagnostics", slices=runs + [f"completeness-{name}"] * has_grid).to_pandas(),
@@ -166,6 +176,7 @@ def _generation(context: RunContext, name: str) -> GenerationInputs:
         injections=_kept(injections.merge(answers, on="injection_id"), has_grid),
         trials=_kept(_bright_arcs(context, name), f"trials.{name}" not in off),
         emulator=emulator_tests(context.root, name) if has_grid else pd.DataFrame(),
+        expected=expected_lenses(context, name, params) if has_grid else pd.DataFrame(),
         dual_prior=dual_prior(context.root, name) if has_grid else pd.DataFrame(),
     )
 
@@ -224,6 +235,7 @@ def grid_facts_of(grid: GridParams, psf: str) -> Mapping[str, str]:
         "prior": grid.prior,
         "hosts": grid.host_selection,
         "lens shape": grid.lens_shape,
+        "sources": grid.source_model or ("real galaxies" if grid.real_sources else "profiles"),
         "PSF": psf,
     }
 

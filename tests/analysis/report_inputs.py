@@ -271,6 +271,8 @@ def make_inputs(simulated=True):
             candidates_shown=5,
             headline_generation="demo2",
             headline_threshold_id="fpr5e-2@val",
+            population="collett2015",
+            population_min_support=0.5,
         ),
         survey_name="demo sky",
         simulated=simulated,

@@ -69,14 +69,16 @@ def test_its_rows_are_written_and_its_group_is_shown(added, diagnose, inputs, ht
     new = dataclasses.replace(
         item,
         diagnostics=pd.concat([item.diagnostics, pd.DataFrame(outcome.diagnostics_rows(run))]),
+        gates=pd.concat([item.gates, pd.DataFrame(outcome.gates_rows(run))]),
         findings=pd.DataFrame(outcome.findings_rows(run)),
         points=pd.DataFrame(outcome.points_rows(run)),
     )
     shown = render_report(dataclasses.replace(without, generations=[new]))
-    assert "Other diagnostics" in shown
     for words in ("zeropoint/error", "Is the zero point right?", "The zero point is off.", "Zero point per brick"):
         assert words in shown
-    assert "Other diagnostics" not in html
+    assert 'id="diagnostic-zeropoint"' in shown
+    assert '<span class="tag FAIL">FAIL</span> zeropoint' in shown
+    assert "zeropoint" not in html
 
 
 SHARED = set(discovery.DiagnosticParams.model_fields)

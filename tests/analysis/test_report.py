@@ -96,7 +96,7 @@ def test_simulated_results_say_so(html, bare_html):
 
 
 def test_every_completeness_names_what_it_depends_on(html):
-    headline = html[html.index('id="headline"') : html.index('id="completeness"')]
+    headline = html[html.index('id="answer"') : html.index('id="verdicts"')]
     for word in ("threshold fpr5e-2@val", "FPR\u00a0", "prior v1", "grid main (9f21c0)", "realism gate"):
         assert word in headline
     assert "0.910 [0.870,\u00a00.940]" in headline

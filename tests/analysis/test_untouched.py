@@ -140,7 +140,7 @@ def test_no_refused_number_is_shown(inputs, refused):
     assert f"{auc:.3f} [" in render_report(inputs)
     assert f"{auc:.3f} [" not in page
     assert f"Test figures of demo1: {WHY}." in limitations(refused)
-    assert render_report(replace(refused, generations=[item])).count("<img") < page.count("<img")
+    assert render_report(replace(refused, generations=[item])).count("<figure") < page.count("<figure")
 
 
 def test_a_pair_with_a_refused_model_is_not_tested(inputs):

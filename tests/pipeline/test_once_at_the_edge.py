@@ -24,6 +24,7 @@ YAML = {
     "modeling/config.py": "the package's generations",
     "modeling/tracking/history.py": "the package's recorded runs",
     "analysis/reporting/facts.py": "the package's words",
+    "analysis/page/context.py": "the package's references",
     "analysis/reporting/declarations.py": "the package's decisions",
     "analysis/reporting/closing.py": "the package's result of simulated skies",
     "analysis/results/expectations.py": "the package's expectations",
