@@ -14,15 +14,22 @@ from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.performance import measures_view
 from analysis.reporting.views import Heading, TableView, Tag, Verdicts, Words
 
-REALISM = ("realism", "feature_space", "matched_recovery", "arc_morphology", "real_arcs")
+REALISM = ("realism", "feature_space", "matched_recovery", "arc_morphology", "real_arcs", "real_arc_residuals")
 BUDGET = ("gap_budget",)
 _OWN = ("closure", *REALISM, *BUDGET)
 """Diagnostics with a section of their own."""
+_ORDER = (
+    *("split_balance", "masked_pixels", "flux_check", "annulus", "annulus_scoring", "shortcuts", "trivial"),
+    *("real_lenses", "missed_lenses", "anchors", "confusers", "label_noise", "cross_model"),
+    *("bright_arcs", "poisson", "clipping", "core_suppression", "host_pairs", "sensitivity"),
+)
+"""Data first, then real lenses and other galaxies, then injections; diagnostics that are not here come last."""
 
 
 def others() -> list[str]:
-    """Every other diagnostic, by name."""
-    return [name for name in discovery.titles() if name not in _OWN]
+    """Every other diagnostic, in reading order."""
+    names = [name for name in discovery.titles() if name not in _OWN]
+    return sorted(names, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
 
 
 def items(inputs: ReportInputs, names: Sequence[str]) -> list[Item]:
