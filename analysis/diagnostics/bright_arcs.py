@@ -32,7 +32,7 @@ FIGURES = {
         "Bright arcs found at p > 0.3", "source magnitude", "found", percent=True, reference=0.40
     ),
     "bright_arcs/variants": Drawing(
-        "Bright arcs found at p > 0.3, by variant", "source magnitude", "found", "lines", percent=True
+        "Bright arcs found at p > 0.3, in all bins together", "variant", "found", percent=True
     ),
 }
 
@@ -143,10 +143,8 @@ def _points(frame: pd.DataFrame, known: dict[str, Measure], labels: list[str]) -
             of = known[f"{NAME}/{kind}detected/{label}/{GATE_AT}"]
             if of.n:
                 yield Point("bright_arcs/detected", series, place, of.value, of.low, of.high, of.n, label)
-    for variant in trials.variants(frame, NAME):
+    for place, variant in enumerate(trials.variants(frame, NAME)):
         rows = trials.scored(frame, NAME, variant)
-        found = rows["probability"] > _ALWAYS[0]
-        for place, label in enumerate(labels):
-            part = found[rows["bin"] == label]
-            if len(part):
-                yield Point("bright_arcs/variants", variant, place, float(part.mean()), n=len(part), label=label)
+        of = trials.share_of_hosts(variant, rows["probability"] > _ALWAYS[0], rows["galaxy_id"], "")
+        if of.n:
+            yield Point("bright_arcs/variants", "all bins", place, of.value, of.low, of.high, of.n, variant)
