@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.diagnostics import discovery
+from analysis.diagnostics import anchors, discovery
 from analysis.diagnostics.subject import Subject
-from analysis.records import Outcome
+from analysis.records import Outcome, merge
 from analysis.results.populations import Populations
 from injection.experiment.setting import Setting
 from lake.scorer import Scorer
@@ -27,6 +28,8 @@ _CLASSES = 4
 _LEAST = 5
 """Objects of each label in each half of a set, for the diagnostics that fit a classifier to one half."""
 _FITTED = ("annulus", "shortcuts", "trivial")
+_NAMING = {"kind", "reference", "grading"}
+"""Columns of a set's table by which spectroscopic lenses and known contaminants are recognised."""
 _IN_PIXELS = ("core_radius_pixels", "aperture_radius_pixels", "comparison_annuli_pixels")
 
 
@@ -64,7 +67,16 @@ def diagnosed(
         stamps=found.get,
         populations=populations,
     )
-    return discovery.run(modules, subject)
+    outcomes = [discovery.run(modules, subject)]
+    if _NAMING & set(found.objects):
+        outcomes.append(anchored(subject, found.objects))
+    return merge("diagnose", outcomes)
+
+
+def anchored(subject: Subject, named: pd.DataFrame) -> Outcome:
+    """The anchors among all objects of a set, of both halves, by the columns of its table that name them."""
+    whole = replace(subject, objects=subject.objects.assign(split="test"), listed=named)
+    return discovery.run([anchors], whole)
 
 
 def _halved(found: Labelled, scores: pd.DataFrame) -> pd.DataFrame:

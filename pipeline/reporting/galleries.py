@@ -95,7 +95,8 @@ def errors(test: pd.DataFrame, store: Stamps, generation: str, point: Threshold)
     )
     caption = (
         f"Test split, {generation}, threshold {name} (probability above {threshold:.4g}): {counts}. Found and "
-        "mistaken: most probable first; missed: least probable first."
+        "mistaken: most probable first; missed: least probable first. Below each its probability, with its tier or the "
+        "catalogue's category of confusers."
     )
     rows = [
         _row("found", lenses[above[lenses.index]].nlargest(WIDTH, "probability"), store),
@@ -115,6 +116,9 @@ def _point(context: RunContext, generation: str, params: ReportParams) -> Thresh
 
 
 def _row(heading: str, objects: pd.DataFrame, store: Stamps) -> Line:
-    labels = [f"p {value:.3f}" for value in objects["probability"]]
+    """Stamps with their probability and what each is: the tier of a lens, the category of a confuser."""
+    kinds = [objects[name] for name in ("tier", "confuser_category") if name in objects]
+    words = [" ".join(str(kind.loc[index]) for kind in kinds if pd.notna(kind.loc[index])) for index in objects.index]
+    labels = [f"p {value:.3f} {word}".rstrip() for value, word in zip(objects["probability"], words, strict=True)]
     stamps = store.get(objects) if len(objects) else np.empty((0, 0, 0, 0), np.float32)
     return heading, stamps, labels

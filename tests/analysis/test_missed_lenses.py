@@ -14,6 +14,7 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis.diagnostics.missed_lenses import TABLE, Params, diagnose, missed_lenses
 from analysis.diagnostics.subject import Subject
+from analysis.reporting.found import lens_view
 from analysis.results.testlenses import lens_rows, plain_rows, programmes, properties
 from lake import tables
 from lake.contract import rules
@@ -105,6 +106,20 @@ def test_rows_meet_the_contract_of_the_table():
     assert by_id["g3"]["missed"] == (not objects["probability"][3] > 0.3)
     assert by_id["g0"]["theta_e_arcsec"] is None
     assert sum(row["anchor"] == "SLACS" for row in by_id.values()) == 19
+
+
+def test_the_report_lists_them_the_missed_ones_first(inputs):
+    rows = lens_rows(*lenses(), SURVEY, POINT).assign(matched_rank=0.5)
+    item = dataclasses.replace(inputs.generations[0], name="demo1", test_lenses=rows)
+    view = lens_view(dataclasses.replace(inputs, generations=[item], headline="demo1"))
+    cells = [dict(zip(view.headers, row, strict=True)) for row in view.rows]
+    assert len(cells) == 120
+    assert cells[0]["outcome"] == "missed"
+    assert cells[-1]["outcome"] == "found"
+    assert cells[0]["lens"] == rows.loc[rows["probability"].idxmin(), "name"]
+    assert "missed below p0.3" in view.caption
+    assert lens_view(inputs) is None, "a finder without such rows has no table"
+    assert lens_view(dataclasses.replace(inputs, headline="another")) is None
 
 
 def test_a_survey_without_a_list_or_a_threshold_has_rows_all_the_same():

@@ -42,6 +42,18 @@ def test_found_and_missed_are_divided_by_the_threshold() -> None:
     assert errors(test, store, "demo1", replace(point(0.3), status="refused", threshold=np.nan)) == []
 
 
+def test_each_stamp_is_labelled_with_what_it_is() -> None:
+    test = pd.DataFrame(
+        {
+            "label": [1, 1, 0, 0], "probability": [0.9, 0.1, 0.8, 0.7], "tier": ["A", "B", None, None],
+            "confuser_category": [None, None, "ring", None],
+        }
+    )  # fmt: skip
+    (gallery,) = errors(test, cast(StampStore, _Blank()), "demo1", point(0.3))
+    shown = {heading: list(labels) for heading, _, labels in gallery.rows}
+    assert shown == {"found": ["p 0.900 A"], "missed": ["p 0.100 B"], "mistaken": ["p 0.800 ring", "p 0.700"]}
+
+
 def point(threshold: float) -> Threshold:
     params = EVALUATE.model_copy(update={"probability_thresholds": (threshold,), "fpr_points": ()})
     return fix_thresholds([0.1], [0.01] * 40, params)[0]

@@ -1,0 +1,58 @@
+"""What the diagnostics are told of listed lenses and of the truth, and what they leave for the table of test lenses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.diagnostics.discovery import DiagnoseParams
+from analysis.diagnostics.missed_lenses import TABLE
+from analysis.diagnostics.subject import Subject
+from analysis.records import Outcome
+from lake.sky.survey import SURVEY
+from pipeline.experiment.cutoutdiagnostics import anchored
+from pipeline.experiment.listedlenses import lens_table, true_lenses
+from pipeline.project.context import RunContext
+from tests.analysis.outcomes import measure
+from tests.pipeline.checkout import project_in
+
+
+def test_ranks_are_joined_to_the_rows_of_the_table():
+    rows = pd.DataFrame({"galaxy_id": ["a", "b"], "probability": [0.9, np.float32(0.5)], "name": ["x", np.nan]})
+    matched = pd.DataFrame({"galaxy_id": ["b"], "rank": [0.25], "p": [0.5], "effective": [40.0]})
+    found = lens_table(Outcome("diagnose", arrays={TABLE: rows, "matched": matched}), {"generation": "demo1"})
+    assert found[0]["matched_rank"] is None
+    assert found[0]["name"] == "x"
+    assert (found[1]["matched_rank"], found[1]["matched_injections"], found[1]["name"]) == (0.25, 40.0, None)
+    assert {row["generation"] for row in found} == {"demo1"}
+    assert lens_table(Outcome("diagnose"), {}) == []
+
+
+def test_the_truth_of_a_simulated_survey_names_every_lens(tmp_path: Path):
+    context = RunContext("diagnose", "demo1", project_in(tmp_path))
+    assert true_lenses(context) is None
+    context.root.truth.mkdir(parents=True)
+    rows = {"brickname": ["0001p000", "0001p000"], "objid": [3, 4], "is_lens": [True, False]}
+    pq.write_table(pa.table(rows), context.root.truth / "sources.parquet")
+    assert true_lenses(context) == {"ls-dr10:10000_0001p000_3"}
+
+
+def test_anchors_of_a_set_are_taken_from_both_halves(tmp_path: Path):
+    n = 24
+    objects = pd.DataFrame(
+        {
+            "galaxy_id": [f"g{i}" for i in range(n)], "label": np.repeat([1, 0], n // 2),
+            "split": ["train", "test", "val"] * (n // 3), "probability": np.repeat([0.8, 0.1], n // 2),
+            "seen_in_training": None,
+        }
+    )  # fmt: skip
+    named = objects[["galaxy_id"]].assign(reference="arXiv:0805.1931", kind=[None] * 12 + ["ring"] * 12)
+    nothing, params = pd.DataFrame(), project_in(tmp_path).section(DiagnoseParams, "diagnose")
+    subject = Subject(nothing, objects, nothing, nothing, (), SURVEY, (0, 0, 1), 1, params, None, None)
+    outcome = anchored(subject, named)
+    assert measure(outcome, "anchors/recall/p0.5").n == 12
+    assert measure(outcome, "anchors/contamination/p0.5").value == 0.0
