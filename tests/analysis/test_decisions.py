@@ -144,9 +144,10 @@ def test_a_change_below_two_standard_errors_is_indistinguishable(inputs):
 @pytest.mark.long
 def test_the_direction_of_completeness_is_said_where_closure_shows_it(inputs):
     at = inputs.params.headline_threshold_id
+    begins = f"demo2 at {at}: closure shows that completeness of injections weighted to the lenses is"
     for figure, said in (
-        ((-4.0, -7.0, -1.0), f"demo2 at {at}: closure shows that completeness of injections is a lower bound"),
-        ((4.0, 1.0, 7.0), f"demo2 at {at}: closure shows that completeness of injections is higher"),
+        ((-4.0, -7.0, -1.0), f"{begins} a lower bound"),
+        ((4.0, 1.0, 7.0), f"{begins} higher"),
         ((-1.0, -4.0, 2.0), None),
     ):
         item = with_measures(inputs.generations[1], **{f"closure__whole__{at}": figure})
