@@ -13,7 +13,7 @@ _SHOWN_BY_CLOSURE = {
     "analysis/reporting/decisions.yaml": "closure/direction",
     "docs/statistics.md": "is said only where `closure/whole/",
 }
-_BOUND = re.compile(r"lower (bound|limit)", re.IGNORECASE)
+_BOUND = re.compile(r"lower\s+(bound|limit)", re.IGNORECASE)
 
 
 def paragraphs() -> list[tuple[str, str]]:

@@ -59,7 +59,7 @@ class GenerationInputs:
     test_lenses: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Rows of `test_lenses`: the listed lenses of the reported split that are measured."""
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """Rows of `trials` that finders are compared on: bright arcs, without changes."""
+    """Rows of `trials` that finders are compared on: bright arcs and draws of the grid, without changes."""
     emulator: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The emulator against the table: `threshold_id` and `analysis.results.emulation.Comparison.figures`."""
     lens_hosts: pd.DataFrame = field(default_factory=pd.DataFrame)

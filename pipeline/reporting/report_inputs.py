@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from analysis.config import ReportParams
+from analysis.diagnostics.discovery import DiagnoseParams
+from analysis.records import Measure, Outcome
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
-from analysis.results import crossmodel, trials
+from analysis.reporting.thresholds import points
+from analysis.results import crossmodel, network, trials
 from analysis.results.discoveries import ranked_candidates
 from analysis.results.untouched import negatives_for, untouched
 from analysis.statistics.completeness import equally_weighted
@@ -56,7 +60,10 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
     """The inputs of the report, from tables at their pinned versions."""
     names = reported(context)
     manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
-    generations = [_generation(context, name, manifest, params) for name in names]
+    generations = with_networks(
+        [_generation(context, name, manifest, params) for name in names],
+        context.project.section(DiagnoseParams, "diagnose").gap_threshold,  # type: ignore[attr-defined]
+    )
     epochs = context.read("training_epochs").to_pandas()
     pool, area = galaxies(context)
     headline = shown_first(names, params.headline_generation)
@@ -174,16 +181,30 @@ def _generation(context: RunContext, name: str, manifest: pd.DataFrame, params: 
         lens_hosts=_kept(completeness[completeness["weighting_id"] != completeness["prior"]], has_grid),
         thresholds=context.read("thresholds", slices=[name]).to_pandas(),
         injections=_kept(injections.merge(answers, on="injection_id"), has_grid),
-        trials=_kept(_bright_arcs(context, name), f"trials.{name}" not in off),
+        trials=_kept(_baselines(context, name), f"trials.{name}" not in off),
         emulator=emulator_tests(context.root, name) if has_grid else pd.DataFrame(),
         expected=expected_lenses(context, name, params) if has_grid else pd.DataFrame(),
         dual_prior=dual_prior(context.root, name) if has_grid else pd.DataFrame(),
     )
 
 
-def _bright_arcs(context: RunContext, name: str) -> pd.DataFrame:
+def _baselines(context: RunContext, name: str) -> pd.DataFrame:
     rows = context.read("trials", [*trials.COLUMNS, "experiment", "variant", "status"], slices=[name]).to_pandas()
-    return rows[(rows["experiment"] == crossmodel.EXPERIMENT) & (rows["variant"] == BASELINE)]
+    compared = rows["experiment"].isin([crossmodel.EXPERIMENT, network.EXPERIMENT])
+    return rows[compared & (rows["variant"] == BASELINE)]
+
+
+def with_networks(items: Sequence[GenerationInputs], at: str) -> list[GenerationInputs]:
+    """Models with what another of them would change, among the terms of their gap budgets."""
+    finders = {item.name: network.Finder(item.trials, tuple(points(item.thresholds).values())) for item in items}
+    return [_with_network(item, network.network(finders, item.name, at)) for item in items]
+
+
+def _with_network(item: GenerationInputs, found: Sequence[Measure]) -> GenerationInputs:
+    if not item.diagnostics["name"].str.startswith(f"{network.DIAGNOSTIC}/").any():
+        return item
+    rows = pd.DataFrame(Outcome(network.DIAGNOSTIC, tuple(found)).diagnostics_rows(f"diagnose-{item.name}"))
+    return replace(item, diagnostics=pd.concat([item.diagnostics, rows], ignore_index=True))
 
 
 def _kept(rows: pd.DataFrame, counts: bool) -> pd.DataFrame:
