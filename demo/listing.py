@@ -19,6 +19,8 @@ from lake.sky.survey import BANDS, STAMP_PIXELS
 COLUMNS = ("name", "ra", "dec", "zlens", "type", "grading", "ref", "theta_e")
 GRADING = {"tier_a": "confident", "tier_b": "probable", "tier_b_false": "probable"}
 REFERENCE = "Simulated sky (Dark Halo Scope demo)"
+CONFIRMED = "Simulated spectroscopy (Dark Halo Scope demo)"
+"""Reference of the confirmed lenses."""
 POSITION_ERROR_ARCSEC = 0.1
 MODELLED = {"tier_a": 1.0, "tier_b": 0.3}
 """Share of the listed lenses with a measured Einstein radius: all that are confirmed, some of the others."""
@@ -30,7 +32,8 @@ def listed(rng: np.random.Generator, source: Source, ra_deg: float, dec_deg: flo
     """The list's row of a source; most rows have a lens redshift."""
     east, north = rng.normal(0, POSITION_ERROR_ARCSEC / 3600, 2)
     redshift = f"{source.redshift:.4f}" if rng.uniform() < 0.94 else ""
-    return row(ra_deg + east / np.cos(np.deg2rad(dec_deg)), dec_deg + north, GRADING[source.role], redshift)
+    found = row(ra_deg + east / np.cos(np.deg2rad(dec_deg)), dec_deg + north, GRADING[source.role], redshift)
+    return found | {"ref": CONFIRMED} if source.role == "tier_a" else found
 
 
 def with_radius(rng: np.random.Generator, listed_row: dict[str, Any], role: str, theta_e_arcsec: float) -> None:

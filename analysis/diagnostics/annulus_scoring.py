@@ -22,9 +22,12 @@ from analysis.statistics.roc import delong_paired
 Floats = NDArray[np.float64]
 Annulus = tuple[float, float]
 LOSS = "annulus_scoring/auc_loss"
-_RATES = "annulus_scoring/rates"
-FIGURES = {_RATES: Drawing("Recall and FPR by annulus, on the same stamps", "threshold", "share above", percent=True)}
 _WHAT = {1: "recall", 0: "fpr"}
+_PICTURES = {"recall": "annulus_scoring/recall", "fpr": "annulus_scoring/fpr"}
+FIGURES = {
+    _PICTURES["recall"]: Drawing("Recall by annulus, on the same stamps", "threshold", "recall", percent=True),
+    _PICTURES["fpr"]: Drawing("False-positive rate by annulus, on the same stamps", "threshold", "FPR", percent=True),
+}
 
 
 class Params(DiagnosticParams):
@@ -143,9 +146,9 @@ def _points(measures: Sequence[Measure], native: Annulus, params: Params) -> Ite
     places = {f"p{threshold:g}": float(x) for x, threshold in enumerate(params.annulus_thresholds)}
     for each in measures:
         _, annulus, what, *at = each.name.split("/")
-        if what in _WHAT.values():
+        if what in _PICTURES:
             own = " (native)" if annulus == _name(native) else ""
-            yield plotted(each, _RATES, f"{what}, {annulus} px{own}", places[at[0]], at[0])
+            yield plotted(each, _PICTURES[what], f"{annulus} px{own}", places[at[0]], at[0])
 
 
 def _finding(measures: Sequence[Measure], loss: Measure, annuli: tuple[Annulus, Annulus], params: Params) -> Finding:

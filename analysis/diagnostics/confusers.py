@@ -107,7 +107,8 @@ def _points(measures: Sequence[Measure]) -> Iterator[Point]:
         figure, label = (_BY_TYPE, what.removeprefix("type/")) if what.startswith("type/") else (_BY_KIND, what)
         if "/" not in label and np.isfinite(each.value):
             held = places[figure]
-            yield plotted(each, figure, at, float(held.setdefault(label, len(held))), label.replace("_", " "))
+            words = "all confusers" if label == LOOK_ALIKE else label.replace("_", " ")
+            yield plotted(each, figure, at, float(held.setdefault(label, len(held))), words)
 
 
 def _finding(measures: Sequence[Measure], excess: Measure, params: Params) -> Finding:

@@ -20,8 +20,13 @@ from lake.config import LensShares
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int_]
-_RATES = "label_noise/rates"
-FIGURES = {_RATES: Drawing("Recall and FPR as labelled, and with labels simulated", "figure", "share", percent=True)}
+_PICTURES = {"recall": "label_noise/recall", "fpr": "label_noise/fpr"}
+FIGURES = {
+    _PICTURES["recall"]: Drawing("Recall with labels as listed, and simulated", "threshold", "recall", percent=True),
+    _PICTURES["fpr"]: Drawing(
+        "False-positive rate with labels as listed, and simulated", "threshold", "FPR", percent=True
+    ),
+}
 LISTED, TRUE = "as_labelled", "truth"
 ASSUMPTIONS = ("random", "by_score")
 _SCORE_BINS = 10
@@ -212,12 +217,13 @@ def _checked(simulated: Mapping[str, pd.DataFrame], known: Mapping[str, float] |
 
 
 def _points(measures: Sequence[Measure], params: Params) -> Iterator[Point]:
-    names = [f"{what}/p{threshold:g}" for what in ("recall", "fpr") for threshold in params.label_thresholds]
     held = {each.name: each for each in measures}
-    for series in (LISTED, *ASSUMPTIONS, TRUE):
-        for x, name in enumerate(names):
-            if (each := held.get(f"label_noise/{name}/{series}")) is not None:
-                yield plotted(each, _RATES, _WORDS[series], float(x), name.replace("/", " at "))
+    for what, figure in _PICTURES.items():
+        for series in (LISTED, *ASSUMPTIONS, TRUE):
+            for x, threshold in enumerate(params.label_thresholds):
+                each = held.get(f"label_noise/{what}/p{threshold:g}/{series}")
+                if each is not None:
+                    yield plotted(each, figure, _WORDS[series], float(x), f"p{threshold:g}")
 
 
 def _finding(measures: Sequence[Measure], change: Measure, known: bool, checked: Gate, params: Params) -> Finding:

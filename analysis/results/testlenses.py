@@ -43,9 +43,9 @@ def properties(imaging: Imaging) -> Mapping[str, str]:
         f"depth_{band}_mag": "depth",
         f"mag_{band}": "magnitude",
         **colours,
-        "shape_r": "half-light radius",
-        "sersic": "Sersic index",
-        "z_lens": "lens redshift",
+        "shape_r": "size",
+        "sersic": "Sersic n",
+        "z_lens": "redshift",
     }
 
 

@@ -34,7 +34,7 @@ def test_rates_by_category_and_type():
     assert {point.label for point in outcome.points if point.figure.endswith("by_type")} == {"SER", "DEV"}
     assert {point.label for point in outcome.points if point.figure.endswith("by_category")} == {
         "random",
-        "all",
+        "all confusers",
         "ring",
     }
 

@@ -19,7 +19,7 @@ from astropy.wcs import WCS
 
 from demo.catalogue import columns, sweep_dtype
 from demo.grid import brick_name, columns_per_row, sweep_name
-from demo.listing import COLUMNS
+from demo.listing import COLUMNS, CONFIRMED
 from demo.survey import write_survey
 from lake.errors import DataError
 from lake.sky.healpix import pixel
@@ -98,6 +98,7 @@ def test_candidate_list_has_the_lenscat_columns(survey: Made, real_data: Path) -
     assert lines[0] == ",".join(COLUMNS) == f"{real},theta_e", "the columns of real lists, and one that some have"
     assert Counter(row["grading"] for row in rows) == {"confident": 3, "probable": 4}
     assert all("Simulated" in row["ref"] for row in rows)
+    assert Counter(row["ref"] for row in rows)[CONFIRMED] == 3, "those graded confident"
 
 
 def test_the_list_gives_measured_radii_of_some_lenses(survey: Made) -> None:
