@@ -1,1 +1,1 @@
-"""Pinned versions shared, collected, exported. Imports every other room of ``lake`` but ``sky``."""
+"""Pinned versions shared, collected, exported. Imports every other room of ``lake``."""

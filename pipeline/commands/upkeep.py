@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from pipeline.commands.opening import project
+from pipeline.commands.opening import Typed, project
 
 
 @click.group()
 def lake() -> None:
-    """Clean up the lake. What is in it: `dhs tables`; whether it is whole: `dhs verify`."""
+    """Clean up the lake, or export from it. What is in it: `dhs tables`; whether it is whole: `dhs verify`."""
 
 
 @lake.command()
@@ -32,3 +34,18 @@ def gc(remove: bool, days: float | None) -> None:
 
     for line in collect(project().data, days, doit=remove):
         click.echo(line)
+
+
+@lake.command()
+@click.argument("name", metavar="TABLE[.SLICE]")
+@click.option("--hats", "folder", type=Typed(), required=True, metavar="DIR", help="Folder of the catalogue.")
+@click.option("--at", metavar="REVISION", help="The table as pinned in this git revision.")
+@click.option("--max-rows", type=int, metavar="N", help="Rows of a partition at most; by default a million.")
+def export(name: str, folder: Path, at: str | None, max_rows: int | None) -> None:
+    """Write a pinned table with positions as a HATS catalogue, which LSDB opens.
+
+    Examples: dhs lake export tractor_pool --hats pool; dhs lake export manifest.audit_70_15_15 --hats manifest
+    """
+    from pipeline.verbs.upkeep import export_hats
+
+    click.echo(export_hats(project().data, name, folder, at, max_rows))

@@ -1,11 +1,15 @@
-"""Clean-up of the lake: what could be removed, told and done."""
+"""Clean-up of the lake: what could be removed, told and done; and its tables as catalogues for LSDB."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from lake import tables
+from lake.errors import not_one_of
 from lake.root import DataRoot
-from lake.upkeep import collecting
+from lake.store import cards
+from lake.upkeep import collecting, hats
 from lake.upkeep.collecting import Waste
 from lake.upkeep.guard import alone, working
 from lake.upkeep.references import references
@@ -35,6 +39,22 @@ def collect(root: DataRoot, days: float | None, *, doit: bool) -> Iterator[str]:
             yield f"removed {size_text(collecting.remove(root, found))}"
         else:
             yield f"{size_text(size)} could be removed: `dhs lake gc --remove` does it"
+
+
+def export_hats(root: DataRoot, name: str, folder: Path, at: str | None, max_rows: int | None) -> str:
+    """Write a table or slice as pinned (``at`` a git revision) as a HATS catalogue; says what was written."""
+    table, _, slice_name = name.partition(".")
+    tables.spec(table)
+    found = cards.slices(root, table, at)
+    if not found:
+        raise cards.missing(root, f"'{table}'", cards.foreign(root, table, at))
+    known = {entry.name: entry for entry in found}
+    chosen = found[0] if not slice_name and len(found) == 1 else known.get(name)
+    if chosen is None:
+        raise not_one_of("table", sorted(known), name)
+    parts = hats.export(root, chosen, folder, hats.MAX_ROWS if max_rows is None else max_rows)
+    size = size_text(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
+    return f"{chosen.name}, version {chosen.pin.version}: {chosen.card.rows} rows in {len(parts)} partitions, {size}"
 
 
 def _told(found: Sequence[Waste]) -> Iterator[str]:

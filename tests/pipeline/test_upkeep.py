@@ -64,3 +64,14 @@ def test_rows_that_break_their_contract_are_found(place: Path) -> None:
     assert found is not None
     assert "rows break the contract" in found.sentence
     assert verifying._wrong_rows(replace(entry, card=replace(card, schema_hash="earlier")), wrong) is None
+
+
+def test_which_table_to_export_is_asked_for(place: Path) -> None:
+    for name, message in (
+        ("nothing", "'table' must be one of"),
+        ("tractor_pool", "table 'tractor_pool' has not been made yet"),
+        ("gates", "'table' must be one of gates.diagnose-demo1"),
+        ("gates.diagnose-demo1", "'table' must be one with positions"),
+    ):
+        done = CliRunner().invoke(dhs, ["lake", "export", name, "--hats", "out", "--project", str(place)])
+        assert message in str(done.exception)
