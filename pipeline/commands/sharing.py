@@ -6,7 +6,7 @@ import click
 
 from pipeline.commands.opening import project
 
-_REMOTE = click.option("--remote", metavar="NAME", help="A remote of `dvc remote list`; by default, DVC's default one.")
+_REMOTE = click.option("--remote", metavar="NAME", help="One of `dvc remote list`; by default the only or default one.")
 _AT = click.option("--at", metavar="REVISION", help="Tables as pinned in this git revision, without DVC's files.")
 _TABLES = click.argument("tables", nargs=-1, metavar="[TABLE]...")
 

@@ -19,8 +19,8 @@ from pipeline.verbs.texttable import size_text
 log = logging.getLogger(__name__)
 
 _NONE = (
-    "no remote is named: `dvc remote add --default team PLACE` names one (a folder that all can reach, or "
-    "s3://bucket/prefix); then commit .dvc/config"
+    "no remote is named: `dvc remote add team PLACE` names one (a folder that all can reach, or s3://bucket/prefix); "
+    "then commit .dvc/config. Of several, name one with --remote, or the default with `dvc remote default`"
 )
 _OPTIONS = {
     "endpointurl": "endpoint_override",
@@ -33,10 +33,10 @@ _OPTIONS = {
 
 
 def remote(project: Project, name: str | None) -> Depot:
-    """The remote of DVC with a name, or its default one; reachable. DarkHaloError where there is none."""
+    """The remote of DVC with a name, or its default or only one; reachable. DarkHaloError where there is none."""
     known = _configured(project.folder)
-    name = name or known.get("core", {}).get("remote")
     remotes = known.get("remote", {})
+    name = name or known.get("core", {}).get("remote") or (next(iter(remotes)) if len(remotes) == 1 else None)
     if not name:
         raise DarkHaloError(_NONE)
     if name not in remotes:

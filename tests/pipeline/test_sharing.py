@@ -16,6 +16,7 @@ from lake.upkeep.guard import working
 from pipeline.cli import dhs
 from pipeline.project import params
 from pipeline.verbs import blobs, sharing
+from tests.lake import stores
 from tests.pipeline.checkout import PROJECT
 
 DEFAULT = "[core]\n    remote = a\n['remote \"a\"']\n"
@@ -51,7 +52,7 @@ def made(small_runs: Path, tmp_path_factory: pytest.TempPathFactory, whole_syste
     run(folder, "git", "init", "-q", "-b", "main")
     run(folder, "dvc", "init", "-q")
     run(folder, "dvc", "commit", "-q", "-f")
-    run(folder, "dvc", "remote", "add", "-q", "--default", "team", "../store")
+    run(folder, "dvc", "remote", "add", "-q", "team", "../store")
     run(folder, "git", "add", "-A")
     run(folder, "git", "commit", "-qm", "made")
     return folder
@@ -86,7 +87,27 @@ def test_a_clone_has_what_was_pushed(shared: Path, tmp_path: Path) -> None:
     assert (clone / batch).read_bytes() == (shared / batch).read_bytes()
     assert not run(clone, "git", "status", "--short", "data"), "no card or pin has changed"
     assert "up to date" in run(clone, "dvc", "status")
-    assert "Everything is up to date" in run(clone, "dvc", "push"), "DVC finds its files in the remote"
+    assert "Everything is up to date" in run(clone, "dvc", "push", "--remote", "team"), (
+        "DVC finds its files in the remote"
+    )
+
+
+def test_an_object_store_is_a_remote_for_tables_and_files(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stores.bucket(monkeypatch, tmp_path) as uri:
+        run(shared, "dvc", "remote", "add", "-q", "--default", "far", f"{uri}/team")
+        run(shared, "dvc", "remote", "modify", "-q", "far", "endpointurl", os.environ["AWS_ENDPOINT_URL"])
+        run(shared, "git", "commit", "-qam", "far")
+        monkeypatch.delenv("AWS_ENDPOINT_URL")  # that of the remote's settings is enough
+        assert invoke(shared, "push").exit_code == 0
+        run(tmp_path, "git", "clone", "-q", "mine", "clone")
+        pulled = invoke(tmp_path / "clone", "pull")
+        assert pulled.exit_code == 0, pulled.output
+    clone = tmp_path / "clone"
+    assert invoke(clone, "query", SQL).output == invoke(shared, "query", SQL).output
+    batch = Path("data", "grid", "demo1", "batch-00000.parquet")
+    assert (clone / batch).read_bytes() == (shared / batch).read_bytes()
 
 
 def test_single_tables_come_alone(shared: Path, tmp_path: Path) -> None:
@@ -105,8 +126,8 @@ def test_single_tables_come_alone(shared: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "named", "message"),
     [
-        ("", None, "no remote is named: `dvc remote add --default team PLACE`"),
-        ("['remote \"a\"']\n    url = /\n", None, "no remote is named"),
+        ("", None, "no remote is named: `dvc remote add team PLACE`"),
+        ("['remote \"a\"']\n    url = /\n['remote \"b\"']\n    url = /\n", None, "Of several, name one with --remote"),
         ("['remote \"team\"']\n    url = /\n", "tem", "'remote' must be one of team, got 'tem'; did you mean 'team'?"),
         (
             "[core]\n    remote = a\n['remote \"a\"']\n    url = ssh://x/y\n",
