@@ -6,7 +6,8 @@ import contextlib
 import fcntl
 import os
 import signal
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,31 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path
     """A temporary folder that the processes of one run share."""
     own = tmp_path_factory.getbasetemp()
     return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def once(run_folder: Path) -> Callable[[str, Callable[[Path], object]], Path]:
+    """``once(name, make)`` lets ``make(folder)`` fill a folder, once for all processes of a run, and answers it."""
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder = run_folder / name
+        with (run_folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                part = Path(tempfile.mkdtemp(dir=run_folder))
+                make(part)
+                part.rename(folder)
+        return folder
+
+    return made
+
+
+@pytest.fixture
+def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are set up and not drawn, which takes most of the time: for tests that read words and numbers."""
+    from analysis.figures import style
+
+    monkeypatch.setattr(style, "_saved", lambda figure, kind, *left_out: b"")
 
 
 @pytest.fixture(scope="session")

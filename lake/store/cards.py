@@ -8,11 +8,13 @@ local file, and `dhs verify` is what sees the loss).
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -209,14 +211,25 @@ def texts(folder: Path, at: str | None) -> dict[str, str]:
     """The JSON files of a folder by name, without the suffix; ``at`` a git revision: as committed there."""
     if at is None:
         return {p.name.removesuffix(".json"): p.read_text(errors="replace") for p in sorted(folder.glob("[!.]*.json"))}
-    place = next(above for above in (folder, *folder.resolve().parents) if above.is_dir())
-    at, folder = _commit(place, at), Path(os.path.relpath(folder, place))
-    listing = _git(place, "ls-tree", "--name-only", at, f"{folder}/")
-    return {
-        Path(name).name.removesuffix(".json"): _git(place, "show", f"{at}:./{name}")
-        for name in listing.split()
-        if name.endswith(".json")
-    }
+    folder = folder.resolve()
+    place = next(above for above in (folder, *folder.parents) if above.is_dir())
+    return dict(_committed(place, _commit(place, at), os.path.relpath(folder, place)))
+
+
+@lru_cache(maxsize=4)
+def _committed(place: Path, commit: str, folder: str) -> Mapping[str, str]:
+    """The JSON files of a folder in one commit, by one process of git for all: a query asks for each table's again."""
+    listing = _git(place, "ls-tree", "-z", commit, f"{folder}/")
+    entries = (line.split("\t") for line in listing.decode(errors="replace").split("\0") if line.endswith(".json"))
+    blobs = {Path(name).name.removesuffix(".json"): about.split()[2] for about, name in entries}
+    given = "".join(f"{blob}\n" for blob in blobs.values()).encode()
+    answer = io.BytesIO(_git(place, "cat-file", "--batch", given=given))
+    found: dict[str, str] = {}
+    for name in blobs:  # a line that ends with the size, the file, a line end
+        size = int(answer.readline().split()[2])
+        found[name] = answer.read(size).decode(errors="replace")
+        answer.readline()
+    return found
 
 
 def _commit(place: Path, revision: str) -> str:
@@ -230,10 +243,10 @@ def _commit(place: Path, revision: str) -> str:
     return done.stdout.strip()
 
 
-def _git(place: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(place), *arguments], capture_output=True, text=True, check=False)
+def _git(place: Path, *arguments: str, given: bytes = b"") -> bytes:
+    done = subprocess.run(["git", "-C", str(place), *arguments], input=given, capture_output=True, check=False)
     if done.returncode:
-        raise LakeError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
+        raise LakeError(f"git {' '.join(arguments)}: {done.stderr.decode(errors='replace').strip()}")
     return done.stdout
 
 

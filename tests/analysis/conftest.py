@@ -20,9 +20,10 @@ def inputs():
 
 
 @pytest.fixture(scope="session")
-def html(inputs):
+def html(inputs, once):
     """The report."""
-    return render_report(inputs)
+    page = once("page", lambda folder: (folder / "index.html").write_text(render_report(inputs)))
+    return (page / "index.html").read_text()
 
 
 @pytest.fixture(scope="session")

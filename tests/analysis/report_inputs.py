@@ -103,10 +103,10 @@ def counts(frame, name, thresholds):
                 hit=lambda f, t=threshold: f["probability"] > t
             )
             keys = {"threshold_id": threshold_id, "threshold": threshold, "source_mag_bin": mag_bin}
+            cells = dict(list(part.groupby(["theta", "psf", "depth"])))
             for theta in sorted(frame["theta"].unique()):
                 for psf in range(3):
                     for depth in range(2):
-                        cell = part[(part["theta"] == theta) & (part["psf"] == psf) & (part["depth"] == depth)]
                         edges = {
                             "cell": f"{theta}/{psf}/{depth}",
                             "theta_e_arcsec": theta,
@@ -115,7 +115,7 @@ def counts(frame, name, thresholds):
                             "depth_mag_low": 23.5 + 0.5 * depth,
                             "depth_mag_high": 24.0 + 0.5 * depth,
                         }
-                        rows.append(keys | edges | sums(cell))
+                        rows.append(keys | edges | sums(cells.get((theta, psf, depth), part.head(0))))
             rows.append(keys | {"cell": "marginal"} | sums(part))
     derived = [point for point in thresholds if point.status == "measured"]
     drawn = {point.threshold_id: bootstrap_thresholds(FIXING, point.target_fpr) for point in derived}
@@ -133,8 +133,9 @@ def counts(frame, name, thresholds):
 
 
 def sums(part):
-    hosts = part.groupby("galaxy_id")["hit"].agg(["sum", "size"]).astype(float)
-    k, n = hosts["sum"], hosts["size"]
+    hosts, of_host = np.unique(part["galaxy_id"].to_numpy(dtype=str), return_inverse=True)
+    n = np.bincount(of_host, minlength=len(hosts)).astype(float)
+    k = np.bincount(of_host, weights=part["hit"].to_numpy(dtype=float), minlength=len(hosts))
     return {
         "n": len(part),
         "detected": int(part["hit"].sum()),

@@ -57,7 +57,7 @@ def test_its_parameters_join_the_section_with_their_values(added, diagnose):
     )
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("words_only")
 def test_its_rows_are_written_and_its_group_is_shown(added, diagnose, inputs, html):
     params = discovery.section([added]).load({**diagnose.model_dump(include=SHARED), "zeropoint_error_max": 0.001}, "x")
     outcome = discovery.run([added], subject(params))

@@ -134,15 +134,14 @@ def test_a_threshold_that_lenses_alone_may_fix_is_named(inputs):
     )
 
 
-@pytest.mark.long
-def test_completeness_is_printed_with_its_range_or_the_page_says_that_none_is_declared(inputs):
+def test_completeness_is_printed_with_its_range_or_the_page_says_that_none_is_declared(inputs, html):
     item = inputs.generations[0]
     point = points(item.thresholds)["fpr5e-2@val"]
     words = completeness_words(marginal_row(item.completeness, point.threshold_id), point).replace("\u00a0", " ")
     row = marginal_row(item.completeness, point.threshold_id)
     assert f"{{{100 * row['unlisted_low']:.1f}–{100 * row['unlisted_high']:.1f}}} at FPR" in words
     assert words.endswith(f"{{{100 * point.fpr_unlisted_low:.1f}–{100 * point.fpr_unlisted_high:.1f}}}")
-    assert "evaluate.unlisted_lenses_per_negative" not in render_report(inputs)
+    assert "evaluate.unlisted_lenses_per_negative" not in html
     undeclared = EVALUATE.model_copy(update={"unlisted_lenses_per_negative": None})
     testing = item.scores.loc[item.scores["label"] == 0, "probability"]
     stored = pd.DataFrame(threshold_rows(fix_thresholds(FIXING, testing, undeclared), item.checkpoint_id, item.name))

@@ -129,14 +129,12 @@ def test_catalogue_positions_agree_with_the_images_wcs(survey: Made) -> None:
             assert np.hypot(x - record["x_px"], y - record["y_px"]) < 1e-3
 
 
-@pytest.mark.long
 def test_the_same_parameters_give_the_same_bytes(survey: Made, tmp_path: Path) -> None:
     again = make(tiny_params(workers=2), tmp_path)
     assert digests(again.folder) == digests(survey.folder)
     assert digests(again.truth) == digests(survey.truth)
 
 
-@pytest.mark.long
 def test_killed_and_resumed_gives_the_same_bytes(survey: Made, tmp_path: Path) -> None:
     script = "from pathlib import Path; from tests.demo.conftest import make, tiny_params; import sys"
     command = [sys.executable, "-c", f"{script}; make(tiny_params(), Path(sys.argv[1]))", str(tmp_path)]

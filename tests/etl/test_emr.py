@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.loaders
+import botocore.session
 import pyarrow as pa
 import pytest
 import yaml
@@ -27,11 +29,18 @@ from lake.root import DataRoot
 from lake.store import writing
 from lake.store.writing import Provenance, Target
 
-pytestmark = pytest.mark.long
-
 REPOSITORY = Path(__file__).resolve().parents[2]
 REGION = "us-east-2"
 WORK = Submission(("run", "pool"), "survey: {}\n", ("ingest_counts.pool",), ("s3://survey/dr10",))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _descriptions_read_once() -> Iterator[None]:
+    """The descriptions of AWS's services, megabytes of JSON, are read once for all sessions."""
+    loader = botocore.loaders.create_loader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", lambda path=None: loader)
+        yield
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -47,12 +48,20 @@ def write(root: DataRoot, stage: str, rows: dict[str, int]) -> None:
     )
 
 
-@pytest.fixture
-def filled(root: DataRoot) -> DataRoot:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two slices; the first was written twice, so that an early version differs from the pins."""
-    write(root, "pool:1", {"a": 100})
-    write(root, "near", {"b": 2})
-    write(root, "pool:1", {"a": 1, "c": 3})
+    made = DataRoot.of(tmp_path_factory.mktemp("filled") / "data")
+    write(made, "pool:1", {"a": 100})
+    write(made, "near", {"b": 2})
+    write(made, "pool:1", {"a": 1, "c": 3})
+    return made.local
+
+
+@pytest.fixture
+def filled(root: DataRoot, written: Path) -> DataRoot:
+    """A copy of them."""
+    shutil.copytree(written, root.local)
     return root
 
 

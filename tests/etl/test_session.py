@@ -285,7 +285,7 @@ def test_jars_are_checked_and_their_absence_is_explained(tmp_path: Path, monkeyp
         java.delta_jars()
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("whole_system")
 def test_jars_that_cannot_be_fetched_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DHS_CACHE", str(tmp_path))
     monkeypatch.delenv("DHS_JARS", raising=False)

@@ -143,11 +143,11 @@ def converged(
     y, x = (g.ravel() * scale for g in np.mgrid[-half : half + 1, -half : half + 1])
     where, width, image = np.arange(pixels**2), scale, np.zeros(pixels**2)
     for _ in range(14):
-        coarse, fine = (_gauss(x, y, width, order, lens, parts, row) for order in (2, 3))
-        done = (np.abs(fine - coarse) < tolerance * 4.0 ** -np.log2(scale / width)) & ~_near(
-            x, y, width, lens, parts, row
-        )
-        np.add.at(image, where[done], fine[done])
+        done = ~_near(x, y, width, lens, parts, row)
+        coarse, fine = (_gauss(x[done], y[done], width, order, lens, parts, row) for order in (2, 3))
+        settled = np.abs(fine - coarse) < tolerance * 4.0 ** -np.log2(scale / width)
+        done[done] = settled
+        np.add.at(image, where[done], fine[settled])
         x, y, where = _children(x[~done], width), _children(y[~done], width, down=True), np.repeat(where[~done], 4)
         if not len(x):
             break

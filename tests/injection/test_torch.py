@@ -239,7 +239,6 @@ def test_the_stream_of_a_device_agrees_with_the_processors(scorer: Any) -> None:
             assert theirs.column(name).equals(ours.column(name)), name
 
 
-@pytest.mark.long
 def test_pointwise_parts_compile_whole_and_once_for_lists_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[Any] = []
 

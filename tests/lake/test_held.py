@@ -72,12 +72,20 @@ def a_file_lies_where_the_log_was(root: DataRoot) -> None:
     (lake_of(root) / "gates" / "_delta_log").write_text("")
 
 
-@pytest.fixture
-def pinned(root: DataRoot) -> DataRoot:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake of two tables, one of them pinned twice."""
-    write(root, "a", gate("a", "x"))
-    write(root, "b", gate("b", "x"))
-    writing.made(root, tables.spec("diagnostics"))
+    made = DataRoot.of(tmp_path_factory.mktemp("pinned") / "data")
+    write(made, "a", gate("a", "x"))
+    write(made, "b", gate("b", "x"))
+    writing.made(made, tables.spec("diagnostics"))
+    return made.local
+
+
+@pytest.fixture
+def pinned(root: DataRoot, written: Path) -> DataRoot:
+    """A copy of it."""
+    shutil.copytree(written, root.local)
     return root
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,10 +38,17 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = DataRoot.of(tmp_path_factory.mktemp("pinned") / "data")
+    write(made, "a", *(gate("a", f"x{number}") for number in range(3)))
+    write(made, "b", gate("b", "x"))
+    return made.local
+
+
 @pytest.fixture
-def pinned(root: DataRoot) -> DataRoot:
-    write(root, "a", *(gate("a", f"x{number}") for number in range(3)))
-    write(root, "b", gate("b", "x"))
+def pinned(root: DataRoot, written: Path) -> DataRoot:
+    shutil.copytree(written, root.local)
     return root
 
 

@@ -75,7 +75,6 @@ def open_run(root: DataRoot, name: str, params: TrainParams) -> Any:
     return runs.training_run(root, name, params, ORIGIN)
 
 
-@pytest.mark.long
 def test_training_is_followed_from_parameters_to_checkpoint(
     root: DataRoot, small: TrainParams, splits: tuple[TrainingArrays, TrainingArrays], tmp_path: Path
 ) -> None:
@@ -104,7 +103,6 @@ def test_training_is_followed_from_parameters_to_checkpoint(
     assert parent.data.metrics["best_val_auc"] == checkpoint.card.best_val_auc
 
 
-@pytest.mark.long
 def test_a_rerun_finds_its_run_and_doubles_no_epoch(root: DataRoot, small: TrainParams) -> None:
     for epochs in (2, 3):
         with open_run(root, "demo1-a", small) as tracker:
@@ -134,7 +132,6 @@ def test_a_run_that_breaks_says_so(root: DataRoot, small: TrainParams, error: ty
     assert only(RunStore(root), stage="train").info.status == "FINISHED"
 
 
-@pytest.mark.long
 def test_a_killed_run_is_continued_and_ended(root: DataRoot, small: TrainParams, tmp_path: Path) -> None:
     script = """
         import sys, time

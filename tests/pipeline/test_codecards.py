@@ -27,6 +27,12 @@ def area(height: float) -> float:
 '''
 
 
+@pytest.fixture(scope="module")
+def own() -> Code:
+    """The code of this project, read once."""
+    return Code()
+
+
 def project(root: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
         path = root / name
@@ -128,12 +134,11 @@ def test_package_data_that_a_module_names_is_compared_by_its_bytes(
     assert {path for path in after if after[path] != before[path]} == {f"etl/{data}"}
 
 
-@pytest.mark.long
-def test_a_stage_depends_on_the_contract_of_every_table_that_it_writes() -> None:
+def test_a_stage_depends_on_the_contract_of_every_table_that_it_writes(own: Code) -> None:
     for stage, entry in yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"].items():
         outs = [next(iter(out)) for out in entry.get("do", entry)["outs"] if isinstance(out, dict)]
         tables = {Path(out).name.partition(".")[0] for out in outs if out.startswith("data/cards/")}
-        card = Code().card(f"pipeline/stages/{stage}.py")
+        card = own.card(f"pipeline/stages/{stage}.py")
         assert not {name for name in tables if f"lake/tables/{name}.py" not in card}, stage
 
 
@@ -176,7 +181,7 @@ def test_every_stage_has_a_card_and_each_edit_changes_those_of_its_readers(tmp_p
 
 
 @pytest.mark.parametrize("stage", ["demo", "history", "train", "evaluate", "grid", "diagnose", "report"])
-def test_a_change_in_the_spark_jobs_does_not_train_or_score_again(stage: str) -> None:
-    files = Code().card(f"pipeline/stages/{stage}.py")
+def test_a_change_in_the_spark_jobs_does_not_train_or_score_again(own: Code, stage: str) -> None:
+    files = own.card(f"pipeline/stages/{stage}.py")
     assert f"pipeline/stages/{stage}.py" in files
     assert not [name for name in files if name.startswith("etl/")]

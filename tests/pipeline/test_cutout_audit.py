@@ -121,7 +121,6 @@ def rows(at: Project, table: str, name: str = "blue-own") -> pd.DataFrame:
     return delta.read(at.data, table, slices=[name]).to_pandas()
 
 
-@pytest.mark.long
 def test_negatives_fix_thresholds_host_injections_or_are_tested(done: tuple[Project, Path, Made]) -> None:
     at, _, made = done
     scores, injections = rows(at, "scores"), rows(at, "set_injections")
@@ -186,7 +185,6 @@ def test_a_blank_field_is_none(second: str | None, kept: bool) -> None:
     assert made.get("field", pd.Series([])).to_list() == (["tile2", "tile1"] if kept else [])
 
 
-@pytest.mark.long
 def test_injections_of_one_field_are_one_cluster_of_a_statement_about_the_sky(
     tmp_path: Path, done: tuple[Project, Path, Made], quick: None
 ) -> None:
@@ -230,7 +228,6 @@ def test_what_is_not_used_is_counted_and_the_page_shows_the_results(done: tuple[
     )
 
 
-@pytest.mark.long
 def test_the_same_audit_again_gives_the_same_tables_and_another_name_its_own(
     done: tuple[Project, Path, Made], quick: None
 ) -> None:
@@ -294,7 +291,6 @@ def test_a_finder_with_a_fault_is_refused_and_nothing_is_written(
     assert cards.tables(at.data) == []
 
 
-@pytest.mark.long
 def test_probabilities_columns_and_lists_of_training_objects_are_taken(tmp_path: Path, quick: None) -> None:
     path, at = write_set(tmp_path / "set", 30, 6), project(tmp_path)
     (tmp_path / "seen.csv").write_text("galaxy_id\no000\no010\n")
@@ -329,7 +325,6 @@ def test_sets_that_cannot_be_audited_say_why(tmp_path: Path) -> None:
         audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "mine"))
 
 
-@pytest.mark.long
 def test_an_object_without_a_number_that_is_needed_is_counted(tmp_path: Path, quick: None) -> None:
     profile = {"kind": "fwhm", "profile": "moffat", "beta": 3.0, "includes_pixel": True, "arcsec": "seeing"}
     noise = {"kind": "pixel_sigma", "value": 0.5}

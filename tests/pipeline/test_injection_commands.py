@@ -329,7 +329,6 @@ def measure(numbers: dict[str, Any], name: str) -> dict[str, Any]:
     return next(one for one in numbers["measures"] if one["name"] == name)
 
 
-@pytest.mark.long
 def test_false_positives_are_those_of_the_finder() -> None:
     result, numbers = validated("--generation", "flagged")
     assert result.exit_code == 0, result.output
@@ -345,7 +344,7 @@ def test_false_positives_are_those_of_the_finder() -> None:
     assert imread("out/validation.png").shape[0] > 600
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("words_only")
 def test_a_finder_that_sees_light_finds_arcs_and_loses_them_with_their_cores() -> None:
     options = ("--generation", "brightness", "--prior", "anchored", "--core-suppression-radius", "4")
     result, numbers = validated(*options, "--lenses", "hosts")
@@ -360,7 +359,7 @@ def test_a_finder_that_sees_light_finds_arcs_and_loses_them_with_their_cores() -
     assert "reference" in result.output
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("words_only")
 def test_saturated_scores_end_with_an_error_and_leave_the_numbers() -> None:
     result, numbers = validated("--generation", "certain")
     assert result.exit_code == 1
