@@ -142,8 +142,8 @@ def _belongs(root: DataRoot, entry: Slice) -> bool:
 
 
 def _every_slice(root: DataRoot, table: str, at: str | None) -> list[Slice]:
-    found = texts(root.cards, at)
-    mine = [n for n in found if not n.endswith(".pin") and (n == table or n.startswith(f"{table}."))]
+    found = texts(root.cards, at, table)
+    mine = [name for name in found if not name.endswith(".pin")]
     alone = [name for name in sorted(mine) if f"{name}.pin" not in found]
     if alone and (
         at is not None or not (root.cards / f"{alone[0]}.pin.json").exists()
@@ -157,7 +157,7 @@ def _every_slice(root: DataRoot, table: str, at: str | None) -> list[Slice]:
 
 def tables(root: DataRoot, at: str | None = None) -> list[str]:
     """Names of the tables that have a card that belongs to the root's survey."""
-    names = sorted({name.split(".")[0] for name in texts(root.cards, at)})
+    names = sorted({name.split(".")[0] for name in _names(root.cards, at)})
     return names if root.survey_name is None else [name for name in names if slices(root, name, at)]
 
 
@@ -207,13 +207,31 @@ def remove(root: DataRoot, table: str, slice_name: str | None) -> None:
         path.unlink(missing_ok=True)
 
 
-def texts(folder: Path, at: str | None) -> dict[str, str]:
-    """The JSON files of a folder by name, without the suffix; ``at`` a git revision: as committed there."""
-    if at is None:
-        return {p.name.removesuffix(".json"): p.read_text(errors="replace") for p in sorted(folder.glob("[!.]*.json"))}
+def texts(folder: Path, at: str | None, table: str | None = None) -> dict[str, str]:
+    """The JSON files of a folder by name, without the suffix, all or those of a table.
+
+    ``at`` is a git revision: as committed there.
+    """
+    if at is not None:
+        return {name: text for name, text in _committed_in(folder, at).items() if _is_of(name, table)}
+    names = [name for name in _names(folder, None) if _is_of(name, table)]
+    return {name: (folder / f"{name}.json").read_text(errors="replace") for name in names}
+
+
+def _is_of(name: str, table: str | None) -> bool:
+    return table is None or name == table or name.startswith(f"{table}.")
+
+
+def _names(folder: Path, at: str | None) -> list[str]:
+    if at is not None:
+        return list(_committed_in(folder, at))
+    return sorted(path.name.removesuffix(".json") for path in folder.glob("[!.]*.json"))
+
+
+def _committed_in(folder: Path, at: str) -> Mapping[str, str]:
     folder = folder.resolve()
     place = next(above for above in (folder, *folder.parents) if above.is_dir())
-    return dict(_committed(place, _commit(place, at), os.path.relpath(folder, place)))
+    return _committed(place, _commit(place, at), os.path.relpath(folder, place))
 
 
 @lru_cache(maxsize=4)
