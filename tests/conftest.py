@@ -95,7 +95,7 @@ def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are set up and not drawn, which takes most of the time: for tests that read words and numbers."""
     from analysis.figures import style
 
-    monkeypatch.setattr(style, "_saved", lambda figure, kind, *left_out: b"")
+    monkeypatch.setattr(style, "_saved", lambda figure, kind, *left_out, **options: b"<svg></svg>")
 
 
 @pytest.fixture(scope="session")

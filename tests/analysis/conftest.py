@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.diagnostics.discovery import DiagnoseParams
-from analysis.page.report import render_report
+from analysis.page.report import FOLDER, Page, rendered
 from analysis.results.features import stamp_features
 from lake.sky.survey import SURVEY
 from tests.analysis.galaxies import make_stamps
@@ -20,10 +20,25 @@ def inputs():
 
 
 @pytest.fixture(scope="session")
-def html(inputs, once):
+def made(inputs, once):
+    """The report with the files of its figures; drawn once for all processes of a run."""
+
+    def write(folder):
+        page = rendered(inputs)
+        (folder / "index.html").write_text(page.html)
+        (folder / FOLDER).mkdir()
+        for name, content in page.files.items():
+            (folder / FOLDER / name).write_bytes(content)
+
+    place = once("page", write)
+    files = {path.name: path.read_bytes() for path in (place / FOLDER).iterdir()}
+    return Page((place / "index.html").read_text(), files)
+
+
+@pytest.fixture(scope="session")
+def html(made):
     """The report."""
-    page = once("page", lambda folder: (folder / "index.html").write_text(render_report(inputs)))
-    return (page / "index.html").read_text()
+    return made.html
 
 
 @pytest.fixture(scope="session")

@@ -9,21 +9,14 @@ from importlib import resources
 from xml.etree import ElementTree
 
 import pandas as pd
-import pytest
 import sqlglot
 from sqlglot import exp
 
 from analysis.figures.compact import compact
 from analysis.figures.style import canvas, paper, svg
 from analysis.page.layout import Part, numbered
-from analysis.page.report import rendered
 from analysis.reporting.views import Shown, TableView
 from lake import tables
-
-
-@pytest.fixture(scope="module")
-def made(inputs):
-    return rendered(inputs)
 
 
 def drawn(text="a & <b>"):

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.page.report import render_report
 from analysis.reporting.facts import limitations
 from analysis.reporting.thresholds import completeness_words, marginal_row, points, reached
 from analysis.results.evaluation import evaluate
