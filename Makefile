@@ -46,17 +46,17 @@ setup-dev: ## the same, with what the checks need
 demo: setup ## run the whole pipeline on the simulated demo survey
 	@$(DHS) demo
 
-# Tests of one file share a process.
-PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Tests of one file share a process. Compiled code is kept, also where the user's shell says not to.
+PYTEST := PYTHONDONTWRITEBYTECODE= pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: lint ## the whole quality gate: formatter, linter, types, import contracts, tests
-	pytest $(PARALLEL)
+	$(PYTEST)
 
-quick: setup-dev ## the gate without the tests that start Spark, DVC or programs, or take seconds; for use all day
+quick: setup-dev ## the gate without the tests that start Spark or DVC, or kill programs; for use all day
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint quick-tests
 
 quick-tests:
-	pytest $(PARALLEL) -m "not slow and not long and not whole_system"
+	$(PYTEST) -m "not slow and not whole_system"
 
 lint: setup-dev ## formatter, linter, types, import contracts
 	ruff format --check .

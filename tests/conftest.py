@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def whole_system() -> None:
-    """For fixtures and tests that start Spark, or run DVC or a program in processes of their own."""
+    """For fixtures and tests that start Spark, run DVC, or kill a program in processes of its own."""
 
 
 @pytest.fixture(scope="session")

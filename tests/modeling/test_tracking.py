@@ -132,7 +132,9 @@ def test_a_run_that_breaks_says_so(root: DataRoot, small: TrainParams, error: ty
     assert only(RunStore(root), stage="train").info.status == "FINISHED"
 
 
-def test_a_killed_run_is_continued_and_ended(root: DataRoot, small: TrainParams, tmp_path: Path) -> None:
+def test_a_killed_run_is_continued_and_ended(
+    whole_system: None, root: DataRoot, small: TrainParams, tmp_path: Path
+) -> None:
     script = """
         import sys, time
         from pathlib import Path

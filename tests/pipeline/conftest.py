@@ -32,8 +32,6 @@ def twin(finished: Checkout, tmp_path: Path) -> Callable[[], Checkout]:
 
 
 @pytest.fixture(scope="session")
-def small_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_runs(once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """The folder of a project with the runs of two finders; tests copy it."""
-    folder = tmp_path_factory.mktemp("smallruns")
-    smallruns.project_with_runs(folder)
-    return folder
+    return once("smallruns", smallruns.project_with_runs)

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from analysis.page.report import Page
 from analysis.records import Outcome
 from analysis.results.gridtable import counted
 from analysis.statistics.completeness import with_intervals
@@ -97,7 +98,7 @@ def project(folder: Path) -> Project:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Audits without diagnostics and page, which one test sees."""
     monkeypatch.setattr(cutoutaudit, "diagnosed", lambda *given: Outcome("diagnose"))
-    monkeypatch.setattr(cutoutaudit, "render_report", lambda inputs: "")
+    monkeypatch.setattr(cutoutaudit, "rendered", lambda inputs, folder: Page("", {}))
 
 
 def fingerprints(at: Project) -> dict[tuple[str, str | None], str]:
