@@ -238,7 +238,7 @@ def test_the_same_audit_again_gives_the_same_tables_and_another_name_its_own(
     audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "blue"))
     after = fingerprints(at)
     differ = {table for (table, name), text in before.items() if after[table, name] != text}
-    assert differ == {"diagnostics", "gates"}, "the diagnostics were left out"
+    assert differ == {"diagnostics", "gates", "findings", "figure_points"}, "the diagnostics were left out"
     assert ByNumbers.given.shape[1] == 2
     assert (ByNumbers.given[:, 1] == np.float32(-0.1)).all()
     assert audited_sets(at.data) == ["blue-own", "numbers-own"]
