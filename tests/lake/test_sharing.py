@@ -209,7 +209,6 @@ def test_a_remote_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.
         Depot.at("s3://team/lake").require_place()
 
 
-@pytest.mark.long
 def test_an_object_store_is_a_remote(root: DataRoot, in_store: Depot, tmp_path: Path) -> None:
     with pytest.raises(UnreachableError, match="there is no missing"):
         Depot.at("s3://missing/team").require_place()
@@ -269,7 +268,7 @@ def killed_after(seconds: float, root: DataRoot, remote: Depot, what: str) -> bo
     return not ended
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("whole_system")
 def test_a_kill_at_any_moment_leaves_nothing_half_and_it_goes_on(root: DataRoot, remote: Depot, tmp_path: Path) -> None:
     for k in range(4):
         assert killed_after(0.02 + 0.04 * k, root, remote, "push")

@@ -30,7 +30,6 @@ def test_every_block_is_pooled_in_order(name, blocks):
     assert not any(block._forward_hooks for block in blocks_of(made)), "the hooks are gone"
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("name", "blocks"), [("efficientnet_v2_s", 8), ("convnext_tiny", 8)])
 def test_networks_of_torchvision_have_their_stages(name, blocks):
     assert len(blocks_of(network(name))) == blocks
