@@ -43,6 +43,8 @@ _COMMANDS = {
     "pull": "sharing",
     "registry": "registry",
     "preregister": "registry",
+    "report": "publication",
+    "bundle": "publication",
     "verify": "lake",
     "lake": "upkeep",
     "ui": "services",

@@ -17,6 +17,7 @@ from lake.errors import DataError
 from lake.sky.imaging import Imaging
 
 _PERCENT = 100.0
+_DECADES = 100.0
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ def completeness_curves(views: Mapping[str, Mapping[str, pd.DataFrame]], title: 
             for i, (name, rows) in enumerate(models.items()):
                 _curve(axes, rows, COLOURS[i % len(COLOURS)], name, (i - (len(models) - 1) / 2) * 0.12)
             axes.set(xlabel=label)
+            if _spans_decades(list(models.values())):
+                axes.set(xscale="log")
         for axes in grid.flat[len(views) :]:
             axes.axis("off")
         bounds = [rows["host_clustered_95_high"].max() for models in views.values() for rows in models.values()]
@@ -98,6 +101,12 @@ def completeness_curves(views: Mapping[str, Mapping[str, pd.DataFrame]], title: 
             line[0].set_ylabel("completeness (%)")
         figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
         return svg(figure, f"Completeness along {', '.join(views)}. {title}")
+
+
+def _spans_decades(models: list[pd.DataFrame]) -> bool:
+    """Whether the bins of a parameter are all positive and reach over a factor of a hundred."""
+    low, high = (pd.concat([rows.filter(like=end).iloc[:, 0] for rows in models]) for end in ("_low", "_high"))
+    return bool(low.min() > 0 and high.max() > _DECADES * low.min())
 
 
 def _curve(axes: Axes, rows: pd.DataFrame, colour: str, name: str, shift: float) -> None:

@@ -13,6 +13,7 @@ from analysis.results.injection_views import along, at_values, host_false_positi
 from analysis.results.lenshosts import AUC, BALANCE, EFFECTIVE, SUPPORT
 from analysis.statistics.completeness import HOST_SUMS
 from lake.sky.imaging import Imaging
+from lake.sky.photometry import magnitude_from_flux
 
 _BINS = 6
 _CURVE = [
@@ -34,6 +35,18 @@ def parameters(imaging: Imaging) -> dict[str, str]:
         f"host_psf_fwhm_nea_{band}_arcsec": f"{band} psfsize of the host (arcsec)",
         _depth(imaging): f"{band} depth of the host (5 sigma, mag)",
     }
+
+
+def _lensed(rows: pd.DataFrame, imaging: Imaging) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Injections with what lensing made of their sources, as far as it was recorded, and the labels of that."""
+    band = imaging.reference_band
+    flux, labels = f"arc_flux_{band}_nmgy", {}
+    if flux in rows:
+        rows = rows.assign(lensed_mag=magnitude_from_flux(rows[flux].where(rows[flux] > 0)))
+        labels["lensed_mag"] = f"source {band} magnitude, lensed"
+    if "arc_snr" in rows:
+        labels["arc_snr"] = f"arc SNR in {band}"
+    return rows, labels
 
 
 def _depth(imaging: Imaging) -> str:
@@ -185,11 +198,13 @@ def _denominators(injections: pd.DataFrame, threshold: float) -> list[str]:
 
 def _curves(models: list[GenerationInputs], threshold_id: str, imaging: Imaging) -> list[Shown]:
     views: dict[str, dict[str, pd.DataFrame]] = {}
-    for column, label in parameters(imaging).items():
-        if models and all(_varies(item.injections, (column,)) for item in models):
-            values = models[0].injections[column]
+    held = {item.name: _lensed(item.injections, imaging)[0] for item in models}
+    lensed = _lensed(models[0].injections, imaging)[1] if models else {}
+    for column, label in (parameters(imaging) | lensed).items():
+        if models and all(_varies(rows, (column,)) for rows in held.values()):
+            values = held[models[0].name][column]
             for item in models:
-                view = along(item.injections, {column: _edges(values)}, _threshold(item, threshold_id) or 0.0)
+                view = along(held[item.name], {column: _edges(values)}, _threshold(item, threshold_id) or 0.0)
                 named = at_values(view, column, values) if values.nunique() <= _GRIDDED else view
                 views.setdefault(label, {})[item.name] = named
     caption = (
@@ -200,7 +215,9 @@ def _curves(models: list[GenerationInputs], threshold_id: str, imaging: Imaging)
     title = f"Threshold {threshold_id}, summed over all other parameters"
     if not views:
         return []
-    source = of_injections((item.name for item in models), parameters(imaging), threshold_id)
+    stored = [*parameters(imaging), "arc_snr", f"arc_flux_{imaging.reference_band}_nmgy"]
+    known = [name for name in stored if name in models[0].injections]
+    source = of_injections((item.name for item in models), known, threshold_id)
     return [Shown(completeness_curves(views, title), caption, "completeness-curves", _long(views), source)]
 
 

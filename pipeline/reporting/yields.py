@@ -27,5 +27,6 @@ def expected_lenses(context: RunContext, name: str, params: ReportParams) -> pd.
 
 def galaxies(context: RunContext) -> tuple[pd.DataFrame, float]:
     """Galaxies of the pool per stratum, `n`, and the area (square degrees) that they lie in."""
+    context.note_table("tractor_pool", None)
     text = "SELECT type_bin, nobs_z_bin, count(*) AS n FROM tractor_pool GROUP BY ALL ORDER BY ALL"
     return query(context.root, text).to_pandas(), footprint_deg2(context.project)

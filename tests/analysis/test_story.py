@@ -11,6 +11,7 @@ from scipy import stats
 
 from analysis.figures.flow import _depths, _reduced
 from analysis.page import answer, context, pairs, referee, surfaces, yields
+from analysis.reporting import selection
 from analysis.reporting.evidence import gate_views, gate_words
 from analysis.reporting.facts import published
 from analysis.reporting.views import Heading, Tag, Words
@@ -212,3 +213,20 @@ def test_six_models_share_tables(inputs):
     six = dataclasses.replace(inputs, generations=models, headline="m0")
     assert len(gate_views(six)[0].rows) == len(gate_views(inputs)[0].rows)
     assert len(pairs.matrices(six)[0].rows) == 6
+
+
+def test_curves_over_lensed_magnitude_and_arc_snr_count_every_arc(inputs):
+    """A flux of 1 nMgy is magnitude 22.5; injections without a flux are in no bin of its curve."""
+    items = []
+    for item in inputs.generations:
+        flux = np.geomspace(0.5, 20.0, len(item.injections))
+        flux[::10] = 0.0
+        rows = item.injections.assign(arc_flux_r_nmgy=flux, arc_snr=30 * flux + 0.1)
+        items.append(dataclasses.replace(item, injections=rows))
+    shown, *_ = selection.pictures(dataclasses.replace(inputs, generations=items))
+    rows = shown.data[shown.data["generation"] == "demo1"].groupby("parameter")
+    lensed, snr = rows.get_group("source r magnitude, lensed"), rows.get_group("arc SNR in r")
+    assert lensed["n"].sum() == (items[0].injections["arc_flux_r_nmgy"] > 0).sum()
+    assert snr["n"].sum() == len(items[0].injections)
+    assert lensed["low"].min() == pytest.approx(22.5 - 2.5 * np.log10(20.0), abs=1e-6)
+    assert "made.arc_snr" in shown.source.query
