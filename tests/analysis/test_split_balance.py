@@ -18,6 +18,22 @@ def test_balanced_splits_pass(diagnose):
     assert measure(outcome, "split/train/positives").value == 84 * 7
     assert measure(outcome, "split/val/tier/A/positives").value == 18 * 2
     assert measure(outcome, "split/ks_psfsize_r/train_val").n == 84 + 18
+    assert measure(outcome, "split/test/pixels").value == 18
+    assert measure(outcome, "split/healpix_missing").value == 0
+    assert "70.0 / 15.0 / 15.0 % of 120 HEALPix pixels (4,800 rows)" in outcome.findings[0].text
+    assert "carry over" in outcome.findings[0].text
+
+
+def test_figures_show_counts_and_cumulative_conditions(diagnose):
+    rows = manifest()
+    points = split_balance(rows, FRACTIONS, SURVEY, diagnose).points
+    counts = {(point.series, point.label): point.y for point in points if point.figure.endswith("counts")}
+    assert counts["train", "Tier A"] == 84 * 2
+    assert counts["val", "negatives"] == 18 * 33
+    seeing = [point for point in points if point.figure.endswith("seeing") and point.series == "test"]
+    assert [point.y for point in seeing] == pytest.approx(np.linspace(0, 1, 21))
+    median = rows[rows["split"] == "test"].groupby("healpix_128")["psfsize_r"].median().median()
+    assert seeing[10].x == pytest.approx(median)
 
 
 def test_shares_have_a_95_percent_interval_of_their_pixels(diagnose):
@@ -34,6 +50,8 @@ def test_shared_pixels_and_galaxies_fail(diagnose):
     assert status(outcome, "split/shared_healpix_128") == "FAIL"
     assert status(outcome, "split/shared_galaxy_id") == "PASS"
     assert status(outcome, "split/healpix_known") == "FAIL"
+    assert measure(outcome, "split/healpix_missing").value == 1
+    assert "but split/shared_healpix_128, split/healpix_known fail" in outcome.findings[0].text
 
 
 def test_wrong_proportions_and_seeing_fail(diagnose):

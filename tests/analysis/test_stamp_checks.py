@@ -25,6 +25,9 @@ def test_masked_pixels():
     bad[:100] = 0.5
     assert status(masked_pixels(bad, good, masked_params()), "masked_pixels") == "FAIL"
     assert status(masked_pixels([], [], masked_params()), "masked_pixels") == "NOT MEASURED"
+    found = masked_pixels(bad, good, masked_params())
+    assert "100 of 1,000 cut-outs (10.00 %) have more than 5% bad pixels" in found.findings[0].text
+    assert {point.x: point.y for point in found.points}[20.0] == 0.1
 
 
 def test_fluxes_are_nanomaggies(galaxies, diagnose):
@@ -34,6 +37,10 @@ def test_fluxes_are_nanomaggies(galaxies, diagnose):
     wrong = flux_check(features, catalogue * 1e3, SURVEY, diagnose)
     assert {g.status for g in wrong.gates} == {"FAIL"}
     assert measure(wrong, "flux_ratio/r").value == pytest.approx(1e-3, rel=0.1)
+    assert "differ in unit or zero point" in wrong.findings[0].text
+    assert [point.label for point in wrong.points] == ["g", "r", "z"]
+    right = flux_check(features, catalogue, SURVEY, diagnose).findings[0].text
+    assert "are in the catalogue's nanomaggies" in right
 
 
 def test_annuli_far_from_the_galaxy_agree(diagnose):
@@ -45,10 +52,16 @@ def test_annuli_far_from_the_galaxy_agree(diagnose):
     )
     outcome = annulus_comparison(stamp_features(stamps, SURVEY, diagnose), objects, SURVEY, diagnose)
     assert status(outcome, "annulus/median") == "PASS"
+    assert outcome.findings[0].text.endswith("the choice is cosmetic.")
+    seeing = [point for point in outcome.points if point.figure == "annulus/shift_by_seeing"]
+    assert {point.series for point in seeing} == {"positives", "negatives"}
+    assert sum(point.n for point in seeing) == 60
+    assert all(point.low <= point.y <= point.high for point in seeing)
     wide = make_stamps(rng, np.full((60, 3), 400.0), 8.0 + 4.0 * np.linspace(0, 1, 60), noise=0.01)
     objects["psfsize_r"] = np.linspace(0.9, 1.8, 60)
     material = annulus_comparison(stamp_features(wide, SURVEY, diagnose), objects, SURVEY, diagnose)
     assert status(material, "annulus/median") == "GO"
+    assert "so the choice is material" in material.findings[0].text
     objects["psfsize_r"] = rng.permutation(objects["psfsize_r"])
     assert (
         status(annulus_comparison(stamp_features(wide, SURVEY, diagnose), objects, SURVEY, diagnose), "annulus/median")
