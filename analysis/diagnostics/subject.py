@@ -50,6 +50,10 @@ class Subject:
     """From the parameters of the diagnostics, the groups of stamps that those of realism compare."""
     closure: Callable[[Any], Any] = lambda params: None
     """From the parameters of the closure, its chain; None where the survey's lenses are not known."""
+    arcs: Callable[[Any], Any] = lambda params: "no stamps with arcs were collected"
+    """From the parameters of the diagnostics, `analysis.results.arcs.ArcStamps`, or why there are none."""
+    transplants: Callable[[Any], Any] = lambda params: "no arc was transplanted"
+    """The same for `analysis.diagnostics.transplants.Transplants`."""
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Rows of the table `trials` of this finder; empty where no experiment was made."""
     rescoring: Callable[[], Any] = lambda: "how the finder normalises stamps is not ours to change"

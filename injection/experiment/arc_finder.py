@@ -63,12 +63,26 @@ class Subtracted:
 
 def find_arcs(stamps: Images, sky_annulus_px: tuple[float, float], imaging: Imaging) -> FoundArcs:
     """Measure stamps (batch, band, y, x) nMgy of this imaging; masked pixels are NaN."""
-    found = subtract_galaxies(stamps, sky_annulus_px, imaging)
-    snr, colour = np.full(len(stamps), np.nan), np.full(len(stamps), np.nan)
+    return measure_arcs(subtract_galaxies(stamps, sky_annulus_px, imaging), imaging)
+
+
+def measure_arcs(found: Subtracted, imaging: Imaging) -> FoundArcs:
+    """Measure the arcs of subtracted stamps."""
+    snr, colour = np.full(len(found.sigma), np.nan), np.full(len(found.sigma), np.nan)
     for index in np.flatnonzero(found.sigma > 0):
         noise = float(found.sigma[index])
         snr[index], colour[index] = _strength(found.residual[index], found.arcs[index], noise, imaging)
     return FoundArcs(snr, colour)
+
+
+def arc_radii(found: Subtracted, imaging: Imaging) -> Array:
+    """Mean radius (batch,) of each arc's pixels in arcsec, weighted by their light; NaN without an arc."""
+    side = found.residual.shape[-1]
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    light = np.where(found.arcs, np.nan_to_num(found.residual[:, imaging.reference]), 0.0).clip(min=0.0)
+    total = light.sum(axis=(1, 2))
+    moment = (light * np.hypot(x, y)).sum(axis=(1, 2)) * imaging.pixel_scale_arcsec
+    return np.where(total > 0.0, moment / np.where(total > 0.0, total, 1.0), np.nan)
 
 
 def subtract_galaxies(stamps: Images, sky_annulus_px: tuple[float, float], imaging: Imaging) -> Subtracted:
@@ -79,20 +93,19 @@ def subtract_galaxies(stamps: Images, sky_annulus_px: tuple[float, float], imagi
     """
     place, scale, pixels = imaging.reference, imaging.pixel_scale_arcsec, stamps.shape[-1]
     sigma = sigma_from_annulus(stamps[:, place], np.asarray(np.isfinite(stamps).all(axis=1)), *sky_annulus_px)
-    side = min(2 * (int(np.ceil(OUTER_ARCSEC / scale)) + 4) + pixels % 2, pixels)
-    inner = slice((pixels - side) // 2, (pixels + side) // 2)
-    window = (..., inner, inner)
-    parts, without_arcs = stamps[window].astype(np.float64), stamps.astype(np.float32)
+    inner = window(pixels, imaging)
+    side, cut = inner.stop - inner.start, (..., inner, inner)
+    parts, without_arcs = stamps[cut].astype(np.float64), stamps.astype(np.float32)
     residual, arcs = parts.copy(), np.zeros((len(stamps), side, side), dtype=bool)
     for _ in range(PASSES):
         q, angle = observed_shapes(without_arcs, imaging)
         for index in np.flatnonzero(sigma > 0):
-            ellipse, radius = _distances(side, scale, float(q[index]), float(angle[index]))
-            model = np.stack([_galaxy(band, ellipse) for band in without_arcs[index][window].astype(np.float64)])
+            ellipse, radius = distances(side, scale, float(q[index]), float(angle[index]))
+            model = np.stack([_galaxy(band, ellipse) for band in without_arcs[index][cut].astype(np.float64)])
             known = np.isfinite(parts[index]).all(axis=0)
             residual[index] = parts[index] - model
-            arcs[index] = _arc(residual[index, place], known, radius, float(sigma[index]))
-            without_arcs[index][window] = np.where(arcs[index], model, parts[index])
+            arcs[index] = arc_pixels(residual[index, place], known, radius, float(sigma[index]))
+            without_arcs[index][cut] = np.where(arcs[index], model, parts[index])
     return Subtracted(residual, arcs, sigma, inner)
 
 
@@ -120,7 +133,13 @@ def observed_shapes(hosts: Images, imaging: Imaging) -> tuple[Array, Array]:
     return np.where(known, np.sqrt(short / long), 1.0), np.where(known, 0.5 * np.arctan2(cross, plus), 0.0)
 
 
-def _distances(side: int, scale: float, q: float, angle: float) -> tuple[Array, Array]:
+def window(pixels: int, imaging: Imaging) -> slice:
+    """Place, along both axes of stamps with this side, of the window that holds :data:`OUTER_ARCSEC`."""
+    side = min(2 * (int(np.ceil(OUTER_ARCSEC / imaging.pixel_scale_arcsec)) + 4) + pixels % 2, pixels)
+    return slice((pixels - side) // 2, (pixels + side) // 2)
+
+
+def distances(side: int, scale: float, q: float, angle: float) -> tuple[Array, Array]:
     """Elliptical radius (pixels) and radius (arcsec) of the pixels of a window."""
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
     u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
@@ -139,7 +158,7 @@ def _galaxy(image: Array, ellipse: Array) -> Array:
     return np.asarray(np.interp(ellipse, radii, medians)) if radii else np.zeros_like(image)
 
 
-def _arc(residual: Array, known: NDArray[np.bool_], radius: Array, sigma: float) -> NDArray[np.bool_]:
+def arc_pixels(residual: Array, known: NDArray[np.bool_], radius: Array, sigma: float) -> NDArray[np.bool_]:
     """Pixels between the two radii with a significant smoothed residual."""
     smooth = gaussian_filter(np.where(known, residual, 0.0), SMOOTHING_PX)
     threshold = DETECTION_SIGMAS * sigma / (2.0 * np.sqrt(np.pi) * SMOOTHING_PX)

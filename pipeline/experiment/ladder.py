@@ -73,17 +73,19 @@ def _placed(
     return replace(made, lenses=known.truth["galaxy_id"].to_numpy().astype(str)[pairs["lens"].to_numpy()])
 
 
-def distinct_hosts(truth: pd.DataFrame, hosts: HostSet, seed: int, weigh: Weigh | None) -> pd.DataFrame:
+def distinct_hosts(
+    truth: pd.DataFrame, hosts: HostSet, seed: int, weigh: Weigh | None, nearest: int = _NEAREST
+) -> pd.DataFrame:
     """One host (`lens`: place among the lenses, `host`: galaxy_id) for each lens, each host once.
 
-    Of the hosts in the most similar seeing and depth, the first that is free in keyed order, or in an order drawn by
-    weight. Lenses beyond the number of hosts are left out.
+    Of the ``nearest`` hosts in the most similar seeing and depth, the first that is free in keyed order, or in an order
+    drawn by weight. A lens without a free host among them is left out.
     """
     band = hosts.imaging.reference_band
     of_hosts = np.stack([hosts.fwhm_nea_arcsec[:, hosts.imaging.reference], hosts.depth_mag], axis=1)
     own = [truth[f"psfsize_{band}"].to_numpy(), depth_mag_from_psfdepth(truth[f"psfdepth_{band}"].to_numpy())]
     scale = np.maximum(of_hosts.std(axis=0), 1e-6)
-    near = min(_NEAREST, len(of_hosts))
+    near = min(nearest, len(of_hosts))
     _, found = cKDTree(of_hosts / scale).query(np.stack(own, axis=1) / scale, k=near)
     ids = np.asarray(hosts.ids)
     weights = None if weigh is None else weigh(pd.Series(ids))

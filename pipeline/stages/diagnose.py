@@ -18,12 +18,14 @@ from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
 from modeling.scoring.card import FINDER, read_card
 from modeling.scoring.scorer import load_scorer
+from pipeline.experiment.arcstamps import arc_stamps
 from pipeline.experiment.closure import audit_manifest, scored_objects, survey_chain
 from pipeline.experiment.lenshosts import lens_host_weights
 from pipeline.experiment.listedlenses import lens_parameters, lens_table, listed, scored_injections, true_lenses
 from pipeline.experiment.realism import populations
 from pipeline.experiment.rescoring import rescoring
 from pipeline.experiment.trainedon import LISTED, read_listed
+from pipeline.experiment.transplanting import transplants
 from pipeline.experiment.trials import trial_weights
 from pipeline.project.context import RunContext
 
@@ -66,6 +68,8 @@ def subject(context: RunContext, params: DiagnosticParams) -> Subject:
         stamps=store.get,
         populations=lambda own: populations(context, objects, store, scorer, own),
         closure=lambda own: survey_chain(context, objects, store, scorer, own),
+        arcs=lambda own: arc_stamps(context, objects, store, own),
+        transplants=lambda own: transplants(context, objects, store, scorer, own),
         trials=context.read("trials", slices=[generation]).to_pandas(),
         rescoring=lambda: rescoring(context.root.checkpoints(generation), store),
         listed=listed(context),

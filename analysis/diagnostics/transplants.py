@@ -1,0 +1,234 @@
+"""Diagnostic: does the finder see real arcs as well as injected ones, both moved into the same hosts of the grid?
+
+Galaxies are subtracted from real lenses and from injections whose arcs have the same SNR and radius, and what is left
+is moved into the same hosts. So both bring the noise of their stamps and what the model of the galaxy missed. How much
+that changes by itself is measured too: the injection that was moved is rendered into the same host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.special import logit
+
+from analysis.config import DiagnosticParams
+from analysis.diagnostics.subject import Subject
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, not_measured
+from analysis.statistics.changes import shifted
+from analysis.statistics.intervals import exact, median
+from analysis.statistics.paired import PairedBootstrap, Resampled, Sample, not_narrower
+from analysis.statistics.thresholds import Threshold
+
+KINDS = {
+    "real_arc": "real arcs, moved",
+    "moved_injection": "injected arcs with the same SNR and radius, moved",
+    "same_injection": "the same injections rendered into the host",
+    "residual": "what is left of a galaxy that is no lens, moved",
+    "bare": "bare hosts",
+    "same_lens": "arcs rendered from the lenses' true parameters",
+}
+"""What is added to a host, by the name of its column of probabilities; the last one where the truth is known."""
+Floats = NDArray[np.float64]
+_CONTRASTS = {
+    "real_against_injected": ("real_arc", "moved_injection"),
+    "moving": ("moved_injection", "same_injection"),
+    "moving_real_arcs": ("real_arc", "same_lens"),
+}
+"""Kinds that are compared in the same hosts: the arcs, and what moving changes, for injections and for real arcs."""
+_JUDGED = next(iter(_CONTRASTS))
+_POINTS = 100.0
+FIGURES = {
+    "transplants/detected": Drawing(
+        "Real and injected arcs of the same SNR and radius in the same hosts",
+        "what is added to the host",
+        "detected",
+        percent=True,
+    )
+}
+
+
+class Params(DiagnosticParams):
+    """Arcs of real lenses in other hosts."""
+
+    transplant_tiers: tuple[str, ...] = ("A",)
+    """Tiers of the listed lenses whose arcs are moved."""
+    transplant_lenses: int = Field(500, ge=2)
+    """Most lenses whose arcs are moved."""
+    transplant_hosts: int = Field(2, ge=1)
+    """Hosts that each arc is moved into."""
+    transplant_least: int = Field(20, ge=2)
+    """Fewest lenses with an arc."""
+    transplant_threshold: str = "p0.5"
+    """Threshold that the gate judges."""
+    transplant_points: float = Field(10.0, gt=0)
+    """Largest difference in detection between real and injected arcs (points)."""
+    transplant_pool: int = Field(400, ge=2)
+    """Injections, each in another host, that real arcs are matched with."""
+    transplant_snr_factor: float = Field(1.3, gt=1)
+    """Largest ratio of the arc SNRs of a pair."""
+    transplant_radius_arcsec: float = Field(0.3, gt=0)
+    """Largest difference of the arc radii of a pair (arcsec)."""
+    transplant_replicates: int = Field(2000, ge=100)
+    """Resamples (lenses) behind the intervals."""
+
+
+@dataclass(frozen=True)
+class Transplants:
+    """What the finder says of arcs in other hosts."""
+
+    rows: pd.DataFrame
+    """A row per lens and host: `lens`, `host`, and a column of probabilities for each of `KINDS`; the last one is NaN
+    for lenses whose truth is not known, and left out where none is"""
+    without_arc: int
+    """Lenses left out because no arc is found on their residuals"""
+    unmatched: int
+    """Lenses left out because no injection has such an arc"""
+    flux_kept: tuple[float, ...] = ()
+    """Light that the subtraction left of each arc, over the true one, where that is known"""
+
+
+def diagnose(subject: Subject, params: Params) -> Outcome:
+    """Detection of real arcs against model arcs."""
+    found = subject.transplants(params)
+    if isinstance(found, str):
+        return _refused(found, params)
+    return compared(found, subject.thresholds, params, np.random.default_rng(subject.seed))
+
+
+def compared(found: Transplants, points: Sequence[Threshold], params: Params, rng: np.random.Generator) -> Outcome:
+    """Shares detected at each measurable threshold, and differences of real from model arcs in the same hosts."""
+    lenses = found.rows["lens"].nunique() if len(found.rows) else 0
+    if lenses < params.transplant_least:
+        return _refused(f"{lenses} lenses have an arc to move, fewer than {params.transplant_least}", params)
+    measures = list(_kept(found))
+    drawn: list[Point] = []
+    for point in points:
+        if point.measurable:
+            shares, differences = _at(found.rows, point, params.transplant_replicates, rng)
+            measures += [*shares.values(), *differences]
+            drawn += [
+                Point("transplants/detected", point.threshold_id, place, m.value, m.low, m.high, m.n, kind)
+                for place, (kind, m) in enumerate(shares.items())
+            ]
+    measures += list(_scores(found.rows))
+    judged = f"transplants/{_JUDGED}/{params.transplant_threshold}"
+    difference = next((m for m in measures if m.name == judged), None)
+    gate = _gate(difference, params)
+    finding = Finding(_said(difference, measures, params))
+    return Outcome("transplants", tuple(measures), (gate,), findings=(finding,), points=tuple(drawn))
+
+
+def _at(
+    rows: pd.DataFrame, point: Threshold, replicates: int, rng: np.random.Generator
+) -> tuple[dict[str, Measure], list[Measure]]:
+    """Shares of each kind, and differences, at one threshold; lenses are resampled."""
+    units = np.unique(rows["lens"], return_inverse=True)[1].astype(np.int64)
+    count, at = int(units.max()) + 1, point.threshold_id
+    bootstrap = PairedBootstrap({"lens": count}, replicates, rng)
+    shares: dict[str, Measure] = {}
+    for kind in _held(rows):
+        made = np.asarray(rows[kind].notna(), dtype=np.float64)
+        own = _share(bootstrap, rows[kind], made, units, point)
+        lenses, n = len(np.unique(units[made > 0])), int(made.sum())
+        low, high = exact(own.value * lenses, lenses) if lenses else (np.nan, np.nan)
+        how = f"{KINDS[kind]}; Clopper-Pearson with the number of lenses"
+        shares[kind] = Measure(f"transplants/detected/{kind}/{at}", own.value, low, high, n, "", how)
+    differences = []
+    for name, pair in _contrasts(rows).items():
+        made = np.asarray(rows[list(pair)].notna().all(axis=1), dtype=np.float64)
+        first, second = (_share(bootstrap, rows[kind], made, units, point) for kind in pair)
+        lenses = len(np.unique(units[made > 0]))
+        value, low, high = (_POINTS * one for one in not_narrower(first.minus(second), lenses))
+        how = f"{KINDS[pair[0]]}, minus {KINDS[pair[1]]}; bootstrap of lenses"
+        measured = Measure(f"transplants/{name}/{at}", value, low, high, int(made.sum()), "points", how)
+        differences.append(measured)
+    return shares, differences
+
+
+def _share(
+    bootstrap: PairedBootstrap, values: pd.Series, weights: Floats, units: NDArray[np.int64], point: Threshold
+) -> Resampled:
+    hits = np.asarray(values > point.threshold, dtype=np.float64)
+    return bootstrap.recall(Sample(hits, weights, {"lens": units}))
+
+
+def _held(rows: pd.DataFrame) -> list[str]:
+    """Kinds that were made for at least one lens."""
+    return [kind for kind in KINDS if kind in rows and rows[kind].notna().any()]
+
+
+def _contrasts(rows: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Contrasts of kinds that were made."""
+    return {name: pair for name, pair in _CONTRASTS.items() if set(pair) <= set(_held(rows))}
+
+
+def _scores(rows: pd.DataFrame) -> Iterator[Measure]:
+    """Median difference of logits, host by host."""
+    for name, pair in _contrasts(rows).items():
+        made = rows[rows[list(pair)].notna().all(axis=1)]
+        first, second = (logit(made[kind].clip(1e-12, 1 - 1e-12)) for kind in pair)
+        value, low, high, p, n = shifted((first - second).to_numpy(), made["lens"].to_numpy())
+        how = f"median over lenses, {KINDS[pair[0]]}, minus {KINDS[pair[1]]}; Wilcoxon p {p:.2g}"
+        yield Measure(f"transplants/{name}/score", value, low, high, n, "logit", how)
+
+
+def _kept(found: Transplants) -> Iterator[Measure]:
+    n = found.rows["lens"].nunique()
+    no_arc = "lenses left out: no arc is found on the residual"
+    yield Measure("transplants/without_arc", float(found.without_arc), n=n, method=no_arc)
+    no_pair = "lenses left out: no injection has an arc of this SNR and radius"
+    yield Measure("transplants/unmatched", float(found.unmatched), n=n, method=no_pair)
+    if found.flux_kept:
+        how = "light left of each arc by the subtraction, over the true one, within 0.6-3.5 arcsec; median over lenses"
+        yield Measure("transplants/flux_kept", *median(found.flux_kept), len(found.flux_kept), "", how)
+
+
+def _gate(difference: Measure | None, params: Params) -> Gate:
+    """PASS where the whole interval lies within the tolerance, WARN where none of it does."""
+    name, limit = "transplants/injected_arcs", params.transplant_points
+    rule = (
+        f"|detection of real arcs minus that of injected ones, both moved| at {params.transplant_threshold} <= "
+        f"{limit:g} points with the whole 95 % interval; beyond, completeness of injections is not that of real arcs"
+    )
+    if difference is None:
+        return not_measured(name, limit, f"{rule}; the threshold is not measurable")
+    status: Status = "BORDERLINE"
+    if -limit <= difference.low and difference.high <= limit:
+        status = "PASS"
+    elif difference.low > limit or difference.high < -limit:
+        status = "WARN"
+    return decide(name, difference, limit, rule, status)
+
+
+def _refused(why: str, params: Params) -> Outcome:
+    """Nothing is measured."""
+    measure = Measure(f"transplants/{_JUDGED}", np.nan, method=f"not measurable: {why}")
+    gate = not_measured("transplants/injected_arcs", params.transplant_points, f"real against injected arcs; {why}")
+    finding = Finding(f"Real arcs in other hosts are not measured, because {why}.")
+    return Outcome("transplants", (measure,), (gate,), findings=(finding,))
+
+
+def _said(difference: Measure | None, measures: list[Measure], params: Params) -> str:
+    """The finding, in one sentence."""
+    if difference is None:
+        return f"Real arcs in other hosts are not judged, because {params.transplant_threshold} is not measurable."
+    by_name, at = {m.name: m for m in measures}, params.transplant_threshold
+    real, injected, nothing = (
+        f"{_POINTS * by_name[f'transplants/detected/{kind}/{at}'].value:.0f} %"
+        for kind in ("real_arc", "moved_injection", "residual")
+    )
+    moving = by_name[f"transplants/moving/{at}"]
+    return (
+        f"Moved into the same hosts, {real} of real arcs and {injected} of injected arcs with the same SNR and radius "
+        f"are detected at {at} ({nothing} of what is left of other galaxies): a difference of {_figures(difference)} "
+        f"points; moving an injected arc changes its detection by {_figures(moving)} points."
+    )
+
+
+def _figures(one: Measure) -> str:
+    return f"{one.value:+.1f} [{one.low:+.1f}, {one.high:+.1f}]"
