@@ -35,7 +35,7 @@ KINDS = {
 """What is added to a host, by the name of its column of probabilities; the last one where the truth is known."""
 Floats = NDArray[np.float64]
 _CONTRASTS = {
-    "real_against_injected": ("real_arc", "moved_injection"),
+    "change": ("real_arc", "moved_injection"),
     "moving": ("moved_injection", "same_injection"),
     "moving_real_arcs": ("real_arc", "same_lens"),
 }

@@ -40,7 +40,7 @@ ALIKE = {"real_arc": 0.6, "moved_injection": 0.6, "same_injection": 0.6, "same_l
 def test_equal_detection_passes(params):
     outcome = made(params, ALIKE)
     assert status(outcome, "transplants/injected_arcs") == "PASS"
-    difference = measure(outcome, "transplants/real_against_injected/p0.3")
+    difference = measure(outcome, "transplants/change/p0.3")
     assert difference.value == 0.0
     assert difference.low < 0.0 < difference.high, "no changed decision does not mean that none can change"
     assert measure(outcome, "transplants/flux_kept").value == pytest.approx(0.9)
@@ -54,7 +54,7 @@ def test_equal_detection_passes(params):
 def test_injections_that_are_found_less_often_are_warned_of(params):
     outcome = made(params, {**ALIKE, "moved_injection": 0.3, "same_injection": 0.3})
     assert status(outcome, "transplants/injected_arcs") == "WARN"
-    difference = measure(outcome, "transplants/real_against_injected/p0.3")
+    difference = measure(outcome, "transplants/change/p0.3")
     assert difference.value == pytest.approx(30.0, abs=8.0)
     assert difference.low > 10.0
     assert abs(measure(outcome, "transplants/moving/p0.3").value) < 1e-9
@@ -71,7 +71,7 @@ def test_what_moving_changes_is_told_apart(params):
 def test_hosts_of_one_lens_count_as_one(params):
     """The same answers in four hosts of each lens are no more evidence than in one."""
     halves = {**ALIKE, "moved_injection": 0.5}
-    one, four = (measure(made(params, halves, hosts=n), "transplants/real_against_injected/p0.3") for n in (1, 4))
+    one, four = (measure(made(params, halves, hosts=n), "transplants/change/p0.3") for n in (1, 4))
     assert four.high - four.low == pytest.approx(one.high - one.low, rel=0.25)
 
 

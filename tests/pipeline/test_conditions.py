@@ -10,7 +10,10 @@ import pandas as pd
 import pyarrow.compute as pc
 import pytest
 from numpy.typing import NDArray
+from scipy.special import expit
 
+from analysis.diagnostics.transplants import Transplants
+from analysis.results.arcs import INJECTED, PAINTED, REAL, RENDERED, ArcStamps
 from analysis.results.populations import (
     ALL_HOSTS,
     BARE_HOSTS,
@@ -28,9 +31,11 @@ from injection.experiment.stream import batches, run_batch
 from lake.errors import DataError
 from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
+from pipeline.experiment.arcstamps import arc_stamps
 from pipeline.experiment.grids import survey_setting
 from pipeline.experiment.realism import populations
 from pipeline.experiment.scoring import score_rows
+from pipeline.experiment.transplanting import transplants
 from pipeline.project import params
 from pipeline.project.context import RunContext
 from pipeline.verbs import foreign
@@ -106,6 +111,28 @@ def test_diagnostics_embed_with_conditions(context: RunContext) -> None:
     for name, group in found.groups.items():
         expected = np.log(own.loc[group.hosts, ["psfsize_r", "psfdepth_r"]].astype(float)).sum(axis=1)
         np.testing.assert_allclose(group.spaces[EMBEDDING][:, 0], expected, rtol=1e-6, err_msg=name)
+
+
+def test_arcs_are_moved_into_hosts_with_their_own_conditions(context: RunContext) -> None:
+    """This finder sees the conditions alone: whatever is added to a host, its answer is the host's."""
+    from analysis.diagnostics.discovery import DiagnoseParams
+
+    manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
+    objects = manifest.assign(probability=0.5, seen_in_training=manifest["split"] == "train")
+    store, own = StampStore(context.root.cutouts), context.project.section(DiagnoseParams, "diagnose")
+    found = transplants(context, objects, store, FINDER, own)
+    assert isinstance(found, Transplants), found
+    assert len(found.rows)
+    hosts = survey_setting(context, context.project.section(GridParams, "grid"), 1).hosts.table.to_pandas()
+    seen = hosts.set_index("galaxy_id").loc[found.rows["host"], ["psfsize_r", "psfdepth_r"]].astype(float)
+    for kind in ("real_arc", "moved_injection", "same_injection", "residual", "bare", "same_lens"):
+        known = found.rows[kind].notna().to_numpy()
+        np.testing.assert_allclose(found.rows[kind][known], expit(np.log(seen).sum(axis=1))[known], rtol=1e-6)
+    assert all(share > 0.3 for share in np.sort(found.flux_kept)[len(found.flux_kept) // 2 :])
+    stamps = arc_stamps(context, objects, store, own)
+    assert isinstance(stamps, ArcStamps), stamps
+    assert {REAL, INJECTED, PAINTED, RENDERED} == set(stamps.groups)
+    assert len(stamps.groups[PAINTED]) == len(stamps.groups[RENDERED]) > 0
 
 
 def test_dhs_score_takes_conditions_from_the_files_or_says_which_lack_them(

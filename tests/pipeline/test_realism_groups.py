@@ -1,0 +1,73 @@
+"""How galaxies and injections are chosen for the diagnostics of realism."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from injection.config import IM1
+from injection.experiment.hostset import HostSet, in_memory
+from lake.sky.survey import BANDS, SURVEY
+from pipeline.experiment.arcstamps import one_per_host
+from pipeline.experiment.describing import keyed_order
+from pipeline.experiment.ladder import distinct_hosts
+
+
+def conditions(count, prefix, rng):
+    columns = {f"psfsize_{band}": rng.uniform(1.0, 1.8, count) for band in BANDS}
+    depth = rng.uniform(300.0, 900.0, count)
+    names = [f"{prefix}{number:03d}" for number in range(count)]
+    return pd.DataFrame({"galaxy_id": names, **columns, **{f"psfdepth_{band}": depth for band in BANDS}})
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    table = conditions(80, "h", np.random.default_rng(0))
+    stamps = np.zeros((80, 3, 5, 5), np.float32)
+    return HostSet("hosts", pa.Table.from_pandas(table), in_memory(stamps, table["galaxy_id"].tolist()), 5, IM1, SURVEY)
+
+
+def test_each_lens_gets_a_host_of_its_own_in_similar_conditions(hosts):
+    lenses = conditions(50, "l", np.random.default_rng(1))
+    pairs = distinct_hosts(lenses, hosts, 3, None, nearest=12)
+    assert pairs["host"].is_unique
+    assert pairs["lens"].is_unique
+    assert len(pairs) > 40
+    own = lenses["psfsize_r"].to_numpy()[pairs["lens"]]
+    width = hosts.fwhm_nea_arcsec[hosts.rows_of(pairs["host"].tolist()), SURVEY.reference]
+    assert np.abs(own - width).max() < 0.4
+    assert np.corrcoef(own, width)[0, 1] > 0.7
+    again = distinct_hosts(lenses, hosts, 3, None, nearest=12)
+    pd.testing.assert_frame_equal(pairs, again)
+    assert not pairs.equals(distinct_hosts(lenses, hosts, 4, None, nearest=12))
+
+
+def test_weights_decide_which_of_the_similar_hosts_is_taken(hosts):
+    lenses = conditions(15, "l", np.random.default_rng(1))
+    heavy = set(hosts.ids.to_pylist()[::2])
+    pairs = distinct_hosts(lenses, hosts, 3, lambda ids: np.where(ids.isin(heavy), 1.0, 0.0), nearest=40)
+    assert set(pairs["host"]) <= heavy
+    crowd = distinct_hosts(conditions(200, "l", np.random.default_rng(2)), hosts, 3, None, nearest=80)
+    assert len(crowd) == 80, "lenses beyond the number of hosts are left out"
+
+
+def test_draws_follow_their_weights():
+    ids = [f"g{number}" for number in range(3000)]
+    weights = np.where(np.arange(3000) < 1500, 3.0, 1.0)
+    first = keyed_order(1, ids, weights)[:200]
+    assert np.mean(first < 1500) == pytest.approx(0.75, abs=0.08)
+    none = keyed_order(1, ids, np.where(np.arange(3000) < 10, 1.0, 0.0))
+    assert set(none[:10]) == set(range(10))
+    np.testing.assert_array_equal(keyed_order(1, ids), keyed_order(1, ids))
+    assert keyed_order(1, ids).tolist() != keyed_order(2, ids).tolist()
+
+
+def test_one_injection_of_each_host_is_taken():
+    names = [f"i{number}" for number in range(60)]
+    rows = pa.table({"injection_id": names, "galaxy_id": [f"h{number % 20}" for number in range(60)]})
+    found = one_per_host(rows, 400, 1)
+    assert found.num_rows == len(set(found["galaxy_id"].to_pylist())) == 20
+    assert one_per_host(rows, 7, 1)["injection_id"].to_pylist() == found["injection_id"].to_pylist()[:7]
+    assert one_per_host(rows.slice(0, 0), 7, 1).num_rows == 0
