@@ -65,6 +65,11 @@ class Depot:
             if info.type == fs.FileType.File and not Path(name).name.startswith(".")
         }
 
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        with _reached(self.place, self.remote):
+            return self.files.get_file_info(f"{self.path}/{name}").type == fs.FileType.File
+
     def require_place(self) -> None:
         """Raise UnreachableError where the bucket, or the folder that holds this one, does not exist."""
         outer = self.path.split("/", 1)[0] if self.remote else str(Path(self.path).parent)

@@ -51,7 +51,7 @@ def push(project: Project, depot: Depot, tables: Sequence[str], at: str | None) 
     root = project.data.of_any_survey
     with working(root):
         rows = pushing.push(root, depot, pushing.pinned(root, at, tables))
-        files = Moved(0, 0, 0) if tables or at else blobs.push(blobs.kept(project.folder), depot)
+        files = Moved(0, 0, 0) if tables or at else blobs.push(_kept(project), depot)
     log.info("%s", _told("pushed", rows, files, depot))
     return [*rows.problems, *files.problems]
 
@@ -62,11 +62,15 @@ def pull(project: Project, depot: Depot, tables: Sequence[str], at: str | None, 
     with alone(root):
         anew = merging.merge(root, depot, pushing.pinned(root, at, tables)) if merge else []
         rows = pulling.pull(root, depot, pushing.pinned(root, at, tables))
-        files = Moved(0, 0, 0) if tables or at else blobs.pull(blobs.kept(project.folder), depot, project.folder)
+        files = Moved(0, 0, 0) if tables or at else blobs.pull(_kept(project), depot, project.folder)
     log.info("%s", _told("pulled", rows, files, depot))
     if anew:
         log.info("written anew on the remote's tables: %s; commit their pins in %s", ", ".join(anew), root.cards)
     return [*rows.problems, *files.problems]
+
+
+def _kept(project: Project) -> blobs.Kept:
+    return blobs.kept(project.folder, project.data.local / "checkpoints")
 
 
 def _configured(folder: Path) -> Mapping[str, Any]:

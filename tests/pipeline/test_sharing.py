@@ -47,7 +47,12 @@ def made(small_runs: Path, tmp_path_factory: pytest.TempPathFactory, whole_syste
     shutil.copy(PROJECT / ".gitignore", folder)
     (folder / "data" / "grid" / "demo1" / "batch-00000.parquet").write_bytes(b"batch" * 100)
     outs = ["data/grid/demo1", "data/grid/demo2"]
-    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"grid": {"cmd": "true", "outs": outs}}}))
+    mine = folder / "data" / "checkpoints" / "mine"
+    (mine / "deep").mkdir(parents=True)
+    (mine / "deep" / "weights.bin").write_bytes(b"weights")
+    (mine / "finder.json").write_text("{}")
+    stage = {"cmd": "true", "outs": outs, "deps": ["data/checkpoints/mine"]}
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"grid": stage}}))
     (folder.parent / "store").mkdir()
     run(folder, "git", "init", "-q", "-b", "main")
     run(folder, "dvc", "init", "-q")
@@ -77,6 +82,7 @@ def test_a_clone_has_what_was_pushed(shared: Path, tmp_path: Path) -> None:
     assert unpushed.exit_code == 1
     assert "'completeness.demo1' was not pulled: its version is not in the remote" in unpushed.stderr
     assert "grid/demo1 was not pulled: the remote lacks 1 of its files" in unpushed.stderr
+    assert "checkpoints/mine was not pulled: the remote lacks it; whoever audited it" in unpushed.stderr
     pushed = invoke(shared, "push")
     assert pushed.exit_code == 0, pushed.stderr
     pulled = invoke(clone, "pull")
@@ -85,6 +91,8 @@ def test_a_clone_has_what_was_pushed(shared: Path, tmp_path: Path) -> None:
     assert invoke(clone, "query", SQL).output == invoke(shared, "query", SQL).output
     batch = Path("data", "grid", "demo1", "batch-00000.parquet")
     assert (clone / batch).read_bytes() == (shared / batch).read_bytes()
+    weights = Path("data", "checkpoints", "mine", "deep", "weights.bin")
+    assert (clone / weights).read_bytes() == b"weights", "a user's finder"
     assert not run(clone, "git", "status", "--short", "data"), "no card or pin has changed"
     assert "up to date" in run(clone, "dvc", "status")
     assert "Everything is up to date" in run(clone, "dvc", "push", "--remote", "team"), (
@@ -160,7 +168,7 @@ def test_no_pull_while_a_stage_runs(shared: Path) -> None:
 
 
 def test_what_the_cache_lost_is_not_pushed(shared: Path) -> None:
-    found = blobs.kept(shared)
+    found = blobs.kept(shared, shared / "data" / "checkpoints")
     (out,) = [out for out in found.outs if out.path.name == "demo1"]
     listing = Path(found.cache.path, out.name[:2], out.name[2:])
     listing.chmod(0o644)
@@ -168,3 +176,10 @@ def test_what_the_cache_lost_is_not_pushed(shared: Path) -> None:
     depot = sharing.remote(params.load(shared), None)
     (problem,) = blobs.push(found, depot).problems
     assert "grid/demo1 is not in DVC's cache" in problem
+
+
+def test_a_finder_that_changed_is_not_pushed(shared: Path) -> None:
+    (shared / "data" / "checkpoints" / "mine" / "finder.json").write_text("changed")
+    done = invoke(shared, "push")
+    assert done.exit_code == 1
+    assert "checkpoints/mine differs from what dvc.lock records" in done.stderr
