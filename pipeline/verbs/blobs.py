@@ -48,17 +48,10 @@ def kept(folder: Path, finders: Path) -> Kept:
 
     try:
         with Repo(str(folder.resolve())) as repo:
-            found = [
-                Out(Path(out.fs_path), out.hash_info.value)
-                for out in repo.index.outs
-                if out.use_cache and _is_recorded(out)
-            ]
-            made, place = {out.fs_path for out in repo.index.outs}, finders.resolve()
-            given = {
-                Out(Path(dep.fs_path), dep.hash_info.value)
-                for dep in repo.index.deps
-                if dep.fs_path not in made and Path(dep.fs_path).parent == place and _is_recorded(dep)
-            }
+            outs, place = list(repo.index.outs), finders.resolve()
+            made = {out.fs_path for out in outs}
+            deps = [dep for dep in repo.index.deps if dep.fs_path not in made and Path(dep.fs_path).parent == place]
+            found, given = _recorded(out for out in outs if out.use_cache), set(_recorded(deps))
             return Kept(tuple(found), Depot.at(repo.cache.local.path), tuple(sorted(given, key=lambda one: one.path)))
     except DvcException as error:
         raise DarkHaloError(f"DVC cannot read this project: {one_line(error)}") from error
