@@ -76,11 +76,9 @@ def judge(four: pd.DataFrame, points: Mapping[str, float], params: Params) -> Ou
 def _corners(four: pd.DataFrame, points: Mapping[str, float]) -> Iterator[Measure]:
     for corner in CORNERS:
         stated = f"the reference system had {_REFERENCE[corner]:.1f} % at p > 0.5"
-        how = f"{_words(corner)}; Student's t, hosts as clusters; {stated}"
         for at, threshold in points.items():
-            found = mean_change(trialpairs.detected(four, corner, threshold), [four["galaxy_id", corner]])
-            value, low, high = (100.0 * part for part in (found.value, found.low, found.high))
-            yield Measure(f"host_pairs/{corner}/{at}", value, max(low, 0.0), min(high, 100.0), found.n, "percent", how)
+            how = f"{_words(corner)}; {stated}"
+            yield trialpairs.share(f"host_pairs/{corner}/{at}", four, corner, threshold, how)
 
 
 def _effects(four: pd.DataFrame, points: Mapping[str, float]) -> Iterator[Measure]:

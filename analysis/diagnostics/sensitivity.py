@@ -147,12 +147,8 @@ def _perturbations(wide: pd.DataFrame) -> list[str]:
 def _completeness(judged: Judged) -> Iterator[Measure]:
     own = trialpairs.scored_in(judged.wide, BASELINE)
     for at, threshold in judged.points.items():
-        found = mean_change(trialpairs.detected(own, BASELINE, threshold), [own["galaxy_id", BASELINE]])
-        low, high = (trialpairs.POINTS * min(max(end, 0.0), 1.0) for end in (found.low, found.high))
-        how = "trials of the baseline above the threshold; Student's t, hosts as clusters"
-        yield Measure(
-            f"sensitivity/completeness/{at}", trialpairs.POINTS * found.value, low, high, found.n, "percent", how
-        )
+        what = "trials of the baseline above the threshold"
+        yield trialpairs.share(f"sensitivity/completeness/{at}", own, BASELINE, threshold, what)
 
 
 def _mean_changes(judged: Judged) -> Iterator[Measure]:

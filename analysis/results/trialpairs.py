@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.records import Measure
+from analysis.results.trials import share_of_hosts
 from analysis.statistics.contrasts import MeanChange
 from analysis.statistics.thresholds import Threshold
 from lake.tables.trials import BASELINE
@@ -56,6 +58,14 @@ def changes(wide: pd.DataFrame, variant: str, threshold: float, before: str = BA
 def measurable(points: Sequence[Threshold]) -> dict[str, float]:
     """Values of the thresholds that trials are judged at, by name."""
     return {point.threshold_id: point.threshold for point in points if point.measurable}
+
+
+def share(name: str, wide: pd.DataFrame, variant: str, threshold: float, how: str) -> Measure:
+    """Share of the trials above a threshold in one variant, in per cent."""
+    found = pd.Series(detected(wide, variant, threshold))
+    m = share_of_hosts(name, found, wide["galaxy_id", variant].reset_index(drop=True), how)
+    ends = {end: POINTS * getattr(m, end) for end in ("value", "low", "high")}
+    return replace(m, **ends, unit="percent")
 
 
 def in_points(name: str, found: MeanChange, how: str) -> Measure:
