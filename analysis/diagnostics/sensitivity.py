@@ -102,7 +102,7 @@ def judge(judged: Judged, half_width: float, params: Params, rng: np.random.Gene
         for place, (name, m) in enumerate(shown.items())
     )
     gate = _gate(systematic, half_width, at)
-    finding = _finding(shown, {m.name: m for m in (*cells, systematic)}, gate, at)
+    finding = _finding(shown, {m.name: m for m in (*measures, *cells, systematic)}, gate, at, params)
     return Outcome(NAME, (*measures, *cells, systematic), (gate,), findings=(finding,), points=points)
 
 
@@ -232,14 +232,19 @@ def _no_gate(half_width: float, at: str, why: str) -> Gate:
     return not_measured("sensitivity/systematic", half_width, f"{_RULE.format(at=at)}; {why}")
 
 
-def _finding(shown: Mapping[str, Measure], cells: Mapping[str, Measure], gate: Gate, at: str) -> Finding:
+def _finding(
+    shown: Mapping[str, Measure], known: Mapping[str, Measure], gate: Gate, at: str, params: Params
+) -> Finding:
     name, most = max(shown.items(), key=lambda item: abs(item[1].value))
     moves = f"{label(name)} moves completeness at {at} most, by {most.value:+.1f} [{most.low:+.1f}, {most.high:+.1f}]"
-    largest, noise = (cells[f"sensitivity/{name}/{kind}/{at}"] for kind in ("largest", "largest_by_noise"))
+    largest, noise = (known[f"sensitivity/{name}/{kind}/{at}"] for kind in ("largest", "largest_by_noise"))
     beside = f"its largest change in a cell is {largest.value:.0f} points, where noise alone gives {noise.value:.0f}"
     verdict = {
         "WARN": f"more than the statistical half-width of {gate.threshold:.1f}: quote it beside the interval",
         "PASS": f"no more than the statistical half-width of {gate.threshold:.1f}",
     }.get(gate.status, "which has no statistical interval to be compared with")
-    together = cells[f"sensitivity/systematic/{at}"].value
-    return Finding(f"{moves} points; {beside}. All assumptions together: {together:.1f} points, {verdict}.")
+    together = known[f"sensitivity/systematic/{at}"].value
+    others = [(prior, known.get(f"sensitivity/{name}/{prior}/{at}")) for prior in params.sensitivity_priors]
+    held = [f"{prior} {m.value:+.1f} [{m.low:+.1f}, {m.high:+.1f}]" for prior, m in others if m is not None]
+    elsewhere = f" Weighted to other priors that change is {', '.join(held)}." if held else ""
+    return Finding(f"{moves} points; {beside}.{elsewhere} All assumptions together: {together:.1f} points, {verdict}.")

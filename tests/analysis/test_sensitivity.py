@@ -106,6 +106,7 @@ def test_changes_are_weighted_to_other_priors_where_the_draws_cover_them(params)
     assert np.isnan(refused.value)
     assert refused.method.startswith("not measurable: the injections")
     assert measure(found, "sensitivity/psf_plus_10/anchored/p0.5").value == pytest.approx(50.0)
+    assert "Weighted to other priors that change is anchored +50.0 [" in found.findings[0].text
 
 
 def test_failed_trials_leave_their_pairs_and_no_trials_are_not_measured(params):
