@@ -36,6 +36,8 @@ class Campaign:
     params: Mapping[str, Any] = field(default_factory=dict)
     """Its sizes; a sample that is smaller is used whole."""
     recorded: tuple[Recorded, ...] = ()
+    sizes: str = ""
+    """Its samples, in words."""
     verdict: str = ""
     """What the reference concluded."""
 
@@ -110,6 +112,8 @@ CAMPAIGNS: Mapping[str, Campaign] = {
             Recorded("bright_arcs/unrestricted/ceiling/p0.3", 0.30, note="about"),
             *_FEATURE_SPACE,
         ),
+        sizes="1,000 cut-outs for pixels and annuli (12 of them lenses), 500 lenses and 500 negatives for the other "
+        "annulus, 200 hosts in each bin of bright arcs, 112 Tier A, 400 injections and 200 negatives for the probe",
         verdict="GO for retraining (gen5a, gen5b), gains expected to be modest; the shift of the annulus was called "
         "material though it is correlated with neither seeing nor depth, and the gate on AUC was compared with recall",
     ),
@@ -121,6 +125,7 @@ CAMPAIGNS: Mapping[str, Campaign] = {
             _TIER_A,
             Recorded("lens_recall/leaking", 0.0),
         ),
+        sizes="200 hosts in each bin, 112 Tier A lenses",
         verdict="its Poisson figures are artefacts of a clamp at one electron (invalidated); the clip range explains "
         "part of the misses",
     ),
@@ -130,6 +135,7 @@ CAMPAIGNS: Mapping[str, Campaign] = {
         recorded=(
             Recorded("sensitivity/completeness/p0.3", 0.74, note="per cent, 818 of 110,000; its summary said 2.6 %"),
         ),
+        sizes="110,000 injections",
         verdict="invalidated: the clamp, and a summary averaged over magnitude bins",
     ),
     "D04": Campaign(
@@ -139,6 +145,7 @@ CAMPAIGNS: Mapping[str, Campaign] = {
             Recorded("sensitivity/completeness/p0.3", 3.41, note="per cent, 3,755 of 110,000; threshold not recorded"),
             Recorded("sensitivity/poisson/change/p0.3", -1.06, note="from 3.41 to 2.35 %, two separate grids"),
         ),
+        sizes="110,000 injections, twice",
         verdict="Poisson noise lowers completeness by a third; neither threshold nor prior is recorded",
     ),
     "D05": Campaign(
@@ -155,6 +162,7 @@ CAMPAIGNS: Mapping[str, Campaign] = {
             Recorded(_PROBE, 0.996),
             _TIER_A,
         ),
+        sizes="as in D01, D02 and D04",
         verdict="it agrees with D04; Poisson noise alone is lower in every bin of bright arcs, and worse with clip 20",
     ),
     "D06": Campaign(

@@ -78,16 +78,22 @@ def described(name: str, finder: str, outcome: Outcome) -> list[str]:
     held = campaign(name)
     lines = [f"{name.upper()} on {finder}: {held.question}", ""]
     for finding in outcome.findings:
-        lines += textwrap.wrap(f"{finding.diagnostic}: {finding.text}", _WIDTH, subsequent_indent="  ")
+        lines += _wrapped(f"{finding.diagnostic}: {finding.text}")
     missing = [one for one in held.diagnostics if one not in discovery.titles()]
     if missing:
         lines += [f"not available here: {', '.join(missing)}"]
     lines += ["", *(_gate(gate) for gate in outcome.gates if gate.status != "PASS")]
     passed = sum(gate.status == "PASS" for gate in outcome.gates)
     lines += [f"{passed} of {len(outcome.gates)} gates PASS"]
+    if held.sizes:
+        lines += ["", *_wrapped(f"The reference's samples: {held.sizes}; those here are the n of each figure.")]
     if held.verdict:
-        lines += ["", *textwrap.wrap(f"The reference concluded: {held.verdict}.", _WIDTH, subsequent_indent="  ")]
+        lines += _wrapped(f"The reference concluded: {held.verdict}.")
     return lines
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ")
 
 
 def _gate(gate: Gate) -> str:

@@ -36,6 +36,7 @@ def project(small_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("masked_pixels", "not_made_yet"),
         {"max_bad_cutout_fraction": 0.2, "unknown_here": 3},
         (Recorded("masked/zero_max", 0.0052), Recorded("masked/other", 0.1, 0.05, 0.15, "its note")),
+        "many cut-outs",
         "fine",
     )
     monkeypatch.setattr(diagnosing, "CAMPAIGNS", {**CAMPAIGNS, "D01": made})
@@ -90,6 +91,7 @@ def test_it_is_described_beside_the_reference(project: Project) -> None:
     assert "0 of 50 cut-outs" in words
     assert "not available here: not_made_yet" in words
     assert "1 of 1 gates PASS" in words
+    assert "The reference's samples: many cut-outs; those here are the n of each figure." in words
     assert "The reference concluded: fine." in words
     first, second = diagnosing.beside("D01", outcome).to_pylist()
     assert first == {"measure": "masked/zero_max", "here": "0 (n 50)", "reference": "0.0052", "note": ""}
