@@ -12,9 +12,9 @@ from threadpoolctl import threadpool_limits
 
 from analysis.results.injection_views import SCORED
 from analysis.statistics.calibration import cox, log_loss
-from analysis.statistics.emulator import Basis, checked, fit, host_weights, logit_interval, out_of_fold
+from analysis.statistics.emulator import Basis, checked, fit, host_weights, logit_interval, out_of_fold, refusal
 from analysis.statistics.intervals import TABLE_LEVEL
-from analysis.statistics.thresholds import Distribution, Threshold
+from analysis.statistics.thresholds import Distribution, Ends, Threshold
 from lake.errors import DataError
 from lake.sky.imaging import Imaging
 
@@ -107,30 +107,39 @@ def at_points(
     threshold: Threshold,
     drawn: Distribution | None,
     rng: np.random.Generator,
+    ends: Ends | None = None,
 ) -> pd.DataFrame:
     """Completeness and its 95 % interval at named points of the parameters, one row each; null outside what was drawn.
 
     Parameters that a point lacks are averaged over the injections, as if independent of the given ones: a grid draws
     them so, but for seeing and depth, which are those of hosts. The interval is from resampled hosts, with the
-    threshold drawn from its distribution, if it has one, each time.
+    threshold drawn from its distribution, if it has one, each time. `ends` are those of a derived threshold over the
+    declared numbers of unlisted lenses: the completeness at each of them, `unlisted_low` and `unlisted_high`, is null
+    where no range is declared, or too few injections are detected or missed there for a fit.
     """
     places = {name: sample.place(point) for name, point in points.items()}
     answered = [point for name, point in points.items() if places[name][0] != OUTSIDE]
     checked(sample.hosts, sample.above(threshold.threshold))
     with threadpool_limits(1):  # many small fits: threads that wait for each other make them twenty times slower
         found = iter(_bootstrapped(sample, answered, threshold.threshold, drawn, rng) if answered else ())
-    rows = []
+        ranges = iter(_over_lenses(sample, answered, ends))
+    rows, nothing = [], (np.nan, np.nan, np.nan)
     for name, (support, near) in places.items():
-        value, low, high = (np.nan, np.nan, np.nan) if support == OUTSIDE else next(found)
+        value, low, high = nothing if support == OUTSIDE else next(found)
+        least, most = nothing[:2] if support == OUTSIDE else next(ranges)
         rows.append(
             {
                 "at": name,
                 "threshold_id": threshold.threshold_id,
                 "fpr_reached": threshold.fpr_reached,
+                "fpr_unlisted_low": threshold.fpr_unlisted_low,
+                "fpr_unlisted_high": threshold.fpr_unlisted_high,
                 "completeness": value,
                 "low_95": low,
                 "high_95": high,
                 "interval": "" if support == OUTSIDE else "h" if drawn is None else "t",
+                "unlisted_low": least,
+                "unlisted_high": most,
                 "n_near": near,
                 "support": support,
                 "averaged_over": ", ".join(each for each in sample.signs if each not in points[name]),
@@ -165,6 +174,23 @@ def _bootstrapped(
         (value, *logit_interval(value, replicates[:, place], clusters, TABLE_LEVEL))
         for place, value in enumerate(values)
     ]
+
+
+def _over_lenses(sample: Sample, points: Sequence[Mapping[str, float]], ends: Ends | None) -> list[tuple[float, float]]:
+    """Value at each point at the highest and the lowest threshold that unlisted lenses allow."""
+    if ends is None:
+        return [(np.nan, np.nan)] * len(points)
+    basis = Basis.of(sample.radii, sample.values, sample.own_signs)
+    columns = basis.columns(sample.radii, sample.values)
+    found = []
+    for cut, _ in ends:
+        detected = sample.above(cut)
+        if refusal(sample.hosts, detected) is None:
+            model = fit(basis, columns, detected)
+            found.append([float(model(*_put(sample, point)).mean()) for point in points])
+        else:
+            found.append([np.nan] * len(points))
+    return list(zip(*found, strict=True))
 
 
 def _put(sample: Sample, point: Mapping[str, float]) -> tuple[Floats, Floats]:

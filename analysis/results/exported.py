@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from analysis.results.foreign_cells import COLUMNS
+from analysis.results.foreign_cells import COLUMNS, RANGE, RATES
 from analysis.statistics.completeness import ALL, MARGINAL
 from lake.errors import DataError
 
@@ -23,16 +23,6 @@ _NAMES = {
     "jeffreys_95_low": "ci95_lo",
     "jeffreys_95_high": "ci95_hi",
 }
-_RATE = {
-    "fpr_reached": "fpr_reached",
-    "fpr_low": "fpr_ci95_lo",
-    "fpr_high": "fpr_ci95_hi",
-    "fpr_unlisted_low": "fpr_unlisted_lo",
-    "fpr_unlisted_high": "fpr_unlisted_hi",
-    "unlisted_low": "completeness_unlisted_lo",
-    "unlisted_high": "completeness_unlisted_hi",
-}
-"""Further columns: the rate that each threshold reaches, and the ranges over unlisted lenses."""
 _FEW = 10
 """Least number of injections in a sufficient magnitude bin."""
 
@@ -46,14 +36,14 @@ def exported(rows: pd.DataFrame, per_cell: float | None) -> pd.DataFrame:
     if cells.empty:
         raise DataError("the slice has no cells of Einstein radius, PSF and depth, so this layout cannot hold it")
     order = ["threshold_id", "theta_e_arcsec", "psf_centre_arcsec", "depth_centre_mag", "source_mag_bin"]
-    made = cells.sort_values(order, ignore_index=True).rename(columns=_NAMES | _RATE)
+    made = cells.sort_values(order, ignore_index=True).rename(columns=_NAMES | RATES | RANGE)
     made["fpr_target"] = [_rate(name) for name in made["threshold_id"]]
     made["threshold_type"] = [
         "fixed" if np.isnan(rate) else f"FPR={rate:.1e}" for rate in made["fpr_target"].to_numpy(float)
     ]
     needed = np.where(made["source_mag_bin"] == ALL, np.nan if per_cell is None else per_cell, _FEW)
     made["sufficient"] = (made["n_injections"] >= needed).astype(object).mask(np.isnan(needed))
-    return made[[*COLUMNS, *_RATE.values()]]
+    return made[[*COLUMNS, *RATES.values(), *RANGE.values()]]
 
 
 def _rate(threshold_id: str) -> float:

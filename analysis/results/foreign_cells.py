@@ -32,6 +32,17 @@ COLUMNS = (
     "sufficient",
 )  # fmt: skip
 """Columns of the layout."""
+RATES = {
+    "fpr_reached": "fpr_reached",
+    "fpr_low": "fpr_ci95_lo",
+    "fpr_high": "fpr_ci95_hi",
+    "fpr_unlisted_low": "fpr_unlisted_lo",
+    "fpr_unlisted_high": "fpr_unlisted_hi",
+}
+"""Further columns that our own exports have, by those of `completeness`: the rate that each threshold reaches."""
+RANGE = {"unlisted_low": "completeness_unlisted_lo", "unlisted_high": "completeness_unlisted_hi"}
+"""The same of each cell: its completeness over the declared numbers of unlisted lenses."""
+_FURTHER = (*RATES.values(), *RANGE.values())
 _OPTIONAL = {*INTERVALS, *MEANS, "sufficient"}
 _NUMBERS = [name for name in COLUMNS if name not in ("threshold_type", "source_mag_bin", "sufficient")]
 KEY = ["cell", "threshold_id", "source_mag_bin"]
@@ -95,10 +106,10 @@ def require_columns(rows: pd.DataFrame, needed: tuple[str, ...], what: str) -> N
 def understood(rows: pd.DataFrame, declared: Declared) -> Cells:
     """Judge every line of a table (:func:`read_table`). DataError where columns or declarations are missing."""
     require_columns(rows, tuple(name for name in COLUMNS if name not in _OPTIONAL), "the table")
-    text = rows.reindex(columns=["row_index", *COLUMNS], fill_value="")
+    text = rows.reindex(columns=["row_index", *COLUMNS, *_FURTHER], fill_value="")
     decimals = {name: int(_decimals(text[name]).max()) for name in _NUMBERS}
     values = text[["row_index", "threshold_type", "source_mag_bin", "sufficient"]].copy()
-    for name in _NUMBERS:
+    for name in (*_NUMBERS, *_FURTHER):
         values[name] = pd.to_numeric(text[name].where(~text[name].str.lower().isin(_EMPTY)), errors="coerce")
     values["family"] = _families(values["source_mag_bin"], declared)
     values["threshold_id"] = _threshold_ids(values, declared.threshold_sample)
@@ -155,8 +166,9 @@ def _cells(values: pd.DataFrame) -> pd.Series:
 
 def _reasons(text: pd.DataFrame, values: pd.DataFrame) -> pd.Series:
     """Why a row cannot be used, the first rule that it breaks; null where it can."""
-    given = {name: ~text[name].str.lower().isin(_EMPTY) for name in _NUMBERS}
-    tests = [(given[name] & ~np.isfinite(values[name]), f"'{name}' is not a number") for name in _NUMBERS]
+    given = {name: ~text[name].str.lower().isin(_EMPTY) for name in (*_NUMBERS, *_FURTHER)}
+    tests = [(given[name] & ~np.isfinite(values[name]), f"'{name}' is not a number") for name in given]
+    tests += [(given[name] & ~values[name].between(0, 1), f"'{name}' is not a share") for name in _FURTHER]
     tests.append((values["cell"].isna(), f"only some of {', '.join(AXES)} are given"))
     for name in COUNTS:
         odd = values[name].isna() | (values[name] < 0) | (values[name] % 1 != 0)
@@ -204,6 +216,7 @@ def counts(cells: Cells, identity: Mapping[str, Any]) -> pd.DataFrame:
             "failed": kept["n_failed"],
             "mean_score": kept["mean_score"],
             "mean_arc_snr": kept["mean_arc_snr"],
+            **{ours: kept[theirs] for ours, theirs in (RATES | RANGE).items()},
         }
     )
     whole = pd.concat([rows, _marginals(rows)], ignore_index=True)
@@ -214,13 +227,19 @@ def counts(cells: Cells, identity: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _marginals(rows: pd.DataFrame) -> pd.DataFrame:
-    """Sums over cells, per threshold and bin; means are those of all injections, null where a cell's is missing."""
+    """Sums over cells, per threshold and bin; means are those of all injections, null where a cell's is missing.
+
+    The rate of a threshold is that of its cells, null where they differ.
+    """
+    means = (*MEANS, *RANGE)
     by = ["threshold_id", "threshold", "source_mag_bin", "source_mag_family"]
-    used = rows.assign(**{f"sum_{name}": rows[name] * rows["n"] for name in MEANS})
-    used.loc[used["n"] == 0, [f"sum_{name}" for name in MEANS]] = 0.0
+    used = rows.assign(**{f"sum_{name}": rows[name] * rows["n"] for name in means})
+    used.loc[used["n"] == 0, [f"sum_{name}" for name in means]] = 0.0
     grouped = used.groupby(by, dropna=False, sort=True)
     sums = grouped[["n", "detected", "failed"]].sum()
-    for name in MEANS:
+    for name in means:
         total = grouped[f"sum_{name}"].sum(min_count=1).where(grouped[f"sum_{name}"].count() == grouped.size())
         sums[name] = total / sums["n"].where(sums["n"] > 0)
+    for name in RATES:
+        sums[name] = grouped[name].first().where(grouped[name].nunique(dropna=False) == 1)
     return sums.reset_index().assign(cell=MARGINAL)

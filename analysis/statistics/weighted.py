@@ -25,9 +25,16 @@ class Weighted:
     high: float
 
 
+def scaled(weights: ArrayLike) -> Floats:
+    """Weights over the largest of them, so that no square or sum of them overflows, nor all of them underflow."""
+    w = np.asarray(weights, dtype=np.float64)
+    largest = w.max(initial=0.0)
+    return w / largest if largest > 0.0 else w
+
+
 def effective_number(weights: ArrayLike) -> float:
     """Kish's (sum of w)^2 / sum of w^2; 0 where nothing has weight."""
-    w = np.asarray(weights, dtype=np.float64)
+    w = scaled(weights)
     total = float((w * w).sum())
     return float(w.sum()) ** 2 / total if total else 0.0
 
@@ -42,7 +49,7 @@ def weighted_share(
     :func:`analysis.statistics.intervals.clustered`. `drawn` is the distribution of a derived threshold
     (:func:`analysis.statistics.thresholds.bootstrap_thresholds`), None for one that was chosen.
     """
-    w, v = np.asarray(weights, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    w, v = scaled(weights), np.asarray(values, dtype=np.float64)
     held = w > 0.0
     if not held.any():
         return Weighted(0.0, np.nan, np.nan, np.nan)

@@ -57,7 +57,8 @@ def import_completeness(file: Path, meta: Path, name: str, prior: str | None, fa
     \b
     Columns: theta_e, psf_fwhm, depth_5sig (centres of the cell), threshold, threshold_type (fixed or FPR=1.0e-03),
     fpr_target, source_mag_bin (all, 23-24, PREFIX_20-22), n_injections, n_detected, n_failed, completeness, and
-    optionally ci68_lo, ci68_hi, ci95_lo, ci95_hi, mean_score, mean_arc_snr, sufficient.
+    optionally ci68_lo, ci68_hi, ci95_lo, ci95_hi, mean_score, mean_arc_snr, sufficient, and what our exports have
+    besides: the rate of each threshold, and the ranges over unlisted lenses.
 
     Intervals and marginals are computed again from the counts; hosts are not known, so there is no host-clustered
     interval. Every figure of the file that does not follow from its counts is a row of `import_disagreements`; rows

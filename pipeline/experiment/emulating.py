@@ -58,13 +58,13 @@ def completeness_at(
 ) -> pa.Table:
     """Completeness of a finder at each point, by thresholds. ParameterError for a parameter that is not known."""
     root, name = project.data, counting(project, generation)
-    sample, (levels, drawn, _) = _sample(root, name), _thresholds(root, name, threshold)
+    sample, (levels, drawn, ends) = _sample(root, name), _thresholds(root, name, threshold)
     known = _names(sample)
     at = {_label(point): columns_of(point, known) for point in points}
-    parts = [
-        at_points(sample, at, level, drawn.get(level.threshold_id), np.random.default_rng(project.survey.seed))
-        for level in fit_for(sample, levels)
-    ]
+    parts = []
+    for level in fit_for(sample, levels):
+        rng, known_as = np.random.default_rng(project.survey.seed), level.threshold_id
+        parts.append(at_points(sample, at, level, drawn.get(known_as), rng, ends.get(known_as)))
     return pa.Table.from_pandas(pd.concat(parts, ignore_index=True), preserve_index=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,31 @@ def test_an_uncertain_threshold_widens_the_interval() -> None:
     fixed, derived = (at_points(sample, point, CUT, d, np.random.default_rng(0)).iloc[0] for d in (None, spread))
     assert (fixed["interval"], derived["interval"]) == ("h", "t")
     assert derived["high_95"] - derived["low_95"] > 2 * (fixed["high_95"] - fixed["low_95"])
+
+
+def test_unlisted_lenses_give_a_range_at_their_ends_of_the_threshold() -> None:
+    """Each end is the completeness at that threshold; an end with too few outcomes for a fit has none."""
+    sample, points = Sample.of(injections(1_500, 150, 6), SURVEY), {"a": {"src_mag_r": 24.0}, "b": {"src_mag_r": 30.0}}
+    sample.rows["probability"] = sample.rows["probability"] * np.random.default_rng(0).uniform(0.5, 1.0, 1_500)
+    drawn = (np.array([CUT.threshold]), np.ones(1))
+
+    def found(*cuts: float) -> pd.DataFrame:
+        ends = tuple((cut, drawn) for cut in cuts)
+        given = replace(CUT, fpr_unlisted_low=0.01, fpr_unlisted_high=0.06)
+        return at_points(sample, points, given, drawn, np.random.default_rng(0), ends).set_index("at")
+
+    rows = found(0.6, 0.3)
+    assert rows.loc["a", ["fpr_unlisted_low", "fpr_unlisted_high"]].to_list() == [0.01, 0.06]
+    at_end = [
+        at_points(sample, points, replace(CUT, threshold=cut), drawn, np.random.default_rng(0))["completeness"][0]
+        for cut in (0.6, 0.3)
+    ]
+    assert rows.loc["a", ["unlisted_low", "unlisted_high"]].to_list() == pytest.approx(at_end)
+    assert rows.loc["a", "unlisted_low"] < rows.loc["a", "completeness"] < rows.loc["a", "unlisted_high"]
+    assert rows.loc["b", ["unlisted_low", "unlisted_high"]].isna().all(), "outside of what was drawn"
+    assert found(0.999, 0.3).loc["a", ["unlisted_low", "unlisted_high"]].isna().to_list() == [True, False]
+    plain = at_points(sample, points, CUT, drawn, np.random.default_rng(0))
+    assert plain[["unlisted_low", "unlisted_high"]].isna().all(axis=None)
 
 
 def test_it_is_compared_with_the_table_cell_by_cell() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,16 @@ def test_equal_weights_give_the_intervals_of_the_completeness_table() -> None:
     drawn = bootstrap_thresholds(values(2)[1], 0.1)
     joint = weighted_share(hosts, score, np.ones(200), 0.9, drawn, 0.95)
     np.testing.assert_allclose((joint.low, joint.high), share_interval(hosts, score, drawn, 0.95), atol=1e-8)
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_only_ratios_of_weights_matter_however_large_they_are(factor: float) -> None:
+    rng = np.random.default_rng(3)
+    hosts, outcome, weights = np.arange(300) // 3, rng.random(300), rng.lognormal(size=300)
+    for drawn in (None, (np.array([0.4, 0.5]), np.array([0.3, 0.7]))):
+        one, other = (weighted_share(hosts, outcome, w, 0.5, drawn, 0.95) for w in (weights, weights * factor))
+        assert astuple(other) == pytest.approx(astuple(one), rel=1e-9)
+    assert effective_number(weights * factor) == pytest.approx(effective_number(weights))
 
 
 def test_injections_without_weight_count_for_nothing() -> None:

@@ -308,6 +308,12 @@ def test_probabilities_columns_and_lists_of_training_objects_are_taken(tmp_path:
     points = rows(at, "thresholds", "chances-own")
     assert (points["fpr_unlisted_low"].dropna() <= points["fpr_reached"].dropna()).all()
     assert points["lenses_high"].gt(0).all()
+    derived = points.loc[points["status"] == "measured", "threshold_id"].to_list()
+    completeness = rows(at, "completeness", "chances-own")
+    counted = completeness[completeness["threshold_id"].isin(derived) & (completeness["n"] > 0)]
+    assert len(counted)
+    assert (counted["unlisted_low"] <= counted["completeness"]).all()
+    assert (counted["completeness"] <= counted["unlisted_high"]).all()
     np.testing.assert_allclose(
         rows(at, "scores", "chances-own").set_index("galaxy_id")["score"], scores["score"], rtol=1e-6
     )

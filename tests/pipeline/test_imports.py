@@ -256,7 +256,16 @@ def own_slice(project: Project, name: str) -> pd.DataFrame:
     by = ["threshold_id", "source_mag_bin"]
     sums = counts.groupby(by, as_index=False)[["n", "detected", "failed", "hosts"]].sum()
     same = counts[["grid_id", "grid_name", "generation", "checkpoint_id", "weighting_id", "prior", "threshold"]].iloc[0]
-    rows = completeness_table(pd.concat([counts, sums.assign(cell="marginal", **same)], ignore_index=True))
+    whole = pd.concat([counts, sums.assign(cell="marginal", **same)], ignore_index=True)
+    rates = {
+        "fpr_reached": 0.05,
+        "fpr_low": 0.04,
+        "fpr_high": 0.06,
+        "fpr_unlisted_low": 0.03,
+        "fpr_unlisted_high": 0.05,
+    }
+    share = whole["detected"] / whole["n"]
+    rows = completeness_table(whole.assign(**rates, unlisted_low=0.9 * share, unlisted_high=1.2 * share))
     where = {column: rows[column][0].as_py() for column in tables.spec("completeness").slice_by}
     writing.write_slice(Target(project.data, tables.spec("completeness"), name, where, Provenance("test")), rows)
     return rows.to_pandas()
@@ -276,6 +285,46 @@ def test_our_own_table_comes_back_from_its_export_without_a_disagreement(project
     same = asked(project, text)["same"]
     assert len(same) == len(own)
     assert same.all()
+    back = asked(project, "select * from completeness where origin = 'foreign'")
+    keys = ["theta_e_arcsec", "source_mag_bin"]
+    ours, theirs = (frame.sort_values(keys, ignore_index=True) for frame in (own, back))
+    unknown = {
+        "hosts",
+        "n_eff",
+        "psf_fwhm_nea_arcsec_low",
+        "psf_fwhm_nea_arcsec_high",
+        "depth_mag_low",
+        "depth_mag_high",
+    }
+    identity = {"grid_id", "grid_name", "checkpoint_id", "generation", "origin", "cell"}
+    of_hosts = {
+        name for name in own if name.startswith(("host_clustered", "joint", "field_clustered", "unlisted_bound"))
+    }
+    kept = [name for name in own if name not in unknown | identity | of_hosts]
+    assert {"fpr_reached", "fpr_unlisted_high", "unlisted_low", "jeffreys_68_low", "mean_arc_snr"} < set(kept)
+    cell = ours["theta_e_arcsec"].notna()
+    for name in kept:
+        some = cell if name.startswith("mean_") or name.endswith("centre_mag") else cell | True
+        pd.testing.assert_series_equal(ours.loc[some, name], theirs.loc[some, name], rtol=1e-12)
+
+
+@pytest.mark.parametrize("text", ["1.5", "-0.1", "many"])
+def test_a_rate_that_is_no_share_is_refused(tmp_path: Path, text: str) -> None:
+    rows = [{**row, "fpr_reached": text if place == 3 else 0.01} for place, row in enumerate(reference_rows())]
+    found, _ = judged(tmp_path, rows)
+    (reason,) = found.rejected["reason"]
+    assert reason.startswith("'fpr_reached' is not a ")
+
+
+def test_the_rate_of_a_threshold_is_that_of_all_its_cells_or_none(tmp_path: Path) -> None:
+    rows = [{**row, "fpr_reached": 0.01 + row["threshold"] * (row["theta_e"] == 1.0) / 9} for row in reference_rows()]
+    table, about = write(tmp_path, rows, facts(**DECLARED))
+    given = Given.of(table, about, None, {})
+    declared = given.declared(foreign_cells.Declared)
+    cells_of = foreign_cells.understood(foreign_cells.read_table(table), declared)
+    counted = foreign_cells.counts(cells_of, given.identity("ref", declared))
+    assert counted.loc[counted["cell"] == "marginal", "fpr_reached"].isna().all()
+    assert counted.loc[counted["cell"] != "marginal", "fpr_reached"].nunique() == 3
 
 
 def test_names_of_ours_are_not_taken_and_an_import_can_be_forgotten(project: Project) -> None:
