@@ -17,6 +17,7 @@ from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Finding, Measure, Outcome, Point
 from analysis.results import trialpairs
+from analysis.results.untouched import FEWEST
 from analysis.statistics.contrasts import mean_change
 
 NAME = "host_pairs"
@@ -55,8 +56,10 @@ def diagnose(subject: Subject, params: Params) -> Outcome:
     wide = trialpairs.of_experiment(subject.trials, NAME)
     held = set(CORNERS) <= set(trialpairs.variants(wide))
     four = trialpairs.scored_in(wide, *CORNERS) if held else wide.head(0)
-    if four.empty:
-        why = f"not measurable without trials of the experiment that were scored in all of {', '.join(CORNERS)}"
+    hosts = min((four["galaxy_id", corner].nunique() for corner in CORNERS), default=0) if held else 0
+    if hosts < FEWEST:
+        scored = f"trials of the experiment that were scored in all of {', '.join(CORNERS)}"
+        why = f"not measurable without {scored}, in at least {FEWEST} hosts"
         return Outcome(NAME, tuple(Measure(f"host_pairs/effect/{name}", math.nan, method=why) for name in _EFFECTS))
     return judge(four, trialpairs.measurable(subject.thresholds), params)
 
@@ -86,7 +89,7 @@ def _effects(four: pd.DataFrame, points: Mapping[str, float]) -> Iterator[Measur
     for name, (words, contrast) in _EFFECTS.items():
         for at, threshold in points.items():
             hits = np.stack([trialpairs.detected(four, corner, threshold) for corner in CORNERS])
-            found = mean_change(np.asarray(contrast) @ hits, hosts)
+            found = mean_change(np.asarray(contrast) @ hits, hosts, limit=float(np.abs(contrast).sum()) / 2.0)
             how = f"{words}; the same lens and source in all four; trials that share either host are clusters"
             yield trialpairs.in_points(f"host_pairs/effect/{name}/{at}", found, how)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.records import Measure
 from analysis.results.trials import share_of_hosts
+from analysis.results.untouched import FEWEST
 from analysis.statistics.contrasts import MeanChange
 from analysis.statistics.thresholds import Threshold
 from lake.tables.trials import BASELINE
@@ -69,8 +70,9 @@ def share(name: str, wide: pd.DataFrame, variant: str, threshold: float, how: st
 
 
 def in_points(name: str, found: MeanChange, how: str) -> Measure:
-    """A mean change in points; not measured without trials."""
+    """A mean change in points; not measured with trials in fewer than ten hosts."""
+    if found.hosts < FEWEST:
+        why = f"not measurable: {found.n} trials in {found.hosts} hosts, fewer than {FEWEST}"
+        return Measure(name, np.nan, unit="points", method=f"{why}; {how}")
     value, low, high = (POINTS * part for part in (found.value, found.low, found.high))
-    return Measure(
-        name, value, low, high, found.n, "points", how if found.n else f"not measurable without trials: {how}"
-    )
+    return Measure(name, value, low, high, found.n, "points", how)

@@ -24,10 +24,15 @@ class MeanChange:
     low: float
     high: float
     n: int
+    """Trials"""
+    hosts: int
+    """Hosts; the fewer of both kinds where each trial has two"""
 
 
-def mean_change(changes: ArrayLike, hosts: Sequence[ArrayLike], weights: ArrayLike | None = None) -> MeanChange:
-    """Weighted mean of `changes` (trial), whose trials are correlated where they share a host.
+def mean_change(
+    changes: ArrayLike, hosts: Sequence[ArrayLike], weights: ArrayLike | None = None, limit: float = 1.0
+) -> MeanChange:
+    """Weighted mean of `changes` (trial; between -limit and limit), correlated where trials share a host.
 
     `hosts` holds one array (trial) of host names, or two where a trial compares two hosts: two trials are then
     correlated if they share any host (the dyadic-robust variance of Aronow, Samii & Assenova 2015; with one array the
@@ -41,18 +46,19 @@ def mean_change(changes: ArrayLike, hosts: Sequence[ArrayLike], weights: ArrayLi
     held = w > 0.0
     d, w, names = d[held], w[held], [np.asarray(column)[held] for column in hosts]
     if not len(d):
-        return MeanChange(np.nan, np.nan, np.nan, 0)
+        return MeanChange(np.nan, np.nan, np.nan, 0, 0)
     value, codes = float(w @ d / w.sum()), _codes(names)
     fewest = min(len(np.unique(column)) for column in codes)
     if fewest < 2:
-        return MeanChange(value, np.nan, np.nan, len(d))
+        return MeanChange(value, np.nan, np.nan, len(d), fewest)
     each = float(w @ w / w.sum()) * _design_effect(w, d - value, codes)
     more_d, more_w = np.append(d, _PSEUDO), np.append(w, [each, each])
     centre = float(more_w @ more_d / more_w.sum())
     own = codes.max() + 1 + np.arange(2)
     error = _error(more_w * (more_d - centre) / more_w.sum(), [np.append(column, own) for column in codes])
     half = float(scipy.stats.t.isf((1.0 - TABLE_LEVEL) / 2.0, fewest - 1)) * error
-    return MeanChange(value, min(centre - half, value), max(centre + half, value), len(d))
+    low, high = max(min(centre - half, value), -limit), min(max(centre + half, value), limit)
+    return MeanChange(value, low, high, len(d), fewest)
 
 
 def change_of_weights(
@@ -67,15 +73,15 @@ def change_of_weights(
     shares, parts = [], []
     for w in (np.asarray(weights, dtype=np.float64), np.asarray(before, dtype=np.float64)):
         if not w.any():
-            return MeanChange(np.nan, np.nan, np.nan, 0)
+            return MeanChange(np.nan, np.nan, np.nan, 0, 0)
         shares.append(float(w @ y / w.sum()))
         parts.append(w * (y - shares[-1]) / w.sum())
     value, count = shares[0] - shares[1], len(np.unique(codes))
     if count < 2:
-        return MeanChange(value, np.nan, np.nan, len(y))
+        return MeanChange(value, np.nan, np.nan, len(y), count)
     error = float(np.hypot(_error(parts[0] - parts[1], list(codes)), np.sqrt(more_variance)))
     half = float(scipy.stats.t.isf((1.0 - TABLE_LEVEL) / 2.0, count - 1)) * error
-    return MeanChange(value, value - half, value + half, len(y))
+    return MeanChange(value, max(value - half, -1.0), min(value + half, 1.0), len(y), count)
 
 
 def largest_by_noise(

@@ -60,7 +60,7 @@ def test_a_galaxy_that_is_the_host_of_either_kind_is_one_cluster():
     e = w * (np.append(d, [1.0, -1.0]) - mean) / w.sum()
     hosts = 6  # a, b, c, x, and those of the added trials
     error = np.sqrt(e @ share @ e * hosts / (hosts - 1))
-    found = mean_change(d, [first, second])
+    found = mean_change(d, [first, second], limit=9.0)
     assert (found.high - mean) / error == pytest.approx(scipy.stats.t.isf(0.025, 3 - 1))
 
 
@@ -75,7 +75,9 @@ def test_limits():
     assert none.value == 0.0
     assert 0.005 < none.high == -none.low < 0.007, "nothing changed in 500 trials: at most about 3 in 500 can"
     every = mean_change(np.ones(50), [np.arange(50)])
-    assert every.value == 1.0 <= every.high
+    assert every.value == every.high == 1.0, "no interval reaches beyond what is possible"
+    assert mean_change(2.0 * np.ones(50), [np.arange(50)], limit=2.0).high == 2.0
+    assert (one.hosts, every.hosts) == (1, 50)
     assert mean_change([1.0, 0.0, 1.0], [["a", "b", "c"]], [1.0, 1.0, 0.0]).value == 0.5
 
 

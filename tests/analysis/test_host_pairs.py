@@ -67,6 +67,14 @@ def test_equal_corners_are_not_told_apart(diagnose):
     assert effect.low < 0.0 < effect.high
 
 
+def test_fewer_than_ten_hosts_are_not_measured(diagnose):
+    rows = corners()
+    early = rows["variant"].str.startswith("early")
+    rows.loc[early, "galaxy_id"] = "e" + (np.arange(early.sum()) % 9).astype(str).astype(object)
+    found = judged(rows, diagnose)
+    assert all(m.method.startswith("not measurable") and np.isnan(m.value) for m in found.measures)
+
+
 def test_without_a_corner_it_is_not_measured(diagnose):
     rows = corners()
     for some in (pd.DataFrame(), rows[rows["variant"] != "early_conditioned"], rows.assign(status="failed")):

@@ -127,6 +127,16 @@ def test_failed_trials_leave_their_pairs_and_no_trials_are_not_measured(params):
     assert status(sensitivity.diagnose(subject(rows), at_none), "sensitivity/systematic") == "NOT MEASURED"
 
 
+def test_fewer_than_ten_hosts_are_not_measured(params):
+    rows = perturbed(psf_plus_10=0.05)
+    rows["galaxy_id"] = "h" + (rows["galaxy_id"].str[1:].astype(int) % 9).astype(str)
+    found = sensitivity.diagnose(subject(rows), params)
+    change = measure(found, "sensitivity/psf_plus_10/change/p0.5")
+    assert np.isnan(change.value)
+    assert change.method.startswith("not measurable: 400 trials in 9 hosts, fewer than 10")
+    assert status(found, "sensitivity/systematic") == "NOT MEASURED"
+
+
 def test_labels_read_as_words():
     assert label("q_low_minus_0.2") == "least axis ratio -0.2"
     assert label("re_plus_30") == "source radius +30 %"
