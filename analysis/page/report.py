@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from analysis.page import exhibits
 from analysis.page.layout import numbered
@@ -15,6 +16,7 @@ from analysis.page.parts import parts_of
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.views import Heading, Link, TableView, Tag, Verdicts, Words
 
+_LONG_NAME = re.compile(r"[\w/.@-]{20,}")
 FOLDER = "figures"
 """Where the files of figures lie, beside the page."""
 
@@ -47,6 +49,7 @@ def rendered(inputs: ReportInputs, folder: str = FOLDER) -> Page:
             "verdicts": lambda item: isinstance(item, Verdicts),
         }
     )
+    environment.filters["breakable"] = _breakable
     html = environment.from_string(_text("page.html")).render(
         inputs=inputs,
         folder=folder,
@@ -58,6 +61,12 @@ def rendered(inputs: ReportInputs, folder: str = FOLDER) -> Page:
         picture_file=exhibits.picture_file,
     )
     return Page(html, exhibits.files(parts))
+
+
+def _breakable(value: object) -> Markup:
+    """Text that may be broken after the slashes and underscores of a long name."""
+    text = str(escape(value))
+    return Markup(_LONG_NAME.sub(lambda name: re.sub(r"([/_])(?=\w)", r"\1<wbr>", name[0]), text))
 
 
 def _text(name: str) -> str:

@@ -85,8 +85,8 @@ def _table(part: str, title: str, found: dict[str, dict[str, Verdict]]) -> Table
     rows = []
     for one in (one for one in declared().decisions if one.part == part):
         verdicts_ = [_cell(held[one.name]) for held in found.values()]
-        rows.append([one.name, one.question, *verdicts_, one.rule_words, one.note])
-    return TableView(title, ("decision", "question", *found, "goes if", "note"), rows)
+        rows.append([one.name, one.question, *verdicts_, f"{one.rule_words}. {one.note}".strip(". ") + "."])
+    return TableView(title, ("decision", "question", *found, "goes if"), rows)
 
 
 def _cell(verdict: Verdict) -> Tag:

@@ -20,7 +20,7 @@ from analysis.reporting.thresholds import headline, shown
 from analysis.statistics.thresholds import fix_thresholds, threshold_rows
 from tests.analysis.report_inputs import EVALUATE
 
-_VOID = {"meta", "img", "br", "link", "input", "hr"}
+_VOID = {"meta", "img", "br", "link", "input", "hr", "wbr"}
 
 
 class Page(HTMLParser):
