@@ -108,7 +108,9 @@ def _classes(inputs: ReportInputs) -> Iterable[Part]:
 def _diagnostics(inputs: ReportInputs) -> Iterable[Part]:
     yield Part("diagnostics", "Diagnostics", diagnosed.items(inputs, diagnosed.others()), chapter="Diagnostics")
     names = {str(name).split("/")[0] for item in inputs.generations for name in _unplaced(item.diagnostics)}
-    tables = [performance.metric_view(inputs, f"Measures of '{group}'", (group,)) for group in sorted(names)]
+    tables = [
+        performance.metric_view(inputs, f"Measures of '{group}'", (group,), folded=True) for group in sorted(names)
+    ]
     yield Part("others", "Other measures", tables)
     shown = [*evidence.gallery_pictures(inputs), found.lens_view(inputs)]
     yield Part("stamps", "Injections, their hosts and listed lenses", shown)

@@ -11,6 +11,7 @@ from analysis.reporting.thresholds import points, rate
 from analysis.reporting.views import TableView
 from analysis.results.purity import Sky, purity
 
+_WHOLE = 100.0
 ASSUMED = (
     "Expected lenses: the declared number per square degree, times the share of their lens galaxies in the pool, times "
     "completeness under the population's own radii and magnitudes; other parameters as in the grid's prior. Lenses "
@@ -66,4 +67,5 @@ def _ranged(row: dict[Any, Any], name: str) -> str:
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
     if pd.isna(value):
         return "not measured: galaxies of a stratum were not tested"
-    return f"{value:.2g} ({low:.2g} to {high:.2g})"
+    said = [f"{each:,.0f}" if each >= _WHOLE else f"{each:.2g}" for each in (value, low, high)]
+    return f"{said[0]} ({said[1]} to {said[2]})"

@@ -121,7 +121,7 @@ def identity_view(inputs: ReportInputs) -> TableView:
             which = item.name, item.checkpoint_id, grid_words(first), str(first["prior"]), str(first["weighting_id"])
             rows.append([*which, facts or "—", str(empty), probe(item)])
     headers = ("model", "checkpoint", "grid", "prior", "weighting", "grid's facts", "empty cells", "probe AUC")
-    return TableView("What every completeness figure below refers to", headers, rows)
+    return TableView("What every completeness figure refers to", headers, rows)
 
 
 def grid_words(row: pd.Series) -> str:
