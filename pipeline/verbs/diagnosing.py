@@ -17,7 +17,6 @@ from lake.store import cards, status
 from pipeline.project.context import RunContext, stage_run
 from pipeline.project.project import Project
 from pipeline.reporting.results import scored, shown_first
-from pipeline.stages.diagnose import subject
 from pipeline.verbs.campaigns import CAMPAIGNS, Campaign, Recorded
 
 _WIDTH = 110
@@ -60,6 +59,8 @@ def campaign(name: str) -> Campaign:
 
 def repeat(project: Project, name: str, finder: str) -> tuple[str, Outcome]:
     """Run a campaign on a finder and store its rows; the run's name and what it found."""
+    from pipeline.stages.diagnose import subject  # slow to import, and only needed here
+
     held, known = campaign(name), {module.__name__.rpartition(".")[2]: module for module in discovery.found()}
     params = project.section(discovery.DiagnoseParams, "diagnose")
     changed = {key: value for key, value in held.params.items() if key in type(params).model_fields}

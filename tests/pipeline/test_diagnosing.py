@@ -45,7 +45,7 @@ def project(small_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def subject(context, params):
         return Subject(nothing, nothing, CUTOUTS, nothing, (), SURVEY, (0, 0, 1), 1, params, None, None)
 
-    monkeypatch.setattr(diagnosing, "subject", subject)
+    monkeypatch.setattr("pipeline.stages.diagnose.subject", subject)
     return smallruns.copied(small_runs, tmp_path)
 
 
