@@ -34,6 +34,7 @@ _COMMANDS = {
     "export": "exchange",
     "render": "injections",
     "validate-injection": "injections",
+    "plan-injections": "injections",
     "tables": "lake",
     "describe": "lake",
     "query": "lake",

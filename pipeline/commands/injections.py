@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lake.errors import invalid
-from pipeline.commands.opening import NameOrTyped, Typed, project
+from pipeline.commands.opening import FORMAT, OUT, NameOrTyped, Typed, project
 
 _SURVEY_DEPTHS_MAG = (24.0, 23.4, 22.5)
 """Depths that the survey was designed for (Dey et al. 2019), g, r, z."""
@@ -131,3 +131,33 @@ def validate_injection(
     click.echo(f"{table(found)}\n\nwrote {folder}/validation.png and validation.json")
     if problems := broken(found.outcome):
         raise DataError(f"injections cannot be trusted: {'; '.join(problems)}")
+
+
+@click.command()
+@click.option(
+    "--width", type=float, required=True, metavar="PER_CENT", help="Width of the 95 % interval, in points of per cent."
+)
+@click.option("--completeness", type=float, metavar="PER_CENT", help="Expected completeness; by default the grid's.")
+@click.option(
+    "--correlation", type=float, help="Of two injections into one host, 0 to 1; by default measured on the grid."
+)
+@click.option("--uses", type=click.IntRange(1), multiple=True, help="Injections per host in a cell. Repeatable.")
+@click.option("--generation", help="The finder whose grid is measured; by default the report's headline.")
+@click.option("--threshold", default="p0.5", show_default=True, help="Threshold at which it is measured.")
+@FORMAT
+@OUT
+def plan_injections(style: str, out: Path | None, **asked: Any) -> None:
+    """Show how many injections and hosts per cell an interval of a wanted width needs.
+
+    The interval is the host-clustered one of the table completeness, at the counts that are expected. More injections
+    into the same hosts help little where their outcomes are correlated: each row is one number of uses per host (by
+    default 1 to grid.max_uses_per_host).
+
+    Examples: dhs plan-injections --width 4; dhs plan-injections --width 2 --completeness 3.5 --correlation 0.3 --uses 1
+    --uses 5
+    """
+    from pipeline.experiment.planning import planned
+    from pipeline.verbs.export import checked_out, deliver
+
+    checked_out(out)
+    deliver(planned(project(), **asked), out, short=True, style=style)

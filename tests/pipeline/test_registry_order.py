@@ -15,6 +15,7 @@ import pytest
 from lake.errors import LakeError, ParameterError
 from lake.store import status
 from pipeline.experiment.emulating import completeness_at, emulator_compared
+from pipeline.experiment.planning import planned
 from pipeline.experiment.populations import expected
 from pipeline.experiment.reweighting import Asked, completeness_under
 from pipeline.project.project import Project
@@ -82,6 +83,7 @@ def test_every_command_on_a_grid_refuses_one_that_does_not_count(project: Projec
         lambda: emulator_compared(project, "demo1", None),
         lambda: expected(project, "collett2015", "demo1", None, None, 0.5),
         lambda: closure(project, "demo1"),
+        lambda: planned(project, 10.0, None, None, (), "demo1", "p0.5"),
         lambda: export_cells(project, "demo1", tmp_path / "cells.csv"),
     ]
     for reader in readers:
