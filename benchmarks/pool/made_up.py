@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
 
 from lake.files import atomic
@@ -51,6 +50,8 @@ LAYOUT: list[tuple[str, str] | tuple[str, str, int]] = [
 
 def sweeps(folder: Path, rows: int) -> Path:
     """The folder with sweeps of ``rows`` rows in all, made unless it is there."""
+    from astropy.io import fits  # the product's process takes only the positions
+
     for number, start in enumerate(range(0, rows, ROWS_PER_FILE)):
         path = folder / f"sweep-{number:03d}p000-{number + 1:03d}p005.fits"
         if not path.exists():

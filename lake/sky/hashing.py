@@ -21,6 +21,10 @@ _P2 = np.uint64(0xC2B2AE3D27D4EB4F)
 _P3 = np.uint64(0x165667B19E3779F9)
 _P4 = np.uint64(0x85EBCA77C2B2AE63)
 _P5 = np.uint64(0x27D4EB2F165667C5)
+_SHORT = 32
+"""Bytes from which XXH64 takes texts in stripes."""
+_FEW = 64
+"""Texts that are hashed faster one by one."""
 
 
 def hash_long(values: NDArray[np.int64], seed: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
@@ -28,10 +32,7 @@ def hash_long(values: NDArray[np.int64], seed: NDArray[np.uint64] | np.uint64) -
     with np.errstate(over="ignore"):
         state = seed + _P5 + np.uint64(8)
         state = state ^ (_rotate(values.view(np.uint64) * _P2, 31) * _P1)
-        state = _rotate(state, 27) * _P1 + _P4
-        state = (state ^ (state >> np.uint64(33))) * _P2
-        state = (state ^ (state >> np.uint64(29))) * _P3
-    return state ^ (state >> np.uint64(32))
+        return _mixed(_rotate(state, 27) * _P1 + _P4)
 
 
 def hash_strings(values: pa.ChunkedArray | pa.Array, seed: int = SPARK_SEED) -> NDArray[np.uint64]:
@@ -41,10 +42,52 @@ def hash_strings(values: pa.ChunkedArray | pa.Array, seed: int = SPARK_SEED) -> 
         encoded = encoded.combine_chunks()
         if isinstance(encoded, pa.ChunkedArray):
             encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], pa.string()).dictionary_encode()
-    digest = xxhash.xxh64_intdigest
-    unique = [digest(text.encode(), seed) for text in encoded.dictionary.to_pylist()]
-    lookup = np.array([*unique, seed], dtype=np.uint64)
-    return lookup[pc.fill_null(encoded.indices, len(unique)).to_numpy(zero_copy_only=False)]
+    lookup = np.append(_hash_texts(encoded.dictionary, seed), np.uint64(seed))
+    return lookup[pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy(zero_copy_only=False)]
+
+
+def _hash_texts(texts: pa.Array, seed: int) -> NDArray[np.uint64]:
+    """XXH64 of texts without NULL: short ones of equal length together, the others one by one."""
+    binary = texts.cast(pa.binary())
+    _, offsets, content = binary.buffers()
+    if content is None or len(texts) < _FEW:
+        return np.array([xxhash.xxh64_intdigest(text, seed) for text in binary.to_pylist()], dtype=np.uint64)
+    ends = np.frombuffer(offsets, np.int32)[binary.offset : binary.offset + len(texts) + 1].astype(np.int64)
+    letters, lengths = np.frombuffer(content, np.uint8), np.diff(ends)
+    hashes = np.empty(len(texts), dtype=np.uint64)
+    for length in np.unique(lengths):
+        where = np.flatnonzero(lengths == length)
+        if length < _SHORT and len(where) >= _FEW:
+            hashes[where] = _hash_short(letters[ends[where][:, None] + np.arange(length)], seed)
+        else:
+            some = binary.take(pa.array(where)).to_pylist()
+            hashes[where] = [xxhash.xxh64_intdigest(text, seed) for text in some]
+    return hashes
+
+
+def _hash_short(letters: NDArray[np.uint8], seed: int) -> NDArray[np.uint64]:
+    """XXH64 of texts (texts, letters) of fewer than 32 bytes each, by the steps of its specification."""
+    count, length = letters.shape
+    state = np.full(count, np.uint64(seed), dtype=np.uint64) + _P5 + np.uint64(length)
+    place = 0
+    while length - place >= 8:
+        lane = np.ascontiguousarray(letters[:, place : place + 8]).view("<u8")[:, 0]
+        state = _rotate(state ^ (_rotate(lane * _P2, 31) * _P1), 27) * _P1 + _P4
+        place += 8
+    if length - place >= 4:
+        half = np.ascontiguousarray(letters[:, place : place + 4]).view("<u4")[:, 0].astype(np.uint64)
+        state = _rotate(state ^ (half * _P1), 23) * _P2 + _P3
+        place += 4
+    for letter in letters[:, place:].T:
+        state = _rotate(state ^ (letter.astype(np.uint64) * _P5), 11) * _P1
+    return _mixed(state)
+
+
+def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The last step of XXH64."""
+    state = (state ^ (state >> np.uint64(33))) * _P2
+    state = (state ^ (state >> np.uint64(29))) * _P3
+    return state ^ (state >> np.uint64(32))
 
 
 def as_longs(values: pa.ChunkedArray | pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping
 from functools import reduce
 from operator import and_
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
 from lake import tables
@@ -24,6 +24,9 @@ from lake.store import writing
 from lake.store.cards import Card
 from lake.store.delta import arrow_files
 from lake.store.writing import Provenance, Target
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds  # imports pandas
 
 SCHEMA = pa.schema(
     [("source_file", pa.string()), ("row_index", pa.int64()), ("reason", pa.string()), ("record", pa.string())]

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from astropy.io import fits
+from hypothesis import given
+from hypothesis import strategies as st
 
 from etl.files import sweepfiles, sweeps
 from lake.errors import DataError
@@ -200,6 +202,24 @@ def test_odd_cards_that_do_not_matter_change_nothing(tmp_path: Path) -> None:
     )
     cards(path, {f"SPARE{i}": card for i, card in enumerate(odd)})
     assert read_rows(path).equals(plain)
+
+
+@given(
+    text=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40), comment=st.text("ab '/&", max_size=9)
+)
+def test_text_cards_are_read_as_by_astropy(text: str, comment: str) -> None:
+    card = f"TTYPE1  = '{text}' / {comment}".encode()[:CARD].ljust(CARD)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            theirs = fits.Card.fromstring(card).value
+    except Exception:  # noqa: BLE001 (whatever astropy makes of such a card)
+        theirs = None
+    try:
+        ours = fitsheader.Header({"TTYPE1": card}).value("TTYPE1")
+    except DataError:
+        ours = None
+    assert ours == (theirs if isinstance(theirs, str | int | float) else None)
 
 
 def test_a_header_without_an_end_is_given_up_after_its_first_bytes(tmp_path: Path) -> None:

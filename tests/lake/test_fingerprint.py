@@ -41,6 +41,17 @@ def test_hash_strings_is_xxh64_of_utf8(values: list[str | None]) -> None:
     assert hash_strings(pa.array(values, pa.string())).tolist() == expected
 
 
+def test_many_strings_of_any_length_are_hashed_alike() -> None:
+    """Whole arrays at a time where many are of one length, slices of arrays and letters beyond ASCII too."""
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(list("ls-dr10:_0123é\u4e16"), rng.integers(0, 40))) for _ in range(8000)]
+    expected = [xxhash.xxh64_intdigest(text.encode(), 42) for text in texts]
+    assert hash_strings(pa.array(texts)).tolist() == expected
+    assert hash_strings(pa.array(texts)[100:]).tolist() == expected[100:]
+    assert hash_strings(pa.chunked_array([texts[:10], texts[10:], [None]])).tolist() == [*expected, 42]
+    assert hash_strings(pa.array(texts, pa.large_string()), 7)[0] == xxhash.xxh64_intdigest(texts[0].encode(), 7)
+
+
 @given(rows, st.randoms(use_true_random=False))
 def test_fingerprint_ignores_row_order(values: list[tuple[str, float | None, float | None]], random: object) -> None:
     shuffled = list(values)
