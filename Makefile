@@ -72,7 +72,7 @@ ui: setup ## open MLflow on the runs of this checkout
 	@$(DHS) ui
 
 bench: setup ## run the benchmarks (minutes, on an idle machine; after `make demo`)
-	@for name in analysis gpu injection lake_tables training; do echo "== $$name"; $(VENV)/bin/python -m benchmarks.$$name || exit 1; done
+	@for name in analysis gpu injection lake_tables pool training; do echo "== $$name"; $(VENV)/bin/python -m benchmarks.$$name || exit 1; done
 	@echo "== etl"; $(VENV)/bin/python -m benchmarks.etl data/survey demo
 	@echo "== completeness"; $(VENV)/bin/python -m benchmarks.completeness
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 import psutil
+import pyarrow as pa
 from astropy.coordinates import SkyCoord
 from deltalake import DeltaTable
 
@@ -121,9 +122,8 @@ def _largest_worker(root: DataRoot) -> Iterator[list[float]]:
         thread.join()
 
 
-def same_rows(table: Path, root: DataRoot) -> str:
+def same_rows(rows: pa.Table, root: DataRoot) -> str:
     """The fingerprint of both; LakeError if the script's rows far from all positions are not those of the pool."""
-    rows = DeltaTable(str(table)).to_pyarrow_table()
     places = SkyCoord(*(product.listed()[name].to_numpy() for name in ("ra", "dec")), unit="deg")
     sources = SkyCoord(*(rows[name].to_numpy() for name in ("ra", "dec")), unit="deg")
     _, separation, _ = sources.match_to_catalog_sky(places)
@@ -144,7 +144,7 @@ def compare(rows: int) -> None:
             "pool, Spark started for it": pool(folder, cold, warm=False),
             "pool, Spark running": pool(folder, warm, warm=True),
         }
-        found = same_rows(Path(place) / "plain", cold)
+        found = same_rows(DeltaTable(f"{place}/plain").to_pyarrow_table(), cold)
     print("| | processor s | wall s | largest worker, MiB |\n|---|---|---|---|")
     for name, spent in runs.items():
         print(f"| {name} | {spent.processor_s:.1f} | {spent.wall_s:.1f} | {spent.worker_mib:.0f} |")

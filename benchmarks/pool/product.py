@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import yaml
+from pyspark.sql import SparkSession
 
 from benchmarks.pool import made_up
 from etl.catalogues import pool
@@ -30,14 +32,14 @@ def listed() -> pa.Table:
     return pa.table({"candidate_id": [f"c{i:04d}" for i in range(len(ra))], "ra": ra, "dec": dec})
 
 
-def main(folder: str, root: DataRoot) -> None:
+def run(folder: str, root: DataRoot, spark: Callable[[], SparkSession]) -> None:
     """Find the sweeps, make the tables, publish them."""
     values = yaml.safe_load(_BASE.read_text())
     params = PoolParams.load(values["pool"], "pool")
     split = SplitParams.load(values["survey"]["split"], "survey.split")
     recipe = Recipe(params, split, "bench", listed(), provenance.lineage(), root.table("tractor_pool"))
     contents = {str(name): facts for name, *facts in listing.lines(folder, listing.memory(root, folder))}
-    made = pool.build(lambda: session(root, "pool"), sweepfiles.find(folder), recipe, contents, "benchmark")
+    made = pool.build(spark, sweepfiles.find(folder), recipe, contents, "benchmark")
     who = Provenance("pool")
     parts.publish(Target(root, tables.spec("tractor_pool"), None, {}, who), made.parts, made.quarantine)
     quarantine.publish(Target(root, tables.spec("tractor_near_candidates"), None, {}, who), made.near)
@@ -47,4 +49,5 @@ def main(folder: str, root: DataRoot) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.ERROR)
-    main(sys.argv[1], DataRoot.of(sys.argv[2]))
+    place = DataRoot.of(sys.argv[2])
+    run(sys.argv[1], place, lambda: session(place, "pool"))

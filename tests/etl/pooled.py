@@ -33,12 +33,17 @@ def sweep(folder: Path, name: str, first: int, rows: int = 20) -> None:
 class Survey:
     """A folder of sweeps and a lake made of them, step by step."""
 
-    def __init__(self, place: Path) -> None:
-        self.folder, self.root = place / "sweeps", DataRoot.of(place / "data")
+    def __init__(self, place: Path, bucket: str | None = None) -> None:
+        """In ``place``, or with sweeps and tables in the bucket of that URI and cards in ``place``."""
+        self.folder, self.root = (
+            place / "sweeps",
+            DataRoot.of(place / "data", f"{bucket}/lake" if bucket else None),
+        )
+        self.sweeps = f"{bucket}/dr10" if bucket else str(self.folder)
 
     def made(self, here: Here | None = None, **changes: Any) -> pool.Made:
         recipe = self.recipe(**changes)
-        return pool.build(here or Here(), sweepfiles.find(str(self.folder)), recipe, {}, "code")
+        return pool.build(here or Here(), sweepfiles.find(self.sweeps), recipe, {}, "code")
 
     def recipe(self, **changes: Any) -> Recipe:
         table = self.root.table("tractor_pool")

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from etl.catalogues import partfile, pool
-from etl.files import sweepfiles
+from etl.files import storage, sweepfiles
 from lake.store import cards, delta
 from tests.etl.inprocess import Here
 from tests.etl.pooled import Survey, sweep
+from tests.lake import stores
 
 
 @pytest.fixture
@@ -97,6 +98,21 @@ def test_limits_open_no_file_beyond_them(survey: Survey, monkeypatch: pytest.Mon
     assert counts == {"sweep-0.fits": (20, False), "sweep-1.fits": (5, True)}
     assert survey.published(limit_rows=20)[1].rows == 20
     assert survey.published(limit_files=1)[0] == []
+
+
+def test_a_pool_of_an_object_store_in_an_object_store(
+    survey: Survey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read once, and equal to the same pool on this disk."""
+    sweep(survey.folder, "00", 210, 5)
+    with stores.bucket(monkeypatch, tmp_path) as bucket:
+        remote = Survey(tmp_path / "remote", bucket)
+        for path in survey.folder.iterdir():
+            with storage.writing(f"{bucket}/dr10/{path.name}") as file:
+                file.write(path.read_bytes())
+        seen, card = remote.published()
+        assert (len(seen), card) == (4, survey.published()[1])
+        assert remote.published() == ([], card)
 
 
 def test_a_part_that_was_lost_or_cut_short_is_made_again(survey: Survey) -> None:
