@@ -17,8 +17,6 @@ from lake.contract.fingerprint import Sums
 from lake.store import quarantine
 from lake.store.parts import Part
 
-FOLDER = "_parts"
-"""Where accounts lie in the table's folder; Delta leaves names with an underscore alone."""
 KEYS = pa.schema([("key", pa.int64()), ("row_index", pa.int64()), ("renamed", pa.string())])
 _TABLES = {
     "near": tables.spec("tractor_near_candidates").row_schema(),
@@ -82,11 +80,6 @@ class Account:
             sums=Sums(*(int(value) for value in facts["sums"])),
             **{name: _unpacked(held[name]) for name in _TABLES},
         )
-
-
-def place_of(table: str, key: str) -> str:
-    """Where the account with a key lies, in the folder of the table."""
-    return f"{table}/{FOLDER}/{key}.arrow"
 
 
 def _packed(table: pa.Table) -> bytes:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from etl.catalogues.account import KEYS, Account, place_of
+from etl.catalogues.account import KEYS, Account
 from etl.catalogues.fates import KEPT, POOL, QUARANTINED, REJECTED, Judge, rejects
 from etl.catalogues.near import Listed
 from etl.catalogues.partwriter import PartWriter
@@ -27,6 +27,7 @@ from etl.files.sweepfiles import Sweep
 from lake.config import SplitParams
 from lake.contract.rules import conform
 from lake.sky.hashing import hash_strings
+from lake.store import parts
 
 _SIFTED_ROWS = 8_192
 """Rows sifted at a time: few enough to stay in the processor's cache."""
@@ -73,11 +74,11 @@ def make(task: Task, recipe: Recipe) -> None:
             made.part, made.sums, made.read, made.facts = part.closed(), part.sums, file.stop, file.facts
     except sweeps.UnreadableError as error:
         made = Account(task.name, error.facts)
-    made.save(place_of(recipe.table, task.key))
+    made.save(f"{recipe.table}/{parts.account(task.key)}")
 
 
 def _part(recipe: Recipe, task: Task) -> PartWriter:
-    return PartWriter(recipe.table, f"part-{task.key}.parquet", POOL)
+    return PartWriter(recipe.table, parts.name(task.key), POOL)
 
 
 def _judged(file: sweeps.Reading, name: str, recipe: Recipe, made: Account) -> Iterator[pa.Table]:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from etl.catalogues import partfile, repeats
-from etl.catalogues.account import FOLDER, Account, place_of
+from etl.catalogues.account import Account
 from etl.catalogues.fates import KEPT, NEAR, POOL, QUARANTINED
 from etl.catalogues.partfile import Recipe, Task
 from etl.files import storage, sweeps
@@ -29,7 +29,7 @@ from etl.files.sweepfiles import Sweep
 from lake import tables
 from lake.contract.fingerprint import Sums
 from lake.errors import DataError
-from lake.store import quarantine
+from lake.store import parts, quarantine
 from lake.store.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -69,9 +69,9 @@ def build(
         if account.facts.problem:
             log.warning("%s is quarantined: %s", account.sweep_file, account.facts.problem)
     accounts = repeats.settled(sorted(accounts, key=lambda account: account.sweep_file), recipe.table)
-    parts = tuple(account.part for account in accounts if account.part is not None)
+    kept = tuple(account.part for account in accounts if account.part is not None)
     return Made(
-        parts=Parts(parts, reduce(add, (account.sums for account in accounts), Sums()).render()),
+        parts=Parts(kept, reduce(add, (account.sums for account in accounts), Sums()).render()),
         near=pa.concat_tables([NEAR.row_schema().empty_table(), *(account.near for account in accounts)]),
         counts=reconciled(accounts),
         quarantine=_quarantine(accounts),
@@ -113,7 +113,7 @@ def _digest(facts: Sequence[object]) -> str:
 def accounted(spark: Callable[[], SparkSession], tasks: Sequence[Task], recipe: Recipe) -> list[Account]:
     """The accounts of the tasks, of which Spark does those that were not done before."""
     known = {name: facts.size for name, facts in storage.files(recipe.table)}
-    found = _loaded([task for task in tasks if f"{FOLDER}/{task.key}.arrow" in known], recipe.table)
+    found = _loaded([task for task in tasks if parts.account(task.key) in known], recipe.table)
     held = {
         key: account
         for key, account in found.items()
@@ -129,7 +129,7 @@ def accounted(spark: Callable[[], SparkSession], tasks: Sequence[Task], recipe: 
 
 def _loaded(tasks: Sequence[Task], table: str) -> dict[str, Account]:
     with ThreadPool(_THREADS) as threads:
-        found = threads.map(lambda task: Account.load(place_of(table, task.key)), tasks)
+        found = threads.map(lambda task: Account.load(f"{table}/{parts.account(task.key)}"), tasks)
     return {task.key: account for task, account in zip(tasks, found, strict=True)}
 
 
@@ -137,9 +137,9 @@ def _run(spark: SparkSession, tasks: Sequence[Task], recipe: Recipe) -> None:
     """Do tasks on the executors, long ones first."""
     size = {task.key: storage.size(task.path) for task in tasks}
     ordered = sorted(tasks, key=lambda task: -size[task.key])
-    parts = min(len(tasks), max(2, math.ceil(sum(size.values()) / _BYTES_PER_TASK)))
+    partitions = min(len(tasks), max(2, math.ceil(sum(size.values()) / _BYTES_PER_TASK)))
     rows = [(task.name, task.path, task.stop, task.key) for task in ordered]
-    frame = spark.createDataFrame(rows, _TASKS).repartition(parts)
+    frame = spark.createDataFrame(rows, _TASKS).repartition(partitions)
     frame.mapInArrow(partial(partfile.run, recipe=recipe), "key string").collect()
 
 

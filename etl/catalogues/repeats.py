@@ -21,7 +21,7 @@ from etl.catalogues.partwriter import PartWriter
 from etl.files import storage
 from lake.contract.fingerprint import Sums, row_hashes
 from lake.contract.rules import duplicate_reason
-from lake.store import quarantine
+from lake.store import parts, quarantine
 from lake.store.parts import Part
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def _rewritten(account: Account, places: pa.Array, table: str) -> tuple[Part | N
     if account.part is None or not gone.num_rows:
         return account.part, gone
     mark = hashlib.sha256(str(gone["row_index"].to_pylist()).encode()).hexdigest()[:16]
-    with PartWriter(table, account.part.path.replace(".parquet", f"-{mark}.parquet"), POOL) as part:
+    with PartWriter(table, parts.name(str(parts.key_of(account.part.path)), mark), POOL) as part:
         for group in groups:
             part.write(group.filter(pc.invert(pc.is_in(group["row_index"], places))))
         return part.closed(), gone

@@ -71,9 +71,9 @@ def added(table: DeltaTable, where: Mapping[str, str]) -> list[tuple[str, int]]:
 
 
 def _slice_of(table: DeltaTable, where: Mapping[str, str]) -> pa.Table:
-    """What the log says of each file of a slice."""
+    """What the log says of each file of a slice; where there is no file, it names no columns of partitions either."""
     found = pa.table(table.get_add_actions(flatten=True))
-    for column, value in where.items():
+    for column, value in where.items() if found.num_rows else ():
         found = found.filter(pc.equal(pc.cast(found[f"partition.{column}"], pa.string()), value))
     return found
 

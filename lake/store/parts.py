@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,26 @@ from lake.root import DataRoot
 from lake.store import quarantine, writing
 from lake.store.cards import Card
 from lake.store.writing import Provenance, Target
+
+ACCOUNTS = "_parts"
+"""Folder in a table's, of what else is kept of the input of each part; Delta leaves such names alone."""
+_NAME = re.compile(rf"(?:{ACCOUNTS}/|part-)([0-9a-f]{{32}})\b.*")
+
+
+def name(key: str, mark: str = "") -> str:
+    """File name of a part of the input with this key (32 hexadecimal digits); ``mark`` tells several apart."""
+    return f"part-{key}-{mark}.parquet" if mark else f"part-{key}.parquet"
+
+
+def account(key: str) -> str:
+    """Name of the account of an input, below the table's folder."""
+    return f"{ACCOUNTS}/{key}.arrow"
+
+
+def key_of(path: str) -> str | None:
+    """The key of the input that a part or account in a table's folder belongs to."""
+    found = _NAME.fullmatch(path)
+    return found[1] if found else None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from deltalake import DeltaTable
@@ -12,7 +12,7 @@ from deltalake.exceptions import DeltaError
 from lake import progress, tables
 from lake.errors import LakeError, one_line
 from lake.root import DataRoot
-from lake.store import delta
+from lake.store import delta, parts
 from lake.upkeep.depot import Depot
 from lake.upkeep.records import LOG
 from lake.upkeep.references import References
@@ -67,13 +67,21 @@ def _of_table(root: DataRoot, table: str, depot: Depot, known: References, days:
     except (DeltaError, LakeError, OSError) as error:
         return Waste(table, (), 0, 0, 0, f"'{table}' is left alone, its log cannot be read: {one_line(error)}")
     last = time.time() - days * _DAY_S
-    loose = {
-        name: (size, changed)
-        for name, (size, changed) in depot.states().items()
-        if name.endswith(_ROWS) and name.split("/")[0] not in _OTHERS and name not in needed
-    }
+    loose = _loose(depot.states(), needed)
     old = sorted(name for name, (_, changed) in loose.items() if changed <= last)
     return Waste(table, tuple(old), sum(loose[name][0] for name in old), len(loose) - len(old), versions)
+
+
+def _loose(held: Mapping[str, tuple[int, float]], needed: set[str]) -> dict[str, tuple[int, float]]:
+    """Files of rows that are not needed.
+
+    What a job keeps of an input (:mod:`lake.store.parts`) goes together, once none of the input's parts is needed.
+    """
+    keys = {key for name in needed if (key := parts.key_of(name))}
+    rows = [name for name in held if name.endswith(_ROWS) and name.split("/")[0] not in _OTHERS]
+    loose = [name for name in rows if name not in needed and parts.key_of(name) not in keys]
+    accounts = {parts.account(key) for name in loose if (key := parts.key_of(name))}
+    return {name: held[name] for name in [*loose, *accounts] if name in held}
 
 
 def _needed(root: DataRoot, table: str, known: References) -> tuple[set[str], int]:

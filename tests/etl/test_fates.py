@@ -17,13 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.catalogues import partfile
-from etl.catalogues.account import Account, place_of
+from etl.catalogues.account import Account
 from etl.catalogues.fates import record
 from etl.catalogues.partfile import Recipe, Task
 from etl.files import values
 from etl.files.fitstable import Field
 from lake import provenance
 from lake.sky.photometry import magnitude_from_flux
+from lake.store import parts
 from tests.etl.survey_files import SPLIT, params, sources, write_sweep
 
 CUTS = ("brick_primary", "type", "nobs_g", "nobs_r", "nobs_z", "mag_z", "dec", "maskbits")
@@ -34,8 +35,8 @@ LISTED = pa.table({"candidate_id": ["b", "a"], "ra": [3.0, 3.0], "dec": [1.0, 1.
 def made(path: Path, listed: pa.Table = LISTED, **changes: Any) -> Account:
     table = str(path.parent / "table")
     recipe = Recipe(params("pool", **changes), SPLIT, "c", listed, provenance.lineage(), table)
-    partfile.make(Task(path.name, str(path), None, "key"), recipe)
-    return Account.load(place_of(table, "key"))
+    partfile.make(Task(path.name, str(path), None, "0" * 32), recipe)
+    return Account.load(f"{table}/{parts.account('0' * 32)}")
 
 
 def odd_sources(count: int, seed: int) -> dict[str, np.ndarray]:

@@ -16,6 +16,8 @@ import pytest
 from etl.catalogues import partfile, pool
 from etl.files import storage, sweepfiles
 from lake.store import cards, delta
+from lake.upkeep import collecting
+from lake.upkeep.references import references
 from tests.etl.inprocess import Here
 from tests.etl.pooled import Survey, sweep
 from tests.lake import stores
@@ -148,6 +150,23 @@ def test_an_error_of_the_work_leaves_nothing_that_counts(survey: Survey, monkeyp
             survey.published()
     assert not list(Path(survey.root.table("tractor_pool")).rglob("*.*"))
     assert len(survey.published()[0]) == 3
+
+
+def test_gc_keeps_what_spares_reading_and_removes_what_no_version_needs(survey: Survey) -> None:
+    sweep(survey.folder, "00", 210, 5)
+    _, before = survey.published()
+    table = Path(survey.root.table("tractor_pool"))
+    assert len(list(table.glob("part-*"))) == 5
+    assert collecting.waste(survey.root, references(survey.root), 0.0) == []
+    sweep(survey.folder, "00", 900, 5)
+    _, after = survey.published()
+    waste = collecting.waste(survey.root, references(survey.root), 0.0)
+    (found,) = [one for one in waste if one.table == "tractor_pool"]
+    assert sorted(name.partition("/")[0].partition("-")[0] for name in found.files) == ["_parts", "part"]
+    collecting.remove(survey.root, [found])
+    assert survey.published() == ([], after)
+    sweep(survey.folder, "00", 210, 5)
+    assert survey.published() == (["sweep-00.fits"], before)
 
 
 _KILLED = """

@@ -18,7 +18,7 @@ from lake.contract.rules import conform
 from lake.contract.spec import Column, TableSpec
 from lake.errors import LakeError
 from lake.root import DataRoot
-from lake.store import parts, writing
+from lake.store import delta, parts, writing
 from lake.store.parts import Part
 from lake.store.writing import Provenance
 
@@ -107,6 +107,19 @@ def test_a_table_of_slices_is_refused(root: DataRoot) -> None:
     sliced = TableSpec("quarantine", "In slices", SPEC.columns, slice_by=("name",))
     with pytest.raises(LakeError, match="'quarantine' has slices"):
         parts.replace(root, sliced, [], WHO)
+
+
+def test_names_of_parts_and_accounts_tell_the_input() -> None:
+    key = "0123456789abcdef" * 2
+    for name in (parts.name(key), parts.name(key, "77"), parts.account(key)):
+        assert parts.key_of(name) == key
+    for name in ("part-00000-a5a7a615-7fa5-4f68-ad16-38af17f59a03-c000.zstd.parquet", f"x/{key}.arrow", f"part-{key}0"):
+        assert parts.key_of(name) is None
+
+
+def test_a_slice_of_a_table_without_files_has_none(root: DataRoot) -> None:
+    sliced = TableSpec("quarantine", "In slices", SPEC.columns, slice_by=("name",))
+    assert delta.added(writing.made(root, sliced), {"name": "a"}) == []
 
 
 def test_sums_of_parts_are_the_tables() -> None:
