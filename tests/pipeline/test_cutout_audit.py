@@ -293,7 +293,7 @@ def test_a_finder_with_a_fault_is_refused_and_nothing_is_written(
 
 
 def test_probabilities_columns_and_lists_of_training_objects_are_taken(tmp_path: Path, quick: None) -> None:
-    path, at = write_set(tmp_path / "set", 30, 6), project(tmp_path)
+    path, at = write_set(tmp_path / "set", 76, 6), project(tmp_path)
     (tmp_path / "seen.csv").write_text("galaxy_id\no000\no010\n")
     listed = TrainedOn(tmp_path / "seen.csv", 1.0)
     audit_cutouts(at, Request(f"{HERE}:Column", path.parent, path, "column", trained_on=listed))
