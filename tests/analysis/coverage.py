@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import stats
 
-from analysis.statistics.intervals import TABLE_LEVEL, ClusterSums, clustered
+from analysis.statistics.intervals import TABLE_LEVEL, ClusterSums, clustered, effective_counts
+
+Bounds = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 RATES, CORRELATIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5), (0.0, 0.3, 0.5, 0.6)
 HOSTS, USES = (20, 50, 100, 200, 500), (1, 2, 3, 5)
+ONCE = (20, 28, 35, 50, 70, 100, 150, 200, 300, 500)
+"""Numbers of hosts used once each, of the comparison with other intervals."""
 BINS = ((0.0, 2.0), (2.0, 6.0), (6.0, 15.0), (15.0, 1000.0))
 """Of the expected number of hosts that are found, rate x hosts, as rows of the table have them."""
 
@@ -22,22 +28,117 @@ def outcomes(uses: int, rate: float, correlation: float) -> np.ndarray:
     return stats.betabinom.pmf(k, uses, rate * size, (1 - rate) * size)
 
 
-def coverage(rng, rate: float, correlation: float, hosts: int, uses: int, samples: int) -> float:
+def _beta(k: np.ndarray, n: np.ndarray, prior: float) -> tuple[np.ndarray, np.ndarray]:
+    low, high = (stats.beta.ppf(at, k + prior, n - k + prior) for at in (0.025, 0.975))
+    return np.where(k > 0, low, 0.0), np.where(k < n, high, 1.0)
+
+
+def _exact(k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    tiny = 1e-300
+    low, high = stats.beta.ppf(0.025, np.maximum(k, tiny), n - k + 1), stats.beta.ppf(0.975, k + 1, n - k + tiny)
+    return np.where(k > 0, low, 0.0), np.where(k < n, high, 1.0)
+
+
+def _wilson(k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    z, p = stats.norm.isf(0.025), k / n
+    middle, half = (p + z * z / 2 / n), z * np.sqrt(p * (1 - p) / n + z * z / 4 / n / n)
+    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+
+
+def _mid_p(k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """By bisection; sums of the binomial distribution for fractional counts are incomplete beta functions."""
+
+    def above(p: np.ndarray) -> np.ndarray:
+        """P(X > k) + P(X = k) / 2, which rises with p."""
+        beyond = np.where(k < n, stats.beta.cdf(p, k + 1, np.maximum(n - k, 1e-12)), 0.0)
+        return (beyond + np.where(k > 0, stats.beta.cdf(p, np.maximum(k, 1e-12), n - k + 1), 1.0)) / 2
+
+    found = []
+    for at in (0.025, 0.975):
+        low, high = np.zeros(len(k)), np.ones(len(k))
+        for _ in range(40):
+            middle = (low + high) / 2
+            below = above(middle) < at
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        found.append(low)
+    return np.where(k > 0, found[0], 0.0), np.where(k < n, found[1], 1.0)
+
+
+def _hull(k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    one, other = _beta(k, n, 0.5), _beta(k, n, 1.0)
+    return np.minimum(one[0], other[0]), np.maximum(one[1], other[1])
+
+
+ALTERNATIVES: dict[str, Bounds] = {
+    "Korn & Graubard": _exact,
+    "mid-P": _mid_p,
+    "Wilson": _wilson,
+    "hull of Jeffreys and Laplace": _hull,
+}
+"""Other intervals, on our effective counts: Clopper-Pearson's as Korn & Graubard (1998) have it, mid-P (Lancaster
+1961), Wilson's (1927), and the hull of the equal-tailed intervals under the priors of Jeffreys and Laplace."""
+
+
+def bounds(k: np.ndarray, n: np.ndarray, sums: ClusterSums, method: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Ours (None), or an alternative on the same effective counts."""
+    if method is None:
+        return clustered(k, n, sums, TABLE_LEVEL)
+    return ALTERNATIVES[method](*effective_counts(k, n, sums, TABLE_LEVEL))
+
+
+def coverage(
+    rng, rate: float, correlation: float, hosts: int, uses: int, samples: int, method: str | None = None
+) -> float:
     """Share of samples whose host-clustered interval holds the rate; samples that are alike are computed once."""
     k = np.arange(uses + 1)
     drawn = rng.multinomial(hosts, outcomes(uses, rate, correlation), samples)
     found, count = np.unique(np.stack([drawn @ k, drawn @ k**2]), axis=1, return_counts=True)
     size = np.full(found.shape[1], float(hosts))
     sums = ClusterSums(size, found[1], uses * found[0], size * uses**2)
-    low, high = clustered(found[0], size * uses, sums, TABLE_LEVEL)
+    low, high = bounds(found[0], size * uses, sums, method)
     return float(count[(low <= rate) & (rate <= high)].sum() / samples)
 
 
-def once(rate: float, hosts: int) -> float:
+def once(rate: float, hosts: int, method: str | None = None) -> float:
     """Exact coverage where each host is used once, by summing over the binomial distribution."""
+    return float(once_each(np.array([rate]), hosts, method)[0])
+
+
+def once_each(rates: np.ndarray, hosts: int, method: str | None = None) -> np.ndarray:
+    """The same at several rates."""
     k, n = np.arange(hosts + 1.0), np.full(hosts + 1, float(hosts))
-    low, high = clustered(k, n, ClusterSums(n, k, k, n), TABLE_LEVEL)
-    return float(stats.binom.pmf(k, hosts, rate)[(low <= rate) & (rate <= high)].sum())
+    low, high = bounds(k, n, ClusterSums(n, k, k, n), method)
+    held = (low[:, None] <= rates) & (rates <= high[:, None])
+    return np.where(held, stats.binom.pmf(k[:, None], hosts, rates), 0.0).sum(axis=0)
+
+
+def within_reach(rate: float, hosts: int, bar: tuple[float, float] = (0.93, 0.97)) -> bool:
+    """Whether any interval could cover within the bar: whether some run of counts has such a probability."""
+    below = np.r_[0.0, stats.binom.cdf(np.arange(hosts + 1), hosts, rate)]
+    runs = below[None, :] - below[:, None]
+    return bool(((runs >= bar[0]) & (runs <= bar[1])).any())
+
+
+def compared(samples: int, seed: int) -> list[tuple[str, str, float, float, float, float]]:
+    """Rows of the comparison: expected hosts found, method; lowest coverage and share of settings within 93-97 %, of
+    those that any interval can reach with one use per host, and of all settings with several."""
+    rates = np.geomspace(0.01, 0.5, 200)
+    reach = {m: np.array([within_reach(p, m) for p in rates]) for m in ONCE}
+    rows = []
+    for method in (None, *ALTERNATIVES):
+        alone = {m: once_each(rates, m, method) for m in ONCE}
+        for low, high in BINS:
+            rng = np.random.default_rng(seed)  # the same samples for each
+            mine = {m: (low <= rates * m) & (rates * m < high) for m in ONCE}
+            held = np.concatenate([alone[m][mine[m]] for m in ONCE])
+            can = np.concatenate([reach[m][mine[m]] for m in ONCE])
+            many = np.array([
+                coverage(rng, p, icc, m, u, samples, method)
+                for p in RATES for m in HOSTS if low <= p * m < high for icc in CORRELATIONS for u in USES if u > 1
+            ])  # fmt: skip
+            inside = [np.mean((each >= 0.93) & (each <= 0.97)) for each in (held[can], many)]
+            rows.append((f"{low:g}-{high:g}", method or "ours", held.min(), inside[0], many.min(), inside[1]))
+    return rows
 
 
 def table(samples: int, seed: int) -> list[tuple[str, float, float, float, float]]:

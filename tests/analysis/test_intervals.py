@@ -25,7 +25,7 @@ from analysis.statistics.intervals import (
 )
 from lake.errors import ParameterError
 from tests.analysis.cells import cluster_sums
-from tests.analysis.coverage import coverage, once, table
+from tests.analysis.coverage import ALTERNATIVES, compared, coverage, once, table
 
 
 @pytest.mark.parametrize(("k", "n"), [(1, 10), (5, 10), (9, 10), (818, 110_000), (100, 112)])
@@ -192,6 +192,32 @@ def test_the_documented_coverage_is_reproduced():
         row = next(line for line in page.splitlines() if line.startswith(f"| {bin_name} | {kind} |"))
         documented = [float(cell) / 100.0 for cell in row.strip("| ").split(" | ")[2:]]
         assert measured == pytest.approx(documented, abs=0.01)
+
+
+NAMES = {"ours": "ours", "Korn & Graubard": "Clopper-Pearson (Korn & Graubard)", "hull of Jeffreys and Laplace": "hull"}
+
+
+@pytest.mark.slow
+def test_the_documented_comparison_with_other_intervals_is_reproduced():
+    page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
+    for bin_name, method, *measured in compared(2000, 1):
+        name = f"| {bin_name.replace('15-1000', 'more')} | {NAMES.get(method, method)} |"
+        (row,) = (line for line in page.splitlines() if line.startswith(name))
+        documented = [float(cell) / 100.0 for cell in row.strip("| ").split(" | ")[2:]]
+        assert measured[::2] == pytest.approx(documented[::2], abs=0.004), name
+        assert measured[1::2] == pytest.approx(documented[1::2], abs=0.05), name
+
+
+def test_other_intervals_agree_with_statsmodels():
+    for k in (0, 1, 7, 20):
+        found = {name: made(np.array([float(k)]), np.array([20.0])) for name, made in ALTERNATIVES.items()}
+        for name, method in (("Korn & Graubard", "beta"), ("Wilson", "wilson")):
+            expected = proportion_confint(k, 20, alpha=0.05, method=method)
+            assert (found[name][0][0], found[name][1][0]) == pytest.approx(expected, abs=1e-6), name
+        low, high = found["mid-P"]
+        for p, tail in ((low[0], stats.binom.sf(k, 20, low[0])), (high[0], stats.binom.cdf(k - 1, 20, high[0]))):
+            if 0.0 < p < 1.0:
+                assert tail + 0.5 * stats.binom.pmf(k, 20, p) == pytest.approx(0.025, abs=1e-6)
 
 
 @pytest.mark.parametrize("trials", [40, 200])

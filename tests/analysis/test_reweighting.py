@@ -26,6 +26,7 @@ from injection.priors.registry import draw, load_prior
 from injection.priors.reweighting import THETA_E, Change, theta_e_shares
 from lake.sky.survey import SURVEY
 from tests.analysis.cells import cluster_sums
+from tests.analysis.weightedcoverage import SETTINGS, Setting, sample, table
 
 N, HOSTS = 6000, 1500
 RADII = np.array([0.75, 1.25, 2.0])
@@ -97,6 +98,26 @@ def test_intervals_cover_where_weights_go_with_the_outcome(
         made = weighted_share(host, outcome, weights, 0.5, None, 0.95)
         hit += made.low <= share <= made.high
     assert 0.92 < hit / runs < 0.98
+
+
+@pytest.mark.slow
+def test_the_documented_coverage_of_weighted_intervals_is_reproduced() -> None:
+    """A sample of the settings; a median of fifteen settings of 150 samples has an error of half a point."""
+    page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
+    chosen = np.random.default_rng(5).choice(len(SETTINGS), 180, replace=False)
+    rows = table([SETTINGS[place] for place in chosen], 150, 1)
+    assert len(rows) == 6
+    for name, scatter, _, lowest, median, _ in rows:
+        row = next(line for line in page.splitlines() if line.startswith(f"| {name} | {scatter} |"))
+        documented = [float(cell) / 100.0 for cell in row.strip("| ").split(" | ")[3:5]]
+        assert lowest == pytest.approx(documented[0], abs=0.025)
+        assert median == pytest.approx(documented[1], abs=0.01)
+
+
+@pytest.mark.parametrize("setting", [Setting(100, 2, 0.3, 0.4, 1.0, 0.7), Setting(100, 1, 0.05, 0.0, 0.5, -0.7)])
+def test_the_simulation_has_the_completeness_that_it_states(setting: Setting) -> None:
+    found, weights = sample(np.random.default_rng(2), setting._replace(hosts=400_000))
+    assert (found * weights).sum() / weights.sum() == pytest.approx(setting.completeness, rel=0.03)
 
 
 @pytest.mark.parametrize("along", [-1.5, 0.4, 1.5])
