@@ -1,6 +1,6 @@
 """Which code and package data a stage's result depends on, and the hash of each: the stage's *code card*.
 
-Imports are followed statically from the stage's module. Errors, logging, tracking, progress, provenance, garbage
+Imports are followed statically from the stage's module. Errors, logging, tracking, progress, provenance, locks, garbage
 collection, how Spark is started and where parameters are kept are exempt: they change no result. A table named in a
 module of ``pipeline``, or whose contract another module asks for, brings in that contract; a data file or folder that a
 module names is a dependency.

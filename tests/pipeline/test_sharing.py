@@ -17,7 +17,8 @@ from pipeline.cli import dhs
 from pipeline.project import params
 from pipeline.verbs import blobs, sharing
 from tests.lake import stores
-from tests.pipeline.checkout import PROJECT
+from tests.pipeline import smallruns
+from tests.pipeline.checkout import PROJECT, project_in
 
 DEFAULT = "[core]\n    remote = a\n['remote \"a\"']\n"
 SQL = "select generation, n, detected from completeness order by all"
@@ -183,3 +184,33 @@ def test_a_finder_that_changed_is_not_pushed(shared: Path) -> None:
     done = invoke(shared, "push")
     assert done.exit_code == 1
     assert "checkpoints/mine differs from what dvc.lock records" in done.stderr
+
+
+GATES = "select run_id, name, status from gates order by all"
+
+
+def test_two_who_work_at_the_same_time_end_with_the_same_lake(shared: Path, tmp_path: Path) -> None:
+    assert invoke(shared, "push").exit_code == 0
+    run(tmp_path, "git", "clone", "-q", "mine", "clone")
+    clone = tmp_path / "clone"
+    assert invoke(clone, "pull").exit_code == 0
+    for folder, name in ((shared, "demo1"), (clone, "demo2")):
+        smallruns.diagnose(project_in(folder), name, f"c-{name}")
+        run(folder, "git", "commit", "-qam", f"{name} again")
+    assert invoke(shared, "push").exit_code == 0
+    second = invoke(clone, "push")
+    assert second.exit_code == 1
+    assert "of 'gates' in the remote is not the one here: someone else has written on" in second.stderr
+    run(clone, "git", "pull", "-q", "--no-rebase", "--no-edit")
+    alone = invoke(clone, "pull")
+    assert alone.exit_code == 1
+    assert "'gates' was not pulled: version" in alone.stderr
+    merged = invoke(clone, "pull", "--merge")
+    assert merged.exit_code == 0, merged.stderr
+    run(clone, "git", "commit", "-qam", "slices of demo2 on the team's tables")
+    assert invoke(clone, "push").exit_code == 0
+    run(shared, "git", "pull", "-q", "../clone", "main")
+    assert invoke(shared, "pull").exit_code == 0
+    assert invoke(shared, "query", GATES).output == invoke(clone, "query", GATES).output
+    assert invoke(shared, "verify").exit_code == 0
+    assert (shared / "data" / "lake" / ".replaced").exists() is False, "who was first changes nothing"
