@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from pydantic import Field
+from threadpoolctl import threadpool_limits
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
@@ -60,7 +61,8 @@ def diagnose(subject: Subject, params: Params) -> Outcome:
     found = subject.arcs(params)
     if isinstance(found, str):
         return _refused(found, params)
-    return compared(found, subject.imaging, params)
+    with threadpool_limits(1):  # many small problems: threads that wait for each other make them ten times slower
+        return compared(found, subject.imaging, params)
 
 
 def compared(stamps: ArcStamps, imaging: Imaging, params: Params) -> Outcome:

@@ -37,7 +37,8 @@ class Params(realism.Params, feature_space.Params):
 def populations(
     context: RunContext, objects: pd.DataFrame, store: StampStore, scorer: Scorer, params: Params
 ) -> Populations:
-    """All groups that the lake of a survey allows."""
+    """All groups that the lake of a survey allows; for a finder without embedding those alone that have scores or
+    texture."""
     rows = context.read("injections", slices=[context.generation])
     rows = rows.filter(pc.equal(rows["status"], "scored"))
     bright = rows.filter(pc.less_equal(rows["src_mag_r"], params.probe_source_mag_max))
@@ -49,6 +50,8 @@ def populations(
     order = keyed_order(context.seed, negatives["galaxy_id"].tolist())
     groups[held.NEGATIVES] = _of_objects(scorer, negatives.iloc[order[: params.feature_per_group]], store)
     groups |= _bright_arcs(scorer, setting, params)
+    if not hasattr(scorer, "embed"):
+        return collected(groups, {}, scorer)
     absent: dict[str, str] = {}
     weigh: Weigh | None = None
     try:

@@ -51,7 +51,7 @@ def test_a_finder_without_embedding_is_not_judged_by_texture(diagnose):
     assert measure(outcome, f"{HEADLINE}/texture_probe_auc").value > 0.85
     assert not any(m.name.endswith("/probe_p") for m in outcome.measures)
     assert all(np.isnan(m.value) for m in outcome.measures if "ladder" in m.name)
-    assert "not measured, because the finder has no embedding" in outcome.findings[0].text
+    assert "not measured, because the finder has no embedding; on texture features" in outcome.findings[0].text
 
 
 def test_too_few_lenses_are_not_measured(diagnose):
