@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
@@ -49,6 +49,14 @@ class Params(DiagnosticParams):
     """Probabilities above which recall and false-positive rate are measured."""
     label_recall_tolerance: float = Field(0.05, gt=0)
     """Largest change of recall at the middle threshold that leaves the conclusions as they are."""
+
+    @field_validator("label_tier_b_false", "label_unlisted_per_negative")
+    @classmethod
+    def _below_half(cls, shares: tuple[float, float]) -> tuple[float, float]:
+        """Labels that are wrong more often than right say nothing about scores."""
+        if not shares[1] < 0.5:
+            raise ValueError("must end below 0.5")
+        return shares
 
 
 @dataclass(frozen=True)

@@ -85,9 +85,9 @@ def described(name: str, finder: str, outcome: Outcome) -> list[str]:
         lines += [f"not available here: {', '.join(missing)}"]
     lines += ["", *(_gate(gate) for gate in outcome.gates if gate.status != "PASS")]
     passed = sum(gate.status == "PASS" for gate in outcome.gates)
-    lines += [f"{passed} of {len(outcome.gates)} gates PASS"]
+    lines += [f"{passed} of {len(outcome.gates)} gates PASS", ""]
     if held.sizes:
-        lines += ["", *_wrapped(f"The reference's samples: {held.sizes}; those here are the n of each figure.")]
+        lines += [*_wrapped(f"The reference's samples: {held.sizes}; those here are the n of each figure.")]
     if held.verdict:
         lines += _wrapped(f"The reference concluded: {held.verdict}.")
     return lines

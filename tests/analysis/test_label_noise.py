@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
+from analysis.diagnostics.discovery import DiagnoseParams
 from analysis.diagnostics.label_noise import Params, label_noise
+from lake.errors import ParameterError
 from tests.analysis.outcomes import measure, status
 
 PARAMS = Params.model_construct(
@@ -93,6 +95,12 @@ def test_the_gate_reads_the_whole_range():
     few = PARAMS.model_copy(update={"label_tier_b_false": (0.0, 0.01), "label_unlisted_per_negative": (0.0, 1e-4)})
     assert status(label_noise(rows, None, few, 1), "label_noise/recall") == "PASS"
     assert status(label_noise(rows, None, PARAMS, 1), "label_noise/recall") == "BORDERLINE"
+
+
+@pytest.mark.parametrize("name", ["label_tier_b_false", "label_unlisted_per_negative"])
+def test_labels_that_are_mostly_wrong_are_refused(diagnose, name):
+    with pytest.raises(ParameterError, match=name):
+        DiagnoseParams.load({**diagnose.model_dump(mode="json"), name: [0.1, 0.5]}, "diagnose")
 
 
 def test_too_few_are_not_measured():
