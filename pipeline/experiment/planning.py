@@ -55,8 +55,8 @@ def planned(
 
 
 def measured(project: Project, generation: str | None, threshold: str) -> tuple[float, float]:
-    """Completeness over the grid of a finder, and the correlation within hosts (at least 0). DataError where no host
-    serves twice in a cell."""
+    """Completeness over the grid of a finder, and the correlation within hosts (at least 0). DataError where that
+    is not defined."""
     root, name = project.data, counting(project, generation)
     points, _, _ = thresholds_of(root, str(grid_facts(root, name)["generation"]), None)
     known = {point.threshold_id: point.threshold for point in points}
@@ -69,7 +69,8 @@ def measured(project: Project, generation: str | None, threshold: str) -> tuple[
     cells = pd.MultiIndex.from_frame(rows[list(INDICES)]).factorize()[0]
     correlation = host_correlation(found, rows["galaxy_id"], cells)
     if np.isnan(correlation):
-        raise DataError(f"no host serves twice in a cell of the grid of {name}: give the correlation within hosts")
+        why = "no host serves twice in a cell, or all injections of a cell have the same outcome"
+        raise DataError(f"the grid of {name} has no correlation within hosts ({why}): give it")
     return float(found.mean()), max(correlation, 0.0)
 
 
