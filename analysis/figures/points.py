@@ -8,6 +8,7 @@ from itertools import cycle
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from analysis.figures.style import COLOURS, GREY, Picture, canvas, svg
@@ -30,8 +31,17 @@ def points_figure(drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> Pictu
             _axes(axes, drawing, held)
             if len(groups) > 1:
                 axes.set_title(next(iter(held)))
+        _legend(figure)
         series = {name: None for points in models.values() for name in points["series"]}
         return svg(figure, f"{drawing.title}: {', '.join(series)}; {', '.join(models)}")
+
+
+def _legend(figure: Figure) -> None:
+    """Every series once, above the axes, where it covers no point; none for a single series."""
+    held = [axes.get_legend_handles_labels() for axes in figure.axes]
+    series = {label: handle for handles, labels in held for handle, label in zip(handles, labels, strict=True)}
+    if len(series) > 1:
+        figure.legend(series.values(), series, loc="outside upper center", ncols=min(len(series), 3), fontsize=8)
 
 
 def _axes(axes: Axes, drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> None:
@@ -57,8 +67,6 @@ def _axes(axes: Axes, drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> N
         axes.set(yscale="log")
     if drawing.percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    if len(lines) > 1:
-        axes.legend()
 
 
 def _by_series(points: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

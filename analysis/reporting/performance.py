@@ -24,7 +24,7 @@ from analysis.reporting.thresholds import (
     refused,
     shown,
 )
-from analysis.reporting.views import NOT_MEASURED, Shown, TableView, measure, measured, number, percent
+from analysis.reporting.views import NOT_MEASURED, Shown, TableView, measure, measured, number, percent, worded
 from analysis.statistics.completeness import ALL, MARGINAL, cells_at
 from lake.sky.imaging import Imaging
 
@@ -210,12 +210,15 @@ def metric_view(inputs: ReportInputs, caption: str, prefixes: tuple[str, ...], f
 
 def measures_view(inputs: ReportInputs, caption: str, names: Sequence[str], folded: bool = True) -> TableView:
     """Some measures: one row per name, one column per generation."""
+    known = {
+        i.name: {row["name"]: row for row in reversed(i.diagnostics.to_dict("records"))} for i in inputs.generations
+    }
     rows = []
     for name in names:
-        held = {i.name: row for i in inputs.generations if (row := measure(i.diagnostics, name)) is not None}
+        held = {model: of_model[name] for model, of_model in known.items() if name in of_model}
         n = {model: "—" if pd.isna(row["n"]) or not row["n"] else f"{int(row['n']):,}" for model, row in held.items()}
         how = {model: str(row["method"] or "") for model, row in held.items()}
-        values = (measured(i.diagnostics, name, digits=4) for i in inputs.generations)
+        values = (worded(of_model.get(name), digits=4) for of_model in known.values())
         rows.append([name, *values, _of_each(n), _of_each(how)])
     headers = ("quantity", *(item.name for item in inputs.generations), "n", "how")
     return TableView(caption, headers, rows, folded)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,7 +138,11 @@ def measure(diagnostics: pd.DataFrame, name: str) -> pd.Series | None:
 
 def measured(diagnostics: pd.DataFrame, name: str, as_percent: bool = False, digits: int = 3) -> str:
     """A measured quantity with its interval, or `not measured`."""
-    row = measure(diagnostics, name)
+    return worded(measure(diagnostics, name), as_percent, digits)
+
+
+def worded(row: Mapping[Any, Any] | pd.Series | None, as_percent: bool = False, digits: int = 3) -> str:
+    """A row of `diagnostics` as a value with its interval, or `not measured`."""
     if row is None:
         return NOT_MEASURED
     if pd.isna(row["value"]) and str(row["method"]).startswith(REASONS):
