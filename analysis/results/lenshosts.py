@@ -56,6 +56,11 @@ class LensHosts:
         by_host = pd.Series(self.weights, index=self.hosts.index)
         return np.asarray(galaxy_ids.map(by_host).fillna(0.0), dtype=np.float64)
 
+    def directions_of(self, galaxy_ids: pd.Series) -> NDArray[np.float64]:
+        """Derivatives of the log weight of each injection along independent errors of the fit; 0 for such a host."""
+        by_host = pd.DataFrame(self.propensity.directions(self.hosts), index=self.hosts.index)
+        return np.asarray(by_host.reindex(galaxy_ids.to_list()).fillna(0.0), dtype=np.float64)
+
     def require(self, least_support: float) -> None:
         """Raise a DataError if the weighted hosts cannot stand for the lenses' hosts."""
         if (reason := self.propensity.refusal(self.weights, least_support)) is not None:
@@ -93,17 +98,24 @@ def weighted_rows(
     derived: Mapping[str, Distribution],
     edges: Sequence[float],
     imaging: Imaging,
+    directions: NDArray[np.float64],
 ) -> pa.Table:
     """Rows of `completeness` with weighted hosts, for the cells and marginals that hold weighted injections.
 
     `own`: the table's rows with equal weights. `scored`: injections as
-    :func:`analysis.statistics.uncertain.joint_intervals` takes them, with `field` and `weight`. Cells have the row of
+    :func:`analysis.statistics.uncertain.joint_intervals` takes them, with `field` and `weight`; `directions`: how each
+    weight follows the errors of the propensity (:meth:`LensHosts.directions_of`). Cells have the row of
     all magnitudes, marginals one of each bin.
     """
-    held = scored[scored["weight"] > 0.0]
+    held = scored.assign(place=np.arange(len(scored)))[scored["weight"] > 0.0]
     found = pd.DataFrame(
         [
-            {"cell": cell, "source_mag_bin": name, "threshold_id": point.threshold_id, **_share(part, point, derived)}
+            {
+                "cell": cell,
+                "source_mag_bin": name,
+                "threshold_id": point.threshold_id,
+                **_share(part, point, derived, directions),
+            }
             for cell, name, part in _groups(held, edges, imaging)
             for point in points
         ],
@@ -134,12 +146,14 @@ def _groups(held: pd.DataFrame, edges: Sequence[float], imaging: Imaging) -> Ite
         yield str(cell), ALL, part
 
 
-def _share(part: pd.DataFrame, point: Threshold, derived: Mapping[str, Distribution]) -> dict[str, float]:
+def _share(
+    part: pd.DataFrame, point: Threshold, derived: Mapping[str, Distribution], directions: NDArray[np.float64]
+) -> dict[str, float]:
     """Counts and weighted completeness of one group, with its intervals."""
-    values, weights = part["probability"], part["weight"]
+    values, weights, along = part["probability"], part["weight"], directions[part["place"]]
 
     def clustered(by: str, drawn: Distribution | None) -> Weighted:
-        return weighted_share(part[by], values, weights, point.threshold, drawn, TABLE_LEVEL)
+        return weighted_share(part[by], values, weights, point.threshold, drawn, TABLE_LEVEL, along)
 
     hosts, drawn = clustered("galaxy_id", None), derived.get(point.threshold_id)
     found = {

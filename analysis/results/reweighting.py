@@ -59,6 +59,8 @@ class Denominator:
     """Columns of the injections to group by"""
     factor: Floats | None = None
     """A further weight of each injection"""
+    directions: Floats | None = None
+    """How it follows the errors of a fit, where it was estimated (:func:`weighted_share`)"""
 
 
 def reweighted(
@@ -84,10 +86,11 @@ def reweighted(
     for point in points:
         drawn = derived.get(point.threshold_id)
         bare = injections["host_probability"] <= point.threshold
-        held = injections.assign(_weight=used)[counted & bare if of.net else counted]
+        held = injections.assign(_weight=used, _place=np.arange(len(injections)))[counted & bare if of.net else counted]
         for values, part in _parts(held, of.by):
             hosts, values_of, w = part["galaxy_id"], part["probability"], part["_weight"]
-            found = weighted_share(hosts, values_of, w, point.threshold, drawn, TABLE_LEVEL)
+            along = None if of.directions is None else of.directions[part["_place"]]
+            found = weighted_share(hosts, values_of, w, point.threshold, drawn, TABLE_LEVEL, along)
             rows.append(
                 {
                     "prior": weights.prior,
@@ -105,7 +108,7 @@ def reweighted(
                     "low_95": found.low,
                     "high_95": found.high,
                     "interval": "h" if drawn is None else "t",
-                    **_over_lenses(hosts, values_of, w, (ends or {}).get(point.threshold_id)),
+                    **_over_lenses(hosts, values_of, w, (ends or {}).get(point.threshold_id), along),
                     "n": len(part),
                     "n_eff": found.n_eff,
                     "support": weights.support,
@@ -115,11 +118,13 @@ def reweighted(
     return pd.DataFrame(rows)
 
 
-def _over_lenses(hosts: pd.Series, values: pd.Series, weights: pd.Series, ends: Ends | None) -> dict[str, float]:
+def _over_lenses(
+    hosts: pd.Series, values: pd.Series, weights: pd.Series, ends: Ends | None, along: Floats | None
+) -> dict[str, float]:
     """Completeness at both ends of a threshold's range over unlisted lenses, and outer bounds of their intervals."""
     if ends is None:
         return dict.fromkeys(_RANGE, np.nan)
-    low, high = (weighted_share(hosts, values, weights, value, drawn, TABLE_LEVEL) for value, drawn in ends)
+    low, high = (weighted_share(hosts, values, weights, value, drawn, TABLE_LEVEL, along) for value, drawn in ends)
     return dict(zip(_RANGE, (low.completeness, high.completeness, low.low, high.high), strict=True))
 
 

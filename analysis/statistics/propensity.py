@@ -121,6 +121,8 @@ class Propensity:
     scores: Floats
     """Cross-fitted propensity of each fitted row"""
     model: Any
+    error: Floats
+    """A square root of the covariance of its slopes: they scatter as this times independent unit errors"""
 
     @property
     def support(self) -> float:
@@ -147,6 +149,19 @@ class Propensity:
         if not odds.any():
             raise DataError(f"no host has a value of each of {', '.join(self.covariates)}")
         return odds / odds.mean()
+
+    def directions(self, hosts: pd.DataFrame) -> Floats:
+        """Derivatives of each host's log weight along independent errors of the fit (host, error), of unit variance.
+
+        0 where a column has no value. The covariance of the slopes is the sandwich of the penalised likelihood (White
+        1982), for rows that are a random sample of theirs.
+        """
+        values = matrix(hosts, self.covariates)
+        known = values.notna().all(axis=1).to_numpy()
+        found = np.zeros((len(values), self.error.shape[1]))
+        if known.any():
+            found[known] = self.model[:-1].transform(values[known][self._used].to_numpy()) @ self.error
+        return found
 
     def balance(self, hosts: pd.DataFrame, weights: ArrayLike) -> pd.DataFrame:
         """How far hosts are from the lenses' hosts, with equal weights (`before`) and with those given (`after`).
@@ -203,9 +218,18 @@ def fit(lenses: pd.DataFrame, negatives: pd.DataFrame, covariates: Sequence[str]
     model = _model(used)
     scores = cross_val_predict(model, used, labels, cv=folds, method="predict_proba")[:, 1]
     dropped = sum(map(len, parts)) - len(values)
-    return Propensity(
-        tuple(covariates), constant, known[0], len(known[1]), dropped, labels, scores, model.fit(used, labels)
-    )
+    model.fit(used, labels)
+    error = _error(model[:-1].transform(used), labels, model.predict_proba(used)[:, 1])
+    return Propensity(tuple(covariates), constant, known[0], len(known[1]), dropped, labels, scores, model, error)
+
+
+def _error(columns: Floats, labels: NDArray[np.int64], p: Floats) -> Floats:
+    """A square root of the sandwich covariance of the slopes, the intercept's part left out (it scales all weights)."""
+    x = np.column_stack([columns, np.ones(len(columns))])
+    penalty = np.diag(np.r_[np.full(columns.shape[1], 1.0 / _PENALTY), 0.0])
+    bread = np.linalg.inv((x * (p * (1.0 - p))[:, None]).T @ x + penalty)
+    values, vectors = np.linalg.eigh((x * ((labels - p) ** 2)[:, None]).T @ x)
+    return np.asarray((bread @ vectors * np.sqrt(np.maximum(values, 0.0)))[:-1])
 
 
 def _model(values: Floats) -> Any:

@@ -40,14 +40,23 @@ def effective_number(weights: ArrayLike) -> float:
 
 
 def weighted_share(
-    hosts: ArrayLike, values: ArrayLike, weights: ArrayLike, threshold: float, drawn: Distribution | None, level: float
+    hosts: ArrayLike,
+    values: ArrayLike,
+    weights: ArrayLike,
+    threshold: float,
+    drawn: Distribution | None,
+    level: float,
+    directions: Floats | None = None,
 ) -> Weighted:
     """The weighted fraction of `values` above `threshold`, injections of one host being one cluster.
 
     The interval is that of as many independent trials as give the linearised variance of Hajek's ratio with hosts as
     clusters, sum over hosts of (sum of w (y - p))^2 / (sum of w)^2. With equal weights it is that of
     :func:`analysis.statistics.intervals.clustered`. `drawn` is the distribution of a derived threshold
-    (:func:`analysis.statistics.thresholds.bootstrap_thresholds`), None for one that was chosen.
+    (:func:`analysis.statistics.thresholds.bootstrap_thresholds`), None for one that was chosen. `directions`
+    (injection, direction) are derivatives of log weights along independent errors of unit variance, where weights were
+    estimated (:meth:`analysis.statistics.propensity.Propensity.directions`): they add the variance of the ratio along
+    them.
     """
     w, v = scaled(weights), np.asarray(values, dtype=np.float64)
     held = w > 0.0
@@ -57,8 +66,34 @@ def weighted_share(
     n_eff = effective_number(w)
     cuts, shares = (np.array([threshold]), np.ones(1)) if drawn is None else drawn
     k, n = _effective(codes, v, w * (n_eff / w.sum()), cuts, level)
+    if directions is not None:
+        less = _shrunk(v, w / w.sum(), np.asarray(directions)[held], cuts, n)
+        k, n = k * less, n * less
     low, high = mixture(k[None], n[None], shares, level)
     return Weighted(n_eff, float(w[v > threshold].sum() / w.sum()), float(low[0]), float(high[0]))
+
+
+def _shrunk(values: Floats, shares: Floats, directions: Floats, cuts: Floats, trials: Floats) -> Floats:
+    """Factor of effective counts at each value of the threshold by which estimated weights reduce them.
+
+    Along a direction g the ratio changes by the sum of shares (y - p) g; the variance p (1 - p) / trials gains the sum
+    of the squares. 1 where all outcomes agree.
+    """
+    order = np.argsort(cuts)
+    passed = np.searchsorted(cuts[order], values, side="left")
+
+    def above(weights: Floats) -> Floats:
+        """Sum of the weights above each cut."""
+        sums = np.bincount(passed, weights, minlength=len(cuts) + 1)
+        return np.asarray(sums[::-1].cumsum()[::-1][1:][np.argsort(order)])
+
+    p, gained = above(shares), np.zeros(len(cuts))
+    for along in directions.T:
+        moved = shares * along
+        gained += (above(moved) - p * moved.sum()) ** 2
+    spread = p * (1.0 - p)
+    known = spread > 1e-12
+    return np.where(known, 1.0 / (1.0 + gained * trials / np.where(known, spread, 1.0)), 1.0)
 
 
 def _effective(

@@ -135,17 +135,21 @@ class Filled:
             raise DataError("no galaxy of the survey lies in a cell of seeing and depth that has injections")
         return factor / factor.mean()
 
-    def under(self, prior: str | None, asked: Asked, factor: Floats | None = None) -> pd.DataFrame:
+    def under(
+        self, prior: str | None, asked: Asked, factor: Floats | None = None, directions: Floats | None = None
+    ) -> pd.DataFrame:
         """Completeness under a prior (None: its own). ParameterError where the injections cover too little of it."""
-        return self.towards(self.drawn if prior is None else load_prior(prior), asked, factor)
+        return self.towards(self.drawn if prior is None else load_prior(prior), asked, factor, directions)
 
-    def towards(self, target: AnyPrior, asked: Asked, factor: Floats | None = None) -> pd.DataFrame:
+    def towards(
+        self, target: AnyPrior, asked: Asked, factor: Floats | None = None, directions: Floats | None = None
+    ) -> pd.DataFrame:
         """The same for a prior that is not in a file."""
         weights = _weights(Change(self.drawn, target, SURVEY, self.fixed), self.rows, asked.theta_e)
         if (reason := weights.refusal(self.drawn.name, asked.min_support)) is not None:
             cure = "fill a grid whose prior covers it (`grid.prior: covering`), or accept less with --min-support"
             raise ParameterError(f"{reason}: {cure}")
-        of = Denominator(asked.population, asked.net, asked.by, factor)
+        of = Denominator(asked.population, asked.net, asked.by, factor, directions)
         return reweighted(self.judged, weights, self.points, self.derived, of, self.ends)
 
 
@@ -153,11 +157,12 @@ def completeness_under(project: Project, asked: Asked) -> pa.Table:
     """Completeness of a finder under each prior. ParameterError where the injections cover too little of one."""
     root = project.data
     filled = Filled.of(root, counting(project, asked.generation), asked.threshold).binned(root, asked.by)
-    factor = filled.survey_factor(root) if asked.weight == "survey" else None
+    factor, along = filled.survey_factor(root) if asked.weight == "survey" else None, None
     if asked.hosts == "lenses":
-        of_hosts = _of_lens_hosts(project, filled.judged["galaxy_id"], asked.min_support)
+        of_hosts, along = _of_lens_hosts(project, filled.judged["galaxy_id"], asked.min_support)
         factor = of_hosts if factor is None else factor * of_hosts
-    found = pd.concat([filled.under(prior, asked, factor) for prior in asked.priors or (None,)], ignore_index=True)
+    of = partial(filled.under, asked=asked, factor=factor, directions=along)
+    found = pd.concat([of(prior) for prior in asked.priors or (None,)], ignore_index=True)
     if found.empty:
         kind = "detectable " if asked.population == "detectable" else ""
         net = " whose bare host is below the threshold" if asked.net else ""
@@ -169,15 +174,18 @@ def completeness_under(project: Project, asked: Asked) -> pa.Table:
     return pa.Table.from_pandas(found, preserve_index=False)
 
 
-def _of_lens_hosts(project: Project, galaxy_ids: pd.Series, least_support: float) -> Floats:
-    """Weights of injections by which hosts follow the lenses' hosts. ParameterError where that is not possible."""
+def _of_lens_hosts(project: Project, galaxy_ids: pd.Series, least_support: float) -> tuple[Floats, Floats]:
+    """Weights of injections by which hosts follow the lenses' hosts, and their directions.
+
+    ParameterError where that is not possible.
+    """
     covariates = project.section(CompletenessParams, "completeness").host_covariates
     try:
         found = lens_hosts(partial(delta.read, project.data), project.survey, galaxy_ids.to_list(), covariates)
         found.require(least_support)
     except DataError as error:
         raise invalid("hosts", f"'drawn', because {error}", "lenses") from error
-    return found.of(galaxy_ids)
+    return found.of(galaxy_ids), found.directions_of(galaxy_ids)
 
 
 def dual_prior(root: DataRoot, name: str) -> pd.DataFrame:

@@ -81,9 +81,9 @@ def _with_lens_hosts(
         log.warning("%s: hosts are not weighted to follow the lenses' hosts: %s", context.generation, error)
         outcome, made = not_weighted(str(error)), []
     else:
-        weights = found.of(scored["galaxy_id"])
+        weights, along = found.of(scored["galaxy_id"]), found.directions_of(scored["galaxy_id"])
         weighted = scored.assign(weight=weights)
-        made = [weighted_rows(rows, weighted, points, derived, params.source_mag_edges, SURVEY)]
+        made = [weighted_rows(rows, weighted, points, derived, params.source_mag_edges, SURVEY, along)]
     _write(context, outcome)
     return made
 

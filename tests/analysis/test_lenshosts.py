@@ -70,7 +70,9 @@ def own_rows(rows: pd.DataFrame) -> pa.Table:
 
 def weighted(rows: pd.DataFrame) -> pd.DataFrame:
     scored = rows[rows["status"] == "scored"]
-    return weighted_rows(own_rows(rows), scored, *drawn(STORED, FIXING), EDGES, SURVEY).to_pandas()
+    return weighted_rows(
+        own_rows(rows), scored, *drawn(STORED, FIXING), EDGES, SURVEY, np.zeros((len(scored), 1))
+    ).to_pandas()
 
 
 def test_equal_weights_give_the_rows_of_the_table() -> None:

@@ -24,18 +24,38 @@ def test_weighted_hosts_give_the_completeness_of_the_lenses() -> None:
         return 0.15 + 0.5 * norm.cdf(18.7 - rows["mag_z"]) + 0.2 * (rows["type"] == "DEV")
 
     truth = float(rate(galaxies(400_000, 1, 0.6)).mean())
-    covered = []
+    covered, widths = [], []
     for seed in range(30):
         rng = np.random.default_rng(seed)
         made = fit(galaxies(600, 100 + seed, 0.6), galaxies(3000, 200 + seed), SHAPE, seed)
         hosts = galaxies(600, 300 + seed)
         weights = np.repeat(made.weights(hosts), 3)
         hit = (rng.random(1800) < np.repeat(rate(hosts), 3)).astype(float)
-        found = weighted_share(np.repeat(np.arange(600), 3), hit, weights, 0.5, None, 0.95)
+        along, names = np.repeat(made.directions(hosts), 3, axis=0), np.repeat(np.arange(600), 3)
+        found = weighted_share(names, hit, weights, 0.5, None, 0.95, along)
+        known = weighted_share(names, hit, weights, 0.5, None, 0.95)
+        widths.append((found.high - found.low) / (known.high - known.low))
         plain = weighted_share(np.repeat(np.arange(600), 3), hit, np.ones(1800), 0.5, None, 0.95)
         assert plain.high < truth
         covered.append(found.low <= truth <= found.high)
-    assert np.mean(covered) >= 0.85
+    assert np.mean(covered) >= 0.9
+    assert min(widths) > 1.0
+
+
+def test_directions_are_the_scatter_of_fits_to_resampled_galaxies() -> None:
+    """The weighted mean of an outcome that follows the host scatters over bootstrap fits as the directions say."""
+    lenses, negatives, hosts = galaxies(400, 1, 0.6), galaxies(2000, 2), galaxies(3000, 3)
+    made, rng = fit(lenses, negatives, SHAPE, 0), np.random.default_rng(4)
+    outcome, weights = (hosts["mag_z"] < 18.6).to_numpy(float), made.weights(hosts)
+    moved = (weights * (outcome - np.average(outcome, weights=weights))) @ made.directions(hosts) / weights.sum()
+    refits = [
+        fit(*(part.iloc[rng.integers(0, len(part), len(part))] for part in (lenses, negatives)), SHAPE, 0)
+        for _ in range(40)
+    ]
+    drawn = [np.average(outcome, weights=again.weights(hosts)) for again in refits]
+    assert np.sqrt((moved**2).sum()) == pytest.approx(np.std(drawn), rel=0.3)
+    unknown = hosts.assign(mag_z=np.nan).head(2)
+    assert (made.directions(unknown) == 0.0).all()
 
 
 def test_the_propensity_is_that_of_a_shifted_normal() -> None:
