@@ -9,13 +9,20 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
 
 from analysis.figures.style import COLOURS, GREY, Picture, canvas, svg
 from analysis.records import Drawing
 
 _APART = 0.08
 """Distance of series at one category, in categories."""
+_COLUMNS = 3
+"""Models side by side where each has its own axes."""
+_STROKE = 1e-3
+"""Length of the stroke that stands for a point, over the width of its series: SVG leaves out strokes of no length."""
 _SHOWN_LABELS = 8
 """More labels than this are turned."""
 
@@ -26,11 +33,16 @@ def points_figure(drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> Pictu
     Several models share the axes, each series with the model's name; a series has one colour.
     """
     groups = [{name: points} for name, points in models.items()] if drawing.apart else [models]
-    with canvas(7.2, 4.0) as figure:
-        for axes, held in zip(np.ravel(figure.subplots(1, len(groups))), groups, strict=True):
+    columns = min(len(groups), _COLUMNS)
+    rows = -(-len(groups) // columns)
+    with canvas(7.2, 4.0 * rows if columns < _COLUMNS else 3.2 * rows) as figure:
+        grid: list[Axes] = list(np.ravel(figure.subplots(rows, columns)))
+        for axes, held in zip(grid, groups, strict=False):
             _axes(axes, drawing, held)
             if len(groups) > 1:
                 axes.set_title(next(iter(held)))
+        for axes in grid[len(groups) :]:
+            axes.set_axis_off()
         _legend(figure)
         series = {name: None for points in models.values() for name in points["series"]}
         return svg(figure, f"{drawing.title}: {', '.join(series)}; {', '.join(models)}")
@@ -85,10 +97,24 @@ def _draw(axes: Axes, drawing: Drawing, rows: pd.DataFrame, name: str, colour: s
     low, high = (np.where(rows[end].isna(), y, rows[end].astype(float)) for end in ("low", "high"))
     spread = np.clip([y - low, high - y], 0.0, None)
     if drawing.kind == "scatter":
-        axes.plot(x, y, color=colour, ls="", marker=".", ms=4, alpha=0.6, label=name)
+        _dots(axes, x, y, colour, name)
     elif drawing.kind == "bars":
         axes.bar(x, y, 0.8 * (_APART if series > 1 else 1.0), color=colour, label=name, yerr=spread, ecolor=GREY)
     else:
         axes.errorbar(
             x, y, spread, color=colour, fmt="o-" if drawing.kind == "lines" else "o", ms=4, lw=1.3, label=name
         )
+
+
+def _dots(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], colour: str, name: str) -> None:
+    """Many points as one path of strokes hardly longer than nothing, whose round ends are dots: a third of the size of
+    markers."""
+    shift = np.array([_STROKE * max(float(np.ptp(x)), _STROKE), 0.0])
+    places = np.stack([x, y], axis=1)
+    ends = np.stack([places, places + shift], axis=1).reshape(-1, 2)
+    path = Path(ends, np.tile([Path.MOVETO, Path.LINETO], len(x)))
+    path.should_simplify = False
+    axes.add_patch(PathPatch(path, fill=False, ec=colour, lw=3.0, alpha=0.6, capstyle="round"))
+    axes.update_datalim(ends)
+    axes.autoscale_view()
+    axes.plot([], [], color=colour, ls="", marker="o", ms=3, label=name)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic_core import PydanticUndefined
 
@@ -11,8 +14,10 @@ from analysis.diagnostics.discovery import DiagnoseParams, found
 from analysis.figures import completeness as figures
 from analysis.figures.completeness import heat_map
 from analysis.figures.curves import reliability_figure, roc_figure
+from analysis.figures.points import points_figure
 from analysis.figures.stamps import colour_composite, contact_sheet
 from analysis.figures.style import COLOURS
+from analysis.records import Drawing
 from analysis.statistics.calibration import reliability
 from analysis.statistics.completeness import with_intervals
 from lake.config import Section, documentation
@@ -111,3 +116,24 @@ def test_models_beyond_the_palette_are_drawn_too():
         models = {f"m{i}": (labels, scores) for i in range(count)}
         figure = roc_figure(models, None).content.decode().upper()
         assert figure.count(f"STROKE:{COLOURS[0]}") == 2 * -(-count // len(COLOURS))
+
+
+def test_a_scatter_is_small_and_each_model_has_its_own_axes_where_coordinates_differ() -> None:
+    rng = np.random.default_rng(0)
+    rows = {"series": np.repeat(["lenses", "injections"], 200), "low": np.nan, "high": np.nan, "n": 0, "label": ""}
+    models = {name: pd.DataFrame({**rows, "x": rng.normal(size=400), "y": rng.normal(size=400)}) for name in "ab"}
+    drawing = Drawing("A picture", "first", "second", kind="scatter", apart=True)
+    both, together, one = (
+        points_figure(how, held).content.decode()
+        for how, held in (
+            (drawing, models),
+            (dataclasses.replace(drawing, apart=False), models),
+            (drawing, {"a": models["a"].assign(x=1.0).head(1)}),
+        )
+    )
+    assert len(both) < 60_000
+    assert both.count(">first<") == 2
+    assert together.count(">first<") == 1
+    assert "lenses, a" in together
+    assert "lenses, a" not in both
+    assert "M" in one, "a single point is drawn"
