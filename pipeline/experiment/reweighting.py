@@ -161,8 +161,8 @@ def completeness_under(project: Project, asked: Asked) -> pa.Table:
     if asked.hosts == "lenses":
         of_hosts, along = _of_lens_hosts(project, filled.judged["galaxy_id"], asked.min_support)
         factor = of_hosts if factor is None else factor * of_hosts
-    of = partial(filled.under, asked=asked, factor=factor, directions=along)
-    found = pd.concat([of(prior) for prior in asked.priors or (None,)], ignore_index=True)
+    priors = asked.priors or (None,)
+    found = pd.concat([filled.under(prior, asked, factor, along) for prior in priors], ignore_index=True)
     if found.empty:
         kind = "detectable " if asked.population == "detectable" else ""
         net = " whose bare host is below the threshold" if asked.net else ""
