@@ -10,6 +10,7 @@ import pytest
 
 from injection.experiment.designs import TrialsParams, experiments
 from injection.experiment.trials import Variant
+from lake.errors import DataError
 from modeling.scoring.card import FINDER
 from pipeline.experiment import trials
 from tests.pipeline.checkout import project_in
@@ -37,3 +38,13 @@ def test_every_experiment_of_the_parameters_is_made_and_names_its_variants_apart
     for experiment in made.values():
         names = [variant.name for variant in experiment.variants]
         assert len(names) == len(set(names))
+
+
+def test_a_variant_that_hosts_or_prior_do_not_allow_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: Any) -> Any:
+        raise DataError("there is no early-type host")
+
+    monkeypatch.setattr(trials, "tried", refuse)
+    experiment: Any = SimpleNamespace(name="host_pairs")
+    given: Any = None
+    assert trials._tried(experiment, Variant("early_independent"), given, given, given) == []
