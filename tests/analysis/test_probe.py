@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from analysis.statistics.bootstrap import weighted_aucs
 from analysis.statistics.embedding import placed
-from analysis.statistics.frechet import Sample, frechet, frechet_excess, frechet_ratio, kernel_distance
+from analysis.statistics.frechet import Sample, _excess, frechet, frechet_excess, frechet_ratio, kernel_distance
 from analysis.statistics.intervals import median
 from analysis.statistics.probe import Groups, logistic_weights, null_aucs, out_of_fold, probe
 
@@ -129,6 +129,19 @@ def test_the_ratio_of_distances_holds_the_truth():
         assert low <= value <= high
         inside.append(low <= 0.25 <= high)
     assert np.mean(inside) >= 0.85
+
+
+def test_the_chance_part_of_a_distance_goes_with_the_number_of_objects():
+    """Equal groups: their mean distance at half the size, without its chance part scaled from the full size, is 0."""
+    rng = np.random.default_rng(8)
+
+    def draws(n, m):
+        return [[rng.normal(size=(n, 5)), rng.normal(size=(m, 5))] for _ in range(150)]
+
+    chance = float(np.mean([frechet(*pair) for pair in draws(200, 240)]))
+    left = [_excess(pair, 1, chance, [200, 240]) for pair in draws(100, 120)]
+    assert np.mean([frechet(*pair) for pair in draws(100, 120)]) == pytest.approx(2 * chance, rel=0.1)
+    assert abs(np.mean(left)) < 0.2 * chance
 
 
 def test_a_ratio_over_nothing_is_refused():
