@@ -88,7 +88,7 @@ def _needed(root: DataRoot, table: str, known: References) -> tuple[set[str], in
     """Files of all versions that something refers to and of the newest, and how many versions that is."""
     at = DeltaTable(root.table(table), storage_options=delta.storage_options())
     newest = int(at.version())
-    wanted: dict[int, Iterable[dict[str, str]]] = {**known.of(str(at.metadata().id)), newest: [{}]}
+    wanted: dict[int, Iterable[dict[str, str]]] = {**known.of(table, str(at.metadata().id)), newest: [{}]}
     needed: set[str] = set()
     for version, slices in wanted.items():
         if version > newest:  # pinned, and lost: a rewound table

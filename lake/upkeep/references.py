@@ -20,20 +20,21 @@ _LONGEST = 1 << 20
 
 @dataclass(frozen=True)
 class References:
-    """Pins, and the rows that cards describe, by fingerprint."""
+    """Pins, and the rows that cards describe."""
 
     pins: frozenset[tuple[str, int, str]]
     """Table id, version and fingerprint."""
-    wheres: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    wheres: dict[tuple[str, str], list[dict[str, str]]] = field(default_factory=dict)
+    """The slices by table and fingerprint: slices without rows have the same one in every table."""
     in_git: bool = True
     """Whether there is a repository, whose commits were read."""
 
-    def of(self, table_id: str) -> dict[int, list[dict[str, str]]]:
+    def of(self, table: str, table_id: str) -> dict[int, list[dict[str, str]]]:
         """The slices of each version of a table that something refers to; ``{}`` is the whole version."""
         found: dict[int, list[dict[str, str]]] = {}
         for one, version, fingerprint in self.pins:
             if one == table_id:
-                found.setdefault(version, []).extend(self.wheres.get(fingerprint, [{}]))
+                found.setdefault(version, []).extend(self.wheres.get((table, fingerprint), [{}]))
         return found
 
 
@@ -48,10 +49,11 @@ def references(root: DataRoot) -> References:
         raise LakeError(f"{root.cards}/{unread[0]}.json is neither a card nor a pin; nothing is removed")
     committed = list(_committed(root.cards))
     found = [one for text in (*own.values(), *committed) if (one := _parsed(text)) is not None]
-    wheres: dict[str, list[dict[str, str]]] = {}
+    wheres: dict[tuple[str, str], list[dict[str, str]]] = {}
     for one in found:
-        if isinstance(one, Card) and dict(one.where) not in wheres.setdefault(one.fingerprint, []):
-            wheres[one.fingerprint].append(dict(one.where))
+        if isinstance(one, Card):
+            known = wheres.setdefault((one.table, one.fingerprint), [])
+            known += [dict(one.where)] if dict(one.where) not in known else []
     pins = frozenset((one.table_id, one.version, one.fingerprint) for one in found if isinstance(one, Pin))
     return References(pins, wheres, _repository(root.cards) is not None)
 

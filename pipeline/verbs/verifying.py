@@ -35,6 +35,10 @@ _FIGURES = ("metrics", "plots", "baselines")
 """Small outputs that are compared with the checksums in dvc.lock."""
 
 
+_ANEW = ("code", "listing")
+"""Folders of hashes of the code and of the survey's files, which say nothing about results."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """What is wrong, in a sentence, and what has to be removed before it can be remade."""
@@ -132,10 +136,13 @@ def _is_cached(project: Project, out: Path) -> bool:
 
 
 def _outputs(project: Project) -> Iterator[Finding]:
-    """What the pipeline made and is missing, and figures of a generation that have changed."""
+    """What the pipeline made and is missing, and figures of a generation that have changed.
+
+    A clone lacks what every run writes anew (``_ANEW``).
+    """
     root = project.data
     for out, digest in _recorded(project).items():
-        if not out.is_relative_to(root.local):
+        if not out.is_relative_to(root.local) or (out.name in _ANEW and not out.exists()):
             continue
         needed = out / "index.html" if out == root.report else out
         if not needed.exists():

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from lake import tables
 from lake.errors import DarkHaloError, LakeError
 from lake.root import DataRoot
-from lake.store import cards
+from lake.store import cards, writing
 from lake.store.query import query
+from lake.store.writing import Provenance, Target
 from lake.upkeep import collecting
 from lake.upkeep.depot import Depot
 from lake.upkeep.guard import alone, working
 from lake.upkeep.references import references
 from tests.lake import stores
-from tests.lake.gates import gate, write
+from tests.lake.gates import SPEC, gate, write
 
 COUNT = "select run_id, count(*) as n from gates group by all order by all"
 
@@ -155,6 +157,15 @@ def test_a_pin_without_its_card_keeps_the_whole_version(root: DataRoot) -> None:
     from lake.store import delta
 
     delta.require_files(root, old, delta.open_pinned(root, old))
+
+
+def test_slices_without_rows_are_told_apart_by_their_table(root: DataRoot) -> None:
+    for spec, column in ((SPEC, "run_id"), (tables.spec("ingest_counts"), "stage")):
+        target = Target(root, spec, "none", {column: "none"}, Provenance("test"))
+        writing.write_slice(target, spec.arrow_schema().empty_table())
+    write(root, "c", gate("c", "x"))
+    assert collect(root) == 1
+    assert query(root, COUNT).num_rows == 3
 
 
 def test_a_card_that_cannot_be_read_stops_everything(root: DataRoot) -> None:
