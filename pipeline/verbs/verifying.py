@@ -239,7 +239,7 @@ def _blobs(problems: dict[Path, str]) -> Iterator[Finding]:
 def _out(root: DataRoot, blob: Path) -> Path:
     """The DVC output that a file belongs to."""
     parts = blob.relative_to(root.local).parts
-    return root.local.joinpath(*parts[: 1 if parts[0] == root.cutouts.name else 2])
+    return root.local.joinpath(*parts[: 1 if parts[0] in (root.cutouts.name, root.report.name) else 2])
 
 
 def _set_aside(root: DataRoot, blob: Path) -> None:

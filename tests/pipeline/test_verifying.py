@@ -132,3 +132,15 @@ def test_a_page_knows_its_text(tmp_path: Path, page: str) -> None:
         path.write_bytes(changed)
         assert list(outputs.page_problems(path)) == [path]
         path.write_bytes(outputs.sealed(page).encode())
+
+
+def test_a_damaged_report_comes_back_from_dvcs_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    project = Project(Path(), params.load(PROJECT).values)
+    Path("dvc.lock").write_text(json.dumps({"stages": {"report": {"outs": [{"path": "data/report", "md5": "x"}]}}}))
+    page = project.data.report / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text(outputs.sealed("page").replace("page", "pale"))
+    findings = verifying.check(project, deep=True)
+    assert [finding.blobs for finding in findings] == [(page,)]
+    assert verifying.repair(project, findings) == ["dvc checkout data/report", "dvc repro"]
