@@ -155,7 +155,8 @@ def _mean_changes(judged: Judged) -> Iterator[Measure]:
     for name in _perturbations(judged.wide):
         both = trialpairs.scored_in(judged.wide, BASELINE, name)
         stated = f"; the reference system had {_REFERENCE[name]:+.2f} points" if name in _REFERENCE else ""
-        how = f"mean change of paired trials, hosts as clusters; {label(name)} of what the prior draws{stated}"
+        drawn = " of what the prior draws" if _parameter(name) else ""
+        how = f"mean change of paired trials, hosts as clusters; {label(name)}{drawn}{stated}"
         for at, threshold in judged.points.items():
             found = mean_change(trialpairs.changes(both, name, threshold), [both["galaxy_id", BASELINE]])
             yield trialpairs.in_points(f"sensitivity/{name}/change/{at}", found, how)
@@ -236,7 +237,10 @@ def _finding(
     shown: Mapping[str, Measure], known: Mapping[str, Measure], gate: Gate, at: str, params: Params
 ) -> Finding:
     name, most = max(shown.items(), key=lambda item: abs(item[1].value))
-    moves = f"{label(name)} moves completeness at {at} most, by {most.value:+.1f} [{most.low:+.1f}, {most.high:+.1f}]"
+    ends = f"[{most.low:+.1f}, {most.high:+.1f}]"
+    if all(m.value == 0.0 for m in shown.values()):
+        return Finding(f"No change of an assumption moves completeness at {at}: {ends} points, {most.n:,} trials.")
+    moves = f"{label(name)} moves completeness at {at} most, by {most.value:+.1f} {ends}"
     largest, noise = (known[f"sensitivity/{name}/{kind}/{at}"] for kind in ("largest", "largest_by_noise"))
     beside = f"its largest change in a cell is {largest.value:.0f} points, where noise alone gives {noise.value:.0f}"
     verdict = {
@@ -245,6 +249,6 @@ def _finding(
     }.get(gate.status, "which has no statistical interval to be compared with")
     together = known[f"sensitivity/systematic/{at}"].value
     others = [(prior, known.get(f"sensitivity/{name}/{prior}/{at}")) for prior in params.sensitivity_priors]
-    held = [f"{prior} {m.value:+.1f} [{m.low:+.1f}, {m.high:+.1f}]" for prior, m in others if m is not None]
+    held = [f"{prior} {m.value:+.1f} [{m.low:+.1f}, {m.high:+.1f}]" for prior, m in others if m and m.n]
     elsewhere = f" Weighted to other priors that change is {', '.join(held)}." if held else ""
     return Finding(f"{moves} points; {beside}.{elsewhere} All assumptions together: {together:.1f} points, {verdict}.")

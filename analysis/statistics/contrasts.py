@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics.intervals import TABLE_LEVEL
+from analysis.statistics.intervals import TABLE_LEVEL, exact
 
 Floats = NDArray[np.float64]
 _PSEUDO = np.array([1.0, -1.0])
@@ -67,7 +67,8 @@ def change_of_weights(
     """Weighted share of `hits` with `weights` minus that with the weights `before`, on the same injections.
 
     The variance is the linearised one of the difference of two ratios, with hosts as clusters, plus `more_variance`
-    (that of the weights themselves).
+    (that of the weights themselves). Where all outcomes agree the change is at most the share that none in so many
+    hosts allows (Clopper & Pearson).
     """
     y, codes = np.asarray(hits, dtype=np.float64), _codes([np.asarray(hosts)])
     shares, parts = [], []
@@ -81,6 +82,8 @@ def change_of_weights(
         return MeanChange(value, np.nan, np.nan, len(y), count)
     error = float(np.hypot(_error(parts[0] - parts[1], list(codes)), np.sqrt(more_variance)))
     half = float(scipy.stats.t.isf((1.0 - TABLE_LEVEL) / 2.0, count - 1)) * error
+    if np.ptp(y) == 0.0:
+        half = exact(0, count)[1]
     return MeanChange(value, max(value - half, -1.0), min(value + half, 1.0), len(y), count)
 
 

@@ -108,6 +108,8 @@ def test_change_of_weights_agrees_with_a_bootstrap_of_hosts():
     assert same.value == pytest.approx(0.0)
     assert same.high == pytest.approx(0.0, abs=1e-12)
     assert np.isnan(change_of_weights(hits, hosts, np.zeros(600), before).value)
+    alike = change_of_weights(np.ones(600), hosts, after, before)
+    assert (alike.value, alike.high) == pytest.approx((0.0, 1.0 - 0.025 ** (1.0 / 150)))
 
 
 def test_noise_alone_explains_what_it_makes_and_not_a_cell_that_differs():

@@ -137,6 +137,12 @@ def test_fewer_than_ten_hosts_are_not_measured(params):
     assert status(found, "sensitivity/systematic") == "NOT MEASURED"
 
 
+def test_no_change_at_all_is_said_with_what_so_many_trials_allow(params):
+    text = sensitivity.diagnose(subject(perturbed(psf_plus_10=0.0, re_plus_30=0.0)), params).findings[0].text
+    assert text.startswith("No change of an assumption moves completeness at p0.5: [-")
+    assert text.endswith("400 trials.")
+
+
 def test_labels_read_as_words():
     assert label("q_low_minus_0.2") == "least axis ratio -0.2"
     assert label("re_plus_30") == "source radius +30 %"
