@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from lake.errors import invalid
-from pipeline.commands.opening import OUT, NameOrTyped, Typed, project
+from pipeline.commands.opening import FORMAT, OUT, NameOrTyped, Typed, project
 
 _GENERATION = click.option("--generation", required=True, help="The scorer.")
 _FOLDER = click.argument("folder", type=Typed(exists=True, file_okay=False))
@@ -137,17 +137,21 @@ def compare(invalid: bool) -> None:
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("--finder", metavar="FINDER", help="The finder; by default the headline of the report, or the only one.")
 @click.option("--list", "listed", is_flag=True, help="Every diagnostic with its question, and every campaign.")
-def diagnose(name: str | None, finder: str | None, listed: bool) -> None:
+@OUT
+@FORMAT
+def diagnose(name: str | None, finder: str | None, listed: bool, out: Path | None, style: str) -> None:
     """Repeat a diagnostic campaign of the reference system, D01 to D06, on a finder, and compare.
 
     The diagnostics of the campaign run with its sizes; findings, gates and figures stand beside those that the
     reference recorded for gen4 on its own survey. Rows go to diagnostics, gates, findings and figure_points under the
-    run NAME-FINDER, which `dhs registry` lists; the report keeps those of `dhs repro`.
+    run NAME-FINDER, which `dhs registry` lists; the report keeps those of `dhs repro`. --out and --format csv or json
+    give the comparison alone, with every row.
     Examples: dhs diagnose --list; dhs diagnose D01; dhs diagnose D05 --finder demo2
     """
     from pipeline.verbs.diagnosing import beside, campaign, described, finder_of, listing, repeat
-    from pipeline.verbs.export import deliver
+    from pipeline.verbs.export import checked_out, deliver
 
+    checked_out(out)
     if listed or name is None:
         click.echo("\n".join(listing()))
         return
@@ -155,13 +159,16 @@ def diagnose(name: str | None, finder: str | None, listed: bool) -> None:
     place = project()
     chosen = finder_of(place, finder)
     run, outcome = repeat(place, name, chosen)
+    rows = beside(name, outcome)
+    if out is not None or style != "table":
+        deliver(rows, out, style=style)
+        return
     click.echo("\n".join(described(name, chosen, outcome)))
-    if (rows := beside(name, outcome)).num_rows:
+    if rows.num_rows:
         click.echo()
         deliver(rows, None)
-    click.echo(
-        f"\nstored as run {run}: dhs query \"select name, value, low, high from diagnostics where run_id = '{run}'\""
-    )
+    query = f"select name, value, low, high from diagnostics where run_id = '{run}'"
+    click.echo(f'\nstored as run {run}: dhs query "{query}"')
 
 
 @click.command()

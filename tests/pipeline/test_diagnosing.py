@@ -98,6 +98,24 @@ def test_it_is_described_beside_the_reference(project: Project) -> None:
     assert (second["here"], second["reference"]) == ("not measured", "0.1 [0.05, 0.15]")
 
 
+def test_the_command_prints_all_or_gives_the_comparison_alone(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.commands.finders.project", lambda: project)
+    said = CliRunner().invoke(dhs, ["diagnose", "D01", "--finder", "demo2"], catch_exceptions=False).output
+    assert said.startswith("D01 on demo2: Are stamps whole?")
+    assert "where run_id = 'D01-demo2'" in said
+    rows = CliRunner().invoke(dhs, ["diagnose", "D01", "--format", "csv"], catch_exceptions=False).output
+    assert [line.split(",")[0].strip('"') for line in rows.splitlines()] == [
+        "measure",
+        "masked/zero_max",
+        "masked/other",
+    ]
+    out = tmp_path / "d01.csv"
+    CliRunner().invoke(dhs, ["diagnose", "D01", "--out", str(out)], catch_exceptions=False)
+    assert out.read_text() == rows
+
+
 def test_what_fails_is_named_with_its_rule() -> None:
     gates = (Gate("a", "FAIL", 0.3, 0.2, 0.4, 0.1, "below 0.1"), Gate("b", "PASS", 0.0, 0.0, 0.0, 0.1, "small"))
     outcome = Outcome("x", (Measure("m", 1.0),), gates, findings=(Finding("It is so.", "x"),))
