@@ -6,7 +6,7 @@ code: what is there is not made again. The account is written last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,9 +152,10 @@ def _complete(rows: pa.Table, lineage: Mapping[str, Any]) -> pa.Table:
     return conform(POOL, rows)
 
 
-def run(batches: Iterator[pa.RecordBatch], recipe: Recipe) -> Iterator[pa.RecordBatch]:
-    """``mapInArrow`` function: tasks -> the keys of those that are done."""
+def run(batches: Iterator[pa.RecordBatch], dealt: Sequence[Sequence[Task]], recipe: Recipe) -> Iterator[pa.RecordBatch]:
+    """``mapInArrow`` function: numbers of partitions -> the same, when the tasks dealt to them are done."""
     for batch in batches:
-        for task in batch.to_pylist():
-            make(Task(**task), recipe)
-        yield batch.select(["key"])
+        for number in batch["id"].to_pylist():
+            for task in dealt[number]:
+                make(task, recipe)
+        yield batch

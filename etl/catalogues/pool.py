@@ -35,7 +35,6 @@ from lake.store.parts import Parts
 log = logging.getLogger(__name__)
 
 STAGE = "pool"
-_TASKS = "name string, path string, stop bigint, key string"
 _BYTES_PER_TASK = 32 << 20
 _THREADS = 16
 
@@ -134,13 +133,13 @@ def _loaded(tasks: Sequence[Task], table: str) -> dict[str, Account]:
 
 
 def _run(spark: SparkSession, tasks: Sequence[Task], recipe: Recipe) -> None:
-    """Do tasks on the executors, long ones first."""
+    """Do tasks on the executors, in partitions of about equal size."""
     size = {task.key: storage.size(task.path) for task in tasks}
     ordered = sorted(tasks, key=lambda task: -size[task.key])
     partitions = min(len(tasks), max(2, math.ceil(sum(size.values()) / _BYTES_PER_TASK)))
-    rows = [(task.name, task.path, task.stop, task.key) for task in ordered]
-    frame = spark.createDataFrame(rows, _TASKS).repartition(partitions)
-    frame.mapInArrow(partial(partfile.run, recipe=recipe), "key string").collect()
+    dealt = [ordered[first::partitions] for first in range(partitions)]
+    numbers = spark.range(0, partitions, 1, partitions)
+    numbers.mapInArrow(partial(partfile.run, dealt=dealt, recipe=recipe), "id bigint").collect()
 
 
 def reconciled(accounts: Sequence[Account]) -> pa.Table:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 Batches = Iterator[pa.RecordBatch]
@@ -15,24 +17,21 @@ class Here:
 
     def __init__(self) -> None:
         self.seen: list[str] = []
-        """Names of the rows that were worked on."""
-        self._rows: list[dict[str, Any]] = []
+        """Names of the files that were read."""
+        self._parts: list[pa.RecordBatch] = []
 
     def __call__(self) -> Any:
         return self
 
-    def createDataFrame(self, rows: Sequence[tuple[Any, ...]], ddl: str) -> Here:  # noqa: N802
-        names = [column.split()[0] for column in ddl.split(", ")]
-        self._rows = [dict(zip(names, row, strict=True)) for row in rows]
+    def range(self, start: int, end: int, step: int, partitions: int) -> Here:
+        self._parts = [
+            pa.RecordBatch.from_pydict({"id": part}) for part in np.array_split(range(start, end, step), partitions)
+        ]
         return self
 
-    def repartition(self, parts: int) -> Here:
-        assert parts >= 1
-        return self
-
-    def mapInArrow(self, job: Callable[[Batches], Batches], ddl: str) -> Here:  # noqa: N802
-        self.seen += sorted(row["name"] for row in self._rows)
-        self._done = [row for batch in job(iter([pa.RecordBatch.from_pylist(self._rows)])) for row in batch.to_pylist()]
+    def mapInArrow(self, job: partial[Batches], ddl: str) -> Here:  # noqa: N802
+        self.seen += sorted(task.name for tasks in job.keywords["dealt"] for task in tasks)
+        self._done = [row for part in self._parts for batch in job(iter([part])) for row in batch.to_pylist()]
         return self
 
     def collect(self) -> list[dict[str, Any]]:
