@@ -28,7 +28,7 @@ from etl.files import storage, sweeps
 from etl.files.sweepfiles import Sweep
 from lake import tables
 from lake.contract.fingerprint import Sums
-from lake.errors import DataError
+from lake.errors import DataError, one_line
 from lake.store import parts, quarantine
 from lake.store.parts import Parts
 
@@ -127,9 +127,18 @@ def accounted(spark: Callable[[], SparkSession], tasks: Sequence[Task], recipe: 
 
 
 def _loaded(tasks: Sequence[Task], table: str) -> dict[str, Account]:
+    """Accounts by key; one that is damaged is as good as none."""
+
+    def load(task: Task) -> Account | None:
+        try:
+            return Account.load(f"{table}/{parts.account(task.key)}")
+        except (pa.ArrowInvalid, OSError, LookupError) as error:
+            log.warning("the account of %s cannot be read and is made again: %s", task.name, one_line(error))
+            return None
+
     with ThreadPool(_THREADS) as threads:
-        found = threads.map(lambda task: Account.load(f"{table}/{parts.account(task.key)}"), tasks)
-    return {task.key: account for task, account in zip(tasks, found, strict=True)}
+        found = zip(tasks, threads.map(load, tasks), strict=True)
+    return {task.key: account for task, account in found if account is not None}
 
 
 def _run(spark: SparkSession, tasks: Sequence[Task], recipe: Recipe) -> None:

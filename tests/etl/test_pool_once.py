@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -117,7 +118,7 @@ def test_a_pool_of_an_object_store_in_an_object_store(
         assert remote.published() == ([], card)
 
 
-def test_a_part_that_was_lost_or_cut_short_is_made_again(survey: Survey) -> None:
+def test_a_part_or_account_that_was_lost_or_damaged_is_made_again(survey: Survey) -> None:
     _, before = survey.published()
     table = Path(survey.root.table("tractor_pool"))
     lost, cut = sorted(table.glob("part-*.parquet"))[:2]
@@ -125,6 +126,10 @@ def test_a_part_that_was_lost_or_cut_short_is_made_again(survey: Survey) -> None
     cut.write_bytes(cut.read_bytes()[:-10])
     seen, card = survey.published()
     assert (len(seen), card) == (2, before)
+    for account in (table / "_parts").iterdir():
+        account.write_bytes(account.read_bytes()[:100])
+    seen, card = survey.published()
+    assert (len(seen), card) == (3, before)
 
 
 def test_a_file_that_could_not_be_read_is_tried_again(survey: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +145,26 @@ def test_a_file_that_could_not_be_read_is_tried_again(survey: Survey, monkeypatc
     assert (len(seen), card.rows) == (3, 40)
     monkeypatch.setattr(sweepfiles.storage, "open_file", real)
     assert survey.published()[0] == ["sweep-1.fits"]
+
+
+_TASK = """
+import pickle, sys
+from pathlib import Path
+from etl.catalogues import partfile
+task, recipe = pickle.loads(Path(sys.argv[1]).read_bytes())
+partfile.make(task, recipe)
+print([name for name in ("scipy", "healpy", "astropy", "pyspark", "torch") if name in sys.modules])
+"""
+
+
+def test_a_task_needs_no_scipy(survey: Survey, tmp_path: Path) -> None:
+    """Nor others that are large or not shipped to executors; the recipe travels as bytes."""
+    recipe = survey.recipe()
+    task = pool.planned(sweepfiles.find(survey.sweeps), recipe, {}, "code")[0]
+    (tmp_path / "task").write_bytes(pickle.dumps((task, recipe)))
+    command = [sys.executable, "-c", _TASK, str(tmp_path / "task")]
+    done = subprocess.run(command, cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_an_error_of_the_work_leaves_nothing_that_counts(survey: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
