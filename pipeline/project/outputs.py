@@ -13,6 +13,7 @@ from lake.errors import LakeError, one_line
 from lake.files import atomic
 from lake.root import DataRoot
 
+SUMS = "SHA256SUMS"
 GRID, BATCHES = "grid.json", "batch-*.parquet"
 _SEAL = re.compile(r"<!-- sha256 of what is above: ([0-9a-f]{64}) -->\n\Z")
 
@@ -73,10 +74,26 @@ def sealed(page: str) -> str:
 
 
 def write_figures(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Pictures and data of a page's figures, by name."""
+    """Pictures and data of a page's figures, by name, with their checksums."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
+    sums = "".join(f"{_digest(content)}  {name}\n" for name, content in sorted(files.items()))
+    (folder / SUMS).write_text(sums, encoding="utf-8")
+
+
+def figure_problems(folder: Path) -> dict[Path, str]:
+    """Files of a page's figures that are missing or changed; nothing if the page was never made."""
+    if not folder.exists():
+        return {}
+    try:
+        lines = [line.split("  ", 1) for line in (folder / SUMS).read_text(encoding="utf-8").splitlines()]
+        known = {folder / name: digest for digest, name in lines}
+    except (OSError, ValueError):
+        return {folder / SUMS: f"{folder / SUMS} is missing or has changed"}
+    found = {place: f"{place} is missing" for place in known if not place.exists()}
+    changed = (place for place in set(known) - set(found) if _digest(place.read_bytes()) != known[place])
+    return found | {place: f"{place} has changed since it was written" for place in sorted(changed)}
 
 
 def page_problems(path: Path) -> dict[Path, str]:

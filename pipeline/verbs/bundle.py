@@ -53,6 +53,7 @@ def write_bundle(project: Project, path: Path, most_rows: int) -> Path:
         if not (context.root.report / "index.html").is_file():
             raise invalid("report", "made before it is bundled (`dvc repro report`)", "none")
         gather(context, project.section(ReportParams, "report"))
+        _require_current(context)
         folder = context.work("bundle", sorted(context.inputs.items()))
         shutil.rmtree(folder)
         folder.mkdir()
@@ -60,6 +61,16 @@ def write_bundle(project: Project, path: Path, most_rows: int) -> Path:
         with atomic.replacing(path) as draft:
             _pack(folder, draft, path.name.partition(".")[0])
     return path
+
+
+def _require_current(context: RunContext) -> None:
+    """Refuse a page that was made from other rows than the tables have now."""
+    page = (context.root.report / "index.html").read_text(encoding="utf-8")
+    for entry in _read_slices(context):
+        if entry.card.fingerprint not in page:
+            raise invalid(
+                "report", "made from the tables as they are now (`dvc repro report`)", f"an older {entry.name}"
+            )
 
 
 def _fill(folder: Path, context: RunContext, most_rows: int) -> None:

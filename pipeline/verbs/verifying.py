@@ -27,7 +27,7 @@ from lake.store import cards, delta, expected, held, stamps, status
 from lake.store.cards import Slice
 from lake.upkeep import collecting
 from lake.upkeep.references import references
-from pipeline.project.outputs import grid_problems, page_problems
+from pipeline.project.outputs import figure_problems, grid_problems, page_problems
 from pipeline.project.project import Project
 from pipeline.verbs.texttable import size_text
 
@@ -66,6 +66,7 @@ def check(project: Project, *, deep: bool) -> list[Finding]:
         for part in (_pixels, _checkpoints, _grids, _outputs):
             found.extend(_told(part, project))
         found.extend(_blobs(page_problems(root.report / "index.html")))
+        found.extend(_blobs(figure_problems(root.report / "figures")))
     return list({finding.sentence: finding for finding in found}.values())
 
 

@@ -32,7 +32,8 @@ def project(small_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         subprocess.run(["git", "-C", str(folder), *words], check=True)
     (folder / "params.yaml").write_text("a: 1\n# changed\n")
     (made.data.report / "figures").mkdir(parents=True)
-    (made.data.report / "index.html").write_text("page")
+    prints = " ".join(entry.card.fingerprint for entry in cards.slices(made.data, READ))
+    (made.data.report / "index.html").write_text(f"page, from {prints}")
     (made.data.report / "figures" / "roc.csv").write_text("a\n1\n")
     monkeypatch.setattr(bundle, "gather", lambda context, params: context.note_table(READ, None))
     return Project(folder, made.values)
@@ -83,6 +84,9 @@ def test_it_replaces_nothing_and_needs_a_report(project: Project, tmp_path: Path
     assert place.read_text() == "mine"
     with pytest.raises(ParameterError, match=r"'file' must be a name that ends in \.tar\.gz"):
         bundle.write_bundle(project, tmp_path / "review.zip", 100)
+    (project.data.report / "index.html").write_text("page, from other tables")
+    with pytest.raises(ParameterError, match="'report' must be made from the tables as they are now"):
+        bundle.write_bundle(project, tmp_path / "new.tar.gz", 100)
     (project.data.report / "index.html").unlink()
     with pytest.raises(ParameterError, match="'report' must be made before"):
         bundle.write_bundle(project, tmp_path / "new.tar.gz", 100)

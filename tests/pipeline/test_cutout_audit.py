@@ -221,6 +221,10 @@ def test_what_is_not_used_is_counted_and_the_page_shows_the_results(done: tuple[
     ):
         assert words in page, words
     assert "<td colspan" not in page, "sections of a survey that a set does not have are left out"
+    figures = made.page.with_name("blue-own-figures")
+    linked = set(re.findall(r'href="blue-own-figures/([^"]+)"', page))
+    assert {"answer.csv", "completeness-curves.csv", "roc.csv"} <= linked
+    assert all((figures / name).stat().st_size for name in linked)
     measures = pd.concat([rows(at, "diagnostics", f"{run}-blue-own") for run in ("evaluate", "diagnose")])
     values = measures.set_index("name")["value"]
     assert 0.6 < values["auc"] <= 1

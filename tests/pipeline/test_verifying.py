@@ -144,3 +144,17 @@ def test_a_damaged_report_comes_back_from_dvcs_cache(tmp_path: Path, monkeypatch
     findings = verifying.check(project, deep=True)
     assert [finding.blobs for finding in findings] == [(page,)]
     assert verifying.repair(project, findings) == ["dvc checkout data/report", "dvc repro"]
+
+
+def test_each_figure_beside_the_page_has_a_checksum(tmp_path: Path) -> None:
+    folder = tmp_path / "figures"
+    assert outputs.figure_problems(folder) == {}, "a page that was never made"
+    outputs.write_figures(folder, {"roc.csv": b"1", "roc.svg": b"<svg/>"})
+    assert outputs.figure_problems(folder) == {}
+    (folder / "roc.csv").write_bytes(b"2")
+    (folder / "roc.svg").unlink()
+    found = outputs.figure_problems(folder)
+    assert found[folder / "roc.csv"].endswith("has changed since it was written")
+    assert found[folder / "roc.svg"].endswith("is missing")
+    (folder / outputs.SUMS).write_text("nonsense")
+    assert list(outputs.figure_problems(folder)) == [folder / outputs.SUMS]
