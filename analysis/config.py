@@ -66,16 +66,10 @@ class DiagnosticParams(Section):
     """Rings of the radial profile."""
     aperture_radius_pixels: float = Field(gt=0)
     """Radius of the aperture whose flux is compared with the catalogue."""
-    anchor_lenses: dict[str, str] = Field(
-        {
-            "SLACS": r"SLACS|0805\.1931|0911\.2471",
-            "BELLS": r"BELLS(?! GALLERY)|1112\.3683",
-            "BELLS GALLERY": r"BELLS GALLERY|1604\.01842",
-            "SL2S": r"1307\.4759|1307\.4764",
-        }
-    )
-    """Programmes with spectroscopic lenses, each with a pattern for the name or reference of their entries in a list:
-    Bolton+08 and Auger+09, Brownstein+12, Shu+16, Sonnenfeld+13."""
+    anchor_lenses: dict[str, str]
+    """Programmes with spectroscopic lenses, each with a pattern for the name or reference of its entries in a list."""
+    paired_threshold: float = Field(gt=0, lt=1)
+    """Probability above which a trial counts as found where variants are compared; declared before any result."""
 
 
 class ReportParams(Section):

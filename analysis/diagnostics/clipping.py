@@ -5,10 +5,11 @@ The same trials scored with other clip ranges than the network was trained with.
 
 from __future__ import annotations
 
+from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Finding, Measure, Outcome
 from analysis.results import trials
-from analysis.results.trials import PairedParams, compared
+from analysis.results.trials import compared
 
 _ARCS, _CLIP = "bright_arcs", "clip"
 _NONE = "not measurable: no variant has another clip range, which only networks of this project can be scored with"
@@ -20,7 +21,7 @@ FIGURES = {
 }
 
 
-def diagnose(subject: Subject, params: PairedParams) -> Outcome:
+def diagnose(subject: Subject, params: DiagnosticParams) -> Outcome:
     """Each clip range against the network's own."""
     made = trials.variants(subject.trials, _ARCS)
     clips = sorted((name for name in made if name.startswith(_CLIP)), key=lambda name: float(name.removeprefix(_CLIP)))

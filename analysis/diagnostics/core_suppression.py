@@ -5,9 +5,10 @@ The same trials without the arc's light near the lens's centre, where a finder m
 
 from __future__ import annotations
 
+from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Finding, Outcome
-from analysis.results.trials import PairedParams, compared
+from analysis.results.trials import compared
 
 FIGURES = {
     "core_suppression/change": Drawing(
@@ -16,7 +17,7 @@ FIGURES = {
 }
 
 
-def diagnose(subject: Subject, params: PairedParams) -> Outcome:
+def diagnose(subject: Subject, params: DiagnosticParams) -> Outcome:
     """The variant without light in the core against the baseline."""
     name = "core_suppression"
     found = compared(name, subject.trials, "bright_arcs", "core_suppressed", params.paired_threshold)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
+from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Finding, Gate, Measure, Outcome, decide, not_measured
 from analysis.results import trials
-from analysis.results.trials import Comparison, PairedParams, compared
+from analysis.results.trials import Comparison, compared
 from lake.tables.trials import BASELINE
 
 _ARCS, _NOISY, _HIGH, _CLIPPED = "bright_arcs", "poisson", "high_gain", "poisson_"
@@ -24,7 +25,7 @@ FIGURES = {
 }
 
 
-class Params(PairedParams):
+class Params(DiagnosticParams):
     """Poisson noise."""
 
     high_gain_score: float = Field(1e-3, gt=0)

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
-from analysis.config import DiagnosticParams
 from analysis.records import Measure, Point
 from analysis.statistics.changes import Change, change, holm, shifted
 from analysis.statistics.intervals import TABLE_LEVEL, ClusterSums, clustered
@@ -21,13 +19,6 @@ DRAWN = ("seed", "galaxy_id", "bin", "theta_e_arcsec", "beta_frac", "src_mag")
 """What makes a trial the same."""
 COLUMNS = ("trial_id", *DRAWN, "arc_snr", "score", "probability", "host_probability")
 _EXACT = "Bonett-Price interval, host-clustered"
-
-
-class PairedParams(DiagnosticParams):
-    """Comparisons of variants of an experiment."""
-
-    paired_threshold: float = Field(0.3, gt=0, lt=1)
-    """Probability above which a trial counts as found where variants are compared; declared before any result."""
 
 
 def scored(trials: pd.DataFrame, experiment: str, variant: str) -> pd.DataFrame:

@@ -65,6 +65,8 @@ def diagnose():
         normalisation_d_max=0.1,
         profile_rings=10,
         aperture_radius_pixels=30.0,
+        paired_threshold=0.3,
+        anchor_lenses={"SLACS": "SLACS"},
         flux_ratio_tolerance=0.10,
     )
 

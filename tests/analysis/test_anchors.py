@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from analysis.config import DiagnosticParams
 from analysis.diagnostics.anchors import Params, anchors
 from analysis.results.testlenses import programmes
 from tests.analysis.outcomes import measure, status
 
-PATTERNS = DiagnosticParams.model_fields["anchor_lenses"].default
+ROOT = Path(__file__).resolve().parents[2]
+PATTERNS = yaml.safe_load((ROOT / "params/base.yaml").read_text())["diagnose"]["anchor_lenses"]
 PARAMS = Params.model_construct(
     anchor_lenses=PATTERNS,
     anchor_contaminants=Params.model_fields["anchor_contaminants"].default,
