@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.results.arc_features import arc_features
-from injection.engine.tracing import Images
-from injection.experiment.arc_finder import FOUND_SNR, arc_radii, measure_arcs
-from injection.experiment.smooth_galaxies import without_galaxies
 from lake.sky.imaging import Imaging
+
+if TYPE_CHECKING:
+    from injection.engine.tracing import Images
 
 REAL, INJECTED, PAINTED, RENDERED = "real", "injected", "painted", "rendered"
 """Listed lenses and injections; on a simulated survey the lenses of known truth, and the same rendered again."""
@@ -33,6 +33,11 @@ class ArcStamps:
 
 def measured_arcs(stamps: Images, sky_annulus_px: tuple[float, float], imaging: Imaging) -> pd.DataFrame:
     """Features of each stamp's arc with `arc_snr` and `arc_radius_arcsec`, all measured on the subtracted pixels."""
+    # Compiled code: every command that reads parameters imports this module.
+    from analysis.results.arc_features import arc_features
+    from injection.experiment.arc_finder import arc_radii, measure_arcs
+    from injection.experiment.smooth_galaxies import without_galaxies
+
     found = without_galaxies(stamps, sky_annulus_px, imaging)
     snr, radius = measure_arcs(found, imaging).snr, arc_radii(found, imaging)
     return arc_features(found, imaging).assign(**{SNR: snr, RADIUS: radius})
@@ -40,6 +45,8 @@ def measured_arcs(stamps: Images, sky_annulus_px: tuple[float, float], imaging: 
 
 def seen(arcs: pd.DataFrame) -> pd.DataFrame:
     """Rows with an arc that counts as found, and all features."""
+    from injection.experiment.arc_finder import FOUND_SNR
+
     return arcs[(arcs[SNR] >= FOUND_SNR) & arcs.notna().all(axis=1)]
 
 
