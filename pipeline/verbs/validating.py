@@ -19,6 +19,7 @@ from analysis.figures.stamps import Line, cropped
 from analysis.figures.style import Picture
 from analysis.figures.validation import validation_sheet
 from analysis.records import Measure, Outcome, plain
+from analysis.reporting.declarations import gate_of
 from analysis.results.validation import BARE, INJECTIONS, LENSES, REFERENCE, Evidence, judge, once_per_host, scored
 from injection.config import GridParams
 from injection.engine.accuracy import flux_errors, lenstronomy_differences
@@ -218,7 +219,10 @@ def table(validated: Validated) -> str:
         words = f"{measure.name:42s} {_number(measure, measure.value):>9s}  {interval:17s} {measure.n:5d}  {reference}"
         lines.append(words.rstrip())
     lines.append("")
-    lines += [f"{gate.status:12s} {gate.name}: {gate.value:.3g}; {gate.rule}" for gate in outcome.gates]
+    for gate in outcome.gates:
+        lines.append(f"{gate.status:12s} {gate.name}: {gate.value:.3g}; {gate.rule}")
+        if gate.status in ("FAIL", "WARN") and (asked := gate_of(gate.name)) is not None:
+            lines.append(f"{'':12s} -> {asked.consequence}")
     return "\n".join(lines)
 
 
