@@ -35,7 +35,7 @@ STRATA = ("type_bin", "nobs_z_bin", "psf_bin", "depth_bin", "pool", "confuser_ca
 Valued = tuple[float, float, float]
 """A value and its interval."""
 _DELONG = "DeLong, interval on the logit scale"
-_JOINT = "Jeffreys, mixed over the bootstrap distribution of the threshold"
+_JOINT = "hull of Jeffreys and Laplace, mixed over the bootstrap distribution of the threshold"
 
 
 def evaluate(

@@ -63,7 +63,7 @@ def share_of_hosts(name: str, found: pd.Series, hosts: pd.Series, method: str) -
     squares = [np.atleast_1d(x) for x in (each[:, 0] @ each[:, 0], each[:, 0] @ each[:, 1], each[:, 1] @ each[:, 1])]
     sums = ClusterSums(np.array([len(each)], np.float64), squares[0], squares[1], squares[2])
     low, high = clustered([k], [n], sums, TABLE_LEVEL)
-    return Measure(name, k / n, float(low[0]), float(high[0]), int(n), method=f"host-clustered Jeffreys; {method}")
+    return Measure(name, k / n, float(low[0]), float(high[0]), int(n), method=f"host-clustered; {method}")
 
 
 @dataclass(frozen=True)

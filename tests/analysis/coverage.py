@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from analysis.statistics.intervals import TABLE_LEVEL, ClusterSums, clustered, effective_counts
@@ -28,9 +29,18 @@ def outcomes(uses: int, rate: float, correlation: float) -> np.ndarray:
     return stats.betabinom.pmf(k, uses, rate * size, (1 - rate) * size)
 
 
-def _beta(k: np.ndarray, n: np.ndarray, prior: float) -> tuple[np.ndarray, np.ndarray]:
-    low, high = (stats.beta.ppf(at, k + prior, n - k + prior) for at in (0.025, 0.975))
-    return np.where(k > 0, low, 0.0), np.where(k < n, high, 1.0)
+def _jeffreys(k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """With the bounds of Clopper & Pearson where none or all are found."""
+    low, high = (stats.beta.ppf(at, k + 0.5, n - k + 0.5) for at in (0.025, 0.975))
+    exact, inside = _exact(k, n), (k > 0) & (k < n)
+    return np.where(inside, low, exact[0]), np.where(inside, high, exact[1])
+
+
+def hull(k: ArrayLike, n: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """From the lower of the lower to the higher of the upper bounds under Jeffreys' and Laplace's priors, 0 < k < n."""
+    k, n = np.asarray(k, float), np.asarray(n, float)
+    low, high = ([stats.beta.ppf(at, k + prior, n - k + prior) for prior in (0.5, 1.0)] for at in (0.025, 0.975))
+    return np.minimum(*low), np.maximum(*high)
 
 
 def _exact(k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,19 +74,14 @@ def _mid_p(k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(k > 0, found[0], 0.0), np.where(k < n, found[1], 1.0)
 
 
-def _hull(k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    one, other = _beta(k, n, 0.5), _beta(k, n, 1.0)
-    return np.minimum(one[0], other[0]), np.maximum(one[1], other[1])
-
-
 ALTERNATIVES: dict[str, Bounds] = {
     "Korn & Graubard": _exact,
     "mid-P": _mid_p,
     "Wilson": _wilson,
-    "hull of Jeffreys and Laplace": _hull,
+    "Jeffreys": _jeffreys,
 }
 """Other intervals, on our effective counts: Clopper-Pearson's as Korn & Graubard (1998) have it, mid-P (Lancaster
-1961), Wilson's (1927), and the hull of the equal-tailed intervals under the priors of Jeffreys and Laplace."""
+1961), Wilson's (1927), and that of Jeffreys without Laplace's."""
 
 
 def bounds(k: np.ndarray, n: np.ndarray, sums: ClusterSums, method: str | None) -> tuple[np.ndarray, np.ndarray]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from statsmodels.stats.proportion import proportion_confint
 
 from analysis.statistics.intervals import TABLE_LEVEL, ClusterSums, clustered
 from analysis.statistics.planning import expected, host_correlation, needed
 from lake.errors import ParameterError
+from tests.analysis.coverage import hull
 
 
 def outcomes(rng: np.random.Generator, share: float, correlation: float, uses: int, hosts: int) -> np.ndarray:
@@ -41,10 +41,9 @@ def test_simulated_samples_have_the_planned_width(share, correlation, uses):
     assert fewer.high - fewer.low > 0.06
 
 
-def test_with_one_use_per_host_it_is_jeffreys():
+def test_with_one_use_per_host_it_is_the_interval_of_independent_hosts():
     plan = needed(0.05, 0.2, 0.4, 1)
-    low, high = proportion_confint(0.2 * plan.hosts, plan.hosts, method="jeffreys")
-    assert (plan.low, plan.high) == pytest.approx((low, high))
+    assert (plan.low, plan.high) == pytest.approx(hull(0.2 * plan.hosts, plan.hosts))
 
 
 def test_more_uses_help_as_far_as_outcomes_differ():

@@ -9,9 +9,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 from scipy.special import expit
-from statsmodels.stats.proportion import proportion_confint
 
-from analysis.statistics.intervals import jeffreys
 from analysis.statistics.thresholds import (
     bootstrap_thresholds,
     fix_thresholds,
@@ -31,6 +29,7 @@ from lake.errors import DataError
 from lake.sky.survey import SURVEY
 from lake.store import delta, writing
 from lake.store.writing import Provenance, Target
+from tests.analysis.coverage import hull
 from tests.analysis.report_inputs import EVALUATE
 
 
@@ -131,10 +130,10 @@ def test_the_bootstrap_of_a_threshold_is_exact(n, fpr):
     assert spread == pytest.approx(drawn.std(), rel=0.05)
 
 
-def test_a_known_threshold_gives_the_jeffreys_interval():
+def test_a_known_threshold_gives_the_interval_of_independent_trials():
     for k, n in ((3, 40), (17, 40)):
         found = share_interval(np.arange(n), np.arange(n) < k, (np.array([0.5]), np.array([1.0])), 0.95)
-        assert found == pytest.approx(proportion_confint(k, n, alpha=0.05, method="jeffreys"), abs=0.004)
+        assert found == pytest.approx(hull(k, n), abs=1e-6)
 
 
 def test_nothing_found_is_no_certainty():
@@ -247,6 +246,5 @@ def test_marginals_of_the_sky_have_bricks_as_clusters():
         for mag_bin in ("all", "23-24"):
             bounds = found.loc[(name, mag_bin), ["field_clustered_95_low", "field_clustered_95_high"]]
             assert tuple(bounds) == pytest.approx(expected)
-    low, high = jeffreys(4, 12, 0.95)
     bounds = found.loc[("p0.5", "all"), ["field_clustered_95_low", "field_clustered_95_high"]]
-    assert tuple(bounds) == pytest.approx((low[0], high[0]), abs=1e-6)
+    assert tuple(bounds) == pytest.approx(hull(4, 12), abs=1e-6)
