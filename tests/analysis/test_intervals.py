@@ -219,7 +219,7 @@ def test_cluster_bootstrap_agrees_with_the_design_effect():
     [(0.02, 0.5, 100, 5, (0.95, 1.0)), (0.01, 0.6, 500, 5, (0.95, 0.97)), (0.05, 0.3, 100, 5, (0.95, 0.97))],
 )
 def test_clustered_interval_covers_rare_detections(rate, correlation, hosts, uses, bounds):
-    """Without the two clusters that the design effect is drawn towards these are 93, 95 and 95 %, with Jeffreys' 91, 93 and 94 %."""
+    """Without the two clusters that the design effect is drawn towards these are 93, 95 and 95 %."""
     low, high = bounds
     assert low < coverage(np.random.default_rng(2), rate, correlation, hosts, uses, 8000) < high
 
