@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import PurePath
 
 
 class DarkHaloError(Exception):
@@ -48,7 +49,8 @@ class ContractError(DarkHaloError):
 
 def invalid(parameter: str, allowed: str, got: object) -> ParameterError:
     """The one wording of a bad parameter: ``'<parameter>' must be <allowed>, got <value>``."""
-    return ParameterError(f"'{parameter}' must be {allowed}, got {got!r}")
+    shown = str(got) if isinstance(got, PurePath) else got
+    return ParameterError(f"'{parameter}' must be {allowed}, got {shown!r}")
 
 
 def not_one_of(parameter: str, known: Iterable[str], got: object) -> ParameterError:

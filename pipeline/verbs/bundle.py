@@ -37,7 +37,8 @@ Made by Dark Halo Scope {version}, commit {commit}, for the survey '{survey}'. N
 - `priors`: every prior and population that comes with the package
 - `models`: facts and training log of each network
 - `registry`: decisions on runs; `metrics`, `plots`: figures of every finder
-- `code.tar`: the code at that commit, `code.diff`: what differed from it; absent where it is not in a git repository
+- `code.tar`: the code at that commit, `code.diff`: what differed from it in the files that git
+  tracks; both are absent where there is no git repository
 - `SHA256SUMS`: checksums (`sha256sum -c SHA256SUMS`)
 """
 _TIMES, _MODE = 0, 0o644
@@ -47,8 +48,9 @@ def write_bundle(project: Project, path: Path, most_rows: int) -> Path:
     """Write the archive. It replaces nothing, and appears once it is whole."""
     if path.exists() or path.is_symlink():
         raise invalid("file", "one that does not exist", path)
-    if not path.name.endswith((".tar.gz", ".tgz")):
-        raise invalid("file", "a name that ends in .tar.gz", path)
+    top = path.name.removesuffix(".tgz").removesuffix(".tar.gz")
+    if top == path.name or not top or top.startswith("."):
+        raise invalid("file", "a name that ends in .tar.gz and does not begin with a dot", path)
     with stage_run("report", None, project, RunContext) as context:
         if not (context.root.report / "index.html").is_file():
             raise invalid("report", "made before it is bundled (`dvc repro report`)", "none")
@@ -59,7 +61,7 @@ def write_bundle(project: Project, path: Path, most_rows: int) -> Path:
         folder.mkdir()
         _fill(folder, context, most_rows)
         with atomic.replacing(path) as draft:
-            _pack(folder, draft, path.name.partition(".")[0])
+            _pack(folder, draft, top)
     return path
 
 
@@ -125,7 +127,7 @@ def _code(folder: Path, project: Path) -> None:
     """The committed code and what differs from it; nothing where the project is not in a git repository."""
     try:
         archive = _git(project, "archive", "--format=tar", "HEAD")
-        changed = _git(project, "diff", "HEAD")
+        changed = _git(project, "diff", "--no-ext-diff", "--no-color", "--relative", "HEAD", "--", ".")
     except (OSError, subprocess.CalledProcessError):
         return
     (folder / "code.tar").write_bytes(archive)

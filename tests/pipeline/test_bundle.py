@@ -70,6 +70,26 @@ def test_the_same_content_gives_the_same_bytes(project: Project, tmp_path: Path)
     assert bundle.write_bundle(project, tmp_path / "other" / "review.tar.gz", 100).read_bytes() == first
 
 
+def test_its_files_lie_in_one_folder_named_after_the_archive(project: Project, tmp_path: Path) -> None:
+    made = bundle.write_bundle(project, tmp_path / "my.review-2.tgz", 100)
+    with tarfile.open(made) as archive:
+        assert {name.partition("/")[0] for name in archive.getnames()} == {"my.review-2"}
+
+
+def test_the_code_is_that_of_the_project_alone_whatever_is_around_it(project: Project, tmp_path: Path) -> None:
+    (project.folder / ".git").rename(tmp_path / "own.git")
+    (tmp_path / "private.txt").write_text("a\n")
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "private.txt", "project/params.yaml"], [*who, "commit", "-qm", "a"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    (tmp_path / "private.txt").write_text("secret\n")
+    (project.folder / "params.yaml").write_text("a: 2\n")
+    held = members(bundle.write_bundle(project, tmp_path / "review.tar.gz", 100))
+    assert b"secret" not in held["code.diff"] and b"+a: 2" in held["code.diff"]
+    with tarfile.open(fileobj=io.BytesIO(held["code.tar"])) as archive:
+        assert archive.getnames() == ["params.yaml"]
+
+
 def test_large_tables_are_left_out_and_listed(project: Project, tmp_path: Path) -> None:
     held = members(bundle.write_bundle(project, tmp_path / "review.tar.gz", 0))
     assert not [name for name in held if name.endswith(".parquet")]
@@ -84,6 +104,9 @@ def test_it_replaces_nothing_and_needs_a_report(project: Project, tmp_path: Path
     assert place.read_text() == "mine"
     with pytest.raises(ParameterError, match=r"'file' must be a name that ends in \.tar\.gz"):
         bundle.write_bundle(project, tmp_path / "review.zip", 100)
+    for unnamed in (".tar.gz", "...tar.gz", ".hidden.tgz"):
+        with pytest.raises(ParameterError, match=f"and does not begin with a dot, got '{tmp_path}"):
+            bundle.write_bundle(project, tmp_path / unnamed, 100)
     (project.data.report / "index.html").write_text("page, from other tables")
     with pytest.raises(ParameterError, match="'report' must be made from the tables as they are now"):
         bundle.write_bundle(project, tmp_path / "new.tar.gz", 100)
