@@ -35,7 +35,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a diagnostic found, in one sentence with its figures, and what it means."""
+    """What a diagnostic found, in words with its figures, and what it means."""
 
     text: str
     diagnostic: str = ""
@@ -76,6 +76,8 @@ class Drawing:
     """Whether y is a share, shown in per cent."""
     reference: float | None = None
     """Where a line is drawn across: the threshold of a gate."""
+    spread: str = "95 % intervals"
+    """What the error bars are."""
     apart: bool = False
     """Whether each model has its own axes, because their coordinates cannot be compared."""
 

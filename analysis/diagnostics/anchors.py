@@ -25,6 +25,7 @@ FIGURES = {
     _SCORES: Drawing("Scores of the anchors", "theta_E (arcsec); 0 where unknown", "probability", "scatter"),
 }
 _WHAT = {"lens": "recall", "contaminant": "contamination"}
+_SERIES = {"lens": "spectroscopic lenses", "contaminant": "known contaminants"}
 
 
 class Params(DiagnosticParams):
@@ -78,7 +79,7 @@ def _reason(kind: str, group: pd.DataFrame, params: Params) -> str | None:
         return None
     if kind == "lens":
         return (
-            f"{len(group):,} listed lenses of the test split are of {', '.join(params.anchor_lenses)} by name or "
+            f"{len(group):,} listed lenses of the test split come from {', '.join(params.anchor_lenses)} by name or "
             f"reference, fewer than {FEWEST}"
         )
     return (
@@ -137,7 +138,7 @@ def _points(measures: list[Measure], params: Params) -> Iterator[Point]:
         for x, threshold in enumerate(params.anchor_thresholds):
             found = next(each for each in measures if each.name == f"anchors/{what}/p{threshold:g}")
             if np.isfinite(found.value):
-                yield plotted(found, _RATES, f"{kind}: {what}", float(x), f"p{threshold:g}")
+                yield plotted(found, _RATES, _SERIES[kind], float(x), f"p{threshold:g}")
 
 
 def _scores(groups: dict[str, pd.DataFrame]) -> Iterator[Point]:
@@ -156,7 +157,7 @@ def _finding(
     params: Params,
 ) -> Finding:
     held, at, parts = {each.name: each for each in measures}, f"p{params.anchor_thresholds[0]:g}", []
-    for kind, words in (("lens", "spectroscopic lenses"), ("contaminant", "known contaminants")):
+    for kind, words in _SERIES.items():
         if (why := reasons[kind]) is not None:
             parts.append(f"{words} are not measured ({why})")
             continue

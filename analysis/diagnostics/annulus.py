@@ -83,12 +83,13 @@ def _finding(measures: Sequence[Measure], gates: Sequence[Gate], params: Params)
     readings = {
         "PASS": "the choice is cosmetic",
         "GO": "the shift follows seeing or depth, so the choice is material",
-        "BORDERLINE": "neither cosmetic nor clearly material, so that scoring with the other annulus decides",
+        "BORDERLINE": "the shift is neither cosmetic nor clearly material, so scoring with the other annulus decides",
     }
     worst = next((status for status in ("GO", "BORDERLINE") if any(gate.status == status for gate in gates)), "PASS")
     return Finding(
-        f"From {first[0]:g}-{first[1]:g} to {second[0]:g}-{second[1]:g} pixels the median sky of the same {shift.n:,} "
-        f"stamps moves by {shift.value:+.2e} nMgy (paired Wilcoxon p = {p.value:.2g}, KS distance "
+        f"With the annulus at {second[0]:g}-{second[1]:g} instead of {first[0]:g}-{first[1]:g} pixels the "
+        f"median sky of the same {shift.n:,} stamps changes by {shift.value:+.2e} nMgy (paired Wilcoxon p "
+        f"= {p.value:.2g}, KS distance "
         f"{held['annulus/median/ks'].value:.3f}): {readings[worst]}."
     )
 

@@ -26,7 +26,9 @@ _WHAT = {1: "recall", 0: "fpr"}
 _PICTURES = {"recall": "annulus_scoring/recall", "fpr": "annulus_scoring/fpr"}
 FIGURES = {
     _PICTURES["recall"]: Drawing("Recall by annulus, on the same stamps", "threshold", "recall", percent=True),
-    _PICTURES["fpr"]: Drawing("False-positive rate by annulus, on the same stamps", "threshold", "FPR", percent=True),
+    _PICTURES["fpr"]: Drawing(
+        "False-positive rate by annulus, on the same stamps", "threshold", "false-positive rate", percent=True
+    ),
 }
 
 
@@ -158,8 +160,8 @@ def _finding(measures: Sequence[Measure], loss: Measure, annuli: tuple[Annulus, 
     return Finding(
         f"Normalised over {other} instead of {native} pixels, AUC changes by {-loss.value:+.4f} [{-loss.high:+.4f}, "
         f"{-loss.low:+.4f}] and recall at {at} from {100 * own.value:.1f} to {100 * foreign.value:.1f} % "
-        f"({own.n:,} lenses, the same stamps): a fall on foreign preprocessing is expected of any network, and is no "
-        "evidence that retraining helps."
+        f"({own.n:,} lenses, the same stamps): any network is expected to lose on stamps preprocessed in "
+        "another way, so a loss is no evidence that retraining helps."
     )
 
 

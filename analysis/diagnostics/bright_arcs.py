@@ -32,7 +32,7 @@ FIGURES = {
         "Bright arcs found at p > 0.3", "source magnitude", "found", percent=True, reference=0.40
     ),
     "bright_arcs/variants": Drawing(
-        "Bright arcs found at p > 0.3, in all bins together", "variant", "found", percent=True
+        "Bright arcs found at p > 0.3 with each variant, in all bins together", "variant", "found", percent=True
     ),
 }
 
@@ -122,15 +122,16 @@ def _said(known: dict[str, Measure], labels: list[str], gate: Gate, offsets: tri
     where = top.method.partition(";")[0].removeprefix("largest share, in ")
     first = known[f"{NAME}/detected/{labels[0]}/{GATE_AT}"]
     meant = {
-        "GO": "above {}",
-        "NO-GO": "below {}, so they are missed for their morphology and not their geometry",
+        "GO": "this is above {}",
+        "NO-GO": "this is below {}, so arcs are missed for their morphology and not their geometry",
         "BORDERLINE": "{} lies within the interval",
     }[gate.status].format(f"the gate's {100 * gate.threshold:g} %")
-    text = f"Of bright arcs with small source offsets at most {_percent(top)} are found at p > 0.3 (magnitude {where})"
-    text += f": {meant}."
+    text = f"Of bright arcs with small source offsets at most {_percent(top)} are found at p > 0.3 (the bin of source "
+    text += f"magnitude {where}); {meant}."
     if first.high < top.low:
         text += f" The brightest ({labels[0]}) are found less often, {_percent(first)}: the finder rejects them."
-    return f"{text} With the prior's offsets {offsets.words}."
+    changed = "the change of the share is" if offsets.refused is not None else "the share over all bins changes by"
+    return f"{text} With the prior's offsets {changed} {offsets.words}."
 
 
 def _percent(of: Measure) -> str:

@@ -36,6 +36,6 @@ def diagnose(subject: Subject, params: DiagnosticParams) -> Outcome:
     points = tuple(point for name, one in found.items() for point in one.points("clipping/change", name))
     changes = "; ".join(f"{name}: {one.words}" for name, one in found.items())
     text = (
-        f"Scored with other clip ranges, the share of bright arcs found at p > {params.paired_threshold:g} changes by"
+        f"Changes of the share of bright arcs found at p > {params.paired_threshold:g} when other clip ranges are used:"
     )
     return Outcome("clipping", measures, findings=(Finding(f"{text} {changes}."),), points=points)

@@ -18,8 +18,10 @@ from analysis.statistics.thresholds import Threshold
 _BY_KIND = "confusers/fpr_by_category"
 _BY_TYPE = "confusers/fpr_by_type"
 FIGURES = {
-    _BY_KIND: Drawing("Negatives above the threshold by confuser category", "category", "FPR", percent=True),
-    _BY_TYPE: Drawing("Negatives above the threshold by Tractor type", "type", "FPR", percent=True),
+    _BY_KIND: Drawing(
+        "Negatives above the threshold by confuser category", "category", "false-positive rate", percent=True
+    ),
+    _BY_TYPE: Drawing("Negatives above the threshold by Tractor type", "type", "false-positive rate", percent=True),
 }
 RANDOM, LOOK_ALIKE = "random", "all"
 """Names of the negatives drawn at random (N1), and of confusers of any category (N2)."""
@@ -121,11 +123,18 @@ def _finding(measures: Sequence[Measure], excess: Measure, params: Params) -> Fi
     special = {name: one for name, one in rates.items() if name not in (RANDOM, LOOK_ALIKE)}
     worst = max(special, key=lambda name: special[name].value)
     kinds = {RANDOM: rates[RANDOM], LOOK_ALIKE: rates[LOOK_ALIKE], worst: special[worst]}
-    words = {RANDOM: "random negatives", LOOK_ALIKE: "confusers", worst: f"the category {worst}"}
-    said = [f"{100 * one.value:.1f} % of {one.n:,} for {words[name]}" for name, one in kinds.items()]
+    words = {
+        RANDOM: "random negatives",
+        LOOK_ALIKE: "confusers",
+        worst: f"confusers of the category {worst}",
+    }
+    said = [
+        f"{100 * one.value:.1f} % [{100 * one.low:.1f}, {100 * one.high:.1f}] of {one.n:,} {words[name]}"
+        for name, one in kinds.items()
+    ]
     reading = "more often" if excess.low > 0 else "less often" if excess.high < 0 else "not measurably more often"
     return Finding(
-        f"The false-positive rate at {at} is {', '.join(said)}: confusers are taken for lenses {reading} "
+        f"Above {at} are {', '.join(said)}: confusers are taken for lenses {reading} "
         f"(difference {100 * excess.value:+.1f} [{100 * excess.low:+.1f}, {100 * excess.high:+.1f}] points)."
     )
 

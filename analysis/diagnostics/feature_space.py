@@ -71,7 +71,7 @@ class Params(DiagnosticParams):
     feature_high_offset: tuple[float, float] = (0.7, 1.0)
     """The same of the second group."""
     feature_ratio_max: float = Field(2.0, gt=0)
-    """FD(real, injected) / FD(real, negative) above which injections lie on another manifold."""
+    """FD(real, injected) / FD(real, negative) above which injections lie far from lenses in the feature space."""
     feature_pictured: int = Field(150, ge=2)
     """Objects of each group in the picture of the embedding."""
     feature_neighbours: int = Field(15, ge=2)
@@ -135,7 +135,10 @@ def _ratio(groups: Populations, params: Params, rng: np.random.Generator) -> Mea
 
 def _gate(ratio: Measure, params: Params) -> Gate:
     limit = params.feature_ratio_max
-    rule = f"FD(real, injected) / FD(real, negative) < {limit:g}; above, injections lie on another manifold"
+    rule = (
+        f"FD(real, injected) / FD(real, negative) < {limit:g}; above, injections lie far from lenses in the "
+        "feature space"
+    )
     if np.isnan(ratio.value):
         return not_measured(_GATE, limit, f"{rule}; {ratio.method}")
     return gate_below(_GATE, ratio, limit, rule)
@@ -197,7 +200,7 @@ def _said(measures: tuple[Measure, ...]) -> tuple[Finding, ...]:
     by_name = {one.name: one for one in measures}
     ratio, medians = by_name[_RATIO], [by_name[f"feature_space/median_probability/{name}"] for name in GROUPS]
     scores = ", ".join(
-        f"{name.replace('_', ' ')} {one.value:.2g}"
+        f"{GROUPS[name].replace(', ', ' with ')} {one.value:.2g}"
         for name, one in zip(GROUPS, medians, strict=True)
         if not np.isnan(one.value)
     )
@@ -206,4 +209,9 @@ def _said(measures: tuple[Measure, ...]) -> tuple[Finding, ...]:
         why = ratio.method.partition(": ")[2]
         return (Finding(f"{told}; the distance from real lenses is not measured, because {why}."),)
     figures = f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
-    return (Finding(f"Injections lie {figures} times as far from listed lenses as negatives do. {told}."),)
+    return (
+        Finding(
+            f"In the finder's embedding injections lie {figures} times as far from listed lenses as "
+            f"negatives do (Frechet distance). {told}."
+        ),
+    )

@@ -70,7 +70,7 @@ def _finding(measures: Sequence[Measure]) -> Finding:
         return Finding("The flux unit of the stamps is not measured: no sampled stamp has a catalogued flux.")
     ratios = ", ".join(f"{one.value:.3f} in {one.name.rpartition('/')[2]}" for one in measures)
     farthest = max(max(one.value, 1.0 / one.value) if one.value > 0 else np.inf for one in measures)
-    reading = "the stamps are in the catalogue's nanomaggies, but for light of neighbours in the aperture"
+    reading = "the stamps are in the catalogue's nanomaggies, apart from light of neighbours in the aperture"
     if farthest >= _UNIT_FACTOR:
         reading = "stamps and catalogue differ in unit or zero point, and so do magnitudes of injections"
     return Finding(f"Aperture flux over catalogue flux is {ratios} ({measures[0].n:,} stamps): {reading}.")

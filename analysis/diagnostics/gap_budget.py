@@ -20,16 +20,16 @@ __all__ = ["FIGURES", "Params", "conclude"]
 
 FIGURES = {
     "gap_budget/terms": Drawing(
-        "Why lenses and injections are found differently often, one thing at a time",
-        "",
-        "points of completeness",
+        "Why lenses and injections are not found equally often: what completeness gains by one change at a time",
+        "what is changed",
+        "change of completeness (points)",
         "bars",
         reference=0.0,
     )
 }
 _TERMS = ("geometry", "visibility", "host", "morphology", "psf", "noise", "renderer")
 _SUPPOSED = ("psf", "noise")
-"""What is supposed of the images counts in the sum only where the renderer's own error is not measured."""
+"""Assumptions about the images, which count in the sum only where the renderer's own error is not measured."""
 _JOINTLY = "terms overlap, so their sum need not be the gap"
 
 
@@ -91,14 +91,17 @@ def _remainder(name: str, gap: Measure, total: Measure) -> Measure:
 
 
 def _together(measures: Mapping[str, Measure], found: Marginal | None, at: str) -> Measure:
-    """Injections weighted to all that is known of the lenses and their hosts, minus all alike: from the closure."""
+    """Injections weighted to all that is known of the lenses and their hosts, minus all with equal weights."""
     true, whole = (measures.get(f"closure/{name}/{at}") for name in ("true", "whole"))
     if found is None or true is None or whole is None or math.isnan(whole.value):
         return unknown("together", f"closure/whole/{at} is not measured")
     value = true.value + whole.value - 100.0 * found.value
     errors = [(whole.value - whole.low, whole.high - whole.value), (100.0 * (found.high - found.value),) * 2]
     low, high = (math.hypot(*(error[side] for error in errors)) for side in (0, 1))
-    how = f"geometry, visibility, sources and hosts of the lenses at once (closure/whole/{at}) minus all alike; "
+    how = (
+        f"geometry, visibility, sources and hosts of the lenses at once (closure/whole/{at}) minus all with "
+        "equal weights; "
+    )
     text = f"{how}errors added as if independent, though both come from the same injections"
     return Measure(f"{NAME}/together", value, value - low, value + high, whole.n, "points", text)
 
@@ -131,7 +134,7 @@ def _words(known: Mapping[str, Measure], at: str) -> str:
         text = f"The gap at {at} is not measured. Terms (points of completeness): {shown}."
     else:
         text = f"At {at} the recall of listed lenses minus the completeness of injections is {of('gap')} points. "
-        text += f"One thing at a time: {shown}."
+        text += f"What completeness gains, in points, by one change at a time: {shown}."
         if not math.isnan(known[f"{NAME}/sum"].value):
-            text += f" Their sum is {of('sum')}, so {of('remainder')} remain; terms overlap and need not add up."
+            text += f" Their sum is {of('sum')}, so {of('remainder')} points remain; terms overlap and need not add up."
     return text + (f" Not measured: {', '.join(lacking)}." if lacking else "")

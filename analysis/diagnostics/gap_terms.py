@@ -114,7 +114,7 @@ def _held(judged: Judged, name: str) -> bool:
 
 
 def _following(judged: Judged, name: str, quantities: tuple[str, ...]) -> Measure:
-    """Injections weighted to follow the lenses in some quantities, minus all alike."""
+    """Injections weighted to follow the lenses in some quantities, minus all with equal weights."""
     words = " and ".join(_WORDS[each] for each in quantities)
     if not all(_held(judged, each) for each in quantities):
         return unknown(name, f"{words} is known of fewer than {judged.params.gap_least_lenses} lenses")
@@ -123,7 +123,7 @@ def _following(judged: Judged, name: str, quantities: tuple[str, ...]) -> Measur
     found = follow(judged.hits, judged.hosts, ours, theirs, judged.params.gap_strata)
     if found.covered < judged.params.gap_least_covered:
         return unknown(name, f"injections cover {found.covered:.0%} of {len(lenses)} lenses in {words}")
-    how = f"injections weighted to the {words} of {len(lenses)} lenses minus all alike; strata cover "
+    how = f"injections weighted to the {words} of {len(lenses)} lenses minus all with equal weights; strata cover "
     return _term(name, found.change, f"{how}{found.covered:.0%} of them; {found.n_eff:,.0f} effective injections")
 
 
@@ -132,7 +132,7 @@ def _host(judged: Judged) -> Measure:
     if isinstance(weights, str):
         return unknown("host", weights)
     found = change_of_weights(judged.hits, judged.hosts, weights, np.ones(len(weights)))
-    return _term("host", found, "hosts weighted by propensity to follow the lenses' hosts minus all alike")
+    return _term("host", found, "hosts weighted by propensity to follow the lenses' hosts minus all with equal weights")
 
 
 def _stored(judged: Judged, name: str, measure: str, sign: float, what: str) -> Measure:

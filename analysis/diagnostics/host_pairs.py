@@ -29,7 +29,10 @@ FIGURES = {
         "Completeness by hosts and by shape of the lens", "hosts", "completeness", percent=True
     ),
     "host_pairs/effects": Drawing(
-        "Effects of hosts and of shape, and their interaction", "", "change of completeness (points)", reference=0.0
+        "Effects of hosts and of shape, and their interaction",
+        "effect of",
+        "change of completeness (points)",
+        reference=0.0,
     ),
 }
 _REFERENCE = {

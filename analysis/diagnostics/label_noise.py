@@ -21,10 +21,17 @@ from lake.config import LensShares
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int_]
 _PICTURES = {"recall": "label_noise/recall", "fpr": "label_noise/fpr"}
+_SPREAD = "95 % ranges of the simulations"
 FIGURES = {
-    _PICTURES["recall"]: Drawing("Recall with labels as listed, and simulated", "threshold", "recall", percent=True),
+    _PICTURES["recall"]: Drawing(
+        "Recall with labels as listed, and simulated", "threshold", "recall", percent=True, spread=_SPREAD
+    ),
     _PICTURES["fpr"]: Drawing(
-        "False-positive rate with labels as listed, and simulated", "threshold", "FPR", percent=True
+        "False-positive rate with labels as listed, and simulated",
+        "threshold",
+        "false-positive rate",
+        percent=True,
+        spread=_SPREAD,
     ),
 }
 LISTED, TRUE = "as_labelled", "truth"
@@ -48,7 +55,7 @@ class Params(DiagnosticParams):
     label_thresholds: tuple[float, ...] = Field((0.3, 0.5, 0.7), min_length=1)
     """Probabilities above which recall and false-positive rate are measured."""
     label_recall_tolerance: float = Field(0.05, gt=0)
-    """Largest change of recall at the middle threshold that leaves the conclusions as they are."""
+    """Largest change of recall at the middle threshold that counts as none."""
 
     @field_validator("label_tier_b_false", "label_unlisted_per_negative")
     @classmethod
@@ -249,9 +256,10 @@ def _finding(measures: Sequence[Measure], change: Measure, known: bool, checked:
             f"simulated ranges hold the truth in {figures - checked.value:.0f} of {figures} figures"
         )
     return Finding(
-        f"If {few:.0%} to {most:.0%} of Tier B are no lenses and {least:.2g} to {top:.2g} of the negatives are, recall "
-        f"at {at} changes by {100 * change.low:+.1f} to {100 * change.high:+.1f} points from {recall:.1f} %, and the "
-        f"false-positive rate from {fpr:.2f} to {likely:.2f} % if wrong labels follow the scores; {truth}."
+        f"If {100 * few:.0f} to {100 * most:.0f} % of Tier B are no lenses, and {100 * least:.2g} to "
+        f"{100 * top:.2g} % of the negatives are lenses, recall at {at} ({recall:.1f} % as labelled) changes by "
+        f"{100 * change.low:+.1f} to {100 * change.high:+.1f} points (95 % range of the simulations), and the "
+        f"false-positive rate from {fpr:.2f} to {likely:.2f} % if labels are wrong by score; {truth}."
     )
 
 

@@ -54,11 +54,13 @@ def masked_pixels(nonfinite_fraction: ArrayLike, zero_fraction: ArrayLike, param
         share,
     )
     gate = gate_below("masked_pixels", share, share_limit, rule)
-    reading = "the stamps are whole" if gate.status == "PASS" else "leave the bad ones out, or learn why they are many"
+    reading = (
+        "the stamps are whole" if gate.status == "PASS" else "leave the bad ones out, or find out why there are so many"
+    )
     said = Finding(
-        f"{bad:,} of {n:,} cut-outs ({100 * share.value:.2f} %) have more than {bad_limit:.0%} bad pixels; on average "
-        f"{100 * measures[0].value:.3f} % of a stamp's pixels are not finite and {100 * measures[2].value:.3f} % zero: "
-        f"{reading}."
+        f"{bad:,} of {n:,} cut-outs ({100 * share.value:.2f} %) have more than {100 * bad_limit:g} % bad "
+        f"pixels; on average {100 * measures[0].value:.3f} % of a stamp's pixels are not finite and "
+        f"{100 * measures[2].value:.3f} % zero: {reading}."
     )
     points = tuple(_point(nonfinite + zero, limit) for limit in _LIMITS)
     return Outcome("masked_pixels", measures, (gate,), findings=(said,), points=points)

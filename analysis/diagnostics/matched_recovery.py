@@ -29,7 +29,7 @@ VISIBLE = f"{MEAN}/visible"
 _RANKS, _LENSES = "matched_recovery/ranks", "matched_recovery/lenses"
 FIGURES = {
     _RANKS: Drawing(
-        "Ranks of known lenses among their matched injections", "rank", "lenses below", "lines", percent=True
+        "Ranks of known lenses among their matched injections", "rank", "lenses of lower rank", "lines", percent=True
     ),
     _LENSES: Drawing("Rank of each known lens", "theta_E (arcsec)", "rank", "scatter", reference=0.5),
 }
@@ -130,7 +130,7 @@ def matched_recovery(
         Measure("matched_recovery/ks", float(test.statistic), n=len(ranks), method=how),
         Measure("matched_recovery/ks/p", float(test.pvalue), n=len(ranks), method="one-sample KS"),
         _visible(lenses, injections, imaging, params, seed),
-        Measure("matched_recovery/unmatched", float(found.unmatched), n=len(lenses), method="too few injections alike"),
+        Measure("matched_recovery/unmatched", float(found.unmatched), n=len(lenses), method="lenses left out"),
         Measure(
             "matched_recovery/theta_e_offset", offset, n=len(ranks), method="mean ln(theta_E) of injections - lens"
         ),
@@ -273,19 +273,19 @@ def _points(found: Matches) -> Iterator[Point]:
 def _finding(measures: Sequence[Measure], lenses: int) -> Finding:
     held = {one.name: one for one in measures}
     mean, p = held[MEAN], held["matched_recovery/ks/p"]
-    reading = "known lenses score like injections in their place"
+    reading = "known lenses score like such injections"
     if mean.low > 0.5:
-        reading = "known lenses score higher than injections in their place, so completeness is below their recall"
+        reading = "known lenses score higher than such injections, so completeness is below their recall"
     elif mean.high < 0.5:
-        reading = "known lenses score lower than injections in their place, so completeness is above their recall"
+        reading = "known lenses score lower than such injections, so completeness is above their recall"
     bright = held[VISIBLE]
-    visible = (
-        f"{bright.value:.3f} among those with visible arcs" if np.isfinite(bright.value) else "few have visible arcs"
-    )
+    known = np.isfinite(bright.value)
+    visible = f"{bright.value:.3f} among injections with visible arcs" if known else "few injections have visible arcs"
     return Finding(
         f"{mean.n:,} of {lenses:,} lenses with a measured Einstein radius have enough injections at that radius, "
-        f"seeing and depth; their mean rank among these is {mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}] (KS "
-        f"against uniform p = {p.value:.2g}; {visible}): {reading}; a list holds lenses whose arcs could be seen."
+        f"seeing and depth. Their mean rank among these is {mean.value:.3f} [{mean.low:.3f}, "
+        f"{mean.high:.3f}], that of injections 0.5 (KS test against uniform p = {p.value:.2g}; {visible}): {reading}. "
+        "A list holds only lenses whose arcs could be seen."
     )
 
 

@@ -28,7 +28,12 @@ FIGURES = {
         percent=True,
         reference=0.5,
     ),
-    _SCATTER: Drawing("Listed test lenses", "magnitude in the reference band", "probability", "scatter"),
+    _SCATTER: Drawing(
+        "Probability of each listed test lens over its magnitude",
+        "magnitude in the reference band",
+        "probability",
+        "scatter",
+    ),
 }
 TABLE = "test_lenses"
 """Key of the rows of that table among the arrays."""
@@ -138,8 +143,14 @@ def _finding(count: Measure, differs: dict[str, float], few: bool, params: Param
     parts = [
         f"{'larger' if chance > 0.5 else 'smaller'} {word} (chance {chance:.2f})" for word, chance in differs.items()
     ]
-    how = f"they have {', '.join(parts)}" if parts else "none of their properties differs measurably"
-    return Finding(f"{said}; {how}, by Mann-Whitney tests with Holm; the table test_lenses names each of them.")
+    how = (
+        f"they have {', '.join(parts)}; chance: that a missed lens has the larger value"
+        if parts
+        else "none of their properties differs measurably"
+    )
+    return Finding(
+        f"{said}; {how}, by Mann-Whitney tests with Holm's correction. The table test_lenses names each lens."
+    )
 
 
 def _nothing(why: str, params: Params, rows: pd.DataFrame | None = None) -> Outcome:

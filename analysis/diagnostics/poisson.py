@@ -76,6 +76,10 @@ def _said(found: dict[str, Comparison], moved: Measure, threshold: float) -> str
         return f"The effect of Poisson noise is {own.refused}."
     text = f"Poisson noise of the arc changes the share of bright arcs found at p > {threshold:g} by {own.words}."
     others = "; ".join(f"{name} {one.words}" for name, one in found.items() if name != "own_clip")
-    text += f" At other clip ranges: {others}." if others else ""
+    text += f" With other clip ranges it changes by: {others}." if others else ""
     known = not np.isnan(moved.value)
-    return text + (f" Without noise, at a high gain, scores change by at most {moved.value:.1g}." if known else "")
+    return text + (
+        f" At a gain so high that the noise is negligible, scores (logits) change by at most {moved.value:.1g}."
+        if known
+        else ""
+    )

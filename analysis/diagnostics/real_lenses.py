@@ -96,5 +96,5 @@ def _finding(recalls: Sequence[Measure], thresholds: Sequence[Threshold], leakin
         f"{one.name.split('/')[1].replace('tier_', 'Tier ').replace('all', 'listed')} lenses"
         for one in shown
     ]
-    left_out = f"; {leaking:,} that leaked are left out" if leaking else "; none leaked from training"
+    left_out = f"; {leaking:,} that leaked from training are left out" if leaking else "; none leaked from training"
     return Finding(f"At {at} the finder finds {', '.join(parts)} (Clopper-Pearson){left_out}.")

@@ -172,7 +172,8 @@ def _said(measures: list[Measure], first: Measure, ladder: Climbed) -> str:
         return f"{told}; how much of this is renderer, hosts or population is not measured, because {why}."
     parts = [f"{gap.label} {_interval(*ladder.gaps[name])}" for name, gap in GAPS.items() if gap.of_the_whole]
     whole = ladder.rungs[tuple(RUNGS)[-1]].auc - 0.5
-    return f"{told}; of {whole:+.2f} over chance against lenses whose truth is known, {', '.join(parts)}."
+    part = f"Against lenses whose truth is known the AUC lies {whole:.2f} above chance"
+    return f"{told}. {part}, of which {', '.join(parts)}."
 
 
 def _figures(one: Measure) -> str:

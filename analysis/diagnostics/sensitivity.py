@@ -75,7 +75,7 @@ class Judged:
 
 
 def diagnose(subject: Subject, params: Params) -> Outcome:
-    """The perturbations of one finder; nothing without their trials."""
+    """The perturbations of one finder; not measured without their trials."""
     wide = trialpairs.of_experiment(subject.trials, NAME)
     if BASELINE not in trialpairs.variants(wide):
         why = "not measurable without scored trials of the experiment"
@@ -240,12 +240,15 @@ def _finding(
     ends = f"[{most.low:+.1f}, {most.high:+.1f}]"
     if all(m.value == 0.0 for m in shown.values()):
         return Finding(f"No change of an assumption moves completeness at {at}: {ends} points, {most.n:,} trials.")
-    moves = f"{label(name)} moves completeness at {at} most, by {most.value:+.1f} {ends}"
+    moves = f"Completeness at {at} changes most with {label(name)}, by {most.value:+.1f} {ends}"
     largest, noise = (known[f"sensitivity/{name}/{kind}/{at}"] for kind in ("largest", "largest_by_noise"))
-    beside = f"its largest change in a cell is {largest.value:.0f} points, where noise alone gives {noise.value:.0f}"
+    beside = (
+        f"its largest change in a cell is {largest.value:.0f} points, where noise alone gives "
+        f"{noise.value:.0f} on average"
+    )
     verdict = {
-        "WARN": f"more than the statistical half-width of {gate.threshold:.1f}: quote it beside the interval",
-        "PASS": f"no more than the statistical half-width of {gate.threshold:.1f}",
+        "WARN": f"more than the statistical half-width of {gate.threshold:.1f} points: quote it beside the interval",
+        "PASS": f"no more than the statistical half-width of {gate.threshold:.1f} points",
     }.get(gate.status, "which has no statistical interval to be compared with")
     together = known[f"sensitivity/systematic/{at}"].value
     others = [(prior, known.get(f"sensitivity/{name}/{prior}/{at}")) for prior in params.sensitivity_priors]

@@ -225,8 +225,8 @@ def _said(difference: Measure | None, measures: list[Measure], params: Params) -
     moving = by_name[f"transplants/moving/{at}"]
     return (
         f"Moved into the same hosts, {real} of real arcs and {injected} of injected arcs with the same SNR and radius "
-        f"are detected at {at} ({nothing} of what is left of other galaxies): a difference of {_figures(difference)} "
-        f"points; moving an injected arc changes its detection by {_figures(moving)} points."
+        f"are detected at {at} ({nothing} of the residuals of galaxies that are no lenses): a difference "
+        f"of {_figures(difference)} points; moving an injected arc changes its detection by {_figures(moving)} points."
     )
 
 

@@ -30,7 +30,8 @@ _SHOWN_LABELS = 8
 def points_figure(drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> Picture:
     """One figure of a diagnostic: per model rows `series`, `x`, `y`, `low`, `high`, `label` of `figure_points`.
 
-    Several models share the axes, each series with the model's name; a series has one colour.
+    Several models share the axes; the legend names each series with its model, or the models alone where there is one
+    series. A series has one colour.
     """
     groups = [{name: points} for name, points in models.items()] if drawing.apart else [models]
     columns = min(len(groups), _COLUMNS)
@@ -58,8 +59,9 @@ def _legend(figure: Figure) -> None:
 
 def _axes(axes: Axes, drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> None:
     """The points of some models on the same axes."""
+    only = len({series for points in models.values() for series in points["series"]}) == 1
     lines = [
-        (series if len(models) == 1 else f"{series}, {name}", rows)
+        (series if len(models) == 1 else name if only else f"{series}, {name}", rows)
         for name, points in models.items()
         for series, rows in _by_series(points)
     ]

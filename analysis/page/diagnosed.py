@@ -14,13 +14,13 @@ from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.performance import measures_view
 from analysis.reporting.views import Heading, TableView, Tag, Verdicts, Words
 
-REALISM = ("realism", "feature_space", "matched_recovery", "arc_morphology", "real_arcs", "real_arc_residuals")
+REALISM = ("realism", "feature_space", "matched_recovery", "arc_morphology", "transplants")
 BUDGET = ("gap_budget",)
 _OWN = ("closure", *REALISM, *BUDGET)
 """Diagnostics with a section of their own."""
 _ORDER = (
     *("split_balance", "masked_pixels", "flux_check", "annulus", "annulus_scoring", "shortcuts", "trivial"),
-    *("real_lenses", "missed_lenses", "anchors", "confusers", "label_noise", "cross_model"),
+    *("real_lenses", "missed_lenses", "anchors", "confusers", "label_noise"),
     *("bright_arcs", "poisson", "clipping", "core_suppression", "host_pairs", "sensitivity"),
 )
 """Data first, then real lenses and other galaxies, then injections; diagnostics that are not here come last."""
@@ -51,7 +51,7 @@ def _of_one(inputs: ReportInputs, name: str) -> Iterator[Item]:
     yield from pictures
     if len(findings) > 1:
         rows = [[model, text] for model, text in findings.items()]
-        yield TableView("The finding for each model", ("model", "finding"), rows, folded=True)
+        yield TableView("The finding for each finder", ("finder", "finding"), rows, folded=True)
     if measures:
         yield measures_view(inputs, f"Measures of {name.replace('_', ' ')}", measures)
 

@@ -40,7 +40,7 @@ def _aucs(inputs: ReportInputs) -> TableView:
         return f"{sign * test['difference']:+.4f} [{ends[0]:+.4f},\u00a0{ends[1]:+.4f}]{mark}"
 
     caption = (
-        "AUC of every two models on the same test objects: row minus column with the 95 % interval of the paired "
+        "AUC of every two finders on the same test objects: row minus column with the 95 % interval of the paired "
         "DeLong test; on the diagonal their own. Below two standard errors: indistinguishable, whatever the sign."
     )
     return _matrix(caption, inputs, cell)
@@ -57,8 +57,9 @@ def _completeness(inputs: ReportInputs) -> TableView:
         return "not measured" if test is None else _change(test, sign)
 
     caption = (
-        f"Completeness of every two models on the same injections at {threshold_id}, each at its own threshold of that "
-        "name: row minus column in points, intervals by host with the uncertainty of derived thresholds."
+        f"Completeness of every two finders on the same injections at {threshold_id}, each at its own "
+        "threshold of that name: row minus column in points, intervals by host with the uncertainty of "
+        "derived thresholds."
     )
     return _matrix(caption, inputs, cell)
 

@@ -25,7 +25,7 @@ _PLACED = (*_RANKING, *_DATA, "stratum", "calibration", closing.GROUP)
 """Groups of measures (the first part of their names) that have their place, whichever diagnostic made them."""
 _COMPLETENESS = (
     "Completeness is the share of scored injections with a probability above the threshold. It depends on the "
-    "grid, the prior, the model and the threshold: each figure names them. Read it with the realism gate, the "
+    "grid, the prior, the finder and the threshold: each figure names them. Read it with the realism gate, the "
     "AUC of a linear probe that separates injections from listed lenses: near 0.5, injections in their hosts look "
     "like lenses in theirs. If the gate fails, arcs or host galaxies differ, and the completeness of injections "
     "may be higher or lower than that of real lenses. A marginal sums detected over scored injections, as many "

@@ -62,7 +62,7 @@ def _detectable(inputs: ReportInputs, threshold: float) -> list[str]:
 
 
 def _contamination(inputs: ReportInputs) -> list[str]:
-    """What the model had seen of what it is tested on, and lenses among the negatives."""
+    """What the finder had seen of what it is tested on, and lenses among the negatives."""
     item = first(inputs)
     held = dict(zip(item.gates.get("name", ()), item.gates.get("status", ()), strict=True))
     gates = {"untouched_test_set": "test galaxies untouched", "lens_recall/leakage_guard": "leakage guard"}
@@ -98,14 +98,14 @@ def _priors(inputs: ReportInputs) -> list[str]:
 
 
 def _real_sources(inputs: ReportInputs) -> list[str]:
-    """Which sources the grid used, and what transplanted arcs said."""
+    """Which sources the grid used, and whether transplanted real arcs are found as often."""
     models = {str(facts["sources"]) for facts in inputs.grids.values() if "sources" in facts}
     used = f"Sources of this grid: {', '.join(sorted(models))}. " if models else ""
     said = (
         f"{used}A bank of real galaxies can take their place (`grid.source_model`); a grid made with one shows "
         "how much smooth profiles matter."
     )
-    return [said, *_finding(inputs, "real_arcs", "the detection of transplanted real arcs")]
+    return [said, *_finding(inputs, "transplants", "the detection of transplanted real arcs")]
 
 
 def _paper_iv(inputs: ReportInputs) -> list[str]:

@@ -34,7 +34,7 @@ def view(inputs: ReportInputs) -> TableView | None:
             continue
         rows += _rows(inputs, item)
     headers = (
-        "model", "threshold", "FPR reached", "lenses found per square degree", "contaminants per square degree",
+        "finder", "threshold", "FPR reached", "lenses found per square degree", "contaminants per square degree",
         "purity", "of the population covered",
     )  # fmt: skip
     caption = f"Expected yield for the population {inputs.params.population}: central value and range"

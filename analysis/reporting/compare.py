@@ -127,7 +127,7 @@ def paired_completeness(
     first, second = (rows[rows["status"] == "scored"] for rows in (a, b))
     both = _matched(first, second, "injection_id", ["probability"], ["galaxy_id"])
     if both.empty:
-        raise DataError("the two models share no scored injection")
+        raise DataError("the two finders share no scored injection")
     hit_a, hit_b = both["probability_a"] > threshold_a, both["probability_b"] > threshold_b
     change = hit_b.astype(float) - hit_a.astype(float)
     difference, error, hosts = _clustered_mean(change.to_numpy(), both["galaxy_id"].to_numpy())

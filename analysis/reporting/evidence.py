@@ -90,8 +90,8 @@ def gate_views(inputs: ReportInputs) -> list[TableView | None]:
     closed = [_gate_row(name, held) for name in order if worst[name] == passed]
     headers = ("gate", "question", *held, "rule", "if it fails")
     return [
-        TableView("Gates, worst first: those that some model does not pass", headers, open_),
-        TableView("Gates that every model passes", headers, closed, folded=True) if closed else None,
+        TableView("Gates, worst first: those that some finder does not pass", headers, open_),
+        TableView("Gates that every finder passes", headers, closed, folded=True) if closed else None,
     ]
 
 

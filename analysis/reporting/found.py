@@ -1,4 +1,4 @@
-"""What the diagnostics found: a sentence each, and their figures."""
+"""What the diagnostics found, in words and figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLUMNS = ["generation", "series", "x", "y", "low", "high", "n", "label"]
 
 
 def findings(inputs: ReportInputs, diagnostic: str) -> Mapping[str, str]:
-    """The sentence of a diagnostic about each model that it has one about."""
+    """The finding of a diagnostic about each model that it has one about."""
     held = {item.name: item.findings.loc[item.findings["diagnostic"] == diagnostic] for item in inputs.generations}
     return {model: str(rows["finding"].iloc[0]) for model, rows in held.items() if len(rows)}
 
@@ -63,8 +63,10 @@ def pictures(inputs: ReportInputs, diagnostic: str) -> list[Shown]:
         series = sum(points["series"].nunique() for points in held.values())
         one = inputs.headline if inputs.headline in held else next(iter(held))
         drawn = held if series <= len(COLOURS) else {one: held[one]}
-        caption = drawing.title if len(drawn) == len(held) else f"{drawing.title}: {one}; the data hold every model"
+        caption = drawing.title if len(drawn) == len(held) else f"{drawing.title}: {one}; the data hold every finder"
         data = pd.concat([points.assign(generation=model) for model, points in held.items()])
         file = name.replace("/", "-")
-        shown.append(Shown(points_figure(drawing, drawn), f"{caption}.", file, data[_COLUMNS], of_points(held, name)))
+        bars = f" Error bars: {drawing.spread}." if data["low"].notna().any() else ""
+        caption = f"{caption}.{bars}"
+        shown.append(Shown(points_figure(drawing, drawn), caption, file, data[_COLUMNS], of_points(held, name)))
     return shown

@@ -52,7 +52,7 @@ def headline_view(inputs: ReportInputs) -> TableView:
         for item in inputs.generations
     ]
     headers = (
-        *("model", f"completeness, {threshold}", f"recall of listed lenses, {threshold}"),
+        *("finder", f"completeness, {threshold}", f"recall of listed lenses, {threshold}"),
         *(f"Tier A recall, {threshold}", "AUC", "AUC, trivial features", "realism gate: probe AUC"),
     )
     return TableView(_headline_caption(inputs, threshold), headers, rows)
@@ -120,7 +120,7 @@ def identity_view(inputs: ReportInputs) -> TableView:
             empty = int(((group["source_mag_bin"] == ALL) & (group["n"] == 0)).sum() / group["threshold_id"].nunique())
             which = item.name, item.checkpoint_id, grid_words(first), str(first["prior"]), str(first["weighting_id"])
             rows.append([*which, facts or "—", str(empty), probe(item)])
-    headers = ("model", "checkpoint", "grid", "prior", "weighting", "grid's facts", "empty cells", "probe AUC")
+    headers = ("finder", "checkpoint", "grid", "prior", "weighting", "grid's facts", "empty cells", "probe AUC")
     return TableView("What every completeness figure refers to", headers, rows)
 
 
@@ -171,7 +171,7 @@ def paired_completeness_view(inputs: ReportInputs) -> TableView | None:
         *("McNemar p (exact)", "verdict"),
     )
     caption = (
-        "Completeness of two models on the same injections; intervals by host, with the uncertainty of derived "
+        "Completeness of two finders on the same injections; intervals by host, with the uncertainty of derived "
         "thresholds. Below two standard errors a change is called indistinguishable, whatever its sign. McNemar's test "
         "takes injections as independent and thresholds as exact."
     )

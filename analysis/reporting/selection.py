@@ -74,7 +74,7 @@ def denominator_view(inputs: ReportInputs) -> TableView:
             words = [reason, "—"] if reason else words
             rows.append([item.name, threshold_id, rate(item, threshold_id), *words, hosts])
     headers = (
-        "model", "threshold", "FPR reached", "all injections", "detectable injections",
+        "finder", "threshold", "FPR reached", "all injections", "detectable injections",
         "bare hosts above the threshold",
     )  # fmt: skip
     caption = (
@@ -100,7 +100,7 @@ def dual_prior_view(inputs: ReportInputs) -> TableView | None:
             named = [item.name, row["prior"], row["threshold_id"]]
             rows.append([*named, reason or words, rate(item, row["threshold_id"]), *weight])
     headers = (
-        "model", "prior", "threshold", "completeness", "FPR reached", "effective injections", "support", "mean weight",
+        "finder", "prior", "threshold", "completeness", "FPR reached", "effective injections", "support", "mean weight",
     )  # fmt: skip
     caption = (
         "Two priors, one grid: the same injections, weighted by the density of each prior over that of the one they "
@@ -126,7 +126,7 @@ def emulator_view(inputs: ReportInputs) -> TableView | None:
         for row in item.emulator.to_dict("records")
     ]
     headers = (
-        "model", "threshold", "FPR reached", "cells inside", "root mean square of z", "log loss (constant)",
+        "finder", "threshold", "FPR reached", "cells inside", "root mean square of z", "log loss (constant)",
         "calibration slope",
     )  # fmt: skip
     caption = (
@@ -159,7 +159,7 @@ def lens_hosts_view(inputs: ReportInputs) -> TableView | None:
             effective = f"{weighted['n_eff']:,.0f} of {weighted['n']:,.0f}"
             rows.append([item.name, threshold_id, rate(item, threshold_id), *words, change, effective])
     headers = (
-        "model", "threshold", "FPR reached", "hosts as drawn", "hosts like those of lenses", "change",
+        "finder", "threshold", "FPR reached", "hosts as drawn", "hosts like those of lenses", "change",
         "effective injections",
     )  # fmt: skip
     caption = (
@@ -210,7 +210,7 @@ def _curves(models: list[GenerationInputs], threshold_id: str, imaging: Imaging)
     caption = (
         f"Completeness at threshold {threshold_id} ({rates(models, threshold_id)}) as a function of each parameter of "
         "the injections, summed over all others. Bars: host-clustered 95 % intervals at the threshold's value; points "
-        "of different models are offset horizontally."
+        "of different finders are offset horizontally."
     )
     title = f"Threshold {threshold_id}, summed over all other parameters"
     if not views:

@@ -103,7 +103,7 @@ def threshold_view(inputs: ReportInputs) -> TableView:
             tested = f"{point.test_negatives:,}"
             rows.append([item.name, point.threshold_id, target, value, above, lenses, reach, tested])
     headers = (
-        "model", "threshold", "asked for", "probability >", "above, of the negatives that fix thresholds",
+        "finder", "threshold", "asked for", "probability >", "above, of the negatives that fix thresholds",
         "unlisted lenses among these", "FPR reached on test negatives", "test negatives",
     )  # fmt: skip
     caption = (

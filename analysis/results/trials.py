@@ -119,7 +119,7 @@ class Comparison:
             return self.refused
         value, low, high = self.whole.points
         where = f"in {', '.join(self.significant)}" if self.significant else "in no single bin"
-        tested = f"p = {self.whole.p:.2g}, {self.whole.trials:,} pairs; after Holm {where}"
+        tested = f"p = {self.whole.p:.2g}, {self.whole.trials:,} pairs; significant {where}, Holm"
         return f"{value:+.1f} [{low:.1f}, {high:.1f}] points ({tested})"
 
 

@@ -4,7 +4,7 @@ from lake.contract.spec import Column, TableSpec
 
 SPEC = TableSpec(
     name="findings",
-    meaning="What one diagnostic of a run found, in a sentence",
+    meaning="What one diagnostic of a run found, in words",
     slice_by=("run_id",),
     columns=(
         Column("run_id", "string", "the run that measured it", role="key"),

@@ -26,7 +26,7 @@ def test_masked_pixels():
     assert status(masked_pixels(bad, good, masked_params()), "masked_pixels") == "FAIL"
     assert status(masked_pixels([], [], masked_params()), "masked_pixels") == "NOT MEASURED"
     found = masked_pixels(bad, good, masked_params())
-    assert "100 of 1,000 cut-outs (10.00 %) have more than 5% bad pixels" in found.findings[0].text
+    assert "100 of 1,000 cut-outs (10.00 %) have more than 5 % bad pixels" in found.findings[0].text
     assert {point.x: point.y for point in found.points}[20.0] == 0.1
 
 
