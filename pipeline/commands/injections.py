@@ -135,11 +135,13 @@ def validate_injection(
 
 @click.command()
 @click.option(
-    "--width", type=float, required=True, metavar="PER_CENT", help="Width of the 95 % interval, in points of per cent."
+    "--width", type=float, required=True, metavar="PER_CENT", help="Width of the 95 % interval, in percentage points."
 )
 @click.option("--completeness", type=float, metavar="PER_CENT", help="Expected completeness; by default the grid's.")
 @click.option(
-    "--correlation", type=float, help="Of two injections into one host, 0 to 1; by default measured on the grid."
+    "--correlation",
+    type=float,
+    help="Correlation of two injections into one host, 0 to 1; by default measured on the grid.",
 )
 @click.option("--uses", type=click.IntRange(1), multiple=True, help="Injections per host in a cell. Repeatable.")
 @click.option("--generation", help="The finder whose grid is measured; by default the report's headline.")

@@ -11,7 +11,7 @@ from pipeline.commands.opening import Typed, project
 
 @click.group()
 def lake() -> None:
-    """Clean up the lake, or export from it. What is in it: `dhs tables`; whether it is whole: `dhs verify`."""
+    """Clean up the lake, or export from it. See also `dhs tables` (what it holds) and `dhs verify` (is it whole?)."""
 
 
 @lake.command()
@@ -26,8 +26,8 @@ def lake() -> None:
 def gc(remove: bool, days: float | None) -> None:
     """Remove table files that no pin refers to, neither here nor in any commit that git can reach.
 
-    What `dhs query`, at any revision, can read stays, and so does the newest version of each table. A stage that runs
-    on this machine holds it off; files of one that writes from elsewhere are protected by their age. DVC's own
+    What `dhs query`, at any revision, can read stays, and so does the newest version of each table. It does not start
+    while a stage runs on the same machine; files that others write from elsewhere are protected by their age. DVC's own
     files are collected by `dvc gc`.
     """
     from pipeline.verbs.upkeep import collect
