@@ -22,7 +22,7 @@ FIGURES = {
     _RATES: Drawing(
         "Spectroscopic lenses and known contaminants above a threshold", "threshold", "share", percent=True
     ),
-    _SCORES: Drawing("Scores of the anchors", "theta_E (arcsec); 0 where unknown", "probability", "scatter"),
+    _SCORES: Drawing("Scores of the anchors", "theta_E (arcsec), 0 where it is not known", "probability", "scatter"),
 }
 _WHAT = {"lens": "recall", "contaminant": "contamination"}
 _SERIES = {"lens": "spectroscopic lenses", "contaminant": "known contaminants"}

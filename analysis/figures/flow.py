@@ -58,7 +58,7 @@ def _depths(edges: set[tuple[str, str]]) -> dict[str, int]:
 
 
 def _reduced(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """The edges that no longer way implies (transitive reduction of a graph without cycles)."""
+    """The edges that no path of several edges implies (transitive reduction of a graph without cycles)."""
     after = defaultdict(set)
     for first, second in edges:
         after[first].add(second)

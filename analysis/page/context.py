@@ -30,7 +30,7 @@ def pipeline_figure(inputs: ReportInputs) -> Shown | None:
         return None
     caption = (
         "The stages that made the tables behind this page, from the pins of these tables: an arrow leads to a stage "
-        "that read what the one before made. Ways that others imply are left out."
+        "that read what the one before made. Arrows that follow from others are left out."
     )
     return Shown(
         flow_diagram(inputs.stages), caption, "pipeline", pd.DataFrame(inputs.stages, columns=["made", "read"])

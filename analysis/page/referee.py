@@ -115,7 +115,7 @@ def _paper_iv(inputs: ReportInputs) -> list[str]:
     said = (
         f"{theirs['work']} gives AUC {theirs['value']} on {theirs['denominator']}; {item.name} has "
         f"{measured(item.diagnostics, 'auc')} on {_sizes(inputs)}. The two differ in the test set, in negatives "
-        "(theirs are cleaned by a cross-match with known contaminants and a first model at p > 0.4) and the annulus. "
+        "(theirs are cleaned by a cross-match with known contaminants and a first model at p > 0.4) and in the annulus. "
         "Neither AUC says which fraction of lenses is missed."
     )
     return [said]
@@ -123,13 +123,13 @@ def _paper_iv(inputs: ReportInputs) -> list[str]:
 
 def _hold_out(inputs: ReportInputs) -> list[str]:
     """The test split: how large, how separated."""
-    note = "No lens sample apart from the spatial split is held out: the same list of candidates gave both."
+    note = "No other lens sample is held out: the same list of candidates gave the lenses of training and test."
     return [f"The reported split holds {_sizes(inputs)}, in HEALPix pixels of their own. {note}"]
 
 
 def _redshift(inputs: ReportInputs) -> list[str]:
-    said = "It has no axis: it enters through the size, magnitude and colour priors of sources"
-    return [f"{said}. Completeness at a source redshift is not measured."]
+    said = "Source redshift is no axis of the grid: it enters through the size, magnitude and colour priors of sources"
+    return [f"{said}. Completeness at a given source redshift is not measured."]
 
 
 def _published(inputs: ReportInputs) -> list[str]:
