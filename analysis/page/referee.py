@@ -115,8 +115,8 @@ def _paper_iv(inputs: ReportInputs) -> list[str]:
     said = (
         f"{theirs['work']} gives AUC {theirs['value']} on {theirs['denominator']}; {item.name} has "
         f"{measured(item.diagnostics, 'auc')} on {_sizes(inputs)}. The two differ in the test set, in negatives "
-        "(theirs are cleaned by a cross-match with known contaminants and a first model at p > 0.4) and in the annulus. "
-        "Neither AUC says which fraction of lenses is missed."
+        "(theirs are cleaned by a cross-match with known contaminants and a first model at p > 0.4) and in "
+        "the annulus. Neither AUC says which fraction of lenses is missed."
     )
     return [said]
 
