@@ -117,7 +117,7 @@ def _added(made: Sequence[tuple[float, Measure]]) -> tuple[float, float, float]:
 def _points(made: Sequence[Measure]) -> Iterator[Point]:
     held = [m for m in made if not math.isnan(m.value)]
     for place, m in enumerate(held):
-        yield Point("gap_budget/terms", "term", place, m.value, m.low, m.high, m.n, m.name.rpartition("/")[2])
+        yield Point("gap_budget/terms", "completeness", place, m.value, m.low, m.high, m.n, m.name.rpartition("/")[2])
 
 
 def _words(known: Mapping[str, Measure], at: str) -> str:

@@ -110,7 +110,7 @@ def _corner_points(held: Mapping[str, Measure], at: str) -> Iterator[Point]:
 def _bars(held: Mapping[str, Measure], at: str) -> Iterator[Point]:
     for place, name in enumerate(_EFFECTS):
         m = held[f"host_pairs/effect/{name}/{at}"]
-        yield Point("host_pairs/effects", "effect", place, m.value, m.low, m.high, m.n, name)
+        yield Point("host_pairs/effects", "completeness", place, m.value, m.low, m.high, m.n, name)
 
 
 def _words(corner: str) -> str:

@@ -98,7 +98,7 @@ def judge(judged: Judged, half_width: float, params: Params, rng: np.random.Gene
     cells = tuple(_cells(judged, at, params, rng))
     systematic = _systematic(judged, at)
     points = tuple(
-        Point("sensitivity/changes", "change", place, m.value, m.low, m.high, m.n, label(name))
+        Point("sensitivity/changes", "completeness", place, m.value, m.low, m.high, m.n, label(name))
         for place, (name, m) in enumerate(shown.items())
     )
     gate = _gate(systematic, half_width, at)
