@@ -96,7 +96,8 @@ def _pairs(arcs: dict[str, pd.DataFrame], params: Params) -> tuple[tuple[pd.Data
     for name, one in zip((REAL, INJECTED), held, strict=True):
         if len(one) < params.morphology_least:
             return (), f"{len(one)} {name} arcs are found, fewer than {params.morphology_least}"
-    chosen = matched(held[0], held[1], params.morphology_snr_factor, params.morphology_radius_arcsec)
+    limits = {SNR: params.morphology_snr_factor}, {RADIUS: params.morphology_radius_arcsec}
+    chosen = matched(held[0], held[1], *limits)
     if len(chosen) < params.morphology_least:
         return (), f"{len(chosen)} pairs have the same arc SNR and radius, fewer than {params.morphology_least}"
     return tuple(one.iloc[chosen[:, side]] for side, one in enumerate(held)), None

@@ -41,7 +41,8 @@ class Params(DiagnosticParams):
     """The ceiling of bright arcs."""
 
     bright_arc_ceiling: float = Field(0.40, gt=0, lt=1)
-    """Share of bright arcs, in the bin of magnitude where most are found, from which geometry explains the misses."""
+    """Share of bright arcs with small offsets, in the bin of magnitude where most are found, above which they count as
+    found."""
 
 
 def diagnose(subject: Subject, params: Params) -> Outcome:
@@ -57,7 +58,8 @@ def diagnose(subject: Subject, params: Params) -> Outcome:
     offsets = trials.compared(f"{NAME}/{FREE}", frame, NAME, FREE, at[GATE_AT])
     measures += offsets.measures()
     known = {measure.name: measure for measure in measures}
-    gate = _gate(known[f"{NAME}/ceiling/{GATE_AT}"], params.bright_arc_ceiling)
+    bare = known[f"{NAME}/bare_hosts/{GATE_AT}"]
+    gate = _gate(known[f"{NAME}/ceiling/{GATE_AT}"], bare, params.bright_arc_ceiling)
     found = Finding(_said(known, labels, gate, offsets))
     return Outcome(NAME, tuple(measures), (gate,), findings=(found,), points=tuple(_points(frame, known, labels)))
 
@@ -107,11 +109,15 @@ def _arcs(frame: pd.DataFrame, rows: pd.DataFrame) -> Iterator[Measure]:
         yield Measure(f"{NAME}/arc_snr/{label}", float(snr.median()), n=len(snr), method="median arc SNR")
 
 
-def _gate(ceiling: Measure, threshold: float) -> Gate:
+def _gate(ceiling: Measure, bare: Measure, threshold: float) -> Gate:
+    """Arcs that make no difference to their hosts are not found, whatever their share."""
     rule = _RULE.format(threshold)
     if np.isnan(ceiling.value):
         return not_measured("bright_arcs/ceiling", threshold, f"{rule}; {ceiling.method}")
     status: Status = "GO" if ceiling.low >= threshold else "NO-GO" if ceiling.high < threshold else "BORDERLINE"
+    if status == "GO" and bare.high >= ceiling.low:
+        why = f"{_percent(bare)} of the hosts are above it without an arc, which is not told from the ceiling"
+        return not_measured("bright_arcs/ceiling", threshold, f"{rule}; {why}")
     return decide("bright_arcs/ceiling", ceiling, threshold, rule, status)
 
 
@@ -123,11 +129,13 @@ def _said(known: dict[str, Measure], labels: list[str], gate: Gate, offsets: tri
     first = known[f"{NAME}/detected/{labels[0]}/{GATE_AT}"]
     meant = {
         "GO": "this is above {}",
-        "NO-GO": "this is below {}, so arcs are missed for their morphology and not their geometry",
+        "NO-GO": "this is below {}, so large source offsets do not explain the misses",
         "BORDERLINE": "{} lies within the interval",
+        "NOT MEASURED": "this is not judged against {}, because bare hosts are found as often",
     }[gate.status].format(f"the gate's {100 * gate.threshold:g} %")
+    bare = known[f"{NAME}/bare_hosts/{GATE_AT}"]
     text = f"Of bright arcs with small source offsets at most {_percent(top)} are found at p > 0.3 (the bin of source "
-    text += f"magnitude {where}); {meant}."
+    text += f"magnitude {where}), and {_percent(bare)} of their hosts without an arc; {meant}."
     if first.high < top.low:
         text += f" The brightest ({labels[0]}) are found less often, {_percent(first)}: the finder rejects them."
     changed = "the change of the share is" if offsets.refused is not None else "the share over all bins changes by"

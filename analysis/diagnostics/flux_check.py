@@ -56,7 +56,9 @@ def flux_check(features: pd.DataFrame, catalogue: pd.DataFrame, imaging: Imaging
         measures.append(measure)
         gates.append(decide(f"flux_ratio/{band}", measure, 1.0, rule, status))
     points = tuple(_points(measures, imaging.bands))
-    return Outcome("flux_check", tuple(measures), tuple(gates), findings=(_finding(measures),), points=points)
+    return Outcome(
+        "flux_check", tuple(measures), tuple(gates), findings=(_finding(measures, tolerance),), points=points
+    )
 
 
 def _points(measures: Sequence[Measure], bands: Sequence[str]) -> Iterator[Point]:
@@ -65,12 +67,20 @@ def _points(measures: Sequence[Measure], bands: Sequence[str]) -> Iterator[Point
         yield plotted(each, _RATIO, "stamps", float(bands.index(band)), band)
 
 
-def _finding(measures: Sequence[Measure]) -> Finding:
+def _finding(measures: Sequence[Measure], tolerance: float) -> Finding:
     if not measures:
         return Finding("The flux unit of the stamps is not measured: no sampled stamp has a catalogued flux.")
     ratios = ", ".join(f"{one.value:.3f} in {one.name.rpartition('/')[2]}" for one in measures)
     farthest = max(max(one.value, 1.0 / one.value) if one.value > 0 else np.inf for one in measures)
-    reading = "the stamps are in the catalogue's nanomaggies, apart from light of neighbours in the aperture"
     if farthest >= _UNIT_FACTOR:
         reading = "stamps and catalogue differ in unit or zero point, and so do magnitudes of injections"
+    elif off := [one for one in measures if abs(one.value - 1.0) >= tolerance]:
+        bands = ", ".join(one.name.rpartition("/")[2] for one in off)
+        reading = (
+            f"beyond the tolerance of {100 * tolerance:g} % in {bands}, and too little for a wrong unit or zero point"
+        )
+        if all(one.value > 1.0 for one in off):
+            reading += "; light of neighbours in the aperture has this sign"
+    else:
+        reading = f"the stamps are in the catalogue's nanomaggies, to {100 * tolerance:g} %"
     return Finding(f"Aperture flux over catalogue flux is {ratios} ({measures[0].n:,} stamps): {reading}.")

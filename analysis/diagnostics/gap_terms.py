@@ -77,7 +77,7 @@ def terms(judged: Judged) -> list[Measure]:
         _host(judged),
         _stored(
             judged, "morphology", f"transplants/change/{judged.at}", 1.0,
-            "real arcs in place of injected ones of the same SNR and radius, both moved into hosts of the grid",
+            "real arcs in place of injected ones like them, both moved into hosts of the grid",
         ),
         _psf(judged),
         _stored(judged, "noise", f"sensitivity/poisson/change/{judged.at}", 1.0, "Poisson noise of the arc"),

@@ -126,7 +126,7 @@ def _finding(held: Mapping[str, Measure], at: str) -> Finding:
     corners = ", ".join(f"{_words(corner)} {held[f'host_pairs/{corner}/{at}'].value:.1f} %" for corner in CORNERS)
     named = [name for name in _EFFECTS if held[f"host_pairs/effect/{name}/{at}"].low > 0.0]
     named += [name for name in _EFFECTS if held[f"host_pairs/effect/{name}/{at}"].high < 0.0]
-    shown = f"{' and '.join(named)} matter" if named else "none of them can be told from zero"
+    shown = f"{' and '.join(named)} can be told from zero" if named else "none of them can be told from zero"
     return Finding(
         f"Completeness at {at}: {corners}. Early-type hosts change it by {of('hosts')} points, the conditioned shape "
         f"by {of('shape')}, and the interaction is {of('interaction')}: {shown}."

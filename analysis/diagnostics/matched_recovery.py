@@ -74,15 +74,16 @@ class Matches:
         """Place of the lens of each weight."""
         return np.repeat(np.arange(self.weights.shape[0]), np.diff(self.weights.indptr))
 
-    def where(self, true: NDArray[np.bool_]) -> csr_array:
-        """The weights for which something is true."""
+    def where(self, true: NDArray[np.bool_] | Floats) -> csr_array:
+        """The weights for which something is true, or the given share of each."""
         held = self.weights
         return csr_array((held.data * true, held.indices, held.indptr), shape=held.shape)
 
-    def below(self, injections: pd.DataFrame) -> NDArray[np.bool_]:
-        """Of each weight, whether the injection scores lower than the lens."""
-        theirs, own = injections["score"].to_numpy(float), self.lenses["score"].to_numpy(float)
-        return np.asarray(theirs[self.weights.indices] < own[self.lens])
+    def below(self, injections: pd.DataFrame) -> Floats:
+        """Of each weight, whether the injection scores lower than the lens (1 or 0); 0.5 where both score the same."""
+        theirs = injections["score"].to_numpy(float)[self.weights.indices]
+        own = self.lenses["score"].to_numpy(float)[self.lens]
+        return np.asarray((theirs < own) + 0.5 * (theirs == own))
 
 
 def diagnose(subject: Subject, params: Params) -> Outcome:
@@ -208,7 +209,7 @@ class _Draws:
             name, how = f"matched_recovery/{what}/{point.threshold_id}", f"{_RECOVERED[what]}; {_RESAMPLED}"
             yield Measure(name, float(value), *_ends(replicates), len(hit), "", how)
 
-    def _resampled(self, true: NDArray[np.bool_]) -> Floats:
+    def _resampled(self, true: NDArray[np.bool_] | Floats) -> Floats:
         """Mean over lenses of the weighted share of injections for which something is true, by resample."""
         shape = (len(self.host), self.of_hosts.shape[1])
         member = csr_array((np.ones(len(self.host)), (np.arange(len(self.host)), self.host)), shape=shape)
@@ -273,19 +274,21 @@ def _points(found: Matches) -> Iterator[Point]:
 def _finding(measures: Sequence[Measure], lenses: int) -> Finding:
     held = {one.name: one for one in measures}
     mean, p = held[MEAN], held["matched_recovery/ks/p"]
-    reading = "known lenses score like such injections"
-    if mean.low > 0.5:
-        reading = "known lenses score higher than such injections, so completeness is below their recall"
-    elif mean.high < 0.5:
-        reading = "known lenses score lower than such injections, so completeness is above their recall"
-    bright = held[VISIBLE]
-    known = np.isfinite(bright.value)
-    visible = f"{bright.value:.3f} among injections with visible arcs" if known else "few injections have visible arcs"
+    told = "score higher than" if mean.low > 0.5 else "score lower than" if mean.high < 0.5 else "are not told from"
+    bright, visible = held[VISIBLE], "few injections have visible arcs"
+    if np.isfinite(bright.value):
+        visible = f"{bright.value:.3f} among injections with visible arcs"
+    differences = [one for name, one in held.items() if name.startswith("matched_recovery/difference/")]
+    recall = "".join(
+        f"; at {one.name.rpartition('/')[2]} their recall minus the completeness of such injections is "
+        f"{100 * one.value:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}] points"
+        for one in differences[:1]
+    )
     return Finding(
         f"{mean.n:,} of {lenses:,} lenses with a measured Einstein radius have enough injections at that radius, "
-        f"seeing and depth. Their mean rank among these is {mean.value:.3f} [{mean.low:.3f}, "
-        f"{mean.high:.3f}], that of injections 0.5 (KS test against uniform p = {p.value:.2g}; {visible}): {reading}. "
-        "A list holds only lenses whose arcs could be seen."
+        f"seeing and depth. Their mean rank among these is {mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}], that "
+        f"of injections 0.5 (KS test against uniform p = {p.value:.2g}; {visible}): known lenses {told} such "
+        f"injections{recall}. A list holds only lenses whose arcs could be seen."
     )
 
 

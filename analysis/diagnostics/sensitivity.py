@@ -8,7 +8,7 @@ was measured with. The changes are also weighted to other priors, where the draw
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,7 +93,7 @@ def judge(judged: Judged, half_width: float, params: Params, rng: np.random.Gene
     measures = [*_completeness(judged), *_mean_changes(judged), *_weighted(judged)]
     shown = {m.name.split("/")[1]: m for m in measures if m.name.endswith(f"/change/{at}") and m.n}
     if not shown:
-        why = "no trial is scored in pairs" if at in judged.points else f"{at} is not measurable"
+        why = _unpaired(measures, at) if at in judged.points else f"{at} is not measurable"
         return Outcome(NAME, tuple(measures), (_no_gate(half_width, at, why),))
     cells = tuple(_cells(judged, at, params, rng))
     systematic = _systematic(judged, at)
@@ -101,7 +101,7 @@ def judge(judged: Judged, half_width: float, params: Params, rng: np.random.Gene
         Point("sensitivity/changes", "completeness", place, m.value, m.low, m.high, m.n, label(name))
         for place, (name, m) in enumerate(shown.items())
     )
-    gate = _gate(systematic, half_width, at)
+    gate = _gate(systematic, half_width, at, [label(name) for name in _REFERENCE if name not in shown])
     finding = _finding(shown, {m.name: m for m in (*measures, *cells, systematic)}, gate, at, params)
     return Outcome(NAME, (*measures, *cells, systematic), (gate,), findings=(finding,), points=points)
 
@@ -221,12 +221,21 @@ def _half_width(completeness: pd.DataFrame, at: str) -> float:
     return math.nan if found is None else trialpairs.POINTS * (found.high - found.low) / 2.0
 
 
-def _gate(systematic: Measure, half_width: float, at: str) -> Gate:
+def _gate(systematic: Measure, half_width: float, at: str, lacking: Sequence[str]) -> Gate:
+    """What is not measured could only add to the systematic: enough for WARN, not for PASS."""
     rule = _RULE.format(at=at)
     if math.isnan(half_width):
         return _no_gate(half_width, at, "that has no interval")
     status: Status = "WARN" if systematic.value > half_width else "PASS"
+    if status == "PASS" and lacking:
+        return _no_gate(half_width, at, f"not measured: {', '.join(lacking)}")
     return decide("sensitivity/systematic", systematic, half_width, rule, status)
+
+
+def _unpaired(measures: Sequence[Measure], at: str) -> str:
+    """Why no change is measured at a threshold that is."""
+    methods = (m.method for m in measures if m.name.endswith(f"/change/{at}"))
+    return next(methods, "no perturbation was made").removeprefix("not measurable: ").partition(";")[0]
 
 
 def _no_gate(half_width: float, at: str, why: str) -> Gate:
@@ -249,9 +258,11 @@ def _finding(
     verdict = {
         "WARN": f"more than the statistical half-width of {gate.threshold:.1f} points: quote it beside the interval",
         "PASS": f"no more than the statistical half-width of {gate.threshold:.1f} points",
-    }.get(gate.status, "which has no statistical interval to be compared with")
+    }.get(gate.status, f"not judged ({gate.rule.rpartition('; ')[2]})")
     together = known[f"sensitivity/systematic/{at}"].value
     others = [(prior, known.get(f"sensitivity/{name}/{prior}/{at}")) for prior in params.sensitivity_priors]
     held = [f"{prior} {m.value:+.1f} [{m.low:+.1f}, {m.high:+.1f}]" for prior, m in others if m and m.n]
     elsewhere = f" Weighted to other priors that change is {', '.join(held)}." if held else ""
-    return Finding(f"{moves} points; {beside}.{elsewhere} All assumptions together: {together:.1f} points, {verdict}.")
+    return Finding(
+        f"{moves} points; {beside}.{elsewhere} All that are measured, together: {together:.1f} points, {verdict}."
+    )

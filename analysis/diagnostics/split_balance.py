@@ -99,7 +99,7 @@ def _finding(
         f"the least KS p-value of seeing and depth between splits is {min(p):.2g}" if p else "seeing is not compared"
     )
     failed = [gate.name for gate in gates if gate.status == "FAIL"]
-    reading = f"but {', '.join(failed)} fail" if failed else "so figures of the test split carry over to the others"
+    reading = f"but {', '.join(failed)} fail" if failed else "so the splits are not told apart"
     parts = " / ".join(f"{100 * one.value:.1f}" for one in shares)
     return Finding(
         f"Train, val and test hold {parts} % of {shares[0].n:,} HEALPix pixels ({len(manifest):,} rows), and {least} "

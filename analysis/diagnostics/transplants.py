@@ -1,8 +1,10 @@
 """Diagnostic: does the finder see real arcs as well as injected ones, both moved into the same hosts of the grid?
 
-Galaxies are subtracted from real lenses and from injections whose arcs have the same SNR and radius, and what is left
-is moved into the same hosts. So both bring the noise of their stamps and what the model of the galaxy missed. How much
-that changes by itself is measured too: the injection that was moved is rendered into the same host.
+Galaxies are subtracted from real lenses and from injections with like arcs (SNR, radius, area, colour) on stamps of
+like seeing and depth, and what is left is moved into the same hosts. So both bring the noise of their stamps and what
+the model of the galaxy missed. How much that changes by itself is measured too: the injection that was moved is
+rendered into the same host. Where lenses' parameters are known they are rendered there as well: that difference from
+the injections is no morphology, but parameters that the matching did not make alike.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from analysis.statistics.thresholds import Threshold
 
 KINDS = {
     "real_arc": "real arcs, moved",
-    "moved_injection": "injected arcs with the same SNR and radius, moved",
+    "moved_injection": "injected arcs like them, moved",
     "same_injection": "the same injections rendered into the host",
     "residual": "what is left of a galaxy that is no lens, moved",
     "bare": "bare hosts",
@@ -38,13 +40,15 @@ _CONTRASTS = {
     "change": ("real_arc", "moved_injection"),
     "moving": ("moved_injection", "same_injection"),
     "moving_real_arcs": ("real_arc", "same_lens"),
+    "unmatched_parameters": ("same_lens", "same_injection"),
 }
-"""Kinds that are compared in the same hosts: the arcs, and what moving changes, for injections and for real arcs."""
+"""Kinds that are compared in the same hosts: the arcs; what moving changes, for injections and for real arcs; and what
+is left of parameters, with one renderer for both."""
 _JUDGED = next(iter(_CONTRASTS))
 _POINTS = 100.0
 FIGURES = {
     "transplants/detected": Drawing(
-        "Real and injected arcs of the same SNR and radius in the same hosts",
+        "Real and injected arcs that are alike, in the same hosts",
         "what is added to the host",
         "detected",
         percent=True,
@@ -73,6 +77,14 @@ class Params(DiagnosticParams):
     """Largest ratio of the arc SNRs of a pair."""
     transplant_radius_arcsec: float = Field(0.3, gt=0)
     """Largest difference of the arc radii of a pair (arcsec)."""
+    transplant_area_factor: float = Field(1.3, gt=1)
+    """Largest ratio of the areas of a pair's arcs."""
+    transplant_colour_mag: float = Field(0.25, gt=0)
+    """Largest difference of the colours of a pair's arcs (mag)."""
+    transplant_seeing_factor: float = Field(1.15, gt=1)
+    """Largest ratio of the seeing of a pair's stamps."""
+    transplant_depth_mag: float = Field(0.3, gt=0)
+    """Largest difference of the depths of a pair's stamps (mag)."""
     transplant_replicates: int = Field(2000, ge=100)
     """Resamples (lenses) behind the intervals."""
 
@@ -181,7 +193,7 @@ def _kept(found: Transplants) -> Iterator[Measure]:
     n = found.rows["lens"].nunique()
     no_arc = "lenses left out: no arc is found on the residual"
     yield Measure("transplants/without_arc", float(found.without_arc), n=n, method=no_arc)
-    no_pair = "lenses left out: no injection has an arc of this SNR and radius"
+    no_pair = "lenses left out: no injection has such an arc on such a stamp"
     yield Measure("transplants/unmatched", float(found.unmatched), n=n, method=no_pair)
     if found.flux_kept:
         how = "light left of each arc by the subtraction, over the true one, within 0.6-3.5 arcsec; median over lenses"
@@ -223,11 +235,16 @@ def _said(difference: Measure | None, measures: list[Measure], params: Params) -
         for kind in ("real_arc", "moved_injection", "residual")
     )
     moving = by_name[f"transplants/moving/{at}"]
-    return (
-        f"Moved into the same hosts, {real} of real arcs and {injected} of injected arcs with the same SNR and radius "
-        f"are detected at {at} ({nothing} of the residuals of galaxies that are no lenses): a difference "
-        f"of {_figures(difference)} points; moving an injected arc changes its detection by {_figures(moving)} points."
+    told = (
+        f"Moved into the same hosts, {real} of real arcs and {injected} of injected arcs like them (SNR, radius, area, "
+        f"colour, seeing, depth; {difference.n} pairs) are detected at {at} ({nothing} of the residuals of galaxies "
+        f"that are no lenses): a difference of {_figures(difference)} points; moving an injected arc changes its "
+        f"detection by {_figures(moving)} points"
     )
+    left = by_name.get(f"transplants/unmatched_parameters/{at}")
+    if left is None:
+        return f"{told}."
+    return f"{told}; the pairs' true parameters in one renderer differ by {_figures(left)}, which is no morphology."
 
 
 def _figures(one: Measure) -> str:

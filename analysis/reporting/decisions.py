@@ -65,6 +65,8 @@ def _decided(one: Declared, item: GenerationInputs, inputs: ReportInputs, known:
     evidence = one.evidence
     if evidence.measure is not None:
         name = evidence.measure.format(headline=inputs.params.headline_threshold_id)
+        if (why := _ungated(name, item.gates)) is not None:
+            return _Found("NOT MEASURED", why)
         return _of_measure(one, measure(item.diagnostics, name), name)
     if evidence.completeness_at is not None:
         return _of_completeness(one, item, evidence.completeness_at)
@@ -88,6 +90,13 @@ def compared(one: Declared, value: float, low: float, high: float) -> Status:
     below = high <= threshold, low > threshold
     goes, does_not = above if one.side == "above" else below
     return "GO" if goes else "NO-GO" if does_not else "BORDERLINE"
+
+
+def _ungated(name: str, gates: pd.DataFrame) -> str | None:
+    """The rule of the measure's own gate, with the reason, where that gate is not measured; None otherwise."""
+    held = zip(gates["name"], gates["status"], gates["rule"], strict=True) if len(gates) else ()
+    own = (str(rule) for gate, status, rule in held if status == "NOT MEASURED" and f"{name}/".startswith(f"{gate}/"))
+    return next(own, None)
 
 
 def _of_measure(one: Declared, row: pd.Series | None, name: str) -> _Found:
@@ -173,7 +182,8 @@ def _literature(item: GenerationInputs, inputs: ReportInputs) -> _Found:
 
 
 def _annulus(item: GenerationInputs, inputs: ReportInputs) -> _Found:
-    if measure(item.diagnostics, "annulus_scoring/auc_loss") is not None:
+    loss = measure(item.diagnostics, "annulus_scoring/auc_loss")
+    if loss is not None and not pd.isna(loss["value"]):
         return _Found("GO", "its effect is measured (Q2.4)")
     described = str(item.facts.get("annulus (pixels)", ""))
     scaled = "32.5" in described and "45" in described

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 REAL, INJECTED, PAINTED, RENDERED = "real", "injected", "painted", "rendered"
 """Listed lenses and injections; on a simulated survey the lenses of known truth, and the same rendered again."""
-SNR, RADIUS = "arc_snr", "arc_radius_arcsec"
+SNR, RADIUS, AREA, COLOUR = "arc_snr", "arc_radius_arcsec", "arc_area_arcsec2", "arc_colour_mag"
+SEEING, DEPTH = "seeing_arcsec", "depth_mag"
+"""Conditions of an arc's stamp: the same SNR in worse seeing or less depth is an arc of another brightness."""
 _NEVER = 1e6
 
 
@@ -50,19 +52,26 @@ def seen(arcs: pd.DataFrame) -> pd.DataFrame:
     return arcs[(arcs[SNR] >= FOUND_SNR) & arcs.notna().all(axis=1)]
 
 
-def matched(first: pd.DataFrame, second: pd.DataFrame, snr_factor: float, radius_arcsec: float) -> NDArray[np.int64]:
-    """Pairs (pair, 2): rows of two frames with nearly the same arc SNR and radius, each row once.
+def matched(
+    first: pd.DataFrame, second: pd.DataFrame, factors: Mapping[str, float], differences: Mapping[str, float]
+) -> NDArray[np.int64]:
+    """Pairs (pair, 2): rows of two frames that are nearly alike, each row once.
 
-    The assignment with the least total distance, of pairs within ``snr_factor`` and ``radius_arcsec``.
+    The most pairs within the largest ratios ``factors`` and the largest ``differences`` of the named columns, and of
+    those the assignment with the least total distance. A row with an unknown value has no pair.
     """
     from scipy.optimize import linear_sum_assignment
 
     places = [
-        np.stack([np.log(one[SNR]) / np.log(snr_factor), one[RADIUS] / radius_arcsec], axis=1).astype(np.float64)
+        np.stack(
+            [np.log(one[name].to_numpy(np.float64)) / np.log(factor) for name, factor in factors.items()]
+            + [one[name].to_numpy(np.float64) / most for name, most in differences.items()],
+            axis=1,
+        )
         for one in (first, second)
     ]
     apart = np.abs(places[0][:, None] - places[1][None])
-    cost = np.where((apart <= 1.0).all(axis=2), np.hypot(apart[..., 0], apart[..., 1]), _NEVER)
+    cost = np.where((apart <= 1.0).all(axis=2), np.sqrt((apart**2).sum(axis=2)), _NEVER)
     rows, columns = linear_sum_assignment(cost)
     kept = cost[rows, columns] < _NEVER
     return np.stack([rows[kept], columns[kept]], axis=1).astype(np.int64)

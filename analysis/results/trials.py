@@ -101,10 +101,11 @@ class Comparison:
         yield Measure(f"{self.name}/score_p", p, n=hosts, method=f"Wilcoxon signed-rank test of the {what}")
 
     def points(self, figure: str, series: str) -> list[Point]:
-        """The change of each bin, in points."""
+        """The change of each bin with pairs, in points."""
         return [
             Point(figure, series, place, *of.points, of.trials, label)
             for place, (label, of) in enumerate(zip(self.bins, self.by_bin, strict=True))
+            if of.trials
         ]
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,12 @@ from scipy.special import expit
 
 from analysis.diagnostics.transplants import Params, Transplants
 from analysis.results.arc_features import Ring
-from analysis.results.arcs import RADIUS, SNR, matched
+from analysis.results.arcs import AREA, COLOUR, DEPTH, RADIUS, SEEING, SNR, matched
 from injection.experiment.arc_finder import FOUND_SNR, Subtracted, arc_radii, measure_arcs
 from injection.experiment.setting import Setting
 from injection.experiment.smooth_galaxies import CORE_ARCSEC, without_galaxies
 from lake.scorer import Scorer
+from lake.sky.photometry import depth_mag_from_psfdepth
 from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
 from pipeline.experiment.arcstamps import one_per_host
@@ -42,13 +43,20 @@ class Arcs:
 
     found: Subtracted
     seen: pd.DataFrame
-    """SNR and radius of each arc, measured on the residual"""
+    """SNR, radius, area and colour of each arc, measured on the residual"""
 
     @classmethod
     def of(cls, stamps: Images, setting: Setting) -> Arcs:
         """Subtract galaxies and measure what is left."""
         found = without_galaxies(stamps, setting.grid.sky_annulus_px, SURVEY)
-        return cls(found, pd.DataFrame({SNR: measure_arcs(found, SURVEY).snr, RADIUS: arc_radii(found, SURVEY)}))
+        measured = measure_arcs(found, SURVEY)
+        area = found.arcs.sum(axis=(1, 2)) * SURVEY.pixel_scale_arcsec**2
+        seen = {SNR: measured.snr, RADIUS: arc_radii(found, SURVEY), AREA: area, COLOUR: measured.colour}
+        return cls(found, pd.DataFrame(seen))
+
+    def on(self, seeing_arcsec: Floats, depth_mag: Floats) -> Arcs:
+        """The same with the conditions of their stamps."""
+        return replace(self, seen=self.seen.assign(**{SEEING: seeing_arcsec, DEPTH: depth_mag}))
 
     @property
     def places(self) -> Places:
@@ -84,7 +92,8 @@ def transplants(
     order = keyed_order(context.seed, lenses["galaxy_id"].tolist())
     lenses = lenses.iloc[order[: params.transplant_lenses]].reset_index(drop=True)
     setting = scored_setting(context, context.generation, pool).on_cpu()
-    real, injected = Arcs.of(store.get(lenses), setting), Arcs.of(np.asarray(setting.again(pool).images), setting)
+    real = Arcs.of(store.get(lenses), setting).on(*_conditions(lenses))
+    injected = Arcs.of(np.asarray(setting.again(pool).images), setting).on(*_host_conditions(pool))
     pairs = _alike(real, injected, params)
     known = TrueLenses.of(context.root, objects, context.survey.collection)
     moving = _Moving(setting, scorer, store, lenses, negatives, pool, real, injected, known)
@@ -94,13 +103,36 @@ def transplants(
     return Transplants(made, len(lenses) - len(real.places), len(real.places) - len(pairs), kept)
 
 
+def _conditions(objects: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Seeing (arcsec) and depth (mag) of survey objects."""
+    seeing, psfdepth = (objects[name].to_numpy(np.float64) for name in _CONDITIONS)
+    return seeing, depth_mag_from_psfdepth(psfdepth)
+
+
+def _host_conditions(rows: pa.Table) -> tuple[Floats, Floats]:
+    """The same of injections."""
+    band = SURVEY.reference_band
+    names = f"host_psf_fwhm_nea_{band}_arcsec", f"host_depth_{band}_mag"
+    seeing, depth = (rows[name].to_numpy().astype(np.float64) for name in names)
+    return seeing, depth
+
+
 def _alike(real: Arcs, injected: Arcs, params: Params) -> Places:
-    """Pairs (pair, 2) of places of real arcs and of injections with the same SNR and radius."""
+    """Pairs (pair, 2) of places of real arcs and of injections with like arcs, on stamps of like seeing and depth."""
     places = real.places, injected.places
     if not len(places[0]) or not len(places[1]):
         return np.zeros((0, 2), dtype=np.int64)
-    first, second = real.seen.iloc[places[0]], injected.seen.iloc[places[1]]
-    pairs = matched(first, second, params.transplant_snr_factor, params.transplant_radius_arcsec)
+    factors = {
+        SNR: params.transplant_snr_factor,
+        AREA: params.transplant_area_factor,
+        SEEING: params.transplant_seeing_factor,
+    }
+    differences = {
+        RADIUS: params.transplant_radius_arcsec,
+        COLOUR: params.transplant_colour_mag,
+        DEPTH: params.transplant_depth_mag,
+    }
+    pairs = matched(real.seen.iloc[places[0]], injected.seen.iloc[places[1]], factors, differences)
     return np.stack([places[0][pairs[:, 0]], places[1][pairs[:, 1]]], axis=1)
 
 

@@ -169,7 +169,7 @@ CAMPAIGNS: Mapping[str, Campaign] = {
         question="What remains between injections and lenses: hosts, cores, light of arcs, labels, known lenses?",
         diagnostics=(
             "host_pairs", "core_suppression", "arc_morphology", "transplants", "confusers", "label_noise", "anchors",
-            "matched_recovery", "missed_lenses", "closure", "gap_budget",
+            "matched_recovery", "missed_lenses", "closure", "real_lenses", "sensitivity", "gap_budget",
         ),
         verdict="no record of it describes diagnostics: only its grids under the corrected prior `d06` were published "
         "(`dhs import completeness`); this is what its referees asked for",

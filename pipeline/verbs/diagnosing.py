@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import textwrap
 from collections.abc import Iterator, Sequence
 
@@ -18,6 +19,8 @@ from pipeline.project.context import RunContext, stage_run
 from pipeline.project.project import Project
 from pipeline.reporting.results import scored, shown_first
 from pipeline.verbs.campaigns import CAMPAIGNS, Campaign, Recorded
+
+log = logging.getLogger(__name__)
 
 _WIDTH = 110
 
@@ -71,6 +74,8 @@ def repeat(project: Project, name: str, finder: str) -> tuple[str, Outcome]:
         modules = [known[one] for one in held.diagnostics if one in known]
         outcome = discovery.run(modules, subject(context, params))
         context.write_outcome(outcome, run)
+    if (off := status.invalid_results(project.data).get(f"diagnostics.{run}")) is not None:
+        log.warning("%s does not count: %s", run, off.text)
     return run, outcome
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis.diagnostics.arc_morphology import Params, compared, diagnose
-from analysis.results.arcs import INJECTED, PAINTED, RADIUS, REAL, RENDERED, SNR, ArcStamps, matched
+from analysis.results.arcs import COLOUR, INJECTED, PAINTED, RADIUS, REAL, RENDERED, SNR, ArcStamps, matched
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
 from tests.analysis.outcomes import measure, status
 
@@ -68,14 +68,20 @@ def test_the_renderer_alone_is_measured_where_the_truth_is_known(params):
 def test_pairs_have_the_same_snr_and_radius_and_every_arc_is_used_once():
     rng = np.random.default_rng(0)
     first, second = (pd.DataFrame({SNR: rng.lognormal(3, 0.5, n), RADIUS: rng.uniform(1.3, 2.5, n)}) for n in (30, 50))
-    pairs = matched(first, second, 1.5, 0.3)
+    pairs = matched(first, second, {SNR: 1.5}, {RADIUS: 0.3})
     assert len(pairs) > 20
     assert all(len(np.unique(side)) == len(pairs) for side in pairs.T)
     one, other = first.iloc[pairs[:, 0]].to_numpy(), second.iloc[pairs[:, 1]].to_numpy()
     assert (np.abs(np.log(one[:, 0] / other[:, 0])) <= np.log(1.5)).all()
     assert (np.abs(one[:, 1] - other[:, 1]) <= 0.3).all()
     far = second.assign(**{RADIUS: 9.0})
-    assert matched(first, far, 1.5, 0.3).shape == (0, 2)
+    assert matched(first, far, {SNR: 1.5}, {RADIUS: 0.3}).shape == (0, 2)
+
+
+def test_what_is_not_known_of_an_arc_matches_nothing():
+    one = pd.DataFrame({SNR: [20.0, 40.0], COLOUR: [0.4, np.nan]})
+    assert matched(one, one, {SNR: 1.3}, {COLOUR: 0.2}).tolist() == [[0, 0]]
+    assert matched(one, one, {SNR: 1.3}, {}).tolist() == [[0, 0], [1, 1]]
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,29 @@ def test_what_is_declared_is_complete():
     assert DECISIONS["retrain/completeness"].threshold == 0.07
 
 
+def test_what_a_gate_refuses_decides_nothing(inputs):
+    """A ceiling that bare hosts reach as well, and an effect of the annulus that has a row and no value."""
+    item = with_measures(inputs.generations[1], **{"bright_arcs__ceiling__p0.3": (0.9, 0.8, 0.95)})
+    others = item.gates[item.gates["name"] != "bright_arcs/ceiling"]
+    row = {
+        "run_id": "r",
+        "name": "bright_arcs/ceiling",
+        "diagnostic": "bright_arcs",
+        "rule": "above 0.4; bare hosts too",
+    }
+    for gate, expected in (("GO", "GO"), ("NOT MEASURED", "NOT MEASURED")):
+        gates = pd.concat([others, pd.DataFrame([{**row, "status": gate}])], ignore_index=True)
+        found = verdicts(dataclasses.replace(item, gates=gates), inputs)["Q2.1"]
+        assert found.status == expected
+    assert found.figures == "above 0.4; bare hosts too"
+    nan = float("nan")
+    unknown = [one.name for one in declared().decisions if one.evidence.check == "annulus"]
+    bare = dataclasses.replace(inputs.generations[1], facts={})
+    for name in unknown:
+        assert verdicts(with_measures(bare, annulus_scoring__auc_loss=(nan, nan, nan)), inputs)[name].status != "GO"
+        assert verdicts(with_measures(bare, annulus_scoring__auc_loss=(0.1, 0.0, 0.2)), inputs)[name].status == "GO"
+
+
 @pytest.mark.parametrize(
     ("side", "figure", "expected"),
     [

@@ -38,7 +38,7 @@ def test_corners_effects_and_interaction(diagnose):
     assert measure(found, "host_pairs/effect/interaction/p0.5").value == pytest.approx(-6.0)
     text = found.findings[0].text
     assert "all hosts, independent lens shape 40.0 %" in text
-    assert "hosts and interaction matter" in text
+    assert "hosts and interaction can be told from zero" in text
     assert {(p.series, p.label): p.y for p in found.points if p.figure == "host_pairs/corners"} == pytest.approx(
         {
             ("independent shape", "all hosts"): 0.40,

@@ -75,6 +75,12 @@ def test_lenses_like_injections_have_uniform_ranks():
     assert np.mean(np.array(p) > 0.05) >= 0.8
 
 
+def test_a_finder_that_says_the_same_of_everything_tells_nothing_apart():
+    lenses, injections = (one.assign(score=1.0, probability=expit(1.0)) for one in pair(2))
+    mean = measure(matched_recovery(lenses, injections, [POINT], SURVEY, PARAMS, 1), MEAN)
+    assert (mean.value, mean.low, mean.high) == pytest.approx((0.5, 0.5, 0.5))
+
+
 def test_lenses_that_are_easier_than_injections():
     lenses, injections = pair(1, gain=1.5)
     outcome = matched_recovery(lenses, injections, [POINT], SURVEY, PARAMS, 1)
@@ -87,7 +93,9 @@ def test_lenses_that_are_easier_than_injections():
     assert recall.value == pytest.approx((lenses["probability"] > 0.3).mean())
     assert less.value == pytest.approx(recall.value - theirs.value)
     assert less.low > 0.05
-    assert "completeness is below their recall" in outcome.findings[0].text
+    text = outcome.findings[0].text
+    assert "score higher than such injections; at p0.3 their recall minus the completeness" in text
+    assert f"{100 * less.value:+.1f} [{100 * less.low:+.1f}, {100 * less.high:+.1f}] points" in text
 
 
 def test_lenses_without_injections_like_them_are_left_out():

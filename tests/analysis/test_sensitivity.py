@@ -65,7 +65,9 @@ def test_mean_changes_are_those_of_pairs_with_hosts_as_clusters(params):
 
 
 def test_systematic_adds_the_larger_end_of_each_assumption(params):
-    rows = perturbed(psf_plus_10=-0.03, psf_minus_10=0.01, re_plus_30=-0.04, re_minus_30=-0.02, poisson=-0.09)
+    others = dict.fromkeys(("colour_plus_02", "colour_minus_02", "q_low_minus_02", "q_low_plus_02"), 0.0)
+    own = {"psf_plus_10": -0.03, "psf_minus_10": 0.01, "re_plus_30": -0.04, "re_minus_30": -0.02, "poisson": -0.09}
+    rows = perturbed(**own, **others)
     found = sensitivity.diagnose(subject(rows), params)
     assert measure(found, "sensitivity/systematic/p0.5").value == pytest.approx(5.0), "Poisson noise is no assumption"
     assert status(found, "sensitivity/systematic") == "PASS"
@@ -135,6 +137,17 @@ def test_fewer_than_ten_hosts_are_not_measured(params):
     assert np.isnan(change.value)
     assert change.method.startswith("not measurable: 400 trials in 9 hosts, fewer than 10")
     assert status(found, "sensitivity/systematic") == "NOT MEASURED"
+    assert found.gates[0].rule.endswith("400 trials in 9 hosts, fewer than 10")
+
+
+def test_a_systematic_without_some_assumption_warns_but_does_not_pass(params):
+    small = perturbed(psf_plus_10=0.005, psf_minus_10=-0.005)
+    found = sensitivity.diagnose(subject(small), params)
+    assert status(found, "sensitivity/systematic") == "NOT MEASURED"
+    assert "not measured: source radius +30 %" in found.gates[0].rule
+    assert "not judged (not measured: source radius +30 %" in found.findings[0].text
+    large = sensitivity.diagnose(subject(perturbed(psf_plus_10=-0.09)), params)
+    assert status(large, "sensitivity/systematic") == "WARN"
 
 
 def test_no_change_at_all_is_said_with_what_so_many_trials_allow(params):

@@ -21,7 +21,7 @@ def test_balanced_splits_pass(diagnose):
     assert measure(outcome, "split/test/pixels").value == 18
     assert measure(outcome, "split/healpix_missing").value == 0
     assert "70.0 / 15.0 / 15.0 % of 120 HEALPix pixels (4,800 rows)" in outcome.findings[0].text
-    assert "carry over" in outcome.findings[0].text
+    assert "not told apart" in outcome.findings[0].text
 
 
 def test_figures_show_counts_and_cumulative_conditions(diagnose):

@@ -41,6 +41,14 @@ def test_fluxes_are_nanomaggies(galaxies, diagnose):
     assert [point.label for point in wrong.points] == ["g", "r", "z"]
     right = flux_check(features, catalogue, SURVEY, diagnose).findings[0].text
     assert "are in the catalogue's nanomaggies" in right
+    assert "neighbours" not in right
+    more = flux_check(features, catalogue / 1.15, SURVEY, diagnose)
+    assert {g.status for g in more.gates} == {"WARN"}
+    assert "beyond the tolerance of 10 % in g, r, z, and too little for a wrong unit" in more.findings[0].text
+    assert "neighbours in the aperture has this sign" in more.findings[0].text
+    less = flux_check(features, catalogue * 1.25, SURVEY, diagnose).findings[0].text
+    assert "beyond the tolerance" in less
+    assert "neighbours" not in less, "neighbours take no light away"
 
 
 def test_annuli_far_from_the_galaxy_agree(diagnose):

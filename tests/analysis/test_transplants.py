@@ -68,6 +68,18 @@ def test_what_moving_changes_is_told_apart(params):
     assert measure(outcome, "transplants/moving_real_arcs/p0.3").low > 5.0
 
 
+def test_a_difference_that_parameters_make_is_not_told_as_morphology_alone(params):
+    """Profiles of other parameters, found more often when rendered alike: the finding says how much of it they are."""
+    outcome = made(params, {**ALIKE, "moved_injection": 0.3, "same_injection": 0.3})
+    left = measure(outcome, "transplants/unmatched_parameters/p0.3")
+    assert left.value == pytest.approx(measure(outcome, "transplants/change/p0.3").value)
+    assert f"differ by {left.value:+.1f} [{left.low:+.1f}, {left.high:+.1f}], which is no morphology" in (
+        outcome.findings[0].text
+    )
+    unknown = made(params, ALIKE, truth=False)
+    assert "morphology" not in unknown.findings[0].text
+
+
 def test_hosts_of_one_lens_count_as_one(params):
     """The same answers in four hosts of each lens are no more evidence than in one."""
     halves = {**ALIKE, "moved_injection": 0.5}

@@ -59,8 +59,22 @@ def test_the_gate_knows_where_the_interval_lies(shift, wanted, diagnose):
     rows = trialframes.variant("baseline", trialframes.even(shift))
     found = outcome(bright_arcs, pd.concat([rows, rows.assign(variant="unrestricted")]), diagnose)
     assert status(found, "bright_arcs/ceiling") == wanted
-    words = {"GO": "above the gate's 40 %", "BORDERLINE": "40 % lies within", "NO-GO": "for their morphology"}
+    words = {
+        "GO": "above the gate's 40 %",
+        "BORDERLINE": "40 % lies within",
+        "NO-GO": "large source offsets do not explain",
+    }
     assert words[wanted] in found.findings[0].text
+
+
+def test_a_finder_that_finds_every_host_finds_no_arc(frame, diagnose):
+    """Sure of everything: arcs are above the threshold, and so are their hosts without them."""
+    sure = frame.assign(score=9.0, probability=0.999, host_probability=0.999)
+    found = outcome(bright_arcs, sure, diagnose)
+    assert measure(found, "bright_arcs/ceiling/p0.3").value == 1.0
+    assert status(found, "bright_arcs/ceiling") == "NOT MEASURED"
+    assert "100.0 % [" in found.gates[0].rule
+    assert "because bare hosts are found as often" in found.findings[0].text
 
 
 def test_paired_changes_are_mcnemars_and_holms(frame, diagnose):

@@ -120,9 +120,16 @@ def test_arcs_are_moved_into_hosts_with_their_own_conditions(context: RunContext
     manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
     objects = manifest.assign(probability=0.5, seen_in_training=manifest["split"] == "train")
     store, own = StampStore(context.root.cutouts), context.project.section(DiagnoseParams, "diagnose")
+    limits = [f"transplant_{name}" for name in ("area_factor", "colour_mag", "seeing_factor", "depth_mag")]
+    own = own.model_copy(update={"transplant_pool": 60, **dict.fromkeys(limits, 9.0)})
     found = transplants(context, objects, store, FINDER, own)
     assert isinstance(found, Transplants), found
     assert len(found.rows)
+    for limit in limits:
+        narrow = own.model_copy(update={limit: 1.0 + 1e-9 if "factor" in limit else 1e-9})
+        none = transplants(context, objects, store, FINDER, narrow)
+        assert isinstance(none, Transplants)
+        assert none.rows.empty, limit
     hosts = survey_setting(context, context.project.section(GridParams, "grid"), 1).hosts.table.to_pandas()
     seen = hosts.set_index("galaxy_id").loc[found.rows["host"], ["psfsize_r", "psfdepth_r"]].astype(float)
     for kind in ("real_arc", "moved_injection", "same_injection", "residual", "bare", "same_lens"):

@@ -76,6 +76,20 @@ def test_a_campaign_is_stored_as_a_run_of_its_own(project: Project) -> None:
     assert query(project.data, f"select * from gates where run_id = '{run}'").num_rows == 0
 
 
+def test_a_campaign_on_what_does_not_count_says_so(project: Project, caplog: pytest.LogCaptureFixture) -> None:
+    diagnosing.repeat(project, "D01", "demo1")
+    assert "does not count" not in caplog.text
+    registry.change(project, "D01-demo1", "invalidated", "the wrong sizes")
+    diagnosing.repeat(project, "D01", "demo1")
+    assert "D01-demo1 does not count: D01-demo1 is invalidated: the wrong sizes" in caplog.text
+
+
+def test_a_budget_is_made_with_what_it_reads() -> None:
+    for name, one in CAMPAIGNS.items():
+        if "gap_budget" in one.diagnostics:
+            assert {"real_lenses", "transplants", "sensitivity", "closure"} <= set(one.diagnostics), name
+
+
 def test_what_was_made_of_an_invalid_finder_is_invalid(project: Project) -> None:
     diagnosing.repeat(project, "D01", "demo2")
     diagnosing.forget_campaigns(project.data, "demo1")
