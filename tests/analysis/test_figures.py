@@ -137,3 +137,12 @@ def test_a_scatter_is_small_and_each_model_has_its_own_axes_where_coordinates_di
     assert "lenses, a" in together
     assert "lenses, a" not in both
     assert "M" in one, "a single point is drawn"
+
+
+def test_where_models_have_one_series_the_legend_names_the_models_alone() -> None:
+    rows = pd.DataFrame(
+        {"series": "change", "x": [0.0, 1.0], "y": [1.0, 2.0], "low": np.nan, "high": np.nan, "label": ""}
+    )
+    drawn = points_figure(Drawing("A picture", "x", "y"), {"demo1": rows, "demo2": rows}).content.decode()
+    assert ">demo1<" in drawn
+    assert "change, demo1" not in drawn

@@ -30,7 +30,7 @@ FIGURES = {"zeropoint/bricks": Drawing("Zero point per brick", "brick", "error (
 def diagnose(subject, params):
     error = Measure("zeropoint/error", float(subject.manifest["error"].median()), 0.009, 0.011, len(subject.manifest))
     errors = enumerate(subject.manifest["error"])
-    points = tuple(Point("zeropoint/bricks", "g", i, each, n=9, label=f"b{i}") for i, each in errors)
+    points = tuple(Point("zeropoint/bricks", "g", i, each, each - 0.1, each + 0.1, 9, f"b{i}") for i, each in errors)
     gates = (gate_below("zeropoint", error, params.zeropoint_error_max, "small"),)
     return Outcome("zeropoint", (error,), gates, findings=(Finding("The zero point is off."),), points=points)
 '''
@@ -77,6 +77,7 @@ def test_its_rows_are_written_and_its_group_is_shown(added, diagnose, inputs, ht
     for words in ("zeropoint/error", "Is the zero point right?", "The zero point is off.", "Zero point per brick"):
         assert words in shown
     assert 'id="diagnostic-zeropoint"' in shown
+    assert "Zero point per brick. Error bars: 95 % intervals." in shown
     assert '<span class="tag FAIL">FAIL</span> zeropoint' in shown
     assert "zeropoint" not in html
 
