@@ -72,8 +72,9 @@ def _axes(axes: Axes, drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> N
     if drawing.reference is not None:
         axes.axhline(drawing.reference, color=GREY, lw=1.0, ls="--")
     if categories:
-        axes.set_xticks(list(categories), list(categories.values()))
-        axes.tick_params("x", rotation=30 if len(categories) > _SHOWN_LABELS else 0)
+        slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+        many = len(categories) > _SHOWN_LABELS
+        axes.set_xticks(list(categories), list(categories.values()), **(slanted if many else {}))
     axes.set(xlabel=drawing.x, ylabel=drawing.y)
     if drawing.log_x:
         axes.set(xscale="log")

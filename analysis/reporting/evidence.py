@@ -143,7 +143,8 @@ def gallery_pictures(inputs: ReportInputs) -> list[Shown]:
     for gallery in inputs.galleries:
         if rows := [line for line in gallery.rows if len(line[1])]:
             picture = contact_sheet(rows, gallery.title, inputs.imaging, kind=webp)
-            found.append(Shown(picture, gallery.caption, f"gallery-{len(found) + 1}"))
+            name = f"gallery-{len(found) + 1}"
+            found.append(Shown(picture, gallery.caption, name, gallery.objects, gallery.source))
     return found
 
 

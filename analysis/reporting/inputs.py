@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.config import ReportParams
 from analysis.figures.stamps import Line
+from analysis.reporting.views import Source
 from lake.sky.imaging import Imaging
 
 
@@ -20,6 +21,10 @@ class Gallery:
     caption: str
     rows: Sequence[Line]
     """Stamps in nMgy, in the bands of the report's imaging; a row without stamps is not shown."""
+    objects: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """What is shown, in its order: `row` (its heading), the identifiers, and what is known of each."""
+    source: Source | None = None
+    """Where the objects were chosen from."""
 
 
 @dataclass(frozen=True)

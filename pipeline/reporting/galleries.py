@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from analysis.config import ReportParams
 from analysis.figures.stamps import WIDTH, Line, lines
 from analysis.reporting.inputs import Gallery
+from analysis.reporting.sources import of_injections, of_models
 from analysis.results.untouched import untouched
 from analysis.statistics.thresholds import Threshold, from_rows
 from injection.experiment.setting import Setting
@@ -23,6 +25,8 @@ from pipeline.experiment.grids import sample, scored_setting
 from pipeline.project.context import RunContext
 
 _BRIGHT_SNR = 20.0
+_KNOWN = ("galaxy_id", "label", "tier", "confuser_category", "probability")
+"""What the data of a gallery tell of an object, as far as it is known."""
 
 
 class Stamps(Protocol):
@@ -42,7 +46,12 @@ def galleries(
     point = _point(context, generation, params)
     counts = f"injection_scores.{generation}" not in status.invalid_results(context.root)
     arcs = [injected(context, test, generation, store, params)] if counts else []
-    return [*arcs, *errors(test, store, generation, point)]
+    drawn = of_injections([generation], ("arc_snr",), point.threshold_id)
+    scored = of_models("scores", "galaxy_id, label, probability", [generation], "split = 'test'")
+    return [
+        *(replace(one, source=drawn) for one in arcs),
+        *(replace(one, source=scored) for one in errors(test, store, generation, point)),
+    ]
 
 
 def injected(
@@ -73,10 +82,12 @@ def next_to_hosts(
         for row in chosen.to_pylist()
     ]
     lenses = test[test["label"] == 1].sort_values("galaxy_id").head(WIDTH)
+    made = chosen.select(["injection_id", "galaxy_id", "lens_theta_e_arcsec", magnitude, "arc_snr", "probability"])
     return Gallery(
         "Injections with their hosts and listed lenses",
         f"{which}, drawn at random by their identifiers; last row: listed test lenses. Scores: {generation}.",
         [*lines(planes, labels, "with arcs"), _row("listed lenses", lenses, store)],
+        _objects({"with arcs": made.to_pandas(), "listed lenses": _known(lenses)}),
     )
 
 
@@ -98,12 +109,31 @@ def errors(test: pd.DataFrame, store: Stamps, generation: str, point: Threshold)
         "mistaken: most probable first; missed: least probable first. Below each its probability, with its tier or the "
         "catalogue's category of confusers."
     )
-    rows = [
-        _row("found", lenses[above[lenses.index]].nlargest(WIDTH, "probability"), store),
-        _row("missed", missed.nsmallest(WIDTH, "probability"), store),
-        _row("mistaken", mistaken.nlargest(WIDTH, "probability"), store),
+    shown = {
+        "found": lenses[above[lenses.index]].nlargest(WIDTH, "probability"),
+        "missed": missed.nsmallest(WIDTH, "probability"),
+        "mistaken": mistaken.nlargest(WIDTH, "probability"),
+    }
+    rows = [_row(heading, objects, store) for heading, objects in shown.items()]
+    return [
+        Gallery(
+            "Found, missed, and mistaken",
+            caption,
+            rows,
+            _objects({name: _known(objects) for name, objects in shown.items()}),
+        )
     ]
-    return [Gallery("Found, missed, and mistaken", caption, rows)]
+
+
+def _known(objects: pd.DataFrame) -> pd.DataFrame:
+    return objects[[name for name in _KNOWN if name in objects]]
+
+
+def _objects(shown: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The objects of each row of a gallery, with what is known of them."""
+    return pd.DataFrame(
+        [{"row": heading, **facts} for heading, objects in shown.items() for facts in objects.to_dict("records")]
+    )
 
 
 def _point(context: RunContext, generation: str, params: ReportParams) -> Threshold:

@@ -204,6 +204,7 @@ def _with_network(item: GenerationInputs, found: Sequence[Measure]) -> Generatio
     if not item.diagnostics["name"].str.startswith(f"{network.DIAGNOSTIC}/").any():
         return item
     rows = pd.DataFrame(Outcome(network.DIAGNOSTIC, tuple(found)).diagnostics_rows(f"diagnose-{item.name}"))
+    rows = rows.astype(dict.fromkeys(("value", "low", "high"), float))
     return replace(item, diagnostics=pd.concat([item.diagnostics, rows], ignore_index=True))
 
 

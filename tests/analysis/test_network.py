@@ -78,3 +78,6 @@ def test_it_joins_the_terms_of_models_that_have_a_budget(inputs):
     assert rows.loc["gap_budget/network", "value"] == pytest.approx(10.0)
     assert rows.loc["gap_budget/network", "diagnostic"] == "gap_budget"
     assert made[1].diagnostics is without.diagnostics
+    (alone,) = with_networks([dataclasses.replace(with_one, thresholds=points)], "p0.5")
+    assert np.isnan(alone.diagnostics.set_index("name").loc["gap_budget/network", "value"])
+    assert alone.diagnostics["value"].dtype == float

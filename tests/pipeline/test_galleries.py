@@ -52,6 +52,9 @@ def test_each_stamp_is_labelled_with_what_it_is() -> None:
     (gallery,) = errors(test, cast(StampStore, _Blank()), "demo1", point(0.3))
     shown = {heading: list(labels) for heading, _, labels in gallery.rows}
     assert shown == {"found": ["p 0.900 A"], "missed": ["p 0.100 B"], "mistaken": ["p 0.800 ring", "p 0.700"]}
+    told = gallery.objects
+    assert list(told["row"]) == ["found", "missed", "mistaken", "mistaken"], "the data are of what is shown"
+    assert list(told["probability"]) == [0.9, 0.1, 0.8, 0.7]
 
 
 def point(threshold: float) -> Threshold:
