@@ -146,3 +146,13 @@ def test_where_models_have_one_series_the_legend_names_the_models_alone() -> Non
     drawn = points_figure(Drawing("A picture", "x", "y"), {"demo1": rows, "demo2": rows}).content.decode()
     assert ">demo1<" in drawn
     assert "change, demo1" not in drawn
+
+
+def test_slanted_names_of_categories_end_at_their_ticks():
+    def anchored(count):
+        rows = pd.DataFrame({"x": range(count), "y": 0.5, "low": np.nan, "high": np.nan, "series": "a"})
+        rows["label"] = [f"a_long_name_of_feature_{i}" for i in range(count)]
+        picture = points_figure(Drawing("t", "feature", "delta"), {"demo1": rows})
+        return picture.content.decode().count("text-anchor:end")
+
+    assert anchored(12) - anchored(2) == 12, "names centred on their ticks run into each other"
