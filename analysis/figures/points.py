@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,7 @@ def _axes(axes: Axes, drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> N
     if drawing.reference is not None:
         axes.axhline(drawing.reference, color=GREY, lw=1.0, ls="--")
     if categories:
-        slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+        slanted: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
         many = len(categories) > _SHOWN_LABELS
         axes.set_xticks(list(categories), list(categories.values()), **(slanted if many else {}))
     axes.set(xlabel=drawing.x, ylabel=drawing.y)
