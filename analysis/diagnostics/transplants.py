@@ -9,7 +9,7 @@ the injections is no morphology, but parameters that the matching did not make a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,6 +117,8 @@ def compared(found: Transplants, points: Sequence[Threshold], params: Params, rn
     lenses = found.rows["lens"].nunique() if len(found.rows) else 0
     if lenses < params.transplant_least:
         return _refused(f"{lenses} lenses have an arc to move, fewer than {params.transplant_least}", params)
+    if _JUDGED not in _contrasts(found.rows):
+        return _refused("the finder scored no pair of moved arcs", params)
     measures = list(_kept(found))
     drawn: list[Point] = []
     for point in points:
@@ -130,8 +132,9 @@ def compared(found: Transplants, points: Sequence[Threshold], params: Params, rn
     measures += list(_scores(found.rows))
     judged = f"transplants/{_JUDGED}/{params.transplant_threshold}"
     difference = next((m for m in measures if m.name == judged), None)
-    gate = _gate(difference, params)
-    finding = Finding(_said(difference, measures, params))
+    why = _untold({m.name: m for m in measures}, params)
+    gate = _gate(difference, params, why)
+    finding = Finding(f"{_said(difference, measures, params)}{why and f' This is not judged, because {why}.'}")
     return Outcome("transplants", tuple(measures), (gate,), findings=(finding,), points=tuple(drawn))
 
 
@@ -200,7 +203,16 @@ def _kept(found: Transplants) -> Iterator[Measure]:
         yield Measure("transplants/flux_kept", *median(found.flux_kept), len(found.flux_kept), "", how)
 
 
-def _gate(difference: Measure | None, params: Params) -> Gate:
+def _untold(measures: Mapping[str, Measure], params: Params) -> str:
+    """Why equal detection of both kinds of arcs says nothing: neither is found more often than bare hosts."""
+    at = params.transplant_threshold
+    bare, *arcs = (measures.get(f"transplants/detected/{kind}/{at}") for kind in ("bare", *_CONTRASTS[_JUDGED]))
+    if bare is None or any(one is None or bare.high < one.low for one in arcs):
+        return ""
+    return f"{_POINTS * bare.value:.0f} % of the hosts are detected without an arc, not told from those with one"
+
+
+def _gate(difference: Measure | None, params: Params, untold: str) -> Gate:
     """PASS where the whole interval lies within the tolerance, WARN where none of it does."""
     name, limit = "transplants/injected_arcs", params.transplant_points
     rule = (
@@ -209,6 +221,8 @@ def _gate(difference: Measure | None, params: Params) -> Gate:
     )
     if difference is None:
         return not_measured(name, limit, f"{rule}; the threshold is not measurable")
+    if untold:
+        return not_measured(name, limit, f"{rule}; {untold}")
     status: Status = "BORDERLINE"
     if -limit <= difference.low and difference.high <= limit:
         status = "PASS"

@@ -80,6 +80,23 @@ def test_a_difference_that_parameters_make_is_not_told_as_morphology_alone(param
     assert "morphology" not in unknown.findings[0].text
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_arcs_that_change_no_answer_are_not_judged(params, share):
+    """A finder that finds everything, or nothing, finds both kinds of arcs equally often."""
+    outcome = made(params, dict.fromkeys(KINDS, share))
+    assert status(outcome, "transplants/injected_arcs") == "NOT MEASURED"
+    assert f"This is not judged, because {100 * share:.0f} % of the hosts are detected without an arc" in (
+        outcome.findings[0].text
+    )
+
+
+def test_a_finder_without_scores_is_not_measured(params):
+    none = rows(ALIKE).assign(**dict.fromkeys(KINDS, np.nan))
+    outcome = compared(Transplants(none, 0, 0), POINTS, params, np.random.default_rng(1))
+    assert status(outcome, "transplants/injected_arcs") == "NOT MEASURED"
+    assert "the finder scored no pair of moved arcs" in outcome.findings[0].text
+
+
 def test_hosts_of_one_lens_count_as_one(params):
     """The same answers in four hosts of each lens are no more evidence than in one."""
     halves = {**ALIKE, "moved_injection": 0.5}
