@@ -171,6 +171,8 @@ def _median(groups: Populations, name: str) -> Measure:
         return Measure(what, np.nan, method=f"not measurable: {why}")
     values = expit(groups.of(GROUPS[name]).scores)
     middle, low, high = median(values)
+    if np.isnan(middle):
+        return Measure(what, np.nan, n=len(values), method="not measurable: the finder gave no finite score")
     return Measure(what, middle, low, high, len(values), "", "median, interval by order statistics")
 
 

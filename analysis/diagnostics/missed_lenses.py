@@ -79,7 +79,12 @@ def missed_lenses(rows: pd.DataFrame, imaging: Imaging, params: Params) -> Outco
     compared = list(_compared(rows, missed, imaging, params))
     adjusted = holm([p for _, p in compared])
     tests = [
-        Measure(f"{each.name}/p", p, n=each.n, method="Mann-Whitney, Holm over the properties")
+        Measure(
+            f"{each.name}/p",
+            p,
+            n=each.n,
+            method="Mann-Whitney, Holm over the properties" if np.isfinite(p) else each.method,
+        )
         for (each, _), p in zip(compared, adjusted, strict=True)
     ]
     words = {f"missed_lenses/{name}": word for name, word in properties(imaging).items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,14 @@ def test_a_finder_without_embedding_has_scores_alone(params):
     assert told["realism/frechet_ratio"].method == "not measurable: the finder has no embedding"
     assert told["feature_space/median_probability/negatives"].value == pytest.approx(0.5, abs=0.1)
     assert np.isnan(told["feature_space/low_offset/probe_auc"].value)
+
+
+def test_a_finder_without_finite_scores_is_not_measured(params):
+    whole = unembedded(groups(np.random.default_rng(3)))
+    mute = {name: replace(one, scores=np.full(len(one), np.nan)) for name, one in whole.groups.items()}
+    outcome = examined(replace(whole, groups=mute), params, np.random.default_rng(1), 1)
+    median = measure(outcome, "feature_space/median_probability/negatives")
+    assert (np.isnan(median.value), median.method) == (True, "not measurable: the finder gave no finite score")
 
 
 def test_missing_groups_are_named(params, unpictured):

@@ -74,6 +74,7 @@ def test_missed_lenses_are_compared_as_independent_code_does():
     unknown = measure(outcome, "missed_lenses/sersic")
     assert np.isnan(unknown.value)
     assert unknown.method.startswith("not measurable: known of 0 missed")
+    assert measure(outcome, "missed_lenses/sersic/p").method == unknown.method
 
 
 def test_without_a_difference_nothing_is_claimed():
