@@ -10,11 +10,11 @@ import pandas as pd
 from analysis.diagnostics import discovery
 from analysis.page import answer, context, diagnosed, pairs, ranking, referee, surfaces, yields
 from analysis.page.layout import Item, Part
-from analysis.reporting import closing, deciding, evidence, found, performance, selection
+from analysis.reporting import closing, deciding, evidence, found, performance, selection, sources
 from analysis.reporting.facts import limitations, literature_views, probability_words, reference_view
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.thresholds import threshold_view
-from analysis.reporting.views import TableView
+from analysis.reporting.views import Shown, TableView
 
 _RANKING = (
     *("positives", "negatives", "auc", "trivial", "tpr_at_fpr", "partial_auc", "fpr_at_tpr", "threshold", "fpr"),
@@ -143,7 +143,14 @@ def _making(inputs: ReportInputs) -> Iterable[Part]:
 
 
 def _filled(inputs: ReportInputs, part: Part) -> Part:
-    """A part without its empty tables, on a page that is not about a survey."""
+    """A part without its empty tables, and with the tables of sets, on a page that is not about a survey."""
     if len(inputs.manifest):
         return part
-    return replace(part, items=[item for item in part.items if item and (not isinstance(item, TableView) or item.rows)])
+    items = [item for item in part.items if item and (not isinstance(item, TableView) or item.rows)]
+    return replace(part, items=[_of_set(item, inputs.imaging.reference_band) for item in items])
+
+
+def _of_set(item: Item, band: str) -> Item:
+    if isinstance(item, Shown) and item.source:
+        return replace(item, source=sources.of_set(item.source, band))
+    return item

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from analysis.reporting.views import Source
+from lake.tables.set_injections import OF_REFERENCE
 
 _RUNS = ("evaluate", "diagnose", "completeness")
 
@@ -37,6 +39,20 @@ def of_injections(models: Iterable[str], columns: Iterable[str], threshold_id: s
         f"and told.generation in ({_listed(names)})"
     )
     return Source(("injections", "injection_scores", "thresholds"), query, names)
+
+
+def of_set(source: Source, band: str) -> Source:
+    """The same numbers of a set of cut-outs, whose injections lie in `set_injections` without names of bands.
+
+    ``band`` is the set's reference band.
+    """
+    if "injections" not in source.tables:
+        return source
+    query = source.query.replace(" from injections made ", " from set_injections made ")
+    for name, own in OF_REFERENCE.items():
+        query = query.replace(f"made.{name.format(band)}", f"made.{own}")
+    tables = tuple("set_injections" if table == "injections" else table for table in source.tables)
+    return replace(source, tables=tables, query=query)
 
 
 def of_measures(models: Iterable[str], group: str) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from html import unescape
@@ -15,6 +16,7 @@ from sqlglot import exp
 from analysis.figures.compact import compact
 from analysis.figures.style import canvas, paper, svg
 from analysis.page.layout import Part, numbered
+from analysis.page.parts import parts_of
 from analysis.reporting.views import Shown, TableView
 from lake import tables
 
@@ -88,14 +90,32 @@ def test_every_figure_has_its_data_its_query_and_its_tables(made, inputs):
 def test_queries_of_figures_name_tables_and_columns_that_exist(made):
     queries = set(re.findall(r'dhs query "(.*?)"</code>', made.html))
     assert queries
-    for query in map(str, queries):
-        tree = sqlglot.parse_one(unescape(query), dialect="duckdb")
-        named = {(table.alias or table.name): table.name for table in tree.find_all(exp.Table)}
-        known = {alias: {column.name for column in tables.spec(name).columns} for alias, name in named.items()}
-        given = {alias.alias for alias in tree.find_all(exp.Alias)}
-        for column in tree.find_all(exp.Column):
-            held = known[column.table] if column.table else set().union(*known.values(), given)
-            assert column.name in held, (column.sql(), query)
+    for query in queries:
+        require_known(unescape(query))
+
+
+def test_a_page_of_cut_outs_asks_the_tables_of_sets(inputs):
+    """Their injections are in no table of the survey's: its queries would find nothing."""
+    injected = {"answer", "radius-magnitude", "completeness-curves", "completeness-offset-depth"}
+    of_set = dataclasses.replace(inputs, manifest=inputs.manifest.head(0))
+    shown = {item.name: item for part in parts_of(of_set) for item in part.items if isinstance(item, Shown)}
+    assert injected <= set(shown)
+    for name in injected:
+        source = shown[name].source
+        assert source.tables[0] == "set_injections"
+        assert " from set_injections made " in source.query
+        require_known(source.query)
+
+
+def require_known(query):
+    """Every table and column of a query exists."""
+    tree = sqlglot.parse_one(query, dialect="duckdb")
+    named = {(table.alias or table.name): table.name for table in tree.find_all(exp.Table)}
+    known = {alias: {column.name for column in tables.spec(name).columns} for alias, name in named.items()}
+    given = {alias.alias for alias in tree.find_all(exp.Alias)}
+    for column in tree.find_all(exp.Column):
+        held = known[column.table] if column.table else set().union(*known.values(), given)
+        assert column.name in held, (column.sql(), query)
 
 
 def test_data_of_a_figure_are_what_it_shows(made, inputs):
