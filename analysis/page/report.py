@@ -30,11 +30,6 @@ class Page:
     """Pictures and data of its figures, by name in that folder."""
 
 
-def render_report(inputs: ReportInputs) -> str:
-    """The page as HTML: style and pictures inside, no scripts, nothing loaded from elsewhere."""
-    return rendered(inputs).html
-
-
 def rendered(inputs: ReportInputs, folder: str = FOLDER) -> Page:
     """The page with the files of its figures, which it links to in a folder beside it and can be read without."""
     parts = numbered(parts_of(inputs))

@@ -55,14 +55,6 @@ def of_set(source: Source, band: str) -> Source:
     return replace(source, tables=tables, query=query)
 
 
-def of_measures(models: Iterable[str], group: str) -> Source:
-    """Measures of some models whose names begin with a group."""
-    runs = tuple(f"{run}-{name}" for name in models for run in _RUNS)
-    columns = "run_id, name, value, low, high, n, unit, method"
-    where = f"run_id in ({_listed(runs)}) and name like {_text(group + '%')}"
-    return Source(("diagnostics",), f"select {columns} from diagnostics where {where}", runs)
-
-
 def of_gates(models: Iterable[str]) -> Source:
     """Gates of some models, and the measures that decisions read beside them."""
     runs = tuple(f"{run}-{name}" for name in models for run in _RUNS)

@@ -10,7 +10,7 @@ from typing import get_args
 import pandas as pd
 import pytest
 
-from analysis.page.report import render_report
+from analysis.page.report import rendered
 from analysis.records import Status
 from analysis.reporting import deciding
 from analysis.reporting.decisions import chains, compared, is_reached, verdicts
@@ -176,7 +176,7 @@ def test_the_direction_of_completeness_is_said_where_closure_shows_it(inputs, ht
         page = dataclasses.replace(inputs, generations=(inputs.generations[0], item))
         words = deciding.closure_words(page)
         assert [text.startswith(said) for text in words] == ([True] if said else [])
-    assert "is a lower bound" in render_report(page)
+    assert "is a lower bound" in rendered(page).html
     assert "is a lower bound" not in html
 
 

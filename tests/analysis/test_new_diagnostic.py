@@ -12,7 +12,7 @@ import pytest
 from analysis import diagnostics
 from analysis.diagnostics import discovery
 from analysis.diagnostics.subject import Subject
-from analysis.page.report import render_report
+from analysis.page.report import rendered
 from lake.sky.survey import SURVEY
 
 MODULE = '''"""Diagnostic: is the zero point right? In every brick."""
@@ -73,7 +73,7 @@ def test_its_rows_are_written_and_its_group_is_shown(added, diagnose, inputs, ht
         findings=pd.DataFrame(outcome.findings_rows(run)),
         points=pd.DataFrame(outcome.points_rows(run)),
     )
-    shown = render_report(dataclasses.replace(without, generations=[new]))
+    shown = rendered(dataclasses.replace(without, generations=[new])).html
     for words in ("zeropoint/error", "Is the zero point right?", "The zero point is off.", "Zero point per brick"):
         assert words in shown
     assert 'id="diagnostic-zeropoint"' in shown

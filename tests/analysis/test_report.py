@@ -12,7 +12,7 @@ import pytest
 
 from analysis.page import ranking
 from analysis.page.ranking import ranking_figures
-from analysis.page.report import render_report
+from analysis.page.report import rendered
 from analysis.reporting.facts import at_share, limitations, literature_views, probability_words, reference_view
 from analysis.reporting.performance import marginal_view, metric_view, paired_completeness_view
 from analysis.reporting.selection import denominator_view, dual_prior_view, emulator_view, pictures
@@ -86,7 +86,7 @@ def bare_inputs(inputs):
 
 @pytest.fixture(scope="module")
 def bare_html(bare_inputs):
-    return render_report(bare_inputs)
+    return rendered(bare_inputs).html
 
 
 def test_simulated_results_say_so(html, bare_html):
@@ -206,7 +206,7 @@ def test_what_a_referee_looks_for(html):
 
 
 def test_the_same_inputs_give_the_same_page(bare_html, bare_inputs):
-    assert render_report(bare_inputs) == bare_html
+    assert rendered(bare_inputs).html == bare_html
 
 
 def test_a_run_without_a_grid_still_has_a_report(bare_html):

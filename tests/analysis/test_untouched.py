@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.page.report import render_report
+from analysis.page.report import rendered
 from analysis.reporting.compare import comparison, completeness_comparison, paired_auc_tests
 from analysis.reporting.facts import limitations
 from analysis.reporting.summary import curves, metrics
@@ -134,13 +134,13 @@ def test_no_refused_number_is_shown(inputs, html, refused):
     assert table["auc"] == table["calibration/ece"] == WHY
     rates = completeness_comparison({"demo1": item.completeness}, {"demo1": item.thresholds}).set_index("metric")
     assert rates["demo1"]["completeness/p0.5"].startswith("refused: 700 of 700")
-    page = render_report(refused)
+    page = rendered(refused).html
     assert WHY in page
     auc = before.diagnostics.set_index("name")["value"]["auc"]
     assert f"{auc:.3f} [" in html
     assert f"{auc:.3f} [" not in page
     assert f"Test figures of demo1: {WHY}." in limitations(refused)
-    assert render_report(replace(refused, generations=[item])).count("<figure") < page.count("<figure")
+    assert rendered(replace(refused, generations=[item])).html.count("<figure") < page.count("<figure")
 
 
 def test_a_pair_with_a_refused_model_is_not_tested(inputs):
