@@ -143,9 +143,9 @@ def diagnose(name: str | None, finder: str | None, listed: bool, out: Path | Non
     """Repeat a diagnostic campaign of the reference system, D01 to D06, on a finder, and compare.
 
     The diagnostics of the campaign run with its sample sizes, those on trials with the trials that `dhs repro` made;
-    findings, gates and figures stand beside those that the reference recorded for gen4 on its own survey. Rows go to diagnostics, gates, findings and figure_points under the
-    run NAME-FINDER, which `dhs registry` lists; the report keeps those of `dhs repro`. --out and --format csv or json
-    give the comparison alone, with every row.
+    findings, gates and figures stand beside those that the reference recorded for gen4 on its own survey. Rows go to
+    diagnostics, gates, findings and figure_points under the run NAME-FINDER, which `dhs registry` lists; the report
+    keeps those of `dhs repro`. --out and --format csv or json give the comparison alone, with every row.
     Examples: dhs diagnose --list; dhs diagnose D01; dhs diagnose D05 --finder demo2
     """
     from pipeline.verbs.diagnosing import beside, campaign, described, finder_of, listing, repeat
