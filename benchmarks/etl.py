@@ -67,7 +67,7 @@ class Run:
             name: getattr(config, f"{name.capitalize()}Params").load(self.values[name], name)
             for name in ("pool", "candidates", "negatives", "cutouts", "manifest")
         }
-        listed = read_list(self.survey / "candidates.csv", self.values["survey"]["grades"]).rows
+        listed = read_list(str(self.survey / "candidates.csv"), self.values["survey"]["grades"]).rows
         files = sweepfiles.find(str(self.survey / "sweeps"))
 
         def make_pool() -> dict[str, Any]:

@@ -147,6 +147,11 @@ class SplitParams(Section):
     """HEALPix nside of the pixels that divide the validation negatives."""
 
 
+def _without_slash(folder: str) -> str:
+    """A folder to whose name those of files are added: in an object store a second slash would be part of the name."""
+    return folder.rstrip("/") or folder
+
+
 class SurveyParams(Section):
     """Parameters that all stages share."""
 
@@ -154,8 +159,9 @@ class SurveyParams(Section):
     """Name of the survey, as shown in reports. Tables belong to the survey of this name and are read for no other."""
     simulated: bool
     """Whether the pixels are simulated; every page that shows results then says so."""
-    folder: str
-    """Input folder: ``sweeps/`` (FITS tables), ``coadds/``, ``survey-bricks.fits`` and ``candidates.csv``."""
+    folder: Annotated[str, AfterValidator(_without_slash)]
+    """Input folder or prefix (s3://bucket/prefix): ``sweeps/`` (FITS tables), ``coadds/``, ``survey-bricks.fits`` and
+    ``candidates.csv``."""
     collection: str
     """Prefix of every galaxy_id: the release the sources come from."""
     seed: int

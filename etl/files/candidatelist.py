@@ -13,12 +13,11 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from etl.files import angles
+from etl.files import angles, storage
 from lake.errors import DataError
 from lake.store import quarantine
 from lake.tables.lens_candidates import NO_GRADE, RAGGED, SPEC
@@ -70,17 +69,18 @@ class CandidateList:
     rejected: pa.Table
 
 
-def read_list(path: Path, grades: Mapping[str, str]) -> CandidateList:
-    """Read a list; ``grades`` maps the words of its column 'grading' to tiers A and B.
+def read_list(place: str, grades: Mapping[str, str]) -> CandidateList:
+    """Read the list at a path or URI; ``grades`` maps the words of its column 'grading' to tiers A and B.
 
     DataError if it is not such a list, or has no position or no accepted grade.
     """
     tiers = {word.casefold(): tier for word, tier in grades.items()}
-    headings, lines = _cells(_text(path), path)
+    headings, lines = _cells(_text(place), place)
+    name = place.rpartition("/")[2]
     good: dict[str, dict[str, Any]] = {}
     bad = []
     for index, cells in enumerate(lines):
-        row = _parsed(headings, cells, tiers) | {"source_file": path.name, "row_index": index}
+        row = _parsed(headings, cells, tiers) | {"source_file": name, "row_index": index}
         if row["ra"] is None or row["dec"] is None:
             bad.append(row | {"reason": _NO_PLACE})
             continue
@@ -90,33 +90,34 @@ def read_list(path: Path, grades: Mapping[str, str]) -> CandidateList:
             bad.append(other | {"reason": _AGAIN})
         good[row["candidate_id"]] = row
     rows, bad = (sorted(each, key=lambda row: row["row_index"]) for each in (good.values(), bad))
-    _require_lenses(path, rows, len(lines), grades)
-    _report(path, rows, bad)
+    _require_lenses(place, rows, len(lines), grades)
+    _report(place, rows, bad)
     return CandidateList(
         pa.Table.from_pylist(rows, schema=_SCHEMA), pa.Table.from_pylist(bad, schema=quarantine.SCHEMA)
     )
 
 
-def _text(path: Path) -> str:
+def _text(place: str) -> str:
     """The file's text: UTF-8, or else Latin-1."""
-    if not path.is_file():
-        raise DataError(f"the candidate list {path} cannot be read: it does not exist or is not a file")
-    if path.stat().st_size > _MOST_BYTES:
-        raise DataError(f"the candidate list {path} cannot be read: it is larger than {_MOST_BYTES >> 20} MiB")
     try:
-        content = path.read_bytes()
+        if not storage.is_file(place):
+            raise DataError(f"the candidate list {place} cannot be read: it does not exist or is not a file")
+        if storage.size(place) > _MOST_BYTES:
+            raise DataError(f"the candidate list {place} cannot be read: it is larger than {_MOST_BYTES >> 20} MiB")
+        with storage.open_file(place) as file:
+            content = file.read()
     except OSError as error:
-        raise DataError(f"the candidate list {path} cannot be read: {error}") from error
+        raise DataError(f"the candidate list {place} cannot be read: {error}") from error
     if b"\0" in content:
-        raise DataError(f"the candidate list {path} cannot be read: it is not UTF-8 text; save it as CSV in UTF-8")
+        raise DataError(f"the candidate list {place} cannot be read: it is not UTF-8 text; save it as CSV in UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        log.warning("%s is not UTF-8 text (byte %d); it is read as Latin-1", path, error.start)
+        log.warning("%s is not UTF-8 text (byte %d); it is read as Latin-1", place, error.start)
         return content.decode("latin-1")
 
 
-def _cells(text: str, path: Path) -> tuple[list[str], list[list[str]]]:
+def _cells(text: str, place: str) -> tuple[list[str], list[list[str]]]:
     """Headings under our names ('' for others) and cells of the rows; the delimiter is the one that fits."""
     lacking = list(_REQUIRED)
     written = [line.rstrip("\n") for line in io.StringIO(text, newline=None) if line.strip()]
@@ -125,14 +126,14 @@ def _cells(text: str, path: Path) -> tuple[list[str], list[list[str]]]:
         headings = [_HEADINGS.get(cell.strip().casefold(), "") for cell in lines[0]] if lines else []
         twice = sorted(name for name, count in Counter(headings).items() if name and count > 1)
         if twice:
-            raise DataError(f"the candidate list {path} has more than one column for {', '.join(twice)}; keep one")
+            raise DataError(f"the candidate list {place} has more than one column for {', '.join(twice)}; keep one")
         missing = [name for name in _REQUIRED if name not in headings]
         if not missing and len(lines) > 1:
             return headings, lines[1:]
         lacking = min(lacking, missing, key=len)
     what = f"lacks the columns {', '.join(lacking)}" if lacking else "has no rows"
     raise DataError(
-        f"the candidate list {path} {what}: it must be a CSV file with a header line and the columns ra, dec, grading"
+        f"the candidate list {place} {what}: it must be a CSV file with a header line and the columns ra, dec, grading"
     )
 
 
@@ -174,12 +175,12 @@ def _single(text: str | None, low: float, high: float) -> float | None:
     return value if value is not None and low <= value <= high else None
 
 
-def _require_lenses(path: Path, rows: Sequence[Mapping[str, Any]], count: int, grades: Mapping[str, str]) -> None:
+def _require_lenses(place: str, rows: Sequence[Mapping[str, Any]], count: int, grades: Mapping[str, str]) -> None:
     if not rows:
-        raise DataError(f"the candidate list {path}: none of its {count} rows has usable coordinates: {_NO_PLACE}")
+        raise DataError(f"the candidate list {place}: none of its {count} rows has usable coordinates: {_NO_PLACE}")
     if not any(row["tier"] for row in rows):
         raise DataError(
-            f"the column 'grading' of {path} must hold one of {', '.join(grades)} in at least one row, but holds "
+            f"the column 'grading' of {place} must hold one of {', '.join(grades)} in at least one row, but holds "
             f"{_words(rows)}; assign those words a tier, A or B, in survey.grades"
         )
 
@@ -190,11 +191,11 @@ def _words(rows: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(f"'{word}' ({count})" for word, count in found)
 
 
-def _report(path: Path, rows: Sequence[Mapping[str, Any]], bad: Sequence[Mapping[str, Any]]) -> None:
+def _report(place: str, rows: Sequence[Mapping[str, Any]], bad: Sequence[Mapping[str, Any]]) -> None:
     for fault, count in Counter(row["fault"] for row in rows if row["fault"]).items():
         why = f"{fault}: {_words(rows)}" if fault == NO_GRADE else fault
         log.warning(
-            "%s: %d of %d positions are excluded from the negatives and are not lenses: %s", path, count, len(rows), why
+            "%s: %d of %d positions are excluded from the negatives and are not lenses: %s", place, count, len(rows), why
         )
     for reason, count in Counter(row["reason"] for row in bad).items():
-        log.warning("%s: %d rows are quarantined: %s", path, count, reason)
+        log.warning("%s: %d rows are quarantined: %s", place, count, reason)

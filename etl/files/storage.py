@@ -44,6 +44,12 @@ def files(place: str) -> Iterator[tuple[str, fs.FileInfo]]:
             yield info.path.removeprefix(path).lstrip("/"), info
 
 
+def is_file(place: str) -> bool:
+    """Whether there is a file, not a folder, pipe or device."""
+    filesystem, path = resolve(place)
+    return bool(filesystem.get_file_info(path).type == fs.FileType.File)
+
+
 def size(place: str) -> int:
     """Bytes of a file; 0 if it cannot be read."""
     filesystem, path = resolve(place)

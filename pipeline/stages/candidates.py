@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from etl.catalogues import candidates
 from etl.config import CandidatesParams
 from etl.files.candidatelist import read_list
@@ -11,8 +9,8 @@ from pipeline.project.sparkrun import SparkRun
 
 
 def run(context: SparkRun, params: CandidatesParams) -> None:
-    path = Path(context.survey.folder) / "candidates.csv"
-    listed = read_list(path, context.survey.grades)
+    place = f"{context.survey.folder}/candidates.csv"
+    listed = read_list(place, context.survey.grades)
     matched = candidates.match(listed.rows, context.read("tractor_near_candidates"), params, context.survey.split)
-    context.note_input("file:candidates", str(path))
+    context.note_input("file:candidates", place)
     context.publish(matched, "lens_candidates", rejected=listed.rejected)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from etl.catalogues import pool
 from etl.catalogues.partfile import Recipe
 from etl.config import PoolParams
@@ -18,7 +16,7 @@ def run(context: SparkRun, params: PoolParams) -> None:
     survey = context.survey
     folder = f"{survey.folder}/sweeps"
     files = sweepfiles.find(folder)
-    listed = read_list(Path(survey.folder) / "candidates.csv", survey.grades)
+    listed = read_list(f"{survey.folder}/candidates.csv", survey.grades)
     recipe = Recipe(
         params, survey.split, survey.collection, listed.rows.select(["candidate_id", "ra", "dec"]), lineage(),
         context.root.table("tractor_pool"),

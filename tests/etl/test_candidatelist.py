@@ -27,7 +27,7 @@ HEADING = "name,ra,dec,zlens,type,grading,ref\n"
 def write(folder: Path, text: str | bytes) -> CandidateList:
     path = folder / "candidates.csv"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return read_list(path, GRADES)
+    return read_list(str(path), GRADES)
 
 
 def positions(found: CandidateList) -> list[tuple[float, float, str | None]]:
@@ -164,26 +164,26 @@ def test_a_pipe_or_a_folder_in_its_place_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     for path in (tmp_path / "pipe.csv", tmp_path, tmp_path / "absent.csv"):
         with pytest.raises(DataError, match="does not exist or is not a file"):
-            read_list(path, GRADES)
+            read_list(str(path), GRADES)
 
 
 def test_the_cases(cases: Path) -> None:
     """Letters are visual grades in some lists and our tiers in others: they need a declared meaning."""
     folder = cases / "candidates"
     with pytest.raises(DataError, match=r"but holds 'A' \(1\), 'B' \(1\), 'C' \(1\); assign those words a tier"):
-        read_list(folder / "abc.csv", GRADES)
-    assert positions(read_list(folder / "abc.csv", {"a": "B", "B": "B"})) == [(1, 2, "B"), (1, 3, "B"), (1, 4, None)]
+        read_list(str(folder / "abc.csv"), GRADES)
+    assert positions(read_list(str(folder / "abc.csv"), {"a": "B", "B": "B"})) == [(1, 2, "B"), (1, 3, "B"), (1, 4, None)]
     for name in ("confirmed", "crlf", "spaces"):
-        assert positions(read_list(folder / f"{name}.csv", GRADES)) == [(1, 2, "A")], name
-    assert positions(read_list(folder / "dupnames.csv", GRADES)) == [(1, 2, "A"), (50, 20, "A")]
-    assert positions(read_list(folder / "hms.csv", GRADES)) == [(pytest.approx(150), 2, "A")]
+        assert positions(read_list(str(folder / f"{name}.csv"), GRADES)) == [(1, 2, "A")], name
+    assert positions(read_list(str(folder / "dupnames.csv"), GRADES)) == [(1, 2, "A"), (50, 20, "A")]
+    assert positions(read_list(str(folder / "hms.csv"), GRADES)) == [(pytest.approx(150), 2, "A")]
 
 
 def test_real_lists(real_data: Path) -> None:
-    desi = read_list(real_data / "catalogues" / "desi_candidates.csv", GRADES)
+    desi = read_list(str(real_data / "catalogues" / "desi_candidates.csv"), GRADES)
     tiers = desi.rows["tier"].to_pylist()
     assert (desi.rows.num_rows, tiers.count("A"), tiers.count(None), desi.rejected.num_rows) == (5104, 435, 0, 0)
-    whole = read_list(real_data / "catalogues" / "lenscat_1.1.3" / "catalog.csv", GRADES)
+    whole = read_list(str(real_data / "catalogues" / "lenscat_1.1.3" / "catalog.csv"), GRADES)
     assert whole.rows.num_rows + whole.rejected.num_rows == 32_838
     assert set(whole.rejected["reason"].to_pylist()) == {"the list repeats this name and position"}
     assert whole.rejected.num_rows == 1, "names repeat 646 times, at other positions"

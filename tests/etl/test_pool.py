@@ -228,7 +228,7 @@ def test_near_table_and_exclusion(tmp_path: Path) -> None:
     write_sweep(tmp_path / "sweep-a.fits", columns)
     text = "name,ra,dec,grading\nb,0,0,perhaps\nb,0,3,confident\n"
     (tmp_path / "candidates.csv").write_text(text)
-    frames = build(tmp_path, read_list(tmp_path / "candidates.csv", {"confident": "A"}).rows)
+    frames = build(tmp_path, read_list(str(tmp_path / "candidates.csv"), {"confident": "A"}).rows)
     near_rows = {r["objid"]: r for r in rows_of(frames.near)}
     assert {i: (r["candidate_id"], r["failed_cut"]) for i, r in near_rows.items()} == {
         0: ("b@0.00000+0.00000", None), 1: ("b@0.00000+0.00000", "type"), 5: ("b@0.00000+3.00000", None),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from etl.files import listing, storage, sweepfiles, sweeps
+from etl.files.candidatelist import read_list
 from etl.files.sweepfiles import Sweep
 from lake.errors import DataError
 from tests.etl.survey_files import sources, sweep_of, write_sweep
@@ -62,6 +63,17 @@ def test_sweeps_of_an_object_store(bucket: str, tmp_path: Path, scheme: str) -> 
     lines = [json.loads(line) for line in (tmp_path / "listing").read_text().splitlines()]
     assert [name for name, _, _ in lines] == [sweep.name for sweep in found]
     assert lines[1][1] == local.stat().st_size
+
+
+def test_a_candidate_list_of_an_object_store(bucket: str, tmp_path: Path) -> None:
+    local = tmp_path / "candidates.csv"
+    local.write_text("name,ra,dec,grading\na,150,2,confident\nb,150.1,2,odd\nc,,2,confident\n")
+    with storage.writing(f"s3://{bucket}/candidates.csv") as file:
+        file.write(local.read_bytes())
+    assert read_list(f"s3a://{bucket}/candidates.csv", {"confident": "A"}) == read_list(str(local), {"confident": "A"})
+    for name in ("absent.csv", ""):
+        with pytest.raises(DataError, match=f"list s3://{bucket}/{name} cannot be read: it does not exist or is not a"):
+            read_list(f"s3://{bucket}/{name}", {"confident": "A"})
 
 
 def test_a_file_appears_in_an_object_store_when_it_is_whole(bucket: str) -> None:
