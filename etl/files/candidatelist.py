@@ -195,7 +195,11 @@ def _report(place: str, rows: Sequence[Mapping[str, Any]], bad: Sequence[Mapping
     for fault, count in Counter(row["fault"] for row in rows if row["fault"]).items():
         why = f"{fault}: {_words(rows)}" if fault == NO_GRADE else fault
         log.warning(
-            "%s: %d of %d positions are excluded from the negatives and are not lenses: %s", place, count, len(rows), why
+            "%s: %d of %d positions are excluded from the negatives and are not lenses: %s",
+            place,
+            count,
+            len(rows),
+            why,
         )
     for reason, count in Counter(row["reason"] for row in bad).items():
         log.warning("%s: %d rows are quarantined: %s", place, count, reason)

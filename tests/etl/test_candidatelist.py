@@ -172,7 +172,11 @@ def test_the_cases(cases: Path) -> None:
     folder = cases / "candidates"
     with pytest.raises(DataError, match=r"but holds 'A' \(1\), 'B' \(1\), 'C' \(1\); assign those words a tier"):
         read_list(str(folder / "abc.csv"), GRADES)
-    assert positions(read_list(str(folder / "abc.csv"), {"a": "B", "B": "B"})) == [(1, 2, "B"), (1, 3, "B"), (1, 4, None)]
+    assert positions(read_list(str(folder / "abc.csv"), {"a": "B", "B": "B"})) == [
+        (1, 2, "B"),
+        (1, 3, "B"),
+        (1, 4, None),
+    ]
     for name in ("confirmed", "crlf", "spaces"):
         assert positions(read_list(str(folder / f"{name}.csv"), GRADES)) == [(1, 2, "A")], name
     assert positions(read_list(str(folder / "dupnames.csv"), GRADES)) == [(1, 2, "A"), (50, 20, "A")]
