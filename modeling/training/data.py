@@ -27,7 +27,7 @@ CHUNK = 512
 
 @dataclass(frozen=True)
 class TrainingArrays:
-    """Rows of one split, in the order of their galaxy_id."""
+    """Rows of one split, in the order of their galaxy_id, and of their stamp_id where they are simulated stamps."""
 
     galaxy_ids: pa.Array
     x: Tensor
@@ -53,10 +53,12 @@ class TrainingArrays:
 
 
 def load_arrays(rows: pa.Table, stamps: StampStore, params: TrainParams, imaging: Imaging) -> TrainingArrays:
-    """Read and normalise the stamps of manifest rows (``galaxy_id, shard, shard_row, sha256, label, tier``, ...)."""
+    """Read and normalise the stamps of rows of a manifest, or of a manifest of simulated stamps
+    (``galaxy_id, shard, shard_row, sha256, label, tier``, ...).
+    """
     if not rows.num_rows:
         raise DataError("the manifest has no rows in this split")
-    rows = rows.sort_by("galaxy_id")
+    rows = rows.sort_by([(name, "ascending") for name in ("galaxy_id", "stamp_id") if name in rows.column_names])
     x = torch.empty(0, dtype=torch.float16 if params.execution.arrays == "fp16" else torch.float32)
     with threads(params.execution.threads):
         for start in track(range(0, rows.num_rows, CHUNK), "normalise stamps"):
