@@ -67,7 +67,7 @@ def our_training(x: torch.Tensor, labels: torch.Tensor, params: TrainParams, ari
     for start in range(0, len(x), BATCH):
         rows = np.arange(start, start + BATCH)
         seeds = sample_seeds(params.augmentation.seed, rows, 0, len(x))
-        batch = augment(x.index_select(0, torch.from_numpy(rows)), params.augmentation, seeds)
+        batch = augment(x.index_select(0, torch.from_numpy(rows)), params.augmentation, seeds, 0)
         step(network, optimiser, arithmetic.forward(network, batch), labels[rows])
 
 

@@ -50,7 +50,7 @@ class NetworkParams(Section):
     dropout: float = Field(ge=0, lt=1)
     """Dropout probability before the last linear layer."""
     metadata_columns: tuple[str, ...]
-    """Observing conditions fused with the image features (convnext_tiny only)."""
+    """Observing conditions fused with the image features."""
 
     @model_validator(mode="after")
     def _no_leak(self) -> NetworkParams:
@@ -59,8 +59,6 @@ class NetworkParams(Section):
             raise ValueError(
                 f"metadata_columns must be psfsize_<band> or psfdepth_<band>: {leaking} may reveal the label"
             )
-        if self.metadata_columns and self.name != "convnext_tiny":
-            raise ValueError("metadata_columns need network convnext_tiny")
         return self
 
 
@@ -77,6 +75,11 @@ class AugmentationParams(Section):
     """Rotate by k x 90 degrees, k uniform in 0..3."""
     core_dropout: float = Field(ge=0, le=1)
     """Probability that the core is set to zero."""
+    core_dropout_ramp_epochs: float = Field(ge=0)
+    """Epochs over which that probability grows linearly from zero (scheduled core masking); 0: it is constant."""
+    azimuthal_shuffle: float = Field(ge=0, le=1)
+    """Probability that the pixels of the core are permuted within rings one pixel wide, alike in all bands: the radial
+    profile stays, what is not round goes."""
     core_radius_pixels: float = Field(gt=0)
     """Radius of that core (pixels)."""
 
@@ -124,6 +127,8 @@ class LossParams(Section):
     """Weight of a Tier B lens (kind weighted)."""
     negative_weight: float = Field(gt=0)
     """Weight of a negative (kind weighted)."""
+    hard_negative_weight: float = Field(gt=0)
+    """Factor by which the weight of a hard negative (``hard_negative`` of the manifest) is larger, in every kind."""
     focal_alpha: float = Field(ge=0, le=1)
     """Weight of the positive class (kind focal)."""
     focal_gamma: float = Field(ge=0)

@@ -91,6 +91,7 @@ def rows(
             "manifest_id": F.lit(manifest_id),
             **{name: F.expr(f"CASE WHEN {name} > 0 THEN {name} ELSE coadd_{name} END") for name in CONDITIONS},
             "split": F.expr(split),
+            "hard_negative": F.lit(False),
             "cutout_path": F.expr(path),
         }
     )

@@ -22,6 +22,7 @@ SPEC = TableSpec(
         share("binary_score_frac", "share of saturated scores (p < 0.01 or > 0.99)"),
         Column("learning_rate", "double", "learning rate of the epoch", nullable=True, low=0),
         Column("images", "bigint", "training images passed in the epoch", nullable=True, low=0),
+        Column("hard_negatives", "bigint", "hard negatives among them", nullable=True, low=0),
         Column("phase", "string", "phase of the schedule", nullable=True),
         Column("epoch_seconds", "double", "wall-clock time of the epoch", "s", role="lineage", nullable=True),
     ),

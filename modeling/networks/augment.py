@@ -17,6 +17,8 @@ from modeling.seeds import mix
 SEED_STRIDE = 1_000_003
 """From the reference system's seed formula ``(seed * 1000003 + i + epoch * N) & 0x7fffffff``."""
 SYMMETRIES = 8
+DROPPED, SHUFFLED = np.uint64(0xC04E), np.uint64(0xA217)
+"""Streams of the random numbers of core dropout and azimuthal shuffle."""
 
 
 def sample_seeds(seed: int, index: NDArray[np.int64], epoch: int, samples: int) -> NDArray[np.uint64]:
@@ -42,11 +44,13 @@ def symmetry_codes(params: AugmentationParams, seeds: NDArray[np.uint64]) -> NDA
     return (turns + 2 * vflip) % 4 + 4 * (hflip ^ vflip)
 
 
-def augment(x: Tensor, params: AugmentationParams, seeds: NDArray[np.uint64]) -> Tensor:
-    """Change normalised stamps (batch, band, y, x), one seed per stamp."""
+def augment(x: Tensor, params: AugmentationParams, seeds: NDArray[np.uint64], epoch: int) -> Tensor:
+    """Change normalised stamps (batch, band, y, x), one seed per stamp, as in epoch ``epoch`` (from 0)."""
     x = apply_symmetries(x, symmetry_codes(params, seeds))
+    if params.azimuthal_shuffle > 0:
+        x = _shuffle_cores(x, params, seeds)
     if params.core_dropout > 0:
-        x = _drop_cores(x, params, seeds)
+        x = _drop_cores(x, params, seeds, epoch)
     return x
 
 
@@ -62,8 +66,30 @@ def apply_symmetries(x: Tensor, codes: NDArray[np.int64]) -> Tensor:
     return out
 
 
-def _drop_cores(x: Tensor, params: AugmentationParams, seeds: NDArray[np.uint64]) -> Tensor:
-    uniform = (mix(seeds ^ np.uint64(0xC04E)) >> np.uint64(11)) * 2.0**-53
-    dropped = torch.from_numpy(uniform < params.core_dropout).to(x.device)
+def _drop_cores(x: Tensor, params: AugmentationParams, seeds: NDArray[np.uint64], epoch: int) -> Tensor:
+    ramp = params.core_dropout_ramp_epochs
+    share = params.core_dropout * (min(epoch / ramp, 1.0) if ramp else 1.0)
+    dropped = torch.from_numpy(_uniform(seeds ^ DROPPED) < share).to(x.device)
     core = (radius_pixels(*x.shape[-2:]) < params.core_radius_pixels).to(x.device)
     return x.masked_fill(dropped[:, None, None, None] & core, 0.0)
+
+
+def _shuffle_cores(x: Tensor, params: AugmentationParams, seeds: NDArray[np.uint64]) -> Tensor:
+    """Permute the core's pixels within their rings in some of the stamps."""
+    chosen = np.flatnonzero(_uniform(seeds ^ SHUFFLED) < params.azimuthal_shuffle)
+    radius = radius_pixels(*x.shape[-2:]).flatten()
+    core = np.flatnonzero(radius.numpy() < params.core_radius_pixels)
+    rings = radius.numpy()[core].round()
+    keys = rings + _uniform(mix(seeds[chosen] ^ SHUFFLED)[:, None] ^ core.astype(np.uint64))
+    places = core[np.argsort(rings, kind="stable")]
+    taken = torch.from_numpy(core[np.argsort(keys, axis=1)]).to(x.device)
+    out = x.flatten(2).clone()
+    rows = torch.from_numpy(chosen).to(x.device)
+    moved = out[rows].gather(2, taken[:, None, :].expand(-1, x.shape[1], -1))
+    out[rows[:, None, None], torch.arange(x.shape[1])[:, None], torch.from_numpy(places)] = moved
+    return out.view_as(x)
+
+
+def _uniform(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Numbers in [0, 1) from seeds."""
+    return np.asarray((mix(bits) >> np.uint64(11)) * 2.0**-53, dtype=np.float64)

@@ -16,8 +16,13 @@ from lake.contract.spec import LINEAGE
 
 ORIGIN = "historical"
 _LOGS = ("training_epochs.csv", "sim_generations.csv")
-_RENAMED = {"auroc": "val_auc", "tpr_at_fpr_1e-4": "tpr_at_fpr_1e_4", "tpr_at_fpr_1e-3": "tpr_at_fpr_1e_3"}
-_TYPES: dict[str, Callable[[str], Any]] = {"run_id": str, "phase": str, "epoch": int}
+_RENAMED = {
+    "auroc": "val_auc",
+    "tpr_at_fpr_1e-4": "tpr_at_fpr_1e_4",
+    "tpr_at_fpr_1e-3": "tpr_at_fpr_1e_3",
+    "hard_negatives_seen": "hard_negatives",
+}
+_TYPES: dict[str, Callable[[str], Any]] = {"run_id": str, "phase": str, "epoch": int, "hard_negatives": int}
 """Types of the log columns that are not floats."""
 _LINEAGE = {column.name for column in LINEAGE}
 

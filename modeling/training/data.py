@@ -42,6 +42,8 @@ class TrainingArrays:
     """Side of the stamps before the crop."""
     bands: tuple[str, ...]
     """Bands of the stamps, in order."""
+    hard: NDArray[np.bool_] | None = None
+    """Which rows are hard negatives (row,); None: none."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,20 +69,28 @@ def load_arrays(rows: pa.Table, stamps: StampStore, params: TrainParams, imaging
             if start == 0:
                 x = x.new_empty((rows.num_rows, *part.shape[1:]))
             x[start : start + CHUNK] = part
-    labels = _column(rows, "label")
+    labels, hard = _column(rows, "label"), _hard(rows)
     return TrainingArrays(
         galaxy_ids=rows["galaxy_id"].combine_chunks(),
         x=x,
         labels=labels,
-        weights=row_weights(labels.numpy(), np.array(rows["tier"].to_pylist(), dtype=object), params.loss),
+        weights=row_weights(labels.numpy(), np.array(rows["tier"].to_pylist(), dtype=object), hard, params.loss),
         metadata=_metadata(rows, params.network.metadata_columns),
         stamp_pixels=pixels.shape[-1],
         bands=imaging.bands,
+        hard=hard,
     )
 
 
 def _column(rows: pa.Table, name: str) -> Tensor:
     return torch.from_numpy(rows[name].to_numpy().astype(np.float32))
+
+
+def _hard(rows: pa.Table) -> NDArray[np.bool_]:
+    """Which rows are hard negatives; none in a manifest without that column."""
+    if "hard_negative" not in rows.column_names:
+        return np.zeros(rows.num_rows, dtype=bool)
+    return np.asarray(rows["hard_negative"].fill_null(False).to_numpy())
 
 
 def _metadata(rows: pa.Table, columns: tuple[str, ...]) -> Tensor | None:

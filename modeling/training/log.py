@@ -32,6 +32,8 @@ class EpochRow:
     """Number of training stamps."""
     phase: str
     epoch_seconds: float
+    hard_negatives: int = 0
+    """Hard negatives among those stamps."""
 
     def summary(self) -> str:
         """One line for logs."""

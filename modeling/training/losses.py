@@ -12,8 +12,11 @@ from lake.errors import DataError
 from modeling.sections import LossParams
 
 
-def row_weights(labels: NDArray[np.float32], tiers: NDArray[np.object_], params: LossParams) -> Tensor:
-    """Weight of each row (row,): by tier for lenses, the same for all negatives; ones unless kind is weighted."""
+def row_weights(
+    labels: NDArray[np.float32], tiers: NDArray[np.object_], hard: NDArray[np.bool_], params: LossParams
+) -> Tensor:
+    """Weight of each row (row,): if kind is weighted, by tier for lenses and the same for all negatives, else one;
+    times ``hard_negative_weight`` for ``hard`` negatives."""
     weights = np.ones(len(labels), dtype=np.float32)
     if params.kind == "weighted":
         lens = labels > 0.5
@@ -27,21 +30,20 @@ def row_weights(labels: NDArray[np.float32], tiers: NDArray[np.object_], params:
         weights[~lens] = params.negative_weight
         for tier, weight in known.items():
             weights[lens & (tiers == tier)] = weight
+    weights[hard & (labels <= 0.5)] *= params.hard_negative_weight
     return torch.from_numpy(weights)
 
 
 def loss_sum(logits: Tensor, labels: Tensor, weights: Tensor, params: LossParams) -> Tensor:
-    """Sum over the batch of the configured loss; divide it by the number of rows in the whole step.
+    """Weighted sum over the batch of the configured loss; divide it by the number of rows in the whole step.
 
-    ``weights`` (batch,) are used only by kind ``weighted``. The focal loss is that of Lin et al. (2017), eq. 5.
+    ``weights`` (batch,) are those of :func:`row_weights`. The focal loss is that of Lin et al. (2017), eq. 5.
     """
     targets = labels * (1 - 2 * params.label_smoothing) + params.label_smoothing
     losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    if params.kind == "weighted":
-        losses = losses * weights
     if params.kind == "focal":
         p = torch.sigmoid(logits)
         surprise = torch.where(labels > 0.5, 1 - p, p)
         alpha = torch.where(labels > 0.5, params.focal_alpha, 1 - params.focal_alpha)
         losses = losses * alpha * surprise.pow(params.focal_gamma)
-    return losses.sum()
+    return (losses * weights).sum()

@@ -57,15 +57,19 @@ def train(
             done = run.state.step - run.epoch * run.steps_per_epoch
             position = (params.generation, run.epoch + 1, params.loop.epochs, done, run.steps_per_epoch)
             logger.info("%s epoch %d/%d: step %d of %d", *position)
-            train_epoch(run, training)
-            row = replace(evaluate(run, validation), epoch_seconds=time.perf_counter() - started)
+            hard = train_epoch(run, training)
+            row = replace(evaluate(run, validation), hard_negatives=hard)
+            row = replace(row, epoch_seconds=time.perf_counter() - started)
             report(run.close_epoch(row))
             logger.info("%s epoch %d/%d: %s", params.generation, row.epoch, params.loop.epochs, row.summary())
     return run
 
 
-def train_epoch(run: Run, training: TrainingArrays) -> None:
-    """Run the epoch's remaining steps; rows left over after the last whole batch are dropped."""
+def train_epoch(run: Run, training: TrainingArrays) -> int:
+    """Run the epoch's remaining steps; rows left over after the last whole batch are dropped.
+
+    Returns how many hard negatives are among the epoch's samples.
+    """
     loop, state, epoch = run.params.loop, run.state, run.epoch
     order = epoch_order(training.labels.cpu().numpy(), loop, run.params.seed, epoch)
     _freeze(run, epoch < loop.frozen_epochs)
@@ -77,6 +81,9 @@ def train_epoch(run: Run, training: TrainingArrays) -> None:
         if loop.save_every_steps and state.step % loop.save_every_steps == 0 and position + 1 < run.steps_per_epoch:
             run.save()
     _refuse_non_finite(run, epoch)
+    if training.hard is None:
+        return 0
+    return int(training.hard[order[: run.steps_per_epoch * loop.batch] % len(training)].sum())
 
 
 def optimise(run: Run, training: TrainingArrays, samples: NDArray[np.int64], epoch: int) -> None:
@@ -91,7 +98,7 @@ def optimise(run: Run, training: TrainingArrays, samples: NDArray[np.int64], epo
         part = samples[start : start + params.loop.micro_batch]
         rows = torch.from_numpy(part % len(training)).to(run.arithmetic.device)
         seeds = sample_seeds(params.augmentation.seed, part, epoch, len(training))
-        x = augment(training.x.index_select(0, rows), params.augmentation, seeds)
+        x = augment(training.x.index_select(0, rows), params.augmentation, seeds, epoch)
         metadata = None if training.metadata is None else training.metadata.index_select(0, rows)
         logits = run.arithmetic.forward(state.network, x, metadata)
         loss = loss_sum(logits, training.labels[rows], training.weights[rows], params.loss) / len(samples)

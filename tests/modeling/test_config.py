@@ -49,6 +49,30 @@ def test_historical_generations_follow_the_table(name: str) -> None:
     assert got == HISTORICAL[name]
 
 
+SIMULATED = {
+    "R0": ("resnet18", 1e-4, 1e-4, 50, 10, "raw_robust", 128, "bce", 1.0, ()),
+    "R1": ("resnet18", 1e-4, 1e-4, 50, 10, "raw_robust", 128, "bce", 1.0, ()),
+    "R3": ("resnet18", 1e-4, 1e-4, 50, 0, "raw_robust", 128, "bce", 1.0, ()),
+    "R4": ("resnet18", 1e-4, 1e-4, 50, 0, "raw_robust", 128, "bce", 5.0, ()),
+    "R5": ("resnet18", 1e-4, 1e-4, 50, 0, "residual", 128, "bce", 1.0, ()),
+    "R6": ("resnet18", 1e-4, 1e-4, 50, 0, "residual", 128, "bce", 5.0, ()),
+    "sim-gen1": ("resnet18_small", 3e-4, 1e-4, 10, 0, "full", 32, "bce", 1.0, ()),
+    "sim-gen2": ("convnext_tiny", 3e-4, 1e-2, 50, 5, "full", 512, "bce", 1.0, ()),
+    "sim-gen3": ("convnext_tiny", 3e-4, 1e-2, 50, 5, "raw_robust", 256, "focal", 1.0, ("psfsize_r", "psfdepth_r")),
+    "sim-gen4": ("convnext_tiny", 3e-4, 1e-2, 50, 5, "raw_robust", 256, "focal", 5.0, ("psfsize_r", "psfdepth_r")),
+    "sim-gen5": ("convnext_tiny", 3e-4, 1e-2, 50, 5, "raw_robust", 256, "focal", 5.0, ("psfsize_r", "psfdepth_r")),
+}
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_generations_on_simulated_stamps_follow_the_table(name: str) -> None:
+    p = resolve_generation(name)
+    shape = (p.network.name, p.optimiser.lr, p.optimiser.weight_decay, p.loop.epochs, p.loop.patience)
+    data = (p.preprocessing.kind, p.loop.batch, p.loss.kind, p.loss.hard_negative_weight, p.network.metadata_columns)
+    assert (*shape, *data) == SIMULATED[name]
+    assert (p.augmentation.core_dropout > 0) == (name == "R1")
+
+
 def test_reference_figures_are_not_inherited() -> None:
     assert resolve_generation("gen5b").reference.best_val_auc is None
     assert resolve_generation("gen2").reference.best_val_auc == 0.9915

@@ -22,12 +22,13 @@ from tests.modeling.conftest import arrays, write_manifest
 
 LABELS = np.array([1, 1, 0], dtype=np.float32)
 TIERS = np.array(["A", "B", None], dtype=object)
+NONE_HARD = np.zeros(3, dtype=bool)
 
 
 def gradients(params: TrainParams) -> list[float]:
     """Gradient of the loss with respect to three equally surprising logits: Tier A, Tier B, negative."""
     logits = torch.tensor([-0.5, -0.5, 0.5], requires_grad=True)
-    weights = row_weights(LABELS, TIERS, params.loss)
+    weights = row_weights(LABELS, TIERS, NONE_HARD, params.loss)
     loss_sum(logits, torch.from_numpy(LABELS), weights, params.loss).backward()  # type: ignore[no-untyped-call]
     return [abs(float(value)) for value in logits.grad]  # type: ignore[union-attr]
 
@@ -50,7 +51,39 @@ def test_unweighted_losses_know_no_tiers() -> None:
             assert gradients(params)[0] == gradients(params)[1], name
     parity = resolve_generation("gen5a").loss
     plain = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum()
-    assert torch.equal(loss_sum(logits, labels, row_weights(LABELS, TIERS, parity), parity), plain)
+    assert torch.equal(loss_sum(logits, labels, row_weights(LABELS, TIERS, NONE_HARD, parity), parity), plain)
+
+
+@pytest.mark.parametrize("name", ["R4", "R6", "sim-gen4", "sim-gen5"])
+def test_a_hard_negative_pulls_five_times_as_much(name: str) -> None:
+    params = resolve_generation(name)
+    labels = np.array([0, 0, 1], dtype=np.float32)
+    tiers = np.array([None, None, "A"], dtype=object)
+    weights = row_weights(labels, tiers, np.array([True, False, True]), params.loss)
+    assert weights.tolist() == [5.0, 1.0, 1.0], "a lens is never a hard negative"
+    logits = torch.zeros(3, requires_grad=True)
+    loss_sum(logits, torch.from_numpy(labels), weights, params.loss).backward()  # type: ignore[no-untyped-call]
+    assert float(logits.grad[0]) == pytest.approx(5 * float(logits.grad[1]))  # type: ignore[index]
+
+
+def test_hard_negatives_of_an_epoch_are_counted_and_weigh_in_every_kind_of_loss(
+    tmp_path: Path, small: TrainParams
+) -> None:
+    params = small.model_copy(
+        update={
+            "loop": small.loop.model_copy(update={"epochs": 2, "positive_fraction": 0.0}),
+            "loss": small.loss.model_copy(update={"hard_negative_weight": 5.0}),
+        }
+    )
+    rows, validation = write_manifest(tmp_path / "stamps", 48, 1), arrays(tmp_path / "val", params, 30, 2)
+    hard = rows.append_column("hard_negative", [[i % 4 == 1 for i in range(48)]])
+    found = train(
+        params, load_arrays(hard, StampStore(tmp_path / "stamps"), params, SURVEY), validation, tmp_path / "hard"
+    )
+    assert [row.hard_negatives for row in found.rows] == [12, 12], "48 rows are three whole batches"
+    plain = final(tmp_path / "plain", params, rows, validation)
+    changed = read(tmp_path / "hard" / "state.safetensors")[0]
+    assert not all(torch.equal(plain[name], changed[name]) for name in plain)
 
 
 def final(folder: Path, params: TrainParams, rows: pa.Table, validation: TrainingArrays) -> dict[str, torch.Tensor]:
@@ -87,4 +120,4 @@ def test_tiers_change_a_weighted_run_and_leave_an_unweighted_one_bit_for_bit(
 def test_a_lens_without_a_tier_is_no_weighted_lens() -> None:
     tiers = np.array(["A", None, None], dtype=object)
     with pytest.raises(DataError, match="1 of 2 lenses have no tier A or B"):
-        row_weights(LABELS, tiers, resolve_generation("gen5c").loss)
+        row_weights(LABELS, tiers, NONE_HARD, resolve_generation("gen5c").loss)

@@ -7,6 +7,7 @@ import torch
 
 from modeling.config import resolve_generation
 from modeling.sections import ScheduleParams
+from modeling.tracking import history
 from modeling.training.schedule import factor, learning_rate, phase
 
 BASE = resolve_generation("gen1").schedule
@@ -46,6 +47,18 @@ def test_unit_epoch_holds_the_rate_within_an_epoch() -> None:
     per_epoch = ScheduleParams(**{**BASE.model_dump(), "kind": "cosine", "unit": "epoch"})
     assert learning_rate(19, 10, 1.0, per_epoch) == learning_rate(10, 10, 1.0, per_epoch)
     assert learning_rate(19, 10, 1.0, per_step) < learning_rate(10, 10, 1.0, per_step)
+
+
+@pytest.mark.parametrize(
+    ("run_id", "epochs"), [("gen2", 160), ("gen3", 160), ("gen4", 60), ("resnet-gen1", 160), ("resnet18", 38)]
+)
+def test_the_recorded_rate_of_every_historical_epoch(run_id: str, epochs: int) -> None:
+    """The logs give the rate after the scheduler's step, to three digits: that of the next epoch."""
+    params, logged = resolve_generation(run_id), [row for row in history.epochs() if row["run_id"] == run_id]
+    assert len(logged) == epochs
+    for row in logged:
+        rate = learning_rate(row["epoch"], 1, params.optimiser.lr, params.schedule)
+        assert rate == pytest.approx(row["learning_rate"], rel=6e-3, abs=1e-20), row
 
 
 def test_phase_names() -> None:

@@ -36,17 +36,17 @@ def test_tpr_at_fpr_by_hand(small: TrainParams) -> None:
 
 def test_losses_against_torch(small: TrainParams) -> None:
     logits, labels = torch.linspace(-3, 3, 8), torch.tensor([0.0, 1] * 4)
-    weights = torch.linspace(0.5, 1, 8)
+    weights, even = torch.linspace(0.5, 1, 8), torch.ones(8)
     plain = small.loss.model_copy(update={"kind": "bce", "label_smoothing": 0.0})
     bce = torch.nn.functional.binary_cross_entropy_with_logits
     expected = bce(logits, labels, reduction="sum")
-    assert torch.allclose(loss_sum(logits, labels, weights, plain), expected)
+    assert torch.equal(loss_sum(logits, labels, even, plain), expected)
     weighted = plain.model_copy(update={"kind": "weighted"})
     expected = bce(logits, labels, weight=weights, reduction="sum")
     assert torch.allclose(loss_sum(logits, labels, weights, weighted), expected)
     focal = plain.model_copy(update={"kind": "focal"})
-    expected = sigmoid_focal_loss(logits, labels, 0.25, 2.0, reduction="sum")
-    assert torch.allclose(loss_sum(logits, labels, weights, focal), expected)
+    expected = sigmoid_focal_loss(logits, labels, 0.25, 2.0, reduction="none")
+    assert torch.allclose(loss_sum(logits, labels, weights, focal), (expected * weights).sum())
 
 
 def test_a_rate_that_the_sample_cannot_measure_is_not_given() -> None:
