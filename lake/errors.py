@@ -43,6 +43,20 @@ class UnreachableError(LakeError):
     """The lake could not be read, so its content is not known: nothing may be forgotten."""
 
 
+class StoreError(UnreachableError):
+    """An object store that does not answer, or whose answer says nothing of what it holds: the place, and why."""
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(place, why)
+        self.place, self.why = place, why
+
+    def __str__(self) -> str:
+        return (
+            f"{self.place} cannot be reached ({self.why}): connect, check its address and your credentials, "
+            "and run the command again"
+        )
+
+
 class ContractError(DarkHaloError):
     """Rows that break their table's contract reached a writer that must not see them."""
 

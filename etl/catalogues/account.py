@@ -10,10 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from etl.files import storage
 from etl.files.sweeps import Facts
 from lake import tables
 from lake.contract.fingerprint import Sums
+from lake.files import storage
 from lake.store import quarantine
 from lake.store.parts import Part
 

@@ -8,9 +8,9 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from etl.files import storage
 from lake.contract.fingerprint import Sums, row_hashes
 from lake.contract.spec import TableSpec
+from lake.files import storage
 from lake.store import parts
 from lake.store.parts import Part
 

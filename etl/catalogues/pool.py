@@ -24,11 +24,12 @@ from etl.catalogues import partfile, repeats
 from etl.catalogues.account import Account
 from etl.catalogues.fates import KEPT, NEAR, POOL, QUARANTINED
 from etl.catalogues.partfile import Recipe, Task
-from etl.files import storage, sweeps
+from etl.files import sweeps
 from etl.files.sweepfiles import Sweep
 from lake import tables
 from lake.contract.fingerprint import Sums
 from lake.errors import DataError, one_line
+from lake.files import storage
 from lake.store import parts, quarantine
 from lake.store.parts import Parts
 
@@ -143,12 +144,21 @@ def _loaded(tasks: Sequence[Task], table: str) -> dict[str, Account]:
 
 def _run(spark: SparkSession, tasks: Sequence[Task], recipe: Recipe) -> None:
     """Do tasks on the executors, in partitions of about equal size."""
-    size = {task.key: storage.size(task.path) for task in tasks}
+    size = {task.key: _size(task.path) for task in tasks}
     ordered = sorted(tasks, key=lambda task: -size[task.key])
     partitions = min(len(tasks), max(2, math.ceil(sum(size.values()) / _BYTES_PER_TASK)))
     dealt = [ordered[first::partitions] for first in range(partitions)]
     numbers = spark.range(0, partitions, 1, partitions)
     numbers.mapInArrow(partial(partfile.run, dealt=dealt, recipe=recipe), "id bigint").collect()
+
+
+def _size(path: str) -> int:
+    """Bytes of a file; 0 if it cannot be read, which its task will find out."""
+    try:
+        found = storage.find(path)
+    except OSError:
+        return 0
+    return found.size if found else 0
 
 
 def reconciled(accounts: Sequence[Account]) -> pa.Table:

@@ -17,8 +17,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from etl.files import angles, storage
+from etl.files import angles
 from lake.errors import DataError
+from lake.files import storage
 from lake.store import quarantine
 from lake.tables.lens_candidates import NO_GRADE, RAGGED, SPEC
 
@@ -100,12 +101,12 @@ def read_list(place: str, grades: Mapping[str, str]) -> CandidateList:
 def _text(place: str) -> str:
     """The file's text: UTF-8, or else Latin-1."""
     try:
-        if not storage.is_file(place):
+        found = storage.find(place)
+        if found is None:
             raise DataError(f"the candidate list {place} cannot be read: it does not exist or is not a file")
-        if storage.size(place) > _MOST_BYTES:
+        if found.size > _MOST_BYTES:
             raise DataError(f"the candidate list {place} cannot be read: it is larger than {_MOST_BYTES >> 20} MiB")
-        with storage.open_file(place) as file:
-            content = file.read()
+        content = storage.read(place)
     except OSError as error:
         raise DataError(f"the candidate list {place} cannot be read: {error}") from error
     if b"\0" in content:

@@ -25,7 +25,7 @@ _THREADS = 8
 def lines(folder: str, memory: Path) -> list[list[object]]:
     """For each file below ``folder`` its name, and its size in bytes and hash, or why it is not read.
 
-    For files in an object store, the time of change replaces the hash. ``memory`` is the file of the hashes of earlier
+    For objects of a store, the ETag replaces the hash. ``memory`` is the file of the hashes of earlier
     runs.
     """
     return _remote(folder) if "://" in folder else list(_local(folder, memory))
@@ -44,9 +44,9 @@ def write(folder: str, target: Path, memory: Path) -> None:
 
 
 def _remote(folder: str) -> list[list[object]]:
-    from etl.files import storage  # imports Arrow, which local folders do not need
+    from lake.files import storage  # imports Arrow, which local folders do not need
 
-    return sorted([name, facts.size, facts.mtime_ns] for name, facts in storage.files(folder))
+    return sorted([name, facts.size, facts.identity] for name, facts in storage.files(folder))
 
 
 def _local(folder: str, memory: Path) -> Iterator[list[object]]:

@@ -13,8 +13,9 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
-from etl.files import storage, tree
+from etl.files import tree
 from lake.errors import DataError
+from lake.files import storage
 
 _TABLE = re.compile(r".*\.(fits?|fts)(\.gz|\.fz)?", re.IGNORECASE | re.DOTALL)
 _PACKED = re.compile(r".*\.(bz2|xz|zip|Z|zst|tar|7z)", re.IGNORECASE | re.DOTALL)

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.files import storage
 from etl.files.fitstable import Layout, layout
 from etl.files.shapes import DERIVABLE, derive
 from etl.files.sweepfiles import Opened, Sweep, opened
 from etl.files.values import Values, values, wanted
 from lake.errors import DataError
+from lake.files import storage
 from lake.files.fitsheader import unit_fault
 from lake.sky.survey import BANDS
 from lake.tables.tractor_pool import SPEC

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from etl.files import storage
 from etl.tables import judge
 from etl.tables.table import ddl
 from lake import tables
 from lake.contract.rules import literal, reason_sql
 from lake.errors import DataError
+from lake.files import storage
 
 _SCORES = pa.schema([("score", pa.float64()), ("host_score", pa.float64())])
 UNSCORED = "no finite score"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -16,7 +15,9 @@ from pyarrow import fs
 
 from lake import tables
 from lake.contract.spec import TableSpec
-from lake.errors import LakeError, invalid
+from lake.errors import LakeError, StoreError, invalid
+from lake.files import storage
+from lake.files.objects import Store
 from lake.root import DataRoot
 from lake.store import cards, held
 from lake.store.cards import Slice
@@ -28,10 +29,14 @@ Read = Callable[..., pa.Table]
 """Rows of a table: its name, and columns, ``slices`` and ``ordered`` as :func:`read` takes them."""
 
 
-def storage_options() -> dict[str, str] | None:
-    """Options of the object store, from the environment (a local endpoint in tests)."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL")
-    return {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"} if endpoint else None
+def storage_options(place: str) -> dict[str, str] | None:
+    """Options of the object store for a table's place; None for a local one."""
+    return Store.of_environment().delta(place) if storage.is_remote(place) else None
+
+
+def at(place: str, version: int | None = None) -> DeltaTable:
+    """The table at a place, at its newest version or another; none of its rows is read."""
+    return DeltaTable(place, version=version, storage_options=storage_options(place))
 
 
 def arrow_files(table: DeltaTable) -> fs.FileSystem:
@@ -43,7 +48,7 @@ def arrow_files(table: DeltaTable) -> fs.FileSystem:
     place = table.table_uri
     if not place.startswith("s3://"):
         return fs.SubTreeFileSystem(local_path(place), fs.LocalFileSystem())
-    files, path = held.object_store(place)
+    files, path = Store.of_environment().arrow(place)
     return fs.SubTreeFileSystem(path, files)
 
 
@@ -114,9 +119,9 @@ def where_sql(where: Mapping[str, str]) -> str:
 def open_pinned(root: DataRoot, entry: Slice) -> DeltaTable:
     """The Delta table at a pin's version, refusing one that was deleted, recreated, rolled back or cannot be read."""
     try:
-        table = DeltaTable(root.table(entry.card.table), version=entry.pin.version, storage_options=storage_options())
+        table = at(root.table(entry.card.table), entry.pin.version)
         table_id = str(table.metadata().id)
-    except (DeltaError, OSError) as error:
+    except (DeltaError, OSError, StoreError) as error:
         raise held.verdict(root, entry, error) from error
     if table_id != entry.pin.table_id:
         why = f"was recreated since it was pinned (version {entry.pin.version} is another table's)"

@@ -11,14 +11,14 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from lake import tables
-from lake.errors import DamagedError, DamagedLogError, LakeError, LostError, UnreachableError
+from lake.errors import DamagedError, DamagedLogError, LakeError, LostError, StoreError, UnreachableError
+from lake.files import storage
+from lake.files.objects import Store
 from lake.root import DataRoot
 from lake.store import cards
 from lake.store.cards import Slice
@@ -31,7 +31,7 @@ _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\..*parquet")
 
 def verdict(root: DataRoot, entry: Slice, error: Exception) -> LakeError:
     """The error to raise when opening a slice's pinned version fails with ``error``."""
-    if isinstance(error, OSError):
+    if isinstance(error, (OSError, StoreError)):
         return unreachable(root, entry, error)
     try:
         _refuse_broken_link(root, entry)
@@ -40,7 +40,7 @@ def verdict(root: DataRoot, entry: Slice, error: Exception) -> LakeError:
         if names is None or _absent(names, entry.pin.version):
             return lost(root, entry)
         broken = _broken(f"{root.table(entry.card.table)}/{_LOG}", names, entry.pin.version)
-    except (OSError, pa.ArrowException) as failure:
+    except (OSError, StoreError) as failure:
         return unreachable(root, entry, failure)
     return unreachable(root, entry, error) if broken is None else damaged(root, entry, broken)
 
@@ -50,7 +50,7 @@ def require_log(root: DataRoot, entry: Slice) -> None:
     log = f"{root.table(entry.card.table)}/{_LOG}"
     try:
         broken = _broken(log, _names(log) or set(), entry.pin.version)
-    except (OSError, pa.ArrowException) as failure:
+    except (OSError, StoreError) as failure:
         raise unreachable(root, entry, failure) from failure
     if broken is not None:
         raise damaged(root, entry, broken)
@@ -102,10 +102,9 @@ def set_aside(root: DataRoot, table: str) -> None:
 
 def unreachable(root: DataRoot, entry: Slice, error: Exception) -> UnreachableError:
     """The error for a table whose state is unknown; nothing that depends on it may be forgotten."""
-    if isinstance(error, UnreachableError):
-        return error
+    why = error.why if isinstance(error, StoreError) else _sentence(error)
     return UnreachableError(
-        f"table '{entry.name}' cannot be read in {root.table(entry.card.table)} ({_sentence(error)}): mount it, "
+        f"table '{entry.name}' cannot be read in {root.table(entry.card.table)} ({why}): mount it, "
         "connect or fix permissions and run the command again; its card is kept"
     )
 
@@ -136,31 +135,12 @@ def _refuse_empty_lake(root: DataRoot) -> None:
 
 def _names(place: str) -> set[str] | None:
     """Names in a folder; None if its parent can be read and the folder does not exist."""
-    if "://" not in place:
+    if not storage.is_remote(place):
         try:
             return set(os.listdir(place))  # noqa: PTH208 - iterdir() would hide when the error comes
         except FileNotFoundError:
             return None
-    files, path = _impatient(place)
-    bucket = path.split("/", 1)[0]
-    if files.get_file_info(bucket).type == fs.FileType.NotFound:
-        raise OSError(f"no such bucket: '{bucket}'")
-    found = files.get_file_info(fs.FileSelector(path, allow_not_found=True))
-    return {entry.base_name for entry in found} or None
-
-
-def object_store(place: str, **options: Any) -> tuple[fs.FileSystem, str]:
-    """Arrow's file system of an ``s3://`` URI, and the path in it; the endpoint may come from the environment."""
-    if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
-        options |= {"endpoint_override": endpoint, "scheme": endpoint.split(":")[0]}
-    return fs.S3FileSystem(**options), place.removeprefix("s3://")
-
-
-def _impatient(place: str) -> tuple[fs.FileSystem, str]:
-    """A local or remote folder whose server is given up soon."""
-    if "://" not in place:
-        return fs.LocalFileSystem(), place
-    return object_store(place, connect_timeout=10, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=2))
+    return Store.of_environment().names(place) or None
 
 
 def _needed(names: set[str], version: int) -> Iterator[str]:
@@ -181,11 +161,9 @@ def _broken(log: str, names: set[str], version: int) -> str | None:
     gap = next((name for name in _needed(names, version) if name not in names), None)
     if gap is not None:
         return f"{log}/{gap} is missing"
-    files, path = _impatient(log)
     checkpoints = sorted(name for name in names if _CHECKPOINT.fullmatch(name))
     for name in [*checkpoints, *_needed(names, version)]:
-        with files.open_input_stream(f"{path}/{name}") as file:
-            content = file.read()
+        content = storage.read(f"{log}/{name}")
         try:
             if name in checkpoints:
                 pq.read_metadata(pa.BufferReader(content))

@@ -266,7 +266,7 @@ def _columns(spec: TableSpec, value: str = "") -> str:
 
 def _version(root: DataRoot, name: str, version: int) -> DeltaTable:
     try:
-        return DeltaTable(root.table(name), version=version, storage_options=delta.storage_options())
+        return delta.at(root.table(name), version)
     except DeltaError as error:
         raise LakeError(f"table '{name}' has no version {version} in {root.table(name)}") from error
     except OSError as error:

@@ -22,7 +22,7 @@ from lake.errors import LakeError
 from lake.root import DataRoot
 from lake.store import cards
 from lake.store.cards import Card, Pin
-from lake.store.delta import storage_options, where_sql
+from lake.store.delta import at, storage_options, where_sql
 
 log = logging.getLogger(__name__)
 
@@ -99,14 +99,14 @@ def replace(root: DataRoot, spec: TableSpec, rows: pa.Table, where: Mapping[str,
             mode="overwrite",
             predicate=where_sql(where) or None,
             commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(who.note)}),
-            storage_options=storage_options(),
+            storage_options=storage_options(root.table(spec.name)),
         )
         return opened(root, spec)
 
 
 def opened(root: DataRoot, spec: TableSpec) -> DeltaTable:
     """The last version of a table that exists."""
-    return DeltaTable(root.table(spec.name), storage_options=storage_options())
+    return at(root.table(spec.name))
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def enforced(root: DataRoot, spec: TableSpec) -> Iterator[None]:
 def made(root: DataRoot, spec: TableSpec) -> DeltaTable:
     """The table, which is made if it does not exist."""
     uri = root.table(spec.name)
-    if not DeltaTable.is_deltatable(uri, storage_options=storage_options()):
+    if not DeltaTable.is_deltatable(uri, storage_options=storage_options(uri)):
         comments = ({"comment": c.meaning + (f" [{c.unit}]" if c.unit else "")} for c in spec.columns)
         fields = [pa.field(c.name, c.arrow.type, metadata=m) for c, m in zip(spec.columns, comments, strict=True)]
         table = DeltaTable.create(
@@ -138,7 +138,7 @@ def made(root: DataRoot, spec: TableSpec) -> DeltaTable:
             partition_by=list(spec.slice_by),
             description=spec.meaning,
             configuration=dict(TABLE_PROPERTIES),
-            storage_options=storage_options(),
+            storage_options=storage_options(uri),
         )
         _add_constraints(table, spec, _wanted(spec))
     table = opened(root, spec)

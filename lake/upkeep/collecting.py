@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lake import progress, tables
@@ -57,7 +56,7 @@ def remove(root: DataRoot, found: Sequence[Waste]) -> int:
     for depot, name in progress.track(todo, "Removing files"):
         depot.remove(name)
         folder, _, last = name.rpartition("/")
-        depot.discard(f"{folder}/.{last}.crc" if folder else f".{last}.crc")
+        depot.remove(f"{folder}/.{last}.crc" if folder else f".{last}.crc")
     return sum(one.size for one in found)
 
 
@@ -86,7 +85,7 @@ def _loose(held: Mapping[str, tuple[int, float]], needed: set[str]) -> dict[str,
 
 def _needed(root: DataRoot, table: str, known: References) -> tuple[set[str], int]:
     """Files of all versions that something refers to and of the newest, and how many versions that is."""
-    at = DeltaTable(root.table(table), storage_options=delta.storage_options())
+    at = delta.at(root.table(table))
     newest = int(at.version())
     wanted: dict[int, Iterable[dict[str, str]]] = {**known.of(table, str(at.metadata().id)), newest: [{}]}
     needed: set[str] = set()

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from lake.errors import ParameterError, UnreachableError, invalid, one_line
@@ -64,7 +63,7 @@ def result_of(root: DataRoot, run: str) -> str | None:
 def _holds(root: DataRoot, table: str, column: str, value: str) -> bool:
     """Whether a table holds rows of a run, pinned or not."""
     try:
-        newest = DeltaTable(root.table(table), storage_options=delta.storage_options())
+        newest = delta.at(root.table(table))
     except TableNotFoundError:
         return False
     except (DeltaError, OSError) as error:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from analysis.statistics.completeness import ALL, MARGINAL
@@ -157,15 +156,14 @@ class Source:
 
     def _earlier(self) -> Iterator[dict[str, Any]]:
         """Every row that ``experiments`` has held, as far as its files are still there."""
-        options = delta.storage_options()
         try:
-            newest = DeltaTable(self._root.table("experiments"), storage_options=options)
+            newest = delta.at(self._root.table("experiments"))
         except (DeltaError, OSError):
             return
         seen: set[str] = set()
         for version in range(newest.version()):
             try:
-                table = DeltaTable(self._root.table("experiments"), version=version, storage_options=options)
+                table = delta.at(self._root.table("experiments"), version)
                 files = set(table.file_uris())
                 rows = [] if files <= seen else table.to_pyarrow_table(filesystem=delta.arrow_files(table)).to_pylist()
             except (DeltaError, OSError):  # versions that were cleaned up

@@ -23,13 +23,14 @@ _NONE = (
     "then commit .dvc/config. Of several, name one with --remote, or the default with `dvc remote default`"
 )
 _OPTIONS = {
-    "endpointurl": "endpoint_override",
+    "endpointurl": "endpoint",
     "region": "region",
+    "profile": "profile",
     "access_key_id": "access_key",
     "secret_access_key": "secret_key",
     "session_token": "session_token",
 }
-"""Settings of a remote of DVC, and Arrow's words for them."""
+"""Settings of a remote of DVC, and our words for them."""
 
 
 def remote(project: Project, name: str | None) -> Depot:
@@ -88,11 +89,10 @@ def _configured(folder: Path) -> Mapping[str, Any]:
 def _depot(name: str, settings: Mapping[str, Any]) -> Depot:
     url = str(settings["url"])
     if "://" in url and not url.startswith(("s3://", "s3a://")):
-        raise invalid(f"url of the remote '{name}'", "a folder, or s3://bucket/prefix", url)
-    options = {ours: str(settings[theirs]) for theirs, ours in _OPTIONS.items() if settings.get(theirs)}
-    if endpoint := options.get("endpoint_override"):
-        options["scheme"] = endpoint.split(":")[0]
-    return Depot.at(url, options if url.startswith("s3") else {})
+        raise invalid(
+            f"url of the remote '{name}'", "a folder, or s3://bucket/prefix", url.partition("://")[0] + "://..."
+        )
+    return Depot.at(url, {ours: str(settings[theirs]) for theirs, ours in _OPTIONS.items() if settings.get(theirs)})
 
 
 def _told(done: str, rows: Moved, files: Moved, depot: Depot) -> str:

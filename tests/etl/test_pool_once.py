@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from etl.catalogues import partfile, pool
-from etl.files import storage, sweepfiles
+from etl.files import sweepfiles
+from lake.files import storage
 from lake.store import cards, delta
 from lake.upkeep import collecting
 from lake.upkeep.references import references

@@ -150,10 +150,11 @@ def test_a_folder_that_may_not_be_listed_is_no_lost_table(
 def test_an_object_store_that_is_away_is_no_lost_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     local = DataRoot.of(tmp_path / "data")
     write(local, "a", gate("a", "x"))
-    options = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ALLOW_HTTP": "true", "max_retries": "0"}
+    values = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1", "AWS_DEFAULT_REGION": "us-east-1"}
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setattr(delta, "storage_options", lambda: options | {"AWS_REGION": "us-east-1"})
+        values[name] = "testing"
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
     refuses_to_forget(DataRoot.of(tmp_path / "data", "s3://lake-of-tests/tables"))
 
 

@@ -171,7 +171,7 @@ def test_no_pull_while_a_stage_runs(shared: Path) -> None:
 def test_what_the_cache_lost_is_not_pushed(shared: Path) -> None:
     found = blobs.kept(shared, shared / "data" / "checkpoints")
     (out,) = [out for out in found.outs if out.path.name == "demo1"]
-    listing = Path(found.cache.path, out.name[:2], out.name[2:])
+    listing = Path(found.cache.place, out.name[:2], out.name[2:])
     listing.chmod(0o644)
     listing.unlink()
     depot = sharing.remote(params.load(shared), None)

@@ -1,0 +1,64 @@
+"""What an object store answers, as the project's errors or the system's own; no credentials are ever in them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lake.errors import DataError, StoreError, invalid, one_line
+
+_ADDRESS = re.compile(r"s3a?://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.DOTALL)
+_ABSENT = ("NoSuchKey", "404", "NotFound")
+_REFUSED = ("AccessDenied", "403", "Forbidden", "AllAccessDisabled")
+_REPLACED = ("PreconditionFailed", "412")
+
+
+def split(place: str) -> tuple[str, str]:
+    """Bucket and key of an ``s3://`` or ``s3a://`` address; others, and those with credentials, are refused."""
+    found = _ADDRESS.fullmatch(place)
+    if found is None:
+        shown = re.sub(r"//[^/]*@", "//***@", place).partition("?")[0]
+        raise invalid("address", "s3://bucket/prefix (credentials belong in the environment)", shown)
+    return found[1], (found[2] or "").strip("/")
+
+
+def absent(place: str) -> FileNotFoundError:
+    """The error for an object that is not there."""
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place)
+
+
+def no_bucket(place: str) -> StoreError:
+    """The error for a place in a bucket that is not there."""
+    return StoreError(place, f"there is no bucket {split(place)[0]}")
+
+
+@contextmanager
+def answered(place: str) -> Iterator[None]:
+    """Raise what boto3 says of a place as an error that says what to do.
+
+    FileNotFoundError and PermissionError as for local files; DataError where an object was replaced since it was found;
+    StoreError for all that says nothing about the object.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        raise _told(place, str(error.response.get("Error", {}).get("Code")), one_line(error)) from error
+    except BotoCoreError as error:
+        raise StoreError(place, one_line(error)) from error
+
+
+def _told(place: str, code: str, message: str) -> Exception:
+    if code in _ABSENT:
+        return absent(place)
+    if code in _REFUSED:
+        return PermissionError(errno.EACCES, "the object store refuses access; check your permissions", place)
+    if code in _REPLACED:
+        return DataError(f"{place} was replaced while it was read: run the command again")
+    if code == "NoSuchBucket":
+        return no_bucket(place)
+    return StoreError(place, message)
