@@ -1,1 +1,1 @@
-"""Users' files: sweeps, candidate lists, FITS tables, local or in an object store. Imports only ``lake``."""
+"""Users' files: sweeps, candidate lists, FITS tables and listings. Imports only ``lake``."""

@@ -1,1 +1,1 @@
-"""Files and folders: publishing, FITS layouts and NPZ. Imports ``lake.sky``."""
+"""Files and folders, local or on S3: storage, publishing, FITS layouts and NPZ. Imports ``lake.sky``."""

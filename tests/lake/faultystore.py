@@ -1,8 +1,8 @@
 """A simulated S3 with faults on demand: moto's server behind a layer that refuses, breaks off or redirects requests.
 
 ``python -m tests.lake.faultystore PORT``. A fault is a JSON object put at ``/-/fault``: ``kind`` (``status``, ``drop``,
-``stall``, ``region``), ``method``, ``match`` (part of the path), ``times``, and ``code`` and ``name``, ``after`` (bytes),
-``seconds`` or ``region``. ``/-/seen`` lists the requests so far, and DELETE of ``/-/fault`` removes all faults.
+``stall``, ``region``), ``method``, ``match`` (part of the path), ``times``, and ``code`` and ``name``, ``after``
+(bytes), ``seconds`` or ``region``. ``/-/seen`` lists the requests so far, and DELETE of ``/-/fault`` removes all faults.
 """
 
 from __future__ import annotations
