@@ -1,1 +1,1 @@
-"""Results of grids: injections, scores, completeness. Imports ``etl.files`` and ``etl.tables``."""
+"""Results of grids: injections, scores, completeness. Imports only ``etl.tables``."""
