@@ -2,7 +2,7 @@
 
 ``python -m tests.lake.faultystore PORT``. A fault is a JSON object put at ``/-/fault``: ``kind`` (``status``, ``drop``,
 ``stall``, ``region``), ``method``, ``match`` (part of the path), ``times``, and ``code`` and ``name``, ``after``
-(bytes), ``seconds`` or ``region``. ``/-/seen`` lists the requests so far, and DELETE of ``/-/fault`` removes all faults.
+(bytes), ``seconds`` or ``region``. ``/-/seen`` lists the requests so far; DELETE of ``/-/fault`` removes all faults.
 """
 
 from __future__ import annotations
