@@ -17,6 +17,9 @@ doctor: ## say what this machine lacks, if anything
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11, 3.12 or 3.13 is needed and '$(PYTHON)' was not found: install one (Debian: apt-get install python3.11; anywhere: pyenv install 3.11), or name it with make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) pipeline/doctor.py
 
+# MLflow's own commands, in a shell that has sourced .venv/bin/activate, use the runs of this checkout.
+MLFLOW_HERE = @grep -q MLFLOW_TRACKING_URI $(VENV)/bin/activate || printf '%s\n' 'export MLFLOW_TRACKING_URI="sqlite:///$$(dirname "$$VIRTUAL_ENV")/data/mlflow/mlflow.db"' 'export MLFLOW_EXPERIMENT_NAME="mlflow run"' >> $(VENV)/bin/activate
+
 VERSION = -c 'import sys; print(*sys.version_info[:2], sep=".")'
 SAME_PYTHON = @test "$(origin PYTHON)" = file -o ! -x $(VENV)/bin/python || test "$$($(PYTHON) $(VERSION))" = "$$($(VENV)/bin/python $(VERSION))" \
 	|| { echo "$(VENV) was made with Python $$($(VENV)/bin/python $(VERSION)): delete it (rm -rf $(VENV)) to use $(PYTHON)" >&2; exit 1; }
@@ -26,6 +29,7 @@ $(VENV)/.runtime: requirements.lock pyproject.toml | doctor
 	@test -x $(VENV)/bin/uv || $(BOOTSTRAP)
 	$(VENV)/bin/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock
 	$(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	$(MLFLOW_HERE)
 	@rm -f $(VENV)/.dev && touch $@
 
 $(VENV)/.dev: requirements-dev.lock requirements.lock pyproject.toml | doctor
@@ -33,6 +37,7 @@ $(VENV)/.dev: requirements-dev.lock requirements.lock pyproject.toml | doctor
 	@test -x $(VENV)/bin/uv || $(BOOTSTRAP)
 	$(VENV)/bin/uv pip sync --quiet --compile-bytecode --require-hashes requirements-dev.lock
 	$(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	$(MLFLOW_HERE)
 	@touch $@ $(VENV)/.runtime
 
 setup: ## make .venv with the locked packages

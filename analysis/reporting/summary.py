@@ -37,7 +37,7 @@ def curves(inputs: ReportInputs) -> Mapping[str, pd.DataFrame]:
     threshold_id = inputs.params.headline_threshold_id
     epochs = inputs.training_epochs.sort_values(["generation", "epoch"])
     rocs = [_roc(item) for item in inputs.generations if not item.refusal]
-    radii = [_by_radius(item, threshold_id) for item in inputs.generations]
+    radii = [by_radius(item, threshold_id) for item in inputs.generations]
     found = {
         "roc": pd.concat(rocs) if rocs else pd.DataFrame(columns=["generation", "fpr", "tpr"]),
         "completeness": pd.concat([rows for rows in radii if len(rows)] or radii[:1]),
@@ -83,7 +83,7 @@ def _roc(item: GenerationInputs) -> pd.DataFrame:
     return frame.drop_duplicates(ignore_index=True)
 
 
-def _by_radius(item: GenerationInputs, threshold_id: str) -> pd.DataFrame:
+def by_radius(item: GenerationInputs, threshold_id: str) -> pd.DataFrame:
     """Completeness over all seeings, depths and magnitudes, with its Jeffreys interval."""
     cells = cells_at(item.completeness, threshold_id)
     point = points(item.thresholds).get(threshold_id)

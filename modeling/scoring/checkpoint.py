@@ -31,6 +31,8 @@ from modeling.training.run import BEST, STATE, Run
 from modeling.training.state import scoring_weights
 
 EPOCHS, SEEN = "epochs.json", "seen.parquet"
+USED = (CARD, BEST, EPOCHS, SEEN)
+"""Files that a checkpoint is loaded from."""
 _SEEN_SCHEMA = pa.schema([("galaxy_id", pa.string()), ("purpose", pa.string()), ("generation", pa.string())])
 
 
@@ -53,7 +55,7 @@ class Checkpoint:
     def load(folder: Path) -> Checkpoint:
         """Read a checkpoint and verify the parts that are used: card, weights, log, list of galaxies."""
         checkpoint = Checkpoint(folder, read_card(folder))
-        for name in (BEST, EPOCHS, SEEN):
+        for name in USED[1:]:
             checkpoint.verify(name)
         actual = checkpoint.identity(checkpoint.weights(), checkpoint.card.preprocessing)
         if actual != checkpoint.card.checkpoint_id:

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from lake.root import DataRoot
 from lake.store import cards, delta
+from modeling.tracking import models
 from modeling.tracking.runs import (
+    GENERATION,
     HISTORICAL,
     NOT_CURVES,
     NOT_SCIENCE,
     Origin,
+    compared,
     curves,
-    generation_entry,
-    origin_tags,
+    headline,
     summary,
+    trained_entry,
     training_entry,
 )
 from modeling.tracking.runstore import FINISHED, Entry, RunStore
@@ -48,11 +51,12 @@ def log_training(root: DataRoot, generation: str) -> None:
     ends = [end_ms - round(1000 * sum(seconds[n + 1 :])) for n in range(len(seconds))]
     start_ms = end_ms - round(1000 * sum(seconds))
     figures, tags = summary(rows, card)
-    parent = store.open(generation_entry(generation, origin_tags(card.run_id, card.config, origin), start_ms))
+    parent = store.open(trained_entry(card.run_id, card.config, origin, start_ms))
     entry = training_entry(card.run_id, card.config, origin, parent, start_ms)
     points = [(row.epoch, at, curves(row)) for row, at in zip(rows, ends, strict=True)]
     store.keep(replace(entry, tags={**entry.tags, **tags}, figures=figures, points=points, end_ms=end_ms))
-    store.summarise(parent, figures, tags, end_ms)
+    store.points(parent, [(step, at, compared(values)) for step, at, values in points])
+    store.summarise(parent, headline(figures), tags, end_ms)
     store.close(parent, end_ms=end_ms)
 
 
@@ -87,6 +91,7 @@ def import_history(root: DataRoot) -> None:
         run = store.keep(entry, [run for run in known if run.data.tags["key"] == entry.key])
         parents.setdefault(record["generation"], run)
         kept.add(run)
+    models.register_past(store, parents[models.PAST_BEST])
     for old in {run.info.run_id for run in store.find({"source": HISTORICAL})} - kept:
         store.delete(old)
 
@@ -97,6 +102,7 @@ def _entry(record: dict[str, Any], rows: list[dict[str, Any]], parent: str | Non
     tags = {
         **{name: record.get(name) for name in plain},
         "source": HISTORICAL,
+        "level": None if parent else GENERATION,
         "lineage": record.get("ancestor", "none"),
         "run_date": record.get("run_date", "not recorded"),
         "disagreements": "; ".join(record.get("disagreements", ())) or None,

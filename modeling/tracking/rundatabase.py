@@ -109,6 +109,11 @@ def _follow(database: Path) -> None:
             "WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?",
             (artifacts(database), len(former) + 1, experiment, len(former), former),
         )
+        for column in ("source", "storage_location"):
+            connection.execute(
+                f"UPDATE model_versions SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                (artifacts(database), len(former) + 1, len(former), former),
+            )
 
 
 def _connected(database: Path) -> sqlite3.Connection:

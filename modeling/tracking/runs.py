@@ -1,24 +1,20 @@
-"""Trainings and measurements of this project in MLflow, next to the figures of the reference system.
+"""Trainings of this project in MLflow, next to those of the reference system.
 
-Each generation is a parent run with its training, evaluation and grid below it; tag ``source`` is ``trained`` or
-``historical``. A run is identified by what it is made from, so a rerun finds it again.
+Each generation is a parent run, tagged ``level`` = ``generation``, with its training and results
+(:mod:`modeling.tracking.results`) below it; tag ``source`` is ``trained`` or ``historical``. A run is identified by
+what it is made from, so a rerun finds it again.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.dataset as ds
-
-from lake.errors import DataError, one_line
-from lake.provenance import git_commit
+from lake.errors import one_line
 from lake.root import DataRoot
 from lake.store import cards
 from modeling.tracking.runstore import FINISHED, Entry, RunStore
@@ -31,6 +27,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRAINED, HISTORICAL = "trained", "historical"
+GENERATION = "generation"
+"""Tag ``level`` of the runs that the page shows side by side: one per generation."""
+COMPARED = ("train_loss", "val_loss", "val_auc")
+"""Curves that the generation's run carries too."""
 NOT_CURVES = {"epoch", "phase", "best_val_auc"}
 """Fields of an epoch's row that are not plotted; best_val_auc is reserved for the summary of the run."""
 NOT_SCIENCE = {"execution", "reference", "description"}
@@ -53,27 +53,39 @@ class Tracker:
         self._lost = False
         self._runs: tuple[str, ...] = ()
         self._logged: dict[int, float] = {}
+        self._watch: Any = None
         self._attempt(lambda: self._open(root, run_id, params, origin))
 
     def _open(self, root: DataRoot, run_id: str, params: TrainParams, origin: Origin) -> None:
         self._store = RunStore(root)
-        parent = self._store.open(generation_entry(params.generation, origin_tags(run_id, params, origin)))
+        parent = self._store.open(trained_entry(run_id, params, origin))
         run = self._store.open(training_entry(run_id, params, origin, parent))
         self._runs = (run, parent)
         self._logged = self._store.logged(run, "train_loss")
+        self._watch = self._store.watched(run)
 
     def epoch(self, row: EpochRow) -> None:
         """Log an epoch, unless an earlier attempt did."""
         if self._logged.get(row.epoch) != row.train_loss:
-            self._attempt(lambda: self._store.points(self._runs[0], [(row.epoch, None, curves(row))]))
+            self._attempt(lambda: self._log_epoch(row))
+
+    def _log_epoch(self, row: EpochRow) -> None:
+        run, parent = self._runs
+        values = curves(row)
+        self._store.points(run, [(row.epoch, None, values)])
+        self._store.points(parent, [(row.epoch, None, compared(values))])
 
     def finish(self, rows: list[EpochRow], card: CheckpointCard) -> None:
         """Log the epoch whose weights are kept as ``best_*``, and the identity of the checkpoint."""
-        for run in self._runs:
-            self._attempt(partial(self._store.summarise, run, *summary(rows, card)))
+        run, parent = self._runs or ("", "")
+        figures, tags = summary(rows, card)
+        self._attempt(lambda: self._store.summarise(run, figures, tags))
+        self._attempt(lambda: self._store.summarise(parent, headline(figures), tags))
 
     def end(self, status: str) -> None:
         """End the run."""
+        if self._watch:
+            self._watch.finish()
         for run in self._runs:
             self._attempt(partial(self._store.close, run, status))
 
@@ -105,10 +117,23 @@ def training_run(root: DataRoot, run_id: str, params: TrainParams, origin: Origi
         tracker.end(status)
 
 
-def generation_entry(generation: str, tags: Mapping[str, object] | None = None, start_ms: int | None = None) -> Entry:
+def generation_entry(
+    generation: str,
+    tags: Mapping[str, object] | None = None,
+    params: Mapping[str, object] | None = None,
+    tables: Mapping[str, str] | None = None,
+    start_ms: int | None = None,
+) -> Entry:
     """The run of a generation that is trained or scored here; it lasts as long as its first training."""
-    own = {"generation": generation, "source": TRAINED, "stage": "generation"}
-    return Entry(f"{TRAINED}/{generation}", generation, {**(tags or {}), **own}, start_ms=start_ms)
+    own = {"generation": generation, "source": TRAINED, "stage": "generation", "level": GENERATION}
+    name = f"{TRAINED}/{generation}"
+    return Entry(name, generation, {**(tags or {}), **own}, params or {}, tables or {}, start_ms=start_ms)
+
+
+def trained_entry(run_id: str, params: TrainParams, origin: Origin, start_ms: int | None = None) -> Entry:
+    """The run of a generation that is trained here: tags, parameters and manifest of its training."""
+    tags, values = origin_tags(run_id, params, origin), params.model_dump(mode="json", exclude=NOT_SCIENCE)
+    return generation_entry(params.generation, tags, values, _manifest(params, origin), start_ms)
 
 
 def training_entry(run_id: str, params: TrainParams, origin: Origin, parent: str, start_ms: int | None = None) -> Entry:
@@ -119,10 +144,14 @@ def training_entry(run_id: str, params: TrainParams, origin: Origin, parent: str
         f"{params.generation} train",
         {**origin_tags(run_id, params, origin), **execution, "stage": "train"},
         params.model_dump(mode="json", exclude=NOT_SCIENCE),
-        {f"table:{cards.stem('manifest', params.manifest)}": f"{origin.fingerprint}@{origin.version}"},
+        _manifest(params, origin),
         parent=parent,
         start_ms=start_ms,
     )
+
+
+def _manifest(params: TrainParams, origin: Origin) -> dict[str, str]:
+    return {f"table:{cards.stem('manifest', params.manifest)}": f"{origin.fingerprint}@{origin.version}"}
 
 
 def origin_tags(run_id: str, params: TrainParams, origin: Origin) -> dict[str, object]:
@@ -145,6 +174,16 @@ def curves(row: EpochRow) -> dict[str, float]:
     return {key: value for key, value in asdict(row).items() if key not in NOT_CURVES and value is not None}
 
 
+def compared(values: Mapping[str, float]) -> dict[str, float]:
+    """The curves that a generation's run carries."""
+    return {key: values[key] for key in COMPARED if key in values}
+
+
+def headline(figures: Mapping[str, float]) -> dict[str, float]:
+    """Of the kept epoch's figures, those that a generation's run carries."""
+    return {key: figures[key] for key in ("best_val_auc", "best_epoch", "epochs_run")}
+
+
 def summary(rows: list[EpochRow], card: CheckpointCard) -> tuple[dict[str, float], dict[str, object]]:
     """The kept epoch as ``best_*`` metrics, and the checkpoint as tags."""
     best = asdict(rows[card.best_epoch - 1])
@@ -153,90 +192,3 @@ def summary(rows: list[EpochRow], card: CheckpointCard) -> tuple[dict[str, float
     kept |= {"best_epoch": card.best_epoch, "epochs_run": len(rows)}
     tags = {name: getattr(card, name) for name in ("checkpoint_id", "config_sha256", "dtype")}
     return kept, {**tags, "ancestors": " ".join(card.ancestors) or "none"}
-
-
-def log_metrics(root: DataRoot, generation: str, metrics: Mapping[str, float]) -> None:
-    """Keep the figures of an evaluation in the generation's run ``evaluate``; those not finite are left out."""
-    figures = {name: float(value) for name, value in metrics.items()}
-    pin = _read_json(root.cards / f"{cards.stem('scores', generation)}.pin.json")
-    _log_result(root, generation, "evaluate", _model_facts(root, generation), figures, pin)
-
-
-def log_grid(root: DataRoot, generation: str, grid_id: str, folder: Path) -> None:
-    """Keep parameters, counts and mean scores of a selection-function grid in the generation's run ``grid``."""
-    facts = json.loads((folder / "grid.json").read_text(encoding="utf-8"))
-    params = {key: value for key, value in facts.items() if not isinstance(value, list)}
-    figures = _grid_figures(folder)
-    figures |= {name: len(facts[key]) for key, name in (("cells", "cells"), ("short", "cells_short")) if key in facts}
-    lineage = _read_json(folder / "lineage.json")
-    _log_result(root, generation, "grid", {**params, "grid_id": grid_id}, figures, lineage)
-
-
-def log_figure(root: DataRoot, generation: str, name: str, content: bytes) -> None:
-    """Keep a picture (a PNG or SVG file) with the generation's run."""
-    store = RunStore(root)
-    store.figure(_finished_parent(store, generation), name, content)
-
-
-def forget_runs(root: DataRoot, generation: str, stage: str | None = None) -> int:
-    """Delete (restorably, as MLflow does) the runs of a generation trained or scored here; return their number.
-
-    Of one ``stage`` only, where it is named.
-    """
-    if not root.mlflow_database.exists():
-        return 0
-    store = RunStore(root)
-    named = {} if stage is None else {"stage": stage}
-    runs = store.find({"generation": generation, "source": TRAINED, **named})
-    for run in runs:
-        store.delete(run.info.run_id)
-    return len(runs)
-
-
-def _log_result(
-    root: DataRoot,
-    generation: str,
-    stage: str,
-    params: Mapping[str, object],
-    figures: Mapping[str, float],
-    lineage: Mapping[str, Any],
-) -> None:
-    """Keep a finished result as one run, with the code and the tables that it was made from."""
-    store = RunStore(root)
-    tags = {**_model_facts(root, generation), "generation": generation, "source": TRAINED, "stage": stage}
-    tags["commit"] = lineage.get("code", {}).get("git_commit") or git_commit()
-    parent = _finished_parent(store, generation)
-    inputs = lineage.get("inputs", {})
-    store.keep(Entry(f"{stage}/{generation}", f"{generation} {stage}", tags, params, inputs, figures, parent=parent))
-
-
-def _finished_parent(store: RunStore, generation: str) -> str:
-    parent = store.open(generation_entry(generation))
-    store.close(parent)
-    return parent
-
-
-def _grid_figures(folder: Path) -> dict[str, float]:
-    batches = sorted(str(path) for path in folder.glob("batch-*.parquet"))
-    if not batches:
-        raise DataError(f"{folder} contains no grid batches; run `dvc repro`")
-    rows = ds.dataset(batches).to_table(columns=["status", "score", "host_score"]).to_pandas()
-    scored = rows[rows["status"] == "scored"].dropna()
-    counts = {"injections": len(rows), "scored": len(scored), "failed": len(rows) - len(scored)}
-    if scored.empty:
-        return dict(counts)
-    mean, host = float(scored["score"].mean()), float(scored["host_score"].mean())
-    return counts | {"mean_score": mean, "mean_host_score": host, "mean_score_gain": mean - host}
-
-
-def _model_facts(root: DataRoot, generation: str) -> dict[str, str]:
-    """Which model a result belongs to, where the generation is a checkpoint of this project."""
-    card = _read_json(root.checkpoints(generation) / "checkpoint.json")
-    if not card:
-        return {}
-    facts = {name: str(card[name]) for name in ("checkpoint_id", "run_id")}
-    return facts | {"data_fingerprint": card["manifest_fingerprint"], "lineage": card["config"]["init"] or "none"}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}

@@ -24,7 +24,9 @@ from modeling.tracking.rundatabase import EXPERIMENT
 
 log = logging.getLogger(__name__)
 
-FINISHED = "FINISHED"
+FINISHED, PARENT = "FINISHED", "mlflow.parentRunId"
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Tag of the experiment, without which the page shows its runs as those of language models."""
 _PER_BATCH = {"tags": 90, "params": 90, "metrics": 1000}
 _PARAM_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 6000, 5000, 36
 
@@ -68,7 +70,7 @@ class RunStore:
         self.client = rundatabase.open_client(self._database)
         found = self.client.get_experiment_by_name(EXPERIMENT)
         place = rundatabase.artifacts(self._database)
-        self.experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT, place)
+        self.experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT, place, _KIND)
         if found and found.lifecycle_stage == "deleted":
             self._restore()
 
@@ -83,14 +85,6 @@ class RunStore:
                 self.delete(run.info.run_id)
             kept.add(key)
 
-    def page(self, port: int) -> str:
-        """Address of the MLflow page that shows the runs and charts of their metrics.
-
-        Without the kind of work in the address, the page opens on language models.
-        """
-        view = "workflowType=machine_learning&compareRunsMode=CHART"
-        return f"http://127.0.0.1:{port}/#/experiments/{self.experiment}/runs?{view}"
-
     def find(self, tags: Mapping[str, str]) -> list[Any]:
         """Runs that carry all these tags."""
         wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
@@ -98,18 +92,27 @@ class RunStore:
 
     def open(self, entry: Entry) -> str:
         """Start the run of an entry, found or made, with its tags, parameters and tables; returns its identifier."""
-        known = self.find({"key": entry.key})
-        if known:
-            run = str(known[0].info.run_id)
-            if known[0].info.status != FINISHED:
+        known = next(iter(self.find({"key": entry.key})), None)
+        if known and not _contradicts(known, entry):
+            run = str(known.info.run_id)
+            if known.info.status != FINISHED:
                 self.client.update_run(run, status="RUNNING")
             self.tags(run, entry.tags)
         else:
-            tags = _texts({**entry.tags, "key": entry.key, "mlflow.parentRunId": entry.parent})
-            made = self.client.create_run(self.experiment, entry.start_ms, tags, run_name=entry.name)
-            run = str(made.info.run_id)
+            run = self._created(entry, known)
         self.params(run, entry.params)
         self._tables(run, entry.tables)
+        return run
+
+    def _created(self, entry: Entry, former: Any) -> str:
+        """A new run; it takes the place of a ``former`` one, whose parameters cannot be changed, above its runs."""
+        tags = _texts({**entry.tags, "key": entry.key, PARENT: entry.parent})
+        made = self.client.create_run(self.experiment, entry.start_ms, tags, run_name=entry.name)
+        run = str(made.info.run_id)
+        if former:
+            for child in self.find({PARENT: former.info.run_id}):
+                self.client.set_tag(child.info.run_id, PARENT, run)
+            self.delete(former.info.run_id)
         return run
 
     def keep(self, entry: Entry, known: list[Any] | None = None) -> str:
@@ -162,6 +165,12 @@ class RunStore:
         self.points(run, [(0, at_ms, changed)])
         self.tags(run, tags)
 
+    def curves(self, run: str, points: Sequence[Point]) -> None:
+        """Figures of steps, without those that are logged already."""
+        known = {name: self.logged(run, _name(name)) for name in {name for *_, values in points for name in values}}
+        new = [(step, at, {n: v for n, v in values.items() if known[n].get(step) != v}) for step, at, values in points]
+        self.points(run, new)
+
     def points(self, run: str, points: Iterable[Point]) -> None:
         """Figures of steps; those that are not finite are left out."""
         from mlflow.entities import Metric
@@ -203,16 +212,39 @@ class RunStore:
         if datasets:
             self.client.log_inputs(run, datasets=datasets)
 
-    def figure(self, run: str, name: str, png: bytes) -> None:
-        """A picture among the run's artifacts."""
+    def watched(self, run: str) -> Any:
+        """A thread that logs the use of processor, memory, disk and GPU every ten seconds until its ``finish()``."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        monitor = SystemMetricsMonitor(run, resume_logging=True, tracking_uri=f"sqlite:///{self._database}")
+        monitor.start()
+        return monitor
+
+    def artifacts(self, run: str) -> Any:
+        """Where the run's artifacts are kept."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         # The client remembers where a run's artifacts are, even when the data folder has changed.
-        artifacts = get_artifact_repository(self.client.get_run(run).info.artifact_uri)
+        return get_artifact_repository(self.client.get_run(run).info.artifact_uri)
+
+    def files(self, run: str, contents: Mapping[str, bytes]) -> None:
+        """Artifacts of the run by path."""
+        if not contents:
+            return
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
-            path.write_bytes(png)
-            artifacts.log_artifact(str(path), "figures")
+            for name, content in contents.items():
+                path = Path(folder) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            self.artifacts(run).log_artifacts(folder)
+
+
+def _contradicts(run: Any, entry: Entry) -> bool:
+    """Whether a run is of other parameters or of another training than an entry of the same key."""
+    texts = {_name(key): _text(value)[:_PARAM_LENGTH] for key, value in _flat(entry.params)}
+    own, its = entry.tags.get("run_id"), run.data.tags.get("run_id")
+    other = bool(own and its and own != its)
+    return other or any(run.data.params.get(key, text) != text for key, text in texts.items())
 
 
 def _flat(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str, object]]:

@@ -30,6 +30,7 @@ def ui(port: int) -> None:
 
     from lake.errors import invalid
     from lake.processes import run_bound
+    from modeling.tracking.page import address
     from modeling.tracking.pastruns import import_history
     from modeling.tracking.rundatabase import told
     from modeling.tracking.runstore import RunStore
@@ -43,7 +44,7 @@ def ui(port: int) -> None:
     place = project()
     with told():
         import_history(place.data)
-    click.echo(f"The runs and their metrics side by side (stop with Ctrl-C): {RunStore(place.data).page(port)}")
+    click.echo(f"The runs and their metrics side by side (stop with Ctrl-C): {address(RunStore(place.data), port)}")
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     options += ["--backend-store-uri", f"sqlite:///{place.data.mlflow_database.resolve()}"]
     # MLflow's jobs (ten processes) serve language models, of which there are none here.

@@ -1,4 +1,4 @@
-"""Evaluations and grids as MLflow runs next to the training runs: a mirror of the lake, made in one go.
+"""The report's results as MLflow runs next to the training runs: a mirror of the lake, made in one go.
 
 The tables are the record; MLflow is where generations are compared. Loading its client takes seconds on a small
 machine, so one stage does it for all.
@@ -7,20 +7,31 @@ machine, so one stage does it for all.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+
+import pandas as pd
 
 from analysis.figures.completeness import heat_map
 from analysis.figures.curves import roc_figure
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
-from analysis.reporting.thresholds import rate, shown
+from analysis.reporting.summary import by_radius, metrics
+from analysis.reporting.thresholds import marginal_row, points, rate, refused, shown
 from lake.errors import DarkHaloError
 from lake.root import DataRoot
 from lake.store import status
-from modeling.tracking import pastruns, runs
+from modeling.tracking import models, pastruns, results
+from modeling.tracking.results import Result
 from modeling.tracking.rundatabase import told
 
-_STAGES = {"checkpoint": None, "scores": "evaluate", "grid": "grid"}
+_STAGES = {"checkpoint": (None,), "scores": ("evaluate",), "grid": ("grid", "completeness")}
 """The MLflow runs of a generation that show what does not count; None for all of them."""
+_HEADLINE = {
+    "auc": "test_auc",
+    "auc_low": "test_auc_low",
+    "auc_high": "test_auc_high",
+    **{name: name for name in ("completeness", "completeness_low", "completeness_high", "fpr_reached", "gates_failed")},
+}
+"""What generations are compared by, and its name on the page, where trainings have figures of the validation split."""
 
 log = logging.getLogger(__name__)
 
@@ -36,35 +47,82 @@ def mirror(root: DataRoot, inputs: ReportInputs) -> None:
                 continue
             try:
                 pastruns.log_training(root, name)
+                models.register(root, name)
             except DarkHaloError as error:
                 log.warning("the training of %s is missing in MLflow: %s", name, error)
-        _log_results(root, inputs)
+        compared = {item.name: metrics(item, inputs.params.headline_threshold_id) for item in inputs.generations}
+        for item in inputs.generations:
+            _log(root, item, compared[item.name], inputs)
+        models.crown(root, {name: found["auc"] for name, found in compared.items() if isinstance(found["auc"], float)})
 
 
 def _leave_out(root: DataRoot, off: Mapping[str, status.Invalid]) -> None:
     """Delete in MLflow the runs that do not count, restorably: its page shows them where deleted runs are asked for."""
     for stem in off:
         kind, _, name = stem.replace("scores.", "scores:", 1).partition(":")
-        if kind in _STAGES:
-            runs.forget_runs(root, name, _STAGES[kind])
+        for stage in _STAGES.get(kind, ()):
+            results.forget_runs(root, name, stage)
 
 
-def _log_results(root: DataRoot, inputs: ReportInputs) -> None:
-    for item in inputs.generations:
-        values = item.diagnostics.dropna(subset=["value"])
-        names = values["name"].str.replace("@", ":", regex=False)  # MLflow allows no @ in a metric's name
-        runs.log_metrics(root, item.name, dict(zip(names, values["value"], strict=True)))
-        if len(item.injections):
-            runs.log_grid(root, item.name, str(item.injections["grid_id"].iloc[0]), root.grid(item.name))
-        for name, content in _figures(item, inputs):
-            runs.log_figure(root, item.name, name, content)
+def _log(root: DataRoot, item: GenerationInputs, found: Mapping[str, object], inputs: ReportInputs) -> None:
+    for result in _results(item, inputs):
+        results.log_result(root, item.name, result)
+    if len(item.injections):
+        results.log_grid(root, item.name, str(item.injections["grid_id"].iloc[0]), root.grid(item.name))
+    rates = {name: f"test_{name.replace('/', '_')}" for name in found if name.startswith("tpr_at_fpr/")}
+    names = {**_HEADLINE, **rates}
+    headline = {shown: value for name, shown in names.items() if isinstance(value := found.get(name), int | float)}
+    finder = {} if models.trained(root, item.name) else {"finder": item.facts}
+    pictures = _pictures(item, inputs)
+    whole = Result("generation", headline, finder, points=_radii(item, inputs), files=pictures)
+    results.log_headline(root, item.name, whole)
 
 
-def _figures(item: GenerationInputs, inputs: ReportInputs) -> list[tuple[str, bytes]]:
+def _results(item: GenerationInputs, inputs: ReportInputs) -> Iterator[Result]:
+    for stage in ("evaluate", "diagnose"):
+        run = f"{stage}-{item.name}"
+        rows, gates = (frame[frame["run_id"] == run] for frame in (item.diagnostics, item.gates))
+        if len(rows):
+            tables = {f"tables/{stage}.csv": _csv(rows), "tables/gates.csv": _csv(gates)}
+            yield Result(stage, _values(rows), slices=[("diagnostics", run)], files=tables)
+    if len(item.completeness):
+        made, table = [("completeness", item.name)], {"tables/completeness.csv": _csv(item.completeness)}
+        yield Result("completeness", dict(_marginals(item)), slices=made, points=_radii(item, inputs), files=table)
+
+
+def _values(rows: pd.DataFrame) -> dict[str, float]:
+    known = rows.dropna(subset=["value"])
+    names = known["name"].str.replace("@", ":", regex=False)  # MLflow allows no @ in a metric's name
+    return dict(zip(names, known["value"], strict=True))
+
+
+def _marginals(item: GenerationInputs) -> Iterator[tuple[str, float]]:
+    """Completeness over all cells at every threshold that can be shown, and the rate that the threshold reaches."""
+    for name, point in points(item.thresholds).items():
+        row = marginal_row(item.completeness, name)
+        if row is not None and not refused(point):
+            place = name.replace("@", ":")
+            yield f"completeness/{place}", float(row["completeness"])
+            yield f"fpr_reached/{place}", float(row["fpr_reached"])
+
+
+def _radii(item: GenerationInputs, inputs: ReportInputs) -> list[tuple[int, None, dict[str, float]]]:
+    """Completeness at each Einstein radius, which takes the place of a step: in hundredths of an arcsecond."""
+    rows = by_radius(item, inputs.params.headline_threshold_id).dropna(subset=["completeness"])
+    radii = (100 * rows["theta_e_arcsec"]).round().astype(int)
+    values = rows["completeness"].astype(float)
+    return [(r, None, {"completeness_by_theta_e": value}) for r, value in zip(radii, values, strict=True)]
+
+
+def _csv(rows: pd.DataFrame) -> bytes:
+    return rows.to_csv(index=False).encode()
+
+
+def _pictures(item: GenerationInputs, inputs: ReportInputs) -> dict[str, bytes]:
     threshold = inputs.params.headline_threshold_id
     ranked = {item.name: (item.scores["label"], item.scores["score"])}
-    found = [] if item.refusal else [("roc.svg", roc_figure(ranked, None).content)]
+    found = {} if item.refusal else {"figures/roc.svg": roc_figure(ranked, None).content}
     if shown(item, threshold):
         title = f"{item.name}: completeness at {threshold} ({rate(item, threshold)})"
-        found.append(("completeness.svg", heat_map(item.completeness, threshold, inputs.imaging, title).content))
+        found["figures/completeness.svg"] = heat_map(item.completeness, threshold, inputs.imaging, title).content
     return found

@@ -27,7 +27,7 @@ from lake.store.stamps import StampStore
 from modeling.scoring.card import CARD, FINDER
 from modeling.scoring.finder import CHUNK, SUSPECT_ANSWERS, ExternalScorer, Output
 from modeling.scoring.scorer import load_scorer
-from modeling.tracking.runs import forget_runs
+from modeling.tracking.results import forget_runs
 from pipeline import wiring
 from pipeline.experiment.scoring import conditions_of
 from pipeline.experiment.trainedon import LISTED, csv_text, read_listed

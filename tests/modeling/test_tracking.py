@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
@@ -21,9 +22,11 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
 from lake import tables
 from lake.errors import DataError, LakeError
@@ -32,7 +35,10 @@ from lake.store import writing
 from lake.store.writing import Provenance, Target
 from modeling.config import TrainParams
 from modeling.scoring.checkpoint import Manifest, publish, run_id
-from modeling.tracking import history, pastruns, rundatabase, runs
+from modeling.scoring.scorer import load_scorer
+from modeling.scoring.served import Served
+from modeling.tracking import history, models, page, pastruns, results, rundatabase, runs
+from modeling.tracking.results import Result
 from modeling.tracking.runs import Origin
 from modeling.tracking.runstore import RunStore, _name
 from modeling.training.data import TrainingArrays
@@ -69,6 +75,14 @@ def only(store: RunStore, **tags: str) -> Any:
     found = store.find(tags)
     assert len(found) == 1
     return found[0]
+
+
+def evaluated(root: DataRoot, generation: str, figures: dict[str, float]) -> None:
+    results.log_result(root, generation, Result("evaluate", figures))
+
+
+def pictured(root: DataRoot, name: str, content: bytes) -> None:
+    results.log_headline(root, "demo1", Result("generation", {}, files={f"figures/{name}": content}))
 
 
 def open_run(root: DataRoot, name: str, params: TrainParams) -> Any:
@@ -165,18 +179,18 @@ def test_a_killed_run_is_continued_and_ended(
 
 
 def test_evaluations_replace_what_differs_and_skip_what_is_no_number(root: DataRoot) -> None:
-    runs.log_metrics(root, "demo1", {"tpr@fpr=1e-3": 0.5, "auc": 0.9, "recall A > 0.3": math.nan})
+    evaluated(root, "demo1", {"tpr@fpr=1e-3": 0.5, "auc": 0.9, "recall A > 0.3": math.nan})
     first = only(RunStore(root), stage="evaluate")
     assert first.data.metrics == {"tpr_at_fpr_1e-3": 0.5, "auc": 0.9}
-    runs.log_metrics(root, "demo1", {"tpr@fpr=1e-3": 0.5, "auc": 0.9, "recall A > 0.3": math.nan})
+    evaluated(root, "demo1", {"tpr@fpr=1e-3": 0.5, "auc": 0.9, "recall A > 0.3": math.nan})
     assert only(RunStore(root), stage="evaluate").info.run_id == first.info.run_id
-    runs.log_metrics(root, "demo1", {"auc": 0.91})
+    evaluated(root, "demo1", {"auc": 0.91})
     assert only(RunStore(root), stage="evaluate").data.metrics == {"auc": 0.91}
 
 
 @pytest.mark.parametrize("name", ["tpr@fpr=1e-3", "recall[tier=A]", "fpr, type >= REX", "a/../b", "ok_1.5 %"])
 def test_names_are_made_acceptable(name: str, root: DataRoot) -> None:
-    runs.log_metrics(root, "demo1", {name: 1.0})
+    evaluated(root, "demo1", {name: 1.0})
     assert list(only(RunStore(root), stage="evaluate").data.metrics) == [_name(name)]
 
 
@@ -194,7 +208,7 @@ def write_grid(folder: Path) -> None:
 def test_a_grid_is_logged_once_with_counts_and_inputs(root: DataRoot) -> None:
     write_grid(root.grid("demo1"))
     for _ in range(2):
-        runs.log_grid(root, "demo1", "g1", root.grid("demo1"))
+        results.log_grid(root, "demo1", "g1", root.grid("demo1"))
     run = only(RunStore(root), stage="grid")
     assert {"injections": 4, "scored": 3, "failed": 1, "cells": 4}.items() <= run.data.metrics.items()
     assert run.data.metrics["mean_score"] == pytest.approx(5 / 3)
@@ -205,11 +219,11 @@ def test_a_grid_is_logged_once_with_counts_and_inputs(root: DataRoot) -> None:
 
 
 def test_runs_of_a_forgotten_finder_are_deleted_and_no_others(root: DataRoot) -> None:
-    assert runs.forget_runs(DataRoot.of(root.local / "elsewhere"), "theirs") == 0
+    assert results.forget_runs(DataRoot.of(root.local / "elsewhere"), "theirs") == 0
     assert not (root.local / "elsewhere").exists(), "no database is made to delete from"
     for name in ("theirs", "ours"):
-        runs.log_metrics(root, name, {"auc": 0.9})
-    assert runs.forget_runs(root, "theirs") == 2, "the finder's own run and its evaluation"
+        evaluated(root, name, {"auc": 0.9})
+    assert results.forget_runs(root, "theirs") == 2, "the finder's own run and its evaluation"
     assert RunStore(root).find({"generation": "theirs"}) == []
     assert len(RunStore(root).find({"generation": "ours"})) == 2
 
@@ -217,24 +231,24 @@ def test_runs_of_a_forgotten_finder_are_deleted_and_no_others(root: DataRoot) ->
 def test_a_grid_without_batches_is_refused(root: DataRoot, tmp_path: Path) -> None:
     (tmp_path / "grid.json").write_text("{}")
     with pytest.raises(DataError, match="contains no grid batches"):
-        runs.log_grid(root, "demo1", "g1", tmp_path)
+        results.log_grid(root, "demo1", "g1", tmp_path)
 
 
 def test_figures_lie_beside_the_database(root: DataRoot) -> None:
     fresh = DataRoot.of(root.local)
     RunStore(fresh).client.rename_experiment(RunStore(fresh).experiment, "elsewhere")
-    runs.log_figure(fresh, "demo1", "curve.png", b"\x89PNG")
+    pictured(fresh, "curve.png", b"\x89PNG")
     (path,) = (root.mlflow_database.parent / "artifacts").rglob("curve.png")
     assert path.read_bytes() == b"\x89PNG"
     assert path.parent.name == "figures"
 
 
 def test_a_copied_data_folder_has_its_own_figures(root: DataRoot, caplog: pytest.LogCaptureFixture) -> None:
-    runs.log_figure(root, "demo1", "first.png", b"first")
+    pictured(root, "first.png", b"first")
     copy = DataRoot.of(shutil.copytree(root.local, root.local.parent / "a copy é"))
     before = {path: path.read_bytes() for path in (root.local / "mlflow" / "artifacts").rglob("*") if path.is_file()}
     with caplog.at_level(logging.INFO):
-        runs.log_figure(copy, "demo1", "second.png", b"second")
+        pictured(copy, "second.png", b"second")
     assert "the data folder was moved or copied" in caplog.text
     assert before == {p: p.read_bytes() for p in (root.local / "mlflow" / "artifacts").rglob("*") if p.is_file()}
     for place, names in ((copy, {"first.png", "second.png"}), (root, {"first.png"})):
@@ -260,15 +274,15 @@ def test_runs_end_once(root: DataRoot, small: TrainParams) -> None:
     with open_run(root, "demo1-a", small) as tracker:
         tracker.epoch(row(1))
         assert {status for *_, status in ends().values()} == {"RUNNING"}
-    runs.log_metrics(root, "demo1", {"auc": 0.9})
-    runs.log_grid(root, "demo1", "g1", root.grid("demo1"))
+    evaluated(root, "demo1", {"auc": 0.9})
+    results.log_grid(root, "demo1", "g1", root.grid("demo1"))
     first = ends()
     assert len(first) == 4
     assert first["demo1"][1] - first["demo1 train"][1] < 1000, "the generation's run lasts as long as its training"
     time.sleep(0.02)
-    runs.log_metrics(root, "demo1", {"auc": 0.9})
-    runs.log_grid(root, "demo1", "g1", root.grid("demo1"))
-    runs.log_figure(root, "demo1", "roc.svg", b"<svg/>")
+    evaluated(root, "demo1", {"auc": 0.9})
+    results.log_grid(root, "demo1", "g1", root.grid("demo1"))
+    pictured(root, "roc.svg", b"<svg/>")
     with open_run(root, "demo1-a", small) as tracker:
         tracker.epoch(row(1))
     assert ends() == first
@@ -368,7 +382,7 @@ def test_a_deleted_experiment_is_restored_with_its_runs(
     root: DataRoot, small: TrainParams, caplog: pytest.LogCaptureFixture
 ) -> None:
     for value in (0.9, 0.91):
-        runs.log_metrics(root, "demo1", {"auc": value})
+        evaluated(root, "demo1", {"auc": value})
     store = RunStore(root)
     store.client.delete_experiment(store.experiment)
     with open_run(root, "demo1-a", small) as tracker:
@@ -435,3 +449,113 @@ def test_results_that_are_not_finite_are_not_kept(root: DataRoot, small: TrainPa
     with open_run(root, "demo1-a", small) as tracker:
         tracker.epoch(row(1, math.nan))
     assert "train_loss" not in only(RunStore(root), stage="train").data.metrics
+
+
+def trained(root: DataRoot, small: TrainParams, splits: tuple[TrainingArrays, TrainingArrays], work: Path) -> str:
+    """A finished training with its checkpoint; returns the checkpoint's identity."""
+    name = run_id(small, FINGERPRINT)
+    with open_run(root, name, small) as tracker:
+        result = train(small, *splits, work, on_epoch=tracker.epoch)
+        card = publish(result, root.checkpoints("demo1"), Manifest(small.manifest, FINGERPRINT), *splits).card
+        tracker.finish(result.rows, card)
+    return card.checkpoint_id
+
+
+def test_a_generation_carries_what_is_compared_and_its_parts_the_rest(
+    root: DataRoot, small: TrainParams, splits: tuple[TrainingArrays, TrainingArrays], tmp_path: Path
+) -> None:
+    trained(root, small, splits, tmp_path / "work")
+    figures = {f"recall/{n}": 0.5 for n in range(200)}
+    results.log_result(root, "demo1", Result("evaluate", figures))
+    curve = [(100, None, {"completeness_by_theta_e": 0.5}), (150, None, {"completeness_by_theta_e": 0.7})]
+    for _ in range(2):
+        whole = Result("generation", {"test_auc": 0.98}, points=curve, files={"figures/roc.svg": b"<svg/>"})
+        results.log_headline(root, "demo1", whole)
+    store = RunStore(root)
+    parent = only(store, level="generation", source="trained")
+    assert parent.data.params["optimiser.lr"] == str(small.optimiser.lr)
+    assert [entry.dataset.name for entry in parent.inputs.dataset_inputs] == ["manifest.audit_70_15_15"]
+    assert {"test_auc", "best_val_auc", "val_auc", "completeness_by_theta_e"} <= set(parent.data.metrics)
+    assert len(parent.data.metrics) <= 15
+    assert len(store.client.get_metric_history(parent.info.run_id, "completeness_by_theta_e")) == 2, "logged once"
+    assert len(store.logged(parent.info.run_id, "val_auc")) == small.loop.epochs
+    assert len(only(store, stage="evaluate").data.metrics) == 200
+
+
+def test_another_training_takes_the_place_of_a_generation_above_its_runs(root: DataRoot, small: TrainParams) -> None:
+    faster = small.model_copy(update={"optimiser": small.optimiser.model_copy(update={"lr": 0.01})})
+    for name, params in (("demo1-a", small), ("demo1-b", faster)):
+        with open_run(root, name, params) as tracker:
+            tracker.epoch(row(1))
+    store = RunStore(root)
+    parent = only(store, level="generation", source="trained")
+    assert parent.data.params["optimiser.lr"] == "0.01"
+    below = {run.data.tags["mlflow.parentRunId"] for run in store.find({"stage": "train"})}
+    assert below == {parent.info.run_id}
+
+
+def test_a_checkpoint_is_a_version_that_mlflow_loads_and_scores_with(
+    root: DataRoot,
+    small: TrainParams,
+    splits: tuple[TrainingArrays, TrainingArrays],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    identity = trained(root, small, splits, tmp_path / "work")
+    for _ in range(2):
+        models.register(root, "demo1")
+        models.crown(root, {"demo1": 0.98, "theirs": 0.99})
+    client = RunStore(root).client
+    version = client.get_model_version_by_alias(models.MODEL, models.CHAMPION)
+    assert version.tags["checkpoint_id"] == identity
+    assert client.get_model_version_by_alias(models.MODEL, models.PAST).tags["generation"] == "gen4"
+    assert len(client.search_model_versions(f"name = '{models.MODEL}'")) == 2, "a second report adds none"
+
+    moved = DataRoot.of(shutil.move(root.local, tmp_path / "moved"))
+    RunStore(moved)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow warns of its own type hints
+        import mlflow.pyfunc
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{moved.mlflow_database}")
+    stamps = np.random.default_rng(1).normal(size=(5, 3, 101, 101)).astype(np.float32)
+    model = mlflow.pyfunc.load_model(f"models:/{models.MODEL}@{models.CHAMPION}")
+    expected = load_scorer(moved.checkpoints("demo1")).score(stamps)
+    assert np.array_equal(model.predict(stamps), expected)
+
+
+def test_an_alias_that_somebody_set_stays_and_versions_go_with_their_generation(
+    root: DataRoot, small: TrainParams, splits: tuple[TrainingArrays, TrainingArrays], tmp_path: Path
+) -> None:
+    trained(root, small, splits, tmp_path / "work")
+    models.register(root, "demo1")
+    client = RunStore(root).client
+    past = client.get_model_version_by_alias(models.MODEL, models.PAST)
+    client.set_registered_model_alias(models.MODEL, models.CHAMPION, past.version)
+    models.crown(root, {"demo1": 0.98})
+    assert client.get_model_version_by_alias(models.MODEL, models.CHAMPION).version == past.version
+    results.forget_runs(root, "demo1")
+    assert [v.version for v in client.search_model_versions(f"name = '{models.MODEL}'")] == [past.version]
+
+
+def test_the_page_opens_on_generations_and_charts_of_figures_that_they_have(
+    root: DataRoot, small: TrainParams, splits: tuple[TrainingArrays, TrainingArrays], tmp_path: Path
+) -> None:
+    trained(root, small, splits, tmp_path / "work")
+    store = RunStore(root)
+    address = page.address(store, 5000)
+    key = address.rpartition("viewStateShareKey=")[2]
+    experiment = store.client.get_experiment(store.experiment)
+    state = json.loads(experiment.tags[f"mlflow.sharedViewState.{key}"])
+    shown = store.client.search_runs([store.experiment], state["searchFilter"], max_results=1000)
+    assert {run.info.run_name for run in shown} >= {"demo1", "gen4", "resnet18"}
+    assert not any("mlflow.parentRunId" in run.data.tags for run in shown)
+    curves = {chart["metricKey"] for chart in state["compareRunCharts"] if chart["type"] == "LINE"}
+    assert {"val_auc", "train_loss"} <= curves & set(next(r for r in shown if r.info.run_name == "demo1").data.metrics)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+@pytest.mark.parametrize("stamps", [np.zeros((3, 101, 101)), np.zeros(4)])
+def test_a_served_model_says_what_it_takes(stamps: NDArray[np.float64]) -> None:
+    with pytest.raises(DataError, match=r"'stamps' must be an array \(batch, band, y, x\), got one of shape"):
+        Served(Any).predict(stamps)  # type: ignore[arg-type]
