@@ -111,11 +111,16 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return found
 
 
-def overlaid(name: str, read: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:
-    """Plain values of the base and of the overlays along ``based_on``, with ``name`` on top."""
+def overlaid(name: str, read: Callable[[str], Mapping[str, Any]], above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Plain values of the base and of the overlays along ``based_on``, with ``name`` on top.
+
+    ``above`` are overlays on top of it: ParameterError where one of them comes again below.
+    """
+    if name in above:
+        raise invalid(f"based_on of {above[-1]}", "an overlay that is not based on it", name)
     changes = dict(read(name))
     below = changes.pop("based_on", None)
-    return merged(overlaid(below, read) if below else read("base"), changes)
+    return merged(overlaid(below, read, (*above, name)) if below else read("base"), changes)
 
 
 Name = Annotated[str, Field(pattern=f"^{PATTERN}$")]

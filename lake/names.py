@@ -26,12 +26,17 @@ RESERVED = {
 RUN_KINDS = ("train", "evaluate", "diagnose", "grid", "trials", "audit", "import")
 """A run of this project is named after its kind and its finder: ``evaluate-demo1``."""
 GENERATION = rf"{RESERVED['training']}|demo\d+|resnet18(_baseline_v1)?"
-"""Names of generations that are trained here; the last two were recorded before there was a rule."""
+"""Names of generations that the package ships; the last two were recorded before there was a rule."""
 
 
 def run_name(kind: str, finder: str) -> str:
     """The registry's identifier of a run."""
     return f"{kind}-{finder}"
+
+
+def generation_name(name: str, parameter: str) -> str:
+    """The name itself, if a generation may bear it: one of the registry's for trainings, or a free one."""
+    return name if re.fullmatch(GENERATION, checked_name(name, parameter)) else free_name(name, parameter)
 
 
 def free_name(name: str, parameter: str) -> str:

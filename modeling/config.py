@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from functools import partial
 from importlib import resources
 from typing import Any
 
 import yaml
 
 from lake.config import Name, Section, merged, overlaid
-from lake.errors import invalid, not_one_of
-from lake.names import GENERATION
+from lake.errors import not_one_of
+from lake.names import generation_name
 from modeling.sections import (
     AugmentationParams,
     ExecutionParams,
@@ -24,6 +24,10 @@ from modeling.sections import (
     ScheduleParams,
 )
 
+Own = Mapping[str, Mapping[str, Any]]
+"""Overlays that a project has in addition to those of the package, by name."""
+NOTHING_OWN: Own = {}
+BASE = "base"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -36,6 +40,8 @@ class TrainParams(Section):
     """One sentence for tables and reports."""
     manifest: Name
     """Kind of manifest it is trained on."""
+    accepted_checks: tuple[str, ...]
+    """Names of checks of the manifest that may have failed; a failed check that is not among them stops the run."""
     init: Name | None
     """Generation whose best weights it starts from; null for fresh weights."""
     seed: int
@@ -68,21 +74,30 @@ def generations() -> tuple[str, ...]:
     """Names of the generations the package ships."""
     folder = resources.files("modeling") / "generations"
     names = (entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-    return tuple(sorted(name for name in names if name != "base"))
+    return tuple(sorted(name for name in names if name != BASE))
 
 
-def generation_values(name: str) -> dict[str, Any]:
-    """Plain values of a shipped generation: the base and the overlays along ``based_on``, not yet checked."""
-    if name not in generations():
-        raise not_one_of("generation", generations(), name)
-    if not re.fullmatch(GENERATION, name):
-        raise invalid("generation", "named like gen6b, resnet-gen3, sim-gen6, R7 or demo3 (with -audit)", name)
-    return {**overlaid(name, _read), "generation": name}
+def generation_values(name: str, own: Own = NOTHING_OWN) -> dict[str, Any]:
+    """Plain values of a generation, shipped or one of ``own``: the base and the overlays along ``based_on``, not yet
+    checked."""
+    generation_name(name, "generation")
+    return {**overlaid(name, partial(_read, own=own)), "generation": name}
 
 
-def resolve_generation(name: str, overrides: Mapping[str, Any] | None = None) -> TrainParams:
-    """Parameters of a shipped generation, with ``overrides`` on top (nested mappings, or dotted keys)."""
-    return TrainParams.load(changed(generation_values(name), overrides or {}), f"train.{name}")
+def resolve_generation(name: str, overrides: Mapping[str, Any] | None = None, own: Own = NOTHING_OWN) -> TrainParams:
+    """Parameters of a generation, with ``overrides`` on top (nested mappings, or dotted keys)."""
+    return TrainParams.load(changed(generation_values(name, own), overrides or {}), f"train.{name}")
+
+
+def base_values() -> dict[str, Any]:
+    """Plain values that every generation shares unless an overlay changes them."""
+    return _read(BASE, NOTHING_OWN)
+
+
+def based_on(name: str, own: Own = NOTHING_OWN) -> str | None:
+    """The generation that an overlay changes; None for one that changes the base."""
+    found = _read(name, own).get("based_on")
+    return None if found is None else str(found)
 
 
 def changed(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,8 +108,13 @@ def changed(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
     return found
 
 
-def _read(name: str) -> dict[str, Any]:
-    """Values of one shipped file; overlays do not inherit the reference system's figures."""
+def _read(name: str, own: Own) -> dict[str, Any]:
+    """Values of one overlay, or of the base; overlays do not inherit the reference system's figures."""
+    if name in own:
+        return {"reference": None, **own[name]}
+    known = generations()
+    if name not in known and name != BASE:
+        raise not_one_of("generation", sorted({*known, *own}), name)
     text = (resources.files("modeling") / "generations" / f"{name}.yaml").read_text(encoding="utf-8")
     return {"reference": None, **yaml.load(text, Loader=_LOADER)}
 

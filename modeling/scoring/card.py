@@ -62,6 +62,17 @@ class CheckpointCard(Section):
         """The hash that ``card_sha256`` must hold."""
         return _sha256(self.model_dump(mode="json", exclude={"card_sha256"} | ({"bands"} - self.model_fields_set)))
 
+    def record(self) -> dict[str, object]:
+        """Columns of ``training_runs`` about the model."""
+        same = ("checkpoint_id", "config_sha256", "manifest_id", "epochs_run", "best_epoch")
+        return {
+            **{name: getattr(self, name) for name in same},
+            "ancestor_checkpoint_id": self.ancestors[0] if self.ancestors else None,
+            "preprocessing_digest": self.preprocessing.digest(),
+            "data_fingerprint": self.manifest_fingerprint,
+            "arithmetic": self.dtype,
+        }
+
     def sealed(self) -> CheckpointCard:
         """The same card with its ``card_sha256``."""
         return self.model_copy(update={"card_sha256": self.own_sha256()})

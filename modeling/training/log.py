@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -45,16 +46,26 @@ class EpochRow:
 
 def append_row(path: Path, row: EpochRow) -> None:
     """Add an epoch to the log."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(row)) + "\n")
+    append_line(path, asdict(row))
 
 
 def read_log(path: Path) -> list[EpochRow]:
-    """Rows of a log; an incomplete last line is removed from the file, so the next row can be appended."""
+    """Rows of a log."""
+    return [EpochRow(**json.loads(line)) for line in whole_lines(path)]
+
+
+def append_line(path: Path, values: Mapping[str, object]) -> None:
+    """Add one line of JSON to a file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(values) + "\n")
+
+
+def whole_lines(path: Path) -> list[str]:
+    """Lines of a file; an incomplete last one is removed from it, so the next can be appended."""
     if not path.exists():
         return []
     text = path.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         atomic.write_text(path, whole)
-    return [EpochRow(**json.loads(line)) for line in whole.splitlines()]
+    return whole.splitlines()

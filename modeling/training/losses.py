@@ -20,18 +20,23 @@ def row_weights(
     weights = np.ones(len(labels), dtype=np.float32)
     if params.kind == "weighted":
         lens = labels > 0.5
+        require_tiers(lens, tiers)
         known = {"A": params.tier_a_weight, "B": params.tier_b_weight}
-        unknown = lens & ~np.isin(tiers, list(known))
-        if unknown.any():
-            raise DataError(
-                f"{int(unknown.sum())} of {int(lens.sum())} lenses have no tier A or B, which a weighted loss needs; "
-                "give their grades, or train with loss.kind: bce"
-            )
         weights[~lens] = params.negative_weight
         for tier, weight in known.items():
             weights[lens & (tiers == tier)] = weight
     weights[hard & (labels <= 0.5)] *= params.hard_negative_weight
     return torch.from_numpy(weights)
+
+
+def require_tiers(lens: NDArray[np.bool_], tiers: NDArray[np.object_]) -> None:
+    """Refuse lenses whose weight a weighted loss does not know."""
+    unknown = lens & ~np.isin(tiers, ["A", "B"])
+    if unknown.any():
+        raise DataError(
+            f"{int(unknown.sum())} of {int(lens.sum())} lenses have no tier A or B, which a weighted loss needs; "
+            "give their grades, or train with loss.kind: bce"
+        )
 
 
 def loss_sum(logits: Tensor, labels: Tensor, weights: Tensor, params: LossParams) -> Tensor:

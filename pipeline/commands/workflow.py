@@ -27,23 +27,6 @@ def run(stage: str, generation: str | None, named: str | None) -> None:
 
 
 @click.command()
-@click.argument("generation")
-@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-def train(generation: str, settings: tuple[str, ...]) -> None:
-    """Train GENERATION, any of docs/training.md, after the stages and generations it needs.
-
-    It is added to `train` in params.yaml, with any settings given, and DVC runs what is not up to date.
-    Examples: dhs train gen5a-audit; dhs train gen1 network.pretrained=false loop.epochs=20
-    """
-    from pipeline.project.generations import enlist
-    from pipeline.verbs.reproduce import reproduce
-
-    place = project()
-    enlist(place, generation, settings)
-    reproduce(place, f"train@{generation}")
-
-
-@click.command()
 def demo() -> None:
     """Run the whole pipeline on the simulated demo survey and print what to look at."""
     from pipeline.project import params as parameters

@@ -1,57 +1,113 @@
-"""Adds a shipped generation, and the generations it starts from, to ``train`` in params.yaml."""
+"""The generations of a project: those that the package ships, its own in params/generations, and what trains them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
 from etl.config import ManifestParams
 from lake.errors import ParameterError, invalid, not_one_of, one_line
-from modeling.config import TrainParams, changed, generation_values, generations
+from modeling.config import TrainParams, changed, generations, resolve_generation
 from pipeline.project import params
 from pipeline.project.project import Project
 from pipeline.project.strictyaml import parse
 
 log = logging.getLogger(__name__)
 
+REHEARSAL = "rehearsal-"
+_REHEARSED_BATCH = 32
 
-def enlist(project: Project, name: str, settings: Sequence[str] = ()) -> None:
-    """Add generation ``name`` and its ancestors to the project's params.yaml if they are not there yet.
 
-    ``settings`` are ``key=value`` with a dotted key of the generation's parameters and a value in YAML; they apply to
-    ``name`` alone. A generation that cannot be trained here is refused, and nothing is written.
+@dataclass(frozen=True)
+class Wanted:
+    """A training as a user asks for it."""
+
+    name: str
+    settings: Sequence[str] = ()
+    """``key=value`` with a dotted key of the generation's parameters and a value in YAML; for ``name`` alone."""
+    rehearse: bool = False
+    """Whether it is rehearsed: see :func:`rehearsed`."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A generation and what it starts from."""
+
+    trained: Mapping[str, TrainParams]
+    """By name, ancestors first."""
+    values: Mapping[str, Any] = field(repr=False)
+    """The project's parameters with all of them in ``train``."""
+
+    @property
+    def name(self) -> str:
+        """The generation that is wanted."""
+        return list(self.trained)[-1]
+
+
+def enlist(project: Project, wanted: Wanted) -> Chain:
+    """Add a generation and its ancestors to the project's params.yaml if they are not there yet.
+
+    A generation that cannot be trained here is refused, and nothing is written.
     """
-    train = dict(project.values.get("train") or {})
-    added: dict[str, Any] = {}
-    changes = dict(_setting(text) for text in settings if text)
-    wanted: str | None = name
-    while wanted is not None:
-        known = train.get(wanted)
-        if wanted in added:
-            raise invalid(f"train.{wanted}.init", "a generation other than itself", wanted)
-        if known is None and wanted not in generations():
-            raise not_one_of("generation", sorted({*generations(), *train}), wanted)
-        if known is None or changes:
-            before = known["parameters"] if known else generation_values(wanted)
-            parameters = TrainParams.load(changed(before, changes), f"train.{wanted}")
-        else:
-            parameters = TrainParams.load(known["parameters"], f"train.{wanted}.parameters")
-        _require_manifest(project, parameters)
-        added[wanted] = params.generation_entry(parameters)
-        wanted, changes = parameters.init, {}
-    ordered = {key: added[key] for key in reversed(added)}
-    new = [key for key, entry in ordered.items() if train.get(key) != entry]
-    values = {**project.values, "train": {**train, **ordered}}
+    found = chain(project, wanted)
+    before = project.values.get("train") or {}
+    new = [name for name in found.trained if before.get(name) != found.values["train"][name]]
     if new:
-        params.save(project.folder, values)
+        params.save(project.folder, found.values)
         log.info("params.yaml: `train` now holds %s", ", ".join(new))
-    params.warn_of_contamination(values, [name])
+    params.warn_of_contamination(found.values, [found.name])
+    return found
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def chain(project: Project, wanted: Wanted) -> Chain:
+    """What would be trained, with the parameters of each; nothing is written."""
+    train = dict(project.values.get("train") or {})
+    found: dict[str, TrainParams] = {}
+    changes = dict(setting(text) for text in wanted.settings if text)
+    name: str | None = wanted.name
+    while name is not None:
+        if name in found:
+            raise invalid(f"train.{name}.init", "a generation other than itself", name)
+        found[name] = _parameters(project, name, train, changes)
+        require_manifest(project, found[name])
+        name, changes = found[name].init, {}
+    ordered = [rehearsed(found[key]) if wanted.rehearse else found[key] for key in reversed(found)]
+    entries = {one.generation: params.generation_entry(one) for one in ordered}
+    values = {**project.values, "train": {**train, **entries}}
+    return Chain({one.generation: one for one in ordered}, values)
+
+
+def _parameters(project: Project, name: str, train: Mapping[str, Any], changes: Mapping[str, Any]) -> TrainParams:
+    """Parameters of a generation: as params.yaml has them, or else as its overlay says; an own one as its file says."""
+    own, known = params.own_generations(project.folder), train.get(name)
+    if known is None and name not in {*generations(), *own}:
+        raise not_one_of("generation", sorted({*generations(), *own, *train}), name)
+    if known is None or name in own:
+        return resolve_generation(name, changes, own)
+    where = f"train.{name}" if changes else f"train.{name}.parameters"
+    return TrainParams.load(changed(known["parameters"], changes), where)
+
+
+def rehearsed(parameters: TrainParams) -> TrainParams:
+    """The generation in small, under a name of its own: one epoch, small batches, no ImageNet weights."""
+    batch = min(parameters.loop.batch, _REHEARSED_BATCH)
+    small: dict[str, Any] = {
+        "generation": f"{REHEARSAL}{parameters.generation}",
+        "description": f"{parameters.generation} rehearsed: one epoch, to try that it trains.",
+        "init": None if parameters.init is None else f"{REHEARSAL}{parameters.init}",
+        "reference": None,
+        "network": {"pretrained": False},
+        "loop": {"epochs": 1, "batch": batch, "micro_batch": min(parameters.loop.micro_batch, batch)},
+    }
+    return TrainParams.load(changed(parameters.model_dump(mode="json"), small), f"train.{parameters.generation}")
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Dotted key and value of ``key=value``."""
     key, sign, value = text.partition("=")
     if not sign or not key:
         raise invalid("setting", "KEY=VALUE, such as network.pretrained=false", text)
@@ -61,7 +117,8 @@ def _setting(text: str) -> tuple[str, Any]:
         raise ParameterError(f"'{key}' must have a value in YAML, got {value!r}: {one_line(error)}") from error
 
 
-def _require_manifest(project: Project, parameters: TrainParams) -> None:
+def require_manifest(project: Project, parameters: TrainParams) -> None:
+    """Refuse a generation on a manifest that is not here and that no stage makes."""
     made = list(project.section(ManifestParams, "manifest").manifests)
     card = project.data.cards / f"manifest.{parameters.manifest}.json"
     if parameters.manifest not in made and not card.exists():

@@ -102,7 +102,7 @@ def resolve(folder: Path, overlay: str) -> dict[str, Any]:
     for name in merged:
         if name in SECTIONS and merged[name] is not None:
             resolved[name] = section_class(name).load(merged[name], name).model_dump(mode="json")
-    resolved["train"] = _resolve_generations(merged.get("train") or {})
+    resolved["train"] = _resolve_generations(merged.get("train") or {}, own_generations(folder))
     resolved["audited"] = list(merged.get("audited") or resolved["train"])
     if "report" in resolved and resolved["audited"]:
         resolved["report"]["headline_generation"] = resolved["report"]["headline_generation"] or resolved["audited"][0]
@@ -191,14 +191,30 @@ def section(project: Project, name: str, generation: str | None = None) -> Secti
     return project.section(TrainParams, f"train.{generation}.parameters")
 
 
-def _resolve_generations(wanted: Mapping[str, Any]) -> dict[str, Any]:
+def own_generation(folder: Path, name: str) -> Path:
+    """The file of a generation of the project's own."""
+    return folder / _SOURCES / "generations" / f"{name}.yaml"
+
+
+def own_generations(folder: Path) -> dict[str, dict[str, Any]]:
+    """Overlays in ``params/generations``, by name; none may hide one that the package ships."""
+    from modeling.config import generations
+
+    files = sorted(own_generation(folder, "any").parent.glob("*.yaml"))
+    for path in files:
+        if path.stem in (*generations(), "base"):
+            raise invalid(str(path), "a file with another name, which the package does not use", path.stem)
+    return {path.stem: read_mapping(path) for path in files}
+
+
+def _resolve_generations(wanted: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     from modeling.config import resolve_generation
 
     resolved = {}
     for name, changes in wanted.items():
         if changes is None:
             continue
-        parameters = resolve_generation(name, changes)
+        parameters = resolve_generation(name, changes, own)
         if parameters.init is not None and wanted.get(parameters.init) is None:
             raise invalid(
                 f"train.{name}.init", f"a generation that is trained too ({', '.join(wanted)})", parameters.init

@@ -1,1 +1,1 @@
-"""One module per stage. Imports ``pipeline.project``, ``pipeline.experiment``, ``pipeline.reporting``."""
+"""Stages. Imports ``pipeline.project``, ``pipeline.experiment``, ``pipeline.reporting``, ``pipeline.training``."""

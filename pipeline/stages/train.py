@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-import pyarrow.compute as pc
-
 from lake.sky.survey import SURVEY
 from lake.store import cards
 from lake.store.stamps import StampStore
 from modeling.config import TrainParams
 from modeling.scoring.checkpoint import Checkpoint, Manifest, publish, run_id
 from modeling.tracking import runs
+from modeling.training import attempts
 from modeling.training.data import load_arrays
+from modeling.training.rows import splits
 from modeling.training.train import train
 from pipeline.project.context import RunContext
+from pipeline.training.manifests import require_passed
 
 
 def run(context: RunContext, params: TrainParams) -> None:
+    require_passed(context.root, params)
     rows = context.read("manifest", slices=[params.manifest])
     ancestor = Checkpoint.load(context.root.checkpoints(params.init)) if params.init else None
     if ancestor:
@@ -26,16 +28,18 @@ def run(context: RunContext, params: TrainParams) -> None:
     manifest = Manifest(params.manifest, entry.card.fingerprint)
     name = run_id(params, manifest.fingerprint, ancestor)
     stamps = StampStore(context.root.cutouts)
-    training, validation = (
-        load_arrays(rows.filter(pc.equal(rows["split"], s)), stamps, params, SURVEY) for s in ("train", "val")
-    )
+    training, validation = (load_arrays(part, stamps, params, SURVEY) for part in splits(rows, params))
     origin = runs.Origin(entry.card.fingerprint, entry.pin.version, context.code)
+    work = context.work(name)
+    attempts.begin(work, params.execution)
     with runs.training_run(context.root, name, params, origin) as tracker:
         weights = ancestor.weights() if ancestor else None
-        result = train(params, training, validation, context.work(name), weights, tracker.epoch)
+        result = train(params, training, validation, work, weights, tracker.epoch)
         folder = context.root.checkpoints(context.generation)
         checkpoint = publish(result, folder, manifest, training, validation, ancestor)
         tracker.finish(result.rows, checkpoint.card)
     origin_of = {"origin": context.generation}
-    epochs = [{"run_id": name, "generation": context.generation, **origin_of, **asdict(row)} for row in result.rows]
-    context.write("training_epochs", epochs, context.generation, origin_of)
+    own = {"run_id": name, "generation": context.generation, **origin_of}
+    context.write("training_epochs", [{**own, **asdict(row)} for row in result.rows], context.generation, origin_of)
+    record = {**own, **checkpoint.card.record(), **attempts.columns(work)}
+    context.write("training_runs", [record], context.generation, origin_of)

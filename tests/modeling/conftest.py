@@ -26,16 +26,16 @@ SMALL = {
 }
 
 
-def ring_stamps(rows: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def ring_stamps(rows: int, seed: int, pixels: int = PIXELS) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Noise with a central blob; every third stamp also has a blue ring and label 1."""
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:PIXELS, :PIXELS] - PIXELS // 2
+    y, x = np.mgrid[:pixels, :pixels] - pixels // 2
     radius = np.hypot(y, x)
     labels = (np.arange(rows) % 3 == 0).astype(np.int64)
     blob = np.exp(-0.5 * (radius / 2.5) ** 2)
     ring = np.exp(-0.5 * ((radius - 6) / 1.2) ** 2)
     colour, blue = np.array([0.3, 1.0, 1.5])[:, None, None], np.array([1.0, 0.7, 0.4])[:, None, None]
-    stamps = rng.normal(0, 0.1, (rows, 3, PIXELS, PIXELS)) + blob * colour
+    stamps = rng.normal(0, 0.1, (rows, 3, pixels, pixels)) + blob * colour
     stamps += labels[:, None, None, None] * 0.3 * ring * blue
     return stamps.astype(np.float32), labels
 

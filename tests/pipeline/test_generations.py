@@ -18,7 +18,7 @@ from modeling.config import generations, resolve_generation
 from modeling.scoring.card import read_card
 from pipeline.experiment.trainedon import seen_by
 from pipeline.project import params
-from pipeline.project.generations import enlist
+from pipeline.project.generations import Wanted, enlist
 from pipeline.reporting.results import contamination
 from tests.pipeline.checkout import PROJECT, Checkout
 
@@ -52,7 +52,7 @@ def test_the_shipped_generations_are_those_of_the_table_and_their_audit_variants
 
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_a_generation_brings_what_it_starts_from(project: Path, name: str) -> None:
-    enlist(params.load(project), name)
+    enlist(params.load(project), Wanted(name))
     resolved = trained()
     chain: list[str] = []
     one: str | None = name
@@ -65,7 +65,7 @@ def test_a_generation_brings_what_it_starts_from(project: Path, name: str) -> No
         assert resolved[chain[-1]]["ancestor"] == start
     assert set(resolved) == {"demo1", "demo2", *chain}
     before = Path("params.yaml").read_bytes()
-    enlist(params.load(project), name)
+    enlist(params.load(project), Wanted(name))
     assert Path("params.yaml").read_bytes() == before
 
 
@@ -73,9 +73,9 @@ def test_a_generation_brings_what_it_starts_from(project: Path, name: str) -> No
 def test_a_generation_on_simulated_stamps_says_what_to_run(project: Path, name: str) -> None:
     before = Path("params.yaml").read_bytes()
     with pytest.raises(ParameterError, match=rf"no stage here makes: .* `dhs train {name} manifest=audit_70_15_15`"):
-        enlist(params.load(project), name)
+        enlist(params.load(project), Wanted(name))
     assert Path("params.yaml").read_bytes() == before
-    enlist(params.load(project), name, ["manifest=audit_70_15_15"])
+    enlist(params.load(project), Wanted(name, ["manifest=audit_70_15_15"]))
     assert params.section(params.load(project), "train", name) == resolve_generation(
         name, {"manifest": "audit_70_15_15"}
     )
@@ -85,7 +85,7 @@ def test_a_manifest_that_somebody_put_into_the_lake_is_taken(project: Path) -> N
     card = Path("data/cards/manifest.paired_baseline.json")
     card.parent.mkdir(parents=True)
     card.write_text("{}")
-    enlist(params.load(project), "R1")
+    enlist(params.load(project), Wanted("R1"))
     assert params.section(params.load(project), "train", "R1") == resolve_generation("R1")
 
 
@@ -103,11 +103,11 @@ def test_dvc_knows_every_one_of_them(project: Path) -> None:
 
 
 def test_settings_hold_for_the_named_generation_alone(project: Path) -> None:
-    enlist(params.load(project), "gen4-audit", ["loop.epochs=2", "preprocessing.annulus=[8, 15]", ""])
+    enlist(params.load(project), Wanted("gen4-audit", ["loop.epochs=2", "preprocessing.annulus=[8, 15]", ""]))
     changes = {"loop.epochs": 2, "preprocessing.annulus": [8, 15]}
     assert params.section(params.load(project), "train", "gen4-audit") == resolve_generation("gen4-audit", changes)
     assert params.section(params.load(project), "train", "gen2-audit") == resolve_generation("gen2-audit")
-    enlist(params.load(project), "gen4-audit", ["loop.epochs=3"])
+    enlist(params.load(project), Wanted("gen4-audit", ["loop.epochs=3"]))
     again = resolve_generation("gen4-audit", {**changes, "loop.epochs": 3})
     assert params.section(params.load(project), "train", "gen4-audit") == again, "what was set before stays"
 
@@ -127,7 +127,7 @@ def test_what_cannot_be_trained_is_refused_and_nothing_written(
 ) -> None:
     before = Path("params.yaml").read_bytes()
     with pytest.raises(ParameterError, match=sentence):
-        enlist(params.load(project), name, [setting])
+        enlist(params.load(project), Wanted(name, [setting]))
     assert Path("params.yaml").read_bytes() == before
 
 
@@ -145,11 +145,11 @@ def test_the_real_survey_is_not_trained_on_its_own_test_split(project: Path, cap
     assert params.resolve(project, "dr10")["audited"] == ["gen5a-audit"]
     with caplog.at_level(logging.WARNING):
         for name, guilty in (("gen5a", "gen5a"), ("gen4", "gen4 and gen2")):
-            enlist(params.load(project), name)
+            enlist(params.load(project), Wanted(name))
             assert f"{name} selects on test galaxies of audit_70_15_15" in caplog.text
             assert f"of {guilty})" in caplog.text
             caplog.clear()
-        enlist(params.load(project), "gen4-audit")
+        enlist(params.load(project), Wanted("gen4-audit"))
     assert not caplog.records
 
 

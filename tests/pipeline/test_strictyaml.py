@@ -11,7 +11,7 @@ import yaml
 
 from lake.errors import ParameterError
 from pipeline.project import params
-from pipeline.project.generations import enlist
+from pipeline.project.generations import Wanted, enlist
 from pipeline.project.strictyaml import read_mapping
 from tests.pipeline.checkout import PROJECT
 
@@ -118,7 +118,7 @@ def fuzz(folder: Path, rounds: int) -> list[str]:
                 params.section(project, name)
             for name in project.trained:
                 params.section(project, "train", name)
-            enlist(project, "demo2")
+            enlist(project, Wanted("demo2"))
         except ParameterError as error:
             said.append(str(error))
     return said

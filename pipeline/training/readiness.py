@@ -1,0 +1,179 @@
+"""Whether a training can run here, and what it would do; nothing is changed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import pyarrow.compute as pc
+import torch
+
+from lake.errors import DarkHaloError, DataError
+from lake.root import DataRoot
+from lake.sky.survey import STAMP_PIXELS, SURVEY
+from lake.store import cards, delta
+from lake.store.stamps import StampStore
+from modeling.config import TrainParams
+from modeling.networks.factory import LensFinder, build, imagenet_problem, restored
+from modeling.networks.inference import device_of
+from modeling.networks.preprocess import resolved
+from modeling.scoring.card import CARD
+from modeling.scoring.checkpoint import Checkpoint
+from modeling.training.rows import splits
+from pipeline.project.generations import Chain
+from pipeline.project.project import Project
+from pipeline.training.manifests import require_passed
+
+_STATES = 3
+"""A saved state has the weights and two moments of the optimiser; one more with averaged weights."""
+_WORKING = 1.5e9
+"""Bytes of memory that the program takes besides its stamps."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    found: str
+    good: bool = True
+
+    def line(self) -> str:
+        """As it is printed."""
+        return f"{'ok     ' if self.good else 'PROBLEM'} {self.what}: {self.found}"
+
+
+def readiness(project: Project, chain: Chain) -> list[Finding]:
+    """What was found for each generation of the chain, in the order of training."""
+    return [each for params in chain.trained.values() for each in _of_generation(project.data, params, chain)]
+
+
+def summary(found: list[Finding]) -> str:
+    """The findings as text, and how many are problems."""
+    problems = sum(not each.good for each in found)
+    end = (
+        f"{problems} of {len(found)} need attention; nothing was changed"
+        if problems
+        else "it can be trained; nothing was changed"
+    )
+    return "\n".join([*(each.line() for each in found), end])
+
+
+def _of_generation(root: DataRoot, params: TrainParams, chain: Chain) -> Iterator[Finding]:
+    name = params.generation
+    held = _held(root, params)
+    if held is not None and name != chain.name:
+        yield Finding(name, f"trained with these parameters (checkpoint {held.card.checkpoint_id}); not trained again")
+        return
+    known = "; trained with these parameters before" if held is not None else ""
+    yield Finding(name, _plan(params) + known)
+    checks: list[tuple[str, Callable[[], str]]] = [("start", lambda: _start(root, params, chain))]
+    made = (root.cards / f"{cards.stem('manifest', params.manifest)}.json").exists()
+    if made:
+        checks += [("manifest", lambda: _manifest(root, params)), ("stamps", lambda: _stamps(root, params))]
+    else:
+        yield Finding(f"{name}, manifest", f"{params.manifest} is not made yet: the stages that make it run first")
+    checks.append(("disk and memory", lambda: _resources(root, params, made)))
+    for what, look in checks:
+        try:
+            yield Finding(f"{name}, {what}", look())
+        except DarkHaloError as error:
+            yield Finding(f"{name}, {what}", str(error), good=False)
+
+
+def _held(root: DataRoot, params: TrainParams) -> Checkpoint | None:
+    """The checkpoint of a generation, if it was trained with these parameters and can be read."""
+    folder = root.checkpoints(params.generation)
+    if not (folder / CARD).exists():
+        return None
+    try:
+        found = Checkpoint.load(folder)
+    except DarkHaloError:
+        return None
+    return found if found.card.config == params else None
+
+
+def _plan(params: TrainParams) -> str:
+    loop, rate = params.loop, params.optimiser.lr
+    stops = f", or {loop.patience} without a better one" if loop.patience else ""
+    batch = f"{loop.batch} stamps a step, {loop.micro_batch} at a time"
+    return (
+        f"{loop.epochs} epochs{stops} of {params.network.name}, {batch}, {params.loss.kind} loss, "
+        f"{params.schedule.kind} rate from {rate:g}"
+    )
+
+
+def _start(root: DataRoot, params: TrainParams, chain: Chain) -> str:
+    """Initial weights; DataError where they cannot be had, or are those of another network."""
+    if params.init is None:
+        if not params.network.pretrained:
+            return "random weights"
+        if trouble := imagenet_problem(params.network.name):
+            raise DataError(f"ImageNet weights are {trouble}")
+        return "ImageNet weights, which can be had"
+    parent = chain.trained[params.init]
+    held = _held(root, parent)
+    weights = held.weights() if held else _network(parent).state_dict()
+    try:
+        restored(params.network, len(SURVEY.bands), weights)
+    except DataError as error:
+        raise DataError(f"it starts from {params.init}, but {error}") from error
+    return f"{params.init} (checkpoint {held.card.checkpoint_id})" if held else f"{params.init}, which is trained first"
+
+
+def _network(params: TrainParams) -> LensFinder:
+    """The network, without memory for its weights."""
+    with torch.device("meta"):
+        return build(params.network.model_copy(update={"pretrained": False}), len(SURVEY.bands))
+
+
+def _manifest(root: DataRoot, params: TrainParams) -> str:
+    require_passed(root, params)
+    parts = splits(delta.read(root, "manifest", slices=[params.manifest]), params)
+    lenses = [int(pc.sum(part["label"]).as_py()) for part in parts]
+    told = [
+        f"{n:,} lenses and {p.num_rows - n:,} negatives to {w}"
+        for n, p, w in zip(lenses, parts, ("train", "select"), strict=True)
+    ]
+    steps = parts[0].num_rows // params.loop.batch
+    return f"{params.manifest}, {' and '.join(told)} on, {steps:,} steps an epoch"
+
+
+def _stamps(root: DataRoot, params: TrainParams) -> str:
+    """Shards that the manifest names, opened but not read."""
+    shards = np.unique(delta.read(root, "manifest", ["shard"], slices=[params.manifest])["shard"].to_numpy())
+    store = StampStore(root.cutouts)
+    sides = {store.shard(int(number)).shape[-1] for number in shards}
+    resolved(params.preprocessing, min(sides))
+    return f"{len(shards)} shards of {' and '.join(map(str, sorted(sides)))} pixels"
+
+
+def _resources(root: DataRoot, params: TrainParams, made: bool) -> str:
+    rows, side = 0, STAMP_PIXELS
+    if made:
+        rows = cards.read_slice(root, "manifest", params.manifest).card.rows
+    side = params.preprocessing.crop_pixels or side
+    held = rows * len(SURVEY.bands) * side**2 * (2 if params.execution.arrays == "fp16" else 4)
+    weights = sum(each.numel() for each in _network(params).parameters()) * 4
+    state = weights * (_STATES + (params.optimiser.ema_decay > 0))
+    kept = 2 + (params.loop.epochs // params.loop.keep_every_epochs if params.loop.keep_every_epochs else 0)
+    written, device = 2 * kept * state, device_of(params.execution)
+    free = shutil.disk_usage(
+        next(above for above in (root.local, *root.local.resolve().parents) if above.is_dir())
+    ).free
+    _require("disk", written, free)
+    _require("memory", held + _WORKING, psutil.virtual_memory().available)
+    if device.type == "cuda":
+        _require("memory of the GPU", held + _WORKING, torch.cuda.mem_get_info()[0])
+    on = torch.cuda.get_device_name() if device.type == "cuda" else f"the processor, {params.execution.threads} threads"
+    return (
+        f"{held / 1e9:.1f} GB of stamps on {on}, {written / 1e9:.1f} GB written; {free / 1e9:.0f} GB of disk are free"
+    )
+
+
+def _require(what: str, wanted: float, free: float) -> None:
+    if wanted > free:
+        raise DataError(f"about {wanted / 1e9:.1f} GB of {what} are needed and {free / 1e9:.1f} GB are free")

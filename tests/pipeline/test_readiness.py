@@ -1,0 +1,216 @@
+"""What a training needs is looked at before it starts, and a run that lacks it is refused with nothing written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from lake.errors import DataError, ParameterError, ShardError
+from lake.store import cards, delta
+from modeling.config import generations, resolve_generation
+from modeling.scoring.card import read_card
+from modeling.scoring.checkpoint import Checkpoint
+from pipeline.project import params
+from pipeline.project.generations import Wanted, chain, enlist
+from pipeline.project.project import Project
+from pipeline.stage import run_stage
+from pipeline.training.readiness import Finding, readiness
+from tests.pipeline.trainable import project_with_manifests, write_checks
+
+SMALL = ("loop.epochs=1", "loop.batch=16", "loop.micro_batch=8", "network.width=8", "execution.threads=1")
+AUDIT = "audit_70_15_15"
+
+
+@pytest.fixture(scope="session")
+def made(once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    return once("trainable", project_with_manifests)
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path) -> Project:
+    shutil.copytree(made, tmp_path / "project")
+    return params.load(tmp_path / "project")
+
+
+def trained(project: Project, wanted: Wanted) -> Project:
+    """Train as `dhs train` has DVC do it: every generation of the chain by its stage."""
+    found = enlist(project, wanted)
+    project = params.load(project.folder)
+    for name in found.trained:
+        run_stage(project, "train", name)
+    return project
+
+
+def problems(found: list[Finding]) -> list[str]:
+    return [each.line() for each in found if not each.good]
+
+
+def files(project: Project) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in project.folder.rglob("*") if path.is_file()}
+
+
+def test_a_dry_run_says_what_would_be_trained_on_what_and_changes_nothing(project: Project) -> None:
+    before = files(project)
+    found = readiness(project, chain(project, Wanted("demo2", SMALL[1:3])))
+    assert problems(found) == []
+    assert files(project) == before
+    told = "\n".join(each.line() for each in found)
+    assert "demo1: 8 epochs of pixelnet_small, 64 stamps a step, 64 at a time, bce loss, cosine rate from 0.002" in told
+    assert "demo2: 3 epochs of pixelnet_small, 16 stamps a step, 8 at a time" in told
+    assert "demo1, start: random weights" in told
+    assert "demo2, start: demo1, which is trained first" in told
+    assert f"{AUDIT}, 24 lenses and 48 negatives to train and 8 lenses and 16 negatives to select on, 4 steps" in told
+    assert "stamps: 1 shards of 65 pixels" in told
+
+
+def test_a_dry_run_knows_what_is_trained_already(project: Project) -> None:
+    project = trained(project, Wanted("demo1", SMALL))
+    found = readiness(project, chain(project, Wanted("demo2", SMALL)))
+    identity = read_card(project.data.checkpoints("demo1")).checkpoint_id
+    assert found[0].line() == (
+        f"ok      demo1: trained with these parameters (checkpoint {identity}); not trained again"
+    )
+    assert f"demo1 (checkpoint {identity})" in found[2].found
+
+
+def test_a_dry_run_names_every_problem(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_checks(project, AUDIT, [{"name": "ks/psfsize_r", "passed": False, "detail": "p = 1e-9"}])
+    (project.data.cutouts / "bucket-0000.npy").unlink()
+    monkeypatch.setattr("pipeline.training.readiness.psutil.virtual_memory", lambda: type("", (), {"available": 1e9}))
+    found = problems(readiness(project, chain(project, Wanted("demo1"))))
+    assert [line.split(":")[0] for line in found] == [
+        f"PROBLEM demo1, {what}" for what in ("manifest", "stamps", "disk and memory")
+    ]
+    assert "failed 1 of its checks: ks/psfsize_r (p = 1e-9)" in found[0]
+    assert "bucket-0000.npy is missing" in found[1]
+    assert "1.5 GB of memory are needed and 1.0 GB are free" in found[2]
+
+
+def test_weights_of_imagenet_are_looked_for_before_the_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+
+    def unreachable(*given: object, **named: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    wanted = chain(project, Wanted("gen5a-audit", ["loop.batch=64", "loop.keep_every_epochs=0"]))
+    (line,) = problems(readiness(project, wanted))
+    assert "ImageNet weights are neither in" in line
+    assert "nor to be fetched (no route)" in line
+    cached = tmp_path / "hub" / "checkpoints" / "efficientnet_v2_s-dd5fe13b.pth"
+    cached.parent.mkdir(parents=True)
+    cached.touch()
+    assert problems(readiness(project, wanted)) == []
+
+
+def test_a_parent_of_another_network_is_refused(project: Project) -> None:
+    wanted = Wanted("demo2", ["network.width=16", "loop.batch=16", "loop.micro_batch=16"])
+    (line,) = problems(readiness(project, chain(project, wanted)))
+    assert "demo2, start: it starts from demo1, but the weights do not fit network pixelnet_small" in line
+    project = trained(project, Wanted("demo1", SMALL))
+    with pytest.raises(DataError, match="the weights of demo1 do not fit network pixelnet_small"):
+        trained(project, wanted)
+    assert not project.data.checkpoints("demo2").exists()
+
+
+def test_a_manifest_whose_checks_failed_is_refused_unless_they_are_accepted_by_name(project: Project) -> None:
+    write_checks(project, AUDIT, [{"name": "overlap/galaxy_id", "passed": False, "detail": "3 in two splits"}])
+    with pytest.raises(DataError, match=r"failed 1 of its checks: overlap/galaxy_id \(3 in two splits\)"):
+        trained(project, Wanted("demo1", SMALL))
+    assert not project.data.checkpoints("demo1").exists()
+    project = trained(project, Wanted("demo1", [*SMALL, "accepted_checks=[overlap/galaxy_id]"]))
+    assert read_card(project.data.checkpoints("demo1")).config.accepted_checks == ("overlap/galaxy_id",)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "sentence"),
+    [
+        ({"label": 0}, DataError, "has 0 lenses and 72 negatives in its training split; demo1 needs both"),
+        ({"split": "train"}, DataError, "has 0 lenses and 0 negatives in its validation split"),
+        ({"tier": None}, DataError, "24 of 24 lenses have no tier A or B"),
+        ({"psfsize_r": None}, DataError, "psfsize_r must be positive in every training row, but 72 of 72 lack it"),
+    ],
+)
+def test_rows_that_cannot_serve_are_refused_before_any_pixel_is_read(
+    project: Project, change: dict[str, object], kind: type[Exception], sentence: str
+) -> None:
+    from pipeline.project.context import RunContext, stage_run
+
+    rows = [{**row, **change} for row in delta.read(project.data, "manifest", slices=[AUDIT]).to_pylist()]
+    rows = [
+        {key: value for key, value in row.items() if key not in ("extracted_at", "git_commit", "pipeline_version")}
+        for row in rows
+    ]
+    with stage_run("manifest", AUDIT, project, RunContext) as context:
+        context.write("manifest", rows, AUDIT, {"manifest_id": AUDIT})
+    shutil.rmtree(project.data.cutouts)
+    settings = [*SMALL, "loss.kind=weighted", "network.metadata_columns=[psfsize_r]"]
+    with pytest.raises(kind, match=sentence):
+        trained(project, Wanted("demo1", settings))
+    assert any(sentence in line for line in problems(readiness(project, chain(project, Wanted("demo1", settings)))))
+
+
+def test_missing_shards_and_large_batches_are_refused(project: Project) -> None:
+    with pytest.raises(ParameterError, match=r"'loop\.batch' must be at most the 72 training rows, got 128"):
+        trained(project, Wanted("demo1", ["loop.batch=128"]))
+    (project.data.cutouts / "bucket-0000.npy").unlink()
+    with pytest.raises(ShardError, match=r"bucket-0000\.npy is missing"):
+        trained(project, Wanted("demo1", SMALL))
+    assert not project.data.checkpoints("demo1").exists()
+
+
+def test_the_test_split_is_neither_trained_nor_selected_on(project: Project) -> None:
+    project = trained(project, Wanted("demo1", SMALL))
+    rows = delta.read(project.data, "manifest", slices=[AUDIT])
+    seen = Checkpoint.load(project.data.checkpoints("demo1")).has_seen(rows["galaxy_id"])
+    assert {(split, bool(one)) for split, one in zip(rows["split"].to_pylist(), seen, strict=True)} == {
+        ("train", True), ("val", True), ("test", False),
+    }  # fmt: skip
+
+
+def test_a_run_is_recorded_with_machine_software_command_and_times(project: Project) -> None:
+    project = trained(project, Wanted("demo1", SMALL))
+    (row,) = delta.read(project.data, "training_runs", slices=["demo1"]).to_pylist()
+    card = read_card(project.data.checkpoints("demo1"))
+    assert (row["run_id"], row["checkpoint_id"], row["data_fingerprint"]) == (
+        card.run_id, card.checkpoint_id, card.manifest_fingerprint,
+    )  # fmt: skip
+    assert row["preprocessing_digest"] == card.preprocessing.digest()
+    assert (row["torch"], row["cuda"], row["driver"], row["attempts"]) == (torch.__version__, None, None, 1)
+    assert row["started_at"] <= row["ended_at"]
+    assert row["started_at"].utcoffset().total_seconds() == 0
+    assert "pytest" in row["command_line"] or "-c" in row["command_line"]
+    assert row["device"]
+    before = cards.read_slice(project.data, "training_runs", "demo1").card
+    run_stage(project, "train", "demo1")
+    after = cards.read_slice(project.data, "training_runs", "demo1").card
+    assert after == before, "when and where it ran are no part of what it made"
+
+
+def test_a_rehearsal_trains_the_whole_line_in_small_under_names_of_its_own(project: Project) -> None:
+    project = trained(project, Wanted("demo2", ["execution.threads=1"], rehearse=True))
+    card = read_card(project.data.checkpoints("rehearsal-demo2"))
+    assert (card.config.init, card.epochs_run, card.config.loop.batch) == ("rehearsal-demo1", 1, 32)
+    assert not project.data.checkpoints("demo2").exists()
+    assert project.trained == ["rehearsal-demo1", "rehearsal-demo2"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", generations())
+def test_every_generation_trains_at_small_scale(project: Project, name: str) -> None:
+    project = trained(project, Wanted(name, rehearse=True))
+    card, wanted = read_card(project.data.checkpoints(f"rehearsal-{name}")), resolve_generation(name)
+    assert card.epochs_run == 1
+    assert (card.config.network.name, card.config.loss, card.manifest_id) == (
+        wanted.network.name, wanted.loss, wanted.manifest,
+    )  # fmt: skip
+    assert card.preprocessing.kind == wanted.preprocessing.kind
+    (epoch,) = delta.read(project.data, "training_epochs", slices=[f"rehearsal-{name}"]).to_pylist()
+    assert epoch["hard_negatives"] > 0
