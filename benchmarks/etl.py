@@ -19,7 +19,8 @@ import yaml
 from etl import config
 from etl.catalogues import candidates, negatives, pool
 from etl.catalogues.partfile import Recipe
-from etl.cutouts import cutting, manifest
+from etl.cutouts import cutting, manifest, packing
+from etl.cutouts.cutting import Coadds, Sources
 from etl.files import sweepfiles
 from etl.files.candidatelist import read_list
 from etl.spark.session import session
@@ -90,17 +91,20 @@ class Run:
         drawn = self.timed(
             "negatives",
             lambda: self.published(
-                negatives.sample(self.spark, held["pool"], held["near"], found, section["negatives"], 42).negatives,
+                negatives.sample(self.spark, held["pool"], held["near"], found, section["negatives"], 42)[0],
                 "negatives",
             ),
         )
-        wanted = cutting.requests(drawn, found, held["near"], held["pool"])
-        index = self.timed(
-            "extract", lambda: cutting.extract(self.spark, wanted, self.survey, section["cutouts"], self.work)
-        )
+        wanted = Sources.of(cutting.requests(drawn, found, held["near"], held["pool"]))
+        wanted = wanted.in_bricks(self.survey, section["cutouts"])
+        coadds = Coadds(lambda: self.spark, self.survey, section["cutouts"], "bench", "benchmark")
+        nothing = packing.PACKED_SCHEMA.empty_table()
+        index = self.timed("extract", lambda: packing.completed(coadds, wanted, self.work, nothing))
         rows = self.timed(
             "assemble",
-            lambda: cutting.assemble(index, self.work, self.work / "shards", section["cutouts"], "bench"),
+            lambda: packing.rows(
+                packing.packed(index, self.work, self.work / "old", self.work / "shards", section["cutouts"])
+            ),
         )
         stamps = self.timed("publish cut-outs", lambda: self.published(rows, "cutouts"))
         name = next(iter(section["manifest"].manifests))

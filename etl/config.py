@@ -84,9 +84,42 @@ class NegativesParams(Section):
     """The criteria of a confuser."""
 
 
-class CutoutsParams(Section):
-    """How cut-outs are taken from brick coadds, and which are good enough."""
+class WebParams(Section):
+    """How the survey's servers are asked: they are shared with everybody."""
 
+    requests_per_second: float = Field(gt=0, le=100)
+    """Most requests that begin in a second."""
+    connections: int = Field(ge=1, le=32)
+    """Most requests at a time."""
+    attempts: int = Field(ge=1)
+    """How often a request is made until it counts as failed."""
+    backoff_s: float = Field(ge=0)
+    """Longest pause before the second attempt; it doubles for each further one."""
+    timeout_s: float = Field(gt=0)
+    """Seconds after which a server that sends nothing, or a cut-out that is not complete, counts as failed."""
+    contact: str = Field(pattern=r"^[\x20-\x7e]*$")
+    """Whom the servers' operators can write to, sent with each request: an address, or '' for none."""
+
+
+class ServiceParams(Section):
+    """The survey's cut-out service."""
+
+    url: str = Field(pattern="^https?://")
+    """Address that answers ?ra=&dec=&size=&layer=&pixscale=&bands= with a FITS cube."""
+    layer: str
+    """Name of the survey's images there."""
+    web: WebParams
+    """How it is asked."""
+
+
+class CutoutsParams(Section):
+    """Where cut-outs are taken from, and which are good enough."""
+
+    source: Literal["coadds", "service", "coadds, then service"]
+    """Brick coadds in ``survey.folder``, the survey's cut-out service, or the service for sources whose brick is not
+    there."""
+    service: ServiceParams
+    """The cut-out service."""
     stamp_pixels: int = Field(ge=3)
     """Width and height of a stamp (pixels); odd, with a pixel at its centre."""
     coadd_pixels: int = Field(ge=3)

@@ -28,23 +28,34 @@ Flags = NDArray[np.bool_]
 OUTSIDE = "the coadd does not hold the whole window"
 CONDITIONS = tuple(f"{kind}_{band}" for kind in ("psfsize", "psfdepth") for band in BANDS)
 """Seeing and depth; files made elsewhere carry them as ``meta_psfsize_r`` and so on, for finders that need them."""
-_LATER = ("cutout_version", "shard", "shard_row")
+_LATER = ("shard", "shard_row")
 INDEX_SCHEMA = pa.schema(
-    [*(field for field in SPEC.row_schema() if field.name not in _LATER), ("brick_row", pa.int64())]
+    [
+        *(field for field in SPEC.row_schema() if field.name not in _LATER),
+        ("file", pa.string()),
+        ("file_row", pa.int64()),
+        ("made_from", pa.string()),
+    ]
 )
-"""Columns of a brick's Parquet file, one row per source: those of ``cutouts`` that are known before the shards are."""
+"""One row per source, as whoever made the stamps leaves them: the columns of ``cutouts`` that are known before the
+shards are, the ``.npy`` file that holds the stamp and its row there, and a hash of what the row was made from (null: it
+is to be made again next time)."""
 
-_MADE_FROM = b"made_from"
 _DONE_SCHEMA = pa.schema([("brick", pa.string()), ("rows", pa.int64())])
 
 
 @dataclass(frozen=True)
 class BrickCutter:
-    """``mapInArrow`` function: bricks with their sources -> bricks done; pixels and rows go to files in ``folder``."""
+    """``mapInArrow`` function: bricks with their sources -> bricks done; pixels and rows go to files in ``folder``.
+
+    ``version`` is the ``cutout_version`` of its rows, ``code`` a hash of the code.
+    """
 
     survey: str
     folder: str
     params: CutoutsParams
+    version: str
+    code: str = ""
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -61,30 +72,52 @@ class BrickCutter:
         ``lacking`` marks sources whose seeing and depth are to be taken from the coadds.
         """
         place = Path(self.folder) / f"{brick}.parquet"
-        made_from = self._made_from(brick, ids, ra, dec, lacking)
-        if place.exists() and (pq.read_schema(place).metadata or {}).get(_MADE_FROM) == made_from:
+        made_from = self.made_from(brick, ra, dec, lacking)
+        if _holds(place, ids, made_from):
             return
         try:
             stamps, rows = cut_brick(Path(self.survey), brick, ra, dec, lacking, self.params)
         except DataError as error:
             size = self.params.stamp_pixels
-            stamps = np.empty((0, 3, size, size), dtype=np.float32)
+            stamps = np.empty((0, len(BANDS), size, size), dtype=np.float32)
             rows = [{"status": "rejected", "reason": str(error)} for _ in ids]
-        complete = [{"galaxy_id": i, "brickname": brick, **row} for i, row in zip(ids, rows, strict=True)]
-        with atomic.replacing(place.with_suffix(".npy")) as draft, draft.open("wb") as file:
-            np.save(file, stamps.astype("<f4", copy=False))
-        schema = INDEX_SCHEMA.with_metadata({_MADE_FROM: made_from})
-        with atomic.replacing(place) as draft:
-            pq.write_table(pa.Table.from_pylist(complete, schema=schema), draft)
+        same = {"brickname": brick, "cutout_version": self.version}
+        complete = [
+            {"galaxy_id": name, "made_from": made, **same, **row}
+            for name, made, row in zip(ids, made_from, rows, strict=True)
+        ]
+        write(place, stamps, complete)
 
-    def _made_from(self, brick: str, ids: Sequence[str], ra: Floats, dec: Floats, lacking: Flags) -> bytes:
-        """Hash of what the brick's files are made from: sources, coadds and settings."""
+    def made_from(self, brick: str, ra: Floats, dec: Floats, lacking: Flags) -> list[str]:
+        """For each source of a brick, a hash of what its cut-out is made from: place, coadds, settings and code."""
         kinds = ("image", "invvar", "psfsize")
         paths = [coadd_path(Path(self.survey), brick, kind, band) for kind in kinds for band in BANDS]
         paths.append(coadd_path(Path(self.survey), brick, "maskbits", None))
-        sources = [list(ids), ra.tolist(), dec.tolist(), lacking.tolist()]
-        facts = [self.params.digest(), sources, [_state(path) for path in paths]]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest().encode()
+        base = hashed([self.version, self.code, brick, [_state(path) for path in paths]])
+        places = zip(ra.tolist(), dec.tolist(), lacking.tolist(), strict=True)
+        return [hashed([base, *place]) for place in places]
+
+
+def hashed(facts: Sequence[object]) -> str:
+    """A short hash of plain values."""
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
+
+
+def write(place: Path, stamps: NDArray[np.float32], rows: Sequence[dict[str, object]]) -> None:
+    """Write stamps (n, band, y, x) and, when they are there, their rows, to ``place`` (.parquet) and beside it."""
+    with atomic.replacing(place.with_suffix(".npy")) as draft, draft.open("wb") as file:
+        np.save(file, stamps.astype("<f4", copy=False))
+    named = [row | {"file": place.stem if row["status"] == "ok" else None} for row in rows]
+    with atomic.replacing(place) as draft:
+        pq.write_table(pa.Table.from_pylist(named, schema=INDEX_SCHEMA), draft)
+
+
+def _holds(place: Path, ids: Sequence[str], made_from: Sequence[str]) -> bool:
+    """Whether a file has the rows of these sources, made from the same."""
+    if not place.exists():
+        return False
+    held = pq.read_table(place, columns=["galaxy_id", "made_from"])
+    return held["galaxy_id"].to_pylist() == list(ids) and held["made_from"].to_pylist() == list(made_from)
 
 
 def _state(path: Path) -> str:
@@ -109,6 +142,6 @@ def cut_brick(
         known = {n: float(v) for n, v in zip(CONDITIONS, conditions[place], strict=True) if np.isfinite(v)}
         rows[source] = {**verdicts[place], "x_offset_px": float(x), "y_offset_px": float(y), **known}
         if verdicts[place]["status"] == "ok":
-            rows[source] |= {"brick_row": len(kept), "sha256": stamp_hash(found.stamps[place])}
+            rows[source] |= {"file_row": len(kept), "sha256": stamp_hash(found.stamps[place])}
             kept.append(place)
     return found.stamps[kept], rows

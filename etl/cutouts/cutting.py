@@ -1,11 +1,12 @@
-"""Negatives and matched candidates -> stamps: one task per brick, partial files for a repeated run, then shards."""
+"""Negatives and matched candidates -> stamps from coadds: one task per brick, with files that a repeated run reuses."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-import operator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +18,60 @@ from pyspark.sql import DataFrame, SparkSession
 
 from etl.config import CutoutsParams
 from etl.cutouts.bricks import Bricks, holding_brick
+from etl.cutouts.coadds import coadd_path
 from etl.cutouts.cutter import INDEX_SCHEMA, BrickCutter
-from lake import tables
-from lake.errors import DataError, ShardError
+from lake.errors import DataError
 from lake.progress import watch
 from lake.sky.survey import BANDS
-from lake.store.stamps import StampStore, bucket_of, shard_name, stamp_hash, write_shard
 
 log = logging.getLogger(__name__)
 
 NO_BRICK = "no brick holds the whole window"
 _BRICK_DDL = "brick string, galaxy_id array<string>, ra array<double>, dec array<double>, lacking array<boolean>"
 _COLUMNS = ("galaxy_id", "ra", "dec", "brickname", "lacking")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Sources to cut out, arrays (n,): identifier, position (deg), brick, and whether the catalogue is lacking their
+    seeing or depth in some band."""
+
+    ids: NDArray[np.object_]
+    ra: NDArray[np.float64]
+    dec: NDArray[np.float64]
+    brick: NDArray[np.str_]
+    lacking: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, wanted: DataFrame) -> Sources:
+        """Those of a frame (:func:`requests`), by galaxy_id; their brick is the one that each belongs to."""
+        rows = wanted.select(*_COLUMNS).toPandas().sort_values("galaxy_id")
+        kinds = (object, np.float64, np.float64, str, bool)
+        return cls(*(rows[name].to_numpy(dtype=kind) for name, kind in zip(_COLUMNS, kinds, strict=True)))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def where(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Sources:
+        """Some of them."""
+        return Sources(*(facts[which] for facts in vars(self).values()))
+
+    def by_brick(self) -> dict[str, Sources]:
+        """The sources of each brick."""
+        order = np.argsort(self.brick, kind="stable")
+        names, first = np.unique(self.brick[order], return_index=True)
+        groups = np.split(order, first[1:])
+        return {str(name): self.where(group) for name, group in zip(names, groups, strict=bool(len(self)))}
+
+    def lists(self) -> tuple[list[object], ...]:
+        """Identifiers, positions and what is lacking, as lists."""
+        return tuple(facts.tolist() for facts in (self.ids, self.ra, self.dec, self.lacking))
+
+    def in_bricks(self, survey: Path, params: CutoutsParams) -> Sources:
+        """The same; their brick is one whose coadd holds the whole window, '' if there is none."""
+        bricks = Bricks.read(survey / "survey-bricks.fits")
+        chosen = holding_brick(bricks, self.brick, self.ra, self.dec, params.stamp_pixels, params.coadd_pixels)
+        return Sources(self.ids, self.ra, self.dec, chosen, self.lacking)
 
 
 def requests(negatives: DataFrame, candidates: DataFrame, near: DataFrame, pool: DataFrame) -> DataFrame:
@@ -49,40 +92,65 @@ def requests(negatives: DataFrame, candidates: DataFrame, near: DataFrame, pool:
 
 def version(params: CutoutsParams, source: str) -> str:
     """``cutout_version``: hash of where the pixels come from and how they are cut and judged."""
-    settings = params.model_dump(mode="json", exclude={"buckets", "coadd_pixels"})
+    elsewhere = {"buckets", "coadd_pixels", "source", "service"}
+    settings = params.model_dump(mode="json", exclude=elsewhere)
     return hashlib.sha256(json.dumps([source, settings], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def extract(spark: SparkSession, wanted: DataFrame, survey: Path, params: CutoutsParams, work: Path) -> pa.Table:
-    """Cut out and judge the sources ``wanted``; returns an index (``INDEX_SCHEMA``) of all of them, by galaxy_id.
+def with_coadds(survey: Path, wanted: Sources) -> NDArray[np.bool_]:
+    """Which sources (n,) lie in a brick whose images are all there."""
+    names, place = np.unique(wanted.brick, return_inverse=True)
+    images = [[coadd_path(survey, str(name), "image", band) for band in BANDS] for name in names]
+    there = [bool(name) and all(path.exists() for path in paths) for name, paths in zip(names, images, strict=True)]
+    found: NDArray[np.bool_] = np.array(there, dtype=bool)[place]
+    return found
 
-    Each brick leaves ``<work>/bricks/<brick>.npy`` (its good stamps) and ``.parquet`` (its rows), which a repeated run
-    does not make again.
-    """
-    if not (survey / "coadds").is_dir():
-        raise DataError(f"{survey / 'coadds'} is missing: put the survey's coadds there")
-    rows = wanted.select(*_COLUMNS).toPandas().sort_values("galaxy_id")
-    ids, own = rows["galaxy_id"].to_numpy(dtype=object), rows["brickname"].to_numpy(dtype=str)
-    ra, dec = rows["ra"].to_numpy(dtype=np.float64), rows["dec"].to_numpy(dtype=np.float64)
-    lacking = rows["lacking"].to_numpy(dtype=bool)
-    bricks = Bricks.read(survey / "survey-bricks.fits")
-    chosen = holding_brick(bricks, own, ra, dec, params.stamp_pixels, params.coadd_pixels)
-    folder = work.resolve() / "bricks"
-    folder.mkdir(parents=True, exist_ok=True)
-    names = [str(name) for name in np.unique(chosen) if name]
-    groups = {name: np.flatnonzero(chosen == name) for name in names}
-    tasks = [(name, *(facts[g].tolist() for facts in (ids, ra, dec, lacking))) for name, g in groups.items()]
-    cutter = BrickCutter(str(survey.resolve()), str(folder), params)
-    frame = spark.createDataFrame(tasks, _BRICK_DDL).repartition(max(1, min(len(tasks), 4 + len(tasks) // 32)))
-    with watch(lambda: len(list(folder.glob("[!.]*.parquet"))), "cut out bricks", len(names)):
-        done = sum(row["rows"] for row in frame.mapInArrow(cutter, "brick string, rows bigint").collect())
-    lost = [{"galaxy_id": i, "status": "rejected", "reason": NO_BRICK} for i in ids[chosen == ""]]
-    parts = [pq.read_table(folder / f"{name}.parquet", schema=INDEX_SCHEMA) for name in names]
-    index = pa.concat_tables([*parts, pa.Table.from_pylist(lost, schema=INDEX_SCHEMA)]).sort_by("galaxy_id")
-    if done + len(lost) != len(ids) or index.num_rows != len(ids):
-        raise DataError(f"{len(ids)} cut-outs were requested, but {index.num_rows} are accounted for")
-    warn_of_unknown_conditions(index, ids[lacking])
-    return index
+
+@dataclass(frozen=True)
+class Coadds:
+    """The survey's coadds, cut out by Spark, of galaxies of the collection ``source``; ``code`` is its hash."""
+
+    spark: Callable[[], SparkSession]
+    survey: Path
+    params: CutoutsParams
+    source: str
+    code: str
+
+    def cutter(self, folder: Path) -> BrickCutter:
+        """What a task does, with its files in ``folder``."""
+        version_ = version(self.params, self.source)
+        return BrickCutter(str(self.survey.resolve()), str(folder.resolve()), self.params, version_, self.code)
+
+    def made_from(self, wanted: Sources) -> list[str | None]:
+        """For each source, a hash of what its cut-out is made from, None for one in no brick."""
+        cutter = self.cutter(Path())
+        found: dict[str, str] = {}
+        for brick, sources in wanted.by_brick().items():
+            if brick:
+                made = cutter.made_from(brick, sources.ra, sources.dec, sources.lacking)
+                found |= zip(sources.ids.tolist(), made, strict=True)
+        return [found.get(name) for name in wanted.ids]
+
+    def make(self, wanted: Sources, folder: Path) -> pa.Table:
+        """Cut out and judge the sources ``wanted``; an index (``INDEX_SCHEMA``) of all of them.
+
+        Each brick leaves ``<brick>.npy`` (its good stamps) and ``.parquet`` (its rows) in ``folder``, which a repeated
+        run does not make again.
+        """
+        if not (self.survey / "coadds").is_dir():
+            raise DataError(f"{self.survey / 'coadds'} is missing: put the survey's coadds there")
+        folder.mkdir(parents=True, exist_ok=True)
+        cutter = self.cutter(folder)
+        tasks = [(name, *sources.lists()) for name, sources in wanted.by_brick().items() if name]
+        if tasks:
+            parts = max(1, min(len(tasks), 4 + len(tasks) // 32))
+            frame = self.spark().createDataFrame(tasks, _BRICK_DDL).repartition(parts)
+            with watch(lambda: len(list(folder.glob("[0-9]*.parquet"))), "cut out bricks", len(tasks)):
+                frame.mapInArrow(cutter, "brick string, rows bigint").collect()
+        made = {"status": "rejected", "reason": NO_BRICK, "cutout_version": cutter.version}
+        lost = [{"galaxy_id": name, **made} for name in wanted.ids[wanted.brick == ""]]
+        rows = [pq.read_table(folder / f"{name}.parquet", schema=INDEX_SCHEMA) for name, *_ in tasks]
+        return pa.concat_tables([*rows, pa.Table.from_pylist(lost, schema=INDEX_SCHEMA)])
 
 
 def warn_of_unknown_conditions(index: pa.Table, lacking: NDArray[np.object_]) -> None:
@@ -99,39 +167,3 @@ def warn_of_unknown_conditions(index: pa.Table, lacking: NDArray[np.object_]) ->
             "(legacysurvey-<brick>-psfsize-r.fits.fz and -invvar-r)",
             total - without.num_rows or "none", total, without["galaxy_id"][0],
         )  # fmt: skip
-
-
-def assemble(index: pa.Table, work: Path, folder: Path, params: CutoutsParams, source: str) -> pa.Table:
-    """Pack the good stamps into shards in ``folder``, each ordered by galaxy_id; ``cutouts`` rows, lineage excepted.
-
-    A shard that an earlier run finished is not written again.
-    """
-    good = index.filter(pc.equal(index["status"], "ok")).sort_by("galaxy_id")
-    bucket = bucket_of(good["galaxy_id"], params.buckets)
-    bricks, places, digests = (good[name].to_pylist() for name in ("brickname", "brick_row", "sha256"))
-    shard_row = np.zeros(good.num_rows, dtype=np.int32)
-    for number in np.unique(bucket):
-        members = np.flatnonzero(bucket == number)
-        shard_row[members] = np.arange(len(members))
-        if not _complete(folder, int(number), [digests[i] for i in members]):
-            stamps = (np.load(work / "bricks" / f"{bricks[i]}.npy", mmap_mode="r")[places[i]] for i in members)
-            write_shard(folder / shard_name(int(number)), stamps, len(members), params.stamp_pixels)
-    log.info(
-        "%d cut-outs in %d shards, %d rejected", good.num_rows, len(np.unique(bucket)), index.num_rows - good.num_rows
-    )
-    held = pa.table({"galaxy_id": good["galaxy_id"], "shard": bucket.astype(np.int32), "shard_row": shard_row})
-    rows = index.join(held, "galaxy_id").sort_by("galaxy_id")
-    rows = rows.append_column("cutout_version", pa.repeat(version(params, source), rows.num_rows))
-    schema = tables.spec("cutouts").row_schema()
-    return rows.select(schema.names).cast(schema)
-
-
-def _complete(folder: Path, number: int, digests: list[str]) -> bool:
-    """Whether a shard holds exactly the stamps with these hashes, in this order."""
-    if not (folder / shard_name(number)).exists():
-        return False
-    try:
-        held = StampStore(folder).shard(number)
-    except ShardError:
-        return False
-    return len(held) == len(digests) and all(map(operator.eq, map(stamp_hash, held), digests))

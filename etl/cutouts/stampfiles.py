@@ -76,15 +76,20 @@ def read(path: Path) -> tuple[NDArray[np.float32], Mapping[str, Any]]:
 
 def read_cube(path: Path) -> tuple[NDArray[np.float32], Mapping[str, Any]]:
     """A cube (band, y, x) from the survey's viewer (`fits-cutout`), bands as in its card ``BANDS``, else g, r, z."""
-    with fitslayout.opened(path, f"{path.name} cannot be read") as hdus:
-        header, planes = hdus[0].header, _planes(hdus[0])
-    projection = Tan.of(header, path.name)
+    planes, projection = cube(path, path.name)
     middle = (planes.shape[-1] - 1) / 2
     if max(abs(projection.x - middle), abs(projection.y - middle)) > _OFF_CENTRE_PX:
         raise DataError(f"{path.name}: its position must be that of the image's centre (CRPIX1, CRPIX2)")
     scale = 3600 / np.sqrt(abs(np.linalg.det(projection.to_pixels)))
     meta = {"galaxy_id": path.stem, "ra": projection.ra_deg % 360, "dec": projection.dec_deg, "pixel_scale": scale}
     return planes, meta
+
+
+def cube(path: Path, name: str) -> tuple[NDArray[np.float32], Tan]:
+    """Planes (band, y, x) in nMgy, in our order, and projection of a viewer's cube, called ``name`` in errors."""
+    with fitslayout.opened(path, f"{name} cannot be read") as hdus:
+        header, planes = hdus[0].header, _planes(hdus[0])
+    return planes, Tan.of(header, name)
 
 
 def _planes(hdu: fits.PrimaryHDU) -> NDArray[np.float32]:

@@ -1,28 +1,55 @@
-"""Cut-outs of negatives and matched candidates from the brick coadds, packed into shards."""
+"""Cut-outs of negatives and matched candidates, from brick coadds or the survey's service, packed into shards."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+
 from etl.config import CutoutsParams
-from etl.cutouts import cutting
+from etl.cutouts import cutting, packing
+from etl.cutouts.cutting import Coadds, Sources
+from etl.cutouts.service import Service
 from lake.files.publishing import published_folder
 from pipeline.project.codecards import Code
 from pipeline.project.sparkrun import SparkRun
 
 
 def run(context: SparkRun, params: CutoutsParams) -> None:
-    wanted = cutting.requests(
-        context.read_spark("negatives"),
-        context.read_spark("lens_candidates"),
-        context.read_spark("tractor_near_candidates"),
-        context.read_spark("tractor_pool"),
+    wanted = Sources.of(
+        cutting.requests(
+            context.read_spark("negatives"),
+            context.read_spark("lens_candidates"),
+            context.read_spark("tractor_near_candidates"),
+            context.read_spark("tractor_pool"),
+        )
     )
-    survey = Path(context.survey.folder)
-    source = context.survey.collection
-    work = context.work(params.digest(), dict(context.inputs), Code().hash("etl/cutouts/cutter.py"))
-    index = cutting.extract(context.spark, wanted, survey, params, work)
+    code = Code().hash("etl/cutouts/cutter.py")
+    work = context.work(params.digest(), dict(context.inputs), code)
+    memory = context.root.work("cutouts", "made.parquet")
+    index = _made(context, params, wanted, code, work / "stamps", packing.earlier(memory, context.root.cutouts, params))
+    cutting.warn_of_unknown_conditions(index, wanted.ids[wanted.lacking])
     with published_folder(context.root.cutouts, work / "shards") as folder:
-        rows = cutting.assemble(index, work, folder, params, source)
-    context.note_input("files", f"coadds in {survey}/coadds")
-    context.publish(rows, "cutouts")
+        index = packing.packed(index, work / "stamps", context.root.cutouts, folder, params)
+    packing.remember(memory, index, params)
+    context.publish(packing.rows(index), "cutouts")
+
+
+def _made(
+    context: SparkRun, params: CutoutsParams, wanted: Sources, code: str, folder: Path, earlier: pa.Table
+) -> pa.Table:
+    """An index of all sources, each from where the parameters say."""
+    survey, collection = Path(context.survey.folder), context.survey.collection
+    by_service, parts = np.full(len(wanted), params.source == "service"), []
+    if params.source != "service":
+        wanted = wanted.in_bricks(survey, params)
+        if params.source != "coadds":
+            by_service = ~cutting.with_coadds(survey, wanted)
+        coadds = Coadds(lambda: context.spark, survey, params, collection, code)
+        parts.append(packing.completed(coadds, wanted.where(~by_service), folder, earlier))
+        context.note_input("files", f"coadds in {survey}/coadds")
+    if by_service.any():
+        parts.append(packing.completed(Service(params, collection), wanted.where(by_service), folder, earlier))
+        context.note_input("service", f"{params.service.url} layer {params.service.layer}")
+    return pa.concat_tables(parts).sort_by("galaxy_id")

@@ -18,9 +18,10 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from etl.cutouts import cutter, cutting, qa
+from etl.cutouts import cutter, cutting, packing, qa
 from etl.cutouts.bricks import Bricks, Tan, holding_brick, tangent_pixels
 from etl.cutouts.coadds import brick_stamps, coadd_path, opened
+from etl.cutouts.cutting import Coadds, Sources
 from lake import tables
 from lake.contract import rules
 from lake.errors import DataError
@@ -287,6 +288,22 @@ def test_a_table_of_bricks_that_is_none(tmp_path: Path, columns: dict[str, Any],
         Bricks.read(path)
 
 
+def made(spark: Any, wanted: Any, folder: Path, work: Path, known: pa.Table | None = None) -> pa.Table:
+    """Index of what is wanted, as the stage makes it."""
+    sources = Sources.of(wanted).in_bricks(folder, PARAMS)
+    coadds = Coadds(lambda: spark, folder, PARAMS, "x", "code")
+    known = packing.PACKED_SCHEMA.empty_table() if known is None else known
+    return packing.completed(coadds, sources, work, known).sort_by("galaxy_id")
+
+
+def packed(index: pa.Table, place: Path) -> pa.Table:
+    """The index with its stamps in the shards of ``place``."""
+    for name in ("shard", "shard_row"):
+        if name not in index.column_names:
+            index = index.append_column(name, pa.nulls(index.num_rows, pa.int32()))
+    return packing.packed(index, place, place / "none", place / "shards", PARAMS)
+
+
 def requests(spark: Any, wcs: dict[str, WCS]) -> Any:
     places = [(name, x, y) for name in wcs for x, y in ((60.2, 140.0), (100.3, 99.8), (150, 60))]
     places.append(("1000p000", 5.0, 100.0))
@@ -297,7 +314,7 @@ def requests(spark: Any, wcs: dict[str, WCS]) -> Any:
 def test_every_request_ends_as_a_stamp_or_as_a_reason(jobs_spark: Any, survey: Any, tmp_path: Path) -> None:
     folder, wcs, images = survey
     wanted = requests(jobs_spark, wcs)
-    index = cutting.extract(jobs_spark, wanted, folder, PARAMS, tmp_path)
+    index = made(jobs_spark, wanted, folder, tmp_path)
     reasons = {r["galaxy_id"]: r["reason"] for r in index.to_pylist()}
     assert len(reasons) == 19
     by_brick = {name: [v for k, v in reasons.items() if k.startswith(f"x:{name}")] for name in wcs}
@@ -309,7 +326,7 @@ def test_every_request_ends_as_a_stamp_or_as_a_reason(jobs_spark: Any, survey: A
         "None", "None", "pixels within 8 px of the centre are not finite",
     ]  # fmt: skip
     assert all("image-z.fits.fz cannot be read" in str(v) for v in by_brick["1005p000"])
-    rows = cutting.assemble(index, tmp_path, tmp_path / "shards", PARAMS, "x")
+    rows = packing.rows(packed(index, tmp_path))
     rules.require(tables.spec("cutouts"), rows)
     good = [r for r in rows.to_pylist() if r["status"] == "ok"]
     stamps = StampStore(tmp_path / "shards").get(rows.filter(pc.equal(rows["status"], "ok")))
@@ -323,34 +340,33 @@ def test_every_request_ends_as_a_stamp_or_as_a_reason(jobs_spark: Any, survey: A
 def test_an_interrupted_extraction_resumes_and_gives_the_same(jobs_spark: Any, survey: Any, tmp_path: Path) -> None:
     folder, wcs, _ = survey
     wanted = requests(jobs_spark, wcs)
-    first = cutting.extract(jobs_spark, wanted, folder, PARAMS, tmp_path)
-    done = tmp_path / "bricks" / "1001p000.parquet"
-    kept, stamp = (tmp_path / "bricks" / "1000p000.parquet").stat().st_mtime_ns, done.stat().st_mtime_ns
+    first = made(jobs_spark, wanted, folder, tmp_path)
+    done = tmp_path / "1001p000.parquet"
+    kept, stamp = (tmp_path / "1000p000.parquet").stat().st_mtime_ns, done.stat().st_mtime_ns
     done.unlink()
-    (tmp_path / "bricks" / "1001p000.npy").write_bytes(b"half")
-    again = cutting.extract(jobs_spark, wanted.repartition(3), folder, PARAMS, tmp_path)
+    (tmp_path / "1001p000.npy").write_bytes(b"half")
+    again = made(jobs_spark, wanted.repartition(3), folder, tmp_path)
     assert again.equals(first)
     assert done.stat().st_mtime_ns != stamp
-    assert (tmp_path / "bricks" / "1000p000.parquet").stat().st_mtime_ns == kept
-    rows = [cutting.assemble(first, tmp_path, tmp_path / "shards", PARAMS, "x") for _ in range(2)]
+    assert (tmp_path / "1000p000.parquet").stat().st_mtime_ns == kept
+    rows = [packed(first, tmp_path) for _ in range(2)]
     assert rows[0].equals(rows[1])
 
 
 def test_a_shard_of_another_run_or_half_of_one_is_made_again(survey: Any, tmp_path: Path) -> None:
     """Partial work is resumed by what it holds, not by its shape."""
     folder, wcs, _ = survey
-    (tmp_path / "bricks").mkdir()
     x = np.linspace(25, 170, 12)
     ra, dec = wcs["1000p000"].all_pix2world(x, x[::-1], 0)
     ids = [f"x:{i}" for i in range(12)]
-    cutter.BrickCutter(str(folder), str(tmp_path / "bricks"), PARAMS).brick("1000p000", ids, ra, dec, ra > 360)
-    index = pq.read_table(tmp_path / "bricks" / "1000p000.parquet", schema=cutter.INDEX_SCHEMA)
-    rows = cutting.assemble(index, tmp_path, tmp_path / "shards", PARAMS, "x")
+    cutter.BrickCutter(str(folder), str(tmp_path), PARAMS, "v").brick("1000p000", ids, ra, dec, ra > 360)
+    index = pq.read_table(tmp_path / "1000p000.parquet", schema=cutter.INDEX_SCHEMA)
+    rows = packing.rows(packed(index, tmp_path))
     one, two, kept = sorted((tmp_path / "shards").glob("*.npy"))
     times = kept.stat().st_mtime_ns
     np.save(one, np.load(one)[::-1])
     two.write_bytes(b"half")
-    assert cutting.assemble(index, tmp_path, tmp_path / "shards", PARAMS, "x").equals(rows)
+    assert packing.rows(packed(index, tmp_path)).equals(rows)
     good = rows.filter(pc.equal(rows["status"], "ok"))
     assert len(StampStore(tmp_path / "shards").get(good)) == good.num_rows == 12
     assert kept.stat().st_mtime_ns == times
@@ -364,7 +380,7 @@ def test_a_brick_is_made_again_when_its_coadds_sources_or_settings_change(survey
     ra, dec = (np.array([v]) for v in sky(wcs["1000p000"], 100, 100))
 
     def stamp_time(settings: Any, shift: float = 0.0) -> int:
-        cutter.BrickCutter(str(tmp_path / "sky"), str(work), settings).brick(
+        cutter.BrickCutter(str(tmp_path / "sky"), str(work), settings, cutting.version(settings, "x")).brick(
             "1000p000", ["a"], ra + shift, dec, dec > 90
         )
         return (work / "1000p000.parquet").stat().st_mtime_ns
@@ -434,6 +450,6 @@ def test_a_brick_task_reports_what_it_did(survey: Any, tmp_path: Path) -> None:
     ra, dec = sky(wcs["1000p000"], 100, 100)
     task = {"brick": ["1000p000"], "galaxy_id": [["a", "b"]], "ra": [[ra, ra]], "dec": [[dec, dec]]}
     task["lacking"] = [[False, True]]
-    work = cutter.BrickCutter(str(folder), str(tmp_path), PARAMS)
+    work = cutter.BrickCutter(str(folder), str(tmp_path), PARAMS, "v")
     done = pa.Table.from_batches(work(iter(pa.table(task).to_batches())))
     assert done.to_pylist() == [{"brick": "1000p000", "rows": 2}]

@@ -1,0 +1,133 @@
+"""Requests to somebody else's server: signed, few at a time, at a limited rate, repeated with growing pauses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import TypeVar
+
+import aiohttp
+
+from etl.config import WebParams
+from lake.errors import DataError, one_line
+from lake.provenance import pipeline_version
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Take = Callable[[aiohttp.ClientResponse], Awaitable[T]]
+
+_AGAIN = (408, 425, 429, 500, 502, 503, 504)
+"""Statuses after which the same request may succeed."""
+_LONGEST_PAUSE_S = 300.0
+_PART = 1 << 16
+
+
+class UnansweredError(DataError):
+    """What a server did not give, after all attempts or because it never will."""
+
+
+class FaultyError(DataError):
+    """An answer that is not what was asked for."""
+
+
+class Polite:
+    """A session with a server, as a context."""
+
+    def __init__(self, params: WebParams) -> None:
+        self._params = params
+        self._free = asyncio.Semaphore(params.connections)
+        self._next = 0.0
+
+    async def __aenter__(self) -> Polite:
+        silent = self._params.timeout_s
+        self._session = aiohttp.ClientSession(
+            headers={"User-Agent": agent(self._params.contact)},
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=silent, sock_read=silent),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def ask(
+        self,
+        url: str,
+        take: Take[T],
+        query: Mapping[str, str] | None = None,
+        headers: Callable[[], Mapping[str, str]] = dict,
+        limit_s: float | None = None,
+    ) -> T:
+        """What ``take`` makes of the answer; UnansweredError if no attempt succeeds.
+
+        An attempt fails if the connection does, after ``limit_s`` (None: only if nothing arrives for
+        ``timeout_s``), or if ``take`` raises FaultyError. ``headers`` are made anew for each attempt.
+        """
+        last = ""
+        for attempt in range(self._params.attempts):
+            if attempt:
+                await asyncio.sleep(self._pause(attempt))
+            try:
+                return await self._once(url, take, query, headers(), limit_s)
+            except (FaultyError, aiohttp.ClientError, OSError, TimeoutError) as error:
+                last = one_line(error) if str(error) else f"nothing came for {limit_s or self._params.timeout_s:g} s"
+                log.debug("%s: attempt %d: %s", url, attempt + 1, last)
+        raise UnansweredError(f"{last} ({self._params.attempts} attempts)")
+
+    async def _once(
+        self,
+        url: str,
+        take: Take[T],
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str],
+        limit_s: float | None,
+    ) -> T:
+        async with self._free:
+            await self._turn()
+            async with (
+                asyncio.timeout(limit_s),
+                self._session.get(url, params=query, headers=headers) as answer,
+            ):
+                if answer.status in _AGAIN:
+                    self._hold(answer.headers.get("Retry-After", ""))
+                    raise FaultyError(f"the server answered {answer.status} {answer.reason}")
+                if answer.status >= 400 and answer.status != 416:  # 416: a range that the caller asked for
+                    raise UnansweredError(f"the server answered {answer.status} {answer.reason}")
+                return await take(answer)
+
+    async def _turn(self) -> None:
+        """Wait until the next request may begin."""
+        now = asyncio.get_running_loop().time()
+        mine = max(now, self._next)
+        self._next = mine + 1.0 / self._params.requests_per_second
+        await asyncio.sleep(mine - now)
+
+    def _hold(self, seconds: str) -> None:
+        """Begin no request for as long as the server asks."""
+        if seconds.isdecimal():
+            wait = min(float(seconds), _LONGEST_PAUSE_S)
+            self._next = max(self._next, asyncio.get_running_loop().time() + wait)
+
+    def _pause(self, attempt: int) -> float:
+        """Seconds before an attempt: a limit that doubles, less a random part, so that clients come back apart."""
+        return random.uniform(0.5, 1.0) * min(self._params.backoff_s * 2.0 ** (attempt - 1), _LONGEST_PAUSE_S)
+
+
+def agent(contact: str) -> str:
+    """How requests sign: the program, its version and whom to write to."""
+    return f"darkhaloscope/{pipeline_version()} ({contact})" if contact else f"darkhaloscope/{pipeline_version()}"
+
+
+async def body(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    """All bytes of an answer; FaultyError if there are more than ``most``."""
+    content = bytearray()
+    async for part in answer.content.iter_chunked(_PART):
+        content += part
+        if len(content) > most:
+            raise FaultyError(f"the answer is longer than {most} bytes")
+    return bytes(content)
