@@ -101,6 +101,29 @@ class WebParams(Section):
     """Whom the servers' operators can write to, sent with each request: an address, or '' for none."""
 
 
+class DownloadParams(Section):
+    """The data release that `dhs download` fetches files of."""
+
+    url: str = Field(pattern="^https?://.*[^/]$")
+    """Address of the release; the other addresses are below it."""
+    bricks: str
+    """Table of the release's bricks, plain or .gz."""
+    sweeps: str
+    """Folder of the sweeps."""
+    sweep_checksums: str
+    """Published checksums of the sweeps; it also says which sweeps there are."""
+    coadds: str
+    """Folder of the coadds."""
+    coadd_checksums: str
+    """Published checksums of the coadds in one folder, whose name (the first three digits of the bricks) is {group}."""
+    kinds: tuple[Literal["image", "invvar", "maskbits", "psfsize"], ...] = Field(min_length=1)
+    """Coadds that are fetched of each brick."""
+    confirm_above_gb: float = Field(ge=0)
+    """Larger downloads are begun only after a question, or with --yes."""
+    web: WebParams
+    """How the servers are asked."""
+
+
 class ServiceParams(Section):
     """The survey's cut-out service."""
 

@@ -54,6 +54,7 @@ _COMMANDS = {
     "server": "services",
     "emr": "emr",
     "doctor": "services",
+    "download": "inputs",
 }
 
 

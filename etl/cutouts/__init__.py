@@ -1,1 +1,1 @@
-"""Stamps from coadds and from elsewhere, and the manifests that name them. Imports only ``lake``."""
+"""Stamps from coadds, the survey's service and elsewhere, and manifests that name them. Imports ``etl.web``."""

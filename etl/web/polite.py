@@ -22,6 +22,8 @@ Take = Callable[[aiohttp.ClientResponse], Awaitable[T]]
 
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed."""
+_NO_SUCH_RANGE = 416
+"""What only those who asked for a range understand."""
 _LONGEST_PAUSE_S = 300.0
 _PART = 1 << 16
 
@@ -62,6 +64,7 @@ class Polite:
         query: Mapping[str, str] | None = None,
         headers: Callable[[], Mapping[str, str]] = dict,
         limit_s: float | None = None,
+        method: str = "GET",
     ) -> T:
         """What ``take`` makes of the answer; UnansweredError if no attempt succeeds.
 
@@ -73,32 +76,23 @@ class Polite:
             if attempt:
                 await asyncio.sleep(self._pause(attempt))
             try:
-                return await self._once(url, take, query, headers(), limit_s)
+                async with self._free, asyncio.timeout(limit_s):
+                    await self._turn()
+                    async with self._session.request(method, url, params=query, headers=headers()) as answer:
+                        self._require_right(answer)
+                        return await take(answer)
             except (FaultyError, aiohttp.ClientError, OSError, TimeoutError) as error:
                 last = one_line(error) if str(error) else f"nothing came for {limit_s or self._params.timeout_s:g} s"
                 log.debug("%s: attempt %d: %s", url, attempt + 1, last)
         raise UnansweredError(f"{last} ({self._params.attempts} attempts)")
 
-    async def _once(
-        self,
-        url: str,
-        take: Take[T],
-        query: Mapping[str, str] | None,
-        headers: Mapping[str, str],
-        limit_s: float | None,
-    ) -> T:
-        async with self._free:
-            await self._turn()
-            async with (
-                asyncio.timeout(limit_s),
-                self._session.get(url, params=query, headers=headers) as answer,
-            ):
-                if answer.status in _AGAIN:
-                    self._hold(answer.headers.get("Retry-After", ""))
-                    raise FaultyError(f"the server answered {answer.status} {answer.reason}")
-                if answer.status >= 400 and answer.status != 416:  # 416: a range that the caller asked for
-                    raise UnansweredError(f"the server answered {answer.status} {answer.reason}")
-                return await take(answer)
+    def _require_right(self, answer: aiohttp.ClientResponse) -> None:
+        """Refuse an answer without content: FaultyError where it may come later, else UnansweredError."""
+        if answer.status in _AGAIN:
+            self._hold(answer.headers.get("Retry-After", ""))
+            raise FaultyError(f"the server answered {answer.status} {answer.reason}")
+        if answer.status >= 400 and answer.status != _NO_SUCH_RANGE:
+            raise UnansweredError(f"the server answered {answer.status} {answer.reason}")
 
     async def _turn(self) -> None:
         """Wait until the next request may begin."""

@@ -1,6 +1,7 @@
 """``params.yaml``: found, read into a :class:`Project`, resolved from a base and overlays, changed.
 
-One section per stage, named like the stage, plus ``survey``; a stage receives those two and nothing else. Commands read
+One section per stage, named like the stage, plus ``survey``; a stage receives those two and nothing else. ``download``
+is that of a command. Commands read
 the file once; the modules below them get the project.
 """
 
@@ -45,6 +46,7 @@ def _sections() -> dict[str, str]:
             module = re.findall(rf"^from ([\w.]+) import (?:[(][^)]*|.*)\b{kind}\b", text, re.MULTILINE)[0]
             found[stage.stem] = f"{module}:{kind}"
     del found["train"]
+    found["download"] = "etl.config:DownloadParams"  # of a command
     return {**found, "diagnose": "analysis.diagnostics.discovery:DiagnoseParams"}  # gathered from the diagnostics
 
 

@@ -28,8 +28,8 @@ from lake import tables
 from lake.contract import rules
 from lake.errors import DataError
 from lake.store.stamps import StampStore
-from tests.etl.cutoutserver import Handler, cube, serving, sky
 from tests.etl.survey_files import params
+from tests.webserver import Handler, cube, serving, sky
 
 SIZE = 41
 WEB = {

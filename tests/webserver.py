@@ -1,10 +1,9 @@
-"""A cut-out service on this machine, which answers rightly or in any of the ways that services fail."""
+"""A web server on this machine, which answers rightly or in any of the ways that servers fail: cut-outs, and files."""
 
 from __future__ import annotations
 
 import io
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,7 +41,7 @@ def cube(query: dict[str, str], planes: np.ndarray | None = None, **cards: Any) 
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers by the service's rules."""
+    """Answers as its server's function says."""
 
     protocol_version = "HTTP/1.1"
     server: Server
@@ -53,9 +52,10 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.asked[place] += 1
             self.server.agents.add(self.headers["User-Agent"])
-            self.server.times.append(time.monotonic())
             count = self.server.asked[place]
         self.server.answer(self, query, count)
+
+    do_HEAD = do_GET  # noqa: N815
 
     def give(self, content: bytes, status: int = 200, length: int | None = None, **headers: str) -> None:
         self.send_response(status)
@@ -63,14 +63,15 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
 
 
 class Server(ThreadingHTTPServer):
-    """The server and what it saw: requests per position, names of clients, times."""
+    """The server and what it saw: requests per position or path, names of clients."""
 
     daemon_threads = True
 
@@ -79,7 +80,6 @@ class Server(ThreadingHTTPServer):
         self.answer, self.lock = answer, threading.Lock()
         self.asked: Counter[str] = Counter()
         self.agents: set[str] = set()
-        self.times: list[float] = []
 
     @property
     def url(self) -> str:

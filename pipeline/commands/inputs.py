@@ -1,0 +1,73 @@
+"""Commands about the survey's files, before a run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from pipeline.commands.opening import Typed, project
+
+
+@click.command()
+@click.option("--ra", nargs=2, type=float, metavar="LOW HIGH", help="Right ascension in degrees; 350 10 is through 0.")
+@click.option("--dec", nargs=2, type=float, metavar="LOW HIGH", help="Declination in degrees.")
+@click.option("--bricks", help="Names of bricks (0001m002,0003m002), instead of --ra and --dec.")
+@click.option("--bricks-file", type=Typed(exists=True, dir_okay=False), help="The same, one to a line of a file.")
+@click.option(
+    "--only", type=click.Choice(["sweeps", "coadds"]), help="Fetch one of the two; by default, both are fetched."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be fetched, and how large it is about; fetch only lists.")
+@click.option("--yes", is_flag=True, help="Do not ask before a large download.")
+def download(
+    ra: tuple[float, float] | None,
+    dec: tuple[float, float] | None,
+    bricks: str | None,
+    bricks_file: Path | None,
+    only: str | None,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Fetch sweeps and coadds of a region from the survey into survey.folder, laid out as the pipeline reads them.
+
+    Start with --dry-run. Files that are there and match their published checksum are not fetched again; interrupted
+    ones go on where they ended. Addresses, kinds of coadds and the rate of requests are in params.yaml (`dhs params
+    show download`); put your e-mail address into download.web.contact, so that the survey can write to you instead of
+    blocking you.
+
+    \b
+    Examples: dhs download --ra 150 151 --dec 2 3 --dry-run
+              dhs download --bricks 1501p020,1503p020 --only coadds
+    """
+    from etl.config import DownloadParams
+    from etl.web.release import Box
+    from pipeline.verbs import downloading
+
+    place = project()
+    params = place.section(DownloadParams, "download")
+    region = _region(ra, dec, bricks or bricks_file)
+    text = (bricks or "").replace(",", " ") + " " + (bricks_file.read_text(encoding="utf-8") if bricks_file else "")
+    plan = downloading.planned(
+        place, params, Box(*region) if region else None, text.split(), [only] if only else ["sweeps", "coadds"]
+    )
+    for kind, files, bare, size in plan.lines():
+        unchecked = f" ({bare} without a published checksum)" if bare else ""
+        click.echo(f"{kind}: {files} files, about {size:.2f} GB{unchecked}")
+    click.echo(f"{len(plan.files)} files to fetch into {plan.folder}, about {plan.gigabytes:.2f} GB")
+    if dry_run or not plan.files:
+        return
+    downloading.require_room(plan)
+    if plan.gigabytes > params.confirm_above_gb and not yes:
+        click.confirm("Fetch them?", abort=True)
+    if not downloading.report(downloading.fetched(plan, params), click.echo):
+        sys.exit(1)
+
+
+def _region(
+    ra: tuple[float, float] | None, dec: tuple[float, float] | None, bricks: object
+) -> tuple[float, float, float, float] | None:
+    """The declared box; there must be one, or bricks."""
+    if (ra is None) != (dec is None) or (ra is None) == (bricks is None):
+        raise click.UsageError("give --ra and --dec, or --bricks or --bricks-file")
+    return (*ra, *dec) if ra is not None and dec is not None else None
