@@ -69,11 +69,8 @@ class Release:
         if content is None:
             handler.give(b"", 404)
             return
-        if (
-            handler.command == "GET"
-            and handler.path in self.faults
-            and self.faults[handler.path](handler, content, count)
-        ):
+        fault = self.faults.get(handler.path) if handler.command == "GET" else None
+        if fault is not None and fault(handler, content, count):
             return
         tag, wanted = f'"{hashlib.md5(content).hexdigest()}"', handler.headers["Range"]
         self.ranges.append(wanted)
@@ -114,9 +111,8 @@ def content(project: Project, release_: Release) -> None:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != "survey-bricks.fits":
             kind, below = path.relative_to(folder).as_posix().split("/", 1)
-            assert (
-                path.read_bytes() == release_.files[f"/sweep/10.1/{below}" if kind == "sweeps" else f"/coadd/{below}"]
-            )
+            served = f"/sweep/10.1/{below}" if kind == "sweeps" else f"/coadd/{below}"
+            assert path.read_bytes() == release_.files[served]
 
 
 def test_a_region_through_ra_zero_gets_its_sweeps_and_coadds(project: Project, served: tuple[Release, Server]) -> None:
@@ -176,9 +172,9 @@ def test_a_file_that_changed_in_between_is_begun_anew(project: Project, served: 
 
 
 def test_wrong_pixels_web_pages_and_missing_files_are_not_taken(
-    project: Project, served: tuple[Release, Server], capsys: Any
+    project: Project, served: tuple[Release, Server]
 ) -> None:
-    found, server = served
+    found, _ = served
     page = {"Content_Type": "text/html"}
     base = "/coadd/000/0001p000/legacysurvey-0001p000"
     found.faults = {
