@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import tempfile
@@ -18,6 +20,11 @@ from lake.root import DataRoot
 
 # Tests run in several processes, whose threads would wait for each other by spinning. Read when torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Imported libraries are a million objects that live to the end: they are not searched for garbage while tests are
+# collected, nor later (half the time of collecting). At the very end they are, or DuckDB reports them as leaked.
+gc.disable()
+atexit.register(gc.unfreeze)
 
 # A run in the background of a shell ignores Ctrl-C, one under `nohup` the end of a terminal; so would the programs that
 # tests end by these signals.
@@ -42,6 +49,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and "whole_system" in item.fixturenames:
             item.add_marker(pytest.mark.whole_system)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -183,8 +183,12 @@ def parse(place: Path, card: str, pin: str) -> Slice:
     return entry
 
 
+@lru_cache(maxsize=4096)
 def _checked(place: Path, suffix: str, text: str, kind: type[Kind]) -> Kind:
-    """A card or pin; any other text, such as a half-merged file, is an error that says how to restore it."""
+    """A card or pin; any other text, such as a half-merged file, is an error that says how to restore it.
+
+    A command reads the same few hundred again and again.
+    """
     file, both = f"{place}.{suffix}", f"{place}.json {place}.pin.json"
     if any(line.startswith(MERGE_MARKS) for line in text.splitlines()):
         raise LakeError(
@@ -225,7 +229,11 @@ def _is_of(name: str, table: str | None) -> bool:
 def _names(folder: Path, at: str | None) -> list[str]:
     if at is not None:
         return list(_committed_in(folder, at))
-    return sorted(path.name.removesuffix(".json") for path in folder.glob("[!.]*.json"))
+    try:
+        held = [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+    return sorted(name.removesuffix(".json") for name in held if name.endswith(".json") and not name.startswith("."))
 
 
 def _committed_in(folder: Path, at: str) -> Mapping[str, str]:

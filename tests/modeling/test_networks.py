@@ -8,7 +8,6 @@ from http.client import IncompleteRead
 
 import pytest
 import torch
-import torchvision
 
 from lake.errors import DataError
 from modeling.config import generations, resolve_generation
@@ -80,7 +79,7 @@ def test_missing_imagenet_weights_are_named_with_the_cure(monkeypatch: pytest.Mo
         waited.append(socket.getdefaulttimeout())
         raise error
 
-    monkeypatch.setattr(torchvision.models, "resnet18", unreachable)
+    monkeypatch.setattr("torchvision.models.resnet18", unreachable)
     params = resolve_generation("resnet18").network.model_copy(update={"pretrained": True})
     with pytest.raises(DataError, match=r"pretrained: false \(`dhs train NAME network\.pretrained=false`\)"):
         build(params, 3)

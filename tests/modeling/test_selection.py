@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from torchvision.ops import sigmoid_focal_loss
 
 from lake.errors import DataError
 from modeling.config import TrainParams
@@ -35,6 +34,8 @@ def test_tpr_at_fpr_by_hand(small: TrainParams) -> None:
 
 
 def test_losses_against_torch(small: TrainParams) -> None:
+    from torchvision.ops import sigmoid_focal_loss  # with it comes a compiler, which not every process needs
+
     logits, labels = torch.linspace(-3, 3, 8), torch.tensor([0.0, 1] * 4)
     weights, even = torch.linspace(0.5, 1, 8), torch.ones(8)
     plain = small.loss.model_copy(update={"kind": "bce", "label_smoothing": 0.0})
