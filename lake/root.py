@@ -20,6 +20,11 @@ def private_folder() -> Path:
     return folder
 
 
+def cache() -> Path:
+    """Folder of files that are fetched or built once per machine (``DHS_CACHE``)."""
+    return Path(os.environ.get("DHS_CACHE", "~/.cache/darkhaloscope")).expanduser()
+
+
 def nearest_with(start: Path, *names: str) -> Path | None:
     """The folder, ``start`` or the nearest above it, that has one of these files."""
     place = start.resolve()

@@ -31,19 +31,34 @@ def stages(root: Path) -> dict[str, dict[str, Any]]:
     return {stage: body.get("do", body) for held in found for stage, body in held.items()}
 
 
+def body(root: Path, stage: str) -> dict[str, Any]:
+    """The body of one stage."""
+    bodies = stages(root)
+    if stage not in bodies:
+        raise not_one_of("stage", list(bodies), stage)
+    return bodies[stage]
+
+
 def outputs(body: dict[str, Any], name: str | None) -> list[str]:
     """Paths of what a stage makes, metrics included, for the finder or manifest ``name``."""
     outs = [out for kind in ("outs", "metrics") for out in body.get(kind) or []]
-    paths = [out if isinstance(out, str) else next(iter(out)) for out in outs]
+    return _named([out if isinstance(out, str) else next(iter(out)) for out in outs], name)
+
+
+def blobs(body: dict[str, Any], name: str | None) -> list[str]:
+    """Paths of what a stage reads of the project's data besides tables, listings and hashes of code."""
+    paths = [path for path in body.get("deps") or [] if re.match(r"data/(?!cards/|code/|listing/)", path)]
+    return _named(paths, name)
+
+
+def _named(paths: list[str], name: str | None) -> list[str]:
     return [re.sub(r"\$\{(item\.\w+|key)\}", name or "", path) for path in paths]
 
 
 def cards(root: Path, stage: str, name: str | None) -> list[str]:
     """Names of the cards (table or table.slice) that a stage makes."""
-    bodies = stages(root)
-    if stage not in bodies:
-        raise not_one_of("stage", list(bodies), stage)
-    found = (re.fullmatch(r"data/cards/([^/]+?)(?<!\.pin)\.json", path) for path in outputs(bodies[stage], name))
+    paths = outputs(body(root, stage), name)
+    found = (re.fullmatch(r"data/cards/([^/]+?)(?<!\.pin)\.json", path) for path in paths)
     return [match[1] for match in found if match]
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from pydantic import Field
 
+from etl.emr.aws import client, explained
+from etl.emr.packages import Target
 from lake.config import Section
-from lake.errors import DarkHaloError, DataError, LakeError, ParameterError, UnreachableError, invalid, not_one_of
+from lake.errors import DarkHaloError, LakeError, ParameterError, UnreachableError, invalid, not_one_of
 from lake.root import DataRoot
 from lake.store import cards, delta
 
+log = logging.getLogger(__name__)
+
 _YARN_SHARE = 0.75
 """Part of a node's memory that EMR gives to YARN, by default on the smaller instance types; larger ones give more."""
+_PROCESSORS = {"x86_64": "x86_64", "arm64": "aarch64"}
+"""What AWS and Python call the same processor."""
 
 
 class EmrParams(Section):
@@ -25,9 +32,9 @@ class EmrParams(Section):
     subnet_id: str
     """Subnet of that region in which the cluster runs."""
     staging_uri: str = Field(pattern=r"^s3a?://[^/]+/.+")
-    """Place of code, parameters, cards and logs: s3://bucket/prefix."""
-    release: str = "emr-spark-8.0.0"
-    """EMR release; it must have Spark 4 (releases 7.x have 3.5)."""
+    """Place of code, parameters, results and logs: s3://bucket/prefix, in a bucket of that region."""
+    release: str = Field(default="emr-spark-8.0.0", pattern=r"^emr-(7\.(?:1[1-9]|[2-9]\d)\.\d+|spark-8\.\d+\.\d+)$")
+    """EMR release: emr-spark-8.x has Spark 4.0 and Delta 4.0; emr-7.11.0 and later have Spark 3.5 and Delta 3.3."""
     service_role: str = "EMR_DefaultRole"
     """Role of the service."""
     instance_profile: str = "EMR_EC2_DefaultRole"
@@ -44,14 +51,19 @@ class EmrParams(Section):
     """Memory of one executor outside the heap: Python workers."""
     executor_cores: int = Field(ge=1)
     """Cores of one executor."""
-    python: str = "python3.11"
+    python: str = Field(default="python3.11", pattern=r"^python3\.1[1-3]$")
     """Python of the cluster's nodes."""
     step_hours_max: float = Field(gt=0)
-    """How long to wait for the stage before giving up (the cluster is then ended)."""
+    """How long the stage may take; the cluster is then ended."""
+
+    @property
+    def staging(self) -> str:
+        """The staging area by the name that AWS's own tools take."""
+        return self.staging_uri.replace("s3a://", "s3://", 1).rstrip("/")
 
 
-def preflight(aws: Any, cluster: EmrParams, root: DataRoot, outputs: Sequence[str], inputs: Sequence[str]) -> None:
-    """Raise the first reason why the submission would fail, or why it is not needed.
+def preflight(aws: Any, cluster: EmrParams, root: DataRoot, outputs: Sequence[str], inputs: Sequence[str]) -> Target:
+    """Raise the first reason why the submission would fail, or why it is not needed; what its nodes are.
 
     ``aws`` is a boto3 session. ``outputs`` are the cards (table or table.slice) that the stage makes, ``inputs`` the
     URIs that it reads.
@@ -60,11 +72,12 @@ def preflight(aws: Any, cluster: EmrParams, root: DataRoot, outputs: Sequence[st
     _check_not_done(root, outputs)
     if cluster.region not in (regions := aws.get_available_regions("emr")):
         raise not_one_of("region", regions, cluster.region)
-    try:
-        _check_account(aws, cluster)
-        _check_executors(aws, cluster)
-    except (ClientError, BotoCoreError) as error:
-        raise DataError(f"AWS, region {cluster.region}: {error}") from error
+    with explained(cluster.region):
+        client(aws, "sts").get_caller_identity()
+        _check_subnet(aws, cluster)
+        _check_staging(client(aws, "s3"), cluster)
+        processor = _check_sizes(aws, cluster)
+    return Target(cluster.python.removeprefix("python"), processor)
 
 
 def _check_places(root: DataRoot, inputs: Sequence[str]) -> None:
@@ -90,31 +103,53 @@ def _check_not_done(root: DataRoot, outputs: Sequence[str]) -> None:
         raise DarkHaloError(f"already complete: {', '.join(done)}; remove their cards from {root.cards} to remake them")
 
 
-def _check_account(aws: Any, cluster: EmrParams) -> None:
-    if aws.get_credentials() is None:
-        raise DataError("no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    aws.client("sts", region_name=cluster.region).get_caller_identity()
-    ec2 = aws.client("ec2", region_name=cluster.region)
-    found = ec2.describe_subnets(Filters=[{"Name": "subnet-id", "Values": [cluster.subnet_id]}])["Subnets"]
-    if not found:
+def _check_subnet(aws: Any, cluster: EmrParams) -> None:
+    asked = [{"Name": "subnet-id", "Values": [cluster.subnet_id]}]
+    if not client(aws, "ec2").describe_subnets(Filters=asked)["Subnets"]:
         raise invalid("subnet_id", f"a subnet of {cluster.region}", cluster.subnet_id)
-    bucket = cluster.staging_uri.split("/")[2]
+
+
+def _check_staging(s3: Any, cluster: EmrParams) -> None:
+    bucket = cluster.staging.split("/")[2]
     try:
-        aws.client("s3", region_name=cluster.region).head_bucket(Bucket=bucket)
+        s3.head_bucket(Bucket=bucket)
+        # AWS calls its first region by no name here.
+        place = s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] or "us-east-1"
     except ClientError as error:
         raise invalid("staging_uri", f"in a bucket you can reach ({error})", cluster.staging_uri) from error
+    if place != cluster.region:
+        raise invalid("staging_uri", f"in a bucket of {cluster.region}, this one is in {place}", cluster.staging_uri)
 
 
-def _check_executors(aws: Any, cluster: EmrParams) -> None:
-    ec2 = aws.client("ec2", region_name=cluster.region)
-    found = ec2.describe_instance_types(InstanceTypes=[cluster.core_type])["InstanceTypes"][0]
-    node_gb = found["MemoryInfo"]["SizeInMiB"] / 1024
+def _check_sizes(aws: Any, cluster: EmrParams) -> str:
+    """The processor of the nodes, on which the executors must fit."""
+    core = _instance(aws, "core_type", cluster.core_type)
+    primary = _instance(aws, "primary_type", cluster.primary_type)
+    node_gb = core["MemoryInfo"]["SizeInMiB"] / 1024
     needed_gb = cluster.executor_memory_gb + cluster.executor_overhead_gb
     if needed_gb > _YARN_SHARE * node_gb:
         raise ParameterError(
             f"'executor_memory_gb' + 'executor_overhead_gb' must fit a {cluster.core_type} "
             f"({_YARN_SHARE * node_gb:.0f} of its {node_gb:.0f} GiB), got {needed_gb}"
         )
-    cores = found["VCpuInfo"]["DefaultVCpus"]
+    cores = core["VCpuInfo"]["DefaultVCpus"]
     if cluster.executor_cores > cores:
         raise invalid("executor_cores", f"at most the {cores} of a {cluster.core_type}", cluster.executor_cores)
+    kinds = [set(each["ProcessorInfo"]["SupportedArchitectures"]) & set(_PROCESSORS) for each in (core, primary)]
+    if kinds[0] != kinds[1] or len(kinds[0]) != 1:
+        raise invalid("primary_type", f"of the processor of {cluster.core_type}", cluster.primary_type)
+    share = min(int(_YARN_SHARE * node_gb // needed_gb), cores // cluster.executor_cores)
+    log.info("%d nodes of %d executors each", cluster.core_count, share)
+    return _PROCESSORS[kinds[0].pop()]
+
+
+def _instance(aws: Any, name: str, kind: str) -> Any:
+    try:
+        found = client(aws, "ec2").describe_instance_types(InstanceTypes=[kind])["InstanceTypes"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "InvalidInstanceType":
+            raise
+        found = []
+    if not found:
+        raise invalid(name, "an instance type of the region", kind)
+    return found[0]

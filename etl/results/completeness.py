@@ -58,7 +58,7 @@ def summarise(
     identity = _identity(injections, injection_scores, cells)
     marginal = pa.Table.from_pylist([{"cell": MARGINAL}], schema=CELL_SCHEMA)
     rows = pa.concat_tables([cells.select(CELL_SCHEMA.names).cast(CELL_SCHEMA), marginal])
-    planned = spark.createDataFrame(rows, ddl(CELL_SCHEMA))
+    planned = spark.createDataFrame([tuple(row.values()) for row in rows.to_pylist()], ddl(CELL_SCHEMA))
     limits = spark.createDataFrame(
         [(name, float(value)) for name, value in sorted(thresholds.items())], "threshold_id string, threshold double"
     )

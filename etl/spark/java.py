@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lake.errors import DataError
 from lake.files import atomic
+from lake.root import cache
 
 JARS: dict[str, str] = {
     "delta-spark_2.13-4.0.1.jar": "a1e76860b19fe1e6b205a4ea7a9099a2f9575d39bb71d49b3e679b299d0efb91",
@@ -95,11 +96,6 @@ def archive(version: str, jars: Sequence[Path]) -> Path:
     facts = [version, *THOROUGH, *(f"{jar} {jar.stat().st_mtime_ns} {jar.stat().st_size}" for jar in jars)]
     name = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
     return cache() / "classes" / f"{name}.jsa"
-
-
-def cache() -> Path:
-    """Folder of files that are fetched or built once per machine."""
-    return Path(os.environ.get("DHS_CACHE", "~/.cache/darkhaloscope")).expanduser()
 
 
 def delta_jars() -> list[Path]:

@@ -44,12 +44,11 @@ SINGLE_THREADED = dict.fromkeys(
 """Environment of Python workers: Spark already runs one per core."""
 
 _MOST_CORES = 4
-_EMR_MARK = Path("/mnt/var/lib/info/job-flow.json")
 
 
-def on_emr() -> bool:
-    """Whether this process runs on an EMR cluster, whose Spark is already configured."""
-    return _EMR_MARK.exists()
+def submitted() -> bool:
+    """Whether `spark-submit` started this process, as on EMR: its Spark is already configured."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
 
 
 def cores() -> int:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
-from etl.spark.settings import on_emr
+from etl.spark.settings import submitted
 from lake import tables
 from lake.contract.spec import TableSpec
 from lake.errors import LakeError
@@ -29,6 +29,15 @@ _SPARK_TYPES = {
     pa.string(): "string", pa.int32(): "int", pa.int64(): "bigint", pa.float32(): "float", pa.float64(): "double",
     pa.bool_(): "boolean", pa.list_(pa.string()): "array<string>", pa.timestamp("us", "UTC"): "timestamp",
 }  # fmt: skip
+
+
+def arrow(df: DataFrame) -> pa.Table:
+    """The rows of a frame."""
+    if hasattr(df, "toArrow"):
+        return df.toArrow()
+    from pyspark.sql.pandas.types import to_arrow_schema  # Spark 3.5
+
+    return pa.Table.from_batches(df._collect_as_arrow(), to_arrow_schema(df.schema))
 
 
 def ddl(schema: pa.Schema) -> str:
@@ -80,9 +89,9 @@ def replace(
 
 
 def location(root: DataRoot, name: str) -> str:
-    """Where Spark finds a table; outside EMR, S3 goes by Hadoop's name."""
+    """Where Spark finds a table; without a cluster, which knows s3://, S3 goes by Hadoop's name."""
     place = root.table(name)
-    return place if on_emr() else place.replace("s3://", "s3a://")
+    return place if submitted() else place.replace("s3://", "s3a://")
 
 
 def _require_commit(table: DeltaTable, mark: str, rows: int) -> DeltaTable:

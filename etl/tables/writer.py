@@ -72,7 +72,7 @@ def _quarantine(parts: Sequence[tuple[DataFrame, int]], target: str, root: DataR
     spec = tables.spec("quarantine")
     frames, rows = [frame for frame, count in parts if count], sum(count for _, count in parts)
     if rows <= _MOST_COLLECTED:
-        collected = [quarantine.SCHEMA.empty_table(), *(frame.toArrow().cast(quarantine.SCHEMA) for frame in frames)]
+        collected = [quarantine.SCHEMA.empty_table(), *(table.arrow(frame).cast(quarantine.SCHEMA) for frame in frames)]
         quarantine.replace(root, target, pa.concat_tables(collected), who)
         return
     mine = quarantine.slice_of(target, who)

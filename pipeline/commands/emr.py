@@ -27,29 +27,16 @@ def emr() -> None:
 @click.option("--limit-rows", type=click.IntRange(1), help="Read only this many rows.")
 def submit(stage: str, generation: str | None, cluster: Path, limit_files: int | None, limit_rows: int | None) -> None:
     """Run STAGE on EMR with the parameters of params.yaml and bring its cards back."""
-    import yaml
-
     from etl.emr.cluster import EmrParams
-    from etl.emr.submission import Submission
     from etl.emr.submission import submit as run
     from lake.names import checked_name
-    from pipeline import wiring
-    from pipeline.project import params
     from pipeline.project.strictyaml import read_mapping
+    from pipeline.verbs.submitting import submission
 
     if generation is not None:
         checked_name(generation, "generation")
     place = project()
-    values = dict(place.values)
     limits = {"limit_files": limit_files, "limit_rows": limit_rows}
-    if given := {name: value for name, value in limits.items() if value is not None}:
-        limited = params.section_class(stage).load({**values.get(stage, {}), **given}, stage)
-        values[stage] = limited.model_dump(mode="json")
-    work = Submission(
-        arguments=("run", stage, *(("--generation", generation) if generation else ())),
-        parameters=yaml.safe_dump(values, sort_keys=False),
-        outputs=wiring.cards(place.folder, stage, generation),
-        inputs=(place.survey.folder,),
-    )
+    work = submission(place, stage, generation, {key: value for key, value in limits.items() if value is not None})
     made = run(work, EmrParams.load(read_mapping(cluster), str(cluster)), place.data, place.folder.resolve())
     click.echo("\n".join(made))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 from lake.errors import DataError, one_line
@@ -25,7 +25,7 @@ EXEMPT = frozenset(
         "lake/upkeep/guard.py",
         *(f"modeling/tracking/{name}.py" for name in ("runs", "runstore", "rundatabase", "pastruns")),
         *(f"pipeline/project/{name}.py" for name in ("params", "codecards")),
-        *(f"etl/spark/{name}.py" for name in ("jars", "java", "record", "server")),
+        *(f"etl/spark/{name}.py" for name in ("connect", "java", "record", "server")),
     }
 )
 DATA_SUFFIXES = (".yaml", ".csv", ".html", ".css")
@@ -38,10 +38,10 @@ RESOLVED = "modeling/generations/"
 
 
 class Code:
-    """The project's code below ``root``."""
+    """The project's code below ``root``; modules that are ``exempt`` are not followed."""
 
-    def __init__(self, root: Path = PROJECT) -> None:
-        self.root = root
+    def __init__(self, root: Path = PROJECT, exempt: Set[str] = EXEMPT) -> None:
+        self.root, self.exempt = root, exempt
         self._read: dict[str, tuple[str, list[str]]] = {}
         self._listed: dict[str, frozenset[str]] = {}
 
@@ -51,7 +51,7 @@ class Code:
         waiting = [start]
         while waiting:
             name = waiting.pop()
-            if name not in seen and name not in EXEMPT and not name.startswith(RESOLVED):
+            if name not in seen and name not in self.exempt and not name.startswith(RESOLVED):
                 seen[name], needed = self._file(name)
                 waiting += needed
         return {name: seen[name] for name in sorted(seen) if seen[name]}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -34,6 +36,11 @@ class SparkRun(RunContext):
         """Rows of a table at its pinned version as a Spark frame."""
         self.note_table(table, slices)
         return read(self.spark, self.root, table, slices)
+
+    def shared(self, path: Path) -> str:
+        """Where Spark's executors find a file of the project: on a cluster in its staging area (``DHS_STAGED``)."""
+        staged = os.environ.get("DHS_STAGED")
+        return f"{staged}/{path.relative_to(self.project.folder)}" if staged else str(path.resolve())
 
     def publish(
         self,

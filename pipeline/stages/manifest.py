@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from etl.config import ManifestParams
 from etl.cutouts import manifest
+from etl.tables.table import arrow
 from lake.files import atomic
 from pipeline.project.sparkrun import SparkRun
 
@@ -19,7 +20,7 @@ _SOURCES = ("negatives", "lens_candidates", "tractor_near_candidates", "tractor_
 def run(context: SparkRun, params: ManifestParams) -> None:
     name = context.generation
     negatives, candidates, near, pool, cutouts = (context.read_spark(source) for source in _SOURCES)
-    rows = manifest.guarded(manifest.rows(negatives, candidates, near, pool, cutouts, params, name).toArrow())
+    rows = manifest.guarded(arrow(manifest.rows(negatives, candidates, near, pool, cutouts, params, name)))
     requested = manifest.requested(negatives, candidates)
     checks = manifest.check(rows, requested, params, name, context.survey.split)
     for check in checks:

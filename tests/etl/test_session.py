@@ -53,8 +53,8 @@ print("written", flush=True)
 )
 _SUSPENDED = (
     """
-import etl.spark.session
-etl.spark.session._POLL_SECONDS = 0.1
+import etl.spark.connect, etl.spark.session
+etl.spark.connect._POLL_SECONDS = 0.1
 """
     + _CLIENT
     + """

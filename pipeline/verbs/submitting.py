@@ -1,0 +1,57 @@
+"""What a Spark stage needs on a cluster: its parameters, files and packages, and what it will have made."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import get_type_hints
+
+import yaml
+
+from etl.emr.shipping import Submission
+from lake.errors import DataError, not_one_of
+from pipeline import wiring
+from pipeline.project import params
+from pipeline.project.libraries import libraries
+from pipeline.project.project import Project
+from pipeline.project.sparkrun import SparkRun
+
+
+def submission(project: Project, stage: str, name: str | None, changes: Mapping[str, object]) -> Submission:
+    """The submission of a stage, for the finder or manifest ``name``, with changes of its own parameters."""
+    body = wiring.body(project.folder, stage)
+    if not runs_on_spark(stage):
+        known = [each for each in wiring.stages(project.folder) if runs_on_spark(each)]
+        raise not_one_of("stage", known, stage)
+    values = dict(project.values)
+    if changes:
+        changed = params.section_class(stage).load({**values.get(stage, {}), **changes}, stage)
+        values[stage] = changed.model_dump(mode="json")
+    return Submission(
+        arguments=("run", stage, *(("--generation", name) if name else ())),
+        parameters=yaml.safe_dump(values, sort_keys=False),
+        cards=wiring.cards(project.folder, stage, name),
+        outputs=wiring.outputs(body, name),
+        inputs=(project.survey.folder,),
+        files=tuple(_files(project, wiring.blobs(body, name))),
+        modules=libraries(stage),
+    )
+
+
+def runs_on_spark(stage: str) -> bool:
+    """Whether a stage's ``run`` asks for a Spark session."""
+    return get_type_hints(importlib.import_module(f"pipeline.stages.{stage}").run).get("context") is SparkRun
+
+
+def _files(project: Project, blobs: list[str]) -> Iterator[Path]:
+    """Paths, relative to the project, of the cards and pins of all tables and of the stage's other inputs."""
+    found = sorted(project.data.cards.glob("[!.]*.json"))
+    for blob in blobs:
+        place = project.folder / blob
+        if not place.exists():
+            raise DataError(
+                f"{place} is missing, which the stage reads: make it (`dvc repro`) or bring it (`dvc pull`)"
+            )
+        found += sorted(path for path in ([place] if place.is_file() else place.rglob("*")) if path.is_file())
+    yield from (path.relative_to(project.folder) for path in found)
