@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from pydantic import Field
 
 from etl.emr.aws import client, explained
-from etl.emr.packages import Target
+from etl.emr.packages import Node
 from lake.config import Section
 from lake.errors import DarkHaloError, LakeError, ParameterError, UnreachableError, invalid, not_one_of
 from lake.root import DataRoot
@@ -62,7 +62,7 @@ class EmrParams(Section):
         return self.staging_uri.replace("s3a://", "s3://", 1).rstrip("/")
 
 
-def preflight(aws: Any, cluster: EmrParams, root: DataRoot, outputs: Sequence[str], inputs: Sequence[str]) -> Target:
+def preflight(aws: Any, cluster: EmrParams, root: DataRoot, outputs: Sequence[str], inputs: Sequence[str]) -> Node:
     """Raise the first reason why the submission would fail, or why it is not needed; what its nodes are.
 
     ``aws`` is a boto3 session. ``outputs`` are the cards (table or table.slice) that the stage makes, ``inputs`` the
@@ -77,7 +77,7 @@ def preflight(aws: Any, cluster: EmrParams, root: DataRoot, outputs: Sequence[st
         _check_subnet(aws, cluster)
         _check_staging(client(aws, "s3"), cluster)
         processor = _check_sizes(aws, cluster)
-    return Target(cluster.python.removeprefix("python"), processor)
+    return Node(cluster.python.removeprefix("python"), processor)
 
 
 def _check_places(root: DataRoot, inputs: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ _COMPRESSION = 1
 
 
 @dataclass(frozen=True)
-class Target:
+class Node:
     """A node: its Python (``3.11``) and its processor (``x86_64`` or ``aarch64``)."""
 
     python: str
@@ -52,7 +52,7 @@ def distributions(modules: Iterable[str]) -> list[str]:
     return sorted((found | set(ALWAYS)) - THEIRS)
 
 
-def archive(names: Collection[str], lock: Path, target: Target) -> Path:
+def archive(names: Collection[str], lock: Path, node: Node) -> Path:
     """A gzipped tar of the named packages and all they need, as they lie in ``site-packages``.
 
     Versions and hashes are those of the ``lock`` (a requirements file). It is kept in the machine's cache, and made
@@ -62,31 +62,31 @@ def archive(names: Collection[str], lock: Path, target: Target) -> Path:
         raise DataError(f"{lock} is missing: it says which versions run on the cluster")
     entries = {_plain(match[1]): match[0] for match in _ENTRY.finditer(lock.read_text(encoding="utf-8"))}
     with tempfile.TemporaryDirectory() as scratch:
-        needed = _needed(names, lock, target, Path(scratch))
+        needed = _needed(names, lock, node, Path(scratch))
         if lacking := sorted(set(needed) - set(entries)):
             raise DataError(f"{lock} does not name {', '.join(lacking)}: run `make lock`")
         wanted = "".join(f"{entries[name]}\n" for name in needed)
-        digest = hashlib.sha256("\n".join([wanted, *target.options, str(_COMPRESSION)]).encode()).hexdigest()[:32]
+        digest = hashlib.sha256("\n".join([wanted, *node.options, str(_COMPRESSION)]).encode()).hexdigest()[:32]
         made = cache() / "packages" / f"{digest}.tar.gz"
         if not made.exists():
-            _pack(_unpacked(wanted, target, Path(scratch)), made)
+            _pack(_unpacked(wanted, node, Path(scratch)), made)
     return made
 
 
-def _needed(names: Collection[str], lock: Path, target: Target, scratch: Path) -> list[str]:
+def _needed(names: Collection[str], lock: Path, node: Node, scratch: Path) -> list[str]:
     """Names of packages and of all they need."""
     given = scratch / "packages.in"
     given.write_text("".join(f"{name}\n" for name in sorted(names)))
-    options = ["--no-header", "--no-annotate", f"--constraint={lock.resolve()}", *target.options]
+    options = ["--no-header", "--no-annotate", f"--constraint={lock.resolve()}", *node.options]
     text = _uv("compile", *options, str(given))
     return sorted({_plain(match[1]) for match in _ENTRY.finditer(text)} - THEIRS)
 
 
-def _unpacked(wanted: str, target: Target, scratch: Path) -> Path:
+def _unpacked(wanted: str, node: Node, scratch: Path) -> Path:
     """A folder with the packages of a requirements file."""
     listed, site = scratch / "packages.txt", scratch / "site"
     listed.write_text(wanted, encoding="utf-8")
-    options = ["--no-deps", "--require-hashes", "--only-binary=:all:", f"--target={site}", *target.options]
+    options = ["--no-deps", "--require-hashes", "--only-binary=:all:", f"--target={site}", *node.options]
     _uv("install", *options, f"--requirements={listed}")
     return site
 

@@ -16,7 +16,7 @@ from typing import Any
 from etl.emr import packages, scripts
 from etl.emr.aws import digest_of, held, upload
 from etl.emr.cluster import EmrParams
-from etl.emr.packages import Target
+from etl.emr.packages import Node
 from lake.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -46,9 +46,9 @@ class Submission:
         return " ".join(self.arguments)
 
 
-def ship(s3: Any, work: Submission, cluster: EmrParams, target: Target, source: Path, folder: str) -> str:
+def ship(s3: Any, work: Submission, cluster: EmrParams, node: Node, source: Path, folder: str) -> str:
     """Upload all that the cluster needs below ``folder`` (a URI); returns the sha256 of the step's script."""
-    archive = packages.archive(packages.distributions(work.modules), source / LOCK, target)
+    archive = packages.archive(packages.distributions(work.modules), source / LOCK, node)
     files = dict([_archive(s3, archive, cluster), _wheel(s3, source, folder)])
     sums = _project(s3, work, source, folder)
     upload(s3, scripts.bootstrap(cluster, files).encode(), f"{folder}/code/{scripts.BOOTSTRAP}")

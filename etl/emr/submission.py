@@ -40,11 +40,11 @@ def submit(work: Submission, cluster: EmrParams, root: DataRoot, source: Path) -
     succeeds or fails. DarkHaloError with the end of the step's log if it fails.
     """
     session = aws.session(cluster.region)
-    target = preflight(session, cluster, root, work.cards, work.inputs)
+    node = preflight(session, cluster, root, work.cards, work.inputs)
     folder = f"{cluster.staging}/{uuid.uuid4().hex[:12]}"
     s3, emr = client(session, "s3"), client(session, "emr")
     with explained(cluster.region):
-        digest = shipping.ship(s3, work, cluster, target, source, folder)
+        digest = shipping.ship(s3, work, cluster, node, source, folder)
         job = emr.run_job_flow(**job_flow(work.name, cluster, folder, digest))["JobFlowId"]
     log.info("%s: cluster %s in %s, staged in %s", work.name, job, cluster.region, folder)
     state, step = _awaited(emr, job, work, cluster)

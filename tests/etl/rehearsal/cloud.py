@@ -68,9 +68,7 @@ def cloud() -> Iterator[Cloud]:
     made = Cloud(f"http://{host}:{port}")
     try:
         for bucket in (made.survey, made.lake, made.staging):
-            made.client("s3").create_bucket(
-                Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION}
-            )
+            made.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
         yield made
     finally:
         server.stop()

@@ -99,7 +99,12 @@ class Nodes:
 
     def _shell(self, arguments: list[str], name: str) -> tuple[int, str]:
         done = subprocess.run(
-            ["/bin/bash", *arguments], capture_output=True, text=True, check=False, env=self.environment, cwd=self.primary
+            ["/bin/bash", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self.environment,
+            cwd=self.primary,
         )
         text = done.stdout + done.stderr
         with (self.logs / f"{name}.log").open("a") as log:
@@ -148,20 +153,21 @@ class Nodes:
         own = {"TMPDIR": str(self.folder / "scratch")}
         (self.folder / "scratch").mkdir(exist_ok=True)
         with log.open("wb") as out:
-            made = subprocess.Popen(
-                command, stdout=out, stderr=out, env=self.environment | own, start_new_session=True
-            )
+            made = subprocess.Popen(command, stdout=out, stderr=out, env=self.environment | own, start_new_session=True)
         self._processes.append(made)
         deadline = time.monotonic() + _WAIT_SECONDS
         while not _STARTED.search(log.read_text(errors="replace")):
-            assert made.poll() is None and time.monotonic() < deadline, log.read_text()
+            if made.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(log.read_text())
             time.sleep(0.2)
 
 
 def _may_hide() -> bool:
     """Whether this user may give a process its own view of the file system."""
     command = ["unshare", "--mount", "true"]
-    return shutil.which("unshare") is not None and not subprocess.run(command, capture_output=True, check=False).returncode
+    return (
+        shutil.which("unshare") is not None and not subprocess.run(command, capture_output=True, check=False).returncode
+    )
 
 
 def _free_port() -> int:
@@ -185,7 +191,7 @@ def serving(nodes: Nodes) -> Iterator[Nodes]:
                     seen.add(cluster.id)
                     try:
                         nodes.run(cluster)
-                    except Exception as error:
+                    except Exception as error:  # noqa: BLE001 - the submission must not wait for a dead thread
                         cluster.last_state_change_reason = repr(error)
                         cluster.state = "TERMINATED_WITH_ERRORS"
 
