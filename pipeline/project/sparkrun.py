@@ -37,7 +37,7 @@ class SparkRun(RunContext):
         self.note_table(table, slices)
         return read(self.spark, self.root, table, slices)
 
-    def shared(self, path: Path) -> str:
+    def staged(self, path: Path) -> str:
         """Where Spark's executors find a file of the project: on a cluster in its staging area (``DHS_STAGED``)."""
         staged = os.environ.get("DHS_STAGED")
         return f"{staged}/{path.relative_to(self.project.folder)}" if staged else str(path.resolve())

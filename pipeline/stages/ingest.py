@@ -11,7 +11,7 @@ from pipeline.project.sparkrun import SparkRun
 def run(context: SparkRun, params: None) -> None:
     generation = context.generation
     facts = grid_facts(context.root, generation)
-    batches = [context.shared(path) for path in grid_batches(context.root, generation)]
+    batches = [context.staged(path) for path in grid_batches(context.root, generation)]
     context.note_input(f"grid:{generation}", facts["grid_id"])
     scored = GridRun(**{name: facts[name] for name in ("grid_id", "grid_name", "checkpoint_id", "generation")})
     frames = ingest(context.spark, batches, scored)

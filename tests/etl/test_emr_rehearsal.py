@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from lake.root import DataRoot
+from lake.store import cards
+from pipeline import wiring
+from pipeline.verbs.submitting import runs_on_spark
 from tests.etl.rehearsal import project as remote
 from tests.etl.rehearsal.cloud import cloud
 from tests.etl.rehearsal.nodes import Nodes, serving
-from tests.etl.rehearsal.tools import SPARK_4
-from tests.pipeline.checkout import Checkout
+from tests.etl.rehearsal.tools import SPARK_3, SPARK_4, Release
+from tests.pipeline.checkout import PROJECT, Checkout
+
+NAMES = {"manifest": "audit_70_15_15", "ingest": "demo1", "completeness": "demo1"}
+"""For which manifest or finder a stage is rehearsed that runs once for each."""
 
 
 @pytest.mark.usefixtures("spark_server")
@@ -26,3 +34,49 @@ def test_a_stage_runs_from_the_shipped_archive_and_gives_the_local_fingerprints(
             made = remote.submit("pool", None, remote.describe(project, aws, SPARK_4))
         assert {name: local[name] for name in remote.cards(project, "pool", None)} == project.cards()
         assert "data/lake/tractor_pool/_witness/whole.json" in made
+
+
+@pytest.fixture(scope="session")
+def measured(run_folder: Path, spark_server: str) -> Checkout:
+    """A project whose stages ran here up to the completeness of one finder."""
+    made = Checkout.make(run_folder / "measured")
+    made.dhs("params", "use", "test")
+    made.run("dvc", "repro", f"completeness@{NAMES['completeness']}", "manifest")
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("release", [SPARK_4, SPARK_3], ids=lambda release: f"spark-{release.spark}")
+def test_every_spark_stage_gives_the_local_fingerprints(
+    measured: Checkout, tmp_path: Path, release: Release, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local = measured.cards()
+    stages = [stage for stage in wiring.stages(PROJECT) if runs_on_spark(stage)]
+    with cloud() as aws:
+        project = measured.twin(tmp_path / "project")
+        remote.move(project, aws, made_elsewhere(measured, stages))
+        with serving(Nodes(tmp_path / "cluster", aws, release, tables=True)), remote.submitting(project, aws):
+            cluster = remote.describe(project, aws, release)
+            for stage in stages:
+                rehearse(stage, project, cluster, local, capsys)
+
+
+def made_elsewhere(measured: Checkout, stages: list[str]) -> list[str]:
+    """Tables that stages without Spark make."""
+    root = DataRoot.of(measured.folder / "data")
+    made = {card.split(".")[0] for stage in stages for card in wiring.cards(PROJECT, stage, NAMES.get(stage))}
+    return sorted(set(cards.tables(root)) - made)
+
+
+def rehearse(
+    stage: str, project: Checkout, cluster: Path, local: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Submit a stage, and compare what it made with what the local run had made."""
+    started = time.perf_counter()
+    made = remote.submit(stage, NAMES.get(stage), cluster)
+    wanted = {name: local[name] for name in remote.cards(project, stage, NAMES.get(stage))}
+    assert {name: project.cards()[name] for name in wanted} == wanted
+    with capsys.disabled():
+        seconds = time.perf_counter() - started
+        print(f"\n{stage}: {len(wanted)} cards as here, {len(made)} files brought back, {seconds:.0f} s", end="")

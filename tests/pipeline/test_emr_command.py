@@ -9,9 +9,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from lake.errors import ParameterError
+from lake.errors import DataError, ParameterError
 from pipeline.cli import dhs
 from pipeline.project import params
+from pipeline.verbs.submitting import submission
 from pipeline.wiring import cards
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,19 +27,49 @@ def test_cards_come_from_the_wiring() -> None:
         cards(REPOSITORY, "pol", None)
 
 
-def test_limits_reach_the_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def project_folder(tmp_path: Path) -> Path:
+    """A project without data."""
+    (tmp_path / "dvc.yaml").write_text((REPOSITORY / "dvc.yaml").read_text())
+    (tmp_path / "params").symlink_to(REPOSITORY / "params")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.resolve(REPOSITORY, "test")))
+    return tmp_path
+
+
+def test_limits_reach_the_parameters(project_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from etl.emr import submission
 
     seen: list[Any] = []
     monkeypatch.setattr(submission, "submit", lambda *arguments: seen.append(arguments) or ["tractor_pool.json"])
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "dvc.yaml").write_text((REPOSITORY / "dvc.yaml").read_text())
-    (tmp_path / "params").symlink_to(REPOSITORY / "params")
-    (tmp_path / "emr.yaml").write_text((REPOSITORY / "docs/emr.md").read_text().split("```yaml\n")[1].split("```")[0])
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.resolve(REPOSITORY, "test")))
+    monkeypatch.chdir(project_folder)
+    example = (REPOSITORY / "docs/emr.md").read_text().split("```yaml\n")[1].split("```")[0]
+    (project_folder / "emr.yaml").write_text(example)
     result = CliRunner().invoke(dhs, ["emr", "submit", "pool", "--cluster", "emr.yaml", "--limit-files", "2"])
     assert result.exit_code == 0, result.output
     work = seen[0][0]
     assert work.arguments == ("run", "pool")
     assert yaml.safe_load(work.parameters)["pool"]["limit_files"] == 2
-    assert "tractor_pool" in work.outputs
+    assert "tractor_pool" in work.cards
+    assert {"data/cards/tractor_pool.json", "data/lake/tractor_pool/_witness/whole.json"} <= set(work.outputs)
+    assert {"astropy", "deltalake", "pyarrow", "xxhash"} <= set(work.modules)
+    assert not {"torch", "grpc", "scipy"} & set(work.modules)
+
+
+def test_only_stages_that_run_on_spark_are_submitted(project_folder: Path) -> None:
+    with pytest.raises(ParameterError, match=r"'stage' must be one of pool, .*completeness, got 'history'"):
+        submission(params.load(project_folder), "history", None, {})
+
+
+def test_a_stage_takes_its_files_along(project_folder: Path) -> None:
+    place = params.load(project_folder)
+    with pytest.raises(DataError, match=r"grid/mine is missing, which the stage reads"):
+        submission(place, "ingest", "mine", {})
+    names = {"data/grid/mine/grid.json", "data/grid/mine/batch-0.parquet", "data/cards/scores.mine.json"}
+    for name in (*names, "data/cards/.draft.json", "data/grid/other/grid.json"):
+        (project_folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (project_folder / name).touch()
+    assert {str(path) for path in submission(place, "ingest", "mine", {}).files} == names
+    assert {str(path) for path in submission(place, "completeness", "mine", {}).files} == {
+        "data/grid/mine/grid.json",
+        "data/cards/scores.mine.json",
+    }

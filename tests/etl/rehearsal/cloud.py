@@ -54,8 +54,9 @@ class Cloud:
                 s3.upload_file(str(path), bucket, f"{prefix}/{path.relative_to(folder)}")
 
     def clusters(self) -> list[Any]:
-        """The clusters as the simulation holds them, whose states can be set."""
-        return list(emr_backends[DEFAULT_ACCOUNT_ID][REGION].clusters.values())
+        """The clusters as the simulation holds them (in whatever region), whose states can be set."""
+        regions = list(emr_backends[DEFAULT_ACCOUNT_ID].values())
+        return [cluster for region in regions for cluster in list(region.clusters.values())]
 
 
 @contextmanager
