@@ -20,7 +20,7 @@ YAML = {
     "pipeline/project/strictyaml.py": "how it is read",
     "pipeline/project/generations.py": "values that a user types",
     "pipeline/training/overlays.py": "own generations, which it writes",
-    "pipeline/commands/emr.py": "a cluster that a user names",
+    "pipeline/verbs/submitting.py": "parameters for a cluster, which it writes",
     "pipeline/verbs/verifying.py": "DVC's record of outputs",
     "modeling/config.py": "the package's generations",
     "modeling/tracking/history.py": "the package's recorded runs",
