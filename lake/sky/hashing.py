@@ -21,10 +21,12 @@ _P2 = np.uint64(0xC2B2AE3D27D4EB4F)
 _P3 = np.uint64(0x165667B19E3779F9)
 _P4 = np.uint64(0x85EBCA77C2B2AE63)
 _P5 = np.uint64(0x27D4EB2F165667C5)
-_SHORT = 32
-"""Bytes from which XXH64 takes texts in stripes."""
+_STRIPE = 32
+"""Bytes that XXH64 takes at a time as long as there are so many."""
 _FEW = 64
-"""Texts that are hashed faster one by one."""
+"""Texts that are hashed faster one by one; texts are taken as repeated if they are among the first so many."""
+_CACHED = 8_192
+"""Numbers that are hashed together: they stay in the processor's cache."""
 
 
 def hash_long(values: NDArray[np.int64], seed: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
@@ -37,17 +39,18 @@ def hash_long(values: NDArray[np.int64], seed: NDArray[np.uint64] | np.uint64) -
 
 def hash_strings(values: pa.ChunkedArray | pa.Array, seed: int = SPARK_SEED) -> NDArray[np.uint64]:
     """XXH64 of each string's UTF-8 bytes; the seed itself for NULL, as in Spark."""
-    encoded = pc.dictionary_encode(values)
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-        if isinstance(encoded, pa.ChunkedArray):
-            encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], pa.string()).dictionary_encode()
+    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    if isinstance(whole, pa.ChunkedArray):
+        whole = whole.chunk(0) if whole.num_chunks else pa.array([], pa.string())
+    if not whole.null_count and len(pc.unique(whole[:_FEW])) > _FEW // 2:
+        return _hash_texts(whole, seed)
+    encoded = pc.dictionary_encode(whole)
     lookup = np.append(_hash_texts(encoded.dictionary, seed), np.uint64(seed))
     return lookup[pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy(zero_copy_only=False)]
 
 
 def _hash_texts(texts: pa.Array, seed: int) -> NDArray[np.uint64]:
-    """XXH64 of texts without NULL: short ones of equal length together, the others one by one."""
+    """XXH64 of texts without NULL, those of equal length together."""
     binary = texts.cast(pa.binary())
     _, offsets, content = binary.buffers()
     if content is None or len(texts) < _FEW:
@@ -56,31 +59,48 @@ def _hash_texts(texts: pa.Array, seed: int) -> NDArray[np.uint64]:
     letters, lengths = np.frombuffer(content, np.uint8), np.diff(ends)
     hashes = np.empty(len(texts), dtype=np.uint64)
     for length in np.unique(lengths):
-        where = np.flatnonzero(lengths == length)
-        if length < _SHORT and len(where) >= _FEW:
-            hashes[where] = _hash_short(letters[ends[where][:, None] + np.arange(length)], seed)
-        else:
-            some = binary.take(pa.array(where)).to_pylist()
-            hashes[where] = [xxhash.xxh64_intdigest(text, seed) for text in some]
+        alike = np.flatnonzero(lengths == length)
+        for first in range(0, len(alike), _CACHED):
+            where = alike[first : first + _CACHED]
+            hashes[where] = _hash_equal(letters, ends[where], int(length), np.uint64(seed))
     return hashes
 
 
-def _hash_short(letters: NDArray[np.uint8], seed: int) -> NDArray[np.uint64]:
-    """XXH64 of texts (texts, letters) of fewer than 32 bytes each, by the steps of its specification."""
-    count, length = letters.shape
-    state = np.full(count, np.uint64(seed), dtype=np.uint64) + _P5 + np.uint64(length)
+def _hash_equal(
+    letters: NDArray[np.uint8], starts: NDArray[np.int64], length: int, seed: np.uint64
+) -> NDArray[np.uint64]:
+    """XXH64 of texts of one length that start at ``starts`` (texts,) of all ``letters``, by its specification."""
     place = 0
-    while length - place >= 8:
-        lane = np.ascontiguousarray(letters[:, place : place + 8]).view("<u8")[:, 0]
-        state = _rotate(state ^ (_rotate(lane * _P2, 31) * _P1), 27) * _P1 + _P4
-        place += 8
-    if length - place >= 4:
-        half = np.ascontiguousarray(letters[:, place : place + 4]).view("<u4")[:, 0].astype(np.uint64)
-        state = _rotate(state ^ (half * _P1), 23) * _P2 + _P3
-        place += 4
-    for letter in letters[:, place:].T:
-        state = _rotate(state ^ (letter.astype(np.uint64) * _P5), 11) * _P1
+
+    def taken(kind: str) -> NDArray[np.uint64]:
+        """The next number of each text: an integer at any byte."""
+        nonlocal place
+        size = np.dtype(kind).itemsize
+        everywhere = np.ndarray((len(letters) - size + 1,), kind, letters, strides=(1,))  # type: ignore[arg-type]
+        place += size
+        return everywhere[starts + (place - size)].astype(np.uint64, copy=False)
+
+    with np.errstate(over="ignore"):
+        state = np.full(len(starts), seed + _P5)
+        if length >= _STRIPE:
+            lanes = [np.full(len(starts), seed + start) for start in (_P1 + _P2, _P2, np.uint64(0), np.uint64(0) - _P1)]
+            while length - place >= _STRIPE:
+                lanes = [_round(lane, taken("<u8")) for lane in lanes]
+            state = sum(map(_rotate, lanes, (1, 7, 12, 18)), np.uint64(0))
+            for lane in lanes:
+                state = (state ^ _round(np.uint64(0), lane)) * _P1 + _P4
+        state = state + np.uint64(length)
+        while length - place >= 8:
+            state = _rotate(state ^ _rotate(taken("<u8") * _P2, 31) * _P1, 27) * _P1 + _P4
+        if length - place >= 4:
+            state = _rotate(state ^ (taken("<u4") * _P1), 23) * _P2 + _P3
+        while place < length:
+            state = _rotate(state ^ (taken("u1") * _P5), 11) * _P1
     return _mixed(state)
+
+
+def _round(state: NDArray[np.uint64] | np.uint64, lane: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    return _rotate(state + lane * _P2, 31) * _P1
 
 
 def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -106,11 +126,13 @@ def as_longs(values: pa.ChunkedArray | pa.Array) -> tuple[NDArray[np.int64], NDA
 
 def chain(columns: Sequence[tuple[NDArray[np.int64], NDArray[np.bool_]]]) -> NDArray[np.int64]:
     """Spark's ``xxhash64`` over columns already given as (longs, null mask)."""
-    state = np.full(len(columns[0][0]), SPARK_SEED, dtype=np.uint64)
-    for longs, null in columns:
-        hashed = hash_long(longs, state)
-        state = np.where(null, state, hashed) if null.any() else hashed
-    return state.view(np.int64)
+    hashes = np.full(len(columns[0][0]), SPARK_SEED, dtype=np.uint64)
+    for first in range(0, len(hashes), _CACHED):
+        some = slice(first, first + _CACHED)
+        for longs, null in columns:
+            hashed = hash_long(longs[some], hashes[some])
+            hashes[some] = np.where(null[some], hashes[some], hashed) if null[some].any() else hashed
+    return hashes.view(np.int64)
 
 
 def key_hash(seed: int, keys: pa.ChunkedArray | pa.Array) -> NDArray[np.uint64]:
