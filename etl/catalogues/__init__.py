@@ -1,1 +1,1 @@
-"""Catalogues to tables: pool, candidates, negatives. Imports ``etl.files``."""
+"""Catalogues to tables: pool, candidates, negatives. Imports ``etl.files`` and ``etl.tables``."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from etl.catalogues.fates import KEPT, NEAR, POOL, QUARANTINED
 from etl.catalogues.partfile import Recipe, Task
 from etl.files import sweeps
 from etl.files.sweepfiles import Sweep
+from etl.tables.scan import shared_out
 from lake import tables
 from lake.contract.fingerprint import Sums
 from lake.errors import DataError, one_line
@@ -144,11 +144,8 @@ def _loaded(tasks: Sequence[Task], table: str) -> dict[str, Account]:
 
 def _run(spark: SparkSession, tasks: Sequence[Task], recipe: Recipe) -> None:
     """Do tasks on the executors, in partitions of about equal size."""
-    size = {task.key: _size(task.path) for task in tasks}
-    ordered = sorted(tasks, key=lambda task: -size[task.key])
-    partitions = min(len(tasks), max(2, math.ceil(sum(size.values()) / _BYTES_PER_TASK)))
-    dealt = [ordered[first::partitions] for first in range(partitions)]
-    numbers = spark.range(0, partitions, 1, partitions)
+    dealt = shared_out(tasks, [_size(task.path) for task in tasks], _BYTES_PER_TASK)
+    numbers = spark.range(0, len(dealt), 1, len(dealt))
     numbers.mapInArrow(partial(partfile.run, dealt=dealt, recipe=recipe), "id bigint").collect()
 
 

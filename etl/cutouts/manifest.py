@@ -9,9 +9,8 @@ from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F  # noqa: N812
 from scipy import stats
 from scipy.spatial import cKDTree
 
@@ -24,9 +23,17 @@ from lake.sky.sphere import chord, unit_vectors
 from lake.sky.split import SPLITS
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS
 from lake.store.stamps import PLACE, shard_name
+from lake.tables.lens_candidates import MATCHED
 
 log = logging.getLogger(__name__)
 
+FACTS = pa.schema(
+    [
+        tables.spec("tractor_pool").column(name).arrow
+        for name in ("galaxy_id", "ra", "dec", "type_bin", "nobs_z_bin", "split", "healpix_128", *CONDITIONS, "ebv")
+    ]
+)
+"""Columns of sources that a manifest repeats."""
 _COMPARED = ("psfsize_r", "psfdepth_r")
 _CHECKED = ("galaxy_id", "cutout_path", "split", "label", "healpix_128", "tier", *_COMPARED)
 _STANDARD_ERRORS = 3.0
@@ -47,10 +54,10 @@ class Check:
     detail: str
 
 
-def requested(negatives: DataFrame, candidates: DataFrame) -> dict[int, int]:
+def requested(negatives: pa.Table, candidates: pa.Table) -> dict[int, int]:
     """Number of cut-outs in a complete set, by label."""
-    matched = candidates.where("match_reason = 'matched'").select("galaxy_id").distinct()
-    return {1: matched.count(), 0: negatives.count()}
+    matched = candidates.filter(pc.equal(candidates["match_reason"], MATCHED))
+    return {1: len(pc.unique(matched["galaxy_id"])), 0: negatives.num_rows}
 
 
 def _named(params: ManifestParams, manifest_id: str) -> ManifestSpec:
@@ -60,42 +67,44 @@ def _named(params: ManifestParams, manifest_id: str) -> ManifestSpec:
 
 
 def rows(
-    negatives: DataFrame,
-    candidates: DataFrame,
-    near: DataFrame,
-    pool: DataFrame,
-    cutouts: DataFrame,
+    negatives: pa.Table,
+    candidates: pa.Table,
+    near: pa.Table,
+    pool: pa.Table,
+    cutouts: pa.Table,
     params: ManifestParams,
     manifest_id: str,
-) -> DataFrame:
-    """Rows of one manifest: every source with a good cut-out, negatives and matched candidates."""
+) -> pa.Table:
+    """Rows of one manifest by galaxy_id: every source with a good cut-out, negatives and matched candidates.
+
+    Of the ``pool`` only the columns `FACTS` of the negatives are needed.
+    """
+    import duckdb  # late: see lake.gc_tuning
+
     spec = _named(params, manifest_id)
-    facts = ("galaxy_id", "ra", "dec", "type_bin", "nobs_z_bin", "split", "healpix_128", *CONDITIONS, "ebv")
-    positives = candidates.where("match_reason = 'matched'").select("galaxy_id", "tier")
-    positive_rows = near.select(*facts).join(positives, on="galaxy_id", how="inner")
-    positive_rows = positive_rows.selectExpr(
-        "*", "'P' AS pool", "cast(NULL as string) AS confuser_category", "1 AS label"
-    )
-    chosen = negatives.selectExpr(
-        "galaxy_id", "pool", "CASE WHEN pool = 'N2' THEN confuser_category END AS confuser_category"
-    )
-    negative_rows = pool.select(*facts).join(chosen, on="galaxy_id", how="inner")
-    negative_rows = negative_rows.selectExpr("*", "cast(NULL as string) AS tier", "0 AS label")
-    measured = [f"{name} AS coadd_{name}" for name in CONDITIONS]
-    stamps = cutouts.where("status = 'ok'").selectExpr("galaxy_id", "cutout_version", *PLACE, *measured)
-    joined = positive_rows.unionByName(negative_rows).join(stamps, on="galaxy_id", how="inner")
+    facts, own = (", ".join(f"{source}.{name}" for name in FACTS.names) for source in ("near", "pool"))
+    conditions = ", ".join(f"CASE WHEN s.{n} > 0 THEN s.{n} ELSE cutouts.{n} END AS {n}" for n in CONDITIONS)
     split = "CASE WHEN split = 'test' THEN 'val' ELSE split END" if spec.merge_test_into_val else "split"
-    path = f"format_string('{shard_name(0).replace('0000', '%04d')}#%d', shard, shard_row)"
-    made = joined.withColumns(
-        {
-            "manifest_id": F.lit(manifest_id),
-            **{name: F.expr(f"CASE WHEN {name} > 0 THEN {name} ELSE coadd_{name} END") for name in CONDITIONS},
-            "split": F.expr(split),
-            "hard_negative": F.lit(False),
-            "cutout_path": F.expr(path),
-        }
-    )
-    return made.select(*tables.spec("manifest").row_schema().names)
+    path = f"printf('{shard_name(0).replace('0000', '%04d')}#%d', shard, shard_row)"
+    query = f"""
+        WITH sources AS (
+            SELECT {facts}, 'P' AS pool, NULL AS confuser_category, 1 AS label, tier
+            FROM near JOIN candidates USING (galaxy_id) WHERE match_reason = '{MATCHED}'
+            UNION ALL
+            SELECT {own}, negatives.pool, CASE WHEN negatives.pool = 'N2' THEN confuser_category END, 0, NULL
+            FROM pool JOIN negatives USING (galaxy_id)
+        )
+        SELECT s.* REPLACE ({split} AS split, {conditions}), cutout_version, {", ".join(PLACE)},
+            '{manifest_id}' AS manifest_id, false AS hard_negative, {path} AS cutout_path
+        FROM sources AS s JOIN cutouts USING (galaxy_id) WHERE status = 'ok' ORDER BY galaxy_id
+    """
+    sources = {"negatives": negatives, "candidates": candidates, "near": near, "pool": pool, "cutouts": cutouts}
+    with duckdb.connect() as connection:
+        for name, table in sources.items():
+            connection.register(name, table)
+        made = connection.sql(query).arrow().read_all()
+    schema = tables.spec("manifest").row_schema()
+    return made.select(schema.names).cast(schema)
 
 
 def guarded(made: pa.Table) -> pa.Table:

@@ -8,7 +8,6 @@ CONFUSERS = ("ring", "edge_on", "blue_clumpy", "large")
 SPEC = TableSpec(
     name="negatives",
     meaning="A sampled non-lens with its stratum, pool and confuser category",
-    engine="spark",
     columns=(
         columns.GALAXY_ID,
         *columns.POSITION,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from etl.spark import session
-from etl.tables import writer
+from etl.tables import scan, writer
+from etl.tables.scan import Scan
 from etl.tables.table import read
 from lake.store import parts, quarantine
 from lake.store.cards import Card
@@ -41,6 +43,11 @@ class SparkRun(RunContext):
         """Where Spark's executors find a file of the project: on a cluster in its staging area (``DHS_STAGED``)."""
         staged = os.environ.get("DHS_STAGED")
         return f"{staged}/{path.relative_to(self.project.folder)}" if staged else str(path.resolve())
+
+    def scan(self, table: str) -> Scan:
+        """What reads a table without slices, at its pinned version, in Spark's Python workers."""
+        self.note_table(table, None)
+        return partial(scan.scan, self.spark, self.root, table)
 
     def publish(
         self,

@@ -8,19 +8,19 @@ from dataclasses import asdict
 
 from etl.config import ManifestParams
 from etl.cutouts import manifest
-from etl.tables.table import arrow
+from etl.tables.scan import Named
 from lake.files import atomic
 from pipeline.project.sparkrun import SparkRun
 
 log = logging.getLogger(__name__)
 
-_SOURCES = ("negatives", "lens_candidates", "tractor_near_candidates", "tractor_pool", "cutouts")
-
 
 def run(context: SparkRun, params: ManifestParams) -> None:
     name = context.generation
-    negatives, candidates, near, pool, cutouts = (context.read_spark(source) for source in _SOURCES)
-    rows = manifest.guarded(arrow(manifest.rows(negatives, candidates, near, pool, cutouts, params, name)))
+    negatives, candidates = context.read("negatives", ordered=False), context.read("lens_candidates")
+    pool = context.scan("tractor_pool")(Named.of(negatives["galaxy_id"], manifest.FACTS))
+    near, cutouts = context.read("tractor_near_candidates"), context.read("cutouts", ordered=False)
+    rows = manifest.guarded(manifest.rows(negatives, candidates, near, pool, cutouts, params, name))
     requested = manifest.requested(negatives, candidates)
     checks = manifest.check(rows, requested, params, name, context.survey.split)
     for check in checks:

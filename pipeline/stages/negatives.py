@@ -8,8 +8,7 @@ from pipeline.project.sparkrun import SparkRun
 
 
 def run(context: SparkRun, params: NegativesParams) -> None:
-    pool, near = context.read_spark("tractor_pool"), context.read_spark("tractor_near_candidates")
-    candidates = context.read_spark("lens_candidates")
-    negatives, counts = sample(context.spark, pool, near, candidates, params, context.seed)
+    near, candidates = context.read("tractor_near_candidates"), context.read("lens_candidates")
+    negatives, counts = sample(context.scan("tractor_pool"), near, candidates, params, context.seed)
     context.publish(negatives, "negatives")
     context.publish(counts, "ingest_counts", "negatives", {"stage": "negatives"})

@@ -17,58 +17,52 @@ from tests.etl.survey_files import SPLIT, params
 
 PARAMS = params("manifest")
 AUDIT, PARITY = "audit_70_15_15", "parity_70_30"
-_FACTS = (
-    "galaxy_id string, ra double, dec double, type_bin string, nobs_z_bin string, split string, healpix_128 bigint, "
-    + ", ".join(f"{name} float" for name in CONDITIONS)
-    + ", ebv float"
-)
-
-
 COADDS = (1.5, 1.4, 1.3, 50.0, 40.0, 30.0)
 """Conditions from the coadds."""
 KNOWN = {"n1": (None, 1.2, 0.0, 500.0, None, 500.0)}
 """A catalogue row without some of its conditions."""
 
 
-@pytest.fixture(scope="module")
-def frames(jobs_spark: Any) -> dict[str, Any]:
+@pytest.fixture
+def sources() -> dict[str, pa.Table]:
     """Two negatives, two positives, one of each without a good cut-out."""
 
-    def facts(names: list[str]) -> Any:
+    def table(columns: str, rows: list[tuple[Any, ...]]) -> pa.Table:
+        return pa.Table.from_pylist([dict(zip(columns.split(), row, strict=True)) for row in rows])
+
+    def facts(names: list[str]) -> pa.Table:
         rows = [
             (n, 1.0, 2.0, "SER", "3-5", ("train", "test")[i % 2], i, *KNOWN.get(n, (1.2,) * 3 + (500.0,) * 3), 0.05)
             for i, n in enumerate(names)
         ]
-        return jobs_spark.createDataFrame(rows, _FACTS)
+        return pa.Table.from_pylist(
+            [dict(zip(manifest.FACTS.names, row, strict=True)) for row in rows], schema=manifest.FACTS
+        )
 
+    good = [(n, "v1", "ok", 7, i, f"{i:064x}", *COADDS) for i, n in enumerate(["n0", "n1", "p0", "p1"])]
     return {
-        "negatives": jobs_spark.createDataFrame(
-            [("n0", "N1", "ring"), ("n1", "N2", "large"), ("n2", "N1", None)],
-            "galaxy_id string, pool string, confuser_category string",
+        "negatives": table(
+            "galaxy_id pool confuser_category", [("n0", "N1", "ring"), ("n1", "N2", "large"), ("n2", "N1", None)]
         ),
-        "candidates": jobs_spark.createDataFrame(
+        "candidates": table(
+            "galaxy_id tier match_reason",
             [("p0", "A", "matched"), ("p1", "B", "matched"), (None, "B", "no source within the radius")],
-            "galaxy_id string, tier string, match_reason string",
         ),
         "near": facts(["p0", "p1", "other"]),
         "pool": facts(["n0", "n1", "n2", "n3"]),
-        "cutouts": jobs_spark.createDataFrame(
-            [
-                *((n, "v1", "ok", 7, i, f"{i:064x}", *COADDS) for i, n in enumerate(["n0", "n1", "p0", "p1"])),
-                ("n2", "v1", "rejected", *[None] * 9),
-            ],
-            "galaxy_id string, cutout_version string, status string, shard int, shard_row int, sha256 string, "
-            + ", ".join(f"{name} float" for name in CONDITIONS),
+        "cutouts": table(
+            " ".join(("galaxy_id cutout_version status shard shard_row sha256", *CONDITIONS)),
+            [*good, ("n2", "v1", "rejected", *[None] * 9)],
         ),
-    }  # fmt: skip
+    }
 
 
-def made(frames: dict[str, Any], name: str) -> pa.Table:
-    return manifest.rows(**frames, params=PARAMS, manifest_id=name).toArrow()
+def made(sources: dict[str, pa.Table], name: str) -> pa.Table:
+    return manifest.rows(**sources, params=PARAMS, manifest_id=name)
 
 
-def test_rows_of_both_manifests(frames: dict[str, Any]) -> None:
-    rows = {r["galaxy_id"]: r for r in made(frames, AUDIT).to_pylist()}
+def test_rows_of_both_manifests(sources: dict[str, pa.Table]) -> None:
+    rows = {r["galaxy_id"]: r for r in made(sources, AUDIT).to_pylist()}
     assert set(rows) == {"n0", "n1", "p0", "p1"}
     assert rows["p1"]["label"] == 1
     assert (rows["p1"]["pool"], rows["p1"]["tier"]) == ("P", "B")
@@ -79,14 +73,14 @@ def test_rows_of_both_manifests(frames: dict[str, Any]) -> None:
     assert rows["p1"]["sha256"] == f"{3:064x}"
     assert rows["p1"]["cutout_path"] == "bucket-0007.npy#3"
     assert {r["split"] for r in rows.values()} == {"train", "test"}
-    parity = {r["galaxy_id"]: r for r in made(frames, PARITY).to_pylist()}
+    parity = {r["galaxy_id"]: r for r in made(sources, PARITY).to_pylist()}
     assert {r["split"] for r in parity.values()} == {"train", "val"}
     assert {name: row["tier"] for name, row in parity.items()} == {name: row["tier"] for name, row in rows.items()}
-    rules.require(tables.spec("manifest"), made(frames, AUDIT))
+    rules.require(tables.spec("manifest"), made(sources, AUDIT))
 
 
-def test_requested_counts_matched_candidates_and_negatives(frames: dict[str, Any]) -> None:
-    assert manifest.requested(frames["negatives"], frames["candidates"]) == {1: 2, 0: 3}
+def test_requested_counts_matched_candidates_and_negatives(sources: dict[str, pa.Table]) -> None:
+    assert manifest.requested(sources["negatives"], sources["candidates"]) == {1: 2, 0: 3}
 
 
 def table(pixels: int = 2000, per_pixel: int = 5, seed: int = 0, **changes: Any) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -9,47 +10,52 @@ import pyarrow as pa
 import pytest
 
 from etl.catalogues import negatives
+from etl.tables.scan import Choice, Scan
+from lake import tables
 from lake.sky.hashing import key_hash
+from lake.tables.negatives import CONFUSERS
 from tests.etl.survey_files import params
 
-_POOL = (
-    "galaxy_id string, ra double, dec double, brickname string, type string, type_bin string, nobs_z_bin string, "
-    "split string, healpix_128 bigint, sersic float, flux_r float, shape_e1 float, shape_e2 float, shape_r float, "
-    "g_minus_r float, mag_r float"
-)
+_SCHEMA = pa.schema([tables.spec("tractor_pool").column(name).arrow for name in negatives.Draw.columns])
 
 
-def pool(spark: Any, count: int, kind: str = "REX", nobs: str = "3-5", confusers: int = 0, **plain: Any) -> Any:
+def pool(count: int, kind: str = "REX", nobs: str = "3-5", confusers: int = 0, **plain: Any) -> pa.Table:
     values = {"sersic": 1.0, "flux_r": 1.0, "e1": 0.0, "e2": 0.0, "r": 0.5, "gr": 1.0, "mag": 21.0} | plain
     rows = [
-        (f"x:{kind}_{nobs}_{i}", 1.0, 2.0, "0001p000", kind, kind, nobs, "train", 5, values["sersic"],
-         30.0 if i < confusers else values["flux_r"], values["e1"], values["e2"],
-         3.0 if i < confusers else values["r"], values["gr"], values["mag"])
+        (f"x:{kind}_{nobs}_{i}", 1.0, 2.0, "0001p000", "train", 5, kind, nobs, kind, values["sersic"],
+         30.0 if i < confusers else values["flux_r"], 3.0 if i < confusers else values["r"],
+         values["e1"], values["e2"], values["gr"], values["mag"])
         for i in range(count)
     ]  # fmt: skip
-    return spark.createDataFrame(rows, _POOL)
+    return pa.Table.from_pylist([dict(zip(_SCHEMA.names, row, strict=True)) for row in rows], schema=_SCHEMA)
 
 
-def positives(spark: Any, strata: list[tuple[str, str]]) -> tuple[Any, Any]:
+def reading(rows: pa.Table, batch: int = 64) -> Scan:
+    """A scan of rows, batch by batch."""
+
+    def scan(choice: Choice) -> pa.Table:
+        batches = (rows.slice(first, batch).select(list(choice.columns)) for first in range(0, rows.num_rows, batch))
+        return pa.concat_tables(
+            [choice.schema.empty_table(), *(choice(batch).cast(choice.schema) for batch in batches)]
+        )
+
+    return scan
+
+
+def positives(strata: list[tuple[str, str]]) -> tuple[pa.Table, pa.Table]:
     """Near table and matched candidates, one per given stratum."""
     ids = [f"p{i}" for i in range(len(strata))]
-    near = spark.createDataFrame(
-        [(g, *s) for g, s in zip(ids, strata, strict=True)], "galaxy_id string, type_bin string, nobs_z_bin string"
-    )
-    listed = spark.createDataFrame(
-        [(g, "matched") for g in ids] + [(None, "no source within the radius")], "galaxy_id string, match_reason string"
-    )
-    return near, listed
+    kinds, bins = zip(*strata, strict=True)
+    near = pa.table({"galaxy_id": ids, "type_bin": kinds, "nobs_z_bin": bins})
+    reasons = ["matched"] * len(ids) + ["no source within the radius"]
+    return near, pa.table({"galaxy_id": [*ids, None], "match_reason": reasons})
 
 
-def test_numbers_follow_the_positives_and_shortage_is_told(jobs_spark: Any) -> None:
-    rows = pool(jobs_spark, 400, confusers=40).unionByName(pool(jobs_spark, 30, "SER", "11+"))
-    near, listed = positives(
-        jobs_spark, [("REX", "3-5")] * 10 + [("SER", "11+")] * 4 + [("PSF", "3-5"), ("SER", "1-2")]
-    )
-    drawn_rows, counted = negatives.sample(jobs_spark, rows, near, listed, params("negatives", per_positive=10), 3)
-    found = drawn_rows.groupBy("type_bin", "nobs_z_bin", "pool").count().collect()
-    assert {(r[0], r[1], r[2]): r[3] for r in found} == {
+def test_numbers_follow_the_positives_and_shortage_is_told() -> None:
+    rows = pa.concat_tables([pool(400, confusers=40), pool(30, "SER", "11+"), pool(7, "REX", "0")])
+    near, listed = positives([("REX", "3-5")] * 10 + [("SER", "11+")] * 4 + [("PSF", "3-5"), ("SER", "1-2")])
+    drawn_rows, counted = negatives.sample(reading(rows), near, listed, params("negatives", per_positive=10), 3)
+    assert Counter(zip(*(drawn_rows[n].to_pylist() for n in ("type_bin", "nobs_z_bin", "pool")), strict=True)) == {
         ("REX", "3-5", "N1"): 85, ("REX", "3-5", "N2"): 15, ("SER", "11+", "N1"): 30,
     }  # fmt: skip
     counts = {(r["source_file"], r["outcome"], r["reason"]): r["rows"] for r in counted.to_pylist()}
@@ -57,37 +63,44 @@ def test_numbers_follow_the_positives_and_shortage_is_told(jobs_spark: Any) -> N
     assert counts["tractor_pool SER 11+", "short", "N2"] == 6
     assert counts["tractor_pool REX 3-5", "kept", ""] == 100
     assert counts["tractor_pool REX 3-5", "rejected", "not drawn"] == 300
-    ranks = sorted(r["rank"] for r in drawn_rows.where("pool = 'N1' AND type_bin = 'REX'").collect())
-    assert ranks == list(range(85))
-    drawn = [r["galaxy_id"] for r in drawn_rows.collect()]
-    assert len(set(drawn)) == len(drawn)
+    random = [r for r in drawn_rows.to_pylist() if (r["type_bin"], r["pool"]) == ("REX", "N1")]
+    assert sorted(r["rank"] for r in random) == list(range(85))
+    assert len(set(drawn_rows["galaxy_id"].to_pylist())) == drawn_rows.num_rows
 
 
-def test_the_sample_is_the_lowest_keyed_hashes_whatever_the_partitions(jobs_spark: Any) -> None:
-    rows = pool(jobs_spark, 3000)
-    near, listed = positives(jobs_spark, [("REX", "3-5")] * 7)
-    chosen = params("negatives", per_positive=20, confuser_fraction=0.0)
+@pytest.mark.parametrize("spread", [negatives._SPREAD, -3.0])
+def test_the_sample_is_the_lowest_keyed_hashes_whatever_the_order(
+    spread: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the first limits leave too few, so that they must be raised."""
+    monkeypatch.setattr(negatives, "_SPREAD", spread)
+    rows = pool(3000, confusers=900)
+    near, listed = positives([("REX", "3-5")] * 7)
+    chosen = params("negatives", per_positive=20, confuser_fraction=0.25)
+    orders = (rows, rows.take(pa.array(np.random.default_rng(0).permutation(3000))), rows[::-1])
     drawn = [
-        {r["galaxy_id"]: r["rank"] for r in negatives.sample(jobs_spark, f, near, listed, chosen, 11)[0].collect()}
-        for f in (rows, rows.repartition(7, "galaxy_id"), rows.orderBy("galaxy_id", ascending=False).coalesce(1))
+        negatives.sample(reading(each, batch), near, listed, chosen, 11)[0]
+        for each, batch in zip(orders, (64, 999, 5000), strict=True)
     ]
-    assert drawn[0] == drawn[1] == drawn[2]
-    ids = np.array([f"x:REX_3-5_{i}" for i in range(3000)])
-    order = key_hash(11, pa.array([f"N1/{i}" for i in ids])) >> np.uint64(1)
-    expected = ids[np.argsort(order)][:140].tolist()
-    assert drawn[0] == {name: rank for rank, name in enumerate(expected)}
-    other = negatives.sample(jobs_spark, rows, near, listed, chosen, 12)[0].collect()
-    assert {r["galaxy_id"] for r in other} != set(expected)
+    places = [{(r["pool"], r["rank"]): r["galaxy_id"] for r in each.to_pylist()} for each in drawn]
+    assert places[0] == places[1] == places[2]
+    ids = np.array(rows["galaxy_id"].to_pylist())
+    n1, n2 = (np.argsort(key_hash(11, pa.array([f"{p}/{i}" for i in ids])) >> np.uint64(1)) for p in ("N1", "N2"))
+    confused = ids[n2[n2 < 900]][:35]
+    random = [name for name in ids[n1] if name not in confused][:105]
+    assert places[0] == {("N2", k): n for k, n in enumerate(confused)} | {("N1", k): n for k, n in enumerate(random)}
+    other = negatives.sample(reading(rows), near, listed, chosen, 12)[0]["galaxy_id"]
+    assert set(other.to_pylist()) != set(places[0].values())
 
 
-def test_a_larger_sample_holds_the_smaller_one(jobs_spark: Any) -> None:
-    rows = pool(jobs_spark, 500, confusers=200)
-    near, listed = positives(jobs_spark, [("REX", "3-5")])
+def test_a_larger_sample_holds_the_smaller_one() -> None:
+    rows = pool(500, confusers=200)
+    near, listed = positives([("REX", "3-5")])
     samples = []
     for per_positive in (40, 120):
         chosen = params("negatives", per_positive=per_positive)
-        made = negatives.sample(jobs_spark, rows, near, listed, chosen, 1)[0]
-        samples.append({r["galaxy_id"] for r in made.where("pool = 'N2'").collect()})
+        made = negatives.sample(reading(rows), near, listed, chosen, 1)[0]
+        samples.append({r["galaxy_id"] for r in made.to_pylist() if r["pool"] == "N2"})
     small, large = samples
     assert len(small) == 6
     assert small < large
@@ -110,7 +123,6 @@ def test_a_larger_sample_holds_the_smaller_one(jobs_spark: Any) -> None:
         ("REX", {"r": 2.0, "flux_r": 3.1}, None),
     ],
 )
-def test_confuser_proxies(jobs_spark: Any, kind: str, values: dict[str, Any], category: str | None) -> None:
-    row = pool(jobs_spark, 1, kind, **values)
-    sql = negatives.confuser_sql(params("negatives").confusers)
-    assert row.selectExpr(f"{sql} AS category").collect()[0]["category"] == category
+def test_confuser_proxies(kind: str, values: dict[str, Any], category: str | None) -> None:
+    place = int(negatives.confusers(pool(1, kind, **values), params("negatives").confusers)[0])
+    assert (None if place < 0 else CONFUSERS[place]) == category
