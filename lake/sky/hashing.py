@@ -76,7 +76,7 @@ def _hash_equal(
         """The next number of each text: an integer at any byte."""
         nonlocal place
         size = np.dtype(kind).itemsize
-        everywhere = np.ndarray((len(letters) - size + 1,), kind, letters, strides=(1,))  # type: ignore[arg-type]
+        everywhere = np.ndarray((len(letters) - size + 1,), kind, letters, strides=(1,))
         place += size
         return everywhere[starts + (place - size)].astype(np.uint64, copy=False)
 
@@ -86,7 +86,7 @@ def _hash_equal(
             lanes = [np.full(len(starts), seed + start) for start in (_P1 + _P2, _P2, np.uint64(0), np.uint64(0) - _P1)]
             while length - place >= _STRIPE:
                 lanes = [_round(lane, taken("<u8")) for lane in lanes]
-            state = sum(map(_rotate, lanes, (1, 7, 12, 18)), np.uint64(0))
+            state = np.sum([_rotate(lane, bits) for lane, bits in zip(lanes, (1, 7, 12, 18), strict=True)], axis=0)
             for lane in lanes:
                 state = (state ^ _round(np.uint64(0), lane)) * _P1 + _P4
         state = state + np.uint64(length)
