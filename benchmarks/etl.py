@@ -96,8 +96,8 @@ class Run:
             ),
         )
         wanted = Sources.of(cutting.requests(drawn, found, held["near"], held["pool"]))
-        wanted = wanted.in_bricks(self.survey, section["cutouts"])
-        coadds = Coadds(lambda: self.spark, self.survey, section["cutouts"], "bench", "benchmark")
+        wanted = wanted.in_bricks(str(self.survey), section["cutouts"])
+        coadds = Coadds(lambda: self.spark, str(self.survey), section["cutouts"], "bench", "benchmark")
         nothing = packing.PACKED_SCHEMA.empty_table()
         index = self.timed("extract", lambda: packing.completed(coadds, wanted, self.work, nothing))
         rows = self.timed(

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from lake.addresses import is_remote, plain
 from lake.errors import ParameterError, did_you_mean, invalid
 from lake.names import PATTERN
 
@@ -154,7 +155,11 @@ class SplitParams(Section):
 
 def _without_slash(folder: str) -> str:
     """A folder to whose name those of files are added: in an object store a second slash would be part of the name."""
-    return folder.rstrip("/") or folder
+    return plain(folder) if is_remote(folder) else folder.rstrip("/") or folder
+
+
+Address = Annotated[str, AfterValidator(plain)]
+"""A prefix of an object store."""
 
 
 class SurveyParams(Section):
@@ -180,8 +185,14 @@ class SurveyParams(Section):
     compile_queries: bool
     """Whether Spark compiles its queries, adapts them as they run and cuts them into pieces; for a survey of a few
     thousand galaxies that does not pay off."""
-    lake_uri: str | None
+    lake_uri: Address | None
     """Object-store prefix of the Delta tables (s3://bucket/prefix), or null for ``<data_root>/lake``."""
+    work_uri: Address | None
+    """Object-store prefix of partial work that Spark's tasks write (s3://bucket/prefix), or null for
+    ``<data_root>/work``, which every machine of a cluster must then reach."""
+    shards_uri: Address | None
+    """Object-store prefix of the stamps (s3://bucket/prefix), or null for ``<data_root>/cutouts``; that folder then
+    holds a list of them, and readers keep copies in ``<data_root>/work/shards``."""
     grades: dict[str, Literal["A", "B"]] = Field(min_length=1)
     """Tiers of the words in the column 'grading' of ``candidates.csv`` (case-insensitive): A confirmed by spectroscopy
     or HST, B graded by eye. A position with any other grade is neither a negative nor a lens."""

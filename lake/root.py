@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lake.addresses import plain
 from lake.errors import LakeError
 from lake.names import checked_name
 
@@ -63,7 +64,7 @@ class DataRoot:
 
     @classmethod
     def of(cls, local: str | Path, lake_uri: str | None = None, survey_name: str | None = None) -> DataRoot:
-        return cls(Path(local), lake_uri.replace("s3a://", "s3://").rstrip("/") if lake_uri else None, survey_name)
+        return cls(Path(local), plain(lake_uri) if lake_uri else None, survey_name)
 
     @property
     def of_any_survey(self) -> DataRoot:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
@@ -28,8 +27,9 @@ class Bricks:
     dec_deg: Floats
 
     @classmethod
-    def read(cls, path: Path) -> Bricks:
-        with fitslayout.opened(path, f"{path} is not a table of bricks (BRICKNAME, RA, DEC)") as hdus:
+    def read(cls, place: str) -> Bricks:
+        """The table at a path or address."""
+        with fitslayout.opened(place, f"{place} is not a table of bricks (BRICKNAME, RA, DEC)") as hdus:
             table = hdus[1].data
             found = cls(
                 np.char.strip(table["brickname"].astype(str)), *(table[n].astype(np.float64) for n in ("ra", "dec"))
@@ -37,7 +37,7 @@ class Bricks:
         placed = (found.ra_deg >= 0) & (found.ra_deg <= 360) & (np.abs(found.dec_deg) <= 90)
         if not len(placed) or not placed.all():
             count = f"{int((~placed).sum())} of {len(placed)}"
-            raise DataError(f"{path} must hold bricks at RA 0 to 360 and Dec -90 to 90, but {count} are outside")
+            raise DataError(f"{place} must hold bricks at RA 0 to 360 and Dec -90 to 90, but {count} are outside")
         return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from etl.cutouts.bricks import Tan
 from lake.errors import DataError
-from lake.files import fitslayout
+from lake.files import fitslayout, storage
 from lake.files.fitsheader import unit_fault
 from lake.sky.photometry import psfdepth_from_sigma
 from lake.sky.survey import BANDS, MASKBITS, PIXEL_SCALE_ARCSEC
@@ -31,10 +30,14 @@ _DEPTH_REACH_PX = 8
 """The depth at a source is taken from the pixels within this distance along each axis."""
 
 
-def coadd_path(survey: Path, brick: str, kind: str, band: str | None) -> Path:
-    """Place of a coadd file below the survey folder."""
-    suffix = f"{kind}-{band}" if band else kind
-    return survey / "coadds" / brick[:3] / brick / f"legacysurvey-{brick}-{suffix}.fits.fz"
+def brick_folder(survey: str, brick: str) -> str:
+    """Place of a brick's files below the survey folder."""
+    return storage.below(survey, "coadds", brick[:3], brick)
+
+
+def coadd_name(brick: str, kind: str, band: str | None) -> str:
+    """Name of a coadd file in its brick's folder."""
+    return f"legacysurvey-{brick}-{kind}-{band}.fits.fz" if band else f"legacysurvey-{brick}-{kind}.fits.fz"
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,16 @@ class Grid:
 
 
 @contextmanager
-def opened(path: Path, unit: str) -> Iterator[fits.CompImageHDU | fits.ImageHDU]:
+def opened(folder: str, name: str, unit: str) -> Iterator[fits.CompImageHDU | fits.ImageHDU]:
     """The image of a coadd file; one that is missing, unreadable or in another unit is an error that names it."""
-    if not path.exists():
-        raise DataError(f"{path.name} is missing")
-    with fitslayout.opened(path, f"{path.name} cannot be read") as hdus:
+    place = storage.below(folder, name)
+    if not storage.exists(place):
+        raise DataError(f"{name} is missing")
+    with fitslayout.opened(place, f"{name} cannot be read") as hdus:
         image = next((hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2), None)
         if image is None:
-            raise DataError(f"{path.name} contains no image")
-        if problem := unit_fault(path.name, str(image.header.get("BUNIT", "")), unit):
+            raise DataError(f"{name} contains no image")
+        if problem := unit_fault(name, str(image.header.get("BUNIT", "")), unit):
             raise DataError(problem)
         yield image
 
@@ -131,7 +135,7 @@ class BrickStamps:
 class _Brick:
     """Reads windows of the files of one brick, which must share the grid of its r image."""
 
-    survey: Path
+    folder: str
     name: str
     grid: Grid
     windows: Windows
@@ -141,11 +145,11 @@ class _Brick:
         self, kind: str, band: str | None, unit: str, windows: Windows | None = None, keep: Flags | None = None
     ) -> NDArray[np.float32] | None:
         """Windows of one file (by default its stamps'); None where the brick has none of this kind."""
-        path = coadd_path(self.survey, self.name, kind, band)
-        if not path.exists() and kind != "image":
+        name = coadd_name(self.name, kind, band)
+        if kind != "image" and not storage.exists(storage.below(self.folder, name)):
             return None
-        with opened(path, unit) as image:
-            self.grid.check(image, path.name)
+        with opened(self.folder, name, unit) as image:
+            self.grid.check(image, name)
             return cut(image, windows or self.windows, self.inside if keep is None else keep)
 
     def psfsize(self, band: str, wanted: Flags) -> Floats:
@@ -160,7 +164,7 @@ class _Brick:
 
 
 def brick_stamps(
-    survey: Path,
+    survey: str,
     brick: str,
     ra_deg: Floats,
     dec_deg: Floats,
@@ -172,15 +176,15 @@ def brick_stamps(
 
     ``lacking`` marks sources whose seeing and depth are to be taken from the coadds.
     """
-    reference = coadd_path(survey, brick, "image", "r")
-    with opened(reference, "nMgy") as image:
-        grid = Grid.of(image, reference.name)
+    folder, reference = brick_folder(survey, brick), coadd_name(brick, "image", "r")
+    with opened(folder, reference, "nMgy") as image:
+        grid = Grid.of(image, reference)
         windows = Windows.around(grid.projection, ra_deg, dec_deg, size)
         inside = windows.inside(grid.shape)
-    files = _Brick(survey, brick, grid, windows, inside)
+    files = _Brick(folder, brick, grid, windows, inside)
     bits = files.read("maskbits", None, "")
     if bits is not None and not np.isfinite(bits).all():
-        raise DataError(f"{coadd_path(survey, brick, 'maskbits', None).name} holds values that are not mask bits")
+        raise DataError(f"{coadd_name(brick, 'maskbits', None)} holds values that are not mask bits")
     flags = None if bits is None else bits.astype(np.int64)
     asked = np.zeros(len(inside), dtype=bool) if lacking is None else lacking
     stamps = np.empty((int(inside.sum()), len(BANDS), size, size), dtype=np.float32)

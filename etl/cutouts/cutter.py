@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 
 from etl.config import CutoutsParams
 from etl.cutouts import qa
-from etl.cutouts.coadds import brick_stamps, coadd_path
+from etl.cutouts.coadds import brick_folder, brick_stamps, coadd_name
 from lake.errors import DataError
-from lake.files import atomic
+from lake.files import storage
+from lake.files.objects import Found
 from lake.sky.survey import BANDS
 from lake.store.stamps import stamp_hash
 from lake.tables.cutouts import SPEC
@@ -71,12 +71,12 @@ class BrickCutter:
 
         ``lacking`` marks sources whose seeing and depth are to be taken from the coadds.
         """
-        place = Path(self.folder) / f"{brick}.parquet"
+        place = storage.below(self.folder, f"{brick}.parquet")
         made_from = self.made_from(brick, ra, dec, lacking)
         if _holds(place, ids, made_from):
             return
         try:
-            stamps, rows = cut_brick(Path(self.survey), brick, ra, dec, lacking, self.params)
+            stamps, rows = cut_brick(self.survey, brick, ra, dec, lacking, self.params)
         except DataError as error:
             size = self.params.stamp_pixels
             stamps = np.empty((0, len(BANDS), size, size), dtype=np.float32)
@@ -90,10 +90,10 @@ class BrickCutter:
 
     def made_from(self, brick: str, ra: Floats, dec: Floats, lacking: Flags) -> list[str]:
         """For each source of a brick, a hash of what its cut-out is made from: place, coadds, settings and code."""
-        kinds = ("image", "invvar", "psfsize")
-        paths = [coadd_path(Path(self.survey), brick, kind, band) for kind in kinds for band in BANDS]
-        paths.append(coadd_path(Path(self.survey), brick, "maskbits", None))
-        base = hashed([self.version, self.code, brick, [_state(path) for path in paths]])
+        names = [coadd_name(brick, kind, band) for kind in ("image", "invvar", "psfsize") for band in BANDS]
+        there = dict(storage.files(brick_folder(self.survey, brick)))
+        states = [_state(name, there.get(name)) for name in (*names, coadd_name(brick, "maskbits", None))]
+        base = hashed([self.version, self.code, brick, states])
         places = zip(ra.tolist(), dec.tolist(), lacking.tolist(), strict=True)
         return [hashed([base, *place]) for place in places]
 
@@ -103,33 +103,33 @@ def hashed(facts: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
 
-def write(place: Path, stamps: NDArray[np.float32], rows: Sequence[dict[str, object]]) -> None:
+def write(place: str, stamps: NDArray[np.float32], rows: Sequence[dict[str, object]]) -> None:
     """Write stamps (n, band, y, x) and, when they are there, their rows, to ``place`` (.parquet) and beside it."""
-    with atomic.replacing(place.with_suffix(".npy")) as draft, draft.open("wb") as file:
+    with storage.writing(f"{place.removesuffix('.parquet')}.npy") as file:
         np.save(file, stamps.astype("<f4", copy=False))
-    named = [row | {"file": place.stem if row["status"] == "ok" else None} for row in rows]
-    with atomic.replacing(place) as draft:
-        pq.write_table(pa.Table.from_pylist(named, schema=INDEX_SCHEMA), draft)
+    stem = place.rpartition("/")[2].removesuffix(".parquet")
+    named = [row | {"file": stem if row["status"] == "ok" else None} for row in rows]
+    with storage.writing(place) as file:
+        pq.write_table(pa.Table.from_pylist(named, schema=INDEX_SCHEMA), file)
 
 
-def _holds(place: Path, ids: Sequence[str], made_from: Sequence[str]) -> bool:
+def _holds(place: str, ids: Sequence[str], made_from: Sequence[str]) -> bool:
     """Whether a file has the rows of these sources, made from the same."""
-    if not place.exists():
+    try:
+        with storage.open_file(place) as file:
+            held = pq.ParquetFile(file).read(["galaxy_id", "made_from"])
+    except FileNotFoundError:
         return False
-    held = pq.read_table(place, columns=["galaxy_id", "made_from"])
     return held["galaxy_id"].to_pylist() == list(ids) and held["made_from"].to_pylist() == list(made_from)
 
 
-def _state(path: Path) -> str:
-    """Name, size and time of change of a file, or that it is absent."""
-    if not path.exists():
-        return f"{path.name} absent"
-    facts = path.stat()
-    return f"{path.name} {facts.st_size} {facts.st_mtime_ns}"
+def _state(name: str, found: Found | None) -> str:
+    """Name, size and what changes with the content of a file, or that it is absent."""
+    return f"{name} {found.size} {found.identity}" if found else f"{name} absent"
 
 
 def cut_brick(
-    survey: Path, brick: str, ra: Floats, dec: Floats, lacking: Flags, params: CutoutsParams
+    survey: str, brick: str, ra: Floats, dec: Floats, lacking: Flags, params: CutoutsParams
 ) -> tuple[NDArray[np.float32], list[dict[str, object]]]:
     """Good stamps (n, band, y, x) of one brick, and a row for each position that says what became of it."""
     found = brick_stamps(survey, brick, ra, dec, params.stamp_pixels, params.maskbits, lacking)

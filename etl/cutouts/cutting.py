@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +19,17 @@ from pyspark.sql import DataFrame, SparkSession
 
 from etl.config import CutoutsParams
 from etl.cutouts.bricks import Bricks, holding_brick
-from etl.cutouts.coadds import coadd_path
+from etl.cutouts.coadds import brick_folder, coadd_name
 from etl.cutouts.cutter import INDEX_SCHEMA, BrickCutter
 from lake.errors import DataError
-from lake.progress import watch
+from lake.files import storage
+from lake.progress import track, watch
 from lake.sky.survey import BANDS
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE = 16
+"""Requests to an object store at the same time."""
 NO_BRICK = "no brick holds the whole window"
 _BRICK_DDL = "brick string, galaxy_id array<string>, ra array<double>, dec array<double>, lacking array<boolean>"
 _COLUMNS = ("galaxy_id", "ra", "dec", "brickname", "lacking")
@@ -67,9 +71,9 @@ class Sources:
         """Identifiers, positions and what is lacking, as lists."""
         return tuple(facts.tolist() for facts in (self.ids, self.ra, self.dec, self.lacking))
 
-    def in_bricks(self, survey: Path, params: CutoutsParams) -> Sources:
+    def in_bricks(self, survey: str, params: CutoutsParams) -> Sources:
         """The same; their brick is one whose coadd holds the whole window, '' if there is none."""
-        bricks = Bricks.read(survey / "survey-bricks.fits")
+        bricks = Bricks.read(storage.below(survey, "survey-bricks.fits"))
         chosen = holding_brick(bricks, self.brick, self.ra, self.dec, params.stamp_pixels, params.coadd_pixels)
         return Sources(self.ids, self.ra, self.dec, chosen, self.lacking)
 
@@ -97,38 +101,48 @@ def version(params: CutoutsParams, source: str) -> str:
     return hashlib.sha256(json.dumps([source, settings], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def with_coadds(survey: Path, wanted: Sources) -> NDArray[np.bool_]:
+def with_coadds(survey: str, wanted: Sources) -> NDArray[np.bool_]:
     """Which sources (n,) lie in a brick whose images are all there."""
+
+    def complete(name: str) -> bool:
+        there = dict(storage.files(brick_folder(survey, name))) if name else {}
+        return all(coadd_name(name, "image", band) in there for band in BANDS)
+
     names, place = np.unique(wanted.brick, return_inverse=True)
-    images = [[coadd_path(survey, str(name), "image", band) for band in BANDS] for name in names]
-    there = [bool(name) and all(path.exists() for path in paths) for name, paths in zip(names, images, strict=True)]
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        there = list(threads.map(complete, names.tolist()))
     found: NDArray[np.bool_] = np.array(there, dtype=bool)[place]
     return found
 
 
 @dataclass(frozen=True)
 class Coadds:
-    """The survey's coadds, cut out by Spark, of galaxies of the collection ``source``; ``code`` is its hash."""
+    """The survey's coadds, cut out by Spark, of galaxies of the collection ``source``; ``code`` is its hash.
+
+    Tasks leave their files in ``shared``, a prefix of an object store, if it is given.
+    """
 
     spark: Callable[[], SparkSession]
-    survey: Path
+    survey: str
     params: CutoutsParams
     source: str
     code: str
+    shared: str | None = None
 
-    def cutter(self, folder: Path) -> BrickCutter:
+    def cutter(self, folder: str) -> BrickCutter:
         """What a task does, with its files in ``folder``."""
         version_ = version(self.params, self.source)
-        return BrickCutter(str(self.survey.resolve()), str(folder.resolve()), self.params, version_, self.code)
+        return BrickCutter(storage.absolute(self.survey), folder, self.params, version_, self.code)
 
     def made_from(self, wanted: Sources) -> list[str | None]:
         """For each source, a hash of what its cut-out is made from, None for one in no brick."""
-        cutter = self.cutter(Path())
+        cutter = self.cutter("")
+        groups = [(brick, sources) for brick, sources in wanted.by_brick().items() if brick]
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            made = threads.map(lambda one: cutter.made_from(one[0], one[1].ra, one[1].dec, one[1].lacking), groups)
         found: dict[str, str] = {}
-        for brick, sources in wanted.by_brick().items():
-            if brick:
-                made = cutter.made_from(brick, sources.ra, sources.dec, sources.lacking)
-                found |= zip(sources.ids.tolist(), made, strict=True)
+        for (_, sources), hashes in zip(groups, made, strict=True):
+            found |= zip(sources.ids.tolist(), hashes, strict=True)
         return [found.get(name) for name in wanted.ids]
 
     def make(self, wanted: Sources, folder: Path) -> pa.Table:
@@ -137,20 +151,43 @@ class Coadds:
         Each brick leaves ``<brick>.npy`` (its good stamps) and ``.parquet`` (its rows) in ``folder``, which a repeated
         run does not make again.
         """
-        if not (self.survey / "coadds").is_dir():
-            raise DataError(f"{self.survey / 'coadds'} is missing: put the survey's coadds there")
+        if next(storage.files(storage.below(self.survey, "coadds")), None) is None:
+            raise DataError(f"{self.survey}/coadds is missing or empty: put the survey's coadds there")
         folder.mkdir(parents=True, exist_ok=True)
-        cutter = self.cutter(folder)
+        place = storage.absolute(self.shared or str(folder))
+        cutter = self.cutter(place)
         tasks = [(name, *sources.lists()) for name, sources in wanted.by_brick().items() if name]
         if tasks:
             parts = max(1, min(len(tasks), 4 + len(tasks) // 32))
             frame = self.spark().createDataFrame(tasks, _BRICK_DDL).repartition(parts)
-            with watch(lambda: len(list(folder.glob("[0-9]*.parquet"))), "cut out bricks", len(tasks)):
+            with watch(lambda: len(_done(place)), "cut out bricks", len(tasks)):
                 frame.mapInArrow(cutter, "brick string, rows bigint").collect()
+            if self.shared:
+                _bring(place, folder, [name for name, *_ in tasks])
         made = {"status": "rejected", "reason": NO_BRICK, "cutout_version": cutter.version}
         lost = [{"galaxy_id": name, **made} for name in wanted.ids[wanted.brick == ""]]
         rows = [pq.read_table(folder / f"{name}.parquet", schema=INDEX_SCHEMA) for name, *_ in tasks]
         return pa.concat_tables([*rows, pa.Table.from_pylist(lost, schema=INDEX_SCHEMA)])
+
+
+def _done(place: str) -> list[str]:
+    """Files of the bricks that are done."""
+    return [name for name, _ in storage.files(place) if name.endswith(".parquet") and name[0].isdecimal()]
+
+
+def _bring(place: str, folder: Path, bricks: Sequence[str]) -> None:
+    """Copy the files of bricks out of an object store; equal rows name equal stamps, which are not copied again."""
+
+    def bring(brick: str) -> None:
+        rows, mine = storage.read(storage.below(place, f"{brick}.parquet")), folder / f"{brick}.parquet"
+        if not mine.exists() or mine.read_bytes() != rows:
+            storage.fetch(storage.below(place, f"{brick}.npy"), folder / f"{brick}.npy")
+            with storage.writing(str(mine)) as file:
+                file.write(rows)
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        for _ in track(threads.map(bring, bricks), "bring stamps", len(bricks)):
+            pass
 
 
 def warn_of_unknown_conditions(index: pa.Table, lacking: NDArray[np.object_]) -> None:

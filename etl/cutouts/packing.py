@@ -115,14 +115,15 @@ def packed(index: pa.Table, work: Path, old: Path, folder: Path, params: Cutouts
     """
     good = index.filter(pc.equal(index["status"], "ok")).sort_by("galaxy_id")
     shard, row = (pc.fill_null(good[name], -1).to_numpy().astype(np.int32) for name in ("shard", "shard_row"))
-    kept = _whole(shard, StampStore(old))
+    held = StampStore(old)
+    kept = _whole(shard, held)
     for number in kept:
-        _keep(old / shard_name(number), folder / shard_name(number))
+        _keep(held.path(number), folder / shard_name(number))
     moving = np.flatnonzero(~np.isin(shard, kept))
     target = bucket_of(good["galaxy_id"], params.buckets).astype(np.int32)
     for number in kept:  # in ascending order
         target[moving[target[moving] == number]] += params.buckets
-    stamps = _Stamps(good, work, old, shard, row)
+    stamps = _Stamps(good, work, held, shard, row)
     for number in np.unique(target[moving]):
         members = moving[target[moving] == number]
         place = folder / shard_name(int(number))
@@ -166,11 +167,13 @@ def _keep(path: Path, place: Path) -> None:
 class _Stamps:
     """Stamps by their row in an index, checked against its hashes."""
 
-    def __init__(self, good: pa.Table, work: Path, old: Path, shard: NDArray[np.int32], row: NDArray[np.int32]) -> None:
+    def __init__(
+        self, good: pa.Table, work: Path, old: StampStore, shard: NDArray[np.int32], row: NDArray[np.int32]
+    ) -> None:
         self.sha256: list[str] = good["sha256"].to_pylist()
         files, file_rows = good["file"].to_pylist(), good["file_row"].to_pylist()
         self._places = [
-            (old / shard_name(number), place) if number >= 0 else (work / f"{file}.npy", file_row)
+            (old.path(number), place) if number >= 0 else (work / f"{file}.npy", file_row)
             for number, place, file, file_row in zip(shard.tolist(), row.tolist(), files, file_rows, strict=True)
         ]
         self._open = lru_cache(maxsize=64)(partial(np.load, mmap_mode="r"))

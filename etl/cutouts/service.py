@@ -199,7 +199,7 @@ class _Run:
                 rows[-1] |= {"file_row": len(kept), "sha256": stamp_hash(stamp)}
                 kept.append(place)
         names = hashlib.sha256("\n".join(name for name, _ in got).encode()).hexdigest()[:16]
-        write(self.folder / f"service-{names}.parquet", stamps[kept], rows)
+        write(str(self.folder / f"service-{names}.parquet"), stamps[kept], rows)
 
 
 def _batches(wanted: Sources) -> Iterator[Sources]:

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lake.errors import DataError, StoreError, invalid, one_line
+from lake.addresses import split
+from lake.errors import DataError, StoreError, one_line
 
-_ADDRESS = re.compile(r"s3a?://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.DOTALL)
 _ABSENT = ("NoSuchKey", "404", "NotFound")
 _REFUSED = ("AccessDenied", "403", "Forbidden", "AllAccessDisabled")
 _REPLACED = ("PreconditionFailed", "412")
-
-
-def split(place: str) -> tuple[str, str]:
-    """Bucket and key of an ``s3://`` or ``s3a://`` address; others, and those with credentials, are refused."""
-    found = _ADDRESS.fullmatch(place)
-    if found is None:
-        shown = re.sub(r"//[^/]*@", "//***@", place).partition("?")[0]
-        raise invalid("address", "s3://bucket/prefix (credentials belong in the environment)", shown)
-    return found[1], (found[2] or "").strip("/")
 
 
 def absent(place: str) -> FileNotFoundError:

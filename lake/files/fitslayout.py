@@ -6,6 +6,7 @@ HDU carries a checksum it is verified: damaged bytes of a compressed tile decode
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import warnings
@@ -19,7 +20,9 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
+from lake.addresses import is_remote
 from lake.errors import DataError
+from lake.files import storage
 from lake.files.fitsheader import BLOCK, FIELD_BYTES, Header, blocks, read_header
 
 _MOST_HDUS = 64
@@ -40,18 +43,19 @@ class Unit:
 
 
 @contextmanager
-def opened(path: Path, fault: str) -> Iterator[list[Any]]:
-    """The HDUs of a complete file, as astropy's objects.
+def opened(place: Path | str, fault: str) -> Iterator[list[Any]]:
+    """The HDUs of a complete file, as astropy's objects; one in an object store is fetched as a whole.
 
     Faults of the file and errors while it is read are raised as a DataError that begins with ``fault``;
     DataErrors of the caller pass.
     """
     try:
-        count = len(walk(path))
+        source = io.BytesIO(storage.read(str(place))) if is_remote(str(place)) else Path(place)
+        count = len(walk(source))
     except (DataError, OSError) as error:
         raise DataError(f"{fault}: {error}") from error
     try:
-        with warnings.catch_warnings(), fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+        with warnings.catch_warnings(), fits.open(source, memmap=False, lazy_load_hdus=True) as hdus:
             warnings.simplefilter("ignore", AstropyWarning)
             yield [hdus[place] for place in range(count)]
     except DataError:
@@ -60,27 +64,35 @@ def opened(path: Path, fault: str) -> Iterator[list[Any]]:
         raise DataError(f"{fault}: {error or type(error).__name__}") from error
 
 
-def walk(path: Path, most: int = _MOST_HDUS) -> list[Unit]:
+def walk(source: Path | io.BytesIO, most: int = _MOST_HDUS) -> list[Unit]:
     """The HDUs, up to a limit, of a complete file; DataError (without the file's name) if something is wrong."""
-    if not path.is_file():
+    if isinstance(source, io.BytesIO):
+        found = _walked(source, len(source.getbuffer()), most)
+        source.seek(0)
+        return found
+    if not source.is_file():
         raise DataError("it is not a file")
-    total, place = path.stat().st_size, 0
+    with source.open("rb") as file:
+        return _walked(file, source.stat().st_size, most)
+
+
+def _walked(file: BinaryIO, total: int, most: int) -> list[Unit]:
+    place = 0
     found: list[Unit] = []
-    with path.open("rb") as file:
-        while place < total and len(found) < most:
-            file.seek(place)
-            if found and file.read(8) != b"XTENSION":
-                break
-            header, data = read_header(file, place)
-            size = header.data_bytes()
-            if data + size > total:
-                raise DataError(f"its header declares {size} bytes of data, but the file holds {total - data}")
-            found.append(Unit(header, place, data, data + size))
-            place = blocks(found[-1].stop)
-            _check_sum(file, found[-1])
-            if header.value("ZIMAGE") is True:
-                _check_tiles(header)
-                _check_tile_lengths(file, found[-1])
+    while place < total and len(found) < most:
+        file.seek(place)
+        if found and file.read(8) != b"XTENSION":
+            break
+        header, data = read_header(file, place)
+        size = header.data_bytes()
+        if data + size > total:
+            raise DataError(f"its header declares {size} bytes of data, but the file holds {total - data}")
+        found.append(Unit(header, place, data, data + size))
+        place = blocks(found[-1].stop)
+        _check_sum(file, found[-1])
+        if header.value("ZIMAGE") is True:
+            _check_tiles(header)
+            _check_tile_lengths(file, found[-1])
     return found
 
 

@@ -18,8 +18,9 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 from pyarrow import fs
 
+from lake.addresses import split
 from lake.errors import StoreError, one_line
-from lake.files.answers import absent, answered, no_bucket, split
+from lake.files.answers import absent, answered, no_bucket
 
 _ATTEMPTS = 6
 _LONGEST_PAUSE_SECONDS = 20.0

@@ -13,25 +13,17 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 from pyarrow import fs
 
+from lake.addresses import is_remote, plain, split
 from lake.files import atomic
-from lake.files.answers import split
 from lake.files.objects import Found, Store
 
 _IN_MEMORY_BYTES = 32 << 20
 _CHUNK = 4 << 20
 
 
-def is_remote(place: str) -> bool:
-    """Whether a place is an address rather than a path."""
-    return "://" in place
-
-
 def absolute(place: str) -> str:
     """A place that means the same in every process, without a slash at its end."""
-    if not is_remote(place):
-        return str(Path(place).resolve())
-    bucket, key = split(place)
-    return f"s3://{bucket}/{key}".rstrip("/")
+    return plain(place) if is_remote(place) else str(Path(place).resolve())
 
 
 def below(place: str, *parts: str) -> str:
@@ -78,6 +70,11 @@ def find(place: str, store: Store | None = None) -> Found | None:
     return Found(facts.st_size, str(facts.st_mtime_ns), facts.st_mtime)
 
 
+def exists(place: str) -> bool:
+    """Whether something has this name: a file, locally also a folder, pipe or device."""
+    return find(place) is not None if is_remote(place) else Path(place).exists()
+
+
 def state(place: str) -> str:
     """What changes with a file's content: its size, and its ETag or time of change."""
     found = find(place)
@@ -121,6 +118,12 @@ def remove(place: str, store: Store | None = None) -> None:
         _of(store).remove(place)
     else:
         Path(place).unlink(missing_ok=True)
+
+
+def clear(place: str) -> None:
+    """Delete every file below a folder or prefix."""
+    for name, _ in list(files(place)):
+        remove(below(place, name))
 
 
 def _of(store: Store | None) -> Store:

@@ -14,9 +14,9 @@ from deltalake.exceptions import DeltaError
 from pyarrow import fs
 
 from lake import tables
+from lake.addresses import is_remote
 from lake.contract.spec import TableSpec
 from lake.errors import LakeError, StoreError, invalid
-from lake.files import storage
 from lake.files.objects import Store
 from lake.root import DataRoot
 from lake.store import cards, held
@@ -31,7 +31,7 @@ Read = Callable[..., pa.Table]
 
 def storage_options(place: str) -> dict[str, str] | None:
     """Options of the object store for a table's place; None for a local one."""
-    return Store.of_environment().delta(place) if storage.is_remote(place) else None
+    return Store.of_environment().delta(place) if is_remote(place) else None
 
 
 def at(place: str, version: int | None = None) -> DeltaTable:

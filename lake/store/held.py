@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake import tables
+from lake.addresses import is_remote
 from lake.errors import DamagedError, DamagedLogError, LakeError, LostError, StoreError, UnreachableError
 from lake.files import storage
 from lake.files.objects import Store
@@ -135,7 +136,7 @@ def _refuse_empty_lake(root: DataRoot) -> None:
 
 def _names(place: str) -> set[str] | None:
     """Names in a folder; None if its parent can be read and the folder does not exist."""
-    if not storage.is_remote(place):
+    if not is_remote(place):
         try:
             return set(os.listdir(place))  # noqa: PTH208 - iterdir() would hide when the error comes
         except FileNotFoundError:

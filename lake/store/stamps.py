@@ -19,7 +19,7 @@ from lake.files import atomic
 from lake.root import DataRoot
 from lake.sky.hashing import key_hash
 from lake.sky.survey import BANDS
-from lake.store import cards, delta
+from lake.store import cards, delta, remoteshards
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,10 +83,15 @@ class StampStore:
                 raise self._other_pixels(int(number))
         return out
 
+    def path(self, number: int) -> Path:
+        """The file of a shard: in the folder, or a copy of the object that the folder's list names."""
+        path = self.folder / shard_name(number)
+        return path if path.is_file() else remoteshards.fetched(self.folder, path.name) or path
+
     def shard(self, number: int) -> NDArray[np.float32]:
         """All stamps (row, band, y, x) of one shard, as a memory map."""
         if number not in self._maps:
-            path = self.folder / shard_name(number)
+            path = self.path(number)
             if not path.is_file():
                 raise ShardError(f"stamp shard {path} is missing; run `dvc pull` or `dvc repro cutouts`")
             try:

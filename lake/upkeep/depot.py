@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lake.addresses import is_remote
 from lake.errors import DamagedError, UnreachableError
 from lake.files import storage
 from lake.files.objects import Store
@@ -24,7 +25,7 @@ class Depot:
     @classmethod
     def at(cls, place: str, options: Mapping[str, str] | None = None) -> Depot:
         """The files at a path or address; ``options`` are those of :class:`Store`."""
-        if not storage.is_remote(place):
+        if not is_remote(place):
             return cls(place)
         return cls(storage.absolute(place), Store(options) if options else Store.of_environment())
 

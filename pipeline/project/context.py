@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from lake import tables
 from lake.config import SurveyParams
 from lake.errors import DarkHaloError, DataError, LostError
-from lake.files import atomic
+from lake.files import atomic, storage
 from lake.files.publishing import require_place
 from lake.provenance import git_commit, pipeline_version
 from lake.root import DataRoot
@@ -135,6 +135,19 @@ class RunContext:
         self.works.append(folder)
         return folder
 
+    def shared(self, folder: Path) -> str | None:
+        """The prefix below ``survey.work_uri``, if that is set, where Spark's tasks write what comes into a folder."""
+        if self.survey.work_uri is None:
+            return None
+        return storage.below(self.survey.work_uri, *folder.relative_to(self.root.work("", "")).parts)
+
+    def clear(self) -> None:
+        """Remove the partial work."""
+        for folder in self.works:
+            if (place := self.shared(folder)) is not None:
+                storage.clear(place)
+            shutil.rmtree(folder, ignore_errors=True)
+
 
 @contextmanager
 def stage_run(stage: str, generation: str | None, project: Project, kind: type[Context]) -> Iterator[Context]:
@@ -152,8 +165,7 @@ def stage_run(stage: str, generation: str | None, project: Project, kind: type[C
         except Exception as error:
             context.explain(error)
             raise
-        for folder in context.works:
-            shutil.rmtree(folder, ignore_errors=True)
+        context.clear()
         log.info("%s: done in %.1f s", name, time.perf_counter() - started)
 
 

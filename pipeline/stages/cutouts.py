@@ -12,6 +12,7 @@ from etl.cutouts import cutting, packing
 from etl.cutouts.cutting import Coadds, Sources
 from etl.cutouts.service import Service
 from lake.files.publishing import published_folder
+from lake.store import remoteshards
 from pipeline.project.codecards import Code
 from pipeline.project.sparkrun import SparkRun
 
@@ -32,6 +33,8 @@ def run(context: SparkRun, params: CutoutsParams) -> None:
     cutting.warn_of_unknown_conditions(index, wanted.ids[wanted.lacking])
     with published_folder(context.root.cutouts, work / "shards") as folder:
         index = packing.packed(index, work / "stamps", context.root.cutouts, folder, params)
+        if context.survey.shards_uri is not None:
+            remoteshards.send(folder, context.survey.shards_uri)
     packing.remember(memory, index, params)
     context.publish(packing.rows(index), "cutouts")
 
@@ -40,13 +43,13 @@ def _made(
     context: SparkRun, params: CutoutsParams, wanted: Sources, code: str, folder: Path, earlier: pa.Table
 ) -> pa.Table:
     """An index of all sources, each from where the parameters say."""
-    survey, collection = Path(context.survey.folder), context.survey.collection
+    survey, collection = context.survey.folder, context.survey.collection
     by_service, parts = np.full(len(wanted), params.source == "service"), []
     if params.source != "service":
         wanted = wanted.in_bricks(survey, params)
         if params.source != "coadds":
             by_service = ~cutting.with_coadds(survey, wanted)
-        coadds = Coadds(lambda: context.spark, survey, params, collection, code)
+        coadds = Coadds(lambda: context.spark, survey, params, collection, code, context.shared(folder))
         parts.append(packing.completed(coadds, wanted.where(~by_service), folder, earlier))
         context.note_input("files", f"coadds in {survey}/coadds")
     if by_service.any():

@@ -44,6 +44,8 @@ def survey_params() -> SurveyParams:
         compile_queries=False,
         grades={"confident": "A", "probable": "B"},
         lake_uri=None,
+        work_uri=None,
+        shards_uri=None,
     )
 
 

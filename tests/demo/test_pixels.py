@@ -223,7 +223,7 @@ def test_seeing_and_depth_of_the_coadds_are_the_catalogues(survey: Made) -> None
             continue
         mine = rows[(rows["BRICKNAME"].astype(str) == record["brickname"]) & np.isfinite(rows["RA"])]
         places = mine["RA"].astype(float), mine["DEC"].astype(float)
-        found = brick_stamps(survey.folder, record["brickname"], *places, 41, (), np.ones(len(mine), bool))
+        found = brick_stamps(str(survey.folder), record["brickname"], *places, 41, (), np.ones(len(mine), bool))
         held = mine[found.inside]
         for place, band in enumerate("GRZ"):
             np.testing.assert_allclose(found.psfsize[:, place], held[f"PSFSIZE_{band}"], rtol=1e-3)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from etl.cutouts.coadds import brick_stamps, coadd_path
+from etl.cutouts.coadds import brick_folder, brick_stamps, coadd_name
 from lake.errors import DataError
 from lake.files import fitslayout
 from tests.etl.survey_files import write_brick
@@ -23,7 +23,7 @@ def brick(folder: Path) -> Path:
     """A brick of three bands; the path of its z image."""
     rng = np.random.default_rng(1)
     write_brick(folder, "1000p000", *(float(v[0]) for v in HERE), {b: noise(rng) for b in "grz"})
-    path = coadd_path(folder, "1000p000", "image", "z")
+    path = Path(brick_folder(str(folder), "1000p000"), coadd_name("1000p000", "image", "z"))
     with fits.open(path, disable_image_compression=True) as hdus:
         hdus.writeto(path, overwrite=True, checksum=True)
     return path
@@ -34,7 +34,7 @@ def noise(rng: np.random.Generator) -> np.ndarray:
 
 
 def read(folder: Path) -> np.ndarray:
-    return brick_stamps(folder, "1000p000", *HERE, 21, ()).stamps
+    return brick_stamps(str(folder), "1000p000", *HERE, 21, ()).stamps
 
 
 def card(path: Path, key: str, value: str | None) -> None:

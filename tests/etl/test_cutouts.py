@@ -20,7 +20,7 @@ from astropy.wcs import WCS
 
 from etl.cutouts import cutter, cutting, packing, qa
 from etl.cutouts.bricks import Bricks, Tan, holding_brick, tangent_pixels
-from etl.cutouts.coadds import brick_stamps, coadd_path, opened
+from etl.cutouts.coadds import brick_folder, brick_stamps, coadd_name, opened
 from etl.cutouts.cutting import Coadds, Sources
 from lake import tables
 from lake.contract import rules
@@ -58,6 +58,10 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, WC
     return folder, wcs, images
 
 
+def path_of(folder: Path, kind: str, band: str) -> Path:
+    return Path(brick_folder(str(folder), "1000p000"), coadd_name("1000p000", kind, band))
+
+
 def sky(wcs: WCS, x: float, y: float) -> tuple[float, float]:
     ra, dec = wcs.all_pix2world(x, y, 0)
     return float(ra), float(dec)
@@ -93,7 +97,7 @@ def test_pixels_equal_the_files_and_offsets_say_where_the_source_is(survey: Any)
     folder, wcs, images = survey
     x, y = np.array([60.4, 100.0, 20.49, 179.2]), np.array([77.7, 60.5, 20.0, 179.4])
     ra, dec = wcs["1001p000"].all_pix2world(x, y, 0)
-    found = brick_stamps(folder, "1001p000", ra, dec, 41, (3, 12))
+    found = brick_stamps(str(folder), "1001p000", ra, dec, 41, (3, 12))
     assert found.inside.tolist() == [True] * 4
     for i in range(4):
         column, row = round(float(x[i])), round(float(y[i]))
@@ -106,17 +110,17 @@ def test_pixels_equal_the_files_and_offsets_say_where_the_source_is(survey: Any)
 
 
 def test_another_unit_is_an_error(survey: Any, tmp_path: Path) -> None:
-    path = coadd_path(survey[0], "1000p000", "image", "z")
+    path = path_of(survey[0], "image", "z")
     shutil.copy(path, tmp_path)
     with fits.open(tmp_path / path.name, mode="update") as hdus:
         hdus[1].header["BUNIT"] = "nanomaggy"
-    with opened(tmp_path / path.name, "nMgy") as found:
+    with opened(str(tmp_path), path.name, "nMgy") as found:
         assert found.shape == (SIZE, SIZE)
     with fits.open(tmp_path / path.name, mode="update") as hdus:
         hdus[1].header["BUNIT"] = "uJy"
     with (
         pytest.raises(DataError, match=r"image-z.fits.fz must be in nMgy, the header says uJy"),
-        opened(tmp_path / path.name, "nMgy"),
+        opened(str(tmp_path), path.name, "nMgy"),
     ):
         pass
 
@@ -131,7 +135,7 @@ def holed(folder: Path, **more: np.ndarray) -> tuple[WCS, dict[str, np.ndarray]]
 
 def middle_stamp(folder: Path, wcs: WCS, lacking: bool = False) -> Any:
     ra, dec = (np.array([v]) for v in sky(wcs, 100, 100))
-    return brick_stamps(folder, "1000p000", ra, dec, 41, (1,), np.array([lacking]))
+    return brick_stamps(str(folder), "1000p000", ra, dec, 41, (1,), np.array([lacking]))
 
 
 def test_pixels_without_inverse_variance_are_missing(tmp_path: Path) -> None:
@@ -168,7 +172,7 @@ def test_a_hole_of_zeros_at_the_source_rejects_the_cutout(tmp_path: Path) -> Non
     wcs = write_brick(tmp_path, "1000p000", 100.0, 0.0, images)
     ra, dec = (np.array([v, v]) for v in sky(wcs, 100, 100))
     ra[1] += 40 * 0.262 / 3600
-    stamps, rows = cutter.cut_brick(tmp_path, "1000p000", ra, dec, np.zeros(2, bool), PARAMS)
+    stamps, rows = cutter.cut_brick(str(tmp_path), "1000p000", ra, dec, np.zeros(2, bool), PARAMS)
     assert [row["reason"] for row in rows] == ["pixels within 8 px of the centre are not finite", None]
     assert len(stamps) == 1
 
@@ -186,11 +190,11 @@ def test_seeing_and_depth_come_from_the_coadds_where_the_catalogue_has_none(tmp_
     np.testing.assert_allclose(found.psfdepth[0], 900.0 / np.array(areas), rtol=1e-4)
     assert np.isnan(middle_stamp(tmp_path, wcs).psfdepth).all()
     ra, dec = (np.array([v]) for v in sky(wcs, 100, 100))
-    _, (row,) = cutter.cut_brick(tmp_path, "1000p000", ra, dec, np.array([True]), PARAMS)
+    _, (row,) = cutter.cut_brick(str(tmp_path), "1000p000", ra, dec, np.array([True]), PARAMS)
     assert row["psfsize_z"] == pytest.approx(1.1)
     assert row["psfdepth_r"] == pytest.approx(900.0 / areas[1], rel=1e-4)
     (tmp_path / "coadds/100/1000p000/legacysurvey-1000p000-psfsize-r.fits.fz").unlink()
-    _, (row,) = cutter.cut_brick(tmp_path, "1000p000", ra, dec, np.array([True]), PARAMS)
+    _, (row,) = cutter.cut_brick(str(tmp_path), "1000p000", ra, dec, np.array([True]), PARAMS)
     assert "psfsize_r" not in row
     assert "psfdepth_r" not in row
 
@@ -208,7 +212,7 @@ def test_bands_on_different_grids_are_refused_by_name(survey: Any, tmp_path: Pat
         ({"CRPIX2": "middle"}, "image-z.fits.fz: CRPIX2 must be a number, got 'middle'"),
     ):
         wcs = write_brick(tmp_path, "1000p000", 100.0, 0.0, images["1000p000"])
-        with fits.open(coadd_path(tmp_path, "1000p000", "image", "z"), mode="update") as hdus:
+        with fits.open(path_of(tmp_path, "image", "z"), mode="update") as hdus:
             hdus[1].header.update(change)
         with pytest.raises(DataError, match=message):
             middle_stamp(tmp_path, wcs)
@@ -247,8 +251,8 @@ def test_sections_equal_whole_images(survey: Any) -> None:
     folder, wcs, _ = survey
     x = np.linspace(21, 178, 30)
     ra, dec = wcs["1000p000"].all_pix2world(x, x[::-1], 0)
-    many = brick_stamps(folder, "1000p000", ra, dec, 41, (1,)).stamps
-    few = brick_stamps(folder, "1000p000", ra[:2], dec[:2], 41, (1,)).stamps
+    many = brick_stamps(str(folder), "1000p000", ra, dec, 41, (1,)).stamps
+    few = brick_stamps(str(folder), "1000p000", ra[:2], dec[:2], 41, (1,)).stamps
     np.testing.assert_array_equal(few, many[:2])
 
 
@@ -275,23 +279,23 @@ def test_a_table_of_bricks_that_is_none(tmp_path: Path, columns: dict[str, Any],
     path = tmp_path / "survey-bricks.fits"
     Table(columns).write(path)
     with pytest.raises(DataError, match=message):
-        Bricks.read(path)
+        Bricks.read(str(path))
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(DataError, match=r"is not a table of bricks .*: the file is truncated: a header has no end"):
-        Bricks.read(path)
+        Bricks.read(str(path))
     path.write_bytes(gzip.compress(path.read_bytes()))
     with pytest.raises(DataError, match=r"is not a table of bricks .*: it is gzip-compressed: unpack it"):
-        Bricks.read(path)
+        Bricks.read(str(path))
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(DataError, match=r"is not a table of bricks .*: it is not a file"):
-        Bricks.read(path)
+        Bricks.read(str(path))
 
 
 def made(spark: Any, wanted: Any, folder: Path, work: Path, known: pa.Table | None = None) -> pa.Table:
     """Index of what is wanted, as the stage makes it."""
-    sources = Sources.of(wanted).in_bricks(folder, PARAMS)
-    coadds = Coadds(lambda: spark, folder, PARAMS, "x", "code")
+    sources = Sources.of(wanted).in_bricks(str(folder), PARAMS)
+    coadds = Coadds(lambda: spark, str(folder), PARAMS, "x", "code")
     known = packing.PACKED_SCHEMA.empty_table() if known is None else known
     return packing.completed(coadds, sources, work, known).sort_by("galaxy_id")
 

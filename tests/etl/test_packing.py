@@ -53,7 +53,7 @@ class Maker:
                 rows.append({**row, "status": "ok", "file_row": len(kept), "sha256": stamp_hash(stamp(ra))})
                 kept.append(stamp(ra))
         place = folder / f"batch-{wanted.ids[0][2:]}.parquet"
-        write(place, np.stack(kept), rows)
+        write(str(place), np.stack(kept), rows)
         return pq.read_table(place)
 
 
