@@ -163,7 +163,7 @@ class Coadds:
             with watch(lambda: len(_done(place)), "cut out bricks", len(tasks)):
                 frame.mapInArrow(cutter, "brick string, rows bigint").collect()
             if self.shared:
-                _bring(place, folder, [name for name, *_ in tasks])
+                _bring(place, folder, [name for name in wanted.by_brick() if name])
         made = {"status": "rejected", "reason": NO_BRICK, "cutout_version": cutter.version}
         lost = [{"galaxy_id": name, **made} for name in wanted.ids[wanted.brick == ""]]
         rows = [pq.read_table(folder / f"{name}.parquet", schema=INDEX_SCHEMA) for name, *_ in tasks]
