@@ -8,27 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from etl.cutouts import packing
-from etl.cutouts.cutting import Coadds, Sources
 from lake.errors import ShardError, StoreError
 from lake.files import storage
 from lake.store import remoteshards
 from lake.store.stamps import StampStore
-from tests.etl.survey_files import params, write_brick, write_bricks
+from tests.etl.noisebricks import BRICKS, SIZE, cut
+from tests.etl.survey_files import write_brick, write_bricks
 from tests.lake import stores
-
-SIZE = 120
-PARAMS = params("cutouts", stamp_pixels=21, coadd_pixels=SIZE, buckets=3)
-BRICKS = {"1000p000": (100.0, 0.0), "1001p000": (100.3, 0.0)}
 
 
 @pytest.fixture(scope="module")
@@ -54,38 +48,6 @@ def bucket(survey: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 def work(bucket: str, request: pytest.FixtureRequest) -> Iterator[str]:
     yield f"{bucket}/{request.node.name}"
     stores.heal()
-
-
-class Tasks:
-    """A stand-in for a Spark session that does the tasks here, one after the other."""
-
-    def createDataFrame(self, rows: Sequence[tuple[Any, ...]], ddl: str) -> Tasks:  # noqa: N802
-        names = [field.split()[0] for field in ddl.split(", ")]
-        self._rows = [pa.RecordBatch.from_pylist([dict(zip(names, row, strict=True))]) for row in rows]
-        return self
-
-    def repartition(self, parts: int) -> Tasks:
-        return self
-
-    def mapInArrow(self, job: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]], ddl: str) -> Tasks:  # noqa: N802
-        self._job = job
-        return self
-
-    def collect(self) -> list[pa.RecordBatch]:
-        return list(self._job(iter(self._rows)))
-
-
-def cut(survey: str, folder: Path, work: str | None = None) -> pa.Table:
-    """The packed index of twelve sources of each brick, as the stage makes it; shards in ``cutouts`` of the folder."""
-    steps = np.linspace(-0.003, 0.003, 12)
-    ra = np.concatenate([ra + steps for ra, _ in BRICKS.values()])
-    dec = np.concatenate([dec + steps[::-1] for _, dec in BRICKS.values()])
-    names = np.repeat(list(BRICKS), 12)
-    ids = np.array([f"x:{name}_{i:02d}" for i, name in enumerate(names)], object)
-    wanted = Sources(ids, ra, dec, names, np.zeros(24, bool)).in_bricks(survey, PARAMS)
-    coadds = Coadds(Tasks, survey, PARAMS, "x", "code", work)
-    index = packing.completed(coadds, wanted, folder / "stamps", packing.PACKED_SCHEMA.empty_table())
-    return packing.packed(index, folder / "stamps", folder / "none", folder / "cutouts", PARAMS)
 
 
 def good(rows: pa.Table) -> pa.Table:
@@ -143,7 +105,7 @@ def test_a_coadd_that_may_not_be_read_rejects_its_sources_by_name(bucket: str, w
 _KILLED = """
 import sys
 from pathlib import Path
-from tests.etl.test_remote_cutouts import cut
+from tests.etl.noisebricks import cut
 from lake.store import remoteshards
 cut(sys.argv[1], Path(sys.argv[3]), sys.argv[2])
 remoteshards.send(Path(sys.argv[3]) / "cutouts", sys.argv[2] + "/shards")
