@@ -43,8 +43,8 @@ class CheckpointCard(Section):
     """Epoch (from 1) whose weights are kept."""
     best_metric: float
     """Validation metric of that epoch."""
-    best_val_auc: float
-    """Validation AUC of that epoch."""
+    best_val_auc: float | None
+    """Validation AUC of that epoch; null if it was imported without one."""
     epochs_run: int
     """Epochs completed."""
     manifest_id: str
@@ -55,12 +55,25 @@ class CheckpointCard(Section):
     """checkpoint_id of every ancestor, nearest first."""
     files: dict[str, str]
     """SHA-256 of every other file of the folder."""
+    imported_from: str | None = None
+    """File of weights that it was made from; null if it was trained here."""
+    seen_known: bool = True
+    """Whether ``seen.parquet`` lists every galaxy that it or an ancestor trained or selected on."""
     card_sha256: str
     """SHA-256 of all fields above."""
 
     def own_sha256(self) -> str:
         """The hash that ``card_sha256`` must hold."""
-        return _sha256(self.model_dump(mode="json", exclude={"card_sha256"} | ({"bands"} - self.model_fields_set)))
+        unsaid = {"bands"} - self.model_fields_set  # in the cards of the first checkpoints, as the next two are
+        unsaid |= {"imported_from"} if self.imported_from is None else set()
+        unsaid |= {"seen_known"} if self.seen_known else set()
+        return _sha256(self.model_dump(mode="json", exclude={"card_sha256"} | unsaid))
+
+    def finding(self) -> str:
+        """The result of the training in a sentence."""
+        if self.best_val_auc is None:
+            return f"imported from {self.imported_from}"
+        return f"best validation AUC {self.best_val_auc:.4f} at epoch {self.best_epoch}"
 
     def record(self) -> dict[str, object]:
         """Columns of ``training_runs`` about the model."""

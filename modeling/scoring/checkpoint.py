@@ -71,7 +71,7 @@ class Checkpoint:
         if not path.is_file():
             raise altered(path, "it is missing, or not a regular file")
         try:
-            actual = _file_sha256(path)
+            actual = file_sha256(path)
         except OSError as error:
             raise DataError(f"{path} cannot be read: {one_line(error)}") from error
         if actual != self.card.files[name]:
@@ -190,12 +190,19 @@ def _card(
         manifest_id=manifest.manifest_id,
         manifest_fingerprint=manifest.fingerprint,
         ancestors=(ancestor.card.checkpoint_id, *ancestor.card.ancestors) if ancestor else (),
-        files={path.name: _file_sha256(path) for path in sorted(draft.iterdir())},
+        seen_known=ancestor.card.seen_known if ancestor else True,
+        files={path.name: file_sha256(path) for path in sorted(draft.iterdir())},
         card_sha256="",
     ).sealed()
 
 
-def _file_sha256(path: Path) -> str:
+def nothing_seen(path: Path) -> None:
+    """Write a list without galaxies."""
+    pq.write_table(_SEEN_SCHEMA.empty_table(), path)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

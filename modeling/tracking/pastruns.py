@@ -33,19 +33,25 @@ if TYPE_CHECKING:
     from modeling.training.log import EpochRow
 
 
-def log_training(root: DataRoot, generation: str) -> None:
-    """Make the MLflow run of a finished training from its checkpoint and its table; a complete run is left as it is."""
+def log_training(root: DataRoot, generation: str) -> bool:
+    """Make the MLflow run of a finished training from its checkpoint and its table; a complete run is left as it is.
+
+    Returns whether the generation was trained here on a manifest; others have no such run.
+    """
     from modeling.scoring.card import CARD, read_card
 
     folder = root.checkpoints(generation)
-    if not (folder / CARD).exists():
-        return
-    card, store = read_card(folder), RunStore(root)
+    if not (folder / CARD).exists() or (card := read_card(folder)).imported_from is not None:
+        return False
+    store = RunStore(root)
     known = store.find({"key": f"train/{card.run_id}", "checkpoint_id": card.checkpoint_id})
     if any(run.info.status == FINISHED for run in known):
-        return
+        return True
     pin = cards.read_slice(root, "training_epochs", generation).pin
-    version = int(pin.inputs[f"table:{cards.stem('manifest', card.manifest_id)}"].rpartition("@")[2])
+    held = pin.inputs.get(f"table:{cards.stem('manifest', card.manifest_id)}")
+    if held is None:  # trained on a set of cut-outs
+        return False
+    version = int(held.rpartition("@")[2])
     origin = Origin(card.manifest_fingerprint, version, pin.code)
     rows, seconds, end_ms = _trained(root, generation)
     ends = [end_ms - round(1000 * sum(seconds[n + 1 :])) for n in range(len(seconds))]
@@ -58,6 +64,7 @@ def log_training(root: DataRoot, generation: str) -> None:
     store.points(parent, [(step, at, compared(values)) for step, at, values in points])
     store.summarise(parent, headline(figures), tags, end_ms)
     store.close(parent, end_ms=end_ms)
+    return True
 
 
 def _trained(root: DataRoot, generation: str) -> tuple[list[EpochRow], list[float], int]:

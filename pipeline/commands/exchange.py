@@ -38,9 +38,10 @@ def _declared(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group("import")
 def import_() -> None:
-    """Import selection functions that others measured, as slices of `completeness` with origin 'foreign'.
+    """Import selection functions that others measured, and weights of networks.
 
-    They are queried like our own rows and never enter the view completeness_main. `dhs forget NAME` removes one.
+    Selection functions become slices of `completeness` with origin 'foreign': they are queried like our own rows and
+    never enter the view completeness_main. `dhs forget NAME` removes an import.
     """
 
 
@@ -91,6 +92,30 @@ def import_objects(file: Path, meta: Path, name: str, prior: str | None, missed:
     from pipeline.verbs.importing import import_objects as run
 
     click.echo(run(project(), Given.of(file, meta, prior, {}), missed, name))
+
+
+@import_.command("checkpoint")
+@click.argument("file", type=_FILE)
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--like", required=True, metavar="GENERATION", help="Generation whose network and preprocessing it has.")
+@click.option("--name", required=True, help="Name of the checkpoint.")
+@click.option(
+    "--trained-on", type=_FILE, metavar="LIST.csv", help="What it was trained on: galaxy_id, or ra and dec (degrees)."
+)
+def import_checkpoint(file: Path, settings: tuple[str, ...], like: str, name: str, trained_on: Path | None) -> None:
+    """Import the weights of a network trained elsewhere: a file of torch.save (best.pt) or safetensors.
+
+    Weights alone are read; a file that would have to run code to be read is refused. Network and preprocessing are
+    those of the generation --like, with the settings' changes; weights of another network are refused. The result is a
+    checkpoint: `dhs audit NAME` measures it, and generations may start from it. `dhs forget NAME` removes it.
+    Example: dhs import checkpoint best.pt --like gen2 --name paper4-gen2 preprocessing.annulus=[20,32]
+    """
+    from pipeline.verbs.weights import import_checkpoint as run
+
+    made = run(project(), file, name, like, settings, trained_on)
+    click.echo(f"{name}: checkpoint {made.card.checkpoint_id}, {made.card.config.network.name}, preprocessing:")
+    click.echo("  " + ", ".join(f"{key} {value}" for key, value in made.card.preprocessing.model_dump().items()))
+    click.echo(f"`dhs audit {name}` measures it")
 
 
 @click.group()

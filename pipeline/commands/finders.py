@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lake.errors import invalid
+from lake.errors import invalid, not_one_of
+from lake.names import PATTERN
 from pipeline.commands.opening import FORMAT, OUT, NameOrTyped, Typed, project
 
+if TYPE_CHECKING:
+    from pipeline.project.project import Project
+
+NAMED = re.compile(PATTERN)
 _GENERATION = click.option("--generation", required=True, help="The scorer.")
 _FOLDER = click.argument("folder", type=Typed(exists=True, file_okay=False))
 
 
 @click.command()
 @click.argument("finder", metavar="FINDER", type=NameOrTyped())
-@click.option("--name", required=True, help="Name of the finder in tables and the report.")
+@click.option("--name", help="Name of the finder in tables and the report; of a network trained here, its own.")
 @click.option(
     "--output",
     type=click.Choice(["logits", "probabilities"]),
@@ -48,20 +54,21 @@ _FOLDER = click.argument("folder", type=Typed(exists=True, file_okay=False))
 )
 def audit(
     finder: str,
-    name: str,
+    name: str | None,
     output: Any,
     trained_on: Path | None,
     within: float,
     cutouts: Path | None,
     describe: Path | None,
 ) -> None:
-    """Measure the completeness of your own finder (minutes on the demo survey, hours on a large one).
+    """Measure the completeness of a finder (minutes on the demo survey, hours on a large one).
 
-    FINDER is a file with a TorchScript (.pt) or ONNX (.onnx) network, or package:object, which is installed or is in
-    the project's folder: a function, an object with `score`, a class that makes one, or a torch module. It takes stamps
-    (batch, band, y, x) in nanomaggies, bands g, r, z, and returns one logit per stamp (or a probability, if it
-    declares that). It is tried on stamps of this lake first; one that fails changes nothing.
-    Example: dhs audit my_finder:finder --name mine
+    FINDER is the name of a network that was trained or imported here; or a file with a TorchScript (.pt) or ONNX
+    (.onnx) network; or package:object, which is installed or is in the project's folder: a function, an object with
+    `score`, a class that makes one, or a torch module. It takes stamps (batch, band, y, x) in nanomaggies, bands g, r,
+    z, and returns one logit per stamp (or a probability, if it declares that). Your own is tried on stamps of this lake
+    first; one that fails changes nothing.
+    Examples: dhs audit my_finder:finder --name mine; dhs audit demo1
 
     With --cutouts and --describe it is measured on a folder of labelled cut-outs (NPZ, FITS, HDF5), in their own
     bands and pixels, without a survey, DVC or Java; FINDER may then be a checkpoint of ours too (its folder or
@@ -76,18 +83,37 @@ def audit(
     listed = audits.TrainedOn(trained_on, within) if trained_on else None
     if (cutouts is None) != (describe is None):
         raise invalid("--cutouts and --describe", "given together", str(cutouts or describe))
-    if cutouts is not None and describe is not None:
-        _audit_cutouts(finder, cutouts, describe, name, output, listed)
-        return
     place = project()
-    audits.audit(place, finder, name, output, listed)
+    ours = NAMED.fullmatch(finder) is not None and audits.is_ours(place, finder)
+    if cutouts is not None and describe is not None:
+        source = str(place.data.checkpoints(finder)) if ours else finder
+        _audit_cutouts(place, source, cutouts, describe, name or (finder if ours else None), output, listed)
+        return
+    if ours and name is None:
+        if output is not None or listed is not None:
+            raise invalid("FINDER", "your own, for --output and --trained-on: both are known of one made here", finder)
+        audits.audit_trained(place, finder)
+    else:
+        audits.audit(place, finder, _given(finder, name, place), output, listed)
     click.echo(closing_words(place))
 
 
-def _audit_cutouts(finder: str, cutouts: Path, describe: Path, name: str, output: Any, listed: Any) -> None:
+def _given(finder: str, name: str | None, place: Project) -> str:
+    """The name; without one, FINDER is taken for a misspelt network of ours."""
+    if name is not None:
+        return name
+    if NAMED.fullmatch(finder):
+        raise not_one_of("FINDER", sorted({*place.trained, *place.data.finders()}), finder)
+    raise invalid("--name", "given with a finder of your own", name)
+
+
+def _audit_cutouts(
+    place: Project, finder: str, cutouts: Path, describe: Path, name: str | None, output: Any, listed: Any
+) -> None:
     from pipeline.verbs.cutoutaudit import Request, audit_cutouts, summary
 
-    place = project()
+    if name is None:
+        raise invalid("--name", "given with a finder of your own", name)
     made = audit_cutouts(place, Request(finder, cutouts, describe, name, output, listed))
     click.echo(summary(place, made))
 

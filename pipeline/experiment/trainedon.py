@@ -28,14 +28,13 @@ _COLUMNS = ("galaxy_id", "ra", "dec")
 
 def seen_by(folder: Path, rows: pa.Table) -> pa.Array:
     """Which galaxies (``galaxy_id``, ``ra``, ``dec``) the checkpoint in ``folder``, or an ancestor of it, trained or
-    selected on; null where that is not known: if a user's own finder has no list, or one whose identifiers are not
-    those of this lake."""
-    if not (folder / FINDER).exists():
-        return pa.array(Checkpoint.load(folder).has_seen(rows["galaxy_id"]))
+    selected on; null where that is not known: if a user's own finder or imported weights have no list, or one whose
+    identifiers are not those of this lake."""
+    own = (folder / FINDER).exists()
     if not (folder / LISTED).exists():
-        return pa.nulls(rows.num_rows, pa.bool_())
+        return pa.nulls(rows.num_rows, pa.bool_()) if own else _of_checkpoint(folder, rows)
     listed = read_listed(folder / LISTED)
-    hit = seen(listed, rows, read_finder(folder).trained_within_arcsec)
+    hit = seen(listed, rows, read_finder(folder).trained_within_arcsec if own else 1.0)
     named = listed.filter(pc.is_null(listed["ra"]))
     # Identifiers of another catalogue do not show that the rows were not seen.
     foreign = 0 if seen(named, rows, 1.0).any() else named.num_rows
@@ -51,9 +50,16 @@ def seen_by(folder: Path, rows: pa.Table) -> pa.Array:
 
 def trained_by(folder: Path, rows: pa.Table) -> pa.Array:
     """Which galaxies were trained on, and not only selected on; otherwise as :func:`seen_by`."""
-    if (folder / FINDER).exists():
+    if (folder / FINDER).exists() or (folder / LISTED).exists():
         return seen_by(folder, rows)
-    return pa.array(Checkpoint.load(folder).has_seen(rows["galaxy_id"], "train"))
+    return _of_checkpoint(folder, rows, "train")
+
+
+def _of_checkpoint(folder: Path, rows: pa.Table, purpose: str | None = None) -> pa.Array:
+    """Galaxies on a checkpoint's list; others are null where the list is not whole."""
+    checkpoint = Checkpoint.load(folder)
+    hit = checkpoint.has_seen(rows["galaxy_id"], purpose)
+    return pa.array(hit, mask=None if checkpoint.card.seen_known else ~hit)
 
 
 def read_listed(path: Path) -> pa.Table:

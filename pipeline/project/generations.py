@@ -12,6 +12,7 @@ import yaml
 from etl.config import ManifestParams
 from lake.errors import ParameterError, invalid, not_one_of, one_line
 from modeling.config import TrainParams, changed, generations, resolve_generation
+from modeling.scoring.card import CARD
 from pipeline.project import params
 from pipeline.project.project import Project
 from pipeline.project.strictyaml import parse
@@ -74,11 +75,18 @@ def chain(project: Project, wanted: Wanted) -> Chain:
             raise invalid(f"train.{name}.init", "a generation other than itself", name)
         found[name] = _parameters(project, name, train, changes)
         require_manifest(project, found[name])
-        name, changes = found[name].init, {}
+        start, changes = found[name].init, {}
+        name = None if start is None or _is_imported(project, start, train) else start
     ordered = [rehearsed(found[key]) if wanted.rehearse else found[key] for key in reversed(found)]
     entries = {one.generation: params.generation_entry(one) for one in ordered}
     values = {**project.values, "train": {**train, **entries}}
     return Chain({one.generation: one for one in ordered}, values)
+
+
+def _is_imported(project: Project, name: str, train: Mapping[str, Any]) -> bool:
+    """Whether the name is that of a checkpoint that is no generation: it is not trained here."""
+    known = {*generations(), *params.own_generations(project.folder), *train}
+    return name not in known and (project.data.checkpoints(name) / CARD).exists()
 
 
 def _parameters(project: Project, name: str, train: Mapping[str, Any], changes: Mapping[str, Any]) -> TrainParams:

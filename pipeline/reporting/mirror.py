@@ -46,8 +46,8 @@ def mirror(root: DataRoot, inputs: ReportInputs) -> None:
             if f"checkpoint:{name}" in off:
                 continue
             try:
-                pastruns.log_training(root, name)
-                models.register(root, name)
+                if pastruns.log_training(root, name):
+                    models.register(root, name)
             except DarkHaloError as error:
                 log.warning("the training of %s is missing in MLflow: %s", name, error)
         compared = {item.name: metrics(item, inputs.params.headline_threshold_id) for item in inputs.generations}

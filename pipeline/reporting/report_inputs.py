@@ -223,9 +223,9 @@ def _facts(context: RunContext, name: str) -> Mapping[str, str]:
         "network": card.config.network.name,
         "description": card.config.description,
         "annulus (pixels)": str(card.preprocessing.annulus),
-        "starts from": card.config.init or "random weights",
+        "starts from": card.config.init or card.imported_from or "random weights",
         "epochs": f"{card.epochs_run}, best {card.best_epoch}",
-        "best validation AUC": f"{card.best_val_auc:.4f}",
+        "best validation AUC": "not known" if card.best_val_auc is None else f"{card.best_val_auc:.4f}",
         "manifest": card.manifest_id,
     }
 

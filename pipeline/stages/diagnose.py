@@ -95,7 +95,7 @@ def _trained(folder: Path) -> dict[str, object]:
         "best_val_auc": card.best_val_auc,
         "best_epoch": card.best_epoch,
         "epochs_run": card.epochs_run,
-        "key_finding": f"best validation AUC {card.best_val_auc:.4f} at epoch {card.best_epoch}",
+        "key_finding": card.finding(),
     }
 
 

@@ -114,9 +114,9 @@ def _start(root: DataRoot, params: TrainParams, chain: Chain) -> str:
         if trouble := imagenet_problem(params.network.name):
             raise DataError(f"ImageNet weights are {trouble}")
         return "ImageNet weights, which can be had"
-    parent = chain.trained[params.init]
-    held = _held(root, parent)
-    weights = held.weights() if held else _network(parent).state_dict()
+    parent = chain.trained.get(params.init)
+    held = _held(root, parent) if parent else Checkpoint.load(root.checkpoints(params.init))
+    weights = held.weights() if held else _network(parent or params).state_dict()
     try:
         restored(params.network, len(SURVEY.bands), weights)
     except DataError as error:

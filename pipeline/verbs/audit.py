@@ -65,7 +65,7 @@ def audit(
     """Try the finder, add it as ``name``, measure it, and make the report; one that fails is removed again."""
     root, manifest = project.data, project.survey.audit_manifest
     free_name(name, "name")
-    if _is_ours(project, name):
+    if is_ours(project, name):
         raise invalid("name", "one that no trained generation has", name)
     scorer = load_scorer(finder, output=output)
     if not isinstance(scorer, ExternalScorer):
@@ -92,23 +92,39 @@ def audit(
     reproduce(project, "--single-item", "report")  # alone: an error in another finder does not block it
 
 
-def _is_ours(project: Project, name: str) -> bool:
-    """Whether the name is that of a network that was trained here."""
-    checked_name(name, "name")
+def is_ours(project: Project, name: str) -> bool:
+    """Whether the name is that of a network that was trained here, or whose weights were imported."""
     return name in project.trained or (project.data.checkpoints(name) / CARD).exists()
 
 
+def audit_trained(project: Project, name: str) -> None:
+    """Measure a network that was trained or imported here, and make the report; it stays in ``audited``.
+
+    One that cannot be measured is taken out of ``audited`` again; what was measured so far is kept for the next try.
+    """
+    fresh = params.set_audited(project, add=name)
+    params.warn_of_contamination(params.load(project.folder).values, [name])
+    try:
+        reproduce(project, *(f"{stage}@{name}" for stage in wiring.per_finder(project.folder)))
+    except (DarkHaloError, KeyboardInterrupt):
+        if fresh:
+            params.set_audited(project, remove=name)
+        raise
+    reproduce(project, "--single-item", "report")
+
+
 def forget(project: Project, name: str) -> list[str]:
-    """Remove a finder that is not trained here, an audit on cut-outs, an import, or results of `dhs inject`.
+    """Remove a finder that params.yaml does not train, an audit on cut-outs, an import, or results of `dhs inject`.
 
     Returns what was removed. The rows of its slices stay in the tables' history, where nothing reads them. Its MLflow
     runs are deleted as MLflow does it: they can be restored until `mlflow gc`.
     """
     root = project.data
-    if _is_ours(project, name):
-        raise invalid("name", "a user's own finder, not a network that was trained here", name)
+    if checked_name(name, "name") in project.trained:
+        raise invalid("name", "a finder that `train` in params.yaml does not list", name)
     removed = [f"'{name}' in {params.FILE}"] if params.set_audited(project, remove=name) else []
     folders = (root.checkpoints(name), root.grid(name), root.local / "validation" / name, root.metrics / f"{name}.json")
+    _forget_training(root, name)
     for path in filter(Path.exists, (*wiring.made_for(project.folder, name), *folders)):
         if path.is_dir():
             shutil.rmtree(path)
@@ -124,6 +140,12 @@ def forget(project: Project, name: str) -> list[str]:
     if runs := forget_runs(root, name):
         removed.append(f"{runs} runs in MLflow")
     return removed
+
+
+def _forget_training(root: DataRoot, name: str) -> None:
+    """Forget the log and the record of a training that is no stage of DVC."""
+    for table in ("training_epochs", "training_runs"):
+        cards.remove(root, table, name)
 
 
 def try_out(scorer: ExternalScorer, root: DataRoot, manifest: str) -> None:

@@ -95,7 +95,7 @@ class Source:
             return
         card = read_card(path)
         if row is None:
-            facts.finding = f"best validation AUC {card.best_val_auc:.4f} at epoch {card.best_epoch}"
+            facts.finding = card.finding()
             facts.config_hash, facts.checkpoint = card.config_sha256[:16], card.checkpoint_id
         elif row["checkpoint_id"] != card.checkpoint_id:
             facts.disagreements.append(

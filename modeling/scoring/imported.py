@@ -1,0 +1,145 @@
+"""A network trained elsewhere becomes a checkpoint: its weights alone are read, and nothing in its file is executed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lake.errors import DataError, one_line
+from lake.files.publishing import replace_folder
+from lake.sky.survey import SURVEY
+from modeling.config import TrainParams
+from modeling.networks.factory import restored
+from modeling.networks.preprocess import resolved
+from modeling.scoring.card import CARD, CheckpointCard, config_sha256
+from modeling.scoring.checkpoint import EPOCHS, SEEN, Checkpoint, checkpoint_id, file_sha256, nothing_seen
+from modeling.training.run import BEST
+from modeling.training.state import HEADER
+
+_HOLDERS = ("ema_state_dict", "model_state_dict", "state_dict", "model", "network", "weights")
+"""Entries under which training programs save the weights, most useful first."""
+_PREFIX = re.compile(r"(module|_orig_mod|model|net|network)\.")
+"""What wrappers put before the name of every weight."""
+_AUC = ("best_val_auc", "best_auc", "val_auc", "auc", "auroc", "best_metric")
+_MAKERS: tuple[Any, ...] = (np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0])
+_PLAIN: list[Any] = [
+    *(np.ndarray, np.dtype, *{type(np.dtype(code)) for code in "?bBhHiIlLfd"}),
+    *((made, f"numpy.{core}.multiarray.{made.__name__}") for core in ("core", "_core") for made in _MAKERS),
+]
+"""What makes NumPy's numbers and arrays, in files of NumPy 1 and 2: a metric, the state of a random generator."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What is read from a file."""
+
+    tensors: Mapping[str, Tensor]
+    epoch: int | None
+    val_auc: float | None
+
+
+def read_weights(path: Path) -> Weights:
+    """Weights in a file of ``torch.save`` or safetensors; DataError where something in it would have to be run."""
+    held = _loaded(path)
+    if not isinstance(held, Mapping):
+        raise DataError(f"{path} holds a {type(held).__name__} instead of weights: save model.state_dict()")
+    inside = next((held[name] for name in _HOLDERS if isinstance(held.get(name), Mapping)), held)
+    tensors = {str(name): value for name, value in inside.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise DataError(f"{path} holds no weights: none of its entries ({', '.join(map(str, held))}) is a state_dict")
+    while all(_PREFIX.match(name) for name in tensors):
+        tensors = {_PREFIX.sub("", name, count=1): value for name, value in tensors.items()}
+    epoch = held.get("epoch")
+    aucs = (held[name] for name in _AUC if isinstance(held.get(name), float | np.floating))
+    return Weights(tensors, epoch if isinstance(epoch, int) and epoch >= 0 else None, next(map(float, aucs), None))
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        with torch.serialization.safe_globals(_PLAIN):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and pickle raise errors of any kind for files that are not their own
+        raise DataError(
+            f"{path} is not read: it is not a file of plain weights, or reading it would run code that it names "
+            f"({one_line(error)}); save model.state_dict() with torch.save or safetensors"
+        ) from error
+
+
+def named_as_here(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under this project's names; torchvision's are changed, and the last layer must have one output."""
+    if any(name.startswith("head.") for name in tensors):
+        return dict(tensors)
+    last = [name for name, value in tensors.items() if value.ndim == 2 and value.shape[0] == 1]
+    if len(last) != 1:
+        raise DataError(f"the weights have {len(last)} linear layers with one output, and a lens finder ends with one")
+    end = last[0].removesuffix("weight")
+    return {
+        f"head.1.{name.removeprefix(end)}" if name.startswith(end) else f"features.{name}": value
+        for name, value in tensors.items()
+    }
+
+
+def import_weights(
+    path: Path, params: TrainParams, stamp_pixels: int, folder: Path, listed: Mapping[str, str]
+) -> Checkpoint:
+    """Publish the weights in a file as a checkpoint of the network, preprocessing and arithmetic of ``params``.
+
+    ``listed`` holds further files of the checkpoint, by name: what it was trained on, where that is known. DataError
+    if the weights are those of another network; nothing is written then.
+    """
+    found = read_weights(path)
+    weights = {name: value.contiguous().clone() for name, value in named_as_here(found.tensors).items()}
+    weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    restored(params.network, len(SURVEY.bands), weights)
+    draft = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    counters = {"step": 0, "best_metric": found.val_auc, "best_epoch": found.epoch or 0}
+    named = {f"network.{name}": value for name, value in weights.items()}
+    save_file(named, draft / BEST, metadata={HEADER: json.dumps(counters)})
+    (draft / EPOCHS).write_text("[]\n", encoding="utf-8")
+    nothing_seen(draft / SEEN)
+    for name, text in listed.items():
+        (draft / name).write_text(text, encoding="utf-8")
+    preprocessing = resolved(params.preprocessing, stamp_pixels)
+    dtype = "bfloat16" if params.execution.dtype == "bf16" else "float32"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    card = CheckpointCard(
+        checkpoint_id=checkpoint_id(weights, params, preprocessing, stamp_pixels, dtype),
+        run_id=f"{params.generation}-{digest[:12]}",
+        config=params,
+        config_sha256=config_sha256(params),
+        preprocessing=preprocessing,
+        stamp_pixels=stamp_pixels,
+        bands=SURVEY.bands,
+        dtype=dtype,
+        best_epoch=found.epoch or 0,
+        best_metric=found.val_auc or 0.0,
+        best_val_auc=found.val_auc,
+        epochs_run=0,
+        manifest_id="unknown",
+        manifest_fingerprint="unknown",
+        ancestors=(),
+        files={each.name: file_sha256(each) for each in sorted(draft.iterdir())},
+        imported_from=f"{path.name}, SHA-256 {digest}",
+        seen_known=False,
+        card_sha256="",
+    ).sealed()
+    (draft / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    replace_folder(folder, draft)
+    return Checkpoint.load(folder)

@@ -1,0 +1,160 @@
+"""Weights from elsewhere: read without running anything, under this project's names, or refused in a sentence."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from lake.errors import DataError
+from modeling.config import TrainParams, resolve_generation
+from modeling.networks.factory import build
+from modeling.networks.preprocess import normalise
+from modeling.scoring.checkpoint import Checkpoint
+from modeling.scoring.imported import import_weights, read_weights
+from modeling.scoring.scorer import CheckpointScorer
+from tests.modeling.conftest import ring_stamps
+
+PIXELS = 65
+
+
+@pytest.fixture(scope="module")
+def like() -> TrainParams:
+    changes = {"generation": "ref", "network.pretrained": False, "execution": {"threads": 1, "dtype": "fp32"}}
+    return resolve_generation("resnet18", changes)
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    """As the reference builds it: torchvision's network with a linear layer of one output at its end."""
+    torch.manual_seed(1)
+    found = torchvision.models.resnet18(weights=None)
+    found.fc = torch.nn.Linear(512, 1)
+    return found.eval()
+
+
+def saved_by_training(network: torch.nn.Module, path: Path) -> Path:
+    """What a training program leaves: weights, optimiser, random states, metrics, configuration."""
+    optimiser = torch.optim.AdamW(network.parameters())
+    held = {
+        "epoch": 19,
+        "model_state_dict": {f"module.{name}": value for name, value in network.state_dict().items()},
+        "optimizer_state_dict": optimiser.state_dict(),
+        "rng": {"torch": torch.get_rng_state(), "numpy": np.random.default_rng(0).integers(9, size=4)},
+        "best_auc": np.float64(0.9915),
+        "config": {"lr": 3.88e-4, "annulus": [20, 32]},
+    }
+    torch.save(held, path)
+    return path
+
+
+def test_a_reference_checkpoint_scores_as_its_own_network_does(
+    tmp_path: Path, like: TrainParams, network: torch.nn.Module
+) -> None:
+    path = saved_by_training(network, tmp_path / "best.pt")
+    made = import_weights(path, like, PIXELS, tmp_path / "ref", {})
+    card = made.card
+    assert (card.best_epoch, card.best_val_auc, card.preprocessing.annulus) == (19, 0.9915, (20.0, 32.0))
+    assert str(card.imported_from).startswith("best.pt, SHA-256 ")
+    assert not card.seen_known
+    stamps, _ = ring_stamps(6, 3, PIXELS)
+    with torch.inference_mode():
+        expected = network(normalise(torch.from_numpy(stamps), card.preprocessing))[:, 0].numpy()
+    scorer = CheckpointScorer(Checkpoint.load(tmp_path / "ref"))
+    np.testing.assert_allclose(scorer.score(stamps), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_files_of_weights_alone_give_the_same_checkpoint(
+    tmp_path: Path, like: TrainParams, network: torch.nn.Module
+) -> None:
+    torch.save(network.state_dict(), tmp_path / "plain.pt")
+    save_file(network.state_dict(), tmp_path / "plain.safetensors")
+    named = {
+        f"features.{n}" if not n.startswith("fc") else f"head.1{n[2:]}": v for n, v in network.state_dict().items()
+    }
+    torch.save({"state_dict": named}, tmp_path / "ours.pt")
+    found = {
+        import_weights(
+            tmp_path / name, like, PIXELS, tmp_path / Path(name).name.replace(".", "-"), {}
+        ).card.checkpoint_id
+        for name in ("plain.pt", "plain.safetensors", "ours.pt")
+    }
+    assert len(found) == 1
+    assert read_weights(tmp_path / "plain.pt").val_auc is None
+
+
+@pytest.mark.parametrize("name", ["efficientnet_v2_s", "convnext_tiny"])
+def test_torchvisions_names_of_other_networks_are_known(name: str) -> None:
+    from modeling.scoring.imported import named_as_here
+
+    theirs = getattr(torchvision.models, name)(weights=None, num_classes=1)
+    ours = build(resolve_generation("gen1", {"network": {"name": name, "pretrained": False}}).network, 3)
+    ours.load_state_dict(named_as_here(theirs.state_dict()))
+    x = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.allclose(ours.eval()(x), theirs.eval()(x)[:, 0], atol=1e-5)
+
+
+class Evil:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, ...]]:
+        return os.system, (f"touch {self.mark}",)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch", "torch beside weights", "old torch", "module"])
+def test_a_file_that_executes_code_is_refused_and_never_run(
+    tmp_path: Path, like: TrainParams, network: torch.nn.Module, kind: str
+) -> None:
+    mark, path = tmp_path / "ran", tmp_path / "best.pt"
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps(Evil(mark)))
+    elif kind == "module":
+        torch.save(network, path)
+    else:
+        held = {"state_dict": network.state_dict(), "args": Evil(mark)} if "beside" in kind else Evil(mark)
+        torch.save(held, path, _use_new_zipfile_serialization=kind != "old torch")
+    with pytest.raises(DataError, match="not a file of plain weights, or reading it would run code"):
+        import_weights(path, like, PIXELS, tmp_path / "ref", {})
+    assert not mark.exists()
+    assert not (tmp_path / "ref").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "not a file of plain weights"),
+        (b"\x80\x04 not a pickle", "not a file of plain weights"),
+        (b"PK\x03\x04" + b"\0" * 200, "not a file of plain weights"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path: Path, like: TrainParams, content: bytes, sentence: str) -> None:
+    path = tmp_path / "best.pt"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=sentence):
+        import_weights(path, like, PIXELS, tmp_path / "ref", {})
+
+
+def test_weights_of_another_network_and_no_weights_are_refused(tmp_path: Path, like: TrainParams) -> None:
+    path = tmp_path / "best.pt"
+    for held, sentence in (
+        ({"epoch": 3, "model_state_dict": {}}, "holds no weights"),
+        ([1, 2], "holds a list instead of weights"),
+        (torchvision.models.resnet18(weights=None).state_dict(), "0 linear layers with one output"),
+        (torchvision.models.resnet34(weights=None, num_classes=1).state_dict(), "do not fit network resnet18"),
+    ):
+        torch.save(held, path)
+        with pytest.raises(DataError, match=sentence):
+            import_weights(path, like, PIXELS, tmp_path / "ref", {})
+    assert not (tmp_path / "ref").exists()
