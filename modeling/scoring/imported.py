@@ -18,7 +18,6 @@ from torch import Tensor
 
 from lake.errors import DataError, one_line
 from lake.files.publishing import replace_folder
-from lake.sky.survey import SURVEY
 from modeling.config import TrainParams
 from modeling.networks.factory import restored
 from modeling.networks.preprocess import resolved
@@ -95,9 +94,10 @@ def named_as_here(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def import_weights(
-    path: Path, params: TrainParams, stamp_pixels: int, folder: Path, listed: Mapping[str, str]
+    path: Path, params: TrainParams, bands: tuple[str, ...], stamp_pixels: int, folder: Path, listed: Mapping[str, str]
 ) -> Checkpoint:
-    """Publish the weights in a file as a checkpoint of the network, preprocessing and arithmetic of ``params``.
+    """Publish the weights in a file as a checkpoint of the network, preprocessing and arithmetic of ``params``
+    for stamps of these bands and side.
 
     ``listed`` holds further files of the checkpoint, by name: what it was trained on, where that is known. DataError
     if the weights are those of another network; nothing is written then.
@@ -105,7 +105,7 @@ def import_weights(
     found = read_weights(path)
     weights = {name: value.contiguous().clone() for name, value in named_as_here(found.tensors).items()}
     weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
-    restored(params.network, len(SURVEY.bands), weights)
+    restored(params.network, len(bands), weights)
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -126,7 +126,7 @@ def import_weights(
         config_sha256=config_sha256(params),
         preprocessing=preprocessing,
         stamp_pixels=stamp_pixels,
-        bands=SURVEY.bands,
+        bands=bands,
         dtype=dtype,
         best_epoch=found.epoch or 0,
         best_metric=found.val_auc or 0.0,

@@ -103,7 +103,7 @@ def audit_trained(project: Project, name: str) -> None:
     One that cannot be measured is taken out of ``audited`` again; what was measured so far is kept for the next try.
     """
     fresh = params.set_audited(project, add=name)
-    params.warn_of_contamination(params.load(project.folder).values, [name])
+    params.warn_of_contamination(project.values, [name])
     try:
         reproduce(project, *(f"{stage}@{name}" for stage in wiring.per_finder(project.folder)))
     except (DarkHaloError, KeyboardInterrupt):

@@ -8,6 +8,7 @@ from pathlib import Path
 from etl.config import CutoutsParams
 from lake.errors import invalid
 from lake.names import free_name
+from lake.sky.survey import SURVEY
 from modeling.config import generations, resolve_generation
 from modeling.scoring.checkpoint import Checkpoint
 from modeling.scoring.imported import import_weights
@@ -38,4 +39,4 @@ def import_checkpoint(
     parameters = resolve_generation(like, changes, own)
     listed = {LISTED: csv_text(read_listed(trained_on))} if trained_on else {}
     stamp_pixels = project.section(CutoutsParams, "cutouts").stamp_pixels
-    return import_weights(file, parameters, stamp_pixels, folder, listed)
+    return import_weights(file, parameters, SURVEY.bands, stamp_pixels, folder, listed)

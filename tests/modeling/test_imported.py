@@ -23,7 +23,7 @@ from modeling.scoring.imported import import_weights, read_weights
 from modeling.scoring.scorer import CheckpointScorer
 from tests.modeling.conftest import ring_stamps
 
-PIXELS = 65
+PIXELS, BANDS = 65, ("g", "r", "z")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_a_reference_checkpoint_scores_as_its_own_network_does(
     tmp_path: Path, like: TrainParams, network: torch.nn.Module
 ) -> None:
     path = saved_by_training(network, tmp_path / "best.pt")
-    made = import_weights(path, like, PIXELS, tmp_path / "ref", {})
+    made = import_weights(path, like, BANDS, PIXELS, tmp_path / "ref", {})
     card = made.card
     assert (card.best_epoch, card.best_val_auc, card.preprocessing.annulus) == (19, 0.9915, (20.0, 32.0))
     assert str(card.imported_from).startswith("best.pt, SHA-256 ")
@@ -83,7 +83,7 @@ def test_files_of_weights_alone_give_the_same_checkpoint(
     torch.save({"state_dict": named}, tmp_path / "ours.pt")
     found = {
         import_weights(
-            tmp_path / name, like, PIXELS, tmp_path / Path(name).name.replace(".", "-"), {}
+            tmp_path / name, like, BANDS, PIXELS, tmp_path / Path(name).name.replace(".", "-"), {}
         ).card.checkpoint_id
         for name in ("plain.pt", "plain.safetensors", "ours.pt")
     }
@@ -126,7 +126,7 @@ def test_a_file_that_executes_code_is_refused_and_never_run(
         held = {"state_dict": network.state_dict(), "args": Evil(mark)} if "beside" in kind else Evil(mark)
         torch.save(held, path, _use_new_zipfile_serialization=kind != "old torch")
     with pytest.raises(DataError, match="not a file of plain weights, or reading it would run code"):
-        import_weights(path, like, PIXELS, tmp_path / "ref", {})
+        import_weights(path, like, BANDS, PIXELS, tmp_path / "ref", {})
     assert not mark.exists()
     assert not (tmp_path / "ref").exists()
 
@@ -143,7 +143,7 @@ def test_damaged_files_are_refused(tmp_path: Path, like: TrainParams, content: b
     path = tmp_path / "best.pt"
     path.write_bytes(content)
     with pytest.raises(DataError, match=sentence):
-        import_weights(path, like, PIXELS, tmp_path / "ref", {})
+        import_weights(path, like, BANDS, PIXELS, tmp_path / "ref", {})
 
 
 def test_weights_of_another_network_and_no_weights_are_refused(tmp_path: Path, like: TrainParams) -> None:
@@ -156,5 +156,5 @@ def test_weights_of_another_network_and_no_weights_are_refused(tmp_path: Path, l
     ):
         torch.save(held, path)
         with pytest.raises(DataError, match=sentence):
-            import_weights(path, like, PIXELS, tmp_path / "ref", {})
+            import_weights(path, like, BANDS, PIXELS, tmp_path / "ref", {})
     assert not (tmp_path / "ref").exists()

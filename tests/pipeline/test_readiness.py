@@ -19,11 +19,8 @@ from pipeline.project.context import RunContext, stage_run
 from pipeline.project.generations import Wanted, chain, enlist
 from pipeline.project.project import Project
 from pipeline.stage import run_stage
-from pipeline.training.readiness import Finding, readiness
-from tests.pipeline.trainable import add_manifest, members, project_with_manifests, write_checks
-
-SMALL = ("loop.epochs=1", "loop.batch=16", "loop.micro_batch=8", "network.width=8", "execution.threads=1")
-AUDIT = "audit_70_15_15"
+from pipeline.training.readiness import readiness
+from tests.pipeline.trainable import AUDIT, SMALL, add_manifest, members, problems, project_with_manifests, write_checks
 
 
 @pytest.fixture(scope="session")
@@ -44,10 +41,6 @@ def trained(project: Project, wanted: Wanted) -> Project:
     for name in found.trained:
         run_stage(project, "train", name)
     return project
-
-
-def problems(found: list[Finding]) -> list[str]:
-    return [each.line() for each in found if not each.good]
 
 
 def files(project: Project) -> dict[Path, bytes]:

@@ -26,8 +26,7 @@ from pipeline.verbs import audit
 from pipeline.verbs.weights import import_checkpoint
 from pipeline.wiring import per_finder
 from tests.pipeline.checkout import PROJECT
-from tests.pipeline.test_readiness import AUDIT, SMALL, problems
-from tests.pipeline.trainable import project_with_manifests
+from tests.pipeline.trainable import AUDIT, SMALL, problems, project_with_manifests
 
 TINY = ("network.width=8", "execution.threads=1")
 

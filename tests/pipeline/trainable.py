@@ -13,11 +13,14 @@ from modeling.tracking.runstore import RunStore
 from pipeline.project import params
 from pipeline.project.context import RunContext, stage_run
 from pipeline.project.project import Project
+from pipeline.training.readiness import Finding
 from tests.modeling.conftest import ring_stamps
 from tests.pipeline.checkout import project_in
 
 PIXELS = 65
 ROWS = 120
+SMALL = ("loop.epochs=1", "loop.batch=16", "loop.micro_batch=8", "network.width=8", "execution.threads=1")
+AUDIT = "audit_70_15_15"
 SPLITS = ("train", "train", "train", "val", "test")
 
 
@@ -26,7 +29,7 @@ def project_with_manifests(folder: Path) -> Project:
     project = project_in(folder)
     stamps, _ = ring_stamps(ROWS, 1, PIXELS)
     write_shard(project.data.cutouts / "bucket-0000.npy", iter(stamps), ROWS, PIXELS)
-    for name in ("audit_70_15_15", "parity_70_30"):
+    for name in (AUDIT, "parity_70_30"):
         add_manifest(project, name)
     RunStore(project.data)  # its database takes seconds to make
     (folder / "params.yaml").write_text("# of a test\n")
@@ -76,3 +79,8 @@ def write_checks(project: Project, manifest: str, checks: list[dict[str, object]
     path = project.data.cards / "checks" / f"manifest.{manifest}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(checks))
+
+
+def problems(found: list[Finding]) -> list[str]:
+    """What a dry run found missing."""
+    return [each.line() for each in found if not each.good]
