@@ -8,7 +8,7 @@ BOOTSTRAP = awk '/^uv==/ {on=1} on {print} on && !/\\$$/ {exit}' requirements.lo
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help doctor setup setup-dev demo test quick quick-tests lint format ui bench deps lock clean
+.PHONY: help doctor setup setup-dev demo test quick quick-tests lint format ui emr-rehearsal bench deps lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -75,6 +75,9 @@ format: setup-dev ## format the code
 
 ui: setup ## open MLflow on the runs of this checkout
 	@$(DHS) ui
+
+emr-rehearsal: setup-dev ## run every Spark stage as EMR would, against a simulated AWS (half an hour; after changes of etl/)
+	pytest -m slow tests/etl/test_emr_rehearsal.py
 
 bench: setup ## run the benchmarks (minutes, on an idle machine; after `make demo`)
 	@for name in analysis gpu injection lake_tables pool training; do echo "== $$name"; $(VENV)/bin/python -m benchmarks.$$name || exit 1; done

@@ -62,7 +62,8 @@ sha256sum --check --quiet SHA256SUMS
 export PYSPARK_PYTHON=$home/venv/bin/python PYSPARK_DRIVER_PYTHON=$home/venv/bin/python
 export AWS_REGION={shlex.quote(cluster.region)} DHS_COMMIT={shlex.quote(git_commit())} DHS_STAGED={project}
 timeout --kill-after=60 {int(cluster.step_hours_max * 3600)} \\
-  spark-submit --master "${{DHS_MASTER:-yarn}}" --deploy-mode client {settings} main.py {shlex.join(arguments)}
+  spark-submit --master "${{DHS_MASTER:-yarn}}" --deploy-mode client {settings} main.py {shlex.join(arguments)} \\
+  || {{ code=$?; [ $code -ne 124 ] || echo 'the stage took longer than step_hours_max' >&2; exit $code; }}
 mkdir results
 for made in {shlex.join(outputs)}; do [ ! -e "$made" ] || cp --recursive --parents "$made" results; done
 (cd results && find . -type f -printf '%P\\0' | sort -z | xargs -0 -r sha256sum) > SUMS

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from etl.spark.java import QUICK_START
 from tests.etl.rehearsal.cloud import REGION, Cloud
 from tests.etl.rehearsal.tools import Release, package
 
@@ -131,6 +132,8 @@ class Nodes:
         jars = [*self.release.delta_jars, *(self.release.s3_jars if tables else [])]
         path = ":".join(str(jar) for jar in jars)
         settings = {
+            "spark.driver.extraJavaOptions": " ".join(QUICK_START),
+            "spark.executor.extraJavaOptions": " ".join(QUICK_START),
             "spark.driver.extraClassPath": path,
             "spark.executor.extraClassPath": path,
             "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",

@@ -75,7 +75,7 @@ def submit(stage: str, name: str | None, cluster: Path) -> list[str]:
     result = CliRunner().invoke(dhs, ["emr", "submit", stage, *given, "--cluster", str(cluster)])
     if result.exception is not None:
         raise result.exception
-    return result.output.split()
+    return [line for line in result.output.splitlines() if line.startswith("data/")]
 
 
 def cards(project: Checkout, stage: str, name: str | None) -> list[str]:
