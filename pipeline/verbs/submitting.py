@@ -10,7 +10,8 @@ from typing import get_type_hints
 import yaml
 
 from etl.emr.shipping import Submission
-from lake.errors import DataError, not_one_of
+from lake.config import SurveyParams
+from lake.errors import DataError, invalid, not_one_of
 from pipeline import wiring
 from pipeline.project import params
 from pipeline.project.libraries import libraries
@@ -28,11 +29,14 @@ def submission(project: Project, stage: str, name: str | None, changes: Mapping[
     if changes:
         changed = params.section_class(stage).load({**values.get(stage, {}), **changes}, stage)
         values[stage] = changed.model_dump(mode="json")
+    outputs = wiring.outputs(body, name)
+    if any(not made.startswith(("data/cards/", "data/lake/")) for made in outputs):
+        _require_places(project.survey)
     return Submission(
         arguments=("run", stage, *(("--generation", name) if name else ())),
         parameters=yaml.safe_dump(values, sort_keys=False),
         cards=wiring.cards(project.folder, stage, name),
-        outputs=wiring.outputs(body, name),
+        outputs=outputs,
         inputs=(project.survey.folder,),
         files=tuple(_files(project, wiring.blobs(body, name))),
         modules=libraries(stage),
@@ -42,6 +46,13 @@ def submission(project: Project, stage: str, name: str | None, changes: Mapping[
 def runs_on_spark(stage: str) -> bool:
     """Whether a stage's ``run`` asks for a Spark session."""
     return get_type_hints(importlib.import_module(f"pipeline.stages.{stage}").run).get("context") is SparkRun
+
+
+def _require_places(survey: SurveyParams) -> None:
+    """Refuse a stage whose tasks write files where only one machine of a cluster would find them."""
+    for name in ("work_uri", "shards_uri"):
+        if getattr(survey, name) is None:
+            raise invalid(f"survey.{name}", "an s3:// prefix on EMR", None)
 
 
 def _files(project: Project, blobs: list[str]) -> Iterator[Path]:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from lake.errors import DataError, ParameterError
 from pipeline.cli import dhs
 from pipeline.project import params
+from pipeline.project.project import Project
 from pipeline.verbs.submitting import submission
 from pipeline.wiring import cards
 
@@ -58,6 +59,23 @@ def test_limits_reach_the_parameters(project_folder: Path, monkeypatch: pytest.M
 def test_only_stages_that_run_on_spark_are_submitted(project_folder: Path) -> None:
     with pytest.raises(ParameterError, match=r"'stage' must be one of pool, .*completeness, got 'history'"):
         submission(params.load(project_folder), "history", None, {})
+
+
+def test_a_stage_that_makes_stamps_needs_places_on_s3(project_folder: Path) -> None:
+    place = params.load(project_folder)
+    survey = place.values["survey"]
+    with pytest.raises(ParameterError, match=r"'survey\.work_uri' must be an s3:// prefix on EMR, got None"):
+        submission(place, "cutouts", None, {})
+    with pytest.raises(ParameterError, match=r"'survey\.shards_uri' must be an s3:// prefix on EMR, got None"):
+        submission(
+            Project(project_folder, {**place.values, "survey": survey | {"work_uri": "s3://bucket/work"}}),
+            "cutouts",
+            None,
+            {},
+        )
+    both = {"work_uri": "s3://bucket/work", "shards_uri": "s3://bucket/shards"}
+    made = submission(Project(project_folder, {**place.values, "survey": survey | both}), "cutouts", None, {})
+    assert "data/cutouts" in made.outputs
 
 
 def test_a_stage_takes_its_files_along(project_folder: Path) -> None:

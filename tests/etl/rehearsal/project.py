@@ -24,7 +24,9 @@ def move(project: Checkout, cloud: Cloud, kept: Sequence[str] = ()) -> None:
     """Move the survey and the ``kept`` tables of a finished project to S3, and forget all other tables."""
     place = project.folder / "params.yaml"
     values = yaml.safe_load(place.read_text())
+    places = {name: f"s3://{cloud.lake}/{name}" for name in ("work", "shards")}
     values["survey"] |= {"folder": f"s3a://{cloud.survey}/dr10", "lake_uri": f"s3://{cloud.lake}/tables"}
+    values["survey"] |= {f"{name}_uri": place for name, place in places.items()}
     place.write_text(yaml.safe_dump(values))
     cloud.upload(project.folder / "data" / "survey", cloud.survey, "dr10")
     for table in kept:
@@ -32,8 +34,8 @@ def move(project: Checkout, cloud: Cloud, kept: Sequence[str] = ()) -> None:
     for card in (project.folder / "data" / "cards").glob("*.json"):
         if card.name.split(".")[0] not in kept:
             card.unlink()
-    for name in ("lake", "survey"):
-        shutil.rmtree(project.folder / "data" / name)
+    for name in ("lake", "survey", "cutouts"):
+        shutil.rmtree(project.folder / "data" / name, ignore_errors=True)
 
 
 def describe(project: Checkout, cloud: Cloud, release: Release) -> Path:
