@@ -66,7 +66,7 @@ def submitting(project: Checkout, cloud: Cloud) -> Iterator[pytest.MonkeyPatch]:
         for name, value in cloud.environment.items():
             patch.setenv(name, value)
         patch.delenv("AWS_PROFILE", raising=False)
-        patch.setattr(submission, "_POLL_SECONDS", 0.2)
+        patch.setattr(submission, "_POLL_SECONDS", 1.0)
         patch.chdir(project.folder)
         yield patch
 
