@@ -109,7 +109,8 @@ def training_figure(epochs: pd.DataFrame) -> Picture:
 
 
 def history_figure(epochs: pd.DataFrame) -> Picture:
-    """Validation AUC per epoch of past runs, a panel each; colours are regimes, as the run recorded them."""
+    """Validation AUC per epoch of runs (`generation`), a panel each: colours are regimes, as the run recorded them, a
+    star is the best epoch, and a dotted line an epoch from which a constant learning rate is lower."""
     runs = {str(name): rows.sort_values("epoch") for name, rows in epochs.groupby("generation", sort=True)}
     phases = {name: list(dict.fromkeys(rows["phase"].fillna("not recorded"))) for name, rows in runs.items()}
     columns = min(len(runs), 4)
@@ -121,6 +122,9 @@ def history_figure(epochs: pd.DataFrame) -> Picture:
             for colour, phase in zip(cycle(COLOURS), phases[name], strict=False):
                 held = rows[shown == phase]
                 axes.plot(held["epoch"], held["val_auc"], color=colour, ls="", marker=".", ms=4, label=phase)
+            _mark_peak(axes, rows)
+            for epoch in rate_steps(rows):
+                axes.axvline(epoch, color=GREY, lw=0.8, ls=":")
             axes.set_title(name, fontsize=9)
             axes.legend(fontsize=5.5, loc="lower right", markerscale=1.5)
             axes.tick_params(labelsize=7)
@@ -128,7 +132,27 @@ def history_figure(epochs: pd.DataFrame) -> Picture:
             axes.axis("off")
         figure.supxlabel("epoch", fontsize=9)
         figure.supylabel("validation AUC", fontsize=9)
-        return svg(figure, "Validation AUC per epoch of past runs, by regime: " + ", ".join(runs))
+        return svg(figure, "Validation AUC per epoch of trainings, by regime: " + ", ".join(runs))
+
+
+def rate_steps(rows: pd.DataFrame) -> list[int]:
+    """Epochs of one run, in order, from which a learning rate that was constant is lower by a quarter or more."""
+    rate = rows["learning_rate"].to_numpy(float)
+    constant = (
+        np.r_[False, False, np.isclose(rate[1:-1], rate[:-2], rtol=1e-3)]
+        if len(rate) > 1
+        else np.zeros(len(rate), bool)
+    )
+    lower = np.r_[False, rate[1:] < 0.75 * rate[:-1]] if len(rate) else constant
+    return [int(epoch) for epoch in rows["epoch"].to_numpy()[constant & lower]]
+
+
+def _mark_peak(axes: Axes, rows: pd.DataFrame) -> None:
+    known = rows.dropna(subset=["val_auc"]).sort_values("val_auc", ascending=False, kind="stable")
+    for _, best in known.head(1).iterrows():
+        axes.plot(best["epoch"], best["val_auc"], color="black", ls="", marker="*", ms=7)
+        label = f"{best['val_auc']:.4f}, epoch {best['epoch']:.0f}"
+        axes.annotate(label, (best["epoch"], best["val_auc"]), (4, 4), textcoords="offset points", fontsize=6)
 
 
 def _mark_regimes(axes: Axes, rows: pd.DataFrame, colour: str) -> None:

@@ -38,17 +38,18 @@ def pipeline_figure(inputs: ReportInputs) -> Shown | None:
 
 
 def past_training(inputs: ReportInputs) -> Shown | None:
-    """Trainings that the reference system recorded, with their regimes."""
+    """Trainings of this project and those that the reference system recorded, with peak, steps and regimes."""
     if inputs.past_epochs.empty:
         return None
-    epochs = inputs.past_epochs
     columns = ["generation", "epoch", "phase", "train_loss", "val_loss", "val_auc", "learning_rate"]
-    source = of_models("training_epochs", ", ".join(columns), epochs["generation"].unique(), "origin = 'historical'")
+    epochs = pd.concat([rows[columns] for rows in (inputs.training_epochs, inputs.past_epochs)], ignore_index=True)
+    source = of_models("training_epochs", ", ".join(columns), epochs["generation"].unique())
     caption = (
-        "Trainings that the reference system recorded, on its own data: validation AUC by regime. Runs whose log is "
-        "lost have the epochs that are known."
+        "Trainings of this project, and those that the reference system recorded on its own data: validation AUC by "
+        "regime, the best epoch (star), and epochs from which a constant learning rate is lower (dotted). Runs whose "
+        "log is lost have the epochs that are known."
     )
-    return Shown(history_figure(epochs), caption, "training-history", epochs[columns], replace(source, slices=()))
+    return Shown(history_figure(epochs), caption, "training-history", epochs, replace(source, slices=()))
 
 
 def literature_figure(inputs: ReportInputs) -> Shown:

@@ -31,6 +31,12 @@ def split_of(healpix_128: ArrayLike, params: SplitParams) -> NDArray[np.str_]:
     return np.array(SPLITS)[np.searchsorted(edges, places, side="right")][inverse]
 
 
+def split_of_keys(keys: ArrayLike, params: SplitParams) -> NDArray[np.str_]:
+    """Split name of objects without positions, by their keys: it does not change when others are added."""
+    places = [_place(f"{key}_{params.seed}") for key in np.asarray(keys)]
+    return np.array(SPLITS)[np.searchsorted([params.train_below, params.val_below], places, side="right")]
+
+
 def negative_uses(
     ra_deg: ArrayLike, dec_deg: ArrayLike, split: ArrayLike, label: ArrayLike, params: SplitParams
 ) -> NDArray[np.object_]:

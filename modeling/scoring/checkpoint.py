@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lake.errors import DarkHaloError, DataError, one_line
+from lake.errors import DarkHaloError, DataError, invalid, one_line
 from lake.files.publishing import replace_folder
 from modeling.config import TrainParams
 from modeling.networks.preprocess import resolved
@@ -84,6 +84,15 @@ class Checkpoint:
     def weights(self) -> dict[str, Tensor]:
         """The weights to score with or to start from."""
         return scoring_weights(self.folder / BEST)
+
+    def weights_of(self, epoch: int) -> dict[str, Tensor]:
+        """The weights to score with as they were after an epoch (from 1) whose state was kept."""
+        name = f"epoch-{epoch:04d}.safetensors"
+        if name not in self.card.files:
+            kept = [str(int(each[6:10])) for each in sorted(self.card.files) if each.startswith("epoch-")]
+            raise invalid("epoch", f"one that {self.card.config.generation} kept ({', '.join(kept) or 'none'})", epoch)
+        self.verify(name)
+        return scoring_weights(self.folder / name)
 
     def seen(self) -> pa.Table:
         """Galaxies trained or selected on: ``galaxy_id``, ``purpose`` (train, select), ``generation``."""

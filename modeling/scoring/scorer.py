@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lake.errors import DataError, invalid
+from modeling.networks.augment import SYMMETRIES, apply_symmetries
 from modeling.networks.blocks import pooled_blocks
 from modeling.networks.factory import restored
 from modeling.networks.inference import BATCH, DTYPES, Arithmetic, device_of, logits_of, threads
@@ -23,6 +25,8 @@ from modeling.scoring.modelfiles import SUFFIXES, is_model_file
 
 EMBEDDING, LOGIT = "embedding", "logit"
 """Names of the last layer's input and output among the layers."""
+AT = "@"
+"""Stands between a checkpoint's name and the epoch whose weights are meant."""
 CHUNK = 512
 """Stamps normalised and scored at a time, unless the device takes more at once."""
 
@@ -30,18 +34,28 @@ CHUNK = 512
 class CheckpointScorer:
     """A checkpoint with its own preprocessing.
 
-    Any other preprocessing must be asked for (``foreign``) and gives the scorer another identity.
+    Any other preprocessing (``foreign``), the mean logit over the eight orientations of a stamp (``averaged``), and the
+    weights of another ``epoch`` that was kept must be asked for, and each gives the scorer another identity.
     """
 
-    def __init__(self, checkpoint: Checkpoint, foreign: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        foreign: dict[str, Any] | None = None,
+        averaged: bool = False,
+        epoch: int | None = None,
+    ) -> None:
         card = checkpoint.card
         self.preprocessing = card.preprocessing
         if foreign:
             values = {**card.preprocessing.model_dump(), **foreign}
             self.preprocessing = type(card.preprocessing).load(values, "preprocessing")
-        weights = checkpoint.weights()
-        self.name = card.config.generation
+        weights = checkpoint.weights() if epoch is None else checkpoint.weights_of(epoch)
+        self.name = card.config.generation + ("" if epoch is None else f"{AT}{epoch}")
         self.checkpoint_id = checkpoint.identity(weights, self.preprocessing)
+        self.averaged = averaged
+        if averaged:
+            self.checkpoint_id = hashlib.sha256(f"{self.checkpoint_id} averaged".encode()).hexdigest()[:16]
         self.stamp_pixels = card.stamp_pixels
         self.bands = card.bands
         self.conditions = card.config.network.metadata_columns
@@ -67,13 +81,7 @@ class CheckpointScorer:
 
     def score_tensor(self, stamps: Tensor, conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Logits (batch,) of a tensor on any device."""
-        chunk = max(CHUNK, BATCH[self._arithmetic.device.type])
-        with threads(self._threads):
-            parts = [
-                logits_of(self._network, self._arithmetic, x, extra).numpy()
-                for x, extra in self._chunks(stamps, conditions, chunk)
-            ]
-        return np.concatenate([np.empty(0), *parts])
+        return score_together([self], stamps, [conditions])[0]
 
     def embed(self, stamps: NDArray[np.float32], conditions: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
         """Features (batch, feature) before the last layer."""
@@ -103,14 +111,38 @@ class CheckpointScorer:
         self, stamps: Tensor, conditions: NDArray[np.float64] | None, chunk: int
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Normalised stamps and their conditions on the network's device, ``chunk`` at a time."""
-        self._check(tuple(stamps.shape))
-        device, seen = self._arithmetic.device, self._seen_through(conditions, len(stamps))
+        self.check(tuple(stamps.shape))
+        device, seen = self._arithmetic.device, self.seen_through(conditions, len(stamps))
         for start in range(0, len(stamps), chunk):
-            x = stamps[start : start + chunk].to(device)
-            x = normalise(centre_crop(x, min(self.stamp_pixels, x.shape[-1])), self.preprocessing)
+            x = self.normalised(stamps[start : start + chunk])
             yield x, None if seen is None else seen[start : start + chunk].to(device)
 
-    def _seen_through(self, conditions: NDArray[np.float64] | None, count: int) -> Tensor | None:
+    @property
+    def sees(self) -> tuple[Any, ...]:
+        """What the network's input depends on besides the stamps: equal for scorers that share it."""
+        return (self.preprocessing, self.stamp_pixels, self._arithmetic.device)
+
+    @property
+    def chunk(self) -> int:
+        """Stamps normalised and scored at a time."""
+        return max(CHUNK, BATCH[self._arithmetic.device.type])
+
+    def normalised(self, stamps: Tensor) -> Tensor:
+        """The network's input on its device."""
+        x = stamps.to(self._arithmetic.device)
+        return normalise(centre_crop(x, min(self.stamp_pixels, x.shape[-1])), self.preprocessing)
+
+    def logits(self, x: Tensor, conditions: Tensor | None) -> NDArray[np.float64]:
+        """Logits (batch,) of normalised stamps; if ``averaged``, the mean over the eight orientations of training."""
+        codes = range(SYMMETRIES) if self.averaged else range(1)
+        with threads(self._threads):
+            found = [
+                logits_of(self._network, self._arithmetic, apply_symmetries(x, np.full(len(x), code)), conditions)
+                for code in codes
+            ]
+        return np.asarray(torch.stack(found).mean(dim=0).numpy())
+
+    def seen_through(self, conditions: NDArray[np.float64] | None, count: int) -> Tensor | None:
         """Observing conditions as the network was trained on them: logarithms, float32 (row, column)."""
         if not self.conditions:
             return None
@@ -127,10 +159,32 @@ class CheckpointScorer:
             raise DataError(f"{self.name} needs {names}, but {bad} of {count} stamps lack positive values")
         return values.log()
 
-    def _check(self, shape: tuple[int, ...]) -> None:
+    def check(self, shape: tuple[int, ...]) -> None:
         count = len(self.bands)
         if len(shape) != 4 or shape[1] != count or shape[2] != shape[3] or shape[3] < self.minimum_pixels:
             raise invalid("stamps", f"(batch, {count}, n, n) with n >= {self.minimum_pixels} for {self.name}", shape)
+
+
+def score_together(
+    scorers: Sequence[CheckpointScorer], stamps: Tensor, conditions: Sequence[NDArray[np.float64] | None]
+) -> NDArray[np.float64]:
+    """Logits (scorer, batch) of several checkpoints in one pass: stamps are normalised once for each preprocessing.
+
+    ``conditions`` are those of each scorer (:meth:`CheckpointScorer.score`); a logit is the same as if it were alone.
+    """
+    for scorer in scorers:
+        scorer.check(tuple(stamps.shape))
+    more = [scorer.seen_through(given, len(stamps)) for scorer, given in zip(scorers, conditions, strict=True)]
+    found = np.empty((len(scorers), len(stamps)))
+    size = scorers[0].chunk
+    for start in range(0, len(stamps), size):
+        part, held = slice(start, start + size), dict[tuple[Any, ...], Tensor]()
+        for place, scorer in enumerate(scorers):
+            if scorer.sees not in held:
+                held[scorer.sees] = scorer.normalised(stamps[part])
+            x, extra = held[scorer.sees], more[place]
+            found[place, part] = scorer.logits(x, None if extra is None else extra[part].to(x.device))
+    return found
 
 
 def load_scorer(
@@ -138,18 +192,25 @@ def load_scorer(
     foreign: dict[str, Any] | None = None,
     output: Output | None = None,
     declares: dict[str, Any] | None = None,
+    averaged: bool = False,
 ) -> CheckpointScorer | ExternalScorer:
     """A scorer from a checkpoint (its folder, or the weights in it), a folder with ``scorer.json``, a TorchScript or
     ONNX file, or ``package:object``.
 
-    ``foreign`` replaces keys of a checkpoint's preprocessing, at the caller's explicit request; ``output`` and
+    The weights of an epoch that was kept are NAME@EPOCH. ``foreign`` replaces keys of a checkpoint's preprocessing and
+    ``averaged`` asks for the mean over eight orientations, at the caller's explicit request; ``output`` and
     ``declares`` declare for a file or ``package:object`` what it does not declare itself.
     """
     folder = Path(source).parent if str(source).endswith(".safetensors") else Path(source)
+    named, _, epoch = folder.name.partition(AT)
+    if epoch.isdecimal() and not folder.exists():
+        return CheckpointScorer(Checkpoint.load(folder.with_name(named)), foreign, averaged, int(epoch))
     if (folder / FINDER).exists():
+        if averaged:
+            raise invalid("averaged", "asked for a checkpoint, not for a user's finder", str(source))
         return ExternalScorer(read_finder(folder))
     if folder.is_dir():
-        return CheckpointScorer(Checkpoint.load(folder), foreign)
+        return CheckpointScorer(Checkpoint.load(folder), foreign, averaged)
     if ":" in str(source) or is_model_file(source):
         return ExternalScorer(FinderParams(finder=str(source), output=output, declares=declares or {}))
     kinds = f"a checkpoint folder, a folder with scorer.json, a file ({', '.join(SUFFIXES)}), or package:object"

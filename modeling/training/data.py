@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,6 @@ from torch import Tensor
 from lake.errors import DataError, invalid
 from lake.progress import track
 from lake.sky.imaging import Imaging
-from lake.store.stamps import StampStore
 from modeling.config import TrainParams
 from modeling.networks.inference import threads
 from modeling.networks.preprocess import normalise
@@ -54,7 +54,15 @@ class TrainingArrays:
         return replace(self, **tensors)  # type: ignore[arg-type]
 
 
-def load_arrays(rows: pa.Table, stamps: StampStore, params: TrainParams, imaging: Imaging) -> TrainingArrays:
+class Stamps(Protocol):
+    """Where the pixels of rows are."""
+
+    def get(self, rows: pa.Table) -> NDArray[np.float32]:
+        """Stamps (batch, band, y, x) nMgy of rows, in their order."""
+        ...
+
+
+def load_arrays(rows: pa.Table, stamps: Stamps, params: TrainParams, imaging: Imaging) -> TrainingArrays:
     """Read and normalise the stamps of rows of a manifest, or of a manifest of simulated stamps
     (``galaxy_id, shard, shard_row, sha256, label, tier``, ...).
     """

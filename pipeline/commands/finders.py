@@ -199,9 +199,17 @@ def diagnose(name: str | None, finder: str | None, listed: bool, out: Path | Non
 
 @click.command()
 @_FOLDER
-@_GENERATION
+@click.option(
+    "--generation",
+    "generations",
+    multiple=True,
+    required=True,
+    metavar="NAME[@EPOCH]",
+    help="The scorer; with @EPOCH, a network as it was after an epoch that was kept. Repeatable: files are read once.",
+)
+@click.option("--average", is_flag=True, help="Mean logit over the eight orientations of each cut-out.")
 @OUT
-def score(folder: Path, generation: str, out: Path | None) -> None:
+def score(folder: Path, generations: tuple[str, ...], average: bool, out: Path | None) -> None:
     """Score the cut-outs in FOLDER and its subfolders, one row per file, with the reason if there is no score.
 
     NPZ files with `cutout` (y, x, band) float32 nMgy and `meta_*` values; FITS cubes (band, y, x) as
@@ -211,7 +219,7 @@ def score(folder: Path, generation: str, out: Path | None) -> None:
     from pipeline.verbs.foreign import score_folder
 
     checked_out(out)
-    deliver(score_folder(project(), folder, generation), out)
+    deliver(score_folder(project(), folder, generations, average), out)
 
 
 @click.command()

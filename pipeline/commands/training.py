@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.opening import FORMAT, OUT, enter, project
+from lake.errors import invalid
+from pipeline.commands.opening import FORMAT, OUT, Typed, enter, project
 
 
 @click.command()
@@ -20,17 +21,49 @@ from pipeline.commands.opening import FORMAT, OUT, enter, project
     is_flag=True,
     help="Train it and what it starts from in small, as rehearsal-GENERATION: one epoch each.",
 )
-def train(generation: str, settings: tuple[str, ...], dry_run: bool, rehearse: bool) -> None:
+@click.option(
+    "--cutouts",
+    type=Typed(exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Train on your own labelled cut-outs instead of this lake's survey.",
+)
+@click.option(
+    "--describe",
+    type=Typed(exists=True, dir_okay=False),
+    metavar="SET.yaml",
+    help="What the files in FOLDER hold (docs/auditing-cutouts.md).",
+)
+def train(
+    generation: str,
+    settings: tuple[str, ...],
+    dry_run: bool,
+    rehearse: bool,
+    cutouts: Path | None,
+    describe: Path | None,
+) -> None:
     """Train GENERATION, any of `dhs generations`, after the stages and generations it needs.
 
     It is added to `train` in params.yaml, with any settings given, and DVC runs what is not up to date. --dry-run ends
     with exit code 1 if something is missing. --rehearse starts from random weights in place of ImageNet's.
     Examples: dhs train gen5a-audit --dry-run; dhs train gen1 network.pretrained=false loop.epochs=20
+
+    With --cutouts and --describe it is trained on a folder of labelled cut-outs, in their own bands and pixels, as
+    GENERATION-SET; those that their column `split` or a hash puts into `test` are left for an audit.
+    Example: dhs train demo1 loop.batch=32 --cutouts hsc/ --describe hsc/set.yaml
     """
     from pipeline.project.generations import Wanted
     from pipeline.verbs import training
 
+    if (cutouts is None) != (describe is None):
+        raise invalid("--cutouts and --describe", "given together", str(cutouts or describe))
     place, wanted = project(), Wanted(generation, settings, rehearse)
+    if cutouts is not None and describe is not None:
+        from pipeline.verbs.cutouttraining import Request, train_on_cutouts
+
+        if dry_run or rehearse:
+            raise invalid("--cutouts", "given without --dry-run and --rehearse", str(cutouts))
+        click.echo(train_on_cutouts(place, Request(wanted, cutouts, describe)).summary())
+        return
     if not dry_run:
         training.train(place, wanted)
         return

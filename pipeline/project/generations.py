@@ -89,6 +89,12 @@ def _is_imported(project: Project, name: str, train: Mapping[str, Any]) -> bool:
     return name not in known and (project.data.checkpoints(name) / CARD).exists()
 
 
+def parameters_of(project: Project, wanted: Wanted) -> TrainParams:
+    """Parameters of a generation with the settings, whatever it is trained on."""
+    train, changes = project.values.get("train") or {}, dict(setting(text) for text in wanted.settings if text)
+    return _parameters(project, wanted.name, train, changes)
+
+
 def _parameters(project: Project, name: str, train: Mapping[str, Any], changes: Mapping[str, Any]) -> TrainParams:
     """Parameters of a generation: as params.yaml has them, or else as its overlay says; an own one as its file says."""
     own, known = params.own_generations(project.folder), train.get(name)

@@ -1,1 +1,1 @@
-"""What a training needs, and generations of one's own. Imports ``pipeline.project``."""
+"""What a training needs, and generations of one's own. Imports ``pipeline.project``, ``pipeline.experiment``."""

@@ -146,6 +146,8 @@ def _forget_training(root: DataRoot, name: str) -> None:
     """Forget the log and the record of a training that is no stage of DVC."""
     for table in ("training_epochs", "training_runs"):
         cards.remove(root, table, name)
+    for table in ("quarantine", "ingest_counts"):
+        cards.remove(root, table, cards.stem("train", name))
 
 
 def try_out(scorer: ExternalScorer, root: DataRoot, manifest: str) -> None:

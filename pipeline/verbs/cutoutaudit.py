@@ -40,6 +40,8 @@ from lake.progress import track
 from lake.scorer import Scorer, check_bands, known
 from lake.sky.split import THRESHOLD
 from lake.store import cards
+from modeling.scoring.card import CARD
+from modeling.scoring.checkpoint import Checkpoint
 from modeling.scoring.finder import ExternalScorer, Output
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment import cutouthosts
@@ -143,7 +145,7 @@ def _scores(context: RunContext, request: Request, scorer: Scorer, found: Labell
         logits[part] = scorer.score(found.get(objects[part]), None if conditions is None else conditions[part])
     if isinstance(scorer, ExternalScorer):
         scorer.refuse_undeclared_probabilities()
-    seen_ = _seen(request, found)
+    seen_, trained = _seen(request, found), _seen(request, found, "train")
     return pd.DataFrame(
         {
             "checkpoint_id": scorer.checkpoint_id,
@@ -156,16 +158,17 @@ def _scores(context: RunContext, request: Request, scorer: Scorer, found: Labell
             "score": logits,
             "probability": expit(logits),
             "seen_in_training": seen_,
-            "trained_on": seen_,
+            "trained_on": trained,
             "negative_use": objects["negative_use"],
         }
     )
 
 
-def _seen(request: Request, found: Labelled) -> pd.Series:
-    """Which objects the finder was trained on, by its author's list; null without one."""
+def _seen(request: Request, found: Labelled, purpose: str | None = None) -> pd.Series:
+    """Which objects the finder was trained on, by its author's list, or as a network that was trained on this set
+    remembers (or only for one ``purpose``); null where neither says."""
     if request.trained_on is None:
-        return pd.Series(None, index=found.objects.index, dtype="boolean")
+        return pd.Series(_remembered(request, found, purpose), index=found.objects.index, dtype="boolean")
     place = {name: pa.array(found.conditions([name])[:, 0]) for name in ("ra", "dec")}
     listed, rows = read_listed(request.trained_on.path), pa.table({"galaxy_id": found.facts["galaxy_id"], **place})
     placed = all(np.isfinite(column.to_numpy()).all() for column in place.values())
@@ -173,6 +176,16 @@ def _seen(request: Request, found: Labelled) -> pd.Series:
         listed = listed.set_column(1, "ra", pa.nulls(listed.num_rows, pa.float64()))
         log.warning("some objects of %s have no ra and dec: leakage is measured by identifiers", found.described.name)
     return pd.Series(seen(listed, rows, request.trained_on.within_arcsec), dtype="boolean")
+
+
+def _remembered(request: Request, found: Labelled, purpose: str | None) -> NDArray[np.bool_] | None:
+    folder = Path(request.finder)
+    folder = folder.parent if folder.suffix == ".safetensors" else folder
+    if not (folder / CARD).exists():
+        return None
+    checkpoint = Checkpoint.load(folder)
+    known = checkpoint.card.manifest_id == found.described.name and checkpoint.card.seen_known
+    return checkpoint.has_seen(pa.array(found.objects["galaxy_id"]), purpose) if known else None
 
 
 def _measured(context: RunContext, request: Request, scorer: Scorer, found: Labelled) -> tuple[Measured, Setting]:

@@ -51,10 +51,9 @@ def publish(context: RunContext, measured: Measured) -> None:
     name, found, rows = context.generation, measured.found, measured.injections
     finder = {"checkpoint_id": rows["checkpoint_id"][0].as_py(), "generation": name}
     grid = {"grid_id": rows["grid_id"][0].as_py()}
-    lost = pa.Table.from_pylist([dict(row) for row in found.rejected], schema=quarantine.SCHEMA)
     scores = pa.Table.from_pandas(measured.scores, tables.spec("scores").row_schema(), preserve_index=False)
-    quarantine.publish(context.target("scores", name, finder), scores, lost)
-    _write_counts(context, found)
+    quarantine.publish(context.target("scores", name, finder), scores, lost_of(found))
+    write_counts(context, found)
     context.write("thresholds", threshold_rows(measured.thresholds, finder["checkpoint_id"], name), name, finder)
     injections = context.target("set_injections", name, grid | {"generation": name})
     quarantine.publish(injections, contract_rows(rows, found.imaging))
@@ -65,7 +64,12 @@ def publish(context: RunContext, measured: Measured) -> None:
         context.write_outcome(outcome, f"{run}-{name}")
 
 
-def _write_counts(context: RunContext, found: Labelled) -> None:
+def lost_of(found: Labelled) -> pa.Table:
+    """Files and objects of a set that cannot be used, as rows of `quarantine`."""
+    return pa.Table.from_pylist([dict(row) for row in found.rejected], schema=quarantine.SCHEMA)
+
+
+def write_counts(context: RunContext, found: Labelled) -> None:
     """Write the number of objects used, and of those that are not, by file and reason."""
     stem = cards.stem(context.stage, context.slice_name)
     lost = pd.DataFrame(found.rejected, columns=quarantine.SCHEMA.names)

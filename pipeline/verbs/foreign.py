@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -9,18 +11,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from analysis.config import CompletenessParams
 from analysis.figures.stamps import contact_sheet, lines
 from etl.config import CutoutsParams
-from etl.cutouts.external_stamps import import_cutouts, load_des_hosts
+from etl.cutouts.external_stamps import Imported, import_cutouts, load_des_hosts
 from injection.config import GridParams
 from injection.experiment.grid import one_cell
 from injection.experiment.setting import Drawn, Setting
 from lake.names import checked_name
 from lake.scorer import check_bands, known
-from modeling.scoring.scorer import load_scorer
+from modeling.scoring.finder import ExternalScorer
+from modeling.scoring.scorer import CheckpointScorer, load_scorer, score_together
 from pipeline.experiment.choosing import of_stamps
 from pipeline.experiment.grids import fill_grid
 from pipeline.experiment.scoring import conditions_of
@@ -36,33 +41,67 @@ _DES = "des46"
 """Name of the grid on the 46 DES galaxies."""
 
 
-def score_folder(project: Project, folder: Path, generation: str) -> pa.Table:
+@dataclass(frozen=True)
+class Scored:
+    """What one scorer says of the files of a folder."""
+
+    logits: NDArray[np.float64]
+    good: NDArray[np.bool_]
+    """Files that it could score."""
+    reasons: pa.Array
+    """Why the others could not be."""
+
+
+def score_folder(project: Project, folder: Path, generations: Sequence[str], averaged: bool = False) -> pa.Table:
     """Scores of the cut-outs of a folder, one row per file; a file that cannot be used has a reason instead of a score.
 
-    Columns: source_file, status, galaxy_id, ra, dec, tier, score, probability, reason.
+    Columns: source_file, status, galaxy_id, ra, dec, tier, score, probability, reason. Of several generations, or
+    epochs of them (NAME@EPOCH), the files are read once, and each has a row per generation, with its name.
     """
-    scorer = load_scorer(project.data.checkpoints(generation))
+    scorers = [load_scorer(project.data.checkpoints("any").with_name(name), averaged=averaged) for name in generations]
     imported = import_cutouts(folder, project.survey.collection, project.section(CutoutsParams, "cutouts"))
-    check_bands(scorer, imported.imaging)
-    good = np.array([status == "ok" for status in imported.rows["status"].to_pylist()], dtype=bool)
-    conditions = conditions_of(imported.facts, scorer.conditions)
-    reasons = imported.rows["reason"]
-    if conditions is not None:
-        usable = known(scorer, conditions)
+    tables = []
+    for scorer in scorers:
+        check_bands(scorer, imported.imaging)
+    for name, scored in zip(generations, _scored(scorers, imported), strict=True):
+        rows = _rows(imported, scored)
+        tables.append(rows if len(scorers) == 1 else rows.add_column(0, "generation", pa.repeat(name, rows.num_rows)))
+    return pa.concat_tables(tables)
+
+
+def _scored(scorers: Sequence[CheckpointScorer | ExternalScorer], imported: Imported) -> Iterator[Scored]:
+    """Logits of each scorer, NaN for files that it cannot score; checkpoints score the same files in one pass."""
+    read = np.array([status == "ok" for status in imported.rows["status"].to_pylist()], dtype=bool)
+    given = [conditions_of(imported.facts, scorer.conditions) for scorer in scorers]
+    usable = [read if held is None else read & known(scorer, held) for scorer, held in zip(scorers, given, strict=True)]
+    logits = np.full((len(scorers), len(read)), np.nan)
+    for good in {mask.tobytes(): mask for mask in usable if mask.any()}.values():
+        stamps, same = imported.stamps[good], [p for p, mask in enumerate(usable) if np.array_equal(mask, good)]
+        held = {place: None if (more := given[place]) is None else more[good] for place in same}
+        ours = {place: scorer for place in same if isinstance(scorer := scorers[place], CheckpointScorer)}
+        if ours:
+            tensor = torch.from_numpy(np.ascontiguousarray(stamps))
+            logits[np.ix_(np.array(list(ours)), good)] = score_together(
+                list(ours.values()), tensor, [held[p] for p in ours]
+            )
+        for place in set(same) - set(ours):
+            logits[place, good] = scorers[place].score(stamps, held[place])
+    for scorer, good, found in zip(scorers, usable, logits, strict=True):
         lacking = f"lacks at least one of {', '.join(f'meta_{name}' for name in scorer.conditions)}"
-        reasons = pc.if_else(pa.array(good & ~usable), lacking, reasons.combine_chunks())
-        good &= usable
-    logits = np.full(len(good), np.nan)
-    if good.any():
-        logits[good] = scorer.score(imported.stamps[good], None if conditions is None else conditions[good])
-    read = imported.facts.select(["source_file", "galaxy_id", "ra", "dec", "tier"])
-    read = read.append_column("status", pa.array(np.where(good, "ok", "rejected"))).append_column("reason", reasons)
-    read = read.append_column("score", pa.array(logits, mask=~good))
-    read = read.append_column("probability", pa.array(expit(logits), mask=~good))
+        reasons = pc.if_else(pa.array(read & ~good), lacking, imported.rows["reason"].combine_chunks())
+        yield Scored(found, good, reasons)
+
+
+def _rows(imported: Imported, scored: Scored) -> pa.Table:
+    good = scored.good
+    rows = imported.facts.select(["source_file", "galaxy_id", "ra", "dec", "tier"])
+    rows = rows.append_column("status", pa.array(np.where(good, "ok", "rejected")))
+    rows = rows.append_column("reason", scored.reasons)
+    rows = rows.append_column("score", pa.array(scored.logits, mask=~good))
+    rows = rows.append_column("probability", pa.array(expit(scored.logits), mask=~good))
     unread = imported.rejected.select(["source_file", "reason"])
     unread = unread.append_column("status", pa.array(["not read"] * unread.num_rows, pa.string()))
-    whole = pa.concat_tables([read, unread], promote_options="default").sort_by("source_file")
-    return whole.select(list(_SCORED))
+    return pa.concat_tables([rows, unread], promote_options="default").sort_by("source_file").select(list(_SCORED))
 
 
 def question(generation: str) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.figures.curves import rate_steps
 from analysis.figures.flow import _depths, _reduced
 from analysis.page import answer, context, pairs, referee, surfaces, yields
 from analysis.reporting import selection
@@ -230,3 +231,19 @@ def test_curves_over_lensed_magnitude_and_arc_snr_count_every_arc(inputs):
     assert snr["n"].sum() == len(items[0].injections)
     assert lensed["low"].min() == pytest.approx(22.5 - 2.5 * np.log10(20.0), abs=1e-6)
     assert "made.arc_snr" in shown.source.query
+
+
+def test_own_and_past_trainings_share_a_figure_with_peak_and_rate_steps(inputs):
+    rate = [1e-4, 2e-4, 2e-4, 2e-4, 1e-4, 1e-4, 0.9e-4, 0.5e-4, 0.2e-4]
+    past = pd.DataFrame(
+        {
+            "generation": "gen2", "epoch": range(1, 10), "phase": "Full training", "train_loss": 0.1, "val_loss": np.nan,
+            "val_auc": [0.5, 0.9, 0.97, 0.99, 0.98, 0.97, 0.96, 0.96, 0.95], "learning_rate": rate,
+        }
+    )  # fmt: skip
+    assert rate_steps(past) == [5], "neither warm-up nor a rate that always changes"
+    shown = context.past_training(dataclasses.replace(inputs, past_epochs=past))
+    own = set(inputs.training_epochs["generation"])
+    assert set(shown.data["generation"]) == {"gen2", *own}
+    for text in ("gen2", "0.9900, epoch 4", *own):
+        assert text.encode() in shown.picture.content, text

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from lake.errors import DataError, ParameterError
 from lake.scorer import Scorer
 from lake.sky.survey import SURVEY
 from modeling.config import TrainParams, resolve_generation
+from modeling.scoring import scorer as scorer_module
 from modeling.scoring.checkpoint import Checkpoint, checkpoint_id, problems, publish, run_id
-from modeling.scoring.scorer import CheckpointScorer, ExternalScorer, load_scorer
+from modeling.scoring.scorer import CheckpointScorer, ExternalScorer, load_scorer, score_together
 from modeling.training.data import TrainingArrays
 from modeling.training.train import train
 from tests.modeling.checkpoints import reseal
@@ -276,3 +278,41 @@ finder = Corner()
     stamps = np.zeros((2, 3, 9, 9), np.float32)
     stamps[1, 0, 4, 4] = 5.0
     np.testing.assert_allclose(load_scorer("finder_of_this_folder:finder").score(stamps), [0.0, 5.0])
+
+
+def test_the_mean_over_orientations_and_kept_epochs_are_scorers_of_their_own(checkpoint: Checkpoint) -> None:
+    stamps, _ = ring_stamps(70, 5)
+    plain, averaged = (load_scorer(checkpoint.folder, averaged=one) for one in (False, True))
+    kept = load_scorer(checkpoint.folder.with_name(f"{checkpoint.folder.name}@2"))
+    assert kept.name == "demo1@2"
+    assert len({plain.checkpoint_id, averaged.checkpoint_id, kept.checkpoint_id}) == 3
+    assert isinstance(plain, CheckpointScorer)
+    x = plain.normalised(torch.from_numpy(stamps)).numpy()
+    turned = [
+        np.ascontiguousarray(np.rot90(x[..., ::-1] if mirrored else x, turns, axes=(2, 3)))
+        for mirrored in (False, True)
+        for turns in range(4)
+    ]
+    alone = [plain.logits(torch.from_numpy(one), None) for one in turned]
+    assert np.array_equal(alone[0], plain.score(stamps))
+    np.testing.assert_allclose(averaged.score(stamps), np.mean(alone, axis=0), atol=1e-5)
+    with pytest.raises(ParameterError, match=r"'epoch' must be one that demo1 kept \(2\), got 3"):
+        load_scorer(checkpoint.folder.with_name("demo1@3"))
+
+
+def test_several_checkpoints_are_scored_in_one_pass_as_if_each_were_alone(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamps, _ = ring_stamps(70, 5)
+    scorers = [
+        CheckpointScorer(checkpoint),
+        CheckpointScorer(checkpoint, epoch=2),
+        CheckpointScorer(checkpoint, {"annulus": [8, 12]}),
+    ]
+    alone = [scorer.score(stamps) for scorer in scorers]
+    seen: list[int] = []
+    real = scorer_module.normalise
+    monkeypatch.setattr(scorer_module, "normalise", lambda x, params: (seen.append(len(x)), real(x, params))[1])
+    together = score_together(scorers, torch.from_numpy(stamps), [None] * 3)
+    assert np.array_equal(together, np.stack(alone))
+    assert seen == [70, 70], "once for each preprocessing"

@@ -151,8 +151,8 @@ def test_dhs_score_takes_conditions_from_the_files_or_says_which_lack_them(
         values = {"galaxy_id": f"g{number}", "ra": 10.0 + number, "dec": 2.0, "pixel_scale": 0.262}
         meta = {f"meta_{name}": value for name, value in values.items()} | extra
         np.savez(tmp_path / f"g{number}.npz", cutout=np.moveaxis(stamps[number], 0, -1), **meta)
-    monkeypatch.setattr(foreign, "load_scorer", lambda folder: FINDER)
-    found = foreign.score_folder(context.project, tmp_path, "demo1").to_pandas().sort_values("ra")
+    monkeypatch.setattr(foreign, "load_scorer", lambda folder, **more: FINDER)
+    found = foreign.score_folder(context.project, tmp_path, ["demo1"]).to_pandas().sort_values("ra")
     assert found["score"].iloc[0] == pytest.approx(np.log(1.5 * 200.0))
     assert np.isnan(found["score"].iloc[1])
     assert found["reason"].tolist() == [None, "lacks at least one of meta_psfsize_r, meta_psfdepth_r"]

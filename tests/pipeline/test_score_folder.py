@@ -32,7 +32,7 @@ def test_a_generation_that_does_not_exist_is_refused_before_files_are_read(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(ParameterError, match="'scorer' must be a checkpoint folder"):
-        foreign.score_folder(project_in(tmp_path), Path("no such folder"), "nobody")
+        foreign.score_folder(project_in(tmp_path), Path("no such folder"), ["nobody"])
 
 
 class Finder:
@@ -56,9 +56,9 @@ def test_each_file_has_a_row_with_a_score_or_a_reason(tmp_path: Path, monkeypatc
     write_npz(folder / "hole.npz", hole, meta)
     write_npz(folder / "more" / "good.npz", stamp, meta)
     (folder / "notes.txt").write_text("x")
-    monkeypatch.setattr(foreign, "load_scorer", lambda folder: Finder())
+    monkeypatch.setattr(foreign, "load_scorer", lambda folder, **more: Finder())
     project = project_in(tmp_path, collection="x")
-    rows = {row["source_file"]: row for row in foreign.score_folder(project, folder, "any").to_pylist()}
+    rows = {row["source_file"]: row for row in foreign.score_folder(project, folder, ["any"]).to_pylist()}
     assert {name: row["status"] for name, row in rows.items()} == {
         "good.npz": "ok", "hole.npz": "rejected", "more/good.npz": "not read", "notes.txt": "not read",
     }  # fmt: skip
