@@ -42,7 +42,8 @@ def past_training(inputs: ReportInputs) -> Shown | None:
     if inputs.past_epochs.empty:
         return None
     columns = ["generation", "epoch", "phase", "train_loss", "val_loss", "val_auc", "learning_rate"]
-    epochs = pd.concat([rows[columns] for rows in (inputs.training_epochs, inputs.past_epochs)], ignore_index=True)
+    rows = [row for frame in (inputs.training_epochs, inputs.past_epochs) for row in frame.to_dict("records")]
+    epochs = pd.DataFrame(rows).reindex(columns=columns)
     source = of_models("training_epochs", ", ".join(columns), epochs["generation"].unique())
     caption = (
         "Trainings of this project, and those that the reference system recorded on its own data: validation AUC by "

@@ -237,7 +237,7 @@ def test_own_and_past_trainings_share_a_figure_with_peak_and_rate_steps(inputs):
     rate = [1e-4, 2e-4, 2e-4, 2e-4, 1e-4, 1e-4, 0.9e-4, 0.5e-4, 0.2e-4]
     past = pd.DataFrame(
         {
-            "generation": "gen2", "epoch": range(1, 10), "phase": "Full training", "train_loss": 0.1, "val_loss": np.nan,
+            "generation": "gen2", "epoch": range(1, 10), "phase": "Full", "train_loss": 0.1, "val_loss": np.nan,
             "val_auc": [0.5, 0.9, 0.97, 0.99, 0.98, 0.97, 0.96, 0.96, 0.95], "learning_rate": rate,
         }
     )  # fmt: skip
