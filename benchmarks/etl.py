@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from etl.cutouts.cutting import Coadds, Sources
 from etl.files import sweepfiles
 from etl.files.candidatelist import read_list
 from etl.spark.session import session
-from etl.tables import table, writer
+from etl.tables.scan import Named, scan
 from lake import provenance, tables
 from lake.config import SplitParams
 from lake.root import DataRoot
@@ -50,17 +51,15 @@ class Run:
         self.seconds[name] = time.perf_counter() - started
         return result
 
-    def published(self, made: Any, name: str, **more: Any) -> Any:
-        """Publish rows of Arrow or Spark as a stage does, and read them back in Spark."""
+    def published(self, made: pa.Table | Parts, name: str, **more: Any) -> pa.Table:
+        """Publish rows as a stage does, and read them back."""
         spec = tables.spec(name)
         target = Target(self.root, spec, None, {"stage": "pool"} if spec.slice_by else {}, Provenance("pool"))
         if isinstance(made, Parts):
             parts.publish(target, made, **more)
-        elif isinstance(made, pa.Table):
-            quarantine.publish(target, made)
         else:
-            writer.publish(made, target, **more)
-        return table.read(self.spark, self.root, name)
+            quarantine.publish(target, made)
+        return delta.read(self.root, name, ordered=False)
 
     def all(self) -> None:
         split = SplitParams.load(self.values["survey"]["split"], "survey.split")
@@ -71,19 +70,17 @@ class Run:
         listed = read_list(str(self.survey / "candidates.csv"), self.values["survey"]["grades"]).rows
         files = sweepfiles.find(str(self.survey / "sweeps"))
 
-        def make_pool() -> dict[str, Any]:
+        def make_pool() -> None:
             places = listed.select(["candidate_id", "ra", "dec"])
             where = self.root.table("tractor_pool")
             recipe = Recipe(section["pool"], split, "bench", places, provenance.lineage(), where)
             made = pool.build(lambda: self.spark, files, recipe, {}, "benchmark")
             self.published(made.counts, "ingest_counts")
-            return {
-                "pool": self.published(made.parts, "tractor_pool", rejected=made.quarantine),
-                "near": self.published(made.near, "tractor_near_candidates"),
-            }
+            self.published(made.parts, "tractor_pool", rejected=made.quarantine)
+            self.published(made.near, "tractor_near_candidates")
 
-        held = self.timed("pool", make_pool)
-        near = delta.read(self.root, "tractor_near_candidates")
+        self.timed("pool", make_pool)
+        near, pool_rows = delta.read(self.root, "tractor_near_candidates"), partial(scan, self.spark, self.root)
         found = self.timed(
             "candidates",
             lambda: self.published(candidates.match(listed, near, section["candidates"], split), "lens_candidates"),
@@ -91,11 +88,12 @@ class Run:
         drawn = self.timed(
             "negatives",
             lambda: self.published(
-                negatives.sample(self.spark, held["pool"], held["near"], found, section["negatives"], 42)[0],
+                negatives.sample(partial(pool_rows, "tractor_pool"), near, found, section["negatives"], 42)[0],
                 "negatives",
             ),
         )
-        wanted = Sources.of(cutting.requests(drawn, found, held["near"], held["pool"]))
+        known = pool_rows("tractor_pool", Named.of(drawn["galaxy_id"], cutting.KNOWN))
+        wanted = Sources.of(cutting.requests(drawn, found, near, known))
         wanted = wanted.in_bricks(str(self.survey), section["cutouts"])
         coadds = Coadds(lambda: self.spark, str(self.survey), section["cutouts"], "bench", "benchmark")
         nothing = packing.PACKED_SCHEMA.empty_table()
@@ -108,12 +106,12 @@ class Run:
         )
         stamps = self.timed("publish cut-outs", lambda: self.published(rows, "cutouts"))
         name = next(iter(section["manifest"].manifests))
-        made = self.timed(
-            "manifest",
-            lambda: manifest.rows(
-                drawn, found, held["near"], held["pool"], stamps, section["manifest"], name
-            ).toArrow(),
-        )
+
+        def choose() -> pa.Table:
+            facts = pool_rows("tractor_pool", Named.of(drawn["galaxy_id"], manifest.FACTS))
+            return manifest.rows(drawn, found, near, facts, stamps, section["manifest"], name)
+
+        made = self.timed("manifest", choose)
         print(f"{len(files)} sweeps, {rows.num_rows} cut-outs, {made.num_rows} manifest rows")
 
 

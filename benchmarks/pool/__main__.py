@@ -8,26 +8,18 @@ same. ``--scaling`` instead prints how the time grows with the rows (``--most 27
 from __future__ import annotations
 
 import argparse
-import resource
-import subprocess
-import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import astropy.units as u
 import numpy as np
-import psutil
 import pyarrow as pa
 from astropy.coordinates import SkyCoord
 from deltalake import DeltaTable
 
 from benchmarks.pool import made_up, product
-from etl.spark import record, server
+from benchmarks.spent import HEAD, Spent, spent
+from etl.spark import server
 from etl.spark.session import session
 from lake import tables
 from lake.contract.fingerprint import fingerprint
@@ -41,16 +33,6 @@ _RADIUS_ARCSEC = 11.0
 _SIZES = (270_000, 2_000_000, 27_000_000)
 
 
-@dataclass
-class Spent:
-    """What a run took."""
-
-    processor_s: float
-    wall_s: float
-    worker_mib: float = 0.0
-    """Memory of the largest Python worker of Spark (RSS)."""
-
-
 def made(rows: int) -> Path:
     """The folder with sweeps of as many rows, kept in the user's private folder."""
     return made_up.sweeps(private_folder() / "benchmarks" / f"sweeps-{rows}", rows)
@@ -58,68 +40,16 @@ def made(rows: int) -> Path:
 
 def plain(folder: Path, target: Path) -> Spent:
     """The plain script."""
-    return _timed("benchmarks.pool.plain", folder, target)
+    return spent("benchmarks.pool.plain", folder, target)
 
 
 def pool(folder: Path, root: DataRoot, warm: bool) -> Spent:
     """The pool on a Spark server that is started for it, or (warm) before."""
     if warm:
         session(root, "warm").range(1).count()
-    before = _server_s(root)
-    with _largest_worker(root) as largest:
-        spent = _timed("benchmarks.pool.product", folder, root.local)
-    spent.processor_s += _server_s(root) - before
-    spent.worker_mib = largest[0]
+    taken = spent("benchmarks.pool.product", folder, root.local, root=root)
     server.stop(root.spark)
-    return spent
-
-
-def _timed(module: str, *arguments: Path) -> Spent:
-    """Time of a program; a server that it starts is no child of it."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, "-m", module, *map(str, arguments)], check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Spent(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, time.perf_counter() - start)
-
-
-def _processes(root: DataRoot) -> list[psutil.Process]:
-    found = record.recorded(root.spark)
-    try:
-        return [] if found is None else [(own := psutil.Process(found.pid)), *own.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _server_s(root: DataRoot) -> float:
-    """Processor time that a data root's Spark server has taken, with the processes that it has started."""
-    total = 0.0
-    for process in _processes(root):
-        times = process.cpu_times()
-        total += times.user + times.system + times.children_user + times.children_system
-    return total
-
-
-@contextmanager
-def _largest_worker(root: DataRoot) -> Iterator[list[float]]:
-    """The memory of the server's largest Python process during the block, in MiB."""
-    largest, done = [0.0], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.1):
-            for process in _processes(root)[1:]:
-                try:
-                    if "python" in process.name():
-                        largest[0] = max(largest[0], process.memory_info().rss / 2**20)
-                except psutil.Error:
-                    continue
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield largest
-    finally:
-        done.set()
-        thread.join()
+    return taken
 
 
 def same_rows(rows: pa.Table, root: DataRoot) -> str:
@@ -145,9 +75,9 @@ def compare(rows: int) -> None:
             "pool, Spark running": pool(folder, warm, warm=True),
         }
         found = same_rows(DeltaTable(f"{place}/plain").to_pyarrow_table(), cold)
-    print("| | processor s | wall s | largest worker, MiB |\n|---|---|---|---|")
-    for name, spent in runs.items():
-        print(f"| {name} | {spent.processor_s:.1f} | {spent.wall_s:.1f} | {spent.worker_mib:.0f} |")
+    print(HEAD)
+    for name, taken in runs.items():
+        print(taken.row(name))
     script = runs["plain script"].processor_s
     print(f"{rows:,} rows; the kept rows are the same: {found}")
     print(f"with Spark's start {runs['pool, Spark started for it'].processor_s / script:.2f}")
@@ -156,15 +86,15 @@ def compare(rows: int) -> None:
 
 def scaling(most: int) -> None:
     """Processor time for more and more rows, and the exponent of its growth."""
-    spent = {}
+    taken = {}
     for rows in (size for size in _SIZES if size <= most):
         with tempfile.TemporaryDirectory() as place:
-            spent[rows] = pool(made(rows), DataRoot.of(place), warm=True)
+            taken[rows] = pool(made(rows), DataRoot.of(place), warm=True)
         print(
-            f"{rows:,} rows: {spent[rows].processor_s:.1f} s, largest worker {spent[rows].worker_mib:.0f} MiB",
+            f"{rows:,} rows: {taken[rows].processor_s:.1f} s, largest worker {taken[rows].worker_mib:.0f} MiB",
             flush=True,
         )
-    exponent = np.polyfit(np.log(list(spent)), np.log([each.processor_s for each in spent.values()]), 1)[0]
+    exponent = np.polyfit(np.log(list(taken)), np.log([each.processor_s for each in taken.values()]), 1)[0]
     print(f"exponent {exponent:.2f}")
 
 

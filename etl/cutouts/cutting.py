@@ -15,16 +15,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from etl.config import CutoutsParams
 from etl.cutouts.bricks import Bricks, holding_brick
 from etl.cutouts.coadds import brick_folder, coadd_name
-from etl.cutouts.cutter import INDEX_SCHEMA, BrickCutter
+from etl.cutouts.cutter import CONDITIONS, INDEX_SCHEMA, BrickCutter
+from lake import tables
 from lake.errors import DataError
 from lake.files import storage
 from lake.progress import track, watch
 from lake.sky.survey import BANDS
+from lake.tables.lens_candidates import MATCHED
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ _AT_ONCE = 16
 """Requests to an object store at the same time."""
 NO_BRICK = "no brick holds the whole window"
 _BRICK_DDL = "brick string, galaxy_id array<string>, ra array<double>, dec array<double>, lacking array<boolean>"
+KNOWN = pa.schema([tables.spec("tractor_pool").column(name).arrow for name in ("galaxy_id", *CONDITIONS)])
+"""Columns of the pool that say what the catalogue knows of a source's seeing and depth."""
 _COLUMNS = ("galaxy_id", "ra", "dec", "brickname", "lacking")
 
 
@@ -47,11 +51,10 @@ class Sources:
     lacking: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, wanted: DataFrame) -> Sources:
-        """Those of a frame (:func:`requests`), by galaxy_id; their brick is the one that each belongs to."""
-        rows = wanted.select(*_COLUMNS).toPandas().sort_values("galaxy_id")
-        kinds = (object, np.float64, np.float64, str, bool)
-        return cls(*(rows[name].to_numpy(dtype=kind) for name, kind in zip(_COLUMNS, kinds, strict=True)))
+    def of(cls, wanted: pa.Table) -> Sources:
+        """Those of a table (:func:`requests`), by galaxy_id; their brick is the one that each belongs to."""
+        rows, kinds = wanted.sort_by("galaxy_id"), (object, np.float64, np.float64, str, bool)
+        return cls(*(rows[name].to_numpy().astype(kind) for name, kind in zip(_COLUMNS, kinds, strict=True)))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -78,20 +81,26 @@ class Sources:
         return Sources(self.ids, self.ra, self.dec, chosen, self.lacking)
 
 
-def requests(negatives: DataFrame, candidates: DataFrame, near: DataFrame, pool: DataFrame) -> DataFrame:
+def requests(negatives: pa.Table, candidates: pa.Table, near: pa.Table, pool: pa.Table) -> pa.Table:
     """Sources to cut out, the negatives and the candidates' matches: galaxy_id, ra, dec, brickname, and whether the
-    catalogue is ``lacking`` their seeing or depth in some band.
+    catalogue is ``lacking`` their seeing or depth in some band. Of the ``pool`` the columns `KNOWN` are needed.
     """
-    lacking = " OR ".join(
-        f"coalesce(psfsize_{band} <= 0, true) OR coalesce(psfdepth_{band} <= 0, true)" for band in BANDS
-    )
-    known = pool.selectExpr("galaxy_id", f"{lacking} AS lacking")
-    matched = candidates.where("match_reason = 'matched'").select("galaxy_id").distinct()
-    positives = near.join(matched, on="galaxy_id", how="left_semi").selectExpr(*_COLUMNS[:-1], f"{lacking} AS lacking")
-    others = negatives.join(known, on="galaxy_id", how="left").selectExpr(
-        *_COLUMNS[:-1], "coalesce(lacking, true) AS lacking"
-    )
-    return positives.unionByName(others).dropDuplicates(["galaxy_id"])
+    import duckdb  # late: see lake.gc_tuning
+
+    lacking = " OR ".join(f"coalesce({name} <= 0, true)" for name in CONDITIONS)
+    query = f"""
+        WITH matched AS (SELECT galaxy_id FROM candidates WHERE match_reason = '{MATCHED}'),
+        known AS (SELECT galaxy_id, {lacking} AS lacking FROM pool)
+        SELECT galaxy_id, ra, dec, brickname, {lacking} AS lacking FROM near SEMI JOIN matched USING (galaxy_id)
+        UNION ALL
+        SELECT galaxy_id, ra, dec, brickname, coalesce(lacking, true)
+        FROM negatives ANTI JOIN matched USING (galaxy_id) LEFT JOIN known USING (galaxy_id)
+    """
+    sources = {"negatives": negatives, "candidates": candidates, "near": near, "pool": pool}
+    with duckdb.connect() as connection:
+        for name, table in sources.items():
+            connection.register(name, table)
+        return connection.sql(query).arrow().read_all()
 
 
 def version(params: CutoutsParams, source: str) -> str:

@@ -11,6 +11,7 @@ from etl.config import CutoutsParams
 from etl.cutouts import cutting, packing
 from etl.cutouts.cutting import Coadds, Sources
 from etl.cutouts.service import Service
+from etl.tables.scan import Named
 from lake.files.publishing import published_folder
 from lake.store import remoteshards
 from pipeline.project.codecards import Code
@@ -18,14 +19,10 @@ from pipeline.project.sparkrun import SparkRun
 
 
 def run(context: SparkRun, params: CutoutsParams) -> None:
-    wanted = Sources.of(
-        cutting.requests(
-            context.read_spark("negatives"),
-            context.read_spark("lens_candidates"),
-            context.read_spark("tractor_near_candidates"),
-            context.read_spark("tractor_pool"),
-        )
-    )
+    negatives = context.read("negatives", ordered=False)
+    pool = context.scan("tractor_pool")(Named.of(negatives["galaxy_id"], cutting.KNOWN))
+    candidates, near = context.read("lens_candidates"), context.read("tractor_near_candidates")
+    wanted = Sources.of(cutting.requests(negatives, candidates, near, pool))
     code = Code().hash("etl/cutouts/cutter.py")
     work = context.work(params.digest(), dict(context.inputs), code)
     memory = context.root.work("cutouts", "made.parquet")

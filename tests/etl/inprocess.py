@@ -1,4 +1,4 @@
-"""A stand-in for a Spark session that runs ``mapInArrow`` here: what the pool asks of one."""
+"""A stand-in for a Spark session that runs ``mapInArrow`` here: what pool and scans ask of one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Here:
         return self
 
     def mapInArrow(self, job: partial[Batches], ddl: str) -> Here:  # noqa: N802
-        self.seen += sorted(task.name for tasks in job.keywords["dealt"] for task in tasks)
+        self.seen += sorted(getattr(task, "name", task) for tasks in job.keywords["dealt"] for task in tasks)
         self._done = [row for part in self._parts for batch in job(iter([part])) for row in batch.to_pylist()]
         return self
 

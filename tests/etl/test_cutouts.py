@@ -21,6 +21,7 @@ from astropy.wcs import WCS
 from etl.cutouts import cutter, cutting, packing, qa
 from etl.cutouts.bricks import Bricks, Tan, holding_brick, tangent_pixels
 from etl.cutouts.coadds import brick_folder, brick_stamps, coadd_name, opened
+from etl.cutouts.cutter import CONDITIONS
 from etl.cutouts.cutting import Coadds, Sources
 from lake import tables
 from lake.contract import rules
@@ -221,18 +222,17 @@ def test_bands_on_different_grids_are_refused_by_name(survey: Any, tmp_path: Pat
         middle_stamp(tmp_path, wcs)
 
 
-def test_what_is_asked_for_says_where_the_catalogue_lacks_conditions(jobs_spark: Any) -> None:
-    names = [f"{kind}_{band}" for kind in ("psfsize", "psfdepth") for band in "grz"]
-    ddl = "galaxy_id string, ra double, dec double, brickname string"
-    rows = [("a", 1.0, 2.0, "b"), ("b", 1.0, 2.0, "b"), ("c", 1.0, 2.0, "b")]
-    known = [(*row, *[1.0] * 6) for row in rows]
-    known[1] = (*rows[1], 1.0, 1.0, 1.0, 0.0, 1.0, 1.0)
-    known[2] = (*rows[2], 1.0, None, 1.0, 1.0, 1.0, 1.0)
-    pool = jobs_spark.createDataFrame(known, f"{ddl}, {', '.join(f'{n} float' for n in names)}")
-    listed = jobs_spark.createDataFrame([("b", "matched"), (None, "none")], "galaxy_id string, match_reason string")
-    negatives = jobs_spark.createDataFrame([rows[0], rows[2]], ddl)
-    found = cutting.requests(negatives, listed, pool, pool).orderBy("galaxy_id").collect()
-    assert [(row.galaxy_id, row.lacking) for row in found] == [("a", False), ("b", True), ("c", True)]
+def test_what_is_asked_for_says_where_the_catalogue_lacks_conditions() -> None:
+    """Negatives and matches, each once; what the pool does not know is lacking."""
+    place = {"ra": 1.0, "dec": 2.0, "brickname": "b"}
+    values = {"a": [1.0] * 6, "b": [1.0] * 3 + [0.0] + [1.0] * 2, "c": [1.0, None] + [1.0] * 4}
+    known = [{"galaxy_id": n, **place, **dict(zip(CONDITIONS, v, strict=True))} for n, v in values.items()]
+    pool = pa.Table.from_pylist(known)
+    listed = pa.table({"galaxy_id": ["b", None], "match_reason": ["matched", "none"]})
+    negatives = pa.Table.from_pylist([{"galaxy_id": name, **place} for name in "abcd"])
+    found = cutting.requests(negatives, listed, pool, pool).sort_by("galaxy_id")
+    assert found["galaxy_id"].to_pylist() == ["a", "b", "c", "d"]
+    assert Sources.of(found).lacking.tolist() == [False, True, True, True]
 
 
 def test_galaxies_that_cannot_be_hosts_are_named(caplog: pytest.LogCaptureFixture) -> None:
@@ -308,16 +308,17 @@ def packed(index: pa.Table, place: Path) -> pa.Table:
     return packing.packed(index, place, place / "none", place / "shards", PARAMS)
 
 
-def requests(spark: Any, wcs: dict[str, WCS]) -> Any:
+def requests(wcs: dict[str, WCS]) -> pa.Table:
     places = [(name, x, y) for name in wcs for x, y in ((60.2, 140.0), (100.3, 99.8), (150, 60))]
     places.append(("1000p000", 5.0, 100.0))
     rows = [(f"x:{name}_{i}", *sky(wcs[name], x, y), name, False) for i, (name, x, y) in enumerate(places)]
-    return spark.createDataFrame(rows, "galaxy_id string, ra double, dec double, brickname string, lacking boolean")
+    names = ("galaxy_id", "ra", "dec", "brickname", "lacking")
+    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows])
 
 
 def test_every_request_ends_as_a_stamp_or_as_a_reason(jobs_spark: Any, survey: Any, tmp_path: Path) -> None:
     folder, wcs, images = survey
-    wanted = requests(jobs_spark, wcs)
+    wanted = requests(wcs)
     index = made(jobs_spark, wanted, folder, tmp_path)
     reasons = {r["galaxy_id"]: r["reason"] for r in index.to_pylist()}
     assert len(reasons) == 19
@@ -343,13 +344,13 @@ def test_every_request_ends_as_a_stamp_or_as_a_reason(jobs_spark: Any, survey: A
 
 def test_an_interrupted_extraction_resumes_and_gives_the_same(jobs_spark: Any, survey: Any, tmp_path: Path) -> None:
     folder, wcs, _ = survey
-    wanted = requests(jobs_spark, wcs)
+    wanted = requests(wcs)
     first = made(jobs_spark, wanted, folder, tmp_path)
     done = tmp_path / "1001p000.parquet"
     kept, stamp = (tmp_path / "1000p000.parquet").stat().st_mtime_ns, done.stat().st_mtime_ns
     done.unlink()
     (tmp_path / "1001p000.npy").write_bytes(b"half")
-    again = made(jobs_spark, wanted.repartition(3), folder, tmp_path)
+    again = made(jobs_spark, wanted[::-1], folder, tmp_path)
     assert again.equals(first)
     assert done.stat().st_mtime_ns != stamp
     assert (tmp_path / "1000p000.parquet").stat().st_mtime_ns == kept
