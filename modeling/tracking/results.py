@@ -18,7 +18,7 @@ from lake.provenance import git_commit
 from lake.root import DataRoot
 from lake.store import cards
 from modeling.tracking import models
-from modeling.tracking.runs import TRAINED, generation_entry
+from modeling.tracking.runs import OF_TRAINING, TRAINED, generation_entry
 from modeling.tracking.runstore import Entry, Point, RunStore
 
 GRID = "grid"
@@ -61,10 +61,15 @@ def log_grid(root: DataRoot, generation: str, grid_id: str, folder: Path) -> str
 
 
 def log_headline(root: DataRoot, generation: str, found: Result) -> str:
-    """Keep the figures that generations are compared by, and pictures, in the generation's own run."""
+    """Keep the figures that generations are compared by, and pictures, in the generation's own run.
+
+    Figures of an earlier report that are not among them are deleted.
+    """
     store = RunStore(root)
     run = store.open(generation_entry(generation, _model_facts(root, generation), found.params))
     store.close(run)
+    curves = {name for *_, values in found.points for name in values}
+    store.drop(run, set(store.client.get_run(run).data.metrics) - {*found.figures, *curves, *OF_TRAINING})
     store.summarise(run, found.figures, {})
     store.curves(run, found.points)
     store.files(run, found.files)

@@ -9,7 +9,7 @@ import logging
 import os
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,13 @@ def undate(database: Path, run: str, end_ms: int | None) -> None:
     """
     with closing(_connected(database)) as connection, connection:
         connection.execute("UPDATE runs SET start_time = 0, end_time = ? WHERE run_uuid = ?", (end_ms, run))
+
+
+def drop_metrics(database: Path, run: str, names: Collection[str]) -> None:
+    """Delete metrics of a run, of results that no longer count; MLflow's client cannot."""
+    with closing(_connected(database)) as connection, connection:
+        for table in ("metrics", "latest_metrics"):
+            connection.executemany(f"DELETE FROM {table} WHERE run_uuid = ? AND key = ?", [(run, n) for n in names])
 
 
 def _make(database: Path, client_class: Any) -> None:

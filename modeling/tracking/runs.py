@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 TRAINED, HISTORICAL = "trained", "historical"
 GENERATION = "generation"
 """Tag ``level`` of the runs that the page shows side by side: one per generation."""
-COMPARED = ("train_loss", "val_loss", "val_auc")
-"""Curves that the generation's run carries too."""
+COMPARED, KEPT = ("train_loss", "val_loss", "val_auc"), ("best_val_auc", "best_epoch", "epochs_run")
+"""Curves of a training, and figures of the epoch whose weights are kept, that the generation's run carries too."""
+OF_TRAINING = (*COMPARED, *KEPT)
 NOT_CURVES = {"epoch", "phase", "best_val_auc"}
 """Fields of an epoch's row that are not plotted; best_val_auc is reserved for the summary of the run."""
 NOT_SCIENCE = {"execution", "reference", "description"}
@@ -181,7 +182,7 @@ def compared(values: Mapping[str, float]) -> dict[str, float]:
 
 def headline(figures: Mapping[str, float]) -> dict[str, float]:
     """Of the kept epoch's figures, those that a generation's run carries."""
-    return {key: figures[key] for key in ("best_val_auc", "best_epoch", "epochs_run")}
+    return {key: figures[key] for key in KEPT}
 
 
 def summary(rows: list[EpochRow], card: CheckpointCard) -> tuple[dict[str, float], dict[str, object]]:

@@ -13,7 +13,7 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,8 +166,11 @@ class RunStore:
         self.tags(run, tags)
 
     def curves(self, run: str, points: Sequence[Point]) -> None:
-        """Figures of steps, without those that are logged already."""
+        """Figures of steps, in place of those of other steps; those that are logged already are left as they are."""
         known = {name: self.logged(run, _name(name)) for name in {name for *_, values in points for name in values}}
+        if other := [name for name, steps in known.items() if not steps.keys() <= {step for step, *_ in points}]:
+            self.drop(run, other)
+            known |= {name: {} for name in other}
         new = [(step, at, {n: v for n, v in values.items() if known[n].get(step) != v}) for step, at, values in points]
         self.points(run, new)
 
@@ -182,6 +185,10 @@ class RunStore:
             if math.isfinite(value)
         ]
         self._log(run, "metrics", metrics)
+
+    def drop(self, run: str, metrics: Collection[str]) -> None:
+        """Delete metrics of a run."""
+        rundatabase.drop_metrics(self._database, run, [_name(name) for name in metrics])
 
     def _log(self, run: str, kind: str, entries: list[Any]) -> None:
         """Log entries in as few batches as MLflow allows."""

@@ -559,3 +559,16 @@ def test_the_page_opens_on_generations_and_charts_of_figures_that_they_have(
 def test_a_served_model_says_what_it_takes(stamps: NDArray[np.float64]) -> None:
     with pytest.raises(DataError, match=r"'stamps' must be an array \(batch, band, y, x\), got one of shape"):
         Served(Any).predict(stamps)  # type: ignore[arg-type]
+
+
+def test_figures_that_no_longer_count_leave_a_generation(root: DataRoot, small: TrainParams) -> None:
+    with open_run(root, "demo1-a", small) as tracker:
+        tracker.epoch(row(1))
+    curve = [(100, None, {"completeness_by_theta_e": 0.5}), (150, None, {"completeness_by_theta_e": 0.7})]
+    for figures, points in (({"test_auc": 0.9, "completeness": 0.3}, curve), ({"test_auc": 0.9}, curve[:1])):
+        results.log_headline(root, "demo1", Result("generation", figures, points=points))
+    store = RunStore(root)
+    parent = only(store, level="generation", source="trained")
+    assert "completeness" not in parent.data.metrics
+    assert {"test_auc", "val_auc"} <= set(parent.data.metrics)
+    assert store.logged(parent.info.run_id, "completeness_by_theta_e") == {100: 0.5}

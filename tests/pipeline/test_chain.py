@@ -195,7 +195,7 @@ def test_the_mlflow_page_serves_these_runs_beside_those_of_the_reference_system(
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     sources = Counter(tag["value"] for run in runs for tag in run["tags"] if tag["key"] == "source")
-    assert sources["trained"] >= 4, "the generation, its training, evaluation and grid"
+    assert sources["trained"] >= 6, "the generation, its training, evaluation, grid, completeness and diagnoses"
     assert sources["historical"] > 20
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,19 @@ from modeling.tracking.runstore import RunStore
 from tests.pipeline.checkout import Checkout
 
 pytestmark = pytest.mark.timeout(900)
+
+
+GRID_FIGURES = {"completeness", "completeness_by_theta_e", "fpr_reached"}
+
+
+def parent(store: RunStore) -> Any:
+    """The run of the generation itself."""
+    (run,) = store.find({"level": "generation", "generation": "demo1", "source": "trained"})
+    return run
+
+
+def figures(store: RunStore) -> set[str]:
+    return set(parent(store).data.metrics)
 
 
 def test_report_metrics_and_mlflow_leave_an_invalid_grid_out(twin: Callable[[], Checkout]) -> None:
@@ -30,7 +44,9 @@ def test_report_metrics_and_mlflow_leave_an_invalid_grid_out(twin: Callable[[], 
     assert "grid-demo1: hosts of another survey" in page
     assert "No injection grid has been scored yet." in page
     store = RunStore(DataRoot.of(copy.folder / "data"))
-    assert not store.find({"stage": "grid", "generation": "demo1"})
+    for stage in ("grid", "completeness"):
+        assert not store.find({"stage": stage, "generation": "demo1"})
+    assert figures(store).isdisjoint(GRID_FIGURES)
     assert store.find({"stage": "evaluate", "generation": "demo1"})
     compared = copy.dhs("compare").stdout
     assert "no grid" in compared
@@ -44,5 +60,7 @@ def test_report_metrics_and_mlflow_leave_an_invalid_grid_out(twin: Callable[[], 
         copy.dhs("registry", "restore", run, "--reason", "it was not so")
     copy.dhs("run", "report")
     assert json.loads(metrics.read_text()) == before
-    for stage in ("train", "evaluate", "grid"):
-        assert len(store.find({"stage": stage, "generation": "demo1"})) == 1, stage
+    for stage in ("train", "evaluate", "grid", "completeness", "diagnose"):
+        (run,) = store.find({"stage": stage, "generation": "demo1"})
+        assert run.data.tags["mlflow.parentRunId"] == parent(store).info.run_id, stage
+    assert figures(store) >= GRID_FIGURES
