@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from lake.config import Section
+from lake.config import Address, Section
 
 METADATA_COLUMNS = re.compile("(psfsize|psfdepth)_[A-Za-z0-9]+")
 """Columns that a network may take in addition to the pixels: observing conditions, which do not reveal the label."""
@@ -181,6 +181,9 @@ class ExecutionParams(Section):
     """Memory layout of activations; on a CPU the best choice depends on the network."""
     arrays: Literal["fp16", "fp32"]
     """Type in which the normalised stamps are held in memory."""
+    copies_uri: Address | None
+    """Object-store prefix (s3://bucket/prefix) to which every saved state is copied, for another machine to go on
+    from; null for none."""
 
 
 class ReferenceParams(Section):

@@ -22,6 +22,9 @@ JARS: dict[str, str] = {
 }
 """Name and sha256 of what pyspark itself does not ship (antlr4 and Spark Connect come with it)."""
 
+S3_JARS = ("hadoop-aws-3.4.1.jar", "bundle-2.24.6.jar")
+"""What Spark 4.0 needs to read S3: of Hadoop's version, and the AWS SDK that it names (software.amazon.awssdk)."""
+
 _RESOLVE = """
 import sys
 from delta import configure_spark_with_delta_pip
@@ -84,8 +87,8 @@ def spark_home() -> Path:
 
 
 def classpath() -> list[Path]:
-    """Delta's jars and Spark's, in a stable order (an archive of classes is tied to it)."""
-    return [*delta_jars(), *sorted((spark_home() / "jars").glob("*.jar"))]
+    """Delta's jars, those for S3 and Spark's, in a stable order (an archive of classes is tied to it)."""
+    return [*delta_jars(), *s3_jars(), *sorted((spark_home() / "jars").glob("*.jar"))]
 
 
 def archive(version: str, jars: Sequence[Path]) -> Path:
@@ -105,6 +108,17 @@ def delta_jars() -> list[Path]:
     if given is None and not all((folder / name).exists() for name in JARS):
         _fetch(folder)
     return [_checked(folder / name) for name in JARS]
+
+
+def s3_jars() -> list[Path]:
+    """The jars with which Spark reads tables on S3, from the folder that ``DHS_S3_JARS`` names; none without it."""
+    folder = os.environ.get("DHS_S3_JARS")
+    if not folder:
+        return []
+    found = [Path(folder).expanduser() / name for name in S3_JARS]
+    if missing := [str(jar) for jar in found if not jar.is_file()]:
+        raise DataError(f"DHS_S3_JARS must name a folder that holds {' and '.join(S3_JARS)}: {missing[0]} is missing")
+    return found
 
 
 def _fetch(folder: Path) -> None:

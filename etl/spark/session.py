@@ -11,7 +11,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from etl.spark import record, settings
-from etl.spark.java import QUICK_START, THOROUGH, delta_jars, java, spark_home
+from etl.spark.java import QUICK_START, S3_JARS, THOROUGH, delta_jars, java, s3_jars, spark_home
 from lake import processes
 from lake.errors import DataError, LakeError, invalid
 from lake.root import DataRoot, private_folder
@@ -42,11 +42,11 @@ def session(root: DataRoot, stage: str, slice_name: str | None = None, compile_q
 
 def _require_s3a(root: DataRoot) -> None:
     """Refuse tables on S3 if this Spark lacks the jars that read them; a cluster's has them."""
-    jars = spark_home() / "jars"
-    if root.lake_uri is not None and not any(jars.glob("hadoop-aws-*.jar")):
+    if root.lake_uri is not None and not s3_jars() and not any((spark_home() / "jars").glob("hadoop-aws-*.jar")):
         raise DataError(
-            f"Spark on this machine cannot reach {root.lake_uri}: put hadoop-aws and the AWS bundle it names "
-            f"into {jars}, or run the stage on EMR (`dhs emr submit`)"
+            f"Spark on this machine cannot reach {root.lake_uri}: put {' and '.join(S3_JARS)} (Maven's "
+            "org.apache.hadoop:hadoop-aws and software.amazon.awssdk:bundle) into a folder that DHS_S3_JARS names, or "
+            "run the stage on EMR (`dhs emr submit`)"
         )
 
 
@@ -104,7 +104,7 @@ def _local_session(root: DataRoot, session_options: Mapping[str, str], compilers
     own = {
         "spark.driver.memory": settings.memory(),
         "spark.driver.extraJavaOptions": " ".join(compilers),
-        "spark.driver.extraClassPath": os.pathsep.join(str(jar) for jar in delta_jars()),
+        "spark.driver.extraClassPath": os.pathsep.join(str(jar) for jar in (*delta_jars(), *s3_jars())),
     }
     return _made({**settings.local(folder), **own, **session_options})
 

@@ -71,11 +71,26 @@ def idle_seconds() -> float:
     return float(os.environ.get("DHS_SPARK_IDLE_SECONDS", "600"))
 
 
+def s3() -> dict[str, str]:
+    """What Hadoop does not take from the environment itself: an endpoint other than AWS's own, and the region."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    found = {"spark.hadoop.fs.s3a.endpoint.region": region} if region else {}
+    if endpoint:
+        found |= {
+            "spark.hadoop.fs.s3a.endpoint": endpoint,
+            "spark.hadoop.fs.s3a.path.style.access": "true",
+            "spark.hadoop.fs.s3a.connection.ssl.enabled": str(endpoint.startswith("https")).lower(),
+        }
+    return found
+
+
 def local(folder: Path) -> dict[str, str]:
     """Settings of a Spark on this machine whose scratch space is ``folder``."""
     return {
         **STATIC,
         **SESSION,
+        **s3(),
         "spark.master": f"local[{cores()}]",
         "spark.app.name": "darkhaloscope",
         "spark.ui.enabled": "false",

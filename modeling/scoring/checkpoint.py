@@ -27,8 +27,8 @@ from modeling.networks.preprocess import resolved
 from modeling.scoring.card import CARD, FINDER, CheckpointCard, altered, config_sha256, read_card
 from modeling.sections import PreprocessingParams
 from modeling.training.data import TrainingArrays
-from modeling.training.run import BEST, STATE, Run
-from modeling.training.state import scoring_weights
+from modeling.training.run import BEST, Run
+from modeling.training.state import STATE, scoring_weights
 
 EPOCHS, SEEN = "epochs.json", "seen.parquet"
 USED = (CARD, BEST, EPOCHS, SEEN)

@@ -16,14 +16,15 @@ from modeling.config import TrainParams
 from modeling.networks.factory import LensFinder, build
 from modeling.networks.inference import DTYPES, Arithmetic, choose_dtype, device_of
 from modeling.seeds import step_seed
+from modeling.training.copies import Copies
 from modeling.training.data import TrainingArrays
 from modeling.training.log import EpochRow, append_row, read_log
-from modeling.training.state import TrainingState
+from modeling.training.state import STATE, TrainingState
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS_STREAM = 102
-STATE, BEST, LOG, RUN = "state.safetensors", "best.safetensors", "epochs.jsonl", "run.json"
+BEST, LOG, RUN = "best.safetensors", "epochs.jsonl", "run.json"
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Run:
     log: list[EpochRow]
     """Rows of all logged epochs; after a kill there may be one more than epochs completed."""
     steps_per_epoch: int
+    copies: Copies | None = None
 
     @property
     def epoch(self) -> int:
@@ -74,8 +76,10 @@ class Run:
         return self.log[row.epoch - 1]
 
     def save(self) -> None:
-        """Save the state to resume from."""
+        """Save the state to resume from, and copy it where copies are wanted."""
         self.state.save(self.work / STATE)
+        if self.copies is not None:
+            self.copies.send()
 
 
 def open_run(params: TrainParams, training: TrainingArrays, work: Path, ancestor: dict[str, Tensor] | None) -> Run:

@@ -23,6 +23,8 @@ from modeling.networks.inference import Arithmetic
 from modeling.sections import OptimiserParams
 
 HEADER = "darkhaloscope"
+STATE = "state.safetensors"
+"""File of the last state of a run."""
 
 
 class TrainingState:

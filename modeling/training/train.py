@@ -19,6 +19,7 @@ from modeling.config import TrainParams
 from modeling.networks.augment import augment, sample_seeds
 from modeling.networks.inference import logits_of, threads
 from modeling.seeds import step_seed
+from modeling.training.copies import Copies
 from modeling.training.data import TrainingArrays, epoch_order
 from modeling.training.log import EpochRow
 from modeling.training.losses import loss_sum
@@ -40,15 +41,17 @@ def train(
     work: Path,
     ancestor: dict[str, Tensor] | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
+    copies: Copies | None = None,
 ) -> Run:
     """Train, or continue training, in the folder ``work``; on a CPU a resumed run equals an uninterrupted one bitwise.
 
     ``ancestor`` holds the weights of generation ``params.init`` (:meth:`Checkpoint.weights`). ``on_epoch`` gets every
-    row, including those of epochs before a resumption.
+    row, including those of epochs before a resumption. Every saved state goes to ``copies``.
     """
     report = on_epoch or (lambda row: None)
     with threads(params.execution.threads), torch.random.fork_rng():
         run = open_run(params, training, work, ancestor)
+        run.copies = copies
         training, validation = training.to(run.arithmetic.device), validation.to(run.arithmetic.device)
         for row in run.rows:
             report(row)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
+from lake.files import storage
 from lake.sky.survey import SURVEY
 from lake.store import cards
 from lake.store.stamps import StampStore
@@ -11,9 +13,11 @@ from modeling.config import TrainParams
 from modeling.scoring.checkpoint import Checkpoint, Manifest, publish, run_id
 from modeling.tracking import runs
 from modeling.training import attempts
+from modeling.training.copies import Copies
 from modeling.training.data import load_arrays
 from modeling.training.rows import splits
 from modeling.training.train import train
+from pipeline.project.codecards import Code
 from pipeline.project.context import RunContext
 from pipeline.training.manifests import require_passed
 
@@ -31,10 +35,11 @@ def run(context: RunContext, params: TrainParams) -> None:
     training, validation = (load_arrays(part, stamps, params, SURVEY) for part in splits(rows, params))
     origin = runs.Origin(entry.card.fingerprint, entry.pin.version, context.code)
     work = context.work(name)
+    copies = _copies(params, work, name)
     attempts.begin(work, params.execution)
     with runs.training_run(context.root, name, params, origin) as tracker:
         weights = ancestor.weights() if ancestor else None
-        result = train(params, training, validation, work, weights, tracker.epoch)
+        result = train(params, training, validation, work, weights, tracker.epoch, copies)
         folder = context.root.checkpoints(context.generation)
         checkpoint = publish(result, folder, manifest, training, validation, ancestor)
         tracker.finish(result.rows, checkpoint.card)
@@ -43,3 +48,13 @@ def run(context: RunContext, params: TrainParams) -> None:
     context.write("training_epochs", [{**own, **asdict(row)} for row in result.rows], context.generation, origin_of)
     record = {**own, **checkpoint.card.record(), **attempts.columns(work)}
     context.write("training_runs", [record], context.generation, origin_of)
+
+
+def _copies(params: TrainParams, work: Path, name: str) -> Copies | None:
+    """Where this run is copied to, and goes on from on a machine that lacks it: only by the code that began it."""
+    if params.execution.copies_uri is None:
+        return None
+    code = Code().hash("modeling/training/train.py")[:16]
+    copies = Copies(work, storage.below(params.execution.copies_uri, f"{name}-{code}"))
+    copies.fetch()
+    return copies

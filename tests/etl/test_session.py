@@ -207,7 +207,9 @@ def test_a_server_holds_no_file_of_the_process_that_started_it(tmp_path: Path) -
 
 
 def test_tables_on_s3_need_their_library(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot reach s3://bucket/lake: put hadoop-aws .* or run the stage on EMR"):
+    with pytest.raises(
+        DataError, match=r"cannot reach s3://bucket/lake: put hadoop-aws-3.4.1.jar .* or run the stage on EMR"
+    ):
         session._require_s3a(DataRoot.of(tmp_path, "s3a://bucket/lake"))
     session._require_s3a(DataRoot.of(tmp_path))
 

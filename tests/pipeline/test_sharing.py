@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,8 @@ def test_an_object_store_is_a_remote_for_tables_and_files(
         run(tmp_path, "git", "clone", "-q", "mine", "clone")
         pulled = invoke(tmp_path / "clone", "pull")
         assert pulled.exit_code == 0, pulled.output
+        if find_spec("dvc_s3"):  # among the locked packages
+            assert "Everything is up to date" in run(tmp_path / "clone", "dvc", "push"), "DVC finds its files there"
     clone = tmp_path / "clone"
     assert invoke(clone, "query", SQL).output == invoke(shared, "query", SQL).output
     batch = Path("data", "grid", "demo1", "batch-00000.parquet")
