@@ -27,7 +27,7 @@ from etl.files.candidatelist import read_list
 from etl.spark.session import session
 from etl.tables.scan import Named, scan
 from lake import provenance, tables
-from lake.config import SplitParams
+from lake.config import CandidateListParams, SplitParams
 from lake.root import DataRoot
 from lake.store import delta, parts, quarantine
 from lake.store.parts import Parts
@@ -67,7 +67,8 @@ class Run:
             name: getattr(config, f"{name.capitalize()}Params").load(self.values[name], name)
             for name in ("pool", "candidates", "negatives", "cutouts", "manifest")
         }
-        listed = read_list(str(self.survey / "candidates.csv"), self.values["survey"]["grades"]).rows
+        how = CandidateListParams.load(self.values["survey"]["candidate_list"], "survey.candidate_list")
+        listed = read_list(str(self.survey / how.file), self.values["survey"]["grades"], how).rows
         files = sweepfiles.find(str(self.survey / "sweeps"))
 
         def make_pool() -> None:

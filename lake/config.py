@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from lake.addresses import is_remote, plain
 from lake.errors import ParameterError, did_you_mean, invalid
@@ -162,6 +162,39 @@ Address = Annotated[str, AfterValidator(plain)]
 """A prefix of an object store."""
 
 
+ListColumn = Literal["name", "ra", "dec", "z_lens", "grading", "reference", "type", "theta_e"]
+
+
+class CandidateListParams(Section):
+    """How the list of known and candidate lenses is written, and which of its rows are lenses."""
+
+    file: str = Field(pattern=r"^[^/\\]+$")
+    """Its name in the survey's folder: text, or a table by its ending (.fits, .vot, .xml, .mrt, .ecsv)."""
+    columns: dict[ListColumn, str | Annotated[int, Field(ge=1)] | tuple[str | Annotated[int, Field(ge=1)], ...]]
+    """What our columns (name, ra, dec, z_lens, grading, reference, type, theta_e) are called there, if not as usual; or
+    their numbers from 1, all of them, in a text without a header line. Several are put together (RAh, RAm, RAs)."""
+    separator: Literal["comma", "semicolon", "tab", "bar", "spaces"] | None
+    """What separates the cells of a text, or null for the first of these that fits."""
+    ra_unit: Literal["degrees", "hours"]
+    """Unit of a right ascension that is a plain number."""
+    grading: str | None
+    """Grade of the rows that have none: of all rows of a list without such a column."""
+    types: tuple[str, ...] | None
+    """Only candidates of these types are lenses (``galaxy``, ``group``, ``cluster``), or null for all. No negative is
+    taken near the others, either."""
+    references: str | None
+    """Only candidates whose reference matches this regular expression are lenses, or null for all."""
+
+    @field_validator("references")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"must be a regular expression ({error})") from error
+        return value
+
+
 class SurveyParams(Section):
     """Parameters that all stages share."""
 
@@ -171,7 +204,7 @@ class SurveyParams(Section):
     """Whether the pixels are simulated; every page that shows results then says so."""
     folder: Annotated[str, AfterValidator(_without_slash)]
     """Input folder or prefix (s3://bucket/prefix): ``sweeps/`` (FITS tables), ``coadds/``, ``survey-bricks.fits`` and
-    ``candidates.csv``."""
+    ``candidates.csv`` (``candidate_list.file``)."""
     collection: str
     """Prefix of every galaxy_id: the release the sources come from."""
     seed: int
@@ -193,6 +226,8 @@ class SurveyParams(Section):
     shards_uri: Address | None
     """Object-store prefix of the stamps (s3://bucket/prefix), or null for ``<data_root>/cutouts``; that folder then
     holds a list of them, and readers keep copies in ``<data_root>/work/shards``."""
+    candidate_list: CandidateListParams
+    """How the list of candidates is written."""
     grades: dict[str, Literal["A", "B"]] = Field(min_length=1)
     """Tiers of the words in the column 'grading' of ``candidates.csv`` (case-insensitive): A confirmed by spectroscopy
     or HST, B graded by eye. A position with any other grade is neither a negative nor a lens."""

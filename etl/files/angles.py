@@ -7,22 +7,30 @@ import re
 import warnings
 
 _COLONS = re.compile(r"[+-]?\d{1,3}(:|\s+)\d{1,2}(:|\s+)\d{1,2}(\.\d*)?")
+_SIGNS = str.maketrans({"\u2212": "-", "\u2013": "-", "°": "d", "º": "d", "′": "m", "'": "m", "″": "s", '"': "s"})
+"""Minus signs and marks of degrees, minutes and seconds as they are printed."""
 _LETTERS = re.compile(r"[+-]?\d{1,3}\s*[hd]\s*\d{1,2}\s*m\s*\d{1,2}(\.\d*)?\s*s")
 
 
 def number(text: str | None) -> float | None:
     """A finite decimal number, or None."""
     try:
-        value = float(text or "")
+        value = float((text or "").translate(_SIGNS))
     except ValueError:
         return None
     return value if math.isfinite(value) and "_" not in str(text) else None
 
 
-def right_ascension(text: str | None) -> float | None:
-    """Degrees in [0, 360], or None; sexagesimal text without a letter means hours, and -180 to 0 is 180 to 360."""
+def right_ascension(text: str | None, in_hours: bool = False) -> float | None:
+    """Degrees in [0, 360], or None; sexagesimal text without a letter means hours, and -180 to 0 is 180 to 360.
+
+    ``in_hours``: a decimal number means hours, too.
+    """
     value = number(text)
-    value = _sexagesimal(text or "", "hourangle") if value is None else value
+    if value is None:
+        value = _sexagesimal(text or "", "hourangle")
+    elif in_hours:
+        value *= 15
     if value is None or not -180 <= value <= 360:
         return None
     return value + 360 if value < 0 else value
@@ -37,7 +45,7 @@ def declination(text: str | None) -> float | None:
 
 
 def _sexagesimal(text: str, unit: str) -> float | None:
-    text = text.strip()
+    text = text.strip().translate(_SIGNS)
     if not (_COLONS.fullmatch(text) or _LETTERS.fullmatch(text)):
         return None
     from astropy.coordinates import Angle  # late: most lists and sweeps are decimal

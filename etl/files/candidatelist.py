@@ -1,15 +1,14 @@
-"""Reading a list of lens candidates (lenscat format): negatives keep away from every row; a graded row is a lens.
+"""Reading a list of lens candidates: negatives keep away from every row; a graded row is a lens.
 
 Names are labels: a list may repeat or omit them. A candidate is identified by its name and position together.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,26 +16,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from etl.files import angles
+from etl.files import angles, listcells
+from lake.config import CandidateListParams
 from lake.errors import DataError
-from lake.files import storage
 from lake.store import quarantine
-from lake.tables.lens_candidates import NO_GRADE, RAGGED, SPEC
+from lake.tables.lens_candidates import NO_GRADE, NOT_TAKEN, RAGGED, SPEC
 
 log = logging.getLogger(__name__)
 
-_HEADINGS = {
-    "name": "name", "ra": "ra", "ra [deg]": "ra", "ra_deg": "ra", "raj2000": "ra", "dec": "dec", "dec [deg]": "dec",
-    "dec_deg": "dec", "dej2000": "dec", "decj2000": "dec", "zlens": "z_lens", "z_lens": "z_lens", "grading": "grading",
-    "grade": "grading", "ref": "reference", "reference": "reference", "theta_e": "theta_e", "theta_e_arcsec": "theta_e",
-    "theta_e [arcsec]": "theta_e", "theta_ein": "theta_e", "rein_arcsec": "theta_e", "einstein_radius": "theta_e",
-    "einstein_radius_arcsec": "theta_e",
-}  # fmt: skip
 _RADII = (0.05, 60.0)
 """Einstein radii (arcsec) that a list may give; 0 and negative values stand for unknown ones in some lists."""
-_REQUIRED = ("ra", "dec", "grading")
-_DELIMITERS = (",", ";", "\t")
-_MOST_BYTES = 256 << 20
+_UNCERTAINTY = re.compile(r"\s*(?:±|\+/-|\+-|\$|\\pm|[_^]\{|\()")
 _NO_PLACE = "coordinates must be numbers in [0, 360] and [-90, 90] or sexagesimal"
 _AGAIN = "the list repeats this name and position"
 LISTED = (
@@ -70,18 +60,18 @@ class CandidateList:
     rejected: pa.Table
 
 
-def read_list(place: str, grades: Mapping[str, str]) -> CandidateList:
-    """Read the list at a path or URI; ``grades`` maps the words of its column 'grading' to tiers A and B.
+def read_list(place: str, grades: Mapping[str, str], how: CandidateListParams) -> CandidateList:
+    """Read the list at a path or URI, written as ``how`` says; ``grades`` maps its grades to tiers A and B.
 
     DataError if it is not such a list, or has no position or no accepted grade.
     """
     tiers = {word.casefold(): tier for word, tier in grades.items()}
-    headings, lines = _cells(_text(place), place)
+    cells = listcells.read(place, how)
     name = place.rpartition("/")[2]
     good: dict[str, dict[str, Any]] = {}
     bad = []
-    for index, cells in enumerate(lines):
-        row = _parsed(headings, cells, tiers) | {"source_file": name, "row_index": index}
+    for index, (texts, too_long) in enumerate(cells.rows()):
+        row = _parsed(texts, too_long, tiers, how) | {"source_file": name, "row_index": index}
         if row["ra"] is None or row["dec"] is None:
             bad.append(row | {"reason": _NO_PLACE})
             continue
@@ -91,68 +81,24 @@ def read_list(place: str, grades: Mapping[str, str]) -> CandidateList:
             bad.append(other | {"reason": _AGAIN})
         good[row["candidate_id"]] = row
     rows, bad = (sorted(each, key=lambda row: row["row_index"]) for each in (good.values(), bad))
-    _require_lenses(place, rows, len(lines), grades)
+    _require_lenses(place, rows, len(cells.lines), grades)
     _report(place, rows, bad)
     return CandidateList(
         pa.Table.from_pylist(rows, schema=_SCHEMA), pa.Table.from_pylist(bad, schema=quarantine.SCHEMA)
     )
 
 
-def _text(place: str) -> str:
-    """The file's text: UTF-8, or else Latin-1."""
-    try:
-        found = storage.find(place)
-        if found is None:
-            raise DataError(f"the candidate list {place} cannot be read: it does not exist or is not a file")
-        if found.size > _MOST_BYTES:
-            raise DataError(f"the candidate list {place} cannot be read: it is larger than {_MOST_BYTES >> 20} MiB")
-        content = storage.read(place)
-    except OSError as error:
-        raise DataError(f"the candidate list {place} cannot be read: {error}") from error
-    if b"\0" in content:
-        raise DataError(f"the candidate list {place} cannot be read: it is not UTF-8 text; save it as CSV in UTF-8")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        log.warning("%s is not UTF-8 text (byte %d); it is read as Latin-1", place, error.start)
-        return content.decode("latin-1")
-
-
-def _cells(text: str, place: str) -> tuple[list[str], list[list[str]]]:
-    """Headings under our names ('' for others) and cells of the rows; the delimiter is the one that fits."""
-    lacking = list(_REQUIRED)
-    written = [line.rstrip("\n") for line in io.StringIO(text, newline=None) if line.strip()]
-    for delimiter in _DELIMITERS:
-        lines = [_split(line, delimiter) for line in written]
-        headings = [_HEADINGS.get(cell.strip().casefold(), "") for cell in lines[0]] if lines else []
-        twice = sorted(name for name, count in Counter(headings).items() if name and count > 1)
-        if twice:
-            raise DataError(f"the candidate list {place} has more than one column for {', '.join(twice)}; keep one")
-        missing = [name for name in _REQUIRED if name not in headings]
-        if not missing and len(lines) > 1:
-            return headings, lines[1:]
-        lacking = min(lacking, missing, key=len)
-    what = f"lacks the columns {', '.join(lacking)}" if lacking else "has no rows"
-    raise DataError(
-        f"the candidate list {place} {what}: it must be a CSV file with a header line and the columns ra, dec, grading"
-    )
-
-
-def _split(line: str, delimiter: str) -> list[str]:
-    """Cells of one line; a quote that is not closed, or not at the ends of a cell, is an ordinary character."""
-    try:
-        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
-    except csv.Error:
-        return line.split(delimiter)
-
-
-def _parsed(headings: Sequence[str], cells: Sequence[str], tiers: Mapping[str, str]) -> dict[str, Any]:
-    row = {name: cell.strip() for name, cell in zip(headings, cells, strict=False) if name}
-    name, grading, redshift = (row.get(key) or None for key in ("name", "grading", "z_lens"))
-    ra, dec = angles.right_ascension(row.get("ra")), angles.declination(row.get("dec"))
+def _parsed(
+    row: Mapping[str, str], too_long: bool, tiers: Mapping[str, str], how: CandidateListParams
+) -> dict[str, Any]:
+    name, redshift, kind, reference = (row.get(key) or None for key in ("name", "z_lens", "type", "reference"))
+    grading = row.get("grading") or how.grading
+    ra, dec = angles.right_ascension(row.get("ra"), how.ra_unit == "hours"), angles.declination(row.get("dec"))
     place = f"{ra:.5f}{dec:+.5f}" if ra is not None and dec is not None else ""
     tier = tiers.get((grading or "").casefold())
-    too_long = any(cell.strip() for cell in cells[len(headings) :])
+    fault = None if tier else RAGGED if too_long else NO_GRADE
+    if tier and not _taken(kind, reference, how):
+        tier, fault = None, NOT_TAKEN
     return {
         "candidate_id": f"{name or ''}@{place}",
         "name": name,
@@ -163,15 +109,24 @@ def _parsed(headings: Sequence[str], cells: Sequence[str], tiers: Mapping[str, s
         "z_lens": _single(redshift, 0.0, math.inf),
         "z_lens_text": redshift,
         "theta_e_arcsec": _single(row.get("theta_e"), *_RADII),
-        "reference": row.get("reference") or None,
-        "fault": None if tier else RAGGED if too_long else NO_GRADE,
+        "reference": reference,
+        "fault": fault,
         "record": json.dumps(row, sort_keys=True),
     }
 
 
+def _taken(kind: str | None, reference: str | None, how: CandidateListParams) -> bool:
+    """Whether a candidate is of a type and a publication that are wanted."""
+    types = None if how.types is None else {each.casefold() for each in how.types}
+    wanted = types is None or (kind or "").casefold() in types
+    return wanted and (how.references is None or re.search(how.references, reference or "") is not None)
+
+
 def _single(text: str | None, low: float, high: float) -> float | None:
-    """The number where the text is one, or several equal ones (``0.49 | 0.49``), between both limits."""
-    found = {angles.number(part) for part in (text or "").split("|")}
+    """The number where the text is one, or several equal ones (``0.49 | 0.49``), between both limits; an uncertainty
+    after it is left out.
+    """
+    found = {angles.number(_UNCERTAINTY.split(part)[0]) for part in (text or "").split("|")}
     value = found.pop() if len(found) == 1 else None
     return value if value is not None and low <= value <= high else None
 

@@ -8,6 +8,7 @@ NO_SOURCE = "no source within the radius"
 TAKEN = "source matched by a better-graded or nearer candidate"
 AGAIN = "repeats a position with an equal or better grade"
 NO_GRADE = "no accepted grade"
+NOT_TAKEN = "of another type or reference than survey.candidate_list takes"
 RAGGED = "the row does not fit the header line"
 
 SPEC = TableSpec(
@@ -37,7 +38,7 @@ SPEC = TableSpec(
             "match_reason",
             "string",
             "'matched', or why there is no match",
-            allowed=(MATCHED, NO_SOURCE, TAKEN, AGAIN, NO_GRADE, RAGGED),
+            allowed=(MATCHED, NO_SOURCE, TAKEN, AGAIN, NO_GRADE, NOT_TAKEN, RAGGED),
         ),
         *columns.HEALPIX,
         columns.SPLIT,

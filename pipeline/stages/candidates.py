@@ -9,8 +9,9 @@ from pipeline.project.sparkrun import SparkRun
 
 
 def run(context: SparkRun, params: CandidatesParams) -> None:
-    place = f"{context.survey.folder}/candidates.csv"
-    listed = read_list(place, context.survey.grades)
-    matched = candidates.match(listed.rows, context.read("tractor_near_candidates"), params, context.survey.split)
+    survey = context.survey
+    place = f"{survey.folder}/{survey.candidate_list.file}"
+    listed = read_list(place, survey.grades, survey.candidate_list)
+    matched = candidates.match(listed.rows, context.read("tractor_near_candidates"), params, survey.split)
     context.note_input("file:candidates", place)
     context.publish(matched, "lens_candidates", rejected=listed.rejected)

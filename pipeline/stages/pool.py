@@ -16,7 +16,7 @@ def run(context: SparkRun, params: PoolParams) -> None:
     survey = context.survey
     folder = f"{survey.folder}/sweeps"
     files = sweepfiles.find(folder)
-    listed = read_list(f"{survey.folder}/candidates.csv", survey.grades)
+    listed = read_list(f"{survey.folder}/{survey.candidate_list.file}", survey.grades, survey.candidate_list)
     recipe = Recipe(
         params, survey.split, survey.collection, listed.rows.select(["candidate_id", "ra", "dec"]), lineage(),
         context.root.table("tractor_pool"),

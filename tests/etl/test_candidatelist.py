@@ -5,22 +5,29 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
+from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.files import angles
-from etl.files.candidatelist import CandidateList, read_list
+from etl.files.candidatelist import CandidateList
+from etl.files.candidatelist import read_list as read_as
 from lake import tables
+from lake.config import CandidateListParams
 from lake.contract import rules
-from lake.errors import DataError
-from lake.tables.lens_candidates import NO_GRADE, RAGGED
+from lake.errors import DataError, ParameterError
+from lake.tables.lens_candidates import NO_GRADE, NOT_TAKEN, RAGGED
 
 GRADES = {"confident": "A", "confirmed": "A", "probable": "B"}
+LENSCAT = CandidateListParams(
+    file="candidates.csv", columns={}, separator=None, ra_unit="degrees", grading=None, types=None, references=None
+)
 HEADING = "name,ra,dec,zlens,type,grading,ref\n"
 
 
@@ -28,6 +35,11 @@ def write(folder: Path, text: str | bytes) -> CandidateList:
     path = folder / "candidates.csv"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return read_list(str(path), GRADES)
+
+
+def read_list(path: str, grades: dict[str, str], **how: Any) -> CandidateList:
+    """A list, in the usual format but for what is declared."""
+    return read_as(path, grades, CandidateListParams.load({**LENSCAT.model_dump(), **how}, "survey.candidate_list"))
 
 
 def positions(found: CandidateList) -> list[tuple[float, float, str | None]]:
@@ -255,3 +267,115 @@ def test_what_is_no_right_ascension(text: str | None) -> None:
 @pytest.mark.parametrize("text", ["91", "-90:00:01", "10h00m00s", "inf", "", None, "10:00:60"])
 def test_what_is_no_declination(text: str | None) -> None:
     assert angles.declination(text) is None
+
+
+def rows(folder: Path, text: str, **how: Any) -> list[dict[str, Any]]:
+    """Rows of a list that is written as declared."""
+    (folder / "list.txt").write_text(text)
+    return read_list(str(folder / "list.txt"), GRADES, **how).rows.to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [
+        ("# name ra dec grade\n# made in 2020\nJ1 15.0 -2.5 confident\n# the end\n", {}),
+        ("name  ra    dec   grade\nJ1    15.0  -2.5  confident\n", {}),
+        ("name|RAJ2000|DEJ2000|grade\nJ1|01 00 00.0|−02 30 00|confident\n", {}),
+        ("J1 15.0 -2.5\n", {"columns": {"name": 1, "ra": 2, "dec": 3}, "grading": "confident"}),
+        ("J1,1.0,-2.5\n", {"columns": {"name": 1, "ra": 2, "dec": 3}, "grading": "confident", "ra_unit": "hours"}),
+        ('Name,R.A. (hms),Decl. (dms)\nJ1,"1h00m00s","-2°30′00″"\n',
+         {"columns": {"name": "Name", "ra": "R.A. (hms)", "dec": "Decl. (dms)"}, "grading": "confident"}),
+        ("name RAh RAm RAs DE- DEd DEm DEs grade\nJ1 01 00 00 - 02 30 00 confident\n",
+         {"columns": {"ra": ["RAh", "RAm", "RAs"], "dec": ["DE-", "DEd", "DEm", "DEs"]}}),
+        ("J1 01 00 00 - 02 30 00\n", {"columns": {"name": 1, "ra": [2, 3, 4], "dec": [5, 6, 7, 8]},
+          "grading": "confirmed"}),
+        ("name;ra;dec;grade\nJ1;15;-2.5;confident\n", {"separator": "semicolon"}),
+    ],
+)  # fmt: skip
+def test_lists_as_people_write_them(tmp_path: Path, text: str, how: dict[str, Any]) -> None:
+    (row,) = rows(tmp_path, text, **how)
+    assert (row["name"], row["ra"], row["dec"], row["tier"]) == ("J1", pytest.approx(15.0), -2.5, "A")
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind"), [("fits", "fits"), ("vot", "votable"), ("ecsv", "ascii.ecsv"), ("mrt", "mrt")]
+)
+def test_lists_that_are_tables(tmp_path: Path, ending: str, kind: str) -> None:
+    table = Table({"name": ["J1", "J2"], "ra": [15.0, 16.5], "dec": [-2.5, 2.5], "Class": ["sure", "maybe"]})
+    path = tmp_path / f"list.{ending}"
+    table.write(path, format="ascii.mrt" if kind == "mrt" else kind)
+    found = read_list(str(path), {"sure": "A"}, columns={"grading": "Class"})
+    assert positions(found) == [(15.0, -2.5, "A"), (16.5, 2.5, None)]
+    assert found.rows["name"].to_pylist() == ["J1", "J2"]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    with pytest.raises(DataError, match=rf"list.{ending} (cannot be read as|lacks the columns|has no rows)"):
+        read_list(str(path), {"sure": "A"}, columns={"grading": "Class"})
+
+
+def test_lenses_of_some_types_and_references_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The others are positions near which no negative is taken."""
+    text = (
+        HEADING
+        + "a,1,2,-,galaxy,confident,Huang 2021\nb,1,3,-,Cluster,confident,Huang 2021\nc,1,4,-,galaxy,confident,Lopes\n"
+    )
+    (tmp_path / "list.csv").write_text(text)
+    found = read_list(str(tmp_path / "list.csv"), GRADES, types=["galaxy", "group"], references="Huang|Storfer")
+    assert positions(found) == [(1, 2, "A"), (1, 3, None), (1, 4, None)]
+    assert found.rows["fault"].to_pylist() == [None, NOT_TAKEN, NOT_TAKEN]
+    assert f"2 of 3 positions are excluded from the negatives and are not lenses: {NOT_TAKEN}" in caplog.text
+    with pytest.raises(ParameterError, match=r"'survey.candidate_list.references' must be a regular expression"):
+        read_list(str(tmp_path / "list.csv"), GRADES, references="(")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"columns": {"ra": "RA_X"}}, "lacks the columns 'RA_X': it must have a header line"),
+        ({"columns": {"colour": "x"}}, "'survey.candidate_list.columns.colour"),
+        ({"columns": {"ra": 0}}, "'survey.candidate_list.columns.ra"),
+        ({"columns": {"ra": 2, "dec": 9}}, "lacks the columns number 9: it must have"),
+        ({"file": "../list.csv"}, "'survey.candidate_list.file' must"),
+    ],
+)
+def test_a_declaration_that_does_not_fit(tmp_path: Path, how: dict[str, Any], message: str) -> None:
+    with pytest.raises((DataError, ParameterError), match=message):
+        rows(tmp_path, HEADING + "a,1,2,-,galaxy,confident,x\n", **how)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1.31_{-0.04}^{+0.04}", 1.31),
+        ("1.2 ± 0.1", 1.2),
+        ("1.2+/-0.1", 1.2),
+        ("0.9 (0.1)", 0.9),
+        ("$1.5 \\pm 0.1$", None),
+    ],
+)
+def test_an_uncertainty_is_left_out(tmp_path: Path, text: str, number: float | None) -> None:
+    (row,) = rows(tmp_path, f"name;ra;dec;theta_E;grade\na;1;2;{text};confident\n")
+    assert row["theta_e_arcsec"] == number
+
+
+def test_published_tables(real_data: Path) -> None:
+    """SLACS in two forms gives the same places and Einstein radii; lenscat without the clusters of Lopes+04."""
+    folder = real_data / "catalogues"
+    plain = read_list(str(folder / "slacs/SLACS_table_selection.cat"), GRADES, grading="confirmed")
+    assert plain.rows.num_rows == 59
+    first = plain.rows.to_pylist()[0]
+    assert (first["name"], first["ra"], first["theta_e_arcsec"]) == ("SDSSJ0029-0055", 7.282417, 0.96)
+    known = {row["name"]: row for row in plain.rows.to_pylist()}
+    columns = {"name": "Name", "ra": "R.A. (hms)", "dec": "Decl. (dms)", "theta_e": "/R_{Einstein} [arcsec]/"}
+    sexagesimal = read_list(str(folder / "slacs/denzel_slacs_params.csv"), GRADES, grading="confirmed", columns=columns)
+    same = [row for row in sexagesimal.rows.to_pylist() if row["name"] in known]
+    assert len(same) == 4
+    for row in same:
+        assert row["ra"] == pytest.approx(known[row["name"]]["ra"], abs=5e-4)
+        assert row["dec"] == pytest.approx(known[row["name"]]["dec"], abs=5e-4)
+        assert row["theta_e_arcsec"] == pytest.approx(known[row["name"]]["theta_e_arcsec"], rel=0.3)
+    lenscat = str(folder / "lenscat_1.1.3/catalog.csv")
+    every = read_list(lenscat, GRADES).rows
+    some = read_list(lenscat, GRADES, types=["galaxy"], references="2005.04730|2206.02764").rows
+    assert every.num_rows == some.num_rows
+    count = [sum(tier is not None for tier in each["tier"].to_pylist()) for each in (every, some)]
+    assert 4000 < count[1] < 5200 < count[0]
