@@ -12,6 +12,20 @@ from lake.contract.columns import TYPES
 PoolType = Literal["SER", "DEV", "REX", "EXP", "PSF"]
 
 
+Absence = Literal["mask", "exposures", "w1", "objid", "brickname"]
+
+
+class CatalogueParams(Section):
+    """What is different in a catalogue that is no sweep."""
+
+    columns: dict[str, str]
+    """What its columns are called: our name (that of the sweeps, in lower case) to the catalogue's. The others have the
+    sweeps' names."""
+    absent: tuple[Absence, ...]
+    """What it does not have: ``mask`` (maskbits), ``exposures`` (nobs of all bands), ``w1`` (flux_w1), which are then
+    null, with no cut on them; ``objid``, which is made from the position; ``brickname``, which follows from it."""
+
+
 class PoolParams(Section):
     """The cuts of ``tractor_pool``, and how much of the sweeps is read."""
 
@@ -31,6 +45,8 @@ class PoolParams(Section):
     """Sources within this distance of a listed lens candidate are excluded from the pool."""
     near_radius_arcsec: float = Field(gt=0)
     """Sources within this distance of a listed lens candidate go to ``tractor_near_candidates``."""
+    catalogue: CatalogueParams
+    """What the files in ``sweeps/`` are, if they are no sweeps."""
     limit_files: int | None = Field(ge=1)
     """Read only this many sweep files (in order of name), or null for all."""
     limit_rows: int | None = Field(ge=1)
@@ -76,8 +92,8 @@ class NegativesParams(Section):
     """Negatives per matched candidate, in each stratum."""
     types: tuple[PoolType, ...]
     """Types that make strata."""
-    nobs_z_bins: tuple[Literal["3-5", "6-10", "11+"], ...]
-    """Bins of nobs_z that make strata."""
+    nobs_z_bins: tuple[Literal["3-5", "6-10", "11+", "unknown"], ...]
+    """Bins of nobs_z that make strata; ``unknown`` is that of a catalogue without exposures."""
     confuser_fraction: float = Field(ge=0, le=1)
     """Share of a stratum's negatives that are confusers (pool N2); the others are random (N1)."""
     confusers: ConfuserParams

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +19,7 @@ from etl.config import PoolParams
 from etl.files import sweeps
 from lake import tables
 from lake.config import SplitParams
-from lake.contract.columns import NOBS_BINS
+from lake.contract.columns import NOBS_BINS, NOBS_UNKNOWN
 from lake.contract.rules import reason_sql
 from lake.contract.spec import TableSpec
 from lake.sky.healpix import SPLIT_NSIDE, pixel
@@ -33,13 +33,15 @@ NEAR_CUT = "near_candidate"
 KEPT, REJECTED, QUARANTINED = "kept", "rejected", "quarantined"
 _NOTHING = pa.scalar(None, pa.string())
 _NOT_PLACED = "coordinates must be numbers in [0, 360] and [-90, 90]"
+_NEEDED = ("flux_w1", *(f"nobs_{band}" for band in BANDS))
+"""Columns that the pool's contract leaves open for catalogues that are declared to lack them."""
 _NOT_NAMED = "brickname and objid must be given"
 _COLOURS = {"g_minus_r": ("g", "r"), "r_minus_z": ("r", "z"), "z_minus_w1": ("z", "w1")}
 _BIN_EDGES = (1, 3, 6, 11)
 
 
-def derived(rows: pa.Table, split: SplitParams, collection: str) -> pa.Table:
-    """Rows (``sweeps.ROWS_SCHEMA``) with the columns that follow from the catalogue's."""
+def derived(rows: pa.Table, split: SplitParams, collection: str, exposures: bool = True) -> pa.Table:
+    """Rows (``sweeps.ROWS_SCHEMA``) with the columns that follow from the catalogue's, which may lack ``exposures``."""
     magnitudes = {band: magnitude_from_flux(rows[f"flux_{band}"].to_numpy()) for band in (*BANDS, "w1")}
     colours = {name: magnitudes[blue] - magnitudes[red] for name, (blue, red) in _COLOURS.items()}
     ra, dec = rows["ra"].to_numpy(), rows["dec"].to_numpy()
@@ -49,7 +51,7 @@ def derived(rows: pa.Table, split: SplitParams, collection: str) -> pa.Table:
         galaxy_id=_names(rows, collection),
         **{f"mag_{band}": _single(magnitudes[band]) for band in BANDS},
         **{name: _single(values) for name, values in colours.items()},
-        nobs_z_bin=_bins(rows["nobs_z"]),
+        nobs_z_bin=_bins(rows["nobs_z"]) if exposures else pa.repeat(pa.scalar(NOBS_UNKNOWN), rows.num_rows),
         type_bin=rows["type"],
         healpix_64=pa.array(place >> 2),
         healpix_128=pa.array(place),
@@ -86,6 +88,7 @@ class Judge:
     cuts: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        self._pool = _complete(POOL, sweeps.lacked(self.params.catalogue))
         self._duckdb = duckdb.connect(config={"threads": 1, "memory_limit": "256MB"})
 
     def __call__(self, rows: pa.Table, failed: NDArray[np.int8]) -> pa.Table:
@@ -93,7 +96,7 @@ class Judge:
 
         ``failed`` are numbers of the first cuts that they fail, -1 where they pass.
         """
-        rows = derived(rows, self.split, self.collection)
+        rows = derived(rows, self.split, self.collection, "exposures" not in self.params.catalogue.absent)
         index, separation = self.listed.nearest(rows["ra"].to_numpy(), rows["dec"].to_numpy())
         primary = pc.fill_null(rows[sweeps.PRIMARY], True).to_numpy()
         is_near = (separation <= self.params.near_radius_arcsec) & primary
@@ -121,7 +124,7 @@ class Judge:
             rows["fault"],
             pc.if_else(placed, _NOTHING, _NOT_PLACED),
             pc.if_else(named, _NOTHING, _NOT_NAMED),
-            self._reasons(POOL, rows, passed),
+            self._reasons(self._pool, rows, passed),
             self._reasons(NEAR, rows, pc.and_(pc.invert(passed), rows["is_near"])),
         )
 
@@ -133,6 +136,13 @@ class Judge:
         rule = reason_sql(spec, "duckdb", lineage=False)
         found = self._duckdb.sql(f"SELECT CASE WHEN in_question THEN {rule} END AS reason FROM judged")
         return found.arrow().read_all()["reason"]
+
+
+def _complete(pool: TableSpec, lacked: Sequence[str]) -> TableSpec:
+    """The pool's contract for a catalogue: it must give what it is not declared to lack."""
+    given = [name for name in _NEEDED if name not in lacked]
+    columns = (replace(each, nullable=False) if each.name in given else each for each in pool.columns)
+    return replace(pool, columns=tuple(columns))
 
 
 def _named(names: Sequence[str], places: NDArray[np.integer[Any]]) -> pa.Array:

@@ -7,6 +7,7 @@ code: what is there is not made again. The account is written last.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +68,7 @@ def make(task: Task, recipe: Recipe) -> None:
     """Write the part and the account of a file."""
     made = Account(task.name)
     try:
-        with sweeps.reading(Sweep(task.name, task.path), task.stop) as file, _part(recipe, task) as part:
+        with _reading(task, recipe) as file, _part(recipe, task) as part:
             for rows in _judged(file, task.name, recipe, made):
                 _enter(made, rows)
                 part.write(_complete(rows.filter(pc.equal(rows["outcome"], KEPT)), recipe.lineage))
@@ -75,6 +76,10 @@ def make(task: Task, recipe: Recipe) -> None:
     except sweeps.UnreadableError as error:
         made = Account(task.name, error.facts)
     made.save(f"{recipe.table}/{parts.account(task.key)}")
+
+
+def _reading(task: Task, recipe: Recipe) -> AbstractContextManager[sweeps.Reading]:
+    return sweeps.reading(Sweep(task.name, task.path), task.stop, recipe.params.catalogue)
 
 
 def _part(recipe: Recipe, task: Task) -> PartWriter:

@@ -97,7 +97,7 @@ def planned(files: Sequence[Sweep], recipe: Recipe, contents: Mapping[str, objec
             break
         stop = None
         if left is not None:
-            rows = sweeps.inspect(sweep, 0)
+            rows = sweeps.inspect(sweep, 0, params.catalogue)
             stop = left if rows.problem is None and rows.rows > left else None
             left -= 0 if rows.problem else min(rows.rows, left)
         content = contents.get(sweep.name) or sweeps.identity(sweep)

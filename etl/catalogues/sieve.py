@@ -41,14 +41,17 @@ Cut = Callable[[Mapping[str, Held]], Mask]
 
 
 def cuts(params: PoolParams) -> dict[str, Cut]:
-    """The pool's cuts in order: name, and which rows pass it; what has no value passes only the first."""
+    """The pool's cuts in order: name, and which rows pass it; what has no value passes only the first.
+
+    There is none on a column that the catalogue is declared to lack.
+    """
     bits = np.int64(sum(1 << bit for bit in params.maskbits))
     faintest = np.float64(params.mag_z_max)
 
     def exposed(name: str) -> Cut:
         return lambda held: held[name].where(held[name].values >= params.min_nobs)
 
-    return {
+    every: dict[str, Cut] = {
         sweeps.PRIMARY: lambda held: held[sweeps.PRIMARY].where(held[sweeps.PRIMARY].values, absent=True),
         "type": lambda held: held["type"].where(held["type"].values),
         **{f"nobs_{band}": exposed(f"nobs_{band}") for band in BANDS},
@@ -56,6 +59,8 @@ def cuts(params: PoolParams) -> dict[str, Cut]:
         "dec": lambda held: (held["dec"].values > params.dec_min_deg) & (held["dec"].values < params.dec_max_deg),
         "maskbits": lambda held: held["maskbits"].where((held["maskbits"].values & bits) == 0),
     }
+    absent = sweeps.lacked(params.catalogue)
+    return {name: cut for name, cut in every.items() if name not in absent}
 
 
 class Sieve:
@@ -93,7 +98,7 @@ class Sieve:
     def _held(self, raw: NDArray[np.void]) -> tuple[dict[str, Held], Mask]:
         """Columns of the cuts, and which rows are odd or may be near a listed position."""
         held: dict[str, Held] = {sweeps.PRIMARY: Held(np.ones(len(raw), dtype=bool))}
-        odd = ~self._printed(raw["brickname"])
+        odd = ~self._printed(raw["brickname"]) if "brickname" in self._fields else np.zeros(len(raw), dtype=bool)
         for name, each in self._fields.items():
             kind = sweeps.type_of(name)
             if pa.types.is_string(kind):

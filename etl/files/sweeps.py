@@ -11,13 +11,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from etl.config import CatalogueParams
+from etl.files import plaintable
 from etl.files.fitstable import Layout, layout
+from etl.files.plaintable import PlainTable
 from etl.files.shapes import DERIVABLE, derive
 from etl.files.sweepfiles import Opened, Sweep, opened
 from etl.files.values import Values, values, wanted
 from lake.errors import DataError
 from lake.files import storage
 from lake.files.fitsheader import unit_fault
+from lake.sky.bricklayout import brick_names
+from lake.sky.healpix import pixel
 from lake.sky.survey import BANDS
 from lake.tables.tractor_pool import SPEC
 
@@ -33,11 +38,23 @@ OPTIONAL = (
 )  # fmt: skip
 """Columns that are null where a release lacks them and the survey defines no way to derive them."""
 
+ABSENCES: dict[str, tuple[str, ...]] = {
+    "mask": ("maskbits",),
+    "exposures": tuple(f"nobs_{band}" for band in BANDS),
+    "w1": ("flux_w1",),
+    "objid": ("objid",),
+    "brickname": ("brickname",),
+}
+"""Columns that a catalogue may be declared to lack."""
+
 PRIMARY = "brick_primary"
 """False in Tractor files if a source belongs to the neighbouring brick. Sweeps lack it: their sources are primary."""
 
 _TYPES = {name: SPEC.column(name).arrow.type for name in (*NEEDED, *OPTIONAL)} | {PRIMARY: pa.bool_()}
 _CHUNK = 16 << 20
+_PLACE_NSIDE = 1 << 29
+"""HEALPix pixels of this division, 0.4 milliarcsec wide, number the sources of a catalogue without numbers."""
+AS_SWEEPS = CatalogueParams(columns={}, absent=())
 _UNREADABLE = (DataError, OSError, EOFError, zlib.error)
 
 ROWS_SCHEMA = pa.schema(
@@ -74,7 +91,7 @@ class UnreadableError(DataError):
 class Reading:
     """A file whose rows are read once, in order; its facts are complete when all of it is read."""
 
-    file: Opened
+    file: Opened | PlainTable
     found: Layout
     stop: int
     """Rows to read; where the file has more, the rest is not read and the file has no hash."""
@@ -83,7 +100,7 @@ class Reading:
     def __post_init__(self) -> None:
         absent = [name for name in OPTIONAL if name not in self.found.fields]
         derived = tuple(name for name in absent if derivable(name, self.found))
-        missing = tuple(name for name in absent if name not in derived)
+        missing = tuple(name for name in (*NEEDED, *absent) if name not in (*self.found.fields, *derived))
         self.facts = Facts(None, None, self.found.rows, missing, derived)
 
     @property
@@ -102,7 +119,15 @@ class Reading:
             raise _unreadable(self.file, error) from error
 
     def _rows(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        found, file = self.found, self.file
+        if isinstance(self.file, Opened):
+            yield from self._fits_rows(self.file)
+        else:
+            yield from self.file.parts(self.found, self.stop)
+            if self.stop == self.found.rows:
+                self.facts = replace(self.facts, sha256=self.file.sha256())
+
+    def _fits_rows(self, file: Opened) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        found = self.found
         file.file.seek(found.start)
         step = max(1, _CHUNK // found.row_bytes)
         for start in range(0, self.stop, step):
@@ -118,36 +143,64 @@ class Reading:
 
 
 @contextmanager
-def reading(sweep: Sweep, stop: int | None = None) -> Iterator[Reading]:
-    """A file to be read up to row ``stop``, or to its end; UnreadableError if it cannot be used."""
+def reading(sweep: Sweep, stop: int | None = None, catalogue: CatalogueParams = AS_SWEEPS) -> Iterator[Reading]:
+    """A file to be read up to row ``stop``, or to its end; UnreadableError if it cannot be used.
+
+    Its columns go by our names, whatever ``catalogue`` says they are called in the file.
+    """
     if sweep.problem:
         raise UnreadableError(Facts(problem=sweep.problem))
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(opened(sweep.path))
-        except OSError as error:
+            plain = plaintable.is_plain(sweep.name)
+            file = plaintable.opened(sweep.path) if plain else stack.enter_context(opened(sweep.path))
+        except (OSError, DataError) as error:
             raise UnreadableError(Facts(problem=str(error))) from error
         try:
-            found = layout(file.file, file.size, file.too_short)
+            written = file.layout() if isinstance(file, PlainTable) else layout(file.file, file.size, file.too_short)
+            found = _called(written, catalogue)
         except _UNREADABLE as error:
             raise _unreadable(file, error) from error
-        if fault := _fault(found):
+        if fault := _fault(found, catalogue):
             raise _unreadable(file, DataError(fault), found.rows)
         yield Reading(file, found, found.rows if stop is None else min(stop, found.rows))
 
 
-def _unreadable(file: Opened, error: Exception, rows: int = 0) -> UnreadableError:
+def _called(found: Layout, catalogue: CatalogueParams) -> Layout:
+    """A table whose columns go by our names; DataError where what is declared is not so."""
+    if not catalogue.columns and not catalogue.absent:
+        return found
+    theirs = {ours: name.lower() for ours, name in catalogue.columns.items()}
+    kept = {name: field for name, field in found.fields.items() if name not in theirs.values()}
+    named = {ours: replace(found.fields[name], name=ours) for ours, name in theirs.items() if name in found.fields}
+    faults = {ours: found.faults[name] for ours, name in theirs.items() if name in found.faults}
+    lacking = [name for name in theirs.values() if name not in found.fields and name not in found.faults]
+    if lacking:
+        raise DataError(f"the columns {', '.join(lacking)}, which pool.catalogue names, are missing")
+    fields = {**kept, **named}
+    there = [name for name in lacked(catalogue) if name in fields]
+    if there:
+        raise DataError(f"the columns {', '.join(there)} are there, but pool.catalogue declares them absent")
+    return replace(found, fields=fields, faults={**found.faults, **faults})
+
+
+def lacked(catalogue: CatalogueParams) -> list[str]:
+    """Columns that a catalogue is declared to lack."""
+    return [name for absence in catalogue.absent for name in ABSENCES[absence]]
+
+
+def _unreadable(file: Opened | PlainTable, error: Exception, rows: int = 0) -> UnreadableError:
     try:
-        digest = file.stored.sha256()
+        digest = file.sha256() if isinstance(file, PlainTable) else file.stored.sha256()
     except OSError:
         digest = None
     return UnreadableError(Facts(digest, str(error), rows))
 
 
-def inspect(sweep: Sweep, stop: int | None = None) -> Facts:
+def inspect(sweep: Sweep, stop: int | None = None, catalogue: CatalogueParams = AS_SWEEPS) -> Facts:
     """Facts of a file, of which all is read, or what a reading up to row ``stop`` needs."""
     try:
-        with reading(sweep, stop) as file:
+        with reading(sweep, stop, catalogue) as file:
             for _ in file.rows():
                 pass
             return file.facts
@@ -155,13 +208,13 @@ def inspect(sweep: Sweep, stop: int | None = None) -> Facts:
         return error.facts
 
 
-def _fault(found: Layout) -> str | None:
+def _fault(found: Layout, catalogue: CatalogueParams) -> str | None:
     """Why a table cannot be used, by column."""
     sources = {source for each in DERIVABLE.values() for source in each}
     odd = [fault for name, fault in found.faults.items() if name in _TYPES or name in sources]
     if odd:
         return "; ".join(odd)
-    lacking = [name for name in NEEDED if name not in found.fields]
+    lacking = [name for name in NEEDED if name not in (*found.fields, *lacked(catalogue))]
     if lacking:
         return f"the required columns {', '.join(lacking)} are missing"
     known = [found.fields[name] for name in _TYPES if name in found.fields]
@@ -187,12 +240,25 @@ def decoded(file: Reading, raw: NDArray[np.void], sweep_file: str, places: NDArr
     survey_type = columns["type"]
     columns |= derive(columns, file.facts.derived)
     columns |= {"survey_type": survey_type, "fault": _faults(held, len(raw)), "row_index": pa.array(places)}
+    columns |= _from_position(columns, file.found)
     columns["sweep_file"] = pa.repeat(pa.scalar(sweep_file, pa.string()), len(raw))
     arrays = [
         columns[field.name].cast(field.type) if field.name in columns else pa.nulls(len(raw), field.type)
         for field in ROWS_SCHEMA
     ]
     return pa.Table.from_arrays(arrays, schema=ROWS_SCHEMA)
+
+
+def _from_position(columns: dict[str, pa.Array], found: Layout) -> dict[str, pa.Array]:
+    """Identity of the rows of a catalogue that gives none: the brick of their position, and the number of its pixel."""
+    ra, dec = (columns[name].to_numpy(zero_copy_only=False) for name in ("ra", "dec"))
+    made = {}
+    if "brickname" not in found.fields:
+        made["brickname"] = pa.array(brick_names(ra, dec), pa.string())
+    if "objid" not in found.fields:
+        place = pixel(np.where((ra >= 0) & (ra <= 360), ra, np.nan), dec, _PLACE_NSIDE)
+        made["objid"] = pa.array(place, mask=place < 0)
+    return made
 
 
 def _faults(held: dict[str, Values], rows: int) -> pa.Array:

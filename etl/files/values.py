@@ -20,6 +20,7 @@ from etl.files.fitstable import Field
 
 _NOTHING = ("", "nan", "null", "none", "-")
 _TRUE, _FALSE, _UNSET = ord("T"), ord("F"), 0
+_TRUTHS = {"true": "1", "t": "1", "false": "0", "f": "0"}
 _EXACT = 2.0**53
 _READERS: dict[str, Callable[[str], float | None]] = {"ra": angles.right_ascension, "dec": angles.declination}
 
@@ -123,6 +124,8 @@ def _numbers(texts: pa.Array, reader: Callable[[str], float | None] | None, kind
     """Numbers written as text, each distinct text read once."""
     coded = texts.dictionary_encode()
     words = coded.dictionary.to_pylist()
+    if pa.types.is_boolean(kind):
+        reader = _truth
     parsed = [None if word.lower() in _NOTHING else (reader or angles.number)(word) for word in words]
     known = np.array([math.nan if value is None else value for value in parsed], dtype=np.float64)
     unread = np.array(
@@ -132,6 +135,11 @@ def _numbers(texts: pa.Array, reader: Callable[[str], float | None] | None, kind
     cast = _cast(known[place], np.zeros(len(place), dtype=bool), kind)
     bad = unread.astype(bool)[place] | (cast.bad if cast.bad is not None else False)
     return Values(cast.array, bad if bad.any() else None)
+
+
+def _truth(word: str) -> float | None:
+    """1 or 0 for a truth value."""
+    return angles.number(_TRUTHS.get(word.lower(), word))
 
 
 def _text(found: NDArray[np.generic]) -> pa.Array:

@@ -8,7 +8,9 @@ from lake.sky.survey import BANDS
 
 TYPES = ("SER", "DEV", "REX", "EXP", "PSF", "DUP")
 TIERS = ("A", "B")
-NOBS_BINS = ("0", "1-2", "3-5", "6-10", "11+")
+NOBS_UNKNOWN = "unknown"
+"""The bin of a catalogue that does not say how many exposures there are."""
+NOBS_BINS = ("0", "1-2", "3-5", "6-10", "11+", NOBS_UNKNOWN)
 
 
 def share(name: str, meaning: str, kind: Type = "double") -> Column:
@@ -70,12 +72,13 @@ IMPORT_NAME = Column("import_name", "string", "name given to the import; its sli
 
 
 def photometry(nullable: bool) -> tuple[Column, ...]:
-    """Tractor measurements as observed (no extinction correction)."""
+    """Tractor measurements as observed (no extinction correction); null where a catalogue is declared to lack them."""
     return (
-        *per_band("nobs", "int", "exposures in {}", nullable=nullable),
+        *per_band("nobs", "int", "exposures in {}"),
         Column("nobs_z_bin", "string", "bin of nobs_z", nullable=nullable, allowed=NOBS_BINS),
         Column("type", "string", "Tractor morphological type", nullable=nullable, allowed=TYPES),
-        *(Column(f"flux_{b}", "float", f"flux in {b}, as observed", "nMgy", nullable=nullable) for b in (*BANDS, "w1")),
+        *(Column(f"flux_{b}", "float", f"flux in {b}, as observed", "nMgy", nullable=nullable) for b in BANDS),
+        Column("flux_w1", "float", "flux in w1, as observed", "nMgy", nullable=True),
         *per_band("mag", "float", "AB magnitude in {}, as observed", "mag", low=None),
         Column("g_minus_r", "float", "colour, as observed", "mag", nullable=True),
         Column("r_minus_z", "float", "colour, as observed", "mag", nullable=True),

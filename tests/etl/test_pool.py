@@ -211,11 +211,11 @@ def test_every_file_and_row_is_accounted_for_whatever_is_beside_the_sweeps(tmp_p
         **{("sweep-a.fits.gz", *key): rows for key, rows in (each | {("quarantined", DUPLICATE): 3}).items()},
         ("sweep-none.fits", "kept", ""): 0,
         ("sweep-gone.fits", "quarantined", "a broken link"): 0,
-        ("README", "quarantined", "not a FITS table, by its name"): 0,
+        ("README", "quarantined", "not a table, by its name"): 0,
     }
     assert rows_of(frames.near) == []
     assert {q["source_file"]: q["reason"] for q in rows_of(frames.quarantine) if q["row_index"] == -1} == {
-        "sweep-gone.fits": "a broken link", "README": "not a FITS table, by its name",
+        "sweep-gone.fits": "a broken link", "README": "not a table, by its name",
     }  # fmt: skip
 
 

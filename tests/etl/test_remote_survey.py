@@ -36,7 +36,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
 def test_sweeps_of_an_object_store(bucket: str, tmp_path: Path, scheme: str) -> None:
     found = sweepfiles.find(f"{scheme}://{bucket}")
     assert [sweep.name for sweep in found] == ["note.txt", "sweep-0.fits", "sweep-1.fits"]
-    assert [sweep.problem for sweep in found] == ["not a FITS table, by its name", None, None]
+    assert [sweep.problem for sweep in found] == ["not a table, by its name", None, None]
     paths = [sweep.path for sweep in found[1:]]
     local = tmp_path / "sweep-0.fits"
     remote_facts, local_facts = sweeps.inspect(found[1]), sweeps.inspect(sweep_of(local))

@@ -66,7 +66,7 @@ def test_a_folder_is_read_whatever_its_files_are_called_and_the_rest_is_named(tm
         "sweep-f.fits": "a broken link",
         "sweep-g.fits": "not a regular file (a pipe, socket or device)",
         "sweep-\ufffd.fits": "its name is not UTF-8 text",
-        "sweep.sha256sum": "not a FITS table, by its name",
+        "sweep.sha256sum": "not a table, by its name",
     }
     rows = read_rows(tmp_path / "sweep-a.fits").drop_columns(["sweep_file"])
     for name in ("10.1/sweep-a.FITS", "sweep-b.fits.gz", "sweep-c.fits.gz", "sweep-d.fits.fz"):

@@ -178,8 +178,8 @@ def test_every_truncation_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_sweeps_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"contains no FITS table \(\*.fits, \*.fits.gz, \*.fits.fz\)$"):
+    with pytest.raises(DataError, match=r"contains no table \(\*.fits, \*.fits.gz, \*.fits.fz, \*.csv, \*.parquet\)$"):
         sweepfiles.find(str(tmp_path))
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(DataError, match=r"but 1 other files, such as notes.txt: not a FITS table, by its name"):
+    with pytest.raises(DataError, match=r"but 1 other files, such as notes.txt: not a table, by its name"):
         sweepfiles.find(str(tmp_path))
