@@ -55,6 +55,7 @@ _COMMANDS = {
     "emr": "emr",
     "doctor": "services",
     "download": "inputs",
+    "preflight": "inputs",
 }
 
 

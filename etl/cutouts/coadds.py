@@ -192,7 +192,7 @@ def brick_stamps(
     for place, band in enumerate(BANDS):
         stamps[:, place] = files.read("image", band, "nMgy")
         invvar = files.read("invvar", band, "nMgy^-2")
-        stamps[:, place][_without_data(stamps[:, place], invvar, flags, band)] = np.nan
+        np.copyto(stamps[:, place], np.nan, where=_without_data(stamps[:, place], invvar, flags, band))
         psfsize[:, place] = files.psfsize(band, asked)
         if invvar is not None:
             psfdepth[:, place] = _depth(invvar, psfsize[:, place])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from lake.sky.survey import BANDS
 
 Floats = NDArray[np.float64]
 _R = BANDS.index("r")
+_AT_A_TIME = 64
+"""Stamps measured together: few enough to stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +49,21 @@ def measure(stamps: NDArray[np.float32], masked: NDArray[np.bool_] | None, rings
     masked : (batch, y, x), whether excluded mask bits are set, or None where the survey gives no mask.
     Fluxes are of the r band, over its finite pixels.
     """
-    batch = len(stamps)
+    batch, pixels = len(stamps), stamps[0, 0].size if len(stamps) else 1
     flat = stamps.reshape(batch, len(BANDS), -1)
     finite = np.isfinite(flat)
-    r = np.where(finite[:, _R], flat[:, _R], np.nan).astype(np.float64)
+    r = flat[:, _R]
+    if not finite[:, _R].all():
+        r = np.where(finite[:, _R], r, np.float32(np.nan))
     core, outer = _mean(r[:, rings.core]), _mean(r[:, rings.outer])
     low, middle, high = _percentiles(r, (1, 50, 99))
     nothing = np.full(batch, np.nan)
+    every = len(BANDS) * pixels
     return {
-        "nan_fraction": 1.0 - finite.mean(axis=(1, 2)),
+        "nan_fraction": 1.0 - np.count_nonzero(finite, axis=(1, 2)) / every,
         "core_nan_fraction": 1.0 - finite[:, :, rings.core].mean(axis=(1, 2)),
-        "zero_fraction": (flat == 0).mean(axis=(1, 2)),
-        "masked_fraction": nothing if masked is None else masked.reshape(batch, -1).mean(axis=1),
+        "zero_fraction": 1.0 - np.count_nonzero(flat, axis=(1, 2)) / every,
+        "masked_fraction": nothing if masked is None else np.count_nonzero(masked, axis=(1, 2)) / pixels,
         "core_mean_r": core,
         "annulus_mean_r": _mean(r[:, rings.annulus]),
         "outer_mean_r": outer,
@@ -99,32 +105,66 @@ def judged(
     stamps: NDArray[np.float32], masked: NDArray[np.bool_] | None, params: CutoutsParams
 ) -> list[dict[str, object]]:
     """Status, reason and metrics of each stamp, named as columns of ``cutouts``; undefined metrics are left out."""
-    metrics = measure(stamps, masked, Rings.of(params, stamps.shape[-1]))
-    found: list[dict[str, object]] = []
-    for row, why in enumerate(reasons(stamps, metrics, params)):
-        known = {name: float(values[row]) for name, values in metrics.items() if np.isfinite(values[row])}
-        found.append({"status": "ok" if why is None else "rejected", "reason": why, **known})
+    rings, found = Rings.of(params, stamps.shape[-1]), []
+    for start in range(0, len(stamps), _AT_A_TIME):
+        some = slice(start, start + _AT_A_TIME)
+        metrics = measure(stamps[some], None if masked is None else masked[some], rings)
+        found += _verdicts(reasons(stamps[some], metrics, params), metrics)
     return found
 
 
-def _mean(values: Floats) -> Floats:
+def _verdicts(why: Sequence[str | None], metrics: dict[str, Floats]) -> list[dict[str, object]]:
+    columns = {name: values.tolist() for name, values in metrics.items()}
+    found: list[dict[str, object]] = []
+    for row, reason in enumerate(why):
+        known = {name: values[row] for name, values in columns.items() if math.isfinite(values[row])}
+        found.append({"status": "ok" if reason is None else "rejected", "reason": reason, **known})
+    return found
+
+
+def _mean(values: NDArray[Any]) -> Floats:
+    values = values.astype(np.float64)
     count = np.isfinite(values).sum(axis=1)
     total = np.nansum(values, axis=1)
     return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
 
 
-def _percentiles(values: Floats, percents: tuple[float, ...]) -> Floats:
-    """Percentiles (percent, batch) of the values of each row that are not NaN."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a row without a finite value
-        return np.nanpercentile(values, percents, axis=1).reshape(len(percents), len(values))
+def _percentiles(values: NDArray[Any], percents: tuple[float, ...]) -> Floats:
+    """Percentiles (percent, batch) of the values of each row that are not NaN, as ``numpy.nanpercentile`` gives them of
+    double precision."""
+    found = np.empty((len(percents), len(values)))
+    holed = np.isnan(values).any(axis=1)
+    for row in np.flatnonzero(holed):
+        known = values[row][~np.isnan(values[row])].astype(np.float64)
+        found[:, row] = np.percentile(known, percents) if known.size else np.nan
+    whole = values if not holed.any() else values[~holed]
+    if len(whole):
+        found[:, ~holed] = _interpolated(whole, percents)
+    return found
 
 
-def _asymmetry(r: Floats, rings: Rings) -> Floats:
+def _interpolated(values: NDArray[Any], percents: tuple[float, ...]) -> Floats:
+    """Percentiles of rows without NaN: ordered in their own precision, interpolated in double precision."""
+    last = values.shape[1] - 1
+    places = [percent / 100.0 * last for percent in percents]
+    around = [(int(place), min(int(place) + (not place.is_integer()), last)) for place in places]
+    if len(places) > 1:  # faster than to part them at several places
+        parted = np.sort(values, axis=1)
+    else:
+        parted = np.partition(values, sorted({index for pair in around for index in pair}), axis=1)
+    rows = []
+    for place, (below, above) in zip(places, around, strict=True):
+        low, high = parted[:, below].astype(np.float64), parted[:, above].astype(np.float64)
+        share = place - below
+        rows.append(high - (high - low) * (1.0 - share) if share >= 0.5 else low + (high - low) * share)
+    return np.stack(rows)
+
+
+def _asymmetry(r: NDArray[Any], rings: Rings) -> Floats:
     """Root mean square of the light about its azimuthal mean, over the mean, within the annulus' outer radius."""
     residual, total, count = (np.zeros(len(r)) for _ in range(3))
     for ring in rings.within:
-        values = r[:, ring]
+        values = r[:, ring].astype(np.float64)
         mean = _mean(values)
         residual += np.nansum((values - mean[:, None]) ** 2, axis=1)
         total += np.nansum(values, axis=1)

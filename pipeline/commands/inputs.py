@@ -11,6 +11,22 @@ from pipeline.commands.opening import Typed, project
 
 
 @click.command()
+def preflight() -> None:
+    """Look at what a long run needs, before it: every file and brick, room on the disk, the bank of sources.
+
+    Nothing is changed. Which bricks are needed is known once the stages `candidates` and `negatives` have run.
+    """
+    from pipeline.verbs.preflight import findings
+
+    found = findings(project())
+    width = max(len(each.what) for each in found)
+    for each in found:
+        click.echo(each.line(width))
+    if any(each.good is False for each in found):
+        sys.exit(1)
+
+
+@click.command()
 @click.option("--ra", nargs=2, type=float, metavar="LOW HIGH", help="Right ascension in degrees; 350 10 is through 0.")
 @click.option("--dec", nargs=2, type=float, metavar="LOW HIGH", help="Declination in degrees.")
 @click.option("--bricks", help="Names of bricks (0001m002,0003m002), instead of --ra and --dec.")
