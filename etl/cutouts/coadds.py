@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -101,17 +103,38 @@ def opened(folder: str, name: str, unit: str) -> Iterator[fits.CompImageHDU | fi
         yield image
 
 
-def cut(image: fits.CompImageHDU | fits.ImageHDU, windows: Windows, keep: Flags) -> NDArray[np.float32]:
-    """Windows (n, y, x) of an image in its own values, where ``keep``."""
+def cut(pixels: Any, windows: Windows, keep: Flags) -> NDArray[np.float32]:
+    """Windows (n, y, x) of an image (its array, or astropy's section) in its own values, where ``keep``."""
     out = np.empty((int(keep.sum()), windows.size, windows.size), dtype=np.float32)
-    if not len(out):
-        return out
-    part = len(out) * windows.size**2 < _SECTION_SHARE * image.shape[0] * image.shape[1]
-    pixels = image.section if part else image.data
-    for row, place in enumerate(np.flatnonzero(keep)):
-        x, y = int(windows.x0[place]), int(windows.y0[place])
+    corners = zip(windows.x0[keep].tolist(), windows.y0[keep].tolist(), strict=True)
+    for row, (x, y) in enumerate(corners):
         out[row] = pixels[y : y + windows.size, x : x + windows.size]
     return out
+
+
+class Images:
+    """The files of a brick while ``count`` windows of ``size`` pixels are cut from them, some at a time: the images are
+    kept where the windows cover a good part of them.
+    """
+
+    def __init__(self, survey: str, brick: str, count: int, size: int) -> None:
+        self.folder, self.brick, self.size = brick_folder(survey, brick), brick, size
+        self._asked = count * size**2
+        self.held: dict[str, NDArray[np.generic]] = {}
+
+    @cached_property
+    def grid(self) -> Grid:
+        """That of the brick's r image, which the other files must share."""
+        reference = coadd_name(self.brick, "image", "r")
+        with opened(self.folder, reference, "nMgy") as image:
+            return Grid.of(image, reference)
+
+    def pixels(self, image: fits.CompImageHDU | fits.ImageHDU, name: str) -> Any:
+        """The image's array, kept, or its section where only a small part is asked for."""
+        if self._asked < _SECTION_SHARE * image.shape[0] * image.shape[1]:
+            return image.section
+        self.held[name] = image.data
+        return self.held[name]
 
 
 @dataclass(frozen=True)
@@ -135,22 +158,23 @@ class BrickStamps:
 class _Brick:
     """Reads windows of the files of one brick, which must share the grid of its r image."""
 
-    folder: str
-    name: str
-    grid: Grid
     windows: Windows
     inside: Flags
+    images: Images
 
     def read(
         self, kind: str, band: str | None, unit: str, windows: Windows | None = None, keep: Flags | None = None
     ) -> NDArray[np.float32] | None:
         """Windows of one file (by default its stamps'); None where the brick has none of this kind."""
-        name = coadd_name(self.name, kind, band)
-        if kind != "image" and not storage.exists(storage.below(self.folder, name)):
+        images, name = self.images, coadd_name(self.images.brick, kind, band)
+        windows, keep = windows or self.windows, self.inside if keep is None else keep
+        if name in images.held:
+            return cut(images.held[name], windows, keep)
+        if kind != "image" and not storage.exists(storage.below(images.folder, name)):
             return None
-        with opened(self.folder, name, unit) as image:
-            self.grid.check(image, name)
-            return cut(image, windows or self.windows, self.inside if keep is None else keep)
+        with opened(images.folder, name, unit) as image:
+            images.grid.check(image, name)
+            return cut(images.pixels(image, name), windows, keep)
 
     def psfsize(self, band: str, wanted: Flags) -> Floats:
         """PSF size (n,) at the sources, of those ``wanted``, from the brick's map."""
@@ -172,19 +196,24 @@ def brick_stamps(
     maskbits: tuple[int, ...],
     lacking: Flags | None = None,
 ) -> BrickStamps:
-    """Stamps of one brick; the grid is that of its r image, which the other files must share.
+    """Stamps of one brick, all at once; see :func:`cut_stamps`."""
+    return cut_stamps(Images(survey, brick, len(ra_deg), size), ra_deg, dec_deg, maskbits, lacking)
+
+
+def cut_stamps(
+    images: Images, ra_deg: Floats, dec_deg: Floats, maskbits: tuple[int, ...], lacking: Flags | None = None
+) -> BrickStamps:
+    """Stamps of one brick, at some positions.
 
     ``lacking`` marks sources whose seeing and depth are to be taken from the coadds.
     """
-    folder, reference = brick_folder(survey, brick), coadd_name(brick, "image", "r")
-    with opened(folder, reference, "nMgy") as image:
-        grid = Grid.of(image, reference)
-        windows = Windows.around(grid.projection, ra_deg, dec_deg, size)
-        inside = windows.inside(grid.shape)
-    files = _Brick(folder, brick, grid, windows, inside)
+    size, grid = images.size, images.grid
+    windows = Windows.around(grid.projection, ra_deg, dec_deg, size)
+    inside = windows.inside(grid.shape)
+    files = _Brick(windows, inside, images)
     bits = files.read("maskbits", None, "")
     if bits is not None and not np.isfinite(bits).all():
-        raise DataError(f"{coadd_name(brick, 'maskbits', None)} holds values that are not mask bits")
+        raise DataError(f"{coadd_name(images.brick, 'maskbits', None)} holds values that are not mask bits")
     flags = None if bits is None else bits.astype(np.int64)
     asked = np.zeros(len(inside), dtype=bool) if lacking is None else lacking
     stamps = np.empty((int(inside.sum()), len(BANDS), size, size), dtype=np.float32)

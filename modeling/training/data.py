@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +25,20 @@ CHUNK = 512
 """Stamps read and normalised at a time."""
 
 
+class Reused:
+    """Memory for one batch after another: to fill fresh memory takes many times as long."""
+
+    def __init__(self) -> None:
+        self._held = torch.empty(0)
+
+    def rows(self, x: Tensor, which: Tensor) -> Tensor:
+        """Some rows of a tensor, valid until the next call."""
+        fits = len(self._held) >= len(which) and self._held.shape[1:] == x.shape[1:]
+        if not fits or self._held.dtype != x.dtype or self._held.device != x.device:
+            self._held = x.new_empty((len(which), *x.shape[1:]))
+        return torch.index_select(x, 0, which, out=self._held[: len(which)])
+
+
 @dataclass(frozen=True)
 class TrainingArrays:
     """Rows of one split, in the order of their galaxy_id, and of their stamp_id where they are simulated stamps."""
@@ -44,6 +58,8 @@ class TrainingArrays:
     """Bands of the stamps, in order."""
     hard: NDArray[np.bool_] | None = None
     """Which rows are hard negatives (row,); None: none."""
+    batches: Reused = field(default_factory=Reused)
+    """Where batches of stamps are put together."""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -111,7 +111,7 @@ def _cutouts(project: Project, params: CutoutsParams, wanted: Sources | None) ->
         return
     by_service = len(wanted)
     if params.source != "service":
-        survey = Path(_folder(project))
+        survey = _folder(project)
         try:
             placed = wanted.in_bricks(survey, params)
         except DarkHaloError as error:

@@ -14,7 +14,7 @@ from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
 from modeling.config import TrainParams
 from modeling.networks.preprocess import normalise
-from modeling.training.data import epoch_order, load_arrays
+from modeling.training.data import Reused, epoch_order, load_arrays
 from tests.modeling.conftest import write_manifest
 
 LABELS = (np.arange(120) % 6 == 0).astype(np.float32)
@@ -65,3 +65,16 @@ def test_empty_split_and_missing_metadata(tmp_path: Path, small: TrainParams) ->
     with pytest.raises(ParameterError, match="columns of the manifest"):
         load_arrays(rows, StampStore(tmp_path), small.model_copy(update={"network": network}), SURVEY)
     assert isinstance(rows, pa.Table)
+
+
+def test_batches_are_put_together_in_the_same_memory() -> None:
+    memory, x = Reused(), torch.arange(60.0).reshape(10, 2, 3)
+    first = memory.rows(x, torch.tensor([3, 1, 9]))
+    place = first.data_ptr()
+    assert torch.equal(first, x[[3, 1, 9]])
+    second = memory.rows(x, torch.tensor([7, 0]))
+    assert torch.equal(second, x[[7, 0]])
+    assert second.data_ptr() == place
+    for other in (x.half(), x[:, :1], x.repeat(3, 1, 1)):
+        which = torch.arange(len(other) - 1, -1, -1)
+        assert torch.equal(memory.rows(other, which), other.flip(0))
