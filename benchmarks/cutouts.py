@@ -65,7 +65,7 @@ def cutting(folder: Path, counts: list[int], params: CutoutsParams) -> None:
         rng = np.random.default_rng(count)
         ra, dec = 150.0 + rng.uniform(-half, half, count), 2.0 + rng.uniform(-half, half, count)
         lacking = np.zeros(count, dtype=bool)
-        seconds.append(processor(lambda: cutter.cut_brick(folder, _BRICK, ra, dec, lacking, params)))  # noqa: B023
+        seconds.append(processor(lambda: cutter.cut_brick(str(folder), _BRICK, ra, dec, lacking, params)))  # noqa: B023
         print(f"{count:>7} windows in a brick: {count / seconds[-1]:7.0f} stamps/s per core")
     each = (seconds[-1] - seconds[0]) / (counts[-1] - counts[0])
     print(
