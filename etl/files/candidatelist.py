@@ -51,6 +51,12 @@ _SCHEMA = pa.schema(
 )
 
 
+LENSCAT = CandidateListParams(
+    file="candidates.csv", columns={}, separator=None, ra_unit="degrees", grading=None, types=None, references=None
+)
+"""A list as lenscat writes it: nothing is declared."""
+
+
 @dataclass(frozen=True)
 class CandidateList:
     """``rows``: every position; one without ``tier`` (``fault`` says why) is not a lens, but excludes negatives.
@@ -60,7 +66,7 @@ class CandidateList:
     rejected: pa.Table
 
 
-def read_list(place: str, grades: Mapping[str, str], how: CandidateListParams) -> CandidateList:
+def read_list(place: str, grades: Mapping[str, str], how: CandidateListParams = LENSCAT) -> CandidateList:
     """Read the list at a path or URI, written as ``how`` says; ``grades`` maps its grades to tiers A and B.
 
     DataError if it is not such a list, or has no position or no accepted grade.

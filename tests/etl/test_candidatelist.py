@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.files import angles
-from etl.files.candidatelist import CandidateList
+from etl.files.candidatelist import LENSCAT, CandidateList
 from etl.files.candidatelist import read_list as read_as
 from lake import tables
 from lake.config import CandidateListParams
@@ -25,9 +25,6 @@ from lake.errors import DataError, ParameterError
 from lake.tables.lens_candidates import NO_GRADE, NOT_TAKEN, RAGGED
 
 GRADES = {"confident": "A", "confirmed": "A", "probable": "B"}
-LENSCAT = CandidateListParams(
-    file="candidates.csv", columns={}, separator=None, ra_unit="degrees", grading=None, types=None, references=None
-)
 HEADING = "name,ra,dec,zlens,type,grading,ref\n"
 
 
