@@ -81,6 +81,36 @@ class RealSources(Section):
         return self
 
 
+class StampRendering(Section):
+    """How the lenses of simulated training stamps are drawn and rendered."""
+
+    prior: str
+    """What the grid of a plan leaves open is drawn from: a prior of the registry, or the path of your own."""
+    src_n: float = Field(ge=0.3, le=8.0)
+    """Sersic index of the sources."""
+    psf_moffat_beta: tuple[Annotated[float, Field(gt=1.0, le=50.0)], ...] = Field(min_length=1)
+    """Exponents of the Moffat profile, one per band or one for all."""
+    psf_includes_pixel: bool
+    """Whether the profile is the effective PSF, with the pixel response, or the optical PSF."""
+    poisson_gain_e_per_nmgy: PositiveFloat | None
+    """Gain of the arc's Poisson noise in electrons per nanomaggy; null for none."""
+    bank: RealSources
+    """Real galaxies, for sets whose sources they are."""
+    quadrature: Quadrature
+    """Accuracy of the rendering."""
+
+
+class StampSet(Section):
+    """One set of simulated stamps: a plan, rendered in one way."""
+
+    plan: str
+    """The plan; sets of one plan have the same lenses."""
+    psf_model: Literal["gaussian", "moffat"]
+    """Profile of the PSF of each band, with the noise-equivalent area of the host's psfsize."""
+    sources: Literal["sersic", "bank"]
+    """Sources: Sersic profiles, or real galaxies of the bank."""
+
+
 HostSelection = Literal["all", "early"]
 LensShape = Literal["independent", "conditioned"]
 

@@ -92,3 +92,7 @@ class DataRoot:
 
     def grid(self, generation: str) -> Path:
         return self.local / "grid" / checked_name(generation, "generation")
+
+    def stamps(self, set_name: str) -> Path:
+        """Folder of the shards of a set of simulated stamps."""
+        return self.local / "stamps" / checked_name(set_name, "set")

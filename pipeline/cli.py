@@ -37,6 +37,7 @@ _COMMANDS = {
     "render": "injections",
     "validate-injection": "injections",
     "plan-injections": "injections",
+    "bank": "injections",
     "tables": "lake",
     "describe": "lake",
     "query": "lake",

@@ -10,7 +10,7 @@ import yaml
 
 from lake.errors import not_one_of
 
-FILES = ("params/demo/dvc.yaml", "dvc.yaml")
+FILES = ("params/demo/dvc.yaml", "params/simulated/dvc.yaml", "dvc.yaml")
 MLPROJECT = Path("MLproject")
 
 _INTRODUCTION = """\
@@ -83,9 +83,10 @@ def _entry(stage: str, body: dict[str, Any]) -> str:
     if stage == "train":  # trains what the generation starts from, too
         command, names = "dhs train {generation} {setting}", ["generation", "setting"]
     elif "--named" in body["cmd"]:
-        names = ["generation" if "matrix" in body else stage]
+        names = ["generation" if "matrix" in body else "manifest" if stage == "manifest" else "name"]
         command += f" --{names[0]} {{{names[0]}}}"
-    parameters = [f"      {name}: {{type: string, default: {_DEFAULTS[name]}}}" for name in names]
+    default = {name: f", default: {_DEFAULTS[name]}" if name in _DEFAULTS else "" for name in names}
+    parameters = [f"      {name}: {{type: string{default[name]}}}" for name in names]
     lines = [f"  {stage}:", *(["    parameters:", *parameters] if names else []), f'    command: "{command}"', ""]
     return "\n".join(lines)
 

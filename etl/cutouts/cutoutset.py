@@ -230,7 +230,7 @@ class Reader:
         with np.errstate(over="ignore", invalid="ignore"):
             stamp = (images[:, inner, inner] * units).astype(np.float32)
         stamp = without_zeros(np.where(np.isfinite(stamp), stamp, np.float32(np.nan)))
-        if reason := qa.holes(stamp, self.params, self.described.bands):
+        if reason := qa.holes(stamp[None], self.params, self.described.bands)[0]:
             raise DataError(reason)
         return stamp
 

@@ -25,6 +25,7 @@ from lake.tables.cutouts import SPEC
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+NO_BRICK = "no brick holds the whole window"
 OUTSIDE = "the coadd does not hold the whole window"
 CONDITIONS = tuple(f"{kind}_{band}" for kind in ("psfsize", "psfdepth") for band in BANDS)
 """Seeing and depth; files made elsewhere carry them as ``meta_psfsize_r`` and so on, for finders that need them."""
@@ -92,12 +93,16 @@ class BrickCutter:
 
     def made_from(self, brick: str, ra: Floats, dec: Floats, lacking: Flags) -> list[str]:
         """For each source of a brick, a hash of what its cut-out is made from: place, coadds, settings and code."""
-        names = [coadd_name(brick, kind, band) for kind in ("image", "invvar", "psfsize") for band in BANDS]
-        there = dict(storage.files(brick_folder(self.survey, brick)))
-        states = [_state(name, there.get(name)) for name in (*names, coadd_name(brick, "maskbits", None))]
-        base = hashed([self.version, self.code, brick, states])
+        base = hashed([self.version, self.code, brick, states(self.survey, brick)])
         places = zip(ra.tolist(), dec.tolist(), lacking.tolist(), strict=True)
         return [hashed([base, *place]) for place in places]
+
+
+def states(survey: str, brick: str) -> list[str]:
+    """What tells whether a brick's coadds have changed."""
+    names = [coadd_name(brick, kind, band) for kind in ("image", "invvar", "psfsize") for band in BANDS]
+    there = dict(storage.files(brick_folder(survey, brick)))
+    return [_state(name, there.get(name)) for name in (*names, coadd_name(brick, "maskbits", None))]
 
 
 def hashed(facts: Sequence[object]) -> str:

@@ -20,7 +20,7 @@ from pyspark.sql import SparkSession
 from etl.config import CutoutsParams
 from etl.cutouts.bricks import Bricks, holding_brick
 from etl.cutouts.coadds import brick_folder, coadd_name
-from etl.cutouts.cutter import CONDITIONS, INDEX_SCHEMA, BrickCutter
+from etl.cutouts.cutter import CONDITIONS, INDEX_SCHEMA, NO_BRICK, BrickCutter
 from lake import tables
 from lake.errors import DataError
 from lake.files import storage
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 16
 """Requests to an object store at the same time."""
-NO_BRICK = "no brick holds the whole window"
 _BRICK_DDL = "brick string, galaxy_id array<string>, ra array<double>, dec array<double>, lacking array<boolean>"
 KNOWN = pa.schema([tables.spec("tractor_pool").column(name).arrow for name in ("galaxy_id", *CONDITIONS)])
 """Columns of the pool that say what the catalogue knows of a source's seeing and depth."""

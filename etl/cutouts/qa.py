@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from etl.config import CutoutsParams
+from etl.config import CutoutsParams, StampGates
 from lake.sky.survey import BANDS
 
 Floats = NDArray[np.float64]
@@ -76,7 +76,7 @@ def measure(stamps: NDArray[np.float32], masked: NDArray[np.bool_] | None, rings
 
 
 def reasons(
-    stamps: NDArray[np.float32], metrics: dict[str, Floats], params: CutoutsParams, bands: Sequence[str] = BANDS
+    stamps: NDArray[np.float32], metrics: dict[str, Floats], params: StampGates, bands: Sequence[str] = BANDS
 ) -> list[str | None]:
     """Why each stamp is rejected, or None: a band without data, too many non-finite pixels, or any in the core."""
     empty = ~(np.isfinite(stamps) & (stamps != 0)).any(axis=(2, 3))
@@ -93,12 +93,16 @@ def reasons(
     return found
 
 
-def holes(stamp: NDArray[np.float32], params: CutoutsParams, bands: Sequence[str]) -> str | None:
-    """Why a stamp (band, y, x) of any bands is rejected for what was not observed in it, or None."""
-    finite, core = np.isfinite(stamp).reshape(len(bands), -1), Rings.of(params, stamp.shape[-1]).core
-    lacking = {"nan_fraction": finite, "core_nan_fraction": finite[:, core]}
-    metrics = {name: np.array([1.0 - part.mean()]) for name, part in lacking.items()}
-    return reasons(stamp[None], metrics, params, bands)[0]
+def holes(stamps: NDArray[np.float32], params: StampGates, bands: Sequence[str]) -> list[str | None]:
+    """Why stamps (batch, band, y, x) of any bands are rejected for what was not observed in them, or None."""
+    finite = np.isfinite(stamps)
+    y, x = np.indices(stamps.shape[-2:]) - (stamps.shape[-1] - 1) / 2
+    core = np.hypot(x, y) < params.core_radius_px
+    metrics = {
+        "nan_fraction": 1.0 - finite.mean(axis=(1, 2, 3)),
+        "core_nan_fraction": 1.0 - finite[:, :, core].mean(axis=(1, 2)),
+    }
+    return reasons(stamps, metrics, params, bands)
 
 
 def judged(

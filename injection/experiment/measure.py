@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,15 +78,12 @@ def measure(
     value = _summed(imaging, arcs.images, hosts, usable, sigma, places, cuts.sky_sigmas)
     with np.errstate(divide="ignore", invalid="ignore"):
         columns: dict[str, Any] = {
-            "arc_snr": np.sqrt(value["square"]) / sigma,
+            **_of_arcs(arcs, value, sigma, imaging.reference_band),
             "arc_snr_annulus": value["ring"] / (sigma * np.sqrt(value["ring_pixels"])),
-            "magnification": arcs.magnification,
         }
         columns |= {f"arc_flux_{b}_nmgy": value[f"flux_{b}"] for b in imaging.bands}
         columns |= {f"arc_peak_{b}_nmgy_arcsec2": value[f"peak_{b}"] / scale**2 for b in imaging.bands}
         columns["arc_images"] = image_counts(rows)
-        columns["arc_off_stamp_fraction"] = np.clip(1.0 - arcs.flux_on_stamp / arcs.magnification, 0.0, 1.0)
-        columns["arc_masked_fraction"] = np.clip(value["masked"] / value[f"flux_{imaging.reference_band}"], 0.0, 1.0)
         columns["theta_e_over_fwhm_nea"] = lens.theta_e_arcsec / width
         columns["sky_sigma_psfdepth_nmgy"] = sky.from_psfdepth
         columns["sky_sigma_mad_nmgy"] = sky.from_mad
@@ -96,6 +94,27 @@ def measure(
     columns["detectable"] = bright & (columns["arc_host_ratio"] > cuts.host_ratio) & magnified
     columns["host_masked_fraction"] = 1.0 - value["usable"]
     return columns
+
+
+def measure_arcs(rows: pa.Table, arcs: Arcs, hosts: Pixels, usable: Pixels, psf: Psf, sigma: Array) -> dict[str, Array]:
+    """The columns of :func:`measure` that need no search of the pixels: SNR, magnification, light off the stamp and
+    masked; ``sigma`` (batch,) is the noise per pixel in the reference band.
+    """
+    lens, imaging = Lens.from_rows(rows), psf.imaging
+    width = psf.fwhm_nea_arcsec[:, imaging.reference]
+    places = np.stack([lens.theta_e_arcsec, width, lens.x_arcsec, lens.y_arcsec], axis=1) / imaging.pixel_scale_arcsec
+    value = _summed(imaging, arcs.images, hosts, usable, sigma, places, np.inf)
+    return _of_arcs(arcs, value, sigma, imaging.reference_band)
+
+
+def _of_arcs(arcs: Arcs, value: Mapping[str, Array], sigma: Array, band: str) -> dict[str, Array]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "arc_snr": np.sqrt(value["square"]) / sigma,
+            "magnification": arcs.magnification,
+            "arc_off_stamp_fraction": np.clip(1.0 - arcs.flux_on_stamp / arcs.magnification, 0.0, 1.0),
+            "arc_masked_fraction": np.clip(value["masked"] / value[f"flux_{band}"], 0.0, 1.0),
+        }
 
 
 def _summed(

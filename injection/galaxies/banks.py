@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from injection.config import RealSources, StampCleaning
+from injection.galaxies.catalogues import Colours, Refused, Stamp, read_catalogue
 from injection.galaxies.cleaning import Array, Images, clean
 from lake.errors import DarkHaloError, DataError, invalid
-from lake.files import fitslayout
+from lake.files import atomic
 
 _RINGS_PER_PX = 10
-_MOST_IMAGES = 1_000_000
-"""Largest number of image HDUs examined in one file of a RealGalaxyCatalog."""
 _MOST_SIDE_PX = 4096
 _MOST_EXPANSION = 100
 """Largest ratio of uncompressed to compressed bytes of a data set."""
@@ -26,7 +25,6 @@ _UNIT_TOLERANCE = 1e-3
 BANK_COLOURS = ("g_minus_r", "r_minus_z")
 """Colours of a bank's galaxies, from the HSC magnitudes of a RealGalaxyCatalog."""
 Reasons = dict[str, str]
-Colours = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -57,16 +55,6 @@ class SourceBank:
         return found.hexdigest()
 
 
-class Stamp(NamedTuple):
-    """One galaxy of a catalogue, not cleaned."""
-
-    image: Images
-    noise: float
-    """standard deviation per pixel"""
-    psf: Array | None = None
-    pixel_arcsec: float | None = None
-
-
 def load_bank(sources: RealSources) -> SourceBank:
     """The bank that a grid's parameters name."""
     path = Path(sources.path)
@@ -76,64 +64,33 @@ def load_bank(sources: RealSources) -> SourceBank:
 
 
 def read_real_galaxy_catalog(path: Path, cleaning: StampCleaning) -> tuple[SourceBank, Reasons]:
-    """The bank of a RealGalaxyCatalog (``<path>``, with ``<path>_fits`` if there), and why galaxies were left out."""
-    try:
-        catalogue = _table(path)
-        colours = _catalogue_colours(path)
-        images = _planes(path, catalogue, "GAL")
-        psfs = _planes(path, catalogue, "PSF") if cleaning.psf_correction else {}
-        rows = {str(row["IDENT"]): row for row in catalogue}
-        stamps = {
-            name: Stamp(
-                image.astype(np.float32), np.sqrt(_positive(rows[name], "NOISE_VARIANCE")), psfs.get(name),
-                _positive(rows[name], "PIXEL_SCALE"),
-            )
-            for name, image in images.items()
-        }  # fmt: skip
-    except Exception as error:  # damaged files make astropy raise errors of any kind
-        raise DataError(f"{path} is not a RealGalaxyCatalog: {error or type(error).__name__}") from error
-    return make_bank(stamps, colours, cleaning)
+    """The bank of a RealGalaxyCatalog, and why galaxies were left out; DataError if any of its files is damaged."""
+    read = read_catalogue(path, cleaning.psf_correction is not None)
+    if read.refused:
+        raise DataError(f"{path} is not a RealGalaxyCatalog: {read.refused[0].reason}")
+    return make_bank(read.stamps, read.colours, cleaning)
 
 
-def _table(path: Path) -> Any:
-    """A FITS table; its layout is checked first."""
-    from astropy.table import Table
-
-    fitslayout.walk(path)
-    return Table.read(path)
-
-
-def _positive(row: Any, name: str) -> float:
-    value = float(np.ma.filled(row[name], np.nan))
-    if not 0.0 < value < np.inf:
-        raise DataError(f"{name} of {row['IDENT']} must be positive, got {value}")
-    return value
-
-
-def _planes(path: Path, catalogue: Any, kind: str) -> dict[str, Array]:
-    """Images of each galaxy, or of its PSF, from the files in the catalogue's folder."""
-    from astropy.io import fits
-
-    planes: dict[str, Array] = {}
-    for name in sorted(set(catalogue[f"{kind}_FILENAME"])):
-        file = path.parent / str(name).strip()
-        if not file.exists():
-            raise DataError(f"{path} names its images {file.name}, which is not in the same folder")
-        rows = catalogue[catalogue[f"{kind}_FILENAME"] == name]
-        fitslayout.walk(file, _MOST_IMAGES)
-        with fits.open(file) as images:
-            planes |= {str(row["IDENT"]): np.array(images[int(row[f"{kind}_HDU"])].data, np.float64) for row in rows}
-    return planes
-
-
-def _catalogue_colours(path: Path) -> Colours:
-    companion = path.with_name(path.stem + "_fits" + path.suffix)
-    if not companion.exists():
-        return {}
-    table = _table(companion)
-    if not {"HSC_g", "HSC_r", "HSC_z"} <= set(table.colnames):
-        return {}
-    return {str(r["IDENT"]): (float(r["HSC_g"] - r["HSC_r"]), float(r["HSC_r"] - r["HSC_z"])) for r in table}
+def collected(paths: Sequence[Path], cleaning: StampCleaning) -> tuple[SourceBank, list[Refused]]:
+    """One bank of the galaxies of several RealGalaxyCatalogs, and all that was left out: files, and single galaxies."""
+    stamps: dict[str, Stamp] = {}
+    colours: dict[str, tuple[float, float]] = {}
+    places: dict[str, str] = {}
+    refused: list[Refused] = []
+    for path in paths:
+        read = read_catalogue(path, cleaning.psf_correction is not None)
+        refused += read.refused
+        for name, stamp in read.stamps.items():
+            if name in stamps:
+                refused.append(Refused(path.name, name, f"a galaxy of {places[name]} has the same identifier"))
+                continue
+            stamps[name], places[name] = stamp, path.name
+            if name in read.colours:
+                colours[name] = read.colours[name]
+    if not stamps:
+        raise DataError(f"no galaxy can be read, first: {refused[0].reason if refused else 'no catalogue'}")
+    bank, reasons = make_bank(stamps, colours, cleaning)
+    return bank, [*refused, *(Refused(places[name], name, reason) for name, reason in reasons.items())]
 
 
 def make_bank(stamps: Mapping[str, Stamp], colours: Colours, cleaning: StampCleaning) -> tuple[SourceBank, Reasons]:
@@ -179,10 +136,10 @@ def _centre_and_radius(image: Images) -> tuple[Array, float]:
 
 
 def write_bank(path: Path, bank: SourceBank) -> None:
-    """Write a bank as HDF5: one data set per galaxy, and the hash of the bank."""
+    """Write a bank as HDF5, by rename: one data set per galaxy, and the hash of the bank."""
     import h5py
 
-    with h5py.File(path, "w") as file:
+    with atomic.replacing(path) as draft, h5py.File(draft, "w") as file:
         file.attrs["digest"] = np.bytes_(bank.digest)
         for k, stamp_id in enumerate(bank.ids):
             data = file.create_dataset(f"images/{stamp_id}", data=bank.images[k])

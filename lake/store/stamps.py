@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -49,16 +49,45 @@ def write_shard(path: Path, stamps: Iterable[NDArray[np.float32]], rows: int, pi
         del shard
 
 
+class GrowingShard:
+    """A shard whose number of rows is not known before its end; the header is written last."""
+
+    def __init__(self, file: BinaryIO, pixels: int) -> None:
+        self._file, self._pixels, self.rows = file, pixels, 0
+        self._start = self._header()
+
+    def append(self, stamps: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Add stamps (batch, band, y, x); their rows."""
+        self._file.write(np.ascontiguousarray(stamps, dtype="<f4").data)
+        first, self.rows = self.rows, self.rows + len(stamps)
+        return np.arange(first, self.rows)
+
+    def close(self) -> None:
+        """Write the header with the number of rows."""
+        self._file.seek(0)
+        if self._header() != self._start:
+            raise ShardError(f"a shard of {self.rows} rows needs another header than an empty one")
+
+    def _header(self) -> int:
+        shape = (self.rows, len(BANDS), self._pixels, self._pixels)
+        facts = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, facts)
+        return self._file.tell()
+
+
 def stamp_hash(stamp: NDArray[np.float32]) -> str:
     """``sha256`` of a stamp's bytes, little-endian, as the tables hold it."""
     return hashlib.sha256(np.ascontiguousarray(stamp, dtype="<f4").data).hexdigest()
 
 
 class StampStore:
-    """Stamps of a folder of shards, read through memory maps and checked against the tables' hashes."""
+    """Stamps of a folder of shards, read through memory maps and checked against the tables' hashes.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    ``stage`` makes the folder, and ``manifest`` the rows that name its stamps, for errors that say what to run.
+    """
+
+    def __init__(self, folder: Path, stage: str = "cutouts", manifest: str = "manifest") -> None:
+        self.folder, self.stage, self._manifest = folder, stage, manifest
         self._maps: dict[int, NDArray[np.float32]] = {}
 
     def get(self, rows: pa.Table | pd.DataFrame) -> NDArray[np.float32]:
@@ -93,11 +122,13 @@ class StampStore:
         if number not in self._maps:
             path = self.path(number)
             if not path.is_file():
-                raise ShardError(f"stamp shard {path} is missing; run `dvc pull` or `dvc repro cutouts`")
+                raise ShardError(f"stamp shard {path} is missing; run `dvc pull` or `dvc repro {self.stage}`")
             try:
                 held = np.load(path, mmap_mode="r", allow_pickle=False)
             except Exception as error:  # a damaged header makes numpy's parsers raise any exception
-                raise ShardError(f"stamp shard {path} cannot be read ({error}); run `dvc repro cutouts`") from error
+                raise ShardError(
+                    f"stamp shard {path} cannot be read ({error}); run `dvc repro {self.stage}`"
+                ) from error
             if held.dtype != np.dtype("<f4") or held.ndim != 4 or held.shape[1] != len(BANDS):
                 raise self._other_pixels(number)
             self._maps[number] = held
@@ -106,21 +137,33 @@ class StampStore:
     def _other_pixels(self, number: int) -> ShardError:
         return ShardError(
             f"stamp shard {self.folder / shard_name(number)} does not hold the pixels that the tables name; "
-            "run `dvc repro manifest`, which brings cut-outs and manifests into agreement"
+            f"run `dvc repro {self._manifest}`, which brings stamps and manifests into agreement"
         )
 
 
+def of_set(root: DataRoot, name: str) -> StampStore:
+    """The simulated stamps of a set."""
+    return StampStore(root.stamps(name), f"stamps@{name}", "stamp_manifest")
+
+
 def shard_problems(root: DataRoot) -> dict[Path, str]:
-    """Missing or changed shards, each with a sentence; none if no cut-outs have been made.
+    """Missing or changed shards of cut-outs and simulated stamps, each with a sentence; none if none have been made.
 
     Every byte of every shard is read.
     """
-    good = _good_rows(root)
-    shard = good["shard"].to_numpy()
-    parts = {number: good.filter(pa.array(shard == number)) for number in np.unique(shard)}
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(partial(_shard_problem, root.cutouts), parts.values())
-    return {root.cutouts / shard_name(n): fault for n, fault in zip(parts, found, strict=True) if fault}
+    sets = [str(entry.card.slice) for entry in cards.slices(root, "stamps")]
+    kinds = [
+        (StampStore(root.cutouts), _good_rows(root)),
+        *((of_set(root, name), _good_rows(root, name)) for name in sets),
+    ]
+    found: dict[Path, str] = {}
+    for store, good in kinds:
+        shard = good["shard"].to_numpy()
+        parts = {number: good.filter(pa.array(shard == number)) for number in np.unique(shard)}
+        with ThreadPoolExecutor() as pool:
+            told = pool.map(partial(_shard_problem, store), parts.values())
+        found |= {store.folder / shard_name(n): fault for n, fault in zip(parts, told, strict=True) if fault}
+    return found
 
 
 def manifest_problems(root: DataRoot) -> dict[str | None, str]:
@@ -137,25 +180,27 @@ def manifest_problems(root: DataRoot) -> dict[str | None, str]:
     return found
 
 
-def _good_rows(root: DataRoot) -> pa.Table:
-    """Where the pixels of every good cut-out are; no rows if none have been made."""
-    columns = ["galaxy_id", *PLACE]
-    if not cards.slices(root, "cutouts"):
+def _good_rows(root: DataRoot, set_name: str | None = None) -> pa.Table:
+    """Where the pixels of every good cut-out, or simulated stamp of a set, are; no rows if none have been made."""
+    table, name = ("cutouts", "galaxy_id") if set_name is None else ("stamps", "stamp_id")
+    columns = [name, *PLACE]
+    if not cards.slices(root, table):
         return pa.table({name: pa.array([], pa.string()) for name in columns})
-    rows = delta.read(root, "cutouts", ["status", *columns])
+    rows = delta.read(root, table, ["status", *columns], slices=None if set_name is None else [set_name])
     return rows.filter(pc.equal(rows["status"], "ok")).select(columns).combine_chunks()
 
 
-def _shard_problem(folder: Path, rows: pa.Table) -> str | None:
+def _shard_problem(store: StampStore, rows: pa.Table) -> str | None:
     """The problem of the shard that contains all ``rows``, or None."""
     number = rows["shard"][0].as_py()
     try:
-        held = StampStore(folder).shard(number)
+        held = store.shard(number)
     except ShardError as error:
         return str(error)
     wanted = dict(zip(rows["shard_row"].to_pylist(), rows["sha256"].to_pylist(), strict=True))
     bad = sum(row >= len(held) or stamp_hash(held[row]) != digest for row, digest in wanted.items())
-    if not bad and len(held) == rows.num_rows:
+    if not bad and len(held) == len(wanted):
         return None
-    path = folder / shard_name(number)
-    return f"stamp shard {path}: {bad} of {rows.num_rows} stamps differ from 'cutouts'; run `dvc repro cutouts`"
+    path, stage = store.folder / shard_name(number), store.stage
+    table = stage.partition("@")[0]
+    return f"stamp shard {path}: {bad} of {len(wanted)} stamps differ from '{table}'; run `dvc repro {stage}`"

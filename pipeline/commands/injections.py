@@ -163,3 +163,34 @@ def plan_injections(style: str, out: Path | None, **asked: Any) -> None:
 
     checked_out(out)
     deliver(planned(project(), **asked), out, short=True, style=style)
+
+
+@click.group()
+def bank() -> None:
+    """Real galaxies as sources of injections and of simulated stamps."""
+
+
+@bank.command()
+@click.argument("catalogues", nargs=-1, required=True, type=Typed(dir_okay=False))
+@click.option("--out", type=Typed(dir_okay=False), default="data/bank.h5", show_default=True, help="The bank, HDF5.")
+@click.option("--min-snr", default=20.0, show_default=True, help="Minimum SNR of a galaxy in its footprint.")
+@click.option(
+    "--psf-fwhm", type=float, metavar="ARCSEC",
+    help="FWHM of the Gaussian that takes the place of each galaxy's own PSF; without it, that PSF stays.",
+)  # fmt: skip
+@click.option(
+    "--max-amplification", default=5.0, show_default=True, help="Largest amplification of a spatial frequency by that."
+)
+def build(
+    catalogues: tuple[Path, ...], out: Path, min_snr: float, psf_fwhm: float | None, max_amplification: float
+) -> None:
+    """Build a bank of real galaxies from RealGalaxyCatalogs (.fits, with their images in the same folder).
+
+    Sky and neighbours are removed and each galaxy gets unit flux. Files and galaxies that cannot be used are listed
+    with their reason in a CSV file beside the bank. Example:
+    dhs bank build real_galaxy_catalog_23.5.fits --psf-fwhm 0.06
+    """
+    from pipeline.verbs.banking import build_bank, cleaning_of
+
+    project()
+    click.echo(build_bank(catalogues, out, cleaning_of(min_snr, psf_fwhm, max_amplification)))

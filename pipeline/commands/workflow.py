@@ -11,7 +11,10 @@ from pipeline.commands.opening import enter, project
 
 @click.command()
 @click.argument("stage")
-@click.option("--generation", "--manifest", help="The scorer or manifest, for stages that run once for each.")
+@click.option(
+    "--generation", "--manifest", "--name", "generation",
+    help="The scorer, manifest, plan or set, for stages that run once for each.",
+)  # fmt: skip
 @click.option("--named", metavar="STAGE@GENERATION", help="The same, by the DVC stage name (as in DVC_STAGE).")
 def run(stage: str, generation: str | None, named: str | None) -> None:
     """Run one STAGE with the parameters of params.yaml; this is what DVC calls.
@@ -62,7 +65,7 @@ def params() -> None:
 @params.command()
 @click.argument("name")
 def use(name: str) -> None:
-    """Resolve the parameter set NAME (demo, test, dr10) into params.yaml, checked."""
+    """Resolve the parameter set NAME (demo, simulated, test, dr10) into params.yaml, checked."""
     from pipeline.project import params as parameters
 
     kept = parameters.use(enter(), name)

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -32,6 +32,7 @@ from pipeline.project.project import Project
 
 if TYPE_CHECKING:
     from analysis.records import Outcome
+    from etl.cutouts.manifest import Check
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +123,15 @@ class RunContext:
         self.write("findings", outcome.findings_rows(run_id), run_id, where)
         self.write("figure_points", outcome.points_rows(run_id), run_id, where)
 
+    def write_checks(self, table: str, checks: Sequence[Check]) -> None:
+        """Publish the checks of a manifest beside its card."""
+        for check in checks:
+            log.info(
+                "%s %s: %s (%s)", self.slice_name, check.name, "passed" if check.passed else "FAILED", check.detail
+            )
+        text = json.dumps([asdict(check) for check in checks], indent=1)
+        atomic.write_text(self.root.cards / "checks" / f"{cards.stem(table, self.slice_name)}.json", text + "\n")
+
     def write_lineage(self, folder: Path) -> None:
         """Record next to a folder's blobs what they were made from."""
         text = json.dumps({"code": self.code, "inputs": self.inputs}, indent=1, sort_keys=True)
@@ -183,7 +193,7 @@ def require_places(project: Project, slice_name: str | None) -> None:
             )
     places = [root.cutouts, root.survey, root.truth, root.report, root.metrics, root.plots]
     if slice_name is not None:
-        places += [root.checkpoints(slice_name), root.grid(slice_name)]
+        places += [root.checkpoints(slice_name), root.grid(slice_name), root.stamps(slice_name)]
     for place in places:
         require_place(place)
 

@@ -78,7 +78,7 @@ def chain(project: Project, wanted: Wanted) -> Chain:
         start, changes = found[name].init, {}
         name = None if start is None or _is_imported(project, start, train) else start
     ordered = [rehearsed(found[key]) if wanted.rehearse else found[key] for key in reversed(found)]
-    entries = {one.generation: params.generation_entry(one) for one in ordered}
+    entries = {one.generation: params.generation_entry(one, project.values) for one in ordered}
     values = {**project.values, "train": {**train, **entries}}
     return Chain({one.generation: one for one in ordered}, values)
 
@@ -133,6 +133,8 @@ def setting(text: str) -> tuple[str, Any]:
 
 def require_manifest(project: Project, parameters: TrainParams) -> None:
     """Refuse a generation on a manifest that is not here and that no stage makes."""
+    if params.stamp_set(project.values, parameters.manifest) is not None:
+        return
     made = list(project.section(ManifestParams, "manifest").manifests)
     card = project.data.cards / f"manifest.{parameters.manifest}.json"
     if parameters.manifest not in made and not card.exists():

@@ -54,6 +54,9 @@ SECTIONS = _sections()
 """Where each section's class lives. ``train`` maps generations to their parameters and to what they start from, which
 DVC needs as a dependency; ``audited`` lists the scorers whose completeness is measured."""
 
+_MANIFESTS = ("manifest", "stamp_manifest", "hard_negatives")
+"""Sections that declare manifests."""
+
 
 def section_class(name: str) -> type[Section]:
     """The class of a section, imported on demand."""
@@ -104,7 +107,8 @@ def resolve(folder: Path, overlay: str) -> dict[str, Any]:
     for name in merged:
         if name in SECTIONS and merged[name] is not None:
             resolved[name] = section_class(name).load(merged[name], name).model_dump(mode="json")
-    resolved["train"] = _resolve_generations(merged.get("train") or {}, own_generations(folder))
+    _check_manifests(resolved)
+    resolved["train"] = _resolve_generations(merged.get("train") or {}, own_generations(folder), resolved)
     resolved["audited"] = list(merged.get("audited") or resolved["train"])
     if "report" in resolved and resolved["audited"]:
         resolved["report"]["headline_generation"] = resolved["report"]["headline_generation"] or resolved["audited"][0]
@@ -151,10 +155,25 @@ def save(folder: Path, values: Mapping[str, Any]) -> None:
     atomic.write_text(folder / FILE, head + yaml.safe_dump(dict(values), sort_keys=False, width=110))
 
 
-def generation_entry(parameters: TrainParams) -> dict[str, Any]:
-    """A generation's entry in ``train``: its parameters, and what it starts from as DVC's dependency."""
+def generation_entry(parameters: TrainParams, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A generation's entry in ``train``: its parameters, and DVC's dependencies: what it starts from, the card of its
+    manifest, and the pixels that this names. ``values`` are the other sections.
+    """
     start = f"data/checkpoints/{parameters.init}" if parameters.init else "data/code/nothing.json"
-    return {"ancestor": start, "parameters": parameters.model_dump(mode="json")}
+    chosen = stamp_set(values, parameters.manifest)
+    table, pixels = ("manifest", "data/cutouts") if chosen is None else ("stamp_manifest", f"data/stamps/{chosen}")
+    needed = {"ancestor": start, "manifest": f"data/cards/{table}.{parameters.manifest}.json", "pixels": pixels}
+    return {**needed, "parameters": parameters.model_dump(mode="json")}
+
+
+def stamp_set(values: Mapping[str, Any], manifest: str) -> str | None:
+    """The set whose stamps a manifest of simulated stamps has; None for manifests of cut-outs."""
+    plain, hardened = (dict(values.get(name, {}).get("manifests", {})) for name in ("stamp_manifest", "hard_negatives"))
+    seen = set()
+    while manifest in hardened and manifest not in seen:
+        seen.add(manifest)
+        manifest = hardened[manifest]["base"]
+    return str(plain[manifest]["set_name"]) if manifest in plain else None
 
 
 def warn_of_contamination(values: Mapping[str, Any], names: Iterable[str]) -> None:
@@ -209,7 +228,28 @@ def own_generations(folder: Path) -> dict[str, dict[str, Any]]:
     return {path.stem: read_mapping(path) for path in files}
 
 
-def _resolve_generations(wanted: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _check_manifests(values: Mapping[str, Any]) -> None:
+    """Refuse manifests of one name, and those whose plan, set or base is not declared."""
+    known = {name: dict(values.get(name, {}).get("manifests", {})) for name in _MANIFESTS}
+    names = [name for section in known.values() for name in section]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise invalid("manifests", f"named differently in {', '.join(_MANIFESTS)}", repeated[0])
+    plans, sets = values.get("plan", {}).get("plans", {}), values.get("stamps", {}).get("sets", {})
+    for name, spec in sets.items():
+        if spec["plan"] not in plans:
+            raise not_one_of(f"stamps.sets.{name}.plan", plans, spec["plan"])
+    for name, spec in known["stamp_manifest"].items():
+        if spec["set_name"] not in sets:
+            raise not_one_of(f"stamp_manifest.manifests.{name}.set_name", sets, spec["set_name"])
+    for name, spec in known["hard_negatives"].items():
+        if stamp_set(values, name) is None:
+            allowed = [*known["stamp_manifest"], *known["hard_negatives"]]
+            raise not_one_of(f"hard_negatives.manifests.{name}.base", allowed, spec["base"])
+
+
+def _resolve_generations(
+    wanted: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any]
+) -> dict[str, Any]:
     from modeling.config import resolve_generation
 
     resolved = {}
@@ -221,7 +261,7 @@ def _resolve_generations(wanted: Mapping[str, Any], own: Mapping[str, Mapping[st
             raise invalid(
                 f"train.{name}.init", f"a generation that is trained too ({', '.join(wanted)})", parameters.init
             )
-        resolved[name] = generation_entry(parameters)
+        resolved[name] = generation_entry(parameters, values)
     return resolved
 
 

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import logging
-from dataclasses import asdict
-
 from etl.config import ManifestParams
 from etl.cutouts import manifest
 from etl.tables.scan import Named
-from lake.files import atomic
 from pipeline.project.sparkrun import SparkRun
-
-log = logging.getLogger(__name__)
 
 
 def run(context: SparkRun, params: ManifestParams) -> None:
@@ -23,8 +16,5 @@ def run(context: SparkRun, params: ManifestParams) -> None:
     rows = manifest.guarded(manifest.rows(negatives, candidates, near, pool, cutouts, params, name))
     requested = manifest.requested(negatives, candidates)
     checks = manifest.check(rows, requested, params, name, context.survey.split)
-    for check in checks:
-        log.info("%s %s: %s (%s)", name, check.name, "passed" if check.passed else "FAILED", check.detail)
     context.publish(rows, "manifest", name, {"manifest_id": name})
-    text = json.dumps([asdict(check) for check in checks], indent=1)
-    atomic.write_text(context.root.cards / "checks" / f"manifest.{name}.json", text + "\n")
+    context.write_checks("manifest", checks)

@@ -8,7 +8,6 @@ from pathlib import Path
 from lake.files import storage
 from lake.sky.survey import SURVEY
 from lake.store import cards
-from lake.store.stamps import StampStore
 from modeling.config import TrainParams
 from modeling.scoring.checkpoint import Checkpoint, Manifest, publish, run_id
 from modeling.tracking import runs
@@ -19,19 +18,19 @@ from modeling.training.rows import splits
 from modeling.training.train import train
 from pipeline.project.codecards import Code
 from pipeline.project.context import RunContext
-from pipeline.training.manifests import require_passed
+from pipeline.training.manifests import pixels_of, require_passed, table_of
 
 
 def run(context: RunContext, params: TrainParams) -> None:
     require_passed(context.root, params)
-    rows = context.read("manifest", slices=[params.manifest])
+    table = table_of(context.root, params.manifest)
+    rows, stamps = context.read(table, slices=[params.manifest]), pixels_of(context.root, params.manifest)
     ancestor = Checkpoint.load(context.root.checkpoints(params.init)) if params.init else None
     if ancestor:
         context.note_input(f"checkpoint:{params.init}", ancestor.card.checkpoint_id)
-    entry = cards.read_slice(context.root, "manifest", params.manifest)
+    entry = cards.read_slice(context.root, table, params.manifest)
     manifest = Manifest(params.manifest, entry.card.fingerprint)
     name = run_id(params, manifest.fingerprint, ancestor)
-    stamps = StampStore(context.root.cutouts)
     training, validation = (load_arrays(part, stamps, params, SURVEY) for part in splits(rows, params))
     origin = runs.Origin(entry.card.fingerprint, entry.pin.version, context.code)
     work = context.work(name)

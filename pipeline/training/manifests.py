@@ -1,4 +1,4 @@
-"""Whether a manifest may be trained on: its checks, as the stage `manifest` left them."""
+"""Manifests to train on, of cut-outs or simulated stamps: where rows and pixels are, and whether their checks passed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from lake.errors import DataError, one_line
+from lake.files import atomic
 from lake.root import DataRoot
+from lake.store import cards, delta
+from lake.store.stamps import StampStore, of_set
 from modeling.config import TrainParams
 
 log = logging.getLogger(__name__)
+
+
+SIMULATED = "stamp_manifest"
+"""Table of the manifests of simulated stamps."""
+
+
+def table_of(root: DataRoot, manifest: str) -> str:
+    """The table that has the rows of a manifest."""
+    return SIMULATED if (root.cards / f"{cards.stem(SIMULATED, manifest)}.json").exists() else "manifest"
+
+
+def pixels_of(root: DataRoot, manifest: str) -> StampStore:
+    """The stamps that the rows of a manifest name."""
+    if table_of(root, manifest) != SIMULATED:
+        return StampStore(root.cutouts)
+    sets = delta.read(root, SIMULATED, ["set_name"], [manifest], ordered=False)["set_name"].unique().to_pylist()
+    if len(sets) != 1:
+        raise DataError(f"manifest '{manifest}' must have the stamps of one set, got those of {sets}")
+    return of_set(root, sets[0])
 
 
 def require_passed(root: DataRoot, params: TrainParams) -> None:
@@ -42,8 +64,14 @@ def checks(root: DataRoot, manifest: str) -> list[dict[str, Any]]:
             for each in found
         ]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path} cannot be read ({one_line(error)}): run `dvc repro manifest`") from error
+        stage = table_of(root, manifest)
+        raise DataError(f"{path} cannot be read ({one_line(error)}): run `dvc repro {stage}`") from error
+
+
+def copy_checks(root: DataRoot, base: str, manifest: str) -> None:
+    """Give a manifest the checks of the one whose rows it has."""
+    atomic.write_text(_path(root, manifest), _path(root, base).read_text(encoding="utf-8"))
 
 
 def _path(root: DataRoot, manifest: str) -> Path:
-    return root.cards / "checks" / f"manifest.{manifest}.json"
+    return root.cards / "checks" / f"{cards.stem(table_of(root, manifest), manifest)}.json"

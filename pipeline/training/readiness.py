@@ -15,7 +15,6 @@ from lake.errors import DarkHaloError, DataError
 from lake.root import DataRoot
 from lake.sky.survey import STAMP_PIXELS, SURVEY
 from lake.store import cards, delta
-from lake.store.stamps import StampStore
 from modeling.config import TrainParams
 from modeling.networks.factory import LensFinder, build, imagenet_problem, restored
 from modeling.networks.inference import device_of
@@ -25,7 +24,7 @@ from modeling.scoring.checkpoint import Checkpoint
 from modeling.training.rows import splits
 from pipeline.project.generations import Chain
 from pipeline.project.project import Project
-from pipeline.training.manifests import require_passed
+from pipeline.training.manifests import pixels_of, require_passed, table_of
 
 _STATES = 3
 """A saved state has the weights and two moments of the optimiser; one more with averaged weights."""
@@ -71,7 +70,7 @@ def _of_generation(root: DataRoot, params: TrainParams, chain: Chain) -> Iterato
     known = "; trained with these parameters before" if held is not None else ""
     yield Finding(name, _plan(params) + known)
     checks: list[tuple[str, Callable[[], str]]] = [("start", lambda: _start(root, params, chain))]
-    made = (root.cards / f"{cards.stem('manifest', params.manifest)}.json").exists()
+    made = (root.cards / f"{cards.stem(table_of(root, params.manifest), params.manifest)}.json").exists()
     if made:
         checks += [("manifest", lambda: _manifest(root, params)), ("stamps", lambda: _stamps(root, params))]
     else:
@@ -132,7 +131,7 @@ def _network(params: TrainParams) -> LensFinder:
 
 def _manifest(root: DataRoot, params: TrainParams) -> str:
     require_passed(root, params)
-    parts = splits(delta.read(root, "manifest", slices=[params.manifest]), params)
+    parts = splits(delta.read(root, table_of(root, params.manifest), slices=[params.manifest]), params)
     lenses = [int(pc.sum(part["label"]).as_py()) for part in parts]
     told = [
         f"{n:,} lenses and {p.num_rows - n:,} negatives to {w}"
@@ -144,8 +143,8 @@ def _manifest(root: DataRoot, params: TrainParams) -> str:
 
 def _stamps(root: DataRoot, params: TrainParams) -> str:
     """Shards that the manifest names, opened but not read."""
-    shards = np.unique(delta.read(root, "manifest", ["shard"], slices=[params.manifest])["shard"].to_numpy())
-    store = StampStore(root.cutouts)
+    table, store = table_of(root, params.manifest), pixels_of(root, params.manifest)
+    shards = np.unique(delta.read(root, table, ["shard"], slices=[params.manifest])["shard"].to_numpy())
     sides = {store.shard(int(number)).shape[-1] for number in shards}
     resolved(params.preprocessing, min(sides))
     return f"{len(shards)} shards of {' and '.join(map(str, sorted(sides)))} pixels"
@@ -154,7 +153,7 @@ def _stamps(root: DataRoot, params: TrainParams) -> str:
 def _resources(root: DataRoot, params: TrainParams, made: bool) -> str:
     rows, side = 0, STAMP_PIXELS
     if made:
-        rows = cards.read_slice(root, "manifest", params.manifest).card.rows
+        rows = cards.read_slice(root, table_of(root, params.manifest), params.manifest).card.rows
     side = params.preprocessing.crop_pixels or side
     held = rows * len(SURVEY.bands) * side**2 * (2 if params.execution.arrays == "fp16" else 4)
     weights = sum(each.numel() for each in _network(params).parameters()) * 4

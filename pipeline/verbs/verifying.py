@@ -132,7 +132,7 @@ def _recorded(project: Project) -> dict[Path, str]:
 
 def _is_cached(project: Project, out: Path) -> bool:
     """Whether DVC may hold a copy of an output."""
-    kinds = ("cutouts", "checkpoints", "grid", "baselines", "report")
+    kinds = ("cutouts", "stamps", "checkpoints", "grid", "baselines", "report")
     return out.relative_to(project.data.local).parts[0] in kinds and out in _recorded(project)
 
 

@@ -12,7 +12,16 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from etl.config import CandidatesParams, CutoutsParams, ManifestParams, NegativesParams, PoolParams
+from etl.config import (
+    CandidatesParams,
+    CutoutsParams,
+    ManifestParams,
+    NegativesParams,
+    PlanParams,
+    PoolParams,
+    StampCutting,
+    StampManifestParams,
+)
 from etl.files import sweeps
 from etl.files.sweepfiles import Sweep
 from lake.config import Section, SplitParams
@@ -26,6 +35,8 @@ _SECTIONS: dict[str, type[Section]] = {
     "negatives": NegativesParams,
     "cutouts": CutoutsParams,
     "manifest": ManifestParams,
+    "plan": PlanParams,
+    "stamp_manifest": StampManifestParams,
 }
 
 
@@ -48,6 +59,12 @@ def params(section: str, **changes: object) -> Any:
     """A section of the project's base parameters, with changes."""
     values = yaml.safe_load(_BASE.read_text())[section]
     return _SECTIONS[section].load({**values, **changes}, section)
+
+
+def stamp_cutting(**changes: object) -> StampCutting:
+    """How the hosts of simulated stamps are cut out in the project's base parameters, with changes."""
+    values = yaml.safe_load(_BASE.read_text())["stamps"]["cutting"]
+    return StampCutting.load({**values, **changes}, "stamps.cutting")
 
 
 def sources(count: int, seed: int = 0) -> dict[str, np.ndarray]:

@@ -323,7 +323,7 @@ def test_every_request_ends_as_a_stamp_or_as_a_reason(jobs_spark: Any, survey: A
     reasons = {r["galaxy_id"]: r["reason"] for r in index.to_pylist()}
     assert len(reasons) == 19
     by_brick = {name: [v for k, v in reasons.items() if k.startswith(f"x:{name}")] for name in wcs}
-    assert sorted(str(v) for v in by_brick["1000p000"]) == ["None", "None", "None", cutting.NO_BRICK]
+    assert sorted(str(v) for v in by_brick["1000p000"]) == ["None", "None", "None", cutter.NO_BRICK]
     assert by_brick["1001p000"] == [None] * 3
     assert by_brick["1002p000"] == ["legacysurvey-1002p000-image-g.fits.fz is missing"] * 3
     assert by_brick["1003p000"] == ["no data in band z"] * 3

@@ -24,6 +24,7 @@ SPEC = {
     "v1_wide": {"src_mag_r": (23, 26), "src_beta_frac": (0.1, 1.0), "src_re_arcsec": (0.05, 0.5), "src_n": (0.5, 4.0)},
     "d06": {"src_mag_r": (23, 26), "src_beta_frac": (0.1, 0.4), "src_re_arcsec": (0.15, 0.5), "src_n": (0.5, 2.0)},
     "anchored": {"src_mag_r": (23, 25), "src_beta_frac": (0.1, 0.55), "lens_theta_e_arcsec": (0.8, 2.5)},
+    "training": {"src_beta_frac": (0.1, 1.0), "src_n": (0.7, 2.5)},
     "bright": {"src_mag_r": (20, 24.5), "src_beta_frac": (0.1, 0.6), "src_re_arcsec": (0.09, 0.37)},
 }
 MIXTURES = ("covering", "demo")
@@ -210,7 +211,7 @@ def test_a_prior_is_known_by_its_content(name: str) -> None:
 
 @pytest.mark.parametrize(("text", "message"), [
     ("meaning: m\nmixture: {v1: 0.5, d06: 0.4}", "shares that add up to 1"),
-    ("meaning: m\nmixture: {v1: 0.5, mine: 0.5}", r"must be shares of priors \(v1, v1_wide, d06, anchored, bright\)"),
+    ("meaning: m\nmixture: {v1: 0.5, mine: 0.5}", "must be shares of priors .*anchored, bright"),
     ("meaning: m\nmixture: {v1: 1.0}\nsrc_n: 3", "must be one of the known parameters"),
 ])  # fmt: skip
 def test_a_mixture_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -24,7 +24,7 @@ from tests.pipeline.checkout import PROJECT, Checkout
 
 MADE = ("audit_70_15_15", "parity_70_30")
 TRAINABLE = [name for name in generations() if resolve_generation(name).manifest in MADE]
-SIMULATED = sorted(set(generations()) - set(TRAINABLE))
+SIMULATED = [name for name in generations() if resolve_generation(name).manifest not in MADE]
 
 
 @pytest.fixture
@@ -43,11 +43,11 @@ def trained() -> dict[str, dict[str, object]]:
 
 
 def test_the_shipped_generations_are_those_of_the_table_and_their_audit_variants() -> None:
-    assert len([name for name in generations() if not name.endswith("-audit")]) == 24
+    assert len([name for name in generations() if not name.endswith("-audit")]) == 25
     assert [name for name in generations() if name.endswith("-audit")] == [
         *("gen1-audit", "gen2-audit", "gen3-audit", "gen4-audit", "gen5a-audit", "gen5b-audit")
     ]
-    assert ["R0", "R1", "R3", "R4", "R5", "R6", *(f"sim-gen{n}" for n in range(1, 6))] == SIMULATED
+    assert ["R0", "R1", "R3", "R4", "R5", "R6", "demo3", *(f"sim-gen{n}" for n in range(1, 6))] == SIMULATED
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
@@ -70,36 +70,77 @@ def test_a_generation_brings_what_it_starts_from(project: Path, name: str) -> No
 
 
 @pytest.mark.parametrize("name", SIMULATED)
-def test_a_generation_on_simulated_stamps_says_what_to_run(project: Path, name: str) -> None:
-    before = Path("params.yaml").read_bytes()
-    with pytest.raises(ParameterError, match=rf"no stage here makes: .* `dhs train {name} manifest=audit_70_15_15`"):
-        enlist(params.load(project), Wanted(name))
-    assert Path("params.yaml").read_bytes() == before
+def test_a_generation_on_simulated_stamps_brings_them(project: Path, name: str) -> None:
+    enlist(params.load(project), Wanted(name))
+    manifest, entry = resolve_generation(name).manifest, trained()[name]
+    assert entry["manifest"] == f"data/cards/stamp_manifest.{manifest}.json"
+    assert entry["pixels"] == f"data/stamps/{params.stamp_set(params.load(project).values, manifest)}"
     enlist(params.load(project), Wanted(name, ["manifest=audit_70_15_15"]))
-    assert params.section(params.load(project), "train", name) == resolve_generation(
-        name, {"manifest": "audit_70_15_15"}
-    )
+    assert trained()[name]["manifest"] == "data/cards/manifest.audit_70_15_15.json"
+    assert trained()[name]["pixels"] == "data/cutouts"
 
 
-def test_a_manifest_that_somebody_put_into_the_lake_is_taken(project: Path) -> None:
-    card = Path("data/cards/manifest.paired_baseline.json")
+def test_a_manifest_that_no_stage_makes_is_refused_or_taken_from_the_lake(project: Path) -> None:
+    before = Path("params.yaml").read_bytes()
+    with pytest.raises(ParameterError, match=r"no stage here makes: .* `dhs train R1 manifest=audit_70_15_15`"):
+        enlist(params.load(project), Wanted("R1", ["manifest=mine"]))
+    assert Path("params.yaml").read_bytes() == before
+    card = Path("data/cards/manifest.mine.json")
     card.parent.mkdir(parents=True)
     card.write_text("{}")
-    enlist(params.load(project), Wanted("R1"))
-    assert params.section(params.load(project), "train", "R1") == resolve_generation("R1")
+    enlist(params.load(project), Wanted("R1", ["manifest=mine"]))
+    assert params.section(params.load(project), "train", "R1") == resolve_generation("R1", {"manifest": "mine"})
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "sentence"),
+    [
+        (
+            "stamps",
+            {"sets": {"unpaired": {"plan": "none"}}},
+            r"'stamps\.sets\.unpaired\.plan' must be one of paired_small",
+        ),
+        ("stamp_manifest", {"manifests": {"sim_paired": {"set_name": "none"}}}, "sim_paired.set_name' must be one of"),
+        (
+            "hard_negatives",
+            {"manifests": {"unpaired_hard_negatives": {"base": "none"}}},
+            "base' must be one of sim_pai",
+        ),
+        (
+            "hard_negatives",
+            {"manifests": {"sim_paired": {"base": "sim_unpaired", "scorer": "R3"}}},
+            "'manifests' must be named differently in manifest, stamp_manifest, hard_negatives, got 'sim_paired'",
+        ),
+    ],
+)
+def test_manifests_name_what_there_is(project: Path, section: str, change: dict[str, object], sentence: str) -> None:
+    Path("params/mine.yaml").write_text(yaml.safe_dump({"based_on": "demo", section: change}))
+    with pytest.raises(ParameterError, match=sentence):
+        params.resolve(project, "mine")
+
+
+def test_hard_negatives_may_be_mined_by_several_in_turn(project: Path) -> None:
+    chain = {"first": {"base": "sim_unpaired", "scorer": "R3"}, "second": {"base": "first", "scorer": "R5"}}
+    mine = {"based_on": "demo", "hard_negatives": {"manifests": chain}}
+    Path("params/mine.yaml").write_text(yaml.safe_dump(mine))
+    assert params.stamp_set(params.resolve(project, "mine"), "second") == "unpaired_gaussian"
 
 
 def test_dvc_knows_every_one_of_them(project: Path) -> None:
     from dvc.repo import Repo
 
-    changes = {name: {"manifest": "audit_70_15_15"} if name in SIMULATED else {} for name in generations()}
-    train = {name: params.generation_entry(resolve_generation(name, change)) for name, change in changes.items()}
-    Path("params.yaml").write_text(json.dumps({**params.load(project).values, "train": train}))
+    values = params.load(project).values
+    train = {name: params.generation_entry(resolve_generation(name), values) for name in generations()}
+    Path("params.yaml").write_text(json.dumps({**values, "train": train}))
     with Repo.init(no_scm=True) as repo:
         stages = {stage.name: stage for stage in repo.stage.collect("train")}
+        simulated = {stage.name for stage in repo.stage.collect("params/simulated/dvc.yaml")}
     assert set(stages) == {f"train@{name}" for name in generations()}
     needs = {dep.def_path for dep in stages["train@gen5b-audit"].deps}
-    assert {"data/checkpoints/gen4-audit", "data/cards/manifest.audit_70_15_15.json"} <= needs
+    assert {"data/checkpoints/gen4-audit", "data/cards/manifest.audit_70_15_15.json", "data/cutouts"} <= needs
+    needs = {dep.def_path for dep in stages["train@sim-gen4"].deps}
+    assert {"data/cards/stamp_manifest.sim_unpaired_hard_negatives.json", "data/stamps/unpaired"} <= needs
+    assert {"plan@unpaired", "stamps@unpaired_cosmos", "hard_negatives@unpaired_hard_negatives"} <= simulated
 
 
 def test_settings_hold_for_the_named_generation_alone(project: Path) -> None:

@@ -1,0 +1,1 @@
+"""Simulated training stamps by Spark. Imports ``etl.cutouts``."""

@@ -1,0 +1,16 @@
+"""One named manifest of simulated stamps: the rows that networks train on, with its checks."""
+
+from __future__ import annotations
+
+from etl.config import StampManifestParams
+from etl.simulated import manifests
+from pipeline.project.sparkrun import SparkRun
+
+
+def run(context: SparkRun, params: StampManifestParams) -> None:
+    name = context.generation
+    spec = manifests.named(params, name)
+    rows = manifests.rows(context.read_spark("stamps", [spec.set_name]), spec).toArrow()
+    checks = manifests.check(rows, spec, name)
+    context.publish(rows, "stamp_manifest", name, {"manifest_id": name})
+    context.write_checks("stamp_manifest", checks)

@@ -1,0 +1,172 @@
+"""Shards of simulated stamps: the coadds' own pixels, controls stored once, the same bytes in every batching."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from astropy.wcs import WCS
+
+from etl.cutouts.coadds import brick_folder, coadd_name
+from etl.simulated.shards import PLANNED, ShardMaker
+from lake.sky.survey import MASKBITS
+from lake.store.stamps import StampStore
+from tests.etl.survey_files import stamp_cutting, write_brick
+
+SIZE, SIDE = 200, 64
+CUTTING = stamp_cutting(coadd_pixels=SIZE, shards=2)
+PLACES = {"1000p000": (100.0, 0.0), "1001p000": (100.3, 0.0)}
+PIXELS = {"a": (60, 70), "b": (120, 130), "c": (100, 100), "edge": (20, 100), "hole": (150, 50)}
+
+
+def renderer(rows: pa.Table, hosts: np.ndarray, usable: np.ndarray) -> Any:
+    """Adds theta_E to every pixel; lenses of 2.5 arcsec fail."""
+    theta = rows["theta_e_arcsec"].to_numpy()
+    failed = ["too large" if one == 2.5 else None for one in theta]
+    columns = pa.table({"arc_snr": usable.sum(axis=(1, 2)).astype(float), "lens_q": rows["x_offset_px"].to_numpy()})
+    return hosts + theta[:, None, None, None].astype(np.float32), columns, failed
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, np.ndarray]], dict[str, WCS]]:
+    folder, images, wcs = tmp_path_factory.mktemp("survey"), {}, {}
+    for number, (name, place) in enumerate(PLACES.items()):
+        rng = np.random.default_rng(number)
+        image: dict[str, np.ndarray] = {b: rng.normal(0.1, 1, (SIZE, SIZE)).astype(np.float32) for b in "grz"}
+        image |= {f"psfsize-{b}": np.full((SIZE, SIZE), 1.3, np.float32) for b in "grz"}
+        image |= {f"invvar-{b}": np.full((SIZE, SIZE), 25.0, np.float32) for b in "grz"}
+        image["invvar-g"][50, 150] = 0.0
+        image["maskbits"] = np.zeros((SIZE, SIZE), np.int32)
+        image["maskbits"][:, 108:] = 1 << MASKBITS["MEDIUM"]
+        images[name], wcs[name] = image, write_brick(folder, name, *place, image)
+    return folder, images, wcs
+
+
+def planned(wcs: dict[str, WCS]) -> pa.Table:
+    """Every galaxy as lens and control in two configurations, and one that no brick holds."""
+    rows = []
+    for brick in PLACES:
+        for name, (x, y) in PIXELS.items():
+            ra, dec = (float(value) for value in wcs[brick].all_pix2world(x + 0.25, y - 0.125, 0))
+            for config, theta in enumerate((1.0, 2.5)):
+                for label in (0, 1):
+                    rows.append(plan_row(f"{brick}/{name}", brick, config, theta, label, ra, dec))
+    rows.append(plan_row("nowhere", "", 0, 1.0, 1, 10.0, 10.0))
+    schema = [("shard", pa.int32()), ("brick", pa.string())]
+    table = pa.Table.from_pylist(rows)
+    return table.cast(pa.schema([*(f for f in table.schema if f.name not in ("shard", "brick")), *schema]))
+
+
+def plan_row(name: str, brick: str, config: int, theta: float, label: int, ra: float, dec: float) -> dict[str, Any]:
+    known = None if name.endswith("/b") else 1.2
+    row = {
+        "stamp_id": f"{name}/{config:04d}{'CL'[label]}", "galaxy_id": name, "label": label, "config_id": config,
+        "theta_e_arcsec": theta, "src_dmag": 1.0, "src_re_arcsec": 0.1, "src_e": 0.0, "shear": 0.0, "ra": ra,
+        "dec": dec, "split": "train", "healpix_128": 3, "mag_r": 19.0,
+        **{f"psfsize_{band}": known for band in "grz"}, **{f"psfdepth_{band}": 500.0 for band in "grz"},
+    }  # fmt: skip
+    assert set(row) == set(PLANNED)
+    return {**row, "shard": 1, "brick": brick}
+
+
+def run(folder: Path, survey: Path, batches: list[pa.RecordBatch]) -> list[dict[str, int]]:
+    maker = ShardMaker(str(survey), str(folder), CUTTING, renderer)
+    return [row for batch in maker(iter(batches)) for row in batch.to_pylist()]
+
+
+def test_a_shard_holds_the_coadds_pixels_and_every_planned_stamp_has_a_row(survey: Any, tmp_path: Path) -> None:
+    folder, images, wcs = survey
+    plan = planned(wcs)
+    assert run(tmp_path, folder, plan.to_batches()) == [{"shard": 1, "rows": plan.num_rows}]
+    made = {row["stamp_id"]: row for row in pq.read_table(tmp_path / "rows/0001.parquet").to_pylist()}
+    assert set(made) == set(plan["stamp_id"].to_pylist())
+    control, lens = made["1000p000/a/0000C"], made["1000p000/a/0000L"]
+    good = pa.Table.from_pylist([control, lens])
+    pixels = StampStore(tmp_path / "shards").get(good)
+    window = np.stack([images["1000p000"][b][70 - 32 : 70 + 32, 60 - 32 : 60 + 32] for b in "grz"])
+    np.testing.assert_array_equal(pixels[0], window, "the galaxy is on pixel 32")
+    np.testing.assert_array_equal(pixels[1], window + np.float32(1.0))
+    assert (control["x_offset_px"], control["y_offset_px"]) == pytest.approx((0.25, -0.125), abs=1e-5)
+    assert lens["lens_q"] == pytest.approx(0.25, abs=1e-5), "the renderer gets the host's place"
+    assert control["lens_q"] is None
+    shared = made["1000p000/a/0001C"]
+    assert (shared["shard_row"], shared["sha256"]) == (control["shard_row"], control["sha256"])
+    reasons = {key.partition("/")[2]: row["reason"] for key, row in made.items() if row["status"] == "rejected"}
+    assert reasons["edge/0000L"] == "the coadd does not hold the whole window"
+    assert reasons["hole/0000C"] == "pixels within 8 px of the centre are not finite"
+    assert made["nowhere/0000L"]["reason"] == "no brick holds the whole window"
+    assert reasons["c/0001L"] == "too large"
+    assert "a/0001C" not in reasons, "a control has no lens that could fail"
+    held = np.load(tmp_path / "shards/bucket-0001.npy", mmap_mode="r")
+    ok = [row for row in made.values() if row["status"] == "ok"]
+    assert held.shape == (2 * 3 + 2 * 3, 3, SIDE, SIDE), "three hosts and three lenses of each brick"
+    assert {row["shard_row"] for row in ok} == set(range(12))
+
+
+def test_masks_and_conditions(survey: Any, tmp_path: Path) -> None:
+    folder, _, wcs = survey
+    run(tmp_path, folder, planned(wcs).to_batches())
+    made = {row["stamp_id"]: row for row in pq.read_table(tmp_path / "rows/0001.parquet").to_pylist()}
+    whole, half, other = (made[f"1000p000/{name}/0000L"] for name in ("a", "c", "b"))
+    assert (whole["masked_fraction"], whole["ring_masked_fraction"], whole["ring_masked"]) == (0.0, 0.0, False)
+    assert half["masked_fraction"] == pytest.approx(24 / 64)
+    y, x = np.mgrid[:SIDE, :SIDE] - 32
+    ring = np.abs(np.hypot(x, y) * 0.262 - 1.0) <= 0.6
+    assert half["ring_masked_fraction"] == pytest.approx(ring[:, 40:].sum() / ring.sum())
+    assert not half["ring_masked"]
+    assert other["ring_masked"], "all of it is masked"
+    assert other["arc_snr"] == (x + 120 < 108).sum(), "the renderer is told what is usable"
+    assert whole["psfsize_r"] == pytest.approx(1.2), "the catalogue's"
+    assert other["psfsize_r"] == pytest.approx(1.3), "the coadds'"
+    assert whole["theta_e_over_fwhm_nea"] == pytest.approx(1.0 / 1.2)
+
+
+def test_the_same_bytes_in_any_batches_and_nothing_is_made_twice(survey: Any, tmp_path: Path) -> None:
+    folder, _, wcs = survey
+    plan = planned(wcs)
+    run(tmp_path / "whole", folder, plan.to_batches())
+    mixed = plan.take(np.random.default_rng(1).permutation(plan.num_rows))
+    run(tmp_path / "parts", folder, mixed.to_batches(max_chunksize=5))
+    for name in ("shards/bucket-0001.npy", "rows/0001.parquet"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    before = (tmp_path / "whole/shards/bucket-0001.npy").stat().st_mtime_ns
+    run(tmp_path / "whole", folder, plan.to_batches())
+    assert (tmp_path / "whole/shards/bucket-0001.npy").stat().st_mtime_ns == before
+    (tmp_path / "whole/shards/bucket-0001.npy").unlink()
+    run(tmp_path / "whole", folder, plan.to_batches())
+    assert (tmp_path / "whole/shards/bucket-0001.npy").read_bytes() == (
+        tmp_path / "parts/shards/bucket-0001.npy"
+    ).read_bytes(), "rows without their pixels are not taken for a shard"
+
+
+def test_a_changed_or_damaged_coadd_remakes_its_shard_and_rejects_with_its_name(survey: Any, tmp_path: Path) -> None:
+    _, images, _ = survey
+    folder = tmp_path / "survey"
+    wcs = {name: write_brick(folder, name, *place, images[name]) for name, place in PLACES.items()}
+    plan = planned(wcs)
+    run(tmp_path, folder, plan.to_batches())
+    path = Path(brick_folder(str(folder), "1001p000"), coadd_name("1001p000", "image", "r"))
+    path.write_bytes(path.read_bytes()[:9000])
+    run(tmp_path, folder, plan.to_batches())
+    made = pq.read_table(tmp_path / "rows/0001.parquet").to_pylist()
+    lost = {row["reason"] for row in made if row["galaxy_id"].startswith("1001p000")}
+    assert len(lost) == 1
+    assert "legacysurvey-1001p000-image-r.fits.fz cannot be read" in lost.pop()
+    assert sum(row["status"] == "ok" for row in made) == 3 * 3
+
+
+def test_shards_follow_each_other_across_batches(survey: Any, tmp_path: Path) -> None:
+    folder, _, wcs = survey
+    plan = planned(wcs)
+    number = pa.array([0] * 8 + [1] * (plan.num_rows - 8), pa.int32())
+    two = plan.set_column(plan.column_names.index("shard"), "shard", number)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from two.to_batches(max_chunksize=3)
+
+    assert run(tmp_path, folder, list(batches())) == [{"shard": 0, "rows": 8}, {"shard": 1, "rows": plan.num_rows - 8}]
