@@ -1,4 +1,4 @@
-"""Manifests to train on, of cut-outs or simulated stamps: where rows and pixels are, and whether their checks passed."""
+"""Manifests to train on, of cut-outs or simulated stamps: where their rows and pixels are, and their checks."""
 
 from __future__ import annotations
 
