@@ -39,12 +39,15 @@ class Hosts:
 
     def ring_masked(self, host: NDArray[np.int64], theta_e_arcsec: Floats) -> Floats:
         """Share (row,) of unusable pixels in rings at theta_E round hosts, as wide as their r psfsize."""
-        side = self.usable.shape[-1]
+        side, half = self.usable.shape[-1], 0.5 * self.conditions[host, _R]
         y, x = np.indices((side, side)) - side // 2
-        radius, width = np.hypot(x, y).ravel() * PIXEL_SCALE_ARCSEC, self.conditions[host, _R]
-        ring = np.abs(radius - theta_e_arcsec[:, None]) <= 0.5 * width[:, None]
-        bad = ring & ~self.usable[host].reshape(len(host), -1)
-        return np.asarray(bad.sum(axis=1) / np.maximum(ring.sum(axis=1), 1))
+        radius = np.hypot(x, y).ravel() * PIXEL_SCALE_ARCSEC
+        order = np.argsort(radius, kind="stable")
+        bad = np.zeros((len(self.usable), side**2 + 1), dtype=np.int32)
+        np.cumsum(~self.usable.reshape(len(bad), -1)[:, order], axis=1, out=bad[:, 1:])
+        first = np.searchsorted(radius[order], theta_e_arcsec - half, side="left")
+        last = np.searchsorted(radius[order], theta_e_arcsec + half, side="right")
+        return np.asarray((bad[host, last] - bad[host, first]) / np.maximum(last - first, 1))
 
 
 def read_hosts(survey: str, galaxies: pa.Table, cutting: StampCutting) -> Hosts:
