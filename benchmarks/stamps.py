@@ -41,8 +41,7 @@ _GALAXIES = 145_000
 
 def speed(project: Project, name: str, configurations: int, bricks: int, passes: int) -> float:
     """Processor time of a task per lens over that of the engine; the lower of ``passes`` runs of each."""
-    given = params.section(project, "stamps")
-    assert isinstance(given, StampsParams)
+    given = project.section(StampsParams, "stamps")
     chosen = given.chosen(name)
     planned_rows = delta.read(project.data, "injection_manifest", slices=[chosen.plan])
     rows = _repeated(_placed(project, planned_rows, given), configurations, bricks)
@@ -101,8 +100,7 @@ def _engine(survey: str, rows: pa.Table, given: StampsParams, render: StampRende
 
 def planned(project: Project, wanted: int) -> None:
     """Plan and publish ``wanted`` stamps or a few more, of a made-up pool."""
-    given = params.section(project, "plan")
-    assert isinstance(given, PlanParams)
+    given = project.section(PlanParams, "plan")
     each = -(-wanted // _GALAXIES)
     spec = {"grid": "grid_sota", "controls": "unpaired", "configurations_per_galaxy": each, "max_galaxies": None}
     given = PlanParams.load({**given.model_dump(mode="json"), "plans": {"survey": spec}}, "plan")
@@ -123,11 +121,9 @@ def planned(project: Project, wanted: int) -> None:
         card = writer.publish(made.rows, target, judged=made.count)
         seconds = time.perf_counter() - started
         own = psutil.Process()
-        java = [p for p in own.children(recursive=True) if "java" in p.name()]
+        java = sum(p.memory_info().rss for p in own.children(recursive=True) if "java" in p.name())
         print(f"{card.rows} stamps planned and published in {seconds:.0f} s; {made.count} were expected")
-        print(
-            f"memory: {own.memory_info().rss / 1e9:.2f} GB here, {sum(p.memory_info().rss for p in java) / 1e9:.2f} GB in Java"
-        )
+        print(f"memory: {own.memory_info().rss / 1e9:.2f} GB here, {java / 1e9:.2f} GB in Java")
 
 
 def main() -> None:
