@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from analysis.config import EvaluateParams
 from analysis.records import Gate, Measure, Outcome, seen_gate
+from analysis.results.ranking import DELONG, ranking
 from analysis.results.untouched import BOTH, LENS, NEGATIVE, Untouched, untouched
 from analysis.statistics import calibration as cal
 from analysis.statistics import roc
-from analysis.statistics.bootstrap import resample_ranking
 from analysis.statistics.intervals import TABLE_LEVEL, share
 from analysis.statistics.thresholds import (
     Threshold,
     above,
-    fpr_at_tpr,
-    fpr_name,
     probability_name,
-    refusal,
-    threshold_at_fpr,
-    too_few,
 )
-from analysis.statistics.uncertain import fpr_interval, tpr_interval
-from analysis.statistics.unlisted import lenses_among, rate_ends, without
+from analysis.statistics.unlisted import rate_ends
 from lake.errors import DataError
 from lake.sky.imaging import Imaging
 from lake.sky.photometry import depth_mag_from_psfdepth
 
+_FEWEST_PIXELS = 10
+"""HEALPix pixels below which a bootstrap of pixels says nothing."""
 STRATA = ("type_bin", "nobs_z_bin", "psf_bin", "depth_bin", "pool", "confuser_category", "tier")
-Valued = tuple[float, float, float]
-"""A value and its interval."""
-_DELONG = "DeLong, interval on the logit scale"
-_JOINT = "hull of Jeffreys and Laplace, mixed over the bootstrap distribution of the threshold"
 
 
 def evaluate(
@@ -45,7 +37,8 @@ def evaluate(
 
     `objects`: one row per valid scored cut-out with `label` (0/1), `score` (logit), `probability`; optionally
     `seen_in_training` and any of `STRATA`. Only those that the model is not known to have trained or selected on are
-    measured; where too few are left, a measure has no value and the reason as its method.
+    measured; where too few are left, a measure has no value and the reason as its method. With `healpix_128` of every
+    object, intervals of the ranking figures are given for whole pixels too.
     """
     needed = {"label", "score", "probability"} - set(objects.columns)
     if needed:
@@ -54,9 +47,9 @@ def evaluate(
     measured = held.objects
     labels, scores = measured["label"].to_numpy(), measured["score"].to_numpy(float)
     measures = [
-        *_ranking(labels, scores, params, rng),
+        *ranking(labels, scores, _pixels(measured), params, rng),
         *_at_thresholds(measured, thresholds),
-        *_calibration(measured, params),
+        *calibration_measures(labels, measured["probability"].to_numpy(float), params, "calibration"),
         *(
             measure
             for column in STRATA
@@ -71,6 +64,12 @@ def evaluate(
     return Outcome(
         "evaluation", tuple(_unless_refused(each, held) for each in measures), (*gates, _logits_gate(scores))
     )
+
+
+def _pixels(objects: pd.DataFrame) -> np.ndarray | None:
+    """HEALPix pixels, where the position of every object is known and there are several."""
+    pixels = objects.get("healpix_128")
+    return None if pixels is None or pixels.isna().any() or pixels.nunique() < _FEWEST_PIXELS else pixels.to_numpy()
 
 
 def _logits_gate(scores: np.ndarray) -> Gate:
@@ -117,83 +116,6 @@ def _quantile_bins(values: np.ndarray, quantiles: int) -> np.ndarray:
     return names
 
 
-def _ranking(
-    labels: np.ndarray, scores: np.ndarray, params: EvaluateParams, rng: np.random.Generator
-) -> Iterator[Measure]:
-    area = roc.delong(labels, scores, TABLE_LEVEL)
-    n = len(labels)
-    yield Measure("auc", area.auc, area.low, area.high, n, "", _DELONG)
-    yield Measure("auc/standard_error", area.standard_error, n=n, method="DeLong")
-    yield Measure("positives", float(area.positives), n=n)
-    yield Measure("negatives", float(area.negatives), n=n)
-    yield from _at_rates(labels, scores, params)
-    yield from _partial_areas(labels, scores, params, rng)
-
-
-def _at_rates(labels: np.ndarray, scores: np.ndarray, params: EvaluateParams) -> Iterator[Measure]:
-    """The ROC at the requested rates; its thresholds are those of this sample and have no names."""
-    positives, negatives = scores[labels == 1], scores[labels == 0]
-    for fpr in params.fpr_points:
-        name = f"tpr_at_fpr/{fpr:g}"
-        if why := refusal(negatives, fpr):
-            yield Measure(name, math.nan, n=len(positives), method=why)
-            continue
-
-        def recalled(others: np.ndarray, rate: float = fpr) -> Valued:
-            hit, of = above(positives, threshold_at_fpr(others, rate)[0])
-            return hit / of, *tpr_interval(positives, others, rate, TABLE_LEVEL)
-
-        passed = threshold_at_fpr(negatives, fpr)[1]
-        how = f"{_JOINT}; FPR of the curve at that point {passed / len(negatives):.2e}"
-        yield Measure(name, *recalled(negatives), len(positives), "", how)
-        yield from _over_lenses(name, negatives, len(positives), params, recalled)
-
-    def passing(others: np.ndarray) -> Valued:
-        interval = fpr_interval(positives, others, params.tpr_point, TABLE_LEVEL)
-        return fpr_at_tpr(positives, others, params.tpr_point), *interval
-
-    name = f"fpr_at_tpr/{params.tpr_point:g}"
-    yield Measure(name, *passing(negatives), len(negatives), "", _JOINT)
-    yield from _over_lenses(name, negatives, len(negatives), params, passing)
-
-
-def _over_lenses(
-    name: str, negatives: np.ndarray, n: int, params: EvaluateParams, valued: Callable[[np.ndarray], Valued]
-) -> Iterator[Measure]:
-    """A figure at both ends of the declared range of unlisted lenses among the negatives."""
-    if params.unlisted_lenses_per_negative is None:
-        return
-    most = lenses_among(len(negatives), params.unlisted_lenses_per_negative)[1]
-    how = f"if up to {most:,} of {len(negatives):,} negatives are unlisted lenses"
-    ends = sorted(valued(part) for part in without(negatives, most))
-    for end, found in zip(("low", "high"), ends, strict=True):
-        yield Measure(f"{name}/unlisted_{end}", *found, n, "", how)
-
-
-def _partial_areas(
-    labels: np.ndarray, scores: np.ndarray, params: EvaluateParams, rng: np.random.Generator
-) -> Iterator[Measure]:
-    positives, negatives = scores[labels == 1], scores[labels == 0]
-    draws = resample_ranking(labels, scores, params.partial_auc_fprs, params.bootstrap_replicates, rng)
-    how = f"McClish 1989; stratified bootstrap, {params.bootstrap_replicates} resamples"
-    for limit in params.partial_auc_fprs:
-        name = f"partial_auc/{fpr_name(limit)[3:]}"
-        if why := too_few(len(negatives), limit):
-            for kind in ("mcclish", "raw"):
-                yield Measure(f"{name}/{kind}", math.nan, n=len(labels), method=why)
-            continue
-        part = roc.partial_auc(labels, scores, limit)
-        low, high = draws.interval(draws.partial_auc[limit], TABLE_LEVEL)
-        yield Measure(f"{name}/mcclish", part.standardised, low, high, len(labels), "", how)
-        yield Measure(f"{name}/raw", part.raw, n=len(labels), method="area up to that FPR")
-
-        def standardised(others: np.ndarray, limit: float = limit) -> Valued:
-            classes = np.repeat([1, 0], [len(positives), len(others)])
-            return roc.partial_auc(classes, np.r_[positives, others], limit).standardised, math.nan, math.nan
-
-        yield from _over_lenses(f"{name}/mcclish", negatives, len(labels), params, standardised)
-
-
 def _at_thresholds(objects: pd.DataFrame, thresholds: Sequence[Threshold]) -> Iterator[Measure]:
     positive = objects.loc[objects["label"] == 1]
     negative = objects.loc[objects["label"] == 0, "probability"]
@@ -225,8 +147,8 @@ def _rate_over_lenses(point: Threshold) -> Iterator[Measure]:
         yield share(f"fpr/{point.threshold_id}/unlisted_{end}", *counts, how)
 
 
-def _calibration(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:
-    y, p = objects["label"].to_numpy(float), objects["probability"].to_numpy(float)
+def calibration_measures(y: np.ndarray, p: np.ndarray, params: EvaluateParams, prefix: str) -> Iterator[Measure]:
+    """How well probabilities (object,) of labels (object,) are calibrated; names begin with the prefix."""
     n, bins = len(y), f"{params.calibration_bins} equal-width bins"
     (brier, skill), (nll, nll_skill), (slope, intercept) = cal.brier(y, p), cal.log_loss(y, p), cal.cox(y, p)
     saturated = float(np.mean((p < params.saturated_below) | (p > params.saturated_above)))
@@ -248,11 +170,11 @@ def _calibration(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[Meas
         "saturated_share": (saturated, f"p < {params.saturated_below:g} or > {params.saturated_above:g}"),
     }
     for name, (value, method) in values.items():
-        yield Measure(f"calibration/{name}", value, n=n, method=method)
+        yield Measure(f"{prefix}/{name}", value, n=n, method=method)
     looked_at = p > params.positive_region_above
     if looked_at.any():
         inside = cal.reliability(y[looked_at], p[looked_at], params.calibration_bins, TABLE_LEVEL)
-        name = f"calibration/ece_above_{params.positive_region_above:g}"
+        name = f"{prefix}/ece_above_{params.positive_region_above:g}"
         yield Measure(name, cal.calibration_error(inside, inside.count), n=int(looked_at.sum()), method=bins)
 
 
@@ -262,7 +184,9 @@ def _stratum(name: str, group: pd.DataFrame, params: EvaluateParams) -> Iterator
     yield Measure(f"{name}/positives", float(positives), n=len(group))
     yield Measure(f"{name}/negatives", float(negatives), n=len(group))
     if min(positives, negatives) >= params.min_stratum_positives:
-        yield roc.auc_measure(f"{name}/auc", group["label"], group["score"], _DELONG)
+        yield roc.auc_measure(f"{name}/auc", group["label"], group["score"], DELONG)
+        y, p = group["label"].to_numpy(float), group["probability"].to_numpy(float)
+        yield from calibration_measures(y, p, params, f"{name}/calibration")
     for threshold in params.probability_thresholds:
         for label, what in ((1, "recall"), (0, "fpr")):
             chosen = group.loc[group["label"] == label, "probability"]

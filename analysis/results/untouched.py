@@ -83,6 +83,11 @@ def fixed_thresholds(scores: pd.DataFrame, params: EvaluateParams) -> list[Thres
     return fix_thresholds(fixing, testing, params, untouched(tested).refusal((NEGATIVE,)))
 
 
+def trained(scores: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which objects the finder is known to have trained on."""
+    return _marked(scores, "trained_on")
+
+
 def exposure(scores: pd.DataFrame) -> Iterator[Measure]:
     """How many test galaxies, negatives that fix thresholds and hosts the finder trained, or only selected, on."""
     groups = {"test_galaxies": scores["split"] == "test"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lake import tables
 from lake.contract.spec import TableSpec
-from lake.store import axisviews, lineageview
+from lake.store import axisviews, calibratedview, lineageview
 
 MAIN = "main"
 """Name of the grid that fills the survey's own galaxies."""
@@ -73,6 +73,9 @@ AND generation NOT IN (SELECT origin FROM experiments WHERE origin IS NOT NULL A
         axisviews.SCORED_IN_CELLS_SQL,
     ),
     "lineage": View(lineageview.SPEC.meaning, lineageview.SPEC, lineageview.NEEDS, lineageview.SQL),
+    "calibrated_scores": View(
+        calibratedview.SPEC.meaning, calibratedview.SPEC, calibratedview.NEEDS, calibratedview.SQL
+    ),
     "completeness_by_theta_e_depth": _along(("theta_e", "depth")),
 }
 VIEWS = Views(_LISTED)

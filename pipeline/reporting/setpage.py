@@ -12,6 +12,7 @@ import pyarrow as pa
 from analysis.config import ReportParams
 from analysis.records import Outcome
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
+from analysis.results.calibrated import Calibrated
 from analysis.results.untouched import negatives_for, untouched
 from analysis.statistics.thresholds import Threshold, threshold_rows
 from injection.experiment.setting import Setting
@@ -33,6 +34,7 @@ class Measured:
     scores: pd.DataFrame
     """Rows of `scores`, in the order of the set's objects."""
     thresholds: list[Threshold]
+    calibrators: Calibrated
     injections: pa.Table
     """The grid's rows, with `probability` and `host_probability`."""
     completeness: pa.Table

@@ -1,4 +1,5 @@
-"""Score every cut-out of the audit manifest with one finder, fix its thresholds, and evaluate it on the test split."""
+"""Score the cut-outs of the audit manifest with one finder; fix its thresholds, calibrate it, evaluate it on the test
+split."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.config import EvaluateParams
+from analysis.results.calibrated import calibrated
 from analysis.results.evaluation import evaluate, with_bins
 from analysis.results.untouched import exposure, fixed_thresholds
 from analysis.statistics.thresholds import threshold_rows
@@ -17,7 +19,8 @@ from pipeline.experiment.scoring import score_rows, score_table
 from pipeline.experiment.trainedon import seen_by, trained_by
 from pipeline.project.context import RunContext
 
-_STRATA = ["galaxy_id", "type_bin", "nobs_z_bin", "pool", "confuser_category", "tier", "psfsize_r", "psfdepth_r"]
+_STRATA = ["galaxy_id", "type_bin", "nobs_z_bin", "pool", "confuser_category", "tier"]
+_STRATA += ["psfsize_r", "psfdepth_r", "healpix_128"]
 
 
 def run(context: RunContext, params: EvaluateParams) -> None:
@@ -39,5 +42,7 @@ def run(context: RunContext, params: EvaluateParams) -> None:
     objects = judged.merge(manifest.select(_STRATA).to_pandas(), on="galaxy_id", validate="one_to_one")
     tested = with_bins(objects[objects["split"] == "test"].reset_index(drop=True), SURVEY, params.condition_bins)
     outcome = evaluate(tested, points, params, np.random.default_rng(context.seed))
-    whole = replace(outcome, measures=(*outcome.measures, *exposure(judged)))
+    maps = calibrated(judged, params)
+    context.write("calibrations", [{**row, **where} for row in maps.rows], generation, where)
+    whole = replace(outcome, measures=(*outcome.measures, *maps.measures, *exposure(judged)))
     context.write_outcome(whole, f"evaluate-{generation}")

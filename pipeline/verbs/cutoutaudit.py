@@ -21,6 +21,7 @@ from scipy.special import expit
 
 from analysis.config import CompletenessParams, EvaluateParams, ReportParams
 from analysis.page.report import rendered
+from analysis.results.calibrated import calibrated
 from analysis.results.evaluation import evaluate
 from analysis.results.gridtable import counted, measurable, nothing, table_of
 from analysis.results.untouched import exposure, fixed_thresholds, negatives_for
@@ -194,16 +195,17 @@ def _measured(context: RunContext, request: Request, scorer: Scorer, found: Labe
     scores = _scores(context, request, scorer, found)
     fixing = np.sort(negatives_for(scores, THRESHOLD)["probability"])
     params = _rates(project.section(EvaluateParams, "evaluate"), fixing)
-    declared = found.described.unlisted_lenses_per_negative  # the survey's own range says nothing about a set
-    params = params.model_copy(update={"unlisted_lenses_per_negative": declared})
+    declared = found.described.unlisted_lenses_per_negative  # the survey's own values say nothing about a set
+    params = params.model_copy(update={"unlisted_lenses_per_negative": declared, "sky_lens_share": None})
     points = fixed_thresholds(scores, params)
+    maps = calibrated(scores, params)
     stored = pd.DataFrame(threshold_rows(points, scorer.checkpoint_id, name))
     tested, outcomes = scores[scores["split"] == "test"].reset_index(drop=True), {}
     if (tested["label"] == 1).any():
         tiers = found.objects.loc[found.objects["split"] == "test", "tier"].reset_index(drop=True)
         rng = np.random.default_rng(context.seed)
         found_ = evaluate(tested.assign(tier=tiers), points, params, rng)
-        outcomes["evaluate"] = replace(found_, measures=(*found_.measures, *exposure(scores)))
+        outcomes["evaluate"] = replace(found_, measures=(*found_.measures, *maps.measures, *exposure(scores)))
     trained = scores["trained_on"].fillna(False).to_numpy(bool)
     setting = cutouthosts.setting_of(found, found.grid, context.seed, trained)
     pixels = hashlib.sha256("".join(found.objects["sha256"]).encode()).hexdigest()[:16]
@@ -223,7 +225,7 @@ def _measured(context: RunContext, request: Request, scorer: Scorer, found: Labe
         "not used": f"{len(found.rejected):,} files or objects, see quarantine",
         "stamps": f"{found.stamps.shape[-1]} pixels of {found.imaging.pixel_scale_arcsec:g} arcsec",
     }
-    return Measured(found, scores, points, injections, completeness, outcomes, facts), setting
+    return Measured(found, scores, points, maps, injections, completeness, outcomes, facts), setting
 
 
 def _completeness(

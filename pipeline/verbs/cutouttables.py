@@ -55,6 +55,8 @@ def publish(context: RunContext, measured: Measured) -> None:
     quarantine.publish(context.target("scores", name, finder), scores, lost_of(found))
     write_counts(context, found)
     context.write("thresholds", threshold_rows(measured.thresholds, finder["checkpoint_id"], name), name, finder)
+    maps = [{**row, **finder} for row in measured.calibrators.rows]
+    context.write("calibrations", maps, name, finder)
     injections = context.target("set_injections", name, grid | {"generation": name})
     quarantine.publish(injections, contract_rows(rows, found.imaging))
     answers = rows.select(tables.spec("injection_scores").row_schema().names)

@@ -25,6 +25,7 @@ EVALUATE = EvaluateParams(
     probability_thresholds=(0.3, 0.5),
     selective_fpr_max=0.1,
     unlisted_lenses_per_negative=(0.0, 0.01),
+    sky_lens_share=None,
     calibration_bins=15,
     positive_region_above=0.01,
     saturated_below=0.01,
