@@ -23,6 +23,7 @@ _COMMANDS = {
     "new": "training",
     "params": "workflow",
     "audit": "finders",
+    "ensemble": "finders",
     "forget": "finders",
     "discoveries": "finders",
     "compare": "finders",

@@ -1,4 +1,4 @@
-"""Finders that are one file: TorchScript and ONNX, without the code that made them."""
+"""Finders that are one file: TorchScript, ONNX and ensembles, without the code that made them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,28 @@ import torch
 from numpy.typing import NDArray
 
 from lake.errors import DataError, one_line
+from modeling.scoring import ensemble
 
 TORCHSCRIPT = (".pt", ".pth", ".ts", ".torchscript")
-SUFFIXES = (*TORCHSCRIPT, ".onnx")
+SUFFIXES = (*TORCHSCRIPT, ".onnx", ensemble.SUFFIX)
 _NUMBERS = {
     "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16, "tensor(bool)": np.bool_,
 }  # fmt: skip
 
 
 def is_model_file(source: str | Path) -> bool:
-    """Whether a finder is given as a TorchScript or ONNX file."""
+    """Whether a finder is given as a file: TorchScript, ONNX, or an ensemble."""
     return Path(source).suffix.lower() in SUFFIXES
 
 
 def load_model(path: Path) -> Any:
-    """The model in a file: a torch module, or a function of arrays; its ``version`` is the hash of its bytes."""
+    """The model in a file: a torch module, a function of arrays, or an ensemble."""
     if not path.is_file():
         raise DataError(f"{path} is not a file with a finder")
-    return _torchscript(path) if path.suffix.lower() in TORCHSCRIPT else OnnxModel(path)
+    suffix = path.suffix.lower()
+    if suffix == ensemble.SUFFIX:
+        return ensemble.Ensemble(path)
+    return _torchscript(path) if suffix in TORCHSCRIPT else OnnxModel(path)
 
 
 def version_of(path: Path) -> str:

@@ -120,6 +120,43 @@ def _audit_cutouts(
 
 @click.command()
 @click.argument("name")
+@click.option("--of", "members", required=True, metavar="A,B,...", help="Finders that it combines, audited before.")
+@click.option(
+    "--kind",
+    type=click.Choice(["logistic", "network"]),
+    default="logistic",
+    show_default=True,
+    help="Meta-learner: a logistic regression, or a network with one hidden layer of 300 units.",
+)
+@click.option(
+    "--conditions", default="", metavar="X,Y", help="Observing conditions that it takes too: psfsize_r,psfdepth_r."
+)
+def ensemble(name: str, members: str, kind: str, conditions: str) -> None:
+    """Combine finders by a meta-learner into the finder NAME, and audit it as `dhs audit` does.
+
+    It is fitted to the validation split's lenses and to those of its negatives that may host injections: no member
+    trained on them, they fix no threshold, and test objects are untouched. First it prints how the ensemble ranks
+    these objects, out of fold in whole HEALPix pixels, beside each member.
+    Example: dhs ensemble both --of demo1,demo2
+    """
+    from pipeline.verbs import ensembling
+    from pipeline.verbs.export import deliver
+    from pipeline.verbs.reproduce import closing_words
+
+    place, asked = project(), ensembling.Request(name, _named(members), kind, _named(conditions))
+    fitted = ensembling.fit(place, asked)
+    click.echo(f"AUC on {len(fitted.rows):,} validation objects ({name}: out of fold)")
+    deliver(fitted.ranking, None, short=True)
+    ensembling.audit_ensemble(place, asked, fitted)
+    click.echo(closing_words(place))
+
+
+def _named(words: str) -> list[str]:
+    return [word.strip() for word in words.split(",") if word.strip()]
+
+
+@click.command()
+@click.argument("name")
 def forget(name: str) -> None:
     """Remove the finder NAME that `dhs audit` added, or the import NAME, with its results; nothing else changes.
 
