@@ -189,6 +189,10 @@ class ManifestSpec(Section):
 
     merge_test_into_val: bool
     """Whether the test pixels count as validation (70/30 manifests)."""
+    leave_out: Name | None = None
+    """List in data/judged (without .csv) of negatives that are left out, unless judged to be negatives."""
+    hard_negatives: Name | None = None
+    """List in data/judged (without .csv) whose galaxies, where they are training negatives, are marked as hard."""
 
 
 class ManifestParams(Section):

@@ -58,6 +58,7 @@ class DataRoot:
     metrics = _Below("metrics")
     plots = _Below("plots")
     baselines = _Below("baselines")
+    judged = _Below("judged")
     report = _Below("report")
     spark = _Below("spark")
     mlflow_database = _Below("mlflow", "mlflow.db")

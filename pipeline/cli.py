@@ -24,6 +24,8 @@ _COMMANDS = {
     "params": "workflow",
     "audit": "finders",
     "ensemble": "finders",
+    "suspects": "finders",
+    "hard-negatives": "finders",
     "forget": "finders",
     "discoveries": "finders",
     "compare": "finders",

@@ -1,5 +1,5 @@
-"""List the survey's files and the registry's records, at every run: stages depend on the listings, and run again when a
-file's content changed."""
+"""List the survey's files, the registry's records and the lists that people judged, at every run: stages depend on the
+listings, and run again when a file's content changed."""
 
 from __future__ import annotations
 
@@ -14,5 +14,6 @@ def run(project: Project) -> None:
     for name in FOLDERS:
         folder = f"{survey if '://' in survey else project.folder / survey}/{name}"
         listing.write(folder, project.data.local / "listing" / f"{name}.jsonl", listing.memory(project.data, folder))
-    records = project.data.local / "listing" / "registry.jsonl"
-    listing.write(str(project.data.registry), records, project.data.work("listing", "registry.jsonl"))
+    for own in (project.data.registry, project.data.judged):
+        name = f"{own.name}.jsonl"
+        listing.write(str(own), project.data.local / "listing" / name, project.data.work("listing", name))

@@ -1,0 +1,122 @@
+"""Negatives that finders take for lenses: a list with a page to judge them, and one of hard negatives to train on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from analysis.figures.judging import judging_page
+from analysis.results.discoveries import VIEWER
+from etl.cutouts.judged import VERDICTS, read
+from lake.errors import DataError, invalid, not_one_of
+from lake.files import atomic
+from lake.names import checked_name
+from lake.root import DataRoot
+from lake.sky.survey import SURVEY
+from lake.store import delta
+from lake.store.stamps import StampStore
+from pipeline.project.project import Project
+from pipeline.reporting.results import scored
+
+log = logging.getLogger(__name__)
+
+_DIGITS = 6
+"""Decimals of the degrees within which two entries are one object."""
+SHOWN = 5000
+"""Stamps on a page, at most: those with the highest probabilities."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A list that was written."""
+
+    path: Path
+    rows: int
+    waiting: int
+    """Galaxies without a verdict."""
+    page: Path | None = None
+
+
+def suspects(project: Project, name: str, finders: Sequence[str], above: float) -> Listed:
+    """List the negatives of every split with a probability above ``above`` by any of the finders, and show them.
+
+    A list of that name keeps the verdicts that it has.
+    """
+    found = flagged(project.data, finders, above)
+    path = _path(project.data, name)
+    if path.exists():
+        found = _with_verdicts(found, read(path))
+    _write(found, path)
+    page = project.data.local / "judging" / f"{name}.html"
+    shown = found.sort_values("highest", ascending=False, kind="stable").head(SHOWN)
+    stamps = StampStore(project.data.cutouts).get(_places(project, shown["galaxy_id"]))
+    text = judging_page(shown, stamps, VERDICTS, SURVEY, name)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(page, text)
+    return Listed(path, len(found), int((found["verdict"] == "").sum()), page)
+
+
+def hard_negatives(project: Project, name: str, finders: Sequence[str], above: float) -> Listed:
+    """List the training negatives with a probability above ``above`` by any of the finders."""
+    found = flagged(project.data, finders, above, split="train").drop(columns="verdict")
+    path = _path(project.data, name)
+    if path.exists() and "verdict" in pd.read_csv(path, nrows=0).columns:
+        raise invalid("name", "one that no list with verdicts has", name)
+    _write(found, path)
+    return Listed(path, len(found), 0)
+
+
+def flagged(root: DataRoot, finders: Sequence[str], above: float, split: str | None = None) -> pd.DataFrame:
+    """Negatives above a probability by any of the finders: `galaxy_id`, `ra`, `dec`, `split`, a probability for each
+    finder, `highest`, `viewer`, `verdict` (empty); each position once, to six decimals of a degree."""
+    if not 0.0 < above < 1.0:
+        raise invalid("above", "between 0 and 1", above)
+    if not finders:
+        raise invalid("of", "at least one finder", "")
+    known = scored(root)
+    if unknown := [finder for finder in finders if finder not in known]:
+        raise not_one_of("of", known, unknown[0])
+    found = delta.read(root, "negatives", ["galaxy_id", "ra", "dec", "split"]).to_pandas()
+    for finder in finders:
+        scores = delta.read(root, "scores", ["galaxy_id", "label", "probability"], slices=[finder]).to_pandas()
+        values = scores[scores["label"] == 0].set_index("galaxy_id")["probability"]
+        found[finder] = found["galaxy_id"].map(values)
+    found["highest"] = found[list(finders)].max(axis=1)
+    chosen = found[(found["highest"] > above) & ((found["split"] == split) if split else True)]
+    chosen = chosen.sort_values(["highest", "galaxy_id"], ascending=[False, True])
+    places = chosen[["ra", "dec"]].round(_DIGITS)
+    once = chosen[~places.duplicated()]
+    viewer = [VIEWER.format(ra=ra, dec=dec) for ra, dec in zip(once["ra"], once["dec"], strict=True)]
+    return once.assign(viewer=viewer, verdict="").reset_index(drop=True)
+
+
+def _with_verdicts(found: pd.DataFrame, former: pd.DataFrame) -> pd.DataFrame:
+    """The list with the verdicts of its predecessor, and whatever was judged there and is no longer above."""
+    verdicts = former.set_index("galaxy_id")["verdict"]
+    found = found.assign(verdict=found["galaxy_id"].map(verdicts).fillna(""))
+    gone = former[(former["verdict"] != "") & ~former["galaxy_id"].isin(found["galaxy_id"])]
+    return pd.concat([found, gone.reindex(columns=found.columns)], ignore_index=True)
+
+
+def _places(project: Project, galaxies: pd.Series) -> pa.Table:
+    """Where the stamps of galaxies are, in their order."""
+    columns = ["galaxy_id", "shard", "shard_row", "sha256"]
+    rows = delta.read(project.data, "manifest", columns, slices=[project.survey.audit_manifest]).to_pandas()
+    held = rows.set_index("galaxy_id").reindex(galaxies)
+    if held["shard"].isna().any():
+        raise DataError(f"{int(held['shard'].isna().sum())} listed galaxies are not in {project.survey.audit_manifest}")
+    return pa.Table.from_pandas(held.reset_index().astype({"shard": int, "shard_row": int}), preserve_index=False)
+
+
+def _path(root: DataRoot, name: str) -> Path:
+    return root.judged / f"{checked_name(name, 'name')}.csv"
+
+
+def _write(rows: pd.DataFrame, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(path, rows.to_csv(index=False))
