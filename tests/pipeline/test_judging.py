@@ -1,0 +1,67 @@
+"""Suspects and hard negatives of a finder, from its scores: listed once, shown with their stamps, verdicts kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lake.errors import DarkHaloError
+from lake.store import delta
+from pipeline.project import params
+from pipeline.project.project import Project
+from pipeline.verbs import judging
+from tests.pipeline.checkout import Checkout
+
+ABOVE = 0.2
+
+
+@pytest.fixture
+def place(finished: Checkout, tmp_path: Path) -> Iterator[Project]:
+    """The finished lake, with a place of its own for lists and pages."""
+    project = params.load(finished.folder)
+    for part in project.data.local.iterdir():
+        (tmp_path / part.name).symlink_to(part)
+    survey = {**project.values["survey"], "data_root": str(tmp_path)}
+    return replace(project, values={**project.values, "survey": survey})
+
+
+def test_suspects_are_the_negatives_above_and_keep_their_verdicts(place: Project) -> None:
+    found = judging.suspects(place, "unclean", ["demo1"], ABOVE)
+    scores = delta.read(place.data, "scores", slices=["demo1"]).to_pandas()
+    expected = scores[(scores["label"] == 0) & (scores["probability"] > ABOVE)]
+    rows = pd.read_csv(found.path)
+    assert set(rows["galaxy_id"]) == set(expected["galaxy_id"])
+    assert found.waiting == found.rows == len(rows) > 3
+    assert found.page is not None
+    page = found.page.read_text()
+    assert len(re.findall(r'<img src="data:image/jpeg;base64,', page)) == len(rows)
+    assert "http://" not in page
+
+    rows.loc[:1, "verdict"] = ["lens", "negative"]
+    rows.to_csv(found.path, index=False)
+    stricter = float(rows["highest"].iloc[1]) - 1e-9
+    again = judging.suspects(place, "unclean", ["demo1"], stricter)
+    assert pd.read_csv(again.path)["verdict"].dropna().tolist() == ["lens", "negative"]
+    assert again.waiting == again.rows - 2
+    with pytest.raises(DarkHaloError, match="'name' must be one that no list with verdicts has"):
+        judging.hard_negatives(place, "unclean", ["demo1"], ABOVE)
+
+
+def test_hard_negatives_are_of_the_training_split(place: Project) -> None:
+    found = judging.hard_negatives(place, "hard", ["demo1"], ABOVE)
+    rows = pd.read_csv(found.path)
+    assert set(rows["split"]) == {"train"}
+    assert (rows["demo1"] > ABOVE).all()
+
+
+@pytest.mark.parametrize(
+    ("finders", "above", "word"), [(["demo9"], 0.5, "of"), ([], 0.5, "of"), (["demo1"], 1.0, "above")]
+)
+def test_questions_without_an_answer_are_refused(place: Project, finders: list[str], above: float, word: str) -> None:
+    with pytest.raises(DarkHaloError, match=f"'{word}' must be"):
+        judging.suspects(place, "unclean", finders, above)
