@@ -156,10 +156,6 @@ def hard_negatives(name: str, finders: str, above: float) -> None:
     click.echo(f"{found.rows} training negatives above {above:g}: {found.path}")
 
 
-def _named(words: str) -> list[str]:
-    return [word.strip() for word in words.split(",") if word.strip()]
-
-
 @click.command()
 @click.argument("name")
 @click.option("--of", "members", required=True, metavar="A,B,...", help="Finders that it combines, audited before.")
