@@ -29,6 +29,7 @@ from etl.tables import writer
 from injection.experiment.training_stamps import StampRenderer, source_model
 from lake import tables
 from lake.root import DataRoot
+from lake.sky.survey import SURVEY
 from lake.store import delta
 from lake.store.writing import Provenance, Target
 from pipeline.experiment.stampparams import StampsParams
@@ -45,7 +46,7 @@ def speed(project: Project, name: str, configurations: int, bricks: int, passes:
     chosen = given.chosen(name)
     planned_rows = delta.read(project.data, "injection_manifest", slices=[chosen.plan])
     rows = _repeated(_placed(project, planned_rows, given), configurations, bricks)
-    render = StampRenderer(given.rendering, chosen.psf_model, source_model(given.rendering, chosen), 1)
+    render = StampRenderer(given.rendering, chosen.psf_model, source_model(given.rendering, chosen), 1, SURVEY)
     survey, lenses = project.survey.folder, int(np.sum(rows["label"].to_numpy()))
     engine, task = [], []
     for number in range(passes + 1):

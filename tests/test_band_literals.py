@@ -16,9 +16,9 @@ NUMBERS = (0.262, 22.5, 101, 0.263)
 MODES = ("open", "File", "ZipFile")
 ALLOWED = {
     # the columns of a RealGalaxyCatalog, and the colours that banks made from it hold
-    ("injection/galaxies/banks.py", "HSC_g"),
-    ("injection/galaxies/banks.py", "HSC_r"),
-    ("injection/galaxies/banks.py", "HSC_z"),
+    ("injection/galaxies/catalogues.py", "HSC_g"),
+    ("injection/galaxies/catalogues.py", "HSC_r"),
+    ("injection/galaxies/catalogues.py", "HSC_z"),
     ("injection/galaxies/banks.py", "g_minus_r"),
     ("injection/galaxies/banks.py", "r_minus_z"),
     # a stratum of the lake's own catalogue tables

@@ -21,16 +21,17 @@ from injection.optics.psf import Psf
 from injection.priors.prior import Prior
 from injection.priors.registry import draw, load_prior
 from lake.errors import DataError, invalid
+from lake.sky.imaging import Imaging
 from lake.sky.photometry import sigma_from_psfdepth
-from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC, SURVEY
 
 Array = NDArray[np.float64]
 
-COLUMNS = (
-    "lens_q", "lens_pa_rad", "lens_x_arcsec", "lens_y_arcsec", "lens_gamma1", "lens_gamma2", "src_model", "src_mag_r",
-    "src_g_minus_r", "src_r_minus_z", "src_x_arcsec", "src_y_arcsec", "src_pa_rad", "src_stamp_id",
+_KEPT = (
+    "lens_q", "lens_pa_rad", "lens_x_arcsec", "lens_y_arcsec", "lens_gamma1", "lens_gamma2", "src_model",
+    "src_x_arcsec", "src_y_arcsec", "src_pa_rad", "src_stamp_id",
 )  # fmt: skip
-"""Drawn parameters that are kept."""
+"""Drawn parameters that are kept, besides the source's light."""
+_PLANNED = ("theta_e_arcsec", "src_dmag", "src_re_arcsec", "src_e", "shear", "x_offset_px", "y_offset_px")
 
 
 def source_model(rendering: StampRendering, chosen: StampSet) -> SourceModel:
@@ -55,6 +56,7 @@ class StampRenderer:
     psf_model: str
     sources: SourceModel
     seed: int
+    imaging: Imaging
 
     def __call__(
         self, rows: pa.Table, hosts: Images, usable: NDArray[np.bool_]
@@ -71,8 +73,8 @@ class StampRenderer:
         light, gain = arcs.images, self.rendering.poisson_gain_e_per_nmgy
         if gain is not None:
             light = add_poisson(light, gain, self.seed, drawn["injection_id"].combine_chunks())
-        kept = {name: drawn[name] for name in COLUMNS}
-        measured = measure_arcs(drawn, arcs, hosts, usable, psf, _sigma(rows))
+        kept = {name: drawn[name] for name in (*_KEPT, *self.imaging.source_columns)}
+        measured = measure_arcs(drawn, arcs, hosts, usable, psf, self._sigma(rows))
         return hosts + light, pa.table({**kept, **measured}), arcs.reasons
 
     def parameters(self, rows: pa.Table, side: int) -> pa.Table:
@@ -84,17 +86,17 @@ class StampRenderer:
             raise invalid("stamps.rendering.prior", "one prior, not a mixture", self.rendering.prior)
         fixed = {
             "lens_theta_e_arcsec": value["theta_e_arcsec"],
-            "src_mag_r": value["mag_r"] + value["src_dmag"],
+            self.imaging.source_columns[0]: _floats(rows, f"mag_{self.imaging.reference_band}") + value["src_dmag"],
             "src_re_arcsec": value["src_re_arcsec"],
             "src_n": np.full(len(ids), self.rendering.src_n),
             "src_q": (1.0 - value["src_e"]) / (1.0 + value["src_e"]),
         }
-        drawn = self.sources.draw(draw(prior, ids, self.seed, SURVEY, fixed), prior, self.seed)
+        drawn = self.sources.draw(draw(prior, ids, self.seed, self.imaging, fixed), prior, self.seed)
         turn = 2.0 * np.pi * (Keyed(self.seed, ids).uniform("shear_pa_rad") - 0.5)
         changed = {"lens_gamma1": value["shear"] * np.cos(turn), "lens_gamma2": value["shear"] * np.sin(turn)}
         middle = side // 2 - (side - 1) / 2
         for axis in "xy":
-            place = PIXEL_SCALE_ARCSEC * (middle + value[f"{axis}_offset_px"])
+            place = self.imaging.pixel_scale_arcsec * (middle + value[f"{axis}_offset_px"])
             for what in ("lens", "src"):
                 name = f"{what}_{axis}_arcsec"
                 changed[name] = _floats(drawn, name) + place
@@ -104,21 +106,16 @@ class StampRenderer:
 
     def psf(self, rows: pa.Table) -> Psf:
         """PSFs of the hosts: the set's profile with the noise-equivalent area of each band's psfsize."""
-        widths = np.stack([_floats(rows, f"psfsize_{band}") for band in BANDS], axis=1)
+        widths = np.stack([_floats(rows, name) for name in self.imaging.psf_columns], axis=1)
         beta = self.rendering.psf_moffat_beta if self.psf_model == "moffat" else np.inf
-        return Psf.of_area(widths, beta, self.rendering.psf_includes_pixel, SURVEY)
+        return Psf.of_area(widths, beta, self.rendering.psf_includes_pixel, self.imaging)
 
-
-_PLANNED = (
-    "theta_e_arcsec", "mag_r", "src_dmag", "src_re_arcsec", "src_e", "shear", "x_offset_px", "y_offset_px",
-)  # fmt: skip
+    def _sigma(self, rows: pa.Table) -> Array:
+        """Noise per pixel (lens,) in the reference band, from the depth."""
+        band = self.imaging.reference
+        depth, width = (_floats(rows, names[band]) for names in (self.imaging.noise_columns, self.imaging.psf_columns))
+        return sigma_from_psfdepth(depth, width, self.imaging.pixel_scale_arcsec)
 
 
 def _floats(rows: pa.Table, name: str) -> Array:
     return np.asarray(rows[name].to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def _sigma(rows: pa.Table) -> Array:
-    """Noise per pixel (lens,) in the reference band, from the depth."""
-    band = SURVEY.reference_band
-    return sigma_from_psfdepth(_floats(rows, f"psfdepth_{band}"), _floats(rows, f"psfsize_{band}"), PIXEL_SCALE_ARCSEC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from etl.simulated import rendering
 from injection.experiment.training_stamps import StampRenderer, source_model
 from lake.files.publishing import published_folder
+from lake.sky.survey import SURVEY
 from pipeline.experiment.stampparams import StampsParams
 from pipeline.project.codecards import Code
 from pipeline.project.sparkrun import SparkRun
@@ -16,7 +17,7 @@ def run(context: SparkRun, params: StampsParams) -> None:
     plan = context.read_spark("injection_manifest", [chosen.plan])
     sources = source_model(params.rendering, chosen)
     context.note_input("sources", str(sources.identity))
-    render = StampRenderer(params.rendering, chosen.psf_model, sources, context.seed)
+    render = StampRenderer(params.rendering, chosen.psf_model, sources, context.seed, SURVEY)
     made_by = [code.hash(module) for module in ("etl/simulated/shards.py", "injection/experiment/training_stamps.py")]
     work = context.work(params.digest(exclude={"sets"}), chosen.digest(), context.seed, dict(context.inputs), made_by)
     survey = context.survey.folder

@@ -16,7 +16,7 @@ from injection.engine.tracing import PARAMETRIC
 from injection.experiment.training_stamps import StampRenderer, source_model
 from injection.galaxies.banks import write_bank
 from lake.errors import DataError, ParameterError
-from lake.sky.survey import PIXEL_SCALE_ARCSEC
+from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
 from tests.injection.scenes import gaussian_bank
 
 SIDE = 64
@@ -25,7 +25,7 @@ RENDERING = StampRendering.load(_BASE["rendering"], "stamps.rendering")
 
 
 def renderer(psf: str = "moffat", **changes: Any) -> StampRenderer:
-    return StampRenderer(RENDERING.model_copy(update=changes), psf, PARAMETRIC, 11)
+    return StampRenderer(RENDERING.model_copy(update=changes), psf, PARAMETRIC, 11, SURVEY)
 
 
 def planned(count: int, **changes: Any) -> pa.Table:

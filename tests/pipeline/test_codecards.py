@@ -162,7 +162,7 @@ def test_every_stage_has_a_card_and_each_edit_changes_those_of_its_readers(tmp_p
     assert set(cards) == {*stage_names(), "nothing"}
     assert all(f"pipeline/stages/{stage}.py" in cards[stage] for stage in stage_names())
     readers = {
-        "injection/priors/priors.yaml": {"grid", "trials", "diagnose", "report"},
+        "injection/priors/priors.yaml": {"grid", "trials", "diagnose", "report", "stamps"},
         "analysis/page/page.html": {"report"},
         "demo/sweep_columns.csv": {"demo"},
         "modeling/history/training_epochs.csv": {"history"},
