@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from astropy.wcs import WCS
 
 from etl.cutouts.coadds import brick_folder, coadd_name
-from etl.simulated.shards import PLANNED, ShardMaker
+from etl.simulated.shards import PLANNED, Renderer, ShardMaker
 from lake.sky.survey import MASKBITS
 from lake.store.stamps import StampStore
 from tests.etl.survey_files import stamp_cutting, write_brick
@@ -74,8 +78,8 @@ def plan_row(name: str, brick: str, config: int, theta: float, label: int, ra: f
     return {**row, "shard": 1, "brick": brick}
 
 
-def run(folder: Path, survey: Path, batches: list[pa.RecordBatch]) -> list[dict[str, int]]:
-    maker = ShardMaker(str(survey), str(folder), CUTTING, renderer)
+def run(folder: Path, survey: Path, batches: list[pa.RecordBatch], render: Renderer = renderer) -> list[dict[str, int]]:
+    maker = ShardMaker(str(survey), str(folder), CUTTING, render)
     return [row for batch in maker(iter(batches)) for row in batch.to_pylist()]
 
 
@@ -170,3 +174,40 @@ def test_shards_follow_each_other_across_batches(survey: Any, tmp_path: Path) ->
         yield from two.to_batches(max_chunksize=3)
 
     assert run(tmp_path, folder, list(batches())) == [{"shard": 0, "rows": 8}, {"shard": 1, "rows": plan.num_rows - 8}]
+
+
+def stuck(rows: pa.Table, hosts: np.ndarray, usable: np.ndarray) -> Any:
+    """Renders the first brick's lenses, and hangs at those of the second."""
+    if rows["brick"][0].as_py() == "1001p000":
+        time.sleep(600)
+    return renderer(rows, hosts, usable)
+
+
+def test_killed_in_a_shard_and_run_again(survey: Any, tmp_path: Path) -> None:
+    """A shard that was done stays, the one begun leaves nothing, and the bytes are those of an uninterrupted run."""
+    folder, _, wcs = survey
+    plan = planned(wcs)
+    plan = plan.filter(pc.not_equal(plan["brick"], ""))
+    number = pc.cast(pc.equal(plan["brick"], "1001p000"), pa.int32())
+    plan = plan.set_column(plan.column_names.index("shard"), "shard", number)
+    pq.write_table(plan, tmp_path / "plan.parquet")
+    script = (
+        "import sys, pathlib, pyarrow.parquet as pq; from tests.etl import test_simulated_shards as t;"
+        "place, survey = map(pathlib.Path, sys.argv[1:]);"
+        "t.run(place / 'killed', survey, pq.read_table(place / 'plan.parquet').to_batches(), t.stuck)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path), str(folder)]) as process:
+        shards, deadline = tmp_path / "killed/shards", time.monotonic() + 120
+        while not list(shards.glob(".*bucket-0001.npy")):
+            assert process.poll() is None, "it ended by itself"
+            assert time.monotonic() < deadline, "it never began the second shard"
+            time.sleep(0.02)
+        process.kill()
+    assert [path.name for path in shards.glob("[!.]*")] == ["bucket-0000.npy"]
+    before = (shards / "bucket-0000.npy").stat().st_mtime_ns
+    for place in ("killed", "whole"):
+        assert [row["shard"] for row in run(tmp_path / place, folder, plan.to_batches())] == [0, 1]
+    assert (shards / "bucket-0000.npy").stat().st_mtime_ns == before
+    for name in ("shards/bucket-0000.npy", "shards/bucket-0001.npy", "rows/0000.parquet", "rows/0001.parquet"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not list((tmp_path / "killed").glob("*/.*")), "drafts of the killed run are gone"
