@@ -225,16 +225,18 @@ def test_near_table_and_exclusion(tmp_path: Path) -> None:
     columns["RA"][:] = 0.0
     columns["DEC"][:] = [0, 10.9 / 3600, 11.1 / 3600, 1, 2, 3]
     columns["TYPE"][1] = b"PSF"
-    write_sweep(tmp_path / "sweep-a.fits", columns)
+    folder = tmp_path / "sweeps"
+    folder.mkdir()
+    write_sweep(folder / "sweep-a.fits", columns)
     text = "name,ra,dec,grading\nb,0,0,perhaps\nb,0,3,confident\n"
     (tmp_path / "candidates.csv").write_text(text)
-    frames = build(tmp_path, read_list(str(tmp_path / "candidates.csv"), {"confident": "A"}).rows)
+    frames = build(folder, read_list(str(tmp_path / "candidates.csv"), {"confident": "A"}).rows)
     near_rows = {r["objid"]: r for r in rows_of(frames.near)}
     assert {i: (r["candidate_id"], r["failed_cut"]) for i, r in near_rows.items()} == {
         0: ("b@0.00000+0.00000", None), 1: ("b@0.00000+0.00000", "type"), 5: ("b@0.00000+3.00000", None),
     }  # fmt: skip
     assert near_rows[1]["separation_arcsec"] == pytest.approx(10.9, abs=1e-6)
-    assert {r["objid"] for r in pool_rows(tmp_path, frames)} == {2, 3, 4}
+    assert {r["objid"] for r in pool_rows(folder, frames)} == {2, 3, 4}
     reasons = {c["reason"]: c["rows"] for c in rows_of(frames.counts) if c["rows"]}
     assert reasons == {"": 3, "near_candidate": 2, "type": 1}
 
