@@ -38,7 +38,8 @@ class Nodes:
         self.folder, self.cloud, self.release = folder, cloud, release
         self.logs = folder / "logs"
         self.primary = folder / "primary"
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self.master = ""
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         for name in ("bin", "conf", "logs", "primary", "home"):
             (folder / name).mkdir(parents=True)
         self._write_commands()
@@ -61,22 +62,30 @@ class Nodes:
             **{name: os.environ[name] for name in ("JAVA_HOME",) if name in os.environ},
         }
 
-    master = ""
-
     def start(self) -> None:
+        """Start Spark; if that fails, nothing of it is left running."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self) -> None:
         port = _free_port()
         here = ("--host", "127.0.0.1", "--webui-port", "0")
         self._daemon("master", "deploy.master.Master", *here, "--port", str(port))
+        self._await_daemons()
         self.master = f"spark://127.0.0.1:{port}"
         for number in (1, 2):
             size = ("--cores", "1", "--memory", "2g", "--work-dir", str(self.folder / f"worker{number}"))
             self._daemon(f"worker{number}", "deploy.worker.Worker", *here, *size, self.master, hide=self.primary)
+        self._await_daemons()
 
     def stop(self) -> None:
-        for process in reversed(self._processes):
+        for process in reversed(self._processes.values()):
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
-        for process in self._processes:
+        for process in self._processes.values():
             process.wait(60)
 
     def run(self, cluster: Any) -> None:
@@ -157,12 +166,17 @@ class Nodes:
         (self.folder / "scratch").mkdir(exist_ok=True)
         with log.open("wb") as out:
             made = subprocess.Popen(command, stdout=out, stderr=out, env=self.environment | own, start_new_session=True)
-        self._processes.append(made)
+        self._processes[name] = made
+
+    def _await_daemons(self) -> None:
+        """Wait until the master has begun and every worker has found it."""
         deadline = time.monotonic() + _WAIT_SECONDS
-        while not _STARTED.search(log.read_text(errors="replace")):
-            if made.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(log.read_text())
-            time.sleep(0.2)
+        for name, process in self._processes.items():
+            log = self.logs / f"{name}.log"
+            while not _STARTED.search(log.read_text(errors="replace")):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(log.read_text())
+                time.sleep(0.2)
 
 
 def _may_hide() -> bool:
