@@ -86,9 +86,12 @@ def _end(emr: Any, job: str, cluster: EmrParams) -> None:
 
 
 def _state(emr: Any, job: str) -> tuple[str, str]:
-    """State and number of the step; a cluster that ended before its step did is an error."""
-    step = emr.list_steps(ClusterId=job)["Steps"][0]
+    """State and number of the step; a cluster that ended before its step did is an error.
+
+    The cluster is asked first: a step that ends in between, and its cluster with it, has not failed.
+    """
     status = emr.describe_cluster(ClusterId=job)["Cluster"]["Status"]
+    step = emr.list_steps(ClusterId=job)["Steps"][0]
     if status["State"].startswith("TERMINATED") and step["Status"]["State"] not in _ENDED:
         reason = status.get("StateChangeReason", {}).get("Message") or "no reason given"
         when = "while its step ran" if step["Status"]["State"] == "RUNNING" else "before its step began"

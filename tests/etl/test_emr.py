@@ -325,6 +325,22 @@ def test_what_aws_refuses_is_said(
     assert len(made) == (9 if code == "RequestLimitExceeded" else 1)
 
 
+def test_a_step_that_ends_while_it_is_asked_for_has_not_failed() -> None:
+    class Ending:
+        """A step that runs until its cluster has been asked for, and then ends, as the cluster does."""
+
+        asked = 0
+
+        def describe_cluster(self, **request: Any) -> Any:
+            self.asked += 1
+            return {"Cluster": {"Status": {"State": "RUNNING" if self.asked == 1 else "TERMINATED"}}}
+
+        def list_steps(self, **request: Any) -> Any:
+            return {"Steps": [{"Id": "s-1", "Status": {"State": "COMPLETED" if self.asked else "RUNNING"}}]}
+
+    assert submission._state(Ending(), "j-1") == ("COMPLETED", "s-1")
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_busy_service_does_not_end_the_wait(
     aws: boto3.session.Session,
