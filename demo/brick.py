@@ -14,7 +14,7 @@ from demo.lensing import LensedImage, add_stamp, lens_host, transfers
 from demo.mixtures import Floats
 from demo.painting import paint
 from demo.population import background, populate
-from demo.sources import Source
+from demo.sources import NO_LENS, Source
 from lake.sky.photometry import magnitude_from_flux
 from lake.sky.survey import BANDS, MASKBITS, PIXEL_SCALE_ARCSEC
 
@@ -68,7 +68,7 @@ def make_scene(params: DemoParams, plan: Plan, seed: int) -> Scene:
     lensed = {
         index: lens_host(rng, params.lenses, source, conditions, transfer)
         for index, source in enumerate(sources)
-        if source.role not in ("field", "tier_b_false")
+        if source.role not in NO_LENS
     }
     model = np.zeros((len(BANDS), params.brick_pixels, params.brick_pixels))
     for source in [*sources, *background(rng, params)]:

@@ -54,6 +54,8 @@ class LensParams(Section):
     """Lenses that no list knows and that can be seen."""
     unlisted_faint: int = Field(ge=0)
     """Lenses that no list knows and that are too faint to see."""
+    contaminant: int = Field(ge=0)
+    """Ring galaxies and mergers that are listed as such."""
     outside_footprint: int = Field(ge=0)
     """Listed positions that lie outside the survey."""
     theta_e_range_arcsec: tuple[float, float]

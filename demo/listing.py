@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from demo.brick import Plan, Scene
 from demo.catalogue import Rows
 from demo.grid import Brick
-from demo.sources import Source
+from demo.sources import NO_LENS, Source
 from lake.sky.survey import BANDS, STAMP_PIXELS
 
 COLUMNS = ("name", "ra", "dec", "zlens", "type", "grading", "ref", "theta_e")
-GRADING = {"tier_a": "confident", "tier_b": "probable", "tier_b_false": "probable"}
+GRADING = {"tier_a": "confident", "tier_b": "probable", "tier_b_false": "probable", "contaminant": "rejected"}
+"""Grades of what is listed, by role."""
+CONTAMINANTS = {"ring": "ring galaxy", "merger": "merger"}
+"""Types that the list gives objects that it rejects, by what they truly are."""
 REFERENCE = "Simulated sky (Dark Halo Scope demo)"
 CONFIRMED = "Simulated spectroscopy (Dark Halo Scope demo)"
 """Reference of the confirmed lenses."""
@@ -33,6 +36,8 @@ def listed(rng: np.random.Generator, source: Source, ra_deg: float, dec_deg: flo
     east, north = rng.normal(0, POSITION_ERROR_ARCSEC / 3600, 2)
     redshift = f"{source.redshift:.4f}" if rng.uniform() < 0.94 else ""
     found = row(ra_deg + east / np.cos(np.deg2rad(dec_deg)), dec_deg + north, GRADING[source.role], redshift)
+    if source.role == "contaminant":
+        found["type"] = CONTAMINANTS[source.kind]
     return found | {"ref": CONFIRMED} if source.role == "tier_a" else found
 
 
@@ -92,7 +97,7 @@ def source_truth(plan: Plan, sources: list[Source], rows: Rows) -> pa.Table:
             "kind": source.kind,
             "role": source.role,
             "type": source.type,
-            "is_lens": source.role in ("tier_a", "tier_b", "unlisted", "unlisted_faint"),
+            "is_lens": source.role not in NO_LENS,
             "ra": float(row["RA"]),
             "dec": float(row["DEC"]),
             "x_px": float(source.position[0]),

@@ -11,7 +11,7 @@ from numpy.random import Generator
 from demo import confusers, sources
 from demo.config import DemoParams
 from demo.mixtures import Floats
-from demo.sources import Source
+from demo.sources import NO_LENS, Source
 from lake.errors import invalid
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS
 
@@ -32,6 +32,8 @@ NEGATIVE_KINDS: dict[str, dict[Maker, float]] = {
     "REX": {sources.early: 0.66, sources.blue: 0.16, confusers.clumpy: 0.18},
 }
 """What the pool galaxies of each catalogue type truly are."""
+FALSE_KINDS = (confusers.ring, confusers.spiral, confusers.merger)
+"""What listed objects truly are that are graded as lenses and are none."""
 LENS_SEPARATION_ARCSEC = 14.0
 """Least distance between lens hosts, beyond the pool's exclusion radius of 11". Other galaxies come as near to a lens
 as to each other: were lenses lonelier, a network could find them by that."""
@@ -92,9 +94,10 @@ def background(rng: Generator, params: DemoParams) -> list[Source]:
 def _sample_member(rng: Generator, layout: Layout, role: str) -> Source:
     place = layout.place(LENS_SEPARATION_ARCSEC, float(EDGE_MARGIN_PX))
     type_ = str(rng.choice(list(HOST_TYPES), p=list(HOST_TYPES.values())))
-    if role != "tier_b_false":
+    if role not in NO_LENS:
         return replace(sources.early(rng, type_, place), role=role)
-    make = (confusers.ring, confusers.spiral, confusers.merger)[int(rng.integers(3))]
+    kinds = (confusers.ring, confusers.merger) if role == "contaminant" else FALSE_KINDS
+    make = kinds[int(rng.integers(len(kinds)))]
     return replace(make(rng, "DEV" if type_ == "DEV" else "SER", place), role=role)
 
 

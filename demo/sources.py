@@ -11,6 +11,8 @@ from demo.mixtures import SERSIC_GRID, Floats
 from demo.painting import Ellipse, Light, sersic_light
 from lake.sky.photometry import flux_from_magnitude
 
+NO_LENS = ("field", "tier_b_false", "contaminant")
+"""Roles of sources that are no lenses."""
 CATALOGUE_INDEX = {"DEV": 4.0, "EXP": 1.0, "REX": 1.0}
 """Sersic index that a Tractor type implies."""
 
@@ -33,7 +35,8 @@ class Source:
     redshift: float
     light: Light
     role: str = "field"
-    """field, or its part in the lens sample: tier_a, tier_b, tier_b_false, unlisted, unlisted_faint."""
+    """field, or its part in the sample of lenses and listed objects: tier_a, tier_b, tier_b_false, unlisted,
+    unlisted_faint, contaminant."""
 
 
 def fluxes(mag_z: float, g_minus_r: float, r_minus_z: float) -> Floats:

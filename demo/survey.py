@@ -24,6 +24,7 @@ from demo.conditions import draw_conditions
 from demo.config import DemoParams, LensParams
 from demo.grid import place_bricks, sweep_name
 from demo.listing import (
+    GRADING,
     bare_hosts,
     brick_table,
     brick_truth,
@@ -46,7 +47,7 @@ log = logging.getLogger(__name__)
 
 BRICKS, PARTS = "survey-bricks.fits", "parts"
 """The brick table, and the folder of what finished bricks leave for the survey's common files."""
-ROLES = ("tier_a", "tier_b", "tier_b_false", "unlisted", "unlisted_faint")
+ROLES = ("tier_a", "tier_b", "tier_b_false", "unlisted", "unlisted_faint", "contaminant")
 
 
 def plan_survey(params: DemoParams, split: SplitParams, seed: int) -> list[Plan]:
@@ -119,7 +120,7 @@ def make_brick(plan: Plan, params: DemoParams, seed: int, folder: Path) -> str:
     candidates = {
         index: listed(rng, source, float(row["RA"]), float(row["DEC"]))
         for index, (source, row) in enumerate(zip(sources, rows, strict=True))
-        if source.role.startswith("tier")
+        if source.role in GRADING
     }
     radii = generator(seed, plan, 4)
     for index in sorted(candidates.keys() & scene.lensed.keys()):

@@ -31,7 +31,7 @@ _SERIES = {"lens": "spectroscopic lenses", "contaminant": "known contaminants"}
 class Params(DiagnosticParams):
     """What counts as an anchor, and what is asked of the finder."""
 
-    anchor_contaminants: str = r"\bring\b|merger|contaminant|artefact|artifact|not a lens"
+    anchor_contaminants: str = r"(?<!einstein )\bring\b|merger|contaminant|artefact|artifact|not a lens"
     """Pattern for the grade or kind of known contaminants: ring galaxies, mergers, artefacts."""
     anchor_thresholds: tuple[float, ...] = Field((0.5, 0.7, 0.9), min_length=1)
     """Probabilities above which an anchor counts as recognised; the gates judge the first."""
@@ -42,27 +42,34 @@ class Params(DiagnosticParams):
 
 
 def diagnose(subject: Subject, params: Params) -> Outcome:
-    """The untouched test objects that the list, or the table of a set of cut-outs, names as anchors."""
+    """The untouched test objects that the list, or the table of a set of cut-outs, names as anchors, and the list's
+    objects without an accepted grade."""
     held = subject.untouched
-    return anchors(held.objects, subject.listed, params, held.refusal())
+    return anchors(held.objects, subject.listed, params, held.refusal(), subject.ungraded)
 
 
-def anchors(objects: pd.DataFrame, listed: pd.DataFrame, params: Params, refused: str | None = None) -> Outcome:
+def anchors(
+    objects: pd.DataFrame,
+    listed: pd.DataFrame,
+    params: Params,
+    refused: str | None = None,
+    ungraded: pd.DataFrame | None = None,
+) -> Outcome:
     """Recall of spectroscopic lenses, and share of known contaminants above the same thresholds.
 
     `objects`: `galaxy_id`, `label`, `probability`. `listed`: by `galaxy_id` any of `name`, `reference` (which programme
-    a lens is from), `grading`, `kind` (whether it is a contaminant), `theta_e_arcsec`. `refused`: why nothing may be
-    measured.
+    a lens is from), `grading`, `kind` (whether it is a contaminant; of a lens only its grade says so),
+    `theta_e_arcsec`. `refused`: why nothing may be measured. `ungraded`: rows of `ungraded_scores`; those that overlap
+    stamps of other splits, or that the finder has seen, are not measured.
     """
     columns = ["galaxy_id", "name", "reference", "grading", "kind", "theta_e_arcsec"]
     known = listed.reindex(columns=columns).astype({"galaxy_id": object})
     rows = objects[["galaxy_id", "label", "probability"]].merge(known, on="galaxy_id")
     rows["programme"] = programmes(rows["name"], rows["reference"], params.anchor_lenses)
-    words = rows["grading"].fillna("").astype(str) + " " + rows["kind"].fillna("").astype(str)
-    bad = words.str.contains(params.anchor_contaminants, flags=re.IGNORECASE, regex=True)
+    bad = _named_bad(rows["grading"], params) | (_named_bad(rows["kind"], params) & (rows["label"] == 0))
     groups = {
         "lens": rows[(rows["label"] == 1) & rows["programme"].notna() & ~bad],
-        "contaminant": rows[bad],
+        "contaminant": _contaminants(rows[bad], ungraded, params),
     }
     reasons = {kind: refused or _reason(kind, group, params) for kind, group in groups.items()}
     measures = [each for kind, group in groups.items() for each in _rates(kind, group, reasons[kind], params)]
@@ -71,6 +78,23 @@ def anchors(objects: pd.DataFrame, listed: pd.DataFrame, params: Params, refused
     said = _finding(measures, groups, reasons, order, params)
     points = (*_points(measures, params), *_scores(groups))
     return Outcome("anchors", (*measures, *moments), gates, findings=(said,), points=points)
+
+
+def _named_bad(words: pd.Series, params: Params) -> pd.Series:
+    """Which words name a contaminant."""
+    text = words.fillna("").astype(str)
+    return text.str.contains(params.anchor_contaminants, flags=re.IGNORECASE, regex=True)
+
+
+def _contaminants(tested: pd.DataFrame, ungraded: pd.DataFrame | None, params: Params) -> pd.DataFrame:
+    """Known contaminants: those tested, and those without an accepted grade that may be measured."""
+    radii, probabilities = pd.to_numeric(tested["theta_e_arcsec"]), tested["probability"].to_numpy(float)
+    if ungraded is not None and len(ungraded):
+        bad = _named_bad(ungraded["grading"], params) | _named_bad(ungraded["kind"], params)
+        seen = ungraded["seen_in_training"].astype("boolean").fillna(False).astype(bool)
+        more = ungraded.loc[bad & ~seen & ~ungraded["overlaps"], "probability"].to_numpy(float)
+        probabilities, radii = np.r_[probabilities, more], np.r_[radii, np.full(len(more), np.nan)]
+    return pd.DataFrame({"probability": probabilities, "theta_e_arcsec": np.asarray(radii, dtype=float)})
 
 
 def _reason(kind: str, group: pd.DataFrame, params: Params) -> str | None:
@@ -83,8 +107,8 @@ def _reason(kind: str, group: pd.DataFrame, params: Params) -> str | None:
             f"reference, fewer than {FEWEST}"
         )
     return (
-        f"{len(group):,} known contaminants have a score, fewer than {FEWEST}: rings and mergers of a list are kept "
-        "away from the negatives and have no stamps; audit them as a set of cut-outs with a column `kind`"
+        f"{len(group):,} known contaminants (by the list's grade or type) have a stamp apart from training and "
+        f"validation, fewer than {FEWEST}; a set of cut-outs with a column `kind` can hold more"
     )
 
 

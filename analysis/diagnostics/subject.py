@@ -60,6 +60,8 @@ class Subject:
     """The finder with another annulus (`annulus_scoring.Rescoring`), or why it cannot be had."""
     listed: pd.DataFrame = field(default_factory=pd.DataFrame)
     """What list and catalogue say of the matched candidates: `galaxy_id`, `name`, `reference`, `theta_e_arcsec`, ..."""
+    ungraded: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Rows of `ungraded_scores` of this finder: listed objects without an accepted grade."""
     injections: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The scored injections of the finder's grid, with `score` and `probability`."""
     true_lenses: Collection[str] | None = None

@@ -16,17 +16,20 @@ from lake.config import SplitParams
 from lake.sky.healpix import pixel
 from lake.sky.sphere import ARCSEC_PER_RADIAN, chord, unit_vectors
 from lake.sky.split import split_of
-from lake.tables.lens_candidates import AGAIN, MATCHED, NO_SOURCE, TAKEN
+from lake.tables.lens_candidates import AGAIN, MATCHED, NO_GRADE, NO_SOURCE, TAKEN, UNGRADED
 
 Rank = tuple[str | None, str]
 """Tier and identifier of a candidate."""
+_LAST = "none"
+"""Ranks after every tier."""
 
 
 def match(listed: pa.Table, near: pa.Table, params: CandidatesParams, split: SplitParams) -> pa.Table:
     """``lens_candidates`` rows: each listed candidate with its nearest source, or why there is none.
 
     Of positions within ``same_position_arcsec`` the best-graded one counts; a source that is nearest to two candidates
-    goes to the better-graded one, then to the nearer. ``near`` is ``tractor_near_candidates``.
+    goes to the better-graded one, then to the nearer. Sources that are then free go to the nearest positions without an
+    accepted grade. ``near`` is ``tractor_near_candidates``.
     """
     ra, dec = (listed.column(n).to_numpy() for n in ("ra", "dec"))
     measured = np.array([kind not in params.unmatchable_types for kind in near.column("type").to_pylist()], dtype=bool)
@@ -39,7 +42,7 @@ def match(listed: pa.Table, near: pa.Table, params: CandidatesParams, split: Spl
     faults = listed.column("fault").to_pylist()
     fault = [why or (AGAIN if again else None) for why, again in zip(faults, repeats, strict=True)]
     reason = _resolve(source, separation, rank, fault)
-    matched = [why == MATCHED for why in reason]
+    matched = [why in (MATCHED, UNGRADED) for why in reason]
     healpix_128 = pixel(ra, dec, 128)
     columns = {
         **{n: listed.column(n) for n in LISTED},
@@ -84,11 +87,12 @@ def _resolve(
     source: NDArray[np.int64], separation: NDArray[np.float64], rank: Sequence[Rank], fault: Sequence[str | None]
 ) -> list[str]:
     best: dict[int, tuple[str, float, str]] = {}
-    claims = [(str(tier), float(far), name) for (tier, name), far in zip(rank, separation, strict=True)]
+    claims = [(tier or _LAST, float(far), name) for (tier, name), far in zip(rank, separation, strict=True)]
     for index, claim, why in zip(source.tolist(), claims, fault, strict=True):
-        if index >= 0 and why is None and (index not in best or claim < best[index]):
+        if index >= 0 and why in (None, NO_GRADE) and (index not in best or claim < best[index]):
             best[index] = claim
+    won = [index >= 0 and best.get(index) == claim for index, claim in zip(source.tolist(), claims, strict=True)]
     return [
-        why or (NO_SOURCE if index < 0 else MATCHED if best[index] == claim else TAKEN)
-        for index, claim, why in zip(source.tolist(), claims, fault, strict=True)
+        (UNGRADED if own and why == NO_GRADE else why) or (NO_SOURCE if index < 0 else MATCHED if own else TAKEN)
+        for index, own, why in zip(source.tolist(), won, fault, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Negatives and matched candidates -> stamps from coadds: one task per brick, with files that a repeated run reuses."""
+"""Negatives and matched listed objects -> stamps from coadds: one task per brick, files that a repeated run reuses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from lake.errors import DataError
 from lake.files import storage
 from lake.progress import track, watch
 from lake.sky.survey import BANDS
-from lake.tables.lens_candidates import MATCHED
 
 log = logging.getLogger(__name__)
 
@@ -81,14 +80,15 @@ class Sources:
 
 
 def requests(negatives: pa.Table, candidates: pa.Table, near: pa.Table, pool: pa.Table) -> pa.Table:
-    """Sources to cut out, the negatives and the candidates' matches: galaxy_id, ra, dec, brickname, and whether the
-    catalogue is ``lacking`` their seeing or depth in some band. Of the ``pool`` the columns `KNOWN` are needed.
+    """Sources to cut out, the negatives and the matches of all listed objects, graded or not: galaxy_id, ra, dec,
+    brickname, and whether the catalogue is ``lacking`` their seeing or depth in some band. Of the ``pool`` the columns
+    `KNOWN` are needed.
     """
     import duckdb  # late: see lake.gc_tuning
 
     lacking = " OR ".join(f"coalesce({name} <= 0, true)" for name in CONDITIONS)
     query = f"""
-        WITH matched AS (SELECT galaxy_id FROM candidates WHERE match_reason = '{MATCHED}'),
+        WITH matched AS (SELECT galaxy_id FROM candidates WHERE galaxy_id IS NOT NULL),
         known AS (SELECT galaxy_id, {lacking} AS lacking FROM pool)
         SELECT galaxy_id, ra, dec, brickname, {lacking} AS lacking FROM near SEMI JOIN matched USING (galaxy_id)
         UNION ALL

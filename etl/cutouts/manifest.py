@@ -21,7 +21,7 @@ from lake.config import SplitParams
 from lake.errors import DataError, not_one_of
 from lake.sky.sphere import chord, unit_vectors
 from lake.sky.split import SPLITS
-from lake.sky.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS
+from lake.sky.survey import STAMPS_OVERLAP_ARCSEC
 from lake.store.stamps import PLACE, shard_name
 from lake.tables.lens_candidates import MATCHED
 
@@ -37,8 +37,6 @@ FACTS = pa.schema(
 _COMPARED = ("psfsize_r", "psfdepth_r")
 _CHECKED = ("galaxy_id", "cutout_path", "split", "label", "healpix_128", "tier", *_COMPARED)
 _STANDARD_ERRORS = 3.0
-GUARD_ARCSEC = (STAMP_PIXELS + 1) * PIXEL_SCALE_ARCSEC * np.sqrt(2.0)
-"""Centres of two stamps that share a pixel are nearer: the diagonal of a stamp, and of a pixel for its offset."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +106,13 @@ def rows(
 
 
 def guarded(made: pa.Table) -> pa.Table:
-    """Collected rows without those whose stamp may share a pixel with one of another split, within `GUARD_ARCSEC`.
+    """Collected rows without those whose stamp may share a pixel with one of another split.
 
     Of two such rows a positive stays rather than a negative, then one of test rather than val, and of val rather than
     train.
     """
     places = unit_vectors(*(made.column(name).to_numpy() for name in ("ra", "dec")))
-    near = cKDTree(places).query_pairs(chord(GUARD_ARCSEC), output_type="ndarray")
+    near = cKDTree(places).query_pairs(chord(STAMPS_OVERLAP_ARCSEC), output_type="ndarray")
     split = np.array([SPLITS.index(name) for name in made.column("split").to_pylist()])
     across = near[split[near[:, 0]] != split[near[:, 1]]]
     rank = split + len(SPLITS) * made.column("label").to_numpy()

@@ -40,6 +40,7 @@ LISTED = (
     "z_lens_text",
     "theta_e_arcsec",
     "reference",
+    "kind",
 )
 """Columns of ``lens_candidates`` that the list gives."""
 _SCHEMA = pa.schema(
@@ -59,7 +60,7 @@ LENSCAT = CandidateListParams(
 
 @dataclass(frozen=True)
 class CandidateList:
-    """``rows``: every position; one without ``tier`` (``fault`` says why) is not a lens, but excludes negatives.
+    """``rows``: every position; one without ``tier`` (``fault`` says why) is no lens, but excludes negatives.
     ``rejected``: rows without a position, and repetitions of one (``quarantine.SCHEMA``)."""
 
     rows: pa.Table
@@ -116,6 +117,7 @@ def _parsed(
         "z_lens_text": redshift,
         "theta_e_arcsec": _single(row.get("theta_e"), *_RADII),
         "reference": reference,
+        "kind": kind,
         "fault": fault,
         "record": json.dumps(row, sort_keys=True),
     }

@@ -8,6 +8,8 @@ from lake.sky.photometry import NANOMAGGY_MAG
 BANDS: tuple[str, str, str] = ("g", "r", "z")
 PIXEL_SCALE_ARCSEC = 0.262
 STAMP_PIXELS = 101
+STAMPS_OVERLAP_ARCSEC = (STAMP_PIXELS + 1) * PIXEL_SCALE_ARCSEC * 2.0**0.5
+"""Centres of two stamps that share a pixel are nearer: the diagonal of a stamp, and of a pixel for its offset."""
 PIXEL_SCALE_TOLERANCE = 0.01
 """Stamps within this relative distance of the survey's pixel scale are accepted (DES: 0.263")."""
 

@@ -34,7 +34,7 @@ from lake.store.cards import Slice
 log = logging.getLogger(__name__)
 
 _STRICT = ConfigDict(strict=True, extra="forbid")
-_EVALUATED = ("scores", "thresholds", "calibrations")
+_EVALUATED = ("scores", "thresholds", "calibrations", "ungraded_scores")
 _GRID = ("injections", "injection_scores", "completeness")
 _IMPORTED = ("imports", "import_disagreements", "foreign_objects")
 REGISTRY = "experiments"

@@ -9,6 +9,7 @@ TAKEN = "source matched by a better-graded or nearer candidate"
 AGAIN = "repeats a position with an equal or better grade"
 NO_GRADE = "no accepted grade"
 NOT_TAKEN = "of another type or reference than survey.candidate_list takes"
+UNGRADED = "matched, without an accepted grade"
 RAGGED = "the row does not fit the header line"
 
 SPEC = TableSpec(
@@ -19,6 +20,7 @@ SPEC = TableSpec(
         Column("name", "string", "name in the list, if any; may be repeated", nullable=True),
         *columns.POSITION,
         Column("grading", "string", "grade as written in the list", nullable=True),
+        Column("kind", "string", "type of the object as written in the list: galaxy, ring, merger", nullable=True),
         Column("tier", "string", "A spectroscopy or HST, B visual grade only", nullable=True, allowed=columns.TIERS),
         Column("z_lens", "double", "redshift of the lens galaxy, if it is a single number", nullable=True, low=0),
         Column("z_lens_text", "string", "that redshift as written in the list", nullable=True),
@@ -37,8 +39,8 @@ SPEC = TableSpec(
         Column(
             "match_reason",
             "string",
-            "'matched', or why there is no match",
-            allowed=(MATCHED, NO_SOURCE, TAKEN, AGAIN, NO_GRADE, NOT_TAKEN, RAGGED),
+            "'matched', 'matched, without an accepted grade' (no lens: in `ungraded_scores`), or why there is no match",
+            allowed=(MATCHED, UNGRADED, NO_SOURCE, TAKEN, AGAIN, NO_GRADE, NOT_TAKEN, RAGGED),
         ),
         *columns.HEALPIX,
         columns.SPLIT,

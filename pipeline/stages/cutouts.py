@@ -1,4 +1,4 @@
-"""Cut-outs of negatives and matched candidates, from brick coadds or the survey's service, packed into shards."""
+"""Cut-outs of negatives and matched listed objects, from brick coadds or the survey's service, packed into shards."""
 
 from __future__ import annotations
 

@@ -73,6 +73,7 @@ def subject(context: RunContext, params: DiagnosticParams) -> Subject:
         trials=context.read("trials", slices=[generation]).to_pandas(),
         rescoring=lambda: rescoring(context.root.checkpoints(generation), store),
         listed=listed(context),
+        ungraded=context.read("ungraded_scores", slices=[generation]).to_pandas(),
         injections=scored_injections(context),
         true_lenses=true_lenses(context),
         trial_weights=partial(trial_weights, context),

@@ -17,6 +17,7 @@ from lake.store.stamps import StampStore
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.scoring import score_rows, score_table
 from pipeline.experiment.trainedon import seen_by, trained_by
+from pipeline.experiment.ungraded import ungraded_rows, ungraded_scores
 from pipeline.project.context import RunContext
 
 _STRATA = ["galaxy_id", "type_bin", "nobs_z_bin", "pool", "confuser_category", "tier"]
@@ -29,7 +30,8 @@ def run(context: RunContext, params: EvaluateParams) -> None:
     scorer = load_scorer(folder)
     context.note_input(f"checkpoint:{generation}", scorer.checkpoint_id)
     manifest = context.read("manifest", slices=[context.survey.audit_manifest])
-    logits = score_rows(scorer, StampStore(context.root.cutouts), manifest)
+    store = StampStore(context.root.cutouts)
+    logits = score_rows(scorer, store, manifest)
     seen = seen_by(folder, manifest)
     trained = trained_by(folder, manifest)
     scores = score_table(scorer, generation, manifest, logits, seen, trained, context.survey.split)
@@ -37,6 +39,8 @@ def run(context: RunContext, params: EvaluateParams) -> None:
     context.write("scores", scores, generation, where)
     judged = scores.to_pandas()
     points = fixed_thresholds(judged, params)
+    apart = ungraded_scores(scorer, generation, folder, store, ungraded_rows(context), manifest)
+    context.write("ungraded_scores", apart, generation, where)
     rows = threshold_rows(points, scorer.checkpoint_id, generation)
     context.write("thresholds", rows, generation, where)
     objects = judged.merge(manifest.select(_STRATA).to_pandas(), on="galaxy_id", validate="one_to_one")

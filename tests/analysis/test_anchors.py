@@ -93,3 +93,29 @@ def test_entries_of_a_published_list_are_recognised(real_data):
     assert found["SL2S"] >= 10
     slacs = rows[programmes(rows["name"], rows["ref"], PATTERNS) == "SLACS"]
     assert slacs["name"].str.contains("J0029-0055").any()
+
+
+def test_a_lists_objects_without_an_accepted_grade_are_contaminants_where_it_says_so():
+    """Rings and mergers count by grade or type; not weak candidates, nor what the finder has seen or may overlap."""
+    objects, listed = reference()
+    lenses = objects[:68], listed[:68].assign(kind="Einstein ring")
+    n = 16
+    ungraded = pd.DataFrame(
+        {
+            "galaxy_id": [f"u{i}" for i in range(n)],
+            "probability": [0.95, 0.8, 0.6] + [0.1] * 9 + [0.99] * 4,
+            "grading": ["rejected"] * 8 + ["merger"] * 4 + ["C", "C", "rejected", "rejected"],
+            "kind": ["ring galaxy"] * 12 + ["galaxy", "Einstein ring", "merger", "merger"],
+            "seen_in_training": pd.array([None] * 14 + [True, None], dtype="boolean"),
+            "overlaps": [False] * 15 + [True],
+        }
+    )
+    outcome = anchors(*lenses, PARAMS, None, ungraded)
+    found = [measure(outcome, f"anchors/contamination/{at}") for at in ("p0.5", "p0.7", "p0.9")]
+    assert [one.n for one in found] == [12] * 3
+    assert [one.value for one in found] == pytest.approx([3 / 12, 2 / 12, 1 / 12])
+    assert all(one.low < one.value < one.high for one in found)
+    assert measure(outcome, "anchors/recall/p0.5").n == 68, "an Einstein ring by type is a lens"
+    assert status(outcome, "anchors/contamination") == "BORDERLINE"
+    few = anchors(*lenses, PARAMS, None, ungraded[:9])
+    assert "9 known contaminants" in measure(few, "anchors/contamination/p0.5").method

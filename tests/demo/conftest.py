@@ -66,6 +66,7 @@ def tiny_params(**top: Any) -> DemoParams:
             "tier_b_false": 1,
             "unlisted": 2,
             "unlisted_faint": 1,
+            "contaminant": 2,
             "outside_footprint": 1,
         },
         sources={"negatives_per_lens": 4, "faint": 4, "background": 0, "duplicate_fraction": 0.1, "nan_rows": 2},

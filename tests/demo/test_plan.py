@@ -69,8 +69,9 @@ def test_noise_follows_from_depth_and_seeing(plans: list[Plan]) -> None:
 
 def test_the_lens_sample_is_dealt_evenly(plans: list[Plan]) -> None:
     roles = Counter(role for plan in plans for role in plan.roles)
-    assert roles == {"tier_a": 76, "tier_b": 750, "tier_b_false": 24, "unlisted": 40, "unlisted_faint": 40}
-    assert {len(plan.roles) for plan in plans} <= {7, 8}
+    lenses = {"tier_a": 76, "tier_b": 750, "unlisted": 40, "unlisted_faint": 40}
+    assert roles == {**lenses, "tier_b_false": 24, "contaminant": 120}
+    assert {len(plan.roles) for plan in plans} <= {8, 9}
     assert sum(plan.nan_rows for plan in plans) == 6
 
 

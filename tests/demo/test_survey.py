@@ -20,6 +20,7 @@ from astropy.wcs import WCS
 from demo.catalogue import columns, sweep_dtype
 from demo.grid import brick_name, columns_per_row, sweep_name
 from demo.listing import COLUMNS, CONFIRMED
+from demo.sources import NO_LENS
 from demo.survey import write_survey
 from lake.errors import DataError
 from lake.sky.healpix import pixel
@@ -96,7 +97,8 @@ def test_candidate_list_has_the_lenscat_columns(survey: Made, real_data: Path) -
     real = (real_data / "catalogues" / "desi_candidates.csv").read_text().splitlines()[0]
     rows = list(csv.DictReader(lines))
     assert lines[0] == ",".join(COLUMNS) == f"{real},theta_e", "the columns of real lists, and one that some have"
-    assert Counter(row["grading"] for row in rows) == {"confident": 3, "probable": 4}
+    assert Counter(row["grading"] for row in rows) == {"confident": 3, "probable": 4, "rejected": 2}
+    assert {row["type"] for row in rows if row["grading"] == "rejected"} <= {"ring galaxy", "merger"}
     assert all("Simulated" in row["ref"] for row in rows)
     assert Counter(row["ref"] for row in rows)[CONFIRMED] == 3, "those graded confident"
 
@@ -113,7 +115,7 @@ def test_the_list_gives_measured_radii_of_some_lenses(survey: Made) -> None:
         near = np.hypot(*(place - (sources[key]["ra"], sources[key]["dec"]))) < 2 / 3600
         if near and sources[key]["role"] == "tier_a":
             assert abs(np.log(float(row["theta_e"]) / truth[key])) < 0.12
-        if not near or sources[key]["role"] == "tier_b_false":
+        if not near or sources[key]["role"] in NO_LENS:
             assert row["theta_e"] == ""
     assert any(row["theta_e"] for row in rows)
 

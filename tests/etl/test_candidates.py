@@ -8,7 +8,7 @@ import pyarrow as pa
 from etl.catalogues import candidates
 from lake import tables
 from lake.contract import rules
-from lake.tables.lens_candidates import AGAIN, MATCHED, NO_GRADE, NO_SOURCE, TAKEN
+from lake.tables.lens_candidates import AGAIN, MATCHED, NO_GRADE, NO_SOURCE, RAGGED, TAKEN, UNGRADED
 from tests.etl.survey_files import SPLIT, params
 
 ARCSEC = 1 / 3600
@@ -29,6 +29,7 @@ def listed(ra: list[float], dec: list[float], tier: str = "ABABABABAB") -> pa.Ta
             "z_lens_text": pa.nulls(n, pa.string()),
             "theta_e_arcsec": pa.nulls(n, pa.float64()),
             "reference": pa.nulls(n, pa.string()),
+            "kind": pa.nulls(n, pa.string()),
             "fault": pa.array([None if each else NO_GRADE for each in tiers], pa.string()),
         }
     )
@@ -70,8 +71,21 @@ def test_a_chain_of_near_positions_is_not_one_candidate() -> None:
     assert made["match_reason"].to_pylist() == [NO_SOURCE, AGAIN, NO_SOURCE]
 
 
-def test_an_ungraded_position_stays_in_the_table_and_takes_no_source() -> None:
+def test_an_ungraded_position_takes_no_source_from_a_graded_one() -> None:
     places = listed([0.0, 0.1 * ARCSEC], [0.0, 0.0], "-B")
     made = candidates.match(places, near([0.0], [0.0], ["SER"]), params("candidates"), SPLIT)
     assert made["match_reason"].to_pylist() == [NO_GRADE, MATCHED]
+    rules.require(tables.spec("lens_candidates"), made)
+
+
+def test_ungraded_positions_are_matched_apart_the_nearest_first() -> None:
+    """0 and 1 have one source, 2 has none, 3 fits no header and is never matched."""
+    places = listed([0.0, 0.2 * ARCSEC, 10.0, 20.0], [0.0] * 4, "----")
+    fault = pa.array([NO_GRADE] * 3 + [RAGGED])
+    places = places.set_column(places.column_names.index("fault"), "fault", fault)
+    sources = near([0.15 * ARCSEC, 20.0], [0.0, 0.0], ["SER", "SER"])
+    made = candidates.match(places, sources, params("candidates"), SPLIT)
+    assert made["match_reason"].to_pylist() == [NO_GRADE, UNGRADED, NO_GRADE, RAGGED]
+    assert made["galaxy_id"].to_pylist() == [None, "g0", None, None]
+    assert made["tier"].null_count == 4
     rules.require(tables.spec("lens_candidates"), made)
