@@ -23,7 +23,7 @@ RESERVED = {
     "injection": r"IM\d+",
 }
 """Identifiers of the experiment registry, by the kind of run that alone may bear them."""
-RUN_KINDS = ("train", "evaluate", "diagnose", "grid", "trials", "audit", "import")
+RUN_KINDS = ("train", "evaluate", "diagnose", "grid", "trials", "pairs", "audit", "import")
 """A run of this project is named after its kind and its finder: ``evaluate-demo1``."""
 GENERATION = rf"{RESERVED['training']}|demo\d+|resnet18(_baseline_v1)?"
 """Names of generations that the package ships; the last two were recorded before there was a rule."""

@@ -67,6 +67,12 @@ def per_finder(root: Path) -> dict[str, dict[str, Any]]:
     return {stage: body for stage, body in stages(root).items() if "matrix" in body}
 
 
+def of_one_finder(root: Path) -> list[str]:
+    """Those of them that read nothing of other finders."""
+    found = per_finder(root).items()
+    return [stage for stage, body in found if any("${item.generation}" in path for path in body["deps"])]
+
+
 def made_for(root: Path, finder: str) -> list[Path]:
     """What the stages that measure one finder make for it."""
     bodies = per_finder(root).values()

@@ -113,6 +113,15 @@ def paired_auc_tests(scores: Mapping[str, pd.DataFrame], refused: Mapping[str, s
     return pd.DataFrame(rows)
 
 
+def pairs_in_words(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `finder_pairs`, one per pair and quantity: `value [low, high]`, or why it is not measured."""
+    if rows.empty:
+        return rows
+    figures = [f"{_text(row, 1)} %" if pd.notna(row["value"]) else str(row["method"]) for _, row in rows.iterrows()]
+    key = rows[["generation", "other", "quantity", "threshold_id"]]
+    return key.assign(figure=figures, n=rows["n"], verdict=rows["verdict"].fillna(""))
+
+
 def paired_completeness(
     a: pd.DataFrame, b: pd.DataFrame, threshold_a: float, threshold_b: float, fixing: Fixing | None = None
 ) -> PairedCompleteness:
@@ -189,12 +198,12 @@ def _change_interval(difference: float, error: float, hosts: int) -> tuple[float
     return max(difference - half, -1.0), min(difference + half, 1.0)
 
 
-def _text(row: pd.Series | None) -> str:
+def _text(row: pd.Series | None, digits: int = 4) -> str:
     if row is None:
         return NOT_MEASURED
     if pd.isna(row["value"]):
         method = str(row.get("method"))
         return method if method.startswith(REASONS) else "not defined"
     if pd.isna(row["low"]):
-        return f"{row['value']:.4f}"
-    return f"{row['value']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"
+        return f"{row['value']:.{digits}f}"
+    return f"{row['value']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"

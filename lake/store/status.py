@@ -249,7 +249,8 @@ def _run_of(table: str, part: str, imported: set[str]) -> str | None:
         return run_name("grid", finder) if kind == "completeness" else part  # measured with the counts of a grid
     if part in imported and table in (*_IMPORTED, "completeness"):
         return run_name("import", part)
-    own = {"training_epochs": "train", "training_runs": "train", "trials": "trials", "test_lenses": "diagnose"}
+    own = {"training_epochs": "train", "training_runs": "train", "trials": "trials"}
+    own |= {"finder_pairs": "pairs", "test_lenses": "diagnose"}
     kinds = {**own, **dict.fromkeys(_EVALUATED, "evaluate"), **dict.fromkeys(_GRID, "grid")}
     if table not in kinds or part == "historical":
         return None

@@ -223,15 +223,20 @@ def discoveries(generation: str | None, top: int, out: Path | None) -> None:
 @click.command()
 @click.option("--invalid", is_flag=True, help="Results of invalidated runs too (`dhs registry` lists them).")
 def compare(invalid: bool) -> None:
-    """Compare the generations on the same test galaxies, with paired tests."""
+    """Compare the finders on the same test galaxies and the same trials, with paired tests.
+
+    The last table is `finder_pairs`: whether the ceiling of bright arcs is a finder's own, judged by each other finder,
+    and what that finder would change in completeness.
+    """
     from pipeline.reporting.results import comparison
     from pipeline.verbs.export import deliver
 
-    metrics, tests = comparison(project(), invalid)
+    metrics, *paired = comparison(project(), invalid)
     deliver(metrics, None, short=True)
-    if tests.num_rows:
-        click.echo()
-        deliver(tests, None, short=True)
+    for table in paired:
+        if table.num_rows:
+            click.echo()
+            deliver(table, None, short=True)
 
 
 @click.command()

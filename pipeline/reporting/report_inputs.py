@@ -15,7 +15,7 @@ from analysis.diagnostics.discovery import DiagnoseParams
 from analysis.records import Measure, Outcome
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import points
-from analysis.results import crossmodel, network, trials
+from analysis.results import network
 from analysis.results.discoveries import ranked_candidates
 from analysis.results.untouched import negatives_for, untouched
 from analysis.statistics.completeness import equally_weighted
@@ -27,7 +27,6 @@ from lake.sky.split import THRESHOLD
 from lake.sky.survey import BANDS, SURVEY
 from lake.store import cards, status
 from lake.store.stamps import StampStore
-from lake.tables.trials import BASELINE
 from modeling.scoring.card import CARD, FINDER, read_card
 from pipeline.experiment.emulating import emulator_tests
 from pipeline.experiment.gridparams import grid_params
@@ -35,6 +34,7 @@ from pipeline.experiment.reweighting import dual_prior
 from pipeline.project.context import RunContext
 from pipeline.project.outputs import BATCHES, GRID
 from pipeline.reporting import expectations
+from pipeline.reporting.finderpairs import baselines
 from pipeline.reporting.galleries import galleries
 from pipeline.reporting.lineage import stage_edges
 from pipeline.reporting.results import contamination, shown_first
@@ -181,17 +181,11 @@ def _generation(context: RunContext, name: str, manifest: pd.DataFrame, params: 
         lens_hosts=_kept(completeness[completeness["weighting_id"] != completeness["prior"]], has_grid),
         thresholds=context.read("thresholds", slices=[name]).to_pandas(),
         injections=_kept(injections.merge(answers, on="injection_id"), has_grid),
-        trials=_kept(_baselines(context, name), f"trials.{name}" not in off),
+        trials=_kept(baselines(context, name), f"trials.{name}" not in off),
         emulator=emulator_tests(context.root, name) if has_grid else pd.DataFrame(),
         expected=expected_lenses(context, name, params) if has_grid else pd.DataFrame(),
         dual_prior=dual_prior(context.root, name) if has_grid else pd.DataFrame(),
     )
-
-
-def _baselines(context: RunContext, name: str) -> pd.DataFrame:
-    rows = context.read("trials", [*trials.COLUMNS, "experiment", "variant", "status"], slices=[name]).to_pandas()
-    compared = rows["experiment"].isin([crossmodel.EXPERIMENT, network.EXPERIMENT])
-    return rows[compared & (rows["variant"] == BASELINE)]
 
 
 def with_networks(items: Sequence[GenerationInputs], at: str) -> list[GenerationInputs]:

@@ -18,6 +18,7 @@ from lake.errors import LakeError, not_one_of
 from lake.root import DataRoot
 from lake.store import cards, delta, status
 from pipeline.project.project import Project
+from pipeline.reporting.finderpairs import pairs
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,9 @@ def shown_first(names: Sequence[str], wanted: str | None) -> str:
     return names[0] if wanted is None or wanted not in names else wanted
 
 
-def comparison(project: Project, invalid_too: bool = False) -> tuple[pa.Table, pa.Table]:
-    """Metrics of every finder, and paired DeLong tests on the test split of the audit manifest."""
+def comparison(project: Project, invalid_too: bool = False) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """Metrics of every finder; paired DeLong tests on the test split of the audit manifest; finders on the same trials
+    (`finder_pairs`)."""
     root, names = project.data, scored(project.data, invalid_too)
     off = {} if invalid_too else status.invalid_results(root)
     measures, scores = {}, {}
@@ -52,9 +54,10 @@ def comparison(project: Project, invalid_too: bool = False) -> tuple[pa.Table, p
         for what, words in contamination(tested).items():
             log.warning("%s: %s: %s", name, what, words)
     found = compare.completeness_comparison(*_completeness(root, names, off))
-    tables = (pd.concat([compare.comparison(measures), found], ignore_index=True), _paired(scores))
-    metrics, tests = (pa.Table.from_pandas(table, preserve_index=False) for table in tables)
-    return metrics, tests
+    both = compare.pairs_in_words(pairs(root, names, off))
+    tables = (pd.concat([compare.comparison(measures), found], ignore_index=True), _paired(scores), both)
+    metrics, tests, paired = (pa.Table.from_pandas(table, preserve_index=False) for table in tables)
+    return metrics, tests, paired
 
 
 def _paired(scores: Mapping[str, Untouched]) -> pd.DataFrame:

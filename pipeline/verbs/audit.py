@@ -78,7 +78,7 @@ def audit(
     _hold(folder, _definition(scorer, finder, trained_on))
     params.set_audited(project, add=name)
     try:
-        reproduce(project, *(f"{stage}@{name}" for stage in wiring.per_finder(project.folder)))
+        reproduce(project, *(f"{stage}@{name}" for stage in wiring.of_one_finder(project.folder)))
     except (DarkHaloError, KeyboardInterrupt) as error:
         if former:
             _hold(folder, former)
@@ -89,7 +89,8 @@ def audit(
         raise DarkHaloError(
             f"{name} could not be measured and is not audited; nothing else changed ({error})"
         ) from error
-    reproduce(project, "--single-item", "report")  # alone: an error in another finder does not block it
+    # Alone: an error in another finder does not block them.
+    reproduce(project, "--single-item", f"pairs@{name}", "report")
 
 
 def is_ours(project: Project, name: str) -> bool:
