@@ -92,7 +92,7 @@ def _contaminants(tested: pd.DataFrame, ungraded: pd.DataFrame | None, params: P
     if ungraded is not None and len(ungraded):
         bad = _named_bad(ungraded["grading"], params) | _named_bad(ungraded["kind"], params)
         seen = ungraded["seen_in_training"].astype("boolean").fillna(False).astype(bool)
-        more = ungraded.loc[bad & ~seen & ~ungraded["overlaps"], "probability"].to_numpy(float)
+        more = ungraded.loc[bad & ~seen & ~ungraded["shares_pixels"], "probability"].to_numpy(float)
         probabilities, radii = np.r_[probabilities, more], np.r_[radii, np.full(len(more), np.nan)]
     return pd.DataFrame({"probability": probabilities, "theta_e_arcsec": np.asarray(radii, dtype=float)})
 

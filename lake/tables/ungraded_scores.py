@@ -29,7 +29,7 @@ SPEC = TableSpec(
             nullable=True,
         ),
         Column(
-            "overlaps",
+            "shares_pixels",
             "boolean",
             "its stamp may share a pixel with one of the training or validation split, so it is not measured",
         ),

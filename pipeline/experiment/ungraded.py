@@ -58,7 +58,7 @@ def ungraded_scores(
         "score": logits,
         "probability": expit(logits),
         "seen_in_training": seen_by(folder, rows),
-        "overlaps": overlapping(rows, manifest.filter(pc.not_equal(manifest["split"], "test"))),
+        "shares_pixels": overlapping(rows, manifest.filter(pc.not_equal(manifest["split"], "test"))),
     }
     return pa.table(made)
 

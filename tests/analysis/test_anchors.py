@@ -107,7 +107,7 @@ def test_a_lists_objects_without_an_accepted_grade_are_contaminants_where_it_say
             "grading": ["rejected"] * 8 + ["merger"] * 4 + ["C", "C", "rejected", "rejected"],
             "kind": ["ring galaxy"] * 12 + ["galaxy", "Einstein ring", "merger", "merger"],
             "seen_in_training": pd.array([None] * 14 + [True, None], dtype="boolean"),
-            "overlaps": [False] * 15 + [True],
+            "shares_pixels": [False] * 15 + [True],
         }
     )
     outcome = anchors(*lenses, PARAMS, None, ungraded)

@@ -67,4 +67,4 @@ def test_the_finders_table_holds_what_may_be_measured_and_no_object_of_the_manif
     assert not set(held["galaxy_id"]) & set(manifest["galaxy_id"])
     assert set(held["kind"]) <= {"ring galaxy", "merger"}
     assert not held["seen_in_training"].any()
-    assert held.loc[held["split"] == "train", "overlaps"].any()
+    assert held.loc[held["split"] == "train", "shares_pixels"].any()
