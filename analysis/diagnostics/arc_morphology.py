@@ -1,4 +1,4 @@
-"""Diagnostic: do injected arcs look like real ones, once their galaxies are subtracted and their SNR is the same?"""
+"""Diagnostic: do injected arcs look like real ones, once their galaxies are subtracted and they are seen alike?"""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import pandas as pd
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, gate_below, not_measured
 from analysis.results.arcs import (
     INJECTED,
+    MATCHED,
     PAINTED,
     RADIUS,
     REAL,
     RENDERED,
     SNR,
+    AlikeArcs,
     ArcStamps,
-    matched,
     measured_arcs,
     seen,
 )
@@ -31,7 +31,7 @@ from lake.sky.imaging import Imaging
 
 FIGURES = {
     "arc_morphology/delta": Drawing(
-        "Real arcs against injections matched in arc SNR and radius",
+        "Real arcs against injected ones that are alike",
         "feature",
         "Cliff's delta (real above injected)",
         reference=0.0,
@@ -39,19 +39,16 @@ FIGURES = {
 }
 _GATE = "arc_morphology/largest"
 _SIGNIFICANT = 0.05
+_ALIKE = "SNR, radius, area, colour, seeing and depth"
 
 
-class Params(DiagnosticParams):
+class Params(AlikeArcs):
     """Arcs of real lenses against injected ones."""
 
     morphology_arcs: int = Field(400, ge=2)
     """Injections, each in another host, that real arcs are matched with."""
     morphology_least: int = Field(20, ge=2)
     """Fewest matched pairs."""
-    morphology_snr_factor: float = Field(1.5, gt=1)
-    """Largest ratio of the arc SNRs of a pair."""
-    morphology_radius_arcsec: float = Field(0.5, gt=0)
-    """Largest difference of the arc radii of a pair (arcsec)."""
     morphology_delta_max: float = Field(0.33, gt=0, le=1)
     """Cliff's delta above which a feature differs (0.33: a medium effect, Romano et al. 2006)."""
 
@@ -71,11 +68,12 @@ def compared(stamps: ArcStamps, imaging: Imaging, params: Params) -> Outcome:
         name: measured_arcs(images, stamps.sky_annulus_px, imaging) if len(images) else pd.DataFrame()
         for name, images in stamps.groups.items()
     }
+    arcs |= {name: arcs[name].assign(**held) for name, held in stamps.conditions.items()}
     pairs, why = _pairs(arcs, params)
     if why is not None:
         return _refused(why, params)
     real, injected = pairs
-    effects = list(_effects(real, injected, "delta", f"{len(real)} pairs matched in arc SNR and radius"))
+    effects = list(_effects(real, injected, "delta", f"{len(real)} pairs alike in {_ALIKE}"))
     control = list(_of_renderer(arcs, params))
     largest = max((m for m in effects if m.name.endswith("/delta")), key=lambda m: abs(m.value))
     points = [
@@ -96,10 +94,9 @@ def _pairs(arcs: dict[str, pd.DataFrame], params: Params) -> tuple[tuple[pd.Data
     for name, one in zip((REAL, INJECTED), held, strict=True):
         if len(one) < params.morphology_least:
             return (), f"{len(one)} {name} arcs are found, fewer than {params.morphology_least}"
-    limits = {SNR: params.morphology_snr_factor}, {RADIUS: params.morphology_radius_arcsec}
-    chosen = matched(held[0], held[1], *limits)
+    chosen = params.pairs(held[0], held[1])
     if len(chosen) < params.morphology_least:
-        return (), f"{len(chosen)} pairs have the same arc SNR and radius, fewer than {params.morphology_least}"
+        return (), f"{len(chosen)} pairs are alike in {_ALIKE}, fewer than {params.morphology_least}"
     return tuple(one.iloc[chosen[:, side]] for side, one in enumerate(held)), None
 
 
@@ -107,7 +104,7 @@ def _effects(real: pd.DataFrame, injected: pd.DataFrame, kind: str, how: str) ->
     """Cliff's delta (DeLong) and Holm-corrected p of each feature, and of the matched properties."""
     from scipy.stats import mannwhitneyu
 
-    features = [name for name in real.columns if name not in (SNR, RADIUS)]
+    features = [name for name in real.columns if name not in MATCHED]
     labels = np.repeat([1, 0], [len(real), len(injected)])
     tested = [float(mannwhitneyu(real[name], injected[name]).pvalue) for name in features]
     for name, p in zip(features, holm(tested), strict=True):
@@ -163,7 +160,7 @@ def _said(effects: list[Measure], control: list[Measure], largest: Measure, para
     figures = f"{largest.value:+.2f} [{largest.low:+.2f}, {largest.high:+.2f}]"
     feature = largest.name.split("/")[1].replace("_", " ")
     told = (
-        f"Of {len(tested)} features of arcs matched in SNR and radius ({largest.n // 2} pairs), {differ} differ "
+        f"Of {len(tested)} features of arcs alike in {_ALIKE} ({largest.n // 2} pairs), {differ} differ "
         f"between real and injected ones; most of all {feature}, Cliff's delta {figures}"
     )
     deltas = [abs(m.value) for m in control if m.name.endswith("/renderer_delta")]

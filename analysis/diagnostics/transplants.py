@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import logit
 
-from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
 from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, not_measured
+from analysis.results.arcs import AlikeArcs
 from analysis.statistics.changes import shifted
 from analysis.statistics.intervals import exact, median
 from analysis.statistics.paired import PairedBootstrap, Resampled, Sample, not_narrower
@@ -56,7 +56,7 @@ FIGURES = {
 }
 
 
-class Params(DiagnosticParams):
+class Params(AlikeArcs):
     """Arcs of real lenses in other hosts."""
 
     transplant_tiers: tuple[str, ...] = ("A",)
@@ -73,18 +73,6 @@ class Params(DiagnosticParams):
     """Largest difference in detection between real and injected arcs (points)."""
     transplant_pool: int = Field(400, ge=2)
     """Injections, each in another host, that real arcs are matched with."""
-    transplant_snr_factor: float = Field(1.3, gt=1)
-    """Largest ratio of the arc SNRs of a pair."""
-    transplant_radius_arcsec: float = Field(0.3, gt=0)
-    """Largest difference of the arc radii of a pair (arcsec)."""
-    transplant_area_factor: float = Field(1.3, gt=1)
-    """Largest ratio of the areas of a pair's arcs."""
-    transplant_colour_mag: float = Field(0.25, gt=0)
-    """Largest difference of the colours of a pair's arcs (mag)."""
-    transplant_seeing_factor: float = Field(1.15, gt=1)
-    """Largest ratio of the seeing of a pair's stamps."""
-    transplant_depth_mag: float = Field(0.3, gt=0)
-    """Largest difference of the depths of a pair's stamps (mag)."""
     transplant_replicates: int = Field(2000, ge=100)
     """Resamples (lenses) behind the intervals."""
 

@@ -10,14 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.diagnostics.arc_morphology import Params
-from analysis.results.arcs import INJECTED, PAINTED, REAL, RENDERED, ArcStamps
+from analysis.results.arcs import DEPTH, INJECTED, PAINTED, REAL, RENDERED, SEEING, ArcStamps
 from injection.experiment.arc_finder import FOUND_SNR
 from injection.experiment.setting import Setting
+from lake.sky.photometry import depth_mag_from_psfdepth
+from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
 from pipeline.experiment.describing import keyed_order
 from pipeline.experiment.grids import scored_setting
 from pipeline.experiment.truelenses import TrueLenses
 from pipeline.project.context import RunContext
+
+CONDITIONS = [f"{kind}_{SURVEY.reference_band}" for kind in ("psfsize", "psfdepth")]
 
 
 def arc_stamps(context: RunContext, objects: pd.DataFrame, store: StampStore, params: Params) -> ArcStamps | str:
@@ -34,7 +38,21 @@ def arc_stamps(context: RunContext, objects: pd.DataFrame, store: StampStore, pa
     known = TrueLenses.of(context.root, objects, context.survey.collection)
     if known is not None:
         groups |= _rendered_again(setting, known.first(params.morphology_arcs, context.seed), store)
-    return ArcStamps(groups, setting.grid.sky_annulus_px)
+    on = {REAL: conditions(lenses), INJECTED: host_conditions(chosen)}
+    return ArcStamps(groups, on, setting.grid.sky_annulus_px)
+
+
+def conditions(objects: pd.DataFrame) -> pd.DataFrame:
+    """Seeing and depth of survey objects."""
+    seeing, psfdepth = (objects[name].to_numpy(np.float64) for name in CONDITIONS)
+    return pd.DataFrame({SEEING: seeing, DEPTH: depth_mag_from_psfdepth(psfdepth)})
+
+
+def host_conditions(rows: pa.Table) -> pd.DataFrame:
+    """The same of injections."""
+    band = SURVEY.reference_band
+    names = {SEEING: f"host_psf_fwhm_nea_{band}_arcsec", DEPTH: f"host_depth_{band}_mag"}
+    return pd.DataFrame({kind: rows[name].to_numpy().astype(np.float64) for kind, name in names.items()})
 
 
 def one_per_host(rows: pa.Table, count: int, seed: int) -> pa.Table:

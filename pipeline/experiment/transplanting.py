@@ -14,15 +14,14 @@ from scipy.special import expit
 
 from analysis.diagnostics.transplants import Params, Transplants
 from analysis.results.arc_features import Ring
-from analysis.results.arcs import AREA, COLOUR, DEPTH, RADIUS, SEEING, SNR, matched
-from injection.experiment.arc_finder import FOUND_SNR, Subtracted, arc_radii, measure_arcs
+from analysis.results.arcs import RADIUS, SNR, visibility
+from injection.experiment.arc_finder import FOUND_SNR, Subtracted
 from injection.experiment.setting import Setting
 from injection.experiment.smooth_galaxies import CORE_ARCSEC, without_galaxies
 from lake.scorer import Scorer
-from lake.sky.photometry import depth_mag_from_psfdepth
 from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
-from pipeline.experiment.arcstamps import one_per_host
+from pipeline.experiment.arcstamps import CONDITIONS, conditions, host_conditions, one_per_host
 from pipeline.experiment.describing import keyed_order
 from pipeline.experiment.grids import scored_setting
 from pipeline.experiment.ladder import distinct_hosts
@@ -34,7 +33,6 @@ Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 _NEAREST = 12
 """Hosts, and galaxies that are no lenses, of those in the most similar seeing and depth, that one is chosen from."""
-_CONDITIONS = [f"{kind}_{SURVEY.reference_band}" for kind in ("psfsize", "psfdepth")]
 
 
 @dataclass(frozen=True)
@@ -49,14 +47,11 @@ class Arcs:
     def of(cls, stamps: Images, setting: Setting) -> Arcs:
         """Subtract galaxies and measure what is left."""
         found = without_galaxies(stamps, setting.grid.sky_annulus_px, SURVEY)
-        measured = measure_arcs(found, SURVEY)
-        area = found.arcs.sum(axis=(1, 2)) * SURVEY.pixel_scale_arcsec**2
-        seen = {SNR: measured.snr, RADIUS: arc_radii(found, SURVEY), AREA: area, COLOUR: measured.colour}
-        return cls(found, pd.DataFrame(seen))
+        return cls(found, visibility(found, SURVEY))
 
-    def on(self, seeing_arcsec: Floats, depth_mag: Floats) -> Arcs:
+    def on(self, conditions: pd.DataFrame) -> Arcs:
         """The same with the conditions of their stamps."""
-        return replace(self, seen=self.seen.assign(**{SEEING: seeing_arcsec, DEPTH: depth_mag}))
+        return replace(self, seen=self.seen.assign(**conditions))
 
     @property
     def places(self) -> Places:
@@ -77,7 +72,7 @@ def transplants(
     context: RunContext, objects: pd.DataFrame, store: StampStore, scorer: Scorer, params: Params
 ) -> Transplants | str:
     """Arcs of the test split's lenses of the wanted tiers in hosts of the finder's grid, or why there are none."""
-    test = objects[(objects["split"] == "test") & (objects[_CONDITIONS] > 0).all(axis=1)]
+    test = objects[(objects["split"] == "test") & (objects[CONDITIONS] > 0).all(axis=1)]
     test = test[~test["seen_in_training"].astype("boolean").fillna(False).astype(bool)]
     lenses = test[(test["label"] == 1) & test["tier"].isin(params.transplant_tiers)]
     negatives = test[test["label"] == 0]
@@ -92,8 +87,8 @@ def transplants(
     order = keyed_order(context.seed, lenses["galaxy_id"].tolist())
     lenses = lenses.iloc[order[: params.transplant_lenses]].reset_index(drop=True)
     setting = scored_setting(context, context.generation, pool).on_cpu()
-    real = Arcs.of(store.get(lenses), setting).on(*_conditions(lenses))
-    injected = Arcs.of(np.asarray(setting.again(pool).images), setting).on(*_host_conditions(pool))
+    real = Arcs.of(store.get(lenses), setting).on(conditions(lenses))
+    injected = Arcs.of(np.asarray(setting.again(pool).images), setting).on(host_conditions(pool))
     pairs = _alike(real, injected, params)
     known = TrueLenses.of(context.root, objects, context.survey.collection)
     moving = _Moving(setting, scorer, store, lenses, negatives, pool, real, injected, known)
@@ -103,36 +98,12 @@ def transplants(
     return Transplants(made, len(lenses) - len(real.places), len(real.places) - len(pairs), kept)
 
 
-def _conditions(objects: pd.DataFrame) -> tuple[Floats, Floats]:
-    """Seeing (arcsec) and depth (mag) of survey objects."""
-    seeing, psfdepth = (objects[name].to_numpy(np.float64) for name in _CONDITIONS)
-    return seeing, depth_mag_from_psfdepth(psfdepth)
-
-
-def _host_conditions(rows: pa.Table) -> tuple[Floats, Floats]:
-    """The same of injections."""
-    band = SURVEY.reference_band
-    names = f"host_psf_fwhm_nea_{band}_arcsec", f"host_depth_{band}_mag"
-    seeing, depth = (rows[name].to_numpy().astype(np.float64) for name in names)
-    return seeing, depth
-
-
 def _alike(real: Arcs, injected: Arcs, params: Params) -> Places:
     """Pairs (pair, 2) of places of real arcs and of injections with like arcs, on stamps of like seeing and depth."""
     places = real.places, injected.places
     if not len(places[0]) or not len(places[1]):
         return np.zeros((0, 2), dtype=np.int64)
-    factors = {
-        SNR: params.transplant_snr_factor,
-        AREA: params.transplant_area_factor,
-        SEEING: params.transplant_seeing_factor,
-    }
-    differences = {
-        RADIUS: params.transplant_radius_arcsec,
-        COLOUR: params.transplant_colour_mag,
-        DEPTH: params.transplant_depth_mag,
-    }
-    pairs = matched(real.seen.iloc[places[0]], injected.seen.iloc[places[1]], factors, differences)
+    pairs = params.pairs(real.seen.iloc[places[0]], injected.seen.iloc[places[1]])
     return np.stack([places[0][pairs[:, 0]], places[1][pairs[:, 1]]], axis=1)
 
 
@@ -204,7 +175,7 @@ class _Moving:
 
 def _similar(lenses: pd.DataFrame, negatives: pd.DataFrame, seed: int) -> pd.DataFrame:
     """A galaxy that is no lens for each lens, of those in the most similar seeing and depth."""
-    of_lenses, others = (np.log(one[_CONDITIONS].to_numpy(np.float64)) for one in (lenses, negatives))
+    of_lenses, others = (np.log(one[CONDITIONS].to_numpy(np.float64)) for one in (lenses, negatives))
     scale, near = np.maximum(others.std(axis=0), 1e-6), min(_NEAREST, len(others))
     _, found = cKDTree(others / scale).query(of_lenses / scale, k=near)
     ids = negatives["galaxy_id"].to_numpy()

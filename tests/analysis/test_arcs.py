@@ -7,7 +7,19 @@ import pandas as pd
 import pytest
 
 from analysis.diagnostics.arc_morphology import Params, compared, diagnose
-from analysis.results.arcs import COLOUR, INJECTED, PAINTED, RADIUS, REAL, RENDERED, SNR, ArcStamps, matched
+from analysis.results.arcs import (
+    COLOUR,
+    DEPTH,
+    INJECTED,
+    PAINTED,
+    RADIUS,
+    REAL,
+    RENDERED,
+    SEEING,
+    SNR,
+    ArcStamps,
+    matched,
+)
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
 from tests.analysis.outcomes import measure, status
 
@@ -34,7 +46,13 @@ def params(diagnose):
 
 
 def made(params, real, injected, **more):
-    return compared(ArcStamps({REAL: real, INJECTED: injected, **more}, ANNULUS), SURVEY, params)
+    on = {name: alike(len(images)) for name, images in ((REAL, real), (INJECTED, injected))}
+    return compared(ArcStamps({REAL: real, INJECTED: injected, **more}, on, ANNULUS), SURVEY, params)
+
+
+def alike(count):
+    """Stamps of one seeing and depth."""
+    return pd.DataFrame({SEEING: np.full(count, 1.2), DEPTH: np.full(count, 23.5)})
 
 
 def test_arcs_of_one_kind_do_not_differ(params):
@@ -82,6 +100,15 @@ def test_what_is_not_known_of_an_arc_matches_nothing():
     one = pd.DataFrame({SNR: [20.0, 40.0], COLOUR: [0.4, np.nan]})
     assert matched(one, one, {SNR: 1.3}, {COLOUR: 0.2}).tolist() == [[0, 0]]
     assert matched(one, one, {SNR: 1.3}, {}).tolist() == [[0, 0], [1, 1]]
+
+
+def test_arcs_on_other_stamps_are_no_pairs(params):
+    """The same arcs, injected where the seeing is worse: none is compared."""
+    rng = np.random.default_rng(1)
+    held = {REAL: stamps(30, rng), INJECTED: stamps(40, rng)}
+    worse = {REAL: alike(30), INJECTED: alike(40).assign(**{SEEING: 1.5})}
+    outcome = compared(ArcStamps(held, worse, ANNULUS), SURVEY, params)
+    assert "0 pairs are alike in SNR, radius, area, colour, seeing and depth" in outcome.gates[0].rule
 
 
 @pytest.mark.parametrize(

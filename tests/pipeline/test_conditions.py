@@ -120,7 +120,7 @@ def test_arcs_are_moved_into_hosts_with_their_own_conditions(context: RunContext
     manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
     objects = manifest.assign(probability=0.5, seen_in_training=manifest["split"] == "train")
     store, own = StampStore(context.root.cutouts), context.project.section(DiagnoseParams, "diagnose")
-    limits = [f"transplant_{name}" for name in ("area_factor", "colour_mag", "seeing_factor", "depth_mag")]
+    limits = [f"arc_pair_{name}" for name in ("area_factor", "colour_mag", "seeing_factor", "depth_mag")]
     own = own.model_copy(update={"transplant_pool": 60, **dict.fromkeys(limits, 9.0)})
     found = transplants(context, objects, store, FINDER, own)
     assert isinstance(found, Transplants), found
