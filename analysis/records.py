@@ -186,6 +186,14 @@ def not_measured(name: str, threshold: float, rule: str) -> Gate:
     return Gate(name, "NOT MEASURED", math.nan, math.nan, math.nan, threshold, rule)
 
 
+def unmeasured(diagnostic: str, why: str, measure: str, gates: Mapping[str, tuple[float, str]], said: str) -> Outcome:
+    """The outcome of a diagnostic that cannot be measured: its main measure without a value, its gates (threshold and
+    rule by name) not measured, and the finding `said`, each with the reason."""
+    held = tuple(not_measured(name, threshold, f"{rule}; {why}") for name, (threshold, rule) in gates.items())
+    missing = Measure(measure, math.nan, method=f"not measurable: {why}")
+    return Outcome(diagnostic, (missing,), held, findings=(Finding(f"{said}: {why}."),))
+
+
 def seen_gate(name: str, seen: pd.Series, rule: str) -> Gate:
     """PASS if the model has seen none of the objects; NOT MEASURED if that is unknown for some of them."""
     if seen.empty:

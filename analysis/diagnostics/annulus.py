@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from lake.sky.imaging import Imaging
 _CORRELATED_P = 0.05
 """A shift is called correlated below this Spearman p-value, Bonferroni-corrected over PSF and depth."""
 
+_WORDS = {"median": "median", "mad": "MAD"}
 _KINDS = {1: "positives", 0: "negatives"}
 _AXES = {"psfsize": "annulus/shift_by_seeing", "psfdepth": "annulus/shift_by_depth"}
 FIGURES = {
@@ -52,7 +53,7 @@ def annulus_comparison(features: pd.DataFrame, objects: pd.DataFrame, imaging: I
     `label`, `psfsize_<band>`, `psfdepth_<band>`, sampled by label.
     """
     measures, gates, band = [], [], imaging.reference_band
-    for quantity in ("median", "mad"):
+    for quantity in _WORDS:
         first, second = (features[f"annulus{i}/{quantity}_{band}"].to_numpy(float) for i in (0, 1))
         found = list(_compare(quantity, first, second, objects, band))
         p = next(m.value for m in found if m.name.endswith("/paired_p"))
@@ -77,21 +78,30 @@ def _points(shift: np.ndarray, objects: pd.DataFrame, band: str) -> Iterator[Poi
 
 
 def _finding(measures: Sequence[Measure], gates: Sequence[Gate], params: Params) -> Finding:
-    """The shift of the median, and what the two gates make of it."""
+    """The shifts of median and MAD, and what their gates make of them."""
     held, (first, second) = {one.name: one for one in measures}, params.comparison_annuli_pixels
-    shift, p = held["annulus/median/shift"], held["annulus/median/paired_p"]
+    status = {gate.name.rpartition("/")[2]: gate.status for gate in gates}
+    moved = [quantity for quantity in _WORDS if status[quantity] != "PASS"]
+    worst = next((each for each in ("GO", "BORDERLINE") if each in status.values()), "PASS")
+    decided = " and ".join(_WORDS[each] for each in _WORDS if status[each] == worst)
     readings = {
         "PASS": "the choice is cosmetic",
-        "GO": "the shift follows seeing or depth, so the choice is material",
-        "BORDERLINE": "the shift is neither cosmetic nor clearly material, so scoring with the other annulus decides",
+        "GO": f"the shift of the {decided} follows seeing or depth, so the choice is material",
+        "BORDERLINE": f"the shift of the {decided} is neither cosmetic nor clearly material, so scoring with the other "
+        "annulus decides",
     }
-    worst = next((status for status in ("GO", "BORDERLINE") if any(gate.status == status for gate in gates)), "PASS")
+    said = [_shift(held, each, "shifts" if each in moved else "does not shift measurably") for each in _WORDS]
     return Finding(
-        f"With the annulus at {second[0]:g}-{second[1]:g} instead of {first[0]:g}-{first[1]:g} pixels the "
-        f"median sky of the same {shift.n:,} stamps changes by {shift.value:+.2e} nMgy (paired Wilcoxon p "
-        f"= {p.value:.2g}, KS distance "
-        f"{held['annulus/median/ks'].value:.3f}): {readings[worst]}."
+        f"With the annulus at {second[0]:g}-{second[1]:g} instead of {first[0]:g}-{first[1]:g} pixels, on the same "
+        f"{held['annulus/median/shift'].n:,} stamps {' and '.join(said)}: {readings[worst]}."
     )
+
+
+def _shift(held: Mapping[str, Measure], quantity: str, verb: str) -> str:
+    """What one quantity does, with its figures."""
+    shift, p, distance = (held[f"annulus/{quantity}/{what}"].value for what in ("shift", "paired_p", "ks"))
+    figures = f"{shift:+.2e} nMgy; paired Wilcoxon p = {p:.2g}, KS distance {distance:.3f}"
+    return f"the {_WORDS[quantity]} of the sky {verb} ({figures})"
 
 
 def _compare(

@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, not_measured, plotted
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, plotted, unmeasured
 from analysis.results.untouched import FEWEST
 from analysis.statistics.intervals import TABLE_LEVEL, share
 from analysis.statistics.paired import PairedBootstrap, Sample, not_narrower
@@ -170,7 +170,5 @@ def _name(annulus: Annulus) -> str:
 
 
 def _nothing(why: str, params: Params) -> Outcome:
-    measure = Measure(LOSS, np.nan, method=f"not measurable: {why}")
-    gate = not_measured("annulus_scoring", params.annulus_loss_max, f"fall of AUC with another annulus; {why}")
-    said = Finding(f"Scoring with another annulus is not measured: {why}.")
-    return Outcome("annulus_scoring", (measure,), (gate,), findings=(said,))
+    gates = {"annulus_scoring": (params.annulus_loss_max, "fall of AUC with another annulus")}
+    return unmeasured("annulus_scoring", why, LOSS, gates, "Scoring with another annulus is not measured")

@@ -10,7 +10,7 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits
 
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, gate_below, not_measured
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, gate_below, unmeasured
 from analysis.results.arcs import (
     INJECTED,
     MATCHED,
@@ -146,11 +146,8 @@ def _gate(largest: Measure, params: Params) -> Gate:
 
 
 def _refused(why: str, params: Params) -> Outcome:
-    """Nothing is measured."""
-    measure = Measure("arc_morphology/pairs", np.nan, method=f"not measurable: {why}")
-    gate = not_measured(_GATE, params.morphology_delta_max, f"largest |Cliff's delta| of a feature; {why}")
-    finding = Finding(f"The morphology of arcs is not measured, because {why}.")
-    return Outcome("arc_morphology", (measure,), (gate,), findings=(finding,))
+    gates = {_GATE: (params.morphology_delta_max, "largest |Cliff's delta| of a feature")}
+    return unmeasured("arc_morphology", why, "arc_morphology/pairs", gates, "The morphology of arcs is not measured")
 
 
 def _said(effects: list[Measure], control: list[Measure], largest: Measure, params: Params) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Measure, Outcome, Point, gate_below, not_measured, plotted
+from analysis.records import Drawing, Finding, Measure, Outcome, Point, gate_below, plotted, unmeasured
 from analysis.results.untouched import FEWEST, NEGATIVE
 from analysis.statistics.intervals import difference, share
 from analysis.statistics.thresholds import Threshold
@@ -140,6 +140,6 @@ def _finding(measures: Sequence[Measure], excess: Measure, params: Params) -> Fi
 
 
 def _nothing(why: str, params: Params) -> Outcome:
-    measure = Measure(f"confuser_fpr/excess/{params.confuser_threshold}", np.nan, method=f"not measurable: {why}")
-    gate = not_measured("confusers", params.confuser_excess_max, f"confusers against random negatives; {why}")
-    return Outcome("confusers", (measure,), (gate,), findings=(Finding(f"Confusers are not measured: {why}."),))
+    measure = f"confuser_fpr/excess/{params.confuser_threshold}"
+    gates = {"confusers": (params.confuser_excess_max, "confusers against random negatives")}
+    return unmeasured("confusers", why, measure, gates, "Confusers are not measured")

@@ -12,7 +12,19 @@ from pydantic import Field, field_validator
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, not_measured, plotted
+from analysis.records import (
+    Drawing,
+    Finding,
+    Gate,
+    Measure,
+    Outcome,
+    Point,
+    Status,
+    decide,
+    not_measured,
+    plotted,
+    unmeasured,
+)
 from analysis.results.untouched import FEWEST
 from analysis.statistics.calibration import calibration_error, reliability
 from analysis.statistics.intervals import TABLE_LEVEL
@@ -264,7 +276,9 @@ def _finding(measures: Sequence[Measure], change: Measure, known: bool, checked:
 
 
 def _nothing(why: str, params: Params) -> Outcome:
-    name = f"label_noise/recall_change/{_middle(params)}"
-    gates = tuple(not_measured(f"label_noise/{each}", limit, why) for each, limit in (("recall", 0.05), ("truth", 1.0)))
-    said = Finding(f"The effect of wrong labels is not simulated: {why}.")
-    return Outcome("label_noise", (Measure(name, np.nan, method=f"not measurable: {why}"),), gates, findings=(said,))
+    measure = f"label_noise/recall_change/{_middle(params)}"
+    gates = {
+        "label_noise/recall": (0.05, "recall under wrong labels"),
+        "label_noise/truth": (1.0, "true figures within the simulated ranges"),
+    }
+    return unmeasured("label_noise", why, measure, gates, "The effect of wrong labels is not simulated")

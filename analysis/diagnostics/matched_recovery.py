@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, not_measured
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, unmeasured
 from analysis.results.untouched import FEWEST, LENS
 from analysis.statistics.intervals import TABLE_LEVEL
 from analysis.statistics.thresholds import Threshold
@@ -293,7 +293,6 @@ def _finding(measures: Sequence[Measure], lenses: int) -> Finding:
 
 
 def _nothing(why: str, params: Params) -> Outcome:
-    measure = Measure(MEAN, np.nan, method=f"not measurable: {why}")
-    gate = not_measured("matched_recovery", 0.5, f"mean rank of lenses among injections like them; {why}")
-    said = Finding(f"The recovery of known lenses is not compared with injections: {why}.")
-    return Outcome("matched_recovery", (measure,), (gate,), findings=(said,))
+    gates = {"matched_recovery": (0.5, "mean rank of lenses among injections like them")}
+    said = "The recovery of known lenses is not compared with injections"
+    return unmeasured("matched_recovery", why, MEAN, gates, said)

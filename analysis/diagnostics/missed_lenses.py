@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, not_measured, plotted
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, not_measured, plotted, unmeasured
 from analysis.results.testlenses import lens_rows, programmes, properties
 from analysis.results.untouched import LENS
 from analysis.statistics.changes import holm
@@ -159,11 +160,7 @@ def _finding(count: Measure, differs: dict[str, float], few: bool, params: Param
 
 
 def _nothing(why: str, params: Params, rows: pd.DataFrame | None = None) -> Outcome:
-    name = f"missed_lenses/missed/{params.missed_threshold}"
-    gate = not_measured("missed_lenses", 0.0, f"missed against found lenses; {why}")
-    said, held = (
-        Finding(f"Missed lenses are not compared with found ones: {why}."),
-        {} if rows is None else {TABLE: rows},
-    )
-    measure = Measure(name, np.nan, method=f"not measurable: {why}")
-    return Outcome("missed_lenses", (measure,), (gate,), held, findings=(said,))
+    measure = f"missed_lenses/missed/{params.missed_threshold}"
+    gates = {"missed_lenses": (0.0, "missed against found lenses")}
+    found = unmeasured("missed_lenses", why, measure, gates, "Missed lenses are not compared with found ones")
+    return found if rows is None else replace(found, arrays={TABLE: rows})

@@ -19,7 +19,7 @@ from pydantic import Field
 from scipy.special import logit
 
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, not_measured
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, not_measured, unmeasured
 from analysis.results.arcs import AlikeArcs
 from analysis.statistics.changes import shifted
 from analysis.statistics.intervals import exact, median
@@ -220,11 +220,8 @@ def _gate(difference: Measure | None, params: Params, untold: str) -> Gate:
 
 
 def _refused(why: str, params: Params) -> Outcome:
-    """Nothing is measured."""
-    measure = Measure(f"transplants/{_JUDGED}", np.nan, method=f"not measurable: {why}")
-    gate = not_measured("transplants/injected_arcs", params.transplant_points, f"real against injected arcs; {why}")
-    finding = Finding(f"Real arcs in other hosts are not measured, because {why}.")
-    return Outcome("transplants", (measure,), (gate,), findings=(finding,))
+    gates = {"transplants/injected_arcs": (params.transplant_points, "real against injected arcs")}
+    return unmeasured("transplants", why, f"transplants/{_JUDGED}", gates, "Real arcs in other hosts are not measured")
 
 
 def _said(difference: Measure | None, measures: list[Measure], params: Params) -> str:

@@ -129,4 +129,4 @@ def test_a_survey_without_arcs_says_why(params):
             return "no injection has a visible arc"
 
     outcome = diagnose(Without(), params)
-    assert outcome.findings[0].text == "The morphology of arcs is not measured, because no injection has a visible arc."
+    assert outcome.findings[0].text == "The morphology of arcs is not measured: no injection has a visible arc."

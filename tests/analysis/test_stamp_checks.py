@@ -90,6 +90,23 @@ def test_a_small_shift_of_the_same_stamps_is_seen(diagnose):
     assert stats.ks_2samp(first, columns["annulus1/median_r"]).pvalue > 0.05
     assert status(outcome, "annulus/median") == "BORDERLINE"
     assert status(outcome, "annulus/mad") == "PASS"
+    text = outcome.findings[0].text
+    assert "the median of the sky shifts (" in text
+    assert "the MAD of the sky does not shift measurably (" in text
+    assert "the shift of the median is neither" in text
+
+
+def test_the_finding_speaks_of_what_shifts(diagnose):
+    """The MAD alone changes."""
+    rng = np.random.default_rng(4)
+    first = rng.normal(0.0, 0.01, 200)
+    columns = {"annulus0/median_r": first, "annulus1/median_r": first + rng.normal(0.0, 0.001, 200)}
+    columns |= {"annulus0/mad_r": np.full(200, 0.01), "annulus1/mad_r": 0.01 - rng.uniform(0.0, 1e-3, 200)}
+    objects = pd.DataFrame({"label": np.arange(200) % 2, "psfsize_r": np.nan, "psfdepth_r": np.nan}, range(200))
+    text = annulus_comparison(pd.DataFrame(columns), objects, SURVEY, diagnose).findings[0].text
+    assert "the median of the sky does not shift measurably (" in text
+    assert "the MAD of the sky shifts (-" in text
+    assert "the shift of the MAD is neither cosmetic nor clearly material" in text
 
 
 def test_a_check_that_has_nothing_to_check_says_so(diagnose):
