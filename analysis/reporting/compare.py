@@ -151,6 +151,16 @@ def paired_completeness(
     return PairedCompleteness(len(both), hosts, only_a, only_b, difference, low, high, error, p)
 
 
+def fixing_of(thresholds: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame, name: str) -> Fixing | None:
+    """The negatives (`galaxy_id`, `probability`) that fixed a derived threshold of both models; None for a threshold
+    chosen beforehand."""
+    target = float(thresholds.set_index("threshold_id")["target_fpr"].get(name, np.nan))
+    if not np.isfinite(target):
+        return None
+    both = _matched(a, b, "galaxy_id", ["probability"])
+    return Fixing(both["probability_a"].to_numpy(float), both["probability_b"].to_numpy(float), target)
+
+
 def _auc_row(a: str, b: str, first: pd.DataFrame, second: pd.DataFrame) -> dict[str, object]:
     both = _matched(first, second, "galaxy_id", ["label", "score"])
     if (both["label_a"] != both["label_b"]).any():

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.completeness import heat_map
-from analysis.reporting.compare import INDISTINGUISHABLE, Fixing, PairedCompleteness, paired_completeness
+from analysis.reporting.compare import INDISTINGUISHABLE, PairedCompleteness, fixing_of, paired_completeness
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.sources import of_cells
 from analysis.reporting.thresholds import (
@@ -188,17 +188,8 @@ def compared(a: GenerationInputs, b: GenerationInputs, threshold_id: str) -> Pai
     first, second = (marginal_row(item.completeness, threshold_id) for item in (a, b))
     if first is None or second is None or not (shown(a, threshold_id) and shown(b, threshold_id)):
         return None
-    fixing = _fixing(a, b, threshold_id)
+    fixing = fixing_of(a.thresholds, a.fixing, b.fixing, threshold_id)
     return paired_completeness(a.injections, b.injections, first["threshold"], second["threshold"], fixing)
-
-
-def _fixing(a: GenerationInputs, b: GenerationInputs, name: str) -> Fixing | None:
-    """The negatives that fixed a derived threshold of both models; None for a threshold chosen beforehand."""
-    target = float(a.thresholds.set_index("threshold_id")["target_fpr"].get(name, np.nan))
-    if not np.isfinite(target):
-        return None
-    both = a.fixing.merge(b.fixing, on="galaxy_id", suffixes=("_a", "_b"), validate="one_to_one")
-    return Fixing(both["probability_a"].to_numpy(float), both["probability_b"].to_numpy(float), target)
 
 
 def metric_view(inputs: ReportInputs, caption: str, prefixes: tuple[str, ...], folded: bool = False) -> TableView:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
 import pandas as pd
 
-from analysis.reporting.compare import INDISTINGUISHABLE, paired_auc_tests
-from analysis.reporting.thresholds import marginal_row
+from analysis.reporting.compare import INDISTINGUISHABLE, fixing_of, paired_auc_tests, paired_completeness
+from analysis.reporting.thresholds import marginal_row, points
+from analysis.results.differences import Measured, paired
 from analysis.results.expectations import Figure, historical, judge
-from analysis.results.untouched import untouched
-from analysis.statistics.completeness import interval_of
+from analysis.results.untouched import negatives_for, untouched
+from analysis.statistics.completeness import equally_weighted, interval_of
 from lake.root import DataRoot
+from lake.sky.split import THRESHOLD
 from lake.store import cards, delta, expected, status
 from lake.store.expected import Expectation
 
 COMPLETENESS = "completeness/"
 _AUC = "auc"
+_NONE = pd.DataFrame()
 COLUMNS = ("run", "expectation", "registered", "result", "outcome", "test", "why")
 
 
@@ -74,10 +77,66 @@ class Figures:
         return found, "" if found is not None else f"{run} did not measure {measure}"
 
     def _paired(self, one: Expectation, own: Figure) -> Figure | None:
-        """The paired test of two AUCs, where the scores of both are there."""
+        """The difference on what both finders were measured on, where that is there."""
         finders = [run.partition("-")[2] for run in (str(one.against), one.run)]
-        stems = [cards.stem("scores", finder) for finder in finders]
-        if one.measure != _AUC or not set(stems) <= self._made or set(stems) & set(self._off):
+        if one.measure == _AUC:
+            return self._aucs(finders, own)
+        if one.measure.startswith(COMPLETENESS):
+            return self._completeness(finders, own, one.measure.removeprefix(COMPLETENESS))
+        if not self._there("thresholds", finders):
+            return None
+        other, this = (self._measured_on(finder) for finder in finders)
+        found = paired(one.measure, this, other)
+        if found is None:
+            return None
+        return replace(own, value=found.value, low=found.low, high=found.high, how=found.how)
+
+    def _there(self, table: str, finders: Sequence[str]) -> bool:
+        """Whether rows of all these finders are there, and count."""
+        stems = {cards.stem(table, finder) for finder in finders}
+        return stems <= self._made and not stems & set(self._off)
+
+    def _rows(self, table: str, finder: str) -> pd.DataFrame:
+        """Rows of one finder; none where they are not there or do not count."""
+        return delta.read(self._root, table, slices=[finder]).to_pandas() if self._there(table, [finder]) else _NONE
+
+    def _measured_on(self, finder: str) -> Measured:
+        known = points(self._rows("thresholds", finder)).values()
+        values = {point.threshold_id: point.threshold for point in known if point.measurable}
+        return Measured(self._objects(finder), self._rows("trials", finder), values)
+
+    def _objects(self, finder: str) -> pd.DataFrame:
+        """The untouched test objects of one finder, with their tiers."""
+        held = self._rows("scores", finder)
+        if held.empty:
+            return held
+        tested = untouched(held[held["split"] == "test"]).objects
+        tiers = delta.read(self._root, "manifest", ["galaxy_id", "tier"], slices=held["manifest_id"].unique().tolist())
+        return tested.merge(tiers.to_pandas().drop_duplicates("galaxy_id"), on="galaxy_id", how="left")
+
+    def _completeness(self, finders: Sequence[str], own: Figure, at: str) -> Figure | None:
+        """On the same injections, hosts as clusters; None where the grids differ."""
+        needed = ("injections", "injection_scores", "completeness", "thresholds", "scores")
+        if not all(self._there(table, finders) for table in needed):
+            return None
+        first, second = (self._injections(finder) for finder in finders)
+        rows = [marginal_row(equally_weighted(self._rows("completeness", finder)), at) for finder in finders]
+        if rows[0] is None or rows[1] is None or set(first["grid_id"]) != set(second["grid_id"]):
+            return None
+        one, other = (negatives_for(self._rows("scores", finder), THRESHOLD) for finder in finders)
+        fixing = fixing_of(self._rows("thresholds", finders[0]), one, other, at)
+        test = paired_completeness(first, second, rows[0]["threshold"], rows[1]["threshold"], fixing)
+        how = f"paired on {test.n:,} injections, hosts as clusters"
+        return replace(own, value=test.difference, low=test.low, high=test.high, how=how)
+
+    def _injections(self, finder: str) -> pd.DataFrame:
+        columns = ["injection_id", "status", "probability"]
+        drawn = self._rows("injections", finder)[["grid_id", "injection_id", "galaxy_id"]]
+        return drawn.merge(self._rows("injection_scores", finder)[columns], on="injection_id")
+
+    def _aucs(self, finders: Sequence[str], own: Figure) -> Figure | None:
+        """The paired test of two AUCs, where the scores of both are there."""
+        if not self._there("scores", finders):
             return None
         scores = {}
         for finder in finders:
