@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -32,20 +33,46 @@ def batches(plan: Plan) -> list[pa.Table]:
     return [plan.rows.slice(start, size) for start in range(0, plan.rows.num_rows, size)]
 
 
-def run_batch(plan: Plan, rows: pa.Table, scorer: Scorer) -> pa.Table:
+class Remembering:
+    """A scorer that scores stamps of the same bytes once, for bare hosts that many injections share."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.name, self.checkpoint_id, self.conditions = scorer.name, scorer.checkpoint_id, scorer.conditions
+        self.stamp_pixels, self.bands = scorer.stamp_pixels, scorer.bands
+        self.any_sign = getattr(scorer, "any_sign", False)
+        self._scorer, self._logits = scorer, dict[bytes, float]()
+
+    def score(self, stamps: Images, conditions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Logits (batch,), as of the scorer."""
+        more = () if conditions is None else (conditions,)
+        keys = [_digest(*row) for row in zip(stamps, *more, strict=True)]
+        new = {key: place for place, key in enumerate(keys) if key not in self._logits}
+        if new:
+            places = list(new.values())
+            logits = self._scorer.score(stamps[places], *(one[places] for one in more))
+            self._logits |= dict(zip(new, np.asarray(logits, dtype=np.float64).tolist(), strict=True))
+        return np.array([self._logits[key] for key in keys])
+
+
+def _digest(*arrays: NDArray[Any]) -> bytes:
+    return blake2b(b"".join(np.ascontiguousarray(one).tobytes() for one in arrays)).digest()
+
+
+def run_batch(plan: Plan, rows: pa.Table, scorer: Scorer, of_hosts: Scorer | None = None) -> pa.Table:
     """Rows of a plan, injected, measured and scored: a table with the columns of ``schema.batch_schema``.
 
     A row does not depend on the rest of the batch. A host that cannot be loaded or used, or whose stamp gets no finite
     score, is replaced by the next of the row's hosts. A row that runs out of hosts, or cannot be rendered, fails with
-    its reason.
+    its reason. ``of_hosts`` scores bare hosts: the same finder, or one that remembers.
     """
     accelerator(plan.setting.grid.device)
     check_bands(scorer, plan.setting.hosts.imaging)
-    out, again = _attempt(plan, rows, 0, scorer)
+    scorers = scorer, of_hosts or scorer
+    out, again = _attempt(plan, rows, 0, scorers)
     attempt = 0
     while len(again):
         attempt += 1
-        more, still = _attempt(plan, rows.take(pa.array(again)), attempt, scorer)
+        more, still = _attempt(plan, rows.take(pa.array(again)), attempt, scorers)
         place = np.arange(out.num_rows)
         place[again] = out.num_rows + np.arange(len(again))
         out = pa.concat_tables([out, more]).combine_chunks().take(pa.array(place))
@@ -54,7 +81,9 @@ def run_batch(plan: Plan, rows: pa.Table, scorer: Scorer) -> pa.Table:
     return out
 
 
-def _attempt(plan: Plan, rows: pa.Table, attempt: int, scorer: Scorer) -> tuple[pa.Table, NDArray[np.int64]]:
+def _attempt(
+    plan: Plan, rows: pa.Table, attempt: int, scorers: tuple[Scorer, Scorer]
+) -> tuple[pa.Table, NDArray[np.int64]]:
     """Rows injected into one of their hosts and scored, and which of them to try again in another host."""
     setting, choices = plan.setting, rows.column("host_ids").to_pylist()
     ids = [hosts[attempt] for hosts in choices]
@@ -63,7 +92,7 @@ def _attempt(plan: Plan, rows: pa.Table, attempt: int, scorer: Scorer) -> tuple[
     columns = {**_identity(plan, rows, ids, attempt), **{name: drawn.column(name) for name in drawn.column_names}}
     good = np.flatnonzero([reason is None for reason in reasons])
     of_host = np.array([reason is not None for reason in reasons])
-    values, faults, of_host[good] = _inject(setting, drawn.take(pa.array(good)), stamps[good], scorer)
+    values, faults, of_host[good] = _inject(setting, drawn.take(pa.array(good)), stamps[good], scorers)
     for place, index in enumerate(good):
         reasons[index] = faults[place]
     scored = np.array([reason is None for reason in reasons])
@@ -118,16 +147,17 @@ def _host_fault(stamp: Images | str, galaxy_id: str, setting: Setting) -> str | 
 
 
 def _inject(
-    setting: Setting, rows: pa.Table, stamps: Images, scorer: Scorer
+    setting: Setting, rows: pa.Table, stamps: Images, scorers: tuple[Scorer, Scorer]
 ) -> tuple[dict[str, Any], list[str | None], NDArray[np.bool_]]:
     """Measurements and scores of rows with a host, why rows failed, and whether the host may be the cause."""
     if not rows.num_rows:
         return {}, [], np.zeros(0, bool)
-    drawn = setting.draw(rows, stamps)
+    scorer, drawn = scorers[0], setting.draw(rows, stamps)
     values, reasons, names = setting.measured(drawn), drawn.reasons, scorer.conditions
     ids = rows["galaxy_id"].to_pylist()
     conditions = setting.hosts.conditions(names, setting.hosts.rows_of(ids)) if names else None
-    values["score"], values["host_score"] = (_scored(scorer, x, conditions) for x in (drawn.images, drawn.bare))
+    for name, one, images in zip(("score", "host_score"), scorers, (drawn.images, drawn.bare), strict=True):
+        values[name] = _scored(one, images, conditions)
     if conditions is not None:
         for index in np.flatnonzero(~known(scorer, conditions)):
             reasons[index] = reasons[index] or f"host {ids[index]} lacks at least one of {', '.join(names)}"

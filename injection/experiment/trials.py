@@ -68,17 +68,24 @@ def given(rows: pa.Table, name: str, values: ArrayLike) -> pa.Table:
     return kept.append_column(name, pa.array(np.asarray(values)))
 
 
-def tried(experiment: Experiment, variant: Variant, base: Setting, hosts_of: HostsOf, scorer: Scorer) -> pa.Table:
+def tried(
+    experiment: Experiment,
+    variant: Variant,
+    base: Setting,
+    hosts_of: HostsOf,
+    scorer: Scorer,
+    of_hosts: Scorer | None = None,
+) -> pa.Table:
     """All trials of an experiment in one variant, scored: columns of the table ``trials`` that describe a trial.
 
-    ``base`` is the setting of the grid. A row does not depend on the others. A host that cannot be used is not replaced
-    by another, which would end the pair: the trial fails with the reason.
+    ``base`` is the setting of the grid; ``of_hosts``: see :func:`stream.run_batch`. No row depends on the others.
+    A host that cannot be used is not replaced by another, which would end the pair: the trial fails with the reason.
     """
     common = _changed(base, experiment.grid, hosts_of)
     setting = variant.setting(_changed(common, variant.grid, hosts_of))
     rows = variant.rows(setting, experiment.trials(common))
     plan = Plan(setting, experiment.name, _planned(rows), pa.table({}))
-    found = [run_batch(plan, some, scorer) for some in batches(plan)]
+    found = [run_batch(plan, some, scorer, of_hosts) for some in batches(plan)]
     return _answers(experiment, variant, setting, pa.concat_tables(found).combine_chunks())
 
 

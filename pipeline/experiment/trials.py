@@ -15,6 +15,7 @@ from injection.config import HostModel
 from injection.experiment.designs import TrialsParams, experiments
 from injection.experiment.hostset import HostSet
 from injection.experiment.setting import Setting
+from injection.experiment.stream import Remembering
 from injection.experiment.trials import Experiment, HostsOf, Variant, tried
 from injection.priors.registry import draw, load_prior
 from injection.priors.reweighting import THETA_E, Change, not_of_prior
@@ -46,14 +47,15 @@ def trials_of(context: RunContext, params: TrialsParams, scorer: Scorer) -> pa.T
         return survey_hosts(context.project, context.read, model, lambda rows: trained_by(folder, rows))
 
     base = Setting.of(grid, hosts_of(grid.host_model), context.seed)
-    parts = []
+    parts, of_hosts = [], dict[str, Remembering]()
     for experiment in experiments(params):
         for variant in experiment.variants:
             of_variant = scorer_of(folder, variant, scorer)
             if of_variant is None:
                 log.info("%s/%s: not measured, the finder's preprocessing is its own", experiment.name, variant.name)
-            else:
-                parts += _tried(experiment, variant, base, hosts_of, of_variant)
+                continue
+            hosts = of_hosts.setdefault(str(sorted(variant.preprocessing.items())), Remembering(of_variant))
+            parts += _tried(experiment, variant, base, hosts_of, (of_variant, hosts))
     rows = pa.concat_tables(parts)
     own = {"checkpoint_id": scorer.checkpoint_id, "generation": context.generation}
     for name, value in own.items():
@@ -62,11 +64,11 @@ def trials_of(context: RunContext, params: TrialsParams, scorer: Scorer) -> pa.T
 
 
 def _tried(
-    experiment: Experiment, variant: Variant, base: Setting, hosts_of: HostsOf, scorer: Scorer
+    experiment: Experiment, variant: Variant, base: Setting, hosts_of: HostsOf, scorers: tuple[Scorer, Scorer]
 ) -> list[pa.Table]:
     """The trials of one variant; none where the survey's hosts or the grid's prior do not allow it."""
     try:
-        return [tried(experiment, variant, base, hosts_of, scorer)]
+        return [tried(experiment, variant, base, hosts_of, *scorers)]
     except DataError as error:
         log.warning("%s/%s: not measured, %s", experiment.name, variant.name, error)
         return []

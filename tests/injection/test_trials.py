@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from injection.experiment import bright_arcs
 from injection.experiment.bright_arcs import BrightArcParams
 from injection.experiment.setting import Setting
+from injection.experiment.stream import Remembering
 from injection.experiment.trials import Experiment, Variant, given, tried
 from injection.priors.registry import draw, load_prior
 from lake.errors import DataError, ParameterError
@@ -140,3 +141,20 @@ def test_a_variant_may_change_hosts_and_given_parameters() -> None:
 def test_edges_that_do_not_increase_are_refused() -> None:
     with pytest.raises(ParameterError, match="'src_mag_edges' must be strictly increasing"):
         bright(src_mag_edges=(20.0, 20.0))
+
+
+def test_bare_hosts_are_scored_once_and_get_the_same_scores(answers: dict[str, pa.Table]) -> None:
+    class Counting(Brightness):
+        stamps = 0
+
+        def score(self, stamps: NDArray[np.float32], conditions: Any = None) -> NDArray[np.float64]:
+            self.stamps += len(stamps)
+            return super().score(stamps)
+
+    counting, experiment = Counting(), bright()
+    finders = counting, Remembering(counting)
+    for variant in experiment.variants:
+        made = tried(experiment, variant, setting(), lambda model: host_set(None, load_hosts, model), *finders)
+        assert made.equals(answers[variant.name])
+    hosts = len(np.unique(answers["baseline"]["galaxy_id"].to_numpy(zero_copy_only=False)))
+    assert counting.stamps == hosts + 12 * len(experiment.variants)

@@ -47,4 +47,4 @@ def test_a_variant_that_hosts_or_prior_do_not_allow_is_not_measured(monkeypatch:
     monkeypatch.setattr(trials, "tried", refuse)
     experiment: Any = SimpleNamespace(name="host_pairs")
     given: Any = None
-    assert trials._tried(experiment, Variant("early_independent"), given, given, given) == []
+    assert trials._tried(experiment, Variant("early_independent"), given, given, (given, given)) == []
