@@ -44,3 +44,10 @@ def trials(
 def threshold(name: str = "p0.5", value: float = 0.5, status: str = "fixed") -> Threshold:
     """A row of the table `thresholds`."""
     return Threshold(name, status, value, np.nan, 100, 0, None, 100, 0, 0.0, 0.0, 0.04)  # type: ignore[arg-type]
+
+
+def finds_the_first(share: float, hosts: Sequence[str], **changes: object) -> pd.DataFrame:
+    """Trials of the experiment that compares finders, of one that finds the first of them, two in each host."""
+    found = (np.arange(len(hosts)) < share * len(hosts)).astype(float).tolist()
+    rows = trials("sensitivity", {"baseline": found}, hosts)
+    return rows.assign(beta_frac=0.3, src_mag=24.0, arc_snr=5.0, score=0.0, **changes)

@@ -11,7 +11,7 @@ import pytest
 from analysis.results.network import Finder, network
 from analysis.statistics.contrasts import mean_change
 from pipeline.reporting.report_inputs import with_networks
-from tests.analysis.pairedtrials import threshold, trials
+from tests.analysis.pairedtrials import finds_the_first, threshold
 
 N = 200
 HOSTS = [f"h{place // 2}" for place in range(N)]
@@ -19,8 +19,7 @@ HOSTS = [f"h{place // 2}" for place in range(N)]
 
 def finder(share, **changes):
     """Finds the first trials."""
-    rows = trials("sensitivity", {"baseline": (np.arange(N) < share * N).astype(float)}, HOSTS)
-    return rows.assign(beta_frac=0.3, src_mag=24.0, arc_snr=5.0, score=0.0, **changes)
+    return finds_the_first(share, HOSTS, **changes)
 
 
 def term(found, name="gap_budget/network"):

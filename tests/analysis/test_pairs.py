@@ -12,13 +12,13 @@ from analysis.results.pairs import pair_rows
 from lake import tables
 from lake.contract import rules
 from tests.analysis import trialframes
-from tests.analysis.pairedtrials import threshold
-from tests.analysis.test_network import finder
+from tests.analysis.pairedtrials import finds_the_first, threshold
 
 
 def both(shift: float, share: float) -> Finder:
     arcs = trialframes.variant("baseline", trialframes.even(shift), 60)
-    return Finder(pd.concat([arcs, finder(share)], ignore_index=True), [threshold()])
+    drawn = finds_the_first(share, [f"h{place // 2}" for place in range(200)])
+    return Finder(pd.concat([arcs, drawn], ignore_index=True), [threshold()])
 
 
 FINDERS = {"a": both(-3.5, 0.3), "b": both(1.0, 0.4), "c": Finder(pd.DataFrame(), [threshold()])}
