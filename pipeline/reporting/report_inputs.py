@@ -276,9 +276,10 @@ def _of_survey(context: RunContext, table: str) -> pd.DataFrame:
 
 
 def _tables(context: RunContext) -> pd.DataFrame:
-    rows = [
-        (table, entry.card.slice or "", entry.pin.version, entry.card.rows, entry.card.fingerprint)
-        for table in cards.tables(context.root)
-        for entry in cards.of_survey(context.root, table)
-    ]
+    return pinned(entry for table in cards.tables(context.root) for entry in cards.of_survey(context.root, table))
+
+
+def pinned(entries: Iterable[cards.Slice]) -> pd.DataFrame:
+    """Slices of tables with version and fingerprint."""
+    rows = [(e.card.table, e.card.slice or "", e.pin.version, e.card.rows, e.card.fingerprint) for e in entries]
     return pd.DataFrame(rows, columns=["table", "slice", "version", "rows", "fingerprint"])

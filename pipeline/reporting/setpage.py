@@ -18,11 +18,13 @@ from analysis.statistics.thresholds import Threshold, threshold_rows
 from injection.experiment.setting import Setting
 from lake import tables
 from lake.provenance import git_commit, pipeline_version
+from lake.root import DataRoot
 from lake.sky.split import THRESHOLD
+from lake.store import cards
 from pipeline.experiment.cutouthosts import Labelled
 from pipeline.project.context import RunContext
 from pipeline.reporting.galleries import errors, next_to_hosts, shown_injections
-from pipeline.reporting.report_inputs import grid_facts_of
+from pipeline.reporting.report_inputs import grid_facts_of, pinned
 from pipeline.reporting.results import contamination
 
 
@@ -47,7 +49,7 @@ class Measured:
 def page_inputs(
     context: RunContext, measured: Measured, setting: Setting, name: str, params: ReportParams
 ) -> ReportInputs:
-    """The page of one audit: the sections that a set can fill."""
+    """The page of one audit, whose tables are published: the sections that a set can fill."""
     found, chosen = measured.found, _headline(measured.thresholds, params)
     shown = params.model_copy(update={"headline_threshold_id": chosen.threshold_id, "headline_generation": name})
     generation = _generation(measured, name)
@@ -85,7 +87,15 @@ def page_inputs(
             "python": platform.python_version(),
             "machine": platform.machine(),
         },
+        tables=_tables(context.root, name),
     )
+
+
+def _tables(root: DataRoot, name: str) -> pd.DataFrame:
+    """The slices that the audit has published."""
+    every = root.of_any_survey
+    held = (entry for table in cards.tables(every) for entry in cards.slices(every, table))
+    return pinned(entry for entry in held if entry.pin.inputs.get(cards.SET) == name)
 
 
 def _headline(thresholds: list[Threshold], params: ReportParams) -> Threshold:

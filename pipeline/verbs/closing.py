@@ -66,6 +66,11 @@ def _measured(context: RunContext, points: Sequence[Threshold], params: Any, mod
     linked = survey_chain(context, objects, StampStore(context.root.cutouts), scorer, params)
     if linked is None:
         survey = context.survey.name
+        if context.survey.simulated and not context.root.truth.exists():
+            raise DataError(
+                f"{context.root.truth}, which holds the lenses of the {survey}, is missing (an interrupted run removes "
+                "it): `dhs repro` makes it again"
+            )
         raise DataError(f"the lenses of the {survey} are not known: give models of real ones with --lenses")
     return closed(linked, points, params, rng)
 

@@ -112,8 +112,8 @@ def audit_cutouts(project: Project, request: Request) -> Made:
         measured, setting = _measured(context, request, scorer, found)
         page, shown = page_of(context.root, name), project.section(ReportParams, "report")
         figures = figures_of(page)
-        made = rendered(page_inputs(context, measured, setting, name, shown), figures.name)
         publish(context, measured)
+        made = rendered(page_inputs(context, measured, setting, name, shown), figures.name)
         with published_folder(figures, context.work("figures", name)) as folder:
             write_figures(folder, made.files)
         atomic.write_text(page, sealed(made.html))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pyarrow as pa
@@ -33,15 +33,14 @@ class Run:
     finder: str
     status: str
     reason: str = ""
-    date: str = ""
     source: str = "trained"
-    config_hash: str = ""
-    checkpoint: str = ""
-    data: str = ""
     results: str = ""
-    finding: str = ""
-    disagreements: Sequence[str] = field(default_factory=list)
-    """Every value on which records of the run contradict each other."""
+    facts: Facts = field(default_factory=Facts)
+
+    def columns(self) -> dict[str, str]:
+        """All that is one value, in words."""
+        values = {**vars(self), **vars(self.facts)}
+        return {name: value for name, value in values.items() if name not in ("facts", "disagreements")}
 
 
 def registry(project: Project) -> list[Run]:
@@ -61,11 +60,10 @@ def registry(project: Project) -> list[Run]:
 def listing(project: Project, wanted: Mapping[str, str | None]) -> pa.Table:
     """The registry as rows; ``wanted`` are the values that fields must have (None for any)."""
     chosen = {name: value for name, value in wanted.items() if value is not None}
-    found = [run for run in registry(project) if all(getattr(run, name) == value for name, value in chosen.items())]
-    names = [column.name for column in fields(Run)]
-    rows = [{**{name: getattr(run, name) for name in names}, "disagreements": len(run.disagreements)} for run in found]
-    kinds = {name: pa.int64() if name == "disagreements" else pa.string() for name in names}
-    return pa.Table.from_pylist(rows, pa.schema(list(kinds.items())))
+    found = [run for run in registry(project) if chosen.items() <= run.columns().items()]
+    rows = [{**run.columns(), "disagreements": len(run.facts.disagreements)} for run in found]
+    texts = [(name, pa.string()) for name in Run("", "", "", "").columns()]
+    return pa.Table.from_pylist(rows, pa.schema([*texts, ("disagreements", pa.int64())]))
 
 
 def for_the_screen(rows: pa.Table) -> pa.Table:
@@ -95,13 +93,13 @@ def _own(run: str, stems: list[str], off: Mapping[str, status.Invalid], facts: r
         standing = "trained"
     if run in off:
         standing, reason = "invalidated", off[run].of(run)
-    return Run(run, kind, finder, standing, reason, results=", ".join(sorted(stems)), **vars(known))
+    return Run(run, kind, finder, standing, reason, results=", ".join(sorted(stems)), facts=known)
 
 
 def _planned(project: Project) -> list[str]:
     """What params.yaml asks for."""
     return [run_name("train", name) for name in project.trained] + [
-        run_name(kind, name) for name in project.audited for kind in ("evaluate", "grid", "trials", "diagnose")
+        run_name(kind, name) for name in project.audited for kind in ("evaluate", "grid", "trials", "diagnose", "pairs")
     ]
 
 
@@ -110,8 +108,8 @@ def _superseded(row: Mapping[str, str]) -> Run:
     kind = "train" if row["kind"] == "training" else "audit"
     name = f"{run_name(kind, row['generation'])}@{row['checkpoint_id'][:8]}"
     why = f"its checkpoint was replaced by {row['replaced_by']}"
-    same = {"config_hash": row["config_hash"] or "", "checkpoint": row["checkpoint_id"], "date": row["date"]}
-    return Run(name, kind, row["generation"], "superseded", why, finding=row["key_finding"] or "", **same)
+    known = Facts(row["date"], row["config_hash"] or "", row["checkpoint_id"], finding=row["key_finding"] or "")
+    return Run(name, kind, row["generation"], "superseded", why, facts=known)
 
 
 def split_run(run: str) -> tuple[str, str]:
@@ -131,11 +129,13 @@ def historical_runs() -> list[Run]:
             finder=row["generation"],
             status=row["status"],
             reason=row.get("status_reason", ""),
-            date=str(row.get("run_date", "")),
             source=history.ORIGIN,
-            config_hash=row.get("config_hash", ""),
-            finding=row["key_finding"],
-            disagreements=row.get("disagreements", ()),
+            facts=Facts(
+                date=str(row.get("run_date", "")),
+                config_hash=row.get("config_hash", ""),
+                finding=row["key_finding"],
+                disagreements=list(row.get("disagreements", ())),
+            ),
         )
         for row in history.records()
     ]
@@ -191,9 +191,8 @@ def described(project: Project, name: str) -> str:
 
 
 def _lines(root: DataRoot, run: Run) -> list[str]:
-    shown = {column.name: getattr(run, column.name) for column in fields(Run) if column.name != "disagreements"}
-    lines = [f"{name:<12} {value}" for name, value in shown.items() if value]
-    lines += [f"{'disagree':<12} {value}" for value in run.disagreements]
+    lines = [f"{name:<12} {value}" for name, value in run.columns().items() if value]
+    lines += [f"{'disagree':<12} {value}" for value in run.facts.disagreements]
     for row in expectations.rows(root).to_dict("records"):
         if run.run == row["run"] or (run.source == history.ORIGIN and row["run"].partition("-")[2] == run.run):
             said = f"{row['expectation']} ({row['registered']}): {row['outcome']}, {row['result']}"

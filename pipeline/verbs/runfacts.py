@@ -33,6 +33,7 @@ class Facts:
     data: str = ""
     finding: str = ""
     disagreements: list[str] = field(default_factory=list)
+    """Every value on which records of the run contradict each other."""
 
 
 class Source:
@@ -76,6 +77,7 @@ class Source:
             "diagnostic": self._of_gates,
             "grid": self._of_completeness,
             "trials": self._of_trials,
+            "pairs": self._of_pairs,
             "import": self._of_completeness,
         }
         if kind in findings:
@@ -132,6 +134,12 @@ class Source:
         names = sorted({row["experiment"] for row in rows})
         failed = sum(row["status"] == "failed" for row in rows)
         facts.finding = f"{len(rows):,} injections ({failed:,} failed) of the experiments {', '.join(names)}"
+        facts.date = _day(rows[0]) if rows else ""
+
+    def _of_pairs(self, facts: Facts, run: str, finder: str) -> None:
+        rows = self._rows("finder_pairs", finder, ["other", "quantity", "verdict", "extracted_at"])
+        said = [f"{row['other']} {row['verdict']}" for row in rows if row["quantity"] == "other_ceiling"]
+        facts.finding = f"ceiling of bright arcs beside other finders: {', '.join(said) or 'there is none'}"
         facts.date = _day(rows[0]) if rows else ""
 
     def _rows(self, table: str, part: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:

@@ -140,3 +140,7 @@ def test_a_paper_goes_into_a_new_or_empty_folder(
     with pytest.raises(ParameterError, match="'paper' must be in a folder that exists"):
         publication.write_paper(project, tmp_path / "no" / "paper")
     assert [path.name for path in tmp_path.glob(".paper*")] == []
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ParameterError, match="'paper' must be another folder than the working directory"):
+        publication.write_paper(project, Path())

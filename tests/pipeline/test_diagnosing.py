@@ -70,8 +70,8 @@ def test_a_campaign_is_stored_as_a_run_of_its_own(project: Project) -> None:
     assert gate == {"status": "PASS", "threshold": 0.2}, "with the campaign's parameters"
     known = {one.run: one for one in registry.own_runs(project)}
     assert (known[run].kind, known[run].finder, known[run].status) == ("diagnostic", "demo1", "valid")
-    assert known[run].finding == "gates: 1 PASS"
-    assert known["diagnose-demo1"].finding == "gates: 1 PASS", "the stage's own rows stay"
+    assert known[run].facts.finding == "gates: 1 PASS"
+    assert known["diagnose-demo1"].facts.finding == "gates: 1 PASS", "the stage's own rows stay"
     registry.change(project, run, "invalidated", "the wrong sizes")
     assert query(project.data, f"select * from gates where run_id = '{run}'").num_rows == 0
 

@@ -40,15 +40,15 @@ def record(*dates: str) -> str:
 
 def test_it_lists_every_run_with_its_finding(project: Project) -> None:
     found = {run.run: run for run in registry.registry(project)}
-    assert found["evaluate-demo1"].finding == "AUC 0.9800 [0.9700, 0.9900] on 743 objects"
-    assert found["grid-demo1"].finding == "completeness at p0.5 20.0 % of 100 injections, prior anchored"
-    assert found["diagnose-demo2"].finding == "gates: 1 PASS"
-    assert found["train-demo1"].checkpoint == "c-demo1"
+    assert found["evaluate-demo1"].facts.finding == "AUC 0.9800 [0.9700, 0.9900] on 743 objects"
+    assert found["grid-demo1"].facts.finding == "completeness at p0.5 20.0 % of 100 injections, prior anchored"
+    assert found["diagnose-demo2"].facts.finding == "gates: 1 PASS"
+    assert found["train-demo1"].facts.checkpoint == "c-demo1"
     assert {run.status for run in found.values() if run.source == "trained"} == {"valid"}
     for name in ("gen5a", "gen5b", "gen5c", "resnet-gen2"):
         assert found[name].status == "planned"
     assert found["D03"].status == "invalidated"
-    assert "0.991" in found["gen3"].disagreements[0]
+    assert "0.991" in found["gen3"].facts.disagreements[0]
 
 
 def test_a_training_without_an_evaluation_is_trained_and_what_params_name_is_planned(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_training_without_an_evaluation_is_trained_and_what_params_name_is_pla
 def test_a_replaced_checkpoint_is_superseded_and_stays_listed(project: Project) -> None:
     smallruns.diagnose(project, "demo1", "another")
     (old,) = [run for run in registry.own_runs(project) if run.status == "superseded"]
-    assert (old.run, old.checkpoint) == ("train-demo1@c-demo1", "c-demo1")
+    assert (old.run, old.facts.checkpoint) == ("train-demo1@c-demo1", "c-demo1")
     assert old.reason == "its checkpoint was replaced by another"
     assert statuses(project)["train-demo1"] == "valid"
     with pytest.raises(ParameterError, match="has no results that count: it is superseded"):
