@@ -37,7 +37,7 @@ def real_lens_recall(lenses: pd.DataFrame, training_pixels: ArrayLike, threshold
 
     `lenses`: `tier`, `healpix_128`, `probability` (NaN: not scored, counted apart), perhaps `seen_in_training`.
     Lenses that share a HEALPix pixel with the training split, or were trained or selected on, are counted by the
-    leakage guard and excluded from the recall; if it is not known what the model was trained on, the guard says so.
+    leakage guard and excluded from the recall; if it is not known what the finder was trained on, the guard says so.
     """
     pixels = lenses["healpix_128"]
     shared = pd.Series(np.isin(pixels.to_numpy(), np.asarray(training_pixels)) | pixels.isna().to_numpy())

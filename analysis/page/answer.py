@@ -22,7 +22,7 @@ _EVERY = "all magnitudes"
 
 
 def first(inputs: ReportInputs) -> GenerationInputs:
-    """The model that the report is about first."""
+    """The finder that the report is about first."""
     return next((item for item in inputs.generations if item.name == inputs.headline), inputs.generations[0])
 
 

@@ -63,7 +63,7 @@ def _measured(inputs: ReportInputs, name: str) -> list[str]:
 
 
 def _verdicts(inputs: ReportInputs, name: str, measures: Sequence[str]) -> list[tuple[Tag, str]]:
-    """The gates of a diagnostic for the model shown first: those whose names begin as its measures' do."""
+    """The gates of a diagnostic for the finder shown first: those whose names begin as its measures' do."""
     gates = first(inputs).gates
     groups = {name, *(each.partition("/")[0] for each in measures)}
     held = gates[gates["name"].str.partition("/")[0].isin(groups)] if len(gates) else pd.DataFrame()

@@ -18,7 +18,7 @@ _SAME = "indistinguishable"
 
 
 def matrices(inputs: ReportInputs) -> list[TableView]:
-    """Differences of every two models, row minus column, on the same objects; nothing for a single model."""
+    """Differences of every two finders, row minus column, on the same objects; nothing for a single finder."""
     if len(inputs.generations) < 2:
         return []
     return [_aucs(inputs), _completeness(inputs)]
@@ -70,7 +70,7 @@ def _every_two(inputs: ReportInputs) -> list[tuple[GenerationInputs, GenerationI
 
 
 def _of(pairs: Mapping[tuple[str, str], Test], row: str, column: str) -> tuple[Test, float]:
-    """The comparison of two models, whose difference is second minus first, and the sign for row minus column."""
+    """The comparison of two finders, whose difference is second minus first, and the sign for row minus column."""
     return (pairs[column, row], 1.0) if (column, row) in pairs else (pairs[row, column], -1.0)
 
 

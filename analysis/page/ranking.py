@@ -1,4 +1,4 @@
-"""Section on ranking: ROC curves, scores, reliability, and the paired tests of every two models."""
+"""Section on ranking: ROC curves, scores, reliability, and the paired tests of every two finders."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def ranking_figures(inputs: ReportInputs) -> list[Shown]:
 
 
 def strata(inputs: ReportInputs) -> Shown | None:
-    """ROC and precision-recall by Tractor type for the model shown first; None where strata or lenses are missing."""
+    """ROC and precision-recall by Tractor type for the finder shown first; None where strata or lenses are missing."""
     item = first(inputs)
     if item.refusal or "type_bin" not in item.scores:
         return None

@@ -24,7 +24,7 @@ ASSUMED = (
 
 
 def view(inputs: ReportInputs) -> TableView | None:
-    """One row per model and threshold; None where no population is declared."""
+    """One row per finder and threshold; None where no population is declared."""
     rows: list[list[str]] = []
     for item in inputs.generations:
         if item.expected.empty:

@@ -29,7 +29,7 @@ HEADLINES = (
 
 @dataclass(frozen=True)
 class Fixing:
-    """The negatives that fixed a derived threshold of two models: probabilities of the same galaxies in one order."""
+    """The negatives that fixed a derived threshold of two finders: probabilities of the same galaxies in one order."""
 
     probability_a: np.ndarray
     probability_b: np.ndarray
@@ -45,7 +45,7 @@ class Fixing:
 
 @dataclass(frozen=True)
 class PairedCompleteness:
-    """Difference in completeness of two models on the same injections."""
+    """Difference in completeness of two finders on the same injections."""
 
     n: int
     hosts: int
@@ -125,9 +125,9 @@ def pairs_in_words(rows: pd.DataFrame) -> pd.DataFrame:
 def paired_completeness(
     a: pd.DataFrame, b: pd.DataFrame, threshold_a: float, threshold_b: float, fixing: Fixing | None = None
 ) -> PairedCompleteness:
-    """Two models on one grid: frames have `grid_id`, `injection_id`, `galaxy_id` (host), `status`, `probability`.
+    """Two finders on one grid: frames have `grid_id`, `injection_id`, `galaxy_id` (host), `status`, `probability`.
 
-    Injections that either model could not score are left out of both. Derived thresholds come with the negatives that
+    Injections that either finder could not score are left out of both. Derived thresholds come with the negatives that
     fixed them: their uncertainty is then part of the interval.
     """
     grids = set(a["grid_id"]) | set(b["grid_id"])
@@ -152,7 +152,7 @@ def paired_completeness(
 
 
 def fixing_of(thresholds: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame, name: str) -> Fixing | None:
-    """The negatives (`galaxy_id`, `probability`) that fixed a derived threshold of both models; None for a threshold
+    """The negatives (`galaxy_id`, `probability`) that fixed a derived threshold of both finders; None for a threshold
     chosen beforehand."""
     target = float(thresholds.set_index("threshold_id")["target_fpr"].get(name, np.nan))
     if not np.isfinite(target):

@@ -27,7 +27,7 @@ WORDS = (
 
 
 def decision_items(inputs: ReportInputs) -> list[TableView | Shown]:
-    """The tree of the headline model, then every decision about every model."""
+    """The tree of the headline finder, then every decision about every finder."""
     found = {item.name: verdicts(item, inputs) for item in inputs.generations}
     if not found:
         return []
@@ -46,7 +46,7 @@ def expectation_view(inputs: ReportInputs) -> TableView | None:
 
 
 def closure_words(inputs: ReportInputs) -> list[str]:
-    """One sentence per model for which closure shows in which direction completeness errs; none for others."""
+    """One sentence per finder for which closure shows in which direction completeness errs; none for others."""
     said = []
     for item in inputs.generations:
         verdict = verdicts(item, inputs)[DIRECTION]

@@ -78,7 +78,7 @@ def reason_views(inputs: ReportInputs) -> list[TableView]:
 
 
 def gate_views(inputs: ReportInputs) -> list[TableView | None]:
-    """Every gate with its rule and the verdict on each model: those that a model does not pass, then the others."""
+    """Every gate with its rule and the verdict on each finder: those that a finder does not pass, then the others."""
     held = {
         item.name: {str(gate["name"]): gate for gate in item.gates.to_dict("records")} for item in inputs.generations
     }
@@ -110,7 +110,7 @@ def _verdict(gate: Mapping[Any, Any]) -> Tag:
 
 
 def gate_words(inputs: ReportInputs) -> list[str]:
-    """How many gates of each model have which outcome, and what the worst of the model shown first mean."""
+    """How many gates of each finder have which outcome, and what the worst of the finder shown first mean."""
     said = []
     for item in inputs.generations:
         held = list(item.gates["status"]) if len(item.gates) else []
@@ -120,11 +120,11 @@ def gate_words(inputs: ReportInputs) -> list[str]:
 
 
 def generation_view(inputs: ReportInputs) -> TableView:
-    """Checkpoint and facts of each model."""
+    """Checkpoint and facts of each finder."""
     keys = list(dict.fromkeys(key for item in inputs.generations for key in item.facts))
     rows = [["checkpoint", *(item.checkpoint_id for item in inputs.generations)]]
     rows += [[key, *(item.facts.get(key, "—") for item in inputs.generations)] for key in keys]
-    return TableView("The models", ("", *(item.name for item in inputs.generations)), rows)
+    return TableView("The finders", ("", *(item.name for item in inputs.generations)), rows)
 
 
 def training_picture(inputs: ReportInputs) -> Shown | None:

@@ -77,7 +77,7 @@ def limitations(inputs: ReportInputs) -> list[str]:
 
 
 def _exposed(item: GenerationInputs) -> Iterator[str]:
-    """What the model trained or selected on: test objects, negatives that fix thresholds, hosts."""
+    """What the finder trained or selected on: test objects, negatives that fix thresholds, hosts."""
     if item.refusal or "left out" in item.facts.get("test figures", ""):
         yield f"Test figures of {item.name}: {item.facts.get('test figures', item.refusal)}."
     for name, use in _USES.items():
@@ -102,7 +102,7 @@ def _of_thresholds(item: GenerationInputs) -> Iterator[str]:
 
 
 def probability_words(inputs: ReportInputs) -> list[str]:
-    """What a probability means: the fraction of lenses in each model's training, and its value for the test split."""
+    """What a probability means: the fraction of lenses in each finder's training, and its value for the test split."""
     learned = {
         item.name: "not known"
         if item.lens_share is None

@@ -17,13 +17,13 @@ _COLUMNS = ["generation", "series", "x", "y", "low", "high", "n", "label"]
 
 
 def findings(inputs: ReportInputs, diagnostic: str) -> Mapping[str, str]:
-    """The finding of a diagnostic about each model that it has one about."""
+    """The finding of a diagnostic about each finder that it has one about."""
     held = {item.name: item.findings.loc[item.findings["diagnostic"] == diagnostic] for item in inputs.generations}
     return {model: str(rows["finding"].iloc[0]) for model, rows in held.items() if len(rows)}
 
 
 def lens_view(inputs: ReportInputs) -> TableView | None:
-    """Every listed test lens of the headline model, the missed ones first."""
+    """Every listed test lens of the headline finder, the missed ones first."""
     item = next((each for each in inputs.generations if each.name == inputs.headline), None)
     if item is None or item.test_lenses.empty:
         return None
@@ -51,8 +51,8 @@ def lens_view(inputs: ReportInputs) -> TableView | None:
 def pictures(inputs: ReportInputs, diagnostic: str) -> list[Shown]:
     """The figures of a diagnostic, without those that have no points.
 
-    Models share a figure as long as its series have colours of their own; otherwise the headline is drawn, and the data
-    hold all.
+    Finders share a figure as long as its series have colours of their own; otherwise the headline is drawn, and the
+    data hold all.
     """
     shown = []
     for name, drawing in discovery.drawings().items():

@@ -29,7 +29,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class GenerationInputs:
-    """Everything that was measured on one model."""
+    """Everything that was measured on one finder."""
 
     name: str
     checkpoint_id: str
@@ -53,7 +53,7 @@ class GenerationInputs:
     thresholds: pd.DataFrame
     """Rows of `thresholds`."""
     injections: pd.DataFrame
-    """Rows of `injections` joined with the model's `injection_scores`: `grid_id`, `injection_id`, `galaxy_id` (host),
+    """Rows of `injections` joined with the finder's `injection_scores`: `grid_id`, `injection_id`, `galaxy_id` (host),
     `status`, `probability`, `host_probability`, `detectable` and the parameters; empty where no grid ran."""
     refusal: str | None = None
     """Why no figure on both lenses and negatives of the reported split is shown."""
@@ -70,7 +70,7 @@ class GenerationInputs:
     lens_hosts: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Rows of `completeness` whose hosts are weighted to follow the lenses' hosts; empty where they cannot be."""
     expected: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """Lenses of a declared population that the model would find, per square degree and threshold: rows of
+    """Lenses of a declared population that the finder would find, per square degree and threshold: rows of
     `pipeline.experiment.populations`, or one with the reason, `refused`."""
     dual_prior: pd.DataFrame = field(default_factory=pd.DataFrame)
     """`analysis.results.reweighting.reweighted` under a broad prior and one anchored on known lenses, of one grid; of a
@@ -88,9 +88,9 @@ class ReportInputs:
     """Of the stamps shown, and of the hosts of the grids."""
     generations: Sequence[GenerationInputs]
     headline: str
-    """The model shown in the candidates, the galleries and the trivial baseline."""
+    """The finder shown in the candidates, the galleries and the trivial baseline."""
     manifest: pd.DataFrame
-    """Rows of the manifest the models were trained on."""
+    """Rows of the manifest the finders were trained on."""
     ingest_counts: pd.DataFrame
     quarantine: pd.DataFrame
     training_epochs: pd.DataFrame
@@ -98,7 +98,7 @@ class ReportInputs:
     experiments: pd.DataFrame
     """The experiment registry, historical rows included."""
     candidates: pd.DataFrame
-    """`discoveries.ranked_candidates` of the headline model."""
+    """`discoveries.ranked_candidates` of the headline finder."""
     grids: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Facts of each grid by `grid_id`: axes, hosts, lens shape, injections per cell, ..."""
     baseline: pd.DataFrame = field(default_factory=pd.DataFrame)

@@ -111,7 +111,7 @@ def marginal_view(item: GenerationInputs, imaging: Imaging) -> TableView:
 
 
 def identity_view(inputs: ReportInputs) -> TableView:
-    """What each completeness figure refers to: grid, prior, weighting, model, realism gate."""
+    """What each completeness figure refers to: grid, prior, weighting, finder, realism gate."""
     rows = []
     for item in inputs.generations:
         for grid, group in item.completeness.groupby("grid_id"):
@@ -216,7 +216,7 @@ def measures_view(inputs: ReportInputs, caption: str, names: Sequence[str], fold
 
 
 def _of_each(words: Mapping[str, str]) -> str:
-    """The word that all models share, or the word of each."""
+    """The word that all finders share, or the word of each."""
     models: dict[str, list[str]] = {}
     for model, word in words.items():
         models.setdefault(word, []).append(model)

@@ -12,7 +12,7 @@ _RUNS = ("evaluate", "diagnose", "completeness")
 
 
 def of_models(table: str, columns: str, models: Iterable[str], where: str = "") -> Source:
-    """Rows of a table with a column `generation`, of some models."""
+    """Rows of a table with a column `generation`, of some finders."""
     names = tuple(models)
     return Source((table,), f"select {columns} from {table} where generation in ({_listed(names)}){_and(where)}", names)
 
@@ -28,7 +28,7 @@ def of_cells(models: Iterable[str], threshold_id: str) -> Source:
 
 
 def of_injections(models: Iterable[str], columns: Iterable[str], threshold_id: str) -> Source:
-    """Injections with the answers of some models, and whether each is detected at a threshold."""
+    """Injections with the answers of some finders, and whether each is detected at a threshold."""
     names = tuple(models)
     held = ", ".join(f"made.{column}" for column in columns)
     query = (
@@ -56,7 +56,7 @@ def of_set(source: Source, band: str) -> Source:
 
 
 def of_gates(models: Iterable[str]) -> Source:
-    """Gates of some models, and the measures that decisions read beside them."""
+    """Gates of some finders, and the measures that decisions read beside them."""
     runs = tuple(f"{run}-{name}" for name in models for run in _RUNS)
     query = (
         f"select run_id, name, status, value, low, high, threshold, rule from gates where run_id in ({_listed(runs)})"

@@ -74,22 +74,22 @@ def shown(item: GenerationInputs, threshold_id: str) -> bool:
 
 
 def headline(item: GenerationInputs, threshold_id: str) -> str:
-    """The marginal completeness of one model at one threshold, in words."""
+    """The marginal completeness of one finder at one threshold, in words."""
     return completeness_words(marginal_row(item.completeness, threshold_id), _point(item, threshold_id))
 
 
 def rate(item: GenerationInputs, threshold_id: str) -> str:
-    """The false-positive rate of one of a model's thresholds, in words."""
+    """The false-positive rate of one of a finder's thresholds, in words."""
     return reached(_point(item, threshold_id))
 
 
 def rates(items: Iterable[GenerationInputs], threshold_id: str) -> str:
-    """The rates of several models."""
+    """The rates of several finders."""
     return "; ".join(f"{item.name} {rate(item, threshold_id)}" for item in items)
 
 
 def threshold_view(inputs: ReportInputs) -> TableView:
-    """Every threshold of every model: what fixed it, and the rate it reaches."""
+    """Every threshold of every finder: what fixed it, and the rate it reaches."""
     rows = []
     for item in inputs.generations:
         for point in points(item.thresholds).values():

@@ -20,7 +20,7 @@ from lake.tables.trials import BASELINE
 
 EXPERIMENT, THRESHOLD = "bright_arcs", 0.3
 MODELS_ABOVE = 0.50
-"""Ceiling of another finder above which that of the first is the model's own."""
+"""Ceiling of another finder above which that of the first is the finder's own."""
 SOURCES_WITHIN = (0.25, 0.35)
 """Ceiling of another finder at which that of the first is the sources'."""
 
@@ -53,7 +53,7 @@ class Crossed:
 
     @property
     def status(self) -> Status:
-        """GO: the ceiling is the model's own, as the other's lies above 50 % with its whole interval; NO-GO: it is the
+        """GO: the ceiling is the finder's own, as the other's lies above 50 % with its whole interval; NO-GO: it is the
         sources', as the other's is 25 to 35 % and its interval lies below 50 %; else BORDERLINE."""
         low, high = SOURCES_WITHIN
         if self.other.low > MODELS_ABOVE:

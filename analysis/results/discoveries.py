@@ -12,8 +12,8 @@ VIEWER = "https://www.legacysurvey.org/viewer?ra={ra:.6f}&dec={dec:.6f}&layer=ls
 def ranked_candidates(scores: pd.DataFrame, positions: pd.DataFrame, limit: int) -> pd.DataFrame:
     """The `limit` best unlisted objects, best first.
 
-    `scores`: rows of `scores` of one model (`label` 0 is unlisted); `positions`: `galaxy_id`, `ra`, `dec` (degrees).
-    `trained_on` marks objects that the model was told are not lenses: their score is biased low (missing: not known).
+    `scores`: rows of `scores` of one finder (`label` 0 is unlisted); `positions`: `galaxy_id`, `ra`, `dec` (degrees).
+    `trained_on` marks objects that the finder was told are not lenses: their score is biased low (missing: not known).
     """
     if limit < 0:
         raise invalid("limit", "0 or more", limit)

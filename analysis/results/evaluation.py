@@ -1,4 +1,4 @@
-"""The measures of one model's scores on one split."""
+"""The measures of one finder's scores on one split."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ STRATA = ("type_bin", "nobs_z_bin", "psf_bin", "depth_bin", "pool", "confuser_ca
 def evaluate(
     objects: pd.DataFrame, thresholds: Sequence[Threshold], params: EvaluateParams, rng: np.random.Generator
 ) -> Outcome:
-    """Measure one model on one split, at thresholds fixed on other objects.
+    """Measure one finder on one split, at thresholds fixed on other objects.
 
     `objects`: one row per valid scored cut-out with `label` (0/1), `score` (logit), `probability`; optionally
-    `seen_in_training` and any of `STRATA`. Only those that the model is not known to have trained or selected on are
+    `seen_in_training` and any of `STRATA`. Only those that the finder is not known to have trained or selected on are
     measured; where too few are left, a measure has no value and the reason as its method. With `healpix_128` of every
     object, intervals of the ranking figures are given for whole pixels too.
     """
@@ -58,7 +58,7 @@ def evaluate(
             for measure in _stratum(f"stratum/{column}/{value}", group, params)
         ),
     ]
-    rule = "no scored object was trained or selected on by the model or an ancestor"
+    rule = "no scored object was trained or selected on by the finder or an ancestor"
     known = "seen_in_training" in objects.columns
     gates = (seen_gate("untouched_test_set", objects["seen_in_training"], rule),) if known else ()
     return Outcome(

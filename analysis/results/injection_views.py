@@ -19,7 +19,7 @@ def along(
 ) -> pd.DataFrame:
     """Completeness in bins of one or more columns (`src_beta_frac`, `lens_theta_e_arcsec`, ...).
 
-    `injections`: rows of one grid and model with `grid_id`, `injection_id`, `galaxy_id` (host), `status`,
+    `injections`: rows of one grid and finder with `grid_id`, `injection_id`, `galaxy_id` (host), `status`,
     `probability` and the binned columns. The result has `<column>_low`, `<column>_high` per axis (every combination,
     empty ones too), counts, completeness and intervals as the `completeness` table. `detectable_only` restricts the
     denominator to injections flagged detectable: a declared option, never the default.

@@ -189,7 +189,7 @@ def _generation(context: RunContext, name: str, manifest: pd.DataFrame, params: 
 
 
 def with_networks(items: Sequence[GenerationInputs], at: str) -> list[GenerationInputs]:
-    """Models with what another of them would change, among the terms of their gap budgets."""
+    """Finders with what another of them would change, among the terms of their gap budgets."""
     finders = {item.name: network.Finder(item.trials, tuple(points(item.thresholds).values())) for item in items}
     return [_with_network(item, network.network(finders, item.name, at)) for item in items]
 
@@ -225,7 +225,7 @@ def _facts(context: RunContext, name: str) -> Mapping[str, str]:
 
 
 def lens_share(context: RunContext, name: str) -> tuple[float | None, str]:
-    """Fraction of lenses that a model was trained at, from its checkpoint's record, and where it comes from."""
+    """Fraction of lenses that a finder was trained at, from its checkpoint's record, and where it comes from."""
     folder = context.root.checkpoints(name)
     if (folder / FINDER).exists():
         return None, ""

@@ -35,7 +35,7 @@ def discoveries(project: Project, generation: str | None, top: int) -> pa.Table:
 
 
 def shown_first(names: Sequence[str], wanted: str | None) -> str:
-    """The model shown in candidates and galleries: the declared one, or the first if that has no results."""
+    """The finder shown in candidates and galleries: the declared one, or the first if that has no results."""
     return names[0] if wanted is None or wanted not in names else wanted
 
 
@@ -66,7 +66,7 @@ def _paired(scores: Mapping[str, Untouched]) -> pd.DataFrame:
 
 
 def contamination(tested: pd.DataFrame) -> Mapping[str, str]:
-    """What is left out of the test figures because the model trained or selected on it, or that this is not known."""
+    """What is left out of the test figures because the finder trained or selected on it, or that this is not known."""
     unknown = int(tested["seen_in_training"].isna().sum())
     if words := untouched(tested).words:
         return {"test figures": words}
