@@ -99,7 +99,7 @@ def _own(run: str, stems: list[str], off: Mapping[str, status.Invalid], facts: r
 def _planned(project: Project) -> list[str]:
     """What params.yaml asks for."""
     return [run_name("train", name) for name in project.trained] + [
-        run_name(kind, name) for name in project.audited for kind in ("evaluate", "grid", "trials", "diagnose", "pairs")
+        run_name(kind, name) for name in project.audited for kind in ("evaluate", "grid", "trials", "diagnose")
     ]
 
 

@@ -36,7 +36,7 @@ def test_report_metrics_and_mlflow_leave_an_invalid_grid_out(twin: Callable[[], 
     assert "completeness" in before
     copy.dhs("registry", "invalidate", "grid-demo1", "--reason", "hosts of another survey")
     again = re.findall(r"Running stage '([^']+)'", copy.run("dvc", "repro").stdout)
-    assert again == ["listing", "report"]
+    assert again == ["listing", "pairs@demo1", "report"]
     held = json.loads(metrics.read_text())
     assert "completeness" not in held
     assert held["auc"] > 0
