@@ -27,7 +27,7 @@ class EvaluateParams(Section):
     unlisted_lenses_per_negative: LensShares | None
     """Fewest and most unlisted lenses per negative; figures at false-positive rates are given over this range.
     Null: not declared. DR10: an estimate of 10 to 50 lenses among the 447,000 negatives that the reference system drew.
-    Demo: its truth, 33 lenses with visible arcs and 27 with faint ones among 4,008 negatives."""
+    Demo: its truth, 33 lenses with visible arcs and 27 with faint ones among 3,982 negatives."""
     sky_lens_share: float | None = Field(gt=0, lt=1)
     """Fraction of galaxies on the sky that are lenses, to which calibrated probabilities are converted (the view
     `calibrated_scores`). Null: not declared, and they hold at the fraction of their fold alone. Demo: its truth."""
