@@ -117,7 +117,12 @@ def pairs_in_words(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of `finder_pairs`, one per pair and quantity: `value [low, high]`, or why it is not measured."""
     if rows.empty:
         return rows
-    figures = [f"{_text(row, 1)} %" if pd.notna(row["value"]) else str(row["method"]) for _, row in rows.iterrows()]
+    shares, lines = ("ceiling", "other_ceiling"), [row for _, row in rows.iterrows()]
+    units = ["%" if row["quantity"] in shares else "points" for row in lines]
+    figures = [
+        f"{_text(row, 1)} {unit}" if pd.notna(row["value"]) else str(row["method"])
+        for row, unit in zip(lines, units, strict=True)
+    ]
     key = rows[["generation", "other", "quantity", "threshold_id"]]
     return key.assign(figure=figures, n=rows["n"], verdict=rows["verdict"].fillna(""))
 

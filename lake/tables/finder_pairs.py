@@ -18,7 +18,7 @@ SPEC = TableSpec(
             allowed=("ceiling", "other_ceiling", "ceiling_change", "network"),
         ),
         Column("threshold_id", "string", "threshold, each finder at its own value", role="key"),
-        Column("value", "double", "the quantity (null: not measurable)", "%", nullable=True),
+        Column("value", "double", "per cent, or points of a change (null: not measurable)", "%", nullable=True),
         Column("low", "double", "95 % interval, low end", "%", nullable=True),
         Column("high", "double", "95 % interval, high end", "%", nullable=True),
         Column("n", "bigint", "trials that both scored", low=0),

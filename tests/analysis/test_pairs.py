@@ -46,6 +46,6 @@ def test_rows_meet_the_contract_and_read_as_figures():
     rules.require(tables.spec("finder_pairs"), tables.spec("finder_pairs").table(rows))
     words = pairs_in_words(pd.DataFrame(rows)).set_index(["other", "quantity"])
     assert words.loc[("b", "network"), "figure"].startswith("10.0 [")
-    assert words.loc[("b", "network"), "figure"].endswith("] %")
+    assert words.loc[("b", "network"), "figure"].endswith("] points")
     assert words.loc[("c", "network"), "figure"].startswith("not measurable")
     assert pairs_in_words(pd.DataFrame()).empty
