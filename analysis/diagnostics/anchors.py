@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-import scipy
 from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, not_measured, plotted
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, gate_below, not_measured, plotted
 from analysis.results.testlenses import programmes
 from analysis.results.untouched import FEWEST
-from analysis.statistics.intervals import share
+from analysis.statistics.intervals import TABLE_LEVEL, share
+from analysis.statistics.roc import delong
 
 _RATES, _SCORES = "anchors/rates", "anchors/scores"
 FIGURES = {
@@ -153,8 +153,9 @@ def _order(groups: dict[str, pd.DataFrame], reasons: dict[str, str | None]) -> G
     if why is not None:
         return not_measured("anchors/order", 0.5, f"{rule}; {why}")
     lens, bad = (group["probability"].to_numpy(float) for group in groups.values())
-    chance = float(scipy.stats.mannwhitneyu(bad, lens).statistic) / (len(lens) * len(bad))
-    return Gate("anchors/order", "WARN" if chance > 0.5 else "PASS", chance, np.nan, np.nan, 0.5, rule)
+    area = delong(np.repeat([1, 0], [len(bad), len(lens)]), np.r_[bad, lens], TABLE_LEVEL)
+    chance = Measure("anchors/order", area.auc, area.low, area.high, len(bad) + len(lens), method="DeLong")
+    return gate_below("anchors/order", chance, 0.5, rule, miss="WARN")
 
 
 def _points(measures: list[Measure], params: Params) -> Iterator[Point]:
@@ -188,6 +189,7 @@ def _finding(
         found = held[f"anchors/{_WHAT[kind]}/{at}"]
         bounds = f"[{100 * found.low:.1f}, {100 * found.high:.1f}]"
         parts.append(f"{100 * found.value:.1f} % {bounds} of {len(groups[kind]):,} {words} are above {at}")
-    tail = "; contaminants outscore lenses" if order.status == "WARN" else ""
+    chance = f"{order.value:.2f} [{order.low:.2f}, {order.high:.2f}]"
+    tail = f"; contaminants outscore lenses (chance {chance})" if order.status == "WARN" else ""
     text = f"{'; '.join(parts)}{tail}."
     return Finding(text[:1].upper() + text[1:])

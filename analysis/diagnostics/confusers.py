@@ -126,7 +126,7 @@ def _finding(measures: Sequence[Measure], excess: Measure, params: Params) -> Fi
     words = {
         RANDOM: "random negatives",
         LOOK_ALIKE: "confusers",
-        worst: f"confusers of the category {worst}",
+        worst: f"confusers of the category {worst.replace('_', ' ')}",
     }
     said = [
         f"{100 * one.value:.1f} % [{100 * one.low:.1f}, {100 * one.high:.1f}] of {one.n:,} {words[name]}"

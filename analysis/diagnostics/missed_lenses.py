@@ -110,7 +110,8 @@ def _compared(
         known = np.isfinite(values)
         sizes = [int((known & part).sum()) for part in (missed, ~missed)]
         if min(sizes) < params.missed_least:
-            why = f"not measurable: known of {sizes[0]:,} missed and {sizes[1]:,} found lenses"
+            counts = f"{sizes[0]:,} missed and {sizes[1]:,} found lenses"
+            why = f"not measurable: only {counts} have a value, fewer than {params.missed_least} of one kind"
             yield Measure(name, np.nan, method=why), np.nan
             continue
         area = delong(missed[known].astype(int), values[known], TABLE_LEVEL)

@@ -58,7 +58,7 @@ def real_lens_recall(lenses: pd.DataFrame, training_pixels: ArrayLike, threshold
     )
     rule = "no scored lens shares a HEALPix pixel with the training split or was trained or selected on"
     guard = seen_gate("lens_recall/leakage_guard", seen[scored], rule)
-    findings = (_finding(recalls, thresholds, int(leaking.sum())),)
+    findings = (_finding(recalls, thresholds, int(leaking.sum()), int(seen.isna().sum())),)
     return Outcome("real_lenses", measures, (guard,), findings=findings, points=tuple(_points(recalls)))
 
 
@@ -84,7 +84,7 @@ def _points(recalls: Sequence[Measure]) -> Iterator[Point]:
         yield plotted(each, _BY_TIER, group.replace("tier_", "Tier "), float(places[at]), at)
 
 
-def _finding(recalls: Sequence[Measure], thresholds: Sequence[Threshold], leaking: int) -> Finding:
+def _finding(recalls: Sequence[Measure], thresholds: Sequence[Threshold], leaking: int, unknown: int) -> Finding:
     """The recall of each tier at the first threshold that has one."""
     at = next((point.threshold_id for point in thresholds if point.measurable), None)
     shown = [one for one in recalls if at and one.name.endswith(f"/{at}") and np.isfinite(one.value)]
@@ -97,4 +97,6 @@ def _finding(recalls: Sequence[Measure], thresholds: Sequence[Threshold], leakin
         for one in shown
     ]
     left_out = f"; {leaking:,} that leaked from training are left out" if leaking else "; none leaked from training"
+    if unknown:
+        left_out += f" as far as is known: of {unknown:,} it is not known whether the finder was trained on them"
     return Finding(f"At {at} the finder finds {', '.join(parts)} (Clopper-Pearson){left_out}.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lake.errors import invalid
 from pipeline.commands.opening import Typed, project
 
 
@@ -19,6 +20,8 @@ def report(paper: Path) -> None:
     """
     from pipeline.verbs.publication import write_paper
 
+    if Path.cwd().is_relative_to(paper.resolve()):  # the shell would stand in a folder that is gone
+        raise invalid("paper", "another folder than the working directory", paper)
     files = write_paper(project(), paper)
     kinds = {kind: sum(place.suffix == f".{kind}" for place in files) for kind in ("tex", "pdf")}
     click.echo(f"{paper / 'main.tex'}: {kinds['tex'] - 1} tables, {kinds['pdf']} figures")

@@ -33,9 +33,7 @@ def write_paper(project: Project, folder: Path) -> list[Path]:
 
 
 def require_new(folder: Path) -> None:
-    """Refuse, before any work, a folder that holds something, or that is being worked in: it would be replaced."""
-    if Path.cwd().is_relative_to(folder.resolve()):
-        raise invalid("paper", "another folder than the working directory", folder)
+    """Refuse, before any work, a folder that holds something."""
     if folder.exists() and not (folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())):
         raise invalid("paper", "a folder that does not exist or is empty", folder)
     if not folder.absolute().parent.is_dir():

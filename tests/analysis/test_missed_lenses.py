@@ -73,7 +73,7 @@ def test_missed_lenses_are_compared_as_independent_code_does():
     assert "larger seeing" in outcome.findings[0].text
     unknown = measure(outcome, "missed_lenses/sersic")
     assert np.isnan(unknown.value)
-    assert unknown.method.startswith("not measurable: known of 0 missed")
+    assert unknown.method.startswith("not measurable: only 0 missed")
     assert measure(outcome, "missed_lenses/sersic/p").method == unknown.method
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 from lake.errors import ParameterError
 from lake.store import cards
+from pipeline.cli import dhs
 from pipeline.project.project import Project
 from pipeline.verbs import bundle, publication
 from tests.pipeline.smallruns import copied
@@ -142,5 +144,5 @@ def test_a_paper_goes_into_a_new_or_empty_folder(
     assert [path.name for path in tmp_path.glob(".paper*")] == []
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(ParameterError, match="'paper' must be another folder than the working directory"):
-        publication.write_paper(project, Path())
+    done = CliRunner().invoke(dhs, ["report", "--paper", "."])
+    assert "'paper' must be another folder than the working directory" in str(done.exception)
