@@ -8,15 +8,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from analysis.diagnostics.discovery import DiagnoseParams
 from analysis.diagnostics.missed_lenses import TABLE
 from analysis.diagnostics.subject import Subject
 from analysis.records import Outcome
+from lake.errors import DataError
 from lake.sky.survey import SURVEY
 from pipeline.experiment.cutoutdiagnostics import anchored
 from pipeline.experiment.listedlenses import lens_table, true_lenses
 from pipeline.project.context import RunContext
+from pipeline.verbs import closing
 from tests.analysis.outcomes import measure
 from tests.pipeline.checkout import project_in
 
@@ -56,3 +59,20 @@ def test_anchors_of_a_set_are_taken_from_both_halves(tmp_path: Path):
     outcome = anchored(subject, named)
     assert measure(outcome, "anchors/recall/p0.5").n == 12
     assert measure(outcome, "anchors/contamination/p0.5").value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("simulated", "said"),
+    [
+        (True, r"truth, which holds the lenses of the Test survey, is missing .*`dhs repro` makes it"),
+        (False, "--lenses"),
+    ],
+)
+def test_closure_without_known_lenses_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simulated: bool, said: str
+):
+    for name in ("load_scorer", "audit_manifest", "scored_objects", "survey_chain"):
+        monkeypatch.setattr(closing, name, lambda *given: None)
+    context = RunContext("diagnose", "demo1", project_in(tmp_path, simulated=simulated))
+    with pytest.raises(DataError, match=said):
+        closing._measured(context, [], None, None)
