@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import threading
@@ -15,7 +14,9 @@ import psutil
 from etl.spark import record
 from lake.root import DataRoot
 
-_INTERVAL_S = 1.0
+_INTERVAL_S = 0.1
+_MEMORY_S = 1.0
+"""How often what processes share is looked up, which itself takes long."""
 
 
 @dataclass
@@ -38,62 +39,78 @@ HEAD = "| | processor s | wall s | largest worker, MiB | all processes, MiB |\n|
 
 
 def spent(module: str, *arguments: str | Path, root: DataRoot | None = None) -> Spent:
-    """Run a module as a program; a server of ``root`` that it uses or starts is no child of it."""
-    served, before, start = _server_s(root), resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    """Run a module as a program, beside a server of ``root`` that it uses or starts."""
+    start = time.perf_counter()
+    watch = _Watch(root)
     program = subprocess.Popen([sys.executable, "-m", module, *map(str, arguments)])
-    watch = _Watch(program.pid, root)
+    watch.follow(program.pid)
     if program.wait():
         raise subprocess.CalledProcessError(program.returncode, module)
-    worker_mib, all_mib = watch.ended()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    own = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Spent(own + _server_s(root) - served, time.perf_counter() - start, worker_mib, all_mib)
-
-
-def _server(root: DataRoot | None) -> list[psutil.Process]:
-    """The processes of a data root's Spark server."""
-    found = record.recorded(root.spark) if root else None
-    return [] if found is None else _tree(found.pid)
+    return watch.ended(time.perf_counter() - start)
 
 
 def _tree(pid: int) -> list[psutil.Process]:
     try:
-        return [(own := psutil.Process(pid)), *own.children(recursive=True)]
+        own = psutil.Process(pid)
+        return [own, *own.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
 
 
-def _server_s(root: DataRoot | None) -> float:
-    """Processor time that a server has taken, with the processes that it has started."""
-    total = 0.0
-    for process in _server(root):
-        times = process.cpu_times()
-        total += times.user + times.system + times.children_user + times.children_system
-    return total
-
-
 class _Watch:
-    """Watches the memory of a program and of a server until it is told that the program has ended."""
+    """Watches a program and a server until it is told that the program has ended.
 
-    def __init__(self, pid: int, root: DataRoot | None) -> None:
-        self._pid, self._root = pid, root
+    Time is added up by process: that of one that has ended, or of a server that was replaced, is not lost.
+    """
+
+    def __init__(self, root: DataRoot | None) -> None:
+        self._root, self._pid = root, 0
         self._worker = self._all = 0.0
+        self._looked = 0.0
+        self._before = {process: _processor_s(process) for process in self._server()}
+        self._taken: dict[psutil.Process, float] = {}
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def follow(self, pid: int) -> None:
+        """Begin with the program of this number."""
+        self._pid = pid
         self._thread.start()
 
-    def ended(self) -> tuple[float, float]:
-        """The largest worker and the most of all processes, in MiB."""
+    def ended(self, wall_s: float) -> Spent:
+        """What was taken."""
         self._done.set()
         self._thread.join()
-        return self._worker, self._all
+        processor_s = sum(self._taken.values()) - sum(self._before.get(process, 0.0) for process in self._taken)
+        return Spent(processor_s, wall_s, self._worker, self._all)
+
+    def _server(self) -> list[psutil.Process]:
+        found = record.recorded(self._root.spark) if self._root else None
+        return [] if found is None else _tree(found.pid)
+
+    def _watch(self) -> None:
+        while not self._done.wait(_INTERVAL_S):
+            self._look()
+        self._look()
 
     def _look(self) -> None:
-        while not self._done.wait(_INTERVAL_S):
-            served = _server(self._root)
-            workers = [_mib(process, "rss") for process in served[1:] if _is_python(process)]
-            self._worker = max([self._worker, *workers])
-            self._all = max(self._all, sum(_mib(process, "pss") for process in [*_tree(self._pid), *served]))
+        served = self._server()
+        seen = [*_tree(self._pid), *served]
+        for process in seen:
+            self._taken[process] = max(self._taken.get(process, 0.0), _processor_s(process))
+        self._worker = max([self._worker, *(_mib(process, "rss") for process in served[1:] if _is_python(process))])
+        if time.perf_counter() - self._looked > _MEMORY_S:
+            self._all = max(self._all, sum(_mib(process, "pss") for process in seen))
+            self._looked = time.perf_counter()
+
+
+def _processor_s(process: psutil.Process) -> float:
+    """Processor time that a process itself has taken."""
+    try:
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    except psutil.Error:
+        return 0.0
 
 
 def _is_python(process: psutil.Process) -> bool:
