@@ -24,7 +24,7 @@ from lake.sky.hashing import key_hash
 from lake.sky.survey import SURVEY
 from lake.store import cards, delta
 from lake.store.stamps import StampStore
-from modeling.scoring.card import CARD, FINDER
+from modeling.scoring.card import CARD, FINDER, read_card
 from modeling.scoring.finder import CHUNK, SUSPECT_ANSWERS, ExternalScorer, Output
 from modeling.scoring.scorer import load_scorer
 from modeling.tracking.results import forget_runs
@@ -115,14 +115,14 @@ def audit_trained(project: Project, name: str) -> None:
 
 
 def forget(project: Project, name: str) -> list[str]:
-    """Remove a finder that params.yaml does not train, an audit on cut-outs, an import, or results of `dhs inject`.
+    """Remove a finder that no stage trains, an audit on cut-outs, an import, or results of `dhs inject`.
 
     Returns what was removed. The rows of its slices stay in the tables' history, where nothing reads them. Its MLflow
     runs are deleted as MLflow does it: they can be restored until `mlflow gc`.
     """
     root = project.data
-    if checked_name(name, "name") in project.trained:
-        raise invalid("name", "a finder that `train` in params.yaml does not list", name)
+    if is_ours(project, checked_name(name, "name")) and not _brought(project, name):
+        raise invalid("name", "a user's own finder, not a network that was trained here", name)
     removed = [f"'{name}' in {params.FILE}"] if params.set_audited(project, remove=name) else []
     folders = (root.checkpoints(name), root.grid(name), root.local / "validation" / name, root.metrics / f"{name}.json")
     _forget_training(root, name)
@@ -141,6 +141,18 @@ def forget(project: Project, name: str) -> list[str]:
     if runs := forget_runs(root, name):
         removed.append(f"{runs} runs in MLflow")
     return removed
+
+
+def _brought(project: Project, name: str) -> bool:
+    """Whether a checkpoint's weights were imported, or trained on a set of cut-outs: no stage of DVC made it."""
+    if name in project.trained or (card := read_card(project.data.checkpoints(name))).imported_from is not None:
+        return name not in project.trained
+    kept = {
+        entry.card.slice
+        for entry in cards.slices(project.data, "training_runs")
+        if cards.SURVEY not in entry.pin.inputs
+    }
+    return card.config.generation in kept
 
 
 def _forget_training(root: DataRoot, name: str) -> None:
