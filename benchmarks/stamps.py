@@ -18,13 +18,13 @@ import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.config import PlanParams
 from etl.cutouts.bricks import Bricks, holding_brick
 from etl.cutouts.cutter import CONDITIONS
 from etl.simulated import plan, shards
 from etl.simulated.hosts import read_hosts
 from etl.simulated.shards import ShardMaker
 from etl.spark.session import session
+from etl.stampconfig import PlanParams
 from etl.tables import writer
 from injection.experiment.training_stamps import StampRenderer, source_model
 from lake import tables

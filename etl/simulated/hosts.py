@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.config import StampCutting
 from etl.cutouts import qa
 from etl.cutouts.coadds import BrickStamps, brick_stamps
 from etl.cutouts.cutter import CONDITIONS, NO_BRICK, OUTSIDE
+from etl.stampconfig import StampCutting
 from lake.errors import DataError
 from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
 

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
-from etl.config import StampManifestParams, StampManifestSpec
 from etl.cutouts.manifest import Check
+from etl.stampconfig import StampManifestParams, StampManifestSpec
 from lake import tables
 from lake.errors import DataError, not_one_of
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from etl.config import PlanParams, PlanSpec
+from etl.stampconfig import PlanParams, PlanSpec
 from lake import tables
 from lake.errors import DataError, not_one_of
 from lake.sky.hashing import key_hash_sql

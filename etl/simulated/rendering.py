@@ -12,9 +12,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from etl.config import StampCutting
 from etl.cutouts.bricks import Bricks, holding_brick
 from etl.simulated.shards import PLANNED, Renderer, ShardMaker
+from etl.stampconfig import StampCutting
 from lake.errors import DataError
 from lake.files import storage
 from lake.progress import watch

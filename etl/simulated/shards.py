@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from etl.config import StampCutting
 from etl.cutouts.cutter import CONDITIONS, hashed, states
 from etl.simulated.hosts import Hosts, read_hosts
+from etl.stampconfig import StampCutting
 from lake.contract.columns import POSITION
 from lake.files import atomic
 from lake.store.stamps import GrowingShard, shard_name, stamp_hash

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from etl.config import StampCutting
+from etl.stampconfig import StampCutting
 from injection.config import StampRendering, StampSet
 from lake.config import Name, Section
 from lake.errors import not_one_of

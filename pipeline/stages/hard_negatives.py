@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow.compute as pc
 from scipy.special import expit
 
-from etl.config import HardNegativesParams
 from etl.simulated import manifests
+from etl.stampconfig import HardNegativesParams
 from lake.errors import not_one_of
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.scoring import score_rows

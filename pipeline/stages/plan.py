@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from etl.config import PlanParams
 from etl.simulated import plan
+from etl.stampconfig import PlanParams
 from lake.errors import DataError
 from pipeline.project.sparkrun import SparkRun
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from etl.config import StampManifestParams
 from etl.simulated import manifests
+from etl.stampconfig import StampManifestParams
 from pipeline.project.sparkrun import SparkRun
 
 

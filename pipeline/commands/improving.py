@@ -1,0 +1,81 @@
+"""Commands towards better finders: ensembles, doubtful negatives, hard negatives."""
+
+from __future__ import annotations
+
+import click
+
+from pipeline.commands.opening import project
+
+_OF = click.option("--of", "finders", required=True, metavar="A,B,...", help="Finders whose scores are looked at.")
+
+
+@click.command()
+@click.argument("name")
+@_OF
+@click.option("--above", default=0.4, show_default=True, help="Probability from which a negative is suspected.")
+def suspects(name: str, finders: str, above: float) -> None:
+    """List the negatives that look like lenses to finders, and write a page to judge them by eye.
+
+    The list is data/judged/NAME.csv, with a column verdict (lens, unsure, negative) that you or the page fill in; run
+    again, it keeps them. A manifest with `leave_out: NAME` in params/ leaves out those that are not judged negative.
+    Example: dhs suspects unclean --of demo1 --above 0.4
+    """
+    from pipeline.verbs.judging import suspects as listed
+
+    found = listed(project(), name, _named(finders), above)
+    click.echo(f"{found.rows} negatives above {above:g}, {found.waiting} of them not judged yet: {found.path}")
+    click.echo(f"judge them on {found.page}")
+
+
+@click.command("hard-negatives")
+@click.argument("name")
+@_OF
+@click.option("--above", default=0.9, show_default=True, help="Probability from which a negative is hard.")
+def hard_negatives(name: str, finders: str, above: float) -> None:
+    """List the training negatives that finders take for lenses, to train on with a larger weight.
+
+    The list is data/judged/NAME.csv. A manifest with `hard_negatives: NAME` in params/ marks them; a generation with
+    `loss.hard_negative_weight` above 1 weights them; the log of a training counts them in each epoch.
+    Example: dhs hard-negatives hard --of demo1,demo2
+    """
+    from pipeline.verbs.judging import hard_negatives as listed
+
+    found = listed(project(), name, _named(finders), above)
+    click.echo(f"{found.rows} training negatives above {above:g}: {found.path}")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--of", "members", required=True, metavar="A,B,...", help="Finders that it combines, audited before.")
+@click.option(
+    "--kind",
+    type=click.Choice(["logistic", "network"]),
+    default="logistic",
+    show_default=True,
+    help="Meta-learner: a logistic regression, or a network with one hidden layer of 300 units.",
+)
+@click.option(
+    "--conditions", default="", metavar="X,Y", help="Observing conditions that it takes too: psfsize_r,psfdepth_r."
+)
+def ensemble(name: str, members: str, kind: str, conditions: str) -> None:
+    """Combine finders by a meta-learner into the finder NAME, and audit it as `dhs audit` does.
+
+    It is fitted to the validation split's lenses and to those of its negatives that may host injections: no member
+    trained on them, they fix no threshold, and test objects are untouched. First it prints how the ensemble ranks
+    these objects, out of fold in whole HEALPix pixels, beside each member.
+    Example: dhs ensemble both --of demo1,demo2
+    """
+    from pipeline.verbs import ensembling
+    from pipeline.verbs.export import deliver
+    from pipeline.verbs.reproduce import closing_words
+
+    place, asked = project(), ensembling.Request(name, _named(members), kind, _named(conditions))
+    fitted = ensembling.fit(place, asked)
+    click.echo(f"AUC on {len(fitted.rows):,} validation objects ({name}: out of fold)")
+    deliver(fitted.ranking, None, short=True)
+    ensembling.audit_ensemble(place, asked, fitted)
+    click.echo(closing_words(place))
+
+
+def _named(words: str) -> list[str]:
+    return [word.strip() for word in words.split(",") if word.strip()]
