@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from etl.config import CutoutsParams
 from etl.cutouts import cutting
@@ -94,14 +92,8 @@ def _wanted(project: Project) -> Sources | None:
     root = project.data
     if not all(cards.slices(root, table) for table in ("negatives", "lens_candidates", "tractor_near_candidates")):
         return None
-    columns = ["galaxy_id", "ra", "dec", "brickname"]
-    listed = delta.read(root, "lens_candidates", ["galaxy_id", "match_reason"])
-    matched = listed.filter(pc.equal(listed["match_reason"], "matched"))["galaxy_id"]
-    near = delta.read(root, "tractor_near_candidates", columns)
-    positives = near.filter(pc.is_in(near["galaxy_id"], value_set=matched.combine_chunks()))
-    rows = pa.concat_tables([positives, delta.read(root, "negatives", columns)])
-    ids, ra, dec, brick = (rows[name].to_numpy() for name in columns)
-    return Sources(ids, ra, dec, brick.astype(str), np.zeros(len(ids), dtype=bool))
+    tables = [delta.read(root, table) for table in ("negatives", "lens_candidates", "tractor_near_candidates")]
+    return Sources.of(cutting.requests(*tables, cutting.KNOWN.empty_table()))
 
 
 def _cutouts(project: Project, params: CutoutsParams, wanted: Sources | None) -> Iterator[Finding]:
