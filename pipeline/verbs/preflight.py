@@ -90,10 +90,11 @@ def _candidates(project: Project) -> Finding:
 def _wanted(project: Project) -> Sources | None:
     """Sources whose cut-outs a run needs; None until the stages `candidates` and `negatives` have run."""
     root = project.data
-    if not all(cards.slices(root, table) for table in ("negatives", "lens_candidates", "tractor_near_candidates")):
+    tables = ("negatives", "lens_candidates", "tractor_near_candidates")
+    if not all(cards.slices(root, table) for table in tables):
         return None
-    tables = [delta.read(root, table) for table in ("negatives", "lens_candidates", "tractor_near_candidates")]
-    return Sources.of(cutting.requests(*tables, cutting.KNOWN.empty_table()))
+    negatives, candidates, near = (delta.read(root, table) for table in tables)
+    return Sources.of(cutting.requests(negatives, candidates, near, cutting.KNOWN.empty_table()))
 
 
 def _cutouts(project: Project, params: CutoutsParams, wanted: Sources | None) -> Iterator[Finding]:
