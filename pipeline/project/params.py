@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,8 +117,11 @@ def resolve(folder: Path, overlay: str) -> dict[str, Any]:
 
 def write(folder: Path, values: Mapping[str, Any], overlay: str) -> None:
     """Write the resolved parameters to ``params.yaml``."""
-    head = f"# Resolved from params/base.yaml and params/{overlay}.yaml by `dhs params use {overlay}`; edit those.\n"
-    atomic.write_text(folder / FILE, head + yaml.safe_dump(dict(values), sort_keys=False, width=110))
+    _write(
+        folder,
+        f"# Resolved from params/base.yaml and params/{overlay}.yaml by `dhs params use {overlay}`; edit those.\n",
+        values,
+    )
 
 
 def use(folder: Path, overlay: str) -> list[str]:
@@ -151,8 +154,28 @@ def set_audited(project: Project, add: str | None = None, remove: str | None = N
 def save(folder: Path, values: Mapping[str, Any]) -> None:
     """Write changed values to ``params.yaml``, under the line that says where it came from."""
     first = (folder / FILE).read_text(encoding="utf-8").partition("\n")[0]
-    head = f"{first}\n" if first.startswith("#") else ""
-    atomic.write_text(folder / FILE, head + yaml.safe_dump(dict(values), sort_keys=False, width=110))
+    _write(folder, f"{first}\n" if first.startswith("#") else "", values)
+
+
+def _write(folder: Path, head: str, values: Mapping[str, Any]) -> None:
+    complete = {**values, "simulated": simulated(values)}
+    atomic.write_text(folder / FILE, head + yaml.safe_dump(complete, sort_keys=False, width=110))
+
+
+def simulated(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Of simulated stamps, what the generations in ``train`` need: DVC's files make stages of these alone."""
+    wanted = {entry["parameters"]["manifest"] for entry in (values.get("train") or {}).values()}
+    hard: dict[str, Any] = {}
+    while (more := _held(values, "hard_negatives", "manifests", wanted)) != hard:
+        hard, wanted = more, wanted | {entry["base"] for entry in more.values()}
+    plain = _held(values, "stamp_manifest", "manifests", wanted)
+    sets = _held(values, "stamps", "sets", {entry["set_name"] for entry in plain.values()})
+    plans = _held(values, "plan", "plans", {entry["plan"] for entry in sets.values()})
+    return {"plans": plans, "sets": sets, "manifests": plain, "hard_negatives": hard}
+
+
+def _held(values: Mapping[str, Any], section: str, key: str, names: Collection[str]) -> dict[str, Any]:
+    return {name: entry for name, entry in values.get(section, {}).get(key, {}).items() if name in names}
 
 
 def generation_entry(parameters: TrainParams, values: Mapping[str, Any]) -> dict[str, Any]:
