@@ -112,7 +112,7 @@ def resolve(folder: Path, overlay: str) -> dict[str, Any]:
     resolved["audited"] = list(merged.get("audited") or resolved["train"])
     if "report" in resolved and resolved["audited"]:
         resolved["report"]["headline_generation"] = resolved["report"]["headline_generation"] or resolved["audited"][0]
-    return _with_checked_names(resolved)
+    return _with_checked_names({**resolved, "simulated": simulated(resolved)})
 
 
 def write(folder: Path, values: Mapping[str, Any], overlay: str) -> None:
@@ -175,7 +175,7 @@ def simulated(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _held(values: Mapping[str, Any], section: str, key: str, names: Collection[str]) -> dict[str, Any]:
-    return {name: entry for name, entry in values.get(section, {}).get(key, {}).items() if name in names}
+    return {name: dict(entry) for name, entry in values.get(section, {}).get(key, {}).items() if name in names}
 
 
 def generation_entry(parameters: TrainParams, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def test_what_is_no_network_is_refused_with_the_cure(tmp_path: Path) -> None:
             load_scorer(tmp_path / name)
     with pytest.raises(DataError, match=r"no.onnx is not a file with a finder"):
         load_scorer(tmp_path / "no.onnx")
-    with pytest.raises(ParameterError, match=r"'scorer' must be a checkpoint folder, .* \(.pt, .*.onnx\)"):
+    with pytest.raises(ParameterError, match=r"'scorer' must be a checkpoint folder, .* \(.pt, .*.onnx, .ensemble\)"):
         load_scorer(tmp_path / "model.keras")
     with pytest.raises(ParameterError, match=r"a.pt.sides' must be one of the known parameters|cannot be read"):
         load_scorer(scripted(tmp_path / "a.pt"), declares={"sides": 8})

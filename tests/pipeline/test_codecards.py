@@ -151,7 +151,7 @@ def test_a_module_that_is_not_python_is_named(tmp_path: Path, text: bytes) -> No
         Code(root).card("pipeline/stages/pool.py")
 
 
-READ_BY_COMMANDS = {"injection/priors/collett2015.yaml"}
+READ_BY_COMMANDS = {"injection/priors/collett2015.yaml", "analysis/figures/judging.html"}
 """Package data that no stage reads."""
 
 

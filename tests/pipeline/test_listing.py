@@ -42,6 +42,8 @@ def test_new_manifests_generations_and_finders_are_stages_without_an_edit_of_dvc
     values["manifest"]["manifests"]["mine"] = {"merge_test_into_val": False}
     values["train"]["other"] = {
         "ancestor": "data/checkpoints/demo1",
+        "pixels": "data/cutouts",
+        "manifest": "data/cards/manifest.mine.json",
         "parameters": {**values["train"]["demo1"]["parameters"], "manifest": "mine"},
     }
     values["audited"] += ["other", "theirs"]

@@ -55,7 +55,7 @@ def test_own_generations_build_on_each_other_and_are_named_in_params(project: Pr
     ("name", "base", "settings", "sentence"),
     [
         ("demo2", "demo1", [], "'name' must be one that no generation or finder has, got 'demo2'"),
-        ("mine", "demo3", [], "'based-on' must be one of .*; did you mean 'demo2'"),
+        ("mine", "demo9", [], r"'based-on' must be one of .*; did you mean 'demo\d'"),
         ("mine", "demo1", ["loop.epoch=4"], r"'train\.mine\.loop\.epoch' must be .*; did you mean 'epochs'"),
         ("mine", "demo1", ["loop.epochs=0"], r"'train\.mine\.loop\.epochs' must be greater than or equal to 1"),
         ("mine", "demo1", ["manifest=audit"], "trains on manifest 'audit', which no stage here makes"),

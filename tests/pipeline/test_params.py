@@ -29,10 +29,26 @@ def test_every_parameter_set_resolves_and_loads(project: Path, name: str) -> Non
     written = params.load(project)
     assert written.values == resolved
     for section in resolved:
-        if section not in ("survey", "train", "audited"):
+        if section not in ("survey", "train", "audited", "simulated"):
             params.section(written, section)
     for generation in resolved["train"]:
         assert params.section(written, "train", generation).generation == generation  # type: ignore[attr-defined]
+
+
+def test_simulated_stamps_are_stages_only_where_a_trained_generation_needs_them(project: Path) -> None:
+    assert not any(params.resolve(project, "demo")["simulated"].values())
+    needed = params.resolve(project, "simulated")["simulated"]
+    names = {key: set(entries) for key, entries in needed.items()}
+    assert names == {
+        "plans": {"unpaired"}, "sets": {"unpaired"}, "manifests": {"sim_unpaired_resolved"}, "hard_negatives": set(),
+    }  # fmt: skip
+    values = params.resolve(project, "demo")
+    values["train"]["sim-gen4"] = {"parameters": {"manifest": "sim_unpaired_hard_negatives"}}
+    hard = params.simulated(values)
+    assert (set(hard["hard_negatives"]), set(hard["manifests"])) == (
+        {"sim_unpaired_hard_negatives"},
+        {"sim_unpaired_resolved"},
+    )
 
 
 def test_the_committed_parameters_are_the_demo() -> None:
