@@ -16,7 +16,7 @@ Absence = Literal["mask", "exposures", "w1", "objid", "brickname"]
 
 
 class CatalogueParams(Section):
-    """What is different in a catalogue that is no sweep."""
+    """How a catalogue other than a sweep differs from one."""
 
     columns: dict[str, str]
     """What its columns are called: our name (that of the sweeps, in lower case) to the catalogue's. The others have the
@@ -46,7 +46,7 @@ class PoolParams(Section):
     near_radius_arcsec: float = Field(gt=0)
     """Sources within this distance of a listed lens candidate go to ``tractor_near_candidates``."""
     catalogue: CatalogueParams
-    """What the files in ``sweeps/`` are, if they are no sweeps."""
+    """How the files in ``sweeps/`` differ from sweeps."""
     limit_files: int | None = Field(ge=1)
     """Read only this many sweep files (in order of name), or null for all."""
     limit_rows: int | None = Field(ge=1)

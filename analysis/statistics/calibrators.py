@@ -83,7 +83,7 @@ def fitted(method: str, labels: ArrayLike, logits: ArrayLike) -> Calibrator:
 def shifted(probabilities: ArrayLike, from_share: float, to_share: float) -> Floats:
     """Probabilities that hold at one fraction of lenses, converted to another (Bayes' rule; Saerens et al. 2002).
 
-    It takes for granted that only the fraction differs: lenses and negatives are each like those of the fold.
+    It assumes that only the fraction differs: lenses and negatives are each like those of the fold.
     """
     for name, value in (("from_share", from_share), ("to_share", to_share)):
         if not 0.0 < value < 1.0:

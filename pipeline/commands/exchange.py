@@ -38,7 +38,7 @@ def _declared(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group("import")
 def import_() -> None:
-    """Import selection functions that others measured, and weights of networks.
+    """Import selection functions that others measured, or weights of networks trained elsewhere.
 
     Selection functions become slices of `completeness` with origin 'foreign': they are queried like our own rows and
     never enter the view completeness_main. `dhs forget NAME` removes an import.
@@ -97,7 +97,7 @@ def import_objects(file: Path, meta: Path, name: str, prior: str | None, missed:
 @import_.command("checkpoint")
 @click.argument("file", type=_FILE)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--like", required=True, metavar="GENERATION", help="Generation whose network and preprocessing it has.")
+@click.option("--like", required=True, metavar="GENERATION", help="Generation with the same network and preprocessing.")
 @click.option("--name", required=True, help="Name of the checkpoint.")
 @click.option(
     "--trained-on", type=_FILE, metavar="LIST.csv", help="What it was trained on: galaxy_id, or ra and dec (degrees)."
@@ -105,9 +105,9 @@ def import_objects(file: Path, meta: Path, name: str, prior: str | None, missed:
 def import_checkpoint(file: Path, settings: tuple[str, ...], like: str, name: str, trained_on: Path | None) -> None:
     """Import the weights of a network trained elsewhere: a file of torch.save (best.pt) or safetensors.
 
-    Weights alone are read; a file that would have to run code to be read is refused. Network and preprocessing are
-    those of the generation --like, with the settings' changes; weights of another network are refused. The result is a
-    checkpoint: `dhs audit NAME` measures it, and generations may start from it. `dhs forget NAME` removes it.
+    Only weights are read; a file that would have to run code to be read is refused. Network and preprocessing are those
+    of the generation --like, with the changes given as KEY=VALUE; weights of another network are refused. The result is
+    a checkpoint: `dhs audit NAME` measures it, and generations may start from it. `dhs forget NAME` removes it.
     Example: dhs import checkpoint best.pt --like gen2 --name paper4-gen2 preprocessing.annulus=[20,32]
     """
     from pipeline.verbs.weights import import_checkpoint as run

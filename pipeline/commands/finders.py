@@ -22,7 +22,7 @@ _FOLDER = click.argument("folder", type=Typed(exists=True, file_okay=False))
 
 @click.command()
 @click.argument("finder", metavar="FINDER", type=NameOrTyped())
-@click.option("--name", help="Name of the finder in tables and the report; of a network trained here, its own.")
+@click.option("--name", help="Name of the finder in tables and the report; by default, that of a network trained here.")
 @click.option(
     "--output",
     type=click.Choice(["logits", "probabilities"]),
@@ -91,7 +91,7 @@ def audit(
         return
     if ours and name is None:
         if output is not None or listed is not None:
-            raise invalid("FINDER", "your own, for --output and --trained-on: both are known of one made here", finder)
+            raise invalid("FINDER", "your own, for --output and --trained-on: both are known for one made here", finder)
         audits.audit_trained(place, finder)
     else:
         audits.audit(place, finder, _given(finder, name, place), output, listed)
@@ -150,8 +150,8 @@ def discoveries(generation: str | None, top: int, out: Path | None) -> None:
 def compare(invalid: bool) -> None:
     """Compare the finders on the same test galaxies and the same trials, with paired tests.
 
-    The last table is `finder_pairs`: whether the ceiling of bright arcs is a finder's own, judged by each other finder,
-    and what that finder would change in completeness.
+    The last table is `finder_pairs`: whether each other finder shows the ceiling of bright arcs to be the finder's own,
+    and how completeness would change with that other finder.
     """
     from pipeline.reporting.results import comparison
     from pipeline.verbs.export import deliver
@@ -210,7 +210,7 @@ def diagnose(name: str | None, finder: str | None, listed: bool, out: Path | Non
     multiple=True,
     required=True,
     metavar="NAME[@EPOCH]",
-    help="The scorer; with @EPOCH, a network as it was after an epoch that was kept. Repeatable: files are read once.",
+    help="The scorer; with @EPOCH, its network after that epoch, if it was kept. Repeatable: files are read once.",
 )
 @click.option("--average", is_flag=True, help="Mean logit over the eight orientations of each cut-out.")
 @OUT

@@ -6,18 +6,19 @@ import click
 
 from pipeline.commands.opening import project
 
-_OF = click.option("--of", "finders", required=True, metavar="A,B,...", help="Finders whose scores are looked at.")
+_OF = click.option("--of", "finders", required=True, metavar="A,B,...", help="Finders whose scores are used.")
 
 
 @click.command()
 @click.argument("name")
 @_OF
-@click.option("--above", default=0.4, show_default=True, help="Probability from which a negative is suspected.")
+@click.option("--above", default=0.4, show_default=True, help="Negatives with a higher probability are suspects.")
 def suspects(name: str, finders: str, above: float) -> None:
-    """List the negatives that look like lenses to finders, and write a page to judge them by eye.
+    """List the negatives that finders take for lenses, and write a page to judge them by eye.
 
-    The list is data/judged/NAME.csv, with a column verdict (lens, unsure, negative) that you or the page fill in; run
-    again, it keeps them. A manifest with `leave_out: NAME` in params/ leaves out those that are not judged negative.
+    The list is data/judged/NAME.csv, with a column `verdict` (lens, unsure, negative) that you or the page fill in;
+    verdicts are kept when the command runs again. A manifest with `leave_out: NAME` in params/ leaves out all that are
+    not judged negative.
     Example: dhs suspects unclean --of demo1 --above 0.4
     """
     from pipeline.verbs.judging import suspects as listed
@@ -30,7 +31,7 @@ def suspects(name: str, finders: str, above: float) -> None:
 @click.command("hard-negatives")
 @click.argument("name")
 @_OF
-@click.option("--above", default=0.9, show_default=True, help="Probability from which a negative is hard.")
+@click.option("--above", default=0.9, show_default=True, help="Negatives with a higher probability are hard.")
 def hard_negatives(name: str, finders: str, above: float) -> None:
     """List the training negatives that finders take for lenses, to train on with a larger weight.
 
@@ -46,7 +47,9 @@ def hard_negatives(name: str, finders: str, above: float) -> None:
 
 @click.command()
 @click.argument("name")
-@click.option("--of", "members", required=True, metavar="A,B,...", help="Finders that it combines, audited before.")
+@click.option(
+    "--of", "members", required=True, metavar="A,B,...", help="Finders to combine; each must have been audited."
+)
 @click.option(
     "--kind",
     type=click.Choice(["logistic", "network"]),
@@ -55,14 +58,14 @@ def hard_negatives(name: str, finders: str, above: float) -> None:
     help="Meta-learner: a logistic regression, or a network with one hidden layer of 300 units.",
 )
 @click.option(
-    "--conditions", default="", metavar="X,Y", help="Observing conditions that it takes too: psfsize_r,psfdepth_r."
+    "--conditions", default="", metavar="X,Y", help="Observing conditions as further inputs: psfsize_r,psfdepth_r."
 )
 def ensemble(name: str, members: str, kind: str, conditions: str) -> None:
     """Combine finders by a meta-learner into the finder NAME, and audit it as `dhs audit` does.
 
-    It is fitted to the validation split's lenses and to those of its negatives that may host injections: no member
-    trained on them, they fix no threshold, and test objects are untouched. First it prints how the ensemble ranks
-    these objects, out of fold in whole HEALPix pixels, beside each member.
+    It is fitted to the validation split's lenses and to those of its negatives that may host injections. No member may
+    have trained on these; negatives that fix thresholds and test objects stay untouched. The command first prints the
+    AUC on these objects of each member and of the ensemble (out of fold in whole HEALPix pixels).
     Example: dhs ensemble both --of demo1,demo2
     """
     from pipeline.verbs import ensembling

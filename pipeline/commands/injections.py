@@ -173,13 +173,16 @@ def bank() -> None:
 @bank.command()
 @click.argument("catalogues", nargs=-1, required=True, type=Typed(dir_okay=False))
 @click.option("--out", type=Typed(dir_okay=False), default="data/bank.h5", show_default=True, help="The bank, HDF5.")
-@click.option("--min-snr", default=20.0, show_default=True, help="Minimum SNR of a galaxy in its footprint.")
+@click.option("--min-snr", default=20.0, show_default=True, help="Lowest SNR of a galaxy within its footprint.")
 @click.option(
     "--psf-fwhm", type=float, metavar="ARCSEC",
-    help="FWHM of the Gaussian that takes the place of each galaxy's own PSF; without it, that PSF stays.",
+    help="FWHM of the Gaussian that replaces each galaxy's PSF; without it, that PSF stays.",
 )  # fmt: skip
 @click.option(
-    "--max-amplification", default=5.0, show_default=True, help="Largest amplification of a spatial frequency by that."
+    "--max-amplification",
+    default=5.0,
+    show_default=True,
+    help="Largest amplification of a spatial frequency by --psf-fwhm.",
 )
 def build(
     catalogues: tuple[Path, ...], out: Path, min_snr: float, psf_fwhm: float | None, max_amplification: float

@@ -12,9 +12,10 @@ from pipeline.commands.opening import Typed, project
 
 @click.command()
 def preflight() -> None:
-    """Look at what a long run needs, before it: every file and brick, room on the disk, the bank of sources.
+    """Check what a long run needs: files and bricks of the survey, disk space, the bank of source galaxies.
 
-    Nothing is changed. Which bricks are needed is known once the stages `candidates` and `negatives` have run.
+    Nothing is changed. Which bricks are needed is known once the stages `candidates` and `negatives` have run. Exit
+    code 1 if anything is missing.
     """
     from pipeline.verbs.preflight import findings
 
@@ -27,14 +28,20 @@ def preflight() -> None:
 
 
 @click.command()
-@click.option("--ra", nargs=2, type=float, metavar="LOW HIGH", help="Right ascension in degrees; 350 10 is through 0.")
+@click.option("--ra", nargs=2, type=float, metavar="LOW HIGH", help="Right ascension in degrees; 350 10 crosses RA 0.")
 @click.option("--dec", nargs=2, type=float, metavar="LOW HIGH", help="Declination in degrees.")
 @click.option("--bricks", help="Names of bricks (0001m002,0003m002), instead of --ra and --dec.")
-@click.option("--bricks-file", type=Typed(exists=True, dir_okay=False), help="The same, one to a line of a file.")
+@click.option(
+    "--bricks-file", type=Typed(exists=True, dir_okay=False), help="The same, from a file with one name a line."
+)
 @click.option(
     "--only", type=click.Choice(["sweeps", "coadds"]), help="Fetch one of the two; by default, both are fetched."
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be fetched, and how large it is about; fetch only lists.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Say what would be fetched and roughly how large it is; fetch only the lists of files.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before a large download.")
 def download(
     ra: tuple[float, float] | None,
@@ -48,9 +55,9 @@ def download(
     """Fetch sweeps and coadds of a region from the survey into survey.folder, laid out as the pipeline reads them.
 
     Start with --dry-run. Files that are there and match their published checksum are not fetched again; interrupted
-    ones go on where they ended. Addresses, kinds of coadds and the rate of requests are in params.yaml (`dhs params
-    show download`); put your e-mail address into download.web.contact, so that the survey can write to you instead of
-    blocking you.
+    downloads resume where they stopped. Addresses, kinds of coadds and the rate of requests are in params.yaml (`dhs
+    params show download`). Put your e-mail address into download.web.contact, so that the survey can write to you
+    instead of blocking you.
 
     \b
     Examples: dhs download --ra 150 151 --dec 2 3 --dry-run
@@ -83,7 +90,7 @@ def download(
 def _region(
     ra: tuple[float, float] | None, dec: tuple[float, float] | None, bricks: object
 ) -> tuple[float, float, float, float] | None:
-    """The declared box; there must be one, or bricks."""
+    """The box in degrees, or None where bricks are given; one of the two is required."""
     if (ra is None) != (dec is None) or (ra is None) == (bricks is None):
         raise click.UsageError("give --ra and --dec, or --bricks or --bricks-file")
     return (*ra, *dec) if ra is not None and dec is not None else None

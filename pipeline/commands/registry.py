@@ -103,8 +103,8 @@ def preregister(
     """Register what RUN is expected to find; refused once RUN has results.
 
     The result is as expected if its whole 95 % interval lies there. Differences are paired where both runs measured the
-    same objects, injections or trials; the errors of others are taken as independent. The record is a text file in
-    data/registry, to be committed; the report and `dhs registry show` put the result beside it.
+    same objects, injections or trials; the errors of other differences are treated as independent. The record is a text
+    file in data/registry, to be committed; the report and `dhs registry show` put the result beside it.
     Example: dhs preregister evaluate-gen5a --against evaluate-gen4 --measure auc --expect above --threshold 0
     """
     from lake.store.expected import Expectation

@@ -14,12 +14,12 @@ from pipeline.commands.opening import FORMAT, OUT, Typed, enter, project
 @click.argument("generation")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
-    "--dry-run", is_flag=True, help="Look at everything that the run needs, say what it would do; change nothing."
+    "--dry-run", is_flag=True, help="Check everything that the run needs and say what it would do; change nothing."
 )
 @click.option(
     "--rehearse",
     is_flag=True,
-    help="Train it and what it starts from in small, as rehearsal-GENERATION: one epoch each.",
+    help="Train a small version of it, and of what it starts from, as rehearsal-GENERATION: one epoch each.",
 )
 @click.option(
     "--cutouts",
@@ -43,12 +43,13 @@ def train(
 ) -> None:
     """Train GENERATION, any of `dhs generations`, after the stages and generations it needs.
 
-    It is added to `train` in params.yaml, with any settings given, and DVC runs what is not up to date. --dry-run ends
-    with exit code 1 if something is missing. --rehearse starts from random weights in place of ImageNet's.
+    It is added to `train` in params.yaml, with any settings given, and DVC runs what is not up to date; for simulated
+    stamps that includes their plan and rendering. --dry-run ends with exit code 1 if something is missing. --rehearse
+    uses random weights in place of ImageNet's.
     Examples: dhs train gen5a-audit --dry-run; dhs train gen1 network.pretrained=false loop.epochs=20
 
     With --cutouts and --describe it is trained on a folder of labelled cut-outs, in their own bands and pixels, as
-    GENERATION-SET; those that their column `split` or a hash puts into `test` are left for an audit.
+    GENERATION-SET; the test split (by their column `split`, or else by a hash) is left for an audit.
     Example: dhs train demo1 loop.batch=32 --cutouts hsc/ --describe hsc/set.yaml
     """
     from pipeline.project.generations import Wanted
@@ -77,9 +78,9 @@ def train(
 @OUT
 @FORMAT
 def generations(names: tuple[str, ...], out: Path | None, style: str) -> None:
-    """List all generations and what differs in each from the one it is based on; of one NAME, all parameters.
+    """List all generations, each with what it changes in the one it is based on; with one NAME, all its parameters.
 
-    Of several names, the parameters that differ between them. Own generations are in params/generations.
+    With several names, show the parameters that differ between them. Your own generations are in params/generations.
     Examples: dhs generations; dhs generations demo1; dhs generations gen4 gen5b
     """
     from pipeline.training.overlays import compared, overview
@@ -92,17 +93,17 @@ def generations(names: tuple[str, ...], out: Path | None, style: str) -> None:
 
 @click.command()
 @click.argument("name")
-@click.option("--based-on", "base", required=True, metavar="GENERATION", help="The generation that it changes.")
+@click.option("--based-on", "base", required=True, metavar="GENERATION", help="The generation it is based on.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A change, such as loop.epochs=4. Repeatable."
 )
 @click.option("--description", help="One sentence for tables and reports; by default, the changes.")
 def new(name: str, base: str, settings: tuple[str, ...], description: str | None) -> None:
-    """Make a generation NAME of your own: a small file in params/generations, checked, to be edited and trained.
+    """Make a generation NAME of your own: a small, checked file in params/generations to edit and train.
 
     Example: dhs new mine --based-on demo1 --set loop.epochs=4; dhs train mine; dhs audit mine
     """
     from pipeline.training.overlays import make
 
     path = make(project(), name, base, settings, description)
-    click.echo(f"{path} made; `dhs train {name} --dry-run` says what a training needs, `dhs train {name}` trains it")
+    click.echo(f"{path} made; `dhs train {name} --dry-run` says what training needs, `dhs train {name}` trains it")

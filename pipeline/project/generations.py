@@ -107,7 +107,7 @@ def _parameters(project: Project, name: str, train: Mapping[str, Any], changes: 
 
 
 def rehearsed(parameters: TrainParams) -> TrainParams:
-    """The generation in small, under a name of its own: one epoch, small batches, no ImageNet weights."""
+    """A small version of the generation, under a name of its own: one epoch, small batches, no ImageNet weights."""
     batch = min(parameters.loop.batch, _REHEARSED_BATCH)
     small: dict[str, Any] = {
         "generation": f"{REHEARSAL}{parameters.generation}",
