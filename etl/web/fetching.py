@@ -97,7 +97,7 @@ class _Part:
         begin = self._size() if answer.status == 206 else 0
         if answer.status == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
             self._drop()
-            raise FaultyError("the server sent another range than the one asked for")
+            raise FaultyError("the server sent a range other than the one requested")
         if answer.content_type == "text/html":
             raise FaultyError("the answer is a web page")
         if begin == 0:
@@ -105,7 +105,7 @@ class _Part:
         expected = None if answer.content_length is None else begin + answer.content_length
         await self._write(answer, begin)
         if expected is not None and self._size() != expected:
-            raise FaultyError(f"{self._size()} bytes came of {expected}")
+            raise FaultyError(f"{self._size()} of {expected} bytes arrived")
         if sha256 is not None and await asyncio.to_thread(_sha256, self._file) != sha256:
             self._drop()
             raise FaultyError("it differs from its published checksum")

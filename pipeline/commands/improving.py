@@ -1,4 +1,4 @@
-"""Commands towards better finders: ensembles, doubtful negatives, hard negatives."""
+"""Commands towards better finders: ensembles, suspects, hard negatives."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def require_passed(root: DataRoot, params: TrainParams) -> None:
         told = "; ".join(f"{check['name']} ({check['detail']})" for check in refused)
         names = ", ".join(check["name"] for check in refused)
         raise DataError(
-            f"manifest '{params.manifest}' failed {len(refused)} of its checks: {told}; mend it, or accept them "
+            f"manifest '{params.manifest}' failed {len(refused)} of its checks: {told}; fix it, or accept them "
             f"by name (`dhs train {params.generation} accepted_checks=[{names}]`)"
         )
     for check in failed:
