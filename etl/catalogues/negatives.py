@@ -1,7 +1,7 @@
 """``tractor_pool`` -> ``negatives``: strata that follow the positives, random galaxies and confusers, by keyed hash.
 
-A galaxy's place in the order depends on its identifier and the seed alone. The pool is read twice, where its files lie:
-first to count each stratum, which tells below which hash there are enough galaxies, then for the few that are below.
+A galaxy's place in the order depends on its identifier and the seed alone. Spark's workers read the pool twice: first
+to count each stratum, which sets a limit of the hash with enough galaxies below it, then for the few galaxies below.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STAGE = "negatives"
 SPEC = tables.spec("negatives")
 _STRATUM = ("type_bin", "nobs_z_bin")
 _MEASURED = ("type", "sersic", "flux_r", "shape_r", "shape_e1", "shape_e2", "g_minus_r", "mag_r")
-"""Columns of which it depends what a galaxy is confused with."""
+"""Columns that decide the confuser category of a galaxy."""
 _POOLS = ("N1", "N2")
 _COUNTED = pa.schema([("stratum", pa.int64()), *((pool, pa.int64()) for pool in _POOLS)])
 _COPIED = ("galaxy_id", "ra", "dec", "brickname", "split", "healpix_128", *_STRATUM)
@@ -36,9 +36,9 @@ _DRAWN = pa.schema(
     [*(SPEC.row_schema().field(n) for n in (*_COPIED, "confuser_category")), *((p, pa.int64()) for p in _POOLS)]
 )
 _END = 1 << 63
-"""Places in the hash order are below."""
+"""Upper bound of the places in the hash order."""
 _SPREAD = 8.0
-"""Rows above the expected number that are asked for, in units of its Poisson noise."""
+"""Margin above the wanted number of rows, in units of its Poisson noise."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ def positives_by_stratum(candidates: pa.Table, near: pa.Table) -> dict[tuple[str
 
 
 def confusers(rows: pa.Table, params: ConfuserParams) -> NDArray[np.int8]:
-    """The first catalogue proxy that each source (rows,) meets, as its place in ``CONFUSERS``; -1 without any.
+    """The first catalogue proxy that each source (rows,) satisfies, as its place in ``CONFUSERS``; -1 if none.
 
-    A null meets none.
+    A null satisfies none.
     """
     kind = _codes(rows["type"], ("DEV", "SER"))
     dev, ser = kind == 0, kind == 1
@@ -170,7 +170,7 @@ class Draw:
         return pa.table(columns, names=_DRAWN.names)
 
     def _order(self, pool: str, ids: pa.ChunkedArray, asked: NDArray[np.bool_]) -> NDArray[np.uint64]:
-        """The place of each galaxy that is asked for in the order of a pool; 0 for the others."""
+        """The place of each ``asked`` galaxy in the order of a pool; 0 for the others."""
         place = np.zeros(len(ids), dtype=np.uint64)
         names = pc.binary_join_element_wise(pool, ids.filter(pa.array(asked)), "/")
         place[asked] = key_hash(self.seed, names) >> np.uint64(1)

@@ -43,7 +43,7 @@ shards are, the ``.npy`` file that holds the stamp and its row there, and a hash
 is to be made again next time)."""
 
 _AT_A_TIME = 128
-"""Windows cut and judged together: few, so that their memory is used again."""
+"""Windows cut and judged together: few, so that their memory is reused."""
 _DONE_SCHEMA = pa.schema([("brick", pa.string()), ("rows", pa.int64())])
 
 
@@ -99,7 +99,7 @@ class BrickCutter:
 
 
 def states(survey: str, brick: str) -> list[str]:
-    """What tells whether a brick's coadds have changed."""
+    """The state of a brick's coadds: it differs if one of them has changed."""
     names = [coadd_name(brick, kind, band) for kind in ("image", "invvar", "psfsize") for band in BANDS]
     there = dict(storage.files(brick_folder(survey, brick)))
     return [_state(name, there.get(name)) for name in (*names, coadd_name(brick, "maskbits", None))]

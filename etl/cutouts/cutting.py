@@ -30,7 +30,7 @@ from lake.sky.survey import BANDS
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 16
-"""Requests to an object store at the same time."""
+"""Concurrent requests to an object store."""
 _BRICK_DDL = "brick string, galaxy_id array<string>, ra array<double>, dec array<double>, lacking array<boolean>"
 KNOWN = pa.schema([tables.spec("tractor_pool").column(name).arrow for name in ("galaxy_id", *CONDITIONS)])
 """Columns of the pool that say what the catalogue knows of a source's seeing and depth."""
@@ -39,8 +39,8 @@ _COLUMNS = ("galaxy_id", "ra", "dec", "brickname", "lacking")
 
 @dataclass(frozen=True)
 class Sources:
-    """Sources to cut out, arrays (n,): identifier, position (deg), brick, and whether the catalogue is lacking their
-    seeing or depth in some band."""
+    """Sources to cut out, arrays (n,): identifier, position (deg), brick, and whether the catalogue lacks their seeing
+    or depth in some band."""
 
     ids: NDArray[np.object_]
     ra: NDArray[np.float64]
@@ -50,7 +50,7 @@ class Sources:
 
     @classmethod
     def of(cls, wanted: pa.Table) -> Sources:
-        """Those of a table (:func:`requests`), by galaxy_id; their brick is the one that each belongs to."""
+        """Sources of a table (:func:`requests`), by galaxy_id, each with the brick that it belongs to."""
         rows, kinds = wanted.sort_by("galaxy_id"), (object, np.float64, np.float64, str, bool)
         return cls(*(rows[name].to_numpy().astype(kind) for name, kind in zip(_COLUMNS, kinds, strict=True)))
 
@@ -58,7 +58,7 @@ class Sources:
         return len(self.ids)
 
     def where(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Sources:
-        """Some of them."""
+        """The sources that a mask or index selects."""
         return Sources(*(facts[which] for facts in vars(self).values()))
 
     def by_brick(self) -> dict[str, Sources]:
@@ -73,7 +73,7 @@ class Sources:
         return tuple(facts.tolist() for facts in (self.ids, self.ra, self.dec, self.lacking))
 
     def in_bricks(self, survey: str, params: CutoutsParams) -> Sources:
-        """The same; their brick is one whose coadd holds the whole window, '' if there is none."""
+        """The same sources, each with a brick whose coadd holds the whole window ('' if there is none)."""
         bricks = Bricks.read(storage.below(survey, "survey-bricks.fits"))
         chosen = holding_brick(bricks, self.brick, self.ra, self.dec, params.stamp_pixels, params.coadd_pixels)
         return Sources(self.ids, self.ra, self.dec, chosen, self.lacking)

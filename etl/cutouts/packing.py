@@ -1,5 +1,5 @@
-"""Stamps into shards. A shard of an earlier run whose stamps are all wanted again stays as it is; new stamps follow in
-further files of their buckets. What shards were made from is remembered beside them, so that it is not made again.
+"""Stamps into shards. A shard of an earlier run whose stamps are all wanted again is kept; new stamps go to further
+files of their buckets. The inputs of every stamp are recorded beside the shards, so that it need not be made again.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from lake.store.stamps import StampStore, bucket_of, shard_name, stamp_hash, wri
 log = logging.getLogger(__name__)
 
 PACKED_SCHEMA = pa.schema([*INDEX_SCHEMA, ("shard", pa.int32()), ("shard_row", pa.int32())])
-"""An index whose good rows say where in the shards their stamps are, if they are there."""
+"""An index whose good rows also say where in the shards their stamps are (null: not packed yet)."""
 _BUCKETS = b"buckets"
 _MOST_NEW = 0.1
-"""Shards stay as they are where at most this share of all stamps is new; with more, all are packed anew, in order."""
+"""Shards are kept if at most this share of all stamps is new; otherwise all stamps are packed again, in order."""
 
 
 class Maker(Protocol):
@@ -48,7 +48,7 @@ class Maker(Protocol):
 
 
 def completed(maker: Maker, wanted: Sources, folder: Path, known: pa.Table) -> pa.Table:
-    """Index (``PACKED_SCHEMA``) of all sources: rows that are ``known`` and made from the same, the others made now."""
+    """Index (``PACKED_SCHEMA``) of all sources: ``known`` rows whose inputs are unchanged; the others are made now."""
     again = np.zeros(len(wanted), dtype=bool)
     if known.num_rows:
         before = dict(zip(known["galaxy_id"].to_pylist(), known["made_from"].to_pylist(), strict=True))
@@ -147,14 +147,14 @@ def rows(index: pa.Table) -> pa.Table:
 
 
 def _whole(shard: NDArray[np.int32], old: StampStore) -> list[int]:
-    """The shards that stay: those all of whose stamps are among these places, unless too many are elsewhere."""
+    """The shards to keep: those whose stamps are all still wanted; none if too many stamps lie elsewhere."""
     numbers, count = np.unique(shard[shard >= 0], return_counts=True)
     found = [int(n) for n, held in zip(numbers, count, strict=True) if len(old.shard(int(n))) == held]
     return found if np.isin(shard, found).sum() >= (1 - _MOST_NEW) * len(shard) else []
 
 
 def _keep(path: Path, place: Path) -> None:
-    """Have the same file at another place: linked where the file system can."""
+    """Put the file at another place: as a hard link where the file system allows it, else as a copy."""
     place.parent.mkdir(parents=True, exist_ok=True)
     place.unlink(missing_ok=True)
     try:

@@ -1,4 +1,4 @@
-"""Cut-outs from the survey's own service (``fits-cutout`` of its viewer): asked for, checked, and kept in batches.
+"""Cut-outs from the survey's own service (``fits-cutout`` of its viewer): requested, checked, and kept in batches.
 
 https://www.legacysurvey.org/viewer answers ``?ra=&dec=&size=&layer=&pixscale=&bands=`` with a FITS cube (band, y, x) in
 nMgy, resampled to a grid that is centred on the position. It comes without weights: exact zeros are missing pixels.
@@ -34,10 +34,10 @@ log = logging.getLogger(__name__)
 
 _BATCH = 100
 _OFF_PX = 0.6
-"""A cube whose grid is farther than this (in pixels) from the one that was asked for, anywhere in it, is refused."""
+"""A cube whose grid departs anywhere by more than this (in pixels) from the requested one is refused."""
 _SPARE_BYTES = 64 << 10
 _MOST_IN_A_ROW = 25
-"""After so many cut-outs in a row that the service did not give, it is taken to be out of order."""
+"""After this many failures in a row the service is taken to be out of order."""
 
 Stamp = NDArray[np.float32]
 
@@ -61,8 +61,9 @@ class Service:
     def make(self, wanted: Sources, folder: Path) -> pa.Table:
         """Index (``INDEX_SCHEMA``) of all sources ``wanted``; stamps lie in ``folder``.
 
-        What an interrupted run has got is not asked for again; what the service does not give after all attempts is a
-        row with the reason. DataError if it gives nothing any more: what it gave so far is kept for the next run.
+        Cut-outs that an interrupted run received are not requested again; one that the service does not deliver after
+        all attempts is a row with the reason. DataError if the service stops answering; what it sent is kept for the
+        next run.
         """
         folder.mkdir(parents=True, exist_ok=True)
         made_from = dict(zip(wanted.ids.tolist(), self.made_from(wanted), strict=True))
@@ -76,7 +77,7 @@ class Service:
         return pa.concat_tables([_held(folder, made_from), pa.Table.from_pylist(lost, schema=INDEX_SCHEMA)])
 
     def query(self, ra_deg: float, dec_deg: float) -> dict[str, str]:
-        """What is asked for a position."""
+        """The query for a position."""
         return {
             "ra": f"{ra_deg:.7f}",
             "dec": f"{dec_deg:.7f}",
@@ -88,7 +89,7 @@ class Service:
 
     def stamp(self, content: bytes, ra_deg: float, dec_deg: float) -> tuple[Stamp, float, float]:
         """Stamp (band, y, x) of an answer, NaN where it is zero, and where the position lies from the centre (x, y in
-        pixels); FaultyError if it is no cube of this position.
+        pixels); FaultyError if it is not a cube of this position.
         """
         if not content.startswith(b"SIMPLE"):
             raise FaultyError(f"the answer is no FITS file: {content[:40].decode('ascii', 'replace')!r}")
@@ -111,12 +112,12 @@ class Service:
 
     @property
     def most_bytes(self) -> int:
-        """The longest answer that can be right."""
+        """Bytes of the longest valid answer."""
         return len(BANDS) * 8 * self.params.stamp_pixels**2 + _SPARE_BYTES
 
 
 def _grid(ra_deg: float, dec_deg: float, middle: float) -> Tan:
-    """The grid that is asked for: north up, east left, the position at its centre."""
+    """The requested grid: north up, east left, the position at its centre."""
     step = 3600 / PIXEL_SCALE_ARCSEC
     return Tan(ra_deg, dec_deg, middle, middle, np.diag([-step, step]))
 

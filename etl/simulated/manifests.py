@@ -16,7 +16,7 @@ from lake import tables
 from lake.errors import DataError, not_one_of
 
 _DECIMALS = 6
-"""Positions that agree to so many decimals of a degree are one object."""
+"""Positions that agree to this many decimals of a degree are one object."""
 _STANDARD_ERRORS = 3.0
 
 

@@ -28,7 +28,7 @@ Task = TypeVar("Task")
 
 
 class Choice(Protocol):
-    """What is taken of each batch of a table's rows; it travels to the workers."""
+    """What is taken from each batch of a table's rows; it is sent to the workers."""
 
     @property
     def columns(self) -> Sequence[str]:
@@ -42,11 +42,11 @@ class Choice(Protocol):
 
 
 Scan = Callable[[Choice], pa.Table]
-"""What a choice takes of all rows of one table, in no order."""
+"""What a choice takes from all rows of one table, in no order."""
 
 
 def scan(spark: SparkSession, root: DataRoot, name: str, choice: Choice) -> pa.Table:
-    """What ``choice`` takes of the rows of a table without slices, at its pinned version."""
+    """What ``choice`` takes from the rows of a table without slices, at its pinned version."""
     entries = delta.chosen(root, name, None, None)
     if entries[0].card.where:
         raise LakeError(f"'{name}' has slices, and its files cannot be read alone")
@@ -63,7 +63,7 @@ def scan(spark: SparkSession, root: DataRoot, name: str, choice: Choice) -> pa.T
 
 
 def shared_out(tasks: Sequence[Task], sizes: Sequence[int], bytes_each: int) -> list[list[Task]]:
-    """The tasks in shares of about equal size, at least two if there are so many."""
+    """The tasks in shares of about equal size, at least two if there are two tasks."""
     ordered = sorted(range(len(tasks)), key=lambda number: -sizes[number])
     shares = max(1, min(len(tasks), max(2, math.ceil(sum(sizes) / bytes_each))))
     return [[tasks[number] for number in ordered[first::shares]] for first in range(shares)]

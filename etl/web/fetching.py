@@ -68,7 +68,7 @@ def is_here(file: File, target: Path) -> bool:
 
 
 async def fetch(polite: Polite, file: File, target: Path) -> None:
-    """Fetch one file; it appears when it is complete and right. UnansweredError if it cannot be had."""
+    """Fetch one file; it appears once it is complete and verified. UnansweredError if it cannot be fetched."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = _Part(target)
     await polite.ask(file.url, lambda answer: part.take(answer, file.sha256), headers=part.headers)
@@ -76,7 +76,7 @@ async def fetch(polite: Polite, file: File, target: Path) -> None:
 
 
 class _Part:
-    """What is there of a file, beside its place, and which version of it the server had then."""
+    """The part of a file that was fetched so far, beside its final place, and the server's version of it."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
@@ -90,8 +90,8 @@ class _Part:
         return {"Range": f"bytes={size}-", "If-Range": self._version.read_text(encoding="utf-8")}
 
     async def take(self, answer: aiohttp.ClientResponse, sha256: str | None) -> None:
-        """Write an answer after what is there, or in its place; FaultyError if the file is then not right."""
-        if answer.status == 416:  # what is there is no beginning of the file
+        """Append an answer to what is there, or replace it; FaultyError if the file is then not the published one."""
+        if answer.status == 416:  # what is there is not the beginning of the file
             self._drop()
             raise FaultyError("the file is shorter than what was fetched before")
         begin = self._size() if answer.status == 206 else 0

@@ -29,11 +29,11 @@ _PART = 1 << 16
 
 
 class UnansweredError(DataError):
-    """What a server did not give, after all attempts or because it never will."""
+    """A request that failed: after all attempts, or in a way that no repeat can mend."""
 
 
 class FaultyError(DataError):
-    """An answer that is not what was asked for."""
+    """An answer that is not what was requested."""
 
 
 class Polite:

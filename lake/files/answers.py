@@ -1,4 +1,4 @@
-"""What an object store answers, as the project's errors or the system's own; no credentials are ever in them."""
+"""Answers of an object store as the project's errors or the system's own; they never contain credentials."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def no_bucket(place: str) -> StoreError:
 
 @contextmanager
 def answered(place: str) -> Iterator[None]:
-    """Raise what boto3 says of a place as an error that says what to do.
+    """Raise an error of boto3 about a place as one that says what to do.
 
     FileNotFoundError and PermissionError as for local files; DataError where an object was replaced since it was found;
     StoreError for all that says nothing about the object.

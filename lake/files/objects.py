@@ -40,7 +40,7 @@ _OPTIONS = {
     "secret_key": (),
     "session_token": (),
 }
-"""What may be given, and the variables that say it otherwise; those of profile and keys are read by boto3."""
+"""Options, and the environment variables used in their absence; those of profile and keys are read by boto3."""
 
 
 class Found(NamedTuple):
@@ -93,7 +93,7 @@ class Store:
             raise StoreError("the object store", one_line(error)) from error
 
     def region(self, bucket: str) -> str:
-        """The region that a bucket lies in, which the store also tells those who ask in another, or may not enter."""
+        """The region of a bucket; the store reports it even to requests in another region, or without access."""
         from botocore.exceptions import ClientError
 
         if bucket not in self._regions:
@@ -175,7 +175,7 @@ class Store:
         return bytes(held)
 
     def put(self, place: str, content: BinaryIO) -> None:
-        """Make an object of a file's bytes: it appears when all have arrived, in place of one with its name."""
+        """Store a file as an object, which appears when all bytes have arrived and replaces one of the same name."""
         from boto3.exceptions import S3UploadFailedError
         from boto3.s3.transfer import TransferConfig
 
@@ -209,7 +209,7 @@ class Store:
         return files, f"{bucket}/{key}".rstrip("/")
 
     def delta(self, place: str) -> dict[str, str]:
-        """What delta-rs needs to know besides the credentials of the environment."""
+        """Options of delta-rs, besides the credentials of the environment."""
         options = {"AWS_REGION": self.region(split(place)[0]), "max_retries": str(_attempts() - 1)}
         endpoint = self._option("endpoint")
         return options | ({"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"} if endpoint else {})
@@ -221,7 +221,7 @@ def _of_environment(process: int, values: tuple[str | None, ...]) -> Store:
 
 
 def _attempts() -> int:
-    """How often a request is made."""
+    """Attempts of a request."""
     given = os.environ.get("AWS_MAX_ATTEMPTS", "")
     return max(1, int(given)) if given.isdecimal() else _ATTEMPTS
 

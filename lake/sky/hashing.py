@@ -22,9 +22,9 @@ _P3 = np.uint64(0x165667B19E3779F9)
 _P4 = np.uint64(0x85EBCA77C2B2AE63)
 _P5 = np.uint64(0x27D4EB2F165667C5)
 _STRIPE = 32
-"""Bytes that XXH64 takes at a time as long as there are so many."""
+"""Bytes of one stripe of XXH64; a shorter rest is hashed in smaller pieces."""
 _FEW = 64
-"""Texts that are hashed faster one by one; texts are taken as repeated if they are among the first so many."""
+"""Fewer texts are hashed faster one by one. Texts that repeat among the first of this many are hashed once each."""
 _CACHED = 8_192
 """Numbers that are hashed together: they stay in the processor's cache."""
 

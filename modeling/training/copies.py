@@ -35,7 +35,7 @@ class Copies:
         logger.info("the run goes on from its copies in %s", self._place)
 
     def send(self) -> None:
-        """Copy what changed since the last time. A store that fails stops no training: the next copy is whole again."""
+        """Copy what has changed. A store that fails does not stop the training: the next copy is complete again."""
         found = {name: facts for name, facts in storage.files(str(self._work)) if not name.startswith(".")}
         changed = [name for name, facts in found.items() if self._sent.get(name) != facts]
         try:

@@ -34,14 +34,14 @@ _WORKING = 1.5e9
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     found: str
     good: bool = True
 
     def line(self) -> str:
-        """As it is printed."""
+        """The line that is printed."""
         return f"{'ok     ' if self.good else 'PROBLEM'} {self.what}: {self.found}"
 
 

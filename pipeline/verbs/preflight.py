@@ -1,4 +1,4 @@
-"""What a long run needs, looked at before it: files of the survey, bricks, disk space, the bank of sources."""
+"""Checks of what a long run needs: files of the survey, bricks, disk space, the bank of sources."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _POOL_SHARE = 0.3
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at, and whether it is as it must be (None: it cannot be known yet)."""
+    """The result of one check, and whether it passed (None: not known yet)."""
 
     what: str
     found: str
