@@ -7,8 +7,8 @@ METHODS = ("temperature", "platt", "beta", "isotonic")
 
 SPEC = TableSpec(
     name="calibrations",
-    meaning="A calibrator of one finder: how its logit becomes a probability, and where lenses are as frequent as that "
-    "probability assumes",
+    meaning="A calibrator of one finder: the map from its logits to probabilities, and the fraction of lenses at which "
+    "these hold",
     slice_by=("checkpoint_id", "generation"),
     columns=(
         columns.CHECKPOINT_ID,

@@ -4,7 +4,7 @@ from lake.contract.spec import Column, TableSpec
 
 SPEC = TableSpec(
     name="finder_pairs",
-    meaning="Two finders on the same trials: what the other would change, and if the first one's ceiling is its own",
+    meaning="Two finders, same trials: what the other would change, and whether the ceiling is the first one's own",
     slice_by=("generation",),
     columns=(
         Column("generation", "string", "the finder that is judged", role="key"),
@@ -25,7 +25,7 @@ SPEC = TableSpec(
         Column(
             "verdict",
             "string",
-            "of other_ceiling: GO, the ceiling is the model's own; NO-GO, it is the sources'",
+            "of other_ceiling: GO, the ceiling is the finder's own; NO-GO, it is the sources'",
             nullable=True,
             allowed=("GO", "NO-GO", "BORDERLINE", "NOT MEASURED"),
         ),

@@ -39,7 +39,7 @@ SPEC = TableSpec(
         Column(
             "match_reason",
             "string",
-            "'matched', 'matched, without an accepted grade' (no lens: in `ungraded_scores`), or why there is no match",
+            "'matched', 'matched, without an accepted grade' (not a lens; `ungraded_scores`), or why there is no match",
             allowed=(MATCHED, UNGRADED, NO_SOURCE, TAKEN, AGAIN, NO_GRADE, NOT_TAKEN, RAGGED),
         ),
         *columns.HEALPIX,

@@ -26,6 +26,6 @@ SPEC = TableSpec(
         Column("healpix_128", "bigint", "HEALPix pixel, nside 128, NESTED", low=0),
         Column("label", "int", "1 lens candidate, 0 negative", low=0, high=1),
         Column("tier", "string", "tier of a positive", nullable=True, allowed=columns.TIERS),
-        Column("hard_negative", "boolean", "negative that earlier models took for a lens", nullable=True),
+        Column("hard_negative", "boolean", "negative that earlier finders took for a lens", nullable=True),
     ),
 )

@@ -24,6 +24,6 @@ SPEC = TableSpec(
         *columns.CONDITIONS,
         LABEL,
         Column("tier", "string", "always null: a simulated lens has no tier", nullable=True, allowed=columns.TIERS),
-        Column("hard_negative", "boolean", "control that earlier models took for a lens", nullable=True),
+        Column("hard_negative", "boolean", "control that earlier finders took for a lens", nullable=True),
     ),
 )

@@ -5,8 +5,8 @@ from lake.contract.spec import Column, TableSpec
 
 SPEC = TableSpec(
     name="ungraded_scores",
-    meaning="A listed object without an accepted grade (ring, merger, artefact, weak candidate): one model's score; it "
-    "is in no manifest, trains nothing, fixes no threshold and is no host",
+    meaning="A listed object without an accepted grade (ring, merger, artefact, weak candidate): one finder's score; "
+    "it is in no manifest, trains nothing, fixes no threshold and hosts no injection",
     slice_by=("checkpoint_id", "generation"),
     columns=(
         columns.CHECKPOINT_ID,

@@ -1,4 +1,4 @@
-"""Parent catalogues that are no sweeps: the same rows in any format and under any names have the same fates."""
+"""Parent catalogues other than sweeps: the same rows in any format and under any names have the same fates."""
 
 from __future__ import annotations
 

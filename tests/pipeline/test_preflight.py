@@ -1,4 +1,4 @@
-"""`dhs preflight`: everything that a run needs is a line, and what lacks makes it fail."""
+"""`dhs preflight`: a line for everything that a run needs; it fails if something is missing."""
 
 from __future__ import annotations
 
