@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from demo.config import DemoParams
 from demo.survey import write_survey
+from etl.files.candidatelist import LENSCAT
 from lake.config import SplitParams, SurveyParams
 
 SPLIT = SplitParams(seed=42, train_below=0.70, val_below=0.85, threshold_share=0.5, negatives_nside=4096)
@@ -42,6 +43,7 @@ def survey_params() -> SurveyParams:
         audit_manifest="audit_70_15_15",
         data_root="data",
         compile_queries=False,
+        candidate_list=LENSCAT,
         grades={"confident": "A", "probable": "B"},
         lake_uri=None,
         work_uri=None,
