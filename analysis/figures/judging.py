@@ -24,16 +24,23 @@ _SCALE = 2
 
 
 def judging_page(
-    objects: pd.DataFrame, stamps: NDArray[np.float32], verdicts: Sequence[str], imaging: Imaging, name: str
+    listed: pd.DataFrame,
+    shown: pd.DataFrame,
+    stamps: NDArray[np.float32],
+    verdicts: Sequence[str],
+    imaging: Imaging,
+    name: str,
 ) -> str:
-    """HTML, self-contained, of objects (`galaxy_id`, `viewer`, `highest`, `verdict`, and more columns, kept as they
-    are) and their stamps (row, band, y, x) in nMgy, in the same order."""
+    """HTML, self-contained: those ``shown`` of the objects of a list, with their stamps (row, band, y, x) in nMgy.
+
+    Objects have `galaxy_id`, `viewer`, `highest`, `verdict`, and more columns; what the page saves is the whole list.
+    """
     pictures = colour_composite(stamps, imaging)
     figures = "\n".join(
-        _figure(row, picture, verdicts) for row, picture in zip(objects.to_dict("records"), pictures, strict=True)
+        _figure(row, picture, verdicts) for row, picture in zip(shown.to_dict("records"), pictures, strict=True)
     )
     page = resources.files("analysis.figures").joinpath("judging.html").read_text(encoding="utf-8")
-    rows = json.dumps(objects.fillna("").astype(str).to_dict("records")).replace("<", "\\u003c")
+    rows = json.dumps(listed.fillna("").astype(str).to_dict("records")).replace("<", "\\u003c")
     return page.replace("{{name}}", escape(name)).replace("{{figures}}", figures).replace("{{rows}}", rows)
 
 

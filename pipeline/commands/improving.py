@@ -25,7 +25,8 @@ def suspects(name: str, finders: str, above: float) -> None:
 
     found = listed(project(), name, _named(finders), above)
     click.echo(f"{found.rows} negatives above {above:g}, {found.waiting} of them not judged yet: {found.path}")
-    click.echo(f"judge them on {found.page}")
+    if found.page is not None:
+        click.echo(f"judge them on {found.page}")
 
 
 @click.command("hard-negatives")

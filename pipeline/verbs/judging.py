@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from analysis.figures.judging import judging_page
 from analysis.results.discoveries import VIEWER
 from etl.cutouts.judged import VERDICTS, read
-from lake.errors import DataError, invalid, not_one_of
+from lake.errors import invalid, not_one_of
 from lake.files import atomic
 from lake.names import checked_name
 from lake.root import DataRoot
@@ -40,6 +41,7 @@ class Listed:
     waiting: int
     """Galaxies without a verdict."""
     page: Path | None = None
+    """None where no listed galaxy has a stamp."""
 
 
 def suspects(project: Project, name: str, finders: Sequence[str], above: float) -> Listed:
@@ -52,13 +54,15 @@ def suspects(project: Project, name: str, finders: Sequence[str], above: float) 
     if path.exists():
         found = _with_verdicts(found, read(path))
     _write(found, path)
+    waiting, places = int((found["verdict"] == "").sum()), _places(project, found)
+    if not places.num_rows:
+        return Listed(path, len(found), waiting)
+    shown = found.set_index("galaxy_id").loc[places["galaxy_id"].to_pylist()].reset_index()
+    text = judging_page(found, shown, StampStore(project.data.cutouts).get(places), VERDICTS, SURVEY, name)
     page = project.data.local / "judging" / f"{name}.html"
-    shown = found.sort_values("highest", ascending=False, kind="stable").head(SHOWN)
-    stamps = StampStore(project.data.cutouts).get(_places(project, shown["galaxy_id"]))
-    text = judging_page(shown, stamps, VERDICTS, SURVEY, name)
     page.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_text(page, text)
-    return Listed(path, len(found), int((found["verdict"] == "").sum()), page)
+    return Listed(path, len(found), waiting, page)
 
 
 def hard_negatives(project: Project, name: str, finders: Sequence[str], above: float) -> Listed:
@@ -100,17 +104,22 @@ def _with_verdicts(found: pd.DataFrame, former: pd.DataFrame) -> pd.DataFrame:
     verdicts = former.set_index("galaxy_id")["verdict"]
     found = found.assign(verdict=found["galaxy_id"].map(verdicts).fillna(""))
     gone = former[(former["verdict"] != "") & ~former["galaxy_id"].isin(found["galaxy_id"])]
-    return pd.concat([found, gone.reindex(columns=found.columns)], ignore_index=True)
+    gone = gone.reindex(columns=found.columns)
+    for name in found.columns[found.dtypes == np.float64]:  # a list is read as text
+        gone[name] = pd.to_numeric(gone[name], errors="coerce")
+    return pd.concat([found, gone], ignore_index=True)
 
 
-def _places(project: Project, galaxies: pd.Series) -> pa.Table:
-    """Where the stamps of galaxies are, in their order."""
+def _places(project: Project, listed: pd.DataFrame) -> pa.Table:
+    """Where the stamps of the galaxies with the highest probabilities are, in that order.
+
+    A galaxy that the audit manifest leaves out, by an earlier verdict, has none.
+    """
     columns = ["galaxy_id", "shard", "shard_row", "sha256"]
     rows = delta.read(project.data, "manifest", columns, slices=[project.survey.audit_manifest]).to_pandas()
-    held = rows.set_index("galaxy_id").reindex(galaxies)
-    if held["shard"].isna().any():
-        raise DataError(f"{int(held['shard'].isna().sum())} listed galaxies are not in {project.survey.audit_manifest}")
-    return pa.Table.from_pandas(held.reset_index().astype({"shard": int, "shard_row": int}), preserve_index=False)
+    placed = listed[["galaxy_id", "highest"]].merge(rows, on="galaxy_id", validate="one_to_one")
+    first = placed.sort_values("highest", ascending=False, kind="stable").head(SHOWN)
+    return pa.Table.from_pandas(first[columns], preserve_index=False)
 
 
 def _path(root: DataRoot, name: str) -> Path:

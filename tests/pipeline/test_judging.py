@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.figures.judging import judging_page
+from etl.cutouts.judged import VERDICTS
 from lake.errors import DarkHaloError
+from lake.sky.survey import SURVEY
 from lake.store import delta
 from pipeline.project import params
 from pipeline.project.project import Project
@@ -50,6 +55,24 @@ def test_suspects_are_the_negatives_above_and_keep_their_verdicts(place: Project
     assert again.waiting == again.rows - 2
     with pytest.raises(DarkHaloError, match="'name' must be one that no list with verdicts has"):
         judging.hard_negatives(place, "unclean", ["demo1"], ABOVE)
+
+
+def test_a_judged_negative_that_is_no_longer_above_stays_listed_in_numbers() -> None:
+    facts = {"ra": [1.0], "dec": [0.0], "split": ["train"], "f": [0.9], "highest": [0.9], "viewer": [""]}
+    found = pd.DataFrame({"galaxy_id": ["a"], **facts, "verdict": [""]})
+    former = pd.DataFrame({"galaxy_id": ["b", "c"], "highest": ["0.5", "0.4"], "verdict": ["negative", ""]})
+    both = judging._with_verdicts(found, former)
+    assert both["galaxy_id"].tolist() == ["a", "b"]
+    assert both.sort_values("highest")["highest"].tolist() == [0.5, 0.9]
+
+
+def test_the_page_saves_the_whole_list_whatever_it_shows() -> None:
+    listed = pd.DataFrame({"galaxy_id": ["a", "b"], "highest": [0.9, 0.5], "viewer": "", "verdict": ["", "lens"]})
+    stamps = np.zeros((1, 3, 5, 5), np.float32)
+    page = judging_page(listed, listed[:1], stamps, VERDICTS, SURVEY, "unclean")
+    assert page.count("<figure>") == 1
+    rows = json.loads(re.search(r"const rows = (.*);\n", page)[1])  # type: ignore[index]
+    assert [(row["galaxy_id"], row["verdict"]) for row in rows] == [("a", ""), ("b", "lens")]
 
 
 def test_hard_negatives_are_of_the_training_split(place: Project) -> None:
