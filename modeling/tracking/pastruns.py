@@ -17,6 +17,7 @@ from modeling.tracking import models
 from modeling.tracking.runs import (
     GENERATION,
     HISTORICAL,
+    MANIFESTS,
     NOT_CURVES,
     NOT_SCIENCE,
     Origin,
@@ -30,6 +31,7 @@ from modeling.tracking.runs import (
 from modeling.tracking.runstore import FINISHED, Entry, RunStore
 
 if TYPE_CHECKING:
+    from modeling.scoring.card import CheckpointCard
     from modeling.training.log import EpochRow
 
 
@@ -48,11 +50,9 @@ def log_training(root: DataRoot, generation: str) -> bool:
     if any(run.info.status == FINISHED for run in known):
         return True
     pin = cards.read_slice(root, "training_epochs", generation).pin
-    held = pin.inputs.get(f"table:{cards.stem('manifest', card.manifest_id)}")
-    if held is None:  # trained on a set of cut-outs
+    origin = _origin(card, pin)
+    if origin is None:
         return False
-    version = int(held.rpartition("@")[2])
-    origin = Origin(card.manifest_fingerprint, version, pin.code)
     rows, seconds, end_ms = _trained(root, generation)
     ends = [end_ms - round(1000 * sum(seconds[n + 1 :])) for n in range(len(seconds))]
     start_ms = end_ms - round(1000 * sum(seconds))
@@ -65,6 +65,14 @@ def log_training(root: DataRoot, generation: str) -> bool:
     store.summarise(parent, headline(figures), tags, end_ms)
     store.close(parent, end_ms=end_ms)
     return True
+
+
+def _origin(card: CheckpointCard, pin: cards.Pin) -> Origin | None:
+    """What a training was made from; None for one on a set of cut-outs."""
+    for table in MANIFESTS:
+        if (held := pin.inputs.get(f"table:{cards.stem(table, card.manifest_id)}")) is not None:
+            return Origin(card.manifest_fingerprint, int(held.rpartition("@")[2]), pin.code, table)
+    return None
 
 
 def _trained(root: DataRoot, generation: str) -> tuple[list[EpochRow], list[float], int]:

@@ -34,16 +34,19 @@ COMPARED, KEPT = ("train_loss", "val_loss", "val_auc"), ("best_val_auc", "best_e
 OF_TRAINING = (*COMPARED, *KEPT)
 NOT_CURVES = {"epoch", "phase", "best_val_auc"}
 """Fields of an epoch's row that are not plotted; best_val_auc is reserved for the summary of the run."""
+MANIFESTS = ("manifest", "stamp_manifest")
+"""Tables of what is trained on: cut-outs, simulated stamps."""
 NOT_SCIENCE = {"execution", "reference", "description"}
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a training run is made from: the manifest slice and the code."""
+    """What a training run is made from: the manifest slice, in one of the tables ``MANIFESTS``, and the code."""
 
     fingerprint: str
     version: int
     code: Mapping[str, str]
+    table: str = "manifest"
 
 
 class Tracker:
@@ -152,7 +155,7 @@ def training_entry(run_id: str, params: TrainParams, origin: Origin, parent: str
 
 
 def _manifest(params: TrainParams, origin: Origin) -> dict[str, str]:
-    return {f"table:{cards.stem('manifest', params.manifest)}": f"{origin.fingerprint}@{origin.version}"}
+    return {f"table:{cards.stem(origin.table, params.manifest)}": f"{origin.fingerprint}@{origin.version}"}
 
 
 def origin_tags(run_id: str, params: TrainParams, origin: Origin) -> dict[str, object]:

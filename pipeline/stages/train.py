@@ -32,7 +32,7 @@ def run(context: RunContext, params: TrainParams) -> None:
     manifest = Manifest(params.manifest, entry.card.fingerprint)
     name = run_id(params, manifest.fingerprint, ancestor)
     training, validation = (load_arrays(part, stamps, params, SURVEY) for part in splits(rows, params))
-    origin = runs.Origin(entry.card.fingerprint, entry.pin.version, context.code)
+    origin = runs.Origin(entry.card.fingerprint, entry.pin.version, context.code, table)
     work = context.work(name)
     copies = _copies(params, work, name)
     attempts.begin(work, params.execution)

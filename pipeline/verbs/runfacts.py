@@ -20,6 +20,7 @@ from modeling.tracking import history
 _SHOWN = "p0.5"
 """The threshold of the completeness in a grid's finding, where it was measured."""
 _MARGINALS = ["cell", "source_mag_bin", "weighting_id", "threshold_id", "completeness", "n", "prior", "extracted_at"]
+_MANIFESTS = ("table:manifest", "table:stamp_manifest")
 _ROWS = ["run_id", "origin", "kind", "generation", "config_hash", "checkpoint_id", "key_finding", "extracted_at"]
 
 
@@ -67,7 +68,7 @@ class Source:
         facts = Facts(
             config_hash=inputs.get("parameters", ""),
             checkpoint=inputs.get(f"checkpoint:{finder}", ""),
-            data=", ".join(sorted(name.removeprefix("table:") for name in inputs if name.startswith("table:manifest"))),
+            data=", ".join(sorted(name.removeprefix("table:") for name in inputs if name.startswith(_MANIFESTS))),
         )
         findings: dict[str, Callable[[Facts, str, str], None]] = {
             "train": self._of_training,

@@ -18,6 +18,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -115,6 +116,16 @@ def test_training_is_followed_from_parameters_to_checkpoint(
     parent = only(store, stage="generation")
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert parent.data.metrics["best_val_auc"] == checkpoint.card.best_val_auc
+
+
+def test_a_training_on_simulated_stamps_names_their_manifest(small: TrainParams) -> None:
+    name = f"table:stamp_manifest.{small.manifest}"
+    card = SimpleNamespace(manifest_id=small.manifest, manifest_fingerprint=FINGERPRINT)
+    pin = SimpleNamespace(inputs={name: f"{FINGERPRINT}@7"}, code=CODE)
+    origin = pastruns._origin(card, pin)  # type: ignore[arg-type]
+    assert origin == Origin(FINGERPRINT, 7, CODE, "stamp_manifest")
+    assert runs.trained_entry("r", small, origin).tables == {name: f"{FINGERPRINT}@7"}
+    assert pastruns._origin(card, SimpleNamespace(inputs={}, code=CODE)) is None  # type: ignore[arg-type]
 
 
 def test_a_rerun_finds_its_run_and_doubles_no_epoch(root: DataRoot, small: TrainParams) -> None:
