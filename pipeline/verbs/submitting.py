@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
@@ -18,12 +18,17 @@ from pipeline.project.libraries import libraries
 from pipeline.project.project import Project
 from pipeline.project.sparkrun import SparkRun
 
+_ONE_MACHINE = ("stamps",)
+"""Stages on Spark whose tasks write into the data folder itself, which the machines of a cluster do not share."""
+_JUDGED = "data/listing/judged.jsonl"
+"""What a stage depends on that reads the lists that people judged."""
+
 
 def submission(project: Project, stage: str, name: str | None, changes: Mapping[str, object]) -> Submission:
     """The submission of a stage, for the finder or manifest ``name``, with changes of its own parameters."""
     body = wiring.body(project.folder, stage)
-    if not runs_on_spark(stage):
-        known = [each for each in wiring.stages(project.folder) if runs_on_spark(each)]
+    if not runs_on_cluster(stage):
+        known = [each for each in wiring.stages(project.folder) if runs_on_cluster(each)]
         raise not_one_of("stage", known, stage)
     values = dict(project.values)
     if changes:
@@ -38,13 +43,15 @@ def submission(project: Project, stage: str, name: str | None, changes: Mapping[
         cards=wiring.cards(project.folder, stage, name),
         outputs=outputs,
         inputs=(project.survey.folder,),
-        files=tuple(_files(project, wiring.blobs(body, name))),
+        files=tuple(_files(project, [*wiring.blobs(body, name), *_judged(project, body)])),
         modules=libraries(stage),
     )
 
 
-def runs_on_spark(stage: str) -> bool:
-    """Whether a stage's ``run`` asks for a Spark session."""
+def runs_on_cluster(stage: str) -> bool:
+    """Whether a stage's ``run`` asks for a Spark session, and its tasks need no folder that all machines share."""
+    if stage in _ONE_MACHINE:
+        return False
     return get_type_hints(importlib.import_module(f"pipeline.stages.{stage}").run).get("context") is SparkRun
 
 
@@ -53,6 +60,12 @@ def _require_places(survey: SurveyParams) -> None:
     for name in ("work_uri", "shards_uri"):
         if getattr(survey, name) is None:
             raise invalid(f"survey.{name}", "an s3:// prefix on EMR", None)
+
+
+def _judged(project: Project, body: Mapping[str, Any]) -> list[str]:
+    """The folder of judged lists, relative to the project, where there is one and the stage reads it."""
+    folder = project.data.judged
+    return [str(folder.relative_to(project.folder))] if _JUDGED in body["deps"] and folder.is_dir() else []
 
 
 def _files(project: Project, blobs: list[str]) -> Iterator[Path]:

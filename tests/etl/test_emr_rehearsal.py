@@ -10,7 +10,8 @@ import pytest
 from lake.root import DataRoot
 from lake.store import cards
 from pipeline import wiring
-from pipeline.verbs.submitting import runs_on_spark
+from pipeline.project.strictyaml import read_mapping
+from pipeline.verbs.submitting import runs_on_cluster
 from tests.etl.rehearsal import project as remote
 from tests.etl.rehearsal.cloud import cloud
 from tests.etl.rehearsal.nodes import Nodes, serving
@@ -52,7 +53,7 @@ def test_every_spark_stage_gives_the_local_fingerprints(
     measured: Checkout, tmp_path: Path, release: Release, capsys: pytest.CaptureFixture[str]
 ) -> None:
     local = measured.cards()
-    stages = [stage for stage in wiring.stages(PROJECT) if runs_on_spark(stage)]
+    stages = [stage for stage in read_mapping(PROJECT / "dvc.yaml")["stages"] if runs_on_cluster(stage)]
     with cloud() as aws:
         project = measured.twin(tmp_path / "project")
         remote.move(project, aws, made_elsewhere(measured, stages))

@@ -24,7 +24,9 @@ def test_cards_come_from_the_wiring() -> None:
     assert "injections.gen1" in cards(REPOSITORY, "ingest", "gen1")
     assert cards(REPOSITORY, "manifest", "mine") == ["manifest.mine", "quarantine.manifest.mine"]
     assert not [name for name in cards(REPOSITORY, "pool", None) if "pin" in name]
-    with pytest.raises(ParameterError, match=r"'stage' must be one of demo, .*, code, listing, pool, .*, got 'pol'"):
+    with pytest.raises(
+        ParameterError, match=r"'stage' must be one of demo, plan, .*, code, listing, pool, .*, got 'pol'"
+    ):
         cards(REPOSITORY, "pol", None)
 
 
@@ -57,8 +59,10 @@ def test_limits_reach_the_parameters(project_folder: Path, monkeypatch: pytest.M
 
 
 def test_only_stages_that_run_on_spark_are_submitted(project_folder: Path) -> None:
-    with pytest.raises(ParameterError, match=r"'stage' must be one of .*pool, .*completeness, got 'history'"):
+    with pytest.raises(ParameterError, match=r"'stage' must be one of plan, .*pool, .*completeness, got 'history'"):
         submission(params.load(project_folder), "history", None, {})
+    with pytest.raises(ParameterError, match=r"must be one of plan, stamp_manifest, pool, .*, got 'stamps'"):
+        submission(params.load(project_folder), "stamps", "paired", {})
 
 
 def test_a_stage_that_makes_stamps_needs_places_on_s3(project_folder: Path) -> None:
@@ -76,6 +80,15 @@ def test_a_stage_that_makes_stamps_needs_places_on_s3(project_folder: Path) -> N
     both = {"work_uri": "s3://bucket/work", "shards_uri": "s3://bucket/shards"}
     made = submission(Project(project_folder, {**place.values, "survey": survey | both}), "cutouts", None, {})
     assert "data/cutouts" in made.outputs
+
+
+def test_a_manifest_takes_the_judged_lists_along(project_folder: Path) -> None:
+    place = params.load(project_folder)
+    assert submission(place, "manifest", "mine", {}).files == ()
+    (project_folder / "data" / "judged").mkdir(parents=True)
+    (project_folder / "data" / "judged" / "unclean.csv").touch()
+    assert [str(path) for path in submission(place, "manifest", "mine", {}).files] == ["data/judged/unclean.csv"]
+    assert submission(place, "negatives", None, {}).files == ()
 
 
 def test_a_stage_takes_its_files_along(project_folder: Path) -> None:
