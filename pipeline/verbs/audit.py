@@ -89,7 +89,11 @@ def audit(
         raise DarkHaloError(
             f"{name} could not be measured and is not audited; nothing else changed ({error})"
         ) from error
-    # Alone: an error in another finder does not block them.
+    _finish(project, name)
+
+
+def _finish(project: Project, name: str) -> None:
+    """Compare a finder with the others, and make the report: alone, so that an error in another does not block them."""
     reproduce(project, "--single-item", f"pairs@{name}", "report")
 
 
@@ -106,12 +110,12 @@ def audit_trained(project: Project, name: str) -> None:
     fresh = params.set_audited(project, add=name)
     params.warn_of_contamination(project.values, [name])
     try:
-        reproduce(project, *(f"{stage}@{name}" for stage in wiring.per_finder(project.folder)))
+        reproduce(project, *(f"{stage}@{name}" for stage in wiring.of_one_finder(project.folder)))
     except (DarkHaloError, KeyboardInterrupt):
         if fresh:
             params.set_audited(project, remove=name)
         raise
-    reproduce(project, "--single-item", "report")
+    _finish(project, name)
 
 
 def forget(project: Project, name: str) -> list[str]:

@@ -24,7 +24,7 @@ from pipeline.stage import run_stage
 from pipeline.training.readiness import readiness
 from pipeline.verbs import audit
 from pipeline.verbs.weights import import_checkpoint
-from pipeline.wiring import per_finder
+from pipeline.wiring import of_one_finder, per_finder
 from tests.pipeline.checkout import PROJECT
 from tests.pipeline.trainable import AUDIT, SMALL, problems, project_with_manifests
 
@@ -68,7 +68,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
 def test_a_trained_network_is_audited_by_its_name(project: Project, runs: list[tuple[str, ...]]) -> None:
     audit.audit_trained(project, "demo1")
-    assert runs == [tuple(f"{stage}@demo1" for stage in per_finder(project.folder)), ("--single-item", "report")]
+    own = tuple(f"{stage}@demo1" for stage in of_one_finder(project.folder))
+    assert runs == [own, ("--single-item", "pairs@demo1", "report")]
+    assert {stage.partition("@")[0] for stage in own} == per_finder(project.folder).keys() - {"pairs"}
     assert params.load(project.folder).audited == ["demo1"]
 
 
