@@ -113,6 +113,8 @@ def _rows(project: Project, members: Sequence[str], conditions: Sequence[str]) -
         scores = delta.read(project.data, "scores", wanted, slices=[member]).to_pandas()
         if scores.empty:
             raise DataError(f"{member} has no scores: audit it first")
+        if (scores["checkpoint_id"] != load_scorer(project.data.checkpoints(member)).checkpoint_id).any():
+            raise DataError(f"the scores of {member} are those of another checkpoint: audit it again first")
         fits = (scores["label"] == 1) | (scores["negative_use"] == HOST)
         scores = scores[(scores["split"] == _SPLIT) & fits]
         if trained := int(scores["trained_on"].astype("boolean").fillna(False).sum()):
