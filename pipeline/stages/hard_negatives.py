@@ -10,6 +10,7 @@ from scipy.special import expit
 
 from etl.simulated import manifests
 from etl.stampconfig import HardNegativesParams
+from lake import tables
 from lake.errors import not_one_of
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.scoring import score_rows
@@ -33,5 +34,6 @@ def run(context: RunContext, params: HardNegativesParams) -> None:
     hard = manifests.hardened(rows, controls["stamp_id"], probabilities, params.probability_above)
     found = pc.sum(hard["hard_negative"]).as_py()
     log.info("%s: %d hard negatives among %d controls of %s", name, found, controls.num_rows, spec.base)
-    context.write("stamp_manifest", hard.drop_columns("manifest_id"), name, {"manifest_id": name})
+    columns = [column for column in tables.spec("stamp_manifest").row_schema().names if column != "manifest_id"]
+    context.write("stamp_manifest", hard.select(columns), name, {"manifest_id": name})
     copy_checks(context.root, spec.base, name)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from etl.simulated import manifests
-from etl.tables.table import arrow
 from etl.stampconfig import StampManifestParams
+from etl.tables.table import arrow
 from pipeline.project.sparkrun import SparkRun
 
 
