@@ -17,13 +17,11 @@ from etl.config import (
     CutoutsParams,
     ManifestParams,
     NegativesParams,
-    PlanParams,
     PoolParams,
-    StampCutting,
-    StampManifestParams,
 )
 from etl.files import sweeps
 from etl.files.sweepfiles import Sweep
+from etl.stampconfig import PlanParams, StampCutting, StampManifestParams
 from lake.config import Section, SplitParams
 from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
 
