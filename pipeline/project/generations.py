@@ -13,7 +13,7 @@ from etl.config import ManifestParams
 from lake.errors import ParameterError, invalid, not_one_of, one_line
 from modeling.config import TrainParams, changed, generations, resolve_generation
 from modeling.scoring.card import CARD
-from pipeline.project import params
+from pipeline.project import params, simulated
 from pipeline.project.project import Project
 from pipeline.project.strictyaml import parse
 
@@ -78,9 +78,19 @@ def chain(project: Project, wanted: Wanted) -> Chain:
         start, changes = found[name].init, {}
         name = None if start is None or _is_imported(project, start, train) else start
     ordered = [rehearsed(found[key]) if wanted.rehearse else found[key] for key in reversed(found)]
+    ordered = [*_scorers(project, found, train), *ordered]
     entries = {one.generation: params.generation_entry(one, project.values) for one in ordered}
     values = {**project.values, "train": {**train, **entries}}
     return Chain({one.generation: one for one in ordered}, values)
+
+
+def _scorers(project: Project, found: Mapping[str, TrainParams], train: Mapping[str, Any]) -> list[TrainParams]:
+    """The generations, with what they start from, that find the hard negatives which those in ``found`` train on."""
+    names = [simulated.hard_scorer(project.values, each.manifest) for each in found.values()]
+    lacking = [
+        name for name in names if name and name not in {*found, *train} and not _is_imported(project, name, train)
+    ]
+    return [each for name in lacking for each in chain(project, Wanted(name)).trained.values()]
 
 
 def _is_imported(project: Project, name: str, train: Mapping[str, Any]) -> bool:
@@ -133,7 +143,7 @@ def setting(text: str) -> tuple[str, Any]:
 
 def require_manifest(project: Project, parameters: TrainParams) -> None:
     """Refuse a generation on a manifest that is not here and that no stage makes."""
-    if params.stamp_set(project.values, parameters.manifest) is not None:
+    if simulated.stamp_set(project.values, parameters.manifest) is not None:
         return
     made = list(project.section(ManifestParams, "manifest").manifests)
     card = project.data.cards / f"manifest.{parameters.manifest}.json"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from lake.errors import ParameterError, invalid, not_one_of
 from lake.files import atomic
 from lake.names import checked_name
 from lake.root import nearest_with
+from pipeline.project import simulated
 from pipeline.project.codecards import PROJECT
 from pipeline.project.project import Project
 from pipeline.project.strictyaml import read_mapping
@@ -112,7 +113,7 @@ def resolve(folder: Path, overlay: str) -> dict[str, Any]:
     resolved["audited"] = list(merged.get("audited") or resolved["train"])
     if "report" in resolved and resolved["audited"]:
         resolved["report"]["headline_generation"] = resolved["report"]["headline_generation"] or resolved["audited"][0]
-    return _with_checked_names({**resolved, "simulated": simulated(resolved)})
+    return _with_checked_names({**resolved, "simulated": simulated.needed(resolved)})
 
 
 def write(folder: Path, values: Mapping[str, Any], overlay: str) -> None:
@@ -158,24 +159,8 @@ def save(folder: Path, values: Mapping[str, Any]) -> None:
 
 
 def _write(folder: Path, head: str, values: Mapping[str, Any]) -> None:
-    complete = {**values, "simulated": simulated(values)}
+    complete = {**values, "simulated": simulated.needed(values)}
     atomic.write_text(folder / FILE, head + yaml.safe_dump(complete, sort_keys=False, width=110))
-
-
-def simulated(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Of simulated stamps, what the generations in ``train`` need: DVC's files make stages of these alone."""
-    wanted = {entry["parameters"]["manifest"] for entry in (values.get("train") or {}).values()}
-    hard: dict[str, Any] = {}
-    while (more := _held(values, "hard_negatives", "manifests", wanted)) != hard:
-        hard, wanted = more, wanted | {entry["base"] for entry in more.values()}
-    plain = _held(values, "stamp_manifest", "manifests", wanted)
-    sets = _held(values, "stamps", "sets", {entry["set_name"] for entry in plain.values()})
-    plans = _held(values, "plan", "plans", {entry["plan"] for entry in sets.values()})
-    return {"plans": plans, "sets": sets, "manifests": plain, "hard_negatives": hard}
-
-
-def _held(values: Mapping[str, Any], section: str, key: str, names: Collection[str]) -> dict[str, Any]:
-    return {name: dict(entry) for name, entry in values.get(section, {}).get(key, {}).items() if name in names}
 
 
 def generation_entry(parameters: TrainParams, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,20 +168,10 @@ def generation_entry(parameters: TrainParams, values: Mapping[str, Any]) -> dict
     manifest, and the pixels that this names. ``values`` are the other sections.
     """
     start = f"data/checkpoints/{parameters.init}" if parameters.init else "data/code/nothing.json"
-    chosen = stamp_set(values, parameters.manifest)
+    chosen = simulated.stamp_set(values, parameters.manifest)
     table, pixels = ("manifest", "data/cutouts") if chosen is None else ("stamp_manifest", f"data/stamps/{chosen}")
     needed = {"ancestor": start, "manifest": f"data/cards/{table}.{parameters.manifest}.json", "pixels": pixels}
     return {**needed, "parameters": parameters.model_dump(mode="json")}
-
-
-def stamp_set(values: Mapping[str, Any], manifest: str) -> str | None:
-    """The set whose stamps a manifest of simulated stamps has; None for manifests of cut-outs."""
-    plain, hardened = (dict(values.get(name, {}).get("manifests", {})) for name in ("stamp_manifest", "hard_negatives"))
-    seen = set()
-    while manifest in hardened and manifest not in seen:
-        seen.add(manifest)
-        manifest = hardened[manifest]["base"]
-    return str(plain[manifest]["set_name"]) if manifest in plain else None
 
 
 def warn_of_contamination(values: Mapping[str, Any], names: Iterable[str]) -> None:
@@ -265,7 +240,7 @@ def _check_manifests(values: Mapping[str, Any]) -> None:
         if spec["set_name"] not in sets:
             raise not_one_of(f"stamp_manifest.manifests.{name}.set_name", sets, spec["set_name"])
     for name, spec in known["hard_negatives"].items():
-        if stamp_set(values, name) is None:
+        if simulated.stamp_set(values, name) is None:
             allowed = [*known["stamp_manifest"], *known["hard_negatives"]]
             raise not_one_of(f"hard_negatives.manifests.{name}.base", allowed, spec["base"])
 

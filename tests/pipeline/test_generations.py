@@ -17,7 +17,7 @@ from lake.store import delta
 from modeling.config import generations, resolve_generation
 from modeling.scoring.card import read_card
 from pipeline.experiment.trainedon import seen_by
-from pipeline.project import params
+from pipeline.project import params, simulated
 from pipeline.project.generations import Wanted, enlist
 from pipeline.reporting.results import contamination
 from tests.pipeline.checkout import PROJECT, Checkout
@@ -74,7 +74,7 @@ def test_a_generation_on_simulated_stamps_brings_them(project: Path, name: str) 
     enlist(params.load(project), Wanted(name))
     manifest, entry = resolve_generation(name).manifest, trained()[name]
     assert entry["manifest"] == f"data/cards/stamp_manifest.{manifest}.json"
-    assert entry["pixels"] == f"data/stamps/{params.stamp_set(params.load(project).values, manifest)}"
+    assert entry["pixels"] == f"data/stamps/{simulated.stamp_set(params.load(project).values, manifest)}"
     enlist(params.load(project), Wanted(name, ["manifest=audit_70_15_15"]))
     assert trained()[name]["manifest"] == "data/cards/manifest.audit_70_15_15.json"
     assert trained()[name]["pixels"] == "data/cutouts"
@@ -123,7 +123,7 @@ def test_hard_negatives_may_be_mined_by_several_in_turn(project: Path) -> None:
     chain = {"first": {"base": "sim_unpaired", "scorer": "R3"}, "second": {"base": "first", "scorer": "R5"}}
     mine = {"based_on": "demo", "hard_negatives": {"manifests": chain}}
     Path("params/mine.yaml").write_text(yaml.safe_dump(mine))
-    assert params.stamp_set(params.resolve(project, "mine"), "second") == "unpaired_gaussian"
+    assert simulated.stamp_set(params.resolve(project, "mine"), "second") == "unpaired_gaussian"
 
 
 def test_dvc_knows_every_one_of_them(project: Path) -> None:
@@ -131,16 +131,17 @@ def test_dvc_knows_every_one_of_them(project: Path) -> None:
 
     values = params.load(project).values
     train = {name: params.generation_entry(resolve_generation(name), values) for name in generations()}
-    Path("params.yaml").write_text(json.dumps({**values, "train": train}))
+    whole = {**values, "train": train}
+    Path("params.yaml").write_text(json.dumps({**whole, "simulated": simulated.needed(whole)}))
     with Repo.init(no_scm=True) as repo:
         stages = {stage.name: stage for stage in repo.stage.collect("train")}
-        simulated = {stage.name for stage in repo.stage.collect("params/simulated/dvc.yaml")}
+        of_stamps = {stage.name for stage in repo.stage.collect("params/simulated/dvc.yaml")}
     assert set(stages) == {f"train@{name}" for name in generations()}
     needs = {dep.def_path for dep in stages["train@gen5b-audit"].deps}
     assert {"data/checkpoints/gen4-audit", "data/cards/manifest.audit_70_15_15.json", "data/cutouts"} <= needs
     needs = {dep.def_path for dep in stages["train@sim-gen4"].deps}
     assert {"data/cards/stamp_manifest.sim_unpaired_hard_negatives.json", "data/stamps/unpaired"} <= needs
-    assert {"plan@unpaired", "stamps@unpaired_cosmos", "hard_negatives@unpaired_hard_negatives"} <= simulated
+    assert {"plan@unpaired", "stamps@unpaired_cosmos", "hard_negatives@unpaired_hard_negatives"} <= of_stamps
 
 
 def test_settings_hold_for_the_named_generation_alone(project: Path) -> None:

@@ -130,3 +130,9 @@ def test_the_commands_say_what_they_made_and_show(project: Project, monkeypatch:
     dry = CliRunner().invoke(dhs, ["train", "mine", "--dry-run", *at])
     assert "mine: 4 epochs of pixelnet_small" in dry.output, dry.output
     assert dry.exit_code == 0
+
+
+def test_a_generation_on_hard_negatives_brings_the_finder_that_chooses_them(project: Project) -> None:
+    found = chain(project, Wanted("R4"))
+    assert list(found.trained) == ["R3", "R4"]
+    assert set(found.values["train"]) >= {"R3", "R4"}

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from lake.errors import ParameterError
-from pipeline.project import params
+from pipeline.project import params, simulated
 from tests.pipeline.checkout import PROJECT
 
 
@@ -44,7 +44,7 @@ def test_simulated_stamps_are_stages_only_where_a_trained_generation_needs_them(
     }  # fmt: skip
     values = params.resolve(project, "demo")
     values["train"]["sim-gen4"] = {"parameters": {"manifest": "sim_unpaired_hard_negatives"}}
-    hard = params.simulated(values)
+    hard = simulated.needed(values)
     assert (set(hard["hard_negatives"]), set(hard["manifests"])) == (
         {"sim_unpaired_hard_negatives"},
         {"sim_unpaired_resolved"},

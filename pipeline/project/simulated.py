@@ -1,0 +1,38 @@
+"""Simulated stamps in params.yaml: which manifests are of them, and what the generations in ``train`` need of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+
+def stamp_set(values: Mapping[str, Any], manifest: str) -> str | None:
+    """The set whose stamps a manifest of simulated stamps has; None for manifests of cut-outs."""
+    plain, hardened = (dict(values.get(name, {}).get("manifests", {})) for name in ("stamp_manifest", "hard_negatives"))
+    seen = set()
+    while manifest in hardened and manifest not in seen:
+        seen.add(manifest)
+        manifest = hardened[manifest]["base"]
+    return str(plain[manifest]["set_name"]) if manifest in plain else None
+
+
+def hard_scorer(values: Mapping[str, Any], manifest: str) -> str | None:
+    """The finder whose scores choose the hard negatives of a manifest of simulated stamps; None for other manifests."""
+    found = values.get("hard_negatives", {}).get("manifests", {}).get(manifest)
+    return None if found is None else str(found["scorer"])
+
+
+def needed(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Of simulated stamps, what the generations in ``train`` need: DVC's files make stages of these alone."""
+    wanted = {entry["parameters"]["manifest"] for entry in (values.get("train") or {}).values()}
+    hard: dict[str, Any] = {}
+    while (more := _held(values, "hard_negatives", "manifests", wanted)) != hard:
+        hard, wanted = more, wanted | {entry["base"] for entry in more.values()}
+    plain = _held(values, "stamp_manifest", "manifests", wanted)
+    sets = _held(values, "stamps", "sets", {entry["set_name"] for entry in plain.values()})
+    plans = _held(values, "plan", "plans", {entry["plan"] for entry in sets.values()})
+    return {"plans": plans, "sets": sets, "manifests": plain, "hard_negatives": hard}
+
+
+def _held(values: Mapping[str, Any], section: str, key: str, names: Collection[str]) -> dict[str, Any]:
+    return {name: dict(entry) for name, entry in values.get(section, {}).get(key, {}).items() if name in names}
