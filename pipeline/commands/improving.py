@@ -64,7 +64,7 @@ def hard_negatives(name: str, finders: str, above: float) -> None:
 def ensemble(name: str, members: str, kind: str, conditions: str) -> None:
     """Combine finders by a meta-learner into the finder NAME, and audit it as `dhs audit` does.
 
-    It is fitted to the validation split's lenses and to those of its negatives that may host injections. No member may
+    It is fitted to the validation split's lenses and to half of its negatives that may host injections. No member may
     have trained on these; negatives that fix thresholds and test objects stay untouched. The command first prints the
     AUC on these objects of each member and of the ensemble (out of fold in whole HEALPix pixels).
     Example: dhs ensemble both --of demo1,demo2

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from analysis.statistics import roc
 from analysis.statistics.intervals import TABLE_LEVEL
@@ -21,6 +22,7 @@ from lake.errors import DataError, invalid, not_one_of
 from lake.files import atomic
 from lake.names import free_name
 from lake.root import DataRoot
+from lake.sky.hashing import key_hash
 from lake.sky.split import HOST
 from lake.store import delta
 from modeling.scoring.ensemble import SUFFIX, inputs_of
@@ -57,7 +59,7 @@ class Request:
 
 
 def fit(project: Project, asked: Request) -> Fitted:
-    """Fit the meta-learner to the validation split's lenses, and to its negatives that fix no threshold."""
+    """Fit the meta-learner to the validation split's lenses, and to half of its negatives that may host injections."""
     _check(project, asked.name, asked.members)
     rows = _rows(project, asked.members, asked.conditions)
     label = rows["label"].to_numpy()
@@ -115,13 +117,19 @@ def _rows(project: Project, members: Sequence[str], conditions: Sequence[str]) -
             raise DataError(f"{member} has no scores: audit it first")
         if (scores["checkpoint_id"] != load_scorer(project.data.checkpoints(member)).checkpoint_id).any():
             raise DataError(f"the scores of {member} are those of another checkpoint: audit it again first")
-        fits = (scores["label"] == 1) | (scores["negative_use"] == HOST)
-        scores = scores[(scores["split"] == _SPLIT) & fits]
+        scores = scores[(scores["split"] == _SPLIT) & fits(scores)]
         if trained := int(scores["trained_on"].astype("boolean").fillna(False).sum()):
             raise DataError(f"{member} trained on {trained} of the {len(scores)} objects that would fit the ensemble")
         held = ["galaxy_id", "score", *(["label"] if number == 0 else [])]
         rows = rows.merge(scores[held].rename(columns={"score": member}), on="galaxy_id", validate="one_to_one")
     return rows
+
+
+def fits(scores: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which objects (`galaxy_id`, `label`, `negative_use`) a meta-learner is fitted to: the lenses, and half of the
+    negatives that may host injections, by keyed hash. The other half hosts those of its audit."""
+    half = key_hash(0, pa.array(scores["galaxy_id"])) % 2 == 0
+    return np.asarray((scores["label"] == 1) | ((scores["negative_use"] == HOST) & half))
 
 
 def _file_text(root: DataRoot, asked: Request, stack: Stacked) -> str:
