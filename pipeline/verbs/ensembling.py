@@ -28,7 +28,7 @@ from lake.store import delta
 from modeling.scoring.ensemble import SUFFIX, inputs_of
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.scoring import conditions_of
-from pipeline.experiment.trainedon import seen_by
+from pipeline.experiment.trainedon import seen_by, trained_by
 from pipeline.project.project import Project
 from pipeline.verbs import audit as audits
 
@@ -147,13 +147,20 @@ def _file_text(root: DataRoot, asked: Request, stack: Stacked) -> str:
 
 
 def _trained_on(project: Project, members: Sequence[str], fitted: pd.DataFrame, path: Path) -> audits.TrainedOn | None:
-    """What the members trained or selected on, and what the meta-learner was fitted to; None if not known of all."""
-    columns = ["galaxy_id", "ra", "dec"]
+    """What the members trained on, the test objects that they selected on, and what the meta-learner was fitted to; None
+    if it is not known of all members.
+
+    A list cannot tell selection from training, which alone keeps a galaxy from hosting injections.
+    """
+    columns = ["galaxy_id", "ra", "dec", "split"]
     manifest = delta.read(project.data, "manifest", columns, slices=[project.survey.audit_manifest])
-    seen = [seen_by(project.data.checkpoints(member), manifest) for member in members]
-    if any(hit.null_count for hit in seen):
+    folders = [project.data.checkpoints(member) for member in members]
+    seen, trained = ([by(folder, manifest) for folder in folders] for by in (seen_by, trained_by))
+    if any(known.null_count for known in seen):
         return None
-    hit = np.logical_or.reduce([np.asarray(each) for each in seen])
+    tested = (manifest["split"].to_pandas() == "test").to_numpy()
+    hit = np.logical_or.reduce([np.asarray(each) for each in trained])
+    hit |= tested & np.logical_or.reduce([np.asarray(each) for each in seen])
     hit |= np.isin(manifest["galaxy_id"].to_pandas(), fitted["galaxy_id"])
     manifest.filter(pa.array(hit)).to_pandas()[["galaxy_id"]].to_csv(path, index=False)
     return audits.TrainedOn(path, 1.0)
