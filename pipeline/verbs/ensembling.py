@@ -147,8 +147,9 @@ def _file_text(root: DataRoot, asked: Request, stack: Stacked) -> str:
 
 
 def _trained_on(project: Project, members: Sequence[str], fitted: pd.DataFrame, path: Path) -> audits.TrainedOn | None:
-    """What the members trained on, the test objects that they selected on, and what the meta-learner was fitted to; None
-    if it is not known of all members.
+    """What the members trained on, the test objects that they selected on, and what the meta-learner was fitted to.
+
+    None if it is not known of all members.
 
     A list cannot tell selection from training, which alone keeps a galaxy from hosting injections.
     """
