@@ -22,6 +22,7 @@ from lake.addresses import split
 from lake.errors import StoreError, one_line
 from lake.files.answers import absent, answered, no_bucket
 
+_TOO_MANY, _LONGEST_PAUSE_SECONDS = 429, 20
 _ATTEMPTS = 6
 _LONGEST_PAUSE_SECONDS = 20.0
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10, 60
@@ -88,9 +89,11 @@ class Store:
         try:
             session = Session(access, secret, token, self._option("region"), profile_name=self._option("profile"))
             region = session.region_name or "us-east-1"
-            return session.client("s3", region_name=region, endpoint_url=self._option("endpoint"), config=config)
+            made = session.client("s3", region_name=region, endpoint_url=self._option("endpoint"), config=config)
         except (BotoCoreError, ValueError) as error:
             raise StoreError("the object store", one_line(error)) from error
+        made.meta.events.register("needs-retry.s3", _too_many)
+        return made
 
     def region(self, bucket: str) -> str:
         """The region of a bucket; the store reports it even to requests in another region, or without access."""
@@ -218,6 +221,14 @@ class Store:
 @lru_cache(maxsize=8)
 def _of_environment(process: int, values: tuple[str | None, ...]) -> Store:
     return Store()
+
+
+def _too_many(response: tuple[Any, Any] | None = None, attempts: int = 1, **_: Any) -> float | None:
+    """Seconds to wait after status 429, which other stores than Amazon's give and some versions of boto3 take for final;
+    None leaves the answer to boto3."""
+    status = getattr(response[0], "status_code", None) if response else None
+    again = status == _TOO_MANY and attempts < _attempts()
+    return random.random() * min(2 ** (attempts - 1), _LONGEST_PAUSE_SECONDS) if again else None
 
 
 def _attempts() -> int:

@@ -159,8 +159,8 @@ def save(folder: Path, values: Mapping[str, Any]) -> None:
 
 
 def _write(folder: Path, head: str, values: Mapping[str, Any]) -> None:
-    complete = {**values, "simulated": simulated.needed(values)}
-    atomic.write_text(folder / FILE, head + yaml.safe_dump(complete, sort_keys=False, width=110))
+    complete = {**values, "simulated": simulated.needed(values)} if "stamp_manifest" in values else values
+    atomic.write_text(folder / FILE, head + yaml.safe_dump(dict(complete), sort_keys=False, width=110))
 
 
 def generation_entry(parameters: TrainParams, values: Mapping[str, Any]) -> dict[str, Any]:

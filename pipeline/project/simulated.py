@@ -24,7 +24,8 @@ def hard_scorer(values: Mapping[str, Any], manifest: str) -> str | None:
 
 def needed(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Of simulated stamps, what the generations in ``train`` need: DVC's files make stages of these alone."""
-    wanted = {entry["parameters"]["manifest"] for entry in (values.get("train") or {}).values()}
+    trained = (values.get("train") or {}).values()
+    wanted = {entry["parameters"]["manifest"] for entry in trained if "parameters" in entry}
     hard: dict[str, Any] = {}
     while (more := _held(values, "hard_negatives", "manifests", wanted)) != hard:
         hard, wanted = more, wanted | {entry["base"] for entry in more.values()}

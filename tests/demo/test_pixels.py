@@ -187,8 +187,8 @@ def test_noise_is_that_of_psfdepth(survey: Made) -> None:
         norm = np.sqrt((kernel**2).sum())
         measured = np.nanmedian(np.abs(np.diff(image, axis=0))) / 0.6745 / np.sqrt(2)
         assert row["PSFSIZE_R"] == pytest.approx(2.3548 / (2 * np.sqrt(np.pi)) / norm * PIXEL_SCALE_ARCSEC, rel=2e-3)
-        assert measured**2 * row["PSFDEPTH_R"] == pytest.approx(norm**2, rel=0.08)
-        assert np.median(invvar) * measured**2 == pytest.approx(1, rel=0.08)
+        assert measured**2 * row["PSFDEPTH_R"] == pytest.approx(norm**2, rel=0.1)
+        assert np.median(invvar) * measured**2 == pytest.approx(1, rel=0.1)
         assert depth_mag_from_psfdepth(row["PSFDEPTH_R"]) == pytest.approx(record["depth_mag_r"], abs=1e-3)
 
 

@@ -16,7 +16,7 @@ from pipeline.project import params
 from pipeline.project.project import Project
 from pipeline.verbs import audit
 from pipeline.verbs.audit import forget
-from pipeline.wiring import per_finder
+from pipeline.wiring import of_one_finder
 from tests.pipeline.checkout import PROJECT, Checkout
 
 FINDERS = "tests.pipeline.finders"
@@ -79,7 +79,8 @@ def test_a_finder_that_passes_is_enlisted_measured_and_reported(
     project = params.load(finished.folder)
     before = state(finished.folder)
     audit.audit(project, f"{FINDERS}:Chances", "theirs", "probabilities")
-    assert runs == [tuple(f"{stage}@theirs" for stage in per_finder(project.folder)), ("--single-item", "report")]
+    own = tuple(f"{stage}@theirs" for stage in of_one_finder(project.folder))
+    assert runs == [own, ("--single-item", "pairs@theirs", "report")]
     assert params.load(finished.folder).audited == ["demo1", "theirs"]
     facts = json.loads((project.data.checkpoints("theirs") / "scorer.json").read_text())
     assert facts["output"] == "probabilities"

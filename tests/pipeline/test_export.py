@@ -26,8 +26,11 @@ from pipeline.verbs.export import deliver
 from pipeline.verbs.texttable import table_text
 from tests.pipeline.checkout import Checkout
 
-OF_OTHERS = ("foreign_objects", "import_disagreements", "imports", "set_injections")
-"""Tables that the chain does not make."""
+OF_OTHERS = (
+    *("foreign_objects", "import_disagreements", "imports", "set_injections", "finder_pairs"),
+    *("injection_manifest", "stamps", "stamp_manifest"),
+)
+"""Tables that the chain, which has one finder and no simulated stamps, does not make, or leaves empty."""
 NOON = dt.datetime(2026, 1, 2, 12, 0, 0, 6, tzinfo=dt.UTC)
 
 

@@ -39,7 +39,7 @@ def test_suspects_are_the_negatives_above_and_keep_their_verdicts(place: Project
     found = judging.suspects(place, "unclean", ["demo1"], ABOVE)
     scores = delta.read(place.data, "scores", slices=["demo1"]).to_pandas()
     expected = scores[(scores["label"] == 0) & (scores["probability"] > ABOVE)]
-    rows = pd.read_csv(found.path)
+    rows = pd.read_csv(found.path, dtype={"verdict": str})
     assert set(rows["galaxy_id"]) == set(expected["galaxy_id"])
     assert found.waiting == found.rows == len(rows) > 3
     assert found.page is not None

@@ -54,13 +54,13 @@ def test_cutouts_killed_between_bricks_and_in_a_shard(finished: Checkout, twin: 
     clear_work(copy, "cutouts")
     copy.forget(outs(finished, "cutouts"))
     work = copy.folder / "data" / "work" / "cutouts"
-    copy.kill_when(("run", "cutouts"), lambda: any(work.glob("*/bricks/*.npy")))
-    kept = {str(p): p.stat().st_mtime_ns for p in work.glob("*/bricks/*.parquet")}
+    copy.kill_when(("run", "cutouts"), lambda: any(work.glob("*/stamps/*.npy")))
+    kept = {str(p): p.stat().st_mtime_ns for p in work.glob("*/stamps/*.parquet")}
     copy.kill_when(("run", "cutouts"), lambda: any(work.glob("*/shards/*")))
     copy.dhs("run", "cutouts")
     assert copy.cards() == finished.cards()
     assert copy.digest("cutouts/*.npy") == finished.digest("cutouts/*.npy")
-    again = {str(p): p.stat().st_mtime_ns for p in work.glob("*/bricks/*.parquet")}
+    again = {str(p): p.stat().st_mtime_ns for p in work.glob("*/stamps/*.parquet")}
     assert kept.items() <= again.items() or not again, "bricks that were done are not done again"
 
 
@@ -102,12 +102,10 @@ def test_the_spark_server_killed_under_a_stage(
     copy = twin()
     monkeypatch.delenv("SPARK_REMOTE")
     copy.forget(outs(finished, "negatives"))
-    log = copy.folder / "data" / "lake" / "negatives" / "_delta_log"
-    known = listing(log, "*.json")
+    record = copy.folder / "data" / "spark" / "server.json"
     stage = copy.start("run", "negatives")
-    copy.wait_for(stage, grown(log, "*.json", known))
-    server = json.loads((copy.folder / "data" / "spark" / "server.json").read_text())
-    os.kill(server["pid"], signal.SIGKILL)
+    copy.wait_for(stage, record.exists)
+    os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
     assert stage.wait(timeout=60) == 1
     last = (copy.folder / "killed.log").read_text().splitlines()[-1]
     assert "the Spark server died while the stage was running" in last
