@@ -22,7 +22,7 @@ from lake.addresses import split
 from lake.errors import StoreError, one_line
 from lake.files.answers import absent, answered, no_bucket
 
-_TOO_MANY, _LONGEST_PAUSE_SECONDS = 429, 20
+_TOO_MANY = 429
 _ATTEMPTS = 6
 _LONGEST_PAUSE_SECONDS = 20.0
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10, 60
@@ -224,8 +224,10 @@ def _of_environment(process: int, values: tuple[str | None, ...]) -> Store:
 
 
 def _too_many(response: tuple[Any, Any] | None = None, attempts: int = 1, **_: Any) -> float | None:
-    """Seconds to wait after status 429, which other stores than Amazon's give and some versions of boto3 take for final;
-    None leaves the answer to boto3."""
+    """Seconds to wait after status 429, which stores other than Amazon's give and some versions of boto3 take for final.
+
+    None leaves the decision to boto3.
+    """
     status = getattr(response[0], "status_code", None) if response else None
     again = status == _TOO_MANY and attempts < _attempts()
     return random.random() * min(2 ** (attempts - 1), _LONGEST_PAUSE_SECONDS) if again else None
