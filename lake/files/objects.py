@@ -224,7 +224,7 @@ def _of_environment(process: int, values: tuple[str | None, ...]) -> Store:
 
 
 def _too_many(response: tuple[Any, Any] | None = None, attempts: int = 1, **_: Any) -> float | None:
-    """Seconds to wait after status 429, which stores other than Amazon's give and some versions of boto3 take for final.
+    """Seconds to wait after status 429, which stores other than Amazon's give and some versions of boto3 take as final.
 
     None leaves the decision to boto3.
     """
