@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -103,12 +104,19 @@ def test_the_spark_server_killed_under_a_stage(
     monkeypatch.delenv("SPARK_REMOTE")
     copy.forget(outs(finished, "negatives"))
     record = copy.folder / "data" / "spark" / "server.json"
+
+    def working() -> bool:
+        """Whether the server's Python workers have begun."""
+        if not record.exists():
+            return False
+        server = psutil.Process(json.loads(record.read_text())["pid"])
+        return any("pyspark.daemon" in " ".join(child.cmdline()) for child in server.children(recursive=True))
+
     stage = copy.start("run", "negatives")
-    copy.wait_for(stage, record.exists)
+    copy.wait_for(stage, working)
     os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
     assert stage.wait(timeout=60) == 1
-    last = (copy.folder / "killed.log").read_text().splitlines()[-1]
-    assert "the Spark server died while the stage was running" in last
+    assert "the Spark server died while the stage was running" in (copy.folder / "killed.log").read_text()
     copy.dhs("run", "negatives")
     assert copy.cards() == finished.cards()
     copy.dhs("server", "stop")
