@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import click
 
-from pipeline.commands.opening import project
+from pipeline.commands.opening import names, project
 
-_OF = click.option("--of", "finders", required=True, metavar="A,B,...", help="Finders whose scores are used.")
+_OF = click.option(
+    "--of", "finders", required=True, metavar="A,B,...", callback=names, help="Finders whose scores are used."
+)
 
 
 @click.command()
 @click.argument("name")
 @_OF
 @click.option("--above", default=0.4, show_default=True, help="Negatives with a higher probability are suspects.")
-def suspects(name: str, finders: str, above: float) -> None:
+def suspects(name: str, finders: tuple[str, ...], above: float) -> None:
     """List the negatives that finders take for lenses, and write a page to judge them by eye.
 
     The list is data/judged/NAME.csv, with a column `verdict` (lens, unsure, negative) that you or the page fill in;
@@ -23,7 +25,7 @@ def suspects(name: str, finders: str, above: float) -> None:
     """
     from pipeline.verbs.judging import suspects as listed
 
-    found = listed(project(), name, _named(finders), above)
+    found = listed(project(), name, finders, above)
     click.echo(f"{found.rows} negatives above {above:g}, {found.waiting} of them not judged yet: {found.path}")
     if found.page is not None:
         click.echo(f"judge them on {found.page}")
@@ -33,7 +35,7 @@ def suspects(name: str, finders: str, above: float) -> None:
 @click.argument("name")
 @_OF
 @click.option("--above", default=0.9, show_default=True, help="Negatives with a higher probability are hard.")
-def hard_negatives(name: str, finders: str, above: float) -> None:
+def hard_negatives(name: str, finders: tuple[str, ...], above: float) -> None:
     """List the training negatives that finders take for lenses, to train on with a larger weight.
 
     The list is data/judged/NAME.csv. A manifest with `hard_negatives: NAME` in params/ marks them; a generation with
@@ -42,14 +44,19 @@ def hard_negatives(name: str, finders: str, above: float) -> None:
     """
     from pipeline.verbs.judging import hard_negatives as listed
 
-    found = listed(project(), name, _named(finders), above)
+    found = listed(project(), name, finders, above)
     click.echo(f"{found.rows} training negatives above {above:g}: {found.path}")
 
 
 @click.command()
 @click.argument("name")
 @click.option(
-    "--of", "members", required=True, metavar="A,B,...", help="Finders to combine; each must have been audited."
+    "--of",
+    "members",
+    required=True,
+    metavar="A,B,...",
+    callback=names,
+    help="Finders to combine; each must have been audited.",
 )
 @click.option(
     "--kind",
@@ -59,9 +66,13 @@ def hard_negatives(name: str, finders: str, above: float) -> None:
     help="Meta-learner: a logistic regression, or a network with one hidden layer of 300 units.",
 )
 @click.option(
-    "--conditions", default="", metavar="X,Y", help="Observing conditions as further inputs: psfsize_r,psfdepth_r."
+    "--conditions",
+    default="",
+    metavar="X,Y",
+    callback=names,
+    help="Observing conditions as further inputs: psfsize_r,psfdepth_r.",
 )
-def ensemble(name: str, members: str, kind: str, conditions: str) -> None:
+def ensemble(name: str, members: tuple[str, ...], kind: str, conditions: tuple[str, ...]) -> None:
     """Combine finders by a meta-learner into the finder NAME, and audit it as `dhs audit` does.
 
     It is fitted to the validation split's lenses and to half of its negatives that may host injections. No member may
@@ -73,13 +84,9 @@ def ensemble(name: str, members: str, kind: str, conditions: str) -> None:
     from pipeline.verbs.export import deliver
     from pipeline.verbs.reproduce import closing_words
 
-    place, asked = project(), ensembling.Request(name, _named(members), kind, _named(conditions))
+    place, asked = project(), ensembling.Request(name, members, kind, conditions)
     fitted = ensembling.fit(place, asked)
     click.echo(f"AUC on {len(fitted.rows):,} validation objects ({name}: out of fold)")
     deliver(fitted.ranking, None, short=True)
     ensembling.audit_ensemble(place, asked, fitted)
     click.echo(closing_words(place))
-
-
-def _named(words: str) -> list[str]:
-    return [word.strip() for word in words.split(",") if word.strip()]

@@ -90,6 +90,11 @@ class NameOrTyped(Typed):
         return str(super().convert(value, param, ctx))
 
 
+def names(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    """A callback of options: the names in ``A,B,...``."""
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
 def _named() -> Path | None:
     named: Path | None = click.get_current_context().find_root().meta.get(__name__)
     return named

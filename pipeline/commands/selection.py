@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lake.errors import invalid
-from pipeline.commands.opening import FORMAT, OUT, NameOrTyped, Typed, project
+from pipeline.commands.opening import FORMAT, OUT, NameOrTyped, Typed, names, project
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _FILE = Typed(exists=True, dir_okay=False)
-
-
-def _axes(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
 def _points(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[dict[str, float]]:
@@ -66,7 +62,7 @@ def _emulated(points: list[dict[str, float]], compare: bool, asked: Mapping[str,
 )
 @click.option(
     "--by",
-    callback=_axes,
+    callback=names,
     default="",
     metavar="AXIS[,AXIS,AXIS]",
     help="One row for each bin of theta_e, beta_frac, src_mag, depth, seeing, host_type, host_exposures, host_size.",
