@@ -22,6 +22,7 @@ from etl.cutouts.bricks import Bricks, holding_brick
 from etl.cutouts.coadds import brick_folder, coadd_name
 from etl.cutouts.cutter import CONDITIONS, INDEX_SCHEMA, NO_BRICK, BrickCutter
 from lake import tables
+from lake.contract.asking import ask
 from lake.errors import DataError
 from lake.files import storage
 from lake.progress import track, watch
@@ -84,8 +85,6 @@ def requests(negatives: pa.Table, candidates: pa.Table, near: pa.Table, pool: pa
     brickname, and whether the catalogue is ``lacking`` their seeing or depth in some band. Of the ``pool`` the columns
     `KNOWN` are needed.
     """
-    import duckdb  # late: see lake.gc_tuning
-
     lacking = " OR ".join(f"coalesce({name} <= 0, true)" for name in CONDITIONS)
     query = f"""
         WITH matched AS (SELECT galaxy_id FROM candidates WHERE galaxy_id IS NOT NULL),
@@ -96,10 +95,7 @@ def requests(negatives: pa.Table, candidates: pa.Table, near: pa.Table, pool: pa
         FROM negatives ANTI JOIN matched USING (galaxy_id) LEFT JOIN known USING (galaxy_id)
     """
     sources = {"negatives": negatives, "candidates": candidates, "near": near, "pool": pool}
-    with duckdb.connect() as connection:
-        for name, table in sources.items():
-            connection.register(name, table)
-        return connection.sql(query).arrow().read_all()
+    return ask(query, sources)
 
 
 def version(params: CutoutsParams, source: str) -> str:

@@ -18,6 +18,7 @@ from etl.config import ManifestParams, ManifestSpec
 from etl.cutouts.cutter import CONDITIONS
 from lake import tables
 from lake.config import SplitParams
+from lake.contract.asking import ask
 from lake.errors import DataError, not_one_of
 from lake.sky.sphere import chord, unit_vectors
 from lake.sky.split import SPLITS
@@ -77,8 +78,6 @@ def rows(
 
     Of the ``pool`` only the columns `FACTS` of the negatives are needed.
     """
-    import duckdb  # late: see lake.gc_tuning
-
     spec = _named(params, manifest_id)
     facts, own = (", ".join(f"{source}.{name}" for name in FACTS.names) for source in ("near", "pool"))
     conditions = ", ".join(f"CASE WHEN s.{n} > 0 THEN s.{n} ELSE cutouts.{n} END AS {n}" for n in CONDITIONS)
@@ -97,10 +96,7 @@ def rows(
         FROM sources AS s JOIN cutouts USING (galaxy_id) WHERE status = 'ok' ORDER BY galaxy_id
     """
     sources = {"negatives": negatives, "candidates": candidates, "near": near, "pool": pool, "cutouts": cutouts}
-    with duckdb.connect() as connection:
-        for name, table in sources.items():
-            connection.register(name, table)
-        made = connection.sql(query).arrow().read_all()
+    made = ask(query, sources)
     schema = tables.spec("manifest").row_schema()
     return made.select(schema.names).cast(schema)
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake import provenance
+from lake.contract.asking import ask
 from lake.contract.fingerprint import row_hashes
 from lake.contract.spec import ORIGIN, TableSpec
 from lake.errors import ContractError
@@ -80,8 +81,6 @@ def audit(spec: TableSpec, rows: pa.Table, where: Mapping[str, str] | None = Non
     Of rows that share a key the lowest (file, row) is kept. Where rows have no origin, their content decides, which
     does not depend on their order.
     """
-    import duckdb  # late: see lake.gc_tuning
-
     rows = conform(spec, rows, where)
     key = ", ".join(spec.key)
     order = ORIGIN if spec.has_origin else ("_content",)
@@ -98,9 +97,7 @@ def audit(spec: TableSpec, rows: pa.Table, where: Mapping[str, str] | None = Non
                THEN {literal(duplicate_reason(spec.key), "duckdb")} ELSE broken_rule END AS broken_rule
         FROM ranked ORDER BY _place
     """
-    with duckdb.connect() as connection:
-        connection.register("rows", judged)
-        broken = connection.sql(query).arrow().read_all()["broken_rule"]
+    broken = ask(query, {"rows": judged})["broken_rule"]
     good = pc.is_null(broken)
     return rows.filter(good), rows.append_column("broken_rule", broken).filter(pc.invert(good))
 
