@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import boto3
+from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -107,7 +108,10 @@ def upload(s3: Any, content: bytes | Path, uri: str) -> str:
     """Store bytes or a file, read them back, and return their sha256; a difference is an error."""
     bucket, key = split(uri)
     if isinstance(content, Path):
-        s3.upload_file(str(content), bucket, key)
+        try:
+            s3.upload_file(str(content), bucket, key)
+        except S3UploadFailedError as error:  # what AWS refused is behind it
+            raise error.__context__ or error from None
         with content.open("rb") as file:
             digest = digest_of(file)
     else:

@@ -10,6 +10,7 @@ from etl.emr.cluster import EmrParams
 from lake.provenance import git_commit
 
 _HOME = "home=${DHS_HOME:-/opt/darkhaloscope}"
+_COMPILED = "/tmp/darkhaloscope-compiled"
 BOOTSTRAP, STEP = "bootstrap.sh", "step.sh"
 MAIN = "from pipeline.cli import main\n\nmain()\n"
 """The program that spark-submit starts; its arguments are those of ``dhs``."""
@@ -50,6 +51,8 @@ def step(cluster: EmrParams, folder: str, arguments: Sequence[str], outputs: Seq
         "spark.executor.memoryOverhead": f"{cluster.executor_overhead_gb}g",
         "spark.executor.cores": str(cluster.executor_cores),
         "spark.executorEnv.AWS_REGION": cluster.region,
+        # Compiled code: its usual places belong to the user who installed the packages.
+        "spark.executorEnv.NUMBA_CACHE_DIR": _COMPILED,
     }
     settings = " ".join(f"--conf {shlex.quote(f'{name}={value}')}" for name, value in options.items())
     return f"""#!/bin/bash

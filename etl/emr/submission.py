@@ -6,9 +6,10 @@ import gzip
 import hashlib
 import logging
 import re
+import shutil
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from etl.emr.cluster import EmrParams, preflight
 from etl.emr.scripts import job_flow
 from etl.emr.shipping import Submission
 from lake.errors import DarkHaloError, DataError
-from lake.files import atomic
+from lake.files import atomic, publishing
 from lake.root import DataRoot
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ def _log_end(s3: Any, prefix: str) -> str:
 def _fetched(s3: Any, folder: str, outputs: Sequence[str], project: Path) -> list[str]:
     """Bring what the stage left to its places: only at ``outputs`` or below, with the bytes that the cluster hashed.
 
-    Cards come last: they say that the rest is there.
+    A folder of ``outputs`` is replaced as a whole. Cards come last: they say that the rest is there.
     """
     bucket, key = split(folder)
     told = s3.get_object(Bucket=bucket, Key=f"{key}/SUMS")["Body"].read().decode()
@@ -130,10 +131,28 @@ def _fetched(s3: Any, folder: str, outputs: Sequence[str], project: Path) -> lis
     names = sorted(name for name in sums if any(pattern.fullmatch(name) for pattern in allowed))
     for name in sorted(set(sums) - set(names)):
         log.warning("left in %s/results/%s: no output of the stage", folder, name)
-    for name in sorted(names, key=lambda each: (each.startswith("data/cards/"), not each.endswith(".pin.json"))):
+
+    def fetch(name: str, place: Path) -> None:
         content = s3.get_object(Bucket=bucket, Key=f"{key}/results/{name}")["Body"].read()
         if hashlib.sha256(content).hexdigest() != sums[name]:
             raise DataError(f"{folder}/results/{name} has changed since the cluster made it: submit the stage again")
-        with atomic.replacing(project / name) as draft:
+        with atomic.replacing(place) as draft:
             draft.write_bytes(content)
+
+    held = {out: [name for name in names if name.startswith(f"{out}/")] for out in outputs}
+    for out, below in held.items():
+        if below:
+            _replace(project / out, {name.removeprefix(f"{out}/"): name for name in below}, fetch)
+    single = set(names) - {name for below in held.values() for name in below}
+    for name in sorted(single, key=lambda each: (each.startswith("data/cards/"), not each.endswith(".pin.json"))):
+        fetch(name, project / name)
     return names
+
+
+def _replace(target: Path, files: Mapping[str, str], fetch: Callable[[str, Path], None]) -> None:
+    """Put a folder of fetched files (by their paths in it) at ``target``; nothing of an earlier one stays."""
+    draft = target.with_name(f".{target.name}.fetched")
+    shutil.rmtree(draft, ignore_errors=True)
+    for path, name in files.items():
+        fetch(name, draft / path)
+    publishing.replace_folder(target, draft)

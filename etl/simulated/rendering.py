@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from etl.cutouts.bricks import Bricks, holding_brick
-from etl.simulated.shards import PLANNED, Renderer, ShardMaker
+from etl.simulated.shards import PLANNED, ROW_SCHEMA, ShardMaker
 from etl.stampconfig import StampCutting
+from lake.addresses import is_remote
 from lake.errors import DataError
 from lake.files import storage
 from lake.progress import watch
 from lake.sky.hashing import key_hash_sql
-from lake.store.stamps import BUCKET_SEED
+from lake.store.stamps import BUCKET_SEED, shard_name
 
 log = logging.getLogger(__name__)
 
@@ -28,33 +30,52 @@ _MOST_PARTITIONS = 512
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of ``stamps``, and how many there are."""
+    """Rows of ``stamps``, how many there are, and the addresses of shards in an object store, by their names."""
 
     frame: DataFrame
     count: int
+    stored: dict[str, str]
 
 
-def rendered(
-    spark: SparkSession, plan: DataFrame, survey: str, cutting: StampCutting, render: Renderer, work: Path
-) -> Rows:
-    """Write shards below ``<work>/shards`` and their rows below ``<work>/rows``; all rows of ``stamps``.
+def rendered(spark: SparkSession, plan: DataFrame, maker: ShardMaker) -> Rows:
+    """Have the shards of a plan made; all rows of ``stamps``.
 
     Each planned stamp has a row; DataError if the counts differ. What a killed run has finished is not made again:
-    ``work`` belongs to one plan, one code and one set of parameters.
+    the maker's folder belongs to one plan, one code and one set of parameters.
     """
-    if next(storage.files(storage.below(survey, "coadds")), None) is None:
-        raise DataError(f"{survey}/coadds is missing or empty: put the survey's coadds there")
-    folder = work.resolve()
-    (folder / "rows").mkdir(parents=True, exist_ok=True)
-    maker = ShardMaker(storage.absolute(survey), str(folder), cutting, render)
-    rows = _dealt(plan, survey, cutting)
-    with watch(lambda: len(list((folder / "rows").glob("[!.]*.parquet"))), "render shards", cutting.shards):
-        done = rows.mapInArrow(maker, "shard int, rows bigint").collect()
+    if next(storage.files(storage.below(maker.survey, "coadds")), None) is None:
+        raise DataError(f"{maker.survey}/coadds is missing or empty: put the survey's coadds there")
+    place, rows = storage.below(maker.folder, "rows"), _dealt(plan, maker.survey, maker.cutting)
+    with watch(lambda: len(_finished(place)), "render shards", maker.cutting.shards):
+        done = rows.mapInArrow(maker, "shard int, rows bigint, place string").collect()
     made, wanted = sum(row["rows"] for row in done), plan.count()
     if made != wanted:
         raise DataError(f"{wanted} stamps are planned, but {made} are accounted for")
     log.info("%d stamps in %d shards", made, len(done))
-    return Rows(spark.read.parquet(str(folder / "rows")), made)
+    stored = {shard_name(row["shard"]): row["place"] for row in done if row["place"] is not None}
+    return Rows(_read(spark, place, [maker.index(row["shard"]) for row in done]), made, stored)
+
+
+def _finished(place: str) -> list[str]:
+    return [name for name, _ in storage.files(place) if name.endswith(".parquet") and not name.startswith(".")]
+
+
+def _read(spark: SparkSession, place: str, files: list[str]) -> DataFrame:
+    """The rows of all shards; those in an object store are read by Spark's Python workers, as they were written."""
+    if not is_remote(place):
+        return spark.read.parquet(place)
+    names = spark.createDataFrame([(file,) for file in files], "file string").repartition(
+        min(len(files), _MOST_PARTITIONS)
+    )
+    return names.mapInArrow(_contents, from_arrow_schema(ROW_SCHEMA))
+
+
+def _contents(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """``mapInArrow`` function: names of files -> their rows."""
+    for batch in batches:
+        for name in batch["file"].to_pylist():
+            with storage.open_file(name) as file:
+                yield from pq.read_table(file, schema=ROW_SCHEMA).to_batches()
 
 
 def _dealt(plan: DataFrame, survey: str, cutting: StampCutting) -> DataFrame:

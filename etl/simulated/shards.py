@@ -6,6 +6,7 @@ controls it has, then the lenses; both in the order of brick, galaxy and stamp.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ from etl.cutouts.cutter import CONDITIONS, hashed, states
 from etl.simulated.hosts import Hosts, read_hosts
 from etl.stampconfig import StampCutting
 from lake.contract.columns import POSITION
-from lake.files import atomic
+from lake.files import atomic, storage
+from lake.store import remoteshards
 from lake.store.stamps import GrowingShard, shard_name, stamp_hash
 from lake.tables.stamps import SPEC
 
@@ -40,42 +42,78 @@ PLANNED = (
 
 _BATCH = 512
 """Lenses rendered together: enough for the fixed cost of a call, and 25 MB of pixels."""
-_MADE_FROM = b"made_from"
-_DONE = pa.schema([("shard", pa.int32()), ("rows", pa.int64())])
+_MADE_FROM, _PLACE = b"made_from", b"place"
+_DONE = pa.schema([("shard", pa.int32()), ("rows", pa.int64()), ("place", pa.string())])
 
 
 @dataclass(frozen=True)
 class ShardMaker:
-    """``mapInArrow`` function: planned stamps, in order of shard -> shards made, with their numbers of rows."""
+    """``mapInArrow`` function: planned stamps, in order of shard -> shards made, with numbers of rows and addresses.
+
+    The rows go to ``<folder>/rows``, a path or prefix. The shards go to ``<folder>/shards``, a path, or to ``store``, a
+    prefix of an object store: an object is named by the hash of its bytes, and a local shard has no address.
+    """
 
     survey: str
     folder: str
     cutting: StampCutting
     render: Renderer
+    store: str | None = None
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for rows in _by_shard(batches):
             number = rows["shard"][0].as_py()
-            self.make(number, rows)
-            yield pa.RecordBatch.from_pylist([{"shard": number, "rows": rows.num_rows}], schema=_DONE)
+            place = self.make(number, rows)
+            yield pa.RecordBatch.from_pylist([{"shard": number, "rows": rows.num_rows, "place": place}], schema=_DONE)
 
-    def make(self, number: int, rows: pa.Table) -> None:
-        """Write a shard and the rows of its stamps, unless both are there and made from the same."""
-        folder = Path(self.folder)
-        pixels, index = folder / "shards" / shard_name(number), folder / "rows" / f"{number:04d}.parquet"
+    def index(self, number: int) -> str:
+        """The file of the rows of a shard."""
+        return storage.below(self.folder, "rows", f"{number:04d}.parquet")
+
+    def make(self, number: int, rows: pa.Table) -> str | None:
+        """Write a shard and the rows of its stamps, unless both are there and made from the same; its address."""
         rows = rows.sort_by([(name, "ascending") for name in ("brick", "galaxy_id", "stamp_id")]).combine_chunks()
-        made_from = self._made_from(rows)
-        if pixels.exists() and index.exists() and (pq.read_schema(index).metadata or {}).get(_MADE_FROM) == made_from:
-            return
+        index, made_from = self.index(number), self._made_from(rows)
+        if (held := self._held(number, index, made_from)) is not None:
+            return held or None
+        made, place = self._written(number, rows)
+        with storage.writing(index) as file:
+            pq.write_table(made.replace_schema_metadata({_MADE_FROM: made_from, _PLACE: place or ""}), file)
+        return place
+
+    def _held(self, number: int, index: str, made_from: bytes) -> str | None:
+        """The address of a shard that need not be made again, '' if it is local; None where there is none."""
+        if not storage.exists(index):
+            return None
+        with storage.open_file(index) as file:
+            facts = pq.read_schema(file).metadata or {}
+        place = facts.get(_PLACE, b"").decode()
+        there = place.startswith(f"{self.store}/") if self.store else not place
+        there = there and storage.exists(place or self._local(number))
+        return place if there and facts.get(_MADE_FROM) == made_from else None
+
+    def _local(self, number: int) -> str:
+        return storage.below(self.folder, "shards", shard_name(number))
+
+    def _written(self, number: int, rows: pa.Table) -> tuple[pa.Table, str | None]:
+        """Bring a shard to its place; rows of its stamps, and its address."""
+        if self.store is None:
+            return self._drawn(Path(self._local(number)), number, rows), None
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch, shard_name(number))
+            made = self._drawn(path, number, rows)
+            return made, remoteshards.sent(path, self.store)
+
+    def _drawn(self, path: Path, number: int, rows: pa.Table) -> pa.Table:
+        """Write a shard to a local path; rows of its stamps."""
         galaxies, host = _galaxies(rows)
         hosts = read_hosts(self.survey, galaxies, self.cutting)
-        pixels.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.replacing(pixels) as draft, draft.open("w+b") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.replacing(path) as draft, draft.open("w+b") as file:
             shard = GrowingShard(file, self.cutting.stamp_pixels)
             made = Stamps(rows, host, hosts, self.cutting).written(shard, number, self.render)
             shard.close()
-        with atomic.replacing(index) as draft:
-            pq.write_table(made.replace_schema_metadata({_MADE_FROM: made_from}), draft)
+        return made
 
     def _made_from(self, rows: pa.Table) -> bytes:
         """Hash of the coadds that a shard is made from; its folder belongs to one plan, one code, one set of values."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,40 +24,69 @@ def send(folder: Path, place: str) -> None:
 
     Killed anywhere and repeated it ends the same: shards are deleted once the list names them.
     """
-    paths = sorted(folder.glob("[!.]*.npy"))
+    paths = _shards(folder)
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        sent = dict(track(threads.map(lambda path: (path.name, _sent(path, place)), paths), "send shards", len(paths)))
-    atomic.write_text(folder / LIST, json.dumps({**_listed(folder), **sent}, indent=1, sort_keys=True) + "\n")
-    for path in paths:
-        path.unlink()
+        made = dict(track(threads.map(lambda path: (path.name, sent(path, place)), paths), "send shards", len(paths)))
+    leave_list(folder, {**_listed(folder), **made})
 
 
-def fetched(folder: Path, name: str) -> Path | None:
-    """A local copy of a shard that the folder's list names, kept below ``work``; None where no list names it."""
-    place = _listed(folder).get(name)
-    if place is None:
-        return None
-    digest = place.rpartition("/")[2].removesuffix(".npy")
-    path = folder.parent / "work" / "shards" / f"{digest}.npy"
-    if not path.exists():
-        draft = path.with_suffix(".new")
-        try:
-            storage.fetch(place, draft)
-        except FileNotFoundError as error:
-            raise ShardError(f"stamp shard {name} is missing in {place}; run `dvc repro cutouts`") from error
-        if _digest(draft) != digest:
-            draft.unlink()
-            raise ShardError(f"stamp shard {place} is damaged: delete it and run `dvc repro cutouts`")
-        draft.replace(path)
-    return path
-
-
-def _sent(path: Path, place: str) -> str:
-    """Address of a shard, which is there already or brought there."""
+def sent(path: Path, place: str) -> str:
+    """Address of a shard below a prefix, which is there already or brought there."""
     target = storage.below(storage.absolute(place), f"{_digest(path)}.npy")
     if storage.find(target) is None:
         storage.upload(path, target)
     return target
+
+
+def leave_list(folder: Path, places: Mapping[str, str]) -> None:
+    """Leave the list of shards (their addresses, by name) in a folder, and no shards beside it."""
+    atomic.write_text(folder / LIST, json.dumps(dict(places), indent=1, sort_keys=True) + "\n")
+    for path in _shards(folder):
+        path.unlink()
+
+
+def bring(folder: Path, places: Mapping[str, str], stage: str = "stamps") -> None:
+    """Bring shards (their addresses, by name) of a ``stage`` into a folder, except those that are there already."""
+
+    def one(name: str, place: str) -> None:
+        path = folder / name
+        if not path.exists() or _digest(path) != _digest_in(place):
+            _fetch(place, name, path, stage)
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        for _ in track(threads.map(one, *zip(*places.items(), strict=True)), "bring shards", len(places)):
+            pass
+
+
+def fetched(folder: Path, name: str, copies: Path, stage: str) -> Path | None:
+    """A copy in the folder ``copies`` of a shard that a folder's list names; None where no list names it.
+
+    ``stage`` makes the shards, for errors that say what to run.
+    """
+    place = _listed(folder).get(name)
+    if place is None:
+        return None
+    path = copies / f"{_digest_in(place)}.npy"
+    if not path.exists():
+        _fetch(place, name, path, stage)
+    return path
+
+
+def _fetch(place: str, name: str, path: Path, stage: str) -> None:
+    """Copy a shard from a store to a path, where it appears once its bytes are those of its name."""
+    draft = path.with_suffix(".new")
+    try:
+        storage.fetch(place, draft)
+    except FileNotFoundError as error:
+        raise ShardError(f"stamp shard {name} is missing in {place}; run `dvc repro {stage}`") from error
+    if _digest(draft) != _digest_in(place):
+        draft.unlink()
+        raise ShardError(f"stamp shard {place} is damaged: delete it and run `dvc repro {stage}`")
+    draft.replace(path)
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[!.]*.npy"))
 
 
 def _listed(folder: Path) -> dict[str, str]:
@@ -67,3 +97,8 @@ def _listed(folder: Path) -> dict[str, str]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_in(place: str) -> str:
+    """The digest that an address names."""
+    return place.rpartition("/")[2].removesuffix(".npy")

@@ -83,11 +83,15 @@ def stamp_hash(stamp: NDArray[np.float32]) -> str:
 class StampStore:
     """Stamps of a folder of shards, read through memory maps and checked against the tables' hashes.
 
-    ``stage`` makes the folder, and ``manifest`` the rows that name its stamps, for errors that say what to run.
+    ``stage`` makes the folder, and ``manifest`` the rows that name its stamps, for errors that say what to run. Copies
+    of shards in an object store are kept in ``copies``, by default ``work/shards`` beside the folder.
     """
 
-    def __init__(self, folder: Path, stage: str = "cutouts", manifest: str = "manifest") -> None:
+    def __init__(
+        self, folder: Path, stage: str = "cutouts", manifest: str = "manifest", copies: Path | None = None
+    ) -> None:
         self.folder, self.stage, self._manifest = folder, stage, manifest
+        self._copies = copies or folder.parent / "work" / "shards"
         self._maps: dict[int, NDArray[np.float32]] = {}
 
     def get(self, rows: pa.Table | pd.DataFrame) -> NDArray[np.float32]:
@@ -115,7 +119,9 @@ class StampStore:
     def path(self, number: int) -> Path:
         """The file of a shard: in the folder, or a copy of the object that the folder's list names."""
         path = self.folder / shard_name(number)
-        return path if path.is_file() else remoteshards.fetched(self.folder, path.name) or path
+        if path.is_file():
+            return path
+        return remoteshards.fetched(self.folder, path.name, self._copies, self.stage) or path
 
     def shard(self, number: int) -> NDArray[np.float32]:
         """All stamps (row, band, y, x) of one shard, as a memory map."""
@@ -143,7 +149,7 @@ class StampStore:
 
 def of_set(root: DataRoot, name: str) -> StampStore:
     """The simulated stamps of a set."""
-    return StampStore(root.stamps(name), f"stamps@{name}", "stamp_manifest")
+    return StampStore(root.stamps(name), f"stamps@{name}", "stamp_manifest", root.work("shards", ""))
 
 
 def shard_problems(root: DataRoot) -> dict[Path, str]:

@@ -14,6 +14,8 @@ _ELSEWHERE = frozenset(
     }
 )
 """Modules that run where a stage is started from, and those of the command line, which every stage needs."""
+_ON_GPUS = frozenset({"torch"})
+"""What stages on Spark import for a GPU alone, which the nodes do not have."""
 
 
 def libraries(stage: str) -> list[str]:
@@ -24,7 +26,7 @@ def libraries(stage: str) -> list[str]:
         for name in code.card(start):
             if name.endswith(".py"):
                 found |= _imported(ast.parse((PROJECT / name).read_text(encoding="utf-8"), name))
-    return sorted(found - set(PACKAGES) - sys.stdlib_module_names)
+    return sorted(found - set(PACKAGES) - sys.stdlib_module_names - _ON_GPUS)
 
 
 def _imported(tree: ast.Module) -> set[str]:

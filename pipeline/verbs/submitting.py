@@ -13,13 +13,12 @@ from etl.emr.shipping import Submission
 from lake.config import SurveyParams
 from lake.errors import DataError, invalid, not_one_of
 from pipeline import wiring
+from pipeline.experiment.stampparams import StampsParams
 from pipeline.project import params
 from pipeline.project.libraries import libraries
 from pipeline.project.project import Project
 from pipeline.project.sparkrun import SparkRun
 
-_ONE_MACHINE = ("stamps",)
-"""Stages on Spark whose tasks write into the data folder itself, which the machines of a cluster do not share."""
 _JUDGED = "data/listing/judged.jsonl"
 """What a stage depends on that reads the lists that people judged."""
 
@@ -43,15 +42,15 @@ def submission(project: Project, stage: str, name: str | None, changes: Mapping[
         cards=wiring.cards(project.folder, stage, name),
         outputs=outputs,
         inputs=(project.survey.folder,),
-        files=tuple(_files(project, [*wiring.blobs(body, name), *_judged(project, body)])),
+        files=tuple(
+            _files(project, [*wiring.blobs(body, name), *_judged(project, body), *_bank(project, stage, name)])
+        ),
         modules=libraries(stage),
     )
 
 
 def runs_on_cluster(stage: str) -> bool:
-    """Whether a stage's ``run`` asks for a Spark session, and its tasks need no folder that all machines share."""
-    if stage in _ONE_MACHINE:
-        return False
+    """Whether a stage's ``run`` asks for a Spark session."""
     return get_type_hints(importlib.import_module(f"pipeline.stages.{stage}").run).get("context") is SparkRun
 
 
@@ -66,6 +65,19 @@ def _judged(project: Project, body: Mapping[str, Any]) -> list[str]:
     """The folder of judged lists, relative to the project, where there is one and the stage reads it."""
     folder = project.data.judged
     return [str(folder.relative_to(project.folder))] if _JUDGED in body["deps"] and folder.is_dir() else []
+
+
+def _bank(project: Project, stage: str, name: str | None) -> list[str]:
+    """The bank of real galaxies, relative to the project, if a set of simulated stamps takes its sources from it."""
+    if stage != "stamps" or name is None:
+        return []
+    given = project.section(StampsParams, "stamps")
+    if given.chosen(name).sources != "bank":
+        return []
+    bank = (project.folder / given.rendering.bank.path).resolve()
+    if not bank.is_relative_to(project.folder.resolve()):
+        raise invalid("stamps.rendering.bank.path", "in the project on EMR", given.rendering.bank.path)
+    return [str(bank.relative_to(project.folder.resolve()))]
 
 
 def _files(project: Project, blobs: list[str]) -> Iterator[Path]:

@@ -190,6 +190,32 @@ def test_only_outputs_of_the_stage_are_brought_back_and_only_as_they_were_made(
         submission.submit(work, cluster, remote_root, source)
 
 
+@pytest.mark.usefixtures("quick")
+def test_a_folder_that_comes_back_replaces_the_one_that_was_there_or_leaves_it_whole(
+    aws: boto3.session.Session, cluster: EmrParams, remote_root: DataRoot, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = replace(WORK, outputs=(CARD, "data/cutouts"))
+    there, cached, left = source / "data/cutouts", source / "cached.npy", source / "data/.cutouts.fetched"
+    there.mkdir()
+    cached.write_bytes(b"an earlier run's stamps")
+    (there / "bucket-0000.npy").hardlink_to(cached)
+    left.mkdir()
+    (left / "bucket-0001.npy").write_bytes(b"of a submission that was killed")
+    made = {CARD: b"{}", "data/cutouts/shards.json": b'{"bucket-0000.npy": "s3://b/1.npy"}'}
+    ends(monkeypatch, aws, "COMPLETED", results(made) | {"results/data/cutouts/shards.json": b"other bytes"})
+    with pytest.raises(DataError, match=r"shards\.json has changed since the cluster made it"):
+        submission.submit(work, cluster, remote_root, source)
+    assert [path.name for path in there.iterdir()] == ["bucket-0000.npy"]
+    assert not (source / CARD).exists()
+    ends(monkeypatch, aws, "COMPLETED", results(made))
+    submission.submit(work, cluster, remote_root, source)
+    assert {path.name: path.read_bytes() for path in there.iterdir()} == {
+        "shards.json": made["data/cutouts/shards.json"]
+    }
+    assert cached.read_bytes() == b"an earlier run's stamps"
+    assert not left.exists()
+
+
 def test_fields_of_the_cluster_are_not_run_as_shell(cluster: EmrParams, tmp_path: Path) -> None:
     mark = tmp_path / "executed"
     hostile = f"x; touch {mark}; $(touch {mark})"
@@ -274,6 +300,8 @@ def refusing(monkeypatch: pytest.MonkeyPatch, aws: boto3.session.Session) -> Cal
         made: list[str] = []
         json_body = json.dumps({"__type": code, "message": "said AWS"})
         xml_body = f"<R><Errors><Error><Code>{code}</Code><Message>said AWS</Message></Error></Errors></R>"
+        if operation.startswith("s3."):
+            xml_body = f"<Error><Code>{code}</Code><Message>said AWS</Message></Error>"
         if operation.startswith("sts."):
             xml_body = f"<R><Error><Code>{code}</Code><Message>said AWS</Message></Error></R>"
 
@@ -306,6 +334,8 @@ ALWAYS = 1_000_000
         ("emr.RunJobFlow", "AccessDeniedException", r"AWS refuses \1: have that action allowed for your identity"),
         ("sts.GetCallerIdentity", "ExpiredToken", r"AWS refuses your credentials for \1: renew them"),
         ("ec2.DescribeInstanceTypes", "RequestLimitExceeded", r"AWS is too busy for \1: wait some minutes and run"),
+        ("s3.PutObject", "AccessDenied", r"AWS refuses \1: have that action allowed for your identity"),
+        ("s3.PutObject", "SlowDown", r"AWS is too busy for \1: wait some minutes and run"),
         ("emr.RunJobFlow", "ValidationException", r"AWS, RunJobFlow in us-east-2: said AWS \(ValidationException\)"),
     ],
 )
@@ -322,7 +352,7 @@ def test_what_aws_refuses_is_said(
     said = rf"{operation.split('.')[1]} in us-east-2 \(said AWS\)"
     with pytest.raises(DataError, match=message.replace(r"\1", said)):
         submission.submit(WORK, cluster, remote_root, source)
-    assert len(made) == (9 if code == "RequestLimitExceeded" else 1)
+    assert len(made) == (9 if code in ("RequestLimitExceeded", "SlowDown") else 1)
 
 
 def test_a_step_that_ends_while_it_is_asked_for_has_not_failed() -> None:
@@ -339,6 +369,24 @@ def test_a_step_that_ends_while_it_is_asked_for_has_not_failed() -> None:
             return {"Steps": [{"Id": "s-1", "Status": {"State": "COMPLETED" if self.asked else "RUNNING"}}]}
 
     assert submission._state(Ending(), "j-1") == ("COMPLETED", "s-1")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_cluster_that_was_terminated_ends_the_submission_and_brings_nothing_back(
+    aws: boto3.session.Session, cluster: EmrParams, remote_root: DataRoot, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = submission._state
+
+    def state(client: Any, job: str) -> tuple[str, str]:
+        held = emr_backends[DEFAULT_ACCOUNT_ID][REGION].clusters[job]
+        held.state, held.steps[0].state = "TERMINATED_WITH_ERRORS", "PENDING"
+        held.last_state_change_reason = "Instance i-1 was terminated: spot capacity"
+        return asked(client, job)
+
+    monkeypatch.setattr(submission, "_state", state)
+    with pytest.raises(DarkHaloError, match="ended before its step began: Instance i-1 was terminated: spot capacity"):
+        submission.submit(WORK, cluster, remote_root, source)
+    assert not (source / CARD).exists()
 
 
 @pytest.mark.usefixtures("quick")

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lake.root import DataRoot
 from lake.store import cards
@@ -18,8 +19,9 @@ from tests.etl.rehearsal.nodes import Nodes, serving
 from tests.etl.rehearsal.tools import SPARK_3, SPARK_4, Release
 from tests.pipeline.checkout import PROJECT, Checkout
 
-NAMES = {"manifest": "audit_70_15_15", "ingest": "demo1", "completeness": "demo1"}
-"""For which manifest or finder a stage is rehearsed that runs once for each."""
+SIMULATED = {"plan": "paired_small", "stamps": "paired_small", "stamp_manifest": "sim_paired"}
+NAMES = {"manifest": "audit_70_15_15", "ingest": "demo1", "completeness": "demo1", **SIMULATED}
+"""For which manifest, finder, plan or set a stage is rehearsed that runs once for each."""
 
 
 @pytest.mark.usefixtures("spark_server")
@@ -39,10 +41,16 @@ def test_a_stage_runs_from_the_shipped_archive_and_gives_the_local_fingerprints(
 
 @pytest.fixture(scope="session")
 def measured(run_folder: Path, spark_server: str) -> Checkout:
-    """A project whose stages ran here up to the completeness of one finder."""
+    """A project whose stages ran here: up to the completeness of one finder, and one manifest of simulated stamps."""
     made = Checkout.make(run_folder / "measured")
     made.dhs("params", "use", "test")
     made.run("dvc", "repro", f"completeness@{NAMES['completeness']}", "manifest")
+    place = made.folder / "params.yaml"
+    values = yaml.safe_load(place.read_text())
+    values["plan"]["plans"][SIMULATED["plan"]]["configurations_per_galaxy"] = 2
+    place.write_text(yaml.safe_dump(values))
+    for stage, name in SIMULATED.items():
+        made.dhs("run", stage, "--generation", name)
     return made
 
 
@@ -53,7 +61,7 @@ def test_every_spark_stage_gives_the_local_fingerprints(
     measured: Checkout, tmp_path: Path, release: Release, capsys: pytest.CaptureFixture[str]
 ) -> None:
     local = measured.cards()
-    stages = [stage for stage in read_mapping(PROJECT / "dvc.yaml")["stages"] if runs_on_cluster(stage)]
+    stages = [stage for stage in in_order() if runs_on_cluster(stage)]
     with cloud() as aws:
         project = measured.twin(tmp_path / "project")
         remote.move(project, aws, made_elsewhere(measured, stages))
@@ -61,6 +69,12 @@ def test_every_spark_stage_gives_the_local_fingerprints(
             cluster = remote.describe(project, aws, release)
             for stage in stages:
                 rehearse(stage, project, cluster, local, capsys)
+
+
+def in_order() -> list[str]:
+    """The stages, each after those it reads from."""
+    files = ("dvc.yaml", "params/simulated/dvc.yaml")
+    return [stage for file in files for stage in read_mapping(PROJECT / file)["stages"]]
 
 
 def made_elsewhere(measured: Checkout, stages: list[str]) -> list[str]:

@@ -61,8 +61,8 @@ def test_limits_reach_the_parameters(project_folder: Path, monkeypatch: pytest.M
 def test_only_stages_that_run_on_spark_are_submitted(project_folder: Path) -> None:
     with pytest.raises(ParameterError, match=r"'stage' must be one of plan, .*pool, .*completeness, got 'history'"):
         submission(params.load(project_folder), "history", None, {})
-    with pytest.raises(ParameterError, match=r"must be one of plan, stamp_manifest, pool, .*, got 'stamps'"):
-        submission(params.load(project_folder), "stamps", "paired", {})
+    with pytest.raises(ParameterError, match=r"must be one of plan, stamps, stamp_manifest, pool, .*, got 'train'"):
+        submission(params.load(project_folder), "train", "demo1", {})
 
 
 def test_a_stage_that_makes_stamps_needs_places_on_s3(project_folder: Path) -> None:
@@ -77,9 +77,33 @@ def test_a_stage_that_makes_stamps_needs_places_on_s3(project_folder: Path) -> N
             None,
             {},
         )
+    there = on_s3(place)
+    assert "data/cutouts" in submission(there, "cutouts", None, {}).outputs
+    made = submission(there, "stamps", "paired", {})
+    assert {"data/stamps/paired", "data/cards/stamps.paired.json"} <= set(made.outputs)
+    assert {"numba", "scipy"} <= set(made.modules)
+    assert "torch" not in made.modules, "which the nodes, without a GPU, would never use"
+
+
+def on_s3(place: Project) -> Project:
+    """The same project with its partial work and stamps on S3."""
     both = {"work_uri": "s3://bucket/work", "shards_uri": "s3://bucket/shards"}
-    made = submission(Project(project_folder, {**place.values, "survey": survey | both}), "cutouts", None, {})
-    assert "data/cutouts" in made.outputs
+    return Project(place.folder, {**place.values, "survey": place.values["survey"] | both})
+
+
+def test_stamps_take_the_bank_of_their_sources_along(project_folder: Path) -> None:
+    place = on_s3(params.load(project_folder))
+    assert submission(place, "stamps", "paired", {}).files == ()
+    with pytest.raises(DataError, match=r"data/bank\.h5 is missing, which the stage reads"):
+        submission(place, "stamps", "unpaired_cosmos", {})
+    (project_folder / "data").mkdir()
+    (project_folder / "data" / "bank.h5").touch()
+    assert [str(path) for path in submission(place, "stamps", "unpaired_cosmos", {}).files] == ["data/bank.h5"]
+    place.values["stamps"]["rendering"]["bank"]["path"] = "../bank.h5"
+    with pytest.raises(
+        ParameterError, match=r"'stamps\.rendering\.bank\.path' must be in the project on EMR, got '\.\./bank"
+    ):
+        submission(place, "stamps", "unpaired_cosmos", {})
 
 
 def test_a_manifest_takes_the_judged_lists_along(project_folder: Path) -> None:
