@@ -52,6 +52,14 @@ class Found(NamedTuple):
     changed: float
 
 
+class Upload(NamedTuple):
+    """An upload in parts: the object that it will be, its identity, and when it began, in seconds."""
+
+    place: str
+    identity: str
+    began: float
+
+
 class Store:
     """A client of a store; ``options`` (``_OPTIONS``) override what the environment says."""
 
@@ -195,6 +203,21 @@ class Store:
         bucket, key = split(place)
         with answered(place):
             self.client.delete_object(Bucket=bucket, Key=key)
+
+    def uploads(self, place: str) -> Iterator[Upload]:
+        """Uploads in parts below a prefix that have not ended: no reader sees their parts, and they are stored."""
+        bucket, key = split(place)
+        prefix = f"{key}/" if key else ""
+        with answered(place):
+            for page in self.client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
+                for each in page.get("Uploads", ()):
+                    yield Upload(f"s3://{bucket}/{each['Key']}", each["UploadId"], each["Initiated"].timestamp())
+
+    def abort(self, upload: Upload) -> None:
+        """Delete the parts of an upload that has not ended."""
+        bucket, key = split(upload.place)
+        with answered(upload.place):
+            self.client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload.identity)
 
     def arrow(self, place: str) -> tuple[fs.FileSystem, str]:
         """Arrow's own file system of a bucket, for libraries that read through it, and the path in it."""

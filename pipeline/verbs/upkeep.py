@@ -9,10 +9,11 @@ from lake import tables
 from lake.errors import not_one_of
 from lake.root import DataRoot
 from lake.store import cards
-from lake.upkeep import collecting, hats
+from lake.upkeep import collecting, hats, uploads
 from lake.upkeep.collecting import Waste
 from lake.upkeep.guard import alone, working
 from lake.upkeep.references import references
+from pipeline.project.project import Project
 from pipeline.verbs.texttable import size_text
 
 DAYS = 7.0
@@ -21,9 +22,10 @@ DAYS_SHARED = 30.0
 """The same in an object store, where others write too, with pins that are not here."""
 
 
-def collect(root: DataRoot, days: float | None, *, doit: bool) -> Iterator[str]:
-    """Lines about what nothing refers to, which is removed if ``doit``."""
-    root = root.of_any_survey
+def collect(project: Project, days: float | None, *, doit: bool) -> Iterator[str]:
+    """Lines about files of tables that nothing refers to and uploads that never ended, removed if ``doit``."""
+    root, survey = project.data.of_any_survey, project.survey
+    yield from _uploads((root.lake_uri, survey.work_uri, survey.shards_uri), days, doit=doit)
     days = days if days is not None else DAYS_SHARED if root.lake_uri else DAYS
     with alone(root) if doit else working(root):
         known = references(root)
@@ -39,6 +41,15 @@ def collect(root: DataRoot, days: float | None, *, doit: bool) -> Iterator[str]:
             yield f"removed {size_text(collecting.remove(root, found))}"
         else:
             yield f"{size_text(size)} could be removed: `dhs lake gc --remove` does it"
+
+
+def _uploads(places: Sequence[str | None], days: float | None, *, doit: bool) -> Iterator[str]:
+    """Lines about uploads that a kill left in the project's own prefixes; they are ended if ``doit``."""
+    found = uploads.unfinished(places, DAYS_SHARED if days is None else days)
+    if doit:
+        uploads.end(found)
+    if found:
+        yield f"{len(found)} uploads that never ended {'were aborted' if doit else 'could be aborted'}"
 
 
 def export_hats(root: DataRoot, name: str, folder: Path, at: str | None, max_rows: int | None) -> str:

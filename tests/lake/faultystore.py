@@ -1,8 +1,9 @@
 """A simulated S3 with faults on demand: moto's server behind a layer that refuses, breaks off or redirects requests.
 
 ``python -m tests.lake.faultystore PORT``. A fault is a JSON object put at ``/-/fault``: ``kind`` (``status``, ``drop``,
-``stall``, ``region``), ``method``, ``match`` (part of the path), ``times``, and ``code`` and ``name``, ``after``
-(bytes), ``seconds`` or ``region``. ``/-/seen`` lists the requests so far; DELETE of ``/-/fault`` removes all faults.
+``stall`` before a request is met, ``late`` after it, ``region``), ``method``, ``match`` (part of the path), ``times``,
+and ``code`` and ``name``, ``after`` (bytes), ``seconds`` or ``region``. ``/-/seen`` lists the requests so far; DELETE
+of ``/-/fault`` removes all faults.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ class Faulty:
         if fault["kind"] == "stall":
             time.sleep(fault["seconds"])
             return self._inner(environ, start)
+        if fault["kind"] == "late":
+            answer = list(self._inner(environ, start))
+            time.sleep(fault["seconds"])
+            return answer
         if fault["kind"] == "drop":
             return _broken(self._inner(environ, start), fault["after"])
         _drain(environ)

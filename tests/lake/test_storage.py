@@ -21,6 +21,7 @@ from lake.files import storage
 from lake.files.objects import Store
 from lake.root import DataRoot
 from lake.store import cards, delta
+from lake.upkeep import uploads
 from tests.lake import stores
 from tests.lake.gates import gate, write
 
@@ -187,5 +188,10 @@ def test_a_kill_in_the_middle_of_an_upload_leaves_the_old_object(
         upload.send_signal(signal.SIGKILL)
     assert storage.read(name) == b"old"
     assert boto3.client("s3").list_multipart_uploads(Bucket=stores.NAME)["Uploads"]
+    assert uploads.unfinished([None, str(tmp_path), f"{place}/elsewhere", place], older_than_days=1e5) == []
+    left = uploads.unfinished([None, str(tmp_path), f"{place}/elsewhere", place], older_than_days=0)
+    assert [one.place for one in left] == [name]
+    uploads.end(left)
+    assert not boto3.client("s3").list_multipart_uploads(Bucket=stores.NAME).get("Uploads")
     storage.upload(large, name)
     assert storage.read(name) == CONTENT * 12

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import boto3
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
@@ -16,6 +17,7 @@ from lake.store import cards, delta
 from pipeline.cli import dhs
 from pipeline.project import params
 from pipeline.verbs import verifying
+from tests.lake import stores
 from tests.pipeline import smallruns
 from tests.pipeline.checkout import PROJECT
 
@@ -50,6 +52,21 @@ def test_what_nothing_refers_to_is_counted_and_then_removed(place: Path) -> None
     assert set((place / "data" / "lake").rglob("*.parquet")) < files
     assert run(place, "verify", "--deep") == ["everything is intact"]
     assert run(place, "lake", "gc", "--older-than", "0")[-1] == "nothing to remove"
+
+
+def test_uploads_that_never_ended_are_counted_and_then_aborted(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stores.bucket(monkeypatch, tmp_path) as uri:
+        values = params.resolve(PROJECT, "test")
+        params.write(place, {**values, "survey": values["survey"] | {"work_uri": f"{uri}/work"}}, "test")
+        s3 = boto3.client("s3")
+        for key in ("work/cutouts/x.npy", "of/others.npy"):
+            s3.create_multipart_upload(Bucket=stores.NAME, Key=key)
+        assert "1 uploads that never ended could be aborted" in run(place, "lake", "gc")
+        assert "1 uploads that never ended were aborted" in run(place, "lake", "gc", "--remove")
+        assert [one["Key"] for one in s3.list_multipart_uploads(Bucket=stores.NAME)["Uploads"]] == ["of/others.npy"]
+        assert not [line for line in run(place, "lake", "gc") if "uploads" in line]
 
 
 def test_rows_that_break_their_contract_are_found(place: Path) -> None:
