@@ -15,6 +15,8 @@ from lake.errors import invalid
 Status = Literal["PASS", "WARN", "FAIL", "GO", "NO-GO", "BORDERLINE", "NOT MEASURED"]
 """PASS / FAIL of a requirement, WARN where it only informs, GO / NO-GO where a finding decides the next step,
 BORDERLINE where the interval contains the threshold."""
+UNMEASURED = "not measurable: "
+"""Begins the method of a measure without a value; the reason follows."""
 
 
 @dataclass(frozen=True)
@@ -186,12 +188,21 @@ def not_measured(name: str, threshold: float, rule: str) -> Gate:
     return Gate(name, "NOT MEASURED", math.nan, math.nan, math.nan, threshold, rule)
 
 
+def missing(name: str, why: str, n: int = 0, unit: str = "") -> Measure:
+    """A measure without a value, with the reason, which may be that of another such measure."""
+    return Measure(name, math.nan, n=n, unit=unit, method=f"{UNMEASURED}{why.removeprefix(UNMEASURED)}")
+
+
+def reason(measure: Measure) -> str:
+    """Why a measure has no value."""
+    return measure.method.removeprefix(UNMEASURED)
+
+
 def unmeasured(diagnostic: str, why: str, measure: str, gates: Mapping[str, tuple[float, str]], said: str) -> Outcome:
     """The outcome of a diagnostic that cannot be measured: its main measure without a value, its gates (threshold and
     rule by name) not measured, and the finding `said`, each with the reason."""
     held = tuple(not_measured(name, threshold, f"{rule}; {why}") for name, (threshold, rule) in gates.items())
-    missing = Measure(measure, math.nan, method=f"not measurable: {why}")
-    return Outcome(diagnostic, (missing,), held, findings=(Finding(f"{said}: {why}."),))
+    return Outcome(diagnostic, (missing(measure, why),), held, findings=(Finding(f"{said}: {why}."),))
 
 
 def seen_gate(name: str, seen: pd.Series, rule: str) -> Gate:

@@ -11,7 +11,20 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, gate_below, not_measured, plotted
+from analysis.records import (
+    Drawing,
+    Finding,
+    Gate,
+    Measure,
+    Outcome,
+    Point,
+    Status,
+    gate_below,
+    missing,
+    not_measured,
+    plotted,
+    reason,
+)
 from analysis.results.testlenses import programmes
 from analysis.results.untouched import FEWEST
 from analysis.statistics.intervals import TABLE_LEVEL, share
@@ -116,7 +129,7 @@ def _rates(kind: str, group: pd.DataFrame, why: str | None, params: Params) -> I
     for threshold in params.anchor_thresholds:
         name = f"anchors/{_WHAT[kind]}/p{threshold:g}"
         if why is not None:
-            yield Measure(name, np.nan, method=f"not measurable: {why}")
+            yield missing(name, why)
             continue
         yield share(name, int((group["probability"] > threshold).sum()), len(group))
 
@@ -139,7 +152,7 @@ def _gates(measures: list[Measure], params: Params) -> Iterator[Gate]:
     ):
         found, rule = held[f"anchors/{what}/{at}"], f"{what} at {at} {side} {limit:g}"
         if np.isnan(found.value):
-            yield not_measured(f"anchors/{what}", limit, f"{rule}; {found.method.removeprefix('not measurable: ')}")
+            yield not_measured(f"anchors/{what}", limit, f"{rule}; {reason(found)}")
             continue
         good = found.value > limit if side == "above" else found.value < limit
         status: Status = "BORDERLINE" if found.low < limit < found.high else "PASS" if good else "FAIL"

@@ -22,9 +22,11 @@ _WORDS = {"median": "median", "mad": "MAD"}
 _KINDS = {1: "positives", 0: "negatives"}
 _AXES = {"psfsize": "annulus/shift_by_seeing", "psfdepth": "annulus/shift_by_depth"}
 FIGURES = {
-    _AXES["psfsize"]: Drawing("Shift of the median between the annuli", "psfsize (arcsec)", "shift (nMgy)", "lines"),
+    _AXES["psfsize"]: Drawing(
+        "Shift of the median between the annuli, by seeing", "psfsize (arcsec)", "shift (nMgy)", "lines"
+    ),
     _AXES["psfdepth"]: Drawing(
-        "Shift of the median between the annuli", "psfdepth (nMgy^-2)", "shift (nMgy)", "lines", log_x=True
+        "Shift of the median between the annuli, by depth", "psfdepth (nMgy^-2)", "shift (nMgy)", "lines", log_x=True
     ),
 }
 _BINS = 5

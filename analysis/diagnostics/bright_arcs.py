@@ -14,7 +14,19 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, not_measured
+from analysis.records import (
+    Drawing,
+    Finding,
+    Gate,
+    Measure,
+    Outcome,
+    Point,
+    Status,
+    decide,
+    missing,
+    not_measured,
+    reason,
+)
 from analysis.results import trials
 from analysis.statistics.intervals import largest
 from analysis.statistics.thresholds import probability_name
@@ -89,7 +101,7 @@ def _shares(
 def _ceiling(name: str, parts: dict[str, Measure], how: str) -> Measure:
     known = {label: one for label, one in parts.items() if one.n}
     if not known:
-        return Measure(name, np.nan, method="not measurable: no trial was scored")
+        return missing(name, "no trial was scored")
     counts = [one.n for one in known.values()]
     low, high = largest([round(one.value * one.n) for one in known.values()], counts)
     top = max(known, key=lambda label: known[label].value)
@@ -99,7 +111,7 @@ def _ceiling(name: str, parts: dict[str, Measure], how: str) -> Measure:
 def _arcs(frame: pd.DataFrame, rows: pd.DataFrame) -> Iterator[Measure]:
     why = trials.lacking(frame, NAME, BASELINE)
     if why is not None:
-        yield Measure(f"{NAME}/arc_snr", np.nan, method=why)
+        yield missing(f"{NAME}/arc_snr", why)
         return
     failed = (frame["experiment"] == NAME) & (frame["status"] == "failed")
     made = int((frame["experiment"] == NAME).sum())
@@ -113,7 +125,7 @@ def _gate(ceiling: Measure, bare: Measure, threshold: float) -> Gate:
     """Arcs that make no difference to their hosts are not found, whatever their share."""
     rule = _RULE.format(threshold)
     if np.isnan(ceiling.value):
-        return not_measured("bright_arcs/ceiling", threshold, f"{rule}; {ceiling.method}")
+        return not_measured("bright_arcs/ceiling", threshold, f"{rule}; {reason(ceiling)}")
     status: Status = "GO" if ceiling.low >= threshold else "NO-GO" if ceiling.high < threshold else "BORDERLINE"
     if status == "GO" and bare.high >= ceiling.low:
         why = f"{_percent(bare)} of the hosts are above it without an arc, which is not told from the ceiling"

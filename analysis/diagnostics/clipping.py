@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Measure, Outcome
+from analysis.records import Drawing, Finding, Outcome, unmeasured
 from analysis.results import trials
 from analysis.results.trials import compared
 
 _ARCS, _CLIP = "bright_arcs", "clip"
-_NONE = "not measurable: no variant has another clip range, which only networks of this project can be scored with"
+_NONE = "no variant has another clip range, which only networks of this project can be scored with"
 
 FIGURES = {
     "clipping/change": Drawing(
@@ -26,11 +26,7 @@ def diagnose(subject: Subject, params: DiagnosticParams) -> Outcome:
     made = trials.variants(subject.trials, _ARCS)
     clips = sorted((name for name in made if name.startswith(_CLIP)), key=lambda name: float(name.removeprefix(_CLIP)))
     if not clips:
-        measure, said = (
-            Measure("clipping/change/all", float("nan"), method=_NONE),
-            f"The effect of clipping is {_NONE}.",
-        )
-        return Outcome("clipping", (measure,), findings=(Finding(said),))
+        return unmeasured("clipping", _NONE, "clipping/change/all", {}, "The effect of clipping is not measurable")
     found = {name: compared(f"clipping/{name}", subject.trials, _ARCS, name, params.paired_threshold) for name in clips}
     measures = tuple(measure for one in found.values() for measure in one.measures())
     points = tuple(point for name, one in found.items() for point in one.points("clipping/change", name))

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Measure, Outcome, Point, gate_below, plotted, unmeasured
+from analysis.records import Drawing, Finding, Measure, Outcome, Point, gate_below, missing, plotted, unmeasured
 from analysis.results.untouched import FEWEST, NEGATIVE
 from analysis.statistics.intervals import difference, share
 from analysis.statistics.thresholds import Threshold
@@ -95,9 +95,9 @@ def _excess(groups: dict[str, pd.DataFrame], points: Sequence[Threshold], params
     point = next((one for one in points if one.threshold_id == params.confuser_threshold), None)
     confusers, others = groups[LOOK_ALIKE], groups[RANDOM]
     if point is None:
-        return Measure(name, np.nan, method=f"not measurable: there is no threshold {params.confuser_threshold}")
+        return missing(name, f"there is no threshold {params.confuser_threshold}")
     if min(len(confusers), len(others)) < FEWEST:
-        return Measure(name, np.nan, method=f"not measurable: fewer than {FEWEST} confusers, or random negatives")
+        return missing(name, f"fewer than {FEWEST} confusers, or random negatives")
     counts = [(_above(group, point), len(group)) for group in (confusers, others)]
     return difference(name, counts[0], counts[1], "confusers minus random negatives, Newcombe")
 

@@ -22,7 +22,7 @@ def diagnose(subject: Subject, params: DiagnosticParams) -> Outcome:
     name = "core_suppression"
     found = compared(name, subject.trials, "bright_arcs", "core_suppressed", params.paired_threshold)
     if found.refused is not None:
-        text = f"The effect of light in the core is {found.refused}."
+        text = f"The effect of light in the core is {found.words}."
         return Outcome(name, tuple(found.measures()), findings=(Finding(text),))
     what = f"Without the arc's light in the core, the share of bright arcs found at p > {params.paired_threshold:g}"
     points = tuple(found.points("core_suppression/change", "core suppressed"))

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, gate_below, not_measured
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, gate_below, missing, not_measured, reason
 from analysis.results import populations as held
 from analysis.results.populations import EMBEDDING, Population, Populations
 from analysis.statistics.embedding import placed
@@ -101,7 +101,7 @@ def _distances(groups: Populations, space: str, params: Params, rng: np.random.G
     """Frechet excess and kernel distance of injections from listed lenses in one space."""
     name, pair = f"feature_space/{space.replace(' ', '_')}", (held.INJECTIONS, held.LISTED)
     if (why := groups.why_not(pair, space, params.feature_least)) is not None:
-        yield Measure(f"{name}/frechet_excess", np.nan, method=f"not measurable: {why}")
+        yield missing(f"{name}/frechet_excess", why)
         return
     a, b = (groups.of(one) for one in pair)
     both, n = _together(a, b, space, params), len(a) + len(b)
@@ -122,13 +122,13 @@ def _together(a: Population, b: Population, space: str, params: Params) -> Group
 def _ratio(groups: Populations, params: Params, rng: np.random.Generator) -> Measure:
     names = (held.LISTED, held.INJECTIONS, held.NEGATIVES)
     if (why := groups.why_not(names, EMBEDDING, params.feature_least)) is not None:
-        return Measure(_RATIO, np.nan, method=f"not measurable: {why}")
+        return missing(_RATIO, why)
     real, injected, negative = (Sample(groups.of(one).spaces[EMBEDDING], groups.of(one).hosts) for one in names)
     sizes = params.feature_components, params.feature_permutations
     found = frechet_ratio(real, injected, negative, *sizes, rng)
     n = sum(len(groups.of(one)) for one in names)
     if isinstance(found, str):
-        return Measure(_RATIO, np.nan, n=n, method=f"not measurable: {found}")
+        return missing(_RATIO, found, n=n)
     how = "FD(listed lenses, injections) / FD(listed lenses, negatives), each over its permutation mean; jackknife"
     return Measure(_RATIO, *found, n, "", how)
 
@@ -140,7 +140,7 @@ def _gate(ratio: Measure, params: Params) -> Gate:
         "feature space"
     )
     if np.isnan(ratio.value):
-        return not_measured(_GATE, limit, f"{rule}; {ratio.method}")
+        return not_measured(_GATE, limit, f"{rule}; {reason(ratio)}")
     return gate_below(_GATE, ratio, limit, rule)
 
 
@@ -151,7 +151,7 @@ def _bright(groups: Populations, name: str, params: Params, rng: np.random.Gener
     said = f"{where}, source offset {low:g}-{high:g} theta_E: outside every prior"
     pair = (GROUPS[name], held.LISTED)
     if (why := groups.why_not(pair, EMBEDDING, params.feature_least)) is not None:
-        yield Measure(f"feature_space/{name}/probe_auc", np.nan, method=f"not measurable: {why}")
+        yield missing(f"feature_space/{name}/probe_auc", why)
         return
     both = _together(groups.of(pair[0]), groups.of(pair[1]), EMBEDDING, params)
     found = probe(both, 5, params.feature_permutations, params.feature_permutations, rng)
@@ -168,11 +168,11 @@ def _median(groups: Populations, name: str) -> Measure:
     what = f"feature_space/median_probability/{name}"
     if GROUPS[name] not in groups.groups or not len(groups.of(GROUPS[name])):
         why = groups.absent.get(GROUPS[name], f"there are no {GROUPS[name]}")
-        return Measure(what, np.nan, method=f"not measurable: {why}")
+        return missing(what, why)
     values = expit(groups.of(GROUPS[name]).scores)
     middle, low, high = median(values)
     if np.isnan(middle):
-        return Measure(what, np.nan, n=len(values), method="not measurable: the finder gave no finite score")
+        return missing(what, "the finder gave no finite score", n=len(values))
     return Measure(what, middle, low, high, len(values), "", "median, interval by order statistics")
 
 

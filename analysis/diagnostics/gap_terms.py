@@ -15,13 +15,12 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Measure
+from analysis.records import Measure, missing
 from analysis.results import trialpairs
 from analysis.statistics.contrasts import MeanChange, change_of_weights
 from analysis.statistics.strata import follow
 
 NAME = "gap_budget"
-UNMEASURED = "not measurable: "
 _THETA_E, _BETA, _SNR = "lens_theta_e_arcsec", "src_beta_frac", "arc_snr"
 _WORDS = {_THETA_E: "theta_E", _BETA: "beta_frac", _SNR: "arc SNR"}
 
@@ -66,7 +65,7 @@ class Judged:
 
 def unknown(name: str, why: str) -> Measure:
     """A term that is not measured, with the reason."""
-    return Measure(f"{NAME}/{name}", math.nan, unit="points", method=f"{UNMEASURED}{why.removeprefix(UNMEASURED)}")
+    return missing(f"{NAME}/{name}", why, unit="points")
 
 
 def terms(judged: Judged) -> list[Measure]:

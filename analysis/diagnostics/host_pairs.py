@@ -7,15 +7,14 @@ the same in all four, but for the shape. (The reference system compared four gri
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Measure, Outcome, Point
+from analysis.records import Drawing, Finding, Measure, Outcome, Point, missing
 from analysis.results import trialpairs
 from analysis.results.untouched import FEWEST
 from analysis.statistics.contrasts import mean_change
@@ -62,8 +61,7 @@ def diagnose(subject: Subject, params: Params) -> Outcome:
     hosts = min((four["galaxy_id", corner].nunique() for corner in CORNERS), default=0) if held else 0
     if hosts < FEWEST:
         scored = f"trials of the experiment that were scored in all of {', '.join(CORNERS)}"
-        why = f"not measurable without {scored}, in at least {FEWEST} hosts"
-        return Outcome(NAME, tuple(Measure(f"host_pairs/effect/{name}", math.nan, method=why) for name in _EFFECTS))
+        return _refused([], f"there are no {scored}, in at least {FEWEST} hosts")
     return judge(four, trialpairs.measurable(subject.thresholds), params)
 
 
@@ -72,11 +70,17 @@ def judge(four: pd.DataFrame, points: Mapping[str, float], params: Params) -> Ou
     measures = [*_corners(four, points), *_effects(four, points)]
     at = params.host_pairs_threshold
     if at not in points:
-        return Outcome(NAME, tuple(measures))
+        return _refused(measures, f"{at} is not measurable")
     held = {m.name: m for m in measures}
     return Outcome(
         NAME, tuple(measures), findings=(_finding(held, at),), points=(*_corner_points(held, at), *_bars(held, at))
     )
+
+
+def _refused(measures: Sequence[Measure], why: str) -> Outcome:
+    """Measures, if there are any, and no comparison, with the reason."""
+    held = tuple(measures) or tuple(missing(f"host_pairs/effect/{name}", why) for name in _EFFECTS)
+    return Outcome(NAME, held, findings=(Finding(f"The choice of hosts and lens shapes is not judged: {why}."),))
 
 
 def _corners(four: pd.DataFrame, points: Mapping[str, float]) -> Iterator[Measure]:

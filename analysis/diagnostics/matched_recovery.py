@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, unmeasured
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, missing, unmeasured
 from analysis.results.untouched import FEWEST, LENS
 from analysis.statistics.intervals import TABLE_LEVEL
 from analysis.statistics.thresholds import Threshold
@@ -225,7 +225,7 @@ def _visible(lenses: pd.DataFrame, injections: pd.DataFrame, imaging: Imaging, p
     bright = injections[injections["arc_snr"] > params.matched_visible_snr]
     found = match(lenses, bright, imaging, params)
     if len(found.lenses) < FEWEST:
-        return Measure(VISIBLE, np.nan, method=f"not measurable: {len(found.lenses):,} lenses have enough of them")
+        return missing(VISIBLE, f"{len(found.lenses):,} lenses have enough of them")
     held = _Draws(found, bright, params, seed).mean_rank(VISIBLE)
     return replace(held, method=f"among injections with arc SNR above {params.matched_visible_snr:g}; {held.method}")
 

@@ -12,7 +12,19 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, not_measured, plotted, unmeasured
+from analysis.records import (
+    Drawing,
+    Finding,
+    Gate,
+    Measure,
+    Outcome,
+    Point,
+    Status,
+    missing,
+    not_measured,
+    plotted,
+    unmeasured,
+)
 from analysis.results.testlenses import lens_rows, programmes, properties
 from analysis.results.untouched import LENS
 from analysis.statistics.changes import holm
@@ -111,8 +123,8 @@ def _compared(
         sizes = [int((known & part).sum()) for part in (missed, ~missed)]
         if min(sizes) < params.missed_least:
             counts = f"{sizes[0]:,} missed and {sizes[1]:,} found lenses"
-            why = f"not measurable: only {counts} have a value, fewer than {params.missed_least} of one kind"
-            yield Measure(name, np.nan, method=why), np.nan
+            why = f"only {counts} have a value, fewer than {params.missed_least} of one kind"
+            yield missing(name, why), np.nan
             continue
         area = delong(missed[known].astype(int), values[known], TABLE_LEVEL)
         p = scipy.stats.mannwhitneyu(values[known & missed], values[known & ~missed]).pvalue

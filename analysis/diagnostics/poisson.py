@@ -11,7 +11,7 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, decide, not_measured
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, decide, missing, not_measured
 from analysis.results import trials
 from analysis.results.trials import Comparison, compared
 from lake.tables.trials import BASELINE
@@ -23,6 +23,8 @@ FIGURES = {
         "Change of bright arcs found, from Poisson noise", "source magnitude", "change (points)", reference=0.0
     )
 }
+
+_GAIN = "poisson/high_gain"
 
 
 class Params(DiagnosticParams):
@@ -57,23 +59,21 @@ def _recovered(subject: Subject, params: Params) -> tuple[Measure, Gate]:
     rule = f"at a gain without noise no score changes by {limit:g} or more, and no trial changes sides at the threshold"
     both = trials.pairs(subject.trials, _ARCS, BASELINE, _HIGH)
     if both.empty:
-        why = trials.lacking(subject.trials, _ARCS, _HIGH) or "not measurable: no trial was scored in both"
-        return Measure("poisson/high_gain", np.nan, method=why), not_measured(
-            "poisson/high_gain", limit, f"{rule}; {why}"
-        )
+        why = trials.lacking(subject.trials, _ARCS, _HIGH) or "no trial was scored in both"
+        return missing(_GAIN, why), not_measured(_GAIN, limit, f"{rule}; {why}")
     largest = float((both["score_after"] - both["score_before"]).abs().max())
     sides = [both[f"probability_{when}"] > params.paired_threshold for when in ("before", "after")]
     crossed = int((sides[0] != sides[1]).sum())
     how = f"largest change of a score; {crossed} trials change sides"
-    measure = Measure("poisson/high_gain", largest, n=len(both), method=how)
+    measure = Measure(_GAIN, largest, n=len(both), method=how)
     passed = largest < limit and not crossed
-    return measure, decide("poisson/high_gain", measure, limit, rule, "PASS" if passed else "FAIL")
+    return measure, decide(_GAIN, measure, limit, rule, "PASS" if passed else "FAIL")
 
 
 def _said(found: dict[str, Comparison], moved: Measure, threshold: float) -> str:
     own = found["own_clip"]
     if own.refused is not None:
-        return f"The effect of Poisson noise is {own.refused}."
+        return f"The effect of Poisson noise is {own.words}."
     text = f"Poisson noise of the arc changes the share of bright arcs found at p > {threshold:g} by {own.words}."
     others = "; ".join(f"{name} {one.words}" for name, one in found.items() if name != "own_clip")
     text += f" With other clip ranges it changes by: {others}." if others else ""

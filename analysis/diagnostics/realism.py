@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Measure, Outcome, Point, gate_below, not_measured
+from analysis.records import Drawing, Finding, Measure, Outcome, Point, gate_below, missing, not_measured, reason
 from analysis.results import populations as held
 from analysis.results.ladder import GAPS, RUNGS, Climbed, climbed
 from analysis.results.populations import EMBEDDING, TEXTURE, Population, Populations
@@ -78,7 +78,7 @@ def probed(groups: Populations, params: Params, rng: np.random.Generator) -> Out
         if why is None:
             measures += linear_probe(name, groups.of(pair[0]), groups.of(pair[1]), EMBEDDING, params, rng)
         elif name == HEADLINE:
-            measures.append(Measure(f"realism/{name}/probe_auc", np.nan, method=f"not measurable: {why}"))
+            measures.append(missing(f"realism/{name}/probe_auc", why))
     injected, real = PAIRS[HEADLINE]
     if groups.why_not((injected, real), TEXTURE, least) is None:
         measures += linear_probe(HEADLINE, groups.of(injected), groups.of(real), TEXTURE, params, rng)
@@ -87,7 +87,7 @@ def probed(groups: Populations, params: Params, rng: np.random.Generator) -> Out
     rule = f"{what} < {limit:g}; above, injections differ from lenses by their arcs or their hosts"
     first = next(m for m in measures if m.name == f"realism/{HEADLINE}/probe_auc")
     if np.isnan(first.value):
-        gate = not_measured("realism/linear_probe", limit, f"{rule}; {first.method}")
+        gate = not_measured("realism/linear_probe", limit, f"{rule}; {reason(first)}")
     else:
         gate = gate_below("realism/linear_probe", first, limit, rule)
     points = tuple(_points(ladder))
@@ -131,7 +131,7 @@ def _rungs(ladder: Climbed) -> Iterator[Measure]:
     for name, rung in RUNGS.items():
         what = f"realism/ladder/{name}"
         if name not in ladder.rungs:
-            yield Measure(f"{what}/probe_auc", np.nan, method=f"not measurable: {ladder.absent[name]}")
+            yield missing(f"{what}/probe_auc", ladder.absent[name])
             continue
         one = ladder.rungs[name]
         how = f"{rung.words}; folds, bootstrap and permutations keep each lens together"
@@ -149,7 +149,7 @@ def _gaps(ladder: Climbed) -> Iterator[Measure]:
             )
         else:
             needed = next(one for one in (gap.of, gap.minus) if one in ladder.absent)
-            yield Measure(what, np.nan, method=f"not measurable: {ladder.absent[needed]}")
+            yield missing(what, ladder.absent[needed])
 
 
 def _points(ladder: Climbed) -> Iterator[Point]:

@@ -17,7 +17,19 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, decide, not_measured
+from analysis.records import (
+    Drawing,
+    Finding,
+    Gate,
+    Measure,
+    Outcome,
+    Point,
+    Status,
+    decide,
+    missing,
+    not_measured,
+    reason,
+)
 from analysis.results import trialpairs
 from analysis.results.reweighting import Weights
 from analysis.statistics.completeness import marginal_of
@@ -78,9 +90,7 @@ def diagnose(subject: Subject, params: Params) -> Outcome:
     """The perturbations of one finder; not measured without their trials."""
     wide = trialpairs.of_experiment(subject.trials, NAME)
     if BASELINE not in trialpairs.variants(wide):
-        why = "not measurable without scored trials of the experiment"
-        gate = _no_gate(math.nan, params.sensitivity_threshold, "there are no scored trials")
-        return Outcome(NAME, (Measure("sensitivity/completeness", math.nan, method=why),), (gate,))
+        return _refused((), math.nan, params.sensitivity_threshold, "there are no scored trials")
     judged = Judged(wide, trialpairs.measurable(subject.thresholds), _weights(subject, params))
     half = _half_width(subject.completeness, params.sensitivity_threshold)
     return judge(judged, half, params, np.random.default_rng(subject.seed))
@@ -94,7 +104,7 @@ def judge(judged: Judged, half_width: float, params: Params, rng: np.random.Gene
     shown = {m.name.split("/")[1]: m for m in measures if m.name.endswith(f"/change/{at}") and m.n}
     if not shown:
         why = _unpaired(measures, at) if at in judged.points else f"{at} is not measurable"
-        return Outcome(NAME, tuple(measures), (_no_gate(half_width, at, why),))
+        return _refused(measures, half_width, at, why)
     cells = tuple(_cells(judged, at, params, rng))
     systematic = _systematic(judged, at)
     points = tuple(
@@ -167,7 +177,7 @@ def _weighted(judged: Judged) -> Iterator[Measure]:
     for prior, weights in judged.weights.items():
         for name in _perturbations(judged.wide):
             if isinstance(weights, str):
-                yield Measure(f"sensitivity/{name}/{prior}", math.nan, method=f"not measurable: {weights}")
+                yield missing(f"sensitivity/{name}/{prior}", weights)
                 continue
             both = trialpairs.scored_in(judged.wide, BASELINE, name)
             own = weights.reindex(both.index).fillna(0.0).to_numpy()
@@ -234,8 +244,15 @@ def _gate(systematic: Measure, half_width: float, at: str, lacking: Sequence[str
 
 def _unpaired(measures: Sequence[Measure], at: str) -> str:
     """Why no change is measured at a threshold that is."""
-    methods = (m.method for m in measures if m.name.endswith(f"/change/{at}"))
-    return next(methods, "no perturbation was made").removeprefix("not measurable: ").partition(";")[0]
+    reasons = (reason(m) for m in measures if m.name.endswith(f"/change/{at}"))
+    return next(reasons, "no perturbation was made").partition(";")[0]
+
+
+def _refused(measures: Sequence[Measure], half_width: float, at: str, why: str) -> Outcome:
+    """Measures, if there are any, and no verdict, with the reason."""
+    said = Finding(f"How much completeness at {at} depends on PSF, sources and lenses is not measured: {why}.")
+    held = tuple(measures) or (missing("sensitivity/completeness", why),)
+    return Outcome(NAME, held, (_no_gate(half_width, at, why),), findings=(said,))
 
 
 def _no_gate(half_width: float, at: str, why: str) -> Gate:

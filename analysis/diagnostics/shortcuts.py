@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -9,10 +11,21 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.diagnostics.trivial import FITTED, Floats, fit_score, logistic, require_classes
-from analysis.records import Gate, Measure, Outcome, Status, decide, gate_below
+from analysis.diagnostics.trivial import FITTED, Floats, fit_score, lacking_class, logistic, require_classes
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Status, decide, gate_below, plotted, unmeasured
 from analysis.statistics.roc import auc_measure
 from lake.sky.imaging import Imaging
+
+_SEEN = ("core", "radial profile")
+_FIGURE = "shortcuts/auc"
+_GATES = (
+    ("shortcut/core_only", "AUC of a classifier given only the core"),
+    ("shortcut/radial_profile", "AUC of a classifier given only the radial profile"),
+    ("shortcut/core_brightness", "difference of mean cores"),
+    ("shortcut/normalisation", "Cohen d of the annulus median and MAD"),
+)
+"""Gates and what they are about."""
+FIGURES = {_FIGURE: Drawing("What a linear classifier tells apart by one thing alone", "given", "AUC", reference=0.5)}
 
 
 class Params(DiagnosticParams):
@@ -31,6 +44,11 @@ class Params(DiagnosticParams):
 def diagnose(subject: Subject, params: Params) -> Outcome:
     """The shortcuts of the training and test rows."""
     rows = subject.learned
+    if (why := lacking_class(rows["label"].to_numpy(), rows["split"].to_numpy())) is not None:
+        said = "Shortcuts between lenses and negatives are not measured"
+        return unmeasured(
+            "shortcuts", why, "shortcut/core_only_auc", {name: (0.0, rule) for name, rule in _GATES}, said
+        )
     return shortcuts(subject.features, rows["label"].to_numpy(), rows["split"].to_numpy(), subject.imaging, params)
 
 
@@ -57,7 +75,23 @@ def shortcuts(features: pd.DataFrame, labels: ArrayLike, split: ArrayLike, imagi
         measures.append(measure)
         gates.append(gate_below(f"shortcut/{name}", measure, limit, rule, miss="WARN"))
     more, more_gates = _class_differences(features, y, imaging, params)
-    return Outcome("shortcuts", (*measures, *more), (*gates, *more_gates))
+    points = [plotted(one, _FIGURE, "a linear classifier", place, _SEEN[place]) for place, one in enumerate(measures)]
+    said = (Finding(_said(measures, more, more_gates)),)
+    return Outcome("shortcuts", (*measures, *more), (*gates, *more_gates), findings=said, points=tuple(points))
+
+
+def _said(areas: Sequence[Measure], differences: Sequence[Measure], gates: Sequence[Gate]) -> str:
+    """The finding, in words."""
+    parts = [
+        f"the {seen} alone with AUC {one.value:.2f} [{one.low:.2f}, {one.high:.2f}]"
+        for seen, one in zip(_SEEN, areas, strict=True)
+    ]
+    text = f"A linear classifier tells lenses from negatives by {' and by '.join(parts)}"
+    return (
+        f"{text}. Their mean cores differ by {100 * differences[0].value:.0f} %, the statistics of their annulus by a "
+        f"Cohen d of at most {gates[-1].value:.2f}. Real lens galaxies are brighter than random ones: this says what a "
+        "network may lean on, not that it does."
+    )
 
 
 def cohen_d(a: Floats, b: Floats) -> float:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Gate, Measure, Outcome, Status, decide, not_measured
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Status, decide, not_measured, plotted, unmeasured
 from analysis.statistics import roc
 from analysis.statistics.bootstrap import resampled_weights
 from analysis.statistics.intervals import TABLE_LEVEL
@@ -23,6 +23,8 @@ from lake.errors import DataError
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 _ITERATIONS = 2000
+_BEST, _BETTER, _FINDER, _FIGURE = "trivial/auc", "the better: ", "the finder", "trivial/areas"
+FIGURES = {_FIGURE: Drawing("What simple measurements achieve, and the finder", "classifier", "AUC", reference=0.5)}
 _COMPARED = ("trivial/network_gain", "trivial/recall_gain")
 FITTED = "fitted on train, DeLong on test"
 """How classifiers of features are measured."""
@@ -39,6 +41,10 @@ def diagnose(subject: Subject, params: Params) -> Outcome:
     """The network against the baseline, on the same test objects."""
     rows, fprs = subject.learned, [p.target_fpr for p in subject.thresholds if p.status == "measured"]
     label, split, score = (rows[name].to_numpy() for name in ("label", "split", "score"))
+    if (lacking := lacking_class(label, split)) is not None:
+        rule = "a higher AUC than that of the better classifier on trivial features"
+        gates = {"beats_trivial_features": (0.0, rule)}
+        return unmeasured("trivial", lacking, _BEST, gates, "What simple measurements achieve is not measured")
     found = baseline(subject.features, label, split, score, fprs, params.trivial_replicates, subject.seed)
     why = subject.untouched.refusal()
     return found if why is None else _refused(found, why)
@@ -50,7 +56,9 @@ def _refused(found: Outcome, why: str) -> Outcome:
         Measure(one.name, np.nan, method=why) if one.name.startswith(_COMPARED) else one for one in found.measures
     ]
     gates = [not_measured(gate.name, gate.threshold, f"{gate.rule}; {why}") for gate in found.gates]
-    return replace(found, measures=tuple(measures), gates=tuple(gates))
+    said = (Finding(f"{_reached(measures)} The finder is not compared: {why}."),)
+    points = tuple(point for point in found.points if point.label != _FINDER)
+    return replace(found, measures=tuple(measures), gates=tuple(gates), findings=said, points=points)
 
 
 def baseline(
@@ -83,13 +91,39 @@ def baseline(
     y, network = y[test], np.asarray(network_scores, dtype=float)[test]
     measures = [roc.auc_measure(f"trivial/{name}/auc", y, found, FITTED) for name, found in scores.items()]
     best = max(scores, key=lambda name: roc.auc(y, scores[name]))
-    measures.append(roc.auc_measure("trivial/auc", y, scores[best], f"the better: {best}"))
+    measures.append(roc.auc_measure(_BEST, y, scores[best], f"{_BETTER}{best}"))
     gain, by_auc = _against(y, scores[best], network)
     at_rates = list(_gains(y, scores[best], network, fprs, replicates, np.random.default_rng(seed)))
     gates = [gate for _, gate in at_rates]
     measures += [gain, *(measure for measure, _ in at_rates)]
     arrays = {"trivial_labels": y, "trivial_scores": scores[best]}
-    return Outcome("trivial", tuple(measures), (_overall(by_auc, gates), *gates), arrays)
+    areas = (*measures[: len(scores)], Measure("", by_auc.value, by_auc.low, by_auc.high, len(y)))
+    points = tuple(
+        plotted(one, _FIGURE, "AUC", place, label)
+        for place, (label, one) in enumerate(zip((*scores, _FINDER), areas, strict=True))
+    )
+    said = (Finding(f"{_reached(measures)} {_compared(gain, [one for one, _ in at_rates])}"),)
+    return Outcome("trivial", tuple(measures), (_overall(by_auc, gates), *gates), arrays, said, points)
+
+
+def _reached(measures: Sequence[Measure]) -> str:
+    """What the better classifier reaches, in words."""
+    best = next(one for one in measures if one.name == _BEST)
+    how = best.method.removeprefix(_BETTER)
+    return f"A classifier on flux, colours, size and core brightness ({how}) has AUC {_figures(best)}."
+
+
+def _compared(gain: Measure, at_rates: Sequence[Measure]) -> str:
+    """How much better the finder is, by AUC and at the lowest rate that is measured."""
+    said = f"The finder's AUC differs from it by {_figures(gain, '+')}"
+    known = [one for one in at_rates if not np.isnan(one.value)]
+    rate = f", and its recall at {known[0].name.rpartition('/')[2]} by {_figures(known[0], '+')}" if known else ""
+    return f"{said}{rate}."
+
+
+def _figures(one: Measure, sign: str = "") -> str:
+    value, low, high = (format(part, f"{sign}.3f") for part in (one.value, one.low, one.high))
+    return value if np.isnan(one.low) else f"{value} [{low}, {high}]"
 
 
 def _against(y: NDArray[np.int_], trivial: Floats, network: Floats) -> tuple[Measure, Gate]:
@@ -168,6 +202,15 @@ def fit_score(model: Any, values: Floats, y: NDArray[np.int_], train: Bools, tes
     """Probabilities of the test rows from a model fitted on the training rows."""
     model.fit(values[train], y[train])
     return np.asarray(model.predict_proba(values[test])[:, 1], dtype=np.float64)
+
+
+def lacking_class(label: NDArray[Any], split: NDArray[Any]) -> str | None:
+    """Why classifiers of features cannot be fitted or tested; None where both classes are in both splits."""
+    for part in ("train", "test"):
+        for value, kind in ((1, "listed lens"), (0, "negative")):
+            if not np.any((split == part) & (label == value)):
+                return f"the {part} split has no {kind}"
+    return None
 
 
 def require_classes(y: NDArray[np.int_], *parts: Bools) -> None:

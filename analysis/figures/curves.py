@@ -9,12 +9,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
+from scipy.special import logit
 
 from analysis.figures.style import COLOURS, GREY, Picture, canvas, svg
 from analysis.statistics.calibration import Reliability
 from analysis.statistics.intervals import TABLE_LEVEL
 from analysis.statistics.roc import RocCurve, labelled, roc_curve
 from analysis.statistics.uncertain import roc_band
+
+_HEIGHTS = (0.0, 0.3, 0.6)
+"""Of the names of neighbouring thresholds, from the top, in the axes."""
 
 
 def roc_figure(models: Mapping[str, tuple[ArrayLike, ArrayLike]], baseline: RocCurve | None) -> Picture:
@@ -117,7 +121,7 @@ def history_figure(epochs: pd.DataFrame) -> Picture:
     lines = -(-len(runs) // columns)
     with canvas(2.9 * columns, 2.5 * lines + 0.2) as figure:
         panels = figure.subplots(lines, columns, squeeze=False).flat
-        for axes, (name, rows) in zip(panels, runs.items(), strict=False):
+        for (name, rows), axes in zip(runs.items(), panels, strict=False):
             shown = rows["phase"].fillna("not recorded")
             for colour, phase in zip(cycle(COLOURS), phases[name], strict=False):
                 held = rows[shown == phase]
@@ -128,7 +132,7 @@ def history_figure(epochs: pd.DataFrame) -> Picture:
             axes.set_title(name, fontsize=9)
             axes.legend(fontsize=5.5, loc="lower right", markerscale=1.5)
             axes.tick_params(labelsize=7)
-        for axes in list(panels):
+        for axes in panels:
             axes.axis("off")
         figure.supxlabel("epoch", fontsize=9)
         figure.supylabel("validation AUC", fontsize=9)
@@ -169,9 +173,13 @@ def _visible(curve: RocCurve, least: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mark_thresholds(axes: Axes, thresholds: Mapping[str, float], limits: tuple[float, float]) -> None:
-    top = axes.get_ylim()[1]
-    for name, probability in thresholds.items():
-        logit = float(np.log(probability / (1.0 - probability))) if 0 < probability < 1 else np.inf
-        if limits[0] < logit < limits[1]:
-            axes.axvline(logit, color=GREY, lw=0.9, ls="--")
-            axes.text(logit, top, f" {name}", rotation=90, va="top", ha="right", fontsize=7, color=GREY)
+    """Lines with their names; those of neighbours are at different heights."""
+    logits = {name: float(logit(probability)) for name, probability in thresholds.items() if 0 < probability < 1}
+    shown = sorted((at, name) for name, at in logits.items() if limits[0] < at < limits[1])
+    for place, (at, name) in enumerate(shown):
+        axes.axvline(at, color=GREY, lw=0.9, ls="--")
+        height = 1.0 - _HEIGHTS[place % len(_HEIGHTS)]
+        axes.text(
+            at, height, f"{name} ", rotation=90, va="top", ha="right", fontsize=6.5, color=GREY,
+            transform=axes.get_xaxis_transform(),
+        )  # fmt: skip

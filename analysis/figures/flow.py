@@ -11,6 +11,8 @@ from matplotlib.patches import FancyBboxPatch
 from analysis.figures.style import COLOURS, GREY, Picture, canvas, svg
 
 _WIDTH, _HEIGHT, _ACROSS, _DOWN = 1.15, 0.42, 1.6, 0.75
+_BEND = 0.22
+"""Of an arrow that passes other columns: towards the edge that is nearer, so that it crosses no box."""
 
 
 def flow_diagram(edges: Iterable[tuple[str, str]]) -> Picture:
@@ -34,7 +36,7 @@ def flow_diagram(edges: Iterable[tuple[str, str]]) -> Picture:
         axes.set(xlim=(-0.1, (len(columns) - 1) * _ACROSS + _WIDTH + 0.1), ylim=(-tallest * _DOWN + 0.2, _HEIGHT))
         axes.set_axis_off()
         for before, after in sorted(direct):
-            _arrow(axes, places[before], places[after])
+            _arrow(axes, places[before], places[after], -(tallest - 1) / 2 * _DOWN)
         for stage, (left, middle) in places.items():
             _box(axes, stage, left, middle)
         return svg(figure, "Stages and what they read: " + "; ".join(f"{a} to {b}" for a, b in sorted(direct)))
@@ -77,6 +79,8 @@ def _box(axes: Axes, stage: str, left: float, middle: float) -> None:
     axes.text(left + _WIDTH / 2, middle, stage, ha="center", va="center", size=8.5)
 
 
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], middle: float) -> None:
+    bend = 0.0 if end[0] - start[0] < 1.5 * _ACROSS else -_BEND if start[1] + end[1] >= 2.0 * middle else _BEND
     style = {"arrowstyle": "->", "color": GREY, "lw": 1.0, "shrinkA": 0, "shrinkB": 2}
+    style["connectionstyle"] = f"arc3,rad={bend}"
     axes.annotate("", (end[0] - 0.03, end[1]), (start[0] + _WIDTH + 0.03, start[1]), arrowprops=style)

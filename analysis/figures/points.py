@@ -22,17 +22,18 @@ _APART = 0.08
 """Distance of series at one category, in categories."""
 _COLUMNS = 3
 """Models side by side where each has its own axes."""
+_DRAWN = ["x", "y", "low", "high", "label"]
 _STROKE = 1e-3
 """Length of the stroke that stands for a point, over the width of its series: SVG leaves out strokes of no length."""
-_SHOWN_LABELS = 8
-"""More labels than this are turned."""
+_UPRIGHT = 62
+"""Labels with more characters than this, in all, are turned: upright they would touch."""
 
 
 def points_figure(drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> Picture:
     """One figure of a diagnostic: per model rows `series`, `x`, `y`, `low`, `high`, `label` of `figure_points`.
 
     Several models share the axes; the legend names each series with its model, or the models alone where there is one
-    series. A series has one colour.
+    series. A series has one colour. What is the same for every model is drawn once, without a name.
     """
     groups = [{name: points} for name, points in models.items()] if drawing.apart else [models]
     columns = min(len(groups), _COLUMNS)
@@ -60,22 +61,16 @@ def _legend(figure: Figure) -> None:
 
 def _axes(axes: Axes, drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> None:
     """The points of some models on the same axes."""
-    only = len({series for points in models.values() for series in points["series"]}) == 1
-    lines = [
-        (series if len(models) == 1 else name if only else f"{series}, {name}", rows)
-        for name, points in models.items()
-        for series, rows in _by_series(points)
-    ]
-    categories = _categories(models)
-    for place, (colour, (name, rows)) in enumerate(zip(cycle(COLOURS), lines, strict=False)):
-        shift = (place - (len(lines) - 1) / 2) * _APART if categories else 0.0
-        _draw(axes, drawing, rows, name, colour, shift, len(lines))
+    drawn, categories = lines(models), _categories(models)
+    for place, (colour, (name, rows)) in enumerate(zip(cycle(COLOURS), drawn, strict=False)):
+        shift = (place - (len(drawn) - 1) / 2) * _APART if categories else 0.0
+        _draw(axes, drawing, rows, name, colour, shift, len(drawn))
     if drawing.reference is not None:
         axes.axhline(drawing.reference, color=GREY, lw=1.0, ls="--")
     if categories:
         slanted: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
-        many = len(categories) > _SHOWN_LABELS
-        axes.set_xticks(list(categories), list(categories.values()), **(slanted if many else {}))
+        labels = [label.replace("_", " ") for label in categories.values()]
+        axes.set_xticks(list(categories), labels, **(slanted if sum(map(len, labels)) > _UPRIGHT else {}))
     axes.set(xlabel=drawing.x, ylabel=drawing.y)
     if drawing.log_x:
         axes.set(xscale="log")
@@ -83,6 +78,24 @@ def _axes(axes: Axes, drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> N
         axes.set(yscale="log")
     if drawing.percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def lines(models: Mapping[str, pd.DataFrame]) -> list[tuple[str, pd.DataFrame]]:
+    """Rows that are drawn alike, with their name in the legend: a series of each model, or once where all agree."""
+    held = {model: dict(_by_series(points)) for model, points in models.items()}
+    series = dict.fromkeys(name for rows in held.values() for name in rows)
+    found = []
+    for place, (model, parts) in enumerate(held.items()):
+        for name, points in parts.items():
+            alike = len(held) == 1 or all(_equal(points, others.get(name)) for others in held.values())
+            if not alike or not place:
+                own = model if len(series) == 1 else f"{name}, {model}"
+                found.append((name if alike else own, points))
+    return found
+
+
+def _equal(one: pd.DataFrame, other: pd.DataFrame | None) -> bool:
+    return other is not None and one[_DRAWN].reset_index(drop=True).equals(other[_DRAWN].reset_index(drop=True))
 
 
 def _by_series(points: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

@@ -18,6 +18,8 @@ REALISM = ("realism", "feature_space", "matched_recovery", "arc_morphology", "tr
 BUDGET = ("gap_budget",)
 _OWN = ("closure", *REALISM, *BUDGET)
 """Diagnostics with a section of their own."""
+_GATES = {"trivial": ("beats_trivial_features",)}
+"""Gates of a diagnostic whose names begin with another word than its measures'."""
 _ORDER = (
     *("split_balance", "masked_pixels", "flux_check", "annulus", "annulus_scoring", "shortcuts", "trivial"),
     *("real_lenses", "missed_lenses", "anchors", "confusers", "label_noise"),
@@ -65,6 +67,6 @@ def _measured(inputs: ReportInputs, name: str) -> list[str]:
 def _verdicts(inputs: ReportInputs, name: str, measures: Sequence[str]) -> list[tuple[Tag, str]]:
     """The gates of a diagnostic for the finder shown first: those whose names begin as its measures' do."""
     gates = first(inputs).gates
-    groups = {name, *(each.partition("/")[0] for each in measures)}
+    groups = {name, *_GATES.get(name, ()), *(each.partition("/")[0] for each in measures)}
     held = gates[gates["name"].str.partition("/")[0].isin(groups)] if len(gates) else pd.DataFrame()
     return [(Tag(str(gate["status"])), str(gate["name"])) for gate in held.to_dict("records")]

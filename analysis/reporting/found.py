@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from analysis.diagnostics import discovery
-from analysis.figures.points import points_figure
+from analysis.figures.points import lines, points_figure
 from analysis.figures.style import COLOURS
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.sources import of_points
@@ -60,9 +60,8 @@ def pictures(inputs: ReportInputs, diagnostic: str) -> list[Shown]:
         held = {model: points for model, points in models.items() if len(points)}
         if name.partition("/")[0] != diagnostic or not held:
             continue
-        series = sum(points["series"].nunique() for points in held.values())
         one = inputs.headline if inputs.headline in held else next(iter(held))
-        drawn = held if series <= len(COLOURS) else {one: held[one]}
+        drawn = held if len(lines(held)) <= len(COLOURS) else {one: held[one]}
         caption = drawing.title if len(drawn) == len(held) else f"{drawing.title}: {one}; the data hold every finder"
         data = pd.concat([points.assign(generation=model) for model, points in held.items()])
         file = name.replace("/", "-")

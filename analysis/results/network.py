@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from analysis.records import Measure
+from analysis.records import Measure, missing
 from analysis.results.trialpairs import in_points, measurable
 from analysis.results.trials import DRAWN, scored
 from analysis.statistics.contrasts import mean_change
@@ -33,8 +32,8 @@ def network(finders: Mapping[str, Finder], name: str, at: str) -> list[Measure]:
     others = [_minus(finders, name, other, at) for other in finders if other != name]
     known = [m for m in others if m.n]
     if not known:
-        why = others[0].method if others else "not measurable: there is no other finder"
-        return [Measure(TERM, math.nan, unit="points", method=why), *others]
+        why = others[0].method if others else "there is no other finder"
+        return [missing(TERM, why, unit="points"), *others]
     most = max(known, key=lambda m: abs(m.value))
     how = f"{most.method}; of {len(known)} other finders the one that differs most; it changes recall, too"
     return [replace(most, name=TERM, method=how), *others]
@@ -44,7 +43,7 @@ def _minus(finders: Mapping[str, Finder], name: str, other: str, at: str) -> Mea
     what = f"{TERM}/{other}"
 
     def no(why: str) -> Measure:
-        return Measure(what, math.nan, unit="points", method=f"not measurable: {why}")
+        return missing(what, why, unit="points")
 
     points = [measurable(finders[one].thresholds) for one in (name, other)]
     if any(at not in known for known in points):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from analysis.records import Measure, plain
+from analysis.records import Measure, missing, plain
 from analysis.results import crossmodel
 from analysis.results.network import Finder, network
 from analysis.results.trialpairs import POINTS, measurable
@@ -25,7 +25,7 @@ def pair_rows(finders: Mapping[str, Finder], name: str) -> list[dict[str, object
 def _ceilings(finders: Mapping[str, Finder], name: str, other: str) -> Iterator[dict[str, object]]:
     found = crossmodel.crossed(finders[name].trials, finders[other].trials)
     if isinstance(found, str):
-        measure = Measure("", float("nan"), method=f"not measurable: {found}")
+        measure = missing("", found)
         yield _row(name, other, "other_ceiling", _CROSSED_AT, measure) | {"verdict": "NOT MEASURED"}
         return
     n = found.change.trials

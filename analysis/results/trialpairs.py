@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.records import Measure
+from analysis.records import Measure, missing
 from analysis.results.trials import share_of_hosts
 from analysis.results.untouched import FEWEST
 from analysis.statistics.contrasts import MeanChange
@@ -72,7 +72,7 @@ def share(name: str, wide: pd.DataFrame, variant: str, threshold: float, how: st
 def in_points(name: str, found: MeanChange, how: str) -> Measure:
     """A mean change in points; not measured with trials in fewer than ten hosts."""
     if found.hosts < FEWEST:
-        why = f"not measurable: {found.n} trials in {found.hosts} hosts, fewer than {FEWEST}"
-        return Measure(name, np.nan, unit="points", method=f"{why}; {how}")
+        why = f"{found.n} trials in {found.hosts} hosts, fewer than {FEWEST}"
+        return missing(name, f"{why}; {how}", unit="points")
     value, low, high = (POINTS * part for part in (found.value, found.low, found.high))
     return Measure(name, value, low, high, found.n, "points", how)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.records import Measure, Point
+from analysis.records import UNMEASURED, Measure, Point, missing
 from analysis.statistics.changes import Change, change, holm, shifted
 from analysis.statistics.intervals import TABLE_LEVEL, ClusterSums, clustered
 from lake.tables.trials import BASELINE
@@ -48,16 +48,16 @@ def lacking(trials: pd.DataFrame, experiment: str, variant: str) -> str | None:
         return None
     made = variants(trials, experiment)
     if not made:
-        return f"not measurable: there are no trials of {experiment}"
+        return f"there are no trials of {experiment}"
     if variant not in made:
-        return f"not measurable: {variant} was not made; another preprocessing needs a network of this project"
-    return f"not measurable: all trials of {variant} failed"
+        return f"{variant} was not made; another preprocessing needs a network of this project"
+    return f"all trials of {variant} failed"
 
 
 def share_of_hosts(name: str, found: pd.Series, hosts: pd.Series, method: str) -> Measure:
     """A share of trials with an interval that is clustered by their hosts."""
     if not len(found):
-        return Measure(name, np.nan, method="not measurable: no trial was scored")
+        return missing(name, "no trial was scored")
     each = found.astype(np.float64).groupby(hosts.to_numpy()).agg(["sum", "count"]).to_numpy()
     k, n = each.sum(axis=0)
     squares = [np.atleast_1d(x) for x in (each[:, 0] @ each[:, 0], each[:, 0] @ each[:, 1], each[:, 1] @ each[:, 1])]
@@ -86,7 +86,7 @@ class Comparison:
     def measures(self) -> Iterator[Measure]:
         """Changes in points, with p-values; of scores in logits."""
         if self.refused is not None:
-            yield Measure(f"{self.name}/change/all", np.nan, method=self.refused)
+            yield missing(f"{self.name}/change/all", self.refused)
             return
         for label, found, p in zip(self.bins, self.by_bin, self.p_holm, strict=True):
             yield _points(f"{self.name}/change/{label}", found)
@@ -117,7 +117,7 @@ class Comparison:
     def words(self) -> str:
         """The change in words."""
         if self.refused is not None:
-            return self.refused
+            return f"{UNMEASURED}{self.refused}"
         value, low, high = self.whole.points
         where = f"in {', '.join(self.significant)}" if self.significant else "in no single bin"
         tested = f"p = {self.whole.p:.2g}, {self.whole.trials:,} pairs; significant {where}, Holm"
@@ -131,7 +131,7 @@ def compared(
     refused = lacking(trials, experiment, before) or lacking(trials, experiment, after)
     both = pairs(trials, experiment, before, after)
     if refused is None and both.empty:
-        refused = f"not measurable: no trial was scored in both {before} and {after}"
+        refused = f"no trial was scored in both {before} and {after}"
     labels = bins(trials, experiment)
     parts = [_change(both[both["bin"] == label], threshold) for label in labels]
     score = shifted(both["score_after"] - both["score_before"], both["galaxy_id"])
@@ -154,6 +154,6 @@ def _change(both: pd.DataFrame, threshold: float) -> Change:
 
 def _points(name: str, of: Change) -> Measure:
     if not of.trials:
-        return Measure(name, np.nan, method="not measurable: no pair was scored")
+        return missing(name, "no pair was scored")
     how = f"{_EXACT}; {of.gained} gained, {of.lost} lost"
     return Measure(name, *of.points, of.trials, "points", how)

@@ -27,11 +27,15 @@ def baselines(context: RunContext, name: str) -> pd.DataFrame:
     return rows[compared & (rows["variant"] == BASELINE)]
 
 
+def comparable(root: DataRoot) -> list[str]:
+    """Names of the finders that have trials and thresholds on this survey."""
+    return sorted(set.intersection(*({str(one.card.slice) for one in cards.of_survey(root, table)} for table in _READ)))
+
+
 def finders(context: RunContext) -> dict[str, network.Finder]:
     """The finders whose trials and thresholds count, by name; the stage's own is among them in any case."""
     root, off, found = context.root, status.invalid_results(context.root), {}
-    held = [{str(one.card.slice) for one in cards.of_survey(root, table)} for table in _READ]
-    for name in sorted(set.intersection(*held)):
+    for name in comparable(root):
         why = [off[stem].text for stem in (cards.stem(table, name) for table in _READ) if stem in off]
         if why and name != context.generation:
             log.warning("%s is not compared: %s", name, why[0])
@@ -42,7 +46,8 @@ def finders(context: RunContext) -> dict[str, network.Finder]:
 
 
 def pairs(root: DataRoot, names: Collection[str], off: Mapping[str, object]) -> pd.DataFrame:
-    """Rows of the table of pairs that count, of these finders; without any, none."""
+    """Rows of the table of pairs that count, with both finders among these; without any, none."""
     made = [one for one in cards.of_survey(root, TABLE) if one.name not in off and one.card.slice in names]
     rows = [delta.read(root, TABLE, slices=[one.card.slice]).to_pandas() for one in made]
-    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+    found = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["other"])
+    return found[found["other"].isin(names)].reset_index(drop=True)

@@ -106,7 +106,7 @@ def errors(test: pd.DataFrame, store: Stamps, generation: str, point: Threshold)
     )
     caption = (
         f"Test split, {generation}, threshold {name} (probability above {threshold:.4g}): {counts}. Found and "
-        "mistaken: most probable first; missed: least probable first. Below each its probability, with its tier or the "
+        "mistaken: most probable first; missed: least probable first. Above each its probability, with its tier or the "
         "catalogue's category of confusers."
     )
     shown = {

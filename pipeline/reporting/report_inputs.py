@@ -58,53 +58,61 @@ _ANSWER_COLUMNS = ["injection_id", "status", "probability", "host_probability"]
 
 def gather(context: RunContext, params: ReportParams) -> ReportInputs:
     """The inputs of the report, from tables at their pinned versions."""
-    names = reported(context)
+    names, root = reported(context), context.root
     manifest = context.read("manifest", slices=[context.survey.audit_manifest]).to_pandas()
-    generations = with_networks(
-        [_generation(context, name, manifest, params) for name in names],
-        context.project.section(DiagnoseParams, "diagnose").gap_threshold,  # type: ignore[attr-defined]
-    )
+    found = [_generation(context, name, manifest, params) for name in names]
+    gap_threshold = context.project.section(DiagnoseParams, "diagnose").gap_threshold  # type: ignore[attr-defined]
+    headline = shown_first(names, params.headline_generation)
     epochs = context.read("training_epochs").to_pandas()
     pool, area = galaxies(context)
-    headline = shown_first(names, params.headline_generation)
-    scores = context.read("scores", slices=[headline]).to_pandas()
-    baseline = context.root.baselines / f"{headline}.json"
-    has_baseline = baseline.exists() and f"diagnostics.diagnose-{headline}" not in status.invalid_results(context.root)
     return ReportInputs(
         imaging=SURVEY,
         params=params,
         survey_name=context.survey.name,
         simulated=context.survey.simulated,
-        generations=generations,
+        generations=with_networks(found, gap_threshold),
         headline=headline,
         manifest=manifest,
         ingest_counts=_of_survey(context, "ingest_counts"),
         quarantine=_of_survey(context, "quarantine"),
         training_epochs=epochs[epochs["origin"].isin(names)],
         past_epochs=epochs[epochs["origin"] == _PAST],
-        experiments=registered(context.read("experiments").to_pandas(), context.root),
-        candidates=ranked_candidates(scores, manifest, params.candidates_shown),
-        grids={
-            item.injections["grid_id"].iloc[0]: _grid(context, item.name)
-            for item in generations
-            if len(item.injections)
-        },
-        baseline=pd.read_json(baseline) if has_baseline else pd.DataFrame(),
-        galleries=galleries(context, manifest, headline, StampStore(context.root.cutouts), params),
-        provenance={
-            "code commit": git_commit(),
-            "package version": pipeline_version(),
-            "survey parameters": context.survey.digest(),
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-        },
-        left_out=[f"{run}: {why.of(run)}" for run, why in sorted(status.invalid_runs(context.root).items())],
-        expectations=expectations.rows(context.root),
+        experiments=registered(context.read("experiments").to_pandas(), root),
+        candidates=_candidates(context, headline, manifest, params),
+        grids={item.injections["grid_id"].iloc[0]: _grid(context, item.name) for item in found if len(item.injections)},
+        baseline=_baseline(root, headline),
+        galleries=galleries(context, manifest, headline, StampStore(root.cutouts), params),
+        provenance=_provenance(context),
+        left_out=[f"{run}: {why.of(run)}" for run, why in sorted(status.invalid_runs(root).items())],
+        expectations=expectations.rows(root),
         pool=pool,
         area_deg2=area,
-        stages=stage_edges(context.root),
+        stages=stage_edges(root),
         tables=_tables(context),
     )
+
+
+def _candidates(context: RunContext, headline: str, manifest: pd.DataFrame, params: ReportParams) -> pd.DataFrame:
+    """The unlisted objects that the headline finder ranks highest."""
+    scores = context.read("scores", slices=[headline]).to_pandas()
+    return ranked_candidates(scores, manifest, params.candidates_shown)
+
+
+def _baseline(root: DataRoot, headline: str) -> pd.DataFrame:
+    """Labels and scores of the trivial classifier beside the headline finder; none where its diagnosis is invalid."""
+    path, off = root.baselines / f"{headline}.json", status.invalid_results(root)
+    counts = path.exists() and f"diagnostics.diagnose-{headline}" not in off
+    return pd.read_json(path) if counts else pd.DataFrame()
+
+
+def _provenance(context: RunContext) -> Mapping[str, str]:
+    return {
+        "code commit": git_commit(),
+        "package version": pipeline_version(),
+        "survey parameters": context.survey.digest(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
 
 
 def registered(experiments: pd.DataFrame, root: DataRoot) -> pd.DataFrame:

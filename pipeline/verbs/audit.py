@@ -33,6 +33,7 @@ from pipeline.experiment.scoring import conditions_of
 from pipeline.experiment.trainedon import LISTED, csv_text, read_listed
 from pipeline.project import params
 from pipeline.project.project import Project
+from pipeline.reporting.finderpairs import comparable
 from pipeline.verbs.cutouttables import audited_sets, forget_set
 from pipeline.verbs.diagnosing import forget_campaigns
 from pipeline.verbs.importing import forget_import, imported
@@ -93,8 +94,13 @@ def audit(
 
 
 def _finish(project: Project, name: str) -> None:
-    """Compare a finder with the others, and make the report: alone, so that an error in another does not block them."""
-    reproduce(project, "--single-item", f"pairs@{name}", "report")
+    """Compare a finder with the others and each of them with it, and make the report.
+
+    These stages run alone, so that another finder that cannot be measured does not block them.
+    """
+    measured = comparable(project.data)
+    compared = [one for one in dict.fromkeys((*project.audited, name)) if one == name or one in measured]
+    reproduce(project, "--single-item", *(f"pairs@{one}" for one in compared), "report")
 
 
 def is_ours(project: Project, name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,8 @@ from analysis import config
 from analysis.diagnostics.discovery import DiagnoseParams, found
 from analysis.figures import completeness as figures
 from analysis.figures.completeness import heat_map
-from analysis.figures.curves import reliability_figure, roc_figure
-from analysis.figures.points import points_figure
+from analysis.figures.curves import history_figure, reliability_figure, roc_figure
+from analysis.figures.points import lines, points_figure
 from analysis.figures.stamps import colour_composite, contact_sheet
 from analysis.figures.style import COLOURS
 from analysis.records import Drawing
@@ -145,9 +146,27 @@ def test_where_models_have_one_series_the_legend_names_the_models_alone() -> Non
     rows = pd.DataFrame(
         {"series": "change", "x": [0.0, 1.0], "y": [1.0, 2.0], "low": np.nan, "high": np.nan, "label": ""}
     )
-    drawn = points_figure(Drawing("A picture", "x", "y"), {"demo1": rows, "demo2": rows}).content.decode()
+    other = rows.assign(y=[1.0, 3.0])
+    drawn = points_figure(Drawing("A picture", "x", "y"), {"demo1": rows, "demo2": other}).content.decode()
     assert ">demo1<" in drawn
     assert "change, demo1" not in drawn
+
+
+def test_what_is_the_same_for_every_model_is_drawn_once() -> None:
+    alike = pd.DataFrame({"series": "data", "x": [0.0, 1.0], "y": [1.0, 2.0], "low": 0.0, "high": 3.0, "label": ""})
+    own = [alike.assign(series="scores", y=y) for y in (0.5, 0.7)]
+    models = {f"demo{i}": pd.concat([alike, rows]) for i, rows in enumerate(own)}
+    assert [name for name, _ in lines(models)] == ["data", "scores, demo0", "scores, demo1"]
+    models["demo1"] = own[1]
+    assert [name for name, _ in lines(models)] == ["data, demo0", "scores, demo0", "scores, demo1"]
+
+
+def test_every_panel_of_past_trainings_has_a_run() -> None:
+    run = pd.DataFrame({"epoch": [10, 12], "phase": "all", "val_auc": [0.9, 0.91], "learning_rate": 1e-3})
+    epochs = pd.concat([run.assign(generation=f"run{i}") for i in range(5)])
+    drawn = history_figure(epochs).content.decode()
+    assert ">run4<" in drawn
+    assert not re.search(r">0\.[024]<", drawn), "an empty panel has axes of its own, from 0 to 1"
 
 
 def test_slanted_names_of_categories_end_at_their_ticks():

@@ -83,5 +83,5 @@ def test_without_a_corner_it_is_not_measured(diagnose):
             f"host_pairs/effect/{name}" for name in ("hosts", "shape", "interaction")
         }
         assert all(m.method.startswith("not measurable") and np.isnan(m.value) for m in found.measures)
-        assert not found.findings
+        assert "is not judged: there are no trials of the experiment" in found.findings[0].text
         assert not found.points

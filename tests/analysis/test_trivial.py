@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_curve as sklearn_curve
 
+from analysis.diagnostics import shortcuts as shortcuts_module
+from analysis.diagnostics import trivial
 from analysis.diagnostics.shortcuts import cohen_d, shortcuts
 from analysis.diagnostics.trivial import baseline
 from lake.errors import DataError
@@ -84,6 +88,28 @@ def test_shortcuts_are_seen_and_their_absence_too(galaxies, diagnose):
     shuffled = np.random.default_rng(5).permutation(label)
     fair = shortcuts(features, shuffled, split, SURVEY, diagnose)
     assert status(fair, "shortcut/core_only") in ("PASS", "BORDERLINE")
+
+
+@pytest.mark.parametrize("module", [trivial, shortcuts_module])
+def test_a_split_without_a_lens_is_not_measured(galaxies, diagnose, module):
+    features, label, split, _ = galaxies
+    rows = pd.DataFrame({"label": np.where(split == "test", 0, label), "split": split, "score": 0.0})
+    subject = SimpleNamespace(features=features, learned=rows, thresholds=(), imaging=SURVEY, seed=1)
+    found = module.diagnose(subject, diagnose)
+    assert all(np.isnan(one.value) for one in found.measures)
+    assert {gate.status for gate in found.gates} == {"NOT MEASURED"}
+    assert "the test split has no listed lens" in found.findings[0].text
+
+
+def test_findings_give_the_figures_of_the_tables(galaxies, rivals, diagnose):
+    features, label, split = rivals
+    outcome = baseline(features, label, split, label, **at(0.05))
+    assert f"{measure(outcome, 'trivial/auc').value:.3f}" in outcome.findings[0].text
+    assert f"fpr5e-2 by {measure(outcome, 'trivial/recall_gain/fpr5e-2').value:+.3f}" in outcome.findings[0].text
+    assert [point.label for point in outcome.points] == ["logistic", "boosting", "the finder"]
+    features, label, split, _ = galaxies
+    seen = shortcuts(features, label, split, SURVEY, diagnose)
+    assert f"core alone with AUC {measure(seen, 'shortcut/core_only_auc').value:.2f}" in seen.findings[0].text
 
 
 def test_cohen_d():

@@ -13,7 +13,9 @@ import yaml
 
 from lake.errors import DarkHaloError, DataError, ParameterError
 from pipeline.project import params
+from pipeline.project.context import RunContext
 from pipeline.project.project import Project
+from pipeline.reporting import finderpairs
 from pipeline.verbs import audit
 from pipeline.verbs.audit import forget
 from pipeline.wiring import of_one_finder
@@ -80,7 +82,7 @@ def test_a_finder_that_passes_is_enlisted_measured_and_reported(
     before = state(finished.folder)
     audit.audit(project, f"{FINDERS}:Chances", "theirs", "probabilities")
     own = tuple(f"{stage}@theirs" for stage in of_one_finder(project.folder))
-    assert runs == [own, ("--single-item", "pairs@theirs", "report")]
+    assert runs == [own, ("--single-item", "pairs@demo1", "pairs@theirs", "report")]
     assert params.load(finished.folder).audited == ["demo1", "theirs"]
     facts = json.loads((project.data.checkpoints("theirs") / "scorer.json").read_text())
     assert facts["output"] == "probabilities"
@@ -129,6 +131,15 @@ def test_a_finder_whose_audit_is_interrupted_is_taken_out_again(
     with pytest.raises(KeyboardInterrupt):
         audit.audit(project, f"{FINDERS}:Brightness", "theirs")
     assert state(finished.folder) == before
+
+
+def test_a_finder_that_is_gone_is_in_no_pair(finished: Checkout) -> None:
+    project = params.load(finished.folder)
+    key = {"generation": "demo1", "quantity": "ceiling", "threshold_id": "p0.3", "value": 10.0, "n": 1}
+    rows = [{**key, "other": other} for other in ("demo2", "theirs")]
+    RunContext("pairs", "demo1", project).write(finderpairs.TABLE, rows, "demo1", {"generation": "demo1"})
+    assert set(finderpairs.pairs(project.data, ["demo1", "demo2"], {})["other"]) == {"demo2"}
+    assert finderpairs.pairs(project.data, ["demo2"], {}).empty
 
 
 def test_params_use_keeps_the_finders_that_were_enlisted(
