@@ -1,0 +1,80 @@
+"""The whole chain with survey, tables, partial work, stamps and remote in a simulated S3 gives the local cards."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from etl.spark.java import S3_JARS
+from lake.files import storage
+from lake.store import remoteshards
+from tests.etl.rehearsal.tools import SPARK_4
+from tests.lake import stores
+from tests.pipeline.checkout import Checkout
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+_WHO = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A simulated S3, for which the project starts a Spark of its own."""
+    jars = tmp_path / "jars"
+    jars.mkdir()
+    for jar in SPARK_4.s3_jars:
+        if (name := jar.name.rpartition("_")[2]) in S3_JARS:
+            (jars / name).symlink_to(jar)
+    monkeypatch.setenv("DHS_S3_JARS", str(jars))
+    monkeypatch.delenv("SPARK_REMOTE", raising=False)
+    with stores.bucket(monkeypatch, tmp_path) as uri:
+        yield uri
+
+
+def on_s3(finished: Checkout, folder: Path, uri: str) -> Checkout:
+    """A project without data whose survey lies in the store, and whose tables, work and stamps go there."""
+    made = Checkout.make(folder)
+    made.dhs("params", "use", "test")
+    place = folder / "params.yaml"
+    values = yaml.safe_load(place.read_text())
+    values["survey"]["folder"] = f"{uri}/sky"
+    values["survey"] |= {f"{name}_uri": f"{uri}/{name}" for name in ("lake", "work", "shards")}
+    place.write_text(yaml.safe_dump(values, sort_keys=False))
+    shutil.copytree(finished.folder / "data" / "truth", folder / "data" / "truth")
+    survey = finished.folder / "data" / "survey"
+    for name, _ in storage.files(str(survey)):
+        storage.upload(survey / name, f"{uri}/sky/{name}")
+    return made
+
+
+def test_the_whole_chain_gives_the_local_cards_and_is_shared(finished: Checkout, store: str, tmp_path: Path) -> None:
+    project = on_s3(finished, tmp_path / "project", store)
+    try:
+        project.run("dvc", "repro")
+    finally:
+        project.dhs("server", "stop")
+    local = finished.cards()
+    assert "trials.demo1.json" in local
+    assert project.cards() == local
+    assert not list((project.folder / "data" / "lake").rglob("*.parquet"))
+    assert [path.name for path in (project.folder / "data" / "cutouts").iterdir()] == [remoteshards.LIST]
+    assert not list(storage.files(f"{store}/work")), "partial work is removed when a stage ends well"
+    share(project, f"{store}/team")
+    clone = Checkout(tmp_path / "clone")
+    project.run("git", "clone", "-q", str(project.folder), str(clone.folder))
+    clone.dhs("pull")
+    assert clone.cards() == local
+    for pattern in ("report/*.html", "checkpoints/*/*.safetensors", "grid/**/*.parquet"):
+        assert clone.digest(pattern) == project.digest(pattern)
+        assert clone.digest(pattern), pattern
+
+
+def share(project: Checkout, remote: str) -> None:
+    """Commit the project and push tables and DVC's files to a remote in the store."""
+    project.run("dvc", "remote", "add", "-q", "--default", "team", remote)
+    project.run("git", "add", "-A")
+    project.run(*_WHO, "commit", "-qm", "Cards and pins of the survey on S3")
+    project.dhs("push")
