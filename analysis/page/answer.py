@@ -19,6 +19,11 @@ from analysis.statistics.completeness import ALL, MARGINAL, interval_of
 
 THETA_E = "lens_theta_e_arcsec"
 _EVERY = "all magnitudes"
+_KNOWN = (
+    ("matched_recovery", "known lenses among injections like them", ""),
+    ("transplants/injected_arcs", "real arcs against injected ones", " points"),
+)
+"""Gates that compare injections with real lenses, in words, and the unit of their figures."""
 
 
 def first(inputs: ReportInputs) -> GenerationInputs:
@@ -119,7 +124,7 @@ def _identity(inputs: ReportInputs, item: GenerationInputs) -> list[list[object]
 
 
 def _trust(item: GenerationInputs) -> list[list[object]]:
-    """Verdicts on realism, closure and contamination."""
+    """Verdicts on realism, closure, real lenses against injections, and contamination."""
     held = {gate["name"]: gate for gate in item.gates.to_dict("records")} if len(item.gates) else {}
     probe = measure(item.diagnostics, PROBE)
     words = "not measured" if probe is None else f"{measured(item.diagnostics, PROBE)}, {probe['method']}"
@@ -130,6 +135,8 @@ def _trust(item: GenerationInputs) -> list[list[object]]:
         rows.append([f"closure: {name.partition('/')[2]}", _tag(gate), _figures(gate)])
     if not links:
         rows.append(["closure", Tag("NOT MEASURED"), "known only where the true lenses are known"])
+    for name, words, unit in _KNOWN:
+        rows.append([words, _tag(held.get(name)), _compared(held.get(name), unit)])
     untouched = held.get("untouched_test_set")
     rows.append(["test galaxies untouched", _tag(untouched), "" if untouched is None else str(untouched["rule"])])
     return rows
@@ -137,6 +144,14 @@ def _trust(item: GenerationInputs) -> list[list[object]]:
 
 def _tag(gate: dict[Any, Any] | None) -> Tag:
     return Tag("NOT MEASURED" if gate is None else str(gate["status"]))
+
+
+def _compared(gate: dict[Any, Any] | None, unit: str) -> str:
+    """Value and interval of a gate with its rule; the rule alone where nothing was measured."""
+    if gate is None or pd.isna(gate["value"]):
+        return "" if gate is None else str(gate["rule"])
+    bounds = "" if pd.isna(gate["low"]) else f" [{gate['low']:.3g}, {gate['high']:.3g}]"
+    return f"{gate['value']:.3g}{bounds}{unit}; {gate['rule']}"
 
 
 def _figures(gate: dict[Any, Any]) -> str:

@@ -11,7 +11,14 @@ from analysis.diagnostics import discovery
 from analysis.page import answer, context, diagnosed, pairs, ranking, referee, surfaces, yields
 from analysis.page.layout import Item, Part
 from analysis.reporting import closing, deciding, evidence, found, performance, selection, sources
-from analysis.reporting.facts import limitations, literature_views, probability_words, reference_view
+from analysis.reporting.facts import (
+    first_grid_view,
+    limitations,
+    literature_views,
+    parity_view,
+    probability_words,
+    reference_view,
+)
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.thresholds import threshold_view
 from analysis.reporting.views import Shown, TableView
@@ -127,7 +134,8 @@ def _questions(inputs: ReportInputs) -> Iterable[Part]:
     chapter = "Questions, limits, context"
     yield Part("questions", "Questions of a referee", referee.items(inputs), chapter=chapter)
     yield Part("limitations", "Limitations", notes=limitations(inputs))
-    literature: list[Item | None] = [context.literature_figure(inputs), *literature_views(), reference_view()]
+    reference = [parity_view(inputs), reference_view(), first_grid_view()]
+    literature: list[Item | None] = [context.literature_figure(inputs), *literature_views(), *reference]
     yield Part("context", "Literature and the reference system", literature)
     yield Part("references", "References", [context.references_view()])
 

@@ -28,6 +28,7 @@ EMBEDDING_PICTURE = "feature_space/umap"
 """The figure that shows a finder's embedding."""
 _DEPTH_BIN_MAG = 0.5
 _LEAST_DEPTH_BINS = 2
+_RECORDED = ("commands", "configuration", "seed", "code commit")
 _CITED = ("Jacobs+19", "Huang+20", "He+20", "Rojas+22", "Herle+24")
 
 
@@ -206,9 +207,10 @@ def _embedding(item: GenerationInputs, inputs: ReportInputs) -> _Found:
 
 
 def _provenance(item: GenerationInputs, inputs: ReportInputs) -> _Found:
-    there = bool(inputs.provenance) and len(inputs.tables) > 0
-    words = f"{len(inputs.tables)} tables with version and fingerprint"
-    return _Found("GO" if there else "NOT MEASURED", words if there else "not recorded")
+    missing = [what for what in _RECORDED if not inputs.provenance.get(what)]
+    missing += [] if len(inputs.tables) else ["versions of tables"]
+    words = f"{', '.join(_RECORDED)}, and {len(inputs.tables)} tables with version and fingerprint"
+    return _Found("NOT MEASURED" if missing else "GO", f"missing: {', '.join(missing)}" if missing else words)
 
 
 def _cross_model(item: GenerationInputs, inputs: ReportInputs) -> _Found:

@@ -12,7 +12,7 @@ import yaml
 
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import points
-from analysis.reporting.views import TableView, measure
+from analysis.reporting.views import TableView, measure, measured
 
 _SIMULATED = (
     "The sky of this run is simulated. Its numbers measure the procedure, not the performance on a real survey."
@@ -148,6 +148,44 @@ def reference_view() -> TableView:
     """What the reference system recorded; both values are given where its own records disagree."""
     title = "The reference system's own figures (another data set: the procedure compares, the numbers do not)"
     return _fact_view("reference", title, ("quantity", "value", "record"))
+
+
+def first_grid_view() -> TableView:
+    """The reference's first grid by Einstein radius."""
+    headers = ("theta_E (arcsec)", "p > 0.3", "p > 0.5", "FPR 1e-3", "mean arc SNR", "magnitude 23-24, p > 0.3")
+    rows = [
+        [f"{radius:.2f}", *(f"{share:.1f} %" for share in shares), f"{snr:.1f}", f"{bright:.1f} % of {n:,}"]
+        for radius, *shares, snr, bright, n in published()["first_grid"]
+    ]
+    title = "Completeness of the reference's first grid (308 cells, 61,600 injections, prior v1, gen4)"
+    return TableView(title, headers, rows, folded=True)
+
+
+def parity_view(inputs: ReportInputs) -> TableView:
+    """Paper IV, the reference's two networks of these kinds, and each finder of the page."""
+    headers = ("", "Inchausti+25 (Paper IV)", "gen4", "resnet-gen1", *(item.name for item in inputs.generations))
+    own = [_parity(item, inputs.params.headline_threshold_id) for item in inputs.generations]
+    rows = [
+        [row["what"], row["paper_iv"], row["gen4"], row["resnet_gen1"], *(facts.get(row["what"], "—") for facts in own)]
+        for row in published()["paper_iv"]
+    ]
+    title = "Paper IV beside the reference system's networks and this page's finders, each on its own objects"
+    return TableView(title, headers, rows)
+
+
+def _parity(item: GenerationInputs, threshold_id: str) -> dict[str, str]:
+    """What is known of a finder, by the rows of the table."""
+    labels, point = item.scores["label"], points(item.thresholds).get(threshold_id)
+    found = {
+        "positives and negatives": f"{int((labels == 1).sum()):,} + {int((labels == 0).sum()):,} (test)",
+        "network": item.facts.get("network", item.facts.get("kind", "—")),
+        "AUC": measured(item.diagnostics, "auc"),
+        "best epoch": item.facts.get("epochs", "—"),
+        "annulus (pixels)": item.facts.get("annulus (pixels)", "—"),
+    }
+    if point is not None and point.measurable:
+        found["threshold"] = f"{point.threshold:.4g} ({threshold_id})"
+    return found
 
 
 def _fact_view(key: str, title: str, headers: tuple[str, ...]) -> TableView:

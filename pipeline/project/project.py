@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +34,12 @@ class Project:
     def data(self) -> DataRoot:
         """Where cards, tables and blobs lie; tables made for another survey are not read."""
         return DataRoot.of(self.folder / self.survey.data_root, self.survey.lake_uri, self.survey.name)
+
+    @property
+    def digest(self) -> str:
+        """Hash of all parameters, independent of the order of keys."""
+        text = json.dumps(self.values, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def audited(self) -> list[str]:

@@ -107,9 +107,12 @@ def _baseline(root: DataRoot, headline: str) -> pd.DataFrame:
 
 def _provenance(context: RunContext) -> Mapping[str, str]:
     return {
+        "commands": "dhs repro",
         "code commit": git_commit(),
         "package version": pipeline_version(),
+        "configuration": f"params.yaml, {context.project.digest}",
         "survey parameters": context.survey.digest(),
+        "seed": str(context.survey.seed),
         "python": platform.python_version(),
         "machine": platform.machine(),
     }

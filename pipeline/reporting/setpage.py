@@ -81,9 +81,11 @@ def page_inputs(
         baseline=pd.DataFrame(held),
         galleries=galleries,
         provenance={
+            "commands": f"dhs audit FINDER --name {name} --cutouts FOLDER --describe DESCRIPTION.yaml",
             "code commit": git_commit(),
             "package version": pipeline_version(),
-            "description": found.described.digest(),
+            "configuration": f"description, {found.described.digest()}",
+            "seed": str(setting.seed),
             "python": platform.python_version(),
             "machine": platform.machine(),
         },

@@ -292,7 +292,7 @@ def make_inputs(simulated=True):
         .scores[["label"]]
         .assign(score=np.random.default_rng(1).normal(size=840) + last["label"]),
         galleries=galleries(),
-        provenance={"commit": "a69bc0b", "version": "0.1.0", "parameters": "1f0e7d"},
+        provenance={"commands": "dhs repro", "code commit": "a69bc0b", "configuration": "1f0e7d", "seed": "42"},
         tables=pd.DataFrame(
             {"table": ["scores"], "slice": ["demo1"], "version": [3], "rows": [840], "fingerprint": ["ab12"]}
         ),

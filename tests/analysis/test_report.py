@@ -256,10 +256,9 @@ def test_injections_without_parameters_have_denominators_but_no_curves(inputs):
 
 
 def test_figures_of_the_reference_are_those_of_its_records():
-    """Two pairs that are easily exchanged: core suppression raises detection; the ResNet of Paper IV trained longer."""
+    """A pair that is easily exchanged: core suppression raises detection."""
     rows = {row[0]: row[1] for row in reference_view().rows}
     assert rows["detected at p > 0.5 without / with core suppression"] == "4.0 % / 5.0 %"
-    assert rows["best epoch in Paper IV"] == "126 (ResNet) / 50 (EfficientNetV2)"
     assert rows["completeness, 110,000 injections, v1 prior"] == "3,755 / 110,000 = 3.41 %"
     published = {row[0]: row[2] for view in literature_views() for row in view.rows}
     assert published["Inchausti+25 (Paper IV)"] == "0.9984 (ResNet), 0.9987 (EfficientNetV2), 0.9989 (ensemble)"

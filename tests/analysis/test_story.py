@@ -14,7 +14,7 @@ from analysis.figures.flow import _depths, _reduced
 from analysis.page import answer, context, pairs, referee, surfaces, yields
 from analysis.reporting import selection
 from analysis.reporting.evidence import gate_views, gate_words
-from analysis.reporting.facts import published
+from analysis.reporting.facts import first_grid_view, parity_view, published
 from analysis.reporting.views import Heading, Tag, Words
 from analysis.results.injection_views import along
 from analysis.results.purity import Sky, contaminants, purity
@@ -174,9 +174,34 @@ def test_detectable_injections_are_answered_apart(inputs):
     assert f"Of the {int(row['n']):,} injections that count as detectable, {100 * row['completeness']:.1f}" in said
 
 
+OF_THE_REFERENCE = {"reference", "paper_iv", "first_grid"}
+"""Groups of published figures that cite no work."""
+
+
+def test_paper_iv_stands_beside_every_finder(inputs):
+    """Its ResNet trained longer than its EfficientNetV2, two figures that are easily exchanged."""
+    view = parity_view(inputs)
+    rows = {row[0]: row[1:] for row in view.rows}
+    assert view.headers[1:] == ("Inchausti+25 (Paper IV)", "gen4", "resnet-gen1", "demo1", "demo2")
+    assert rows["best epoch"][0] == "126 (ResNet), 50 (EfficientNetV2)"
+    assert rows["threshold"][0].startswith("0.9867")
+    labels = inputs.generations[1].scores["label"]
+    assert rows["positives and negatives"][-1] == f"{(labels == 1).sum():,} + {(labels == 0).sum():,} (test)"
+    auc = inputs.generations[1].diagnostics.set_index("name")["value"]["auc"]
+    assert rows["AUC"][-1].startswith(f"{auc:.3f}")
+
+
+def test_the_first_grid_of_the_reference_has_its_radii_and_numbers():
+    rows = first_grid_view().rows
+    assert [row[0] for row in rows] == [f"{0.5 + 0.25 * step:.2f}" for step in range(11)]
+    assert rows[5] == ["1.75", "5.7 %", "4.9 %", "3.6 %", "8.2", "10.6 % of 1,881"]
+    bright = [int(row[-1].rpartition(" ")[2].replace(",", "")) for row in rows]
+    assert sum(bright) == 20_666
+
+
 def test_every_cited_work_is_among_the_references_and_none_has_an_invented_identifier():
     keys = {one["key"] for one in context.references()}
-    cited = {str(row["work"]) for group, rows in published().items() for row in rows if group != "reference"}
+    cited = {str(row["work"]) for group, rows in published().items() for row in rows if group not in OF_THE_REFERENCE}
     assert cited <= keys
     known = {"Collett 15", "DESI Legacy Imaging Surveys", "Gorski+05"}
     assert {one["key"] for one in context.references() if "where" in one} == known

@@ -57,7 +57,7 @@ def test_every_declared_diagnostic_and_parameter_has_a_name_of_ours() -> None:
         assert len(set(one.diagnostics)) == len(one.diagnostics)
         assert {recorded.measure.split("/")[0] for recorded in one.recorded} <= {
             "split", "masked", "annulus", "annulus_scoring", "bright_arcs", "clipping", "poisson", "lens_recall",
-            "sensitivity", "realism", "feature_space",
+            "sensitivity", "realism", "feature_space", "host_pairs", "core_suppression", "anchors",
         }  # fmt: skip
 
 
