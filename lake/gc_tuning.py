@@ -10,12 +10,12 @@ import atexit
 import gc
 import sys
 
-_OBJECTS_BETWEEN_SEARCHES = 50_000
+OBJECTS_BETWEEN_SEARCHES = 50_000
 
 
 def search_seldom() -> None:
     """For the start of a process."""
-    gc.set_threshold(_OBJECTS_BETWEEN_SEARCHES)
+    gc.set_threshold(OBJECTS_BETWEEN_SEARCHES)
     atexit.register(spare_imported)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from lake.gc_tuning import OBJECTS_BETWEEN_SEARCHES
 from lake.root import DataRoot
 
 # Tests run in several processes, whose threads would wait for each other by spinning. Read when torch is loaded.
@@ -23,7 +24,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Imported libraries are a million objects that live to the end: they are not searched for garbage while tests are
 # collected, nor later (half the time of collecting). At the very end they are, or DuckDB reports them as leaked.
+# Libraries that tests import themselves are searched as seldom as in a stage (lake.gc_tuning).
 gc.disable()
+gc.set_threshold(OBJECTS_BETWEEN_SEARCHES)
 atexit.register(gc.unfreeze)
 
 # A run in the background of a shell ignores Ctrl-C, one under `nohup` the end of a terminal; so would the programs that
