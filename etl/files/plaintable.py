@@ -1,8 +1,13 @@
-"""CSV and Parquet tables as rows of a FITS table, so that catalogues of all formats take the same way."""
+"""CSV and Parquet tables as rows of a FITS table, so that catalogues of all formats take the same way.
+
+A CSV file may be packed by gzip, which its first bytes tell.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +21,14 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from etl.files import sweepfiles
 from etl.files.fitstable import Field, Layout
+from etl.files.sweepfiles import Opened
 from lake.errors import DataError, one_line
 from lake.files import storage
 
-_ENDINGS = (".csv", ".parquet")
+_CSV = (".csv", ".csv.gz")
+_ENDINGS = (*_CSV, ".parquet")
 _TEXT_BYTES = 64
 """Longest text of a cell that is read, in bytes."""
 _CHUNK = 8 << 20
@@ -75,11 +83,12 @@ class PlainTable:
             raise DataError(f"the file changed while it was read: it has {start} rows instead of {stop}")
 
     def _batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        if self.path.lower().endswith(_CSV):
+            with _csv(self.path, columns) as cells:
+                yield from cells
+            return
         with storage.open_file(self.path) as file, _named_faults():
-            if self.path.lower().endswith(".csv"):
-                yield from _csv(file, columns)
-            else:
-                yield from pq.ParquetFile(file).iter_batches(_PART_ROWS, columns=list(columns))
+            yield from pq.ParquetFile(file).iter_batches(_PART_ROWS, columns=list(columns))
 
     def sha256(self) -> str:
         """Hash of the whole file."""
@@ -95,12 +104,13 @@ def opened(path: str) -> PlainTable:
     with storage.open_file(path) as file, _named_faults():
         if not file.size():
             raise DataError("the file is empty")
-        if not path.lower().endswith(".csv"):
+        if not path.lower().endswith(_CSV):
             held = pq.ParquetFile(file)
             return PlainTable(path, held.schema_arrow, held.metadata.num_rows)
-        names = _csv(file, None).schema.names
-    with storage.open_file(path) as file, _named_faults():
-        rows = sum(batch.num_rows for batch in _csv(file, names[:1] if len(set(names)) == len(names) else None))
+    with _csv(path, None) as cells:
+        names = cells.schema.names
+    with _csv(path, names[:1] if len(set(names)) == len(names) else None) as cells:
+        rows = sum(batch.num_rows for batch in cells)
     return PlainTable(path, pa.schema([(name, pa.string()) for name in names]), rows)
 
 
@@ -108,15 +118,34 @@ def opened(path: str) -> PlainTable:
 def _named_faults() -> Iterator[None]:
     try:
         yield
-    except pa.ArrowException as error:
+    except (pa.ArrowException, EOFError, zlib.error) as error:
         raise DataError(f"the file cannot be read: {one_line(error)}") from error
 
 
-def _csv(file: pa.NativeFile, columns: Sequence[str] | None) -> pyarrow.csv.CSVStreamingReader:
+@contextmanager
+def _csv(path: str, columns: Sequence[str] | None) -> Iterator[pyarrow.csv.CSVStreamingReader]:
     """A reader of a CSV file's cells as text."""
     kinds = {name: pa.string() for name in columns or ()}
     texts = pyarrow.csv.ConvertOptions(include_columns=columns, column_types=kinds)
-    return pyarrow.csv.open_csv(file, convert_options=texts)
+    with sweepfiles.opened(path) as file, _named_faults():
+        yield pyarrow.csv.open_csv(_Bounded(file), convert_options=texts)
+
+
+class _Bounded(io.RawIOBase):
+    """The bytes of a file in order, unpacked if it is packed; DataError if it unpacks to too many."""
+
+    def __init__(self, file: Opened) -> None:
+        self._file, self._read = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = self._file.file.read(_CHUNK if size is None or size < 0 else size)
+        self._read += len(content)
+        if self._read > self._file.size:
+            raise DataError(f"the file unpacks to more than {self._file.size} bytes")
+        return content
 
 
 def _code(kind: pa.DataType) -> str | None:

@@ -17,7 +17,7 @@ from etl.files import tree
 from lake.errors import DataError
 from lake.files import storage
 
-_TABLE = re.compile(r".*\.((fits?|fts)(\.gz|\.fz)?|csv|parquet)", re.IGNORECASE | re.DOTALL)
+_TABLE = re.compile(r".*\.((fits?|fts)(\.gz|\.fz)?|csv(\.gz)?|parquet)", re.IGNORECASE | re.DOTALL)
 _PACKED = re.compile(r".*\.(bz2|xz|zip|Z|zst|tar|7z)", re.IGNORECASE | re.DOTALL)
 _GZIP = b"\x1f\x8b"
 _MOST_EXPANSION = 100
@@ -39,7 +39,7 @@ def find(folder: str) -> list[Sweep]:
     found = sorted(_remote(folder) if "://" in folder else _local(folder))
     if not any(sweep.problem is None for sweep in found):
         other = f", but {len(found)} other files, such as {found[0].name}: {found[0].problem}" if found else ""
-        raise DataError(f"{folder} contains no table (*.fits, *.fits.gz, *.fits.fz, *.csv, *.parquet){other}")
+        raise DataError(f"{folder} contains no table (*.fits, *.fits.gz, *.fits.fz, *.csv, *.csv.gz, *.parquet){other}")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.config import CatalogueParams
-from etl.files import sweeps
+from etl.files import sweepfiles, sweeps
 from etl.files.sweepfiles import Sweep
 from lake.sky.bricklayout import brick_names
 from lake.store import delta
@@ -20,6 +21,7 @@ from tests.etl.pooled import Survey
 from tests.etl.survey_files import sources, write_sweep
 
 ROWS = 300
+PACKED = gzip.compress(b"ra,dec\n" + b"".join(b"%d,%d\n" % (i * i % 359, i % 89) for i in range(200)))
 
 
 def columns() -> dict[str, np.ndarray]:
@@ -47,6 +49,9 @@ def write(folder: Path, kind: str, found: dict[str, np.ndarray], name: str = "pa
         write_sweep(path, found)
     elif kind == "csv":
         pacsv.write_csv(arrow(found), path)
+    elif kind == "csv.gz":
+        with gzip.open(path, "wb") as packed:
+            pacsv.write_csv(arrow(found), packed)
     else:
         pq.write_table(arrow(found), path)
 
@@ -64,11 +69,11 @@ def outcome(place: Path, kind: str, found: dict[str, np.ndarray], **catalogue: A
     return rows, counts
 
 
-def test_one_catalogue_in_three_formats_gives_the_same_pool(tmp_path: Path) -> None:
+def test_one_catalogue_in_any_format_gives_the_same_pool(tmp_path: Path) -> None:
     fits, expected = outcome(tmp_path / "fits", "fits", columns())
     assert expected["kept", ""] == fits.num_rows > 100
     assert expected["rejected", "brick_primary"] == 60
-    for kind in ("csv", "parquet"):
+    for kind in ("csv", "csv.gz", "parquet"):
         rows, counts = outcome(tmp_path / kind, kind, columns())
         assert counts == expected
         assert rows.equals(fits)
@@ -135,6 +140,9 @@ def test_what_is_declared_must_be_so(
         ("csv", b"ra,ra\n1,2\n", "column ra: 2 columns have this name"),
         ("parquet", b"PAR1" + bytes(100), "the file cannot be read: "),
         ("csv", b"\xff\xfe\x00", "the file cannot be read: "),
+        ("csv.gz", b"", "the file is empty"),
+        ("csv.gz", PACKED[:-9], "the file cannot be read: Compressed file ended before the end-of-stream marker"),
+        ("csv.gz", PACKED[:50] + b"\x00\x00" + PACKED[52:], "the file cannot be read: "),
     ],
 )
 def test_files_that_are_no_tables(tmp_path: Path, kind: str, content: bytes, message: str) -> None:
@@ -142,6 +150,13 @@ def test_files_that_are_no_tables(tmp_path: Path, kind: str, content: bytes, mes
     path.write_bytes(content)
     facts = sweeps.inspect(Sweep(path.name, str(path)))
     assert str(facts.problem).startswith(message)
+
+
+def test_a_packed_table_that_unpacks_to_too_much_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweepfiles, "_FREE_BYTES", 1 << 20)
+    path = tmp_path / "parent.csv.gz"
+    path.write_bytes(gzip.compress(b"ra\n" + b"1\n" * (2 << 20)))
+    assert sweeps.inspect(Sweep(path.name, str(path))).problem == "the file unpacks to more than 1048576 bytes"
 
 
 def test_odd_values_of_a_parquet_table(tmp_path: Path) -> None:
