@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ _SIFTED_ROWS = 8_192
 """Rows sifted at a time: few enough to stay in the processor's cache."""
 _JUDGED_ROWS = 65_536
 _JUDGED_BYTES = 64 << 20
+_ENOUGH_ROWS = 100
+"""Of fewer rows, most may lack coordinates by chance."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def make(task: Task, recipe: Recipe) -> None:
     """Write the part and the account of a file."""
     made = Account(task.name)
     try:
-        with _reading(task, recipe) as file, _part(recipe, task) as part:
+        # Files may hold NaNs that warn when they are converted.
+        with _reading(task, recipe) as file, _part(recipe, task) as part, np.errstate(invalid="ignore"):
             for rows in _judged(file, task.name, recipe, made):
                 _enter(made, rows)
                 part.write(_complete(rows.filter(pc.equal(rows["outcome"], KEPT)), recipe.lineage))
@@ -101,8 +104,18 @@ def _judged(file: sweeps.Reading, name: str, recipe: Recipe, made: Account) -> I
                 yield judge(*waiting.taken(name))
     if waiting.rows:
         yield judge(*waiting.taken(name))
+    _require_sky(file, sieve.misplaced)
     made.counts.update({(REJECTED, cut): rows for cut, rows in sieve.counts.items() if rows})
     made.renamed.update({text: rows for text, rows in sieve.renamed.items() if rows})
+
+
+def _require_sky(file: sweeps.Reading, misplaced: int) -> None:
+    """Refuse a file most of whose rows have no place on the sky: a few of the others would have one by chance."""
+    if file.stop >= _ENOUGH_ROWS and misplaced > file.stop / 2:
+        problem = (
+            f"{misplaced} of {file.stop} rows have no place on the sky: are its bytes in FITS's order (big-endian)?"
+        )
+        raise sweeps.UnreadableError(replace(file.facts, problem=problem))
 
 
 class _Waiting:

@@ -73,6 +73,8 @@ class Sieve:
         """Rows that go no further, by the cut that rejects them."""
         self.renamed: Counter[str] = Counter()
         """Of these, types of older releases."""
+        self.misplaced = 0
+        """Rows without a place on the sky, wherever they go."""
 
     def __call__(self, raw: NDArray[np.void]) -> tuple[NDArray[np.intp], NDArray[np.int8]]:
         """The rows to look at more closely, and the number of the first cut that each fails, or -1.
@@ -115,6 +117,7 @@ class Sieve:
     def _misplaced_or_near(self, ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]) -> Mask:
         placed = (ra_deg >= 0) & (ra_deg <= 360) & (np.abs(dec_deg) <= 90)
         found: Mask = ~placed
+        self.misplaced += int(np.count_nonzero(found))
         where = slice(None) if placed.all() else np.flatnonzero(placed)
         ra, dec = ra_deg[where], dec_deg[where]
         near = self._listed.maybe(ra, dec)

@@ -56,7 +56,7 @@ def measured(run_folder: Path, spark_server: str) -> Checkout:
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("release", [SPARK_4, SPARK_3], ids=lambda release: f"spark-{release.spark}")
+@pytest.mark.parametrize("release", [SPARK_3, SPARK_4], ids=lambda release: f"spark-{release.spark}")
 def test_every_spark_stage_gives_the_local_fingerprints(
     measured: Checkout, tmp_path: Path, release: Release, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -217,6 +218,23 @@ def test_every_file_and_row_is_accounted_for_whatever_is_beside_the_sweeps(tmp_p
     assert {q["source_file"]: q["reason"] for q in rows_of(frames.quarantine) if q["row_index"] == -1} == {
         "sweep-gone.fits": "a broken link", "README": "not a table, by its name",
     }  # fmt: skip
+
+
+def test_a_file_whose_bytes_are_in_the_wrong_order_is_refused_as_a_whole(tmp_path: Path) -> None:
+    """Some of its numbers would be positions, fluxes and counts that pass every cut."""
+    columns, rng = sources(4000), np.random.default_rng(1)
+    columns["RA"], columns["DEC"] = rng.uniform(0, 360, 4000), rng.uniform(-20, 30, 4000)
+    path = write_sweep(tmp_path / "sweep-a.fits", columns)
+    columns["OBJID"] += 4000
+    swapped = {name: values.byteswap() for name, values in columns.items()}
+    assert write_sweep(tmp_path / "sweep-b.fits", swapped).stat().st_size == path.stat().st_size
+    made = build(tmp_path, listed())
+    (refused,) = (row for row in rows_of(made.quarantine) if row["source_file"] == "sweep-b.fits")
+    assert re.fullmatch(
+        r"\d+ of 4000 rows have no place on the sky: are its bytes in FITS's order \(big-endian\)\?", refused["reason"]
+    )
+    assert {row["sweep_file"] for row in pool_rows(tmp_path, made)} == {"sweep-a.fits"}
+    assert len(pool_rows(tmp_path, made)) > 3000
 
 
 def test_near_table_and_exclusion(tmp_path: Path) -> None:
