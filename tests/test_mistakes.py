@@ -1,4 +1,4 @@
-"""The page of mistakes names guards that exist."""
+"""The pages of mistakes and of faults name guards that exist."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-PAGE = PROJECT / "docs" / "mistakes.md"
+PAGES = [PROJECT / "docs" / f"{name}.md" for name in ("mistakes", "faults")]
 _GUARD = re.compile(r"`([\w./]+\.(?:py|toml|yaml|md))(?:::(\w+))?`")
 
 
 def guards() -> list[tuple[str, str | None]]:
-    """Every file, and name in it, that the last column of a row of the page gives."""
-    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")]
-    cells = [row.rstrip("| ").rsplit("|", 1)[-1] for row in rows if not row.startswith("| mistake")]
+    """Every file, and name in it, that the last column of a row of the pages gives."""
+    rows = [line for page in PAGES for line in page.read_text().splitlines() if line.startswith("| ")]
+    cells = [row.rstrip("| ").rsplit("|", 1)[-1] for row in rows if not row.startswith(("| mistake", "| fault"))]
     found = [_GUARD.findall(cell) for cell in cells]
     assert all(found), cells[found.index([])]
     return [(path, name or None) for cell in found for path, name in cell]

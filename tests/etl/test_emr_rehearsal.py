@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -37,6 +42,45 @@ def test_a_stage_runs_from_the_shipped_archive_and_gives_the_local_fingerprints(
             made = remote.submit("pool", None, remote.describe(project, aws, SPARK_4))
         assert {name: local[name] for name in remote.cards(project, "pool", None)} == project.cards()
         assert "data/lake/tractor_pool/_witness/whole.json" in made
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("spark_server")
+def test_a_killed_executor_changes_nothing(tmp_path: Path) -> None:
+    project = Checkout.make(tmp_path / "project")
+    for command in (("params", "use", "test"), ("run", "demo"), ("run", "pool")):
+        project.dhs(*command)
+    local = project.cards()
+    with cloud() as aws:
+        remote.move(project, aws)
+        nodes = Nodes(tmp_path / "cluster", aws, SPARK_4, tables=False)
+        with serving(nodes), remote.submitting(project, aws), losing_an_executor(nodes) as killed:
+            remote.submit("pool", None, remote.describe(project, aws, SPARK_4))
+        assert len(killed) == 1
+        assert {name: local[name] for name in remote.cards(project, "pool", None)} == project.cards()
+
+
+@contextmanager
+def losing_an_executor(nodes: Nodes) -> Iterator[list[int]]:
+    """Kill the first executor that is seen at work; answers its process."""
+    killed: list[int] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not killed and not ended.wait(0.05):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for executor in nodes.executors()[:1]:
+                    executor.kill()
+                    killed.append(executor.pid)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        ended.set()
+        thread.join()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Tables in an object store whose writer is killed: readers lose no row, and a repeated write ends the same."""
+"""Tables in an object store whose writer is killed, or that two write at once: no row is lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.lake import stores
 from tests.lake.gates import gate, write
 
 ROWS = [gate("a", f"new {number}") for number in range(3)]
-_KILLED = """
+_WRITER = """
 import sys
 from tests.lake.gates import gate, write
 from lake.root import DataRoot
@@ -33,19 +33,25 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def root(bucket: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[DataRoot]:
-    yield DataRoot.of(tmp_path / "data", f"{bucket}/{request.node.callspec.id}/tables")
+    yield DataRoot.of(tmp_path / "data", f"{bucket}/{request.node.name.replace('[', '-').strip(']')}/tables")
     stores.heal()
+
+
+def writer(root: DataRoot, match: str) -> subprocess.Popen[bytes]:
+    """A process that writes slice `a`, once it has sent a request to write an object whose path contains a text."""
+    before = len(stores.seen())
+    command = [sys.executable, "-c", _WRITER, str(root.local), str(root.lake_uri)]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    while not [each for each in stores.seen()[before:] if each.startswith("PUT") and match in each]:
+        assert process.poll() is None, "it ended by itself"
+        time.sleep(0.02)
+    return process
 
 
 def killed_at(root: DataRoot, kind: str, match: str) -> None:
     """Write slice `a` in a process that is killed while the store works on a request, or has just met it (`late`)."""
     stores.fault(kind, method="PUT", match=match, seconds=60)
-    before = len(stores.seen())
-    command = [sys.executable, "-c", _KILLED, str(root.local), str(root.lake_uri)]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as process:
-        while not [each for each in stores.seen()[before:] if each.startswith("PUT") and match in each]:
-            assert process.poll() is None, "it ended by itself"
-            time.sleep(0.02)
+    with writer(root, match) as process:
         time.sleep(0.3 if kind == "late" else 0.0)
         process.kill()
     stores.heal()
@@ -84,3 +90,17 @@ def test_a_table_whose_creation_was_killed_gets_its_rows_and_rules(
     assert names(root) == ["new 0", "new 1", "new 2"]
     made, local = (delta.at(each.table("gates")) for each in (root, DataRoot.of(tmp_path / "local")))
     assert made.metadata().configuration == local.metadata().configuration
+
+
+@pytest.mark.usefixtures("whole_system")
+def test_of_two_who_commit_at_once_both_keep_their_rows(root: DataRoot, tmp_path: Path) -> None:
+    """One has read the table and written its rows when another commits the version that it was to commit."""
+    write(root, "a", gate("a", "old"))
+    write(root, "b", gate("b", "other"))
+    stores.fault("stall", method="PUT", match="_delta_log/", seconds=3)
+    with writer(root, "_delta_log/") as process:
+        write(DataRoot.of(tmp_path / "elsewhere", root.lake_uri), "b", gate("b", "theirs"))
+        assert process.poll() is None
+    assert process.returncode == 0
+    newest = delta.at(root.table("gates")).to_pyarrow_table(columns=["name"])["name"].to_pylist()
+    assert sorted(newest) == ["new 0", "new 1", "new 2", "theirs"]

@@ -12,6 +12,7 @@ import psutil
 import pytest
 import yaml
 
+from pipeline import wiring
 from tests.pipeline.checkout import Checkout
 
 pytestmark = pytest.mark.timeout(900)
@@ -95,6 +96,46 @@ def test_scores_killed_between_commit_and_card(finished: Checkout, twin: Callabl
     assert not (copy.folder / "data" / "cards" / "injections.demo1.json").exists()
     copy.dhs("run", "ingest", "--generation", "demo1")
     assert copy.cards() == finished.cards()
+
+
+SIMULATED = {"plan": "paired_small", "stamps": "paired_small", "stamp_manifest": "sim_paired"}
+COMMITS = {
+    "candidates": (None, "lens_candidates"),
+    "negatives": (None, "negatives"),
+    "manifest": ("audit_70_15_15", "manifest"),
+    "completeness": ("demo1", "completeness"),
+    "plan": (SIMULATED["plan"], "injection_manifest"),
+    "stamps": (SIMULATED["stamps"], "stamps"),
+    "stamp_manifest": (SIMULATED["stamp_manifest"], "stamp_manifest"),
+}
+"""Of each stage: what it runs for, and the table whose commit is the moment of the kill."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_spark_stage_killed_at_its_commit(finished: Checkout, twin: Callable[[], Checkout]) -> None:
+    """Every stage on Spark whose kills have no test of their own; `stamps` is killed after its first shard, too."""
+    copy = twin()
+    place = copy.folder / "params.yaml"
+    values = yaml.safe_load(place.read_text())
+    values["plan"]["plans"][SIMULATED["plan"]]["configurations_per_galaxy"] = 2
+    place.write_text(yaml.safe_dump(values))
+    for stage, name in SIMULATED.items():
+        copy.dhs("run", stage, "--generation", name)
+    expected, stamps = copy.cards(), copy.digest("stamps/*/*.npy")
+    assert finished.cards().items() <= expected.items()
+    for stage, (name, table) in COMMITS.items():
+        command = ("run", stage, *(("--generation", name) if name else ()))
+        copy.forget(dict.fromkeys(wiring.outputs(wiring.body(copy.folder, stage), name)))
+        if stage == "stamps":
+            work = copy.folder / "data" / "work" / "stamps"
+            copy.kill_when(command, lambda work=work: any(work.glob("*/rows/[!.]*.parquet")))
+        log = copy.folder / "data" / "lake" / table / "_delta_log"
+        copy.kill_when(command, grown(log, "*.json", listing(log, "*.json")))
+        assert copy.cards() != expected
+        copy.dhs(*command)
+        assert copy.cards() == expected, stage
+    assert copy.digest("stamps/*/*.npy") == stamps
 
 
 def test_the_spark_server_killed_under_a_stage(

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from etl.spark.java import QUICK_START
 from tests.etl.rehearsal.cloud import REGION, Cloud
 from tests.etl.rehearsal.tools import Release, package
@@ -87,6 +89,13 @@ class Nodes:
                 os.killpg(process.pid, signal.SIGTERM)
         for process in self._processes.values():
             process.wait(60)
+
+    def executors(self) -> list[psutil.Process]:
+        """Executors that have begun to work in Python."""
+        workers = [psutil.Process(made.pid) for name, made in self._processes.items() if name.startswith("worker")]
+        below = [process for worker in workers for process in worker.children(recursive=True)]
+        named = [process for process in below if "CoarseGrainedExecutorBackend" in " ".join(process.cmdline())]
+        return [one for one in named if any("pyspark" in " ".join(each.cmdline()) for each in one.children())]
 
     def run(self, cluster: Any) -> None:
         """Do with a cluster of the simulated AWS what EMR does with a real one."""
