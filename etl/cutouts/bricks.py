@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from lake.errors import DataError
 from lake.files import fitslayout
+from lake.files.fitsheader import Header
 from lake.sky.sphere import tangent_plane, unit_vectors
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, PIXEL_SCALE_TOLERANCE
 
@@ -80,7 +81,7 @@ class Tan:
     to_pixels: Floats
 
     @classmethod
-    def of(cls, header: fits.Header, name: str) -> Tan:
+    def of(cls, header: fits.Header | Header, name: str) -> Tan:
         """Projection of a coadd's header; any but TAN at the survey's pixel scale is an error."""
         kinds = (header.get("CTYPE1"), header.get("CTYPE2"))
         if kinds != ("RA---TAN", "DEC--TAN"):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
 
 from etl.cutouts.bricks import Tan
+from etl.cutouts.tiles import Image, Memory, TiledImage, Tiles, tiled_or_not
 from lake.errors import DataError
 from lake.files import fitslayout, storage
 from lake.files.fitsheader import unit_fault
@@ -23,6 +22,10 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 _SECTION_SHARE = 0.25
 """Windows that together cover less than this share of an image are read as sections, else the image as a whole."""
+_AT_A_TIME = 64
+"""Windows cut at a time: few enough for the processor's cache, which neighbours share."""
+_NEAR_PX = 100
+"""Windows that begin in one square of this side are cut after each other."""
 
 _GRID_TOLERANCE_PX = 0.01
 """Files of a brick whose pixels differ by more than this (in pixels) are on different grids."""
@@ -59,6 +62,11 @@ class Windows:
         column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
         return cls(column - size // 2, row - size // 2, x - column, y - row, size)
 
+    def where(self, keep: Flags) -> Windows:
+        """Some of the windows."""
+        corners, offsets = (self.x0[keep], self.y0[keep]), (self.x_offset_px[keep], self.y_offset_px[keep])
+        return Windows(*corners, *offsets, self.size)
+
     def inside(self, shape: tuple[int, ...]) -> Flags:
         """Whether each window is completely inside an image (y, x)."""
         top, right = self.y0 + self.size, self.x0 + self.size
@@ -74,10 +82,10 @@ class Grid:
     projection: Tan
 
     @classmethod
-    def of(cls, image: fits.CompImageHDU | fits.ImageHDU, name: str) -> Grid:
+    def of(cls, image: Image, name: str) -> Grid:
         return cls(image.shape, Tan.of(image.header, name))
 
-    def check(self, image: fits.CompImageHDU | fits.ImageHDU, name: str) -> None:
+    def check(self, image: Image, name: str) -> None:
         """Refuse an image whose shape or projection differs from this grid's."""
         if image.shape != self.shape:
             raise DataError(f"{name}: the image must be {self.shape}, like the brick's r image, got {image.shape}")
@@ -89,52 +97,17 @@ class Grid:
 
 
 @contextmanager
-def opened(folder: str, name: str, unit: str) -> Iterator[fits.CompImageHDU | fits.ImageHDU]:
+def opened(folder: str, name: str, unit: str) -> Iterator[Image]:
     """The image of a coadd file; one that is missing, unreadable or in another unit is an error that names it."""
     place = storage.below(folder, name)
     if not storage.exists(place):
         raise DataError(f"{name} is missing")
-    with fitslayout.opened(place, f"{name} cannot be read") as hdus:
-        image = next((hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2), None)
+    with fitslayout.located(place, f"{name} cannot be read") as (file, units), tiled_or_not(file, units) as image:
         if image is None:
             raise DataError(f"{name} contains no image")
         if problem := unit_fault(name, str(image.header.get("BUNIT", "")), unit):
             raise DataError(problem)
         yield image
-
-
-def cut(pixels: Any, windows: Windows, keep: Flags) -> NDArray[np.float32]:
-    """Windows (n, y, x) of an image (its array, or astropy's section) in its own values, where ``keep``."""
-    out = np.empty((int(keep.sum()), windows.size, windows.size), dtype=np.float32)
-    corners = zip(windows.x0[keep].tolist(), windows.y0[keep].tolist(), strict=True)
-    for row, (x, y) in enumerate(corners):
-        out[row] = pixels[y : y + windows.size, x : x + windows.size]
-    return out
-
-
-class Images:
-    """The files of a brick while ``count`` windows of ``size`` pixels are cut from them, some at a time: the images are
-    kept where the windows cover a good part of them.
-    """
-
-    def __init__(self, survey: str, brick: str, count: int, size: int) -> None:
-        self.folder, self.brick, self.size = brick_folder(survey, brick), brick, size
-        self._asked = count * size**2
-        self.held: dict[str, NDArray[np.generic]] = {}
-
-    @cached_property
-    def grid(self) -> Grid:
-        """That of the brick's r image, which the other files must share."""
-        reference = coadd_name(self.brick, "image", "r")
-        with opened(self.folder, reference, "nMgy") as image:
-            return Grid.of(image, reference)
-
-    def pixels(self, image: fits.CompImageHDU | fits.ImageHDU, name: str) -> Any:
-        """The image's array, kept, or its section where only a small part is asked for."""
-        if self._asked < _SECTION_SHARE * image.shape[0] * image.shape[1]:
-            return image.section
-        self.held[name] = image.data
-        return self.held[name]
 
 
 @dataclass(frozen=True)
@@ -158,33 +131,99 @@ class BrickStamps:
 class _Brick:
     """Reads windows of the files of one brick, which must share the grid of its r image."""
 
+    folder: str
+    brick: str
+    grid: Grid
     windows: Windows
-    inside: Flags
-    images: Images
+    """Those inside the coadd."""
+    memory: Memory = field(default_factory=Memory)
+    """Where one file after another is decoded."""
 
-    def read(
-        self, kind: str, band: str | None, unit: str, windows: Windows | None = None, keep: Flags | None = None
-    ) -> NDArray[np.float32] | None:
-        """Windows of one file (by default its stamps'); None where the brick has none of this kind."""
-        images, name = self.images, coadd_name(self.images.brick, kind, band)
-        windows, keep = windows or self.windows, self.inside if keep is None else keep
-        if name in images.held:
-            return cut(images.held[name], windows, keep)
-        if kind != "image" and not storage.exists(storage.below(images.folder, name)):
-            return None
-        with opened(images.folder, name, unit) as image:
-            images.grid.check(image, name)
-            return cut(images.pixels(image, name), windows, keep)
+    def each(self, kind: str, band: str | None, unit: str, windows: Windows | None = None) -> Iterator[Some]:
+        """Windows (by default the stamps') of one file, some at a time: their places, and their pixels (n, y, x) in
+        memory that the next ones use again; none where the brick has no file of this kind.
+        """
+        windows, name = windows or self.windows, coadd_name(self.brick, kind, band)
+        if kind != "image" and not storage.exists(storage.below(self.folder, name)):
+            return
+        with opened(self.folder, name, unit) as image:
+            self.grid.check(image, name)
+            pixels = self._pixels(image, windows)
+            out = np.empty((_AT_A_TIME, windows.size, windows.size), dtype=np.float32)
+            order = np.lexsort((windows.x0 // _NEAR_PX, windows.y0 // _NEAR_PX))
+            for start in range(0, len(order), _AT_A_TIME):
+                some = order[start : start + _AT_A_TIME]
+                _cut(pixels, windows.x0[some], windows.y0[some], out[: len(some)])
+                yield some, out[: len(some)]
+
+    def _pixels(self, image: Image, windows: Windows) -> Any:
+        """The image's pixels, or those under the windows alone where they are a small part of it."""
+        part = len(windows.x0) * windows.size**2 < _SECTION_SHARE * image.shape[0] * image.shape[1]
+        if not isinstance(image, TiledImage):
+            return image.section if part else image.data
+        if not part:
+            return image.all(self.memory)
+        return image.under(windows.x0, windows.y0, windows.size, self.memory)
 
     def psfsize(self, band: str, wanted: Flags) -> Floats:
         """PSF size (n,) at the sources, of those ``wanted``, from the brick's map."""
-        found = np.full(int(self.inside.sum()), np.nan)
-        half = self.windows.size // 2
-        centres = replace(self.windows, x0=self.windows.x0 + half, y0=self.windows.y0 + half, size=1)
-        values = self.read("psfsize", band, "arcsec", centres, self.inside & wanted) if wanted.any() else None
-        if values is not None:
-            found[wanted[self.inside]] = np.where(values > 0, values, np.nan)[:, 0, 0]
+        found, half = np.full(len(wanted), np.nan), self.windows.size // 2
+        corners = {name: getattr(self.windows, name)[wanted] + half for name in ("x0", "y0")}
+        place = np.flatnonzero(wanted)
+        if len(place):
+            for some, values in self.each("psfsize", band, "arcsec", replace(self.windows, **corners, size=1)):
+                found[place[some]] = np.where(values > 0, values, np.nan)[:, 0, 0]
         return found
+
+    def stamps(self, band: str, out: NDArray[np.float32], psfsize: Floats) -> Floats:
+        """Write the stamps (n, y, x) of one band, NaN where there is no data; ``psfdepth`` (n,) at the sources."""
+        for some, pixels in self.each("image", band, "nMgy"):
+            out[some] = pixels
+        depth, weighted = np.full(len(out), np.nan), False
+        for some, invvar in self.each("invvar", band, "nMgy^-2"):
+            _erase(out, some, ~(invvar > 0))
+            depth[some], weighted = _depth(invvar, psfsize[some]), True
+        if not weighted:
+            self._without_weights(band, out)
+        return depth
+
+    def _without_weights(self, band: str, out: NDArray[np.float32]) -> None:
+        """Mark pixels without data where there is no map of inverse variance: coadds hold 0 there, or the mask tells
+        that every exposure is bad.
+        """
+        out[out == 0] = np.nan
+        for some, flags in self.each("maskbits", None, ""):
+            bad = (flags.astype(np.int64) & (1 << MASKBITS[f"ALLMASK_{band.upper()}"])) != 0
+            _erase(out, some, bad)
+
+    def masked(self, maskbits: tuple[int, ...]) -> Flags | None:
+        """Whether excluded bits are set (n, y, x); None without a mask file."""
+        found, bits = None, sum(1 << bit for bit in maskbits)
+        for some, flags in self.each("maskbits", None, ""):
+            if not np.isfinite(flags).all():
+                raise DataError(f"{coadd_name(self.brick, 'maskbits', None)} holds values that are not mask bits")
+            if found is None:
+                found = np.empty((len(self.windows.x0), *flags.shape[1:]), dtype=bool)
+            found[some] = (flags.astype(np.int64) & bits) != 0
+        return found
+
+
+Some = tuple[NDArray[np.intp], NDArray[np.float32]]
+
+
+def _erase(stamps: NDArray[np.float32], some: NDArray[np.intp], where: Flags) -> None:
+    """Set pixels of some stamps to NaN."""
+    for place in np.flatnonzero(where.any(axis=(1, 2))):
+        stamps[some[place]][where[place]] = np.nan
+
+
+def _cut(pixels: Any, x0: NDArray[np.int64], y0: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    """Windows (n, y, x) of an image (its tiles, array or section) with these lower-left corners."""
+    if isinstance(pixels, Tiles):
+        pixels.windows(x0, y0, out)
+        return
+    for row, (x, y) in enumerate(zip(x0.tolist(), y0.tolist(), strict=True)):
+        out[row] = pixels[y : y + out.shape[1], x : x + out.shape[1]]
 
 
 def brick_stamps(
@@ -196,51 +235,24 @@ def brick_stamps(
     maskbits: tuple[int, ...],
     lacking: Flags | None = None,
 ) -> BrickStamps:
-    """Stamps of one brick, all at once; see :func:`cut_stamps`."""
-    return cut_stamps(Images(survey, brick, len(ra_deg), size), ra_deg, dec_deg, maskbits, lacking)
-
-
-def cut_stamps(
-    images: Images, ra_deg: Floats, dec_deg: Floats, maskbits: tuple[int, ...], lacking: Flags | None = None
-) -> BrickStamps:
-    """Stamps of one brick, at some positions.
+    """Stamps of one brick, at some positions. Each of its files is read once.
 
     ``lacking`` marks sources whose seeing and depth are to be taken from the coadds.
     """
-    size, grid = images.size, images.grid
+    folder, reference = brick_folder(survey, brick), coadd_name(brick, "image", "r")
+    with opened(folder, reference, "nMgy") as image:
+        grid = Grid.of(image, reference)
     windows = Windows.around(grid.projection, ra_deg, dec_deg, size)
     inside = windows.inside(grid.shape)
-    files = _Brick(windows, inside, images)
-    bits = files.read("maskbits", None, "")
-    if bits is not None and not np.isfinite(bits).all():
-        raise DataError(f"{coadd_name(images.brick, 'maskbits', None)} holds values that are not mask bits")
-    flags = None if bits is None else bits.astype(np.int64)
-    asked = np.zeros(len(inside), dtype=bool) if lacking is None else lacking
-    stamps = np.empty((int(inside.sum()), len(BANDS), size, size), dtype=np.float32)
-    psfsize, psfdepth = np.full((2, len(stamps), len(BANDS)), np.nan)
+    files = _Brick(folder, brick, grid, windows.where(inside))
+    asked = np.zeros(int(inside.sum()), dtype=bool) if lacking is None else lacking[inside]
+    stamps = np.empty((len(asked), len(BANDS), size, size), dtype=np.float32)
+    psfsize, psfdepth = np.full((2, len(asked), len(BANDS)), np.nan)
+    masked = files.masked(maskbits)
     for place, band in enumerate(BANDS):
-        stamps[:, place] = files.read("image", band, "nMgy")
-        invvar = files.read("invvar", band, "nMgy^-2")
-        np.copyto(stamps[:, place], np.nan, where=_without_data(stamps[:, place], invvar, flags, band))
         psfsize[:, place] = files.psfsize(band, asked)
-        if invvar is not None:
-            psfdepth[:, place] = _depth(invvar, psfsize[:, place])
-    masked = None if flags is None else (flags & sum(1 << bit for bit in maskbits)) != 0
+        psfdepth[:, place] = files.stamps(band, stamps[:, place], psfsize[:, place])
     return BrickStamps(windows, inside, stamps, masked, psfsize, psfdepth)
-
-
-def _without_data(
-    image: NDArray[np.float32], invvar: NDArray[np.float32] | None, flags: NDArray[np.int64] | None, band: str
-) -> Flags:
-    """Pixels of one band without data. Coadds hold 0 or a patched value there, and no inverse variance; without a map
-    of it the mask tells where every exposure is bad, and zeros tell the rest.
-    """
-    if invvar is not None:
-        return ~(invvar > 0)
-    gone: Flags = image == 0
-    if flags is not None:
-        gone |= (flags & (1 << MASKBITS[f"ALLMASK_{band.upper()}"])) != 0
-    return gone
 
 
 def _depth(invvar: NDArray[np.float32], psfsize_arcsec: Floats) -> Floats:

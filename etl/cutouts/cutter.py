@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from etl.config import CutoutsParams
 from etl.cutouts import qa
-from etl.cutouts.coadds import BrickStamps, Images, brick_folder, coadd_name, cut_stamps
+from etl.cutouts.coadds import BrickStamps, brick_folder, brick_stamps, coadd_name
 from lake.errors import DataError
 from lake.files import storage
 from lake.files.objects import Found
@@ -42,8 +42,6 @@ INDEX_SCHEMA = pa.schema(
 shards are, the ``.npy`` file that holds the stamp and its row there, and a hash of what the row was made from (null: it
 is to be made again next time)."""
 
-_AT_A_TIME = 128
-"""Windows cut and judged together: few, so that their memory is reused."""
 _DONE_SCHEMA = pa.schema([("brick", pa.string()), ("rows", pa.int64())])
 
 
@@ -139,35 +137,26 @@ def cut_brick(
     survey: str, brick: str, ra: Floats, dec: Floats, lacking: Flags, params: CutoutsParams
 ) -> tuple[NDArray[np.float32], list[dict[str, object]]]:
     """Good stamps (n, band, y, x) of one brick, and a row for each position that says what became of it."""
-    size = params.stamp_pixels
-    stamps = np.empty((len(ra), len(BANDS), size, size), dtype=np.float32)
-    rows: list[dict[str, object]] = []
-    images, kept = Images(survey, brick, len(ra), size), 0
-    for start in range(0, len(ra), _AT_A_TIME):
-        some = slice(start, start + _AT_A_TIME)
-        found = cut_stamps(images, ra[some], dec[some], params.maskbits, lacking[some])
-        for source, stamp in zip(*_judged(found, params), strict=True):
-            if stamp is not None:
-                stamps[kept] = stamp
-                source |= {"file_row": kept}
-                kept += 1
-            rows.append(source)
-    return stamps[:kept], rows
+    found = brick_stamps(survey, brick, ra, dec, params.stamp_pixels, params.maskbits, lacking)
+    rows, kept, inside = _judged(found, params), 0, np.flatnonzero(found.inside)
+    for place, source in enumerate(inside.tolist()):
+        if rows[source]["status"] == "ok":
+            rows[source]["file_row"] = kept
+            if kept != place:
+                found.stamps[kept] = found.stamps[place]
+            kept += 1
+    return found.stamps[:kept], rows
 
 
-def _judged(
-    found: BrickStamps, params: CutoutsParams
-) -> tuple[list[dict[str, object]], list[NDArray[np.float32] | None]]:
-    """For each position a row that says what became of it, and its stamp if that is good."""
+def _judged(found: BrickStamps, params: CutoutsParams) -> list[dict[str, object]]:
+    """For each position a row that says what became of it."""
     conditions = np.concatenate([found.psfsize, found.psfdepth], axis=1)
     verdicts = qa.judged(found.stamps, found.masked, params)
     rows: list[dict[str, object]] = [{"status": "rejected", "reason": OUTSIDE} for _ in found.inside]
-    stamps: list[NDArray[np.float32] | None] = [None for _ in rows]
     for place, source in enumerate(np.flatnonzero(found.inside)):
         x, y = found.windows.x_offset_px[source], found.windows.y_offset_px[source]
         known = {n: float(v) for n, v in zip(CONDITIONS, conditions[place], strict=True) if np.isfinite(v)}
         rows[source] = {**verdicts[place], "x_offset_px": float(x), "y_offset_px": float(y), **known}
         if verdicts[place]["status"] == "ok":
             rows[source]["sha256"] = stamp_hash(found.stamps[place])
-            stamps[source] = found.stamps[place]
-    return rows, stamps
+    return rows

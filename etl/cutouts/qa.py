@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from etl.config import CutoutsParams, StampGates
@@ -17,6 +18,7 @@ Floats = NDArray[np.float64]
 _R = BANDS.index("r")
 _AT_A_TIME = 64
 """Stamps measured together: few enough to stay in the processor's cache."""
+_BINS = 4096
 
 
 @dataclass(frozen=True)
@@ -148,20 +150,70 @@ def _percentiles(values: NDArray[Any], percents: tuple[float, ...]) -> Floats:
 
 
 def _interpolated(values: NDArray[Any], percents: tuple[float, ...]) -> Floats:
-    """Percentiles of rows without NaN: ordered in their own precision, interpolated in double precision."""
+    """Percentiles of rows without NaN, interpolated in double precision."""
     last = values.shape[1] - 1
     places = [percent / 100.0 * last for percent in percents]
     around = [(int(place), min(int(place) + (not place.is_integer()), last)) for place in places]
-    if len(places) > 1:  # faster than to part them at several places
-        parted = np.sort(values, axis=1)
-    else:
-        parted = np.partition(values, sorted({index for pair in around for index in pair}), axis=1)
+    ranks = np.array(sorted({index for pair in around for index in pair}))
+    found = np.empty((len(values), len(ranks)))
+    _ranked(values, ranks, found)
     rows = []
-    for place, (below, above) in zip(places, around, strict=True):
-        low, high = parted[:, below].astype(np.float64), parted[:, above].astype(np.float64)
-        share = place - below
+    for place, pair in zip(places, around, strict=True):
+        low, high = (found[:, index] for index in np.searchsorted(ranks, pair))
+        share = place - pair[0]
         rows.append(high - (high - low) * (1.0 - share) if share >= 0.5 else low + (high - low) * share)
     return np.stack(rows)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _ranked(values: Any, ranks: Any, out: Any) -> None:
+    """Values (row, rank) of some ranks, ascending, in rows without NaN: by counting, at a fifth of the time of a sort.
+
+    The bits of a double, their sign's meaning turned round, are whole numbers in the order of the doubles. They are
+    counted in bins of equal width, and only those of a bin that has a wanted rank are ordered.
+    """
+    count = values.shape[1]
+    numbers, row = np.empty(count, dtype=np.float64), np.empty(count, dtype=np.float64)
+    keys, bins = row.view(np.uint64), np.empty(_BINS, dtype=np.int64)
+    top = np.uint64(1) << np.uint64(63)
+    for place in range(len(values)):
+        for i in range(count):
+            numbers[i] = np.float64(values[place, i]) + 0.0  # no negative zero
+        bits = numbers.view(np.uint64)
+        low, high = ~np.uint64(0), np.uint64(0)
+        for i in range(count):
+            key = ~bits[i] if bits[i] & top else bits[i] | top
+            keys[i] = key
+            low, high = min(low, key), max(high, key)
+        _pick(keys, low, high, ranks, bins, numbers)
+        for i in range(len(ranks)):
+            out[place, i] = numbers[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pick(keys: Any, low: Any, high: Any, ranks: Any, bins: Any, out: Any) -> None:
+    """Write the numbers of some ranks to the beginning of ``out``."""
+    shift = np.uint64(0)
+    while (high - low) >> shift >= np.uint64(_BINS):
+        shift += np.uint64(1)
+    bins[:] = 0
+    for key in keys:
+        bins[(key - low) >> shift] += 1
+    inside, of, below, number = keys[:0].copy(), -1, 0, 0
+    top = np.uint64(1) << np.uint64(63)
+    for i in range(len(ranks)):
+        while below + bins[number] <= ranks[i]:
+            below, number = below + bins[number], number + 1
+        if of != number:
+            inside, of, held = np.empty(bins[number], dtype=np.uint64), number, 0
+            for key in keys:
+                if (key - low) >> shift == np.uint64(number):
+                    inside[held] = key
+                    held += 1
+            inside.sort()
+        key = inside[ranks[i] - below]
+        bits = key ^ top if key & top else ~key
+        out.view(np.uint64)[i] = bits
 
 
 def _asymmetry(r: NDArray[Any], rings: Rings) -> Floats:

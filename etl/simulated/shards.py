@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +43,7 @@ PLANNED = (
 
 _BATCH = 512
 """Lenses rendered together: enough for the fixed cost of a call, and 25 MB of pixels."""
+_Kind = TypeVar("_Kind", bound=np.generic)
 _MADE_FROM, _PLACE = b"made_from", b"place"
 _DONE = pa.schema([("shard", pa.int32()), ("rows", pa.int64()), ("place", pa.string())])
 
@@ -143,6 +145,17 @@ def _galaxies(rows: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:
     return rows.take(pa.array(first)), ids.indices.to_numpy().astype(np.int64)
 
 
+class _Rows(Generic[_Kind]):
+    """Rows of an array, put together in memory that is used again: fresh memory takes many times as long."""
+
+    def __init__(self, held: NDArray[_Kind]) -> None:
+        self._held, self._memory = held, np.empty((_BATCH, *held.shape[1:]), dtype=held.dtype)
+
+    def take(self, which: NDArray[np.int64]) -> NDArray[_Kind]:
+        """Some rows, at most a batch of them, valid until the next call."""
+        return np.take(self._held, which, axis=0, out=self._memory[: len(which)], mode="clip")
+
+
 @dataclass(frozen=True)
 class Stamps:
     """The planned stamps of one shard with their hosts; ``host`` is the place of each row's galaxy."""
@@ -160,7 +173,9 @@ class Stamps:
         place, digest = np.full(len(lens), -1, dtype=np.int64), np.full(len(lens), None, dtype=object)
         good = np.array([why is None for why in given])
         self._append_controls(shard, np.flatnonzero(good & ~lens), place, digest)
-        drawn = [self._append_lenses(shard, part, render, (place, digest, reason)) for part in _parts(good & lens)]
+        memory = _Rows(self.hosts.stamps), _Rows(self.hosts.usable)
+        out = place, digest, reason
+        drawn = [self._append_lenses(shard, part, render, memory, out) for part in _parts(good & lens)]
         columns = self._facts(place, digest, reason, number)
         columns |= _scattered(np.flatnonzero(good & lens), drawn, len(lens))
         nothing = [pa.nulls(len(lens), field.type) for field in ROW_SCHEMA]
@@ -181,12 +196,13 @@ class Stamps:
         shard: GrowingShard,
         rows: NDArray[np.int64],
         render: Renderer,
+        memory: tuple[_Rows[np.float32], _Rows[np.bool_]],
         out: tuple[NDArray[np.int64], NDArray[np.object_], NDArray[np.object_]],
     ) -> pa.Table:
         """Render and append lenses; the columns that were drawn or measured."""
         place, digest, reason = out
         host = self.host[rows]
-        images, columns, failed = render(self._planned(rows, host), self.hosts.stamps[host], self.hosts.usable[host])
+        images, columns, failed = render(self._planned(rows, host), memory[0].take(host), memory[1].take(host))
         fine = np.array([why is None for why in failed])
         place[rows[fine]] = shard.append(images if fine.all() else images[fine])
         digest[rows[fine]] = [stamp_hash(image) for image in images[fine]]

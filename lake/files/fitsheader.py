@@ -23,8 +23,14 @@ _CARDS = re.compile(
     rb"(XTENSION|BITPIX|NAXIS\d{0,3}|PCOUNT|GCOUNT|TFIELDS|ZTABLE|ZIMAGE|ZNAXIS\d{0,3}|ZTILE\d{1,3}|CHECKSUM"
     rb"|(?:TTYPE|TFORM|TSCAL|TZERO|TNULL|TUNIT)\d{1,3}) *="
 )
+_DESCRIBING = re.compile(
+    rb"(ZBITPIX|ZCMPTYPE|ZQUANTIZ|ZDITHER0|Z?BLANK|ZNAME\d|ZVAL\d|BSCALE|BZERO|THEAP|BUNIT"
+    rb"|(?:CTYPE|CRVAL|CRPIX|CDELT)[12]|(?:CD|PC)[12]_[12]) *="
+)
+"""Cards of images; of one that stands there twice the first counts, as with astropy."""
 _INTEGER = re.compile(rb".{8}= +(-?\d{1,18}) *(?:/.*)?", re.DOTALL)
 """A card in the fixed format of integers, which astropy takes a hundred times as long to read."""
+_REAL = re.compile(rb".{8}= +(-?\d+\.\d*(?:E[+-]?\d{1,3})?) *(?:/.*)?", re.DOTALL)
 _TEXT = re.compile(rb".{8}= '([ -%(-~]*)' *(?:/[ -&(-~]*)?", re.DOTALL)
 """A card of plain text, without quotes and signs of continuation."""
 _GZIP = b"\x1f\x8b"
@@ -54,9 +60,15 @@ class Header:
             return default
         if (integer := _INTEGER.fullmatch(self._cards[key])) is not None:
             return int(integer[1])
+        if (real := _REAL.fullmatch(self._cards[key])) is not None:
+            return float(real[1])
         if (text := _TEXT.fullmatch(self._cards[key])) is not None:
             return text[1].decode().rstrip()
         return _by_astropy(key, self._cards[key], default)
+
+    def get(self, key: str, default: Value = None) -> Value:
+        """:meth:`value`, under the name that it has in astropy's headers."""
+        return self.value(key, default)
 
     def text(self, key: str, default: str | None = None) -> str:
         """A text."""
@@ -128,6 +140,8 @@ def read_header(file: BinaryIO, place: int) -> tuple[Header, int]:
             card = block[start : start + _CARD]
             if card[:8] == b"END     ":
                 return Header(cards), place + (number + 1) * BLOCK
+            if described := _DESCRIBING.match(card):
+                cards.setdefault(described[1].decode(), card)
             found = _CARDS.match(card)
             if found and cards.setdefault(found[1].decode(), card) != card:
                 raise DataError(f"a header contains {found[1].decode()} twice")

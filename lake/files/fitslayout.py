@@ -44,20 +44,35 @@ class Unit:
 
 @contextmanager
 def opened(place: Path | str, fault: str) -> Iterator[list[Any]]:
-    """The HDUs of a complete file, as astropy's objects; one in an object store is fetched as a whole.
+    """The HDUs of a complete file, as astropy's objects; faults and errors as in :func:`located`."""
+    with located(place, fault) as (file, units), astropys(file) as hdus:
+        yield [hdus[place] for place in range(len(units))]
+
+
+@contextmanager
+def astropys(file: BinaryIO) -> Iterator[fits.HDUList]:
+    """The HDUs of an open file as astropy reads them."""
+    file.seek(0)
+    with warnings.catch_warnings(), fits.open(file, memmap=False, lazy_load_hdus=True) as hdus:
+        warnings.simplefilter("ignore", AstropyWarning)
+        yield hdus
+
+
+@contextmanager
+def located(place: Path | str, fault: str) -> Iterator[tuple[BinaryIO, list[Unit]]]:
+    """A complete file, open, and where its HDUs lie; one in an object store is fetched as a whole.
 
     Faults of the file and errors while it is read are raised as a DataError that begins with ``fault``;
     DataErrors of the caller pass.
     """
     try:
         source = io.BytesIO(storage.read(str(place))) if is_remote(str(place)) else Path(place)
-        count = len(walk(source))
+        units = walk(source)
     except (DataError, OSError) as error:
         raise DataError(f"{fault}: {error}") from error
     try:
-        with warnings.catch_warnings(), fits.open(source, memmap=False, lazy_load_hdus=True) as hdus:
-            warnings.simplefilter("ignore", AstropyWarning)
-            yield [hdus[place] for place in range(count)]
+        with source if isinstance(source, io.BytesIO) else source.open("rb") as file:
+            yield file, units
     except DataError:
         raise
     except Exception as error:  # a damaged file makes astropy and its codecs raise any exception

@@ -167,7 +167,7 @@ def generation_entry(parameters: TrainParams, values: Mapping[str, Any]) -> dict
     """A generation's entry in ``train``: its parameters, and DVC's dependencies: what it starts from, the card of its
     manifest, and the pixels that this names. ``values`` are the other sections.
     """
-    start = f"data/checkpoints/{parameters.init}" if parameters.init else "data/code/nothing.json"
+    start = f"data/checkpoints/{parameters.init}" if parameters.init else simulated.NO_FILE
     chosen = simulated.stamp_set(values, parameters.manifest)
     table, pixels = ("manifest", "data/cutouts") if chosen is None else ("stamp_manifest", f"data/stamps/{chosen}")
     needed = {"ancestor": start, "manifest": f"data/cards/{table}.{parameters.manifest}.json", "pixels": pixels}
@@ -243,6 +243,10 @@ def _check_manifests(values: Mapping[str, Any]) -> None:
         if simulated.stamp_set(values, name) is None:
             allowed = [*known["stamp_manifest"], *known["hard_negatives"]]
             raise not_one_of(f"hard_negatives.manifests.{name}.base", allowed, spec["base"])
+    for name in values.get("stamp_manifest", {}).get("made_anyway", ()):
+        if simulated.stamp_set(values, name) is None:
+            allowed = [*known["stamp_manifest"], *known["hard_negatives"]]
+            raise not_one_of("stamp_manifest.made_anyway", allowed, name)
 
 
 def _resolve_generations(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+NO_FILE = "data/code/nothing.json"
+"""A file that never changes: DVC's dependency of what needs none."""
+
 
 def stamp_set(values: Mapping[str, Any], manifest: str) -> str | None:
     """The set whose stamps a manifest of simulated stamps has; None for manifests of cut-outs."""
@@ -23,14 +26,21 @@ def hard_scorer(values: Mapping[str, Any], manifest: str) -> str | None:
 
 
 def needed(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Of simulated stamps, what the generations in ``train`` need: DVC's files make stages of these alone."""
+    """Of simulated stamps, what the generations in ``train`` need, and manifests that are made without one: DVC's files
+    make stages of these alone.
+
+    ``bank`` of a set is the file of real galaxies that it is rendered with, or one that never changes.
+    """
     trained = (values.get("train") or {}).values()
     wanted = {entry["parameters"]["manifest"] for entry in trained if "parameters" in entry}
+    wanted |= set(values.get("stamp_manifest", {}).get("made_anyway", ()))
     hard: dict[str, Any] = {}
     while (more := _held(values, "hard_negatives", "manifests", wanted)) != hard:
         hard, wanted = more, wanted | {entry["base"] for entry in more.values()}
     plain = _held(values, "stamp_manifest", "manifests", wanted)
     sets = _held(values, "stamps", "sets", {entry["set_name"] for entry in plain.values()})
+    for entry in sets.values():
+        entry["bank"] = values["stamps"]["rendering"]["bank"]["path"] if entry["sources"] == "bank" else NO_FILE
     plans = _held(values, "plan", "plans", {entry["plan"] for entry in sets.values()})
     return {"plans": plans, "sets": sets, "manifests": plain, "hard_negatives": hard}
 

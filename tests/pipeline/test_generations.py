@@ -43,11 +43,11 @@ def trained() -> dict[str, dict[str, object]]:
 
 
 def test_the_shipped_generations_are_those_of_the_table_and_their_audit_variants() -> None:
-    assert len([name for name in generations() if not name.endswith("-audit")]) == 25
+    assert len([name for name in generations() if not name.endswith("-audit")]) == 26
     assert [name for name in generations() if name.endswith("-audit")] == [
         *("gen1-audit", "gen2-audit", "gen3-audit", "gen4-audit", "gen5a-audit", "gen5b-audit")
     ]
-    assert ["R0", "R1", "R3", "R4", "R5", "R6", "demo3", *(f"sim-gen{n}" for n in range(1, 6))] == SIMULATED
+    assert ["R0", "R1", "R3", "R4", "R5", "R6", "demo3", "demo4", *(f"sim-gen{n}" for n in range(1, 6))] == SIMULATED
 
 
 @pytest.mark.parametrize("name", TRAINABLE)

@@ -6,16 +6,19 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lake.store import delta
+from lake.store import cards, delta
 from lake.store.stamps import stamp_hash, write_shard
+from modeling.config import resolve_generation
 from pipeline.project import params
 from pipeline.project.context import RunContext, stage_run
 from pipeline.project.project import Project
+from pipeline.reporting import report_inputs
 from pipeline.stage import run_stage
 from pipeline.stages import hard_negatives
 from tests.pipeline.trainable import PIXELS, members, project_with_manifests
@@ -70,3 +73,21 @@ def test_controls_that_the_scorer_takes_for_lenses_are_marked_and_the_rest_is_th
     assert (hard["extracted_at"] > base["extracted_at"].max()).all(), "rows say when they were written"
     checks = (project.data.cards / "checks" / f"stamp_manifest.{name}.json" for name in (BASE, NAME))
     assert len({path.read_text() for path in checks}) == 1
+
+
+def test_the_share_of_lenses_is_that_of_the_simulated_training_stamps(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = RunContext("report", None, project)
+    rows = delta.read(project.data, "stamp_manifest", slices=[BASE]).to_pandas()
+    known = SimpleNamespace(manifest_id=BASE, config=resolve_generation("sim-gen4"))
+    known.manifest_fingerprint = cards.read_slice(project.data, "stamp_manifest", BASE).card.fingerprint
+    monkeypatch.setattr(report_inputs, "read_card", lambda folder: known)
+    share, origin = report_inputs.lens_share(context, "sim-gen4")
+    assert share == pytest.approx(rows.loc[rows["split"] == "train", "label"].mean())
+    assert 0.0 < share < 1.0
+    assert origin == (
+        "as among its simulated training stamps, shifted by its focal loss, its hard negatives weigh 5 times as much"
+    )
+    known.manifest_fingerprint = "another"
+    assert report_inputs.lens_share(context, "sim-gen4") == (None, "")

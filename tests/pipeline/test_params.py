@@ -40,7 +40,12 @@ def test_simulated_stamps_are_stages_only_where_a_trained_generation_needs_them(
     needed = params.resolve(project, "simulated")["simulated"]
     names = {key: set(entries) for key, entries in needed.items()}
     assert names == {
-        "plans": {"unpaired"}, "sets": {"unpaired"}, "manifests": {"sim_unpaired_resolved"}, "hard_negatives": set(),
+        "plans": {"paired_small", "paired", "unpaired"},
+        "sets": {"paired_small", "paired", "unpaired_gaussian", "unpaired"},
+        "manifests": {
+            "sim_paired", "sim_unpaired", "sim_unpaired_resolved", "paired_baseline", "unpaired_baseline",
+        },
+        "hard_negatives": {"sim_unpaired_hard_negatives", "unpaired_hard_negatives"},
     }  # fmt: skip
     values = params.resolve(project, "demo")
     values["train"]["sim-gen4"] = {"parameters": {"manifest": "sim_unpaired_hard_negatives"}}
@@ -49,6 +54,22 @@ def test_simulated_stamps_are_stages_only_where_a_trained_generation_needs_them(
         {"sim_unpaired_hard_negatives"},
         {"sim_unpaired_resolved"},
     )
+
+
+def test_stamps_of_real_galaxies_depend_on_their_bank(project: Path) -> None:
+    values = params.resolve(project, "demo")
+    values["train"] = {}
+    values["stamp_manifest"]["made_anyway"] = ["sim_cosmos_sources", "sim_paired"]
+    sets = simulated.needed(values)["sets"]
+    assert {name: entry["bank"] for name, entry in sets.items()} == {
+        "unpaired_cosmos": "data/bank.h5", "paired_small": "data/code/nothing.json",
+    }  # fmt: skip
+
+
+def test_a_manifest_made_anyway_must_be_known(project: Path) -> None:
+    change(project / "params" / "demo.yaml", "stamp_manifest", made_anyway=["sim_pared"])
+    with pytest.raises(ParameterError, match=r"'stamp_manifest\.made_anyway' must be one of sim_paired, .*'sim_pared'"):
+        params.resolve(project, "demo")
 
 
 def test_the_committed_parameters_are_the_demo() -> None:
