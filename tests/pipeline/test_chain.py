@@ -26,7 +26,7 @@ from lake.store import cards, delta
 from pipeline.experiment.trainedon import LISTED
 from pipeline.project import params
 from pipeline.project.context import RunContext
-from pipeline.reporting import report_inputs
+from pipeline.reporting import lensshares
 from pipeline.reporting.report_inputs import reported
 from tests.pipeline.checkout import Checkout
 
@@ -203,18 +203,18 @@ def test_the_share_of_lenses_behind_a_probability_is_what_the_checkpoint_recorde
     finished: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = RunContext("report", None, params.load(finished.folder))
-    assert report_inputs.lens_share(context, "demo1") == (0.3, "set by its sampler")
-    card = report_inputs.read_card(context.root.checkpoints("demo1"))
+    assert lensshares.lens_share(context, "demo1") == (0.3, "set by its sampler")
+    card = lensshares.read_card(context.root.checkpoints("demo1"))
     loop = card.config.loop.model_copy(update={"positive_fraction": 0.0})
     config = card.config.model_copy(update={"loop": loop})
-    monkeypatch.setattr(report_inputs, "read_card", lambda _: card.model_copy(update={"config": config}))
+    monkeypatch.setattr(lensshares, "read_card", lambda _: card.model_copy(update={"config": config}))
     manifest = delta.read(context.root, "manifest", slices=[card.manifest_id]).to_pandas()
     natural = manifest[manifest.split == "train"].label.mean()
     assert 0.05 < natural < 0.3
-    assert report_inputs.lens_share(context, "demo1") == (pytest.approx(natural), "as in its training split")
+    assert lensshares.lens_share(context, "demo1") == (pytest.approx(natural), "as in its training split")
     other = {"config": config, "manifest_fingerprint": "0"}
-    monkeypatch.setattr(report_inputs, "read_card", lambda _: card.model_copy(update=other))
-    assert report_inputs.lens_share(context, "demo1") == (None, "")
+    monkeypatch.setattr(lensshares, "read_card", lambda _: card.model_copy(update=other))
+    assert lensshares.lens_share(context, "demo1") == (None, "")
 
 
 _THEIR_FINDER = """

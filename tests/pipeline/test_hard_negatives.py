@@ -18,7 +18,7 @@ from modeling.config import resolve_generation
 from pipeline.project import params
 from pipeline.project.context import RunContext, stage_run
 from pipeline.project.project import Project
-from pipeline.reporting import report_inputs
+from pipeline.reporting import lensshares
 from pipeline.stage import run_stage
 from pipeline.stages import hard_negatives
 from tests.pipeline.trainable import PIXELS, members, project_with_manifests
@@ -82,12 +82,12 @@ def test_the_share_of_lenses_is_that_of_the_simulated_training_stamps(
     rows = delta.read(project.data, "stamp_manifest", slices=[BASE]).to_pandas()
     known = SimpleNamespace(manifest_id=BASE, config=resolve_generation("sim-gen4"))
     known.manifest_fingerprint = cards.read_slice(project.data, "stamp_manifest", BASE).card.fingerprint
-    monkeypatch.setattr(report_inputs, "read_card", lambda folder: known)
-    share, origin = report_inputs.lens_share(context, "sim-gen4")
+    monkeypatch.setattr(lensshares, "read_card", lambda folder: known)
+    share, origin = lensshares.lens_share(context, "sim-gen4")
     assert share == pytest.approx(rows.loc[rows["split"] == "train", "label"].mean())
     assert 0.0 < share < 1.0
     assert origin == (
         "as among its simulated training stamps, shifted by its focal loss, its hard negatives weigh 5 times as much"
     )
     known.manifest_fingerprint = "another"
-    assert report_inputs.lens_share(context, "sim-gen4") == (None, "")
+    assert lensshares.lens_share(context, "sim-gen4") == (None, "")
