@@ -136,9 +136,12 @@ def _centre_and_radius(image: Images) -> tuple[Array, float]:
 
 
 def write_bank(path: Path, bank: SourceBank) -> None:
-    """Write a bank as HDF5, by rename: one data set per galaxy, and the hash of the bank."""
+    """Write a bank as HDF5, by rename: one data set per galaxy, and the hash of the bank in the order of its ids, in
+    which it is read.
+    """
     import h5py
 
+    bank = _ordered(bank)
     with atomic.replacing(path) as draft, h5py.File(draft, "w") as file:
         file.attrs["digest"] = np.bytes_(bank.digest)
         for k, stamp_id in enumerate(bank.ids):
@@ -146,6 +149,12 @@ def write_bank(path: Path, bank: SourceBank) -> None:
             data.attrs["centre_px"] = bank.centres_px[k]
             data.attrs["half_light_px"] = bank.half_light_px[k]
             data.attrs["colours"] = bank.colours[k]
+
+
+def _ordered(bank: SourceBank) -> SourceBank:
+    order = sorted(range(len(bank.ids)), key=bank.ids.__getitem__)
+    ids, images = tuple(bank.ids[place] for place in order), tuple(bank.images[place] for place in order)
+    return SourceBank(ids, images, bank.centres_px[order], bank.half_light_px[order], bank.colours[order])
 
 
 def read_bank(path: Path) -> SourceBank:

@@ -73,6 +73,17 @@ def test_banks_round_trip_through_hdf5(bank: SourceBank, tmp_path: Path) -> None
         banks.read_bank(tmp_path / "empty.h5")
 
 
+def test_a_bank_is_read_whatever_the_order_of_its_galaxies(tmp_path: Path) -> None:
+    bank = gaussian_bank()
+    turned = banks.SourceBank(
+        bank.ids[::-1], bank.images[::-1], bank.centres_px[::-1], bank.half_light_px[::-1], bank.colours[::-1]
+    )
+    banks.write_bank(tmp_path / "bank.h5", turned)
+    found = banks.read_bank(tmp_path / "bank.h5")
+    assert found.ids == ("one", "two")
+    np.testing.assert_array_equal(found.half_light_px, bank.half_light_px)
+
+
 def test_banks_of_damaged_images_are_refused(bank: SourceBank, tmp_path: Path) -> None:
     banks.write_bank(tmp_path / "bank.h5", bank)
     with h5py.File(tmp_path / "bank.h5", "a") as file:

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from injection.config import StampRendering, StampSet
+from injection.config import StampCleaning, StampRendering, StampSet
 from injection.engine.tracing import PARAMETRIC
 from injection.experiment.training_stamps import StampRenderer, source_model
-from injection.galaxies.banks import write_bank
+from injection.galaxies.banks import collected, write_bank
 from lake.errors import DataError, ParameterError
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, SURVEY
-from tests.injection.scenes import gaussian_bank
+from tests.injection.scenes import COSMOS, gaussian_bank
 
 SIDE = 64
 _BASE = yaml.safe_load((Path(__file__).resolve().parents[2] / "params/base.yaml").read_text())["stamps"]
@@ -127,6 +127,25 @@ def test_sources_of_a_bank_are_its_galaxies(tmp_path: Path) -> None:
     assert set(made["src_stamp_id"].to_pylist()) == {"one", "two"}
     assert (images[:, 1].sum(axis=(1, 2)) > 0).all()
     assert source_model(rendering, chosen.model_copy(update={"sources": "sersic"})) is PARAMETRIC
+
+
+def test_stamps_of_a_bank_of_cosmos_galaxies(real_data: Path, tmp_path: Path) -> None:
+    """The light is that of the source's magnitude, lensed; PSF and zero point are the survey's."""
+    path = tmp_path / "bank.h5"
+    cleaning = StampCleaning.load({"min_snr": 20.0, "psf_correction": None}, "bank")
+    bank, _ = collected([real_data / COSMOS], cleaning)
+    write_bank(path, bank)
+    rendering = RENDERING.model_copy(update={"bank": RENDERING.bank.model_copy(update={"path": str(path)})})
+    chosen = StampSet(plan="unpaired", psf_model="moffat", sources="bank")
+    made_of, rows = replace(renderer(), sources=source_model(rendering, chosen)), planned(40, theta_e_arcsec=1.0)
+    images, made, failed = made_of(rows, *blank(40))
+    assert failed == [None] * 40
+    used = set(made["src_stamp_id"].to_pylist())
+    assert len(used) > 10
+    assert used <= set(bank.ids)
+    arcs = images[:, 1].astype(np.float64).sum(axis=(1, 2))
+    expected = 10 ** (0.4 * (22.5 - made["src_mag_r"].to_numpy())) * made["magnification"].to_numpy()
+    np.testing.assert_allclose(arcs, expected * (1 - made["arc_off_stamp_fraction"].to_numpy()), rtol=0.05)
 
 
 def test_an_impossible_lens_fails_alone_and_a_mixture_is_no_prior() -> None:
