@@ -1,11 +1,16 @@
-"""Training arrays: a split of a manifest, normalised and held in memory, and the order of its rows in an epoch."""
+"""Training arrays: a split of a manifest, normalised and held in memory or in a file, and the order of its rows in an
+epoch.
+"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
@@ -23,6 +28,10 @@ from modeling.training.losses import row_weights
 
 CHUNK = 512
 """Stamps read and normalised at a time."""
+
+
+MAPPED_ABOVE = 0.5
+"""Stamps that would take a larger share of the free memory lie in a file instead."""
 
 
 class Reused:
@@ -60,14 +69,22 @@ class TrainingArrays:
     """Which rows are hard negatives (row,); None: none."""
     batches: Reused = field(default_factory=Reused)
     """Where batches of stamps are put together."""
+    mapped: bool = False
+    """Whether the stamps lie in a file; they stay on the processor."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def to(self, device: torch.device) -> TrainingArrays:
-        """The same arrays, pixels and labels on a device."""
+        """The same arrays on a device, mapped stamps excepted."""
         tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        if self.mapped:
+            tensors["x"] = self.x
         return replace(self, **tensors)  # type: ignore[arg-type]
+
+    def stamps(self, which: Tensor) -> Tensor:
+        """Stamps of some rows, on the device of the labels, valid until the next call."""
+        return self.batches.rows(self.x, which.to(self.x.device)).to(self.labels.device)
 
 
 class Stamps(Protocol):
@@ -78,20 +95,52 @@ class Stamps(Protocol):
         ...
 
 
-def load_arrays(rows: pa.Table, stamps: Stamps, params: TrainParams, imaging: Imaging) -> TrainingArrays:
+def is_mapped(size: int) -> bool:
+    """Whether stamps of so many bytes lie in a file rather than in memory."""
+    return size > MAPPED_ABOVE * psutil.virtual_memory().available
+
+
+def _room(rows: int, like: Tensor, folder: Path | None) -> tuple[Tensor, bool]:
+    """Room for stamps (row, band, y, x), and whether it is a file of ``folder``, mapped to memory.
+
+    The file has no name once it is mapped, so whatever ends the program, it leaves nothing.
+    """
+    count = rows * like[0].numel()
+    if folder is None or not is_mapped(count * like.element_size()):
+        return like.new_empty((rows, *like.shape[1:])), False
+    path = folder / "stamps.mapped"
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, count * like.element_size())
+        held = torch.from_file(str(path), shared=True, size=count, dtype=like.dtype)
+    except OSError as error:
+        raise DataError(
+            f"no room for {count * like.element_size() / 1e9:.1f} GB of stamps in {folder}: {error}"
+        ) from error
+    finally:
+        path.unlink(missing_ok=True)
+    return held.reshape(rows, *like.shape[1:]), True
+
+
+def load_arrays(
+    rows: pa.Table, stamps: Stamps, params: TrainParams, imaging: Imaging, folder: Path | None = None
+) -> TrainingArrays:
     """Read and normalise the stamps of rows of a manifest, or of a manifest of simulated stamps
     (``galaxy_id, shard, shard_row, sha256, label, tier``, ...).
+
+    Stamps that would fill more than half of the free memory go to a file of ``folder``, from which training reads them;
+    nothing else differs.
     """
     if not rows.num_rows:
         raise DataError("the manifest has no rows in this split")
     rows = rows.sort_by([(name, "ascending") for name in ("galaxy_id", "stamp_id") if name in rows.column_names])
-    x = torch.empty(0, dtype=torch.float16 if params.execution.arrays == "fp16" else torch.float32)
+    mapped, x = False, torch.empty(0, dtype=torch.float16 if params.execution.arrays == "fp16" else torch.float32)
     with threads(params.execution.threads):
         for start in track(range(0, rows.num_rows, CHUNK), "normalise stamps"):
             pixels = stamps.get(rows.slice(start, CHUNK))
             part = normalise(torch.from_numpy(pixels), params.preprocessing)
             if start == 0:
-                x = x.new_empty((rows.num_rows, *part.shape[1:]))
+                x, mapped = _room(rows.num_rows, part.to(x.dtype), folder)
             x[start : start + CHUNK] = part
     labels, hard = _column(rows, "label"), _hard(rows)
     return TrainingArrays(
@@ -103,6 +152,7 @@ def load_arrays(rows: pa.Table, stamps: Stamps, params: TrainParams, imaging: Im
         stamp_pixels=pixels.shape[-1],
         bands=imaging.bands,
         hard=hard,
+        mapped=mapped,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,6 +11,13 @@ import pyarrow.compute as pc
 from lake.errors import DataError, invalid
 from modeling.config import TrainParams
 from modeling.training.losses import require_tiers
+
+_READ = ("galaxy_id", "stamp_id", "shard", "shard_row", "sha256", "label", "tier", "split", "hard_negative")
+
+
+def columns(known: Collection[str], params: TrainParams) -> list[str]:
+    """Of a manifest's columns, those that a run reads."""
+    return [name for name in (*_READ, *params.network.metadata_columns) if name in known]
 
 
 def splits(rows: pa.Table, params: TrainParams) -> tuple[pa.Table, pa.Table]:

@@ -101,7 +101,7 @@ def optimise(run: Run, training: TrainingArrays, samples: NDArray[np.int64], epo
         part = samples[start : start + params.loop.micro_batch]
         rows = torch.from_numpy(part % len(training)).to(run.arithmetic.device)
         seeds = sample_seeds(params.augmentation.seed, part, epoch, len(training))
-        x = augment(training.batches.rows(training.x, rows), params.augmentation, seeds, epoch)
+        x = augment(training.stamps(rows), params.augmentation, seeds, epoch)
         metadata = None if training.metadata is None else training.metadata.index_select(0, rows)
         logits = run.arithmetic.forward(state.network, x, metadata)
         loss = loss_sum(logits, training.labels[rows], training.weights[rows], params.loss) / len(samples)

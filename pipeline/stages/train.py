@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+from lake import tables
 from lake.files import storage
 from lake.sky.survey import SURVEY
 from lake.store import cards
@@ -14,7 +15,7 @@ from modeling.tracking import runs
 from modeling.training import attempts
 from modeling.training.copies import Copies
 from modeling.training.data import load_arrays
-from modeling.training.rows import splits
+from modeling.training.rows import columns, splits
 from modeling.training.train import train
 from pipeline.project.codecards import Code
 from pipeline.project.context import RunContext
@@ -24,16 +25,17 @@ from pipeline.training.manifests import pixels_of, require_passed, table_of
 def run(context: RunContext, params: TrainParams) -> None:
     require_passed(context.root, params)
     table = table_of(context.root, params.manifest)
-    rows, stamps = context.read(table, slices=[params.manifest]), pixels_of(context.root, params.manifest)
+    wanted = columns(tables.spec(table).row_schema().names, params)
+    rows, stamps = context.read(table, wanted, slices=[params.manifest]), pixels_of(context.root, params.manifest)
     ancestor = Checkpoint.load(context.root.checkpoints(params.init)) if params.init else None
     if ancestor:
         context.note_input(f"checkpoint:{params.init}", ancestor.card.checkpoint_id)
     entry = cards.read_slice(context.root, table, params.manifest)
     manifest = Manifest(params.manifest, entry.card.fingerprint)
     name = run_id(params, manifest.fingerprint, ancestor)
-    training, validation = (load_arrays(part, stamps, params, SURVEY) for part in splits(rows, params))
     origin = runs.Origin(entry.card.fingerprint, entry.pin.version, context.code, table)
     work = context.work(name)
+    training, validation = (load_arrays(part, stamps, params, SURVEY, work) for part in splits(rows, params))
     copies = _copies(params, work, name)
     attempts.begin(work, params.execution)
     with runs.training_run(context.root, name, params, origin) as tracker:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from lake import tables
 from lake.errors import DarkHaloError, DataError
 from lake.root import DataRoot
 from lake.sky.survey import STAMP_PIXELS, SURVEY
@@ -21,7 +23,8 @@ from modeling.networks.inference import device_of
 from modeling.networks.preprocess import resolved
 from modeling.scoring.card import CARD
 from modeling.scoring.checkpoint import Checkpoint
-from modeling.training.rows import splits
+from modeling.training.data import is_mapped
+from modeling.training.rows import columns, splits
 from pipeline.project.generations import Chain
 from pipeline.project.project import Project
 from pipeline.training.manifests import pixels_of, require_passed, table_of
@@ -29,7 +32,9 @@ from pipeline.training.manifests import pixels_of, require_passed, table_of
 _STATES = 3
 """A saved state has the weights and two moments of the optimiser; one more with averaged weights."""
 _WORKING = 1.5e9
-"""Bytes of memory that the program takes besides its stamps."""
+"""Bytes of memory that the program takes besides its stamps and their rows."""
+_ROW = 600
+"""Bytes of memory that it takes for a row of its manifest."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,9 @@ def _network(params: TrainParams) -> LensFinder:
 
 def _manifest(root: DataRoot, params: TrainParams) -> str:
     require_passed(root, params)
-    parts = splits(delta.read(root, table_of(root, params.manifest), slices=[params.manifest]), params)
+    table = table_of(root, params.manifest)
+    wanted = columns(tables.spec(table).row_schema().names, params)
+    parts = splits(delta.read(root, table, wanted, slices=[params.manifest]), params)
     lenses = [int(pc.sum(part["label"]).as_py()) for part in parts]
     told = [
         f"{n:,} lenses and {p.num_rows - n:,} negatives to {w}"
@@ -151,11 +158,9 @@ def _stamps(root: DataRoot, params: TrainParams) -> str:
 
 
 def _resources(root: DataRoot, params: TrainParams, made: bool) -> str:
-    rows, side = 0, STAMP_PIXELS
-    if made:
-        rows = cards.read_slice(root, table_of(root, params.manifest), params.manifest).card.rows
-    side = params.preprocessing.crop_pixels or side
-    held = rows * len(SURVEY.bands) * side**2 * (2 if params.execution.arrays == "fp16" else 4)
+    count, side = _pixels(root, params) if made else (0, params.preprocessing.crop_pixels or STAMP_PIXELS)
+    held = count * len(SURVEY.bands) * side**2 * (2 if params.execution.arrays == "fp16" else 4)
+    mapped, needed = is_mapped(held), count * _ROW + _WORKING
     weights = sum(each.numel() for each in _network(params).parameters()) * 4
     state = weights * (_STATES + (params.optimiser.ema_decay > 0))
     kept = 2 + (params.loop.epochs // params.loop.keep_every_epochs if params.loop.keep_every_epochs else 0)
@@ -163,14 +168,22 @@ def _resources(root: DataRoot, params: TrainParams, made: bool) -> str:
     free = shutil.disk_usage(
         next(above for above in (root.local, *root.local.resolve().parents) if above.is_dir())
     ).free
-    _require("disk", written, free)
-    _require("memory", held + _WORKING, psutil.virtual_memory().available)
-    if device.type == "cuda":
+    _require("disk", written + (held if mapped else 0), free)
+    _require("memory", needed + (0 if mapped else held), psutil.virtual_memory().available)
+    if device.type == "cuda" and not mapped:
         _require("memory of the GPU", held + _WORKING, torch.cuda.mem_get_info()[0])
     on = torch.cuda.get_device_name() if device.type == "cuda" else f"the processor, {params.execution.threads} threads"
-    return (
-        f"{held / 1e9:.1f} GB of stamps on {on}, {written / 1e9:.1f} GB written; {free / 1e9:.0f} GB of disk are free"
-    )
+    where = "in a file, as they would fill the memory, for" if mapped else "on"
+    told = f"{held / 1e9:.1f} GB of stamps {where} {on}"
+    return f"{told}, {written / 1e9:.1f} GB written; {free / 1e9:.0f} GB of disk are free"
+
+
+def _pixels(root: DataRoot, params: TrainParams) -> tuple[int, int]:
+    """Stamps that a run holds, and their side as it holds them."""
+    table, store = table_of(root, params.manifest), pixels_of(root, params.manifest)
+    rows = delta.read(root, table, ["shard", "split"], slices=[params.manifest])
+    held = int(pc.sum(pc.is_in(rows["split"], pa.array(["train", "val"]))).as_py() or 0)
+    return held, params.preprocessing.crop_pixels or store.shard(rows["shard"][0].as_py()).shape[-1]
 
 
 def _require(what: str, wanted: float, free: float) -> None:

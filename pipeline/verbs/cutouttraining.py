@@ -88,7 +88,7 @@ def train_on_cutouts(project: Project, request: Request) -> Made:
             raise invalid("name", f"one without a checkpoint of other data or parameters (`dhs forget {name}`)", name)
         context.note_input("cut-outs", f"{rows.num_rows} objects of {request.folder.name}, {manifest.fingerprint}")
         stamps, work = LabelledStamps(found), context.work(run)
-        training, validation = (load_arrays(part, stamps, params, found.imaging) for part in splits(rows, params))
+        training, validation = (load_arrays(part, stamps, params, found.imaging, work) for part in splits(rows, params))
         attempts.begin(work, params.execution)
         result = train(params, training, validation, work, ancestor.weights() if ancestor else None)
         checkpoint = publish(result, folder, manifest, training, validation, ancestor)

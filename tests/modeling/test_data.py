@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from lake.sky.survey import SURVEY
 from lake.store.stamps import StampStore
 from modeling.config import TrainParams
 from modeling.networks.preprocess import normalise
+from modeling.training import data
 from modeling.training.data import Reused, epoch_order, load_arrays
+from modeling.training.state import read
+from modeling.training.train import train
 from tests.modeling.conftest import write_manifest
 
 LABELS = (np.arange(120) % 6 == 0).astype(np.float32)
@@ -65,6 +69,37 @@ def test_empty_split_and_missing_metadata(tmp_path: Path, small: TrainParams) ->
     with pytest.raises(ParameterError, match="columns of the manifest"):
         load_arrays(rows, StampStore(tmp_path), small.model_copy(update={"network": network}), SURVEY)
     assert isinstance(rows, pa.Table)
+
+
+def test_stamps_that_would_fill_the_memory_are_trained_on_from_a_file_bit_for_bit(
+    tmp_path: Path, small: TrainParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, store = write_manifest(tmp_path / "stamps", 48, 1), StampStore(tmp_path / "stamps")
+    weights = []
+    for share in (1.0, 0.0):
+        monkeypatch.setattr(data, "MAPPED_ABOVE", share)
+        work = tmp_path / str(share)
+        work.mkdir()
+        held = load_arrays(rows, store, small, SURVEY, work)
+        assert held.mapped == (share == 0.0)
+        assert list(work.iterdir()) == [], "the file has no name"
+        train(small, held, held, work)
+        weights.append(read(work / "state.safetensors")[0])
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_no_room_for_stamps_is_one_sentence(
+    tmp_path: Path, small: TrainParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: int, start: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    rows = write_manifest(tmp_path, 6, 1)
+    monkeypatch.setattr(data, "MAPPED_ABOVE", 0.0)
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(DataError, match=r"no room for 0\.0 GB of stamps in .*: .*No space left on device"):
+        load_arrays(rows, StampStore(tmp_path), small, SURVEY, tmp_path)
+    assert not (tmp_path / "stamps.mapped").exists()
 
 
 def test_batches_are_put_together_in_the_same_memory() -> None:

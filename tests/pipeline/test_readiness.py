@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -82,6 +83,20 @@ def test_a_dry_run_names_every_problem(project: Project, monkeypatch: pytest.Mon
     assert "failed 1 of its checks: ks/psfsize_r (p = 1e-9)" in found[0]
     assert "bucket-0000.npy is missing" in found[1]
     assert "1.5 GB of memory are needed and 1.0 GB are free" in found[2]
+
+
+def test_a_dry_run_counts_stamps_as_they_are_held_and_says_where(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """96 training and validation stamps of three bands and 65 pixels, 4 bytes each: 0.0049 GB."""
+    monkeypatch.setattr("pipeline.training.readiness.STAMP_PIXELS", 100_000)
+    wanted = chain(project, Wanted("demo1", ["preprocessing.crop_pixels=0"]))
+    found = readiness(project, wanted)[-1].found
+    assert found.startswith("0.0 GB of stamps on the processor")
+    monkeypatch.setattr("modeling.training.data.MAPPED_ABOVE", 0.0)
+    assert readiness(project, wanted)[-1].found.startswith("0.0 GB of stamps in a file, as they would fill the memory")
+    monkeypatch.setattr("pipeline.training.readiness.shutil.disk_usage", lambda place: SimpleNamespace(free=1e6))
+    assert "GB of disk are needed and 0.0 GB are free" in readiness(project, wanted)[-1].found
 
 
 def test_weights_of_imagenet_are_looked_for_before_the_run(
