@@ -17,6 +17,8 @@ from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.views import Heading, Link, TableView, Tag, Verdicts, Words
 
 _LONG_NAME = re.compile(r"[\w/.@-]{20,}")
+_SENTENCE = 70
+"""Characters above which a cell holds a sentence."""
 FOLDER = "figures"
 """Where the files of figures lie, beside the page."""
 
@@ -54,8 +56,15 @@ def rendered(inputs: ReportInputs, folder: str = FOLDER) -> Page:
         made_from=lambda placed: exhibits.made_from(placed, inputs.tables),
         data_file=exhibits.data_file,
         picture_file=exhibits.picture_file,
+        long=_long,
     )
     return Page(html, exhibits.files(parts))
+
+
+def _long(view: TableView) -> set[int]:
+    """Columns that hold sentences, which keep some width however many finders stand beside them."""
+    words = [[cell.words if isinstance(cell, Tag) else cell for cell in row] for row in view.rows]
+    return {place for row in words for place, cell in enumerate(row) if isinstance(cell, str) and len(cell) > _SENTENCE}
 
 
 def _breakable(value: object) -> Markup:

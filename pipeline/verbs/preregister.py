@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from lake.errors import ParameterError, UnreachableError, invalid, one_line
+from lake.errors import ParameterError, UnreachableError, did_you_mean, invalid, one_line
 from lake.names import RUN_KINDS, checked_name
 from lake.provenance import git_commit
 from lake.root import DataRoot
@@ -41,7 +41,18 @@ def _registered(root: DataRoot, wanted: Expectation) -> list[str]:
     made = replace(wanted, date=now, commit=git_commit(), pins=expected.pins_hash(root))
     expected.write(root, made)
     path = root.registry / "expected" / f"{made.name}.json"
-    return [f"{made.run}: {made.words}, registered {now}", f"recorded in {path}: commit it before the run"]
+    lines = [f"{made.run}: {made.words}, registered {now}", f"recorded in {path}: commit it before the run"]
+    return [*lines, *_unheard_of(root, made.measure)]
+
+
+def _unheard_of(root: DataRoot, measure: str) -> list[str]:
+    """A line where runs of this lake measured something, but nothing of that name, which may be misspelt."""
+    if measure.startswith(COMPLETENESS) or not cards.of_survey(root, "diagnostics"):
+        return []
+    slices = [one.card.slice for one in cards.of_survey(root, "diagnostics")]
+    names = delta.read(root, "diagnostics", ["name"], slices=slices, ordered=False)["name"].unique().to_pylist()
+    why = f"no run has measured '{measure}' yet: check its name{did_you_mean(measure, names)}"
+    return [] if measure in names else [why]
 
 
 def result_of(root: DataRoot, run: str) -> str | None:

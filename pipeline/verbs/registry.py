@@ -9,7 +9,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from lake.errors import ParameterError, did_you_mean, invalid
+from lake.errors import ParameterError, did_you_mean, invalid, not_one_of
 from lake.names import RESERVED, RUN_KINDS, run_name
 from lake.root import DataRoot
 from lake.store import expected, status
@@ -60,7 +60,11 @@ def registry(project: Project) -> list[Run]:
 def listing(project: Project, wanted: Mapping[str, str | None]) -> pa.Table:
     """The registry as rows; ``wanted`` are the values that fields must have (None for any)."""
     chosen = {name: value for name, value in wanted.items() if value is not None}
-    found = [run for run in registry(project) if chosen.items() <= run.columns().items()]
+    every = registry(project)
+    finders = dict.fromkeys(run.finder for run in every if run.finder)
+    if (finder := chosen.get("finder")) is not None and finder not in finders:
+        raise not_one_of("finder", finders, finder)
+    found = [run for run in every if chosen.items() <= run.columns().items()]
     rows = [{**run.columns(), "disagreements": len(run.facts.disagreements)} for run in found]
     texts = [(name, pa.string()) for name in Run("", "", "", "").columns()]
     return pa.Table.from_pylist(rows, pa.schema([*texts, ("disagreements", pa.int64())]))

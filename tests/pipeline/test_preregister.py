@@ -57,6 +57,19 @@ def test_it_is_stored_before_and_shown_beside_the_result(project: Project, demo3
     assert expected.pins_hash(project.data) != before
 
 
+def test_a_measure_that_nothing_has_measured_is_stored_and_questioned(project: Project, demo3: None) -> None:
+    assert len(register(project.data, ABOVE)) == 2
+    *_, questioned = register(project.data, replace(ABOVE, measure="auk"))
+    assert questioned == "no run has measured 'auk' yet: check its name; did you mean 'auc'?"
+    assert {one.measure for one in expected.records(project.data)} == {"auc", "auk"}
+
+
+def test_a_finder_without_runs_is_named(project: Project) -> None:
+    with pytest.raises(ParameterError, match=r"'finder' must be one of demo1, .*, got 'demo11'; did you mean 'demo1'"):
+        registry.listing(project, {"finder": "demo11"})
+    assert set(registry.listing(project, {"finder": "demo1"})["finder"].to_pylist()) == {"demo1"}
+
+
 def test_it_is_refused_once_there_is_a_result_also_one_that_is_no_longer_pinned(project: Project) -> None:
     late = replace(ABOVE, run="evaluate-demo2")
     with pytest.raises(ParameterError, match=r"has results already \(table diagnostics.evaluate-demo2"):
