@@ -173,6 +173,7 @@ def test_an_even_psf_leaves_nothing_and_says_so(tmp_path: Path) -> None:
         ({"zero_point_mag": {"g": 27.0}}, "'zero_point_mag' must be one value, or one for each of g, i"),
         ({"psf": {"kind": "fwhm", "arcsec": 1.0}}, r"'set.yaml.psf.fwhm.profile' is missing"),
         ({"name": "main"}, "'name' must be another than main, des46"),
+        ({"bands": "gi"}, "'set.yaml.bands' must be .*, got 'gi'"),
         ({"bandz": ["g"]}, "'set.yaml.bandz' must be one of the known parameters .* did you mean 'bands'"),
     ],
 )
