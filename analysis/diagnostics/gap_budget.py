@@ -41,7 +41,8 @@ def conclude(subject: Subject, params: Params, others: Outcome) -> Outcome:
     at, points = params.gap_threshold, trialpairs.measurable(subject.thresholds)
     if at not in points or subject.injections.empty:
         why = f"{at} is not measurable" if at not in points else "there are no scored injections"
-        return Outcome(NAME, tuple(unknown(name, why) for name in ("gap", *_TERMS, "sum", "remainder")))
+        refused = tuple(unknown(name, why) for name in ("gap", *_TERMS, "sum", "remainder"))
+        return Outcome(NAME, refused, findings=(Finding(f"The gap is not measured: {why}."),))
     found, measures = marginal_of(subject.completeness, at), {m.name: m for m in others.measures}
     listed = _gap(measures, "gap", f"lens_recall/all/{at}", 100.0, found)
     of_true = _gap(measures, "gap_of_true", f"closure/true/{at}", 1.0, found)

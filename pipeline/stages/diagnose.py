@@ -37,7 +37,7 @@ def run(context: RunContext, params: DiagnosticParams) -> None:
     outcome = discovery.run(discovery.found(), subject(context, params))
     context.write_outcome(outcome, f"diagnose-{generation}")
     # Labels and scores of the trivial-feature classifier on the test split: the report draws its ROC.
-    scored = zip(outcome.arrays["trivial_labels"], outcome.arrays["trivial_scores"], strict=True)
+    scored = zip(*(outcome.arrays.get(name, ()) for name in ("trivial_labels", "trivial_scores")), strict=True)
     baseline = json.dumps([{"label": int(label), "score": float(score)} for label, score in scored])
     atomic.write_text(context.root.baselines / f"{generation}.json", baseline + "\n")
     folder = context.root.checkpoints(generation)

@@ -172,7 +172,7 @@ def test_what_is_not_measured_is_said(diagnose):
     ):
         assert all(np.isnan(m.value) and m.method.startswith("not measurable") for m in outcome.measures)
         assert {m.name for m in outcome.measures} >= {"gap_budget/gap", "gap_budget/remainder"}
-        assert not outcome.findings
+        assert outcome.findings[0].text.startswith("The gap is not measured: ")
 
 
 def test_it_is_given_what_the_diagnostics_before_it_found(monkeypatch):
