@@ -10,18 +10,25 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
 
-import numpy as np
+import pyarrow as pa
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from lake.sky.survey import SURVEY
 from modeling.config import TrainParams, resolve_generation
-from modeling.networks.augment import augment, sample_seeds
 from modeling.networks.factory import LensFinder, build
-from modeling.networks.inference import Arithmetic, logits_of, threads
+from modeling.networks.inference import DTYPES, Arithmetic, BatchedNetwork, threads
 from modeling.networks.preprocess import normalise
+from modeling.training.data import TrainingArrays
+from modeling.training.run import open_run
+from modeling.training.steps import Steps
+from modeling.training.train import train_epoch
 
 STAMPS, PIXELS, BATCH = 512, 101, 64
 
@@ -60,15 +67,18 @@ def plain_training(stamps: torch.Tensor, labels: torch.Tensor, params: TrainPara
         float(logits.detach().mean())
 
 
-def our_training(x: torch.Tensor, labels: torch.Tensor, params: TrainParams, arithmetic: Arithmetic) -> None:
-    """An epoch as modeling.train runs it, on arrays normalised once for the whole run."""
-    network = arithmetic.place(build(params.network, 3))
-    optimiser = torch.optim.AdamW(network.parameters(), fused=True)
-    for start in range(0, len(x), BATCH):
-        rows = np.arange(start, start + BATCH)
-        seeds = sample_seeds(params.augmentation.seed, rows, 0, len(x))
-        batch = augment(x.index_select(0, torch.from_numpy(rows)), params.augmentation, seeds, 0)
-        step(network, optimiser, arithmetic.forward(network, batch), labels[rows])
+def our_training(held: TrainingArrays, params: TrainParams, loading: list[float]) -> None:
+    """An epoch as the product runs it, on arrays normalised once for the whole run; ``loading`` gets the CPU seconds in
+    which batches are put together."""
+    real = Steps.fill
+
+    def timed(*given: object) -> None:
+        start = time.process_time()
+        real(*given)  # type: ignore[arg-type]
+        loading[0] += time.process_time() - start
+
+    with tempfile.TemporaryDirectory() as folder, patch.object(Steps, "fill", timed):
+        train_epoch(open_run(params, held, Path(folder), None), held)
 
 
 def plain_scoring(stamps: torch.Tensor, labels: torch.Tensor, params: TrainParams, dtype: torch.dtype) -> None:
@@ -81,7 +91,8 @@ def plain_scoring(stamps: torch.Tensor, labels: torch.Tensor, params: TrainParam
 
 def our_scoring(stamps: torch.Tensor, params: TrainParams, arithmetic: Arithmetic) -> None:
     """Scores as a checkpoint's scorer gives them."""
-    logits_of(arithmetic.place(build(params.network, 3)), arithmetic, normalise(stamps, params.preprocessing))
+    network = arithmetic.place(build(params.network, 3))
+    BatchedNetwork(network, arithmetic).logits(normalise(stamps, params.preprocessing))
 
 
 def rates(work: Callable[[], None]) -> tuple[float, float]:
@@ -96,30 +107,34 @@ def rates(work: Callable[[], None]) -> tuple[float, float]:
     return best[0], best[1]
 
 
+def held_of(stamps: torch.Tensor, labels: torch.Tensor, params: TrainParams) -> TrainingArrays:
+    """Training arrays of the stamps."""
+    ids, weights = pa.array([str(row) for row in range(len(labels))]), torch.ones(len(labels))
+    return TrainingArrays(ids, normalise(stamps, params.preprocessing), labels, weights, None, PIXELS, SURVEY.bands)
+
+
 def main() -> None:
-    params = resolve_generation("demo1")
     stamps = torch.randn(STAMPS, 3, PIXELS, PIXELS, generator=torch.Generator().manual_seed(0))
     labels = (torch.arange(STAMPS) % 6 == 0).float()
-    x = normalise(stamps, params.preprocessing)
-    print(f"{'':34s} {'stamps/s':>9s} {'per CPU s':>9s} {'plain':>9s} {'ratio':>6s}")
+    print(f"{'':34s} {'stamps/s':>9s} {'per CPU s':>9s} {'plain':>9s} {'ratio':>6s} {'loading':>8s}")
     for number in (1, 2):
-        for dtype in (torch.float32, torch.bfloat16):
-            arithmetic = Arithmetic(torch.device("cpu"), dtype, channels_last=True)
-            pairs = {
-                "training": (
-                    lambda a=arithmetic: our_training(x, labels, params, a),
-                    lambda d=dtype: plain_training(stamps, labels, params, d),
-                ),
-                "scoring": (
-                    lambda a=arithmetic: our_scoring(stamps, params, a),
-                    lambda d=dtype: plain_scoring(stamps, labels, params, d),
-                ),
-            }
-            for name, (ours, plain) in pairs.items():
-                with threads(number):
-                    (wall, cpu), (plain_wall, plain_cpu) = rates(ours), rates(plain)
-                label = f"{name}, {number} thread(s), {str(dtype).removeprefix('torch.')}"
-                print(f"{label:34s} {wall:9.0f} {cpu:9.0f} {plain_wall:9.0f} {cpu / plain_cpu:6.2f}", flush=True)
+        for name, dtype in DTYPES.items():
+            params = resolve_generation("demo1", {"execution": {"threads": number, "device": "cpu", "dtype": name}})
+            held, arithmetic = held_of(stamps, labels, params), Arithmetic(torch.device("cpu"), dtype, True)
+            spent = [0.0]
+            with threads(number):
+                start = time.process_time()
+                ours = rates(lambda h=held, p=params, s=spent: our_training(h, p, s))
+                share = spent[0] / (time.process_time() - start)
+                plain = rates(lambda p=params, d=dtype: plain_training(stamps, labels, p, d))
+                _row(f"training, {number} thread(s), {name}", ours, plain, f"{share:8.1%}")
+                ours = rates(lambda p=params, a=arithmetic: our_scoring(stamps, p, a))
+                plain = rates(lambda p=params, d=dtype: plain_scoring(stamps, labels, p, d))
+                _row(f"scoring, {number} thread(s), {name}", ours, plain)
+
+
+def _row(label: str, ours: tuple[float, float], plain: tuple[float, float], share: str = "") -> None:
+    print(f"{label:34s} {ours[0]:9.0f} {ours[1]:9.0f} {plain[0]:9.0f} {ours[1] / plain[1]:6.2f} {share}", flush=True)
 
 
 if __name__ == "__main__":

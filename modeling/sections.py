@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from typing import Any, Literal
 
@@ -179,6 +180,9 @@ class ExecutionParams(Section):
     """Arithmetic of the network; auto decides by a short timing, and the run keeps the choice."""
     channels_last: bool
     """Memory layout of activations; on a CPU the best choice depends on the network."""
+    compile: bool = Field(default=False, exclude_if=operator.not_)
+    """Whether the network is compiled for training, by torch: faster steps after minutes of compiling, once per
+    machine. Scoring never is. Where the compiler fails, a line says so and training goes on without."""
     arrays: Literal["fp16", "fp32"]
     """Type in which the normalised stamps are held in memory."""
     copies_uri: Address | None

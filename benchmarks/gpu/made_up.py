@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from lake.sky.survey import SURVEY
+from lake.store.stamps import shard_name, stamp_hash, write_shard
 from modeling.config import TrainParams, resolve_generation
+from modeling.networks import recorded
 from modeling.networks.preprocess import normalise
 from modeling.scoring.checkpoint import Checkpoint, Manifest, publish
 from modeling.training.data import TrainingArrays
@@ -35,10 +39,11 @@ def about() -> dict[str, Any]:
     return {"what": what, "device": DEVICE.type, "device_name": name, "torch": torch.__version__, "network": NETWORK}
 
 
-def params(**loop: Any) -> TrainParams:
+def params(execution: dict[str, Any] | None = None, **loop: Any) -> TrainParams:
     """Paper IV's main line without ImageNet weights; on a CPU in one thread."""
     changes = {"network": {"name": NETWORK, "pretrained": False, "width": 8}, "loop": {"keep_every_epochs": 0, **loop}}
-    return resolve_generation("gen1", {**changes, "execution": {"threads": 1, "dtype": "auto" if GPU else "fp32"}})
+    where = {"threads": 1, "dtype": "auto" if GPU else "fp32", **(execution or {})}
+    return resolve_generation("gen1", {**changes, "execution": where})
 
 
 def stamps(count: int, seed: int = 0) -> torch.Tensor:
@@ -60,6 +65,22 @@ def arrays(count: int, settings: TrainParams) -> TrainingArrays:
     return TrainingArrays(ids, x, labels, torch.ones(count), None, PIXELS, SURVEY.bands)
 
 
+def manifest_in(folder: Path, count: int) -> pa.Table:
+    """Rows of a manifest of made-up stamps, and the stamps in a shard as the product holds them."""
+    pixels = stamps(count, seed=2).numpy()
+    write_shard(folder / shard_name(0), iter(pixels), count, PIXELS)
+    return pa.table(
+        {
+            "galaxy_id": [f"made-up:{row:05d}" for row in range(count)],
+            "shard": np.zeros(count, np.int32),
+            "shard_row": np.arange(count, dtype=np.int32),
+            "sha256": [stamp_hash(stamp) for stamp in pixels],
+            "label": (np.arange(count) % 6 == 0).astype(np.int32),
+            "tier": pa.nulls(count, pa.string()),
+        }
+    )
+
+
 def finder(folder: Path) -> Checkpoint:
     """A checkpoint after a few steps, enough that its batch statistics fit its activations."""
     steps, batch = (24, 64) if GPU else (2, 8)
@@ -69,10 +90,18 @@ def finder(folder: Path) -> Checkpoint:
     return publish(result, folder / "finder", Manifest("made-up", ""), training, validation)
 
 
-def seconds(work: Callable[[], object]) -> float:
+@contextmanager
+def without_graphs() -> Iterator[None]:
+    """The product's own code, as it stands: nothing is recorded."""
+    never = patch.object(recorded, "WARM_UP", 2**40), patch.object(recorded.Recorded, "rehearse", lambda run: None)
+    with never[0], never[1]:
+        yield
+
+
+def seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
     """Median of several runs after a first, which is left out; waits for the GPU."""
     spent = []
-    for _ in range(1 + REPEATS):
+    for _ in range(1 + repeats):
         settle()
         start = time.perf_counter()
         work()

@@ -11,11 +11,22 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from benchmarks.gpu.made_up import DEVICE, GPU, about, checked, finder, peak_gib, seconds, shuffled, stamps
+from benchmarks.gpu.made_up import (
+    DEVICE,
+    GPU,
+    about,
+    checked,
+    finder,
+    peak_gib,
+    seconds,
+    shuffled,
+    stamps,
+    without_graphs,
+)
 from lake.scorer import Scorer
 from modeling.networks import inference
 from modeling.networks.factory import LensFinder, restored
-from modeling.networks.inference import DTYPES
+from modeling.networks.inference import DTYPES, BatchedNetwork
 from modeling.networks.preprocess import normalise
 from modeling.scoring.checkpoint import Checkpoint
 from modeling.scoring.scorer import CheckpointScorer
@@ -60,6 +71,7 @@ def records() -> Iterator[dict[str, Any]]:
                 host = everything[:count].numpy()
                 logits[batch] = scorer.score(host)
                 yield independent(scorer, host, batch, logits[batch])
+                yield as_it_stands(scorer, host[: 2 * batch], batch, logits[batch][: 2 * batch])
                 yield _rates(scorer, network, host, batch, dtype)
         few = min(len(found) for found in logits.values())
         base = logits[BATCHES[-1]][:few]
@@ -76,6 +88,14 @@ def independent(scorer: Scorer, host: np.ndarray, batch: int, logits: np.ndarray
     some = order[: batch // 2 + 1]
     same = bool((scorer.score(host[order]) == logits[order]).all() and (scorer.score(host[some]) == logits[some]).all())
     return checked(f"batch {batch:4d}: logits bitwise the same in another order and a shorter batch", same, batch=batch)
+
+
+def as_it_stands(scorer: CheckpointScorer, host: np.ndarray, batch: int, logits: np.ndarray) -> dict[str, Any]:
+    """Whether the recorded passes give the logits of passes that are not recorded."""
+    with without_graphs():
+        plainly = BatchedNetwork(scorer._network, scorer._arithmetic).logits(scorer.normalised(torch.from_numpy(host)))
+    same = bool((plainly.cpu().numpy() == logits).all())
+    return checked(f"batch {batch:4d}: logits of a {scorer.mode} bitwise those of plain passes", same, mode=scorer.mode)
 
 
 def _rates(
@@ -96,7 +116,7 @@ def _rates(
         f"batch {batch:4d}: {rates['host']:7.0f} stamps/s from the host, {rates['device']:7.0f} from the device; "
         f"normalising alone {rates['normalising']:8.0f}, a plain loop of normalised stamps {rates['plain']:7.0f}; "
         f"ratio {rates['host'] / rates['plain']:.2f} and {rates['device'] / rates['plain']:.2f}; "
-        f"{str(dtype).removeprefix('torch.')}, {memory:.1f} GiB"
+        f"{str(dtype).removeprefix('torch.')}, {scorer.mode}, {memory:.1f} GiB"
     )
     return {
         "what": what,
@@ -104,5 +124,6 @@ def _rates(
         "stamps": len(host),
         "stamps_per_s": rates,
         "dtype": str(dtype),
+        "mode": scorer.mode,
         "gib": memory,
     }

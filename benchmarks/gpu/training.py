@@ -1,23 +1,52 @@
-"""Optimiser steps per second of the training loop by micro-batch, against a plain loop of the same network."""
+"""The training loop by micro-batch, against a plain loop of the same network; loading; whether graphs agree."""
 
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from benchmarks.gpu.made_up import DEVICE, GPU, about, arrays, params, peak_gib, seconds
+from benchmarks.gpu.made_up import (
+    DEVICE,
+    GPU,
+    about,
+    arrays,
+    checked,
+    manifest_in,
+    params,
+    peak_gib,
+    seconds,
+    settle,
+    without_graphs,
+)
+from lake.sky.survey import SURVEY
+from lake.store.stamps import StampStore
 from modeling.config import TrainParams
 from modeling.networks.factory import build
 from modeling.networks.inference import DTYPES, choose_dtype
-from modeling.training.data import TrainingArrays
+from modeling.training.data import Reused, TrainingArrays, load_arrays
 from modeling.training.run import open_run
-from modeling.training.train import train_epoch
+from modeling.training.train import optimise, train_epoch
 
 ROWS, BATCH, MICRO_BATCHES = (4096, 512, (64, 512)) if GPU else (16, 8, (4, 8))
+LOADED = 8192 if GPU else 16
+TRAINED_ON, SELECTED_ON = 316_100, 135_581
+"""Rows of the DR10 manifest parity_70_30 that an epoch trains on, and is evaluated on."""
+STEPS = 8
+"""Steps of the comparison of graphs and plain steps."""
+LARGEST_DIFFERENCE = 0.05
+"""Of the losses of both after these steps, relative, above which they do not agree."""
+
+
+def epoch_of(rate: float) -> str:
+    """What a rate of training means for an epoch of DR10."""
+    return f"{TRAINED_ON / rate:.0f} s for the {TRAINED_ON:,} stamps of an epoch"
 
 
 def plain_epoch(settings: TrainParams, held: TrainingArrays, dtype: torch.dtype) -> Callable[[], None]:
@@ -41,25 +70,82 @@ def plain_epoch(settings: TrainParams, held: TrainingArrays, dtype: torch.dtype)
 
 
 def records() -> Iterator[dict[str, Any]]:
-    """Steps per second of an epoch by micro-batch."""
+    """Loading; an epoch by micro-batch, from the device's memory and from the processor's; validation; agreement."""
     yield about()
     base = params(epochs=10**6, batch=BATCH, micro_batch=BATCH)
+    yield _loading(base)
     held = arrays(ROWS, base).to(DEVICE)
-    for micro_batch in MICRO_BATCHES:
-        settings = params(epochs=10**6, batch=BATCH, micro_batch=micro_batch)
-        with tempfile.TemporaryDirectory() as folder:
-            run = open_run(settings, held, Path(folder), None)
-            steps = run.steps_per_epoch
-            peak_gib()
-            ours = steps / seconds(lambda run=run: train_epoch(run, held))
-            memory = peak_gib()
-        dtype = choose_dtype(settings.execution, build(settings.network, 3), tuple(held.x.shape[1:]), 0)
-        plain = steps / seconds(plain_epoch(settings, held, DTYPES[dtype]))
-        what = (
-            f"micro-batch {micro_batch:3d}: {ours:.2f} steps/s of {BATCH} ({ours * BATCH:.0f} stamps/s), "
-            f"a plain loop {plain:.2f}; ratio {ours / plain:.2f}; {dtype}, {memory:.1f} GiB"
-        )
-        yield {
-            "what": what, "micro_batch": micro_batch, "batch": BATCH, "steps": steps, "steps_per_s": ours,
-            "plain_steps_per_s": plain, "ratio": ours / plain, "dtype": dtype, "gib": memory,
-        }  # fmt: skip
+    for micro_batch in reversed(MICRO_BATCHES):
+        yield _epoch(params(epochs=10**6, batch=BATCH, micro_batch=micro_batch), held)
+    yield _agreement(base, held)
+    if not GPU:
+        yield {"what": "recorded graphs, and stamps that are brought to a device, were not run: no GPU"}
+
+
+def _loading(settings: TrainParams) -> dict[str, Any]:
+    """Stamps read from shards, checked, normalised and laid where they are trained from."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = manifest_in(Path(folder), LOADED)
+        start = time.perf_counter()
+        held = load_arrays(rows, StampStore(Path(folder)), settings, SURVEY)
+        settle()
+        rate = LOADED / (time.perf_counter() - start)
+    whole = (TRAINED_ON + SELECTED_ON) / rate
+    what = f"loading: {rate:.0f} stamps/s into the memory of the {held.x.device.type}; {whole:.0f} s for an epoch's"
+    return {"what": what, "stamps_per_s": rate, "device": held.x.device.type}
+
+
+def _epoch(settings: TrainParams, held: TrainingArrays) -> dict[str, Any]:
+    micro_batch = settings.loop.micro_batch
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        run = open_run(settings, held, Path(folder), None)
+        optimise(run, held, np.arange(BATCH), 0)
+        settle()
+        first, steps = time.perf_counter() - start, run.steps_per_epoch
+        run.state.step = 0
+        peak_gib()
+        rates = {"ours": ROWS / seconds(lambda: train_epoch(run, held))}
+        memory = peak_gib()
+        rates["putting together"] = BATCH / seconds(lambda: run.steps.fill(held, np.arange(BATCH), 0))
+        if GPU:
+            away = replace(held, x=held.x.cpu(), batches=Reused())
+            rates["from main memory"] = ROWS / seconds(lambda: train_epoch(run, away))
+        rates["validation"] = ROWS / seconds(lambda: run.evaluated.logits(held.x, held.metadata).cpu())
+        mode, validated = run.steps.mode, run.evaluated.mode
+    dtype = choose_dtype(settings.execution, build(settings.network, 3), tuple(held.x.shape[1:]), 0)
+    rates["plain"] = ROWS / seconds(plain_epoch(settings, held, DTYPES[dtype]), repeats=1)
+    share, ratio = rates["ours"] / rates["putting together"], rates["ours"] / rates["plain"]
+    whole = TRAINED_ON / rates["ours"] + SELECTED_ON / rates["validation"]
+    brought = f", {rates['from main memory']:.0f} from main memory" if GPU else ""
+    what = (
+        f"micro-batch {micro_batch:3d} of {BATCH}: {rates['ours']:.0f} stamps/s ({mode}){brought}, validation "
+        f"{rates['validation']:.0f} ({validated}): {whole:.0f} s an epoch; putting batches together takes {share:.1%}; "
+        f"first step after {first:.1f} s; a plain loop {rates['plain']:.0f}, ratio {ratio:.2f}; {dtype}, "
+        f"{memory:.1f} GiB"
+    )
+    return {
+        "what": what, "micro_batch": micro_batch, "batch": BATCH, "steps": steps, "stamps_per_s": rates, "mode": mode,
+        "ratio": ratio, "loader_share": share, "first_step_s": first, "epoch_s": whole,
+        "dtype": dtype, "gib": memory,
+    }  # fmt: skip
+
+
+def _agreement(settings: TrainParams, held: TrainingArrays) -> dict[str, Any]:
+    """Losses after the same steps from the same weights, recorded and as they stand."""
+    losses = [_loss(settings, held)]
+    with without_graphs():
+        losses.append(_loss(settings, held))
+    difference = abs(losses[0] - losses[1]) / losses[1]
+    what = (
+        f"losses of {STEPS} steps, recorded and as they stand, differ by {difference:.1e}, within {LARGEST_DIFFERENCE}"
+    )
+    return checked(what, difference <= LARGEST_DIFFERENCE, losses=losses, loss_difference=difference)
+
+
+def _loss(settings: TrainParams, held: TrainingArrays) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        run = open_run(settings, held, Path(folder), None)
+        for step in range(STEPS):
+            optimise(run, held, (np.arange(BATCH) + step * BATCH) % len(held), 0)
+        return float(run.state.loss_sum)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -52,6 +55,40 @@ class Remembering:
             logits = self._scorer.score(stamps[places], *(one[places] for one in more))
             self._logits |= dict(zip(new, np.asarray(logits, dtype=np.float64).tolist(), strict=True))
         return np.array([self._logits[key] for key in keys])
+
+
+class OneAtATime:
+    """A scorer that several threads may use: each waits for the one before."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.name, self.checkpoint_id, self.conditions = scorer.name, scorer.checkpoint_id, scorer.conditions
+        self.stamp_pixels, self.bands = scorer.stamp_pixels, scorer.bands
+        self.any_sign = getattr(scorer, "any_sign", False)
+        self._lock = threading.Lock()
+        self.score = self._locked(scorer.score)
+        if hasattr(scorer, "score_tensor"):
+            self.score_tensor = self._locked(scorer.score_tensor)
+
+    def _locked(self, function: Callable[..., NDArray[np.float64]]) -> Callable[..., NDArray[np.float64]]:
+        def alone(*given: Any) -> NDArray[np.float64]:
+            with self._lock:
+                return function(*given)
+
+        return alone
+
+
+def side_by_side(plan: Plan, scorer: Scorer) -> tuple[Plan, Scorer, int]:
+    """How batches are run where the finder is on a GPU: a plan, a scorer, and the number of batches at once.
+
+    While the GPU scores one, threads load, render and measure others: each of the grid's threads a batch of its own, or
+    two of them where the GPU renders too. Elsewhere batches are run one by one, with all threads. No row depends on it.
+    """
+    grid = plan.setting.grid
+    if not getattr(scorer, "on_gpu", False) or grid.threads == 1:
+        return plan, scorer, 1
+    alone = replace(plan.setting, grid=grid.model_copy(update={"threads": 1}))
+    at_once = grid.threads if grid.device == "cpu" else 2
+    return replace(plan, setting=alone), OneAtATime(scorer), at_once
 
 
 def _digest(*arrays: NDArray[Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from lake.errors import invalid
 from modeling.networks.factory import LensFinder
+from modeling.networks.recorded import EAGER, Recorded, Staged
 from modeling.sections import ExecutionParams
 
 BATCH = {"cpu": 64, "cuda": 1024}
@@ -45,27 +47,82 @@ class Arithmetic:
     def forward(self, network: LensFinder, x: Tensor, metadata: Tensor | None = None) -> Tensor:
         """Logits (batch,) in float32."""
         x = x.to(self.device, torch.float32).contiguous(memory_format=self.memory_format)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+        # a pass uses each weight once, so that casts need not be kept; in a CUDA graph they must not be
+        narrow = self.dtype == torch.bfloat16
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=narrow, cache_enabled=False):
             logits = network(x, metadata)
         return cast(Tensor, logits).float()
 
-
-def logits_of(network: LensFinder, arithmetic: Arithmetic, x: Tensor, metadata: Tensor | None = None) -> Tensor:
-    """Logits (batch,) float64 on the CPU of normalised stamps (batch, band, y, x); the network is left in eval mode."""
-    network.eval()
-    size, parts = BATCH[arithmetic.device.type], []
-    with torch.inference_mode():
-        for start in range(0, len(x), size):
-            here = slice(start, start + size)
-            extra = None if metadata is None else _padded(metadata[here], size).to(arithmetic.device)
-            parts.append(arithmetic.forward(network, _padded(x[here], size), extra))
-    return torch.cat(parts)[: len(x)].double().cpu() if parts else torch.empty(0, dtype=torch.float64)
+    def empty(self, shape: tuple[int, ...]) -> Tensor:
+        """Memory for network input (batch, band, y, x), float32 in the layout of activations, all zero."""
+        made = torch.zeros(shape, dtype=torch.float32, device=self.device)
+        return made.contiguous(memory_format=self.memory_format)
 
 
-def _padded(batch: Tensor, size: int) -> Tensor:
-    if len(batch) == size:
-        return batch
-    return torch.cat([batch, batch.new_zeros(size - len(batch), *batch.shape[1:])])
+class BatchedNetwork:
+    """A network that gives logits for any number of stamps, in batches of one size in the same memory.
+
+    On a GPU a batch is one CUDA graph. Several threads may use it, one after the other. The network's weights may
+    change, but not move.
+    """
+
+    def __init__(self, network: LensFinder, arithmetic: Arithmetic) -> None:
+        self.network, self.arithmetic = network, arithmetic
+        self._staged, self._lock = Staged(arithmetic.device), threading.Lock()
+        self._held: _Held | None = None
+
+    @property
+    def mode(self) -> str:
+        """How batches run: as they stand, or as a CUDA graph."""
+        return EAGER if self._held is None else self._held.run.mode
+
+    def logits(self, x: Tensor, metadata: Tensor | None = None) -> Tensor:
+        """Logits (batch,) float64 on the network's device, of normalised stamps (batch, band, y, x) on any.
+
+        The network is left in eval mode.
+        """
+        size, device = BATCH[self.arithmetic.device.type], self.arithmetic.device
+        found = torch.empty(len(x), dtype=torch.float32, device=device)
+        metadata = None if metadata is None else metadata.to(device)
+        self.network.eval()
+        with self._lock, torch.inference_mode():
+            held = self._memory(size, x, metadata)
+            for start in range(0, len(x), size):
+                here = slice(start, start + size)
+                held.fill(self._staged.brought(x[here]), None if metadata is None else metadata[here])
+                held.run()
+                found[here] = held.logits[: len(x[here])]
+        return found.double()
+
+    def _memory(self, size: int, x: Tensor, metadata: Tensor | None) -> _Held:
+        shape = (size, *x.shape[1:])
+        if self._held is None or self._held.x.shape != shape:
+            columns = None if metadata is None else metadata.shape[1]
+            self._held = _Held(self.network, self.arithmetic, shape, columns)
+        return self._held
+
+
+class _Held:
+    """Memory of one batch: its stamps, their observing conditions, and its logits."""
+
+    def __init__(
+        self, network: LensFinder, arithmetic: Arithmetic, shape: tuple[int, ...], columns: int | None
+    ) -> None:
+        self._network, self._arithmetic, device = network, arithmetic, arithmetic.device
+        self.x, self.logits = arithmetic.empty(shape), torch.zeros(shape[0], device=device)
+        self.metadata = None if columns is None else torch.zeros(shape[0], columns, device=device)
+        self.run = Recorded(self._pass, device, "scoring")
+        self.run.rehearse()
+
+    def _pass(self) -> None:
+        self.logits.copy_(self._arithmetic.forward(self._network, self.x, self.metadata))
+
+    def fill(self, x: Tensor, metadata: Tensor | None) -> None:
+        """Copy a batch in; what it leaves is zero."""
+        for memory, batch in ((self.x, x), (self.metadata, metadata)):
+            if memory is not None and batch is not None:
+                memory[: len(batch)].copy_(batch)
+                memory[len(batch) :].zero_()
 
 
 @contextmanager

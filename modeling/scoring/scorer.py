@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from lake.errors import DataError, invalid
 from modeling.networks.augment import SYMMETRIES, apply_symmetries
 from modeling.networks.blocks import pooled_blocks
 from modeling.networks.factory import restored
-from modeling.networks.inference import BATCH, DTYPES, Arithmetic, device_of, logits_of, threads
+from modeling.networks.inference import BATCH, DTYPES, Arithmetic, BatchedNetwork, device_of, threads
 from modeling.networks.preprocess import centre_crop, normalise
+from modeling.networks.recorded import Staged
 from modeling.scoring.card import FINDER
 from modeling.scoring.checkpoint import Checkpoint
 from modeling.scoring.finder import ExternalScorer, FinderParams, Output, read_finder
@@ -65,6 +67,18 @@ class CheckpointScorer:
         dtype = DTYPES["bf16" if card.dtype == "bfloat16" else "fp32"]
         self._arithmetic = Arithmetic(device_of(execution), dtype, execution.channels_last)
         self._arithmetic.place(self._network)
+        self._batched = BatchedNetwork(self._network, self._arithmetic)
+        self._staged, self._lock = Staged(self._arithmetic.device), threading.Lock()
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the network runs on a GPU."""
+        return self._arithmetic.device.type == "cuda"
+
+    @property
+    def mode(self) -> str:
+        """How batches run: as they stand, or as a CUDA graph."""
+        return self._batched.mode
 
     @property
     def minimum_pixels(self) -> int:
@@ -129,18 +143,18 @@ class CheckpointScorer:
 
     def normalised(self, stamps: Tensor) -> Tensor:
         """The network's input on its device."""
-        x = stamps.to(self._arithmetic.device)
-        return normalise(centre_crop(x, min(self.stamp_pixels, x.shape[-1])), self.preprocessing)
+        with self._lock:
+            x = self._staged.brought(stamps)
+            return normalise(centre_crop(x, min(self.stamp_pixels, x.shape[-1])), self.preprocessing)
 
-    def logits(self, x: Tensor, conditions: Tensor | None) -> NDArray[np.float64]:
-        """Logits (batch,) of normalised stamps; if ``averaged``, the mean over the eight orientations of training."""
-        codes = range(SYMMETRIES) if self.averaged else range(1)
+    def logits(self, x: Tensor, conditions: Tensor | None) -> Tensor:
+        """Logits (batch,) float64 of normalised stamps, on the network's device; if ``averaged``, the mean over the
+        eight orientations of training."""
         with threads(self._threads):
-            found = [
-                logits_of(self._network, self._arithmetic, apply_symmetries(x, np.full(len(x), code)), conditions)
-                for code in codes
-            ]
-        return np.asarray(torch.stack(found).mean(dim=0).numpy())
+            if not self.averaged:
+                return self._batched.logits(x, conditions)
+            turned = (apply_symmetries(x, np.full(len(x), code)) for code in range(SYMMETRIES))
+            return torch.stack([self._batched.logits(each, conditions) for each in turned]).mean(dim=0)
 
     def seen_through(self, conditions: NDArray[np.float64] | None, count: int) -> Tensor | None:
         """Observing conditions as the network was trained on them: logarithms, float32 (row, column)."""
@@ -175,16 +189,17 @@ def score_together(
     for scorer in scorers:
         scorer.check(tuple(stamps.shape))
     more = [scorer.seen_through(given, len(stamps)) for scorer, given in zip(scorers, conditions, strict=True)]
-    found = np.empty((len(scorers), len(stamps)))
+    found: list[list[Tensor]] = [[torch.empty(0, dtype=torch.float64)] for _ in scorers]
     size = scorers[0].chunk
     for start in range(0, len(stamps), size):
         part, held = slice(start, start + size), dict[tuple[Any, ...], Tensor]()
         for place, scorer in enumerate(scorers):
             if scorer.sees not in held:
                 held[scorer.sees] = scorer.normalised(stamps[part])
-            x, extra = held[scorer.sees], more[place]
-            found[place, part] = scorer.logits(x, None if extra is None else extra[part].to(x.device))
-    return found
+            extra = more[place]
+            found[place].append(scorer.logits(held[scorer.sees], None if extra is None else extra[part]))
+    # only here does the processor wait for a GPU, which meanwhile had one batch after the other
+    return np.stack([torch.cat([logits.cpu() for logits in parts]).numpy() for parts in found])
 
 
 def load_scorer(

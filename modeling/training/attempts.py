@@ -48,11 +48,12 @@ def begin(work: Path, execution: ExecutionParams) -> None:
     append_line(work / ATTEMPTS, asdict(_this(execution)))
 
 
-def columns(work: Path) -> dict[str, object]:
-    """Columns of ``training_runs`` about the attempts, the last of which ends now."""
+def columns(work: Path, mode: str) -> dict[str, object]:
+    """Columns of ``training_runs`` about the attempts, the last of which ends now; ``mode`` is how its steps ran."""
     lines = whole_lines(work / ATTEMPTS)
     made: list[Mapping[str, str | None]] = [json.loads(line) for line in lines]
     last = made[-1]
+    lines[-1] = json.dumps({**last, "mode": mode})
     moments = {"started_at": datetime.fromisoformat(str(made[0]["started_at"])), "ended_at": datetime.now(UTC)}
     told = {name: last[name] for name in ("command_line", "device", "driver", "cuda", "torch", "python")}
     return {**moments, **told, "attempts": len(made), "attempt_log": "\n".join(lines)}

@@ -16,18 +16,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lake.ahead import in_order
 from lake.errors import DataError, invalid
 from lake.progress import track
 from lake.sky.imaging import Imaging
 from modeling.config import TrainParams
-from modeling.networks.inference import threads
+from modeling.networks.inference import device_of, threads
 from modeling.networks.preprocess import normalise
+from modeling.networks.recorded import Staged, on
 from modeling.sections import LoopParams
 from modeling.seeds import mix, step_seed
 from modeling.training.losses import row_weights
 
 CHUNK = 512
 """Stamps read and normalised at a time."""
+READERS = {"cpu": 1, "cuda": min(16, os.cpu_count() or 1)}
+"""Threads that read and check stamps, by the device that normalises them: a GPU does so faster than one reads."""
+RESERVED = 24 * 2**30
+"""Bytes of a GPU's memory that are left to networks and their activations; half of it where it has less than twice
+that."""
 
 
 MAPPED_ABOVE = 0.5
@@ -39,6 +46,14 @@ class Reused:
 
     def __init__(self) -> None:
         self._held = torch.empty(0)
+        self._staged: Staged | None = None
+
+    def brought(self, x: Tensor, which: NDArray[np.int64], device: torch.device) -> Tensor:
+        """Some rows of a tensor in the processor's or the device's memory, on the device, valid until the next call."""
+        if x.device.type == device.type:
+            return self.rows(x, on(which, device))
+        self._staged = self._staged or Staged(device)
+        return self._staged.brought(self.rows(x, torch.from_numpy(which)))
 
     def rows(self, x: Tensor, which: Tensor) -> Tensor:
         """Some rows of a tensor, valid until the next call."""
@@ -76,15 +91,19 @@ class TrainingArrays:
         return len(self.labels)
 
     def to(self, device: torch.device) -> TrainingArrays:
-        """The same arrays on a device, mapped stamps excepted."""
-        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        if self.mapped:
-            tensors["x"] = self.x
-        return replace(self, **tensors)  # type: ignore[arg-type]
+        """The same arrays on a device; stamps only if its memory holds them, else they are brought batch by batch."""
+        stay = self.x.device.type != device.type and (self.mapped or not fits(self.x.nbytes, device))
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved = {name: value.to(device) for name, value in tensors.items() if name != "x" or not stay}
+        return replace(self, **moved)  # type: ignore[arg-type]
 
-    def stamps(self, which: Tensor) -> Tensor:
-        """Stamps of some rows, on the device of the labels, valid until the next call."""
-        return self.batches.rows(self.x, which.to(self.x.device)).to(self.labels.device)
+
+def fits(size: int, device: torch.device) -> bool:
+    """Whether a device has memory for so many bytes of stamps besides what a training needs; the processor has."""
+    if device.type == "cpu":
+        return True
+    free, whole = torch.cuda.mem_get_info(device)
+    return size + min(RESERVED, whole // 2) <= free
 
 
 class Stamps(Protocol):
@@ -101,13 +120,15 @@ def is_mapped(size: int) -> bool:
 
 
 def _room(rows: int, like: Tensor, folder: Path | None) -> tuple[Tensor, bool]:
-    """Room for stamps (row, band, y, x), and whether it is a file of ``folder``, mapped to memory.
+    """Room for stamps (row, band, y, x), on the device of those like them if it has any, and whether it is a file of
+    ``folder``, mapped to memory.
 
     The file has no name once it is mapped, so whatever ends the program, it leaves nothing.
     """
     count = rows * like[0].numel()
-    if folder is None or not is_mapped(count * like.element_size()):
-        return like.new_empty((rows, *like.shape[1:])), False
+    there = like.device.type != "cpu" and fits(count * like.element_size(), like.device)
+    if there or folder is None or not is_mapped(count * like.element_size()):
+        return like.new_empty((rows, *like.shape[1:]), device=like.device if there else "cpu"), False
     path = folder / "stamps.mapped"
     try:
         with path.open("wb") as file:
@@ -126,7 +147,7 @@ def load_arrays(
     rows: pa.Table, stamps: Stamps, params: TrainParams, imaging: Imaging, folder: Path | None = None
 ) -> TrainingArrays:
     """Read and normalise the stamps of rows of a manifest, or of a manifest of simulated stamps
-    (``galaxy_id, shard, shard_row, sha256, label, tier``, ...).
+    (``galaxy_id, shard, shard_row, sha256, label, tier``, ...); on a GPU, whose memory then holds them if it can.
 
     Stamps that would fill more than half of the free memory go to a file of ``folder``, from which training reads them;
     nothing else differs.
@@ -134,14 +155,16 @@ def load_arrays(
     if not rows.num_rows:
         raise DataError("the manifest has no rows in this split")
     rows = rows.sort_by([(name, "ascending") for name in ("galaxy_id", "stamp_id") if name in rows.column_names])
+    device = device_of(params.execution)
+    staged, chunks = Staged(device), [rows.slice(start, CHUNK) for start in range(0, rows.num_rows, CHUNK)]
     mapped, x = False, torch.empty(0, dtype=torch.float16 if params.execution.arrays == "fp16" else torch.float32)
     with threads(params.execution.threads):
-        for start in track(range(0, rows.num_rows, CHUNK), "normalise stamps"):
-            pixels = stamps.get(rows.slice(start, CHUNK))
-            part = normalise(torch.from_numpy(pixels), params.preprocessing)
-            if start == 0:
+        read = in_order(stamps.get, chunks, READERS[device.type])
+        for number, pixels in enumerate(track(read, "normalise stamps", total=len(chunks))):
+            part = normalise(staged.brought(torch.from_numpy(pixels)), params.preprocessing)
+            if number == 0:
                 x, mapped = _room(rows.num_rows, part.to(x.dtype), folder)
-            x[start : start + CHUNK] = part
+            x[number * CHUNK : number * CHUNK + len(part)] = part
     labels, hard = _column(rows, "label"), _hard(rows)
     return TrainingArrays(
         galaxy_ids=rows["galaxy_id"].combine_chunks(),

@@ -49,6 +49,6 @@ def loss_sum(logits: Tensor, labels: Tensor, weights: Tensor, params: LossParams
     if params.kind == "focal":
         p = torch.sigmoid(logits)
         surprise = torch.where(labels > 0.5, 1 - p, p)
-        alpha = torch.where(labels > 0.5, params.focal_alpha, 1 - params.focal_alpha)
+        alpha = torch.full_like(losses, 1 - params.focal_alpha).masked_fill_(labels > 0.5, params.focal_alpha)
         losses = losses * alpha * surprise.pow(params.focal_gamma)
     return (losses * weights).sum()

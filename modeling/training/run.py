@@ -14,12 +14,13 @@ from lake.errors import DataError, invalid, one_line
 from lake.files import atomic
 from modeling.config import TrainParams
 from modeling.networks.factory import LensFinder, build
-from modeling.networks.inference import DTYPES, Arithmetic, choose_dtype, device_of
+from modeling.networks.inference import DTYPES, Arithmetic, BatchedNetwork, choose_dtype, device_of
 from modeling.seeds import step_seed
 from modeling.training.copies import Copies
 from modeling.training.data import TrainingArrays
 from modeling.training.log import EpochRow, append_row, read_log
 from modeling.training.state import STATE, TrainingState
+from modeling.training.steps import Steps
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,9 @@ class Run:
     log: list[EpochRow]
     """Rows of all logged epochs; after a kill there may be one more than epochs completed."""
     steps_per_epoch: int
+    steps: Steps
+    evaluated: BatchedNetwork
+    """The network whose weights are evaluated and kept"""
     copies: Copies | None = None
 
     @property
@@ -100,7 +104,8 @@ def open_run(params: TrainParams, training: TrainingArrays, work: Path, ancestor
         past = read_log(work / LOG)
     except (OSError, ValueError, TypeError) as error:
         raise _unreadable(work / LOG, error) from error
-    run = Run(params, work, arithmetic, state, past, len(training) // params.loop.batch)
+    steps, evaluated = Steps(params, state, arithmetic, training), BatchedNetwork(state.evaluated, arithmetic)
+    run = Run(params, work, arithmetic, state, past, len(training) // params.loop.batch, steps, evaluated)
     if (work / STATE).exists():
         try:
             state.load(work / STATE)

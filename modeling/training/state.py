@@ -33,8 +33,14 @@ class TrainingState:
     def __init__(self, network: LensFinder, params: OptimiserParams, arithmetic: Arithmetic) -> None:
         self.network = arithmetic.place(network)
         self.ema = copy.deepcopy(self.network) if params.ema_decay > 0 else None
+        on_gpu = arithmetic.device.type == "cuda"
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=params.lr, betas=params.betas, weight_decay=params.weight_decay, fused=True
+            self.network.parameters(),
+            lr=torch.tensor(params.lr, device=arithmetic.device) if on_gpu else params.lr,
+            betas=params.betas,
+            weight_decay=params.weight_decay,
+            fused=True,
+            capturable=on_gpu,
         )
         self.step = 0
         """Optimiser steps done."""
@@ -50,6 +56,14 @@ class TrainingState:
         """The weights that are evaluated and kept."""
         return self.ema if self.ema is not None else self.network
 
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate; on a GPU where it is, for a CUDA graph reads it there."""
+        for group in self.optimiser.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
     def average(self) -> None:
         """Move the averaged weights towards the current ones; the memory is shorter at the start of the run."""
         if self.ema is None:
@@ -57,8 +71,7 @@ class TrainingState:
         decay = min(self._ema_decay, self.step / (self.step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.ema.parameters()), list(self.network.parameters()), 1 - decay)
-            for averaged, current in zip(self.ema.buffers(), self.network.buffers(), strict=True):
-                averaged.copy_(current)
+            torch._foreach_copy_(list(self.ema.buffers()), list(self.network.buffers()))
 
     def save(self, path: Path) -> None:
         """Write the state by rename."""

@@ -16,9 +16,7 @@ from torch import Tensor
 from lake.errors import DataError
 from lake.progress import track
 from modeling.config import TrainParams
-from modeling.networks.augment import augment, sample_seeds
-from modeling.networks.inference import logits_of, threads
-from modeling.seeds import step_seed
+from modeling.networks.inference import threads
 from modeling.training.copies import Copies
 from modeling.training.data import TrainingArrays, epoch_order
 from modeling.training.log import EpochRow
@@ -29,7 +27,6 @@ from modeling.training.selection import auc, measured_tpr, saturated_fraction, s
 
 logger = logging.getLogger(__name__)
 
-DROPOUT_STREAM = 101
 CHECK_STEPS = 100
 """Optimiser steps between checks that the loss is finite (a check waits for the GPU)."""
 
@@ -75,13 +72,14 @@ def train_epoch(run: Run, training: TrainingArrays) -> int:
     """
     loop, state, epoch = run.params.loop, run.state, run.epoch
     order = epoch_order(training.labels.cpu().numpy(), loop, run.params.seed, epoch)
-    _freeze(run, epoch < loop.frozen_epochs)
+    run.steps.train(head_only=epoch < loop.frozen_epochs)
     first = state.step - epoch * run.steps_per_epoch
     for position in track(range(first, run.steps_per_epoch), f"{run.params.generation} epoch {epoch + 1}"):
         optimise(run, training, order[position * loop.batch : (position + 1) * loop.batch], epoch)
-        if state.step % CHECK_STEPS == 0:
+        saves = loop.save_every_steps and state.step % loop.save_every_steps == 0 and position + 1 < run.steps_per_epoch
+        if saves or state.step % CHECK_STEPS == 0:
             _refuse_non_finite(run, epoch)
-        if loop.save_every_steps and state.step % loop.save_every_steps == 0 and position + 1 < run.steps_per_epoch:
+        if saves:
             run.save()
     _refuse_non_finite(run, epoch)
     if training.hard is None:
@@ -90,32 +88,15 @@ def train_epoch(run: Run, training: TrainingArrays) -> int:
 
 
 def optimise(run: Run, training: TrainingArrays, samples: NDArray[np.int64], epoch: int) -> None:
-    """One optimiser step on the given samples, in micro-batches."""
-    params, state = run.params, run.state
-    rate = learning_rate(state.step, run.steps_per_epoch, params.optimiser.lr, params.schedule)
-    for group in state.optimiser.param_groups:
-        group["lr"] = rate
-    torch.manual_seed(step_seed(params.seed, DROPOUT_STREAM, state.step))
-    state.optimiser.zero_grad(set_to_none=True)
-    for start in range(0, len(samples), params.loop.micro_batch):
-        part = samples[start : start + params.loop.micro_batch]
-        rows = torch.from_numpy(part % len(training)).to(run.arithmetic.device)
-        seeds = sample_seeds(params.augmentation.seed, part, epoch, len(training))
-        x = augment(training.stamps(rows), params.augmentation, seeds, epoch)
-        metadata = None if training.metadata is None else training.metadata.index_select(0, rows)
-        logits = run.arithmetic.forward(state.network, x, metadata)
-        loss = loss_sum(logits, training.labels[rows], training.weights[rows], params.loss) / len(samples)
-        loss.backward()
-        state.loss_sum += loss.detach()
-    state.optimiser.step()
-    state.step += 1
-    state.average()
+    """One optimiser step on the given samples; on a GPU nothing waits for it."""
+    rate = learning_rate(run.state.step, run.steps_per_epoch, run.params.optimiser.lr, run.params.schedule)
+    run.steps(training, samples, epoch, rate)
 
 
 def evaluate(run: Run, validation: TrainingArrays) -> EpochRow:
     """Validation metrics of the epoch that just ended."""
     params, state = run.params, run.state
-    logits_tensor = logits_of(state.evaluated, run.arithmetic, validation.x, validation.metadata)
+    logits_tensor = run.evaluated.logits(validation.x, validation.metadata).cpu()
     targets, weights = validation.labels.cpu().double(), validation.weights.cpu().double()
     logits, labels = logits_tensor.numpy(), targets.numpy()
     value = auc(logits, labels)
@@ -135,14 +116,6 @@ def evaluate(run: Run, validation: TrainingArrays) -> EpochRow:
         phase=phase(run.epoch - 1, params.loop.frozen_epochs, params.schedule),
         epoch_seconds=0.0,
     )
-
-
-def _freeze(run: Run, head_only: bool) -> None:
-    """Train only the head, with the backbone's batch statistics fixed too, or everything."""
-    network = run.state.network.train()
-    if head_only:
-        network.eval().head.train()
-    network.requires_grad_(not head_only).head.requires_grad_(True)
 
 
 def _refuse_non_finite(run: Run, epoch: int) -> None:

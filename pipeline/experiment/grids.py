@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from injection.config import GridParams
 from injection.experiment.grid import Plan, cells, plan
 from injection.experiment.setting import Setting
-from injection.experiment.stream import batches, run_batch
+from injection.experiment.stream import batches, run_batch, side_by_side
+from lake.ahead import in_order
 from lake.errors import DataError
 from lake.files import atomic
 from lake.files.publishing import published_folder
@@ -93,10 +94,13 @@ def fill(planned: Plan, scorer: Scorer, folder: Path) -> None:
         done += 1
     if done:
         log.info("grid %s: resuming after %d of %d batches", planned.grid_id, done, len(todo))
-    rest = track(islice(enumerate(todo), done, None), "inject and score", total=len(todo) - done)
-    for number, rows in rest:
+    planned, scorer, at_once = side_by_side(planned, scorer)
+    # the first batch alone, for in it kernels are compiled and recorded
+    parts = (todo[done : done + 1], todo[done + 1 :])
+    made = chain.from_iterable(in_order(lambda rows: run_batch(planned, rows, scorer), part, at_once) for part in parts)
+    for number, table in track(enumerate(made, done), "inject and score", total=len(todo) - done):
         with atomic.replacing(folder / _name(number)) as draft:
-            pq.write_table(run_batch(planned, rows, scorer), draft, compression="zstd")
+            pq.write_table(table, draft, compression="zstd")
 
 
 def _name(number: int) -> str:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Context = TypeVar("Context", bound="RunContext")
+_KERNELS = "TORCHINDUCTOR_CACHE_DIR"
+"""Where torch keeps what it compiles."""
 
 
 @dataclass
@@ -165,7 +167,7 @@ def stage_run(stage: str, generation: str | None, project: Project, kind: type[C
     root = project.data
     name = cards.stem(stage, generation)
     require_places(project, generation)
-    with _stage_lock(root, name), working(root):
+    with _stage_lock(root, name), working(root), _kernels_kept(root):
         forget_lost_tables(root)
         started = time.perf_counter()
         log.info("%s: started", name)
@@ -177,6 +179,20 @@ def stage_run(stage: str, generation: str | None, project: Project, kind: type[C
             raise
         context.clear()
         log.info("%s: done in %.1f s", name, time.perf_counter() - started)
+
+
+@contextmanager
+def _kernels_kept(root: DataRoot) -> Iterator[None]:
+    """What torch compiles stays in the data folder, unless ``TORCHINDUCTOR_CACHE_DIR`` names another: the next run does
+    not wait for the compiler."""
+    if _KERNELS in os.environ:
+        yield
+        return
+    os.environ[_KERNELS] = str((root.local / "work" / "compiled").resolve())
+    try:
+        yield
+    finally:
+        os.environ.pop(_KERNELS, None)
 
 
 def require_places(project: Project, slice_name: str | None) -> None:

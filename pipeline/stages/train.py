@@ -47,7 +47,7 @@ def run(context: RunContext, params: TrainParams) -> None:
     origin_of = {"origin": context.generation}
     own = {"run_id": name, "generation": context.generation, **origin_of}
     context.write("training_epochs", [{**own, **asdict(row)} for row in result.rows], context.generation, origin_of)
-    record = {**own, **checkpoint.card.record(), **attempts.columns(work)}
+    record = {**own, **checkpoint.card.record(), **attempts.columns(work, result.steps.mode)}
     context.write("training_runs", [record], context.generation, origin_of)
 
 

@@ -23,7 +23,7 @@ from modeling.networks.inference import device_of
 from modeling.networks.preprocess import resolved
 from modeling.scoring.card import CARD
 from modeling.scoring.checkpoint import Checkpoint
-from modeling.training.data import is_mapped
+from modeling.training.data import fits, is_mapped
 from modeling.training.rows import columns, splits
 from pipeline.project.generations import Chain
 from pipeline.project.project import Project
@@ -160,7 +160,7 @@ def _stamps(root: DataRoot, params: TrainParams) -> str:
 def _resources(root: DataRoot, params: TrainParams, made: bool) -> str:
     count, side = _pixels(root, params) if made else (0, params.preprocessing.crop_pixels or STAMP_PIXELS)
     held = count * len(SURVEY.bands) * side**2 * (2 if params.execution.arrays == "fp16" else 4)
-    mapped, needed = is_mapped(held), count * _ROW + _WORKING
+    needed = count * _ROW + _WORKING
     weights = sum(each.numel() for each in _network(params).parameters()) * 4
     state = weights * (_STATES + (params.optimiser.ema_decay > 0))
     kept = 2 + (params.loop.epochs // params.loop.keep_every_epochs if params.loop.keep_every_epochs else 0)
@@ -168,12 +168,13 @@ def _resources(root: DataRoot, params: TrainParams, made: bool) -> str:
     free = shutil.disk_usage(
         next(above for above in (root.local, *root.local.resolve().parents) if above.is_dir())
     ).free
+    on_gpu = device.type == "cuda"
+    there = on_gpu and fits(held, device)
+    mapped = not there and is_mapped(held)
     _require("disk", written + (held if mapped else 0), free)
-    _require("memory", needed + (0 if mapped else held), psutil.virtual_memory().available)
-    if device.type == "cuda" and not mapped:
-        _require("memory of the GPU", held + _WORKING, torch.cuda.mem_get_info()[0])
-    on = torch.cuda.get_device_name() if device.type == "cuda" else f"the processor, {params.execution.threads} threads"
-    where = "in a file, as they would fill the memory, for" if mapped else "on"
+    _require("memory", needed + (0 if mapped or there else held), psutil.virtual_memory().available)
+    on = torch.cuda.get_device_name() if on_gpu else f"the processor, {params.execution.threads} threads"
+    where = "in a file, as they would fill the memory, for" if mapped else "on" if there == on_gpu else "in memory for"
     told = f"{held / 1e9:.1f} GB of stamps {where} {on}"
     return f"{told}, {written / 1e9:.1f} GB written; {free / 1e9:.0f} GB of disk are free"
 

@@ -94,7 +94,9 @@ def train_on_cutouts(project: Project, request: Request) -> Made:
         checkpoint = publish(result, folder, manifest, training, validation, ancestor)
         own = {"run_id": run, "generation": name, "origin": name}
         context.write("training_epochs", [{**own, **asdict(row)} for row in result.rows], name, {"origin": name})
-        record = tables.spec("training_runs").table([{**own, **checkpoint.card.record(), **attempts.columns(work)}])
+        record = tables.spec("training_runs").table(
+            [{**own, **checkpoint.card.record(), **attempts.columns(work, result.steps.mode)}]
+        )
         quarantine.publish(context.target("training_runs", name, {"origin": name}), record, lost_of(found))
         write_counts(context, found)
     return Made(name, checkpoint, len(found.rejected))

@@ -12,10 +12,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.gpu import injecting, parts, scoring, training
+from benchmarks.gpu import again, injecting, parts, scoring, training
 from injection.engine import render
 from injection.experiment import stream
-from modeling.networks import inference
+from modeling.networks import inference, recorded
 
 
 class OfItsBatch:
@@ -31,6 +31,7 @@ def test_scoring_has_a_rate_per_batch_size_and_finds_logits_independent(monkeypa
     rates = [record["stamps_per_s"] for record in found if "stamps_per_s" in record]
     assert len(rates) == len(scoring.BATCHES)
     assert all(value > 0 for rate in rates for value in rate.values())
+    assert sum("bitwise those of plain passes" in record["what"] for record in found) == len(scoring.BATCHES)
     assert not [record for record in found if "failed" in record]
 
 
@@ -53,16 +54,43 @@ def test_injecting_has_rates_and_shares_of_both_engines_which_agree(
     assert [record["engine"] for record in engines] == ["processor", "torch"]
     for record in engines:
         assert sum(record["shares"].values()) == pytest.approx(1.0)
+        assert record["injections"] > 0
         assert min(record["shares"].values()) > 0
     largest = next(record for record in found if "largest_difference" in record)
     assert 0 < largest["largest_difference"] < injecting.LARGEST_DIFFERENCE
     assert "failed" not in largest
 
 
-def test_training_has_steps_per_second_by_micro_batch() -> None:
-    found = [record for record in training.records() if "micro_batch" in record]
-    assert [record["micro_batch"] for record in found] == list(training.MICRO_BATCHES)
-    assert all(record["ratio"] > 0 for record in found)
+def test_training_has_rates_by_micro_batch_loading_and_the_agreement_of_graphs() -> None:
+    found = list(training.records())
+    rates = [record for record in found if "micro_batch" in record]
+    assert [record["micro_batch"] for record in rates] == list(reversed(training.MICRO_BATCHES))
+    assert all(record["ratio"] > 0 and 0 < record["loader_share"] < 1 and record["epoch_s"] > 0 for record in rates)
+    assert {record["mode"] for record in rates} == {recorded.EAGER}
+    assert [record["device"] for record in found if "loading" in record["what"]] == ["cpu"]
+    assert [record["loss_difference"] for record in found if "loss_difference" in record] == [0.0]
+    assert not [record for record in found if "failed" in record]
+
+
+def test_what_was_not_run_is_named() -> None:
+    assert [record["what"] for record in again.records()][-1] == "a compiled network was not trained: no GPU"
+
+
+def test_all_parts_end_in_five_minutes_and_the_last_has_its_time() -> None:
+    wanted, spent = list(parts.LIMITS_S), 0.0
+    for part in wanted:
+        spent += parts.limit_s(part, wanted, spent)
+    assert spent <= parts.AT_MOST_S < 300
+    assert parts.limit_s("again", wanted, spent - 30) == 30
+    assert parts.limit_s("compiling", wanted, 290.0) == 0
+    assert parts.limit_s("training", ["training"], 0.0) == parts.LIMITS_S["training"]
+
+
+def test_the_torch_engine_stays_only_where_it_reaches_what_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(injecting, "PROCESSOR", (("cpu", 1, 4),))
+    monkeypatch.setattr(injecting, "TORCH", (("cuda", 1, 4), ("cuda", 2, 4)))
+    assert injecting._decision([12_000.0, 20_000.0, 30_000.0])["torch_stays"] is False
+    assert injecting._decision([12_000.0, 20_000.0, 101_000.0])["torch_stays"] is True
 
 
 def test_a_part_is_stopped_at_its_limit() -> None:

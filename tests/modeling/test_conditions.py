@@ -10,7 +10,7 @@ from lake.errors import DataError, ParameterError
 from modeling.config import TrainParams
 from modeling.networks import inference
 from modeling.networks.factory import build
-from modeling.networks.inference import Arithmetic, logits_of
+from modeling.networks.inference import Arithmetic, BatchedNetwork
 from modeling.networks.preprocess import normalise
 from modeling.scoring.checkpoint import Manifest, publish
 from modeling.scoring.scorer import CheckpointScorer
@@ -41,8 +41,9 @@ def test_a_network_with_conditions_scores_them_as_it_was_trained_on_them(scorer:
     logits = scorer.score(stamps, seeing)
     with torch.inference_mode():
         log = torch.from_numpy(seeing.astype(np.float32)).log()
-        padded = inference._padded(normalise(torch.from_numpy(stamps), scorer.preprocessing), 64)
-        expected = scorer._network(padded, inference._padded(log, 64))[:6].double().numpy()
+        padded = torch.zeros(64, 3, 32, 32)
+        padded[:6] = normalise(torch.from_numpy(stamps), scorer.preprocessing)
+        expected = scorer._network(padded, torch.cat([log, torch.zeros(58, 1)]))[:6].double().numpy()
     assert np.array_equal(logits, expected)
     assert not np.array_equal(logits, scorer.score(stamps, seeing[::-1])), "conditions matter"
     assert scorer.embed(stamps, seeing).shape == (6, 24 + 32)
@@ -88,7 +89,7 @@ def test_every_forward_pass_has_the_one_size_of_its_device(
     assert inference.BATCH == {"cpu": 64, "cuda": 1024}
     monkeypatch.setitem(inference.BATCH, "cpu", batch)
     network, x = Shapes(), torch.rand(ROWS, 3, 4, 4)
-    found = logits_of(network, Arithmetic(torch.device("cpu"), torch.float32, False), x)  # type: ignore[arg-type]
+    found = BatchedNetwork(network, Arithmetic(torch.device("cpu"), torch.float32, False)).logits(x)  # type: ignore[arg-type]
     assert network.seen == expected
     assert torch.equal(found, x.mean(dim=(1, 2, 3)).double())
 
@@ -99,6 +100,7 @@ def test_a_logit_depends_on_no_other_stamp_of_a_gpus_batch(small: TrainParams) -
     arithmetic = Arithmetic(torch.device("cuda"), torch.float32, False)
     arithmetic.place(network)
     x = torch.rand(1500, 3, 32, 32)
-    whole, order = logits_of(network, arithmetic, x), torch.randperm(1500)
-    assert torch.equal(logits_of(network, arithmetic, x[order]), whole[order])
-    assert torch.equal(logits_of(network, arithmetic, x[1000:1100]), whole[1000:1100])
+    batched, order = BatchedNetwork(network, arithmetic), torch.randperm(1500)
+    whole = batched.logits(x).cpu()
+    assert torch.equal(batched.logits(x[order]).cpu(), whole[order])
+    assert torch.equal(batched.logits(x[1000:1100]).cpu(), whole[1000:1100])

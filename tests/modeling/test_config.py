@@ -73,6 +73,15 @@ def test_generations_on_simulated_stamps_follow_the_table(name: str) -> None:
     assert (p.augmentation.core_dropout > 0) == (name == "R1")
 
 
+@pytest.mark.parametrize("name", ["gen5a", "gen5a-audit"])
+def test_a_fast_generation_differs_in_its_micro_batch_alone(name: str) -> None:
+    slow, fast = (generation_values(each) for each in (name, f"{name}-fast"))
+    assert (slow["loop"]["micro_batch"], fast["loop"]["micro_batch"]) == (64, 512)
+    for each in (slow, fast):
+        del each["loop"]["micro_batch"], each["description"], each["generation"], each["reference"]
+    assert slow == fast
+
+
 def test_reference_figures_are_not_inherited() -> None:
     assert resolve_generation("gen5b").reference.best_val_auc is None
     assert resolve_generation("gen2").reference.best_val_auc == 0.9915

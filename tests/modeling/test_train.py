@@ -19,21 +19,11 @@ from modeling.config import TrainParams, resolve_generation
 from modeling.training.data import TrainingArrays
 from modeling.training.log import read_log
 from modeling.training.run import Run
-from modeling.training.state import read
 from modeling.training.train import train
 from tests.modeling.conftest import SMALL
-from tests.modeling.runs import whole_run
+from tests.modeling.runs import same, tensors, whole_run
 
 Splits = tuple[TrainingArrays, TrainingArrays]
-
-
-def tensors(path: Path) -> dict[str, torch.Tensor]:
-    return read(path)[0]
-
-
-def same(a: Path, b: Path) -> bool:
-    left, right = tensors(a), tensors(b)
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
 def test_learns_and_repeats_bit_for_bit(tmp_path: Path, small: TrainParams, splits: Splits) -> None:

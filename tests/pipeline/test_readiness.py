@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -190,10 +192,25 @@ def test_a_run_is_recorded_with_machine_software_command_and_times(project: Proj
     assert row["started_at"].utcoffset().total_seconds() == 0
     assert "pytest" in row["command_line"] or "-c" in row["command_line"]
     assert row["device"]
+    assert [json.loads(line)["mode"] for line in row["attempt_log"].splitlines()] == ["eager"]
     before = cards.read_slice(project.data, "training_runs", "demo1").card
     run_stage(project, "train", "demo1")
     after = cards.read_slice(project.data, "training_runs", "demo1").card
     assert after == before, "when and where it ran are no part of what it made"
+
+
+def test_what_torch_compiles_is_kept_in_the_data_folder_unless_another_is_named(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    monkeypatch.delenv(name, raising=False)
+    with stage_run("train", "demo1", project, RunContext):
+        assert Path(os.environ[name]) == project.data.local.resolve() / "work" / "compiled"
+    assert name not in os.environ
+    monkeypatch.setenv(name, "elsewhere")
+    with stage_run("train", "demo1", project, RunContext):
+        assert os.environ[name] == "elsewhere"
+    assert os.environ[name] == "elsewhere"
 
 
 def test_a_rehearsal_trains_the_whole_line_in_small_under_names_of_its_own(project: Project) -> None:
