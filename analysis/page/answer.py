@@ -12,7 +12,7 @@ from analysis.reporting.deciding import closure_words
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.performance import PROBE, grid_words
 from analysis.reporting.sources import of_injections
-from analysis.reporting.thresholds import marginal_row, over_lenses, points, reached, refused, shown
+from analysis.reporting.thresholds import UNKNOWN, marginal_row, over_lenses, points, reached, refused, shown
 from analysis.reporting.views import Shown, TableView, Tag, measure, measured, percent
 from analysis.results.injection_views import along, at_values, midpoints
 from analysis.statistics.completeness import ALL, MARGINAL, interval_of
@@ -41,10 +41,11 @@ def sentences(inputs: ReportInputs) -> list[str]:
         return [f"{item.name}: completeness at {threshold_id} is not shown, because the threshold is {why}."]
     low, high, _ = interval_of(row)
     over = over_lenses(row.get("unlisted_low"), row.get("unlisted_high")).strip(" {}")
+    hosts, rate = int(row["hosts"]) if pd.notna(row["hosts"]) else 0, reached(point)
+    rate = "that is not measured" if rate == UNKNOWN else f"of {rate.removeprefix('FPR').strip()}"
     said = (
-        f"{item.name} finds {percent(row['completeness'], low, high)} of the lensed sources injected into "
-        f"{int(row['hosts']) if pd.notna(row['hosts']) else 0:,} galaxies of {inputs.survey_name}, at a "
-        f"false-positive rate of {reached(point).removeprefix('FPR').strip()}"
+        f"{item.name} finds {percent(row['completeness'], low, high)} of the lensed sources injected into {hosts:,} "
+        f"{'galaxy' if hosts == 1 else 'galaxies'} of {inputs.survey_name}, at a false-positive rate {rate}"
     )
     range_ = f" (completeness {over} % over the declared numbers of unlisted lenses)" if over else ""
     return [f"{said}{range_}.", *[words for words in closure_words(inputs) if words.startswith(f"{item.name} ")]]

@@ -42,7 +42,7 @@ def paired_auc_view(inputs: ReportInputs) -> TableView | None:
 
 def ranking_figures(inputs: ReportInputs) -> list[Shown]:
     """ROC with bands and the trivial baseline, if there are lenses; score histograms with the headline thresholds."""
-    scores = {item.name: item.scores for item in inputs.generations if not item.refusal}
+    scores = {item.name: item.scores for item in inputs.generations if not item.refusal and len(item.scores)}
     base = inputs.baseline
     baseline = roc.roc_curve(base["label"], base["score"]) if len(base) else None
     marks = {
@@ -97,7 +97,7 @@ def _tier_a(item: GenerationInputs, threshold_id: str) -> tuple[float | None, st
 def calibration_figure(inputs: ReportInputs) -> Shown | None:
     """Reliability curves of every generation."""
     bins = inputs.params.calibration_bins
-    tested = {item.name: item.scores for item in inputs.generations if not item.refusal}
+    tested = {item.name: item.scores for item in inputs.generations if not item.refusal and len(item.scores)}
     curves = {name: reliability(rows["label"], rows["probability"], bins, TABLE_LEVEL) for name, rows in tested.items()}
     if not curves:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -45,11 +45,12 @@ def evaluate(
         raise DataError(f"evaluation needs the columns {', '.join(sorted(needed))}")
     held = untouched(objects)
     measured = held.objects
-    labels, scores = measured["label"].to_numpy(), measured["score"].to_numpy(float)
+    scores = measured["score"].to_numpy(float)
+    ranked, calibrated = _of_both_classes(measured, params, rng)
     measures = [
-        *ranking(labels, scores, _pixels(measured), params, rng),
+        *ranked,
         *_at_thresholds(measured, thresholds),
-        *calibration_measures(labels, measured["probability"].to_numpy(float), params, "calibration"),
+        *calibrated,
         *(
             measure
             for column in STRATA
@@ -63,6 +64,22 @@ def evaluate(
     gates = (seen_gate("untouched_test_set", objects["seen_in_training"], rule),) if known else ()
     return Outcome(
         "evaluation", tuple(_unless_refused(each, held) for each in measures), (*gates, _logits_gate(scores))
+    )
+
+
+def _of_both_classes(
+    objects: pd.DataFrame, params: EvaluateParams, rng: np.random.Generator
+) -> tuple[Iterable[Measure], Iterable[Measure]]:
+    """How well objects are ranked, and how well calibrated; without a value where they are of one class."""
+    labels, n = objects["label"].to_numpy(), len(objects)
+    lenses = int((labels == 1).sum())
+    if 0 < lenses < n:
+        ranked = ranking(labels, objects["score"].to_numpy(float), _pixels(objects), params, rng)
+        return ranked, calibration_measures(labels, objects["probability"].to_numpy(float), params, "calibration")
+    why = f"not measurable with {lenses:,} lenses and {n - lenses:,} negatives, needs both"
+    counts = (Measure("positives", float(lenses), n=n), Measure("negatives", float(n - lenses), n=n))
+    return (Measure("auc", math.nan, n=n, method=why), *counts), (
+        Measure("calibration/ece", math.nan, n=n, method=why),
     )
 
 
@@ -132,7 +149,7 @@ def _at_thresholds(objects: pd.DataFrame, thresholds: Sequence[Threshold]) -> It
         yield Measure(f"threshold/{name}", point.threshold, n=point.negatives, method=how)
         yield share(f"fpr/{name}", point.test_above or 0, point.test_negatives)
         yield from _rate_over_lenses(point)
-        true, false = (above(part, point.threshold)[0] for part in (positive["probability"], negative))
+        true, false = (int((part > point.threshold).sum()) for part in (positive["probability"], negative))
         yield share(f"precision/{name}", true, true + false)
         for what, group in groups.items():
             yield share(f"{what}/{name}", *above(group["probability"], point.threshold))

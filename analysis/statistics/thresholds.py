@@ -107,9 +107,9 @@ def refusal(negative_scores: ArrayLike, fpr: float) -> str | None:
     There are too few negatives, or too many of them share a score: with saturated scores, or scores of few values,
     fewer than ten negatives are above the threshold, and the recall there is near 0 for any ranking.
     """
-    scores = _finite(negative_scores)
-    few = too_few(len(scores), fpr)
-    return few or (None if threshold_at_fpr(scores, fpr)[1] >= LEAST_ABOVE else _tied(fpr))
+    if (few := too_few(np.size(negative_scores), fpr)) is not None:
+        return few
+    return None if threshold_at_fpr(negative_scores, fpr)[1] >= LEAST_ABOVE else _tied(fpr)
 
 
 def threshold_at_fpr(negative_scores: ArrayLike, fpr: float) -> tuple[float, int]:
@@ -231,7 +231,7 @@ def _fixed(value: float, own: Floats, other: Floats, selective_fpr_max: float) -
 def _derived(fpr: float, own: Floats, other: Floats) -> Threshold:
     name, nan, needed = f"{fpr_name(fpr)}@{SAMPLE}", float("nan"), _needed(fpr)
     nothing = Threshold(name, "not measurable", nan, fpr, len(own), None, needed, len(other), None, nan, nan, nan)
-    if (why := too_few(len(own), fpr) or refusal(own, fpr)) is not None:
+    if (why := refusal(own, fpr)) is not None:
         return replace(nothing, reason=why)
     threshold, count = threshold_at_fpr(own, fpr)
     return _judged(replace(nothing, status="measured", threshold=threshold, above=count, test_negatives=0), other)

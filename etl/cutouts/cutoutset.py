@@ -222,7 +222,10 @@ class Reader:
             raise DataError(f"it must be square, got {images.shape[1:]} pixels")
         side = self._side or self.described.stamp_pixels or images.shape[1]
         extra = images.shape[1] - side
-        if extra < 0 or extra % 2 or (extra and self.described.stamp_pixels is None):
+        if extra > 0 and extra % 2 and self.described.stamp_pixels:
+            kind = "odd" if images.shape[1] % 2 else "even"
+            raise DataError(f"it is {images.shape[1]} pixels wide: its middle needs an {kind} stamp_pixels, got {side}")
+        if extra < 0 or (extra and self.described.stamp_pixels is None):
             cure = "" if self.described.stamp_pixels else ": declare a stamp_pixels to which all can be cropped"
             raise DataError(f"it is {images.shape[1]} pixels wide, and the others {side}{cure}")
         inner = slice(extra // 2, extra // 2 + side)

@@ -120,6 +120,17 @@ s.status, s.probability, s.host_probability, coalesce(i.detectable, false) AS de
 {", ".join(f"{replace(AXES[name], column=column).sql} AS {name}" for name, column in _OF_SETS.items())}
 FROM set_injections i JOIN injection_scores s
 ON s.grid_id = i.grid_id AND s.generation = i.generation AND s.injection_id = i.injection_id"""
+SET_SCORED_SPEC = replace(
+    SCORED_SPEC,
+    name="set_scored_injections",
+    meaning="The same for injections into cut-outs (`dhs audit --cutouts`), whose hosts are in no catalogue",
+    columns=tuple(one for one in SCORED_SPEC.columns if one.name != "cell" and one.name not in {*AXES} - {*_OF_SETS}),
+)
+
+
+def axes_of_sets() -> dict[str, str]:
+    """The axes of sets of cut-outs, by their columns of ``set_injections`` (i)."""
+    return dict(_OF_SETS)
 
 
 def axes_of(name: str) -> tuple[str, ...] | None:

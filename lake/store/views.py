@@ -72,6 +72,12 @@ AND generation NOT IN (SELECT origin FROM experiments WHERE origin IS NOT NULL A
         ("injections", "injection_scores"),
         axisviews.SCORED_IN_CELLS_SQL,
     ),
+    "set_scored_injections": View(
+        axisviews.SET_SCORED_SPEC.meaning,
+        axisviews.SET_SCORED_SPEC,
+        ("set_injections", "injection_scores"),
+        axisviews.SET_SCORED_SQL,
+    ),
     "lineage": View(lineageview.SPEC.meaning, lineageview.SPEC, lineageview.NEEDS, lineageview.SQL),
     "calibrated_scores": View(
         calibratedview.SPEC.meaning, calibratedview.SPEC, calibratedview.NEEDS, calibratedview.SQL

@@ -34,9 +34,16 @@ _IN_PIXELS = ("core_radius_pixels", "aperture_radius_pixels", "comparison_annuli
 
 
 def diagnosed(
-    context: RunContext, scorer: Scorer, found: Labelled, scores: pd.DataFrame, setting: Setting, injections: pa.Table
+    context: RunContext,
+    scorer: Scorer,
+    found: Labelled,
+    scores: pd.DataFrame,
+    injected: tuple[Setting, pa.Table] | None,
 ) -> Outcome:
-    """The diagnostics that a set allows: those that fit a classifier need lenses in both of its halves."""
+    """The diagnostics that a set allows: those that fit a classifier need lenses in both of its halves.
+
+    ``injected``: the setting of its injections and their rows; None without hosts.
+    """
     params = context.project.section(discovery.DiagnoseParams, "diagnose")
     ratio = found.stamps.shape[-1] / STAMP_PIXELS
     scaled = {name: (np.array(getattr(params, name)) * ratio).tolist() for name in _IN_PIXELS}
@@ -44,12 +51,14 @@ def diagnosed(
     objects = _halved(found, scores)
     learned = objects[objects["split"] != "val"].groupby(["split", "label"]).size()
     lenses = objects[objects["label"] == 1]
-    wanted = ["masked_pixels", *(["realism"] if len(lenses) else [])]
+    wanted = ["masked_pixels", *(["realism"] if injected and len(lenses) else [])]
     if len(learned) == _CLASSES and learned.min() >= _LEAST:
         wanted += _FITTED
     modules = [module for module in discovery.found() if module.__name__.rpartition(".")[2] in wanted]
 
     def populations(own: Any) -> Populations:
+        assert injected is not None  # noqa: S101
+        setting, injections = injected
         chosen = _probed(injections, own, setting, context.seed)
         described = lenses.assign(**{name: found.conditions([name])[lenses.index, 0] for name in scorer.conditions})
         return of_set(scorer, setting, chosen, described, found.get(lenses))

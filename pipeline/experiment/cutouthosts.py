@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ from lake.sky.photometry import flux_from_magnitude
 from lake.sky.split import HOST, NEGATIVE_USES, TEST, thirds
 from lake.sky.survey import STAMP_PIXELS
 from pipeline.project.strictyaml import read_mapping
+
+log = logging.getLogger(__name__)
 
 _BRIGHT = 99.0
 """Percentile of a band's pixels that colour pictures show as bright."""
@@ -135,25 +138,38 @@ def _grid(known: Description, beside: Path, stamp_pixels: int, base: GridParams)
 def with_uses(found: Labelled, split: SplitParams) -> Labelled:
     """The objects with the use of each negative, and the splits that follow; lenses are only tested."""
     objects, negative = found.objects, (found.objects["label"] == 0).to_numpy()
-    if negative.sum() < len(NEGATIVE_USES):
-        raise DataError(
-            f"{found.described.name} has {negative.sum()} negatives, and needs at least one to fix thresholds, one to "
-            f"host injections and one to test ({len(found.rejected)} files or objects cannot be used)"
-        )
-    keys = objects.loc[negative, "galaxy_id"].to_numpy(str)
+    names = objects.loc[negative, "galaxy_id"].to_numpy(str)
+    keys = names
     ra, dec = (found.facts[name].to_numpy() if name in found.facts.column_names else np.nan for name in ("ra", "dec"))
     if np.isfinite(ra).all() and np.isfinite(dec).all():
         keys = pixel(np.asarray(ra)[negative], np.asarray(dec)[negative], split.negatives_nside).astype(str)
     uses = np.full(len(objects), None, dtype=object)
-    uses[negative] = thirds(keys, split.seed)
+    uses[negative] = _uses(keys, names, split.seed, found.described.name)
     where = np.where((objects["label"] == 1) | (uses == TEST), "test", "val")
     return replace(found, objects=objects.assign(negative_use=uses, split=where))
 
 
-def setting_of(found: Labelled, grid: GridParams, seed: int, trained: NDArray[np.bool_]) -> Setting:
+def _uses(keys: NDArray[np.str_], names: NDArray[np.str_], seed: int, of: str) -> NDArray[np.str_]:
+    """A third of the negatives for each use, by pixels of the sky (``keys``), or by their names where pixels are too
+    few or too unequal for that; fewer than three negatives are all hosts, without which nothing is measured."""
+    fewest = len(NEGATIVE_USES)
+    if len(names) < fewest:
+        log.warning("%s has %d negatives, fewer than %d: all are hosts, and no false-positive rate is measured",
+                    of, len(names), fewest)  # fmt: skip
+        return np.full(len(names), HOST)
+    by_pixel = thirds(keys, seed)
+    if set(by_pixel) == set(NEGATIVE_USES):
+        return by_pixel
+    log.warning("the negatives of %s lie in too few pixels of the sky to divide those: they are divided one by one", of)
+    return thirds(names, seed)
+
+
+def setting_of(found: Labelled, grid: GridParams, seed: int, trained: NDArray[np.bool_]) -> Setting | None:
     """Injections into the negatives kept as hosts, but those that the finder was trained on, in one cell of seeing and
-    depth unless the description has edges."""
+    depth unless the description has edges; None for a set without negatives."""
     chosen = (found.objects["negative_use"] == HOST).to_numpy()
+    if not chosen.any():
+        return None
     if chosen.any() and trained[chosen].all():
         raise DataError(f"no cut-out can host injections: the finder was trained on all {chosen.sum():,} kept for that")
     chosen &= ~trained

@@ -12,14 +12,12 @@ import pyarrow as pa
 from analysis.results.emulation import Comparison, Sample, at_points, compared
 from analysis.statistics.completeness import ALL, equally_weighted
 from analysis.statistics.emulator import refusal
-from analysis.statistics.thresholds import Distribution, Ends, Threshold
+from analysis.statistics.thresholds import Threshold
 from lake.errors import DataError, invalid, not_one_of
 from lake.root import DataRoot
-from lake.sky.survey import SURVEY
 from lake.store import delta
-from lake.store.axisviews import AXES
 from pipeline.experiment.reweighting import counting, thresholds_of
-from pipeline.project.outputs import grid_facts
+from pipeline.experiment.storedgrid import StoredGrid
 from pipeline.project.project import Project
 
 _LOG = logging.getLogger(__name__)
@@ -58,8 +56,9 @@ def completeness_at(
 ) -> pa.Table:
     """Completeness of a finder at each point, by thresholds. ParameterError for a parameter that is not known."""
     root, name = project.data, counting(project, generation)
-    sample, (levels, drawn, ends) = _sample(root, name), _thresholds(root, name, threshold)
-    known = _names(sample)
+    stored = StoredGrid.of(root, name)
+    sample, (levels, drawn, ends) = _sample(stored), thresholds_of(stored.root, stored.evaluated, threshold)
+    known = _names(sample, stored)
     at = {_label(point): columns_of(point, known) for point in points}
     parts = []
     for level in fit_for(sample, levels):
@@ -71,8 +70,9 @@ def completeness_at(
 def emulator_compared(project: Project, generation: str | None, threshold: str | None) -> pa.Table:
     """The emulator beside every cell of the table, by thresholds; what they amount to is logged."""
     root, name, parts = project.data, counting(project, generation), []
-    sample, (levels, _, _) = _sample(root, name), _thresholds(root, name, threshold)
-    for level, found in _comparisons(root, name, sample, fit_for(sample, levels)):
+    stored = StoredGrid.of(root, name)
+    sample, (levels, _, _) = _sample(stored), thresholds_of(stored.root, stored.evaluated, threshold)
+    for level, found in _comparisons(stored, sample, fit_for(sample, levels)):
         _LOG.info("%s: %s", level.threshold_id, found.summary)
         cells = found.cells
         cells.insert(1, "threshold_id", level.threshold_id)
@@ -84,8 +84,9 @@ def emulator_compared(project: Project, generation: str | None, threshold: str |
 def emulator_tests(root: DataRoot, name: str) -> pd.DataFrame:
     """What the comparisons amount to, one row per threshold, for the report; none where nothing can be fitted."""
     try:
-        sample, (levels, _, _) = _sample(root, name), _thresholds(root, name, None)
-        found = list(_comparisons(root, name, sample, fit_for(sample, levels)))
+        stored = StoredGrid.of(root, name)
+        sample, (levels, _, _) = _sample(stored), thresholds_of(stored.root, stored.evaluated, None)
+        found = list(_comparisons(stored, sample, fit_for(sample, levels)))
     except DataError:
         return pd.DataFrame()
     return pd.DataFrame([{"threshold_id": level.threshold_id, **one.figures} for level, one in found])
@@ -106,33 +107,28 @@ def fit_for(sample: Sample, levels: Sequence[Threshold]) -> list[Threshold]:
 
 
 def _comparisons(
-    root: DataRoot, name: str, sample: Sample, levels: Sequence[Threshold]
+    stored: StoredGrid, sample: Sample, levels: Sequence[Threshold]
 ) -> Iterator[tuple[Threshold, Comparison]]:
-    stored = equally_weighted(delta.read(root, "completeness", _STORED, slices=[name]).to_pandas())
-    whole = stored[stored["source_mag_bin"] == ALL]
+    table = delta.read(stored.root, "completeness", _STORED, slices=[stored.name])
+    rows = equally_weighted(table.to_pandas())
+    whole = rows[rows["source_mag_bin"] == ALL]
     for level in levels:
         yield level, compared(sample, whole[whole["threshold_id"] == level.threshold_id], level.threshold)
 
 
-def _thresholds(
-    root: DataRoot, name: str, wanted: str | None
-) -> tuple[list[Threshold], dict[str, Distribution], dict[str, Ends]]:
-    return thresholds_of(root, str(grid_facts(root, name)["generation"]), wanted)
-
-
-def _sample(root: DataRoot, name: str) -> Sample:
+def _sample(stored: StoredGrid) -> Sample:
     """The injections of a finder's grid with its scores and their cells."""
-    injections = delta.read(root, "injections", slices=[name]).to_pandas().drop(columns="status")
-    scores = delta.read(root, "injection_scores", ["injection_id", "status", "probability"], slices=[name]).to_pandas()
-    cells = pd.DataFrame(grid_facts(root, name)["cells"])[["cell", *_CELL]]
+    injections = stored.injections().to_pandas().drop(columns="status")
+    cells = pd.DataFrame(stored.facts["cells"])[["cell", *_CELL]]
+    scores = stored.scores().drop(columns="host_probability")
     rows = injections.merge(scores, on="injection_id", validate="one_to_one").merge(cells, on=_CELL, how="left")
-    return Sample.of(rows, SURVEY)
+    return Sample.of(rows, stored.imaging)
 
 
-def _names(sample: Sample) -> dict[str, str]:
+def _names(sample: Sample, stored: StoredGrid) -> dict[str, str]:
     """Names that a point may use, axes of views and columns of injections, and the column of each."""
-    axes = {axis.name: axis.column.removeprefix("i.") for axis in AXES.values()}
-    return {name: column for name, column in axes.items() if column in sample.signs} | {n: n for n in sample.signs}
+    known = {name: column for name, column in stored.axes.items() if column in sample.signs}
+    return known | {name: name for name in sample.signs}
 
 
 def _label(point: Mapping[str, float]) -> str:

@@ -23,6 +23,7 @@ from lake.files.publishing import published_folder
 from lake.progress import track
 from lake.scorer import Scorer
 from lake.sky.hashing import key_hash
+from lake.sky.survey import identity
 from pipeline.experiment.gridparams import grid_params
 from pipeline.experiment.surveyhosts import Trained, survey_hosts
 from pipeline.project.context import RunContext
@@ -78,6 +79,8 @@ def fill_grid(
         "cells": cells(setting.grid),
         "short": planned.empty.to_pylist(),
     }
+    if identity(setting.hosts.imaging) is not None:
+        facts["imaging"] = setting.hosts.imaging.model_dump(mode="json")
     with published_folder(context.root.grid(context.generation), work) as folder:
         write_grid_facts(folder, facts)
         context.write_lineage(folder)

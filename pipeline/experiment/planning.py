@@ -12,9 +12,8 @@ from analysis.statistics.planning import host_correlation, needed
 from injection.config import GridParams
 from injection.experiment.grid import INDICES
 from lake.errors import DataError, not_one_of
-from lake.store import delta
 from pipeline.experiment.reweighting import counting, thresholds_of
-from pipeline.project.outputs import grid_facts
+from pipeline.experiment.storedgrid import StoredGrid
 from pipeline.project.project import Project
 
 
@@ -58,12 +57,13 @@ def measured(project: Project, generation: str | None, threshold: str) -> tuple[
     """Completeness over the grid of a finder, and the correlation within hosts (at least 0). DataError where that
     is not defined."""
     root, name = project.data, counting(project, generation)
-    points, _, _ = thresholds_of(root, str(grid_facts(root, name)["generation"]), None)
+    stored = StoredGrid.of(root, name)
+    points, _, _ = thresholds_of(stored.root, stored.evaluated, None)
     known = {point.threshold_id: point.threshold for point in points}
     if threshold not in known:
         raise not_one_of("threshold", list(known), threshold)
-    injections = delta.read(root, "injections", ["injection_id", "galaxy_id", *INDICES], slices=[name]).to_pandas()
-    scores = delta.read(root, "injection_scores", ["injection_id", "status", "probability"], slices=[name]).to_pandas()
+    injections = stored.injections(["injection_id", "galaxy_id", *INDICES]).to_pandas()
+    scores = stored.scores()
     rows = injections.merge(scores[scores["status"] == "scored"], on="injection_id", validate="one_to_one")
     found = (rows["probability"] > known[threshold]).to_numpy()
     cells = pd.MultiIndex.from_frame(rows[list(INDICES)]).factorize()[0]

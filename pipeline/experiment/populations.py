@@ -44,6 +44,8 @@ def expected(
     if area_deg2 is not None and not (np.isfinite(area_deg2) and area_deg2 > 0):
         raise invalid("area", "above 0", area_deg2)
     filled = Filled.of(project.data, counting(project, generation), threshold)
+    if filled.stored.of_set:
+        raise invalid("generation", "a finder of the survey, not an audit of cut-outs", filled.stored.name)
     area = footprint_deg2(project) if area_deg2 is None else area_deg2
     counts = predicted(filled, name, area, min_support)
     return pa.Table.from_pandas(counts.assign(**_listed(project.data)), preserve_index=False)

@@ -27,18 +27,17 @@ from injection.config import GridParams
 from injection.priors.prior import AnyPrior
 from injection.priors.registry import load_prior, prior_of
 from injection.priors.reweighting import THETA_E, Change, not_of_prior, theta_e_shares
-from lake import tables
 from lake.errors import DataError, ParameterError, invalid, not_one_of
 from lake.root import DataRoot
 from lake.sky.photometry import depth_mag_from_psfdepth
 from lake.sky.split import THRESHOLD
 from lake.sky.survey import SURVEY
-from lake.store import cards, delta, status
+from lake.store import delta, status
 from lake.store.axisviews import MARKED, checked_axes
 from lake.store.query import query
 from pipeline.experiment.gridparams import grid_params
 from pipeline.experiment.lenshosts import lens_hosts
-from pipeline.project.outputs import grid_facts
+from pipeline.experiment.storedgrid import StoredGrid
 from pipeline.project.project import Project
 
 Floats = NDArray[np.float64]
@@ -83,6 +82,7 @@ class Asked:
 class Filled:
     """A finder's grid, ready to be reweighted to other priors."""
 
+    stored: StoredGrid
     drawn: AnyPrior
     fixed: tuple[str, ...]
     """Parameters that its prior did not draw"""
@@ -99,22 +99,22 @@ class Filled:
     @classmethod
     def of(cls, root: DataRoot, name: str, threshold_id: str | None = None) -> Filled:
         """The grid of the finder ``name``, at one threshold or all measurable ones."""
-        if name in {entry.card.slice for entry in cards.slices(root.of_any_survey, "set_injections")}:
-            cure = 'ask the views, such as `dhs query "select * from set_completeness_by_theta_e"`'
-            raise invalid("generation", f"a finder of the survey, not an audit of cut-outs: {cure}", name)
-        facts = grid_facts(root, name)
-        drawn, grid = drawn_from(facts, name), grid_params(root, name)
-        points, derived, ends = thresholds_of(root, str(facts["generation"]), threshold_id)
-        fixed, (rows, judged) = (THETA_E, *not_of_prior(grid, SURVEY)), _injections(root, name)
-        return cls(drawn, fixed, grid, rows, judged, points, derived, ends)
+        stored = StoredGrid.of(root, name)
+        drawn, grid = drawn_from(stored.facts, name), grid_params(root, name)
+        points, derived, ends = thresholds_of(stored.root, stored.evaluated, threshold_id)
+        fixed, (rows, judged) = (THETA_E, *not_of_prior(grid, stored.imaging)), _injections(stored)
+        return cls(stored, drawn, fixed, grid, rows, judged, points, derived, ends)
 
-    def binned(self, root: DataRoot, by: tuple[str, ...]) -> Filled:
+    def binned(self, by: tuple[str, ...]) -> Filled:
         """The same with the bins of some axes, as in the views of the lake."""
         if not by:
             return self
+        if lacking := [name for name in by if name not in self.stored.axes]:
+            raise not_one_of("by", list(self.stored.axes), lacking[0])
         grid_id = self.rows["grid_id"][0].as_py() if self.rows.num_rows else ""
-        text = f"SELECT DISTINCT injection_id, {', '.join(by)} FROM scored_injections WHERE grid_id = '{grid_id}'"
-        bins = query(root, text).to_pandas()
+        where = f"grid_id = '{grid_id}' AND generation = '{self.stored.evaluated}'"
+        text = f"SELECT DISTINCT injection_id, {', '.join(by)} FROM {self.stored.view} WHERE {where}"
+        bins = query(self.stored.root, text).to_pandas()
         return replace(self, judged=self.judged.merge(bins, on="injection_id", how="left", validate="one_to_one"))
 
     def survey_factor(self, root: DataRoot) -> Floats:
@@ -145,7 +145,7 @@ class Filled:
         self, target: AnyPrior, asked: Asked, factor: Floats | None = None, directions: Floats | None = None
     ) -> pd.DataFrame:
         """The same for a prior that is not in a file."""
-        weights = _weights(Change(self.drawn, target, SURVEY, self.fixed), self.rows, asked.theta_e)
+        weights = _weights(Change(self.drawn, target, self.stored.imaging, self.fixed), self.rows, asked.theta_e)
         if (reason := weights.refusal(self.drawn.name, asked.min_support)) is not None:
             cure = "fill a grid whose prior covers it (`grid.prior: covering`), or accept less with --min-support"
             raise ParameterError(f"{reason}: {cure}")
@@ -156,7 +156,9 @@ class Filled:
 def completeness_under(project: Project, asked: Asked) -> pa.Table:
     """Completeness of a finder under each prior. ParameterError where the injections cover too little of one."""
     root = project.data
-    filled = Filled.of(root, counting(project, asked.generation), asked.threshold).binned(root, asked.by)
+    filled = Filled.of(root, counting(project, asked.generation), asked.threshold).binned(asked.by)
+    if filled.stored.of_set:
+        _require_catalogue(asked)
     factor, along = filled.survey_factor(root) if asked.weight == "survey" else None, None
     if asked.hosts == "lenses":
         of_hosts, along = _of_lens_hosts(project, filled.judged["galaxy_id"], asked.min_support)
@@ -172,6 +174,13 @@ def completeness_under(project: Project, asked: Asked) -> pa.Table:
     if asked.by:
         found["above_20_percent"] = found["completeness"] > MARKED
     return pa.Table.from_pandas(found, preserve_index=False)
+
+
+def _require_catalogue(asked: Asked) -> None:
+    """ParameterError for what needs the survey's catalogue, which the hosts of a set of cut-outs are not in."""
+    for name, other in (("weight", "grid"), ("hosts", "drawn")):
+        if (value := getattr(asked, name)) != other:
+            raise invalid(name, f"'{other}' for an audit of cut-outs, which are in no catalogue of the survey", value)
 
 
 def _of_lens_hosts(project: Project, galaxy_ids: pd.Series, least_support: float) -> tuple[Floats, Floats]:
@@ -227,14 +236,11 @@ def drawn_from(facts: dict[str, Any], name: str) -> AnyPrior:
     return prior_of(facts["prior_content"])
 
 
-def _injections(root: DataRoot, name: str) -> tuple[pa.Table, pd.DataFrame]:
+def _injections(stored: StoredGrid) -> tuple[pa.Table, pd.DataFrame]:
     """Parameters of all injections of a grid, and their scores, in the same order."""
-    held = [column for column in tables.spec("injections").names if column.startswith(("lens_", "src_"))]
-    rows = delta.read(root, "injections", [*_ROWS, *held], slices=[name])
-    columns = ["injection_id", "status", "probability", "host_probability"]
-    scores = delta.read(root, "injection_scores", columns, slices=[name])
+    rows = stored.injections([*_ROWS, *stored.parameters()])
     judged = rows.select(["injection_id", "galaxy_id", "detectable"]).to_pandas()
-    return rows, judged.merge(scores.to_pandas(), on="injection_id", how="left", validate="one_to_one")
+    return rows, judged.merge(stored.scores(), on="injection_id", how="left", validate="one_to_one")
 
 
 def thresholds_of(

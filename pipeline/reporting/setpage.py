@@ -37,8 +37,8 @@ class Measured:
     """Rows of `scores`, in the order of the set's objects."""
     thresholds: list[Threshold]
     calibrators: Calibrated
-    injections: pa.Table
-    """The grid's rows, with `probability` and `host_probability`."""
+    injections: pa.Table | None
+    """The grid's rows, with `probability` and `host_probability`; None for a set without hosts."""
     completeness: pa.Table
     outcomes: Mapping[str, Outcome]
     """By the run that measured them."""
@@ -47,15 +47,18 @@ class Measured:
 
 
 def page_inputs(
-    context: RunContext, measured: Measured, setting: Setting, name: str, params: ReportParams
+    context: RunContext, measured: Measured, setting: Setting | None, name: str, params: ReportParams
 ) -> ReportInputs:
     """The page of one audit, whose tables are published: the sections that a set can fill."""
     found, chosen = measured.found, _headline(measured.thresholds, params)
     shown = params.model_copy(update={"headline_threshold_id": chosen.threshold_id, "headline_generation": name})
     generation = _generation(measured, name)
     tested = measured.scores[measured.scores["split"] == "test"].assign(place=found.objects["place"])
-    rows, which = shown_injections(measured.injections, params.contact_sheet_rows, context.seed)
-    galleries = [next_to_hosts(rows, which, setting, tested, found, name)]
+    galleries, grids = [], {}
+    if setting is not None and measured.injections is not None:
+        rows, which = shown_injections(measured.injections, params.contact_sheet_rows, context.seed)
+        galleries = [next_to_hosts(rows, which, setting, tested, found, name)]
+        grids = {str(measured.injections["grid_id"][0]): grid_facts_of(setting.grid, _psf(found))}
     if (tested["label"] == 1).any():
         galleries += errors(tested, found, name, chosen)
     none, where = pd.DataFrame(), {"stage": f"audit.{name}"}
@@ -77,7 +80,7 @@ def page_inputs(
         training_epochs=none,
         experiments=none,
         candidates=none,
-        grids={str(measured.injections["grid_id"][0]): grid_facts_of(setting.grid, _psf(found))},
+        grids=grids,
         baseline=pd.DataFrame(held),
         galleries=galleries,
         provenance={
@@ -132,7 +135,9 @@ def _generation(measured: Measured, name: str) -> GenerationInputs:
         points=pd.DataFrame(points, columns=_columns("figure_points")),
         completeness=measured.completeness.to_pandas(),
         thresholds=pd.DataFrame(threshold_rows(measured.thresholds, checkpoint_id, name)),
-        injections=measured.injections.to_pandas(),
+        injections=pd.DataFrame(columns=_columns("set_injections"))
+        if measured.injections is None
+        else measured.injections.to_pandas(),
     )
 
 

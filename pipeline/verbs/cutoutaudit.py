@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -189,7 +188,9 @@ def _remembered(request: Request, found: Labelled, purpose: str | None) -> NDArr
     return checkpoint.has_seen(pa.array(found.objects["galaxy_id"]), purpose) if known else None
 
 
-def _measured(context: RunContext, request: Request, scorer: Scorer, found: Labelled) -> tuple[Measured, Setting]:
+def _measured(
+    context: RunContext, request: Request, scorer: Scorer, found: Labelled
+) -> tuple[Measured, Setting | None]:
     """Scores, thresholds, evaluation, injections, completeness and diagnostics, in that order."""
     project, name = context.project, context.generation
     scores = _scores(context, request, scorer, found)
@@ -210,36 +211,46 @@ def _measured(context: RunContext, request: Request, scorer: Scorer, found: Labe
     setting = cutouthosts.setting_of(found, found.grid, context.seed, trained)
     pixels = hashlib.sha256("".join(found.objects["sha256"]).encode()).hexdigest()[:16]
     context.note_input("cut-outs", f"{len(found.objects)} objects of {request.folder.name}, pixels {pixels}")
-    fill_grid(context, setting, scorer, found.described.name, name, pixels=pixels)
-    injections = _injections(context, scorer, setting)
-    edges = found.described.source_mag_edges or project.section(CompletenessParams, "completeness").source_mag_edges
-    identity = {"grid_id": injections["grid_id"][0].as_py(), "grid_name": found.described.name, "generation": name}
-    identity |= {"checkpoint_id": scorer.checkpoint_id, "prior": setting.prior.name, "weighting_id": setting.prior.name}
-    completeness = _completeness(found.with_fields(injections.to_pandas()), setting, stored, fixing, edges, identity)
-    outcomes["diagnose"] = diagnosed(context, scorer, found, scores, setting, injections)
+    if setting is None:
+        log.warning("%s has no negatives to host injections: completeness is not measured", found.described.name)
+        injections, completeness, injected = None, nothing(), "none: no negatives to host them"
+    else:
+        fill_grid(context, setting, scorer, found.described.name, name, pixels=pixels)
+        injections = _injections(context, scorer, setting)
+        completeness = _completeness(context, found, setting, injections, stored, fixing)
+        injected = f"{injections.num_rows:,} into {setting.hosts.table.num_rows:,} hosts"
+    both = None if setting is None or injections is None else (setting, injections)
+    outcomes["diagnose"] = diagnosed(context, scorer, found, scores, both)
     facts = {
         "kind": "audited on a set of cut-outs",
         "finder": request.finder,
         "returns": scorer.contract.output or "logits" if isinstance(scorer, ExternalScorer) else "logits",
         "objects": f"{(scores['label'] == 1).sum():,} lenses, {(scores['label'] == 0).sum():,} negatives",
         "not used": f"{len(found.rejected):,} files or objects, see quarantine",
+        "injections": injected,
         "stamps": f"{found.stamps.shape[-1]} pixels of {found.imaging.pixel_scale_arcsec:g} arcsec",
     }
     return Measured(found, scores, points, maps, injections, completeness, outcomes, facts), setting
 
 
 def _completeness(
-    injections: pd.DataFrame,
+    context: RunContext,
+    found: Labelled,
     setting: Setting,
+    rows: pa.Table,
     stored: pd.DataFrame,
     fixing: NDArray[np.float64],
-    edges: Sequence[float],
-    identity: Mapping[str, str],
 ) -> pa.Table:
     """Rows of `completeness` at every threshold that has a value."""
     imaging, named = setting.hosts.imaging, measurable(stored)
     if not named:
         return nothing()
+    params = context.project.section(CompletenessParams, "completeness")
+    edges = found.described.source_mag_edges or params.source_mag_edges
+    identity = {"generation": context.generation, "grid_name": found.described.name, "prior": setting.prior.name}
+    identity |= {name: rows[name][0].as_py() for name in ("grid_id", "checkpoint_id")}
+    identity["weighting_id"] = identity["prior"]
+    injections = found.with_fields(rows.to_pandas())
     counts = counted(injections, cells(setting.grid), named, edges, imaging)
     scored = injections[injections["status"] == "scored"]
     return table_of(counts.assign(**identity), stored, fixing, scored, edges, imaging)

@@ -20,6 +20,8 @@ from pipeline.experiment.cutouthosts import Labelled
 from pipeline.project.context import RunContext
 from pipeline.reporting.setpage import Measured
 
+_INJECTED = ("set_injections", "injection_scores", "completeness")
+
 
 def contract_rows(rows: pa.Table, imaging: Imaging) -> pa.Table:
     """Rows of a grid in the columns of `set_injections`: values of the reference band, and of all bands as JSON."""
@@ -49,21 +51,32 @@ def _by_band(rows: pa.Table, imaging: Imaging) -> list[str]:
 def publish(context: RunContext, measured: Measured) -> None:
     """Write every table of the audit."""
     name, found, rows = context.generation, measured.found, measured.injections
-    finder = {"checkpoint_id": rows["checkpoint_id"][0].as_py(), "generation": name}
-    grid = {"grid_id": rows["grid_id"][0].as_py()}
+    finder = {"checkpoint_id": str(measured.scores["checkpoint_id"].iloc[0]), "generation": name}
     scores = pa.Table.from_pandas(measured.scores, tables.spec("scores").row_schema(), preserve_index=False)
     quarantine.publish(context.target("scores", name, finder), scores, lost_of(found))
     write_counts(context, found)
     context.write("thresholds", threshold_rows(measured.thresholds, finder["checkpoint_id"], name), name, finder)
     maps = [{**row, **finder} for row in measured.calibrators.rows]
     context.write("calibrations", maps, name, finder)
-    injections = context.target("set_injections", name, grid | {"generation": name})
-    quarantine.publish(injections, contract_rows(rows, found.imaging))
-    answers = rows.select(tables.spec("injection_scores").row_schema().names)
-    context.write("injection_scores", answers, name, grid | finder)
-    context.write("completeness", measured.completeness, name, grid | finder)
+    if rows is None:
+        _forget_injections(context.root.of_any_survey, name)
+    else:
+        grid = {"grid_id": rows["grid_id"][0].as_py()}
+        injections = context.target("set_injections", name, grid | {"generation": name})
+        quarantine.publish(injections, contract_rows(rows, found.imaging))
+        answers = rows.select(tables.spec("injection_scores").row_schema().names)
+        context.write("injection_scores", answers, name, grid | finder)
+        context.write("completeness", measured.completeness, name, grid | finder)
     for run, outcome in measured.outcomes.items():
         context.write_outcome(outcome, f"{run}-{name}")
+
+
+def _forget_injections(root: DataRoot, name: str) -> None:
+    """Remove what an earlier audit of the same name injected, when the set had hosts."""
+    for table in _INJECTED:
+        if name in {entry.card.slice for entry in cards.slices(root, table)}:
+            cards.remove(root, table, name)
+    shutil.rmtree(root.grid(name), ignore_errors=True)
 
 
 def lost_of(found: Labelled) -> pa.Table:

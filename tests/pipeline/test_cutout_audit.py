@@ -10,15 +10,18 @@ from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import CliRunner
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from analysis.page.report import Page
 from analysis.records import Outcome
 from analysis.results.gridtable import counted
+from analysis.statistics import emulator
 from analysis.statistics.completeness import with_intervals
 from analysis.statistics.uncertain import share_interval
 from etl.cutouts.description import Description, Images
@@ -33,10 +36,14 @@ from modeling.scoring import finder as finders
 from modeling.scoring.finder import Contract
 from pipeline.cli import dhs
 from pipeline.experiment import grids
-from pipeline.experiment.cutouthosts import Labelled
-from pipeline.experiment.reweighting import Filled
+from pipeline.experiment.cutouthosts import Labelled, _uses
+from pipeline.experiment.emulating import completeness_at, emulator_compared
+from pipeline.experiment.planning import measured
+from pipeline.experiment.populations import expected
+from pipeline.experiment.reweighting import Asked, completeness_under
+from pipeline.experiment.storedgrid import StoredGrid
 from pipeline.project import params
-from pipeline.project.outputs import grid_facts
+from pipeline.project.outputs import grid_batches, grid_facts
 from pipeline.project.project import Project
 from pipeline.reporting.results import scored
 from pipeline.verbs import cutoutaudit
@@ -165,8 +172,6 @@ def test_completeness_counts_the_stored_injections(done: tuple[Project, Path, Ma
     assert len(both_ways) == len(along) > 0
     for name in ("n", "detected", "hosts", "completeness"):
         np.testing.assert_allclose(both_ways[f"{name}_x"], both_ways[f"{name}_y"])
-    with pytest.raises(ParameterError, match="'generation' must be a finder of the survey, not an audit of cut-outs"):
-        Filled.of(at.data, "blue-own")
     marginal = completeness[(completeness["cell"] == "marginal") & (completeness["source_mag_bin"] == "all")]
     assert 0 < marginal.set_index("threshold_id").loc["fpr5e-1@val", "joint_95_low"] < 1
     assert (both["probability"] - both["host_probability"]).mean() > 0.05
@@ -177,6 +182,57 @@ def test_completeness_counts_the_stored_injections(done: tuple[Project, Path, Ma
     assert known["arc_flux_nmgy"]["i"] == both["arc_flux_nmgy"][0]
     magnitudes = -2.5 * np.log10(both["arc_flux_nmgy"] / both["magnification"]) + 22.5
     np.testing.assert_allclose(magnitudes, both["src_mag"], atol=0.1)
+
+
+def test_stored_injections_of_a_set_are_reweighted_and_answer_at_a_point(
+    done: tuple[Project, Path, Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of the survey's grids do, under the names of the set's own bands."""
+    at, path, _ = done
+    drawn = pa.concat_tables([pq.read_table(each) for each in grid_batches(at.data, "blue-own")]).to_pandas()
+    stored = StoredGrid.of(at.data, "blue-own")
+    held = stored.injections().to_pandas().set_index("injection_id").loc[drawn["injection_id"]]
+    names = ("src_mag_i", "src_g_minus_i", "host_depth_i_mag", "host_psf_fwhm_nea_i_arcsec", "lens_theta_e_arcsec")
+    np.testing.assert_allclose(held[list(names)], drawn[list(names)], rtol=1e-6)
+
+    own = completeness_under(at, Asked(generation="blue-own", threshold="p0.3", by=("theta_e",))).to_pandas()
+    found = (drawn["score"] > logit(0.3)).groupby(drawn["lens_theta_e_arcsec"])
+    assert own.set_index("theta_e")["completeness"].to_dict() == found.mean().to_dict()
+    other = path.parent / "brighter.yaml"
+    other.write_text((path.parent / "prior.yaml").read_text().replace("high: 24.0", "high: 23.0"))
+    asked = Asked([str(other)], generation="blue-own", threshold="p0.3")
+    assert completeness_under(at, asked)["completeness"][0].as_py() == pytest.approx(
+        (drawn["score"] > logit(0.3))[drawn["src_mag_i"] < 23].mean()
+    )
+
+    monkeypatch.setattr(emulator, "_LEAST", 10)
+    rows = completeness_at(at, [{"theta_e": 1.0, "src_mag_i": 22.1}, {"src_mag": 23.9}], "blue-own", "p0.3")
+    bright, faint = rows.to_pandas()[["completeness", "low_95", "high_95"]].to_numpy()
+    assert bright[0] > faint[0]
+    assert bright[1] < bright[0] < bright[2]
+    assert emulator_compared(at, "blue-own", "p0.3").num_rows == 2
+    assert measured(at, "blue-own", "p0.3")[0] == (drawn["score"] > logit(0.3)).mean()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"weight": "survey"}, "'weight' must be 'grid' for an audit of cut-outs, which are in no catalogue"),
+        ({"hosts": "lenses"}, "'hosts' must be 'drawn' for an audit of cut-outs, which are in no catalogue"),
+        ({"by": ("host_type",)}, "'by' must be one of theta_e, beta_frac, src_mag, depth, seeing, got 'host_type'"),
+        ({"priors": ["v1"]}, "'prior' must be one with src_mag_i, src_g_minus_i, for the bands of own"),
+    ],
+)
+def test_what_a_set_cannot_answer_is_refused(
+    done: tuple[Project, Path, Made], asked: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ParameterError, match=re.escape(said)):
+        completeness_under(done[0], Asked(generation="blue-own", **asked))
+
+
+def test_a_set_has_no_footprint_for_a_population_of_lenses(done: tuple[Project, Path, Made]) -> None:
+    with pytest.raises(ParameterError, match="'generation' must be a finder of the survey, not an audit of cut-outs"):
+        expected(done[0], "collett2015", "blue-own", None, None, 0.95)
 
 
 @pytest.mark.parametrize(("second", "kept"), [("tile2", True), ("", False), ("  ", False), (None, False)])
@@ -325,15 +381,48 @@ def test_probabilities_columns_and_lists_of_training_objects_are_taken(tmp_path:
 
 def test_sets_that_cannot_be_audited_say_why(tmp_path: Path) -> None:
     at = project(tmp_path)
-    path = write_set(tmp_path / "set", 4, 2)
-    with pytest.raises(DataError, match=r"own has 2 negatives, and needs at least one to fix thresholds"):
-        audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "mine"))
     path = write_set(tmp_path / "set2", 12, 2, grid={"prior": "v1"})
     with pytest.raises(ParameterError, match="'prior' must be one with src_mag_i, src_g_minus_i, for the bands of own"):
         audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "mine"))
     path = write_set(tmp_path / "set3", 12, 2, bands=["g", "r"], reference_band="r", grid={"prior": "v1"})
     with pytest.raises(ParameterError, match=r"'bands of .*Blue' must be those of own \(g, r\), got 'g, i'"):
         audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "mine"))
+
+
+def test_the_only_negatives_of_a_set_are_its_hosts(tmp_path: Path, words_only: None) -> None:
+    """No rate is measured, and none is printed; without negatives nothing is injected, and lenses are still found."""
+    path, at = write_set(tmp_path / "set", 4, 2), project(tmp_path)
+    made = audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "blue"))
+    assert set(rows(at, "set_injections")["galaxy_id"]) == {"own:o002", "own:o003"}
+    assert set(rows(at, "scores")["negative_use"].dropna()) == {"host"}
+    assert rows(at, "completeness")["fpr_reached"].isna().all()
+    assert "at a false-positive rate that is not measured" in made.page.read_text()
+
+    table = pd.read_csv(path.parent / "objects.csv")
+    table.assign(kind="lens").to_csv(path.parent / "objects.csv", index=False)
+    made = audit_cutouts(at, Request(f"{HERE}:Blue", path.parent, path, "blue"))
+    measures = rows(at, "diagnostics", "evaluate-blue-own").set_index("name")
+    assert measures.loc["recall/p0.5", ["value", "n"]].to_list() == [0.5, 4]
+    assert measures.loc["auc", "method"] == "not measurable with 4 lenses and 0 negatives, needs both"
+    held = {
+        table for table in cards.tables(at.data) if "blue-own" in {e.card.slice for e in cards.slices(at.data, table)}
+    }
+    assert held & {"scores", "set_injections", "injection_scores", "completeness"} == {"scores"}
+    assert not at.data.grid("blue-own").exists()
+    assert "its completeness is not measured" in made.page.read_text()
+    with pytest.raises(DataError, match="blue-own has no injections: none of its cut-outs could host them"):
+        completeness_under(at, Asked(generation="blue-own"))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "uses"), [([1] * 9, 3), ([1] * 8 + [2], 3), ([1, 1, 1, 2, 2, 2, 3, 3, 3], 3), ([1, 1], 1)]
+)
+def test_negatives_in_few_pixels_of_the_sky_have_all_uses(pixels: list[int], uses: int) -> None:
+    names = np.array([f"own:{row}" for row in range(len(pixels))])
+    found = _uses(np.array(pixels, dtype=str), names, 7, "own")
+    assert len(set(found)) == uses
+    if len(set(pixels)) == 3:
+        assert all(len(set(found[np.array(pixels) == pixel])) == 1 for pixel in pixels), "neighbours stay together"
 
 
 def test_an_object_without_a_number_that_is_needed_is_counted(tmp_path: Path, quick: None) -> None:
@@ -391,42 +480,6 @@ def test_the_example_of_the_page_is_a_description(tmp_path: Path) -> None:
         place = "psf" if kind["kind"] in ("image", "fwhm", "fwhm_nea") else "noise"
         Description.load({**example, place: kind}, "set.yaml")
     assert len(kinds) == 7
-
-
-DES: dict[str, Any] = {
-    "name": "des", "bands": ["g", "r", "i", "z", "Y"], "reference_band": "r", "pixel_scale_arcsec": 0.263,
-    "zero_point_mag": 30.0, "images": {"files": "{band}.fits"}, "noise": {"kind": "measured"},
-    "psf": {"kind": "fwhm", "profile": "gaussian", "includes_pixel": True, "arcsec": 1.0},
-    "labels": {"all": "negative"},
-    "grid": {"prior": "flat.yaml", "per_cell": 16, "theta_e_arcsec": [1.0, 2.0]},
-}  # fmt: skip
-DES_PRIOR = """base: v1
-meaning: flat spectra
-src_r_minus_i: {kind: normal, mean: 0.0, sigma: 0.1}
-src_i_minus_z: {kind: normal, mean: 0.0, sigma: 0.1}
-src_z_minus_Y: {kind: normal, mean: 0.0, sigma: 0.1}
-"""
-
-
-class Bluest(Blue):
-    bands, output = ("g", "r", "i", "z", "Y"), "logits"
-
-
-def test_real_des_galaxies_in_five_bands(real_data: Path, tmp_path: Path, quick: None) -> None:
-    (tmp_path / "flat.yaml").write_text(DES_PRIOR)
-    path = tmp_path / "des.yaml"
-    path.write_text(yaml.safe_dump(DES))
-    at = project(tmp_path)
-    finder = f"{HERE}:Bluest"
-    made = audit_cutouts(at, Request(finder, real_data / "cutouts" / "des_grizY_46_hosts", path, "bluest"))
-    assert made.rejected == 0
-    scores, injections = rows(at, "scores", made.name), rows(at, "set_injections", made.name)
-    assert scores["negative_use"].value_counts().to_dict() == {"threshold": 16, "host": 15, "test": 15}
-    assert len(injections) == 32
-    assert set(injections["status"]) == {"scored"}
-    assert injections["galaxy_id"].nunique() == 15
-    np.testing.assert_allclose(injections["host_psf_fwhm_nea_arcsec"], 1.0, rtol=1e-6)
-    assert injections["host_depth_mag"].between(22.5, 25.5).all()
 
 
 def test_counts_are_those_that_spark_makes_of_the_surveys_grid(finished: Checkout) -> None:
