@@ -7,8 +7,8 @@ by us into their own hosts, into hosts of the grid, and on the grid's injections
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -64,6 +64,9 @@ class Chain:
     host weighting"""
     grid_refused: str = "the grid's injections were not compared"
     """Why there is no `grid`"""
+    errors: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """Of an estimated host weighting: derivatives of the log weight of each host (index: galaxy_id) along independent
+    errors of the fit, of unit variance"""
 
 
 def diagnose(subject: Subject, params: Params) -> Outcome:
@@ -132,6 +135,7 @@ class _Links:
         ids, place = np.unique(np.concatenate([np.asarray(each, dtype=str) for each in hosts]), return_inverse=True)
         self.of_pairs, self.of_grid = place[: len(chain.pairs)], place[len(chain.pairs) :]
         self.bootstrap = PairedBootstrap({"lens": len(chain.lenses), "host": len(ids)}, replicates, rng)
+        self.errors = {model: rng.normal(size=(replicates, along.shape[1])) for model, along in chain.errors.items()}
 
     def biases(self, point: Threshold) -> list[Measure]:
         """The finder's true completeness at a threshold, and the bias of each link in points."""
@@ -147,6 +151,9 @@ class _Links:
             found += self._population(chain.grid, point, painted)
         return found
 
+    def _weighting(self, model: str) -> str:
+        return f"{model}, with the error of its fit" if model in self.errors else model
+
     def _of_lenses(self, hits: pd.Series) -> Resampled:
         places = {"lens": np.arange(len(hits))}
         return self.bootstrap.recall(Sample(hits.to_numpy().astype(np.float64), np.ones(len(hits)), places))
@@ -155,11 +162,20 @@ class _Links:
         pairs = self.chain.pairs
         hits = (pairs["probability"] > point.threshold).to_numpy().astype(np.float64)
         units = {"lens": pairs["lens"].to_numpy(), "host": self.of_pairs}
-        return self.bootstrap.recall(Sample(hits, pairs[model].to_numpy(), units))
+        return self._with_errors(model, pairs["host"], Sample(hits, pairs[model].to_numpy(), units))
+
+    def _with_errors(self, model: str, hosts: pd.Series, sample: Sample) -> Resampled:
+        """Recall by weights that are estimated: each replicate has its own error of the fit, the same in all links."""
+        found = self.bootstrap.recall(sample)
+        if model not in self.errors:
+            return found
+        shares = sample.weights / sample.weights.sum()
+        along = (shares * (sample.hits - found.value)) @ self.chain.errors[model].loc[hosts].to_numpy()
+        return replace(found, replicates=found.replicates + self.errors[model] @ along)
 
     def _hosts(self, model: str, point: Threshold, own: Resampled) -> Measure:
-        weights = self.chain.pairs[model].to_numpy()
-        how = f"hosts of the grid ({model}) minus own hosts; {_effective(weights):,.0f} effective pairs"
+        weights, by = self.chain.pairs[model].to_numpy(), self._weighting(model)
+        how = f"hosts of the grid ({by}) minus own hosts; {_effective(weights):,.0f} effective pairs"
         found = self._in_hosts(model, point)
         return self._bias(f"hosts/{model}/{point.threshold_id}", found, own, int((weights > 0).sum()), how)
 
@@ -167,8 +183,9 @@ class _Links:
         model = self.chain.models[-1]
         weights = grid["weight"].to_numpy() * grid[model].to_numpy()
         hits = (grid["probability"] > point.threshold).to_numpy().astype(np.float64)
-        whole = self.bootstrap.recall(Sample(hits, weights, {"host": self.of_grid}))
-        n, how = int((weights > 0).sum()), f"{_effective(weights):,.0f} effective injections, hosts: {model}"
+        whole = self._with_errors(model, grid["host"], Sample(hits, weights, {"host": self.of_grid}))
+        n, by = int((weights > 0).sum()), self._weighting(model)
+        how = f"{_effective(weights):,.0f} effective injections, hosts: {by}"
         in_hosts, at = self._in_hosts(model, point), point.threshold_id
         own = f"grid reweighted to the lenses minus their own parameters in hosts of the grid; {how}"
         return [

@@ -95,7 +95,7 @@ def _stored_grid(context: RunContext, injections: pa.Table, made: Ingredients) -
     if (reason := uncovered(drawn, made.lenses)) is not None:
         return reason
     weight = population_weights(drawn, made.lenses, context.project.section(DemoParams, "demo").lenses)
-    return as_frame(drawn, rows["probability"].to_numpy(), weight, made.host_weights(drawn.hosts))
+    return as_frame(drawn, rows["probability"].to_numpy(), weight, made.host_weights(drawn.hosts).weights)
 
 
 def chain(made: Ingredients, params: Params, grid: Callable[[Ingredients], pd.DataFrame | str] | None = None) -> Chain:
@@ -111,9 +111,10 @@ def chain(made: Ingredients, params: Params, grid: Callable[[Ingredients], pd.Da
     rows = rows.set_column(rows.column_names.index("injection_id"), "injection_id", pa.array(names))
     pairs["probability"] = rendered(made.setting, made.scorer, rows)["probability"]
     place = made.setting.hosts.rows_of(pairs["host"].tolist())
-    weights = {name: values[place] for name, values in made.host_weights(made.setting.hosts).items()}
+    of_hosts = made.host_weights(made.setting.hosts)
+    weights = {name: values[place] for name, values in of_hosts.weights.items()}
     found = "the grid's injections were not compared" if grid is None else grid(made)
-    linked = Chain(frame, pairs.assign(**weights), tuple(weights))
+    linked = Chain(frame, pairs.assign(**weights), tuple(weights), errors=of_hosts.errors(made.setting.hosts))
     return replace(linked, grid_refused=found) if isinstance(found, str) else replace(linked, grid=found)
 
 

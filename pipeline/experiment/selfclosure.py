@@ -94,5 +94,6 @@ def self_chain(lenses: pd.DataFrame, setting: Setting, scorer: Scorer, params: P
     pairs["probability"] = rendered(setting, scorer, rows)["probability"]
     place = setting.hosts.rows_of(pairs["host"].tolist())
     frame = lenses[["galaxy_id"]].assign(painted=lenses["probability"], own=lenses["probability"])
-    of_host = weights(setting.hosts)
-    return Chain(frame, pairs.assign(**{name: value[place] for name, value in of_host.items()}), tuple(of_host))
+    found = weights(setting.hosts)
+    pairs = pairs.assign(**{name: value[place] for name, value in found.weights.items()})
+    return Chain(frame, pairs, tuple(found.weights), errors=found.errors(setting.hosts))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 from scipy.stats import norm
 
-from analysis.diagnostics.closure import Chain, Params, closed, failing
+from analysis.diagnostics.closure import Chain, Params, _Links, closed, failing
 from analysis.statistics.paired import PairedBootstrap, Sample, not_narrower
+from analysis.statistics.propensity import fit
+from tests.analysis.hostgalaxies import SHAPE, galaxies
 from tests.analysis.outcomes import fixed, measure, status
 
 PARAMS = Params.model_construct(closure_threshold="p0.3", closure_replicates=500)
@@ -53,6 +58,79 @@ def test_a_right_chain_closes():
 def test_the_wrong_link_is_named(change, link):
     outcome = closed(made_up(np.random.default_rng(1), **change), POINTS, PARAMS, np.random.default_rng(2))
     assert failing(outcome) == [link]
+
+
+def estimated(seed, lenses=250, negatives=1200, hosts=600):
+    """A chain whose pool hosts follow the lenses' hosts by a fitted propensity, which a finder depends on strongly: the
+    true bias of the hosts is zero."""
+    rng = np.random.default_rng(seed)
+    listed, others = galaxies(lenses, seed, 0.7), galaxies(negatives, seed + 10_000)
+    made = fit(listed, others, SHAPE, seed)
+    pool, own = galaxies(hosts, seed + 20_000), galaxies(400, seed + 30_000, 0.7)
+
+    def found(rows):
+        return (rng.random(len(rows)) < expit(1.2 * (19.0 - rows["mag_z"].to_numpy()))).astype(float)
+
+    lens, place = np.repeat(np.arange(400), 5), rng.integers(0, hosts, 2000)
+    names = np.array([f"h{i}" for i in range(hosts)])
+    pairs = pd.DataFrame({"lens": lens, "host": names[place], "propensity": made.weights(pool)[place]})
+    pairs["probability"] = found(pool.iloc[place])
+    own_found = found(own)
+    frame = pd.DataFrame({"painted": own_found, "own": own_found, "flux_r": 1.0, "norm_r": 1.0})
+    return Chain(frame, pairs, ("propensity",), errors={"propensity": pd.DataFrame(made.directions(pool), index=names)})
+
+
+def hosts_of(chain):
+    return measure(closed(chain, POINTS, PARAMS, np.random.default_rng(2)), "closure/hosts/propensity/p0.3")
+
+
+def test_the_error_of_fitted_weights_is_in_the_interval_of_the_hosts():
+    """Replicates scatter as with weights drawn again from the errors of the fit."""
+    chain = estimated(1)
+    bare, whole = hosts_of(replace(chain, errors={})), hosts_of(chain)
+    assert whole.value == bare.value
+    assert whole.high - whole.low > 1.02 * (bare.high - bare.low)
+    assert "with the error of its fit" in whole.method
+    links = _Links(chain, 400, np.random.default_rng(3))
+    weights, along = (
+        chain.pairs["propensity"].to_numpy(),
+        chain.errors["propensity"].loc[chain.pairs["host"]].to_numpy(),
+    )
+    hits = (chain.pairs["probability"] > 0.3).to_numpy(float)
+    sample = Sample(hits, weights, {"host": links.of_pairs})
+    shifts = links._with_errors("propensity", chain.pairs["host"], sample).replicates
+    shifts = shifts - links.bootstrap.recall(sample).replicates
+    redrawn = weights * np.exp(links.errors["propensity"] @ along.T)
+    redrawn = redrawn @ hits / redrawn.sum(axis=1) - weights @ hits / weights.sum()
+    assert np.corrcoef(shifts, redrawn)[0, 1] > 0.95
+    assert shifts.std() == pytest.approx(redrawn.std(), rel=0.1)
+
+
+@pytest.mark.slow
+def test_replicates_scatter_as_with_weights_fitted_again_to_resampled_galaxies():
+    chain = estimated(1)
+    links = _Links(chain, 400, np.random.default_rng(3))
+    hits, hosts = (chain.pairs["probability"] > 0.3).to_numpy(float), chain.pairs["host"]
+    sample = Sample(hits, chain.pairs["propensity"].to_numpy(), {"host": links.of_pairs})
+    shifts = links._with_errors("propensity", hosts, sample).replicates - links.bootstrap.recall(sample).replicates
+    listed, others, pool = galaxies(250, 1, 0.7), galaxies(1200, 10_001), galaxies(600, 20_001)
+    rng, refitted = np.random.default_rng(5), []
+    for _ in range(60):
+        parts = [rows.sample(len(rows), replace=True, random_state=rng) for rows in (listed, others)]
+        of_host = pd.Series(fit(*parts, SHAPE, 1).weights(pool), index=chain.errors["propensity"].index)
+        refitted.append(np.average(hits, weights=of_host[hosts]))
+    assert np.std(refitted) == pytest.approx(shifts.std(), rel=0.25)
+
+
+@pytest.mark.slow
+def test_the_interval_of_estimated_hosts_covers_no_bias():
+    held = np.zeros(2)
+    for seed in range(150):
+        chain = estimated(seed)
+        for place, each in enumerate((replace(chain, errors={}), chain)):
+            bias = hosts_of(each)
+            held[place] += bias.low <= 0 <= bias.high
+    assert held[1] / 150 == pytest.approx(0.95, abs=0.035)
 
 
 def test_what_was_not_measured_is_said():

@@ -122,7 +122,7 @@ def test_blank_sky_and_bright_hosts_are_named(sky: Sky) -> None:
 
 
 def grid_of(sky: Sky, lens: Any, drawn: Any, probability: Any) -> pd.DataFrame:
-    return as_frame(drawn, probability, source_weights(drawn, sky.lenses, lens), plain_weights(drawn.hosts))
+    return as_frame(drawn, probability, source_weights(drawn, sky.lenses, lens), plain_weights(drawn.hosts).weights)
 
 
 class Shrunk(Setting):
