@@ -16,6 +16,7 @@ RATES, CORRELATIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5), (0.0, 0.3, 0.5, 0.6)
 HOSTS, USES = (20, 50, 100, 200, 500), (1, 2, 3, 5)
 ONCE = (20, 28, 35, 50, 70, 100, 150, 200, 300, 500)
 """Numbers of hosts used once each, of the comparison with other intervals."""
+FIELDS, FIELD_CORRELATIONS = (10, 20, 40), (0.0, 0.05, 0.1, 0.2)
 BINS = ((0.0, 2.0), (2.0, 6.0), (6.0, 15.0), (15.0, 1000.0))
 """Of the expected number of hosts that are found, rate x hosts, as rows of the table have them."""
 
@@ -115,6 +116,28 @@ def once_each(rates: np.ndarray, hosts: int, method: str | None = None) -> np.nd
     low, high = bounds(k, n, ClusterSums(n, k, k, n), method)
     held = (low[:, None] <= rates) & (rates <= high[:, None])
     return np.where(held, stats.binom.pmf(k[:, None], hosts, rates), 0.0).sum(axis=0)
+
+
+def fields(samples: int, seed: int) -> list[tuple[int, float, float, float]]:
+    """Coverage with unequal fields as clusters, of 20 to 160 injections each: fields, lowest, median and highest of the
+    rates 1 to 50 % and correlations 0 to 0.2."""
+    rng, rows = np.random.default_rng(seed), []
+    for count in FIELDS:
+        held = [_of_fields(rng, p, icc, count, samples) for p in RATES for icc in FIELD_CORRELATIONS]
+        rows.append((count, min(held), float(np.median(held)), max(held)))
+    return rows
+
+
+def _of_fields(rng, rate: float, correlation: float, count: int, samples: int) -> float:
+    size = rng.integers(20, 161, (samples, count))
+    spread = (1 - correlation) / correlation if correlation else np.inf
+    chance = rng.beta(rate * spread, (1 - rate) * spread, size.shape) if correlation else np.full(size.shape, rate)
+    found = rng.binomial(size, chance)
+    sums = ClusterSums(
+        np.full(samples, float(count)), *((x * y).sum(axis=1) for x, y in ((found, found), (found, size), (size, size)))
+    )
+    low, high = clustered(found.sum(axis=1), size.sum(axis=1), sums, TABLE_LEVEL)
+    return float(((low <= rate) & (rate <= high)).mean())
 
 
 def within_reach(rate: float, hosts: int, bar: tuple[float, float] = (0.93, 0.97)) -> bool:
