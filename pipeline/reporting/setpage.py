@@ -88,7 +88,7 @@ def page_inputs(
             "code commit": git_commit(),
             "package version": pipeline_version(),
             "configuration": f"description, {found.described.digest()}",
-            "seed": str(setting.seed),
+            "seed": str(context.seed),
             "python": platform.python_version(),
             "machine": platform.machine(),
         },
