@@ -130,7 +130,8 @@ def test_the_interval_of_estimated_hosts_covers_no_bias():
         for place, each in enumerate((replace(chain, errors={}), chain)):
             bias = hosts_of(each)
             held[place] += bias.low <= 0 <= bias.high
-    assert held[1] / 150 == pytest.approx(0.95, abs=0.035)
+    assert held[1] / 150 > 0.93
+    assert held[1] >= held[0], "a bootstrap of lenses and hosts is conservative without the error too"
 
 
 def test_what_was_not_measured_is_said():
