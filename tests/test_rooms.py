@@ -2,12 +2,12 @@
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.project.codecards import PACKAGES
+from tests.sourcecode import used
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = sorted(
@@ -30,17 +30,9 @@ def _imported(room: str) -> set[str]:
     """Packages that a package imports, or rooms of its own package that a room imports."""
     siblings = "/" in room
     files = (ROOT / room).rglob("*.py")
-    found = {_room(module, siblings) for file in files for module in _modules(ast.parse(file.read_text()))}
+    found = {_room(module, siblings) for file in files for module in used(file).imports}
     inside = {name for name in found if name is not None and (not siblings or name.split(".")[0] == room.split("/")[0])}
     return inside - {room.replace("/", ".")}
-
-
-def _modules(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (each.name for each in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{each.name}" for each in node.names)
 
 
 def _stated(room: str) -> set[str]:

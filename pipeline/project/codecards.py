@@ -12,6 +12,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterator, Set
+from functools import cache
 from pathlib import Path
 
 from lake.errors import DataError, one_line
@@ -68,12 +69,7 @@ class Code:
         return self._read[name]
 
     def _module(self, name: str, content: bytes) -> tuple[str, list[str]]:
-        try:
-            tree = ast.parse(content, name)
-        except (SyntaxError, ValueError) as error:
-            raise DataError(f"{name} is not valid Python: {one_line(error)}; correct it, then run again") from error
-        imports, words = _used(tree)
-        digest = _digest(ast.dump(tree, annotate_fields=False).encode()) if tree.body else ""
+        digest, imports, words = _parsed(name, content)
         needed = [*self._imported(imports), *self._quoted_data(name, words)]
         if name.startswith("pipeline/"):
             needed += [file for word in words if self._exists(file := f"lake/tables/{word}.py")]
@@ -82,14 +78,14 @@ class Code:
             needed += [f"{folder}/{entry}" for entry in self._entries(folder) if entry.endswith(".py")]
         return digest, needed
 
-    def _imported(self, imports: set[str]) -> Iterator[str]:
+    def _imported(self, imports: Set[str]) -> Iterator[str]:
         """Modules, and the packages that they lie in."""
         for dotted in imports:
             parts = dotted.split(".")
             packages = ["/".join([*parts[:depth], "__init__.py"]) for depth in range(1, len(parts) + 1)]
             yield from (name for name in ("/".join(parts) + ".py", *packages) if self._exists(name))
 
-    def _quoted_data(self, name: str, words: set[str]) -> Iterator[str]:
+    def _quoted_data(self, name: str, words: Set[str]) -> Iterator[str]:
         """Data files that the module names, or whose folder it names, next to itself or at the top of its package."""
         for folder in {name.rpartition("/")[0], name.partition("/")[0]}:
             for word in self._entries(folder).intersection(words):
@@ -111,6 +107,18 @@ class Code:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+@cache
+def _parsed(name: str, content: bytes) -> tuple[str, frozenset[str], frozenset[str]]:
+    """A module's hash and what it uses (:func:`_used`); a process that runs several stages parses a file once."""
+    try:
+        tree = ast.parse(content, name)
+    except (SyntaxError, ValueError) as error:
+        raise DataError(f"{name} is not valid Python: {one_line(error)}; correct it, then run again") from error
+    imports, words = _used(tree)
+    digest = _digest(ast.dump(tree, annotate_fields=False).encode()) if tree.body else ""
+    return digest, frozenset(imports), frozenset(words)
 
 
 def _used(tree: ast.Module) -> tuple[set[str], set[str]]:

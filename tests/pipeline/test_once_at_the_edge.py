@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.pipeline.checkout import PROJECT
+from tests.sourcecode import used
 
 PACKAGES = ("lake", "etl", "injection", "modeling", "analysis", "demo", "pipeline")
 MODULES = sorted(path for package in PACKAGES for path in (PROJECT / package).rglob("*.py"))
@@ -42,32 +41,14 @@ def name(path: Path) -> str:
     return path.relative_to(PROJECT).as_posix()
 
 
-def called(path: Path) -> Iterator[tuple[str, str]]:
-    """Calls of a module as (what it is called on, name)."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call):
-            function = node.func
-            if isinstance(function, ast.Attribute):
-                yield ast.unparse(function.value), function.attr
-            elif isinstance(function, ast.Name):
-                yield "", function.id
-
-
-def imported(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add(str(node.module))
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+def imported(path: Path) -> frozenset[str]:
+    return used(path).imports | used(path).sources
 
 
 def test_the_working_directory_is_read_by_commands_and_changed_once() -> None:
-    found = {name(path) for path in MODULES if FOLDER_CALLS & {called_name for _, called_name in called(path)}}
+    found = {name(path) for path in MODULES if FOLDER_CALLS & {called for _, called in used(path).calls}}
     assert {one for one in found if not one.startswith("pipeline/commands/")} == {"lake/api.py"}
-    assert [name(path) for path in MODULES if ("os", "chdir") in called(path)] == ["pipeline/commands/opening.py"]
+    assert [name(path) for path in MODULES if ("os", "chdir") in used(path).calls] == ["pipeline/commands/opening.py"]
 
 
 def test_yaml_is_read_where_it_is_listed() -> None:
@@ -81,5 +62,5 @@ def test_parameters_are_loaded_by_commands_alone(path: Path) -> None:
     if path.is_relative_to(PROJECT / "pipeline" / "commands") or path == PROJECT / "pipeline" / "project" / "params.py":
         return
     if "pipeline.project.params" in imported(path):
-        assert not {one for place, one in called(path) if place == "params"} & READERS
+        assert not {one for place, one in used(path).calls if place == "params"} & READERS
     assert "pipeline.project.strictyaml.read_mapping" not in imported(path) or name(path) in DESCRIPTIONS
