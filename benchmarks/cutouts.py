@@ -90,9 +90,10 @@ def reading(folder: Path, pixels: int) -> None:
         order = torch.from_numpy(rng.permutation(2048)[:512])
         memory, repeats = Reused(), 20
         each = processor(lambda: [memory.rows(arrays, order) for _ in range(repeats)]) / repeats / 512  # noqa: B023
-        print(
-            f"from the arrays of training, {side} px {str(kind).removeprefix('torch.')}: {1e6 * each:.1f} us per stamp"
-        )
+        straight, copy = arrays[: len(order)], torch.empty_like(arrays[: len(order)])
+        bound = processor(lambda: [copy.copy_(straight) for _ in range(repeats)]) / repeats / 512  # noqa: B023
+        what = f"{side} px {str(kind).removeprefix('torch.')}"
+        print(f"from the arrays of training, {what}: {1e6 * each:.1f} us per stamp; a plain copy: {1e6 * bound:.1f} us")
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ from lake import tables
 from lake.root import DataRoot
 from lake.sky.survey import SURVEY
 from lake.store import delta
+from lake.store.stamps import stamp_hash
 from lake.store.writing import Provenance, Target
 from pipeline.experiment.stampparams import StampsParams
 from pipeline.project import params
@@ -48,17 +49,20 @@ def speed(project: Project, name: str, configurations: int, bricks: int, passes:
     rows = _repeated(_placed(project, planned_rows, given), configurations, bricks)
     render = StampRenderer(given.rendering, chosen.psf_model, source_model(given.rendering, chosen), 1, SURVEY)
     survey, lenses = project.survey.folder, int(np.sum(rows["label"].to_numpy()))
-    engine, task = [], []
+    parts, task = [], []
     for number in range(passes + 1):
         with tempfile.TemporaryDirectory() as folder:
             started = time.process_time()
             ShardMaker(survey, folder, given.cutting, render).make(0, rows)
             task.append(time.process_time() - started)
-        engine.append(_engine(survey, rows, given, render))
-        print(f"pass {number}: task {task[-1]:.1f} s, engine {engine[-1]:.1f} s", flush=True)
-    alone, whole = min(engine[1:]) / lenses, min(task[1:]) / lenses  # the first pass loads compiled code
+        parts.append(_parts(survey, rows, given, render))
+        print(f"pass {number}: task {task[-1]:.1f} s, engine {parts[-1]['engine']:.1f} s", flush=True)
+    # the first pass loads compiled code
+    least = {name: 1e3 * min(each[name] for each in parts[1:]) / lenses for name in parts[0]}
+    alone, whole = least["engine"], 1e3 * min(task[1:]) / lenses
     print(f"{lenses} lenses, {rows.num_rows - lenses} controls")
-    print(f"engine {1e3 * alone:.3f} ms a lens; task {1e3 * whole:.3f} ms, its control, its coadds and files included")
+    print(f"engine {alone:.3f} ms a lens; task {whole:.3f} ms, its control, its coadds and files included")
+    print(f"coadds {least['coadds']:.3f} ms, sha256 {least['sha256']:.3f} ms, one write {least['write']:.3f} ms a lens")
     return whole / alone
 
 
@@ -82,21 +86,31 @@ def _repeated(rows: pa.Table, configurations: int, bricks: int) -> pa.Table:
     return pa.concat_tables(copies)
 
 
-def _engine(survey: str, rows: pa.Table, given: StampsParams, render: StampRenderer) -> float:
-    """Processor seconds of rendering alone."""
+def _parts(survey: str, rows: pa.Table, given: StampsParams, render: StampRenderer) -> dict[str, float]:
+    """Processor seconds of the engine (parameters drawn, light rendered, convolved and measured, hosts added), and of
+    what a task must do besides: hosts read from the coadds, stamps hashed, and written."""
     ordered = rows.sort_by([(name, "ascending") for name in ("brick", "galaxy_id", "stamp_id")]).combine_chunks()
     galaxies, host = shards._galaxies(ordered)
+    started = time.process_time()
     hosts = read_hosts(survey, galaxies, given.cutting)
+    spent = {"coadds": time.process_time() - started, "engine": 0.0, "sha256": 0.0, "write": 0.0}
     lens = np.flatnonzero((ordered["label"].to_numpy() == 1) & np.array([hosts.reasons[h] is None for h in host]))
     stamps = shards.Stamps(ordered, host, hosts, given.cutting)
-    spent = 0.0
-    for start in range(0, len(lens), shards._BATCH):
-        part = lens[start : start + shards._BATCH]
-        inputs = stamps._planned(part, host[part]), hosts.stamps[host[part]], hosts.usable[host[part]]
-        started = time.process_time()
-        render(*inputs)
-        spent += time.process_time() - started
-    return spent * int(np.sum(ordered["label"].to_numpy())) / len(lens)
+    with tempfile.TemporaryFile() as file:
+        for start in range(0, len(lens), shards._BATCH):
+            part = lens[start : start + shards._BATCH]
+            inputs = stamps._planned(part, host[part]), hosts.stamps[host[part]], hosts.usable[host[part]]
+            times = [time.process_time()]
+            images = render(*inputs)[0]
+            times.append(time.process_time())
+            for image in images:
+                stamp_hash(image)
+            times.append(time.process_time())
+            file.write(images.data)
+            times.append(time.process_time())
+            for name, seconds in zip(("engine", "sha256", "write"), np.diff(times), strict=True):
+                spent[name] += seconds
+    return {name: seconds * int(np.sum(ordered["label"].to_numpy())) / len(lens) for name, seconds in spent.items()}
 
 
 def planned(project: Project, wanted: int) -> None:

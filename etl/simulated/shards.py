@@ -204,8 +204,8 @@ class Stamps:
         host = self.host[rows]
         images, columns, failed = render(self._planned(rows, host), memory[0].take(host), memory[1].take(host))
         fine = np.array([why is None for why in failed])
-        place[rows[fine]] = shard.append(images if fine.all() else images[fine])
-        digest[rows[fine]] = [stamp_hash(image) for image in images[fine]]
+        made = images if fine.all() else images[fine]
+        place[rows[fine]], digest[rows[fine]] = shard.append(made), [stamp_hash(image) for image in made]
         reason[rows[~fine]] = [why for why in failed if why is not None]
         return columns
 
