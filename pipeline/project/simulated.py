@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 NO_FILE = "data/code/nothing.json"
@@ -17,6 +18,11 @@ def stamp_set(values: Mapping[str, Any], manifest: str) -> str | None:
         seen.add(manifest)
         manifest = hardened[manifest]["base"]
     return str(plain[manifest]["set_name"]) if manifest in plain else None
+
+
+def bank_missing(bank: str) -> str | None:
+    """Why a set cannot be rendered with a bank (its entry in :func:`needed`), or None."""
+    return None if bank == NO_FILE or Path(bank).exists() else f"{bank} is missing: `dhs bank build` makes it"
 
 
 def hard_scorer(values: Mapping[str, Any], manifest: str) -> str | None:

@@ -25,6 +25,7 @@ from modeling.scoring.card import CARD
 from modeling.scoring.checkpoint import Checkpoint
 from modeling.training.data import fits, is_mapped
 from modeling.training.rows import columns, splits
+from pipeline.project import simulated
 from pipeline.project.generations import Chain
 from pipeline.project.project import Project
 from pipeline.training.manifests import pixels_of, require_passed, table_of
@@ -79,13 +80,22 @@ def _of_generation(root: DataRoot, params: TrainParams, chain: Chain) -> Iterato
     if made:
         checks += [("manifest", lambda: _manifest(root, params)), ("stamps", lambda: _stamps(root, params))]
     else:
-        yield Finding(f"{name}, manifest", f"{params.manifest} is not made yet: the stages that make it run first")
+        yield _unmade(params, chain)
     checks.append(("disk and memory", lambda: _resources(root, params, made)))
     for what, look in checks:
         try:
             yield Finding(f"{name}, {what}", look())
         except DarkHaloError as error:
             yield Finding(f"{name}, {what}", str(error), good=False)
+
+
+def _unmade(params: TrainParams, chain: Chain) -> Finding:
+    """A manifest that is not there: the stages that make it need a bank if its lenses are real galaxies."""
+    chosen = simulated.stamp_set(chain.values, params.manifest)
+    bank = simulated.needed(chain.values)["sets"][chosen]["bank"] if chosen else simulated.NO_FILE
+    lacking = simulated.bank_missing(bank)
+    told = f"{params.manifest} is not made yet: the stages that make it run first"
+    return Finding(f"{params.generation}, manifest", lacking or told, good=lacking is None)
 
 
 def _held(root: DataRoot, params: TrainParams) -> Checkpoint | None:

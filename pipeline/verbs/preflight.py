@@ -19,6 +19,7 @@ from lake.errors import DarkHaloError
 from lake.files import storage
 from lake.sky.survey import BANDS
 from lake.store import cards, delta
+from pipeline.project import simulated
 from pipeline.project.project import Project
 
 _COPIES = 3
@@ -51,6 +52,7 @@ def findings(project: Project) -> list[Finding]:
         *_cutouts(project, params, wanted),
         _space(project, params, wanted),
         _sources(project),
+        *_banks(project),
     ]
 
 
@@ -144,3 +146,12 @@ def _sources(project: Project) -> Finding:
         return Finding("sources", source_model(project.section(GridParams, "grid")).describe())
     except DarkHaloError as error:
         return Finding("sources", str(error), False)
+
+
+def _banks(project: Project) -> Iterator[Finding]:
+    """Banks of real galaxies that sets of simulated stamps are rendered with."""
+    sets = project.values.get("simulated", {}).get("sets", {})
+    for name, bank in ((name, entry["bank"]) for name, entry in sets.items()):
+        if bank != simulated.NO_FILE:
+            lacking = simulated.bank_missing(bank)
+            yield Finding(f"stamps {name}", lacking or f"real galaxies of {bank}", lacking is None)

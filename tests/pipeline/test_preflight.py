@@ -101,3 +101,14 @@ def test_the_command_prints_a_table_and_fails_where_something_lacks(
     done = CliRunner().invoke(dhs, ["preflight", "--project", str(project.folder)])
     assert done.exit_code == 1
     assert "PROBLEM  candidates  the candidate list" in done.output
+
+
+def test_the_bank_of_a_set_of_simulated_stamps(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank = project.folder / "bank.h5"
+    needed = {"sets": {"unpaired": {"bank": "data/code/nothing.json"}, "cosmos": {"bank": str(bank)}}}
+    asked = Project(project.folder, {**project.values, "simulated": needed})
+    found = said(asked, wanted(0), monkeypatch)
+    assert found["stamps cosmos"] == (False, f"{bank} is missing: `dhs bank build` makes it")
+    assert "stamps unpaired" not in found
+    bank.write_bytes(b"")
+    assert said(asked, wanted(0), monkeypatch)["stamps cosmos"] == (True, f"real galaxies of {bank}")

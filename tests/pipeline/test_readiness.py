@@ -87,6 +87,17 @@ def test_a_dry_run_names_every_problem(project: Project, monkeypatch: pytest.Mon
     assert "1.5 GB of memory are needed and 1.0 GB are free" in found[2]
 
 
+def test_a_dry_run_looks_for_the_bank_of_real_galaxies(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.folder)
+    wanted = chain(project, Wanted("demo3", ["manifest=sim_cosmos_sources"]))
+    assert problems(readiness(project, wanted)) == [
+        "PROBLEM demo3, manifest: data/bank.h5 is missing: `dhs bank build` makes it"
+    ]
+    Path("data/bank.h5").write_bytes(b"")
+    told = "\n".join(each.line() for each in readiness(project, wanted))
+    assert "sim_cosmos_sources is not made yet: the stages that make it run first" in told
+
+
 def test_a_dry_run_counts_stamps_as_they_are_held_and_says_where(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
