@@ -29,6 +29,7 @@ _TABLES = {
     ".fits": "fits", ".fit": "fits", ".vot": "votable", ".xml": "votable", ".mrt": "ascii.mrt", ".ecsv": "ascii.ecsv",
 }  # fmt: skip
 """Endings of files that astropy reads, with the name of the format there."""
+_GZIP = b"\x1f\x8b"
 _MOST_BYTES = 256 << 20
 _COMMENT = "#"
 
@@ -80,6 +81,8 @@ def _content(place: str) -> bytes:
 def _text(place: str) -> str:
     """The file's text: UTF-8, or else Latin-1."""
     content = _content(place)
+    if content.startswith(_GZIP):
+        raise DataError(f"the candidate list {place} cannot be read: it is packed by gzip; unpack it")
     if b"\0" in content:
         raise DataError(f"the candidate list {place} cannot be read: it is not UTF-8 text; save it as CSV in UTF-8")
     try:
