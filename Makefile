@@ -76,7 +76,7 @@ format: setup-dev ## format the code
 ui: setup ## open MLflow on the runs of this checkout
 	@$(DHS) ui
 
-emr-rehearsal: setup-dev ## run every Spark stage as EMR would, against a simulated AWS (half an hour; after changes of etl/)
+emr-rehearsal: setup-dev ## run every Spark stage as EMR would, against a simulated AWS (20 submissions of minutes each; after changes of etl/)
 	pytest -m slow tests/etl/test_emr_rehearsal.py
 
 bench: setup ## run the benchmarks (minutes, on an idle machine; after `make demo`)
