@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 FILE = "params.yaml"
 _SOURCES = "params"
 _PARAMETERS = (FILE, f"{_SOURCES}/base.yaml")
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""In C a quarter of the time, with the same text."""
 
 _GIVEN = re.compile(r"^def run\([^)]*\bparams: (\w+Params)\b", re.MULTILINE)
 
@@ -160,7 +162,8 @@ def save(folder: Path, values: Mapping[str, Any]) -> None:
 
 def _write(folder: Path, head: str, values: Mapping[str, Any]) -> None:
     complete = {**values, "simulated": simulated.needed(values)} if "stamp_manifest" in values else values
-    atomic.write_text(folder / FILE, head + yaml.safe_dump(dict(complete), sort_keys=False, width=110))
+    text = yaml.dump(dict(complete), Dumper=_DUMPER, sort_keys=False, width=110)
+    atomic.write_text(folder / FILE, head + text)
 
 
 def generation_entry(parameters: TrainParams, values: Mapping[str, Any]) -> dict[str, Any]:

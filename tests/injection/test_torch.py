@@ -222,14 +222,29 @@ class OnDevice(Brightness):
         return stamps[:, 1].nan_to_num().sum(dim=(1, 2)).numpy()
 
 
+CONDITIONED = {
+    "poisson_gain_e_per_nmgy": 150.0,
+    "sky_noise": "annulus",
+    "core_suppression_radius_arcsec": 0.3,
+    "per_cell": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def streamed() -> tuple[str, pa.Table]:
+    """A grid's identity, and its rows by the processor's engine."""
+    plan = planned(**CONDITIONED)
+    return plan.grid_id, run(plan)
+
+
 @pytest.mark.usefixtures("torch_engine")
 @pytest.mark.parametrize("scorer", [OnDevice(), Brightness()])
-def test_the_stream_of_a_device_agrees_with_the_processors(scorer: Any) -> None:
-    chosen = {"poisson_gain_e_per_nmgy": 150.0, "sky_noise": "annulus", "core_suppression_radius_arcsec": 0.3}
-    here, there = (planned(device=device, **chosen) for device in ("cpu", "cuda"))
-    assert here.grid_id == there.grid_id
-    ours = run(here)
+def test_the_stream_of_a_device_agrees_with_the_processors(scorer: Any, streamed: tuple[str, pa.Table]) -> None:
+    grid_id, ours = streamed
+    there = planned(device="cuda", **CONDITIONED)
+    assert there.grid_id == grid_id
     theirs = run(there, scorer)
+    assert theirs.num_rows > 2 * there.setting.grid.batch_size
     assert theirs.schema == ours.schema
     for name in theirs.column_names:
         if name in measured(SURVEY).names and name not in ("detectable", "arc_images"):
