@@ -86,15 +86,15 @@ class Clock:
         return timed
 
     @contextmanager
-    def running(self, scorer: CheckpointScorer) -> Iterator[None]:
-        """Clock the stream's own calls, and the scorer's."""
+    def running(self, scorer: CheckpointScorer, device: str) -> Iterator[None]:
+        """Clock the stream's own calls, and those of the scorer, which gets tensors from a GPU and else arrays."""
+        asked = "score" if device == "cpu" else "score_tensor"
         with (
             patch.object(setting, "render_arcs", self.around("rendering", setting.render_arcs)),
             patch.object(setting, "measure", self.around("measuring", setting.measure)),
             patch.object(stream, "_host_stamps", self.around("hosts", stream._host_stamps)),
             patch.object(stream, "_scored", self.around("scoring and waiting for it", stream._scored)),
-            patch.object(scorer, "score", self.around("scoring", scorer.score)),
-            patch.object(scorer, "score_tensor", self.around("scoring", scorer.score_tensor)),
+            patch.object(scorer, asked, self.around("scoring", getattr(scorer, asked))),
         ):
             yield
 
@@ -133,7 +133,7 @@ def _engine(planned: Plan, scorer: CheckpointScorer) -> dict[str, Any]:
     clock, todo = Clock(waits=grid.device != "cpu" and grid.threads == 1), stream.batches(planned)
     stream.run_batch(planned, todo[0], scorer)
     settle()
-    with clock.running(scorer):
+    with clock.running(scorer, grid.device):
         side, one, at_once = stream.side_by_side(planned, scorer)
         start = time.perf_counter()
         for table in in_order(lambda rows: stream.run_batch(side, rows, one), todo[1:], at_once):
@@ -153,7 +153,7 @@ def _engine(planned: Plan, scorer: CheckpointScorer) -> dict[str, Any]:
     what = f"{where} engine, {grid.threads:2d} thread(s), batch {grid.batch_size:4d}: {rate:7.1f} injections/s; "
     return {
         "what": what + ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-        + f" of the threads' time; scoring is under way in {busy:.0%} of it",
+        + f" of the threads' time; some thread scores in {busy:.0%} of the whole",
         "engine": where, "threads": grid.threads, "batch": grid.batch_size, "injections": done,
         "injections_per_s": rate, "shares": shares, "scoring_s": scoring, "scoring_busy": busy,
     }  # fmt: skip

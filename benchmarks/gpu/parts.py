@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-LIMITS_S = {"scoring": 50, "injecting": 95, "training": 55, "compiling": 200, "again": 30}
+LIMITS_S = {"scoring": 70, "injecting": 95, "training": 65, "compiling": 200, "again": 30}
 """Parts, in their order, and the seconds each may take; ``again`` is ``compiling`` in a second process."""
 AT_MOST_S = 295.0
 

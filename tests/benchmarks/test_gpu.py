@@ -55,6 +55,7 @@ def test_injecting_has_rates_and_shares_of_both_engines_which_agree(
     for record in engines:
         assert sum(record["shares"].values()) == pytest.approx(1.0)
         assert record["injections"] > 0
+        assert 0 < record["scoring_busy"] < 1, "threads take turns, and no call counts twice"
         assert min(record["shares"].values()) > 0
     largest = next(record for record in found if "largest_difference" in record)
     assert 0 < largest["largest_difference"] < injecting.LARGEST_DIFFERENCE
