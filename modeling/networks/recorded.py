@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import warnings
+import weakref
 from collections.abc import Callable
-from typing import Any
+from types import MethodType
+from typing import Any, cast
 
 import torch
 from numpy.typing import NDArray
@@ -39,7 +41,9 @@ class Recorded:
     """
 
     def __init__(self, work: Callable[[], None], device: torch.device, name: str) -> None:
-        self._work, self._name, self._runs = work, name, 0
+        # who holds this holds the work: a cycle would keep a GPU's memory until garbage is searched for
+        self._held = weakref.WeakMethod(work) if isinstance(work, MethodType) else lambda: work
+        self._name, self._runs = name, 0
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._graph: torch.cuda.CUDAGraph | None = None
 
@@ -52,6 +56,9 @@ class Recorded:
         """Make all runs that precede a recording, for a function that may be called in vain."""
         while self._stream is not None and self._runs < WARM_UP:
             self._run_beside(self._stream)
+
+    def _work(self) -> None:
+        cast(Callable[[], None], self._held())()
 
     def __call__(self) -> None:
         if self._graph is None and self._stream is not None:

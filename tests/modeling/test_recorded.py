@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -79,6 +81,22 @@ def test_the_median_that_looks_at_no_value_is_the_same_bit_for_bit() -> None:
         finite = values.isfinite()
         blind = _median_of_lowest(values.masked_fill(~finite, torch.inf), finite.sum(dim=-1, keepdim=True))
         assert torch.equal(blind, median(values))
+
+
+def test_what_is_let_go_is_freed_at_once(network: LensFinder) -> None:
+    """Not only when garbage is searched for: on a GPU a graph holds gigabytes."""
+    searched = gc.isenabled()
+    gc.disable()
+    try:
+        batched = BatchedNetwork(network, Arithmetic(CPU, torch.float32, True))
+        batched.logits(torch.randn(2, 3, 32, 32))
+        assert batched._held is not None
+        memory = weakref.ref(batched._held.x)
+        del batched
+        assert memory() is None
+    finally:
+        if searched:
+            gc.enable()
 
 
 @pytest.fixture
