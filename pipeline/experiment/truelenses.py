@@ -18,13 +18,25 @@ from injection.engine.tracing import Images
 from injection.experiment.hostset import HostSet
 from injection.scene.conventions import from_lenstronomy_source
 from injection.scene.sources import MAX_CLUMPS
+from lake.errors import DataError
 from lake.root import DataRoot
 from lake.sky.hashing import key_hash
 from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC, SURVEY
 from lake.store.stamps import PLACE
+from pipeline.project.project import Project
 
 _HALF_TURN = np.pi
 _HOST_COLUMNS = [f"{kind}_{band}" for kind in ("psfsize", "psfdepth") for band in BANDS]
+
+
+def require_truth(project: Project) -> None:
+    """Refuse to work on a simulated survey whose truth is gone: its lenses would pass for unknown ones."""
+    truth = project.data.truth
+    if project.survey.simulated and not (truth / BARE_HOSTS).exists():
+        raise DataError(
+            f"{truth}, which holds the lenses of the {project.survey.name}, is missing (an interrupted run removes "
+            "it): `dhs repro` makes it again"
+        )
 
 
 @dataclass(frozen=True)

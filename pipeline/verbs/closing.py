@@ -23,6 +23,7 @@ from pipeline.experiment.grids import scored_setting
 from pipeline.experiment.hostweights import survey_weights
 from pipeline.experiment.reweighting import headline
 from pipeline.experiment.selfclosure import modelled, read_models, self_chain
+from pipeline.experiment.truelenses import require_truth
 from pipeline.project.context import RunContext
 from pipeline.project.project import Project
 
@@ -63,15 +64,12 @@ def _measured(context: RunContext, points: Sequence[Threshold], params: Any, mod
         found = modelled(objects, read_models(models, setting))
         chain = self_chain(found, setting, scorer, params, partial(survey_weights, context))
         return self_closed(chain, points, params, rng)
+    require_truth(context.project)
     linked = survey_chain(context, objects, StampStore(context.root.cutouts), scorer, params)
     if linked is None:
-        survey = context.survey.name
-        if context.survey.simulated and not context.root.truth.exists():
-            raise DataError(
-                f"{context.root.truth}, which holds the lenses of the {survey}, is missing (an interrupted run removes "
-                "it): `dhs repro` makes it again"
-            )
-        raise DataError(f"the lenses of the {survey} are not known: give models of real ones with --lenses")
+        raise DataError(
+            f"the lenses of the {context.survey.name} are not known: give models of real ones with --lenses"
+        )
     return closed(linked, points, params, rng)
 
 

@@ -62,8 +62,10 @@ def campaign(name: str) -> Campaign:
 
 def repeat(project: Project, name: str, finder: str) -> tuple[str, Outcome]:
     """Run a campaign on a finder and store its rows; the run's name and what it found."""
-    from pipeline.stages.diagnose import subject  # slow to import, and only needed here
+    from pipeline.experiment.truelenses import require_truth  # slow to import, and only needed here
+    from pipeline.stages.diagnose import subject
 
+    require_truth(project)
     held, known = campaign(name), {module.__name__.rpartition(".")[2]: module for module in discovery.found()}
     params = project.section(discovery.DiagnoseParams, "diagnose")
     changed = {key: value for key, value in held.params.items() if key in type(params).model_fields}

@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from analysis.diagnostics import discovery
 from analysis.diagnostics.subject import Subject
 from analysis.records import Finding, Gate, Measure, Outcome
-from lake.errors import ParameterError
+from demo.truth import BARE_HOSTS
+from lake.errors import DataError, ParameterError
 from lake.names import RESERVED
 from lake.sky.survey import SURVEY
 from lake.store.query import query
@@ -46,7 +47,10 @@ def project(small_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         return Subject(nothing, nothing, CUTOUTS, nothing, (), SURVEY, (0, 0, 1), 1, params, None, None)
 
     monkeypatch.setattr("pipeline.stages.diagnose.subject", subject)
-    return smallruns.copied(small_runs, tmp_path)
+    copy = smallruns.copied(small_runs, tmp_path)
+    copy.data.truth.mkdir(parents=True)
+    (copy.data.truth / BARE_HOSTS).touch()
+    return copy
 
 
 def test_every_declared_diagnostic_and_parameter_has_a_name_of_ours() -> None:
@@ -59,6 +63,14 @@ def test_every_declared_diagnostic_and_parameter_has_a_name_of_ours() -> None:
             "split", "masked", "annulus", "annulus_scoring", "bright_arcs", "clipping", "poisson", "lens_recall",
             "sensitivity", "realism", "feature_space", "host_pairs", "core_suppression", "anchors",
         }  # fmt: skip
+
+
+def test_without_the_truth_of_a_simulated_survey_no_campaign_takes_its_lenses_for_unknown(project: Project) -> None:
+    (project.data.truth / BARE_HOSTS).unlink()
+    with pytest.raises(
+        DataError, match=r"which holds the lenses of the Test survey, is missing .*`dhs repro` makes it"
+    ):
+        diagnosing.repeat(project, "D01", "demo1")
 
 
 def test_a_campaign_is_stored_as_a_run_of_its_own(project: Project) -> None:
