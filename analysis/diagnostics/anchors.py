@@ -84,6 +84,7 @@ def anchors(
         "lens": rows[(rows["label"] == 1) & rows["programme"].notna() & ~bad],
         "contaminant": _contaminants(rows[bad], ungraded, params),
     }
+    groups = {kind: group[np.isfinite(group["probability"].astype(float))] for kind, group in groups.items()}
     reasons = {kind: refused or _reason(kind, group, params) for kind, group in groups.items()}
     measures = [each for kind, group in groups.items() for each in _rates(kind, group, reasons[kind], params)]
     order, moments = _order(groups, reasons), _moments(groups, reasons)

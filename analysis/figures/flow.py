@@ -11,7 +11,7 @@ from matplotlib.patches import FancyBboxPatch
 from analysis.figures.style import COLOURS, GREY, Picture, canvas, svg
 
 _WIDTH, _HEIGHT, _ACROSS, _DOWN = 1.15, 0.42, 1.6, 0.75
-_BEND = 0.22
+_BEND = 0.4
 """Of an arrow that passes other columns: towards the edge that is nearer, so that it crosses no box."""
 
 

@@ -58,6 +58,16 @@ def test_the_references_anchors():
     }  # fmt: skip
 
 
+def test_scores_that_failed_are_in_no_rate():
+    objects, listed = reference()
+    objects.loc[[0, 5, 81], "probability"] = np.nan
+    outcome = anchors(objects, listed, PARAMS)
+    recall, contamination = (measure(outcome, f"anchors/{what}/p0.5") for what in ("recall", "contamination"))
+    assert (recall.value, recall.n) == (pytest.approx(1 / 66), 66)
+    assert (contamination.value, contamination.n) == (pytest.approx(1 / 13), 13)
+    assert status(outcome, "anchors/order") == "WARN"
+
+
 def test_without_anchors_nothing_is_measured_and_the_reason_says_what_to_do():
     objects, listed = reference()
     outcome = anchors(objects, listed.assign(reference="Simulated sky", grading="probable"), PARAMS)
