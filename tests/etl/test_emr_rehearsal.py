@@ -92,7 +92,7 @@ def measured(run_folder: Path, spark_server: str) -> Checkout:
     place = made.folder / "params.yaml"
     values = yaml.safe_load(place.read_text())
     values["plan"]["plans"][SIMULATED["plan"]]["configurations_per_galaxy"] = 2
-    place.write_text(yaml.safe_dump(values))
+    place.write_text(yaml.safe_dump(values, sort_keys=False))
     for stage, name in SIMULATED.items():
         made.dhs("run", stage, "--generation", name)
     return made

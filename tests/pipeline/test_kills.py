@@ -119,7 +119,7 @@ def test_a_spark_stage_killed_at_its_commit(finished: Checkout, twin: Callable[[
     place = copy.folder / "params.yaml"
     values = yaml.safe_load(place.read_text())
     values["plan"]["plans"][SIMULATED["plan"]]["configurations_per_galaxy"] = 2
-    place.write_text(yaml.safe_dump(values))
+    place.write_text(yaml.safe_dump(values, sort_keys=False))
     for stage, name in SIMULATED.items():
         copy.dhs("run", stage, "--generation", name)
     expected, stamps = copy.cards(), copy.digest("stamps/*/*.npy")

@@ -27,7 +27,7 @@ def move(project: Checkout, cloud: Cloud, kept: Sequence[str] = ()) -> None:
     places = {name: f"s3://{cloud.lake}/{name}" for name in ("work", "shards")}
     values["survey"] |= {"folder": f"s3a://{cloud.survey}/dr10", "lake_uri": f"s3://{cloud.lake}/tables"}
     values["survey"] |= {f"{name}_uri": place for name, place in places.items()}
-    place.write_text(yaml.safe_dump(values))
+    place.write_text(yaml.safe_dump(values, sort_keys=False))
     cloud.upload(project.folder / "data" / "survey", cloud.survey, "dr10")
     for table in kept:
         cloud.upload(project.folder / "data" / "lake" / table, cloud.lake, f"tables/{table}")
@@ -55,7 +55,7 @@ def describe(project: Checkout, cloud: Cloud, release: Release) -> Path:
         "step_hours_max": 1,
     }
     place = project.folder / "emr.yaml"
-    place.write_text(yaml.safe_dump(values))
+    place.write_text(yaml.safe_dump(values, sort_keys=False))
     return place
 
 
