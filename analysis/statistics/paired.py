@@ -1,16 +1,19 @@
-"""Differences of recall between samples that share lenses or hosts, by a bootstrap of both."""
+"""Differences of recall between samples that share lenses or hosts, or between two finders on the same objects."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+import scipy
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.statistics.intervals import TABLE_LEVEL, exact
 
 Floats = NDArray[np.float64]
+_REPLICATES = 2000
+_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,71 @@ class PairedBootstrap:
         with np.errstate(invalid="ignore", divide="ignore"):
             value = float(weight @ sample.hits / weight.sum()) if weight.sum() > 0 else float("nan")
             return Resampled(value, drawn @ sample.hits / drawn.sum(axis=1))
+
+
+Cuts = tuple[float, float]
+"""Values of one threshold for two finders."""
+
+
+@dataclass(frozen=True)
+class PairedShares:
+    """Shares of the same objects above the thresholds of two finders."""
+
+    n: int
+    units: int
+    only_a: int
+    only_b: int
+    difference: float
+    """Share of b minus that of a."""
+    low: float
+    high: float
+    """95 % interval with whole units resampled; NaN with fewer than `FEWEST_UNITS`."""
+    standard_error: float
+    mcnemar_p: float
+    """Exact McNemar test, two-sided. It takes objects as independent and thresholds as exact."""
+
+    @property
+    def indistinguishable(self) -> bool:
+        """Whether the difference is below two standard errors, its interval contains 0, or neither is known."""
+        return not (abs(self.difference) >= 2.0 * self.standard_error and (self.low > 0.0 or self.high < 0.0))
+
+
+FEWEST_UNITS = 10
+"""Units below which their scatter says nothing."""
+
+
+def paired_shares(
+    a: ArrayLike, b: ArrayLike, cuts: Cuts, units: ArrayLike, redrawn: Callable[[np.random.Generator], Cuts] | None
+) -> PairedShares:
+    """Compare the shares of ``a`` and ``b`` (object), probabilities of two finders, above ``cuts``.
+
+    Whole ``units`` (object), such as HEALPix pixels, are resampled; with derived thresholds each replicate has those
+    that ``redrawn`` takes from resampled negatives. The interval is Student's t with the standard error of the
+    replicates, and as wide as no change in so many objects allows.
+    """
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    place = np.unique(np.asarray(units), return_inverse=True)[1]
+    each = np.bincount(place)
+    change = (second > cuts[1]).astype(np.float64) - (first > cuts[0])
+    only_b, only_a = int((change > 0).sum()), int((change < 0).sum())
+    n, count, difference = len(change), len(each), float(change.mean())
+    p = float(scipy.stats.binomtest(only_b, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
+    if count < FEWEST_UNITS:
+        unknown = float("nan")
+        return PairedShares(n, count, only_a, only_b, difference, unknown, unknown, unknown, p)
+    rng = np.random.default_rng(_SEED)
+    drawn = rng.multinomial(count, np.full(count, 1.0 / count), _REPLICATES)
+    net = np.bincount(place, change)[None]
+    if redrawn is not None:
+        others = (redrawn(rng) for _ in range(_REPLICATES))
+        net = np.stack(
+            [np.bincount(place, (second > cut_b).astype(float) - (first > cut_a)) for cut_a, cut_b in others]
+        )
+    replicates = (drawn * net).sum(axis=1) / (drawn @ each)
+    error = float(np.std(replicates, ddof=1) * np.sqrt(count / (count - 1)))
+    half = float(scipy.stats.t.isf((1.0 - TABLE_LEVEL) / 2.0, count - 1)) * error
+    low, high = not_narrower((difference, difference - half, difference + half), n)[1:]
+    return PairedShares(n, count, only_a, only_b, difference, max(low, -1.0), min(high, 1.0), error, p)
 
 
 def not_narrower(bias: tuple[float, float, float], lenses: int) -> tuple[float, float, float]:

@@ -146,17 +146,21 @@ def discoveries(generation: str | None, top: int, out: Path | None) -> None:
 
 
 @click.command()
+@click.option("--threshold", metavar="NAME", help="Threshold of the shares; by default that of the report's headline.")
 @click.option("--invalid", is_flag=True, help="Results of invalidated runs too (`dhs registry` lists them).")
-def compare(invalid: bool) -> None:
-    """Compare the finders on the same test galaxies and the same trials, with paired tests.
+def compare(threshold: str | None, invalid: bool) -> None:
+    """Compare the finders on the same test galaxies, injections and trials, with paired tests.
 
-    The last table is `finder_pairs`: whether each other finder shows the ceiling of bright arcs to be the finder's own,
-    and how completeness would change with that other finder.
+    Tables: the metrics of each; AUC (DeLong's paired test); recall, false-positive rate and completeness at one
+    threshold (McNemar's test, and whole HEALPix pixels resampled). A difference below two standard errors is called
+    indistinguishable. The last table is `finder_pairs`: whether each other finder shows the ceiling of bright arcs to
+    be the finder's own, and how completeness would change with that other finder.
+    Example: dhs compare --threshold p0.5
     """
     from pipeline.reporting.results import comparison
     from pipeline.verbs.export import deliver
 
-    metrics, *paired = comparison(project(), invalid)
+    metrics, *paired = comparison(project(), threshold, invalid)
     deliver(metrics, None, short=True)
     for table in paired:
         if table.num_rows:

@@ -77,8 +77,11 @@ def chain(project: Project, wanted: Wanted) -> Chain:
         require_manifest(project, found[name])
         start, changes = found[name].init, {}
         name = None if start is None or _is_imported(project, start, train) else start
-    ordered = [rehearsed(found[key]) if wanted.rehearse else found[key] for key in reversed(found)]
-    ordered = [*_scorers(project, found, train), *ordered]
+    ordered = [found[key] for key in reversed(found)]
+    if wanted.rehearse:
+        ordered = [rehearsed(each, project.values) for each in ordered]
+    else:
+        ordered = [*_scorers(project, found, train), *ordered]
     entries = {one.generation: params.generation_entry(one, project.values) for one in ordered}
     values = {**project.values, "train": {**train, **entries}}
     return Chain({one.generation: one for one in ordered}, values)
@@ -116,14 +119,18 @@ def _parameters(project: Project, name: str, train: Mapping[str, Any], changes: 
     return TrainParams.load(changed(known["parameters"], changes), where)
 
 
-def rehearsed(parameters: TrainParams) -> TrainParams:
-    """A small version of the generation, under a name of its own: one epoch, small batches, no ImageNet weights."""
+def rehearsed(parameters: TrainParams, values: Mapping[str, Any]) -> TrainParams:
+    """A small version of the generation, under a name of its own: one epoch, small batches, no ImageNet weights.
+
+    Controls that another finder mines are left out: it would have to be trained in full first.
+    """
     batch = min(parameters.loop.batch, _REHEARSED_BATCH)
     small: dict[str, Any] = {
         "generation": f"{REHEARSAL}{parameters.generation}",
         "description": f"{parameters.generation} rehearsed: one epoch, to try that it trains.",
         "init": None if parameters.init is None else f"{REHEARSAL}{parameters.init}",
         "reference": None,
+        "manifest": simulated.unmined(values, parameters.manifest),
         "network": {"pretrained": False},
         "loop": {"epochs": 1, "batch": batch, "micro_batch": min(parameters.loop.micro_batch, batch)},
     }

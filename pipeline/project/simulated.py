@@ -12,12 +12,17 @@ NO_FILE = "data/code/nothing.json"
 
 def stamp_set(values: Mapping[str, Any], manifest: str) -> str | None:
     """The set whose stamps a manifest of simulated stamps has; None for manifests of cut-outs."""
-    plain, hardened = (dict(values.get(name, {}).get("manifests", {})) for name in ("stamp_manifest", "hard_negatives"))
-    seen = set()
+    plain, base = values.get("stamp_manifest", {}).get("manifests", {}), unmined(values, manifest)
+    return str(plain[base]["set_name"]) if base in plain else None
+
+
+def unmined(values: Mapping[str, Any], manifest: str) -> str:
+    """The manifest that one with hard negatives of simulated stamps is made of; any other manifest itself."""
+    hardened, seen = values.get("hard_negatives", {}).get("manifests", {}), set()
     while manifest in hardened and manifest not in seen:
         seen.add(manifest)
-        manifest = hardened[manifest]["base"]
-    return str(plain[manifest]["set_name"]) if manifest in plain else None
+        manifest = str(hardened[manifest]["base"])
+    return manifest
 
 
 def bank_missing(bank: str) -> str | None:

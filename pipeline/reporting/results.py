@@ -10,12 +10,14 @@ import pyarrow as pa
 
 from analysis.config import ReportParams
 from analysis.reporting import compare
+from analysis.reporting.pairedshares import Compared, paired_share_tests
 from analysis.reporting.thresholds import INTERVALS, completeness_words, marginal_row, points
 from analysis.results.discoveries import ranked_candidates
-from analysis.results.untouched import Untouched, untouched
+from analysis.results.untouched import Untouched, negatives_for, untouched
 from analysis.statistics.completeness import equally_weighted
 from lake.errors import LakeError, not_one_of
 from lake.root import DataRoot
+from lake.sky.split import THRESHOLD
 from lake.store import cards, delta, status
 from pipeline.project.project import Project
 from pipeline.reporting.finderpairs import pairs
@@ -39,25 +41,50 @@ def shown_first(names: Sequence[str], wanted: str | None) -> str:
     return names[0] if wanted is None or wanted not in names else wanted
 
 
-def comparison(project: Project, invalid_too: bool = False) -> tuple[pa.Table, pa.Table, pa.Table]:
-    """Metrics of every finder; paired DeLong tests on the test split of the audit manifest; finders on the same trials
-    (`finder_pairs`)."""
+def comparison(project: Project, threshold_id: str | None, invalid_too: bool = False) -> list[pa.Table]:
+    """Metrics of every finder; paired tests of the AUC, and of recall, false-positive rate and completeness at a
+    threshold (by default the headline's); finders on the same trials (`finder_pairs`)."""
     root, names = project.data, scored(project.data, invalid_too)
     off = {} if invalid_too else status.invalid_results(root)
-    measures, scores = {}, {}
+    measures, scores, held = {}, {}, {}
+    at = threshold_id or project.section(ReportParams, "report").headline_threshold_id
     for name in names:
         runs = [run for run in (f"evaluate-{name}", f"diagnose-{name}") if f"diagnostics.{run}" not in off]
         measures[name] = delta.read(root, "diagnostics", slices=runs).to_pandas()
         rows = delta.read(root, "scores", slices=[name]).to_pandas()
         tested = rows[rows["split"] == "test"]
         scores[name] = untouched(tested)
+        held[name] = _compared(root, name, rows, off)
         for what, words in contamination(tested).items():
             log.warning("%s: %s: %s", name, what, words)
     found = compare.completeness_comparison(*_completeness(root, names, off))
     both = compare.pairs_in_words(pairs(root, names, off))
-    tables = (pd.concat([compare.comparison(measures), found], ignore_index=True), _paired(scores), both)
-    metrics, tests, paired = (pa.Table.from_pandas(table, preserve_index=False) for table in tables)
-    return metrics, tests, paired
+    metrics = pd.concat([compare.comparison(measures), found], ignore_index=True)
+    shares = paired_share_tests(held, _pixels(project), at)
+    return [pa.Table.from_pandas(each, preserve_index=False) for each in (metrics, _paired(scores), shares, both)]
+
+
+def _compared(root: DataRoot, name: str, scores: pd.DataFrame, off: Mapping[str, object]) -> Compared:
+    """What a finder was measured on, from its rows of `scores`; without its grid where that does not count."""
+    columns = ["galaxy_id", "tier"]
+    manifest = delta.read(root, "manifest", columns, slices=[str(scores["manifest_id"].iloc[0])]).to_pandas()
+    tested = scores[scores["split"] == "test"].merge(manifest, on="galaxy_id", how="left", validate="one_to_one")
+    fixing = negatives_for(scores, THRESHOLD)[["galaxy_id", "probability"]]
+    thresholds = delta.read(root, "thresholds", slices=[name]).to_pandas()
+    grid = {str(entry.card.slice) for entry in cards.slices(root, "completeness") if entry.name not in off}
+    injections = pd.DataFrame()
+    if name in grid:
+        answers = delta.read(root, "injection_scores", ["injection_id", "status", "probability"], slices=[name])
+        made = delta.read(root, "injections", ["grid_id", "injection_id", "galaxy_id"], slices=[name])
+        injections = made.to_pandas().merge(answers.to_pandas(), on="injection_id", validate="one_to_one")
+    return Compared(untouched(tested), fixing, thresholds, injections)
+
+
+def _pixels(project: Project) -> pd.Series:
+    """HEALPix pixel of every galaxy of the audit manifest."""
+    columns = ["galaxy_id", "healpix_128"]
+    rows = delta.read(project.data, "manifest", columns, slices=[project.survey.audit_manifest]).to_pandas()
+    return rows.set_index("galaxy_id")["healpix_128"]
 
 
 def _paired(scores: Mapping[str, Untouched]) -> pd.DataFrame:

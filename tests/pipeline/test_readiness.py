@@ -15,9 +15,9 @@ import torch
 from lake.errors import DataError, ParameterError, ShardError
 from lake.store import cards, delta
 from modeling.config import generations, resolve_generation
-from modeling.scoring.card import read_card
+from modeling.scoring.card import CARD, read_card
 from modeling.scoring.checkpoint import Checkpoint
-from pipeline.project import params
+from pipeline.project import params, simulated
 from pipeline.project.context import RunContext, stage_run
 from pipeline.project.generations import Wanted, chain, enlist
 from pipeline.project.project import Project
@@ -232,19 +232,48 @@ def test_a_rehearsal_trains_the_whole_line_in_small_under_names_of_its_own(proje
     assert project.trained == ["rehearsal-demo1", "rehearsal-demo2"]
 
 
+@pytest.fixture(scope="module")
+def rehearsing(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with every manifest that a rehearsal trains on."""
+    folder = tmp_path_factory.mktemp("rehearsing") / "project"
+    shutil.copytree(made, folder)
+    project = params.load(folder)
+    for name in {resolve_generation(name).manifest for name in generations()}:
+        add_manifest(project, simulated.unmined(project.values, name))
+    return params.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "scorer", "base"),
+    [
+        ("R4", "R3", "unpaired_baseline"),
+        ("R6", "R3", "unpaired_baseline"),
+        ("sim-gen4", "sim-gen3", "sim_unpaired_resolved"),
+    ],
+)
+def test_a_rehearsal_needs_no_finder_of_hard_negatives(project: Project, name: str, scorer: str, base: str) -> None:
+    assert scorer in chain(project, Wanted(name)).trained
+    (own,) = chain(project, Wanted(name, rehearse=True)).trained.values()
+    assert (own.generation, own.manifest, own.loss) == (f"rehearsal-{name}", base, resolve_generation(name).loss)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", generations())
-def test_every_generation_trains_at_small_scale(project: Project, name: str) -> None:
-    wanted = resolve_generation(name)
-    if not (project.data.cards / f"manifest.{wanted.manifest}.json").exists():
-        add_manifest(project, wanted.manifest)
-    project = trained(project, Wanted(name, rehearse=True))
-    card = read_card(project.data.checkpoints(f"rehearsal-{name}"))
+def test_every_generation_trains_at_small_scale(rehearsing: Project, name: str) -> None:
+    """Those that a generation starts from are trained once: they are cases of their own, in any order."""
+    wanted, folder = resolve_generation(name), rehearsing.folder
+    found = enlist(params.load(folder), Wanted(name, ["execution.threads=1"], rehearse=True))
+    for one in found.trained:
+        if not (rehearsing.data.checkpoints(one) / CARD).exists():
+            run_stage(params.load(folder), "train", one)
+    card = read_card(rehearsing.data.checkpoints(f"rehearsal-{name}"))
     assert card.epochs_run == 1
-    assert (card.config.network.name, card.config.loss, card.manifest_id) == (
-        wanted.network.name, wanted.loss, wanted.manifest,
+    assert (card.config.network.name, card.config.loss, card.preprocessing.kind) == (
+        wanted.network.name, wanted.loss, wanted.preprocessing.kind,
     )  # fmt: skip
-    assert card.preprocessing.kind == wanted.preprocessing.kind
-    (epoch,) = delta.read(project.data, "training_epochs", slices=[f"rehearsal-{name}"]).to_pylist()
+    assert card.manifest_id == simulated.unmined(rehearsing.values, wanted.manifest)
+    parents = [read_card(rehearsing.data.checkpoints(one)).checkpoint_id for one in list(found.trained)[:-1]]
+    assert list(card.ancestors) == parents[::-1]
+    (epoch,) = delta.read(rehearsing.data, "training_epochs", slices=[f"rehearsal-{name}"]).to_pylist()
     assert epoch["hard_negatives"] > 0
