@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from analysis.diagnostics import discovery
-from analysis.page import answer, context, diagnosed, pairs, ranking, referee, surfaces, yields
+from analysis.page import answer, calibration, context, diagnosed, pairs, ranking, referee, surfaces, yields
 from analysis.page.layout import Item, Part
 from analysis.reporting import closing, deciding, evidence, found, performance, selection, sources
 from analysis.reporting.facts import (
@@ -28,7 +28,7 @@ _RANKING = (
     *("recall", "lens_recall", "precision", "exposure"),
 )
 _DATA = ("split", "masked", "flux_ratio", "annulus")
-_PLACED = (*_RANKING, *_DATA, "stratum", "calibration", closing.GROUP)
+_PLACED = (*_RANKING, *_DATA, "stratum", "calibration", "calibrated", closing.GROUP)
 """Groups of measures (the first part of their names) that have their place, whichever diagnostic made them."""
 _COMPLETENESS = (
     "Completeness is the share of scored injections with a probability above the threshold. It depends on the "
@@ -104,8 +104,8 @@ def _classes(inputs: ReportInputs) -> Iterable[Part]:
     ]
     chapter = "Lenses and other galaxies"
     yield Part("ranking", "Ranking", [*figures, ranking.strata(inputs), *tables], chapter=chapter)
-    calibration = performance.metric_view(inputs, "Calibration", ("calibration",), folded=True)
-    shown = [ranking.calibration_figure(inputs), calibration]
+    every = performance.metric_view(inputs, "Measures of calibration", ("calibration", "calibrated"), folded=True)
+    shown = [calibration.figure(inputs), calibration.by_stratum(inputs), calibration.calibrators_view(inputs), every]
     yield Part("calibration", "Calibration", shown, probability_words(inputs))
     paired = [ranking.paired_auc_view(inputs), performance.paired_completeness_view(inputs)]
     folded = [replace(view, folded=True) for view in paired if view is not None]

@@ -1,12 +1,10 @@
-"""Section on ranking: ROC curves, scores, reliability, and the paired tests of every two finders."""
+"""Section on ranking: ROC curves, scores, and the paired tests of every two finders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pandas as pd
 
-from analysis.figures.curves import reliability_figure, roc_figure, score_histograms
+from analysis.figures.curves import roc_figure, score_histograms
 from analysis.figures.strata import strata_figure
 from analysis.page.answer import first
 from analysis.reporting.compare import paired_auc_tests
@@ -15,8 +13,6 @@ from analysis.reporting.sources import of_models
 from analysis.reporting.thresholds import points
 from analysis.reporting.views import Shown, TableView, interval, number
 from analysis.statistics import roc
-from analysis.statistics.calibration import Reliability, reliability
-from analysis.statistics.intervals import TABLE_LEVEL
 
 
 def paired_auc_view(inputs: ReportInputs) -> TableView | None:
@@ -92,24 +88,3 @@ def _tier_a(item: GenerationInputs, threshold_id: str) -> tuple[float | None, st
         return None, ""
     words = f" Dotted: recall of {len(lenses):,} Tier A lenses at {threshold_id}."
     return float((lenses["probability"] > point.threshold).mean()), words
-
-
-def calibration_figure(inputs: ReportInputs) -> Shown | None:
-    """Reliability curves of every generation."""
-    bins = inputs.params.calibration_bins
-    tested = {item.name: item.scores for item in inputs.generations if not item.refusal and len(item.scores)}
-    curves = {name: reliability(rows["label"], rows["probability"], bins, TABLE_LEVEL) for name, rows in tested.items()}
-    if not curves:
-        return None
-    words = "Reliability. Error bars: Jeffreys 95 %. Below: objects per bin."
-    source = of_models("scores", "generation, galaxy_id, label, probability", tested, "split = 'test'")
-    return Shown(reliability_figure(curves), words, "reliability", _reliability(curves), source)
-
-
-def _reliability(curves: Mapping[str, Reliability]) -> pd.DataFrame:
-    parts = []
-    for name, curve in curves.items():
-        edges = {"probability_low": curve.edges[:-1], "probability_high": curve.edges[1:], "n": curve.count}
-        shares = {"predicted": curve.predicted, "observed": curve.observed, "low": curve.low, "high": curve.high}
-        parts.append(pd.DataFrame({**edges, **shares}).assign(generation=name))
-    return pd.concat(parts)

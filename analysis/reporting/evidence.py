@@ -15,6 +15,7 @@ from analysis.reporting.declarations import gate_of
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.sources import of_models
 from analysis.reporting.views import Link, Shown, TableView, Tag, counts, frame_view, number
+from analysis.results.discoveries import CALIBRATOR
 
 _SPLITS = ("train", "val", "test")
 _READING = (
@@ -153,16 +154,18 @@ def candidate_view(inputs: ReportInputs) -> TableView:
     rows = []
     for row in inputs.candidates.head(inputs.params.candidates_shown).to_dict("records"):
         place = f"{row['ra']:.5f}", f"{row['dec']:+.5f}"
-        scores = f"{row['score']:.3f}", f"{row['probability']:.4f}"
+        scores = f"{row['score']:.3f}", f"{row['probability']:.4f}", number(row["calibrated"], 4)
         known = "not known" if pd.isna(row["trained_on"]) else "yes" if row["trained_on"] else "no"
         link = Link("viewer", row["viewer"])
         rows.append([row["rank"], row["galaxy_id"], *place, *scores, row["split"], known, link])
     headers = (
-        "rank", "object", "RA (deg)", "Dec (deg)", "score", "probability", "split",
+        "rank", "object", "RA (deg)", "Dec (deg)", "score", "probability", "calibrated", "split",
         "used as a negative in training or selection", "sky",
     )  # fmt: skip
     note = " Positions of a simulated sky: the viewer shows the real one." if inputs.simulated else ""
-    return TableView(f"Unlisted objects ranked highest by {inputs.headline}.{note}", headers, rows, folded=True)
+    shares = inputs.candidates["holds_at"].dropna().unique().tolist() if len(inputs.candidates) else []
+    where = "".join(f" Calibrated ({CALIBRATOR}): holds where {100 * share:.1f} % are lenses." for share in shares)
+    return TableView(f"Unlisted objects ranked highest by {inputs.headline}.{where}{note}", headers, rows, folded=True)
 
 
 def history_view(inputs: ReportInputs) -> TableView:

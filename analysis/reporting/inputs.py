@@ -55,6 +55,8 @@ class GenerationInputs:
     injections: pd.DataFrame
     """Rows of `injections` joined with the finder's `injection_scores`: `grid_id`, `injection_id`, `galaxy_id` (host),
     `status`, `probability`, `host_probability`, `detectable` and the parameters; empty where no grid ran."""
+    calibrations: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Rows of `calibrations`."""
     refusal: str | None = None
     """Why no figure on both lenses and negatives of the reported split is shown."""
     findings: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["diagnostic", "finding"]))

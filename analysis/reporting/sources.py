@@ -72,6 +72,15 @@ def of_points(models: Iterable[str], figure: str) -> Source:
     return Source(("figure_points",), f"select {columns} from figure_points where {where}", runs)
 
 
+def of_figures(models: Iterable[str], beginnings: Iterable[str]) -> Source:
+    """Points of all figures whose names begin alike."""
+    runs = tuple(f"{run}-{name}" for name in models for run in _RUNS)
+    columns = "run_id, figure, series, position, x, y, low, high, n"
+    named = " or ".join(f"figure like {_text(f'{beginning}%')}" for beginning in beginnings)
+    where = f"run_id in ({_listed(runs)}) and ({named}) order by run_id, figure, series, position"
+    return Source(("figure_points",), f"select {columns} from figure_points where {where}", runs)
+
+
 def _and(where: str) -> str:
     return f" and {where}" if where else ""
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.config import EvaluateParams
-from analysis.records import Measure
-from analysis.results.evaluation import calibration_measures
+from analysis.records import Measure, Point
+from analysis.results.evaluation import STRATA, calibration_measures, reliability_points
 from analysis.results.untouched import FEWEST, negatives_for, trained, untouched
 from analysis.statistics.calibrators import METHODS, Calibrator, fitted, shifted
 from lake.errors import DataError
@@ -28,6 +27,9 @@ _PARTS = 5
 KEPT = "validation lenses and the negatives that fix thresholds"
 CROSSED = f"test lenses ({_PARTS} parts, each measured without its own) and the negatives that fix thresholds"
 
+PROBABILITIES = ("calibrated", "holds_at", "sky_probability", "sky_share")
+"""Columns of calibrated probabilities."""
+
 
 @dataclass(frozen=True)
 class Calibrated:
@@ -36,13 +38,22 @@ class Calibrated:
     rows: tuple[dict[str, object], ...]
     """Of the table `calibrations`, without checkpoint and generation."""
     measures: tuple[Measure, ...]
+    points: tuple[Point, ...]
+    """Reliability curves on the test split, of all objects and by stratum."""
 
 
-def calibrated(scores: pd.DataFrame, params: EvaluateParams) -> Calibrated:
-    """Every calibrator of a finder, from its rows of `scores`."""
+def calibrated(scores: pd.DataFrame, params: EvaluateParams, strata: pd.DataFrame | None = None) -> Calibrated:
+    """Every calibrator of a finder, from its rows of `scores`.
+
+    ``strata``: `galaxy_id` and any of `evaluation.STRATA` of the test objects.
+    """
     fold, name = _fold(scores)
-    tested = untouched(scores[scores["split"] == "test"])
-    rows, measures = [], list[Measure]()
+    test = scores[scores["split"] == "test"]
+    if strata is not None:
+        held = ["galaxy_id", *(column for column in STRATA if column in strata.columns)]
+        test = test.merge(strata[held], on="galaxy_id", how="left", validate="one_to_one")
+    tested = untouched(test)
+    rows, measures, points = [], list[Measure](), list[Point]()
     for method in METHODS:
         made, why = _made(method, fold)
         rows.append(_row(method, name, fold, made, params.sky_lens_share, why))
@@ -51,10 +62,43 @@ def calibrated(scores: pd.DataFrame, params: EvaluateParams) -> Calibrated:
             measures.append(Measure(f"calibrated/{method}/log_loss", math.nan, n=0, method=why or str(refused)))
             continue
         try:
-            measures += _measured(method, made, fold, tested.objects, name == CROSSED, params)
+            p = _on_test(method, made, fold, tested.objects, name == CROSSED)
         except DataError as error:  # of a part of the fold
             measures.append(Measure(f"calibrated/{method}/log_loss", math.nan, n=0, method=str(error)))
-    return Calibrated(tuple(rows), tuple(measures))
+            continue
+        y, where = tested.objects["label"].to_numpy(float), f"calibrated/{method}"
+        measures += calibration_measures(y, p, params, where)
+        points += reliability_points(tested.objects, p, params, where)
+    return Calibrated(tuple(rows), tuple(measures), tuple(points))
+
+
+def probabilities(logits: ArrayLike, rows: pd.DataFrame, checkpoint_id: str, method: str) -> pd.DataFrame:
+    """Calibrated probabilities (object) of logits by a stored calibrator of one finder, and where they hold.
+
+    ``rows``: its rows of `calibrations`. Columns: `calibrated` and the fraction of lenses `holds_at` which it holds;
+    `sky_probability` and the declared `sky_share`. NaN where there is no calibrator of this checkpoint, or no logit.
+    """
+    s = np.asarray(logits, dtype=np.float64)
+    found = pd.DataFrame(np.full((len(s), len(PROBABILITIES)), math.nan), columns=list(PROBABILITIES))
+    of_method = rows[(rows["method"] == method) & (rows["checkpoint_id"] == checkpoint_id)] if len(rows) else rows
+    made = of_method[of_method["holds_at"].notna()] if len(of_method) else of_method
+    if len(made):
+        row = made.iloc[0]
+        known = np.isfinite(s)
+        values = _restored(row).apply(s[known])
+        found.loc[known, "calibrated"], found["holds_at"] = values, row["holds_at"]
+        if pd.notna(row["sky_share"]):
+            found.loc[known, "sky_probability"] = shifted(values, row["holds_at"], row["sky_share"])
+            found["sky_share"] = row["sky_share"]
+    return found
+
+
+def _restored(row: pd.Series) -> Calibrator:
+    """The calibrator of a row of `calibrations`."""
+    steps = json.loads(row["steps"]) if pd.notna(row["steps"]) else []
+    logits, values = zip(*steps, strict=True) if steps else ((), ())
+    a, b, c = (float(row[key]) for key in "abc")
+    return Calibrator(str(row["method"]), int(row["lenses"]), int(row["negatives"]), a, b, c, logits, values)
 
 
 def _fold(scores: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -95,13 +139,14 @@ def _row(
     }
 
 
-def _measured(
-    method: str, made: Calibrator, fold: pd.DataFrame, tested: pd.DataFrame, crossed: bool, params: EvaluateParams
-) -> Iterator[Measure]:
-    """On the test split, at its own fraction of lenses."""
-    y, s = tested["label"].to_numpy(float), tested["score"].to_numpy(float)
-    p = _without_own(method, fold, tested) if crossed else shifted(made.apply(s), made.share, float(y.mean()))
-    yield from calibration_measures(y, p, params, f"calibrated/{method}")
+def _on_test(
+    method: str, made: Calibrator, fold: pd.DataFrame, tested: pd.DataFrame, crossed: bool
+) -> NDArray[np.float64]:
+    """Probabilities of the test objects, at their own fraction of lenses."""
+    if crossed:
+        return _without_own(method, fold, tested)
+    share = float((tested["label"] == 1).mean())
+    return shifted(made.apply(tested["score"].to_numpy(float)), made.share, share)
 
 
 def _without_own(method: str, fold: pd.DataFrame, tested: pd.DataFrame) -> NDArray[np.float64]:

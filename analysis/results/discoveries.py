@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.results.calibrated import probabilities
 from lake.errors import invalid
 
 VIEWER = "https://www.legacysurvey.org/viewer?ra={ra:.6f}&dec={dec:.6f}&layer=ls-dr10&zoom=16"
 
 
-def ranked_candidates(scores: pd.DataFrame, positions: pd.DataFrame, limit: int) -> pd.DataFrame:
+CALIBRATOR = "platt"
+"""The calibrator whose probabilities are shown unless another is named."""
+
+
+def ranked_candidates(
+    scores: pd.DataFrame, positions: pd.DataFrame, limit: int, calibrations: pd.DataFrame, method: str = CALIBRATOR
+) -> pd.DataFrame:
     """The `limit` best unlisted objects, best first.
 
-    `scores`: rows of `scores` of one finder (`label` 0 is unlisted); `positions`: `galaxy_id`, `ra`, `dec` (degrees).
+    `scores`: rows of `scores` of one finder (`label` 0 is unlisted); `positions`: `galaxy_id`, `ra`, `dec` (degrees);
+    `calibrations`: the finder's rows, of which `method` gives the columns `calibrated` to `sky_share`.
     `trained_on` marks objects that the finder was told are not lenses: their score is biased low (missing: not known).
     """
     if limit < 0:
@@ -28,4 +36,8 @@ def ranked_candidates(scores: pd.DataFrame, positions: pd.DataFrame, limit: int)
         viewer=[VIEWER.format(ra=ra, dec=dec) for ra, dec in zip(best["ra"], best["dec"], strict=True)],
     )
     kept.insert(0, "rank", range(1, len(best) + 1))
-    return kept
+    known = probabilities(
+        best["score"], calibrations, str(scores["checkpoint_id"].iloc[0]) if len(scores) else "", method
+    )
+    place = list(kept.columns).index("probability") + 1
+    return pd.concat([kept.iloc[:, :place], known, kept.iloc[:, place:]], axis=1)

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from analysis.config import EvaluateParams
-from analysis.records import Gate, Measure, Outcome, seen_gate
+from analysis.records import Gate, Measure, Outcome, Point, seen_gate
 from analysis.results.ranking import DELONG, ranking
 from analysis.results.untouched import BOTH, LENS, NEGATIVE, Untouched, untouched
 from analysis.statistics import calibration as cal
@@ -62,9 +63,9 @@ def evaluate(
     rule = "no scored object was trained or selected on by the finder or an ancestor"
     known = "seen_in_training" in objects.columns
     gates = (seen_gate("untouched_test_set", objects["seen_in_training"], rule),) if known else ()
-    return Outcome(
-        "evaluation", tuple(_unless_refused(each, held) for each in measures), (*gates, _logits_gate(scores))
-    )
+    points = () if held.refusal() else reliability_points(measured, measured["probability"], params, "calibration")
+    kept = tuple(_unless_refused(each, held) for each in measures)
+    return Outcome("evaluation", kept, (*gates, _logits_gate(scores)), points=tuple(points))
 
 
 def _of_both_classes(
@@ -193,6 +194,30 @@ def calibration_measures(y: np.ndarray, p: np.ndarray, params: EvaluateParams, p
         inside = cal.reliability(y[looked_at], p[looked_at], params.calibration_bins, TABLE_LEVEL)
         name = f"{prefix}/ece_above_{params.positive_region_above:g}"
         yield Measure(name, cal.calibration_error(inside, inside.count), n=int(looked_at.sum()), method=bins)
+
+
+def reliability_points(
+    objects: pd.DataFrame, probabilities: ArrayLike, params: EvaluateParams, prefix: str
+) -> Iterator[Point]:
+    """The reliability curve of all objects, figure ``<prefix>/reliability``, and one of each stratum with enough
+    lenses and negatives, figure ``<prefix>/reliability/<column>``, in a third as many bins: the share of lenses at the
+    mean probability of each bin that is not empty."""
+    y, p = objects["label"].to_numpy(), np.asarray(probabilities, dtype=np.float64)
+    groups = {(f"{prefix}/reliability", "all"): np.full(len(y), True)}
+    for column in [name for name in STRATA if name in objects.columns]:
+        values = objects[column].to_numpy()
+        for value in sorted(objects[column].dropna().unique()):
+            groups[f"{prefix}/reliability/{column}", str(value)] = values == value
+    for (figure, series), rows in groups.items():
+        if series != "all" and min((y[rows] == label).sum() for label in (1, 0)) < params.min_stratum_positives:
+            continue
+        bins = params.calibration_bins if series == "all" else max(params.calibration_bins // 3, 2)
+        curve = cal.reliability(y[rows], p[rows], bins, TABLE_LEVEL)
+        for x, share_, low, high, n in zip(
+            curve.predicted, curve.observed, curve.low, curve.high, curve.count, strict=True
+        ):
+            if n:
+                yield Point(figure, series, float(x), float(share_), float(low), float(high), int(n))
 
 
 def _stratum(name: str, group: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:

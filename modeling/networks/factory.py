@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lake.errors import DataError, one_line
+from lake.errors import DataError, invalid, one_line
 from modeling.sections import NetworkParams
 
 FOLD = 4
@@ -119,6 +119,16 @@ class PreActivationBottleneck(nn.Module):
         activated = self.activate(x)
         shortcut = x if isinstance(self.shortcut, nn.Identity) else self.shortcut(activated)
         return self.main(activated) + shortcut
+
+
+def require_side(params: NetworkParams, side: int) -> None:
+    """Refuse stamps of a side that a network cannot take."""
+    if params.name == "pixelnet_small" and side % FOLD:
+        raise invalid(
+            "preprocessing.crop_pixels",
+            f"a multiple of {FOLD} for {params.name}, or 0 with stamps of such a side",
+            side,
+        )
 
 
 def _pixelnet_small(params: NetworkParams, bands: int) -> LensFinder:

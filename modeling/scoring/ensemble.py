@@ -1,4 +1,5 @@
-"""Ensembles: several finders and a meta-learner on their logits, in one file, as one finder that any audit takes.
+"""Ensembles: finders and a meta-learner on their logits, in one file, as one finder that any audit takes; also a single
+network, averaged over orientations.
 
 The file is JSON, ``NAME.ensemble``: nothing in it is executed. Members are folders of checkpoints or of users' own
 finders, relative to the file, each with the identity that the meta-learner was fitted with.
@@ -31,13 +32,15 @@ class Member(Section):
     folder: str
     """Where it is, relative to the ensemble's file."""
     checkpoint_id: str
-    """Its identity when the meta-learner was fitted."""
+    """Its identity when the meta-learner was fitted; if ``averaged``, that of the averaged network."""
+    averaged: bool = False
+    """Whether its logits are means over the eight orientations of a stamp."""
 
 
 class EnsembleFile(Section):
     """Content of an ensemble's file."""
 
-    members: tuple[Member, ...] = Field(min_length=2)
+    members: tuple[Member, ...] = Field(min_length=1)
     conditions: tuple[str, ...] = ()
     """Observing conditions that the meta-learner takes after the members' logits, as logarithms."""
     mean: tuple[float, ...]
@@ -45,6 +48,19 @@ class EnsembleFile(Section):
     scale: tuple[float, ...]
     layers: tuple[tuple[tuple[tuple[float, ...], ...], tuple[float, ...]], ...] = Field(min_length=1)
     """Weights (input, output) and biases (output) of each layer; all but the last are followed by a rectifier."""
+
+    @property
+    def words(self) -> str:
+        """What it is."""
+        names = [f"{Path(one.folder).name}{', averaged over orientations' * one.averaged}" for one in self.members]
+        return names[0] if len(names) == 1 else f"an ensemble of {', '.join(names)}"
+
+
+def averaged(folder: str, checkpoint_id: str) -> str:
+    """The file of one network, averaged: its logits are passed on as they are."""
+    alone = Member(folder=folder, checkpoint_id=checkpoint_id, averaged=True)
+    content = EnsembleFile(members=(alone,), mean=(0.0,), scale=(1.0,), layers=((((1.0,),), (0.0,)),))
+    return json.dumps(content.model_dump(mode="json"), indent=1) + "\n"
 
 
 @dataclass(frozen=True)
@@ -95,11 +111,16 @@ class Ensemble:
         )
         self._members: list[Scorer] = []
         for member in content.members:
-            scorer = load_scorer(path.parent / member.folder)
+            scorer = load_scorer(path.parent / member.folder, averaged=member.averaged)
             if scorer.checkpoint_id != member.checkpoint_id:
+                how = (
+                    "audit it again with `dhs audit --average`"
+                    if member.averaged
+                    else "fit it again with `dhs ensemble`"
+                )
                 raise DataError(
                     f"{path} was fitted to {member.folder} as it was ({member.checkpoint_id}), which is now "
-                    f"{scorer.checkpoint_id}: fit it again with `dhs ensemble`"
+                    f"{scorer.checkpoint_id}: {how}"
                 )
             self._members.append(scorer)
         sides = [scorer.stamp_pixels for scorer in self._members]
@@ -116,6 +137,12 @@ class Ensemble:
         if conditions is None or not names:
             return None
         return np.asarray(conditions[:, [self.conditions.index(name) for name in names]], dtype=np.float64)
+
+
+def kind_of(finder: str) -> str:
+    """What a finder of ``scorer.json`` is, in words."""
+    path = Path(finder)
+    return read_ensemble(path).words if path.suffix == SUFFIX else "a user's own finder"
 
 
 def read_ensemble(path: Path) -> EnsembleFile:

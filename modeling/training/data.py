@@ -21,6 +21,7 @@ from lake.errors import DataError, invalid
 from lake.progress import track
 from lake.sky.imaging import Imaging
 from modeling.config import TrainParams
+from modeling.networks.factory import require_side
 from modeling.networks.inference import device_of, threads
 from modeling.networks.preprocess import normalise
 from modeling.networks.recorded import Staged, on
@@ -163,6 +164,7 @@ def load_arrays(
         for number, pixels in enumerate(track(read, "normalise stamps", total=len(chunks))):
             part = normalise(staged.brought(torch.from_numpy(pixels)), params.preprocessing)
             if number == 0:
+                require_side(params.network, part.shape[-1])
                 x, mapped = _room(rows.num_rows, part.to(x.dtype), folder)
             x[number * CHUNK : number * CHUNK + len(part)] = part
     labels, hard = _column(rows, "label"), _hard(rows)

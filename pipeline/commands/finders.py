@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 NAMED = re.compile(PATTERN)
 _GENERATION = click.option("--generation", required=True, help="The scorer.")
+_CALIBRATOR = click.option(
+    "--calibrator",
+    type=click.Choice(["temperature", "platt", "beta", "isotonic"]),
+    default="platt",
+    show_default=True,
+    help="Which of the finder's calibrators gives the column `calibrated`.",
+)
 _FOLDER = click.argument("folder", type=Typed(exists=True, file_okay=False))
 
 
@@ -41,6 +48,11 @@ _FOLDER = click.argument("folder", type=Typed(exists=True, file_okay=False))
     help="Radius (arcsec) within which an object matches a listed position.",
 )
 @click.option(
+    "--average",
+    is_flag=True,
+    help="Audit a network of ours with its mean logit over the eight orientations of a stamp, as FINDER-averaged.",
+)
+@click.option(
     "--cutouts",
     type=Typed(exists=True, file_okay=False),
     metavar="FOLDER",
@@ -56,10 +68,10 @@ def audit(
     finder: str,
     name: str | None,
     output: Any,
-    trained_on: Path | None,
-    within: float,
+    average: bool,
     cutouts: Path | None,
     describe: Path | None,
+    **training: Any,
 ) -> None:
     """Measure the completeness of a finder (minutes on the demo survey, hours on a large one).
 
@@ -68,7 +80,7 @@ def audit(
     `score`, a class that makes one, or a torch module. It takes stamps (batch, band, y, x) in nanomaggies, bands g, r,
     z, and returns one logit per stamp (or a probability, if it declares that). Your own is tried on stamps of this lake
     first; one that fails changes nothing.
-    Examples: dhs audit my_finder:finder --name mine; dhs audit demo1
+    Examples: dhs audit my_finder:finder --name mine; dhs audit demo1; dhs audit demo1 --average
 
     With --cutouts and --describe it is measured on a folder of labelled cut-outs (NPZ, FITS, HDF5), in their own
     bands and pixels, without a survey, DVC or Java; FINDER may then be a checkpoint of ours too (its folder or
@@ -80,16 +92,20 @@ def audit(
     from pipeline.verbs import audit as audits
     from pipeline.verbs.reproduce import closing_words
 
-    listed = audits.TrainedOn(trained_on, within) if trained_on else None
+    listed = audits.TrainedOn(training["trained_on"], training["within"]) if training["trained_on"] else None
     if (cutouts is None) != (describe is None):
         raise invalid("--cutouts and --describe", "given together", str(cutouts or describe))
     place = project()
     ours = NAMED.fullmatch(finder) is not None and audits.is_ours(place, finder)
     if cutouts is not None and describe is not None:
+        if average:
+            raise invalid("--average", "given without --cutouts", str(cutouts))
         source = str(place.data.checkpoints(finder)) if ours else finder
         _audit_cutouts(place, source, cutouts, describe, name or (finder if ours else None), output, listed)
         return
-    if ours and name is None:
+    if average:
+        _audit_averaged(place, finder, name, ours and output is None and listed is None)
+    elif ours and name is None:
         if output is not None or listed is not None:
             raise invalid("FINDER", "your own, for --output and --trained-on: both are known for one made here", finder)
         audits.audit_trained(place, finder)
@@ -105,6 +121,15 @@ def _given(finder: str, name: str | None, place: Project) -> str:
     if NAMED.fullmatch(finder):
         raise not_one_of("FINDER", sorted({*place.trained, *place.data.finders()}), finder)
     raise invalid("--name", "given with a finder of your own", name)
+
+
+def _audit_averaged(place: Project, finder: str, name: str | None, possible: bool) -> None:
+    from pipeline.verbs.ensembling import audit_averaged
+
+    if not possible:
+        what = "given with a network that was trained or imported here, without --output and --trained-on"
+        raise invalid("--average", what, finder)
+    audit_averaged(place, finder, name or f"{finder}-averaged")
 
 
 def _audit_cutouts(
@@ -135,14 +160,19 @@ def forget(name: str) -> None:
 @click.command()
 @click.option("--generation", help="The scorer; by default `report.headline_generation`, the first one audited.")
 @click.option("--top", default=20, show_default=True, help="How many objects.")
+@_CALIBRATOR
 @OUT
-def discoveries(generation: str | None, top: int, out: Path | None) -> None:
-    """Rank objects that are not in the candidate list by score, with RA, Dec and a link to the survey's viewer."""
+def discoveries(generation: str | None, top: int, calibrator: str, out: Path | None) -> None:
+    """Rank objects that are not in the candidate list by score, with RA, Dec and a link to the survey's viewer.
+
+    `calibrated` is the probability of a lens where the fraction of lenses is `holds_at`, and `sky_probability` where it
+    is `sky_share`, the declared one of the sky (docs/statistics.md). `probability` is the logistic of the score.
+    """
     from pipeline.reporting import results
     from pipeline.verbs.export import checked_out, deliver
 
     checked_out(out)
-    deliver(results.discoveries(project(), generation, top), out, short=True)
+    deliver(results.discoveries(project(), generation, top, calibrator), out, short=True)
 
 
 @click.command()
@@ -217,18 +247,21 @@ def diagnose(name: str | None, finder: str | None, listed: bool, out: Path | Non
     help="The scorer; with @EPOCH, its network after that epoch, if it was kept. Repeatable: files are read once.",
 )
 @click.option("--average", is_flag=True, help="Mean logit over the eight orientations of each cut-out.")
+@_CALIBRATOR
 @OUT
-def score(folder: Path, generations: tuple[str, ...], average: bool, out: Path | None) -> None:
+def score(folder: Path, generations: tuple[str, ...], average: bool, calibrator: str, out: Path | None) -> None:
     """Score the cut-outs in FOLDER and its subfolders, one row per file, with the reason if there is no score.
 
     NPZ files with `cutout` (y, x, band) float32 nMgy and `meta_*` values; FITS cubes (band, y, x) as
-    served by the survey's viewer.
+    served by the survey's viewer. `calibrated` is the probability of a lens for objects like those of this lake, where
+    the fraction of lenses is `holds_at`; `sky_probability` where it is `sky_share`. Both are empty for a network that
+    was not evaluated here as it scores (an epoch, or --average).
     """
     from pipeline.verbs.export import checked_out, deliver
     from pipeline.verbs.foreign import score_folder
 
     checked_out(out)
-    deliver(score_folder(project(), folder, generations, average), out)
+    deliver(score_folder(project(), folder, generations, average, calibrator), out)
 
 
 @click.command()

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from analysis.figures.completeness import heat_map
-from analysis.figures.curves import roc_figure
+from analysis.figures.curves import reliability_figure, roc_figure
+from analysis.page import calibration
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.summary import by_radius, metrics
 from analysis.reporting.thresholds import marginal_row, points, rate, refused, shown
@@ -23,7 +24,7 @@ from modeling.tracking import models, pastruns, results
 from modeling.tracking.results import Result
 from modeling.tracking.rundatabase import told
 
-_STAGES = {"checkpoint": (None,), "scores": ("evaluate",), "grid": ("grid", "completeness")}
+_STAGES = {"checkpoint": (None,), "scores": ("evaluate", "calibrate"), "grid": ("grid", "completeness")}
 """The MLflow runs of a generation that show what does not count; None for all of them."""
 _HEADLINE = {
     "auc": "test_auc",
@@ -32,6 +33,8 @@ _HEADLINE = {
     **{name: name for name in ("completeness", "completeness_low", "completeness_high", "fpr_reached", "gates_failed")},
 }
 """What generations are compared by, and its name on the page, where trainings have figures of the validation split."""
+_CALIBRATION = ("calibration/", "calibrated/")
+"""Beginnings of the measures that belong to the run `calibrate`."""
 
 log = logging.getLogger(__name__)
 
@@ -82,12 +85,34 @@ def _results(item: GenerationInputs, inputs: ReportInputs) -> Iterator[Result]:
     for stage in ("evaluate", "diagnose"):
         run = f"{stage}-{item.name}"
         rows, gates = (frame[frame["run_id"] == run] for frame in (item.diagnostics, item.gates))
+        apart = rows["name"].str.startswith(_CALIBRATION)
         if len(rows):
             tables = {f"tables/{stage}.csv": _csv(rows), "tables/gates.csv": _csv(gates)}
-            yield Result(stage, _values(rows), slices=[("diagnostics", run)], files=tables)
+            yield Result(stage, _values(rows[~apart]), slices=[("diagnostics", run)], files=tables)
+        if apart.any():
+            maps = {f"tables/{name}.csv": _csv(each) for name, each in _calibration(item, rows[apart]).items()}
+            pictures, made = _reliability(item, inputs), [("calibrations", item.name)]
+            yield Result("calibrate", _values(rows[apart]), slices=made, files={**maps, **pictures})
     if len(item.completeness):
         made, table = [("completeness", item.name)], {"tables/completeness.csv": _csv(item.completeness)}
         yield Result("completeness", dict(_marginals(item)), slices=made, points=_radii(item, inputs), files=table)
+
+
+def _calibration(item: GenerationInputs, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The calibrators of a finder, how well they do, and its reliability curves."""
+    curves = item.points[item.points["figure"].str.contains("/reliability", regex=False)]
+    return {"calibrations": item.calibrations, "calibration": rows, "reliability": curves}
+
+
+def _reliability(item: GenerationInputs, inputs: ReportInputs) -> dict[str, bytes]:
+    """Reliability of all test objects and by stratum, as pictures."""
+    if item.refusal:
+        return {}
+    curves = calibration.curves_of({item.name: item.scores}, inputs.params.calibration_bins)
+    found = {"figures/reliability.svg": reliability_figure(curves).content}
+    if picture := calibration.strata_picture(item):
+        found["figures/reliability_by_stratum.svg"] = picture.content
+    return found
 
 
 def _values(rows: pd.DataFrame) -> dict[str, float]:

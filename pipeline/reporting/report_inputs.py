@@ -27,6 +27,7 @@ from lake.sky.split import THRESHOLD
 from lake.sky.survey import BANDS, SURVEY
 from lake.store import cards, status
 from lake.store.stamps import StampStore
+from modeling.scoring import ensemble
 from modeling.scoring.card import CARD, FINDER, read_card
 from pipeline.experiment.emulating import emulator_tests
 from pipeline.experiment.gridparams import grid_params
@@ -95,8 +96,8 @@ def gather(context: RunContext, params: ReportParams) -> ReportInputs:
 
 def _candidates(context: RunContext, headline: str, manifest: pd.DataFrame, params: ReportParams) -> pd.DataFrame:
     """The unlisted objects that the headline finder ranks highest."""
-    scores = context.read("scores", slices=[headline]).to_pandas()
-    return ranked_candidates(scores, manifest, params.candidates_shown)
+    scores, maps = (context.read(table, slices=[headline]).to_pandas() for table in ("scores", "calibrations"))
+    return ranked_candidates(scores, manifest, params.candidates_shown, maps)
 
 
 def _baseline(root: DataRoot, headline: str) -> pd.DataFrame:
@@ -192,6 +193,7 @@ def _generation(context: RunContext, name: str, manifest: pd.DataFrame, params: 
         completeness=_kept(equally_weighted(completeness), has_grid),
         lens_hosts=_kept(completeness[completeness["weighting_id"] != completeness["prior"]], has_grid),
         thresholds=context.read("thresholds", slices=[name]).to_pandas(),
+        calibrations=context.read("calibrations", slices=[name]).to_pandas(),
         injections=_kept(injections.merge(answers, on="injection_id"), has_grid),
         trials=_kept(baselines(context, name), f"trials.{name}" not in off),
         emulator=emulator_tests(context.root, name) if has_grid else pd.DataFrame(),
@@ -223,7 +225,7 @@ def _facts(context: RunContext, name: str) -> Mapping[str, str]:
     folder = context.root.checkpoints(name)
     if (folder / FINDER).exists():
         facts = json.loads((folder / FINDER).read_text())
-        return {"kind": "a user's own finder"} | {key: str(value) for key, value in facts.items()}
+        return {"kind": ensemble.kind_of(str(facts["finder"]))} | {key: str(value) for key, value in facts.items()}
     card = read_card(folder)
     return {
         "network": card.config.network.name,

@@ -25,15 +25,23 @@ from pipeline.reporting.finderpairs import pairs
 log = logging.getLogger(__name__)
 
 
-def discoveries(project: Project, generation: str | None, top: int) -> pa.Table:
-    """The best unlisted objects of one finder."""
+def discoveries(project: Project, generation: str | None, top: int, calibrator: str) -> pa.Table:
+    """The best unlisted objects of one finder, with the probabilities of one of its calibrators."""
     root, names = project.data, scored(project.data)
     name = generation or shown_first(names, project.section(ReportParams, "report").headline_generation)
     if name not in names:
         raise not_one_of("generation", names, name)
     scores = delta.read(root, "scores", slices=[name]).to_pandas()
     positions = delta.read(root, "negatives", ["galaxy_id", "ra", "dec"]).to_pandas()
-    return pa.Table.from_pandas(ranked_candidates(scores, positions, top), preserve_index=False)
+    maps = calibrations(root, name)
+    return pa.Table.from_pandas(ranked_candidates(scores, positions, top, maps, calibrator), preserve_index=False)
+
+
+def calibrations(root: DataRoot, name: str) -> pd.DataFrame:
+    """The calibrators of a finder; none if it was not evaluated, or its evaluation does not count."""
+    off = status.invalid_results(root)
+    held = [one.card.slice for one in cards.slices(root, "calibrations") if one.name not in off]
+    return delta.read(root, "calibrations", slices=[name]).to_pandas() if name in held else pd.DataFrame()
 
 
 def shown_first(names: Sequence[str], wanted: str | None) -> str:

@@ -135,6 +135,7 @@ def _generation(measured: Measured, name: str) -> GenerationInputs:
         points=pd.DataFrame(points, columns=_columns("figure_points")),
         completeness=measured.completeness.to_pandas(),
         thresholds=pd.DataFrame(threshold_rows(measured.thresholds, checkpoint_id, name)),
+        calibrations=pd.DataFrame(measured.calibrators.rows),
         injections=pd.DataFrame(columns=_columns("set_injections"))
         if measured.injections is None
         else measured.injections.to_pandas(),

@@ -18,7 +18,7 @@ from lake.root import DataRoot
 from lake.sky.survey import STAMP_PIXELS, SURVEY
 from lake.store import cards, delta
 from modeling.config import TrainParams
-from modeling.networks.factory import LensFinder, build, imagenet_problem, restored
+from modeling.networks.factory import LensFinder, build, imagenet_problem, require_side, restored
 from modeling.networks.inference import device_of
 from modeling.networks.preprocess import resolved
 from modeling.scoring.card import CARD
@@ -164,6 +164,7 @@ def _stamps(root: DataRoot, params: TrainParams) -> str:
     shards = np.unique(delta.read(root, table, ["shard"], slices=[params.manifest])["shard"].to_numpy())
     sides = {store.shard(int(number)).shape[-1] for number in shards}
     resolved(params.preprocessing, min(sides))
+    require_side(params.network, params.preprocessing.crop_pixels or min(sides))
     return f"{len(shards)} shards of {' and '.join(map(str, sorted(sides)))} pixels"
 
 

@@ -206,7 +206,8 @@ def _measured(
         tiers = found.objects.loc[found.objects["split"] == "test", "tier"].reset_index(drop=True)
         rng = np.random.default_rng(context.seed)
         found_ = evaluate(tested.assign(tier=tiers), points, params, rng)
-        outcomes["evaluate"] = replace(found_, measures=(*found_.measures, *maps.measures, *exposure(scores)))
+        measures = (*found_.measures, *maps.measures, *exposure(scores))
+        outcomes["evaluate"] = replace(found_, measures=measures, points=(*found_.points, *maps.points))
     trained = scores["trained_on"].fillna(False).to_numpy(bool)
     setting = cutouthosts.setting_of(found, found.grid, context.seed, trained)
     pixels = hashlib.sha256("".join(found.objects["sha256"]).encode()).hexdigest()[:16]

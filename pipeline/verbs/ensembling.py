@@ -1,4 +1,7 @@
-"""Ensembles: a meta-learner fitted to the scores of finders that are in this lake, then audited like any finder."""
+"""Ensembles: a meta-learner fitted to the scores of finders that are in this lake, then audited like any finder.
+
+A network averaged over orientations is kept and audited in the same way.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +28,7 @@ from lake.root import DataRoot
 from lake.sky.hashing import key_hash
 from lake.sky.split import HOST
 from lake.store import delta
-from modeling.scoring.ensemble import SUFFIX, inputs_of
+from modeling.scoring.ensemble import SUFFIX, averaged, inputs_of
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.scoring import conditions_of
 from pipeline.experiment.trainedon import seen_by, trained_by
@@ -75,13 +78,26 @@ def fit(project: Project, asked: Request) -> Fitted:
 
 def audit_ensemble(project: Project, asked: Request, fitted: Fitted) -> None:
     """Keep the ensemble with its members' identities as a finder, and audit it."""
-    folder = project.data.checkpoints(asked.name)
-    text = _file_text(project.data, asked, fitted.stack)
+    _audit(project, asked.name, asked.members, _file_text(project.data, asked, fitted.stack), fitted.rows["galaxy_id"])
+
+
+def audit_averaged(project: Project, network: str, name: str) -> None:
+    """Keep a network, averaged over the eight orientations of a stamp, as a finder of its own, and audit it."""
+    free_name(name, "name")
+    identity = load_scorer(project.data.checkpoints(network), averaged=True).checkpoint_id
+    _audit(project, name, [network], averaged(f"../{network}", identity), ())
+
+
+def _audit(project: Project, name: str, members: Sequence[str], text: str, fitted: Collection[str]) -> None:
+    """Audit the finder of an ensemble's text, whose meta-learner was fitted to some galaxies."""
+    if audits.is_ours(project, name):
+        raise invalid("name", "one that no trained generation has", name)
+    folder = project.data.checkpoints(name)
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}{SUFFIX}"
     atomic.write_text(path, text)
     with tempfile.TemporaryDirectory() as temporary:
-        listed = _trained_on(project, asked.members, fitted.rows, Path(temporary) / "trained_on.csv")
-        audits.audit(project, os.path.relpath(path, project.folder), asked.name, trained_on=listed)
+        listed = _trained_on(project, members, fitted, Path(temporary) / "trained_on.csv")
+        audits.audit(project, os.path.relpath(path, project.folder), name, trained_on=listed)
     for old in set(folder.glob(f"*{SUFFIX}")) - {path}:
         old.unlink()
 
@@ -146,7 +162,9 @@ def _file_text(root: DataRoot, asked: Request, stack: Stacked) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
-def _trained_on(project: Project, members: Sequence[str], fitted: pd.DataFrame, path: Path) -> audits.TrainedOn | None:
+def _trained_on(
+    project: Project, members: Sequence[str], fitted: Collection[str], path: Path
+) -> audits.TrainedOn | None:
     """What the members trained on, the test objects that they selected on, and what the meta-learner was fitted to.
 
     None if it is not known of all members.
@@ -162,6 +180,6 @@ def _trained_on(project: Project, members: Sequence[str], fitted: pd.DataFrame, 
     tested = (manifest["split"].to_pandas() == "test").to_numpy()
     hit = np.logical_or.reduce([np.asarray(each) for each in trained])
     hit |= tested & np.logical_or.reduce([np.asarray(each) for each in seen])
-    hit |= np.isin(manifest["galaxy_id"].to_pandas(), fitted["galaxy_id"])
+    hit |= manifest["galaxy_id"].to_pandas().isin(set(fitted)).to_numpy()
     manifest.filter(pa.array(hit)).to_pandas()[["galaxy_id"]].to_csv(path, index=False)
     return audits.TrainedOn(path, 1.0)

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,6 +18,8 @@ from scipy.special import expit
 
 from analysis.config import CompletenessParams
 from analysis.figures.stamps import contact_sheet, lines
+from analysis.results.calibrated import PROBABILITIES, probabilities
+from analysis.results.discoveries import CALIBRATOR
 from etl.config import CutoutsParams
 from etl.cutouts.external_stamps import Imported, import_cutouts, load_des_hosts
 from injection.config import GridParams
@@ -33,10 +36,14 @@ from pipeline.project.context import RunContext, stage_run
 from pipeline.project.outputs import BATCHES
 from pipeline.project.project import Project
 from pipeline.project.sparkrun import SparkRun
+from pipeline.reporting.results import calibrations
 from pipeline.stages import completeness, ingest
 
 SHOWN = 24
-_SCORED = ("source_file", "status", "galaxy_id", "ra", "dec", "tier", "score", "probability", "reason")
+_SCORED = (
+    *("source_file", "status", "galaxy_id", "ra", "dec", "tier", "score", "probability", *PROBABILITIES),
+    "reason",
+)
 _DES = "des46"
 """Name of the grid on the 46 DES galaxies."""
 
@@ -52,19 +59,23 @@ class Scored:
     """Why the others could not be."""
 
 
-def score_folder(project: Project, folder: Path, generations: Sequence[str], averaged: bool = False) -> pa.Table:
+def score_folder(
+    project: Project, folder: Path, generations: Sequence[str], averaged: bool = False, calibrator: str = CALIBRATOR
+) -> pa.Table:
     """Scores of the cut-outs of a folder, one row per file; a file that cannot be used has a reason instead of a score.
 
-    Columns: source_file, status, galaxy_id, ra, dec, tier, score, probability, reason. Of several generations, or
-    epochs of them (NAME@EPOCH), the files are read once, and each has a row per generation, with its name.
+    Columns: source_file, status, galaxy_id, ra, dec, tier, score, probability, those of `PROBABILITIES`, reason. Of
+    several generations, or epochs of them (NAME@EPOCH), the files are read once, and each has a row per generation,
+    with its name. Calibrated probabilities are null for a network that was not evaluated as it scores here.
     """
     scorers = [load_scorer(project.data.checkpoints("any").with_name(name), averaged=averaged) for name in generations]
     imported = import_cutouts(folder, project.survey.collection, project.section(CutoutsParams, "cutouts"))
     tables = []
     for scorer in scorers:
         check_bands(scorer, imported.imaging)
-    for name, scored in zip(generations, _scored(scorers, imported), strict=True):
-        rows = _rows(imported, scored)
+    for name, scorer, scored in zip(generations, scorers, _scored(scorers, imported), strict=True):
+        known = probabilities(scored.logits, calibrations(project.data, name), scorer.checkpoint_id, calibrator)
+        rows = _rows(imported, scored, known)
         tables.append(rows if len(scorers) == 1 else rows.add_column(0, "generation", pa.repeat(name, rows.num_rows)))
     return pa.concat_tables(tables)
 
@@ -92,13 +103,15 @@ def _scored(scorers: Sequence[CheckpointScorer | ExternalScorer], imported: Impo
         yield Scored(found, good, reasons)
 
 
-def _rows(imported: Imported, scored: Scored) -> pa.Table:
+def _rows(imported: Imported, scored: Scored, calibrated: pd.DataFrame) -> pa.Table:
     good = scored.good
     rows = imported.facts.select(["source_file", "galaxy_id", "ra", "dec", "tier"])
     rows = rows.append_column("status", pa.array(np.where(good, "ok", "rejected")))
     rows = rows.append_column("reason", scored.reasons)
     rows = rows.append_column("score", pa.array(scored.logits, mask=~good))
     rows = rows.append_column("probability", pa.array(expit(scored.logits), mask=~good))
+    for name in PROBABILITIES:
+        rows = rows.append_column(name, pa.array(calibrated[name], mask=~good | calibrated[name].isna().to_numpy()))
     unread = imported.rejected.select(["source_file", "reason"])
     unread = unread.append_column("status", pa.array(["not read"] * unread.num_rows, pa.string()))
     return pa.concat_tables([rows, unread], promote_options="default").sort_by("source_file").select(list(_SCORED))

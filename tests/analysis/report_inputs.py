@@ -286,7 +286,7 @@ def make_inputs(simulated=True):
         quarantine=pd.DataFrame({"stage": ["pool"] * 2, "reason": ["duplicate key"] * 2}),
         training_epochs=epochs,
         experiments=experiments,
-        candidates=ranked_candidates(last, positions, 20),
+        candidates=ranked_candidates(last, positions, 20, pd.DataFrame()),
         grids={"9f21c0": {"hosts": "all", "lens shape": "independent", "injections per cell": "36"}},
         baseline=generations[0]
         .scores[["label"]]

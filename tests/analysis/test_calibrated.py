@@ -9,9 +9,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from scipy.special import expit
+from sklearn.calibration import calibration_curve
 
 from analysis.results import calibrated as module
-from analysis.results.calibrated import CROSSED, KEPT, calibrated
+from analysis.results.calibrated import CROSSED, KEPT, calibrated, probabilities
+from analysis.results.evaluation import reliability_points
 from analysis.statistics.calibration import calibration_error, reliability
 from analysis.statistics.calibrators import METHODS, fitted, shifted
 from lake import tables
@@ -104,6 +106,50 @@ def test_too_few_or_separable_objects_give_a_reason_and_no_number():
     assert named(found, "calibrated/platt/log_loss").method == found.rows[0]["reason"]
     apart = rows.assign(score=np.where(rows["label"] == 1, 3.0 + rows["score"].abs(), -1.0))
     assert "do not overlap" in calibrated(apart, PARAMS).rows[1]["reason"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stored_calibrator_gives_the_probabilities_of_the_fitted_one(method):
+    rows, logits = scores(), np.linspace(-9.0, 9.0, 50)
+    stored = pd.DataFrame(calibrated(rows, PARAMS).rows).assign(checkpoint_id="c")
+    fold, _ = module._fold(rows)
+    known = fitted(method, fold["label"], fold["score"])
+    found = probabilities(logits, stored, "c", method)
+    np.testing.assert_allclose(found["calibrated"], known.apply(logits), rtol=1e-12)
+    np.testing.assert_allclose(found["sky_probability"], shifted(known.apply(logits), known.share, 0.01), rtol=1e-12)
+    assert (found["holds_at"].unique(), found["sky_share"].unique()) == (known.share, 0.01)
+    undeclared = probabilities(logits, stored.assign(sky_share=None), "c", method)
+    assert undeclared["calibrated"].equals(found["calibrated"])
+    assert undeclared[["sky_probability", "sky_share"]].isna().all(axis=None)
+
+
+def test_without_a_calibrator_of_this_checkpoint_there_is_no_probability():
+    stored = pd.DataFrame(calibrated(scores(), PARAMS).rows).assign(checkpoint_id="c")
+    for rows, name in ((stored, "another"), (stored.assign(holds_at=None), "c"), (pd.DataFrame(), "c")):
+        assert probabilities([0.0, 1.0], rows, name, "platt").isna().all(axis=None)
+
+
+def test_reliability_by_stratum_is_that_of_its_objects():
+    rows = scores().assign(type_bin=np.array(["SER", "DEV", "few"])[np.minimum(np.arange(1200) % 40, 2)])
+    rows.loc[rows["type_bin"] == "few", "type_bin"] = "REX"
+    rows.loc[:4, "type_bin"] = "few"
+    tested = rows[rows["split"] == "test"]
+    found = pd.DataFrame(calibrated(rows.drop(columns="type_bin"), PARAMS, tested).points)
+    raw = pd.DataFrame(reliability_points(tested, tested["probability"], PARAMS, "calibration"))
+    assert set(raw["figure"]) == {"calibration/reliability", "calibration/reliability/type_bin"}
+    assert set(raw.loc[raw["figure"].str.endswith("type_bin"), "series"]) == {"REX"}, "the others have too few lenses"
+    for figures, p, start in ((raw, tested["probability"], "calibration"), (found, None, "calibrated/platt")):
+        curve = figures[(figures["figure"] == f"{start}/reliability/type_bin") & (figures["series"] == "REX")]
+        held = (tested["type_bin"] == "REX").to_numpy()
+        if p is None:
+            fold, _ = module._fold(rows)
+            map_ = fitted("platt", fold["label"], fold["score"])
+            p = shifted(map_.apply(tested["score"]), map_.share, float(tested["label"].mean()))
+        share, mean = calibration_curve(tested["label"][held], np.asarray(p)[held], n_bins=5)
+        np.testing.assert_allclose(curve["x"], mean)
+        np.testing.assert_allclose(curve["y"], share)
+        assert curve["n"].sum() == held.sum()
+        assert (curve["low"] <= curve["y"]).all()
 
 
 def test_the_view_applies_them(tmp_path):

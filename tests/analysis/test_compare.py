@@ -211,11 +211,13 @@ def test_no_change_among_few_hosts_is_no_certainty():
 def test_ranking_leaves_listed_objects_out():
     scores = scored(1, n=200).assign(checkpoint_id="c", probability=0.5, split="test", seen_in_training=False)
     positions = pd.DataFrame({"galaxy_id": scores["galaxy_id"], "ra": 10.0, "dec": -5.0})
-    best = ranked_candidates(scores, positions, 5)
+    best = ranked_candidates(scores, positions, 5, pd.DataFrame())
     unlisted = scores[scores["label"] == 0]
     assert best["rank"].tolist() == [1, 2, 3, 4, 5]
     assert not best["trained_on"].any()
-    assert ranked_candidates(scores.assign(seen_in_training=None), positions, 5)["trained_on"].isna().all()
+    assert (
+        ranked_candidates(scores.assign(seen_in_training=None), positions, 5, pd.DataFrame())["trained_on"].isna().all()
+    )
     assert best["score"].iloc[0] == unlisted["score"].max()
     assert set(best["galaxy_id"]) <= set(unlisted["galaxy_id"])
     assert best["viewer"].iloc[0] == VIEWER.format(ra=10, dec=-5)
@@ -227,4 +229,4 @@ def test_ranking_leaves_listed_objects_out():
 def test_ranking_refuses_two_models():
     scores = scored(1).assign(checkpoint_id=["a", "b"] * 300, probability=0.5, split="test", seen_in_training=False)
     with pytest.raises(ParameterError, match="'scores' must be of one checkpoint"):
-        ranked_candidates(scores, scores, 5)
+        ranked_candidates(scores, scores, 5, pd.DataFrame())

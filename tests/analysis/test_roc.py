@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_curve
 
 from analysis.statistics import roc
-from analysis.statistics.bootstrap import resample_ranking
+from analysis.statistics.bootstrap import PRECISION, resample_ranking
 from analysis.statistics.thresholds import (
     above,
     fix_thresholds,
@@ -317,3 +317,34 @@ def test_a_difference_that_all_objects_share_is_as_sure_as_they_are_many(pairs):
     assert (found.low, found.high) == pytest.approx(tuple(exact.proportion_ci(0.95, method="exact")))
     back = roc.delong_paired(labels, 1.0 * labels, -1.0 * labels, 0.95)
     assert (back.low, back.z) == pytest.approx((-1.0, -found.z))
+
+
+@pytest.mark.parametrize(
+    ("seed", "sizes", "decimals", "areas", "variance", "z", "p", "precision"),
+    [
+        (1, (80, 300), None, (0.8205416666666666, 0.8137916666666667), 0.0004008612163611473, -0.3371372599882175,
+         0.7360134305012342, (0.528720941033864, 0.614668939235989)),
+        (2, (80, 300), 1, (0.7584375, 0.8229583333333333), 0.0004891029392763139, 2.9174258828534465,
+         0.003529335156233392, (0.4425515117398287, 0.5286522437814762)),
+        (3, (30, 3000), None, (0.7427333333333334, 0.8153555555555556), 0.0012559300972212822, 2.0492115737632397,
+         0.0404414308284112, (0.1409020151079702, 0.13127239612897149)),
+    ],
+)  # fmt: skip
+def test_paired_delong_and_average_precision_equal_those_of_mlstatkit(
+    seed, sizes, decimals, areas, variance, z, p, precision
+):
+    """Numbers of MLstatkit 0.1.91 (`Delong_test`, whose z is that of B minus A; `get_metric_fn("average_precision")`)
+    with numpy 2.4.6, on the scores made here; the second set is rounded, with ties."""
+    rng, y = np.random.default_rng(seed), np.repeat([1, 0], sizes)
+    base = rng.normal(size=len(y))
+    a, b = base + 0.6 * rng.normal(size=len(y)) + 1.2 * y, base + 0.6 * rng.normal(size=len(y)) + 1.5 * y
+    first, second = 1 / (1 + np.exp(-np.stack([a, b])))
+    if decimals is not None:
+        first, second = np.round([first, second], decimals)
+    test = roc.delong_paired(y, first, second, 0.95)
+    assert (test.auc_a, test.auc_b) == pytest.approx(areas, rel=1e-12)
+    assert test.standard_error**2 == pytest.approx(variance, rel=1e-9)
+    assert (test.z, test.p_value) == pytest.approx((z, p), rel=1e-9)
+    for scores, known in zip((first, second), precision, strict=True):
+        draws = resample_ranking(y, scores, (), 2, rng)
+        assert draws.whole[draws.names.index(PRECISION)] == pytest.approx(known, rel=1e-12)

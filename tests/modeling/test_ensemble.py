@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from lake.errors import DarkHaloError
 from modeling.scoring.card import FINDER
-from modeling.scoring.ensemble import MetaLearner
+from modeling.scoring.ensemble import MetaLearner, averaged, kind_of
 from modeling.scoring.scorer import load_scorer
 
 
@@ -74,6 +75,26 @@ def test_a_meta_learners_logit_does_not_depend_on_its_batch() -> None:
     inputs = rng.normal(size=(257, 4))
     alone = np.concatenate([learner.logits(inputs[k : k + 1]) for k in range(len(inputs))])
     assert np.array_equal(alone, learner.logits(inputs))
+
+
+def test_an_averaged_network_is_a_finder_of_its_own(trained: Path, tmp_path: Path) -> None:
+    plain = shutil.copytree(trained, tmp_path / "demo1")
+    whole = load_scorer(plain, averaged=True)
+    path = tmp_path / "demo1-averaged" / "one.ensemble"
+    path.parent.mkdir()
+    path.write_text(averaged("../demo1", whole.checkpoint_id))
+    found = load_scorer(path)
+    assert len({found.checkpoint_id, whole.checkpoint_id, load_scorer(plain).checkpoint_id}) == 3
+    stamps = np.random.default_rng(0).normal(size=(6, 3, 64, 64)).astype(np.float32)
+    stamps[0, 0, 0, 0] = np.nan
+    np.testing.assert_array_equal(found.score(stamps), whole.score(stamps))
+    assert not np.allclose(found.score(stamps), load_scorer(plain).score(stamps), atol=1e-4)
+    assert kind_of(str(path)) == "demo1, averaged over orientations"
+    assert kind_of(str(content(tmp_path / "two"))) == "an ensemble of brightest, Seeing"
+    assert kind_of("my_finder:finder") == "a user's own finder"
+    path.write_text(averaged("../demo1", "another"))
+    with pytest.raises(DarkHaloError, match="audit it again with `dhs audit --average`"):
+        load_scorer(path)
 
 
 def test_a_member_that_has_changed_is_refused(tmp_path: Path) -> None:

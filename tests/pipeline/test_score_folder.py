@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
+from scipy.special import logit
 
 from lake.errors import ParameterError
 from pipeline.cli import dhs
+from pipeline.project.context import RunContext, stage_run
 from pipeline.verbs import foreign
 from tests.npzfiles import write_npz
 from tests.pipeline.checkout import project_in
@@ -38,7 +40,7 @@ def test_a_generation_that_does_not_exist_is_refused_before_files_are_read(
 class Finder:
     """Gives the mean of each stamp."""
 
-    name, bands = "mean", None
+    name, checkpoint_id, bands = "mean", "mean-1", None
     conditions: tuple[str, ...] = ()
 
     def score(self, stamps: NDArray[np.float32], conditions: object = None) -> NDArray[np.float64]:
@@ -58,11 +60,22 @@ def test_each_file_has_a_row_with_a_score_or_a_reason(tmp_path: Path, monkeypatc
     (folder / "notes.txt").write_text("x")
     monkeypatch.setattr(foreign, "load_scorer", lambda folder, **more: Finder())
     project = project_in(tmp_path, collection="x")
+    of = {"checkpoint_id": Finder.checkpoint_id, "generation": "any"}
+    platt = {"method": "platt", "fold": "some", "lenses": 10, "negatives": 30, "holds_at": 0.25, "sky_share": 0.01}
+    with stage_run("evaluate", "any", project, RunContext) as context:
+        context.write("calibrations", [{**of, **platt, "a": 2.0, "b": 2.0, "c": -1.0}], "any", of)
     rows = {row["source_file"]: row for row in foreign.score_folder(project, folder, ["any"]).to_pylist()}
     assert {name: row["status"] for name, row in rows.items()} == {
         "good.npz": "ok", "hole.npz": "rejected", "more/good.npz": "not read", "notes.txt": "not read",
     }  # fmt: skip
     assert rows["good.npz"]["score"] == pytest.approx(1.0, abs=0.01)
+    assert logit(rows["good.npz"]["calibrated"]) == pytest.approx(2.0 * rows["good.npz"]["score"] - 1.0)
+    offset = logit(0.01) - logit(0.25)
+    assert logit(rows["good.npz"]["sky_probability"]) == pytest.approx(2.0 * rows["good.npz"]["score"] - 1.0 + offset)
+    assert (rows["good.npz"]["holds_at"], rows["good.npz"]["sky_share"]) == (0.25, 0.01)
+    assert (rows["hole.npz"]["calibrated"], rows["notes.txt"]["holds_at"]) == (None, None)
+    others = foreign.score_folder(project, folder, ["any"], calibrator="beta").to_pylist()
+    assert {row["calibrated"] for row in others} == {None}
     assert (rows["good.npz"]["galaxy_id"], rows["good.npz"]["reason"]) == ("x:1_2", None)
     assert (rows["hole.npz"]["galaxy_id"], rows["hole.npz"]["score"]) == ("x:1_2@hole.npz", None)
     assert rows["hole.npz"]["reason"] == "pixels within 8 px of the centre are not finite"

@@ -1,0 +1,117 @@
+"""Section on calibration: reliability of all objects and by stratum, and the calibrators of every finder."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from analysis.figures.curves import reliability_figure
+from analysis.figures.reliability import STRATA, reliability_by_stratum
+from analysis.figures.style import Picture
+from analysis.page.answer import first
+from analysis.reporting.inputs import GenerationInputs, ReportInputs
+from analysis.reporting.sources import of_figures, of_models
+from analysis.reporting.views import Shown, TableView, measured, number
+from analysis.results.discoveries import CALIBRATOR
+from analysis.statistics.calibration import Reliability, reliability
+from analysis.statistics.intervals import TABLE_LEVEL
+
+RAW, SHOWN = "calibration/reliability", f"calibrated/{CALIBRATOR}/reliability"
+"""Figures of `figure_points`: of raw probabilities, and of those of the calibrator that is shown."""
+
+
+def figure(inputs: ReportInputs) -> Shown | None:
+    """Reliability curves of every generation."""
+    tested = {item.name: item.scores for item in inputs.generations if not item.refusal and len(item.scores)}
+    curves = curves_of(tested, inputs.params.calibration_bins)
+    if not curves:
+        return None
+    words = "Reliability of raw probabilities. Error bars: Jeffreys 95 %. Below: objects per bin."
+    source = of_models("scores", "generation, galaxy_id, label, probability", tested, "split = 'test'")
+    return Shown(reliability_figure(curves), words, "reliability", _rows(curves), source)
+
+
+def curves_of(tested: Mapping[str, pd.DataFrame], bins: int) -> dict[str, Reliability]:
+    """Reliability of the raw probabilities of each finder's test objects (`label`, `probability`)."""
+    return {name: reliability(rows["label"], rows["probability"], bins, TABLE_LEVEL) for name, rows in tested.items()}
+
+
+def by_stratum(inputs: ReportInputs) -> Shown | None:
+    """Reliability of the finder shown first by stratum, raw and calibrated; None where no stratum has enough lenses."""
+    item = first(inputs)
+    picture, points = strata_picture(item), stratified(item)
+    if picture is None:
+        return None
+    words = (
+        f"Reliability of {item.name} by stratum of the test split: above of raw probabilities, below of those of the "
+        f"calibrator {CALIBRATOR} at the split's share of lenses. Strata with enough lenses and negatives. Error "
+        "bars: Jeffreys 95 %."
+    )
+    source = of_figures([item.name], [f"{RAW}/", f"{SHOWN}/"])
+    return Shown(picture, words, "reliability-strata", points, source)
+
+
+def stratified(item: GenerationInputs) -> pd.DataFrame:
+    """Rows of `figure_points` with a finder's reliability by stratum."""
+    names = [f"{prefix}/{column}" for prefix in (RAW, SHOWN) for column in STRATA]
+    return item.points[item.points["figure"].isin(names)]
+
+
+def strata_picture(item: GenerationInputs) -> Picture | None:
+    """Reliability of a finder by stratum, raw and calibrated."""
+    points = stratified(item)
+    return None if points.empty else reliability_by_stratum({"raw": RAW, CALIBRATOR: SHOWN}, points)
+
+
+def calibrators_view(inputs: ReportInputs) -> TableView | None:
+    """Every calibrator of every finder: its map, its fold, where it holds, and how well on the test split."""
+    rows = [row for item in inputs.generations for row in _calibrators(item)]
+    caption = (
+        "Calibrators: maps from a finder's logit s, whose logistic is p, to a probability, fitted on a fold of their "
+        "own. Their probabilities hold where lenses are as frequent as in the fold. Log loss, ECE and slope are those "
+        "of the test split, converted to its share of lenses; none: raw probabilities."
+    )
+    headers = (
+        *("finder", "calibrator", "map", "lenses + negatives of the fold", "holds at a lens share of"),
+        *("log loss (nats)", "ECE", "Cox slope"),
+    )
+    return TableView(caption, headers, rows) if rows else None
+
+
+def _calibrators(item: GenerationInputs) -> list[list[str]]:
+    if item.calibrations.empty:
+        return []
+    rows = [[item.name, "none", "p", "—", "—", *_quality(item, "calibration")]]
+    for one in item.calibrations.sort_values("method").to_dict("records"):
+        counts = f"{one['lenses']:,} + {one['negatives']:,}"
+        held = "—" if pd.isna(one["holds_at"]) else f"{100 * one['holds_at']:.1f}\u00a0%"
+        quality = _quality(item, f"calibrated/{one['method']}")
+        rows.append([item.name, str(one["method"]), _map(one), counts, held, *quality])
+    return rows
+
+
+def _map(one: Mapping[Hashable, Any]) -> str:
+    """The map in symbols, or why there is none."""
+    if pd.notna(one["reason"]):
+        return str(one["reason"])
+    if pd.notna(one["steps"]):
+        return "steps (table `calibrations`)"
+    a, b, c = (number(float(one[key]), 3) for key in "abc")
+    if one["method"] == "beta":
+        return f"logit P = {c} + {a} ln p − {b} ln(1 − p)"
+    return f"logit P = {a} s" if one["method"] == "temperature" else f"logit P = {c} + {a} s"
+
+
+def _quality(item: GenerationInputs, prefix: str) -> list[str]:
+    return [measured(item.diagnostics, f"{prefix}/{name}") for name in ("log_loss", "ece", "cox_slope")]
+
+
+def _rows(curves: Mapping[str, Reliability]) -> pd.DataFrame:
+    parts = []
+    for name, curve in curves.items():
+        edges = {"probability_low": curve.edges[:-1], "probability_high": curve.edges[1:], "n": curve.count}
+        shares = {"predicted": curve.predicted, "observed": curve.observed, "low": curve.low, "high": curve.high}
+        parts.append(pd.DataFrame({**edges, **shares}).assign(generation=name))
+    return pd.concat(parts)
