@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lake.errors import DataError, one_line
+from lake.errors import DataError
 from lake.files.publishing import replace_folder
 from modeling.config import TrainParams
 from modeling.networks.factory import restored
@@ -73,10 +73,9 @@ def _loaded(path: Path) -> Any:
         with torch.serialization.safe_globals(_PLAIN):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and pickle raise errors of any kind for files that are not their own
-        raise DataError(
-            f"{path} is not read: it is not a file of plain weights, or reading it would run code that it names "
-            f"({one_line(error)}); save model.state_dict() with torch.save or safetensors"
-        ) from error
+        named = re.search(r"GLOBAL (\S+)", str(error))  # the rest of torch's text says how to read it all the same
+        why = f"reading it would run code that it names ({named[1]})" if named else "it is not a file of plain weights"
+        raise DataError(f"{path} is not read: {why}; save model.state_dict() with torch.save or safetensors") from error
 
 
 def named_as_here(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import fnmatch
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 from modeling.tracking.runs import GENERATION
@@ -18,15 +19,31 @@ _BARS = {
     "Training": ("best_val_auc",),
 }
 _LINES = {"Completeness": ("completeness_by_theta_e",), "Training": ("val_auc", "val_loss", "train_loss")}
+_COLOUR = "mlflow.runColor"
+"""Tag with the colour of a run on the page."""
+_COLOURS = (
+    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
+    *("#393b79", "#e6ab02", "#1b9e77", "#ad494a", "#6b6ecf", "#a6761d", "#ce6dbd", "#b5cf6b", "#d6616b", "#9edae5"),
+)
 
 
 def address(store: RunStore, port: int) -> str:
     """Address of the page on a local port, opened on one run per generation and the charts chosen here."""
     runs = store.find({"level": GENERATION})
+    _colour(store, runs)
     names = sorted({name for run in runs for name in run.data.metrics})
     store.client.set_experiment_tag(store.experiment, f"mlflow.sharedViewState.{_VIEW}", json.dumps(_state(names)))
     view = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={_VIEW}"
     return f"http://127.0.0.1:{port}/#/experiments/{store.experiment}/runs?{view}"
+
+
+def _colour(store: RunStore, runs: Sequence[Any]) -> None:
+    """Give runs without a colour one that no other has, while there are any: the page's own choice repeats itself."""
+    used = {run.data.tags.get(_COLOUR) for run in runs}
+    free = [colour for colour in _COLOURS if colour not in used] or _COLOURS
+    newest = sorted(runs, key=lambda run: (-(run.info.start_time or 0), run.info.run_name))
+    for run, colour in zip((run for run in newest if _COLOUR not in run.data.tags), cycle(free), strict=False):
+        store.tags(run.info.run_id, {_COLOUR: colour})
 
 
 def _state(names: Sequence[str]) -> dict[str, Any]:

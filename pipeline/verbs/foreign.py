@@ -25,10 +25,11 @@ from etl.cutouts.external_stamps import Imported, import_cutouts, load_des_hosts
 from injection.config import GridParams
 from injection.experiment.grid import one_cell
 from injection.experiment.setting import Drawn, Setting
+from lake.errors import not_one_of
 from lake.names import checked_name
 from lake.scorer import check_bands, known
 from modeling.scoring.finder import ExternalScorer
-from modeling.scoring.scorer import CheckpointScorer, load_scorer, score_together
+from modeling.scoring.scorer import AT, CheckpointScorer, load_scorer, score_together
 from pipeline.experiment.choosing import of_stamps
 from pipeline.experiment.grids import fill_grid
 from pipeline.experiment.scoring import conditions_of
@@ -68,6 +69,10 @@ def score_folder(
     several generations, or epochs of them (NAME@EPOCH), the files are read once, and each has a row per generation,
     with its name. Calibrated probabilities are null for a network that was not evaluated as it scores here.
     """
+    here = project.data.finders()
+    for name in generations:
+        if here and name.partition(AT)[0] not in here:
+            raise not_one_of("generation", here, name)
     scorers = [load_scorer(project.data.checkpoints("any").with_name(name), averaged=averaged) for name in generations]
     imported = import_cutouts(folder, project.survey.collection, project.section(CutoutsParams, "cutouts"))
     tables = []

@@ -564,6 +564,12 @@ def test_the_page_opens_on_generations_and_charts_of_figures_that_they_have(
     curves = {chart["metricKey"] for chart in state["compareRunCharts"] if chart["type"] == "LINE"}
     assert {"val_auc", "train_loss"} <= curves & set(next(r for r in shown if r.info.run_name == "demo1").data.metrics)
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    colours = {run.info.run_name: run.data.tags["mlflow.runColor"] for run in shown}
+    assert len(set(colours.values())) == len(colours) > 10
+    store.tags(next(run for run in shown if run.info.run_name == "demo1").info.run_id, {"mlflow.runColor": "#000000"})
+    page.address(store, 5000)
+    again = {run.info.run_name: run.data.tags["mlflow.runColor"] for run in store.find({"level": "generation"})}
+    assert again == {**colours, "demo1": "#000000"}, "colours stay, the user's too"
 
 
 @pytest.mark.parametrize("stamps", [np.zeros((3, 101, 101)), np.zeros(4)])

@@ -37,6 +37,14 @@ def test_a_generation_that_does_not_exist_is_refused_before_files_are_read(
         foreign.score_folder(project_in(tmp_path), Path("no such folder"), ["nobody"])
 
 
+def test_a_misspelt_generation_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    project = project_in(tmp_path)
+    (project.data.checkpoints("demo1")).mkdir(parents=True)
+    for name in ("demoo1", "demoo1@3"):
+        with pytest.raises(ParameterError, match=rf"'generation' must be one of demo1, got '{name}'; did you mean"):
+            foreign.score_folder(project, Path("no such folder"), [name])
+
+
 class Finder:
     """Gives the mean of each stamp."""
 
