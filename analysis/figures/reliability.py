@@ -11,23 +11,18 @@ from matplotlib.axes import Axes
 
 from analysis.figures.style import COLOURS, GREY, Picture, canvas, svg
 
-STRATA = {
-    "type_bin": "Tractor type",
-    "nobs_z_bin": "exposures in z",
-    "psf_bin": "psfsize (arcsec)",
-    "depth_bin": "depth (mag)",
-}
-"""Columns that have a panel, and their headings."""
+_HEADINGS = {"type_bin": "Tractor type", "psf_bin": "psfsize (arcsec)", "depth_bin": "depth (mag)"}
 
 
 def reliability_by_stratum(kinds: Mapping[str, str], points: pd.DataFrame) -> Picture:
-    """A line of panels per kind of probability, a panel per column of `STRATA`, a curve per stratum.
+    """A line of panels per kind of probability, a panel per column of strata, a curve per stratum.
 
     ``kinds``: beginning of the figures of each kind; ``points``: `figure`, `series`, `x`, `y`, `low`, `high` of
     `figure_points`.
     """
     figures = {str(name): rows for name, rows in points.groupby("figure", sort=False)}
-    columns = [name for name in STRATA if any(f"{start}/{name}" in figures for start in kinds.values())]
+    columns = list(dict.fromkeys(name.rpartition("/")[2] for name in figures))
+    headings = {name: _HEADINGS.get(name, name.removesuffix("_bin").replace("_", " ")) for name in columns}
     with canvas(3.0 * len(columns) + 0.4, 3.0 * len(kinds)) as figure:
         panels = figure.subplots(len(kinds), len(columns), squeeze=False, sharex=True, sharey=True)
         for line, (kind, start) in zip(panels, kinds.items(), strict=True):
@@ -35,12 +30,10 @@ def reliability_by_stratum(kinds: Mapping[str, str], points: pd.DataFrame) -> Pi
             for axes, column in zip(line, columns, strict=True):
                 _panel(axes, figures.get(f"{start}/{column}", points.head(0)))
         for axes, column in zip(panels[0], columns, strict=True):
-            axes.set_title(STRATA[column], fontsize=9)
+            axes.set_title(headings[column], fontsize=9)
             axes.legend(fontsize=6.5, loc="upper left")
         figure.supxlabel("predicted probability", fontsize=9)
-        return svg(
-            figure, f"Reliability by stratum ({', '.join(STRATA[name] for name in columns)}): {', '.join(kinds)}"
-        )
+        return svg(figure, f"Reliability by stratum ({', '.join(headings.values())}): {', '.join(kinds)}")
 
 
 def _panel(axes: Axes, rows: pd.DataFrame) -> None:

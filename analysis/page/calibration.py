@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.curves import reliability_figure
-from analysis.figures.reliability import STRATA, reliability_by_stratum
+from analysis.figures.reliability import reliability_by_stratum
 from analysis.figures.style import Picture
 from analysis.page.answer import first
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
@@ -55,8 +55,7 @@ def by_stratum(inputs: ReportInputs) -> Shown | None:
 
 def stratified(item: GenerationInputs) -> pd.DataFrame:
     """Rows of `figure_points` with a finder's reliability by stratum."""
-    names = [f"{prefix}/{column}" for prefix in (RAW, SHOWN) for column in STRATA]
-    return item.points[item.points["figure"].isin(names)]
+    return item.points[item.points["figure"].astype(str).str.startswith((f"{RAW}/", f"{SHOWN}/"))]
 
 
 def strata_picture(item: GenerationInputs) -> Picture | None:
