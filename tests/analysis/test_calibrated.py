@@ -11,6 +11,7 @@ import pytest
 from scipy.special import expit
 from sklearn.calibration import calibration_curve
 
+from analysis.figures.reliability import reliability_by_stratum
 from analysis.results import calibrated as module
 from analysis.results.calibrated import CROSSED, KEPT, calibrated, probabilities
 from analysis.results.evaluation import reliability_points
@@ -150,6 +151,9 @@ def test_reliability_by_stratum_is_that_of_its_objects():
         np.testing.assert_allclose(curve["y"], share)
         assert curve["n"].sum() == held.sum()
         assert (curve["low"] <= curve["y"]).all()
+    kinds = {"raw": "calibration/reliability", "platt": "calibrated/platt/reliability"}
+    shown = pd.concat([raw, found])[lambda rows: rows["figure"].str.endswith("/type_bin")]
+    assert "Reliability by stratum (Tractor type): raw, platt" in str(reliability_by_stratum(kinds, shown))
 
 
 def test_the_view_applies_them(tmp_path):
