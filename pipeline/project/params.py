@@ -35,7 +35,7 @@ FILE = "params.yaml"
 _SOURCES = "params"
 _PARAMETERS = (FILE, f"{_SOURCES}/base.yaml")
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-"""In C a quarter of the time, with the same text."""
+"""In C it takes a quarter of the time."""
 
 _GIVEN = re.compile(r"^def run\([^)]*\bparams: (\w+Params)\b", re.MULTILINE)
 
