@@ -18,9 +18,10 @@ _BEND = 0.4
 def flow_diagram(edges: Iterable[tuple[str, str]]) -> Picture:
     """Stages from left to right; an arrow leads from a stage to each that reads what it made.
 
-    An arrow that a longer way through other stages implies is left out.
+    An arrow that a longer way through other stages implies is left out, and so is one back to an earlier stage: a
+    training finds the hard negatives of the next.
     """
-    direct = _reduced(set(edges))
+    direct = _reduced(_forward(edges))
     depth = _depths(direct)
     columns: dict[int, list[str]] = defaultdict(list)
     for stage in sorted(depth):
@@ -40,6 +41,19 @@ def flow_diagram(edges: Iterable[tuple[str, str]]) -> Picture:
         for stage, (left, middle) in places.items():
             _box(axes, stage, left, middle)
         return svg(figure, "Stages and what they read: " + "; ".join(f"{a} to {b}" for a, b in sorted(direct)))
+
+
+def _forward(edges: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """The edges, in alphabetical order, that close no cycle with those before them."""
+    after: dict[str, set[str]] = defaultdict(set)
+
+    def reached(stage: str) -> set[str]:
+        return after[stage] | {each for one in after[stage] for each in reached(one)}
+
+    for first, second in sorted(edges):
+        if first != second and first not in reached(second):
+            after[first].add(second)
+    return {(first, second) for first, held in after.items() for second in held}
 
 
 def _depths(edges: set[tuple[str, str]]) -> dict[str, int]:

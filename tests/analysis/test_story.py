@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from analysis.figures.curves import rate_steps
-from analysis.figures.flow import _depths, _reduced
+from analysis.figures.flow import _depths, _forward, _reduced
 from analysis.page import answer, context, pairs, referee, surfaces, yields
 from analysis.reporting import selection
 from analysis.reporting.evidence import gate_views, gate_words
@@ -272,3 +272,11 @@ def test_own_and_past_trainings_share_a_figure_with_peak_and_rate_steps(inputs):
     assert set(shown.data["generation"]) == {"gen2", *own}
     for text in ("gen2", "0.9900, epoch 4", *own):
         assert text.encode() in shown.picture.content, text
+
+
+def test_stages_that_read_each_other_are_drawn_in_one_direction() -> None:
+    """A training finds the hard negatives that the next is trained on."""
+    edges = {("stamp_manifest", "train"), ("stamp_manifest", "hard_negatives"), ("train", "hard_negatives")}
+    forward = _forward({*edges, ("hard_negatives", "train")})
+    assert forward == {*(edges - {("train", "hard_negatives")}), ("hard_negatives", "train")}
+    assert _depths(_reduced(forward)) == {"stamp_manifest": 0, "hard_negatives": 1, "train": 2}
