@@ -71,7 +71,8 @@ class TrainingState:
         decay = min(self._ema_decay, self.step / (self.step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.ema.parameters()), list(self.network.parameters()), 1 - decay)
-            torch._foreach_copy_(list(self.ema.buffers()), list(self.network.buffers()))
+            if buffers := list(self.ema.buffers()):  # ConvNeXt has none
+                torch._foreach_copy_(buffers, list(self.network.buffers()))
 
     def save(self, path: Path) -> None:
         """Write the state by rename."""

@@ -12,8 +12,10 @@ import torch
 
 from lake.errors import DataError
 from modeling.config import TrainParams, resolve_generation
+from modeling.networks.inference import Arithmetic
 from modeling.scoring.card import config_sha256
 from modeling.training.data import TrainingArrays
+from modeling.training.state import TrainingState
 from modeling.training.steps import Steps
 from modeling.training.train import train
 from tests.modeling.runs import same
@@ -80,6 +82,20 @@ def test_a_loss_that_is_not_finite_is_refused_before_it_is_saved(
     with pytest.raises(DataError, match="not finite in epoch 1"):
         train(small, training, splits[1], tmp_path)
     assert not (tmp_path / "state.safetensors").exists()
+
+
+def test_weights_of_a_network_without_buffers_are_averaged(small: TrainParams) -> None:
+    """As those of ConvNeXt, which has no batch statistics."""
+    params = changed(small, "optimiser", ema_decay=0.9).optimiser
+    network: Any = torch.nn.Linear(2, 1, bias=False)
+    state = TrainingState(network, params, Arithmetic(torch.device("cpu"), torch.float32, True))
+    before = network.weight.detach().clone()
+    with torch.no_grad():
+        network.weight += 1.0
+    state.step = 10**6
+    state.average()
+    assert state.ema is not None
+    torch.testing.assert_close(next(state.ema.parameters()), before + 0.1)
 
 
 def test_gradients_are_recorded_anew_when_other_weights_are_trained(
