@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,12 +102,23 @@ def opened(folder: str, name: str, unit: str) -> Iterator[Image]:
     place = storage.below(folder, name)
     if not storage.exists(place):
         raise DataError(f"{name} is missing")
-    with fitslayout.located(place, f"{name} cannot be read") as (file, units), tiled_or_not(file, units) as image:
+    with fitslayout.located(place, f"{name} cannot be read") as (file, units), ExitStack() as held:
+        with _faults_of(name):
+            image = held.enter_context(tiled_or_not(file, units))
         if image is None:
             raise DataError(f"{name} contains no image")
         if problem := unit_fault(name, str(image.header.get("BUNIT", "")), unit):
             raise DataError(problem)
         yield image
+
+
+@contextmanager
+def _faults_of(name: str) -> Iterator[None]:
+    """Faults that the decoder finds, with the file's name."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{name} cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -148,7 +159,8 @@ class _Brick:
             return
         with opened(self.folder, name, unit) as image:
             self.grid.check(image, name)
-            pixels = self._pixels(image, windows)
+            with _faults_of(name):
+                pixels = self._pixels(image, windows)
             out = np.empty((_AT_A_TIME, windows.size, windows.size), dtype=np.float32)
             order = np.lexsort((windows.x0 // _NEAR_PX, windows.y0 // _NEAR_PX))
             for start in range(0, len(order), _AT_A_TIME):

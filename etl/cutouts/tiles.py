@@ -192,18 +192,23 @@ def tiled(file: BinaryIO, unit: Unit) -> TiledImage | None:
 
 def _known(header: Header) -> bool:
     """Whether the decoder knows all that the header says of the pixels."""
-    plain = header.value("BSCALE", 1) == 1 and header.value("BZERO", 0) == 0
+    plain = header.value("BSCALE", 1) == 1 and header.value("BZERO", 0) == 0 and not _blank_integers(header)
     sizes = header.value("ZBITPIX") in (16, 32, -32) and _setting(header, "BYTEPIX", 4) in _CODES
     blocks = _setting(header, "BLOCKSIZE", 32) in (16, 32) and "ZTILE1" in header and "ZTILE2" in header
     dither = _DITHERS.get(header.text("ZQUANTIZ", "NO_DITHER"))
     return plain and sizes and blocks and dither is not None and (dither < 0 or header.whole("ZDITHER0", default=0) > 0)
 
 
+def _blank_integers(header: Header) -> bool:
+    """Whether whole numbers have a blank value, which astropy turns into NaN."""
+    return header.value("ZBITPIX") in (16, 32) and ("BLANK" in header or "ZBLANK" in header)
+
+
 def _complete(header: Header, names: tuple[str, ...]) -> bool:
     """Whether the columns are those of quantised numbers, or of whole ones."""
-    return "COMPRESSED_DATA" in names and all(
-        (name in names) == (header.whole("ZBITPIX", -64, 64) < 0) for name in ("ZSCALE", "ZZERO")
-    )
+    quantised = header.whole("ZBITPIX", -64, 64) < 0
+    known = "COMPRESSED_DATA" in names and (quantised or "ZBLANK" not in names)
+    return known and all((name in names) == quantised for name in ("ZSCALE", "ZZERO"))
 
 
 def _columns(header: Header) -> np.dtype[Any] | None:

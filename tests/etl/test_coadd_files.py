@@ -94,6 +94,19 @@ def test_pipes_links_and_devices_are_not_opened(tmp_path: Path) -> None:
             read(tmp_path)
 
 
+def test_a_damaged_tile_is_refused_with_the_files_name(tmp_path: Path) -> None:
+    rng, place = np.random.default_rng(1), [float(v[0]) for v in HERE]
+    images = {**{band: noise(rng) for band in "grz"}, "maskbits": rng.integers(0, 1 << 12, (SIZE, SIZE), np.int32)}
+    write_brick(tmp_path, "1000p000", *place, images)
+    path = Path(brick_folder(str(tmp_path), "1000p000"), coadd_name("1000p000", "maskbits", None))
+    unit, content = fitslayout.walk(path)[-1], bytearray(path.read_bytes())
+    for tile in range(unit.data, unit.data + 8 * SIZE, 8):
+        content[tile : tile + 4] = (2).to_bytes(4, "big")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"-maskbits\.fits\.fz cannot be read: tile \d+ ends before its last pixel"):
+        read(tmp_path)
+
+
 def test_a_tile_larger_than_its_pixels_is_not_unpacked(tmp_path: Path) -> None:
     """Of 60 pixels, 20,000 bytes: what they expand to could be 20 MB, and of a large file as much as one likes."""
     path = brick(tmp_path)

@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 
 from etl.cutouts import qa
-from etl.cutouts.tiles import Memory, TiledImage, tiled
+from etl.cutouts.tiles import Memory, TiledImage, tiled, tiled_or_not
 from lake.errors import DataError
 from lake.files import fitslayout
 
@@ -118,6 +118,18 @@ def test_other_compressions_are_left_to_astropy(tmp_path: Path) -> None:
     fits.CompImageHDU(NOISE, compression_type="GZIP_2", quantize_level=0).writeto(path)
     with path.open("rb") as file:
         assert tiled(file, fitslayout.walk(path)[-1]) is None
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32])
+def test_whole_numbers_with_a_blank_value_are_left_to_astropy(tmp_path: Path, kind: type) -> None:
+    path = tmp_path / "image.fits.fz"
+    packed = fits.CompImageHDU(MASK.astype(kind), compression_type="RICE_1", tile_shape=(50, 60))
+    packed.header["BLANK"] = 1 << 11
+    fits.HDUList([fits.PrimaryHDU(), packed]).writeto(path)
+    with path.open("rb") as file, tiled_or_not(file, fitslayout.walk(path)) as image:
+        assert image is not None
+        assert not isinstance(image, TiledImage)
+        assert np.isnan(image.data).sum() == (MASK != 0).sum()
 
 
 @pytest.mark.parametrize(
