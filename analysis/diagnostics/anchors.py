@@ -117,8 +117,8 @@ def _reason(kind: str, group: pd.DataFrame, params: Params) -> str | None:
         return None
     if kind == "lens":
         return (
-            f"{len(group):,} listed lenses of the test split come from {', '.join(params.anchor_lenses)} by name or "
-            f"reference, fewer than {FEWEST}"
+            f"{len(group):,} listed lenses of the test split come from {', '.join(sorted(params.anchor_lenses))} "
+            f"by name or reference, fewer than {FEWEST}"
         )
     return (
         f"{len(group):,} known contaminants (by the list's grade or type) have a stamp apart from training and "

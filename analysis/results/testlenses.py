@@ -50,10 +50,10 @@ def properties(imaging: Imaging) -> Mapping[str, str]:
 
 
 def programmes(names: pd.Series, references: pd.Series, patterns: Mapping[str, str]) -> pd.Series:
-    """The first programme whose pattern is found in the name or the reference of each entry; None for none."""
+    """The programme whose pattern a name or reference contains, of several the first by name; None for none."""
     text = names.fillna("").astype(str) + " " + references.fillna("").astype(str)
     found = pd.Series(None, index=names.index, dtype=object)
-    for programme, pattern in reversed(list(patterns.items())):
+    for programme, pattern in sorted(patterns.items(), reverse=True):
         found = found.where(~text.str.contains(pattern, flags=re.IGNORECASE, regex=True), programme)
     return found
 

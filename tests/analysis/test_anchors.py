@@ -105,6 +105,22 @@ def test_entries_of_a_published_list_are_recognised(real_data):
     assert slacs["name"].str.contains("J0029-0055").any()
 
 
+def test_the_order_of_programmes_in_the_parameters_does_not_matter():
+    """Neither for an entry that two of them match, nor for the words of a finding."""
+    objects, listed = reference()
+    turned = dict(reversed(PATTERNS.items()))
+    names = pd.Series(["a", "b"])
+    references = pd.Series(["0805.1931 1307.4759", "1112.3683"])
+    assert (
+        list(programmes(names, references, PATTERNS))
+        == list(programmes(names, references, turned))
+        == ["SL2S", "BELLS"]
+    )
+    few = objects[objects["label"] == 0], listed
+    said = [anchors(*few, PARAMS.model_copy(update={"anchor_lenses": each})) for each in (PATTERNS, turned)]
+    assert said[0] == said[1]
+
+
 def test_a_lists_objects_without_an_accepted_grade_are_contaminants_where_it_says_so():
     """Rings and mergers count by grade or type; not weak candidates, nor what the finder has seen or may overlap."""
     objects, listed = reference()
