@@ -178,7 +178,7 @@ class GridParams(Section):
     batch_size: PositiveInt
     """Number of injections rendered and scored together."""
     threads: PositiveInt
-    """Number of threads that render one batch, or batches where the finder is on a GPU."""
+    """Number of threads that render one batch, or of batches made in parallel if the finder runs on a GPU."""
     device: Literal["cpu", "cuda"]
     """Device that renders: the CPU, or a CUDA GPU, where stamps stay until they are scored."""
     quadrature: Quadrature

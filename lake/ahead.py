@@ -1,4 +1,4 @@
-"""Work done ahead of its use: results in order, of several items at once in threads."""
+"""Work on several items at once in threads, ahead of the use of its results, which come in order."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Result = TypeVar("Result")
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """Results of the items, in their order. With several threads, as many items are worked on at once, ahead of the
-    result that is taken; with one, each when its result is asked for.
+    """Results of the items, in their order. Several threads work on as many items at once, ahead of the result that is
+    taken; with one thread, an item is worked on when its result is asked for.
 
-    An error comes in the place of its result; items that were not begun then are not.
+    An error is raised in place of its result; items that have not begun by then are dropped.
     """
     if threads == 1:
         yield from map(function, items)

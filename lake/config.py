@@ -224,8 +224,8 @@ class SurveyParams(Section):
     """Object-store prefix of partial work that Spark's tasks write (s3://bucket/prefix), or null for
     ``<data_root>/work``, which every machine of a cluster must then reach."""
     shards_uri: Address | None
-    """Object-store prefix of the stamps (s3://bucket/prefix), or null for ``<data_root>/cutouts`` and ``stamps``; these
-    folders then hold lists of them, and readers keep copies in the folder of partial work."""
+    """Object-store prefix of the stamps (s3://bucket/prefix), or null for ``<data_root>/cutouts`` and ``stamps``; with
+    a prefix these folders hold lists of shards, and readers keep copies in the folder of partial work."""
     candidate_list: CandidateListParams
     """How the list of candidates is written."""
     grades: dict[str, Literal["A", "B"]] = Field(min_length=1)

@@ -182,7 +182,7 @@ class ExecutionParams(Section):
     """Memory layout of activations; on a CPU the best choice depends on the network."""
     compile: bool = Field(default=False, exclude_if=operator.not_)
     """Whether the network is compiled for training, by torch: faster steps after minutes of compiling, once per
-    machine. Scoring never is. Where the compiler fails, a line says so and training goes on without."""
+    machine. Scoring never is. If compiling fails, the log says so and training continues without it."""
     arrays: Literal["fp16", "fp32"]
     """Type in which the normalised stamps are held in memory."""
     copies_uri: Address | None

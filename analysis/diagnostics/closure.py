@@ -65,7 +65,7 @@ class Chain:
     grid_refused: str = "the grid's injections were not compared"
     """Why there is no `grid`"""
     errors: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    """Of an estimated host weighting: derivatives of the log weight of each host (index: galaxy_id) along independent
+    """By estimated host weighting: derivatives of the log weight of each host (index: galaxy_id) along independent
     errors of the fit, of unit variance"""
 
 

@@ -18,7 +18,7 @@ from analysis.statistics.roc import RocCurve, labelled, roc_curve
 from analysis.statistics.uncertain import roc_band
 
 _HEIGHTS = (0.0, 0.3, 0.6)
-"""Of the names of neighbouring thresholds, from the top, in the axes."""
+"""Distances of threshold names from the top, as shares of the axes: neighbouring names take one after another."""
 
 
 def roc_figure(models: Mapping[str, tuple[ArrayLike, ArrayLike]], baseline: RocCurve | None) -> Picture:

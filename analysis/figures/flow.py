@@ -12,7 +12,7 @@ from analysis.figures.style import COLOURS, GREY, Picture, canvas, svg
 
 _WIDTH, _HEIGHT, _ACROSS, _DOWN = 1.15, 0.42, 1.6, 0.75
 _BEND = 0.4
-"""Of an arrow that passes other columns: towards the edge that is nearer, so that it crosses no box."""
+"""How far an arrow that passes other columns bends towards the nearer edge, so that it crosses no box."""
 
 
 def flow_diagram(edges: Iterable[tuple[str, str]]) -> Picture:

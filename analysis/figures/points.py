@@ -33,7 +33,7 @@ def points_figure(drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> Pictu
     """One figure of a diagnostic: per model rows `series`, `x`, `y`, `low`, `high`, `label` of `figure_points`.
 
     Several models share the axes; the legend names each series with its model, or the models alone where there is one
-    series. A series has one colour. What is the same for every model is drawn once, without a name.
+    series. A series has one colour. Rows that are the same for every model are drawn once, without a model's name.
     """
     groups = [{name: points} for name, points in models.items()] if drawing.apart else [models]
     columns = min(len(groups), _COLUMNS)
@@ -81,7 +81,7 @@ def _axes(axes: Axes, drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> N
 
 
 def lines(models: Mapping[str, pd.DataFrame]) -> list[tuple[str, pd.DataFrame]]:
-    """Rows that are drawn alike, with their name in the legend: a series of each model, or once where all agree."""
+    """Rows of one curve with its name in the legend: each series of each model, or one for all if they are the same."""
     held = {model: dict(_by_series(points)) for model, points in models.items()}
     series = dict.fromkeys(name for rows in held.values() for name in rows)
     found = []

@@ -45,9 +45,9 @@ def by_stratum(inputs: ReportInputs) -> Shown | None:
     if picture is None:
         return None
     words = (
-        f"Reliability of {item.name} by stratum of the test split: above of raw probabilities, below of those of the "
-        f"calibrator {CALIBRATOR} at the split's share of lenses. Strata with enough lenses and negatives. Error "
-        "bars: Jeffreys 95 %."
+        f"Reliability of {item.name} by stratum of the test split. Top: raw probabilities; bottom: those of the "
+        f"calibrator {CALIBRATOR} at the split's share of lenses. Strata with too few lenses or negatives are left "
+        "out. Error bars: Jeffreys 95 %."
     )
     source = of_figures([item.name], [f"{RAW}/", f"{SHOWN}/"])
     return Shown(picture, words, "reliability-strata", points, source)
@@ -68,9 +68,9 @@ def calibrators_view(inputs: ReportInputs) -> TableView | None:
     """Every calibrator of every finder: its map, its fold, where it holds, and how well on the test split."""
     rows = [row for item in inputs.generations for row in _calibrators(item)]
     caption = (
-        "Calibrators: maps from a finder's logit s, whose logistic is p, to a probability, fitted on a fold of their "
-        "own. Their probabilities hold where lenses are as frequent as in the fold. Log loss, ECE and slope are those "
-        "of the test split, converted to its share of lenses; none: raw probabilities."
+        "Calibrators map a finder's logit s, whose logistic is p, to a probability P. They are fitted on a separate "
+        "fold, and their probabilities hold where lenses are as frequent as in that fold. Log loss, ECE and slope are "
+        "measured on the test split, converted to its share of lenses. Rows with 'none' are of raw probabilities."
     )
     headers = (
         *("finder", "calibrator", "map", "lenses + negatives of the fold", "holds at a lens share of"),

@@ -92,7 +92,7 @@ def finder(folder: Path) -> Checkpoint:
 
 @contextmanager
 def without_graphs() -> Iterator[None]:
-    """The product's own code, as it stands: nothing is recorded."""
+    """The project's own code without CUDA graphs."""
     never = patch.object(recorded, "WARM_UP", 2**40), patch.object(recorded.Recorded, "rehearse", lambda run: None)
     with never[0], never[1]:
         yield

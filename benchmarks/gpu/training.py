@@ -39,9 +39,9 @@ LOADED = 8192 if GPU else 16
 TRAINED_ON, SELECTED_ON = 316_100, 135_581
 """Rows of the DR10 manifest parity_70_30 that an epoch trains on, and is evaluated on."""
 STEPS = 8
-"""Steps of the comparison of graphs and plain steps."""
+"""Steps taken with and without a graph, to compare the losses."""
 LARGEST_DIFFERENCE = 0.05
-"""Of the losses of both after these steps, relative, above which they do not agree."""
+"""Relative difference of the two losses after these steps above which they do not agree."""
 
 
 def epoch_of(rate: float) -> str:
@@ -132,14 +132,12 @@ def _epoch(settings: TrainParams, held: TrainingArrays) -> dict[str, Any]:
 
 
 def _agreement(settings: TrainParams, held: TrainingArrays) -> dict[str, Any]:
-    """Losses after the same steps from the same weights, recorded and as they stand."""
+    """Losses after the same steps from the same weights, with and without a graph."""
     losses = [_loss(settings, held)]
     with without_graphs():
         losses.append(_loss(settings, held))
     difference = abs(losses[0] - losses[1]) / losses[1]
-    what = (
-        f"losses of {STEPS} steps, recorded and as they stand, differ by {difference:.1e}, within {LARGEST_DIFFERENCE}"
-    )
+    what = f"losses after {STEPS} steps with and without a graph differ by {difference:.1e}, limit {LARGEST_DIFFERENCE}"
     return checked(what, difference <= LARGEST_DIFFERENCE, losses=losses, loss_difference=difference)
 
 

@@ -35,7 +35,7 @@ _SIFTED_ROWS = 8_192
 _JUDGED_ROWS = 65_536
 _JUDGED_BYTES = 64 << 20
 _ENOUGH_ROWS = 100
-"""Of fewer rows, most may lack coordinates by chance."""
+"""In a file with fewer rows, most may lack coordinates by chance."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _judged(file: sweeps.Reading, name: str, recipe: Recipe, made: Account) -> I
 
 
 def _require_sky(file: sweeps.Reading, misplaced: int) -> None:
-    """Refuse a file most of whose rows have no place on the sky: a few of the others would have one by chance."""
+    """Refuse a file if most of its rows have impossible coordinates: those of the others are possible by chance."""
     if file.stop >= _ENOUGH_ROWS and misplaced > file.stop / 2:
         problem = (
             f"{misplaced} of {file.stop} rows have no place on the sky: are its bytes in FITS's order (big-endian)?"

@@ -25,7 +25,7 @@ _SECTION_SHARE = 0.25
 _AT_A_TIME = 64
 """Windows cut at a time: few enough for the processor's cache, which neighbours share."""
 _NEAR_PX = 100
-"""Windows that begin in one square of this side are cut after each other."""
+"""Side of a square: windows whose corners lie in the same square are cut one after another."""
 
 _GRID_TOLERANCE_PX = 0.01
 """Files of a brick whose pixels differ by more than this (in pixels) are on different grids."""

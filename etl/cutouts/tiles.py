@@ -1,7 +1,7 @@
-"""Coadds in Rice-compressed tiles, of which only those under the wanted windows are read and decoded.
+"""Coadds in Rice-compressed tiles: only the tiles that the windows need are read and decoded.
 
-The decoder follows section 10 of the FITS standard 4.0 and gives astropy's pixels, without its work per tile and
-section: a window of 64 pixels costs a twentieth. What it does not know (another compression) is left to astropy.
+The decoder follows section 10 of the FITS standard 4.0 and gives the same pixels as astropy, without astropy's overhead
+per tile and section: a window of 64 pixels takes a twentieth of the time. Astropy reads any other compression.
 """
 
 from __future__ import annotations

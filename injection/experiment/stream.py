@@ -78,10 +78,10 @@ class OneAtATime:
 
 
 def side_by_side(plan: Plan, scorer: Scorer) -> tuple[Plan, Scorer, int]:
-    """How batches are run where the finder is on a GPU: a plan, a scorer, and the number of batches at once.
+    """A plan, a scorer, and the number of batches at once, which is above one if the finder runs on a GPU.
 
-    While the GPU scores one, threads load, render and measure others: each of the grid's threads a batch of its own, or
-    two of them where the GPU renders too. Elsewhere batches are run one by one, with all threads. No row depends on it.
+    While the GPU scores one batch, threads load, render and measure others: as many batches as the grid has threads, or
+    two if the GPU renders too. Without a GPU, one batch uses all threads. The rows are the same either way.
     """
     grid = plan.setting.grid
     if not getattr(scorer, "on_gpu", False) or grid.threads == 1:

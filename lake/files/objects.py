@@ -205,7 +205,7 @@ class Store:
             self.client.delete_object(Bucket=bucket, Key=key)
 
     def uploads(self, place: str) -> Iterator[Upload]:
-        """Uploads in parts below a prefix that have not ended: no reader sees their parts, and they are stored."""
+        """Unfinished uploads in parts below a prefix: their parts take space, though no reader sees them."""
         bucket, key = split(place)
         prefix = f"{key}/" if key else ""
         with answered(place):
@@ -214,7 +214,7 @@ class Store:
                     yield Upload(f"s3://{bucket}/{each['Key']}", each["UploadId"], each["Initiated"].timestamp())
 
     def abort(self, upload: Upload) -> None:
-        """Delete the parts of an upload that has not ended."""
+        """Abort an unfinished upload, which deletes its parts."""
         bucket, key = split(upload.place)
         with answered(upload.place):
             self.client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload.identity)

@@ -1,4 +1,4 @@
-"""Uploads that never ended, as a kill leaves them: their parts are stored, though no reader sees them."""
+"""Unfinished uploads, such as a kill leaves: their parts take space, though no reader sees them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _DAY_S = 86400.0
 
 
 def unfinished(places: Iterable[str | None], older_than_days: float) -> list[Upload]:
-    """Uploads below the places that are prefixes of an object store; nothing is touched."""
+    """Unfinished uploads below those places that are prefixes of an object store; none is changed."""
     last, store = time.time() - older_than_days * _DAY_S, Store.of_environment()
     found = {one for place in places if place and is_remote(place) for one in store.uploads(place)}
     return sorted(one for one in found if one.began <= last)
 
 
 def end(found: Iterable[Upload]) -> None:
-    """Delete their parts."""
+    """Abort uploads, which deletes their parts."""
     for one in found:
         Store.of_environment().abort(one)

@@ -73,7 +73,7 @@ class BatchedNetwork:
 
     @property
     def mode(self) -> str:
-        """How batches run: as they stand, or as a CUDA graph."""
+        """How batches run: eagerly or as a CUDA graph."""
         return EAGER if self._held is None else self._held.run.mode
 
     def logits(self, x: Tensor, metadata: Tensor | None = None) -> Tensor:

@@ -1,7 +1,7 @@
-"""What only a GPU needs: work recorded as one CUDA graph, and batches brought there while it works on others.
+"""For GPUs: work recorded as one CUDA graph, and batches copied to the GPU while it works on others.
 
-On a processor the same classes run the work as it stands and hand batches on. The order of warm-up, recording and
-replay is that of PyTorch's notes on CUDA semantics ("CUDA Graphs", whole-network capture).
+On a CPU the same classes run the work directly and pass batches on. The order of warm-up, recording and replay is that
+of PyTorch's notes on CUDA semantics ("CUDA Graphs", whole-network capture).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Recorded:
     """
 
     def __init__(self, work: Callable[[], None], device: torch.device, name: str) -> None:
-        # who holds this holds the work: a cycle would keep a GPU's memory until garbage is searched for
+        # the owner of the method owns this object: a cycle would keep GPU memory until the next garbage collection
         self._held = weakref.WeakMethod(work) if isinstance(work, MethodType) else lambda: work
         self._name, self._runs = name, 0
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
@@ -49,11 +49,11 @@ class Recorded:
 
     @property
     def mode(self) -> str:
-        """How the function runs: as it stands, or as a graph."""
+        """How the function runs: eagerly or as a CUDA graph."""
         return EAGER if self._graph is None else GRAPH
 
     def rehearse(self) -> None:
-        """Make all runs that precede a recording, for a function that may be called in vain."""
+        """Do the runs that precede a recording; the function must be harmless to repeat."""
         while self._stream is not None and self._runs < WARM_UP:
             self._run_beside(self._stream)
 

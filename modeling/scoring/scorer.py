@@ -77,7 +77,7 @@ class CheckpointScorer:
 
     @property
     def mode(self) -> str:
-        """How batches run: as they stand, or as a CUDA graph."""
+        """How batches run: eagerly or as a CUDA graph."""
         return self._batched.mode
 
     @property

@@ -32,18 +32,18 @@ from modeling.training.losses import row_weights
 CHUNK = 512
 """Stamps read and normalised at a time."""
 READERS = {"cpu": 1, "cuda": min(16, os.cpu_count() or 1)}
-"""Threads that read and check stamps, by the device that normalises them: a GPU does so faster than one reads."""
+"""Threads that read and check stamps, by the device that normalises them: a GPU is faster than one reading thread."""
 RESERVED = 24 * 2**30
-"""Bytes of a GPU's memory that are left to networks and their activations; half of it where it has less than twice
-that."""
+"""Bytes of a GPU's memory that are left to networks and their activations; a GPU with less than twice as much leaves
+half of its memory."""
 
 
 MAPPED_ABOVE = 0.5
-"""Stamps that would take a larger share of the free memory lie in a file instead."""
+"""Stamps that would take a larger share of the free memory are kept in a file instead."""
 
 
 class Reused:
-    """Memory for one batch after another: to fill fresh memory takes many times as long."""
+    """Memory that every batch uses again: filling fresh memory takes many times as long."""
 
     def __init__(self) -> None:
         self._held = torch.empty(0)
@@ -92,7 +92,7 @@ class TrainingArrays:
         return len(self.labels)
 
     def to(self, device: torch.device) -> TrainingArrays:
-        """The same arrays on a device; stamps only if its memory holds them, else they are brought batch by batch."""
+        """The same arrays on a device; stamps only if its memory holds them, else they are copied batch by batch."""
         stay = self.x.device.type != device.type and (self.mapped or not fits(self.x.nbytes, device))
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         moved = {name: value.to(device) for name, value in tensors.items() if name != "x" or not stay}
@@ -121,10 +121,10 @@ def is_mapped(size: int) -> bool:
 
 
 def _room(rows: int, like: Tensor, folder: Path | None) -> tuple[Tensor, bool]:
-    """Room for stamps (row, band, y, x), on the device of those like them if it has any, and whether it is a file of
-    ``folder``, mapped to memory.
+    """Memory for stamps (row, band, y, x), on the device of ``like`` if they fit there, and whether it is a mapped file
+    in ``folder``.
 
-    The file has no name once it is mapped, so whatever ends the program, it leaves nothing.
+    The file is unlinked once it is mapped, so it leaves nothing behind however the program ends.
     """
     count = rows * like[0].numel()
     there = like.device.type != "cpu" and fits(count * like.element_size(), like.device)

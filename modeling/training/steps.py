@@ -1,6 +1,7 @@
-"""Optimiser steps: a batch is put together in the same memory each time, and one function does the rest.
+"""Optimiser steps: each batch is assembled in the same memory, and one function does the rest.
 
-On a GPU that function, all micro-batches and the update of the weights, is one CUDA graph, and nothing waits for it.
+On a GPU that function (all micro-batches and the update of the weights) is one CUDA graph, and the processor does not
+wait for it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Steps:
 
     @property
     def mode(self) -> str:
-        """How steps ran last: as they stand or as a CUDA graph, with the network compiled or not."""
+        """How the last steps ran: eagerly or as a CUDA graph, with the network compiled or not."""
         compiled = self._network is not self._state.network
         return f"{self._run.mode}, {COMPILED}" if compiled else self._run.mode
 

@@ -27,9 +27,9 @@ def gc(remove: bool, days: float | None) -> None:
     """Remove table files that no pin refers to, neither here nor in any commit that git can reach.
 
     What `dhs query`, at any revision, can read stays, and so does the newest version of each table. It does not start
-    while a stage runs on the same machine; files that others write from elsewhere are protected by their age. Uploads
-    that a kill left in the project's prefixes on S3 are aborted once they are 30 days old, or of the age that
-    `--older-than` says. DVC's own files are collected by `dvc gc`.
+    while a stage runs on the same machine; files that others write from elsewhere are protected by their age. With
+    `--remove`, unfinished uploads in the project's prefixes on S3 that are older than 30 days (or `--older-than`) are
+    aborted. DVC's own files are collected by `dvc gc`.
     """
     from pipeline.verbs.upkeep import collect
 

@@ -160,7 +160,7 @@ def _uses(keys: NDArray[np.str_], names: NDArray[np.str_], seed: int, of: str) -
     by_pixel = thirds(keys, seed)
     if set(by_pixel) == set(NEGATIVE_USES):
         return by_pixel
-    log.warning("the negatives of %s lie in too few pixels of the sky to divide those: they are divided one by one", of)
+    log.warning("the negatives of %s lie in too few sky pixels to be divided by pixel: they are divided one by one", of)
     return thirds(names, seed)
 
 

@@ -29,7 +29,7 @@ class Weighted:
     weights: dict[str, Floats]
     """By the name of the host weighting; the last one is judged"""
     directions: dict[str, Floats] = field(default_factory=dict)
-    """Of an estimated weighting: derivatives of the log weights (host, error) along independent errors of the fit"""
+    """By estimated weighting: derivatives of the log weights (host, error) along independent errors of the fit"""
 
     def errors(self, hosts: HostSet) -> dict[str, pd.DataFrame]:
         """The directions, with a row for the `galaxy_id` of each host."""

@@ -183,8 +183,8 @@ def stage_run(stage: str, generation: str | None, project: Project, kind: type[C
 
 @contextmanager
 def _kernels_kept(root: DataRoot) -> Iterator[None]:
-    """What torch compiles stays in the data folder, unless ``TORCHINDUCTOR_CACHE_DIR`` names another: the next run does
-    not wait for the compiler."""
+    """Keep torch's compiled code in the data folder, unless ``TORCHINDUCTOR_CACHE_DIR`` names another folder, so that
+    the next run need not compile again."""
     if _KERNELS in os.environ:
         yield
         return

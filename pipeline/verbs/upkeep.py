@@ -23,7 +23,7 @@ DAYS_SHARED = 30.0
 
 
 def collect(project: Project, days: float | None, *, doit: bool) -> Iterator[str]:
-    """Lines about files of tables that nothing refers to and uploads that never ended, removed if ``doit``."""
+    """Lines about table files that nothing refers to and unfinished uploads, which are removed if ``doit``."""
     root, survey = project.data.of_any_survey, project.survey
     yield from _uploads((root.lake_uri, survey.work_uri, survey.shards_uri), days, doit=doit)
     days = days if days is not None else DAYS_SHARED if root.lake_uri else DAYS
@@ -44,12 +44,12 @@ def collect(project: Project, days: float | None, *, doit: bool) -> Iterator[str
 
 
 def _uploads(places: Sequence[str | None], days: float | None, *, doit: bool) -> Iterator[str]:
-    """Lines about uploads that a kill left in the project's own prefixes; they are ended if ``doit``."""
+    """Lines about unfinished uploads in the project's own prefixes; they are aborted if ``doit``."""
     found = uploads.unfinished(places, DAYS_SHARED if days is None else days)
     if doit:
         uploads.end(found)
     if found:
-        yield f"{len(found)} uploads that never ended {'were aborted' if doit else 'could be aborted'}"
+        yield f"unfinished uploads: {len(found)} {'aborted' if doit else 'could be aborted'}"
 
 
 def export_hats(root: DataRoot, name: str, folder: Path, at: str | None, max_rows: int | None) -> str:

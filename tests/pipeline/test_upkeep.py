@@ -63,8 +63,8 @@ def test_uploads_that_never_ended_are_counted_and_then_aborted(
         s3 = boto3.client("s3")
         for key in ("work/cutouts/x.npy", "of/others.npy"):
             s3.create_multipart_upload(Bucket=stores.NAME, Key=key)
-        assert "1 uploads that never ended could be aborted" in run(place, "lake", "gc")
-        assert "1 uploads that never ended were aborted" in run(place, "lake", "gc", "--remove")
+        assert "unfinished uploads: 1 could be aborted" in run(place, "lake", "gc")
+        assert "unfinished uploads: 1 aborted" in run(place, "lake", "gc", "--remove")
         assert [one["Key"] for one in s3.list_multipart_uploads(Bucket=stores.NAME)["Uploads"]] == ["of/others.npy"]
         assert not [line for line in run(place, "lake", "gc") if "uploads" in line]
 
