@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +18,7 @@ from etl.config import PoolParams
 from etl.files import sweeps
 from lake import tables
 from lake.config import SplitParams
+from lake.contract.asking import ask
 from lake.contract.columns import NOBS_BINS, NOBS_UNKNOWN
 from lake.contract.rules import reason_sql
 from lake.contract.spec import TableSpec
@@ -89,7 +89,6 @@ class Judge:
 
     def __post_init__(self) -> None:
         self._pool = _complete(POOL, sweeps.lacked(self.params.catalogue))
-        self._duckdb = duckdb.connect(config={"threads": 1, "memory_limit": "256MB"})
 
     def __call__(self, rows: pa.Table, failed: NDArray[np.int8]) -> pa.Table:
         """Rows with derived columns, ``outcome``, ``reason``, ``failed_cut`` (null: none but the last) and ``is_near``.
@@ -132,10 +131,10 @@ class Judge:
         """The first rule of a table that each of the rows in question breaks."""
         if not pc.any(which).as_py():
             return pa.nulls(rows.num_rows, pa.string())
-        self._duckdb.register("judged", _with(rows.select(spec.row_schema().names), in_question=which))
+        judged = _with(rows.select(spec.row_schema().names), in_question=which)
         rule = reason_sql(spec, "duckdb", lineage=False)
-        found = self._duckdb.sql(f"SELECT CASE WHEN in_question THEN {rule} END AS reason FROM judged")
-        return found.arrow().read_all()["reason"]
+        query = f"SELECT CASE WHEN in_question THEN {rule} END AS reason FROM judged"
+        return ask(query, {"judged": judged}, threads=1, memory_limit="256MB")["reason"]
 
 
 def _complete(pool: TableSpec, lacked: Sequence[str]) -> TableSpec:

@@ -110,8 +110,7 @@ def replace(root: DataRoot, spec: TableSpec, parts: Sequence[Part], who: Provena
     """Commit the difference between the table's files and the parts, if there is any; the table at that version."""
     if spec.slice_by:
         raise LakeError(f"'{spec.name}' has slices, and its files cannot be replaced as a whole")
-    with writing.enforced(root, spec):
-        table = writing.opened(root, spec)
+    with writing.enforced(root, spec) as table:
         held, wanted = sizes(table), {part.path: part for part in parts}
         now = int(time.time() * 1000)
         actions: list[AddAction | RemoveAction] = [
@@ -127,7 +126,8 @@ def replace(root: DataRoot, spec: TableSpec, parts: Sequence[Part], who: Provena
                 schema=table.schema(),
                 commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(who.note)}),
             )
-        return writing.opened(root, spec)
+            table.update_incremental()
+        return table
 
 
 def sizes(table: DeltaTable) -> Mapping[str, int]:

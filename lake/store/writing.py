@@ -92,16 +92,15 @@ def report(target: Target, good: int, rejected: Mapping[str, int]) -> None:
 
 def replace(root: DataRoot, spec: TableSpec, rows: pa.Table, where: Mapping[str, str], who: Provenance) -> DeltaTable:
     """Replace the rows that meet ``where`` (all if it is empty) in one commit; returns the table at that version."""
-    with _refusals_of_the_system(root.table(spec.name)), enforced(root, spec):
+    with _refusals_of_the_system(root.table(spec.name)), enforced(root, spec) as table:
         write_deltalake(
-            root.table(spec.name),
+            table,
             rows,
             mode="overwrite",
             predicate=where_sql(where) or None,
             commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(who.note)}),
-            storage_options=storage_options(root.table(spec.name)),
         )
-        return opened(root, spec)
+        return table
 
 
 def opened(root: DataRoot, spec: TableSpec) -> DeltaTable:
@@ -110,19 +109,18 @@ def opened(root: DataRoot, spec: TableSpec) -> DeltaTable:
 
 
 @contextmanager
-def enforced(root: DataRoot, spec: TableSpec) -> Iterator[None]:
-    """A table that exists, with its contract's constraints, for the block to write.
+def enforced(root: DataRoot, spec: TableSpec) -> Iterator[DeltaTable]:
+    """The table, which is made if it does not exist, with its contract's constraints, for the block to write.
 
     Rules that changed are dropped before the block and added after it, since it may replace the rows that break them.
     """
     wanted, table = _wanted(spec), made(root, spec)
     for name in _constraints(table) - set(wanted):
         table.alter.drop_constraint(name, raise_if_not_exists=False)
-    yield
-    table = opened(root, spec)
-    missing = {name: sql for name, sql in wanted.items() if name not in _constraints(table)}
-    if missing:
-        _add_constraints(table, spec, missing)
+    yield table
+    if not wanted.keys() <= _constraints(table):
+        table = opened(root, spec)  # what is added is checked on all rows, also those that the block wrote elsewhere
+        _add_constraints(table, spec, {name: sql for name, sql in wanted.items() if name not in _constraints(table)})
 
 
 def made(root: DataRoot, spec: TableSpec) -> DeltaTable:

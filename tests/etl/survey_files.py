@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +54,22 @@ def read_rows(path: Path, stop: int | None = None) -> pa.Table:
     return pa.concat_tables([sweeps.ROWS_SCHEMA.empty_table(), *read])
 
 
+@cache
+def _base() -> dict[str, Any]:
+    """The project's base parameters, read once."""
+    values: dict[str, Any] = yaml.safe_load(_BASE.read_text())
+    return values
+
+
 def params(section: str, **changes: object) -> Any:
     """A section of the project's base parameters, with changes."""
-    values = yaml.safe_load(_BASE.read_text())[section]
+    values = _base()[section]
     return _SECTIONS[section].load({**values, **changes}, section)
 
 
 def stamp_cutting(**changes: object) -> StampCutting:
     """How the hosts of simulated stamps are cut out in the project's base parameters, with changes."""
-    values = yaml.safe_load(_BASE.read_text())["stamps"]["cutting"]
+    values = _base()["stamps"]["cutting"]
     return StampCutting.load({**values, **changes}, "stamps.cutting")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,11 +26,19 @@ from tests.etl.pooled import Survey, sweep
 from tests.lake import stores
 
 
-@pytest.fixture
-def survey(tmp_path: Path) -> Survey:
-    made = Survey(tmp_path)
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three sweeps; tests copy them."""
+    folder = tmp_path_factory.mktemp("survey") / "sweeps"
     for i in range(3):
-        sweep(made.folder, f"{i}", 100 * i)
+        sweep(folder, f"{i}", 100 * i)
+    return folder
+
+
+@pytest.fixture
+def survey(sweeps: Path, tmp_path: Path) -> Survey:
+    made = Survey(tmp_path)
+    shutil.copytree(sweeps, made.folder)
     return made
 
 
@@ -205,6 +214,7 @@ survey.published()
 """
 
 
+@pytest.mark.usefixtures("whole_system")
 def test_killed_at_any_moment_and_repeated(survey: Survey, tmp_path: Path) -> None:
     for i in range(3, 12):
         sweep(survey.folder, f"{i}", 90 * i, 400)

@@ -145,6 +145,7 @@ def stuck(rows: pa.Table, hosts: np.ndarray, usable: np.ndarray) -> Any:
     return renderer(rows, hosts, usable)
 
 
+@pytest.mark.usefixtures("whole_system")
 def test_killed_in_a_shard_and_run_again(survey: Any, tmp_path: Path) -> None:
     """A shard that was done stays, the one begun leaves nothing, and the bytes are those of an uninterrupted run."""
     folder, _, wcs = survey

@@ -58,6 +58,17 @@ def test_readers_see_pinned_versions_not_the_head(root: DataRoot) -> None:
     assert delta.read(root, "gates").num_rows == 1
 
 
+def test_a_table_is_opened_once_a_write(root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(root, "a", gate("a", "x"))
+    opened, real = [], DeltaTable.__init__
+    monkeypatch.setattr(DeltaTable, "__init__", lambda self, *a, **k: opened.append(a) or real(self, *a, **k))
+    card = write(root, "a", gate("a", "z"))
+    assert len(opened) == 1
+    assert cards.read_slice(root, "gates", "s-a").pin.version == DeltaTable(root.table("gates")).version()
+    assert delta.read(root, "gates", ["name"]).to_pylist() == [{"name": "z"}]
+    assert card.rows == 1
+
+
 def test_a_row_that_breaks_the_contract_is_refused(root: DataRoot) -> None:
     with pytest.raises(ContractError, match=r"1 of 2 rows break the contract.*'y'.*'value' must be a number"):
         write(root, "a", gate("a", "x"), gate("a", "y", float("nan")))
