@@ -224,7 +224,9 @@ class Reader:
         extra = images.shape[1] - side
         if extra > 0 and extra % 2 and self.described.stamp_pixels:
             kind = "odd" if images.shape[1] % 2 else "even"
-            raise DataError(f"it is {images.shape[1]} pixels wide: its middle needs an {kind} stamp_pixels, got {side}")
+            raise DataError(
+                f"it is {images.shape[1]} pixels wide: stamp_pixels must be {kind} to keep its centre, got {side}"
+            )
         if extra < 0 or (extra and self.described.stamp_pixels is None):
             cure = "" if self.described.stamp_pixels else ": declare a stamp_pixels to which all can be cropped"
             raise DataError(f"it is {images.shape[1]} pixels wide, and the others {side}{cure}")

@@ -50,7 +50,7 @@ _FOLDER = click.argument("folder", type=Typed(exists=True, file_okay=False))
 @click.option(
     "--average",
     is_flag=True,
-    help="Audit a network of ours with its mean logit over the eight orientations of a stamp, as FINDER-averaged.",
+    help="Audit a network trained here with its logits averaged over a stamp's eight orientations, as FINDER-averaged.",
 )
 @click.option(
     "--cutouts",
@@ -176,15 +176,19 @@ def discoveries(generation: str | None, top: int, calibrator: str, out: Path | N
 
 
 @click.command()
-@click.option("--threshold", metavar="NAME", help="Threshold of the shares; by default that of the report's headline.")
+@click.option(
+    "--threshold",
+    metavar="NAME",
+    help="Threshold of recall, false-positive rate, completeness; by default the headline's.",
+)
 @click.option("--invalid", is_flag=True, help="Results of invalidated runs too (`dhs registry` lists them).")
 def compare(threshold: str | None, invalid: bool) -> None:
     """Compare the finders on the same test galaxies, injections and trials, with paired tests.
 
     Tables: the metrics of each; AUC (DeLong's paired test); recall, false-positive rate and completeness at one
     threshold (McNemar's test, and whole HEALPix pixels resampled). A difference below two standard errors is called
-    indistinguishable. The last table is `finder_pairs`: whether each other finder shows the ceiling of bright arcs to
-    be the finder's own, and how completeness would change with that other finder.
+    indistinguishable. The last table is `finder_pairs`: whether a finder's low ceiling for bright arcs is due to the
+    finder or to the arcs, judged by each other finder, and how completeness would change with that one.
     Example: dhs compare --threshold p0.5
     """
     from pipeline.reporting.results import comparison

@@ -126,7 +126,9 @@ def test_what_cannot_be_used_is_named_with_its_reason(tmp_path: Path) -> None:
 
 def test_a_crop_that_would_shift_the_middle_is_refused(tmp_path: Path) -> None:
     write_fits(tmp_path / "set" / "0.fits", stamps(1, 0)[0], SCALE)
-    with pytest.raises(DataError, match=r"0: it is 41 pixels wide: its middle needs an odd stamp_pixels, got 38"):
+    with pytest.raises(
+        DataError, match=r"0: it is 41 pixels wide: stamp_pixels must be odd to keep its centre, got 38"
+    ):
         read(tmp_path / "set", tmp_path, **{**NO_TABLE, "images": {"files": "*.fits"}, "stamp_pixels": 38})
 
 
