@@ -17,7 +17,7 @@ def checked_name(name: object, parameter: str) -> str:
 
 
 RESERVED = {
-    "training": r"(resnet-|sim-)?gen\d+[a-z]?(-audit)?|R\d+",
+    "training": r"(resnet-|sim-)?gen\d+[a-z]?(-audit)?(-fast)?|R\d+",
     "diagnostic": r"D\d{2}(-.+)?",
     "evaluation": r"E\d{2}-[A-Za-z0-9]+",
     "injection": r"IM\d+",

@@ -246,7 +246,9 @@ def test_names_of_generations_and_records_are_the_identifiers_of_their_kind() ->
         assert row["run_id"] in older or any(re.fullmatch(form, row["run_id"]) for form in kinds), row["run_id"]
 
 
-@pytest.mark.parametrize("name", ["gen7", "gen5a-audit", "resnet-gen3", "R2", "D01", "E04-eval", "IM1", "grid-mine"])
+@pytest.mark.parametrize(
+    "name", ["gen7", "gen5a-audit", "gen5a-fast", "resnet-gen3", "R2", "D01", "E04-eval", "IM1", "grid-mine"]
+)
 def test_a_users_finder_bears_no_identifier_of_the_registry(name: str) -> None:
     with pytest.raises(ParameterError, match="'name' must be a name"):
         names.free_name(name, "name")
