@@ -34,7 +34,7 @@ FIGURES = {
         reference=0.0,
     ),
 }
-_REFERENCE = {
+REFERENCE = {
     "all_independent": 3.3, "all_conditioned": 3.4, "early_independent": 3.2, "early_conditioned": 3.0,
 }  # fmt: skip
 """Mean completeness of the reference system at p > 0.5 (per cent): 500 injections at each of 6 Einstein radii."""
@@ -85,7 +85,7 @@ def _refused(measures: Sequence[Measure], why: str) -> Outcome:
 
 def _corners(four: pd.DataFrame, points: Mapping[str, float]) -> Iterator[Measure]:
     for corner in CORNERS:
-        stated = f"the reference system had {_REFERENCE[corner]:.1f} % at p > 0.5"
+        stated = f"the reference system had {REFERENCE[corner]:.1f} % at p > 0.5"
         for at, threshold in points.items():
             how = f"{_words(corner)}; {stated}"
             yield trialpairs.share(f"host_pairs/{corner}/{at}", four, corner, threshold, how)

@@ -44,7 +44,7 @@ FIGURES = {
         "Change of completeness when one assumption changes", "assumption", "change of completeness (points)", "bars"
     )
 }
-_REFERENCE = {
+REFERENCE = {
     "psf_plus_10": -0.52, "psf_minus_10": 0.54, "re_plus_30": 0.15, "re_minus_30": -0.24,
     "colour_plus_0.2": -0.64, "colour_minus_0.2": 0.61, "q_low_minus_0.2": 0.28, "q_low_plus_0.2": -0.25,
 }  # fmt: skip
@@ -111,7 +111,7 @@ def judge(judged: Judged, half_width: float, params: Params, rng: np.random.Gene
         Point("sensitivity/changes", "completeness", place, m.value, m.low, m.high, m.n, label(name))
         for place, (name, m) in enumerate(shown.items())
     )
-    gate = _gate(systematic, half_width, at, [label(name) for name in _REFERENCE if name not in shown])
+    gate = _gate(systematic, half_width, at, [label(name) for name in REFERENCE if name not in shown])
     finding = _finding(shown, {m.name: m for m in (*measures, *cells, systematic)}, gate, at, params)
     return Outcome(NAME, (*measures, *cells, systematic), (gate,), findings=(finding,), points=points)
 
@@ -150,7 +150,7 @@ def _of_prior(
 def _perturbations(wide: pd.DataFrame) -> list[str]:
     """Variants of the experiment: those of the reference in its order, then others."""
     found = [name for name in trialpairs.variants(wide) if name != BASELINE]
-    order = list(_REFERENCE)
+    order = list(REFERENCE)
     return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
@@ -164,7 +164,7 @@ def _completeness(judged: Judged) -> Iterator[Measure]:
 def _mean_changes(judged: Judged) -> Iterator[Measure]:
     for name in _perturbations(judged.wide):
         both = trialpairs.scored_in(judged.wide, BASELINE, name)
-        stated = f"; the reference system had {_REFERENCE[name]:+.2f} points" if name in _REFERENCE else ""
+        stated = f"; the reference system had {REFERENCE[name]:+.2f} points" if name in REFERENCE else ""
         drawn = " of what the prior draws" if _parameter(name) else ""
         how = f"mean change of paired trials, hosts as clusters; {label(name)}{drawn}{stated}"
         for at, threshold in judged.points.items():

@@ -170,7 +170,7 @@ def setting_of(found: Labelled, grid: GridParams, seed: int, trained: NDArray[np
     chosen = (found.objects["negative_use"] == HOST).to_numpy()
     if not chosen.any():
         return None
-    if chosen.any() and trained[chosen].all():
+    if trained[chosen].all():
         raise DataError(f"no cut-out can host injections: the finder was trained on all {chosen.sum():,} kept for that")
     chosen &= ~trained
     facts = found.facts.filter(pa.array(chosen))

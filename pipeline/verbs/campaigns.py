@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from analysis.diagnostics import host_pairs, sensitivity
+
 _BINS = ("18-19", "19-20", "20-21", "21-22", "22-23", "23-24", "24-25", "25-26")
 _NATIVE, _OTHER = "20-32", "32.5-45"
 
@@ -76,18 +78,12 @@ _FEATURE_SPACE = (
 )
 
 _CELLS = "385 cells of 100 injections; threshold not recorded"
-_CHANGES = {
-    "psf_plus_10": -0.52, "psf_minus_10": 0.54, "re_plus_30": 0.15, "re_minus_30": -0.24, "colour_plus_0.2": -0.64,
-    "colour_minus_0.2": 0.61, "q_low_minus_0.2": 0.28, "q_low_plus_0.2": -0.25,
-}  # fmt: skip
-"""Mean changes of completeness (points), by the variants of the experiment `sensitivity`."""
-_CORNERS = {"early_conditioned": 3.0, "early_independent": 3.2, "all_independent": 3.3, "all_conditioned": 3.4}
 _OTHER_RECORDS = (
     *(
         Recorded(f"host_pairs/{corner}/p0.5", value, note="per cent; 500 injections at each of 6 Einstein radii")
-        for corner, value in _CORNERS.items()
+        for corner, value in host_pairs.REFERENCE.items()
     ),
-    *(Recorded(f"sensitivity/{name}/change/p0.5", value, note=_CELLS) for name, value in _CHANGES.items()),
+    *(Recorded(f"sensitivity/{name}/change/p0.5", value, note=_CELLS) for name, value in sensitivity.REFERENCE.items()),
     Recorded(
         "core_suppression/change/all",
         1.0,

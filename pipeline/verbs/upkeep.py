@@ -25,9 +25,10 @@ DAYS_SHARED = 30.0
 def collect(project: Project, days: float | None, *, doit: bool) -> Iterator[str]:
     """Lines about table files that nothing refers to and unfinished uploads, which are removed if ``doit``."""
     root, survey = project.data.of_any_survey, project.survey
-    yield from _uploads((root.lake_uri, survey.work_uri, survey.shards_uri), days, doit=doit)
-    days = days if days is not None else DAYS_SHARED if root.lake_uri else DAYS
+    places = root.lake_uri, survey.work_uri, survey.shards_uri
     with alone(root) if doit else working(root):
+        yield from _uploads(places, days, doit=doit)
+        days = days if days is not None else DAYS_SHARED if root.lake_uri else DAYS
         known = references(root)
         found = collecting.waste(root, known, days)
         if not known.in_git:

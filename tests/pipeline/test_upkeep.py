@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from lake import tables
 from lake.contract.fingerprint import fingerprint
 from lake.store import cards, delta
+from lake.upkeep.guard import working
 from pipeline.cli import dhs
 from pipeline.project import params
 from pipeline.verbs import verifying
@@ -63,10 +64,15 @@ def test_uploads_that_never_ended_are_counted_and_then_aborted(
         s3 = boto3.client("s3")
         for key in ("work/cutouts/x.npy", "of/others.npy"):
             s3.create_multipart_upload(Bucket=stores.NAME, Key=key)
+        assert "unfinished uploads: 1 could be aborted" in run(place, "lake", "gc", "--older-than", "0")
+        with working(params.load(place).data.of_any_survey):
+            busy = CliRunner().invoke(dhs, ["lake", "gc", "--remove", "--older-than", "0", "--project", str(place)])
+        assert "a stage or another command works on the lake" in busy.output + busy.stderr + str(busy.exception)
+        assert len(s3.list_multipart_uploads(Bucket=stores.NAME)["Uploads"]) == 2, "a stage may be sending them"
         assert "unfinished uploads: 1 could be aborted" in run(place, "lake", "gc")
         assert "unfinished uploads: 1 aborted" in run(place, "lake", "gc", "--remove")
         assert [one["Key"] for one in s3.list_multipart_uploads(Bucket=stores.NAME)["Uploads"]] == ["of/others.npy"]
-        assert not [line for line in run(place, "lake", "gc") if "uploads" in line]
+        assert not [line for line in run(place, "lake", "gc") if "upload" in line]
 
 
 def test_rows_that_break_their_contract_are_found(place: Path) -> None:
