@@ -15,6 +15,7 @@ from analysis.diagnostics.subject import Subject
 from analysis.records import Outcome, merge
 from analysis.results.populations import Populations
 from injection.experiment.setting import Setting
+from lake.errors import DataError
 from lake.scorer import Scorer
 from lake.sky.hashing import key_hash
 from lake.sky.split import TEST, THRESHOLD
@@ -57,7 +58,8 @@ def diagnosed(
     modules = [module for module in discovery.found() if module.__name__.rpartition(".")[2] in wanted]
 
     def populations(own: Any) -> Populations:
-        assert injected is not None  # noqa: S101
+        if injected is None:
+            raise DataError(f"{found.described.name} has no injections to compare with")
         setting, injections = injected
         chosen = _probed(injections, own, setting, context.seed)
         described = lenses.assign(**{name: found.conditions([name])[lenses.index, 0] for name in scorer.conditions})

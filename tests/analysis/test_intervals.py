@@ -237,9 +237,10 @@ def test_the_documented_coverage_is_reproduced():
 @pytest.mark.slow
 def test_intervals_with_fields_as_clusters_cover_as_documented():
     """At least 97, 96 and 96 % for 10, 20 and 40 fields; medians 99.6, 98.9 and 97.6 %."""
-    for (count, lowest, middle, _), documented in zip(fields(2000, 1), (0.996, 0.989, 0.976), strict=True):
-        assert lowest > 0.95, count
-        assert middle == pytest.approx(documented, abs=0.005), count
+    documented = ((0.97, 0.996), (0.96, 0.989), (0.96, 0.976))
+    for (count, lowest, middle, _), (least, middling) in zip(fields(2000, 1), documented, strict=True):
+        assert lowest > least - 0.005, count
+        assert middle == pytest.approx(middling, abs=0.005), count
 
 
 NAMES = {"Korn & Graubard": "Clopper-Pearson (Korn & Graubard)"}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 from scipy.special import logit
 
+from analysis.results.discoveries import CALIBRATOR
+from analysis.statistics.calibrators import METHODS
 from lake.errors import ParameterError
 from pipeline.cli import dhs
 from pipeline.project.context import RunContext, stage_run
@@ -43,6 +46,13 @@ def test_a_misspelt_generation_is_answered_with_the_nearest(tmp_path: Path) -> N
     for name in ("demoo1", "demoo1@3"):
         with pytest.raises(ParameterError, match=rf"'generation' must be one of demo1, got '{name}'; did you mean"):
             foreign.score_folder(project, Path("no such folder"), [name])
+
+
+@pytest.mark.parametrize("command", ["score", "discoveries"])
+def test_every_calibrator_can_be_named_and_the_shown_one_is_the_default(command: str) -> None:
+    (option,) = (one for one in dhs.get_command(click.Context(dhs), command).params if one.name == "calibrator")
+    assert tuple(option.type.choices) == METHODS  # type: ignore[attr-defined]
+    assert option.default == CALIBRATOR
 
 
 class Finder:
