@@ -68,8 +68,8 @@ def plain_training(stamps: torch.Tensor, labels: torch.Tensor, params: TrainPara
 
 
 def our_training(held: TrainingArrays, params: TrainParams, loading: list[float]) -> None:
-    """An epoch as the product runs it, on arrays normalised once for the whole run; ``loading`` gets the CPU seconds in
-    which batches are put together."""
+    """An epoch as the project runs it, on arrays normalised once for the whole run; ``loading`` gets the CPU seconds in
+    which batches are assembled."""
     real = Steps.fill
 
     def timed(*given: object) -> None:

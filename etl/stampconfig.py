@@ -98,7 +98,7 @@ class StampManifestParams(Section):
     manifests: dict[Name, StampManifestSpec]
     """The manifests, by name."""
     made_anyway: tuple[Name, ...]
-    """Manifests, with hard negatives too, that are made although no generation in ``train`` needs them."""
+    """Manifests, including those with hard negatives, that are made even if no generation in ``train`` needs them."""
 
 
 class HardNegativesSpec(Section):

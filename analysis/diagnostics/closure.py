@@ -165,7 +165,7 @@ class _Links:
         return self._with_errors(model, pairs["host"], Sample(hits, pairs[model].to_numpy(), units))
 
     def _with_errors(self, model: str, hosts: pd.Series, sample: Sample) -> Resampled:
-        """Recall by weights that are estimated: each replicate has its own error of the fit, the same in all links."""
+        """Recall with estimated weights: each replicate draws an error of the fit, the same in all links."""
         found = self.bootstrap.recall(sample)
         if model not in self.errors:
             return found

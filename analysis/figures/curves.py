@@ -173,7 +173,7 @@ def _visible(curve: RocCurve, least: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mark_thresholds(axes: Axes, thresholds: Mapping[str, float], limits: tuple[float, float]) -> None:
-    """Lines with their names; those of neighbours are at different heights."""
+    """Lines with their names; names of neighbouring lines are at different heights."""
     logits = {name: float(logit(probability)) for name, probability in thresholds.items() if 0 < probability < 1}
     shown = sorted((at, name) for name, at in logits.items() if limits[0] < at < limits[1])
     for place, (at, name) in enumerate(shown):

@@ -26,7 +26,7 @@ _DRAWN = ["x", "y", "low", "high", "label"]
 _STROKE = 1e-3
 """Length of the stroke that stands for a point, over the width of its series: SVG leaves out strokes of no length."""
 _UPRIGHT = 62
-"""Labels with more characters than this, in all, are turned: upright they would touch."""
+"""If labels have more characters than this in total, they are rotated: otherwise they would touch."""
 
 
 def points_figure(drawing: Drawing, models: Mapping[str, pd.DataFrame]) -> Picture:

@@ -19,7 +19,7 @@ BUDGET = ("gap_budget",)
 _OWN = ("closure", *REALISM, *BUDGET)
 """Diagnostics with a section of their own."""
 _GATES = {"trivial": ("beats_trivial_features",)}
-"""Gates of a diagnostic whose names begin with another word than its measures'."""
+"""Gates whose names do not begin like the measures of their diagnostic."""
 _ORDER = (
     *("split_balance", "masked_pixels", "flux_check", "annulus", "annulus_scoring", "shortcuts", "trivial"),
     *("real_lenses", "missed_lenses", "anchors", "confusers", "label_noise"),

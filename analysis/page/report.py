@@ -62,7 +62,7 @@ def rendered(inputs: ReportInputs, folder: str = FOLDER) -> Page:
 
 
 def _long(view: TableView) -> set[int]:
-    """Columns that hold sentences, which keep some width however many finders stand beside them."""
+    """Columns that hold sentences: they keep a least width, however many columns of finders there are."""
     words = [[cell.words if isinstance(cell, Tag) else cell for cell in row] for row in view.rows]
     return {place for row in words for place, cell in enumerate(row) if isinstance(cell, str) and len(cell) > _SENTENCE}
 

@@ -1,4 +1,4 @@
-"""Recall, false-positive rate and completeness of every two finders at one threshold, on what both were measured on."""
+"""Recall, false-positive rate and completeness of each pair of finders at one threshold, on the same objects."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def paired_share_tests(finders: Mapping[str, Compared], pixels: pd.Series, thres
 
 
 def _samples(a: Compared, b: Compared) -> dict[str, pd.DataFrame]:
-    """What both were measured on, by quantity: `galaxy_id`, `probability_a`, `probability_b`."""
+    """Objects and injections that both finders scored, by quantity: `galaxy_id`, `probability_a`, `probability_b`."""
     second = b.tested.objects[["galaxy_id", "label", "probability"]]
     both = a.tested.objects.merge(second, on="galaxy_id", suffixes=("_a", "_b"), validate="one_to_one")
     if (both["label_a"] != both["label_b"]).any():
@@ -62,7 +62,7 @@ def _samples(a: Compared, b: Compared) -> dict[str, pd.DataFrame]:
 
 
 def _injections(a: Compared, b: Compared) -> pd.DataFrame:
-    """Injections that both scored; none where their grids differ."""
+    """Injections that both scored; none if their grids differ."""
     if a.injections.empty or b.injections.empty or set(a.injections["grid_id"]) != set(b.injections["grid_id"]):
         return pd.DataFrame(columns=["galaxy_id", "probability_a", "probability_b"])
     first, second = (one.injections[one.injections["status"] == "scored"] for one in (a, b))
@@ -88,7 +88,7 @@ def _compared(
 
 
 def _redrawn(fixing: Fixing | None) -> Callable[[np.random.Generator], Cuts] | None:
-    """Both thresholds of a resample of the negatives that fixed them; None for one that was chosen beforehand."""
+    """Both thresholds from a resample of the negatives that fix them; None for a threshold chosen beforehand."""
     if fixing is None:
         return None
     count = len(fixing.probability_a)

@@ -71,7 +71,7 @@ def evaluate(
 def _of_both_classes(
     objects: pd.DataFrame, params: EvaluateParams, rng: np.random.Generator
 ) -> tuple[Iterable[Measure], Iterable[Measure]]:
-    """How well objects are ranked, and how well calibrated; without a value where they are of one class."""
+    """How well objects are ranked, and how well calibrated; without values if all are of one class."""
     labels, n = objects["label"].to_numpy(), len(objects)
     lenses = int((labels == 1).sum())
     if 0 < lenses < n:

@@ -90,7 +90,7 @@ class PairedShares:
 
 
 FEWEST_UNITS = 10
-"""Units below which their scatter says nothing."""
+"""Fewest units whose scatter gives an interval."""
 
 
 def paired_shares(

@@ -1,4 +1,4 @@
-"""The compiled network once more, in another process: what the compiler kept shortens the way to the first step."""
+"""The compiled network again, in another process: the compiled code that was kept makes its first step come sooner."""
 
 from benchmarks.gpu.compiling import records
 

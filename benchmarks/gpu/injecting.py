@@ -37,7 +37,7 @@ PROCESSOR = (("cpu", 1, 256), ("cpu", CORES, 1024), ("cpu", CORES, 2048)) if GPU
 TORCH = (("cuda", 1, 4096), ("cuda", 2, 4096)) if GPU else ()
 """Engine, threads, injections of a batch; with several threads, batches are made side by side."""
 GRID, WANTED = 110_000, 100_000.0
-"""Injections of a grid of DR10; injections per second that the torch engine must reach in the stream to stay."""
+"""Injections of a grid of DR10; goal of the torch engine in injections per second, with scoring and measuring."""
 LARGEST_DIFFERENCE = 1e-4
 """Of two engines' pixels, relative to the image's peak, above which they do not agree."""
 
@@ -87,7 +87,7 @@ class Clock:
 
     @contextmanager
     def running(self, scorer: CheckpointScorer, device: str) -> Iterator[None]:
-        """Clock the stream's own calls, and those of the scorer, which gets tensors from a GPU and else arrays."""
+        """Time the calls of the stream and of the scorer, which gets tensors from a GPU and arrays from a CPU."""
         asked = "score" if device == "cpu" else "score_tensor"
         with (
             patch.object(setting, "render_arcs", self.around("rendering", setting.render_arcs)),
@@ -128,7 +128,7 @@ def records() -> Iterator[dict[str, Any]]:
 
 
 def _engine(planned: Plan, scorer: CheckpointScorer) -> dict[str, Any]:
-    """Rate and shares of an engine, the first batch left out."""
+    """Rate and shares of an engine, without the first batch."""
     grid, done = planned.setting.grid, 0
     clock, todo = Clock(waits=grid.device != "cpu" and grid.threads == 1), stream.batches(planned)
     stream.run_batch(planned, todo[0], scorer)

@@ -66,7 +66,7 @@ def arrays(count: int, settings: TrainParams) -> TrainingArrays:
 
 
 def manifest_in(folder: Path, count: int) -> pa.Table:
-    """Rows of a manifest of made-up stamps, and the stamps in a shard as the product holds them."""
+    """Rows of a manifest of made-up stamps, and the stamps in a shard as the project stores them."""
     pixels = stamps(count, seed=2).numpy()
     write_shard(folder / shard_name(0), iter(pixels), count, PIXELS)
     return pa.table(

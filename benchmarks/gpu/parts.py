@@ -57,7 +57,7 @@ def run_part(part: str, limit_s: float) -> Iterator[Record]:
 
 
 def limit_s(part: str, wanted: list[str], spent_s: float) -> float:
-    """Seconds that a part may take after ``spent_s``, so that the last one still has its own."""
+    """Seconds that a part may take after ``spent_s``, so that enough time is left for the last one."""
     later = LIMITS_S[wanted[-1]] if part != wanted[-1] else 0
     return round(max(0.0, min(LIMITS_S[part], AT_MOST_S - spent_s - later)), 1)
 

@@ -91,7 +91,7 @@ def independent(scorer: Scorer, host: np.ndarray, batch: int, logits: np.ndarray
 
 
 def as_it_stands(scorer: CheckpointScorer, host: np.ndarray, batch: int, logits: np.ndarray) -> dict[str, Any]:
-    """Whether the recorded passes give the logits of passes that are not recorded."""
+    """Whether passes with CUDA graphs give the same logits as passes without."""
     with without_graphs():
         plainly = BatchedNetwork(scorer._network, scorer._arithmetic).logits(scorer.normalised(torch.from_numpy(host)))
     same = bool((plainly.cpu().numpy() == logits).all())

@@ -83,7 +83,7 @@ def records() -> Iterator[dict[str, Any]]:
 
 
 def _loading(settings: TrainParams) -> dict[str, Any]:
-    """Stamps read from shards, checked, normalised and laid where they are trained from."""
+    """Stamps read from shards, checked, normalised and put where training reads them."""
     with tempfile.TemporaryDirectory() as folder:
         rows = manifest_in(Path(folder), LOADED)
         start = time.perf_counter()

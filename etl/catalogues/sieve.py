@@ -74,7 +74,7 @@ class Sieve:
         self.renamed: Counter[str] = Counter()
         """Of these, types of older releases."""
         self.misplaced = 0
-        """Rows without a place on the sky, wherever they go."""
+        """Number of rows with impossible coordinates, whatever becomes of them."""
 
     def __call__(self, raw: NDArray[np.void]) -> tuple[NDArray[np.intp], NDArray[np.int8]]:
         """The rows to look at more closely, and the number of the first cut that each fails, or -1.

@@ -148,7 +148,7 @@ class _Brick:
     windows: Windows
     """Those inside the coadd."""
     memory: Memory = field(default_factory=Memory)
-    """Where one file after another is decoded."""
+    """Where files are decoded, one after another."""
 
     def each(self, kind: str, band: str | None, unit: str, windows: Windows | None = None) -> Iterator[Some]:
         """Windows (by default the stamps') of one file, some at a time: their places, and their pixels (n, y, x) in
@@ -169,7 +169,7 @@ class _Brick:
                 yield some, out[: len(some)]
 
     def _pixels(self, image: Image, windows: Windows) -> Any:
-        """The image's pixels, or those under the windows alone where they are a small part of it."""
+        """The image's pixels, or only those under the windows if these are a small part of it."""
         part = len(windows.x0) * windows.size**2 < _SECTION_SHARE * image.shape[0] * image.shape[1]
         if not isinstance(image, TiledImage):
             return image.section if part else image.data

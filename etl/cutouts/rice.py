@@ -38,7 +38,7 @@ def _leading_zeros(_context: Any, value: Any) -> Any:
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _filled(data: Any, at: Any, bits: Any, held: Any) -> Any:
-    """The buffer of bits, left-aligned, with at least 33 of them where the data has so many."""
+    """The buffer of bits, left-aligned, with at least 33 of them if so many are left in the data."""
     if held <= 32:
         if at + 4 <= len(data):
             word = (
@@ -156,7 +156,7 @@ def decode(data: Any, tiles: Any, scaled: Any, code: Any, numbers: Any, out: Any
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _restore(whole: Any, dither: Any, scaled: Any, turn: Any, numbers: Any, row: Any) -> None:
-    """Quantised values as they were before, without their dither."""
+    """Values before quantisation, with the dither removed."""
     scale, zero = scaled[0], scaled[1]
     if dither < 0:
         for place in range(len(whole)):

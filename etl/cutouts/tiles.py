@@ -35,7 +35,7 @@ _NO_BLANK = 1 << 40
 
 
 class Memory:
-    """Memory for one array after another: to fill fresh memory takes many times as long."""
+    """Memory that every array uses again: filling fresh memory takes many times as long."""
 
     def __init__(self) -> None:
         self._held = np.empty(0, dtype=np.float32)
@@ -191,7 +191,7 @@ def tiled(file: BinaryIO, unit: Unit) -> TiledImage | None:
 
 
 def _known(header: Header) -> bool:
-    """Whether the decoder knows all that the header says of the pixels."""
+    """Whether the decoder supports everything that the header says of the pixels."""
     plain = header.value("BSCALE", 1) == 1 and header.value("BZERO", 0) == 0 and not _blank_integers(header)
     sizes = header.value("ZBITPIX") in (16, 32, -32) and _setting(header, "BYTEPIX", 4) in _CODES
     blocks = _setting(header, "BLOCKSIZE", 32) in (16, 32) and "ZTILE1" in header and "ZTILE2" in header

@@ -110,7 +110,7 @@ def upload(s3: Any, content: bytes | Path, uri: str) -> str:
     if isinstance(content, Path):
         try:
             s3.upload_file(str(content), bucket, key)
-        except S3UploadFailedError as error:  # what AWS refused is behind it
+        except S3UploadFailedError as error:  # its context is the error from AWS
             raise error.__context__ or error from None
         with content.open("rb") as file:
             digest = digest_of(file)

@@ -150,7 +150,7 @@ def _fetched(s3: Any, folder: str, outputs: Sequence[str], project: Path) -> lis
 
 
 def _replace(target: Path, files: Mapping[str, str], fetch: Callable[[str, Path], None]) -> None:
-    """Put a folder of fetched files (by their paths in it) at ``target``; nothing of an earlier one stays."""
+    """Put a folder of fetched files (by their paths in it) at ``target``, in place of any earlier folder."""
     draft = target.with_name(f".{target.name}.fetched")
     shutil.rmtree(draft, ignore_errors=True)
     for path, name in files.items():

@@ -1,6 +1,6 @@
-"""CSV and Parquet tables as rows of a FITS table, so that catalogues of all formats take the same way.
+"""CSV and Parquet tables as rows of a FITS table, so that catalogues of all formats are processed alike.
 
-A CSV file may be packed by gzip, which its first bytes tell.
+A CSV file may be compressed by gzip; its first bytes show it.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _csv(path: str, columns: Sequence[str] | None) -> Iterator[pyarrow.csv.CSVSt
 
 
 class _Bounded(io.RawIOBase):
-    """The bytes of a file in order, unpacked if it is packed; DataError if it unpacks to too many."""
+    """The bytes of a file in order, decompressed if it is compressed; DataError if it decompresses to too many."""
 
     def __init__(self, file: Opened) -> None:
         self._file, self._read = file, 0

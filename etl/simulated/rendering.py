@@ -38,7 +38,7 @@ class Rows:
 
 
 def rendered(spark: SparkSession, plan: DataFrame, maker: ShardMaker) -> Rows:
-    """Have the shards of a plan made; all rows of ``stamps``.
+    """Make the shards of a plan; all rows of ``stamps``.
 
     Each planned stamp has a row; DataError if the counts differ. What a killed run has finished is not made again:
     the maker's folder belongs to one plan, one code and one set of parameters.

@@ -84,7 +84,7 @@ class ShardMaker:
         return place
 
     def _held(self, number: int, index: str, made_from: bytes) -> str | None:
-        """The address of a shard that need not be made again, '' if it is local; None where there is none."""
+        """The address of a finished shard, '' if it is local; None if the shard has to be made."""
         if not storage.exists(index):
             return None
         with storage.open_file(index) as file:
@@ -98,7 +98,7 @@ class ShardMaker:
         return storage.below(self.folder, "shards", shard_name(number))
 
     def _written(self, number: int, rows: pa.Table) -> tuple[pa.Table, str | None]:
-        """Bring a shard to its place; rows of its stamps, and its address."""
+        """Make a shard and store it; rows of its stamps, and its address."""
         if self.store is None:
             return self._drawn(Path(self._local(number)), number, rows), None
         with tempfile.TemporaryDirectory() as scratch:
@@ -146,7 +146,7 @@ def _galaxies(rows: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:
 
 
 class _Rows(Generic[_Kind]):
-    """Rows of an array, put together in memory that is used again: fresh memory takes many times as long."""
+    """Rows of an array, copied into memory that is used again: filling fresh memory takes many times as long."""
 
     def __init__(self, held: NDArray[_Kind]) -> None:
         self._held, self._memory = held, np.empty((_BATCH, *held.shape[1:]), dtype=held.dtype)

@@ -58,7 +58,7 @@ class Remembering:
 
 
 class OneAtATime:
-    """A scorer that several threads may use: each waits for the one before."""
+    """A scorer that several threads may use, one at a time."""
 
     def __init__(self, scorer: Scorer) -> None:
         self.name, self.checkpoint_id, self.conditions = scorer.name, scorer.checkpoint_id, scorer.conditions
@@ -78,7 +78,7 @@ class OneAtATime:
 
 
 def side_by_side(plan: Plan, scorer: Scorer) -> tuple[Plan, Scorer, int]:
-    """A plan, a scorer, and the number of batches at once, which is above one if the finder runs on a GPU.
+    """A plan, a scorer, and the number of batches at once: more than one if the finder runs on a GPU.
 
     While the GPU scores one batch, threads load, render and measure others: as many batches as the grid has threads, or
     two if the GPU renders too. Without a GPU, one batch uses all threads. The rows are the same either way.

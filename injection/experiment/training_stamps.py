@@ -75,7 +75,7 @@ class StampRenderer:
             light = add_poisson(light, gain, self.seed, drawn["injection_id"].combine_chunks())
         kept = {name: drawn[name] for name in (*_KEPT, *self.imaging.source_columns)}
         measured = measure_arcs(drawn, arcs, hosts, usable, psf, self._sigma(rows))
-        light += hosts  # in place: to fill fresh memory takes as long as a tenth of the rendering
+        light += hosts  # in place: filling fresh memory would take a tenth of the rendering time
         return light, pa.table({**kept, **measured}), arcs.reasons
 
     def parameters(self, rows: pa.Table, side: int) -> pa.Table:

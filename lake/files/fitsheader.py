@@ -27,7 +27,7 @@ _DESCRIBING = re.compile(
     rb"(ZBITPIX|ZCMPTYPE|ZQUANTIZ|ZDITHER0|Z?BLANK|ZNAME\d|ZVAL\d|BSCALE|BZERO|THEAP|BUNIT"
     rb"|(?:CTYPE|CRVAL|CRPIX|CDELT)[12]|(?:CD|PC)[12]_[12]) *="
 )
-"""Cards of images; of one that stands there twice the first counts, as with astropy."""
+"""Cards of images; if a card occurs twice, the first one counts, as in astropy."""
 _INTEGER = re.compile(rb".{8}= +(-?\d{1,18}) *(?:/.*)?", re.DOTALL)
 """A card in the fixed format of integers, which astropy takes a hundred times as long to read."""
 _REAL = re.compile(rb".{8}= +(-?\d+\.\d*(?:E[+-]?\d{1,3})?) *(?:/.*)?", re.DOTALL)

@@ -31,7 +31,7 @@ def send(folder: Path, place: str) -> None:
 
 
 def sent(path: Path, place: str) -> str:
-    """Address of a shard below a prefix, which is there already or brought there."""
+    """Address of a shard below a prefix; the shard is uploaded unless it is there already."""
     target = storage.below(storage.absolute(place), f"{_digest(path)}.npy")
     if storage.find(target) is None:
         storage.upload(path, target)
@@ -73,7 +73,7 @@ def fetched(folder: Path, name: str, copies: Path, stage: str) -> Path | None:
 
 
 def _fetch(place: str, name: str, path: Path, stage: str) -> None:
-    """Copy a shard from a store to a path, where it appears once its bytes are those of its name."""
+    """Copy a shard from a store to a path, where it appears once its hash is that of its name."""
     draft = path.with_suffix(".new")
     try:
         storage.fetch(place, draft)

@@ -47,7 +47,7 @@ class Arithmetic:
     def forward(self, network: LensFinder, x: Tensor, metadata: Tensor | None = None) -> Tensor:
         """Logits (batch,) in float32."""
         x = x.to(self.device, torch.float32).contiguous(memory_format=self.memory_format)
-        # a pass uses each weight once, so that casts need not be kept; in a CUDA graph they must not be
+        # a pass uses each weight once, so there is no need to cache casts; in a CUDA graph they must not be cached
         narrow = self.dtype == torch.bfloat16
         with torch.autocast(self.device.type, torch.bfloat16, enabled=narrow, cache_enabled=False):
             logits = network(x, metadata)
@@ -60,7 +60,7 @@ class Arithmetic:
 
 
 class BatchedNetwork:
-    """A network that gives logits for any number of stamps, in batches of one size in the same memory.
+    """A network that gives logits for any number of stamps, in batches of one size that reuse the same memory.
 
     On a GPU a batch is one CUDA graph. Several threads may use it, one after the other. The network's weights may
     change, but not move.
@@ -118,7 +118,7 @@ class _Held:
         self.logits.copy_(self._arithmetic.forward(self._network, self.x, self.metadata))
 
     def fill(self, x: Tensor, metadata: Tensor | None) -> None:
-        """Copy a batch in; what it leaves is zero."""
+        """Copy a batch in, and set the rest to zero."""
         for memory, batch in ((self.x, x), (self.metadata, metadata)):
             if memory is not None and batch is not None:
                 memory[: len(batch)].copy_(batch)

@@ -22,7 +22,7 @@ from lake.errors import one_line
 log = logging.getLogger(__name__)
 
 WARM_UP = 3
-"""Runs before a recording: in the first ones libraries choose kernels and take memory, which no graph may do."""
+"""Runs before a recording: the first ones choose kernels and allocate memory, which a graph must not do."""
 EAGER, GRAPH = "eager", "cuda graph"
 
 
@@ -75,7 +75,7 @@ class Recorded:
         current = torch.cuda.current_stream(stream.device)
         stream.wait_stream(current)
         with torch.cuda.stream(stream), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*capturable=True")  # it is captured a few calls later
+            warnings.filterwarnings("ignore", message=".*capturable=True")  # a later call captures it
             self._work()
         current.wait_stream(stream)
         self._runs += 1
@@ -94,7 +94,7 @@ class Recorded:
 
 
 class _Slot:
-    """Pinned memory for a batch, its place on the GPU, and how far both are used."""
+    """Pinned memory for a batch, memory on the GPU, and events that tell when each may be reused."""
 
     def __init__(self, batch: Tensor, device: torch.device) -> None:
         self.host = torch.empty(batch.shape, dtype=batch.dtype, pin_memory=True)
@@ -102,15 +102,15 @@ class _Slot:
         self.copied, self.used = torch.cuda.Event(), torch.cuda.Event()
 
     def holds(self, batch: Tensor) -> bool:
-        """Whether the batch fits in."""
+        """Whether a batch fits."""
         same = self.host.dtype == batch.dtype and self.host.shape[1:] == batch.shape[1:]
         return same and len(self.host) >= len(batch)
 
 
 class Staged:
-    """Brings batches from the processor's memory to a device; on a GPU, one while it works on the one before.
+    """Copies batches from main memory to a device; a GPU works on one batch while the next is copied.
 
-    Work on a batch must be under way (launched) when the next one is brought; its memory is then used again.
+    Work on a batch must have been launched before the next one is copied, since memory is reused in turn.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -119,7 +119,7 @@ class Staged:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def brought(self, batch: Tensor) -> Tensor:
-        """The batch on the device: itself where it is there already, else valid until the next but one."""
+        """The batch on the device: itself if it is there already, else a copy, valid until the next call but one."""
         if batch.device.type != "cpu" or self._stream is None:
             return batch.to(self._device)
         current = torch.cuda.current_stream(self._device)
@@ -140,7 +140,7 @@ class Staged:
     def _slot(self, batch: Tensor) -> _Slot:
         slot = self._slots[self._turn]
         if slot is None or not slot.holds(batch):
-            torch.cuda.synchronize(self._device)  # nothing uses the memory that is given up
+            torch.cuda.synchronize(self._device)  # the old memory is no longer in use
             slot = self._slots[self._turn] = _Slot(batch, self._device)
-            torch.cuda.synchronize(self._device)  # the new memory is not still in use by an earlier stream
+            torch.cuda.synchronize(self._device)  # no earlier stream still uses the new memory
         return slot

@@ -57,7 +57,7 @@ class EnsembleFile(Section):
 
 
 def averaged(folder: str, checkpoint_id: str) -> str:
-    """The file of one network, averaged: its logits are passed on as they are."""
+    """The file of one averaged network, whose logits are used unchanged."""
     alone = Member(folder=folder, checkpoint_id=checkpoint_id, averaged=True)
     content = EnsembleFile(members=(alone,), mean=(0.0,), scale=(1.0,), layers=((((1.0,),), (0.0,)),))
     return json.dumps(content.model_dump(mode="json"), indent=1) + "\n"

@@ -73,7 +73,7 @@ def _loaded(path: Path) -> Any:
         with torch.serialization.safe_globals(_PLAIN):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and pickle raise errors of any kind for files that are not their own
-        named = re.search(r"GLOBAL (\S+)", str(error))  # the rest of torch's text says how to read it all the same
+        named = re.search(r"GLOBAL (\S+)", str(error))  # torch's text also tells how to read the file regardless
         why = f"reading it would run code that it names ({named[1]})" if named else "it is not a file of plain weights"
         raise DataError(f"{path} is not read: {why}; save model.state_dict() with torch.save or safetensors") from error
 

@@ -198,7 +198,7 @@ def score_together(
                 held[scorer.sees] = scorer.normalised(stamps[part])
             extra = more[place]
             found[place].append(scorer.logits(held[scorer.sees], None if extra is None else extra[part]))
-    # only here does the processor wait for a GPU, which meanwhile had one batch after the other
+    # the processor waits for a GPU only here, after all batches are launched
     return np.stack([torch.cat([logits.cpu() for logits in parts]).numpy() for parts in found])
 
 

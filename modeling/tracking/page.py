@@ -38,7 +38,7 @@ def address(store: RunStore, port: int) -> str:
 
 
 def _colour(store: RunStore, runs: Sequence[Any]) -> None:
-    """Give runs without a colour one that no other has, while there are any: the page's own choice repeats itself."""
+    """Give each run without a colour one that no other run has, while there are any: MLflow's colours repeat."""
     used = {run.data.tags.get(_COLOUR) for run in runs}
     free = [colour for colour in _COLOURS if colour not in used] or _COLOURS
     newest = sorted(runs, key=lambda run: (-(run.info.start_time or 0), run.info.run_name))

@@ -50,7 +50,7 @@ class Reused:
         self._staged: Staged | None = None
 
     def brought(self, x: Tensor, which: NDArray[np.int64], device: torch.device) -> Tensor:
-        """Some rows of a tensor in the processor's or the device's memory, on the device, valid until the next call."""
+        """Some rows of a tensor (in main memory or on the device), on the device, valid until the next call."""
         if x.device.type == device.type:
             return self.rows(x, on(which, device))
         self._staged = self._staged or Staged(device)
@@ -86,7 +86,7 @@ class TrainingArrays:
     batches: Reused = field(default_factory=Reused)
     """Where batches of stamps are put together."""
     mapped: bool = False
-    """Whether the stamps lie in a file; they stay on the processor."""
+    """Whether the stamps are in a mapped file; these are not moved to a GPU."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -100,7 +100,7 @@ class TrainingArrays:
 
 
 def fits(size: int, device: torch.device) -> bool:
-    """Whether a device has memory for so many bytes of stamps besides what a training needs; the processor has."""
+    """Whether a device has memory for so many bytes of stamps and for what training needs besides; always true of a CPU."""
     if device.type == "cpu":
         return True
     free, whole = torch.cuda.mem_get_info(device)
@@ -116,7 +116,7 @@ class Stamps(Protocol):
 
 
 def is_mapped(size: int) -> bool:
-    """Whether stamps of so many bytes lie in a file rather than in memory."""
+    """Whether stamps of so many bytes are kept in a file rather than in memory."""
     return size > MAPPED_ABOVE * psutil.virtual_memory().available
 
 

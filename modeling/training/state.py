@@ -57,7 +57,7 @@ class TrainingState:
         return self.ema if self.ema is not None else self.network
 
     def set_rate(self, rate: float) -> None:
-        """Set the learning rate; on a GPU where it is, for a CUDA graph reads it there."""
+        """Set the learning rate; on a GPU in place, since a CUDA graph reads it there."""
         for group in self.optimiser.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)

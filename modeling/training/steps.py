@@ -31,7 +31,7 @@ COMPILED = "compiled"
 
 
 class Steps:
-    """Optimiser steps of one run."""
+    """The optimiser steps of one run."""
 
     def __init__(
         self, params: TrainParams, state: TrainingState, arithmetic: Arithmetic, training: TrainingArrays
@@ -104,12 +104,12 @@ class Steps:
             state.loss_sum += loss.detach()
 
     def _accumulate_compiled(self) -> None:
-        """The same with a network that is compiled as it first runs; where the compiler fails, once more without it."""
+        """The same with a network that is compiled in its first run; if that fails, it runs again uncompiled."""
         state = self._state
         before = [(held, held.clone()) for held in (state.loss_sum, *state.network.buffers())]
         try:
             self._accumulate()
-        except (RuntimeError, OSError) as error:  # those of the network itself come again below
+        except (RuntimeError, OSError) as error:  # an error of the network itself is raised again below
             log.warning("%s is trained without compiling, more slowly: %s", self._params.generation, one_line(error))
             for held, kept in before:
                 held.copy_(kept)

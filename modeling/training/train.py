@@ -88,7 +88,7 @@ def train_epoch(run: Run, training: TrainingArrays) -> int:
 
 
 def optimise(run: Run, training: TrainingArrays, samples: NDArray[np.int64], epoch: int) -> None:
-    """One optimiser step on the given samples; on a GPU nothing waits for it."""
+    """One optimiser step on the given samples; the processor does not wait for a GPU."""
     rate = learning_rate(run.state.step, run.steps_per_epoch, run.params.optimiser.lr, run.params.schedule)
     run.steps(training, samples, epoch, rate)
 

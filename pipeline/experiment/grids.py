@@ -98,7 +98,7 @@ def fill(planned: Plan, scorer: Scorer, folder: Path) -> None:
     if done:
         log.info("grid %s: resuming after %d of %d batches", planned.grid_id, done, len(todo))
     planned, scorer, at_once = side_by_side(planned, scorer)
-    # the first batch alone, for in it kernels are compiled and recorded
+    # the first batch runs alone: kernels are compiled and recorded in it
     parts = (todo[done : done + 1], todo[done + 1 :])
     made = chain.from_iterable(in_order(lambda rows: run_batch(planned, rows, scorer), part, at_once) for part in parts)
     for number, table in track(enumerate(made, done), "inject and score", total=len(todo) - done):

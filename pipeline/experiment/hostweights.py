@@ -32,7 +32,7 @@ class Weighted:
     """By estimated weighting: derivatives of the log weights (host, error) along independent errors of the fit"""
 
     def errors(self, hosts: HostSet) -> dict[str, pd.DataFrame]:
-        """The directions, with a row for the `galaxy_id` of each host."""
+        """The derivatives, with a row for the `galaxy_id` of each host."""
         ids = hosts.ids.to_pylist()
         return {name: pd.DataFrame(each, index=ids) for name, each in self.directions.items()}
 

@@ -1,4 +1,4 @@
-"""A filled grid as it is stored: of the survey, or of an audit on a set of cut-outs in the columns of its bands."""
+"""A stored grid of injections: the survey's, or that of an audit on a set of cut-outs, whose columns name its bands."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class StoredGrid:
 
     @property
     def _own(self) -> dict[str, str]:
-        """Columns of `set_injections` that have values of the reference band, and the names that say so."""
+        """Columns of `set_injections` with values of the reference band, and names for them with that band."""
         return {stored: name.format(self.imaging.reference_band) for name, stored in OF_REFERENCE.items()}
 
     def injections(self, columns: Sequence[str] | None = None) -> pa.Table:

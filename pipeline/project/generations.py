@@ -120,7 +120,7 @@ def _parameters(project: Project, name: str, train: Mapping[str, Any], changes: 
 
 
 def rehearsed(parameters: TrainParams, values: Mapping[str, Any]) -> TrainParams:
-    """A small version of the generation, under a name of its own: one epoch, small batches, no ImageNet weights.
+    """A small version of the generation, under a separate name: one epoch, small batches, no ImageNet weights.
 
     Controls that another finder mines are left out: it would have to be trained in full first.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 NO_FILE = "data/code/nothing.json"
-"""A file that never changes: DVC's dependency of what needs none."""
+"""A file that never changes, as the DVC dependency of stages that need none."""
 
 
 def stamp_set(values: Mapping[str, Any], manifest: str) -> str | None:
@@ -17,7 +17,7 @@ def stamp_set(values: Mapping[str, Any], manifest: str) -> str | None:
 
 
 def unmined(values: Mapping[str, Any], manifest: str) -> str:
-    """The manifest that one with hard negatives of simulated stamps is made of; any other manifest itself."""
+    """The manifest from which one with hard negatives of simulated stamps is made; any other manifest unchanged."""
     hardened, seen = values.get("hard_negatives", {}).get("manifests", {}), set()
     while manifest in hardened and manifest not in seen:
         seen.add(manifest)
@@ -37,7 +37,7 @@ def hard_scorer(values: Mapping[str, Any], manifest: str) -> str | None:
 
 
 def needed(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Of simulated stamps, what the generations in ``train`` need, and manifests that are made without one: DVC's files
+    """Simulated stamps that the generations in ``train`` need, and manifests that are made without one: DVC's files
     make stages of these alone.
 
     ``bank`` of a set is the file of real galaxies that it is rendered with, or one that never changes.

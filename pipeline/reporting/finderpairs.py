@@ -46,7 +46,7 @@ def finders(context: RunContext) -> dict[str, network.Finder]:
 
 
 def pairs(root: DataRoot, names: Collection[str], off: Mapping[str, object]) -> pd.DataFrame:
-    """Rows of the table of pairs that count, with both finders among these; without any, none."""
+    """Rows of the table of pairs that count and whose finders are both among ``names``."""
     made = [one for one in cards.of_survey(root, TABLE) if one.name not in off and one.card.slice in names]
     rows = [delta.read(root, TABLE, slices=[one.card.slice]).to_pandas() for one in made]
     found = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["other"])

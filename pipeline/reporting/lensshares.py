@@ -1,4 +1,4 @@
-"""The fraction of lenses that a finder was trained at, which its probabilities hold for."""
+"""The fraction of lenses in a finder's training, at which its probabilities hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TRAINED_ON = {"manifest": "as in its training split", "stamp_manifest": "as amo
 
 
 def lens_share(context: RunContext, name: str) -> tuple[float | None, str]:
-    """Fraction of lenses that a finder was trained at, from its checkpoint's record, and where it comes from."""
+    """Fraction of lenses in a finder's training, from its checkpoint's record, and where it comes from."""
     folder = context.root.checkpoints(name)
     if (folder / FINDER).exists():
         return None, ""

@@ -90,7 +90,7 @@ def _of_generation(root: DataRoot, params: TrainParams, chain: Chain) -> Iterato
 
 
 def _unmade(params: TrainParams, chain: Chain) -> Finding:
-    """A manifest that is not there: the stages that make it need a bank if its lenses are real galaxies."""
+    """A manifest that does not exist yet: the stages that make it need a bank if its sources are real galaxies."""
     chosen = simulated.stamp_set(chain.values, params.manifest)
     bank = simulated.needed(chain.values)["sets"][chosen]["bank"] if chosen else simulated.NO_FILE
     lacking = simulated.bank_missing(bank)
@@ -191,7 +191,7 @@ def _resources(root: DataRoot, params: TrainParams, made: bool) -> str:
 
 
 def _pixels(root: DataRoot, params: TrainParams) -> tuple[int, int]:
-    """Stamps that a run holds, and their side as it holds them."""
+    """Number of stamps that a run holds, and their side in pixels."""
     table, store = table_of(root, params.manifest), pixels_of(root, params.manifest)
     rows = delta.read(root, table, ["shard", "split"], slices=[params.manifest])
     held = int(pc.sum(pc.is_in(rows["split"], pa.array(["train", "val"]))).as_py() or 0)

@@ -94,7 +94,7 @@ def audit(
 
 
 def _finish(project: Project, name: str) -> None:
-    """Compare a finder with the others and each of them with it, and make the report.
+    """Compare a finder with all others, in both directions, and make the report.
 
     These stages run alone, so that another finder that cannot be measured does not block them.
     """

@@ -82,7 +82,7 @@ def audit_ensemble(project: Project, asked: Request, fitted: Fitted) -> None:
 
 
 def audit_averaged(project: Project, network: str, name: str) -> None:
-    """Keep a network, averaged over the eight orientations of a stamp, as a finder of its own, and audit it."""
+    """Keep a network, averaged over the eight orientations of a stamp, as a separate finder, and audit it."""
     free_name(name, "name")
     identity = load_scorer(project.data.checkpoints(network), averaged=True).checkpoint_id
     _audit(project, name, [network], averaged(f"../{network}", identity), ())

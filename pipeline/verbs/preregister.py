@@ -46,7 +46,7 @@ def _registered(root: DataRoot, wanted: Expectation) -> list[str]:
 
 
 def _unheard_of(root: DataRoot, measure: str) -> list[str]:
-    """A line where runs of this lake measured something, but nothing of that name, which may be misspelt."""
+    """A warning if runs of this lake have measures, but none of that name, which may be misspelt."""
     if measure.startswith(COMPLETENESS) or not cards.of_survey(root, "diagnostics"):
         return []
     slices = [one.card.slice for one in cards.of_survey(root, "diagnostics")]
