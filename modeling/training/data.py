@@ -100,7 +100,7 @@ class TrainingArrays:
 
 
 def fits(size: int, device: torch.device) -> bool:
-    """Whether a device has memory for so many bytes of stamps and for what training needs besides; always true of a CPU."""
+    """Whether a device has memory for so many bytes of stamps beside a training's other needs; a CPU always has."""
     if device.type == "cpu":
         return True
     free, whole = torch.cuda.mem_get_info(device)
