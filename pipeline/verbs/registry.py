@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
 from typing import Literal
 
 import pyarrow as pa
@@ -35,17 +36,22 @@ class Run:
     reason: str = ""
     source: str = "trained"
     results: str = ""
-    facts: Facts = field(default_factory=Facts)
+    known: Callable[[], Facts] = Facts
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What the tables know of it; they are read when it is first asked for, since decisions need names only."""
+        return self.known()
 
     def columns(self) -> dict[str, str]:
         """All that is one value, in words."""
-        values = {**vars(self), **vars(self.facts)}
-        return {name: value for name, value in values.items() if name not in ("facts", "disagreements")}
+        values = {**{each.name: getattr(self, each.name) for each in fields(self)}, **vars(self.facts)}
+        return {name: value for name, value in values.items() if name not in ("known", "disagreements")}
 
 
-def registry(project: Project) -> list[Run]:
+def registry(project: Project, facts: runfacts.Source | None = None) -> list[Run]:
     """Every run: those of this project by finder, what is planned or expected, superseded; then the historical ones."""
-    ours, made = own_runs(project), set(status.runs(project.data))
+    ours, made = own_runs(project, facts), set(status.runs(project.data))
     known = {run.run for run in ours}
     expectant = sorted({one.run for one in expected.records(project.data)} - known)
     awaited = [Run(name, *split_run(name), "planned", "an expectation is registered") for name in expectant]
@@ -77,11 +83,11 @@ def for_the_screen(rows: pa.Table) -> pa.Table:
     return rows.select(["run", "kind", "status", "date"]).append_column("finding", pa.array(short, pa.string()))
 
 
-def own_runs(project: Project) -> list[Run]:
+def own_runs(project: Project, facts: runfacts.Source | None = None) -> list[Run]:
     """The runs of this project, by finder and in the order of work."""
     root = project.data
     made, off = status.runs(root), status.invalid_runs(root)
-    facts = runfacts.Source(root)
+    facts = facts or runfacts.Source(root)
     found = [_own(run, stems, off, facts, set(made)) for run, stems in made.items()]
     found += [Run(name, *split_run(name), "planned") for name in _planned(project) if name not in made]
     found += [_superseded(row) for row in facts.replaced()]
@@ -91,13 +97,20 @@ def own_runs(project: Project) -> list[Run]:
 
 def _own(run: str, stems: list[str], off: Mapping[str, status.Invalid], facts: runfacts.Source, made: set[str]) -> Run:
     kind, finder = split_run(run)
-    known: Facts = facts.of(run, kind, finder, stems)
     standing, reason = "valid", ""
     if kind == "train" and run_name("evaluate", finder) not in made:
         standing = "trained"
     if run in off:
         standing, reason = "invalidated", off[run].of(run)
-    return Run(run, kind, finder, standing, reason, results=", ".join(sorted(stems)), facts=known)
+    return Run(
+        run,
+        kind,
+        finder,
+        standing,
+        reason,
+        results=", ".join(sorted(stems)),
+        known=partial(facts.of, run, kind, finder, stems),
+    )
 
 
 def _planned(project: Project) -> list[str]:
@@ -112,8 +125,9 @@ def _superseded(row: Mapping[str, str]) -> Run:
     kind = "train" if row["kind"] == "training" else "audit"
     name = f"{run_name(kind, row['generation'])}@{row['checkpoint_id'][:8]}"
     why = f"its checkpoint was replaced by {row['replaced_by']}"
-    known = Facts(row["date"], row["config_hash"] or "", row["checkpoint_id"], finding=row["key_finding"] or "")
-    return Run(name, kind, row["generation"], "superseded", why, facts=known)
+    code, finding = row["config_hash"] or "", row["key_finding"] or ""
+    known = partial(Facts, row["date"], code, row["checkpoint_id"], finding=finding)
+    return Run(name, kind, row["generation"], "superseded", why, known=known)
 
 
 def split_run(run: str) -> tuple[str, str]:
@@ -134,7 +148,8 @@ def historical_runs() -> list[Run]:
             status=row["status"],
             reason=row.get("status_reason", ""),
             source=history.ORIGIN,
-            facts=Facts(
+            known=partial(
+                Facts,
                 date=str(row.get("run_date", "")),
                 config_hash=row.get("config_hash", ""),
                 finding=row["key_finding"],
@@ -147,8 +162,9 @@ def historical_runs() -> list[Run]:
 
 def named(project: Project, name: str) -> list[Run]:
     """The runs of a name: a run, a finder (whose training or audit is meant), an identifier of a table, a record."""
-    runs = registry(project)
-    meant = {name, run_name("train", name), run_name("audit", name), *runfacts.Source(project.data).aliases(name)}
+    facts = runfacts.Source(project.data)
+    runs = registry(project, facts)
+    meant = {name, run_name("train", name), run_name("audit", name), *facts.aliases(name)}
     found = [run for run in runs if run.run in meant]
     if not found:
         known = sorted({*(run.run for run in runs), *(run.finder for run in runs)})

@@ -14,7 +14,7 @@ import lake
 from analysis.records import Measure, Outcome
 from lake import names
 from lake.errors import LakeError, ParameterError
-from lake.store import cards, status
+from lake.store import cards, delta, status
 from lake.store.query import query
 from modeling.config import generations
 from modeling.tracking import history
@@ -58,6 +58,17 @@ def test_a_training_without_an_evaluation_is_trained_and_what_params_name_is_pla
     smallruns.train(project, "demo1", None, "c")
     assert statuses(project)["train-demo1"] == "trained"
     assert statuses(project)["evaluate-demo1"] == "planned"
+
+
+def test_only_rows_of_the_run_in_question_are_read(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables, real = [], delta.read
+    monkeypatch.setattr(delta, "read", lambda root, name, *a, **k: tables.append(name) or real(root, name, *a, **k))
+    registry.change(project, "grid-demo1", "invalidated", "the wrong PSF")
+    assert tables == ["experiments"], "which of its rows were replaced"
+    tables.clear()
+    assert "completeness at p0.5 20.0 % of 100" in registry.described(project, "grid-demo1")
+    assert sorted(set(tables) & {"gates", "diagnostics", "completeness", "trials"}) == ["completeness"]
+    assert tables.count("experiments") == 1
 
 
 def test_a_replaced_checkpoint_is_superseded_and_stays_listed(project: Project) -> None:
