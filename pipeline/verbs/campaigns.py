@@ -193,7 +193,7 @@ CAMPAIGNS: Mapping[str, Campaign] = {
             "matched_recovery", "missed_lenses", "closure", "real_lenses", "sensitivity", "gap_budget",
         ),
         recorded=_OTHER_RECORDS,
-        verdict="no record of it describes diagnostics: only its grids under the corrected prior `d06` were published "
-        "(`dhs import completeness`); this is what its referees asked for, beside figures of other records",
+        verdict="no record of its diagnostics: only its grids under the corrected prior `d06` were published (`dhs "
+        "import completeness`); these diagnostics answer its referees, beside figures of its other records",
     ),
 }  # fmt: skip
