@@ -104,18 +104,18 @@ def _verbatim(data: Any, buffer: Any, size: Any, last: Any, out: Any) -> Any:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _rice(data: Any, code: Any, out: Any) -> Any:
-    """Decode the first pixels of a tile into ``out``; whether the data reached so far."""
+    """Decode the first pixels of a tile into ``out``; how many bytes they take, or -1 if the data end before."""
     block, code_bits, verbatim, size = code[0], code[1], code[2], code[3]
     at, bits, held, last = size // 8, np.uint64(0), 0, np.int64(0)
     if len(data) < at:
-        return False
+        return -1
     for byte in data[:at]:
         last = (last << 8) | np.int64(byte)
     last = np.int64(np.int16(last)) if size == 16 else np.int64(np.int32(last))
     for start in range(0, len(out), block):
         at, bits, held = _filled(data, at, bits, held)
         if held < code_bits:
-            return False
+            return -1
         kept, row = np.int64(bits >> np.uint64(64 - code_bits)) - 1, out[start : start + block]
         bits, held = bits << np.uint64(code_bits), held - code_bits
         if kept < 0:
@@ -125,24 +125,27 @@ def _rice(data: Any, code: Any, out: Any) -> Any:
         else:
             at, bits, held = _counted(data, (at, bits, held), kept, size == 16, last, row)
         if held < 0:
-            return False
+            return -1
         last = np.int64(row[-1])
-    return True
+    return (8 * at - held + 7) // 8
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def decode(data: Any, tiles: Any, scaled: Any, code: Any, numbers: Any, out: Any) -> Any:
-    """Decode tiles that follow each other in ``data``, each into a row of ``out``; the first that fails, or -1.
+    """Decode tiles that follow each other in ``data``, each into a row of ``out``; the first that fails with the bytes
+    that it took (-1: it has too few), or -1, 0. A tile that is wanted whole must take all of its bytes, as in cfitsio.
 
-    tiles : (tile, 5) size in bytes, pixels wanted, blank value, first random number, row of ``out``; scaled : (tile, 2)
-    scale and zero; code : pixels of a block, the three of ``_CODES``, whether values are quantised, dither.
+    tiles : (tile, 6) size in bytes, pixels wanted, pixels of the tile, blank value, first random number, row of
+    ``out``; scaled : (tile, 2) scale and zero; code : pixels of a block, the three of ``_CODES``, whether values are
+    quantised, dither.
     """
     start, whole = 0, np.empty(out.shape[1], dtype=np.int32)
     for tile in range(len(tiles)):
-        size, count, blank, first, place = tiles[tile]
+        size, count, pixels, blank, first, place = tiles[tile]
         row = out[place]
-        if not _rice(data[start : start + size], code, whole[:count]):
-            return tile
+        used = _rice(data[start : start + size], code, whole[:count])
+        if used < 0 or (count == pixels and used != size):
+            return tile, used
         start += size
         if not code[4]:
             row[:count] = whole[:count]
@@ -151,7 +154,7 @@ def decode(data: Any, tiles: Any, scaled: Any, code: Any, numbers: Any, out: Any
             for pixel in range(count):
                 if whole[pixel] == blank:
                     row[pixel] = np.nan
-    return -1
+    return -1, 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

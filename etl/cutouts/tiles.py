@@ -101,7 +101,8 @@ class TiledImage:
         down, across = np.divmod(wanted, self._across)
         height = np.minimum(self.tile[0], self.shape[0] - down * self.tile[0])
         width = np.minimum(self.tile[1], self.shape[1] - across * self.tile[1])
-        pixels, need = height * width, np.minimum(rows, height) * width
+        pixels = height * width
+        need = np.stack([np.minimum(rows, height) * width, pixels], axis=1)
         values = memory.array(len(wanted), math.prod(self.tile))
         whole = self.table["COMPRESSED_DATA"][wanted].astype(np.int64)
         packed = np.flatnonzero(whole[:, 0])
@@ -126,11 +127,11 @@ class TiledImage:
             blank = self.table["ZBLANK"][wanted].astype(np.int64)
         first = (wanted + self.header.whole("ZDITHER0", default=0) - 1) % rice.DITHER_NUMBERS
         code = [_setting(self.header, "BLOCKSIZE", 32), *_CODES[_setting(self.header, "BYTEPIX", 4)]]
-        tiles = np.stack([held[:, 0], need, blank, first, packed], axis=1)
+        tiles = np.stack([held[:, 0], *need.T, blank, first, packed], axis=1)
         numbers = rice.dither_numbers()
-        bad = rice.decode(data, tiles, scaled, np.array([*code, "ZSCALE" in names, dither]), numbers, values)
+        bad, used = rice.decode(data, tiles, scaled, np.array([*code, "ZSCALE" in names, dither]), numbers, values)
         if bad >= 0:
-            raise DataError(f"tile {wanted[bad]} ends before its last pixel")
+            raise DataError(f"tile {wanted[bad]} {'ends before' if used < 0 else 'goes on after'} its last pixel")
 
     def _plain(self, tile: int, pixels: int) -> NDArray[Any]:
         """A tile that did not compress well: gzip-compressed, or as it is."""
