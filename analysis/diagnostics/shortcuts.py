@@ -25,7 +25,9 @@ _GATES = (
     ("shortcut/normalisation", "Cohen d of the annulus median and MAD"),
 )
 """Gates and what they are about."""
-FIGURES = {_FIGURE: Drawing("What a linear classifier tells apart by one thing alone", "given", "AUC", reference=0.5)}
+FIGURES = {
+    _FIGURE: Drawing("Linear classifiers given only the core or the radial profile", "given", "AUC", reference=0.5)
+}
 
 
 class Params(DiagnosticParams):

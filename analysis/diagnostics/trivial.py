@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 _ITERATIONS = 2000
 _BEST, _BETTER, _FINDER, _FIGURE = "trivial/auc", "the better: ", "the finder", "trivial/areas"
-FIGURES = {_FIGURE: Drawing("What simple measurements achieve, and the finder", "classifier", "AUC", reference=0.5)}
+FIGURES = {_FIGURE: Drawing("Classifiers on simple measurements, and the finder", "classifier", "AUC", reference=0.5)}
 _COMPARED = ("trivial/network_gain", "trivial/recall_gain")
 FITTED = "fitted on train, DeLong on test"
 """How classifiers of features are measured."""

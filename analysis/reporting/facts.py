@@ -174,7 +174,7 @@ def parity_view(inputs: ReportInputs) -> TableView:
 
 
 def _parity(item: GenerationInputs, threshold_id: str) -> dict[str, str]:
-    """What is known of a finder, by the rows of the table."""
+    """What is known about a finder, by row of the table."""
     labels, point = item.scores["label"], points(item.thresholds).get(threshold_id)
     found = {
         "positives and negatives": f"{int((labels == 1).sum()):,} + {int((labels == 0).sum()):,} (test)",
