@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import matplotlib as mpl
+from matplotlib.backend_bases import get_registered_canvas_class
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -97,7 +98,8 @@ def svg(figure: Figure, alt: str) -> Picture:
     """The figure as SVG without a background; the same figure gives the same bytes."""
     if (printed := _pdf(figure, alt)) is not None:
         return printed
-    text = _saved(figure, "svg", "Date", "Creator", facecolor="none").decode()
+    figure.set_facecolor("none")
+    text = _saved(figure, "svg", "Date", "Creator").decode()
     return Picture(compact(text).encode(), "image/svg+xml", alt)
 
 
@@ -108,6 +110,8 @@ def _pdf(figure: Figure, alt: str) -> Picture | None:
 
 
 def _saved(figure: Figure, kind: str, *left_out: str, **options: Any) -> bytes:
+    """Printed by the canvas of its kind, which lays out as it draws; `savefig` draws once more for the layout."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, metadata=dict.fromkeys(left_out) or None, **options)
+    printed = getattr(get_registered_canvas_class(kind)(figure), f"print_{kind}")
+    printed(buffer, metadata=dict.fromkeys(left_out) or None, **options)
     return buffer.getvalue()

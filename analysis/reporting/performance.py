@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -199,11 +200,16 @@ def metric_view(inputs: ReportInputs, caption: str, prefixes: tuple[str, ...], f
     return measures_view(inputs, caption, names, folded)
 
 
+def _named(measures: pd.DataFrame, names: Sequence[str]) -> Mapping[str, Mapping[Any, Any]]:
+    """The first row of each of these names that a finder's measures hold."""
+    if measures.empty:
+        return {}
+    return {str(row["name"]): row for row in reversed(measures[measures["name"].isin(names)].to_dict("records"))}
+
+
 def measures_view(inputs: ReportInputs, caption: str, names: Sequence[str], folded: bool = True) -> TableView:
     """Some measures: one row per name, one column per generation."""
-    known = {
-        i.name: {row["name"]: row for row in reversed(i.diagnostics.to_dict("records"))} for i in inputs.generations
-    }
+    known = {item.name: _named(item.diagnostics, names) for item in inputs.generations}
     rows = []
     for name in names:
         held = {model: of_model[name] for model, of_model in known.items() if name in of_model}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import re
 
 import numpy as np
@@ -13,6 +14,7 @@ from pydantic_core import PydanticUndefined
 from analysis import config
 from analysis.diagnostics.discovery import DiagnoseParams, found
 from analysis.figures import completeness as figures
+from analysis.figures import style
 from analysis.figures.completeness import heat_map
 from analysis.figures.curves import history_figure, reliability_figure, roc_figure
 from analysis.figures.points import lines, points_figure
@@ -69,6 +71,23 @@ def test_sheets_and_figures_repeat_byte_for_byte():
     assert reliability_figure({"demo1": reliability(labels, scores, 15, 0.95)}).alt
     with pytest.raises(ParameterError, match="'rows' must be at least one row"):
         contact_sheet([], "none", SURVEY)
+
+
+@pytest.mark.parametrize("kind", ["png", "webp", "svg"])
+def test_a_figure_is_drawn_once_and_looks_as_matplotlib_saves_it(kind, monkeypatch):
+    monkeypatch.setattr(style, "compact", str)
+    drawn, saved = [], io.BytesIO()
+    with style.canvas(3.0, 2.0) as expected, style.canvas(3.0, 2.0) as figure:
+        for each in (expected, figure):
+            each.subplots(1, 2)[1].set(title="share", ylabel="found (%)", ylim=(1e6, 9e6))
+        options = {"svg": {"facecolor": "none"}, "webp": {"pil_kwargs": {"quality": 80, "method": 4}}}
+        unnamed = {"png": ["Software"], "svg": ["Date", "Creator"]}
+        metadata = dict.fromkeys(unnamed.get(kind, [])) or None
+        expected.savefig(saved, format=kind, metadata=metadata, **options.get(kind, {}))
+        figure.canvas.mpl_connect("draw_event", drawn.append)
+        content = getattr(style, kind)(figure, "two panels").content
+    assert len(drawn) == 1
+    assert content == saved.getvalue()
 
 
 def test_a_cell_of_a_heat_map_shows_its_interval_injections_and_hosts(monkeypatch):
