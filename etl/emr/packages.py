@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import re
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -44,12 +45,18 @@ class Node:
 
 def distributions(modules: Iterable[str]) -> list[str]:
     """The packages that top-level modules belong to (sklearn: scikit-learn) and those that every stage needs."""
-    known = metadata.packages_distributions()
+    known = _installed()
     unknown = [name for name in modules if name not in known]
     if unknown:
         raise DataError(f"no installed package holds {', '.join(unknown)}: run `make setup`")
     found = {_plain(name) for module in modules for name in known[module]}
     return sorted((found | set(ALWAYS)) - THEIRS)
+
+
+@functools.cache
+def _installed() -> Mapping[str, list[str]]:
+    """The packages of each top-level module: the files of all that is installed are read, once a process."""
+    return metadata.packages_distributions()
 
 
 def archive(names: Collection[str], lock: Path, node: Node) -> Path:

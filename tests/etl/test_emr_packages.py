@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tarfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,15 @@ def test_modules_become_packages_and_the_clusters_own_stay_there() -> None:
     assert found == ["click", "pandas", "pyyaml", "scikit-learn"]
     with pytest.raises(DataError, match="no installed package holds nowhere"):
         packages.distributions(["nowhere"])
+
+
+def test_what_is_installed_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, real = [], metadata.packages_distributions
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: read.append(1) or real())
+    packages._installed.cache_clear()
+    for module, package in (("yaml", "pyyaml"), ("sklearn", "scikit-learn")):
+        assert package in packages.distributions([module])
+    assert len(read) == 1
 
 
 def test_the_archive_holds_the_locks_version_for_the_nodes_processor() -> None:
