@@ -107,7 +107,7 @@ def draw_sheet(figure: FigureBase, rows: Sequence[Line], imaging: Imaging) -> No
         for i, axes in enumerate(line):
             axes.axis("off")
             for axis in (axes.xaxis, axes.yaxis):
-                axis.set_visible(False)  # or its hidden labels are measured for the place of the title
+                axis.set_visible(False)  # otherwise hidden labels count for the place of the title
             if i < len(images):
                 axes.imshow(images[i], origin="lower", interpolation="nearest")
                 axes.set_title(labels[i], fontsize=6.5, fontweight="normal", pad=2)

@@ -110,7 +110,7 @@ def _pdf(figure: Figure, alt: str) -> Picture | None:
 
 
 def _saved(figure: Figure, kind: str, *left_out: str, **options: Any) -> bytes:
-    """Printed by the canvas of its kind, which lays out as it draws; `savefig` draws once more for the layout."""
+    """Printed by the canvas of the format, which lays out as it draws; `savefig` would draw twice."""
     buffer = io.BytesIO()
     printed = getattr(get_registered_canvas_class(kind)(figure), f"print_{kind}")
     printed(buffer, metadata=dict.fromkeys(left_out) or None, **options)
