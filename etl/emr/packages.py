@@ -55,7 +55,7 @@ def distributions(modules: Iterable[str]) -> list[str]:
 
 @functools.cache
 def _installed() -> Mapping[str, list[str]]:
-    """The packages of each top-level module, from the files of all installed packages, which are read once a process."""
+    """The packages of each top-level module; the files of all installed packages are read once a process."""
     return metadata.packages_distributions()
 
 
