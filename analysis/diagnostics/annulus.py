@@ -11,7 +11,8 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status
+from analysis.records import Drawing, Finding, Gate, Measure, Outcome, Point, Status, unmeasured
+from analysis.results.untouched import FEWEST
 from analysis.statistics import intervals
 from lake.sky.imaging import Imaging
 
@@ -40,7 +41,11 @@ class Params(DiagnosticParams):
 
 
 def diagnose(subject: Subject, params: Params) -> Outcome:
-    """Both annuli of the sampled stamps."""
+    """Both annuli of the sampled stamps; fewer than `FEWEST` cannot tell a shift from chance."""
+    if (count := len(subject.learned)) < FEWEST:
+        gates = {f"annulus/{quantity}": (params.ks_material_p, "shift between annuli") for quantity in _WORDS}
+        why = f"{count} stamps of training and test split, fewer than {FEWEST}"
+        return unmeasured("annulus", why, "annulus/median/shift", gates, "The choice of the annulus is not judged")
     features, objects = subject.of_sample(subject.features, subject.learned)
     return annulus_comparison(features, objects, subject.imaging, params)
 

@@ -73,8 +73,13 @@ def diagnose(subject: Subject, params: Params) -> Outcome:
     ]
     if not others:
         return _nothing("no other annulus of the comparison lies on the stamps that the finder takes", params)
+    counts = [int((objects["label"] == label).sum()) for label in (0, 1)]
+    if min(counts) < FEWEST:
+        return _nothing(f"{counts[1]:,} lenses and {counts[0]:,} negatives, fewer than {FEWEST} of a kind", params)
     scores = {found.native: objects["score"].to_numpy(float)}
     scores |= {annulus: found.score(objects, annulus) for annulus in others}
+    if lost := int((~np.isfinite(list(scores.values()))).any(axis=0).sum()):
+        return _nothing(f"{lost:,} of {len(objects):,} stamps have no finite score", params)
     return annulus_scoring(objects["label"].to_numpy(), found.native, scores, params, subject.seed)
 
 
@@ -86,9 +91,6 @@ def annulus_scoring(
     `scores` holds logits (stamp) by annulus. The difference of AUCs has DeLong's paired interval; those of recall and
     false-positive rate that of a bootstrap of stamps, no narrower than what no change in so many stamps allows.
     """
-    counts = [int((labels == label).sum()) for label in (0, 1)]
-    if min(counts) < FEWEST:
-        return _nothing(f"{counts[1]:,} lenses and {counts[0]:,} negatives, fewer than {FEWEST}", params)
     measures = [*_rates(labels, scores, params)]
     rng = np.random.default_rng(seed)
     losses = {}

@@ -17,7 +17,8 @@ from pydantic import Field
 
 from analysis.config import DiagnosticParams
 from analysis.diagnostics.subject import Subject
-from analysis.records import Gate, Measure, Outcome, Status, decide, not_measured
+from analysis.records import Gate, Measure, Outcome, Status, decide, missing, not_measured, reason, unmeasured
+from analysis.results.untouched import FEWEST
 from analysis.statistics.intervals import TABLE_LEVEL, exact
 from analysis.statistics.paired import PairedBootstrap, Resampled, Sample, not_narrower
 from analysis.statistics.thresholds import Threshold
@@ -26,6 +27,7 @@ Floats = NDArray[np.float64]
 
 PROPENSITY = "propensity"
 _POINTS = 100.0
+_LIGHT = "closure/light"
 
 
 class Params(DiagnosticParams):
@@ -68,12 +70,22 @@ class Chain:
     """By estimated host weighting: derivatives of the log weight of each host (index: galaxy_id) along independent
     errors of the fit, of unit variance"""
 
+    @property
+    def unscored(self) -> str | None:
+        """Why no link can be measured: a score that is not finite is neither a detection nor a miss."""
+        grid = [] if self.grid is None else [self.grid["probability"]]
+        scores = np.concatenate([self.lenses["painted"], self.lenses["own"], self.pairs["probability"], *grid])
+        lost = int((~np.isfinite(scores)).sum())
+        return f"{lost:,} of {len(scores):,} stamps of the chain have no finite score" if lost else None
+
 
 def diagnose(subject: Subject, params: Params) -> Outcome:
     """The links of the chain; nothing where the survey's lenses are not known."""
     found = subject.closure(params)
     if found is None:
         return Outcome("closure")
+    if isinstance(found, str):
+        return _refused(found, params)
     return closed(found, subject.thresholds, params, np.random.default_rng(subject.seed))
 
 
@@ -85,7 +97,7 @@ def closed(chain: Chain, points: Sequence[Threshold], params: Params, rng: np.ra
     held = {m.name: m for m in [*light, *measures]}
     at, judged = params.closure_threshold, chain.models[-1]
     gates = [
-        _within("light", max(light, key=lambda m: abs(m.value)), params.closure_light_tolerance, "of rendered light"),
+        _judged_light(light, params.closure_light_tolerance),
         *(
             _judged(held, link, f"closure/{name}/{at}", tolerance)
             for link, name, tolerance in (
@@ -195,6 +207,8 @@ class _Links:
 
     def _bias(self, name: str, link: Resampled, before: Resampled, n: int, how: str) -> Measure:
         """A link minus the one before, in points."""
+        if math.isnan(link.value) or math.isnan(before.value):
+            return missing(f"closure/{name}", f"nothing has a weight ({how})", n, "points")
         found = not_narrower(link.minus(before), len(self.chain.lenses))
         value, low, high = (_POINTS * part for part in found)
         return Measure(f"closure/{name}", value, low, high, n, "points", f"{how}; bootstrap of lenses and hosts")
@@ -206,7 +220,10 @@ def _effective(weights: Floats) -> float:
 
 
 def _light(lenses: pd.DataFrame, params: Params, rng: np.random.Generator) -> list[Measure]:
-    """Relative error of the rendered light in each band, as medians over the lenses."""
+    """Relative error of the rendered light in each band, as medians over the lenses; that of few has no interval, as
+    all their resamples are nearly alike."""
+    if len(lenses) < FEWEST:
+        return [missing(_LIGHT, f"{len(lenses)} lenses, fewer than {FEWEST}", len(lenses))]
     found = []
     drawn = rng.integers(len(lenses), size=(params.closure_replicates, len(lenses)))
     tail = (1.0 - TABLE_LEVEL) / 2.0
@@ -215,13 +232,33 @@ def _light(lenses: pd.DataFrame, params: Params, rng: np.random.Generator) -> li
         low, high = np.quantile(np.median(error[drawn], axis=1), [tail, 1.0 - tail])
         kind, _, band = column.partition("_")
         what = "total flux" if kind == "flux" else "root of summed squares, which the PSF changes"
-        name = f"closure/light/{kind}/{band}"
+        name = f"{_LIGHT}/{kind}/{band}"
         how = f"rendered over true, {what}: median over lenses, minus 1"
         found.append(Measure(name, float(np.median(error)), float(low), float(high), len(lenses), "", how))
     return found
 
 
+def _refused(why: str, params: Params) -> Outcome:
+    tolerances = {
+        "light": params.closure_light_tolerance,
+        "renderer": params.closure_renderer_points,
+        "hosts": params.closure_host_points,
+        "population": params.closure_population_points,
+    }
+    gates = {f"closure/{link}": (tolerance, f"bias of {link}") for link, tolerance in tolerances.items()}
+    return unmeasured("closure", why, f"closure/true/{params.closure_threshold}", gates, "The chain is not measured")
+
+
+def _judged_light(light: Sequence[Measure], tolerance: float) -> Gate:
+    worst = max(light, key=lambda m: abs(m.value))
+    if math.isnan(worst.value):
+        return not_measured(_LIGHT, tolerance, f"bias of rendered light: {reason(worst)}")
+    return _within("light", worst, tolerance, "of rendered light")
+
+
 def _judged(held: dict[str, Measure], link: str, name: str, tolerance: float) -> Gate:
+    if name in held and math.isnan(held[name].value):
+        return not_measured(f"closure/{link}", tolerance, f"bias of {link}: {reason(held[name])}")
     if name not in held:
         return not_measured(f"closure/{link}", tolerance, f"bias of {link}: {name} is not measured with this finder")
     return _within(link, held[name], tolerance, f"of completeness (points), {name}")

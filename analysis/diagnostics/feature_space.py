@@ -180,7 +180,7 @@ def _pictured(groups: Populations, params: Params, seed: int) -> Iterator[Point]
     """Coordinates of the picture, group by group."""
     if groups.why_not((held.LISTED, held.INJECTIONS), EMBEDDING, params.feature_least) is not None:
         return
-    parts = {name: groups.groups[name] for name in _PICTURED if name in groups.groups}
+    parts = {name: groups.of(name) for name in _PICTURED if groups.why_not((name,), EMBEDDING, 1) is None}
     shown = {name: one.spaces[EMBEDDING][: params.feature_pictured] for name, one in parts.items()}
     places = placed(np.concatenate(list(shown.values())), params.feature_components, params.feature_neighbours, seed)
     series = np.repeat(list(shown), [len(one) for one in shown.values()])

@@ -49,7 +49,8 @@ class Subject:
     populations: Callable[[Any], Populations]
     """From the parameters of the diagnostics, the groups of stamps that those of realism compare."""
     closure: Callable[[Any], Any] = lambda params: None
-    """From the parameters of the closure, its chain; None where the survey's lenses are not known."""
+    """From the parameters of the closure, its chain, or why there is none; None where the survey's lenses are not
+    known."""
     arcs: Callable[[Any], Any] = lambda params: "no stamps with arcs were collected"
     """From the parameters of the diagnostics, `analysis.results.arcs.ArcStamps`, or why there are none."""
     transplants: Callable[[Any], Any] = lambda params: "no arc was transplanted"

@@ -64,7 +64,7 @@ class Populations:
     """Whether the finder has an embedding"""
 
     def why_not(self, names: tuple[str, ...], space: str, least: int) -> str | None:
-        """Why groups cannot be compared in a space, or None if they can."""
+        """Why groups cannot be compared in a space, or None if they can: each has enough objects, with features."""
         if space != TEXTURE and not self.embeds:
             return "the finder has no embedding"
         for name in names:
@@ -72,6 +72,8 @@ class Populations:
                 return self.absent.get(name, f"there are no {name}")
             if len(self.groups[name]) < least:
                 return f"{len(self.groups[name])} {name}, fewer than {least}"
+            if lost := int((~np.isfinite(self.groups[name].spaces[space])).any(axis=1).sum()):
+                return f"the {space} of {lost} of {len(self.groups[name])} {name} is not finite"
         return None
 
     def of(self, name: str) -> Population:

@@ -40,6 +40,7 @@ from pipeline.project.outputs import grid_facts
 
 Floats = NDArray[np.float64]
 
+NO_INJECTION = "no injection of the grid was scored"
 _BATCH = 256
 _NEAREST = 12
 """Hosts of which those of one lens are drawn: the nearest in seeing and depth; more if more are wanted."""
@@ -72,16 +73,20 @@ def scored_objects(context: RunContext, manifest: pd.DataFrame) -> pd.DataFrame:
 
 def survey_chain(
     context: RunContext, objects: pd.DataFrame, store: StampStore, scorer: Scorer, params: Params
-) -> Chain | None:
-    """The chain of the lake's survey and a finder's grid; None where the survey's lenses are not known."""
+) -> Chain | str | None:
+    """The chain of the lake's survey and a finder's grid, or why there is none; None where the survey's lenses are not
+    known."""
     lenses = TrueLenses.of(context.root, objects, context.survey.collection)
     if lenses is None:
         return None
     injections = context.read("injections", slices=[context.generation])
+    if not injections.num_rows:
+        return NO_INJECTION
     setting = scored_setting(context, context.generation, injections)
     weigh = partial(survey_weights, context)
     made = Ingredients(lenses, store.get(lenses.truth), setting, scorer, context.seed, weigh)
-    return chain(made, params, partial(_stored_grid, context, injections))
+    found = chain(made, params, partial(_stored_grid, context, injections))
+    return found.unscored or found
 
 
 def _stored_grid(context: RunContext, injections: pa.Table, made: Ingredients) -> pd.DataFrame | str:
@@ -89,6 +94,8 @@ def _stored_grid(context: RunContext, injections: pa.Table, made: Ingredients) -
     scores = context.read("injection_scores", ["injection_id", "status", "probability"], slices=[context.generation])
     both = injections.drop_columns("probability") if "probability" in injections.column_names else injections
     rows = both.join(scores.filter(pc.equal(scores["status"], "scored")), "injection_id", join_type="inner")
+    if not rows.num_rows:
+        return NO_INJECTION
     rows = rows.sort_by("injection_id").combine_chunks()
     prior = drawn_from(grid_facts(context.root, context.generation), context.generation)
     drawn = Drawn(rows, made.setting.hosts, prior, made.setting.grid)

@@ -63,7 +63,7 @@ def diagnosed(
         setting, injections = injected
         chosen = _probed(injections, own, setting, context.seed)
         described = lenses.assign(**{name: found.conditions([name])[lenses.index, 0] for name in scorer.conditions})
-        return of_set(scorer, setting, chosen, described, found.get(lenses))
+        return of_set(scorer, setting, chosen, described, found.get)
 
     subject = Subject(
         manifest=objects,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -26,8 +28,15 @@ from pipeline.experiment.truelenses import TrueLenses
 from pipeline.project.context import RunContext
 
 Images = NDArray[np.float32]
+Get = Callable[[pd.DataFrame], Images]
 Floats = NDArray[np.float64]
 Groups = dict[str, Population]
+NO_INJECTION = "no injection of the grid that is bright enough was scored"
+_INJECTED = (
+    *(held.INJECTIONS, held.BARE_HOSTS, held.LOW_OFFSET, held.HIGH_OFFSET),
+    *(held.MATCHED_INJECTIONS, held.MATCHED_NEGATIVES),
+)
+"""Groups that are made with the setting of the grid's injections."""
 
 
 class Params(realism.Params, feature_space.Params):
@@ -39,17 +48,19 @@ def populations(
 ) -> Populations:
     """All groups that the lake of a survey allows; for a finder without embedding those alone that have scores or
     texture."""
+    test = objects[objects["split"] == "test"]
+    lenses, negatives = (test[test["label"] == label] for label in (1, 0))
+    order = keyed_order(context.seed, negatives["galaxy_id"].tolist())
+    groups = of_lenses(scorer, lenses, store.get)
+    groups[held.NEGATIVES] = _of_objects(scorer, negatives.iloc[order[: params.feature_per_group]], store.get)
     rows = context.read("injections", slices=[context.generation])
     rows = rows.filter(pc.equal(rows["status"], "scored"))
     bright = rows.filter(pc.less_equal(rows["src_mag_r"], params.probe_source_mag_max))
+    if not bright.num_rows:
+        return collected(groups, dict.fromkeys((*_INJECTED, *RUNGS), NO_INJECTION), scorer)
     chosen = sample(bright, params.probe_injections, context.seed)
     setting = scored_setting(context, context.generation, chosen)
-    test = objects[objects["split"] == "test"]
-    lenses, negatives = (test[test["label"] == label] for label in (1, 0))
-    groups = of_grid(scorer, setting, chosen) | of_lenses(scorer, lenses, store.get(lenses))
-    order = keyed_order(context.seed, negatives["galaxy_id"].tolist())
-    groups[held.NEGATIVES] = _of_objects(scorer, negatives.iloc[order[: params.feature_per_group]], store)
-    groups |= _bright_arcs(scorer, setting, params)
+    groups |= of_grid(scorer, setting, chosen) | _bright_arcs(scorer, setting, params)
     if not hasattr(scorer, "embed"):
         return collected(groups, {}, scorer)
     absent: dict[str, str] = {}
@@ -68,9 +79,9 @@ def populations(
     return collected(groups | ladder_groups(context, scorer, setting, known, store, weigh), absent, scorer)
 
 
-def of_set(scorer: Scorer, setting: Setting, chosen: pa.Table, lenses: pd.DataFrame, stamps: Images) -> Populations:
+def of_set(scorer: Scorer, setting: Setting, chosen: pa.Table, lenses: pd.DataFrame, get: Get) -> Populations:
     """The groups that a set of cut-outs allows: injections, their bare hosts, labelled lenses."""
-    groups = of_grid(scorer, setting, chosen) | of_lenses(scorer, lenses, stamps)
+    groups = of_grid(scorer, setting, chosen) | of_lenses(scorer, lenses, get)
     return collected(groups, dict.fromkeys(RUNGS, NO_TRUTH), scorer)
 
 
@@ -83,25 +94,20 @@ def of_grid(scorer: Scorer, setting: Setting, chosen: pa.Table) -> Groups:
     }
 
 
-def of_lenses(scorer: Scorer, lenses: pd.DataFrame, stamps: Images) -> Groups:
-    """Listed lenses (``galaxy_id``, ``tier``, conditions), together and by tier."""
-    ids, conditions = lenses["galaxy_id"].tolist(), conditions_of(lenses, scorer.conditions)
-    found = described(scorer, stamps, conditions, ids, texture=True) if ids else described_none(scorer)
+def of_lenses(scorer: Scorer, lenses: pd.DataFrame, get: Get) -> Groups:
+    """Listed lenses (``galaxy_id``, ``tier``, conditions), together and by tier; ``get`` gives their stamps."""
+    found = _of_objects(scorer, lenses, get, texture=True)
     tier_a = (lenses["tier"] == "A").to_numpy()
     return {held.LISTED: found, held.TIER_A: found.part(tier_a), held.TIER_B: found.part(~tier_a)}
 
 
-def described_none(scorer: Scorer) -> Population:
-    """A group without objects."""
-    nothing = np.zeros(0, dtype=np.str_)
-    return Population(nothing, np.zeros(0), {}, nothing)
-
-
-def _of_objects(scorer: Scorer, objects: pd.DataFrame, store: StampStore) -> Population:
+def _of_objects(scorer: Scorer, objects: pd.DataFrame, get: Get, texture: bool = False) -> Population:
+    """A group of survey objects, which may be none."""
     if objects.empty:
-        return described_none(scorer)
-    stamps, conditions = store.get(objects), conditions_of(objects, scorer.conditions)
-    return described(scorer, stamps, conditions, objects["galaxy_id"].tolist())
+        nothing = np.zeros(0, dtype=np.str_)
+        return Population(nothing, np.zeros(0), {}, nothing)
+    conditions = conditions_of(objects, scorer.conditions)
+    return described(scorer, get(objects), conditions, objects["galaxy_id"].tolist(), texture)
 
 
 def _bright_arcs(scorer: Scorer, setting: Setting, params: Params) -> Groups:
@@ -143,5 +149,5 @@ def _matched(
     alike = negatives.iloc[others[: min(count, int((weights > 0).sum()))]]
     return {
         held.MATCHED_INJECTIONS: drawn(scorer, setting, rows),
-        held.MATCHED_NEGATIVES: _of_objects(scorer, alike, store),
+        held.MATCHED_NEGATIVES: _of_objects(scorer, alike, store.get),
     }

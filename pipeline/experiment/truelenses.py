@@ -16,6 +16,7 @@ from demo.truth import BARE_HOSTS, galaxy_ids
 from injection.config import IM1
 from injection.engine.tracing import Images
 from injection.experiment.hostset import HostSet
+from injection.optics import declared
 from injection.scene.conventions import from_lenstronomy_source
 from injection.scene.sources import MAX_CLUMPS
 from lake.errors import DataError
@@ -52,7 +53,8 @@ class TrueLenses:
 
     @classmethod
     def of(cls, root: DataRoot, objects: pd.DataFrame, collection: str) -> TrueLenses | None:
-        """Listed lenses outside the training split, of the scored ``objects`` of a survey; None without a truth."""
+        """Listed lenses outside the training split, of the scored ``objects`` of a survey, whose PSF and depth are
+        known; None if there are none, or without a truth."""
         if not (root.truth / BARE_HOSTS).exists():
             return None
         truth = pq.read_table(root.truth / "lenses.parquet").to_pandas()
@@ -62,7 +64,7 @@ class TrueLenses:
         held = objects.loc[(objects["label"] == 1) & (objects["split"] != "train"), columns]
         found = truth[truth["bare_row"].notna()].merge(held, on="galaxy_id", validate="one_to_one")
         found = found.merge(conditions.drop(columns="split"), on="brickname", suffixes=("", "_brick"))
-        found = found.sort_values("galaxy_id", ignore_index=True)
+        found = found[declared.usable(_as_hosts(found), SURVEY)].sort_values("galaxy_id", ignore_index=True)
         bare = np.load(root.truth / BARE_HOSTS, mmap_mode="r")
         return cls(found, injections(found), bare) if len(found) else None
 
@@ -93,8 +95,12 @@ class TrueLenses:
             stamps = self.bare[bare_row[rows]]
             return np.where(np.isfinite(painted[rows]), stamps, np.nan).astype(np.float32)
 
-        table = pa.Table.from_pandas(self.truth[["galaxy_id", *_HOST_COLUMNS]], preserve_index=False)
+        table = _as_hosts(self.truth)
         return HostSet("lens hosts without their arcs", table, load, self.bare.shape[-1], IM1, SURVEY)
+
+
+def _as_hosts(truth: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(truth[["galaxy_id", *_HOST_COLUMNS]], preserve_index=False)
 
 
 def injections(truth: pd.DataFrame) -> pa.Table:

@@ -63,6 +63,8 @@ def _measured(context: RunContext, points: Sequence[Threshold], params: Any, mod
         setting = scored_setting(context, context.generation, rows)
         found = modelled(objects, read_models(models, setting))
         chain = self_chain(found, setting, scorer, params, partial(survey_weights, context))
+        if chain.unscored:
+            raise DataError(f"the closure of {context.generation} is not measured: {chain.unscored}")
         return self_closed(chain, points, params, rng)
     require_truth(context.project)
     linked = survey_chain(context, objects, StampStore(context.root.cutouts), scorer, params)
@@ -70,6 +72,8 @@ def _measured(context: RunContext, points: Sequence[Threshold], params: Any, mod
         raise DataError(
             f"the lenses of the {context.survey.name} are not known: give models of real ones with --lenses"
         )
+    if isinstance(linked, str):
+        raise DataError(f"the closure of {context.generation} is not measured: {linked}")
     return closed(linked, points, params, rng)
 
 

@@ -64,7 +64,7 @@ def test_the_same_scores_lose_nothing():
     [
         ("the code of a user's own finder normalises stamps itself", "normalises stamps itself"),
         (Rescoring(NATIVE, 22.0, lambda rows, annulus: np.zeros(len(rows))), "no other annulus"),
-        (Rescoring(NATIVE, 50.0, lambda rows, annulus: np.zeros(len(rows))), "fewer than 10"),
+        (Rescoring(NATIVE, 50.0, lambda rows, annulus: pytest.fail("scored for nothing")), "fewer than 10 of a kind"),
     ],
 )
 def test_what_cannot_be_scored_again_is_not_measured(found, why):
@@ -76,6 +76,19 @@ def test_what_cannot_be_scored_again_is_not_measured(found, why):
     assert np.isnan(measure(outcome, LOSS).value)
     assert measure(outcome, LOSS).method.startswith("not measurable: ")
     assert why in outcome.findings[0].text
+
+
+def test_stamps_without_a_finite_score_lose_nothing():
+    labels, scores = scored(1.0)
+    objects = pd.DataFrame({"label": labels, "score": scores[NATIVE], "split": "test"})
+    objects["galaxy_id"] = [f"g{i}" for i in range(len(objects))]
+    lost = np.where(np.arange(len(labels)) < 3, np.nan, scores[OTHER])
+    nothing = pd.DataFrame()
+    subject = Subject(nothing, objects, nothing, nothing, (), SURVEY, (0, 0, 1), 1, PARAMS, None, None)
+    again = Rescoring(NATIVE, 50.0, lambda rows, annulus: lost[rows.index])
+    outcome = diagnose(dataclasses.replace(subject, rescoring=lambda: again), PARAMS)
+    assert status(outcome, "annulus_scoring") == "NOT MEASURED"
+    assert measure(outcome, LOSS).method == "not measurable: 3 of 1,000 stamps have no finite score"
 
 
 def test_a_few_of_each_label_are_scored_again_and_the_native_scores_are_kept():

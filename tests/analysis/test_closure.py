@@ -10,9 +10,11 @@ import pytest
 from scipy.special import expit
 from scipy.stats import norm
 
-from analysis.diagnostics.closure import Chain, Params, _Links, closed, failing
+from analysis.diagnostics.closure import Chain, Params, _Links, closed, diagnose, failing
+from analysis.diagnostics.subject import Subject
 from analysis.statistics.paired import PairedBootstrap, Sample, not_narrower
 from analysis.statistics.propensity import fit
+from lake.sky.survey import SURVEY
 from tests.analysis.hostgalaxies import SHAPE, galaxies
 from tests.analysis.outcomes import fixed, measure, status
 
@@ -142,6 +144,48 @@ def test_what_was_not_measured_is_said():
     assert any("18 %" in gate.rule for gate in outcome.gates)
     elsewhere = closed(chain, POINTS, PARAMS.model_copy(update={"closure_threshold": "p0.9"}), np.random.default_rng(2))
     assert status(elsewhere, "closure/renderer") == "NOT MEASURED"
+
+
+def test_injections_without_weight_are_no_population():
+    chain = made_up(np.random.default_rng(1))
+    lost = replace(chain, grid=chain.grid.assign(weight=0.0))
+    outcome = closed(lost, POINTS, PARAMS, np.random.default_rng(2))
+    absent = [m for m in outcome.measures if np.isnan(m.value)]
+    assert {m.name.split("/")[1] for m in absent} == {"population", "whole"}
+    assert all(m.method.startswith("not measurable: nothing has a weight (") for m in absent)
+    gate = next(gate for gate in outcome.gates if gate.name == "closure/population")
+    assert gate.status == "NOT MEASURED"
+    assert "nothing has a weight" in gate.rule
+    assert status(outcome, "closure/renderer") == "PASS"
+
+
+def test_the_light_of_few_lenses_is_not_certain():
+    """One lens rendered right is no proof: all resamples of it are alike."""
+    outcome = closed(made_up(np.random.default_rng(1), lenses=1), POINTS, PARAMS, np.random.default_rng(2))
+    gate = next(gate for gate in outcome.gates if gate.name == "closure/light")
+    assert gate.status == "NOT MEASURED"
+    assert gate.rule == "bias of rendered light: 1 lenses, fewer than 10"
+    assert status(outcome, "closure/renderer") == "BORDERLINE"
+
+
+@pytest.mark.parametrize(("part", "column"), [("lenses", "own"), ("pairs", "probability"), ("grid", "probability")])
+def test_a_score_that_is_not_finite_is_no_miss(part, column):
+    chain = made_up(np.random.default_rng(1))
+    assert chain.unscored is None
+    assert replace(chain, grid=None).unscored is None
+    frame = getattr(chain, part).copy()
+    frame.loc[3, column] = np.nan
+    assert replace(chain, **{part: frame}).unscored == "1 of 7,200 stamps of the chain have no finite score"
+
+
+def test_a_chain_that_cannot_be_made_says_why():
+    nothing = pd.DataFrame()
+    subject = Subject(nothing, nothing, nothing, nothing, POINTS, SURVEY, (0, 0, 1), 1, PARAMS, None, None)
+    outcome = diagnose(replace(subject, closure=lambda params: "no injection of the grid was scored"), PARAMS)
+    assert {gate.status for gate in outcome.gates} == {"NOT MEASURED"}
+    assert {gate.name.split("/")[1] for gate in outcome.gates} == {"light", "renderer", "hosts", "population"}
+    assert all("no injection of the grid was scored" in gate.rule for gate in outcome.gates)
+    assert outcome.measures[0].method == "not measurable: no injection of the grid was scored"
 
 
 def test_intervals_of_a_difference_cover_it_with_lenses_and_hosts_in_common():

@@ -10,7 +10,7 @@ import pytest
 from analysis.diagnostics import feature_space
 from analysis.diagnostics.feature_space import GROUPS, Params, examined
 from analysis.results import populations as held
-from analysis.results.populations import Populations
+from analysis.results.populations import EMBEDDING, Populations
 from tests.analysis.outcomes import measure, status
 from tests.analysis.populations import groups, unembedded
 
@@ -57,6 +57,16 @@ def test_medians_and_points_are_of_each_group(params, unpictured):
     assert len([point for point in outcome.points if point.series == held.LISTED]) == 20
     assert {point.label for point in outcome.points if point.figure.endswith("distance")} == {"block 1", "embedding"}
     assert "outside every prior" in measure(outcome, "feature_space/low_offset/probe_auc").method
+
+
+def test_features_that_are_not_finite_are_not_measured(params, unpictured):
+    whole = groups(np.random.default_rng(3))
+    whole.groups[held.NEGATIVES].spaces[EMBEDDING][:2] = np.nan
+    outcome = examined(whole, params, np.random.default_rng(1), 1)
+    why = "not measurable: the embedding of 2 of 60 negatives is not finite"
+    assert measure(outcome, "realism/frechet_ratio").method == why
+    assert held.NEGATIVES not in {point.series for point in outcome.points}
+    assert np.isfinite(measure(outcome, "feature_space/embedding/frechet_excess").value)
 
 
 def test_a_finder_without_embedding_has_scores_alone(params):

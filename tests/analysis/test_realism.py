@@ -84,6 +84,16 @@ def test_features_must_be_finite(diagnose):
         first_two(bad, group(rng, 40, prefix="b"), diagnose, rng)
 
 
+def test_an_embedding_that_is_not_finite_is_not_measured(diagnose):
+    made = with_truth(np.random.default_rng(1))
+    made.groups[held.INJECTIONS].spaces[EMBEDDING][3] = np.inf
+    outcome = probed(made, diagnose, np.random.default_rng(2))
+    why = "the embedding of 1 of 60 injections is not finite"
+    assert measure(outcome, f"{HEADLINE}/probe_auc").method == f"not measurable: {why}"
+    assert status(outcome, "realism/linear_probe") == "NOT MEASURED"
+    assert measure(outcome, "realism/ladder/grid/probe_auc").method == f"not measurable: {why}"
+
+
 def test_the_ladder_names_the_part_that_differs(diagnose):
     """Of a gap between lenses and injections, what each rung adds is found where it was put in."""
     wide = diagnose.model_copy(update={"probe_bootstrap": 300})

@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.diagnostics import annulus
 from analysis.diagnostics.annulus import annulus_comparison
 from analysis.diagnostics.flux_check import flux_check
 from analysis.diagnostics.masked_pixels import masked_pixels
 from analysis.diagnostics.real_lenses import real_lens_recall
 from analysis.diagnostics.split_balance import split_balance
+from analysis.diagnostics.subject import Subject
 from analysis.results.features import stamp_features
 from lake.sky.survey import SURVEY
 from tests.analysis.galaxies import make_stamps
@@ -107,6 +109,23 @@ def test_the_finding_speaks_of_what_shifts(diagnose):
     assert "the median of the sky does not shift measurably (" in text
     assert "the MAD of the sky shifts (-" in text
     assert "the shift of the MAD is neither cosmetic nor clearly material" in text
+
+
+@pytest.mark.parametrize("count", [0, 1, 9])
+def test_few_stamps_judge_no_annulus(diagnose, count):
+    """The signed-rank test of five stamps cannot fall below 0.06, so it would call every annulus cosmetic."""
+    objects = pd.DataFrame({"galaxy_id": list("abcdefghi"), "label": 1, "split": "train"}).head(count)
+    nothing = pd.DataFrame()
+    subject = Subject(nothing, objects, nothing, nothing, (), SURVEY, FRACTIONS, 1, diagnose, None, None)
+    outcome = annulus.diagnose(subject, diagnose)
+    assert {gate.name: gate.status for gate in outcome.gates} == {
+        "annulus/median": "NOT MEASURED",
+        "annulus/mad": "NOT MEASURED",
+    }
+    assert [m.method for m in outcome.measures] == [
+        f"not measurable: {count} stamps of training and test split, fewer than 10"
+    ]
+    assert f"{count} stamps" in outcome.findings[0].text
 
 
 def test_a_check_that_has_nothing_to_check_says_so(diagnose):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from injection.priors.registry import load_prior
 from lake.errors import DataError, ParameterError
 from lake.scorer import Scorer
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS, SURVEY
+from pipeline.experiment import closure
 from pipeline.experiment.closure import Ingredients, chain, paired_hosts
 from pipeline.experiment.hostweights import plain_weights
 from pipeline.experiment.lenspopulation import Drawn, as_frame, covered_share, source_weights, uncovered
@@ -54,6 +56,19 @@ class BlueRing:
 
 
 BLUE_RING = BlueRing()
+
+
+def test_a_grid_without_a_scored_injection_is_no_population(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = {"injection_id": ["i1"], "status": ["failed"], "probability": pa.array([None], pa.float64())}
+    context: Any = SimpleNamespace(
+        generation="demo1", root=None, survey=SimpleNamespace(collection="dr10"), read=lambda *_, **__: pa.table(failed)
+    )
+    made: Any = None
+    assert closure._stored_grid(context, pa.table({"injection_id": ["i1"]}), made) == closure.NO_INJECTION
+    monkeypatch.setattr(closure.TrueLenses, "of", lambda *_: "lenses")
+    context.read = lambda *_, **__: pa.table({"seed": pa.array([], pa.int64())})
+    store: Any = None
+    assert closure.survey_chain(context, pd.DataFrame(), store, BLUE_RING, PARAMS) == closure.NO_INJECTION
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
+from analysis.results.populations import EMBEDDING, INJECTIONS, LISTED
 from injection.config import IM1
 from injection.experiment.hostset import HostSet, in_memory
 from lake.sky.survey import BANDS, SURVEY
 from pipeline.experiment.arcstamps import one_per_host
 from pipeline.experiment.describing import keyed_order
 from pipeline.experiment.ladder import distinct_hosts
+from pipeline.experiment.realism import NO_INJECTION, of_lenses, populations
 
 
 def conditions(count, prefix, rng):
@@ -51,6 +55,33 @@ def test_weights_decide_which_of_the_similar_hosts_is_taken(hosts):
     assert set(pairs["host"]) <= heavy
     crowd = distinct_hosts(conditions(200, "l", np.random.default_rng(2)), hosts, 3, None, nearest=80)
     assert len(crowd) == 80, "lenses beyond the number of hosts are left out"
+
+
+class Looks:
+    """A finder with an embedding that may not be asked."""
+
+    conditions = ()
+
+    def embed(self, stamps, conditions=None):
+        pytest.fail("there is nothing to embed")
+
+    score = embed
+
+
+def unasked(rows):
+    pytest.fail("there are no stamps to read")
+
+
+def test_a_survey_without_lenses_or_injections_says_what_there_is_not():
+    lenses = pd.DataFrame({name: [] for name in ("galaxy_id", "tier", "split", "label")})
+    assert {len(group) for group in of_lenses(Looks(), lenses, unasked).values()} == {0}
+    context = SimpleNamespace(generation="demo1", seed=1, read=lambda *_, **__: failed)
+    failed = pa.table({"status": ["failed"], "src_mag_r": [20.0]})
+    params = SimpleNamespace(probe_source_mag_max=24.0, feature_per_group=5)
+    found = populations(context, lenses, SimpleNamespace(get=unasked), Looks(), params)
+    assert not found.groups
+    assert found.why_not((INJECTIONS, LISTED), EMBEDDING, 1) == NO_INJECTION
+    assert found.why_not((LISTED,), EMBEDDING, 1) == "there are no listed lenses"
 
 
 def test_draws_follow_their_weights():
