@@ -13,6 +13,7 @@ from analysis.results.populations import EMBEDDING, INJECTIONS, LISTED
 from injection.config import IM1
 from injection.experiment.hostset import HostSet, in_memory
 from lake.sky.survey import BANDS, SURVEY
+from pipeline.experiment import truelenses
 from pipeline.experiment.arcstamps import one_per_host
 from pipeline.experiment.describing import keyed_order
 from pipeline.experiment.ladder import distinct_hosts
@@ -82,6 +83,23 @@ def test_a_survey_without_lenses_or_injections_says_what_there_is_not():
     assert not found.groups
     assert found.why_not((INJECTIONS, LISTED), EMBEDDING, 1) == NO_INJECTION
     assert found.why_not((LISTED,), EMBEDDING, 1) == "there are no listed lenses"
+
+
+def test_true_lenses_whose_seeing_or_depth_is_not_known_are_left_out(tmp_path, monkeypatch):
+    made = pd.DataFrame({"brickname": "0001p000", "objid": np.arange(4), "bare_row": np.arange(4)})
+    made.to_parquet(tmp_path / "lenses.parquet")
+    pd.DataFrame({"brickname": ["0001p000"], "split": ["test"]}).to_parquet(tmp_path / "bricks.parquet")
+    np.save(tmp_path / truelenses.BARE_HOSTS, np.zeros((4, 3, 5, 5), np.float32))
+    monkeypatch.setattr(truelenses, "injections", lambda truth: pa.table({"galaxy_id": truth["galaxy_id"]}))
+    objects = conditions(4, "l", np.random.default_rng(0)).assign(label=1, split="test", probability=0.5)
+    objects = objects.assign(**dict.fromkeys(truelenses.PLACE, 0))
+    objects["galaxy_id"] = truelenses.galaxy_ids("dr10", made["brickname"], made["objid"])
+    objects.loc[1, "psfdepth_r"] = np.nan
+    root = SimpleNamespace(truth=tmp_path)
+    known = truelenses.TrueLenses.of(root, objects, "dr10")
+    assert known.truth["galaxy_id"].tolist() == objects["galaxy_id"].drop(1).tolist()
+    assert known.hosts(np.zeros((3, 3, 5, 5), np.float32)).ids.to_pylist() == known.truth["galaxy_id"].tolist()
+    assert truelenses.TrueLenses.of(root, objects.assign(psfsize_r=np.nan), "dr10") is None
 
 
 def test_draws_follow_their_weights():
