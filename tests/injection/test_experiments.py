@@ -135,7 +135,7 @@ def test_only_a_psf_of_known_width_can_be_made_wider() -> None:
 
 def test_every_perturbation_is_scored_and_has_its_words() -> None:
     found = in_all(perturbations(), setting(lens_shape="conditioned", prior="v1"))
-    assert set(found) == {"baseline", "poisson", *judged._REFERENCE}
+    assert set(found) == {"baseline", "poisson", *judged.REFERENCE}
     for name, table in found.items():
         assert set(table["status"].to_pylist()) == {"scored"}, name
         assert table["galaxy_id"].equals(found["baseline"]["galaxy_id"]), name
