@@ -45,6 +45,16 @@ def finders(context: RunContext) -> dict[str, network.Finder]:
     return found
 
 
+def compared_with(root: DataRoot, name: str) -> list[str]:
+    """Names of the finders whose stored pairs have this one as the other."""
+    others = {
+        str(one.card.slice): delta.read(root, TABLE, ["other"], slices=[one.card.slice])["other"].to_pylist()
+        for one in cards.of_survey(root, TABLE)
+        if one.card.slice != name
+    }
+    return sorted(one for one, other in others.items() if name in other)
+
+
 def pairs(root: DataRoot, names: Collection[str], off: Mapping[str, object]) -> pd.DataFrame:
     """Rows of the table of pairs that count and whose finders are both among ``names``."""
     made = [one for one in cards.of_survey(root, TABLE) if one.name not in off and one.card.slice in names]

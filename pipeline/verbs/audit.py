@@ -33,7 +33,7 @@ from pipeline.experiment.scoring import conditions_of
 from pipeline.experiment.trainedon import LISTED, csv_text, read_listed
 from pipeline.project import params
 from pipeline.project.project import Project
-from pipeline.reporting.finderpairs import comparable
+from pipeline.reporting.finderpairs import comparable, compared_with
 from pipeline.verbs.cutouttables import audited_sets, forget_set
 from pipeline.verbs.diagnosing import forget_campaigns
 from pipeline.verbs.importing import forget_import, imported
@@ -128,7 +128,8 @@ def forget(project: Project, name: str) -> list[str]:
     """Remove a finder that no stage trains, an audit on cut-outs, an import, or results of `dhs inject`.
 
     Returns what was removed. The rows of its slices stay in the tables' history, where nothing reads them. Its MLflow
-    runs are deleted as MLflow does it: they can be restored until `mlflow gc`.
+    runs are deleted as MLflow does it: they can be restored until `mlflow gc`. The pairs of other finders are made
+    again without it.
     """
     root = project.data
     if is_ours(project, checked_name(name, "name")) and not _brought(project, name):
@@ -150,6 +151,8 @@ def forget(project: Project, name: str) -> list[str]:
         raise invalid("name", f"one of the finders that are not trained here ({', '.join(there) or 'none'})", name)
     if runs := forget_runs(root, name):
         removed.append(f"{runs} runs in MLflow")
+    if others := [one for one in compared_with(root, name) if one in project.audited]:
+        reproduce(project, "--single-item", *(f"pairs@{one}" for one in others))
     return removed
 
 
