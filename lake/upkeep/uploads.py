@@ -13,8 +13,9 @@ _DAY_S = 86400.0
 
 def unfinished(places: Iterable[str | None], older_than_days: float) -> list[Upload]:
     """Unfinished uploads below those places that are prefixes of an object store; none is changed."""
-    last, store = time.time() - older_than_days * _DAY_S, Store.of_environment()
-    found = {one for place in places if place and is_remote(place) for one in store.uploads(place)}
+    last = time.time() - older_than_days * _DAY_S
+    remote = [place for place in places if place and is_remote(place)]
+    found = {one for place in remote for one in Store.of_environment().uploads(place)}
     return sorted(one for one in found if one.began <= last)
 
 

@@ -29,11 +29,17 @@ NAMES = {"manifest": "audit_70_15_15", "ingest": "demo1", "completeness": "demo1
 """For which manifest, finder, plan or set a stage is rehearsed that runs once for each."""
 
 
-@pytest.mark.usefixtures("spark_server")
-def test_a_stage_runs_from_the_shipped_archive_and_gives_the_local_fingerprints(tmp_path: Path) -> None:
-    project = Checkout.make(tmp_path / "project")
+def pooled(folder: Path) -> Checkout:
+    """A project with the test survey, whose pool was made here."""
+    project = Checkout.make(folder)
     for command in (("params", "use", "test"), ("run", "demo"), ("run", "pool")):
         project.dhs(*command)
+    return project
+
+
+@pytest.mark.usefixtures("spark_server")
+def test_a_stage_runs_from_the_shipped_archive_and_gives_the_local_fingerprints(tmp_path: Path) -> None:
+    project = pooled(tmp_path / "project")
     local = project.cards()
     with cloud() as aws:
         remote.move(project, aws)
@@ -48,9 +54,7 @@ def test_a_stage_runs_from_the_shipped_archive_and_gives_the_local_fingerprints(
 @pytest.mark.timeout(3600)
 @pytest.mark.usefixtures("spark_server")
 def test_a_killed_executor_changes_nothing(tmp_path: Path) -> None:
-    project = Checkout.make(tmp_path / "project")
-    for command in (("params", "use", "test"), ("run", "demo"), ("run", "pool")):
-        project.dhs(*command)
+    project = pooled(tmp_path / "project")
     local = project.cards()
     with cloud() as aws:
         remote.move(project, aws)
