@@ -16,10 +16,13 @@ from analysis.reporting.sources import of_figures, of_models
 from analysis.reporting.views import Shown, TableView, measured, number
 from analysis.results.discoveries import CALIBRATOR
 from analysis.statistics.calibration import Reliability, reliability
+from analysis.statistics.calibrators import METHODS
 from analysis.statistics.intervals import TABLE_LEVEL
 
 RAW, SHOWN = "calibration/reliability", f"calibrated/{CALIBRATOR}/reliability"
 """Figures of `figure_points`: of raw probabilities, and of those of the calibrator that is shown."""
+_STRATUM = r"^stratum/([^/]+)/(.+)/calibration/ece$"
+"""Measures that name the strata with a calibration error of their own."""
 
 
 def figure(inputs: ReportInputs) -> Shown | None:
@@ -89,6 +92,26 @@ def _calibrators(item: GenerationInputs) -> list[list[str]]:
         quality = _quality(item, f"calibrated/{one['method']}")
         rows.append([item.name, str(one["method"]), _map(one), counts, held, *quality])
     return rows
+
+
+def strata_view(inputs: ReportInputs) -> TableView | None:
+    """ECE and MCE of the finder shown first in every stratum, raw and by every calibrator; None without strata."""
+    item = first(inputs)
+    kinds = {"none": "calibration", **{name: f"calibrated/{name}" for name in METHODS}}
+    found = item.diagnostics["name"].astype(str).str.extract(_STRATUM).dropna().drop_duplicates()
+    rows = [
+        [*stratum, *(_errors(item, "/".join(stratum), kind) for kind in kinds.values())] for stratum in found.values
+    ]
+    caption = (
+        f"ECE and MCE of {item.name} by stratum of the test split: of raw probabilities (none), and of those of each "
+        "calibrator at the split's share of lenses. Strata with too few lenses or negatives are left out."
+    )
+    return TableView(caption, ["stratum", "value", *kinds], rows, folded=True) if rows else None
+
+
+def _errors(item: GenerationInputs, stratum: str, kind: str) -> str:
+    ece, mce = (measured(item.diagnostics, f"stratum/{stratum}/{kind}/{name}") for name in ("ece", "mce"))
+    return ece if ece == mce else f"{ece}, {mce}"
 
 
 def _map(one: Mapping[Hashable, Any]) -> str:

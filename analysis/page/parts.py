@@ -105,7 +105,8 @@ def _classes(inputs: ReportInputs) -> Iterable[Part]:
     chapter = "Lenses and other galaxies"
     yield Part("ranking", "Ranking", [*figures, ranking.strata(inputs), *tables], chapter=chapter)
     every = performance.metric_view(inputs, "Measures of calibration", ("calibration", "calibrated"), folded=True)
-    shown = [calibration.figure(inputs), calibration.by_stratum(inputs), calibration.calibrators_view(inputs), every]
+    strata = [calibration.by_stratum(inputs), calibration.strata_view(inputs)]
+    shown = [calibration.figure(inputs), *strata, calibration.calibrators_view(inputs), every]
     yield Part("calibration", "Calibration", shown, probability_words(inputs))
     paired = [ranking.paired_auc_view(inputs), performance.paired_completeness_view(inputs)]
     folded = [replace(view, folded=True) for view in paired if view is not None]

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.config import EvaluateParams
 from analysis.records import Measure, Point
-from analysis.results.evaluation import STRATA, calibration_measures, reliability_points
+from analysis.results.evaluation import STRATA, calibration_measures, reliability_points, stratum_errors
 from analysis.results.untouched import FEWEST, negatives_for, trained, untouched
 from analysis.statistics.calibrators import METHODS, Calibrator, fitted, shifted
 from lake.errors import DataError
@@ -68,6 +68,7 @@ def calibrated(scores: pd.DataFrame, params: EvaluateParams, strata: pd.DataFram
             continue
         y, where = tested.objects["label"].to_numpy(float), f"calibrated/{method}"
         measures += calibration_measures(y, p, params, where)
+        measures += stratum_errors(tested.objects, p, params, where)
         points += reliability_points(tested.objects, p, params, where)
     return Calibrated(tuple(rows), tuple(measures), tuple(points))
 

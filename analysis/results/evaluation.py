@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.config import EvaluateParams
 from analysis.records import Gate, Measure, Outcome, Point, seen_gate
@@ -167,7 +167,7 @@ def _rate_over_lenses(point: Threshold) -> Iterator[Measure]:
 
 def calibration_measures(y: np.ndarray, p: np.ndarray, params: EvaluateParams, prefix: str) -> Iterator[Measure]:
     """How well probabilities (object,) of labels (object,) are calibrated; names begin with the prefix."""
-    n, bins = len(y), f"{params.calibration_bins} equal-width bins"
+    n, bins = len(y), _bins(params)
     (brier, skill), (nll, nll_skill), (slope, intercept) = cal.brier(y, p), cal.log_loss(y, p), cal.cox(y, p)
     saturated = float(np.mean((p < params.saturated_below) | (p > params.saturated_above)))
     curve = cal.reliability(y, p, params.calibration_bins, TABLE_LEVEL)
@@ -203,21 +203,44 @@ def reliability_points(
     lenses and negatives, figure ``<prefix>/reliability/<column>``, in a third as many bins: the share of lenses at the
     mean probability of each bin that is not empty."""
     y, p = objects["label"].to_numpy(), np.asarray(probabilities, dtype=np.float64)
-    groups = {(f"{prefix}/reliability", "all"): np.full(len(y), True)}
-    for column in [name for name in STRATA if name in objects.columns]:
-        values = objects[column].to_numpy()
-        for value in sorted(objects[column].dropna().unique()):
-            groups[f"{prefix}/reliability/{column}", str(value)] = values == value
-    for (figure, series), rows in groups.items():
-        if series != "all" and min((y[rows] == label).sum() for label in (1, 0)) < params.min_stratum_positives:
-            continue
-        bins = params.calibration_bins if series == "all" else max(params.calibration_bins // 3, 2)
+    figure, few = f"{prefix}/reliability", max(params.calibration_bins // 3, 2)
+    groups = [(figure, "all", np.full(len(y), True), params.calibration_bins)]
+    groups += [(f"{figure}/{column}", value, rows, few) for column, value, rows in _strata(objects, params)]
+    for figure, series, rows, bins in groups:
         curve = cal.reliability(y[rows], p[rows], bins, TABLE_LEVEL)
         for x, share_, low, high, n in zip(
             curve.predicted, curve.observed, curve.low, curve.high, curve.count, strict=True
         ):
             if n:
                 yield Point(figure, series, float(x), float(share_), float(low), float(high), int(n))
+
+
+def stratum_errors(
+    objects: pd.DataFrame, probabilities: ArrayLike, params: EvaluateParams, kind: str
+) -> Iterator[Measure]:
+    """ECE and MCE of probabilities (object,) in each stratum with enough lenses and negatives, named like
+    ``stratum/<column>/<value>/<kind>/ece``."""
+    y, p = objects["label"].to_numpy(), np.asarray(probabilities, dtype=np.float64)
+    for column, value, rows in _strata(objects, params):
+        curve = cal.reliability(y[rows], p[rows], params.calibration_bins, TABLE_LEVEL)
+        for name, error in (("ece", cal.calibration_error), ("mce", cal.maximum_error)):
+            where = f"stratum/{column}/{value}/{kind}/{name}"
+            yield Measure(where, error(curve, curve.count), n=int(rows.sum()), method=_bins(params))
+
+
+def _strata(objects: pd.DataFrame, params: EvaluateParams) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+    """Column, value and rows of every stratum that has enough lenses and negatives."""
+    labels = objects["label"].to_numpy()
+    for column in [name for name in STRATA if name in objects.columns]:
+        values = objects[column].to_numpy()
+        for value in sorted(objects[column].dropna().unique()):
+            rows = values == value
+            if min((labels[rows] == label).sum() for label in (1, 0)) >= params.min_stratum_positives:
+                yield column, str(value), rows
+
+
+def _bins(params: EvaluateParams) -> str:
+    return f"{params.calibration_bins} equal-width bins"
 
 
 def _stratum(name: str, group: pd.DataFrame, params: EvaluateParams) -> Iterator[Measure]:

@@ -2,7 +2,8 @@
 
 All but the isotonic one have the form logit P = c + a ln p - b ln(1 - p), with p the logistic of the finder's logit s:
 *temperature* a = b, c = 0 (Guo et al. 2017); *platt* a = b (Platt 1999: logit P = c + a s); *beta* a, b >= 0 (Kull,
-Silva Filho & Flach 2017). Probabilities hold where lenses are as frequent as in the fold; :func:`shifted` converts
+Silva Filho & Flach 2017). The *isotonic* one is monotone regression with Laplace's rule of succession at its ends.
+Probabilities hold where lenses are as frequent as in the fold; :func:`shifted` converts
 them.
 """
 
@@ -51,7 +52,7 @@ class Calibrator:
 
 
 def fitted(method: str, labels: ArrayLike, logits: ArrayLike) -> Calibrator:
-    """The calibrator of one of `METHODS` by maximum likelihood (isotonic: least squares, scikit-learn's).
+    """The calibrator of one of `METHODS` by maximum likelihood.
 
     DataError where the fold has one class, or where the logits separate the classes, so that no finite map is the most
     likely one (isotonic: never).
@@ -62,15 +63,8 @@ def fitted(method: str, labels: ArrayLike, logits: ArrayLike) -> Calibrator:
     y, s = np.asarray(labels, dtype=np.float64), np.asarray(logits, dtype=np.float64)
     counts = (len(positive), len(negative))
     if method == "isotonic":
-        from sklearn.isotonic import IsotonicRegression
-
-        steps = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(s, y)
-        return Calibrator(
-            method,
-            *counts,
-            logits=tuple(steps.X_thresholds_.tolist()),
-            probabilities=tuple(steps.y_thresholds_.tolist()),
-        )
+        at, values = _isotonic(y, s)
+        return Calibrator(method, *counts, logits=tuple(at.tolist()), probabilities=tuple(values.tolist()))
     if negative.max() <= positive.min() or positive.max() <= negative.min():
         raise DataError("the logits of lenses and negatives do not overlap: no finite map is the most likely")
     if method == "temperature":
@@ -96,6 +90,20 @@ def shifted(probabilities: ArrayLike, from_share: float, to_share: float) -> Flo
 def _features(logits: Floats) -> Floats:
     """(..., 2): ln p and -ln(1 - p) of the logistic p of logits."""
     return np.stack([-np.logaddexp(0.0, -logits), np.logaddexp(0.0, logits)], axis=-1)
+
+
+def _isotonic(y: Floats, s: Floats) -> tuple[Floats, Floats]:
+    """Logits and probabilities between which the isotonic map is linear.
+
+    One lens and one negative are added at the lowest logit and at the highest, as FoCal and BOSARIS do (Brummer & du
+    Preez 2006, 2013): a lowest block of n negatives has 1 / (n + 2), Laplace's rule, and not 0. Without them the map
+    says that what it saw none of cannot be, and one such object makes the log loss infinite.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    ends = np.array([s.min(), s.min(), s.max(), s.max()])
+    made = IsotonicRegression(out_of_bounds="clip").fit(np.append(s, ends), np.append(y, [0.0, 1.0, 0.0, 1.0]))
+    return made.X_thresholds_, made.y_thresholds_
 
 
 def _temperature(y: Floats, s: Floats) -> float:

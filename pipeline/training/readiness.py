@@ -76,17 +76,26 @@ def _of_generation(root: DataRoot, params: TrainParams, chain: Chain) -> Iterato
     known = "; trained with these parameters before" if held is not None else ""
     yield Finding(name, _plan(params) + known)
     checks: list[tuple[str, Callable[[], str]]] = [("start", lambda: _start(root, params, chain))]
-    made = (root.cards / f"{cards.stem(table_of(root, params.manifest), params.manifest)}.json").exists()
-    if made:
-        checks += [("manifest", lambda: _manifest(root, params)), ("stamps", lambda: _stamps(root, params))]
-    else:
+    rows = _rows(root, params.manifest)
+    if rows is None:
         yield _unmade(params, chain)
-    checks.append(("disk and memory", lambda: _resources(root, params, made)))
+    else:
+        checks.append(("manifest", lambda: _manifest(root, params)))
+    if rows:
+        checks.append(("stamps", lambda: _stamps(root, params)))
+    checks.append(("disk and memory", lambda: _resources(root, params, bool(rows))))
     for what, look in checks:
         try:
             yield Finding(f"{name}, {what}", look())
         except DarkHaloError as error:
             yield Finding(f"{name}, {what}", str(error), good=False)
+
+
+def _rows(root: DataRoot, manifest: str) -> int | None:
+    """Number of rows of a manifest; None if it does not exist yet."""
+    table = table_of(root, manifest)
+    made = (root.cards / f"{cards.stem(table, manifest)}.json").exists()
+    return cards.read_slice(root, table, manifest).card.rows if made else None
 
 
 def _unmade(params: TrainParams, chain: Chain) -> Finding:
@@ -168,8 +177,8 @@ def _stamps(root: DataRoot, params: TrainParams) -> str:
     return f"{len(shards)} shards of {' and '.join(map(str, sorted(sides)))} pixels"
 
 
-def _resources(root: DataRoot, params: TrainParams, made: bool) -> str:
-    count, side = _pixels(root, params) if made else (0, params.preprocessing.crop_pixels or STAMP_PIXELS)
+def _resources(root: DataRoot, params: TrainParams, filled: bool) -> str:
+    count, side = _pixels(root, params) if filled else (0, params.preprocessing.crop_pixels or STAMP_PIXELS)
     held = count * len(SURVEY.bands) * side**2 * (2 if params.execution.arrays == "fp16" else 4)
     needed = count * _ROW + _WORKING
     weights = sum(each.numel() for each in _network(params).parameters()) * 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from lake.names import checked_name
 from lake.root import DataRoot
 from lake.sky.survey import SURVEY
 from lake.store import delta
-from lake.store.stamps import StampStore
+from lake.store.stamps import PLACE, StampStore
 from pipeline.project.project import Project
 from pipeline.reporting.results import scored
 
@@ -47,14 +47,15 @@ class Listed:
 def suspects(project: Project, name: str, finders: Sequence[str], above: float) -> Listed:
     """List the negatives of every split with a probability above ``above`` by any of the finders, and show them.
 
-    A list of that name keeps the verdicts that it has.
+    A list of that name keeps the verdicts that it has, and galaxies that have no score any more because the audit
+    manifest leaves them out.
     """
     found = flagged(project.data, finders, above)
     path = _path(project.data, name)
     if path.exists():
-        found = _with_verdicts(found, read(path))
+        found = _with_former(found, read(path), _scored(project.data, finders))
     _write(found, path)
-    waiting, places = int((found["verdict"] == "").sum()), _places(project, found)
+    waiting, places = int((found["verdict"] == "").sum()), _places(project.data, found)
     if not places.num_rows:
         return Listed(path, len(found), waiting)
     shown = found.set_index("galaxy_id").loc[places["galaxy_id"].to_pylist()].reset_index()
@@ -99,27 +100,33 @@ def flagged(root: DataRoot, finders: Sequence[str], above: float, split: str | N
     return once.assign(viewer=viewer, verdict="").reset_index(drop=True)
 
 
-def _with_verdicts(found: pd.DataFrame, former: pd.DataFrame) -> pd.DataFrame:
-    """The list with the verdicts of its predecessor, and whatever was judged there and is no longer above."""
+def _scored(root: DataRoot, finders: Sequence[str]) -> frozenset[str]:
+    """Galaxies that have a score of any of the finders."""
+    return frozenset(delta.read(root, "scores", ["galaxy_id"], slices=list(finders))["galaxy_id"].to_pylist())
+
+
+def _with_former(found: pd.DataFrame, former: pd.DataFrame, scored_now: Collection[str]) -> pd.DataFrame:
+    """The list with the verdicts of its predecessor, and what stood there and was judged, or is not scored any more.
+
+    An entry without a verdict goes only if a score shows that it is no longer above.
+    """
     verdicts = former.set_index("galaxy_id")["verdict"]
     found = found.assign(verdict=found["galaxy_id"].map(verdicts).fillna(""))
-    gone = former[(former["verdict"] != "") & ~former["galaxy_id"].isin(found["galaxy_id"])]
-    gone = gone.reindex(columns=found.columns)
+    stays = (former["verdict"] != "") | ~former["galaxy_id"].isin(scored_now)
+    kept = former[stays & ~former["galaxy_id"].isin(found["galaxy_id"])]
+    kept = kept.reindex(columns=found.columns)
     for name in found.columns[found.dtypes == np.float64]:  # a list is read as text
-        gone[name] = pd.to_numeric(gone[name], errors="coerce")
-    return pd.concat([found, gone], ignore_index=True)
+        kept[name] = pd.to_numeric(kept[name], errors="coerce")
+    return pd.concat([found, kept], ignore_index=True)
 
 
-def _places(project: Project, listed: pd.DataFrame) -> pa.Table:
-    """Where the stamps of the galaxies with the highest probabilities are, in that order.
-
-    A galaxy that the audit manifest leaves out, by an earlier verdict, has none.
-    """
-    columns = ["galaxy_id", "shard", "shard_row", "sha256"]
-    rows = delta.read(project.data, "manifest", columns, slices=[project.survey.audit_manifest]).to_pandas()
+def _places(root: DataRoot, listed: pd.DataFrame) -> pa.Table:
+    """Where the stamps of the galaxies with the highest probabilities are, in that order."""
+    rows = delta.read(root, "cutouts", ["galaxy_id", "status", *PLACE], ordered=False).to_pandas()
+    rows = rows[rows["status"] == "ok"]
     placed = listed[["galaxy_id", "highest"]].merge(rows, on="galaxy_id", validate="one_to_one")
     first = placed.sort_values("highest", ascending=False, kind="stable").head(SHOWN)
-    return pa.Table.from_pandas(first[columns], preserve_index=False)
+    return pa.Table.from_pandas(first[["galaxy_id", *PLACE]], preserve_index=False)
 
 
 def _path(root: DataRoot, name: str) -> Path:

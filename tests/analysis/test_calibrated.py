@@ -41,7 +41,11 @@ def scores(lenses_kept=True, count=1200):
 
 
 def named(found, name):
-    return next(one for one in found.measures if one.name == name)
+    return named_in(found.measures, name)
+
+
+def named_in(measures, name):
+    return next(one for one in measures if one.name == name)
 
 
 def test_the_fold_holds_no_test_object_and_no_host(monkeypatch):
@@ -154,6 +158,27 @@ def test_reliability_by_stratum_is_that_of_its_objects():
     kinds = {"raw": "calibration/reliability", "platt": "calibrated/platt/reliability"}
     shown = pd.concat([raw, found])[lambda rows: rows["figure"].str.endswith("/type_bin")]
     assert "Reliability by stratum (Tractor type): raw, platt" in str(reliability_by_stratum(kinds, shown))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_calibrator_has_its_error_in_each_stratum_with_enough_objects(method):
+    rows = scores().assign(type_bin=np.where(np.arange(1200) // 2 % 2 == 0, "SER", "DEV"))
+    rows.loc[rows["galaxy_id"].isin(rows["galaxy_id"][rows["split"] == "test"][:3]), "type_bin"] = "few"
+    tested = rows[rows["split"] == "test"]
+    found = calibrated(rows.drop(columns="type_bin"), PARAMS, tested).measures
+    names = [one.name for one in found if one.name.startswith("stratum/") and f"/calibrated/{method}/" in one.name]
+    assert names == [f"stratum/type_bin/{v}/calibrated/{method}/{n}" for v in ("DEV", "SER") for n in ("ece", "mce")]
+    fold, _ = module._fold(rows)
+    map_ = fitted(method, fold["label"], fold["score"])
+    p = shifted(map_.apply(tested["score"]), map_.share, float(tested["label"].mean()))
+    held = (tested["type_bin"] == "DEV").to_numpy()
+    y, p = tested["label"].to_numpy()[held], p[held]
+    which = np.clip(np.ceil(p * 15).astype(int) - 1, 0, 14)
+    parts = [(np.sum(which == b), abs(y[which == b].mean() - p[which == b].mean())) for b in np.unique(which)]
+    ece, mce = (named_in(found, f"stratum/type_bin/DEV/calibrated/{method}/{n}") for n in ("ece", "mce"))
+    assert ece.value == pytest.approx(sum(n * gap for n, gap in parts) / len(p))
+    assert mce.value == pytest.approx(max(gap for _, gap in parts))
+    assert ece.n == held.sum()
 
 
 def test_the_view_applies_them(tmp_path):

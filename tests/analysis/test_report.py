@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.page import ranking
+from analysis.page.calibration import strata_view
 from analysis.page.ranking import ranking_figures
 from analysis.page.report import rendered
 from analysis.reporting.facts import at_share, limitations, literature_views, probability_words, reference_view
@@ -241,6 +242,23 @@ def test_the_emulator_is_shown_against_the_table(inputs):
     row = emulator_view(dataclasses.replace(inputs, generations=[changed])).rows[0]
     assert row[:2] == [item.name, "p0.3"]
     assert row[3:] == ["53 of 54", "0.97", "0.427 (0.614)", "0.95"]
+
+
+def test_errors_of_calibrators_are_shown_by_stratum(inputs):
+    item = inputs.generations[0]
+    errors = {"calibration/ece": 0.2, "calibration/mce": 0.4, "calibrated/platt/ece": 0.05, "calibrated/platt/mce": 0.1}
+    rows = [
+        {"name": f"stratum/psf_bin/1.20-1.35/{name}", "value": value, "method": ""} for name, value in errors.items()
+    ]
+    rows += [{"name": "stratum/tier/A/positives", "value": 3.0, "method": ""}]
+    known = item.diagnostics[~item.diagnostics["name"].str.startswith("stratum/")]
+    without = dataclasses.replace(item, diagnostics=known)
+    assert strata_view(dataclasses.replace(inputs, generations=[without])) is None
+    changed = dataclasses.replace(item, diagnostics=pd.concat([known, pd.DataFrame(rows)]))
+    found = strata_view(dataclasses.replace(inputs, generations=[changed], headline=item.name))
+    assert found.headers == ["stratum", "value", "none", "temperature", "platt", "beta", "isotonic"]
+    unmeasured = ["not measured"] * 2
+    assert found.rows == [["psf_bin", "1.20-1.35", "0.2, 0.4", "not measured", "0.05, 0.1", *unmeasured]]
 
 
 def test_text_from_data_is_escaped(bare_html):

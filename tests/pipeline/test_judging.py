@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from analysis.figures.judging import judging_page
 from etl.cutouts.judged import VERDICTS
 from lake.errors import DarkHaloError
+from lake.root import DataRoot
 from lake.sky.survey import SURVEY
 from lake.store import delta
 from pipeline.project import params
@@ -57,13 +59,38 @@ def test_suspects_are_the_negatives_above_and_keep_their_verdicts(place: Project
         judging.hard_negatives(place, "unclean", ["demo1"], ABOVE)
 
 
-def test_a_judged_negative_that_is_no_longer_above_stays_listed_in_numbers() -> None:
+def test_what_was_judged_or_is_not_scored_any_more_stays_listed_in_numbers() -> None:
     facts = {"ra": [1.0], "dec": [0.0], "split": ["train"], "f": [0.9], "highest": [0.9], "viewer": [""]}
     found = pd.DataFrame({"galaxy_id": ["a"], **facts, "verdict": [""]})
-    former = pd.DataFrame({"galaxy_id": ["b", "c"], "highest": ["0.5", "0.4"], "verdict": ["negative", ""]})
-    both = judging._with_verdicts(found, former)
-    assert both["galaxy_id"].tolist() == ["a", "b"]
-    assert both.sort_values("highest")["highest"].tolist() == [0.5, 0.9]
+    former = pd.DataFrame(
+        {"galaxy_id": ["b", "c", "d"], "highest": ["0.5", "0.4", "0.6"], "verdict": ["negative", "", ""]}
+    )
+    both = judging._with_former(found, former, {"a", "b", "c"})
+    assert both["galaxy_id"].tolist() == ["a", "b", "d"]
+    assert both.sort_values("highest")["highest"].tolist() == [0.5, 0.6, 0.9]
+
+
+def test_suspects_that_the_audit_manifest_leaves_out_wait_for_their_verdicts(place: Project) -> None:
+    """The manifest leaves them out, so their scores go; the list and its page keep them all the same."""
+    first = judging.suspects(place, "unclean", ["demo1"], ABOVE)
+    listed = pd.read_csv(first.path)
+    out, read = set(listed["galaxy_id"][:2]), delta.read
+
+    def without(root: DataRoot, table: str, *given: object, **named: object) -> pa.Table:
+        rows = read(root, table, *given, **named)  # type: ignore[arg-type]
+        if table not in ("scores", "manifest"):
+            return rows
+        return rows.filter(pa.array([name not in out for name in rows["galaxy_id"].to_pylist()]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delta, "read", without)
+        again = judging.suspects(place, "unclean", ["demo1"], ABOVE)
+    assert (again.rows, again.waiting) == (first.rows, first.waiting)
+    rows = pd.read_csv(again.path)
+    assert set(rows["galaxy_id"]) == set(listed["galaxy_id"])
+    np.testing.assert_allclose(np.sort(rows["highest"]), np.sort(listed["highest"]))
+    assert again.page is not None
+    assert again.page.read_text().count('<img src="data:image/jpeg;base64,') == first.rows
 
 
 def test_the_page_saves_the_whole_list_whatever_it_shows() -> None:

@@ -87,6 +87,16 @@ def test_a_dry_run_names_every_problem(project: Project, monkeypatch: pytest.Mon
     assert "1.5 GB of memory are needed and 1.0 GB are free" in found[2]
 
 
+def test_a_dry_run_on_a_manifest_without_rows_says_so_once(project: Project) -> None:
+    with stage_run("manifest", AUDIT, project, RunContext) as context:
+        context.write("manifest", [], AUDIT, {"manifest_id": AUDIT})
+    wanted = Wanted("demo1", SMALL)
+    sentence = f"manifest '{AUDIT}' has 0 lenses and 0 negatives in its training split; demo1 needs both"
+    assert problems(readiness(project, chain(project, wanted))) == [f"PROBLEM demo1, manifest: {sentence}"]
+    with pytest.raises(DataError, match=sentence):
+        trained(project, wanted)
+
+
 def test_a_dry_run_looks_for_the_bank_of_real_galaxies(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.folder)
     wanted = chain(project, Wanted("demo3", ["manifest=sim_cosmos_sources"]))
