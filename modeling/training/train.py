@@ -78,10 +78,10 @@ def train_epoch(run: Run, training: TrainingArrays) -> int:
         optimise(run, training, order[position * loop.batch : (position + 1) * loop.batch], epoch)
         saves = loop.save_every_steps and state.step % loop.save_every_steps == 0 and position + 1 < run.steps_per_epoch
         if saves or state.step % CHECK_STEPS == 0:
-            _refuse_non_finite(run, epoch)
+            _refuse_non_finite(run.state.loss_sum, "loss", run, epoch + 1)
         if saves:
             run.save()
-    _refuse_non_finite(run, epoch)
+    _refuse_non_finite(run.state.loss_sum, "loss", run, epoch + 1)
     if training.hard is None:
         return 0
     return int(training.hard[order[: run.steps_per_epoch * loop.batch] % len(training)].sum())
@@ -98,12 +98,14 @@ def evaluate(run: Run, validation: TrainingArrays) -> EpochRow:
     params, state = run.params, run.state
     logits_tensor = run.evaluated.logits(validation.x, validation.metadata).cpu()
     targets, weights = validation.labels.cpu().double(), validation.weights.cpu().double()
+    loss = loss_sum(logits_tensor, targets, weights, params.loss) / len(targets)
+    _refuse_non_finite(loss, "validation loss", run, run.epoch)
     logits, labels = logits_tensor.numpy(), targets.numpy()
     value = auc(logits, labels)
     return EpochRow(
         epoch=run.epoch,
         train_loss=float(state.loss_sum) / run.steps_per_epoch,
-        val_loss=float(loss_sum(logits_tensor, targets, weights, params.loss)) / len(labels),
+        val_loss=float(loss),
         val_auc=value,
         best_val_auc=max([value, *(row.val_auc for row in run.log[: run.epoch - 1])]),
         tpr_at_fpr_1e_4=measured_tpr(logits, labels, 1e-4),
@@ -118,9 +120,9 @@ def evaluate(run: Run, validation: TrainingArrays) -> EpochRow:
     )
 
 
-def _refuse_non_finite(run: Run, epoch: int) -> None:
-    if not torch.isfinite(run.state.loss_sum):
+def _refuse_non_finite(value: Tensor, what: str, run: Run, epoch: int) -> None:
+    if not torch.isfinite(value):
         raise DataError(
-            f"the loss of {run.params.generation} is not finite in epoch {epoch + 1} (step {run.state.step}); "
+            f"the {what} of {run.params.generation} is not finite in epoch {epoch} (step {run.state.step}); "
             "lower optimiser.lr, or look for stamps with bad pixels"
         )

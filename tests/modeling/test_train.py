@@ -71,6 +71,19 @@ def test_non_finite_loss_is_refused(tmp_path: Path, small: TrainParams, splits: 
     assert not (tmp_path / "state.safetensors").exists()
 
 
+def test_weights_that_give_no_finite_validation_loss_are_refused(
+    tmp_path: Path, small: TrainParams, splits: Splits
+) -> None:
+    """The last step can ruin the weights after the last loss of the epoch, which is finite still."""
+    whole = {"batch": 48, "micro_batch": 48, "epochs": 1}
+    schedule = {"kind": "constant", "warmup_epochs": 0.0}
+    wild = {"lr": 1e30, "ema_decay": 0.0}
+    params = resolve_generation("demo1", {**SMALL, "loop": whole, "schedule": schedule, "optimiser": wild})
+    with pytest.raises(DataError, match=r"the validation loss of demo1 is not finite in epoch 1 \(step 1\); lower"):
+        train(params, *splits, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["run.json"]
+
+
 def test_too_few_rows_and_foreign_work_are_refused(tmp_path: Path, small: TrainParams, splits: Splits) -> None:
     with pytest.raises(ParameterError, match="at most the 48 training rows"):
         train(resolve_generation("demo1", {**SMALL, "loop": {"batch": 64, "micro_batch": 64}}), *splits, tmp_path)
