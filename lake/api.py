@@ -78,6 +78,7 @@ def _place(root: Place) -> DataRoot:
         return root if isinstance(root, DataRoot) else DataRoot.of(root)
     import yaml
 
+    from lake import yamltext
     from lake.config import SurveyParams
 
     folder = nearest_with(Path.cwd(), "params.yaml")
@@ -86,7 +87,7 @@ def _place(root: Place) -> DataRoot:
     file = folder / "params.yaml"
     try:
         survey = SurveyParams.load(
-            yaml.safe_load(file.read_text(encoding="utf-8", errors="replace"))["survey"], "survey"
+            yamltext.values(file.read_text(encoding="utf-8", errors="replace"))["survey"], "survey"
         )
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise ParameterError(

@@ -7,8 +7,7 @@ from functools import partial
 from importlib import resources
 from typing import Any
 
-import yaml
-
+from lake import yamltext
 from lake.config import Name, Section, merged, overlaid
 from lake.errors import not_one_of
 from lake.names import generation_name
@@ -28,7 +27,6 @@ Own = Mapping[str, Mapping[str, Any]]
 """Overlays that a project has in addition to those of the package, by name."""
 NOTHING_OWN: Own = {}
 BASE = "base"
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class TrainParams(Section):
@@ -116,7 +114,7 @@ def _read(name: str, own: Own) -> dict[str, Any]:
     if name not in known and name != BASE:
         raise not_one_of("generation", sorted({*known, *own}), name)
     text = (resources.files("modeling") / "generations" / f"{name}.yaml").read_text(encoding="utf-8")
-    return {"reference": None, **yaml.load(text, Loader=_LOADER)}
+    return {"reference": None, **yamltext.values(text)}
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from lake import yamltext
 from lake.errors import not_one_of
 
 FILES = ("params/demo/dvc.yaml", "params/simulated/dvc.yaml", "dvc.yaml")
@@ -27,7 +26,7 @@ _DEFAULTS = {"generation": "demo1", "setting": '""', "manifest": "audit_70_15_15
 def stages(root: Path) -> dict[str, dict[str, Any]]:
     """The body of every stage of every DVC file, by stage name; none in a folder without DVC's files."""
     files = [root / name for name in FILES if (root / name).exists()]
-    found = [yaml.safe_load(path.read_text(encoding="utf-8"))["stages"] for path in files]
+    found = [yamltext.values(path.read_text(encoding="utf-8"))["stages"] for path in files]
     return {stage: body.get("do", body) for held in found for stage, body in held.items()}
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
-import yaml
 from astropy.io import fits
 from numpy.typing import NDArray
+
+from lake import yamltext
 
 SIDE, SCALE, ZERO_POINT = 41, 0.2, 27.0
 BANDS = ("g", "i")
@@ -77,7 +78,7 @@ def write_set(folder: Path, count: int, lenses: int, **changes: Any) -> Path:
     )
     (folder / "prior.yaml").write_text(PRIOR)
     path = folder / "set.yaml"
-    path.write_text(yaml.safe_dump(described(**changes)))
+    path.write_text(yamltext.text(described(**changes)))
     return path
 
 

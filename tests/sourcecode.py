@@ -32,6 +32,8 @@ def used(path: Path) -> Used:
             case ast.ImportFrom():
                 sources.add(str(node.module))
                 imports.update(f"{node.module}.{alias.name}" for alias in node.names)
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=value), attr=name)):
+                calls.add((value, name))
             case ast.Call(func=ast.Attribute(value=value, attr=name)):
                 calls.add((ast.unparse(value), name))
             case ast.Call(func=ast.Name(id=name)):

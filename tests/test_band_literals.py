@@ -46,6 +46,11 @@ FROM_SURVEY = {"identity"}
 """What may be imported from the survey's own module: no value of it."""
 
 
+def called(function: ast.expr) -> str:
+    """The last name of what is called."""
+    return function.attr if isinstance(function, ast.Attribute) else ast.unparse(function)
+
+
 def literals(source: str) -> Iterator[object]:
     """Bands and numbers of a survey in code, docstrings and formats apart, and what it imports of the survey."""
     tree = ast.parse(source)
@@ -53,14 +58,14 @@ def literals(source: str) -> Iterator[object]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FormattedValue) and node.format_spec is not None:
             apart |= {id(part) for part in ast.walk(node.format_spec)}
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in MODES:
+        if isinstance(node, ast.Call) and called(node.func) in MODES:
             apart |= {id(argument) for argument in node.args}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lake.sky"):
             names = {alias.name for alias in node.names}
             yield from names - FROM_SURVEY if node.module == "lake.sky.survey" else names & {"survey"}
-        if isinstance(node, ast.Compare) and re.search(r"shape\[1\] [!=]= \d", ast.unparse(node)):
-            yield ast.unparse(node)
+        if isinstance(node, ast.Compare) and any(isinstance(sign, ast.Eq | ast.NotEq) for sign in node.ops):
+            yield from re.findall(r"shape\[1\] [!=]= \d", ast.unparse(node))
         if isinstance(node, ast.Constant) and id(node) not in apart:
             text = isinstance(node.value, str) and BAND.search(node.value)
             if text or (isinstance(node.value, int | float) and node.value in NUMBERS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -20,6 +21,7 @@ def guards() -> list[tuple[str, str | None]]:
     return [(path, name or None) for cell in found for path, name in cell]
 
 
+@cache
 def names_in(path: Path) -> set[str]:
     kinds = (ast.FunctionDef, ast.ClassDef)
     return {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)}

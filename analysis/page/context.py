@@ -8,7 +8,6 @@ from importlib import resources
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from analysis.figures.curves import history_figure
 from analysis.figures.flow import flow_diagram
@@ -20,6 +19,7 @@ from analysis.reporting.sources import of_models
 from analysis.reporting.thresholds import marginal_row, points, refused
 from analysis.reporting.views import Shown, TableView
 from analysis.statistics.completeness import interval_of
+from lake import yamltext
 
 _GROUPS = {"same_survey": "Legacy Surveys, DECam", "other_surveys": "other surveys"}
 
@@ -95,4 +95,4 @@ def references_view() -> TableView:
 def references() -> list[dict[str, Any]]:
     """Entries of `references.yaml`."""
     text = resources.files("analysis.page").joinpath("references.yaml").read_text(encoding="utf-8")
-    return list(yaml.safe_load(text))
+    return list(yamltext.values(text))

@@ -7,10 +7,10 @@ from importlib import resources
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from analysis.reporting.inputs import ReportInputs
 from analysis.reporting.views import NOT_MEASURED, TableView, interval, number
+from lake import yamltext
 
 GROUP = "closure"
 _LINKS = {
@@ -46,7 +46,7 @@ def skies_words() -> str:
 def recorded_skies() -> dict[str, Any]:
     """The summary that `python -m benchmarks.closure` wrote for the released version."""
     text = resources.files("analysis.reporting").joinpath("closure_skies.yaml").read_text(encoding="utf-8")
-    return dict(yaml.safe_load(text))
+    return dict(yamltext.values(text))
 
 
 def links_view(inputs: ReportInputs) -> TableView | None:

@@ -8,9 +8,8 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
-import yaml
-
 from analysis.records import Status
+from lake import yamltext
 from lake.config import Section
 
 Part = Literal["tree", "retrain", "anchors", "closure", "checklist"]
@@ -100,7 +99,7 @@ class File(Section):
 def declared() -> File:
     """The declared decisions and gates."""
     text = resources.files("analysis.reporting").joinpath("decisions.yaml").read_text(encoding="utf-8")
-    return File.load(yaml.safe_load(text), "decisions.yaml")
+    return File.load(yamltext.values(text), "decisions.yaml")
 
 
 def gate_of(name: str) -> DeclaredGate | None:

@@ -8,11 +8,11 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-import yaml
 
 from analysis.reporting.inputs import GenerationInputs, ReportInputs
 from analysis.reporting.thresholds import points
 from analysis.reporting.views import TableView, measure, measured
+from lake import yamltext
 
 _SIMULATED = (
     "The sky of this run is simulated. Its numbers measure the procedure, not the performance on a real survey."
@@ -196,5 +196,5 @@ def _fact_view(key: str, title: str, headers: tuple[str, ...]) -> TableView:
 def published() -> dict[str, list[dict[str, Any]]]:
     """Entries of `literature.yaml` by their group."""
     text = resources.files("analysis.reporting").joinpath("literature.yaml").read_text(encoding="utf-8")
-    loaded: dict[str, list[dict[str, Any]]] = yaml.safe_load(text)
+    loaded: dict[str, list[dict[str, Any]]] = yamltext.values(text)
     return loaded

@@ -8,10 +8,10 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
-import yaml
 from scipy.stats import norm
 
 from analysis.statistics.intervals import TABLE_LEVEL
+from lake import yamltext
 from lake.store.expected import Expectation
 
 Outcome = Literal["as expected", "not as expected", "undecided", "no result yet"]
@@ -58,4 +58,4 @@ def judge(expectation: Expectation, figure: Figure | None) -> Outcome:
 def historical() -> tuple[Expectation, ...]:
     """What the reference system expected, without date and commit, which it did not record."""
     text = resources.files("analysis.results").joinpath("expectations.yaml").read_text(encoding="utf-8")
-    return tuple(Expectation(**entry) for entry in yaml.safe_load(text))
+    return tuple(Expectation(**entry) for entry in yamltext.values(text))

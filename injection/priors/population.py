@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-import yaml
 from pydantic import Field, model_validator
 
 from injection.priors.distributions import Distribution
 from injection.priors.prior import AnyPrior, Mixture, Prior
+from lake import yamltext
 from lake.config import Section
 from lake.errors import invalid, not_one_of
 
@@ -78,4 +78,4 @@ class Population(Section):
 
 def shipped(name: str) -> dict[str, Any]:
     """The content of a population that comes with the package."""
-    return dict(yaml.safe_load(resources.files("injection.priors").joinpath(f"{name}.yaml").read_text()))
+    return dict(yamltext.values(resources.files("injection.priors").joinpath(f"{name}.yaml").read_text()))

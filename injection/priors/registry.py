@@ -20,6 +20,7 @@ from injection.priors.prior import AnyPrior, Mixture, Prior
 from injection.scene.lens import rotated
 from injection.scene.ranges import inside, refuse
 from injection.scene.sources import MAX_CLUMPS
+from lake import yamltext
 from lake.errors import DataError, invalid
 from lake.sky.imaging import Imaging
 
@@ -36,7 +37,7 @@ _LOG_HALF_TURN = -np.log(np.pi)
 def registry() -> dict[str, Any]:
     """Values of the registry's priors by name, as in ``priors.yaml``."""
     text = resources.files("injection.priors").joinpath("priors.yaml").read_text()
-    return dict(yaml.safe_load(text))
+    return dict(yamltext.values(text))
 
 
 @cache
@@ -49,7 +50,7 @@ def load_prior(name_or_path: str) -> AnyPrior:
     if path.suffix not in (".yaml", ".yml"):
         raise invalid("prior", f"one of {', '.join(known)}, or a path to a .yaml file", name_or_path)
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yamltext.values(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise DataError(f"prior file {path} cannot be read: {error}") from error
     if not isinstance(values, dict):

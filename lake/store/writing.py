@@ -31,8 +31,10 @@ TABLE_PROPERTIES = {
     "delta.logRetentionDuration": "interval 3650 days",
     "delta.deletedFileRetentionDuration": "interval 3650 days",
     "delta.enableExpiredLogCleanup": "false",
+    "delta.minWriterVersion": "3",
 }
-"""Pinned versions must outlive any clean-up, and delta-rs cannot write deletion vectors."""
+"""Pinned versions must outlive any clean-up, and delta-rs cannot write deletion vectors. Writers know constraints from
+version 3 on."""
 _CONSTRAINT = "delta.constraints."
 
 
@@ -129,16 +131,16 @@ def made(root: DataRoot, spec: TableSpec) -> DeltaTable:
     if not DeltaTable.is_deltatable(uri, storage_options=storage_options(uri)):
         comments = ({"comment": c.meaning + (f" [{c.unit}]" if c.unit else "")} for c in spec.columns)
         fields = [pa.field(c.name, c.arrow.type, metadata=m) for c, m in zip(spec.columns, comments, strict=True)]
-        table = DeltaTable.create(
+        DeltaTable.create(
             uri,
             pa.schema(fields),
             mode="ignore",
             partition_by=list(spec.slice_by),
             description=spec.meaning,
-            configuration=dict(TABLE_PROPERTIES),
+            configuration=TABLE_PROPERTIES | {f"{_CONSTRAINT}{name}": sql for name, sql in _wanted(spec).items()},
+            raise_if_key_not_exists=False,  # constraints are none of the properties that delta-rs knows by name
             storage_options=storage_options(uri),
         )
-        _add_constraints(table, spec, _wanted(spec))
     table = opened(root, spec)
     if [field.name for field in table.schema().fields] != list(spec.names):
         raise LakeError(f"table '{spec.name}' in the lake has other columns than its contract; delete {uri}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from functools import cache
 
 from lake.contract.spec import TableSpec
 from lake.errors import not_one_of
 
 
+@cache
 def names() -> tuple[str, ...]:
     """Names of all tables of the lake."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))

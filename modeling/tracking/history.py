@@ -9,9 +9,8 @@ from importlib import resources
 from typing import Any
 
 import pyarrow as pa
-import yaml
 
-from lake import tables
+from lake import tables, yamltext
 from lake.contract.spec import LINEAGE
 
 ORIGIN = "historical"
@@ -35,7 +34,7 @@ def records() -> tuple[dict[str, Any], ...]:
     ``disagreements`` (every value on which records contradict each other) and ``metrics`` (figures
     that can be read without further conditions). The key finding ends with the disagreements.
     """
-    entries = yaml.safe_load(_text("experiments.yaml"))
+    entries = yamltext.values(_text("experiments.yaml"))
     return tuple({"generation": e["run_id"], "status": "valid", **e, "key_finding": _finding(e)} for e in entries)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from functools import cache
 
 from pipeline.project.codecards import PACKAGES, PROJECT, Code
 
@@ -25,16 +26,17 @@ def libraries(stage: str) -> list[str]:
     for start in (f"pipeline/stages/{stage}.py", "pipeline/stage.py"):
         for name in code.card(start):
             if name.endswith(".py"):
-                found |= _imported(ast.parse((PROJECT / name).read_text(encoding="utf-8"), name))
+                found |= _imported(name, (PROJECT / name).read_bytes())
     return sorted(found - set(PACKAGES) - sys.stdlib_module_names - _ON_GPUS)
 
 
-def _imported(tree: ast.Module) -> set[str]:
-    """First names of all modules that a syntax tree imports; the project itself imports none by a relative name."""
+@cache
+def _imported(name: str, content: bytes) -> frozenset[str]:
+    """First names of all modules that a module imports; the project itself imports none by a relative name."""
     found = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(content, name)):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module.partition(".")[0])
-    return found
+    return frozenset(found)

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import yaml
-
 from etl.emr.shipping import Submission
+from lake import yamltext
 from lake.config import SurveyParams
 from lake.errors import DataError, invalid, not_one_of
 from pipeline import wiring
@@ -38,7 +37,7 @@ def submission(project: Project, stage: str, name: str | None, changes: Mapping[
         _require_places(project.survey)
     return Submission(
         arguments=("run", stage, *(("--generation", name) if name else ())),
-        parameters=yaml.safe_dump(values, sort_keys=False),
+        parameters=yamltext.text(values),
         cards=wiring.cards(project.folder, stage, name),
         outputs=outputs,
         inputs=(project.survey.folder,),

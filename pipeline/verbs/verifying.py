@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import yaml
 
-from lake import tables
+from lake import tables, yamltext
 from lake.contract import rules
 from lake.contract.fingerprint import fingerprint
 from lake.errors import ContractError, DamagedError, DamagedLogError, DarkHaloError, LakeError, LostError
@@ -118,7 +118,7 @@ def _recorded(project: Project) -> dict[Path, str]:
     if not lock.exists():
         return {}
     try:
-        stages = yaml.load(lock.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"].values()
+        stages = yamltext.values(lock.read_bytes())["stages"].values()
         return {
             project.folder / str(made["path"]): str(made.get("md5", ""))
             for stage in stages

@@ -11,8 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from lake.root import DataRoot
 from pipeline.project import params
@@ -21,9 +24,17 @@ from pipeline.project.project import Project
 PROJECT = Path(__file__).resolve().parents[2]
 
 
+_resolved = cache(partial(params.resolve, PROJECT))
+
+
+def values_of(overlay: str) -> dict[str, Any]:
+    """The project's parameters with an overlay, to change."""
+    return deepcopy(_resolved(overlay))
+
+
 def project_in(folder: Path, **survey: object) -> Project:
     """The small survey's parameters, with changes of the survey's section, in an empty folder."""
-    values = params.resolve(PROJECT, "test")
+    values = values_of("test")
     return Project(folder, {**values, "survey": {**values["survey"], **survey}})
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
+from lake import yamltext
 from lake.errors import DarkHaloError, DataError, ParameterError
 from pipeline.project import params
 from pipeline.project.context import RunContext
@@ -183,16 +183,16 @@ def test_a_name_that_a_generation_has_is_refused(finished: Checkout, monkeypatch
 
 
 def test_params_yaml_without_a_head_stays_yaml(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"audited": ["a"], "train": {}}))
+    (tmp_path / "params.yaml").write_text(yamltext.text({"audited": ["a"], "train": {}}))
     assert params.set_audited(params.load(tmp_path), add="b")
     assert not params.set_audited(params.load(tmp_path), add="b")
     assert params.load(tmp_path).values == {"audited": ["a", "b"], "train": {}}
 
 
 def test_what_was_edited_during_an_audit_is_kept(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"audited": ["a"], "train": {}}))
+    (tmp_path / "params.yaml").write_text(yamltext.text({"audited": ["a"], "train": {}}))
     opened = params.load(tmp_path)
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"audited": ["a", "c"], "train": {"x": {}}}))
+    (tmp_path / "params.yaml").write_text(yamltext.text({"audited": ["a", "c"], "train": {"x": {}}}))
     params.set_audited(opened, add="b")
     assert params.load(tmp_path).values == {"audited": ["a", "c", "b"], "train": {"x": {}}}
 

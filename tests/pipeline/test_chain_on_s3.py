@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from etl.spark.java import S3_JARS
+from lake import yamltext
 from lake.files import storage
 from lake.store import remoteshards
 from tests.etl.rehearsal.tools import SPARK_4
@@ -39,10 +39,10 @@ def on_s3(finished: Checkout, folder: Path, uri: str) -> Checkout:
     made = Checkout.make(folder)
     made.dhs("params", "use", "test")
     place = folder / "params.yaml"
-    values = yaml.safe_load(place.read_text())
+    values = yamltext.values(place.read_text())
     values["survey"]["folder"] = f"{uri}/sky"
     values["survey"] |= {f"{name}_uri": f"{uri}/{name}" for name in ("lake", "work", "shards")}
-    place.write_text(yaml.safe_dump(values, sort_keys=False))
+    place.write_text(yamltext.text(values))
     shutil.copytree(finished.folder / "data" / "truth", folder / "data" / "truth")
     survey = finished.folder / "data" / "survey"
     for name, _ in storage.files(str(survey)):

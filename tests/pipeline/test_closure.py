@@ -26,11 +26,10 @@ from pipeline.experiment.hostweights import plain_weights
 from pipeline.experiment.lenspopulation import Drawn, as_frame, covered_share, source_weights, uncovered
 from pipeline.experiment.selfclosure import modelled, read_models, self_chain
 from pipeline.experiment.skies import Sky, injected, make_sky
-from pipeline.project import params as parameter_sets
 from tests.analysis.outcomes import fixed
 from tests.demo.conftest import SPLIT, demo_params
+from tests.pipeline.checkout import values_of
 
-ROOT = Path(__file__).resolve().parents[2]
 PARAMS = Params.model_construct(closure_threshold="p0.3", closure_replicates=400, closure_hosts_per_lens=2)
 POINTS = [fixed(np.zeros(100))]
 PLAIN: Any = {"short_strip_fraction": 0, "bad_pixel_fraction": 0, "bright_star_fraction": 0}
@@ -85,7 +84,7 @@ def sky() -> Sky:
 
 
 def grid(**changes: Any) -> GridParams:
-    values = parameter_sets.resolve(ROOT, "demo")["grid"]
+    values = values_of("demo")["grid"]
     return GridParams.load({**values, **changes}, "grid")
 
 

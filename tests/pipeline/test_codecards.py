@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
+from lake import yamltext
 from lake.errors import DataError
 from pipeline.project import params
 from pipeline.project.codecards import DATA_SUFFIXES, PACKAGES, PROJECT, RESOLVED, Code
@@ -135,7 +135,7 @@ def test_package_data_that_a_module_names_is_compared_by_its_bytes(
 
 
 def test_a_stage_depends_on_the_contract_of_every_table_that_it_writes(own: Code) -> None:
-    for stage, entry in yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"].items():
+    for stage, entry in yamltext.values((PROJECT / "dvc.yaml").read_text())["stages"].items():
         outs = [next(iter(out)) for out in entry.get("do", entry)["outs"] if isinstance(out, dict)]
         tables = {Path(out).name.partition(".")[0] for out in outs if out.startswith("data/cards/")}
         card = own.card(f"pipeline/stages/{stage}.py")

@@ -13,7 +13,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from click.testing import CliRunner
 from numpy.typing import NDArray
 from scipy.special import expit, logit
@@ -28,6 +27,7 @@ from etl.cutouts.description import Description, Images
 from injection.config import GridParams
 from injection.experiment import stream
 from injection.priors.registry import load_prior
+from lake import yamltext
 from lake.errors import DataError, LakeError, ParameterError
 from lake.sky.survey import SURVEY
 from lake.store import cards, delta
@@ -363,7 +363,7 @@ def test_probabilities_columns_and_lists_of_training_objects_are_taken(tmp_path:
     told = rows(at, "diagnostics", "evaluate-column-own").set_index("name")["value"]
     assert told.filter(regex="^exposure/.*/trained_on$").sum() == 2
     declared = {"finder": {"output": "probabilities"}, "unlisted_lenses_per_negative": [0.0, 0.05]}
-    path.write_text(yaml.safe_dump(described(**declared)))
+    path.write_text(yamltext.text(described(**declared)))
     audit_cutouts(at, Request(f"{HERE}:Chances", path.parent, path, "chances"))
     points = rows(at, "thresholds", "chances-own")
     assert (points["fpr_unlisted_low"].dropna() <= points["fpr_reached"].dropna()).all()
@@ -465,17 +465,17 @@ def test_the_command_says_what_to_look_at(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_example_of_the_page_is_a_description(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "auditing-cutouts.md").read_text()
     example, prior = (
-        yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+        yamltext.values(text) for text in re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     )
     known = Description.load(example, "set.yaml")
-    (tmp_path / "prior.yaml").write_text(yaml.safe_dump(prior))
+    (tmp_path / "prior.yaml").write_text(yamltext.text(prior))
     imaging = known.imaging((1.0, 1.0, 1.0))
     assert set(imaging.source_columns) <= set(load_prior(str(tmp_path / "prior.yaml")).direct(imaging))
     Contract.load(known.finder, "finder")
     GridParams.load({**project_in(tmp_path).values["grid"], **known.grid}, "grid")
     for files in re.findall(r"\| `(\{files:.*?\})`", page):
-        Images.model_validate(yaml.safe_load(files))
-    kinds = [yaml.safe_load(text) for text in re.findall(r"^\| `(\{kind:.*?\})`", page, re.MULTILINE)]
+        Images.model_validate(yamltext.values(files))
+    kinds = [yamltext.values(text) for text in re.findall(r"^\| `(\{kind:.*?\})`", page, re.MULTILINE)]
     for kind in kinds:
         place = "psf" if kind["kind"] in ("image", "fwhm", "fwhm_nea") else "noise"
         Description.load({**example, place: kind}, "set.yaml")

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from click.testing import CliRunner
 
+from lake import yamltext
 from lake.errors import DataError, ParameterError
 from pipeline.cli import dhs
 from pipeline.project import params
 from pipeline.project.project import Project
 from pipeline.verbs.submitting import submission
 from pipeline.wiring import cards
+from tests.pipeline.checkout import values_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -35,7 +36,7 @@ def project_folder(tmp_path: Path) -> Path:
     """A project without data."""
     (tmp_path / "dvc.yaml").write_text((REPOSITORY / "dvc.yaml").read_text())
     (tmp_path / "params").symlink_to(REPOSITORY / "params")
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.resolve(REPOSITORY, "test")))
+    (tmp_path / "params.yaml").write_text(yamltext.text(values_of("test")))
     return tmp_path
 
 
@@ -51,7 +52,7 @@ def test_limits_reach_the_parameters(project_folder: Path, monkeypatch: pytest.M
     assert result.exit_code == 0, result.output
     work = seen[0][0]
     assert work.arguments == ("run", "pool")
-    assert yaml.safe_load(work.parameters)["pool"]["limit_files"] == 2
+    assert yamltext.values(work.parameters)["pool"]["limit_files"] == 2
     assert "tractor_pool" in work.cards
     assert {"data/cards/tractor_pool.json", "data/lake/tractor_pool/_witness/whole.json"} <= set(work.outputs)
     assert {"astropy", "deltalake", "pyarrow", "xxhash"} <= set(work.modules)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import psutil
 import pytest
-import yaml
 
+from lake import yamltext
 from tests.pipeline.checkout import Checkout
 
 ENDS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
@@ -21,9 +21,9 @@ def fresh(whole_system: None, tmp_path_factory: pytest.TempPathFactory) -> Check
     made = Checkout.make(tmp_path_factory.mktemp("fresh") / "project")
     made.dhs("params", "use", "test")
     chosen = made.folder / "params.yaml"
-    values = yaml.safe_load(chosen.read_text())
+    values = yamltext.values(chosen.read_text())
     values["demo"]["sky"]["train_bricks"] = 400
-    chosen.write_text(yaml.safe_dump(values, sort_keys=False))
+    chosen.write_text(yamltext.text(values))
     return made
 
 

@@ -10,11 +10,10 @@ import pandas as pd
 
 from analysis.statistics.thresholds import Threshold, fix_thresholds
 from lake.store.stamps import StampStore
-from pipeline.project import params
 from pipeline.reporting.galleries import errors
 from pipeline.reporting.results import shown_first
 from tests.analysis.report_inputs import EVALUATE
-from tests.pipeline.checkout import PROJECT
+from tests.pipeline.checkout import values_of
 
 
 class _Blank:
@@ -63,7 +62,7 @@ def point(threshold: float) -> Threshold:
 
 
 def test_galleries_and_candidates_follow_the_declared_model() -> None:
-    declared = params.resolve(PROJECT, "demo")["report"]["headline_generation"]
+    declared = values_of("demo")["report"]["headline_generation"]
     assert declared == "demo1", "the first of those audited"
     assert shown_first(["aaa", "demo1", "theirs"], declared) == "demo1"
     assert shown_first(["theirs"], declared) == "theirs"

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
+from lake import yamltext
 from lake.errors import ParameterError
 from lake.root import DataRoot
 from lake.store import delta
@@ -38,7 +38,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def trained() -> dict[str, dict[str, object]]:
-    found: dict[str, dict[str, object]] = yaml.safe_load(Path("params.yaml").read_text())["train"]
+    found: dict[str, dict[str, object]] = yamltext.values(Path("params.yaml").read_text())["train"]
     return found
 
 
@@ -116,7 +116,7 @@ def test_a_manifest_that_no_stage_makes_is_refused_or_taken_from_the_lake(projec
     ],
 )
 def test_manifests_name_what_there_is(project: Path, section: str, change: dict[str, object], sentence: str) -> None:
-    Path("params/mine.yaml").write_text(yaml.safe_dump({"based_on": "demo", section: change}))
+    Path("params/mine.yaml").write_text(yamltext.text({"based_on": "demo", section: change}))
     with pytest.raises(ParameterError, match=sentence):
         params.resolve(project, "mine")
 
@@ -124,7 +124,7 @@ def test_manifests_name_what_there_is(project: Path, section: str, change: dict[
 def test_hard_negatives_may_be_mined_by_several_in_turn(project: Path) -> None:
     chain = {"first": {"base": "sim_unpaired", "scorer": "R3"}, "second": {"base": "first", "scorer": "R5"}}
     mine = {"based_on": "demo", "hard_negatives": {"manifests": chain}}
-    Path("params/mine.yaml").write_text(yaml.safe_dump(mine))
+    Path("params/mine.yaml").write_text(yamltext.text(mine))
     assert simulated.stamp_set(params.resolve(project, "mine"), "second") == "unpaired_gaussian"
 
 
@@ -176,7 +176,7 @@ def test_what_cannot_be_trained_is_refused_and_nothing_written(
 
 
 def test_mlflow_trains_a_generation_by_its_name() -> None:
-    entry = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]["train"]
+    entry = yamltext.values((PROJECT / "MLproject").read_text())["entry_points"]["train"]
     assert entry["command"] == "dhs train {generation} {setting}"
     assert set(entry["parameters"]) == {"generation", "setting"}
 

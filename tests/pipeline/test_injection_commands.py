@@ -36,7 +36,7 @@ from pipeline.verbs.rendering import examples, label, render_sheet
 from tests.injection.scenes import gaussian_bank
 from tests.npzfiles import write_npz
 from tests.pipeline import finders
-from tests.pipeline.checkout import PROJECT
+from tests.pipeline.checkout import values_of
 
 HOSTS, FLAGGED, PIXELS, NOISE = 12, 3, 101, 0.01
 NOISY = {"poisson_gain_e_per_nmgy": 150.0, "core_suppression_radius_arcsec": 0.5}
@@ -46,7 +46,7 @@ NOISY = {"poisson_gain_e_per_nmgy": 150.0, "core_suppression_radius_arcsec": 0.5
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with params.yaml, synthetic hosts, a bank of two galaxies, and finders that need no training."""
     folder = tmp_path_factory.mktemp("project")
-    params.write(folder, params.resolve(PROJECT, "test"), "test")
+    params.write(folder, values_of("test"), "test")
     rng = np.random.default_rng(3)
     y, x = np.mgrid[-50:51, -50:51]
     light = np.exp(-np.hypot(x, y) / 3.0)

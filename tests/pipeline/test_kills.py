@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 
+from lake import yamltext
 from pipeline import wiring
 from tests.pipeline.checkout import Checkout
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(900)
 
 def outs(checkout: Checkout, stage: str, generation: str | None = None) -> dict[str, object]:
     """The paths a stage writes, from dvc.lock."""
-    locked = yaml.safe_load((checkout.folder / "dvc.lock").read_text())["stages"]
+    locked = yamltext.values((checkout.folder / "dvc.lock").read_text())["stages"]
     name = f"{stage}@{generation}" if generation else stage
     return {out["path"]: None for out in locked[name]["outs"]}
 
@@ -117,9 +117,9 @@ def test_a_spark_stage_killed_at_its_commit(finished: Checkout, twin: Callable[[
     """Every stage on Spark whose kills have no test of their own; `stamps` is killed after its first shard, too."""
     copy = twin()
     place = copy.folder / "params.yaml"
-    values = yaml.safe_load(place.read_text())
+    values = yamltext.values(place.read_text())
     values["plan"]["plans"][SIMULATED["plan"]]["configurations_per_galaxy"] = 2
-    place.write_text(yaml.safe_dump(values, sort_keys=False))
+    place.write_text(yamltext.text(values))
     for stage, name in SIMULATED.items():
         copy.dhs("run", stage, "--generation", name)
     expected, stamps = copy.cards(), copy.digest("stamps/*/*.npy")

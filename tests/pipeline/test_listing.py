@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
+from lake import yamltext
 from lake.root import DataRoot
 from lake.store import delta
 from tests.pipeline.checkout import PROJECT, Checkout
@@ -38,7 +38,7 @@ def disturb(sweeps: Path) -> dict[str, str]:
 
 
 def test_new_manifests_generations_and_finders_are_stages_without_an_edit_of_dvc_yaml(tmp_path: Path) -> None:
-    values = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    values = yamltext.values((PROJECT / "params.yaml").read_text())
     values["manifest"]["manifests"]["mine"] = {"merge_test_into_val": False}
     values["train"]["other"] = {
         "ancestor": "data/checkpoints/demo1",
@@ -47,7 +47,7 @@ def test_new_manifests_generations_and_finders_are_stages_without_an_edit_of_dvc
         "parameters": {**values["train"]["demo1"]["parameters"], "manifest": "mine"},
     }
     values["audited"] += ["other", "theirs"]
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    (tmp_path / "params.yaml").write_text(yamltext.text(values))
     (tmp_path / "dvc.yaml").write_text((PROJECT / "dvc.yaml").read_text())
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text("[core]\n  no_scm = true\n  analytics = false\n")
@@ -85,14 +85,14 @@ def small(tmp_path: Path) -> Checkout:
     folder.mkdir()
     (folder / ".dvc").mkdir()
     (folder / ".dvc" / "config").write_text("[core]\n  no_scm = true\n  analytics = false\n")
-    values = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    values = yamltext.values((PROJECT / "params.yaml").read_text())
     (folder / "params.yaml").write_text(
-        yaml.safe_dump({**values, "survey": {**values["survey"], "folder": str(tmp_path / "disk")}})
+        yamltext.text({**values, "survey": {**values["survey"], "folder": str(tmp_path / "disk")}})
     )
-    stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+    stages = yamltext.values((PROJECT / "dvc.yaml").read_text())["stages"]
     deps = [path for path in stages["pool"]["deps"] if not path.startswith("data/code")]
     pool = {"cmd": "echo made > pool", "deps": deps, "outs": ["pool"]}
-    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"listing": stages["listing"], "pool": pool}}))
+    (folder / "dvc.yaml").write_text(yamltext.text({"stages": {"listing": stages["listing"], "pool": pool}}))
     return Checkout(folder)
 
 
@@ -118,9 +118,9 @@ def test_dvc_counts_odd_files_of_a_survey_on_another_disk(twin: Callable[[], Che
     disk = tmp_path / "disk"
     shutil.copytree(copy.folder / "data" / "survey", disk)
     (copy.folder / "data" / "mine").symlink_to(disk)
-    values = yaml.safe_load((copy.folder / "params.yaml").read_text())
+    values = yamltext.values((copy.folder / "params.yaml").read_text())
     values["survey"]["folder"] = "data/mine"
-    (copy.folder / "params.yaml").write_text(yaml.safe_dump(values))
+    (copy.folder / "params.yaml").write_text(yamltext.text(values))
     reasons = disturb(disk / "sweeps")
     done = copy.run("dvc", "repro", "pool")
     assert ran(done.stdout) == ["listing", "pool"]

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from click.testing import CliRunner
 
+from lake import yamltext
 from lake.errors import ParameterError
 from lake.names import checked_name
 from lake.root import DataRoot
@@ -36,7 +36,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(path: Path, **changes: object) -> None:
-    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
+    path.write_text(yamltext.text({**yamltext.values(path.read_text()), **changes}))
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
@@ -55,7 +55,7 @@ def test_a_name_that_a_path_or_a_command_cannot_hold_is_refused_wherever_it_ente
 def test_names_of_manifests_are_checked_too(project: Path, name: str) -> None:
     demo = project / "params" / "demo.yaml"
     before = demo.read_text()
-    write(demo, survey={**yaml.safe_load(before)["survey"], "audit_manifest": name})
+    write(demo, survey={**yamltext.values(before)["survey"], "audit_manifest": name})
     with pytest.raises(ParameterError, match=r"'survey.audit_manifest' must be a string of the form"):
         params.resolve(project, "demo")
     demo.write_text(before)
@@ -98,14 +98,14 @@ def test_plain_dvc_hands_a_name_on_as_it_is(whole_system: None, project: Path) -
     (project / "keep").mkdir()
     parts = {part: [x for x in PER_FINDER["grid"][part] if "item.generation" in str(x)] for part in ("deps", "outs")}
     grid = {"matrix": {"generation": "${audited}"}, "cmd": PER_FINDER["grid"]["cmd"], **parts}
-    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"grid": grid}}))
+    (project / "dvc.yaml").write_text(yamltext.text({"stages": {"grid": grid}}))
     names = [name for name in SHELL_WORDS if "\n" not in name]
     for name in names:
         (project / "data" / "checkpoints" / name).mkdir(parents=True)
     environment = {**os.environ, "PATH": f"{project / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
     def repro(audited: list[str]) -> None:
-        (project / "params.yaml").write_text(yaml.safe_dump({"audited": audited}))
+        (project / "params.yaml").write_text(yamltext.text({"audited": audited}))
         command = [sys.executable, "-m", "dvc", "repro", "--keep-going"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode != 0

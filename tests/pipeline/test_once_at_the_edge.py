@@ -14,7 +14,9 @@ MODULES = sorted(path for package in PACKAGES for path in (PROJECT / package).rg
 FOLDER_CALLS = {"cwd", "getcwd", "chdir", "fchdir"}
 READERS = {"load", "find", "read_mapping"}
 """What reads or finds ``params.yaml``."""
+PARSERS = {"yaml", "ruamel.yaml", "lake.yamltext"}
 YAML = {
+    "lake/yamltext.py": "nothing itself",
     "pipeline/project/params.py": "params.yaml",
     "pipeline/project/strictyaml.py": "how it is read",
     "pipeline/project/generations.py": "values that a user types",
@@ -52,9 +54,7 @@ def test_the_working_directory_is_read_by_commands_and_changed_once() -> None:
 
 
 def test_yaml_is_read_where_it_is_listed() -> None:
-    assert {name(path) for path in MODULES if imported(path) & {"yaml", "ruamel.yaml"}} - {"pipeline/wiring.py"} == set(
-        YAML
-    )
+    assert {name(path) for path in MODULES if imported(path) & PARSERS} - {"pipeline/wiring.py"} == set(YAML)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
+from lake import yamltext
 from lake.errors import ParameterError
 from pipeline.project import params, simulated
 from tests.pipeline.checkout import PROJECT
@@ -17,9 +17,9 @@ def project(tmp_path: Path) -> Path:
 
 
 def change(path: Path, section: str, **values: object) -> None:
-    content = yaml.safe_load(path.read_text()) or {}
+    content = yamltext.values(path.read_text()) or {}
     content.setdefault(section, {}).update(values)
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yamltext.text(content))
 
 
 @pytest.mark.parametrize("name", params.overlays(PROJECT))
@@ -102,8 +102,8 @@ def test_a_folder_without_parameters_says_what_to_run(tmp_path: Path) -> None:
 
 
 def test_a_generation_whose_ancestor_is_not_trained_is_refused(project: Path) -> None:
-    content = yaml.safe_load((project / "params" / "demo.yaml").read_text())
+    content = yamltext.values((project / "params" / "demo.yaml").read_text())
     content["train"] = {"demo2": {}}
-    (project / "params" / "demo.yaml").write_text(yaml.safe_dump(content))
+    (project / "params" / "demo.yaml").write_text(yamltext.text(content))
     with pytest.raises(ParameterError, match=r"'train.demo2.init' must be a generation that is trained too"):
         params.resolve(project, "demo")

@@ -24,13 +24,12 @@ from lake.store.stamps import StampStore, shard_name, write_shard
 from lake.store.views import MAIN
 from pipeline.experiment import grids
 from pipeline.experiment.realism import populations
-from pipeline.project import params
 from pipeline.project.context import RunContext
 from pipeline.project.project import Project
 from pipeline.reporting.galleries import injected
 from pipeline.verbs.foreign import scored_examples
 from pipeline.verbs.rendering import examples
-from tests.pipeline.checkout import PROJECT
+from tests.pipeline.checkout import values_of
 
 PIXELS, NAME = 101, "keeping"
 Pair = tuple[np.ndarray, np.ndarray]
@@ -64,7 +63,7 @@ class Held(RunContext):
 
 @pytest.fixture(scope="module")
 def values() -> dict[str, Any]:
-    return params.resolve(PROJECT, "test")
+    return values_of("test")
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from unittest.mock import Mock
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from click.testing import CliRunner
 
 from analysis.reporting.compare import paired_auc_tests
 from analysis.results.expectations import Figure, historical, judge
+from lake import yamltext
 from lake.errors import LakeError, ParameterError
 from lake.store import cards, expected
 from lake.store.expected import Expectation
@@ -223,7 +223,7 @@ def test_a_damaged_record_is_one_sentence(project: Project) -> None:
 
 
 def test_the_command(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    (project.folder / "params.yaml").write_text(yaml.safe_dump(dict(project.values)))
+    (project.folder / "params.yaml").write_text(yamltext.text(dict(project.values)))
     monkeypatch.chdir(project.folder)
     words = ["preregister", "grid-demo3", "--measure", "completeness/p0.5", "--expect", "between"]
     done = CliRunner().invoke(dhs, [*words, "--threshold", "0.1", "--upper", "0.3"])

@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from astropy.io import fits
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, maximum_filter
 
+from lake import yamltext
 from lake.errors import DataError
 from lake.store import cards, delta
 from pipeline.experiment.emulating import completeness_at
@@ -68,14 +68,14 @@ class OfKids(Bluest):
 def prior(bands: tuple[str, ...], reference: str) -> str:
     colours = {f"src_{one}_minus_{two}": FLAT for one, two in pairwise(bands)}
     magnitude = {} if reference == "r" else {f"src_mag_{reference}": {"kind": "uniform", "low": 20.0, "high": 25.0}}
-    return yaml.safe_dump({**PRIOR, **magnitude, **colours})
+    return yamltext.text({**PRIOR, **magnitude, **colours})
 
 
 def audited(folder: Path, cutouts: Path, finder: type[Bluest], **described: Any) -> tuple[Project, Made]:
     values = {"bands": list(finder.bands), "reference_band": "r", **described}
     (folder / "prior.yaml").write_text(prior(finder.bands, values["reference_band"]))
     path = folder / "set.yaml"
-    path.write_text(yaml.safe_dump({**values, "grid": {"prior": "prior.yaml", **SMALL}}))
+    path.write_text(yamltext.text({**values, "grid": {"prior": "prior.yaml", **SMALL}}))
     params.write(folder, project_in(folder).values, "test")
     at = params.load(folder)
     return at, audit_cutouts(at, Request(f"{HERE}:{finder.__name__}", cutouts, path, "blue"))

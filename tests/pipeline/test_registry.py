@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import lake
 from analysis.records import Measure, Outcome
-from lake import names
+from lake import names, yamltext
 from lake.errors import LakeError, ParameterError
 from lake.store import cards, delta, status
 from lake.store.query import query
@@ -226,9 +226,8 @@ def test_measures_taken_with_the_counts_of_a_grid_are_of_its_run(project: Projec
 
 
 def test_commands(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    import yaml
 
-    (project.folder / "params.yaml").write_text(yaml.safe_dump(dict(project.values)))
+    (project.folder / "params.yaml").write_text(yamltext.text(dict(project.values)))
     monkeypatch.chdir(project.folder)
 
     def said(*words: str) -> str:

@@ -10,16 +10,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import yaml
 from click.testing import CliRunner, Result
 
+from lake import yamltext
 from lake.upkeep.guard import working
 from pipeline.cli import dhs
 from pipeline.project import params
 from pipeline.verbs import blobs, sharing
 from tests.lake import stores
 from tests.pipeline import smallruns
-from tests.pipeline.checkout import PROJECT, project_in
+from tests.pipeline.checkout import PROJECT, project_in, values_of
 
 DEFAULT = "[core]\n    remote = a\n['remote \"a\"']\n"
 SQL = "select generation, n, detected from completeness order by all"
@@ -45,7 +45,7 @@ def made(small_runs: Path, tmp_path_factory: pytest.TempPathFactory, whole_syste
     """A project under git and DVC with two finders and, in DVC's cache, score batches; its remote is a folder."""
     folder = tmp_path_factory.mktemp("team") / "mine"
     shutil.copytree(small_runs, folder)
-    params.write(folder, params.resolve(PROJECT, "test"), "test")
+    params.write(folder, values_of("test"), "test")
     shutil.copy(PROJECT / ".gitignore", folder)
     (folder / "data" / "grid" / "demo1" / "batch-00000.parquet").write_bytes(b"batch" * 100)
     outs = ["data/grid/demo1", "data/grid/demo2"]
@@ -54,7 +54,7 @@ def made(small_runs: Path, tmp_path_factory: pytest.TempPathFactory, whole_syste
     (mine / "deep" / "weights.bin").write_bytes(b"weights")
     (mine / "finder.json").write_text("{}")
     stage = {"cmd": "true", "outs": outs, "deps": ["data/checkpoints/mine"]}
-    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"grid": stage}}))
+    (folder / "dvc.yaml").write_text(yamltext.text({"stages": {"grid": stage}}))
     (folder.parent / "store").mkdir()
     run(folder, "git", "init", "-q", "-b", "main")
     run(folder, "dvc", "init", "-q")
@@ -155,7 +155,7 @@ def test_single_tables_come_alone(shared: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_the_remote_is_said(settings: str, named: str | None, message: str, tmp_path: Path) -> None:
-    params.write(tmp_path, params.resolve(PROJECT, "test"), "test")
+    params.write(tmp_path, values_of("test"), "test")
     with pytest.raises(Exception, match=r"has no \.dvc"):
         sharing.remote(params.load(tmp_path), None)
     (tmp_path / ".dvc").mkdir()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from click.testing import CliRunner
 
+from lake import yamltext
 from lake.errors import DarkHaloError, ParameterError
 from lake.store import delta
 from modeling.scoring.card import read_card
@@ -116,7 +116,7 @@ def test_a_generation_may_start_from_imported_weights_and_does_not_know_what_the
     assert list(found.trained) == ["demo2"]
     assert problems(readiness(project, found)) == []
     enlist(project, wanted)
-    assert yaml.safe_load((project.folder / "params.yaml").read_text())["train"]["demo2"]["ancestor"] == (
+    assert yamltext.values((project.folder / "params.yaml").read_text())["train"]["demo2"]["ancestor"] == (
         "data/checkpoints/theirs"
     )
     run_stage(params.load(project.folder), "train", "demo2")

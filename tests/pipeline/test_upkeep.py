@@ -20,7 +20,7 @@ from pipeline.project import params
 from pipeline.verbs import verifying
 from tests.lake import stores
 from tests.pipeline import smallruns
-from tests.pipeline.checkout import PROJECT
+from tests.pipeline.checkout import values_of
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def place(small_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     project = smallruns.copied(small_runs, tmp_path / "project")
     smallruns.diagnose(project, "demo1", "c-demo1")
     shutil.rmtree(project.data.grid("any").parent)  # of which the small runs have only the lineage
-    params.write(project.folder, params.resolve(PROJECT, "test"), "test")
+    params.write(project.folder, values_of("test"), "test")
     return project.folder
 
 
@@ -59,7 +59,7 @@ def test_uploads_that_never_ended_are_counted_and_then_aborted(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with stores.bucket(monkeypatch, tmp_path) as uri:
-        values = params.resolve(PROJECT, "test")
+        values = values_of("test")
         params.write(place, {**values, "survey": values["survey"] | {"work_uri": f"{uri}/work"}}, "test")
         s3 = boto3.client("s3")
         for key in ("work/cutouts/x.npy", "of/others.npy"):

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
+from lake import yamltext
 from pipeline import datamodel, wiring
 from pipeline.project import params
 from pipeline.project.codecards import PACKAGES
@@ -15,7 +15,7 @@ STAGES = wiring.stages(ROOT)
 
 
 def test_a_stage_has_one_name_everywhere() -> None:
-    entries = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
+    entries = yamltext.values((ROOT / "MLproject").read_text())["entry_points"]
     assert set(STAGES) == set(stage_names()) == set(entries)
     for name, body in STAGES.items():
         assert body["cmd"].split()[:3] == ["dhs", "run", name]
