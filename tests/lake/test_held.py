@@ -219,19 +219,21 @@ def test_a_damaged_log_is_set_aside_and_the_table_made_again(pinned: DataRoot) -
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[1]\n"])
-def test_a_log_with_a_gap_is_found_though_the_version_opens(pinned: DataRoot, content: bytes | None) -> None:
+def test_a_log_with_a_gap_is_found_though_the_version_opens(root: DataRoot, content: bytes | None) -> None:
     """delta-rs makes do without an early commit; Spark refuses the table."""
-    writing.made(pinned, tables.spec("diagnostics"))
-    first = Path(pinned.table("gates")) / "_delta_log" / f"{1:020d}.json"
+    writing.made(root, tables.spec("diagnostics"))
+    writing.made(root, tables.spec("gates")).alter.set_table_properties(writing.TABLE_PROPERTIES)
+    write(root, "a", gate("a", "x"))
+    first = Path(root.table("gates")) / "_delta_log" / f"{1:020d}.json"
     first.unlink()
     if content is not None:
         first.write_bytes(content)
-    findings = verifying.check(project_of(pinned), deep=True)
+    findings = verifying.check(project_of(root), deep=True)
     assert {finding.table for finding in findings} == {"gates"}
     how = "is missing" if content is None else "is damaged"
     assert all(f"{first.name} {how}; run `dhs verify --repair`, which sets" in f.sentence for f in findings)
-    assert verifying.repair(project_of(pinned), findings) == ["dvc repro"]
-    assert (pinned.local / "lake" / ".damaged" / "gates-1" / "_delta_log").is_dir()
+    assert verifying.repair(project_of(root), findings) == ["dvc repro"]
+    assert (root.local / "lake" / ".damaged" / "gates-1" / "_delta_log").is_dir()
 
 
 def test_a_card_whose_pin_is_gone_takes_no_rows_with_it(pinned: DataRoot) -> None:
