@@ -4,6 +4,7 @@ files of their buckets. The inputs of every stamp are recorded beside the shards
 
 from __future__ import annotations
 
+import json
 import logging
 import operator
 import os
@@ -26,13 +27,13 @@ from etl.cutouts.cutting import Sources
 from lake import tables
 from lake.errors import DataError, ShardError
 from lake.files import atomic
-from lake.store.stamps import StampStore, bucket_of, shard_name, stamp_hash, write_shard
+from lake.store.stamps import ANY_SHARD, StampStore, bucket_of, shard_name, stamp_hash, write_shard
 
 log = logging.getLogger(__name__)
 
 PACKED_SCHEMA = pa.schema([*INDEX_SCHEMA, ("shard", pa.int32()), ("shard_row", pa.int32())])
 """An index whose good rows also say where in the shards their stamps are (null: not packed yet)."""
-_BUCKETS = b"buckets"
+_BUCKETS, _SHARDS = b"buckets", b"shards"
 _MOST_NEW = 0.1
 """Shards are kept if at most this share of all stamps is new; otherwise all stamps are packed again, in order."""
 
@@ -65,7 +66,7 @@ def completed(maker: Maker, wanted: Sources, folder: Path, known: pa.Table) -> p
 
 def earlier(memory: Path, folder: Path, params: CutoutsParams) -> pa.Table:
     """Rows of earlier runs (``PACKED_SCHEMA``) that may be used again: rejected ones, and good ones whose stamps are in
-    the shards of ``folder``, every byte of which is compared with its hash.
+    the shards of ``folder``. A shard with another size or time of change than the run left is compared with its hashes.
     """
     try:
         rows = pq.read_table(memory)
@@ -74,12 +75,18 @@ def earlier(memory: Path, folder: Path, params: CutoutsParams) -> pa.Table:
         same = False
     if not same:
         return PACKED_SCHEMA.empty_table()
+    left, found = json.loads(rows.schema.metadata.get(_SHARDS, b"{}")), _state(folder)
     rows = rows.replace_schema_metadata(None).filter(pc.is_valid(rows["made_from"]))
     numbers = [number for number in pc.unique(rows["shard"]).to_pylist() if number is not None]
     parts = [rows.filter(pc.equal(rows["shard"], number)) for number in numbers]
+
+    def sound(number: int, rows: pa.Table) -> bool:
+        name = shard_name(number)
+        return (name in found and found[name] == left.get(name)) or _sound(StampStore(folder), number, rows)
+
     with ThreadPoolExecutor() as threads:
-        sound = list(threads.map(partial(_sound, StampStore(folder)), numbers, parts))
-    kept = [part for part, good in zip(parts, sound, strict=True) if good]
+        checked = list(threads.map(sound, numbers, parts))
+    kept = [part for part, good in zip(parts, checked, strict=True) if good]
     return pa.concat_tables([rows.filter(pc.is_null(rows["shard"])), *kept])
 
 
@@ -95,10 +102,16 @@ def _sound(store: StampStore, number: int, rows: pa.Table) -> bool:
     return all(map(operator.eq, (stamp_hash(held[place]) for place in places), rows["sha256"].to_pylist()))
 
 
-def remember(memory: Path, index: pa.Table, params: CutoutsParams) -> None:
-    """Keep a packed index for :func:`earlier`."""
+def _state(folder: Path) -> dict[str, list[int]]:
+    """Size and time of change of each shard in a folder."""
+    return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in folder.glob(ANY_SHARD)}
+
+
+def remember(memory: Path, index: pa.Table, folder: Path, params: CutoutsParams) -> None:
+    """Keep a packed index, whose stamps are in the shards of ``folder``, for :func:`earlier`."""
+    shards = json.dumps(_state(folder)).encode()
     with atomic.replacing(memory) as draft:
-        pq.write_table(index.replace_schema_metadata({_BUCKETS: _written(params.buckets)}), draft)
+        pq.write_table(index.replace_schema_metadata({_BUCKETS: _written(params.buckets), _SHARDS: shards}), draft)
 
 
 def _written(buckets: int) -> bytes:

@@ -28,6 +28,7 @@ PLACE = ("shard", "shard_row", "sha256")
 """Columns of the place and the hash of a stamp."""
 
 BUCKET_SEED = 0
+ANY_SHARD = "bucket-*.npy"
 
 
 def bucket_of(galaxy_ids: pa.Array | pa.ChunkedArray, buckets: int) -> NDArray[np.int64]:

@@ -32,7 +32,7 @@ def run(context: SparkRun, params: CutoutsParams) -> None:
         index = packing.packed(index, work / "stamps", context.root.cutouts, folder, params)
         if context.survey.shards_uri is not None:
             remoteshards.send(folder, context.survey.shards_uri)
-    packing.remember(memory, index, params)
+    packing.remember(memory, index, context.root.cutouts, params)
     context.publish(packing.rows(index), "cutouts")
 
 

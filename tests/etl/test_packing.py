@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ class Lake:
         if self.folder.exists():
             self.folder.rename(self.place / f"before-{len(list(self.place.iterdir()))}")
         draft.rename(self.folder)
-        packing.remember(self.memory, index, PARAMS)
+        packing.remember(self.memory, index, self.folder, PARAMS)
         self.check(index, wanted)
         return index
 
@@ -113,6 +114,20 @@ def test_the_same_again_changes_nothing(lake: Lake) -> None:
     lake.run(sources(0, 500), maker)
     assert maker.asked == 0
     assert lake.files() == before
+
+
+def test_only_shards_that_changed_are_read_to_be_checked(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    sound = packing._sound
+    monkeypatch.setattr(
+        packing, "_sound", lambda store, number, rows: read.append(number) or sound(store, number, rows)
+    )
+    lake.run(sources(0, 540), Maker())
+    assert read == []
+    os.utime(lake.folder / shard_name(2))
+    lake.run(sources(0, 540), maker := Maker())
+    assert read == [2]
+    assert maker.asked == 0
 
 
 def test_many_new_stamps_are_packed_with_the_old_ones(lake: Lake, tmp_path: Path) -> None:

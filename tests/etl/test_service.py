@@ -192,7 +192,7 @@ def test_a_later_batch_keeps_what_earlier_ones_gave(tmp_path: Path) -> None:
     memory = tmp_path / "made.parquet"
     with serving(faulty) as server:
         settings = asking(server.url)
-        packing.remember(memory, made(settings, sources(18), tmp_path), settings)
+        packing.remember(memory, made(settings, sources(18), tmp_path), tmp_path / "shards", settings)
         (tmp_path / "shards").rename(tmp_path / "old")
         (tmp_path / "work").rename(tmp_path / "gone")
         server.asked.clear()

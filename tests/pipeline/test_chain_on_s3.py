@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from etl.spark.java import S3_JARS
 from lake import yamltext
 from lake.files import storage
 from lake.store import remoteshards
+from pipeline import wiring
 from tests.etl.rehearsal.tools import SPARK_4
 from tests.lake import stores
 from tests.pipeline.checkout import Checkout
@@ -20,18 +24,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 _WHO = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A simulated S3, for which the project starts a Spark of its own."""
-    jars = tmp_path / "jars"
+    folder = tmp_path_factory.mktemp("store")
+    jars = folder / "jars"
     jars.mkdir()
     for jar in SPARK_4.s3_jars:
         if (name := jar.name.rpartition("_")[2]) in S3_JARS:
             (jars / name).symlink_to(jar)
-    monkeypatch.setenv("DHS_S3_JARS", str(jars))
-    monkeypatch.delenv("SPARK_REMOTE", raising=False)
-    with stores.bucket(monkeypatch, tmp_path) as uri:
-        yield uri
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DHS_S3_JARS", str(jars))
+        patch.delenv("SPARK_REMOTE", raising=False)
+        with stores.bucket(patch, folder) as uri:
+            yield uri
 
 
 def on_s3(finished: Checkout, folder: Path, uri: str) -> Checkout:
@@ -50,12 +56,20 @@ def on_s3(finished: Checkout, folder: Path, uri: str) -> Checkout:
     return made
 
 
-def test_the_whole_chain_gives_the_local_cards_and_is_shared(finished: Checkout, store: str, tmp_path: Path) -> None:
-    project = on_s3(finished, tmp_path / "project", store)
+@pytest.fixture(scope="module")
+def project(finished: Checkout, store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A project whose chain has run on the store."""
+    made = on_s3(finished, tmp_path_factory.mktemp("chain") / "project", store)
     try:
-        project.run("dvc", "repro")
+        made.run("dvc", "repro")
+        yield made
     finally:
-        project.dhs("server", "stop")
+        made.dhs("server", "stop")
+
+
+def test_the_whole_chain_gives_the_local_cards_and_is_shared(
+    finished: Checkout, project: Checkout, store: str, tmp_path: Path
+) -> None:
     local = finished.cards()
     assert "trials.demo1.json" in local
     assert project.cards() == local
@@ -70,6 +84,37 @@ def test_the_whole_chain_gives_the_local_cards_and_is_shared(finished: Checkout,
     for pattern in ("report/*.html", "checkpoints/*/*.safetensors", "grid/**/*.parquet"):
         assert clone.digest(pattern) == project.digest(pattern)
         assert clone.digest(pattern), pattern
+
+
+@pytest.mark.parametrize(
+    ("kind", "match"),
+    [("stall", ".parquet"), ("stall", "_delta_log/"), ("late", "_delta_log/")],
+    ids=["rows", "log", "card"],
+)
+def test_spark_killed_in_a_commit(project: Checkout, kind: str, match: str) -> None:
+    """Spark writes `injections` itself, by Hadoop's client of S3; stage and Java are killed while a request waits."""
+    expected = project.cards()
+    command = ("run", "ingest", "--generation", "demo1")
+    project.forget(dict.fromkeys(wiring.outputs(wiring.body(project.folder, "ingest"), "demo1")))
+    before = len(stores.seen())
+    stores.fault(kind, method="PUT", match=f"injections/{'' if match == '.parquet' else match}", seconds=3600)
+    stage = project.start(*command)
+
+    def waits() -> bool:
+        return any(
+            each.startswith("PUT") and "/injections/" in each and match in each for each in stores.seen()[before:]
+        )
+
+    try:
+        project.wait_for(stage, waits, 300)
+        os.kill(json.loads((project.folder / "data" / "spark" / "server.json").read_text())["pid"], signal.SIGKILL)
+        os.killpg(stage.pid, signal.SIGKILL)
+        stage.wait()
+    finally:
+        stores.heal()
+    assert "injections.demo1.json" not in project.cards()
+    project.dhs(*command)
+    assert project.cards() == expected
 
 
 def share(project: Checkout, remote: str) -> None:
