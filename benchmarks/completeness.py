@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
+from etl.spark import server
 from etl.spark.session import session
 from lake.root import DataRoot
 from lake.store.query import query
@@ -88,6 +89,7 @@ def main() -> None:
         session(project.data, "benchmark").range(10).count()
         total = sum(timed(stage, lambda stage=stage: run_stage(project, stage, name)) for stage in _STAGES)
         total += sum(timed(text, lambda text=text: query(project.data, text)) for text in _QUERIES)
+        server.stop(project.data.spark)
         print(f"{made:,} injections from batches to completeness, views and intervals: {total:.1f} s")
         os.chdir(source)
         for command in _COMMANDS:
