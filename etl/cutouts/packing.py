@@ -185,8 +185,9 @@ class _Stamps:
     ) -> None:
         self.sha256: list[str] = good["sha256"].to_pylist()
         files, file_rows = good["file"].to_pylist(), good["file_row"].to_pylist()
+        shards = {number: old.path(number) for number in np.unique(shard[shard >= 0]).tolist()}
         self._places = [
-            (old.path(number), place) if number >= 0 else (work / f"{file}.npy", file_row)
+            (shards[number], place) if number >= 0 else (work / f"{file}.npy", file_row)
             for number, place, file, file_row in zip(shard.tolist(), row.tolist(), files, file_rows, strict=True)
         ]
         self._open = lru_cache(maxsize=64)(partial(np.load, mmap_mode="r"))

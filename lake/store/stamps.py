@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -42,12 +43,15 @@ def shard_name(bucket: int) -> str:
 
 def write_shard(path: Path, stamps: Iterable[NDArray[np.float32]], rows: int, pixels: int) -> None:
     """Write a shard of ``rows`` stamps (band, pixels, pixels) one by one, by rename at the end."""
-    with atomic.replacing(path) as draft:
-        shard = np.lib.format.open_memmap(draft, mode="w+", dtype="<f4", shape=(rows, len(BANDS), pixels, pixels))
-        for row, stamp in enumerate(stamps):
-            shard[row] = stamp
-        shard.flush()
-        del shard
+    shape = (rows, len(BANDS), pixels, pixels)
+    with atomic.replacing(path) as draft, draft.open("wb") as file:
+        facts = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, facts)
+        start = file.tell()
+        for stamp in stamps:
+            file.write(np.ascontiguousarray(stamp, dtype="<f4").data)
+        if (written := file.tell() - start) != 4 * math.prod(shape):
+            raise ShardError(f"{path}: {written} bytes of stamps were given for an array of shape {shape}")
 
 
 class GrowingShard:

@@ -48,6 +48,16 @@ def test_store_returns_stamps_in_the_order_asked(tmp_path: Path) -> None:
     assert np.array_equal(StampStore(tmp_path).get(asked.to_pandas()), wanted)
 
 
+@pytest.mark.parametrize("given", [4, 6])
+def test_a_shard_of_too_few_or_too_many_stamps_is_not_left(tmp_path: Path, given: int) -> None:
+    stamps = np.zeros((given, 3, 7, 7), dtype=np.float32)
+    with pytest.raises(
+        ShardError, match=rf"{given * 588} bytes of stamps were given for an array of shape \(5, 3, 7, 7\)"
+    ):
+        write_shard(tmp_path / shard_name(0), stamps, 5, 7)
+    assert not list(tmp_path.iterdir())
+
+
 def test_missing_shard_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="run `dvc pull` or `dvc repro cutouts`"):
         StampStore(tmp_path).get(rows([0], [0], [stamps(1)]))
