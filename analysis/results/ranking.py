@@ -19,7 +19,7 @@ from analysis.statistics.unlisted import lenses_among, without
 Valued = tuple[float, float, float]
 """A value and its interval."""
 DELONG = "DeLong, interval on the logit scale"
-_JOINT = "hull of Jeffreys and Laplace, mixed over the bootstrap distribution of the threshold"
+_JOINT = "limits of effective counts, mixed over the bootstrap distribution of the threshold"
 _FALSE_POSITIVES = (0, 10)
 """Numbers of negatives selected at which the literature gives a recall: TPR0 and TPR10."""
 

@@ -12,6 +12,7 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.records import Measure
+from analysis.statistics.limits import limits
 from lake.errors import invalid
 
 Floats = NDArray[np.float64]
@@ -20,10 +21,7 @@ TABLE_LEVEL = 0.95
 """Coverage of every interval stored in `diagnostics`, `gates` and the wide columns of `completeness`."""
 NARROW_LEVEL = 0.68
 """Coverage of the narrow interval of `completeness`."""
-_HALVINGS = 30
-_PRIORS = (0.5, 1.0)
-"""Both parameters of the beta priors of Jeffreys and of Laplace, whose intervals clustered ones span."""
-AGREEING = 2.0
+AGREEING = 1.5
 """Clusters, fully correlated within, that the design effect is drawn towards; chosen for coverage (docs)."""
 
 
@@ -147,8 +145,8 @@ def design_effect(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, re
 
     The linearised variance of a ratio, sum (k_h - p n_h)^2 / n^2, is known from few clusters where successes (or
     failures) are rare. It is drawn towards that of clusters that agree within (a design effect of sum n_h^2 / n) as if
-    two more clusters had been seen to agree. What was seen counts as many clusters as hold the rarer outcome, times the
-    root of the number of independent trials in each.
+    one and a half more clusters had been seen to agree (`AGREEING`). What was seen counts as many clusters as hold the
+    rarer outcome, times the root of the number of independent trials in each.
     """
     k, n = _counts(successes, trials)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -168,17 +166,12 @@ def clustered(successes: ArrayLike, trials: ArrayLike, sums: ClusterSums, level:
     """Interval on effective counts, for injections that share hosts (or fields of the sky).
 
     n_eff = n / deff * (t_{n-1} / t_{m-1})^2 for m clusters (Korn & Graubard 1998), but not below what it is if clusters
-    agree within; k_eff = p n_eff. The interval is the hull of the equal-tailed ones under the priors of Jeffreys and
-    Laplace, from the lower of their lower to the higher of their upper bounds, because Jeffreys' alone covers 91 %
-    where a few are expected. Where all outcomes agree, or there is one cluster, nothing is known about the correlation:
-    each cluster then counts as one trial, and the bound is that of Clopper & Pearson (:func:`_posterior`).
+    agree within; k_eff = p n_eff. The limits are those of :mod:`analysis.statistics.limits`. Where all outcomes agree,
+    or there is one cluster, nothing is known about the correlation: each cluster then counts as one trial, and the
+    bound is that of Clopper & Pearson.
     """
     k, n = effective_counts(successes, trials, sums, level)
-    tail, known = _tail(level), np.where(n > 0, n, 1.0)
-    under = [_posterior(k, known, prior) for prior in _PRIORS]
-    low = np.minimum(*(scipy.special.betaincinv(*each, tail) for each in under))
-    high = np.maximum(*(scipy.special.betaincinv(*each, 1.0 - tail) for each in under))
-    return _blank_empty(np.where(k > 0, low, 0.0), np.where(k < n, high, 1.0), n)
+    return mixture(k[:, None], n[:, None], np.ones(1), level)
 
 
 def effective_counts(
@@ -214,41 +207,15 @@ def mixture(successes: Floats, trials: Floats, weights: Floats, level: float) ->
     """Interval of a proportion counted at an uncertain threshold, one per row.
 
     `successes` and `trials` are (rows, values of the threshold), effective counts where clusters share outcomes;
-    `weights` (values) are the probabilities of those values. The interval is the hull, as in :func:`clustered`, of
-    the equal-tailed ones in the mixtures of the posteriors of these counts (:func:`_posterior`) under either prior. It
-    starts at 0 if some value of the threshold has no success and ends at 1 if some has no failure; NaN if there are no
-    trials.
+    `weights` (values) are the probabilities of those values. The interval is that of :func:`clustered` in the mixtures
+    of the distributions of these counts. It starts at 0 if some value of the threshold has no success and ends at 1 if
+    some has no failure; NaN if there are no trials.
     """
-    tail = _tail(level)
+    _tail(level)
     empty = np.asarray((trials <= 0).any(axis=1))
     k, n = np.where(empty[:, None], 0.0, successes), np.where(empty[:, None], 1.0, trials)
-    under = [_posterior(k, n, prior) for prior in _PRIORS]
-    low = np.minimum(*(_mixture_quantile(*each, weights, tail) for each in under))
-    high = np.maximum(*(_mixture_quantile(*each, weights, 1.0 - tail) for each in under))
-    low = np.where((k <= 0.0).any(axis=1), 0.0, low)
-    high = np.where((k >= n).any(axis=1), 1.0, high)
+    low, high = limits(k, n, weights, level)
     return Interval(np.where(empty, np.nan, low), np.where(empty, np.nan, high))
-
-
-def _posterior(k: Floats, n: Floats, prior: float) -> tuple[Floats, Floats]:
-    """Parameters of the beta distribution of a proportion under Beta(prior, prior): k + prior and n - k + prior.
-
-    Beta(1, n) at k = 0 and Beta(n, 1) at k = n, whose quantiles there are the bounds of Clopper & Pearson (Brown, Cai &
-    DasGupta 2001, section 4.1.2: with Jeffreys' own, coverage drops where two to three successes are expected).
-    """
-    return np.where(k <= 0.0, 1.0, np.where(k >= n, n, k + prior)), np.where(
-        k >= n, 1.0, np.where(k <= 0, n, n - k + prior)
-    )
-
-
-def _mixture_quantile(a: Floats, b: Floats, weights: Floats, at: float) -> Floats:
-    """By bisection on the distribution function, whose terms are smooth and increasing."""
-    low, high = np.zeros(len(a)), np.ones(len(a))
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2.0
-        below = scipy.special.betainc(a, b, middle[:, None]) @ weights < at
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return (low + high) / 2.0
 
 
 def _counts(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats]:

@@ -1,9 +1,9 @@
 """Fractions above a threshold that is itself uncertain, because it is derived from a sample at a given rate.
 
 The threshold's uncertainty is its exact bootstrap distribution; at each of its values the fraction has the beta
-posterior of its counts (effective counts if injections share hosts), under the priors of Jeffreys and of Laplace. The
-interval is the hull of those of the two mixtures: a joint bootstrap over negatives and injections without its noise,
-and without its interval [0, 0] when nothing is found.
+distributions of its counts (effective counts if injections share hosts). The limits are those of the mixtures
+(:mod:`analysis.statistics.limits`): a joint bootstrap over negatives and injections without its noise, and without its
+interval [0, 0] when nothing is found.
 """
 
 from __future__ import annotations

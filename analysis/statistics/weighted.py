@@ -8,10 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics.intervals import AGREEING, ClusterSums, effective_counts, freedom_factor, mixture
+from analysis.statistics.intervals import ClusterSums, effective_counts, freedom_factor, mixture
 from analysis.statistics.thresholds import Distribution
 
 Floats = NDArray[np.float64]
+
+_MORE = 2.0
+"""Trials of the rarer outcome that the variance of independent weighted trials is drawn towards, chosen for coverage
+(docs)."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def _relative(hits: Floats, total: Floats, found: Floats, missed: Floats) -> tup
         scale, rarer = total * p * (1.0 - p), np.minimum(ones, zeros)
         seen = (terms[0] + terms[1]) / scale
         wide = (terms[0] * _leverage(ones, found[1]) + terms[1] * _leverage(zeros, missed[1])) / scale
-        used = (rarer * wide + AGREEING * np.maximum(wide, 1.0)) / (rarer + AGREEING)
+        used = (rarer * wide + _MORE * np.maximum(wide, 1.0)) / (rarer + _MORE)
     known = (hits > 0.0) & (hits < total)
     return np.where(known, seen, 1.0), np.where(known, used, 1.0)
 

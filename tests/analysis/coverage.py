@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import optimize, stats
 
 from analysis.statistics.intervals import TABLE_LEVEL, ClusterSums, clustered, effective_counts
 
@@ -42,6 +42,36 @@ def hull(k: ArrayLike, n: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     k, n = np.asarray(k, float), np.asarray(n, float)
     low, high = ([stats.beta.ppf(at, k + prior, n - k + prior) for prior in (0.5, 1.0)] for at in (0.025, 0.975))
     return np.minimum(*low), np.maximum(*high)
+
+
+def independent(k: ArrayLike, n: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Limits of k of n independent hosts, 0 < k < n, from their definition, one by one."""
+    k, n = np.broadcast_arrays(np.asarray(k, float), np.asarray(n, float))
+    low = [_lower_limit(*each) for each in zip(k.ravel(), n.ravel(), strict=True)]
+    high = [1 - _lower_limit(of - each, of) for each, of in zip(k.ravel(), n.ravel(), strict=True)]
+    return np.reshape(low, k.shape)[()], np.reshape(high, k.shape)[()]
+
+
+def _lower_limit(k: float, n: float) -> float:
+    """As few found have it, where misses of 7 % or the upper limits of none, one and two found allow; blended with that
+    of the hull beyond half of the trials."""
+    many, none = float(hull(k, n)[0]), 1 - 0.025 ** (1 / n)
+    upper = [none, *(float(hull(j, n)[1]) if j < n else np.nan for j in (1, 2))]
+    few = many
+    for j in (2, 1, 0):
+        start = upper[j - 1] if j else 0.0
+
+        def excess(p: float, j: int = j) -> float:
+            """P(X >= k) + P(X < j) - 7 %, of the binomial distribution with p."""
+            return stats.beta.cdf(p, k, n - k + 1) + (stats.beta.sf(p, j, n - j + 1) if j else 0.0) - 0.07
+
+        if j < n and start < k / n:
+            reach = start if excess(start) > 0 else k / n
+            if excess(start) <= 0 < excess(k / n):
+                reach = optimize.brentq(excess, start, k / n, xtol=1e-13)
+            few = min(reach, max(upper[j], few))
+    part = 1 - max(2 * k / n - 1, 0) ** 2
+    return part * few + (1 - part) * many
 
 
 def _exact(k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -147,6 +177,47 @@ def within_reach(rate: float, hosts: int, bar: tuple[float, float] = (0.93, 0.97
     return bool(((runs >= bar[0]) & (runs <= bar[1])).any())
 
 
+def attainable(rates: np.ndarray, hosts: int, bar: tuple[float, float] = (0.93, 0.97)) -> float:
+    """Largest share of rates, of those within reach, at which an interval with limits that rise with the number found,
+    and that never covers less than the bar, is within it: by dynamic programming over rising runs of counts."""
+    k = np.arange(hosts + 1)
+    fewest = np.zeros((hosts + 1, hosts + 1))  # rates missed, by the first and the last count whose interval holds p
+    reached = 0
+    for p in np.sort(rates):
+        below = np.r_[0.0, stats.binom.cdf(k, hosts, p)]
+        runs = below[None, 1:] - below[:-1, None]
+        inside = (runs >= bar[0]) & (runs <= bar[1])
+        reached += inside.any()
+        with_estimate = (k[:, None] <= np.ceil(hosts * p - 1e-9)) & (k[None, :] >= np.floor(hosts * p + 1e-9))
+        cost = np.where(inside | ~inside.any(), 0.0, 1.0) + np.where((runs >= bar[0]) & with_estimate, 0.0, np.inf)
+        fewest = np.minimum.accumulate(np.minimum.accumulate(fewest, axis=0), axis=1) + cost
+    return 1.0 - float(fewest.min()) / reached
+
+
+INVERTED = ("Sterne", "Blaker", "Sterne, mid-P")
+"""Intervals of the rates that an exact test does not reject (Sterne 1954, Blaker 2000), which need whole counts."""
+
+
+def inverted(rates: np.ndarray, hosts: int, method: str) -> np.ndarray:
+    """Coverage at `rates` of the interval that spans the rates which the test accepts; each host is used once."""
+    grid = np.unique(np.r_[rates, 1 - rates, np.geomspace(1e-4, 0.5, 400), 1 - np.geomspace(1e-4, 0.5, 400)])
+    chance = stats.binom.pmf(np.arange(hosts + 1), hosts, grid[:, None])
+    accepted = np.array([_p_values(each, method) for each in chance]) > 0.05
+    first, last = accepted.argmax(axis=0), len(grid) - 1 - accepted[::-1].argmax(axis=0)
+    at = np.searchsorted(grid, rates)[:, None]
+    return np.where((first <= at) & (at <= last), chance[at[:, 0]], 0.0).sum(axis=1)
+
+
+def _p_values(chance: np.ndarray, method: str) -> np.ndarray:
+    """Of each count, given the probabilities of all: of what is no more likely, or of no larger a tail (Blaker)."""
+    own = chance * (1 - 1e-9)
+    if method == "Blaker":
+        own = np.minimum(np.cumsum(chance), np.cumsum(chance[::-1])[::-1]) * (1 + 1e-12)
+    order = np.argsort(own, kind="stable")
+    total = np.cumsum(chance[order])[np.searchsorted(own[order], own * (1 + 2e-9), side="right") - 1]
+    return total - (chance / 2 if method == "Sterne, mid-P" else 0.0)
+
+
 def compared(samples: int, seed: int) -> list[tuple[str, str, float, float, float, float]]:
     """Rows of the comparison: expected hosts found, method; lowest coverage and share of settings within 93-97 %, of
     those that any interval can reach with one use per host, and of all settings with several."""
@@ -166,6 +237,14 @@ def compared(samples: int, seed: int) -> list[tuple[str, str, float, float, floa
             ])  # fmt: skip
             inside = [np.mean((each >= 0.93) & (each <= 0.97)) for each in (held[can], many)]
             rows.append((f"{low:g}-{high:g}", method or "ours", held.min(), inside[0], many.min(), inside[1]))
+    for method in INVERTED:
+        alone = {m: inverted(rates, m, method) for m in ONCE}
+        for low, high in BINS:
+            mine = {m: (low <= rates * m) & (rates * m < high) for m in ONCE}
+            held = np.concatenate([alone[m][mine[m]] for m in ONCE])
+            can = np.concatenate([reach[m][mine[m]] for m in ONCE])
+            inside = np.mean((held[can] >= 0.93) & (held[can] <= 0.97))
+            rows.append((f"{low:g}-{high:g}", method, held.min(), inside, np.nan, np.nan))
     return rows
 
 

@@ -27,7 +27,19 @@ from analysis.statistics.intervals import (
 )
 from lake.errors import ParameterError
 from tests.analysis.cells import cluster_sums
-from tests.analysis.coverage import ALTERNATIVES, compared, coverage, fields, hull, once, table
+from tests.analysis.coverage import (
+    ALTERNATIVES,
+    attainable,
+    compared,
+    coverage,
+    fields,
+    hull,
+    independent,
+    once,
+    once_each,
+    table,
+    within_reach,
+)
 
 
 @pytest.mark.parametrize(("k", "n"), [(1, 10), (5, 10), (9, 10), (818, 110_000), (100, 112)])
@@ -106,32 +118,63 @@ def test_one_injection_per_host_is_binomial():
     assert (low[0], high[0]) == pytest.approx(hull(outcomes.sum(), 400))
 
 
-def independent(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def of_hosts_used_once(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All numbers found of ``n`` hosts used once, and their bounds."""
     k, size = np.arange(n + 1.0), np.full(n + 1, float(n))
     return k, *clustered(k, size, ClusterSums(size, k, k, size), 0.95)
 
 
-@pytest.mark.parametrize("n", [2, 3, 10, 57, 400])
-def test_of_independent_hosts_it_is_the_hull_of_two_priors(n):
-    """Holds Jeffreys', and is wider towards one half; Clopper & Pearson's where none or all are found."""
-    k, low, high = independent(n)
-    expected, plain = hull(k[1:-1], n), jeffreys(k, n, 0.95)
-    np.testing.assert_allclose(low[1:-1], expected[0], atol=1e-10)
-    np.testing.assert_allclose(high[1:-1], expected[1], atol=1e-10)
-    assert ((low <= plain.low + 1e-12) & (plain.high - 1e-12 <= high)).all()
-    assert (low[4 * k > 3 * n] < plain.low[4 * k > 3 * n]).all()
+@pytest.mark.parametrize("n", [4, 10, 57])
+def test_limits_of_independent_hosts_are_those_of_their_definition(n):
+    """Clopper & Pearson's where none or all are found, the hull of two priors where many are found and missed."""
+    k, low, high = of_hosts_used_once(n)
+    expected = independent(k[1:-1], n)
+    np.testing.assert_allclose(low[1:-1], expected[0], atol=1e-8)
+    np.testing.assert_allclose(high[1:-1], expected[1], atol=1e-8)
     exact_low, exact_high = clopper_pearson(k[[0, n]], n, 0.95)
     np.testing.assert_allclose((low[[0, n]], high[[0, n]]), (exact_low, exact_high))
+    many = (k > 15) & (k < n / 2) & (n - k > 15)
+    np.testing.assert_allclose((low[many], high[many]), hull(k[many], n))
 
 
 @pytest.mark.parametrize("n", [2, 3, 10, 57, 400])
-def test_it_holds_the_estimate_rises_with_it_and_mirrors(n):
-    k, low, high = independent(n)
+def test_limits_hold_the_estimate_rise_with_it_and_mirror(n):
+    k, low, high = of_hosts_used_once(n)
     assert ((low <= k / n) & (k / n <= high)).all()
     assert (np.diff(low) > 0).all()
     assert (np.diff(high) > 0).all()
     np.testing.assert_allclose(low, 1.0 - high[::-1], atol=1e-10)
+
+
+@pytest.mark.parametrize("n", [4.0, 7.3, 10.0, 33.3, 400.0])
+def test_limits_of_fractional_counts_rise_and_nest(n):
+    k = np.linspace(0.001, n - 0.001, 401)[:, None]
+    inner, outer = (mixture(k, np.full(k.shape, n), np.ones(1), level) for level in (0.95, 0.99))
+    for low, high in (inner, outer):
+        assert (np.diff(low) > -1e-9).all()
+        assert (np.diff(high) > -1e-9).all()
+    assert ((outer.low <= inner.low) & (inner.high <= outer.high)).all()
+
+
+def test_with_few_found_misses_reach_seven_per_cent_and_no_more():
+    """Whatever the rate, also below one per cent, where Jeffreys' interval falls to 90 %; on average 95 to 96.5 %."""
+    expected = np.geomspace(0.001, 15.0, 2000)
+    for hosts in (50, 200, 500):
+        held = once_each(expected / hosts, hosts)
+        assert held.min() == pytest.approx(0.93, abs=5e-4), hosts
+        for low, high in ((0.3, 2.0), (2.0, 6.0), (6.0, 15.0)):
+            assert 0.945 < held[(low <= expected) & (expected < high)].mean() < 0.967, (hosts, low)
+    assert once_each(expected / 500, 500, "Jeffreys").min() < 0.9
+
+
+def test_limits_are_within_the_bar_where_any_interval_can_be():
+    """Nearly everywhere (the hull alone: in 75 and 60 % of the settings), and a rule that always is exists."""
+    rates = np.geomspace(0.01, 0.5, 60)
+    for hosts, share in ((20, 0.9), (50, 0.93), (200, 0.97)):
+        reach = np.array([within_reach(p, hosts) for p in rates])
+        held = once_each(rates, hosts)[reach]
+        assert np.mean((held >= 0.93) & (held <= 0.97)) > share, hosts
+        assert attainable(rates, hosts) == 1.0
 
 
 def test_at_a_threshold_of_one_value_the_mixture_is_the_clustered_interval():
@@ -216,10 +259,10 @@ def test_cluster_bootstrap_agrees_with_the_design_effect():
 
 @pytest.mark.parametrize(
     ("rate", "correlation", "hosts", "uses", "bounds"),
-    [(0.02, 0.5, 100, 5, (0.95, 1.0)), (0.01, 0.6, 500, 5, (0.95, 0.97)), (0.05, 0.3, 100, 5, (0.95, 0.97))],
+    [(0.02, 0.5, 100, 5, (0.95, 1.0)), (0.01, 0.6, 500, 5, (0.94, 0.96)), (0.05, 0.3, 100, 5, (0.95, 0.97))],
 )
 def test_clustered_interval_covers_rare_detections(rate, correlation, hosts, uses, bounds):
-    """Without the two clusters that the design effect is drawn towards these are 93, 95 and 95 %."""
+    """Without the clusters that the design effect is drawn towards these are 91, 93.5 and 94.5 %."""
     low, high = bounds
     assert low < coverage(np.random.default_rng(2), rate, correlation, hosts, uses, 8000) < high
 
@@ -236,8 +279,8 @@ def test_the_documented_coverage_is_reproduced():
 
 @pytest.mark.slow
 def test_intervals_with_fields_as_clusters_cover_as_documented():
-    """At least 97, 96 and 96 % for 10, 20 and 40 fields; medians 99.6, 98.9 and 97.6 %."""
-    documented = ((0.97, 0.996), (0.96, 0.989), (0.96, 0.976))
+    """At least 96.2, 95.4 and 95.2 % for 10, 20 and 40 fields; medians 99.3, 98.3 and 96.9 %."""
+    documented = ((0.962, 0.993), (0.954, 0.983), (0.952, 0.969))
     for (count, lowest, middle, _), (least, middling) in zip(fields(2000, 1), documented, strict=True):
         assert lowest > least - 0.005, count
         assert middle == pytest.approx(middling, abs=0.005), count
@@ -250,11 +293,12 @@ NAMES = {"Korn & Graubard": "Clopper-Pearson (Korn & Graubard)"}
 def test_the_documented_comparison_with_other_intervals_is_reproduced():
     page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
     rows = compared(2000, 1)
-    assert min(min(row[2], row[4]) for row in rows if row[1] == "ours") > 0.93
+    assert min(min(row[2], row[4]) for row in rows if row[1] == "ours") >= 0.9295
     for bin_name, method, *measured in rows:
         name = f"| {bin_name.replace('15-1000', 'more')} | {NAMES.get(method, method)} |"
         (row,) = (line for line in page.splitlines() if line.startswith(name))
-        documented = [float(cell) / 100.0 for cell in row.strip("| ").split(" | ")[2:]]
+        cells = row.strip("| ").split(" | ")[2:]
+        measured, documented = measured[: 4 - cells.count("-")], [float(cell) / 100.0 for cell in cells if cell != "-"]
         assert measured[::2] == pytest.approx(documented[::2], abs=0.004), name
         assert measured[1::2] == pytest.approx(documented[1::2], abs=0.05), name
 

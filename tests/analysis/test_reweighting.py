@@ -26,7 +26,7 @@ from injection.priors.registry import draw, load_prior
 from injection.priors.reweighting import THETA_E, Change, theta_e_shares
 from lake.sky.survey import SURVEY
 from tests.analysis.cells import cluster_sums
-from tests.analysis.coverage import hull
+from tests.analysis.coverage import independent
 from tests.analysis.weightedcoverage import SETTINGS, Setting, sample, table
 
 N, HOSTS = 6000, 1500
@@ -140,7 +140,7 @@ def test_a_few_failures_say_little_about_the_weights_of_failures() -> None:
     made = weighted_share(np.arange(100), outcome, weights, 0.5, None, 0.95)
     p, n_0 = made.completeness, 2.0
     as_seen = 1.0 / (p * (1 - p) * (1 / 98 + 1 / n_0))
-    narrow, wide = (hull(p * n, n)[0] for n in (as_seen, made.n_eff))
+    narrow, wide = (independent(p * n, n)[0] for n in (as_seen, made.n_eff))
     assert wide + 0.01 < made.low < narrow - 0.01
 
 
@@ -153,7 +153,7 @@ def test_one_large_weight_among_the_failures_widens_the_interval() -> None:
     p, n_0 = made.completeness, 29**2 / 119
     leverage = ((1 - 1 / 20) / (1 - 1 / n_0)) ** 2
     n = 1.0 / (p * (1 - p) * (1 / 3000 + leverage / n_0))
-    assert (made.low, made.high) == pytest.approx(hull(p * n, n), abs=2e-4)
+    assert (made.low, made.high) == pytest.approx(independent(p * n, n), abs=2e-4)
 
 
 def values(seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -29,7 +29,7 @@ from lake.errors import DataError
 from lake.sky.survey import SURVEY
 from lake.store import delta, writing
 from lake.store.writing import Provenance, Target
-from tests.analysis.coverage import hull
+from tests.analysis.coverage import independent
 from tests.analysis.report_inputs import EVALUATE
 
 
@@ -133,7 +133,7 @@ def test_the_bootstrap_of_a_threshold_is_exact(n, fpr):
 def test_a_known_threshold_gives_the_interval_of_independent_trials():
     for k, n in ((3, 40), (17, 40)):
         found = share_interval(np.arange(n), np.arange(n) < k, (np.array([0.5]), np.array([1.0])), 0.95)
-        assert found == pytest.approx(hull(k, n), abs=1e-6)
+        assert found == pytest.approx(independent(k, n), abs=1e-6)
 
 
 def test_nothing_found_is_no_certainty():
@@ -247,4 +247,4 @@ def test_marginals_of_the_sky_have_bricks_as_clusters():
             bounds = found.loc[(name, mag_bin), ["field_clustered_95_low", "field_clustered_95_high"]]
             assert tuple(bounds) == pytest.approx(expected)
     bounds = found.loc[("p0.5", "all"), ["field_clustered_95_low", "field_clustered_95_high"]]
-    assert tuple(bounds) == pytest.approx(hull(4, 12), abs=1e-6)
+    assert tuple(bounds) == pytest.approx(independent(4, 12), abs=1e-6)

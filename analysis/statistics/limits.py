@@ -1,0 +1,108 @@
+"""Limits of a proportion from effective counts, which may be fractional and, at an uncertain threshold, several.
+
+Arrays of counts are (rows, values): the values of an uncertain threshold, which have the probabilities `weights`; one
+value of weight 1 where the threshold is known.
+
+Many found: the hull of the equal-tailed intervals under the priors of Jeffreys and of Laplace. Few found: no interval
+is equal-tailed then. A rate below the upper limit of "none found" can be missed on one side only, and an equal-tailed
+interval, which allows 2.5 % of misses there, covers 97.5 % or more. So the lower limit of k found is raised to the rate
+at which all misses together have the probability `MOST_MISSED`: k found or more, or so few that their upper limit lies
+below. The upper limit of many found is its mirror image.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+PRIORS = (0.5, 1.0)
+"""Both parameters of the beta priors of Jeffreys and of Laplace, whose intervals those of many found span."""
+MOST_MISSED = 1.4
+"""Most probable misses of the limits of few found, over 1 - level: 7 % where the level is 95 %."""
+_FEW = 3
+"""Numbers found, from none, whose upper limits the lower limits of few found take into account."""
+_HALVINGS = 30
+
+
+def limits(k: Floats, n: Floats, weights: Floats, level: float) -> tuple[Floats, Floats]:
+    """Lower and upper limits (rows) of k of n at `level`.
+
+    A lower limit is 0 where a value of the threshold finds none, an upper one 1 where one finds all.
+    """
+    low = np.where((k <= 0.0).any(axis=1), 0.0, _lower(k, n, weights, level))
+    high = np.where((k >= n).any(axis=1), 1.0, 1.0 - _lower(n - k, n, weights, level))
+    return low, high
+
+
+def _lower(k: Floats, n: Floats, weights: Floats, level: float) -> Floats:
+    """Those of few found up to half of the trials, from there gradually those of many."""
+    many = reduce(np.minimum, (_quantile(*_posterior(k, n, each), weights, (1.0 - level) / 2.0) for each in PRIORS))
+    few = 1.0 - np.maximum(2.0 * ((k / n) @ weights) - 1.0, 0.0) ** 2
+    rows = (few > 0.0) & (k > 0.0).all(axis=1)
+    many[rows] += few[rows] * (_of_few(k[rows], n[rows], weights, level, many[rows]) - many[rows])
+    return np.asarray(many)
+
+
+def _of_few(k: Floats, n: Floats, weights: Floats, level: float, many: Floats) -> Floats:
+    """Lower limits of few found: each as far as `MOST_MISSED` allows, or to the next upper limit, or `many` beyond."""
+    most = MOST_MISSED * (1.0 - level)
+    upper = [_upper_of(float(j), n, weights, level) for j in range(_FEW)]
+    found = _quantile(k, n - k + 1.0, weights, most)
+    rows = (found > upper[0]) & (many < upper[-1])
+    beyond = many.copy()
+    for j in range(_FEW - 1, 0, -1):
+        reach = _reach(float(j), k[rows], n[rows], weights, most, upper[j - 1][rows])
+        beyond[rows] = np.minimum(reach, np.maximum(upper[j][rows], beyond[rows]))
+    return np.minimum(found, np.maximum(upper[0], beyond))
+
+
+def _upper_of(j: float, n: Floats, weights: Floats, level: float) -> Floats:
+    """Upper limit (rows) if j had been found."""
+    under = (_posterior(np.minimum(j, n), n, prior) for prior in PRIORS)
+    return np.asarray(reduce(np.maximum, (_quantile(*each, weights, (1.0 + level) / 2.0) for each in under)))
+
+
+def _reach(j: float, k: Floats, n: Floats, weights: Floats, most: float, start: Floats) -> Floats:
+    """The rate (rows), from `start`, at which k found or more, or fewer than j, have the probability `most`."""
+
+    def allowed(p: Floats) -> NDArray[np.bool_]:
+        left = np.maximum(n - j + 1.0, 1e-9)
+        at_least = scipy.special.betainc(k, n - k + 1.0, p[:, None])
+        return np.asarray((at_least + 1.0 - scipy.special.betainc(j, left, p[:, None])) @ weights <= most)
+
+    share = (k / n) @ weights
+    low = np.minimum(start, share)
+    high = np.where(allowed(low), share, low)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        below = allowed(middle)
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return low
+
+
+def _posterior(k: Floats, n: Floats, prior: float) -> tuple[Floats, Floats]:
+    """Parameters of the beta distribution of a proportion under Beta(prior, prior): k + prior and n - k + prior.
+
+    Beta(1, n) at k = 0 and Beta(n, 1) at k = n, whose quantiles there are the bounds of Clopper & Pearson (Brown, Cai &
+    DasGupta 2001, section 4.1.2: with Jeffreys' own, coverage drops where two to three successes are expected).
+    """
+    return np.where(k <= 0.0, 1.0, np.where(k >= n, n, k + prior)), np.where(
+        k >= n, 1.0, np.where(k <= 0, n, n - k + prior)
+    )
+
+
+def _quantile(a: Floats, b: Floats, weights: Floats, at: float) -> Floats:
+    """Of the mixture (rows) of beta distributions; by bisection on the distribution function if there are several."""
+    if len(weights) == 1:
+        return np.asarray(scipy.special.betaincinv(a[:, 0], b[:, 0], at), dtype=np.float64)
+    low, high = np.zeros(len(a)), np.ones(len(a))
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        below = scipy.special.betainc(a, b, middle[:, None]) @ weights < at
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return (low + high) / 2.0
