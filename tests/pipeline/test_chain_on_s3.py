@@ -48,6 +48,7 @@ def on_s3(finished: Checkout, folder: Path, uri: str) -> Checkout:
     values = yamltext.values(place.read_text())
     values["survey"]["folder"] = f"{uri}/sky"
     values["survey"] |= {f"{name}_uri": f"{uri}/{name}" for name in ("lake", "work", "shards")}
+    values["plan"]["plans"]["paired_small"]["configurations_per_galaxy"] = 2
     place.write_text(yamltext.text(values))
     shutil.copytree(finished.folder / "data" / "truth", folder / "data" / "truth")
     survey = finished.folder / "data" / "survey"
@@ -88,22 +89,22 @@ def test_the_whole_chain_gives_the_local_cards_and_is_shared(
 
 @pytest.mark.parametrize(
     ("kind", "match"),
-    [("stall", ".parquet"), ("stall", "_delta_log/"), ("late", "_delta_log/")],
+    [("stall", "plan="), ("stall", "_delta_log/"), ("late", "_delta_log/")],
     ids=["rows", "log", "card"],
 )
 def test_spark_killed_in_a_commit(project: Checkout, kind: str, match: str) -> None:
-    """Spark writes `injections` itself, by Hadoop's client of S3; stage and Java are killed while a request waits."""
+    """Spark writes `injection_manifest` itself, by Hadoop's client of S3; stage and Java die while a request waits."""
+    command = ("run", "plan", "--generation", "paired_small")
+    project.dhs(*command)
     expected = project.cards()
-    command = ("run", "ingest", "--generation", "demo1")
-    project.forget(dict.fromkeys(wiring.outputs(wiring.body(project.folder, "ingest"), "demo1")))
-    before = len(stores.seen())
-    stores.fault(kind, method="PUT", match=f"injections/{'' if match == '.parquet' else match}", seconds=3600)
+    project.forget(dict.fromkeys(wiring.outputs(wiring.body(project.folder, "plan"), "paired_small")))
+    known = stores.seen(f"/injection_manifest/{match}")
+    stores.fault(kind, method="PUT", match=f"injection_manifest/{match}", seconds=3600)
     stage = project.start(*command)
 
     def waits() -> bool:
-        return any(
-            each.startswith("PUT") and "/injections/" in each and match in each for each in stores.seen()[before:]
-        )
+        new = stores.seen(f"/injection_manifest/{match}")[len(known) :]
+        return any(each.startswith("PUT") for each in new)
 
     try:
         project.wait_for(stage, waits, 300)
@@ -112,7 +113,7 @@ def test_spark_killed_in_a_commit(project: Checkout, kind: str, match: str) -> N
         stage.wait()
     finally:
         stores.heal()
-    assert "injections.demo1.json" not in project.cards()
+    assert "injection_manifest.paired_small.json" not in project.cards()
     project.dhs(*command)
     assert project.cards() == expected
 
