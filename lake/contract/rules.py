@@ -6,7 +6,7 @@ the first rule a row breaks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Literal
 
 import numpy as np
@@ -34,12 +34,19 @@ def in_list(values: Sequence[str], dialect: Dialect) -> str:
     return ", ".join(literal(value, dialect) for value in values)
 
 
-def reason_sql(spec: TableSpec, dialect: Dialect, where: Mapping[str, str] | None = None, lineage: bool = True) -> str:
+def reason_sql(
+    spec: TableSpec,
+    dialect: Dialect,
+    where: Mapping[str, str] | None = None,
+    lineage: bool = True,
+    met: Set[str] = frozenset(),
+) -> str:
     """The first rule a row breaks, in words, or NULL; ``where`` is the slice that it must belong to.
 
-    Without ``lineage``, for rows in which the writer has yet to fill it in.
+    Without ``lineage``, for rows in which the writer has yet to fill it in; without the rules of columns in ``met``.
     """
-    skipped = {f"{c.name}_valid" for c in spec.columns if c.role == "lineage" and not lineage}
+    left = {c.name for c in spec.columns if c.role == "lineage" and not lineage} | met
+    skipped = {f"{name}_valid" for name in left}
     tests = [
         (f"{name} IS NOT DISTINCT FROM {literal(value, dialect)}", f"'{name}' must be {value}, the slice being written")
         for name, value in sorted((where or {}).items())
@@ -82,12 +89,23 @@ def audit(spec: TableSpec, rows: pa.Table, where: Mapping[str, str] | None = Non
     does not depend on their order.
     """
     rows = conform(spec, rows, where)
+    met = {column.name for column in spec.columns if column.met(rows[column.name].null_count, rows.num_rows)}
+    reason = reason_sql(spec, "duckdb", where, met=met)
+    broken = _broken(spec, rows, reason) if rows.num_rows else pa.nulls(0, pa.string())
+    good = pc.is_null(broken)
+    return rows.filter(good), rows.append_column("broken_rule", broken).filter(pc.invert(good))
+
+
+def _broken(spec: TableSpec, rows: pa.Table, reason: str) -> pa.ChunkedArray:
+    """The first rule that each row breaks, by the expression ``reason``, or that its key is another row's."""
+    judged = rows.append_column("_place", pa.array(np.arange(rows.num_rows)))
+    if rows.select(spec.key).group_by(list(spec.key)).aggregate([]).num_rows == rows.num_rows:
+        return ask(f"SELECT {reason} AS broken_rule FROM rows ORDER BY _place", {"rows": judged})["broken_rule"]
     key = ", ".join(spec.key)
     order = ORIGIN if spec.has_origin else ("_content",)
-    judged = rows.append_column("_content", pa.array(row_hashes(rows, spec)))
-    judged = judged.append_column("_place", pa.array(np.arange(rows.num_rows)))
+    judged = judged.append_column("_content", pa.array(row_hashes(rows, spec)))
     query = f"""
-        WITH judged AS (SELECT *, {reason_sql(spec, "duckdb", where)} AS broken_rule FROM rows),
+        WITH judged AS (SELECT *, {reason} AS broken_rule FROM rows),
         ranked AS (
             SELECT _place, broken_rule, row_number() OVER (
                 PARTITION BY {key}, broken_rule IS NULL ORDER BY {", ".join(order)}, _place
@@ -97,9 +115,7 @@ def audit(spec: TableSpec, rows: pa.Table, where: Mapping[str, str] | None = Non
                THEN {literal(duplicate_reason(spec.key), "duckdb")} ELSE broken_rule END AS broken_rule
         FROM ranked ORDER BY _place
     """
-    broken = ask(query, {"rows": judged})["broken_rule"]
-    good = pc.is_null(broken)
-    return rows.filter(good), rows.append_column("broken_rule", broken).filter(pc.invert(good))
+    return ask(query, {"rows": judged})["broken_rule"]
 
 
 def require(spec: TableSpec, rows: pa.Table, where: Mapping[str, str] | None = None) -> pa.Table:

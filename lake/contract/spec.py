@@ -56,6 +56,10 @@ class Column:
             sql = " AND ".join([f"{self.name} IS NOT NULL", *tests])
         return Rule(f"{self.name}_valid", sql, f"'{self.name}' must be {self.allowed_text()}")
 
+    def met(self, nulls: int, rows: int) -> bool:
+        """Whether the number of nulls among the rows says that all of them meet the rule."""
+        return nulls == rows if self.nullable else not (nulls or self._value_tests())
+
     def _value_tests(self) -> list[str]:
         tests = []
         if self.type in ("float", "double"):

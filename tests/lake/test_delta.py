@@ -12,6 +12,8 @@ from deltalake.exceptions import DeltaError
 import lake
 from lake import tables
 from lake.contract import rules
+from lake.contract.asking import ask
+from lake.contract.spec import Column
 from lake.errors import ContractError, LakeError, LostError, ParameterError, UnreachableError
 from lake.root import DataRoot
 from lake.store import cards, delta, writing
@@ -164,6 +166,27 @@ def test_audit_names_the_first_broken_rule_and_keeps_counts() -> None:
     assert reasons[0] == "duplicate key (run_id, name)"
     assert reasons[1] == "'value' must be a number"
     assert reasons[2].startswith("'status' must be given, one of PASS")
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_rules_that_numbers_of_nulls_settle_are_not_asked_and_verdicts_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, repeated: bool
+) -> None:
+    """Columns without nulls, with some, and with nothing else, where they may be null and where they may not."""
+    asked: list[str] = []
+    monkeypatch.setattr(rules, "ask", lambda query, sources: asked.append(query) or ask(query, sources))
+    values = [gate("a", name, value) | {"low": None} for name, value in (("x", 1.0), ("y", None), ("z", float("nan")))]
+    values += [gate("a", "v") | {"rule": None}, gate("a", "w") | {"git_commit": None}, *values[: 2 * repeated]]
+    quick = [rules.audit(SPEC, rows(*given)) for given in (values, values[:1], values[:0])]
+    short = [query for query in asked if "low" not in query.partition("FROM rows")[0]]
+    assert len(asked) == len(short) == 2, "no row, no query"
+    assert "'rule'" in asked[0]
+    assert "'rule'" not in asked[1]
+    monkeypatch.setattr(Column, "met", lambda self, nulls, rows: False)
+    for found, given in zip(quick, (values, values[:1], values[:0]), strict=True):
+        for part, again in zip(found, rules.audit(SPEC, rows(*given)), strict=True):
+            assert part.drop_columns("value") == again.drop_columns("value")  # which is NaN in a row
+    assert [part.num_rows for part in quick[0]] == [2, 3 + 2 * repeated]
 
 
 def test_unknown_columns_are_refused() -> None:
