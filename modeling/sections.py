@@ -6,7 +6,7 @@ import operator
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from lake.config import Address, Section
 
@@ -53,14 +53,12 @@ class NetworkParams(Section):
     metadata_columns: tuple[str, ...]
     """Observing conditions fused with the image features."""
 
-    @model_validator(mode="after")
-    def _no_leak(self) -> NetworkParams:
-        leaking = [column for column in self.metadata_columns if not METADATA_COLUMNS.fullmatch(column)]
-        if leaking:
-            raise ValueError(
-                f"metadata_columns must be psfsize_<band> or psfdepth_<band>: {leaking} may reveal the label"
-            )
-        return self
+    @field_validator("metadata_columns")
+    @classmethod
+    def _no_leak(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(METADATA_COLUMNS.fullmatch(column) for column in value):
+            raise ValueError("must be psfsize_<band> and psfdepth_<band> alone, as others may reveal the label")
+        return value
 
 
 class AugmentationParams(Section):
@@ -162,11 +160,13 @@ class LoopParams(Section):
     keep_every_epochs: int = Field(ge=0)
     """Keep the state of every n-th epoch in addition to best and last; 0 keeps none."""
 
-    @model_validator(mode="after")
-    def _divides(self) -> LoopParams:
-        if self.batch % self.micro_batch:
-            raise ValueError(f"batch ({self.batch}) must be a multiple of micro_batch ({self.micro_batch})")
-        return self
+    @field_validator("micro_batch")
+    @classmethod
+    def _divides(cls, value: int, others: ValidationInfo) -> int:
+        batch = others.data.get("batch")
+        if batch is not None and batch % value:
+            raise ValueError(f"must be a divisor of batch ({batch})")
+        return value
 
 
 class ExecutionParams(Section):

@@ -101,7 +101,11 @@ def test_unknown_keys_and_generations_are_errors() -> None:
 
 
 def test_label_leaking_metadata_is_refused() -> None:
-    with pytest.raises(ParameterError, match="may reveal the label"):
+    sentence = (
+        "^'train.sim-gen3.network.metadata_columns' must be psfsize_<band> and psfdepth_<band> alone, as others may "
+        r"reveal the label, got \['psfsize_r', 'theta_e_arcsec'\]$"
+    )
+    with pytest.raises(ParameterError, match=sentence):
         resolve_generation("sim-gen3", {"network.metadata_columns": ["psfsize_r", "theta_e_arcsec"]})
 
 
@@ -119,7 +123,8 @@ def test_science_digest_ignores_where_it_runs() -> None:
 
 
 def test_batch_must_be_whole_micro_batches() -> None:
-    with pytest.raises(ParameterError, match="multiple of micro_batch"):
+    sentence = r"^'train.demo1.loop.micro_batch' must be a divisor of batch \(100\), got 64$"
+    with pytest.raises(ParameterError, match=sentence):
         resolve_generation("demo1", {"loop.batch": 100})
 
 
