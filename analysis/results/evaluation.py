@@ -153,7 +153,8 @@ def _at_thresholds(objects: pd.DataFrame, thresholds: Sequence[Threshold]) -> It
         true, false = (int((part > point.threshold).sum()) for part in (positive["probability"], negative))
         yield share(f"precision/{name}", true, true + false)
         for what, group in groups.items():
-            yield share(f"{what}/{name}", *above(group["probability"], point.threshold))
+            counts = above(group["probability"], point.threshold) if len(group) else (0, 0)
+            yield share(f"{what}/{name}", *counts)
 
 
 def _rate_over_lenses(point: Threshold) -> Iterator[Measure]:

@@ -112,6 +112,17 @@ def test_recall_is_at_the_threshold_that_other_negatives_fixed(objects):
     assert recall.value != pytest.approx((lenses > own).mean())
 
 
+def test_without_lenses_only_what_negatives_show_has_a_value(objects):
+    """All the same rows: none is missing, and none is an error."""
+    negatives = objects[objects["label"] == 0].reset_index(drop=True)
+    outcome = measured(negatives)
+    rate, recall = (measure(outcome, f"{what}/p0.3") for what in ("fpr", "recall"))
+    assert rate.value == pytest.approx((negatives["probability"] > 0.3).mean())
+    assert np.isnan(recall.value)
+    assert (recall.method, recall.n) == ("no objects", 0)
+    assert measure(outcome, "auc").method == "not measurable with 0 lenses and 750 negatives, needs both"
+
+
 def test_bins_of_equal_numbers(objects):
     binned = with_bins(objects.assign(psfdepth_r=200.0), SURVEY, 3)
     assert binned["psf_bin"].nunique() == 3
