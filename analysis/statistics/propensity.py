@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -118,11 +119,21 @@ class Propensity:
     """Number of lenses and negatives left out because a column has no value"""
     labels: NDArray[np.int64]
     """1 lens, 0 negative, of each fitted row"""
-    scores: Floats
-    """Cross-fitted propensity of each fitted row"""
+    values: Floats
+    """Columns of the model, of each fitted row"""
+    folds: Any
+    """How rows are divided to be scored by models that were not fitted on them"""
     model: Any
     error: Floats
     """A square root of the covariance of its slopes: they scatter as this times independent unit errors"""
+
+    @cached_property
+    def scores(self) -> Floats:
+        """Cross-fitted propensity of each fitted row."""
+        from sklearn.model_selection import cross_val_predict
+
+        p = cross_val_predict(self.model, self.values, self.labels, cv=self.folds, method="predict_proba")
+        return np.asarray(p[:, 1])
 
     @property
     def support(self) -> float:
@@ -201,7 +212,7 @@ def fit(lenses: pd.DataFrame, negatives: pd.DataFrame, covariates: Sequence[str]
     have finite weights and a support of 0, and are refused. DataError with fewer than `LEAST` of either, or if nothing
     varies.
     """
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import StratifiedKFold
 
     parts = [matrix(rows, covariates) for rows in (lenses, negatives)]
     known = [part[part.notna().all(axis=1)] for part in parts]
@@ -215,12 +226,10 @@ def fit(lenses: pd.DataFrame, negatives: pd.DataFrame, covariates: Sequence[str]
         raise DataError(f"no covariate varies: {', '.join(constant)}")
     labels = np.repeat([1, 0], [len(part) for part in known])
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-    model = _model(used)
-    scores = cross_val_predict(model, used, labels, cv=folds, method="predict_proba")[:, 1]
+    model = _model(used).fit(used, labels)
     dropped = sum(map(len, parts)) - len(values)
-    model.fit(used, labels)
     error = _error(model[:-1].transform(used), labels, model.predict_proba(used)[:, 1])
-    return Propensity(tuple(covariates), constant, known[0], len(known[1]), dropped, labels, scores, model, error)
+    return Propensity(tuple(covariates), constant, known[0], len(known[1]), dropped, labels, used, folds, model, error)
 
 
 def _error(columns: Floats, labels: NDArray[np.int64], p: Floats) -> Floats:

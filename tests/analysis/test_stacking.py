@@ -43,7 +43,7 @@ def test_a_regression_is_that_of_scikit_learn() -> None:
 
 
 def test_out_of_fold_scores_of_labels_without_signal_rank_nothing() -> None:
-    inputs, labels, groups = sample(1000)
+    inputs, labels, groups = sample(500)
     shuffled = np.random.default_rng(1).permutation(labels)
     found = stacking.stacked(stacking.NETWORK, inputs, shuffled, groups)
     assert roc.auc(shuffled, found.out_of_fold) == pytest.approx(0.5, abs=0.05)
