@@ -7,10 +7,11 @@ import hashlib
 import inspect
 import json
 import re
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -47,9 +48,24 @@ def documentation(section: type[BaseModel]) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in reversed(section.__mro__):
         with suppress(OSError, TypeError):  # a built-in class, or one without a source
-            (parsed,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
-            found |= dict(_documented(parsed)) if isinstance(parsed, ast.ClassDef) else {}
+            found |= _classes(inspect.getfile(each)).get(each.__qualname__, {})
     return {name: found[name] for name in section.model_fields if name in found}
+
+
+@cache
+def _classes(source: str) -> dict[str, dict[str, str]]:
+    """The documented fields of each class of a source file, by the qualified names of the classes."""
+    return dict(_inside(ast.parse(Path(source).read_bytes()), ""))
+
+
+def _inside(node: ast.AST, path: str) -> Iterator[tuple[str, dict[str, str]]]:
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.ClassDef(name=name):
+                yield f"{path}{name}", dict(_documented(child))
+                yield from _inside(child, f"{path}{name}.")
+            case ast.FunctionDef(name=name):
+                yield from _inside(child, f"{path}{name}.<locals>.")
 
 
 def _documented(source: ast.ClassDef) -> Iterator[tuple[str, str]]:
