@@ -89,13 +89,16 @@ def labelled(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
 def placements(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
     """DeLong's structural components: share of negatives below each positive, of positives above each negative.
 
-    Sun & Xu (2014): midranks make them O(n log n); ties count one half.
+    Sorted scores make them O(n log n), as in Sun & Xu (2014); ties count one half.
     """
-    m, n = len(positive), len(negative)
-    ranks = scipy.stats.rankdata(np.concatenate([positive, negative]))
-    v10 = (ranks[:m] - scipy.stats.rankdata(positive)) / n
-    v01 = 1.0 - (ranks[m:] - scipy.stats.rankdata(negative)) / m
-    return v10, v01
+    return _below(positive, negative), 1.0 - _below(negative, positive)
+
+
+def _below(these: Floats, others: Floats) -> Floats:
+    """Share of the others below each of these; ties count one half."""
+    ordered = np.sort(others)
+    counts = np.searchsorted(ordered, these, "left") + np.searchsorted(ordered, these, "right")
+    return np.asarray(counts / 2.0 / len(others))
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:

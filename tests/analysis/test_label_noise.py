@@ -55,11 +55,14 @@ def test_wrong_at_random_is_what_counting_says():
 
 
 def test_wrong_by_score_finds_the_truth_where_scores_follow_it():
-    """Ten skies: the mean error of recall and of the rate is small against what wrong labels do to them."""
-    errors = []
+    """Ten skies: the mean error of recall and of the rate is small against what wrong labels do to them.
+
+    The mean of 50 simulations adds 2 % to the scatter of the mean error, which is that of the skies.
+    """
+    errors, params = [], PARAMS.model_copy(update={"label_replicates": 50})
     for seed in range(10):
         rows, truth = objects(seed)
-        outcome = label_noise(rows, truth, PARAMS, seed)
+        outcome = label_noise(rows, truth, params, seed)
         values = [
             [measure(outcome, f"label_noise/{name}/{series}").value for series in ("as_labelled", "by_score", "truth")]
             for name in ("recall/p0.5", "fpr/p0.5")
