@@ -118,7 +118,7 @@ def test_a_pool_of_an_object_store_in_an_object_store(
 ) -> None:
     """Read once, and equal to the same pool on this disk."""
     sweep(survey.folder, "00", 210, 5)
-    with stores.bucket(monkeypatch, tmp_path) as bucket:
+    with stores.bucket(monkeypatch) as bucket:
         remote = Survey(tmp_path / "remote", bucket)
         for path in survey.folder.iterdir():
             with storage.writing(f"{bucket}/dr10/{path.name}") as file:

@@ -36,9 +36,9 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bucket(survey: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def bucket(survey: Path) -> Iterator[str]:
     """A store that holds the survey under ``sky``."""
-    with pytest.MonkeyPatch.context() as patch, stores.bucket(patch, tmp_path_factory.mktemp("store")) as place:
+    with pytest.MonkeyPatch.context() as patch, stores.bucket(patch) as place:
         for name, _ in storage.files(str(survey)):
             storage.upload(survey / name, f"{place}/sky/{name}")
         yield place

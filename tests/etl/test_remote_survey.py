@@ -22,7 +22,7 @@ from tests.lake import stores
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """A prefix of a simulated S3 that holds two sweeps and a note; without its scheme."""
-    with stores.bucket(monkeypatch, tmp_path, "us-east-2") as address:
+    with stores.bucket(monkeypatch, "us-east-2") as address:
         place = f"{address}/dr10"
         for i in (1, 0):
             path = write_sweep(tmp_path / f"sweep-{i}.fits", sources(9, i))

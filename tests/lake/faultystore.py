@@ -3,19 +3,22 @@
 ``python -m tests.lake.faultystore PORT``. A fault is a JSON object put at ``/-/fault``: ``kind`` (``status``, ``drop``,
 ``stall`` before a request is met, ``late`` after it, ``region``), ``method``, ``match`` (part of the path), ``times``,
 and ``code`` and ``name``, ``after`` (bytes), ``seconds`` or ``region``. ``/-/seen`` lists the requests so far; DELETE
-of ``/-/fault`` removes all faults.
+of ``/-/fault`` removes all faults, DELETE of ``/-/everything`` also what is stored and listed. The server ends when its
+standard input does, as it does when the program that started it is killed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
+from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, run_simple
 
@@ -31,6 +34,7 @@ class Faulty:
         self._inner = DomainDispatcherApplication(create_backend_app)
         self._faults: list[dict[str, Any]] = []
         self._seen: list[str] = []
+        self._emptied = 0
         self._lock = Lock()
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
@@ -38,6 +42,7 @@ class Faulty:
         if path.startswith("/-/"):
             return self._told(path, method, environ, start)
         with self._lock:
+            emptied = self._emptied
             self._seen.append(f"{method} {path}?{environ['QUERY_STRING']}")
             fault = next((each for each in self._faults if _meets(each, method, path, environ)), None)
             if fault:
@@ -46,7 +51,7 @@ class Faulty:
             return self._inner(environ, self._located(start))
         if fault["kind"] == "stall":
             time.sleep(fault["seconds"])
-            return self._inner(environ, start)
+            return self._inner(environ, start) if emptied == self._emptied else _refused({}, method, start)
         if fault["kind"] == "late":
             answer = list(self._inner(environ, start))
             time.sleep(fault["seconds"])
@@ -73,12 +78,21 @@ class Faulty:
             elif method == "DELETE":
                 self._faults.clear()
                 answer = b"{}"
+                if path == "/-/everything":
+                    self._empty()
             else:
                 given = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
                 self._faults.append({"method": "", "match": "", "times": 1, **given})
                 answer = b"{}"
         start("200 OK", [("Content-Length", str(len(answer)))])
         return [answer]
+
+    def _empty(self) -> None:
+        self._seen.clear()
+        self._emptied += 1
+        for backends in s3_backends.values():
+            for backend in backends.values():
+                backend.reset()
 
 
 def _meets(fault: dict[str, Any], method: str, path: str, environ: Environ) -> bool:
@@ -117,5 +131,11 @@ class _Quiet(WSGIRequestHandler):
         pass
 
 
+def _end_with_input() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
 if __name__ == "__main__":
+    Thread(target=_end_with_input, daemon=True).start()
     run_simple("127.0.0.1", int(sys.argv[1]), Faulty(), threaded=True, request_handler=_Quiet)

@@ -218,7 +218,7 @@ def test_writers_and_those_who_change_files_exclude_each_other(root: DataRoot) -
 
 
 def test_a_lake_in_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with stores.bucket(monkeypatch, tmp_path) as uri:
+    with stores.bucket(monkeypatch) as uri:
         root = DataRoot.of(tmp_path / "data", f"{uri}/tables")
         for names in ("w", "wx", "xyz"):
             write(root, "a", *(gate("a", name) for name in names))

@@ -131,7 +131,7 @@ def test_the_package_reads_tables_by_name(root: DataRoot) -> None:
 
 @pytest.fixture
 def object_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    with stores.bucket(monkeypatch, tmp_path) as uri:
+    with stores.bucket(monkeypatch) as uri:
         yield f"{uri}/tables"
 
 

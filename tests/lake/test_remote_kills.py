@@ -26,8 +26,8 @@ FIRST, SECOND = "_delta_log/00000000000000000000.json", "_delta_log/000000000000
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch, stores.bucket(patch, tmp_path_factory.mktemp("store")) as place:
+def bucket() -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch, stores.bucket(patch) as place:
         yield place
 
 

@@ -53,7 +53,7 @@ def remote(tmp_path: Path) -> Depot:
 
 @pytest.fixture
 def in_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Depot]:
-    with stores.bucket(monkeypatch, tmp_path) as uri:
+    with stores.bucket(monkeypatch) as uri:
         yield Depot.at(f"{uri}/team")
 
 

@@ -23,8 +23,8 @@ from tests.modeling.runs import whole_run
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch, stores.bucket(patch, tmp_path_factory.mktemp("store")) as place:
+def bucket() -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch, stores.bucket(patch) as place:
         yield place
 
 

@@ -36,7 +36,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DHS_S3_JARS", str(jars))
         patch.delenv("SPARK_REMOTE", raising=False)
-        with stores.bucket(patch, folder) as uri:
+        with stores.bucket(patch) as uri:
             yield uri
 
 

@@ -105,7 +105,7 @@ def test_a_clone_has_what_was_pushed(shared: Path, tmp_path: Path) -> None:
 def test_an_object_store_is_a_remote_for_tables_and_files(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with stores.bucket(monkeypatch, tmp_path) as uri:
+    with stores.bucket(monkeypatch) as uri:
         run(shared, "dvc", "remote", "add", "-q", "--default", "far", f"{uri}/team")
         run(shared, "dvc", "remote", "modify", "-q", "far", "endpointurl", os.environ["AWS_ENDPOINT_URL"])
         run(shared, "git", "commit", "-qam", "far")

@@ -58,7 +58,7 @@ def test_what_nothing_refers_to_is_counted_and_then_removed(place: Path) -> None
 def test_uploads_that_never_ended_are_counted_and_then_aborted(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with stores.bucket(monkeypatch, tmp_path) as uri:
+    with stores.bucket(monkeypatch) as uri:
         values = values_of("test")
         params.write(place, {**values, "survey": values["survey"] | {"work_uri": f"{uri}/work"}}, "test")
         s3 = boto3.client("s3")
