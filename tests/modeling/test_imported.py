@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torchvision
 from safetensors.torch import save_file
 
 from lake.errors import DataError
@@ -36,6 +35,8 @@ def like() -> TrainParams:
 @pytest.fixture(scope="module")
 def network() -> torch.nn.Module:
     """As the reference builds it: torchvision's network with a linear layer of one output at its end."""
+    import torchvision  # takes a second: by the process that needs it, not by all that collect
+
     torch.manual_seed(1)
     found = torchvision.models.resnet18(weights=None)
     found.fc = torch.nn.Linear(512, 1)
@@ -94,6 +95,8 @@ def test_files_of_weights_alone_give_the_same_checkpoint(
 
 @pytest.mark.parametrize("name", ["efficientnet_v2_s", "convnext_tiny"])
 def test_torchvisions_names_of_other_networks_are_known(name: str) -> None:
+    import torchvision
+
     from modeling.scoring.imported import named_as_here
 
     theirs = getattr(torchvision.models, name)(weights=None, num_classes=1)
@@ -155,6 +158,8 @@ def test_damaged_files_are_refused(tmp_path: Path, like: TrainParams, content: b
 
 
 def test_weights_of_another_network_and_no_weights_are_refused(tmp_path: Path, like: TrainParams) -> None:
+    import torchvision
+
     path = tmp_path / "best.pt"
     for held, sentence in (
         ({"epoch": 3, "model_state_dict": {}}, "holds no weights"),
