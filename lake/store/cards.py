@@ -141,7 +141,13 @@ def _belongs(root: DataRoot, entry: Slice) -> bool:
     return root.survey_name is None or entry.pin.inputs.get(SURVEY, root.survey_name) == root.survey_name
 
 
-def _every_slice(root: DataRoot, table: str, at: str | None) -> list[Slice]:
+def all_slices(root: DataRoot, at: str | None = None) -> list[Slice]:
+    """The slices of all tables that belong to the root's survey, by table and name."""
+    return [entry for entry in _every_slice(root, None, at) if _belongs(root, entry)]
+
+
+def _every_slice(root: DataRoot, table: str | None, at: str | None) -> list[Slice]:
+    """The slices of a table, or of all."""
     found = texts(root.cards, at, table)
     mine = [name for name in found if not name.endswith(".pin")]
     alone = [name for name in sorted(mine) if f"{name}.pin" not in found]
@@ -157,8 +163,9 @@ def _every_slice(root: DataRoot, table: str, at: str | None) -> list[Slice]:
 
 def tables(root: DataRoot, at: str | None = None) -> list[str]:
     """Names of the tables that have a card that belongs to the root's survey."""
-    names = sorted({name.split(".")[0] for name in _names(root.cards, at)})
-    return names if root.survey_name is None else [name for name in names if slices(root, name, at)]
+    if root.survey_name is None:
+        return sorted({name.split(".")[0] for name in _names(root.cards, at)})
+    return sorted({entry.card.table for entry in all_slices(root, at)})
 
 
 def distinct(found: list[Slice]) -> list[Slice]:

@@ -65,8 +65,7 @@ def pins_hash(root: DataRoot) -> str:
 
 
 def _slices(root: DataRoot) -> list[cards.Slice]:
-    every = root.of_any_survey
-    return [one for table in cards.tables(every) for one in cards.slices(every, table)]
+    return cards.all_slices(root.of_any_survey)
 
 
 def write(root: DataRoot, expectation: Expectation) -> None:

@@ -171,7 +171,7 @@ def runs(root: DataRoot) -> dict[str, list[str]]:
 
 def fingerprints(root: DataRoot, run: str) -> dict[str, str]:
     """Fingerprint of each slice of a run."""
-    slices = {entry.name: entry.card.fingerprint for table in cards.tables(root) for entry in cards.slices(root, table)}
+    slices = {entry.name: entry.card.fingerprint for entry in cards.all_slices(root)}
     return {stem: slices[stem] for stem in runs(root).get(run, [])}
 
 
@@ -222,7 +222,7 @@ def _decided(root: DataRoot, at: str | None, action: str) -> dict[str, Invalid]:
 
 def _made(root: DataRoot, at: str | None) -> dict[str, tuple[str | None, list[str]]]:
     """Every slice, checkpoint and grid with the run that made it (if any did) and what it was made from."""
-    entries = [entry for table in cards.tables(root, at) for entry in cards.slices(root, table, at)]
+    entries = cards.all_slices(root, at)
     imported = {str(e.card.slice) for e in entries if e.card.table == "imports"}
     trained = {str(e.card.slice) for e in entries if e.card.table == "training_epochs"}
     found: dict[str, tuple[str | None, list[str]]] = {}

@@ -221,7 +221,7 @@ def forget_lost_tables(root: DataRoot) -> list[str]:
     """
     root = root.of_any_survey
     lost = []
-    for entry in [entry for table in cards.tables(root) for entry in cards.slices(root, table)]:
+    for entry in cards.all_slices(root):
         try:
             delta.open_pinned(root, entry)
         except LostError as error:

@@ -51,7 +51,7 @@ class Figures:
 
     def __init__(self, root: DataRoot) -> None:
         self._root, self._off = root, status.invalid_results(root)
-        self._made = {one.name for table in cards.tables(root) for one in cards.slices(root, table)}
+        self._made = {one.name for one in cards.all_slices(root)}
 
     def figure(self, one: Expectation) -> tuple[Figure | None, str]:
         """The figure that an expectation is about; without one, why."""

@@ -98,8 +98,7 @@ def page_inputs(
 
 def _tables(root: DataRoot, name: str) -> pd.DataFrame:
     """The slices that the audit has published."""
-    every = root.of_any_survey
-    held = (entry for table in cards.tables(every) for entry in cards.slices(every, table))
+    held = cards.all_slices(root.of_any_survey)
     return pinned(entry for entry in held if entry.pin.inputs.get(cards.SET) == name)
 
 

@@ -99,7 +99,7 @@ def tree(root: DataRoot, name: str) -> str:
 
 
 def _nodes(root: DataRoot) -> list[str]:
-    found = [f"table:{entry.name}" for table in cards.tables(root) for entry in cards.slices(root, table)]
+    found = [f"table:{entry.name}" for entry in cards.all_slices(root)]
     for kind, folder in (("checkpoint", "checkpoints"), ("grid", "grid")):
         found += [f"{kind}:{path.name}" for path in sorted((root.local / folder).glob("*"))]
     return found

@@ -45,7 +45,7 @@ class Source:
 
     @cached_property
     def _slices(self) -> dict[str, Slice]:
-        return {one.name: one for table in cards.tables(self._root) for one in cards.slices(self._root, table)}
+        return {one.name: one for one in cards.all_slices(self._root)}
 
     @cached_property
     def _registered(self) -> dict[str, dict[str, Any]]:

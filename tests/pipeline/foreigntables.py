@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ DECLARED = {"prior": "not recorded", "source_mag_families": {"lensed": "lensed r
 def reference_rows(seed: int = 3) -> list[dict[str, Any]]:
     """Cells x thresholds x bins; the last cell has no hosts, so it has rows `all` alone. Lensed magnitudes have noise,
     so some lie outside every lensed bin; intervals have no edge rules."""
+    return [dict(row) for row in _rows(seed)]
+
+
+@cache
+def _rows(seed: int) -> list[dict[str, Any]]:
     rng, rows = np.random.default_rng(seed), []
     for theta_e in THETA_E:
         for psf in PSF:

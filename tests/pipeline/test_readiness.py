@@ -37,6 +37,21 @@ def project(made: Path, tmp_path: Path) -> Project:
     return params.load(tmp_path / "project")
 
 
+@pytest.fixture(scope="module")
+def after_demo1(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "project"
+    shutil.copytree(made, folder)
+    trained(params.load(folder), Wanted("demo1", SMALL))
+    return folder
+
+
+@pytest.fixture
+def with_demo1(after_demo1: Path, tmp_path: Path) -> Project:
+    """A project in which demo1 is trained."""
+    shutil.copytree(after_demo1, tmp_path / "with demo1")
+    return params.load(tmp_path / "with demo1")
+
+
 def trained(project: Project, wanted: Wanted) -> Project:
     """Train as `dhs train` has DVC do it: every generation of the chain by its stage."""
     found = enlist(project, wanted)
@@ -64,10 +79,9 @@ def test_a_dry_run_says_what_would_be_trained_on_what_and_changes_nothing(projec
     assert "stamps: 1 shards of 65 pixels" in told
 
 
-def test_a_dry_run_knows_what_is_trained_already(project: Project) -> None:
-    project = trained(project, Wanted("demo1", SMALL))
-    found = readiness(project, chain(project, Wanted("demo2", SMALL)))
-    identity = read_card(project.data.checkpoints("demo1")).checkpoint_id
+def test_a_dry_run_knows_what_is_trained_already(with_demo1: Project) -> None:
+    found = readiness(with_demo1, chain(with_demo1, Wanted("demo2", SMALL)))
+    identity = read_card(with_demo1.data.checkpoints("demo1")).checkpoint_id
     assert found[0].line() == (
         f"ok      demo1: trained with these parameters (checkpoint {identity}); not trained again"
     )
@@ -141,14 +155,13 @@ def test_weights_of_imagenet_are_looked_for_before_the_run(
     assert problems(readiness(project, wanted)) == []
 
 
-def test_a_parent_of_another_network_is_refused(project: Project) -> None:
+def test_a_parent_of_another_network_is_refused(project: Project, with_demo1: Project) -> None:
     wanted = Wanted("demo2", ["network.width=16", "loop.batch=16", "loop.micro_batch=16"])
     (line,) = problems(readiness(project, chain(project, wanted)))
     assert "demo2, start: it starts from demo1, but the weights do not fit network pixelnet_small" in line
-    project = trained(project, Wanted("demo1", SMALL))
     with pytest.raises(DataError, match="the weights of demo1 do not fit network pixelnet_small"):
-        trained(project, wanted)
-    assert not project.data.checkpoints("demo2").exists()
+        trained(with_demo1, wanted)
+    assert not with_demo1.data.checkpoints("demo2").exists()
 
 
 def test_a_manifest_whose_checks_failed_is_refused_unless_they_are_accepted_by_name(project: Project) -> None:
@@ -200,17 +213,16 @@ def test_missing_shards_and_large_batches_are_refused(project: Project) -> None:
     assert not project.data.checkpoints("demo1").exists()
 
 
-def test_the_test_split_is_neither_trained_nor_selected_on(project: Project) -> None:
-    project = trained(project, Wanted("demo1", SMALL))
-    rows = delta.read(project.data, "manifest", slices=[AUDIT])
-    seen = Checkpoint.load(project.data.checkpoints("demo1")).has_seen(rows["galaxy_id"])
+def test_the_test_split_is_neither_trained_nor_selected_on(with_demo1: Project) -> None:
+    rows = delta.read(with_demo1.data, "manifest", slices=[AUDIT])
+    seen = Checkpoint.load(with_demo1.data.checkpoints("demo1")).has_seen(rows["galaxy_id"])
     assert {(split, bool(one)) for split, one in zip(rows["split"].to_pylist(), seen, strict=True)} == {
         ("train", True), ("val", True), ("test", False),
     }  # fmt: skip
 
 
-def test_a_run_is_recorded_with_machine_software_command_and_times(project: Project) -> None:
-    project = trained(project, Wanted("demo1", SMALL))
+def test_a_run_is_recorded_with_machine_software_command_and_times(with_demo1: Project) -> None:
+    project = with_demo1
     (row,) = delta.read(project.data, "training_runs", slices=["demo1"]).to_pylist()
     card = read_card(project.data.checkpoints("demo1"))
     assert (row["run_id"], row["checkpoint_id"], row["data_fingerprint"]) == (

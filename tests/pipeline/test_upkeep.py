@@ -23,15 +23,20 @@ from tests.pipeline import smallruns
 from tests.pipeline.checkout import values_of
 
 
-@pytest.fixture
-def place(small_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def made(small_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small project, with a slice written anew."""
-    monkeypatch.chdir(tmp_path)
-    project = smallruns.copied(small_runs, tmp_path / "project")
+    project = smallruns.copied(small_runs, tmp_path_factory.mktemp("upkeep") / "project")
     smallruns.diagnose(project, "demo1", "c-demo1")
     shutil.rmtree(project.data.grid("any").parent)  # of which the small runs have only the lineage
     params.write(project.folder, values_of("test"), "test")
     return project.folder
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(made, tmp_path / "project")
 
 
 def run(place: Path, *arguments: str) -> list[str]:
