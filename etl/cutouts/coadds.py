@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from etl.cutouts import rice
 from etl.cutouts.bricks import Tan
 from etl.cutouts.tiles import Image, Memory, TiledImage, Tiles, tiled_or_not
 from lake.errors import DataError
@@ -22,8 +24,8 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 _SECTION_SHARE = 0.25
 """Windows that together cover less than this share of an image are read as sections, else the image as a whole."""
-_AT_A_TIME = 64
-"""Windows cut at a time: few enough for the processor's cache, which neighbours share."""
+_AT_A_TIME = 16
+"""Windows cut at a time: few enough for the processor's cache."""
 _NEAR_PX = 100
 """Side of a square: windows whose corners lie in the same square are cut one after another."""
 
@@ -147,20 +149,23 @@ class _Brick:
     grid: Grid
     windows: Windows
     """Those inside the coadd."""
-    memory: Memory = field(default_factory=Memory)
-    """Where files are decoded, one after another."""
+    memory: BrickReader
 
-    def each(self, kind: str, band: str | None, unit: str, windows: Windows | None = None) -> Iterator[Some]:
-        """Windows (by default the stamps') of one file, some at a time: their places, and their pixels (n, y, x) in
-        memory that the next ones use again; none where the brick has no file of this kind.
+    def each(
+        self, kind: str, band: str | None, unit: str, windows: Windows | None = None
+    ) -> Generator[Some, None, None]:
+        """Windows (by default the stamps') of one file, some at a time, in an order that does not depend on the file:
+        their places, and their pixels (n, y, x) in memory that the next ones use again; none where the brick has no
+        file of this kind.
         """
         windows, name = windows or self.windows, coadd_name(self.brick, kind, band)
+        memory = self.memory.weights if kind == "invvar" else self.memory.files
         if kind != "image" and not storage.exists(storage.below(self.folder, name)):
             return
         with opened(self.folder, name, unit) as image:
             self.grid.check(image, name)
             with _faults_of(name):
-                pixels = self._pixels(image, windows)
+                pixels = self._pixels(image, windows, memory)
             out = np.empty((_AT_A_TIME, windows.size, windows.size), dtype=np.float32)
             order = np.lexsort((windows.x0 // _NEAR_PX, windows.y0 // _NEAR_PX))
             for start in range(0, len(order), _AT_A_TIME):
@@ -168,14 +173,14 @@ class _Brick:
                 _cut(pixels, windows.x0[some], windows.y0[some], out[: len(some)])
                 yield some, out[: len(some)]
 
-    def _pixels(self, image: Image, windows: Windows) -> Any:
+    def _pixels(self, image: Image, windows: Windows, memory: Memory[np.float32]) -> Any:
         """The image's pixels, or only those under the windows if these are a small part of it."""
         part = len(windows.x0) * windows.size**2 < _SECTION_SHARE * image.shape[0] * image.shape[1]
         if not isinstance(image, TiledImage):
             return image.section if part else image.data
         if not part:
-            return image.all(self.memory)
-        return image.under(windows.x0, windows.y0, windows.size, self.memory)
+            return image.all(memory)
+        return image.under(windows.x0, windows.y0, windows.size, memory)
 
     def psfsize(self, band: str, wanted: Flags) -> Floats:
         """PSF size (n,) at the sources, of those ``wanted``, from the brick's map."""
@@ -187,16 +192,18 @@ class _Brick:
                 found[place[some]] = np.where(values > 0, values, np.nan)[:, 0, 0]
         return found
 
-    def stamps(self, band: str, out: NDArray[np.float32], psfsize: Floats) -> Floats:
-        """Write the stamps (n, y, x) of one band, NaN where there is no data; ``psfdepth`` (n,) at the sources."""
-        for some, pixels in self.each("image", band, "nMgy"):
-            out[some] = pixels
-        depth, weighted = np.full(len(out), np.nan), False
-        for some, invvar in self.each("invvar", band, "nMgy^-2"):
-            _erase(out, some, ~(invvar > 0))
-            depth[some], weighted = _depth(invvar, psfsize[some]), True
+    def stamps(self, band: str, stamps: NDArray[np.float32], psfsize: Floats) -> Floats:
+        """Write one band of stamps (n, band, y, x), NaN where there is no data; ``psfdepth`` (n,) at the sources."""
+        place, depth, weighted = BANDS.index(band), np.full(len(stamps), np.nan), False
+        with closing(self.each("invvar", band, "nMgy^-2")) as weights:
+            for some, pixels in self.each("image", band, "nMgy"):
+                for same, invvar in islice(weights, 1):
+                    rice.weighted(pixels, invvar, stamps, same, place)
+                    depth[same], weighted = _depth(invvar, psfsize[same]), True
+                if not weighted:
+                    stamps[some, place] = pixels
         if not weighted:
-            self._without_weights(band, out)
+            self._without_weights(band, stamps[:, place])
         return depth
 
     def _without_weights(self, band: str, out: NDArray[np.float32]) -> None:
@@ -215,8 +222,8 @@ class _Brick:
             if not np.isfinite(flags).all():
                 raise DataError(f"{coadd_name(self.brick, 'maskbits', None)} holds values that are not mask bits")
             if found is None:
-                found = np.empty((len(self.windows.x0), *flags.shape[1:]), dtype=bool)
-            found[some] = (flags.astype(np.int64) & bits) != 0
+                found = self.memory.masked.array(len(self.windows.x0), *flags.shape[1:])
+            rice.flagged(flags, bits, found, some)
         return found
 
 
@@ -238,39 +245,47 @@ def _cut(pixels: Any, x0: NDArray[np.int64], y0: NDArray[np.int64], out: NDArray
         out[row] = pixels[y : y + out.shape[1], x : x + out.shape[1]]
 
 
-def brick_stamps(
-    survey: str,
-    brick: str,
-    ra_deg: Floats,
-    dec_deg: Floats,
-    size: int,
-    maskbits: tuple[int, ...],
-    lacking: Flags | None = None,
-) -> BrickStamps:
-    """Stamps of one brick, at some positions. Each of its files is read once.
+class BrickReader:
+    """Stamps of one brick after another, in memory that the next brick uses again."""
 
-    ``lacking`` marks sources whose seeing and depth are to be taken from the coadds.
-    """
-    folder, reference = brick_folder(survey, brick), coadd_name(brick, "image", "r")
-    with opened(folder, reference, "nMgy") as image:
-        grid = Grid.of(image, reference)
-    windows = Windows.around(grid.projection, ra_deg, dec_deg, size)
-    inside = windows.inside(grid.shape)
-    files = _Brick(folder, brick, grid, windows.where(inside))
-    asked = np.zeros(int(inside.sum()), dtype=bool) if lacking is None else lacking[inside]
-    stamps = np.empty((len(asked), len(BANDS), size, size), dtype=np.float32)
-    psfsize, psfdepth = np.full((2, len(asked), len(BANDS)), np.nan)
-    masked = files.masked(maskbits)
-    for place, band in enumerate(BANDS):
-        psfsize[:, place] = files.psfsize(band, asked)
-        psfdepth[:, place] = files.stamps(band, stamps[:, place], psfsize[:, place])
-    return BrickStamps(windows, inside, stamps, masked, psfsize, psfdepth)
+    def __init__(self) -> None:
+        self.files, self.weights, self.pixels = Memory(np.float32), Memory(np.float32), Memory(np.float32)
+        self.masked = Memory(np.bool_)
+
+    def stamps(
+        self,
+        survey: str,
+        brick: str,
+        ra_deg: Floats,
+        dec_deg: Floats,
+        size: int,
+        maskbits: tuple[int, ...],
+        lacking: Flags | None = None,
+    ) -> BrickStamps:
+        """Stamps of one brick, at some positions, valid until the next. Each of its files is read once.
+
+        ``lacking`` marks sources whose seeing and depth are to be taken from the coadds.
+        """
+        folder, reference = brick_folder(survey, brick), coadd_name(brick, "image", "r")
+        with opened(folder, reference, "nMgy") as image:
+            grid = Grid.of(image, reference)
+        windows = Windows.around(grid.projection, ra_deg, dec_deg, size)
+        inside = windows.inside(grid.shape)
+        files = _Brick(folder, brick, grid, windows.where(inside), self)
+        asked = np.zeros(int(inside.sum()), dtype=bool) if lacking is None else lacking[inside]
+        stamps = self.pixels.array(len(asked), len(BANDS), size, size)
+        psfsize, psfdepth = np.full((2, len(asked), len(BANDS)), np.nan)
+        masked = files.masked(maskbits)
+        for place, band in enumerate(BANDS):
+            psfsize[:, place] = files.psfsize(band, asked)
+            psfdepth[:, place] = files.stamps(band, stamps, psfsize[:, place])
+        return BrickStamps(windows, inside, stamps, masked, psfsize, psfdepth)
 
 
 def _depth(invvar: NDArray[np.float32], psfsize_arcsec: Floats) -> Floats:
     """``psfdepth`` (n,) of the pixels next to each source: their inverse variance over the PSF's noise area."""
     middle, reach = invvar.shape[-1] // 2, _DEPTH_REACH_PX
-    near = invvar[:, middle - reach : middle + reach + 1, middle - reach : middle + reach + 1].reshape(len(invvar), -1)
+    near = invvar[:, middle - reach : middle + reach + 1, middle - reach : middle + reach + 1]
     found = np.full(len(invvar), np.nan)
     for row in np.flatnonzero(np.isfinite(psfsize_arcsec)):
         known = near[row][near[row] > 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from etl.config import CutoutsParams
 from etl.cutouts import qa
-from etl.cutouts.coadds import BrickStamps, brick_folder, brick_stamps, coadd_name
+from etl.cutouts.coadds import BrickReader, BrickStamps, brick_folder, coadd_name
 from lake.errors import DataError
 from lake.files import storage
 from lake.files.objects import Found
@@ -133,11 +134,23 @@ def _state(name: str, found: Found | None) -> str:
     return f"{name} {found.size} {found.identity}" if found else f"{name} absent"
 
 
+class _Worker(threading.local):
+    """What this thread keeps from one task to the next."""
+
+    def __init__(self) -> None:
+        self.reader = BrickReader()
+
+
+_WORKER = _Worker()
+
+
 def cut_brick(
     survey: str, brick: str, ra: Floats, dec: Floats, lacking: Flags, params: CutoutsParams
 ) -> tuple[NDArray[np.float32], list[dict[str, object]]]:
-    """Good stamps (n, band, y, x) of one brick, and a row for each position that says what became of it."""
-    found = brick_stamps(survey, brick, ra, dec, params.stamp_pixels, params.maskbits, lacking)
+    """Good stamps (n, band, y, x) of one brick, valid until the next, and a row for each position that says what became
+    of it.
+    """
+    found = _WORKER.reader.stamps(survey, brick, ra, dec, params.stamp_pixels, params.maskbits, lacking)
     rows, kept, inside = _judged(found, params), 0, np.flatnonzero(found.inside)
     for place, source in enumerate(inside.tolist()):
         if rows[source]["status"] == "ok":

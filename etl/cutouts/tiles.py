@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from astropy.io import fits
@@ -32,19 +32,20 @@ _CODES = {4: (5, 25, 32), 2: (4, 14, 16)}
 """Of pixels of 4 or 2 bytes: bits of a block's code, the code of a block that is not compressed, bits of a pixel."""
 _DITHERS = {"NO_DITHER": -1, "SUBTRACTIVE_DITHER_1": 1, "SUBTRACTIVE_DITHER_2": 2}
 _NO_BLANK = 1 << 40
+_Kind = TypeVar("_Kind", bound=np.generic)
 
 
-class Memory:
+class Memory(Generic[_Kind]):
     """Memory that every array uses again: filling fresh memory takes many times as long."""
 
-    def __init__(self) -> None:
-        self._held = np.empty(0, dtype=np.float32)
+    def __init__(self, kind: type[_Kind]) -> None:
+        self._held = np.empty(0, dtype=kind)
 
-    def array(self, *shape: int) -> Floats:
+    def array(self, *shape: int) -> NDArray[_Kind]:
         """An array, valid until the next call."""
         size = math.prod(shape)
         if self._held.size < size:
-            self._held = np.empty(size, dtype=np.float32)
+            self._held = np.empty(size, dtype=self._held.dtype)
         return self._held[:size].reshape(shape)
 
 
@@ -84,11 +85,11 @@ class TiledImage:
     def _across(self) -> int:
         return -(-self.shape[1] // self.tile[1])
 
-    def all(self, memory: Memory) -> Tiles:
+    def all(self, memory: Memory[np.float32]) -> Tiles:
         """Every tile, decoded into ``memory``."""
         return self._decoded(np.arange(len(self.table)), np.full(len(self.table), self.tile[0]), memory)
 
-    def under(self, x0: Ints, y0: Ints, size: int, memory: Memory) -> Tiles:
+    def under(self, x0: Ints, y0: Ints, size: int, memory: Memory[np.float32]) -> Tiles:
         """The tiles under windows with these lower-left corners, which lie inside the image; each is decoded, into
         ``memory``, down to the last row that a window needs.
         """
@@ -97,7 +98,7 @@ class TiledImage:
         wanted = np.flatnonzero(rows)
         return self._decoded(wanted, rows[wanted], memory)
 
-    def _decoded(self, wanted: Ints, rows: Ints, memory: Memory) -> Tiles:
+    def _decoded(self, wanted: Ints, rows: Ints, memory: Memory[np.float32]) -> Tiles:
         down, across = np.divmod(wanted, self._across)
         height = np.minimum(self.tile[0], self.shape[0] - down * self.tile[0])
         width = np.minimum(self.tile[1], self.shape[1] - across * self.tile[1])
@@ -115,7 +116,7 @@ class TiledImage:
 
     def _unpack(self, wanted: Ints, held: Ints, need: Ints, packed: Ints, values: Floats) -> None:
         """Decode compressed tiles into rows ``packed`` of ``values``."""
-        data = np.frombuffer(b"".join(self._read(size, start) for size, start in held.tolist()), dtype=np.uint8)
+        data, begins = self._content(held)
         names, dither = self.table.dtype.names or (), _DITHERS[self.header.text("ZQUANTIZ", "NO_DITHER")]
         scaled = np.full((len(wanted), 2), np.nan)
         if "ZSCALE" in names:
@@ -127,11 +128,27 @@ class TiledImage:
             blank = self.table["ZBLANK"][wanted].astype(np.int64)
         first = (wanted + self.header.whole("ZDITHER0", default=0) - 1) % rice.DITHER_NUMBERS
         code = [_setting(self.header, "BLOCKSIZE", 32), *_CODES[_setting(self.header, "BYTEPIX", 4)]]
-        tiles = np.stack([held[:, 0], *need.T, blank, first, packed], axis=1)
+        tiles = np.stack([begins, held[:, 0], *need.T, blank, first, packed], axis=1)
         numbers = rice.dither_numbers()
         bad, used = rice.decode(data, tiles, scaled, np.array([*code, "ZSCALE" in names, dither]), numbers, values)
         if bad >= 0:
             raise DataError(f"tile {wanted[bad]} {'ends before' if used < 0 else 'goes on after'} its last pixel")
+
+    def _content(self, held: Ints) -> tuple[NDArray[np.uint8], Ints]:
+        """The bytes of tiles (size, start), and where each begins in them; tiles that follow each other are read at
+        once.
+        """
+        self._require_inside(*held.T)
+        order = np.argsort(held[:, 1], kind="stable")
+        size, start = held[order].T
+        lead = np.ones(len(order), dtype=bool)
+        lead[1:] = start[1:] != start[:-1] + size[:-1]
+        first = np.flatnonzero(lead)
+        together = np.add.reduceat(size, first) if len(first) else first
+        begins = np.empty_like(start)
+        begins[order] = np.cumsum(size) - size
+        parts = (self._bytes(*span) for span in zip(together.tolist(), start[first].tolist(), strict=True))
+        return np.frombuffer(b"".join(parts), dtype=np.uint8), begins
 
     def _plain(self, tile: int, pixels: int) -> NDArray[Any]:
         """A tile that did not compress well: gzip-compressed, or as it is."""
@@ -141,16 +158,20 @@ class TiledImage:
             size, start = self.table[name][tile].tolist() if name in (self.table.dtype.names or ()) else (0, 0)
             if size:
                 plain = name == "UNCOMPRESSED_DATA"
-                content = self._read(size * (kind.itemsize if plain else 1), start)
+                size *= kind.itemsize if plain else 1
+                self._require_inside(np.array([size]), np.array([start]))
+                content = self._bytes(size, start)
                 if not plain:
                     content = zlib.decompressobj(31).decompress(content, pixels * kind.itemsize + 1)
                 if len(content) == pixels * kind.itemsize:
                     return np.frombuffer(content, dtype=kind)
         raise DataError(f"tile {tile} does not hold its {pixels} pixels")
 
-    def _read(self, size: int, start: int) -> bytes:
-        if start < 0 or size < 0 or start + size > self.heap_bytes:
+    def _require_inside(self, size: Ints, start: Ints) -> None:
+        if ((start < 0) | (size < 0) | (size > self.heap_bytes - start)).any():
             raise DataError("a tile lies outside the file's data")
+
+    def _bytes(self, size: int, start: int) -> bytes:
         self.file.seek(self.heap + start)
         return self.file.read(size)
 

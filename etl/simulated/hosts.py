@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from etl.cutouts import qa
-from etl.cutouts.coadds import BrickStamps, brick_stamps
+from etl.cutouts.coadds import BrickReader, BrickStamps
 from etl.cutouts.cutter import CONDITIONS, NO_BRICK, OUTSIDE
 from etl.stampconfig import StampCutting
 from lake.errors import DataError
@@ -77,7 +77,7 @@ def _read_brick(
     lacking: Flags = np.logical_not((found.conditions[members] > 0).all(axis=1))
     ra, dec = (_floats(galaxies, name)[members] for name in ("ra", "dec"))
     try:
-        held = brick_stamps(survey, brick, ra, dec, cutting.stamp_pixels, cutting.maskbits, lacking)
+        held = BrickReader().stamps(survey, brick, ra, dec, cutting.stamp_pixels, cutting.maskbits, lacking)
     except DataError as error:
         for member in members:
             found.reasons[member] = str(error)

@@ -23,7 +23,7 @@ from etl.stampconfig import StampCutting
 from lake.contract.columns import POSITION
 from lake.files import atomic, storage
 from lake.store import remoteshards
-from lake.store.stamps import GrowingShard, shard_name, stamp_hash
+from lake.store.stamps import SIMULATED_HASH, GrowingShard, shard_name, stamp_hash
 from lake.tables.stamps import SPEC
 
 Images = NDArray[np.float32]
@@ -188,7 +188,7 @@ class Stamps:
         """Append each host of controls once."""
         galaxies, which = np.unique(self.host[rows], return_inverse=True)
         held = shard.append(self.hosts.stamps[galaxies])
-        hashes = np.array([stamp_hash(self.hosts.stamps[galaxy]) for galaxy in galaxies], dtype=object)
+        hashes = np.array([_hash(self.hosts.stamps[galaxy]) for galaxy in galaxies], dtype=object)
         place[rows], digest[rows] = held[which], hashes[which]
 
     def _append_lenses(
@@ -205,7 +205,7 @@ class Stamps:
         images, columns, failed = render(self._planned(rows, host), memory[0].take(host), memory[1].take(host))
         fine = np.array([why is None for why in failed])
         made = images if fine.all() else images[fine]
-        place[rows[fine]], digest[rows[fine]] = shard.append(made), [stamp_hash(image) for image in made]
+        place[rows[fine]], digest[rows[fine]] = shard.append(made), [_hash(image) for image in made]
         reason[rows[~fine]] = [why for why in failed if why is not None]
         return columns
 
@@ -241,7 +241,7 @@ class Stamps:
             "reason": pa.array(reason, pa.string()),
             "shard": pa.array(np.full(len(host), number), mask=~stored),
             "shard_row": pa.array(place, mask=~stored),
-            "sha256": pa.array(digest, pa.string()),
+            SIMULATED_HASH: pa.array(digest, pa.string()),
             "x_offset_px": _known(hosts.offsets_px[host, 0]),
             "y_offset_px": _known(hosts.offsets_px[host, 1]),
             "masked_fraction": pa.array(masked[host], mask=~seen),
@@ -269,6 +269,10 @@ def _scattered(places: NDArray[np.int64], parts: list[pa.Table], count: int) -> 
     where[places] = np.arange(rows.num_rows)
     taken = rows.take(pa.array(where, mask=~np.isin(np.arange(count), places)))
     return {name: taken[name] for name in taken.column_names}
+
+
+def _hash(stamp: NDArray[np.float32]) -> str:
+    return stamp_hash(stamp, SIMULATED_HASH)
 
 
 def _known(values: NDArray[np.float64]) -> pa.Array:

@@ -17,7 +17,7 @@ SPEC = TableSpec(
         Column("set_name", "string", SET_NAME.meaning),
         Column("shard", "int", "number of the .npy shard below the set's folder", low=0),
         Column("shard_row", "int", "row in the shard; controls of one galaxy share theirs", low=0),
-        Column("sha256", "string", "hash of the stamp's bytes, checked whenever they are read"),
+        Column("xxh3_128", "string", "hash of the stamp's bytes, checked whenever they are read"),
         *columns.POSITION,
         columns.SPLIT,
         Column("healpix_128", "bigint", "HEALPix pixel, nside 128, NESTED", low=0),

@@ -8,7 +8,7 @@ SET_NAME = Column("set_name", "string", "name of the set: a plan, rendered in on
 PLACE = (
     Column("shard", "int", "number of the .npy shard below the set's folder", nullable=True, low=0),
     Column("shard_row", "int", "row in the shard; controls of one galaxy share theirs", nullable=True, low=0),
-    Column("sha256", "string", "hash of the stamp's bytes, checked whenever they are read", nullable=True),
+    Column("xxh3_128", "string", "hash of the stamp's bytes, checked whenever they are read", nullable=True),
 )
 
 

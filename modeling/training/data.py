@@ -148,7 +148,7 @@ def load_arrays(
     rows: pa.Table, stamps: Stamps, params: TrainParams, imaging: Imaging, folder: Path | None = None
 ) -> TrainingArrays:
     """Read and normalise the stamps of rows of a manifest, or of a manifest of simulated stamps
-    (``galaxy_id, shard, shard_row, sha256, label, tier``, ...); on a GPU, whose memory then holds them if it can.
+    (``galaxy_id, shard, shard_row``, hash, ``label, tier``, ...); on a GPU, whose memory then holds them if it can.
 
     Stamps that would fill more than half of the free memory go to a file of ``folder``, from which training reads them;
     nothing else differs.

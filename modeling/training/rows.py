@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.errors import DataError, invalid
+from lake.store.stamps import HASHES
 from modeling.config import TrainParams
 from modeling.training.losses import require_tiers
 
-_READ = ("galaxy_id", "stamp_id", "shard", "shard_row", "sha256", "label", "tier", "split", "hard_negative")
+_READ = ("galaxy_id", "stamp_id", "shard", "shard_row", *HASHES, "label", "tier", "split", "hard_negative")
 
 
 def columns(known: Collection[str], params: TrainParams) -> list[str]:

@@ -22,7 +22,7 @@ CHUNK = 1024
 
 
 def score_rows(scorer: Scorer, store: StampStore, rows: pa.Table) -> NDArray[np.float64]:
-    """Logits of the cut-outs that ``rows`` (``shard``, ``shard_row``, ``sha256``) point to, in their order.
+    """Logits of the cut-outs that ``rows`` (``shard``, ``shard_row``, the stamp's hash) point to, in their order.
 
     ``rows`` also hold the observing conditions that the scorer needs, if it needs any.
     """

@@ -12,6 +12,7 @@ from etl.simulated import manifests
 from etl.stampconfig import HardNegativesParams
 from lake import tables
 from lake.errors import not_one_of
+from lake.store.stamps import SIMULATED_HASH
 from modeling.scoring.scorer import load_scorer
 from pipeline.experiment.scoring import score_rows
 from pipeline.project.context import RunContext
@@ -29,7 +30,7 @@ def run(context: RunContext, params: HardNegativesParams) -> None:
     scorer = load_scorer(context.root.checkpoints(spec.scorer))
     context.note_input(f"checkpoint:{spec.scorer}", scorer.checkpoint_id)
     controls = rows.filter(pc.and_(pc.equal(rows["label"], 0), pc.equal(rows["split"], "train")))
-    _, first, which = np.unique(controls["sha256"].to_numpy(), return_index=True, return_inverse=True)
+    _, first, which = np.unique(controls[SIMULATED_HASH].to_numpy(), return_index=True, return_inverse=True)
     probabilities = expit(score_rows(scorer, pixels_of(context.root, spec.base), controls.take(first)))[which]
     hard = manifests.hardened(rows, controls["stamp_id"], probabilities, params.probability_above)
     found = pc.sum(hard["hard_negative"]).as_py()

@@ -18,7 +18,7 @@ from demo.conditions import MOFFAT_BETA
 from demo.lensing import System, lensed_light, observed, transfers
 from demo.mixtures import moffat, psf_of_psfsize, sersic
 from demo.painting import Ellipse, Light, covariance, paint, sersic_light
-from etl.cutouts.coadds import brick_stamps
+from etl.cutouts.coadds import BrickReader
 from lake.sky.photometry import depth_mag_from_psfdepth
 from lake.sky.survey import BANDS, PIXEL_SCALE_ARCSEC
 from tests.demo.conftest import Made
@@ -225,7 +225,7 @@ def test_seeing_and_depth_of_the_coadds_are_the_catalogues(survey: Made) -> None
             continue
         mine = rows[(rows["BRICKNAME"].astype(str) == record["brickname"]) & np.isfinite(rows["RA"])]
         places = mine["RA"].astype(float), mine["DEC"].astype(float)
-        found = brick_stamps(str(survey.folder), record["brickname"], *places, 41, (), np.ones(len(mine), bool))
+        found = BrickReader().stamps(str(survey.folder), record["brickname"], *places, 41, (), np.ones(len(mine), bool))
         held = mine[found.inside]
         for place, band in enumerate("GRZ"):
             np.testing.assert_allclose(found.psfsize[:, place], held[f"PSFSIZE_{band}"], rtol=1e-3)

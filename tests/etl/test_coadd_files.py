@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from etl.cutouts.coadds import brick_folder, brick_stamps, coadd_name
+from etl.cutouts.coadds import BrickReader, brick_folder, coadd_name
 from lake.errors import DataError
 from lake.files import fitslayout
 from tests.etl.survey_files import write_brick
@@ -34,7 +34,7 @@ def noise(rng: np.random.Generator) -> np.ndarray:
 
 
 def read(folder: Path) -> np.ndarray:
-    return brick_stamps(str(folder), "1000p000", *HERE, 21, ()).stamps
+    return BrickReader().stamps(str(folder), "1000p000", *HERE, 21, ()).stamps
 
 
 def card(path: Path, key: str, value: str | None) -> None:

@@ -20,7 +20,7 @@ from astropy.wcs import WCS
 
 from etl.cutouts import cutter, cutting, packing, qa
 from etl.cutouts.bricks import Bricks, Tan, holding_brick, tangent_pixels
-from etl.cutouts.coadds import brick_folder, brick_stamps, coadd_name, opened
+from etl.cutouts.coadds import BrickReader, brick_folder, coadd_name, opened
 from etl.cutouts.cutter import CONDITIONS
 from etl.cutouts.cutting import Coadds, Sources
 from lake import tables
@@ -98,7 +98,7 @@ def test_pixels_equal_the_files_and_offsets_say_where_the_source_is(survey: Any)
     folder, wcs, images = survey
     x, y = np.array([60.4, 100.0, 20.49, 179.2]), np.array([77.7, 60.5, 20.0, 179.4])
     ra, dec = wcs["1001p000"].all_pix2world(x, y, 0)
-    found = brick_stamps(str(folder), "1001p000", ra, dec, 41, (3, 12))
+    found = BrickReader().stamps(str(folder), "1001p000", ra, dec, 41, (3, 12))
     assert found.inside.tolist() == [True] * 4
     for i in range(4):
         column, row = round(float(x[i])), round(float(y[i]))
@@ -136,7 +136,7 @@ def holed(folder: Path, **more: np.ndarray) -> tuple[WCS, dict[str, np.ndarray]]
 
 def middle_stamp(folder: Path, wcs: WCS, lacking: bool = False) -> Any:
     ra, dec = (np.array([v]) for v in sky(wcs, 100, 100))
-    return brick_stamps(str(folder), "1000p000", ra, dec, 41, (1,), np.array([lacking]))
+    return BrickReader().stamps(str(folder), "1000p000", ra, dec, 41, (1,), np.array([lacking]))
 
 
 def test_pixels_without_inverse_variance_are_missing(tmp_path: Path) -> None:
@@ -251,9 +251,23 @@ def test_sections_equal_whole_images(survey: Any) -> None:
     folder, wcs, _ = survey
     x = np.linspace(21, 178, 30)
     ra, dec = wcs["1000p000"].all_pix2world(x, x[::-1], 0)
-    many = brick_stamps(str(folder), "1000p000", ra, dec, 41, (1,)).stamps
-    few = brick_stamps(str(folder), "1000p000", ra[:2], dec[:2], 41, (1,)).stamps
+    many = BrickReader().stamps(str(folder), "1000p000", ra, dec, 41, (1,)).stamps
+    few = BrickReader().stamps(str(folder), "1000p000", ra[:2], dec[:2], 41, (1,)).stamps
     np.testing.assert_array_equal(few, many[:2])
+
+
+def test_bricks_that_share_memory_have_the_stamps_of_bricks_that_do_not(survey: Any) -> None:
+    """Of the brick before, with more windows, nothing is left."""
+    folder, wcs, _ = survey
+    x, shared, held = np.linspace(21, 178, 30), BrickReader(), []
+    for count in (30, 2, 7):
+        ra, dec = wcs["1000p000"].all_pix2world(x[:count], x[::-1][:count], 0)
+        found = shared.stamps(str(folder), "1000p000", ra, dec, 41, (1,))
+        alone = BrickReader().stamps(str(folder), "1000p000", ra, dec, 41, (1,))
+        np.testing.assert_array_equal(found.stamps, alone.stamps)
+        np.testing.assert_array_equal(found.masked, alone.masked)
+        held.append(found.stamps)
+    assert np.shares_memory(held[0], held[-1])
 
 
 def test_a_source_near_an_edge_is_taken_from_the_brick_that_holds_the_window() -> None:

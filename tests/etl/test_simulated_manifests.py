@@ -21,7 +21,7 @@ def row(galaxy: str, label: int, config: int = 0, **changes: Any) -> dict[str, A
     number = int(galaxy[1:])
     good = {
         "stamp_id": f"{galaxy}/{config:04d}{'CL'[label]}", "galaxy_id": galaxy, "set_name": "unpaired", "shard": 0,
-        "shard_row": number, "sha256": f"{galaxy}{label}", "ra": 10.0 + number, "dec": 1.0, "split": "train",
+        "shard_row": number, "xxh3_128": f"{galaxy}{label}", "ra": 10.0 + number, "dec": 1.0, "split": "train",
         "healpix_128": number, "label": label, "tier": None, "hard_negative": False,
         **{f"{kind}_{band}": 1.0 for kind in ("psfsize", "psfdepth") for band in "grz"},
     }  # fmt: skip

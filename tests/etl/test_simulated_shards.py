@@ -60,7 +60,7 @@ def test_a_shard_holds_the_coadds_pixels_and_every_planned_stamp_has_a_row(surve
     assert lens["lens_q"] == pytest.approx(0.25, abs=1e-5), "the renderer gets the host's place"
     assert control["lens_q"] is None
     shared = made["1000p000/a/0001C"]
-    assert (shared["shard_row"], shared["sha256"]) == (control["shard_row"], control["sha256"])
+    assert (shared["shard_row"], shared["xxh3_128"]) == (control["shard_row"], control["xxh3_128"])
     reasons = {key.partition("/")[2]: row["reason"] for key, row in made.items() if row["status"] == "rejected"}
     assert reasons["edge/0000L"] == "the coadd does not hold the whole window"
     assert reasons["hole/0000C"] == "pixels within 8 px of the centre are not finite"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,7 @@ def test_pixels_are_those_of_astropy(
     assert np.nanstd(true) > 0
     x0, y0 = np.array([0, 129, 31, 60]), np.array([89, 0, 30, 9])
     wanted = np.stack([true[y : y + SIDE, x : x + SIDE] for x, y in zip(x0, y0, strict=True)])
-    memory = Memory()
+    memory = Memory(np.float32)
     with path.open("rb") as file:
         found = image_of(path, file)
         np.testing.assert_array_equal(windows(found.all(memory), x0, y0), wanted)
@@ -82,7 +84,7 @@ def test_a_real_coadd(real_data: Path) -> None:
         with path.open("rb") as file, fits.open(path) as hdus:
             found, true = image_of(path, file), hdus[1].section[3400:3600, 1900:2100]
             x0, y0 = 1900 + np.arange(0, 160, 31), 3400 + np.arange(159, -1, -31)
-            held = windows(found.under(x0, y0, SIDE, Memory()), x0, y0)
+            held = windows(found.under(x0, y0, SIDE, Memory(np.float32)), x0, y0)
         for x, y, window in zip(x0 - 1900, y0 - 3400, held, strict=True):
             np.testing.assert_array_equal(window, true[y : y + SIDE, x : x + SIDE])
 
@@ -94,7 +96,7 @@ def test_tiles_that_did_not_compress_well_are_read_too(tmp_path: Path) -> None:
         assert any(len(row) for row in hdus[1].data["GZIP_COMPRESSED_DATA"])
     corner = np.array([0])
     with path.open("rb") as file:
-        found = windows(image_of(path, file).all(Memory()), corner, corner)
+        found = windows(image_of(path, file).all(Memory(np.float32)), corner, corner)
     np.testing.assert_array_equal(found[0], fits.getdata(path, 1)[:SIDE, :SIDE])
 
 
@@ -110,7 +112,37 @@ def test_a_tile_that_ends_early_or_lies_elsewhere_is_refused(tmp_path: Path) -> 
         with path.open("rb") as file:
             found = image_of(path, file)
             with pytest.raises(DataError, match=message):
-                found.all(Memory())
+                found.all(Memory(np.float32))
+
+
+def test_a_size_below_zero_is_refused_beside_a_tile_that_would_make_up_for_it(tmp_path: Path) -> None:
+    path = written(tmp_path, NOISE, (50, 60), quantize_level=16.0)
+    with path.open("rb") as file:
+        found = image_of(path, file)
+        table = found.table.copy()
+        size, start = table["COMPRESSED_DATA"][0]
+        table["COMPRESSED_DATA"][1] = -1, start + size
+        with pytest.raises(DataError, match="a tile lies outside the file's data"):
+            replace(found, table=table).all(Memory(np.float32))
+
+
+def test_tiles_may_lie_in_any_order_with_gaps_and_shared_bytes(tmp_path: Path) -> None:
+    """They are read together where they follow each other."""
+    path = written(tmp_path, np.tile(NOISE[:50, :60], (3, 3))[:130, :170], (50, 60), quantize_level=16.0)
+    corner = np.array([0]), np.array([0])
+    with path.open("rb") as file:
+        found = image_of(path, file)
+        wanted = windows(found.all(Memory(np.float32)), *corner)
+        order, table, heap = np.random.default_rng(2).permutation(len(found.table)), found.table.copy(), b"before"
+        for tile in order:
+            size, start = found.table["COMPRESSED_DATA"][tile]
+            file.seek(found.heap + start)
+            table["COMPRESSED_DATA"][tile] = size, len(heap)
+            heap += file.read(size) + b"gap" * (tile % 2)
+        assert table["COMPRESSED_DATA"][0, 0] == table["COMPRESSED_DATA"][1, 0]
+        table["COMPRESSED_DATA"][1] = table["COMPRESSED_DATA"][0]
+        moved = replace(found, table=table, file=BytesIO(heap), heap=0, heap_bytes=len(heap))
+        np.testing.assert_array_equal(windows(moved.all(Memory(np.float32)), *corner), wanted)
 
 
 def whole(path: Path) -> np.ndarray | None:
@@ -118,7 +150,7 @@ def whole(path: Path) -> np.ndarray | None:
     out = np.empty((1, SHAPE[0], SHAPE[0]), dtype=np.float32)
     try:
         with path.open("rb") as file:
-            image_of(path, file).all(Memory()).windows(np.array([0]), np.array([0]), out)
+            image_of(path, file).all(Memory(np.float32)).windows(np.array([0]), np.array([0]), out)
     except DataError:
         return None
     return out[0]

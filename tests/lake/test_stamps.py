@@ -1,16 +1,20 @@
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import xxhash
 
 from lake import tables
 from lake.errors import DataError, ShardError
 from lake.root import DataRoot
 from lake.store import writing
 from lake.store.stamps import (
+    HASHES,
     PLACE,
+    SIMULATED_HASH,
     StampStore,
     bucket_of,
     manifest_problems,
@@ -26,10 +30,10 @@ def stamps(n: int, pixels: int = 9) -> np.ndarray:
     return np.random.default_rng(n).normal(size=(n, 3, pixels, pixels)).astype(np.float32)
 
 
-def rows(shards: list[int], places: list[int], of: list[np.ndarray]) -> pa.Table:
+def rows(shards: list[int], places: list[int], of: list[np.ndarray], hashed: str = "sha256") -> pa.Table:
     """Rows of tables that name these stamps."""
-    digests = [stamp_hash(of[shard][place]) for shard, place in zip(shards, places, strict=True)]
-    return pa.table({"shard": shards, "shard_row": places, "sha256": digests})
+    digests = [stamp_hash(of[shard][place], hashed) for shard, place in zip(shards, places, strict=True)]
+    return pa.table({"shard": shards, "shard_row": places, hashed: digests})
 
 
 def written(folder: Path) -> list[np.ndarray]:
@@ -56,6 +60,22 @@ def test_a_shard_of_too_few_or_too_many_stamps_is_not_left(tmp_path: Path, given
     ):
         write_shard(tmp_path / shard_name(0), stamps, 5, 7)
     assert not list(tmp_path.iterdir())
+
+
+def test_hashes_are_those_of_the_libraries() -> None:
+    (stamp,) = stamps(1)
+    assert stamp_hash(stamp) == hashlib.sha256(stamp.tobytes()).hexdigest()
+    assert stamp_hash(stamp[:, ::-1], "xxh3_128") == xxhash.xxh3_128_hexdigest(stamp[:, ::-1].tobytes())
+
+
+@pytest.mark.parametrize("hashed", HASHES)
+def test_one_changed_bit_is_refused_by_the_hash_that_the_rows_have(tmp_path: Path, hashed: str) -> None:
+    made = written(tmp_path)
+    asked = rows([0, 1], [3, 0], made, hashed)
+    assert np.array_equal(StampStore(tmp_path).get(asked), np.stack([made[0][3], made[1][0]]))
+    flipped(tmp_path / shard_name(0))
+    with pytest.raises(ShardError, match="does not hold the pixels that the tables name"):
+        StampStore(tmp_path).get(asked)
 
 
 def test_missing_shard_says_what_to_run(tmp_path: Path) -> None:
@@ -170,6 +190,20 @@ def test_deep_verification_finds_every_changed_shard_and_stale_manifest(root: Da
     put(root, "cutouts", held, None, {})
     (found,) = problems(root)
     assert found == "manifest 'm': 4 of 9 rows name other pixels than 'cutouts' holds; run `dvc repro manifest`"
+
+
+def test_deep_verification_reads_simulated_stamps_by_their_own_hash(root: DataRoot) -> None:
+    made = written(root.stamps("mine"))
+    named = rows([0] * 4 + [1] * 5, [0, 1, 2, 3, 0, 1, 2, 3, 4], made, SIMULATED_HASH)
+    given = {column.name: 0.5 for column in tables.spec("stamps").columns if column.type in ("double", "float")}
+    given |= {"set_name": "mine", "label": 1, "config_id": 0, "split": "train", "healpix_128": 1, "status": "ok"}
+    ids = pa.array([f"x:{i}" for i in range(9)])
+    columns = {name: pa.array([value] * 9) for name, value in given.items()} | {"stamp_id": ids, "galaxy_id": ids}
+    put(root, "stamps", columns | {n: named[n] for n in named.column_names}, "mine", {"set_name": "mine"})
+    assert problems(root) == []
+    flipped(root.stamps("mine") / shard_name(0))
+    (found,) = problems(root)
+    assert "1 of 4 stamps differ from 'stamps'; run `dvc repro stamps@mine`" in found
 
 
 def test_buckets_are_even_and_stable() -> None:

@@ -51,8 +51,8 @@ def project(once: Callable[[str, Callable[[Path], object]], Path], tmp_path: Pat
         own = ("galaxy_id", "shard", "shard_row", "ra", "dec", "split", "healpix_128", "label")
         kept = [
             {**{name: row[name] for name in (*own, *(n for n in row if n.startswith("psf")))},
-             "stamp_id": f"{row['galaxy_id']}/0000", "set_name": "unpaired", "sha256": stamp_hash(stamps[place]),
-             "manifest_id": BASE, "hard_negative": False}
+             "stamp_id": f"{row['galaxy_id']}/0000", "set_name": "unpaired",
+             "xxh3_128": stamp_hash(stamps[place], "xxh3_128"), "manifest_id": BASE, "hard_negative": False}
             for place, row in enumerate(rows)
         ]  # fmt: skip
         context.write("stamp_manifest", kept, BASE, {"manifest_id": BASE})
