@@ -61,8 +61,18 @@ def read_hosts(survey: str, galaxies: pa.Table, cutting: StampCutting) -> Hosts:
         [NO_BRICK] * count,
     )
     bricks = galaxies["brick"].to_numpy(zero_copy_only=False).astype(str)
+    reader = BrickReader()
     for brick in sorted(set(bricks.tolist()) - {""}):
-        _read_brick(survey, brick, galaxies, np.flatnonzero(bricks == brick), cutting, found)
+        members = np.flatnonzero(bricks == brick)
+        lacking: Flags = np.logical_not((found.conditions[members] > 0).all(axis=1))
+        ra, dec = (_floats(galaxies, name)[members] for name in ("ra", "dec"))
+        try:
+            held = reader.stamps(survey, brick, ra, dec, side, cutting.maskbits, lacking)
+        except DataError as error:
+            for member in members:
+                found.reasons[member] = str(error)
+        else:
+            _fill_in(held, members, cutting, found)
     return found
 
 
@@ -70,18 +80,8 @@ def _floats(table: pa.Table, name: str) -> Floats:
     return table[name].to_numpy(zero_copy_only=False).astype(np.float64)
 
 
-def _read_brick(
-    survey: str, brick: str, galaxies: pa.Table, members: NDArray[np.int64], cutting: StampCutting, found: Hosts
-) -> None:
+def _fill_in(held: BrickStamps, members: NDArray[np.int64], cutting: StampCutting, found: Hosts) -> None:
     """Fill in the members of one brick."""
-    lacking: Flags = np.logical_not((found.conditions[members] > 0).all(axis=1))
-    ra, dec = (_floats(galaxies, name)[members] for name in ("ra", "dec"))
-    try:
-        held = BrickReader().stamps(survey, brick, ra, dec, cutting.stamp_pixels, cutting.maskbits, lacking)
-    except DataError as error:
-        for member in members:
-            found.reasons[member] = str(error)
-        return
     inside = members[held.inside]
     found.stamps[inside] = held.stamps
     found.usable[inside] = np.isfinite(held.stamps).all(axis=1)
