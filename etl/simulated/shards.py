@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -28,10 +27,10 @@ from lake.tables.stamps import SPEC
 
 Images = NDArray[np.float32]
 Rendered = tuple[Images, pa.Table, list[str | None]]
-Renderer = Callable[[pa.Table, Images, NDArray[np.bool_]], Rendered]
-"""From planned lenses (with the conditions and the place of their host) and, for each, its host's pixels (band, y, x)
-and which of them are usable: stamps (lens, band, y, x), the columns of ``stamps`` that were drawn or measured, and why
-lenses failed. A lens does not depend on the others."""
+Renderer = Callable[[pa.Table, Images, NDArray[np.bool_], NDArray[np.int64]], Rendered]
+"""From planned lenses (with the conditions and the place of their host), pixels of hosts (host, band, y, x), which of
+them are usable (host, y, x), and each lens's host (lens,): stamps (lens, band, y, x), the columns of ``stamps`` that
+were drawn or measured, and why lenses failed. A lens does not depend on the others."""
 
 ROW_SCHEMA = pa.schema([field for field in SPEC.row_schema() if field.name != "set_name"])
 """Columns of a shard's Parquet file, one row per planned stamp."""
@@ -41,9 +40,10 @@ PLANNED = (
 )  # fmt: skip
 """Columns of the plan that a task gets, with ``shard`` and ``brick``."""
 
+_REPEATED = [field.name for field in ROW_SCHEMA if pa.types.is_string(field.type) and field.name != SIMULATED_HASH]
+"""Columns in which few values may stand for many rows; most others have a number of its own in each."""
 _BATCH = 512
 """Lenses rendered together: enough for the fixed cost of a call, and 25 MB of pixels."""
-_Kind = TypeVar("_Kind", bound=np.generic)
 _MADE_FROM, _PLACE = b"made_from", b"place"
 _DONE = pa.schema([("shard", pa.int32()), ("rows", pa.int64()), ("place", pa.string())])
 
@@ -80,7 +80,8 @@ class ShardMaker:
             return held or None
         made, place = self._written(number, rows)
         with storage.writing(index) as file:
-            pq.write_table(made.replace_schema_metadata({_MADE_FROM: made_from, _PLACE: place or ""}), file)
+            facts = {_MADE_FROM: made_from, _PLACE: place or ""}
+            pq.write_table(made.replace_schema_metadata(facts), file, use_dictionary=_REPEATED)
         return place
 
     def _held(self, number: int, index: str, made_from: bytes) -> str | None:
@@ -145,17 +146,6 @@ def _galaxies(rows: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:
     return rows.take(pa.array(first)), ids.indices.to_numpy().astype(np.int64)
 
 
-class _Rows(Generic[_Kind]):
-    """Rows of an array, copied into memory that is used again: filling fresh memory takes many times as long."""
-
-    def __init__(self, held: NDArray[_Kind]) -> None:
-        self._held, self._memory = held, np.empty((_BATCH, *held.shape[1:]), dtype=held.dtype)
-
-    def take(self, which: NDArray[np.int64]) -> NDArray[_Kind]:
-        """Some rows, at most a batch of them, valid until the next call."""
-        return np.take(self._held, which, axis=0, out=self._memory[: len(which)], mode="clip")
-
-
 @dataclass(frozen=True)
 class Stamps:
     """The planned stamps of one shard with their hosts; ``host`` is the place of each row's galaxy."""
@@ -173,9 +163,8 @@ class Stamps:
         place, digest = np.full(len(lens), -1, dtype=np.int64), np.full(len(lens), None, dtype=object)
         good = np.array([why is None for why in given])
         self._append_controls(shard, np.flatnonzero(good & ~lens), place, digest)
-        memory = _Rows(self.hosts.stamps), _Rows(self.hosts.usable)
         out = place, digest, reason
-        drawn = [self._append_lenses(shard, part, render, memory, out) for part in _parts(good & lens)]
+        drawn = [self._append_lenses(shard, part, render, out) for part in _parts(good & lens)]
         columns = self._facts(place, digest, reason, number)
         columns |= _scattered(np.flatnonzero(good & lens), drawn, len(lens))
         nothing = [pa.nulls(len(lens), field.type) for field in ROW_SCHEMA]
@@ -196,13 +185,12 @@ class Stamps:
         shard: GrowingShard,
         rows: NDArray[np.int64],
         render: Renderer,
-        memory: tuple[_Rows[np.float32], _Rows[np.bool_]],
         out: tuple[NDArray[np.int64], NDArray[np.object_], NDArray[np.object_]],
     ) -> pa.Table:
         """Render and append lenses; the columns that were drawn or measured."""
         place, digest, reason = out
         host = self.host[rows]
-        images, columns, failed = render(self._planned(rows, host), memory[0].take(host), memory[1].take(host))
+        images, columns, failed = render(self._planned(rows, host), self.hosts.stamps, self.hosts.usable, host)
         fine = np.array([why is None for why in failed])
         made = images if fine.all() else images[fine]
         place[rows[fine]], digest[rows[fine]] = shard.append(made), [_hash(image) for image in made]

@@ -44,6 +44,21 @@ class Sky:
         return np.where(np.isfinite(self.from_psfdepth), self.from_psfdepth, self.from_mad)
 
 
+@dataclass(frozen=True)
+class Hosts:
+    """Host pixels (host, band, y, x), which of them are usable (host, y, x): finite and unmasked; and the place of each
+    injection's host, None where every injection has its own.
+    """
+
+    pixels: Pixels
+    usable: Pixels
+    of: NDArray[np.int64] | None = None
+
+    def each(self) -> tuple[Pixels, Pixels]:
+        """The pixels, and which are usable, of each injection."""
+        return (self.pixels, self.usable) if self.of is None else (self.pixels[self.of], self.usable[self.of])
+
+
 def sigma_from_annulus(images: Pixels, usable: Pixels, inner_px: float, outer_px: float) -> Array:
     """Noise per pixel (batch,) from the MAD of images (batch, y, x) in an annulus; NaN with too few usable pixels."""
     if on_device(images):
@@ -75,7 +90,7 @@ def measure(
     lens, imaging, sigma = Lens.from_rows(rows), psf.imaging, sky.sigma
     scale, width = imaging.pixel_scale_arcsec, psf.fwhm_nea_arcsec[:, imaging.reference]
     places = np.stack([lens.theta_e_arcsec, width, lens.x_arcsec, lens.y_arcsec], axis=1) / scale
-    value = _summed(imaging, arcs.images, hosts, usable, sigma, places, cuts.sky_sigmas)
+    value = _summed(imaging, arcs.images, Hosts(hosts, usable), sigma, places, cuts.sky_sigmas)
     with np.errstate(divide="ignore", invalid="ignore"):
         columns: dict[str, Any] = {
             **_of_arcs(arcs, value, sigma, imaging.reference_band),
@@ -96,14 +111,14 @@ def measure(
     return columns
 
 
-def measure_arcs(rows: pa.Table, arcs: Arcs, hosts: Pixels, usable: Pixels, psf: Psf, sigma: Array) -> dict[str, Array]:
+def measure_arcs(rows: pa.Table, arcs: Arcs, hosts: Hosts, psf: Psf, sigma: Array) -> dict[str, Array]:
     """The columns of :func:`measure` that need no search of the pixels: SNR, magnification, light off the stamp and
     masked; ``sigma`` (batch,) is the noise per pixel in the reference band.
     """
     lens, imaging = Lens.from_rows(rows), psf.imaging
     width = psf.fwhm_nea_arcsec[:, imaging.reference]
     places = np.stack([lens.theta_e_arcsec, width, lens.x_arcsec, lens.y_arcsec], axis=1) / imaging.pixel_scale_arcsec
-    value = _summed(imaging, arcs.images, hosts, usable, sigma, places, np.inf)
+    value = _summed(imaging, arcs.images, hosts, sigma, places, np.inf)
     return _of_arcs(arcs, value, sigma, imaging.reference_band)
 
 
@@ -118,16 +133,18 @@ def _of_arcs(arcs: Arcs, value: Mapping[str, Array], sigma: Array, band: str) ->
 
 
 def _summed(
-    imaging: Imaging, arcs: Pixels, hosts: Pixels, usable: Pixels, sigma: Array, places: Array, sky_sigmas: float
+    imaging: Imaging, arcs: Pixels, hosts: Hosts, sigma: Array, places: Array, sky_sigmas: float
 ) -> dict[str, Array]:
     """Sums over the pixels of each injection, computed on their device, and the share of usable pixels."""
     if on_device(arcs):
         from injection.experiment import _torch_measure as torched
 
-        sums, share = torched.sums(imaging.reference, arcs, hosts, usable, sigma, places, sky_sigmas)
+        sums, share = torched.sums(imaging.reference, arcs, *hosts.each(), sigma, places, sky_sigmas)
     else:
-        sums, share = np.zeros((len(arcs), len(_SUMS) + 2 * len(imaging.bands))), usable.mean(axis=(1, 2))
-        _sums(imaging.reference, arcs, hosts, usable, np.stack([sigma, sky_sigmas * sigma], axis=1), places, sums)
+        of = np.arange(len(arcs)) if hosts.of is None else hosts.of
+        sums, share = np.zeros((len(arcs), len(_SUMS) + 2 * len(imaging.bands))), hosts.usable.mean(axis=(1, 2))[of]
+        known = np.column_stack([sigma, sky_sigmas * sigma, places])
+        _sums(imaging.reference, arcs, hosts.pixels, hosts.usable, of, known, sums)
     names = (*_SUMS, *(f"{what}_{band}" for what in ("flux", "peak") for band in imaging.bands))
     return {**dict(zip(names, sums.T, strict=True)), "usable": share}
 
@@ -154,10 +171,11 @@ _FIRST_FLUX = len(_SUMS)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sums(reference: Any, arcs: Any, hosts: Any, usable: Any, noise: Any, places: Any, out: Any) -> None:
+def _sums(reference: Any, arcs: Any, hosts: Any, usable: Any, of: Any, known: Any, out: Any) -> None:
     """One pass over each injection's pixels.
 
-    ``noise`` has sigma and detection threshold, ``places`` theta_E, PSF width and lens centre in pixels.
+    ``of`` is the place of its host; ``known`` has sigma and detection threshold, then theta_E, PSF width and lens
+    centre in pixels.
     """
     bands = arcs.shape[1]
     for row in range(arcs.shape[0]):
@@ -169,8 +187,8 @@ def _sums(reference: Any, arcs: Any, hosts: Any, usable: Any, noise: Any, places
                     peak = max(peak, value)
             out[row, _FIRST_FLUX + band], out[row, _FIRST_FLUX + bands + band] = flux, peak
         _arc_sums(
-            arcs[row, reference], hosts[row, reference], usable[row], noise[row, 0], noise[row, 1], places[row],
-            out[row],
+            arcs[row, reference], hosts[of[row], reference], usable[of[row]], known[row, 0], known[row, 1],
+            known[row, 2:], out[row],
         )  # fmt: skip
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numba import njit
 from numpy.typing import NDArray
 
 from injection.config import StampRendering, StampSet
 from injection.engine.render import render_arcs
 from injection.engine.tracing import PARAMETRIC, Images, SourceModel
-from injection.experiment.measure import measure_arcs
+from injection.experiment.measure import Hosts, measure_arcs
 from injection.galaxies.banks import load_bank
 from injection.galaxies.realsources import BankSources
 from injection.keyed import Keyed
@@ -59,12 +61,13 @@ class StampRenderer:
     imaging: Imaging
 
     def __call__(
-        self, rows: pa.Table, hosts: Images, usable: NDArray[np.bool_]
+        self, rows: pa.Table, hosts: Images, usable: NDArray[np.bool_], of: NDArray[np.int64]
     ) -> tuple[Images, pa.Table, list[str | None]]:
         """Stamps (lens, band, y, x) of planned rows, their drawn and measured columns, and why lenses failed.
 
-        ``hosts`` (lens, band, y, x) are nMgy, ``usable`` (lens, y, x). Rows are those of ``injection_manifest`` with
-        ``x_offset_px``, ``y_offset_px``: the host from the central pixel, side // 2.
+        ``hosts`` (host, band, y, x) are nMgy, ``usable`` (host, y, x); ``of`` is the place of each lens's host. Rows
+        are those of ``injection_manifest`` with ``x_offset_px``, ``y_offset_px``: the host from the central pixel,
+        side // 2.
         """
         side = hosts.shape[-1]
         drawn = self.parameters(rows, side)
@@ -74,8 +77,8 @@ class StampRenderer:
         if gain is not None:
             light = add_poisson(light, gain, self.seed, drawn["injection_id"].combine_chunks())
         kept = {name: drawn[name] for name in (*_KEPT, *self.imaging.source_columns)}
-        measured = measure_arcs(drawn, arcs, hosts, usable, psf, self._sigma(rows))
-        light += hosts  # in place: filling fresh memory would take a tenth of the rendering time
+        measured = measure_arcs(drawn, arcs, Hosts(hosts, usable, of), psf, self._sigma(rows))
+        _add_hosts(light, hosts, of)
         return light, pa.table({**kept, **measured}), arcs.reasons
 
     def parameters(self, rows: pa.Table, side: int) -> pa.Table:
@@ -116,6 +119,13 @@ class StampRenderer:
         band = self.imaging.reference
         depth, width = (_floats(rows, names[band]) for names in (self.imaging.noise_columns, self.imaging.psf_columns))
         return sigma_from_psfdepth(depth, width, self.imaging.pixel_scale_arcsec)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_hosts(light: Any, hosts: Any, of: Any) -> None:
+    """Add hosts to the light of their lenses, without a copy of each: copies would take a twentieth of the time."""
+    for lens in range(len(of)):
+        light[lens] += hosts[of[lens]]
 
 
 def _floats(rows: pa.Table, name: str) -> Array:

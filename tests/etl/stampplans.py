@@ -17,12 +17,12 @@ PLACES = {"1000p000": (100.0, 0.0), "1001p000": (100.3, 0.0)}
 PIXELS = {"a": (60, 70), "b": (120, 130), "c": (100, 100), "edge": (20, 100), "hole": (150, 50)}
 
 
-def renderer(rows: pa.Table, hosts: np.ndarray, usable: np.ndarray) -> Any:
+def renderer(rows: pa.Table, hosts: np.ndarray, usable: np.ndarray, of: np.ndarray) -> Any:
     """Adds theta_E to every pixel; lenses of 2.5 arcsec fail."""
     theta = rows["theta_e_arcsec"].to_numpy()
     failed = ["too large" if one == 2.5 else None for one in theta]
-    columns = pa.table({"arc_snr": usable.sum(axis=(1, 2)).astype(float), "lens_q": rows["x_offset_px"].to_numpy()})
-    return hosts + theta[:, None, None, None].astype(np.float32), columns, failed
+    columns = pa.table({"arc_snr": usable[of].sum(axis=(1, 2)).astype(float), "lens_q": rows["x_offset_px"].to_numpy()})
+    return hosts[of] + theta[:, None, None, None].astype(np.float32), columns, failed
 
 
 def planned(wcs: dict[str, WCS]) -> pa.Table:

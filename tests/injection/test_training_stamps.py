@@ -42,8 +42,8 @@ def planned(count: int, **changes: Any) -> pa.Table:
     return pa.table({**columns, **{name: np.full(count, value) for name, value in changes.items()}})
 
 
-def blank(count: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.zeros((count, 3, SIDE, SIDE), np.float32), np.ones((count, SIDE, SIDE), bool)
+def blank(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.zeros((count, 3, SIDE, SIDE), np.float32), np.ones((count, SIDE, SIDE), bool), np.arange(count)
 
 
 def test_what_is_planned_is_drawn() -> None:
@@ -83,7 +83,7 @@ def test_a_lens_is_the_same_alone_and_in_every_set_of_a_plan() -> None:
 def test_the_arcs_are_the_lensed_light_on_top_of_the_host() -> None:
     rows = planned(20, theta_e_arcsec=1.0)
     hosts = np.random.default_rng(0).normal(0, 1, (20, 3, SIDE, SIDE)).astype(np.float32)
-    images, made, _ = renderer()(rows, hosts, np.ones((20, SIDE, SIDE), bool))
+    images, made, _ = renderer()(rows, hosts, np.ones((20, SIDE, SIDE), bool), np.arange(20))
     arcs = images.astype(np.float64) - hosts
     mag = made["src_mag_r"].to_numpy()
     expected = 10 ** (0.4 * (22.5 - mag)) * made["magnification"].to_numpy()
@@ -92,11 +92,23 @@ def test_the_arcs_are_the_lensed_light_on_top_of_the_host() -> None:
     np.testing.assert_allclose(colour, made["src_g_minus_r"].to_numpy(), atol=0.01)
 
 
+def test_lenses_may_share_hosts() -> None:
+    """Each is what it is with a copy of its host, to the last bit."""
+    rng, rows = np.random.default_rng(1), planned(12)
+    hosts = rng.normal(0, 1, (3, 3, SIDE, SIDE)).astype(np.float32)
+    usable, of = rng.random((3, SIDE, SIDE)) < 0.9, rng.integers(0, 3, 12)
+    images, made, _ = renderer()(rows, hosts, usable, of)
+    alone, same, _ = renderer()(rows, hosts[of], usable[of], np.arange(12))
+    np.testing.assert_array_equal(images, alone)
+    assert made.equals(same)
+    assert len(set(made["arc_masked_fraction"].to_pylist())) > 3
+
+
 def test_the_snr_counts_unmasked_pixels_alone() -> None:
     """Matched filter: the root of the sum of squares over the noise, 1 / sqrt(psfdepth x 4 pi (psfsize / 2.355)^2)."""
-    rows, (hosts, usable) = planned(10), blank(10)
+    rows, (hosts, usable, own) = planned(10), blank(10)
     usable[:, :, SIDE // 2 :] = False
-    images, made, _ = renderer()(rows, hosts, usable)
+    images, made, _ = renderer()(rows, hosts, usable, own)
     sigma = 1.0 / np.sqrt(800.0 * 4 * np.pi * (1.3 / 2.354820045 / PIXEL_SCALE_ARCSEC) ** 2)
     seen = (images[:, 1].astype(np.float64) ** 2 * usable).sum(axis=(1, 2))
     np.testing.assert_allclose(made["arc_snr"], np.sqrt(seen) / sigma, rtol=1e-5)
