@@ -73,9 +73,8 @@ def cutting(folder: Path, counts: list[int], params: CutoutsParams) -> None:
         seconds.append(min(processor(lambda: cut(count)) for _ in range(3)))  # noqa: B023
         print(f"{count:>7} windows in a brick: {count / seconds[-1]:7.0f} stamps/s per core")
     each = (seconds[-1] - seconds[-2]) / (counts[-1] - counts[-2])
-    print(
-        f"each stamp {1e3 * each:.2f} ms ({1 / each:.0f} per second), each brick {seconds[-1] - counts[-1] * each:.2f} s"
-    )
+    brick_s = seconds[-1] - counts[-1] * each
+    print(f"each stamp {1e3 * each:.2f} ms ({1 / each:.0f} per second), each brick {brick_s:.2f} s")
 
 
 def reading(folder: Path, pixels: int) -> None:
