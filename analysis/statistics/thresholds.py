@@ -8,7 +8,7 @@ it reaches is measured on the test negatives. Failed objects have no score: the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
@@ -168,13 +168,19 @@ def from_rows(rows: pd.DataFrame) -> list[Threshold]:
     if rows["checkpoint_id"].nunique() > 1:
         finders = ", ".join(sorted(rows["checkpoint_id"].unique()))
         raise DataError(f"thresholds of different finders are mixed: {finders}")
-    rated = rows.assign(rate=rows["target_fpr"].fillna(2.0))
-    found = []
-    for row in rated.sort_values(["rate", "threshold"], ascending=[False, True]).to_dict("records"):
+    names, found = [field.name for field in fields(Threshold)], []
+    for row in sorted(rows.to_dict("records"), key=_place):
         counts = {name: None if pd.isna(row[name]) else int(row[name]) for name in _OPTIONAL_COUNTS}
         reason = {"reason": None if pd.isna(row["reason"]) else str(row["reason"])}
-        found.append(Threshold(**{field.name: row[field.name] for field in fields(Threshold)} | counts | reason))
+        found.append(Threshold(**{name: row[name] for name in names} | counts | reason))
     return found
+
+
+def _place(row: Mapping[Hashable, Any]) -> tuple[float, bool, float]:
+    """What rows are sorted by; thresholds that could not be measured come last among those of a rate."""
+    rate, threshold = row["target_fpr"], row["threshold"]
+    unknown = bool(pd.isna(threshold))
+    return -2.0 if pd.isna(rate) else -rate, unknown, 0.0 if unknown else threshold
 
 
 def bootstrap_thresholds(fixing: ArrayLike, target_fpr: float) -> Distribution:

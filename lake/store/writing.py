@@ -131,7 +131,7 @@ def made(root: DataRoot, spec: TableSpec) -> DeltaTable:
     if not DeltaTable.is_deltatable(uri, storage_options=storage_options(uri)):
         comments = ({"comment": c.meaning + (f" [{c.unit}]" if c.unit else "")} for c in spec.columns)
         fields = [pa.field(c.name, c.arrow.type, metadata=m) for c, m in zip(spec.columns, comments, strict=True)]
-        DeltaTable.create(
+        table = DeltaTable.create(
             uri,
             pa.schema(fields),
             mode="ignore",
@@ -141,7 +141,8 @@ def made(root: DataRoot, spec: TableSpec) -> DeltaTable:
             raise_if_key_not_exists=False,  # constraints are none of the properties that delta-rs knows by name
             storage_options=storage_options(uri),
         )
-    table = opened(root, spec)
+    else:
+        table = opened(root, spec)
     if [field.name for field in table.schema().fields] != list(spec.names):
         raise LakeError(f"table '{spec.name}' in the lake has other columns than its contract; delete {uri}")
     return table
