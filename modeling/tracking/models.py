@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -128,6 +129,7 @@ def _upload(store: RunStore, run: str, folder: Path) -> None:
         for name in USED:
             shutil.copyfile(folder / name, place / "checkpoint" / name)
         model = Model(run_id=run, artifact_path=_FOLDER)
-        model.add_flavor("python_function", loader_module="modeling.scoring.served", data="checkpoint")
+        made_for = {"loader_module": "modeling.scoring.served", "python_version": platform.python_version()}
+        model.add_flavor("python_function", data="checkpoint", **made_for)
         model.save(place / "MLmodel")
         store.artifacts(run).log_artifacts(temporary, _FOLDER)

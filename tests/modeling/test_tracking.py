@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import platform
 import shutil
 import signal
 import sqlite3
@@ -533,6 +534,12 @@ def test_a_checkpoint_is_a_version_that_mlflow_loads_and_scores_with(
     model = mlflow.pyfunc.load_model(f"models:/{models.MODEL}@{models.CHAMPION}")
     expected = load_scorer(moved.checkpoints("demo1")).score(stamps)
     assert np.array_equal(model.predict(stamps), expected)
+    assert model.metadata.flavors["python_function"]["python_version"] == platform.python_version()
+    (card,) = moved.local.glob("mlflow/artifacts/*/artifacts/model/checkpoint/checkpoint.json")
+    assert '"clip_range": 10.0' in card.read_text()
+    card.write_text(card.read_text().replace('"clip_range": 10.0', '"clip_range": 5.0'))
+    with pytest.raises(DataError, match="was altered"):
+        mlflow.pyfunc.load_model(f"models:/{models.MODEL}@{models.CHAMPION}")
 
 
 def test_an_alias_that_somebody_set_stays_and_versions_go_with_their_generation(
