@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.catalogues.partwriter import PartWriter
+from etl.tables.partwriter import PartWriter
 from lake import provenance, tables
 from lake.config import SplitParams
 from lake.contract.columns import NOBS_BINS

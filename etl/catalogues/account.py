@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from etl.files.sweeps import Facts
+from etl.tables.arrowbytes import packed, unpacked
 from lake import tables
 from lake.contract.fingerprint import Sums
 from lake.files import storage
@@ -60,14 +60,14 @@ class Account:
             "part": asdict(self.part) if self.part else None,
             "sums": [str(value) for value in asdict(self.sums).values()],
         }
-        held = {"facts": json.dumps(facts).encode(), **{name: _packed(getattr(self, name)) for name in _TABLES}}
+        held = {"facts": json.dumps(facts).encode(), **{name: packed(getattr(self, name)) for name in _TABLES}}
         with storage.writing(place) as file:
-            file.write(_packed(pa.table({name: pa.array([value], pa.binary()) for name, value in held.items()})))
+            file.write(packed(pa.table({name: pa.array([value], pa.binary()) for name, value in held.items()})))
 
     @classmethod
     def load(cls, place: str) -> Account:
         with storage.open_file(place) as file:
-            held: dict[str, bytes] = _unpacked(file.read()).to_pylist()[0]
+            held: dict[str, bytes] = unpacked(file.read()).to_pylist()[0]
         facts: dict[str, Any] = json.loads(held["facts"])
         known: dict[str, Any] = facts["facts"] | {name: tuple(facts["facts"][name]) for name in ("missing", "derived")}
         return cls(
@@ -78,17 +78,5 @@ class Account:
             renamed=Counter(facts["renamed"]),
             part=Part(**facts["part"]) if facts["part"] else None,
             sums=Sums(*(int(value) for value in facts["sums"])),
-            **{name: _unpacked(held[name]) for name in _TABLES},
+            **{name: unpacked(held[name]) for name in _TABLES},
         )
-
-
-def _packed(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
-        stream.write_table(table)
-    return sink.getvalue()
-
-
-def _unpacked(content: bytes) -> pa.Table:
-    table: pa.Table = pa.ipc.open_stream(content).read_all()
-    return table

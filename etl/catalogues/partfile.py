@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from etl.catalogues.account import KEYS, Account
 from etl.catalogues.fates import KEPT, POOL, QUARANTINED, REJECTED, Judge, rejects
 from etl.catalogues.near import Listed
-from etl.catalogues.partwriter import PartWriter
 from etl.catalogues.sieve import Sieve, cuts
 from etl.config import PoolParams
 from etl.files import sweeps
 from etl.files.shapes import RENAMED
 from etl.files.sweepfiles import Sweep
+from etl.tables.partwriter import PartWriter
 from lake.config import SplitParams
 from lake.contract.rules import conform
 from lake.sky.hashing import hash_strings

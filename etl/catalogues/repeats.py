@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from etl.catalogues.account import Account
 from etl.catalogues.fates import KEPT, NEAR_CUT, POOL, QUARANTINED, REJECTED, record
-from etl.catalogues.partwriter import PartWriter
+from etl.tables.partwriter import PartWriter
 from lake.contract.fingerprint import Sums, row_hashes
 from lake.contract.rules import duplicate_reason
 from lake.files import storage

@@ -1,124 +1,144 @@
-"""Grid batches -> ``injections`` and ``injection_scores``: one verdict per row, the same in both tables."""
+"""Grid batches -> ``injections`` and ``injection_scores``: one verdict per row, the same in both tables.
+
+Each batch is read once, by a Spark task that leaves a part of both tables in their folders
+(:mod:`etl.results.batchparts`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
+from operator import add
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql import SparkSession
 
-from etl.tables import judge
-from etl.tables.table import ddl
-from lake import tables
-from lake.contract.rules import literal, reason_sql
+from etl.results import batchparts
+from etl.results.batchparts import ANSWER, INJECTIONS, SCHEMA, SCORES, GridRun, Made, Recipe, file_name
+from etl.tables.scan import shared_out
+from lake.contract.asking import ask
+from lake.contract.fingerprint import Sums
+from lake.contract.spec import TableSpec
 from lake.errors import DataError
 from lake.files import storage
+from lake.provenance import lineage
+from lake.root import DataRoot
+from lake.store import quarantine
+from lake.store.parts import Parts
 
-_SCORES = pa.schema([("score", pa.float64()), ("host_score", pa.float64())])
-UNSCORED = "no finite score"
-_KEY = ["injection_id"]
+log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class GridRun:
-    """Which grid was scored, and by which finder: identities and readable names."""
-
-    grid_id: str
-    grid_name: str
-    checkpoint_id: str
-    generation: str
+_BYTES_PER_TASK = 32 << 20
 
 
 @dataclass(frozen=True)
-class ScoreFrames:
-    """The stage's tables: ``rows`` good rows without duplicates in each; those of ``quarantine`` are in neither."""
+class Ingested:
+    """The stage's tables: good rows without duplicates in each; those of ``quarantine`` are in neither."""
 
-    rows: int
-    injections: DataFrame
-    injection_scores: DataFrame
-    quarantine: DataFrame | None
-    """None if all rows are good: nothing is then read or judged again."""
+    injections: Parts
+    injection_scores: Parts
+    quarantine: pa.Table
 
 
-def ingest(spark: SparkSession, batches: Sequence[str], scored: GridRun) -> ScoreFrames:
-    """Tables of the batch files of one grid and one scorer.
+def ingest(spark: SparkSession, root: DataRoot, batches: Sequence[str], scored: GridRun) -> Ingested:
+    """Tables of the batch files of one grid and one scorer, whose parts lie in the tables' folders.
 
     A row without a finite score is failed, even if its status is ``scored``. Of rows with one injection_id the lowest
     (file, row) counts; rows of another grid or outside the contract are quarantined. A file that is not a batch is an
-    error, since what it held is not known.
+    error, since what it held is not known; so are rows that do not add up.
     """
-    spec = tables.spec("injections")
-    schema = pa.schema([*(field for field in spec.row_schema() if field.name != "grid_name"), *_SCORES])
-    _require_batches(batches, schema)
-    rows = spark.read.schema(ddl(schema)).parquet(*(storage.absolute(path) for path in batches))
-    judged = _judged(rows.withColumn("grid_name", F.lit(scored.grid_name)), scored.grid_id)
-    found = judge.count(judged, _KEY)
-    if found.repeated:
-        judged = judge.unique(judged, _KEY, F.struct("source_file", "row_index"))
-    clean = found.good == found.rows
-    good = judged if clean else judged.where(f"{judge.REASON} IS NULL")
-    return ScoreFrames(
-        rows=found.good,
-        injections=good.select(*spec.row_schema().names),
-        injection_scores=_scored(good, scored),
-        quarantine=None
-        if clean
-        else judged.where(f"{judge.REASON} IS NOT NULL").selectExpr(
-            "source_file",
-            "row_index",
-            f"{judge.REASON} AS reason",
-            "to_json(named_struct('grid_id', grid_id, 'injection_id', injection_id, 'galaxy_id', galaxy_id)) AS record",
-        ),
-    )
+    batches = [storage.absolute(path) for path in batches]
+    found = _require_batches(batches)
+    recipe = Recipe(scored, lineage(), {spec.name: root.table(spec.name) for spec in (INJECTIONS, SCORES)})
+    dealt = shared_out(batches, [size for _, size in found], _BYTES_PER_TASK)
+    made = _run(spark, dealt, {}, recipe)
+    if surplus := _surplus(made, batches):
+        log.warning("%d rows repeat an injection_id and are quarantined", sum(map(len, surplus.values())))
+        touched = [n for n, share in enumerate(dealt) if not surplus.keys().isdisjoint(map(file_name, share))]
+        again = _run(spark, [dealt[number] for number in touched], surplus, recipe)
+        made = [*(each for n, each in enumerate(made) if n not in touched), *again]
+    _reconcile(made, sum(rows for rows, _ in found))
+    rejected = pa.concat_tables([quarantine.SCHEMA.empty_table(), *(each.rejected for each in made)])
+    return Ingested(_parts(INJECTIONS, made), _parts(SCORES, made), rejected)
 
 
-def _require_batches(batches: Sequence[str], schema: pa.Schema) -> None:
+def _require_batches(batches: Sequence[str]) -> list[tuple[int, int]]:
+    """Rows and bytes of each batch."""
     if not batches:
         raise DataError("the grid has no batches; run `dvc repro grid`")
+    found = []
     for path in batches:
         try:
             with storage.open_file(path) as file:
-                held = pq.read_schema(file)
+                held, size = pq.ParquetFile(file), file.size()
         except (OSError, pa.ArrowInvalid) as error:
             raise DataError(f"{path} is not a grid batch: {error}") from error
-        lacking = [name for name in schema.names if name not in held.names]
+        schema = held.schema_arrow
+        lacking = [name for name in SCHEMA.names if name not in schema.names]
         if lacking:
             raise DataError(f"{path} is not a grid batch: it lacks the columns {', '.join(lacking)}")
+        found.append((held.metadata.num_rows, size))
+    return found
 
 
-def _judged(rows: DataFrame, grid_id: str) -> DataFrame:
-    """Rows with their origin, their status according to their scores, and in ``_reason`` why they cannot be used."""
-    finite = (
-        "coalesce(NOT isnan(score) AND NOT isnan(host_score) AND abs(score) < 1e9 AND abs(host_score) < 1e9, false)"
-    )
-    located = rows.select("*", "_metadata.file_name", F.col("_metadata.row_index").alias("row_index"))
-    located = located.withColumnRenamed("file_name", "source_file").withColumn("_finite", F.expr(finite))
-    status = located.withColumns(
+def _run(
+    spark: SparkSession, dealt: Sequence[Sequence[str]], surplus: Mapping[str, Sequence[int]], recipe: Recipe
+) -> list[Made]:
+    """What the executors make of each share of the batches."""
+    numbers = spark.range(0, len(dealt), 1, len(dealt))
+    job = partial(batchparts.run, dealt=dealt, surplus=surplus, recipe=recipe)
+    return [Made.of(row.asDict()) for row in numbers.mapInArrow(job, ANSWER).collect()]
+
+
+def _surplus(made: Sequence[Made], batches: Sequence[str]) -> dict[str, list[int]]:
+    """Rows by file whose injection_id a good row before them has."""
+    keys = pa.concat_tables([each.keys for each in made])
+    ordered = np.sort(keys["key"].to_numpy())
+    shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    maybe = keys.filter(pc.is_in(keys["key"], pa.array(shared)))
+    if not maybe.num_rows:
+        return {}
+    files = set(maybe["source_file"].to_pylist())
+    named = pa.concat_tables([_named(path) for path in batches if file_name(path) in files])
+    query = """
+        SELECT source_file, row_index FROM maybe JOIN named USING (source_file, row_index)
+        QUALIFY row_number() OVER (PARTITION BY injection_id ORDER BY source_file, row_index) > 1
+        ORDER BY source_file, row_index"""
+    surplus: dict[str, list[int]] = {}
+    for row in ask(query, {"maybe": maybe, "named": named}).to_pylist():
+        surplus.setdefault(row["source_file"], []).append(row["row_index"])
+    return surplus
+
+
+def _named(path: str) -> pa.Table:
+    """The injection_id of each row of a batch."""
+    with storage.open_file(path) as file:
+        ids = pq.read_table(file, columns=["injection_id"])["injection_id"]
+    return pa.table(
         {
-            "reason": F.expr(f"CASE WHEN status = 'scored' AND NOT _finite THEN '{UNSCORED}' ELSE reason END"),
-            "status": F.expr("CASE WHEN status = 'scored' AND NOT _finite THEN 'failed' ELSE status END"),
+            "injection_id": ids,
+            "source_file": pa.repeat(file_name(path), len(ids)),
+            "row_index": pa.array(np.arange(len(ids))),
         }
     )
-    grid = literal(grid_id, "spark")
-    other = literal(f"grid_id must be {grid_id}, the grid of these batches", "spark")
-    rule = reason_sql(tables.spec("injections"), "spark", lineage=False)
-    return status.withColumn(judge.REASON, F.expr(f"CASE WHEN NOT (grid_id <=> {grid}) THEN {other} ELSE {rule} END"))
 
 
-def _scored(rows: DataFrame, scored: GridRun) -> DataFrame:
-    good = "status = 'scored'"
-    return rows.selectExpr(
-        "grid_id",
-        "grid_name",
-        "injection_id",
-        f"{literal(scored.checkpoint_id, 'spark')} AS checkpoint_id",
-        f"{literal(scored.generation, 'spark')} AS generation",
-        f"CASE WHEN {good} THEN score END AS score",
-        f"CASE WHEN {good} THEN host_score END AS host_score",
-        f"CASE WHEN {good} THEN 1 / (1 + exp(-score)) END AS probability",
-        f"CASE WHEN {good} THEN 1 / (1 + exp(-host_score)) END AS host_probability",
-        "status",
-    )
+def _reconcile(made: Sequence[Made], rows: int) -> None:
+    """Refuse tables whose rows and those quarantined are not the rows of the batches."""
+    read, rejected = sum(each.read for each in made), sum(each.rejected.num_rows for each in made)
+    for spec in (INJECTIONS, SCORES):
+        kept = sum(each.sums[spec.name].rows for each in made)
+        if not read == rows == kept + rejected:
+            raise DataError(
+                f"the batches have {rows} rows: {read} were read, {kept} are in '{spec.name}', {rejected} quarantined"
+            )
+
+
+def _parts(spec: TableSpec, made: Sequence[Made]) -> Parts:
+    files = tuple(part for each in made if (part := each.parts[spec.name]) is not None)
+    return Parts(files, reduce(add, (each.sums[spec.name] for each in made), Sums()).render())

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
+from etl.tables.arrowbytes import packed, unpacked
 from lake import tables
 from lake.errors import LakeError
 from lake.files import storage
@@ -59,7 +60,7 @@ def scan(spark: SparkSession, root: DataRoot, name: str, choice: Choice) -> pa.T
     job = partial(_read, dealt=dealt, folder=root.table(name), repeated=texts, choice=choice)
     numbers = spark.range(0, len(dealt), 1, len(dealt))
     found = [bytes(row["rows"]) for row in numbers.mapInArrow(job, "rows binary").collect()]
-    return pa.concat_tables([choice.schema.empty_table(), *(pa.ipc.open_stream(rows).read_all() for rows in found)])
+    return pa.concat_tables([choice.schema.empty_table(), *map(unpacked, found)])
 
 
 def shared_out(tasks: Sequence[Task], sizes: Sequence[int], bytes_each: int) -> list[list[Task]]:
@@ -70,25 +71,22 @@ def shared_out(tasks: Sequence[Task], sizes: Sequence[int], bytes_each: int) -> 
 
 
 def _read(
-    batches: Iterator[pa.RecordBatch],
+    shares: Iterator[pa.RecordBatch],
     dealt: Sequence[Sequence[str]],
     folder: str,
     repeated: Sequence[str],
     choice: Choice,
 ) -> Iterator[pa.RecordBatch]:
     """``mapInArrow`` function: numbers of shares -> what is chosen of each, as one value."""
-    for batch in batches:
+    for batch in shares:
         for number in batch["id"].to_pylist():
             files = (f"{folder}/{path}" for path in dealt[number])
-            rows = (choice(each) for file in files for each in _batches(file, choice.columns, repeated))
+            rows = (choice(each) for file in files for each in batches(file, choice.columns, repeated))
             chosen = pa.concat_tables([choice.schema.empty_table(), *(each.cast(choice.schema) for each in rows)])
-            sink = pa.BufferOutputStream()
-            with pa.ipc.new_stream(sink, choice.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
-                stream.write_table(chosen)
-            yield pa.RecordBatch.from_pydict({"rows": [sink.getvalue().to_pybytes()]})
+            yield pa.RecordBatch.from_pydict({"rows": [packed(chosen)]})
 
 
-def _batches(place: str, columns: Sequence[str], repeated: Sequence[str]) -> Iterator[pa.Table]:
+def batches(place: str, columns: Sequence[str], repeated: Sequence[str] = ()) -> Iterator[pa.Table]:
     """The rows of a file, with the columns of ``repeated`` texts as dictionaries."""
     with storage.open_file(place) as source:
         file = pq.ParquetFile(source, read_dictionary=repeated)

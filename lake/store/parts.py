@@ -1,4 +1,4 @@
-"""Tables whose Parquet files a job writes itself, each from one input: only the files that changed are committed."""
+"""Tables whose Parquet files a job writes itself: of a slice, only the files that changed are committed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,10 +18,9 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from lake.contract.spec import TableSpec
 from lake.errors import LakeError
-from lake.root import DataRoot
-from lake.store import quarantine, writing
+from lake.store import delta, quarantine, writing
 from lake.store.cards import Card
-from lake.store.writing import Provenance, Target
+from lake.store.writing import Target
 
 ACCOUNTS = "_parts"
 """Folder in a table's, of what else is kept of the input of each part; Delta leaves such names alone."""
@@ -31,6 +30,12 @@ _NAME = re.compile(rf"(?:{ACCOUNTS}/|part-)([0-9a-f]{{32}})\b.*")
 def name(key: str, mark: str = "") -> str:
     """File name of a part of the input with this key (32 hexadecimal digits); ``mark`` tells several apart."""
     return f"part-{key}-{mark}.parquet" if mark else f"part-{key}.parquet"
+
+
+def folder(where: Mapping[str, str]) -> str:
+    """Folder of a slice's parts below the table's, which other engines take the slice's columns from."""
+    delta.where_sql(where)
+    return "".join(f"{column}={quote(value, safe='')}/" for column, value in where.items())
 
 
 def account(key: str) -> str:
@@ -56,7 +61,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """All rows of a table, and their fingerprint."""
+    """All rows of a slice, and their fingerprint."""
 
     files: tuple[Part, ...]
     fingerprint: str
@@ -68,7 +73,7 @@ class Parts:
 
 def options(spec: TableSpec) -> dict[str, Any]:
     """How a job writes a part (arguments of Arrow's Parquet writer): only text is coded by dictionaries."""
-    text = [column.name for column in spec.columns if column.type == "string"]
+    text = [column.name for column in spec.columns if column.type == "string" and column.name not in spec.slice_by]
     return {"compression": "zstd", "compression_level": 1, "use_dictionary": text, "store_schema": False}
 
 
@@ -84,54 +89,62 @@ def statistics(metadata: pq.FileMetaData) -> str:
             continue
         nulls[column] = sum(each.null_count for each in found)
         ends = [(each.min, each.max) for each in found if each.has_min_max]
-        if ends and all(isinstance(end, (int, str)) or _finite(end) for pair in ends for end in pair):
+        if ends and all(_ordered(end) for pair in ends for end in pair):
             low[column], high[column] = min(first for first, _ in ends), max(last for _, last in ends)
     return json.dumps({"numRecords": metadata.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls})
 
 
-def _finite(value: object) -> bool:
-    return isinstance(value, float) and math.isfinite(value)
+def _ordered(value: object) -> bool:
+    """Whether a value is of a type whose ends Delta keeps."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return number or isinstance(value, str)
 
 
-def publish(target: Target, parts: Parts, rejected: pa.Table) -> Card:
-    """Make the parts the whole of a table, quarantine ``rejected`` (``quarantine.SCHEMA``), publish card and pin.
+def publish(target: Target, parts: Parts, rejected: pa.Table | None = None) -> Card:
+    """Make the parts the whole of a slice, quarantine ``rejected`` (``quarantine.SCHEMA``), publish card and pin.
 
     The job has judged their rows and left out duplicates. Killed anywhere and repeated it gives the same table.
     """
     if not parts.fingerprint.startswith(f"{parts.rows}:"):
         raise LakeError(f"'{target.spec.name}': {parts.rows} rows, but the fingerprint is {parts.fingerprint}")
-    table = replace(target.root, target.spec, parts.files, target.who)
-    quarantine.replace(target.root, target.spec.name, rejected, target.who)
+    table = replace(target, parts.files)
+    refused = quarantine.SCHEMA.empty_table() if rejected is None else rejected
+    quarantine.replace(target.root, target.spec.name, refused, target.who)
     writing.report(target, parts.rows, {})
     return writing.pin(target, table, parts.fingerprint)
 
 
-def replace(root: DataRoot, spec: TableSpec, parts: Sequence[Part], who: Provenance) -> DeltaTable:
-    """Commit the difference between the table's files and the parts, if there is any; the table at that version."""
-    if spec.slice_by:
-        raise LakeError(f"'{spec.name}' has slices, and its files cannot be replaced as a whole")
-    with writing.enforced(root, spec) as table:
-        held, wanted = sizes(table), {part.path: part for part in parts}
-        now = int(time.time() * 1000)
-        actions: list[AddAction | RemoveAction] = [
-            AddAction(path, part.size, {}, now, True, part.statistics)
-            for path, part in wanted.items()
-            if path not in held
-        ]
-        actions += [RemoveAction(path, True, now, size=size) for path, size in held.items() if path not in wanted]
-        if actions:
+def replace(target: Target, parts: Sequence[Part]) -> DeltaTable:
+    """Commit the difference between a slice's files and the parts, until there is none; the table at that version.
+
+    Where two write a slice at once, the second to commit is refused, or (where both have only added files) finds the
+    other's files and removes them.
+    """
+    with writing.enforced(target.root, target.spec) as table:
+        while actions := _difference(table, parts, target.where):
             table.create_write_transaction(
                 actions,
                 mode="append",
                 schema=table.schema(),
-                commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(who.note)}),
+                partition_by=list(target.spec.slice_by),
+                commit_properties=CommitProperties(custom_metadata={"provenance": json.dumps(target.who.note)}),
             )
             table.update_incremental()
         return table
 
 
-def sizes(table: DeltaTable) -> Mapping[str, int]:
-    """Paths of a table's files within its folder, and their sizes."""
-    added = pa.table(table.get_add_actions(flatten=True))
-    paths = (unquote(path) for path in added["path"].to_pylist())
-    return dict(zip(paths, added["size_bytes"].to_pylist(), strict=True))
+def _difference(table: DeltaTable, parts: Sequence[Part], where: Mapping[str, str]) -> list[AddAction | RemoveAction]:
+    held, wanted = dict(delta.added(table, where)), {part.path: part for part in parts}
+    now = int(time.time() * 1000)
+    return [
+        *(
+            AddAction(path, part.size, dict(where), now, True, part.statistics)
+            for path, part in wanted.items()
+            if path not in held
+        ),
+        *(
+            RemoveAction(path, True, now, partition_values=dict(where), size=size)
+            for path, size in held.items()
+            if path not in wanted
+        ),
+    ]

@@ -66,7 +66,7 @@ def _of_table(root: DataRoot, table: str, depot: Depot, known: References, days:
     except (DeltaError, LakeError, OSError) as error:
         return Waste(table, (), 0, 0, 0, f"'{table}' is left alone, its log cannot be read: {one_line(error)}")
     last = time.time() - days * _DAY_S
-    loose = _loose(depot.states(), needed)
+    loose = _loose(depot.states(drafts=True), needed)
     old = sorted(name for name, (_, changed) in loose.items() if changed <= last)
     return Waste(table, tuple(old), sum(loose[name][0] for name in old), len(loose) - len(old), versions)
 

@@ -37,10 +37,13 @@ class Depot:
         """Every file below, with its size in bytes; none where there is no such folder."""
         return {name: size for name, (size, _) in self.states().items()}
 
-    def states(self) -> dict[str, tuple[int, float]]:
-        """Every file below, with its size in bytes and its time of change in seconds."""
+    def states(self, drafts: bool = False) -> dict[str, tuple[int, float]]:
+        """Every file below, with its size in bytes and its time of change in seconds.
+
+        With ``drafts`` also hidden ones, such as writers that were killed leave (:mod:`lake.files.atomic`).
+        """
         found = storage.files(self.place, self.store)
-        return {name: (f.size, f.changed) for name, f in found if not Path(name).name.startswith(".")}
+        return {name: (f.size, f.changed) for name, f in found if drafts or not Path(name).name.startswith(".")}
 
     def has(self, name: str) -> bool:
         """Whether there is a file of this name."""

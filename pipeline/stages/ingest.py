@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from etl.results.ingest import GridRun, ingest
-from lake import tables
+from etl.results.batchparts import INJECTIONS, SCORES, GridRun
+from etl.results.ingest import ingest
 from pipeline.project.outputs import grid_batches, grid_facts
 from pipeline.project.sparkrun import SparkRun
 
@@ -14,8 +14,6 @@ def run(context: SparkRun, params: None) -> None:
     batches = [context.staged(path) for path in grid_batches(context.root, generation)]
     context.note_input(f"grid:{generation}", facts["grid_id"])
     scored = GridRun(**{name: facts[name] for name in ("grid_id", "grid_name", "checkpoint_id", "generation")})
-    frames = ingest(context.spark, batches, scored)
-    of_grid = {"grid_id": scored.grid_id}
-    context.publish(frames.injections, "injections", generation, of_grid, frames.quarantine, frames.rows)
-    where = {name: facts[name] for name in tables.spec("injection_scores").slice_by}
-    context.publish(frames.injection_scores, "injection_scores", generation, where, judged=frames.rows)
+    made = ingest(context.spark, context.root, batches, scored)
+    context.publish(made.injections, INJECTIONS.name, generation, scored.where(INJECTIONS), made.quarantine)
+    context.publish(made.injection_scores, SCORES.name, generation, scored.where(SCORES))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import functions
+from scipy.special import expit
 
-from etl.results import completeness, ingest
+from etl.results import batchparts, completeness, ingest
+from etl.results.logistic import logistic
+from etl.tables import table
 from lake import tables
 from lake.contract import rules
+from lake.contract.fingerprint import fingerprint
 from lake.contract.spec import Column
 from lake.errors import DataError
+from lake.root import DataRoot
+from lake.store import delta
+from lake.store.parts import publish
+from lake.store.writing import Provenance, Target
 
 SPEC = tables.spec("injections")
-RUN = ingest.GridRun("g", "main", "ck", "demo1")
+RUN = batchparts.GridRun("g", "main", "ck", "demo1")
 THETA, PSF = (0.5, 1.0, 1.5), ((0.9, 1.2), (1.2, 1.5))
 
 
@@ -65,6 +76,27 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
     return str(path)
 
 
+@dataclass(frozen=True)
+class Frames:
+    """The parts that were made, as Spark frames, and the rows in quarantine."""
+
+    injections: Any
+    injection_scores: Any
+    quarantine: pa.Table
+
+
+def ingested(spark: Any, folder: Path, files: list[str]) -> Frames:
+    root = DataRoot.of(folder / "data")
+    made = ingest.ingest(spark, root, files, RUN)
+    frames = [
+        spark.read.parquet(*(f"{root.table(spec.name)}/{part.path}" for part in held.files))
+        .withColumns({name: functions.lit(value) for name, value in RUN.where(spec).items()})
+        .select(*spec.names)
+        for spec, held in ((SPEC, made.injections), (tables.spec("injection_scores"), made.injection_scores))
+    ]
+    return Frames(*frames, made.quarantine)
+
+
 CELLS = pa.Table.from_pylist(
     [
         {
@@ -87,10 +119,10 @@ def test_each_row_has_one_verdict_in_both_tables(jobs_spark: Any, tmp_path: Path
     rows[4] |= {"status": "scored", "score": 2.0, "host_score": float("inf"), "reason": None}
     rows[5] |= {"status": "scored", "score": 2.0, "host_score": -800.0, "reason": None}
     files = [write(tmp_path / "batch-00000.parquet", rows[:30]), write(tmp_path / "batch-00001.parquet", rows[25:])]
-    frames = ingest.ingest(jobs_spark, files, RUN)
+    frames = ingested(jobs_spark, tmp_path, files)
     injections = {r["injection_id"]: r for r in frames.injections.toArrow().to_pylist()}
     scored = {r["injection_id"]: r for r in frames.injection_scores.toArrow().to_pylist()}
-    bad = frames.quarantine.toArrow().to_pylist()
+    bad = frames.quarantine.to_pylist()
     assert set(injections) == set(scored) == {f"i{i:05d}" for i in range(2, 60)}
     assert len(injections) + len(bad) == 65
     reasons = [(b["source_file"], b["row_index"], b["reason"]) for b in bad]
@@ -102,7 +134,7 @@ def test_each_row_has_one_verdict_in_both_tables(jobs_spark: Any, tmp_path: Path
         row, score = injections[f"i{i:05d}"], scored[f"i{i:05d}"]
         assert (row["status"], row["reason"], score["status"], score["score"]) == (
             "failed",
-            ingest.UNSCORED,
+            batchparts.UNSCORED,
             "failed",
             None,
         )
@@ -117,12 +149,112 @@ def test_what_is_no_batch_is_an_error(jobs_spark: Any, tmp_path: Path) -> None:
     good = write(tmp_path / "batch-00000.parquet", batch(3))
     (tmp_path / "batch-00001.parquet").write_bytes(Path(good).read_bytes()[:500])
     with pytest.raises(DataError, match=r"batch-00001.parquet is not a grid batch"):
-        ingest.ingest(jobs_spark, [good, str(tmp_path / "batch-00001.parquet")], RUN)
+        ingested(jobs_spark, tmp_path, [good, str(tmp_path / "batch-00001.parquet")])
     pq.write_table(pa.table({"grid_id": ["g"]}), tmp_path / "batch-00002.parquet")
     with pytest.raises(DataError, match="lacks the columns injection_id"):
-        ingest.ingest(jobs_spark, [str(tmp_path / "batch-00002.parquet")], RUN)
+        ingested(jobs_spark, tmp_path, [str(tmp_path / "batch-00002.parquet")])
     with pytest.raises(DataError, match="no batches"):
-        ingest.ingest(jobs_spark, [], RUN)
+        ingested(jobs_spark, tmp_path, [])
+
+
+@pytest.mark.parametrize("bytes_per_task", [1, 1 << 30])
+def test_of_repeated_injections_the_first_good_row_counts(
+    jobs_spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bytes_per_task: int
+) -> None:
+    """However the batches are dealt to the workers."""
+    monkeypatch.setattr(ingest, "_BYTES_PER_TASK", bytes_per_task)
+    batches = [batch(20), batch(20, 1, 15), batch(20, 2, 30), [*batch(2, 3, 15), *batch(2, 4, 15), *batch(9, 5, 50)]]
+    batches[0][15]["lens_q"] = 1.5  # i00015: its first row is none
+    files = [write(tmp_path / f"batch-{number}.parquet", rows) for number, rows in enumerate(batches)]
+    order = [(f"batch-{n}.parquet", i, row) for n, rows in enumerate(batches) for i, row in enumerate(rows)]
+    kept: dict[str, tuple[str, int, dict[str, Any]]] = {}
+    repeated = []
+    for place in order[:15] + order[16:]:
+        if kept.setdefault(place[2]["injection_id"], place) is not place:
+            repeated.append(place)
+    frames = ingested(jobs_spark, tmp_path, files)
+    found = {row["injection_id"]: row["src_mag_r"] for row in frames.injections.collect()}
+    assert found == {name: row["src_mag_r"] for name, (_, _, row) in kept.items()}
+    assert frames.injections.count() == frames.injection_scores.count() == len(kept)
+    refused = {(bad["source_file"], bad["row_index"]): bad for bad in frames.quarantine.to_pylist()}
+    assert refused.pop(("batch-0.parquet", 15))["reason"] == "'lens_q' must be given, a number, in [0, 1]"
+    assert refused.keys() == {(name, i) for name, i, _ in repeated}
+    for name, i, row in repeated:
+        bad = refused[name, i]
+        assert bad["reason"] == "duplicate key (injection_id)"
+        assert bad["record"] == (
+            f'{{"grid_id":"g","injection_id":"{row["injection_id"]}","galaxy_id":"{row["galaxy_id"]}"}}'
+        )
+
+
+def test_equal_hashes_are_no_equal_names(jobs_spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "_run", partial(colliding, ingest._run))
+    files = [write(tmp_path / f"batch-{n}.parquet", batch(8, n, 6 * n)) for n in range(2)]
+    frames = ingested(jobs_spark, tmp_path, files)
+    assert frames.injections.count() == 14
+    assert [(b["source_file"], b["row_index"]) for b in frames.quarantine.to_pylist()] == [
+        ("batch-1.parquet", 0),
+        ("batch-1.parquet", 1),
+    ]
+
+
+def colliding(run: Any, *args: Any) -> Any:
+    """What tasks answer if all names had one hash."""
+    return [
+        replace(made, keys=made.keys.set_column(0, "key", pa.repeat(pa.scalar(7, pa.int64()), made.keys.num_rows)))
+        for made in run(*args)
+    ]
+
+
+def test_published_parts_are_read_by_spark_and_without(jobs_spark: Any, tmp_path: Path) -> None:
+    """With constraints on both tables, and as the fingerprint says; a second run replaces the first."""
+    root = DataRoot.of(tmp_path / "data")
+    for rows in (batch(50, 3), batch(40, 3)):
+        made = ingest.ingest(jobs_spark, root, [write(tmp_path / "batch-0.parquet", rows)], RUN)
+        for spec, held in ((SPEC, made.injections), (tables.spec("injection_scores"), made.injection_scores)):
+            card = publish(Target(root, spec, "demo1", RUN.where(spec), Provenance("ingest.demo1")), held)
+            found = delta.read(root, spec.name)
+            assert (card.rows, card.fingerprint) == (len(rows), fingerprint(found, spec))
+            assert fingerprint(table.read(jobs_spark, root, spec.name).toArrow(), spec) == card.fingerprint
+    seen = table.read(jobs_spark, root, "injections")
+    few = seen.where("injection_id < 'i00010' AND src_mag_r > 24 AND detectable IS NULL").count()
+    assert few == sum(row["src_mag_r"] > 24 for row in batch(40, 3)[:10])
+
+
+def test_batches_that_do_not_add_up_are_an_error(
+    jobs_spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [write(tmp_path / f"batch-{n}.parquet", batch(8, n, 8 * n)) for n in range(2)]
+    run = ingest._run
+    monkeypatch.setattr(ingest, "_run", lambda *args: run(*args)[:1])
+    with pytest.raises(DataError, match="the batches have 16 rows: 8 were read, 8 are in 'injections', 0 quarantined"):
+        ingested(jobs_spark, tmp_path, files)
+
+
+def test_the_logistic_function_is_that_of_spark_to_the_last_bit(jobs_spark: Any) -> None:
+    rng = np.random.default_rng(5)
+    edges = [
+        0.0,
+        -0.0,
+        0.34657359,
+        1.03972077,
+        -745.13,
+        -745.14,
+        708.4,
+        709.78,
+        709.79,
+        720.5,
+        1e-9,
+        -1e-300,
+        1e9,
+        -1e9,
+    ]
+    scores = np.concatenate([rng.normal(0, s, 4000) for s in (0.1, 1, 5, 200)] + [edges, -np.array(edges)])
+    frame = jobs_spark.createDataFrame(pa.table({"n": np.arange(len(scores)), "x": scores}))
+    theirs = frame.selectExpr("n", "1 / (1 + exp(-x)) AS p").toArrow().sort_by("n")["p"].to_numpy()
+    assert np.array_equal(theirs.view(np.int64), logistic(scores).view(np.int64))
+    np.testing.assert_allclose(logistic(scores), expit(scores), rtol=5e-16, atol=0)
+    assert np.isnan(logistic(np.array([np.nan])))
 
 
 def expected(rows: list[dict[str, Any]], thresholds: dict[str, float]) -> dict[tuple[str, str, str], dict[str, float]]:
@@ -154,7 +286,7 @@ def expected(rows: list[dict[str, Any]], thresholds: dict[str, float]) -> dict[t
 
 def test_counts_equal_plain_python_and_do_not_depend_on_partitions(jobs_spark: Any, tmp_path: Path) -> None:
     rows = batch(700, 3)
-    frames = ingest.ingest(jobs_spark, [write(tmp_path / "batch-0.parquet", rows)], RUN)
+    frames = ingested(jobs_spark, tmp_path, [write(tmp_path / "batch-0.parquet", rows)])
     thresholds = {"p0.3": 0.3, "fpr1e-3": 0.81}
     wanted = expected(rows, thresholds)
     tables_ = []
@@ -188,7 +320,7 @@ def test_magnitudes_on_the_edges_and_outside(jobs_spark: Any, tmp_path: Path) ->
     rows = batch(5, 1)
     for row, mag in zip(rows, (23.0, 24.0, 26.0, 22.0, 27.0), strict=True):
         row["src_mag_r"] = mag
-    frames = ingest.ingest(jobs_spark, [write(tmp_path / "batch-0.parquet", rows)], RUN)
+    frames = ingested(jobs_spark, tmp_path, [write(tmp_path / "batch-0.parquet", rows)])
     edges = [23.0, 24.0, 25.0, 26.0]
     made = completeness.summarise(
         jobs_spark, frames.injections, frames.injection_scores, CELLS, {"p": 0.5}, edges, "v1"
@@ -201,7 +333,7 @@ def test_mixed_or_stray_rows_are_errors(jobs_spark: Any, tmp_path: Path) -> None
     rows = batch(20, 2)
     for row in rows[:10]:
         row["prior"] = "d06"
-    frames = ingest.ingest(jobs_spark, [write(tmp_path / "batch-0.parquet", rows)], RUN)
+    frames = ingested(jobs_spark, tmp_path, [write(tmp_path / "batch-0.parquet", rows)])
     call = (CELLS, {"p": 0.5}, [23.0, 26.0], "v1")
     with pytest.raises(DataError, match="completeness is of one prior, got d06, v1"):
         completeness.summarise(jobs_spark, frames.injections, frames.injection_scores, *call)
@@ -213,7 +345,7 @@ def test_mixed_or_stray_rows_are_errors(jobs_spark: Any, tmp_path: Path) -> None
 
 
 def test_an_injection_without_a_score_row_is_failed(jobs_spark: Any, tmp_path: Path) -> None:
-    frames = ingest.ingest(jobs_spark, [write(tmp_path / "batch-0.parquet", batch(40, 4))], RUN)
+    frames = ingested(jobs_spark, tmp_path, [write(tmp_path / "batch-0.parquet", batch(40, 4))])
     fewer = frames.injection_scores.where("injection_id < 'i00030'")
     made = completeness.summarise(jobs_spark, frames.injections, fewer, CELLS, {"p": 0.5}, [23.0, 26.0], "v1")
     whole = next(r for r in made.collect() if r["cell"] == "marginal" and r["source_mag_bin"] == "all")

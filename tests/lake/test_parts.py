@@ -11,16 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 
 from lake import provenance
 from lake.contract.fingerprint import Sums, fingerprint, of_hashes, row_hashes
 from lake.contract.rules import conform
 from lake.contract.spec import Column, TableSpec
-from lake.errors import LakeError
 from lake.root import DataRoot
 from lake.store import delta, parts, writing
 from lake.store.parts import Part
-from lake.store.writing import Provenance
+from lake.store.writing import Provenance, Target
+from lake.upkeep import collecting
+from lake.upkeep.references import References
 
 SPEC = TableSpec(
     "tractor_pool",
@@ -53,6 +56,38 @@ def written(root: DataRoot, name: str, held: pa.Table) -> Part:
     return Part(name, place.stat().st_size, held.num_rows, parts.statistics(pq.read_metadata(place)))
 
 
+def whole(root: DataRoot) -> Target:
+    return Target(root, SPEC, None, {}, WHO)
+
+
+SLICED = TableSpec(
+    "tractor_pool",
+    "A table of parts in slices",
+    (Column("kind", "string", "slice", role="key"), Column("flag", "boolean", "a flag"), *SPEC.columns),
+    slice_by=("kind",),
+)
+
+
+def slice_of(root: DataRoot, kind: str) -> Target:
+    return Target(root, SLICED, kind.replace(" ", ""), {"kind": kind}, WHO)
+
+
+def part_of(target: Target, name: str, first: int) -> Part:
+    """A part of a slice, of five rows."""
+    place = parts.folder(target.where) + name
+    held = rows(first).append_column("flag", pa.array([True, False] * 2 + [True]))
+    path = Path(target.root.table(SLICED.name)) / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = conform(SLICED, held, target.where).drop_columns(["kind"])
+    pq.write_table(kept, path, **parts.options(SLICED))
+    return Part(place, path.stat().st_size, held.num_rows, parts.statistics(pq.read_metadata(path)))
+
+
+def held_by(table: DeltaTable) -> list[tuple[str, int]]:
+    found = table.to_pyarrow_table(columns=["kind", "n"]).sort_by([("kind", "ascending"), ("n", "ascending")])
+    return [(row["kind"], row["n"]) for row in found.to_pylist()]
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> DataRoot:
     return DataRoot.of(tmp_path / "data")
@@ -61,7 +96,7 @@ def root(tmp_path: Path) -> DataRoot:
 def test_a_table_of_parts_is_read_like_any_other(root: DataRoot) -> None:
     held = [rows(0), rows(5), rows(10)]
     made = [written(root, f"part-{i}.parquet", each) for i, each in enumerate(held)]
-    table = parts.replace(root, SPEC, made, WHO)
+    table = parts.replace(whole(root), made)
     found = table.to_pyarrow_table().cast(SPEC.arrow_schema())
     assert fingerprint(found, SPEC) == fingerprint(pa.concat_tables(held), SPEC)
     with duckdb.connect() as connection:
@@ -81,32 +116,83 @@ def test_statistics_are_those_of_the_rows(root: DataRoot) -> None:
         assert found["minValues"][name] == ends["min"]
         assert found["maxValues"][name] == ends["max"]
         assert found["nullCount"][name] == held[name].null_count
-    table = parts.replace(root, SPEC, [written(root, "part.parquet", held)], WHO)
+    table = parts.replace(whole(root), [written(root, "part.parquet", held)])
     added = pa.table(table.get_add_actions(flatten=True))
     assert (added["min.n"][0].as_py(), added["max.x"][0].as_py()) == (7, pytest.approx(14 / 3, rel=1e-6))
 
 
 def test_only_the_difference_is_committed(root: DataRoot) -> None:
     made = [written(root, f"part-{i}.parquet", rows(5 * i)) for i in range(3)]
-    first = parts.replace(root, SPEC, made[:2], WHO).version()
-    assert parts.replace(root, SPEC, made[:2], WHO).version() == first
-    second = parts.replace(root, SPEC, made[1:], WHO)
+    first = parts.replace(whole(root), made[:2]).version()
+    assert parts.replace(whole(root), made[:2]).version() == first
+    second = parts.replace(whole(root), made[1:])
     assert second.version() == first + 1
     log = Path(root.table(SPEC.name)) / "_delta_log" / f"{second.version():020d}.json"
     actions = [json.loads(line) for line in log.read_text().splitlines()]
     assert [a["add"]["path"] for a in actions if "add" in a] == ["part-2.parquet"]
     assert [a["remove"]["path"] for a in actions if "remove" in a] == ["part-0.parquet"]
     assert sorted(second.to_pyarrow_table()["n"].to_pylist()) == list(range(5, 15))
-    assert parts.replace(root, SPEC, [], WHO).to_pyarrow_table().num_rows == 0
+    assert parts.replace(whole(root), []).to_pyarrow_table().num_rows == 0
     old = writing.opened(root, SPEC)
     old.load_as_version(first)
     assert old.to_pyarrow_table().num_rows == 10
 
 
-def test_a_table_of_slices_is_refused(root: DataRoot) -> None:
-    sliced = TableSpec("quarantine", "In slices", SPEC.columns, slice_by=("name",))
-    with pytest.raises(LakeError, match="'quarantine' has slices"):
-        parts.replace(root, sliced, [], WHO)
+def test_a_slice_is_replaced_alone(root: DataRoot) -> None:
+    odd, other = slice_of(root, "a b:c+1"), slice_of(root, "b")
+    parts.replace(odd, [part_of(odd, "part-0.parquet", 0), part_of(odd, "part-1.parquet", 5)])
+    parts.replace(other, [part_of(other, "part-0.parquet", 20)])
+    table = parts.replace(odd, [part_of(odd, "part-2.parquet", 10)])
+    wanted = [("a b:c+1", n) for n in range(10, 15)] + [("b", n) for n in range(20, 25)]
+    assert held_by(table) == wanted
+    assert held_by(delta.at(root.table(SLICED.name))) == wanted
+    files = delta.files(table, odd.where)
+    with duckdb.connect() as connection:
+        connection.execute("SET python_enable_replacements = false")
+        query = "SELECT kind, max(n), max(flag) FROM read_parquet($1, hive_partitioning = true) GROUP BY kind"
+        assert connection.execute(query, [files]).fetchall() == [("a b:c+1", 14, True)]
+    assert parts.replace(odd, [part_of(odd, "part-2.parquet", 10)]).version() == table.version()
+    assert held_by(parts.replace(odd, [])) == wanted[5:]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_of_two_who_replace_a_slice_at_once_one_stays(
+    root: DataRoot, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    """One commits while the other is about to; a slice never holds the rows of both."""
+    mine = slice_of(root, "a")
+    if held:
+        parts.replace(mine, [part_of(mine, "part-0.parquet", 0)])
+    else:
+        writing.made(root, SLICED)
+    commit, waiting = DeltaTable.create_write_transaction, [part_of(mine, "part-9.parquet", 90)]
+
+    def late(table: DeltaTable, *args: object, **kwargs: object) -> None:
+        if waiting:
+            parts.replace(mine, [waiting.pop()])
+        commit(table, *args, **kwargs)
+
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", late)
+    ours = [part_of(mine, "part-5.parquet", 50)]
+    if held:
+        with pytest.raises(CommitFailedError, match="concurrent transaction"):
+            parts.replace(mine, ours)
+    else:
+        parts.replace(mine, ours)
+    assert held_by(delta.at(root.table(SLICED.name)))[0] == ("a", 90 if held else 50)
+    assert len(held_by(delta.at(root.table(SLICED.name)))) == 5
+
+
+def test_what_a_killed_job_wrote_into_a_slice_is_removed(root: DataRoot) -> None:
+    mine = slice_of(root, "a")
+    used, left = (part_of(mine, parts.name(f"{number:032x}"), 0) for number in range(2))
+    parts.replace(mine, [used])
+    draft = Path(root.table(SLICED.name), left.path).with_name(f".123.{parts.name(f'{2:032x}')}")
+    draft.write_bytes(b"half")
+    found = collecting.waste(root, References(frozenset()), 0)
+    assert [(one.table, one.files) for one in found if one.table == SLICED.name] == [
+        (SLICED.name, (f"kind=a/{draft.name}", left.path))
+    ]
 
 
 def test_names_of_parts_and_accounts_tell_the_input() -> None:

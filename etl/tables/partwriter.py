@@ -19,7 +19,7 @@ class PartWriter:
     """A part while it is written; it appears when it is closed. Without rows there is none."""
 
     def __init__(self, folder: str, name: str, spec: TableSpec) -> None:
-        self._folder, self._name, self._spec = folder, name, spec
+        self._folder, self._name, self.spec = folder, name, spec
         self._stack = ExitStack()
         self._file: BinaryIO | None = None
         self._writer: pq.ParquetWriter | None = None
@@ -32,14 +32,15 @@ class PartWriter:
         self._stack.__exit__(*error)  # type: ignore[arg-type]
 
     def write(self, rows: pa.Table) -> None:
-        """Write rows with all columns of the contract as a row group."""
+        """Write rows with all columns of the contract as a row group; those of the slice are in the file's path."""
         if not rows.num_rows:
             return
+        held = rows.drop_columns(list(self.spec.slice_by))
         if self._writer is None:
             self._file = self._stack.enter_context(storage.writing(f"{self._folder}/{self._name}"))
-            self._writer = pq.ParquetWriter(self._file, rows.schema, **parts.options(self._spec))
-        self._writer.write_table(rows)
-        self.sums += Sums.of(row_hashes(rows, self._spec))
+            self._writer = pq.ParquetWriter(self._file, held.schema, **parts.options(self.spec))
+        self._writer.write_table(held)
+        self.sums += Sums.of(row_hashes(rows, self.spec))
 
     def closed(self) -> Part | None:
         """The part, complete and in its place."""
