@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 
 import jinja2
@@ -35,6 +36,23 @@ class Page:
 def rendered(inputs: ReportInputs, folder: str = FOLDER) -> Page:
     """The page with the files of its figures, which it links to in a folder beside it and can be read without."""
     parts = numbered(parts_of(inputs))
+    html = _template().render(
+        inputs=inputs,
+        folder=folder,
+        style=Markup(_text("page.css")),
+        parts=parts,
+        drawn=lambda picture: Markup(picture.content.decode()),
+        made_from=lambda placed: exhibits.made_from(placed, inputs.tables),
+        data_file=exhibits.data_file,
+        picture_file=exhibits.picture_file,
+        long=_long,
+    )
+    return Page(html, exhibits.files(parts))
+
+
+@cache
+def _template() -> jinja2.Template:
+    """The page's template, compiled once a process."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.tests.update(
         {
@@ -47,18 +65,7 @@ def rendered(inputs: ReportInputs, folder: str = FOLDER) -> Page:
         }
     )
     environment.filters["breakable"] = _breakable
-    html = environment.from_string(_text("page.html")).render(
-        inputs=inputs,
-        folder=folder,
-        style=Markup(_text("page.css")),
-        parts=parts,
-        drawn=lambda picture: Markup(picture.content.decode()),
-        made_from=lambda placed: exhibits.made_from(placed, inputs.tables),
-        data_file=exhibits.data_file,
-        picture_file=exhibits.picture_file,
-        long=_long,
-    )
-    return Page(html, exhibits.files(parts))
+    return environment.from_string(_text("page.html"))
 
 
 def _long(view: TableView) -> set[int]:

@@ -15,7 +15,6 @@ from lake.files import atomic
 from lake.processes import run_bound, runs
 from pipeline.project.context import forget_lost_tables, require_places
 from pipeline.project.project import Project
-from pipeline.reporting.results import headlines, scored, shown_first
 
 
 def reproduce(project: Project, *targets: str) -> None:
@@ -86,6 +85,9 @@ def _running_dvc(folder: Path) -> set[int]:
 
 def closing_words(project: Project) -> str:
     """What to look at after a run."""
+    # Imported late: the libraries of the report take a second, for which errors need not wait.
+    from pipeline.reporting.results import headlines, scored, shown_first
+
     report = (project.data.report / "index.html").resolve()
     shown = project.section(ReportParams, "report")
     headline = shown_first(scored(project.data), shown.headline_generation)
