@@ -49,12 +49,13 @@ def age(root: DataRoot, days: float) -> None:
         os.utime(path, (then, then))
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    """One slice in four versions: on a branch, under a tag, in no commit, in the working tree; a second slice."""
-    made = DataRoot.of(tmp_path / "data")
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder that tests copy."""
+    folder = tmp_path_factory.mktemp("written") / "data"
+    made = DataRoot.of(folder)
     write(made, "a", gate("a", "w"))
-    git(tmp_path, "init", "-q", "-b", "main", "data")
+    git(folder.parent, "init", "-q", "-b", "main", "data")
     commit(made, "main")
     git(made.local, "checkout", "-qb", "side")
     write(made, "a", *(gate("a", name) for name in "wx"))
@@ -64,7 +65,13 @@ def root(tmp_path: Path) -> DataRoot:
     write(made, "a", *(gate("a", name) for name in "uvwxyz"))
     write(made, "b", gate("b", "x"))
     write(made, "a", *(gate("a", name) for name in "xyz"))
-    return made
+    return folder
+
+
+@pytest.fixture
+def root(written: Path, tmp_path: Path) -> DataRoot:
+    """One slice in four versions: on a branch, under a tag, in no commit, in the working tree; a second slice."""
+    return DataRoot.of(shutil.copytree(written, tmp_path / "data"))
 
 
 def test_only_what_no_commit_and_no_pin_names_is_removed(root: DataRoot) -> None:

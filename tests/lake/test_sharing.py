@@ -36,13 +36,19 @@ def cloned(root: DataRoot, folder: Path) -> DataRoot:
     return DataRoot.of(folder)
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> DataRoot:
-    """Two slices, of which one was written twice: its first version is pinned no more."""
-    made = DataRoot.of(tmp_path / "mine" / "data")
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder that tests copy."""
+    folder = tmp_path_factory.mktemp("written")
     for run, names in (("a", "old"), ("b", "xy"), ("a", "xyz")):
-        write(made, run, *(gate(run, name) for name in names))
-    return made
+        write(DataRoot.of(folder), run, *(gate(run, name) for name in names))
+    return folder
+
+
+@pytest.fixture
+def root(written: Path, tmp_path: Path) -> DataRoot:
+    """Two slices, of which one was written twice: its first version is pinned no more."""
+    return DataRoot.of(shutil.copytree(written, tmp_path / "mine" / "data"))
 
 
 @pytest.fixture
