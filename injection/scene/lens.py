@@ -66,6 +66,8 @@ def rotated(x: ArrayLike, y: ArrayLike, angle_rad: ArrayLike) -> tuple[Array, Ar
 def _over_argument(function: np.ufunc, second: float, fourth: float, argument: Array) -> Array:
     """``function(x) / x`` of a function with the series ``x + second x^3 + fourth x^5``, exact at and near 0."""
     small = np.abs(argument) < _SERIES_BELOW
+    if not small.any():
+        return np.asarray(function(argument) / argument)
     safe = np.where(small, _SERIES_BELOW, argument)
     square = np.where(small, argument, 0.0) ** 2
     return np.where(small, 1.0 + second * square + fourth * square * square, function(safe) / safe)
