@@ -55,10 +55,11 @@ def pictures(inputs: ReportInputs, diagnostic: str) -> list[Shown]:
     data hold all.
     """
     shown = []
-    for name, drawing in discovery.drawings().items():
+    own = {name: each for name, each in discovery.drawings().items() if name.partition("/")[0] == diagnostic}
+    for name, drawing in own.items():
         models = {item.name: item.points[item.points["figure"] == name] for item in inputs.generations}
         held = {model: points for model, points in models.items() if len(points)}
-        if name.partition("/")[0] != diagnostic or not held:
+        if not held:
             continue
         one = inputs.headline if inputs.headline in held else next(iter(held))
         drawn = held if len(lines(held)) <= len(COLOURS) else {one: held[one]}
