@@ -27,6 +27,9 @@ MOST_MISSED = 1.4
 _FEW = 3
 """Numbers found, from none, whose upper limits the lower limits of few found take into account."""
 _HALVINGS = 30
+_STEP = 0.5**_HALVINGS
+_NEWTON = 6
+"""Steps after which nearly every quantile is within `_STEP`."""
 
 
 def limits(k: Floats, n: Floats, weights: Floats, level: float) -> tuple[Floats, Floats]:
@@ -97,12 +100,34 @@ def _posterior(k: Floats, n: Floats, prior: float) -> tuple[Floats, Floats]:
 
 
 def _quantile(a: Floats, b: Floats, weights: Floats, at: float) -> Floats:
-    """Of the mixture (rows) of beta distributions; by bisection on the distribution function if there are several."""
+    """Of the mixture (rows) of beta distributions; the middle of an interval of 2**-30 if there are several."""
     if len(weights) == 1:
         return np.asarray(scipy.special.betaincinv(a[:, 0], b[:, 0], at), dtype=np.float64)
+    low = np.floor(_near_quantile(a, b, weights, at) / _STEP) * _STEP
+    wrong = (_mixed(a, b, weights, low) >= at) | (_mixed(a, b, weights, low + _STEP) < at)
+    if wrong.any():
+        low[wrong] = _bisected(a[wrong], b[wrong], weights, at)
+    return low + _STEP / 2.0
+
+
+def _mixed(a: Floats, b: Floats, weights: Floats, x: Floats) -> Floats:
+    return np.asarray(scipy.special.betainc(a, b, x[:, None]) @ weights)
+
+
+def _near_quantile(a: Floats, b: Floats, weights: Floats, at: float) -> Floats:
+    """By Newton's method from the quantile under the mean parameters, in a third of the time of bisection."""
+    x, scale = scipy.special.betaincinv(a @ weights, b @ weights, at), scipy.special.betaln(a, b)
+    for _ in range(_NEWTON):
+        density = np.exp((a - 1.0) * np.log(x)[:, None] + (b - 1.0) * np.log1p(-x)[:, None] - scale) @ weights
+        x = np.clip(x - (_mixed(a, b, weights, x) - at) / np.maximum(density, _STEP), _STEP / 2.0, 1.0 - _STEP / 2.0)
+    return np.asarray(x)
+
+
+def _bisected(a: Floats, b: Floats, weights: Floats, at: float) -> Floats:
+    """The start of the interval of `_STEP` that holds the quantile."""
     low, high = np.zeros(len(a)), np.ones(len(a))
     for _ in range(_HALVINGS):
         middle = (low + high) / 2.0
-        below = scipy.special.betainc(a, b, middle[:, None]) @ weights < at
+        below = _mixed(a, b, weights, middle) < at
         low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return (low + high) / 2.0
+    return low
