@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from lake.sky.photometry import depth_mag_from_psfdepth
 from lake.sky.survey import BANDS
 from lake.store.stamps import StampStore
 from pipeline.experiment.grids import scored_setting
-from pipeline.experiment.hostweights import HostWeights, survey_weights
+from pipeline.experiment.hostweights import HostWeights, Weighted, survey_weights
 from pipeline.experiment.lenspopulation import Drawn, as_frame, population_weights, uncovered
 from pipeline.experiment.reweighting import drawn_from
 from pipeline.experiment.truelenses import TrueLenses
@@ -58,6 +58,11 @@ class Ingredients:
     scorer: Scorer
     seed: int
     host_weights: HostWeights
+
+    @cached_property
+    def of_hosts(self) -> Weighted:
+        """Weights of the grid's hosts, which several links take; made once, because that may fit a propensity."""
+        return self.host_weights(self.setting.hosts)
 
 
 def audit_manifest(context: RunContext) -> pd.DataFrame:
@@ -102,7 +107,7 @@ def _stored_grid(context: RunContext, injections: pa.Table, made: Ingredients) -
     if (reason := uncovered(drawn, made.lenses)) is not None:
         return reason
     weight = population_weights(drawn, made.lenses, context.project.section(DemoParams, "demo").lenses)
-    return as_frame(drawn, rows["probability"].to_numpy(), weight, made.host_weights(drawn.hosts).weights)
+    return as_frame(drawn, rows["probability"].to_numpy(), weight, made.of_hosts.weights)
 
 
 def chain(made: Ingredients, params: Params, grid: Callable[[Ingredients], pd.DataFrame | str] | None = None) -> Chain:
@@ -118,10 +123,9 @@ def chain(made: Ingredients, params: Params, grid: Callable[[Ingredients], pd.Da
     rows = rows.set_column(rows.column_names.index("injection_id"), "injection_id", pa.array(names))
     pairs["probability"] = rendered(made.setting, made.scorer, rows)["probability"]
     place = made.setting.hosts.rows_of(pairs["host"].tolist())
-    of_hosts = made.host_weights(made.setting.hosts)
-    weights = {name: values[place] for name, values in of_hosts.weights.items()}
+    weights = {name: values[place] for name, values in made.of_hosts.weights.items()}
     found = "the grid's injections were not compared" if grid is None else grid(made)
-    linked = Chain(frame, pairs.assign(**weights), tuple(weights), errors=of_hosts.errors(made.setting.hosts))
+    linked = Chain(frame, pairs.assign(**weights), tuple(weights), errors=made.of_hosts.errors(made.setting.hosts))
     return replace(linked, grid_refused=found) if isinstance(found, str) else replace(linked, grid=found)
 
 

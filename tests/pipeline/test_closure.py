@@ -22,7 +22,7 @@ from lake.scorer import Scorer
 from lake.sky.survey import PIXEL_SCALE_ARCSEC, STAMP_PIXELS, SURVEY
 from pipeline.experiment import closure
 from pipeline.experiment.closure import Ingredients, chain, paired_hosts
-from pipeline.experiment.hostweights import plain_weights
+from pipeline.experiment.hostweights import Weighted, plain_weights
 from pipeline.experiment.lenspopulation import Drawn, as_frame, covered_share, source_weights, uncovered
 from pipeline.experiment.selfclosure import modelled, read_models, self_chain
 from pipeline.experiment.skies import Sky, injected, make_sky
@@ -68,6 +68,33 @@ def test_a_grid_without_a_scored_injection_is_no_population(monkeypatch: pytest.
     context.read = lambda *_, **__: pa.table({"seed": pa.array([], pa.int64())})
     store: Any = None
     assert closure.survey_chain(context, pd.DataFrame(), store, BLUE_RING, PARAMS) == closure.NO_INJECTION
+
+
+def test_weights_of_hosts_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be those of a fitted propensity; pairs of lenses and hosts take them as well as the grid."""
+    scored = pa.table({"injection_id": ["i1"], "status": ["scored"], "probability": [0.5]})
+    context: Any = SimpleNamespace(
+        generation="demo1",
+        root=None,
+        read=lambda *_, **__: scored,
+        project=SimpleNamespace(section=lambda *_: SimpleNamespace(lenses=None)),
+    )
+    asked: list[Any] = []
+    setting: Any = SimpleNamespace(hosts="hosts", grid=None)
+    nothing: Any = None
+
+    def weigh(hosts: Any) -> Weighted:
+        asked.append(hosts)
+        return Weighted({"all": np.ones(1)})
+
+    made = Ingredients(nothing, nothing, setting, nothing, 1, weigh)
+    for name in ("drawn_from", "grid_facts", "uncovered", "population_weights"):
+        monkeypatch.setattr(closure, name, lambda *_: None)
+    monkeypatch.setattr(closure, "as_frame", lambda *found: pd.DataFrame(found[-1]))
+    for _ in range(2):
+        assert list(closure._stored_grid(context, pa.table({"injection_id": ["i1"]}), made)) == ["all"]
+    assert made.of_hosts.weights["all"].sum() == 1.0
+    assert asked == ["hosts"]
 
 
 @pytest.fixture(scope="module")
